@@ -1,0 +1,93 @@
+"""The bell: how a node that waits learns at once that another one has published something.
+
+Each node has one file in `bell/`, and renames it to the next count when it has published. That
+directory stays as small as the number of nodes, whatever a job's size, which a polling watcher
+(it looks at every entry) needs; and a new *name* is seen over NFS where a new mtime is not.
+"""
+
+import threading
+from pathlib import Path
+
+from watchdog.events import FileSystemEventHandler
+from watchdog.observers import Observer as NativeObserver
+from watchdog.observers.polling import PollingObserver
+
+from .nodes import Node
+
+LOCAL = {"ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs", "zfs", "f2fs", "overlay", "ramfs", "bcachefs"}
+
+
+def is_local(path: Path, mounts: str | None = None) -> bool:
+    """Whether the kernel reports other processes' changes there: not so on NFS, SMB, FUSE and their like."""
+    try:
+        lines = (mounts or Path("/proc/self/mountinfo").read_text()).splitlines()
+    except OSError:
+        return False
+    best, kind = -1, ""
+    resolved = str(path.resolve())
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        mount = before.split()[4].encode().decode("unicode_escape")
+        inside = resolved == mount or resolved.startswith(mount.rstrip("/") + "/")
+        if inside and len(mount) >= best:  # a later mount on the same point hides the earlier
+            best, kind = len(mount), after.split()[0]
+    return kind in LOCAL
+
+
+class Bell(FileSystemEventHandler):
+    """One node's end of the rope, and its ear."""
+
+    def __init__(self, node: Node):
+        self.node = node
+        self.heard = threading.Event()
+        self._count = 0
+        self._watcher = None
+
+    def _path(self) -> Path:
+        return self.node.share.layout.bell / f"{self.node.identity.incarnation}.{self._count:09d}"
+
+    def ring(self) -> None:
+        """Tell the others that something is published. Best effort: waiters look by themselves, too."""
+        before = self._path()
+        self._count += 1
+        try:
+            self.node.share.system.rename(before, self._path())
+        except FileNotFoundError:
+            try:
+                self.node.share.system.write_new(self._path(), b"")
+            except OSError:
+                pass
+        except OSError:
+            pass
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until another node rings, `wake` is called, or the time is over; whether it rang."""
+        if self._watcher is None:
+            self._watch()
+        rang = self.heard.wait(seconds)
+        self.heard.clear()
+        return rang
+
+    def wake(self) -> None:
+        self.heard.set()
+
+    def on_any_event(self, event) -> None:
+        if event.event_type in ("created", "moved") and self.node.identity.incarnation not in event.src_path:
+            self.heard.set()
+
+    def _watch(self) -> None:
+        directory = self.node.share.layout.bell
+        self._watcher = NativeObserver() if is_local(directory) else PollingObserver(timeout=1.0)
+        self._watcher.daemon = True
+        self._watcher.schedule(self, str(directory))
+        try:
+            self._watcher.start()
+        except OSError:  # no inotify watches left on this machine
+            self._watcher = PollingObserver(timeout=1.0)
+            self._watcher.daemon = True
+            self._watcher.schedule(self, str(directory))
+            self._watcher.start()
+
+    def close(self) -> None:
+        if self._watcher is not None:
+            self._watcher.stop()

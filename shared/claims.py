@@ -1,0 +1,112 @@
+"""Claims: one node's ownership of one task, made by the atomic appearance of a placeholder.
+
+A placeholder is a hard link to its owner's heartbeat file, so that one `utime` renews every claim;
+where hard links are refused it is an exclusively created file with the same content. Claims save
+work and carry no correctness: losing one costs a repeated task.
+"""
+
+import secrets
+from enum import Enum, auto
+from pathlib import Path
+
+from .jobs import Job
+from .layout import Task
+from .nodes import Identity, Node, read_identity
+from .errors import ShareError
+from . import results
+
+
+class Outcome(Enum):
+    WON = auto()
+    LOST = auto()
+    DONE = auto()
+
+
+class Claims:
+    """The claims of this node on the tasks of one job."""
+
+    def __init__(self, node: Node, job: Job):
+        self.node = node
+        self.job = job
+        self.held: set[Task] = set()
+
+    def claim(self, task: Task) -> Outcome:
+        """Try to become the owner. DONE where the result was published before we asked."""
+        system, placeholder = self.node.share.system, self.job.layout.placeholder(task)
+        try:
+            if self.node.share.hard_links:
+                system.link(self.node.heart, placeholder)
+            else:
+                system.write_new(placeholder, self.node.identity.to_bytes())
+        except OSError as error:
+            if not self._is_ours(placeholder):
+                if isinstance(error, FileExistsError):
+                    return Outcome.LOST
+                if isinstance(error, FileNotFoundError):
+                    self.node.check()
+                    self.job.marks()
+                raise
+        self.held.add(task)
+        if results.is_done(self.job, task):  # perhaps since before we read that it was open
+            self.release(task)
+            return Outcome.DONE
+        return Outcome.WON
+
+    def _is_ours(self, placeholder: Path) -> bool:
+        try:
+            owner = read_identity(self.node.share, placeholder)
+        except ShareError:
+            return False
+        return owner is not None and owner.token == self.node.identity.token
+
+    def release(self, task: Task) -> None:
+        """Give up a claim whose result is published."""
+        self.node.share.system.unlink(self.job.layout.placeholder(task))
+        self.held.discard(task)
+
+    def withdraw(self, task: Task) -> None:
+        """Give up a claim without a result, unless somebody else's placeholder lies there by now."""
+        self.held.discard(task)
+        take_away(self.node, self.job.layout.placeholder(task), self.node.draft(), self.node.identity.token, keep=False)
+
+    def withdraw_all(self) -> None:
+        for task in list(self.held):
+            self.withdraw(task)
+
+
+def claimed(job: Job) -> dict[str, Path]:
+    """Placeholders that are there now, by the name of their task. A task may be done and still claimed."""
+    return {name: job.layout.claims / name for name in job.share.system.list(job.layout.claims)}
+
+
+def take_away(node: Node, placeholder: Path, aside: Path, token: str, keep: bool) -> bool:
+    """Remove a placeholder if it carries `token`: move it aside first, then look, then decide.
+
+    Never by inode, time or link count, and never by a look *before* the move: the name may carry
+    another owner's placeholder by then, and that one is linked back. `aside` must never have been
+    used; with `keep` it stays there as the record of an attempt. Whether one was removed.
+    """
+    system = node.share.system
+    try:
+        system.rename(placeholder, aside)
+    except FileNotFoundError:
+        if not system.exists(aside):  # or it happened, and only the reply was lost
+            return False
+    try:
+        owner: Identity | None = read_identity(node.share, aside)
+    except ShareError:
+        owner = None
+    if owner is None or owner.token == token:
+        if not keep:
+            system.unlink(aside)
+        return True
+    try:
+        node.share.appear(aside, placeholder)
+    except FileExistsError:
+        pass  # a third node claimed it meanwhile; the second lost its claim, and nothing else
+    system.unlink(aside)
+    return False
+
+
+def nonce() -> str:
+    return secrets.token_hex(8)

@@ -1,0 +1,101 @@
+"""Every path of the job system, spelled once.
+
+    SHARED/
+      nodes/<incarnation>            heartbeat file of a running node: who it is
+      private/<incarnation>/         files that it is making
+      bell/<incarnation>.<count>     renamed when it has published something
+      logs/<name>.log                what nodes started by the coordinator said
+      names/<job name>               the manifest of the job of that name (a link to its job.json)
+      jobs/<job id>/
+        job.json                     the manifest, written once
+        inputs/                      style, and the video where it was copied in
+        claims/<task>                placeholders
+        results/<kind>/<shard>/      published results
+        attempts/<kind>/<shard>/<number>/<token>.<nonce>   what went wrong, one file an attempt
+        failed/<task>                tasks that used up their attempts
+        cancelled, paused, finished  marks
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+SHARD = 1000  # results a directory; 10^6 tasks make 1000 directories of 1000
+
+
+@dataclass(frozen=True, order=True)
+class Task:
+    """The least that one node can own. `suffix` is that of its result's file."""
+
+    kind: str
+    number: int
+    suffix: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}.{self.number:07d}"
+
+
+def shard_of(number: int) -> int:
+    """The directory, counted from 0, that holds the results of task `number`."""
+    return number // SHARD
+
+
+class ShareLayout:
+    """Paths under the shared directory itself."""
+
+    def __init__(self, root: Path):
+        self.root = Path(root)
+        self.nodes = self.root / "nodes"
+        self.private = self.root / "private"
+        self.bell = self.root / "bell"
+        self.logs = self.root / "logs"
+        self.names = self.root / "names"
+        self.jobs = self.root / "jobs"
+
+    def rooms(self) -> tuple[Path, ...]:
+        return self.nodes, self.private, self.bell, self.logs, self.names, self.jobs
+
+    def heart(self, incarnation: str) -> Path:
+        return self.nodes / incarnation
+
+    def private_of(self, incarnation: str) -> Path:
+        return self.private / incarnation
+
+    def name(self, job_name: str) -> Path:
+        return self.names / job_name
+
+    def job(self, job_id: str) -> "JobLayout":
+        return JobLayout(self.jobs / job_id)
+
+
+class JobLayout:
+    """Paths under one job."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.manifest = root / "job.json"
+        self.inputs = root / "inputs"
+        self.claims = root / "claims"
+        self.results = root / "results"
+        self.attempts = root / "attempts"
+        self.failed = root / "failed"
+
+    def rooms(self) -> tuple[Path, ...]:
+        return self.inputs, self.claims, self.results, self.attempts, self.failed
+
+    def placeholder(self, task: Task) -> Path:
+        return self.claims / str(task)
+
+    def shard(self, kind: str, shard: int) -> Path:
+        return self.results / kind / f"{shard:04d}"
+
+    def result(self, task: Task) -> Path:
+        return self.shard(task.kind, shard_of(task.number)) / f"{task.number:07d}{task.suffix}"
+
+    def attempts_of(self, task: Task) -> Path:
+        return self.attempts / task.kind / f"{shard_of(task.number):04d}" / f"{task.number:07d}"
+
+    def failure(self, task: Task) -> Path:
+        return self.failed / str(task)
+
+    def mark(self, mark: str) -> Path:
+        return self.root / mark

@@ -1,0 +1,229 @@
+"""Nodes: who they are, the sign of life they give, and who is alive.
+
+A node's heartbeat file holds its identity and is renewed by `utime`. Nobody compares its time with a
+clock: an owner is dead when its heartbeat has not *changed* for one lease of the observer's own clock.
+"""
+
+import json
+import os
+import re
+import secrets
+import socket
+import threading
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Iterator
+
+from .errors import Evicted, ShareError
+from .share import Share
+from .system import process_start
+
+LEASE_S = 180.0  # an NFS client may show an old mtime for 60 s, a rebooting server is away for 90 s
+SHORTEST_LEASE_S = 15.0
+HEARTBEAT_S = 4.0  # several to the shortest lease
+POLL_S = 4.0
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Identity:
+    """One incarnation of a node: a process, not a host. `token` is random and never used again."""
+
+    incarnation: str
+    token: str
+    host: str
+    boot: str
+    pid_ns: str
+    pid: int
+    start: int
+    about: str = ""  # numeric class and device, for people
+    version: int = VERSION
+
+    @classmethod
+    def here(cls, about: str = "") -> "Identity":
+        """A new incarnation of the calling process."""
+        host = socket.gethostname()
+        readable = re.sub(r"[^A-Za-z0-9-]", "_", host.split(".")[0])[:40] or "host"
+        return cls(
+            incarnation=f"{readable}-{os.getpid()}-{secrets.token_hex(4)}",
+            token=secrets.token_hex(16),
+            host=host,
+            boot=_first_line("/proc/sys/kernel/random/boot_id"),
+            pid_ns=_link("/proc/self/ns/pid"),
+            pid=os.getpid(),
+            start=process_start(os.getpid()) or 0,
+            about=about,
+        )
+
+    def to_bytes(self) -> bytes:
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: Path) -> "Identity":
+        """Raises ShareError where this is not an identity of ours."""
+        try:
+            fields = json.loads(data)
+            if fields["version"] > VERSION:
+                raise ShareError(f"{where}: written by a newer version of this program; update this machine")
+            identity = cls(**{name: kind(fields[name]) for name, kind in cls.__annotations__.items()})
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ShareError(f"{where}: expected the identity of a node, got {data[:40]!r} ({error})") from None
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,80}", identity.incarnation) or not re.fullmatch(r"[0-9a-f]{32}", identity.token):
+            raise ShareError(f"{where}: expected the identity of a node, got a name that no node gives itself")
+        return identity
+
+    def lived_here(self, other: "Identity") -> bool:
+        """Whether both are processes of one boot of one machine and see each other's pids."""
+        return bool(self.boot) and (self.host, self.boot, self.pid_ns) == (other.host, other.boot, other.pid_ns)
+
+
+def _first_line(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+class Node:
+    """This process's place in the shared directory: its heartbeat file and its private directory."""
+
+    def __init__(self, share: Share, identity: Identity):
+        self.share = share
+        self.identity = identity
+        self.heart = share.layout.heart(identity.incarnation)
+        self.private = share.layout.private_of(identity.incarnation)
+
+    def join(self) -> None:
+        """Show the first sign of life; until then the node may claim nothing."""
+        self.share.system.make_dirs(self.private)
+        draft = self.private / "heart"
+        self.share.system.write_new(draft, self.identity.to_bytes())
+        self.share.appear(draft, self.heart)
+        self.share.system.unlink(draft)
+
+    def beat(self) -> None:
+        """Renew every claim of this node at once. Evicted where others took the node for dead."""
+        try:
+            self.share.system.touch(self.heart)
+        except FileNotFoundError:
+            self.check()
+
+    def check(self) -> None:
+        """Evicted if the heartbeat file is gone; looks into the directory itself."""
+        if self.heart.name not in self.share.system.list(self.share.layout.nodes):
+            raise Evicted(f"{self.identity.incarnation} was taken for dead by the other nodes")
+
+    def draft(self) -> Path:
+        """A new private path, never used again."""
+        return self.private / secrets.token_hex(8)
+
+    def leave(self) -> None:
+        """Remove what is private, the heartbeat file last; all claims must be released by now."""
+        sweep(self.share, self.identity.incarnation)
+
+
+class Heart(threading.Thread):
+    """Beats for a node in a thread of its own until `over` is set; `evicted` tells that others took it for dead."""
+
+    def __init__(self, node: Node):
+        super().__init__(daemon=True)
+        self.node = node
+        self.over, self.evicted = threading.Event(), threading.Event()
+
+    def run(self) -> None:
+        while not self.over.wait(HEARTBEAT_S):
+            try:
+                self.node.beat()
+            except Evicted:
+                self.evicted.set()
+                return
+            except OSError:
+                pass  # the server stumbles; the next beat comes soon
+
+
+@contextmanager
+def visiting(share: Share, about: str = "") -> Iterator[Node]:
+    """A node for the time of one errand: joined, its heart beating, and gone afterwards."""
+    node = Node(share, Identity.here(about))
+    node.join()
+    heart = Heart(node)
+    heart.start()
+    try:
+        yield node
+    finally:
+        heart.over.set()
+        node.leave()
+
+
+def sweep(share: Share, incarnation: str) -> None:
+    """Remove all traces of a node that has left or died and holds no placeholder any more."""
+    share.system.remove_tree(share.layout.private_of(incarnation))
+    for name in share.system.list(share.layout.bell):
+        if name.rpartition(".")[0] == incarnation:
+            share.system.unlink(share.layout.bell / name)
+    share.system.unlink(share.layout.heart(incarnation))
+
+
+def read_identity(share: Share, path: Path) -> Identity | None:
+    """Who is named in a heartbeat file or placeholder; None where the file is gone or still empty."""
+    try:
+        data = share.system.read(path, limit=4096)
+    except FileNotFoundError:
+        return None
+    return Identity.from_bytes(data, path) if data else None
+
+
+class Observer:
+    """Who is silent, and for how long, by this process's own monotonic clock.
+
+    Only gaps between two successful looks count, each at most `POLL_S`, so that an observer that
+    slept or was cut off judges nobody.
+    """
+
+    def __init__(self, share: Share, me: Identity | None = None):
+        self.share = share
+        self.me = me or Identity.here()
+        self._last_look: float | None = None
+        self._heard: dict[str, tuple[int, float]] = {}  # incarnation -> (mtime, seconds of silence)
+
+    def look(self) -> None:
+        """Look at every heartbeat once; OSError where the directory cannot be looked at."""
+        system = self.share.system
+        now = system.monotonic()
+        heard = {}
+        gap = 0.0 if self._last_look is None else min(now - self._last_look, POLL_S)
+        for name in system.list(self.share.layout.nodes):
+            try:
+                mtime = system.mtime(self.share.layout.heart(name))
+            except FileNotFoundError:
+                continue
+            before, silence = self._heard.get(name, (mtime, -gap))
+            heard[name] = mtime, silence + gap if mtime == before else 0.0
+        self._heard = heard
+        self._last_look = now
+
+    def nodes(self) -> list[str]:
+        """Incarnations that have a heartbeat file, as of the last look."""
+        return list(self._heard)
+
+    def silence(self, incarnation: str) -> float | None:
+        """Seconds for which its heartbeat has not changed, None where it has no heartbeat file."""
+        found = self._heard.get(incarnation)
+        return found[1] if found else None
+
+    def process_gone(self, identity: Identity) -> bool:
+        """Whether it lived on this machine, in this boot, and its process is gone."""
+        return identity.lived_here(self.me) and self.share.system.process_gone(identity.pid, identity.start)
+
+    def dead(self, identity: Identity, lease: float) -> bool:
+        """Whether an owner of placeholders that were listed *before* the last look is dead."""
+        silence = self.silence(identity.incarnation)
+        return silence is None or silence >= lease or self.process_gone(identity)

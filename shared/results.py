@@ -1,0 +1,83 @@
+"""Published results: whole and synced under their final name, or not there at all; never replaced."""
+
+import secrets
+from pathlib import Path
+
+from .errors import InputVanished
+from .jobs import Job
+from .layout import Task, shard_of
+from .nodes import Node
+
+RESULT_LIMIT = 1 << 30
+
+
+def publish(node: Node, job: Job, task: Task, private: Path) -> bool:
+    """Give a finished, synced private file of ours its final name.
+
+    False where the task was done already; then ours is thrown away and the published one counts.
+    """
+    system, final = node.share.system, job.layout.result(task)
+    try:
+        for _ in range(2):
+            try:
+                node.share.appear(private, final)
+                return True
+            except FileNotFoundError:  # the shard's directory is not there yet (or the job is gone)
+                job.marks()
+                node.check()
+                system.make_dirs(final.parent)
+            except OSError:
+                if system.same_file(private, final):
+                    return True  # it happened, only the reply was lost
+                if system.exists(final):
+                    return False
+                raise
+        node.share.appear(private, final)
+        return True
+    finally:
+        system.unlink(private)
+
+
+def publish_bytes(node: Node, job: Job, task: Task, data: bytes) -> bool:
+    """Publish a result that is held in memory."""
+    private = node.draft()
+    node.share.system.write_new(private, data)
+    return publish(node, job, task, private)
+
+
+def is_done(job: Job, task: Task) -> bool:
+    """Whether the task's result is published, asked afresh."""
+    return job.share.system.exists(job.layout.result(task))
+
+
+def read(job: Job, task: Task) -> bytes:
+    """A published result. InputVanished where it is not there."""
+    try:
+        return job.share.system.read(job.layout.result(task), RESULT_LIMIT)
+    except FileNotFoundError:
+        raise InputVanished(f"the result of {task} is not there") from None
+
+
+def done_in_shard(job: Job, kind: str, shard: int) -> set[int]:
+    """Numbers of the tasks of one shard whose results are published."""
+    names = job.share.system.list(job.layout.shard(kind, shard))
+    return {int(stem) for stem in (name.partition(".")[0] for name in names) if stem.isdigit()}
+
+
+def count(job: Job, kind: str, numbers: range) -> int:
+    """How many of these tasks have a published result."""
+    shards = range(shard_of(numbers.start), shard_of(max(numbers.stop - 1, numbers.start)) + 1)
+    return sum(1 for shard in shards for number in done_in_shard(job, kind, shard) if number in numbers)
+
+
+def set_aside(node: Node, job: Job, task: Task) -> None:
+    """Take a published result that does not read back out of the way, so that its task is open again.
+
+    What is left is the record of a damaged attempt.
+    """
+    place = job.layout.attempts_of(task)
+    node.share.system.make_dirs(place)
+    try:
+        node.share.system.rename(job.layout.result(task), place / f"damaged.{secrets.token_hex(8)}")
+    except FileNotFoundError:
+        pass  # another node was faster

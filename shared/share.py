@@ -1,0 +1,79 @@
+"""One opened shared directory: its layout, the system it is reached through, and what it can do."""
+
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from .errors import ShareError
+from .layout import ShareLayout
+from .system import NO_LINKS, System
+
+
+class Share:
+    """A shared directory that was looked at and found fit."""
+
+    def __init__(self, layout: ShareLayout, system: System, hard_links: bool):
+        self.layout = layout
+        self.system = system
+        self.hard_links = hard_links
+
+    def appear(self, private: Path, final: Path) -> None:
+        """Give a finished private file its final name in one step, never over another.
+
+        The private name stays where hard links are known and goes where they are not (there, the
+        step is a rename, which would replace an equal result). FileExistsError where the name is taken.
+        """
+        if self.hard_links:
+            self.system.link(private, final)
+        elif self.system.exists(final):
+            raise FileExistsError(17, "the name is taken", str(final))
+        else:
+            self.system.rename(private, final)
+
+
+def open_share(root: Path, system: System | None = None) -> Share:
+    """Look at a directory, make our rooms in it, and find out whether it knows hard links.
+
+    ShareError where it is missing, not a directory, not writable, full, or sticky.
+    """
+    system = system or System()
+    root = Path(os.path.abspath(root))
+    try:
+        mode = os.stat(root).st_mode
+    except FileNotFoundError:
+        raise ShareError(f"{root}: expected the shared directory, found nothing; create or mount it first") from None
+    except OSError as error:
+        raise ShareError(f"{root}: the shared directory cannot be looked at ({error.strerror})") from None
+    if not stat.S_ISDIR(mode):
+        raise ShareError(f"{root}: expected a directory that all machines mount, got a file")
+    if mode & stat.S_ISVTX:
+        raise ShareError(f"{root}: the directory is sticky (like /tmp), so colleagues could not take over each "
+                         f"other's tasks; use a directory below it")
+    system.file_mode = 0o600 | mode & 0o066
+    system.dir_mode = 0o700 | mode & 0o2077
+    layout = ShareLayout(root)
+    try:
+        for room in layout.rooms():
+            system.make_dirs(room)
+        hard_links = _hard_links(layout, system)
+    except OSError as error:
+        cure = "mount it writable, or correct its permissions" if error.errno in (1, 13, 30) else "make room or mount it again"
+        raise ShareError(f"{root}: the shared directory cannot be written to ({error.strerror}); {cure}") from None
+    return Share(layout, system, hard_links)
+
+
+def _hard_links(layout: ShareLayout, system: System) -> bool:
+    probe = layout.private / f"probe.{secrets.token_hex(8)}"
+    twin = probe.with_suffix(".twin" + probe.suffix)
+    system.write_new(probe, b"Does this directory know hard links?\n")
+    try:
+        system.link(probe, twin)
+        return True
+    except OSError as error:
+        if error.errno in NO_LINKS:
+            return False
+        raise
+    finally:
+        system.unlink(twin)
+        system.unlink(probe)

@@ -1,0 +1,313 @@
+"""The loop of one worker: claim a task, run it, publish its result, release it, until all jobs are over.
+
+What the tasks are and how they run is the business of a `Plan`, one for each job.
+"""
+
+import threading
+import traceback
+from pathlib import Path
+from typing import Callable, Iterator, Protocol, TypeVar
+
+from . import attempts, results
+from .bell import Bell
+from .claims import Claims, Outcome, claimed
+from .errors import Evicted, InputVanished, JobGone, ShareError, Stopped
+from .jobs import Job, all_jobs, find_job
+from .layout import Task
+from .nodes import POLL_S, Node, Observer
+from .recovery import Recovery
+from .system import FULL, PASSING
+
+WAIT_S = 2.0  # a waiter that no bell woke looks by itself
+LOOK_S = 2.0  # how often a busy node looks for marks and new jobs
+MOST_PASSING = 10  # tries of one step that fails with an error that usually passes
+LONGEST_PAUSE_S = 60.0
+
+T = TypeVar("T")
+
+
+class Plan(Protocol):
+    """The tasks of one job, as one node sees them."""
+
+    def candidates(self) -> Iterator[Task]:
+        """Tasks that can run now and seem unclaimed, the best first; reads the state of the share."""
+
+    def run(self, task: Task, tick: Callable[[], None]) -> bytes | Path:
+        """Do a task: its result in memory, or a private file. `tick` in long tasks: still at it.
+
+        InputVanished where something published is gone; any other exception is a failed attempt.
+        """
+
+    def published(self, task: Task, ours: bool) -> None:
+        """The task is done; not `ours` where another node's result was there first (or before we began)."""
+
+    def follow(self, task: Task) -> Task | None:
+        """The task to claim before this one is released, so that a chain stays where its state is warm."""
+
+    def finish(self) -> bool:
+        """Take the job's last steps if all is published; whether it is finished. Safe to do twice."""
+
+    def forget(self) -> None:
+        """Drop what was remembered of the share's state: something of it was not true."""
+
+
+class Report(Protocol):
+    """Where a worker says what it does."""
+
+    def start(self, job: Job, task: Task) -> None: ...
+    def tick(self) -> None: ...
+    def end(self) -> None: ...
+    def wait(self) -> None: ...
+    def say(self, line: str) -> None: ...
+
+
+class Board:
+    """One job as this worker serves it."""
+
+    def __init__(self, node: Node, job: Job, plan: Plan):
+        self.job = job
+        self.plan = plan
+        self.claims = Claims(node, job)
+        self.next: Task | None = None  # claimed, not begun
+        self.marks: set[str] = set()
+        self.over: str | None = None  # finished, cancelled, failed or gone
+        self.vanished = 0
+
+
+class Worker:
+    """One process that works on one job (`only`) or on every job of the directory."""
+
+    def __init__(self, node: Node, plan_for: Callable[[Job, Node], Plan], report: Report, stop: threading.Event,
+                 only: str | None = None, forever: bool = False):
+        self.node = node
+        self.plan_for = plan_for
+        self.report = report
+        self.stop = stop
+        self.only = only
+        self.forever = forever
+        self.boards: dict[str, Board] = {}
+        self.bell = Bell(node)
+        self.recovery = Recovery(node, Observer(node.share, node.identity))
+        self._looked = self._recovered = float("-inf")
+        self._refused: set[str] = set()
+
+    # ---- the loop
+    def run(self) -> bool:
+        """Work until every job served is over; whether all of them ended well. Stopped when asked to."""
+        try:
+            while True:
+                self._check_stop()
+                self._weathered(self._look_around)
+                found = self._weathered(self._next)
+                if found:
+                    self._do(*found)
+                elif self._all_over():
+                    return all(board.over in ("finished", "cancelled") for board in self.boards.values()) and not self._refused
+                else:
+                    self._recover()
+                    self.report.wait()
+                    self.bell.wait(WAIT_S)
+        finally:
+            self.bell.close()
+            for board in self.boards.values():
+                try:
+                    board.claims.withdraw_all()
+                except OSError:
+                    pass  # the job is gone, or the supervisor or another node will see to it
+
+    def _all_over(self) -> bool:
+        return not self.forever and all(board.over for board in self.boards.values())
+
+    def _look_around(self) -> None:
+        clock = self.node.share.system.monotonic()
+        if clock - self._looked < LOOK_S:
+            return
+        self._looked = clock
+        for job in self._jobs():
+            if job.manifest.id not in self.boards:
+                self._take_on(job)
+        for board in self.boards.values():
+            if board.over in (None, "failed"):
+                self._look_at(board)
+        if clock - self._recovered > 12 * POLL_S or self._recovered == float("-inf"):
+            self._recover()
+
+    def _jobs(self) -> list[Job]:
+        if self.only is None:
+            return all_jobs(self.node.share, self._complain)
+        job = find_job(self.node.share, self.only)
+        if job is None and not any(board.job.name == self.only for board in self.boards.values()):
+            raise ShareError(f"{self.only}: there is no job of that name; coordinator.py status lists them")
+        return [job] if job else []
+
+    def _complain(self, line: str) -> None:
+        if line not in self._refused:
+            self._refused.add(line)
+            self.report.say(line)
+
+    def _take_on(self, job: Job) -> None:
+        marks = job.marks()
+        if self.only is None and marks & {"finished", "cancelled"}:
+            return
+        try:
+            self.boards[job.manifest.id] = Board(self.node, job, self.plan_for(job, self.node))
+        except Exception as error:
+            if self.only is not None:
+                raise
+            self._complain(f"{job.name}: cannot be served here: {error}")
+
+    def _look_at(self, board: Board) -> None:
+        try:
+            board.marks = board.job.marks()
+        except JobGone as gone:
+            self._close(board, "gone", str(gone))
+            return
+        if "cancelled" in board.marks:
+            self._close(board, "cancelled", f"{board.job.name}: cancelled")
+        elif "finished" in board.marks:
+            self._close(board, "finished", None)
+        elif board.over == "failed" and not attempts.failed(board.job):
+            board.over = None  # somebody opened it anew
+            board.plan.forget()
+
+    def _close(self, board: Board, how: str, line: str | None) -> None:
+        board.over = how
+        if line:
+            self.report.say(line)
+        if how != "gone":
+            board.claims.withdraw_all()
+        board.next = None
+
+    def _next(self) -> tuple[Board, Task] | None:
+        for board in self.boards.values():
+            if board.over or "paused" in board.marks:
+                continue
+            if board.next is not None:
+                task, board.next = board.next, None
+                return board, task
+            try:
+                task = self._claim_one(board)
+            except JobGone as gone:
+                self._close(board, "gone", str(gone))
+                continue
+            if task is not None:
+                return board, task
+        return None
+
+    def _claim_one(self, board: Board) -> Task | None:
+        if board.plan.finish():
+            board.job.mark("finished")
+            self.bell.ring()
+            self._close(board, "finished", None)
+            return None
+        learned = True
+        while learned:  # each round learns of a result at least, so there is an end
+            learned = False
+            for task in board.plan.candidates():
+                outcome = board.claims.claim(task)
+                if outcome is Outcome.WON:
+                    return task
+                if outcome is Outcome.DONE:
+                    board.plan.published(task, ours=False)
+                    learned = True
+        failed = attempts.failed(board.job)
+        if failed and not claimed(board.job):
+            self._close(board, "failed", f"{board.job.name}: failed, {len(failed)} task(s) used up their attempts: "
+                        f"{', '.join(failed[:5])}; coordinator.py status shows why, coordinator.py retry opens them anew")
+        return None
+
+    # ---- one task
+    def _do(self, board: Board, task: Task) -> None:
+        self.report.start(board.job, task)
+        try:
+            output = self._weathered(lambda: board.plan.run(task, self._tick))
+            if isinstance(output, Path):
+                self._weathered(lambda: self.node.share.system.sync(output))
+                ours = self._weathered(lambda: results.publish(self.node, board.job, task, output))
+            else:
+                ours = self._weathered(lambda: results.publish_bytes(self.node, board.job, task, output))
+            board.vanished = 0
+            board.plan.published(task, ours)
+            self._carry_on(board, task)
+            self.bell.ring()
+        except InputVanished as error:
+            board.plan.forget()
+            board.vanished += 1
+            if board.vanished >= MOST_PASSING:
+                self._failed(board, task, f"the input vanished {board.vanished} times: {error}")
+                board.vanished = 0
+            board.claims.withdraw(task)
+        except JobGone as gone:
+            self._close(board, "gone", str(gone))
+        except (Stopped, Evicted):
+            raise
+        except Exception:
+            self.node.check()  # a node whose private directory was swept under it has not failed
+            self._failed(board, task, traceback.format_exc())
+            self._weathered(lambda: board.claims.withdraw(task))
+        finally:
+            self.report.end()
+
+    def _carry_on(self, board: Board, task: Task) -> None:
+        following = None if self.stop.is_set() else board.plan.follow(task)
+        if following is not None:
+            outcome = self._weathered(lambda: board.claims.claim(following))
+            if outcome is Outcome.WON:
+                board.next = following
+            elif outcome is Outcome.DONE:
+                board.plan.published(following, ours=False)
+        self._weathered(lambda: board.claims.release(task))
+
+    def _failed(self, board: Board, task: Task, detail: str) -> None:
+        self.report.say(f"{board.job.name}: {task} failed here: {detail.strip().splitlines()[-1]}")
+        self._weathered(lambda: attempts.record(self.node, board.job, task, "raised", detail))
+        board.plan.forget()
+
+    def _tick(self) -> None:
+        self._check_stop()
+        self.report.tick()
+
+    def _check_stop(self) -> None:
+        if self.stop.is_set():
+            raise Stopped("asked to stop")
+
+    # ---- weather
+    def _weathered(self, step: Callable[[], T]) -> T:
+        """Do a step; while the disk is full wait with growing pauses; try a few times while the server stumbles."""
+        pause, passing, said = 1.0, 0, False
+        while True:
+            try:
+                result = step()
+                if said:
+                    self.report.say("going on")
+                return result
+            except OSError as error:
+                if error.errno in FULL:
+                    if not said:
+                        free = self.node.share.system.free_bytes(self.node.share.layout.root)
+                        self.report.say(f"{self.node.share.layout.root}: no room ({error.strerror}, {free >> 20} MiB free); "
+                                        f"waiting until somebody makes some")
+                        said = True
+                elif error.errno in PASSING and passing < MOST_PASSING:
+                    passing += 1
+                    said = True
+                    self.report.say(f"{error.filename or self.node.share.layout.root}: {error.strerror}; trying again")
+                else:
+                    raise
+            self.report.wait()
+            self.stop.wait(pause)
+            self._check_stop()
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    def _recover(self) -> None:
+        clock = self.node.share.system.monotonic()
+        if clock - self._recovered < POLL_S:
+            return
+        self._recovered = clock
+        try:
+            jobs = {board.job: board.claims.held for board in self.boards.values() if not board.over}
+            count = self.recovery.run(jobs)
+            if count:
+                self.report.say(f"recovered {count} task(s) of nodes that are gone")
+        except OSError:
+            pass  # a look that failed judges nobody; the next one comes soon

@@ -1,0 +1,73 @@
+"""Fixtures for the job system. FAV_SHARE=/mnt/film aims the same tests at a real mount."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from shared.nodes import Identity, Node
+from shared.share import Share, open_share
+from shared.system import System
+
+from . import toy
+
+
+class Clock(System):
+    """The real file system with a clock that a test steps."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """An empty directory that is shared: local, or on the mount under test."""
+    mount = os.environ.get("FAV_SHARE")
+    return Path(tempfile.mkdtemp(dir=mount)) if mount else tmp_path / "share with 'quotes' and spaces"
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def share(root: Path, clock: Clock) -> Share:
+    root.mkdir(exist_ok=True)
+    return open_share(root, clock)
+
+
+@pytest.fixture(params=["hard links", "no hard links"])
+def any_share(request, share: Share) -> Share:
+    """The share, once as it is and once as if its file system refused hard links."""
+    if request.param == "no hard links":
+        share.hard_links = False
+    return share
+
+
+def join(share: Share, host: str = "") -> Node:
+    """A node that has joined; with `host`, one of another machine."""
+    identity = Identity.here()
+    if host:
+        identity = Identity(**{**vars(identity), "host": host, "boot": f"boot of {host}"})
+    node = Node(share, identity)
+    node.join()
+    return node
+
+
+@pytest.fixture
+def node(share: Share) -> Node:
+    return join(share)
+
+
+@pytest.fixture
+def job(share: Share):
+    return toy.create(share, chains=1, length=3)

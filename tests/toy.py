@@ -1,0 +1,101 @@
+"""A job without pictures: a chain of small tasks, each made from the one before, and a sum at the end.
+
+`python -m tests.toy SHARE [JOB]` is a node that works on such jobs.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Callable, Iterator
+
+from shared import results
+from shared.attempts import failed
+from shared.claims import claimed
+from shared.jobs import Job, create_job
+from shared.layout import Task
+from shared.nodes import Node, visiting
+from shared.share import Share, open_share
+from shared.supervisor import Supervisor
+
+LEASE_S = 15.0
+
+
+def link_task(number: int) -> Task:
+    return Task("link", number, ".txt")
+
+
+SUM = Task("sum", 0, ".txt")
+
+
+class ToyPlan:
+    """Chains of `length` links, `chains` of them; link n says n and the hash of link n-1.
+
+    `poison` is a link that raises, `deadly` one that kills its process, `slow` seconds that each takes.
+    """
+
+    def __init__(self, job: Job, node: Node, say: Callable[[str], None]):
+        self.job, self.node, self.say = job, node, say
+        spec = job.manifest.spec
+        self.chains, self.length = spec["chains"], spec["length"]
+        self.poison, self.deadly, self.slow = spec.get("poison"), spec.get("deadly"), spec.get("slow", 0.0)
+        self.done = [0] * self.chains
+
+    def candidates(self) -> Iterator[Task]:
+        taken = set(claimed(self.job)) | set(failed(self.job))
+        for chain in range(self.chains):
+            numbers = range(chain * self.length, (chain + 1) * self.length)
+            self._advance(chain)
+            if self.done[chain] < self.length and not any(str(link_task(number)) in taken for number in numbers):
+                yield link_task(chain * self.length + self.done[chain])
+        if all(done == self.length for done in self.done) and str(SUM) not in taken:
+            yield SUM
+
+    def _advance(self, chain: int) -> None:
+        there = results.done_in_shard(self.job, "link", 0)
+        while self.done[chain] < self.length and chain * self.length + self.done[chain] in there:
+            self.done[chain] += 1
+
+    def run(self, task: Task, tick: Callable[[], None]) -> bytes:
+        time.sleep(self.slow)
+        if task == SUM:
+            return b"".join(results.read(self.job, link_task(n)) for n in range(self.chains * self.length))
+        if task.number == self.poison:
+            raise ValueError("this link is poison")
+        if task.number == self.deadly:
+            os.kill(os.getpid(), 9)
+        before = results.read(self.job, link_task(task.number - 1)) if task.number % self.length else b""
+        return b"%d %d\n" % (task.number, sum(before) * 31 % 997)
+
+    def published(self, task: Task, ours: bool) -> None:
+        if task.kind == "link":
+            self._advance(task.number // self.length)
+
+    def follow(self, task: Task) -> Task | None:
+        return link_task(task.number + 1) if task.kind == "link" and (task.number + 1) % self.length else None
+
+    def finish(self) -> bool:
+        return results.is_done(self.job, SUM)
+
+    def forget(self) -> None:
+        self.done = [0] * self.chains
+
+
+def create(share: Share, name: str = "toy", lease: float = LEASE_S, **spec) -> Job:
+    """Create a toy job."""
+    with visiting(share) as node:
+        return create_job(node, name, lease, lambda layout: spec)[0]
+
+
+def expected(chains: int, length: int) -> bytes:
+    """The sum that every undisturbed or disturbed run must come to."""
+    lines = []
+    for number in range(chains * length):
+        before = lines[-1] if number % length else b""
+        lines.append(b"%d %d\n" % (number, sum(before) * 31 % 997))
+    return b"".join(lines)
+
+
+if __name__ == "__main__":
+    only = sys.argv[2] if len(sys.argv) > 2 else None
+    sys.exit(Supervisor(open_share(Path(sys.argv[1])), "tests.toy:ToyPlan", lambda line: print(line, flush=True), only).run())
