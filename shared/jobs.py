@@ -56,11 +56,11 @@ class Job:
         return self.manifest.name
 
     def marks(self) -> set[str]:
-        """The marks set on the job (`cancelled`, `paused`, `finished`). JobGone where it was cleaned."""
+        """The marks set on the job (`cancelled`, `finished`). JobGone where it was cleaned."""
         names = set(self.share.system.list(self.layout.root))
         if "job.json" not in names:
             raise JobGone(f"job {self.name} was removed while it was being worked on")
-        return names & {"cancelled", "paused", "finished"}
+        return names & {"cancelled", "finished"}
 
     def mark(self, mark: str) -> None:
         try:

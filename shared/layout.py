@@ -13,7 +13,7 @@
         results/<kind>/<shard>/      published results
         attempts/<kind>/<shard>/<number>/<token>.<nonce>   what went wrong, one file an attempt
         failed/<task>                tasks that used up their attempts
-        cancelled, paused, finished  marks
+        cancelled, finished          marks
 """
 
 from dataclasses import dataclass

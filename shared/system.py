@@ -56,13 +56,13 @@ class System:
                 if error.errno == errno.ELOOP:
                     raise ShareError(f"{path}: expected a regular file, got a symbolic link; remove it") from None
                 raise
-        with open(fd, "rb", buffering=0) as file:
+        with open(fd, "rb") as file:
             info = os.fstat(fd)
             if not stat.S_ISREG(info.st_mode):
                 raise ShareError(f"{path}: expected a regular file, got something else; remove it")
             if info.st_size > limit:
                 raise ShareError(f"{path}: expected at most {limit} bytes, got {info.st_size}; remove it")
-            return file.read(limit + 1)
+            return file.read(info.st_size)  # a file object would set `limit` bytes aside
 
     def exists(self, path: Path) -> bool:
         """Whether the name is there now, asked of the server and not of a cache."""

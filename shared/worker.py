@@ -64,13 +64,12 @@ class Report(Protocol):
 class Board:
     """One job as this worker serves it."""
 
-    def __init__(self, node: Node, job: Job, plan: Plan):
+    def __init__(self, node: Node, job: Job, plan: Plan | None, over: str | None = None):
         self.job = job
         self.plan = plan
         self.claims = Claims(node, job)
         self.next: Task | None = None  # claimed, not begun
-        self.marks: set[str] = set()
-        self.over: str | None = None  # finished, cancelled, failed or gone
+        self.over = over  # finished, cancelled, failed, gone or refused; only then there may be no plan
         self.vanished = 0
 
 
@@ -89,7 +88,7 @@ class Worker:
         self.bell = Bell(node)
         self.recovery = Recovery(node, Observer(node.share, node.identity))
         self._looked = self._recovered = float("-inf")
-        self._refused: set[str] = set()
+        self._complained: set[str] = set()
 
     # ---- the loop
     def run(self) -> bool:
@@ -102,7 +101,10 @@ class Worker:
                 if found:
                     self._do(*found)
                 elif self._all_over():
-                    return all(board.over in ("finished", "cancelled") for board in self.boards.values()) and not self._refused
+                    if not self.boards:
+                        self.report.say("there are no jobs to work on; with --forever this node would wait for some")
+                    well = ("finished",) if self.only else ("finished", "cancelled")
+                    return all(board.over in well for board in self.boards.values())
                 else:
                     self._recover()
                     self.report.wait()
@@ -126,8 +128,8 @@ class Worker:
         for job in self._jobs():
             if job.manifest.id not in self.boards:
                 self._take_on(job)
-        for board in self.boards.values():
-            if board.over in (None, "failed"):
+        for board in list(self.boards.values()):
+            if board.over in (None, "failed", "cancelled"):
                 self._look_at(board)
         if clock - self._recovered > 12 * POLL_S or self._recovered == float("-inf"):
             self._recover()
@@ -141,34 +143,37 @@ class Worker:
         return [job] if job else []
 
     def _complain(self, line: str) -> None:
-        if line not in self._refused:
-            self._refused.add(line)
+        if line not in self._complained:
+            self._complained.add(line)
             self.report.say(line)
 
     def _take_on(self, job: Job) -> None:
         marks = job.marks()
-        if self.only is None and marks & {"finished", "cancelled"}:
-            return
-        try:
-            self.boards[job.manifest.id] = Board(self.node, job, self.plan_for(job, self.node))
-        except Exception as error:
-            if self.only is not None:
-                raise
-            self._complain(f"{job.name}: cannot be served here: {error}")
+        over = next((mark for mark in ("finished", "cancelled") if mark in marks), None)
+        plan = None
+        if over is None:
+            try:
+                plan = self.plan_for(job, self.node)
+            except ShareError as error:
+                if self.only is not None:
+                    raise
+                over = "refused"
+                self.report.say(f"{job.name}: cannot be served here: {error}")
+        self.boards[job.manifest.id] = Board(self.node, job, plan, over)
 
     def _look_at(self, board: Board) -> None:
         try:
-            board.marks = board.job.marks()
+            marks = board.job.marks()
         except JobGone as gone:
             self._close(board, "gone", str(gone))
             return
-        if "cancelled" in board.marks:
+        if board.over:
+            if not marks and not attempts.failed(board.job):  # somebody opened it anew
+                del self.boards[board.job.manifest.id]
+        elif "cancelled" in marks:
             self._close(board, "cancelled", f"{board.job.name}: cancelled")
-        elif "finished" in board.marks:
+        elif "finished" in marks:
             self._close(board, "finished", None)
-        elif board.over == "failed" and not attempts.failed(board.job):
-            board.over = None  # somebody opened it anew
-            board.plan.forget()
 
     def _close(self, board: Board, how: str, line: str | None) -> None:
         board.over = how
@@ -180,13 +185,16 @@ class Worker:
 
     def _next(self) -> tuple[Board, Task] | None:
         for board in self.boards.values():
-            if board.over or "paused" in board.marks:
+            if board.over:
                 continue
             if board.next is not None:
                 task, board.next = board.next, None
                 return board, task
             try:
                 task = self._claim_one(board)
+            except InputVanished:
+                board.plan.forget()
+                continue
             except JobGone as gone:
                 self._close(board, "gone", str(gone))
                 continue
@@ -200,7 +208,8 @@ class Worker:
             self.bell.ring()
             self._close(board, "finished", None)
             return None
-        learned = True
+        failed = attempts.failed(board.job)
+        learned = len(failed) <= attempts.MOST_FAILED_TASKS
         while learned:  # each round learns of a result at least, so there is an end
             learned = False
             for task in board.plan.candidates():
@@ -210,7 +219,6 @@ class Worker:
                 if outcome is Outcome.DONE:
                     board.plan.published(task, ours=False)
                     learned = True
-        failed = attempts.failed(board.job)
         if failed and not claimed(board.job):
             self._close(board, "failed", f"{board.job.name}: failed, {len(failed)} task(s) used up their attempts: "
                         f"{', '.join(failed[:5])}; coordinator.py status shows why, coordinator.py retry opens them anew")
@@ -227,7 +235,7 @@ class Worker:
             else:
                 ours = self._weathered(lambda: results.publish_bytes(self.node, board.job, task, output))
             board.vanished = 0
-            board.plan.published(task, ours)
+            self._weathered(lambda: board.plan.published(task, ours))
             self._carry_on(board, task)
             self.bell.ring()
         except InputVanished as error:
@@ -236,7 +244,7 @@ class Worker:
             if board.vanished >= MOST_PASSING:
                 self._failed(board, task, f"the input vanished {board.vanished} times: {error}")
                 board.vanished = 0
-            board.claims.withdraw(task)
+            self._weathered(lambda: board.claims.withdraw(task))
         except JobGone as gone:
             self._close(board, "gone", str(gone))
         except (Stopped, Evicted):
