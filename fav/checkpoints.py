@@ -1,0 +1,227 @@
+"""Style files: the project's safetensors, the PyTorch port's state dicts, the authors' Torch7 checkpoints.
+
+The keys of a safetensors file and of the port's `.pth` are those of StyleNetwork itself.
+"""
+
+import io
+import os
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from pickle import UnpicklingError
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from . import torch7
+from .errors import FavError
+from .network import TANH_CONSTANT, StyleNetwork
+
+KINDS = {3: "an image model (3 channels)", 7: "a video model (7 channels)"}
+_KEYS = "expected the weights of a style network (1.weight, 10.0.0.0.weight, ...)"
+_STATE_DICT = "expected a state dict, saved with torch.save(model.state_dict(), ...)"
+_FORMATS = "a style as .safetensors, a PyTorch state dict (.pth) or a Torch7 checkpoint (.t7)"
+
+
+@dataclass(frozen=True)
+class StyleFacts:
+    """What a style file says of itself. `format` is safetensors, pytorch or torch7."""
+
+    arch: str
+    in_channels: int
+    tanh_constant: float
+    format: str
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """A style file as read: arch is None where the file does not tell it."""
+
+    format: str
+    state: dict[str, Tensor]
+    arch: str | None = None
+    tanh_constant: float = TANH_CONSTANT
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def load_style(path: Path, in_channels: int | None = None) -> StyleNetwork:
+    """The network of a style file, float32, ready for inference (`train().requires_grad_()` to go on learning).
+
+    The format is told by the content, not by the name. in_channels, where given, is what is wanted:
+    3 for an image model, 7 for a video model. Nothing that is stored in the file is executed, and
+    memory is bounded by its size. Raises FavError for what is not a style, is damaged, holds code,
+    or does not fit its architecture or in_channels.
+    """
+    return _load(path, in_channels)[0]
+
+
+def style_facts(path: Path) -> StyleFacts:
+    """Architecture, kind and metadata of a style file, which is read and checked as by load_style."""
+    network, contents = _load(path)
+    return StyleFacts(network.arch, network.in_channels, network.tanh_constant, contents.format, contents.metadata)
+
+
+def save_style(network: StyleNetwork, path: Path, metadata: Mapping[str, str] | None = None,
+               dtype: torch.dtype = torch.float16) -> None:
+    """Writes a style as safetensors, whole or not at all; the architecture is added to `metadata`.
+
+    dtype is float16 or float32. Raises FavError where the weights do not fit into it.
+    """
+    state = {key: value.detach().cpu().to(dtype).contiguous() for key, value in network.state_dict().items()}
+    for key, value in state.items():
+        if not value.isfinite().all():
+            raise FavError(f"{path}: weights {key}: expected finite values, got some that {dtype} cannot hold")
+    facts = {"arch": network.arch, "in_channels": str(network.in_channels), "tanh_constant": f"{network.tanh_constant:g}",
+             "padding": "reflect-start"}
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_bytes(safetensors.torch.save(state, {**(metadata or {}), **facts}))
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def convert(source: Path, target: Path) -> None:
+    """Any style file as our safetensors, without loss: float16 where the weights are float16 numbers."""
+    network, contents = _load(source)
+    small = all(torch.equal(value.half().float(), value) for value in network.state_dict().values())
+    save_style(network, target, contents.metadata, torch.float16 if small else torch.float32)
+
+
+def architecture_of(state: Mapping[str, Tensor]) -> str:
+    """The architecture string of a state dict with StyleNetwork's keys, which do not tell strides.
+
+    As in all of the authors' strings, 3x3 convolutions before the residual blocks halve the picture;
+    upsamplings are by 2, and where there is none, the 3x3 convolutions after the blocks double it.
+    Raises FavError where the keys are of another layout.
+    """
+    layers: dict[int, Tensor] = {}
+    for key, value in state.items():
+        match = re.fullmatch(r"(\d{1,3})(\.0\.0\.[0134])?\.(weight|bias)", key)
+        if match is None:
+            raise FavError(f"{_KEYS}, got {key[:80]!r}")
+        if match[3] == "weight" and match[2] in (None, ".0.0.0"):
+            layers[int(match[1])] = value
+    blocks = [number for number in layers if f"{number}.0.0.0.weight" in state]
+    convolutions = [number for number, weight in layers.items() if weight.ndim == 4 and number not in blocks]
+    upsamplings = [number for number, weight in layers.items() if weight.ndim == 1 and number - 1 not in convolutions]
+    entries = {number - 1: "U2" for number in upsamplings}
+    for number in (*blocks, *convolutions):
+        bias = state.get(f"{number}.0.0.0.bias" if number in blocks else f"{number}.bias")
+        if bias is None:
+            raise FavError(f"layer {number}: expected a bias beside its weight, got none")
+        channels, kernel = len(bias), layers[number].shape[-1]
+        if number in blocks:
+            entries[number] = f"R{channels}"
+        elif kernel != 3 or upsamplings and number > min(blocks, default=-1):
+            entries[number] = f"c{kernel}s1-{channels}"
+        else:
+            entries[number] = f"d{channels}" if number < min(blocks, default=-1) else f"u{channels}"
+    return ",".join(entries[number] for number in sorted(entries))
+
+
+def _load(path: Path, in_channels: int | None = None) -> tuple[StyleNetwork, _Contents]:
+    contents = _read(path)
+    try:
+        network = _assemble(contents, path.stat().st_size)
+    except FavError as error:
+        raise FavError(f"{path}: {error}") from error
+    if network.in_channels not in KINDS or in_channels not in (None, network.in_channels):
+        wanted = KINDS.get(in_channels) or " or ".join(KINDS.values())
+        got = KINDS.get(network.in_channels, f"a model of {network.in_channels} channels")
+        raise FavError(f"{path}: expected {wanted}, got {got}")
+    return network, contents
+
+
+def _read(path: Path) -> _Contents:
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(9)
+    except OSError as error:
+        raise FavError(f"{path}: cannot be read: {error.strerror}; expected {_FORMATS}") from error
+    if not 0 < size <= torch7.MAX_BYTES:
+        raise FavError(f"{path}: expected {_FORMATS} of at most 1 GiB, got {size} bytes")
+    if head[:4] in (b"\x03\0\0\0", b"\x04\0\0\0") and head[4:8] == b"\x01\0\0\0":
+        root = torch7.load(path)
+        try:
+            arch, tanh_constant, state = torch7.style_model(root)
+        except FavError as error:
+            raise FavError(f"{path}: {error}") from error
+        return _Contents("torch7", state, arch, tanh_constant)
+    if head[8:] == b"{":
+        return _read_safetensors(path)
+    if head[:1] == b"\x80" or head[:2] == b"PK":
+        return _Contents("pytorch", _read_pickle(path))
+    raise FavError(f"{path}: not a model: expected {_FORMATS}")
+
+
+def _read_safetensors(path: Path) -> _Contents:
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = dict(file.metadata() or {})
+            state = {key: file.get_tensor(key) for key in file.keys()}
+    except SafetensorError as error:
+        raise FavError(f"{path}: damaged safetensors (truncated?): {error}") from error
+    constant = metadata.get("tanh_constant", f"{TANH_CONSTANT}")
+    try:
+        return _Contents("safetensors", state, metadata.get("arch"), float(constant), metadata)
+    except ValueError:
+        raise FavError(f"{path}: tanh_constant: expected a number, got {constant[:40]!r}") from None
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    data = path.read_bytes()
+    try:
+        if data[:2] == b"PK":
+            claimed = sum(record.file_size for record in zipfile.ZipFile(io.BytesIO(data)).infolist())
+            if claimed > len(data):
+                raise FavError(f"{path}: expected at most its own {len(data)} bytes, got records of {claimed}")
+        root = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except FavError:
+        raise
+    except UnpicklingError as error:
+        if code := re.search(r"GLOBAL (\S+)", str(error)):
+            raise FavError(f"{path}: refused, as it holds code or objects beside weights ({code[1]}): {_STATE_DICT}") from error
+        raise FavError(f"{path}: damaged (truncated?), or a pickle of something else: {_STATE_DICT}") from error
+    except Exception as error:  # torch.load has no list of what it raises over damaged bytes
+        raise FavError(f"{path}: damaged (truncated?): {_STATE_DICT}, got {type(error).__name__}") from error
+    if isinstance(root, Mapping) and isinstance(root.get("state_dict"), Mapping):
+        root = root["state_dict"]
+    if not isinstance(root, Mapping) or not root:
+        raise FavError(f"{path}: expected a state dict, got {type(root).__name__}")
+    return {str(key).removeprefix("module."): value for key, value in root.items()}
+
+
+def _assemble(contents: _Contents, size: int) -> StyleNetwork:
+    """The network of what was read from a file of `size` bytes."""
+    state = contents.state
+    for key, value in state.items():
+        plain = isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
+        if not plain or not value.is_floating_point():
+            kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
+            raise FavError(f"weights {key[:80]}: expected floating-point numbers, got {kind}")
+    claimed = sum(value.numel() * value.element_size() for value in state.values())
+    if claimed > size:
+        raise FavError(f"expected at most its own {size} bytes, got weights of {claimed}")
+    arch = contents.arch or architecture_of(state)
+    first = next((key for key in ("1.weight", "0.weight") if key in state and state[key].ndim == 4), None)
+    if first is None:
+        raise FavError(f"{_KEYS}, got {', '.join([*state][:3])[:80] or 'none'}")
+    with torch.device("meta"):  # nothing is allocated for an architecture that the weights do not fit
+        network = StyleNetwork(arch, state[first].shape[1], contents.tanh_constant)
+    expected = network.state_dict()
+    for key in [*expected, *state]:
+        wanted = tuple(expected[key].shape) if key in expected else "no such weights"
+        got = tuple(state[key].shape) if key in state else "none"
+        if wanted != got:
+            raise FavError(f"layer {key[:80]}: architecture {arch} expects {wanted}, got {got}")
+        if not state[key].isfinite().all():
+            raise FavError(f"layer {key}: expected finite weights, got some that are not")
+    network.load_state_dict({key: value.float().contiguous() for key, value in state.items()}, assign=True)
+    return network.requires_grad_(False).eval()

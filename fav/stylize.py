@@ -1,0 +1,110 @@
+"""The recurrence: each frame is painted on from the stylized frame before it, warped to where it belongs now.
+
+Source: Ruder, Dosovitskiy, Brox, "Artistic style transfer for videos and spherical images" (2018), section 4.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .errors import FavError
+from .warp import warp
+
+if TYPE_CHECKING:
+    from .inference import StyleRunner
+
+MEAN_BGR = np.array((103.939, 116.779, 123.68), np.float32)
+FILLS = ("vgg-mean", "uniform-random")
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a frame hangs on the one before it in the chain.
+
+    flow (H, W, 2) float32, pixels, leads from the frame to the one before; reliability (H, W), 0 to 1.
+    """
+
+    flow: np.ndarray
+    reliability: np.ndarray
+
+
+def network_input(frame: np.ndarray, warped_prior: np.ndarray | None = None, reliability: np.ndarray | None = None,
+                  fill: np.ndarray | None = None) -> np.ndarray:
+    """What a video model sees: (H, W, 7) float32.
+
+    Channels 0 to 2 are `frame` (H, W, 3) uint8 BGR, 3 to 5 `warped_prior` (H, W, 3), the stylized
+    frame before it, fetched to where it belongs now, both minus the mean colour; 6 is `reliability`
+    (H, W), 0 to 1. Where the prior is not reliable stands `fill` (H, W, 3), its mean subtracted; None
+    for zeros. Without a prior nothing is reliable. Raises FavError where the pieces do not fit together.
+    """
+    height, width, _ = _checked("frame", frame, (None, None, 3)).shape
+    seen = np.empty((height, width, 7), np.float32)
+    seen[..., :3] = frame - MEAN_BGR
+    if fill is not None:
+        _checked("fill", fill, (height, width, 3))
+    if warped_prior is None:
+        seen[..., 3:6] = 0 if fill is None else fill
+        seen[..., 6] = 0
+        return seen
+    _checked("warped prior", warped_prior, (height, width, 3))
+    trust = _checked("reliability", reliability, (height, width)).astype(np.float32)[..., None]
+    seen[..., 3:6] = (warped_prior - MEAN_BGR) * trust
+    if fill is not None:
+        seen[..., 3:6] += fill * (1 - trust)
+    seen[..., 6:] = trust
+    return seen
+
+
+def fill_for(kind: str, key: str, number: int, shape: tuple[int, ...]) -> np.ndarray | None:
+    """What stands where nothing is reliable, its mean subtracted: like a frame of `shape` (H, W, 3), float32.
+
+    None, for zeros, with `vgg-mean`. With `uniform-random`, noise that is a function of `key` (of the
+    job) and the number of the frame alone. Raises FavError for another kind.
+    """
+    if kind == "vgg-mean":
+        return None
+    if kind == "uniform-random":
+        seed = int.from_bytes(hashlib.sha256(f"{number} {key}".encode()).digest())
+        noise = np.random.Generator(np.random.PCG64(seed)).random(shape, np.float32)
+        return noise * np.float32(255) - MEAN_BGR
+    raise FavError(f"fill: expected {' or '.join(FILLS)}, got {kind!r}")
+
+
+def stylize_next(runner: "StyleRunner", frame: np.ndarray, prior: np.ndarray, geometry: Geometry,
+                 fill: np.ndarray | None = None) -> np.ndarray:
+    """`frame` (H, W, 3) uint8, painted on from `prior`, the stylized frame before it in the chain."""
+    # Warped as float32: rounding to grey levels once more, each frame, would blur into the chain.
+    return runner.stylize(frame, warp(prior.astype(np.float32), geometry.flow), geometry.reliability, fill)
+
+
+def stylize_shot(frames: Iterable[tuple[np.ndarray, Geometry | None]], runner: "StyleRunner", *,
+                 first: "StyleRunner | None" = None, seed: np.ndarray | None = None, fill: str = FILLS[0],
+                 key: str = "", number: int = 0, step: int = 1) -> Iterator[np.ndarray]:
+    """The stylized frames of a chain, one for each frame, in its order; each waits for the one before.
+
+    frames are pairs of a frame and how it hangs on the frame before it; None starts anew, with the
+    model `first` where that is given. seed, where given, is taken for the first stylized frame.
+    fill and key as in fill_for; number counts the first frame, step leads to the next.
+    """
+    prior = None
+    for frame, geometry in frames:
+        noise = fill_for(fill, key, number, frame.shape)
+        if prior is None and seed is not None:
+            prior = seed
+        elif prior is None or geometry is None:
+            prior = (first or runner).stylize(frame, fill=noise)
+        else:
+            prior = stylize_next(runner, frame, prior, geometry, noise)
+        yield prior
+        number += step
+
+
+def _checked(what: str, array: np.ndarray | None, expected: tuple[int | None, ...]) -> np.ndarray:
+    shape = getattr(array, "shape", ())
+    if len(shape) != len(expected) or any(want not in (None, got) for want, got in zip(expected, shape)):
+        wanted = ", ".join("any" if want is None else str(want) for want in expected)
+        raise FavError(f"{what}: expected ({wanted}), got {shape if array is not None else 'none'}")
+    return array

@@ -1,0 +1,287 @@
+"""Torch7's binary files, read without Lua and without running anything in them.
+
+Format: torch7's File.lua, Tensor and Storage. Style models: the authors' models_video.lua.
+"""
+
+import math
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from .errors import FavError
+from .network import EPSILON, Enlarge, InstanceNorm, Mirror, ResidualBlock, StyleNetwork, TanhScale
+
+MAX_BYTES = 1 << 30
+MAX_OBJECTS = 1_000_000
+MAX_DEPTH = 100
+MAX_DIMENSIONS = 8
+
+_ARRAY = re.compile(r"torch\.(Cuda)?(Float|Double|Half|Long|Int|Short|Byte|Char)?(Tensor|Storage)")
+_DTYPES = {"Float": "<f4", "Double": "<f8", "Half": "<f2", "Int": "<i4", "Short": "<i2", "Byte": "u1", "Char": "i1"}
+
+
+@dataclass(frozen=True, eq=False)
+class TorchObject:
+    """An instance of a Torch class: `class_name` as in `nn.SpatialConvolution`, and its fields by name."""
+
+    class_name: str
+    fields: dict
+
+
+def load(path: Path) -> object:
+    """What is stored in a binary Torch7 file.
+
+    nil is None, a number float, a string str, a table dict (lists have the keys 1, 2, ...), a tensor or
+    storage a numpy array of its shape and kind (CUDA kinds as their CPU ones), anything else of a Torch
+    class a TorchObject. What was one object in Lua is one object here; tensors may share their memory.
+    Long integers may have 8 or 4 bytes. Raises FavError for what is truncated, hostile or holds Lua code.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise FavError(f"{path}: expected a Torch7 file of at most 1 GiB, got {path.stat().st_size} bytes")
+        data = path.read_bytes()
+    except OSError as error:
+        raise FavError(f"{path}: cannot be read: {error.strerror}") from error
+    failures = []
+    for long in "qi":  # nothing in the file tells which of the two it was written with
+        reader = _Reader(data, long)
+        try:
+            value = reader.object()
+            if reader.position < len(data):
+                raise FavError(f"expected the end of the file, got {len(data) - reader.position} bytes more")
+            return value
+        except FavError as error:
+            failures.append((reader.position, str(error)))
+    position, reason = max(failures, key=lambda failure: failure[0])
+    raise FavError(f"{path}: not a readable Torch7 file: at byte {position}: {reason}")
+
+
+class _Reader:
+    def __init__(self, data: bytes, long: str):
+        self.data, self.long = data, long
+        self.position = self.count = self.depth = 0
+        self.seen: dict[int, object] = {}
+
+    def numbers(self, kind: str, count: int = 1) -> tuple:
+        return struct.unpack(f"<{count}{kind}", self.take(count * struct.calcsize("<" + kind)))
+
+    def take(self, size: int) -> bytes:
+        if not 0 <= size <= len(self.data) - self.position:
+            raise FavError(f"expected {size} more bytes, got {len(self.data) - self.position} (truncated?)")
+        self.position += size
+        return self.data[self.position - size:self.position]
+
+    def string(self) -> str:
+        return self.take(self.numbers("i")[0]).decode("utf-8", "surrogateescape")
+
+    def object(self) -> object:
+        self.count, self.depth = self.count + 1, self.depth + 1
+        if self.count > MAX_OBJECTS or self.depth > MAX_DEPTH:
+            raise FavError(f"expected at most {MAX_OBJECTS} objects and {MAX_DEPTH} levels")
+        kind, = self.numbers("i")
+        if kind == 0:
+            value = None
+        elif kind == 1:
+            value, = self.numbers("d")
+        elif kind == 2:
+            value = self.string()
+        elif kind == 5:
+            value = self.numbers("i")[0] == 1
+        elif kind in (3, 4):
+            index, = self.numbers("i")
+            if index not in self.seen:
+                self.table(index) if kind == 3 else self.instance(index)
+            value = self.seen[index]
+        elif kind in (6, 7, 8):
+            raise FavError("it holds a Lua function; code is not loaded")
+        else:
+            raise FavError(f"expected the kind of an object, 0 to 8, got {kind}")
+        self.depth -= 1
+        return value
+
+    def table(self, index: int) -> None:
+        self.seen[index] = table = {}  # before its entries: they may refer to it
+        for _ in range(self.numbers("i")[0]):
+            key = self.object()
+            if not isinstance(key, (str, float, bool)):
+                raise FavError(f"expected a string or a number as the key of a table, got {type(key).__name__}")
+            table[key] = self.object()
+
+    def instance(self, index: int) -> None:
+        name = self.string()
+        if name.startswith("V "):  # files from before 2012 have no version
+            name = self.string()
+        if match := _ARRAY.fullmatch(name):
+            cuda, kind, form = match.groups()
+            if kind or cuda:
+                self.seen[index] = self.tensor() if form == "Tensor" else self.storage(kind or "Float")
+                return
+        fields: dict = {}
+        self.seen[index] = TorchObject(name, fields)
+        stored = self.object()
+        if not isinstance(stored, dict):
+            raise FavError(f"expected the fields of {name[:80]!r}, which is stored in a way of its own")
+        fields.update(stored)
+
+    def storage(self, kind: str) -> np.ndarray:
+        dtype = np.dtype(_DTYPES.get(kind, "<i8" if self.long == "q" else "<i4"))
+        size, = self.numbers(self.long)
+        # Copied, as the file keeps no alignment; the copies together are no larger than the file.
+        return np.frombuffer(self.take(size * dtype.itemsize), dtype).astype("<i8" if kind == "Long" else dtype)
+
+    def tensor(self) -> np.ndarray:
+        dimensions, = self.numbers("i")
+        if not 0 <= dimensions <= MAX_DIMENSIONS:
+            raise FavError(f"expected a tensor of at most {MAX_DIMENSIONS} dimensions, got {dimensions}")
+        shape, strides = self.numbers(self.long, dimensions), self.numbers(self.long, dimensions)
+        first = self.numbers(self.long)[0] - 1
+        storage = self.object()
+        if dimensions == 0:  # the only empty tensor that Torch7 knows
+            return np.empty(0, np.float32)
+        if not isinstance(storage, np.ndarray) or storage.ndim != 1 or not storage.flags.c_contiguous:
+            raise FavError("expected the storage of a tensor")
+        last = first + sum((size - 1) * stride for size, stride in zip(shape, strides))
+        values = math.prod(shape)  # more than the storage has would be a small file that claims much memory
+        if min(first, *strides) < 0 or min(shape) < 1 or last >= storage.size or values > storage.size:
+            raise FavError(f"expected a tensor within its {storage.size} values, got shape {shape} strides {strides}")
+        width = storage.itemsize
+        return np.ndarray(shape, storage.dtype, storage, first * width, [stride * width for stride in strides])
+
+
+_PADS = ("pad_l", "pad_r", "pad_t", "pad_b")
+_IDLE = {"Identity", "TotalVariation"}
+
+
+def style_model(root: object) -> tuple[str, float, dict[str, torch.Tensor]]:
+    """Architecture, tanh constant and weights of an authors' checkpoint: a table with `model`, or the model.
+
+    The weights are named and shaped as in the state dict of a StyleNetwork of that architecture.
+    Raises FavError that names the first module which such a network does not have.
+    """
+    model = root.get("model") if isinstance(root, dict) else root
+    if _class(model) != "Sequential":
+        raise FavError(f"expected an nn.Sequential, or a table with one as its model, got {_describe(model)}")
+    modules = [module for module in _modules(model, "model") if _class(module) not in _IDLE]
+    entries, tanh_constant, in_channels = [], None, None
+    for number, module in enumerate(modules):
+        where, name = f"layer {number}", _class(module)
+        if name in ("SpatialConvolution", "SpatialConvolutionMM", "SpatialFullConvolution"):
+            kernel, stride, channels = (_integer(module, field, where) for field in ("kW", "dW", "nOutputPlane"))
+            kind, short = "fu" if name == "SpatialFullConvolution" else "cd"
+            entries.append(f"{short}{channels}" if (kernel, stride) == (3, 2) else f"{kind}{kernel}s{stride}-{channels}")
+            in_channels = in_channels or _integer(module, "nInputPlane", where)
+        elif name == "SpatialUpSamplingNearest":
+            entries.append(f"U{_integer(module, 'scale_factor', where)}")
+        elif name == "Sequential":
+            entries.append(f"R{channels}" if entries else "R")
+        elif name == "MulConstant":
+            tanh_constant = _number(module, "constant_scalar", where)
+        elif name not in ("SpatialReflectionPadding", "InstanceNormalization", "ReLU", "Tanh"):
+            raise FavError(f"{where}: {_describe(module)} is not known in a style network")
+    if tanh_constant is None or in_channels is None:
+        raise FavError("expected convolutions and an nn.MulConstant after an nn.Tanh, got none")
+    with torch.device("meta"):
+        network = StyleNetwork(",".join(entries), in_channels, tanh_constant)
+    state: dict[str, torch.Tensor] = {}
+    if len(modules) != len(network):
+        raise FavError(f"architecture {network.arch}: expected {len(network)} modules, got {len(modules)}")
+    for number, (module, layer) in enumerate(zip(modules, network)):
+        _match(module, layer, str(number), state)
+    return network.arch, tanh_constant, state
+
+
+def _match(module: object, layer: nn.Module, where: str, state: dict[str, torch.Tensor]) -> None:
+    if isinstance(layer, ResidualBlock):
+        beside, _ = _parts(module, where, "Sequential", "ConcatTable", "CAddTable")
+        branch, shortcut = _parts(beside, f"{where}.0", "ConcatTable", "Sequential", "ShaveImage")
+        _check(shortcut, f"{where}.0.1", {"ShaveImage"}, {"size": 2})
+        parts = _modules(branch, f"{where}.0.0")
+        if len(parts) != len(layer[0][0]):
+            raise FavError(f"layer {where}.0.0: expected {len(layer[0][0])} modules in a residual block, got {len(parts)}")
+        for number, (part, inner) in enumerate(zip(parts, layer[0][0])):
+            _match(part, inner, f"{where}.0.0.{number}", state)
+        return
+    _check(module, where, *_counterpart(layer))
+    for name, parameter in layer.named_parameters():
+        value = module.fields.get(name)
+        if value is None and name == "bias" and not isinstance(layer, InstanceNorm):
+            value = np.zeros(parameter.shape, np.float32)
+        rows = (len(parameter), parameter.numel() // len(parameter))  # the kernels of a SpatialConvolutionMM
+        if not isinstance(value, np.ndarray) or value.shape not in (tuple(parameter.shape), rows):
+            got = value.shape if isinstance(value, np.ndarray) else type(value).__name__
+            raise FavError(f"layer {where}.{name}: expected {tuple(parameter.shape)}, got {got}")
+        state[f"{where}.{name}"] = torch.from_numpy(value.astype(np.float32).reshape(parameter.shape))
+
+
+def _counterpart(layer: nn.Module) -> tuple[set[str], dict[str, float]]:
+    """The Torch7 classes that do what `layer` does, and the fields by which they do."""
+    match layer:
+        case Mirror():
+            return {"SpatialReflectionPadding"}, dict.fromkeys(_PADS, layer.padding)
+        case nn.Conv2d() | nn.ConvTranspose2d():
+            fields = {"nInputPlane": layer.in_channels, "nOutputPlane": layer.out_channels}
+            pairs = {"k": layer.kernel_size, "d": layer.stride, "pad": layer.padding}
+            if isinstance(layer, nn.ConvTranspose2d):
+                pairs["adj"] = layer.output_padding
+            fields |= {prefix + side: pair[0] for prefix, pair in pairs.items() for side in "WH"}
+            full = isinstance(layer, nn.ConvTranspose2d)
+            return {"SpatialFullConvolution"} if full else {"SpatialConvolution", "SpatialConvolutionMM"}, fields
+        case InstanceNorm():
+            return {"InstanceNormalization"}, {"eps": EPSILON}
+        case Enlarge():
+            return {"SpatialUpSamplingNearest"}, {"scale_factor": layer.factor}
+        case TanhScale():
+            return {"MulConstant"}, {"constant_scalar": layer.constant}
+    return {type(layer).__name__}, {}  # ReLU and Tanh have their own names
+
+
+def _check(module: object, where: str, names: set[str], fields: dict[str, float]) -> None:
+    if _class(module) not in names:
+        raise FavError(f"layer {where}: expected nn.{min(names)}, got {_describe(module)}")
+    for field, expected in fields.items():
+        got = _number(module, field, f"layer {where}", default=0)
+        if got != expected:
+            raise FavError(f"layer {where}: expected {_describe(module)} with {field} {expected:g}, got {got:g}")
+
+
+def _parts(module: object, where: str, name: str, *names: str) -> list:
+    parts = _modules(module, where) if _class(module) == name else []
+    if [_class(part) for part in parts] != list(names):
+        got = ", ".join(map(_describe, parts)) or _describe(module)
+        raise FavError(f"layer {where}: expected an nn.{name} of {' and '.join(names)} (a residual block of valid "
+                       f"convolutions beside a cropped shortcut), got {got}")
+    return parts
+
+
+def _modules(module: TorchObject, where: str) -> list:
+    table = module.fields.get("modules")
+    if not isinstance(table, dict) or set(table) != set(range(1, len(table) + 1)):
+        raise FavError(f"layer {where}: expected a list of modules in {_describe(module)}")
+    return [table[number] for number in range(1, len(table) + 1)]
+
+
+def _class(module: object) -> str:
+    return re.sub(r"^(nn|cudnn)\.", "", module.class_name) if isinstance(module, TorchObject) else ""
+
+
+def _describe(module: object) -> str:
+    return module.class_name[:80] if isinstance(module, TorchObject) else f"a {type(module).__name__}"
+
+
+def _number(module: TorchObject, field: str, where: str, default: float | None = None) -> float:
+    value = module.fields.get(field, default)
+    if not isinstance(value, (float, int)):
+        raise FavError(f"{where}: expected a number as {field} of {_describe(module)}, got {type(value).__name__}")
+    return value
+
+
+def _integer(module: TorchObject, field: str, where: str) -> int:
+    value = _number(module, field, where)
+    if not 1 <= value <= 9999 or value != int(value):
+        raise FavError(f"{where}: expected 1 to 9999 as {field} of {_describe(module)}, got {value}")
+    return int(value)
