@@ -1,0 +1,31 @@
+"""DeepFlow's variational part (Weinzaepfel et al. 2013) without the matching, from OpenCV contrib."""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from ..errors import FavError
+
+SUMMARY = "a little less error than dis and more reliable pixels at 30 times its time"
+
+
+def check() -> None:
+    """Raises FavError where OpenCV came without its contrib modules."""
+    if not hasattr(cv2, "optflow"):
+        raise FavError(
+            f"flow deepflow: expected OpenCV with its contrib modules, got {cv2.__version__} without; "
+            "uninstall every opencv-* package, then install opencv-contrib-python-headless"
+        )
+
+
+def make() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """OpenCV's defaults. Raises FavError like `check`."""
+    check()
+    deepflow = cv2.optflow.createOptFlow_DeepFlow()
+
+    def flow(frame_a: np.ndarray, frame_b: np.ndarray) -> np.ndarray:
+        grey_a, grey_b = (cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for frame in (frame_a, frame_b))
+        return deepflow.calc(grey_a, grey_b, None)
+
+    return flow

@@ -1,0 +1,123 @@
+"""Flow as bytes: .flo files, the compact PNG in which flow travels, and a picture to look at.
+
+Flow that travels is rounded; flow that stays in memory goes through the same rounding (`quantized`), so
+that the film does not depend on who computed what.
+"""
+
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .errors import FavError
+from .images import decode_png, encode_png, png_text
+
+FLO_MAGIC = 202021.25
+STEPS = 256  # a pixel, at most: an error of 1/512 pixel
+ZERO = 2**15
+SCALE_KEY = "flow steps per pixel"
+
+
+def quantized(flow: np.ndarray) -> np.ndarray:
+    """`flow` (H, W, 2) as it comes back from `decode_flow(encode_flow(flow, …))`, bit by bit.
+
+    Off by at most 1/512 pixel while the longest component is below 128 pixels, by twice that below 256, and
+    so on. Doing it twice changes nothing. Raises FavError where a value is not finite.
+    """
+    scale = _scale(flow)
+    return _steps(flow, scale) / np.float32(scale)
+
+
+def encode_flow(flow: np.ndarray, reliability: np.ndarray, text: dict[str, str] | None = None) -> bytes:
+    """A 16-bit PNG of a flow and its reliability, with `text` and the scale at its head (see `png_text`).
+
+    flow is (H, W, 2) float32, pixels, finite; reliability is (H, W) uint8, 0 or 1. The layout is KITTI's (Menze
+    and Geiger 2015): red and green hold x and y around 2**15, blue the reliability; KITTI counts 64 steps a
+    pixel, here it is the largest power of two up to 256 that fits the longest component.
+    """
+    if reliability.shape != flow.shape[:2] or reliability.dtype != np.uint8 or reliability.max(initial=0) > 1:
+        raise FavError(f"reliability: expected {flow.shape[:2]} uint8 of 0 and 1, got {reliability.shape} {reliability.dtype}")
+    scale = _scale(flow)
+    x, y = cv2.split((_steps(flow, scale) + ZERO).astype(np.uint16))
+    picture = cv2.merge([reliability.astype(np.uint16), y, x])
+    return encode_png(picture, (text or {}) | {SCALE_KEY: str(scale)})
+
+
+def decode_flow(data: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """Flow (H, W, 2) float32 and reliability (H, W) uint8 from `encode_flow`; FavError where it is damaged."""
+    picture, scale = decode_png(data), png_text(data).get(SCALE_KEY)
+    if picture.dtype != np.uint16 or scale is None:
+        raise FavError(f"flow: expected a 16-bit PNG with {SCALE_KEY!r} at its head, got {picture.dtype}")
+    reliability, y, x = cv2.split(picture)
+    steps = cv2.merge([x, y]).astype(np.float32) - ZERO
+    return steps / np.float32(scale), reliability.astype(np.uint8)
+
+
+def write_flo(path: Path, flow: np.ndarray) -> None:
+    """Write `flow` (H, W, 2) float32 as a Middlebury .flo file."""
+    check_flow(flow)
+    height, width = flow.shape[:2]
+    Path(path).write_bytes(struct.pack("<fii", FLO_MAGIC, width, height) + np.ascontiguousarray(flow, "<f4").tobytes())
+
+
+def read_flo(path: Path) -> np.ndarray:
+    """The flow (H, W, 2) float32 in a Middlebury .flo file; FavError where it is missing, none, or not whole."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise FavError(f"flow {path}: {error.strerror}") from error
+    if len(data) < 12 or struct.unpack_from("<f", data)[0] != FLO_MAGIC:
+        raise FavError(f"flow {path}: expected a .flo file, which begins with 'PIEH', got {data[:4]!r}")
+    width, height = struct.unpack_from("<ii", data, 4)
+    if width <= 0 or height <= 0 or len(data) != 12 + 8 * width * height:
+        raise FavError(f"flow {path}: expected {12 + 8 * width * height} bytes for {width}x{height}, got {len(data)}")
+    return np.frombuffer(data, "<f4", offset=12).reshape(height, width, 2).astype(np.float32)
+
+
+def check_flow(flow: np.ndarray) -> None:
+    """Raises FavError unless `flow` is (H, W, 2) float32, not empty, and finite."""
+    if flow.ndim != 3 or flow.shape[2] != 2 or flow.size == 0 or flow.dtype != np.float32:
+        raise FavError(f"flow: expected (H, W, 2) float32, got {flow.shape} {flow.dtype}")
+    if not np.isfinite(flow).all():
+        raise FavError(f"flow: expected finite values, got {np.count_nonzero(~np.isfinite(flow))} that are not")
+
+
+def flow_picture(flow: np.ndarray, longest: float | None = None) -> np.ndarray:
+    """`flow` (H, W, 2) as a picture (H, W, 3) uint8 BGR: the direction as hue, the length as saturation.
+
+    White is no motion; `longest` is the length in pixels of full colour, None for the longest in this flow;
+    what is longer is darkened. The colour wheel of Baker et al., A Database and Evaluation Methodology for
+    Optical Flow (2007), in which right is red and down is yellow.
+    """
+    check_flow(flow)
+    x, y = flow[..., 0], flow[..., 1]
+    length = np.hypot(x, y)
+    length = length / max(length.max() if longest is None else longest, np.finfo(np.float32).tiny)
+    wheel = _colour_wheel()
+    turn = (np.arctan2(-y, -x) / np.pi + 1) / 2 * (len(wheel) - 1)
+    before = np.floor(turn).astype(int)
+    part = (turn - before)[..., None]
+    hue = (1 - part) * wheel[before] + part * wheel[(before + 1) % len(wheel)]
+    length = length[..., None]
+    colour = np.where(length <= 1, 1 - length * (1 - hue), 0.75 * hue)
+    return (255 * colour[..., ::-1]).astype(np.uint8)
+
+
+def _colour_wheel() -> np.ndarray:
+    """55 hues (55, 3) RGB in [0, 1]; the eye tells more of them apart between red and yellow than elsewhere."""
+    red, yellow, green, cyan, blue, magenta = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 1, 1], [0, 0, 1], [1, 0, 1]])
+    arcs = [(red, yellow, 15), (yellow, green, 6), (green, cyan, 4), (cyan, blue, 11), (blue, magenta, 13), (magenta, red, 6)]
+    return np.concatenate([np.linspace(start, stop, hues, endpoint=False) for start, stop, hues in arcs])
+
+
+def _scale(flow: np.ndarray) -> float:
+    check_flow(flow)
+    longest, scale = np.abs(flow).max(), float(STEPS)
+    while np.rint(longest * scale) >= ZERO:
+        scale /= 2
+    return scale
+
+
+def _steps(flow: np.ndarray, scale: float) -> np.ndarray:
+    return np.rint(flow * np.float32(scale)) + np.float32(0)  # makes -0 a 0, as it comes back from integers

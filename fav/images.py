@@ -1,0 +1,106 @@
+"""Frames as PNG in memory, with a few words about them; pictures of the user from disk; resizing."""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .errors import FavError
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+HEAD_END = len(SIGNATURE) + 25  # the chunk IHDR is 25 bytes long and always first
+
+# Measured on stylized 720p frames: 37 ms and 2.0 MB, OpenCV's default takes 86 ms for as many bytes.
+FAST = [
+    cv2.IMWRITE_PNG_COMPRESSION, 1,
+    cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE,
+    cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG,
+]  # fmt: skip
+
+
+def encode_png(frame: np.ndarray, text: dict[str, str] | None = None) -> bytes:
+    """A PNG of `frame`, lossless, with `text` in iTXt chunks at its head.
+
+    frame is (H, W, 3) BGR, uint8 or uint16. Keys are 1 to 79 printable ASCII characters, values any text
+    without NUL. The bytes are a function of the arguments alone. Raises FavError for anything else.
+    """
+    if frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0 or frame.dtype not in (np.uint8, np.uint16):
+        raise FavError(f"PNG: expected a picture (H, W, 3) uint8 or uint16, got {frame.shape} {frame.dtype}")
+    png = cv2.imencode(".png", np.ascontiguousarray(frame), FAST)[1].tobytes()
+    return png[:HEAD_END] + b"".join(_text_chunk(*item) for item in (text or {}).items()) + png[HEAD_END:]
+
+
+def decode_png(data: bytes) -> np.ndarray:
+    """The picture in a PNG: (H, W, 3) BGR, uint8 or uint16 as it is stored.
+
+    Raises FavError where the data is not one whole PNG: every chunk's checksum is verified.
+    """
+    for _ in _chunks(data):
+        pass
+    frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if frame is None:
+        raise FavError("PNG: expected a picture, got chunks that are whole but do not decode")
+    return frame
+
+
+def png_text(data: bytes) -> dict[str, str]:
+    """The text that `encode_png` put at the head of a PNG, as it was given. Raises FavError where the head is damaged."""
+    text = {}
+    for kind, body in _chunks(data):
+        if kind == b"iTXt":
+            key, _, rest = body.partition(b"\0")
+            text[key.decode("latin-1")] = rest[2:].split(b"\0", 2)[-1].decode("utf-8")  # after two flags, a language and a translated key
+        if kind == b"IDAT":
+            break
+    return text
+
+
+def read_image(path: Path) -> np.ndarray:
+    """The picture in a file, in any format OpenCV reads, upright: (H, W, 3) uint8 BGR. FavError says what is wrong."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise FavError(f"picture {path}: {error.strerror}") from error
+    frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    if frame is None:
+        raise FavError(f"picture {path}: expected an image (PNG, JPEG, PPM, …), got {len(data)} bytes that are none")
+    return frame
+
+
+def resize(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """`frame` (H, W, 3) at `size`, (width, height) in pixels: averaged over areas where it shrinks, cubic where it grows."""
+    height, width = frame.shape[:2]
+    if size == (width, height):
+        return frame
+    shrinks = size[0] * size[1] < width * height
+    return cv2.resize(frame, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Type and body of each chunk, its checksum verified, up to IEND; FavError where that does not come."""
+    if not data.startswith(SIGNATURE):
+        raise FavError(f"PNG: expected a PNG signature, got {data[:8]!r}")
+    position = len(SIGNATURE)
+    while position + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        body = data[position + 8 : position + 8 + length]
+        checksum = data[position + 8 + length : position + 12 + length]
+        if len(checksum) < 4:
+            break
+        if struct.unpack(">I", checksum)[0] != zlib.crc32(kind + body):
+            raise FavError(f"PNG: expected an undamaged chunk {kind.decode('latin-1')} at byte {position}, its checksum differs")
+        yield kind, body
+        if kind == b"IEND":
+            return
+        position += 12 + length
+    raise FavError(f"PNG: expected a whole file up to its chunk IEND, got only {len(data)} bytes")
+
+
+def _text_chunk(key: str, value: str) -> bytes:
+    if not 0 < len(key) < 80 or not key.isprintable() or not key.isascii() or "\0" in value:
+        raise FavError(f"PNG text: expected a key of 1 to 79 printable ASCII characters and a value without NUL, got {key!r}")
+    body = b"iTXt" + key.encode("ascii") + b"\0\0\0\0\0" + value.encode("utf-8")
+    return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))

@@ -1,0 +1,38 @@
+"""Fetch a picture along a flow."""
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from .errors import FavError
+
+
+def warp(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """`image` fetched along `flow`: the result at (x, y) is `image` at (x, y) + flow[y, x].
+
+    image is (H, W), (H, W, 2) or (H, W, 3), uint8 or float32; flow is (H, W, 2) float32, pixels, finite.
+    Bilinear, and exact in the position; beyond the border the nearest pixel of the border is fetched.
+    A flow of zeros returns the image, exactly. Returns a new array like `image`. Raises FavError where
+    the two do not fit together.
+    """
+    expected = (*image.shape[:2], 2)
+    if flow.shape != expected or flow.dtype != np.float32:
+        raise FavError(f"warp: expected a flow {expected} float32, got {flow.shape} {flow.dtype}")
+    positions = cv2.add(pixel_grid(*image.shape[:2]), flow)
+    if image.ndim == 3 and image.shape[2] not in (1, 3):
+        # OpenCV's two-channel path rounds positions to 1/32 pixel; one and three channels are exact.
+        return np.dstack([_fetch(np.ascontiguousarray(plane), positions) for plane in cv2.split(image)])
+    return _fetch(image, positions).reshape(image.shape)
+
+
+@lru_cache(maxsize=4)
+def pixel_grid(height: int, width: int) -> np.ndarray:
+    """The position (x, y) of every pixel: (H, W, 2) float32, read-only and shared."""
+    grid = np.dstack(np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)))
+    grid.flags.writeable = False
+    return grid
+
+
+def _fetch(image: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    return cv2.remap(image, positions, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
