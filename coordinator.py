@@ -1,0 +1,354 @@
+#!/usr/bin/env python3
+"""The operator's side: submit, run and watch jobs, and put them right."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from fav.commands import duration, one_line_errors
+from fav.options import FILE, JOB, options, request_of
+from fav.spec import FilmSpec
+from shared.attempts import MOST_FAULTS, failed, of_task, reopen
+from shared.claims import claimed
+from shared.errors import ShareError
+from shared.jobs import Job, all_jobs, find_job, remove_job
+from shared.layout import Task
+from shared.nodes import Observer, read_identity, visiting
+from shared.recovery import Recovery, task_of
+from shared.share import Share, open_share
+
+ROOT = Path(__file__).resolve().parent
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(context_settings=SETTINGS)
+def main() -> None:
+    """Submit, run and watch the jobs of a shared directory.
+
+    JOB is a job's name as `status` shows it; where there is only one job, it may be left out.
+    """
+
+
+def _job(share: Share, name: str | None) -> Job:
+    if name is not None:
+        job = find_job(share, name)
+        if job is None:
+            raise ShareError(f"{name}: there is no job of that name; coordinator.py status {share.layout.root} lists them")
+        return job
+    jobs = all_jobs(share)
+    if len(jobs) != 1:
+        raise ShareError(f"{share.layout.root}: expected the name of one of its {len(jobs)} jobs; coordinator.py status lists them")
+    return jobs[0]
+
+
+def _submit(context: click.Context, share: Share, video: str, style: Path, values: dict) -> Job:
+    from fav.submission import submit as create
+
+    with visiting(share) as node:
+        joined = create(node, request_of(context, video, style, values))
+        _ring(node)
+    click.echo(f"{'created' if joined.created else 'joined'} job {joined.job.name}")
+    for note in joined.notes:
+        click.echo(note)
+    return joined.job
+
+
+def _ring(node) -> None:
+    from shared.bell import Bell
+
+    Bell(node).ring()
+
+
+@main.command()
+@click.argument("shared", type=FILE)
+@click.argument("video")
+@click.argument("style", type=FILE)
+@options(JOB)
+@click.pass_context
+@one_line_errors
+def submit(context: click.Context, shared: Path, video: str, style: Path, **values) -> None:
+    """Create a job for nodes that wait (`node.py SHARED --forever`) or will be started."""
+    _submit(context, open_share(shared), video, style, values)
+
+
+@main.command()
+@click.argument("shared", type=FILE)
+@click.argument("video")
+@click.argument("style", type=FILE)
+@click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Nodes to start on this machine; they share its cores.")
+@options(JOB)
+@click.pass_context
+@one_line_errors
+def run(context: click.Context, shared: Path, video: str, style: Path, nodes: int, **values) -> None:
+    """Create the job (or join it), work on it with some nodes on this machine, and show how far it is.
+
+    Nodes on other machines may join at any time: node.py SHARED. Ctrl-C stops the nodes of this
+    machine after their current frame; the same line again goes on.
+    """
+    share = open_share(shared)
+    job = _submit(context, share, video, style, values)
+    cores = max(1, len(os.sched_getaffinity(0)) // nodes)
+    logs = [share.layout.logs / f"{job.name}.{os.uname().nodename.split('.')[0]}.{number}.log" for number in range(nodes)]
+    processes = []
+    for log in logs:
+        with open(log, "ab") as file:
+            command = [sys.executable, str(ROOT / "node.py"), str(share.layout.root), "--job", job.name, "--cores", str(cores)]
+            processes.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True))
+    try:
+        _follow(job, processes)
+    except KeyboardInterrupt:
+        click.echo("stopping after the current frame; the same line again goes on")
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                process.terminate()
+        for process in processes:
+            process.wait()
+    if "finished" in job.marks():
+        click.echo(f"done: {FilmSpec.from_json(job.manifest.spec).film(share.layout.root)}")
+        return
+    if "cancelled" in job.marks():
+        click.echo("cancelled")
+        sys.exit(1)
+    for line in _failures(job):
+        click.echo(line, err=True)
+    click.echo(f"not finished; what the nodes said: {', '.join(map(str, logs))}", err=True)
+    for log in logs[:1]:
+        click.echo("".join(log.read_text(errors="replace").splitlines(keepends=True)[-5:]), err=True, nl=False)
+    sys.exit(1)
+
+
+class Follower:
+    """Counts a job's frames again and again at little cost, and how fast they come."""
+
+    def __init__(self, job: Job):
+        from fav.tasks import Shelf
+
+        self.shelf = Shelf(job)
+        self._since: tuple[float, int] | None = None
+
+    def look(self) -> tuple[int, int | None, float | None, float | None]:
+        """Frames done, frames in all (None: not known yet), frames a second, seconds left."""
+        from fav.tasks import progress
+
+        done, total = progress(self.shelf)["frame"]
+        now = time.monotonic()
+        if self._since is None or done == 0:
+            self._since = now, done
+        began, before = self._since
+        rate = (done - before) / (now - began) if done > before else None
+        return done, total, rate, (total - done) / rate if rate and total else None
+
+
+def _follow(job: Job, processes: list[subprocess.Popen]) -> None:
+    """Show the job's progress until it is over or no node of ours runs any more."""
+    follower = Follower(job)
+    terminal = Console(stderr=False).is_terminal
+    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("frames  {task.fields[words]}")]
+    with Progress(*columns, disable=not terminal) as bar:
+        line = bar.add_task(job.name, total=None, words="")
+        said, last = -1, time.monotonic()
+        while any(process.poll() is None for process in processes):
+            try:
+                done, total, rate, left = follower.look()
+            except OSError:
+                time.sleep(1)
+                continue
+            words = f"{rate:.2f}/s, {duration(left)} left" if rate else ""
+            if total is not None and done == total:
+                words = "stitching"
+            bar.update(line, completed=done, total=total, words=words)
+            if not terminal and done != said and (time.monotonic() - last > 10 or done == total):
+                said, last = done, time.monotonic()
+                click.echo(f"{done} of {total or '?'} frames  {words}")
+            time.sleep(0.5)
+        done, total, *_ = follower.look()
+        bar.update(line, completed=done, total=total, words="")
+    if not terminal and done != said:
+        click.echo(f"{done} of {total or '?'} frames")
+
+
+@main.command()
+@click.argument("shared", type=FILE)
+@click.argument("job", required=False)
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@one_line_errors
+def status(shared: Path, job: str | None, as_json: bool) -> None:
+    """How far each job is, which nodes there are and when each was last heard, and what failed."""
+    share = open_share(shared)
+    jobs = [_job(share, job)] if job else all_jobs(share, lambda line: click.echo(f"error: {line}", err=True))
+    told = [_state(one) for one in jobs]
+    nodes = _nodes(share)
+    if as_json:
+        click.echo(json.dumps({"jobs": told, "nodes": nodes}, indent=1))
+        return
+    if not jobs:
+        click.echo("no jobs")
+    for one, state in zip(jobs, told):
+        click.echo(f"{state['name']}: {state['state']}")
+        for kind, (done, total) in state["counts"].items():
+            if kind != "flow" or done:
+                click.echo(f"  {kind:<8} {done} of {total if total is not None else '?'}")
+        for task, owner in state["claims"].items():
+            click.echo(f"  {task} is being worked on by {owner}")
+        for line in _failures(one):
+            click.echo(f"  {line}")
+        if state["state"] == "finished":
+            click.echo(f"  film     {state['film']}")
+    for node in nodes:
+        click.echo(f"node {node['node']}: {node['state']} (heartbeat renewed {duration(node['heard_s'])} ago by this machine's clock)")
+
+
+def _state(job: Job) -> dict:
+    from fav.tasks import Shelf, progress
+
+    marks = job.marks()
+    shelf = Shelf(job)
+    owners = {}
+    for name, path in claimed(job).items():
+        try:
+            owner = read_identity(job.share, path)
+            owners[name] = owner.incarnation if owner else "?"
+        except ShareError as error:
+            owners[name] = str(error)
+    state = next((mark for mark in ("finished", "cancelled") if mark in marks), None)
+    return {"name": job.name, "state": state or ("failed" if failed(job) and not owners else "running" if owners else "waiting for nodes"),
+            "counts": progress(shelf), "claims": owners, "failed": failed(job), "film": str(shelf.spec.film(job.share.layout.root))}
+
+
+def _nodes(share: Share) -> list[dict]:
+    observer = Observer(share)
+    observer.look()
+    found = []
+    for name in observer.nodes():
+        path = share.layout.heart(name)
+        try:
+            identity = read_identity(share, path)
+            heard = max(time.time() - share.system.mtime(path) / 1e9, 0.0)  # for people only: no decision rests on it
+        except (ShareError, OSError):
+            continue
+        if identity is not None:
+            state = "dead" if observer.process_gone(identity) else "running"
+            found.append({"node": name, "host": identity.host, "pid": identity.pid, "about": identity.about, "state": state, "heard_s": heard})
+    return found
+
+
+def _failures(job: Job) -> list[str]:
+    lines = []
+    for name in failed(job)[:20]:
+        tries = of_task(job, task_of(name))
+        last = tries[-1].detail.strip().splitlines()[-1] if tries and tries[-1].detail.strip() else "?"
+        lines.append(f"{name} failed after {len(tries)} attempts: {last}")
+    return lines
+
+
+@main.command()
+@click.argument("shared", type=FILE)
+@click.argument("job", required=False)
+@click.option("--now", "hosts", multiple=True, metavar="HOST", help="Take every node on this host for dead at once: your word that it is off.")
+@one_line_errors
+def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
+    """Remove the placeholders of dead nodes. Nodes do this by themselves; this is for the impatient.
+
+    Nodes of this machine whose process is gone are removed at once, others when they have been
+    silent for one lease, during which this command watches them; or at once with --now HOST.
+    """
+    share = open_share(shared)
+    with visiting(share) as node:
+        jobs = {one: set() for one in ([_job(share, job)] if job else all_jobs(share))}
+        recovery = Recovery(node, Observer(share, node.identity))
+        count = recovery.run(jobs, frozenset(hosts))
+        _ring(node)
+    click.echo(f"recovered {count} task(s)")
+    rest = sum(len(claimed(one)) for one in jobs)
+    if rest:
+        click.echo(f"{rest} task(s) are claimed by nodes that are alive, or not silent for long enough to tell; waiting "
+                   f"nodes recover them after one lease")
+
+
+@main.command()
+@click.argument("shared", type=FILE)
+@click.argument("job", required=False)
+@click.option("--out", help="The film's name, relative to SHARED.  [default: the job's name and a number]")
+@click.option("--crf", type=click.IntRange(0, 51), help="Quality of the film: lower is better and larger.  [default: the job's]")
+@one_line_errors
+def stitch(shared: Path, job: str | None, out: str | None, crf: int | None) -> None:
+    """Make the film again, under a new name, from the frames that are published."""
+    from fav.spec import inside
+    from fav.tasks import Shelf
+    from fav.tasks import stitch as write
+    from fav.video import check_film_name
+
+    share = open_share(shared)
+    found = _job(share, job)
+    shelf = Shelf(found)
+    shelf.refresh()
+    first = Path(shelf.spec.out)
+    names = iter([out]) if out else (str(first.with_stem(f"{first.stem}-{number}")) for number in range(2, 1000))
+    final = next((path for name in names if not (path := inside(share.layout.root, name)).exists()), None)
+    if final is None:
+        raise ShareError(f"{out}: expected a new name for the film, but the file exists")
+    check_film_name(final.name)
+    with visiting(share) as node:
+        private = node.draft().with_suffix(final.suffix)
+        notes = write(shelf, inside(share.layout.root, shelf.spec.video), private, crf if crf is not None else shelf.spec.crf)
+        share.system.sync(private)
+        share.system.make_dirs(final.parent)
+        share.appear(private, final)
+    for note in notes:
+        click.echo(note)
+    click.echo(f"done: {final}")
+
+
+@main.command()
+@click.argument("shared", type=FILE)
+@click.argument("job", required=False)
+@one_line_errors
+def retry(shared: Path, job: str | None) -> None:
+    """Open the failed tasks of a job anew, and a job that was cancelled."""
+    share = open_share(shared)
+    found = _job(share, job)
+    found.unmark("cancelled")
+    click.echo(f"{found.name}: {reopen(found)} failed task(s) opened anew")
+    with visiting(share) as node:
+        _ring(node)
+
+
+@main.command()
+@click.argument("shared", type=FILE)
+@click.argument("job", required=False)
+@one_line_errors
+def cancel(shared: Path, job: str | None) -> None:
+    """Tell all nodes to leave a job alone. What is published stays; `retry` goes on with it, `clean` removes it."""
+    share = open_share(shared)
+    found = _job(share, job)
+    found.mark("cancelled")
+    with visiting(share) as node:
+        _ring(node)
+    click.echo(f"{found.name}: cancelled")
+
+
+@main.command()
+@click.argument("shared", type=FILE)
+@click.argument("job", required=False)
+@click.option("--force", is_flag=True, help="Even if it is not finished, and nodes work on it.")
+@one_line_errors
+def clean(shared: Path, job: str | None, force: bool) -> None:
+    """Remove a job and its frames from the shared directory. The film stays."""
+    share = open_share(shared)
+    found = _job(share, job)
+    if not found.marks() & {"finished", "cancelled"} and not force:
+        raise ShareError(f"{found.name}: the job is not finished; cancel it first, or say --force")
+    remove_job(found)
+    click.echo(f"{found.name}: removed")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""`python -m fav`: the single steps, without a cluster and without a shared directory."""
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator
+
+import click
+from rich.progress import Progress
+
+from .commands import one_line_errors
+from .errors import FavError
+from .options import FILE, LOOK, options, request_of
+
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(context_settings=SETTINGS)
+def main() -> None:
+    """The single steps of stylizing a video, in one process. For a whole job see node.py and coordinator.py."""
+
+
+@contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """A private path beside `out` that becomes it in one step when all went well, and vanishes otherwise."""
+    private = out.with_name(f".{os.getpid()}.{out.name}")
+    try:
+        yield private
+        private.replace(out)
+    finally:
+        private.unlink(missing_ok=True)
+
+
+def _writable(out: Path) -> Path:
+    if not out.parent.is_dir():
+        raise FavError(f"{out}: expected an existing directory to write to, but there is no {out.parent}")
+    return out
+
+
+@main.command()
+@click.argument("video")
+@click.argument("style", type=FILE)
+@click.argument("out", type=FILE)
+@options(LOOK)
+@click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all cores]")
+@click.option("--device", default="cpu", show_default=True, help="cpu, or cuda:0 and so on.")
+@click.pass_context
+@one_line_errors
+def stylize(context: click.Context, video: str, style: Path, out: Path, threads: int | None, device: str, **values) -> None:
+    """Stylize VIDEO with STYLE into the film OUT (.mp4, .mkv or .mov); nothing else is written."""
+    from .film import Studio, index_pieces, stylized
+    from .submission import check, look_of
+    from .timeline import Timeline
+    from .video import check_film_name, write_film
+
+    request = request_of(context, video, style, values)
+    request.check()
+    source = check(request)
+    check_film_name(_writable(out).name)
+    look, start, stop, cuts = look_of(request, source)
+    timeline = Timeline(start, stop, request.backward, request.independent)
+    with Progress() as progress:
+        bar = progress.add_task("looking for cuts", total=source.frames)
+        for piece in index_pieces(Path(video), stop, cuts, request.fps, lambda: progress.advance(bar)):
+            timeline.add(piece)
+        if timeline.end <= start:
+            raise FavError(f"{video}: expected more than {start} frames for this --range, got {timeline.known}")
+        progress.update(bar, description="stylizing", completed=0, total=timeline.end - start)
+        studio = Studio(Path(video), look, request.fps, threads, device)
+        with _whole(out) as private:
+            frames = stylized(studio, timeline, lambda: progress.advance(bar))
+            notes = write_film(private, Path(video), timeline.index, frames, start=start, stop=timeline.end,
+                               crf=request.crf, fps=request.fps)
+    for note in timeline.notes + notes:
+        click.echo(note)
+    click.echo(f"done: {out}")
+
+
+@main.command()
+@click.argument("first", type=FILE)
+@click.argument("second", type=FILE)
+@click.argument("out", type=FILE)
+@options(LOOK[:2])
+@one_line_errors
+def flow(first: Path, second: Path, out: Path, flow: str, flow_weights: Path | None) -> None:
+    """Write the optical flow from image FIRST to image SECOND as OUT.flo, and beside it as a colour picture."""
+    import cv2
+
+    from . import flow as flows
+    from .flow_io import flow_picture, write_flo
+    from .images import read_image
+
+    if _writable(out).suffix != ".flo":
+        raise FavError(f"{out}: expected a name that ends in .flo")
+    flows.check(flow, flow_weights)
+    a, b = read_image(first), read_image(second)
+    if a.shape != b.shape:
+        raise FavError(f"{second}: expected the size of {first}, {a.shape[1]}x{a.shape[0]}, got {b.shape[1]}x{b.shape[0]}")
+    found = flows.make(flow, flow_weights)(a, b)
+    write_flo(out, found)
+    cv2.imwrite(str(out.with_suffix(".png")), flow_picture(found))
+    click.echo(f"done: {out} and {out.with_suffix('.png')}")
+
+
+@main.command()
+@click.argument("model", type=FILE)
+@click.argument("out", type=FILE)
+@one_line_errors
+def convert(model: Path, out: Path) -> None:
+    """Convert a style MODEL (.t7 of the authors, .pth of the PyTorch port) to OUT.safetensors."""
+    from .checkpoints import convert as write
+
+    if _writable(out).suffix != ".safetensors":
+        raise FavError(f"{out}: expected a name that ends in .safetensors")
+    write(model, out)
+    click.echo(f"done: {out}")
+
+
+@main.command()
+@click.argument("out", type=FILE)
+@one_line_errors
+def sample(out: Path) -> None:
+    """Make a short sample clip to try things on: two shots, moving things, sound."""
+    from .sample import write_sample
+
+    write_sample(_writable(out))
+    click.echo(f"done: {out}")
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m fav")

@@ -1,0 +1,51 @@
+"""What the content of inputs is known by, so that all nodes work on the same ones."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+SAMPLES, SAMPLE_BYTES = 64, 1 << 16  # a video of 100 GB takes no longer than one of 4 MB
+
+
+def fingerprint(path: Path) -> str:
+    """What a file's content is known by: its size and a hash of blocks spread evenly over it."""
+    size = path.stat().st_size
+    digest = hashlib.blake2b(str(size).encode(), digest_size=16)
+    with open(path, "rb") as file:
+        for step in range(SAMPLES if size > SAMPLES * SAMPLE_BYTES else 1):
+            file.seek(step * max(size - SAMPLE_BYTES, 0) // max(SAMPLES - 1, 1))
+            digest.update(file.read(SAMPLE_BYTES if size > SAMPLES * SAMPLE_BYTES else -1))
+    return digest.hexdigest()
+
+
+def video_fingerprint(video: str) -> str:
+    """The fingerprint of a video file, or of all images of a numbered sequence together."""
+    if not is_sequence(video):
+        return fingerprint(Path(video))
+    return _joined(sequence_files(video))
+
+
+def is_sequence(video: str) -> bool:
+    return "%" in Path(video).name and not Path(video).exists()
+
+
+def sequence_files(pattern: str) -> list[Path]:
+    """The files of a numbered image sequence, from the lowest number up to the first gap."""
+    directory, files, number = Path(pattern).parent, [], 0
+    while number < 10 and not (directory / (Path(pattern).name % number)).exists():
+        number += 1
+    while (path := directory / (Path(pattern).name % number)).exists():
+        files.append(path)
+        number += 1
+    return files
+
+
+def print_of(path: Path | None) -> str | None:
+    """The fingerprint of a file, or of all files of a directory (SPyNet's six) together; None for None."""
+    if path is not None and path.is_dir():
+        return _joined(sorted(file for file in path.iterdir() if file.is_file()))
+    return fingerprint(path) if path is not None else None
+
+
+def _joined(files: Iterable[Path]) -> str:
+    return hashlib.blake2b("".join(map(fingerprint, files)).encode(), digest_size=16).hexdigest()

@@ -1,0 +1,75 @@
+"""The command line's options that make a job, spelled once for `node.py`, `coordinator.py` and `python -m fav`."""
+
+from pathlib import Path
+
+import click
+from click.core import ParameterSource
+
+from shared.nodes import LEASE_S, SHORTEST_LEASE_S
+
+from . import flow as flows
+from .request import Request
+
+FILE = click.Path(path_type=Path)
+
+
+class Range(click.ParamType):
+    name = "start:stop"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, tuple):
+            return value
+        start, colon, stop = value.partition(":")
+        try:
+            if not colon:
+                raise ValueError
+            return int(start or 0), int(stop) if stop else None
+        except ValueError:
+            self.fail(f"expected START:STOP, frame numbers from 0, like 100:250 or 100:, got {value!r}", param, ctx)
+
+
+FLOW_HELP = "Optical flow method. " + " ".join(f"{name}: {method.summary}." for name, method in flows.METHODS.items())
+
+LOOK = [
+    click.option("--flow", type=click.Choice(list(flows.METHODS)), default="dis", show_default=True, help=FLOW_HELP),
+    click.option("--flow-weights", type=FILE, help="Weights for --flow spynet: the authors' directory of modelL{1..6}_F.t7, a .pth or a .safetensors file."),
+    click.option("--no-cuts", is_flag=True, help="The video is one single shot: look for no cuts."),
+    click.option("--read-cuts", type=FILE, metavar="FILE.csv", help="Take the cuts from a file, the number of a shot's first frame a line, counted from 0."),
+    click.option("--seed", type=FILE, metavar="IMAGE", help="An image that is taken as the finished first frame."),
+    click.option("--first-frame-style", type=FILE, metavar="MODEL", help="A 3-channel image model that paints the first frame of each shot."),
+    click.option("--width", type=click.IntRange(16), help="Width of the film in pixels; the height follows."),
+    click.option("--scale", type=click.FloatRange(0.01, 8), help="Size of the film relative to the video."),
+    click.option("--range", "range", type=Range(), default=(0, None), metavar="START:STOP", help="Only these frames, counted from 0, without STOP."),
+    click.option("--test", type=click.IntRange(1), metavar="N", help="Only the first N frames (of the range)."),
+    click.option("--fps", type=click.FloatRange(0, min_open=True), help="Frame rate of a numbered image sequence (dir/frame_%04d.png).  [default: 25]"),
+    click.option("--min-filter", type=int, default=7, show_default=True, help="Unreliable regions grow by a minimum filter of this many pixels; 1: not at all."),
+    click.option("--fill", type=click.Choice(["vgg-mean", "uniform-random"]), default="vgg-mean", show_default=True, help="What the network sees where the flow is unreliable."),
+    click.option("--backward", is_flag=True, help="Stylize each shot from its last frame to its first."),
+    click.option("--independent", is_flag=True, help="Stylize frame by frame without memory, for comparison: it flickers."),
+    click.option("--crf", type=click.IntRange(0, 51), default=18, show_default=True, help="Quality of the H.264 film: lower is better and larger."),
+]
+
+JOB = LOOK + [
+    click.option("--name", help="The job's name.  [default: VIDEO--STYLE]"),
+    click.option("--out", metavar="FILE", help="The film's name, relative to SHARED: .mp4, .mkv or .mov.  [default: the job's name]"),
+    click.option("--keep", is_flag=True, help="Leave published flow in place when the film is done. (Stylized frames stay until `coordinator.py clean`.)"),
+    click.option("--lease", type=click.FloatRange(SHORTEST_LEASE_S, 86400), default=LEASE_S, show_default=True, help="Seconds of silence after which a node on another machine is taken for dead."),
+    click.option("--threads", type=click.IntRange(1), help="CPU threads of every node.  [default: all cores of its machine]"),
+    click.option("--strict", is_flag=True, help="Only machines that compute the very same bits may join."),
+]
+
+
+def options(group: list):
+    """Decorate a click command with a group of options, in their order."""
+    def decorate(command):
+        for option in reversed(group):
+            command = option(command)
+        return command
+    return decorate
+
+
+def request_of(context: click.Context, video: str, style: Path, values: dict) -> Request:
+    """What the user asked for, and which options were typed at all."""
+    typed = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+    given = frozenset(name for name in values if context.get_parameter_source(name) in typed)
+    return Request(video=video, style=style, given=given, **values)

@@ -1,0 +1,53 @@
+"""A user's wish: a video, a style and options, as they were typed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.nodes import LEASE_S
+
+from .errors import FavError
+
+
+@dataclass(frozen=True)
+class Request:
+    """A video, a style and the options as they were typed. `given` names those that were typed at all."""
+
+    video: str
+    style: Path
+    name: str | None = None
+    lease: float = LEASE_S
+    given: frozenset[str] = frozenset()
+    out: str | None = None
+    fps: float | None = None
+    flow: str = "dis"
+    flow_weights: Path | None = None
+    first_frame_style: Path | None = None
+    seed: Path | None = None
+    read_cuts: Path | None = None
+    no_cuts: bool = False
+    range: tuple[int, int | None] = (0, None)
+    test: int | None = None
+    width: int | None = None
+    scale: float | None = None
+    min_filter: int = 7
+    fill: str = "vgg-mean"
+    backward: bool = False
+    independent: bool = False
+    crf: int = 18
+    keep: bool = False
+    threads: int | None = None
+    strict: bool = False
+
+    def check(self) -> None:
+        """FavError for options that exclude each other or make no sense; looks at no file."""
+        if self.seed and self.first_frame_style:
+            raise FavError("--seed and --first-frame-style: expected one of them, got both; the seed is the first frame")
+        if self.no_cuts and self.read_cuts:
+            raise FavError("--no-cuts and --read-cuts: expected one of them, got both")
+        if self.width and self.scale:
+            raise FavError("--width and --scale: expected one of them, got both")
+        start, stop = self.range
+        if start < 0 or stop is not None and stop <= start:
+            raise FavError(f"--range: expected START:STOP with 0 <= START < STOP, got {start}:{'' if stop is None else stop}")
+        if self.min_filter < 1 or self.min_filter % 2 == 0:
+            raise FavError(f"--min-filter: expected an odd number of pixels (1 switches it off), got {self.min_filter}")

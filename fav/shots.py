@@ -1,0 +1,81 @@
+"""Where shots begin: found by PySceneDetect's content detector as the frames come, or read from a file of the user."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from scenedetect.detectors import ContentDetector
+from scenedetect.scene_detector import FlashFilter
+
+from .errors import FavError
+
+# A quarter of a second. Flashes and whip pans pass the threshold several times within a few frames, and each cut
+# starts a new picture from nothing, which is seen; shots this short hardly exist. (PySceneDetect's 15 frames
+# would lose the second of two cuts that are half a second apart.)
+MIN_SHOT = 6
+LONG_SIDE = 256  # PySceneDetect's own choice: larger pictures find the same cuts
+
+
+class CutDetector:
+    """Finds cuts in frames that come one after the other; each is judged at once, by those before it alone.
+
+    `threshold` is the mean change of hue, saturation and value (OpenCV's 8-bit HSV) from frame to frame that makes
+    a cut; within `min_shot` frames after a cut there is no other (the first frame counts as none).
+    """
+
+    def __init__(self, threshold: float = 27.0, min_shot: int = MIN_SHOT):
+        self._min_shot = min_shot
+        self._detector = ContentDetector(threshold, min_scene_len=min_shot, filter_mode=FlashFilter.Mode.SUPPRESS)
+        self._started = False
+
+    def push(self, number: int, frame: np.ndarray) -> bool:
+        """Whether a new shot begins at this frame, (H, W, 3) uint8 BGR; numbers ascend by one. Never for the first."""
+        scale = LONG_SIDE / max(frame.shape[:2])
+        if scale < 1:
+            size = max(round(frame.shape[1] * scale), 1), max(round(frame.shape[0] * scale), 1)
+            frame = cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR)
+        if not self._started:
+            number -= self._min_shot  # the filter takes the first number it sees for a cut
+            self._started = True
+        return bool(self._detector.process_frame(number, frame))
+
+
+def read_cuts(path: Path | str, frame_count: int | None = None) -> tuple[int, ...]:
+    """The cuts in a file: a line each, the number (from 0) of the first frame of a new shot, ascending.
+
+    Blank lines, what follows a `#`, and one header line before the numbers are skipped. FavError for anything
+    else, for a file without numbers but with other words, and for numbers that are not below `frame_count`.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise FavError(f"{path}: expected a file of frame numbers, one a line: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise FavError(f"{path}: expected a text file of frame numbers, one a line, got bytes that are no text") from None
+    cuts: list[int] = []
+    header = None
+    for line, text in enumerate(lines, 1):
+        text = text.partition("#")[0].strip().strip(",;\"' ")
+        if not text:
+            continue
+        if not (text.isascii() and text.isdigit()):
+            if header is None and not cuts and text[0].isalpha():
+                header = line, text
+                continue
+            raise FavError(f"{path}, line {line}: expected one frame number from 0 on, got {text!r}")
+        number = int(text)
+        if cuts and number <= cuts[-1]:
+            raise FavError(f"{path}, line {line}: expected a frame number above {cuts[-1]}, which comes before, got {number}")
+        if frame_count is not None and number >= frame_count:
+            raise FavError(f"{path}, line {line}: expected a frame number below {frame_count}, the number of frames, got {number}")
+        cuts.append(number)
+    if header and not cuts:
+        raise FavError(f"{path}, line {header[0]}: expected frame numbers, one a line, got {header[1]!r} and no number after it")
+    return tuple(cuts)
+
+
+def shots_of(cuts: Iterable[int], start: int, stop: int) -> tuple[tuple[int, int], ...]:
+    """The shots `[first, last + 1)` into which cuts, in any order, divide the frames `[start, stop)`."""
+    edges = [start, *sorted({cut for cut in cuts if start < cut < stop}), stop]
+    return tuple(zip(edges, edges[1:])) if start < stop else ()

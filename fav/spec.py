@@ -1,0 +1,105 @@
+"""The record of one film job: every option that decides the result, so that all nodes agree.
+
+Nothing heavy is imported here: the supervisor of a node reads it, too.
+"""
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path, PurePosixPath
+
+from .errors import FavError
+
+
+@dataclass(frozen=True)
+class Look:
+    """Everything that decides a stylized pixel. `size` is (width, height); `key` seeds random fills."""
+
+    style: Path
+    size: tuple[int, int]
+    flow: str = "dis"
+    flow_weights: Path | None = None
+    first_frame_style: Path | None = None
+    seed: Path | None = None
+    min_filter: int = 7
+    fill: str = "vgg-mean"
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class FilmSpec:
+    """Options of a job. Paths are relative to the shared directory; sizes in pixels; frames count from 0."""
+
+    video: str
+    video_print: str  # fingerprint of the video's content
+    style: str
+    style_print: str
+    width: int
+    height: int
+    out: str
+    fps: float | None = None
+    flow: str = "dis"
+    flow_weights: str | None = None
+    flow_weights_print: str | None = None
+    first_frame_style: str | None = None
+    first_frame_style_print: str | None = None
+    seed: str | None = None
+    seed_print: str | None = None
+    cuts: tuple[int, ...] | None = None  # None: detect them; empty: there are none
+    start: int = 0
+    stop: int | None = None
+    min_filter: int = 7
+    fill: str = "vgg-mean"
+    backward: bool = False
+    independent: bool = False
+    crf: int = 18
+    keep: bool = False
+    threads: int | None = None
+    strict: bool = False
+
+    def to_json(self) -> dict:
+        return {**asdict(self), "cuts": None if self.cuts is None else list(self.cuts)}
+
+    @classmethod
+    def from_json(cls, record: dict) -> "FilmSpec":
+        """FavError where the record is not one of a film job that this version can serve."""
+        names = {field.name for field in fields(cls)}
+        if unknown := set(record) - names:
+            raise FavError(f"job: it has options that this version does not know ({', '.join(sorted(unknown))}); update this machine")
+        try:
+            spec = cls(**{**record, "cuts": None if record.get("cuts") is None else tuple(map(int, record["cuts"]))})
+        except (TypeError, ValueError) as error:
+            raise FavError(f"job: expected the options of a film, got a record that is not ({error})") from None
+        for name in ("video", "style", "flow_weights", "first_frame_style", "seed", "out"):
+            inside(Path("/"), getattr(spec, name))
+        return spec
+
+    def look(self, root: Path) -> Look:
+        """What decides a pixel, with paths on this machine."""
+        return Look(style=inside(root, self.style), size=(self.width, self.height), flow=self.flow,
+                    flow_weights=inside(root, self.flow_weights), first_frame_style=inside(root, self.first_frame_style),
+                    seed=inside(root, self.seed), min_filter=self.min_filter, fill=self.fill,
+                    key=self.video_print + self.style_print)
+
+    def film(self, root: Path) -> Path:
+        """Where the user finds the film."""
+        return inside(root, self.out)
+
+    def differences(self, given: dict) -> list[str]:
+        """Options in `given` that are not those of this job, each in words."""
+        mine = self.to_json()
+        return [f"{name.removesuffix('_print').replace('_', '-')} has another content" if name.endswith("_print") else
+                f"{name.replace('_', '-')} is {_words(mine[name])}, not {_words(value)}"
+                for name, value in sorted(given.items()) if mine[name] != value]
+
+
+def _words(value) -> str:
+    return "unset" if value is None else ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
+
+
+def inside(root: Path, relative: str | None) -> Path | None:
+    """A path of the record on this machine; FavError where it leads out of the shared directory."""
+    if relative is None:
+        return None
+    path = PurePosixPath(relative)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise FavError(f"job: expected a path inside the shared directory, got {relative!r}")
+    return root / path

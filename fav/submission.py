@@ -1,0 +1,167 @@
+"""From a command line to a job: check everything first, then create the job or join the one that is there."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from filelock import FileLock
+
+from shared.attempts import reopen
+from shared.jobs import Job, create_job, find_job, job_name
+from shared.layout import JobLayout
+from shared.nodes import Node
+from shared.share import Share
+from shared.system import System
+
+from . import flow as flows
+from .checkpoints import load_style
+from .errors import FavError
+from .fingerprint import is_sequence, print_of, sequence_files, video_fingerprint
+from .images import read_image
+from .request import Request
+from .shots import read_cuts
+from .spec import FilmSpec, Look, inside
+from .video import Source, check_film_name, probe
+
+FILES = ("video", "style", "flow_weights", "first_frame_style", "seed")  # inputs that the job brings with it
+SPEC_FIELDS = {  # fields of the spec that an option decides, where they are not its namesake
+    "range": ("start", "stop"), "test": ("start", "stop"), "width": ("width", "height"), "scale": ("width", "height"),
+    "read_cuts": ("cuts",), "no_cuts": ("cuts",), **{name: (f"{name}_print",) for name in FILES},
+}
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A job, and whether this request created it; `notes` are for the user."""
+
+    job: Job
+    created: bool
+    notes: tuple[str, ...] = ()
+
+
+def submit(node: Node, request: Request) -> Joined:
+    """Create the job, or join it; FavError in one line if anything is wrong, before any work starts."""
+    request.check()
+    share = node.share
+    name = request.name or job_name(Path(request.video).stem.replace("%", ""), Path(request.style).stem)
+    # One at a time on one host: ten nodes started here at once would copy the video ten times.
+    key = hashlib.blake2b(f"{share.layout.root}/{name}".encode(), digest_size=8).hexdigest()
+    with FileLock(Path(tempfile.gettempdir()) / f"fav-{os.getuid()}-{key}.lock"):
+        source = check(request)
+        job, created = find_job(share, name), False
+        if job is None:
+            job, created = create_job(node, name, request.lease, lambda layout: _fill(share, layout, request, source, name))
+    return Joined(job, True) if created else _join(job, request, source)
+
+
+def check(request: Request) -> Source:
+    """Look at every input; returns what the video is. FavError where one is not as it should be."""
+    source = probe(request.video, fps=request.fps)
+    load_style(request.style, in_channels=7)
+    if request.first_frame_style:
+        load_style(request.first_frame_style, in_channels=3)
+    if request.seed:
+        read_image(request.seed)
+    if request.read_cuts:
+        read_cuts(request.read_cuts, source.frames)
+    if request.out:
+        check_film_name(request.out)
+    flows.check(request.flow, request.flow_weights)
+    start = request.range[0]
+    if source.frames is not None and start >= source.frames:
+        raise FavError(f"--range: expected a START below the number of frames of {request.video} ({source.frames}), got {start}")
+    return source
+
+
+def options_of(request: Request, source: Source) -> dict:
+    """The fields of the spec that follow from the request and what the video is."""
+    start, stop = request.range
+    if request.test is not None:
+        stop = min(start + request.test, stop or start + request.test)
+    scale = request.scale or (request.width / source.width if request.width else 1.0)
+    cuts = read_cuts(request.read_cuts) if request.read_cuts else () if request.no_cuts else None
+    alike = {field.name for field in fields(FilmSpec)} & {field.name for field in fields(Request)} - set(FILES)
+    return {
+        **{name: getattr(request, name) for name in alike},
+        **{f"{name}_print": print_of(getattr(request, name)) for name in FILES if name != "video"},
+        "video_print": video_fingerprint(request.video), "start": start, "stop": stop, "cuts": cuts,
+        "width": request.width or max(round(source.width * scale), 1), "height": max(round(source.height * scale), 1),
+    }
+
+
+def look_of(request: Request, source: Source) -> tuple[Look, int, int | None, tuple[int, ...] | None]:
+    """The look of a film that is made in this process, its first frame, the one after its last, and its cuts."""
+    options = options_of(request, source)
+    alike = {field.name for field in fields(Look)} & {field.name for field in fields(Request)}
+    look = Look(**{name: getattr(request, name) for name in alike}, size=(options["width"], options["height"]),
+                key=options["video_print"] + options["style_print"])
+    return look, options["start"], options["stop"], options["cuts"]
+
+
+def _fill(share: Share, layout: JobLayout, request: Request, source: Source, name: str) -> dict:
+    """Bring the inputs into the job's directory; the spec."""
+    options = options_of(request, source)
+    options["out"] = request.out or f"{name}{'.mkv' if Path(request.video).suffix == '.mkv' else '.mp4'}"
+    out = inside(share.layout.root, options["out"])
+    if out.exists():
+        raise FavError(f"{out}: expected a new name for the film, but the file exists; choose another with --out")
+    brought = {name: _bring(share, getattr(request, name), layout.inputs / name) for name in FILES if name != "video"}
+    return FilmSpec(**options, **brought, video=_bring_video(share, layout, request.video)).to_json()
+
+
+def _bring(share: Share, path: Path | None, target: Path) -> str | None:
+    """Copy a file (or SPyNet's directory of files) into the job; its path relative to the shared directory."""
+    if path is None:
+        return None
+    if path.is_dir():
+        shutil.copytree(path, target, copy_function=shutil.copyfile)
+    else:
+        target = target.with_suffix(path.suffix)
+        shutil.copyfile(path, target)
+        share.system.sync(target)
+    return target.relative_to(share.layout.root).as_posix()
+
+
+def _bring_video(share: Share, layout: JobLayout, video: str) -> str:
+    """Where all nodes read the video: where it is, if that is shared; else linked or copied into the job."""
+    root, path = share.layout.root.resolve(), Path(video)
+    real = path.parent.resolve() / path.name if is_sequence(video) else path.resolve()
+    if real.is_relative_to(root):
+        return real.relative_to(root).as_posix()
+    if is_sequence(video):
+        target = layout.inputs / "video"
+        target.mkdir()
+        for file in sequence_files(video):
+            _link_or_copy(file, target / file.name, share.system)
+        return (target / path.name).relative_to(share.layout.root).as_posix()
+    target = layout.inputs / f"video{path.suffix}"
+    _link_or_copy(path.resolve(), target, share.system)
+    return target.relative_to(share.layout.root).as_posix()
+
+
+def _link_or_copy(source: Path, target: Path, system: System) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+        system.sync(target)
+
+
+def _join(job: Job, request: Request, source: Source) -> Joined:
+    """The job that is there, if it is the one that was asked for; the same line again opens failed tasks anew."""
+    compared = {"video_print", "style_print"}
+    for option in request.given:
+        compared |= set(SPEC_FIELDS.get(option, (option,)))
+    wanted = FilmSpec(video="", style="", **{"out": "", **options_of(request, source)}).to_json()
+    spec = FilmSpec.from_json(job.manifest.spec)
+    differences = spec.differences({name: wanted[name] for name in compared & set(wanted)})
+    if "lease" in request.given and request.lease != job.manifest.lease:
+        differences.append(f"lease is {job.manifest.lease:g}, not {request.lease:g}")
+    if differences:
+        raise FavError(f"job {job.name} exists with other options ({'; '.join(differences)}); "
+                       f"leave these options out to join it, or give this one another --name")
+    opened = 0 if "finished" in job.marks() else reopen(job)
+    return Joined(job, False, (f"{opened} failed task(s) opened anew",) if opened else ())

@@ -1,0 +1,341 @@
+"""The one bridge between the films and the job system: which tasks a job has, what each needs, how it runs.
+
+    index k   frames and cuts of a piece of the video; needs nothing but the video
+    flow t    flow and reliability of frame t towards the one before it in its shot
+    frame t   the stylized frame; needs the one before it, and flow t (published, or made on the spot)
+    stitch    the film; needs all frames
+"""
+
+import json
+import time
+from bisect import bisect_left
+from pathlib import Path
+from typing import Callable, Iterator
+
+import numpy as np
+
+from shared import results
+from shared.attempts import failed
+from shared.claims import claimed
+from shared.errors import InputVanished, ShareError
+from shared.jobs import Job
+from shared.layout import Task, shard_of
+from shared.nodes import Node
+
+from . import flow as flows
+from .errors import FavError
+from .film import Studio, index_pieces
+from .fingerprint import video_fingerprint
+from .flow_io import decode_flow, encode_flow
+from .images import decode_png, encode_png
+from .spec import FilmSpec, inside
+from .stylize import Geometry
+from .timeline import PIECE, Piece, Run, Timeline
+from .video import write_film
+
+FLOW_AHEAD = 64  # flows that others may have ready for one shot: bounds the room they take
+FLOW_LEAD = 2  # nearer to the frame that is being painted, its own node is done first
+
+
+def index_task(number: int) -> Task:
+    return Task("index", number, ".json")
+
+
+def flow_task(frame: int) -> Task:
+    return Task("flow", frame, ".png")
+
+
+def frame_task(frame: int) -> Task:
+    return Task("frame", frame, ".png")
+
+
+def stitch_task(spec: FilmSpec) -> Task:
+    return Task("stitch", 0, Path(spec.out).suffix)
+
+
+CLASS = Task("class", 0, ".txt")  # the numeric class of a strict job, published by its first node
+
+
+def make_plan(job: Job, node: Node, say: Callable[[str], None], **options) -> "FilmPlan":
+    """The plan of a film job on this node; ShareError where it cannot be served here."""
+    try:
+        return FilmPlan(job, node, say, **options)
+    except FavError as error:
+        raise ShareError(str(error)) from error
+
+
+class Shelf:
+    """What is published of one film job, read back.
+
+    What does not read back is set aside by `node`, where there is one, so that its task is open again.
+    """
+
+    def __init__(self, job: Job, node: Node | None = None):
+        self.job = job
+        self.node = node
+        self.spec = FilmSpec.from_json(job.manifest.spec)
+        self.timeline = self._empty()
+
+    def _empty(self) -> Timeline:
+        return Timeline(self.spec.start, self.spec.stop, self.spec.backward, self.spec.independent)
+
+    def refresh(self) -> None:
+        """Take in the pieces of the index that were published since."""
+        while not self.timeline.complete:
+            number = len(self.timeline.pieces)
+            if number not in results.done_in_shard(self.job, "index", shard_of(number)):
+                return
+            self.timeline.add(self._decoded(index_task(number), lambda data: Piece.from_json(json.loads(data))))
+
+    def advance(self, run: Run) -> None:
+        """Count the frames of a run that are published from its beginning on."""
+        shard, there = None, set()
+        while run.done < len(run):
+            frame = run.frame(run.done)
+            if shard_of(frame) != shard:
+                shard = shard_of(frame)
+                there = results.done_in_shard(self.job, "frame", shard)
+            if frame not in there:
+                return
+            run.done += 1
+
+    def frame(self, number: int) -> np.ndarray:
+        """A published stylized frame."""
+        return self._decoded(frame_task(number), decode_png)
+
+    def geometry(self, number: int) -> Geometry:
+        """The published flow and reliability of a frame."""
+        return Geometry(*self._decoded(flow_task(number), decode_flow))
+
+    def _decoded(self, task: Task, decode: Callable):
+        data = results.read(self.job, task)
+        try:
+            return decode(data)
+        except (FavError, ValueError, KeyError, TypeError) as error:
+            if self.node is not None:
+                results.set_aside(self.node, self.job, task)
+            raise InputVanished(f"{task}: it does not read back ({error})") from None
+
+
+class FilmPlan:
+    """One node's view of one film job (a `shared.worker.Plan`)."""
+
+    def __init__(self, job: Job, node: Node, say: Callable[[str], None], video: str | None = None,
+                 threads: int | None = None, device: str = "cpu"):
+        self.job = job
+        self.node = node
+        self.say = say
+        self.shelf = Shelf(job, node)
+        self.spec = self.shelf.spec
+        root = node.share.layout.root
+        self.video = Path(video) if video else inside(root, self.spec.video)
+        if video and video_fingerprint(video) != self.spec.video_print:
+            raise FavError(f"{video}: expected a copy of the job's video {self.spec.video}, got another content")
+        self.studio = Studio(self.video, self.spec.look(root), self.spec.fps, self.spec.threads or threads, device)
+        self._stitch = stitch_task(self.spec)
+        self._warm: tuple[int, np.ndarray] | None = None  # the last stylized frame, as published
+        self._fresh: np.ndarray | None = None
+        self._used_flow: int | None = None
+        self._pieces: tuple[int, Iterator[Piece]] | None = None
+        self._said_notes = 0
+        self._flow_s = 1.0
+        self._agree_on_class()
+
+    @property
+    def timeline(self) -> Timeline:
+        return self.shelf.timeline
+
+    def _agree_on_class(self) -> None:
+        if not self.spec.strict:
+            return
+        mine = self.studio.numeric_class
+        results.publish_bytes(self.node, self.job, CLASS, mine.encode())
+        theirs = results.read(self.job, CLASS).decode()
+        if theirs != mine:
+            raise ShareError(f"{self.job.name}: the job is --strict and this machine computes otherwise: expected "
+                             f"[{theirs}], here [{mine}]; use equal machines, or submit without --strict")
+
+    # ---- what to do next
+    def candidates(self) -> Iterator[Task]:
+        self._refresh()
+        taken = set(claimed(self.job)) | set(failed(self.job))
+        if not self.timeline.complete:
+            piece = index_task(len(self.timeline.pieces))
+            if str(piece) not in taken:
+                yield piece
+        busy = sorted(int(name[6:]) for name in taken if name.startswith("frame."))
+        served = []
+        for run in self._longest_first():
+            at = bisect_left(busy, run.start)
+            if at < len(busy) and busy[at] < run.stop:  # somebody's chain, or one with a failed frame
+                served.append((run, busy[at]))
+            else:
+                yield frame_task(run.frame(run.done))
+        if flows.METHODS[self.spec.flow].slow and not self.spec.independent:
+            yield from self._flows_ahead(served, taken)
+        if self.timeline.complete and not any(run.left for run in self.timeline.runs.values()):
+            if str(self._stitch) not in taken:
+                yield self._stitch
+
+    def _longest_first(self) -> list[Run]:
+        runs = [run for run in self.timeline.runs.values() if run.left and (run.closed or not run.backward)]
+        return sorted(runs, key=lambda run: -run.left)
+
+    def _flows_ahead(self, served: list[tuple[Run, int]], taken: set[str]) -> Iterator[Task]:
+        for run, current in served:
+            first = run.position(current) + FLOW_LEAD
+            ahead = [run.frame(position) for position in range(first, min(first + FLOW_AHEAD, len(run)))]
+            there = {number for shard in {shard_of(frame) for frame in ahead}
+                     for number in results.done_in_shard(self.job, "flow", shard)}
+            task = next((flow_task(frame) for frame in ahead
+                         if frame not in there and str(flow_task(frame)) not in taken), None)
+            if task is not None:
+                yield task
+
+    def follow(self, task: Task) -> Task | None:
+        if task.kind == "index":
+            return None if self.timeline.complete else index_task(len(self.timeline.pieces))
+        if task.kind != "frame":
+            return None
+        run = self.timeline.run_of(task.number)
+        if run.left == 0:
+            self._refresh()
+            run = self.timeline.run_of(task.number)
+        return frame_task(run.frame(run.done)) if run.left else None
+
+    def published(self, task: Task, ours: bool) -> None:
+        if task.kind == "index":
+            self._refresh()
+        elif task.kind == "frame":
+            run = self.timeline.run_of(task.number)
+            if ours and run.position(task.number) == run.done:
+                run.done += 1
+                self._warm = task.number, self._fresh
+            else:
+                self.shelf.advance(run)
+                self._warm = None  # go on from the published one
+            if self._used_flow == task.number and not self.spec.keep:
+                self.node.share.system.unlink(self.job.layout.result(flow_task(task.number)))
+            self._used_flow = None
+
+    def forget(self) -> None:
+        self._warm = self._pieces = None
+        self.shelf.timeline = self.shelf._empty()
+
+    def finish(self) -> bool:
+        if not results.is_done(self.job, self._stitch):
+            return False
+        deliver(self.node, self.job, self.spec)
+        return True
+
+    def _refresh(self) -> None:
+        self.shelf.refresh()
+        for note in self.timeline.notes[self._said_notes:]:
+            self.say(f"{self.job.name}: {note}")
+        self._said_notes = len(self.timeline.notes)
+
+    # ---- how to do it
+    def run(self, task: Task, tick: Callable[[], None]) -> bytes | Path:
+        return {"index": self._index, "flow": self._flow, "frame": self._frame, "stitch": self._stitched}[task.kind](task, tick)
+
+    def _text(self, **more: str) -> dict[str, str]:
+        return {"node": self.node.identity.incarnation, "numeric-class": self.studio.numeric_class, **more}
+
+    def _index(self, task: Task, tick: Callable[[], None]) -> bytes:
+        begun, self._pieces = self._pieces, None  # a pass that an error breaks off cannot go on
+        if begun is None or begun[0] != task.number:
+            begun = 0, index_pieces(self.video, self.spec.stop, self.spec.cuts, self.spec.fps, tick)
+        pieces = begun[1]
+        for _ in range(task.number - begun[0]):  # a new owner decodes from the beginning
+            next(pieces)
+        piece = next(pieces)
+        self._pieces = task.number + 1, pieces
+        if piece.last and piece.start + len(piece.index) <= self.spec.start:
+            raise FavError(f"{self.video}: expected more than {self.spec.start} frames for this --range, "
+                           f"got {piece.start + len(piece.index)}")
+        return json.dumps(piece.to_json()).encode()
+
+    def _flow(self, task: Task, tick: Callable[[], None]) -> bytes:
+        run = self.timeline.run_of(task.number)
+        made = self.studio.geometry(task.number, run.predecessor(task.number), self.timeline.index)
+        return encode_flow(made.flow, made.reliability, self._text())
+
+    def _frame(self, task: Task, tick: Callable[[], None]) -> bytes:
+        frame, run = task.number, self.timeline.run_of(task.number)
+        before = None if self.spec.independent else run.predecessor(frame)
+        if before is None:
+            opening = frame == (self.timeline.end - 1 if self.spec.backward else self.spec.start)
+            self._fresh = self.studio.first(frame, self.timeline.index, opening)
+        else:
+            prior = self._warm[1] if self._warm and self._warm[0] == before else self.shelf.frame(before)
+            self._fresh = self.studio.next(frame, self.timeline.index, prior, self._geometry(frame, before))
+        return encode_png(self._fresh, self._text())
+
+    def _geometry(self, frame: int, before: int) -> Geometry:
+        """Published by another node, or soon to be; else made here, in memory, and never written."""
+        method = flows.METHODS[self.spec.flow]
+        if method.slow:
+            waited = time.monotonic()
+            name = str(flow_task(frame))
+            while name in claimed(self.job) and time.monotonic() - waited < 2 * self._flow_s:
+                time.sleep(0.05)
+            if results.is_done(self.job, flow_task(frame)):
+                self._used_flow = frame
+                return self.shelf.geometry(frame)
+        began = time.monotonic()
+        made = self.studio.geometry(frame, before, self.timeline.index)
+        self._flow_s = time.monotonic() - began
+        return made
+
+    def _stitched(self, task: Task, tick: Callable[[], None]) -> Path:
+        private = self.node.draft().with_suffix(task.suffix)
+        for note in stitch(self.shelf, self.video, private, self.spec.crf, tick):
+            self.say(f"{self.job.name}: {note}")
+        return private
+
+
+def stitch(shelf: Shelf, video: Path, out: Path, crf: int,
+           tick: Callable[[], None] = lambda: None) -> list[str]:
+    """Write the film from what is published; returns notes for the user. InputVanished if a frame is missing."""
+    spec, timeline = shelf.spec, shelf.timeline
+
+    def frames() -> Iterator[np.ndarray]:
+        for number in range(spec.start, timeline.end):
+            tick()
+            yield shelf.frame(number)
+
+    return write_film(out, video, timeline.index, frames(), start=spec.start, stop=timeline.end, crf=crf, fps=spec.fps)
+
+
+def deliver(node: Node, job: Job, spec: FilmSpec) -> None:
+    """Show the stitched film under the name the user gave it, and remove what only the making needed."""
+    system, out = node.share.system, spec.film(node.share.layout.root)
+    if "finished" in job.marks():
+        return
+    film = job.layout.result(stitch_task(spec))
+    system.make_dirs(out.parent)
+    if node.share.hard_links:
+        try:
+            system.link(film, out)
+        except FileExistsError:
+            pass  # delivered by another node
+    elif not system.exists(out):
+        copy = node.draft()
+        system.write_new(copy, system.read(film, results.RESULT_LIMIT))
+        system.rename(copy, out)
+    if not spec.keep:
+        system.remove_tree(job.layout.results / "flow")
+
+
+def progress(shelf: Shelf) -> dict[str, tuple[int, int | None]]:
+    """Published and expected numbers of results by kind; None where the end of the film is not known yet."""
+    shelf.refresh()
+    timeline, spec, job = shelf.timeline, shelf.spec, shelf.job
+    numbers = range(spec.start, max(timeline.end, spec.start))
+    total = len(numbers) if timeline.complete else None
+    return {
+        "index": (len(timeline.pieces), len(timeline.pieces) if timeline.complete else None),
+        "flow": (results.count(job, "flow", numbers), total),
+        "frame": (results.count(job, "frame", numbers), total),
+        "stitch": (int(results.is_done(job, stitch_task(spec))), 1),
+    }

@@ -1,0 +1,113 @@
+"""What is known of a film's frames and shots while its index is still being made; pure."""
+
+from dataclasses import dataclass, field
+
+from .shots import shots_of
+from .video import FrameIndex
+
+PIECE = 100  # frames that one piece of the index describes
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One published piece of the index: frames `[start, start + len(index))` of the source."""
+
+    start: int
+    index: FrameIndex
+    cuts: tuple[int, ...]
+    last: bool
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict:
+        return {"start": self.start, "index": self.index.to_json(), "cuts": list(self.cuts), "last": self.last,
+                "notes": list(self.notes)}
+
+    @classmethod
+    def from_json(cls, fields: dict) -> "Piece":
+        return cls(int(fields["start"]), FrameIndex.from_json(fields["index"]), tuple(map(int, fields["cuts"])),
+                   bool(fields["last"]), tuple(map(str, fields["notes"])))
+
+
+@dataclass
+class Run:
+    """Frames `[start, stop)` that are stylized one after the other, each from the one before.
+
+    A shot, or the part of it that is known so far; with `backward` from the last to the first.
+    `closed` says that its end is known. `done` counts the finished frames from its beginning.
+    """
+
+    start: int
+    stop: int
+    closed: bool
+    backward: bool = False
+    done: int = 0
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def left(self) -> int:
+        return len(self) - self.done
+
+    def frame(self, position: int) -> int:
+        """The frame number at a position of the chain, counted from 0."""
+        return self.stop - 1 - position if self.backward else self.start + position
+
+    def position(self, frame: int) -> int:
+        return self.stop - 1 - frame if self.backward else frame - self.start
+
+    def predecessor(self, frame: int) -> int | None:
+        """The frame whose stylized picture this one starts from, None for the first of the chain."""
+        position = self.position(frame)
+        return None if position == 0 else self.frame(position - 1)
+
+
+@dataclass
+class Timeline:
+    """The pieces so far of the part `[start, stop)` of a film (stop None: to its end)."""
+
+    start: int = 0
+    stop: int | None = None
+    backward: bool = False
+    independent: bool = False
+    pieces: list[Piece] = field(default_factory=list)
+    index: FrameIndex | None = None
+    runs: dict[int, Run] = field(default_factory=dict)  # by first frame
+
+    def add(self, piece: Piece) -> None:
+        """Take the next piece in; runs keep what they have done."""
+        if piece.start != self.known:
+            raise ValueError(f"piece of the index: expected frame {self.known}, got frame {piece.start}")
+        self.pieces.append(piece)
+        self.index = piece.index if self.index is None else FrameIndex.joined([self.index, piece.index])
+        self._divide()
+
+    @property
+    def known(self) -> int:
+        """Number of frames of the source that are indexed."""
+        return len(self.index) if self.index is not None else 0
+
+    @property
+    def complete(self) -> bool:
+        return bool(self.pieces) and (self.pieces[-1].last or self.stop is not None and self.known >= self.stop)
+
+    @property
+    def end(self) -> int:
+        """One past the last frame of the film that is known."""
+        return self.known if self.stop is None else min(self.stop, self.known)
+
+    @property
+    def notes(self) -> list[str]:
+        return [note for piece in self.pieces for note in piece.notes]
+
+    def run_of(self, frame: int) -> Run:
+        """The run that a known frame belongs to."""
+        return next(run for run in self.runs.values() if run.start <= frame < run.stop)
+
+    def _divide(self) -> None:
+        begins = [piece.start for piece in self.pieces] if self.independent else \
+                 [cut for piece in self.pieces for cut in piece.cuts]
+        for start, stop in shots_of(begins, self.start, self.end):
+            closed = stop < self.end or self.complete or self.independent
+            done = self.runs[start].done if start in self.runs else 0
+            self.runs[start] = Run(start, stop, closed, self.backward, done)

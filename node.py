@@ -1,0 +1,75 @@
+#!/usr/bin/env python3
+"""A node: joins a shared directory, works on its jobs until they are done, leaves."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from fav.commands import one_line_errors
+from fav.options import FILE, JOB, options, request_of
+from fav.spec import FilmSpec
+from shared.jobs import find_job
+from shared.nodes import visiting
+from shared.share import Share, open_share
+from shared.supervisor import Supervisor
+
+# Threads of PyTorch that wait must not spin: with two nodes on two cores, a frame took three times as long.
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+
+def say(line: str) -> None:
+    click.echo(f"{time.strftime('%H:%M:%S')} {line}")
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.argument("shared", type=FILE)
+@click.argument("video", required=False)
+@click.argument("style", required=False, type=FILE)
+@options(JOB)
+@click.option("--job", "only", metavar="NAME", help="Serve only the job of this name.")
+@click.option("--forever", is_flag=True, help="Keep waiting for new jobs.")
+@click.option("--local-video", type=FILE, help="A copy of the job's video on this machine, to read instead of the shared one.")
+@click.option("--cores", type=click.IntRange(1), help="CPU threads of this node, where the job does not say (--threads).")
+@click.option("--device", default="cpu", show_default=True, help="What the networks run on: cpu, or cuda:0 and so on.")
+@click.pass_context
+@one_line_errors
+def main(context: click.Context, shared: Path, video: str | None, style: Path | None, only: str | None, forever: bool,
+         local_video: Path | None, cores: int | None, device: str, **values) -> None:
+    """Work on the jobs in the directory SHARED, together with every other node that mounts it.
+
+    \b
+    node.py SHARED VIDEO STYLE   create this job, or join it if it is there; works until it is done
+    node.py SHARED               serve every job in the directory; with --forever, wait for new ones
+
+    The same line may be typed on any number of machines, at any time. A node that is stopped
+    or killed loses at most the frame that it was painting; run the same line again to go on.
+    """
+    if video is not None and style is None:
+        raise click.UsageError("expected SHARED VIDEO STYLE or SHARED alone, got a video without a style")
+    share = open_share(shared)
+    if video is not None:
+        only = _submit(share, request_of(context, video, style, values))
+    here = {"video": str(local_video) if local_video else None, "threads": cores, "device": device}
+    code = Supervisor(share, "fav.tasks:make_plan", say, only, forever, here, about=device).run()
+    if code == 0 and only and (job := find_job(share, only)) and "finished" in job.marks():
+        say(f"done: {FilmSpec.from_json(job.manifest.spec).film(share.layout.root)}")
+    sys.exit(code)
+
+
+def _submit(share: Share, request) -> str:
+    """Create the job or join it; its name."""
+    from fav.submission import submit  # heavy: only who brings a video needs it here
+
+    with visiting(share) as creator:
+        joined = submit(creator, request)
+    say(f"{'created' if joined.created else 'joined'} job {joined.job.name}")
+    for note in joined.notes:
+        say(note)
+    return joined.job.name
+
+
+if __name__ == "__main__":
+    main()

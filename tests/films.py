@@ -1,0 +1,86 @@
+"""Small films for tests: a clip, a tiny style, and a worker that makes a job's film in this process."""
+
+import subprocess
+import threading
+from pathlib import Path
+
+import torch
+
+from fav.checkpoints import save_style
+from fav.network import StyleNetwork
+from fav.request import Request
+from fav.spec import FilmSpec
+from fav.submission import submit
+from fav.tasks import Shelf, make_plan
+from shared.jobs import Job
+from shared.nodes import visiting
+from shared.share import Share
+from shared.worker import Worker
+
+TINY = "c9s1-4,d8,d8,R8,U2,c3s1-8,U2,c9s1-3"
+CUT, FRAMES = 14, 24
+
+
+def make_clip(path: Path, size: str = "96x64") -> Path:
+    """24 frames at 12/s with a cut at frame 14 and a tone; FFmpeg's test pictures, which move."""
+    shots = [f"testsrc2=size={size}:rate=12:duration={CUT / 12}", f"testsrc=size={size}:rate=12:duration={(FRAMES - CUT) / 12},negate,hue=h=120"]
+    inputs = [word for shot in shots for word in ("-f", "lavfi", "-i", shot)]
+    subprocess.run(["ffmpeg", "-v", "error", "-y", *inputs, "-f", "lavfi", "-i", f"sine=440:duration={FRAMES / 12}",
+                    "-filter_complex", "[0:v][1:v]concat=n=2[v]", "-map", "[v]", "-map", "2:a", "-pix_fmt", "yuv420p",
+                    "-c:v", "libx264", "-c:a", "aac", str(path)], check=True)  # fmt: skip
+    return path
+
+
+def make_style(path: Path, in_channels: int = 7, seed: int = 1) -> Path:
+    """An untrained style: its pictures are strange, but they depend on every input."""
+    torch.manual_seed(seed)
+    save_style(StyleNetwork(TINY, in_channels), path)
+    return path
+
+
+class Silent:
+    """A report that remembers what was said."""
+
+    def __init__(self):
+        self.lines, self.tasks = [], []
+
+    def start(self, job, task):
+        self.tasks.append(str(task))
+
+    def tick(self): ...
+    def end(self): ...
+    def wait(self): ...
+
+    def say(self, line):
+        self.lines.append(line)
+
+
+def create(share: Share, video: Path | str, style: Path, **options) -> Job:
+    """Create a job as the command line does, all options typed."""
+    with visiting(share) as node:
+        return submit(node, Request(str(video), style, given=frozenset(options), **options)).job
+
+
+def work(job: Job, report: Silent | None = None, **here) -> bool:
+    """Work on a job in this process until it is over; whether it is finished."""
+    report = report or Silent()
+    with visiting(job.share) as node:
+        plan_for = lambda job, node: make_plan(job, node, report.say, **here)
+        return Worker(node, plan_for, report, threading.Event(), job.name).run()
+
+
+def film_of(job: Job) -> Path:
+    return FilmSpec.from_json(job.manifest.spec).film(job.share.layout.root)
+
+
+def frames_of(job: Job) -> list:
+    """The published stylized frames, decoded, in order."""
+    shelf = Shelf(job)
+    shelf.refresh()
+    return [shelf.frame(number) for number in range(shelf.spec.start, shelf.timeline.end)]
+
+
+def probe(path: Path, entries: str, stream: str = "v:0") -> str:
+    """What FFmpeg's own prober says of a file."""
+    return subprocess.run(["ffprobe", "-v", "error", "-select_streams", stream, "-count_frames", "-show_entries", entries,
+                           "-of", "csv=p=0", str(path)], check=True, capture_output=True, text=True).stdout.strip()

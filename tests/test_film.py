@@ -1,0 +1,327 @@
+"""Whole films through the job system: every option does what it says, whoever makes which frame."""
+
+import dataclasses
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fav import flow as flows
+from fav.film import Studio, index_pieces
+from fav.images import resize
+from fav.spec import FilmSpec
+from fav.tasks import FilmPlan, Shelf, flow_task, frame_task, make_plan, progress
+from shared import attempts, results
+from shared.claims import claimed
+from shared.errors import ShareError
+from shared.nodes import visiting
+from shared.share import open_share
+
+from . import films
+from .films import CUT, FRAMES, Silent, create, film_of, frames_of, probe, work
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> Path:
+    return films.make_clip(tmp_path_factory.mktemp("clip") / "clip.mp4")
+
+
+@pytest.fixture(scope="module")
+def style(tmp_path_factory) -> Path:
+    return films.make_style(tmp_path_factory.mktemp("style") / "tiny.safetensors")
+
+
+@pytest.fixture
+def share(root):
+    root.mkdir(exist_ok=True)
+    return open_share(root)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory, clip, style):
+    """The film of the default options, made once by one worker: what others are compared with."""
+    root = tmp_path_factory.mktemp("plain")
+    job = create(open_share(root), clip, style)
+    assert work(job)
+    return job
+
+
+def same(ones, others) -> bool:
+    return len(ones) == len(others) and all(np.array_equal(a, b) for a, b in zip(ones, others))
+
+
+def test_film_has_the_frames_duration_and_sound_of_its_source(plain, clip):
+    for entries, stream in (("stream=nb_read_frames,width,height,duration", "v:0"), ("frame=pts_time", "v:0"),
+                            ("stream=codec_name,duration", "a:0")):  # fmt: skip
+        assert probe(film_of(plain), entries, stream) == probe(clip, entries, stream)
+
+
+def test_finished_job_leaves_no_claim_no_flow_and_no_node(plain):
+    assert claimed(plain) == {} and "finished" in plain.marks()
+    assert not (plain.layout.results / "flow").exists()
+    assert list(plain.share.layout.nodes.iterdir()) == list(plain.share.layout.private.iterdir()) == []
+    assert progress(Shelf(plain)) == {"index": (1, 1), "flow": (0, FRAMES), "frame": (FRAMES, FRAMES), "stitch": (1, 1)}
+
+
+def test_one_process_without_a_share_makes_the_same_film_byte_for_byte(plain, clip, style, tmp_path):
+    out = tmp_path / "film.mp4"
+    subprocess.run([sys.executable, "-m", "fav", "stylize", str(clip), str(style), str(out)], cwd=ROOT, check=True)
+    assert out.read_bytes() == film_of(plain).read_bytes()
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def start_node(share, *words: str) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, str(ROOT / "node.py"), str(share.layout.root), *words],
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_three_nodes_typed_alike_make_one_job_and_the_same_film(plain, clip, style, share):
+    nodes = [start_node(share, str(clip), str(style), "--lease", "30", "--cores", "1") for _ in range(3)]
+    outputs = [node.communicate(timeout=120)[0] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0, 0], outputs
+    assert len(list(share.layout.jobs.iterdir())) == 1
+    (film,) = share.layout.root.glob("*.mp4")
+    assert film.read_bytes() == film_of(plain).read_bytes()
+    assert all(str(film) in output for output in outputs)
+
+
+def test_killed_nodes_resume_to_the_same_film_byte_for_byte(plain, clip, style, share):
+    job = create(share, clip, style)
+    for frames in (1, 9, 18):
+        node = start_node(share, "--job", job.name)
+        while len(list(job.layout.results.glob("frame/*/*.png"))) < frames:
+            assert node.poll() is None
+            time.sleep(0.005)
+        node.send_signal(signal.SIGKILL)
+        node.communicate()
+    assert start_node(share, "--job", job.name).wait(120) == 0
+    assert film_of(job).read_bytes() == film_of(plain).read_bytes()
+    assert claimed(job) == {} and list(share.layout.private.iterdir()) == []
+
+
+def test_damaged_frame_is_made_again_and_the_film_is_the_same(plain, clip, style, share):
+    job = create(share, clip, style)
+    with visiting(share) as node:
+        plan = make_plan(job, node, print)
+        for task in iter(lambda: next(plan.candidates(), None), None):
+            if task.kind == "stitch":
+                break
+            results.publish_bytes(node, job, task, plan.run(task, lambda: None))
+            plan.published(task, True)
+    damaged = job.layout.result(frame_task(5))
+    damaged.write_bytes(damaged.read_bytes()[:-100])  # as an asynchronous export leaves it after a crash
+    assert work(job)
+    assert film_of(job).read_bytes() == film_of(plain).read_bytes()
+    assert [attempt.why for attempt in attempts.of_task(job, frame_task(5))] == ["damaged"]
+
+
+def test_flow_that_travelled_gives_the_frames_of_flow_in_memory(plain, clip, style, share, monkeypatch):
+    slow = dataclasses.replace(flows.METHODS["dis"], slow=True)
+    monkeypatch.setitem(flows.METHODS, "dis", slow)
+    job = create(share, clip, style, keep=True)
+    with visiting(share) as node:
+        plan = FilmPlan(job, node, print)
+        piece = next(plan.candidates())
+        results.publish_bytes(node, job, piece, plan.run(piece, lambda: None))
+        plan.published(piece, True)
+        for frame in set(range(1, FRAMES)) - {CUT}:
+            results.publish_bytes(node, job, flow_task(frame), plan.run(flow_task(frame), lambda: None))
+    monkeypatch.setattr(Studio, "geometry", None)  # whoever calls it now fails
+    assert work(job)
+    assert same(frames_of(job), frames_of(plain))
+    assert results.count(job, "flow", range(FRAMES)) == FRAMES - 2  # --keep
+
+
+def test_idle_node_makes_slow_flow_ahead_of_a_chain_that_another_paints(clip, style, share, monkeypatch):
+    slow = dataclasses.replace(flows.METHODS["dis"], slow=True)
+    monkeypatch.setitem(flows.METHODS, "dis", slow)
+    job = create(share, clip, style, no_cuts=True)
+    with visiting(share) as painter, visiting(share) as helper:
+        plan = FilmPlan(job, helper, print)
+        piece = next(plan.candidates())
+        results.publish_bytes(helper, job, piece, plan.run(piece, lambda: None))
+        assert [str(task) for task in plan.candidates()] == [str(frame_task(0))]
+        from shared.claims import Claims
+
+        Claims(painter, job).claim(frame_task(0))
+        assert [str(task) for task in plan.candidates()] == [str(flow_task(2))]
+
+
+def test_no_warp_across_a_cut(plain, clip, style):
+    studio, index = studio_of(plain)
+    assert np.array_equal(frames_of(plain)[CUT], studio.first(CUT, index, opening=False))
+
+
+def studio_of(job):
+    shelf = Shelf(job)
+    shelf.refresh()
+    root = job.share.layout.root
+    return Studio(root / shelf.spec.video, shelf.spec.look(root)), shelf.timeline.index
+
+
+def test_no_cuts_carries_the_picture_across(plain, clip, style, share):
+    job = create(share, clip, style, no_cuts=True)
+    assert work(job)
+    assert same(frames_of(job)[:CUT], frames_of(plain)[:CUT])
+    assert not np.array_equal(frames_of(job)[CUT], frames_of(plain)[CUT])
+
+
+def test_read_cuts_takes_the_users_cuts(plain, clip, style, share, tmp_path):
+    (tmp_path / "cuts.csv").write_text("5\n")
+    job = create(share, clip, style, read_cuts=tmp_path / "cuts.csv")
+    assert work(job)
+    studio, index = studio_of(job)
+    assert np.array_equal(frames_of(job)[5], studio.first(5, index, opening=False))
+
+
+def test_seed_is_the_finished_first_frame(plain, clip, style, share, tmp_path):
+    import cv2
+
+    picture = np.full((50, 70, 3), (30, 200, 90), np.uint8)
+    cv2.imwrite(str(tmp_path / "seed.png"), picture)
+    job = create(share, clip, style, seed=tmp_path / "seed.png")
+    assert work(job)
+    assert np.array_equal(frames_of(job)[0], resize(picture, (96, 64)))
+    assert not np.array_equal(frames_of(job)[1], frames_of(plain)[1])
+    assert same(frames_of(job)[CUT:], frames_of(plain)[CUT:])  # a new shot starts from nothing
+
+
+def test_first_frame_style_paints_the_first_frame_of_each_shot(plain, clip, style, share, tmp_path):
+    opener = films.make_style(tmp_path / "image.safetensors", in_channels=3, seed=5)
+    job = create(share, clip, style, first_frame_style=opener)
+    assert work(job)
+    studio, index = studio_of(job)
+    for frame in (0, CUT):
+        assert np.array_equal(frames_of(job)[frame], studio.opener.stylize(studio.reader.read(frame, index)))
+
+
+def test_backward_starts_from_the_last_frame_of_each_shot(plain, clip, style, share, tmp_path):
+    job = create(share, clip, style, backward=True)
+    assert work(job)
+    frames, (studio, index) = frames_of(job), studio_of(job)
+    for frame in (CUT - 1, FRAMES - 1):
+        assert np.array_equal(frames[frame], studio.first(frame, index, opening=False))
+    assert np.array_equal(frames[3], studio.next(3, index, frames[4], studio.geometry(3, 4, index)))
+    out = tmp_path / "backward.mp4"
+    subprocess.run([sys.executable, "-m", "fav", "stylize", str(clip), str(style), str(out), "--backward"], cwd=ROOT, check=True)
+    assert out.read_bytes() == film_of(job).read_bytes()
+
+
+def test_independent_frames_know_nothing_of_each_other(clip, style, share):
+    job = create(share, clip, style, independent=True)
+    assert work(job)
+    studio, index = studio_of(job)
+    for frame in (0, 7, CUT, FRAMES - 1):
+        assert np.array_equal(frames_of(job)[frame], studio.first(frame, index, opening=False))
+
+
+def test_range_and_test_take_a_part(plain, clip, style, share):
+    part = create(share, clip, style, name="part", range=(6, None), test=4, no_cuts=True)
+    assert work(part)
+    assert probe(film_of(part), "stream=nb_read_frames") == "4"
+    studio, index = studio_of(part)
+    assert np.array_equal(frames_of(part)[0], studio.first(6, index, opening=False))
+
+
+@pytest.mark.parametrize("options, size", [({"width": 160}, (107, 160)), ({"scale": 0.75}, (48, 72))])
+def test_width_and_scale_set_the_size_of_the_frames(clip, style, share, options, size):
+    job = create(share, clip, style, test=2, **options)
+    assert work(job)
+    assert frames_of(job)[1].shape == (*size, 3)
+    width, height = map(int, probe(film_of(job), "stream=width,height").split(","))
+    assert (height, width) == (size[0] + size[0] % 2, size[1] + size[1] % 2)  # H.264 takes even sizes
+
+
+def test_random_fill_is_the_same_for_every_node_and_differs_from_the_mean(plain, clip, style, share):
+    first = create(share, clip, style, fill="uniform-random", name="first")
+    second = create(share, clip, style, fill="uniform-random", name="second")
+    assert work(first) and work(second)
+    assert same(frames_of(first), frames_of(second))
+    assert not np.array_equal(frames_of(first)[0], frames_of(plain)[0])
+
+
+def test_crf_and_out_concern_the_film_alone(plain, clip, style, share):
+    job = create(share, clip, style, crf=40, out="films/small.mkv")
+    assert work(job)
+    assert film_of(job) == share.layout.root / "films" / "small.mkv"
+    assert film_of(job).stat().st_size < film_of(plain).stat().st_size
+    assert same(frames_of(job), frames_of(plain))
+
+
+def test_strict_job_refuses_a_machine_of_another_class(clip, style, share, monkeypatch):
+    job = create(share, clip, style, strict=True, test=2)
+    assert work(job)
+    other = create(share, clip, style, strict=True, test=2, name="other")
+    with visiting(share) as node:
+        make_plan(other, node, print)
+    monkeypatch.setattr(Studio, "numeric_class", "another processor")
+    with visiting(share) as node, pytest.raises(ShareError, match="strict"):
+        make_plan(other, node, print)
+
+
+def test_frames_say_who_made_them_and_how(plain):
+    from fav.images import png_text
+
+    text = png_text(plain.layout.result(frame_task(3)).read_bytes())
+    assert text["numeric-class"].startswith("torch") and text["node"]
+
+
+def test_video_in_the_share_stays_where_it_is(style, share):
+    inside = films.make_clip(share.layout.root / "my clip.mp4")
+    job = create(share, inside, style, test=2)
+    assert FilmSpec.from_json(job.manifest.spec).video == "my clip.mp4"
+    assert work(job) and inside.exists()
+
+
+def test_local_copy_of_the_video_is_read_if_it_is_the_same(plain, clip, style, share, tmp_path):
+    job = create(share, clip, style)
+    other = films.make_clip(tmp_path / "other.mp4", size="80x64")
+    with pytest.raises(ShareError, match="another content"):
+        work(job, video=str(other))
+    copy = tmp_path / "copy.mp4"
+    copy.write_bytes(clip.read_bytes())
+    job.share.system.unlink(share.layout.root / FilmSpec.from_json(job.manifest.spec).video)
+    assert work(job, video=str(copy))
+    assert film_of(job).read_bytes() == film_of(plain).read_bytes()
+
+
+def test_video_replaced_in_mid_job_fails_with_a_clear_word(style, share):
+    video = films.make_clip(share.layout.root / "clip.mp4")
+    job = create(share, video, style)
+    with visiting(share) as node:
+        plan = make_plan(job, node, print)
+        piece = next(plan.candidates())
+        results.publish_bytes(node, job, piece, plan.run(piece, lambda: None))
+    films.make_clip(video, size="80x64")
+    report = Silent()
+    assert not work(job, report)
+    assert any("is not the one" in attempt.detail or "replaced" in attempt.detail
+               for attempt in attempts.of_task(job, frame_task(0))), report.lines  # fmt: skip
+
+
+def test_numbered_images_are_a_video(style, share, clip, tmp_path):
+    subprocess.run(["ffmpeg", "-v", "error", "-i", str(clip), "-frames:v", "3", str(tmp_path / "im_%03d.png")], check=True)
+    job = create(share, str(tmp_path / "im_%03d.png"), style, fps=10.0)
+    assert work(job)
+    assert probe(film_of(job), "stream=nb_read_frames,r_frame_rate") == "10/1,3"
+
+
+def test_long_index_comes_in_pieces_that_can_be_resumed(clip):
+    import fav.film
+
+    whole = list(index_pieces(clip, None, None))
+    assert [len(piece.index) for piece in whole] == [FRAMES] and whole[0].cuts == (CUT,)
+    before, fav.film.PIECE = fav.film.PIECE, 10
+    try:
+        pieces = list(index_pieces(clip, None, None))
+    finally:
+        fav.film.PIECE = before
+    assert [(piece.start, len(piece.index), piece.cuts, piece.last) for piece in pieces] == \
+        [(0, 10, (), False), (10, 10, (CUT,), False), (20, 4, (), True)]
+    assert [piece.last for piece in index_pieces(clip, 10, None)] == [True]
