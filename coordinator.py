@@ -15,11 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from fav.commands import duration, one_line_errors
 from fav.options import FILE, JOB, options, request_of
 from fav.spec import FilmSpec
-from shared.attempts import MOST_FAULTS, failed, of_task, reopen
+from shared.attempts import failed, of_task, reopen
 from shared.claims import claimed
-from shared.errors import ShareError
+from shared.errors import InputVanished, ShareError
 from shared.jobs import Job, all_jobs, find_job, remove_job
-from shared.layout import Task
 from shared.nodes import Observer, read_identity, visiting
 from shared.recovery import Recovery, task_of
 from shared.share import Share, open_share
@@ -96,21 +95,17 @@ def run(context: click.Context, shared: Path, video: str, style: Path, nodes: in
     job = _submit(context, share, video, style, values)
     cores = max(1, len(os.sched_getaffinity(0)) // nodes)
     logs = [share.layout.logs / f"{job.name}.{os.uname().nodename.split('.')[0]}.{number}.log" for number in range(nodes)]
-    processes = []
+    processes, talk = [], Talk(logs)
     for log in logs:
         with open(log, "ab") as file:
             command = [sys.executable, str(ROOT / "node.py"), str(share.layout.root), "--job", job.name, "--cores", str(cores)]
             processes.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True))
     try:
-        _follow(job, processes)
+        _follow(job, processes, talk)
     except KeyboardInterrupt:
-        click.echo("stopping after the current frame; the same line again goes on")
-    finally:
-        for process in processes:
-            if process.poll() is None:
-                process.terminate()
-        for process in processes:
-            process.wait()
+        click.echo("stopping after the current frame (once more to stop at once); the same line again goes on")
+        _stop(processes)
+        sys.exit(130)
     if "finished" in job.marks():
         click.echo(f"done: {FilmSpec.from_json(job.manifest.spec).film(share.layout.root)}")
         return
@@ -119,10 +114,45 @@ def run(context: click.Context, shared: Path, video: str, style: Path, nodes: in
         sys.exit(1)
     for line in _failures(job):
         click.echo(line, err=True)
-    click.echo(f"not finished; what the nodes said: {', '.join(map(str, logs))}", err=True)
-    for log in logs[:1]:
-        click.echo("".join(log.read_text(errors="replace").splitlines(keepends=True)[-5:]), err=True, nl=False)
+    click.echo(f"not finished; what the nodes said is in {', '.join(map(str, logs))}", err=True)
     sys.exit(1)
+
+
+def _stop(processes: list[subprocess.Popen]) -> None:
+    """Ask nodes to leave after their current frame; a second Ctrl-C makes that at once."""
+    for _ in range(2):
+        for process in processes:
+            if process.poll() is None:
+                process.terminate()
+        try:
+            for process in processes:
+                process.wait()
+            return
+        except KeyboardInterrupt:
+            continue
+
+
+class Talk:
+    """What nodes say into their logs from now on, each thing once, however many of them say it."""
+
+    def __init__(self, logs: list[Path]):
+        self._read = {log: log.stat().st_size if log.exists() else 0 for log in logs}
+        self._said: set[str] = set()
+
+    def lines(self) -> list[str]:
+        fresh = []
+        for log, before in self._read.items():
+            with open(log, "rb") as file:
+                file.seek(before)
+                data = file.read()
+            whole = data[:data.rfind(b"\n") + 1]
+            self._read[log] = before + len(whole)
+            for line in whole.decode(errors="replace").splitlines():
+                said = line[9:] if line[2:3] == ":" else line  # without the time
+                if said not in self._said and not said.startswith("done: "):
+                    self._said.add(said)
+                    fresh.append(said)
+        return fresh
 
 
 class Follower:
@@ -147,31 +177,35 @@ class Follower:
         return done, total, rate, (total - done) / rate if rate and total else None
 
 
-def _follow(job: Job, processes: list[subprocess.Popen]) -> None:
-    """Show the job's progress until it is over or no node of ours runs any more."""
+def _follow(job: Job, processes: list[subprocess.Popen], talk: Talk) -> None:
+    """Show the job's progress, and what the nodes say, until no node of ours runs any more."""
     follower = Follower(job)
-    terminal = Console(stderr=False).is_terminal
+    terminal = Console().is_terminal
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("frames  {task.fields[words]}")]
     with Progress(*columns, disable=not terminal) as bar:
         line = bar.add_task(job.name, total=None, words="")
-        said, last = -1, time.monotonic()
+        reported, last = -1, time.monotonic()
         while any(process.poll() is None for process in processes):
             try:
                 done, total, rate, left = follower.look()
-            except OSError:
+            except (OSError, InputVanished):
                 time.sleep(1)
                 continue
+            for said in talk.lines():
+                bar.console.print(said, markup=False, highlight=False) if terminal else click.echo(said)
             words = f"{rate:.2f}/s, {duration(left)} left" if rate else ""
             if total is not None and done == total:
                 words = "stitching"
             bar.update(line, completed=done, total=total, words=words)
-            if not terminal and done != said and (time.monotonic() - last > 10 or done == total):
-                said, last = done, time.monotonic()
+            if not terminal and done != reported and (time.monotonic() - last > 10 or done == total):
+                reported, last = done, time.monotonic()
                 click.echo(f"{done} of {total or '?'} frames  {words}")
             time.sleep(0.5)
         done, total, *_ = follower.look()
         bar.update(line, completed=done, total=total, words="")
-    if not terminal and done != said:
+    for said in talk.lines():
+        click.echo(said)
+    if not terminal and done != reported:
         click.echo(f"{done} of {total or '?'} frames")
 
 
@@ -196,6 +230,8 @@ def status(shared: Path, job: str | None, as_json: bool) -> None:
         for kind, (done, total) in state["counts"].items():
             if kind != "flow" or done:
                 click.echo(f"  {kind:<8} {done} of {total if total is not None else '?'}")
+        for note in state["notes"]:
+            click.echo(f"  {note}")
         for task, owner in state["claims"].items():
             click.echo(f"  {task} is being worked on by {owner}")
         for line in _failures(one):
@@ -220,7 +256,8 @@ def _state(job: Job) -> dict:
             owners[name] = str(error)
     state = next((mark for mark in ("finished", "cancelled") if mark in marks), None)
     return {"name": job.name, "state": state or ("failed" if failed(job) and not owners else "running" if owners else "waiting for nodes"),
-            "counts": progress(shelf), "claims": owners, "failed": failed(job), "film": str(shelf.spec.film(job.share.layout.root))}
+            "counts": progress(shelf), "notes": shelf.timeline.notes, "claims": owners, "failed": failed(job),
+            "film": str(shelf.spec.film(job.share.layout.root))}
 
 
 def _nodes(share: Share) -> list[dict]:

@@ -69,7 +69,7 @@ def stylize(context: click.Context, video: str, style: Path, out: Path, threads:
         studio = Studio(Path(video), look, request.fps, threads, device)
         with _whole(out) as private:
             frames = stylized(studio, timeline, lambda: progress.advance(bar))
-            notes = write_film(private, Path(video), timeline.index, frames, start=start, stop=timeline.end,
+            notes = write_film(private, Path(video), timeline.index, frames, start=start, stop=timeline.cut_off,
                                crf=request.crf, fps=request.fps)
     for note in timeline.notes + notes:
         click.echo(note)

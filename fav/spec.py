@@ -5,6 +5,7 @@ Nothing heavy is imported here: the supervisor of a node reads it, too.
 
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
+from typing import get_type_hints
 
 from .errors import FavError
 
@@ -68,6 +69,9 @@ class FilmSpec:
             spec = cls(**{**record, "cuts": None if record.get("cuts") is None else tuple(map(int, record["cuts"]))})
         except (TypeError, ValueError) as error:
             raise FavError(f"job: expected the options of a film, got a record that is not ({error})") from None
+        for name, kind in get_type_hints(cls).items():
+            if name != "cuts" and not isinstance(getattr(spec, name), kind | int if kind == float | None else kind):
+                raise FavError(f"job: expected {name} to be {kind}, got {getattr(spec, name)!r}")
         for name in ("video", "style", "flow_weights", "first_frame_style", "seed", "out"):
             inside(Path("/"), getattr(spec, name))
         return spec

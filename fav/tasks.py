@@ -304,7 +304,7 @@ def stitch(shelf: Shelf, video: Path, out: Path, crf: int,
             tick()
             yield shelf.frame(number)
 
-    return write_film(out, video, timeline.index, frames(), start=spec.start, stop=timeline.end, crf=crf, fps=spec.fps)
+    return write_film(out, video, timeline.index, frames(), start=spec.start, stop=timeline.cut_off, crf=crf, fps=spec.fps)
 
 
 def deliver(node: Node, job: Job, spec: FilmSpec) -> None:

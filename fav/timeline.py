@@ -97,6 +97,11 @@ class Timeline:
         return self.known if self.stop is None else min(self.stop, self.known)
 
     @property
+    def cut_off(self) -> int | None:
+        """The frame before which the film ends, None where it goes on to the source's own end."""
+        return None if self.stop is None or self.stop > self.known else self.stop
+
+    @property
     def notes(self) -> list[str]:
         return [note for piece in self.pieces for note in piece.notes]
 

@@ -58,7 +58,7 @@ def same(ones, others) -> bool:
 
 def test_film_has_the_frames_duration_and_sound_of_its_source(plain, clip):
     for entries, stream in (("stream=nb_read_frames,width,height,duration", "v:0"), ("frame=pts_time", "v:0"),
-                            ("stream=codec_name,duration", "a:0")):  # fmt: skip
+                            ("stream=codec_name,duration,nb_read_frames", "a:0")):  # fmt: skip
         assert probe(film_of(plain), entries, stream) == probe(clip, entries, stream)
 
 
