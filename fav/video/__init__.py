@@ -1,0 +1,13 @@
+"""Decode and encode: the one room with codecs, timestamps and sound.
+
+A video is the path of a file, or a numbered image sequence given as a printf pattern (`dir/frame_%04d.png`),
+for which alone a frame rate `fps` is told. Frames count from 0 in the order they are shown.
+"""
+
+from .decoding import Decoded, Decoding, decode
+from .film import check_film_name, write_film
+from .index import FrameIndex
+from .reader import FrameReader
+from .source import Source, probe
+
+__all__ = ["Decoded", "Decoding", "FrameIndex", "FrameReader", "Source", "check_film_name", "decode", "probe", "write_film"]

@@ -1,0 +1,204 @@
+"""One pass over a video: every frame in the order it is shown, with its time and checksum."""
+
+import zlib
+from collections import deque
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+
+import av
+import numpy as np
+from av.codec.context import Flags
+from av.stream import Discard
+from av.video.reformatter import VideoReformatter
+
+from ..fingerprint import is_sequence
+from .colour import Colours, display_matrix, to_bgr
+from .source import DEFAULT_FPS, count_numbered, open_video, video_stream
+from .truncation import cut_short
+
+
+class Decoded:
+    """A frame: `number` from 0, `pts` and `duration` in units of the time base, `keyframe`, `crc`, and its picture."""
+
+    def __init__(self, frame: av.VideoFrame, number: int, pts: int, duration: int, reformatter: VideoReformatter):
+        self.number, self.pts, self.duration, self.keyframe = number, pts, duration, bool(frame.key_frame)
+        self._frame, self._reformatter = frame, reformatter
+
+    @cached_property
+    def crc(self) -> int:
+        """CRC-32 of the decoded samples, without padding, before any conversion of colours."""
+        return checksum(self._frame)
+
+    @property
+    def damaged(self) -> bool:
+        """Whether the decoder says that parts of it are patched up."""
+        return bool(self._frame.is_corrupt)
+
+    @property
+    def colours(self) -> Colours:
+        return Colours.of(self._frame)
+
+    @property
+    def turned(self) -> bool:
+        """Whether the picture is shown by a quarter turn of what is stored."""
+        return display_matrix(self._frame)[1] != 0
+
+    def image(self) -> np.ndarray:
+        """The picture (H, W, 3) uint8 BGR, upright, contiguous; for frames from `decode` only until the next is read."""
+        if self._frame is None:
+            raise ValueError(f"frame {self.number}: expected to be asked for its picture before the next frame is read")
+        return to_bgr(self._frame, self._reformatter)
+
+    def release(self) -> None:
+        """Drop the picture, keep the facts: an index of 4K frames would not fit into memory otherwise."""
+        self.crc
+        self._frame = None
+
+
+class Decoding(Iterator[Decoded]):
+    """An iterator over the frames of an opened video; a context that closes it.
+
+    `warnings` are one-line notes for the user on what is damaged or missing, complete once the iterator has ended.
+    With `keep` a frame holds its picture as long as the frame lives. Raises FavError where the video cannot be opened.
+    """
+
+    def __init__(self, video: Path | str, fps: float | None = None, keep: bool = False):
+        self.video, self.keep = video, keep
+        self.container = open_video(video, fps)
+        try:
+            self.stream = video_stream(self.container, video)
+        except BaseException:
+            self.container.close()
+            raise
+        for stream in self.container.streams:
+            stream.discard = Discard.none if stream.index == self.stream.index else Discard.all
+        codec = self.stream.codec_context
+        codec.flags |= Flags.bitexact
+        codec.thread_count = 1  # with more, how damaged frames are patched up depends on their timing
+        self._intra = codec.codec.intra_only
+        if self._intra:
+            codec.options = {"err_detect": "explode"}
+        self.time_base: Fraction = self.stream.time_base
+        rate = self.stream.average_rate or self.stream.guessed_rate or DEFAULT_FPS
+        self._nominal = max(round(1 / (rate * self.time_base)), 1)
+        self._reformatter = VideoReformatter()
+        # AVI has no times, only an order of packets; times that FFmpeg makes of it are not in the order of frames.
+        self.timed = self.container.format.name != "avi"
+        # MP4 keeps no durations but distances in decoding order: for the last frame shown that of the last packet is true.
+        self._by_packet = "mp4" in self.container.format.name
+        # Matroska need not keep durations, but knows its own: the last frame cannot last longer.
+        ends = "matroska" in self.container.format.name and self.container.duration
+        self._ends = round(Fraction(self.container.duration, av.time_base) / self.time_base) if ends else 2**62
+        self._damaged, self._broken = False, None
+        self._begin()
+
+    def __enter__(self) -> "Decoding":
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._frames.close()
+        self.container.close()
+
+    def __next__(self) -> Decoded:
+        if self._last is not None and not self.keep:
+            self._last.release()
+        self._last = None  # what is left when the iterator ends
+        frame = next(self._frames)
+        self._count += 1
+        pts = max(self._time(frame), self._shown + 1)
+        duration = (self._fed if self._by_packet else frame.duration) or self._nominal
+        if 0 < self._ends - pts < duration:
+            duration = self._ends - pts
+        self._shown, self._due = pts, pts + duration
+        self._last = Decoded(frame, self._count, pts, duration, self._reformatter)
+        return self._last
+
+    def seek(self, pts: int) -> None:
+        """Go on from a keyframe at or before `pts` or thereabouts; numbers count from there. av.FFmpegError if it cannot."""
+        depth = self.stream.codec_context.reorder_depth
+        self._frames.close()
+        self.container.seek(int(pts), stream=self.stream)
+        self.stream.codec_context.reorder_depth = depth  # forgotten by seeking; B-frames would come too early and be lost
+        self._begin()
+
+    @property
+    def warnings(self) -> list[str]:
+        notes, count = [], self._count + 1
+        if is_sequence(str(self.video)):
+            if (there := count_numbered(str(self.video))) > count:
+                notes.append(f"{self.video}: a number is missing; the {count} images before it are used, the {there - count} after it not")
+        elif self._broken:
+            notes.append(f"{self.video}: reading stopped early ({self._broken}); the {count} frames before are used")
+        elif cut_short(Path(self.video)):
+            notes.append(f"{self.video}: bytes are missing at its end; the {count} frames that decode are used")
+        if self._damaged:
+            notes.append(f"{self.video}: parts are damaged; what decodes is used")
+        return notes
+
+    def _begin(self) -> None:
+        self._frames, self._last = self._decode(), None
+        self._count, self._shown, self._due, self._fed = -1, -(2**62), 0, 0
+        self._order: deque[int] = deque()
+
+    def _decode(self) -> Iterator[av.VideoFrame]:
+        codec = self.stream.codec_context
+        for packet in self._packets():
+            if packet is not None:
+                self._fed = packet.duration
+                if packet.dts is not None:
+                    self._order.append(packet.dts)
+            try:
+                frames = codec.decode(packet)
+            except av.FFmpegError:
+                self._damaged = True
+                continue
+            whole = [frame for frame in frames if not frame.is_corrupt]
+            self._damaged |= len(whole) < len(frames) or packet is not None and packet.is_corrupt
+            # In codecs without prediction nothing patches up a hole: there lies what was in memory before.
+            yield from whole if self._intra else frames
+
+    def _packets(self) -> Iterator[av.Packet | None]:
+        """Packets of the stream, then None, which asks the decoder for what it has left."""
+        try:
+            for packet in self.container.demux(self.stream):
+                if packet.size:  # an empty one would tell the decoder that this is the end
+                    yield packet
+        except av.FFmpegError as error:
+            self._broken = error.strerror
+        yield None
+
+    def _time(self, frame: av.VideoFrame) -> int:
+        if not self.timed:
+            return self._order.popleft() if self._order else self._due
+        return next((time for time in (frame.pts, frame.dts) if time is not None), self._due)
+
+
+def decode(video: Path | str, fps: float | None = None) -> Decoding:
+    """All frames of a video in the order they are shown, in one pass; see Decoding.
+
+    A damaged or truncated video gives what decodes. FavError where it cannot be opened at all.
+    """
+    return Decoding(video, fps)
+
+
+def checksum(frame: av.VideoFrame) -> int:
+    """CRC-32 of a frame's samples, plane after plane, without the padding of rows."""
+    crc, planes = 0, frame.planes
+    for number, plane in enumerate(planes):
+        rows = np.frombuffer(plane, np.uint8)
+        components = [part for part in frame.format.components if part.plane == number]
+        if not components:  # a palette
+            row = len(rows)
+        elif len(planes) == 1:
+            row = -(-plane.width * frame.format.padded_bits_per_pixel // 8)
+        else:
+            row = sum(part.width * -(-part.bits // 8) for part in components)
+        if row < len(rows) // plane.height:
+            rows = rows.reshape(plane.height, -1)[:, :row]
+        crc = zlib.crc32(np.ascontiguousarray(rows), crc)
+    return crc

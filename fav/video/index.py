@@ -1,0 +1,65 @@
+"""What is known of a video's frames after one pass over them; pure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .decoding import Decoded
+
+
+@dataclass(frozen=True, eq=False)
+class FrameIndex:
+    """Frames of a video in the order they are shown, or a piece of it. Arrays of one length, read only by custom.
+
+    pts int64, ascending, and duration int64 are in units of time_base (seconds); keyframe bool; crc uint32 of the
+    decoded samples. Frame numbers are positions, so an index that readers use starts at frame 0.
+    """
+
+    pts: np.ndarray
+    duration: np.ndarray
+    keyframe: np.ndarray
+    crc: np.ndarray
+    time_base: Fraction
+
+    @classmethod
+    def of(cls, frames: "Iterable[Decoded]", time_base: Fraction) -> "FrameIndex":
+        """The index of decoded frames, of which only the facts are looked at."""
+        facts = [(frame.pts, frame.duration, frame.keyframe, frame.crc) for frame in frames]
+        return cls._from_columns(list(zip(*facts)) or [()] * 4, time_base)
+
+    @classmethod
+    def joined(cls, pieces: "Sequence[FrameIndex]") -> "FrameIndex":
+        """Consecutive pieces, at least one, as one index."""
+        columns = ("pts", "duration", "keyframe", "crc")
+        return cls(*(np.concatenate([getattr(piece, column) for piece in pieces]) for column in columns), pieces[0].time_base)
+
+    def to_json(self) -> dict:
+        return {"pts": self.pts.tolist(), "duration": self.duration.tolist(), "crc": self.crc.tolist(),
+                "keyframe": np.flatnonzero(self.keyframe).tolist(), "time_base": str(self.time_base)}
+
+    @classmethod
+    def from_json(cls, fields: dict) -> "FrameIndex":
+        keyframe = np.zeros(len(fields["pts"]), bool)
+        keyframe[np.array(fields["keyframe"], np.int64)] = True
+        return cls._from_columns((fields["pts"], fields["duration"], keyframe, fields["crc"]), Fraction(fields["time_base"]))
+
+    @classmethod
+    def _from_columns(cls, columns: Sequence, time_base: Fraction) -> "FrameIndex":
+        kinds = (np.int64, np.int64, np.bool_, np.uint32)
+        return cls(*(np.array(column, kind) for column, kind in zip(columns, kinds)), time_base)
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+    def number_at(self, pts: int) -> int | None:
+        """The frame that is shown from exactly this time on, None if there is none."""
+        number = int(np.searchsorted(self.pts, pts))
+        return number if number < len(self) and self.pts[number] == pts else None
+
+    def end(self, stop: int) -> int:
+        """When the frame before `stop` ends: when the next one comes, or by its own duration if that is not known."""
+        return int(self.pts[stop]) if stop < len(self) else int(self.pts[stop - 1] + self.duration[stop - 1])

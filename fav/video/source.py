@@ -1,0 +1,108 @@
+"""Opening a video and saying what it is."""
+
+import os
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from ..errors import FavError
+from ..fingerprint import is_sequence, sequence_files
+from .colour import Colours
+from .truncation import cut_short
+
+DEFAULT_FPS = 25
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a video is. Sizes in pixels as shown upright; time_base in seconds; None where it is not known."""
+
+    path: str
+    width: int
+    height: int
+    turned: bool  # shown upright by a quarter turn: the stored picture has width and height swapped
+    codec: str
+    time_base: Fraction
+    rate: Fraction | None  # average frames a second
+    pixel_aspect: Fraction  # width : height of a pixel as shown
+    colours: Colours
+    frames: int | None  # what the container says; only decoding counts for sure
+    sound: bool
+    suffix: str
+
+
+def probe(video: Path | str, fps: float | None = None) -> Source:
+    """Look at a video up to its first frame, which is decoded; FavError where there is none.
+
+    `fps` is the rate of a numbered image sequence, 25 if None; nothing else heeds it.
+    """
+    from .decoding import decode
+
+    with decode(video, fps) as decoding:
+        first = next(decoding, None)
+        if first is None:
+            raise FavError(f"{video}: expected frames, but not one of its video stream {decoding.stream.index} decodes")
+        height, width = first.image().shape[:2]
+        stream, turned = decoding.stream, first.turned
+        aspect = stream.sample_aspect_ratio or Fraction(1)
+        count = len(sequence_files(str(video))) if is_sequence(str(video)) else stream.frames
+        return Source(
+            path=str(video), width=width, height=height, turned=turned, codec=stream.codec_context.name,
+            time_base=decoding.time_base, rate=stream.average_rate or None, pixel_aspect=1 / aspect if turned else aspect,
+            colours=first.colours, frames=count or None, sound=bool(decoding.container.streams.audio),
+            suffix=Path(video).suffix.lower(),
+        )  # fmt: skip
+
+
+def open_video(video: Path | str, fps: float | None = None) -> InputContainer:
+    """The opened container of a file or image sequence; FavError says why there is none. Nothing but files is opened."""
+    # An absolute path has no part that FFmpeg takes for the name of a protocol.
+    path, options, kind = os.path.abspath(video), {"protocol_whitelist": "file"}, None
+    if is_sequence(str(video)):
+        if not _numbered(video):
+            raise FavError(f"{video}: expected a file, or images numbered without a gap from 0…9 on, but there is none")
+        rate = Fraction(fps or DEFAULT_FPS).limit_denominator(1001)
+        kind = "image2"
+        options |= {"framerate": str(rate), "start_number": "0", "start_number_range": "10", "pattern_type": "sequence"}
+    elif not Path(video).exists():
+        raise FavError(f"{video}: expected a video, but there is no such file")
+    try:
+        return av.open(path, format=kind, options=options, metadata_errors="replace")
+    except (av.FFmpegError, OSError) as error:
+        cure = "; bytes are missing at its end: copy or download it again" if kind is None and _cut_short(path) else ""
+        raise FavError(f"{video}: expected a video, got what FFmpeg cannot read ({error.strerror}){cure}") from error
+
+
+def video_stream(container: InputContainer, video: Path | str) -> VideoStream:
+    """The first stream of moving pictures; FavError where there is none, or none that can be decoded."""
+    moving = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    if not moving:
+        kinds = ", ".join(sorted({stream.type for stream in container.streams}))
+        raise FavError(f"{video}: expected a video stream, got {f'{kinds} alone' if kinds else 'no stream at all'}")
+    if moving[0].codec_context is None:
+        raise FavError(f"{video}: expected a video in a codec that FFmpeg decodes, got one that it does not")
+    return moving[0]
+
+
+def count_numbered(pattern: str) -> int:
+    """How many images there are with the names of a sequence, those behind a gap as well."""
+    before, after = re.split(r"%\d*d", Path(pattern).name)
+    name = re.compile(f"{re.escape(before)}\\d+{re.escape(after)}")
+    return sum(bool(name.fullmatch(path.name)) for path in Path(pattern).parent.iterdir())
+
+
+def _numbered(video: Path | str) -> bool:
+    try:
+        return bool(sequence_files(str(video)))
+    except (TypeError, ValueError):  # a % that is not the place of one number
+        return False
+
+
+def _cut_short(path: str) -> bool:
+    return os.path.isfile(path) and cut_short(Path(path))

@@ -1,0 +1,65 @@
+"""Whether a file's outermost structure promises more bytes than there are: a copy or download that did not finish.
+
+Demuxers say nothing when a Matroska or fragmented MP4 file ends early, so the sizes are read here.
+Formats: ISO/IEC 14496-12 (boxes), RFC 8794 (EBML), RIFF, ISO/IEC 13818-1 (188-byte packets).
+"""
+
+import struct
+from pathlib import Path
+from typing import BinaryIO
+
+BOXES = {b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"sidx", b"mfra", b"uuid", b"pnot"}
+EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+
+
+def cut_short(path: Path) -> bool:
+    """True where bytes are surely missing at the file's end; False where they are not or the format cannot tell."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        head = file.read(400)
+        if head[4:8] in BOXES:
+            return _boxes_end(file, size) > size
+        if head.startswith(EBML):
+            return _segment_end(file) > size
+        if head.startswith(b"RIFF"):
+            return 8 + struct.unpack_from("<I", head, 4)[0] > size
+        for packet, sync in ((188, 0), (192, 4)):
+            if len(head) == 400 and head[sync] == head[sync + packet] == 0x47:
+                return size % packet != 0
+    return False
+
+
+def _boxes_end(file: BinaryIO, size: int) -> int:
+    """Where the last of the MP4 or MOV boxes ends that lie one after the other."""
+    at = 0
+    while at < size:
+        file.seek(at)
+        head = file.read(16)
+        if len(head) < 8:
+            return size + 1
+        length = struct.unpack_from(">I", head)[0]
+        if length == 1 and len(head) == 16:
+            length = struct.unpack_from(">Q", head, 8)[0]
+        if length < 8 or head[4:8] not in BOXES and not head[4:8].isalnum():
+            return size  # 0: to the end of the file; else something that is no box follows
+        at += length
+    return at
+
+
+def _segment_end(file: BinaryIO) -> int:
+    """Where Matroska's segment ends; 0 if it does not say."""
+    file.seek(4)
+    file.seek(_number(file) or 0, 1)
+    if file.read(4) != SEGMENT or (length := _number(file)) is None:
+        return 0
+    return file.tell() + length
+
+
+def _number(file: BinaryIO) -> int | None:
+    """EBML's variable-length size at the file's position; None where it is marked as unknown."""
+    first = file.read(1)
+    if not first or not first[0]:
+        return None
+    width = 9 - first[0].bit_length()
+    value = int.from_bytes(bytes([first[0] & ((1 << (8 - width)) - 1)]) + file.read(width - 1), "big")
+    return None if value == (1 << 7 * width) - 1 else value
