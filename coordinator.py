@@ -14,13 +14,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from fav.commands import duration, one_line_errors
 from fav.options import FILE, JOB, options, request_of
-from fav.spec import FilmSpec
 from shared.attempts import failed, of_task, reopen
 from shared.claims import claimed
-from shared.errors import InputVanished, ShareError
+from shared.errors import InputVanished, JobGone, ShareError
 from shared.jobs import Job, all_jobs, find_job, remove_job
+from shared.layout import Task
 from shared.nodes import Observer, read_identity, visiting
-from shared.recovery import Recovery, task_of
+from shared.recovery import Recovery
 from shared.share import Share, open_share
 
 ROOT = Path(__file__).resolve().parent
@@ -106,8 +106,8 @@ def run(context: click.Context, shared: Path, video: str, style: Path, nodes: in
         click.echo("stopping after the current frame (once more to stop at once); the same line again goes on")
         _stop(processes)
         sys.exit(130)
-    if "finished" in job.marks():
-        click.echo(f"done: {FilmSpec.from_json(job.manifest.spec).film(share.layout.root)}")
+    if film := job.word("finished"):
+        click.echo(f"done: {share.layout.root / film}")
         return
     if "cancelled" in job.marks():
         click.echo("cancelled")
@@ -257,7 +257,7 @@ def _state(job: Job) -> dict:
     state = next((mark for mark in ("finished", "cancelled") if mark in marks), None)
     return {"name": job.name, "state": state or ("failed" if failed(job) and not owners else "running" if owners else "waiting for nodes"),
             "counts": progress(shelf), "notes": shelf.timeline.notes, "claims": owners, "failed": failed(job),
-            "film": str(shelf.spec.film(job.share.layout.root))}
+            "film": str(job.share.layout.root / (job.word("finished") or shelf.spec.out))}
 
 
 def _nodes(share: Share) -> list[dict]:
@@ -280,7 +280,7 @@ def _nodes(share: Share) -> list[dict]:
 def _failures(job: Job) -> list[str]:
     lines = []
     for name in failed(job)[:20]:
-        tries = of_task(job, task_of(name))
+        tries = of_task(job, Task.named(name))
         last = tries[-1].detail.strip().splitlines()[-1] if tries and tries[-1].detail.strip() else "?"
         lines.append(f"{name} failed after {len(tries)} attempts: {last}")
     return lines
@@ -294,8 +294,8 @@ def _failures(job: Job) -> list[str]:
 def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
     """Remove the placeholders of dead nodes. Nodes do this by themselves; this is for the impatient.
 
-    Nodes of this machine whose process is gone are removed at once, others when they have been
-    silent for one lease, during which this command watches them; or at once with --now HOST.
+    At once: those of nodes of this machine whose process is gone, and of all nodes on a HOST given
+    with --now. Whether another machine is dead takes one lease of silence to tell, which nodes wait for.
     """
     share = open_share(shared)
     with visiting(share) as node:
@@ -327,6 +327,8 @@ def stitch(shared: Path, job: str | None, out: str | None, crf: int | None) -> N
     found = _job(share, job)
     shelf = Shelf(found)
     shelf.refresh()
+    if not shelf.timeline.complete:
+        raise ShareError(f"{found.name}: expected a job whose video is read to its end, got one that is still at frame {shelf.timeline.known}")
     first = Path(shelf.spec.out)
     names = iter([out]) if out else (str(first.with_stem(f"{first.stem}-{number}")) for number in range(2, 1000))
     final = next((path for name in names if not (path := inside(share.layout.root, name)).exists()), None)
@@ -366,8 +368,8 @@ def cancel(shared: Path, job: str | None) -> None:
     """Tell all nodes to leave a job alone. What is published stays; `retry` goes on with it, `clean` removes it."""
     share = open_share(shared)
     found = _job(share, job)
-    found.mark("cancelled")
     with visiting(share) as node:
+        found.mark(node, "cancelled")
         _ring(node)
     click.echo(f"{found.name}: cancelled")
 
@@ -381,9 +383,14 @@ def clean(shared: Path, job: str | None, force: bool) -> None:
     """Remove a job and its frames from the shared directory. The film stays."""
     share = open_share(shared)
     found = _job(share, job)
-    if not found.marks() & {"finished", "cancelled"} and not force:
+    try:
+        over = bool(found.marks())
+    except JobGone:
+        over = True
+    if not over and not force:
         raise ShareError(f"{found.name}: the job is not finished; cancel it first, or say --force")
-    remove_job(found)
+    with visiting(share) as node:
+        remove_job(node, found)
     click.echo(f"{found.name}: removed")
 
 

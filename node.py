@@ -10,7 +10,6 @@ import click
 
 from fav.commands import one_line_errors
 from fav.options import FILE, JOB, options, request_of
-from fav.spec import FilmSpec
 from shared.jobs import find_job
 from shared.nodes import visiting
 from shared.share import Share, open_share
@@ -54,8 +53,8 @@ def main(context: click.Context, shared: Path, video: str | None, style: Path | 
         only = _submit(share, request_of(context, video, style, values))
     here = {"video": str(local_video) if local_video else None, "threads": cores, "device": device}
     code = Supervisor(share, "fav.tasks:make_plan", say, only, forever, here, about=device).run()
-    if code == 0 and only and (job := find_job(share, only)) and "finished" in job.marks():
-        say(f"done: {FilmSpec.from_json(job.manifest.spec).film(share.layout.root)}")
+    if code == 0 and only and (job := find_job(share, only)) and (film := job.word("finished")):
+        say(f"done: {share.layout.root / film}")
     sys.exit(code)
 
 

@@ -44,11 +44,16 @@ class Studio:
         """What decides the last bits: results of one class are the same byte for byte."""
         return f"{self.runner.numeric_class()}; numpy {np.__version__}; opencv {cv2.__version__}; flow {self.look.flow}"
 
-    def geometry(self, frame: int, before: int, index: FrameIndex) -> Geometry:
-        """Flow and reliability between a frame and the one before it in the chain, as they travel."""
+    def geometry(self, frame: int, before: int, index: FrameIndex, tick: Callable[[], None] = lambda: None) -> Geometry:
+        """Flow and reliability between a frame and the one before it in the chain, as they travel.
+
+        `tick` is called between the two directions, each of which may take long.
+        """
         here, there = self.reader.read(frame, index), self.reader.read(before, index)
         # Rounded before they are judged: noise of 1e-4 pixels at the border would count as leaving the image.
-        flow_bwd, flow_fwd = quantized(self._flow(here, there)), quantized(self._flow(there, here))
+        flow_bwd = quantized(self._flow(here, there))
+        tick()
+        flow_fwd = quantized(self._flow(there, here))
         return Geometry(flow_bwd, reliability(flow_bwd, flow_fwd, here, min_filter=self.look.min_filter))
 
     def first(self, frame: int, index: FrameIndex, opening: bool) -> np.ndarray:
@@ -97,12 +102,10 @@ def index_pieces(video: Path, stop: int | None, cuts: tuple[int, ...] | None, fp
 
 def stylized(studio: Studio, timeline: Timeline, tick: Callable[[], None] = lambda: None) -> Iterator[np.ndarray]:
     """All stylized frames of a film whose index is complete, from its first to its last, in this process."""
-    opening = timeline.end - 1 if timeline.backward else timeline.start
-    for start in sorted(timeline.runs):
-        run = timeline.runs[start]
+    for run in timeline.runs:
         numbers = [run.frame(position) for position in range(len(run))]
         shot = stylize_shot(_hung(studio, timeline, numbers), studio.runner, first=studio.opener,
-                            seed=studio.seed if numbers[0] == opening else None, fill=studio.look.fill,
+                            seed=studio.seed if numbers[0] == timeline.opening else None, fill=studio.look.fill,
                             key=studio.look.key, number=numbers[0], step=-1 if run.backward else 1)
         if run.backward:
             shot = reversed(list(shot))  # a whole shot in memory; a job on a share keeps them there

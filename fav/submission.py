@@ -117,11 +117,12 @@ def _bring(share: Share, path: Path | None, target: Path) -> str | None:
     if path is None:
         return None
     if path.is_dir():
-        shutil.copytree(path, target, copy_function=shutil.copyfile)
+        share.system.make_dirs(target)
+        for file in (file for file in path.iterdir() if file.is_file()):
+            _copy(file, target / file.name, share.system)
     else:
         target = target.with_suffix(path.suffix)
-        shutil.copyfile(path, target)
-        share.system.sync(target)
+        _copy(path, target, share.system)
     return target.relative_to(share.layout.root).as_posix()
 
 
@@ -133,7 +134,7 @@ def _bring_video(share: Share, layout: JobLayout, video: str) -> str:
         return real.relative_to(root).as_posix()
     if is_sequence(video):
         target = layout.inputs / "video"
-        target.mkdir()
+        share.system.make_dirs(target)
         for file in sequence_files(video):
             _link_or_copy(file, target / file.name, share.system)
         return (target / path.name).relative_to(share.layout.root).as_posix()
@@ -144,10 +145,17 @@ def _bring_video(share: Share, layout: JobLayout, video: str) -> str:
 
 def _link_or_copy(source: Path, target: Path, system: System) -> None:
     try:
-        os.link(source, target)
+        if source.stat().st_mode & system.file_mode & 0o444 == system.file_mode & 0o444:  # else colleagues could not read it
+            system.link(source, target)
+            return
     except OSError:
-        shutil.copyfile(source, target)
-        system.sync(target)
+        pass
+    _copy(source, target, system)
+
+
+def _copy(source: Path, target: Path, system: System) -> None:
+    shutil.copyfile(source, target)
+    system.sync(target)
 
 
 def _join(job: Job, request: Request, source: Source) -> Joined:
@@ -163,5 +171,7 @@ def _join(job: Job, request: Request, source: Source) -> Joined:
     if differences:
         raise FavError(f"job {job.name} exists with other options ({'; '.join(differences)}); "
                        f"leave these options out to join it, or give this one another --name")
+    if "cancelled" in job.marks():
+        raise FavError(f"job {job.name} was cancelled; coordinator.py retry goes on with it, clean removes it")
     opened = 0 if "finished" in job.marks() else reopen(job)
     return Joined(job, False, (f"{opened} failed task(s) opened anew",) if opened else ())

@@ -6,7 +6,9 @@
     stitch    the film; needs all frames
 """
 
+import filecmp
 import json
+import shutil
 import time
 from bisect import bisect_left
 from pathlib import Path
@@ -20,7 +22,8 @@ from shared.claims import claimed
 from shared.errors import InputVanished, ShareError
 from shared.jobs import Job
 from shared.layout import Task, shard_of
-from shared.nodes import Node
+from shared.nodes import MALFORMED, Node
+from shared.system import FULL, NO_LINKS, PASSING
 
 from . import flow as flows
 from .errors import FavError
@@ -74,10 +77,11 @@ class Shelf:
         self.job = job
         self.node = node
         self.spec = FilmSpec.from_json(job.manifest.spec)
-        self.timeline = self._empty()
+        self.forget()
 
-    def _empty(self) -> Timeline:
-        return Timeline(self.spec.start, self.spec.stop, self.spec.backward, self.spec.independent)
+    def forget(self) -> None:
+        """Know nothing, as at the beginning."""
+        self.timeline = Timeline(self.spec.start, self.spec.stop, self.spec.backward, self.spec.independent)
 
     def refresh(self) -> None:
         """Take in the pieces of the index that were published since."""
@@ -85,7 +89,23 @@ class Shelf:
             number = len(self.timeline.pieces)
             if number not in results.done_in_shard(self.job, "index", shard_of(number)):
                 return
-            self.timeline.add(self._decoded(index_task(number), lambda data: Piece.from_json(json.loads(data))))
+            self.timeline.add(self._decoded(index_task(number), self._piece))
+
+    def _piece(self, data: bytes) -> Piece:
+        piece = Piece.from_json(json.loads(data))
+        if piece.start != self.timeline.known or not len(piece.index):
+            raise ValueError(f"expected frames from {self.timeline.known} on, got {len(piece.index)} from {piece.start} on")
+        return piece
+
+    def survey(self) -> None:
+        """Count what is done of every run, each directory of results looked at once."""
+        frames = range(self.spec.start, self.timeline.end)
+        there: set[int] = set()
+        for shard in range(shard_of(frames.start), shard_of(max(frames.stop - 1, frames.start)) + 1):
+            there |= results.done_in_shard(self.job, "frame", shard)
+        for run in self.timeline.runs:
+            while run.done < len(run) and run.frame(run.done) in there:
+                run.done += 1
 
     def advance(self, run: Run) -> None:
         """Count the frames of a run that are published from its beginning on."""
@@ -108,17 +128,22 @@ class Shelf:
         return Geometry(*self._decoded(flow_task(number), decode_flow))
 
     def _decoded(self, task: Task, decode: Callable):
-        data = results.read(self.job, task)
+        data = None
         try:
+            data = results.read(self.job, task)
             return decode(data)
-        except (FavError, ValueError, KeyError, TypeError) as error:
+        except InputVanished:
+            raise
+        except (FavError, ShareError, *MALFORMED) as error:
             if self.node is not None:
-                results.set_aside(self.node, self.job, task)
+                results.set_aside(self.node, self.job, task, data)
             raise InputVanished(f"{task}: it does not read back ({error})") from None
 
 
 class FilmPlan:
     """One node's view of one film job (a `shared.worker.Plan`)."""
+
+    optional = frozenset({"flow"})  # whoever paints makes what is missing
 
     def __init__(self, job: Job, node: Node, say: Callable[[str], None], video: str | None = None,
                  threads: int | None = None, device: str = "cpu"):
@@ -138,6 +163,7 @@ class FilmPlan:
         self._used_flow: int | None = None
         self._pieces: tuple[int, Iterator[Piece]] | None = None
         self._said_notes = 0
+        self._surveyed = False
         self._flow_s = 1.0
         self._agree_on_class()
 
@@ -158,27 +184,29 @@ class FilmPlan:
     # ---- what to do next
     def candidates(self) -> Iterator[Task]:
         self._refresh()
-        taken = set(claimed(self.job)) | set(failed(self.job))
+        claims = set(claimed(self.job))
+        taken = claims | set(failed(self.job))
         if not self.timeline.complete:
             piece = index_task(len(self.timeline.pieces))
             if str(piece) not in taken:
                 yield piece
-        busy = sorted(int(name[6:]) for name in taken if name.startswith("frame."))
+        busy = sorted(task.number for task in map(Task.named, taken) if task.kind == "frame")
         served = []
         for run in self._longest_first():
             at = bisect_left(busy, run.start)
             if at < len(busy) and busy[at] < run.stop:  # somebody's chain, or one with a failed frame
-                served.append((run, busy[at]))
+                if str(frame_task(busy[at])) in claims:
+                    served.append((run, busy[at]))
             else:
                 yield frame_task(run.frame(run.done))
         if flows.METHODS[self.spec.flow].slow and not self.spec.independent:
             yield from self._flows_ahead(served, taken)
-        if self.timeline.complete and not any(run.left for run in self.timeline.runs.values()):
+        if self.timeline.complete and not any(run.left for run in self.timeline.runs):
             if str(self._stitch) not in taken:
                 yield self._stitch
 
     def _longest_first(self) -> list[Run]:
-        runs = [run for run in self.timeline.runs.values() if run.left and (run.closed or not run.backward)]
+        runs = [run for run in self.timeline.runs if run.left and (run.closed or not run.backward)]
         return sorted(runs, key=lambda run: -run.left)
 
     def _flows_ahead(self, served: list[tuple[Run, int]], taken: set[str]) -> Iterator[Task]:
@@ -220,19 +248,22 @@ class FilmPlan:
 
     def forget(self) -> None:
         self._warm = self._pieces = None
-        self.shelf.timeline = self.shelf._empty()
+        self._surveyed = False
+        self.shelf.forget()
 
-    def finish(self) -> bool:
+    def finish(self) -> str | None:
         if not results.is_done(self.job, self._stitch):
-            return False
-        deliver(self.node, self.job, self.spec)
-        return True
+            return None
+        return deliver(self.node, self.job, self.spec, self.say)
 
     def _refresh(self) -> None:
         self.shelf.refresh()
         for note in self.timeline.notes[self._said_notes:]:
             self.say(f"{self.job.name}: {note}")
         self._said_notes = len(self.timeline.notes)
+        if not self._surveyed:
+            self._surveyed = True
+            self.shelf.survey()
 
     # ---- how to do it
     def run(self, task: Task, tick: Callable[[], None]) -> bytes | Path:
@@ -257,21 +288,20 @@ class FilmPlan:
 
     def _flow(self, task: Task, tick: Callable[[], None]) -> bytes:
         run = self.timeline.run_of(task.number)
-        made = self.studio.geometry(task.number, run.predecessor(task.number), self.timeline.index)
+        made = self.studio.geometry(task.number, run.predecessor(task.number), self.timeline.index, tick)
         return encode_flow(made.flow, made.reliability, self._text())
 
     def _frame(self, task: Task, tick: Callable[[], None]) -> bytes:
         frame, run = task.number, self.timeline.run_of(task.number)
         before = None if self.spec.independent else run.predecessor(frame)
         if before is None:
-            opening = frame == (self.timeline.end - 1 if self.spec.backward else self.spec.start)
-            self._fresh = self.studio.first(frame, self.timeline.index, opening)
+            self._fresh = self.studio.first(frame, self.timeline.index, frame == self.timeline.opening)
         else:
             prior = self._warm[1] if self._warm and self._warm[0] == before else self.shelf.frame(before)
-            self._fresh = self.studio.next(frame, self.timeline.index, prior, self._geometry(frame, before))
+            self._fresh = self.studio.next(frame, self.timeline.index, prior, self._geometry(frame, before, tick))
         return encode_png(self._fresh, self._text())
 
-    def _geometry(self, frame: int, before: int) -> Geometry:
+    def _geometry(self, frame: int, before: int, tick: Callable[[], None]) -> Geometry:
         """Published by another node, or soon to be; else made here, in memory, and never written."""
         method = flows.METHODS[self.spec.flow]
         if method.slow:
@@ -283,14 +313,18 @@ class FilmPlan:
                 self._used_flow = frame
                 return self.shelf.geometry(frame)
         began = time.monotonic()
-        made = self.studio.geometry(frame, before, self.timeline.index)
+        made = self.studio.geometry(frame, before, self.timeline.index, tick)
         self._flow_s = time.monotonic() - began
         return made
 
     def _stitched(self, task: Task, tick: Callable[[], None]) -> Path:
         private = self.node.draft().with_suffix(task.suffix)
-        for note in stitch(self.shelf, self.video, private, self.spec.crf, tick):
-            self.say(f"{self.job.name}: {note}")
+        try:
+            for note in stitch(self.shelf, self.video, private, self.spec.crf, tick):
+                self.say(f"{self.job.name}: {note}")
+        except BaseException:
+            self.node.share.system.unlink(private)  # room for the next try
+            raise
         return private
 
 
@@ -307,24 +341,52 @@ def stitch(shelf: Shelf, video: Path, out: Path, crf: int,
     return write_film(out, video, timeline.index, frames(), start=spec.start, stop=timeline.cut_off, crf=crf, fps=spec.fps)
 
 
-def deliver(node: Node, job: Job, spec: FilmSpec) -> None:
-    """Show the stitched film under the name the user gave it, and remove what only the making needed."""
-    system, out = node.share.system, spec.film(node.share.layout.root)
-    if "finished" in job.marks():
-        return
-    film = job.layout.result(stitch_task(spec))
-    system.make_dirs(out.parent)
-    if node.share.hard_links:
-        try:
-            system.link(film, out)
-        except FileExistsError:
-            pass  # delivered by another node
-    elif not system.exists(out):
-        copy = node.draft()
-        system.write_new(copy, system.read(film, results.RESULT_LIMIT))
-        system.rename(copy, out)
+def deliver(node: Node, job: Job, spec: FilmSpec, say: Callable[[str], None]) -> str:
+    """Show the stitched film under the name the user gave it, and remove what only the making needed.
+
+    Returns the film's path relative to the shared directory. Nothing is ever replaced: if another file has taken
+    the name meanwhile, a number is added to it.
+    """
+    system, root = node.share.system, node.share.layout.root
+    film, wanted = job.layout.result(stitch_task(spec)), spec.film(root)
+    try:
+        system.make_dirs(wanted.parent)
+        for out in (wanted, *(wanted.with_stem(f"{wanted.stem}-{number}") for number in range(2, 1000))):
+            if show(node, film, out):
+                break
+        if out != wanted:
+            say(f"{wanted}: another file has taken this name; the film is {out}")
+    except OSError as error:
+        if error.errno in FULL | PASSING or isinstance(error, FileNotFoundError):
+            raise
+        out = film
+        say(f"{wanted}: the film cannot be put there ({error.strerror}); it is {film}")
     if not spec.keep:
         system.remove_tree(job.layout.results / "flow")
+    return out.relative_to(root).as_posix()
+
+
+def show(node: Node, film: Path, out: Path) -> bool:
+    """Give a whole film a second name, by a link, or by a copy where there are none; False if the name is taken."""
+    system = node.share.system
+    try:
+        system.link(film, out)
+        return True
+    except FileExistsError:
+        return system.same_file(film, out)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+    if system.exists(out):
+        return filecmp.cmp(film, out, shallow=False)  # by another node that delivered it, perhaps
+    draft = out.with_name(f".{node.identity.incarnation}.{out.name}")
+    try:
+        shutil.copyfile(film, draft)
+        system.sync(draft)
+        system.rename(draft, out)
+    finally:
+        system.unlink(draft)
+    return True
 
 
 def progress(shelf: Shelf) -> dict[str, tuple[int, int | None]]:

@@ -1,8 +1,8 @@
 """What is known of a film's frames and shots while its index is still being made; pure."""
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
 
-from .shots import shots_of
 from .video import FrameIndex
 
 PIECE = 100  # frames that one piece of the index describes
@@ -71,21 +71,32 @@ class Timeline:
     backward: bool = False
     independent: bool = False
     pieces: list[Piece] = field(default_factory=list)
-    index: FrameIndex | None = None
-    runs: dict[int, Run] = field(default_factory=dict)  # by first frame
+    known: int = 0  # frames of the source that are indexed
+    runs: list[Run] = field(default_factory=list)
+    _joined: FrameIndex | None = None
+    _in_index: int = 0
 
     def add(self, piece: Piece) -> None:
         """Take the next piece in; runs keep what they have done."""
         if piece.start != self.known:
             raise ValueError(f"piece of the index: expected frame {self.known}, got frame {piece.start}")
         self.pieces.append(piece)
-        self.index = piece.index if self.index is None else FrameIndex.joined([self.index, piece.index])
-        self._divide()
+        self.known += len(piece.index)
+        self._divide(piece)
 
     @property
-    def known(self) -> int:
-        """Number of frames of the source that are indexed."""
-        return len(self.index) if self.index is not None else 0
+    def index(self) -> FrameIndex:
+        """The index of all known frames."""
+        if self._joined is None or len(self._joined) < self.known:
+            missing = self.pieces[self._in_index:]
+            self._joined = FrameIndex.joined([*([self._joined] if self._joined else []), *(piece.index for piece in missing)])
+            self._in_index = len(self.pieces)
+        return self._joined
+
+    @property
+    def opening(self) -> int | None:
+        """The very first frame to be painted, None where it is not known yet."""
+        return self.start if not self.backward else self.end - 1 if self.complete else None
 
     @property
     def complete(self) -> bool:
@@ -107,12 +118,16 @@ class Timeline:
 
     def run_of(self, frame: int) -> Run:
         """The run that a known frame belongs to."""
-        return next(run for run in self.runs.values() if run.start <= frame < run.stop)
+        return self.runs[bisect_right(self.runs, frame, key=lambda run: run.start) - 1]
 
-    def _divide(self) -> None:
-        begins = [piece.start for piece in self.pieces] if self.independent else \
-                 [cut for piece in self.pieces for cut in piece.cuts]
-        for start, stop in shots_of(begins, self.start, self.end):
-            closed = stop < self.end or self.complete or self.independent
-            done = self.runs[start].done if start in self.runs else 0
-            self.runs[start] = Run(start, stop, closed, self.backward, done)
+    def _divide(self, piece: Piece) -> None:
+        """Go on with the last run, and begin new ones at the piece's cuts; flat in the length of the film."""
+        begins = {piece.start} if self.independent else set(piece.cuts)
+        edges = sorted({begin for begin in begins if self.start < begin < self.end} | ({self.start} if not self.runs else set()))
+        for begin in edges:
+            if self.runs:
+                self.runs[-1].stop, self.runs[-1].closed = begin, True
+            if begin < self.end:
+                self.runs.append(Run(begin, begin, False, self.backward))
+        if self.runs:
+            self.runs[-1].stop, self.runs[-1].closed = self.end, self.complete or self.independent

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from .errors import ShareError
 from .jobs import Job
 from .layout import Task
-from .nodes import Identity, Node
+from .nodes import MALFORMED, Identity, Node
 
 MOST_FAULTS = 3  # attempts that raised, took their process down, hung, or left a damaged result
 MOST_VANISHED = 10  # owners that vanished: mostly not the task's fault
@@ -27,12 +27,24 @@ class Attempt:
     detail: str
 
 
-def record(node: Node, job: Job, task: Task, why: str, detail: str) -> None:
-    """Write down that this node's attempt failed; marks the task failed when that was the last one."""
+def nonce() -> str:
+    """What makes the name of one record."""
+    return secrets.token_hex(8)
+
+
+def record(node: Node, job: Job, task: Task, why: str, detail: str, nonce: str) -> None:
+    """Write down that this node's attempt failed; marks the task failed when that was the last one.
+
+    Tried again with the same `nonce` after an error, it counts once. JobGone where the job was cleaned.
+    """
+    job.marks()
     place = job.layout.attempts_of(task)
     node.share.system.make_dirs(place)
     content = {"why": why, "who": node.identity.incarnation, "detail": detail[-20_000:]}
-    node.share.system.write_new(place / f"{node.identity.token}.{secrets.token_hex(8)}", json.dumps(content).encode())
+    try:
+        node.share.system.write_new(place / f"{node.identity.token}.{nonce}", json.dumps(content).encode())
+    except FileExistsError:
+        pass
     settle(node, job, task)
 
 
@@ -45,15 +57,18 @@ def of_task(job: Job, task: Task) -> list[Attempt]:
             continue
         try:
             data = job.share.system.read(place / name)
-            fields = json.loads(data)
+            fields = json.loads(data) if data else {}
             if "why" in fields:
                 found.append(Attempt(str(fields["why"]), str(fields["who"]), str(fields["detail"])))
+            elif not data:  # without hard links: its owner died between making the placeholder and writing it
+                found.append(Attempt("vanished", "", "before it had said its name"))
             else:
                 owner = Identity.from_bytes(data, place / name)
-                found.append(Attempt("vanished", owner.incarnation, f"{owner.host}, process {owner.pid}"))
+                if name.partition(".")[0] == owner.token:  # else a living one's, moved by a recoverer that died then
+                    found.append(Attempt("vanished", owner.incarnation, f"{owner.host}, process {owner.pid}"))
         except FileNotFoundError:
             continue
-        except (ShareError, ValueError, KeyError, TypeError) as error:
+        except (ShareError, *MALFORMED) as error:
             found.append(Attempt("unreadable", "", str(error)))
     return found
 
@@ -74,15 +89,13 @@ def settle(node: Node, job: Job, task: Task) -> bool:
 
 def failed(job: Job) -> list[str]:
     """Names of the failed tasks."""
-    return job.share.system.list(job.layout.failed)
+    return [name for name in job.share.system.list(job.layout.failed) if Task.named(name)]
 
 
 def reopen(job: Job) -> int:
     """Forget the attempts of all failed tasks, so that they are open again; how many there were."""
     names = failed(job)
-    for name in names:
-        kind, _, number = name.rpartition(".")
-        task = Task(kind, int(number))
+    for task in map(Task.named, names):
         place = job.layout.attempts_of(task)
         try:
             job.share.system.rename(place, place.with_name(f"{place.name}.before.{secrets.token_hex(4)}"))

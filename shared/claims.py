@@ -5,7 +5,6 @@ where hard links are refused it is an exclusively created file with the same con
 work and carry no correctness: losing one costs a repeated task.
 """
 
-import secrets
 from enum import Enum, auto
 from pathlib import Path
 
@@ -39,20 +38,20 @@ class Claims:
             else:
                 system.write_new(placeholder, self.node.identity.to_bytes())
         except OSError as error:
-            if not self._is_ours(placeholder):
+            if not self.is_ours(placeholder):
                 if isinstance(error, FileExistsError):
                     return Outcome.LOST
                 if isinstance(error, FileNotFoundError):
                     self.node.check()
                     self.job.marks()
                 raise
-        self.held.add(task)
         if results.is_done(self.job, task):  # perhaps since before we read that it was open
             self.release(task)
             return Outcome.DONE
+        self.held.add(task)  # only now: a placeholder that an error leaves behind is not held, and recovery removes it
         return Outcome.WON
 
-    def _is_ours(self, placeholder: Path) -> bool:
+    def is_ours(self, placeholder: Path) -> bool:
         try:
             owner = read_identity(self.node.share, placeholder)
         except ShareError:
@@ -75,8 +74,8 @@ class Claims:
 
 
 def claimed(job: Job) -> dict[str, Path]:
-    """Placeholders that are there now, by the name of their task. A task may be done and still claimed."""
-    return {name: job.layout.claims / name for name in job.share.system.list(job.layout.claims)}
+    """Placeholders that are there now, by the name of their task; strangers' files are none. A done task may be claimed."""
+    return {name: job.layout.claims / name for name in job.share.system.list(job.layout.claims) if Task.named(name)}
 
 
 def take_away(node: Node, placeholder: Path, aside: Path, token: str, keep: bool) -> bool:
@@ -106,7 +105,3 @@ def take_away(node: Node, placeholder: Path, aside: Path, token: str, keep: bool
         pass  # a third node claimed it meanwhile; the second lost its claim, and nothing else
     system.unlink(aside)
     return False
-
-
-def nonce() -> str:
-    return secrets.token_hex(8)

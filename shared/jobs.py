@@ -9,8 +9,9 @@ from typing import Callable
 
 from .errors import JobGone, ShareError
 from .layout import JobLayout
-from .nodes import LEASE_S, SHORTEST_LEASE_S, VERSION, Node
+from .nodes import LEASE_S, MALFORMED, SHORTEST_LEASE_S, VERSION, Node
 from .share import Share
+from .system import PASSING
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}")
 
@@ -36,7 +37,7 @@ class Manifest:
             if fields["version"] > VERSION:
                 raise ShareError(f"{where}: the job was made by a newer version of this program; update this machine")
             manifest = cls(str(fields["id"]), str(fields["name"]), dict(fields["spec"]), float(fields["lease"]))
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except MALFORMED as error:
             raise ShareError(f"{where}: expected the manifest of a job, got {data[:40]!r} ({error!r})") from None
         if not (NAME.fullmatch(manifest.name) and NAME.fullmatch(manifest.id)) or not SHORTEST_LEASE_S <= manifest.lease < 1e6:
             raise ShareError(f"{where}: expected the manifest of a job, got a name or lease that no job has")
@@ -62,11 +63,23 @@ class Job:
             raise JobGone(f"job {self.name} was removed while it was being worked on")
         return names & {"cancelled", "finished"}
 
-    def mark(self, mark: str) -> None:
+    def mark(self, node: Node, mark: str, word: str = "") -> None:
+        """Set a mark, with a word for who reads it; the first word stays."""
+        draft = node.draft()
+        self.share.system.write_new(draft, word.encode())
         try:
-            self.share.system.write_new(self.layout.mark(mark), b"")
+            self.share.appear(draft, self.layout.mark(mark))
         except FileExistsError:
             pass
+        finally:
+            self.share.system.unlink(draft)
+
+    def word(self, mark: str) -> str | None:
+        """The word that a mark was set with, None where it is not set."""
+        try:
+            return self.share.system.read(self.layout.mark(mark)).decode(errors="replace")
+        except FileNotFoundError:
+            return None
 
     def unmark(self, mark: str) -> None:
         self.share.system.unlink(self.layout.mark(mark))
@@ -84,7 +97,8 @@ def find_job(share: Share, name: str) -> Job | None:
         raise ShareError(f"job name: expected letters, digits, '.', '_' and '-', got {name!r}")
     try:
         path = share.layout.name(name)
-        return Job(share, Manifest.from_bytes(share.system.read(path), path))
+        data = share.system.read(path)
+        return Job(share, Manifest.from_bytes(data, path)) if data else None
     except FileNotFoundError:
         return None
 
@@ -97,7 +111,11 @@ def all_jobs(share: Share, complain: Callable[[str], None] = lambda line: None) 
             job = find_job(share, name)
             if job is not None:
                 jobs.append(job)
-        except (ShareError, OSError) as error:
+        except OSError as error:
+            if error.errno in PASSING:
+                raise  # the jobs are there, they only could not be read just now
+            complain(str(error))
+        except ShareError as error:
             complain(str(error))
     return jobs
 
@@ -112,33 +130,59 @@ def create_job(node: Node, name: str, lease: float, fill: Callable[[JobLayout], 
     job_id = f"{name}.{secrets.token_hex(6)}"
     layout = share.layout.job(job_id)
     try:
+        share.system.make_dirs(layout.root)
+        share.system.write_new(layout.creator, node.identity.incarnation.encode())
         for room in layout.rooms():
             share.system.make_dirs(room)
         manifest = Manifest(job_id, name, fill(layout), lease)
         share.system.write_new(layout.manifest, manifest.to_bytes())
-        draft = node.draft()
-        share.system.write_new(draft, manifest.to_bytes())
         try:
-            share.appear(draft, share.layout.name(name))
-        except OSError:
+            _take_name(node, manifest)
+        except OSError as error:
             found = find_job(share, name)  # ours, if only the reply was lost
-            if found is None or found.manifest.id != job_id:
+            if found is None and isinstance(error, FileExistsError):
+                raise ShareError(f"{share.layout.name(name)}: the name is taken by an empty file; if nobody is making "
+                                 f"this job right now, remove it") from None
+            if found is None:
+                raise
+            if found.manifest.id != job_id:
                 share.system.remove_tree(layout.root)
-                if found is None:
-                    raise
                 return found, False
-        finally:
-            share.system.unlink(draft)
     except BaseException:
-        named = share.layout.name(name)
-        if not (share.system.exists(named) and (found := find_job(share, name)) and found.manifest.id == job_id):
+        if not _may_be_named(share, name, job_id):
             share.system.remove_tree(layout.root)
         raise
+    share.system.unlink(layout.creator)
     return Job(share, manifest), True
 
 
-def remove_job(job: Job) -> None:
+def _may_be_named(share: Share, name: str, job_id: str) -> bool:
+    try:
+        found = find_job(share, name)
+        return found is not None and found.manifest.id == job_id
+    except (OSError, ShareError):
+        return True  # then it stays; recovery removes what has no name
+
+
+def _take_name(node: Node, manifest: Manifest) -> None:
+    share, final = node.share, node.share.layout.name(manifest.name)
+    if not share.hard_links:  # a rename would take the name from another job
+        share.system.write_new(final, manifest.to_bytes())
+        return
+    draft = node.draft()
+    share.system.write_new(draft, manifest.to_bytes())
+    try:
+        share.system.link(draft, final)
+    finally:
+        share.system.unlink(draft)
+
+
+def remove_job(node: Node, job: Job) -> None:
     """Take the name away first, then all files; nodes that still work on it find it gone."""
-    job.share.system.unlink(job.share.layout.name(job.name))
-    job.share.system.unlink(job.layout.manifest)
-    job.share.system.remove_tree(job.layout.root)
+    node.share.system.unlink(node.share.layout.name(job.name))
+    grave = node.draft()  # if we die now, who sweeps after us removes it
+    try:
+        node.share.system.rename(job.layout.root, grave)
+    except FileNotFoundError:
+        return
+    node.share.system.remove_tree(grave)

@@ -7,6 +7,7 @@
       logs/<name>.log                what nodes started by the coordinator said
       names/<job name>               the manifest of the job of that name (a link to its job.json)
       jobs/<job id>/
+        creator                      the node that makes the job, until it has its name
         job.json                     the manifest, written once
         inputs/                      style, and the video where it was copied in
         claims/<task>                placeholders
@@ -16,6 +17,7 @@
         cancelled, finished          marks
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +34,13 @@ class Task:
 
     def __str__(self) -> str:
         return f"{self.kind}.{self.number:07d}"
+
+    @classmethod
+    def named(cls, name: str) -> "Task | None":
+        """The task of that name, without its suffix; None for a name that no task has."""
+        kind, _, number = name.rpartition(".")
+        task = cls(kind, int(number)) if re.fullmatch("[a-z]+", kind) and re.fullmatch("[0-9]{7,12}", number) else None
+        return task if str(task) == name else None
 
 
 def shard_of(number: int) -> int:
@@ -73,6 +82,7 @@ class JobLayout:
     def __init__(self, root: Path):
         self.root = root
         self.manifest = root / "job.json"
+        self.creator = root / "creator"
         self.inputs = root / "inputs"
         self.claims = root / "claims"
         self.results = root / "results"

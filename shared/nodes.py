@@ -10,6 +10,7 @@ import re
 import secrets
 import socket
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,13 +18,14 @@ from typing import Iterator
 
 from .errors import Evicted, ShareError
 from .share import Share
-from .system import process_start
+from .system import PASSING, process_start
 
 LEASE_S = 180.0  # an NFS client may show an old mtime for 60 s, a rebooting server is away for 90 s
 SHORTEST_LEASE_S = 15.0
 HEARTBEAT_S = 4.0  # several to the shortest lease
 POLL_S = 4.0
 VERSION = 1
+MALFORMED = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)  # what strangers' JSON leads to
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Identity:
             boot=_first_line("/proc/sys/kernel/random/boot_id"),
             pid_ns=_link("/proc/self/ns/pid"),
             pid=os.getpid(),
-            start=process_start(os.getpid()) or 0,
+            start=_own_start(),
             about=about,
         )
 
@@ -67,7 +69,7 @@ class Identity:
             if fields["version"] > VERSION:
                 raise ShareError(f"{where}: written by a newer version of this program; update this machine")
             identity = cls(**{name: kind(fields[name]) for name, kind in cls.__annotations__.items()})
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except MALFORMED as error:
             raise ShareError(f"{where}: expected the identity of a node, got {data[:40]!r} ({error})") from None
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,80}", identity.incarnation) or not re.fullmatch(r"[0-9a-f]{32}", identity.token):
             raise ShareError(f"{where}: expected the identity of a node, got a name that no node gives itself")
@@ -76,6 +78,13 @@ class Identity:
     def lived_here(self, other: "Identity") -> bool:
         """Whether both are processes of one boot of one machine and see each other's pids."""
         return bool(self.boot) and (self.host, self.boot, self.pid_ns) == (other.host, other.boot, other.pid_ns)
+
+
+def _own_start() -> int:
+    try:
+        return process_start(os.getpid()) or 0
+    except OSError:  # not Linux
+        return 0
 
 
 def _first_line(path: str) -> str:
@@ -137,11 +146,18 @@ class Heart(threading.Thread):
         super().__init__(daemon=True)
         self.node = node
         self.over, self.evicted = threading.Event(), threading.Event()
+        self.last = time.monotonic()  # of the last beat that reached the share
+
+    @property
+    def beats(self) -> bool:
+        """Whether the share could be reached lately."""
+        return time.monotonic() - self.last < 3 * HEARTBEAT_S
 
     def run(self) -> None:
         while not self.over.wait(HEARTBEAT_S):
             try:
                 self.node.beat()
+                self.last = time.monotonic()
             except Evicted:
                 self.evicted.set()
                 return
@@ -164,8 +180,10 @@ def visiting(share: Share, about: str = "") -> Iterator[Node]:
 
 
 def sweep(share: Share, incarnation: str) -> None:
-    """Remove all traces of a node that has left or died and holds no placeholder any more."""
+    """Remove all traces of a node that has left or died and holds no placeholder any more; the heartbeat file last."""
     share.system.remove_tree(share.layout.private_of(incarnation))
+    if share.system.list(share.layout.private_of(incarnation)):
+        return  # not all of it went; whoever comes next tries again
     for name in share.system.list(share.layout.bell):
         if name.rpartition(".")[0] == incarnation:
             share.system.unlink(share.layout.bell / name)
@@ -178,6 +196,8 @@ def read_identity(share: Share, path: Path) -> Identity | None:
         data = share.system.read(path, limit=4096)
     except FileNotFoundError:
         return None
+    except PermissionError:
+        raise ShareError(f"{path}: expected a file that this user may read; correct its permissions") from None
     return Identity.from_bytes(data, path) if data else None
 
 
@@ -191,6 +211,7 @@ class Observer:
     def __init__(self, share: Share, me: Identity | None = None):
         self.share = share
         self.me = me or Identity.here()
+        self.gap = 0.0  # seconds between the last two looks, as far as they count
         self._last_look: float | None = None
         self._heard: dict[str, tuple[int, float]] = {}  # incarnation -> (mtime, seconds of silence)
 
@@ -203,12 +224,14 @@ class Observer:
         for name in system.list(self.share.layout.nodes):
             try:
                 mtime = system.mtime(self.share.layout.heart(name))
-            except FileNotFoundError:
-                continue
+            except OSError as error:
+                if error.errno in PASSING:
+                    raise
+                continue  # it has left, or is no heartbeat file at all
             before, silence = self._heard.get(name, (mtime, -gap))
             heard[name] = mtime, silence + gap if mtime == before else 0.0
         self._heard = heard
-        self._last_look = now
+        self._last_look, self.gap = now, gap
 
     def nodes(self) -> list[str]:
         """Incarnations that have a heartbeat file, as of the last look."""

@@ -1,17 +1,19 @@
-"""Recovery: finds the placeholders of dead nodes and removes them, so that their tasks are open again."""
+"""Recovery: finds the placeholders of dead nodes and removes them, so that their tasks are open again.
 
-from .attempts import settle
-from .claims import claimed, nonce, take_away
+It also sweeps what the dead leave behind: their private files, their heartbeat file last, and the directories
+of jobs that they had not finished making.
+"""
+
+from pathlib import Path
+
+from .attempts import nonce, settle
+from .claims import claimed, take_away
 from .errors import ShareError
-from .jobs import Job
+from .jobs import Job, all_jobs
 from .layout import Task
-from .nodes import Identity, Node, Observer, read_identity, sweep
+from .nodes import LEASE_S, Identity, Node, Observer, read_identity, sweep
 
-
-def task_of(name: str) -> Task | None:
-    """The task that a placeholder's name stands for, without its suffix; None for a stranger's file."""
-    kind, _, number = name.rpartition(".")
-    return Task(kind, int(number)) if kind and number.isdigit() and str(Task(kind, int(number))) == name else None
+NOBODY = "0" * 32  # a token that no node has
 
 
 class Recovery:
@@ -19,77 +21,110 @@ class Recovery:
 
     def __init__(self, node: Node, observer: Observer):
         self.node = node
+        self.share = node.share
         self.observer = observer
         self.recovered = 0
-        self._unreadable: dict[str, float] = {}  # path of an empty or malformed placeholder -> first seen
+        self._ownerless: dict[Path, float] = {}  # what has no owner that can be asked for -> seconds seen so
+        self._seen_ownerless: set[Path] = set()
 
     def run(self, jobs: dict[Job, set[Task]], now_dead: frozenset[str] = frozenset()) -> int:
         """One pass over the given jobs (each with the tasks that this node holds itself).
 
-        `now_dead` are hosts whose nodes the operator declares dead. Returns how many orphans were
-        removed. Also sweeps the dead, whose last trace is then gone.
+        `now_dead` are hosts whose nodes the operator declares dead. Returns how many orphans were removed.
+        OSError where the share cannot be looked at: then nobody was judged by what was not seen.
         """
+        self._seen_ownerless = set()
         seen = [(job, name, path) for job in jobs for name, path in claimed(job).items()]
         self.observer.look()  # after the placeholders were listed: their owners joined before that
         before = self.recovered
         for job, name, path in seen:
-            task = task_of(name)
-            if task is not None:
-                self._judge(job, task, path, jobs[job], now_dead)
+            self._judge(job, Task.named(name), path, jobs[job], now_dead)
         self._sweep_dead(jobs, now_dead)
+        self._sweep_leftovers()
+        self._ownerless = {path: age for path, age in self._ownerless.items() if path in self._seen_ownerless}
         return self.recovered - before
 
-    def _judge(self, job: Job, task: Task, path, held: set[Task], now_dead: frozenset[str]) -> None:
+    def _judge(self, job: Job, task: Task, path: Path, held: set[Task], now_dead: frozenset[str]) -> None:
         try:
-            owner = read_identity(self.node.share, path)
-        except (ShareError, OSError):
+            owner = read_identity(self.share, path)
+        except ShareError:
             owner = None
         if owner is None:
-            self._judge_unreadable(job, task, path)
+            # Created without hard links and not yet written, or by a stranger: it gets one lease.
+            if self.share.system.exists(path) and self._ownerless_for(path, job.manifest.lease):
+                self._remove(job, task, path, NOBODY)
         elif owner.token == self.node.identity.token:
-            if not any(str(task) == str(mine) for mine in held):  # a link back that came too late
+            if not any(str(task) == str(mine) for mine in held):  # a link back that came too late, a link that failed
                 take_away(self.node, path, self.node.draft(), owner.token, keep=False)
         elif owner.host in now_dead or self.observer.dead(owner, job.manifest.lease):
             self._remove(job, task, path, owner.token)
 
-    def _judge_unreadable(self, job: Job, task: Task, path) -> None:
-        # Created without hard links and not yet written, or by a stranger: it gets one lease.
-        clock = self.node.share.system.monotonic()
-        if not self.node.share.system.exists(path):
-            self._unreadable.pop(str(path), None)
-        elif clock - self._unreadable.setdefault(str(path), clock) >= job.manifest.lease:
-            self._remove(job, task, path, "0" * 32)
+    def _ownerless_for(self, path: Path, lease: float) -> bool:
+        """Whether it has been seen without an owner for one lease, summed as an observer sums silence."""
+        self._seen_ownerless.add(path)
+        self._ownerless[path] = self._ownerless[path] + self.observer.gap if path in self._ownerless else 0.0
+        return self._ownerless[path] >= lease
 
-    def _remove(self, job: Job, task: Task, path, token: str) -> None:
+    def _remove(self, job: Job, task: Task, path: Path, token: str) -> None:
         place = job.layout.attempts_of(task)
-        self.node.share.system.make_dirs(place)
+        self.share.system.make_dirs(place)
         # The record of the attempt *is* the placeholder, moved: if we die here, nothing counts twice.
         if take_away(self.node, path, place / f"{token}.{nonce()}", token, keep=True):
             self.recovered += 1
             settle(self.node, job, task)
 
     def _sweep_dead(self, jobs: dict[Job, set[Task]], now_dead: frozenset[str]) -> None:
-        lease = max((job.manifest.lease for job in jobs), default=None)
+        longest = None  # lease of all jobs of the share: the node may be at work on one that we do not serve
         for name in self.observer.nodes():
             if name == self.node.identity.incarnation:
                 continue
             try:
-                identity = read_identity(self.node.share, self.node.share.layout.heart(name))
-            except (ShareError, OSError):
+                identity = read_identity(self.share, self.share.layout.heart(name))
+            except ShareError:
                 continue
             if identity is None:
                 continue
             gone = self.observer.process_gone(identity) or identity.host in now_dead
-            if (gone or lease and self.observer.dead(identity, lease)) and not self._owns_any(identity, jobs):
-                sweep(self.node.share, name)
+            if not gone:
+                silence = self.observer.silence(name) or 0.0
+                if silence < min((job.manifest.lease for job in jobs), default=LEASE_S):
+                    continue
+                longest = longest or max((job.manifest.lease for job in all_jobs(self.share)), default=LEASE_S)
+                gone = silence >= longest
+            if gone and not self._owns_any(identity, jobs):
+                sweep(self.share, name)
 
     def _owns_any(self, identity: Identity, jobs: dict[Job, set[Task]]) -> bool:
         for job in jobs:
             for path in claimed(job).values():
                 try:
-                    owner = read_identity(self.node.share, path)
-                except (ShareError, OSError):
+                    owner = read_identity(self.share, path)
+                except ShareError:
                     continue
                 if owner is not None and owner.token == identity.token:
                     return True
         return False
+
+    def _sweep_leftovers(self) -> None:
+        """Remove private files, bells and unfinished jobs of nodes that have no heartbeat file (any more)."""
+        layout, system = self.share.layout, self.share.system
+        alive = set(self.observer.nodes()) | {self.node.identity.incarnation}
+        for path in (layout.private / name for name in system.list(layout.private) if name not in alive):
+            if self._ownerless_for(path, LEASE_S):
+                system.remove_tree(path)
+        for path in (layout.bell / name for name in system.list(layout.bell) if name.rpartition(".")[0] not in alive):
+            if self._ownerless_for(path, LEASE_S):
+                system.unlink(path)
+        unfinished = [layout.jobs / name for name in system.list(layout.jobs)]
+        unfinished = [path for path in unfinished if system.exists(path / "creator")]
+        if unfinished:
+            named = {layout.jobs / job.manifest.id for job in all_jobs(self.share)}
+            for path in unfinished:
+                if path not in named and self._creator(path) not in alive and self._ownerless_for(path, LEASE_S):
+                    system.remove_tree(path)
+
+    def _creator(self, path: Path) -> str:
+        try:
+            return self.share.system.read(path / "creator").decode(errors="replace")
+        except (FileNotFoundError, ShareError):
+            return ""

@@ -3,6 +3,7 @@
 import secrets
 from pathlib import Path
 
+from .attempts import settle
 from .errors import InputVanished
 from .jobs import Job
 from .layout import Task, shard_of
@@ -14,35 +15,43 @@ RESULT_LIMIT = 1 << 30
 def publish(node: Node, job: Job, task: Task, private: Path) -> bool:
     """Give a finished, synced private file of ours its final name.
 
-    False where the task was done already; then ours is thrown away and the published one counts.
+    False where the task was done already; then the published one counts. The private file is gone in both cases,
+    and stays where an error is raised, so that the step can be tried again.
     """
-    system, final = node.share.system, job.layout.result(task)
-    try:
-        for _ in range(2):
-            try:
-                node.share.appear(private, final)
-                return True
-            except FileNotFoundError:  # the shard's directory is not there yet (or the job is gone)
-                job.marks()
-                node.check()
-                system.make_dirs(final.parent)
-            except OSError:
-                if system.same_file(private, final):
-                    return True  # it happened, only the reply was lost
-                if system.exists(final):
-                    return False
+    ours = _appear(node, job, private, job.layout.result(task))
+    node.share.system.unlink(private)
+    return ours
+
+
+def _appear(node: Node, job: Job, private: Path, final: Path) -> bool:
+    system = node.share.system
+    for _ in range(2):
+        try:
+            node.share.appear(private, final)
+            return True
+        except OSError as error:
+            if system.same_file(private, final):
+                return True  # it happened, only the reply was lost
+            if system.exists(final):
+                return False
+            if not isinstance(error, FileNotFoundError):
                 raise
-        node.share.appear(private, final)
-        return True
-    finally:
-        system.unlink(private)
+        job.marks()
+        node.check()
+        system.make_dirs(final.parent)  # the shard's directory is not there yet
+    node.share.appear(private, final)
+    return True
 
 
 def publish_bytes(node: Node, job: Job, task: Task, data: bytes) -> bool:
     """Publish a result that is held in memory."""
     private = node.draft()
     node.share.system.write_new(private, data)
-    return publish(node, job, task, private)
+    try:
+        return publish(node, job, task, private)
+    except OSError:
+        node.share.system.unlink(private)
+        raise
 
 
 def is_done(job: Job, task: Task) -> bool:
@@ -61,7 +70,7 @@ def read(job: Job, task: Task) -> bytes:
 def done_in_shard(job: Job, kind: str, shard: int) -> set[int]:
     """Numbers of the tasks of one shard whose results are published."""
     names = job.share.system.list(job.layout.shard(kind, shard))
-    return {int(stem) for stem in (name.partition(".")[0] for name in names) if stem.isdigit()}
+    return {int(stem) for stem in (name.partition(".")[0] for name in names) if stem.isascii() and stem.isdigit()}
 
 
 def count(job: Job, kind: str, numbers: range) -> int:
@@ -70,14 +79,25 @@ def count(job: Job, kind: str, numbers: range) -> int:
     return sum(1 for shard in shards for number in done_in_shard(job, kind, shard) if number in numbers)
 
 
-def set_aside(node: Node, job: Job, task: Task) -> None:
+def set_aside(node: Node, job: Job, task: Task, damaged: bytes | None) -> None:
     """Take a published result that does not read back out of the way, so that its task is open again.
 
-    What is left is the record of a damaged attempt.
+    What is left is the record of a damaged attempt. `damaged` is what was read; where the name carries something
+    else by now, another node was faster and that one stays. None: it is not even a file that can be read.
     """
-    place = job.layout.attempts_of(task)
-    node.share.system.make_dirs(place)
+    system, place, result = node.share.system, job.layout.attempts_of(task), job.layout.result(task)
+    system.make_dirs(place)
+    aside = place / f"damaged.{secrets.token_hex(8)}"
     try:
-        node.share.system.rename(job.layout.result(task), place / f"damaged.{secrets.token_hex(8)}")
+        system.rename(result, aside)
     except FileNotFoundError:
-        pass  # another node was faster
+        if not system.exists(aside):
+            return  # another node was faster
+    if damaged is not None and system.read(aside, RESULT_LIMIT) != damaged:
+        try:
+            node.share.appear(aside, result)
+        except FileExistsError:
+            pass
+        system.unlink(aside)
+        return
+    settle(node, job, task)

@@ -32,10 +32,12 @@ class Share:
             self.system.rename(private, final)
 
 
-def open_share(root: Path, system: System | None = None) -> Share:
+def open_share(root: Path, system: System | None = None, hard_links: bool | None = None) -> Share:
     """Look at a directory, make our rooms in it, and find out whether it knows hard links.
 
-    ShareError where it is missing, not a directory, not writable, full, or sticky.
+    With `hard_links` it was found fit before, and nothing is written. From now on this process makes files that
+    the directory's group may use, whatever its umask was. ShareError where the directory is missing, not a
+    directory, not writable, full, or sticky.
     """
     system = system or System()
     root = Path(os.path.abspath(root))
@@ -52,7 +54,10 @@ def open_share(root: Path, system: System | None = None) -> Share:
                          f"other's tasks; use a directory below it")
     system.file_mode = 0o600 | mode & 0o066
     system.dir_mode = 0o700 | mode & 0o2077
+    os.umask(os.umask(0o077) & ~(mode & 0o077))
     layout = ShareLayout(root)
+    if hard_links is not None:
+        return Share(layout, system, hard_links)
     try:
         for room in layout.rooms():
             system.make_dirs(room)

@@ -12,7 +12,9 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Callable
 
@@ -23,14 +25,16 @@ from .errors import Evicted, ShareError, Stopped
 from .jobs import Job, all_jobs, find_job
 from .layout import Task
 from .nodes import Heart, Identity, Node
-from .recovery import task_of
 from .share import Share, open_share
+from .weather import weathered
 from .worker import Worker
 
-EXIT_FAILED, EXIT_USAGE, EXIT_EVICTED, EXIT_STOPPED = 1, 2, 75, 130
-MOST_CRASHES = 3  # of workers that had not begun a task
-HANG_S = 600.0  # no task goes without a sign of progress for so long ...
-HANG_TIMES = 30.0  # ... or for so many times the longest pause between two signs so far
+EXIT_FAILED, EXIT_USAGE, EXIT_CRASHED, EXIT_EVICTED, EXIT_STOPPED = 1, 2, 70, 75, 130
+EXPECTED = (0, EXIT_FAILED, EXIT_USAGE, EXIT_EVICTED, EXIT_STOPPED)
+MOST_CRASHES = 3  # of workers in a row that had not ended a task
+# A task that gives no sign of progress for so long hangs: so many times the longest silence of its kind so far, but
+# at least HANG_S. Before there was one of its kind: FIRST_S, since slow flow of large frames takes an hour.
+HANG_TIMES, HANG_S, FIRST_S = 30.0, 600.0, 7500.0
 
 
 class Messenger:
@@ -51,7 +55,7 @@ class Messenger:
             self.on_stop()
             self.connection.recv()
         except (EOFError, OSError):
-            os._exit(EXIT_STOPPED)  # the supervisor is gone, and nobody beats the heart any more
+            os.killpg(0, signal.SIGKILL)  # the supervisor is gone, and nobody beats the heart any more
 
     def _send(self, *message) -> None:
         with self._lock:
@@ -75,16 +79,16 @@ class Messenger:
         self._send("say", line)
 
 
-def _work(connection: Connection, root: str, identity: Identity, plan_for: str, only: str | None, forever: bool,
-          options: dict) -> None:
-    """The worker process. `plan_for` names a function `module:name` that takes (job, node, messenger, **options)."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def _work(connection: Connection, root: str, hard_links: bool, identity: Identity, plan_for: str, only: str | None,
+          forever: bool, options: dict) -> None:
+    """The worker process. `plan_for` names a function `module:name` that takes (job, node, say, **options)."""
+    os.setpgid(0, 0)  # Ctrl-C is the supervisor's; and programs that a task has started go down with the worker
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     messenger = Messenger(connection)
     try:
         module, _, name = plan_for.partition(":")
         make_plan = getattr(importlib.import_module(module), name)
-        node = Node(open_share(Path(root)), identity)
+        node = Node(open_share(Path(root), hard_links=hard_links), identity)
         worker = Worker(node, lambda job, node: make_plan(job, node, messenger.say, **options), messenger, messenger.stop,
                         only, forever)
         messenger.on_stop = worker.bell.wake
@@ -96,17 +100,55 @@ def _work(connection: Connection, root: str, identity: Identity, plan_for: str, 
     except ShareError as error:
         messenger.say(f"error: {error}")
         code = EXIT_USAGE
+    except Exception:
+        traceback.print_exc()
+        code = EXIT_CRASHED
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # not through the destructors of libraries that a task may have left in any state
+
+
+class Watch:
+    """What a worker is doing, and for how long it has given no sign of progress while the share could be reached."""
+
+    def __init__(self):
+        self.task: tuple[str, str] | None = None  # names of job and task
+        self.silent = 0.0
+        self._longest: dict[str, float] = {}  # by kind of task
+        self._looked = time.monotonic()
+
+    def look(self, share_answers: bool) -> None:
+        now = time.monotonic()
+        if share_answers:
+            self.silent += min(now - self._looked, 1.0)  # a machine that slept has not waited for its worker
+        self._looked = now
+
+    def hear(self, kind: str, *words: str) -> None:
+        if self.task and kind in ("tick", "end"):
+            self._longest[self._kind] = max(self._longest.get(self._kind, 0.0), self.silent)
+        self.silent = 0.0
+        if kind == "start":
+            self.task = words
+        elif kind == "end":
+            self.task = None
+
+    @property
+    def _kind(self) -> str:
+        return self.task[1].partition(".")[0]
+
+    @property
+    def hangs(self) -> bool:
+        if self.task is None:
+            return False
+        longest = self._longest.get(self._kind)
+        return self.silent > (FIRST_S if longest is None else max(HANG_S, HANG_TIMES * longest))
 
 
 class Supervisor:
     """One node: incarnation after incarnation, worker after worker, until the work is over."""
 
     def __init__(self, share: Share, plan_for: str, say: Callable[[str], None], only: str | None = None,
-                 forever: bool = False, options: dict | None = None, about: str = "",
-                 progress: Callable[[str, str], None] = lambda job, task: None):
+                 forever: bool = False, options: dict | None = None, about: str = ""):
         self.share = share
         self.plan_for = plan_for
         self.say = say
@@ -114,7 +156,6 @@ class Supervisor:
         self.forever = forever
         self.options = options or {}
         self.about = about
-        self.progress = progress
         self._signals = 0
 
     def run(self) -> int:
@@ -124,9 +165,12 @@ class Supervisor:
         crashes = 0
         while True:
             node = Node(self.share, Identity.here(self.about))
-            node.join()
             try:
-                code, had_task = self._run_worker(node)
+                self._weathered(node.join)
+            except Stopped:
+                return EXIT_STOPPED
+            try:
+                code, ended_task = self._run_worker(node)
             finally:
                 self._leave(node)
             if code in (0, EXIT_FAILED, EXIT_USAGE, EXIT_STOPPED) or self._signals:
@@ -134,28 +178,37 @@ class Supervisor:
             if code == EXIT_EVICTED:
                 self.say("this node was taken for dead (was it asleep or cut off?); joining again")
                 continue
-            crashes = 0 if had_task else crashes + 1
+            crashes = 0 if ended_task else crashes + 1
             if crashes >= MOST_CRASHES:
-                self.say(f"the worker ended {crashes} times before it began a task ({_how(code)}); giving up")
+                self.say(f"the worker went down {crashes} times before it had ended a task ({_how(code)}); giving up")
                 return EXIT_FAILED
 
     def _on_signal(self, number, frame) -> None:
-        self._signals += 1
-        if self._signals == 1:
-            self.say("stopping after the current frame (once more to stop at once)")
+        self._signals += 1  # nothing else: what it interrupts may be writing a line
+
+    def _weathered(self, step: Callable[[], None]) -> None:
+        weathered(step, self.share, self.say, self._pause)
+
+    def _pause(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if self._signals:
+                raise Stopped("asked to stop")
+            time.sleep(0.1)
 
     def _run_worker(self, node: Node) -> tuple[int, bool]:
-        """Run one worker process to its end: its exit code, and whether it had begun a task."""
+        """Run one worker process to its end: its exit code, and whether it had ended a task."""
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        worker = context.Process(target=_work, args=(theirs, str(self.share.layout.root), node.identity, self.plan_for,
-                                                     self.only, self.forever, self.options), daemon=True)
+        worker = context.Process(target=_work, args=(theirs, str(self.share.layout.root), self.share.hard_links, node.identity,
+                                                     self.plan_for, self.only, self.forever, self.options), daemon=True)
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited, so that Ctrl-C does not hit it while it starts
         worker.start()
+        signal.signal(signal.SIGINT, before)
         theirs.close()
         heart = Heart(node)
         heart.start()
-        current, had_task, told, why = None, False, False, "crashed"
-        silent, longest, before = 0.0, 0.0, time.monotonic()
+        watch, ended_task, told, why = Watch(), False, False, "crashed"
         try:
             while True:
                 message = None
@@ -165,50 +218,50 @@ class Supervisor:
                 except (EOFError, OSError):
                     worker.join()
                     break
-                now = time.monotonic()
-                silent += min(now - before, 1.0)  # a machine that slept has not waited for its worker
-                before = now
+                watch.look(heart.beats)
                 if message:
-                    longest = max(longest, silent) if current else longest
-                    silent = 0.0
-                    if message[0] == "start":
-                        current, had_task = message[1:], True
-                        self.progress(*current)
-                    elif message[0] == "end":
-                        current = None
+                    watch.hear(*message)
+                    if message[0] == "end":
+                        ended_task = True
                     elif message[0] == "say":
                         self.say(message[1])
                 if self._signals and not told:
                     told = True
+                    self.say("stopping after the current frame (once more to stop at once)")
                     try:
                         ours.send("stop")
                     except OSError:
                         pass
                 if self._signals > 1 or heart.evicted.is_set():
-                    worker.kill()
-                elif current and silent > max(HANG_S, HANG_TIMES * longest):
+                    _kill(worker)
+                elif watch.hangs:
                     why = "hung"
-                    worker.kill()
+                    _kill(worker)
         finally:
             heart.over.set()
-            worker.kill()
+            _kill(worker)
             worker.join()
         if heart.evicted.is_set():
-            return EXIT_EVICTED, had_task
+            return EXIT_EVICTED, ended_task
         code = worker.exitcode
-        expected = code in (0, EXIT_FAILED, EXIT_USAGE, EXIT_EVICTED, EXIT_STOPPED)
-        if current and not expected and self._signals < 2:
-            self._record(node, *current, why, code, silent)
-        return code, had_task
+        if watch.task and code not in EXPECTED and self._signals < 2:
+            self._record(node, *watch.task, why, f"no sign of progress for {watch.silent:.0f} s" if why == "hung" else _how(code))
+        return code, ended_task
 
-    def _record(self, node: Node, job_name: str, task_name: str, why: str, code: int, silent: float) -> None:
-        detail = f"no sign of progress for {silent:.0f} s" if why == "hung" else _how(code)
+    def _record(self, node: Node, job_name: str, task_name: str, why: str, detail: str) -> None:
         self.say(f"{job_name}: {task_name} took its worker down ({detail}); the next worker goes on")
-        try:
+        nonce = attempts.nonce()
+
+        def write() -> None:
             job = find_job(self.share, job_name)
             if job is not None:
-                attempts.record(node, job, task_of(task_name), why, detail)
-        except OSError as error:
+                attempts.record(node, job, Task.named(task_name), why, detail, nonce)
+
+        try:
+            self._weathered(write)
+        except Stopped:
+            pass
+        except (OSError, ShareError) as error:
             self.say(f"{job_name}: that could not be written down ({error})")
 
     def _leave(self, node: Node) -> None:
@@ -217,13 +270,21 @@ class Supervisor:
             for job in all_jobs(self.share):
                 claims = Claims(node, job)
                 for name, path in claimed(job).items():
-                    task = task_of(name)
-                    if task is not None and claims._is_ours(path):
-                        claims.withdraw(task)
+                    if claims.is_ours(path):
+                        claims.withdraw(Task.named(name))
             Bell(node).ring()
             node.leave()
         except OSError as error:
             self.say(f"could not leave cleanly ({error}); the others will clean up after one lease")
+
+
+def _kill(worker: BaseProcess) -> None:
+    """End a worker at once, and all programs that it has started."""
+    worker.kill()
+    try:
+        os.killpg(worker.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
 
 
 def _how(code: int) -> str:

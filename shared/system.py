@@ -37,18 +37,29 @@ class System:
 
     # ---- reading
     @contextmanager
-    def _fresh(self, path: Path):
-        # An NFS client asks the server again about the names of a directory that was just opened;
-        # without it, a name that was missing once stays missing for up to a minute.
-        fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    def _opened(self, directory: Path):
+        """A directory, opened. An NFS client asks the server again about the names in a directory that was just
+        opened; without it, a name that was missing once stays missing for up to a minute. That holds for the
+        directory's own name as well, so it is asked for again from above."""
+        fd = self._open(directory)
         try:
             yield fd
         finally:
             os.close(fd)
 
+    def _open(self, directory: Path) -> int:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        try:
+            return os.open(directory, flags)
+        except FileNotFoundError:
+            if directory.parent == directory:
+                raise
+            with self._opened(directory.parent) as above:
+                return os.open(directory.name, flags, dir_fd=above)
+
     def read(self, path: Path, limit: int = RECORD_LIMIT) -> bytes:
         """The content of a regular file of at most `limit` bytes; never follows a link or waits on a FIFO."""
-        with self._fresh(path) as directory:
+        with self._opened(path.parent) as directory:
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             try:
                 fd = os.open(path.name, flags, dir_fd=directory)
@@ -67,7 +78,7 @@ class System:
     def exists(self, path: Path) -> bool:
         """Whether the name is there now, asked of the server and not of a cache."""
         try:
-            with self._fresh(path) as directory:
+            with self._opened(path.parent) as directory:
                 os.stat(path.name, dir_fd=directory, follow_symlinks=False)
         except (FileNotFoundError, NotADirectoryError):
             return False
@@ -76,7 +87,8 @@ class System:
     def list(self, directory: Path) -> list[str]:
         """The names in a directory, sorted; none if it does not exist."""
         try:
-            return sorted(name for name in os.listdir(directory) if not name.startswith(".nfs"))
+            with self._opened(directory) as fd:
+                return sorted(name for name in os.listdir(fd) if not name.startswith(".nfs"))
         except (FileNotFoundError, NotADirectoryError):
             return []
 
@@ -142,15 +154,20 @@ class System:
 
     def make_dirs(self, path: Path) -> None:
         """The directory and its parents, with the share's mode; it is no error if it is there."""
-        if path.is_dir():
-            return
-        if not path.parent.exists():
-            self.make_dirs(path.parent)
         try:
-            os.mkdir(path, 0o700)
-        except FileExistsError:
-            return  # also after a lost reply; a colleague who made it set its mode
-        os.chmod(path, self.dir_mode)
+            os.mkdir(path, self.dir_mode)
+        except FileNotFoundError:
+            self.make_dirs(path.parent)
+            self.make_dirs(path)
+            return
+        except FileExistsError:  # also after a lost reply
+            info = os.stat(path)
+            if not stat.S_ISDIR(info.st_mode):
+                raise
+            if info.st_uid != os.getuid():
+                return  # a colleague's, who sets its mode
+        if os.stat(path).st_mode & 0o777 != self.dir_mode & 0o777:
+            os.chmod(path, self.dir_mode)
 
     def remove_tree(self, path: Path) -> None:
         """Remove a directory and all in it, as far as that goes; others may be removing it, too."""
@@ -159,13 +176,23 @@ class System:
     # ---- processes
     def process_gone(self, pid: int, start: int) -> bool:
         """Whether no process of this host and pid namespace has this pid and this start time (in ticks)."""
-        return process_start(pid) != start
+        try:
+            return process_start(pid) != start
+        except (PermissionError, FileNotFoundError, ProcessLookupError):
+            pass  # where /proc hides the processes of others (hidepid), the kernel still tells of them
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        except (PermissionError, OverflowError):
+            pass
+        return False
 
 
 def process_start(pid: int) -> int | None:
-    """Start time of a process in clock ticks after boot, None if there is no such (living) process."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
+    """Start time of a process in clock ticks after boot, None for a dead one that its parent has not buried.
+
+    FileNotFoundError or ProcessLookupError where there is none, or it is hidden from us.
+    """
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return None if fields[0] in "ZX" else int(fields[19])

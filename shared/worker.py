@@ -16,18 +16,19 @@ from .jobs import Job, all_jobs, find_job
 from .layout import Task
 from .nodes import POLL_S, Node, Observer
 from .recovery import Recovery
-from .system import FULL, PASSING
+from .weather import weathered
 
 WAIT_S = 2.0  # a waiter that no bell woke looks by itself
 LOOK_S = 2.0  # how often a busy node looks for marks and new jobs
-MOST_PASSING = 10  # tries of one step that fails with an error that usually passes
-LONGEST_PAUSE_S = 60.0
+MOST_VANISHED_INPUTS = 10  # in a row, before that counts as a failed attempt
 
 T = TypeVar("T")
 
 
 class Plan(Protocol):
-    """The tasks of one job, as one node sees them."""
+    """The tasks of one job, as one node sees them. Tasks of `optional` kinds may fail without harm to the job."""
+
+    optional: frozenset[str]
 
     def candidates(self) -> Iterator[Task]:
         """Tasks that can run now and seem unclaimed, the best first; reads the state of the share."""
@@ -44,8 +45,8 @@ class Plan(Protocol):
     def follow(self, task: Task) -> Task | None:
         """The task to claim before this one is released, so that a chain stays where its state is warm."""
 
-    def finish(self) -> bool:
-        """Take the job's last steps if all is published; whether it is finished. Safe to do twice."""
+    def finish(self) -> str | None:
+        """Take the job's last steps if all is published; a word for the user then, else None. Safe to do twice."""
 
     def forget(self) -> None:
         """Drop what was remembered of the share's state: something of it was not true."""
@@ -70,6 +71,7 @@ class Board:
         self.claims = Claims(node, job)
         self.next: Task | None = None  # claimed, not begun
         self.over = over  # finished, cancelled, failed, gone or refused; only then there may be no plan
+        self.idle = 0  # looks in a row at which nothing was open and nothing claimed
         self.vanished = 0
 
 
@@ -97,7 +99,7 @@ class Worker:
             while True:
                 self._check_stop()
                 self._weathered(self._look_around)
-                found = self._weathered(self._next)
+                found = self._next()
                 if found:
                     self._do(*found)
                 elif self._all_over():
@@ -106,7 +108,6 @@ class Worker:
                     well = ("finished",) if self.only else ("finished", "cancelled")
                     return all(board.over in well for board in self.boards.values())
                 else:
-                    self._recover()
                     self.report.wait()
                     self.bell.wait(WAIT_S)
         finally:
@@ -124,15 +125,14 @@ class Worker:
         clock = self.node.share.system.monotonic()
         if clock - self._looked < LOOK_S:
             return
-        self._looked = clock
         for job in self._jobs():
             if job.manifest.id not in self.boards:
                 self._take_on(job)
         for board in list(self.boards.values()):
             if board.over in (None, "failed", "cancelled"):
                 self._look_at(board)
-        if clock - self._recovered > 12 * POLL_S or self._recovered == float("-inf"):
-            self._recover()
+        self._recover()
+        self._looked = clock
 
     def _jobs(self) -> list[Job]:
         if self.only is None:
@@ -148,17 +148,22 @@ class Worker:
             self.report.say(line)
 
     def _take_on(self, job: Job) -> None:
-        marks = job.marks()
-        over = next((mark for mark in ("finished", "cancelled") if mark in marks), None)
-        plan = None
-        if over is None:
-            try:
+        plan, over = None, None
+        try:
+            marks = job.marks()
+            over = next((mark for mark in ("finished", "cancelled") if mark in marks), None)
+            if over is None:
                 plan = self.plan_for(job, self.node)
-            except ShareError as error:
-                if self.only is not None:
-                    raise
-                over = "refused"
-                self.report.say(f"{job.name}: cannot be served here: {error}")
+        except (Evicted, Stopped):
+            raise
+        except JobGone:
+            over = "gone"
+            self.report.say(f"{job.name}: its files are gone; coordinator.py clean removes the name, too")
+        except ShareError as error:
+            if self.only is not None:
+                raise
+            over = "refused"
+            self.report.say(f"{job.name}: cannot be served here: {error}")
         self.boards[job.manifest.id] = Board(self.node, job, plan, over)
 
     def _look_at(self, board: Board) -> None:
@@ -177,14 +182,14 @@ class Worker:
 
     def _close(self, board: Board, how: str, line: str | None) -> None:
         board.over = how
+        board.next = None
         if line:
             self.report.say(line)
         if how != "gone":
             board.claims.withdraw_all()
-        board.next = None
 
     def _next(self) -> tuple[Board, Task] | None:
-        for board in self.boards.values():
+        for board in list(self.boards.values()):
             if board.over:
                 continue
             if board.next is not None:
@@ -192,37 +197,56 @@ class Worker:
                 return board, task
             try:
                 task = self._claim_one(board)
-            except InputVanished:
-                board.plan.forget()
-                continue
             except JobGone as gone:
                 self._close(board, "gone", str(gone))
-                continue
-            if task is not None:
-                return board, task
+            except InputVanished:
+                board.plan.forget()
+            else:
+                if task is not None:
+                    return board, task
         return None
 
     def _claim_one(self, board: Board) -> Task | None:
-        if board.plan.finish():
-            board.job.mark("finished")
-            self.bell.ring()
-            self._close(board, "finished", None)
-            return None
-        failed = attempts.failed(board.job)
-        learned = len(failed) <= attempts.MOST_FAILED_TASKS
+        """Claim the best open task of a job; where there is none, see whether the job is over."""
+        learned = True
         while learned:  # each round learns of a result at least, so there is an end
+            self._check_stop()
+            word = self._on_job(board, board.plan.finish)
+            if word is not None:
+                self._on_job(board, lambda: board.job.mark(self.node, "finished", word))
+                self.bell.ring()
+                self._close(board, "finished", None)
+                return None
+            failed = self._on_job(board, lambda: self._needed_and_failed(board))
+            if len(failed) > attempts.MOST_FAILED_TASKS:
+                break
             learned = False
-            for task in board.plan.candidates():
-                outcome = board.claims.claim(task)
+            for task in self._on_job(board, lambda: list(board.plan.candidates())):
+                outcome = self._on_job(board, lambda: board.claims.claim(task))
                 if outcome is Outcome.WON:
+                    board.idle = 0
                     return task
                 if outcome is Outcome.DONE:
-                    board.plan.published(task, ours=False)
+                    self._on_job(board, lambda: board.plan.published(task, ours=False))
                     learned = True
-        if failed and not claimed(board.job):
+        # Twice: between the last release of one node and its next claim there is nothing to be seen, either.
+        board.idle = 0 if self._on_job(board, lambda: claimed(board.job)) else board.idle + 1
+        if failed and board.idle >= 2:
             self._close(board, "failed", f"{board.job.name}: failed, {len(failed)} task(s) used up their attempts: "
                         f"{', '.join(failed[:5])}; coordinator.py status shows why, coordinator.py retry opens them anew")
         return None
+
+    def _needed_and_failed(self, board: Board) -> list[str]:
+        return [name for name in attempts.failed(board.job) if Task.named(name).kind not in board.plan.optional]
+
+    def _on_job(self, board: Board, step: Callable[[], T]) -> T:
+        """A step on the files of a job, weathered; JobGone where they are gone."""
+        try:
+            return self._weathered(step)
+        except FileNotFoundError as error:
+            self.node.check()
+            board.job.marks()
+            raise InputVanished(str(error)) from error
 
     # ---- one task
     def _do(self, board: Board, task: Task) -> None:
@@ -234,42 +258,57 @@ class Worker:
                 ours = self._weathered(lambda: results.publish(self.node, board.job, task, output))
             else:
                 ours = self._weathered(lambda: results.publish_bytes(self.node, board.job, task, output))
-            board.vanished = 0
-            self._weathered(lambda: board.plan.published(task, ours))
-            self._carry_on(board, task)
-            self.bell.ring()
         except InputVanished as error:
             board.plan.forget()
             board.vanished += 1
-            if board.vanished >= MOST_PASSING:
-                self._failed(board, task, f"the input vanished {board.vanished} times: {error}")
+            if board.vanished >= MOST_VANISHED_INPUTS:
                 board.vanished = 0
-            self._weathered(lambda: board.claims.withdraw(task))
-        except JobGone as gone:
-            self._close(board, "gone", str(gone))
+                self._failed(board, task, f"the input vanished {MOST_VANISHED_INPUTS} times: {error}")
+            else:
+                self._weathered(lambda: board.claims.withdraw(task))
         except (Stopped, Evicted):
             raise
+        except JobGone as gone:
+            self._close(board, "gone", str(gone))
         except Exception:
             self.node.check()  # a node whose private directory was swept under it has not failed
             self._failed(board, task, traceback.format_exc())
-            self._weathered(lambda: board.claims.withdraw(task))
-        finally:
+        else:
+            board.vanished = 0
             self.report.end()
+            self._carry_on(board, task, ours)
+            return
+        self.report.end()
 
-    def _carry_on(self, board: Board, task: Task) -> None:
-        following = None if self.stop.is_set() else board.plan.follow(task)
-        if following is not None:
-            outcome = self._weathered(lambda: board.claims.claim(following))
-            if outcome is Outcome.WON:
-                board.next = following
-            elif outcome is Outcome.DONE:
-                board.plan.published(following, ours=False)
+    def _carry_on(self, board: Board, task: Task, ours: bool) -> None:
+        """After publishing: claim the task that follows before this one is released."""
+        try:
+            self._on_job(board, lambda: board.plan.published(task, ours))
+            following = None if self.stop.is_set() else self._on_job(board, lambda: board.plan.follow(task))
+            if following is not None:
+                outcome = self._on_job(board, lambda: board.claims.claim(following))
+                if outcome is Outcome.WON:
+                    board.next = following
+                elif outcome is Outcome.DONE:
+                    self._on_job(board, lambda: board.plan.published(following, ours=False))
+        except InputVanished:
+            board.plan.forget()
+        except JobGone as gone:
+            self._close(board, "gone", str(gone))
+            return
         self._weathered(lambda: board.claims.release(task))
+        self.bell.ring()
 
     def _failed(self, board: Board, task: Task, detail: str) -> None:
         self.report.say(f"{board.job.name}: {task} failed here: {detail.strip().splitlines()[-1]}")
-        self._weathered(lambda: attempts.record(self.node, board.job, task, "raised", detail))
+        nonce = attempts.nonce()
+        try:
+            self._weathered(lambda: attempts.record(self.node, board.job, task, "raised", detail, nonce))
+        except JobGone as gone:
+            self._close(board, "gone", str(gone))
+            return
         board.plan.forget()
+        self._weathered(lambda: board.claims.withdraw(task))
 
     def _tick(self) -> None:
         self._check_stop()
@@ -279,33 +318,14 @@ class Worker:
         if self.stop.is_set():
             raise Stopped("asked to stop")
 
-    # ---- weather
+    # ---- weather and the dead
     def _weathered(self, step: Callable[[], T]) -> T:
-        """Do a step; while the disk is full wait with growing pauses; try a few times while the server stumbles."""
-        pause, passing, said = 1.0, 0, False
-        while True:
-            try:
-                result = step()
-                if said:
-                    self.report.say("going on")
-                return result
-            except OSError as error:
-                if error.errno in FULL:
-                    if not said:
-                        free = self.node.share.system.free_bytes(self.node.share.layout.root)
-                        self.report.say(f"{self.node.share.layout.root}: no room ({error.strerror}, {free >> 20} MiB free); "
-                                        f"waiting until somebody makes some")
-                        said = True
-                elif error.errno in PASSING and passing < MOST_PASSING:
-                    passing += 1
-                    said = True
-                    self.report.say(f"{error.filename or self.node.share.layout.root}: {error.strerror}; trying again")
-                else:
-                    raise
-            self.report.wait()
-            self.stop.wait(pause)
-            self._check_stop()
-            pause = min(2 * pause, LONGEST_PAUSE_S)
+        return weathered(step, self.node.share, self.report.say, self._pause)
+
+    def _pause(self, seconds: float) -> None:
+        self.report.wait()
+        self.stop.wait(seconds)
+        self._check_stop()
 
     def _recover(self) -> None:
         clock = self.node.share.system.monotonic()

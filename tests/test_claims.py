@@ -57,7 +57,7 @@ def test_withdrawing_late_gives_the_next_owner_its_placeholder_back(any_share):
     job.share.system.unlink(job.layout.placeholder(TASK))  # recovered while it slept ...
     Claims(second, job).claim(TASK)  # ... and claimed by another
     slept.withdraw(TASK)
-    assert Claims(second, job)._is_ours(job.layout.placeholder(TASK))
+    assert Claims(second, job).is_ours(job.layout.placeholder(TASK))
 
 
 def test_evicted_node_cannot_claim(share, node, job):

@@ -216,7 +216,7 @@ def test_failed_task_is_shown_and_retried(share, clip, style):
 
     with visiting(share) as node:
         for _ in range(3):
-            attempts.record(node, job, toy.Task("frame", 0), "raised", "Traceback\nMemoryError: no room for the network")
+            attempts.record(node, job, toy.Task("frame", 0), "raised", "Traceback\nMemoryError: no room for the network", attempts.nonce())
     told = call(coordinator.main, "status", share.layout.root).output
     assert "frame.0000000 failed after 3 attempts: MemoryError: no room for the network" in told
     assert "1 failed task" in call(coordinator.main, "retry", share.layout.root).output

@@ -54,20 +54,21 @@ def test_creator_whose_inputs_fail_leaves_nothing(share, node):
     assert list(share.layout.jobs.iterdir()) == [] and find_job(share, "toy") is None
 
 
-def test_removed_job_is_gone_for_those_who_work_on_it(share, job):
-    remove_job(job)
+def test_removed_job_is_gone_for_those_who_work_on_it(share, node, job):
+    remove_job(node, job)
+    assert not job.layout.root.exists() and list(node.private.iterdir()) == []
     assert all_jobs(share) == []
     with pytest.raises(JobGone):
         job.marks()
 
 
-def test_resubmitted_job_never_shares_a_directory_with_its_predecessor(share, job):
-    remove_job(job)
+def test_resubmitted_job_never_shares_a_directory_with_its_predecessor(share, node, job):
+    remove_job(node, job)
     assert toy.create(share, chains=1, length=3).layout.root != job.layout.root
 
 
 @pytest.mark.parametrize("content", [
-    b"", b"{", b"[]", b"null", b'{"version": 1}', b"\xff\xfe\x00", b"[" * 100_000,
+    b"{", b"[]", b"null", b'{"version": 1}', b"\xff\xfe\x00", b"[" * 100_000,
     json.dumps({"version": 99}).encode(),
     json.dumps({"version": 1, "id": "../../etc", "name": "toy", "spec": {}, "lease": 60}).encode(),
     json.dumps({"version": 1, "id": "a", "name": "toy", "spec": {}, "lease": float("nan")}).encode(),
@@ -87,6 +88,14 @@ def test_manifest_that_is_no_ordinary_file_is_refused(share, job, make):
     complaints = []
     assert [other.name for other in all_jobs(share, complaints.append)] == ["toy"]
     assert len(complaints) == 1
+
+
+def test_empty_name_is_no_job_and_says_how_to_cure_it(share, node):
+    share.layout.name("toy").touch()  # without hard links: its creator died before the first byte
+    assert all_jobs(share) == []
+    with pytest.raises(ShareError, match="remove"):
+        create_job(node, "toy", toy.LEASE_S, lambda layout: {})
+    assert list(share.layout.jobs.iterdir()) == []
 
 
 def test_manifest_reads_back():

@@ -6,7 +6,8 @@ import sys
 from shared import attempts, claims
 from shared.claims import Claims, Outcome
 from shared.nodes import POLL_S, Identity, Node, Observer
-from shared.recovery import Recovery, task_of
+from shared.layout import Task
+from shared.recovery import Recovery
 
 from . import toy
 from .conftest import join
@@ -116,12 +117,13 @@ def test_task_whose_owners_vanish_ten_times_is_failed(share, node, job):
 def test_task_that_raises_three_times_is_failed_and_retry_opens_it(share, node, job):
     for _ in range(attempts.MOST_FAULTS):
         assert attempts.failed(job) == []
-        attempts.record(node, job, TASK, "raised", "Traceback ...\nValueError: poison")
+        attempts.record(node, job, TASK, "raised", "Traceback ...\nValueError: poison", attempts.nonce())
     assert attempts.failed(job) == [str(TASK)]
     assert attempts.reopen(job) == 1
     assert attempts.failed(job) == [] and attempts.of_task(job, TASK) == []
 
 
 def test_names_of_tasks_are_read_back_and_strangers_files_are_not():
-    assert task_of(str(TASK)) == toy.Task("link", 0)
-    assert [task_of(name) for name in ("notes.txt", "link.1", ".0000001", "link.00000x1")] == [None] * 4
+    assert Task.named(str(TASK)) == Task("link", 0) and Task.named("frame.1234567890") == Task("frame", 1234567890)
+    strange = ("notes.txt", "link.1", ".0000001", "link.00000x1", "frame.000000²", "frame.00000001", "frame.0000001~", "a/b.0000001")
+    assert [Task.named(name) for name in strange] == [None] * len(strange)

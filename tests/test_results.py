@@ -61,14 +61,14 @@ def test_missing_result_is_a_vanished_input(job):
 
 def test_damaged_result_is_set_aside_its_task_open_and_the_attempt_counted(share, node, job):
     results.publish_bytes(node, job, TASK, b"dam")
-    results.set_aside(node, job, TASK)
-    results.set_aside(node, job, TASK)  # as by a second reader
+    results.set_aside(node, job, TASK, b"dam")
+    results.set_aside(node, job, TASK, b"dam")  # as by a second reader
     assert not results.is_done(job, TASK)
     assert [attempt.why for attempt in attempts.of_task(job, TASK)] == ["damaged"]
 
 
 def test_late_publication_into_a_cleaned_job_says_so(share, node, job):
-    remove_job(job)
+    remove_job(node, job)
     with pytest.raises(JobGone):
         results.publish_bytes(node, job, TASK, b"late")
 

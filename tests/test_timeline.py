@@ -18,7 +18,7 @@ def piece(start: int, count: int, *cuts: int, last: bool = False) -> Piece:
 
 
 def runs(timeline: Timeline) -> list[tuple[int, int, bool]]:
-    return [(run.start, run.stop, run.closed) for _, run in sorted(timeline.runs.items())]
+    return [(run.start, run.stop, run.closed) for run in timeline.runs]
 
 
 def test_last_shot_is_open_until_the_next_cut_or_the_end():
@@ -36,7 +36,7 @@ def test_growing_shot_keeps_what_it_has_done():
     timeline.add(piece(0, 10))
     timeline.runs[0].done = 7
     timeline.add(piece(10, 10, 15))
-    assert (timeline.runs[0].done, timeline.runs[0].left, timeline.runs[15].done) == (7, 8, 0)
+    assert (timeline.runs[0].done, timeline.runs[0].left, timeline.runs[1].done) == (7, 8, 0)
 
 
 def test_range_cuts_off_what_lies_outside():

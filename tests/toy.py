@@ -34,6 +34,8 @@ class ToyPlan:
     `poison` is a link that raises, `deadly` one that kills its process, `slow` seconds that each takes.
     """
 
+    optional = frozenset()
+
     def __init__(self, job: Job, node: Node, say: Callable[[str], None]):
         self.job, self.node, self.say = job, node, say
         spec = job.manifest.spec
@@ -74,8 +76,8 @@ class ToyPlan:
     def follow(self, task: Task) -> Task | None:
         return link_task(task.number + 1) if task.kind == "link" and (task.number + 1) % self.length else None
 
-    def finish(self) -> bool:
-        return results.is_done(self.job, SUM)
+    def finish(self) -> str | None:
+        return "the sum" if results.is_done(self.job, SUM) else None
 
     def forget(self) -> None:
         self.done = [0] * self.chains
