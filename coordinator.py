@@ -9,14 +9,13 @@ import time
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from fav.commands import duration, one_line_errors
 from fav.options import FILE, JOB, options, request_of
 from shared.attempts import failed, of_task, reopen
+from shared.bell import Bell
 from shared.claims import claimed
-from shared.errors import InputVanished, JobGone, ShareError
+from shared.errors import JobGone, ShareError
 from shared.jobs import Job, all_jobs, find_job, remove_job
 from shared.layout import Task
 from shared.nodes import Observer, read_identity, visiting
@@ -52,17 +51,11 @@ def _submit(context: click.Context, share: Share, video: str, style: Path, value
 
     with visiting(share) as node:
         joined = create(node, request_of(context, video, style, values))
-        _ring(node)
+        Bell(node).ring()
     click.echo(f"{'created' if joined.created else 'joined'} job {joined.job.name}")
     for note in joined.notes:
         click.echo(note)
     return joined.job
-
-
-def _ring(node) -> None:
-    from shared.bell import Bell
-
-    Bell(node).ring()
 
 
 @main.command()
@@ -91,6 +84,8 @@ def run(context: click.Context, shared: Path, video: str, style: Path, nodes: in
     Nodes on other machines may join at any time: node.py SHARED. Ctrl-C stops the nodes of this
     machine after their current frame; the same line again goes on.
     """
+    from fav.follow import Talk, follow
+
     share = open_share(shared)
     job = _submit(context, share, video, style, values)
     cores = max(1, len(os.sched_getaffinity(0)) // nodes)
@@ -101,7 +96,7 @@ def run(context: click.Context, shared: Path, video: str, style: Path, nodes: in
             command = [sys.executable, str(ROOT / "node.py"), str(share.layout.root), "--job", job.name, "--cores", str(cores)]
             processes.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True))
     try:
-        _follow(job, processes, talk)
+        follow(job, processes, talk)
     except KeyboardInterrupt:
         click.echo("stopping after the current frame (once more to stop at once); the same line again goes on")
         _stop(processes)
@@ -130,83 +125,6 @@ def _stop(processes: list[subprocess.Popen]) -> None:
             return
         except KeyboardInterrupt:
             continue
-
-
-class Talk:
-    """What nodes say into their logs from now on, each thing once, however many of them say it."""
-
-    def __init__(self, logs: list[Path]):
-        self._read = {log: log.stat().st_size if log.exists() else 0 for log in logs}
-        self._said: set[str] = set()
-
-    def lines(self) -> list[str]:
-        fresh = []
-        for log, before in self._read.items():
-            with open(log, "rb") as file:
-                file.seek(before)
-                data = file.read()
-            whole = data[:data.rfind(b"\n") + 1]
-            self._read[log] = before + len(whole)
-            for line in whole.decode(errors="replace").splitlines():
-                said = line[9:] if line[2:3] == ":" else line  # without the time
-                if said not in self._said and not said.startswith("done: "):
-                    self._said.add(said)
-                    fresh.append(said)
-        return fresh
-
-
-class Follower:
-    """Counts a job's frames again and again at little cost, and how fast they come."""
-
-    def __init__(self, job: Job):
-        from fav.tasks import Shelf
-
-        self.shelf = Shelf(job)
-        self._since: tuple[float, int] | None = None
-
-    def look(self) -> tuple[int, int | None, float | None, float | None]:
-        """Frames done, frames in all (None: not known yet), frames a second, seconds left."""
-        from fav.tasks import progress
-
-        done, total = progress(self.shelf)["frame"]
-        now = time.monotonic()
-        if self._since is None or done == 0:
-            self._since = now, done
-        began, before = self._since
-        rate = (done - before) / (now - began) if done > before else None
-        return done, total, rate, (total - done) / rate if rate and total else None
-
-
-def _follow(job: Job, processes: list[subprocess.Popen], talk: Talk) -> None:
-    """Show the job's progress, and what the nodes say, until no node of ours runs any more."""
-    follower = Follower(job)
-    terminal = Console().is_terminal
-    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("frames  {task.fields[words]}")]
-    with Progress(*columns, disable=not terminal) as bar:
-        line = bar.add_task(job.name, total=None, words="")
-        reported, last = -1, time.monotonic()
-        while any(process.poll() is None for process in processes):
-            try:
-                done, total, rate, left = follower.look()
-            except (OSError, InputVanished):
-                time.sleep(1)
-                continue
-            for said in talk.lines():
-                bar.console.print(said, markup=False, highlight=False) if terminal else click.echo(said)
-            words = f"{rate:.2f}/s, {duration(left)} left" if rate else ""
-            if total is not None and done == total:
-                words = "stitching"
-            bar.update(line, completed=done, total=total, words=words)
-            if not terminal and done != reported and (time.monotonic() - last > 10 or done == total):
-                reported, last = done, time.monotonic()
-                click.echo(f"{done} of {total or '?'} frames  {words}")
-            time.sleep(0.5)
-        done, total, *_ = follower.look()
-        bar.update(line, completed=done, total=total, words="")
-    for said in talk.lines():
-        click.echo(said)
-    if not terminal and done != reported:
-        click.echo(f"{done} of {total or '?'} frames")
 
 
 @main.command()
@@ -243,7 +161,7 @@ def status(shared: Path, job: str | None, as_json: bool) -> None:
 
 
 def _state(job: Job) -> dict:
-    from fav.tasks import Shelf, progress
+    from fav.shelf import Shelf, progress
 
     marks = job.marks()
     shelf = Shelf(job)
@@ -302,7 +220,7 @@ def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
         jobs = {one: set() for one in ([_job(share, job)] if job else all_jobs(share))}
         recovery = Recovery(node, Observer(share, node.identity))
         count = recovery.run(jobs, frozenset(hosts))
-        _ring(node)
+        Bell(node).ring()
     click.echo(f"recovered {count} task(s)")
     rest = sum(len(claimed(one)) for one in jobs)
     if rest:
@@ -319,8 +237,8 @@ def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
 def stitch(shared: Path, job: str | None, out: str | None, crf: int | None) -> None:
     """Make the film again, under a new name, from the frames that are published."""
     from fav.spec import inside
-    from fav.tasks import Shelf
-    from fav.tasks import stitch as write
+    from fav.shelf import Shelf
+    from fav.shelf import stitch as write
     from fav.video import check_film_name
 
     share = open_share(shared)
@@ -357,7 +275,7 @@ def retry(shared: Path, job: str | None) -> None:
     found.unmark("cancelled")
     click.echo(f"{found.name}: {reopen(found)} failed task(s) opened anew")
     with visiting(share) as node:
-        _ring(node)
+        Bell(node).ring()
 
 
 @main.command()
@@ -370,7 +288,7 @@ def cancel(shared: Path, job: str | None) -> None:
     found = _job(share, job)
     with visiting(share) as node:
         found.mark(node, "cancelled")
-        _ring(node)
+        Bell(node).ring()
     click.echo(f"{found.name}: cancelled")
 
 

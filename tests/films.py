@@ -11,7 +11,8 @@ from fav.network import StyleNetwork
 from fav.request import Request
 from fav.spec import FilmSpec
 from fav.submission import submit
-from fav.tasks import Shelf, make_plan
+from fav.shelf import Shelf
+from fav.tasks import make_plan
 from shared.jobs import Job
 from shared.nodes import visiting
 from shared.share import Share

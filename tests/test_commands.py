@@ -1,6 +1,5 @@
 """The commands as they are typed: bad input is one clear line before any work starts, and help is there."""
 
-import io
 import os
 import pickle
 import subprocess

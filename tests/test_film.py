@@ -14,7 +14,8 @@ from fav import flow as flows
 from fav.film import Studio, index_pieces
 from fav.images import resize
 from fav.spec import FilmSpec
-from fav.tasks import FilmPlan, Shelf, flow_task, frame_task, make_plan, progress
+from fav.shelf import Shelf, flow_task, frame_task, progress
+from fav.tasks import FilmPlan, make_plan
 from shared import attempts, results
 from shared.claims import claimed
 from shared.errors import ShareError

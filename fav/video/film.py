@@ -16,7 +16,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from ..errors import FavError
-from .colour import Colours, from_bgr
+from .colour import from_bgr
 from .index import FrameIndex
 from .source import DEFAULT_FPS, Source, open_video, probe
 from .tracks import Tracks

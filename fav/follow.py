@@ -1,0 +1,88 @@
+"""Following a job whose nodes run on this machine: how far it is, how fast, and what the nodes say."""
+
+import subprocess
+import time
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from shared.errors import InputVanished
+from shared.jobs import Job
+
+from .commands import duration
+from .shelf import Shelf, progress
+
+
+class Talk:
+    """What nodes say into their logs from now on, each thing once, however many of them say it."""
+
+    def __init__(self, logs: list[Path]):
+        self._read = {log: log.stat().st_size if log.exists() else 0 for log in logs}
+        self._said: set[str] = set()
+
+    def lines(self) -> list[str]:
+        fresh = []
+        for log, before in self._read.items():
+            with open(log, "rb") as file:
+                file.seek(before)
+                data = file.read()
+            whole = data[:data.rfind(b"\n") + 1]
+            self._read[log] = before + len(whole)
+            for line in whole.decode(errors="replace").splitlines():
+                said = line[9:] if line[2:3] == ":" else line  # without the time
+                if said not in self._said and not said.startswith("done: "):
+                    self._said.add(said)
+                    fresh.append(said)
+        return fresh
+
+
+class Follower:
+    """Counts a job's frames again and again at little cost, and how fast they come."""
+
+    def __init__(self, job: Job):
+        self.shelf = Shelf(job)
+        self._since: tuple[float, int] | None = None
+
+    def look(self) -> tuple[int, int | None, float | None, float | None]:
+        """Frames done, frames in all (None: not known yet), frames a second, seconds left."""
+        done, total = progress(self.shelf)["frame"]
+        now = time.monotonic()
+        if self._since is None or done == 0:
+            self._since = now, done
+        began, before = self._since
+        rate = (done - before) / (now - began) if done > before else None
+        return done, total, rate, (total - done) / rate if rate and total else None
+
+
+def follow(job: Job, processes: list[subprocess.Popen], talk: Talk) -> None:
+    """Show the job's progress, and what the nodes say, until no node of ours runs any more."""
+    follower = Follower(job)
+    terminal = Console().is_terminal
+    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("frames  {task.fields[words]}")]
+    with Progress(*columns, disable=not terminal) as bar:
+        line = bar.add_task(job.name, total=None, words="")
+        reported, last = -1, time.monotonic()
+        while any(process.poll() is None for process in processes):
+            try:
+                done, total, rate, left = follower.look()
+            except (OSError, InputVanished):
+                time.sleep(1)
+                continue
+            for said in talk.lines():
+                bar.console.print(said, markup=False, highlight=False) if terminal else click.echo(said)
+            words = f"{rate:.2f}/s, {duration(left)} left" if rate else ""
+            if total is not None and done == total:
+                words = "stitching"
+            bar.update(line, completed=done, total=total, words=words)
+            if not terminal and done != reported and (time.monotonic() - last > 10 or done == total):
+                reported, last = done, time.monotonic()
+                click.echo(f"{done} of {total or '?'} frames  {words}")
+            time.sleep(0.5)
+        done, total, *_ = follower.look()
+        bar.update(line, completed=done, total=total, words="")
+    for said in talk.lines():
+        click.echo(said)
+    if not terminal and done != reported:
+        click.echo(f"{done} of {total or '?'} frames")
