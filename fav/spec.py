@@ -67,7 +67,7 @@ class FilmSpec:
             raise FavError(f"job: it has options that this version does not know ({', '.join(sorted(unknown))}); update this machine")
         try:
             spec = cls(**{**record, "cuts": None if record.get("cuts") is None else tuple(map(int, record["cuts"]))})
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise FavError(f"job: expected the options of a film, got a record that is not ({error})") from None
         for name, kind in get_type_hints(cls).items():
             if name != "cuts" and not isinstance(getattr(spec, name), kind | int if kind == float | None else kind):

@@ -179,6 +179,10 @@ def _take_name(node: Node, manifest: Manifest) -> None:
 
 def remove_job(node: Node, job: Job) -> None:
     """Take the name away first, then all files; nodes that still work on it find it gone."""
+    try:
+        node.share.system.write_new(job.layout.creator, node.identity.incarnation.encode())  # if we die without the name
+    except OSError:
+        pass
     node.share.system.unlink(node.share.layout.name(job.name))
     grave = node.draft()  # if we die now, who sweeps after us removes it
     try:

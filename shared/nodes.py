@@ -113,9 +113,12 @@ class Node:
     def join(self) -> None:
         """Show the first sign of life; until then the node may claim nothing."""
         self.share.system.make_dirs(self.private)
-        draft = self.private / "heart"
+        draft = self.draft()
         self.share.system.write_new(draft, self.identity.to_bytes())
-        self.share.appear(draft, self.heart)
+        try:
+            self.share.appear(draft, self.heart)
+        except FileExistsError:
+            pass  # an earlier try did it: nobody else has this name
         self.share.system.unlink(draft)
 
     def beat(self) -> None:

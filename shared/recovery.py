@@ -116,7 +116,7 @@ class Recovery:
             if self._ownerless_for(path, LEASE_S):
                 system.unlink(path)
         unfinished = [layout.jobs / name for name in system.list(layout.jobs)]
-        unfinished = [path for path in unfinished if system.exists(path / "creator")]
+        unfinished = [path for path in unfinished if system.exists(path / "creator") or not system.list(path)]
         if unfinished:
             named = {layout.jobs / job.manifest.id for job in all_jobs(self.share)}
             for path in unfinished:

@@ -1,5 +1,6 @@
 """Published results: whole and synced under their final name, or not there at all; never replaced."""
 
+import re
 import secrets
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from .layout import Task, shard_of
 from .nodes import Node
 
 RESULT_LIMIT = 1 << 30
+RESULT = re.compile(r"[0-9]{7,12}\.[A-Za-z0-9]+")  # not an editor's copy of one
 
 
 def publish(node: Node, job: Job, task: Task, private: Path) -> bool:
@@ -70,7 +72,7 @@ def read(job: Job, task: Task) -> bytes:
 def done_in_shard(job: Job, kind: str, shard: int) -> set[int]:
     """Numbers of the tasks of one shard whose results are published."""
     names = job.share.system.list(job.layout.shard(kind, shard))
-    return {int(stem) for stem in (name.partition(".")[0] for name in names) if stem.isascii() and stem.isdigit()}
+    return {int(name.partition(".")[0]) for name in names if RESULT.fullmatch(name)}
 
 
 def count(job: Job, kind: str, numbers: range) -> int:

@@ -67,10 +67,11 @@ class System:
                 if error.errno == errno.ELOOP:
                     raise ShareError(f"{path}: expected a regular file, got a symbolic link; remove it") from None
                 raise
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode):
+            os.close(fd)  # open() refuses a directory's, and leaves it open
+            raise ShareError(f"{path}: expected a regular file, got something else; remove it")
         with open(fd, "rb") as file:
-            info = os.fstat(fd)
-            if not stat.S_ISREG(info.st_mode):
-                raise ShareError(f"{path}: expected a regular file, got something else; remove it")
             if info.st_size > limit:
                 raise ShareError(f"{path}: expected at most {limit} bytes, got {info.st_size}; remove it")
             return file.read(info.st_size)  # a file object would set `limit` bytes aside

@@ -1,0 +1,460 @@
+"""What others leave on the share: taken names, damaged results, strangers' files, and the remains of the dead."""
+
+import dataclasses
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fav import flow as flows
+from fav.film import Studio
+from fav.images import encode_png
+from fav.shelf import Shelf, deliver, frame_task, stitch_task
+from fav.spec import FilmSpec
+from fav.tasks import FilmPlan, make_plan
+from shared import attempts, results
+from shared.claims import Claims, claimed
+from shared.errors import InputVanished
+from shared.jobs import Job, all_jobs, create_job, find_job, remove_job
+from shared.layout import Task
+from shared.nodes import LEASE_S, POLL_S, Identity, Node, Observer, visiting
+from shared.recovery import Recovery
+from shared.share import Share, open_share
+from shared.system import System
+
+from . import films, toy
+from .conftest import Clock, join
+from .test_weather import _at_once, work  # noqa: F401
+
+TASK = toy.link_task(0)
+HUGE = "1" + "0" * 400
+
+
+def watch(recovery: Recovery, jobs: list[Job], clock: Clock, seconds: float) -> None:
+    """Let time pass in polls."""
+    recovery.run({job: set() for job in jobs})
+    while seconds > 0:
+        clock.now += POLL_S
+        seconds -= POLL_S
+        recovery.run({job: set() for job in jobs})
+
+
+def recovery_of(node: Node) -> Recovery:
+    return Recovery(node, Observer(node.share, node.identity))
+
+
+# ---- the film's name
+SPEC = FilmSpec(video="v.mp4", video_print="", style="s", style_print="", width=8, height=8, out="films/my film.mp4")
+
+
+class Premiere(toy.ToyPlan):
+    """A toy job, the sum of which is shown as if it were a film."""
+
+    def finish(self):
+        if super().finish() is None:
+            return None
+        film = self.job.layout.result(stitch_task(SPEC))
+        if not film.exists():
+            film.parent.mkdir(parents=True)
+            film.write_bytes(results.read(self.job, toy.SUM))
+        return deliver(self.node, self.job, SPEC, self.say)
+
+
+def test_film_whose_name_another_file_has_taken_gets_a_number_and_the_job_says_which(share, node, job):
+    other = share.layout.root / SPEC.out
+    other.parent.mkdir()
+    other.write_bytes(b"somebody's film")
+    assert work(node, Premiere)
+    assert job.word("finished") == "films/my film-2.mp4"
+    assert (share.layout.root / "films/my film-2.mp4").read_bytes() == toy.expected(1, 3)
+    assert other.read_bytes() == b"somebody's film"
+
+
+def test_film_that_is_delivered_twice_keeps_its_name(any_share):
+    job, node = toy.create(any_share, chains=1, length=3), join(any_share)
+    assert work(node, Premiere) and job.word("finished") == SPEC.out
+    assert deliver(node, job, SPEC, print) == SPEC.out
+    assert [path.name for path in SPEC.film(any_share.layout.root).parent.iterdir()] == ["my film.mp4"]
+
+
+@pytest.mark.parametrize("code", [errno.EXDEV, errno.EPERM])
+def test_film_is_copied_to_where_no_link_leads(share, node, job, monkeypatch, code):
+    link = share.system.link
+
+    def links_within(old, new):
+        if new.parent.name == "films":
+            raise OSError(code, os.strerror(code), str(new))
+        link(old, new)
+
+    monkeypatch.setattr(share.system, "link", links_within)
+    other = share.layout.root / SPEC.out
+    other.parent.mkdir()
+    other.write_bytes(b"somebody's film")
+    assert work(node, Premiere) and job.word("finished") == "films/my film-2.mp4"
+    assert (share.layout.root / "films/my film-2.mp4").read_bytes() == toy.expected(1, 3)
+    assert sorted(path.name for path in other.parent.iterdir()) == ["my film-2.mp4", "my film.mp4"]
+
+
+# ---- films
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> Path:
+    return films.make_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", "32x32")
+
+
+@pytest.fixture(scope="module")
+def style(tmp_path_factory) -> Path:
+    return films.make_style(tmp_path_factory.mktemp("style") / "tiny.safetensors")
+
+
+def do(plan: FilmPlan, task: Task) -> None:
+    results.publish_bytes(plan.node, plan.job, task, plan.run(task, lambda: None))
+    plan.published(task, True)
+
+
+def do_kind(plan: FilmPlan, kind: str) -> None:
+    """Do the tasks of one kind as long as they are the first to do."""
+    while (task := next(plan.candidates())).kind == kind:
+        do(plan, task)
+
+
+def test_failed_chain_gets_no_flows_ahead(share, clip, style, monkeypatch):
+    monkeypatch.setitem(flows.METHODS, "dis", dataclasses.replace(flows.METHODS["dis"], slow=True))
+    job = films.create(share, clip, style, no_cuts=True)
+    with visiting(share) as node:
+        plan = make_plan(job, node, print)
+        do_kind(plan, "index")
+        Claims(node, job).claim(frame_task(0))
+        assert [task.kind for task in plan.candidates()] == ["flow"]
+        Claims(node, job).withdraw(frame_task(0))
+        for _ in range(attempts.MOST_FAULTS):
+            attempts.record(node, job, frame_task(0), "raised", "poison", attempts.nonce())
+        assert list(plan.candidates()) == []
+
+
+def test_disk_that_is_full_in_mid_stitch_leaves_no_draft(share, clip, style):
+    job = films.create(share, clip, style)
+    with visiting(share) as node:
+        plan = make_plan(job, node, print)
+        do_kind(plan, "index")
+        grey = encode_png(Studio(plan.video, plan.spec.look(share.layout.root)).reader.read(0, plan.timeline.index), {})
+        for number in range(films.FRAMES):
+            results.publish_bytes(node, job, frame_task(number), grey)
+        calls = iter(range(films.FRAMES))
+
+        def full():
+            if next(calls) == 10:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+        with pytest.raises(OSError, match="No space"):
+            plan.run(stitch_task(plan.spec), full)
+        assert list(node.private.iterdir()) == []
+        assert plan.run(stitch_task(plan.spec), lambda: None).stat().st_size > 1000  # and it can be made afterwards
+
+
+def test_seed_of_an_independent_backward_film_opens_its_last_frame_whoever_knows_how_much(share, clip, style, tmp_path, monkeypatch):
+    monkeypatch.setattr("fav.film.PIECE", 8)
+    (tmp_path / "seed.png").write_bytes(encode_png(np.full((32, 32, 3), 200, np.uint8), {}))
+    opened, first = [], Studio.first
+
+    def watched(studio, frame, index, opening):
+        opened.append((frame, opening))
+        return first(studio, frame, index, opening)
+
+    monkeypatch.setattr(Studio, "first", watched)
+    job = films.create(share, clip, style, backward=True, independent=True, seed=tmp_path / "seed.png")
+    with visiting(share) as node:
+        plan = make_plan(job, node, print)
+        do(plan, next(plan.candidates()))
+        early = plan.run(frame_task(7), lambda: None)
+        do_kind(plan, "index")
+        assert plan.run(frame_task(7), lambda: None) == early
+        plan.run(frame_task(23), lambda: None)
+    assert opened == [(7, False), (7, False), (23, True)]
+
+
+# ---- tasks that a job can do without
+class Helped(toy.ToyPlan):
+    optional = frozenset({"flow"})
+
+
+def test_failed_tasks_that_a_job_can_do_without_do_not_fail_it(share, node, job):
+    for number in range(attempts.MOST_FAILED_TASKS + 1):
+        for _ in range(attempts.MOST_FAULTS):
+            attempts.record(node, job, Task("flow", number), "raised", "MemoryError", attempts.nonce())
+    assert len(attempts.failed(job)) == attempts.MOST_FAILED_TASKS + 1
+    assert work(node, Helped) and results.read(job, toy.SUM) == toy.expected(1, 3)
+    assert FilmPlan.optional == {"flow"}
+
+
+# ---- damaged results
+def reader(job: Job, node: Node) -> Shelf:
+    shelf = Shelf.__new__(Shelf)
+    shelf.job, shelf.node = job, node
+    return shelf
+
+
+def refuse(data: bytes):
+    raise ValueError("not a picture")
+
+
+def test_result_that_is_damaged_three_times_is_a_failed_task(share, node, job):
+    for _ in range(attempts.MOST_FAULTS):
+        assert attempts.failed(job) == []
+        results.publish_bytes(node, job, TASK, b"damaged")
+        with pytest.raises(InputVanished):
+            reader(job, node)._decoded(TASK, refuse)
+    assert attempts.failed(job) == [str(TASK)]
+
+
+def test_good_result_that_replaced_the_damaged_one_meanwhile_stays(any_share):
+    job, node, other = toy.create(any_share, chains=1, length=3), join(any_share), join(any_share)
+    results.publish_bytes(node, job, TASK, b"damaged")
+
+    def slow(data: bytes):
+        with pytest.raises(InputVanished):
+            reader(job, other)._decoded(TASK, refuse)
+        results.publish_bytes(other, job, TASK, b"good")
+        return refuse(data)
+
+    with pytest.raises(InputVanished):
+        reader(job, node)._decoded(TASK, slow)
+    assert results.read(job, TASK) == b"good"
+    assert [attempt.why for attempt in attempts.of_task(job, TASK)] == ["damaged"]
+
+
+def test_result_that_is_no_file_is_set_aside(share, node, job):
+    results.publish_bytes(node, job, toy.link_task(1), b"makes the directory")
+    job.layout.result(TASK).symlink_to("/etc/passwd")
+    with pytest.raises(InputVanished):
+        reader(job, node)._decoded(TASK, bytes)
+    assert not results.is_done(job, TASK) and len(attempts.of_task(job, TASK)) == 1
+
+
+# ---- who is dead
+def no_process() -> int:
+    return int(subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True).stdout)
+
+
+def test_process_that_proc_hides_is_not_taken_for_gone(monkeypatch):
+    def hidden(pid):
+        raise FileNotFoundError(2, "No such file or directory", f"/proc/{pid}/stat")
+
+    monkeypatch.setattr("shared.system.process_start", hidden)
+    assert not System().process_gone(os.getpid(), 1) and not System().process_gone(1, 1)
+    assert System().process_gone(no_process(), 1)
+
+
+@pytest.mark.parametrize("pid", [10**400, 10**20, 0, -1], ids=["10^400", "10^20", "0", "-1"])
+def test_owner_with_an_impossible_pid_is_judged_by_its_silence_alone(pid):
+    assert not System().process_gone(pid, 1)
+
+
+def test_silent_owner_on_a_job_of_long_leases_is_not_swept_by_those_of_short_leases(share, node, clock):
+    fast, slow = toy.create(share, "fast", chains=1, length=1), toy.create(share, "slow", lease=600, chains=1, length=1)
+    owner = join(share, host="elsewhere")
+    Claims(owner, slow).claim(TASK)
+    recovery = recovery_of(node)
+    watch(recovery, [fast], clock, 600 - 2 * POLL_S)
+    assert owner.heart.exists() and owner.private.exists()
+    watch(recovery, [fast, slow], clock, 4 * POLL_S)
+    assert not owner.heart.exists() and claimed(slow) == {}
+
+
+def test_owners_that_die_before_they_have_said_their_name_count_as_vanished(share, node, job, clock):
+    recovery = recovery_of(node)
+    for round in range(attempts.MOST_VANISHED):
+        assert attempts.failed(job) == []
+        job.layout.placeholder(TASK).touch()
+        watch(recovery, [job], clock, toy.LEASE_S + POLL_S)
+    assert {attempt.why for attempt in attempts.of_task(job, TASK)} == {"vanished"}
+    assert attempts.failed(job) == [str(TASK)]
+
+
+def test_glimpses_of_several_fresh_placeholders_are_not_added_up(share, node, job, clock):
+    recovery, placeholder = recovery_of(node), job.layout.placeholder(TASK)
+    placeholder.touch()
+    watch(recovery, [job], clock, toy.LEASE_S - POLL_S)
+    placeholder.unlink()
+    watch(recovery, [job], clock, POLL_S)
+    placeholder.touch()
+    watch(recovery, [job], clock, toy.LEASE_S - POLL_S)
+    assert claimed(job)
+
+
+# ---- strangers' files
+def identity(**fields) -> bytes:
+    """A heartbeat file as we write it, some of its values replaced by raw JSON."""
+    text = json.dumps({**vars(Identity.here()), **{name: f"<{name}>" for name in fields}})
+    for name, value in fields.items():
+        text = text.replace(f'"<{name}>"', value)
+    return text.encode()
+
+
+def link(path: Path) -> None:
+    path.symlink_to("/etc/passwd")
+
+
+BYTES = {
+    "no text": b"\xff\xfe\0", "deep": b"[" * 100_000, "long number": b"1" * 5000,
+    "infinite pid": identity(pid="1e999"), "huge pid": identity(pid=HUGE), "negative start": identity(start="-1"),
+    "path": identity(incarnation='"../../x"'), "newer": identity(version=HUGE), "list": identity(host="[]"),
+}  # fmt: skip
+STRANGERS = {"empty": Path.touch, "directory": Path.mkdir, "link": link, "fifo": os.mkfifo,
+             **{name: lambda path, data=data: path.write_bytes(data) for name, data in BYTES.items()}}
+
+
+@pytest.mark.parametrize("make", STRANGERS.values(), ids=STRANGERS)
+def test_strangers_file_stops_neither_work_nor_recovery(share, node, clock, make):
+    job = toy.create(share, chains=2, length=2)
+    dead = join(share, host="elsewhere")
+    Claims(dead, job).claim(toy.link_task(2))
+    for room, name in ((share.layout.nodes, "x"), (share.layout.names, "x"), (share.layout.bell, "x"), (share.layout.private, "x"),
+                       (share.layout.jobs, "x"), (job.layout.root, "x"), (job.layout.claims, "frame.²"),
+                       (job.layout.claims, "frame.bak"), (job.layout.claims, str(TASK)), (job.layout.failed, "link.bak"),
+                       (job.layout.failed, "link.000000²"), (job.layout.results, "link.bak")):  # fmt: skip
+        make(room / name)
+    assert work(node, toy.ToyPlan) and results.read(job, toy.SUM) == toy.expected(2, 2)
+    assert claimed(job) == {} and not dead.heart.exists()
+
+
+@pytest.mark.parametrize("name", ["0000000.txt~", "0000000.txt.bak", "000000².txt", "0000000"])
+def test_strangers_file_among_the_results_is_no_result(share, node, job, name):
+    (directory := job.layout.shard("link", 0)).mkdir(parents=True)
+    (directory / name).touch()
+    assert work(node, toy.ToyPlan) and results.read(job, toy.SUM) == toy.expected(1, 3)
+
+
+@pytest.mark.parametrize("field, value", [("lease", HUGE), ("lease", "1e999"), ("lease", '"x"'), ("version", HUGE), ("spec", "[1]"),
+                                          ("name", "{}")], ids=lambda text: text[:12])  # fmt: skip
+def test_strangers_manifest_stops_nobody(share, node, job, field, value):
+    fields = {"version": 1, "id": "x", "name": "x", "spec": {}, "lease": 60, field: "<>"}
+    share.layout.name("x").write_text(json.dumps(fields).replace('"<>"', value))
+    work(node, toy.ToyPlan, only=None)
+    assert results.is_done(job, toy.SUM)
+
+
+@pytest.mark.parametrize("fields", [{"cuts": [float("inf")]}, {"cuts": 5}, {"cuts": [[]]}, {"video": 5}, {"width": 10**400},
+                                    {"fps": float("inf")}],
+                         ids=["infinite cut", "cuts no list", "nested cuts", "video no name", "huge width", "infinite fps"])
+def test_strange_options_of_a_film_job_are_refused_and_the_others_are_served(share, node, job, fields):
+    with visiting(share) as creator:
+        create_job(creator, "a-film", toy.LEASE_S, lambda layout: {**SPEC.to_json(), **fields})
+    plan = lambda job, node, say: make_plan(job, node, say) if job.name == "a-film" else toy.ToyPlan(job, node, say)
+    assert not work(node, plan, only=None)
+    assert results.is_done(job, toy.SUM)
+
+
+# ---- what the dead leave behind
+class Dead(BaseException):
+    pass
+
+
+class Mortal(Clock):
+    """A system that dies at a step that changes something, and does no more from then on."""
+
+    def __init__(self, clock: Clock, lives: int):
+        super().__init__()
+        self.clock, self.left = clock, lives
+
+    def monotonic(self) -> float:
+        return self.clock.now
+
+
+def _mortal(name: str):
+    alive = getattr(Clock, name)
+
+    def step(self: Mortal, *arguments):
+        self.left -= 1
+        if self.left < 0:
+            raise Dead
+        return alive(self, *arguments)
+
+    return step
+
+
+for _name in ("write_new", "sync", "link", "rename", "unlink", "touch", "make_dirs", "remove_tree"):
+    setattr(Mortal, _name, _mortal(_name))
+
+
+def join_and_leave(share: Share) -> None:
+    node = Node(share, Identity(**{**vars(Identity.here()), "host": "elsewhere"}))
+    node.join()
+    node.leave()
+
+
+def create(share: Share) -> None:
+    node = Node(share, Identity(**{**vars(Identity.here()), "host": "elsewhere"}))
+    node.join()
+    create_job(node, "toy", toy.LEASE_S, lambda layout: {"chains": 1, "length": 2})
+    node.leave()
+
+
+def create_and_remove(share: Share) -> None:
+    create(share)
+    node = Node(share, Identity(**{**vars(Identity.here()), "host": "elsewhere"}))
+    node.join()
+    remove_job(node, find_job(share, "toy"))
+    node.leave()
+
+
+def traces(share: Share) -> list[str]:
+    """What lies in the rooms of the share, except jobs that have a name."""
+    named = {job.layout.root for job in all_jobs(share)}
+    rooms = (share.layout.nodes, share.layout.private, share.layout.bell, share.layout.jobs)
+    return [str(path.relative_to(share.layout.root)) for room in rooms for path in room.iterdir() if path not in named]
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["hard links", "no hard links"])
+@pytest.mark.parametrize("life", [join_and_leave, create, create_and_remove])
+def test_node_killed_at_any_step_leaves_nothing_that_is_not_swept(root, clock, life, links, monkeypatch):
+    monkeypatch.setattr("shared.recovery.LEASE_S", toy.LEASE_S)
+    lives, died = 0, True
+    while died:
+        (here := root / str(lives)).mkdir(parents=True)
+        share = open_share(here, clock)
+        share.hard_links = links
+        try:
+            life(Share(share.layout, Mortal(clock, lives), links))
+            died = False
+        except Dead:
+            pass
+        node = join(share)
+        recovery = recovery_of(node)
+        watch(recovery, all_jobs(share), clock, 2 * toy.LEASE_S + 2 * POLL_S)  # the node's own, then what had its name
+        node.leave()
+        assert traces(share) == [], f"killed at step {lives}"
+        lives += 1
+
+
+def test_what_a_living_creator_has_not_finished_is_left_alone(share, node, clock):
+    maker, recovery = join(share, host="elsewhere"), recovery_of(node)
+
+    def fill(layout):
+        for _ in range(3 * int(LEASE_S / POLL_S)):
+            clock.now += POLL_S
+            maker.beat()
+            recovery.run({})
+        (layout.inputs / "style").write_bytes(b"it took long to copy")
+        return {"chains": 1, "length": 2}
+
+    job, _ = create_job(maker, "toy", toy.LEASE_S, fill)
+    assert (job.layout.inputs / "style").exists() and not job.layout.creator.exists()
+
+
+def test_private_files_and_bells_without_a_node_get_one_lease(share, node, clock):
+    (share.layout.private / "gone-1").mkdir()
+    (share.layout.private / "gone-1" / "heart").touch()
+    (share.layout.bell / "gone-1.000000007").touch()
+    (share.layout.jobs / "toy.1").mkdir()
+    (share.layout.jobs / "toy.1" / "creator").write_text("gone-1")
+    recovery = recovery_of(node)
+    watch(recovery, [], clock, LEASE_S - POLL_S)
+    assert len(traces(share)) == 5  # ours, and those three
+    watch(recovery, [], clock, 2 * POLL_S)
+    node.leave()
+    assert traces(share) == []
