@@ -4,6 +4,7 @@ import subprocess
 import threading
 from pathlib import Path
 
+import pytest
 import torch
 
 from fav.checkpoints import save_style
@@ -37,6 +38,18 @@ def make_style(path: Path, in_channels: int = 7, seed: int = 1) -> Path:
     torch.manual_seed(seed)
     save_style(StyleNetwork(TINY, in_channels), path)
     return path
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> Path:
+    """The clip of `make_clip`."""
+    return make_clip(tmp_path_factory.mktemp("clip") / "clip.mp4")
+
+
+@pytest.fixture(scope="module")
+def style(tmp_path_factory) -> Path:
+    """The style of `make_style`."""
+    return make_style(tmp_path_factory.mktemp("style") / "tiny.safetensors")
 
 
 class Silent:

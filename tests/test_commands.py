@@ -18,19 +18,9 @@ from shared.jobs import all_jobs
 from shared.share import open_share
 
 from . import films, toy
-from .films import FRAMES, create, film_of, probe, work
+from .films import FRAMES, clip, create, film_of, probe, style, work  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory) -> Path:
-    return films.make_clip(tmp_path_factory.mktemp("clip") / "clip.mp4")
-
-
-@pytest.fixture(scope="module")
-def style(tmp_path_factory) -> Path:
-    return films.make_style(tmp_path_factory.mktemp("style") / "tiny.safetensors")
 
 
 @pytest.fixture
