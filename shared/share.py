@@ -42,7 +42,8 @@ def open_share(root: Path, system: System | None = None, hard_links: bool | None
     system = system or System()
     root = Path(os.path.abspath(root))
     try:
-        mode = os.stat(root).st_mode
+        info = os.stat(root)
+        mode = info.st_mode
     except FileNotFoundError:
         raise ShareError(f"{root}: expected the shared directory, found nothing; create or mount it first") from None
     except OSError as error:
@@ -52,6 +53,7 @@ def open_share(root: Path, system: System | None = None, hard_links: bool | None
     if mode & stat.S_ISVTX:
         raise ShareError(f"{root}: the directory is sticky (like /tmp), so colleagues could not take over each "
                          f"other's tasks; use a directory below it")
+    system.group = info.st_gid
     system.file_mode = 0o600 | mode & 0o066
     system.dir_mode = 0o700 | mode & 0o2077
     os.umask(os.umask(0o077) & ~(mode & 0o077))

@@ -22,11 +22,12 @@ RECORD_LIMIT = 1 << 20  # no identity, manifest or attempt of ours comes near 1 
 
 
 class System:
-    """The real world. `file_mode` and `dir_mode` are the share's, so that colleagues can link our files."""
+    """The real world. Modes and group are the share's, so that colleagues can link and rename our files."""
 
     def __init__(self):
         self.file_mode = 0o600
         self.dir_mode = 0o700
+        self.group: int | None = None  # None: as the file system decides
 
     # ---- the clock
     def monotonic(self) -> float:
@@ -117,7 +118,7 @@ class System:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, self.file_mode)
         try:
             try:
-                os.fchmod(fd, self.file_mode)  # the umask may have taken what the share's group needs
+                self._give(fd, self.file_mode)
                 view = memoryview(data)
                 while view:
                     view = view[os.write(fd, view):]
@@ -132,7 +133,7 @@ class System:
         """Make a finished private file durable and the colleagues' to link."""
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
-            os.fchmod(fd, self.file_mode)
+            self._give(fd, self.file_mode)
             os.fsync(fd)
         finally:
             os.close(fd)
@@ -167,8 +168,18 @@ class System:
                 raise
             if info.st_uid != os.getuid():
                 return  # a colleague's, who sets its mode
-        if os.stat(path).st_mode & 0o777 != self.dir_mode & 0o777:
-            os.chmod(path, self.dir_mode)
+        self._give(path, self.dir_mode)
+
+    def _give(self, target: int | Path, mode: int) -> None:
+        """Give a file or directory of ours to the share's group, as far as this user may."""
+        info = os.stat(target)
+        if self.group is not None and info.st_gid != self.group:
+            try:
+                os.chown(target, -1, self.group)
+            except PermissionError:
+                pass  # not a member of it
+        if stat.S_IMODE(info.st_mode) & 0o777 != mode & 0o777:  # the umask may have taken what the group needs
+            os.chmod(target, mode)
 
     def remove_tree(self, path: Path) -> None:
         """Remove a directory and all in it, as far as that goes; others may be removing it, too."""

@@ -52,6 +52,15 @@ def test_files_are_the_groups_where_the_directory_is(tmp_path):
     assert node.private.stat().st_mode & 0o7777 == 0o2770
 
 
+def test_files_go_to_the_directorys_group_also_without_setgid(tmp_path):
+    if os.getuid() != 0:
+        pytest.skip("needs root to give a directory to another group")
+    tmp_path.chmod(0o770)
+    os.chown(tmp_path, -1, 12345)
+    node = join(open_share(tmp_path))
+    assert {path.stat().st_gid for path in (node.heart, node.private, node.share.layout.jobs)} == {12345}
+
+
 def test_node_that_left_leaves_nothing(share):
     node = join(share)
     Bell(node).ring()
