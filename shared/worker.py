@@ -16,6 +16,7 @@ from .jobs import Job, all_jobs, find_job
 from .layout import Task
 from .nodes import POLL_S, Node, Observer
 from .recovery import Recovery
+from .system import FULL, PASSING
 from .weather import weathered
 
 WAIT_S = 2.0  # a waiter that no bell woke looks by itself
@@ -159,11 +160,11 @@ class Worker:
         except JobGone:
             over = "gone"
             self.report.say(f"{job.name}: its files are gone; coordinator.py clean removes the name, too")
-        except ShareError as error:
-            if self.only is not None:
+        except Exception as error:
+            if self.only is not None or isinstance(error, OSError) and error.errno in FULL | PASSING:
                 raise
-            over = "refused"
-            self.report.say(f"{job.name}: cannot be served here: {error}")
+            over = "refused"  # the other jobs go on
+            self.report.say(f"{job.name}: cannot be served here: {error or type(error).__name__}")
         self.boards[job.manifest.id] = Board(self.node, job, plan, over)
 
     def _look_at(self, board: Board) -> None:

@@ -150,6 +150,15 @@ def test_cancelled_job_ends_its_nodes(share, root):
     assert claimed(job) == {}
 
 
+def test_job_that_cannot_be_served_here_does_not_keep_the_others_from_it(share, root):
+    toy.create(share, name="broken", chains="many", length=1)
+    job = toy.create(share, chains=1, length=3)
+    node = start(root)
+    output, _ = node.communicate(timeout=30)
+    assert node.returncode == 1 and "broken: cannot be served here" in output, output
+    assert results.read(job, toy.SUM) == toy.expected(1, 3)
+
+
 def test_unknown_job_is_one_line(root, share):
     node = start(root, "nothing")
     output, _ = node.communicate(timeout=20)
