@@ -41,6 +41,8 @@ def _job(share: Share, name: str | None) -> Job:
             raise ShareError(f"{name}: there is no job of that name; coordinator.py status {share.layout.root} lists them")
         return job
     jobs = all_jobs(share)
+    if not jobs:
+        raise ShareError(f"{share.layout.root}: there are no jobs here")
     if len(jobs) != 1:
         raise ShareError(f"{share.layout.root}: expected the name of one of its {len(jobs)} jobs; coordinator.py status lists them")
     return jobs[0]
@@ -136,8 +138,8 @@ def status(shared: Path, job: str | None, as_json: bool) -> None:
     """How far each job is, which nodes there are and when each was last heard, and what failed."""
     share = open_share(shared)
     jobs = [_job(share, job)] if job else all_jobs(share, lambda line: click.echo(f"error: {line}", err=True))
-    told = [_state(one) for one in jobs]
     nodes = _nodes(share)
+    told = [_state(one, any(node["state"] == "running" for node in nodes)) for one in jobs]
     if as_json:
         click.echo(json.dumps({"jobs": told, "nodes": nodes}, indent=1))
         return
@@ -160,10 +162,13 @@ def status(shared: Path, job: str | None, as_json: bool) -> None:
         click.echo(f"node {node['node']}: {node['state']} (heartbeat renewed {duration(node['heard_s'])} ago by this machine's clock)")
 
 
-def _state(job: Job) -> dict:
+def _state(job: Job, nodes_live: bool) -> dict:
     from fav.shelf import Shelf, progress
 
-    marks = job.marks()
+    try:
+        marks = job.marks()
+    except JobGone:
+        raise ShareError(f"{job.name}: its files are gone; coordinator.py clean removes the name, too") from None
     shelf = Shelf(job)
     owners = {}
     for name, path in claimed(job).items():
@@ -173,7 +178,8 @@ def _state(job: Job) -> dict:
         except ShareError as error:
             owners[name] = str(error)
     state = next((mark for mark in ("finished", "cancelled") if mark in marks), None)
-    return {"name": job.name, "state": state or ("failed" if failed(job) and not owners else "running" if owners else "waiting for nodes"),
+    state = state or ("running" if owners else "failed" if failed(job) else "nodes are getting ready" if nodes_live else "waiting for nodes")
+    return {"name": job.name, "state": state,
             "counts": progress(shelf), "notes": shelf.timeline.notes, "claims": owners, "failed": failed(job),
             "film": str(job.share.layout.root / (job.word("finished") or shelf.spec.out))}
 
@@ -237,7 +243,7 @@ def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
 def stitch(shared: Path, job: str | None, out: str | None, crf: int | None) -> None:
     """Make the film again, under a new name, from the frames that are published."""
     from fav.spec import inside
-    from fav.shelf import Shelf
+    from fav.shelf import Shelf, progress
     from fav.shelf import stitch as write
     from fav.video import check_film_name
 
@@ -247,6 +253,9 @@ def stitch(shared: Path, job: str | None, out: str | None, crf: int | None) -> N
     shelf.refresh()
     if not shelf.timeline.complete:
         raise ShareError(f"{found.name}: expected a job whose video is read to its end, got one that is still at frame {shelf.timeline.known}")
+    done, total = progress(shelf)["frame"]
+    if done != total:
+        raise ShareError(f"{found.name}: expected all frames to be done, got {done} of {total}; wait, or start nodes")
     first = Path(shelf.spec.out)
     names = iter([out]) if out else (str(first.with_stem(f"{first.stem}-{number}")) for number in range(2, 1000))
     final = next((path for name in names if not (path := inside(share.layout.root, name)).exists()), None)
@@ -272,8 +281,10 @@ def retry(shared: Path, job: str | None) -> None:
     """Open the failed tasks of a job anew, and a job that was cancelled."""
     share = open_share(shared)
     found = _job(share, job)
+    was_cancelled = "cancelled" in found.marks()
     found.unmark("cancelled")
-    click.echo(f"{found.name}: {reopen(found)} failed task(s) opened anew")
+    count = reopen(found)
+    click.echo(f"{found.name}: {'no longer cancelled, ' if was_cancelled else ''}{count} failed task(s) opened anew")
     with visiting(share) as node:
         Bell(node).ring()
 
@@ -286,6 +297,8 @@ def cancel(shared: Path, job: str | None) -> None:
     """Tell all nodes to leave a job alone. What is published stays; `retry` goes on with it, `clean` removes it."""
     share = open_share(shared)
     found = _job(share, job)
+    if "finished" in found.marks():
+        raise ShareError(f"{found.name}: the job is finished; coordinator.py clean removes it")
     with visiting(share) as node:
         found.mark(node, "cancelled")
         Bell(node).ring()

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from fav.commands import one_line_errors
 from fav.options import FILE, JOB, options, request_of
@@ -48,6 +49,13 @@ def main(context: click.Context, shared: Path, video: str | None, style: Path | 
     """
     if video is not None and style is None:
         raise click.UsageError("expected SHARED VIDEO STYLE or SHARED alone, got a video without a style")
+    typed = [name for name in values if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if video is None and typed:
+        raise click.UsageError(f"--{typed[0].replace('_', '-')} is decided when a job is made: expected SHARED VIDEO STYLE with it")
+    if device != "cpu":
+        from fav.inference import device_of
+
+        device_of(device)
     share = open_share(shared)
     if video is not None:
         only = _submit(share, request_of(context, video, style, values))

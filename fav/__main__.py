@@ -31,9 +31,12 @@ def _whole(out: Path) -> Iterator[Path]:
         private.unlink(missing_ok=True)
 
 
-def _writable(out: Path) -> Path:
+def _new(out: Path) -> Path:
+    """A name that may be written to; nothing is ever replaced, least of all the input."""
     if not out.parent.is_dir():
         raise FavError(f"{out}: expected an existing directory to write to, but there is no {out.parent}")
+    if out.exists():
+        raise FavError(f"{out}: expected a new name, but the file exists; choose another, or remove it first")
     return out
 
 
@@ -49,14 +52,16 @@ def _writable(out: Path) -> Path:
 def stylize(context: click.Context, video: str, style: Path, out: Path, threads: int | None, device: str, **values) -> None:
     """Stylize VIDEO with STYLE into the film OUT (.mp4, .mkv or .mov); nothing else is written."""
     from .film import Studio, index_pieces, stylized
+    from .inference import device_of
     from .submission import check, look_of
     from .timeline import Timeline
     from .video import check_film_name, write_film
 
     request = request_of(context, video, style, values)
     request.check()
+    device_of(device)
     source = check(request)
-    check_film_name(_writable(out).name)
+    check_film_name(_new(out).name)
     look, start, stop, cuts = look_of(request, source)
     timeline = Timeline(start, stop, request.backward, request.independent)
     with Progress() as progress:
@@ -90,16 +95,17 @@ def flow(first: Path, second: Path, out: Path, flow: str, flow_weights: Path | N
     from .flow_io import flow_picture, write_flo
     from .images import read_image
 
-    if _writable(out).suffix != ".flo":
+    if _new(out).suffix != ".flo":
         raise FavError(f"{out}: expected a name that ends in .flo")
+    picture = _new(out.with_suffix(".png"))
     flows.check(flow, flow_weights)
     a, b = read_image(first), read_image(second)
     if a.shape != b.shape:
         raise FavError(f"{second}: expected the size of {first}, {a.shape[1]}x{a.shape[0]}, got {b.shape[1]}x{b.shape[0]}")
     found = flows.make(flow, flow_weights)(a, b)
     write_flo(out, found)
-    cv2.imwrite(str(out.with_suffix(".png")), flow_picture(found))
-    click.echo(f"done: {out} and {out.with_suffix('.png')}")
+    cv2.imwrite(str(picture), flow_picture(found))
+    click.echo(f"done: {out} and {picture}")
 
 
 @main.command()
@@ -110,7 +116,7 @@ def convert(model: Path, out: Path) -> None:
     """Convert a style MODEL (.t7 of the authors, .pth of the PyTorch port) to OUT.safetensors."""
     from .checkpoints import convert as write
 
-    if _writable(out).suffix != ".safetensors":
+    if _new(out).suffix != ".safetensors":
         raise FavError(f"{out}: expected a name that ends in .safetensors")
     write(model, out)
     click.echo(f"done: {out}")
@@ -123,7 +129,7 @@ def sample(out: Path) -> None:
     """Make a short sample clip to try things on: two shots, moving things, sound."""
     from .sample import write_sample
 
-    write_sample(_writable(out))
+    write_sample(_new(out))
     click.echo(f"done: {out}")
 
 

@@ -1,6 +1,7 @@
 """What the content of inputs is known by, so that all nodes work on the same ones."""
 
 import hashlib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -31,13 +32,23 @@ def is_sequence(video: str) -> bool:
 
 def sequence_files(pattern: str) -> list[Path]:
     """The files of a numbered image sequence, from the lowest number up to the first gap."""
-    directory, files, number = Path(pattern).parent, [], 0
-    while number < 10 and not (directory / (Path(pattern).name % number)).exists():
-        number += 1
-    while (path := directory / (Path(pattern).name % number)).exists():
-        files.append(path)
+    path = Path(pattern)
+    number = sequence_start(pattern)
+    files = []
+    while number is not None and (file := path.parent / (path.name % number)).exists():
+        files.append(file)
         number += 1
     return files
+
+
+def sequence_start(pattern: str) -> int | None:
+    """The lowest number of a sequence, None where there is no such file, or the pattern is none of `%d` and `%04d`."""
+    parts = re.fullmatch(r"([^%]*)%(?:0[0-9])?d([^%]*)", Path(pattern).name)
+    if parts is None or not Path(pattern).parent.is_dir():
+        return None
+    number = re.compile(re.escape(parts[1]) + "([0-9]+)" + re.escape(parts[2]))
+    found = (number.fullmatch(file.name) for file in Path(pattern).parent.iterdir())
+    return min((int(match[1]) for match in found if match and Path(pattern).name % int(match[1]) == match[0]), default=None)
 
 
 def print_of(path: Path | None) -> str | None:

@@ -21,13 +21,10 @@ class StyleRunner:
     def __init__(self, network: StyleNetwork, threads: int | None = None, device: str = "cpu"):
         if threads:
             torch.set_num_threads(threads)
-        try:
-            self.device = torch.device(device)
-            # channels_last: the faster order of memory on CPUs (0.35 to 0.5 s a frame, half width), and the
-            # one in which convolutions did not depend on the number of threads.
-            self.network = network.eval().to(self.device, memory_format=torch.channels_last)
-        except (RuntimeError, AssertionError) as error:
-            raise FavError(f"device {device}: not usable here: {str(error).splitlines()[0]}") from error
+        self.device = device_of(device)
+        # channels_last: the faster order of memory on CPUs (0.35 to 0.5 s a frame, half width), and the
+        # one in which convolutions did not depend on the number of threads.
+        self.network = network.eval().to(self.device, memory_format=torch.channels_last)
         if self.device.type == "cuda":
             torch.backends.cudnn.allow_tf32 = False
             torch.backends.cudnn.deterministic = True
@@ -60,6 +57,17 @@ class StyleRunner:
             return f"{backend}, {torch.cuda.get_device_name(self.device)}, cudnn {torch.backends.cudnn.version()}"
         capability = torch.backends.cpu.get_cpu_capability()
         return f"{backend} {capability}, {torch.get_num_threads()} threads, {_processor()}"
+
+
+def device_of(name: str) -> torch.device:
+    """The device of that name; FavError where this machine does not have it."""
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+        return device
+    except (RuntimeError, AssertionError) as error:
+        raise FavError(f"device {name}: not usable here: expected cpu, or cuda:0 and so on with a card and its driver "
+                       f"({str(error).splitlines()[0][:80]})") from error
 
 
 def _processor() -> str:

@@ -35,7 +35,7 @@ LOOK = [
     click.option("--flow-weights", type=FILE, help="Weights for --flow spynet: the authors' directory of modelL{1..6}_F.t7, a .pth or a .safetensors file."),
     click.option("--no-cuts", is_flag=True, help="The video is one single shot: look for no cuts."),
     click.option("--read-cuts", type=FILE, metavar="FILE.csv", help="Take the cuts from a file, the number of a shot's first frame a line, counted from 0."),
-    click.option("--seed", type=FILE, metavar="IMAGE", help="An image that is taken as the finished first frame."),
+    click.option("--seed", type=FILE, metavar="IMAGE", help="An image that is taken as the finished first frame (with --backward: the last), brought to the film's size."),
     click.option("--first-frame-style", type=FILE, metavar="MODEL", help="A 3-channel image model that paints the first frame of each shot."),
     click.option("--width", type=click.IntRange(16), help="Width of the film in pixels; the height follows."),
     click.option("--scale", type=click.FloatRange(0.01, 8), help="Size of the film relative to the video."),

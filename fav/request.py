@@ -46,6 +46,8 @@ class Request:
             raise FavError("--no-cuts and --read-cuts: expected one of them, got both")
         if self.width and self.scale:
             raise FavError("--width and --scale: expected one of them, got both")
+        if self.out is not None and (Path(self.out).is_absolute() or ".." in Path(self.out).parts):
+            raise FavError(f"--out: expected a name inside SHARED, got {self.out}")
         start, stop = self.range
         if start < 0 or stop is not None and stop <= start:
             raise FavError(f"--range: expected START:STOP with 0 <= START < STOP, got {start}:{'' if stop is None else stop}")

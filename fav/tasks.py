@@ -61,8 +61,8 @@ class FilmPlan:
         self.spec = self.shelf.spec
         root = node.share.layout.root
         self.video = Path(video) if video else inside(root, self.spec.video)
-        if video and video_fingerprint(video) != self.spec.video_print:
-            raise FavError(f"{video}: expected a copy of the job's video {self.spec.video}, got another content")
+        if video:
+            self._check_video()
         self.studio = Studio(self.video, self.spec.look(root), self.spec.fps, self.spec.threads or threads, device)
         self._stitch = stitch_task(self.spec)
         self._warm: tuple[int, np.ndarray] | None = None  # the last stylized frame, as published
@@ -77,6 +77,14 @@ class FilmPlan:
     @property
     def timeline(self) -> Timeline:
         return self.shelf.timeline
+
+    def _check_video(self) -> None:
+        try:
+            found = video_fingerprint(str(self.video))
+        except OSError as error:
+            raise FavError(f"{self.video}: expected the job's video or a copy of it: {error.strerror}") from error
+        if found != self.spec.video_print:
+            raise FavError(f"{self.video}: expected the video that the job was made for, got another content; was it replaced?")
 
     def _agree_on_class(self) -> None:
         if not self.spec.strict:
@@ -182,6 +190,7 @@ class FilmPlan:
     def _index(self, task: Task, tick: Callable[[], None]) -> bytes:
         begun, self._pieces = self._pieces, None  # a pass that an error breaks off cannot go on
         if begun is None or begun[0] != task.number:
+            self._check_video()  # later, the checksums of its frames do that
             begun = 0, index_pieces(self.video, self.spec.stop, self.spec.cuts, self.spec.fps, tick)
         pieces = begun[1]
         for _ in range(task.number - begun[0]):  # a new owner decodes from the beginning

@@ -104,8 +104,8 @@ class Worker:
                 if found:
                     self._do(*found)
                 elif self._all_over():
-                    if not self.boards:
-                        self.report.say("there are no jobs to work on; with --forever this node would wait for some")
+                    if all(board.plan is None for board in self.boards.values()):
+                        self._tell("there are no jobs to work on; with --forever this node would wait for some")
                     well = ("finished",) if self.only else ("finished", "cancelled")
                     return all(board.over in well for board in self.boards.values())
                 else:
@@ -155,6 +155,7 @@ class Worker:
             over = next((mark for mark in ("finished", "cancelled") if mark in marks), None)
             if over is None:
                 plan = self.plan_for(job, self.node)
+                self._tell(f"working on {job.name}")
         except (Evicted, Stopped):
             raise
         except JobGone:
@@ -179,7 +180,16 @@ class Worker:
         elif "cancelled" in marks:
             self._close(board, "cancelled", f"{board.job.name}: cancelled")
         elif "finished" in marks:
-            self._close(board, "finished", None)
+            self._finished(board)
+
+    def _finished(self, board: Board) -> None:
+        self._close(board, "finished", None)
+        self._tell(f"{board.job.name}: finished: {board.job.word('finished')}")
+
+    def _tell(self, line: str) -> None:
+        """Say what a node of many jobs wants to be seen doing; one of a single job says less."""
+        if self.only is None:
+            self.report.say(line)
 
     def _close(self, board: Board, how: str, line: str | None) -> None:
         board.over = how
@@ -216,7 +226,7 @@ class Worker:
             if word is not None:
                 self._on_job(board, lambda: board.job.mark(self.node, "finished", word))
                 self.bell.ring()
-                self._close(board, "finished", None)
+                self._finished(board)
                 return None
             failed = self._on_job(board, lambda: self._needed_and_failed(board))
             if len(failed) > attempts.MOST_FAILED_TASKS:

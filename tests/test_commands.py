@@ -171,6 +171,7 @@ def test_status_stitch_clean_of_a_finished_job(share, clip, style):
     job = create(share, clip, style, test=4)
     assert "frame    0 of ?" in call(coordinator.main, "status", share.layout.root).output
     refused(call(coordinator.main, "clean", share.layout.root), "not finished")
+    refused(call(coordinator.main, "stitch", share.layout.root), "at frame 0")
     assert work(job)
     told = call(coordinator.main, "status", share.layout.root).output
     assert "finished" in told and "frame    4 of 4" in told and str(film_of(job)) in told
@@ -235,7 +236,43 @@ def test_flow_command_writes_flo_and_picture(tmp_path):
     assert call(fav_main, "flow", tmp_path / "a.png", tmp_path / "b.png", tmp_path / "out.flo").exit_code == 0
     assert np.median(read_flo(tmp_path / "out.flo")[..., 0]) == pytest.approx(2, abs=0.3)
     assert cv2.imread(str(tmp_path / "out.png")).shape == (64, 96, 3)
-    refused(call(fav_main, "flow", tmp_path / "a.png", tmp_path / "missing.png", tmp_path / "out.flo"), "missing.png")
+    refused(call(fav_main, "flow", tmp_path / "a.png", tmp_path / "missing.png", tmp_path / "other.flo"), "missing.png")
+
+
+def test_single_steps_never_overwrite_a_file(clip, style, tmp_path):
+    before = clip.read_bytes()
+    refused(call(fav_main, "stylize", clip, style, clip, "--test", 2), clip.name, "exists")
+    assert clip.read_bytes() == before
+    (tmp_path / "a.png").write_text("precious")
+    refused(call(fav_main, "flow", tmp_path / "a.png", tmp_path / "a.png", tmp_path / "a.flo"), "a.png", "exists")
+    refused(call(fav_main, "sample", clip), "exists")
+    refused(call(fav_main, "convert", style, style), "exists")
+
+
+def test_device_that_is_not_there_is_refused_before_a_job_is_made(share, clip, style):
+    refused(call(node_command.main, share.layout.root, clip, style, "--device", "gpu"), "gpu", "cuda:0")
+    assert all_jobs(share) == []
+
+
+def test_options_of_a_job_without_a_video_are_a_usage_error(share):
+    result = call(node_command.main, share.layout.root, "--width", 100)
+    assert result.exit_code == 2 and "--width" in result.output
+
+
+def test_missing_local_video_is_one_line(share, clip, style, tmp_path):
+    create(share, clip, style)
+    done = subprocess.run([sys.executable, str(ROOT / "node.py"), str(share.layout.root), "--job", "clip--tiny", "--local-video",
+                           str(tmp_path / "none.mp4")], capture_output=True, text=True, timeout=60)  # fmt: skip
+    assert done.returncode == 2 and "none.mp4" in done.stdout and "Traceback" not in done.stdout + done.stderr
+
+
+def test_node_of_all_jobs_says_what_it_works_on_and_what_came_of_it(share, clip, style):
+    create(share, clip, style, test=1)
+    serve = [sys.executable, str(ROOT / "node.py"), str(share.layout.root)]
+    told = subprocess.run(serve, capture_output=True, text=True, timeout=60)
+    assert told.returncode == 0 and "working on clip--tiny" in told.stdout and "finished: clip--tiny.mp4" in told.stdout
+    again = subprocess.run(serve, capture_output=True, text=True, timeout=60)
+    assert again.returncode == 0 and "no jobs to work on" in again.stdout
 
 
 def test_convert_command_makes_our_file(style, tmp_path):

@@ -19,6 +19,7 @@ from fav.tasks import FilmPlan, make_plan
 from shared import attempts, results
 from shared.claims import claimed
 from shared.errors import ShareError
+from shared.layout import Task
 from shared.nodes import visiting
 from shared.share import open_share
 
@@ -296,9 +297,19 @@ def test_video_replaced_in_mid_job_fails_with_a_clear_word(style, share):
                for attempt in attempts.of_task(job, frame_task(0))), report.lines  # fmt: skip
 
 
+def test_video_replaced_before_it_was_indexed_is_refused(style, share, tmp_path):
+    video = films.make_clip(tmp_path / "clip.mp4")
+    job = create(share, video, style)
+    inside = share.layout.root / FilmSpec.from_json(job.manifest.spec).video
+    inside.write_bytes(films.make_clip(tmp_path / "other.mp4", size="80x64").read_bytes())  # as through a hard link
+    assert not work(job)
+    assert "another content" in attempts.of_task(job, Task("index", 0))[0].detail
+
+
 def test_numbered_images_are_a_video(style, share, clip, tmp_path):
-    subprocess.run(["ffmpeg", "-v", "error", "-i", str(clip), "-frames:v", "3", str(tmp_path / "im_%03d.png")], check=True)
-    job = create(share, str(tmp_path / "im_%03d.png"), style, fps=10.0)
+    subprocess.run(["ffmpeg", "-v", "error", "-i", str(clip), "-frames:v", "3", "-start_number", "1001",
+                    str(tmp_path / "im_%04d.png")], check=True)
+    job = create(share, str(tmp_path / "im_%04d.png"), style, fps=10.0)
     assert work(job)
     assert probe(film_of(job), "stream=nb_read_frames,r_frame_rate") == "10/1,3"
 

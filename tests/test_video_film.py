@@ -152,6 +152,16 @@ def test_text_subtitles_are_kept(tmp_path, suffix, kind, text):
     assert re.sub("</?i>", "", words) == re.sub("</?i>", "", SUBTITLES)
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_range_keeps_the_subtitles_that_are_on_screen_at_its_ends(tmp_path, suffix):
+    (tmp_path / "words.srt").write_text(SUBTITLES)
+    path = make(tmp_path / "clip.mkv", *X264, "-map", "0:v", "-map", "1", "-c:s", "subrip", inputs=("-i", tmp_path / "words.srt"))
+    out = tmp_path / f"film{suffix}"
+    assert rewritten(path, out, start=8, stop=15) == []  # 0.32 s to 0.6 s
+    words = subprocess.run(["ffmpeg", "-v", "quiet", "-i", str(out), "-f", "srt", "-"], check=True, capture_output=True, text=True).stdout
+    assert re.findall("..:..:..,...", words) == ["00:00:00,000", "00:00:00,080", "00:00:00,200", "00:00:00,280"]
+
+
 def test_mov_text_becomes_text_that_matroska_takes(tmp_path):
     (tmp_path / "words.srt").write_text(SUBTITLES)
     path = make(tmp_path / "clip.mp4", *X264, "-map", "0:v", "-map", "1", "-c:s", "mov_text", inputs=("-i", tmp_path / "words.srt"))

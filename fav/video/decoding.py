@@ -13,7 +13,7 @@ from av.codec.context import Flags
 from av.stream import Discard
 from av.video.reformatter import VideoReformatter
 
-from ..fingerprint import is_sequence
+from ..fingerprint import is_sequence, sequence_files
 from .colour import Colours, display_matrix, to_bgr
 from .source import DEFAULT_FPS, count_numbered, open_video, video_stream
 from .truncation import cut_short
@@ -130,8 +130,11 @@ class Decoding(Iterator[Decoded]):
     def warnings(self) -> list[str]:
         notes, count = [], self._count + 1
         if is_sequence(str(self.video)):
-            if (there := count_numbered(str(self.video))) > count:
-                notes.append(f"{self.video}: a number is missing; the {count} images before it are used, the {there - count} after it not")
+            used = len(sequence_files(str(self.video)))
+            if (there := count_numbered(str(self.video))) > used:
+                notes.append(f"{self.video}: a number is missing; the {used} images before it are used, the {there - used} after it not")
+            if used > count and not self._damaged:
+                notes.append(f"{self.video}: {used - count} of its images do not decode and are left out")
         elif self._broken:
             notes.append(f"{self.video}: reading stopped early ({self._broken}); the {count} frames before are used")
         elif cut_short(Path(self.video)):

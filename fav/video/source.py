@@ -12,7 +12,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from ..errors import FavError
-from ..fingerprint import is_sequence, sequence_files
+from ..fingerprint import is_sequence, sequence_files, sequence_start
 from .colour import Colours
 from .truncation import cut_short
 
@@ -65,11 +65,12 @@ def open_video(video: Path | str, fps: float | None = None) -> InputContainer:
     # An absolute path has no part that FFmpeg takes for the name of a protocol.
     path, options, kind = os.path.abspath(video), {"protocol_whitelist": "file"}, None
     if is_sequence(str(video)):
-        if not _numbered(video):
-            raise FavError(f"{video}: expected a file, or images numbered without a gap from 0…9 on, but there is none")
+        first = sequence_start(str(video))
+        if first is None:
+            raise FavError(f"{video}: expected a file, or images numbered without a gap (%d, %04d), but there is none")
         rate = Fraction(fps or DEFAULT_FPS).limit_denominator(1001)
         kind = "image2"
-        options |= {"framerate": str(rate), "start_number": "0", "start_number_range": "10", "pattern_type": "sequence"}
+        options |= {"framerate": str(rate), "start_number": str(first), "start_number_range": "1", "pattern_type": "sequence"}
     elif not Path(video).exists():
         raise FavError(f"{video}: expected a video, but there is no such file")
     try:
@@ -95,13 +96,6 @@ def count_numbered(pattern: str) -> int:
     before, after = re.split(r"%\d*d", Path(pattern).name)
     name = re.compile(f"{re.escape(before)}\\d+{re.escape(after)}")
     return sum(bool(name.fullmatch(path.name)) for path in Path(pattern).parent.iterdir())
-
-
-def _numbered(video: Path | str) -> bool:
-    try:
-        return bool(sequence_files(str(video)))
-    except (TypeError, ValueError):  # a % that is not the place of one number
-        return False
 
 
 def _cut_short(path: str) -> bool:

@@ -1,5 +1,6 @@
 """Sound and subtitles on their way from the source into the film, as they are where its container takes them."""
 
+import math
 from collections.abc import Iterator
 from fractions import Fraction
 
@@ -89,6 +90,8 @@ class _Copied:
 
     def take(self, packet: Packet) -> Iterator[Packet]:
         pts = packet.dts if packet.pts is None else packet.pts
+        if self._stream.type == "subtitle" and packet.duration:
+            pts = self._clip(packet, pts)
         if self._wanted(pts, packet.time_base):
             self._move(packet, pts)
             if packet.pts + (packet.duration or 1) > self._first:
@@ -100,6 +103,18 @@ class _Copied:
     def _wanted(self, pts: int, time_base: Fraction) -> bool:
         time = pts * time_base
         return (self.begin is None or self.begin <= time) and (self.end is None or time < self.end)
+
+    def _clip(self, packet: Packet, pts: int) -> int:
+        """Cut a line of text to the span, in which it may be on screen from the beginning; its new time."""
+        first, last = pts, pts + packet.duration
+        if self.begin is not None and last * packet.time_base > self.begin:
+            first = max(first, math.ceil(self.begin / packet.time_base))
+        if self.end is not None:
+            last = min(last, math.floor(self.end / packet.time_base))
+        if first < last:
+            packet.dts, packet.duration = packet.dts + first - pts, last - first
+            return first
+        return pts
 
     def _move(self, packet: Packet, pts: int) -> None:
         shift = round(self.shift / packet.time_base)
