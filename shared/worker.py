@@ -180,11 +180,11 @@ class Worker:
         elif "cancelled" in marks:
             self._close(board, "cancelled", f"{board.job.name}: cancelled")
         elif "finished" in marks:
-            self._finished(board)
+            self._finished(board, board.job.word("finished"))
 
-    def _finished(self, board: Board) -> None:
+    def _finished(self, board: Board, word: str | None) -> None:
         self._close(board, "finished", None)
-        self._tell(f"{board.job.name}: finished: {board.job.word('finished')}")
+        self._tell(f"{board.job.name}: finished: {word}")
 
     def _tell(self, line: str) -> None:
         """Say what a node of many jobs wants to be seen doing; one of a single job says less."""
@@ -226,7 +226,7 @@ class Worker:
             if word is not None:
                 self._on_job(board, lambda: board.job.mark(self.node, "finished", word))
                 self.bell.ring()
-                self._finished(board)
+                self._finished(board, word)
                 return None
             failed = self._on_job(board, lambda: self._needed_and_failed(board))
             if len(failed) > attempts.MOST_FAILED_TASKS:
