@@ -1,7 +1,6 @@
 """Where shots begin: found by PySceneDetect's content detector as the frames come, or read from a file of the user."""
 
 from collections import deque
-from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -84,9 +83,3 @@ def read_cuts(path: Path | str, frame_count: int | None = None) -> tuple[int, ..
     if header and not cuts:
         raise FavError(f"{path}, line {header[0]}: expected frame numbers, one a line, got {header[1]!r} and no number after it")
     return tuple(cuts)
-
-
-def shots_of(cuts: Iterable[int], start: int, stop: int) -> tuple[tuple[int, int], ...]:
-    """The shots `[first, last + 1)` into which cuts, in any order, divide the frames `[start, stop)`."""
-    edges = [start, *sorted({cut for cut in cuts if start < cut < stop}), stop]
-    return tuple(zip(edges, edges[1:])) if start < stop else ()

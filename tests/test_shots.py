@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fav.errors import FavError
-from fav.shots import MIN_SHOT, CutDetector, read_cuts, shots_of
+from fav.shots import MIN_SHOT, CutDetector, read_cuts
 from fav.video import decode
 
 from .clips import X264, ffmpeg
@@ -116,11 +116,3 @@ def test_cut_file_that_is_no_text_or_not_there_is_one_line(tmp_path, data):
     with pytest.raises(FavError, match="cuts.csv|none.csv") as error:
         read_cuts(path)
     assert "expected" in str(error.value) and "\n" not in str(error.value)
-
-
-def test_shots_lie_between_cuts():
-    assert shots_of((10, 30), 0, 50) == ((0, 10), (10, 30), (30, 50))
-    assert shots_of((30, 0, 10, 10, 50, 99), 0, 50) == ((0, 10), (10, 30), (30, 50))
-    assert shots_of((10, 30), 10, 31) == ((10, 30), (30, 31))
-    assert shots_of((), 3, 4) == ((3, 4),)
-    assert shots_of((5,), 4, 4) == ()

@@ -47,6 +47,16 @@ def test_range_cuts_off_what_lies_outside():
     assert runs(timeline) == [(3, 5, True), (5, 12, True)] and timeline.complete and timeline.end == 12
 
 
+@pytest.mark.parametrize("cuts, start, stop, expected", [
+    ((10, 30), 0, 50, [(0, 10), (10, 30), (30, 50)]), ((30, 0, 10, 10, 50, 99), 0, 50, [(0, 10), (10, 30), (30, 50)]),
+    ((10, 30), 10, 31, [(10, 30), (30, 31)]), ((), 3, 4, [(3, 4)]), ((5,), 4, 4, []),
+])  # fmt: skip
+def test_shots_lie_between_cuts(cuts, start, stop, expected):
+    timeline = Timeline(start, stop)
+    timeline.add(piece(0, 100, *cuts))
+    assert [(first, last) for first, last, _ in runs(timeline)] == expected
+
+
 def test_forward_and_backward_chains():
     timeline = Timeline(backward=True)
     timeline.add(piece(0, 10, 4, last=True))
