@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterable
+from itertools import count, takewhile
 from pathlib import Path
 
 SAMPLES, SAMPLE_BYTES = 64, 1 << 16  # a video of 100 GB takes no longer than one of 4 MB
@@ -30,25 +31,21 @@ def is_sequence(video: str) -> bool:
     return "%" in Path(video).name and not Path(video).exists()
 
 
-def sequence_files(pattern: str) -> list[Path]:
-    """The files of a numbered image sequence, from the lowest number up to the first gap."""
-    path = Path(pattern)
-    number = sequence_start(pattern)
-    files = []
-    while number is not None and (file := path.parent / (path.name % number)).exists():
-        files.append(file)
-        number += 1
-    return files
-
-
-def sequence_start(pattern: str) -> int | None:
-    """The lowest number of a sequence, None where there is no such file, or the pattern is none of `%d` and `%04d`."""
+def sequence_numbers(pattern: str) -> list[int]:
+    """The numbers of all images of a sequence, ascending, those behind a gap as well; none if the pattern is not `%d` or `%04d`."""
     parts = re.fullmatch(r"([^%]*)%(?:0[0-9])?d([^%]*)", Path(pattern).name)
     if parts is None or not Path(pattern).parent.is_dir():
-        return None
+        return []
     number = re.compile(re.escape(parts[1]) + "([0-9]+)" + re.escape(parts[2]))
     found = (number.fullmatch(file.name) for file in Path(pattern).parent.iterdir())
-    return min((int(match[1]) for match in found if match and Path(pattern).name % int(match[1]) == match[0]), default=None)
+    return sorted(int(match[1]) for match in found if match and Path(pattern).name % int(match[1]) == match[0])
+
+
+def sequence_files(pattern: str) -> list[Path]:
+    """The files of a numbered image sequence, from the lowest number up to the first gap."""
+    numbers, path = sequence_numbers(pattern), Path(pattern)
+    run = takewhile(lambda pair: pair[0] == pair[1], zip(numbers, count(numbers[0] if numbers else 0)))
+    return [path.parent / (path.name % number) for number, _ in run]
 
 
 def print_of(path: Path | None) -> str | None:

@@ -19,6 +19,8 @@ from shared.nodes import visiting
 from shared.share import Share
 from shared.worker import Worker
 
+from .toy import Silent
+
 TINY = "c9s1-4,d8,d8,R8,U2,c3s1-8,U2,c9s1-3"
 CUT, FRAMES = 14, 24
 
@@ -50,23 +52,6 @@ def clip(tmp_path_factory) -> Path:
 def style(tmp_path_factory) -> Path:
     """The style of `make_style`."""
     return make_style(tmp_path_factory.mktemp("style") / "tiny.safetensors")
-
-
-class Silent:
-    """A report that remembers what was said."""
-
-    def __init__(self):
-        self.lines, self.tasks = [], []
-
-    def start(self, job, task):
-        self.tasks.append(str(task))
-
-    def tick(self): ...
-    def end(self): ...
-    def wait(self): ...
-
-    def say(self, line):
-        self.lines.append(line)
 
 
 def create(share: Share, video: Path | str, style: Path, **options) -> Job:

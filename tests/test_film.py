@@ -24,7 +24,8 @@ from shared.nodes import visiting
 from shared.share import open_share
 
 from . import films
-from .films import CUT, FRAMES, Silent, clip, create, film_of, frames_of, probe, style, work  # noqa: F401
+from .films import CUT, FRAMES, clip, create, film_of, frames_of, probe, style, work  # noqa: F401
+from .toy import Silent
 
 ROOT = Path(__file__).resolve().parent.parent
 

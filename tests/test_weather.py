@@ -23,6 +23,7 @@ from shared.worker import Worker
 
 from . import toy
 from .conftest import Clock, join
+from .toy import Silent
 
 ROOT = Path(__file__).resolve().parent.parent
 WRITING = ("write_new", "sync", "link", "rename", "unlink", "touch", "make_dirs")
@@ -92,24 +93,6 @@ class Patience(threading.Event):
     def wait(self, timeout: float | None = None) -> bool:
         step(self.clock, timeout or 0.0)
         return self.is_set()
-
-
-class Silent:
-    """A report that remembers what was said and begun."""
-
-    def __init__(self):
-        self.lines: list[str] = []
-        self.tasks: list[str] = []
-
-    def start(self, job, task):
-        self.tasks.append(str(task))
-
-    def tick(self): ...
-    def end(self): ...
-    def wait(self): ...
-
-    def say(self, line):
-        self.lines.append(line)
 
 
 class Film(toy.ToyPlan):

@@ -83,6 +83,24 @@ class ToyPlan:
         self.done = [0] * self.chains
 
 
+class Silent:
+    """A report that remembers what was said and begun."""
+
+    def __init__(self):
+        self.lines: list[str] = []
+        self.tasks: list[str] = []
+
+    def start(self, job, task):
+        self.tasks.append(str(task))
+
+    def tick(self): ...
+    def end(self): ...
+    def wait(self): ...
+
+    def say(self, line):
+        self.lines.append(line)
+
+
 def create(share: Share, name: str = "toy", lease: float = LEASE_S, **spec) -> Job:
     """Create a toy job."""
     with visiting(share) as node:

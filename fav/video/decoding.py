@@ -13,9 +13,9 @@ from av.codec.context import Flags
 from av.stream import Discard
 from av.video.reformatter import VideoReformatter
 
-from ..fingerprint import is_sequence, sequence_files
+from ..fingerprint import is_sequence, sequence_files, sequence_numbers
 from .colour import Colours, display_matrix, to_bgr
-from .source import DEFAULT_FPS, count_numbered, open_video, video_stream
+from .source import DEFAULT_FPS, open_video, video_stream
 from .truncation import cut_short
 
 
@@ -131,7 +131,7 @@ class Decoding(Iterator[Decoded]):
         notes, count = [], self._count + 1
         if is_sequence(str(self.video)):
             used = len(sequence_files(str(self.video)))
-            if (there := count_numbered(str(self.video))) > used:
+            if (there := len(sequence_numbers(str(self.video)))) > used:
                 notes.append(f"{self.video}: a number is missing; the {used} images before it are used, the {there - used} after it not")
             if used > count and not self._damaged:
                 notes.append(f"{self.video}: {used - count} of its images do not decode and are left out")

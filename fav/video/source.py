@@ -1,7 +1,6 @@
 """Opening a video and saying what it is."""
 
 import os
-import re
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +11,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from ..errors import FavError
-from ..fingerprint import is_sequence, sequence_files, sequence_start
+from ..fingerprint import is_sequence, sequence_files, sequence_numbers
 from .colour import Colours
 from .truncation import cut_short
 
@@ -65,12 +64,12 @@ def open_video(video: Path | str, fps: float | None = None) -> InputContainer:
     # An absolute path has no part that FFmpeg takes for the name of a protocol.
     path, options, kind = os.path.abspath(video), {"protocol_whitelist": "file"}, None
     if is_sequence(str(video)):
-        first = sequence_start(str(video))
-        if first is None:
+        numbers = sequence_numbers(str(video))
+        if not numbers:
             raise FavError(f"{video}: expected a file, or images numbered without a gap (%d, %04d), but there is none")
         rate = Fraction(fps or DEFAULT_FPS).limit_denominator(1001)
         kind = "image2"
-        options |= {"framerate": str(rate), "start_number": str(first), "start_number_range": "1", "pattern_type": "sequence"}
+        options |= {"framerate": str(rate), "start_number": str(numbers[0]), "start_number_range": "1", "pattern_type": "sequence"}
     elif not Path(video).exists():
         raise FavError(f"{video}: expected a video, but there is no such file")
     try:
@@ -89,13 +88,6 @@ def video_stream(container: InputContainer, video: Path | str) -> VideoStream:
     if moving[0].codec_context is None:
         raise FavError(f"{video}: expected a video in a codec that FFmpeg decodes, got one that it does not")
     return moving[0]
-
-
-def count_numbered(pattern: str) -> int:
-    """How many images there are with the names of a sequence, those behind a gap as well."""
-    before, after = re.split(r"%\d*d", Path(pattern).name)
-    name = re.compile(f"{re.escape(before)}\\d+{re.escape(after)}")
-    return sum(bool(name.fullmatch(path.name)) for path in Path(pattern).parent.iterdir())
 
 
 def _cut_short(path: str) -> bool:
