@@ -64,7 +64,7 @@ class Bell(FileSystemEventHandler):
         """Wait until another node rings, `wake` is called, or the time is over; whether it rang."""
         if self._watcher is None:
             self._watch()
-        rang = self.heard.wait(seconds)
+        rang = self.node.share.system.wait(self.heard, seconds)
         self.heard.clear()
         return rang
 

@@ -8,7 +8,7 @@ work and carry no correctness: losing one costs a repeated task.
 from enum import Enum, auto
 from pathlib import Path
 
-from .jobs import Job
+from .jobs import Job, all_jobs
 from .layout import Task
 from .nodes import Identity, Node, read_identity
 from .errors import ShareError
@@ -76,6 +76,15 @@ class Claims:
 def claimed(job: Job) -> dict[str, Path]:
     """Placeholders that are there now, by the name of their task; strangers' files are none. A done task may be claimed."""
     return {name: job.layout.claims / name for name in job.share.system.list(job.layout.claims) if Task.named(name)}
+
+
+def let_go(node: Node) -> None:
+    """Withdraw whatever this node has left claimed, in any job."""
+    for job in all_jobs(node.share):
+        claims = Claims(node, job)
+        for name, path in claimed(job).items():
+            if claims.is_ours(path):
+                claims.withdraw(Task.named(name))
 
 
 def take_away(node: Node, placeholder: Path, aside: Path, token: str, keep: bool) -> bool:

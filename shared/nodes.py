@@ -10,7 +10,6 @@ import re
 import secrets
 import socket
 import threading
-import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -149,18 +148,19 @@ class Heart(threading.Thread):
         super().__init__(daemon=True)
         self.node = node
         self.over, self.evicted = threading.Event(), threading.Event()
-        self.last = time.monotonic()  # of the last beat that reached the share
+        self.last = node.share.system.monotonic()  # of the last beat that reached the share
 
     @property
     def beats(self) -> bool:
         """Whether the share could be reached lately."""
-        return time.monotonic() - self.last < 3 * HEARTBEAT_S
+        return self.node.share.system.monotonic() - self.last < 3 * HEARTBEAT_S
 
     def run(self) -> None:
-        while not self.over.wait(HEARTBEAT_S):
+        system = self.node.share.system
+        while not system.wait(self.over, HEARTBEAT_S):
             try:
                 self.node.beat()
-                self.last = time.monotonic()
+                self.last = system.monotonic()
             except Evicted:
                 self.evicted.set()
                 return

@@ -42,7 +42,7 @@ def open_share(root: Path, system: System | None = None, hard_links: bool | None
     system = system or System()
     root = Path(os.path.abspath(root))
     try:
-        info = os.stat(root)
+        info = system.os.stat(root)
         mode = info.st_mode
     except FileNotFoundError:
         raise ShareError(f"{root}: expected the shared directory, found nothing; create or mount it first") from None

@@ -20,9 +20,9 @@ from typing import Callable
 
 from . import attempts
 from .bell import Bell
-from .claims import Claims, claimed
+from .claims import let_go
 from .errors import Evicted, ShareError, Stopped
-from .jobs import Job, all_jobs, find_job
+from .jobs import Job, find_job
 from .layout import Task
 from .nodes import Heart, Identity, Node
 from .share import Share, open_share
@@ -267,11 +267,7 @@ class Supervisor:
     def _leave(self, node: Node) -> None:
         """Withdraw whatever the worker left claimed, then go."""
         try:
-            for job in all_jobs(self.share):
-                claims = Claims(node, job)
-                for name, path in claimed(job).items():
-                    if claims.is_ours(path):
-                        claims.withdraw(Task.named(name))
+            let_go(node)
             Bell(node).ring()
             node.leave()
         except OSError as error:

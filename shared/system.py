@@ -1,13 +1,14 @@
 """The one seam to the file system, the clock and the process table.
 
-Everything in `shared` that touches the world goes through a `System`, so that a test can stand in
-for it. Each method is one step that may fail on its own; all paths are absolute.
+Everything in `shared` that touches the world goes through a `System`, and a `System` touches files through `self.os`
+alone: the `os` module, or whatever a test puts in its place. All paths are absolute.
 """
 
 import errno
 import os
 import shutil
 import stat
+import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,8 @@ RECORD_LIMIT = 1 << 20  # no identity, manifest or attempt of ours comes near 1 
 class System:
     """The real world. Modes and group are the share's, so that colleagues can link and rename our files."""
 
-    def __init__(self):
+    def __init__(self, os=os):
+        self.os = os
         self.file_mode = 0o600
         self.dir_mode = 0o700
         self.group: int | None = None  # None: as the file system decides
@@ -36,6 +38,10 @@ class System:
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
 
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        """Wait for an event, at most so long; whether it is set."""
+        return event.wait(seconds)
+
     # ---- reading
     @contextmanager
     def _opened(self, directory: Path):
@@ -46,42 +52,47 @@ class System:
         try:
             yield fd
         finally:
-            os.close(fd)
+            self.os.close(fd)
 
     def _open(self, directory: Path) -> int:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         try:
-            return os.open(directory, flags)
+            return self.os.open(directory, flags)
         except FileNotFoundError:
             if directory.parent == directory:
                 raise
             with self._opened(directory.parent) as above:
-                return os.open(directory.name, flags, dir_fd=above)
+                return self.os.open(directory.name, flags, dir_fd=above)
 
     def read(self, path: Path, limit: int = RECORD_LIMIT) -> bytes:
         """The content of a regular file of at most `limit` bytes; never follows a link or waits on a FIFO."""
         with self._opened(path.parent) as directory:
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             try:
-                fd = os.open(path.name, flags, dir_fd=directory)
+                fd = self.os.open(path.name, flags, dir_fd=directory)
             except OSError as error:
                 if error.errno == errno.ELOOP:
                     raise ShareError(f"{path}: expected a regular file, got a symbolic link; remove it") from None
                 raise
-        info = os.fstat(fd)
-        if not stat.S_ISREG(info.st_mode):
-            os.close(fd)  # open() refuses a directory's, and leaves it open
-            raise ShareError(f"{path}: expected a regular file, got something else; remove it")
-        with open(fd, "rb") as file:
+        try:
+            info = self.os.fstat(fd)
+            if not stat.S_ISREG(info.st_mode):
+                raise ShareError(f"{path}: expected a regular file, got something else; remove it")
             if info.st_size > limit:
                 raise ShareError(f"{path}: expected at most {limit} bytes, got {info.st_size}; remove it")
-            return file.read(info.st_size)  # a file object would set `limit` bytes aside
+            parts, left = [], info.st_size
+            while left > 0 and (part := self.os.read(fd, left)):
+                parts.append(part)
+                left -= len(part)
+            return b"".join(parts)
+        finally:
+            self.os.close(fd)
 
     def exists(self, path: Path) -> bool:
         """Whether the name is there now, asked of the server and not of a cache."""
         try:
             with self._opened(path.parent) as directory:
-                os.stat(path.name, dir_fd=directory, follow_symlinks=False)
+                self.os.stat(path.name, dir_fd=directory, follow_symlinks=False)
         except (FileNotFoundError, NotADirectoryError):
             return False
         return True
@@ -90,96 +101,96 @@ class System:
         """The names in a directory, sorted; none if it does not exist."""
         try:
             with self._opened(directory) as fd:
-                return sorted(name for name in os.listdir(fd) if not name.startswith(".nfs"))
+                return sorted(name for name in self.os.listdir(fd) if not name.startswith(".nfs"))
         except (FileNotFoundError, NotADirectoryError):
             return []
 
     def mtime(self, path: Path) -> int:
         """The modification time in ns, through a fresh open: stat alone may show one that is 10 s old."""
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = self.os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            return os.fstat(fd).st_mtime_ns
+            return self.os.fstat(fd).st_mtime_ns
         finally:
-            os.close(fd)
+            self.os.close(fd)
 
     def same_file(self, a: Path, b: Path) -> bool:
         try:
-            return os.path.samestat(os.stat(a, follow_symlinks=False), os.stat(b, follow_symlinks=False))
+            return os.path.samestat(self.os.stat(a, follow_symlinks=False), self.os.stat(b, follow_symlinks=False))
         except FileNotFoundError:
             return False
 
     def free_bytes(self, path: Path) -> int:
-        info = os.statvfs(path)
+        info = self.os.statvfs(path)
         return info.f_bavail * info.f_frsize
 
     # ---- writing
     def write_new(self, path: Path, data: bytes) -> None:
         """A new file with this content, synced; on failure no file stays behind."""
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, self.file_mode)
+        fd = self.os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, self.file_mode)
         try:
             try:
                 self._give(fd, self.file_mode)
                 view = memoryview(data)
                 while view:
-                    view = view[os.write(fd, view):]
-                os.fsync(fd)  # where a full disk shows over NFS
+                    view = view[self.os.write(fd, view):]
+                self.os.fsync(fd)  # where a full disk shows over NFS
             finally:
-                os.close(fd)
+                self.os.close(fd)
         except BaseException:
             self.unlink(path)
             raise
 
     def sync(self, path: Path) -> None:
         """Make a finished private file durable and the colleagues' to link."""
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        fd = self.os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             self._give(fd, self.file_mode)
-            os.fsync(fd)
+            self.os.fsync(fd)
         finally:
-            os.close(fd)
+            self.os.close(fd)
 
     def link(self, old: Path, new: Path) -> None:
-        os.link(old, new, follow_symlinks=False)
+        self.os.link(old, new, follow_symlinks=False)
 
     def rename(self, old: Path, new: Path) -> None:
-        os.rename(old, new)
+        self.os.rename(old, new)
 
     def unlink(self, path: Path) -> None:
         """Remove a name; it is no error if it is gone."""
         try:
-            os.unlink(path)
+            self.os.unlink(path)
         except FileNotFoundError:
             pass
 
     def touch(self, path: Path) -> None:
-        os.utime(path)
+        self.os.utime(path)
 
     def make_dirs(self, path: Path) -> None:
         """The directory and its parents, with the share's mode; it is no error if it is there."""
         try:
-            os.mkdir(path, self.dir_mode)
+            self.os.mkdir(path, self.dir_mode)
         except FileNotFoundError:
             self.make_dirs(path.parent)
             self.make_dirs(path)
             return
         except FileExistsError:  # also after a lost reply
-            info = os.stat(path)
+            info = self.os.stat(path)
             if not stat.S_ISDIR(info.st_mode):
                 raise
-            if info.st_uid != os.getuid():
+            if info.st_uid != self.os.getuid():
                 return  # a colleague's, who sets its mode
         self._give(path, self.dir_mode)
 
     def _give(self, target: int | Path, mode: int) -> None:
         """Give a file or directory of ours to the share's group, as far as this user may."""
-        info = os.stat(target)
+        info = self.os.stat(target)
         if self.group is not None and info.st_gid != self.group:
             try:
-                os.chown(target, -1, self.group)
+                self.os.chown(target, -1, self.group)
             except PermissionError:
                 pass  # not a member of it
         if stat.S_IMODE(info.st_mode) & 0o777 != mode & 0o777:  # the umask may have taken what the group needs
-            os.chmod(target, mode)
+            self.os.chmod(target, mode)
 
     def remove_tree(self, path: Path) -> None:
         """Remove a directory and all in it, as far as that goes; others may be removing it, too."""

@@ -335,7 +335,7 @@ class Worker:
 
     def _pause(self, seconds: float) -> None:
         self.report.wait()
-        self.stop.wait(seconds)
+        self.node.share.system.wait(self.stop, seconds)
         self._check_stop()
 
     def _recover(self) -> None:

@@ -5,7 +5,6 @@
 
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Callable, Iterator
 
@@ -59,7 +58,7 @@ class ToyPlan:
             self.done[chain] += 1
 
     def run(self, task: Task, tick: Callable[[], None]) -> bytes:
-        time.sleep(self.slow)
+        self.node.share.system.sleep(self.slow)
         if task == SUM:
             return b"".join(results.read(self.job, link_task(n)) for n in range(self.chains * self.length))
         if task.number == self.poison:
