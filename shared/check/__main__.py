@@ -1,0 +1,142 @@
+"""The command: one line a property, then what to do."""
+
+import signal
+import socket
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from ..errors import ShareError
+from ..mount import Mount, mount_of
+from ..nodes import LEASE_S
+from ..share import open_share
+from ..system import System
+from . import sight, surroundings, together
+from .advice import lease
+from .alone import NEEDED, QUICK, Ground
+from .circle import Circle, PeerLost
+from .findings import Finding, Verdict, failed, unfit
+
+EXIT_UNFIT, EXIT_UNKNOWN, EXIT_STOPPED = 1, 2, 130
+ROOM = "check-share"
+
+
+class Table:
+    """Findings, shown as they come."""
+
+    def __init__(self):
+        self.findings: list[Finding] = []
+
+    def add(self, *findings: Finding) -> None:
+        for finding in findings:
+            self.findings.append(finding)
+            click.echo(str(finding))
+
+    def of(self, verdict: Verdict) -> list[Finding]:
+        return [finding for finding in self.findings if finding.verdict is verdict]
+
+    @property
+    def unfit(self) -> bool:
+        return bool(self.of(Verdict.UNFIT))
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.argument("shared", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--peers", type=click.IntRange(1), default=1, show_default=True, metavar="N",
+              help="Check together with others: type the same line on N machines.")
+@click.option("--wait", "patience", type=click.FloatRange(1), default=120.0, show_default=True, metavar="SECONDS",
+              help="How long to wait for a peer that does not come or falls silent.")
+@click.option("--names", type=click.IntRange(1), default=1000, show_default=True, help="How many names the peers race for.")
+@click.option("--quick", is_flag=True, help="Only what every node looks at when it joins.")
+def main(shared: Path, peers: int, patience: float, names: int, quick: bool) -> None:
+    """Does the directory SHARED keep its word? Whether nodes can rely on it, what to do if not, and which lease to use.
+
+    Works in SHARED/check-share, which it removes; jobs that run there are not touched. Exit code 0: fit,
+    1: unfit, 2: not all could be checked.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # to clean up then, too
+    table, advice, lost = Table(), (), ""
+    click.echo(f"{shared}, seen from {socket.gethostname()}\n")
+    try:
+        advice = check(table, shared.resolve(), peers, patience, names, quick)
+    except PeerLost as error:
+        lost = f"error: {error}"
+    except ShareError as error:
+        table.add(replace(unfit("refused", str(error)), what="working here"))
+    except KeyboardInterrupt:
+        click.echo("stopped", err=True)
+        sys.exit(EXIT_STOPPED)
+    _conclude(table, advice)
+    if lost:
+        click.echo(lost, err=True)
+    sys.exit(EXIT_UNFIT if table.unfit else EXIT_UNKNOWN if lost else 0)
+
+
+def check(table: Table, shared: Path, peers: int, patience: float, names: int, quick: bool) -> tuple[str, ...]:
+    """Fill the table until something is unfit; the last lines, where nothing is. PeerLost, ShareError."""
+    mount = mount_of(shared)
+    local = mount is not None and mount.local
+    table.add(surroundings.mounted(mount, peers == 1), surroundings.writers(System(), shared))
+    if table.unfit:
+        return ()
+    system = open_share(shared, hard_links=True).system  # for modes and group as nodes have them; nothing is written
+    try:
+        with Circle(system, shared / ROOM, peers, patience, click.echo) as circle:
+            ground = Ground.at(system, circle.place / "ground")
+            for probe in QUICK if quick else (*NEEDED, *surroundings.PEOPLE):
+                table.add(probe(ground))
+            if quick or table.unfit:
+                return ("fit, as far as a quick look can tell",)
+            if peers > 1:
+                return check_together(table, circle, ground, mount, names)
+    except OSError as error:
+        table.add(failed(error))
+        return ()
+    if local:
+        return "fit: nodes of this machine can work here", _lease(True, None)
+    return (f"fit, as far as one machine can tell; now type bin/check-share {shared} --peers N on N machines at a time",
+            _lease(False, None))
+
+
+def check_together(table: Table, circle: Circle, ground: Ground, mount: Mount | None, names: int) -> tuple[str, ...]:
+    """The part of `check` that all peers do at once."""
+    circle.gather()
+    party, findings = together.introduce(circle, ground, mount)
+    table.add(*findings)
+    if table.unfit:
+        circle.part()
+        return ()
+    table.add(*together.race(circle, ground, names))
+    table.add(together.appear(circle, ground))
+    click.echo("looking for how long changes stay unseen: up to a minute")
+    findings, delay = sight.watch(circle, ground)
+    table.add(*findings, together.locks(circle, ground))
+    circle.part()
+    return "fit: nodes can work here", _lease(party.local, delay if party.machines > 1 else None)
+
+
+def _lease(local: bool, delay: float | None) -> str:
+    seconds, why = lease(local, delay)
+    if seconds < LEASE_S:
+        return f"lease: --lease {seconds:.0f} is enough ({why}); the default is {LEASE_S:.0f}"
+    if seconds > LEASE_S:
+        return f"lease: --lease {seconds:.0f} is needed ({why})"
+    return f"lease: keep the default, {LEASE_S:.0f} s: {why}"
+
+
+def _conclude(table: Table, advice: tuple[str, ...]) -> None:
+    """The last lines: what follows from the table."""
+    click.echo()
+    for finding in table.of(Verdict.NOTE):
+        click.echo(f"note: {finding.what.strip(' …')}: {finding.cure}")
+    for finding in table.of(Verdict.UNFIT):
+        click.echo(f"unfit: {finding.what.strip(' …')}: {finding.figure}: {finding.cure}")
+    for line in () if table.unfit else advice:
+        click.echo(line)
+
+
+if __name__ == "__main__":
+    main(prog_name="check-share")

@@ -1,0 +1,197 @@
+"""Machines that check a directory together find each other through it, and talk by files that appear whole.
+
+    SHARED/check-share/<incarnation>/     one peer, as long as it takes part
+        identity                          who it is, and how many peers it waits for
+        pulse.<count>                     a new name every half a second: it lives
+        said.<step>                       what it has to say at a step of the check
+        ground/, arena/                   where things are tried; the arena of the first peer is everybody's
+
+No clock is compared and no name is raced for: whether that works is what the check is to find out. A peer lives
+while the name of its pulse changes, and the circle is closed when all see the same living peers.
+"""
+
+import json
+import secrets
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Callable
+
+from ..errors import ShareError
+from ..nodes import MALFORMED, Identity
+from ..system import PASSING, System
+
+PULSE_S = 0.5
+LOOK_S = 0.05
+LEFT = ".left"
+FRESH_S = 10.0  # a pulse that changed so lately is that of a peer that comes
+
+
+class PeerLost(ShareError):
+    """A peer did not come, went away or fell silent."""
+
+
+class Circle:
+    """This process's place among the peers. `patience`: seconds to wait for one that does not come or falls silent."""
+
+    def __init__(self, system: System, room: Path, wanted: int, patience: float, say: Callable[[str], None]):
+        self.system, self.room, self.wanted, self.patience, self.say = system, room, wanted, patience, say
+        self.identity = Identity.here("check-share")
+        self.me = self.identity.incarnation
+        self.place = room / self.me
+        self.members = [self.me]
+        self._pulses: dict[str, tuple[str, float, bool]] = {}  # peer -> its pulse, when it was new, whether it changed
+        self._over = threading.Event()
+        self._beating = threading.Thread(target=self._beat, daemon=True)
+
+    @property
+    def number(self) -> int:
+        """This peer's place in the circle, counted from 0."""
+        return self.members.index(self.me)
+
+    @property
+    def arena(self) -> Path:
+        """A directory of all peers."""
+        return self.room / self.members[0] / "arena"
+
+    def __enter__(self) -> "Circle":
+        """OSError where the directory cannot be written to."""
+        try:
+            self.system.make_dirs(self.place)
+            self._write("identity", {**asdict(self.identity), "peers": self.wanted})
+        except BaseException:
+            self._remove()
+            raise
+        self._beating.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._over.set()
+        self._beating.join()
+        self._remove()
+
+    def _remove(self) -> None:
+        """Remove what is ours, and what was left by those that are gone."""
+        for peer in self.system.list(self.room):
+            if peer == self.me or self._is_gone(peer) or self._silence(peer) > self.patience:
+                left = self.room / f"{peer}{LEFT}"
+                try:
+                    self.system.rename(self.room / peer, left)  # first, so that the others cannot make more files in it
+                except OSError:
+                    left = self.room / peer
+                self.system.remove_tree(left)
+        try:
+            self.system.os.rmdir(self.room)
+        except OSError:
+            pass  # others are at it, or their remains are there
+
+    # ---- finding each other
+    def gather(self) -> None:
+        """Wait until so many peers are there as are wanted, and all know of each other. PeerLost if that takes too long."""
+        end, told = self.system.monotonic() + self.patience, None
+        while len(found := self._peers()) != self.wanted:
+            if self.system.monotonic() > end:
+                raise PeerLost(f"{self.room.parent}: expected {self.wanted} peers, got {len(found)} in {self.patience:.0f} s "
+                               f"({', '.join(found)}); type bin/check-share --peers {self.wanted} on all at a time")
+            if found != told:
+                told = found
+                self.say(f"waiting for {self.wanted} peers, here are {len(found)}: {', '.join(found)}")
+            self.system.sleep(LOOK_S)
+        self.members = found
+        if any(members != found for members in self.exchange("circle", found)):
+            raise PeerLost(f"{self.room.parent}: expected peers that agree on who takes part, got several circles; "
+                           f"start all {self.wanted} again")
+
+    def _peers(self) -> list[str]:
+        """The living that look for a circle of this size and are in no other; this peer among them."""
+        found = [self.me]
+        for peer in self.system.list(self.room):
+            if peer != self.me and self._silence(peer) < FRESH_S and self._pulses[peer][2]:
+                identity, circle = self._read(peer, "identity") or {}, self._said(peer, "circle")
+                if identity.get("peers") == self.wanted and (circle is None or self.me in circle[0]):
+                    found.append(peer)
+        return sorted(found)
+
+    def _silence(self, peer: str) -> float:
+        """Seconds, by this machine's clock, for which a peer's pulse has had the same name."""
+        names = self.system.list(self.room / peer)
+        pulse = max((name for name in names if name.startswith("pulse.")), default="")
+        now = self.system.monotonic()
+        before = self._pulses.get(peer)
+        if before is None or before[0] != pulse:
+            self._pulses[peer] = pulse, now, before is not None
+        return now - self._pulses[peer][1]
+
+    def _beat(self) -> None:
+        count = 0
+        while True:
+            count += 1
+            try:
+                self.system.write_new(self.place / f"pulse.{count:09d}", b"")
+                self.system.unlink(self.place / f"pulse.{count - 1:09d}")
+            except OSError:
+                pass  # the next one is as good
+            if self._over.wait(PULSE_S):
+                return
+
+    # ---- talking
+    def tell(self, step: str, value: Any = None) -> None:
+        """Say something to all, once at each step."""
+        self._write(f"said.{step}", [value])
+
+    def hear(self, step: str) -> list[Any]:
+        """What the others say at a step, in the order of the members. PeerLost where one does not come to it."""
+        return [self._hear(peer, step) for peer in self.members if peer != self.me]
+
+    def exchange(self, step: str, value: Any = None) -> list[Any]:
+        """Tell, and hear what all tell at this step, this peer among them."""
+        self.tell(step, value)
+        heard = self.hear(step)
+        return [*heard[:self.number], value, *heard[self.number:]]
+
+    def part(self) -> None:
+        """Wait until nobody needs our files any more."""
+        self.tell("over")
+        for peer in self.members:
+            try:
+                self._hear(peer, "over")
+            except PeerLost:
+                pass  # then it needs nothing
+
+    def _hear(self, peer: str, step: str) -> Any:
+        while (said := self._said(peer, step)) is None:
+            if not self.system.exists(self.room / peer):
+                raise PeerLost(f"{peer} has left")
+            if self._is_gone(peer):
+                raise PeerLost(f"{peer} has died")
+            if self._silence(peer) > self.patience:
+                raise PeerLost(f"{peer} has been silent for {self.patience:.0f} s")
+            self.system.sleep(LOOK_S)
+        return said[0]
+
+    def _said(self, peer: str, step: str) -> list | None:
+        return self._read(peer, f"said.{step}")
+
+    def _write(self, name: str, value: Any) -> None:
+        draft = self.place / f"draft.{secrets.token_hex(8)}"
+        self.system.write_new(draft, json.dumps(value).encode())
+        self.system.rename(draft, self.place / name)
+
+    def _read(self, peer: str, name: str) -> Any:
+        """What a peer wrote under that name; None while it is not there, not whole, or cannot be read just now."""
+        try:
+            return json.loads(self.system.read(self.room / peer / name))
+        except (FileNotFoundError, NotADirectoryError, ShareError, *MALFORMED):
+            return None
+        except OSError as error:
+            if error.errno not in PASSING:
+                raise
+            return None
+
+    def _is_gone(self, peer: str) -> bool:
+        try:
+            fields = self._read(peer, "identity")
+            identity = Identity.from_bytes(json.dumps(fields).encode(), self.room / peer)
+        except (ShareError, OSError):
+            return False
+        return identity.lived_here(self.identity) and self.system.process_gone(identity.pid, identity.start)

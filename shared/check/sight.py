@@ -1,0 +1,144 @@
+"""Who sees what after how long: the first peer of a circle makes changes, the others look for them."""
+
+import errno
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable
+
+from ..bell import Bell
+from ..layout import ShareLayout
+from ..nodes import Node
+from ..share import Share
+from ..system import PASSING, System
+from .alone import Ground
+from .circle import LOOK_S, Circle
+from .findings import Finding, note, ok, probe, unfit
+
+LIMIT_S = 65.0  # an NFS client may remember what it saw for 60 s
+LATE_S = 10.0  # worth a word
+TICK_S = 0.1  # an NFS 3 client that looks between two changes of one tick of the server's clock misses the second
+LONG_AGO = 10**18  # ns
+HEARTBEAT = "heartbeat, opened"
+CURE = "mount it without nocto, with attribute caching of at most 60 s, or use another file system"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change of one name. `lay` and `make` are the first peer's, `look` is what the others see.
+
+    Nodes wait for those that are `needed`; the others are there to be known.
+    """
+
+    what: str
+    needed: bool
+    lay: Callable[[Path], Any]
+    make: Callable[[Path], Any]
+    look: Callable[[Path], Any]
+
+
+def changes(system: System, bell: Bell) -> list[Change]:
+    """Each has a directory of its own, since opening one makes an NFS client ask for all names in it."""
+    def nothing(path: Path) -> None:
+        pass
+
+    def new(path: Path) -> None:
+        system.write_new(path, b"new")
+
+    def old(path: Path) -> None:
+        system.write_new(path, b"old")
+        system.os.utime(path, ns=(LONG_AGO, LONG_AGO))
+
+    def anew(path: Path) -> None:
+        new(path.with_name("new"))
+        system.rename(path, path.with_name("aside"))
+        system.sleep(TICK_S)
+        system.rename(path.with_name("new"), path)
+
+    def listed(path: Path) -> bool:
+        return path.name in system.list(path.parent)
+
+    def by_name(path: Path) -> int | None:
+        try:
+            return system.os.stat(path).st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
+    return [
+        Change("new name, listed", True, nothing, new, listed),
+        Change("new name, asked for", True, nothing, new, system.exists),
+        Change("  … by its path alone", False, nothing, new, by_name),
+        Change("removed name", True, old, system.unlink, system.exists),
+        Change("name made anew", True, old, anew, system.read),
+        Change(HEARTBEAT, True, old, system.touch, system.mtime),
+        Change("  … by stat alone", False, old, system.touch, by_name),
+        Change("bell", False, nothing, lambda path: bell.ring(), lambda path: bell.wait(0.0)),
+    ]
+
+
+def watch(circle: Circle, ground: Ground) -> tuple[list[Finding], float]:
+    """The findings, and the seconds after which a heartbeat was seen by the slowest peer (at most LIMIT_S).
+
+    A delay counts from when the observer said that it looks, so it is too long by the time which that took to arrive.
+    """
+    system, place = ground.system, circle.arena / "sight"
+    bell = Bell(Node(Share(ShareLayout(place), system, ground.hard_links), circle.identity))
+    found = changes(system, bell)
+    paths = [place / str(number) / "name" for number in range(len(found))]
+    if circle.number == 0:
+        for change, path in zip(found, paths):
+            system.make_dirs(path.parent)
+            change.lay(path)
+        system.make_dirs(bell.node.share.layout.bell)
+    circle.exchange("laid")
+    try:
+        bell.wait(LOOK_S)  # begins to watch
+        before = [change.look(path) for change, path in zip(found, paths)]
+        circle.exchange("seen before")
+        if circle.number == 0:
+            circle.hear("looking")
+            for change, path in zip(found, paths):
+                change.make(path)
+            delays: list[float | None] = [0.0] * len(found)
+        else:
+            delays = _look(circle, system, found, paths, before)
+        told = circle.exchange("seen", delays)
+    finally:
+        bell.close()
+    slowest = [None if None in column else max(column) for column in zip(*told)]
+    heartbeat = next(delay for change, delay in zip(found, slowest) if change.what == HEARTBEAT)
+    return [_seen(change, delay) for change, delay in zip(found, slowest)], LIMIT_S if heartbeat is None else heartbeat
+
+
+def _look(circle: Circle, system: System, found: list[Change], paths: list[Path], before: list[Any]) -> list[float | None]:
+    """Seconds after which each change was seen, None where it was not in `LIMIT_S`."""
+    began, delays = system.monotonic(), [None] * len(found)
+    circle.tell("looking")
+    while None in delays and system.monotonic() - began < LIMIT_S:
+        for number, delay in enumerate(delays):
+            if delay is None and _now(found[number], paths[number]) not in (before[number], None):
+                delays[number] = system.monotonic() - began
+        system.sleep(LOOK_S)
+    return delays
+
+
+def _now(change: Change, path: Path) -> Any:
+    try:
+        return change.look(path)
+    except OSError as error:
+        if error.errno not in PASSING | {errno.ENOENT}:
+            raise
+        return None
+
+
+def _seen(change: Change, delay: float | None) -> Finding:
+    @probe(change.what)
+    def finding() -> Finding:
+        if delay is None:
+            figure = f"not seen by others in {LIMIT_S:.0f} s"
+            return unfit(figure, CURE) if change.needed else ok(f"{figure}; nodes do not wait for it")
+        figure = f"seen by others after {delay:.2f} s" if delay < 1 else f"seen by others after {delay:.0f} s"
+        if not change.needed:
+            return ok(figure if delay < LATE_S else f"{figure}; nodes do not wait for it")
+        return note(figure, "work goes on late by so much") if delay > LATE_S else ok(figure)
+
+    return finding()

@@ -1,0 +1,212 @@
+"""What nodes can live with either way, and people want to know: whose, how much, how fast, which surprises."""
+
+import fcntl
+import grp
+import os
+import pwd
+import stat
+import statistics
+import threading
+import time
+import unicodedata
+from pathlib import Path
+from typing import Callable
+
+from ..mount import Mount
+from ..system import System
+from .alone import Ground
+from .findings import Finding, note, ok, probe, unfit
+
+LITTLE_BYTES, FEW_FILES = 1 << 30, 10_000
+RATE_S = 0.3  # for which a rate is measured
+LOCK_S = 15.0  # a server that has just started may keep the first lock waiting for its grace period; then we go on
+LOCKS = ("flock", "lockf")
+CLOCKS_S = 60.0  # of difference that is worth a word
+REPLACED = 100  # times that a file is replaced while somebody reads it
+
+
+@probe("mount")
+def mounted(mount: Mount | None, alone: bool) -> Finding:
+    if mount is None:
+        return ok("unknown: this system does not tell")
+    figure, complaints = f"{mount.kind} {mount.source} {','.join(mount.options)}", mount.complaints()
+    if mount.blind and not alone:
+        return unfit(figure, "; ".join(complaints))
+    return note(figure, "; ".join(complaints)) if complaints else ok(figure)
+
+
+@probe("who may write")
+def writers(system: System, share: Path) -> Finding:
+    info = system.os.stat(share)
+    mode, group = info.st_mode, _name(grp.getgrgid, info.st_gid)
+    figure = f"{stat.filemode(mode)} {_name(pwd.getpwuid, info.st_uid)}:{group}"
+    if mode & stat.S_ISVTX:
+        return unfit(f"{figure}: sticky", "colleagues could not take over each other's tasks: chmod -t, or use one below it")
+    if mode & stat.S_IWOTH:
+        return ok(f"{figure}: everybody")
+    if mode & stat.S_IWGRP:
+        return ok(f"{figure}: group {group}")
+    return ok(f"{figure}: this user alone (chgrp GROUP, chmod g+rwxs for colleagues)")
+
+
+def _name(lookup: Callable, number: int) -> str:
+    try:
+        return lookup(number)[0]
+    except KeyError:
+        return str(number)
+
+
+@probe("room")
+def room(ground: Ground) -> Finding:
+    free, files = ground.system.free_bytes(ground.root), ground.system.free_files(ground.root)
+    figure = f"{free / 2**30:.1f} GiB, " + ("files without limit" if files is None else f"{files:,} files")
+    if free < LITTLE_BYTES or files is not None and files < FEW_FILES:
+        return note(figure, "that is little for a film; on a full disk nodes wait until somebody makes room")
+    return ok(figure)
+
+
+@probe("fsync")
+def sync(ground: Ground) -> Finding:
+    took = []
+    for _ in range(5):
+        began = time.perf_counter()
+        ground.system.write_new(ground.name(), bytes(1 << 16))
+        took.append(time.perf_counter() - began)
+    figure = f"{1000 * statistics.median(took):.1f} ms for a file of 64 KiB"
+    directory = ground.system.os.open(ground.root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        ground.system.os.fsync(directory)
+    except OSError as error:  # nodes never need it: a result that a crash took is made again
+        return ok(f"{figure}; none of directories ({error.strerror})")
+    finally:
+        ground.system.os.close(directory)
+    return ok(f"{figure}; of directories, too")
+
+
+@probe("rate")
+def rate(ground: Ground) -> Finding:
+    first = ground.file()
+    steps: dict[str, Callable[[], None]] = {"created and synced": lambda: ground.file()}
+    if ground.hard_links:
+        steps["linked"] = lambda: ground.system.link(first, ground.name())
+    steps["renewed"] = lambda: ground.system.touch(first)
+    return ok(", ".join(f"{word} {_per_second(step):,.0f}/s" for word, step in steps.items()))
+
+
+def _per_second(step: Callable[[], None]) -> float:
+    began, count = time.perf_counter(), 0
+    while (took := time.perf_counter() - began) < RATE_S and count < 2000:
+        step()
+        count += 1
+    return count / took
+
+
+@probe("replaced while read")
+def replaced(ground: Ground) -> Finding:
+    """Nodes never replace a file; other programs do."""
+    name, contents, over, odd = ground.file(), {bytes([65 + n]) * (n + 1) * 1000 for n in range(2)}, threading.Event(), []
+    contents.add(ground.system.read(name))
+
+    def read() -> None:
+        while not over.is_set():
+            try:
+                if ground.system.read(name) not in contents:
+                    odd.append("half a file")
+            except OSError as error:
+                odd.append(error.strerror)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        for number in range(REPLACED):
+            new = ground.name()
+            ground.system.write_new(new, bytes([65 + number % 2]) * (number % 2 + 1) * 1000)
+            ground.system.rename(new, name)
+    except FileExistsError:
+        return ok("a taken name is refused")
+    finally:
+        over.set()
+        reader.join()
+    if odd:
+        return note(f"{len(odd)} looks of a reader found {odd[0]}", "nodes never replace a file; edit none that is in use")
+    return ok(f"{REPLACED} times, and a reader always found a whole file")
+
+
+@probe("removed while open")
+def removed(ground: Ground) -> Finding:
+    path, os_ = ground.file(), ground.system.os
+    fd = os_.open(path, os.O_RDONLY)
+    try:
+        ground.system.unlink(path)
+        left = [name for name in os_.listdir(ground.root) if name.startswith(".nfs")]
+        try:
+            whole = os_.read(fd, 100) == path.name.encode()
+        except OSError:
+            whole = False
+    finally:
+        os_.close(fd)
+    if not whole:
+        return note("its content is gone", "nodes read whole files at once; other programs may stumble")
+    return ok("its content stays" + (" (as .nfs… until it is closed)" if left else ""))
+
+
+@probe("letters")
+def letters(ground: Ground) -> Finding:
+    ground.system.write_new(ground.root / "Film", b"")
+    accented = "\N{LATIN SMALL LETTER E WITH ACUTE}"
+    try:
+        ground.system.write_new(ground.root / accented, b"")
+        one_accent = ground.system.exists(ground.root / unicodedata.normalize("NFD", accented))
+    except OSError as error:
+        return note(f"names beyond ASCII are refused ({error.strerror})", "give films plain names")
+    if ground.system.exists(ground.root / "film"):
+        return note("large and small letters are one", "do not give two jobs names that differ in that alone")
+    return ok("large and small letters differ; " + ("accents are normalized" if one_accent else "names are kept byte for byte"))
+
+
+@probe("locks")
+def locks(ground: Ground) -> Finding:
+    """Nodes use none on the shared directory; other programs do."""
+    def lock(name: str) -> str:
+        with open(ground.file(), "r+b") as file:
+            getattr(fcntl, name)(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return "works"
+
+    said = [in_time(lock, name) for name in LOCKS]
+    figure = ", ".join(f"{name}: {word}" for name, word in zip(LOCKS, said))
+    return ok(figure) if set(said) == {"works"} else note(figure, "nodes need none; other programs may")
+
+
+def in_time(attempt: Callable[[str], str], name: str) -> str:
+    """What an attempt answers or fails with, or that it does not: a lock server that is gone holds its caller for ever."""
+    said = []
+
+    def run() -> None:
+        try:
+            said.append(attempt(name))
+        except OSError as error:
+            said.append(error.strerror)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(LOCK_S)
+    return said[0] if said else f"no answer in {LOCK_S:.0f} s"
+
+
+def offset(ground: Ground) -> float:
+    """Seconds by which the clock of the file system is ahead of this machine's. For people: no decision rests on it."""
+    path, before = ground.file(), time.time()
+    ground.system.touch(path)
+    return ground.system.mtime(path) / 1e9 - (before + time.time()) / 2
+
+
+@probe("clock")
+def clock(ground: Ground) -> Finding:
+    ahead = offset(ground)
+    figure = f"the server's is {abs(ahead):.2f} s {'ahead' if ahead > 0 else 'behind'}"
+    if abs(ahead) > CLOCKS_S:
+        return note(figure, "no node compares clocks; people who read times and logs do")
+    return ok(figure)
+
+
+PEOPLE = (room, sync, rate, replaced, removed, letters, locks, clock)

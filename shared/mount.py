@@ -1,0 +1,72 @@
+"""What a directory is mounted as, and what that says about it."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+LOCAL = {"ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs", "zfs", "f2fs", "jfs", "overlay", "ramfs", "bcachefs", "vfat", "exfat"}
+FLEETING = {"tmpfs", "ramfs", "overlay"}  # in memory, or in one container
+LONGEST_CACHE_S = 60  # of NFS attributes by default; the default lease is made for it
+
+# option -> why it is bad. What the server's export says (async) cannot be seen from here.
+BAD_OPTIONS = {
+    "soft": "a server that is away makes errors instead of pauses; mount it hard",
+    "softerr": "a server that is away makes errors instead of pauses; mount it hard",
+    "nolock": "file locks stay on this machine; nodes need none, other programs may",
+    "noserverino": "one file looks like two under two names; mount it with serverino",
+    "nobarrier": "a power loss may cost what was already safe; mount it with barriers",
+}
+BLIND_OPTIONS = {  # fit for the nodes of one machine
+    "nocto": "opening a file does not ask the server, so what other machines write is seen late; mount it without nocto",
+    "cache=loose": "what other machines write is seen late or never; mount it with cache=none or strict",
+    "cache=fscache": "what other machines write is seen late or never; mount it with cache=none or strict",
+}
+CACHE_OPTIONS = ("acregmax", "acdirmax", "acregmin", "acdirmin", "actimeo")
+
+
+@dataclass(frozen=True)
+class Mount:
+    """One line of the kernel's table of mounts. `options` are those of the mount and of the file system."""
+
+    kind: str
+    source: str
+    options: tuple[str, ...]
+
+    @property
+    def local(self) -> bool:
+        """Whether the kernel reports other processes' changes there: not so on NFS, SMB, FUSE and their like."""
+        return self.kind in LOCAL
+
+    @property
+    def blind(self) -> bool:
+        """Whether it was mounted so as not to see in time what other machines do."""
+        return any(option in BLIND_OPTIONS for option in self.options)
+
+    def complaints(self) -> list[str]:
+        """What is bad about the way it is mounted, one line each with its cure."""
+        bad = BAD_OPTIONS | BLIND_OPTIONS
+        lines = [f"{option}: {bad[option]}" for option in self.options if option in bad]
+        for option in self.options:
+            name, _, value = option.partition("=")
+            if name in CACHE_OPTIONS and value.isdecimal() and int(value) > LONGEST_CACHE_S:
+                lines.append(f"{option}: changes may be seen so many seconds late; use at most {LONGEST_CACHE_S}")
+        if self.kind in FLEETING:
+            lines.append(f"{self.kind}: other machines do not see it, and a restart may empty it")
+        return list(dict.fromkeys(lines))
+
+
+def mount_of(path: Path, table: str | None = None) -> Mount | None:
+    """The mount that a path lies on, None where the kernel does not tell. `table` is the content of mountinfo."""
+    try:
+        lines = (table if table is not None else Path("/proc/self/mountinfo").read_text()).splitlines()
+    except OSError:
+        return None
+    found, longest, resolved = None, -1, str(path.resolve())
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        fields, (kind, *source, options) = before.split(), after.split()
+        point = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), fields[4])
+        inside = resolved == point or resolved.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= longest:  # a later mount on the same point hides the earlier
+            found, longest = Mount(kind, " ".join(source), tuple(dict.fromkeys(f"{fields[5]},{options}".split(",")))), len(point)
+    return found
