@@ -1,0 +1,103 @@
+"""Film jobs of any length without a video: the index is made up, and nothing is painted. For what scale costs."""
+
+import json
+import os
+from collections.abc import Iterable
+from fractions import Fraction
+from unittest import mock
+
+import numpy as np
+
+from fav.images import encode_png
+from fav.shelf import frame_task, index_task
+from fav.spec import FilmSpec
+from fav.stylize import Geometry
+from fav.tasks import FilmPlan
+from fav.timeline import PIECE, Piece
+from fav.video import FrameIndex
+from shared.errors import Stopped
+from shared.jobs import Job, create_job
+from shared.layout import SHARD
+from shared.nodes import LEASE_S, Identity, Node
+from shared.share import Share
+
+PICTURE = np.zeros((2, 2, 3), np.uint8)
+
+
+def make_film(share: Share, frames: int, shot: int, name: str = "film", indexed: bool = True, **options) -> Job:
+    """A job of that many frames in shots of `shot` frames; its index is there unless not `indexed`."""
+    spec = FilmSpec(video="none.mp4", video_print="", style="none.safetensors", style_print="", width=2, height=2, out=f"{name}.mp4",
+                    **options)
+    node = Node(share, Identity.here())  # without a heart, whose beats would be counted
+    node.join()
+    job, _ = create_job(node, name, LEASE_S, lambda layout: spec.to_json())
+    node.leave()
+    if indexed:
+        put_index(job, range(frames), frames, shot)
+    return job
+
+
+def put_index(job: Job, part: range, frames: int, shot: int) -> None:
+    """Publish the pieces of the index that describe a part of the frames."""
+    for start in range(part.start, part.stop, PIECE):
+        put(job, index_task(start // PIECE), json.dumps(piece(start, frames, shot).to_json()).encode())
+
+
+def piece(start: int, frames: int, shot: int) -> Piece:
+    numbers = np.arange(start, min(start + PIECE, frames))
+    index = FrameIndex(numbers * 512, np.full(len(numbers), 512), numbers % 12 == 0, numbers * 2654435761 % 2**32, Fraction(1, 12800))
+    return Piece(start, index, tuple(int(number) for number in numbers if number and number % shot == 0), start + PIECE >= frames)
+
+
+def put(job: Job, task, data: bytes) -> None:
+    """A result, as if it had been published."""
+    path = job.layout.result(task)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+def paint(job: Job, numbers: Iterable[int]) -> None:
+    """Let these frames be done: links to one picture a directory, since a file has at most 65000 names."""
+    data, shard, first = encode_png(PICTURE), None, None
+    for number in numbers:
+        if number // SHARD != shard:
+            shard, first = number // SHARD, job.layout.result(frame_task(number))
+            put(job, frame_task(number), data)
+        else:
+            os.link(first, job.layout.result(frame_task(number)))
+
+
+class Easel:
+    """A studio that paints at once, always the same."""
+
+    numeric_class = "none"
+
+    def __init__(self, *arguments):
+        self.painted = 0
+
+    def first(self, frame, index, opening):
+        self.painted += 1
+        return PICTURE
+
+    def next(self, frame, index, prior, geometry):
+        self.painted += 1
+        return PICTURE
+
+    def geometry(self, frame, before, index, tick=None):
+        return Geometry(np.zeros((2, 2, 2), np.float32), np.ones((2, 2), np.uint8))
+
+
+class Few(FilmPlan):
+    """The plan of such a film, which is stopped when it has painted `most` frames. `frames` are those that it has."""
+
+    def __init__(self, job: Job, node: Node, most: int):
+        with mock.patch("fav.tasks.Studio", Easel):
+            super().__init__(job, node, print)
+        self.most, self.frames = most, []
+
+    def run(self, task, tick):
+        if len(self.frames) == self.most:
+            raise Stopped("enough")
+        if task.kind == "frame":
+            self.frames.append(task.number)
+        return super().run(task, tick)
