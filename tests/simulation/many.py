@@ -1,0 +1,66 @@
+"""Many runs, on all cores; one run told in a form that can be replayed."""
+
+import os
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Iterable, Iterator
+
+from .mutations import mutated
+from .play import Play
+from .world import Violation
+
+CI_SEEDS = range(300)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: the faults that occurred in it, and the promise that was broken, None where none was."""
+
+    seed: int
+    faults: frozenset[str]
+    broken: str | None
+
+
+def outcome(seed: int, mutation: str | None = None) -> Outcome:
+    with mutated(mutation) if mutation else nullcontext():
+        play, broken = Play(seed), None
+        try:
+            play.run()
+        except Violation as violation:
+            broken = str(violation)
+    return Outcome(seed, frozenset(kind for kind, count in play.world.counts.items() if count), broken)
+
+
+def told(seed: int, mutation: str | None = None, lines: int | None = None) -> str:
+    """The trace of a run (its last lines), and its end."""
+    with mutated(mutation) if mutation else nullcontext():
+        play = Play(seed, trace=True)
+        try:
+            play.run()
+            end = "all promises held"
+        except Violation as violation:
+            end = f"broken: {violation}"
+    replay = f"python -m tests.simulation {seed}" + (f" --mutation '{mutation}'" if mutation else "")
+    return "\n".join([*play.world.trace[-(lines or 0):], f"seed {seed}: {end}", f"to see all of it: {replay}"])
+
+
+def pool() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(len(os.sched_getaffinity(0)), get_context("spawn"))
+
+
+def outcomes(seeds: Iterable[int]) -> Iterator[Outcome]:
+    with pool() as workers:
+        yield from workers.map(outcome, seeds, chunksize=10)
+
+
+def catch(mutation: str) -> int | None:
+    """The first seed of CI that finds a wrong protocol out."""
+    return next((seed for seed in CI_SEEDS if outcome(seed, mutation).broken), None)
+
+
+def occurred(runs: Iterable[Outcome]) -> Counter[str]:
+    """In how many runs each fault occurred."""
+    return Counter(fault for run in runs for fault in run.faults)

@@ -1,0 +1,308 @@
+"""One run: nodes that type the same line, a coordinator that looks on, whatever goes wrong, and the verdict."""
+
+import itertools
+import json
+import secrets
+import threading
+import traceback
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator
+
+from shared import attempts, results
+from shared.bell import Bell
+from shared.claims import claimed, let_go
+from shared.errors import Evicted, JobGone, ShareError, Stopped, Unwell
+from shared.jobs import Job, all_jobs, create_job, find_job
+from shared.layout import ShareLayout, Task
+from shared.nodes import LEASE_S, POLL_S, Heart, Identity, Node, Observer
+from shared.recovery import Recovery
+from shared.share import Share
+from shared.weather import weathered
+from shared.worker import Worker
+
+from .. import toy
+from .world import Dead, Host, Process, SimulatedSystem, Violation, World
+
+ROOT = Path("/share")
+NAME = "toy"
+
+
+class Told:
+    """A worker's report to the world."""
+
+    def __init__(self, world: World, agent_of, process: Process):
+        self.world, self.agent, self.process = world, agent_of, process
+
+    def start(self, job, task) -> None:
+        examined = self.process.health and self.process.health.exam  # a node that failed proves itself on a task that is done
+        self.world.executions[str(task)] += not examined
+        self.agent().task = str(task)
+        self.world.say(self.process, f"starts {task}")
+
+    def end(self) -> None:
+        self.agent().task = None
+
+    def tick(self) -> None: ...
+    def wait(self) -> None: ...
+    def remember(self, health) -> None:
+        self.process.health = health
+
+    def say(self, line: str) -> None:
+        self.world.say(self.process, f"says: {line}")
+
+
+class Play:
+    """A world with a job in it."""
+
+    def __init__(self, seed: int, trace: bool = False):
+        self.world = world = World(seed, trace)
+        rnd = world.rnd
+        self.links = rnd.random() < 0.75
+        world.exact = self.links
+        world.lease = self.lease = rnd.choice([15.0, 15.0, 40.0])
+        self.chains, self.length = rnd.choice([(1, 4), (2, 4), (3, 3), (5, 1)])
+        self.poison = rnd.randrange(self.chains * self.length) if rnd.random() < 0.15 else None
+        self.spec = {"chains": self.chains, "length": self.length, "poison": self.poison, "slow": rnd.choice([0.0, 0.1, 3.0, 30.0])}
+        world.bereaved = self.start_again
+
+    # ---- actors
+    def share_on(self, host: Host) -> Share:
+        return Share(ShareLayout(ROOT), SimulatedSystem(self.world, host), self.links)
+
+    def identity(self, process: Process) -> Identity:
+        host = process.host
+        return Identity(f"{host.name}-{process.pid}-{secrets.token_hex(4)}", secrets.token_hex(16), host.name,
+                        f"boot {host.boot} of {host.name}", "", process.pid, process.pid)
+
+    def begin(self, host: Host, submits: bool, delay: float = 0.0) -> None:
+        """Start one more node on a machine."""
+        process = self.world.process(host)
+        self.world.spawn(process, "node", lambda: self.node(process, submits, delay))
+
+    def start_again(self, process: Process) -> None:
+        """Somebody types the line again on the machine of a node that was killed; mostly."""
+        if self.world.rnd.random() < 0.7:
+            self.begin(process.host, True, self.world.rnd.uniform(0, 60))
+
+    def node(self, process: Process, submits: bool, delay: float) -> None:
+        """What node.py and its supervisor do."""
+        share, world = self.share_on(process.host), self.world
+        system = share.system
+        world.sleep(delay)
+        say = lambda line: world.say(process, f"says: {line}")
+        if submits:
+            try:
+                weathered(lambda: self.submit(share, process), share, say, system.sleep)
+            except ShareError as error:
+                say(f"gives up: {error}")
+                return
+        for _ in range(100):
+            node = Node(share, self.identity(process))
+            weathered(node.join, share, say, system.sleep)
+            heart = Heart(node)
+            world.spawn(process, "heart", heart.run)
+            outcome = self.work(process, node, heart)
+            heart.over.set()
+            try:
+                let_go(node)
+                node.leave()
+            except OSError as error:
+                say(f"could not leave cleanly: {error}")
+            if outcome not in ("evicted", "crashed", "unwell"):
+                say(f"ends: {outcome}")
+                return
+        raise world.broken("a node that never ends")
+
+    def submit(self, share: Share, process: Process) -> None:
+        if find_job(share, NAME) is not None:
+            return
+        visitor = Node(share, self.identity(process))
+        visitor.join()
+        heart = Heart(visitor)
+        self.world.spawn(process, "visit", heart.run)
+        try:
+            create_job(visitor, NAME, self.lease, lambda layout: self.spec)
+        finally:
+            heart.over.set()
+            visitor.leave()
+
+    def work(self, process: Process, node: Node, heart: Heart) -> str:
+        """A worker beside the heart; how it ended."""
+        world, done, stop = self.world, [], threading.Event()
+        told = Told(world, lambda: agent, process)
+
+        def body() -> None:
+            try:
+                worker = Worker(node, lambda job, node: toy.ToyPlan(job, node, told.say), told, stop, NAME, health=process.health)
+                done.append("well" if worker.run() else "failed")
+            except Evicted:
+                done.append("evicted")
+            except Unwell:
+                done.append("unwell")
+            except (ShareError, Stopped) as error:
+                done.append(f"error: {error}")
+            except Exception:
+                done.append("broken")
+                raise world.broken(f"a worker went down: {traceback.format_exc()}")
+
+        agent = world.spawn(process, "worker", body)
+        world.sleep(1e9, lambda: bool(done) or not agent.alive or heart.evicted.is_set())
+        if heart.evicted.is_set():
+            world.end(agent)
+            return "evicted"
+        if done:
+            return done[0]
+        if agent.task:  # it was taken down in a task
+            nonce = attempts.nonce()
+            job = weathered(lambda: find_job(node.share, NAME), node.share, told.say, node.share.system.sleep)
+            try:
+                weathered(lambda: attempts.record(node, job, Task.named(agent.task), "crashed", "by the test", nonce),
+                          node.share, told.say, node.share.system.sleep)
+            except (OSError, JobGone) as error:
+                told.say(f"could not be written down: {error}")
+        return "crashed"
+
+    def coordinator(self, process: Process) -> None:
+        """Looks at everything again and again, recovers by hand, and changes nothing."""
+        share, world = self.share_on(process.host), self.world
+        me = self.identity(process)
+        for _ in range(world.rnd.randint(3, 30)):
+            world.sleep(world.rnd.uniform(1, 20))
+            try:
+                observer = Observer(share, me)
+                observer.look()
+                for job in all_jobs(share):
+                    job.marks(), job.word("finished"), claimed(job)
+                    for task in map(Task.named, attempts.failed(job)):
+                        attempts.of_task(job, task)
+            except (OSError, ShareError) as error:
+                world.say(process, f"says: {error}")
+        self.recover(share, process, 1)
+
+    def recover(self, share: Share, process: Process, passes: int) -> None:
+        """What `coordinator.py recover` does, so many times."""
+        visitor = Node(share, self.identity(process))
+        heart = Heart(visitor)
+        try:
+            visitor.join()
+            self.world.spawn(process, "visit", heart.run)
+            recovery = Recovery(visitor, Observer(share, visitor.identity))
+            for _ in range(passes):
+                recovery.run({job: set() for job in all_jobs(share)})
+                if not self.left_behind(visitor.identity.incarnation):
+                    break
+                share.system.sleep(POLL_S)
+            visitor.leave()
+        except OSError as error:
+            self.world.say(process, f"says: {error}")
+        finally:
+            heart.over.set()
+
+    def left_behind(self, but: str = "") -> list[str]:
+        """What nodes that are gone have left on the share, or the dead still claim."""
+        rooms = self.world.server.root.names["share"].names
+        left = [f"{room}/{name}" for room in ("nodes", "private", "bell") for name in rooms[room].names if not (but and name.startswith(but))]
+        named = {json.loads(entry.names["job.json"].data)["id"] for entry in rooms["names"].names.values() if entry.names}
+        left += [f"jobs/{name}" for name in rooms["jobs"].names if name not in named]
+        return left + [f"claims/{name}" for job in rooms["jobs"].names.values() for name in job.names.get("claims", job).names
+                       if "claims" in job.names]
+
+    # ---- the run
+    def run(self) -> None:
+        """Play it to the end. Violation where a promise was broken."""
+        world, rnd = self.world, self.world.rnd
+        with seeded(world):
+            for room in ShareLayout(ROOT).rooms():
+                self.make(room)
+            submitters = rnd.randint(1, 3)
+            for number in range(rnd.randint(max(3, submitters), 7)):
+                late = 0.0 if number < submitters else rnd.uniform(0, 120)
+                self.begin(rnd.choice(world.hosts), number < submitters or rnd.random() < 0.5, late)
+            watcher = world.process(rnd.choice(world.hosts))
+            world.spawn(watcher, "status", lambda: self.coordinator(watcher))
+            world.run()
+            self.settle()
+
+    def make(self, path: Path) -> None:
+        folder = world_root = self.world.server.root
+        for part in path.parts[1:]:
+            if part not in folder.names:
+                child = self.world.server.new(True)
+                child.room = folder.room or (part if part in ("names", "nodes", "private", "bell") else "")
+                folder.names[part] = child
+            folder = folder.names[part]
+
+    def settle(self) -> None:
+        """The weather clears, one fresh node finishes what is left, one lease passes; then everything must be right."""
+        world = self.world
+        if world.violation:
+            raise world.violation
+        while world.late:
+            world._deliver_late()
+        world.due.clear()
+        world.full = world.away = 0.0
+        world.staleness = 0.0
+        fresh = Host(world, 9)
+        self.begin(fresh, submits=True)
+        world.run()
+        sweeper = world.process(fresh)
+        world.spawn(sweeper, "recover", lambda: self.recover(self.share_on(fresh), sweeper, int(2 * LEASE_S / POLL_S)))
+        world.run()
+        if world.violation:
+            raise world.violation
+        judge = world.process(fresh)
+        world.spawn(judge, "judge", lambda: self.judge(self.share_on(fresh)))
+        world.run()
+        if world.violation:
+            raise world.violation
+
+    # ---- the verdict
+    def judge(self, share: Share) -> None:
+        world, broken = self.world, self.world.broken
+        job = find_job(share, NAME)
+        if job is None:
+            raise broken("there is no job")
+        if any(process.alive and process not in world.struck for process in world.moved.values()):
+            raise broken("a living node's placeholder was kept as a dead one's")
+        if left := self.left_behind():
+            raise broken(f"left behind: {left}")
+        failed = {Task.named(name) for name in attempts.failed(job)}
+        for task in failed:
+            if task.number != self.poison and world.crashed[str(task)] < attempts.MOST_FAULTS:
+                raise broken(f"{task} failed for no good reason: {attempts.of_task(job, task)}")
+            if not any(one.why in ("raised", "crashed") and one.detail for one in attempts.of_task(job, task)):
+                raise broken(f"{task} failed without a reason")
+        right = toy.expected(self.chains, self.length).splitlines(keepends=True)
+        for number in range(self.chains * self.length):
+            task = toy.link_task(number)
+            blocked = any(task.number // self.length == one.number // self.length and one.number <= number for one in failed)
+            if results.is_done(job, task):
+                if results.read(job, task) != right[number]:
+                    raise broken(f"{task} has a wrong result: {results.read(job, task)!r}")
+            elif not blocked:
+                raise broken(f"{task} was neither done nor failed")
+        if not failed and (results.read(job, toy.SUM) != b"".join(right) or "finished" not in job.marks()):
+            raise broken("the job is not finished")
+        faults = sum(count for kind, count in world.counts.items() if kind in DISRUPTIVE)
+        tasks = self.chains * self.length + 1
+        most = tasks + 3 * faults + (attempts.MOST_FAULTS if self.poison is not None else 0)
+        if sum(world.executions.values()) > most:
+            raise broken(f"{sum(world.executions.values())} executions of {tasks} tasks with {faults} faults: {dict(world.executions)}")
+
+
+DISRUPTIVE = {"crash before", "crash after", "crash in flight", "power loss", "worker crash", "pause", "lost reply", "false reply",
+              "passing error", "server away", "cut", "false name from a cache", "false listing from a cache", "full at create", "full at write",
+              "full at fsync", "full at close"}
+
+
+@contextmanager
+def seeded(world: World) -> Iterator[None]:
+    """Names that are random elsewhere are drawn from the world; no watcher looks at directories that do not exist."""
+    numbers, hexes, watch = itertools.count(), secrets.token_hex, Bell._watch
+    secrets.token_hex = lambda size=16: f"{world.rnd.getrandbits(8 * size):0{2 * size}x}"
+    Bell._watch = lambda bell: None
+    try:
+        yield
+    finally:
+        secrets.token_hex, Bell._watch = hexes, watch

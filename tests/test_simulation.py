@@ -1,0 +1,68 @@
+"""The job layer in a simulated world: whatever happens, in whatever order, nothing is lost, spoiled or done for ever.
+
+The long suite: `pytest -m long tests/test_simulation.py -s` (FAV_SEEDS=20000 by default; half an hour on 2 cores).
+"""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from .simulation.many import CI_SEEDS, Outcome, catch, occurred, outcomes, pool, told
+from .simulation.mutations import MUTATIONS
+from .simulation.world import EVERY_FAULT
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def runs() -> list[Outcome]:
+    return list(outcomes(CI_SEEDS))
+
+
+@pytest.fixture(scope="module")
+def caught() -> dict[str, int | None]:
+    """For each wrong protocol, the first seed that finds it out."""
+    with pool() as workers:
+        return dict(zip(MUTATIONS, workers.map(catch, MUTATIONS)))
+
+
+def assert_kept(runs: list[Outcome]) -> None:
+    broken = [run for run in runs if run.broken]
+    if broken:
+        pytest.fail(f"{len(broken)} of {len(runs)} seeds broke a promise; the first:\n{told(broken[0].seed, lines=80)}", pytrace=False)
+
+
+def test_all_promises_hold_in_every_run(runs):
+    assert_kept(runs)
+
+
+@pytest.mark.parametrize("fault", EVERY_FAULT)
+def test_fault_occurs_in_at_least_thirty_runs(runs, fault):
+    assert occurred(runs)[fault] >= 30
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_wrong_protocol_is_found_out(caught, mutation):
+    assert caught[mutation] is not None
+
+
+@pytest.mark.parametrize("seed", [3, 8])
+def test_run_is_the_same_whenever_it_is_replayed(seed):
+    told = {subprocess.run([sys.executable, "-m", "tests.simulation", str(seed)], cwd=ROOT, text=True, stdout=subprocess.PIPE,
+                           env={**os.environ, "PYTHONHASHSEED": hash_seed}, check=True).stdout for hash_seed in "123"}
+    assert len(told) == 1 and len(told.pop().splitlines()) > 300
+
+
+@pytest.mark.long
+def test_all_promises_hold_in_very_many_runs(capsys):
+    began = time.monotonic()
+    runs = list(outcomes(range(int(os.environ.get("FAV_SEEDS", 20_000)))))
+    with capsys.disabled():
+        counts = occurred(runs)
+        print(f"\n{len(runs)} seeds in {time.monotonic() - began:.0f} s; in how many each fault occurred:")
+        print(", ".join(f"{fault} {counts[fault]}" for fault in EVERY_FAULT))
+    assert_kept(runs)
