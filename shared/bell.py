@@ -12,26 +12,8 @@ from watchdog.events import FileSystemEventHandler
 from watchdog.observers import Observer as NativeObserver
 from watchdog.observers.polling import PollingObserver
 
+from .mount import mount_of
 from .nodes import Node
-
-LOCAL = {"ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs", "zfs", "f2fs", "overlay", "ramfs", "bcachefs"}
-
-
-def is_local(path: Path, mounts: str | None = None) -> bool:
-    """Whether the kernel reports other processes' changes there: not so on NFS, SMB, FUSE and their like."""
-    try:
-        lines = (mounts or Path("/proc/self/mountinfo").read_text()).splitlines()
-    except OSError:
-        return False
-    best, kind = -1, ""
-    resolved = str(path.resolve())
-    for line in lines:
-        before, _, after = line.partition(" - ")
-        mount = before.split()[4].encode().decode("unicode_escape")
-        inside = resolved == mount or resolved.startswith(mount.rstrip("/") + "/")
-        if inside and len(mount) >= best:  # a later mount on the same point hides the earlier
-            best, kind = len(mount), after.split()[0]
-    return kind in LOCAL
 
 
 class Bell(FileSystemEventHandler):
@@ -77,7 +59,8 @@ class Bell(FileSystemEventHandler):
 
     def _watch(self) -> None:
         directory = self.node.share.layout.bell
-        self._watcher = NativeObserver() if is_local(directory) else PollingObserver(timeout=1.0)
+        mount = mount_of(directory)  # elsewhere than on a local file system, the kernel reports no other machine's changes
+        self._watcher = NativeObserver() if mount and mount.local else PollingObserver(timeout=1.0)
         self._watcher.daemon = True
         self._watcher.schedule(self, str(directory))
         try:

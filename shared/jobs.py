@@ -1,5 +1,6 @@
 """Jobs: created once by whoever is first, read by everybody, never edited."""
 
+import errno
 import json
 import re
 import secrets
@@ -7,13 +8,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Callable
 
-from .errors import JobGone, ShareError
+from .errors import JobGone, ShareError, plain
 from .layout import JobLayout
 from .nodes import LEASE_S, MALFORMED, SHORTEST_LEASE_S, VERSION, Node
 from .share import Share
 from .system import PASSING
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}")
+LOOKS_FOR_TAKEN = 15
+ID = re.compile(NAME.pattern + r"\.[0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,8 @@ class Manifest:
                 raise ShareError(f"{where}: the job was made by a newer version of this program; update this machine")
             manifest = cls(str(fields["id"]), str(fields["name"]), dict(fields["spec"]), float(fields["lease"]))
         except MALFORMED as error:
-            raise ShareError(f"{where}: expected the manifest of a job, got {data[:40]!r} ({error!r})") from None
-        if not (NAME.fullmatch(manifest.name) and NAME.fullmatch(manifest.id)) or not SHORTEST_LEASE_S <= manifest.lease < 1e6:
+            raise ShareError(f"{where}: expected the manifest of a job, got {data[:40]!r} ({plain(repr(error), 100)})") from None
+        if not (NAME.fullmatch(manifest.name) and ID.fullmatch(manifest.id)) or not SHORTEST_LEASE_S <= manifest.lease < 1e6:
             raise ShareError(f"{where}: expected the manifest of a job, got a name or lease that no job has")
         return manifest
 
@@ -77,7 +80,7 @@ class Job:
     def word(self, mark: str) -> str | None:
         """The word that a mark was set with, None where it is not set."""
         try:
-            return self.share.system.read(self.layout.mark(mark)).decode(errors="replace")
+            return plain(self.share.system.read(self.layout.mark(mark)).decode(errors="replace"), 1000)
         except FileNotFoundError:
             return None
 
@@ -94,13 +97,17 @@ def job_name(*parts: str) -> str:
 def find_job(share: Share, name: str) -> Job | None:
     """The job of that name, None where there is none."""
     if not NAME.fullmatch(name):
-        raise ShareError(f"job name: expected letters, digits, '.', '_' and '-', got {name!r}")
+        raise ShareError(f"job name: expected letters, digits, '.', '_' and '-', got {plain(repr(name))}")
+    path = share.layout.named_manifest(name)
     try:
-        path = share.layout.name(name)
-        data = share.system.read(path)
-        return Job(share, Manifest.from_bytes(data, path)) if data else None
+        manifest = Manifest.from_bytes(share.system.read(path), path)
     except FileNotFoundError:
         return None
+    except NotADirectoryError:
+        raise ShareError(f"{path.parent}: expected a directory with a job's manifest, got something else; remove it") from None
+    if manifest.name != name or not manifest.id.startswith(f"{name}."):  # a copy: who cleans it would remove another job
+        raise ShareError(f"{path}: expected the manifest of job {name}, got that of {manifest.name} ({manifest.id}); remove it")
+    return Job(share, manifest)
 
 
 def all_jobs(share: Share, complain: Callable[[str], None] = lambda line: None) -> list[Job]:
@@ -139,54 +146,76 @@ def create_job(node: Node, name: str, lease: float, fill: Callable[[JobLayout], 
         try:
             _take_name(node, manifest)
         except OSError as error:
-            found = find_job(share, name)  # ours, if only the reply was lost
-            if found is None and isinstance(error, FileExistsError):
-                raise ShareError(f"{share.layout.name(name)}: the name is taken by an empty file; if nobody is making "
-                                 f"this job right now, remove it") from None
+            taken = error.errno in (errno.EEXIST, errno.ENOTEMPTY)
+            found = _find_taken(share, name) if taken else find_job(share, name)  # ours, if only the reply was lost
             if found is None:
                 raise
             if found.manifest.id != job_id:
-                share.system.remove_tree(layout.root)
+                _bury_quietly(node, layout.root)
                 return found, False
-    except BaseException:
+    except Exception:
         if not _may_be_named(share, name, job_id):
-            share.system.remove_tree(layout.root)
+            _bury_quietly(node, layout.root)
         raise
     share.system.unlink(layout.creator)
     return Job(share, manifest), True
+
+
+def _find_taken(share: Share, name: str) -> Job:
+    """The job that has taken a name, also where this machine's view of the directory is some seconds old."""
+    for _ in range(LOOKS_FOR_TAKEN):
+        found = find_job(share, name)
+        if found is not None:
+            return found
+        share.system.sleep(1.0)
+    raise ShareError(f"{share.layout.name(name)}: expected a job or nothing, got a directory without a manifest; remove it")
 
 
 def _may_be_named(share: Share, name: str, job_id: str) -> bool:
     try:
         found = find_job(share, name)
         return found is not None and found.manifest.id == job_id
-    except (OSError, ShareError):
+    except ShareError:
+        return False  # the name carries something else
+    except OSError:
         return True  # then it stays; recovery removes what has no name
 
 
 def _take_name(node: Node, manifest: Manifest) -> None:
-    share, final = node.share, node.share.layout.name(manifest.name)
-    if not share.hard_links:  # a rename would take the name from another job
-        share.system.write_new(final, manifest.to_bytes())
-        return
-    draft = node.draft()
-    share.system.write_new(draft, manifest.to_bytes())
-    try:
-        share.system.link(draft, final)
-    finally:
-        share.system.unlink(draft)
+    """Give the job its name: a directory with the manifest in it, renamed. That is one step also where hard links are
+    not known, and never over another job's, since a directory that is not empty is never replaced."""
+    system, draft = node.share.system, node.draft()
+    system.make_dirs(draft)
+    system.write_new(draft / "job.json", manifest.to_bytes())
+    system.rename(draft, node.share.layout.name(manifest.name))
 
 
 def remove_job(node: Node, job: Job) -> None:
-    """Take the name away first, then all files; nodes that still work on it find it gone."""
+    """Take the name away first, then all files; nodes that still work on it find it gone.
+
+    The node need not have joined: on a full disk, for which this is the cure, it could not.
+    """
     try:
         node.share.system.write_new(job.layout.creator, node.identity.incarnation.encode())  # if we die without the name
     except OSError:
         pass
-    node.share.system.unlink(node.share.layout.name(job.name))
-    grave = node.draft()  # if we die now, who sweeps after us removes it
+    _bury(node, node.share.layout.name(job.name))
+    _bury(node, job.layout.root)
+
+
+def _bury(node: Node, path: Path) -> None:
+    """Remove a directory: out of sight in one step, then file by file. If we die, recovery goes on."""
+    grave = node.private.with_name(f"{node.identity.incarnation}.{secrets.token_hex(8)}")
     try:
-        node.share.system.rename(job.layout.root, grave)
+        node.share.system.rename(path, grave)
     except FileNotFoundError:
-        return
+        pass  # or it happened, and only the reply was lost
     node.share.system.remove_tree(grave)
+
+
+def _bury_quietly(node: Node, path: Path) -> None:
+    """Where it fails, recovery removes the directory once its creator has left."""
+    try:
+        _bury(node, path)
+    except OSError:
+        pass

@@ -5,7 +5,7 @@
       private/<incarnation>/         files that it is making
       bell/<incarnation>.<count>     renamed when it has published something
       logs/<name>.log                what nodes started by the coordinator said
-      names/<job name>               the manifest of the job of that name (a link to its job.json)
+      names/<job name>/job.json      the manifest of the job of that name
       jobs/<job id>/
         creator                      the node that makes the job, until it has its name
         job.json                     the manifest, written once
@@ -71,6 +71,9 @@ class ShareLayout:
 
     def name(self, job_name: str) -> Path:
         return self.names / job_name
+
+    def named_manifest(self, job_name: str) -> Path:
+        return self.name(job_name) / "job.json"
 
     def job(self, job_id: str) -> "JobLayout":
         return JobLayout(self.jobs / job_id)

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Iterator
 
-from .errors import Evicted, ShareError
+from .errors import Evicted, ShareError, plain
 from .share import Share
 from .system import PASSING, process_start
 
@@ -69,14 +69,21 @@ class Identity:
                 raise ShareError(f"{where}: written by a newer version of this program; update this machine")
             identity = cls(**{name: kind(fields[name]) for name, kind in cls.__annotations__.items()})
         except MALFORMED as error:
-            raise ShareError(f"{where}: expected the identity of a node, got {data[:40]!r} ({error})") from None
+            raise ShareError(f"{where}: expected the identity of a node, got {data[:40]!r} ({plain(error, 100)})") from None
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,80}", identity.incarnation) or not re.fullmatch(r"[0-9a-f]{32}", identity.token):
             raise ShareError(f"{where}: expected the identity of a node, got a name that no node gives itself")
+        if not all(text == plain(text, 1000) for text in (identity.host, identity.boot, identity.pid_ns, identity.about)):
+            raise ShareError(f"{where}: expected the identity of a node, got one with words that no terminal shows")
         return identity
 
     def lived_here(self, other: "Identity") -> bool:
         """Whether both are processes of one boot of one machine and see each other's pids."""
         return bool(self.boot) and (self.host, self.boot, self.pid_ns) == (other.host, other.boot, other.pid_ns)
+
+
+def lineage(incarnation: str) -> str:
+    """What all incarnations of one `node.py` have in common: its host and process id."""
+    return incarnation.rpartition("-")[0]
 
 
 def _own_start() -> int:
@@ -116,8 +123,9 @@ class Node:
         self.share.system.write_new(draft, self.identity.to_bytes())
         try:
             self.share.appear(draft, self.heart)
-        except FileExistsError:
-            pass  # an earlier try did it: nobody else has this name
+        except (FileExistsError, FileNotFoundError):  # it happened, only the reply was lost: nobody else has this name
+            if not self.share.system.exists(self.heart):
+                raise
         self.share.system.unlink(draft)
 
     def beat(self) -> None:
@@ -172,10 +180,10 @@ class Heart(threading.Thread):
 def visiting(share: Share, about: str = "") -> Iterator[Node]:
     """A node for the time of one errand: joined, its heart beating, and gone afterwards."""
     node = Node(share, Identity.here(about))
-    node.join()
     heart = Heart(node)
-    heart.start()
     try:
+        node.join()
+        heart.start()
         yield node
     finally:
         heart.over.set()
@@ -252,4 +260,7 @@ class Observer:
     def dead(self, identity: Identity, lease: float) -> bool:
         """Whether an owner of placeholders that were listed *before* the last look is dead."""
         silence = self.silence(identity.incarnation)
-        return silence is None or silence >= lease or self.process_gone(identity)
+        if silence is None:  # it has left, or joined a moment ago and the list of nodes was an old one
+            return not (identity.incarnation in self.share.system.list(self.share.layout.nodes)
+                        or self.share.system.exists(self.share.layout.heart(identity.incarnation)))
+        return silence >= lease or self.process_gone(identity)

@@ -4,14 +4,18 @@ It also sweeps what the dead leave behind: their private files, their heartbeat 
 of jobs that they had not finished making.
 """
 
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Iterator
 
 from .attempts import nonce, settle
 from .claims import claimed, take_away
 from .errors import ShareError
 from .jobs import Job, all_jobs
 from .layout import Task
-from .nodes import LEASE_S, Identity, Node, Observer, read_identity, sweep
+from .nodes import LEASE_S, POLL_S, Identity, Node, Observer, read_identity, sweep
+from .system import FULL, PASSING
+
 
 NOBODY = "0" * 32  # a token that no node has
 
@@ -24,7 +28,9 @@ class Recovery:
         self.share = node.share
         self.observer = observer
         self.recovered = 0
-        self._ownerless: dict[Path, float] = {}  # what has no owner that can be asked for -> seconds seen so
+        self.due = 0.0  # seconds after which the next pass is worth while
+        self._neighbours: list[Identity] = []  # living nodes of this machine, as of the last pass
+        self._ownerless: dict[Path, tuple[int | None, float]] = {}  # what has no owner that can be asked for -> mtime, seconds seen so
         self._seen_ownerless: set[Path] = set()
 
     def run(self, jobs: dict[Job, set[Task]], now_dead: frozenset[str] = frozenset()) -> int:
@@ -33,16 +39,21 @@ class Recovery:
         `now_dead` are hosts whose nodes the operator declares dead. Returns how many orphans were removed.
         OSError where the share cannot be looked at: then nobody was judged by what was not seen.
         """
-        self._seen_ownerless = set()
+        self._seen_ownerless, self._neighbours, self.due = set(), [], POLL_S
         seen = [(job, name, path) for job in jobs for name, path in claimed(job).items()]
         self.observer.look()  # after the placeholders were listed: their owners joined before that
         before = self.recovered
         for job, name, path in seen:
-            self._judge(job, Task.named(name), path, jobs[job], now_dead)
+            with _strangers_aside():
+                self._judge(job, Task.named(name), path, jobs[job], now_dead)
         self._sweep_dead(jobs, now_dead)
         self._sweep_leftovers()
-        self._ownerless = {path: age for path, age in self._ownerless.items() if path in self._seen_ownerless}
+        self._ownerless = {path: seen for path, seen in self._ownerless.items() if path in self._seen_ownerless}
         return self.recovered - before
+
+    def neighbour_died(self) -> bool:
+        """Whether a node of this machine that lived at the last pass is gone; asks the process table, not the share."""
+        return any(map(self.observer.process_gone, self._neighbours))
 
     def _judge(self, job: Job, task: Task, path: Path, held: set[Task], now_dead: frozenset[str]) -> None:
         try:
@@ -50,20 +61,29 @@ class Recovery:
         except ShareError:
             owner = None
         if owner is None:
-            # Created without hard links and not yet written, or by a stranger: it gets one lease.
-            if self.share.system.exists(path) and self._ownerless_for(path, job.manifest.lease):
+            # Created without hard links and not yet written, or by a stranger, or by a newer version: it gets one lease,
+            # and as long as it is renewed, another one.
+            if self.share.system.exists(path) and self._ownerless_for(path, job.manifest.lease, self._mtime(path)):
                 self._remove(job, task, path, NOBODY)
         elif owner.token == self.node.identity.token:
             if not any(str(task) == str(mine) for mine in held):  # a link back that came too late, a link that failed
                 take_away(self.node, path, self.node.draft(), owner.token, keep=False)
         elif owner.host in now_dead or self.observer.dead(owner, job.manifest.lease):
             self._remove(job, task, path, owner.token)
+        else:
+            self.due = min(self.due, job.manifest.lease - (self.observer.silence(owner.incarnation) or 0.0))
 
-    def _ownerless_for(self, path: Path, lease: float) -> bool:
-        """Whether it has been seen without an owner for one lease, summed as an observer sums silence."""
+    def _ownerless_for(self, path: Path, lease: float, mtime: int | None = None) -> bool:
+        """Whether it has been seen without an owner, and unchanged, for one lease, summed as an observer sums silence."""
         self._seen_ownerless.add(path)
-        self._ownerless[path] = self._ownerless[path] + self.observer.gap if path in self._ownerless else 0.0
-        return self._ownerless[path] >= lease
+        before, age = self._ownerless.get(path, (mtime, -self.observer.gap))
+        self._ownerless[path] = mtime, age + self.observer.gap if mtime == before else 0.0
+        return self._ownerless[path][1] >= lease
+
+    def _mtime(self, path: Path) -> int | None:
+        with _strangers_aside():
+            return self.share.system.mtime(path)
+        return None
 
     def _remove(self, job: Job, task: Task, path: Path, token: str) -> None:
         place = job.layout.attempts_of(task)
@@ -86,6 +106,8 @@ class Recovery:
                 continue
             gone = self.observer.process_gone(identity) or identity.host in now_dead
             if not gone:
+                if identity.lived_here(self.observer.me):
+                    self._neighbours.append(identity)
                 silence = self.observer.silence(name) or 0.0
                 if silence < min((job.manifest.lease for job in jobs), default=LEASE_S):
                     continue
@@ -111,20 +133,36 @@ class Recovery:
         alive = set(self.observer.nodes()) | {self.node.identity.incarnation}
         for path in (layout.private / name for name in system.list(layout.private) if name not in alive):
             if self._ownerless_for(path, LEASE_S):
-                system.remove_tree(path)
+                self._remove_any(path)  # a directory, or a file of whoever died in the midst of opening the share
         for path in (layout.bell / name for name in system.list(layout.bell) if name.rpartition(".")[0] not in alive):
             if self._ownerless_for(path, LEASE_S):
-                system.unlink(path)
-        unfinished = [layout.jobs / name for name in system.list(layout.jobs)]
-        unfinished = [path for path in unfinished if system.exists(path / "creator") or not system.list(path)]
+                self._remove_any(path)
+        jobs = {layout.jobs / name: system.list(layout.jobs / name) for name in system.list(layout.jobs)}
+        unfinished = [path for path, names in jobs.items() if "creator" in names or "job.json" not in names]
         if unfinished:
             named = {layout.jobs / job.manifest.id for job in all_jobs(self.share)}
             for path in unfinished:
-                if path not in named and self._creator(path) not in alive and self._ownerless_for(path, LEASE_S):
-                    system.remove_tree(path)
+                if self._creator(path) not in alive and self._ownerless_for(path, LEASE_S):
+                    self._remove_any(path / "creator" if path in named else path)
+
+    def _remove_any(self, path: Path) -> None:
+        """Remove a file, or a directory with all in it; what cannot be removed stays."""
+        self.share.system.remove_tree(path)
+        with _strangers_aside():
+            self.share.system.unlink(path)
 
     def _creator(self, path: Path) -> str:
         try:
             return self.share.system.read(path / "creator").decode(errors="replace")
-        except (FileNotFoundError, ShareError):
+        except (FileNotFoundError, NotADirectoryError, ShareError):
             return ""
+
+
+@contextmanager
+def _strangers_aside() -> Iterator[None]:
+    """A step that may fail on what a stranger has put into its way, and then is left out; not so in bad weather."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL | PASSING:
+            raise

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .errors import ShareError
 from .layout import ShareLayout
-from .system import NO_LINKS, System
+from .system import FULL, NO_LINKS, System
 
 
 class Share:
@@ -73,7 +73,12 @@ def open_share(root: Path, system: System | None = None, hard_links: bool | None
 def _hard_links(layout: ShareLayout, system: System) -> bool:
     probe = layout.private / f"probe.{secrets.token_hex(8)}"
     twin = probe.with_suffix(".twin" + probe.suffix)
-    system.write_new(probe, b"Does this directory know hard links?\n")
+    try:
+        system.write_new(probe, b"Does this directory know hard links?\n")
+    except OSError as error:
+        if error.errno in FULL and _links_what_is_there(layout, system, twin):
+            return True
+        raise
     try:
         system.link(probe, twin)
         return True
@@ -84,3 +89,15 @@ def _hard_links(layout: ShareLayout, system: System) -> bool:
     finally:
         system.unlink(twin)
         system.unlink(probe)
+
+
+def _links_what_is_there(layout: ShareLayout, system: System, twin: Path) -> bool:
+    """The probe for a disk without room for a new file: there, nodes wait, `status` tells and `clean` makes room."""
+    for path in (*map(layout.heart, system.list(layout.nodes)), *map(layout.named_manifest, system.list(layout.names))):
+        try:
+            system.link(path, twin)
+            system.unlink(twin)
+            return True
+        except OSError:
+            pass  # no file, or gone
+    return False

@@ -18,6 +18,7 @@ from .errors import ShareError
 FULL = {errno.ENOSPC, errno.EDQUOT}
 PASSING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR, errno.EBUSY, errno.ENOLCK}
 NO_LINKS = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
+NO_FILE = {errno.ELOOP: "a symbolic link", errno.ENXIO: "a socket", errno.ENODEV: "a device"}
 
 RECORD_LIMIT = 1 << 20  # no identity, manifest or attempt of ours comes near 1 MiB
 
@@ -62,17 +63,29 @@ class System:
             if directory.parent == directory:
                 raise
             with self._opened(directory.parent) as above:
-                return self.os.open(directory.name, flags, dir_fd=above)
+                return self._open_in(above, directory.name, flags)
+
+    def _open_in(self, directory: int, name: str, flags: int) -> int:
+        """Open a name in a directory that was just opened."""
+        try:
+            return self.os.open(name, flags, dir_fd=directory)
+        except FileNotFoundError:
+            # NFS v3, two changes of a directory within one tick of the server: who looked between them goes on to
+            # miss the second name, until it lists the directory.
+            if name not in self.os.listdir(directory):
+                raise
+            return self.os.open(name, flags, dir_fd=directory)
 
     def read(self, path: Path, limit: int = RECORD_LIMIT) -> bytes:
         """The content of a regular file of at most `limit` bytes; never follows a link or waits on a FIFO."""
         with self._opened(path.parent) as directory:
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             try:
-                fd = self.os.open(path.name, flags, dir_fd=directory)
+                fd = self._open_in(directory, path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             except OSError as error:
-                if error.errno == errno.ELOOP:
-                    raise ShareError(f"{path}: expected a regular file, got a symbolic link; remove it") from None
+                if error.errno in NO_FILE:
+                    raise ShareError(f"{path}: expected a regular file, got {NO_FILE[error.errno]}; remove it") from None
+                if error.errno == errno.EACCES:
+                    raise ShareError(f"{path}: expected a file that this user may read; correct its permissions") from None
                 raise
         try:
             info = self.os.fstat(fd)
@@ -123,6 +136,11 @@ class System:
         info = self.os.statvfs(path)
         return info.f_bavail * info.f_frsize
 
+    def free_files(self, path: Path) -> int | None:
+        """How many more files (inodes) there can be; None where the file system does not count them."""
+        info = self.os.statvfs(path)
+        return info.f_favail if info.f_files else None
+
     # ---- writing
     def write_new(self, path: Path, data: bytes) -> None:
         """A new file with this content, synced; on failure no file stays behind."""
@@ -168,11 +186,13 @@ class System:
     def make_dirs(self, path: Path) -> None:
         """The directory and its parents, with the share's mode; it is no error if it is there."""
         try:
-            self.os.mkdir(path, self.dir_mode)
-        except FileNotFoundError:
-            self.make_dirs(path.parent)
-            self.make_dirs(path)
-            return
+            try:
+                self.os.mkdir(path, self.dir_mode)
+            except FileNotFoundError:
+                if path.parent == path:
+                    raise
+                self.make_dirs(path.parent)
+                self.os.mkdir(path, self.dir_mode)  # no further: some directories will not have another
         except FileExistsError:  # also after a lost reply
             info = self.os.stat(path)
             if not stat.S_ISDIR(info.st_mode):

@@ -74,7 +74,8 @@ def test_resubmitted_job_never_shares_a_directory_with_its_predecessor(share, no
     json.dumps({"version": 1, "id": "a", "name": "toy", "spec": {}, "lease": float("nan")}).encode(),
 ])  # fmt: skip
 def test_malformed_manifest_is_refused_and_the_other_jobs_are_served(share, job, content):
-    share.layout.name("strange").write_bytes(content)
+    share.layout.name("strange").mkdir()
+    share.layout.named_manifest("strange").write_bytes(content)
     complaints = []
     assert [other.name for other in all_jobs(share, complaints.append)] == ["toy"]
     assert len(complaints) == 1 and "strange" in complaints[0]
@@ -84,22 +85,32 @@ def test_malformed_manifest_is_refused_and_the_other_jobs_are_served(share, job,
     lambda path: path.symlink_to("/etc/passwd"), os.mkfifo, lambda path: path.write_bytes(b" " * (1 << 21)), Path.mkdir,
 ])  # fmt: skip
 def test_manifest_that_is_no_ordinary_file_is_refused(share, job, make):
-    make(share.layout.name("strange"))
+    share.layout.name("strange").mkdir()
+    make(share.layout.named_manifest("strange"))
     complaints = []
     assert [other.name for other in all_jobs(share, complaints.append)] == ["toy"]
     assert len(complaints) == 1
 
 
-def test_empty_name_is_no_job_and_says_how_to_cure_it(share, node):
-    share.layout.name("toy").touch()  # without hard links: its creator died before the first byte
+def test_name_that_is_no_directory_is_refused_with_what_to_do(share, node, job):
+    share.layout.name("strange").touch()
+    complaints = []
+    assert [other.name for other in all_jobs(share, complaints.append)] == ["toy"]
+    assert len(complaints) == 1 and "remove it" in complaints[0]
+    with pytest.raises(ShareError, match="remove it"):
+        create_job(node, "strange", toy.LEASE_S, lambda layout: {})
+    assert [path.name for path in share.layout.jobs.iterdir()] == [job.manifest.id]
+
+
+def test_empty_name_is_free(share, node):
+    share.layout.name("toy").mkdir()  # who removed a job died before the last step
     assert all_jobs(share) == []
-    with pytest.raises(ShareError, match="remove"):
-        create_job(node, "toy", toy.LEASE_S, lambda layout: {})
-    assert list(share.layout.jobs.iterdir()) == []
+    job, ours = create_job(node, "toy", toy.LEASE_S, lambda layout: {})
+    assert ours and find_job(share, "toy").manifest == job.manifest
 
 
 def test_manifest_reads_back():
-    manifest = Manifest("toy.1", "toy", {"a": [1, None]}, 60.0)
+    manifest = Manifest("toy.0123456789ab", "toy", {"a": [1, None]}, 60.0)
     assert Manifest.from_bytes(manifest.to_bytes(), Path("x")) == manifest
 
 

@@ -1,10 +1,11 @@
 """The shared directory itself: what is refused, and with which words."""
 
 import os
+from pathlib import Path
 
 import pytest
 
-from shared.bell import Bell, is_local
+from shared.bell import Bell
 from shared.errors import Evicted, ShareError
 from shared.nodes import Identity, sweep
 from shared.share import open_share
@@ -101,11 +102,9 @@ def test_bell_of_another_node_wakes_a_waiter_and_ones_own_does_not(share):
     mine.close()
 
 
-def test_mounts_are_told_apart(tmp_path):
-    table = "1 0 0:1 / / rw - ext4 /dev/sda rw\n2 1 0:2 / /mnt/film rw - nfs4 server:/film rw\n"
-    from pathlib import Path
-
-    assert is_local(Path("/home"), table) and not is_local(Path("/mnt/film/sub"), table)
+def test_directory_that_takes_no_other_is_an_error_and_no_endless_climb(share):
+    with pytest.raises(OSError):
+        share.system.make_dirs(Path("/proc/nodes/x"))
 
 
 def test_start_time_tells_processes_of_one_pid_apart(share):

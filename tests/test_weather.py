@@ -205,7 +205,7 @@ def test_claim_that_was_won_before_the_server_stumbled_is_carried_out(share, clo
 
 @pytest.mark.parametrize("only", ["toy", None])
 def test_stale_handle_at_the_very_first_look_is_not_the_lack_of_jobs(share, clock, job, node, only):
-    clock.where("read", lambda path: path.parent.name == "names" and not clock.struck, errno.ESTALE)
+    clock.where("read", lambda path: path.name == "job.json" and not clock.struck, errno.ESTALE)
     report = Silent()
     assert work(node, only=only, report=report) and clock.struck
     assert results.is_done(job, toy.SUM) and not any("no jobs" in line for line in report.lines)
