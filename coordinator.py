@@ -3,8 +3,10 @@
 
 import json
 import os
+import stat
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -12,17 +14,18 @@ import click
 
 from fav.commands import duration, one_line_errors
 from fav.options import FILE, JOB, options, request_of
-from shared.attempts import failed, of_task, reopen
+from shared.attempts import Attempt, failed, in_words, of_task, reopen
 from shared.bell import Bell
 from shared.claims import claimed
 from shared.errors import JobGone, ShareError
 from shared.jobs import Job, all_jobs, find_job, remove_job
 from shared.layout import Task
-from shared.nodes import Observer, read_identity, visiting
+from shared.nodes import Identity, Node, Observer, read_identity, visiting
 from shared.recovery import Recovery
 from shared.share import Share, open_share
 
 ROOT = Path(__file__).resolve().parent
+MOST_TOLD = 20  # failed tasks that are told one by one
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -91,7 +94,7 @@ def run(context: click.Context, shared: Path, video: str, style: Path, nodes: in
     share = open_share(shared)
     job = _submit(context, share, video, style, values)
     cores = max(1, len(os.sched_getaffinity(0)) // nodes)
-    logs = [share.layout.logs / f"{job.name}.{os.uname().nodename.split('.')[0]}.{number}.log" for number in range(nodes)]
+    logs = [_log(share.layout.logs / f"{job.name}.{os.uname().nodename.split('.')[0]}.{number}.log") for number in range(nodes)]
     processes, talk = [], Talk(logs)
     for log in logs:
         with open(log, "ab") as file:
@@ -109,10 +112,25 @@ def run(context: click.Context, shared: Path, video: str, style: Path, nodes: in
     if "cancelled" in job.marks():
         click.echo("cancelled")
         sys.exit(1)
-    for line in _failures(job):
+    for line in _failures(_state(job, nodes_live=False)):
         click.echo(line, err=True)
     click.echo(f"not finished; what the nodes said is in {', '.join(map(str, logs))}", err=True)
     sys.exit(1)
+
+
+def _log(path: Path) -> Path:
+    """The log itself if it can be written to; else (no room, a colleague's, a link, a FIFO) a new one of this machine's own."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+        regular = stat.S_ISREG(os.fstat(fd).st_mode)
+        os.close(fd)
+        if regular:
+            return path
+    except OSError:
+        pass
+    fd, own = tempfile.mkstemp(prefix=f"{path.stem}.", suffix=".log")
+    os.close(fd)
+    return Path(own)
 
 
 def _stop(processes: list[subprocess.Popen]) -> None:
@@ -133,8 +151,9 @@ def _stop(processes: list[subprocess.Popen]) -> None:
 @click.argument("shared", type=FILE)
 @click.argument("job", required=False)
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@click.option("--verbose", is_flag=True, help="Whole tracebacks of what failed.")
 @one_line_errors
-def status(shared: Path, job: str | None, as_json: bool) -> None:
+def status(shared: Path, job: str | None, as_json: bool, verbose: bool) -> None:
     """How far each job is, which nodes there are and when each was last heard, and what failed."""
     share = open_share(shared)
     jobs = [_job(share, job)] if job else all_jobs(share, lambda line: click.echo(f"error: {line}", err=True))
@@ -145,7 +164,7 @@ def status(shared: Path, job: str | None, as_json: bool) -> None:
         return
     if not jobs:
         click.echo("no jobs")
-    for one, state in zip(jobs, told):
+    for state in told:
         click.echo(f"{state['name']}: {state['state']}")
         for kind, (done, total) in state["counts"].items():
             if kind != "flow" or done:
@@ -154,7 +173,7 @@ def status(shared: Path, job: str | None, as_json: bool) -> None:
             click.echo(f"  {note}")
         for task, owner in state["claims"].items():
             click.echo(f"  {task} is being worked on by {owner}")
-        for line in _failures(one):
+        for line in _failures(state, each=True, verbose=verbose):
             click.echo(f"  {line}")
         if state["state"] == "finished":
             click.echo(f"  film     {state['film']}")
@@ -163,13 +182,13 @@ def status(shared: Path, job: str | None, as_json: bool) -> None:
 
 
 def _state(job: Job, nodes_live: bool) -> dict:
-    from fav.shelf import Shelf, progress
+    from fav.shelf import OPTIONAL, Shelf, blocked, progress
 
     try:
         marks = job.marks()
     except JobGone:
         raise ShareError(f"{job.name}: its files are gone; coordinator.py clean removes the name, too") from None
-    shelf = Shelf(job)
+    shelf, names = Shelf(job), failed(job)
     owners = {}
     for name, path in claimed(job).items():
         try:
@@ -177,10 +196,13 @@ def _state(job: Job, nodes_live: bool) -> dict:
             owners[name] = owner.incarnation if owner else "?"
         except ShareError as error:
             owners[name] = str(error)
+    lost = any(Task.named(name).kind not in OPTIONAL for name in names)
     state = next((mark for mark in ("finished", "cancelled") if mark in marks), None)
-    state = state or ("running" if owners else "failed" if failed(job) else "nodes are getting ready" if nodes_live else "waiting for nodes")
+    state = state or ("running" if owners else "failed" if lost else "nodes are getting ready" if nodes_live else "waiting for nodes")
     return {"name": job.name, "state": state,
-            "counts": progress(shelf), "notes": shelf.timeline.notes, "claims": owners, "failed": failed(job),
+            "counts": progress(shelf), "notes": list(shelf.extent().notes), "claims": owners, "failed": names,
+            "attempts": {name: [vars(attempt) for attempt in of_task(job, Task.named(name))] for name in names[:MOST_TOLD]},
+            "blocked": blocked(shelf, names),
             "film": str(job.share.layout.root / (job.word("finished") or shelf.spec.out))}
 
 
@@ -201,13 +223,21 @@ def _nodes(share: Share) -> list[dict]:
     return found
 
 
-def _failures(job: Job) -> list[str]:
+def _failures(state: dict, each: bool = False, verbose: bool = False) -> list[str]:
+    """What failed, why, and what waits for it; `each` attempt in a line of its own, `verbose` with its traceback."""
     lines = []
-    for name in failed(job)[:20]:
-        tries = of_task(job, Task.named(name))
-        last = tries[-1].detail.strip().splitlines()[-1] if tries and tries[-1].detail.strip() else "?"
-        lines.append(f"{name} failed after {len(tries)} attempts: {last}")
-    return lines
+    for name, fields in state["attempts"].items():
+        tries = [Attempt(**attempt) for attempt in fields]
+        if not each:
+            lines.append(f"{name} failed after {len(tries)} attempts: {in_words(tries)}")
+            continue
+        lines.append(f"{name} failed after {len(tries)} attempts: {tries[-1].cause if tries else '?'}")
+        for attempt in tries:
+            sick = "" if attempt.counts else " (that node was found sick: it does not count)"
+            lines.append(f"  {attempt.why} on node {attempt.who or '?'} of {attempt.host or '?'}{sick}: {attempt.cause}")
+            lines += [f"    {line}" for line in attempt.detail.strip().splitlines()] if verbose else []
+    more = len(state["failed"]) - len(state["attempts"])
+    return [*lines, *([f"{more} more task(s) failed"] if more else []), *state["blocked"][:MOST_TOLD]]
 
 
 @main.command()
@@ -320,8 +350,7 @@ def clean(shared: Path, job: str | None, force: bool) -> None:
         over = True
     if not over and not force:
         raise ShareError(f"{found.name}: the job is not finished; cancel it first, or say --force")
-    with visiting(share) as node:
-        remove_job(node, found)
+    remove_job(Node(share, Identity.here()), found)
     click.echo(f"{found.name}: removed")
 
 

@@ -12,7 +12,9 @@ from shared.errors import InputVanished
 from shared.jobs import Job
 
 from .commands import duration
-from .shelf import Shelf, progress
+from .shelf import Shelf
+
+RARELY = 20  # counting takes a twentieth of a core at most
 
 
 class Talk:
@@ -39,15 +41,28 @@ class Talk:
 
 
 class Follower:
-    """Counts a job's frames again and again at little cost, and how fast they come."""
+    """Counts a job's frames again and again at little cost, and how fast they come.
+
+    A look that took long, since the job is large or the mount slow, is the last for `RARELY` times as long.
+    """
 
     def __init__(self, job: Job):
         self.shelf = Shelf(job)
         self._since: tuple[float, int] | None = None
+        self._next = float("-inf")
+        self._seen: tuple[int, int | None, float | None, float | None] = 0, None, None, None
 
-    def look(self) -> tuple[int, int | None, float | None, float | None]:
+    def look(self, at_once: bool = False) -> tuple[int, int | None, float | None, float | None]:
         """Frames done, frames in all (None: not known yet), frames a second, seconds left."""
-        done, total = progress(self.shelf)["frame"]
+        began = time.monotonic()
+        if at_once or began >= self._next:
+            self._seen = self._count()
+            self._next = time.monotonic() + RARELY * (time.monotonic() - began)
+        return self._seen
+
+    def _count(self) -> tuple[int, int | None, float | None, float | None]:
+        extent, done = self.shelf.extent(), self.shelf.published("frame")
+        total = extent.end - self.shelf.spec.start if extent.complete else None
         now = time.monotonic()
         if self._since is None or done == 0:
             self._since = now, done
@@ -80,7 +95,7 @@ def follow(job: Job, processes: list[subprocess.Popen], talk: Talk) -> None:
                 reported, last = done, time.monotonic()
                 click.echo(f"{done} of {total or '?'} frames  {words}")
             time.sleep(0.5)
-        done, total, *_ = follower.look()
+        done, total, *_ = follower.look(at_once=True)
         bar.update(line, completed=done, total=total, words="")
     for said in talk.lines():
         click.echo(said)

@@ -28,8 +28,8 @@ from .film import Studio, index_pieces
 from .fingerprint import video_fingerprint
 from .flow_io import encode_flow
 from .images import encode_png
-from .shelf import Shelf, deliver, flow_task, frame_task, index_task, stitch, stitch_task
-from .spec import inside
+from .shelf import OPTIONAL, Shelf, deliver, flow_task, frame_task, index_task, stitch, stitch_task
+from .spec import brought
 from .stylize import Geometry
 from .timeline import Piece, Run, Timeline
 
@@ -50,7 +50,7 @@ def make_plan(job: Job, node: Node, say: Callable[[str], None], **options) -> "F
 class FilmPlan:
     """One node's view of one film job (a `shared.worker.Plan`)."""
 
-    optional = frozenset({"flow"})  # whoever paints makes what is missing
+    optional = OPTIONAL
 
     def __init__(self, job: Job, node: Node, say: Callable[[str], None], video: str | None = None,
                  threads: int | None = None, device: str = "cpu"):
@@ -60,7 +60,7 @@ class FilmPlan:
         self.shelf = Shelf(job, node)
         self.spec = self.shelf.spec
         root = node.share.layout.root
-        self.video = Path(video) if video else inside(root, self.spec.video)
+        self.video = Path(video) if video else brought(root, self.spec.video)
         if video:
             self._check_video()
         self.studio = Studio(self.video, self.spec.look(root), self.spec.fps, self.spec.threads or threads, device)
@@ -91,7 +91,7 @@ class FilmPlan:
             return
         mine = self.studio.numeric_class
         results.publish_bytes(self.node, self.job, CLASS, mine.encode())
-        theirs = results.read(self.job, CLASS).decode()
+        theirs = results.read(self.job, CLASS).decode(errors="replace")[:1000]
         if theirs != mine:
             raise ShareError(f"{self.job.name}: the job is --strict and this machine computes otherwise: expected "
                              f"[{theirs}], here [{mine}]; use equal machines, or submit without --strict")
@@ -106,23 +106,28 @@ class FilmPlan:
             if str(piece) not in taken:
                 yield piece
         busy = sorted(task.number for task in map(Task.named, taken) if task.kind == "frame")
-        served = []
-        for run in self._longest_first():
+        all_painted = self.timeline.complete
+        for run in self.timeline.unfinished():
+            all_painted = False
             at = bisect_left(busy, run.start)
-            if at < len(busy) and busy[at] < run.stop:  # somebody's chain, or one with a failed frame
-                if str(frame_task(busy[at])) in claims:
-                    served.append((run, busy[at]))
-            else:
+            if at < len(busy) and busy[at] < run.stop:
+                continue  # somebody's chain, or one with a failed frame
+            if run.closed or not run.backward:
                 yield frame_task(run.frame(run.done))
         if flows.METHODS[self.spec.flow].slow and not self.spec.independent:
-            yield from self._flows_ahead(served, taken)
-        if self.timeline.complete and not any(run.left for run in self.timeline.runs):
-            if str(self._stitch) not in taken:
-                yield self._stitch
+            yield from self._flows_ahead(self._served(busy, claims), taken)
+        if all_painted and str(self._stitch) not in taken:
+            yield self._stitch
 
-    def _longest_first(self) -> list[Run]:
-        runs = [run for run in self.timeline.runs if run.left and (run.closed or not run.backward)]
-        return sorted(runs, key=lambda run: -run.left)
+    def _served(self, busy: list[int], claims: set[str]) -> list[tuple[Run, int]]:
+        """The runs that somebody paints and the frame where he is, the longest first. `busy`: frames claimed or failed."""
+        first = {}
+        for frame in busy:
+            for run in self.timeline.runs_in(range(frame, frame + 1)):
+                if run.start <= frame < run.stop and run.left:
+                    first.setdefault(run.start, (run, frame))
+        served = [(run, frame) for run, frame in first.values() if str(frame_task(frame)) in claims]
+        return sorted(served, key=lambda one: -one[0].left)
 
     def _flows_ahead(self, served: list[tuple[Run, int]], taken: set[str]) -> Iterator[Task]:
         for run, current in served:
@@ -145,6 +150,22 @@ class FilmPlan:
             self._refresh()
             run = self.timeline.run_of(task.number)
         return frame_task(run.frame(run.done)) if run.left else None
+
+    def sample(self, task: Task) -> Task | None:
+        if task.kind == "index":
+            return index_task(0) if task.number and results.is_done(self.job, index_task(0)) else None
+        if task.kind == "stitch":
+            return None
+        self._refresh()
+        for shard in range(shard_of(self.spec.start), shard_of(self.timeline.end) + 1):
+            for frame in sorted(results.done_in_shard(self.job, "frame", shard)):
+                known = self.spec.start <= frame < self.timeline.end and frame != task.number
+                if known and self._begins(frame) == self._begins(task.number):  # the others need flow
+                    return flow_task(frame) if task.kind == "flow" else frame_task(frame)
+        return None
+
+    def _begins(self, frame: int) -> bool:
+        return self.timeline.run_of(frame).predecessor(frame) is None
 
     def published(self, task: Task, ours: bool) -> None:
         if task.kind == "index":

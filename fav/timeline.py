@@ -1,6 +1,7 @@
 """What is known of a film's frames and shots while its index is still being made; pure."""
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from .video import FrameIndex
@@ -24,8 +25,12 @@ class Piece:
 
     @classmethod
     def from_json(cls, fields: dict) -> "Piece":
-        return cls(int(fields["start"]), FrameIndex.from_json(fields["index"]), tuple(map(int, fields["cuts"])),
-                   bool(fields["last"]), tuple(map(str, fields["notes"])))
+        """ValueError, or what else Python raises over values of other kinds, where the record is none of `to_json`."""
+        start, index, cuts = int(fields["start"]), FrameIndex.from_json(fields["index"]), tuple(map(int, fields["cuts"]))
+        if not 0 <= start <= min((start, *cuts)) <= max((start, *cuts)) < start + max(len(index), 1):
+            raise ValueError(f"expected cuts among the {len(index)} frames from {start} on")
+        notes = ("".join(letter if letter.isprintable() else "?" for letter in str(note)) for note in fields["notes"])
+        return cls(start, index, cuts, bool(fields["last"]), tuple(notes))
 
 
 @dataclass
@@ -47,7 +52,7 @@ class Run:
 
     @property
     def left(self) -> int:
-        return len(self) - self.done
+        return self.stop - self.start - self.done
 
     def frame(self, position: int) -> int:
         """The frame number at a position of the chain, counted from 0."""
@@ -73,8 +78,12 @@ class Timeline:
     pieces: list[Piece] = field(default_factory=list)
     known: int = 0  # frames of the source that are indexed
     runs: list[Run] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     _joined: FrameIndex | None = None
     _in_index: int = 0
+    _open: dict[int, Run] = field(default_factory=dict)  # by their beginning, the longest first
+    _over: list[int] = field(default_factory=list)  # of these, what was seen to be done
+    _sorted_at: int = 0  # frames that were known then
 
     def add(self, piece: Piece) -> None:
         """Take the next piece in; runs keep what they have done."""
@@ -82,6 +91,7 @@ class Timeline:
             raise ValueError(f"piece of the index: expected frame {self.known}, got frame {piece.start}")
         self.pieces.append(piece)
         self.known += len(piece.index)
+        self.notes += piece.notes
         self._divide(piece)
 
     @property
@@ -112,13 +122,33 @@ class Timeline:
         """The frame before which the film ends, None where it goes on to the source's own end."""
         return None if self.stop is None or self.stop > self.known else self.stop
 
-    @property
-    def notes(self) -> list[str]:
-        return [note for piece in self.pieces for note in piece.notes]
-
     def run_of(self, frame: int) -> Run:
         """The run that a known frame belongs to."""
-        return self.runs[bisect_right(self.runs, frame, key=lambda run: run.start) - 1]
+        return self.runs[self._position(frame)]
+
+    def runs_in(self, frames: range) -> list[Run]:
+        """The runs that have some of these frames."""
+        return self.runs[max(self._position(frames.start), 0):self._position(frames.stop - 1) + 1]
+
+    def _position(self, frame: int) -> int:
+        return bisect_right(self.runs, frame, key=lambda run: run.start) - 1
+
+    def unfinished(self) -> Iterator[Run]:
+        """The runs that are not done, first those that had most left when the film last grew.
+
+        Whoever takes only a few pays for no more, however many there are.
+        """
+        if self._sorted_at != self.known:
+            self._open = {run.start: run for run in sorted(self.runs, key=lambda run: -run.left) if run.left}
+            self._over, self._sorted_at = [], self.known
+        for start in self._over:
+            self._open.pop(start, None)
+        self._over = []
+        for start, run in self._open.items():
+            if run.left:
+                yield run
+            else:
+                self._over.append(start)  # and each that is done is passed only once
 
     def _divide(self, piece: Piece) -> None:
         """Go on with the last run, and begin new ones at the piece's cuts; flat in the length of the film."""

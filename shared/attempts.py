@@ -1,30 +1,44 @@
 """Attempts that came to nothing, one file each, and the tasks that have used theirs up.
 
 A record is either a JSON file that says what went wrong, or the placeholder itself of an owner that
-vanished (its identity), or a result that did not read back (`damaged.<nonce>`).
+vanished (its identity), or a result that did not read back (`damaged.<nonce>`). One that its node took
+back (`void.<token>.<nonce>`) does not count.
 """
 
 import json
 import secrets
+from collections import Counter
 from dataclasses import dataclass
+from typing import Iterator
 
-from .errors import ShareError
+from .errors import ShareError, plain
 from .jobs import Job
 from .layout import Task
-from .nodes import MALFORMED, Identity, Node
+from .nodes import MALFORMED, Identity, Node, lineage
 
 MOST_FAULTS = 3  # attempts that raised, took their process down, hung, or left a damaged result
 MOST_VANISHED = 10  # owners that vanished: mostly not the task's fault
 MOST_FAILED_TASKS = 50  # a job with more of them is sick as a whole
+VOID = "void."
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """`why` is raised, crashed, hung, damaged or vanished; `detail` a traceback or an owner."""
+    """`why` is raised, crashed, hung, damaged or vanished; `detail` a traceback or an owner.
+
+    It `counts`, unless the node `who` took it back: then the node was sick, and not the task.
+    """
 
     why: str
     who: str
     detail: str
+    host: str = ""
+    counts: bool = True
+
+    @property
+    def cause(self) -> str:
+        """The last line of the detail."""
+        return (self.detail.strip().splitlines() or ["?"])[-1]
 
 
 def nonce() -> str:
@@ -40,7 +54,7 @@ def record(node: Node, job: Job, task: Task, why: str, detail: str, nonce: str) 
     job.marks()
     place = job.layout.attempts_of(task)
     node.share.system.make_dirs(place)
-    content = {"why": why, "who": node.identity.incarnation, "detail": detail[-20_000:]}
+    content = {"why": why, "who": node.identity.incarnation, "host": node.identity.host, "detail": detail[-20_000:]}
     try:
         node.share.system.write_new(place / f"{node.identity.token}.{nonce}", json.dumps(content).encode())
     except FileExistsError:
@@ -50,41 +64,88 @@ def record(node: Node, job: Job, task: Task, why: str, detail: str, nonce: str) 
 
 def of_task(job: Job, task: Task) -> list[Attempt]:
     """All recorded attempts of a task that came to nothing."""
-    found, place = [], job.layout.attempts_of(task)
+    return [attempt for _, attempt in _records(job, task)]
+
+
+def _records(job: Job, task: Task) -> Iterator[tuple[str, Attempt]]:
+    """Names of the records of a task's attempts, and what they say."""
+    place = job.layout.attempts_of(task)
     for name in job.share.system.list(place):
         if name.startswith("damaged."):
-            found.append(Attempt("damaged", "", "the published result did not read back"))
+            yield name, Attempt("damaged", "", "the published result did not read back")
             continue
         try:
             data = job.share.system.read(place / name)
             fields = json.loads(data) if data else {}
             if "why" in fields:
-                found.append(Attempt(str(fields["why"]), str(fields["who"]), str(fields["detail"])))
+                detail = "\n".join(plain(line, 2000) for line in str(fields["detail"]).splitlines())
+                yield name, Attempt(plain(fields["why"]), plain(fields["who"]), detail, plain(fields.get("host", "")),
+                                    counts=not name.startswith(VOID))
             elif not data:  # without hard links: its owner died between making the placeholder and writing it
-                found.append(Attempt("vanished", "", "before it had said its name"))
+                yield name, Attempt("vanished", "", "before it had said its name")
             else:
                 owner = Identity.from_bytes(data, place / name)
                 if name.partition(".")[0] == owner.token:  # else a living one's, moved by a recoverer that died then
-                    found.append(Attempt("vanished", owner.incarnation, f"{owner.host}, process {owner.pid}"))
+                    yield name, Attempt("vanished", owner.incarnation, f"{owner.host}, process {owner.pid}", owner.host)
         except FileNotFoundError:
             continue
         except (ShareError, *MALFORMED) as error:
-            found.append(Attempt("unreadable", "", str(error)))
-    return found
+            yield name, Attempt("unreadable", "", str(error))
 
 
 def settle(node: Node, job: Job, task: Task) -> bool:
     """Mark a task that used up its attempts as failed; whether it is."""
     attempts = of_task(job, task)
-    vanished = sum(attempt.why == "vanished" for attempt in attempts)
-    if len(attempts) - vanished < MOST_FAULTS and vanished < MOST_VANISHED:
+    if not _used_up(attempts):
         return False
     last = max(attempts, key=lambda attempt: attempt.why != "vanished")
     try:
         node.share.system.write_new(job.layout.failure(task), f"{last.why} on {last.who}: {last.detail}".encode())
     except FileExistsError:
         pass
+    return not _open_again(job, task)  # a node may have taken its own back meanwhile
+
+
+def _used_up(attempts: list[Attempt]) -> bool:
+    vanished = sum(attempt.why == "vanished" for attempt in attempts)
+    faults = sum(attempt.why != "vanished" and attempt.counts for attempt in attempts)
+    return faults >= MOST_FAULTS or vanished >= MOST_VANISHED
+
+
+def _open_again(job: Job, task: Task) -> bool:
+    """Remove the mark of a failed task that has attempts left; whether it had. After the mark was written, or a record
+    was taken back: of two nodes that do one each, at least one sees both."""
+    if _used_up(of_task(job, task)):
+        return False
+    job.share.system.unlink(job.layout.failure(task))
     return True
+
+
+def take_back(node: Node, job: Job, task: Task) -> None:
+    """What this node failed at, in all its incarnations, is not to count: it was the node, and not the task."""
+    place = job.layout.attempts_of(task)
+    for name, attempt in _records(job, task):
+        if attempt.counts and attempt.why != "vanished" and lineage(attempt.who) == lineage(node.identity.incarnation):
+            try:
+                node.share.system.rename(place / name, place / f"{VOID}{name}")
+            except FileNotFoundError:
+                pass  # only the reply of the first try was lost; or somebody opened the task anew
+    _open_again(job, task)
+
+
+def in_words(attempts: list[Attempt]) -> str:
+    """Some attempts in one line: each cause once, and on which nodes."""
+    causes: dict[str, Counter[str]] = {}
+    for attempt in attempts:
+        where = f"{attempt.why} on {attempt.who or '?'}" + ("" if attempt.counts else ", found sick")
+        causes.setdefault(attempt.cause, Counter())[where] += 1
+    return "; ".join(f"{cause} ({', '.join(place if times == 1 else f'{times} times {place}' for place, times in where.items())})"
+                     for cause, where in causes.items())
+
+
+def why(job: Job, name: str) -> str:
+    """Why the task of that name failed, in one line."""
+    return f"{name}: {in_words(of_task(job, Task.named(name)))}"
 
 
 def failed(job: Job) -> list[str]:

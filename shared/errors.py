@@ -1,6 +1,11 @@
 """What the job system reports; each message is one line with its cure."""
 
 
+def plain(text: object, most: int = 200) -> str:
+    """What somebody wrote, fit for one line of a terminal: no control character of any kind, and not without end."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(text)[:most])
+
+
 class ShareError(Exception):
     """The shared directory, or what lies in it, is not as it should be."""
 
@@ -19,3 +24,7 @@ class JobGone(ShareError):
 
 class Stopped(ShareError):
     """The node was asked to stop while it waited."""
+
+
+class Unwell(ShareError):
+    """This node fails at what is done already: a fresh process is to show whether the node is sick."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from .attempts import settle
 from .errors import InputVanished
 from .jobs import Job
-from .layout import Task, shard_of
+from .layout import SHARD, Task, shard_of
 from .nodes import Node
 
 RESULT_LIMIT = 1 << 30
@@ -77,8 +77,31 @@ def done_in_shard(job: Job, kind: str, shard: int) -> set[int]:
 
 def count(job: Job, kind: str, numbers: range) -> int:
     """How many of these tasks have a published result."""
-    shards = range(shard_of(numbers.start), shard_of(max(numbers.stop - 1, numbers.start)) + 1)
-    return sum(1 for shard in shards for number in done_in_shard(job, kind, shard) if number in numbers)
+    return Tally(job, kind).count(numbers)
+
+
+class Tally:
+    """Counts the results of one kind again and again; a directory that was once seen to be full is not looked at again."""
+
+    def __init__(self, job: Job, kind: str):
+        self.job = job
+        self.kind = kind
+        self._full: set[range] = set()
+
+    def count(self, numbers: range) -> int:
+        """How many of the tasks of these numbers have a published result."""
+        there = set(self.job.share.system.list(self.job.layout.shard(self.kind, 0).parent))
+        total = 0
+        for start in range(numbers.start - numbers.start % SHARD, numbers.stop, SHARD):
+            part = range(max(start, numbers.start), min(start + SHARD, numbers.stop))
+            if part not in self._full and self.job.layout.shard(self.kind, shard_of(start)).name in there:
+                done = sum(number in part for number in done_in_shard(self.job, self.kind, shard_of(start)))
+                if done < len(part):
+                    total += done
+                    continue
+                self._full.add(part)
+            total += len(part) if part in self._full else 0
+        return total
 
 
 def set_aside(node: Node, job: Job, task: Task, damaged: bytes | None) -> None:

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -21,7 +22,8 @@ from typing import Callable
 from . import attempts
 from .bell import Bell
 from .claims import let_go
-from .errors import Evicted, ShareError, Stopped
+from .errors import Evicted, ShareError, Stopped, Unwell
+from .health import Health
 from .jobs import Job, find_job
 from .layout import Task
 from .nodes import Heart, Identity, Node
@@ -29,9 +31,9 @@ from .share import Share, open_share
 from .weather import weathered
 from .worker import Worker
 
-EXIT_FAILED, EXIT_USAGE, EXIT_CRASHED, EXIT_EVICTED, EXIT_STOPPED = 1, 2, 70, 75, 130
-EXPECTED = (0, EXIT_FAILED, EXIT_USAGE, EXIT_EVICTED, EXIT_STOPPED)
-MOST_CRASHES = 3  # of workers in a row that had not ended a task
+EXIT_FAILED, EXIT_USAGE, EXIT_CRASHED, EXIT_UNWELL, EXIT_EVICTED, EXIT_STOPPED = 1, 2, 70, 71, 75, 130
+EXPECTED = (0, EXIT_FAILED, EXIT_USAGE, EXIT_UNWELL, EXIT_EVICTED, EXIT_STOPPED)
+MOST_CRASHES = 3  # of workers in a row that had not ended a task, nor was one on record as what took them down
 # A task that gives no sign of progress for so long hangs: so many times the longest silence of its kind so far, but
 # at least HANG_S. Before there was one of its kind: FIRST_S, since slow flow of large frames takes an hour.
 HANG_TIMES, HANG_S, FIRST_S = 30.0, 600.0, 7500.0
@@ -62,7 +64,7 @@ class Messenger:
             self.connection.send(message)
 
     def start(self, job: Job, task: Task) -> None:
-        self._send("start", job.name, str(task))
+        self._send("start", job.name, str(task), job.manifest.id)
 
     def tick(self) -> None:
         if time.monotonic() - self._ticked > 1:
@@ -78,9 +80,12 @@ class Messenger:
     def say(self, line: str) -> None:
         self._send("say", line)
 
+    def remember(self, health: Health) -> None:
+        self._send("remember", health)
+
 
 def _work(connection: Connection, root: str, hard_links: bool, identity: Identity, plan_for: str, only: str | None,
-          forever: bool, options: dict) -> None:
+          forever: bool, options: dict, health: Health) -> None:
     """The worker process. `plan_for` names a function `module:name` that takes (job, node, say, **options)."""
     os.setpgid(0, 0)  # Ctrl-C is the supervisor's; and programs that a task has started go down with the worker
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -90,21 +95,26 @@ def _work(connection: Connection, root: str, hard_links: bool, identity: Identit
         make_plan = getattr(importlib.import_module(module), name)
         node = Node(open_share(Path(root), hard_links=hard_links), identity)
         worker = Worker(node, lambda job, node: make_plan(job, node, messenger.say, **options), messenger, messenger.stop,
-                        only, forever)
+                        only, forever, health)
         messenger.on_stop = worker.bell.wake
         code = 0 if worker.run() else EXIT_FAILED
     except Stopped:
         code = EXIT_STOPPED
     except Evicted:
         code = EXIT_EVICTED
+    except Unwell as error:
+        messenger.say(str(error))
+        code = EXIT_UNWELL
     except ShareError as error:
         messenger.say(f"error: {error}")
         code = EXIT_USAGE
     except Exception:
-        traceback.print_exc()
+        with suppress(OSError):
+            traceback.print_exc()
         code = EXIT_CRASHED
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # a log on a full disk
+            stream.flush()
     os._exit(code)  # not through the destructors of libraries that a task may have left in any state
 
 
@@ -112,7 +122,7 @@ class Watch:
     """What a worker is doing, and for how long it has given no sign of progress while the share could be reached."""
 
     def __init__(self):
-        self.task: tuple[str, str] | None = None  # names of job and task
+        self.task: tuple[str, str, str] | None = None  # names of job and task, id of the job
         self.silent = 0.0
         self._longest: dict[str, float] = {}  # by kind of task
         self._looked = time.monotonic()
@@ -156,6 +166,7 @@ class Supervisor:
         self.forever = forever
         self.options = options or {}
         self.about = about
+        self.health = Health()
         self._signals = 0
 
     def run(self) -> int:
@@ -170,7 +181,7 @@ class Supervisor:
             except Stopped:
                 return EXIT_STOPPED
             try:
-                code, ended_task = self._run_worker(node)
+                code, harmless = self._run_worker(node)
             finally:
                 self._leave(node)
             if code in (0, EXIT_FAILED, EXIT_USAGE, EXIT_STOPPED) or self._signals:
@@ -178,7 +189,7 @@ class Supervisor:
             if code == EXIT_EVICTED:
                 self.say("this node was taken for dead (was it asleep or cut off?); joining again")
                 continue
-            crashes = 0 if ended_task else crashes + 1
+            crashes = 0 if harmless else crashes + 1
             if crashes >= MOST_CRASHES:
                 self.say(f"the worker went down {crashes} times before it had ended a task ({_how(code)}); giving up")
                 return EXIT_FAILED
@@ -197,11 +208,13 @@ class Supervisor:
             time.sleep(0.1)
 
     def _run_worker(self, node: Node) -> tuple[int, bool]:
-        """Run one worker process to its end: its exit code, and whether it had ended a task."""
+        """Run one worker process to its end: its exit code, and whether it had ended a task or that one is to blame."""
+        self.health.exam = None  # the worker before may have been ended in the midst of one
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        worker = context.Process(target=_work, args=(theirs, str(self.share.layout.root), self.share.hard_links, node.identity,
-                                                     self.plan_for, self.only, self.forever, self.options), daemon=True)
+        words = (theirs, str(self.share.layout.root), self.share.hard_links, node.identity, self.plan_for, self.only,
+                 self.forever, self.options, self.health)
+        worker = context.Process(target=_work, args=words, daemon=True)
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited, so that Ctrl-C does not hit it while it starts
         worker.start()
         signal.signal(signal.SIGINT, before)
@@ -225,6 +238,8 @@ class Supervisor:
                         ended_task = True
                     elif message[0] == "say":
                         self.say(message[1])
+                    elif message[0] == "remember":
+                        self.health = message[1]
                 if self._signals and not told:
                     told = True
                     self.say("stopping after the current frame (once more to stop at once)")
@@ -245,11 +260,17 @@ class Supervisor:
             return EXIT_EVICTED, ended_task
         code = worker.exitcode
         if watch.task and code not in EXPECTED and self._signals < 2:
-            self._record(node, *watch.task, why, f"no sign of progress for {watch.silent:.0f} s" if why == "hung" else _how(code))
-        return code, ended_task
+            how = f"no sign of progress for {watch.silent:.0f} s" if why == "hung" else _how(code)
+            return code, self._blame(node, *watch.task, why, how) or ended_task
+        return code, ended_task or code == EXIT_UNWELL
 
-    def _record(self, node: Node, job_name: str, task_name: str, why: str, detail: str) -> None:
+    def _blame(self, node: Node, job_name: str, task_name: str, job_id: str, why: str, detail: str) -> bool:
+        """Write down that a task took its worker down, or that an examination did; False where that was not possible."""
         self.say(f"{job_name}: {task_name} took its worker down ({detail}); the next worker goes on")
+        if self.health.exam:
+            self.health.flunked(detail)
+            return True
+        self.health.failed(job_id, task_name, detail, self.share.system.monotonic())
         nonce = attempts.nonce()
 
         def write() -> None:
@@ -259,10 +280,12 @@ class Supervisor:
 
         try:
             self._weathered(write)
+            return True
         except Stopped:
             pass
         except (OSError, ShareError) as error:
             self.say(f"{job_name}: that could not be written down ({error})")
+        return False
 
     def _leave(self, node: Node) -> None:
         """Withdraw whatever the worker left claimed, then go."""

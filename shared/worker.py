@@ -5,23 +5,30 @@ What the tasks are and how they run is the business of a `Plan`, one for each jo
 
 import threading
 import traceback
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Callable, Iterator, Protocol, TypeVar
 
 from . import attempts, results
 from .bell import Bell
 from .claims import Claims, Outcome, claimed
-from .errors import Evicted, InputVanished, JobGone, ShareError, Stopped
+from .errors import Evicted, InputVanished, JobGone, ShareError, Stopped, Unwell, plain
+from .health import MOST_EXAMS, Health
 from .jobs import Job, all_jobs, find_job
 from .layout import Task
-from .nodes import POLL_S, Node, Observer
+from .nodes import HEARTBEAT_S, POLL_S, Node, Observer, lineage
 from .recovery import Recovery
 from .system import FULL, PASSING
 from .weather import weathered
 
 WAIT_S = 2.0  # a waiter that no bell woke looks by itself
+WAIT_STEPS = 4  # in between, it sees whether a node of this machine has died
 LOOK_S = 2.0  # how often a busy node looks for marks and new jobs
 MOST_VANISHED_INPUTS = 10  # in a row, before that counts as a failed attempt
+
+MOST_CANDIDATES = 20  # of a look; where others were faster at one of so many, the next look leaves that out
+TOLD = 3  # failed tasks that the last word of a job names
 
 T = TypeVar("T")
 
@@ -46,6 +53,9 @@ class Plan(Protocol):
     def follow(self, task: Task) -> Task | None:
         """The task to claim before this one is released, so that a chain stays where its state is warm."""
 
+    def sample(self, task: Task) -> Task | None:
+        """A task like this one that is done, on which a node can prove itself; None where there is none."""
+
     def finish(self) -> str | None:
         """Take the job's last steps if all is published; a word for the user then, else None. Safe to do twice."""
 
@@ -61,6 +71,7 @@ class Report(Protocol):
     def end(self) -> None: ...
     def wait(self) -> None: ...
     def say(self, line: str) -> None: ...
+    def remember(self, health: Health) -> None: ...  # for the next worker, should this one go down
 
 
 class Board:
@@ -71,7 +82,10 @@ class Board:
         self.plan = plan
         self.claims = Claims(node, job)
         self.next: Task | None = None  # claimed, not begun
-        self.over = over  # finished, cancelled, failed, gone or refused; only then there may be no plan
+        self.asked = float("-inf")  # when the last claim was asked for, by the monotonic clock
+        self.failed: list[str] = []  # names of failed tasks, as of the last look
+        self.leaves = False  # whether open tasks were left to other nodes at the last look
+        self.over = over  # finished, cancelled, failed, gone, refused or sick; only then there may be no plan
         self.idle = 0  # looks in a row at which nothing was open and nothing claimed
         self.vanished = 0
 
@@ -80,17 +94,18 @@ class Worker:
     """One process that works on one job (`only`) or on every job of the directory."""
 
     def __init__(self, node: Node, plan_for: Callable[[Job, Node], Plan], report: Report, stop: threading.Event,
-                 only: str | None = None, forever: bool = False):
+                 only: str | None = None, forever: bool = False, health: Health | None = None):
         self.node = node
         self.plan_for = plan_for
         self.report = report
         self.stop = stop
         self.only = only
         self.forever = forever
+        self.health = health or Health()
         self.boards: dict[str, Board] = {}
         self.bell = Bell(node)
         self.recovery = Recovery(node, Observer(node.share, node.identity))
-        self._looked = self._recovered = float("-inf")
+        self._looked = self._recovered = self._counted = float("-inf")
         self._complained: set[str] = set()
 
     # ---- the loop
@@ -102,7 +117,9 @@ class Worker:
                 self._weathered(self._look_around)
                 found = self._next()
                 if found:
-                    self._do(*found)
+                    with self._serving(found[0]):
+                        if self._stands(*found):
+                            self._do(*found)
                 elif self._all_over():
                     if all(board.plan is None for board in self.boards.values()):
                         self._tell("there are no jobs to work on; with --forever this node would wait for some")
@@ -110,7 +127,7 @@ class Worker:
                     return all(board.over in well for board in self.boards.values())
                 else:
                     self.report.wait()
-                    self.bell.wait(WAIT_S)
+                    self._wait()
         finally:
             self.bell.close()
             for board in self.boards.values():
@@ -120,7 +137,8 @@ class Worker:
                     pass  # the job is gone, or the supervisor or another node will see to it
 
     def _all_over(self) -> bool:
-        return not self.forever and all(board.over for board in self.boards.values())
+        ends = [board.over for board in self.boards.values()]
+        return all(ends) and (not self.forever or "sick" in ends)
 
     def _look_around(self) -> None:
         clock = self.node.share.system.monotonic()
@@ -131,7 +149,8 @@ class Worker:
                 self._take_on(job)
         for board in list(self.boards.values()):
             if board.over in (None, "failed", "cancelled"):
-                self._look_at(board)
+                with self._serving(board):
+                    self._look_at(board)
         self._recover()
         self._looked = clock
 
@@ -165,7 +184,7 @@ class Worker:
             if self.only is not None or isinstance(error, OSError) and error.errno in FULL | PASSING:
                 raise
             over = "refused"  # the other jobs go on
-            self.report.say(f"{job.name}: cannot be served here: {error or type(error).__name__}")
+            self.report.say(f"{job.name}: cannot be served here: {plain(error, 500) or type(error).__name__}")
         self.boards[job.manifest.id] = Board(self.node, job, plan, over)
 
     def _look_at(self, board: Board) -> None:
@@ -197,7 +216,7 @@ class Worker:
         if line:
             self.report.say(line)
         if how != "gone":
-            board.claims.withdraw_all()
+            self._weathered(board.claims.withdraw_all)
 
     def _next(self) -> tuple[Board, Task] | None:
         for board in list(self.boards.values()):
@@ -206,57 +225,184 @@ class Worker:
             if board.next is not None:
                 task, board.next = board.next, None
                 return board, task
-            try:
-                task = self._claim_one(board)
-            except JobGone as gone:
-                self._close(board, "gone", str(gone))
-            except InputVanished:
-                board.plan.forget()
-            else:
-                if task is not None:
-                    return board, task
+            task = None
+            with self._serving(board):
+                try:
+                    task = self._claim_one(board)
+                except JobGone as gone:
+                    self._close(board, "gone", str(gone))
+                except InputVanished:
+                    board.plan.forget()
+            if task is not None:
+                return board, task
         return None
+
+    @contextmanager
+    def _serving(self, board: Board) -> Iterator[None]:
+        """What is wrong with the files of one job ends this node's work on that job, and not on the others."""
+        try:
+            yield
+        except (Evicted, Stopped, Unwell):
+            raise
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in FULL | PASSING:
+                raise
+            line = f"{board.job.name}: cannot be served here: {plain(error) or type(error).__name__}"
+            known = isinstance(error, OSError | ShareError)
+            if self.only is not None and known:
+                raise ShareError(line) from error
+            if self.only is not None:
+                raise
+            with suppress(OSError, ShareError):
+                if not known:
+                    traceback.print_exc()
+                self._close(board, "refused", line)
 
     def _claim_one(self, board: Board) -> Task | None:
         """Claim the best open task of a job; where there is none, see whether the job is over."""
         learned = True
         while learned:  # each round learns of a result at least, so there is an end
             self._check_stop()
+            if self.health.doubts.get(board.job.manifest.id):
+                self._examine(board)
+                if board.over:
+                    return None
             word = self._on_job(board, board.plan.finish)
             if word is not None:
                 self._on_job(board, lambda: board.job.mark(self.node, "finished", word))
                 self.bell.ring()
                 self._finished(board, word)
                 return None
-            failed = self._on_job(board, lambda: self._needed_and_failed(board))
+            board.leaves, failed = False, self._on_job(board, lambda: self._needed_and_failed(board))
+            board.failed = failed
             if len(failed) > attempts.MOST_FAILED_TASKS:
                 break
-            learned = False
-            for task in self._on_job(board, lambda: list(board.plan.candidates())):
-                outcome = self._on_job(board, lambda: board.claims.claim(task))
+            learned, lost = False, 0
+            tasks = self._on_job(board, lambda: list(islice(self._for_us(board), MOST_CANDIDATES)))
+            for task in tasks:
+                outcome = self._claim(board, task)
                 if outcome is Outcome.WON:
                     board.idle = 0
                     return task
                 if outcome is Outcome.DONE:
                     self._on_job(board, lambda: board.plan.published(task, ours=False))
                     learned = True
+                    break  # the plan may have learned of others, too
+                lost += outcome is Outcome.LOST
+            learned = learned or lost > 0 and len(tasks) == MOST_CANDIDATES  # there may be more than those
         # Twice: between the last release of one node and its next claim there is nothing to be seen, either.
-        board.idle = 0 if self._on_job(board, lambda: claimed(board.job)) else board.idle + 1
+        board.idle = 0 if board.leaves or self._on_job(board, lambda: claimed(board.job)) else board.idle + 1
         if failed and board.idle >= 2:
-            self._close(board, "failed", f"{board.job.name}: failed, {len(failed)} task(s) used up their attempts: "
-                        f"{', '.join(failed[:5])}; coordinator.py status shows why, coordinator.py retry opens them anew")
+            why = self._on_job(board, lambda: "; ".join(attempts.why(board.job, name) for name in failed[:TOLD]))
+            self._close(board, "failed", f"{board.job.name}: failed, {len(failed)} task(s) used up their attempts: {why}; "
+                        f"coordinator.py status shows all, coordinator.py retry opens them anew")
         return None
+
+    def _claim(self, board: Board, task: Task) -> Outcome:
+        board.asked = self.node.share.system.monotonic()
+        return self._on_job(board, lambda: board.claims.claim(task))
+
+    def _stands(self, board: Board, task: Task) -> bool:
+        """Whether a claim may be acted on. Looked at again where it is not fresh: we may have been taken for dead since."""
+        if self.node.share.system.monotonic() - board.asked < POLL_S:
+            return True
+        self._weathered(self.node.check)
+        if self._weathered(lambda: board.claims.is_ours(board.job.layout.placeholder(task))):
+            return True
+        board.claims.held.discard(task)
+        return False
 
     def _needed_and_failed(self, board: Board) -> list[str]:
         return [name for name in attempts.failed(board.job) if Task.named(name).kind not in board.plan.optional]
+
+    # ---- what failed here
+    def _for_us(self, board: Board) -> Iterator[Task]:
+        """The candidates that are not left to the other nodes."""
+        for task in board.plan.candidates():
+            if self._leaves(board, task):
+                board.leaves = True
+            else:
+                yield task
+
+    def _leaves(self, board: Board, task: Task) -> bool:
+        """Whether to leave a task to the other nodes for now, since it failed here and not yet on all of them."""
+        job, name = board.job.manifest.id, str(task)
+        if job not in self.health.failures or self.health.patience(job, name, self.node.share.system.monotonic()) <= 0:
+            return False
+        others = self._others()
+        if not others or not self.health.failed_here(job, name):
+            return bool(others)
+        failed_on = {lineage(attempt.who) for attempt in self._on_job(board, lambda: attempts.of_task(board.job, task))}
+        if lineage(self.node.identity.incarnation) not in failed_on:
+            self.health.reopened(job, name)
+            return False
+        return not others <= failed_on
+
+    def _others(self) -> set[str]:
+        """The other nodes that were heard lately."""
+        observer, now = self.recovery.observer, self.node.share.system.monotonic()
+        if now - self._counted > 1:
+            self._counted = now
+            self._weathered(observer.look)
+        names = {lineage(name) for name in observer.nodes() if observer.silence(name) < 3 * HEARTBEAT_S}
+        return names - {lineage(self.node.identity.incarnation)}
+
+    def _examine(self, board: Board) -> None:
+        """Where tasks failed here, see whether this node can do one that is done; if not, it steps out of the job.
+
+        Unwell where a fresh process is to try that again.
+        """
+        job = board.job.manifest.id
+        for kind, doubt in list(self.health.doubts[job].items()):
+            if doubt.exams < MOST_EXAMS:
+                sample = self._on_job(board, lambda: board.plan.sample(Task.named(doubt.task)))
+                if sample is None or not self._flunks(board, kind, sample):
+                    continue
+                line = f"{board.job.name}: this node failed at {doubt.task}, and at {sample}, which is done ({doubt.why})"
+                if doubt.exams < MOST_EXAMS:
+                    raise Unwell(f"{line}; trying once more in a fresh process")
+            self._step_out(board, f"{board.job.name}: this node is sick and leaves the job to the others: it failed at "
+                                  f"{doubt.task}, and at tasks that are done: {doubt.why}; mend that (is there memory? is the "
+                                  f"device free?), then start it again")
+            return
+
+    def _flunks(self, board: Board, kind: str, sample: Task) -> bool:
+        """The examination, the result of which is thrown away; whether this node failed."""
+        self.health.exam = board.job.manifest.id, kind
+        self.report.remember(self.health)
+        self.report.start(board.job, sample)
+        try:
+            output = self._weathered(lambda: board.plan.run(sample, self._tick))
+            if isinstance(output, Path):
+                self._weathered(lambda: self.node.share.system.unlink(output))
+            self.health.proved(board.job.manifest.id, kind)
+        except InputVanished:
+            board.plan.forget()  # that shows nothing
+        except (Stopped, Evicted, JobGone):
+            raise
+        except Exception as error:
+            self._weathered(self.node.check)
+            self.health.flunked(traceback.format_exception_only(error)[-1].strip())
+            return True
+        finally:
+            self.health.exam = None
+            self.report.end()
+            self.report.remember(self.health)
+        return False
+
+    def _step_out(self, board: Board, line: str) -> None:
+        for name in self.health.failures.get(board.job.manifest.id, ()):
+            self._on_job(board, lambda: attempts.take_back(self.node, board.job, Task.named(name)))
+        self._close(board, "sick", line)
+        self.bell.ring()
 
     def _on_job(self, board: Board, step: Callable[[], T]) -> T:
         """A step on the files of a job, weathered; JobGone where they are gone."""
         try:
             return self._weathered(step)
         except FileNotFoundError as error:
-            self.node.check()
-            board.job.marks()
+            self._weathered(self.node.check)
+            self._weathered(board.job.marks)
             raise InputVanished(str(error)) from error
 
     # ---- one task
@@ -282,11 +428,13 @@ class Worker:
         except JobGone as gone:
             self._close(board, "gone", str(gone))
         except Exception:
-            self.node.check()  # a node whose private directory was swept under it has not failed
+            self._weathered(self.node.check)  # a node whose private directory was swept under it has not failed
             self._failed(board, task, traceback.format_exc())
         else:
             board.vanished = 0
             self.report.end()
+            if self.health.proved(board.job.manifest.id, task.kind):
+                self.report.remember(self.health)
             self._carry_on(board, task, ours)
             return
         self.report.end()
@@ -296,8 +444,8 @@ class Worker:
         try:
             self._on_job(board, lambda: board.plan.published(task, ours))
             following = None if self.stop.is_set() else self._on_job(board, lambda: board.plan.follow(task))
-            if following is not None:
-                outcome = self._on_job(board, lambda: board.claims.claim(following))
+            if following is not None and str(following) not in board.failed and not self._leaves(board, following):
+                outcome = self._claim(board, following)
                 if outcome is Outcome.WON:
                     board.next = following
                 elif outcome is Outcome.DONE:
@@ -311,7 +459,10 @@ class Worker:
         self.bell.ring()
 
     def _failed(self, board: Board, task: Task, detail: str) -> None:
-        self.report.say(f"{board.job.name}: {task} failed here: {detail.strip().splitlines()[-1]}")
+        cause = detail.strip().splitlines()[-1]
+        self.report.say(f"{board.job.name}: {task} failed here: {cause}")
+        self.health.failed(board.job.manifest.id, str(task), cause, self.node.share.system.monotonic())
+        self.report.remember(self.health)
         nonce = attempts.nonce()
         try:
             self._weathered(lambda: attempts.record(self.node, board.job, task, "raised", detail, nonce))
@@ -338,15 +489,25 @@ class Worker:
         self.node.share.system.wait(self.stop, seconds)
         self._check_stop()
 
-    def _recover(self) -> None:
+    def _wait(self) -> None:
+        """Until a bell rings, a dead node's task is open again, or it is time to look; never longer than `WAIT_S`."""
+        for _ in range(WAIT_STEPS):
+            if self.bell.wait(WAIT_S / WAIT_STEPS) or self._recover():
+                return
+
+    def _recover(self) -> int:
+        """Recover tasks of the dead, if that is due; how many."""
         clock = self.node.share.system.monotonic()
-        if clock - self._recovered < POLL_S:
-            return
+        # A step early, so that waiting does not stretch a gap beyond POLL_S: what is more does not count as silence.
+        due = self.recovery.due - WAIT_S / WAIT_STEPS
+        if clock - self._recovered < due and not self.recovery.neighbour_died():
+            return 0
         self._recovered = clock
         try:
             jobs = {board.job: board.claims.held for board in self.boards.values() if not board.over}
             count = self.recovery.run(jobs)
             if count:
                 self.report.say(f"recovered {count} task(s) of nodes that are gone")
+            return count
         except OSError:
-            pass  # a look that failed judges nobody; the next one comes soon
+            return 0  # a look that failed judges nobody; the next one comes soon

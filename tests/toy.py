@@ -4,6 +4,7 @@
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Callable, Iterator
@@ -18,6 +19,7 @@ from shared.share import Share, open_share
 from shared.supervisor import Supervisor
 
 LEASE_S = 15.0
+SICK = os.environ.get("FAV_TOY_SICK")
 
 
 def link_task(number: int) -> Task:
@@ -30,7 +32,9 @@ SUM = Task("sum", 0, ".txt")
 class ToyPlan:
     """Chains of `length` links, `chains` of them; link n says n and the hash of link n-1.
 
-    `poison` is a link that raises, `deadly` one that kills its process, `slow` seconds that each takes.
+    `poison` is a link that raises, `deadly` one that kills its process (with `signal`), `slow` seconds that each takes.
+    At position `gate` of each chain, a link waits for a file `go` among the job's inputs.
+    A node with FAV_TOY_SICK=raise or =kill in its environment can do no link.
     """
 
     optional = frozenset()
@@ -40,6 +44,7 @@ class ToyPlan:
         spec = job.manifest.spec
         self.chains, self.length = spec["chains"], spec["length"]
         self.poison, self.deadly, self.slow = spec.get("poison"), spec.get("deadly"), spec.get("slow", 0.0)
+        self.signal, self.gate = spec.get("signal", signal.SIGKILL), spec.get("gate")
         self.done = [0] * self.chains
 
     def candidates(self) -> Iterator[Task]:
@@ -58,13 +63,18 @@ class ToyPlan:
             self.done[chain] += 1
 
     def run(self, task: Task, tick: Callable[[], None]) -> bytes:
-        self.node.share.system.sleep(self.slow)
+        system = self.node.share.system
+        system.sleep(self.slow)
         if task == SUM:
             return b"".join(results.read(self.job, link_task(n)) for n in range(self.chains * self.length))
+        while task.number % self.length == self.gate and "go" not in system.list(self.job.layout.inputs):
+            system.sleep(0.05)
         if task.number == self.poison:
             raise ValueError("this link is poison")
-        if task.number == self.deadly:
-            os.kill(os.getpid(), 9)
+        if SICK == "raise":
+            raise MemoryError("no memory for any link")
+        if task.number == self.deadly or SICK == "kill":
+            os.kill(os.getpid(), self.signal)
         before = results.read(self.job, link_task(task.number - 1)) if task.number % self.length else b""
         return b"%d %d\n" % (task.number, sum(before) * 31 % 997)
 
@@ -74,6 +84,11 @@ class ToyPlan:
 
     def follow(self, task: Task) -> Task | None:
         return link_task(task.number + 1) if task.kind == "link" and (task.number + 1) % self.length else None
+
+    def sample(self, task: Task) -> Task | None:
+        begins = lambda number: number % self.length == 0
+        there = results.done_in_shard(self.job, "link", 0) if task.kind == "link" else ()
+        return next((link_task(n) for n in sorted(there) if n != task.number and begins(n) == begins(task.number)), None)
 
     def finish(self) -> str | None:
         return "the sum" if results.is_done(self.job, SUM) else None
@@ -95,6 +110,7 @@ class Silent:
     def tick(self): ...
     def end(self): ...
     def wait(self): ...
+    def remember(self, health): ...
 
     def say(self, line):
         self.lines.append(line)

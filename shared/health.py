@@ -1,0 +1,80 @@
+"""What a node remembers of its own failures, from one worker process to the next.
+
+A task that failed here is left to the other nodes for a while. And a node that failed proves itself, as soon
+as it can, on a task that is done: one that fails at that, too, and once more in a fresh process (the first may
+be spoiled by the task), is sick, and the tasks are not.
+"""
+
+from dataclasses import dataclass, field
+
+LEAVE_S = 60.0  # for so long a task that failed here once is left to the others: they may be in the midst of a task
+LEAVE_AGAIN_S = 300.0  # and the third attempt: it is the last one
+MOST_DOUBTS = 3  # attempts that fail in a row before this node leaves the whole kind to the others, ...
+DOUBT_S = 20.0  # ... and for how long: until they have done a task that it can prove itself on
+MOST_EXAMS = 2
+
+
+@dataclass
+class Failure:
+    """Attempts of this node at one task that came to nothing, and when the last one did, in seconds of the system's clock."""
+
+    times: int = 0
+    when: float = 0.0
+
+
+@dataclass
+class Doubt:
+    """Tasks of one kind have failed here, and none was done since: `row` of them, the last being `task`, because of `why`."""
+
+    task: str = ""
+    why: str = ""
+    row: int = 0
+    when: float = 0.0
+    exams: int = 0  # failed
+
+
+@dataclass
+class Health:
+    """By job id, the names of tasks and kinds of tasks. `exam` is the job id and kind of the examination under way."""
+
+    failures: dict[str, dict[str, Failure]] = field(default_factory=dict)
+    doubts: dict[str, dict[str, Doubt]] = field(default_factory=dict)
+    exam: tuple[str, str] | None = None
+
+    def failed(self, job: str, task: str, why: str, now: float) -> None:
+        failure = self.failures.setdefault(job, {}).setdefault(task, Failure())
+        failure.times, failure.when = failure.times + 1, now
+        doubt = self.doubts.setdefault(job, {}).setdefault(_kind(task), Doubt())
+        doubt.task, doubt.why, doubt.row, doubt.when = task, why, doubt.row + 1, now
+
+    def flunked(self, why: str) -> None:
+        """The examination under way ended badly."""
+        job, kind = self.exam
+        doubt = self.doubts[job][kind]
+        doubt.exams, doubt.why = doubt.exams + 1, why
+        self.exam = None
+
+    def proved(self, job: str, kind: str) -> bool:
+        """Tasks of that kind can be done here; whether there was a doubt."""
+        return self.doubts.get(job, {}).pop(kind, None) is not None
+
+    def reopened(self, job: str, task: str) -> None:
+        """Somebody opened the task anew: what was before does not count."""
+        self.failures.get(job, {}).pop(task, None)
+
+    def failed_here(self, job: str, task: str) -> bool:
+        return task in self.failures.get(job, {})
+
+    def patience(self, job: str, task: str, now: float) -> float:
+        """Seconds for which this task is still to be left to the other nodes, as long as there are some."""
+        doubt, failure = self.doubts.get(job, {}).get(_kind(task)), self.failures.get(job, {}).get(task)
+        waits = [0.0]
+        if doubt and doubt.row >= MOST_DOUBTS:
+            waits.append(doubt.when + DOUBT_S - now)
+        if failure:
+            waits.append(failure.when + (LEAVE_S if failure.times == 1 else LEAVE_AGAIN_S) - now)
+        return max(waits)
+
+
+def _kind(task: str) -> str:
+    return task.partition(".")[0]
