@@ -167,7 +167,7 @@ def _read_safetensors(path: Path) -> _Contents:
             metadata = dict(file.metadata() or {})
             state = {key: file.get_tensor(key) for key in file.keys()}
     except SafetensorError as error:
-        raise FavError(f"{path}: damaged safetensors (truncated?): {error}") from error
+        raise FavError(f"{path}: damaged safetensors (truncated?): {str(error)[:200]!r}") from error
     constant = metadata.get("tanh_constant", f"{TANH_CONSTANT}")
     try:
         return _Contents("safetensors", state, metadata.get("arch"), float(constant), metadata)
@@ -209,6 +209,8 @@ def _assemble(contents: _Contents, size: int) -> StyleNetwork:
     claimed = sum(value.numel() * value.element_size() for value in state.values())
     if claimed > size:
         raise FavError(f"expected at most its own {size} bytes, got weights of {claimed}")
+    if not 0 < contents.tanh_constant < 1e4:
+        raise FavError(f"tanh_constant: expected a number between 0 and 10000, got {contents.tanh_constant:g}")
     arch = contents.arch or architecture_of(state)
     first = next((key for key in ("1.weight", "0.weight") if key in state and state[key].ndim == 4), None)
     if first is None:

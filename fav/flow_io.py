@@ -17,6 +17,7 @@ FLO_MAGIC = 202021.25
 STEPS = 256  # a pixel, at most: an error of 1/512 pixel
 ZERO = 2**15
 SCALE_KEY = "flow steps per pixel"
+SCALES = {str(STEPS / 2**step) for step in range(140)}  # down to those of the longest flow that float32 holds
 
 
 def quantized(flow: np.ndarray) -> np.ndarray:
@@ -44,14 +45,21 @@ def encode_flow(flow: np.ndarray, reliability: np.ndarray, text: dict[str, str] 
     return encode_png(picture, (text or {}) | {SCALE_KEY: str(scale)})
 
 
-def decode_flow(data: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """Flow (H, W, 2) float32 and reliability (H, W) uint8 from `encode_flow`; FavError where it is damaged."""
-    picture, scale = decode_png(data), png_text(data).get(SCALE_KEY)
-    if picture.dtype != np.uint16 or scale is None:
-        raise FavError(f"flow: expected a 16-bit PNG with {SCALE_KEY!r} at its head, got {picture.dtype}")
+def decode_flow(data: bytes, size: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Flow (H, W, 2) float32 and reliability (H, W) uint8, 0 or 1, from `encode_flow`.
+
+    FavError where it is damaged, or not of `size` (width, height).
+    """
+    picture, scale = decode_png(data, size), png_text(data).get(SCALE_KEY)
+    if picture.dtype != np.uint16 or scale not in SCALES:
+        raise FavError(f"flow: expected a 16-bit PNG with {SCALE_KEY!r} at its head, got {picture.dtype} with {str(scale)[:20]!r}")
     reliability, y, x = cv2.split(picture)
-    steps = cv2.merge([x, y]).astype(np.float32) - ZERO
-    return steps / np.float32(scale), reliability.astype(np.uint8)
+    if reliability.max() > 1:
+        raise FavError(f"flow: expected a reliability of 0 and 1, got {reliability.max()}")
+    with np.errstate(over="ignore"):
+        flow = (cv2.merge([x, y]).astype(np.float32) - ZERO) / np.float32(scale)
+    check_flow(flow)
+    return flow, reliability.astype(np.uint8)
 
 
 def write_flo(path: Path, flow: np.ndarray) -> None:

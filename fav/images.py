@@ -33,14 +33,18 @@ def encode_png(frame: np.ndarray, text: dict[str, str] | None = None) -> bytes:
     return png[:HEAD_END] + b"".join(_text_chunk(*item) for item in (text or {}).items()) + png[HEAD_END:]
 
 
-def decode_png(data: bytes) -> np.ndarray:
+def decode_png(data: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
     """The picture in a PNG: (H, W, 3) BGR, uint8 or uint16 as it is stored.
 
-    Raises FavError where the data is not one whole PNG: every chunk's checksum is verified.
+    Raises FavError where the data is not one whole PNG: every chunk's checksum is verified; and where it is not of
+    `size` (width, height), before memory is taken for it.
     """
     for _ in _chunks(data):
         pass
-    frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    stored = struct.unpack_from(">II", data, len(SIGNATURE) + 8)
+    if size is not None and stored != size:
+        raise FavError(f"PNG: expected a picture of {size[0]}x{size[1]}, got {stored[0]}x{stored[1]}")
+    frame = _decoded(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if frame is None:
         raise FavError("PNG: expected a picture, got chunks that are whole but do not decode")
     return frame
@@ -52,7 +56,7 @@ def png_text(data: bytes) -> dict[str, str]:
     for kind, body in _chunks(data):
         if kind == b"iTXt":
             key, _, rest = body.partition(b"\0")
-            text[key.decode("latin-1")] = rest[2:].split(b"\0", 2)[-1].decode("utf-8")  # after two flags, a language and a translated key
+            text[key.decode("latin-1")] = rest[2:].split(b"\0", 2)[-1].decode("utf-8", "replace")  # after two flags, a language and a translated key
         if kind == b"IDAT":
             break
     return text
@@ -64,7 +68,7 @@ def read_image(path: Path) -> np.ndarray:
         data = Path(path).read_bytes()
     except OSError as error:
         raise FavError(f"picture {path}: {error.strerror}") from error
-    frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    frame = _decoded(data, cv2.IMREAD_COLOR) if data else None
     if frame is None:
         raise FavError(f"picture {path}: expected an image (PNG, JPEG, PPM, …), got {len(data)} bytes that are none")
     return frame
@@ -79,6 +83,13 @@ def resize(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(frame, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
 
 
+def _decoded(data: bytes, flags: int) -> np.ndarray | None:
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:  # more pixels than it is willing to decode
+        return None
+
+
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Type and body of each chunk, its checksum verified, up to IEND; FavError where that does not come."""
     if not data.startswith(SIGNATURE):
@@ -91,7 +102,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         if len(checksum) < 4:
             break
         if struct.unpack(">I", checksum)[0] != zlib.crc32(kind + body):
-            raise FavError(f"PNG: expected an undamaged chunk {kind.decode('latin-1')} at byte {position}, its checksum differs")
+            raise FavError(f"PNG: expected an undamaged chunk {kind!r} at byte {position}, its checksum differs")
         yield kind, body
         if kind == b"IEND":
             return

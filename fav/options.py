@@ -56,6 +56,7 @@ JOB = LOOK + [
     click.option("--lease", type=click.FloatRange(SHORTEST_LEASE_S, 86400), default=LEASE_S, show_default=True, help="Seconds of silence after which a node on another machine is taken for dead."),
     click.option("--threads", type=click.IntRange(1), help="CPU threads of every node.  [default: all cores of its machine]"),
     click.option("--strict", is_flag=True, help="Only machines that compute the very same bits may join."),
+    click.option("--no-room-check", is_flag=True, help="Create the job even if the shared directory seems too small for it."),
 ]
 
 

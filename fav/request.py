@@ -37,6 +37,7 @@ class Request:
     keep: bool = False
     threads: int | None = None
     strict: bool = False
+    no_room_check: bool = False
 
     def check(self) -> None:
         """FavError for options that exclude each other or make no sense; looks at no file."""

@@ -14,6 +14,7 @@ from .errors import FavError
 # starts a new picture from nothing, which is seen; shots this short hardly exist. (PySceneDetect's 15 frames
 # would lose the second of two cuts that are half a second apart.)
 MIN_SHOT = 6
+LONGEST = 12  # digits of a frame number
 LONG_SIDE = 256  # PySceneDetect's own choice: larger pictures find the same cuts
 
 # Where the picture was quiet just before, a smaller change is a cut: one that is this many times the largest of the
@@ -69,11 +70,11 @@ def read_cuts(path: Path | str, frame_count: int | None = None) -> tuple[int, ..
         text = text.partition("#")[0].strip().strip(",;\"' ")
         if not text:
             continue
-        if not (text.isascii() and text.isdigit()):
+        if not (text.isascii() and text.isdigit() and len(text) <= LONGEST):
             if header is None and not cuts and text[0].isalpha():
                 header = line, text
                 continue
-            raise FavError(f"{path}, line {line}: expected one frame number from 0 on, got {text!r}")
+            raise FavError(f"{path}, line {line}: expected one frame number from 0 on, got {text[:80]!r}")
         number = int(text)
         if cuts and number <= cuts[-1]:
             raise FavError(f"{path}, line {line}: expected a frame number above {cuts[-1]}, which comes before, got {number}")
@@ -81,5 +82,5 @@ def read_cuts(path: Path | str, frame_count: int | None = None) -> tuple[int, ..
             raise FavError(f"{path}, line {line}: expected a frame number below {frame_count}, the number of frames, got {number}")
         cuts.append(number)
     if header and not cuts:
-        raise FavError(f"{path}, line {header[0]}: expected frame numbers, one a line, got {header[1]!r} and no number after it")
+        raise FavError(f"{path}, line {header[0]}: expected frame numbers, one a line, got {header[1][:80]!r} and no number after it")
     return tuple(cuts)

@@ -3,11 +3,16 @@
 Nothing heavy is imported here: the supervisor of a node reads it, too.
 """
 
+import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import get_type_hints
 
 from .errors import FavError
+
+LAST_FRAME = 10**12 - 1  # as many digits as the name of a task has
+RANGES = {"width": (1, 1 << 16), "height": (1, 1 << 16), "start": (0, LAST_FRAME), "stop": (1, LAST_FRAME + 1), "crf": (0, 51),
+          "min_filter": (1, 1 << 16), "threads": (1, 1024), "fps": (1e-6, 1e6)}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -64,23 +69,28 @@ class FilmSpec:
         """FavError where the record is not one of a film job that this version can serve."""
         names = {field.name for field in fields(cls)}
         if unknown := set(record) - names:
-            raise FavError(f"job: it has options that this version does not know ({', '.join(sorted(unknown))}); update this machine")
+            raise FavError(f"job: it has options that this version does not know ({', '.join(sorted(unknown))[:200]!r}); update this machine")
         try:
             spec = cls(**{**record, "cuts": None if record.get("cuts") is None else tuple(map(int, record["cuts"]))})
         except (TypeError, ValueError, OverflowError) as error:
-            raise FavError(f"job: expected the options of a film, got a record that is not ({error})") from None
+            raise FavError(f"job: expected the options of a film, got a record that is not ({str(error)[:200]!r})") from None
         for name, kind in get_type_hints(cls).items():
             if name != "cuts" and not isinstance(getattr(spec, name), kind | int if kind == float | None else kind):
-                raise FavError(f"job: expected {name} to be {kind}, got {getattr(spec, name)!r}")
+                raise FavError(f"job: expected {name} to be {kind}, got {repr(getattr(spec, name))[:200]}")
+        for name, (least, most) in RANGES.items():
+            if (value := getattr(spec, name)) is not None and not least <= value <= most:
+                raise FavError(f"job: expected {name} from {least} to {most}, got {repr(value)[:200]}")
+        if spec.stop is not None and spec.stop <= spec.start:
+            raise FavError(f"job: expected frames from {spec.start} on, got none up to {spec.stop}")
         for name in ("video", "style", "flow_weights", "first_frame_style", "seed", "out"):
             inside(Path("/"), getattr(spec, name))
         return spec
 
     def look(self, root: Path) -> Look:
-        """What decides a pixel, with paths on this machine."""
-        return Look(style=inside(root, self.style), size=(self.width, self.height), flow=self.flow,
-                    flow_weights=inside(root, self.flow_weights), first_frame_style=inside(root, self.first_frame_style),
-                    seed=inside(root, self.seed), min_filter=self.min_filter, fill=self.fill,
+        """What decides a pixel, with paths on this machine; FavError where one of them is not what `brought` promises."""
+        return Look(style=brought(root, self.style), size=(self.width, self.height), flow=self.flow,
+                    flow_weights=brought(root, self.flow_weights), first_frame_style=brought(root, self.first_frame_style),
+                    seed=brought(root, self.seed), min_filter=self.min_filter, fill=self.fill,
                     key=self.video_print + self.style_print)
 
     def film(self, root: Path) -> Path:
@@ -104,6 +114,29 @@ def inside(root: Path, relative: str | None) -> Path | None:
     if relative is None:
         return None
     path = PurePosixPath(relative)
-    if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise FavError(f"job: expected a path inside the shared directory, got {relative!r}")
+    if path.is_absolute() or ".." in path.parts or not path.parts or not _is_name(relative):
+        raise FavError(f"job: expected a path inside the shared directory, got {relative[:200]!r}")
     return root / path
+
+
+def brought(root: Path, relative: str | None) -> Path | None:
+    """The path of an input on this machine; FavError where it leads out of the shared directory, be it by a link, or
+    to what is neither a file nor a directory: opening that might wait for ever."""
+    path = inside(root, relative)
+    if path is None:
+        return None
+    real = Path(os.path.realpath(path))
+    if not real.is_relative_to(os.path.realpath(root)):
+        raise FavError(f"{path}: expected an input inside the shared directory, got a link to {real}")
+    if real.exists() and not (real.is_file() or real.is_dir()):
+        raise FavError(f"{path}: expected a file, got something else; remove it")
+    return path
+
+
+def _is_name(path: str) -> bool:
+    """Whether the system takes it for a path at all."""
+    try:
+        data = os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return b"\0" not in data and len(data) < 1000 and max(map(len, data.split(b"/"))) < 256

@@ -22,8 +22,10 @@ from .errors import FavError
 from .fingerprint import is_sequence, print_of, sequence_files, video_fingerprint
 from .images import read_image
 from .request import Request
+from .room import Room, room_for, words
 from .shots import read_cuts
 from .spec import FilmSpec, Look, inside
+from .tasks import FLOW_AHEAD
 from .video import Source, check_film_name, probe
 
 FILES = ("video", "style", "flow_weights", "first_frame_style", "seed")  # inputs that the job brings with it
@@ -51,10 +53,12 @@ def submit(node: Node, request: Request) -> Joined:
     key = hashlib.blake2b(f"{share.layout.root}/{name}".encode(), digest_size=8).hexdigest()
     with FileLock(Path(tempfile.gettempdir()) / f"fav-{os.getuid()}-{key}.lock"):
         source = check(request)
-        job, created = find_job(share, name), False
+        job, created, notes = find_job(share, name), False, ()
         if job is None:
-            job, created = create_job(node, name, request.lease, lambda layout: _fill(share, layout, request, source, name))
-    return Joined(job, True) if created else _join(job, request, source)
+            options = options_of(request, source)
+            notes = () if request.no_room_check else _check_room(share, request, source, options)
+            job, created = create_job(node, name, request.lease, lambda layout: _fill(share, layout, request, options, name))
+    return Joined(job, True, notes) if created else _join(job, request, source)
 
 
 def check(request: Request) -> Source:
@@ -101,9 +105,41 @@ def look_of(request: Request, source: Source) -> tuple[Look, int, int | None, tu
     return look, options["start"], options["stop"], options["cuts"]
 
 
-def _fill(share: Share, layout: JobLayout, request: Request, source: Source, name: str) -> dict:
+def _check_room(share: Share, request: Request, source: Source, options: dict) -> tuple[str, ...]:
+    """A word where room is tight; FavError where half of what the film may take does not fit."""
+    guess = round(source.seconds * source.rate) if source.seconds and source.rate else None
+    stop = min((end for end in (options["stop"], source.frames or guess) if end is not None), default=None)
+    if stop is None:
+        return ()  # nobody knows how long it is
+    frames, size = max(stop - options["start"], 0), (options["width"], options["height"])
+    travels = flows.METHODS[request.flow].slow and not request.independent
+    need = room_for(frames, size, (frames if request.keep else min(frames, FLOW_AHEAD)) if travels else 0, request.crf,
+                    _inputs(share, request))
+    root, system = share.layout.root, share.system
+    free = system.free_bytes(root), system.free_files(root)
+    if need.fits(*free):
+        return ()
+    left = words(free[0]) + ("" if free[1] is None else f" and {free[1]} files")
+    film = f"up to {words(need.size)} in {need.files} files for {frames} frames of {size[0]}x{size[1]}"
+    if need.half.fits(*free):
+        return (f"room is tight in {root}: the job may take {film}, and {left} are free; where it fills up, nodes wait for room",)
+    raise FavError(f"{root}: expected room for {film}, got {left}; make room (coordinator.py clean removes a job with its "
+                   f"frames), make a smaller film (--width, --test), or say --no-room-check")
+
+
+def _inputs(share: Share, request: Request) -> Room:
+    """What is copied into the job."""
+    files = [file for name in FILES if name != "video" and (path := getattr(request, name))
+             for file in (path.iterdir() if path.is_dir() else [path]) if file.is_file()]
+    videos = sequence_files(request.video) if is_sequence(request.video) else [Path(request.video)]
+    if videos[0].stat().st_dev != share.layout.root.stat().st_dev:  # else it is there, or linked
+        files += videos
+    return Room(sum(file.stat().st_size for file in files), len(files))
+
+
+def _fill(share: Share, layout: JobLayout, request: Request, options: dict, name: str) -> dict:
     """Bring the inputs into the job's directory; the spec."""
-    options = options_of(request, source)
+    options = dict(options)
     options["out"] = request.out or f"{name}{'.mkv' if Path(request.video).suffix == '.mkv' else '.mp4'}"
     out = inside(share.layout.root, options["out"])
     if out.exists():

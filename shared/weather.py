@@ -1,5 +1,6 @@
 """Weather: a full disk and a server that stumbles. Both pass; nothing is lost by waiting."""
 
+import errno
 from typing import Callable, TypeVar
 
 from .share import Share
@@ -17,7 +18,7 @@ def weathered(step: Callable[[], T], share: Share, say: Callable[[str], None], p
     `pause` waits some seconds and raises where waiting is to end. Any other error is the caller's; so is one that
     usually passes and did not in `MOST_PASSING` tries, though the share answers.
     """
-    seconds, passing, said = 1.0, 0, None
+    seconds, passing, said = 1.0, 0, None  # what was said is known by its error: the room that is left goes up and down
     while True:
         try:
             result = step()
@@ -26,7 +27,7 @@ def weathered(step: Callable[[], T], share: Share, say: Callable[[str], None], p
             return result
         except OSError as error:
             if error.errno in FULL:
-                line = f"{share.layout.root}: no room ({error.strerror}, {_free(share)} free); waiting until somebody makes some"
+                line = f"{share.layout.root}: no room ({error.strerror}{_free(share, error)}); waiting until somebody makes some"
             elif error.errno in PASSING:
                 passing += 1
                 if passing > MOST_PASSING and _answers(share):
@@ -34,18 +35,22 @@ def weathered(step: Callable[[], T], share: Share, say: Callable[[str], None], p
                 line = f"{error.filename or share.layout.root}: {error.strerror}; trying again"
             else:
                 raise
-            if line != said:
-                said = line
+            if error.errno != said:
+                said = error.errno
                 say(line)
         pause(seconds)
         seconds = min(2 * seconds, LONGEST_PAUSE_S)
 
 
-def _free(share: Share) -> str:
+def _free(share: Share, error: OSError) -> str:
+    """What is left, in words: a disk may be out of inodes, and have space. A quota is of the user, not of the disk."""
+    if error.errno == errno.EDQUOT:
+        return ": the quota of this user or group"
     try:
-        return f"{share.system.free_bytes(share.layout.root) >> 20} MiB"
+        space, files = share.system.free_bytes(share.layout.root), share.system.free_files(share.layout.root)
     except OSError:
-        return "unknown"
+        return ", how much is left is unknown"
+    return f", {space >> 20} MiB free" + ("" if files is None else f", room for {files} more files")
 
 
 def _answers(share: Share) -> bool:

@@ -1,25 +1,32 @@
 """What others leave on the share: taken names, damaged results, strangers' files, and the remains of the dead."""
 
+import ast
 import dataclasses
 import errno
 import json
 import os
+import shutil
+import signal
+import socket
+import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import coordinator
 from fav import flow as flows
 from fav.film import Studio
 from fav.images import encode_png
-from fav.shelf import Shelf, deliver, frame_task, stitch_task
+from fav.shelf import Shelf, deliver, frame_task, index_task, stitch_task
 from fav.spec import FilmSpec
 from fav.tasks import FilmPlan, make_plan
 from shared import attempts, results
 from shared.claims import Claims, claimed
-from shared.errors import InputVanished
+from shared.errors import InputVanished, ShareError
 from shared.jobs import Job, all_jobs, create_job, find_job, remove_job
 from shared.layout import Task
 from shared.nodes import LEASE_S, POLL_S, Identity, Node, Observer, visiting
@@ -29,7 +36,9 @@ from shared.system import System
 
 from . import films, toy
 from .conftest import Clock, join
-from .test_weather import _at_once, work  # noqa: F401
+from .test_architecture import ROOT, SOURCES
+from .test_weather import _at_once, wait_for, work  # noqa: F401
+from .toy import Silent
 
 TASK = toy.link_task(0)
 HUGE = "1" + "0" * 400
@@ -333,7 +342,8 @@ def test_strangers_file_among_the_results_is_no_result(share, node, job, name):
                                           ("name", "{}")], ids=lambda text: text[:12])  # fmt: skip
 def test_strangers_manifest_stops_nobody(share, node, job, field, value):
     fields = {"version": 1, "id": "x", "name": "x", "spec": {}, "lease": 60, field: "<>"}
-    share.layout.name("x").write_text(json.dumps(fields).replace('"<>"', value))
+    share.layout.name("x").mkdir()
+    share.layout.named_manifest("x").write_text(json.dumps(fields).replace('"<>"', value))
     work(node, toy.ToyPlan, only=None)
     assert results.is_done(job, toy.SUM)
 
@@ -458,3 +468,250 @@ def test_private_files_and_bells_without_a_node_get_one_lease(share, node, clock
     watch(recovery, [], clock, 2 * POLL_S)
     node.leave()
     assert traces(share) == []
+
+
+# ---- what lies there in the place of a file
+def bind(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as one:
+        directory = os.open(path.parent, os.O_PATH)  # the address of a socket may have no more than 100 bytes
+        one.bind(f"/proc/self/fd/{directory}/{path.name}")
+        os.close(directory)
+
+
+@pytest.mark.parametrize("make, word", [(bind, "a socket"), (link, "a symbolic link"), (os.mkfifo, "something else"), (Path.mkdir, "something else")])
+def test_what_is_no_file_is_refused_with_the_word_what_it_is(share, tmp_path, make, word):
+    make(tmp_path / "x")
+    with pytest.raises(ShareError, match=f"x: expected a regular file, got {word}; remove it"):
+        share.system.read(tmp_path / "x")
+
+
+def test_device_is_refused(share, tmp_path):
+    try:
+        os.mknod(tmp_path / "x", stat.S_IFCHR | 0o666, os.makedev(1, 5))  # /dev/zero
+    except PermissionError:
+        pytest.skip("needs root to make a device")
+    with pytest.raises(ShareError, match="x: expected"):
+        share.system.read(tmp_path / "x")
+
+
+@pytest.mark.parametrize("make", [bind, Path.mkdir, os.mkfifo])
+def test_placeholder_that_is_no_file_keeps_nobody_from_the_dead(share, node, job, clock, make):
+    dead, task = join(share, host="elsewhere"), toy.link_task(2)
+    Claims(dead, job).claim(task)
+    make(job.layout.placeholder(TASK))  # judged before the dead one's
+    recovery = recovery_of(node)
+    watch(recovery, [job], clock, toy.LEASE_S + POLL_S)
+    assert claimed(job) == {} and [attempt.why for attempt in attempts.of_task(job, task)] == ["vanished"]
+    assert [attempt.why for attempt in attempts.of_task(job, TASK)] == ["unreadable"]
+
+
+def test_placeholder_of_a_newer_version_is_left_alone_as_long_as_it_is_renewed(share, node, job, clock):
+    heart = share.layout.nodes / "newer-1-0"
+    heart.write_bytes(identity(version="99"))
+    share.system.link(heart, job.layout.placeholder(TASK))
+    recovery = recovery_of(node)
+    for renewals in range(3 * int(toy.LEASE_S / POLL_S)):
+        os.utime(heart, ns=(0, renewals))
+        watch(recovery, [job], clock, POLL_S)
+    assert list(claimed(job)) == [str(TASK)]
+    watch(recovery, [job], clock, toy.LEASE_S + POLL_S)
+    assert claimed(job) == {}
+
+
+def test_jobs_whose_rooms_are_no_directories_are_left_and_the_others_served(share, node, job):
+    for number, room in enumerate(("claims", "results", "attempts", "failed")):
+        broken = toy.create(share, f"a{number}", chains=1, length=2)
+        shutil.rmtree(broken.layout.root / room)
+        (broken.layout.root / room).touch()
+    report = Silent()
+    assert not work(node, toy.ToyPlan, only=None, report=report)
+    assert results.read(job, toy.SUM) == toy.expected(1, 3) and "finished" in job.marks()
+    assert any("a0: cannot be served here: " in line for line in report.lines)
+
+
+def test_node_of_a_job_whose_rooms_are_no_directories_ends_in_one_line(share, node, job):
+    shutil.rmtree(job.layout.claims)
+    job.layout.claims.touch()
+    with pytest.raises(ShareError, match="^toy: cannot be served here: .*claims"):
+        work(node, toy.ToyPlan)
+
+
+def test_copy_of_a_manifest_under_another_name_is_refused_and_the_job_itself_is_served(share, node, job):
+    shutil.copytree(share.layout.name(job.name), share.layout.name("copy"))
+    with pytest.raises(ShareError, match="expected the manifest of job copy, got that of toy"):
+        find_job(share, "copy")
+    assert [one.name for one in all_jobs(share)] == ["toy"]
+
+
+def test_manifest_that_names_a_directory_of_another_job_is_refused(share, job):
+    other = share.layout.name("b")
+    shutil.copytree(share.layout.name(job.name), other)
+    (other / "job.json").write_text((other / "job.json").read_text().replace('"name": "toy"', '"name": "b"'))
+    with pytest.raises(ShareError, match=f"expected the manifest of job b, got that of b .{job.manifest.id}"):
+        find_job(share, "b")
+
+
+def test_words_of_strangers_do_not_reach_the_terminal_as_they_are(share, node, job):
+    place = job.layout.attempts_of(TASK)
+    place.mkdir(parents=True)
+    (place / "x.y").write_text(json.dumps({"why": "raised", "who": "\x1b[2J", "detail": "first\n\x1b]0;title\x07\ud800"}))
+    (attempt,) = attempts.of_task(job, TASK)
+    assert attempt.who == "?[2J" and attempt.detail == "first\n?]0;title??"
+
+
+# ---- pictures that are whole, and not ours
+@pytest.mark.parametrize("picture", [np.zeros((32, 16, 3), np.uint8), np.zeros((32, 32, 3), np.uint16)], ids=["size", "depth"])
+def test_frame_of_another_size_or_depth_is_set_aside_and_made_again(share, clip, style, picture):
+    job = films.create(share, clip, style)
+    with visiting(share) as node:
+        plan = make_plan(job, node, print)
+        do_kind(plan, "index")
+        results.publish_bytes(node, job, frame_task(0), encode_png(picture, {}))
+        with pytest.raises(InputVanished):
+            plan.shelf.frame(0)
+        assert not results.is_done(job, frame_task(0))
+        assert [attempt.why for attempt in attempts.of_task(job, frame_task(0))] == ["damaged"]
+
+
+@pytest.mark.parametrize("change", [{"keyframe": [99]}, {"crc": [1]}, {"time_base": "1e999999999"}, {"pts": [[1], [2]]}], ids=str)
+def test_piece_of_the_index_that_is_none_is_set_aside_at_once(share, clip, style, change):
+    job = films.create(share, clip, style)
+    with visiting(share) as node:
+        plan = make_plan(job, node, print)
+        piece = json.loads(plan.run(index_task(0), lambda: None))
+        piece["index"] |= change
+        results.publish_bytes(node, job, index_task(0), json.dumps(piece).encode())
+        with pytest.raises(InputVanished):
+            plan.shelf.refresh()
+        assert not results.is_done(job, index_task(0))
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, link, os.mkfifo])
+def test_film_that_is_no_file_is_set_aside_and_made(share, clip, style, make):
+    job = films.create(share, clip, style)
+    film = job.layout.result(stitch_task(FilmSpec.from_json(job.manifest.spec)))
+    film.parent.mkdir(parents=True)
+    make(film)
+    with visiting(share) as node:
+        assert work(node, make_plan_quietly, only=job.name)
+    assert films.film_of(job).stat().st_size > 1000 and film.samefile(films.film_of(job))
+
+
+def make_plan_quietly(job: Job, node: Node, say) -> FilmPlan:
+    return make_plan(job, node, lambda line: None)
+
+
+# ---- inputs that are not where they should be
+@pytest.mark.parametrize("make, word", [(lambda path: path.symlink_to("/etc/passwd"), "a link to /etc/passwd"),
+                                        (os.mkfifo, "something else")], ids=["link", "fifo"])  # fmt: skip
+@pytest.mark.parametrize("name", ["style", "video"])
+def test_input_that_leads_out_of_the_share_or_would_block_is_refused(share, node, clip, style, name, make, word):
+    job = films.create(share, clip, style)
+    path = share.layout.root / job.manifest.spec[name]
+    path.unlink()
+    make(path)
+    with pytest.raises(ShareError, match=word):
+        make_plan(job, node, print)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, link, bind, Path.mkdir])
+def test_log_that_is_no_file_is_left_alone_and_another_taken(tmp_path, make):
+    make(tmp_path / "a.log")
+    own = coordinator._log(tmp_path / "a.log")
+    assert own.parent != tmp_path and own.read_bytes() == b"" and own.name.startswith("a.")
+    own.unlink()
+
+
+# ---- code
+RUNS_CODE = {"eval", "exec", "compile", "pickle.load", "pickle.loads", "pickle.Unpickler", "marshal.loads", "marshal.load", "shelve.open",
+             "yaml.load", "yaml.unsafe_load", "joblib.load", "dill.load", "dill.loads", "cloudpickle.load", "cloudpickle.loads",
+             "torch.jit.load", "torch.hub.load", "runpy.run_path"}  # fmt: skip
+
+
+def test_nothing_in_the_program_reads_pickles_or_runs_what_it_reads():
+    for path in SOURCES:
+        for part in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(part, ast.Call):
+                continue
+            called, words = ast.unparse(part.func), {word.arg: ast.unparse(word.value) for word in part.keywords}
+            where = f"{path.name}:{part.lineno} calls {called}"
+            assert called not in RUNS_CODE, where
+            assert called != "torch.load" or words.get("weights_only") == "True", where
+            assert not called.endswith("np.load") or words.get("allow_pickle", "False") == "False", where
+
+
+# ---- colleagues
+TWO_USERS = """
+import os, sys
+sys.path[:0] = sys.argv[1:3]
+from pathlib import Path
+from shared.share import open_share
+from shared.supervisor import Supervisor
+os.umask(0o077)
+sys.exit(Supervisor(open_share(Path(sys.argv[3])), "tests.toy:ToyPlan", lambda line: print(line, flush=True), "toy").run())
+"""
+
+
+def as_user(uid: int, group: int, *command: str) -> list[str]:
+    return ["setpriv", f"--reuid={uid}", f"--regid={uid}", f"--groups={group}", "--inh-caps=-all", "--bounding-set=-all", *command]
+
+
+def test_two_users_of_a_group_work_on_one_job_and_recover_each_other():
+    """The share is the group's; each user has another group first, and a umask that gives nobody anything."""
+    if os.getuid() != 0 or not shutil.which("setpriv"):
+        pytest.skip("needs root and setpriv to become two users")
+    group, users = 12345, (2001, 2002)
+    packages = str(Path(pytest.__file__).resolve().parent.parent)
+    python = next((python for python in ("/usr/bin/python3", "/usr/local/bin/python3") if can_run(python, packages, group)), None)
+    if python is None:
+        pytest.skip("needs a Python of this version, and this checkout, that other users may read")
+    with tempfile.TemporaryDirectory() as above:
+        os.chmod(above, 0o755)
+        (root := Path(above) / "share").mkdir()
+        os.chown(root, 2000, group)
+        root.chmod(0o770)
+        first = subprocess.run(as_user(users[0], group, python, "-c", MAKE_TOY, str(ROOT), packages, str(root)), capture_output=True, text=True)
+        assert first.returncode == 0, first.stderr
+        (job,) = (root / "jobs").iterdir()
+        nodes = []
+        for user in users:
+            command = as_user(user, group, python, "-c", TWO_USERS, str(ROOT), packages, str(root))
+            nodes.append(subprocess.Popen(command, cwd="/", text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
+            wait_for(lambda: user in {path.stat().st_uid for path in job.glob("results/link/*/*")}, 60)
+        nodes[0].send_signal(signal.SIGKILL)  # its tasks and its files are the other's to take over
+        outputs = [node.communicate(timeout=90)[0] for node in nodes]
+        assert nodes[1].returncode == 0, outputs
+        (total,) = job.glob("results/sum/*/*")
+        assert total.read_bytes() == toy.expected(2, 15)
+        for path in (root, *root.rglob("*")):
+            info = path.lstat()
+            assert info.st_gid == group and info.st_mode & 0o077 == (0o070 if path.is_dir() else 0o060), (path, oct(info.st_mode))
+        subprocess.run(as_user(users[1], group, python, "-c", SWEEP, str(ROOT), packages, str(root)), cwd="/", check=True)
+        assert not any(any((root / room).iterdir()) for room in ("nodes", "private"))
+
+
+SWEEP = """
+import sys
+sys.path[:0] = sys.argv[1:3]
+from pathlib import Path
+from shared.nodes import Observer, visiting
+from shared.recovery import Recovery
+from shared.share import open_share
+with visiting(open_share(Path(sys.argv[3]))) as node:
+    Recovery(node, Observer(node.share, node.identity)).run({})
+"""
+MAKE_TOY = """
+import os, sys
+sys.path[:0] = sys.argv[1:3]
+from pathlib import Path
+from shared.share import open_share
+from tests import toy
+os.umask(0o077)
+toy.create(open_share(Path(sys.argv[3])), chains=2, length=15, slow=0.1)
+"""
+
+
+def can_run(python: str, packages: str, group: int) -> bool:
+    """Whether another user can run our modules with that interpreter."""
+    words = as_user(2001, group, python, "-c", f"import sys; sys.path[:0] = [{str(ROOT)!r}, {packages!r}]; import tests.toy")
+    return Path(python).exists() and subprocess.run(words, cwd="/", capture_output=True).returncode == 0

@@ -1,5 +1,6 @@
 """What is known of a video's frames after one pass over them; pure."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -9,6 +10,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from .decoding import Decoded
+
+LATEST = 1 << 62  # units of a time base: the sum of two such times is a number, still
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +46,20 @@ class FrameIndex:
 
     @classmethod
     def from_json(cls, fields: dict) -> "FrameIndex":
-        keyframe = np.zeros(len(fields["pts"]), bool)
-        keyframe[np.array(fields["keyframe"], np.int64)] = True
-        return cls._from_columns((fields["pts"], fields["duration"], keyframe, fields["crc"]), Fraction(fields["time_base"]))
+        """ValueError, or what else Python raises over values of other kinds, where the record is none of `to_json`."""
+        count, keys = len(fields["pts"]), np.array(fields["keyframe"], np.int64)
+        if keys.ndim != 1 or ((keys < 0) | (keys >= count)).any():
+            raise ValueError(f"expected keyframes among {count} frames")
+        if not re.fullmatch("[1-9][0-9]{0,9}(/[1-9][0-9]{0,9})?", fields["time_base"]):
+            raise ValueError("expected a fraction of a second as the time base")
+        keyframe = np.zeros(count, bool)
+        keyframe[keys] = True
+        index = cls._from_columns((fields["pts"], fields["duration"], keyframe, fields["crc"]), Fraction(fields["time_base"]))
+        if any(column.shape != (count,) for column in (index.pts, index.duration, index.crc)):
+            raise ValueError(f"expected {count} frames in each column")
+        if (index.pts[1:] <= index.pts[:-1]).any() or any(((times < -LATEST) | (times > LATEST)).any() for times in (index.pts, index.duration)):
+            raise ValueError("expected times that ascend")
+        return index
 
     @classmethod
     def _from_columns(cls, columns: Sequence, time_base: Fraction) -> "FrameIndex":

@@ -32,6 +32,7 @@ class Source:
     pixel_aspect: Fraction  # width : height of a pixel as shown
     colours: Colours
     frames: int | None  # what the container says; only decoding counts for sure
+    seconds: float | None  # what the container says
     sound: bool
     suffix: str
 
@@ -54,9 +55,13 @@ def probe(video: Path | str, fps: float | None = None) -> Source:
         return Source(
             path=str(video), width=width, height=height, turned=turned, codec=stream.codec_context.name,
             time_base=decoding.time_base, rate=stream.average_rate or None, pixel_aspect=1 / aspect if turned else aspect,
-            colours=first.colours, frames=count or None, sound=bool(decoding.container.streams.audio),
+            colours=first.colours, frames=count or None, seconds=_seconds(decoding.container), sound=bool(decoding.container.streams.audio),
             suffix=Path(video).suffix.lower(),
         )  # fmt: skip
+
+
+def _seconds(container: InputContainer) -> float | None:
+    return container.duration / av.time_base if container.duration and container.duration > 0 else None
 
 
 def open_video(video: Path | str, fps: float | None = None) -> InputContainer:
