@@ -11,17 +11,30 @@ from click.core import ParameterSource
 
 from fav.commands import one_line_errors
 from fav.options import FILE, JOB, options, request_of
+from shared.check.quick import check_quickly
 from shared.jobs import find_job
 from shared.nodes import visiting
 from shared.share import Share, open_share
 from shared.supervisor import Supervisor
+from shared.system import FULL, PASSING
 
 # Threads of PyTorch that wait must not spin: with two nodes on two cores, a frame took three times as long.
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 
+_unsaid: list[str] = []
+
+
 def say(line: str) -> None:
-    click.echo(f"{time.strftime('%H:%M:%S')} {line}")
+    """Print a line with the time; on a disk that is full or away, before the next line that finds room."""
+    _unsaid.append(f"{time.strftime('%H:%M:%S')} {line}")
+    try:
+        while _unsaid:
+            click.echo(_unsaid[0])
+            del _unsaid[0]
+    except OSError as error:
+        if error.errno not in FULL | PASSING:
+            raise
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -57,6 +70,7 @@ def main(context: click.Context, shared: Path, video: str | None, style: Path | 
 
         device_of(device)
     share = open_share(shared)
+    check_quickly(share)
     if video is not None:
         only = _submit(share, request_of(context, video, style, values))
     here = {"video": str(local_video) if local_video else None, "threads": cores, "device": device}

@@ -1,0 +1,14 @@
+"""A node that creates a toy job or joins it: `python -m tests.nfs.toy_node SHARE CHAINS LENGTH SLOW`."""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+from shared.share import open_share
+from shared.supervisor import Supervisor
+from tests import toy
+
+if __name__ == "__main__":
+    share = open_share(Path(sys.argv[1]))
+    toy.create(share, chains=int(sys.argv[2]), length=int(sys.argv[3]), slow=float(sys.argv[4]))
+    sys.exit(Supervisor(share, "tests.toy:ToyPlan", partial(print, flush=True), "toy").run())
