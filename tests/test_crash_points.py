@@ -45,7 +45,7 @@ def test_node_killed_at_any_change_that_it_makes_costs_nothing_but_its_claims(tm
 
 
 def test_node_that_stood_still_at_a_change_for_longer_than_a_lease_changes_nothing_any_more(tmp_path, small, style):
-    sweep(tmp_path, small, style, "frozen", "changes", 5, limit_s=600)
+    sweep(tmp_path, small, style, "frozen", "changes", 3, limit_s=600)
 
 
 @pytest.mark.long

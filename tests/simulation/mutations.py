@@ -1,15 +1,12 @@
 """Wrong protocols, each a small change that somebody might make. The verdict must find every one of them."""
 
-import errno
-import json
-import os
 from contextlib import ExitStack, contextmanager
 from typing import Callable, Iterator
 from unittest.mock import patch
 
-from shared import attempts, claims, jobs, nodes, recovery, results, share, system, weather, worker
+from shared import attempts, claims, jobs, recovery, results, weather, worker
 from shared.claims import Claims, Outcome
-from shared.nodes import Node, Observer, read_identity
+from shared.nodes import Observer, read_identity
 from shared.recovery import Recovery
 from shared.system import System
 
@@ -78,17 +75,6 @@ def release_before_publishing():
 
 
 @mutation
-def release_without_looking_at_the_owner():
-    def take_away(node, placeholder, aside, token, keep):
-        node.share.system.rename(placeholder, aside)
-        if not keep:
-            node.share.system.unlink(aside)
-        return True
-
-    return [patch.object(claims, "take_away", take_away), patch.object(recovery, "take_away", take_away)]
-
-
-@mutation
 def placeholder_of_another_is_not_linked_back():
     def take_away(node, placeholder, aside, token, keep):
         try:
@@ -99,6 +85,17 @@ def placeholder_of_another_is_not_linked_back():
         if not keep or owner is None or owner.token != token:
             node.share.system.unlink(aside)
         return owner is None or owner.token == token
+
+    return [patch.object(claims, "take_away", take_away), patch.object(recovery, "take_away", take_away)]
+
+
+@mutation
+def release_without_looking_at_the_owner():
+    def take_away(node, placeholder, aside, token, keep):
+        node.share.system.rename(placeholder, aside)
+        if not keep:
+            node.share.system.unlink(aside)
+        return True
 
     return [patch.object(claims, "take_away", take_away), patch.object(recovery, "take_away", take_away)]
 
@@ -133,20 +130,6 @@ def heartbeat_compared_with_the_local_clock():
 
 
 @mutation
-def silence_counted_while_nobody_could_look():
-    return [patch.object(nodes, "POLL_S", 1e9)]
-
-
-@mutation
-def list_of_nodes_taken_at_its_word():
-    def dead(self, identity, lease):
-        silence = self.silence(identity.incarnation)
-        return silence is None or silence >= lease or self.process_gone(identity)
-
-    return [patch.object(Observer, "dead", dead)]
-
-
-@mutation
 def nodes_looked_at_before_the_placeholders_are_listed():
     def run(self, held, now_dead=frozenset()):
         self.observer.look()
@@ -160,17 +143,6 @@ def nodes_looked_at_before_the_placeholders_are_listed():
     return [patch.object(Recovery, "run", run),
             patch.object(Observer, "dead", lambda self, identity, lease: (self.silence(identity.incarnation) is None or
                          self.silence(identity.incarnation) >= lease or self.process_gone(identity)))]
-
-
-@mutation
-def evicted_node_carries_on():
-    def touch(self):
-        try:
-            self.share.system.touch(self.heart)
-        except FileNotFoundError:
-            pass
-
-    return [patch.object(Node, "beat", touch), patch.object(Node, "check", lambda self: None)]
 
 
 # ---- publishing
@@ -240,18 +212,6 @@ def full_disk_is_an_error():
 @mutation
 def stumbling_server_is_an_error():
     return [patch.object(weather, "PASSING", set()), patch.object(worker, "PASSING", set())]
-
-
-@mutation
-def names_asked_of_the_cache():
-    def exists(self, path):
-        try:
-            self.os.stat(path, follow_symlinks=False)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        return True
-
-    return [patch.object(System, "exists", exists)]
 
 
 # ---- attempts

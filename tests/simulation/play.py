@@ -1,6 +1,5 @@
 """One run: nodes that type the same line, a coordinator that looks on, whatever goes wrong, and the verdict."""
 
-import itertools
 import json
 import secrets
 import threading
@@ -13,7 +12,7 @@ from shared import attempts, results
 from shared.bell import Bell
 from shared.claims import claimed, let_go
 from shared.errors import Evicted, JobGone, ShareError, Stopped, Unwell
-from shared.jobs import Job, all_jobs, create_job, find_job
+from shared.jobs import all_jobs, create_job, find_job
 from shared.layout import ShareLayout, Task
 from shared.nodes import LEASE_S, POLL_S, Heart, Identity, Node, Observer
 from shared.recovery import Recovery
@@ -22,7 +21,7 @@ from shared.weather import weathered
 from shared.worker import Worker
 
 from .. import toy
-from .world import Dead, Host, Process, SimulatedSystem, Violation, World
+from .world import Host, Process, SimulatedSystem, World
 
 ROOT = Path("/share")
 NAME = "toy"
@@ -225,7 +224,7 @@ class Play:
             self.settle()
 
     def make(self, path: Path) -> None:
-        folder = world_root = self.world.server.root
+        folder = self.world.server.root
         for part in path.parts[1:]:
             if part not in folder.names:
                 child = self.world.server.new(True)
@@ -263,7 +262,7 @@ class Play:
         job = find_job(share, NAME)
         if job is None:
             raise broken("there is no job")
-        if any(process.alive and process not in world.struck for process in world.moved.values()):
+        if any(process.alive for process in world.moved.values()):
             raise broken("a living node's placeholder was kept as a dead one's")
         if left := self.left_behind():
             raise broken(f"left behind: {left}")
@@ -299,7 +298,7 @@ DISRUPTIVE = {"crash before", "crash after", "crash in flight", "power loss", "w
 @contextmanager
 def seeded(world: World) -> Iterator[None]:
     """Names that are random elsewhere are drawn from the world; no watcher looks at directories that do not exist."""
-    numbers, hexes, watch = itertools.count(), secrets.token_hex, Bell._watch
+    hexes, watch = secrets.token_hex, Bell._watch
     secrets.token_hex = lambda size=16: f"{world.rnd.getrandbits(8 * size):0{2 * size}x}"
     Bell._watch = lambda bell: None
     try:

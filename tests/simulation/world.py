@@ -155,7 +155,6 @@ class World:
         self.away = 0.0
         self.full = 0.0  # until when there is no room
         self.moved: dict[Inode, Process] = {}  # placeholders that were moved by mistake, by whom, and not put back yet
-        self.struck: set[Process] = set()  # who was told of an error, and may leave things to others
         self.exact = True  # whether links are known, so that nothing at all may be replaced
         self.late: list[tuple[float, Callable[[], None]]] = []  # steps of the dead that are still on their way
         self.server = Server(lambda: int((self.now + 1e6) * 1e9))
@@ -199,102 +198,6 @@ class World:
             self.current = chosen
             chosen.greenlet.switch()
 
-    def sleep(self, seconds: float) -> None:
-        self.world.sleep(seconds / self.host.drift)
-
-    def wait(self, event: threading.Event, seconds: float) -> bool:
-        self.world.sleep(seconds / self.host.drift, event.is_set)
-        return event.is_set()
-
-    def remove_tree(self, path: Path) -> None:
-        try:
-            for name in self.list(path):
-                self.remove_tree(path / name)
-            self.os.rmdir(path)
-        except NotADirectoryError:
-            self._quietly(self.os.unlink, path)
-        except OSError:
-            self._quietly(self.os.unlink, path)
-
-    def _quietly(self, call, path: Path) -> None:
-        try:
-            call(path)
-        except OSError:
-            pass
-
-    def process_gone(self, pid: int, start: int) -> bool:
-        return not any(process.alive and process.pid == pid for process in self.host.processes)
-
-
-class World:
-    def __init__(self, seed: int, trace: bool = False):
-        self.rnd = random.Random(seed)
-        self.now = 0.0
-        self.hub = getcurrent()
-        self.trace: list[str] | None = [] if trace else None
-        self.counts: Counter[str] = Counter()
-        self.steps = 0
-        self.violation: Violation | None = None
-        self.agents: list[Agent] = []
-        self.executions: Counter[str] = Counter()
-        self.crashed: Counter[str] = Counter()  # executions in which the worker was taken down, by task
-        self.pids = 1000
-        self.bereaved: Callable[[Process], None] = lambda process: None  # told of every process that is killed
-        every = list(FAULTS)
-        self.kinds = set(self.rnd.sample(every, self.rnd.choice([0, 1, 2, 3, 4, 6, len(every)])))
-        if self.kinds:
-            self.kinds |= {kind for kind in ("stale", "full") if self.rnd.random() < 0.3}
-        horizon = self.rnd.choice([300, 800, 2000])
-        self.due = {kind: sorted(self.rnd.randrange(horizon) for _ in range(self.rnd.randint(1, most)))  # the steps after which it strikes
-                    for kind, most in FAULTS.items() if kind in self.kinds and most}
-        self.slow = self.rnd.choice([0.002, 0.02, 0.3])  # the longest step of the file server, usually
-        self.lag = self.rnd.choice([0.0, 0.02, 0.1])  # the share of steps that take seconds
-        self.ambush = self.rnd.random() < 0.7  # whether who moves a placeholder does it at the worst moment
-        self.staleness = self.rnd.choice([0.3, 1.0]) if "stale" in self.kinds else 0.0
-        self.soft = self.rnd.random() < 0.5
-        self.away = 0.0
-        self.full = 0.0  # until when there is no room
-        self.moved: dict[Inode, Process] = {}  # placeholders that were moved by mistake, by whom, and not put back yet
-        self.struck: set[Process] = set()  # who was told of an error, and may leave things to others
-        self.exact = True  # whether links are known, so that nothing at all may be replaced
-        self.late: list[tuple[float, Callable[[], None]]] = []  # steps of the dead that are still on their way
-        self.server = Server(lambda: int((self.now + 1e6) * 1e9))
-        self.hosts = [Host(self, number) for number in range(self.rnd.choice([1, 2, 2, 3]))]
-        if "clocks" in self.kinds:
-            self.counts["clocks differ"] += len(self.hosts) > 1
-            self.counts["clocks drift"] += 1
-
-    # ---- who runs
-    def process(self, host: Host) -> Process:
-        self.pids += 1
-        process = Process(host, self.pids)
-        host.processes.append(process)
-        return process
-
-    def spawn(self, process: Process, role: str, body: Callable[[], None]) -> Agent:
-        agent = Agent(self, process, role, body)
-        process.agents.append(agent)
-        self.agents.append(agent)
-        return agent
-
-    def run(self) -> None:
-        """Let the agents run, one at a time, until none is left."""
-        while True:
-            self.agents = [agent for agent in self.agents if agent.alive]
-            if not self.agents or self.violation:
-                return
-            agent = min(self.agents, key=self._due)
-            due = self._due(agent)
-            while self.late and self.late[0][0] <= due:
-                self._deliver_late()
-            self.now = max(self.now, due)
-            self.current = agent
-            agent.greenlet.switch()
-
-    def _due(self, agent: Agent) -> float:
-        due = self.now if agent.until is not None and agent.until() else agent.wake
-        return max(due, agent.process.frozen)
-
     def sleep(self, seconds: float, until: Callable[[], bool] | None = None) -> None:
         """Called by an agent: go on after so long, or when something has become true."""
         agent = self.current
@@ -314,6 +217,7 @@ class World:
     def end(self, agent: Agent) -> None:
         """Kill one agent; if it is the one that runs, it finds out by itself."""
         agent.alive = False
+        self._excuse(agent.process)
         if agent is not self.current and agent.greenlet:
             current, self.current = self.current, agent
             agent.greenlet.parent = getcurrent()
@@ -359,7 +263,7 @@ class World:
         for kind in self._drawn(agent, op, path):
             outcome = self._strike(kind, agent, client, op, path, effect, lied)
             if outcome is not None:
-                self.struck.add(agent.process)
+                self._excuse(agent.process)
                 self._tell(agent, op, path, source, kind)
                 raise outcome
         try:
@@ -426,6 +330,7 @@ class World:
                     self.kill(other)
             return Dead()
         if kind == "worker crash":
+            self._excuse(process)
             if agent.task:
                 self.crashed[agent.task] += 1
             agent.alive = False
@@ -500,6 +405,10 @@ class World:
                 self.moved[inode] = self.current.process
         if inode.room == "claims":
             self.moved.pop(inode, None)
+
+    def _excuse(self, process: Process) -> None:
+        """It was told of an error, or lost an agent, and may leave to others what it has begun."""
+        self.moved = {inode: other for inode, other in self.moved.items() if other is not process}
 
     def _was_dead(self, owner: dict) -> None:
         """The record of a vanished owner appears: it must have vanished, or once have been silent for a lease."""
