@@ -2,7 +2,7 @@
 
     FAV_NFS_LAB=/path/to/run.sh python -m pytest -q -m nfs tests/nfs
 
-boots a server and several clients for each case, as root; about 40 minutes on two cores. FAV_NFS_TABLE=FILE keeps the table of
+boots a server and several clients for each case, as root; about an hour on two cores. FAV_NFS_TABLE=FILE keeps the table of
 what each took. All clients mount with the kernel's default options: caches of attributes, names and misses are on.
 """
 

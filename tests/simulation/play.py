@@ -220,8 +220,11 @@ class Play:
                 self.begin(rnd.choice(world.hosts), number < submitters or rnd.random() < 0.5, late)
             watcher = world.process(rnd.choice(world.hosts))
             world.spawn(watcher, "status", lambda: self.coordinator(watcher))
-            world.run()
-            self.settle()
+            try:
+                world.run()
+                self.settle()
+            finally:
+                world.close()
 
     def make(self, path: Path) -> None:
         folder = self.world.server.root

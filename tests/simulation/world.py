@@ -198,9 +198,18 @@ class World:
             self.current = chosen
             chosen.greenlet.switch()
 
+    def close(self) -> None:
+        """Unwind what is left of a run that was broken off; else it would be unwound in the midst of another one."""
+        for agent in self.agents:
+            if agent.greenlet:
+                self.current = agent
+                agent.greenlet.throw(Dead)
+
     def sleep(self, seconds: float, until: Callable[[], bool] | None = None) -> None:
         """Called by an agent: go on after so long, or when something has become true."""
         agent = self.current
+        if self.violation:
+            raise Dead
         agent.wake, agent.until = self.now + seconds, until
         self.hub.switch()
         agent.until = None
