@@ -51,7 +51,7 @@ def test_node_that_stood_still_at_a_change_for_longer_than_a_lease_changes_nothi
 @pytest.mark.long
 @pytest.mark.parametrize("how", ["killed", "frozen"])
 def test_node_that_ends_or_stands_still_before_in_or_after_any_operation_at_all(tmp_path, small, style, how):
-    """pytest -m long tests/test_crash_points.py -k any_operation   (20 minutes on 2 cores)"""
+    """pytest -m long tests/test_crash_points.py -k any_operation   (6 minutes on 2 cores)"""
     sweep(tmp_path, small, style, how, "every", 1, limit_s=7200)
 
 
