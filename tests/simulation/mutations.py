@@ -89,6 +89,17 @@ def placeholder_of_another_is_not_linked_back():
     return [patch.object(claims, "take_away", take_away), patch.object(recovery, "take_away", take_away)]
 
 
+@mutation
+def release_without_looking_at_the_owner():
+    def take_away(node, placeholder, aside, token, keep):
+        node.share.system.rename(placeholder, aside)
+        if not keep:
+            node.share.system.unlink(aside)
+        return True
+
+    return [patch.object(claims, "take_away", take_away), patch.object(recovery, "take_away", take_away)]
+
+
 # ---- recovery
 @mutation
 def owner_judged_by_a_look_before_the_move():
