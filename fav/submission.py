@@ -4,10 +4,12 @@ import hashlib
 import os
 import shutil
 import tempfile
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Iterator
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from shared.attempts import reopen
 from shared.jobs import Job, create_job, find_job, job_name
@@ -28,6 +30,7 @@ from .spec import FilmSpec, Look, inside
 from .tasks import FLOW_AHEAD
 from .video import Source, check_film_name, probe
 
+TURN_S = 60.0
 FILES = ("video", "style", "flow_weights", "first_frame_style", "seed")  # inputs that the job brings with it
 SPEC_FIELDS = {  # fields of the spec that an option decides, where they are not its namesake
     "range": ("start", "stop"), "test": ("start", "stop"), "width": ("width", "height"), "scale": ("width", "height"),
@@ -49,16 +52,32 @@ def submit(node: Node, request: Request) -> Joined:
     request.check()
     share = node.share
     name = request.name or job_name(Path(request.video).stem.replace("%", ""), Path(request.style).stem)
-    # One at a time on one host: ten nodes started here at once would copy the video ten times.
-    key = hashlib.blake2b(f"{share.layout.root}/{name}".encode(), digest_size=8).hexdigest()
-    with FileLock(Path(tempfile.gettempdir()) / f"fav-{os.getuid()}-{key}.lock"):
+    with _one_at_a_time(share, name):
         source = check(request)
         job, created, notes = find_job(share, name), False, ()
         if job is None:
             options = options_of(request, source)
-            notes = () if request.no_room_check else _check_room(share, request, source, options)
-            job, created = create_job(node, name, request.lease, lambda layout: _fill(share, layout, request, options, name))
+            try:
+                notes = () if request.no_room_check else _check_room(share, request, source, options)
+                job, created = create_job(node, name, request.lease, lambda layout: _fill(share, layout, request, options, name))
+            except FavError:
+                if (job := find_job(share, name)) is None:  # else others have made it meanwhile, and its film may be there
+                    raise
     return Joined(job, True, notes) if created else _join(job, request, source)
+
+
+@contextmanager
+def _one_at_a_time(share: Share, name: str) -> Iterator[None]:
+    """Ten nodes started on this host at once would copy the video ten times. It saves work, no more: one that stands
+    still while it has the turn keeps the others waiting for `TURN_S` only."""
+    key = hashlib.blake2b(f"{share.layout.root}/{name}".encode(), digest_size=8).hexdigest()
+    lock = FileLock(Path(tempfile.gettempdir()) / f"fav-{os.getuid()}-{key}.lock", timeout=TURN_S)
+    with suppress(Timeout):
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def check(request: Request) -> Source:

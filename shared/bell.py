@@ -23,6 +23,7 @@ class Bell(FileSystemEventHandler):
         self.node = node
         self.heard = threading.Event()
         self._count = 0
+        self._rope = self._path()
         self._watcher = None
 
     def _path(self) -> Path:
@@ -30,13 +31,14 @@ class Bell(FileSystemEventHandler):
 
     def ring(self) -> None:
         """Tell the others that something is published. Best effort: waiters look by themselves, too."""
-        before = self._path()
+        before = self._rope
         self._count += 1
+        self._rope = self._path()
         try:
-            self.node.share.system.rename(before, self._path())
+            self.node.share.system.rename(before, self._rope)
         except FileNotFoundError:
             try:
-                self.node.share.system.write_new(self._path(), b"")
+                self.node.share.system.write_new(self._rope, b"")
             except OSError:
                 pass
         except OSError:

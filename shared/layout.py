@@ -91,6 +91,7 @@ class JobLayout:
         self.results = root / "results"
         self.attempts = root / "attempts"
         self.failed = root / "failed"
+        self._shards: dict[tuple[str, int], Path] = {}  # a path takes as long to make as a file system to ask for it
 
     def rooms(self) -> tuple[Path, ...]:
         return self.inputs, self.claims, self.results, self.attempts, self.failed
@@ -99,7 +100,10 @@ class JobLayout:
         return self.claims / str(task)
 
     def shard(self, kind: str, shard: int) -> Path:
-        return self.results / kind / f"{shard:04d}"
+        path = self._shards.get((kind, shard))
+        if path is None:
+            path = self._shards[kind, shard] = self.results / kind / f"{shard:04d}"
+        return path
 
     def result(self, task: Task) -> Path:
         return self.shard(task.kind, shard_of(task.number)) / f"{task.number:07d}{task.suffix}"

@@ -28,26 +28,24 @@ from .jobs import Job, find_job
 from .layout import Task
 from .nodes import Heart, Identity, Node
 from .share import Share, open_share
+from .slate import Slate, Watch
 from .weather import weathered
 from .worker import Worker
 
 EXIT_FAILED, EXIT_USAGE, EXIT_CRASHED, EXIT_UNWELL, EXIT_EVICTED, EXIT_STOPPED = 1, 2, 70, 71, 75, 130
 EXPECTED = (0, EXIT_FAILED, EXIT_USAGE, EXIT_UNWELL, EXIT_EVICTED, EXIT_STOPPED)
 MOST_CRASHES = 3  # of workers in a row that had not ended a task, nor was one on record as what took them down
-# A task that gives no sign of progress for so long hangs: so many times the longest silence of its kind so far, but
-# at least HANG_S. Before there was one of its kind: FIRST_S, since slow flow of large frames takes an hour.
-HANG_TIMES, HANG_S, FIRST_S = 30.0, 600.0, 7500.0
 
 
 class Messenger:
-    """The worker's report, sent to its supervisor; and the supervisor's word to stop, received."""
+    """The worker's report to its supervisor: what it does, on the slate; what it says, sent. And the word to stop, received."""
 
-    def __init__(self, connection: Connection):
-        self.connection = connection
+    def __init__(self, connection: Connection, memory):
+        self.connection, self.slate = connection, Slate(memory)
+        self.tick, self.end, self.wait = self.slate.tick, self.slate.end, self.slate.wait
         self.stop = threading.Event()
         self.on_stop: Callable[[], None] = lambda: os._exit(EXIT_STOPPED)  # until the loop runs: nothing is claimed
         self._lock = threading.Lock()
-        self._ticked = 0.0
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
@@ -59,23 +57,8 @@ class Messenger:
         except (EOFError, OSError):
             os.killpg(0, signal.SIGKILL)  # the supervisor is gone, and nobody beats the heart any more
 
-    def _send(self, *message) -> None:
-        with self._lock:
-            self.connection.send(message)
-
     def start(self, job: Job, task: Task) -> None:
-        self._send("start", job.name, str(task), job.manifest.id)
-
-    def tick(self) -> None:
-        if time.monotonic() - self._ticked > 1:
-            self._ticked = time.monotonic()
-            self._send("tick")
-
-    def end(self) -> None:
-        self._send("end")
-
-    def wait(self) -> None:
-        self._send("wait")
+        self.slate.start(job.name, task, job.manifest.id)
 
     def say(self, line: str) -> None:
         self._send("say", line)
@@ -83,13 +66,17 @@ class Messenger:
     def remember(self, health: Health) -> None:
         self._send("remember", health)
 
+    def _send(self, *message) -> None:
+        with self._lock:
+            self.connection.send(message)
 
-def _work(connection: Connection, root: str, hard_links: bool, identity: Identity, plan_for: str, only: str | None,
+
+def _work(connection: Connection, memory, root: str, hard_links: bool, identity: Identity, plan_for: str, only: str | None,
           forever: bool, options: dict, health: Health) -> None:
     """The worker process. `plan_for` names a function `module:name` that takes (job, node, say, **options)."""
     os.setpgid(0, 0)  # Ctrl-C is the supervisor's; and programs that a task has started go down with the worker
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    messenger = Messenger(connection)
+    messenger = Messenger(connection, memory)
     try:
         module, _, name = plan_for.partition(":")
         make_plan = getattr(importlib.import_module(module), name)
@@ -116,42 +103,6 @@ def _work(connection: Connection, root: str, hard_links: bool, identity: Identit
         with suppress(OSError):  # a log on a full disk
             stream.flush()
     os._exit(code)  # not through the destructors of libraries that a task may have left in any state
-
-
-class Watch:
-    """What a worker is doing, and for how long it has given no sign of progress while the share could be reached."""
-
-    def __init__(self):
-        self.task: tuple[str, str, str] | None = None  # names of job and task, id of the job
-        self.silent = 0.0
-        self._longest: dict[str, float] = {}  # by kind of task
-        self._looked = time.monotonic()
-
-    def look(self, share_answers: bool) -> None:
-        now = time.monotonic()
-        if share_answers:
-            self.silent += min(now - self._looked, 1.0)  # a machine that slept has not waited for its worker
-        self._looked = now
-
-    def hear(self, kind: str, *words: str) -> None:
-        if self.task and kind in ("tick", "end"):
-            self._longest[self._kind] = max(self._longest.get(self._kind, 0.0), self.silent)
-        self.silent = 0.0
-        if kind == "start":
-            self.task = words
-        elif kind == "end":
-            self.task = None
-
-    @property
-    def _kind(self) -> str:
-        return self.task[1].partition(".")[0]
-
-    @property
-    def hangs(self) -> bool:
-        if self.task is None:
-            return False
-        longest = self._longest.get(self._kind)
-        return self.silent > (FIRST_S if longest is None else max(HANG_S, HANG_TIMES * longest))
 
 
 class Supervisor:
@@ -212,7 +163,8 @@ class Supervisor:
         self.health.exam = None  # the worker before may have been ended in the midst of one
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        words = (theirs, str(self.share.layout.root), self.share.hard_links, node.identity, self.plan_for, self.only,
+        memory = Slate.memory(context)
+        words = (theirs, memory, str(self.share.layout.root), self.share.hard_links, node.identity, self.plan_for, self.only,
                  self.forever, self.options, self.health)
         worker = context.Process(target=_work, args=words, daemon=True)
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited, so that Ctrl-C does not hit it while it starts
@@ -221,7 +173,7 @@ class Supervisor:
         theirs.close()
         heart = Heart(node)
         heart.start()
-        watch, ended_task, told, why = Watch(), False, False, "crashed"
+        watch, told, why = Watch(memory), False, "crashed"
         try:
             while True:
                 message = None
@@ -232,14 +184,10 @@ class Supervisor:
                     worker.join()
                     break
                 watch.look(heart.beats)
-                if message:
-                    watch.hear(*message)
-                    if message[0] == "end":
-                        ended_task = True
-                    elif message[0] == "say":
-                        self.say(message[1])
-                    elif message[0] == "remember":
-                        self.health = message[1]
+                if message and message[0] == "say":
+                    self.say(message[1])
+                elif message:
+                    self.health = message[1]
                 if self._signals and not told:
                     told = True
                     self.say("stopping after the current frame (once more to stop at once)")
@@ -256,6 +204,8 @@ class Supervisor:
             heart.over.set()
             _kill(worker)
             worker.join()
+        watch.look(heart.beats)
+        ended_task = watch.ended > 0
         if heart.evicted.is_set():
             return EXIT_EVICTED, ended_task
         code = worker.exitcode

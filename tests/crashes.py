@@ -261,15 +261,14 @@ class Sweep:
         if (code := frozen.wait()) != -signal.SIGSTOP:
             return [f"the node ended with {code} before it came there"]
         try:
-            making, held, begun = stage.job() is None, stage.claims(), frozen.log.read_text()
+            held, begun = stage.claims(), frozen.log.read_text()
             if code := Child(stage, "next", lambda: stage.line(Stepped())).wait():
                 return [f"the next node ended with {code}"]
             before = stage.published()
         finally:
             os.kill(frozen.pid, signal.SIGCONT)
             code = frozen.wait()
-        # One that was about to make the job finds it made and finished, and the film's name taken: it may say so.
-        faults = [f"the one that woke up ended with {code}"] if code and not making else []
+        faults = [f"the one that woke up ended with {code}"] if code else []
         faults += [f"it {line} after it woke up" for line in frozen.log.read_text()[len(begun):].splitlines() if "begins" in line]
         faults += [f"{record} is on record" for record in set(stage.records()) - {f"{name} vanished" for name in held}]
         return [*faults, *compared("results", stage.published(), before), *self.differences(stage)]

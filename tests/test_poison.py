@@ -125,6 +125,25 @@ def test_task_that_crashes_after_an_examination_was_broken_off_is_counted(real):
     assert node.returncode == 1 and [attempt.why for attempt in attempts.of_task(job, link_task(0))] == ["crashed"] * 3, output
 
 
+HANGS = """
+import sys
+from pathlib import Path
+from shared import slate
+from shared.share import open_share
+from shared.supervisor import Supervisor
+slate.FIRST_S = 1.0
+sys.exit(Supervisor(open_share(Path(sys.argv[1])), "tests.toy:ToyPlan", lambda line: print(line, flush=True), sys.argv[2]).run())
+"""
+
+
+def test_task_that_hangs_is_killed_and_counted(real):
+    job = toy.create(real, chains=1, length=2, deadly=0, signal=int(signal.SIGSTOP))
+    output, _ = (node := start(real, "-c", HANGS)).communicate(timeout=60)
+    tries = attempts.of_task(job, link_task(0))
+    assert node.returncode == 1 and [attempt.why for attempt in tries] == ["hung"] * 3, output
+    assert output.count("took its worker down (no sign of progress for ") == 3
+
+
 class Poisoned(FilmPlan):
     """A frame fails as long as there is a file of this name among the inputs."""
 

@@ -1,0 +1,91 @@
+"""What a worker is doing, in memory that it shares with its supervisor; and how the supervisor reads it.
+
+A task costs the worker a few bytes, and its supervisor nothing. What was written last stays there when the worker is gone.
+"""
+
+import struct
+import time
+from multiprocessing.context import BaseContext
+from typing import Callable
+
+from .layout import Task
+
+BYTES = 1024
+HEAD = struct.Struct("=4Q")  # number of bytes that name the task, 0 without one; signs of life; signs of progress; tasks ended
+# A task that gives no sign of progress for so long hangs: so many times the longest silence of its kind so far, but
+# at least HANG_S. Before there was one of its kind: FIRST_S, since slow flow of large frames takes an hour.
+HANG_TIMES, HANG_S, FIRST_S = 30.0, 600.0, 7500.0
+
+
+class Slate:
+    """The worker's side."""
+
+    def __init__(self, memory):
+        self._memory = memory
+        self._length = self._signs = self._progress = self._ended = 0
+
+    @staticmethod
+    def memory(context: BaseContext):
+        """Empty memory for both sides, which goes to the worker among the arguments of its process."""
+        return context.RawArray("c", BYTES)
+
+    def start(self, job_name: str, task: Task, job_id: str) -> None:
+        words = "\0".join((job_name, str(task), job_id)).encode()
+        self._memory[HEAD.size:HEAD.size + len(words)] = words
+        self._length = len(words)
+        self._sign()
+
+    def tick(self) -> None:
+        """The task gets on."""
+        self._progress += 1
+        self._sign()
+
+    def end(self) -> None:
+        self._length = 0
+        self._ended += 1
+        self.tick()
+
+    def wait(self) -> None:
+        """It waits for the share, which is neither progress nor hanging."""
+        self._sign()
+
+    def _sign(self) -> None:
+        self._signs += 1
+        HEAD.pack_into(self._memory, 0, self._length, self._signs, self._progress, self._ended)
+
+
+class Watch:
+    """The supervisor's side: which task a worker is at, and for how long it has given no sign of life while the share answered."""
+
+    def __init__(self, memory, monotonic: Callable[[], float] = time.monotonic):
+        self._memory, self._monotonic = memory, monotonic
+        self.task: tuple[str, str, str] | None = None  # names of job and task, id of the job
+        self.ended = 0  # tasks
+        self.silent = 0.0
+        self._longest: dict[str, float] = {}  # by kind of task
+        self._signs = self._progress = 0
+        self._looked = monotonic()
+
+    def look(self, share_answers: bool) -> None:
+        now = self._monotonic()
+        if share_answers:
+            self.silent += min(now - self._looked, 1.0)  # a machine that slept has not waited for its worker
+        self._looked = now
+        length, signs, progress, self.ended = HEAD.unpack_from(self._memory)
+        if signs != self._signs:
+            if self.task and progress != self._progress:
+                self._longest[self._kind] = max(self._longest.get(self._kind, 0.0), self.silent)
+            self.silent, self._signs, self._progress = 0.0, signs, progress
+        words = self._memory[HEAD.size:HEAD.size + length].decode(errors="replace").split("\0")
+        self.task = tuple(words) if len(words) == 3 else None
+
+    @property
+    def _kind(self) -> str:
+        return self.task[1].partition(".")[0]
+
+    @property
+    def hangs(self) -> bool:
+        if self.task is None:
+            return False
+        longest = self._longest.get(self._kind)
+        return self.silent > (FIRST_S if longest is None else max(HANG_S, HANG_TIMES * longest))

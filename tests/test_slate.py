@@ -1,0 +1,99 @@
+"""What a worker is doing, read by its supervisor: by a clock that is stepped, and beside a real process that dies."""
+
+import multiprocessing
+import os
+import signal
+
+import pytest
+
+from shared.layout import Task
+from shared.slate import FIRST_S, HANG_S, HANG_TIMES, Slate, Watch
+
+FRAME = Task("frame", 7)
+
+
+class Looks:
+    """A watch that looks five times a second."""
+
+    def __init__(self, memory):
+        self.now = 0.0
+        self.watch = Watch(memory, lambda: self.now)
+
+    def after(self, seconds: float, share_answers: bool = True) -> Watch:
+        for _ in range(round(seconds * 5)):
+            self.now += 0.2
+            self.watch.look(share_answers)
+        return self.watch
+
+
+@pytest.fixture
+def memory():
+    return Slate.memory(multiprocessing.get_context("spawn"))
+
+
+def test_task_is_seen_while_it_runs_and_what_ended_is_counted(memory):
+    worker, looks = Slate(memory), Looks(memory)
+    assert looks.after(1).task is None and looks.watch.ended == 0
+    worker.start("film", FRAME, "film.0123456789ab")
+    assert looks.after(1).task == ("film", "frame.0000007", "film.0123456789ab")
+    worker.end()
+    assert looks.after(1).task is None and looks.watch.ended == 1
+    for _ in range(3):
+        worker.start("film", FRAME, "film.0123456789ab")
+        worker.end()
+    assert looks.after(0.2).ended == 4
+
+
+def test_longest_names_of_job_and_task_have_room(memory):
+    name = "n" * 151
+    Slate(memory).start(name, Task("stylization", 10**11), f"{name}.0123456789ab")
+    assert Looks(memory).after(0.2).task == (name, f"stylization.{10**11}", f"{name}.0123456789ab")
+
+
+def test_first_task_of_its_kind_has_hours_and_the_next_many_times_the_longest_silence(memory):
+    worker, looks = Slate(memory), Looks(memory)
+    worker.start("film", FRAME, "id")
+    assert not looks.after(FIRST_S - 1).hangs and looks.after(3).hangs
+    worker.tick()
+    assert not looks.after(0.2).hangs  # and of its kind, that was the longest silence
+    worker.end()
+    looks.after(0.2)
+    worker.start("film", Task("flow", 1), "id")
+    looks.after(40)
+    worker.end()
+    worker.start("film", Task("flow", 2), "id")
+    looks.after(0.2)
+    assert not looks.after(HANG_TIMES * 40 - 2).hangs and looks.after(4).hangs
+
+
+def test_fast_tasks_have_ten_minutes(memory):
+    worker, looks = Slate(memory), Looks(memory)
+    for seconds in (1, HANG_S - 2):
+        worker.start("film", FRAME, "id")
+        looks.after(0.2)
+        assert not looks.after(seconds).hangs
+        worker.end()
+        looks.after(0.2)
+
+
+def test_waiting_for_the_share_is_no_hanging(memory):
+    worker, looks = Slate(memory), Looks(memory)
+    worker.start("film", FRAME, "id")
+    assert not looks.after(2 * FIRST_S, share_answers=False).hangs
+    looks.after(FIRST_S - 1)
+    worker.wait()
+    assert not looks.after(FIRST_S - 1).hangs
+
+
+def _die(memory) -> None:
+    Slate(memory).start("film", FRAME, "id")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_a_killed_worker_was_at_is_still_there():
+    context = multiprocessing.get_context("spawn")
+    memory = Slate.memory(context)
+    worker = context.Process(target=_die, args=(memory,))
+    worker.start()
+    worker.join()
+    assert worker.exitcode == -signal.SIGKILL and Looks(memory).after(0.2).task == ("film", "frame.0000007", "id")
