@@ -83,6 +83,7 @@ def index_pieces(video: Path, stop: int | None, cuts: tuple[int, ...] | None, fp
     """
     detector = CutDetector() if cuts is None else None
     decoding = decode(video, fps=fps)
+    given = frozenset(cuts or ())
     start, frames, found, number = 0, [], [], -1
     for decoded in decoding:
         number = decoded.number
@@ -94,7 +95,7 @@ def index_pieces(video: Path, stop: int | None, cuts: tuple[int, ...] | None, fp
             start, frames, found = number, [], []
         tick()
         frames.append(decoded)
-        if detector.push(number, decoded.image()) if detector else number in cuts:
+        if detector.push(number, decoded.image()) if detector else number in given:
             found.append(number)
     notes = tuple(decoding.warnings)
     yield Piece(start, FrameIndex.of(frames, decoding.time_base), tuple(found), last=True, notes=notes)
