@@ -45,7 +45,7 @@ def empty_task(number: int) -> Task:
 
 
 class EmptyPlan:
-    """`tasks` empty tasks in chains of `chain`, and one that tells when all are done (a `shared.worker.Plan`)."""
+    """`tasks` empty tasks in chains of `chain`, and one that tells when all are done (a `shared.plan.Plan`)."""
 
     optional: frozenset[str] = frozenset()
 

@@ -1,10 +1,13 @@
 """What the content of inputs is known by, so that all nodes work on the same ones."""
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable
 from itertools import count, takewhile
 from pathlib import Path
+
+from .errors import FavError
 
 SAMPLES, SAMPLE_BYTES = 64, 1 << 16  # a video of 100 GB takes no longer than one of 4 MB
 
@@ -32,13 +35,23 @@ def is_sequence(video: str) -> bool:
 
 
 def sequence_numbers(pattern: str) -> list[int]:
-    """The numbers of all images of a sequence, ascending, those behind a gap as well; none if the pattern is not `%d` or `%04d`."""
+    """The numbers of all images of a sequence, ascending, those behind a gap as well; none if the pattern is not `%d` or `%04d`.
+
+    FavError where one of them is a directory, a FIFO or its like, on which FFmpeg would wait.
+    """
     parts = re.fullmatch(r"([^%]*)%(?:0[0-9])?d([^%]*)", Path(pattern).name)
     if parts is None or not Path(pattern).parent.is_dir():
         return []
     number = re.compile(re.escape(parts[1]) + "([0-9]+)" + re.escape(parts[2]))
-    found = (number.fullmatch(file.name) for file in Path(pattern).parent.iterdir())
-    return sorted(int(match[1]) for match in found if match and Path(pattern).name % int(match[1]) == match[0])
+    found = []
+    with os.scandir(Path(pattern).parent) as files:
+        for file in files:
+            match = number.fullmatch(file.name)
+            if match and Path(pattern).name % int(match[1]) == match[0]:
+                if not file.is_file():
+                    raise FavError(f"{file.path}: expected an image of the sequence, got no regular file; remove it")
+                found.append(int(match[1]))
+    return sorted(found)
 
 
 def sequence_files(pattern: str) -> list[Path]:

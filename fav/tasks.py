@@ -48,7 +48,7 @@ def make_plan(job: Job, node: Node, say: Callable[[str], None], **options) -> "F
 
 
 class FilmPlan:
-    """One node's view of one film job (a `shared.worker.Plan`)."""
+    """One node's view of one film job (a `shared.plan.Plan`)."""
 
     optional = OPTIONAL
 

@@ -8,7 +8,7 @@ import traceback
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Callable, Iterator, Protocol, TypeVar
+from typing import Callable, Iterator, TypeVar
 
 from . import attempts, results
 from .bell import Bell
@@ -18,6 +18,7 @@ from .health import MOST_EXAMS, Health
 from .jobs import Job, all_jobs, find_job
 from .layout import Task
 from .nodes import HEARTBEAT_S, POLL_S, Node, Observer, lineage
+from .plan import Plan, Report
 from .recovery import Recovery
 from .system import FULL, PASSING
 from .weather import weathered
@@ -26,52 +27,10 @@ WAIT_S = 2.0  # a waiter that no bell woke looks by itself
 WAIT_STEPS = 4  # in between, it sees whether a node of this machine has died
 LOOK_S = 2.0  # how often a busy node looks for marks and new jobs
 MOST_VANISHED_INPUTS = 10  # in a row, before that counts as a failed attempt
-
 MOST_CANDIDATES = 20  # of a look; where others were faster at one of so many, the next look leaves that out
 TOLD = 3  # failed tasks that the last word of a job names
 
 T = TypeVar("T")
-
-
-class Plan(Protocol):
-    """The tasks of one job, as one node sees them. Tasks of `optional` kinds may fail without harm to the job."""
-
-    optional: frozenset[str]
-
-    def candidates(self) -> Iterator[Task]:
-        """Tasks that can run now and seem unclaimed, the best first; reads the state of the share."""
-
-    def run(self, task: Task, tick: Callable[[], None]) -> bytes | Path:
-        """Do a task: its result in memory, or a private file. `tick` in long tasks: still at it.
-
-        InputVanished where something published is gone; any other exception is a failed attempt.
-        """
-
-    def published(self, task: Task, ours: bool) -> None:
-        """The task is done; not `ours` where another node's result was there first (or before we began)."""
-
-    def follow(self, task: Task) -> Task | None:
-        """The task to claim before this one is released, so that a chain stays where its state is warm."""
-
-    def sample(self, task: Task) -> Task | None:
-        """A task like this one that is done, on which a node can prove itself; None where there is none."""
-
-    def finish(self) -> str | None:
-        """Take the job's last steps if all is published; a word for the user then, else None. Safe to do twice."""
-
-    def forget(self) -> None:
-        """Drop what was remembered of the share's state: something of it was not true."""
-
-
-class Report(Protocol):
-    """Where a worker says what it does."""
-
-    def start(self, job: Job, task: Task) -> None: ...
-    def tick(self) -> None: ...
-    def end(self) -> None: ...
-    def wait(self) -> None: ...
-    def say(self, line: str) -> None: ...
-    def remember(self, health: Health) -> None: ...  # for the next worker, should this one go down
 
 
 class Board:

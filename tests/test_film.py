@@ -1,6 +1,7 @@
 """Whole films through the job system: every option does what it says, whoever makes which frame."""
 
 import dataclasses
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from fav import flow as flows
+from fav.errors import FavError
 from fav.film import Studio, index_pieces
 from fav.images import resize
 from fav.spec import FilmSpec
@@ -313,6 +315,21 @@ def test_numbered_images_are_a_video(style, share, clip, tmp_path):
     job = create(share, str(tmp_path / "im_%04d.png"), style, fps=10.0)
     assert work(job)
     assert probe(film_of(job), "stream=nb_read_frames,r_frame_rate") == "10/1,3"
+
+
+@pytest.mark.parametrize("number", [1001, 1002])
+def test_fifo_among_numbered_images_is_refused_and_not_waited_for(style, share, clip, tmp_path, number):
+    subprocess.run(["ffmpeg", "-v", "error", "-i", str(clip), "-frames:v", "3", "-start_number", "1001",
+                    str(tmp_path / "im_%04d.png")], check=True)
+    job = create(share, str(tmp_path / "im_%04d.png"), style, fps=10.0)
+    (image := tmp_path / f"im_{number}.png").unlink()
+    os.mkfifo(image)
+    with pytest.raises(FavError, match=f"im_{number}.png: expected an image of the sequence, got no regular file"):
+        create(share, str(tmp_path / "im_%04d.png"), style, name="another")
+    (there := job.layout.inputs / "video" / f"im_{number}.png").unlink()
+    os.mkfifo(there)
+    with pytest.raises(ShareError, match=f"im_{number}.png: expected an image"):
+        work(job)
 
 
 def test_long_index_comes_in_pieces_that_can_be_resumed(clip):
