@@ -6,10 +6,11 @@ from pathlib import Path
 from shared.nodes import LEASE_S
 
 from .errors import FavError
+from .spec import Choices
 
 
 @dataclass(frozen=True)
-class Request:
+class Request(Choices):
     """A video, a style and the options as they were typed. `given` names those that were typed at all."""
 
     video: str
@@ -18,8 +19,6 @@ class Request:
     lease: float = LEASE_S
     given: frozenset[str] = frozenset()
     out: str | None = None
-    fps: float | None = None
-    flow: str = "dis"
     flow_weights: Path | None = None
     first_frame_style: Path | None = None
     seed: Path | None = None
@@ -29,14 +28,6 @@ class Request:
     test: int | None = None
     width: int | None = None
     scale: float | None = None
-    min_filter: int = 7
-    fill: str = "vgg-mean"
-    backward: bool = False
-    independent: bool = False
-    crf: int = 18
-    keep: bool = False
-    threads: int | None = None
-    strict: bool = False
     no_room_check: bool = False
 
     def check(self) -> None:

@@ -30,8 +30,24 @@ class Look:
     key: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """The options that a job records just as they were typed. `fps` is the rate of an image sequence."""
+
+    fps: float | None = None
+    flow: str = "dis"
+    min_filter: int = 7
+    fill: str = "vgg-mean"
+    backward: bool = False
+    independent: bool = False
+    crf: int = 18
+    keep: bool = False
+    threads: int | None = None
+    strict: bool = False
+
+
 @dataclass(frozen=True)
-class FilmSpec:
+class FilmSpec(Choices):
     """Options of a job. Paths are relative to the shared directory; sizes in pixels; frames count from 0."""
 
     video: str
@@ -41,8 +57,6 @@ class FilmSpec:
     width: int
     height: int
     out: str
-    fps: float | None = None
-    flow: str = "dis"
     flow_weights: str | None = None
     flow_weights_print: str | None = None
     first_frame_style: str | None = None
@@ -52,14 +66,6 @@ class FilmSpec:
     cuts: tuple[int, ...] | None = None  # None: detect them; empty: there are none
     start: int = 0
     stop: int | None = None
-    min_filter: int = 7
-    fill: str = "vgg-mean"
-    backward: bool = False
-    independent: bool = False
-    crf: int = 18
-    keep: bool = False
-    threads: int | None = None
-    strict: bool = False
 
     def to_json(self) -> dict:
         return {**asdict(self), "cuts": None if self.cuts is None else list(self.cuts)}

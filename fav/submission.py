@@ -26,7 +26,7 @@ from .images import read_image
 from .request import Request
 from .room import Room, room_for, words
 from .shots import read_cuts
-from .spec import FilmSpec, Look, inside
+from .spec import Choices, FilmSpec, Look, inside
 from .tasks import FLOW_AHEAD
 from .video import Source, check_film_name, probe
 
@@ -106,9 +106,8 @@ def options_of(request: Request, source: Source) -> dict:
         stop = min(start + request.test, stop or start + request.test)
     scale = request.scale or (request.width / source.width if request.width else 1.0)
     cuts = read_cuts(request.read_cuts) if request.read_cuts else () if request.no_cuts else None
-    alike = {field.name for field in fields(FilmSpec)} & {field.name for field in fields(Request)} - set(FILES)
     return {
-        **{name: getattr(request, name) for name in alike},
+        **{field.name: getattr(request, field.name) for field in fields(Choices)}, "out": request.out,
         **{f"{name}_print": print_of(getattr(request, name)) for name in FILES if name != "video"},
         "video_print": video_fingerprint(request.video), "start": start, "stop": stop, "cuts": cuts,
         "width": request.width or max(round(source.width * scale), 1), "height": max(round(source.height * scale), 1),

@@ -23,7 +23,8 @@ from shared.weather import weathered
 from . import clips, films, toy
 from .films import FRAMES, clip, film_of, style  # noqa: F401
 from .test_commands import call, refused
-from .test_weather import is_clean, runs, wait_for
+from .test_weather import is_clean
+from .waiting import runs, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = 4096

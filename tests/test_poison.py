@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from shared.worker import Worker
 from . import toy
 from .films import CUT, FRAMES, clip, create, film_of, style, work  # noqa: F401
 from .toy import Silent, link_task
+from .waiting import wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -39,13 +39,6 @@ ROOT = Path(__file__).resolve().parent.parent
 def start(share: Share, *words: str, sick: str = "") -> subprocess.Popen:
     return subprocess.Popen([sys.executable, *(words or ("-m", "tests.toy")), str(share.layout.root), "toy"], cwd=ROOT, text=True,
                             env={**os.environ, "FAV_TOY_SICK": sick}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-
-
-def wait_for(condition, seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.02)
 
 
 def is_clean(job: Job) -> bool:

@@ -37,8 +37,9 @@ from shared.system import System
 from . import films, toy
 from .conftest import Clock, join
 from .test_architecture import ROOT, SOURCES
-from .test_weather import _at_once, wait_for, work  # noqa: F401
+from .test_weather import _at_once, work  # noqa: F401
 from .toy import Silent
+from .waiting import wait_for
 
 TASK = toy.link_task(0)
 HUGE = "1" + "0" * 400

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -24,6 +23,7 @@ from shared.worker import Worker
 from . import toy
 from .conftest import Clock, join
 from .toy import Silent
+from .waiting import runs, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
 WRITING = ("write_new", "sync", "link", "rename", "unlink", "touch", "make_dirs")
@@ -298,20 +298,6 @@ sys.exit(Supervisor(open_share(Path(sys.argv[1])), sys.argv[2], lambda line: pri
 def start(share: Share, plan: type) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", NODE, str(share.layout.root), f"tests.test_weather:{plan.__name__}"],
                             cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-
-
-def wait_for(condition, seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.02)
-
-
-def runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 def test_error_outside_of_a_task_restarts_the_worker_and_three_of_them_end_the_node(share, job):

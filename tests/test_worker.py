@@ -14,6 +14,7 @@ from shared.claims import claimed
 from shared.share import open_share
 
 from . import toy
+from .waiting import runs, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -21,13 +22,6 @@ ROOT = Path(__file__).resolve().parent.parent
 def start(root: Path, *arguments: str) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-m", "tests.toy", str(root), *arguments], cwd=ROOT, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-
-
-def wait_for(condition, seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -69,15 +63,8 @@ def test_worker_ends_when_its_supervisor_is_killed(share, root):
     wait_for(lambda: len(children()) >= 1)
     pids = children()
     node.kill()
-    wait_for(lambda: not any(_runs(pid) for pid in pids), 5)
+    wait_for(lambda: not any(runs(pid) for pid in pids), 5)
     node.communicate()
-
-
-def _runs(pid: str) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 def test_poisoned_task_fails_after_three_attempts_and_other_chains_finish(share, root):
