@@ -33,7 +33,8 @@ def caught() -> dict[str, int | None]:
 def assert_kept(runs: list[Outcome]) -> None:
     broken = [run for run in runs if run.broken]
     if broken:
-        pytest.fail(f"{len(broken)} of {len(runs)} seeds broke a promise; the first:\n{told(broken[0].seed, lines=80)}", pytrace=False)
+        others = "".join(f"\nseed {run.seed}: {run.broken.splitlines()[-1]}" for run in broken[1:20])
+        pytest.fail(f"{len(broken)} of {len(runs)} seeds broke a promise; the first:\n{told(broken[0].seed, lines=80)}{others}", pytrace=False)
 
 
 def test_all_promises_hold_in_every_run(runs):

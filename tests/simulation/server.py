@@ -227,6 +227,8 @@ class Client:
         folder, name = self._folder(new)
         if self._lookup(folder, name) is not None or name in folder.names:
             self.seen.get(folder.ino, {}).pop(name, None)
+            if name in folder.names:
+                self.world.moved.pop(inode, None)  # a third one has it by now: the second lost its claim, and nothing else
             raise fail(errno.EEXIST, new)
         inode.nlink += 1
         self._add(folder, name, inode)
