@@ -54,20 +54,33 @@ Strike = Callable[[int, str, partial], object]
 
 
 class Stepped(System):
-    """The real file system, and a clock on which every look takes half a second and a wait no time at all."""
+    """The real file system, and a clock on which every look takes half a second and a wait no time at all.
+
+    Only the main thread moves it, so that a heart beside it, or a busy machine, changes nothing.
+    """
 
     now = 1000.0
 
     def monotonic(self) -> float:
-        self.now += 0.5
+        if _in_main_thread():
+            self.now += 0.5
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        self.now += seconds
+        if _in_main_thread():
+            self.now += seconds
+        else:
+            super().sleep(seconds)
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
+        if not _in_main_thread():
+            return super().wait(event, seconds)
         self.sleep(seconds)
         return event.is_set()
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 class CountingOs:
@@ -84,7 +97,7 @@ class CountingOs:
 
         def operation(*arguments, **options):
             named = "create" if name == "open" and arguments[1] & os.O_CREAT else name
-            if named not in self.names or threading.current_thread() is not threading.main_thread():
+            if named not in self.names or not _in_main_thread():
                 return real(*arguments, **options)
             self.log.append(named)
             return self.strike(len(self.log) - 1, named, partial(real, *arguments, **options))
