@@ -1,16 +1,15 @@
 """`python -m fav`: the single steps, without a cluster and without a shared directory."""
 
-import os
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator
 
 import click
 from rich.progress import Progress
 
-from .commands import one_line_errors
+from .commands import new, one_line_errors, whole
 from .errors import FavError
-from .options import FILE, LOOK, options, request_of
+from .evaluation.command import evaluate
+from .options import FILE, FLOW, LOOK, Size, options, request_of
+from .scene import MOTIONS
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -18,26 +17,6 @@ SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 @click.group(context_settings=SETTINGS)
 def main() -> None:
     """The single steps of stylizing a video, in one process. For a whole job see node.py and coordinator.py."""
-
-
-@contextmanager
-def _whole(out: Path) -> Iterator[Path]:
-    """A private path beside `out` that becomes it in one step when all went well, and vanishes otherwise."""
-    private = out.with_name(f".{os.getpid()}.{out.name}")
-    try:
-        yield private
-        private.replace(out)
-    finally:
-        private.unlink(missing_ok=True)
-
-
-def _new(out: Path) -> Path:
-    """A name that may be written to; nothing is ever replaced, least of all the input."""
-    if not out.parent.is_dir():
-        raise FavError(f"{out}: expected an existing directory to write to, but there is no {out.parent}")
-    if out.exists():
-        raise FavError(f"{out}: expected a new name, but the file exists; choose another, or remove it first")
-    return out
 
 
 @main.command()
@@ -61,7 +40,7 @@ def stylize(context: click.Context, video: str, style: Path, out: Path, threads:
     request.check()
     device_of(device)
     source = check(request)
-    check_film_name(_new(out).name)
+    check_film_name(new(out).name)
     look, start, stop, cuts = look_of(request, source)
     timeline = Timeline(start, stop, request.backward, request.independent)
     with Progress() as progress:
@@ -72,7 +51,7 @@ def stylize(context: click.Context, video: str, style: Path, out: Path, threads:
             raise FavError(f"{video}: expected more than {start} frames for this --range, got {timeline.known}")
         progress.update(bar, description="stylizing", completed=0, total=timeline.end - start)
         studio = Studio(Path(video), look, request.fps, threads, device)
-        with _whole(out) as private:
+        with whole(out) as private:
             frames = stylized(studio, timeline, lambda: progress.advance(bar))
             notes = write_film(private, Path(video), timeline.index, frames, start=start, stop=timeline.cut_off,
                                crf=request.crf, fps=request.fps)
@@ -85,7 +64,7 @@ def stylize(context: click.Context, video: str, style: Path, out: Path, threads:
 @click.argument("first", type=FILE)
 @click.argument("second", type=FILE)
 @click.argument("out", type=FILE)
-@options(LOOK[:2])
+@options(FLOW)
 @one_line_errors
 def flow(first: Path, second: Path, out: Path, flow: str, flow_weights: Path | None) -> None:
     """Write the optical flow from image FIRST to image SECOND as OUT.flo, and beside it as a colour picture."""
@@ -95,9 +74,9 @@ def flow(first: Path, second: Path, out: Path, flow: str, flow_weights: Path | N
     from .flow_io import flow_picture, write_flo
     from .images import read_image
 
-    if _new(out).suffix != ".flo":
+    if new(out).suffix != ".flo":
         raise FavError(f"{out}: expected a name that ends in .flo")
-    picture = _new(out.with_suffix(".png"))
+    picture = new(out.with_suffix(".png"))
     flows.check(flow, flow_weights)
     a, b = read_image(first), read_image(second)
     if a.shape != b.shape:
@@ -116,7 +95,7 @@ def convert(model: Path, out: Path) -> None:
     """Convert a style MODEL (.t7 of the authors, .pth of the PyTorch port) to OUT.safetensors."""
     from .checkpoints import convert as write
 
-    if _new(out).suffix != ".safetensors":
+    if new(out).suffix != ".safetensors":
         raise FavError(f"{out}: expected a name that ends in .safetensors")
     write(model, out)
     click.echo(f"done: {out}")
@@ -124,13 +103,37 @@ def convert(model: Path, out: Path) -> None:
 
 @main.command()
 @click.argument("out", type=FILE)
+@click.option("--truth", is_flag=True, help="OUT is a new directory for a scene of which every pixel's motion and occlusion "
+              "is known: frames as PNG, flow, reliability, cuts.")
+@click.option("--motion", type=click.Choice(list(MOTIONS)), help="With --truth: the camera. "
+              + "; ".join(f"{name}: {words}" for name, words in MOTIONS.items()) + ".  [default: handheld]")
+@click.option("--frames", type=click.IntRange(1),
+              help="With --truth: how many; there is a cut in the middle of 12 and more.  [default: 50]")
+@click.option("--size", type=Size(), metavar="WxH", help="With --truth: of the frames.  [default: 640x360]")
 @one_line_errors
-def sample(out: Path) -> None:
-    """Make a short sample clip to try things on: two shots, moving things, sound."""
+def sample(out: Path, truth: bool, size: tuple[int, int] | None, **values) -> None:
+    """Make a short sample clip to try things on: two shots, moving things, sound; or a scene to measure on."""
     from .sample import write_sample
+    from .scene import Scene, write_scene
 
-    write_sample(_new(out))
+    given = {name: value for name, value in values.items() if value is not None}
+    if size:
+        given |= {"width": size[0], "height": size[1]}
+    if given and not truth:
+        raise FavError("--motion, --frames and --size: expected with --truth; the sample clip is always the same")
+    new(out)
+    if truth:
+        scene = Scene(**given)
+        with whole(out) as private, Progress() as progress:
+            private.mkdir()
+            bar = progress.add_task("drawing", total=scene.frames)
+            write_scene(private, scene, lambda: progress.advance(bar))
+    else:
+        write_sample(out)
     click.echo(f"done: {out}")
+
+
+main.add_command(evaluate)
 
 
 if __name__ == "__main__":

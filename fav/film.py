@@ -12,8 +12,7 @@ import torch
 
 from . import flow as flows
 from .checkpoints import load_style
-from .consistency import reliability
-from .flow_io import quantized
+from .geometry import between
 from .images import read_image, resize
 from .inference import StyleRunner
 from .spec import Look
@@ -50,11 +49,7 @@ class Studio:
         `tick` is called between the two directions, each of which may take long.
         """
         here, there = self.reader.read(frame, index), self.reader.read(before, index)
-        # Rounded before they are judged: noise of 1e-4 pixels at the border would count as leaving the image.
-        flow_bwd = quantized(self._flow(here, there))
-        tick()
-        flow_fwd = quantized(self._flow(there, here))
-        return Geometry(flow_bwd, reliability(flow_bwd, flow_fwd, here, min_filter=self.look.min_filter))
+        return between(self._flow, here, there, self.look.min_filter, tick)
 
     def first(self, frame: int, index: FrameIndex, opening: bool) -> np.ndarray:
         """The first picture of a shot; `opening` for the very first of the film, which a seed replaces."""

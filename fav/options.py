@@ -28,20 +28,59 @@ class Range(click.ParamType):
             self.fail(f"expected START:STOP, frame numbers from 0, like 100:250 or 100:, got {value!r}", param, ctx)
 
 
+class Frames(click.ParamType):
+    name = "frames"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, tuple):
+            return value
+        if not all(number.isascii() and number.isdigit() for number in value.split(",")):
+            self.fail(f"expected frame numbers from 0, like 48,96,144, got {value!r}", param, ctx)
+        return tuple(map(int, value.split(",")))
+
+
+class Size(click.ParamType):
+    name = "size"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, tuple):
+            return value
+        sides = value.split("x")
+        if len(sides) != 2 or not all(side.isascii() and side.isdigit() for side in sides):
+            self.fail(f"expected WIDTHxHEIGHT in pixels, like 640x360, got {value!r}", param, ctx)
+        return int(sides[0]), int(sides[1])
+
+
 FLOW_HELP = "Optical flow method. " + " ".join(f"{name}: {method.summary}." for name, method in flows.METHODS.items())
 
-LOOK = [
+FLOW = [
     click.option("--flow", type=click.Choice(list(flows.METHODS)), default="dis", show_default=True, help=FLOW_HELP),
     click.option("--flow-weights", type=FILE, help="Weights for --flow spynet: the authors' directory of modelL{1..6}_F.t7, a .pth or a .safetensors file."),
+]
+
+CUTS = [
     click.option("--no-cuts", is_flag=True, help="The video is one single shot: look for no cuts."),
     click.option("--read-cuts", type=FILE, metavar="FILE.csv", help="Take the cuts from a file, the number of a shot's first frame a line, counted from 0."),
+]
+
+RANGE = [
+    click.option("--range", "range", type=Range(), default=(0, None), metavar="START:STOP", help="Only these frames, counted from 0, without STOP."),
+]
+
+FPS = [
+    click.option("--fps", type=click.FloatRange(0, min_open=True), help="Frame rate of a numbered image sequence (dir/frame_%04d.png).  [default: 25]"),
+]
+
+LOOK = [
+    *FLOW,
+    *CUTS,
     click.option("--seed", type=FILE, metavar="IMAGE", help="An image that is taken as the finished first frame (with --backward: the last), brought to the film's size."),
     click.option("--first-frame-style", type=FILE, metavar="MODEL", help="A 3-channel image model that paints the first frame of each shot."),
     click.option("--width", type=click.IntRange(16), help="Width of the film in pixels; the height follows."),
     click.option("--scale", type=click.FloatRange(0.01, 8), help="Size of the film relative to the video."),
-    click.option("--range", "range", type=Range(), default=(0, None), metavar="START:STOP", help="Only these frames, counted from 0, without STOP."),
+    *RANGE,
     click.option("--test", type=click.IntRange(1), metavar="N", help="Only the first N frames (of the range)."),
-    click.option("--fps", type=click.FloatRange(0, min_open=True), help="Frame rate of a numbered image sequence (dir/frame_%04d.png).  [default: 25]"),
+    *FPS,
     click.option("--min-filter", type=int, default=7, show_default=True, help="Unreliable regions grow by a minimum filter of this many pixels; 1: not at all."),
     click.option("--fill", type=click.Choice(["vgg-mean", "uniform-random"]), default="vgg-mean", show_default=True, help="What the network sees where the flow is unreliable."),
     click.option("--backward", is_flag=True, help="Stylize each shot from its last frame to its first."),

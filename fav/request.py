@@ -34,14 +34,23 @@ class Request(Choices):
         """FavError for options that exclude each other or make no sense; looks at no file."""
         if self.seed and self.first_frame_style:
             raise FavError("--seed and --first-frame-style: expected one of them, got both; the seed is the first frame")
-        if self.no_cuts and self.read_cuts:
-            raise FavError("--no-cuts and --read-cuts: expected one of them, got both")
+        check_cuts(self.no_cuts, self.read_cuts)
         if self.width and self.scale:
             raise FavError("--width and --scale: expected one of them, got both")
         if self.out is not None and (Path(self.out).is_absolute() or ".." in Path(self.out).parts):
             raise FavError(f"--out: expected a name inside SHARED, got {self.out}")
-        start, stop = self.range
-        if start < 0 or stop is not None and stop <= start:
-            raise FavError(f"--range: expected START:STOP with 0 <= START < STOP, got {start}:{'' if stop is None else stop}")
+        check_range(*self.range)
         if self.min_filter < 1 or self.min_filter % 2 == 0:
             raise FavError(f"--min-filter: expected an odd number of pixels (1 switches it off), got {self.min_filter}")
+
+
+def check_cuts(no_cuts: bool, read_cuts: Path | None) -> None:
+    """FavError where both are asked for."""
+    if no_cuts and read_cuts:
+        raise FavError("--no-cuts and --read-cuts: expected one of them, got both")
+
+
+def check_range(start: int, stop: int | None) -> None:
+    """FavError unless there may be frames from `start` on to before `stop`."""
+    if start < 0 or stop is not None and stop <= start:
+        raise FavError(f"--range: expected START:STOP with 0 <= START < STOP, got {start}:{'' if stop is None else stop}")

@@ -65,7 +65,7 @@ def coast(width: int, height: int, t: float) -> np.ndarray:
     frame = _sky(width, height, t, NIGHT_TO_GOLD, clouds=(124, 158, 228), seed=1)
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
     away = np.hypot(columns - sun[0], rows - sun[1]) / unit
-    frame = _mix(frame, (190, 235, 255), np.clip(22.5 - away, 0, 1) + 0.6 * np.exp(-away / 50))
+    frame = mix(frame, (190, 235, 255), np.clip(22.5 - away, 0, 1) + 0.6 * np.exp(-away / 50))
     frame = _over(frame, _hill(width, height, horizon, 62, 120, FAR_HILL, seed=2), 0.25 * pan * unit)
     frame = _over(frame, _hill(width, height, horizon, 40, 70, WOOD, seed=3), 0.5 * pan * unit)
     frame = _sea(frame, horizon, sun[0], t).astype(np.uint8)  # smooth edges are drawn on 8 bits alone
@@ -121,13 +121,13 @@ def _noise(height: int, width: int, cell: float, seed: int, stretch: float = 1, 
     return cv2.normalize(total, None, 0, 1, cv2.NORM_MINMAX)
 
 
-def _ramp(values: np.ndarray, colours: tuple) -> np.ndarray:
+def ramp(values: np.ndarray, colours: tuple) -> np.ndarray:
     """Values in [0, 1] as colours, from the first to the last."""
     stops = np.linspace(0, 1, len(colours))
     return np.dstack([np.interp(values, stops, channel) for channel in zip(*colours)]).astype(np.float32)
 
 
-def _mix(frame: np.ndarray, colour, share: np.ndarray) -> np.ndarray:
+def mix(frame: np.ndarray, colour, share: np.ndarray) -> np.ndarray:
     return frame + (np.float32(colour) - frame) * np.clip(share, 0, 1).astype(np.float32)[..., None]
 
 
@@ -137,7 +137,7 @@ def _over(frame: np.ndarray, layer: np.ndarray, shift: float) -> np.ndarray:
     left = (layer.shape[1] - width) / 2 + shift
     move = np.float32([[1, 0, -left], [0, 1, 0]])
     seen = cv2.warpAffine(layer, move, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return _mix(frame, seen[..., :3], seen[..., 3])
+    return mix(frame, seen[..., :3], seen[..., 3])
 
 
 def _sky(width: int, height: int, t: float, colours: tuple, clouds: tuple, seed: int) -> np.ndarray:
@@ -146,7 +146,7 @@ def _sky(width: int, height: int, t: float, colours: tuple, clouds: tuple, seed:
     drift = np.float32([[1, 0, -(40 + 9 * t) * unit], [0, 1, 0]])
     cover = cv2.warpAffine(cover, drift, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     light = np.clip(cover[..., None] - 0.3, 0, 1)
-    return _mix(backdrop, np.float32(clouds) * (0.72 + 0.28 * light), 1.5 * np.clip(cover - 0.1, 0, 1))
+    return mix(backdrop, np.float32(clouds) * (0.72 + 0.28 * light), 1.5 * np.clip(cover - 0.1, 0, 1))
 
 
 @lru_cache(maxsize=4)
@@ -154,7 +154,7 @@ def _sky_layers(width: int, height: int, colours: tuple, seed: int) -> tuple[np.
     unit = height / 360
     down = np.linspace(0, 1.5, height, dtype=np.float32)[:, None] + 0.25 * (_noise(height, width, 40 * unit, seed, stretch=4) - 0.5)
     clouds = _noise(height, width + int(200 * unit), 70 * unit, seed + 100, stretch=2.2, octaves=6)
-    return _ramp(np.clip(down, 0, 1), colours), np.maximum(2.6 * (clouds - 0.42), 0)
+    return ramp(np.clip(down, 0, 1), colours), np.maximum(2.6 * (clouds - 0.42), 0)
 
 
 @lru_cache(maxsize=16)
@@ -172,7 +172,7 @@ def _hill(
     if furrows:
         leaves = 0.5 * leaves + 0.25 + 0.25 * np.sin((x / unit - 1.4 * depth) * 120 / (60 + np.abs(depth)) / 3)
     tone = 1.5 * (leaves - 0.2) - 0.35 * np.clip(depth / 90, 0, 1) + 0.25 * np.exp(-np.abs(depth) / 6)
-    return np.dstack([_ramp(np.clip(tone, 0, 1), colours), np.clip(depth * unit + 0.5, 0, 1)]).astype(np.float32)
+    return np.dstack([ramp(np.clip(tone, 0, 1), colours), np.clip(depth * unit + 0.5, 0, 1)]).astype(np.float32)
 
 
 @lru_cache(maxsize=2)
@@ -191,7 +191,7 @@ def _trees(width: int, height: int, foot: float, seed: int) -> np.ndarray:
         dx, dy = (x - place * unit) / size, (y - base + 1.7 * size) / (1.15 * size)
         tone = 0.62 + 0.9 * (leaves - 0.5) - 0.34 * dx - 0.42 * dy
         inside = np.clip((1 - np.hypot(dx, dy)) * size + 0.5, 0, 1)[..., None]
-        crown = np.dstack([_ramp(np.clip(tone, 0, 1), WOOD), np.ones_like(tone)])
+        crown = np.dstack([ramp(np.clip(tone, 0, 1), WOOD), np.ones_like(tone)])
         layer += (crown - layer) * inside
     return layer
 
@@ -208,10 +208,10 @@ def _sea(frame: np.ndarray, horizon: float, glint: float, t: float) -> np.ndarra
         u = (x - width / 2 + 90 * unit) / (0.25 + 1.6 * near) / unit + speed * t + seed_shift + 800
         v = 150 * np.log(near + 0.02) + 700 + 0.5 * speed * t + seed_shift
         waves += 0.5 * cv2.remap(swell, u.astype(np.float32), v.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-    water = _ramp(np.clip(2.2 * (waves - 0.5) + 0.75 - 0.55 * near, 0, 1), SEA)
+    water = ramp(np.clip(2.2 * (waves - 0.5) + 0.75 - 0.55 * near, 0, 1), SEA)
     path = np.exp(-(((x - glint) / (unit * (26 + 70 * near))) ** 2)) * np.clip(5 * (waves - 0.47), 0, 1)
     frame = frame.copy()
-    frame[top:] = _mix(water, (150, 215, 255), path + 0.25 * np.exp(-near * 14))
+    frame[top:] = mix(water, (150, 215, 255), path + 0.25 * np.exp(-near * 14))
     return frame
 
 

@@ -1,0 +1,5 @@
+"""How steady a stylized film is, in numbers.
+
+measures: arithmetic on one frame and on their course. comparison: a film measured against its source, as both are decoded.
+report: what came of it, as a table, CSV, JSON and a plot. command: `python -m fav evaluate`.
+"""

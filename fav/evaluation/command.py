@@ -1,0 +1,56 @@
+"""`python -m fav evaluate`."""
+
+from pathlib import Path
+
+import click
+from rich.progress import Progress
+
+from ..commands import new, one_line_errors, whole
+from ..options import CUTS, FILE, FLOW, FPS, RANGE, Frames, options
+from ..request import check_cuts, check_range
+
+
+@click.command()
+@click.argument("video")
+@click.argument("stylized")
+@options([*FLOW, *CUTS, *RANGE, *FPS])
+@click.option("--against", metavar="FILM",
+              help="Another film of the same frames and size, like one made with --independent, to compare with.")
+@click.option("--style", type=FILE, metavar="IMAGE", help="Measure style and content loss against this image, too.")
+@click.option("--loss-network", type=FILE, metavar="PATH", help="The network that --style measures with.")
+@click.option("--seams", type=Frames(), default=(), metavar="N,N,…",
+              help="Does the error stand out at these frames (of VIDEO, counted from 0)?")
+@click.option("--out", type=FILE, metavar="NAME",
+              help="Write NAME.csv, NAME.json and NAME.png.  [default: STYLIZED without its ending, .evaluation]")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all cores]")
+@one_line_errors
+def evaluate(video: str, stylized: str, style: Path | None, loss_network: Path | None, seams: tuple[int, ...],
+             out: Path | None, threads: int | None, no_cuts: bool, read_cuts: Path | None, range: tuple[int, int | None],
+             **values) -> None:
+    """Measure how steady the film STYLIZED is, made from VIDEO (or, with --range, from a part of it).
+
+    The table is printed; every frame is in NAME.csv and NAME.json, their course in NAME.png. See docs/evaluate.md.
+    """
+    from ..shots import read_cuts as cuts_in
+    from . import report
+    from .comparison import Comparison, check, losses_of, rows, use_threads
+
+    check_cuts(no_cuts, read_cuts)
+    check_range(*range)
+    use_threads(threads)
+    cuts = cuts_in(read_cuts) if read_cuts else () if no_cuts else None
+    comparison = Comparison(video, stylized, start=range[0], stop=range[1], cuts=cuts, **values)
+    out = out or Path(stylized).with_suffix(".evaluation")
+    writers = {".csv": report.write_csv, ".json": report.write_json, ".png": report.write_plot}
+    files = {new(out.with_name(out.name + suffix)): write for suffix, write in writers.items()}
+    width, height, frames = check(comparison, seams)
+    losses = losses_of(style, loss_network) if style or loss_network else None
+    with Progress() as progress:
+        bar = progress.add_task("measuring", total=frames)
+        found = tuple(rows(comparison, losses, lambda: progress.advance(bar)))
+    evaluation = report.Evaluation(comparison, (width, height), found, seams)
+    for file, write in files.items():
+        with whole(file) as private:
+            write(private, evaluation)
+    click.echo(report.table(evaluation))
+    click.echo(f"done: {', '.join(map(str, files))}")

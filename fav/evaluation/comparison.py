@@ -1,0 +1,222 @@
+"""Measuring a stylized film against its source: both are decoded once, side by side, and one second of them is kept."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .. import flow as flows
+from ..errors import FavError
+from ..fingerprint import is_sequence
+from ..geometry import Geometry, between, over_long
+from ..images import resize
+from ..shots import CutDetector
+from ..video import Decoding, Source, decode, probe
+from ..video.truncation import cut_short
+from .measures import FrameLosses, Measured, measured
+
+LONG_S = 1  # how far the long-term error looks back
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is to be measured: a film that shows the frames `[start, stop)` of a video, stop None for its end.
+
+    against: another film of the same frames, or None. cuts: first frames of shots, None to detect them in the video.
+    """
+
+    video: str
+    film: str
+    against: str | None = None
+    start: int = 0
+    stop: int | None = None
+    cuts: tuple[int, ...] | None = None
+    fps: float | None = None
+    flow: str = "dis"
+    flow_weights: Path | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """One moment: frame `number` of the source and what the films show then, (H, W, 3) uint8 of one size.
+
+    seconds is the source's time, cut whether a shot begins.
+    """
+
+    number: int
+    seconds: Fraction
+    cut: bool
+    source: np.ndarray
+    film: np.ndarray
+    against: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured of one frame; its number is the source's.
+
+    reliable and long_reliable are shares of the picture, None at a shot's beginning and in its first second.
+    """
+
+    frame: int
+    seconds: float
+    shot: int
+    reliable: float | None
+    long_frame: int | None
+    long_reliable: float | None
+    film: Measured
+    source: Measured
+    against: Measured | None
+
+
+def use_threads(number: int | None) -> None:
+    """As many threads of OpenCV and PyTorch; None leaves them."""
+    if number:
+        import torch  # takes seconds to import
+
+        cv2.setNumThreads(number)
+        torch.set_num_threads(number)
+
+
+def check(comparison: Comparison, seams: tuple[int, ...] = ()) -> tuple[int, int, int | None]:
+    """Width and height of the film, and the number of its frames where the container knows it.
+
+    Raises FavError for what can be known to be wrong before the work: inputs that are none, sizes and lengths that
+    differ, seams (numbers of frames) that the film does not have.
+    """
+    source = probe(comparison.video, comparison.fps)
+    films = [probe(film) for film in (comparison.film, comparison.against) if film]
+    flows.check(comparison.flow, comparison.flow_weights)
+    width, height = films[0].width, films[0].height
+    if (films[-1].width, films[-1].height) != (width, height):
+        raise FavError(f"{comparison.against}: expected a film of {width}x{height} like {comparison.film}, "
+                       f"got {films[-1].width}x{films[-1].height}")
+    _check_known(comparison, source, films)
+    if seams and films[0].frames and not comparison.start <= min(seams) <= max(seams) < comparison.start + films[0].frames:
+        raise FavError(f"--seams: expected frames from {comparison.start} to {comparison.start + films[0].frames - 1}, "
+                       f"which {comparison.film} shows, got {', '.join(map(str, seams))}")
+    return width, height, films[0].frames
+
+
+def rows(comparison: Comparison, losses: FrameLosses | None = None,
+         tick: Callable[[], None] = lambda: None) -> Iterator[Row]:
+    """Every frame of the film, measured. FavError where the film and the source turn out to have different lengths."""
+    flow = flows.make(comparison.flow, comparison.flow_weights)
+    for row in measure(shown(comparison), flow, losses):
+        tick()
+        yield row
+
+
+def measure(moments: Iterable[Shown], flow: flows.Flow, losses: FrameLosses | None = None) -> Iterator[Row]:
+    """The row of each moment, in their order. Of what went before, the moments of one second and their flow are held.
+
+    The frame "a second earlier" is the one that was on the screen then: at 25 frames a second the 25th before.
+    """
+    past: deque[tuple[Shown, Geometry | None]] = deque()  # and how each hangs on the one before it
+    shot = -1
+    for now in moments:
+        if now.cut or shot < 0:
+            past.clear()
+            shot += 1
+        while len(past) > 1 and past[1][0].seconds <= now.seconds - LONG_S:
+            past.popleft()
+        near = past[-1][0] if past else None
+        step = between(flow, now.source, near.source) if near else None
+        far = past[0][0] if past and past[0][0].seconds <= now.seconds - LONG_S else None
+        links = [step, *(link for _, link in list(past)[:0:-1])]
+        leap = over_long(flow, now.source, far.source, links) if far else None
+        yield _row(now, shot, near, step, far, leap, losses)
+        past.append((now, step))
+
+
+def shown(comparison: Comparison) -> Iterator[Shown]:
+    """The moments of a comparison as they are decoded, the source brought to the film's size."""
+    detector = CutDetector() if comparison.cuts is None else None
+    with ExitStack() as stack:
+        source = stack.enter_context(decode(comparison.video, comparison.fps))
+        films = [stack.enter_context(decode(film)) for film in (comparison.film, comparison.against) if film]
+        seen, taken = 0, [0] * len(films)
+        for decoded in source:
+            if decoded.number == comparison.stop:
+                break
+            seen = decoded.number + 1
+            if detector is None and decoded.number < comparison.start:
+                continue
+            image = decoded.image()
+            cut = detector.push(decoded.number, image) if detector else decoded.number in comparison.cuts
+            if decoded.number < comparison.start:
+                continue
+            frames = [next(film, None) for film in films]
+            taken = [before + (frame is not None) for before, frame in zip(taken, frames)]
+            if None in frames:
+                break
+            pictures = [frame.image() for frame in frames]
+            height, width = pictures[0].shape[:2]
+            yield Shown(decoded.number, decoded.pts * source.time_base, cut, at_size(image, (width, height)), *pictures)
+        if seen <= comparison.start:
+            raise FavError(f"{comparison.video}: expected more than {comparison.start} frames for this --range, got {seen}")
+        _check_ends(comparison, seen + _left(source), [mine + _left(film) for mine, film in zip(taken, films)])
+
+
+def at_size(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A frame (H, W, 3) of the source as a film of `size` (width, height) shows it.
+
+    Resized, but where only its odd sides were made even, its last row and column are repeated, as the encoder does.
+    """
+    height, width = frame.shape[:2]
+    if size == (width + width % 2, height + height % 2):
+        return cv2.copyMakeBorder(frame, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+    return resize(frame, size)
+
+
+def losses_of(style: Path, loss_network: Path | None) -> FrameLosses:
+    """How to measure style and content loss against a style image; FavError where that or the network is not at hand."""
+    raise FavError("--style: expected a loss network, but this version has none; leave --style and --loss-network out")
+
+
+def _row(now: Shown, shot: int, near: Shown | None, step: Geometry | None, far: Shown | None, leap: Geometry | None,
+         losses: FrameLosses | None) -> Row:
+    def of(name: str, given: tuple[float, float] | None) -> Measured:
+        before = (getattr(near, name), step) if near else None
+        long_before = (getattr(far, name), leap) if far else None
+        return measured(getattr(now, name), before, long_before, given)
+
+    film, against = (None if picture is None else of(name, losses(picture, now.source) if losses else None)
+                     for name, picture in (("film", now.film), ("against", now.against)))
+    return Row(now.number, float(now.seconds), shot, _share(step), far.number if far else None, _share(leap),
+               film, of("source", None), against)
+
+
+def _share(geometry: Geometry | None) -> float | None:
+    return None if geometry is None else float(geometry.reliability.mean())
+
+
+def _check_known(comparison: Comparison, source: Source, films: list[Source]) -> None:
+    """Lengths, where the containers know them, and the source is not one that ends earlier than it says."""
+    known = [source.frames, *(film.frames for film in films)]
+    if None in known or not is_sequence(comparison.video) and cut_short(Path(comparison.video)):
+        return
+    if comparison.start >= source.frames:
+        raise FavError(f"--range: expected a START below the number of frames of {comparison.video} ({source.frames}), "
+                       f"got {comparison.start}")
+    _check_ends(comparison, known[0], known[1:])
+
+
+def _check_ends(comparison: Comparison, source: int, films: list[int]) -> None:
+    """FavError unless films with so many frames show the part of a source with so many."""
+    stop = source if comparison.stop is None else min(comparison.stop, source)
+    for name, frames in zip((comparison.film, comparison.against), films):
+        if frames != stop - comparison.start:
+            part = "" if (comparison.start, stop) == (0, source) else f"{stop - comparison.start} of the "
+            raise FavError(f"{name}: expected {part}{source} frames like {comparison.video}, got {frames}; where it shows "
+                           f"another part, say which with --range START:STOP, like --range 0:{frames}")
+
+
+def _left(decoding: Decoding) -> int:
+    """The number of frames that are still to come, decoded for nothing else."""
+    return sum(1 for _ in decoding)

@@ -1,0 +1,195 @@
+"""What was measured of a film, for people and programs: a table, CSV, JSON and a plot."""
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .comparison import Comparison, Row
+from .measures import Measured, Tone, drift, mean_and_95th, seam_score
+
+FILMS = ("film", "source", "against")
+MEASURES = tuple(field.name for field in fields(Measured))
+FRAME = tuple(field.name for field in fields(Row) if field.name not in FILMS)
+UNITS = "errors: mean squared difference of samples in [0, 1]; colours and contrasts: grey levels, 0 to 255; " \
+        "reliable: share of the picture"
+WORDS = {
+    "warping_error": "warping error, reliable pixels", "warping_error_all": "warping error, by all pixels",
+    "long_term_error": "1 s error, reliable pixels", "long_term_error_all": "1 s error, by all pixels",
+    "local_contrast": "local contrast", "style_loss": "style loss", "content_loss": "content loss",
+}  # fmt: skip
+COLOURS = {"film": "tab:blue", "source": "tab:gray", "against": "tab:orange"}
+
+
+@dataclass(frozen=True)
+class Seam:
+    """A frame that was asked about, and how far its warping error stands out; None where that is not defined."""
+
+    frame: int
+    score: float | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A film, measured: one row a frame, at least one. size is (width, height)."""
+
+    comparison: Comparison
+    size: tuple[int, int]
+    rows: tuple[Row, ...]
+    seams: tuple[int, ...] = ()
+
+    @property
+    def films(self) -> tuple[str, ...]:
+        return FILMS if self.rows[0].against else FILMS[:2]
+
+    @property
+    def shots(self) -> list[int]:
+        return [row.shot for row in self.rows]
+
+    def values(self, film: str, measure: str) -> list[float | None]:
+        return [getattr(getattr(row, film), measure) for row in self.rows]
+
+    def totals(self, film: str) -> dict[str, tuple[float, float] | None]:
+        """Mean and 95th percentile of every measure, None where it is not defined in any frame."""
+        return {measure: mean_and_95th(self.values(film, measure)) for measure in MEASURES}
+
+    def ratio(self, measure: str, other: str) -> float | None:
+        """The film's mean divided by that of `other`; None where that is 0 or not there."""
+        if other not in self.films:
+            return None
+        mine, theirs = (mean_and_95th(self.values(film, measure)) for film in ("film", other))
+        return mine[0] / theirs[0] if mine and theirs and theirs[0] else None
+
+    @property
+    def drifts(self) -> dict[str, tuple[Tone, Tone]]:
+        """Slope and furthest, as in `fav.evaluation.measures.drift`, of each film's tone against another's."""
+        def offsets(film: str, other: str) -> list[Tone]:
+            return [getattr(row, film).tone.minus(getattr(row, other).tone) for row in self.rows]
+
+        pairs = [("film", "source"), ("against", "source"), ("film", "against")][:3 if self.rows[0].against else 1]
+        return {f"{film} - {other}": drift(offsets(film, other), self.shots) for film, other in pairs}
+
+    def scores(self) -> list[Seam]:
+        """The seams that were asked about."""
+        errors, places = self.values("film", "warping_error"), {row.frame: place for place, row in enumerate(self.rows)}
+        return [Seam(frame, seam_score(errors, self.shots, places[frame]) if frame in places else None)
+                for frame in self.seams]
+
+
+def table(evaluation: Evaluation) -> str:
+    """The totals, to read."""
+    comparison, films, rows = evaluation.comparison, evaluation.films, evaluation.rows
+    shots = rows[-1].shot + 1
+    lines = [
+        f"{comparison.film}: {len(rows)} frames of {evaluation.size[0]}x{evaluation.size[1]} in {shots} "
+        f"shot{'s'[:shots > 1]}, from frame {rows[0].frame} of {comparison.video}; flow {comparison.flow}",
+        *([f"against: {comparison.against}"] if comparison.against else []),
+        "",
+        _line("mean, 95th percentile", [head for film in films for head in (film, "95 %")]
+              + [f"film/{film}" for film in films[1:]]),
+    ]
+    totals = {film: evaluation.totals(film) for film in films}
+    for measure, words in WORDS.items():
+        if totals["film"][measure] is not None:
+            cells = [_number(value) for film in films for value in totals[film][measure] or (None, None)]
+            lines.append(_line(words, cells + [_number(evaluation.ratio(measure, other), ".2f") for other in films[1:]]))
+    shares = (mean_and_95th([getattr(row, name) for row in rows]) for name in ("reliable", "long_reliable"))
+    short, long = (_number(share and share[0], ".1%") for share in shares)
+    lines += [f"{'reliable pixels':31}{short} from frame to frame, {long} over 1 s", "",
+              _line("drift, grey levels a frame", [field.name for field in fields(Tone)] + ["at most", "", "", ""])]
+    for pair, drifts in evaluation.drifts.items():
+        cells = [_number(part, form) for tone, form in zip(drifts, ("+.3f", ".1f")) for part in asdict(tone).values()]
+        lines.append(_line(pair, cells))
+    lines += [""] * bool(evaluation.seams)
+    lines += [f"{f'seam at frame {seam.frame}':31}z = {_number(seam.score, '+.1f')}" for seam in evaluation.scores()]
+    return "\n".join(lines)
+
+
+def write_csv(path: Path, evaluation: Evaluation) -> None:
+    """One line a frame; columns `film_warping_error`, `source_…` and so on. Empty where a measure is not defined."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        lines = csv.writer(file)
+        lines.writerow([*FRAME, *(f"{film}_{measure}" for film in evaluation.films for measure in MEASURES)])
+        for row in evaluation.rows:
+            lines.writerow([*(getattr(row, name) for name in FRAME),
+                            *(getattr(getattr(row, film), measure) for film in evaluation.films for measure in MEASURES)])
+
+
+def write_json(path: Path, evaluation: Evaluation) -> None:
+    """Everything: what was compared, units, totals, ratios, drift, seams and the frames; null where not defined."""
+    comparison, films = evaluation.comparison, evaluation.films
+    record = {
+        **{name: value if value is None else str(value) for name in ("video", "film", "against", "flow", "flow_weights")
+           for value in [getattr(comparison, name)]},
+        "width": evaluation.size[0], "height": evaluation.size[1], "units": UNITS,
+        "cuts": [row.frame for before, row in zip(evaluation.rows, evaluation.rows[1:]) if row.shot != before.shot],
+        "totals": {film: {measure: total and {"mean": total[0], "p95": total[1]}
+                          for measure, total in evaluation.totals(film).items()} for film in films},
+        "ratios": {f"film/{other}": {measure: evaluation.ratio(measure, other) for measure in WORDS} for other in films[1:]},
+        "drift": {pair: {"slope": asdict(slope), "furthest": asdict(furthest)}
+                  for pair, (slope, furthest) in evaluation.drifts.items()},
+        "seams": [asdict(seam) for seam in evaluation.scores()],
+        "frames": [asdict(row) for row in evaluation.rows],
+    }  # fmt: skip
+    path.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_plot(path: Path, evaluation: Evaluation) -> None:
+    """The course of the measures over the film, a PNG."""
+    plot(evaluation).savefig(path, format="png", dpi=100)
+
+
+def plot(evaluation: Evaluation) -> Figure:
+    """Warping error, 1 s error, drift, local contrast, and losses where there are any, over the frames.
+
+    Cuts are dotted lines, seams red ones.
+    """
+    panels = ["warping_error", "long_term_error", "drift", "local_contrast"]
+    panels += [name for name in ("style_loss", "content_loss") if evaluation.totals("film")[name]]
+    figure = Figure(figsize=(11, 2.3 * len(panels)), layout="constrained")
+    frames = [row.frame for row in evaluation.rows]
+    for axes, panel in zip(figure.subplots(len(panels), sharex=True), panels):
+        if panel == "drift":
+            _plot_drift(axes, frames, evaluation)
+        else:
+            for film in evaluation.films:
+                if evaluation.totals(film)[panel]:
+                    axes.plot(frames, _gaps(evaluation.values(film, panel)), ".-", label=film, color=COLOURS[film],
+                              linewidth=1, markersize=3)
+            axes.set_ylabel(WORDS[panel].replace(", ", ",\n"))
+            axes.set_ylim(bottom=0)
+        for before, row in zip(evaluation.rows, evaluation.rows[1:]):
+            if row.shot != before.shot:
+                axes.axvline(row.frame - 0.5, color="black", linestyle=":", linewidth=1)
+        for seam in evaluation.seams:
+            axes.axvline(seam, color="tab:red", alpha=0.3, linewidth=1)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small")
+    axes.set_xlabel("frame of the source")
+    return figure
+
+
+def _plot_drift(axes: Axes, frames: Sequence[int], evaluation: Evaluation) -> None:
+    offsets = [row.film.tone.minus(row.source.tone) for row in evaluation.rows]
+    first = {row.shot: offset for row, offset in reversed(list(zip(evaluation.rows, offsets)))}
+    away = [offset.minus(first[row.shot]) for row, offset in zip(evaluation.rows, offsets)]
+    for name, colour in (("blue", "tab:blue"), ("green", "tab:green"), ("red", "tab:red"), ("contrast", "black")):
+        axes.plot(frames, [getattr(offset, name) for offset in away], label=name, color=colour, linewidth=1)
+    axes.axhline(0, color="black", linewidth=0.5)
+    axes.set_ylabel("drift of film,\ngrey levels")
+
+
+def _gaps(values: Sequence[float | None]) -> list[float]:
+    return [float("nan") if value is None else value for value in values]
+
+
+def _line(head: str, cells: Sequence[str]) -> str:
+    return f"{head:31}" + "".join(f"{cell:>13}" for cell in cells).rstrip()
+
+
+def _number(value: float | None, form: str = ".4g") -> str:
+    return "–" if value is None else f"{value:{form}}"

@@ -1,0 +1,58 @@
+"""How a frame hangs on an earlier one: the one before it, or one that is a second away."""
+
+from collections.abc import Callable, Iterable
+from functools import reduce
+
+import cv2
+import numpy as np
+
+from .consistency import reliability
+from .flow import Flow
+from .flow_io import quantized
+from .stylize import Geometry
+from .warp import warp
+
+ASTRAY = 1.0  # pixels: composed flow that is right is off by less
+CERTAIN = 0.999  # of an interpolated reliability: all four neighbours that have weight are 1
+
+
+def between(flow: Flow, here: np.ndarray, there: np.ndarray, min_filter: int = 7,
+            tick: Callable[[], None] = lambda: None) -> Geometry:
+    """Flow from frame `here` to frame `there`, both (H, W, 3) uint8, and its reliability, as they travel.
+
+    min_filter as in `fav.consistency.reliability`. `tick` is called between the two directions, each of which may
+    take long.
+    """
+    # Rounded before they are judged: noise of 1e-4 pixels at the border would count as leaving the image.
+    onward = quantized(flow(here, there))
+    tick()
+    back = quantized(flow(there, here))
+    return Geometry(onward, reliability(onward, back, here, min_filter=min_filter))
+
+
+def composed(steps: Iterable[Geometry]) -> Geometry:
+    """One step in place of several, at least one: the first leads from the frame itself, each from where the last one led.
+
+    Reliable, 0 or 1, where every step is on the way.
+    """
+    return reduce(_after, steps)
+
+
+def over_long(flow: Flow, here: np.ndarray, there: np.ndarray, steps: Iterable[Geometry], min_filter: int = 7) -> Geometry:
+    """How `here` hangs on `there`, some frames earlier, by the steps that lie between (the newest first).
+
+    The steps are composed; then `there`, warped that way, is matched with `here` once more, which takes away what
+    the steps' errors sum up to. Where that moves a pixel, or one near it, by 1 pixel or more, the way there is not
+    reliable. (docs/evaluate.md compares this with flow from the one to the other, which loses its way where things
+    move fast, and is reliable in places where it is wrong.)
+    """
+    far = composed(steps)
+    rest = between(flow, here, warp(there, far.flow), min_filter)
+    astray = (cv2.magnitude(*cv2.split(rest.flow)) >= ASTRAY).astype(np.uint8)
+    astray = cv2.dilate(astray, np.ones((min_filter, min_filter), np.uint8))
+    return composed([Geometry(rest.flow, rest.reliability * (1 - astray)), far])
+
+
+def _after(first: Geometry, second: Geometry) -> Geometry:
+    onward = warp(second.reliability.astype(np.float32), first.flow) > CERTAIN
+    return Geometry(first.flow + warp(second.flow, first.flow), ((first.reliability == 1) & onward).astype(np.uint8))
