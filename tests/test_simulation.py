@@ -4,6 +4,7 @@ The long suite: `pytest -m long tests/test_simulation.py -s` (FAV_SEEDS=20000 by
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -51,10 +52,14 @@ def test_wrong_protocol_is_found_out(caught, mutation):
     assert caught[mutation] is not None
 
 
-@pytest.mark.parametrize("seed", [3, 8])
-def test_run_is_the_same_whenever_it_is_replayed(seed):
-    told = {subprocess.run([sys.executable, "-m", "tests.simulation", str(seed)], cwd=ROOT, text=True, stdout=subprocess.PIPE,
-                           env={**os.environ, "PYTHONHASHSEED": hash_seed}, check=True).stdout for hash_seed in "123"}
+@pytest.mark.parametrize("seed", [3, 8, 12])
+def test_run_is_the_same_whenever_and_wherever_it_is_replayed(seed, tmp_path):
+    elsewhere = tmp_path / "a checkout that lies deeper"
+    for room in ("shared", "tests"):
+        shutil.copytree(ROOT / room, elsewhere / room)
+    told = {subprocess.run([sys.executable, "-m", "tests.simulation", str(seed)], cwd=place, text=True, stdout=subprocess.PIPE,
+                           env={**os.environ, "PYTHONHASHSEED": hash_seed}, check=True).stdout
+            for hash_seed, place in (("1", ROOT), ("2", ROOT), ("3", elsewhere))}
     assert len(told) == 1 and len(told.pop().splitlines()) > 300
 
 

@@ -2,11 +2,13 @@
 
 import json
 import secrets
+import sys
 import threading
 import traceback
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator
+from unittest.mock import patch
 
 from shared import attempts, results
 from shared.bell import Bell
@@ -244,6 +246,7 @@ class Play:
             world._deliver_late()
         world.due.clear()
         world.full = world.away = 0.0
+        world.outages = [(start, min(end, world.now)) for start, end in world.outages]
         world.staleness = 0.0
         fresh = Host(world, 9)
         self.begin(fresh, submits=True)
@@ -301,10 +304,9 @@ DISRUPTIVE = {"crash before", "crash after", "crash in flight", "power loss", "w
 @contextmanager
 def seeded(world: World) -> Iterator[None]:
     """Names that are random elsewhere are drawn from the world; no watcher looks at directories that do not exist."""
-    hexes, watch = secrets.token_hex, Bell._watch
-    secrets.token_hex = lambda size=16: f"{world.rnd.getrandbits(8 * size):0{2 * size}x}"
-    Bell._watch = lambda bell: None
-    try:
+    token_hex = lambda size=16: f"{world.rnd.getrandbits(8 * size):0{2 * size}x}"
+    # No line numbers and paths: a record that is longer where the checkout lies deeper would be written in other pieces.
+    format_exc = lambda: "".join(traceback.format_exception_only(sys.exception()))
+    with patch.object(secrets, "token_hex", token_hex), patch.object(traceback, "format_exc", format_exc), \
+            patch.object(Bell, "_watch", lambda bell: None):
         yield
-    finally:
-        secrets.token_hex, Bell._watch = hexes, watch

@@ -249,7 +249,8 @@ class Client:
                 raise fail(errno.ENOTEMPTY, new)
             self.world.goes(target, target.names[final], folder.names[name])
             self._drop(target, final).nlink -= 1
-        self.world.goes(folder, folder.names[name])
+        if (folder.room, target.room) != ("attempts", "claims"):  # there it is put back
+            self.world.goes(folder, folder.names[name])
         self._add(target, final, self._drop(folder, name))
 
     def unlink(self, path) -> None:

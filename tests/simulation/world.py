@@ -80,8 +80,8 @@ class Agent:
             pass
         except Violation:
             pass  # the world knows
-        except Exception:
-            world.violation = world.violation or Violation(f"{self.role}: {traceback.format_exc()}")
+        except Exception as error:
+            world.violation = world.violation or Violation(f"{self.role}: {''.join(traceback.format_exception(error))}")
         finally:
             self.alive = False
 
@@ -152,7 +152,8 @@ class World:
         self.ambush = self.rnd.random() < 0.7  # whether who moves a placeholder does it at the worst moment
         self.staleness = self.rnd.choice([0.3, 1.0]) if "stale" in self.kinds else 0.0
         self.soft = self.rnd.random() < 0.5
-        self.away = 0.0
+        self.away = 0.0  # until when the server is
+        self.outages: list[tuple[float, float]] = []  # when it was or will be
         self.full = 0.0  # until when there is no room
         self.moved: dict[Inode, Process] = {}  # placeholders that were moved by mistake, by whom, and not put back yet
         self.exact = True  # whether links are known, so that nothing at all may be replaced
@@ -358,7 +359,8 @@ class World:
         if kind == "passing error":
             return fail(rnd.choice([errno.EIO, errno.ESTALE, errno.EAGAIN]), path)
         if kind == "server away":
-            self.away = self.now + rnd.uniform(0.2, 3) * lease
+            start, self.away = max(self.now, self.away), self.now + rnd.uniform(0.2, 3) * lease
+            self.outages.append((start, max(start, self.away)))
             self._reach_server(client, path)
             return None
         if kind == "cut":
@@ -428,7 +430,9 @@ class World:
 
     def silence(self, heart: Inode) -> float:
         """The longest time for which a heart was not heard, while the server was there."""
-        return max(heart.silence, self.now - max(heart.mtime / 1e9 - 1e6, self.away))
+        last = heart.mtime / 1e9 - 1e6
+        away = sum(max(min(end, self.now) - max(start, last), 0) for start, end in self.outages)
+        return max(heart.silence, self.now - last - away)
 
     def goes(self, folder: Inode, inode: Inode, replaced_by: Inode | None = None) -> None:
         if inode.names is not None:
