@@ -9,6 +9,7 @@ what each took. All clients mount with the kernel's default options: caches of a
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -34,6 +35,7 @@ CHAINS, SLOW, TOY_NODES, FILM_NODES = 8, 0.5, 4, 3
 AMIDST = 5  # so many results must be there before the first event and come after the last, else it struck no work
 
 # Node 1 tells when work has begun.
+NARROWEST = 160  # pixels: the film that tells how fast this machine is
 CUE = "so many results are there"
 WATCH = f"""
 if [ $NODE = 1 ]; then (
@@ -55,14 +57,13 @@ BALLAST = WATCH.replace(") & fi", """
 @dataclass(frozen=True)
 class Case:
     """`events` of the lab, each with its seconds after the moment at which work has begun; `lost` nodes are silent for longer
-    than a lease. How much work there is: seconds of the toy job for each node, or width of the film in pixels. `beside` is what
-    the shells of the nodes do beside it."""
+    than a lease. `work` is how much there is, in seconds: of a toy job for each node, of a film for this machine alone (which is
+    faster than the nodes together). `beside` is what the shells of the nodes do beside it."""
 
     events: tuple[tuple[float, str], ...] = ()
     options: tuple[str, ...] = ()
     lost: frozenset[int] = frozenset()
     work: int = 20
-    width: int = 160
     beside: str = WATCH
 
     @property
@@ -84,10 +85,10 @@ TOY = {
 FILM = {
     "plain": Case(),
     "server stopped for 20 s, then crashed, off for 5 s, replies 10 ms late":
-        Case(((5, "server-stop:20"), (50, "server-crash:5")), ("--delay-ms", "10"), width=192),
-    "one node cut off for 35 s": Case(((10, "net:2:35"),), lost=frozenset({2}), width=192),
-    "one node frozen for 35 s": Case(((10, "freeze:2:35"),), lost=frozenset({2}), width=192),
-    "clocks an hour apart, one node killed": Case(((10, "kill:3"),), HOUR_APART, lost=frozenset({3})),
+        Case(((5, "server-stop:20"), (50, "server-crash:5")), ("--delay-ms", "10"), work=60),
+    "one node cut off for 35 s": Case(((10, "net:2:35"),), lost=frozenset({2}), work=60),
+    "one node frozen for 35 s": Case(((10, "freeze:2:35"),), lost=frozenset({2}), work=60),
+    "clocks an hour apart, one node killed": Case(((10, "kill:3"),), HOUR_APART, lost=frozenset({3}), work=30),
     "disk full for a while": Case((), ("-z", "24M"), beside=BALLAST),
 }
 
@@ -153,24 +154,31 @@ def clip(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def film_here(clip, tmp_path_factory) -> Callable[[int], tuple[list[str], bytes]]:
-    """By its width: the words that make a film of the clip, and the film that they give on this machine alone."""
+    """By the seconds that it takes this machine alone: the words that make a film of the clip, and the film that they give."""
+    took = {}
 
     @cache
     def make(width: int) -> tuple[list[str], bytes]:
         share = tmp_path_factory.mktemp("share")
         words = [str(clip), str(ROOT / "styles" / "starry_night.safetensors"), "--width", str(width), "--flow", "deepflow",
                  "--threads", "1", "--lease", "15", "--out", "film.mp4"]
+        began = time.monotonic()
         subprocess.run([sys.executable, str(ROOT / "node.py"), str(share), *words], check=True)
+        took[width] = time.monotonic() - began
         return words, (share / "film.mp4").read_bytes()
 
-    return make
+    def taking(seconds: int) -> tuple[list[str], bytes]:
+        make(NARROWEST)
+        return make(round(NARROWEST * max(seconds / took[NARROWEST], 1) ** 0.5 / 32) * 32)
+
+    return taking
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", FILM)
 def test_film_of_three_nodes_is_the_same_byte_for_byte(name, version, film_here, tmp_path, note):
     case = FILM[name]
-    words, expected = film_here(case.width)
+    words, expected = film_here(case.work)
     command = f"{sys.executable} node.py $SHARED/film {' '.join(words)}"
     run, job = run_case(case, command, tmp_path, "--mem", "1500M", nodes=FILM_NODES, version=version)
     check_end(case, run, job, FILM_NODES)
