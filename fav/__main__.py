@@ -10,13 +10,14 @@ from .errors import FavError
 from .evaluation.command import evaluate
 from .options import FILE, FLOW, LOOK, Size, options, request_of
 from .scene import MOTIONS
+from .training.command import train
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 @click.group(context_settings=SETTINGS)
 def main() -> None:
-    """The single steps of stylizing a video, in one process. For a whole job see node.py and coordinator.py."""
+    """The single steps of stylizing a video, and learning a style. For a whole job see node.py and coordinator.py."""
 
 
 @main.command()
@@ -134,6 +135,7 @@ def sample(out: Path, truth: bool, size: tuple[int, int] | None, **values) -> No
 
 
 main.add_command(evaluate)
+main.add_command(train)
 
 
 if __name__ == "__main__":

@@ -155,19 +155,22 @@ def _read(path: Path) -> _Contents:
             raise FavError(f"{path}: {error}") from error
         return _Contents("torch7", state, arch, tanh_constant)
     if head[8:] == b"{":
-        return _read_safetensors(path)
+        return _style_of(*read_safetensors(path), path)
     if head[:1] == b"\x80" or head[:2] == b"PK":
-        return _Contents("pytorch", _read_pickle(path))
+        return _Contents("pytorch", read_pickle(path))
     raise FavError(f"{path}: not a model: expected {_FORMATS}")
 
 
-def _read_safetensors(path: Path) -> _Contents:
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a safetensors file by their names, and its metadata. Raises FavError where it is damaged."""
     try:
         with safe_open(path, "pt") as file:
-            metadata = dict(file.metadata() or {})
-            state = {key: file.get_tensor(key) for key in file.keys()}
+            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})
     except SafetensorError as error:
         raise FavError(f"{path}: damaged safetensors (truncated?): {str(error)[:200]!r}") from error
+
+
+def _style_of(state: dict[str, Tensor], metadata: dict[str, str], path: Path) -> _Contents:
     constant = metadata.get("tanh_constant", f"{TANH_CONSTANT}")
     try:
         return _Contents("safetensors", state, metadata.get("arch"), float(constant), metadata)
@@ -175,7 +178,8 @@ def _read_safetensors(path: Path) -> _Contents:
         raise FavError(f"{path}: tanh_constant: expected a number, got {constant[:40]!r}") from None
 
 
-def _read_pickle(path: Path) -> dict[str, Tensor]:
+def read_pickle(path: Path) -> dict[str, Tensor]:
+    """A PyTorch state dict by its keys; nothing in it is executed. Raises FavError for what is damaged or holds objects."""
     data = path.read_bytes()
     try:
         if data[:2] == b"PK":

@@ -19,12 +19,14 @@ from fav.evaluation.comparison import Comparison, Row, Shown, at_size, check, me
 from fav.flow import make
 from fav.images import encode_png
 from fav.evaluation.report import Evaluation
+from fav.evaluation.style_losses import losses_of
 from fav.scene import Scene, view
 
 from .clips import X264, ffmpeg, frame_times
 from .films import clip, style  # noqa: F401
 from .material import material
 from .test_commands import refused
+from .training_material import loss_network, painting  # noqa: F401
 
 HEIGHT, WIDTH = 66, 98
 D = 5  # grey levels
@@ -171,6 +173,15 @@ def test_losses_are_measured_of_each_film_beside_its_source():
     assert "style loss" in report.table(evaluation) and len(report.plot(evaluation).axes) == 6
 
 
+def test_losses_are_one_for_the_untouched_source_and_none_where_nothing_is_amiss(painting, loss_network):  # noqa: F811
+    losses, stripes = losses_of(painting, str(loss_network)), cv2.imread(str(painting))
+    source = cv2.resize(texture(), stripes.shape[1::-1])
+    style, content = losses(source, source)
+    assert style == pytest.approx(1, abs=0.02) and content == 0  # 7 pixels of each side are left out
+    style, content = losses(stripes, source)
+    assert style < 0.05 and content > 0.1
+
+
 def test_source_comes_to_the_size_of_the_film():
     odd = texture()[:65, :97]
     even = at_size(odd, (98, 66))
@@ -260,7 +271,7 @@ def test_frames_that_no_container_counted_are_counted_at_the_end(tmp_path):
     assert "Traceback" not in refused_late.output and {file.name for file in tmp_path.iterdir()} == {"v.mkv", "f.mkv"}
 
 
-def test_bad_inputs_are_one_line_before_any_work(tmp_path):
+def test_bad_inputs_are_one_line_before_any_work(tmp_path, painting):  # noqa: F811
     video = sequence(tmp_path / "v", [texture(number) for number in range(3)])
     other = sequence(tmp_path / "o", [texture(number)[:60] for number in range(3)])
     (tmp_path / "text.mp4").write_text("this is no video")
@@ -275,7 +286,8 @@ def test_bad_inputs_are_one_line_before_any_work(tmp_path):
         ((video, video, "--read-cuts", tmp_path / "c.csv"), ["c.csv"]),
         ((video, video, "--range", "3:1"), ["--range", "3:1"]),
         ((video, video, "--seams", "1,3"), ["--seams", "0 to 2", "1, 3"]),
-        ((video, video, "--style", tmp_path / "s.jpg"), ["--style"]),
+        ((video, video, "--style", tmp_path / "s.jpg"), ["s.jpg"]),
+        ((video, video, "--style", painting, "--loss-network", tmp_path / "n.pth"), ["n.pth"]),
         ((video, video, "--out", tmp_path / "no" / "where"), ["existing directory"]),
     ):
         refused(evaluate(*words, *(() if "--out" in words else ("--out", tmp_path / "found"))), *told)

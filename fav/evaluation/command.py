@@ -17,14 +17,15 @@ from ..request import check_cuts, check_range
 @click.option("--against", metavar="FILM",
               help="Another film of the same frames and size, like one made with --independent, to compare with.")
 @click.option("--style", type=FILE, metavar="IMAGE", help="Measure style and content loss against this image, too.")
-@click.option("--loss-network", type=FILE, metavar="PATH", help="The network that --style measures with.")
+@click.option("--loss-network", default="squeezenet1_1", show_default=True, metavar="NAME|FILE",
+              help="The network that --style measures with, as for `python -m fav train`.")
 @click.option("--seams", type=Frames(), default=(), metavar="N,N,…",
               help="Does the error stand out at these frames (of VIDEO, counted from 0)?")
 @click.option("--out", type=FILE, metavar="NAME",
               help="Write NAME.csv, NAME.json and NAME.png.  [default: STYLIZED without its ending, .evaluation]")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all cores]")
 @one_line_errors
-def evaluate(video: str, stylized: str, style: Path | None, loss_network: Path | None, seams: tuple[int, ...],
+def evaluate(video: str, stylized: str, style: Path | None, loss_network: str, seams: tuple[int, ...],
              out: Path | None, threads: int | None, no_cuts: bool, read_cuts: Path | None, range: tuple[int, int | None],
              **values) -> None:
     """Measure how steady the film STYLIZED is, made from VIDEO (or, with --range, from a part of it).
@@ -33,7 +34,7 @@ def evaluate(video: str, stylized: str, style: Path | None, loss_network: Path |
     """
     from ..shots import read_cuts as cuts_in
     from . import report
-    from .comparison import Comparison, check, losses_of, rows, use_threads
+    from .comparison import Comparison, check, rows, use_threads
 
     check_cuts(no_cuts, read_cuts)
     check_range(*range)
@@ -44,7 +45,11 @@ def evaluate(video: str, stylized: str, style: Path | None, loss_network: Path |
     writers = {".csv": report.write_csv, ".json": report.write_json, ".png": report.write_plot}
     files = {new(out.with_name(out.name + suffix)): write for suffix, write in writers.items()}
     width, height, frames = check(comparison, seams)
-    losses = losses_of(style, loss_network) if style or loss_network else None
+    losses = None
+    if style:
+        from .style_losses import losses_of
+
+        losses = losses_of(style, loss_network)
     with Progress() as progress:
         bar = progress.add_task("measuring", total=frames)
         found = tuple(rows(comparison, losses, lambda: progress.advance(bar)))

@@ -174,11 +174,6 @@ def at_size(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return resize(frame, size)
 
 
-def losses_of(style: Path, loss_network: Path | None) -> FrameLosses:
-    """How to measure style and content loss against a style image; FavError where that or the network is not at hand."""
-    raise FavError("--style: expected a loss network, but this version has none; leave --style and --loss-network out")
-
-
 def _row(now: Shown, shot: int, near: Shown | None, step: Geometry | None, far: Shown | None, leap: Geometry | None,
          losses: FrameLosses | None) -> Row:
     def of(name: str, given: tuple[float, float] | None) -> Measured:

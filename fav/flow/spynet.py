@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from .. import torch7
 from ..errors import FavError
+from ..warp_tensor import warp_tensor
 
 LEVELS = 6
 CHANNELS = (8, 32, 64, 32, 16, 2)
@@ -56,7 +57,7 @@ class SpyNet:
         for level, (first, second) in zip(self.levels, pyramid):
             if flow.shape[2:] != first.shape[1:]:
                 flow = 2 * F.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=True)
-            flow = flow + level(torch.cat([first[None], _warp(second[None], flow), flow], dim=1))
+            flow = flow + level(torch.cat([first[None], warp_tensor(second[None], flow), flow], dim=1))
         return flow
 
 
@@ -109,14 +110,6 @@ def make_level() -> nn.Sequential:
     for inputs, outputs in zip(CHANNELS, CHANNELS[1:]):
         layers += [nn.Conv2d(inputs, outputs, 7, padding=3), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
-
-
-def _warp(image: Tensor, flow: Tensor) -> Tensor:
-    """`image` (N, C, H, W) fetched along `flow` (N, 2, H, W), as `fav.warp.warp` does."""
-    height, width = image.shape[2:]
-    y, x = torch.meshgrid(torch.arange(height, device=flow.device), torch.arange(width, device=flow.device), indexing="ij")
-    x, y = (x + flow[:, 0]) * (2 / max(width - 1, 1)) - 1, (y + flow[:, 1]) * (2 / max(height - 1, 1)) - 1
-    return F.grid_sample(image, torch.stack([x, y], dim=-1), mode="bilinear", padding_mode="border", align_corners=True)
 
 
 def _from_torch7(directory: Path) -> dict[str, Tensor]:

@@ -1,0 +1,89 @@
+"""Batches of samples, made ahead by other processes; what an iteration sees depends on the seed and its number alone.
+
+So a training that is resumed has nothing to replay, and the number of workers changes nothing.
+"""
+
+import signal
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ..errors import FavError
+from .clips import Clip, ClipSampler
+from .photos import Photo
+from .recipe import Recipe
+from .stills import Sequence, draw_sequence, torn
+
+AHEAD = 3  # batches that each worker makes ahead
+
+
+class Batch(NamedTuple):
+    """N sequences of S frames: frames (S, N, 3, H, W) uint8 BGR; flow (S - 1, N, 2, H, W) float32, pixels, from each frame
+    but the first to the one before it; reliability (S - 1, N, 1, H, W) uint8, what the network is told.
+    """
+
+    frames: Tensor
+    flow: Tensor
+    reliability: Tensor
+
+
+class Batches(Dataset):
+    """The batch of each iteration, counted from 0.
+
+    A FavError is not raised but returned: workers would wrap it in a traceback.
+    """
+
+    def __init__(self, recipe: Recipe, photos: list[Photo], clips: list[Clip]):
+        self.recipe, self.photos, self.clips = recipe, photos, clips
+        self._sampler: ClipSampler | None = None
+
+    def __getitem__(self, iteration: int) -> Batch | FavError:
+        try:
+            return stacked([self._sequence(iteration, number) for number in range(self.recipe.batch)])
+        except FavError as error:
+            return error
+
+    def _sequence(self, iteration: int, number: int) -> Sequence:
+        recipe = self.recipe
+        rng = np.random.default_rng((recipe.seed, iteration, number))
+        kind, steps = recipe.kind(iteration), recipe.steps_at(iteration)
+        if kind == "video":
+            self._sampler = self._sampler or ClipSampler(self.clips)
+            sequence = self._sampler.draw(rng, recipe.crop, steps)
+        else:
+            sequence = draw_sequence(kind, self.photos, rng, recipe.crop, steps)
+        told = [torn(trust, rng) if rng.random() < recipe.holes else trust for trust in sequence.reliability]
+        return Sequence(sequence.frames, sequence.flow, np.stack(told) if told else sequence.reliability)
+
+
+def stacked(sequences: list[Sequence]) -> Batch:
+    """Sequences of one size and length as a batch."""
+    frames = torch.from_numpy(np.stack([sequence.frames for sequence in sequences], 1)).movedim(-1, 2)
+    flow = torch.from_numpy(np.stack([sequence.flow for sequence in sequences], 1)).movedim(-1, 2)
+    reliability = torch.from_numpy(np.stack([sequence.reliability for sequence in sequences], 1)).unsqueeze(2)
+    return Batch(frames, flow, reliability)
+
+
+def stream(batches: Batches, start: int, stop: int, workers: int, pinned: bool = False) -> Iterator[Batch]:
+    """The batches from iteration `start` up to `stop`, made ahead by so many other processes; 0 for none.
+
+    Raises FavError where a sample cannot be made.
+    """
+    # Not forked: a worker would wait for ever for OpenCV's threads, which do not live on in it.
+    ahead = dict(prefetch_factor=AHEAD, worker_init_fn=_prepare_worker, multiprocessing_context="spawn") if workers else {}
+    loader = DataLoader(batches, None, sampler=range(start, stop), num_workers=workers, pin_memory=pinned, **ahead)
+    for batch in loader:
+        if isinstance(batch, FavError):
+            raise batch
+        yield batch
+
+
+def _prepare_worker(number: int) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):  # they may reach all processes of a group: the trainer ends its workers
+        signal.signal(number, signal.SIG_IGN)
+    cv2.setNumThreads(1)

@@ -1,0 +1,53 @@
+"""The losses of a training as a table and as a picture."""
+
+import io
+
+import numpy as np
+
+from .trainer import COLUMNS
+
+SMOOTH = 50  # iterations
+
+
+def table(history: list[list[float]]) -> bytes:
+    """The history as CSV, a row an iteration, counted from 1."""
+    rows = [",".join(("iteration", *COLUMNS))]
+    rows += [",".join([str(number), *(f"{value:.6g}" for value in row)]) for number, row in enumerate(history, 1)]
+    return ("\n".join(rows) + "\n").encode()
+
+
+def plot(history: list[list[float]], title: str) -> bytes:
+    """The losses over the iterations as a PNG, each the mean of some iterations; the temporal one where there were steps."""
+    from matplotlib.figure import Figure  # a second to import; no window system is asked for
+
+    values = np.array(history)
+    steps = values[:, COLUMNS.index("steps")]
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    axes = figure.subplots()
+    for number, name in enumerate(COLUMNS[:6]):
+        chosen = steps > 0 if name == "temporal" else np.ones(len(values), bool)
+        if chosen.any():
+            axes.plot(1 + np.flatnonzero(chosen), _smoothed(values[chosen, number]), label=name, linewidth=1)
+    axes.set(title=title, xlabel="iteration", ylabel="loss, unweighted (total: weighted)", yscale="log")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def recent(history: list[list[float]], count: int = SMOOTH) -> dict[str, float]:
+    """The means of the last iterations by their names; the temporal loss over those with steps."""
+    rows = np.array(history[-count:])
+    means = dict(zip(COLUMNS, rows.mean(0).tolist()))
+    stepped = rows[rows[:, COLUMNS.index("steps")] > 0]
+    means["temporal"] = float(stepped[:, COLUMNS.index("temporal")].mean()) if len(stepped) else 0.0
+    return means
+
+
+def _smoothed(values: np.ndarray) -> np.ndarray:
+    """The mean of each value and those before it, up to SMOOTH; never 0, which a logarithm has no place for."""
+    sums = np.concatenate([[0], np.cumsum(values)])
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(ends - SMOOTH, 0)
+    return np.maximum((sums[ends] - sums[starts]) / (ends - starts), 1e-8)

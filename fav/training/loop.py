@@ -1,0 +1,155 @@
+"""Learning until it is done: time, signals, what is written when, and what is said meanwhile."""
+
+import math
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
+
+import click
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TextColumn
+
+from ..checkpoints import save_style
+from ..commands import duration
+from .batches import Batches, stream
+from .curves import plot, recent, table
+from .files import Names, write_whole
+from .recipe import Limits
+from .resume import save_state
+from .sheet import Samples, contact_sheet
+from .trainer import Trainer
+
+TOLD_EVERY_S = 30  # where there is no terminal to draw on
+SPEED_OVER = 20  # iterations
+
+
+class Loop:
+    """A trainer at work. `provenance` gives a style's metadata from the means of the last losses."""
+
+    def __init__(self, trainer: Trainer, names: Names, limits: Limits, samples: Samples,
+                 provenance: Callable[[dict[str, float]], dict[str, str]]):
+        self.trainer, self.names, self.limits, self.samples = trainer, names, limits, samples
+        self._provenance, self._say = provenance, click.echo
+        self._ends: deque[float] = deque(maxlen=SPEED_OVER)  # when the last iterations ended
+        self._saved_at = trainer.iteration
+
+    @property
+    def done(self) -> bool:
+        if self.limits.minutes is not None and self.trainer.seconds >= 60 * self.limits.minutes:
+            return True
+        return self.trainer.iteration >= self.limits.iterations
+
+    def run(self, batches: Batches, workers: int) -> int | None:
+        """Learn until it is done; the number of the signal that stopped it before, None for none.
+
+        Whatever ends it, the state after the last iteration is on disk then; if that was broken off, the one saved before.
+        """
+        trainer = self.trainer
+        try:
+            with _asked_to_stop() as asked, self._progress() as tell:
+                save, show = _Every(self.limits.save_every), _Every(self.limits.sheet_every)
+                began, before = time.monotonic(), trainer.seconds
+                pinned = trainer.device.type == "cuda"
+                with closing(stream(batches, trainer.iteration, self.limits.iterations, workers, pinned)) as coming:
+                    while not self.done and not asked:
+                        trainer.iterate(next(coming))
+                        trainer.seconds = before + time.monotonic() - began
+                        self._ends.append(time.monotonic())
+                        tell()
+                        if save.due():
+                            self._if_possible(self._save)
+                        if show.due():
+                            self._if_possible(self.show)
+        finally:
+            if trainer.whole and trainer.iteration > self._saved_at:
+                self._save()
+        return next(iter(asked), None)
+
+    def show(self) -> None:
+        """Write the style as it is now, the sheet and the losses. Raises OSError where there is no room."""
+        trainer, names = self.trainer, self.names
+        save_style(trainer.average, names.out, self._provenance(recent(trainer.history)))
+        sheet, facts = contact_sheet(trainer.average, self.samples, trainer.device)
+        write_whole(names.sheet, sheet)
+        write_whole(names.table, table(trainer.history))
+        write_whole(names.plot, plot(trainer.history, names.out.name))
+        self._say(f"iteration {trainer.iteration}: {names.sheet.name}, {names.plot.name}; the moving clip flickers "
+                  f"{facts['moving']:.2f} of frame by frame, the still one drifts {facts['still']:.1f} grey levels")
+
+    def _save(self) -> None:
+        save_state(self.names.state, self.trainer)
+        self._saved_at = self.trainer.iteration
+
+    def _if_possible(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except OSError as error:  # a full disk is weather, and what was written before is still there
+            self._say(f"iteration {self.trainer.iteration}: not written ({error.strerror}); tried again later")
+
+    def _words(self) -> str:
+        means = recent(self.trainer.history, SPEED_OVER)
+        losses = ", ".join(f"{name} {means[name]:.2g}" for name in ("content", "style", "temporal"))
+        if len(self._ends) < 2:
+            return losses
+        pace = (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)
+        left = (self.limits.iterations - self.trainer.iteration) * pace
+        if self.limits.minutes is not None:
+            left = min(left, 60 * self.limits.minutes - self.trainer.seconds)
+        return f"{losses}; {pace:.2g} s each, {duration(max(left, 0))} left"
+
+    @contextmanager
+    def _progress(self) -> Iterator[Callable[[], None]]:
+        """Something to call after each iteration: a live line on a terminal, a line now and then elsewhere."""
+        terminal = Console().is_terminal
+        columns = [MofNCompleteColumn(), TextColumn("{task.fields[words]}")]  # 80 characters have no room for a bar
+        told = -math.inf
+        with Progress(*columns) if terminal else nullcontext() as bar:
+            if bar:
+                line = bar.add_task("", total=self.limits.iterations, completed=self.trainer.iteration, words="")
+                self._say = lambda text: bar.console.print(text, markup=False, highlight=False)
+
+            def tell() -> None:
+                nonlocal told
+                if bar:
+                    bar.update(line, completed=self.trainer.iteration, words=self._words())
+                elif time.monotonic() - told >= TOLD_EVERY_S:
+                    told = time.monotonic()
+                    self._say(f"iteration {self.trainer.iteration} of {self.limits.iterations}: {self._words()}")
+
+            try:
+                yield tell
+            finally:
+                self._say = click.echo
+
+
+class _Every:
+    """Says whether so many minutes have passed since it last said so."""
+
+    def __init__(self, minutes: float):
+        self._seconds, self._last = 60 * minutes, time.monotonic()
+
+    def due(self) -> bool:
+        if time.monotonic() - self._last < self._seconds:
+            return False
+        self._last = time.monotonic()
+        return True
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[list[int]]:
+    """A list that holds the signal once one has come; the iteration at hand ends first. A second one interrupts at once."""
+    asked: list[int] = []
+
+    def stop(number: int, frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

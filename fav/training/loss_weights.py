@@ -1,0 +1,165 @@
+"""The weights of loss networks, in all their published forms: found, fetched, and told apart.
+
+Known are the authors' SqueezeNet under Caffe's names, torchvision's SqueezeNet and VGG-16, and the VGG-16 of Lua Torch.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import torch7
+from ..checkpoints import read_pickle, read_safetensors
+from ..errors import FavError
+from ..fingerprint import fingerprint
+from .loss_network import CAFFE_MEAN, DESIGNS, LossNetwork
+
+URL = "https://download.pytorch.org/models/"
+PUBLISHED = {  # what is fetched on first use; the eight digits in a name begin the file's SHA-256
+    "squeezenet1_1": "squeezenet1_1-b8a52dc0.pth",
+    "squeezenet1_0": "squeezenet1_0-b66bff10.pth",
+    "vgg16": "vgg16-397923af.pth",
+}
+VGG_MEAN = (103.939, 116.779, 123.68)  # BGR, 0 to 255
+TORCHVISION_MEAN, TORCHVISION_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB, 0 to 1
+EXPECTED = "SqueezeNet v1.0 or v1.1 (.safetensors or .pth), or VGG-16 (.pth, .safetensors or .t7)"
+CAFFE = re.compile(r"^(fire\d)[./](squeeze|expand)(?:(\d)(?:x\d)?)?")
+
+
+def load_loss_network(source: str) -> tuple[LossNetwork, str, str]:
+    """The loss network of a file, told by the names and shapes of its tensors; or, by a name in PUBLISHED, a known one.
+
+    A published one comes from PyTorch's cache, or is fetched into it and checked. Its layers are those that the losses
+    look at. Returned with its kind (a key of DESIGNS) and the fingerprint of its file. Raises FavError where it is missing,
+    cannot be fetched, or is none that is known.
+    """
+    path = fetched(source) if source in PUBLISHED else Path(source)
+    state = _read(path)
+    try:
+        kind, state, mean = recognized(state)
+        design = DESIGNS[kind]
+        network = LossNetwork(design, tuple(dict.fromkeys(design.style_layers + design.content_layers)), mean)
+        network.load_state_dict(_for_steps(network, state))
+    except FavError as error:
+        raise FavError(f"loss network {source}: {error}") from error
+    return network, kind, fingerprint(path)
+
+
+def fetched(name: str) -> Path:
+    """The file of a published network, in PyTorch's cache, fetched into it and checked if it is not there yet.
+
+    Raises FavError, with what to do, where neither is possible.
+    """
+    file = PUBLISHED[name]
+    path = Path(torch.hub.get_dir()) / "checkpoints" / file
+    if path.exists():
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(URL + file, str(path), hash_prefix=Path(file).stem.rpartition("-")[2])
+        return path
+    except OSError as error:
+        reason = getattr(error, "reason", None) or error
+        raise FavError(f"loss network {name}: cannot be fetched ({reason}); download {URL}{file} on a machine that can, "
+                       f"and give its path with --loss-network") from error
+    except RuntimeError as error:
+        raise FavError(f"loss network {name}: {URL}{file} is not the published file ({error}); get it otherwise, "
+                       f"and give its path with --loss-network") from error
+
+
+def recognized(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor], tuple[float, float, float]]:
+    """Which design (a key of DESIGNS) weights are of, the weights by our names, and the mean (BGR, 0 to 255) of its input.
+
+    torchvision's networks see RGB in its normalization; the weights returned see BGR, 0 to 255, minus the mean.
+    """
+    if (first := state.get("features.0.weight")) is not None:
+        small = "squeezenet1_1" if "features.3.squeeze.weight" in state else "vgg16"
+        kind = "squeezenet1_0" if first.shape[-1] == 7 else small
+        return kind, _bgr(_torchvision(kind, state)), tuple(255 * value for value in reversed(TORCHVISION_MEAN))
+    if "conv1_1.weight" in state:
+        return "vgg16", dict(state), VGG_MEAN
+    if (first := state.get("conv1.weight")) is not None:
+        renamed = {CAFFE.sub(_caffe_name, key): value for key, value in state.items()}
+        return "squeezenet1_0" if first.shape[-1] == 7 else "squeezenet1_1", renamed, CAFFE_MEAN
+    raise FavError(f"expected {EXPECTED}, got weights {', '.join([*state][:3])[:80] or 'none'}")
+
+
+def _caffe_name(match: re.Match) -> str:
+    return f"{match[1]}.{match[2]}" + (match[3] or "" if match[2] == "expand" else "")
+
+
+def _torchvision(kind: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """torchvision's `features.N`, where activations count too, by our names."""
+    numbers, number = {}, 0
+    for name, (sort, *_) in DESIGNS[kind].steps.items():
+        numbers[number] = name
+        number += 2 if sort == "conv" else 1
+    renamed = {}
+    for key, value in state.items():
+        match = re.fullmatch(r"features\.(\d+)\.(.*)", key)
+        if match and int(match[1]) in numbers:
+            inner = match[2].replace("expand1x1", "expand1").replace("expand3x3", "expand3")
+            renamed[f"{numbers[int(match[1])]}.{inner}"] = value
+    return renamed
+
+
+def _bgr(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The first convolution turned from normalized RGB to BGR, 0 to 255, from which the mean is subtracted."""
+    first = "conv1.weight" if "conv1.weight" in state else "conv1_1.weight"
+    if first in state and state[first].ndim == 4 and state[first].shape[1] == 3:
+        scaled = state[first].float() / (255 * torch.tensor(TORCHVISION_STD).view(1, 3, 1, 1))
+        state = {**state, first: scaled.flip(1)}
+    return state
+
+
+def _for_steps(network: LossNetwork, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights by the keys of the network's modules; FavError names the first that does not fit."""
+    fitting = {}
+    for key, value in network.state_dict().items():
+        name = re.sub(r"^steps\.(conv[\d_]+)\.0\.", r"\1.", key).removeprefix("steps.")
+        found = state.get(name)
+        if found is None or found.shape != value.shape or not found.is_floating_point():
+            got = "none" if found is None else f"{tuple(found.shape)} {found.dtype}"
+            raise FavError(f"{network.design.name}: expected {name} {tuple(value.shape)}, got {got}")
+        fitting[key] = found.float()
+    return fitting
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        with path.open("rb") as file:
+            head = file.read(9)
+    except OSError as error:
+        known = ", ".join(PUBLISHED)
+        raise FavError(f"loss network {path}: {error.strerror}; expected a file, {EXPECTED}, or one of {known}") from error
+    if head[8:] == b"{":
+        return read_safetensors(path)[0]
+    if head[:1] == b"\x80" or head[:2] == b"PK":
+        return read_pickle(path)
+    if head[:4] in (b"\x03\0\0\0", b"\x04\0\0\0"):
+        return _from_torch7(path)
+    raise FavError(f"loss network {path}: expected {EXPECTED}, got a file that begins with {head[:4]!r}")
+
+
+def _from_torch7(path: Path) -> dict[str, Tensor]:
+    """The convolutions of a Lua VGG-16, in their order, by our names."""
+    root = torch7.load(path)
+    modules = root.fields.get("modules", {}) if isinstance(root, torch7.TorchObject) else {}
+    found = [module.fields for _, module in sorted(modules.items())
+             if isinstance(module, torch7.TorchObject) and "SpatialConvolution" in module.class_name]
+    state = {}
+    convolutions = [(name, step) for name, step in DESIGNS["vgg16"].steps.items() if step[0] == "conv"]
+    for fields, (name, step) in zip(found, convolutions):
+        _, inputs, outputs, kernel, *_ = step
+        for part, shape in (("weight", (outputs, inputs, kernel, kernel)), ("bias", (outputs,))):
+            value = fields.get(part)
+            if not isinstance(value, np.ndarray) or value.size != np.prod(shape):
+                got = value.shape if isinstance(value, np.ndarray) else type(value).__name__
+                raise FavError(f"loss network {path}: VGG-16: expected {name}.{part} {shape}, got {got}")
+            state[f"{name}.{part}"] = torch.from_numpy(np.array(value, np.float32)).reshape(shape)
+    if not state:
+        raise FavError(f"loss network {path}: expected the convolutions of VGG-16, got none")
+    return state

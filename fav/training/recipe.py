@@ -1,0 +1,149 @@
+"""Every option that decides the weights of a style, and the words for data and steps; pure."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import FavError
+
+KINDS = ("single_image", "shift", "zoom_out", "affine", "elastic", "video")
+DEFAULT_MIX = "single_image:2,shift:1,zoom_out:1,affine:4,elastic:2"
+VIDEO_SHARE = ",video:5"  # what is added to the default where there are clips
+DEFAULT_STEPS = "0:1,800:2,1200:4"
+# Half the width of the authors': half the time of an iteration and 0.36 of that of a film's frame, as measured on a CPU;
+# the style that ships has it, too.
+HALF_WIDTH = "c9s1-16,d32,d64,R64,R64,R64,R64,R64,U2,c3s1-32,U2,c9s1-3"
+MOST_STEPS = 32
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a training reads, and on what it runs; None: no clips, a new network, a card if there is one, all threads."""
+
+    style_image: Path
+    photos: Path
+    loss_network: str  # a name, or a path
+    clips: Path | None = None
+    init: Path | None = None
+    device: str | None = None
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to end, whichever comes first, and how often to write; `minutes` counts all runs of a training together."""
+
+    iterations: int
+    minutes: float | None = None
+    save_every: float = 5  # minutes
+    sheet_every: float = 15  # minutes
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What decides the weights: the same recipe gives the same style on the same kind of machine.
+
+    The names ending in _print are fingerprints of contents; they, `loss_network`, and an `arch` or `precision` that was left
+    open ("", "auto") are filled in when the inputs have been looked at. mix are relative shares of kinds of samples, steps
+    pairs of an iteration and the number of steps in a row from then on; through says whether gradients go back through
+    the steps. crop is the side of the training pictures, style_size the longer side of the painting, in pixels; holes is
+    the share of steps in whose reliability holes are torn. The weights of the losses are those of `losses`.
+    """
+
+    style: str
+    style_print: str = ""
+    photos_print: str = ""
+    loss_network: str = ""
+    loss_network_print: str = ""
+    arch: str = ""
+    init_print: str | None = None
+    clips_print: str | None = None
+    mix: str = DEFAULT_MIX
+    steps: str = DEFAULT_STEPS
+    through: bool = True
+    crop: int = 224
+    batch: int = 4
+    style_size: int = 512
+    content_weight: float = 1.0
+    style_weight: float = 10.0
+    tv_weight: float = 5.0
+    temporal_weight: float = 100.0
+    range_weight: float = 10.0
+    holes: float = 0.5
+    learning_rate: float = 1e-3
+    precision: str = "auto"
+    seed: int = 0
+
+    def to_json(self) -> dict:
+        return asdict(self)
+
+    def differences(self, other: Mapping) -> list[str]:
+        """How this recipe differs from another one that was recorded (to_json), each in words."""
+        mine = self.to_json()
+        return [f"{field.name.removesuffix('_print').replace('_', '-')} has another content" if field.name.endswith("_print")
+                else f"{field.name.replace('_', '-')} was {other.get(field.name)}, not {mine[field.name]}"
+                for field in fields(self) if other.get(field.name) != mine[field.name]]
+
+    @property
+    def most_steps(self) -> int:
+        return max(steps for _, steps in parse_steps(self.steps))
+
+    def check(self, clips: bool) -> None:
+        """FavError where mix, steps or arch are not what they have to be; `clips`: whether there are any."""
+        parse_steps(self.steps)
+        if ("video" in parse_mix(self.mix)) != clips:
+            raise FavError("--data-mix: expected video with --clips and only with them, got one of the two")
+        check_arch(self.arch or HALF_WIDTH)
+
+    def kind(self, iteration: int) -> str:
+        """The kind of the samples of an iteration, drawn by their shares: a function of the seed and the iteration alone."""
+        mix = parse_mix(self.mix)
+        shares = np.array([*mix.values()], float)
+        return str(np.random.default_rng((self.seed, iteration)).choice([*mix], p=shares / shares.sum()))
+
+    def steps_at(self, iteration: int) -> int:
+        """How many frames are painted on from a prior, one after the other, in an iteration."""
+        if self.kind(iteration) == "single_image":
+            return 0
+        return next(steps for start, steps in reversed(parse_steps(self.steps)) if start <= iteration)
+
+
+def parse_mix(text: str) -> dict[str, float]:
+    """The relative share of each kind of samples in words like `shift:1,single_image:5`; FavError where it is none."""
+    mix: dict[str, float] = {}
+    for entry in text.split(","):
+        kind, _, share = entry.partition(":")
+        if kind not in KINDS or kind in mix or not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", share):
+            kinds = ", ".join(KINDS)
+            raise FavError(f"--data-mix: expected KIND:SHARE,… with kinds {kinds}, each once, got {entry[:80]!r}")
+        mix[kind] = float(share)
+    if sum(mix.values()) == 0:
+        raise FavError(f"--data-mix: expected a share above 0, got {text[:80]!r}")
+    return {kind: share for kind, share in mix.items() if share}
+
+
+def parse_steps(text: str) -> list[tuple[int, int]]:
+    """Pairs of an iteration and the number of steps from then on, in words like `0:1,5000:2`; FavError where it is none."""
+    steps: list[tuple[int, int]] = []
+    for entry in text.split(","):
+        match = re.fullmatch(r"(\d{1,9}):(\d{1,3})", entry)
+        if not match or not 1 <= int(match[2]) <= MOST_STEPS:
+            form = f"ITERATION:STEPS,… with 1 to {MOST_STEPS} steps"
+            raise FavError(f"--num-frame-steps: expected {form}, got {entry[:80]!r}")
+        if int(match[1]) <= (steps[-1][0] if steps else -1) or not steps and int(match[1]):
+            raise FavError(f"--num-frame-steps: expected iterations that ascend from 0, got {text[:80]!r}")
+        steps.append((int(match[1]), int(match[2])))
+    return steps
+
+
+def check_arch(arch: str) -> None:
+    """FavError where it is no architecture with 7 channels in and 3 out; StyleNetwork itself keeps the size of a frame."""
+    import torch  # the command sets how its threads wait before it is imported
+
+    from ..network import StyleNetwork
+
+    with torch.device("meta"):
+        StyleNetwork(arch, 7)

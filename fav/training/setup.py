@@ -1,0 +1,123 @@
+"""From what was typed to a loop that is ready: everything is looked at here, before any work starts."""
+
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor
+
+from ..checkpoints import load_style
+from ..errors import FavError
+from ..fingerprint import fingerprint
+from ..images import read_image, resize
+from ..inference import device_of
+from .batches import Batches
+from .clips import Clip, open_clips
+from .files import Names
+from .loop import Loop
+from .loss_weights import load_loss_network
+from .losses import Perception
+from .photos import FEWEST, Album, open_album
+from .recipe import HALF_WIDTH, Inputs, Limits, Recipe
+from .resume import check_same, load_state, restore
+from .sheet import samples_of
+from .trainer import Trainer, autocast, best_precision
+
+REFERENCES = FEWEST // 2  # photographs that give the losses their units
+SMALLEST_PAINTING = 64
+
+
+def prepare(names: Names, inputs: Inputs, recipe: Recipe, limits: Limits, command: str) -> tuple[Loop, Batches, list[str]]:
+    """A loop that is ready to run, its batches, and notes for the user; `command` goes into the style.
+
+    Raises FavError for anything that is missing, not readable, or not as in the state that there is.
+    """
+    device = _device(inputs)
+    state = load_state(names.state) if names.state.exists() else None
+    painting = read_painting(inputs.style_image, recipe.style_size)
+    start = load_style(inputs.init, in_channels=7) if inputs.init else None
+    if start and recipe.arch not in ("", start.arch):
+        raise FavError(f"--init {inputs.init}: expected a style of --arch {recipe.arch}, got {start.arch}; leave --arch out")
+    network, kind, network_print = load_loss_network(inputs.loss_network)
+    album, clips, clips_print, notes = _material(inputs, recipe)
+    recipe = replace(
+        recipe, style_print=fingerprint(inputs.style_image), photos_print=album.fingerprint, clips_print=clips_print,
+        loss_network=kind, loss_network_print=network_print, init_print=fingerprint(inputs.init) if inputs.init else None,
+        arch=start.arch if start else recipe.arch or HALF_WIDTH, precision=_precision(recipe, state, device))
+    if state:
+        check_same(names.state, recipe, state)
+    with autocast(recipe.precision, device):
+        perception = Perception(network.to(device, memory_format=torch.channels_last), as_tensor(painting).to(device),
+                                [as_tensor(photo.read(recipe.crop)).to(device) for photo in album.photos[:REFERENCES]])
+    trainer = Trainer(recipe, perception, device, start)
+    if state:
+        restore(names.state, trainer, state)
+
+    def provenance(losses: dict[str, float]) -> dict[str, str]:
+        return _provenance(trainer, command, losses)
+
+    loop = Loop(trainer, names, limits, samples_of(album.held_out, recipe.crop), provenance)
+    return loop, Batches(recipe, album.photos, clips), notes
+
+
+def _device(inputs: Inputs) -> torch.device:
+    """The device, with threads and determinism set for the process, as StyleRunner sets them for films."""
+    if inputs.threads:
+        torch.set_num_threads(inputs.threads)
+    device = device_of(inputs.device or ("cuda:0" if torch.cuda.is_available() else "cpu"))
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = False, True
+    return device
+
+
+def _precision(recipe: Recipe, state: dict | None, device: torch.device) -> str:
+    """What was asked for; else that of the state that there is, or the best of the device."""
+    if recipe.precision != "auto":
+        return recipe.precision
+    return str(state["recipe"].get("precision")) if state else best_precision(device)
+
+
+def _material(inputs: Inputs, recipe: Recipe) -> tuple[Album, list[Clip], str | None, list[str]]:
+    """The photographs, the clips and their fingerprint, and notes on what was left out."""
+    with Progress(transient=True, disable=not Console().is_terminal) as progress:
+        bar = progress.add_task("looking at the photographs", total=None)
+        album = open_album(inputs.photos, recipe.crop, lambda done, total: progress.update(bar, completed=done, total=total))
+        if not inputs.clips:
+            return album, [], None, album.notes
+        bar = progress.add_task("looking at the clips", total=None)
+        clips, clips_print, notes = open_clips(inputs.clips, recipe.most_steps, lambda: progress.advance(bar))
+        return album, clips, clips_print, album.notes + notes
+
+
+def read_painting(path: Path, size: int) -> np.ndarray:
+    """The painting, its longer side `size` pixels if it has as many."""
+    painting = read_image(path)
+    if min(painting.shape[:2]) < SMALLEST_PAINTING:
+        height, width = painting.shape[:2]
+        raise FavError(f"picture {path}: expected at least {SMALLEST_PAINTING} pixels a side, got {width}x{height}")
+    scale = min(1, size / max(painting.shape[:2]))
+    return resize(painting, tuple(max(round(side * scale), 1) for side in painting.shape[1::-1]))
+
+
+def as_tensor(picture: np.ndarray) -> Tensor:
+    """A picture (H, W, 3) uint8 as the losses take it: (1, 3, H, W) float32, 0 to 255."""
+    return torch.from_numpy(picture).permute(2, 0, 1)[None].float()
+
+
+def _provenance(trainer: Trainer, command: str, losses: dict[str, float]) -> dict[str, str]:
+    """What a style file says of how it came to be: names, never paths."""
+    recipe = trainer.recipe
+    return {
+        "style": recipe.style, "command": command,
+        "iterations": str(trainer.iteration), "minutes": f"{trainer.seconds / 60:.1f}",
+        "losses": ", ".join(f"{name} {losses[name]:.4g}" for name in ("content", "style", "variation", "range", "temporal")),
+        "loss_network": recipe.loss_network, "precision": recipe.precision,
+        "input": "BGR 0..255 minus (103.939,116.779,123.68), 7 channels: frame, warped previous result times reliability, "
+                 "reliability",
+        "versions": f"torch {torch.__version__}, numpy {version('numpy')}, opencv {cv2.__version__}",
+    }

@@ -1,0 +1,95 @@
+"""A contact sheet: what the style does to photographs it has not learnt from, and to a moving and a still clip."""
+
+import copy
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+
+from ..images import encode_png
+from ..inference import StyleRunner
+from ..network import StyleNetwork
+from ..stylize import Geometry, stylize_shot
+from ..warp import warp
+from .motion import still
+from .photos import Photo
+from .stills import Layer, Sequence, compose, draw_object, draw_window
+
+FRAMES = 25
+SHOWN = (0, 9, 24)  # the 1st, 10th and 25th frame
+LABEL = 22  # pixels of height
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Photographs (H, W, 3) uint8, and two clips of 25 frames, one of which stands still."""
+
+    photos: list[np.ndarray]
+    moving: Sequence
+    quiet: Sequence
+
+
+def samples_of(photos: list[Photo], side: int) -> Samples:
+    """What a sheet shows, made of photographs that were held out; the same ones give the same samples."""
+    rng = np.random.default_rng(1)
+    background, place = draw_window(photos[:1], rng, side)
+    pan = replace(still(), offset=np.array([1.7, 0.4]), matrix=0.002 * np.eye(2), centre=np.full(2, side / 2))
+    drift = replace(still(), offset=np.array([-2.3, 0.9]))
+    clips = []
+    for motions in ([pan] * FRAMES, [still()] * FRAMES):
+        thing = draw_object(photos[-1:], np.random.default_rng(2), side, [drift] * FRAMES if motions[0] is pan else motions)
+        clips.append(compose([Layer(background, place, motions), thing], side, FRAMES - 1))
+    return Samples([_centre(photo.read(side), side) for photo in photos], *clips)
+
+
+def contact_sheet(network: StyleNetwork, samples: Samples, device: torch.device) -> tuple[bytes, dict[str, float]]:
+    """The sheet as a PNG, and how steady the style is (see `steadiness`). The pictures are made as those of a film are."""
+    runner = StyleRunner(copy.deepcopy(network), device=str(device))
+    moving, quiet = _film(runner, samples.moving), _film(runner, samples.quiet)
+    rows = [("held-out photographs", samples.photos), ("each alone", [runner.stylize(photo) for photo in samples.photos]),
+            ("moving clip: frames 1, 10, 25", [samples.moving.frames[number] for number in SHOWN]),
+            ("in the recurrence", [moving[number] for number in SHOWN]),
+            ("still clip in the recurrence: frames 1, 10, 25", [quiet[number] for number in SHOWN])]
+    facts = {"moving": steadiness(runner, samples.moving, moving), "still": drift(quiet)}
+    return encode_png(_rows(rows)), facts
+
+
+def steadiness(runner: StyleRunner, clip: Sequence, film: list[np.ndarray]) -> float:
+    """Warping error of a film against that of the same frames each stylized alone: 1 means that the memory is of no use."""
+    alone = [runner.stylize(frame) for frame in clip.frames]
+    return _unrest(clip, film) / max(_unrest(clip, alone), 1e-9)
+
+
+def drift(film: list[np.ndarray]) -> float:
+    """How far the last frame of a still clip is from its second, in grey levels (root mean square)."""
+    return float(np.sqrt(np.square(film[-1].astype(np.float32) - film[1]).mean()))
+
+
+def _unrest(clip: Sequence, film: list[np.ndarray]) -> float:
+    """Mean square by which reliable pixels differ from the warped frame before."""
+    misses = [np.square(now - warp(before.astype(np.float32), flow))[trust > 0].mean()
+              for before, now, flow, trust in zip(film, film[1:], clip.flow, clip.reliability)]
+    return float(np.mean(misses))
+
+
+def _film(runner: StyleRunner, clip: Sequence) -> list[np.ndarray]:
+    geometry = [None, *(Geometry(*pair) for pair in zip(clip.flow, clip.reliability))]
+    return list(stylize_shot(zip(clip.frames, geometry), runner))
+
+
+def _centre(picture: np.ndarray, side: int) -> np.ndarray:
+    top, left = ((whole - side) // 2 for whole in picture.shape[:2])
+    return picture[top:top + side, left:left + side]
+
+
+def _rows(rows: list[tuple[str, list[np.ndarray]]]) -> np.ndarray:
+    side = rows[0][1][0].shape[0]
+    columns = max(len(pictures) for _, pictures in rows)
+    sheet = np.full((len(rows) * (side + LABEL), columns * side, 3), 255, np.uint8)
+    for number, (label, pictures) in enumerate(rows):
+        top = number * (side + LABEL)
+        cv2.putText(sheet, label, (4, top + LABEL - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+        for column, picture in enumerate(pictures):
+            sheet[top + LABEL:top + LABEL + side, column * side:(column + 1) * side] = picture
+    return sheet

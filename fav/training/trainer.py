@@ -1,0 +1,109 @@
+"""One iteration of learning, and everything that it changes."""
+
+import copy
+
+import numpy as np
+import torch
+
+from ..errors import FavError
+from ..network import StyleNetwork
+from .batches import Batch
+from .losses import OFFSETS, Perception, beyond_range, saturation, temporal, total_variation
+from .recipe import Recipe
+from .recurrence import paint
+
+COLUMNS = ("content", "style", "variation", "range", "temporal", "total", "steps", "seconds")  # of the history
+LONGEST_MEMORY = 0.998  # of the average of the weights: some 500 iterations
+
+
+class Trainer:
+    """A network that learns, on one device.
+
+    `network` is what is trained; `average` is the running average of its weights, which is the style: steadier than the
+    weights of any one iteration, without a learning rate that would have to know when the end comes. `history` has a row
+    of COLUMNS for each iteration, `iteration` counts those that are done, `seconds` what they took in all. Nothing random
+    is kept: what is drawn in an iteration is a function of the seed and its number. `whole` is False in the midst of a
+    change, and stays so if something breaks it off: there is no state to keep then.
+    """
+
+    def __init__(self, recipe: Recipe, perception: Perception, device: torch.device, init: StyleNetwork | None = None):
+        self.recipe, self.perception, self.device = recipe, perception, device
+        torch.manual_seed(recipe.seed)
+        network = init or StyleNetwork(recipe.arch, 7)
+        self.network = network.to(device, memory_format=torch.channels_last).train().requires_grad_()
+        self.average = copy.deepcopy(self.network).requires_grad_(False)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), recipe.learning_rate)
+        self.history: list[list[float]] = []
+        self.seconds, self.whole = 0.0, True
+
+    @property
+    def iteration(self) -> int:
+        return len(self.history)
+
+    def iterate(self, batch: Batch) -> None:
+        """Learn from the batch of this iteration. FavError, and nothing changes, where the losses are not finite."""
+        parts = self._losses(batch)
+        total = self._weighted(parts)
+        values = torch.stack([*parts, total]).tolist()
+        if not np.isfinite(values).all():
+            raise FavError(f"iteration {self.iteration}: expected losses that are numbers, got {values[-1]}; "
+                           f"begin anew with a smaller --learning-rate or fewer --num-frame-steps")
+        self.optimizer.zero_grad()
+        total.backward()
+        self.whole = False
+        self.optimizer.step()
+        self._remember()
+        self.history.append([*values, len(batch.flow), self.seconds])
+        self.whole = True
+
+    def _losses(self, batch: Batch) -> list[torch.Tensor]:
+        """Content, style, total variation, excess and temporal loss, each the mean over the frames of the batch."""
+        batch = Batch(*(part.to(self.device, non_blocking=True).float() for part in batch))
+        frames = [*batch.frames]
+        rng = np.random.default_rng((self.recipe.seed, self.iteration, self.recipe.batch))  # a number that no sample has
+        offset = rng.integers(OFFSETS, size=2).tolist()
+        with autocast(self.recipe.precision, self.device):
+            painted = paint(self.network, frames, [*batch.flow], [*batch.reliability], self.recipe.through)
+            stylized = torch.cat(painted.stylized)
+            content, style = self.perception.losses(stylized, torch.cat(frames), offset)
+        pairs = zip(painted.stylized[1:], painted.warped, batch.reliability)
+        unrest = [temporal(*pair) for pair in pairs] or [content.new_zeros(())]
+        excess = beyond_range(stylized) + saturation(torch.cat(painted.drive))
+        return [content, style, total_variation(stylized), excess, torch.stack(unrest).mean()]
+
+    def _weighted(self, parts: list[torch.Tensor]) -> torch.Tensor:
+        recipe = self.recipe
+        weights = (recipe.content_weight, recipe.style_weight, recipe.tv_weight, recipe.range_weight, recipe.temporal_weight)
+        return sum(weight * part for weight, part in zip(weights, parts))
+
+    @torch.no_grad()
+    def _remember(self) -> None:
+        memory = min(LONGEST_MEMORY, (1 + self.iteration) / (10 + self.iteration))
+        for average, value in zip(self.average.parameters(), self.network.parameters()):
+            average.lerp_(value, 1 - memory)
+
+    def state(self) -> dict:
+        """Everything that an iteration changes, as torch.save takes it."""
+        history = torch.tensor(self.history, dtype=torch.float64).reshape(-1, len(COLUMNS))
+        return {"network": self.network.state_dict(), "average": self.average.state_dict(),
+                "optimizer": self.optimizer.state_dict(), "history": history, "seconds": self.seconds}
+
+    def restore(self, state: dict) -> None:
+        """Go on from what `state` returned. Raises what PyTorch raises where it is not of this recipe."""
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.history, self.seconds = state["history"].tolist(), float(state["seconds"])
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """The context in which convolutions are computed in `precision`: float32 or bfloat16."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def best_precision(device: torch.device) -> str:
+    """bfloat16 on devices that compute in it, float32 elsewhere."""
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    facts = getattr(torch.cpu, "get_capabilities", dict)()  # not there before PyTorch 2.10
+    return "bfloat16" if facts.get("avx512_bf16") or facts.get("amx_bf16") else "float32"
