@@ -8,12 +8,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from fav.commands import duration, one_line_errors
-from fav.options import FILE, JOB, options, request_of
+from fav.errors import FavError
+from fav.options import FILE, JOB, MASK_HELP, options, request_of
 from shared.attempts import Attempt, failed, in_words, of_task, reopen
 from shared.bell import Bell
 from shared.claims import claimed
@@ -269,14 +271,21 @@ def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
 @click.argument("job", required=False)
 @click.option("--out", help="The film's name, relative to SHARED.  [default: the job's name and a number]")
 @click.option("--crf", type=click.IntRange(0, 51), help="Quality of the film: lower is better and larger.  [default: the job's]")
+@click.option("--strength", type=click.FloatRange(0, 1), help="How far from the source: 1 is the style alone, 0 the source.  [default: the job's]")
+@click.option("--preserve-colors/--no-preserve-colors", default=None, help="Keep the source's colours, or take the style's.  [default: the job's]")
+@click.option("--mask", type=FILE, metavar="VIDEO_OR_IMAGE", help=f"{MASK_HELP}  [default: the job's]")
+@click.option("--no-mask", is_flag=True, help="Leave the job's mask out.")
 @one_line_errors
-def stitch(shared: Path, job: str | None, out: str | None, crf: int | None) -> None:
-    """Make the film again, under a new name, from the frames that are published."""
-    from fav.spec import inside
+def stitch(shared: Path, job: str | None, out: str | None, crf: int | None, mask: Path | None, no_mask: bool, **values) -> None:
+    """Make the film again, under a new name, from the frames that are published. Nothing is stylized."""
+    from fav.finish import check_mask
+    from fav.spec import brought, inside
     from fav.shelf import Shelf, progress
     from fav.shelf import stitch as write
     from fav.video import check_film_name
 
+    if mask and no_mask:
+        raise FavError("--mask and --no-mask: expected one of them, got both")
     share = open_share(shared)
     found = _job(share, job)
     shelf = Shelf(found)
@@ -292,9 +301,14 @@ def stitch(shared: Path, job: str | None, out: str | None, crf: int | None) -> N
     if final is None:
         raise ShareError(f"{out}: expected a new name for the film, but the file exists")
     check_film_name(final.name)
+    video = brought(share.layout.root, shelf.spec.video)
+    if mask:
+        check_mask(mask, video, shelf.spec.fps)
+    finish = replace(shelf.spec.finish(share.layout.root), **{name: value for name, value in values.items() if value is not None},
+                     **({"mask": mask} if mask or no_mask else {}))
     with visiting(share) as node:
         private = node.draft().with_suffix(final.suffix)
-        notes = write(shelf, inside(share.layout.root, shelf.spec.video), private, crf if crf is not None else shelf.spec.crf)
+        notes = write(shelf, video, private, crf if crf is not None else shelf.spec.crf, finish)
         share.system.sync(private)
         share.system.make_dirs(final.parent)
         share.appear(private, final)

@@ -32,6 +32,7 @@ def main() -> None:
 def stylize(context: click.Context, video: str, style: Path, out: Path, threads: int | None, device: str, **values) -> None:
     """Stylize VIDEO with STYLE into the film OUT (.mp4, .mkv or .mov); nothing else is written."""
     from .film import Studio, index_pieces, stylized
+    from .finish import finished
     from .inference import device_of
     from .submission import check, look_of
     from .timeline import Timeline
@@ -42,7 +43,7 @@ def stylize(context: click.Context, video: str, style: Path, out: Path, threads:
     device_of(device)
     source = check(request)
     check_film_name(new(out).name)
-    look, start, stop, cuts = look_of(request, source)
+    look, finish, start, stop, cuts = look_of(request, source)
     timeline = Timeline(start, stop, request.backward, request.independent)
     with Progress() as progress:
         bar = progress.add_task("looking for cuts", total=source.frames)
@@ -54,7 +55,8 @@ def stylize(context: click.Context, video: str, style: Path, out: Path, threads:
         studio = Studio(Path(video), look, request.fps, threads, device)
         with whole(out) as private:
             frames = stylized(studio, timeline, lambda: progress.advance(bar))
-            notes = write_film(private, Path(video), timeline.index, frames, start=start, stop=timeline.cut_off,
+            pictures = finished(frames, finish, Path(video), timeline.index, start, request.fps)
+            notes = write_film(private, Path(video), timeline.index, pictures, start=start, stop=timeline.cut_off,
                                crf=request.crf, fps=request.fps)
     for note in timeline.notes + notes:
         click.echo(note)

@@ -15,6 +15,7 @@ from .checkpoints import load_style
 from .geometry import between
 from .images import read_image, resize
 from .inference import StyleRunner
+from .mixing import load_mixture
 from .spec import Look
 from .shots import CutDetector
 from .stylize import Geometry, fill_for, stylize_next, stylize_shot
@@ -32,7 +33,7 @@ class Studio:
         self.look = look
         self.device = device
         self.reader = FrameReader(video, size=look.size, fps=fps)
-        self.runner = StyleRunner(load_style(look.style, in_channels=7), device=device)
+        self.runner = StyleRunner(load_mixture(look.style, look.mix), device=device)
         self.opener = StyleRunner(load_style(look.first_frame_style, in_channels=3), device=device) \
             if look.first_frame_style else None
         self.seed = resize(read_image(look.seed), look.size) if look.seed else None

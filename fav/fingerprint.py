@@ -62,10 +62,11 @@ def sequence_files(pattern: str) -> list[Path]:
 
 
 def print_of(path: Path | None) -> str | None:
-    """The fingerprint of a file, or of all files of a directory (SPyNet's six) together; None for None."""
+    """The fingerprint of a file, of all images of a numbered sequence, or of all files of a directory (SPyNet's six) together;
+    None for None."""
     if path is not None and path.is_dir():
         return _joined(sorted(file for file in path.iterdir() if file.is_file()))
-    return fingerprint(path) if path is not None else None
+    return video_fingerprint(str(path)) if path is not None else None
 
 
 def _joined(files: Iterable[Path]) -> str:

@@ -51,6 +51,19 @@ class Size(click.ParamType):
         return int(sides[0]), int(sides[1])
 
 
+class Weighted(click.ParamType):
+    name = "style:weight"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, tuple):
+            return value
+        style, _, weight = value.rpartition(":")  # the last colon: file names may have some, too
+        try:
+            return Path(style), float(weight) if style else float("")
+        except ValueError:
+            self.fail(f"expected STYLE:WEIGHT, like wave.safetensors:0.3, got {value!r}", param, ctx)
+
+
 FLOW_HELP = "Optical flow method. " + " ".join(f"{name}: {method.summary}." for name, method in flows.METHODS.items())
 
 FLOW = [
@@ -71,11 +84,15 @@ FPS = [
     click.option("--fps", type=click.FloatRange(0, min_open=True), help="Frame rate of a numbered image sequence (dir/frame_%04d.png).  [default: 25]"),
 ]
 
+MASK_HELP = ("Stylize only where this is white; grey is a mixture. A picture, or a video or numbered images (dir/mask_%04d.png) "
+             "of as many frames as the video; brought to the film's size.")
+
 LOOK = [
     *FLOW,
     *CUTS,
     click.option("--seed", type=FILE, metavar="IMAGE", help="An image that is taken as the finished first frame (with --backward: the last), brought to the film's size."),
     click.option("--first-frame-style", type=FILE, metavar="MODEL", help="A 3-channel image model that paints the first frame of each shot."),
+    click.option("--mix", type=Weighted(), multiple=True, metavar="STYLE:WEIGHT", help="Mix another style of the same architecture in; several times for several. STYLE keeps what is left of 1."),
     click.option("--width", type=click.IntRange(16), help="Width of the film in pixels; the height follows."),
     click.option("--scale", type=click.FloatRange(0.01, 8), help="Size of the film relative to the video."),
     *RANGE,
@@ -85,6 +102,10 @@ LOOK = [
     click.option("--fill", type=click.Choice(["vgg-mean", "uniform-random"]), default="vgg-mean", show_default=True, help="What the network sees where the flow is unreliable."),
     click.option("--backward", is_flag=True, help="Stylize each shot from its last frame to its first."),
     click.option("--independent", is_flag=True, help="Stylize frame by frame without memory, for comparison: it flickers."),
+    click.option("--style-scale", type=click.FloatRange(0.25, 4), default=1.0, show_default=True, metavar="S", help="Size of the strokes: 2 is twice as large, and a quarter of the work."),
+    click.option("--strength", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="How far from the source: 1 is the style alone, 0 the source."),
+    click.option("--preserve-colors", is_flag=True, help="Take the style's brightness alone; colours stay those of the source."),
+    click.option("--mask", type=FILE, metavar="VIDEO_OR_IMAGE", help=MASK_HELP),
     click.option("--crf", type=click.IntRange(0, 51), default=18, show_default=True, help="Quality of the H.264 film: lower is better and larger."),
 ]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from shared.nodes import LEASE_S
 
 from .errors import FavError
-from .spec import Choices
+from .spec import RANGES, Choices, check_weights
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class Request(Choices):
     flow_weights: Path | None = None
     first_frame_style: Path | None = None
     seed: Path | None = None
+    mask: Path | None = None
+    mix: tuple[tuple[Path, float], ...] = ()
     read_cuts: Path | None = None
     no_cuts: bool = False
     range: tuple[int, int | None] = (0, None)
@@ -40,6 +42,11 @@ class Request(Choices):
         if self.out is not None and (Path(self.out).is_absolute() or ".." in Path(self.out).parts):
             raise FavError(f"--out: expected a name inside SHARED, got {self.out}")
         check_range(*self.range)
+        check_weights(tuple(weight for _, weight in self.mix))
+        for option in ("strength", "style_scale"):
+            least, most = RANGES[option]
+            if not least <= (value := getattr(self, option)) <= most:
+                raise FavError(f"--{option.replace('_', '-')}: expected a number from {least:g} to {most:g}, got {value:g}")
         if self.min_filter < 1 or self.min_filter % 2 == 0:
             raise FavError(f"--min-filter: expected an odd number of pixels (1 switches it off), got {self.min_filter}")
 

@@ -30,11 +30,14 @@ class Room:
         return Room(self.size // 2, self.files // 2)
 
 
-def room_for(frames: int, size: tuple[int, int], flows: int = 0, crf: int = 18, inputs: Room = Room(0, 0)) -> Room:
-    """What a film of so many frames of `size` (width, height) takes until it is done, of which `flows` have flow that travels."""
-    pixels = size[0] * size[1]
+def room_for(frames: int, size: tuple[int, int], flows: int = 0, crf: int = 18, inputs: Room = Room(0, 0),
+             film_size: tuple[int, int] | None = None) -> Room:
+    """What a film of so many frames of `size` (width, height) takes until it is done, of which `flows` have flow that travels.
+
+    `film_size` is that of the film, where it is another."""
+    pixels, shown = (width * height for width, height in (size, film_size or size))
     pictures = frames * _blocks(FRAME * pixels) + flows * _blocks(FLOW * pixels)
-    film = _blocks(frames * pixels * min(FILM * 2 ** ((18 - crf) / HALVED_BY), FRAME))
+    film = _blocks(frames * shown * min(FILM * 2 ** ((18 - crf) / HALVED_BY), FRAME))
     rest = _blocks(frames * PER_FRAME) + SMALL_FILES * BLOCK
     return Room(pictures + film + rest + inputs.size, frames + flows + frames // 100 + SMALL_FILES + inputs.files)
 

@@ -20,9 +20,10 @@ from shared.nodes import MALFORMED, Node
 from shared.system import FULL, NO_LINKS, PASSING
 
 from .errors import FavError
+from .finish import finished
 from .flow_io import decode_flow
 from .images import decode_png
-from .spec import FilmSpec
+from .spec import FilmSpec, Finish
 from .stylize import Geometry
 from .timeline import Piece, Run, Timeline
 from .video import write_film
@@ -147,7 +148,7 @@ class Shelf:
 
     @property
     def _size(self) -> tuple[int, int]:
-        return self.spec.width, self.spec.height
+        return self.spec.network_size
 
     def geometry(self, number: int) -> Geometry:
         """The published flow and reliability of a frame."""
@@ -166,7 +167,7 @@ class Shelf:
             raise InputVanished(f"{task}: it does not read back ({error})") from None
 
 
-def stitch(shelf: Shelf, video: Path, out: Path, crf: int,
+def stitch(shelf: Shelf, video: Path, out: Path, crf: int, finish: Finish,
            tick: Callable[[], None] = lambda: None) -> list[str]:
     """Write the film from what is published; returns notes for the user. InputVanished if a frame is missing."""
     spec, timeline = shelf.spec, shelf.timeline
@@ -176,7 +177,8 @@ def stitch(shelf: Shelf, video: Path, out: Path, crf: int,
             tick()
             yield shelf.frame(number)
 
-    return write_film(out, video, timeline.index, frames(), start=spec.start, stop=timeline.cut_off, crf=crf, fps=spec.fps)
+    pictures = finished(frames(), finish, video, timeline.index, spec.start, spec.fps)
+    return write_film(out, video, timeline.index, pictures, start=spec.start, stop=timeline.cut_off, crf=crf, fps=spec.fps)
 
 
 def deliver(node: Node, job: Job, spec: FilmSpec, say: Callable[[str], None]) -> str:

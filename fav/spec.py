@@ -12,12 +12,18 @@ from .errors import FavError
 
 LAST_FRAME = 10**12 - 1  # as many digits as the name of a task has
 RANGES = {"width": (1, 1 << 16), "height": (1, 1 << 16), "start": (0, LAST_FRAME), "stop": (1, LAST_FRAME + 1), "crf": (0, 51),
-          "min_filter": (1, 1 << 16), "threads": (1, 1024), "fps": (1e-6, 1e6)}  # fmt: skip
+          "min_filter": (1, 1 << 16), "threads": (1, 1024), "fps": (1e-6, 1e6), "strength": (0, 1),
+          "style_scale": (0.25, 4)}  # fmt: skip
+LISTS = {"cuts": int, "mix": str, "mix_prints": str, "mix_weights": float}  # fields of the spec that are lists, and of what
 
 
 @dataclass(frozen=True)
 class Look:
-    """Everything that decides a stylized pixel. `size` is (width, height); `key` seeds random fills."""
+    """Everything that decides a stylized pixel.
+
+    `size` is (width, height), at which the network runs; `key` seeds random fills; `mix` are styles that are mixed into
+    the first, and their weights.
+    """
 
     style: Path
     size: tuple[int, int]
@@ -28,12 +34,31 @@ class Look:
     min_filter: int = 7
     fill: str = "vgg-mean"
     key: str = ""
+    mix: tuple[tuple[Path, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What is done to stylized frames when the film is made: a film of `size`, (width, height), and how much of the style
+    is seen in it, as in `fav.blend`. It decides no stylized pixel: other films can be made of the same frames."""
+
+    size: tuple[int, int]
+    strength: float = 1.0
+    preserve_colors: bool = False
+    mask: Path | None = None
+
+    @property
+    def needs_source(self) -> bool:
+        return self.preserve_colors or self.strength != 1 or self.mask is not None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
     """The options that a job records just as they were typed. `fps` is the rate of an image sequence."""
 
+    strength: float = 1.0
+    preserve_colors: bool = False
+    style_scale: float = 1.0
     fps: float | None = None
     flow: str = "dis"
     min_filter: int = 7
@@ -63,12 +88,17 @@ class FilmSpec(Choices):
     first_frame_style_print: str | None = None
     seed: str | None = None
     seed_print: str | None = None
+    mask: str | None = None
+    mask_print: str | None = None
+    mix: tuple[str, ...] = ()  # styles that are mixed in
+    mix_prints: tuple[str, ...] = ()
+    mix_weights: tuple[float, ...] = ()
     cuts: tuple[int, ...] | None = None  # None: detect them; empty: there are none
     start: int = 0
     stop: int | None = None
 
     def to_json(self) -> dict:
-        return {**asdict(self), "cuts": None if self.cuts is None else list(self.cuts)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
     def from_json(cls, record: dict) -> "FilmSpec":
@@ -77,27 +107,45 @@ class FilmSpec(Choices):
         if unknown := set(record) - names:
             raise FavError(f"job: it has options that this version does not know ({', '.join(sorted(unknown))[:200]!r}); update this machine")
         try:
-            spec = cls(**{**record, "cuts": None if record.get("cuts") is None else tuple(map(int, record["cuts"]))})
+            lists = {name: tuple(map(kind, record[name])) for name, kind in LISTS.items()
+                     if name in record and (record[name] is not None or name != "cuts")}
+            spec = cls(**{**record, **lists})
         except (TypeError, ValueError, OverflowError) as error:
             raise FavError(f"job: expected the options of a film, got a record that is not ({str(error)[:200]!r})") from None
         for name, kind in get_type_hints(cls).items():
-            if name != "cuts" and not isinstance(getattr(spec, name), kind | int if kind == float | None else kind):
+            kind = kind | int if kind in (float, float | None) else kind
+            if name not in LISTS and not isinstance(getattr(spec, name), kind):
                 raise FavError(f"job: expected {name} to be {kind}, got {repr(getattr(spec, name))[:200]}")
         for name, (least, most) in RANGES.items():
             if (value := getattr(spec, name)) is not None and not least <= value <= most:
                 raise FavError(f"job: expected {name} from {least} to {most}, got {repr(value)[:200]}")
         if spec.stop is not None and spec.stop <= spec.start:
             raise FavError(f"job: expected frames from {spec.start} on, got none up to {spec.stop}")
-        for name in ("video", "style", "flow_weights", "first_frame_style", "seed", "out"):
+        if not len(spec.mix) == len(spec.mix_prints) == len(spec.mix_weights):
+            raise FavError(f"job: expected a weight and a print for each of {len(spec.mix)} styles that are mixed in")
+        check_weights(spec.mix_weights)
+        for name in ("video", "style", "flow_weights", "first_frame_style", "seed", "mask", "out"):
             inside(Path("/"), getattr(spec, name))
+        for style in spec.mix:
+            inside(Path("/"), style)
         return spec
 
     def look(self, root: Path) -> Look:
         """What decides a pixel, with paths on this machine; FavError where one of them is not what `brought` promises."""
-        return Look(style=brought(root, self.style), size=(self.width, self.height), flow=self.flow,
+        return Look(style=brought(root, self.style), size=self.network_size, flow=self.flow,
                     flow_weights=brought(root, self.flow_weights), first_frame_style=brought(root, self.first_frame_style),
                     seed=brought(root, self.seed), min_filter=self.min_filter, fill=self.fill,
-                    key=self.video_print + self.style_print)
+                    key=self.video_print + self.style_print,
+                    mix=tuple((brought(root, style), weight) for style, weight in zip(self.mix, self.mix_weights)))
+
+    def finish(self, root: Path) -> Finish:
+        """How the film is made of the stylized frames; FavError as for `look`."""
+        return Finish((self.width, self.height), self.strength, self.preserve_colors, brought(root, self.mask))
+
+    @property
+    def network_size(self) -> tuple[int, int]:
+        """(width, height) of the stylized frames as they are published."""
+        return network_size((self.width, self.height), self.style_scale)
 
     def film(self, root: Path) -> Path:
         """Where the user finds the film."""
@@ -106,9 +154,22 @@ class FilmSpec(Choices):
     def differences(self, given: dict) -> list[str]:
         """Options in `given` that are not those of this job, each in words."""
         mine = self.to_json()
-        return [f"{name.removesuffix('_print').replace('_', '-')} has another content" if name.endswith("_print") else
+        return [f"{name.rpartition('_')[0].replace('_', '-')} has another content" if name.endswith(("_print", "_prints")) else
                 f"{name.replace('_', '-')} is {_words(mine[name])}, not {_words(value)}"
                 for name, value in sorted(given.items()) if mine[name] != value]
+
+
+def check_weights(weights: tuple[float, ...]) -> None:
+    """FavError unless each of the styles that are mixed in has a weight, and the first keeps some."""
+    if not all(weight > 0 for weight in weights) or not sum(weights) < 1:
+        raise FavError(f"--mix: expected weights above 0 that leave something of 1 to the first style, got "
+                       f"{', '.join(f'{weight:g}' for weight in weights)}")
+
+
+def network_size(size: tuple[int, int], style_scale: float) -> tuple[int, int]:
+    """The size at which a film of `size` goes through the network, so that strokes come `style_scale` times as large."""
+    width, height = (max(round(side / style_scale), 1) for side in size)
+    return width, height
 
 
 def _words(value) -> str:

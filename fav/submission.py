@@ -21,21 +21,25 @@ from shared.system import System
 from . import flow as flows
 from .checkpoints import load_style
 from .errors import FavError
+from .finish import check_mask
 from .fingerprint import is_sequence, print_of, sequence_files, video_fingerprint
 from .images import read_image
+from .mixing import load_mixture
 from .request import Request
 from .room import Room, room_for, words
 from .shots import read_cuts
-from .spec import Choices, FilmSpec, Look, inside
+from .spec import Choices, FilmSpec, Finish, Look, inside, network_size
 from .tasks import FLOW_AHEAD
 from .video import Source, check_film_name, probe
 
 TURN_S = 60.0
-FILES = ("video", "style", "flow_weights", "first_frame_style", "seed")  # inputs that the job brings with it
+FILES = ("video", "style", "flow_weights", "first_frame_style", "seed", "mask")  # inputs that the job brings with it
 SPEC_FIELDS = {  # fields of the spec that an option decides, where they are not its namesake
     "range": ("start", "stop"), "test": ("start", "stop"), "width": ("width", "height"), "scale": ("width", "height"),
     "read_cuts": ("cuts",), "no_cuts": ("cuts",), **{name: (f"{name}_print",) for name in FILES},
+    "mix": ("mix_prints", "mix_weights"),
 }
+FILM_ALONE = {"crf", "strength", "preserve_colors", "mask_print"}  # fields that decide no stylized frame
 
 
 @dataclass(frozen=True)
@@ -83,11 +87,13 @@ def _one_at_a_time(share: Share, name: str) -> Iterator[None]:
 def check(request: Request) -> Source:
     """Look at every input; returns what the video is. FavError where one is not as it should be."""
     source = probe(request.video, fps=request.fps)
-    load_style(request.style, in_channels=7)
+    load_mixture(request.style, request.mix)
     if request.first_frame_style:
         load_style(request.first_frame_style, in_channels=3)
     if request.seed:
         read_image(request.seed)
+    if request.mask:
+        check_mask(request.mask, request.video, request.fps)
     if request.read_cuts:
         read_cuts(request.read_cuts, source.frames)
     if request.out:
@@ -109,18 +115,22 @@ def options_of(request: Request, source: Source) -> dict:
     return {
         **{field.name: getattr(request, field.name) for field in fields(Choices)}, "out": request.out,
         **{f"{name}_print": print_of(getattr(request, name)) for name in FILES if name != "video"},
+        "mix_prints": tuple(print_of(style) for style, _ in request.mix),
+        "mix_weights": tuple(weight for _, weight in request.mix),
         "video_print": video_fingerprint(request.video), "start": start, "stop": stop, "cuts": cuts,
         "width": request.width or max(round(source.width * scale), 1), "height": max(round(source.height * scale), 1),
     }
 
 
-def look_of(request: Request, source: Source) -> tuple[Look, int, int | None, tuple[int, ...] | None]:
-    """The look of a film that is made in this process, its first frame, the one after its last, and its cuts."""
+def look_of(request: Request, source: Source) -> tuple[Look, Finish, int, int | None, tuple[int, ...] | None]:
+    """The look and finish of a film that is made in this process, its first frame, the one after its last, and its cuts."""
     options = options_of(request, source)
     alike = {field.name for field in fields(Look)} & {field.name for field in fields(Request)}
-    look = Look(**{name: getattr(request, name) for name in alike}, size=(options["width"], options["height"]),
+    size = options["width"], options["height"]
+    look = Look(**{name: getattr(request, name) for name in alike}, size=network_size(size, request.style_scale),
                 key=options["video_print"] + options["style_print"])
-    return look, options["start"], options["stop"], options["cuts"]
+    finish = Finish(size, request.strength, request.preserve_colors, request.mask)
+    return look, finish, options["start"], options["stop"], options["cuts"]
 
 
 def _check_room(share: Share, request: Request, source: Source, options: dict) -> tuple[str, ...]:
@@ -131,8 +141,8 @@ def _check_room(share: Share, request: Request, source: Source, options: dict) -
         return ()  # nobody knows how long it is
     frames, size = max(stop - options["start"], 0), (options["width"], options["height"])
     travels = flows.METHODS[request.flow].slow and not request.independent
-    need = room_for(frames, size, (frames if request.keep else min(frames, FLOW_AHEAD)) if travels else 0, request.crf,
-                    _inputs(share, request))
+    travelling = (frames if request.keep else min(frames, FLOW_AHEAD)) if travels else 0
+    need = room_for(frames, network_size(size, request.style_scale), travelling, request.crf, _inputs(share, request), size)
     root, system = share.layout.root, share.system
     free = system.free_bytes(root), system.free_files(root)
     if need.fits(*free):
@@ -147,12 +157,19 @@ def _check_room(share: Share, request: Request, source: Source, options: dict) -
 
 def _inputs(share: Share, request: Request) -> Room:
     """What is copied into the job."""
-    files = [file for name in FILES if name != "video" and (path := getattr(request, name))
-             for file in (path.iterdir() if path.is_dir() else [path]) if file.is_file()]
+    paths = [*(getattr(request, name) for name in FILES if name != "video"), *(style for style, _ in request.mix)]
+    files = [file for path in paths if path for file in _files_of(path)]
     videos = sequence_files(request.video) if is_sequence(request.video) else [Path(request.video)]
     if videos[0].stat().st_dev != share.layout.root.stat().st_dev:  # else it is there, or linked
         files += videos
     return Room(sum(file.stat().st_size for file in files), len(files))
+
+
+def _files_of(path: Path) -> list[Path]:
+    """The files of an input: itself, all of a directory (SPyNet's six), or all images of a numbered sequence (a mask's)."""
+    if path.is_dir():
+        return [file for file in path.iterdir() if file.is_file()]
+    return sequence_files(str(path)) if is_sequence(str(path)) else [path]
 
 
 def _fill(share: Share, layout: JobLayout, request: Request, options: dict, name: str) -> dict:
@@ -163,17 +180,19 @@ def _fill(share: Share, layout: JobLayout, request: Request, options: dict, name
     if out.exists():
         raise FavError(f"{out}: expected a new name for the film, but the file exists; choose another with --out")
     brought = {name: _bring(share, getattr(request, name), layout.inputs / name) for name in FILES if name != "video"}
-    return FilmSpec(**options, **brought, video=_bring_video(share, layout, request.video)).to_json()
+    mix = tuple(_bring(share, style, layout.inputs / f"mix-{number}") for number, (style, _) in enumerate(request.mix, 1))
+    return FilmSpec(**options, **brought, mix=mix, video=_bring_video(share, layout, request.video)).to_json()
 
 
 def _bring(share: Share, path: Path | None, target: Path) -> str | None:
-    """Copy a file (or SPyNet's directory of files) into the job; its path relative to the shared directory."""
+    """Copy a file (or SPyNet's directory, or a mask's images) into the job; its path relative to the shared directory."""
     if path is None:
         return None
-    if path.is_dir():
+    if path.is_dir() or is_sequence(str(path)):
         share.system.make_dirs(target)
-        for file in (file for file in path.iterdir() if file.is_file()):
+        for file in _files_of(path):
             _copy(file, target / file.name, share.system)
+        target = target if path.is_dir() else target / path.name
     else:
         target = target.with_suffix(path.suffix)
         _copy(path, target, share.system)
@@ -219,12 +238,16 @@ def _join(job: Job, request: Request, source: Source) -> Joined:
         compared |= set(SPEC_FIELDS.get(option, (option,)))
     wanted = FilmSpec(video="", style="", **{"out": "", **options_of(request, source)}).to_json()
     spec = FilmSpec.from_json(job.manifest.spec)
-    differences = spec.differences({name: wanted[name] for name in compared & set(wanted)})
+    asked = {name: wanted[name] for name in compared & set(wanted)}
+    differences = spec.differences(asked)
+    same_frames = not spec.differences({name: value for name, value in asked.items() if name not in FILM_ALONE})
     if "lease" in request.given and request.lease != job.manifest.lease:
         differences.append(f"lease is {job.manifest.lease:g}, not {request.lease:g}")
+        same_frames = False
     if differences:
-        raise FavError(f"job {job.name} exists with other options ({'; '.join(differences)}); "
-                       f"leave these options out to join it, or give this one another --name")
+        other_film = f", or make another film of its frames: coordinator.py stitch {job.share.layout.root} {job.name}"
+        raise FavError(f"job {job.name} exists with other options ({'; '.join(differences)}); leave these options out to join "
+                       f"it, or give this one another --name{other_film if same_frames else ''}")
     if "cancelled" in job.marks():
         raise FavError(f"job {job.name} was cancelled; coordinator.py retry goes on with it, clean removes it")
     opened = 0 if "finished" in job.marks() else reopen(job)

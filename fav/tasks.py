@@ -64,7 +64,7 @@ class FilmPlan:
         if video:
             self._check_video()
         self.studio = Studio(self.video, self.spec.look(root), self.spec.fps, self.spec.threads or threads, device)
-        self._stitch = stitch_task(self.spec)
+        self._stitch, self._finish = stitch_task(self.spec), self.spec.finish(root)
         self._warm: tuple[int, np.ndarray] | None = None  # the last stylized frame, as published
         self._fresh: np.ndarray | None = None
         self._used_flow: int | None = None
@@ -257,7 +257,7 @@ class FilmPlan:
     def _stitched(self, task: Task, tick: Callable[[], None]) -> Path:
         private = self.node.draft().with_suffix(task.suffix)
         try:
-            for note in stitch(self.shelf, self.video, private, self.spec.crf, tick):
+            for note in stitch(self.shelf, self.video, private, self.spec.crf, self._finish, tick):
                 self.say(f"{self.job.name}: {note}")
         except BaseException:
             self.node.share.system.unlink(private)  # room for the next try

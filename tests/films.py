@@ -1,6 +1,7 @@
 """Small films for tests: a clip, a tiny style, and a worker that makes a job's film in this process."""
 
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from fav.spec import FilmSpec
 from fav.submission import submit
 from fav.shelf import Shelf
 from fav.tasks import make_plan
+from fav.video import FrameIndex
 from shared.jobs import Job
 from shared.nodes import visiting
 from shared.share import Share
@@ -21,6 +23,7 @@ from shared.worker import Worker
 
 from .toy import Silent
 
+ROOT = Path(__file__).resolve().parent.parent
 TINY = "c9s1-4,d8,d8,R8,U2,c3s1-8,U2,c9s1-3"
 CUT, FRAMES = 14, 24
 
@@ -68,6 +71,12 @@ def work(job: Job, report: Silent | None = None, **here) -> bool:
         return Worker(node, plan_for, report, threading.Event(), job.name).run()
 
 
+def start_node(share: Share, *words: str) -> subprocess.Popen:
+    """A node as it is typed, in a process of its own."""
+    return subprocess.Popen([sys.executable, str(ROOT / "node.py"), str(share.layout.root), *words],
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
 def film_of(job: Job) -> Path:
     return FilmSpec.from_json(job.manifest.spec).film(job.share.layout.root)
 
@@ -77,6 +86,13 @@ def frames_of(job: Job) -> list:
     shelf = Shelf(job)
     shelf.refresh()
     return [shelf.frame(number) for number in range(shelf.spec.start, shelf.timeline.end)]
+
+
+def index_of(job: Job) -> FrameIndex:
+    """What is known of the job's video."""
+    shelf = Shelf(job)
+    shelf.refresh()
+    return shelf.timeline.index
 
 
 def probe(path: Path, entries: str, stream: str = "v:0") -> str:

@@ -26,7 +26,7 @@ from shared.nodes import visiting
 from shared.share import open_share
 
 from . import films
-from .films import CUT, FRAMES, clip, create, film_of, frames_of, probe, style, work  # noqa: F401
+from .films import CUT, FRAMES, clip, create, film_of, frames_of, probe, start_node, style, work  # noqa: F401
 from .toy import Silent
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -69,11 +69,6 @@ def test_one_process_without_a_share_makes_the_same_film_byte_for_byte(plain, cl
     subprocess.run([sys.executable, "-m", "fav", "stylize", str(clip), str(style), str(out)], cwd=ROOT, check=True)
     assert out.read_bytes() == film_of(plain).read_bytes()
     assert list(tmp_path.iterdir()) == [out]
-
-
-def start_node(share, *words: str) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, str(ROOT / "node.py"), str(share.layout.root), *words],
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def test_three_nodes_typed_alike_make_one_job_and_the_same_film(plain, clip, style, share):

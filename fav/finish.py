@@ -1,0 +1,89 @@
+"""What is done to raw stylized frames on their way into the film: size, colours, mask, strength.
+
+All of it happens when the film is made, from what is published, so none of it is part of a stylized frame: it can be
+changed without stylizing again, and no frame is painted on from a blended one.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .blend import blend, luma, share_of, with_colours_of
+from .errors import FavError
+from .fingerprint import is_sequence
+from .images import read_image, resize
+from .spec import Finish
+from .video import FrameIndex, FrameReader, decode, probe
+
+
+def finished(frames: Iterable[np.ndarray], finish: Finish, video: Path | str, index: FrameIndex, start: int = 0,
+             fps: float | None = None) -> Iterator[np.ndarray]:
+    """Raw stylized frames, (H, W, 3) uint8 BGR of any one size, as they enter the film; the first is of frame `start`.
+
+    The source, `video` with its index, is decoded only where the finish needs it. FavError where the mask ends before the frames do.
+    """
+    if not finish.needs_source:
+        for frame in frames:
+            yield resize(frame, finish.size)
+        return
+    masks = mask_frames(finish.mask, finish.size, start) if finish.mask else None
+    with FrameReader(video, size=finish.size, fps=fps) as reader:
+        for number, frame in enumerate(frames, start):
+            share = share_of(finish.strength, next(masks) if masks else None)
+            source, stylized = reader.read(number, index), resize(frame, finish.size)
+            yield blend(source, with_colours_of(stylized, source) if finish.preserve_colors else stylized, share)
+
+
+def mask_frames(mask: Path, size: tuple[int, int], start: int = 0) -> Iterator[np.ndarray]:
+    """The mask (H, W) uint8 of each frame of the source from `start` on, at `size`, without an end; 255 is all style.
+
+    A picture is the mask of every frame. FavError where a video has no more frames.
+    """
+    if _is_picture(mask):
+        picture = resize(luma(read_image(mask)), size)
+        while True:
+            yield picture
+    number = -1
+    with decode(mask) as decoding:
+        for decoded in decoding:
+            number = decoded.number
+            if number >= start:
+                yield resize(luma(decoded.image()), size)
+    raise FavError(f"mask {mask}: expected a picture for frame {max(number + 1, start)}, got only {number + 1} frames; "
+                   f"make the film again with a whole mask: coordinator.py stitch SHARED JOB --mask MASK")
+
+
+def check_mask(mask: Path, video: Path | str, fps: float | None = None) -> None:
+    """FavError unless `mask` is a picture, or a video or numbered images of as many frames as `video` has.
+
+    Where the containers do not say the same number, both are decoded to count them.
+    """
+    if not (mask.is_file() or is_sequence(str(mask))):
+        raise FavError(f"--mask {mask}: expected a picture, a video or numbered images (dir/mask_%04d.png), "
+                       f"got {'something else' if mask.exists() else 'no such file'}")
+    if _is_picture(mask):
+        read_image(mask)
+        return
+    try:
+        there = probe(mask)
+        source = probe(video, fps)
+        if there.frames is not None and there.frames == source.frames:
+            return
+        got, expected = _count(mask), _count(video, fps)
+    except FavError as error:
+        raise FavError(f"--mask: {error}") from error
+    if got != expected:
+        raise FavError(f"--mask {mask}: expected one picture, or {expected} frames like {video}, got {got} frames; "
+                       f"make one mask for each frame, also with --range")
+
+
+def _is_picture(mask: Path) -> bool:
+    """Whether OpenCV knows its kind by its first bytes; else it is for FFmpeg."""
+    return not is_sequence(str(mask)) and cv2.haveImageReader(str(mask))
+
+
+def _count(video: Path | str, fps: float | None = None) -> int:
+    with decode(video, fps) as decoding:
+        return sum(1 for _ in decoding)

@@ -1,0 +1,80 @@
+"""How much of a stylized frame is seen: shares, colours and their order, in pictures that can be checked in the head."""
+
+from fractions import Fraction
+
+import numpy as np
+
+from fav.blend import blend, luma, share_of, with_colours_of
+
+EVERY_LEVEL = np.arange(256, dtype=np.uint8)
+
+
+def flat(*bgr: int) -> np.ndarray:
+    return np.full((2, 3, 3), bgr, np.uint8)
+
+
+def test_whole_share_is_the_stylized_frame_itself_and_none_the_source_itself():
+    source, stylized = flat(10, 20, 30), flat(200, 100, 0)
+    assert blend(source, stylized, 1.0) is stylized and blend(source, stylized, 0.0) is source
+
+
+def test_half_a_share_is_the_middle():
+    assert (blend(flat(10, 20, 30), flat(20, 40, 30), 0.5) == (15, 30, 30)).all()
+
+
+def test_each_sample_is_at_the_nearest_level_and_halves_are_at_the_even_one():
+    levels = EVERY_LEVEL[::5]
+    source, stylized = np.zeros((2, len(levels), len(levels), 3), np.uint8)
+    source[...], stylized[...] = levels[:, None, None], levels[None, :, None]
+    for share in (0.25, 0.5, 0.75):  # fractions that floating point holds exactly
+        exact = [[round((1 - Fraction(share)) * int(a) + Fraction(share) * int(b)) for b in levels] for a in levels]
+        assert np.array_equal(blend(source, stylized, share)[..., 1], exact)
+
+
+def test_mask_shares_pixel_by_pixel():
+    mask = np.array([[0, 255, 51], [255, 0, 102]], np.uint8)  # 51 is a fifth of 255
+    mixed = blend(flat(0, 0, 0), flat(100, 50, 10), share_of(1.0, mask))
+    assert mixed[..., 0].tolist() == [[0, 100, 20], [100, 0, 40]] and mixed[..., 2].tolist() == [[0, 10, 2], [10, 0, 4]]
+
+
+def test_white_and_black_of_a_mask_copy_every_level_of_either_frame():
+    source, stylized = np.repeat(EVERY_LEVEL, 3).reshape(16, 16, 3), np.repeat(EVERY_LEVEL[::-1], 3).reshape(16, 16, 3)
+    mask = np.zeros((16, 16), np.uint8)
+    mask[:, 8:] = 255
+    mixed = blend(source, stylized, share_of(1.0, mask))
+    assert np.array_equal(mixed[:, :8], source[:, :8]) and np.array_equal(mixed[:, 8:], stylized[:, 8:])
+
+
+def test_strength_and_mask_are_one_factor():
+    mask = np.full((2, 3), 51, np.uint8)
+    assert (blend(flat(0, 0, 0), flat(100, 200, 0), share_of(0.5, mask)) == (10, 20, 0)).all()
+    assert share_of(0.5) == 0.5
+
+
+def test_luma_of_a_grey_is_the_grey_and_green_is_brightest():
+    grey = np.repeat(EVERY_LEVEL, 3).reshape(16, 16, 3)
+    assert np.array_equal(luma(grey).ravel(), EVERY_LEVEL)
+    assert [int(luma(flat(*bgr))[0, 0]) for bgr in ((255, 0, 0), (0, 255, 0), (0, 0, 255))] == [29, 150, 76]
+
+
+def test_grey_source_makes_a_coloured_painting_grey():
+    assert (with_colours_of(flat(255, 0, 0), flat(128, 128, 128)) == 29).all()
+
+
+def test_brighter_paint_lifts_all_channels_of_the_source_alike():
+    assert (with_colours_of(flat(110, 110, 110), flat(100, 100, 100)) == 110).all()
+    coloured = flat(60, 120, 90)
+    painted = np.full_like(coloured, int(luma(coloured)[0, 0]) + 20)
+    assert (with_colours_of(painted, coloured) == (80, 140, 110)).all()
+
+
+def test_painting_of_the_sources_luma_gives_the_source():
+    source = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    assert np.array_equal(with_colours_of(source, source), source)
+
+
+def test_colours_end_where_levels_end():
+    """The source's luma is 31.794: black paint takes 32 off each channel, white paint adds 223."""
+    source = flat(30, 30, 36)
+    assert (with_colours_of(flat(0, 0, 0), source) == (0, 0, 4)).all()
+    assert (with_colours_of(flat(255, 255, 255), source) == (253, 253, 255)).all()
