@@ -415,7 +415,7 @@ def throw(path: Path, make, replace: bool) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if replace and path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
-        elif replace:
+        elif replace or path.is_fifo():  # who writes to one would wait for a reader
             path.unlink(missing_ok=True)
         make(path)
 
