@@ -680,6 +680,9 @@ def test_two_users_of_a_group_work_on_one_job_and_recover_each_other():
             nodes.append(subprocess.Popen(command, cwd="/", text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
             wait_for(lambda: user in {path.stat().st_uid for path in job.glob("results/link/*/*")}, 60)
         nodes[0].send_signal(signal.SIGKILL)  # its tasks and its files are the other's to take over
+        (go := job / "inputs" / "go").touch()  # until then, each of them stays in its chain
+        os.chown(go, users[1], group)
+        go.chmod(0o660)
         outputs = [node.communicate(timeout=90)[0] for node in nodes]
         assert nodes[1].returncode == 0, outputs
         (total,) = job.glob("results/sum/*/*")
@@ -708,7 +711,7 @@ from pathlib import Path
 from shared.share import open_share
 from tests import toy
 os.umask(0o077)
-toy.create(open_share(Path(sys.argv[3])), chains=2, length=15, slow=0.1)
+toy.create(open_share(Path(sys.argv[3])), chains=2, length=15, gate=1)
 """
 
 
