@@ -22,6 +22,7 @@ from .errors import FavError
 from .network import TANH_CONSTANT, StyleNetwork
 
 KINDS = {3: "an image model (3 channels)", 7: "a video model (7 channels)"}
+HEAD = 9  # bytes of a file that tell its format
 _KEYS = "expected the weights of a style network (1.weight, 10.0.0.0.weight, ...)"
 _STATE_DICT = "expected a state dict, saved with torch.save(model.state_dict(), ...)"
 _FORMATS = "a style as .safetensors, a PyTorch state dict (.pth) or a Torch7 checkpoint (.t7)"
@@ -142,23 +143,32 @@ def _read(path: Path) -> _Contents:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            head = file.read(9)
+            kind = format_of(file.read(HEAD))
     except OSError as error:
         raise FavError(f"{path}: cannot be read: {error.strerror}; expected {_FORMATS}") from error
     if not 0 < size <= torch7.MAX_BYTES:
         raise FavError(f"{path}: expected {_FORMATS} of at most 1 GiB, got {size} bytes")
-    if head[:4] in (b"\x03\0\0\0", b"\x04\0\0\0") and head[4:8] == b"\x01\0\0\0":
+    if kind == "torch7":
         root = torch7.load(path)
         try:
             arch, tanh_constant, state = torch7.style_model(root)
         except FavError as error:
             raise FavError(f"{path}: {error}") from error
         return _Contents("torch7", state, arch, tanh_constant)
-    if head[8:] == b"{":
+    if kind == "safetensors":
         return _style_of(*read_safetensors(path), path)
-    if head[:1] == b"\x80" or head[:2] == b"PK":
-        return _Contents("pytorch", read_pickle(path))
+    if kind == "pytorch":
+        return _Contents(kind, read_pickle(path))
     raise FavError(f"{path}: not a model: expected {_FORMATS}")
+
+
+def format_of(head: bytes) -> str | None:
+    """By the first HEAD bytes of a file of tensors: torch7, safetensors, pytorch (a pickle); None for any other file."""
+    if head[:4] in (b"\x03\0\0\0", b"\x04\0\0\0") and head[4:8] == b"\x01\0\0\0":
+        return "torch7"
+    if head[8:] == b"{":
+        return "safetensors"
+    return "pytorch" if head[:1] == b"\x80" or head[:2] == b"PK" else None
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

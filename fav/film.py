@@ -17,7 +17,7 @@ from .images import read_image, resize
 from .inference import StyleRunner
 from .mixing import load_mixture
 from .spec import Look
-from .shots import CutDetector
+from .shots import cut_finder
 from .stylize import Geometry, fill_for, stylize_next, stylize_shot
 from .timeline import PIECE, Piece, Timeline
 from .video import FrameIndex, FrameReader, decode
@@ -77,9 +77,8 @@ def index_pieces(video: Path, stop: int | None, cuts: tuple[int, ...] | None, fp
 
     `cuts` are the first frames of shots, None to detect them. Nothing beyond frame `stop` is decoded.
     """
-    detector = CutDetector() if cuts is None else None
+    begins_shot = cut_finder(cuts)
     decoding = decode(video, fps=fps)
-    given = frozenset(cuts or ())
     start, frames, found, number = 0, [], [], -1
     for decoded in decoding:
         number = decoded.number
@@ -91,7 +90,7 @@ def index_pieces(video: Path, stop: int | None, cuts: tuple[int, ...] | None, fp
             start, frames, found = number, [], []
         tick()
         frames.append(decoded)
-        if detector.push(number, decoded.image()) if detector else number in given:
+        if begins_shot(number, decoded.image):
             found.append(number)
     notes = tuple(decoding.warnings)
     yield Piece(start, FrameIndex.of(frames, decoding.time_base), tuple(found), last=True, notes=notes)

@@ -1,6 +1,7 @@
 """Where shots begin: found by PySceneDetect's content detector as the frames come, or read from a file of the user."""
 
 from collections import deque
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import cv2
@@ -50,6 +51,16 @@ class CutDetector:
         found = self._detector.process_frame(number, frame)
         self._changes.append(self._detector._frame_score)
         return bool(found)
+
+
+def cut_finder(cuts: Iterable[int] | None) -> Callable[[int, Callable[[], np.ndarray]], bool]:
+    """A function of a frame's number and of what decodes it that tells whether a new shot begins there: one of `cuts`,
+    for which nothing is decoded, or None to detect them, as `CutDetector.push` does."""
+    if cuts is not None:
+        given = frozenset(cuts)
+        return lambda number, image: number in given
+    detector = CutDetector()
+    return lambda number, image: detector.push(number, image())
 
 
 def read_cuts(path: Path | str, frame_count: int | None = None) -> tuple[int, ...]:

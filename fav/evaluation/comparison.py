@@ -15,7 +15,7 @@ from ..errors import FavError
 from ..fingerprint import is_sequence
 from ..geometry import Geometry, between, over_long
 from ..images import resize
-from ..shots import CutDetector
+from ..shots import cut_finder
 from ..video import Decoding, Source, decode, probe
 from ..video.truncation import cut_short
 from .measures import FrameLosses, Measured, measured
@@ -136,7 +136,7 @@ def measure(moments: Iterable[Shown], flow: flows.Flow, losses: FrameLosses | No
 
 def shown(comparison: Comparison) -> Iterator[Shown]:
     """The moments of a comparison as they are decoded, the source brought to the film's size."""
-    detector = CutDetector() if comparison.cuts is None else None
+    begins_shot = cut_finder(comparison.cuts)
     with ExitStack() as stack:
         source = stack.enter_context(decode(comparison.video, comparison.fps))
         films = [stack.enter_context(decode(film)) for film in (comparison.film, comparison.against) if film]
@@ -145,10 +145,10 @@ def shown(comparison: Comparison) -> Iterator[Shown]:
             if decoded.number == comparison.stop:
                 break
             seen = decoded.number + 1
-            if detector is None and decoded.number < comparison.start:
+            if comparison.cuts is not None and decoded.number < comparison.start:
                 continue
             image = decoded.image()
-            cut = detector.push(decoded.number, image) if detector else decoded.number in comparison.cuts
+            cut = begins_shot(decoded.number, lambda: image)
             if decoded.number < comparison.start:
                 continue
             frames = [next(film, None) for film in films]

@@ -9,19 +9,19 @@ from pathlib import Path
 import numpy as np
 
 from .. import flow as flows
-from ..consistency import lands_inside, reliability
+from ..consistency import lands_inside
 from ..errors import FavError
 from ..film import index_pieces
 from ..fingerprint import fingerprint
-from ..flow_io import quantized
+from ..geometry import between
 from ..images import resize
+from ..stylize import Geometry
 from ..video import FrameIndex, FrameReader
 from .stills import Sequence
 
 SUFFIXES = {".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".mpg", ".ts"}
 OPEN = 4  # clips that stay open
 FASTER = 2  # frames are one or two of the film apart
-MIN_FILTER = 7  # as by default in a film
 
 
 @dataclass(frozen=True)
@@ -84,16 +84,10 @@ class ClipSampler:
             frames = [np.ascontiguousarray(frame[:, ::-1]) for frame in frames]
         left, top = (int(rng.integers(whole - side + 1)) for whole in size)
         window = slice(top, top + side), slice(left, left + side)
-        hung = [self._hang(here, there, window) for there, here in zip(frames, frames[1:])]
+        hung = [_cropped(between(self._flow, here, there), window) for there, here in zip(frames, frames[1:])]
         return Sequence(np.stack([frame[window] for frame in frames]),
-                        np.stack([flow for flow, _ in hung]) if hung else np.zeros((0, side, side, 2), np.float32),
-                        np.stack([trust for _, trust in hung]) if hung else np.zeros((0, side, side), np.uint8))
-
-    def _hang(self, here: np.ndarray, there: np.ndarray, window: tuple[slice, slice]) -> tuple[np.ndarray, np.ndarray]:
-        flow_bwd, flow_fwd = quantized(self._flow(here, there)), quantized(self._flow(there, here))
-        trust = reliability(flow_bwd, flow_fwd, here, min_filter=MIN_FILTER)[window]
-        flow = np.ascontiguousarray(flow_bwd[window])
-        return flow, trust * lands_inside(flow).astype(np.uint8)
+                        np.stack([part.flow for part in hung]) if hung else np.zeros((0, side, side, 2), np.float32),
+                        np.stack([part.reliability for part in hung]) if hung else np.zeros((0, side, side), np.uint8))
 
     def _reader(self, clip: Clip) -> FrameReader:
         if clip.path not in self._readers:
@@ -102,3 +96,9 @@ class ClipSampler:
                 self._readers.popitem(last=False)[1].close()
         self._readers.move_to_end(clip.path)
         return self._readers[clip.path]
+
+
+def _cropped(whole: Geometry, window: tuple[slice, slice]) -> Geometry:
+    """That part of it; what lies outside of the window cannot be fetched any more."""
+    flow = np.ascontiguousarray(whole.flow[window])
+    return Geometry(flow, whole.reliability[window] * lands_inside(flow).astype(np.uint8))

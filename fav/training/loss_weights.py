@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .. import torch7
-from ..checkpoints import read_pickle, read_safetensors
+from ..checkpoints import HEAD, format_of, read_pickle, read_safetensors
 from ..errors import FavError
 from ..fingerprint import fingerprint
 from .loss_network import CAFFE_MEAN, DESIGNS, LossNetwork
@@ -131,17 +131,14 @@ def _for_steps(network: LossNetwork, state: Mapping[str, Tensor]) -> dict[str, T
 def _read(path: Path) -> dict[str, Tensor]:
     try:
         with path.open("rb") as file:
-            head = file.read(9)
+            head = file.read(HEAD)
     except OSError as error:
         known = ", ".join(PUBLISHED)
         raise FavError(f"loss network {path}: {error.strerror}; expected a file, {EXPECTED}, or one of {known}") from error
-    if head[8:] == b"{":
-        return read_safetensors(path)[0]
-    if head[:1] == b"\x80" or head[:2] == b"PK":
-        return read_pickle(path)
-    if head[:4] in (b"\x03\0\0\0", b"\x04\0\0\0"):
-        return _from_torch7(path)
-    raise FavError(f"loss network {path}: expected {EXPECTED}, got a file that begins with {head[:4]!r}")
+    readers = {"safetensors": lambda path: read_safetensors(path)[0], "pytorch": read_pickle, "torch7": _from_torch7}
+    if (kind := format_of(head)) is None:
+        raise FavError(f"loss network {path}: expected {EXPECTED}, got a file that begins with {head[:4]!r}")
+    return readers[kind](path)
 
 
 def _from_torch7(path: Path) -> dict[str, Tensor]:

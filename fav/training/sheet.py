@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 import torch
 
+from ..evaluation.measures import warping_error
 from ..images import encode_png
 from ..inference import StyleRunner
 from ..network import StyleNetwork
 from ..stylize import Geometry, stylize_shot
-from ..warp import warp
 from .motion import still
 from .photos import Photo
 from .stills import Layer, Sequence, compose, draw_object, draw_window
@@ -19,6 +19,7 @@ from .stills import Layer, Sequence, compose, draw_object, draw_window
 FRAMES = 25
 SHOWN = (0, 9, 24)  # the 1st, 10th and 25th frame
 LABEL = 22  # pixels of height
+TINY = 1e-9 / 255**2  # an error that nothing is divided by
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def contact_sheet(network: StyleNetwork, samples: Samples, device: torch.device)
 def steadiness(runner: StyleRunner, clip: Sequence, film: list[np.ndarray]) -> float:
     """Warping error of a film against that of the same frames each stylized alone: 1 means that the memory is of no use."""
     alone = [runner.stylize(frame) for frame in clip.frames]
-    return _unrest(clip, film) / max(_unrest(clip, alone), 1e-9)
+    return _unrest(clip, film) / max(_unrest(clip, alone), TINY)
 
 
 def drift(film: list[np.ndarray]) -> float:
@@ -67,15 +68,17 @@ def drift(film: list[np.ndarray]) -> float:
 
 
 def _unrest(clip: Sequence, film: list[np.ndarray]) -> float:
-    """Mean square by which reliable pixels differ from the warped frame before."""
-    misses = [np.square(now - warp(before.astype(np.float32), flow))[trust > 0].mean()
-              for before, now, flow, trust in zip(film, film[1:], clip.flow, clip.reliability)]
-    return float(np.mean(misses))
+    """The mean warping error on reliable pixels."""
+    return float(np.mean([warping_error(*frames).reliable for frames in zip(film[1:], film, _geometry(clip))]))
 
 
 def _film(runner: StyleRunner, clip: Sequence) -> list[np.ndarray]:
-    geometry = [None, *(Geometry(*pair) for pair in zip(clip.flow, clip.reliability))]
-    return list(stylize_shot(zip(clip.frames, geometry), runner))
+    return list(stylize_shot(zip(clip.frames, [None, *_geometry(clip)]), runner))
+
+
+def _geometry(clip: Sequence) -> list[Geometry]:
+    """How each frame but the first hangs on the one before it."""
+    return [Geometry(*pair) for pair in zip(clip.flow, clip.reliability)]
 
 
 def _centre(picture: np.ndarray, side: int) -> np.ndarray:
