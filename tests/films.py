@@ -18,7 +18,7 @@ from fav.tasks import make_plan
 from fav.video import FrameIndex
 from shared.jobs import Job
 from shared.nodes import visiting
-from shared.share import Share
+from shared.share import Share, open_share
 from shared.worker import Worker
 
 from .toy import Silent
@@ -43,6 +43,13 @@ def make_style(path: Path, in_channels: int = 7, seed: int = 1) -> Path:
     torch.manual_seed(seed)
     save_style(StyleNetwork(TINY, in_channels), path)
     return path
+
+
+@pytest.fixture
+def share(root: Path) -> Share:
+    """An empty share, by the clock of the world."""
+    root.mkdir(exist_ok=True)
+    return open_share(root)
 
 
 @pytest.fixture(scope="module")

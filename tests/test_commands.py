@@ -15,18 +15,9 @@ import coordinator
 import node as node_command
 from fav.__main__ import main as fav_main
 from shared.jobs import all_jobs
-from shared.share import open_share
 
 from . import films, toy
-from .films import FRAMES, clip, create, film_of, probe, style, work  # noqa: F401
-
-ROOT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture
-def share(root):
-    root.mkdir(exist_ok=True)
-    return open_share(root)
+from .films import FRAMES, ROOT, clip, create, film_of, probe, share, style, work  # noqa: F401
 
 
 def call(command, *words):

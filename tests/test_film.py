@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,16 +25,8 @@ from shared.nodes import visiting
 from shared.share import open_share
 
 from . import films
-from .films import CUT, FRAMES, clip, create, film_of, frames_of, probe, start_node, style, work  # noqa: F401
+from .films import CUT, FRAMES, ROOT, clip, create, film_of, frames_of, probe, share, start_node, style, work  # noqa: F401
 from .toy import Silent
-
-ROOT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture
-def share(root):
-    root.mkdir(exist_ok=True)
-    return open_share(root)
 
 
 @pytest.fixture(scope="module")

@@ -27,17 +27,11 @@ from shared.jobs import all_jobs
 from shared.share import open_share
 
 from . import films
-from .films import ROOT, clip, create, film_of, frames_of, index_of, start_node, style, work  # noqa: F401
+from .films import ROOT, clip, create, film_of, frames_of, index_of, share, start_node, style, work  # noqa: F401
 from .test_timeline import SPEC
 
 COUNT = 4
 SIZE = (96, 64)
-
-
-@pytest.fixture
-def share(root):
-    root.mkdir(exist_ok=True)
-    return open_share(root)
 
 
 @pytest.fixture(scope="module")

@@ -14,16 +14,9 @@ from fav.network import StyleNetwork
 from fav.spec import FilmSpec
 from fav.video import FrameReader
 from shared.jobs import all_jobs
-from shared.share import open_share
 
 from . import films
-from .films import clip, create, frames_of, index_of, style, work  # noqa: F401
-
-
-@pytest.fixture
-def share(root):
-    root.mkdir(exist_ok=True)
-    return open_share(root)
+from .films import clip, create, frames_of, index_of, share, style, work  # noqa: F401
 
 
 @pytest.fixture(scope="module")

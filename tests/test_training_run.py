@@ -20,11 +20,10 @@ from fav.images import read_image
 from fav.training.recipe import HALF_WIDTH, Recipe, parse_mix, parse_steps
 from fav.training.resume import load_state
 
-from .films import clip  # noqa: F401
+from .films import ROOT, clip  # noqa: F401
+from .test_commands import refused
 from .test_network import random_network
 from .training_material import TINY, loss_network, painting, photos  # noqa: F401
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture
@@ -37,13 +36,6 @@ def words(photos, painting, loss_network, tmp_path) -> list[str]:  # noqa: F811
 
 def call(*options):
     return CliRunner().invoke(main, [str(option) for option in options])
-
-
-def refused(result, *told: str) -> None:
-    assert result.exit_code == 2, result.output
-    assert len(result.output.strip().splitlines()) == 1 and result.output.startswith("error: "), result.output
-    for word in told:
-        assert word in result.output, result.output
 
 
 def started(words: list[str], *options) -> subprocess.Popen:
