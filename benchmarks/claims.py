@@ -35,9 +35,9 @@ END = Task("end", 0, ".txt")
 PATH = click.Path(path_type=Path)
 
 
-def create(node: Node, name: str, tasks: int, chain: int) -> Job:
-    """A job of empty tasks."""
-    return create_job(node, name, LEASE_S, lambda layout: {"tasks": tasks, "chain": chain})[0]
+def create(node: Node, name: str, tasks: int, chain: int, pause_s: float = 0.0) -> Job:
+    """A job of empty tasks, or of tasks in each of which a node sleeps."""
+    return create_job(node, name, LEASE_S, lambda layout: {"tasks": tasks, "chain": chain, "pause_s": pause_s})[0]
 
 
 def empty_task(number: int) -> Task:
@@ -51,7 +51,8 @@ class EmptyPlan:
 
     def __init__(self, job: Job, node: Node, say: Callable[[str], None] = print, meter: str | None = None):
         self.job, self.node = job, node
-        self.tasks, self.chain = job.manifest.spec["tasks"], job.manifest.spec["chain"]
+        spec = job.manifest.spec
+        self.tasks, self.chain, self.pause_s = spec["tasks"], spec["chain"], spec["pause_s"]
         self.meter = Meter(Path(meter)) if meter else None
         if self.meter:
             self.counting = node.share.system.os = Counting()
@@ -88,6 +89,8 @@ class EmptyPlan:
             yield END
 
     def run(self, task: Task, tick: Callable[[], None]) -> bytes:
+        if self.pause_s:
+            time.sleep(self.pause_s)
         return rivals.RESULT
 
     def published(self, task: Task, ours: bool) -> None:
@@ -110,12 +113,12 @@ class EmptyPlan:
 class Ours:
     """The product: nodes as a user starts them, supervisor and all."""
 
-    def __init__(self, chain: int):
-        self.chain = chain
+    def __init__(self, chain: int, pause_s: float = 0.0):
+        self.chain, self.pause_s = chain, pause_s
 
     def prepare(self, place: Path, tasks: int) -> None:
         with visiting(open_share(place)) as node:
-            create(node, "empty", tasks, self.chain)
+            create(node, "empty", tasks, self.chain, self.pause_s)
 
     def work(self, place: Path, tasks: int, meter: Path) -> None:
         before = time.process_time()
@@ -123,7 +126,8 @@ class Ours:
         Meter(meter).beside(time.process_time() - before)
 
 
-SYSTEMS = {"ours": Ours(CHAIN), "ours-unchained": Ours(1), **rivals.SYSTEMS}
+# ours-20ms sleeps so long in each task: what is left of the time is what nodes wait for, or do, between two.
+SYSTEMS = {"ours": Ours(CHAIN), "ours-unchained": Ours(1), "ours-20ms": Ours(CHAIN, 0.02), **rivals.SYSTEMS}
 
 
 def _work(name: str, place: Path, tasks: int, meter: Path, start) -> None:
@@ -155,7 +159,7 @@ def measure(name: str, place: Path, tasks: int, processes: int, limit_s: float) 
     return {"system": name, "tasks": tasks, "processes": processes, "filled": filled, "done": sum(int(meter.done) for meter in read),
             "seconds": max(meter.ended for meter in read) - min(meter.began for meter in read),
             "cpu": sum(meter.cpu + meter.cpu_beside for meter in read), "operations": sum(meter.operations for meter in read), "peak_mb": max(meter.peak_kb for meter in read) / 1024,
-            "fewest": int(min(meter.done for meter in read))}
+            "fewest": int(min(meter.done for meter in read)), "pause_s": getattr(SYSTEMS[name], "pause_s", 0.0)}
 
 
 def per_task(cell: dict) -> float:
@@ -168,8 +172,14 @@ def cpu_per_task(cell: dict) -> float:
     return cell["cpu"] / max(cell["done"], 1) * 1e6
 
 
+def idle(cell: dict) -> str:
+    """The share of its time that a process was not in a task; nothing where tasks are empty."""
+    at_work = cell["done"] * cell.get("pause_s", 0.0)
+    return f"{1 - at_work / (cell['processes'] * cell['seconds']):.1%}" if at_work else ""
+
+
 def table(cells: list[dict]) -> Iterator[str]:
-    yield f"{'system':16}{'tasks':>9}{'processes':>11}{'µs a task':>11}{'of CPU':>8}{'operations':>12}{'peak MB':>9}{'to fill, s':>12}{'s in all':>10}"
+    yield f"{'system':16}{'tasks':>9}{'processes':>11}{'µs a task':>11}{'of CPU':>8}{'operations':>12}{'peak MB':>9}{'to fill, s':>12}{'s in all':>10}{'idle':>7}"
     groups: dict[tuple, list[dict]] = {}
     for cell in cells:
         groups.setdefault((cell["processes"], cell["tasks"], cell["system"]), []).append(cell)
@@ -180,7 +190,7 @@ def table(cells: list[dict]) -> Iterator[str]:
         operations = f"{cell['operations'] / max(cell['done'], 1):.1f}" if cell["operations"] else ""
         yield f"{name:16}{tasks:9}{processes:11}{statistics.median(map(per_task, same)):11.0f}"\
               f"{statistics.median(map(cpu_per_task, same)):8.0f}{operations:>12}{cell['peak_mb']:9.0f}"\
-              f"{cell['filled']:12.1f}{words:>10}"
+              f"{cell['filled']:12.1f}{words:>10}{idle(cell):>7}"
 
 
 def numbers(context, parameter, text: str) -> list[int]:

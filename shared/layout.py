@@ -19,6 +19,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 SHARD = 1000  # results a directory; 10^6 tasks make 1000 directories of 1000
@@ -91,12 +92,15 @@ class JobLayout:
         self.results = root / "results"
         self.attempts = root / "attempts"
         self.failed = root / "failed"
-        self._shards: dict[tuple[str, int], Path] = {}  # a path takes as long to make as a file system to ask for it
+        self._shards: dict[tuple[str, int], Path] = {}
+        # A path takes as long to make as a file system to ask for it, and a task's are needed twice or three times.
+        self.placeholder = lru_cache(16)(self._placeholder)
+        self.result = lru_cache(16)(self._result)
 
     def rooms(self) -> tuple[Path, ...]:
         return self.inputs, self.claims, self.results, self.attempts, self.failed
 
-    def placeholder(self, task: Task) -> Path:
+    def _placeholder(self, task: Task) -> Path:
         return self.claims / str(task)
 
     def shard(self, kind: str, shard: int) -> Path:
@@ -105,7 +109,7 @@ class JobLayout:
             path = self._shards[kind, shard] = self.results / kind / f"{shard:04d}"
         return path
 
-    def result(self, task: Task) -> Path:
+    def _result(self, task: Task) -> Path:
         return self.shard(task.kind, shard_of(task.number)) / f"{task.number:07d}{task.suffix}"
 
     def attempts_of(self, task: Task) -> Path:

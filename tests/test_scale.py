@@ -95,6 +95,7 @@ def operations_per_task(share, tasks: int) -> Counter:
     node = join(share)
     create(node, name, tasks, chain=50)
     work(node, Watched, name)
+    node.leave()  # who is not alone rings a bell for the others, too
     assert len(seen) == tasks + 1  # and the one that tells of the end
     return Counter({name: number / (tasks - 1) for name, number in (seen[tasks - 1] - seen[0]).items()})
 
@@ -161,6 +162,7 @@ def cost_of_frames(share, name: str, frames: int, shot: int, most: int = 120) ->
     node = join(share)
     with steps() as count:
         work(node, lambda job, node: Watched(job, node, most), name)
+    node.leave()  # who is not alone rings a bell for the others, too
     assert len(seen) == most + 1
     (operations, before), (more_operations, after) = seen[0], seen[-1]
     return (more_operations - operations) / most, (after - before) / most

@@ -106,9 +106,9 @@ class Client:
             raise fail(errno.ENOENT, path)
         return inode
 
-    def _add(self, folder: Inode, name: str, inode: Inode) -> None:
+    def _add(self, folder: Inode, name: str, inode: Inode, before: str | None = None) -> None:
         inode.room = folder.room or (name if inode.names is not None and name in ROOMS else "")
-        self.world.appears(inode, name)
+        self.world.appears(inode, name, before)
         folder.names[name] = inode
         folder.mtime = self.server.now()
         self._know(folder, name, inode)
@@ -228,7 +228,7 @@ class Client:
         if self._lookup(folder, name) is not None or name in folder.names:
             self.seen.get(folder.ino, {}).pop(name, None)
             if name in folder.names:
-                self.world.moved.pop(inode, None)  # a third one has it by now: the second lost its claim, and nothing else
+                self.world.moved.pop((inode, name), None)  # a third one has it by now: the second lost its claim, and nothing else
             raise fail(errno.EEXIST, new)
         inode.nlink += 1
         self._add(folder, name, inode)
@@ -251,7 +251,7 @@ class Client:
             self._drop(target, final).nlink -= 1
         if (folder.room, target.room) != ("attempts", "claims"):  # there it is put back
             self.world.goes(folder, folder.names[name])
-        self._add(target, final, self._drop(folder, name))
+        self._add(target, final, self._drop(folder, name), name)
 
     def unlink(self, path) -> None:
         self.world.step(self, "unlink", path, lambda: self._unlink(path), lied=errno.ENOENT)

@@ -15,7 +15,7 @@ from shared.system import System
 
 from .server import Client, Inode, Server, fail
 
-MOST_STEPS = 40_000  # of one run: a healthy one ends after some thousand
+MOST_STEPS = 100_000  # of one run: a healthy one ends after some thousand, or when seven nodes wait for slow tasks, after 50,000
 WRITES = {"create", "write", "fsync", "close", "link", "rename", "unlink", "mkdir", "utime"}
 LIES = {"link", "rename", "unlink", "mkdir", "rmdir"}  # a repeated one may be told that it was done already
 FULL_AT = {"create": 0.3, "write": 0.3, "fsync": 0.9, "close": 0.3, "mkdir": 0.2, "link": 0.1, "rename": 0.1}
@@ -155,7 +155,7 @@ class World:
         self.away = 0.0  # until when the server is
         self.outages: list[tuple[float, float]] = []  # when it was or will be
         self.full = 0.0  # until when there is no room
-        self.moved: dict[Inode, Process] = {}  # placeholders that were moved by mistake, by whom, and not put back yet
+        self.moved: dict[tuple[Inode, str], Process] = {}  # placeholders (owner, task) moved by mistake, by whom, and not put back yet
         self.exact = True  # whether links are known, so that nothing at all may be replaced
         self.late: list[tuple[float, Callable[[], None]]] = []  # steps of the dead that are still on their way
         self.server = Server(lambda: int((self.now + 1e6) * 1e9))
@@ -267,7 +267,7 @@ class World:
             raise self.broken(f"it goes on for ever: {self.steps} steps in {self.now:.0f} s")
         rnd = self.rnd
         self.sleep(rnd.uniform(0, 7) if self.lag and rnd.random() < self.lag else self.slow * rnd.random() ** 3)
-        if self.ambush and op == "rename" and source.parent.name == "claims" and rnd.random() < 0.5:
+        if self.ambush and op == "rename" and source.parent.name == "claims" and rnd.random() < 0.7:
             self._until_another_lies_there(source)
         self._reach_server(client, path)
         for kind in self._drawn(agent, op, path):
@@ -293,7 +293,7 @@ class World:
         for part in folders:
             folder = folder.names[part]
         now = folder.names.get(name)
-        self.sleep(self.rnd.uniform(5, 40), lambda: folder.names.get(name) not in (now, None))
+        self.sleep(self.rnd.uniform(5, 120), lambda: folder.names.get(name) not in (now, None))
 
     def _tell(self, agent: Agent, op: str, path, source, outcome: str) -> None:
         if self.trace is not None:
@@ -402,7 +402,8 @@ class World:
         self.violation = self.violation or Violation(promise)
         return self.violation
 
-    def appears(self, inode: Inode, name: str) -> None:
+    def appears(self, inode: Inode, name: str, before: str | None) -> None:
+        """A file appears under a name; `before` is the one that it had, where it was moved."""
         if inode.names is not None:
             return
         if inode.room == "results" and inode.synced < max(len(inode.data), 1):
@@ -413,13 +414,13 @@ class World:
                 self._was_dead(owner)
             else:
                 self.count("wrong placeholder moved")
-                self.moved[inode] = self.current.process
+                self.moved[inode, before] = self.current.process
         if inode.room == "claims":
-            self.moved.pop(inode, None)
+            self.moved.pop((inode, name), None)
 
     def _excuse(self, process: Process) -> None:
         """It was told of an error, or lost an agent, and may leave to others what it has begun."""
-        self.moved = {inode: other for inode, other in self.moved.items() if other is not process}
+        self.moved = {placeholder: other for placeholder, other in self.moved.items() if other is not process}
 
     def _was_dead(self, owner: dict) -> None:
         """The record of a vanished owner appears: it must have vanished, or once have been silent for a lease."""
@@ -441,7 +442,8 @@ class World:
             raise self.broken(f"a published result was {'replaced' if replaced_by else 'removed'}")
         if folder.room == "names" and self.exact:
             raise self.broken("a job lost its name")
-        if folder.room == "attempts" and self.moved.get(inode) is self.current.process:
+        if folder.room == "attempts" and any(
+                moved is inode and process is self.current.process for (moved, _), process in self.moved.items()):
             raise self.broken("a living node's placeholder was thrown away")
 
     def written(self, inode: Inode) -> None:
