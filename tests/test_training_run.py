@@ -30,7 +30,7 @@ from .training_material import TINY, loss_network, painting, photos  # noqa: F40
 def words(photos, painting, loss_network, tmp_path) -> list[str]:  # noqa: F811
     """A small training, to be continued with its options."""
     return ["train", str(painting), str(photos), str(tmp_path / "out.safetensors"), "--loss-network", str(loss_network),
-            "--arch", TINY, "--crop", "32", "--batch", "2", "--style-size", "96", "--num-frame-steps", "0:1,4:2",
+            "--arch", TINY, "--crop", "32", "--batch", "2", "--style-size", "96", "--num-frame-steps", "0:0,2:1,4:2",
             "--workers", "0", "--threads", "1", "--precision", "float32"]
 
 
@@ -185,8 +185,8 @@ def test_bad_inputs_are_refused_in_one_line(words, tmp_path):
 def test_mix_and_steps_are_read():
     assert parse_mix("video:3,shift:1,zoom_out:0,single_image:5.5") == {"video": 3, "shift": 1, "single_image": 5.5}
     assert parse_steps("0:1,5000:2,8000:4") == [(0, 1), (5000, 2), (8000, 4)]
-    recipe = Recipe("s", mix="shift:1", steps="0:1,50:2,80:4")
-    assert [recipe.steps_at(iteration) for iteration in (0, 49, 50, 79, 80, 9999)] == [1, 1, 2, 2, 4, 4]
+    recipe = Recipe("s", mix="shift:1", steps="0:0,50:2,80:4")
+    assert [recipe.steps_at(iteration) for iteration in (0, 49, 50, 79, 80, 9999)] == [0, 0, 2, 2, 4, 4]
     assert Recipe("s", mix="single_image:1").steps_at(9999) == 0
 
 
@@ -196,7 +196,7 @@ def test_bad_mixes_are_refused(text):
         parse_mix(text)
 
 
-@pytest.mark.parametrize("text", ["", "1", "0:0", "1:1", "0:1,0:2", "0:1,5:2,3:4", "0:-1", "0:99", "0:1,"])
+@pytest.mark.parametrize("text", ["", "1", "1:1", "0:1,0:2", "0:1,5:2,3:4", "0:-1", "0:99", "0:1,"])
 def test_bad_steps_are_refused(text):
     with pytest.raises(FavError, match="--num-frame-steps: expected"):
         parse_steps(text)

@@ -126,12 +126,15 @@ def parse_mix(text: str) -> dict[str, float]:
 
 
 def parse_steps(text: str) -> list[tuple[int, int]]:
-    """Pairs of an iteration and the number of steps from then on, in words like `0:1,5000:2`; FavError where it is none."""
+    """Pairs of an iteration and the number of steps from then on, in words like `0:1,5000:2`; FavError where it is none.
+
+    0 steps: each frame alone, painted from nothing, whatever kind of sample it is of.
+    """
     steps: list[tuple[int, int]] = []
     for entry in text.split(","):
         match = re.fullmatch(r"(\d{1,9}):(\d{1,3})", entry)
-        if not match or not 1 <= int(match[2]) <= MOST_STEPS:
-            form = f"ITERATION:STEPS,… with 1 to {MOST_STEPS} steps"
+        if not match or int(match[2]) > MOST_STEPS:
+            form = f"ITERATION:STEPS,… with 0 to {MOST_STEPS} steps"
             raise FavError(f"--num-frame-steps: expected {form}, got {entry[:80]!r}")
         if int(match[1]) <= (steps[-1][0] if steps else -1) or not steps and int(match[1]):
             raise FavError(f"--num-frame-steps: expected iterations that ascend from 0, got {text[:80]!r}")
