@@ -23,6 +23,7 @@ LEASE_S = 180.0  # an NFS client may show an old mtime for 60 s, a rebooting ser
 SHORTEST_LEASE_S = 15.0
 HEARTBEAT_S = 4.0  # several to the shortest lease
 POLL_S = 4.0
+JOIN_TRIES = 3
 VERSION = 1
 MALFORMED = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)  # what strangers' JSON leads to
 
@@ -118,15 +119,20 @@ class Node:
 
     def join(self) -> None:
         """Show the first sign of life; until then the node may claim nothing."""
-        self.share.system.make_dirs(self.private)
-        draft = self.draft()
-        self.share.system.write_new(draft, self.identity.to_bytes())
-        try:
-            self.share.appear(draft, self.heart)
-        except (FileExistsError, FileNotFoundError):  # it happened, only the reply was lost: nobody else has this name
-            if not self.share.system.exists(self.heart):
-                raise
-        self.share.system.unlink(draft)
+        for left in reversed(range(JOIN_TRIES)):
+            self.share.system.make_dirs(self.private)
+            draft = self.draft()
+            try:
+                self.share.system.write_new(draft, self.identity.to_bytes())
+                self.share.appear(draft, self.heart)
+            except (FileExistsError, FileNotFoundError):
+                # It happened, only the reply was lost: nobody else has this name. Or the others swept what had no heart yet.
+                if not self.share.system.exists(self.heart):
+                    if not left:
+                        raise
+                    continue
+            self.share.system.unlink(draft)
+            return
 
     def beat(self) -> None:
         """Renew every claim of this node at once. Evicted where others took the node for dead."""

@@ -117,3 +117,17 @@ def test_renaming_a_placeholder_onto_its_own_inode_would_do_nothing(share, node,
     os.rename(placeholder, other)
     assert placeholder.exists()
     assert node.draft() != node.draft()
+
+
+def test_node_joins_although_what_it_has_made_is_swept_before_it_has_a_heart(share, monkeypatch):
+    node, make_dirs, swept = Node(share, Identity.here()), share.system.make_dirs, []
+
+    def swept_once(path):
+        make_dirs(path)
+        if path == node.private and not swept:
+            swept.append(path)
+            share.system.remove_tree(path)
+
+    monkeypatch.setattr(share.system, "make_dirs", swept_once)
+    node.join()
+    assert swept and node.heart.exists() and not list(node.private.iterdir())

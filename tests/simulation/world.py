@@ -157,7 +157,7 @@ class World:
         self.full = 0.0  # until when there is no room
         self.moved: dict[tuple[Inode, str], Process] = {}  # placeholders (owner, task) moved by mistake, by whom, and not put back yet
         self.exact = True  # whether links are known, so that nothing at all may be replaced
-        self.late: list[tuple[float, Callable[[], None]]] = []  # steps of the dead that are still on their way
+        self.late: list[tuple[float, Agent, Callable[[], None]]] = []  # steps of the dead that are still on their way
         self.server = Server(lambda: int((self.now + 1e6) * 1e9))
         self.hosts = [Host(self, number) for number in range(self.rnd.choice([1, 2, 2, 3]))]
         if "clocks" in self.kinds:
@@ -307,6 +307,7 @@ class World:
             if self.soft and until - self.now > 10:
                 self.count("soft mount")
                 self.sleep(10)
+                self._excuse(self.current.process)
                 raise fail(errno.EIO, path)
             self.sleep(until - self.now)
 
@@ -325,7 +326,7 @@ class World:
             if kind == "crash after":
                 self._try(effect)
             elif kind == "crash in flight":
-                self.late.append((self.now + rnd.uniform(0, 3 * lease) * rnd.random() ** 3, effect))
+                self.late.append((self.now + rnd.uniform(0, 3 * lease) * rnd.random() ** 3, agent, effect))
                 self.late.sort(key=lambda one: one[0])
             self.kill(process)
             return Dead()
@@ -392,10 +393,12 @@ class World:
             return False
 
     def _deliver_late(self) -> None:
-        at, effect = self.late.pop(0)
+        at, dead, effect = self.late.pop(0)
         self.now = max(self.now, at)
+        current, self.current = self.current, dead
         if self._try(effect) and self.trace is not None:
             self.trace.append(f"{self.now:10.3f}  (a step of a dead process arrives)")
+        self.current = current
 
     # ---- what must never happen
     def broken(self, promise: str) -> Violation:
