@@ -179,12 +179,14 @@ def status(shared: Path, job: str | None, as_json: bool, verbose: bool) -> None:
             click.echo(f"  {line}")
         if state["state"] == "finished":
             click.echo(f"  film     {state['film']}")
+        if state["evaluation"]:
+            click.echo(f"  measured {state['evaluation']}")
     for node in nodes:
         click.echo(f"node {node['node']}: {node['state']} (heartbeat renewed {duration(node['heard_s'])} ago by this machine's clock)")
 
 
 def _state(job: Job, nodes_live: bool) -> dict:
-    from fav.shelf import OPTIONAL, Shelf, blocked, progress
+    from fav.shelf import OPTIONAL, Shelf, blocked, evaluated, progress
 
     try:
         marks = job.marks()
@@ -204,7 +206,7 @@ def _state(job: Job, nodes_live: bool) -> dict:
     return {"name": job.name, "state": state,
             "counts": progress(shelf), "notes": list(shelf.extent().notes), "claims": owners, "failed": names,
             "attempts": {name: [vars(attempt) for attempt in of_task(job, Task.named(name))] for name in names[:MOST_TOLD]},
-            "blocked": blocked(shelf, names),
+            "blocked": blocked(shelf, names), "evaluation": evaluated(job) if shelf.spec.evaluate else None,
             "film": str(job.share.layout.root / (job.word("finished") or shelf.spec.out))}
 
 

@@ -37,7 +37,7 @@ class Studio:
         self.opener = StyleRunner(load_style(look.first_frame_style, in_channels=3), device=device) \
             if look.first_frame_style else None
         self.seed = resize(read_image(look.seed), look.size) if look.seed else None
-        self._flow = flows.make(look.flow, look.flow_weights, device=device)
+        self.flow = flows.make(look.flow, look.flow_weights, device=device)
 
     @property
     def numeric_class(self) -> str:
@@ -50,7 +50,7 @@ class Studio:
         `tick` is called between the two directions, each of which may take long.
         """
         here, there = self.reader.read(frame, index), self.reader.read(before, index)
-        return between(self._flow, here, there, self.look.min_filter, tick)
+        return between(self.flow, here, there, self.look.min_filter, tick)
 
     def first(self, frame: int, index: FrameIndex, opening: bool) -> np.ndarray:
         """The first picture of a shot; `opening` for the very first of the film, which a seed replaces."""

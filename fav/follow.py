@@ -8,11 +8,12 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from shared import results
 from shared.errors import InputVanished
 from shared.jobs import Job
 
 from .commands import duration
-from .shelf import Shelf
+from .shelf import Shelf, stitch_task
 
 RARELY = 20  # counting takes a twentieth of a core at most
 
@@ -60,6 +61,13 @@ class Follower:
             self._next = time.monotonic() + RARELY * (time.monotonic() - began)
         return self._seen
 
+    def closing(self) -> str:
+        """What is left to do when all frames are there."""
+        if self.shelf.spec.evaluate and results.is_done(self.shelf.job, stitch_task(self.shelf.spec)):
+            done, total = self.shelf.measured()
+            return f"measuring, {done} of {total}"
+        return "stitching"
+
     def _count(self) -> tuple[int, int | None, float | None, float | None]:
         extent, done = self.shelf.extent(), self.shelf.published("frame")
         total = extent.end - self.shelf.spec.start if extent.complete else None
@@ -82,14 +90,12 @@ def follow(job: Job, processes: list[subprocess.Popen], talk: Talk) -> None:
         while any(process.poll() is None for process in processes):
             try:
                 done, total, rate, left = follower.look()
+                words = follower.closing() if done == total else f"{rate:.2f}/s, {duration(left)} left" if rate else ""
             except (OSError, InputVanished):
                 time.sleep(1)
                 continue
             for said in talk.lines():
                 bar.console.print(said, markup=False, highlight=False) if terminal else click.echo(said)
-            words = f"{rate:.2f}/s, {duration(left)} left" if rate else ""
-            if total is not None and done == total:
-                words = "stitching"
             bar.update(line, completed=done, total=total, words=words)
             if not terminal and done != reported and (time.monotonic() - last > 10 or done == total):
                 reported, last = done, time.monotonic()

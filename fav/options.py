@@ -112,6 +112,8 @@ LOOK = [
 JOB = LOOK + [
     click.option("--name", help="The job's name.  [default: VIDEO--STYLE]"),
     click.option("--out", metavar="FILE", help="The film's name, relative to SHARED: .mp4, .mkv or .mov.  [default: the job's name]"),
+    click.option("--evaluate", type=FILE, metavar="STYLE_IMAGE", help="Measure the film while it is made, and how much of this picture is in it: the film's name with .evaluation.txt, .csv, .json and .png."),
+    click.option("--loss-network", type=FILE, metavar="NAME|FILE", help="The network that --evaluate measures style and content loss with, as for `python -m fav train`.  [default: squeezenet1_1, if it is at hand]"),
     click.option("--keep", is_flag=True, help="Leave published flow in place when the film is done. (Stylized frames stay until `coordinator.py clean`.)"),
     click.option("--lease", type=click.FloatRange(SHORTEST_LEASE_S, 86400), default=LEASE_S, show_default=True, help="Seconds of silence after which a node on another machine is taken for dead."),
     click.option("--threads", type=click.IntRange(1), help="CPU threads of every node.  [default: all cores of its machine]"),

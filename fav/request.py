@@ -11,7 +11,10 @@ from .spec import RANGES, Choices, check_weights
 
 @dataclass(frozen=True)
 class Request(Choices):
-    """A video, a style and the options as they were typed. `given` names those that were typed at all."""
+    """A video, a style and the options as they were typed. `given` names those that were typed at all.
+
+    loss_network is a file or the name of a published network; None for the one that is used if nobody says.
+    """
 
     video: str
     style: Path
@@ -23,6 +26,8 @@ class Request(Choices):
     first_frame_style: Path | None = None
     seed: Path | None = None
     mask: Path | None = None
+    evaluate: Path | None = None
+    loss_network: Path | None = None
     mix: tuple[tuple[Path, float], ...] = ()
     read_cuts: Path | None = None
     no_cuts: bool = False
@@ -37,6 +42,8 @@ class Request(Choices):
         if self.seed and self.first_frame_style:
             raise FavError("--seed and --first-frame-style: expected one of them, got both; the seed is the first frame")
         check_cuts(self.no_cuts, self.read_cuts)
+        if self.loss_network and not self.evaluate:
+            raise FavError("--loss-network: expected with --evaluate; nothing else looks through it")
         if self.width and self.scale:
             raise FavError("--width and --scale: expected one of them, got both")
         if self.out is not None and (Path(self.out).is_absolute() or ".." in Path(self.out).parts):

@@ -8,12 +8,12 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import TYPE_CHECKING, Callable, Iterator
 
 import numpy as np
 
 from shared import results
-from shared.errors import InputVanished, ShareError
+from shared.errors import InputVanished, ShareError, plain
 from shared.jobs import Job
 from shared.layout import SHARD, Task, shard_of
 from shared.nodes import MALFORMED, Node
@@ -28,8 +28,13 @@ from .stylize import Geometry
 from .timeline import Piece, Run, Timeline
 from .video import write_film
 
+if TYPE_CHECKING:
+    from .evaluation.comparison import Row
 
-OPTIONAL = frozenset({"flow"})  # kinds of tasks that may fail: whoever paints makes what is missing
+
+OPTIONAL = frozenset({"flow", "measure", "report"})  # kinds of tasks that may fail: whoever paints makes missing flow
+SPAN = 50  # frames that are measured in one task: the second before them is looked at once more
+REPORTS = (".txt", ".csv", ".json", ".png")  # what the evaluation of a film is told in
 
 
 def index_task(number: int) -> Task:
@@ -46,6 +51,21 @@ def frame_task(frame: int) -> Task:
 
 def stitch_task(spec: FilmSpec) -> Task:
     return Task("stitch", 0, Path(spec.out).suffix)
+
+
+def measure_task(span: int) -> Task:
+    return Task("measure", span, ".json")
+
+
+def report_task(suffix: str) -> Task:
+    return Task("report", REPORTS.index(suffix), suffix)
+
+
+def spans(start: int, end: int, complete: bool) -> range:
+    """The spans in which no frame is still to come, of the frames `[start, end)` that are known of a film.
+
+    Span k has the frames `[k SPAN, (k + 1) SPAN)` of the source, as far as the film has them."""
+    return range(start // SPAN, -(-end // SPAN) if complete else end // SPAN)
 
 
 @dataclass(frozen=True)
@@ -74,7 +94,7 @@ class Shelf:
         """Know nothing, as at the beginning."""
         self.timeline = self._timeline()
         self._extent = Extent(0, self.spec.start, False)
-        self._tallies = {kind: results.Tally(self.job, kind) for kind in ("flow", "frame")}
+        self._tallies = {kind: results.Tally(self.job, kind) for kind in ("flow", "frame", "measure")}
 
     def _timeline(self) -> Timeline:
         return Timeline(self.spec.start, self.spec.stop, self.spec.backward, self.spec.independent)
@@ -97,6 +117,12 @@ class Shelf:
     def published(self, kind: str) -> int:
         """How many frames, or flows of frames, of the film are there, as far as its index has come."""
         return self._tallies[kind].count(range(self.spec.start, self.extent().end))
+
+    def measured(self) -> tuple[int, int | None]:
+        """How many spans of the film are measured, and how many there are; None where its end is not known yet."""
+        extent = self.extent()
+        there = spans(self.spec.start, extent.end, extent.complete)
+        return self._tallies["measure"].count(there), len(there) if extent.complete else None
 
     def refresh(self) -> None:
         """Take in the pieces of the index that were published since."""
@@ -154,6 +180,22 @@ class Shelf:
         """The published flow and reliability of a frame."""
         return Geometry(*self._decoded(flow_task(number), lambda data: decode_flow(data, self._size)))
 
+    def rows(self, span: int) -> list["Row"]:
+        """What was measured of the frames of a span of the film, whose index is known that far."""
+        from .evaluation.comparison import Row
+
+        def decode(data: bytes) -> list[Row]:
+            rows = [Row.from_json(row) for row in json.loads(data)["rows"]]
+            if [row.frame for row in rows] != list(self.frames_of(span)):
+                raise ValueError(f"expected rows of the frames {self.frames_of(span)}")
+            return rows
+
+        return self._decoded(measure_task(span), decode)
+
+    def frames_of(self, span: int) -> range:
+        """The frames of the film that a span has."""
+        return range(max(span * SPAN, self.spec.start), min((span + 1) * SPAN, self.timeline.end))
+
     def _decoded(self, task: Task, decode: Callable):
         data = None
         try:
@@ -184,33 +226,55 @@ def stitch(shelf: Shelf, video: Path, out: Path, crf: int, finish: Finish,
 def deliver(node: Node, job: Job, spec: FilmSpec, say: Callable[[str], None]) -> str:
     """Show the stitched film under the name the user gave it, and remove what only the making needed.
 
-    Returns the film's path relative to the shared directory. Nothing is ever replaced: if another file has taken
-    the name meanwhile, a number is added to it. InputVanished where what is published is not even a file.
+    Returns the film's path relative to the shared directory. InputVanished where what is published is not even a file.
     """
-    system, root = node.share.system, node.share.layout.root
-    film, wanted = job.layout.result(stitch_task(spec)), spec.film(root)
-    if film.is_symlink() or film.exists() and not film.is_file():
-        results.set_aside(node, job, stitch_task(spec), None)
-        raise InputVanished(f"{film}: expected a film, got something else")
-    try:
-        system.make_dirs(wanted.parent)
-        for out in (wanted, *(wanted.with_stem(f"{wanted.stem}-{number}") for number in range(2, 1000))):
-            if show(node, film, out):
-                break
-        if out != wanted:
-            say(f"{wanted}: another file has taken this name; the film is {out}")
-    except OSError as error:
-        if error.errno in FULL | PASSING or isinstance(error, FileNotFoundError):
-            raise
-        out = film
-        say(f"{wanted}: the film cannot be put there ({error.strerror}); it is {film}")
+    root = node.share.layout.root
+    out = put(node, job, stitch_task(spec), spec.film(root), "film", say)
     if not spec.keep:
-        system.remove_tree(job.layout.results / "flow")
+        node.share.system.remove_tree(job.layout.results / "flow")
     return out.relative_to(root).as_posix()
 
 
+def put(node: Node, job: Job, task: Task, wanted: Path, what: str, say: Callable[[str], None]) -> Path:
+    """Show a result under a name in the shared directory; where it is shown. `what` is the word for it.
+
+    Nothing is ever replaced: if another file has taken the name meanwhile, a number is added to it. InputVanished where
+    what is published is not even a file.
+    """
+    result = job.layout.result(task)
+    if result.is_symlink() or result.exists() and not result.is_file():
+        results.set_aside(node, job, task, None)
+        raise InputVanished(f"{result}: expected a {what}, got something else")
+    try:
+        node.share.system.make_dirs(wanted.parent)
+        for out in (wanted, *(wanted.with_stem(f"{wanted.stem}-{number}") for number in range(2, 1000))):
+            if show(node, result, out):
+                break
+        if out != wanted:
+            say(f"{wanted}: another file has taken this name; the {what} is {out}")
+    except OSError as error:
+        if error.errno in FULL | PASSING or isinstance(error, FileNotFoundError):
+            raise
+        out = result
+        say(f"{wanted}: the {what} cannot be put there ({error.strerror}); it is {result}")
+    return out
+
+
+def evaluation_name(film: Path, suffix: str) -> Path:
+    """What a part of the evaluation of a film is called, beside it."""
+    return film.with_suffix(f".evaluation{suffix}")
+
+
+def evaluated(job: Job) -> str | None:
+    """What was measured of a job's film, in one line; None where that is not published or does not read back."""
+    try:
+        return plain(results.read(job, report_task(".txt")).decode().partition("\n")[0], 500)
+    except (InputVanished, ShareError, *MALFORMED):
+        return None
+
+
 def show(node: Node, film: Path, out: Path) -> bool:
-    """Give a whole film a second name, by a link, or by a copy where there are none; False if the name is taken."""
+    """Give a whole file a second name, by a link, or by a copy where there are none; False if the name is taken."""
     system = node.share.system
     try:
         system.link(film, out)
@@ -250,12 +314,15 @@ def blocked(shelf: Shelf, failed: list[str]) -> list[str]:
 
 
 def progress(shelf: Shelf) -> dict[str, tuple[int, int | None]]:
-    """Published and expected numbers of results by kind; None where the end of the film is not known yet."""
+    """Published and expected numbers of results by kind; None where the end of the film is not known yet.
+
+    Spans that are measured are among them in a job with --evaluate."""
     extent = shelf.extent()
     total = extent.end - shelf.spec.start if extent.complete else None
     return {
         "index": (extent.pieces, extent.pieces if extent.complete else None),
         "flow": (shelf.published("flow"), total),
         "frame": (shelf.published("frame"), total),
+        **({"measure": shelf.measured()} if shelf.spec.evaluate else {}),
         "stitch": (int(results.is_done(shelf.job, stitch_task(shelf.spec))), 1),
     }

@@ -90,6 +90,10 @@ class FilmSpec(Choices):
     seed_print: str | None = None
     mask: str | None = None
     mask_print: str | None = None
+    evaluate: str | None = None  # the image against which the film is measured while it is made; None: it is not
+    evaluate_print: str | None = None
+    loss_network: str | None = None  # None: style and content loss are not measured
+    loss_network_print: str | None = None
     mix: tuple[str, ...] = ()  # styles that are mixed in
     mix_prints: tuple[str, ...] = ()
     mix_weights: tuple[float, ...] = ()
@@ -124,7 +128,8 @@ class FilmSpec(Choices):
         if not len(spec.mix) == len(spec.mix_prints) == len(spec.mix_weights):
             raise FavError(f"job: expected a weight and a print for each of {len(spec.mix)} styles that are mixed in")
         check_weights(spec.mix_weights)
-        for name in ("video", "style", "flow_weights", "first_frame_style", "seed", "mask", "out"):
+        for name in ("video", "style", "flow_weights", "first_frame_style", "seed", "mask", "evaluate", "loss_network",
+                     "out"):  # fmt: skip
             inside(Path("/"), getattr(spec, name))
         for style in spec.mix:
             inside(Path("/"), style)

@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Iterator
 
@@ -21,19 +21,24 @@ from shared.system import System
 from . import flow as flows
 from .checkpoints import load_style
 from .errors import FavError
+from .evaluation.style_losses import losses_of, painting_of
 from .finish import check_mask
 from .fingerprint import is_sequence, print_of, sequence_files, video_fingerprint
 from .images import read_image
 from .mixing import load_mixture
 from .request import Request
 from .room import Room, room_for, words
+from .shelf import REPORTS, evaluation_name
 from .shots import read_cuts
 from .spec import Choices, FilmSpec, Finish, Look, inside, network_size
 from .tasks import FLOW_AHEAD
+from .training.loss_weights import PUBLISHED, fetched
 from .video import Source, check_film_name, probe
 
 TURN_S = 60.0
-FILES = ("video", "style", "flow_weights", "first_frame_style", "seed", "mask")  # inputs that the job brings with it
+# Inputs that the job brings with it.
+FILES = ("video", "style", "flow_weights", "first_frame_style", "seed", "mask", "evaluate", "loss_network")
+LOSS_NETWORK = "squeezenet1_1"
 SPEC_FIELDS = {  # fields of the spec that an option decides, where they are not its namesake
     "range": ("start", "stop"), "test": ("start", "stop"), "width": ("width", "height"), "scale": ("width", "height"),
     "read_cuts": ("cuts",), "no_cuts": ("cuts",), **{name: (f"{name}_print",) for name in FILES},
@@ -54,15 +59,16 @@ class Joined:
 def submit(node: Node, request: Request) -> Joined:
     """Create the job, or join it; FavError in one line if anything is wrong, before any work starts."""
     request.check()
+    request, notes = with_loss_network(request)
     share = node.share
     name = request.name or job_name(Path(request.video).stem.replace("%", ""), Path(request.style).stem)
     with _one_at_a_time(share, name):
         source = check(request)
-        job, created, notes = find_job(share, name), False, ()
+        job, created = find_job(share, name), False
         if job is None:
             options = options_of(request, source)
             try:
-                notes = () if request.no_room_check else _check_room(share, request, source, options)
+                notes += () if request.no_room_check else _check_room(share, request, source, options)
                 job, created = create_job(node, name, request.lease, lambda layout: _fill(share, layout, request, options, name))
             except FavError:
                 if (job := find_job(share, name)) is None:  # else others have made it meanwhile, and its film may be there
@@ -94,6 +100,8 @@ def check(request: Request) -> Source:
         read_image(request.seed)
     if request.mask:
         check_mask(request.mask, request.video, request.fps)
+    if request.evaluate:
+        losses_of(request.evaluate, str(request.loss_network)) if request.loss_network else painting_of(request.evaluate)
     if request.read_cuts:
         read_cuts(request.read_cuts, source.frames)
     if request.out:
@@ -103,6 +111,22 @@ def check(request: Request) -> Source:
     if source.frames is not None and start >= source.frames:
         raise FavError(f"--range: expected a START below the number of frames of {request.video} ({source.frames}), got {start}")
     return source
+
+
+def with_loss_network(request: Request) -> tuple[Request, tuple[str, ...]]:
+    """The request with the file of its loss network, None where the one that nobody asked for is not at hand, and notes.
+
+    FavError where one was asked for and is not at hand.
+    """
+    if not request.evaluate:
+        return request, ()
+    name = str(request.loss_network or LOSS_NETWORK)
+    try:
+        return replace(request, loss_network=fetched(name) if name in PUBLISHED else request.loss_network), ()
+    except FavError as error:
+        if request.loss_network:
+            raise
+        return request, (f"the film is measured without style and content loss: {error}",)
 
 
 def options_of(request: Request, source: Source) -> dict:
@@ -179,6 +203,9 @@ def _fill(share: Share, layout: JobLayout, request: Request, options: dict, name
     out = inside(share.layout.root, options["out"])
     if out.exists():
         raise FavError(f"{out}: expected a new name for the film, but the file exists; choose another with --out")
+    for report in (evaluation_name(out, suffix) for suffix in REPORTS if request.evaluate):
+        if report.exists():
+            raise FavError(f"{report}: expected a new name for the evaluation, but the file exists; choose another with --out")
     brought = {name: _bring(share, getattr(request, name), layout.inputs / name) for name in FILES if name != "video"}
     mix = tuple(_bring(share, style, layout.inputs / f"mix-{number}") for number, (style, _) in enumerate(request.mix, 1))
     return FilmSpec(**options, **brought, mix=mix, video=_bring_video(share, layout, request.video)).to_json()

@@ -4,13 +4,15 @@
     flow t    flow and reliability of frame t towards the one before it in its shot
     frame t   the stylized frame; needs the one before it, and flow t (published, or made on the spot)
     stitch    the film; needs all frames
+
+and, with --evaluate, those of `measuring.py`.
 """
 
 import json
 import time
 from bisect import bisect_left
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import TYPE_CHECKING, Callable, Iterator
 
 import numpy as np
 
@@ -32,6 +34,9 @@ from .shelf import OPTIONAL, Shelf, deliver, flow_task, frame_task, index_task, 
 from .spec import brought
 from .stylize import Geometry
 from .timeline import Piece, Run, Timeline
+
+if TYPE_CHECKING:
+    from .measuring import Measuring
 
 FLOW_AHEAD = 64  # flows that others may have ready for one shot: bounds the room they take
 FLOW_LEAD = 2  # nearer to the frame that is being painted, its own node is done first
@@ -68,11 +73,20 @@ class FilmPlan:
         self._warm: tuple[int, np.ndarray] | None = None  # the last stylized frame, as published
         self._fresh: np.ndarray | None = None
         self._used_flow: int | None = None
+        self._film: str | None = None  # where it is, if it is shown already
+        self._measuring = self._measures()
         self._pieces: tuple[int, Iterator[Piece]] | None = None
         self._said_notes = 0
         self._surveyed = False
         self._flow_s = 1.0
         self._agree_on_class()
+
+    def _measures(self) -> "Measuring | None":
+        if not self.spec.evaluate:
+            return None
+        from .measuring import Measuring
+
+        return Measuring(self.shelf, self.node, self.video, self.studio.flow, self._text())
 
     @property
     def timeline(self) -> Timeline:
@@ -114,10 +128,13 @@ class FilmPlan:
                 continue  # somebody's chain, or one with a failed frame
             if run.closed or not run.backward:
                 yield frame_task(run.frame(run.done))
+        served = self._served(busy, claims)
         if flows.METHODS[self.spec.flow].slow and not self.spec.independent:
-            yield from self._flows_ahead(self._served(busy, claims), taken)
-        if all_painted and str(self._stitch) not in taken:
+            yield from self._flows_ahead(served, taken)
+        if all_painted and str(self._stitch) not in taken and not results.is_done(self.job, self._stitch):
             yield self._stitch
+        if self._measuring:
+            yield from self._measuring.candidates({run.start: run.position(frame) for run, frame in served}, taken)
 
     def _served(self, busy: list[int], claims: set[str]) -> list[tuple[Run, int]]:
         """The runs that somebody paints and the frame where he is, the longest first. `busy`: frames claimed or failed."""
@@ -154,7 +171,7 @@ class FilmPlan:
     def sample(self, task: Task) -> Task | None:
         if task.kind == "index":
             return index_task(0) if task.number and results.is_done(self.job, index_task(0)) else None
-        if task.kind == "stitch":
+        if task.kind in ("stitch", "measure", "report"):
             return None
         self._refresh()
         for shard in range(shard_of(self.spec.start), shard_of(self.timeline.end) + 1):
@@ -170,6 +187,8 @@ class FilmPlan:
     def published(self, task: Task, ours: bool) -> None:
         if task.kind == "index":
             self._refresh()
+        elif task.kind == "measure":
+            self._measuring.published(task)
         elif task.kind == "frame":
             run = self.timeline.run_of(task.number)
             if ours and run.position(task.number) == run.done:
@@ -183,14 +202,23 @@ class FilmPlan:
             self._used_flow = None
 
     def forget(self) -> None:
-        self._warm = self._pieces = None
+        self._warm = self._pieces = self._film = None
         self._surveyed = False
         self.shelf.forget()
+        if self._measuring:
+            self._measuring.forget()
 
     def finish(self) -> str | None:
         if not results.is_done(self.job, self._stitch):
             return None
-        return deliver(self.node, self.job, self.spec, self.say)
+        if self._measuring is None:
+            return deliver(self.node, self.job, self.spec, self.say)
+        over, told = self._measuring.finish(self.say), self._film
+        if self._film is None:
+            self._film = deliver(self.node, self.job, self.spec, self.say)  # at once: it need not wait for its evaluation
+        if not over and told is None:
+            self.say(f"{self.job.name}: the film is there, {self._film}; it is still being measured")
+        return self._film if over else None
 
     def _refresh(self) -> None:
         self.shelf.refresh()
@@ -203,6 +231,10 @@ class FilmPlan:
 
     # ---- how to do it
     def run(self, task: Task, tick: Callable[[], None]) -> bytes | Path:
+        if task.kind in ("measure", "report"):
+            return self._measuring.run(task, tick)
+        if self._measuring:
+            self._measuring.rest()
         return {"index": self._index, "flow": self._flow, "frame": self._frame, "stitch": self._stitched}[task.kind](task, tick)
 
     def _text(self, **more: str) -> dict[str, str]:

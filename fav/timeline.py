@@ -79,6 +79,7 @@ class Timeline:
     known: int = 0  # frames of the source that are indexed
     runs: list[Run] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    cuts: list[int] = field(default_factory=list)  # that are known, but for one at the very beginning
     _joined: FrameIndex | None = None
     _in_index: int = 0
     _open: dict[int, Run] = field(default_factory=dict)  # by their beginning, the longest first
@@ -92,6 +93,7 @@ class Timeline:
         self.pieces.append(piece)
         self.known += len(piece.index)
         self.notes += piece.notes
+        self.cuts += [cut for cut in piece.cuts if self.start < cut]
         self._divide(piece)
 
     @property
@@ -121,6 +123,11 @@ class Timeline:
     def cut_off(self) -> int | None:
         """The frame before which the film ends, None where it goes on to the source's own end."""
         return None if self.stop is None or self.stop > self.known else self.stop
+
+    def shot_of(self, frame: int) -> tuple[int, int]:
+        """The number, counted from 0, of the shot that a known frame of the film is in, and its first frame."""
+        number = bisect_right(self.cuts, frame)
+        return number, self.cuts[number - 1] if number else self.start
 
     def run_of(self, frame: int) -> Run:
         """The run that a known frame belongs to."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
+from math import floor
 from pathlib import Path
 
 import cv2
@@ -16,11 +17,12 @@ from ..fingerprint import is_sequence
 from ..geometry import Geometry, between, over_long
 from ..images import resize
 from ..shots import cut_finder
-from ..video import Decoding, Source, decode, probe
+from ..video import Decoding, FrameIndex, Source, decode, probe
 from ..video.truncation import cut_short
 from .measures import FrameLosses, Measured, measured
 
 LONG_S = 1  # how far the long-term error looks back
+FILMS = ("film", "source", "against")  # what is measured in each row
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,15 @@ class Row:
     source: Measured
     against: Measured | None
 
+    @classmethod
+    def from_json(cls, record: dict) -> "Row":
+        """A row from what `dataclasses.asdict` made of it; ValueError, or what else Python raises, for other records."""
+        row = cls(**{**record, **{name: Measured(**record[name]) if record[name] else None for name in FILMS}})
+        values = [*vars(row).values(), *vars(row.film).values(), *vars(row.source).values()]
+        if not all(value is None or isinstance(value, int | float | Measured) for value in values):
+            raise ValueError(f"expected numbers in the row of frame {row.frame}")
+        return row
+
 
 def use_threads(number: int | None) -> None:
     """As many threads of OpenCV and PyTorch; None leaves them."""
@@ -112,26 +123,35 @@ def rows(comparison: Comparison, losses: FrameLosses | None = None,
         yield row
 
 
-def measure(moments: Iterable[Shown], flow: flows.Flow, losses: FrameLosses | None = None) -> Iterator[Row]:
+def measure(moments: Iterable[Shown], flow: flows.Flow, losses: FrameLosses | None = None, begin: int = 0,
+            shot: int = 0) -> Iterator[Row]:
     """The row of each moment, in their order. Of what went before, the moments of one second and their flow are held.
 
-    The frame "a second earlier" is the one that was on the screen then: at 25 frames a second the 25th before.
+    The frame "a second earlier" is the one that was on the screen then: at 25 frames a second the 25th before. Frames below
+    `begin` have no row: what comes after hangs on them. With the moments from `looks_back_to` that frame on, the rows are
+    those of the whole film. `shot` numbers the first moment's shot.
     """
     past: deque[tuple[Shown, Geometry | None]] = deque()  # and how each hangs on the one before it
-    shot = -1
     for now in moments:
-        if now.cut or shot < 0:
+        if now.cut and past:
             past.clear()
             shot += 1
         while len(past) > 1 and past[1][0].seconds <= now.seconds - LONG_S:
             past.popleft()
         near = past[-1][0] if past else None
         step = between(flow, now.source, near.source) if near else None
-        far = past[0][0] if past and past[0][0].seconds <= now.seconds - LONG_S else None
-        links = [step, *(link for _, link in list(past)[:0:-1])]
-        leap = over_long(flow, now.source, far.source, links) if far else None
-        yield _row(now, shot, near, step, far, leap, losses)
+        if now.number >= begin:
+            far = past[0][0] if past and past[0][0].seconds <= now.seconds - LONG_S else None
+            links = [step, *(link for _, link in list(past)[:0:-1])]
+            leap = over_long(flow, now.source, far.source, links) if far else None
+            yield _row(now, shot, near, step, far, leap, losses)
         past.append((now, step))
+
+
+def looks_back_to(frame: int, shot_begins: int, index: FrameIndex) -> int:
+    """The first frame that the row of a frame hangs on, in a shot that begins with frame `shot_begins`."""
+    a_second_earlier = floor(int(index.pts[frame]) - LONG_S / index.time_base)
+    return max(shot_begins, int(np.searchsorted(index.pts, a_second_earlier, side="right")) - 1)
 
 
 def shown(comparison: Comparison) -> Iterator[Shown]:

@@ -9,10 +9,9 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .comparison import Comparison, Row
+from .comparison import FILMS, Comparison, Row
 from .measures import Measured, Tone, drift, mean_and_95th, seam_score
 
-FILMS = ("film", "source", "against")
 MEASURES = tuple(field.name for field in fields(Measured))
 FRAME = tuple(field.name for field in fields(Row) if field.name not in FILMS)
 UNITS = "errors: mean squared difference of samples in [0, 1]; colours and contrasts: grey levels, 0 to 255; " \
@@ -107,6 +106,23 @@ def table(evaluation: Evaluation) -> str:
     lines += [""] * bool(evaluation.seams)
     lines += [f"{f'seam at frame {seam.frame}':31}z = {_number(seam.score, '+.1f')}" for seam in evaluation.scores()]
     return "\n".join(lines)
+
+
+def summary(evaluation: Evaluation) -> str:
+    """The means in one line."""
+    words = {"warping_error": "warping error", "long_term_error": "1 s error", "local_contrast": "local contrast",
+             "style_loss": "style loss"}  # fmt: skip
+    parts = []
+    for measure, name in words.items():
+        total, ratio = evaluation.totals("film")[measure], evaluation.ratio(measure, "source")
+        if total:
+            parts.append(f"{name} {total[0]:.3g}" + ("" if ratio is None else f" ({ratio:.2f} of the source's)"))
+    return ", ".join(parts)
+
+
+def write_text(path: Path, evaluation: Evaluation) -> None:
+    """The summary, and after an empty line the table."""
+    path.write_text(f"{summary(evaluation)}\n\n{table(evaluation)}\n", encoding="utf-8")
 
 
 def write_csv(path: Path, evaluation: Evaluation) -> None:

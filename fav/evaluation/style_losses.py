@@ -13,15 +13,15 @@ from .measures import FrameLosses
 PAINTING_SIZE = 512  # pixels of its longer side, as `python -m fav train` sees it by default
 
 
-def losses_of(style: Path, loss_network: str) -> FrameLosses:
+def losses_of(style: Path, loss_network: str, first: np.ndarray | None = None) -> FrameLosses:
     """How to measure style and content loss against the painting `style`; FavError where that or the network is not at hand.
 
-    Both are in units of the first source frame that comes: a style loss of 1 is as unlike the painting as that frame is,
-    a content loss of 1 as much amiss as there is in it (`fav.training.losses.Perception`).
+    Both are in units of the film's first source frame, `first`, or the first that comes: a style loss of 1 is as unlike the
+    painting as that frame is, a content loss of 1 as much amiss as there is in it (`fav.training.losses.Perception`).
     """
-    painting = as_tensor(read_painting(style, PAINTING_SIZE))
+    painting = as_tensor(painting_of(style))
     network = load_loss_network(loss_network)[0]
-    units: list[Perception] = []
+    units = [] if first is None else [Perception(network, painting, [as_tensor(first)])]
 
     @torch.inference_mode()
     def losses(picture: np.ndarray, source: np.ndarray) -> tuple[float, float]:
@@ -31,3 +31,8 @@ def losses_of(style: Path, loss_network: str) -> FrameLosses:
         return float(style), float(content)
 
     return losses
+
+
+def painting_of(style: Path) -> np.ndarray:
+    """The painting as it is looked at, (H, W, 3) uint8 BGR; FavError where it is none."""
+    return read_painting(style, PAINTING_SIZE)

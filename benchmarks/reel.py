@@ -1,0 +1,109 @@
+"""Clips to measure styles on, stylized with memory and frame by frame, in memory and without any encoding."""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
+from itertools import tee
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from fav import flow as flows  # noqa: E402
+from fav.evaluation.comparison import Shown  # noqa: E402
+from fav.geometry import between  # noqa: E402
+from fav.images import resize  # noqa: E402
+from fav.inference import StyleRunner  # noqa: E402
+from fav.scene import Scene, view  # noqa: E402
+from fav.shots import cut_finder  # noqa: E402
+from fav.stylize import stylize_shot  # noqa: E402
+from fav.video import decode, probe  # noqa: E402
+
+MATERIAL = ROOT.parent / "shared" / "data"
+RATE = 25  # frames a second of clips that are drawn or played forth and back
+LABEL, GAP = 20, 4  # pixels of a sheet: the height of a line of words, and the space between pictures
+
+Frames = Iterable[tuple[np.ndarray, Fraction, bool]]  # (H, W, 3) uint8, seconds, whether a shot begins
+
+
+def scene(motion: str, size: tuple[int, int], count: int) -> Frames:
+    """So many frames of the test scene of `python -m fav sample --truth`, all of one shot."""
+    drawn = Scene(*size, motion, frames=1)
+    return ((view(drawn, number).image, Fraction(number, RATE), number == 0) for number in range(count))
+
+
+def video(path: Path, width: int) -> Frames:
+    """All frames of a video at that width, its cuts found as they are when a film is made."""
+    begins_shot, source = cut_finder(None), probe(path)
+    size = width, max(round(source.height * width / source.width), 1)
+    with decode(path) as decoding:
+        for frame in decoding:
+            image = frame.image()
+            cut = begins_shot(frame.number, lambda: image)
+            yield resize(image, size), frame.pts * decoding.time_base, cut
+
+
+def first_shot(frames: Frames) -> list[np.ndarray]:
+    """The pictures before the first cut."""
+    shot = []
+    for picture, _, cut in frames:
+        if cut and shot:
+            break
+        shot.append(picture)
+    return shot
+
+
+def period(pictures: Sequence) -> int:
+    """After how many frames a clip that is played forth and back, without standing still at its ends, is where it was."""
+    return max(2 * len(pictures) - 2, 1)
+
+
+def forth_and_back(pictures: Sequence[np.ndarray], count: int) -> Frames:
+    """So many frames of a clip that is played to its end, back to its beginning, and so on."""
+    order = [*range(len(pictures)), *range(len(pictures) - 2, 0, -1)]
+    return ((pictures[order[number % len(order)]], Fraction(number, RATE), number == 0) for number in range(count))
+
+
+def stylized(frames: Frames, runner: StyleRunner, flow: flows.Flow) -> Iterator[Shown]:
+    """What a film with memory shows of each frame, and against it what one made with `--independent` shows.
+
+    Raw, as the network gives them, and with flow and reliability as in a film of the default options.
+    """
+    ours, theirs = tee(frames)
+
+    def hung():
+        before = None
+        for picture, _, cut in ours:
+            yield picture, None if cut or before is None else between(flow, picture, before)
+            before = picture
+
+    for number, ((picture, seconds, cut), film) in enumerate(zip(theirs, stylize_shot(hung(), runner))):
+        yield Shown(number, seconds, cut, picture, film, runner.stylize(picture))
+
+
+def sheet(rows: Sequence[Sequence[tuple[str, np.ndarray]]]) -> np.ndarray:
+    """Pictures with a line of words above each, row by row, on white."""
+    lines = [_beside([_labelled(*cell) for cell in row]) for row in rows]
+    widest = max(line.shape[1] for line in lines)
+    return np.vstack([_padded(line, line.shape[0] + GAP, widest) for line in lines])
+
+
+def _labelled(words: str, picture: np.ndarray) -> np.ndarray:
+    height, width = picture.shape[:2]
+    cell = np.full((LABEL + height, width, 3), 255, np.uint8)
+    cv2.putText(cell, words, (2, LABEL - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
+    cell[LABEL:] = picture
+    return cell
+
+
+def _beside(cells: Sequence[np.ndarray]) -> np.ndarray:
+    highest = max(cell.shape[0] for cell in cells)
+    return np.hstack([_padded(cell, highest, cell.shape[1] + GAP) for cell in cells])
+
+
+def _padded(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    return cv2.copyMakeBorder(picture, 0, height - picture.shape[0], 0, width - picture.shape[1], cv2.BORDER_CONSTANT,
+                              value=(255, 255, 255))

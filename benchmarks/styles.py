@@ -1,0 +1,130 @@
+"""How good is a style, on real videos: one line a style and a video, with and without memory, and contact sheets."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import click
+import cv2
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import reel  # noqa: E402
+from fav import flow as flows  # noqa: E402
+from fav.checkpoints import load_style  # noqa: E402
+from fav.evaluation.comparison import Comparison, Shown, measure, use_threads  # noqa: E402
+from fav.evaluation.measures import FrameLosses, mean_and_95th  # noqa: E402
+from fav.evaluation.report import Evaluation  # noqa: E402
+from fav.evaluation.style_losses import losses_of  # noqa: E402
+from fav.images import read_image, resize  # noqa: E402
+from fav.inference import StyleRunner  # noqa: E402
+
+PATH = click.Path(path_type=Path)
+VIDEOS = tuple(reel.MATERIAL / "videos" / name for name in ("bigbuckbunny.mp4", "scene_cuts.mp4"))
+SHOWN_S = (1, 2, 5)
+ROWS = {"source": "source", "film": "memory", "against": "independent"}
+# Of the table: a measure, the film that the one with memory is divided by, and what the quotient should be.
+GOALS = (("warping_error", "against", "<=", 1 / 3), ("warping_error", "source", "<=", 2.0),
+         ("style_loss", "against", "<=", 1.1), ("local_contrast", "against", ">=", 0.9))  # fmt: skip
+HEADS = ("memory", "independent", "source", "/indep.", "/source", "style", "contrast", "goals")
+WIDTHS = (11, 13, 11, 10, 10, 10, 10, 8)
+
+
+class Sheet:
+    """Lets moments pass, and keeps those 1, 2 and 5 s after a shot's beginning, of the shot that has most of them."""
+
+    def __init__(self):
+        self.kept: list[tuple[float, Shown]] = []
+
+    def watch(self, moments: Iterable[Shown]) -> Iterator[Shown]:
+        begin, mine = None, []
+        for now in moments:
+            if begin is None or now.cut:
+                begin, mine = now.seconds, []
+            if len(mine) < len(SHOWN_S) and now.seconds - begin >= SHOWN_S[len(mine)]:
+                mine.append((SHOWN_S[len(mine)], now))
+                self.kept = max(self.kept, mine, key=len)
+            yield now
+
+
+def painting_of(style: Path, paintings: Path) -> Path | None:
+    """The picture in a directory that a style is named after: of those whose name the style's begins with, the longest."""
+    named = [picture for picture in sorted(paintings.glob("*")) if style.stem.startswith(picture.stem)
+             and picture.suffix.lower() in (".jpg", ".jpeg", ".png", ".tif", ".webp")]
+    return max(named, key=lambda picture: len(picture.stem), default=None)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("styles", nargs=-1, required=True, type=PATH)
+@click.option("--video", "videos", type=PATH, multiple=True, default=VIDEOS, help="Once for each.  [default: "
+              + ", ".join(video.name for video in VIDEOS) + " in the shared material]")
+@click.option("--paintings", type=PATH, default=reel.MATERIAL / "styles", metavar="DIR",
+              help="Where NAME.jpg is that NAME….safetensors was learnt from.  [default: in the shared material]")
+@click.option("--loss-network", default=str(reel.MATERIAL / "loss_network" / "squeezenet1_0.safetensors"),
+              metavar="NAME|FILE", help="As for `python -m fav train`.  [default: in the shared material]")
+@click.option("--width", type=click.IntRange(16), default=320, show_default=True)
+@click.option("--flow", type=click.Choice(list(flows.METHODS)), default="dis", show_default=True)
+@click.option("--sheets", type=PATH, metavar="DIR",
+              help="Write NAME.sheet.png for each style here: the painting, and frames 1, 2 and 5 s into a shot of each video.")
+@click.option("--threads", type=click.IntRange(1), help="Threads of OpenCV and PyTorch.  [default: theirs]")
+def main(styles: tuple[Path, ...], videos: tuple[Path, ...], paintings: Path, loss_network: str, width: int, flow: str,
+         sheets: Path | None, threads: int | None) -> None:
+    """Print how steady films in STYLES (.safetensors) are, how much of the painting is in them, and how crisp they are.
+
+    Each video is stylized with memory and frame by frame (as with `--independent`), raw, without an encoder, and measured
+    as by `python -m fav evaluate --against`.
+    """
+    use_threads(threads)
+    if missing := [str(video) for video in videos if not video.exists()]:
+        raise click.ClickException(f"expected videos, but there is no {', '.join(missing)}; say --video FILE")
+    click.echo(f"{width} wide, flow {flow}. Warping error: the mean over the frames of that on reliable pixels. Quotients: with memory "
+               f"by without, the second by the source. Goals: {', '.join(f'{sign} {goal:.2g}' for *_, sign, goal in GOALS)}")
+    click.echo(f"{'':40}{'warping error':^55}{'style loss, local contrast':>28}")
+    click.echo(f"{'style, video':40}" + "".join(f"{head:>{width}}" for head, width in zip(HEADS, WIDTHS)))
+    for style in styles:
+        runner, painting = StyleRunner(load_style(style, in_channels=7)), painting_of(style, paintings)
+        rows = [[(f"{painting.stem}, the painting", _at_width(read_image(painting), width))]] if painting else []
+        for video in videos:
+            sheet, losses = Sheet(), losses_of(painting, loss_network) if painting else None
+            evaluation = evaluated(video, style, runner, width, flow, losses, sheet)
+            click.echo(line(f"{style.stem}, {video.stem}", evaluation))
+            rows += [[(f"{video.stem}, {words}, {seconds} s", getattr(now, film)) for seconds, now in sheet.kept]
+                     for film, words in ROWS.items() if sheet.kept]
+        if sheets and rows:
+            sheets.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(sheets / f"{style.stem}.sheet.png"), reel.sheet(rows))
+
+
+def evaluated(video: Path, style: Path, runner: StyleRunner, width: int, flow: str, losses: FrameLosses | None,
+              sheet: Sheet) -> Evaluation:
+    """A video in a style, with memory, against the same without it."""
+    with Progress(transient=True, disable=not Console().is_terminal) as progress:
+        bar = progress.add_task(f"{style.stem}, {video.stem}", total=None)
+        moments = sheet.watch(reel.stylized(reel.video(video, width), runner, flows.make(flow)))
+        found = []
+        for row in measure(moments, flows.make(flow), losses):
+            found.append(row)
+            progress.advance(bar)
+    return Evaluation(Comparison(str(video), style.stem, "independent", flow=flow), (width, 0), tuple(found))
+
+
+def line(name: str, evaluation: Evaluation) -> str:
+    errors = [mean_and_95th(evaluation.values(film, "warping_error")) for film in ("film", "against", "source")]
+    quotients = [evaluation.ratio(measure, other) for measure, other, *_ in GOALS]
+    known = [(value, sign, goal) for value, (*_, sign, goal) in zip(quotients, GOALS) if value is not None]
+    met = [value <= goal if sign == "<=" else value >= goal for value, sign, goal in known]
+    cells = [*("–" if error is None else f"{error[0]:.3g}" for error in errors),
+             *("–" if value is None else f"{value:.2f}" for value in quotients), f"{sum(met)} of {len(met)}"]
+    return f"{name:40}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS))
+
+
+def _at_width(picture: np.ndarray, width: int) -> np.ndarray:
+    return resize(picture, (width, max(round(picture.shape[0] * width / picture.shape[1]), 1)))
+
+
+if __name__ == "__main__":
+    main()

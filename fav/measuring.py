@@ -1,0 +1,155 @@
+"""The evaluation of a film while a job makes it: by whoever has nothing to paint, span by span, then told in one report.
+
+    measure k   the rows of the frames [k SPAN, (k + 1) SPAN) of the source; needs them stylized, and a second before
+    report n    the report in one of its formats; needs every measure k
+
+What is measured is what is published: stylized frames, before strength, colours, mask and encoding. The film is never worse
+off for it: what fails here is left out.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from itertools import count, islice
+from pathlib import Path
+
+import numpy as np
+
+from shared import results
+from shared.attempts import failed
+from shared.layout import Task, shard_of
+from shared.nodes import Node
+
+from .evaluation.comparison import Comparison, Row, Shown, at_size, looks_back_to, measure
+from .evaluation.measures import FrameLosses
+from .evaluation.style_losses import losses_of
+from .flow import Flow
+from .shelf import REPORTS, SPAN, Shelf, evaluated, evaluation_name, measure_task, put, report_task, spans
+from .spec import brought
+from .video import FrameReader
+
+KINDS = ("measure", "report")
+
+
+class Measuring:
+    """One node's part in the evaluation of one job. `text` says who measures, and how it computes."""
+
+    def __init__(self, shelf: Shelf, node: Node, video: Path, flow: Flow, text: dict[str, str]):
+        self.shelf, self.job, self.spec, self.node = shelf, shelf.job, shelf.spec, node
+        self.video, self.flow, self.text = video, flow, text
+        self._losses: FrameLosses | None = None
+        self.forget()
+
+    def forget(self) -> None:
+        """Know nothing, as at the beginning."""
+        self._done: set[int] = set()  # spans that were seen to be measured
+        self.rest()
+
+    def rest(self) -> None:
+        """Free a second of pictures and flow, which are held to go on with."""
+        self._going: tuple[int, Iterator[Row]] | None = None  # the frame that comes next, and the rows from there on
+
+    # ---- what to do next
+    def candidates(self, reached: dict[int, int], taken: set[str]) -> Iterator[Task]:
+        """Spans that can be measured, first the one that this node can go on with; the reports once all of them are.
+
+        `reached` tells of runs, by their first frame, how many frames of theirs are there, where it is more than their `done`.
+        """
+        if any(Task.named(name).kind in KINDS for name in failed(self.job)):
+            return  # it will not come to a report
+        timeline, looked = self.shelf.timeline, set()
+        there = spans(timeline.start, timeline.end, timeline.complete)
+        warm = self._going[0] // SPAN if self._going else None
+        for span in sorted(there, key=lambda span: span != warm):
+            if span in self._done or str(measure_task(span)) in taken or not self._is_painted(span, reached):
+                continue
+            if shard_of(span) not in looked:
+                looked.add(shard_of(span))
+                self._done |= results.done_in_shard(self.job, "measure", shard_of(span))
+            if span not in self._done:
+                yield measure_task(span)
+        if timeline.complete and self._done.issuperset(there):
+            tasks = map(report_task, REPORTS)
+            yield from (task for task in tasks if str(task) not in taken and not results.is_done(self.job, task))
+
+    def _is_painted(self, span: int, reached: dict[int, int]) -> bool:
+        """Whether all stylized frames are there that the rows of a span hang on."""
+        timeline, frames = self.shelf.timeline, self.shelf.frames_of(span)
+
+        def is_there(frame: int) -> bool:
+            run = timeline.run_of(frame)
+            return run.position(frame) < max(run.done, reached.get(run.start, 0))
+
+        if not is_there(frames.stop - 1):  # so it is with most spans that are not
+            return False
+        needed = range(looks_back_to(frames.start, timeline.shot_of(frames.start)[1], timeline.index), frames.stop)
+        parts = [(max(run.start, needed.start), min(run.stop, needed.stop) - 1) for run in timeline.runs_in(needed)]
+        return all(is_there(frame) for part in parts for frame in part)
+
+    def published(self, task: Task) -> None:
+        if task.kind == "measure":
+            self._done.add(task.number)
+
+    def finish(self, say: Callable[[str], None]) -> bool:
+        """Show the report beside the film, if it is there or nothing more of it will come; else False. Safe to do twice."""
+        lost = sorted(name for name in failed(self.job) if Task.named(name).kind in KINDS)
+        there = [suffix for suffix in REPORTS if results.is_done(self.job, report_task(suffix))]
+        if len(there) < len(REPORTS) and not lost:
+            return False
+        film = self.spec.film(self.node.share.layout.root)
+        for suffix in there:
+            put(self.node, self.job, report_task(suffix), evaluation_name(film, suffix), "evaluation", say)
+        trouble = f"not all of the film could be measured ({lost[0]} failed; coordinator.py status tells why); the film is whole" \
+            if lost else None
+        say(f"{self.job.name}: {trouble or evaluated(self.job)}")
+        return True
+
+    # ---- how to do it
+    def run(self, task: Task, tick: Callable[[], None]) -> bytes | Path:
+        return self._report(task) if task.kind == "report" else self._measured(task, tick)
+
+    def _measured(self, task: Task, tick: Callable[[], None]) -> bytes:
+        frames = self.shelf.frames_of(task.number)
+        going, self._going = self._going, None  # what an error breaks off cannot go on
+        rows = going[1] if going and going[0] == frames.start else self._rows(frames.start, tick)
+        found = [asdict(row) for row in islice(rows, len(frames))]
+        self._going = frames.stop, rows
+        return json.dumps({**self.text, "rows": found}, allow_nan=False).encode()
+
+    def _rows(self, first: int, tick: Callable[[], None]) -> Iterator[Row]:
+        """The rows from a frame on: those that `python -m fav evaluate` finds of the published frames."""
+        root, timeline = self.node.share.layout.root, self.shelf.timeline
+        shot, begins = timeline.shot_of(first)
+        with FrameReader(self.video, fps=self.spec.fps) as reader:
+            if self.spec.loss_network and self._losses is None:
+                painting, network = brought(root, self.spec.evaluate), brought(root, self.spec.loss_network)
+                self._losses = losses_of(painting, str(network), self._source(reader, self.spec.start))
+            moments = self._shown(reader, looks_back_to(first, begins, timeline.index), tick)
+            yield from measure(moments, self.flow, self._losses, first, shot)
+
+    def _shown(self, reader: FrameReader, first: int, tick: Callable[[], None]) -> Iterator[Shown]:
+        for number in count(first):
+            tick()
+            timeline = self.shelf.timeline
+            seconds = int(timeline.index.pts[number]) * timeline.index.time_base
+            cut = timeline.shot_of(number)[1] == number
+            yield Shown(number, seconds, cut, self._source(reader, number), self.shelf.frame(number))
+
+    def _source(self, reader: FrameReader, number: int) -> np.ndarray:
+        return at_size(reader.read(number, self.shelf.timeline.index), self.spec.network_size)
+
+    def _report(self, task: Task) -> Path:
+        from .evaluation import report  # a second to import
+
+        write = {".txt": report.write_text, ".csv": report.write_csv, ".json": report.write_json, ".png": report.write_plot}
+        timeline, spec = self.shelf.timeline, self.spec
+        rows = [row for span in spans(timeline.start, timeline.end, timeline.complete) for row in self.shelf.rows(span)]
+        comparison = Comparison(spec.video, spec.out, start=spec.start, stop=spec.stop, fps=spec.fps, flow=spec.flow,
+                                flow_weights=spec.flow_weights and Path(spec.flow_weights))
+        private = self.node.draft().with_suffix(task.suffix)
+        try:
+            write[task.suffix](private, report.Evaluation(comparison, spec.network_size, tuple(rows)))
+        except BaseException:
+            self.node.share.system.unlink(private)  # room for the next try
+            raise
+        return private
