@@ -24,7 +24,7 @@ from benchmarks import reel  # noqa: E402
 from fav import flow as flows  # noqa: E402
 from fav.checkpoints import load_style  # noqa: E402
 from fav.evaluation.comparison import Shown, use_threads  # noqa: E402
-from fav.evaluation.measures import local_contrast, tone  # noqa: E402
+from fav.evaluation.measures import distance, local_contrast, tone  # noqa: E402
 from fav.inference import StyleRunner  # noqa: E402
 from fav.scene import MOTIONS  # noqa: E402
 
@@ -89,11 +89,6 @@ def followed(moments: Iterable[Shown], period: int | None, tick: Callable[[], No
             lap.append(now.film)
         tick()
     return Course({name: np.array(column) for name, column in looks.items()}, np.array(apart), np.array(again), tuple(kept))
-
-
-def distance(one: np.ndarray, other: np.ndarray) -> float:
-    """Root mean square of the difference of two pictures, grey levels."""
-    return float(np.sqrt(np.square(one.astype(np.float32) - other).mean()))
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

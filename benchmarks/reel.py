@@ -20,7 +20,7 @@ from fav.inference import StyleRunner  # noqa: E402
 from fav.scene import Scene, view  # noqa: E402
 from fav.shots import cut_finder  # noqa: E402
 from fav.stylize import stylize_shot  # noqa: E402
-from fav.video import decode, probe  # noqa: E402
+from fav.video import decode  # noqa: E402
 
 MATERIAL = ROOT.parent / "shared" / "data"
 RATE = 25  # frames a second of clips that are drawn or played forth and back
@@ -37,13 +37,17 @@ def scene(motion: str, size: tuple[int, int], count: int) -> Frames:
 
 def video(path: Path, width: int) -> Frames:
     """All frames of a video at that width, its cuts found as they are when a film is made."""
-    begins_shot, source = cut_finder(None), probe(path)
-    size = width, max(round(source.height * width / source.width), 1)
+    begins_shot = cut_finder(None)
     with decode(path) as decoding:
         for frame in decoding:
             image = frame.image()
             cut = begins_shot(frame.number, lambda: image)
-            yield resize(image, size), frame.pts * decoding.time_base, cut
+            yield at_width(image, width), frame.pts * decoding.time_base, cut
+
+
+def at_width(picture: np.ndarray, width: int) -> np.ndarray:
+    """The picture at that width, its shape kept."""
+    return resize(picture, (width, max(round(picture.shape[0] * width / picture.shape[1]), 1)))
 
 
 def first_shot(frames: Frames) -> list[np.ndarray]:

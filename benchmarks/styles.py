@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 import cv2
-import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
@@ -20,7 +19,7 @@ from fav.evaluation.comparison import Comparison, Shown, measure, use_threads  #
 from fav.evaluation.measures import FrameLosses, mean_and_95th  # noqa: E402
 from fav.evaluation.report import Evaluation  # noqa: E402
 from fav.evaluation.style_losses import losses_of  # noqa: E402
-from fav.images import read_image, resize  # noqa: E402
+from fav.images import read_image  # noqa: E402
 from fav.inference import StyleRunner  # noqa: E402
 
 PATH = click.Path(path_type=Path)
@@ -87,7 +86,7 @@ def main(styles: tuple[Path, ...], videos: tuple[Path, ...], paintings: Path, lo
     click.echo(f"{'style, video':40}" + "".join(f"{head:>{width}}" for head, width in zip(HEADS, WIDTHS)))
     for style in styles:
         runner, painting = StyleRunner(load_style(style, in_channels=7)), painting_of(style, paintings)
-        rows = [[(f"{painting.stem}, the painting", _at_width(read_image(painting), width))]] if painting else []
+        rows = [[(f"{painting.stem}, the painting", reel.at_width(read_image(painting), width))]] if painting else []
         for video in videos:
             sheet, losses = Sheet(), losses_of(painting, loss_network) if painting else None
             evaluation = evaluated(video, style, runner, width, flow, losses, sheet)
@@ -120,10 +119,6 @@ def line(name: str, evaluation: Evaluation) -> str:
     cells = [*("–" if error is None else f"{error[0]:.3g}" for error in errors),
              *("–" if value is None else f"{value:.2f}" for value in quotients), f"{sum(met)} of {len(met)}"]
     return f"{name:40}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS))
-
-
-def _at_width(picture: np.ndarray, width: int) -> np.ndarray:
-    return resize(picture, (width, max(round(picture.shape[0] * width / picture.shape[1]), 1)))
 
 
 if __name__ == "__main__":

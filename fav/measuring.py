@@ -8,7 +8,7 @@ off for it: what fails here is left out.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from itertools import count, islice
 from pathlib import Path
@@ -24,11 +24,9 @@ from .evaluation.comparison import Comparison, Row, Shown, at_size, looks_back_t
 from .evaluation.measures import FrameLosses
 from .evaluation.style_losses import losses_of
 from .flow import Flow
-from .shelf import REPORTS, SPAN, Shelf, evaluated, evaluation_name, measure_task, put, report_task, spans
+from .shelf import MEASURING, REPORTS, SPAN, Shelf, evaluated, evaluation_name, measure_task, put, report_task, spans
 from .spec import brought
 from .video import FrameReader
-
-KINDS = ("measure", "report")
 
 
 class Measuring:
@@ -50,12 +48,13 @@ class Measuring:
         self._going: tuple[int, Iterator[Row]] | None = None  # the frame that comes next, and the rows from there on
 
     # ---- what to do next
-    def candidates(self, reached: dict[int, int], taken: set[str]) -> Iterator[Task]:
+    def candidates(self, reached: dict[int, int], taken: set[str], lost: set[str]) -> Iterator[Task]:
         """Spans that can be measured, first the one that this node can go on with; the reports once all of them are.
 
-        `reached` tells of runs, by their first frame, how many frames of theirs are there, where it is more than their `done`.
+        `reached` tells of runs, by their first frame, how many frames of theirs are there, where it is more than their `done`;
+        `taken` are the names of tasks that are claimed or failed, `lost` of those that failed.
         """
-        if any(Task.named(name).kind in KINDS for name in failed(self.job)):
+        if _of_ours(lost):
             return  # it will not come to a report
         timeline, looked = self.shelf.timeline, set()
         there = spans(timeline.start, timeline.end, timeline.complete)
@@ -92,7 +91,7 @@ class Measuring:
 
     def finish(self, say: Callable[[str], None]) -> bool:
         """Show the report beside the film, if it is there or nothing more of it will come; else False. Safe to do twice."""
-        lost = sorted(name for name in failed(self.job) if Task.named(name).kind in KINDS)
+        lost = _of_ours(failed(self.job))
         there = [suffix for suffix in REPORTS if results.is_done(self.job, report_task(suffix))]
         if len(there) < len(REPORTS) and not lost:
             return False
@@ -141,7 +140,7 @@ class Measuring:
     def _report(self, task: Task) -> Path:
         from .evaluation import report  # a second to import
 
-        write = {".txt": report.write_text, ".csv": report.write_csv, ".json": report.write_json, ".png": report.write_plot}
+        write = {".txt": report.write_text, **report.WRITERS}
         timeline, spec = self.shelf.timeline, self.spec
         rows = [row for span in spans(timeline.start, timeline.end, timeline.complete) for row in self.shelf.rows(span)]
         comparison = Comparison(spec.video, spec.out, start=spec.start, stop=spec.stop, fps=spec.fps, flow=spec.flow,
@@ -153,3 +152,8 @@ class Measuring:
             self.node.share.system.unlink(private)  # room for the next try
             raise
         return private
+
+
+def _of_ours(names: Iterable[str]) -> list[str]:
+    """Those of tasks of an evaluation, sorted."""
+    return sorted(name for name in names if Task.named(name).kind in MEASURING)

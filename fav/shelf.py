@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from .evaluation.comparison import Row
 
 
-OPTIONAL = frozenset({"flow", "measure", "report"})  # kinds of tasks that may fail: whoever paints makes missing flow
+MEASURING = frozenset({"measure", "report"})  # kinds of tasks of an evaluation
+OPTIONAL = MEASURING | {"flow"}  # that may fail: whoever paints makes missing flow
 SPAN = 50  # frames that are measured in one task: the second before them is looked at once more
 REPORTS = (".txt", ".csv", ".json", ".png")  # what the evaluation of a film is told in
 
@@ -64,7 +65,8 @@ def report_task(suffix: str) -> Task:
 def spans(start: int, end: int, complete: bool) -> range:
     """The spans in which no frame is still to come, of the frames `[start, end)` that are known of a film.
 
-    Span k has the frames `[k SPAN, (k + 1) SPAN)` of the source, as far as the film has them."""
+    Span k has the frames `[k SPAN, (k + 1) SPAN)` of the source, as far as the film has them.
+    """
     return range(start // SPAN, -(-end // SPAN) if complete else end // SPAN)
 
 
@@ -316,7 +318,8 @@ def blocked(shelf: Shelf, failed: list[str]) -> list[str]:
 def progress(shelf: Shelf) -> dict[str, tuple[int, int | None]]:
     """Published and expected numbers of results by kind; None where the end of the film is not known yet.
 
-    Spans that are measured are among them in a job with --evaluate."""
+    Spans that are measured are among them in a job with --evaluate.
+    """
     extent = shelf.extent()
     total = extent.end - shelf.spec.start if extent.complete else None
     return {

@@ -21,24 +21,21 @@ from shared.system import System
 from . import flow as flows
 from .checkpoints import load_style
 from .errors import FavError
-from .evaluation.style_losses import losses_of, painting_of
 from .finish import check_mask
 from .fingerprint import is_sequence, print_of, sequence_files, video_fingerprint
 from .images import read_image
 from .mixing import load_mixture
-from .request import Request
+from .request import LOSS_NETWORK, Request
 from .room import Room, room_for, words
 from .shelf import REPORTS, evaluation_name
 from .shots import read_cuts
 from .spec import Choices, FilmSpec, Finish, Look, inside, network_size
 from .tasks import FLOW_AHEAD
-from .training.loss_weights import PUBLISHED, fetched
 from .video import Source, check_film_name, probe
 
 TURN_S = 60.0
 # Inputs that the job brings with it.
 FILES = ("video", "style", "flow_weights", "first_frame_style", "seed", "mask", "evaluate", "loss_network")
-LOSS_NETWORK = "squeezenet1_1"
 SPEC_FIELDS = {  # fields of the spec that an option decides, where they are not its namesake
     "range": ("start", "stop"), "test": ("start", "stop"), "width": ("width", "height"), "scale": ("width", "height"),
     "read_cuts": ("cuts",), "no_cuts": ("cuts",), **{name: (f"{name}_print",) for name in FILES},
@@ -101,6 +98,8 @@ def check(request: Request) -> Source:
     if request.mask:
         check_mask(request.mask, request.video, request.fps)
     if request.evaluate:
+        from .evaluation.style_losses import losses_of, painting_of  # of no use to most jobs, and slow to import
+
         losses_of(request.evaluate, str(request.loss_network)) if request.loss_network else painting_of(request.evaluate)
     if request.read_cuts:
         read_cuts(request.read_cuts, source.frames)
@@ -120,6 +119,8 @@ def with_loss_network(request: Request) -> tuple[Request, tuple[str, ...]]:
     """
     if not request.evaluate:
         return request, ()
+    from .training.loss_weights import PUBLISHED, fetched
+
     name = str(request.loss_network or LOSS_NETWORK)
     try:
         return replace(request, loss_network=fetched(name) if name in PUBLISHED else request.loss_network), ()

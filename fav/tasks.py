@@ -30,7 +30,7 @@ from .film import Studio, index_pieces
 from .fingerprint import video_fingerprint
 from .flow_io import encode_flow
 from .images import encode_png
-from .shelf import OPTIONAL, Shelf, deliver, flow_task, frame_task, index_task, stitch, stitch_task
+from .shelf import MEASURING, OPTIONAL, Shelf, deliver, flow_task, frame_task, index_task, stitch, stitch_task
 from .spec import brought
 from .stylize import Geometry
 from .timeline import Piece, Run, Timeline
@@ -114,7 +114,8 @@ class FilmPlan:
     def candidates(self) -> Iterator[Task]:
         self._refresh()
         claims = set(claimed(self.job))
-        taken = claims | set(failed(self.job))
+        lost = set(failed(self.job))
+        taken = claims | lost
         if not self.timeline.complete:
             piece = index_task(len(self.timeline.pieces))
             if str(piece) not in taken:
@@ -128,13 +129,13 @@ class FilmPlan:
                 continue  # somebody's chain, or one with a failed frame
             if run.closed or not run.backward:
                 yield frame_task(run.frame(run.done))
-        served = self._served(busy, claims)
         if flows.METHODS[self.spec.flow].slow and not self.spec.independent:
-            yield from self._flows_ahead(served, taken)
+            yield from self._flows_ahead(self._served(busy, claims), taken)
         if all_painted and str(self._stitch) not in taken and not results.is_done(self.job, self._stitch):
             yield self._stitch
         if self._measuring:
-            yield from self._measuring.candidates({run.start: run.position(frame) for run, frame in served}, taken)
+            reached = {run.start: run.position(frame) for run, frame in self._served(busy, claims)}
+            yield from self._measuring.candidates(reached, taken, lost)
 
     def _served(self, busy: list[int], claims: set[str]) -> list[tuple[Run, int]]:
         """The runs that somebody paints and the frame where he is, the longest first. `busy`: frames claimed or failed."""
@@ -171,7 +172,7 @@ class FilmPlan:
     def sample(self, task: Task) -> Task | None:
         if task.kind == "index":
             return index_task(0) if task.number and results.is_done(self.job, index_task(0)) else None
-        if task.kind in ("stitch", "measure", "report"):
+        if task.kind == "stitch" or task.kind in MEASURING:
             return None
         self._refresh()
         for shard in range(shard_of(self.spec.start), shard_of(self.timeline.end) + 1):
@@ -231,7 +232,7 @@ class FilmPlan:
 
     # ---- how to do it
     def run(self, task: Task, tick: Callable[[], None]) -> bytes | Path:
-        if task.kind in ("measure", "report"):
+        if task.kind in MEASURING:
             return self._measuring.run(task, tick)
         if self._measuring:
             self._measuring.rest()

@@ -19,7 +19,7 @@
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 SHARD = 1000  # results a directory; 10^6 tasks make 1000 directories of 1000
@@ -92,8 +92,8 @@ class JobLayout:
         self.results = root / "results"
         self.attempts = root / "attempts"
         self.failed = root / "failed"
-        self._shards: dict[tuple[str, int], Path] = {}
         # A path takes as long to make as a file system to ask for it, and a task's are needed twice or three times.
+        self.shard = cache(self._shard)
         self.placeholder = lru_cache(16)(self._placeholder)
         self.result = lru_cache(16)(self._result)
 
@@ -103,11 +103,8 @@ class JobLayout:
     def _placeholder(self, task: Task) -> Path:
         return self.claims / str(task)
 
-    def shard(self, kind: str, shard: int) -> Path:
-        path = self._shards.get((kind, shard))
-        if path is None:
-            path = self._shards[kind, shard] = self.results / kind / f"{shard:04d}"
-        return path
+    def _shard(self, kind: str, shard: int) -> Path:
+        return self.results / kind / f"{shard:04d}"
 
     def _result(self, task: Task) -> Path:
         return self.shard(task.kind, shard_of(task.number)) / f"{task.number:07d}{task.suffix}"

@@ -120,19 +120,22 @@ class Node:
     def join(self) -> None:
         """Show the first sign of life; until then the node may claim nothing."""
         for left in reversed(range(JOIN_TRIES)):
-            self.share.system.make_dirs(self.private)
-            draft = self.draft()
             try:
-                self.share.system.write_new(draft, self.identity.to_bytes())
-                self.share.appear(draft, self.heart)
-            except (FileExistsError, FileNotFoundError):
-                # It happened, only the reply was lost: nobody else has this name. Or the others swept what had no heart yet.
-                if not self.share.system.exists(self.heart):
-                    if not left:
-                        raise
-                    continue
-            self.share.system.unlink(draft)
-            return
+                return self._appear()
+            except (FileExistsError, FileNotFoundError):  # away for a lease, its directory was swept: it had no heart yet
+                if not left:
+                    raise
+
+    def _appear(self) -> None:
+        self.share.system.make_dirs(self.private)
+        draft = self.draft()
+        self.share.system.write_new(draft, self.identity.to_bytes())
+        try:
+            self.share.appear(draft, self.heart)
+        except (FileExistsError, FileNotFoundError):  # it happened, only the reply was lost: nobody else has this name
+            if not self.share.system.exists(self.heart):
+                raise
+        self.share.system.unlink(draft)
 
     def beat(self) -> None:
         """Renew every claim of this node at once. Evicted where others took the node for dead."""

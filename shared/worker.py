@@ -63,7 +63,6 @@ class Worker:
         self.health = health or Health()
         self.boards: dict[str, Board] = {}
         self.bell = Bell(node)
-        self.alone = False  # whether there was no other node at the last look, and so nobody to ring for
         self.recovery = Recovery(node, Observer(node.share, node.identity))
         self._looked = self._recovered = self._counted = float("-inf")
         self._complained: set[str] = set()
@@ -112,7 +111,6 @@ class Worker:
                 with self._serving(board):
                     self._look_at(board)
         self._recover()
-        self.alone = len(self.node.share.system.list(self.node.share.layout.nodes)) < 2
         self._looked = clock
 
     def _jobs(self) -> list[Job]:
@@ -417,7 +415,7 @@ class Worker:
             self._close(board, "gone", str(gone))
             return
         self._weathered(lambda: board.claims.release(task))
-        if not self.alone:
+        if self.recovery.observer.nodes() != [self.node.identity.incarnation]:  # else there was nobody at the last look
             self.bell.ring()
 
     def _failed(self, board: Board, task: Task, detail: str) -> None:

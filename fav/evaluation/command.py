@@ -7,7 +7,7 @@ from rich.progress import Progress
 
 from ..commands import new, one_line_errors, whole
 from ..options import CUTS, FILE, FLOW, FPS, RANGE, Frames, options
-from ..request import check_cuts, check_range
+from ..request import LOSS_NETWORK, check_cuts, check_range
 
 
 @click.command()
@@ -17,7 +17,7 @@ from ..request import check_cuts, check_range
 @click.option("--against", metavar="FILM",
               help="Another film of the same frames and size, like one made with --independent, to compare with.")
 @click.option("--style", type=FILE, metavar="IMAGE", help="Measure style and content loss against this image, too.")
-@click.option("--loss-network", default="squeezenet1_1", show_default=True, metavar="NAME|FILE",
+@click.option("--loss-network", default=LOSS_NETWORK, show_default=True, metavar="NAME|FILE",
               help="The network that --style measures with, as for `python -m fav train`.")
 @click.option("--seams", type=Frames(), default=(), metavar="N,N,…",
               help="Does the error stand out at these frames (of VIDEO, counted from 0)?")
@@ -42,8 +42,7 @@ def evaluate(video: str, stylized: str, style: Path | None, loss_network: str, s
     cuts = cuts_in(read_cuts) if read_cuts else () if no_cuts else None
     comparison = Comparison(video, stylized, start=range[0], stop=range[1], cuts=cuts, **values)
     out = out or Path(stylized).with_suffix(".evaluation")
-    writers = {".csv": report.write_csv, ".json": report.write_json, ".png": report.write_plot}
-    files = {new(out.with_name(out.name + suffix)): write for suffix, write in writers.items()}
+    files = {new(out.with_name(out.name + suffix)): write for suffix, write in report.WRITERS.items()}
     width, height, frames = check(comparison, seams)
     losses = None
     if style:

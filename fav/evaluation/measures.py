@@ -90,6 +90,11 @@ def warping_error(picture: np.ndarray, earlier: np.ndarray, geometry: Geometry) 
     return WarpingError(total / trusted if trusted else None, total / squared.size)
 
 
+def distance(picture: np.ndarray, other: np.ndarray) -> float:
+    """Root mean square of the difference of two pictures (H, W, 3) uint8, in grey levels."""
+    return float(np.sqrt(np.square(picture.astype(np.float32) - other).mean()))
+
+
 def local_contrast(picture: np.ndarray) -> float:
     """The standard deviation of the luma within squares of 9 pixels, the mean over all pixels; grey levels.
 

@@ -209,3 +209,6 @@ def _line(head: str, cells: Sequence[str]) -> str:
 
 def _number(value: float | None, form: str = ".4g") -> str:
     return "–" if value is None else f"{value:{form}}"
+
+
+WRITERS = {".csv": write_csv, ".json": write_json, ".png": write_plot}

@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from ..commands import duration, one_line_errors
 from ..options import FILE
+from ..request import LOSS_NETWORK
 from .files import Names
 from .recipe import DEFAULT_MIX, DEFAULT_STEPS, HALF_WIDTH, VIDEO_SHARE, Inputs, Limits, Recipe
 
@@ -22,7 +23,7 @@ WEIGHT = click.FloatRange(0)
 @click.argument("out", type=FILE)
 @click.option("--iterations", type=click.IntRange(1), default=3000, show_default=True, help="End after so many.")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="End after so many, all runs of this training together.")
-@click.option("--loss-network", default="squeezenet1_1", show_default=True, metavar="NAME|FILE", help="squeezenet1_1, squeezenet1_0 or vgg16, fetched on first use; or the path of such a network's file.")
+@click.option("--loss-network", default=LOSS_NETWORK, show_default=True, metavar="NAME|FILE", help="squeezenet1_1, squeezenet1_0 or vgg16, fetched on first use; or the path of such a network's file.")
 @click.option("--arch", default="", help=f"Architecture of the style network.  [default: half width, {HALF_WIDTH}]")
 @click.option("--init", type=FILE, metavar="STYLE", help="Begin with the weights of this style.")
 @click.option("--clips", type=FILE, metavar="DIR", help="A directory of clips to learn from, too.")

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import torch
 
-from ..evaluation.measures import warping_error
+from ..evaluation.measures import distance, warping_error
 from ..images import encode_png
 from ..inference import StyleRunner
 from ..network import StyleNetwork
@@ -64,7 +64,7 @@ def steadiness(runner: StyleRunner, clip: Sequence, film: list[np.ndarray]) -> f
 
 def drift(film: list[np.ndarray]) -> float:
     """How far the last frame of a still clip is from its second, in grey levels (root mean square)."""
-    return float(np.sqrt(np.square(film[-1].astype(np.float32) - film[1]).mean()))
+    return distance(film[-1], film[1])
 
 
 def _unrest(clip: Sequence, film: list[np.ndarray]) -> float:
