@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from pathlib import Path
 from types import SimpleNamespace
 
 LOOKUP_S = 55.0  # as long may a client believe what it once knew of a name
@@ -191,7 +192,13 @@ class Client:
     def stat(self, path, *, dir_fd: int | None = None, follow_symlinks: bool = True):
         if isinstance(path, int):
             return self.fstat(path)
-        return self.world.step(self, "stat", path, lambda: self._info(self._find(path, dir_fd)))
+        return self.world.step(self, "stat", path, lambda: self._stat(path, dir_fd))
+
+    def _stat(self, path, dir_fd: int | None):
+        inode = self._find(path, dir_fd)
+        if inode.room == "claims":  # so it is seen where there are no links
+            self.world.taken(Path(path).name)
+        return self._info(inode)
 
     def _info(self, inode: Inode):
         kind = stat.S_IFREG | 0o600 if inode.names is None else stat.S_IFDIR | 0o700
@@ -228,7 +235,7 @@ class Client:
         if self._lookup(folder, name) is not None or name in folder.names:
             self.seen.get(folder.ino, {}).pop(name, None)
             if name in folder.names:
-                self.world.moved.pop((inode, name), None)  # a third one has it by now: the second lost its claim, and nothing else
+                self.world.taken(name)
             raise fail(errno.EEXIST, new)
         inode.nlink += 1
         self._add(folder, name, inode)

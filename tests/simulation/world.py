@@ -421,6 +421,11 @@ class World:
         if inode.room == "claims":
             self.moved.pop((inode, name), None)
 
+    def taken(self, task: str) -> None:
+        """Who moved a placeholder sees that a third one has the task by now: the second lost its claim, and nothing else."""
+        mine = self.current.process
+        self.moved = {placeholder: other for placeholder, other in self.moved.items() if other is not mine or placeholder[1] != task}
+
     def _excuse(self, process: Process) -> None:
         """It was told of an error, or lost an agent, and may leave to others what it has begun."""
         self.moved = {placeholder: other for placeholder, other in self.moved.items() if other is not process}
