@@ -3,7 +3,9 @@
 The one-process command and the tasks of a job both make their frames here, so they make the same ones.
 """
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import Callable, Iterator
 
 import cv2
@@ -13,6 +15,7 @@ import torch
 from . import flow as flows
 from .checkpoints import load_style
 from .geometry import between
+from .heap import keep_freed_memory
 from .images import read_image, resize
 from .inference import StyleRunner
 from .mixing import load_mixture
@@ -24,12 +27,16 @@ from .video import FrameIndex, FrameReader, decode
 
 
 class Studio:
-    """A video and a look, ready to work. Models are loaded on first use and then kept."""
+    """A video and a look, ready to work. Models are loaded on first use and then kept.
+
+    It belongs to one thread, and has one of its own that may `look_ahead`. What comes out is the same whether or not it does.
+    """
 
     def __init__(self, video: Path, look: Look, fps: float | None = None, threads: int | None = None, device: str = "cpu"):
         if threads:
             torch.set_num_threads(threads)
             cv2.setNumThreads(threads)
+        keep_freed_memory()
         self.look = look
         self.device = device
         self.reader = FrameReader(video, size=look.size, fps=fps)
@@ -37,7 +44,11 @@ class Studio:
         self.opener = StyleRunner(load_style(look.first_frame_style, in_channels=3), device=device) \
             if look.first_frame_style else None
         self.seed = resize(read_image(look.seed), look.size) if look.seed else None
-        self.flow = flows.make(look.flow, look.flow_weights, device=device)
+        self._flow = flows.make(look.flow, look.flow_weights, device=device)
+        self._eyes = Lock()  # the reader and the flow method are used by one thread at a time
+        self._helper = ThreadPoolExecutor(1, "look ahead")
+        self._ahead: dict[tuple[int, int], Future] = {}  # of the pair that was looked ahead to
+        self._seen: tuple[int, np.ndarray] | None = None  # the source frame that was looked at last, by its number
 
     @property
     def numeric_class(self) -> str:
@@ -49,25 +60,55 @@ class Studio:
 
         `tick` is called between the two directions, each of which may take long.
         """
-        here, there = self.reader.read(frame, index), self.reader.read(before, index)
-        return between(self.flow, here, there, self.look.min_filter, tick)
+        looked = self._ahead.pop((frame, before), None)
+        here, geometry = looked.result() if looked else self._look(frame, before, index, tick)
+        self._seen = frame, here
+        return geometry
+
+    def look_ahead(self, frame: int, before: int, index: FrameIndex) -> None:
+        """Begin to make the geometry of a frame beside whatever else is done, for when it is asked for.
+
+        One pair at a time; what of an earlier one was not asked for is dropped. What fails is raised when it is asked for.
+        """
+        for looked in self._ahead.values():
+            looked.cancel()
+        self._ahead = {(frame, before): self._helper.submit(self._look, frame, before, index)}
+
+    def source(self, frame: int, index: FrameIndex) -> np.ndarray:
+        """A source frame (H, W, 3) uint8 BGR at the size of the look, not to be written to."""
+        if self._seen is None or self._seen[0] != frame:
+            with self._eyes:
+                self._seen = frame, self.reader.read(frame, index)
+        return self._seen[1]
+
+    def flow(self, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+        """As a method of `fav.flow`: (H, W, 2) float32 pixels, from one frame (H, W, 3) to another."""
+        with self._eyes:
+            return self._flow(start, end)
+
+    def _look(self, frame: int, before: int, index: FrameIndex,
+              tick: Callable[[], None] = lambda: None) -> tuple[np.ndarray, Geometry]:
+        with self._eyes:
+            here, there = self.reader.read(frame, index), self.reader.read(before, index)
+            return here, between(self._flow, here, there, self.look.min_filter, tick)
 
     def first(self, frame: int, index: FrameIndex, opening: bool) -> np.ndarray:
         """The first picture of a shot; `opening` for the very first of the film, which a seed replaces."""
         if opening and self.seed is not None:
             return self.seed
-        source = self.reader.read(frame, index)
+        source = self.source(frame, index)
         return (self.opener or self.runner).stylize(source, fill=self._fill(frame, source.shape))
 
     def next(self, frame: int, index: FrameIndex, prior: np.ndarray, geometry: Geometry) -> np.ndarray:
         """The picture of a frame, painted on from the stylized picture `prior` of the one before it."""
-        source = self.reader.read(frame, index)
+        source = self.source(frame, index)
         return stylize_next(self.runner, source, prior, geometry, self._fill(frame, source.shape))
 
     def _fill(self, frame: int, shape: tuple[int, ...]):
         return fill_for(self.look.fill, self.look.key, frame, shape)
 
     def close(self) -> None:
+        self._helper.shutdown(cancel_futures=True)
         self.reader.close()
 
 
@@ -111,8 +152,10 @@ def stylized(studio: Studio, timeline: Timeline, tick: Callable[[], None] = lamb
 
 
 def _hung(studio: Studio, timeline: Timeline, numbers: list[int]) -> Iterator[tuple[np.ndarray, Geometry | None]]:
-    before = None
-    for number in numbers:
-        geometry = None if before is None or timeline.independent else studio.geometry(number, before, timeline.index)
-        yield studio.reader.read(number, timeline.index), geometry
-        before = number
+    chain = [None, *numbers] if not timeline.independent else [None] * len(numbers)
+    for number, before, after in zip(numbers, chain, [*numbers[1:], None]):
+        geometry = None if before is None else studio.geometry(number, before, timeline.index)
+        source = studio.source(number, timeline.index)
+        if after is not None and not timeline.independent:
+            studio.look_ahead(after, number, timeline.index)
+        yield source, geometry

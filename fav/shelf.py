@@ -19,6 +19,7 @@ from shared.layout import SHARD, Task, shard_of
 from shared.nodes import MALFORMED, Node
 from shared.system import FULL, NO_LINKS, PASSING
 
+from .ahead import ahead
 from .errors import FavError
 from .finish import finished
 from .flow_io import decode_flow
@@ -217,9 +218,9 @@ def stitch(shelf: Shelf, video: Path, out: Path, crf: int, finish: Finish,
     spec, timeline = shelf.spec, shelf.timeline
 
     def frames() -> Iterator[np.ndarray]:
-        for number in range(spec.start, timeline.end):
+        for frame in ahead(shelf.frame, range(spec.start, timeline.end)):
             tick()
-            yield shelf.frame(number)
+            yield frame
 
     pictures = finished(frames(), finish, video, timeline.index, spec.start, spec.fps)
     return write_film(out, video, timeline.index, pictures, start=spec.start, stop=timeline.cut_off, crf=crf, fps=spec.fps)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from .errors import FavError
@@ -41,21 +42,18 @@ def network_input(frame: np.ndarray, warped_prior: np.ndarray | None = None, rel
     for zeros. Without a prior nothing is reliable. Raises FavError where the pieces do not fit together.
     """
     height, width, _ = _checked("frame", frame, (None, None, 3)).shape
-    seen = np.empty((height, width, 7), np.float32)
-    seen[..., :3] = frame - MEAN_BGR
-    if fill is not None:
-        _checked("fill", fill, (height, width, 3))
+    # Plane by plane: NumPy takes five times as long over three values a pixel at a time.
+    planes = [plane - mean for plane, mean in zip(cv2.split(frame), MEAN_BGR)]
+    fills = cv2.split(_checked("fill", fill, (height, width, 3))) if fill is not None else None
     if warped_prior is None:
-        seen[..., 3:6] = 0 if fill is None else fill
-        seen[..., 6] = 0
-        return seen
+        nothing = np.zeros((height, width), np.float32)
+        return cv2.merge([*planes, *(fills or [nothing] * 3), nothing])
     _checked("warped prior", warped_prior, (height, width, 3))
-    trust = _checked("reliability", reliability, (height, width)).astype(np.float32)[..., None]
-    seen[..., 3:6] = (warped_prior - MEAN_BGR) * trust
-    if fill is not None:
-        seen[..., 3:6] += fill * (1 - trust)
-    seen[..., 6:] = trust
-    return seen
+    trust = _checked("reliability", reliability, (height, width)).astype(np.float32)
+    priors = [(plane - mean) * trust for plane, mean in zip(cv2.split(warped_prior), MEAN_BGR)]
+    if fills is not None:
+        priors = [prior + plane * (1 - trust) for prior, plane in zip(priors, fills)]
+    return cv2.merge([*planes, *priors, trust])
 
 
 def fill_for(kind: str, key: str, number: int, shape: tuple[int, ...]) -> np.ndarray | None:

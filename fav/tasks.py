@@ -29,6 +29,7 @@ from .errors import FavError
 from .film import Studio, index_pieces
 from .fingerprint import video_fingerprint
 from .flow_io import encode_flow
+from .heap import give_back_freed_memory
 from .images import encode_png
 from .shelf import MEASURING, OPTIONAL, Shelf, deliver, flow_task, frame_task, index_task, stitch, stitch_task
 from .spec import brought
@@ -112,6 +113,14 @@ class FilmPlan:
 
     # ---- what to do next
     def candidates(self) -> Iterator[Task]:
+        found = False
+        for task in self._open_tasks():
+            found = True
+            yield task
+        if not found:
+            give_back_freed_memory()  # this node will wait for others
+
+    def _open_tasks(self) -> Iterator[Task]:
         self._refresh()
         claims = set(claimed(self.job))
         lost = set(failed(self.job))
@@ -212,6 +221,7 @@ class FilmPlan:
     def finish(self) -> str | None:
         if not results.is_done(self.job, self._stitch):
             return None
+        give_back_freed_memory()  # a node of many jobs may wait long for the next one
         if self._measuring is None:
             return deliver(self.node, self.job, self.spec, self.say)
         over, told = self._measuring.finish(self.say), self._film
@@ -265,11 +275,23 @@ class FilmPlan:
         frame, run = task.number, self.timeline.run_of(task.number)
         before = None if self.spec.independent else run.predecessor(frame)
         if before is None:
+            self.studio.source(frame, self.timeline.index)
+            self._look_ahead(run, frame)
             self._fresh = self.studio.first(frame, self.timeline.index, frame == self.timeline.opening)
         else:
             prior = self._warm[1] if self._warm and self._warm[0] == before else self.shelf.frame(before)
-            self._fresh = self.studio.next(frame, self.timeline.index, prior, self._geometry(frame, before, tick))
+            geometry = self._geometry(frame, before, tick)
+            self._look_ahead(run, frame)
+            self._fresh = self.studio.next(frame, self.timeline.index, prior, geometry)
         return encode_png(self._fresh, self._text())
+
+    def _look_ahead(self, run: Run, frame: int) -> None:
+        """Let the flow of the frame that follows in the chain be made while this one is painted.
+
+        Not with the slow methods: others may make that flow, and on the cores of one machine nothing is gained.
+        """
+        if run.position(frame) + 1 < len(run) and not (self.spec.independent or flows.METHODS[self.spec.flow].slow):
+            self.studio.look_ahead(run.frame(run.position(frame) + 1), frame, self.timeline.index)
 
     def _geometry(self, frame: int, before: int, tick: Callable[[], None]) -> Geometry:
         """Published by another node, or soon to be; else made here, in memory, and never written."""

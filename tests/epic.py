@@ -75,6 +75,9 @@ class Easel:
     def __init__(self, *arguments):
         self.painted = 0
 
+    def source(self, frame, index): ...
+    def look_ahead(self, frame, before, index): ...
+
     def first(self, frame, index, opening):
         self.painted += 1
         return PICTURE

@@ -146,6 +146,41 @@ def studio_of(job):
     return Studio(root / shelf.spec.video, shelf.spec.look(root)), shelf.timeline.index
 
 
+def test_flow_made_ahead_is_the_flow_made_when_it_is_needed(plain):
+    (studio, index), (other, _) = studio_of(plain), studio_of(plain)
+    studio.look_ahead(5, 4, index)
+    made, expected = studio.geometry(5, 4, index), other.geometry(5, 4, index)
+    assert np.array_equal(made.flow, expected.flow) and np.array_equal(made.reliability, expected.reliability)
+    assert np.array_equal(studio.source(5, index), other.source(5, index))
+
+
+def test_who_goes_elsewhere_than_ahead_gets_the_flow_that_is_asked_for(plain):
+    (studio, index), (other, _) = studio_of(plain), studio_of(plain)
+    studio.look_ahead(5, 4, index)
+    studio.look_ahead(20, 19, index)
+    for pair in ((9, 8), (5, 4), (20, 19)):
+        assert np.array_equal(studio.geometry(*pair, index).flow, other.geometry(*pair, index).flow)
+
+
+def test_what_fails_ahead_is_raised_when_it_is_asked_for(plain, monkeypatch):
+    studio, index = studio_of(plain)
+    monkeypatch.setattr(studio, "_flow", lambda *frames: 1 / 0)
+    studio.look_ahead(5, 4, index)
+    first = studio.first(0, index, opening=False)
+    assert np.array_equal(first, frames_of(plain)[0])
+    with pytest.raises(ZeroDivisionError):
+        studio.geometry(5, 4, index)
+
+
+def test_node_makes_the_flow_of_the_next_frame_while_it_paints(clip, style, share, monkeypatch):
+    looked = []
+    ahead = Studio.look_ahead
+    monkeypatch.setattr(Studio, "look_ahead", lambda studio, frame, before, index: (looked.append((frame, before)), ahead(studio, frame, before, index)))
+    job = create(share, clip, style)
+    assert work(job)
+    assert sorted(looked) == [(frame, frame - 1) for frame in range(1, FRAMES) if frame != CUT]
+
+
 def test_no_cuts_carries_the_picture_across(plain, clip, style, share):
     job = create(share, clip, style, no_cuts=True)
     assert work(job)

@@ -55,6 +55,16 @@ def test_what_is_half_reliable_is_half_filled():
     assert (seen[..., 6] == 0.25).all()
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_the_networks_input_is_the_formula_bit_by_bit(kind):
+    here, prior, fill = frame(1), frame(2).astype(kind), frame(3).astype(np.float32)
+    trusted = np.random.default_rng(4).random((HEIGHT, WIDTH, 1), np.float32)
+    formula = np.dstack([here - MEAN_BGR, (prior - MEAN_BGR) * trusted + fill * (1 - trusted), trusted])
+    assert network_input(here, prior, trusted[..., 0], fill).tobytes() == formula.tobytes()
+    formula = np.dstack([here - MEAN_BGR, (prior - MEAN_BGR) * trusted, trusted])
+    assert network_input(here, prior, trusted[..., 0]).tobytes() == formula.tobytes()
+
+
 def test_without_a_prior_nothing_is_reliable():
     fill = np.full((HEIGHT, WIDTH, 3), 7, np.float32)
     assert not network_input(frame())[..., 3:].any()
