@@ -13,9 +13,10 @@ from pathlib import Path
 
 import click
 
+from fav.backends import choose
 from fav.commands import duration, one_line_errors
 from fav.errors import FavError
-from fav.options import FILE, JOB, MASK_HELP, options, request_of
+from fav.options import BACKEND, FILE, JOB, MASK_HELP, options, request_of
 from shared.attempts import Attempt, failed, in_words, of_task, reopen
 from shared.bell import Bell
 from shared.claims import claimed
@@ -82,10 +83,11 @@ def submit(context: click.Context, shared: Path, video: str, style: Path, **valu
 @click.argument("video")
 @click.argument("style", type=FILE)
 @click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Nodes to start on this machine; they share its cores.")
+@options(BACKEND)
 @options(JOB)
 @click.pass_context
 @one_line_errors
-def run(context: click.Context, shared: Path, video: str, style: Path, nodes: int, **values) -> None:
+def run(context: click.Context, shared: Path, video: str, style: Path, nodes: int, backend: str, **values) -> None:
     """Create the job (or join it), work on it with some nodes on this machine, and show how far it is.
 
     Nodes on other machines may join at any time: node.py SHARED. Ctrl-C stops the nodes of this
@@ -93,6 +95,8 @@ def run(context: click.Context, shared: Path, video: str, style: Path, nodes: in
     """
     from fav.follow import Talk, follow
 
+    if backend != "auto":
+        choose(backend, "cpu")
     share = open_share(shared)
     job = _submit(context, share, video, style, values)
     cores = max(1, len(os.sched_getaffinity(0)) // nodes)
@@ -100,7 +104,8 @@ def run(context: click.Context, shared: Path, video: str, style: Path, nodes: in
     processes, talk = [], Talk(logs)
     for log in logs:
         with open(log, "ab") as file:
-            command = [sys.executable, str(ROOT / "node.py"), str(share.layout.root), "--job", job.name, "--cores", str(cores)]
+            command = [sys.executable, str(ROOT / "node.py"), str(share.layout.root), "--job", job.name,
+                       "--cores", str(cores), "--backend", backend]
             processes.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True))
     try:
         follow(job, processes, talk)

@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from fav.backends import choose
 from fav.commands import one_line_errors
-from fav.options import FILE, JOB, options, request_of
+from fav.options import BACKEND, FILE, JOB, options, request_of
 from shared.check.quick import check_quickly
 from shared.jobs import find_job
 from shared.nodes import visiting
@@ -47,10 +48,11 @@ def say(line: str) -> None:
 @click.option("--local-video", type=FILE, help="A copy of the job's video on this machine, to read instead of the shared one.")
 @click.option("--cores", type=click.IntRange(1), help="CPU threads of this node, where the job does not say (--threads).")
 @click.option("--device", default="cpu", show_default=True, help="What the networks run on: cpu, or cuda:0 and so on.")
+@options(BACKEND)
 @click.pass_context
 @one_line_errors
 def main(context: click.Context, shared: Path, video: str | None, style: Path | None, only: str | None, forever: bool,
-         local_video: Path | None, cores: int | None, device: str, **values) -> None:
+         local_video: Path | None, cores: int | None, device: str, backend: str, **values) -> None:
     """Work on the jobs in the directory SHARED, together with every other node that mounts it.
 
     \b
@@ -69,11 +71,13 @@ def main(context: click.Context, shared: Path, video: str | None, style: Path | 
         from fav.inference import device_of
 
         device_of(device)
+    if backend != "auto":
+        choose(backend, device)
     share = open_share(shared)
     check_quickly(share)
     if video is not None:
         only = _submit(share, request_of(context, video, style, values))
-    here = {"video": str(local_video) if local_video else None, "threads": cores, "device": device}
+    here = {"video": str(local_video) if local_video else None, "threads": cores, "device": device, "backend": backend}
     code = Supervisor(share, "fav.tasks:make_plan", say, only, forever, here, about=device).run()
     if code == 0 and only and (job := find_job(share, only)) and (film := job.word("finished")):
         say(f"done: {share.layout.root / film}")

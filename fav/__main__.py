@@ -8,7 +8,7 @@ from rich.progress import Progress
 from .commands import new, one_line_errors, whole
 from .errors import FavError
 from .evaluation.command import evaluate
-from .options import FILE, FLOW, LOOK, Size, options, request_of
+from .options import BACKEND, FILE, FLOW, LOOK, Size, options, request_of
 from .scene import MOTIONS
 from .training.command import train
 
@@ -27,10 +27,13 @@ def main() -> None:
 @options(LOOK)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all cores]")
 @click.option("--device", default="cpu", show_default=True, help="cpu, or cuda:0 and so on.")
+@options(BACKEND)
 @click.pass_context
 @one_line_errors
-def stylize(context: click.Context, video: str, style: Path, out: Path, threads: int | None, device: str, **values) -> None:
+def stylize(context: click.Context, video: str, style: Path, out: Path, threads: int | None, device: str, backend: str,
+            **values) -> None:
     """Stylize VIDEO with STYLE into the film OUT (.mp4, .mkv or .mov); nothing else is written."""
+    from .backends import choose
     from .film import Studio, index_pieces, stylized
     from .finish import finished
     from .inference import device_of
@@ -41,6 +44,7 @@ def stylize(context: click.Context, video: str, style: Path, out: Path, threads:
     request = request_of(context, video, style, values)
     request.check()
     device_of(device)
+    choose(backend, device)
     source = check(request)
     check_film_name(new(out).name)
     look, finish, start, stop, cuts = look_of(request, source)
@@ -52,7 +56,7 @@ def stylize(context: click.Context, video: str, style: Path, out: Path, threads:
         if timeline.end <= start:
             raise FavError(f"{video}: expected more than {start} frames for this --range, got {timeline.known}")
         progress.update(bar, description="stylizing", completed=0, total=timeline.end - start)
-        studio = Studio(Path(video), look, request.fps, threads, device)
+        studio = Studio(Path(video), look, request.fps, threads, device, backend)
         with whole(out) as private:
             frames = stylized(studio, timeline, lambda: progress.advance(bar))
             pictures = finished(frames, finish, Path(video), timeline.index, start, request.fps)

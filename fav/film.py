@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from . import flow as flows
+from .backends import choose
 from .checkpoints import load_style
 from .geometry import between
 from .heap import keep_freed_memory
@@ -25,24 +26,27 @@ from .stylize import Geometry, fill_for, stylize_next, stylize_shot
 from .timeline import PIECE, Piece, Timeline
 from .video import FrameIndex, FrameReader, decode
 
+CORES = torch.get_num_threads()  # asked before anything has changed it
+
 
 class Studio:
     """A video and a look, ready to work. Models are loaded on first use and then kept.
 
     It belongs to one thread, and has one of its own that may `look_ahead`. What comes out is the same whether or not it does.
+    `threads` is for the whole process: a node may make a film with the threads that its job wants, and then one with all.
     """
 
-    def __init__(self, video: Path, look: Look, fps: float | None = None, threads: int | None = None, device: str = "cpu"):
-        if threads:
-            torch.set_num_threads(threads)
-            cv2.setNumThreads(threads)
+    def __init__(self, video: Path, look: Look, fps: float | None = None, threads: int | None = None, device: str = "cpu",
+                 backend: str = "auto"):
+        torch.set_num_threads(threads or CORES)
+        cv2.setNumThreads(threads or -1)
         keep_freed_memory()
         self.look = look
         self.device = device
         self.reader = FrameReader(video, size=look.size, fps=fps)
-        self.runner = StyleRunner(load_mixture(look.style, look.mix), device=device)
-        self.opener = StyleRunner(load_style(look.first_frame_style, in_channels=3), device=device) \
-            if look.first_frame_style else None
+        here = {"device": device, "backend": choose(backend, device), "precision": look.precision}
+        self.runner = StyleRunner(load_mixture(look.style, look.mix), **here)
+        self.opener = StyleRunner(load_style(look.first_frame_style, in_channels=3), **here) if look.first_frame_style else None
         self.seed = resize(read_image(look.seed), look.size) if look.seed else None
         self._flow = flows.make(look.flow, look.flow_weights, device=device)
         self._eyes = Lock()  # the reader and the flow method are used by one thread at a time

@@ -6,28 +6,33 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .backends import make
 from .errors import FavError
 from .network import StyleNetwork
 from .stylize import MEAN_BGR, network_input
 
 
 class StyleRunner:
-    """A network that stylizes frames on one device.
+    """A network that stylizes frames on one device, by a backend that `fav.backends.choose` has named.
 
-    threads is torch's number for the whole process; None leaves it. The network moves to `device`.
-    Raises FavError for a device that this machine does not have.
+    threads is torch's number for the whole process, which is the backend's as well; None leaves it. `precision` is what
+    is allowed, float32 or bfloat16: a device that is not made for bfloat16 computes in float32 all the same. The network
+    belongs to the runner and moves to `device`. Raises FavError for a device that this machine does not have.
     """
 
-    def __init__(self, network: StyleNetwork, threads: int | None = None, device: str = "cpu"):
+    def __init__(self, network: StyleNetwork, threads: int | None = None, device: str = "cpu", backend: str = "torch",
+                 precision: str = "float32"):
         if threads:
             torch.set_num_threads(threads)
         self.device = device_of(device)
-        # channels_last: the faster order of memory on CPUs (0.35 to 0.5 s a frame, half width), and the
-        # one in which convolutions did not depend on the number of threads.
-        self.network = network.eval().to(self.device, memory_format=torch.channels_last)
+        self.network = network.eval()
         if self.device.type == "cuda":
             torch.backends.cudnn.allow_tf32 = False
             torch.backends.cudnn.deterministic = True
+            precision = "float32"  # bfloat16 has not been tried on a card yet
+        if best_precision(self.device) == "float32":
+            precision = "float32"
+        self._backend = make(backend, network, precision, self.device)
 
     @property
     def in_channels(self) -> int:
@@ -40,23 +45,20 @@ class StyleRunner:
 
         The rest is as for `fav.stylize.network_input`; an image model does not look at it.
         """
-        seen = network_input(frame, warped_prior, reliability, fill) if self.in_channels == 7 else frame - MEAN_BGR
-        with torch.inference_mode():
-            x = torch.from_numpy(seen).to(self.device).permute(2, 0, 1)[None]
-            y = self.network(x)[0].permute(1, 2, 0) + torch.from_numpy(MEAN_BGR).to(self.device)
-            return np.ascontiguousarray(y.round().clamp(0, 255).to(torch.uint8).cpu().numpy())
+        video = self.in_channels == 7
+        return self._backend(network_input(frame, warped_prior, reliability, fill) if video else frame - MEAN_BGR)
 
     def numeric_class(self) -> str:
         """What decides the last bits of a result, in one line: equal lines, equal bytes.
 
-        The number of threads is in it although it mattered in no picture of ordinary size: on tiny
-        ones (20x37 with 32 threads) the convolutions split their sums otherwise.
+        The number of threads is in it: OpenVINO's and bfloat16's norms split their sums by it, and on tiny
+        pictures (20x37 with 32 threads) PyTorch's convolutions do.
         """
-        backend = f"torch {torch.__version__} {self.device.type} float32"
         if self.device.type == "cuda":
-            return f"{backend}, {torch.cuda.get_device_name(self.device)}, cudnn {torch.backends.cudnn.version()}"
+            card = torch.cuda.get_device_name(self.device)
+            return f"{self._backend.words}, {card}, cudnn {torch.backends.cudnn.version()}"
         capability = torch.backends.cpu.get_cpu_capability()
-        return f"{backend} {capability}, {torch.get_num_threads()} threads, {_processor()}"
+        return f"{self._backend.words} {capability}, {torch.get_num_threads()} threads, {_processor()}"
 
 
 def device_of(name: str) -> torch.device:
@@ -68,6 +70,14 @@ def device_of(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise FavError(f"device {name}: not usable here: expected cpu, or cuda:0 and so on with a card and its driver "
                        f"({str(error).splitlines()[0][:80]})") from error
+
+
+def best_precision(device: torch.device) -> str:
+    """bfloat16 on devices that are made for it, float32 elsewhere."""
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    facts = getattr(torch.cpu, "get_capabilities", dict)()  # not there before PyTorch 2.10
+    return "bfloat16" if facts.get("avx512_bf16") or facts.get("amx_bf16") else "float32"
 
 
 def _processor() -> str:

@@ -8,7 +8,9 @@ from click.core import ParameterSource
 from shared.nodes import LEASE_S, SHORTEST_LEASE_S
 
 from . import flow as flows
+from .backends import BACKENDS
 from .request import Request
+from .spec import PRECISIONS
 
 FILE = click.Path(path_type=Path)
 
@@ -84,6 +86,16 @@ FPS = [
     click.option("--fps", type=click.FloatRange(0, min_open=True), help="Frame rate of a numbered image sequence (dir/frame_%04d.png).  [default: 25]"),
 ]
 
+BACKEND_HELP = ("What runs the network. auto: openvino if it is installed and the device is cpu, else torch. "
+                + " ".join(f"{name}: {method.summary}." for name, method in BACKENDS.items()))
+
+BACKEND = [
+    click.option("--backend", type=click.Choice(["auto", *BACKENDS]), default="auto", show_default=True, help=BACKEND_HELP),
+]
+
+PRECISION_HELP = ("What the network may be computed in. A processor that is not made for bfloat16 takes float32 all the same. "
+                  "auto: bfloat16 if the processor that the job is made on is.")
+
 MASK_HELP = ("Stylize only where this is white; grey is a mixture. A picture, or a video or numbered images (dir/mask_%04d.png) "
              "of as many frames as the video; brought to the film's size.")
 
@@ -106,6 +118,8 @@ LOOK = [
     click.option("--strength", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="How far from the source: 1 is the style alone, 0 the source."),
     click.option("--preserve-colors", is_flag=True, help="Take the style's brightness alone; colours stay those of the source."),
     click.option("--mask", type=FILE, metavar="VIDEO_OR_IMAGE", help=MASK_HELP),
+    click.option("--precision", type=click.Choice(["auto", *PRECISIONS]), default="auto", show_default=True,
+                 help=PRECISION_HELP),
     click.option("--crf", type=click.IntRange(0, 51), default=18, show_default=True, help="Quality of the H.264 film: lower is better and larger."),
 ]
 

@@ -38,6 +38,7 @@ class Request(Choices):
     width: int | None = None
     scale: float | None = None
     no_room_check: bool = False
+    precision: str = "auto"
 
     def check(self) -> None:
         """FavError for options that exclude each other or make no sense; looks at no file."""

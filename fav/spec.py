@@ -14,6 +14,7 @@ LAST_FRAME = 10**12 - 1  # as many digits as the name of a task has
 RANGES = {"width": (1, 1 << 16), "height": (1, 1 << 16), "start": (0, LAST_FRAME), "stop": (1, LAST_FRAME + 1), "crf": (0, 51),
           "min_filter": (1, 1 << 16), "threads": (1, 1024), "fps": (1e-6, 1e6), "strength": (0, 1),
           "style_scale": (0.25, 4)}  # fmt: skip
+PRECISIONS = ("float32", "bfloat16")
 LISTS = {"cuts": int, "mix": str, "mix_prints": str, "mix_weights": float}  # fields of the spec that are lists, and of what
 
 
@@ -22,7 +23,8 @@ class Look:
     """Everything that decides a stylized pixel.
 
     `size` is (width, height), at which the network runs; `key` seeds random fills; `mix` are styles that are mixed into
-    the first, and their weights.
+    the first, and their weights. `precision` is what the network may be computed in: bfloat16 where the processor is made
+    for it, else float32 all the same.
     """
 
     style: Path
@@ -35,6 +37,7 @@ class Look:
     fill: str = "vgg-mean"
     key: str = ""
     mix: tuple[tuple[Path, float], ...] = ()
+    precision: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ class FilmSpec(Choices):
     cuts: tuple[int, ...] | None = None  # None: detect them; empty: there are none
     start: int = 0
     stop: int | None = None
+    precision: str = "float32"
 
     def to_json(self) -> dict:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
@@ -125,6 +129,8 @@ class FilmSpec(Choices):
                 raise FavError(f"job: expected {name} from {least} to {most}, got {repr(value)[:200]}")
         if spec.stop is not None and spec.stop <= spec.start:
             raise FavError(f"job: expected frames from {spec.start} on, got none up to {spec.stop}")
+        if spec.precision not in PRECISIONS:
+            raise FavError(f"job: expected precision {' or '.join(PRECISIONS)}, got {spec.precision[:200]!r}")
         if not len(spec.mix) == len(spec.mix_prints) == len(spec.mix_weights):
             raise FavError(f"job: expected a weight and a print for each of {len(spec.mix)} styles that are mixed in")
         check_weights(spec.mix_weights)
@@ -141,7 +147,8 @@ class FilmSpec(Choices):
                     flow_weights=brought(root, self.flow_weights), first_frame_style=brought(root, self.first_frame_style),
                     seed=brought(root, self.seed), min_filter=self.min_filter, fill=self.fill,
                     key=self.video_print + self.style_print,
-                    mix=tuple((brought(root, style), weight) for style, weight in zip(self.mix, self.mix_weights)))
+                    mix=tuple((brought(root, style), weight) for style, weight in zip(self.mix, self.mix_weights)),
+                    precision=self.precision)
 
     def finish(self, root: Path) -> Finish:
         """How the film is made of the stylized frames; FavError as for `look`."""

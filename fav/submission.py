@@ -24,6 +24,7 @@ from .errors import FavError
 from .finish import check_mask
 from .fingerprint import is_sequence, print_of, sequence_files, video_fingerprint
 from .images import read_image
+from .inference import best_precision, device_of
 from .mixing import load_mixture
 from .request import LOSS_NETWORK, Request
 from .room import Room, room_for, words
@@ -143,6 +144,7 @@ def options_of(request: Request, source: Source) -> dict:
         "mix_prints": tuple(print_of(style) for style, _ in request.mix),
         "mix_weights": tuple(weight for _, weight in request.mix),
         "video_print": video_fingerprint(request.video), "start": start, "stop": stop, "cuts": cuts,
+        "precision": best_precision(device_of("cpu")) if request.precision == "auto" else request.precision,
         "width": request.width or max(round(source.width * scale), 1), "height": max(round(source.height * scale), 1),
     }
 
@@ -150,10 +152,10 @@ def options_of(request: Request, source: Source) -> dict:
 def look_of(request: Request, source: Source) -> tuple[Look, Finish, int, int | None, tuple[int, ...] | None]:
     """The look and finish of a film that is made in this process, its first frame, the one after its last, and its cuts."""
     options = options_of(request, source)
-    alike = {field.name for field in fields(Look)} & {field.name for field in fields(Request)}
+    alike = {field.name for field in fields(Look)} & {field.name for field in fields(Request)} - {"precision"}
     size = options["width"], options["height"]
     look = Look(**{name: getattr(request, name) for name in alike}, size=network_size(size, request.style_scale),
-                key=options["video_print"] + options["style_print"])
+                key=options["video_print"] + options["style_print"], precision=options["precision"])
     finish = Finish(size, request.strength, request.preserve_colors, request.mask)
     return look, finish, options["start"], options["stop"], options["cuts"]
 
@@ -262,7 +264,7 @@ def _copy(source: Path, target: Path, system: System) -> None:
 def _join(job: Job, request: Request, source: Source) -> Joined:
     """The job that is there, if it is the one that was asked for; the same line again opens failed tasks anew."""
     compared = {"video_print", "style_print"}
-    for option in request.given:
+    for option in request.given - ({"precision"} if request.precision == "auto" else set()):
         compared |= set(SPEC_FIELDS.get(option, (option,)))
     wanted = FilmSpec(video="", style="", **{"out": "", **options_of(request, source)}).to_json()
     spec = FilmSpec.from_json(job.manifest.spec)

@@ -15,7 +15,7 @@ from ..checkpoints import load_style
 from ..errors import FavError
 from ..fingerprint import fingerprint
 from ..images import read_image, resize
-from ..inference import device_of
+from ..inference import best_precision, device_of
 from .batches import Batches
 from .clips import Clip, open_clips
 from .files import Names
@@ -26,7 +26,7 @@ from .photos import FEWEST, Album, open_album
 from .recipe import HALF_WIDTH, Inputs, Limits, Recipe
 from .resume import check_same, load_state, restore
 from .sheet import samples_of
-from .trainer import Trainer, autocast, best_precision
+from .trainer import Trainer, autocast
 
 REFERENCES = FEWEST // 2  # photographs that give the losses their units
 SMALLEST_PAINTING = 64

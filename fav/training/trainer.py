@@ -99,11 +99,3 @@ class Trainer:
 def autocast(precision: str, device: torch.device) -> torch.autocast:
     """The context in which convolutions are computed in `precision`: float32 or bfloat16."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
-
-
-def best_precision(device: torch.device) -> str:
-    """bfloat16 on devices that compute in it, float32 elsewhere."""
-    if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    facts = getattr(torch.cpu, "get_capabilities", dict)()  # not there before PyTorch 2.10
-    return "bfloat16" if facts.get("avx512_bf16") or facts.get("amx_bf16") else "float32"
