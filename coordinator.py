@@ -87,7 +87,7 @@ def submit(context: click.Context, shared: Path, video: str, style: Path, **valu
 @options(JOB)
 @click.pass_context
 @one_line_errors
-def run(context: click.Context, shared: Path, video: str, style: Path, nodes: int, backend: str, **values) -> None:
+def run(context: click.Context, shared: Path, video: str, style: Path, nodes: int, device: str, backend: str, **values) -> None:
     """Create the job (or join it), work on it with some nodes on this machine, and show how far it is.
 
     Nodes on other machines may join at any time: node.py SHARED. Ctrl-C stops the nodes of this
@@ -96,7 +96,7 @@ def run(context: click.Context, shared: Path, video: str, style: Path, nodes: in
     from fav.follow import Talk, follow
 
     if backend != "auto":
-        choose(backend, "cpu")
+        choose(backend, device)
     share = open_share(shared)
     job = _submit(context, share, video, style, values)
     cores = max(1, len(os.sched_getaffinity(0)) // nodes)
@@ -105,7 +105,7 @@ def run(context: click.Context, shared: Path, video: str, style: Path, nodes: in
     for log in logs:
         with open(log, "ab") as file:
             command = [sys.executable, str(ROOT / "node.py"), str(share.layout.root), "--job", job.name,
-                       "--cores", str(cores), "--backend", backend]
+                       "--cores", str(cores), "--device", device, "--backend", backend]
             processes.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True))
     try:
         follow(job, processes, talk)

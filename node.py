@@ -47,7 +47,6 @@ def say(line: str) -> None:
 @click.option("--forever", is_flag=True, help="Keep waiting for new jobs.")
 @click.option("--local-video", type=FILE, help="A copy of the job's video on this machine, to read instead of the shared one.")
 @click.option("--cores", type=click.IntRange(1), help="CPU threads of this node, where the job does not say (--threads).")
-@click.option("--device", default="cpu", show_default=True, help="What the networks run on: cpu, or cuda:0 and so on.")
 @options(BACKEND)
 @click.pass_context
 @one_line_errors
@@ -67,7 +66,7 @@ def main(context: click.Context, shared: Path, video: str | None, style: Path | 
     typed = [name for name in values if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     if video is None and typed:
         raise click.UsageError(f"--{typed[0].replace('_', '-')} is decided when a job is made: expected SHARED VIDEO STYLE with it")
-    if device != "cpu":
+    if device not in ("auto", "cpu"):
         from fav.inference import device_of
 
         device_of(device)

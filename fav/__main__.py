@@ -26,7 +26,6 @@ def main() -> None:
 @click.argument("out", type=FILE)
 @options(LOOK)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all cores]")
-@click.option("--device", default="cpu", show_default=True, help="cpu, or cuda:0 and so on.")
 @options(BACKEND)
 @click.pass_context
 @one_line_errors
@@ -34,6 +33,7 @@ def stylize(context: click.Context, video: str, style: Path, out: Path, threads:
             **values) -> None:
     """Stylize VIDEO with STYLE into the film OUT (.mp4, .mkv or .mov); nothing else is written."""
     from .backends import choose
+    from .cards import own_device
     from .film import Studio, index_pieces, stylized
     from .finish import finished
     from .inference import device_of
@@ -43,6 +43,7 @@ def stylize(context: click.Context, video: str, style: Path, out: Path, threads:
 
     request = request_of(context, video, style, values)
     request.check()
+    device = own_device(device, backend)
     device_of(device)
     choose(backend, device)
     source = check(request)

@@ -29,7 +29,6 @@ class StyleRunner:
         if self.device.type == "cuda":
             torch.backends.cudnn.allow_tf32 = False
             torch.backends.cudnn.deterministic = True
-            precision = "float32"  # bfloat16 has not been tried on a card yet
         if best_precision(self.device) == "float32":
             precision = "float32"
         self._backend = make(backend, network, precision, self.device)

@@ -89,7 +89,10 @@ FPS = [
 BACKEND_HELP = ("What runs the network. auto: openvino if it is installed and the device is cpu, else torch. "
                 + " ".join(f"{name}: {method.summary}." for name, method in BACKENDS.items()))
 
+DEVICE_HELP = "What the networks run on: cpu, or cuda:0 and so on. auto: a card that no other node here has; cpu where there is none."
+
 BACKEND = [
+    click.option("--device", default="auto", show_default=True, help=DEVICE_HELP),
     click.option("--backend", type=click.Choice(["auto", *BACKENDS]), default="auto", show_default=True, help=BACKEND_HELP),
 ]
 

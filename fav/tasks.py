@@ -25,6 +25,7 @@ from shared.layout import Task, shard_of
 from shared.nodes import Node
 
 from . import flow as flows
+from .cards import own_device
 from .errors import FavError
 from .film import Studio, index_pieces
 from .fingerprint import video_fingerprint
@@ -59,7 +60,7 @@ class FilmPlan:
     optional = OPTIONAL
 
     def __init__(self, job: Job, node: Node, say: Callable[[str], None], video: str | None = None,
-                 threads: int | None = None, device: str = "cpu", backend: str = "auto"):
+                 threads: int | None = None, device: str = "auto", backend: str = "auto"):
         self.job = job
         self.node = node
         self.say = say
@@ -69,7 +70,8 @@ class FilmPlan:
         self.video = Path(video) if video else brought(root, self.spec.video)
         if video:
             self._check_video()
-        self.studio = Studio(self.video, self.spec.look(root), self.spec.fps, self.spec.threads or threads, device, backend)
+        self.studio = Studio(self.video, self.spec.look(root), self.spec.fps, self.spec.threads or threads,
+                             own_device(device, backend), backend)
         self._stitch, self._finish = stitch_task(self.spec), self.spec.finish(root)
         self._warm: tuple[int, np.ndarray] | None = None  # the last stylized frame, as published
         self._fresh: np.ndarray | None = None

@@ -46,7 +46,7 @@ def choose(name: str, device: str) -> str:
 
     Raises FavError, before any work, for one that cannot be used here.
     """
-    cpu = device.partition(":")[0] == "cpu"
+    cpu = device.partition(":")[0] in ("cpu", "auto")  # which of them auto is, only a worker knows
     if name == "auto":
         return "openvino" if cpu and BACKENDS["openvino"].missing() is None else "torch"
     if name not in BACKENDS:
