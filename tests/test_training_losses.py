@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 
 from fav.inference import StyleRunner
-from fav.network import StyleNetwork
+from fav.network import InstanceNorm, StyleNetwork
 from fav.stylize import Geometry, stylize_shot
 from fav.stylize import network_input as film_input
-from fav.training.losses import OFFSETS, Perception, beyond_range, gram, saturation, temporal, total_variation
+from fav.training.losses import OFFSETS, Perception, beyond_range, gram, saturation, spikes, temporal, total_variation
 from fav.training.recurrence import mean_bgr, network_input, paint, settled
 from fav.warp import warp
 from fav.warp_tensor import warp_tensor
@@ -133,11 +133,22 @@ def test_what_saturates_is_blamed_and_has_a_gradient():
     np.testing.assert_allclose(6 * drive.grad, [-2, -2, -1, 0, 0, 0], atol=1e-6)
 
 
+def test_one_value_that_rules_its_channel_is_blamed_and_ordinary_ones_are_not():
+    quiet = torch.randn(1, 1, 40, 50, generator=torch.Generator().manual_seed(0)).clamp(-3, 3)
+    loud = quiet.clone()
+    loud[0, 0, 20, 20] = 1e6  # (1e6 - mean) / deviation is sqrt(2000 - 1) then, whatever the others are
+    assert spikes(100 * quiet + 7) == 0
+    assert spikes(loud).item() == pytest.approx((1999**0.5 - 4) ** 2 / 2000, rel=1e-3)
+    assert spikes(torch.cat([quiet, loud], 1)).item() == pytest.approx(spikes(loud).item() / 2)
+
+
 def test_what_goes_into_the_tanh_is_handed_out_and_nothing_listens_afterwards():
     network = random_network(TINY)
     frames, trust = [tensor(picture(number, 24, 28)) for number in range(2)], torch.ones(1, 1, 24, 28)
     painted = paint(network, frames, [torch.zeros(1, 2, 24, 28)], [trust], through=True)
     assert len(painted.drive) == 2 and not network[-2]._forward_pre_hooks
+    norms = [layer for layer in network.modules() if isinstance(layer, InstanceNorm)]
+    assert len(painted.spiky) == 2 * len(norms) and not any(norm._forward_pre_hooks for norm in norms)
     for drive, stylized in zip(painted.drive, painted.stylized):
         torch.testing.assert_close(150 * drive.tanh() + mean_bgr(drive), stylized)
 

@@ -8,20 +8,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..network import StyleNetwork
+from ..network import InstanceNorm, StyleNetwork
 from ..stylize import MEAN_BGR
 from ..warp_tensor import warp_tensor
+from .losses import spikes
 
 
 @dataclass(frozen=True)
 class Painted:
     """What the network made of S frames: `stylized`, S pictures, neither clipped nor rounded; `drive`, S times what went
-    into the tanh that they come from; and for each frame but the first `warped`, the state of the frame before it,
+    into the tanh that they come from; `spiky`, for each norm that was passed, the `losses.spikes` of what came in; and for each frame but the first `warped`, the state of the frame before it,
     fetched to where it belongs, which the network saw.
     """
 
     stylized: list[Tensor]
     drive: list[Tensor]
+    spiky: list[Tensor]
     warped: list[Tensor]
 
 
@@ -34,7 +36,10 @@ def paint(network: StyleNetwork, frames: list[Tensor], flows: list[Tensor], reli
     """
     tanh = next(layer for layer in network if isinstance(layer, nn.Tanh))
     drive: list[Tensor] = []
-    listening = tanh.register_forward_pre_hook(lambda layer, inputs: drive.append(inputs[0].float()))
+    spiky: list[Tensor] = []
+    listening = [tanh.register_forward_pre_hook(lambda layer, inputs: drive.append(inputs[0].float()))]
+    listening += [norm.register_forward_pre_hook(lambda layer, inputs: spiky.append(spikes(inputs[0])))
+                  for norm in network.modules() if isinstance(norm, InstanceNorm)]
     try:
         stylized, warped = [_painted(network, network_input(frames[0]))], []
         for frame, flow, trust in zip(frames[1:], flows, reliability):
@@ -42,8 +47,9 @@ def paint(network: StyleNetwork, frames: list[Tensor], flows: list[Tensor], reli
             warped.append(warp_tensor(state, flow))
             stylized.append(_painted(network, network_input(frame, warped[-1], trust)))
     finally:
-        listening.remove()
-    return Painted(stylized, drive, warped)
+        for ear in listening:
+            ear.remove()
+    return Painted(stylized, drive, spiky, warped)
 
 
 def network_input(frame: Tensor, warped: Tensor | None = None, reliability: Tensor | None = None) -> Tensor:

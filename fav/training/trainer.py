@@ -68,7 +68,7 @@ class Trainer:
             content, style = self.perception.losses(stylized, torch.cat(frames), offset)
         pairs = zip(painted.stylized[1:], painted.warped, batch.reliability)
         unrest = [temporal(*pair) for pair in pairs] or [content.new_zeros(())]
-        excess = beyond_range(stylized) + saturation(torch.cat(painted.drive))
+        excess = beyond_range(stylized) + saturation(torch.cat(painted.drive)) + torch.stack(painted.spiky).mean()
         return [content, style, total_variation(stylized), excess, torch.stack(unrest).mean()]
 
     def _weighted(self, parts: list[torch.Tensor]) -> torch.Tensor:
