@@ -387,10 +387,15 @@ def make_full_directory(path: Path) -> None:
     (path / "job.json").write_text("{}")
 
 
+def outside(path: Path) -> Path:
+    """A directory beside the share that a path is in: links must not lead to anything of this machine's, since tests run as root."""
+    return next(parent for parent in path.parents if parent.name == "share").with_name("outside")
+
+
 OBJECTS = {
     "empty": Path.touch, "directory": Path.mkdir, "full directory": make_full_directory, "fifo": os.mkfifo, "socket": make_socket,
-    "link out": lambda path: path.symlink_to("/etc"), "link to itself": lambda path: path.symlink_to(path),
-    "dangling link": lambda path: path.symlink_to("nowhere"), "link to a file": lambda path: path.symlink_to("/etc/passwd"),
+    "link out": lambda path: path.symlink_to(outside(path)), "link to itself": lambda path: path.symlink_to(path),
+    "dangling link": lambda path: path.symlink_to("nowhere"), "link to a file": lambda path: path.symlink_to(outside(path) / "file"),
     "huge": lambda path: (path.touch(), os.truncate(path, 1 << 40)),
     "json": lambda path: path.write_bytes(b'{"why": "raised", "who": [], "detail": {}, "version": 1}'),
     "copy of a heartbeat": lambda path: path.write_bytes(json.dumps(IDENTITY).encode()),
@@ -415,7 +420,7 @@ def throw(path: Path, make, replace: bool) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if replace and path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
-        elif replace or path.is_fifo():  # who writes to one would wait for a reader
+        elif replace or path.is_symlink() or path.is_fifo():  # who writes to a FIFO would wait for a reader
             path.unlink(missing_ok=True)
         make(path)
 
@@ -425,7 +430,10 @@ def throw(path: Path, make, replace: bool) -> None:
        replace=st.booleans())  # fmt: skip
 def test_share_into_which_somebody_throws_things(tmp_path_factory, throws, replace):
     """Our job comes to its end, and the dead are recovered, whatever becomes of the stranger's job."""
-    root = tmp_path_factory.mktemp("share")
+    root = tmp_path_factory.mktemp("place") / "share"
+    root.mkdir()
+    outside(root / "x").mkdir()
+    (outside(root / "x") / "file").write_text("a stranger's")
     share, report = open_share(root, Weather()), Silent()
     ours, strange = toy.create(share, "ours", chains=1, length=2), toy.create(share, "strange", chains=1, length=2)
     node, dead = join(share), join(share, host="elsewhere")
@@ -436,4 +444,5 @@ def test_share_into_which_somebody_throws_things(tmp_path_factory, throws, repla
     assert results.read(ours, toy.SUM) == toy.expected(1, 2) and "finished" in ours.marks()
     assert attempts.failed(ours) == [] and not dead.heart.exists()
     assert all(len(line) < 2 * LINE and "\n" not in line for line in report.lines), report.lines
-    shutil.rmtree(root)
+    assert (outside(root / "x") / "file").read_text() == "a stranger's"
+    shutil.rmtree(root.parent)
