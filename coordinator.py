@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from fav.backends import choose
-from fav.commands import duration, one_line_errors
+from fav.commands import duration, new, one_line_errors, whole
 from fav.errors import FavError
 from fav.options import BACKEND, FILE, JOB, MASK_HELP, options, request_of
 from shared.attempts import Attempt, failed, in_words, of_task, reopen
@@ -321,6 +321,31 @@ def stitch(shared: Path, job: str | None, out: str | None, crf: int | None, mask
         share.appear(private, final)
     for note in notes:
         click.echo(note)
+    click.echo(f"done: {final}")
+
+
+@main.command()
+@click.argument("shared", type=FILE)
+@click.argument("job", required=False)
+@click.option("--out", type=FILE, help="The page's file.  [default: beside the film, FILM.report.html, replaced each time]")
+@one_line_errors
+def report(shared: Path, job: str | None, out: Path | None) -> None:
+    """Write one page of HTML about a job: pictures before and after, who did what when, how steady, what made it.
+
+    It needs no other file and no network, and can be made while the job runs.
+    """
+    from fav.job_report.facts import gather
+    from fav.job_report.page import page
+    from fav.spec import brought
+
+    share = open_share(shared)
+    facts = gather(_job(share, job))
+    spec = facts.shelf.spec
+    final = new(out) if out else spec.film(share.layout.root).with_suffix(".report.html")
+    final.parent.mkdir(parents=True, exist_ok=True)
+    text = page(facts, brought(share.layout.root, spec.video))
+    with whole(final) as private:
+        private.write_text(text, encoding="utf-8")
     click.echo(f"done: {final}")
 
 

@@ -76,7 +76,9 @@ class FilmPlan:
         self._warm: tuple[int, np.ndarray] | None = None  # the last stylized frame, as published
         self._fresh: np.ndarray | None = None
         self._used_flow: int | None = None
+        self._began = time.monotonic()  # the task at hand
         self._film: str | None = None  # where it is, if it is shown already
+        self._author = {"node": node.identity.incarnation, "numeric-class": self.studio.numeric_class}
         self._measuring = self._measures()
         self._pieces: tuple[int, Iterator[Piece]] | None = None
         self._said_notes = 0
@@ -89,7 +91,7 @@ class FilmPlan:
             return None
         from .measuring import Measuring
 
-        return Measuring(self.shelf, self.node, self.video, self.studio.flow, self._text())
+        return Measuring(self.shelf, self.node, self.video, self.studio.flow, self._author)
 
     @property
     def timeline(self) -> Timeline:
@@ -244,14 +246,15 @@ class FilmPlan:
 
     # ---- how to do it
     def run(self, task: Task, tick: Callable[[], None]) -> bytes | Path:
+        self._began = time.monotonic()
         if task.kind in MEASURING:
             return self._measuring.run(task, tick)
         if self._measuring:
             self._measuring.rest()
         return {"index": self._index, "flow": self._flow, "frame": self._frame, "stitch": self._stitched}[task.kind](task, tick)
 
-    def _text(self, **more: str) -> dict[str, str]:
-        return {"node": self.node.identity.incarnation, "numeric-class": self.studio.numeric_class, **more}
+    def _text(self) -> dict[str, str]:
+        return {**self._author, "seconds": f"{time.monotonic() - self._began:.3f}"}
 
     def _index(self, task: Task, tick: Callable[[], None]) -> bytes:
         begun, self._pieces = self._pieces, None  # a pass that an error breaks off cannot go on

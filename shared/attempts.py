@@ -67,6 +67,15 @@ def of_task(job: Job, task: Task) -> list[Attempt]:
     return [attempt for _, attempt in _records(job, task)]
 
 
+def of_job(job: Job) -> Iterator[tuple[Task, Attempt]]:
+    """All recorded attempts of a job that came to nothing, but those of tasks that were opened anew."""
+    system, place = job.share.system, job.layout.attempts
+    for kind in system.list(place):
+        for shard in system.list(place / kind):
+            for task in filter(None, (Task.named(f"{kind}.{number}") for number in system.list(place / kind / shard))):
+                yield from ((task, attempt) for attempt in of_task(job, task))
+
+
 def _records(job: Job, task: Task) -> Iterator[tuple[str, Attempt]]:
     """Names of the records of a task's attempts, and what they say."""
     place = job.layout.attempts_of(task)

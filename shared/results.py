@@ -69,6 +69,17 @@ def read(job: Job, task: Task) -> bytes:
         raise InputVanished(f"the result of {task} is not there") from None
 
 
+def head(job: Job, task: Task, size: int) -> tuple[bytes, float]:
+    """The first `size` bytes of a published result, and when it was written: seconds since 1970 by the server's clock.
+
+    InputVanished where it is not there.
+    """
+    try:
+        return job.share.system.head(job.layout.result(task), size)
+    except FileNotFoundError:
+        raise InputVanished(f"the result of {task} is not there") from None
+
+
 def done_in_shard(job: Job, kind: str, shard: int) -> set[int]:
     """Numbers of the tasks of one shard whose results are published."""
     names = job.share.system.list(job.layout.shard(kind, shard))

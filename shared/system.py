@@ -10,6 +10,7 @@ import shutil
 import stat
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -79,6 +80,19 @@ class System:
 
     def read(self, path: Path, limit: int = RECORD_LIMIT) -> bytes:
         """The content of a regular file of at most `limit` bytes; never follows a link or waits on a FIFO."""
+        with self._regular(path) as (fd, info):
+            if info.st_size > limit:
+                raise ShareError(f"{path}: expected at most {limit} bytes, got {info.st_size}; remove it")
+            return self._bytes(fd, info.st_size)
+
+    def head(self, path: Path, size: int) -> tuple[bytes, float]:
+        """The first `size` bytes of a regular file, and its modification time in seconds since 1970, as for `read`."""
+        with self._regular(path) as (fd, info):
+            return self._bytes(fd, size), info.st_mtime_ns / 1e9
+
+    @contextmanager
+    def _regular(self, path: Path) -> Iterator[tuple[int, os.stat_result]]:
+        """A regular file, opened to read, and what it is; ShareError where it is none or not for us."""
         with self._opened(path.parent) as directory:
             try:
                 fd = self._open_in(directory, path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -92,15 +106,16 @@ class System:
             info = self.os.fstat(fd)
             if not stat.S_ISREG(info.st_mode):
                 raise ShareError(f"{path}: expected a regular file, got something else; remove it")
-            if info.st_size > limit:
-                raise ShareError(f"{path}: expected at most {limit} bytes, got {info.st_size}; remove it")
-            parts, left = [], info.st_size
-            while left > 0 and (part := self.os.read(fd, left)):
-                parts.append(part)
-                left -= len(part)
-            return b"".join(parts)
+            yield fd, info
         finally:
             self.os.close(fd)
+
+    def _bytes(self, fd: int, size: int) -> bytes:
+        parts = []
+        while size > 0 and (part := self.os.read(fd, size)):
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
 
     def exists(self, path: Path) -> bool:
         """Whether the name is there now, asked of the server and not of a cache."""

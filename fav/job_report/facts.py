@@ -1,0 +1,114 @@
+"""What a job's results tell: who made what, when, and how long it took."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from shared import results
+from shared.attempts import of_job
+from shared.errors import InputVanished, ShareError
+from shared.jobs import Job
+from shared.layout import SHARD, Task, shard_of
+
+from ..errors import FavError
+from ..images import HEAD_BYTES, png_text
+from ..shelf import Shelf, flow_task, frame_task, index_task, report_task, stitch_task
+
+JSON = ".json"
+
+
+@dataclass(frozen=True)
+class Done:
+    """A published result. `published` is a time of the server's clock, in seconds since 1970; `took` is in seconds, None
+    where the node did not say. `numeric_class` decides the last bits."""
+
+    kind: str
+    number: int
+    node: str
+    numeric_class: str
+    published: float
+    took: float | None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A job as it is now. Times as in `Done`; `stitched` is None where there is no film yet.
+
+    `errors` has the warping error of each frame that was measured, None where it is not defined; `measured` what was
+    measured in one line, None for a job without --evaluate, or before it is there. `attempts` counts what went wrong, by
+    its cause.
+    """
+
+    name: str
+    shelf: Shelf
+    created: float
+    indexed: float | None
+    stitched: float | None
+    done: tuple[Done, ...]
+    errors: dict[int, float | None]
+    measured: str | None
+    attempts: Counter[str]
+
+    def of(self, kind: str) -> list[Done]:
+        return [one for one in self.done if one.kind == kind]
+
+    @property
+    def cuts(self) -> list[int]:
+        """The first frame of each shot but the first."""
+        timeline = self.shelf.timeline
+        starts = sorted({run.start for run in timeline.runs_in(range(self.shelf.spec.start, timeline.end))})
+        return starts[1:] if not self.shelf.spec.independent else []
+
+
+def gather(job: Job) -> Facts:
+    """Read everything that is published. FavError where nothing is."""
+    shelf = Shelf(job)
+    shelf.refresh()
+    frames = range(shelf.spec.start, shelf.timeline.end)
+    done = [*_done(job, flow_task, frames), *_done(job, frame_task, frames)]
+    if not any(one.kind == "frame" for one in done):
+        raise FavError(f"{job.name}: expected stylized frames to report on, got none yet; see coordinator.py status")
+    pieces = [_time(job, index_task(number)) for number in range(len(shelf.timeline.pieces))]
+    errors, measured = _evaluation(job) if shelf.spec.evaluate else ({}, None)
+    return Facts(job.name, shelf, job.share.system.mtime(job.layout.manifest) / 1e9,
+                 max(filter(None, pieces), default=None) if shelf.timeline.complete else None,
+                 _time(job, stitch_task(shelf.spec)), tuple(sorted(done, key=lambda one: one.published)), errors, measured,
+                 Counter(attempt.cause for _, attempt in of_job(job)))
+
+
+def _done(job: Job, make: Callable[[int], Task], frames: range) -> Iterator[Done]:
+    kind = make(0).kind
+    for shard in range(shard_of(frames.start), shard_of(max(frames.stop - 1, frames.start)) + 1):
+        there = results.done_in_shard(job, kind, shard)
+        for number in sorted(there & {*range(max(frames.start, shard * SHARD), min(frames.stop, (shard + 1) * SHARD))}):
+            try:
+                head, published = results.head(job, make(number), HEAD_BYTES)
+                text = png_text(head)
+            except (InputVanished, ShareError, FavError):
+                continue  # removed meanwhile, or damaged: nodes see to that
+            yield Done(kind, number, text.get("node", "?"), text.get("numeric-class", "?"), published,
+                       _seconds(text.get("seconds")))
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        return min(max(float(text), 0.0), 1e6) if text is not None else None
+    except ValueError:
+        return None
+
+
+def _time(job: Job, task: Task) -> float | None:
+    try:
+        return results.head(job, task, 0)[1]
+    except (InputVanished, ShareError):
+        return None
+
+
+def _evaluation(job: Job) -> tuple[dict[int, float | None], str | None]:
+    try:
+        record = json.loads(results.read(job, report_task(JSON)))
+        line = results.read(job, report_task(".txt")).decode().partition("\n")[0]
+        return {int(frame["frame"]): frame["film"]["warping_error"] for frame in record["frames"]}, line
+    except (InputVanished, ShareError, ValueError, KeyError, TypeError):
+        return {}, None

@@ -1,0 +1,145 @@
+"""One self-contained page of HTML: pictures before and after, who did what when, how steady the film is, what made it."""
+
+import base64
+import platform
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+from string import Template
+
+import cv2
+import numpy as np
+
+from ..commands import duration
+from ..finish import finished
+from ..video import FrameReader
+from . import plots
+from .facts import Facts
+
+PICTURES = 5
+WORST = 3  # of the pictures are the frames of the largest warping error, where it was measured
+WIDEST = 960  # pixels of a picture
+JPEG = [cv2.IMWRITE_JPEG_QUALITY, 85, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+TEMPLATE = Path(__file__).with_name("page.html")
+
+
+def page(facts: Facts, video: Path) -> str:
+    """The page of a job, with pictures of its `video`."""
+    worst = worst_frames(facts)
+    shown = shown_frames(facts, worst)
+    pictures = [_picture(facts, number, *pair) for number, pair in before_and_after(facts, video, shown)]
+    parts = {
+        "title": escape(facts.name), "summary": _table(summary(facts)), "pictures": "\n".join(pictures),
+        "choices": "".join(f'<button data-frame="{number}">{number}</button>' for number in shown),
+        "timeline": plots.timeline(facts), "rate": plots.rate(facts), "nodes": _nodes(facts),
+        "steadiness": _steadiness(facts, worst), "attempts": _attempts(facts), "options": _table(options(facts)),
+    }  # fmt: skip
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(parts)
+
+
+def summary(facts: Facts) -> dict[str, str]:
+    """The job in a few lines."""
+    frames, timeline, spec = facts.of("frame"), facts.shelf.timeline, facts.shelf.spec
+    wall = frames[-1].published - facts.created
+    hosts = {one.node.rsplit("-", 2)[0] for one in facts.done}
+    known = str(timeline.end - spec.start) if timeline.complete else "?"
+    return {
+        "frames": f"{len(frames)} of {known}, {spec.width}×{spec.height}, in {_count(len(facts.cuts) + 1, 'shot')}",
+        "film": spec.out if facts.stitched else "not there yet",
+        "time": f"{duration(wall)} from the job's making to the last frame: {len(frames) / wall:.2f} frames a second"
+        if wall > 0 else "?",
+        "work": f"{duration(plots.span(facts.done))} of all nodes together, "
+                f"{_count(len(plots.nodes_of(facts)), 'node')} on {_count(len(hosts), 'machine')}",
+        **({"measured": facts.measured} if facts.measured else {}),
+    }
+
+
+def options(facts: Facts) -> dict[str, str]:
+    """What made the film: the job's options, and what each kind of node computes with."""
+    spec = {name: value for name, value in facts.shelf.spec.to_json().items()
+            if not name.endswith(("_print", "_prints")) and value not in (None, [], False)}  # which tell a person nothing
+    classes = sorted({one.numeric_class for one in facts.done})
+    return {**{name.replace("_", " "): str(value) for name, value in spec.items()},
+            "computed with": "\n".join(classes),
+            "reported by": f"Python {platform.python_version()}, OpenCV {cv2.__version__}"}
+
+
+def worst_frames(facts: Facts) -> list[int]:
+    """The frames of the largest warping error, the worst first; cuts have none."""
+    measured = [frame for frame, error in facts.errors.items() if error is not None]
+    return sorted(measured, key=lambda frame: -facts.errors[frame])[:WORST]
+
+
+def shown_frames(facts: Facts, worst: list[int]) -> list[int]:
+    """Frames to look at: the worst, and others evenly along what is there."""
+    there = sorted(one.number for one in facts.of("frame"))
+    return sorted({*worst, *(there[round(place)] for place in np.linspace(0, len(there) - 1, PICTURES - len(worst)))})
+
+
+def before_and_after(facts: Facts, video: Path, frames: list[int]) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
+    """(number, (source, film)) of frames, (H, W, 3) uint8 BGR at the size of the film."""
+    spec, index = facts.shelf.spec, facts.shelf.timeline.index
+    finish = spec.finish(facts.shelf.job.share.layout.root)
+    with FrameReader(video, size=finish.size, fps=spec.fps) as reader:
+        for number in frames:
+            film = next(finished([facts.shelf.frame(number)], finish, video, index, number, spec.fps))
+            yield number, (reader.read(number, index), film)
+
+
+def _picture(facts: Facts, number: int, source: np.ndarray, film: np.ndarray) -> str:
+    error = facts.errors.get(number)
+    words = f"frame {number}" + ("" if error is None else f", warping error {error:.2g}")
+    return (f'<figure data-frame="{number}" style="--cut: 50%"><div class="stack">'
+            f'<img alt="source, {words}" src="{_jpeg(source)}">'
+            f'<img class="after" alt="film, {words}" src="{_jpeg(film)}"><div class="edge"></div></div>'
+            f'<input type="range" min="0" max="100" value="50" aria-label="source or film, {words}">'
+            f"<figcaption>{words}: the source on the left, the film on the right</figcaption></figure>")
+
+
+def _jpeg(picture: np.ndarray) -> str:
+    height, width = picture.shape[:2]
+    if width > WIDEST:
+        picture = cv2.resize(picture, (WIDEST, round(height * WIDEST / width)), interpolation=cv2.INTER_AREA)
+    data = cv2.imencode(".jpg", picture, JPEG)[1].tobytes()
+    return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
+
+
+def _nodes(facts: Facts) -> str:
+    rows = []
+    for node in plots.nodes_of(facts):
+        mine = [one for one in facts.done if one.node == node]
+        frames, flows = ([one for one in mine if one.kind == kind] for kind in ("frame", "flow"))
+        since, until = min(one.published - (one.took or 0) for one in mine), max(one.published for one in mine)
+        busy = plots.span(mine) / (until - since) if until > since else None
+        each = plots.span(frames) / len(frames) if frames else None
+        rows.append([node, str(len(frames)), str(len(flows)), "–" if each is None else f"{each:.2f} s",
+                     "–" if busy is None else f"{min(busy, 1):.0%}", mine[0].numeric_class])
+    heads = ("node", "frames", "flows", "a frame took", "busy between its first and last", "computes with")
+    return _rows(heads, rows)
+
+
+def _steadiness(facts: Facts, worst: list[int]) -> str:
+    if not facts.errors:
+        return "<p>Not measured: a job with <code>--evaluate PAINTING</code> is; so does <code>python -m fav evaluate</code>.</p>"
+    return plots.steadiness(facts, worst)
+
+
+def _attempts(facts: Facts) -> str:
+    if not facts.attempts:
+        return "<p>Nothing went wrong.</p>"
+    return _rows(("what", "how often"), [[cause, str(times)] for cause, times in facts.attempts.most_common(50)])
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'s'[:number != 1]}"
+
+
+def _table(lines: dict[str, str]) -> str:
+    rows = (f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in lines.items())
+    return f"<table>{''.join(rows)}</table>"
+
+
+def _rows(heads: tuple[str, ...], rows: list[list[str]]) -> str:
+    head = "".join(f"<th>{escape(word)}</th>" for word in heads)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table class=rows><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

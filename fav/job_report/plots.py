@@ -1,0 +1,106 @@
+"""The pictures of the page, as SVG: who did what when, how fast it went, how steady the film is."""
+
+import io
+from collections import defaultdict
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .facts import Done, Facts
+
+COLOURS = {"frame": "#3465a4", "flow": "#e9a33b"}
+MINUTE, HOUR = 60.0, 3600.0
+RATES, EACH = 60, 8  # at most so many bars of the rate, of so many frames on average
+WIDTH = 10.5  # inches
+
+
+def timeline(facts: Facts) -> str:
+    """A line a node, a bar a task: from when it was begun, as far as the node said so, to when its result was there."""
+    nodes = nodes_of(facts)
+    figure, axes = _figure(1.1 + 0.28 * len(nodes))
+    unit, word = _unit(facts)
+    for kind, colour in COLOURS.items():
+        for line, node in enumerate(nodes):
+            bars = [((one.published - (one.took or 0) - facts.created) / unit, (one.took or 0) / unit)
+                    for one in facts.of(kind) if one.node == node]
+            if bars:
+                axes.broken_barh(bars, (line - 0.4, 0.8), color=colour, linewidth=0)
+    marks = {"indexed": facts.indexed, "film": facts.stitched}
+    for name, when in marks.items():
+        if when is not None:
+            axes.axvline((when - facts.created) / unit, color="#555753", linestyle=":", linewidth=1)
+            axes.text((when - facts.created) / unit, -0.6, name, ha="center", va="bottom", fontsize=8, color="#555753")
+    axes.set_yticks(range(len(nodes)), nodes, fontsize=8)
+    axes.set_ylim(len(nodes) - 0.5, -0.6)
+    axes.set_xlim(left=0)
+    axes.set_xlabel(f"{word} since the job was made")
+    handles = [matplotlib.patches.Patch(color=colour, label=kind) for kind, colour in COLOURS.items() if facts.of(kind)]
+    axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, frameon=False, fontsize=8)
+    return _svg(figure)
+
+
+def rate(facts: Facts) -> str:
+    """Frames a second along the time, all nodes together."""
+    figure, axes = _figure(2.2)
+    unit, word = _unit(facts)
+    times = np.array([one.published for one in facts.of("frame")]) - facts.created
+    bars = min(max(len(times) // EACH, 1), RATES)
+    counts, edges = np.histogram(times, bars, (0, max(times[-1], 1e-3)))
+    axes.stairs(counts / np.diff(edges), edges / unit, fill=True, color=COLOURS["frame"], alpha=0.8)
+    axes.set_xlim(left=0)
+    axes.set_xlabel(f"{word} since the job was made")
+    axes.set_ylabel("frames a second")
+    return _svg(figure)
+
+
+def steadiness(facts: Facts, worst: Sequence[int]) -> str:
+    """The warping error of every frame that was measured, with cuts and the worst frames."""
+    figure, axes = _figure(2.4)
+    frames = sorted(facts.errors)
+    values = [np.nan if facts.errors[frame] is None else facts.errors[frame] for frame in frames]
+    axes.plot(frames, values, color=COLOURS["frame"], linewidth=1)
+    for number, cut in enumerate(facts.cuts):
+        axes.axvline(cut, color="#888a85", linestyle="--", linewidth=0.8, label=None if number else "cuts")
+    axes.plot(worst, [facts.errors[frame] for frame in worst], "o", color="#cc0000", markersize=4, label="worst frames")
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("frame of the source")
+    axes.set_ylabel("warping error")
+    axes.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
+    return _svg(figure)
+
+
+def nodes_of(facts: Facts) -> list[str]:
+    """The nodes that made something, in the order in which they first did."""
+    first: dict[str, float] = defaultdict(lambda: float("inf"))
+    for one in facts.done:
+        first[one.node] = min(first[one.node], one.published)
+    return sorted(first, key=first.__getitem__)
+
+
+def span(done: Sequence[Done]) -> float:
+    """Seconds that the tasks took, as far as their nodes said so."""
+    return sum(one.took or 0.0 for one in done)
+
+
+def _unit(facts: Facts) -> tuple[float, str]:
+    whole = facts.done[-1].published - facts.created
+    return (1.0, "seconds") if whole < 3 * MINUTE else (MINUTE, "minutes") if whole < 3 * HOUR else (HOUR, "hours")
+
+
+def _figure(height: float) -> tuple[Figure, Axes]:
+    figure = Figure((WIDTH, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _svg(figure: Figure) -> str:
+    """Without the XML head, as a page takes it."""
+    file = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "fav"}):
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    text = file.getvalue()
+    return text[text.index("<svg"):]
