@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
@@ -159,10 +159,15 @@ def _stop(processes: list[subprocess.Popen]) -> None:
 @click.argument("job", required=False)
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 @click.option("--verbose", is_flag=True, help="Whole tracebacks of what failed.")
+@click.option("--watch", is_flag=True, help="Full screen, again and again; lines where the output is no terminal, one JSON a line with --json.")
+@click.option("--every", type=click.FloatRange(0.2, 3600), default=2, show_default=True, help="Seconds between two looks of --watch.")
 @one_line_errors
-def status(shared: Path, job: str | None, as_json: bool, verbose: bool) -> None:
+def status(shared: Path, job: str | None, as_json: bool, verbose: bool, watch: bool, every: float) -> None:
     """How far each job is, which nodes there are and when each was last heard, and what failed."""
     share = open_share(shared)
+    if watch:
+        _watch(share, _job(share, job).name if job else None, as_json, every)
+        return
     jobs = [_job(share, job)] if job else all_jobs(share, lambda line: click.echo(f"error: {line}", err=True))
     nodes = _nodes(share)
     told = [_state(one, any(node["state"] == "running" for node in nodes)) for one in jobs]
@@ -188,6 +193,23 @@ def status(shared: Path, job: str | None, as_json: bool, verbose: bool) -> None:
             click.echo(f"  measured {state['evaluation']}")
     for node in nodes:
         click.echo(f"node {node['node']}: {node['state']} (heartbeat renewed {duration(node['heard_s'])} ago by this machine's clock)")
+
+
+def _watch(share: Share, only: str | None, as_json: bool, every: float) -> None:
+    from fav.live.look import Lookout
+    from fav.live.screen import Watch, lines, watch_plainly
+
+    lookout, said = Lookout(share, only), set()
+
+    def say(now) -> None:
+        for line in [json.dumps(asdict(now))] if as_json else [line for line in lines(now) if line not in said]:
+            said.add(line)
+            click.echo(line)
+
+    if as_json or not sys.stdout.isatty():
+        watch_plainly(lookout, every, say, time.sleep)
+    else:
+        Watch(lookout, every).run()
 
 
 def _state(job: Job, nodes_live: bool) -> dict:

@@ -5,6 +5,6 @@ Its rooms, from the bottom up. Pure, arrays in and arrays out: `warp` (and `warp
 `flow_io`, `geometry` (how a frame hangs on an earlier one), `network`, `checkpoints`, `torch7`, `mixing`, `backends/` (what runs
 the network), `inference`, `cards` (whose GPU is whose). A film in one process: `spec`, `timeline`, `film`, `finish`; `ahead` and
 `heap` (nothing waits, memory stays). On the share: `submission`, `shelf`, `tasks` (the bridge to `shared`),
-`follow`, `room`, `job_report/` (a page about a job). Learning and measuring: `training/`, `evaluation/`, `sample`, `scene`. What was typed: `options`, `request`,
-`commands`, `__main__`.
+`follow`, `room`, `live/` (a job on the screen), `job_report/` (a page about it). Learning and measuring: `training/`,
+`evaluation/`, `sample`, `scene`. What was typed: `options`, `request`, `commands`, `__main__`.
 """

@@ -1,0 +1,63 @@
+"""How honest is the time left? A finished job, played back: what would have been said, and what came."""
+
+import sys
+from bisect import bisect_right
+from pathlib import Path
+
+import click
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from fav.commands import duration, one_line_errors  # noqa: E402
+from fav.errors import FavError  # noqa: E402
+from fav.job_report.facts import Facts, gather  # noqa: E402
+from fav.live.forecast import Pace, seconds_left, stitching  # noqa: E402
+from fav.options import FILE  # noqa: E402
+from shared.jobs import find_job  # noqa: E402
+from shared.share import open_share  # noqa: E402
+
+EVERY_S = 1.0
+
+
+def said(facts: Facts) -> list[tuple[float, float, float]]:
+    """(seconds since the first frame was begun, what was left, what would have been said) from look to look."""
+    frames = sorted(facts.of("frame"), key=lambda one: one.published)
+    times, spec = [one.published for one in frames], facts.shelf.spec
+    runs, pace, found = facts.shelf.timeline.runs, Pace(), []
+    begin, end = times[0] - (frames[0].took or 0), facts.stitched
+    for now in np.arange(begin, times[-1], EVERY_S):
+        done = bisect_right(times, now)
+        working = sum(one.published - (one.took or 0) <= now < one.published for one in frames)
+        pace.see(now, done, working)
+        if done < len(frames):
+            made = [one.number for one in frames[:done]]
+            lefts = [len(run) - sum(run.start <= number < run.stop for number in made) for run in runs]
+            stitch = stitching(len(frames), (spec.width, spec.height))
+            words = seconds_left([left for left in lefts if left], pace, stitch)
+            found += [(now - begin, end - now, words)] if words is not None else []
+    return found
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("shared", type=FILE)
+@click.argument("job")
+@one_line_errors
+def main(shared: Path, job: str) -> None:
+    """Print what `status --watch` would have said during the finished JOB under SHARED, a line each tenth of it."""
+    found = find_job(open_share(shared), job)
+    facts = gather(found) if found else None
+    if facts is None or facts.stitched is None:
+        raise FavError(f"{job}: expected a finished job under {shared}, got {'an unfinished one' if facts else 'none'}")
+    looks = said(facts)
+    click.echo(f"{'after':>12}{'left':>12}{'said':>12}{'said/left':>12}")
+    for part in range(1, 10):
+        after, left, words = looks[len(looks) * part // 10]
+        click.echo(f"{duration(after):>12}{duration(left):>12}{duration(words):>12}{words / left:12.2f}")
+    late = [words / left for after, left, words in looks if after >= looks[-1][0] / 3 and left >= 5]
+    click.echo(f"from one third on, {len(late)} looks: said/left from {min(late):.2f} to {max(late):.2f}")
+
+
+if __name__ == "__main__":
+    main()

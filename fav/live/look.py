@@ -1,0 +1,170 @@
+"""What is going on under a shared directory: jobs and nodes, read off it again and again at little cost."""
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from shared.attempts import failed, of_job, reopen
+from shared.bell import Bell
+from shared.claims import claimed
+from shared.errors import InputVanished, JobGone, ShareError
+from shared.jobs import Job, all_jobs
+from shared.layout import Task
+from shared.nodes import Observer, read_identity, visiting
+from shared.results import head
+from shared.share import Share
+
+from ..errors import FavError
+from ..images import HEAD_BYTES, png_text
+from ..shelf import OPTIONAL, Shelf, frame_task, progress
+from .forecast import Pace, seconds_left, stitching
+
+MOST_HEADS = 200  # frames whose maker is asked for in one look
+
+
+@dataclass(frozen=True)
+class JobNow:
+    """`counts` are results published and expected by kind (None: not known yet); `rate` in frames a second, `left` in
+    seconds, None where nothing can be said. `shots` are all and those that are done. `troubles` counts attempts that came
+    to nothing, by why; `failed` are names of tasks."""
+
+    name: str
+    state: str
+    counts: dict[str, tuple[int, int | None]]
+    shots: tuple[int, int]
+    rate: float | None
+    left: float | None
+    failed: tuple[str, ...]
+    troubles: dict[str, int]
+
+
+@dataclass(frozen=True)
+class NodeNow:
+    """`heard` is seconds since its heartbeat was seen to change; `tasks` what it holds, `frames` those that were seen to
+    come from it, `rate` how many of them a second."""
+
+    name: str
+    host: str
+    about: str
+    state: str
+    heard: float
+    tasks: tuple[str, ...]
+    frames: int
+    rate: float | None
+
+
+@dataclass(frozen=True)
+class Now:
+    jobs: tuple[JobNow, ...]
+    nodes: tuple[NodeNow, ...]
+    complaints: tuple[str, ...] = ()
+
+
+@dataclass
+class _Job:
+    """What is remembered of a job between two looks."""
+
+    shelf: Shelf
+    pace: Pace = field(default_factory=Pace)
+    done: dict[int, int] = field(default_factory=dict)  # frames that were done of each run, by its first frame
+
+
+class Lookout:
+    """Looks at the jobs of a share, or at the one of a name."""
+
+    def __init__(self, share: Share, only: str | None = None):
+        self.share, self.only = share, only
+        self._jobs: dict[str, _Job] = {}
+        self._observer = Observer(share)
+        self._heard: dict[str, tuple[int, float]] = {}  # the heartbeat's time by the server's clock, and when by ours
+        self._frames: Counter[str] = Counter()  # by node
+        self._paces: dict[str, Pace] = {}  # by node
+
+    def look(self) -> Now:
+        """Everything as it is now. ShareError where the directory cannot be read."""
+        complaints: list[str] = []
+        owners: dict[str, list[str]] = {}
+        jobs = []
+        for job in all_jobs(self.share, complaints.append):
+            if self.only is None or job.name == self.only:
+                try:
+                    jobs.append(self._look_at(job, owners))
+                except (JobGone, InputVanished):
+                    continue  # cleaned meanwhile
+                except (FavError, ShareError) as error:
+                    complaints.append(str(error))
+        return Now(tuple(jobs), tuple(self._nodes(owners)), tuple(complaints))
+
+    def retry(self) -> int:
+        """Open all failed tasks of the jobs that are looked at anew; how many there were."""
+        jobs = [job for job in all_jobs(self.share) if self.only in (None, job.name)]
+        count = sum(reopen(job) for job in jobs)
+        if count:
+            with visiting(self.share) as node:
+                Bell(node).ring()
+        return count
+
+    def _look_at(self, job: Job, owners: dict[str, list[str]]) -> JobNow:
+        known = self._jobs.setdefault(job.manifest.id, _Job(Shelf(job)))
+        marks, shelf = job.marks(), known.shelf
+        shelf.refresh()
+        shelf.survey()
+        claims, painters = claimed(job), 0
+        for name, path in claims.items():
+            painters += name.startswith("frame.")
+            try:
+                owner = read_identity(self.share, path)
+            except (ShareError, OSError):
+                continue
+            if owner:
+                owners.setdefault(owner.incarnation, []).append(f"{job.name}: {name.replace('.', ' ', 1)}")
+        counts, names = progress(shelf), failed(job)
+        done, total = counts["frame"]
+        known.pace.see(time.monotonic(), done, painters)
+        self._credit(known)
+        runs = shelf.timeline.runs
+        lost = any(Task.named(name).kind not in OPTIONAL for name in names)
+        state = next((mark for mark in ("finished", "cancelled") if mark in marks), None)
+        state = state or ("running" if claims else "failed" if lost else "waiting for nodes")
+        left = None
+        if state == "running" and total is not None:
+            stitch_s = stitching(total, (shelf.spec.width, shelf.spec.height))
+            left = seconds_left([run.left for run in runs if run.left], known.pace, stitch_s)
+        troubles = Counter(attempt.why for _, attempt in of_job(job))
+        return JobNow(job.name, state, counts, (len(runs), sum(not run.left for run in runs)),
+                      known.pace.rate if state == "running" else None, left, tuple(names), dict(troubles))
+
+    def _credit(self, known: _Job) -> None:
+        """Ask frames that have come since the last look who made them."""
+        fresh = []
+        for run in known.shelf.timeline.runs:
+            before = known.done.get(run.start)
+            known.done[run.start] = run.done
+            fresh += [run.frame(position) for position in range(run.done if before is None else before, run.done)]
+        for frame in fresh[:MOST_HEADS]:
+            try:
+                self._frames[png_text(head(known.shelf.job, frame_task(frame), HEAD_BYTES)[0]).get("node", "?")] += 1
+            except (InputVanished, ShareError, FavError):
+                continue
+
+    def _nodes(self, owners: dict[str, list[str]]) -> list[NodeNow]:
+        self._observer.look()
+        now, found = time.monotonic(), []
+        for name in sorted(self._observer.nodes()):
+            path = self.share.layout.heart(name)
+            try:
+                identity, beat = read_identity(self.share, path), self.share.system.mtime(path)
+            except (ShareError, OSError):
+                continue
+            if identity is None:
+                continue
+            seen, since = self._heard.get(name, (None, now))
+            if seen != beat:
+                since = now
+            self._heard[name] = beat, since
+            pace = self._paces.setdefault(name, Pace())
+            pace.see(now, self._frames[name], 1)
+            state = "dead" if self._observer.process_gone(identity) else "working" if name in owners else "waiting"
+            tasks = tuple(sorted(owners.get(name, ())))
+            found.append(NodeNow(name, identity.host, identity.about, state, now - since, tasks, self._frames[name], pace.rate))
+        return found

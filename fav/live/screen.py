@@ -1,0 +1,137 @@
+"""The screen of `coordinator.py status --watch`: calm, a bar for each kind of task, a line for each node."""
+
+from collections.abc import Callable, Iterator
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+from textual import work
+from textual.app import App, ComposeResult
+from textual.binding import Binding
+from textual.containers import VerticalScroll
+from textual.widgets import DataTable, Footer, Static
+
+from shared.errors import ShareError
+
+from ..commands import duration
+from .look import JobNow, Lookout, NodeNow, Now
+
+COLUMNS = ("node", "host", "device", "state", "does", "frames", "a second", "heard of")
+BAR = 40  # characters
+COLOURS = {"finished": "green", "running": "blue", "failed": "red", "cancelled": "yellow", "waiting for nodes": "yellow"}
+
+
+class Watch(App):
+    """Looks at a share again and again until somebody presses q."""
+
+    CSS = """
+    #jobs { height: 1fr; padding: 1 2; }
+    #nodes { height: auto; max-height: 50%; }
+    #word { height: auto; padding: 0 2; color: $text-muted; }
+    """
+    BINDINGS = [Binding("q", "quit", "leave"), Binding("r", "retry", "open failed tasks anew")]
+
+    def __init__(self, lookout: Lookout, every: float):
+        super().__init__()
+        self.lookout, self.every = lookout, every
+        self.now: Now | None = None
+
+    def compose(self) -> ComposeResult:
+        yield VerticalScroll(Static(id="panel"), id="jobs")
+        yield DataTable(id="nodes", cursor_type="row")
+        yield Static(id="word")
+        yield Footer()
+
+    def on_mount(self) -> None:
+        self.query_one(DataTable).add_columns(*COLUMNS)
+        self.look()
+        self.set_interval(self.every, self.look)
+
+    @work(thread=True, exclusive=True, group="look")
+    def look(self) -> None:
+        """In a thread: a share that is away keeps the keys working."""
+        try:
+            now = self.lookout.look()
+        except (OSError, ShareError) as error:
+            self.call_from_thread(self.say, f"the shared directory does not answer: {error}")
+            return
+        self.call_from_thread(self.show, now)
+
+    def show(self, now: Now) -> None:
+        self.now = now
+        self.query_one("#panel", Static).update(jobs_panel(now))
+        table = self.query_one(DataTable)
+        place = table.cursor_row
+        table.clear()
+        for node in now.nodes:
+            table.add_row(*cells(node), key=node.name)
+        if table.row_count:
+            table.move_cursor(row=min(place, table.row_count - 1))
+        self.say("; ".join(now.complaints))
+
+    def say(self, word: str) -> None:
+        self.query_one("#word", Static).update(Text(word))
+
+    @work(thread=True)
+    def action_retry(self) -> None:
+        count = self.lookout.retry()
+        self.call_from_thread(self.notify, f"{count} failed task{'s'[:count != 1]} opened anew")
+
+
+def jobs_panel(now: Now) -> RenderableType:
+    """All jobs, those that run first."""
+    jobs = sorted(now.jobs, key=lambda job: (job.state != "running", job.state == "finished", job.name))
+    return Group(*(part for job in jobs for part in (*_job(job), Text()))) if jobs else Text("no jobs")
+
+
+def _job(job: JobNow) -> Iterator[RenderableType]:
+    shots, done = job.shots
+    state = job.state, COLOURS.get(job.state, "")
+    yield Text.assemble((job.name, "bold"), "  ", state, f"  {done} of {shots} shots done" if shots else "")
+    bars = Table.grid(padding=(0, 2))
+    for kind, (made, total) in job.counts.items():
+        if kind != "flow" or made:
+            bar = ProgressBar(total or None, made if total else 0, BAR, pulse=False)
+            told = f"{made} of {total if total is not None else '?'}"
+            bars.add_row(kind, bar, told, pace_of(job) if kind == "frame" else "")
+    yield bars
+    if job.troubles:
+        yield Text("  ".join(f"{times} {why}" for why, times in sorted(job.troubles.items())), "yellow")
+    if job.failed:
+        yield Text(f"failed: {', '.join(job.failed[:8])}{' …' if len(job.failed) > 8 else ''}", "red")
+
+
+def pace_of(job: JobNow) -> str:
+    """How fast a job goes and how long it takes, in words; empty where nothing can be said."""
+    words = [f"{job.rate:.2f} a second"] if job.rate else []
+    return ", ".join(words + ([f"{duration(job.left)} left"] if job.left is not None else []))
+
+
+def cells(node: NodeNow) -> tuple[str, ...]:
+    """A node's line of the table."""
+    return (node.name, node.host, node.about, node.state, ", ".join(node.tasks) or "–", str(node.frames),
+            f"{node.rate:.2f}" if node.rate else "–", f"{duration(node.heard)} ago")
+
+
+def lines(now: Now) -> list[str]:
+    """The same without a screen: a line a job."""
+    working = sum(node.state == "working" for node in now.nodes)
+    told = []
+    for job in now.jobs:
+        made, total = job.counts["frame"]
+        parts = [f"{job.name}: {job.state}", f"{made} of {total if total is not None else '?'} frames", pace_of(job),
+                 f"{working} of {len(now.nodes)} nodes at work" if job.state == "running" else "",
+                 f"{len(job.failed)} failed" if job.failed else ""]
+        told.append(", ".join(filter(None, parts)))
+    return told + [f"error: {complaint}" for complaint in now.complaints]
+
+
+def watch_plainly(lookout: Lookout, every: float, say: Callable[[Now], None], sleep: Callable[[float], None]) -> None:
+    """Say what is new, again and again, until every job is over."""
+    while True:
+        now = lookout.look()
+        say(now)
+        if all(job.state in ("finished", "cancelled") for job in now.jobs):
+            return
+        sleep(every)

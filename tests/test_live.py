@@ -1,0 +1,163 @@
+"""What the screen shows of jobs that real nodes work on; the forecast against films whose end can be counted in the head."""
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from click.testing import CliRunner
+from textual.widgets import DataTable
+
+import coordinator
+from fav.live.forecast import WINDOW_S, Pace, seconds_left, stitching
+from fav.live.look import Lookout
+from fav.live.screen import Watch, lines
+from fav.shelf import frame_task
+from shared.attempts import failed, record
+from shared.claims import claimed
+from shared.nodes import visiting
+
+from .films import FRAMES, ROOT, clip, create, share, start_node, style, work  # noqa: F401
+from .waiting import wait_for
+
+
+# ---- the forecast
+def paced(rate: float, painters: int, seconds: int = 20) -> Pace:
+    """`painters` nodes that made `rate` frames a second, all together."""
+    pace = Pace()
+    for now in range(seconds + 1):
+        pace.see(now, int(rate * now), painters)
+    return pace
+
+
+def test_one_long_shot_is_no_faster_with_many_nodes():
+    assert seconds_left([100], paced(rate=1, painters=1)) == pytest.approx(100)
+    assert seconds_left([100], paced(rate=8, painters=8)) == pytest.approx(100)  # each of the eight makes 1 a second
+    assert seconds_left([100] * 8, paced(rate=8, painters=8)) == pytest.approx(100)
+
+
+def test_the_longest_shots_are_taken_first_and_the_film_is_stitched_at_last():
+    pace = paced(rate=2, painters=2)
+    assert seconds_left([3, 3, 2, 2, 2], pace) == pytest.approx(7)  # 3 + 2 + 2 beside 3 + 2
+    assert seconds_left([3, 3], pace, stitch_s=4) == pytest.approx(7) and seconds_left([], pace, 4) == pytest.approx(4)
+    assert seconds_left([1] * 20_000, pace) == pytest.approx(10_000)
+    assert stitching(200, (1000, 1000)) == pytest.approx(2 * stitching(100, (1000, 1000)))
+
+
+def test_what_was_long_ago_does_not_count():
+    pace = Pace()
+    for now in range(1000):
+        pace.see(now, now if now < 500 else 500 + 4 * (now - 500), painters=1)
+    assert pace.rate == pytest.approx(4) and len(pace._seen) <= WINDOW_S + 2
+
+
+def test_slow_frames_are_waited_for_before_the_past_is_forgotten():
+    pace = Pace()
+    for minute in range(60):
+        pace.see(60 * minute, minute // 10, painters=1)  # a frame in ten minutes
+    assert pace.frame_s == pytest.approx(600, rel=0.2)
+
+
+def test_nothing_is_said_before_a_frame_was_done():
+    assert Pace().rate is None and Pace().frame_s is None and seconds_left([3], Pace()) is None
+    pace = Pace()
+    pace.see(0, 0, 1)
+    pace.see(5, 0, 1)
+    assert pace.rate is None and seconds_left([3], pace) is None
+
+
+# ---- the look
+def test_the_look_shows_who_does_what_and_whose_frames_came(share, clip, style):
+    job = create(share, clip, style, name="film")
+    lookout = Lookout(share)
+    before = lookout.look()
+    assert [(one.state, one.counts["frame"], one.left) for one in before.jobs] == [("waiting for nodes", (0, None), None)]
+    node = start_node(share, "--job", "film")
+    seen = []
+    try:
+        while node.poll() is None:
+            seen.append(lookout.look())
+    finally:
+        node.communicate()
+    now = lookout.look()
+    assert [(one.state, one.counts["frame"], one.shots) for one in now.jobs] == [("finished", (FRAMES, FRAMES), (2, 2))]
+    working = [one for look in seen for one in look.nodes if one.state == "working"]
+    assert working and all(one.tasks[0].startswith("film: ") for one in working)
+    assert max(one.frames for one in working) > FRAMES // 2 and "running" in {look.jobs[0].state for look in seen}
+    assert claimed(job) == {} and now.nodes == ()
+
+
+def test_a_dead_node_is_dead_and_what_failed_is_named(share, clip, style):
+    create(share, clip, style, name="film")
+    node = start_node(share, "--job", "film", "--forever")
+    lookout = Lookout(share, "film")
+    wait_for(lambda: any(one.state == "working" for one in lookout.look().nodes), 60)
+    for pid in subprocess.run(["pgrep", "-P", str(node.pid)], capture_output=True, text=True).stdout.split():
+        subprocess.run(["kill", "-KILL", pid])
+    node.send_signal(signal.SIGKILL)
+    node.communicate()
+    assert [one.state for one in lookout.look().nodes] == ["dead"]
+
+
+def spoiled(share, clip, style):
+    """A job whose frame 3 has failed."""
+    job = create(share, clip, style, name="film")
+    with visiting(share) as node:
+        for number in range(3):
+            record(node, job, frame_task(3), "raised", "ValueError: three", f"{number:016}")
+    return job
+
+
+# ---- the screen
+def test_the_screen_shows_it_and_its_keys_work(share, clip, style):
+    job = spoiled(share, clip, style)
+    assert not work(job)
+
+    async def session():
+        app = Watch(Lookout(share), every=0.2)
+        async with app.run_test(size=(140, 40)) as pilot:
+            while app.now is None:
+                await asyncio.sleep(0.05)
+            await pilot.pause()
+            text = app.export_screenshot().replace("&#160;", " ")
+            assert "film" in text and "failed" in text and "frame.0000003" in text and f" of {FRAMES}" in text
+            assert app.query_one(DataTable).row_count == 0
+            await pilot.press("r")
+            end = time.monotonic() + 20
+            while failed(job) and time.monotonic() < end:
+                await asyncio.sleep(0.05)
+            assert failed(job) == []
+            await pilot.press("q")
+        assert app.return_code == 0
+
+    asyncio.run(session())
+
+
+def test_without_a_terminal_there_are_lines_and_json_for_scripts(share, clip, style):
+    assert work(create(share, clip, style, name="film"))
+    watched = CliRunner().invoke(coordinator.main, ["status", str(share.layout.root), "--watch"])
+    assert watched.exit_code == 0 and watched.output == f"film: finished, {FRAMES} of {FRAMES} frames\n"
+    told = CliRunner().invoke(coordinator.main, ["status", str(share.layout.root), "--watch", "--json"])
+    record = json.loads(told.output)
+    assert record["jobs"][0]["counts"]["frame"] == [FRAMES, FRAMES] and record["jobs"][0]["shots"] == [2, 2]
+
+
+def test_watching_ends_with_the_job(share, clip, style):
+    create(share, clip, style, name="film")
+    words = [sys.executable, str(ROOT / "coordinator.py"), "status", str(share.layout.root), "--watch", "--every", "0.2"]
+    watching = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    node = start_node(share, "--job", "film")
+    node.communicate(timeout=120)
+    output, _ = watching.communicate(timeout=60)
+    assert watching.returncode == 0 and output.splitlines()[-1] == f"film: finished, {FRAMES} of {FRAMES} frames"
+    assert "film: waiting for nodes" in output.splitlines()[0]
+
+
+def test_lines_name_complaints(share, clip, style):
+    create(share, clip, style, name="film")
+    share.layout.name("strange").touch()
+    told = lines(Lookout(share).look())
+    assert len(told) == 2 and told[1].startswith("error: ") and "strange" in told[1]
