@@ -167,9 +167,11 @@ class Supervisor:
         words = (theirs, memory, str(self.share.layout.root), self.share.hard_links, node.identity, self.plan_for, self.only,
                  self.forever, self.options, self.health)
         worker = context.Process(target=_work, args=words, daemon=True)
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited, so that Ctrl-C does not hit it while it starts
+        # Inherited, so that Ctrl-C does not hit it while it starts, nor ever what Slurm and systemd send to every process.
+        before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
         worker.start()
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         theirs.close()
         heart = Heart(node)
         heart.start()

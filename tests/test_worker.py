@@ -99,6 +99,17 @@ def test_signal_stops_a_node_soon_and_leaves_nothing_claimed(share, root, number
     assert claimed(job) == {} and is_clean(share)
 
 
+def test_signal_to_every_process_of_a_node_is_one_and_blames_nobody(share, root):
+    job = toy.create(share, chains=1, length=1000, slow=0.2)
+    node = start(root, "toy")
+    wait_for(lambda: results.count(job, "link", range(1000)) > 2)
+    for pid in [node.pid, *Path(f"/proc/{node.pid}/task/{node.pid}/children").read_text().split()]:  # as Slurm and systemd do
+        os.kill(int(pid), signal.SIGTERM)
+    output, _ = node.communicate(timeout=20)
+    assert node.returncode == 130 and "took its worker down" not in output
+    assert claimed(job) == {} and is_clean(share) and list(attempts.of_job(job)) == []
+
+
 def test_second_signal_stops_a_node_in_the_middle_of_a_task(share, root):
     job = toy.create(share, chains=1, length=2, slow=60)
     node = start(root, "toy")
