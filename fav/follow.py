@@ -1,8 +1,8 @@
-"""Following a job whose nodes run on this machine: how far it is, how fast, and what the nodes say."""
+"""Following a job whose nodes we have started: how far it is, how fast, and what the nodes say."""
 
-import subprocess
 import time
 from pathlib import Path
+from typing import Callable
 
 import click
 from rich.console import Console
@@ -22,20 +22,34 @@ class Talk:
     """What nodes say into their logs from now on, each thing once, however many of them say it."""
 
     def __init__(self, logs: list[Path]):
-        self._read = {log: log.stat().st_size if log.exists() else 0 for log in logs}
+        self._read: dict[Path, int] = {}
         self._said: set[str] = set()
+        self._told: list[str] = []
+        for log in logs:
+            self.hear(log)
+
+    def hear(self, log: Path) -> None:
+        """Read this log, too; it need not be there yet."""
+        self._read[log] = log.stat().st_size if log.exists() else 0
+
+    def tell(self, line: str) -> None:
+        """Something to be shown that is in no log."""
+        self._told.append(line)
 
     def lines(self) -> list[str]:
-        fresh = []
-        for log, before in self._read.items():
-            with open(log, "rb") as file:
-                file.seek(before)
-                data = file.read()
+        fresh, self._told = self._told, []
+        for log, before in list(self._read.items()):
+            try:
+                with open(log, "rb") as file:
+                    file.seek(before)
+                    data = file.read()
+            except FileNotFoundError:
+                continue
             whole = data[:data.rfind(b"\n") + 1]
             self._read[log] = before + len(whole)
             for line in whole.decode(errors="replace").splitlines():
                 said = line[9:] if line[2:3] == ":" else line  # without the time
-                if said not in self._said and not said.startswith("done: "):
+                if said not in self._said and not said.startswith(("done: ", "ended with exit code ")):
                     self._said.add(said)
                     fresh.append(said)
         return fresh
@@ -79,15 +93,15 @@ class Follower:
         return done, total, rate, (total - done) / rate if rate and total else None
 
 
-def follow(job: Job, processes: list[subprocess.Popen], talk: Talk) -> None:
-    """Show the job's progress, and what the nodes say, until no node of ours runs any more."""
+def follow(job: Job, running: Callable[[], bool], talk: Talk) -> None:
+    """Show the job's progress, and what the nodes say, as long as nodes of ours are `running`."""
     follower = Follower(job)
     terminal = Console().is_terminal
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("frames  {task.fields[words]}")]
     with Progress(*columns, disable=not terminal) as bar:
         line = bar.add_task(job.name, total=None, words="")
         reported, last = -1, time.monotonic()
-        while any(process.poll() is None for process in processes):
+        while running():
             try:
                 done, total, rate, left = follower.look()
                 words = follower.closing() if done == total else f"{rate:.2f}/s, {duration(left)} left" if rate else ""

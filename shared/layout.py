@@ -5,6 +5,7 @@
       private/<incarnation>/         files that it is making
       bell/<incarnation>.<count>     renamed when it has published something
       logs/<name>.log                what nodes started by the coordinator said
+      orders/<incarnation>.<order>   what the operator asks of a node: to drain or to stop
       names/<job name>/job.json      the manifest of the job of that name
       jobs/<job id>/
         creator                      the node that makes the job, until it has its name
@@ -58,6 +59,7 @@ class ShareLayout:
         self.private = self.root / "private"
         self.bell = self.root / "bell"
         self.logs = self.root / "logs"
+        self.orders = self.root / "orders"  # not a room: it is made when the first order is given
         self.names = self.root / "names"
         self.jobs = self.root / "jobs"
 
@@ -69,6 +71,9 @@ class ShareLayout:
 
     def private_of(self, incarnation: str) -> Path:
         return self.private / incarnation
+
+    def order(self, incarnation: str, order: str) -> Path:
+        return self.orders / f"{incarnation}.{order}"
 
     def name(self, job_name: str) -> Path:
         return self.names / job_name

@@ -27,6 +27,7 @@ from .health import Health
 from .jobs import Job, find_job
 from .layout import Task
 from .nodes import Heart, Identity, Node
+from .orders import Ear
 from .share import Share, open_share
 from .slate import Slate, Watch
 from .weather import weathered
@@ -118,6 +119,7 @@ class Supervisor:
         self.options = options or {}
         self.about = about
         self.health = Health()
+        self._ear = Ear(share)
         self._signals = 0
 
     def run(self) -> int:
@@ -132,6 +134,7 @@ class Supervisor:
             except Stopped:
                 return EXIT_STOPPED
             try:
+                self._ear.listen(node.identity.incarnation)
                 code, harmless = self._run_worker(node)
             finally:
                 self._leave(node)
@@ -190,6 +193,7 @@ class Supervisor:
                     self.say(message[1])
                 elif message:
                     self.health = message[1]
+                self._signals = max(self._signals, self._ear.signals)
                 if self._signals and not told:
                     told = True
                     self.say("stopping after the current frame (once more to stop at once)")
@@ -244,6 +248,7 @@ class Supervisor:
         try:
             let_go(node)
             Bell(node).ring()
+            self._ear.forget()
             node.leave()
         except OSError as error:
             self.say(f"could not leave cleanly ({error}); the others will clean up after one lease")

@@ -7,7 +7,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = [ROOT / "node.py", ROOT / "coordinator.py", *sorted(ROOT.glob("fav/**/*.py")), *sorted(ROOT.glob("shared/**/*.py"))]
-BRIDGES = {"fav/tasks.py", "fav/shelf.py", "fav/measuring.py", "fav/submission.py", "fav/follow.py", "fav/job_report/facts.py", "fav/live/look.py"}  # the rooms that know both sides
+BRIDGES = {"fav/tasks.py", "fav/shelf.py", "fav/measuring.py", "fav/submission.py", "fav/follow.py", "fav/preflight.py",
+           "fav/job_report/facts.py", "fav/live/look.py",
+           *(str(path.relative_to(ROOT)) for path in ROOT.glob("fav/coordinator/*.py"))}  # the rooms that know both sides
 WORDS = {"fav/options.py", "fav/request.py", "fav/commands.py", "fav/live/screen.py"}  # they know `shared`'s errors and defaults, no more
 SMALL = {"shared.errors", "shared.nodes"}
 
@@ -33,6 +35,11 @@ def test_imports_run_downhill(path):
         assert top not in ("node", "coordinator", "tests"), f"{name} imports {module}"
         if name.startswith("shared/"):
             assert top == "shared", f"{name} imports {module}: the job system knows nothing of video"
+        elsewhere = module.startswith("shared.cluster")
+        if name.startswith("shared/cluster/"):
+            assert elsewhere or module == "shared.errors", f"{name} imports {module}: other machines know neither pixels nor claims"
+        elif elsewhere:
+            assert name.startswith("fav/coordinator/"), f"{name} imports {module}: other machines are the operator's business"
         if name.startswith("fav/") and top == "shared" and name not in BRIDGES:
             assert name in WORDS and module in SMALL, f"{name} imports {module}: only the bridges know the job system"
 

@@ -136,6 +136,25 @@ def test_the_screen_shows_it_and_its_keys_work(share, clip, style):
     asyncio.run(session())
 
 
+def test_the_node_under_the_cursor_is_drained(share, clip, style):
+    create(share, clip, style, name="film")
+    node = start_node(share, "--forever")
+    wait_for(lambda: Lookout(share).look().nodes)
+
+    async def session():
+        app = Watch(Lookout(share), every=0.2)
+        async with app.run_test(size=(140, 40)) as pilot:
+            while not app.query_one(DataTable).row_count:
+                await asyncio.sleep(0.05)
+            await pilot.press("d")
+            end = time.monotonic() + 30
+            while node.poll() is None and time.monotonic() < end:
+                await asyncio.sleep(0.1)
+
+    asyncio.run(session())
+    assert "stopping after the current frame" in node.communicate(timeout=10)[0] and node.returncode == 130
+
+
 def test_without_a_terminal_there_are_lines_and_json_for_scripts(share, clip, style):
     assert work(create(share, clip, style, name="film"))
     watched = CliRunner().invoke(coordinator.main, ["status", str(share.layout.root), "--watch"])

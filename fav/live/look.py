@@ -11,6 +11,7 @@ from shared.errors import InputVanished, JobGone, ShareError
 from shared.jobs import Job, all_jobs
 from shared.layout import Task
 from shared.nodes import Observer, read_identity, visiting
+from shared.orders import Order, give
 from shared.results import head
 from shared.share import Share
 
@@ -103,6 +104,10 @@ class Lookout:
             with visiting(self.share) as node:
                 Bell(node).ring()
         return count
+
+    def drain(self, node: str) -> None:
+        """Ask a node to finish its task and leave."""
+        give(self.share, node, Order.DRAIN)
 
     def _look_at(self, job: Job, owners: dict[str, list[str]]) -> JobNow:
         known = self._jobs.setdefault(job.manifest.id, _Job(Shelf(job)))

@@ -30,7 +30,8 @@ class Watch(App):
     #nodes { height: auto; max-height: 50%; }
     #word { height: auto; padding: 0 2; color: $text-muted; }
     """
-    BINDINGS = [Binding("q", "quit", "leave"), Binding("r", "retry", "open failed tasks anew")]
+    BINDINGS = [Binding("q", "quit", "leave"), Binding("r", "retry", "open failed tasks anew"),
+                Binding("d", "drain", "let the node under the cursor leave")]
 
     def __init__(self, lookout: Lookout, every: float):
         super().__init__()
@@ -77,6 +78,17 @@ class Watch(App):
     def action_retry(self) -> None:
         count = self.lookout.retry()
         self.call_from_thread(self.notify, f"{count} failed task{'s'[:count != 1]} opened anew")
+
+
+    def action_drain(self) -> None:
+        table = self.query_one(DataTable)
+        if table.row_count:
+            self._drain(str(table.get_row_at(table.cursor_row)[0]))
+
+    @work(thread=True)
+    def _drain(self, node: str) -> None:
+        self.lookout.drain(node)
+        self.call_from_thread(self.notify, f"{node} finishes its task and leaves")
 
 
 def jobs_panel(now: Now) -> RenderableType:

@@ -1,0 +1,63 @@
+"""What the operator's commands have in common: finding the job that is meant, and submitting one."""
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from shared.bell import Bell
+from shared.errors import JobGone, ShareError
+from shared.jobs import Job, all_jobs, find_job
+from shared.nodes import visiting
+from shared.share import Share
+
+from ..options import request_of
+
+WIDTH = 160  # of a table where no terminal has a width
+
+
+def the_job(share: Share, name: str | None) -> Job:
+    """The job of that name; None: the only one. ShareError in other cases."""
+    if name is not None:
+        job = find_job(share, name)
+        if job is None:
+            raise ShareError(f"{name}: there is no job of that name; coordinator.py status {share.layout.root} lists them")
+        return job
+    jobs = all_jobs(share)
+    if not jobs:
+        raise ShareError(f"{share.layout.root}: there are no jobs here")
+    if len(jobs) != 1:
+        raise ShareError(f"{share.layout.root}: expected the name of one of its {len(jobs)} jobs; coordinator.py status lists them")
+    return jobs[0]
+
+
+def submitted(context: click.Context, share: Share, video: str, style: Path, values: dict) -> Job:
+    """Create the job, or join it, and say so."""
+    from ..submission import submit as create
+
+    with visiting(share) as node:
+        joined = create(node, request_of(context, video, style, values))
+        Bell(node).ring()
+    click.echo(f"{'created' if joined.created else 'joined'} job {joined.job.name}")
+    for note in joined.notes:
+        click.echo(note)
+    return joined.job
+
+
+def over(job: Job) -> bool:
+    """Whether nothing more is to be done for it, as far as the share says now."""
+    try:
+        return bool(job.marks())
+    except (JobGone, OSError) as error:
+        return isinstance(error, JobGone)
+
+
+def show_table(heads: tuple[str, ...], rows: list[tuple[str, ...]], stderr: bool = False) -> None:
+    """Print a table; what is in it is taken for text, whatever it looks like."""
+    table = Table(*heads)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    terminal = Console(stderr=stderr).is_terminal
+    Console(stderr=stderr, width=None if terminal else WIDTH).print(table)

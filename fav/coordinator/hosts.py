@@ -1,0 +1,88 @@
+"""Running a job on a list of hosts: look at all of them first, then start, follow and start again."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from shared.cluster.fleet import Fleet, Site
+from shared.cluster.hosts import Host, read_hosts
+from shared.errors import ShareError
+from shared.jobs import Job
+from shared.nodes import read_identity
+from shared.orders import Order, give
+from shared.share import Share
+
+from .doors import over
+from .scout import Scout, Unfit, show
+
+PATIENCE_S = 60.0  # beyond the lease: how long a run whose hosts are all out of reach waits for one to answer
+
+
+def hosts_of(path: Path) -> list[Host]:
+    """The hosts in a file; ShareError where there are none, or a line is none."""
+    try:
+        hosts = read_hosts(path.read_text(errors="replace"), str(path))
+    except OSError as error:
+        raise ShareError(f"{path}: expected a file of hosts, one a line ({error.strerror})") from None
+    if not hosts:
+        raise ShareError(f"{path}: expected one host a line, got none")
+    return hosts
+
+
+def follow_hosts(job: Job, path: Path, backend: str, skip_unfit: bool) -> list[Path]:
+    """Look at the hosts, run nodes there, follow them until none runs any more or the job is over; their logs.
+
+    Exits with 2, before any work, where a host is not fit.
+    """
+    from ..follow import Talk, follow
+
+    scout, talk, logs = Scout(job, backend), Talk([]), []
+
+    def admit(host: Host) -> Site:
+        """What a host that joins later must pass, too."""
+        try:
+            found = scout.look([host])[host]
+        except OSError as error:  # the share's weather
+            raise ShareError(f"it could not be looked at ({error.strerror})") from None
+        if isinstance(found, Unfit):
+            raise ShareError("; ".join(found.wrong))
+        hear(found)
+        return found
+
+    def hear(site: Site) -> None:
+        for name in site.commands:
+            logs.append(job.share.layout.logs / f"{name}.log")
+            talk.hear(logs[-1])
+
+    found = scout.look(hosts_of(path))
+    sites = [one for one in found.values() if isinstance(one, Site)]
+    if len(sites) < len(found):
+        show(found)
+    if len(sites) < len(found) and not (skip_unfit and sites):
+        raise ShareError(f"{path}: expected all hosts to be fit, got {len(found) - len(sites)} of {len(found)} that are not; mend "
+                         f"that, take them out, or say --skip-unfit; nothing was started, and the same line again goes on")
+    for site in sites:
+        hear(site)
+    click.echo(f"{sum(len(site.commands) for site in sites)} node(s) on {len(sites)} host(s)")
+    fleet = Fleet(sites, lambda: hosts_of(path), admit, talk.tell, lambda *who: drain_process(job.share, *who),
+                  job.manifest.lease + PATIENCE_S)
+    try:
+        with fleet:
+            follow(job, lambda: fleet.counts and not over(job), talk)
+    except KeyboardInterrupt:
+        click.echo(f"not following any more; the nodes go on. The same line again follows them; to end them: coordinator.py "
+                   f"drain {job.share.layout.root}")
+        sys.exit(130)
+    return logs
+
+
+def drain_process(share: Share, hostname: str, pid: int) -> None:
+    """Ask the node with this process to finish its task and leave."""
+    try:
+        for name in share.system.list(share.layout.nodes):
+            identity = read_identity(share, share.layout.heart(name))
+            if identity and (identity.host, identity.pid) == (hostname, pid):
+                give(share, name, Order.DRAIN)
+    except (OSError, ShareError):
+        pass  # asked again at the next look

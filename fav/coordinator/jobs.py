@@ -1,0 +1,158 @@
+"""The commands of a job's life: submit, recover, stitch, retry, cancel, clean."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from shared.attempts import reopen
+from shared.bell import Bell
+from shared.claims import claimed
+from shared.errors import JobGone, ShareError
+from shared.jobs import all_jobs, remove_job
+from shared.nodes import Identity, Node, Observer, visiting
+from shared.recovery import Recovery
+from shared.share import open_share
+
+from ..commands import one_line_errors
+from ..errors import FavError
+from ..options import FILE, JOB, MASK_HELP, options
+from .doors import submitted, the_job
+
+
+@click.command()
+@click.argument("shared", type=FILE)
+@click.argument("video")
+@click.argument("style", type=FILE)
+@options(JOB)
+@click.pass_context
+@one_line_errors
+def submit(context: click.Context, shared: Path, video: str, style: Path, **values) -> None:
+    """Create a job for nodes that wait (`node.py SHARED --forever`) or will be started."""
+    submitted(context, open_share(shared), video, style, values)
+
+
+@click.command()
+@click.argument("shared", type=FILE)
+@click.argument("job", required=False)
+@click.option("--now", "hosts", multiple=True, metavar="HOST", help="Take every node on this host for dead at once: your word that it is off.")
+@one_line_errors
+def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
+    """Remove the placeholders of dead nodes. Nodes do this by themselves; this is for the impatient.
+
+    At once: those of nodes of this machine whose process is gone, and of all nodes on a HOST given
+    with --now. Whether another machine is dead takes one lease of silence to tell, which nodes wait for.
+    """
+    share = open_share(shared)
+    with visiting(share) as node:
+        jobs = {one: set() for one in ([the_job(share, job)] if job else all_jobs(share))}
+        recovery = Recovery(node, Observer(share, node.identity))
+        count = recovery.run(jobs, frozenset(hosts))
+        Bell(node).ring()
+    click.echo(f"recovered {count} task(s)")
+    rest = sum(len(claimed(one)) for one in jobs)
+    if rest:
+        click.echo(f"{rest} task(s) are claimed by nodes that are alive, or not silent for long enough to tell; waiting "
+                   f"nodes recover them after one lease")
+
+
+@click.command()
+@click.argument("shared", type=FILE)
+@click.argument("job", required=False)
+@click.option("--out", help="The film's name, relative to SHARED.  [default: the job's name and a number]")
+@click.option("--crf", type=click.IntRange(0, 51), help="Quality of the film: lower is better and larger.  [default: the job's]")
+@click.option("--strength", type=click.FloatRange(0, 1), help="How far from the source: 1 is the style alone, 0 the source.  [default: the job's]")
+@click.option("--preserve-colors/--no-preserve-colors", default=None, help="Keep the source's colours, or take the style's.  [default: the job's]")
+@click.option("--mask", type=FILE, metavar="VIDEO_OR_IMAGE", help=f"{MASK_HELP}  [default: the job's]")
+@click.option("--no-mask", is_flag=True, help="Leave the job's mask out.")
+@one_line_errors
+def stitch(shared: Path, job: str | None, out: str | None, crf: int | None, mask: Path | None, no_mask: bool, **values) -> None:
+    """Make the film again, under a new name, from the frames that are published. Nothing is stylized."""
+    from ..finish import check_mask
+    from ..spec import brought, inside
+    from ..shelf import Shelf, progress
+    from ..shelf import stitch as write
+    from ..video import check_film_name
+
+    if mask and no_mask:
+        raise FavError("--mask and --no-mask: expected one of them, got both")
+    share = open_share(shared)
+    found = the_job(share, job)
+    shelf = Shelf(found)
+    shelf.refresh()
+    if not shelf.timeline.complete:
+        raise ShareError(f"{found.name}: expected a job whose video is read to its end, got one that is still at frame {shelf.timeline.known}")
+    done, total = progress(shelf)["frame"]
+    if done != total:
+        raise ShareError(f"{found.name}: expected all frames to be done, got {done} of {total}; wait, or start nodes")
+    first = Path(shelf.spec.out)
+    names = iter([out]) if out else (str(first.with_stem(f"{first.stem}-{number}")) for number in range(2, 1000))
+    final = next((path for name in names if not (path := inside(share.layout.root, name)).exists()), None)
+    if final is None:
+        raise ShareError(f"{out}: expected a new name for the film, but the file exists")
+    check_film_name(final.name)
+    video = brought(share.layout.root, shelf.spec.video)
+    if mask:
+        check_mask(mask, video, shelf.spec.fps)
+    finish = replace(shelf.spec.finish(share.layout.root), **{name: value for name, value in values.items() if value is not None},
+                     **({"mask": mask} if mask or no_mask else {}))
+    with visiting(share) as node:
+        private = node.draft().with_suffix(final.suffix)
+        notes = write(shelf, video, private, crf if crf is not None else shelf.spec.crf, finish)
+        share.system.sync(private)
+        share.system.make_dirs(final.parent)
+        share.appear(private, final)
+    for note in notes:
+        click.echo(note)
+    click.echo(f"done: {final}")
+
+
+@click.command()
+@click.argument("shared", type=FILE)
+@click.argument("job", required=False)
+@one_line_errors
+def retry(shared: Path, job: str | None) -> None:
+    """Open the failed tasks of a job anew, and a job that was cancelled."""
+    share = open_share(shared)
+    found = the_job(share, job)
+    was_cancelled = "cancelled" in found.marks()
+    found.unmark("cancelled")
+    count = reopen(found)
+    click.echo(f"{found.name}: {'no longer cancelled, ' if was_cancelled else ''}{count} failed task(s) opened anew")
+    with visiting(share) as node:
+        Bell(node).ring()
+
+
+@click.command()
+@click.argument("shared", type=FILE)
+@click.argument("job", required=False)
+@one_line_errors
+def cancel(shared: Path, job: str | None) -> None:
+    """Tell all nodes to leave a job alone. What is published stays; `retry` goes on with it, `clean` removes it."""
+    share = open_share(shared)
+    found = the_job(share, job)
+    if "finished" in found.marks():
+        raise ShareError(f"{found.name}: the job is finished; coordinator.py clean removes it")
+    with visiting(share) as node:
+        found.mark(node, "cancelled")
+        Bell(node).ring()
+    click.echo(f"{found.name}: cancelled")
+
+
+@click.command()
+@click.argument("shared", type=FILE)
+@click.argument("job", required=False)
+@click.option("--force", is_flag=True, help="Even if it is not finished, and nodes work on it.")
+@one_line_errors
+def clean(shared: Path, job: str | None, force: bool) -> None:
+    """Remove a job and its frames from the shared directory. The film stays."""
+    share = open_share(shared)
+    found = the_job(share, job)
+    try:
+        over = bool(found.marks())
+    except JobGone:
+        over = True
+    if not over and not force:
+        raise ShareError(f"{found.name}: the job is not finished; cancel it first, or say --force")
+    remove_job(Node(share, Identity.here()), found)
+    click.echo(f"{found.name}: removed")

@@ -1,0 +1,144 @@
+"""The commands about nodes, whoever started them: who there is, and asking some of them to leave."""
+
+import json
+import time
+from pathlib import Path
+
+import click
+
+from shared import orders
+from shared.claims import claimed
+from shared.errors import ShareError
+from shared.jobs import all_jobs
+from shared.nodes import HEARTBEAT_S, Identity, Observer, read_identity
+from shared.orders import Order
+from shared.share import Share, open_share
+
+from ..commands import duration, one_line_errors
+from ..options import FILE
+from .doors import show_table
+
+SHARED = click.argument("shared", type=FILE)
+WHO = click.argument("who", required=False, metavar="[HOST|NODE]")
+
+
+@click.command()
+@SHARED
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@one_line_errors
+def nodes(shared: Path, as_json: bool) -> None:
+    """Who works here, on what, and who is still heard.
+
+    Nodes of other machines are listened to until each has given a sign of life, or for three of its
+    heartbeats. One that is `silent` may be dead, or cut off; the others take its frames over after one lease.
+    """
+    share = open_share(shared)
+    told = _told(share)
+    if as_json:
+        click.echo(json.dumps(told, indent=1))
+        return
+    if not told:
+        click.echo("no nodes")
+        return
+    heads = "node", "host", "device", "at work on", "heartbeat renewed", "state"
+    show_table(heads, [(one["node"], one["host"], one["device"], ", ".join(one["tasks"]) or "nothing",
+                        f"{duration(one['heard_s'])} ago", one["state"]) for one in told])
+
+
+def _told(share: Share) -> list[dict]:
+    observer, known, ordered = Observer(share), _identities(share), orders.given(share)
+    observer.look()
+    heard = _listen(observer, {name for name, identity in known.items() if not identity.lived_here(observer.me)})
+    tasks, told = _tasks(share), []
+    for name, identity in known.items():
+        if observer.silence(name) is None:
+            continue  # it has left
+        gone, local = observer.process_gone(identity), identity.lived_here(observer.me)
+        state = "dead" if gone else "alive" if local or name in heard else "silent"
+        if name in ordered and state != "dead":
+            state = {Order.DRAIN: "to leave after its task", Order.STOP: "to leave at once"}[ordered[name]]
+        try:
+            # By two clocks, so for people only: no decision rests on it.
+            age = max(time.time() - share.system.mtime(share.layout.heart(name)) / 1e9, 0.0)
+        except FileNotFoundError:
+            continue
+        told.append({"node": name, "host": identity.host, "pid": identity.pid, "device": identity.about,
+                     "tasks": tasks.get(name, []), "heard_s": age, "state": state})
+    return told
+
+
+def _listen(observer: Observer, strangers: set[str]) -> set[str]:
+    """Those of these nodes whose heart has beaten while we looked."""
+    heard: set[str] = set()
+    for _ in range(round(3 * HEARTBEAT_S)):
+        if strangers <= heard:
+            break
+        observer.share.system.sleep(1.0)
+        observer.look()
+        heard |= {name for name in strangers if observer.silence(name) == 0.0}
+    return heard
+
+
+def _identities(share: Share) -> dict[str, Identity]:
+    """The nodes that have a heartbeat file, by incarnation; strangers' files are left out."""
+    found = {}
+    for name in share.system.list(share.layout.nodes):
+        try:
+            identity = read_identity(share, share.layout.heart(name))
+        except (OSError, ShareError):
+            continue
+        if identity is not None:
+            found[name] = identity
+    return found
+
+
+def _tasks(share: Share) -> dict[str, list[str]]:
+    """What each node has claimed."""
+    found: dict[str, list[str]] = {}
+    for job in all_jobs(share):
+        for task, path in claimed(job).items():
+            try:
+                owner = read_identity(share, path)
+            except (OSError, ShareError):
+                continue
+            if owner is not None:
+                found.setdefault(owner.incarnation, []).append(f"{job.name} {task}")
+    return found
+
+
+def _order(shared: Path, who: str | None, order: Order, words: str) -> None:
+    share = open_share(shared)
+    orders.sweep(share)
+    me = Observer(share)
+    known = {name: identity for name, identity in _identities(share).items() if not me.process_gone(identity)}
+    meant = [name for name, identity in known.items() if who in (None, name, identity.host, identity.host.partition(".")[0])]
+    if not meant:
+        whom = f"{who}: expected a host or node" if who else f"{share.layout.root}: expected nodes"
+        raise ShareError(f"{whom} of those that work here, got none; coordinator.py nodes {share.layout.root} lists them")
+    for name in meant:
+        orders.give(share, name, order)
+        click.echo(f"{name}: {words}")
+
+
+@click.command()
+@SHARED
+@WHO
+@one_line_errors
+def drain(shared: Path, who: str | None) -> None:
+    """Ask nodes to finish their current task and leave: those of a host, one, or all.
+
+    Over the shared directory, so it does not matter who started them. What a node has not begun is left to the others.
+    """
+    _order(shared, who, Order.DRAIN, "asked to leave after its current task")
+
+
+@click.command()
+@SHARED
+@WHO
+@one_line_errors
+def stop(shared: Path, who: str | None) -> None:
+    """Ask nodes to leave at once and give their task up: those of a host, one, or all.
+
+    The task is open again for the others, and counts as no failed attempt.
+    """
+    _order(shared, who, Order.STOP, "asked to leave at once")

@@ -1,0 +1,156 @@
+"""The command that does everything: creates a job, starts nodes here or on other machines, and follows them."""
+
+import os
+import shlex
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+from click.core import ParameterSource
+
+from shared.cluster import slurm as queue
+from shared.jobs import Job
+from shared.share import open_share
+from shared.sources import ROOT
+
+from ..backends import choose
+from ..commands import one_line_errors
+from ..options import BACKEND, FILE, JOB, options
+from .doors import over, submitted
+from .status import failures, state_of
+
+HOSTS_HELP = ("Start nodes on these machines by ssh instead: one host a line (docs/cluster.md). The file is read again while "
+              "they work.")  # fmt: skip
+SLURM_HELP = "Have Slurm start so many nodes instead, as it has room for them (docs/cluster.md)."
+
+
+@click.command()
+@click.argument("shared", type=FILE)
+@click.argument("video")
+@click.argument("style", type=FILE)
+@click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Nodes to start on this machine; they share its cores.")
+@click.option("--hosts", type=FILE, metavar="FILE", help=HOSTS_HELP)
+@click.option("--skip-unfit", is_flag=True, help="Begin with the hosts that are fit, and try the others again later.")
+@click.option("--slurm", type=click.IntRange(1), metavar="NODES", help=SLURM_HELP)
+@click.option("--sbatch", "words", default="", metavar="OPTIONS", help='For --slurm: options of sbatch, as "--partition=lab --gres=gpu:1".')
+@options(BACKEND)
+@options(JOB)
+@click.pass_context
+@one_line_errors
+def run(context: click.Context, shared: Path, video: str, style: Path, nodes: int,
+        hosts: Path | None, skip_unfit: bool, slurm: int | None, words: str, device: str, backend: str, **values) -> None:
+    """Create the job (or join it), work on it with some nodes, and show how far it is.
+
+    Nodes on other machines may join at any time: node.py SHARED. Ctrl-C stops the nodes of this
+    machine after their current frame; the same line again goes on. With --hosts, the nodes there
+    outlive Ctrl-C and this machine: the same line again follows them, `drain` lets them leave. With
+    --slurm they are Slurm's: `scancel` ends them, and the same line queues as many more.
+    """
+    if hosts and slurm:
+        raise click.UsageError("--hosts and --slurm: expected one of them, got both")
+    if hosts and context.get_parameter_source("device") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--device is for this machine and --slurm: with --hosts, the hosts file says devices=LIST or gpus=N")
+    if (hosts or slurm) and context.get_parameter_source("nodes") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--nodes is for this machine: with --hosts, the hosts file says nodes=N; --slurm has a number itself")
+    if skip_unfit and not hosts:
+        raise click.UsageError("--skip-unfit goes with --hosts")
+    if words and not slurm:
+        raise click.UsageError("--sbatch goes with --slurm")
+    if backend != "auto" and not hosts and not slurm:
+        choose(backend, device)
+    share = open_share(shared)
+    if slurm:
+        queue.check()
+        job = submitted(context, share, video, style, values)
+        _conclude(job, _follow_slurm(job, slurm, ["--device", device, "--backend", backend], shlex.split(words)))
+    elif hosts:
+        from .hosts import follow_hosts, hosts_of
+
+        hosts_of(hosts)  # before a job is made
+        job = submitted(context, share, video, style, values)
+        _conclude(job, follow_hosts(job, hosts, backend, skip_unfit))
+    else:
+        job = submitted(context, share, video, style, values)
+        _conclude(job, _run_here(job, nodes, device, backend))
+
+
+def _follow_slurm(job: Job, nodes: int, words: list[str], options: list[str]) -> list[Path]:
+    """Let Slurm start nodes, and follow the job until it is over or none of them is left; their logs."""
+    from ..follow import Talk, follow
+
+    layout = job.share.layout
+    array = queue.submit(ROOT, nodes, [str(layout.root), "--job", job.name, *words], layout.logs / f"{job.name}.slurm.log", options)
+    click.echo(f"Slurm job {array.number}: {nodes} nodes, as there is room; to end them: scancel {array.number}")
+    try:
+        follow(job, lambda: not over(job) and array.there, Talk(array.logs))
+    except KeyboardInterrupt:
+        click.echo(f"not following any more; the nodes go on. To end them: scancel {array.number}")
+        sys.exit(130)
+    return array.logs
+
+
+def _run_here(job: Job, nodes: int, device: str, backend: str) -> list[Path]:
+    """Work on the job with nodes of this machine until they have ended; their logs."""
+    from ..follow import Talk, follow
+
+    layout, cores = job.share.layout, max(1, len(os.sched_getaffinity(0)) // nodes)
+    logs = [log_at(layout.logs / f"{job.name}.{os.uname().nodename.split('.')[0]}.{number}.log") for number in range(nodes)]
+    processes, talk = [], Talk(logs)
+    for log in logs:
+        with open(log, "ab") as file:
+            command = [sys.executable, str(ROOT / "node.py"), str(layout.root), "--job", job.name,
+                       "--cores", str(cores), "--device", device, "--backend", backend]
+            processes.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True))
+    try:
+        follow(job, lambda: any(process.poll() is None for process in processes), talk)
+    except KeyboardInterrupt:
+        click.echo("stopping after the current frame (once more to stop at once); the same line again goes on")
+        _stop(processes)
+        sys.exit(130)
+    return logs
+
+
+def _conclude(job: Job, logs: list[Path]) -> None:
+    """The last lines: what came of the job. Exits with 1 where that is no film."""
+    if film := job.word("finished"):
+        click.echo(f"done: {job.share.layout.root / film}")
+        return
+    if "cancelled" in job.marks():
+        click.echo("cancelled")
+        sys.exit(1)
+    for line in failures(state_of(job, nodes_live=False)):
+        click.echo(line, err=True)
+    click.echo(f"not finished; what the nodes said is in {', '.join(map(str, logs))}", err=True)
+    sys.exit(1)
+
+
+def log_at(path: Path) -> Path:
+    """The log itself if it can be written to; else (no room, a colleague's, a link, a FIFO) a new one of this machine's own."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+        regular = stat.S_ISREG(os.fstat(fd).st_mode)
+        os.close(fd)
+        if regular:
+            return path
+    except OSError:
+        pass
+    fd, own = tempfile.mkstemp(prefix=f"{path.stem}.", suffix=".log")
+    os.close(fd)
+    return Path(own)
+
+
+def _stop(processes: list[subprocess.Popen]) -> None:
+    """Ask nodes to leave after their current frame; a second Ctrl-C makes that at once."""
+    for _ in range(2):
+        for process in processes:
+            if process.poll() is None:
+                process.terminate()
+        try:
+            for process in processes:
+                process.wait()
+            return
+        except KeyboardInterrupt:
+            continue

@@ -1,0 +1,101 @@
+"""The scout: looks at hosts before any work starts, all at once, and tells in one table what is wrong where."""
+
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterator
+
+from shared.cluster import ssh
+from shared.cluster.fleet import Site
+from shared.cluster.hosts import Host
+from shared.cluster.posts import EXIT_REFUSED, post
+from shared.errors import plain
+from shared.jobs import Job
+from shared.nodes import visiting
+from shared.sources import ROOT, version
+
+from ..preflight import Question, Report
+from .doors import show_table
+
+AT_ONCE = 32  # hosts that are looked at side by side
+
+SCRIPT = r"""
+cd -- "$path" 2> /dev/null || { echo "$path: expected the checkout there, found none; path= says where it is" >&2; exit 64; }
+command -v "$python" > /dev/null || {
+    echo "$python: expected Python there, found none; bash install.sh in $path there, or python= says where one is" >&2
+    exit 64
+}
+exec "$python" -m fav.preflight "$question"
+"""
+
+
+@dataclass(frozen=True)
+class Unfit:
+    """A host on which no node can be started, and why: a line for each thing that is wrong."""
+
+    wrong: tuple[str, ...]
+
+
+class Scout:
+    """Looks at hosts for one job. What they find wrong is looked for in one pass, so that it can be mended in one."""
+
+    def __init__(self, job: Job, backend: str):
+        self.job = job
+        self.root = job.share.layout.root
+        self.backend = backend
+        self.version = version()
+
+    def look(self, hosts: list[Host]) -> dict[Host, Site | Unfit]:
+        """Look at all of these side by side."""
+        with self._sign() as (sign, word), ThreadPoolExecutor(AT_ONCE) as pool:
+            return dict(zip(hosts, pool.map(lambda host: self._look_at(host, sign, word), hosts)))
+
+    @contextmanager
+    def _sign(self) -> Iterator[tuple[str, str]]:
+        """A file by which a host tells our shared directory from another: its path below the root, and what is in it."""
+        with visiting(self.job.share) as node:
+            path, word = node.draft(), secrets.token_hex(16)
+            self.job.share.system.write_new(path, word.encode())
+            yield path.relative_to(self.root).as_posix(), word
+
+    def _look_at(self, host: Host, sign: str, word: str) -> Site | Unfit:
+        path, python, share = places(host, self.root)
+        question = Question(share, sign, word, self.job.name, self.version, host.devices, self.backend)
+        given = f"path={ssh.quoted(path)} python={ssh.quoted(python)} question={ssh.quoted(question.to_json())}"
+        try:
+            done = ssh.run(host, given + SCRIPT)
+        except ssh.Unreachable as error:
+            return Unfit((str(error),))
+        report = Report.read(done.stdout)
+        if report is None:
+            return Unfit((_without_report(done.returncode, done.stderr, path),))
+        if report.wrong:
+            return Unfit(report.wrong)
+        cores = max(1, report.cores // len(host.devices))
+        command = [python, "node.py", share, "--job", self.job.name, "--cores", str(cores), "--backend", self.backend]
+        commands = {post(self.job.name, host, number): [*command, "--device", device] for number, device in enumerate(host.devices)}
+        return Site(host, report.host, path, f"{share}/logs", commands)
+
+
+def places(host: Host, root: Path) -> tuple[str, str, str]:
+    """The checkout, the Python and the shared directory there; where the hosts file does not say, they are as here."""
+    path = host.path or str(ROOT)
+    return path, host.python or f"{path}/.venv/bin/python", host.share or str(root)
+
+
+def _without_report(code: int, said: str, path: str) -> str:
+    lines = said.strip().splitlines()
+    last = plain(lines[-1], 300) if lines else f"exit code {code}"
+    if code == EXIT_REFUSED:
+        return last
+    if "No module named" in last:
+        return f"{path}: {last}: an older version, or not installed; bring the same sources there, then bash install.sh"
+    return f"{path}: the preflight did not run there: {last}"
+
+
+def show(found: dict[Host, Site | Unfit]) -> None:
+    """One table of what is wrong where."""
+    show_table(("host", "what is wrong"), [(host.name, "\n".join(one.wrong) if isinstance(one, Unfit) else "nothing")
+                                           for host, one in found.items()], stderr=True)

@@ -1,0 +1,141 @@
+"""The command that tells how far jobs are; scripts read it, too."""
+
+import json
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from shared.attempts import Attempt, failed, in_words, of_task
+from shared.claims import claimed
+from shared.errors import JobGone, ShareError
+from shared.jobs import Job, all_jobs
+from shared.layout import Task
+from shared.nodes import Observer, read_identity
+from shared.share import Share, open_share
+
+from ..commands import duration, one_line_errors
+from ..options import FILE
+from .doors import the_job
+
+MOST_TOLD = 20  # failed tasks that are told one by one
+WATCH_HELP = "Full screen, again and again; lines where the output is no terminal, and one JSON a line with --json."
+
+
+@click.command()
+@click.argument("shared", type=FILE)
+@click.argument("job", required=False)
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@click.option("--verbose", is_flag=True, help="Whole tracebacks of what failed.")
+@click.option("--watch", is_flag=True, help=WATCH_HELP)
+@click.option("--every", type=click.FloatRange(0.2, 3600), default=2, show_default=True, help="Seconds between two looks of --watch.")
+@one_line_errors
+def status(shared: Path, job: str | None, as_json: bool, verbose: bool, watch: bool, every: float) -> None:
+    """How far each job is, which nodes there are and when each was last heard, and what failed."""
+    share = open_share(shared)
+    if watch:
+        _watch(share, the_job(share, job).name if job else None, as_json, every)
+        return
+    jobs = [the_job(share, job)] if job else all_jobs(share, lambda line: click.echo(f"error: {line}", err=True))
+    nodes = nodes_of(share)
+    told = [state_of(one, any(node["state"] == "running" for node in nodes)) for one in jobs]
+    if as_json:
+        click.echo(json.dumps({"jobs": told, "nodes": nodes}, indent=1))
+        return
+    if not jobs:
+        click.echo("no jobs")
+    for state in told:
+        click.echo(f"{state['name']}: {state['state']}")
+        for kind, (done, total) in state["counts"].items():
+            if kind != "flow" or done:
+                click.echo(f"  {kind:<8} {done} of {total if total is not None else '?'}")
+        for note in state["notes"]:
+            click.echo(f"  {note}")
+        for task, owner in state["claims"].items():
+            click.echo(f"  {task} is being worked on by {owner}")
+        for line in failures(state, each=True, verbose=verbose):
+            click.echo(f"  {line}")
+        if state["state"] == "finished":
+            click.echo(f"  film     {state['film']}")
+        if state["evaluation"]:
+            click.echo(f"  measured {state['evaluation']}")
+    for node in nodes:
+        click.echo(f"node {node['node']}: {node['state']} (heartbeat renewed {duration(node['heard_s'])} ago by this machine's clock)")
+
+
+def _watch(share: Share, only: str | None, as_json: bool, every: float) -> None:
+    from ..live.look import Lookout
+    from ..live.screen import Watch, lines, watch_plainly
+
+    lookout, said = Lookout(share, only), set()
+
+    def say(now) -> None:
+        for line in [json.dumps(asdict(now))] if as_json else [line for line in lines(now) if line not in said]:
+            said.add(line)
+            click.echo(line)
+
+    if as_json or not sys.stdout.isatty():
+        watch_plainly(lookout, every, say, time.sleep)
+    else:
+        Watch(lookout, every).run()
+
+
+def state_of(job: Job, nodes_live: bool) -> dict:
+    from ..shelf import OPTIONAL, Shelf, blocked, evaluated, progress
+
+    try:
+        marks = job.marks()
+    except JobGone:
+        raise ShareError(f"{job.name}: its files are gone; coordinator.py clean removes the name, too") from None
+    shelf, names = Shelf(job), failed(job)
+    owners = {}
+    for name, path in claimed(job).items():
+        try:
+            owner = read_identity(job.share, path)
+            owners[name] = owner.incarnation if owner else "?"
+        except ShareError as error:
+            owners[name] = str(error)
+    lost = any(Task.named(name).kind not in OPTIONAL for name in names)
+    state = next((mark for mark in ("finished", "cancelled") if mark in marks), None)
+    state = state or ("running" if owners else "failed" if lost else "nodes are getting ready" if nodes_live else "waiting for nodes")
+    return {"name": job.name, "state": state,
+            "counts": progress(shelf), "notes": list(shelf.extent().notes), "claims": owners, "failed": names,
+            "attempts": {name: [vars(attempt) for attempt in of_task(job, Task.named(name))] for name in names[:MOST_TOLD]},
+            "blocked": blocked(shelf, names), "evaluation": evaluated(job) if shelf.spec.evaluate else None,
+            "film": str(job.share.layout.root / (job.word("finished") or shelf.spec.out))}
+
+
+def nodes_of(share: Share) -> list[dict]:
+    observer = Observer(share)
+    observer.look()
+    found = []
+    for name in observer.nodes():
+        path = share.layout.heart(name)
+        try:
+            identity = read_identity(share, path)
+            heard = max(time.time() - share.system.mtime(path) / 1e9, 0.0)  # for people only: no decision rests on it
+        except (ShareError, OSError):
+            continue
+        if identity is not None:
+            state = "dead" if observer.process_gone(identity) else "running"
+            found.append({"node": name, "host": identity.host, "pid": identity.pid, "about": identity.about, "state": state, "heard_s": heard})
+    return found
+
+
+def failures(state: dict, each: bool = False, verbose: bool = False) -> list[str]:
+    """What failed, why, and what waits for it; `each` attempt in a line of its own, `verbose` with its traceback."""
+    lines = []
+    for name, fields in state["attempts"].items():
+        tries = [Attempt(**attempt) for attempt in fields]
+        if not each:
+            lines.append(f"{name} failed after {len(tries)} attempts: {in_words(tries)}")
+            continue
+        lines.append(f"{name} failed after {len(tries)} attempts: {tries[-1].cause if tries else '?'}")
+        for attempt in tries:
+            sick = "" if attempt.counts else " (that node was found sick: it does not count)"
+            lines.append(f"  {attempt.why} on node {attempt.who or '?'} of {attempt.host or '?'}{sick}: {attempt.cause}")
+            lines += [f"    {line}" for line in attempt.detail.strip().splitlines()] if verbose else []
+    more = len(state["failed"]) - len(state["attempts"])
+    return [*lines, *([f"{more} more task(s) failed"] if more else []), *state["blocked"][:MOST_TOLD]]

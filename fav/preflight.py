@@ -1,0 +1,136 @@
+"""What one host can tell before any work starts: `python -m fav.preflight QUESTION` in the checkout there.
+
+Prints one line, `preflight` and JSON, after whatever else the machine prints.
+"""
+
+import json
+import os
+import socket
+import sys
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from shared.check.quick import check_quickly
+from shared.errors import ShareError, plain
+from shared.jobs import find_job
+from shared.share import Share, open_share
+from shared.sources import version
+from shared.system import System
+
+from .backends import choose
+from .errors import FavError
+from .fingerprint import print_of
+from .spec import FilmSpec, brought
+
+MARK = "preflight "
+LIBRARIES = ("av", "cv2", "torch")
+INPUTS = ("video", "style", "flow_weights", "first_frame_style", "seed", "mask", "evaluate", "loss_network")
+
+
+@dataclass(frozen=True)
+class Question:
+    """Can this job be served there? `sign` is a file below the shared directory that holds `word`."""
+
+    root: str
+    sign: str
+    word: str
+    job: str
+    version: str
+    devices: tuple[str, ...] = ("auto",)
+    backend: str = "auto"
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+
+@dataclass(frozen=True)
+class Report:
+    """`wrong`: a line for each thing that keeps nodes from working there. `host` is what nodes will call it."""
+
+    host: str
+    cores: int
+    wrong: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, said: str) -> "Report | None":
+        """The report in what a host said, None where there is none."""
+        for line in said.splitlines():
+            if line.startswith(MARK):
+                try:
+                    fields = json.loads(line.removeprefix(MARK))
+                    wrong = tuple(plain(one, 500) for one in fields["wrong"])
+                    return cls(plain(fields["host"]), max(int(fields["cores"]), 1), wrong)
+                except (ValueError, KeyError, TypeError):
+                    return None
+        return None
+
+
+def look(question: Question) -> Report:
+    """Look at everything; what follows from something wrong is not looked at."""
+    here = Report(socket.gethostname(), len(os.sched_getaffinity(0)))
+    if question.version != (mine := version()):
+        return Report(here.host, here.cores, (f"another version of this program: expected {question.version}, got {mine}; "
+                                              f"bring the same sources there, then bash install.sh",))
+    if missing := [name for name in LIBRARIES if find_spec(name) is None]:
+        return Report(here.host, here.cores, (f"{sys.executable}: expected {', '.join(missing)}, found none; bash install.sh "
+                                              f"there, or python= says where a Python that has them is",))
+    wrong = _devices(question)
+    try:
+        share = _same_share(question)
+        check_quickly(share)
+        wrong += _inputs(share, question.job)
+    except (FavError, ShareError) as error:
+        wrong.append(str(error))
+    return Report(here.host, here.cores, tuple(wrong))
+
+
+def _same_share(question: Question) -> Share:
+    """The shared directory, if it is the operator's; nothing is written into another one."""
+    root = Path(question.root)
+    try:
+        word = System().read(root / question.sign).decode(errors="replace")
+    except PermissionError as error:
+        raise ShareError(f"{root}: expected a shared directory that this user may read ({error.strerror})") from None
+    except OSError:
+        word = None
+    if word != question.word and root.is_dir():
+        raise ShareError(f"{root}: expected the operator's shared directory, got another one; share= says where it is there")
+    if word != question.word:
+        raise ShareError(f"{root}: expected the shared directory, found nothing; mount it, or share= says where it is")
+    return open_share(root)
+
+
+def _inputs(share: Share, name: str) -> list[str]:
+    job = find_job(share, name)
+    if job is None:
+        return [f"{share.layout.root}: expected job {name} there, found none"]
+    spec, wrong = FilmSpec.from_json(job.manifest.spec), []
+    for part in INPUTS:
+        path = brought(share.layout.root, getattr(spec, part))
+        try:
+            if print_of(path) != getattr(spec, f"{part}_print"):
+                wrong.append(f"{path}: expected the job's {part.replace('_', ' ')}, got another content")
+        except OSError as error:
+            wrong.append(f"{path}: the job's {part.replace('_', ' ')} cannot be read there ({error.strerror})")
+    return wrong
+
+
+def _devices(question: Question) -> list[str]:
+    wrong = []
+    for device in dict.fromkeys(question.devices):
+        try:
+            if device not in ("auto", "cpu"):
+                from .inference import device_of  # slow to import, and of no use on most hosts
+
+                device_of(device)
+            if question.backend != "auto":
+                choose(question.backend, device)
+        except FavError as error:
+            wrong.append(str(error))
+    return wrong
+
+
+if __name__ == "__main__":
+    fields = json.loads(sys.argv[1])
+    print(MARK + json.dumps(asdict(look(Question(**{**fields, "devices": tuple(fields["devices"])})))))

@@ -1,0 +1,187 @@
+"""The fleet: nodes of one job on the hosts of a hosts file, which is read again and again while they work.
+
+Each host is looked after by a thread of its own, so that one that hangs keeps no other waiting.
+"""
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Callable
+
+from ..errors import ShareError
+
+from .hosts import Host
+from .posts import Refused, Stand, ask, start
+from .ssh import Unreachable
+
+ROUND_S = 10.0  # between two looks at a host, and at the hosts file
+AGAIN_S = 60.0  # after which a host that was not fit is looked at again
+MOST_AGAIN = 3  # times that a node which dies is started again
+WORDS = {  # exit codes of a node that knew what it did: it is not started again
+    0: None, 1: "gave up; its log says why", 2: "cannot work there; its log says why", 130: "was told to leave",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Site:
+    """A host that passed the preflight, and what stands there: `commands` of its posts by their names."""
+
+    host: Host
+    hostname: str  # what its nodes call it
+    path: str
+    logs: str
+    commands: dict[str, list[str]]
+
+
+class Outpost(threading.Thread):
+    """One host and its posts.
+
+    `say` tells the operator a line; `leave(hostname, pid)` asks a node to finish its task and leave.
+    """
+
+    def __init__(self, site: Site, say: Callable[[str], None], leave: Callable[[str, int], None], patience: float):
+        super().__init__(daemon=True)
+        self.site = site
+        self.say = lambda line: say(f"{site.host.name}: {line}")
+        self.leave = leave
+        self.patience = patience  # seconds without an answer after which nobody counts on its nodes
+        self.leaving = threading.Event()
+        self.over = threading.Event()
+        self.open = dict.fromkeys(site.commands, 0)  # post where a node is or is to be -> how often it was started again
+        self._met: set[str] = set()  # posts where a node was seen or started by us
+        self._silent_since: float | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether a node runs there, or will."""
+        silent = self._silent_since is not None and time.monotonic() - self._silent_since > self.patience
+        return bool(self.open) and not silent
+
+    def run(self) -> None:
+        while self.open and not self.over.is_set():
+            try:
+                self._round()
+                if self._silent_since is not None:
+                    self._silent_since = None
+                    self.say("answers again")
+            except Unreachable as error:
+                if self._silent_since is None:
+                    self._silent_since = time.monotonic()
+                    self.say(f"{error} (its nodes, if they run, go on meanwhile)")
+            self.over.wait(ROUND_S)
+
+    def _round(self) -> None:
+        site = self.site
+        for name, stand in ask(site.host, site.logs, list(self.open)).items():
+            if stand.how == "runs":
+                self._met.add(name)
+                if self.leaving.is_set():
+                    self.leave(site.hostname, stand.number)
+            elif name in self._met and stand.how == "ended" and stand.number in WORDS:
+                del self.open[name]
+                if word := WORDS[stand.number]:
+                    self.say(f"the node {name} {word}")
+            elif self.leaving.is_set():
+                del self.open[name]
+            else:
+                self._start(name, stand)
+
+    def _start(self, name: str, stand: Stand) -> None:
+        if name in self._met:
+            how = f"ended with exit code {stand.number}" if stand.how == "ended" else "died"
+            if self.open[name] == MOST_AGAIN:
+                del self.open[name]
+                self.say(f"the node {name} {how} again and again; giving up")
+                return
+            self.open[name] += 1
+            self.say(f"the node {name} {how}; starting it again ({self.open[name]} of {MOST_AGAIN} times)")
+        self._met.add(name)
+        try:
+            start(self.site.host, self.site.path, self.site.logs, name, self.site.commands[name])
+        except Refused as error:
+            self.say(str(error))
+
+
+class Fleet:
+    """All hosts of a job. `read` gives the hosts that are wanted now, `admit` looks at a new one: ShareError if it is no good."""
+
+    def __init__(self, sites: list[Site], read: Callable[[], list[Host]], admit: Callable[[Host], Site],
+                 say: Callable[[str], None], leave: Callable[[str, int], None], patience: float):
+        self.read, self.admit, self.say, self.leave, self.patience = read, admit, say, leave, patience
+        self._outposts = {site.host: self._outpost(site) for site in sites}
+        self._refused: dict[Host, tuple[str, float]] = {}  # host -> why, and when
+        self._looked_at: set[Host] = set()  # just now, each by a thread of its own
+        self._complaint = ""
+        self._awaited = False  # whether there are hosts that are not taken on yet
+        self._over = threading.Event()
+        self._reader = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> "Fleet":
+        for outpost in self._outposts.values():
+            outpost.start()
+        self._reader.start()
+        return self
+
+    def __exit__(self, *why) -> None:
+        """Look after the nodes no more; they go on."""
+        self._over.set()
+        for outpost in self._outposts.values():
+            outpost.over.set()
+
+    @property
+    def counts(self) -> bool:
+        """Whether a node runs somewhere, or will."""
+        return self._awaited or any(outpost.counts for outpost in list(self._outposts.values()))
+
+    def _outpost(self, site: Site) -> Outpost:
+        return Outpost(site, self.say, self.leave, self.patience)
+
+    def _run(self) -> None:
+        while not self._over.wait(ROUND_S):
+            try:
+                wanted = self.read()
+            except ShareError as error:  # somebody is in the midst of writing it
+                if str(error) != self._complaint:
+                    self._complaint = str(error)
+                    self.say(f"{error} (the hosts before this change stay)")
+                continue
+            self._complaint = ""
+            self._awaited = any(host not in self._refused and self._is_new(host) for host in wanted)
+            self._drain(set(self._outposts) - set(wanted))
+            for host in filter(self._is_due, wanted):
+                self._looked_at.add(host)
+                threading.Thread(target=self._take_on, args=(host,), daemon=True).start()
+
+    def _drain(self, hosts: set[Host]) -> None:
+        for host in hosts:
+            outpost = self._outposts[host]
+            if not outpost.leaving.is_set():
+                outpost.leaving.set()
+                self.say(f"{host.name}: not in the hosts file any more; its nodes finish their frame and leave")
+
+    def _is_new(self, host: Host) -> bool:
+        """Whether it is to be taken on, be it again."""
+        return host not in self._outposts or self._outposts[host].leaving.is_set()
+
+    def _is_due(self, host: Host) -> bool:
+        """Whether to look at it now. The nodes of an earlier line for it must have left: their posts have the same names."""
+        still_there = any(known.label == host.label and outpost.is_alive() for known, outpost in self._outposts.items())
+        refused = self._refused.get(host)
+        return self._is_new(host) and not still_there and host not in self._looked_at \
+            and (refused is None or time.monotonic() - refused[1] > AGAIN_S)
+
+    def _take_on(self, host: Host) -> None:
+        try:
+            site = self.admit(host)
+        except ShareError as error:
+            if self._refused.get(host, ("",))[0] != str(error):
+                self.say(f"{host.name}: {error} (it is looked at again now and then)")
+            self._refused[host] = str(error), time.monotonic()
+            return
+        finally:
+            self._looked_at.discard(host)
+        if not self._over.is_set():
+            outpost = self._outpost(site)
+            self.say(f"{host.name}: joins")
+            outpost.start()
+            self._outposts = {**self._outposts, host: outpost}

@@ -1,0 +1,109 @@
+"""Posts: the places on a host where a node of one job stands, and what is known of whom stands there.
+
+Each has a log and a file with its node's process in the share's `logs`, so that whoever types the line again finds the
+nodes that run, and anybody reads why one ended.
+"""
+
+import re
+from dataclasses import dataclass
+
+from ..errors import ShareError, plain
+
+from . import ssh
+from .hosts import Host
+
+EXIT_REFUSED = 64  # of a script that started nothing; its last line says why
+
+# The keeper of one node: outlives the connection, and writes down which process the node is and with which code it ended.
+# $1 its state, the rest is the command. A process is known by its pid and the time of its start.
+KEEPER = r"""
+state=$1; shift
+"$@" < /dev/null &
+node=$!
+echo "$node $(sed 's/.*) //' "/proc/$node/stat" 2> /dev/null | cut -d ' ' -f 20)" > "$state" || { kill "$node"; exit 1; }
+wait "$node"
+code=$?
+echo "$(date +%H:%M:%S) ended with exit code $code"
+echo "ended $code" > "$state"
+"""
+
+# A log that is no file of ours to write to is left alone: a FIFO would hang.
+START = r"""
+set -u
+cd -- "$path" 2> /dev/null || { echo "$path: expected the checkout there, found none; path= says where it is" >&2; exit 64; }
+log=$logs/$name.log state=$logs/$name.state
+for file in "$log" "$state"; do
+    if [ -L "$file" ] || { [ -e "$file" ] && [ ! -f "$file" ]; }; then
+        echo "$file: expected a file, got something else; remove it" >&2
+        exit 64
+    fi
+done
+rm -f -- "$state"
+{ : >> "$log"; } 2> /dev/null || { echo "$log: cannot be written to there" >&2; exit 64; }
+detach=$(command -v setsid || true)
+$detach nohup sh -c "$keeper" keeper "$state" "$@" < /dev/null >> "$log" 2>&1 &
+for wait in 1 2 3 4 5 6 7 8 9 10; do [ -s "$state" ] && exit 0; sleep 0.2; done
+echo "$log: the node did not come up there" >&2
+exit 64
+"""
+
+ASK = r"""
+set -f
+begun() { sed 's/.*) //' "/proc/$1/stat" 2> /dev/null | cut -d ' ' -f 20; }
+for name in "$@"; do
+    state=$logs/$name.state
+    said=; [ -f "$state" ] && read -r said < "$state"
+    set -- $said
+    if [ "${1:-none}" != ended ] && [ -n "${1:-}" ]; then
+        if kill -0 "$1" 2> /dev/null && { [ -z "${2:-}" ] || [ "$(begun "$1")" = "$2" ]; }; then
+            said="runs $1"
+        else
+            said=died
+        fi
+    fi
+    echo "post $name ${said:-none}"
+done
+"""
+
+ANSWER = re.compile(r"post (\S+) (none|died|runs [0-9]+|ended [0-9]+)")
+
+
+class Refused(ShareError):
+    """The host answers, and a node cannot be started there."""
+
+
+@dataclass(frozen=True)
+class Stand:
+    """What is known of a post: `none` was started yet, one `runs` (with its process id), has `ended` (with its exit code),
+    or `died` without a word."""
+
+    how: str
+    number: int | None = None
+
+
+def post(job: str, host: Host, number: int) -> str:
+    """The name of a post, which is tame wherever it came from."""
+    return f"{re.sub(r'[^A-Za-z0-9._-]', '_', job)}.{host.label}.{number}"
+
+
+def ask(host: Host, logs: str, posts: list[str]) -> dict[str, Stand]:
+    """What stands where; Unreachable where the host does not tell."""
+    done = ssh.run(host, f"logs={ssh.quoted(logs)}\nset -- {ssh.quoted(*posts)}\n{ASK}")
+    found = {}
+    for line in done.stdout.splitlines():
+        if answer := ANSWER.fullmatch(line):
+            how, _, number = answer[2].partition(" ")
+            found[answer[1]] = Stand(how, int(number) if number else None)
+    if missing := set(posts) - set(found):
+        raise ssh.Unreachable(f"it did not say what became of {', '.join(sorted(missing))}")
+    return found
+
+
+def start(host: Host, path: str, logs: str, name: str, command: list[str]) -> None:
+    """Start a node there, detached from this connection. Refused, with the reason, where it did not come up."""
+    values = {"path": path, "logs": logs, "name": name, "keeper": KEEPER}
+    given = [f"{key}={ssh.quoted(value)}" for key, value in values.items()]
+    done = ssh.run(host, "\n".join((*given, f"set -- {ssh.quoted(*command)}", START)))
+    if done.returncode:
+        lines = done.stderr.strip().splitlines()
+        raise Refused(plain(lines[-1] if lines else f"exit code {done.returncode}", 300))

@@ -1,0 +1,52 @@
+"""Nodes by Slurm: queued as an array, each of whose parts is a node (`bin/node.sbatch`). Slurm supervises them."""
+
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import ShareError, plain
+
+LOOK_S = 5.0  # between two questions to Slurm
+
+
+def check() -> None:
+    """ShareError, before any work, where there is no Slurm to be asked."""
+    if shutil.which("sbatch") is None:
+        raise ShareError("--slurm: expected sbatch on PATH, found none; log in to a machine from which Slurm jobs are submitted")
+
+
+class Array:
+    """Nodes that were queued together; `logs` are where each will write."""
+
+    def __init__(self, number: str, logs: list[Path]):
+        self.number, self.logs = number, logs
+        self._there, self._asked = True, time.monotonic()
+
+    @property
+    def there(self) -> bool:
+        """Whether any of them runs, or waits in the queue. A Slurm that does not answer counts as yes."""
+        if self._there and time.monotonic() - self._asked > LOOK_S:
+            done = subprocess.run(["squeue", "--noheader", "--jobs", self.number], capture_output=True, text=True)
+            gone = done.returncode != 0 and "Invalid job id" in done.stderr
+            self._there = bool(done.stdout.strip()) or done.returncode != 0 and not gone
+            self._asked = time.monotonic()
+        return self._there
+
+
+def submit(root: Path, count: int, words: Sequence[str], log: Path, options: Sequence[str]) -> Array:
+    """Queue `count` nodes of the checkout `root`, with these words for node.py and these options of sbatch.
+
+    Their logs are `log` with `.NUMBER_PART` before its suffix. ShareError with Slurm's words where it refuses.
+    """
+    output = log.with_name(f"{log.stem.replace('%', '%%')}.%A_%a{log.suffix}")
+    command = ["sbatch", "--parsable", f"--array=1-{count}", f"--chdir={root}", f"--output={output}", *options,
+               str(root / "bin" / "node.sbatch"), *words]
+    done = subprocess.run(command, capture_output=True, text=True)
+    number = re.match(r"\d+", done.stdout)
+    if done.returncode or number is None:
+        said = " ".join((done.stderr or done.stdout).split())
+        raise ShareError(f"--slurm: expected Slurm to take the nodes, got: {plain(said, 500)}; the job is there, the same line goes on")
+    return Array(number[0], [log.with_name(f"{log.stem}.{number[0]}_{part}{log.suffix}") for part in range(1, count + 1)])

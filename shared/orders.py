@@ -1,0 +1,84 @@
+"""Orders: what the operator asks of a running node, through the share, so that it does not matter who started the node.
+
+An order is an empty file named after the node. Nodes look for theirs now and then, all in one listing, whatever they
+are doing; no task costs a file operation more.
+"""
+
+import threading
+from contextlib import suppress
+from enum import IntEnum
+
+from .share import Share
+
+LOOK_S = 2.0  # how often a node looks for orders
+
+
+class Order(IntEnum):
+    """As many signals as would say the same: finish the current task and leave; leave at once, and give the task up."""
+
+    DRAIN = 1
+    STOP = 2
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+
+def give(share: Share, incarnation: str, order: Order) -> None:
+    """Ask it of one node. It follows within a few seconds, over NFS within a minute; doing so twice is no error."""
+    share.system.make_dirs(share.layout.orders)
+    with suppress(FileExistsError):
+        share.system.write_new(share.layout.order(incarnation, order.word), b"")
+
+
+def given(share: Share) -> dict[str, Order]:
+    """The orders that lie there, by incarnation; of two for one node the stronger."""
+    found: dict[str, Order] = {}
+    for name in share.system.list(share.layout.orders):
+        incarnation, _, word = name.rpartition(".")
+        order = next((order for order in Order if order.word == word), None)
+        if order:
+            found[incarnation] = max(order, found.get(incarnation, order))
+    return found
+
+
+def take_back(share: Share, incarnation: str) -> None:
+    """Remove the orders of a node that has left."""
+    for order in Order:
+        share.system.unlink(share.layout.order(incarnation, order.word))
+
+
+def sweep(share: Share) -> None:
+    """Remove the orders of nodes that are not there any more."""
+    alive = set(share.system.list(share.layout.nodes))
+    for incarnation in set(given(share)) - alive:
+        take_back(share, incarnation)
+
+
+class Ear:
+    """Listens for the orders of one `node.py` in a thread of its own, in all its incarnations: one that was taken for dead
+    and joins again is still meant. A share that is away keeps nobody but that thread waiting."""
+
+    def __init__(self, share: Share):
+        self.share = share
+        self.signals = 0  # what was ordered so far
+        self._names: list[str] = []
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def listen(self, incarnation: str) -> None:
+        """Listen for this name, too."""
+        self._names.append(incarnation)
+        if self._thread.ident is None:
+            self._thread.start()
+
+    def forget(self) -> None:
+        """Take the orders back that were heard."""
+        for name in self._names if self.signals else ():
+            take_back(self.share, name)
+
+    def _run(self) -> None:
+        over = threading.Event()
+        while not self.share.system.wait(over, LOOK_S):
+            with suppress(OSError):  # the server stumbles, or a stranger's directory: the next look comes soon
+                orders = given(self.share)
+                self.signals = max(self.signals, *(orders.get(name, 0) for name in self._names))
