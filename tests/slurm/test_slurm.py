@@ -1,6 +1,8 @@
 """Nodes that a real Slurm starts, cancels, requeues and runs out of time for: the film is the same."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -99,6 +101,17 @@ def test_more_nodes_than_tasks_cost_nothing_and_each_gets_its_gres(slurm, job, e
     wait_for(lambda: over(slurm, number), 240)
     assert film_of(job).read_bytes() == expected, slurm.said(number)
     assert "ShareError" not in slurm.said(number) and "Traceback" not in slurm.said(number)
+
+
+def test_the_coordinator_queues_and_follows(slurm, tmp_path, clip, style, expected):
+    words = [sys.executable, ROOT / "coordinator.py", "run", tmp_path, clip, style, "--name", "film", "--threads", 1]
+    run = lambda *more: subprocess.run(list(map(str, [*words, *more])), env=slurm.environment, capture_output=True, text=True)
+    done = run("--slurm", 2, "--sbatch", "--cpus-per-task=1 --partition=lab")
+    assert done.returncode == 0 and "scancel" in done.stdout and f"done: {tmp_path}/film.mp4" in done.stdout, done
+    assert (tmp_path / "film.mp4").read_bytes() == expected
+    assert len(list((tmp_path / "logs").glob("film.slurm.*_[12].log"))) == 2
+    refused = run("--slurm", 2, "--sbatch", "--partition=nowhere")
+    assert refused.returncode == 2 and "expected Slurm to take the nodes, got" in refused.stderr and "nowhere" not in refused.stdout
 
 
 def test_not_typed_in_a_checkout_it_says_so(slurm, job, tmp_path):
