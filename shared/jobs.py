@@ -17,6 +17,8 @@ from .system import PASSING
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}")
 LOOKS_FOR_TAKEN = 15
 ID = re.compile(NAME.pattern + r"\.[0-9a-f]{12}")
+OVER = frozenset({"finished", "cancelled"})  # marks of a job that nothing more is to be done for
+MARKS = OVER | {"paused", "priority"}
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,11 @@ class Job:
         return self.manifest.name
 
     def marks(self) -> set[str]:
-        """The marks set on the job (`cancelled`, `finished`). JobGone where it was cleaned."""
+        """The marks set on the job. JobGone where it was cleaned."""
         names = set(self.share.system.list(self.layout.root))
         if "job.json" not in names:
             raise JobGone(f"job {self.name} was removed while it was being worked on")
-        return names & {"cancelled", "finished"}
+        return names & MARKS
 
     def mark(self, node: Node, mark: str, word: str = "") -> None:
         """Set a mark, with a word for who reads it; the first word stays."""
@@ -86,6 +88,16 @@ class Job:
 
     def unmark(self, mark: str) -> None:
         self.share.system.unlink(self.layout.mark(mark))
+
+    def priority(self, marks: set[str]) -> int:
+        """Which jobs nodes serve first: those of the largest number. 0 where nobody said anything (of these marks), or nonsense."""
+        word = self.word("priority") if "priority" in marks else None
+        return int(word) if word and re.fullmatch(r"-?[0-9]{1,3}", word) else 0
+
+    def prioritize(self, node: Node, priority: int) -> None:
+        """Say which priority it has from now on, -999 to 999."""
+        self.unmark("priority")
+        self.mark(node, "priority", str(priority))
 
 
 def job_name(*parts: str) -> str:

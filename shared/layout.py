@@ -15,7 +15,7 @@
         results/<kind>/<shard>/      published results
         attempts/<kind>/<shard>/<number>/<token>.<nonce>   what went wrong, one file an attempt
         failed/<task>                tasks that used up their attempts
-        cancelled, finished          marks
+        cancelled, finished, paused, priority    marks
 """
 
 import re

@@ -15,7 +15,7 @@ from .bell import Bell
 from .claims import Claims, Outcome, claimed
 from .errors import Evicted, InputVanished, JobGone, ShareError, Stopped, Unwell, plain
 from .health import MOST_EXAMS, Health
-from .jobs import Job, all_jobs, find_job
+from .jobs import OVER, Job, all_jobs, find_job
 from .layout import Task
 from .nodes import HEARTBEAT_S, POLL_S, Node, Observer, lineage
 from .plan import Plan, Report
@@ -45,6 +45,8 @@ class Board:
         self.failed: list[str] = []  # names of failed tasks, as of the last look
         self.leaves = False  # whether open tasks were left to other nodes at the last look
         self.over = over  # finished, cancelled, failed, gone, refused or sick; only then there may be no plan
+        self.paused = False
+        self.priority = 0  # nodes serve the job with the largest first
         self.idle = 0  # looks in a row at which nothing was open and nothing claimed
         self.vanished = 0
 
@@ -130,7 +132,7 @@ class Worker:
         plan, over = None, None
         try:
             marks = job.marks()
-            over = next((mark for mark in ("finished", "cancelled") if mark in marks), None)
+            over = next(iter(marks & OVER), None)
             if over is None:
                 plan = self.plan_for(job, self.node)
                 self._tell(f"working on {job.name}")
@@ -153,12 +155,29 @@ class Worker:
             self._close(board, "gone", str(gone))
             return
         if board.over:
-            if not marks and not attempts.failed(board.job):  # somebody opened it anew
+            if not marks & OVER and not attempts.failed(board.job):  # somebody opened it anew
                 del self.boards[board.job.manifest.id]
         elif "cancelled" in marks:
             self._close(board, "cancelled", f"{board.job.name}: cancelled")
         elif "finished" in marks:
             self._finished(board, board.job.word("finished"))
+        else:
+            board.priority = board.job.priority(marks)
+            self._pause_job(board, "paused" in marks)
+
+    def _pause_job(self, board: Board, paused: bool) -> None:
+        if paused and not board.paused:
+            self._lay_down(board)
+            self.report.say(f"{board.job.name}: paused; coordinator.py resume goes on")
+        elif board.paused and not paused:
+            self.report.say(f"{board.job.name}: goes on")
+        board.paused = paused
+
+    def _lay_down(self, board: Board) -> None:
+        """Give the task that is claimed and not begun to the others."""
+        task, board.next = board.next, None
+        if task is not None:
+            self._weathered(lambda: board.claims.withdraw(task))
 
     def _finished(self, board: Board, word: str | None) -> None:
         self._close(board, "finished", None)
@@ -178,9 +197,7 @@ class Worker:
             self._weathered(board.claims.withdraw_all)
 
     def _next(self) -> tuple[Board, Task] | None:
-        for board in list(self.boards.values()):
-            if board.over:
-                continue
+        for board in self._in_turn():
             if board.next is not None:
                 task, board.next = board.next, None
                 return board, task
@@ -193,8 +210,27 @@ class Worker:
                 except InputVanished:
                     board.plan.forget()
             if task is not None:
+                for other in self.boards.values():
+                    self._lay_down(other)  # of a job that is less urgent
                 return board, task
         return None
+
+    def _in_turn(self) -> list[Board]:
+        """The jobs to serve, the most urgent first; of equally urgent ones the one that is begun here, then those at which
+        the fewest nodes are."""
+        boards = [board for board in self.boards.values() if not board.over and not board.paused]
+        if len(boards) < 2:
+            return boards
+        busy = {board: self._nodes_at(board) for board in boards}
+        return sorted(boards, key=lambda board: (-board.priority, busy[board]))
+
+    def _nodes_at(self, board: Board) -> int:
+        if board.next is not None:
+            return 0
+        try:
+            return 1 + len(self._on_job(board, lambda: claimed(board.job)))
+        except (JobGone, InputVanished):
+            return 0  # it is the next to be looked at, and closed
 
     @contextmanager
     def _serving(self, board: Board) -> Iterator[None]:

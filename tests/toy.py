@@ -132,5 +132,6 @@ def expected(chains: int, length: int) -> bytes:
 
 
 if __name__ == "__main__":
-    only = sys.argv[2] if len(sys.argv) > 2 else None
-    sys.exit(Supervisor(open_share(Path(sys.argv[1])), "tests.toy:ToyPlan", lambda line: print(line, flush=True), only).run())
+    only, forever = next(iter(sys.argv[2:]), None), sys.argv[2:] == ["--forever"]
+    sys.exit(Supervisor(open_share(Path(sys.argv[1])), "tests.toy:ToyPlan", lambda line: print(line, flush=True),
+                        None if forever else only, forever).run())

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from shared.bell import Bell
 from shared.errors import JobGone, ShareError
-from shared.jobs import Job, all_jobs, find_job
+from shared.jobs import OVER, Job, all_jobs, find_job
 from shared.nodes import visiting
 from shared.share import Share
 
@@ -49,7 +49,7 @@ def submitted(context: click.Context, share: Share, video: str, style: Path, val
 def over(job: Job) -> bool:
     """Whether nothing more is to be done for it, as far as the share says now."""
     try:
-        return bool(job.marks())
+        return bool(job.marks() & OVER)
     except (JobGone, OSError) as error:
         return isinstance(error, JobGone)
 

@@ -1,4 +1,4 @@
-"""The commands of a job's life: submit, recover, stitch, retry, cancel, clean."""
+"""The commands of a job's life: submit, prioritize, pause, resume, recover, stitch, retry, cancel, clean."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +9,7 @@ from shared.attempts import reopen
 from shared.bell import Bell
 from shared.claims import claimed
 from shared.errors import JobGone, ShareError
-from shared.jobs import all_jobs, remove_job
+from shared.jobs import OVER, all_jobs, remove_job
 from shared.nodes import Identity, Node, Observer, visiting
 from shared.recovery import Recovery
 from shared.share import open_share
@@ -17,19 +17,75 @@ from shared.share import open_share
 from ..commands import one_line_errors
 from ..errors import FavError
 from ..options import FILE, JOB, MASK_HELP, options
-from .doors import submitted, the_job
+from .doors import over, submitted, the_job
+
+PRIORITY = click.IntRange(-999, 999)
 
 
 @click.command()
 @click.argument("shared", type=FILE)
 @click.argument("video")
 @click.argument("style", type=FILE)
+@click.option("--priority", type=PRIORITY, help="As of `prioritize`.")
 @options(JOB)
 @click.pass_context
 @one_line_errors
-def submit(context: click.Context, shared: Path, video: str, style: Path, **values) -> None:
+def submit(context: click.Context, shared: Path, video: str, style: Path, priority: int | None, **values) -> None:
     """Create a job for nodes that wait (`node.py SHARED --forever`) or will be started."""
-    submitted(context, open_share(shared), video, style, values)
+    share = open_share(shared)
+    job = submitted(context, share, video, style, values)
+    if priority is not None:
+        with visiting(share) as node:
+            job.prioritize(node, priority)
+
+
+@click.command()
+@click.argument("shared", type=FILE)
+@click.argument("job")
+@click.argument("priority", type=PRIORITY)
+@one_line_errors
+def prioritize(shared: Path, job: str, priority: int) -> None:
+    """Let nodes serve jobs of a larger PRIORITY (-999 to 999; 0 if nobody said anything) before all others.
+
+    A node goes over to a more urgent job after its current frame. Equally urgent jobs share the nodes. A negative number is
+    written after two dashes: prioritize SHARED JOB -- -5.
+    """
+    share = open_share(shared)
+    found = the_job(share, job)
+    with visiting(share) as node:
+        found.prioritize(node, priority)
+        Bell(node).ring()
+    click.echo(f"{found.name}: priority {priority}")
+
+
+@click.command()
+@click.argument("shared", type=FILE)
+@click.argument("job", required=False)
+@one_line_errors
+def pause(shared: Path, job: str | None) -> None:
+    """Let nodes lay a job down after their current frames, and wait. `resume` goes on."""
+    share = open_share(shared)
+    found = the_job(share, job)
+    if over(found):
+        raise ShareError(f"{found.name}: the job is over; expected one that runs or waits")
+    with visiting(share) as node:
+        found.mark(node, "paused")
+        Bell(node).ring()
+    click.echo(f"{found.name}: paused; coordinator.py resume goes on")
+
+
+@click.command()
+@click.argument("shared", type=FILE)
+@click.argument("job", required=False)
+@one_line_errors
+def resume(shared: Path, job: str | None) -> None:
+    """Go on with a job that was paused."""
+    share = open_share(shared)
+    found = the_job(share, job)
+    found.unmark("paused")
+    with visiting(share) as node:
+        Bell(node).ring()
+    click.echo(f"{found.name}: goes on")
 
 
 @click.command()
@@ -149,10 +205,10 @@ def clean(shared: Path, job: str | None, force: bool) -> None:
     share = open_share(shared)
     found = the_job(share, job)
     try:
-        over = bool(found.marks())
+        done = bool(found.marks() & OVER)
     except JobGone:
-        over = True
-    if not over and not force:
+        done = True
+    if not done and not force:
         raise ShareError(f"{found.name}: the job is not finished; cancel it first, or say --force")
     remove_job(Node(share, Identity.here()), found)
     click.echo(f"{found.name}: removed")

@@ -98,7 +98,7 @@ def state_of(job: Job, nodes_live: bool) -> dict:
         except ShareError as error:
             owners[name] = str(error)
     lost = any(Task.named(name).kind not in OPTIONAL for name in names)
-    state = next((mark for mark in ("finished", "cancelled") if mark in marks), None)
+    state = next((mark for mark in ("finished", "cancelled", "paused") if mark in marks), None)
     state = state or ("running" if owners else "failed" if lost else "nodes are getting ready" if nodes_live else "waiting for nodes")
     return {"name": job.name, "state": state,
             "counts": progress(shelf), "notes": list(shelf.extent().notes), "claims": owners, "failed": names,

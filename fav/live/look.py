@@ -8,7 +8,7 @@ from shared.attempts import failed, of_job, reopen
 from shared.bell import Bell
 from shared.claims import claimed
 from shared.errors import InputVanished, JobGone, ShareError
-from shared.jobs import Job, all_jobs
+from shared.jobs import OVER, Job, all_jobs
 from shared.layout import Task
 from shared.nodes import Observer, read_identity, visiting
 from shared.orders import Order, give
@@ -96,14 +96,30 @@ class Lookout:
                     complaints.append(str(error))
         return Now(tuple(jobs), tuple(self._nodes(owners)), tuple(complaints))
 
+    def pause_or_resume(self) -> list[str]:
+        """Pause the jobs that are looked at and not over, or let them go on where all of them are paused; what was done."""
+        jobs = {job: marks for job in self._its_jobs() if not (marks := job.marks()) & OVER}
+        pausing, told = any("paused" not in marks for marks in jobs.values()), []
+        with visiting(self.share) as node:
+            for job in jobs:
+                if pausing:
+                    job.mark(node, "paused")
+                else:
+                    job.unmark("paused")
+                told.append(f"{job.name} {'is paused' if pausing else 'goes on'}")
+            Bell(node).ring()
+        return told
+
     def retry(self) -> int:
         """Open all failed tasks of the jobs that are looked at anew; how many there were."""
-        jobs = [job for job in all_jobs(self.share) if self.only in (None, job.name)]
-        count = sum(reopen(job) for job in jobs)
+        count = sum(reopen(job) for job in self._its_jobs())
         if count:
             with visiting(self.share) as node:
                 Bell(node).ring()
         return count
+
+    def _its_jobs(self) -> list[Job]:
+        return [job for job in all_jobs(self.share) if self.only in (None, job.name)]
 
     def drain(self, node: str) -> None:
         """Ask a node to finish its task and leave."""
@@ -129,7 +145,7 @@ class Lookout:
         self._credit(known)
         runs = shelf.timeline.runs
         lost = any(Task.named(name).kind not in OPTIONAL for name in names)
-        state = next((mark for mark in ("finished", "cancelled") if mark in marks), None)
+        state = next((mark for mark in ("finished", "cancelled", "paused") if mark in marks), None)
         state = state or ("running" if claims else "failed" if lost else "waiting for nodes")
         left = None
         if state == "running" and total is not None:

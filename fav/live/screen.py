@@ -19,7 +19,7 @@ from .look import JobNow, Lookout, NodeNow, Now
 
 COLUMNS = ("node", "host", "device", "state", "does", "frames", "a second", "heard of")
 BAR = 40  # characters
-COLOURS = {"finished": "green", "running": "blue", "failed": "red", "cancelled": "yellow", "waiting for nodes": "yellow"}
+COLOURS = {"finished": "green", "running": "blue", "failed": "red", "cancelled": "yellow", "waiting for nodes": "yellow", "paused": "yellow"}
 
 
 class Watch(App):
@@ -30,7 +30,7 @@ class Watch(App):
     #nodes { height: auto; max-height: 50%; }
     #word { height: auto; padding: 0 2; color: $text-muted; }
     """
-    BINDINGS = [Binding("q", "quit", "leave"), Binding("r", "retry", "open failed tasks anew"),
+    BINDINGS = [Binding("q", "quit", "leave"), Binding("p", "pause", "pause or go on"), Binding("r", "retry", "open failed tasks anew"),
                 Binding("d", "drain", "let the node under the cursor leave")]
 
     def __init__(self, lookout: Lookout, every: float):
@@ -73,6 +73,12 @@ class Watch(App):
 
     def say(self, word: str) -> None:
         self.query_one("#word", Static).update(Text(word))
+
+    @work(thread=True)
+    def action_pause(self) -> None:
+        for line in self.lookout.pause_or_resume():
+            self.call_from_thread(self.notify, line)
+        self.call_from_thread(self.look)
 
     @work(thread=True)
     def action_retry(self) -> None:
