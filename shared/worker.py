@@ -26,6 +26,7 @@ from .weather import weathered
 WAIT_S = 2.0  # a waiter that no bell woke looks by itself
 WAIT_STEPS = 4  # in between, it sees whether a node of this machine has died
 LOOK_S = 2.0  # how often a busy node looks for marks and new jobs
+LOOK_SOON_S = 0.2  # how often one does that waits, while others ring
 MOST_VANISHED_INPUTS = 10  # in a row, before that counts as a failed attempt
 MOST_CANDIDATES = 20  # of a look; where others were faster at one of so many, the next look leaves that out
 TOLD = 3  # failed tasks that the last word of a job names
@@ -488,7 +489,10 @@ class Worker:
     def _wait(self) -> None:
         """Until a bell rings, a dead node's task is open again, or it is time to look; never longer than `WAIT_S`."""
         for _ in range(WAIT_STEPS):
-            if self.bell.wait(WAIT_S / WAIT_STEPS) or self._recover():
+            rung = self.bell.wait(WAIT_S / WAIT_STEPS)
+            if rung and self.node.share.system.monotonic() - self._looked > LOOK_SOON_S:
+                self._looked = float("-inf")  # it may have rung for a new job
+            if rung or self._recover():
                 return
 
     def _recover(self) -> int:
