@@ -2,6 +2,7 @@
 
 import sys
 from bisect import bisect_right
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -15,7 +16,9 @@ from fav.errors import FavError  # noqa: E402
 from fav.job_report.facts import Facts, gather  # noqa: E402
 from fav.live.forecast import Pace, seconds_left, stitching  # noqa: E402
 from fav.options import FILE  # noqa: E402
+from fav.shelf import PAINTED  # noqa: E402
 from shared.jobs import find_job  # noqa: E402
+from shared.layout import Task  # noqa: E402
 from shared.share import open_share  # noqa: E402
 
 EVERY_S = 1.0
@@ -23,7 +26,7 @@ EVERY_S = 1.0
 
 def said(facts: Facts) -> list[tuple[float, float, float]]:
     """(seconds since the first frame was begun, what was left, what would have been said) from look to look."""
-    frames = sorted(facts.of("frame"), key=lambda one: one.published)
+    frames = [one for one in facts.done if one.kind in PAINTED]
     times, spec = [one.published for one in frames], facts.shelf.spec
     runs, pace, found = facts.shelf.timeline.runs, Pace(), []
     begin, end = times[0] - (frames[0].took or 0), facts.stitched
@@ -32,8 +35,8 @@ def said(facts: Facts) -> list[tuple[float, float, float]]:
         working = sum(one.published - (one.took or 0) <= now < one.published for one in frames)
         pace.see(now, done, working)
         if done < len(frames):
-            made = [one.number for one in frames[:done]]
-            lefts = [len(run) - sum(run.start <= number < run.stop for number in made) for run in runs]
+            made = Counter(facts.shelf.run_of(Task(one.kind, one.number)).start for one in frames[:done])
+            lefts = [len(run) - made[run.start] for run in runs]
             stitch = stitching(len(frames), (spec.width, spec.height))
             words = seconds_left([left for left in lefts if left], pace, stitch)
             found += [(now - begin, end - now, words)] if words is not None else []

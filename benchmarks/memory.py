@@ -1,6 +1,5 @@
 """The most memory that a real node takes, by the size of the frames and by the length of the film."""
 
-import os
 import subprocess
 import sys
 import tempfile

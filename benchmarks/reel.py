@@ -52,12 +52,23 @@ def at_width(picture: np.ndarray, width: int) -> np.ndarray:
 
 def first_shot(frames: Frames) -> list[np.ndarray]:
     """The pictures before the first cut."""
-    shot = []
+    return next(_shots(frames), [])
+
+
+def longest_shot(frames: Frames) -> list[np.ndarray]:
+    """The pictures of the longest shot, the first of several."""
+    return max(_shots(frames), key=len, default=[])
+
+
+def _shots(frames: Frames) -> Iterator[list[np.ndarray]]:
+    shot: list[np.ndarray] = []
     for picture, _, cut in frames:
         if cut and shot:
-            break
+            yield shot
+            shot = []
         shot.append(picture)
-    return shot
+    if shot:
+        yield shot
 
 
 def period(pictures: Sequence) -> int:

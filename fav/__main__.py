@@ -49,7 +49,7 @@ def stylize(context: click.Context, video: str, style: Path, out: Path, threads:
     source = check(request)
     check_film_name(new(out).name)
     look, finish, start, stop, cuts = look_of(request, source)
-    timeline = Timeline(start, stop, request.backward, request.independent)
+    timeline = Timeline(start, stop, request.backward, request.independent, request.chunk)
     with Progress() as progress:
         bar = progress.add_task("looking for cuts", total=source.frames)
         for piece in index_pieces(Path(video), stop, cuts, request.fps, lambda: progress.advance(bar)):

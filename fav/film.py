@@ -14,15 +14,17 @@ import torch
 
 from . import flow as flows
 from .backends import choose
+from .blend import blend
 from .checkpoints import load_style
 from .geometry import between
 from .heap import keep_freed_memory
 from .images import read_image, resize
 from .inference import StyleRunner
 from .mixing import load_mixture
+from .run import Run
 from .spec import Look
 from .shots import cut_finder
-from .stylize import Geometry, fill_for, stylize_next, stylize_shot
+from .stylize import Geometry, fill_for, stylize_next
 from .timeline import PIECE, Piece, Timeline
 from .video import FrameIndex, FrameReader, decode
 
@@ -142,24 +144,31 @@ def index_pieces(video: Path, stop: int | None, cuts: tuple[int, ...] | None, fp
 
 
 def stylized(studio: Studio, timeline: Timeline, tick: Callable[[], None] = lambda: None) -> Iterator[np.ndarray]:
-    """All stylized frames of a film whose index is complete, from its first to its last, in this process."""
+    """All stylized frames of a film whose index is complete, as it shows them, from its first to its last, in this process."""
+    leads: dict[int, list[np.ndarray]] = {}
     for run in timeline.runs:
-        numbers = [run.frame(position) for position in range(len(run))]
-        shot = stylize_shot(_hung(studio, timeline, numbers), studio.runner, first=studio.opener,
-                            seed=studio.seed if numbers[0] == timeline.opening else None, fill=studio.look.fill,
-                            key=studio.look.key, number=numbers[0], step=-1 if run.backward else 1)
+        following = timeline.next_chunk(run)
+        leads = {chunk.start: leads.get(chunk.start) or list(_painted(studio, timeline, chunk, range(chunk.lead)))
+                 for chunk in (run, following) if chunk}
+        prior = leads[run.start][-1] if run.lead else None
+        chain = _painted(studio, timeline, run, range(run.lead, len(run)), prior)
         if run.backward:
-            shot = reversed(list(shot))  # a whole shot in memory; a job on a share keeps them there
-        for picture in shot:
+            chain = reversed(list(chain))  # a whole run in memory; a job on a share keeps them there
+        for frame, picture in zip(range(run.start, run.stop), chain, strict=True):
             tick()
-            yield picture
+            share = run.share(frame)
+            yield blend(picture, leads[following.start][following.position(frame)], share) if share else picture
 
 
-def _hung(studio: Studio, timeline: Timeline, numbers: list[int]) -> Iterator[tuple[np.ndarray, Geometry | None]]:
-    chain = [None, *numbers] if not timeline.independent else [None] * len(numbers)
-    for number, before, after in zip(numbers, chain, [*numbers[1:], None]):
-        geometry = None if before is None else studio.geometry(number, before, timeline.index)
-        source = studio.source(number, timeline.index)
-        if after is not None and not timeline.independent:
-            studio.look_ahead(after, number, timeline.index)
-        yield source, geometry
+def _painted(studio: Studio, timeline: Timeline, run: Run, positions: range,
+             prior: np.ndarray | None = None) -> Iterator[np.ndarray]:
+    """The pictures at positions of a run; `prior` is the one before them."""
+    for position in positions:
+        frame, begins = run.frame(position), position == 0 or timeline.independent
+        geometry = None if begins else studio.geometry(frame, run.frame(position - 1), timeline.index)
+        studio.source(frame, timeline.index)
+        if position + 1 in positions and not timeline.independent:
+            studio.look_ahead(run.frame(position + 1), frame, timeline.index)
+        prior = studio.first(frame, timeline.index, frame == timeline.opening) if begins else \
+            studio.next(frame, timeline.index, prior, geometry)
+        yield prior

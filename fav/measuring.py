@@ -77,7 +77,9 @@ class Measuring:
 
         def is_there(frame: int) -> bool:
             run = timeline.run_of(frame)
-            return run.position(frame) < max(run.done, reached.get(run.start, 0))
+            shown = [run, timeline.next_chunk(run)] if run.share(frame) else [run]
+            return all(one.position(frame) < min(len(one) - one.unsure, max(one.done, reached.get(one.start, 0)))
+                       for one in shown)
 
         if not is_there(frames.stop - 1):  # so it is with most spans that are not
             return False

@@ -10,9 +10,10 @@ from shared.nodes import LEASE_S, SHORTEST_LEASE_S
 from . import flow as flows
 from .backends import BACKENDS
 from .request import Request
-from .spec import PRECISIONS
+from .spec import LEAD, PRECISIONS
 
 FILE = click.Path(path_type=Path)
+CHUNK = 48  # frames: 7 more for each are a seventh of the work
 
 
 class Range(click.ParamType):
@@ -39,6 +40,17 @@ class Frames(click.ParamType):
         if not all(number.isascii() and number.isdigit() for number in value.split(",")):
             self.fail(f"expected frame numbers from 0, like 48,96,144, got {value!r}", param, ctx)
         return tuple(map(int, value.split(",")))
+
+
+class Chunk(click.ParamType):
+    name = "frames"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, int) or value in ("auto", "off"):
+            return {"auto": CHUNK, "off": None}.get(value, value)
+        if not (value.isascii() and value.isdigit() and LEAD < int(value) < 10**6):
+            self.fail(f"expected auto, off, or a number of frames from {LEAD + 1} on, got {value!r}", param, ctx)
+        return int(value)
 
 
 class Size(click.ParamType):
@@ -99,6 +111,9 @@ BACKEND = [
 PRECISION_HELP = ("What the network may be computed in. A processor that is not made for bfloat16 takes float32 all the same. "
                   "auto: bfloat16 if the processor that the job is made on is.")
 
+CHUNK_HELP = ("Long shots are painted in parts of so many frames, by several nodes at the same time; one passes over into the next "
+              f"within {LEAD} frames, which are painted twice. auto: {CHUNK}. Shots of fewer than three parts stay whole.")
+
 MASK_HELP = ("Stylize only where this is white; grey is a mixture. A picture, or a video or numbered images (dir/mask_%04d.png) "
              "of as many frames as the video; brought to the film's size.")
 
@@ -117,6 +132,7 @@ LOOK = [
     click.option("--fill", type=click.Choice(["vgg-mean", "uniform-random"]), default="vgg-mean", show_default=True, help="What the network sees where the flow is unreliable."),
     click.option("--backward", is_flag=True, help="Stylize each shot from its last frame to its first."),
     click.option("--independent", is_flag=True, help="Stylize frame by frame without memory, for comparison: it flickers."),
+    click.option("--chunk", type=Chunk(), default="off", show_default=True, metavar="auto|N|off", help=CHUNK_HELP),
     click.option("--style-scale", type=click.FloatRange(0.25, 4), default=1.0, show_default=True, metavar="S", help="Size of the strokes: 2 is twice as large, and a quarter of the work."),
     click.option("--strength", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="How far from the source: 1 is the style alone, 0 the source."),
     click.option("--preserve-colors", is_flag=True, help="Take the style's brightness alone; colours stay those of the source."),

@@ -20,19 +20,22 @@ from shared.nodes import MALFORMED, Node
 from shared.system import FULL, NO_LINKS, PASSING
 
 from .ahead import ahead
+from .blend import blend
 from .errors import FavError
 from .finish import finished
 from .flow_io import decode_flow
 from .images import decode_png
-from .spec import FilmSpec, Finish
+from .run import Run
+from .spec import LEAD, FilmSpec, Finish
 from .stylize import Geometry
-from .timeline import Piece, Run, Timeline
+from .timeline import Piece, Timeline
 from .video import write_film
 
 if TYPE_CHECKING:
     from .evaluation.comparison import Row
 
 
+PAINTED = ("frame", "lead")  # kinds of tasks that paint a picture
 MEASURING = frozenset({"measure", "report"})  # kinds of tasks of an evaluation
 OPTIONAL = MEASURING | {"flow"}  # that may fail: whoever paints makes missing flow
 SPAN = 50  # frames that are measured in one task: the second before them is looked at once more
@@ -49,6 +52,14 @@ def flow_task(frame: int) -> Task:
 
 def frame_task(frame: int) -> Task:
     return Task("frame", frame, ".png")
+
+
+def lead_task(frame: int) -> Task:
+    return Task("lead", frame, ".png")
+
+
+def painting_task(run: Run, position: int) -> Task:
+    return (lead_task if run.is_lead(position) else frame_task)(run.frame(position))
 
 
 def stitch_task(spec: FilmSpec) -> Task:
@@ -95,12 +106,9 @@ class Shelf:
 
     def forget(self) -> None:
         """Know nothing, as at the beginning."""
-        self.timeline = self._timeline()
+        self.timeline = Timeline(self.spec.start, self.spec.stop, self.spec.backward, self.spec.independent, self.spec.chunk)
         self._extent = Extent(0, self.spec.start, False)
         self._tallies = {kind: results.Tally(self.job, kind) for kind in ("flow", "frame", "measure")}
-
-    def _timeline(self) -> Timeline:
-        return Timeline(self.spec.start, self.spec.stop, self.spec.backward, self.spec.independent)
 
     def extent(self) -> Extent:
         """How far the index has come by now, read off its last piece alone."""
@@ -111,7 +119,8 @@ class Shelf:
             while pieces in there:
                 pieces += 1
         if pieces > self._extent.pieces:
-            last, timeline = self._decoded(index_task(pieces - 1), lambda data: Piece.from_json(json.loads(data))), self._timeline()
+            last = self._decoded(index_task(pieces - 1), lambda data: Piece.from_json(json.loads(data)))
+            timeline = Timeline(self.spec.start, self.spec.stop)
             timeline.known = last.start
             timeline.add(last)
             self._extent = Extent(pieces, max(timeline.end, self.spec.start), timeline.complete, last.notes)
@@ -126,6 +135,13 @@ class Shelf:
         extent = self.extent()
         there = spans(self.spec.start, extent.end, extent.complete)
         return self._tallies["measure"].count(there), len(there) if extent.complete else None
+
+    def chunks(self) -> tuple[int, int | None]:
+        """How many chunks and whole shots are painted, and how many there are; None where the film's end is not known yet."""
+        self.refresh()
+        self.survey()
+        runs = self.timeline.runs
+        return sum(run.closed and not run.left for run in runs), len(runs) if self.timeline.complete else None
 
     def refresh(self) -> None:
         """Take in the pieces of the index that were published since."""
@@ -145,6 +161,13 @@ class Shelf:
             raise ValueError(f"expected frames from {self.timeline.known} on, got {len(piece.index)} from {piece.start} on")
         return piece
 
+    def run_of(self, task: Task) -> Run | None:
+        """The run that a task of PAINTED belongs to, None where there is none as far as the film is known."""
+        if not self.spec.start <= task.number < self.timeline.end:
+            return None
+        run = self.timeline.run_of(task.number)
+        return self.timeline.next_chunk(run) if task.kind == "lead" else run
+
     def survey(self) -> None:
         """Count what is done of every run, each directory of results looked at once."""
         shards = range(shard_of(self.spec.start), shard_of(max(self.timeline.end - 1, self.spec.start)) + 1)
@@ -160,14 +183,23 @@ class Shelf:
 
     def _count(self, shard: int) -> None:
         """Count what is done in one directory of frames; of a run, what comes after what is done already."""
-        there = results.done_in_shard(self.job, "frame", shard)
-        for run in self.timeline.runs_in(range(shard * SHARD, (shard + 1) * SHARD)) if there else ():
-            while run.left and run.frame(run.done) in there:
+        frames = results.done_in_shard(self.job, "frame", shard)
+        leads = results.done_in_shard(self.job, "lead", shard) if self.spec.chunk else set()
+        beside = LEAD if leads else 0  # where a lead-in lies, out of its run
+        around = range(shard * SHARD - beside, (shard + 1) * SHARD + beside)
+        for run in self.timeline.runs_in(around) if frames or leads else ():
+            while run.left and run.frame(run.done) in (leads if run.is_lead(run.done) else frames):
                 run.done += 1
 
     def frame(self, number: int) -> np.ndarray:
-        """A published stylized frame."""
-        return self._decoded(frame_task(number), self._picture)
+        """A stylized frame as the film shows it, of published ones."""
+        picture, run = self.picture(frame_task(number)), self.timeline.run_of(number)
+        share = run.share(number)
+        return blend(picture, self.picture(lead_task(number)), share) if share else picture
+
+    def picture(self, task: Task) -> np.ndarray:
+        """What a task of PAINTED has published."""
+        return self._decoded(task, self._picture)
 
     def _picture(self, data: bytes) -> np.ndarray:
         frame = decode_png(data, self._size)
@@ -306,11 +338,11 @@ def blocked(shelf: Shelf, failed: list[str]) -> list[str]:
         shelf.refresh()
     for task in map(Task.named, failed):
         waiting = 0
-        if task.kind == "frame" and shelf.spec.start <= task.number < shelf.timeline.end:
-            run = shelf.timeline.run_of(task.number)
+        run = shelf.run_of(task) if task.kind in PAINTED else None
+        if run:
             waiting = len(run) - run.position(task.number) - 1
         if waiting:
-            lines.append(f"{waiting} frame{'s wait' if waiting > 1 else ' waits'} for frame {task.number}, which failed")
+            lines.append(f"{waiting} frame{'s wait' if waiting > 1 else ' waits'} for {task.kind} {task.number}, which failed")
         elif task.kind == "index":
             lines.append(f"all frames from {shelf.timeline.known} on wait for piece {task.number} of the index, which failed")
     return lines
@@ -319,7 +351,8 @@ def blocked(shelf: Shelf, failed: list[str]) -> list[str]:
 def progress(shelf: Shelf) -> dict[str, tuple[int, int | None]]:
     """Published and expected numbers of results by kind; None where the end of the film is not known yet.
 
-    Spans that are measured are among them in a job with --evaluate.
+    Spans that are measured are among them in a job with --evaluate, and in one with --chunk the parts of shots that are
+    painted to their end, and whole shots among these.
     """
     extent = shelf.extent()
     total = extent.end - shelf.spec.start if extent.complete else None
@@ -327,6 +360,7 @@ def progress(shelf: Shelf) -> dict[str, tuple[int, int | None]]:
         "index": (extent.pieces, extent.pieces if extent.complete else None),
         "flow": (shelf.published("flow"), total),
         "frame": (shelf.published("frame"), total),
+        **({"chunk": shelf.chunks()} if shelf.spec.chunk else {}),
         **({"measure": shelf.measured()} if shelf.spec.evaluate else {}),
         "stitch": (int(results.is_done(shelf.job, stitch_task(shelf.spec))), 1),
     }

@@ -10,10 +10,11 @@ from typing import get_type_hints
 
 from .errors import FavError
 
+LEAD = 7  # frames in which one chunk of a shot passes over into the next
 LAST_FRAME = 10**12 - 1  # as many digits as the name of a task has
 RANGES = {"width": (1, 1 << 16), "height": (1, 1 << 16), "start": (0, LAST_FRAME), "stop": (1, LAST_FRAME + 1), "crf": (0, 51),
           "min_filter": (1, 1 << 16), "threads": (1, 1024), "fps": (1e-6, 1e6), "strength": (0, 1),
-          "style_scale": (0.25, 4)}  # fmt: skip
+          "style_scale": (0.25, 4), "chunk": (LEAD + 1, LAST_FRAME)}  # fmt: skip
 PRECISIONS = ("float32", "bfloat16")
 LISTS = {"cuts": int, "mix": str, "mix_prints": str, "mix_weights": float}  # fields of the spec that are lists, and of what
 
@@ -57,7 +58,8 @@ class Finish:
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """The options that a job records just as they were typed. `fps` is the rate of an image sequence."""
+    """The options that a job records just as they were typed. `fps` is the rate of an image sequence, `chunk` the frames
+    of the parts that long shots are painted in at the same time (None: shots stay whole)."""
 
     strength: float = 1.0
     preserve_colors: bool = False
@@ -68,6 +70,7 @@ class Choices:
     fill: str = "vgg-mean"
     backward: bool = False
     independent: bool = False
+    chunk: int | None = None
     crf: int = 18
     keep: bool = False
     threads: int | None = None

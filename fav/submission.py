@@ -30,7 +30,7 @@ from .request import LOSS_NETWORK, Request
 from .room import Room, room_for, words
 from .shelf import REPORTS, evaluation_name
 from .shots import read_cuts
-from .spec import Choices, FilmSpec, Finish, Look, inside, network_size
+from .spec import LEAD, Choices, FilmSpec, Finish, Look, inside, network_size
 from .tasks import FLOW_AHEAD
 from .video import Source, check_film_name, probe
 
@@ -169,7 +169,8 @@ def _check_room(share: Share, request: Request, source: Source, options: dict) -
     frames, size = max(stop - options["start"], 0), (options["width"], options["height"])
     travels = flows.METHODS[request.flow].slow and not request.independent
     travelling = (frames if request.keep else min(frames, FLOW_AHEAD)) if travels else 0
-    need = room_for(frames, network_size(size, request.style_scale), travelling, request.crf, _inputs(share, request), size)
+    leads = LEAD * (frames // request.chunk) if request.chunk else 0
+    need = room_for(frames + leads, network_size(size, request.style_scale), travelling, request.crf, _inputs(share, request), size)
     root, system = share.layout.root, share.system
     free = system.free_bytes(root), system.free_files(root)
     if need.fits(*free):

@@ -3,6 +3,7 @@
     index k   frames and cuts of a piece of the video; needs nothing but the video
     flow t    flow and reliability of frame t towards the one before it in its shot
     frame t   the stylized frame; needs the one before it, and flow t (published, or made on the spot)
+    lead t    with --chunk, the same of a chunk's lead-in, which the film does not show (`run.py`)
     stitch    the film; needs all frames
 
 and, with --evaluate, those of `measuring.py`.
@@ -10,7 +11,6 @@ and, with --evaluate, those of `measuring.py`.
 
 import json
 import time
-from bisect import bisect_left
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Iterator
 
@@ -32,10 +32,12 @@ from .fingerprint import video_fingerprint
 from .flow_io import encode_flow
 from .heap import give_back_freed_memory
 from .images import encode_png
-from .shelf import MEASURING, OPTIONAL, Shelf, deliver, flow_task, frame_task, index_task, stitch, stitch_task
+from .run import Run
+from .shelf import (MEASURING, OPTIONAL, PAINTED, Shelf, deliver, flow_task, frame_task, index_task, painting_task, stitch,
+                    stitch_task)
 from .spec import brought
 from .stylize import Geometry
-from .timeline import Piece, Run, Timeline
+from .timeline import Piece, Timeline
 
 if TYPE_CHECKING:
     from .measuring import Measuring
@@ -73,7 +75,7 @@ class FilmPlan:
         self.studio = Studio(self.video, self.spec.look(root), self.spec.fps, self.spec.threads or threads,
                              own_device(device, backend), backend)
         self._stitch, self._finish = stitch_task(self.spec), self.spec.finish(root)
-        self._warm: tuple[int, np.ndarray] | None = None  # the last stylized frame, as published
+        self._warm: tuple[Task, np.ndarray] | None = None  # the last stylized frame, as published
         self._fresh: np.ndarray | None = None
         self._used_flow: int | None = None
         self._began = time.monotonic()  # the task at hand
@@ -133,36 +135,39 @@ class FilmPlan:
             piece = index_task(len(self.timeline.pieces))
             if str(piece) not in taken:
                 yield piece
-        busy = sorted(task.number for task in map(Task.named, taken) if task.kind == "frame")
+        busy = self._busy(taken)
         all_painted = self.timeline.complete
         for run in self.timeline.unfinished():
             all_painted = False
-            at = bisect_left(busy, run.start)
-            if at < len(busy) and busy[at] < run.stop:
+            if run.start in busy:
                 continue  # somebody's chain, or one with a failed frame
             if run.closed or not run.backward:
-                yield frame_task(run.frame(run.done))
+                yield painting_task(run, run.done)
         if flows.METHODS[self.spec.flow].slow and not self.spec.independent:
             yield from self._flows_ahead(self._served(busy, claims), taken)
         if all_painted and str(self._stitch) not in taken and not results.is_done(self.job, self._stitch):
             yield self._stitch
         if self._measuring:
-            reached = {run.start: run.position(frame) for run, frame in self._served(busy, claims)}
+            reached = {run.start: position for run, position in self._served(busy, claims)}
             yield from self._measuring.candidates(reached, taken, lost)
 
-    def _served(self, busy: list[int], claims: set[str]) -> list[tuple[Run, int]]:
-        """The runs that somebody paints and the frame where he is, the longest first. `busy`: frames claimed or failed."""
-        first = {}
-        for frame in busy:
-            for run in self.timeline.runs_in(range(frame, frame + 1)):
-                if run.start <= frame < run.stop and run.left:
-                    first.setdefault(run.start, (run, frame))
-        served = [(run, frame) for run, frame in first.values() if str(frame_task(frame)) in claims]
+    def _busy(self, taken: set[str]) -> dict[int, int]:
+        """Of runs, by their first frame, the first position that is claimed or failed."""
+        busy: dict[int, int] = {}
+        for task in map(Task.named, taken):
+            if task.kind in PAINTED and (run := self.shelf.run_of(task)):
+                busy[run.start] = min(run.position(task.number), busy.get(run.start, len(run)))
+        return busy
+
+    def _served(self, busy: dict[int, int], claims: set[str]) -> list[tuple[Run, int]]:
+        """The runs that somebody paints and the position where he is, the longest first; of what `_busy` tells."""
+        runs = ((self.timeline.run_of(start), position) for start, position in busy.items())
+        served = [(run, position) for run, position in runs if run.left and str(painting_task(run, position)) in claims]
         return sorted(served, key=lambda one: -one[0].left)
 
     def _flows_ahead(self, served: list[tuple[Run, int]], taken: set[str]) -> Iterator[Task]:
         for run, current in served:
-            first = run.position(current) + FLOW_LEAD
+            first = current + FLOW_LEAD
             ahead = [run.frame(position) for position in range(first, min(first + FLOW_AHEAD, len(run)))]
             there = {number for shard in {shard_of(frame) for frame in ahead}
                      for number in results.done_in_shard(self.job, "flow", shard)}
@@ -174,13 +179,13 @@ class FilmPlan:
     def follow(self, task: Task) -> Task | None:
         if task.kind == "index":
             return None if self.timeline.complete else index_task(len(self.timeline.pieces))
-        if task.kind != "frame":
+        if task.kind not in PAINTED:
             return None
-        run = self.timeline.run_of(task.number)
+        run = self.shelf.run_of(task)
         if run.left == 0:
             self._refresh()
-            run = self.timeline.run_of(task.number)
-        return frame_task(run.frame(run.done)) if run.left else None
+            run = self.shelf.run_of(task)
+        return painting_task(run, run.done) if run.left else None
 
     def sample(self, task: Task) -> Task | None:
         if task.kind == "index":
@@ -191,27 +196,27 @@ class FilmPlan:
         for shard in range(shard_of(self.spec.start), shard_of(self.timeline.end) + 1):
             for frame in sorted(results.done_in_shard(self.job, "frame", shard)):
                 known = self.spec.start <= frame < self.timeline.end and frame != task.number
-                if known and self._begins(frame) == self._begins(task.number):  # the others need flow
+                if known and self._begins(frame_task(frame)) == self._begins(task):  # the others need flow
                     return flow_task(frame) if task.kind == "flow" else frame_task(frame)
         return None
 
-    def _begins(self, frame: int) -> bool:
-        return self.timeline.run_of(frame).predecessor(frame) is None
+    def _begins(self, task: Task) -> bool:
+        return self.shelf.run_of(task).predecessor(task.number) is None
 
     def published(self, task: Task, ours: bool) -> None:
         if task.kind == "index":
             self._refresh()
         elif task.kind == "measure":
             self._measuring.published(task)
-        elif task.kind == "frame":
-            run = self.timeline.run_of(task.number)
+        elif task.kind in PAINTED:
+            run = self.shelf.run_of(task)
             if ours and run.position(task.number) == run.done:
                 run.done += 1
-                self._warm = task.number, self._fresh
+                self._warm = task, self._fresh
             else:
                 self.shelf.advance(run)
                 self._warm = None  # go on from the published one
-            if self._used_flow == task.number and not self.spec.keep:
+            if self._used_flow == task.number and task.kind == "frame" and not self.spec.keep:
                 self.node.share.system.unlink(self.job.layout.result(flow_task(task.number)))
             self._used_flow = None
 
@@ -251,7 +256,8 @@ class FilmPlan:
             return self._measuring.run(task, tick)
         if self._measuring:
             self._measuring.rest()
-        return {"index": self._index, "flow": self._flow, "frame": self._frame, "stitch": self._stitched}[task.kind](task, tick)
+        how = {"index": self._index, "flow": self._flow, "frame": self._frame, "lead": self._frame, "stitch": self._stitched}
+        return how[task.kind](task, tick)
 
     def _text(self) -> dict[str, str]:
         return {**self._author, "seconds": f"{time.monotonic() - self._began:.3f}"}
@@ -277,14 +283,15 @@ class FilmPlan:
         return encode_flow(made.flow, made.reliability, self._text())
 
     def _frame(self, task: Task, tick: Callable[[], None]) -> bytes:
-        frame, run = task.number, self.timeline.run_of(task.number)
+        frame, run = task.number, self.shelf.run_of(task)
         before = None if self.spec.independent else run.predecessor(frame)
         if before is None:
             self.studio.source(frame, self.timeline.index)
             self._look_ahead(run, frame)
             self._fresh = self.studio.first(frame, self.timeline.index, frame == self.timeline.opening)
         else:
-            prior = self._warm[1] if self._warm and self._warm[0] == before else self.shelf.frame(before)
+            at = painting_task(run, run.position(frame) - 1)
+            prior = self._warm[1] if self._warm and self._warm[0] == at else self.shelf.picture(at)
             geometry = self._geometry(frame, before, tick)
             self._look_ahead(run, frame)
             self._fresh = self.studio.next(frame, self.timeline.index, prior, geometry)

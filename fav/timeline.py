@@ -3,7 +3,10 @@
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
+from .run import Run, boundaries
+from .spec import LEAD
 from .video import FrameIndex
 
 PIECE = 100  # frames that one piece of the index describes
@@ -34,47 +37,17 @@ class Piece:
 
 
 @dataclass
-class Run:
-    """Frames `[start, stop)` that are stylized one after the other, each from the one before.
-
-    A shot, or the part of it that is known so far; with `backward` from the last to the first.
-    `closed` says that its end is known. `done` counts the finished frames from its beginning.
-    """
-
-    start: int
-    stop: int
-    closed: bool
-    backward: bool = False
-    done: int = 0
-
-    def __len__(self) -> int:
-        return self.stop - self.start
-
-    @property
-    def left(self) -> int:
-        return self.stop - self.start - self.done
-
-    def frame(self, position: int) -> int:
-        """The frame number at a position of the chain, counted from 0."""
-        return self.stop - 1 - position if self.backward else self.start + position
-
-    def position(self, frame: int) -> int:
-        return self.stop - 1 - frame if self.backward else frame - self.start
-
-    def predecessor(self, frame: int) -> int | None:
-        """The frame whose stylized picture this one starts from, None for the first of the chain."""
-        position = self.position(frame)
-        return None if position == 0 else self.frame(position - 1)
-
-
-@dataclass
 class Timeline:
-    """The pieces so far of the part `[start, stop)` of a film (stop None: to its end)."""
+    """The pieces so far of the part `[start, stop)` of a film (stop None: to its end).
+
+    chunk: long shots are cut into runs of so many frames, which `fav.run` joins; None leaves them whole.
+    """
 
     start: int = 0
     stop: int | None = None
     backward: bool = False
     independent: bool = False
+    chunk: int | None = None
     pieces: list[Piece] = field(default_factory=list)
     known: int = 0  # frames of the source that are indexed
     runs: list[Run] = field(default_factory=list)
@@ -85,6 +58,7 @@ class Timeline:
     _open: dict[int, Run] = field(default_factory=dict)  # by their beginning, the longest first
     _over: list[int] = field(default_factory=list)  # of these, what was seen to be done
     _sorted_at: int = 0  # frames that were known then
+    _shot: int = 0  # the first frame of the last shot
 
     def add(self, piece: Piece) -> None:
         """Take the next piece in; runs keep what they have done."""
@@ -133,6 +107,10 @@ class Timeline:
         """The run that a known frame belongs to."""
         return self.runs[self._position(frame)]
 
+    def next_chunk(self, run: Run) -> Run | None:
+        """The chunk that a run passes over into; None where its shot ends with it, or may."""
+        return self.runs[self._position(run.start) + (-1 if self.backward else 1)] if run.passage else None
+
     def runs_in(self, frames: range) -> list[Run]:
         """The runs that have some of these frames."""
         return self.runs[max(self._position(frames.start), 0):self._position(frames.stop - 1) + 1]
@@ -163,8 +141,28 @@ class Timeline:
         edges = sorted({begin for begin in begins if self.start < begin < self.end} | ({self.start} if not self.runs else set()))
         for begin in edges:
             if self.runs:
-                self.runs[-1].stop, self.runs[-1].closed = begin, True
+                self._grow(begin, True)
             if begin < self.end:
+                self._shot = begin
                 self.runs.append(Run(begin, begin, False, self.backward))
         if self.runs:
-            self.runs[-1].stop, self.runs[-1].closed = self.end, self.complete or self.independent
+            self._grow(self.end, self.complete or self.independent)
+
+    def _grow(self, stop: int, closed: bool) -> None:
+        """The last shot is known up to `stop`, and ends there if `closed`."""
+        last = self.runs[-1]
+        last.stop, last.closed, last.unsure = stop, closed, 0
+        if self.chunk is None or self.independent or self.backward and not closed:
+            return
+        shot, at = self._shot, boundaries(stop - self._shot, self.chunk, last.start - self._shot)
+        cuts = [stop - place for place in reversed(at)] if self.backward else [shot + place for place in at]
+        edges = [last.start, *cuts, stop]
+        chunks = [Run(begin, end, closed or end < stop, self.backward) for begin, end in pairwise(edges)]
+        for chunk in chunks:
+            begins, ends = (chunk.stop == stop, chunk.start == shot)[::1 if self.backward else -1]
+            chunk.lead, chunk.passage = 0 if begins else LEAD, 0 if ends else LEAD
+        chunks[0].done = last.done
+        if not closed:
+            passage = chunks[-1].start + self.chunk - LEAD  # if the shot goes on for long enough
+            chunks[-1].unsure = max(stop - passage, 0)
+        self.runs[-1:] = chunks

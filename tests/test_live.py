@@ -83,7 +83,7 @@ def test_the_look_shows_who_does_what_and_whose_frames_came(share, clip, style):
     finally:
         node.communicate()
     now = lookout.look()
-    assert [(one.state, one.counts["frame"], one.shots) for one in now.jobs] == [("finished", (FRAMES, FRAMES), (2, 2))]
+    assert [(one.state, one.counts["frame"], one.chains) for one in now.jobs] == [("finished", (FRAMES, FRAMES), (2, 2))]
     working = [one for look in seen for one in look.nodes if one.state == "working"]
     assert working and all(one.tasks[0].startswith("film: ") for one in working)
     assert max(one.frames for one in working) > FRAMES // 2 and "running" in {look.jobs[0].state for look in seen}
@@ -161,7 +161,7 @@ def test_without_a_terminal_there_are_lines_and_json_for_scripts(share, clip, st
     assert watched.exit_code == 0 and watched.output == f"film: finished, {FRAMES} of {FRAMES} frames\n"
     told = CliRunner().invoke(coordinator.main, ["status", str(share.layout.root), "--watch", "--json"])
     record = json.loads(told.output)
-    assert record["jobs"][0]["counts"]["frame"] == [FRAMES, FRAMES] and record["jobs"][0]["shots"] == [2, 2]
+    assert record["jobs"][0]["counts"]["frame"] == [FRAMES, FRAMES] and record["jobs"][0]["chains"] == [2, 2]
 
 
 def test_watching_ends_with_the_job(share, clip, style):

@@ -26,7 +26,7 @@ from shared.share import open_share
 
 from . import films
 from .clips import X264, ffmpeg
-from .films import create, film_of, share, start_node, style, work  # noqa: F401
+from .films import create, film_of, frames_of, share, start_node, style, work  # noqa: F401
 from .test_finish import refused
 from .toy import Silent
 from .training_material import torchvision_state
@@ -83,9 +83,10 @@ def rows_of(job: Job) -> list[dict]:
     return json.loads(report_of(job, ".json").read_text())["frames"]
 
 
-def command(job: Job, video: Path, out: Path, against: dict[str, Path], *words) -> str:
-    """What the command says of a job's published frames, as a numbered sequence; its files are `out` with their endings."""
-    frames = job.layout.results / "frame" / "0000" / "%07d.png"
+def command(job: Job, video: Path, out: Path, against: dict[str, Path], *words, frames: Path | None = None) -> str:
+    """What the command says of a job's published frames, or of these, as a numbered sequence; its files are `out` with their
+    endings."""
+    frames = (frames or job.layout.results / "frame" / "0000") / "%07d.png"
     options = ["--style", against["evaluate"], "--loss-network", against["loss_network"], "--threads", 1, "--out", out]
     result = CliRunner().invoke(main, ["evaluate", *map(str, (video, frames, *options, *words))])
     assert result.exit_code == 0, result.output
@@ -152,7 +153,7 @@ def test_span_is_measured_alike_by_a_node_that_begins_there(whole, share):
             plan = make_plan(whole, node, print, threads=1)
             plan.shelf.refresh()
             alone, there = json.loads(plan.run(measure_task(span), lambda: None)), results.read(whole, measure_task(span))
-        assert alone["rows"] == json.loads(there)["rows"] and alone["numeric-class"].startswith("torch")
+        assert alone["rows"] == json.loads(there)["rows"] and alone["numeric-class"] == plan.studio.numeric_class
     assert len(spans) == 3
 
 
@@ -167,6 +168,17 @@ def test_films_of_any_options_are_measured_as_by_the_command(clip, style, agains
     assert work(job, threads=1)
     command(job, clip, tmp_path / "found", against, *words)
     assert report_of(job, ".csv").read_bytes() == (tmp_path / "found.csv").read_bytes()
+
+
+def test_of_a_film_in_chunks_is_measured_what_it_shows(clip, style, against, share, tmp_path):
+    job = create(share, clip, style, chunk=20, no_cuts=True, range=(30, 95), **against)
+    assert work(job, threads=1)
+    (tmp_path / "shown").mkdir()
+    for number, frame in enumerate(frames_of(job), 30):
+        cv2.imwrite(str(tmp_path / "shown" / f"{number:07d}.png"), frame)
+    command(job, clip, tmp_path / "found", against, "--range", "30:95", "--no-cuts", frames=tmp_path / "shown")
+    assert report_of(job, ".csv").read_bytes() == (tmp_path / "found.csv").read_bytes()
+    assert any((job.layout.results / "lead").rglob("*.png"))
 
 
 def test_row_hangs_on_what_was_on_the_screen_a_second_earlier():

@@ -13,7 +13,7 @@ from shared.layout import SHARD, Task, shard_of
 
 from ..errors import FavError
 from ..images import HEAD_BYTES, png_text
-from ..shelf import Shelf, flow_task, frame_task, index_task, report_task, stitch_task
+from ..shelf import Shelf, flow_task, frame_task, index_task, lead_task, report_task, stitch_task
 
 JSON = ".json"
 
@@ -57,8 +57,13 @@ class Facts:
     def cuts(self) -> list[int]:
         """The first frame of each shot but the first."""
         timeline = self.shelf.timeline
-        starts = sorted({run.start for run in timeline.runs_in(range(self.shelf.spec.start, timeline.end))})
-        return starts[1:] if not self.shelf.spec.independent else []
+        return [cut for piece in timeline.pieces for cut in piece.cuts if self.shelf.spec.start < cut < timeline.end]
+
+    @property
+    def chunks(self) -> list[int]:
+        """The first frame of each chunk within a shot, but the shot's first."""
+        starts = {run.start for run in self.shelf.timeline.runs} - {self.shelf.spec.start, *self.cuts}
+        return sorted(starts) if self.shelf.spec.chunk else []
 
 
 def gather(job: Job) -> Facts:
@@ -66,7 +71,7 @@ def gather(job: Job) -> Facts:
     shelf = Shelf(job)
     shelf.refresh()
     frames = range(shelf.spec.start, shelf.timeline.end)
-    done = [*_done(job, flow_task, frames), *_done(job, frame_task, frames)]
+    done = [one for make in (flow_task, frame_task, lead_task) for one in _done(job, make, frames)]
     if not any(one.kind == "frame" for one in done):
         raise FavError(f"{job.name}: expected stylized frames to report on, got none yet; see coordinator.py status")
     pieces = [_time(job, index_task(number)) for number in range(len(shelf.timeline.pieces))]

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from .facts import Done, Facts
 
-COLOURS = {"frame": "#3465a4", "flow": "#e9a33b"}
+COLOURS = {"frame": "#3465a4", "lead": "#8ae234", "flow": "#e9a33b"}
 MINUTE, HOUR = 60.0, 3600.0
 RATES, EACH = 60, 8  # at most so many bars of the rate, of so many frames on average
 WIDTH = 10.5  # inches
@@ -62,13 +62,14 @@ def steadiness(facts: Facts, worst: Sequence[int]) -> str:
     frames = sorted(facts.errors)
     values = [np.nan if facts.errors[frame] is None else facts.errors[frame] for frame in frames]
     axes.plot(frames, values, color=COLOURS["frame"], linewidth=1)
-    for number, cut in enumerate(facts.cuts):
-        axes.axvline(cut, color="#888a85", linestyle="--", linewidth=0.8, label=None if number else "cuts")
+    for name, places, line in (("cuts", facts.cuts, "--"), ("chunks", facts.chunks, ":")):
+        for number, place in enumerate(places):
+            axes.axvline(place, color="#888a85", linestyle=line, linewidth=0.8, label=None if number else name)
     axes.plot(worst, [facts.errors[frame] for frame in worst], "o", color="#cc0000", markersize=4, label="worst frames")
     axes.set_ylim(bottom=0)
     axes.set_xlabel("frame of the source")
     axes.set_ylabel("warping error")
-    axes.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
+    axes.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), ncols=3)
     return _svg(figure)
 
 

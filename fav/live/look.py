@@ -17,7 +17,7 @@ from shared.share import Share
 
 from ..errors import FavError
 from ..images import HEAD_BYTES, png_text
-from ..shelf import OPTIONAL, Shelf, frame_task, progress
+from ..shelf import OPTIONAL, PAINTED, Shelf, painting_task, progress
 from .forecast import Pace, seconds_left, stitching
 
 MOST_HEADS = 200  # frames whose maker is asked for in one look
@@ -26,13 +26,13 @@ MOST_HEADS = 200  # frames whose maker is asked for in one look
 @dataclass(frozen=True)
 class JobNow:
     """`counts` are results published and expected by kind (None: not known yet); `rate` in frames a second, `left` in
-    seconds, None where nothing can be said. `shots` are all and those that are done. `troubles` counts attempts that came
-    to nothing, by why; `failed` are names of tasks."""
+    seconds, None where nothing can be said. `chains` are shots, or chunks of them: all, and those that are done. `troubles`
+    counts attempts that came to nothing, by why; `failed` are names of tasks."""
 
     name: str
     state: str
     counts: dict[str, tuple[int, int | None]]
-    shots: tuple[int, int]
+    chains: tuple[int, int]
     rate: float | None
     left: float | None
     failed: tuple[str, ...]
@@ -132,7 +132,7 @@ class Lookout:
         shelf.survey()
         claims, painters = claimed(job), 0
         for name, path in claims.items():
-            painters += name.startswith("frame.")
+            painters += Task.named(name).kind in PAINTED
             try:
                 owner = read_identity(self.share, path)
             except (ShareError, OSError):
@@ -140,10 +140,9 @@ class Lookout:
             if owner:
                 owners.setdefault(owner.incarnation, []).append(f"{job.name}: {name.replace('.', ' ', 1)}")
         counts, names = progress(shelf), failed(job)
-        done, total = counts["frame"]
-        known.pace.see(time.monotonic(), done, painters)
+        total, runs = counts["frame"][1], shelf.timeline.runs
+        known.pace.see(time.monotonic(), sum(run.done for run in runs), painters)
         self._credit(known)
-        runs = shelf.timeline.runs
         lost = any(Task.named(name).kind not in OPTIONAL for name in names)
         state = next((mark for mark in ("finished", "cancelled", "paused") if mark in marks), None)
         state = state or ("running" if claims else "failed" if lost else "waiting for nodes")
@@ -161,10 +160,10 @@ class Lookout:
         for run in known.shelf.timeline.runs:
             before = known.done.get(run.start)
             known.done[run.start] = run.done
-            fresh += [run.frame(position) for position in range(run.done if before is None else before, run.done)]
-        for frame in fresh[:MOST_HEADS]:
+            fresh += [painting_task(run, position) for position in range(run.done if before is None else before, run.done)]
+        for task in fresh[:MOST_HEADS]:
             try:
-                self._frames[png_text(head(known.shelf.job, frame_task(frame), HEAD_BYTES)[0]).get("node", "?")] += 1
+                self._frames[png_text(head(known.shelf.job, task, HEAD_BYTES)[0]).get("node", "?")] += 1
             except (InputVanished, ShareError, FavError):
                 continue
 

@@ -19,7 +19,7 @@ from .look import JobNow, Lookout, NodeNow, Now
 
 COLUMNS = ("node", "host", "device", "state", "does", "frames", "a second", "heard of")
 BAR = 40  # characters
-COLOURS = {"finished": "green", "running": "blue", "failed": "red", "cancelled": "yellow", "waiting for nodes": "yellow", "paused": "yellow"}
+COLOURS = {"finished": "green", "running": "blue", "failed": "red"}
 
 
 class Watch(App):
@@ -30,7 +30,8 @@ class Watch(App):
     #nodes { height: auto; max-height: 50%; }
     #word { height: auto; padding: 0 2; color: $text-muted; }
     """
-    BINDINGS = [Binding("q", "quit", "leave"), Binding("p", "pause", "pause or go on"), Binding("r", "retry", "open failed tasks anew"),
+    BINDINGS = [Binding("q", "quit", "leave"), Binding("p", "pause", "pause or go on"),
+                Binding("r", "retry", "open failed tasks anew"),
                 Binding("d", "drain", "let the node under the cursor leave")]
 
     def __init__(self, lookout: Lookout, every: float):
@@ -104,9 +105,9 @@ def jobs_panel(now: Now) -> RenderableType:
 
 
 def _job(job: JobNow) -> Iterator[RenderableType]:
-    shots, done = job.shots
-    state = job.state, COLOURS.get(job.state, "")
-    yield Text.assemble((job.name, "bold"), "  ", state, f"  {done} of {shots} shots done" if shots else "")
+    chains, done = job.chains
+    state = job.state, COLOURS.get(job.state, "yellow")
+    yield Text.assemble((job.name, "bold"), "  ", state, f"  {done} of {chains} chains done" if chains else "")
     bars = Table.grid(padding=(0, 2))
     for kind, (made, total) in job.counts.items():
         if kind != "flow" or made:

@@ -1,0 +1,152 @@
+"""How soon a film is painted by 1 to 256 nodes: the nodes' own scheduling on a share in memory, while time is made up.
+
+Each node has its plan (`fav.tasks`), claims and publishes as ever; only painting takes no time, and the clock goes on by
+what it would take. The film's stitching, which is one task, is not counted.
+"""
+
+import heapq
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from unittest import mock
+
+import click
+import numpy as np
+from matplotlib.figure import Figure
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from fav.shelf import PAINTED  # noqa: E402
+from fav.tasks import FilmPlan  # noqa: E402
+from fav.timeline import PIECE, Piece  # noqa: E402
+from shared import results  # noqa: E402
+from shared.claims import Claims, Outcome  # noqa: E402
+from shared.jobs import Job  # noqa: E402
+from shared.layout import Task  # noqa: E402
+from shared.nodes import Identity, Node  # noqa: E402
+from shared.share import Share, open_share  # noqa: E402
+from shared.worker import MOST_CANDIDATES  # noqa: E402
+from tests import epic  # noqa: E402
+
+COLOURS = {"one take": "tab:blue", "with cuts": "tab:orange"}
+
+
+class Actor:
+    """A node of the play: what it works on, and what it does when that is done."""
+
+    def __init__(self, share: Share, job: Job, index: list[Piece]):
+        self.node, self.job, self.index = Node(share, Identity.here()), job, index
+        self.node.join()
+        with mock.patch("fav.tasks.Studio", epic.Easel):
+            self.plan = FilmPlan(job, self.node, print)
+        self.claims, self.task = Claims(self.node, job), None
+
+    def go_on(self) -> Task | None:
+        """Publish what it had, and claim the next; None where there is nothing to do."""
+        done, self.task = self.task, None
+        if done:
+            data = json.dumps(self.index[done.number].to_json()).encode() if done.kind == "index" else \
+                self.plan.run(done, lambda: None)
+            self.plan.published(done, results.publish_bytes(self.node, self.job, done, data))
+            self.task = self._first(filter(None, [self.plan.follow(done)]))
+            self.claims.release(done)
+        while self.task is None:
+            found = list(islice(self.plan.candidates(), MOST_CANDIDATES))
+            self.task = self._first(iter(found))
+            if self.task is None and not self.learned:
+                break
+        return self.task
+
+    def _first(self, tasks: Iterator[Task]) -> Task | None:
+        self.learned = False
+        for task in tasks:
+            outcome = self.claims.claim(task)
+            if outcome is Outcome.WON:
+                return task
+            if outcome is Outcome.DONE:
+                self.learned = True
+                self.plan.published(task, ours=False)
+                return None
+        return None
+
+
+def makespan(frames: int, cuts: list[int], chunk: int | None, nodes: int, seconds: dict[str, float]) -> tuple[float, int]:
+    """Seconds until all frames are there, and the number of frames painted; `seconds` a task takes by its kind."""
+    index = [replace(epic.piece(start, frames, frames), cuts=tuple(cut for cut in cuts if start <= cut < start + PIECE))
+             for start in range(0, frames, PIECE)]
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as place:
+        share = open_share(Path(place))
+        job = epic.make_film(share, frames, frames, indexed=False, chunk=chunk)
+        actors = [Actor(share, job, index) for _ in range(nodes)]
+        events, idle, painted, last = [(0.0, number) for number in range(nodes)], [], 0, 0.0
+        while True:
+            now, number = heapq.heappop(events)
+            done = actors[number].task
+            if done and done.kind in PAINTED:
+                painted, last = painted + 1, now
+            task = actors[number].go_on()
+            if task and task.kind == "stitch":
+                return last, painted
+            if task:
+                heapq.heappush(events, (now + seconds[task.kind], number))
+            else:
+                idle.append(number)
+            if done and done.kind == "index":  # nothing else opens what others could do
+                for waiting in idle:
+                    heapq.heappush(events, (now, waiting))
+                idle = []
+
+
+def cuts_of(frames: int) -> list[int]:
+    """Shots of 2 to 40 s at 25 frames a second, 5 s in the median: the same ones each time."""
+    lengths = np.random.default_rng(1).lognormal(np.log(125), 0.7, frames).clip(50, 1000).astype(int)
+    return [int(cut) for cut in np.cumsum(lengths) if cut < frames]
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--frames", type=click.IntRange(100), default=7500, show_default=True)
+@click.option("--nodes", default="1,2,4,8,16,32,64,128,256", show_default=True)
+@click.option("--chunk", type=click.IntRange(8), default=48, show_default=True)
+@click.option("--paint-ms", type=float, default=100.0, show_default=True, help="Of a frame: flow, network, PNG.")
+@click.option("--index-ms", type=float, default=3.0, show_default=True, help="Of a frame of the index: decoding, cuts.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.png", help="Write a plot here.")
+def main(frames: int, nodes: str, chunk: int, paint_ms: float, index_ms: float, out: Path | None) -> None:
+    """Print how long films of FRAMES frames are painted by so many nodes, with --chunk off and with chunks.
+
+    Efficiency: the time that one node takes with --chunk off, divided by the number of nodes and the time that they take.
+    """
+    seconds = {"frame": paint_ms / 1000, "lead": paint_ms / 1000, "index": PIECE * index_ms / 1000}
+    counts = list(map(int, nodes.split(",")))
+    alone = frames * (paint_ms + index_ms) / 1000
+    click.echo(f"{frames} frames, {paint_ms:g} ms each, index {index_ms:g} ms; seconds, and efficiency")
+    click.echo(f"{'':28}" + "".join(f"{count:>14}" for count in counts))
+    found = {}
+    for film, cuts in {"one take": [], "with cuts": cuts_of(frames)}.items():
+        for size in (None, chunk):
+            spans = [makespan(frames, cuts, size, count, seconds) for count in counts]
+            found[film, size] = [alone / count / span for count, (span, _) in zip(counts, spans)]
+            cells = "".join(f"{span:8.1f} {share:4.0%} " for (span, _), share in zip(spans, found[film, size]))
+            click.echo(f"{film + ', chunk ' + str(size or 'off'):28}{cells}  {spans[0][1] / frames - 1:.1%} added")
+    if out:
+        plot(counts, found).savefig(out, dpi=100)
+
+
+def plot(counts: list[int], found: dict[tuple[str, int | None], list[float]]) -> Figure:
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for (film, size), shares in found.items():
+        axes.plot(counts, [100 * share for share in shares], marker="o", color=COLOURS[film], linestyle="-" if size else ":",
+                  label=f"{film}, chunk {size or 'off'}")
+    axes.set(xscale="log", xlabel="nodes", ylabel="efficiency, % of --chunk off on one node", ylim=(0, 105))
+    axes.set_xticks(counts, map(str, counts))
+    axes.legend()
+    return figure
+
+
+if __name__ == "__main__":
+    main()
