@@ -14,6 +14,7 @@ from .loss_network import LossNetwork
 
 LEVELS = 255.0
 DRIVE = 2.0
+SPIKES = 10.0  # once they are there, less does not move them
 LOUD = 4.0  # standard deviations: what one value in 16,000 exceeds where they are normally distributed
 TINY = 1e-20  # a unit that nothing is divided by
 OFFSETS = 8  # the stride of the layers that are looked at
@@ -104,7 +105,7 @@ def saturation(drive: Tensor) -> Tensor:
 
 
 def spikes(features: Tensor) -> Tensor:
-    """How far values of features (N, C, H, W) stand out of their channel, beyond 4 standard deviations: the mean square.
+    """How far values of features (N, C, H, W) stand out of their channel, beyond 4 standard deviations: the mean square, ten times.
 
     A norm invites such spots: a few huge values rule the mean and the variance by which all others are seen (Karras et al.
     2020 found them as droplets in StyleGAN). In a picture they are burnt, with the grid of the layers beneath.
@@ -113,7 +114,7 @@ def spikes(features: Tensor) -> Tensor:
         centred = features.float()
         centred = centred - centred.mean((2, 3), keepdim=True)
         deviation = (centred.square().mean((2, 3), keepdim=True) + 1e-5).sqrt()
-        return (centred.abs() / deviation - LOUD).clamp(min=0).square().mean()
+        return SPIKES * (centred.abs() / deviation - LOUD).clamp(min=0).square().mean()
 
 
 def _units(rows: list[list[Tensor]]) -> list[float]:
