@@ -131,6 +131,28 @@ def test_a_backend_that_is_not_here_is_refused_in_one_line(name, device, complai
     assert "\n" not in str(error.value)
 
 
+SIGNALS = """
+import signal, subprocess, sys
+from fav.heap import give_back_freed_memory
+from fav.inference import StyleRunner
+from tests.test_backends import pieces
+from tests.test_network import random_network
+signal.signal(signal.SIGCHLD, lambda *words: None)
+runners = []
+for _ in range(4):
+    runners = [*runners[-1:], StyleRunner(random_network(), backend=sys.argv[1])]
+    runners[-1].stylize(*pieces(20, 28))
+runners.clear()
+give_back_freed_memory()
+subprocess.run(["true"], check=True)
+"""
+
+
+def test_a_child_may_end_after_runners_have_come_and_gone(backend):
+    run = subprocess.run([sys.executable, "-X", "faulthandler", "-c", SIGNALS, backend], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_compiled_it_paints_what_the_network_paints(precision):

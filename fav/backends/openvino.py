@@ -4,6 +4,7 @@ Nothing is kept on disk: such a graph is compiled in less than a tenth of a seco
 """
 
 from collections.abc import Callable
+from functools import cache
 from itertools import groupby, product
 
 import cv2
@@ -41,13 +42,20 @@ class OpenVino:
     def _compiled(self, height: int, width: int) -> Callable[[np.ndarray], np.ndarray]:
         padding, multiple = self._network.padding, self._network.multiple
         graph = graph_of(self._network, *(2 * padding + side + -side % multiple for side in (height, width)))
-        request = openvino.Core().compile_model(graph, "CPU", {
+        request = core().compile_model(graph, "CPU", {
             "INFERENCE_PRECISION_HINT": HINTS[self._precision],
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": False,  # nodes on one machine would all take the same cores
         }).create_infer_request()
         return lambda mirrored: request.infer([mirrored[None]], share_inputs=True, share_outputs=True)[0][0]
+
+
+@cache
+def core() -> openvino.Core:
+    """The one of this process. Each one gives the thread a stack for signals and takes it back when it goes; of several, some
+    leave a stack that is freed already, and the next signal (the end of a child) is the end of the process."""
+    return openvino.Core()
 
 
 def graph_of(network: StyleNetwork, height: int, width: int) -> openvino.Model:
