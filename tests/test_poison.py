@@ -9,11 +9,13 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 import coordinator
 from fav import flow as flows
+from fav.images import decode_png
 from fav.shelf import Shelf, blocked, flow_task, frame_task, index_task
 from fav.tasks import FilmPlan
 from shared import attempts, results
@@ -437,9 +439,10 @@ def test_film_node_proves_itself_on_a_frame_that_needs_what_the_failed_one_needs
         assert plan.sample(frame_task(CUT)) == frame_task(0)
         assert plan.sample(frame_task(CUT + 2)) == frame_task(1) and plan.sample(flow_task(CUT + 2)) == flow_task(1)
         assert plan.sample(frame_task(1)) is None and plan.sample(Task("stitch", 0, ".mp4")) is None
-        assert plan.run(plan.sample(frame_task(CUT + 2)), lambda: None) == results.read(job, frame_task(1))
+        again = decode_png(plan.run(plan.sample(frame_task(CUT + 2)), lambda: None))
         shelf = Shelf(job)
         shelf.refresh()
+        assert np.array_equal(again, shelf.frame(1))
         assert blocked(shelf, ["frame.0000003", f"frame.{CUT + 2:07d}", f"frame.{CUT + 3:07d}"]) == \
             [f"{CUT - 4} frames wait for frame 3, which failed", f"1 frame waits for frame {CUT + 2}, which failed"]
         assert blocked(shelf, ["index.0000001"]) == [f"all frames from {CUT + 4} on wait for piece 1 of the index, which failed"]
