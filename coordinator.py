@@ -16,7 +16,7 @@ def main() -> None:
     """
 
 
-for command in (jobs.submit, jobs.prioritize, jobs.pause, jobs.resume, run.run, status.status, nodes.nodes, nodes.drain, nodes.stop, jobs.recover, jobs.stitch, report.report,
+for command in (jobs.submit, jobs.prioritize, jobs.pause, jobs.resume, run.run, status.status, nodes.nodes, nodes.drain, nodes.stop, jobs.recover, jobs.stitch, report.preview, report.report,
                 jobs.retry, jobs.cancel, jobs.clean):  # fmt: skip
     main.add_command(command)
 

@@ -29,7 +29,7 @@ from .run import Run
 from .spec import LEAD, FilmSpec, Finish
 from .stylize import Geometry
 from .timeline import Piece, Timeline
-from .video import write_film
+from .video import FrameReader, write_film
 
 if TYPE_CHECKING:
     from .evaluation.comparison import Row
@@ -256,6 +256,32 @@ def stitch(shelf: Shelf, video: Path, out: Path, crf: int, finish: Finish,
 
     pictures = finished(frames(), finish, video, timeline.index, spec.start, spec.fps)
     return write_film(out, video, timeline.index, pictures, start=spec.start, stop=timeline.cut_off, crf=crf, fps=spec.fps)
+
+
+def preview(shelf: Shelf, video: Path, out: Path) -> int:
+    """Write the film as far as its index goes, darkened frames of the source where stylized ones are missing; how many are there.
+
+    FavError where nothing is indexed yet.
+    """
+    spec, timeline = shelf.spec, shelf.timeline
+    if timeline.end <= spec.start:
+        raise FavError(f"{shelf.job.name}: expected a job whose first frames are indexed, got one that has just begun; wait a little")
+    there = 0
+
+    def frames() -> Iterator[np.ndarray]:
+        nonlocal there
+        with FrameReader(video, size=spec.network_size, fps=spec.fps) as reader:
+            for number in range(spec.start, timeline.end):
+                try:
+                    yield shelf.frame(number)
+                    there += 1
+                except InputVanished:
+                    yield reader.read(number, timeline.index) // 2
+
+    pictures = finished(frames(), spec.finish(shelf.job.share.layout.root), video, timeline.index, spec.start, spec.fps)
+    stop = timeline.cut_off if timeline.complete else timeline.end
+    write_film(out, video, timeline.index, pictures, start=spec.start, stop=stop, crf=spec.crf, fps=spec.fps)
+    return there
 
 
 def deliver(node: Node, job: Job, spec: FilmSpec, say: Callable[[str], None]) -> str:

@@ -1,4 +1,4 @@
-"""The command that writes a page about a job."""
+"""The commands that show a job, finished or not: a page about it, and a film of what is there."""
 
 from pathlib import Path
 
@@ -34,3 +34,30 @@ def report(shared: Path, job: str | None, out: Path | None) -> None:
     with whole(final) as private:
         private.write_text(text, encoding="utf-8")
     click.echo(f"done: {final}")
+
+
+@click.command()
+@click.argument("shared", type=FILE)
+@click.argument("job", required=False)
+@click.option("--out", type=FILE, help="The film's file.  [default: beside the film, FILM.preview.mp4 and so on, replaced each time]")
+@one_line_errors
+def preview(shared: Path, job: str | None, out: Path | None) -> None:
+    """Make a film of what is stylized so far; where a frame is missing, it shows the source, darkened.
+
+    As far as the job has read its video. It disturbs nobody, and can be made while the job runs.
+    """
+    from ..shelf import Shelf
+    from ..shelf import preview as write
+    from ..spec import brought
+    from ..video import check_film_name
+
+    share = open_share(shared)
+    shelf = Shelf(the_job(share, job))
+    shelf.refresh()
+    root, film = share.layout.root, shelf.spec.film(share.layout.root)
+    final = new(out) if out else film.with_suffix(f".preview{film.suffix}")
+    check_film_name(final.name)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with whole(final) as private:
+        there = write(shelf, brought(root, shelf.spec.video), private)
+    click.echo(f"done: {final}, with {there} stylized frames")
