@@ -6,6 +6,7 @@ Beside `tasks.py`, which decides and does, this is the part of the bridge that r
 import filecmp
 import json
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Iterator
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 PAINTED = ("frame", "lead")  # kinds of tasks that paint a picture
 MEASURING = frozenset({"measure", "report"})  # kinds of tasks of an evaluation
 OPTIONAL = MEASURING | {"flow"}  # that may fail: whoever paints makes missing flow
+WAITING = "waiting for nodes"
 SPAN = 50  # frames that are measured in one task: the second before them is looked at once more
 REPORTS = (".txt", ".csv", ".json", ".png")  # what the evaluation of a film is told in
 
@@ -372,6 +374,13 @@ def blocked(shelf: Shelf, failed: list[str]) -> list[str]:
         elif task.kind == "index":
             lines.append(f"all frames from {shelf.timeline.known} on wait for piece {task.number} of the index, which failed")
     return lines
+
+
+def standing(marks: set[str], claims: Collection[str], failed: list[str], otherwise: str = WAITING) -> str:
+    """How a job stands, in a word or two: by its marks, what is claimed of it, and the names of its failed tasks."""
+    lost = any(Task.named(name).kind not in OPTIONAL for name in failed)
+    mark = next((mark for mark in ("finished", "cancelled", "paused") if mark in marks), None)
+    return mark or ("running" if claims else "failed" if lost else otherwise)
 
 
 def progress(shelf: Shelf) -> dict[str, tuple[int, int | None]]:

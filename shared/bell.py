@@ -6,6 +6,8 @@ directory stays as small as the number of nodes, whatever a job's size, which a 
 """
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from watchdog.events import FileSystemEventHandler
@@ -13,7 +15,8 @@ from watchdog.observers import Observer as NativeObserver
 from watchdog.observers.polling import PollingObserver
 
 from .mount import mount_of
-from .nodes import Node
+from .nodes import Node, visiting
+from .share import Share
 
 
 class Bell(FileSystemEventHandler):
@@ -76,3 +79,17 @@ class Bell(FileSystemEventHandler):
     def close(self) -> None:
         if self._watcher is not None:
             self._watcher.stop()
+
+
+@contextmanager
+def ringing(share: Share) -> Iterator[Node]:
+    """A node for one errand, which rings when that is done, so that nodes that wait look at once."""
+    with visiting(share) as node:
+        yield node
+        Bell(node).ring()
+
+
+def ring(share: Share) -> None:
+    """Let nodes that wait look at once."""
+    with ringing(share):
+        pass

@@ -221,6 +221,19 @@ def read_identity(share: Share, path: Path) -> Identity | None:
     return Identity.from_bytes(data, path) if data else None
 
 
+def identities(share: Share) -> dict[str, Identity]:
+    """The nodes that have a heartbeat file, by incarnation; strangers' files are left out."""
+    found = {}
+    for name in share.system.list(share.layout.nodes):
+        try:
+            identity = read_identity(share, share.layout.heart(name))
+        except (OSError, ShareError):
+            continue
+        if identity is not None:
+            found[name] = identity
+    return found
+
+
 class Observer:
     """Who is silent, and for how long, by this process's own monotonic clock.
 

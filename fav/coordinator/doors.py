@@ -7,10 +7,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from shared.bell import Bell
+from shared.bell import ringing
 from shared.errors import JobGone, ShareError
 from shared.jobs import OVER, Job, all_jobs, find_job
-from shared.nodes import visiting
 from shared.share import Share
 
 from ..options import request_of
@@ -37,9 +36,8 @@ def submitted(context: click.Context, share: Share, video: str, style: Path, val
     """Create the job, or join it, and say so."""
     from ..submission import submit as create
 
-    with visiting(share) as node:
+    with ringing(share) as node:
         joined = create(node, request_of(context, video, style, values))
-        Bell(node).ring()
     click.echo(f"{'created' if joined.created else 'joined'} job {joined.job.name}")
     for note in joined.notes:
         click.echo(note)

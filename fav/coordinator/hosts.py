@@ -9,7 +9,7 @@ from shared.cluster.fleet import Fleet, Site
 from shared.cluster.hosts import Host, read_hosts
 from shared.errors import ShareError
 from shared.jobs import Job
-from shared.nodes import read_identity
+from shared.nodes import identities
 from shared.orders import Order, give
 from shared.share import Share
 
@@ -80,9 +80,8 @@ def follow_hosts(job: Job, path: Path, backend: str, skip_unfit: bool) -> list[P
 def drain_process(share: Share, hostname: str, pid: int) -> None:
     """Ask the node with this process to finish its task and leave."""
     try:
-        for name in share.system.list(share.layout.nodes):
-            identity = read_identity(share, share.layout.heart(name))
-            if identity and (identity.host, identity.pid) == (hostname, pid):
+        for name, identity in identities(share).items():
+            if (identity.host, identity.pid) == (hostname, pid):
                 give(share, name, Order.DRAIN)
     except (OSError, ShareError):
         pass  # asked again at the next look

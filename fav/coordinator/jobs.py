@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from shared.attempts import reopen
-from shared.bell import Bell
+from shared.bell import ring, ringing
 from shared.claims import claimed
 from shared.errors import JobGone, ShareError
 from shared.jobs import OVER, all_jobs, remove_job
@@ -52,9 +52,8 @@ def prioritize(shared: Path, job: str, priority: int) -> None:
     """
     share = open_share(shared)
     found = the_job(share, job)
-    with visiting(share) as node:
+    with ringing(share) as node:
         found.prioritize(node, priority)
-        Bell(node).ring()
     click.echo(f"{found.name}: priority {priority}")
 
 
@@ -68,9 +67,8 @@ def pause(shared: Path, job: str | None) -> None:
     found = the_job(share, job)
     if over(found):
         raise ShareError(f"{found.name}: the job is over; expected one that runs or waits")
-    with visiting(share) as node:
+    with ringing(share) as node:
         found.mark(node, "paused")
-        Bell(node).ring()
     click.echo(f"{found.name}: paused; coordinator.py resume goes on")
 
 
@@ -83,8 +81,7 @@ def resume(shared: Path, job: str | None) -> None:
     share = open_share(shared)
     found = the_job(share, job)
     found.unmark("paused")
-    with visiting(share) as node:
-        Bell(node).ring()
+    ring(share)
     click.echo(f"{found.name}: goes on")
 
 
@@ -100,11 +97,10 @@ def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
     with --now. Whether another machine is dead takes one lease of silence to tell, which nodes wait for.
     """
     share = open_share(shared)
-    with visiting(share) as node:
+    with ringing(share) as node:
         jobs = {one: set() for one in ([the_job(share, job)] if job else all_jobs(share))}
         recovery = Recovery(node, Observer(share, node.identity))
         count = recovery.run(jobs, frozenset(hosts))
-        Bell(node).ring()
     click.echo(f"recovered {count} task(s)")
     rest = sum(len(claimed(one)) for one in jobs)
     if rest:
@@ -175,8 +171,7 @@ def retry(shared: Path, job: str | None) -> None:
     found.unmark("cancelled")
     count = reopen(found)
     click.echo(f"{found.name}: {'no longer cancelled, ' if was_cancelled else ''}{count} failed task(s) opened anew")
-    with visiting(share) as node:
-        Bell(node).ring()
+    ring(share)
 
 
 @click.command()
@@ -189,9 +184,8 @@ def cancel(shared: Path, job: str | None) -> None:
     found = the_job(share, job)
     if "finished" in found.marks():
         raise ShareError(f"{found.name}: the job is finished; coordinator.py clean removes it")
-    with visiting(share) as node:
+    with ringing(share) as node:
         found.mark(node, "cancelled")
-        Bell(node).ring()
     click.echo(f"{found.name}: cancelled")
 
 

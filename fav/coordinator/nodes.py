@@ -10,7 +10,7 @@ from shared import orders
 from shared.claims import claimed
 from shared.errors import ShareError
 from shared.jobs import all_jobs
-from shared.nodes import HEARTBEAT_S, Identity, Observer, read_identity
+from shared.nodes import HEARTBEAT_S, Observer, identities, read_identity
 from shared.orders import Order
 from shared.share import Share, open_share
 
@@ -46,7 +46,7 @@ def nodes(shared: Path, as_json: bool) -> None:
 
 
 def _told(share: Share) -> list[dict]:
-    observer, known, ordered = Observer(share), _identities(share), orders.given(share)
+    observer, known, ordered = Observer(share), identities(share), orders.given(share)
     observer.look()
     heard = _listen(observer, {name for name, identity in known.items() if not identity.lived_here(observer.me)})
     tasks, told = _tasks(share), []
@@ -79,19 +79,6 @@ def _listen(observer: Observer, strangers: set[str]) -> set[str]:
     return heard
 
 
-def _identities(share: Share) -> dict[str, Identity]:
-    """The nodes that have a heartbeat file, by incarnation; strangers' files are left out."""
-    found = {}
-    for name in share.system.list(share.layout.nodes):
-        try:
-            identity = read_identity(share, share.layout.heart(name))
-        except (OSError, ShareError):
-            continue
-        if identity is not None:
-            found[name] = identity
-    return found
-
-
 def _tasks(share: Share) -> dict[str, list[str]]:
     """What each node has claimed."""
     found: dict[str, list[str]] = {}
@@ -110,7 +97,7 @@ def _order(shared: Path, who: str | None, order: Order, words: str) -> None:
     share = open_share(shared)
     orders.sweep(share)
     me = Observer(share)
-    known = {name: identity for name, identity in _identities(share).items() if not me.process_gone(identity)}
+    known = {name: identity for name, identity in identities(share).items() if not me.process_gone(identity)}
     meant = [name for name, identity in known.items() if who in (None, name, identity.host, identity.host.partition(".")[0])]
     if not meant:
         whom = f"{who}: expected a host or node" if who else f"{share.layout.root}: expected nodes"

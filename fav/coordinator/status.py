@@ -83,7 +83,7 @@ def _watch(share: Share, only: str | None, as_json: bool, every: float) -> None:
 
 
 def state_of(job: Job, nodes_live: bool) -> dict:
-    from ..shelf import OPTIONAL, Shelf, blocked, evaluated, progress
+    from ..shelf import WAITING, Shelf, blocked, evaluated, progress, standing
 
     try:
         marks = job.marks()
@@ -97,9 +97,7 @@ def state_of(job: Job, nodes_live: bool) -> dict:
             owners[name] = owner.incarnation if owner else "?"
         except ShareError as error:
             owners[name] = str(error)
-    lost = any(Task.named(name).kind not in OPTIONAL for name in names)
-    state = next((mark for mark in ("finished", "cancelled", "paused") if mark in marks), None)
-    state = state or ("running" if owners else "failed" if lost else "nodes are getting ready" if nodes_live else "waiting for nodes")
+    state = standing(marks, owners, names, "nodes are getting ready" if nodes_live else WAITING)
     return {"name": job.name, "state": state,
             "counts": progress(shelf), "notes": list(shelf.extent().notes), "claims": owners, "failed": names,
             "attempts": {name: [vars(attempt) for attempt in of_task(job, Task.named(name))] for name in names[:MOST_TOLD]},

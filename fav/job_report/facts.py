@@ -56,8 +56,7 @@ class Facts:
     @property
     def cuts(self) -> list[int]:
         """The first frame of each shot but the first."""
-        timeline = self.shelf.timeline
-        return [cut for piece in timeline.pieces for cut in piece.cuts if self.shelf.spec.start < cut < timeline.end]
+        return [cut for cut in self.shelf.timeline.cuts if cut < self.shelf.timeline.end]
 
     @property
     def chunks(self) -> list[int]:

@@ -22,12 +22,13 @@ def timeline(facts: Facts) -> str:
     nodes = nodes_of(facts)
     figure, axes = _figure(1.1 + 0.28 * len(nodes))
     unit, word = _unit(facts)
-    for kind, colour in COLOURS.items():
-        for line, node in enumerate(nodes):
-            bars = [((one.published - (one.took or 0) - facts.created) / unit, (one.took or 0) / unit)
-                    for one in facts.of(kind) if one.node == node]
-            if bars:
-                axes.broken_barh(bars, (line - 0.4, 0.8), color=colour, linewidth=0)
+    bars = defaultdict(list)  # by node and kind
+    for one in facts.done:
+        took = one.took or 0
+        bars[one.node, one.kind].append(((one.published - took - facts.created) / unit, took / unit))
+    for line, node in enumerate(nodes):
+        for kind, colour in COLOURS.items():
+            axes.broken_barh(bars[node, kind], (line - 0.4, 0.8), color=colour, linewidth=0)
     marks = {"indexed": facts.indexed, "film": facts.stitched}
     for name, when in marks.items():
         if when is not None:

@@ -5,19 +5,19 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from shared.attempts import failed, of_job, reopen
-from shared.bell import Bell
+from shared.bell import ring, ringing
 from shared.claims import claimed
 from shared.errors import InputVanished, JobGone, ShareError
 from shared.jobs import OVER, Job, all_jobs
 from shared.layout import Task
-from shared.nodes import Observer, read_identity, visiting
+from shared.nodes import Observer, read_identity
 from shared.orders import Order, give
 from shared.results import head
 from shared.share import Share
 
 from ..errors import FavError
 from ..images import HEAD_BYTES, png_text
-from ..shelf import OPTIONAL, PAINTED, Shelf, painting_task, progress
+from ..shelf import PAINTED, Shelf, painting_task, progress, standing
 from .forecast import Pace, seconds_left, stitching
 
 MOST_HEADS = 200  # frames whose maker is asked for in one look
@@ -100,22 +100,20 @@ class Lookout:
         """Pause the jobs that are looked at and not over, or let them go on where all of them are paused; what was done."""
         jobs = {job: marks for job in self._its_jobs() if not (marks := job.marks()) & OVER}
         pausing, told = any("paused" not in marks for marks in jobs.values()), []
-        with visiting(self.share) as node:
+        with ringing(self.share) as node:
             for job in jobs:
                 if pausing:
                     job.mark(node, "paused")
                 else:
                     job.unmark("paused")
                 told.append(f"{job.name} {'is paused' if pausing else 'goes on'}")
-            Bell(node).ring()
         return told
 
     def retry(self) -> int:
         """Open all failed tasks of the jobs that are looked at anew; how many there were."""
         count = sum(reopen(job) for job in self._its_jobs())
         if count:
-            with visiting(self.share) as node:
-                Bell(node).ring()
+            ring(self.share)
         return count
 
     def _its_jobs(self) -> list[Job]:
@@ -143,9 +141,7 @@ class Lookout:
         total, runs = counts["frame"][1], shelf.timeline.runs
         known.pace.see(time.monotonic(), sum(run.done for run in runs), painters)
         self._credit(known)
-        lost = any(Task.named(name).kind not in OPTIONAL for name in names)
-        state = next((mark for mark in ("finished", "cancelled", "paused") if mark in marks), None)
-        state = state or ("running" if claims else "failed" if lost else "waiting for nodes")
+        state = standing(marks, claims, names)
         left = None
         if state == "running" and total is not None:
             stitch_s = stitching(total, (shelf.spec.width, shelf.spec.height))
