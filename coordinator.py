@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 """The operator's side: submit, run and watch jobs, and put them right."""
 
-import click
+from shared.errors import installed
 
-from fav.coordinator import jobs, nodes, report, run, status
+with installed():
+    import click
+
+    from fav.coordinator import jobs, nodes, report, run, status
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 

@@ -2,22 +2,27 @@
 """A node: joins a shared directory, works on its jobs until they are done, leaves."""
 
 import os
+import socket
 import sys
 import time
 from pathlib import Path
 
-import click
-from click.core import ParameterSource
+from shared.errors import installed
 
-from fav.backends import choose
-from fav.commands import one_line_errors
-from fav.options import BACKEND, FILE, JOB, options, request_of
-from shared.check.quick import check_quickly
-from shared.jobs import find_job
-from shared.nodes import visiting
-from shared.share import Share, open_share
-from shared.supervisor import Supervisor
-from shared.system import FULL, PASSING
+with installed():
+    import click
+    from click.core import ParameterSource
+
+    from fav.backends import choose
+    from fav.commands import duration, film_at, one_line_errors
+    from fav.options import BACKEND, FILE, JOB, options, request_of
+    from shared.check.quick import check_quickly
+    from shared.check.surroundings import CLOCKS_S
+    from shared.jobs import find_job
+    from shared.nodes import visiting
+    from shared.share import Share, open_share
+    from shared.supervisor import Supervisor
+    from shared.system import WEATHER
 
 # Threads of PyTorch that wait must not spin: with two nodes on two cores, a frame took three times as long.
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
@@ -34,7 +39,7 @@ def say(line: str) -> None:
             click.echo(_unsaid[0])
             del _unsaid[0]
     except OSError as error:
-        if error.errno not in FULL | PASSING:
+        if error.errno not in WEATHER:
             raise
 
 
@@ -72,15 +77,24 @@ def main(context: click.Context, shared: Path, video: str | None, style: Path | 
         device_of(device)
     if backend != "auto":
         choose(backend, device)
-    share = open_share(shared)
+    share = open_share(shared, new=video is not None)
     check_quickly(share)
+    _tell_of_clock(share)
     if video is not None:
         only = _submit(share, request_of(context, video, style, values))
     here = {"video": str(local_video) if local_video else None, "threads": cores, "device": device, "backend": backend}
     code = Supervisor(share, "fav.tasks:make_plan", say, only, forever, here, about=device).run()
     if code == 0 and only and (job := find_job(share, only)) and (film := job.word("finished")):
-        say(f"done: {share.layout.root / film}")
+        say(f"done: {film_at(share.layout.root, only, film)}")
     sys.exit(code)
+
+
+def _tell_of_clock(share: Share) -> None:
+    """A line for who reads times, where this machine's clock is not the share's."""
+    ahead = time.time() - share.now()
+    if abs(ahead) > CLOCKS_S:
+        say(f"the clock of {socket.gethostname()} is {duration(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} that of "
+            f"{share.layout.root}: no harm to the film, but the times in this log are wrong")
 
 
 def _submit(share: Share, request) -> str:
@@ -90,6 +104,8 @@ def _submit(share: Share, request) -> str:
     with visiting(share) as creator:
         joined = submit(creator, request)
     say(f"{'created' if joined.created else 'joined'} job {joined.job.name}")
+    if share.news:
+        say(share.news)
     for note in joined.notes:
         say(note)
     return joined.job.name

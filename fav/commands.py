@@ -11,7 +11,7 @@ from typing import Iterator
 
 import click
 
-from shared.errors import ShareError
+from shared.errors import ShareError, is_ours, lacking
 
 from .errors import FavError
 
@@ -29,6 +29,11 @@ def one_line_errors(function):
         except (FavError, ShareError) as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(EXIT_USAGE)
+        except ImportError as error:
+            if is_ours(error):
+                raise
+            click.echo(f"error: {lacking(error)}", err=True)
+            sys.exit(EXIT_USAGE)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -39,6 +44,19 @@ def one_line_errors(function):
             click.echo("stopped", err=True)
             sys.exit(130)
     return wrapped
+
+
+def film_at(root: Path, job: str, film: str) -> Path:
+    """The film of a finished job; FavError where it is not there any more."""
+    path = root / film
+    try:
+        there = path.name in os.listdir(path.parent)  # not of a cache
+    except OSError:
+        there = False
+    if not there:
+        raise FavError(f"{path}: expected the film of {job}, found none: it was moved or removed; coordinator.py stitch {root} "
+                       f"{job} --out {path.relative_to(root)} makes it again of its frames")
+    return path
 
 
 def duration(seconds: float | None) -> str:

@@ -20,12 +20,11 @@ from shared.system import System
 
 from .backends import choose
 from .errors import FavError
-from .fingerprint import print_of
-from .spec import FilmSpec, brought
+from .inputs import changed_inputs
+from .spec import FilmSpec
 
 MARK = "preflight "
 LIBRARIES = ("av", "cv2", "torch")
-INPUTS = ("video", "style", "flow_weights", "first_frame_style", "seed", "mask", "evaluate", "loss_network")
 
 
 @dataclass(frozen=True)
@@ -105,15 +104,7 @@ def _inputs(share: Share, name: str) -> list[str]:
     job = find_job(share, name)
     if job is None:
         return [f"{share.layout.root}: expected job {name} there, found none"]
-    spec, wrong = FilmSpec.from_json(job.manifest.spec), []
-    for part in INPUTS:
-        path = brought(share.layout.root, getattr(spec, part))
-        try:
-            if print_of(path) != getattr(spec, f"{part}_print"):
-                wrong.append(f"{path}: expected the job's {part.replace('_', ' ')}, got another content")
-        except OSError as error:
-            wrong.append(f"{path}: the job's {part.replace('_', ' ')} cannot be read there ({error.strerror})")
-    return wrong
+    return changed_inputs(share.layout.root, FilmSpec.from_json(job.manifest.spec))
 
 
 def _devices(question: Question) -> list[str]:

@@ -18,7 +18,7 @@ from shared.errors import InputVanished, ShareError, plain
 from shared.jobs import Job
 from shared.layout import SHARD, Task, shard_of
 from shared.nodes import MALFORMED, Node
-from shared.system import FULL, NO_LINKS, PASSING
+from shared.system import NO_LINKS, WEATHER
 
 from .ahead import ahead
 from .blend import blend
@@ -316,7 +316,7 @@ def put(node: Node, job: Job, task: Task, wanted: Path, what: str, say: Callable
         if out != wanted:
             say(f"{wanted}: another file has taken this name; the {what} is {out}")
     except OSError as error:
-        if error.errno in FULL | PASSING or isinstance(error, FileNotFoundError):
+        if error.errno in WEATHER or isinstance(error, FileNotFoundError):
             raise
         out = result
         say(f"{wanted}: the {what} cannot be put there ({error.strerror}); it is {result}")

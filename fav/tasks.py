@@ -19,19 +19,20 @@ import numpy as np
 from shared import results
 from shared.attempts import failed
 from shared.claims import claimed
-from shared.errors import ShareError
+from shared.errors import InputChanged, ShareError
 from shared.jobs import Job
 from shared.layout import Task, shard_of
 from shared.nodes import Node
+from shared.system import WEATHER
 
 from . import flow as flows
 from .cards import own_device
 from .errors import FavError
 from .film import Studio, index_pieces
-from .fingerprint import video_fingerprint
 from .flow_io import encode_flow
 from .heap import give_back_freed_memory
 from .images import encode_png
+from .inputs import NEEDED, changed_inputs
 from .run import Run
 from .shelf import (MEASURING, OPTIONAL, PAINTED, Shelf, deliver, flow_task, frame_task, index_task, painting_task, stitch,
                     stitch_task)
@@ -69,9 +70,9 @@ class FilmPlan:
         self.shelf = Shelf(job, node)
         self.spec = self.shelf.spec
         root = node.share.layout.root
-        self.video = Path(video) if video else brought(root, self.spec.video)
-        if video:
-            self._check_video()
+        self._own_video = Path(video) if video else None
+        self.video = self._own_video or brought(root, self.spec.video)
+        self._check_inputs(sequences=self._own_video is not None)
         self.studio = Studio(self.video, self.spec.look(root), self.spec.fps, self.spec.threads or threads,
                              own_device(device, backend), backend)
         self._stitch, self._finish = stitch_task(self.spec), self.spec.finish(root)
@@ -99,17 +100,18 @@ class FilmPlan:
     def timeline(self) -> Timeline:
         return self.shelf.timeline
 
-    def _check_video(self) -> None:
-        try:
-            found = video_fingerprint(str(self.video))
-        except OSError as error:
-            raise FavError(f"{self.video}: expected the job's video or a copy of it: {error.strerror}") from error
-        if found != self.spec.video_print:
-            raise FavError(f"{self.video}: expected the video that the job was made for, got another content; was it replaced?")
+    def _check_inputs(self, sequences: bool = True) -> None:
+        """InputChanged unless all that the film needs is what the job was made for; `sequences` as for `changed_inputs`."""
+        if wrong := changed_inputs(self.node.share.layout.root, self.spec, self._own_video, NEEDED, sequences):
+            self.job.marks()  # JobGone where all of it is gone
+            raise InputChanged("; ".join(wrong))
 
     def _agree_on_class(self) -> None:
         if not self.spec.strict:
             return
+        if self.job.made_elsewise:
+            raise ShareError(f"{self.job.name}: the job is --strict and was {self.job.made_elsewise}; bring the same sources "
+                             f"here")
         mine = self.studio.numeric_class
         results.publish_bytes(self.node, self.job, CLASS, mine.encode())
         theirs = results.read(self.job, CLASS).decode(errors="replace")[:1000]
@@ -251,6 +253,16 @@ class FilmPlan:
 
     # ---- how to do it
     def run(self, task: Task, tick: Callable[[], None]) -> bytes | Path:
+        try:
+            return self._run(task, tick)
+        except ShareError:
+            raise
+        except Exception as error:
+            if not (isinstance(error, OSError) and error.errno in WEATHER):
+                self._check_inputs()  # whose fault is it?
+            raise
+
+    def _run(self, task: Task, tick: Callable[[], None]) -> bytes | Path:
         self._began = time.monotonic()
         if task.kind in MEASURING:
             return self._measuring.run(task, tick)
@@ -265,7 +277,7 @@ class FilmPlan:
     def _index(self, task: Task, tick: Callable[[], None]) -> bytes:
         begun, self._pieces = self._pieces, None  # a pass that an error breaks off cannot go on
         if begun is None or begun[0] != task.number:
-            self._check_video()  # later, the checksums of its frames do that
+            self._check_inputs()  # later, the checksums of its frames do that
             begun = 0, index_pieces(self.video, self.spec.stop, self.spec.cuts, self.spec.fps, tick)
         pieces = begun[1]
         for _ in range(task.number - begun[0]):  # a new owner decodes from the beginning
@@ -322,6 +334,7 @@ class FilmPlan:
         return made
 
     def _stitched(self, task: Task, tick: Callable[[], None]) -> Path:
+        self._check_inputs(sequences=False)  # its sound is read, which has no checksums
         private = self.node.draft().with_suffix(task.suffix)
         try:
             for note in stitch(self.shelf, self.video, private, self.spec.crf, self._finish, tick):

@@ -108,6 +108,7 @@ def settle(node: Node, job: Job, task: Task) -> bool:
     if not _used_up(attempts):
         return False
     last = max(attempts, key=lambda attempt: attempt.why != "vanished")
+    node.share.system.make_dirs(job.layout.failed)
     try:
         node.share.system.write_new(job.layout.failure(task), f"{last.why} on {last.who}: {last.detail}".encode())
     except FileExistsError:

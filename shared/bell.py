@@ -7,11 +7,12 @@ directory stays as small as the number of nodes, whatever a job's size, which a 
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from watchdog.events import FileSystemEventHandler
 from watchdog.observers import Observer as NativeObserver
+from watchdog.observers.api import BaseObserver
 from watchdog.observers.polling import PollingObserver
 
 from .mount import mount_of
@@ -65,16 +66,17 @@ class Bell(FileSystemEventHandler):
     def _watch(self) -> None:
         directory = self.node.share.layout.bell
         mount = mount_of(directory)  # elsewhere than on a local file system, the kernel reports no other machine's changes
-        self._watcher = NativeObserver() if mount and mount.local else PollingObserver(timeout=1.0)
-        self._watcher.daemon = True
-        self._watcher.schedule(self, str(directory))
         try:
-            self._watcher.start()
-        except OSError:  # no inotify watches left on this machine
-            self._watcher = PollingObserver(timeout=1.0)
-            self._watcher.daemon = True
-            self._watcher.schedule(self, str(directory))
-            self._watcher.start()
+            self._watcher = self._watching(NativeObserver() if mount and mount.local else PollingObserver(timeout=1.0))
+        except OSError:  # no inotify instances or watches left on this machine
+            with suppress(OSError):  # the directory is gone: who waits looks by itself
+                self._watcher = self._watching(PollingObserver(timeout=1.0))
+
+    def _watching(self, watcher: BaseObserver) -> BaseObserver:
+        watcher.daemon = True
+        watcher.schedule(self, str(self.node.share.layout.bell))
+        watcher.start()
+        return watcher
 
     def close(self) -> None:
         if self._watcher is not None:

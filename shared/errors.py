@@ -1,9 +1,43 @@
 """What the job system reports; each message is one line with its cure."""
 
+import sys
+from contextlib import contextmanager
+
+LEAST = (3, 11)  # of Python
+INSTALL = "bash install.sh, then use .venv/bin/python"
+
 
 def plain(text: object, most: int = 200) -> str:
     """What somebody wrote, fit for one line of a terminal: no control character of any kind, and not without end."""
     return "".join(letter if letter.isprintable() else "?" for letter in str(text)[:most])
+
+
+def lacking(error: ImportError) -> str:
+    """In one line, that this Python lacks a library, or one does not load in it."""
+    return f"{sys.executable}: a library is missing or does not load ({plain(error, 300)}); {INSTALL}"
+
+
+def is_ours(error: ImportError) -> bool:
+    """Whether it is a part of this program that is missing: then something is wrong with it, and not with the machine."""
+    return (error.name or "").partition(".")[0] in ("fav", "shared")
+
+
+@contextmanager
+def installed():
+    """For a command's imports: they end it in one line with its cure where this Python is too old, or lacks a library."""
+    wrong = None
+    if sys.version_info < LEAST:
+        wrong = f"{sys.executable}: expected Python {LEAST[0]}.{LEAST[1]} or newer, got {sys.version.split()[0]}; {INSTALL}"
+    try:
+        if wrong is None:
+            yield
+    except ImportError as error:
+        if is_ours(error):
+            raise
+        wrong = lacking(error)
+    if wrong is not None:
+        print(f"error: {wrong}", file=sys.stderr)
+        sys.exit(2)
 
 
 class ShareError(Exception):
@@ -16,6 +50,10 @@ class Evicted(ShareError):
 
 class InputVanished(ShareError):
     """A published input that was seen is not there any more: read the state again."""
+
+
+class InputChanged(ShareError):
+    """An input of the job is not what it was made for: no attempt has failed, and nobody can go on until it is put back."""
 
 
 class JobGone(ShareError):

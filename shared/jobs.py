@@ -12,6 +12,7 @@ from .errors import JobGone, ShareError, plain
 from .layout import JobLayout
 from .nodes import LEASE_S, MALFORMED, SHORTEST_LEASE_S, VERSION, Node
 from .share import Share
+from .sources import version
 from .system import PASSING
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}")
@@ -23,13 +24,15 @@ MARKS = OVER | {"paused", "priority"}
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a job is. `spec` belongs to the bridge that knows what its tasks do."""
+    """What a job is. `spec` belongs to the bridge that knows what its tasks do; `sources` is the version of the sources that
+    made it, empty where that is not known."""
 
     id: str
     name: str
     spec: dict
     lease: float = LEASE_S
     version: int = VERSION
+    sources: str = ""
 
     def to_bytes(self) -> bytes:
         return json.dumps(asdict(self), indent=1).encode() + b"\n"
@@ -41,7 +44,8 @@ class Manifest:
             fields = json.loads(data)
             if fields["version"] > VERSION:
                 raise ShareError(f"{where}: the job was made by a newer version of this program; update this machine")
-            manifest = cls(str(fields["id"]), str(fields["name"]), dict(fields["spec"]), float(fields["lease"]))
+            manifest = cls(str(fields["id"]), str(fields["name"]), dict(fields["spec"]), float(fields["lease"]),
+                           sources=plain(fields.get("sources", ""), 40))
         except MALFORMED as error:
             raise ShareError(f"{where}: expected the manifest of a job, got {data[:40]!r} ({plain(repr(error), 100)})") from None
         if not (NAME.fullmatch(manifest.name) and ID.fullmatch(manifest.id)) or not SHORTEST_LEASE_S <= manifest.lease < 1e6:
@@ -62,11 +66,21 @@ class Job:
         return self.manifest.name
 
     def marks(self) -> set[str]:
-        """The marks set on the job. JobGone where it was cleaned."""
+        """The marks set on the job. JobGone where it was cleaned, or its files were removed by hand."""
         names = set(self.share.system.list(self.layout.root))
         if "job.json" not in names:
+            self.share.check()
+            if _may_be_named(self.share, self.name, self.manifest.id):
+                raise JobGone(f"{self.name}: its files are gone; coordinator.py clean removes the name, too")
             raise JobGone(f"job {self.name} was removed while it was being worked on")
         return names & MARKS
+
+    @property
+    def made_elsewise(self) -> str | None:
+        """In words, that other sources of this program made the job than run here; None where they are the same or unknown."""
+        if self.manifest.sources in ("", version()):
+            return None
+        return f"made by another version of this program: expected {self.manifest.sources}, got {version()}"
 
     def mark(self, node: Node, mark: str, word: str = "") -> None:
         """Set a mark, with a word for who reads it; the first word stays."""
@@ -153,7 +167,7 @@ def create_job(node: Node, name: str, lease: float, fill: Callable[[JobLayout], 
         share.system.write_new(layout.creator, node.identity.incarnation.encode())
         for room in layout.rooms():
             share.system.make_dirs(room)
-        manifest = Manifest(job_id, name, fill(layout), lease)
+        manifest = Manifest(job_id, name, fill(layout), lease, sources=version())
         share.system.write_new(layout.manifest, manifest.to_bytes())
         try:
             _take_name(node, manifest)

@@ -127,6 +127,8 @@ class Node:
                     raise
 
     def _appear(self) -> None:
+        self.share.check()  # a node that was cut off may join again: it must not make rooms where nothing is mounted
+        self.share.system.make_dirs(self.heart.parent)
         self.share.system.make_dirs(self.private)
         draft = self.draft()
         self.share.system.write_new(draft, self.identity.to_bytes())
@@ -145,8 +147,13 @@ class Node:
             self.check()
 
     def check(self) -> None:
-        """Evicted if the heartbeat file is gone; looks into the directory itself."""
-        if self.heart.name not in self.share.system.list(self.share.layout.nodes):
+        """Evicted if the heartbeat file is gone, or the private directory; looks into the directories themselves.
+
+        ShareError where the shared directory itself is gone.
+        """
+        system = self.share.system
+        if self.heart.name not in system.list(self.share.layout.nodes) or not system.exists(self.private):
+            self.share.check()
             raise Evicted(f"{self.identity.incarnation} was taken for dead by the other nodes")
 
     def draft(self) -> Path:
@@ -178,7 +185,7 @@ class Heart(threading.Thread):
             try:
                 self.node.beat()
                 self.last = system.monotonic()
-            except Evicted:
+            except ShareError:
                 self.evicted.set()
                 return
             except OSError:

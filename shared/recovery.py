@@ -14,7 +14,7 @@ from .errors import ShareError
 from .jobs import Job, all_jobs
 from .layout import Task
 from .nodes import LEASE_S, POLL_S, Identity, Node, Observer, read_identity, sweep
-from .system import FULL, PASSING
+from .system import WEATHER
 
 
 NOBODY = "0" * 32  # a token that no node has
@@ -164,5 +164,5 @@ def _strangers_aside() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in FULL | PASSING:
+        if error.errno in WEATHER:
             raise

@@ -22,7 +22,7 @@ from typing import Callable
 from . import attempts
 from .bell import Bell
 from .claims import let_go
-from .errors import Evicted, ShareError, Stopped, Unwell
+from .errors import Evicted, ShareError, Stopped, Unwell, is_ours, lacking
 from .health import Health
 from .jobs import Job, find_job
 from .layout import Task
@@ -96,7 +96,10 @@ def _work(connection: Connection, memory, root: str, hard_links: bool, identity:
     except ShareError as error:
         messenger.say(f"error: {error}")
         code = EXIT_USAGE
-    except Exception:
+    except Exception as error:
+        if isinstance(error, ImportError) and not is_ours(error):
+            messenger.say(f"error: {lacking(error)}")
+            os._exit(EXIT_USAGE)
         with suppress(OSError):
             traceback.print_exc()
         code = EXIT_CRASHED
@@ -141,6 +144,7 @@ class Supervisor:
             if code in (0, EXIT_FAILED, EXIT_USAGE, EXIT_STOPPED) or self._signals:
                 return EXIT_STOPPED if self._signals else code
             if code == EXIT_EVICTED:
+                self.share.check()
                 self.say("this node was taken for dead (was it asleep or cut off?); joining again")
                 continue
             crashes = 0 if harmless else crashes + 1

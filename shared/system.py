@@ -17,7 +17,10 @@ from pathlib import Path
 from .errors import ShareError
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
-PASSING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR, errno.EBUSY, errno.ENOLCK}
+PASSING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR, errno.EBUSY, errno.ENOLCK,
+           errno.ENOTCONN, errno.EHOSTDOWN}  # the last two: of FUSE and SMB, whose server is away
+CLOSED = {errno.EROFS}  # mounted read-only while nodes work
+WEATHER = FULL | PASSING | CLOSED
 NO_LINKS = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
 NO_FILE = {errno.ELOOP: "a symbolic link", errno.ENXIO: "a socket", errno.ENODEV: "a device"}
 

@@ -1,10 +1,10 @@
-"""Weather: a full disk and a server that stumbles. Both pass; nothing is lost by waiting."""
+"""Weather: a disk that is full or mounted read-only, and a server that stumbles. They pass; nothing is lost by waiting."""
 
 import errno
 from typing import Callable, TypeVar
 
 from .share import Share
-from .system import FULL, PASSING
+from .system import CLOSED, FULL, PASSING
 
 MOST_PASSING = 10  # tries of one step whose error usually passes, while the share itself can be reached
 LONGEST_PAUSE_S = 60.0
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def weathered(step: Callable[[], T], share: Share, say: Callable[[str], None], pause: Callable[[float], None]) -> T:
-    """Do a step; while the disk is full, wait with growing pauses; while the server stumbles, try again.
+    """Do a step; while the disk is full or closed, wait with growing pauses; while the server stumbles, try again.
 
     `pause` waits some seconds and raises where waiting is to end. Any other error is the caller's; so is one that
     usually passes and did not in `MOST_PASSING` tries, though the share answers.
@@ -28,6 +28,8 @@ def weathered(step: Callable[[], T], share: Share, say: Callable[[str], None], p
         except OSError as error:
             if error.errno in FULL:
                 line = f"{share.layout.root}: no room ({error.strerror}{_free(share, error)}); waiting until somebody makes some"
+            elif error.errno in CLOSED:
+                line = f"{error.filename or share.layout.root}: {error.strerror}; waiting until somebody mounts it writable"
             elif error.errno in PASSING:
                 passing += 1
                 if passing > MOST_PASSING and _answers(share):

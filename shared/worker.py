@@ -13,20 +13,21 @@ from typing import Callable, Iterator, TypeVar
 from . import attempts, results
 from .bell import Bell
 from .claims import Claims, Outcome, claimed
-from .errors import Evicted, InputVanished, JobGone, ShareError, Stopped, Unwell, plain
+from .errors import Evicted, InputChanged, InputVanished, JobGone, ShareError, Stopped, Unwell, plain
 from .health import MOST_EXAMS, Health
 from .jobs import OVER, Job, all_jobs, find_job
 from .layout import Task
 from .nodes import HEARTBEAT_S, POLL_S, Node, Observer, lineage
 from .plan import Plan, Report
 from .recovery import Recovery
-from .system import FULL, PASSING
+from .system import WEATHER
 from .weather import weathered
 
 WAIT_S = 2.0  # a waiter that no bell woke looks by itself
 WAIT_STEPS = 4  # in between, it sees whether a node of this machine has died
 LOOK_S = 2.0  # how often a busy node looks for marks and new jobs
 LOOK_SOON_S = 0.2  # how often one does that waits, while others ring
+ASK_AGAIN_S = 60.0  # how often a job with an input that was changed is looked at: somebody may have put it back
 MOST_VANISHED_INPUTS = 10  # in a row, before that counts as a failed attempt
 MOST_CANDIDATES = 20  # of a look; where others were faster at one of so many, the next look leaves that out
 TOLD = 3  # failed tasks that the last word of a job names
@@ -45,7 +46,8 @@ class Board:
         self.asked = float("-inf")  # when the last claim was asked for, by the monotonic clock
         self.failed: list[str] = []  # names of failed tasks, as of the last look
         self.leaves = False  # whether open tasks were left to other nodes at the last look
-        self.over = over  # finished, cancelled, failed, gone, refused or sick; only then there may be no plan
+        self.over = over  # finished, cancelled, failed, gone, refused, changed or sick; only then there may be no plan
+        self.since = node.share.system.monotonic()  # it was taken on
         self.paused = False
         self.priority = 0  # nodes serve the job with the largest first
         self.idle = 0  # looks in a row at which nothing was open and nothing claimed
@@ -83,7 +85,7 @@ class Worker:
                         if self._stands(*found):
                             self._do(*found)
                 elif self._all_over():
-                    if all(board.plan is None for board in self.boards.values()):
+                    if all(board.plan is None and board.over in OVER for board in self.boards.values()):
                         self._tell("there are no jobs to work on; with --forever this node would wait for some")
                     well = ("finished",) if self.only else ("finished", "cancelled")
                     return all(board.over in well for board in self.boards.values())
@@ -113,6 +115,8 @@ class Worker:
             if board.over in (None, "failed", "cancelled"):
                 with self._serving(board):
                     self._look_at(board)
+            elif board.over == "changed" and clock - board.since > ASK_AGAIN_S:
+                del self.boards[board.job.manifest.id]
         self._recover()
         self._looked = clock
 
@@ -137,16 +141,21 @@ class Worker:
             if over is None:
                 plan = self.plan_for(job, self.node)
                 self._tell(f"working on {job.name}")
+                if job.made_elsewise:
+                    self._complain(f"{job.name}: {job.made_elsewise}; its frames may differ; bring the same sources to all "
+                                   f"machines")
+            elif over == "cancelled" and self.only is not None:
+                self.report.say(f"{job.name}: cancelled; coordinator.py retry goes on with it")
         except (Evicted, Stopped):
             raise
-        except JobGone:
+        except JobGone as gone:
             over = "gone"
-            self.report.say(f"{job.name}: its files are gone; coordinator.py clean removes the name, too")
+            self.report.say(str(gone))
         except Exception as error:
-            if self.only is not None or isinstance(error, OSError) and error.errno in FULL | PASSING:
+            if self.only is not None or isinstance(error, OSError) and error.errno in WEATHER:
                 raise
-            over = "refused"  # the other jobs go on
-            self.report.say(f"{job.name}: cannot be served here: {plain(error, 500) or type(error).__name__}")
+            over = _refusal(error)  # the other jobs go on
+            self._complain(f"{job.name}: cannot be served here: {plain(error, 500) or type(error).__name__}")
         self.boards[job.manifest.id] = Board(self.node, job, plan, over)
 
     def _look_at(self, board: Board) -> None:
@@ -241,9 +250,9 @@ class Worker:
         except (Evicted, Stopped, Unwell):
             raise
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in FULL | PASSING:
+            if isinstance(error, OSError) and error.errno in WEATHER:
                 raise
-            line = f"{board.job.name}: cannot be served here: {plain(error) or type(error).__name__}"
+            line = f"{board.job.name}: cannot be served here: {plain(error, 500) or type(error).__name__}"
             known = isinstance(error, OSError | ShareError)
             if self.only is not None and known:
                 raise ShareError(line) from error
@@ -252,7 +261,7 @@ class Worker:
             with suppress(OSError, ShareError):
                 if not known:
                     traceback.print_exc()
-                self._close(board, "refused", line)
+                self._close(board, _refusal(error), line)
 
     def _claim_one(self, board: Board) -> Task | None:
         """Claim the best open task of a job; where there is none, see whether the job is over."""
@@ -374,7 +383,7 @@ class Worker:
             self.health.proved(board.job.manifest.id, kind)
         except InputVanished:
             board.plan.forget()  # that shows nothing
-        except (Stopped, Evicted, JobGone):
+        except (Stopped, Evicted, JobGone, InputChanged):
             raise
         except Exception as error:
             self._weathered(self.node.check)
@@ -420,6 +429,9 @@ class Worker:
             else:
                 self._weathered(lambda: board.claims.withdraw(task))
         except (Stopped, Evicted):
+            raise
+        except InputChanged:
+            self.report.end()
             raise
         except JobGone as gone:
             self._close(board, "gone", str(gone))
@@ -511,3 +523,8 @@ class Worker:
             return count
         except OSError:
             return 0  # a look that failed judges nobody; the next one comes soon
+
+
+def _refusal(error: Exception) -> str:
+    """How a job is over for a node that cannot serve it because of this error."""
+    return "changed" if isinstance(error, InputChanged) else "refused"

@@ -109,4 +109,4 @@ class Server:
 def pids(share_logs: Path, post: str = "*") -> list[int]:
     """The processes of nodes that the posts' states name and that run."""
     words = [path.read_text().split() for path in sorted(share_logs.glob(f"{post}.state"))]
-    return [int(first) for first, *_ in words if first.isdigit() and runs(first)]
+    return [int(first) for first, *_ in filter(None, words) if first.isdigit() and runs(first)]  # one may just be written

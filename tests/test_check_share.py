@@ -259,6 +259,7 @@ def test_bad_weather_keeps_no_node_from_joining(shared, code):
 
 
 def test_nodes_command_makes_the_quick_check_before_it_does_anything(shared, monkeypatch):
+    open_share(shared)
     monkeypatch.setattr(System, "link", lambda self, old, new: link_replaces(old, new))
     done = click.testing.CliRunner().invoke(node_command.main, [str(shared)])
     assert done.exit_code == 2 and done.output.count("\n") == 1 and "hard links" in done.output, done.output

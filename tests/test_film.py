@@ -19,7 +19,7 @@ from fav.shelf import Shelf, flow_task, frame_task, progress
 from fav.tasks import FilmPlan, make_plan
 from shared import attempts, results
 from shared.claims import claimed
-from shared.errors import ShareError
+from shared.errors import InputChanged, ShareError
 from shared.layout import Task
 from shared.nodes import visiting
 from shared.share import open_share
@@ -307,18 +307,19 @@ def test_local_copy_of_the_video_is_read_if_it_is_the_same(plain, clip, style, s
     assert film_of(job).read_bytes() == film_of(plain).read_bytes()
 
 
-def test_video_replaced_in_mid_job_fails_with_a_clear_word(style, share):
+def test_video_replaced_in_mid_job_is_told_in_a_clear_word_and_is_no_failed_attempt(style, share):
     video = films.make_clip(share.layout.root / "clip.mp4")
     job = create(share, video, style)
     with visiting(share) as node:
         plan = make_plan(job, node, print)
         piece = next(plan.candidates())
         results.publish_bytes(node, job, piece, plan.run(piece, lambda: None))
-    films.make_clip(video, size="80x64")
-    report = Silent()
-    assert not work(job, report)
-    assert any("is not the one" in attempt.detail or "replaced" in attempt.detail
-               for attempt in attempts.of_task(job, frame_task(0))), report.lines  # fmt: skip
+        films.make_clip(video, size="80x64")
+        with pytest.raises(InputChanged, match="clip.mp4: expected the job's video, got another content"):
+            plan.run(frame_task(0), lambda: None)
+    with pytest.raises(ShareError, match="the job's video, got another content"):
+        work(job)
+    assert attempts.of_task(job, frame_task(0)) == []
 
 
 def test_video_replaced_before_it_was_indexed_is_refused(style, share, tmp_path):
@@ -326,8 +327,9 @@ def test_video_replaced_before_it_was_indexed_is_refused(style, share, tmp_path)
     job = create(share, video, style)
     inside = share.layout.root / FilmSpec.from_json(job.manifest.spec).video
     inside.write_bytes(films.make_clip(tmp_path / "other.mp4", size="80x64").read_bytes())  # as through a hard link
-    assert not work(job)
-    assert "another content" in attempts.of_task(job, Task("index", 0))[0].detail
+    with pytest.raises(ShareError, match="the job's video, got another content"):
+        work(job)
+    assert attempts.of_task(job, Task("index", 0)) == []
 
 
 def test_numbered_images_are_a_video(style, share, clip, tmp_path):

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 import coordinator
-from shared.cluster import fleet
+from shared.cluster import fleet, posts
 from shared.cluster.hosts import read_hosts
 from fav.coordinator.hosts import follow_hosts
 from fav.coordinator.scout import Scout, Unfit
@@ -195,7 +195,7 @@ def test_what_a_host_lacks_is_told_with_its_cure(network, operator, share, clip,
     (share.layout.root / spec["video"]).write_bytes(clip.read_bytes() + b"x")
     (share.layout.root / spec["style"]).unlink()
     told = wrong(operator, anton)
-    assert "the job's video, got another content" in told and "the job's style cannot be read there (No such file" in told, told
+    assert "the job's video, got another content" in told and "the job's style cannot be read (No such file" in told, told
     network.key.with_suffix(".pub").write_text((network.room / "anton" / "host.pub").read_text())
     assert "no key of yours is let in there" in wrong(operator, anton)
 
@@ -276,6 +276,20 @@ def test_nodes_outlive_operator_and_connection_and_are_found_again(network, oper
     wait_for(lambda: not operator.running and claimed(operator.job) == {})
     again.cancel()
     assert "starting it again (1 of 3 times)" in capsys.readouterr().out
+
+
+def test_two_operators_who_type_the_line_at_once_start_one_node(network, share, monkeypatch):
+    monkeypatch.setenv("PATH", network.environment["PATH"])
+    network.host("lab")
+    (host,), logs, name = read_hosts("lab", ""), str(share.layout.logs), "film.lab.0"
+    posts.start(host, str(ROOT), logs, name, ["sleep", "60"])
+    (first,) = pids(share.layout.logs)
+    try:
+        posts.start(host, str(ROOT), logs, name, ["sleep", "60"])  # who saw that nobody stands there, a moment ago
+        assert pids(share.layout.logs) == [first] and posts.ask(host, logs, [name]) == {name: posts.Stand("runs", first)}
+    finally:
+        os.kill(first, signal.SIGKILL)
+    wait_for(lambda: posts.ask(host, logs, [name])[name].how == "ended")
 
 
 def test_node_that_dies_again_and_again_is_given_up(network, operator, clip, style, capsys, tmp_path):

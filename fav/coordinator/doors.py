@@ -10,15 +10,30 @@ from rich.text import Text
 from shared.bell import ringing
 from shared.errors import JobGone, ShareError
 from shared.jobs import OVER, Job, all_jobs, find_job
-from shared.share import Share
+from shared.share import Share, open_share
 
+from ..errors import FavError
+from ..inputs import changed_inputs
 from ..options import request_of
+from ..spec import FilmSpec
 
 WIDTH = 160  # of a table where no terminal has a width
 
 
+def opened(root: Path) -> Share:
+    """A shared directory that is one already."""
+    return open_share(root, new=False)
+
+
 def the_job(share: Share, name: str | None) -> Job:
-    """The job of that name; None: the only one. ShareError in other cases."""
+    """The job of that name; None: the only one. ShareError in other cases, JobGone where only its name is left."""
+    job = named_job(share, name)
+    job.marks()
+    return job
+
+
+def named_job(share: Share, name: str | None) -> Job:
+    """As `the_job`, though its files may be gone."""
     if name is not None:
         job = find_job(share, name)
         if job is None:
@@ -39,9 +54,18 @@ def submitted(context: click.Context, share: Share, video: str, style: Path, val
     with ringing(share) as node:
         joined = create(node, request_of(context, video, style, values))
     click.echo(f"{'created' if joined.created else 'joined'} job {joined.job.name}")
+    if share.news:
+        click.echo(share.news)
     for note in joined.notes:
         click.echo(note)
     return joined.job
+
+
+def check_video(job: Job) -> None:
+    """FavError where the video that a film takes its times and sound from is not the job's."""
+    spec = FilmSpec.from_json(job.manifest.spec)
+    if wrong := changed_inputs(job.share.layout.root, spec, only=("video",), sequences=False):
+        raise FavError(wrong[0])
 
 
 def over(job: Job) -> bool:

@@ -17,7 +17,7 @@ from shared.share import open_share
 from ..commands import one_line_errors
 from ..errors import FavError
 from ..options import FILE, JOB, MASK_HELP, options
-from .doors import over, submitted, the_job
+from .doors import check_video, named_job, opened, over, submitted, the_job
 
 PRIORITY = click.IntRange(-999, 999)
 
@@ -50,7 +50,7 @@ def prioritize(shared: Path, job: str, priority: int) -> None:
     A node goes over to a more urgent job after its current frame. Equally urgent jobs share the nodes. A negative number is
     written after two dashes: prioritize SHARED JOB -- -5.
     """
-    share = open_share(shared)
+    share = opened(shared)
     found = the_job(share, job)
     with ringing(share) as node:
         found.prioritize(node, priority)
@@ -63,7 +63,7 @@ def prioritize(shared: Path, job: str, priority: int) -> None:
 @one_line_errors
 def pause(shared: Path, job: str | None) -> None:
     """Let nodes lay a job down after their current frames, and wait. `resume` goes on."""
-    share = open_share(shared)
+    share = opened(shared)
     found = the_job(share, job)
     if over(found):
         raise ShareError(f"{found.name}: the job is over; expected one that runs or waits")
@@ -78,7 +78,7 @@ def pause(shared: Path, job: str | None) -> None:
 @one_line_errors
 def resume(shared: Path, job: str | None) -> None:
     """Go on with a job that was paused."""
-    share = open_share(shared)
+    share = opened(shared)
     found = the_job(share, job)
     found.unmark("paused")
     ring(share)
@@ -96,7 +96,7 @@ def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
     At once: those of nodes of this machine whose process is gone, and of all nodes on a HOST given
     with --now. Whether another machine is dead takes one lease of silence to tell, which nodes wait for.
     """
-    share = open_share(shared)
+    share = opened(shared)
     with ringing(share) as node:
         jobs = {one: set() for one in ([the_job(share, job)] if job else all_jobs(share))}
         recovery = Recovery(node, Observer(share, node.identity))
@@ -128,7 +128,7 @@ def stitch(shared: Path, job: str | None, out: str | None, crf: int | None, mask
 
     if mask and no_mask:
         raise FavError("--mask and --no-mask: expected one of them, got both")
-    share = open_share(shared)
+    share = opened(shared)
     found = the_job(share, job)
     shelf = Shelf(found)
     shelf.refresh()
@@ -143,6 +143,7 @@ def stitch(shared: Path, job: str | None, out: str | None, crf: int | None, mask
     if final is None:
         raise ShareError(f"{out}: expected a new name for the film, but the file exists")
     check_film_name(final.name)
+    check_video(found)
     video = brought(share.layout.root, shelf.spec.video)
     if mask:
         check_mask(mask, video, shelf.spec.fps)
@@ -165,7 +166,7 @@ def stitch(shared: Path, job: str | None, out: str | None, crf: int | None, mask
 @one_line_errors
 def retry(shared: Path, job: str | None) -> None:
     """Open the failed tasks of a job anew, and a job that was cancelled."""
-    share = open_share(shared)
+    share = opened(shared)
     found = the_job(share, job)
     was_cancelled = "cancelled" in found.marks()
     found.unmark("cancelled")
@@ -180,7 +181,7 @@ def retry(shared: Path, job: str | None) -> None:
 @one_line_errors
 def cancel(shared: Path, job: str | None) -> None:
     """Tell all nodes to leave a job alone. What is published stays; `retry` goes on with it, `clean` removes it."""
-    share = open_share(shared)
+    share = opened(shared)
     found = the_job(share, job)
     if "finished" in found.marks():
         raise ShareError(f"{found.name}: the job is finished; coordinator.py clean removes it")
@@ -196,8 +197,8 @@ def cancel(shared: Path, job: str | None) -> None:
 @one_line_errors
 def clean(shared: Path, job: str | None, force: bool) -> None:
     """Remove a job and its frames from the shared directory. The film stays."""
-    share = open_share(shared)
-    found = the_job(share, job)
+    share = opened(shared)
+    found = named_job(share, job)
     try:
         done = bool(found.marks() & OVER)
     except JobGone:

@@ -1,7 +1,6 @@
 """The commands about nodes, whoever started them: who there is, and asking some of them to leave."""
 
 import json
-import time
 from pathlib import Path
 
 import click
@@ -12,11 +11,11 @@ from shared.errors import ShareError
 from shared.jobs import all_jobs
 from shared.nodes import HEARTBEAT_S, Observer, identities, read_identity
 from shared.orders import Order
-from shared.share import Share, open_share
+from shared.share import Share
 
 from ..commands import duration, one_line_errors
 from ..options import FILE
-from .doors import show_table
+from .doors import opened, show_table
 
 SHARED = click.argument("shared", type=FILE)
 WHO = click.argument("who", required=False, metavar="[HOST|NODE]")
@@ -32,7 +31,7 @@ def nodes(shared: Path, as_json: bool) -> None:
     Nodes of other machines are listened to until each has given a sign of life, or for three of its
     heartbeats. One that is `silent` may be dead, or cut off; the others take its frames over after one lease.
     """
-    share = open_share(shared)
+    share = opened(shared)
     told = _told(share)
     if as_json:
         click.echo(json.dumps(told, indent=1))
@@ -49,7 +48,7 @@ def _told(share: Share) -> list[dict]:
     observer, known, ordered = Observer(share), identities(share), orders.given(share)
     observer.look()
     heard = _listen(observer, {name for name, identity in known.items() if not identity.lived_here(observer.me)})
-    tasks, told = _tasks(share), []
+    tasks, told, now = _tasks(share), [], share.now()
     for name, identity in known.items():
         if observer.silence(name) is None:
             continue  # it has left
@@ -58,8 +57,7 @@ def _told(share: Share) -> list[dict]:
         if name in ordered and state != "dead":
             state = {Order.DRAIN: "to leave after its task", Order.STOP: "to leave at once"}[ordered[name]]
         try:
-            # By two clocks, so for people only: no decision rests on it.
-            age = max(time.time() - share.system.mtime(share.layout.heart(name)) / 1e9, 0.0)
+            age = max(now - share.system.mtime(share.layout.heart(name)) / 1e9, 0.0)
         except FileNotFoundError:
             continue
         told.append({"node": name, "host": identity.host, "pid": identity.pid, "device": identity.about,
@@ -94,7 +92,7 @@ def _tasks(share: Share) -> dict[str, list[str]]:
 
 
 def _order(shared: Path, who: str | None, order: Order, words: str) -> None:
-    share = open_share(shared)
+    share = opened(shared)
     orders.sweep(share)
     me = Observer(share)
     known = {name: identity for name, identity in identities(share).items() if not me.process_gone(identity)}

@@ -4,11 +4,9 @@ from pathlib import Path
 
 import click
 
-from shared.share import open_share
-
 from ..commands import new, one_line_errors, whole
 from ..options import FILE
-from .doors import the_job
+from .doors import check_video, opened, the_job
 
 
 @click.command()
@@ -25,7 +23,7 @@ def report(shared: Path, job: str | None, out: Path | None) -> None:
     from ..job_report.page import page
     from ..spec import brought
 
-    share = open_share(shared)
+    share = opened(shared)
     facts = gather(the_job(share, job))
     spec = facts.shelf.spec
     final = new(out) if out else spec.film(share.layout.root).with_suffix(".report.html")
@@ -51,8 +49,9 @@ def preview(shared: Path, job: str | None, out: Path | None) -> None:
     from ..spec import brought
     from ..video import check_film_name
 
-    share = open_share(shared)
+    share = opened(shared)
     shelf = Shelf(the_job(share, job))
+    check_video(shelf.job)
     shelf.refresh()
     root, film = share.layout.root, shelf.spec.film(share.layout.root)
     final = new(out) if out else film.with_suffix(f".preview{film.suffix}")

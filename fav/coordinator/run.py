@@ -17,7 +17,7 @@ from shared.share import open_share
 from shared.sources import ROOT
 
 from ..backends import choose
-from ..commands import one_line_errors
+from ..commands import film_at, one_line_errors
 from ..options import BACKEND, FILE, JOB, options
 from .doors import over, submitted
 from .status import failures, state_of
@@ -116,7 +116,7 @@ def _run_here(job: Job, nodes: int, device: str, backend: str) -> list[Path]:
 def _conclude(job: Job, logs: list[Path]) -> None:
     """The last lines: what came of the job. Exits with 1 where that is no film."""
     if film := job.word("finished"):
-        click.echo(f"done: {job.share.layout.root / film}")
+        click.echo(f"done: {film_at(job.share.layout.root, job.name, film)}")
         return
     if "cancelled" in job.marks():
         click.echo("cancelled")

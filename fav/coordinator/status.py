@@ -10,15 +10,16 @@ import click
 
 from shared.attempts import Attempt, failed, in_words, of_task
 from shared.claims import claimed
-from shared.errors import JobGone, ShareError
+from shared.errors import ShareError
 from shared.jobs import Job, all_jobs
 from shared.layout import Task
 from shared.nodes import Observer, read_identity
-from shared.share import Share, open_share
+from shared.share import Share
 
-from ..commands import duration, one_line_errors
+from ..commands import duration, film_at, one_line_errors
+from ..errors import FavError
 from ..options import FILE
-from .doors import the_job
+from .doors import opened, the_job
 
 MOST_TOLD = 20  # failed tasks that are told one by one
 WATCH_HELP = "Full screen, again and again; lines where the output is no terminal, and one JSON a line with --json."
@@ -34,13 +35,20 @@ WATCH_HELP = "Full screen, again and again; lines where the output is no termina
 @one_line_errors
 def status(shared: Path, job: str | None, as_json: bool, verbose: bool, watch: bool, every: float) -> None:
     """How far each job is, which nodes there are and when each was last heard, and what failed."""
-    share = open_share(shared)
+    share = opened(shared)
     if watch:
         _watch(share, the_job(share, job).name if job else None, as_json, every)
         return
     jobs = [the_job(share, job)] if job else all_jobs(share, lambda line: click.echo(f"error: {line}", err=True))
     nodes = nodes_of(share)
-    told = [state_of(one, any(node["state"] == "running" for node in nodes)) for one in jobs]
+    told = []
+    for one in jobs:
+        try:
+            told.append(state_of(one, any(node["state"] == "running" for node in nodes)))
+        except (FavError, ShareError) as error:
+            if job:
+                raise
+            click.echo(f"error: {one.name}: {str(error).removeprefix(f'{one.name}: ')}", err=True)
     if as_json:
         click.echo(json.dumps({"jobs": told, "nodes": nodes}, indent=1))
         return
@@ -58,11 +66,14 @@ def status(shared: Path, job: str | None, as_json: bool, verbose: bool, watch: b
         for line in failures(state, each=True, verbose=verbose):
             click.echo(f"  {line}")
         if state["state"] == "finished":
-            click.echo(f"  film     {state['film']}")
+            try:
+                click.echo(f"  film     {film_at(share.layout.root, state['name'], state['film'])}")
+            except FavError as error:
+                click.echo(f"  {error}")
         if state["evaluation"]:
             click.echo(f"  measured {state['evaluation']}")
     for node in nodes:
-        click.echo(f"node {node['node']}: {node['state']} (heartbeat renewed {duration(node['heard_s'])} ago by this machine's clock)")
+        click.echo(f"node {node['node']}: {node['state']} (heartbeat renewed {duration(node['heard_s'])} ago)")
 
 
 def _watch(share: Share, only: str | None, as_json: bool, every: float) -> None:
@@ -85,11 +96,7 @@ def _watch(share: Share, only: str | None, as_json: bool, every: float) -> None:
 def state_of(job: Job, nodes_live: bool) -> dict:
     from ..shelf import WAITING, Shelf, blocked, evaluated, progress, standing
 
-    try:
-        marks = job.marks()
-    except JobGone:
-        raise ShareError(f"{job.name}: its files are gone; coordinator.py clean removes the name, too") from None
-    shelf, names = Shelf(job), failed(job)
+    marks, shelf, names = job.marks(), Shelf(job), failed(job)
     owners = {}
     for name, path in claimed(job).items():
         try:
@@ -106,14 +113,14 @@ def state_of(job: Job, nodes_live: bool) -> dict:
 
 
 def nodes_of(share: Share) -> list[dict]:
-    observer = Observer(share)
+    observer, now = Observer(share), share.now()
     observer.look()
     found = []
     for name in observer.nodes():
         path = share.layout.heart(name)
         try:
             identity = read_identity(share, path)
-            heard = max(time.time() - share.system.mtime(path) / 1e9, 0.0)  # for people only: no decision rests on it
+            heard = max(now - share.system.mtime(path) / 1e9, 0.0)
         except (ShareError, OSError):
             continue
         if identity is not None:

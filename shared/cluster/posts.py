@@ -27,9 +27,15 @@ echo "$(date +%H:%M:%S) ended with exit code $code"
 echo "ended $code" > "$state"
 """
 
+# Whether the process with this pid and time of start is there.
+STANDS = r"""
+begun() { sed 's/.*) //' "/proc/$1/stat" 2> /dev/null | cut -d ' ' -f 20; }
+stands() { kill -0 "$1" 2> /dev/null && { [ -z "${2:-}" ] || [ "$(begun "$1")" = "$2" ]; }; }
+"""
+
 # A log that is no file of ours to write to is left alone: a FIFO would hang.
-START = r"""
-set -u
+START = STANDS + r"""
+set -uf
 cd -- "$path" 2> /dev/null || { echo "$path: expected the checkout there, found none; path= says where it is" >&2; exit 64; }
 log=$logs/$name.log state=$logs/$name.state
 for file in "$log" "$state"; do
@@ -38,6 +44,11 @@ for file in "$log" "$state"; do
         exit 64
     fi
 done
+said=; [ -f "$state" ] && read -r said < "$state"
+case $said in
+    '' | ended*) ;;
+    *) stands $said && exit 0 ;;  # another operator was faster
+esac
 rm -f -- "$state"
 { : >> "$log"; } 2> /dev/null || { echo "$log: cannot be written to there" >&2; exit 64; }
 detach=$(command -v setsid || true)
@@ -47,15 +58,14 @@ echo "$log: the node did not come up there" >&2
 exit 64
 """
 
-ASK = r"""
+ASK = STANDS + r"""
 set -f
-begun() { sed 's/.*) //' "/proc/$1/stat" 2> /dev/null | cut -d ' ' -f 20; }
 for name in "$@"; do
     state=$logs/$name.state
     said=; [ -f "$state" ] && read -r said < "$state"
     set -- $said
     if [ "${1:-none}" != ended ] && [ -n "${1:-}" ]; then
-        if kill -0 "$1" 2> /dev/null && { [ -z "${2:-}" ] || [ "$(begun "$1")" = "$2" ]; }; then
+        if stands "$1" "${2:-}"; then
             said="runs $1"
         else
             said=died
@@ -100,7 +110,7 @@ def ask(host: Host, logs: str, posts: list[str]) -> dict[str, Stand]:
 
 
 def start(host: Host, path: str, logs: str, name: str, command: list[str]) -> None:
-    """Start a node there, detached from this connection. Refused, with the reason, where it did not come up."""
+    """Start a node there, detached from this connection, unless one runs. Refused, with the reason, where none came up."""
     values = {"path": path, "logs": logs, "name": name, "keeper": KEEPER}
     given = [f"{key}={ssh.quoted(value)}" for key, value in values.items()]
     done = ssh.run(host, "\n".join((*given, f"set -- {ssh.quoted(*command)}", START)))

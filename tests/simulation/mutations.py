@@ -211,7 +211,7 @@ def full_disk_is_an_error():
 
 @mutation
 def stumbling_server_is_an_error():
-    return [patch.object(weather, "PASSING", set()), patch.object(worker, "PASSING", set())]
+    return [patch.object(weather, "PASSING", set()), patch.object(worker, "WEATHER", worker.WEATHER - weather.PASSING)]
 
 
 # ---- attempts

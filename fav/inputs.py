@@ -1,0 +1,33 @@
+"""The inputs of a job as they lie on a machine: are they still what the job was made for?"""
+
+from pathlib import Path
+
+from .fingerprint import is_sequence, print_of
+from .spec import FilmSpec, brought
+
+NEEDED = ("video", "style", "flow_weights", "first_frame_style", "seed", "mask")  # without these there is no film
+INPUTS = (*NEEDED, "evaluate", "loss_network")
+
+
+def changed_inputs(root: Path, spec: FilmSpec, video: Path | None = None, only: tuple[str, ...] = INPUTS,
+                   sequences: bool = True) -> list[str]:
+    """A line with its cure for each input that is not what the job was made for, or cannot be read.
+
+    `video` is the copy that is read instead of the shared one, `only` names inputs. Without `sequences`, numbered images are
+    not looked at: each of them would be read. FavError as for `brought`.
+    """
+    prints = [(name, getattr(spec, name), getattr(spec, f"{name}_print")) for name in only]
+    if "style" in only:
+        prints += [("style", path, one) for path, one in zip(spec.mix, spec.mix_prints)]
+    wrong = []
+    for name, relative, wanted in prints:
+        path, what = video if video and name == "video" else brought(root, relative), name.replace("_", " ")
+        if path is None or is_sequence(str(path)) and not sequences:
+            continue
+        try:
+            if print_of(path) != wanted:
+                wrong.append(f"{path}: expected the job's {what}, got another content; was it replaced? put it back, then go on, "
+                             f"or make another job with --name")
+        except OSError as error:
+            wrong.append(f"{path}: the job's {what} cannot be read ({error.strerror}); put it back, then go on")
+    return wrong
