@@ -1,6 +1,6 @@
 """What one host can tell before any work starts: `python -m fav.preflight QUESTION` in the checkout there.
 
-Prints one line, `preflight` and JSON, after whatever else the machine prints.
+Prints one line, `preflight` and JSON, after whatever else the machine prints. Its exit code is 1 where something is wrong.
 """
 
 import json
@@ -73,7 +73,7 @@ def look(question: Question) -> Report:
                                               f"bring the same sources there, then bash install.sh",))
     if missing := [name for name in LIBRARIES if find_spec(name) is None]:
         return Report(here.host, here.cores, (f"{sys.executable}: expected {', '.join(missing)}, found none; bash install.sh "
-                                              f"there, or python= says where a Python that has them is",))
+                                              f"there (a hosts file: python= says where a Python that has them is)",))
     wrong = _devices(question)
     try:
         share = _same_share(question)
@@ -94,9 +94,11 @@ def _same_share(question: Question) -> Share:
     except OSError:
         word = None
     if word != question.word and root.is_dir():
-        raise ShareError(f"{root}: expected the operator's shared directory, got another one; share= says where it is there")
+        raise ShareError(f"{root}: expected the operator's shared directory, got another one "
+                         f"(a hosts file: share= says where it is)")
     if word != question.word:
-        raise ShareError(f"{root}: expected the shared directory, found nothing; mount it, or share= says where it is")
+        raise ShareError(f"{root}: expected the shared directory, found nothing; mount it "
+                         f"(a hosts file: share= says where it is)")
     return open_share(root)
 
 
@@ -124,4 +126,6 @@ def _devices(question: Question) -> list[str]:
 
 if __name__ == "__main__":
     fields = json.loads(sys.argv[1])
-    print(MARK + json.dumps(asdict(look(Question(**{**fields, "devices": tuple(fields["devices"])})))))
+    report = look(Question(**{**fields, "devices": tuple(fields["devices"])}))
+    print(MARK + json.dumps(asdict(report)))
+    sys.exit(bool(report.wrong))

@@ -19,12 +19,14 @@ from shared.sources import ROOT
 from ..backends import choose
 from ..commands import film_at, one_line_errors
 from ..options import BACKEND, FILE, JOB, options
-from .doors import over, submitted
+from .doors import submitted
+from .slurm import follow_slurm
 from .status import failures, state_of
 
 HOSTS_HELP = ("Start nodes on these machines by ssh instead: one host a line (docs/cluster.md). The file is read again while "
               "they work.")  # fmt: skip
 SLURM_HELP = "Have Slurm start so many nodes instead, as it has room for them (docs/cluster.md)."
+DASK_HELP = "Run a node on each worker of this Dask cluster instead: tcp://HOST:8786, or a scheduler file (docs/cluster.md)."
 
 
 @click.command()
@@ -36,36 +38,51 @@ SLURM_HELP = "Have Slurm start so many nodes instead, as it has room for them (d
 @click.option("--skip-unfit", is_flag=True, help="Begin with the hosts that are fit, and try the others again later.")
 @click.option("--slurm", type=click.IntRange(1), metavar="NODES", help=SLURM_HELP)
 @click.option("--sbatch", "words", default="", metavar="OPTIONS", help='For --slurm: options of sbatch, as "--partition=lab --gres=gpu:1".')
+@click.option("--dask", metavar="ADDRESS", help=DASK_HELP)
 @options(BACKEND)
 @options(JOB)
 @click.pass_context
 @one_line_errors
-def run(context: click.Context, shared: Path, video: str, style: Path, nodes: int,
-        hosts: Path | None, skip_unfit: bool, slurm: int | None, words: str, device: str, backend: str, **values) -> None:
+def run(context: click.Context, shared: Path, video: str, style: Path, nodes: int, hosts: Path | None, skip_unfit: bool,
+        slurm: int | None, words: str, dask: str | None, device: str, backend: str, **values) -> None:
     """Create the job (or join it), work on it with some nodes, and show how far it is.
 
     Nodes on other machines may join at any time: node.py SHARED. Ctrl-C stops the nodes of this
     machine after their current frame; the same line again goes on. With --hosts, the nodes there
     outlive Ctrl-C and this machine: the same line again follows them, `drain` lets them leave. With
-    --slurm they are Slurm's: `scancel` ends them, and the same line queues as many more.
+    --slurm they are Slurm's: `scancel` ends them, and the same line queues as many more. With
+    --dask they end like those of --hosts, or with their workers.
     """
-    if hosts and slurm:
-        raise click.UsageError("--hosts and --slurm: expected one of them, got both")
+    engines = {"--hosts": hosts, "--slurm": slurm, "--dask": dask}
+    elsewhere = [name for name, value in engines.items() if value is not None]
+    if len(elsewhere) > 1:
+        number = "both" if len(elsewhere) == 2 else "all"
+        raise click.UsageError(f"{' and '.join(elsewhere)}: expected one of them, got {number}")
     if hosts and context.get_parameter_source("device") is ParameterSource.COMMANDLINE:
-        raise click.UsageError("--device is for this machine and --slurm: with --hosts, the hosts file says devices=LIST or gpus=N")
-    if (hosts or slurm) and context.get_parameter_source("nodes") is ParameterSource.COMMANDLINE:
-        raise click.UsageError("--nodes is for this machine: with --hosts, the hosts file says nodes=N; --slurm has a number itself")
+        raise click.UsageError("--device is not for --hosts: there, the hosts file says devices=LIST or gpus=N")
+    if elsewhere and context.get_parameter_source("nodes") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--nodes is for this machine: with --hosts, the hosts file says nodes=N; --slurm has a number "
+                               "itself; with --dask there is one a worker")
     if skip_unfit and not hosts:
         raise click.UsageError("--skip-unfit goes with --hosts")
     if words and not slurm:
         raise click.UsageError("--sbatch goes with --slurm")
-    if backend != "auto" and not hosts and not slurm:
+    if backend != "auto" and not elsewhere:
         choose(backend, device)
     share = open_share(shared)
     if slurm:
         queue.check()
         job = submitted(context, share, video, style, values)
-        _conclude(job, _follow_slurm(job, slurm, ["--device", device, "--backend", backend], shlex.split(words)))
+        _conclude(job, follow_slurm(job, slurm, ["--device", device, "--backend", backend], shlex.split(words)))
+    elif dask is not None:
+        from shared.cluster.dask import connected
+
+        from .dask import follow_dask
+
+        with connected(dask) as client:
+            job = submitted(context, share, video, style, values)
+            logs = follow_dask(job, client, device, backend)
+        _conclude(job, logs)
     elif hosts:
         from .hosts import follow_hosts, hosts_of
 
@@ -75,21 +92,6 @@ def run(context: click.Context, shared: Path, video: str, style: Path, nodes: in
     else:
         job = submitted(context, share, video, style, values)
         _conclude(job, _run_here(job, nodes, device, backend))
-
-
-def _follow_slurm(job: Job, nodes: int, words: list[str], options: list[str]) -> list[Path]:
-    """Let Slurm start nodes, and follow the job until it is over or none of them is left; their logs."""
-    from ..follow import Talk, follow
-
-    layout = job.share.layout
-    array = queue.submit(ROOT, nodes, [str(layout.root), "--job", job.name, *words], layout.logs / f"{job.name}.slurm.log", options)
-    click.echo(f"Slurm job {array.number}: {nodes} nodes, as there is room; to end them: scancel {array.number}")
-    try:
-        follow(job, lambda: not over(job) and array.there, Talk(array.logs))
-    except KeyboardInterrupt:
-        click.echo(f"not following any more; the nodes go on. To end them: scancel {array.number}")
-        sys.exit(130)
-    return array.logs
 
 
 def _run_here(job: Job, nodes: int, device: str, backend: str) -> list[Path]:
@@ -123,7 +125,8 @@ def _conclude(job: Job, logs: list[Path]) -> None:
         sys.exit(1)
     for line in failures(state_of(job, nodes_live=False)):
         click.echo(line, err=True)
-    click.echo(f"not finished; what the nodes said is in {', '.join(map(str, logs))}", err=True)
+    said = f"; what the nodes said is in {', '.join(map(str, logs))}" if logs else ", and no node came up"
+    click.echo(f"not finished{said}", err=True)
     sys.exit(1)
 
 

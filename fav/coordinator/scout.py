@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Iterator
 
 from shared.cluster import ssh
@@ -22,9 +23,13 @@ from .doors import show_table
 AT_ONCE = 32  # hosts that are looked at side by side
 
 SCRIPT = r"""
-cd -- "$path" 2> /dev/null || { echo "$path: expected the checkout there, found none; path= says where it is" >&2; exit 64; }
+cd -- "$path" 2> /dev/null || {
+    echo "$path: expected the checkout there, found none (a hosts file: path= says where it is)" >&2
+    exit 64
+}
 command -v "$python" > /dev/null || {
-    echo "$python: expected Python there, found none; bash install.sh in $path there, or python= says where one is" >&2
+    echo "$python: expected Python there, found none; bash install.sh in $path there" \
+        "(a hosts file: python= says where one is)" >&2
     exit 64
 }
 exec "$python" -m fav.preflight "$question"
@@ -62,27 +67,40 @@ class Scout:
 
     def _look_at(self, host: Host, sign: str, word: str) -> Site | Unfit:
         path, python, share = places(host, self.root)
-        question = Question(share, sign, word, self.job.name, self.version, host.devices, self.backend)
-        given = f"path={ssh.quoted(path)} python={ssh.quoted(python)} question={ssh.quoted(question.to_json())}"
         try:
-            done = ssh.run(host, given + SCRIPT)
+            report = told(ssh.run(host, self.script(path, python, share, sign, word, host.devices)), path)
         except ssh.Unreachable as error:
             return Unfit((str(error),))
-        report = Report.read(done.stdout)
-        if report is None:
-            return Unfit((_without_report(done.returncode, done.stderr, path),))
-        if report.wrong:
-            return Unfit(report.wrong)
+        if isinstance(report, Unfit):
+            return report
         cores = max(1, report.cores // len(host.devices))
         command = [python, "node.py", share, "--job", self.job.name, "--cores", str(cores), "--backend", self.backend]
         commands = {post(self.job.name, host, number): [*command, "--device", device] for number, device in enumerate(host.devices)}
         return Site(host, report.host, path, f"{share}/logs", commands)
 
+    def script(self, path: str, python: str, share: str, sign: str, word: str, devices: tuple[str, ...]) -> str:
+        """What a shell has to run for a look from the checkout `path`; it fails where something is wrong (`told`)."""
+        question = Question(share, sign, word, self.job.name, self.version, devices, self.backend)
+        return f"path={ssh.quoted(path)} python={ssh.quoted(python)} question={ssh.quoted(question.to_json())}{SCRIPT}"
+
+
+def told(done: CompletedProcess[str], path: str) -> Report | Unfit:
+    """What came of a look from the checkout `path`."""
+    report = Report.read(done.stdout)
+    if report is None:
+        return Unfit((_without_report(done.returncode, done.stderr, path),))
+    return Unfit(report.wrong) if report.wrong else report
+
 
 def places(host: Host, root: Path) -> tuple[str, str, str]:
     """The checkout, the Python and the shared directory there; where the hosts file does not say, they are as here."""
     path = host.path or str(ROOT)
-    return path, host.python or f"{path}/.venv/bin/python", host.share or str(root)
+    return path, host.python or python_in(path), host.share or str(root)
+
+
+def python_in(path: str) -> str:
+    """The Python that install.sh has made in a checkout."""
+    return f"{path}/.venv/bin/python"
 
 
 def _without_report(code: int, said: str, path: str) -> str:

@@ -1,0 +1,77 @@
+"""Running a job by Dask: a node on each worker, as workers come and go."""
+
+import re
+import secrets
+import sys
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import TYPE_CHECKING
+
+import click
+
+from shared.cluster.crew import Crew
+from shared.errors import InputVanished
+from shared.jobs import Job
+from shared.share import Share
+from shared.sources import ROOT
+
+from .doors import over
+from .scout import Scout, python_in, told
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+PATH = str(ROOT)  # on the workers, too
+PYTHON = python_in(PATH)
+
+
+def follow_dask(job: Job, client: "Client", device: str, backend: str) -> list[Path]:
+    """Run a node on each worker, follow them until none runs any more or the job is over; their logs."""
+    from ..follow import Talk, follow
+    from ..shelf import Shelf
+
+    layout, shelf, talk, logs = job.share.layout, Shelf(job), Talk([]), set()
+    scout, (sign, word) = Scout(job, backend), sign_of(job.share)
+    script = scout.script(PATH, PYTHON, str(layout.root), sign, word, (device,))
+
+    def words(address: str, threads: int) -> tuple:
+        """What the worker gets."""
+        log = layout.logs / f"{job.name}.dask.{re.sub('[^A-Za-z0-9.-]', '_', address.rpartition('://')[2])}.log"
+        if log not in logs:
+            logs.add(log)
+            talk.hear(log)
+        command = [PYTHON, "node.py", str(layout.root), "--job", job.name, "--cores", str(threads)]
+        return script, PATH, [*command, "--device", device, "--backend", backend], str(log)
+
+    def unfit(said: CompletedProcess) -> str:
+        return "; ".join(told(said, PATH).wrong) or f"the look failed with exit code {said.returncode}"
+
+    def wanted() -> int:
+        """One node for each shot or chunk that is known by now."""
+        try:
+            shelf.refresh()
+        except (OSError, InputVanished):
+            pass  # the share's weather
+        return max(len(shelf.timeline.runs), 1)
+
+    try:
+        with Crew(client, job.manifest.id, words, unfit, wanted, talk.tell) as crew:
+            follow(job, lambda: crew.counts and not over(job), talk)
+    except KeyboardInterrupt:
+        click.echo(f"not following any more; the nodes go on. The same line again follows them; to end them: coordinator.py "
+                   f"drain {layout.root}")
+        sys.exit(130)
+    return sorted(log for log in logs if log.exists())
+
+
+def sign_of(share: Share) -> tuple[str, str]:
+    """A file by which workers tell our shared directory from another: its path below the root, and what is in it.
+
+    It stays, since a look waits on a worker that is busy.
+    """
+    path = share.layout.logs / "dask.sign"
+    try:
+        share.system.write_new(path, secrets.token_hex(16).encode())
+    except FileExistsError:
+        pass
+    return path.relative_to(share.layout.root).as_posix(), share.system.read(path).decode()

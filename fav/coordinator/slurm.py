@@ -1,0 +1,28 @@
+"""Running a job by Slurm: queue nodes, and follow them."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from shared.cluster import slurm
+from shared.jobs import Job
+from shared.sources import ROOT
+
+from .doors import over
+
+
+def follow_slurm(job: Job, nodes: int, words: list[str], options: list[str]) -> list[Path]:
+    """Let Slurm start nodes, and follow the job until it is over or none of them is left; their logs."""
+    from ..follow import Talk, follow
+
+    layout = job.share.layout
+    words = [str(layout.root), "--job", job.name, *words]
+    array = slurm.submit(ROOT, nodes, words, layout.logs / f"{job.name}.slurm.log", options)
+    click.echo(f"Slurm job {array.number}: {nodes} nodes, as there is room; to end them: scancel {array.number}")
+    try:
+        follow(job, lambda: not over(job) and array.there, Talk(array.logs))
+    except KeyboardInterrupt:
+        click.echo(f"not following any more; the nodes go on. To end them: scancel {array.number}")
+        sys.exit(130)
+    return array.logs

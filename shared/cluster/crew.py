@@ -1,0 +1,146 @@
+"""The crew: nodes of one job on a Dask cluster, one on each worker, as workers come and go.
+
+Each is a long task, which Dask counts, and which lives as long as its worker, whoever follows it.
+"""
+
+import math
+import secrets
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from subprocess import CompletedProcess
+from typing import TYPE_CHECKING
+
+from ..errors import plain
+
+from .dask import CONNECT_S, PATIENCE_S, demand, start
+from .fleet import MOST_AGAIN, WORDS
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+LOOK_S = 2.0  # between two looks at the cluster
+MOST_MORE = 100  # workers that an adaptive cluster is asked for at a time, beyond those with a node
+PREFIX = "fav-node-"  # of keys: Dask takes tasks with the same words there for equally long
+
+
+@dataclass
+class Slot:
+    """What is known of one worker: the task of its node, how often that died, and whether there is to be none any more."""
+
+    task: "Future | None" = None
+    deaths: int = 0
+    over: bool = False
+
+
+class Crew:
+    """The nodes of the job with this id. Whoever looks again finds those that run, whoever started them.
+
+    `words(address, threads)` are what a worker gets (`dask.occupy`); `unfit` tells in one line what a look there said that
+    failed; `wanted()` is how many nodes the job has work for; `say` tells the operator a line.
+    """
+
+    def __init__(self, client: "Client", job: str, words: Callable[[str, int], tuple],
+                 unfit: Callable[[CompletedProcess], str], wanted: Callable[[], int], say: Callable[[str], None]):
+        self.client, self.job, self.words, self.unfit, self.wanted, self.say = client, job, words, unfit, wanted, say
+        self.counts = True  # whether a node runs on some worker, or will
+        self._slots: dict[str, Slot] = {}
+        self._demand: list[Future] = []
+        self._empty, self._silent = False, False
+        self._over = threading.Event()
+        self._looker = threading.Thread(target=self._run, daemon=True)  # a scheduler that hangs keeps nobody else waiting
+
+    def __enter__(self) -> "Crew":
+        self._looker.start()
+        return self
+
+    def __exit__(self, *why) -> None:
+        """Look after the nodes no more; they go on."""
+        self._over.set()
+        self._looker.join(CONNECT_S)
+
+    def _run(self) -> None:
+        try:
+            while self.counts and not self._over.is_set():
+                self._round()
+                self._over.wait(LOOK_S)
+        finally:
+            self.counts = False
+
+    def _round(self) -> None:
+        silent = self.client.status != "running"
+        if not silent:
+            try:
+                self._look(self.client.nthreads(), self.client.processing())
+            except Exception as error:  # whatever Dask makes of a lost connection
+                silent = True
+                if self.client.status == "running" and not isinstance(error, OSError):
+                    raise
+        if silent and self.client.status == "closed":
+            self.counts = False
+            self.say(f"the Dask scheduler has not answered for {PATIENCE_S} s; the same line goes on")
+        elif silent != self._silent:
+            self._silent = silent
+            self.say("the Dask scheduler does not answer (nodes whose workers run go on meanwhile)" if silent else
+                     "the Dask scheduler answers again")
+
+    def _look(self, threads: Mapping[str, int], tasks: Mapping[str, tuple]) -> None:
+        if not threads and not self._empty:
+            self.say("no workers; waiting for some")
+        self._empty = not threads
+        for address in set(self._slots) - set(threads):
+            slot = self._slots.pop(address)
+            if slot.task:
+                self.say(f"{address}: the worker is gone; others take its frame over")
+                slot.task.cancel()
+        before = self._nodes
+        for address, count in threads.items():
+            slot = self._slots.setdefault(address, Slot())
+            if slot.task and slot.task.done():
+                self._ended(address, slot)
+            if not slot.task and not slot.over:
+                prefix = f"{PREFIX}{address}-{self.job}-"
+                known = (key for key in tasks.get(address, ()) if str(key).startswith(prefix))
+                key = next(known, prefix + secrets.token_hex(4))
+                slot.task = start(self.client, key, address, self.words(address, count))
+        if self._nodes > before:
+            self.say(f"{self._nodes} node(s) on {len(threads)} worker(s)")
+        self.counts = self._empty or not all(slot.over for slot in self._slots.values())
+        self._ask_for_more(threads)
+
+    @property
+    def _nodes(self) -> int:
+        return sum(slot.task is not None for slot in self._slots.values())
+
+    def _ended(self, address: str, slot: Slot) -> None:
+        task, how = slot.task, slot.task.status
+        if how == "finished":
+            how = task.result(CONNECT_S)
+        elif how == "error":
+            how = task.exception(CONNECT_S)
+        slot.task = None
+        if how == "cancelled":
+            return  # the connection was lost for a while, or another operator's was: what runs is found again
+        if isinstance(how, CompletedProcess):
+            slot.over = True
+            self.say(f"{address}: {self.unfit(how)}")
+        elif how in WORDS:
+            slot.over = True
+            if WORDS[how]:
+                self.say(f"{address}: the node {WORDS[how]}")
+        else:
+            how = f"ended with exit code {how}" if isinstance(how, int) else f"did not come up ({plain(how)})"
+            slot.over = slot.deaths == MOST_AGAIN
+            slot.deaths += 1
+            again = "again and again; giving up" if slot.over else f"starting it again ({slot.deaths} of {MOST_AGAIN} times)"
+            self.say(f"{address}: the node {how}; {again}")
+
+    def _ask_for_more(self, threads: Mapping[str, int]) -> None:
+        """Have so many tasks wait that an adaptive cluster, which wants one for each thread, has a worker for each node."""
+        nodes = self._nodes
+        wanted = min(self.wanted(), nodes + MOST_MORE)
+        average = sum(threads.values()) / len(threads) if threads else 1
+        more = math.ceil(wanted * average) - nodes if wanted > nodes else 0
+        self._demand = [task for task in self._demand if task.status == "pending"][:more]
+        for _ in range(more - len(self._demand)):
+            self._demand.append(demand(self.client, f"{PREFIX}0-{self.job}-{secrets.token_hex(8)}"))
