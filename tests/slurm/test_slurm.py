@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from fav.shelf import Shelf, progress
+from shared.nodes import visiting
 from shared.share import open_share
 
 from ..films import ROOT, create, film_of, make_clip, work
@@ -86,9 +87,14 @@ def test_requeued_nodes_go_on(slurm, job, expected):
 
 
 def test_when_the_time_is_over_the_same_slurm_job_goes_on_later(slurm, job, expected):
-    """The shortest time is a minute; --signal 55 s before its end leaves the nodes a few seconds, too few for the film."""
+    """The shortest time is a minute, more than the film needs: so the job is paused when its first frames are there."""
     number = slurm.submit(SCRIPT, job.share.layout.root, "--job", "film", "--cores", 1,
-                          options=("--array", 1, "--time", 1, "--signal", "B:USR1@55"))
+                          options=("--array", 1, "--time", 1, "--signal", "B:USR1@40"))
+    wait_for(lambda: frames(job) > 2, 60)
+    with visiting(job.share) as operator:
+        job.mark(operator, "paused")
+    wait_for(lambda: "stopping after" in slurm.said(number), 90)
+    job.unmark("paused")
     slurm.hurry(f"{number}_1")
     wait_for(lambda: over(slurm, number), 240)
     assert film_of(job).read_bytes() == expected, slurm.said(number)
