@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from click.testing import CliRunner
@@ -342,7 +343,8 @@ def test_task_of_a_worker_that_is_lost_while_nobody_looks_waits_for_nobody(clust
 
 def test_adaptive_cluster_grows_for_the_job_and_shrinks_after_it(network, share, endless, style, tmp_path):
     """Two workers for two shots, out of four that there might be; their two threads each are their node's cores."""
-    with distributed.LocalCluster(n_workers=0, threads_per_worker=2, host="127.0.0.1", dashboard_address=":0") as local:
+    kept = patch.dict(os.environ)  # a nanny in this process sets OMP_NUM_THREADS and more, and leaves them so
+    with kept, distributed.LocalCluster(n_workers=0, threads_per_worker=2, host="127.0.0.1", dashboard_address=":0") as local:
         local.adapt(minimum=0, maximum=4, interval="500ms")
         operator = Operator(network, share, tmp_path / "said.txt", endless, style)
         run = operator.start(dask=local.scheduler_address)

@@ -1,5 +1,8 @@
 """A film of what is there: stylized frames where they are, the darkened source where they are not."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -9,7 +12,7 @@ from fav.blend import luma
 from fav.shelf import Shelf, frame_task
 from fav.video import FrameReader, decode
 
-from .films import CUT, FRAMES, clip, create, probe, share, style, work  # noqa: F401
+from .films import CUT, FRAMES, ROOT, clip, create, make_clip, probe, share, style, work  # noqa: F401
 
 
 def previewed(share, *words):
@@ -62,3 +65,21 @@ def test_a_name_that_is_no_films_is_refused(share, clip, style, tmp_path, name):
     create(share, clip, style, name="film")
     refused = CliRunner().invoke(coordinator.main, ["preview", str(share.layout.root), "--out", str(tmp_path / name)])
     assert refused.exit_code == 2 and "Traceback" not in refused.output
+
+
+def test_run_makes_one_now_and_then_and_leaves_the_last(share, tmp_path, style):
+    clip = make_clip(tmp_path / "long.mp4", size="640x360")
+    words = ["run", str(share.layout.root), str(clip), str(style), "--name", "film", "--threads", "1", "--preview-every", "0.001"]
+    done = subprocess.run([sys.executable, str(ROOT / "coordinator.py"), *words], capture_output=True, text=True)
+    path = share.layout.root / "film.preview.mp4"
+    assert done.returncode == 0 and f"every 0.001 min, what is done so far: {path}" in done.stdout and done.stderr == "", done
+    assert int(probe(path, "stream=nb_read_frames")) > 0
+    assert not list(share.layout.root.glob("*.part*")) and not list(share.layout.root.glob(".*"))
+
+
+def test_what_keeps_run_from_previews_is_told_and_the_film_made(share, clip, style):
+    (share.layout.root / "film.preview.mp4").mkdir()
+    words = ["run", str(share.layout.root), str(clip), str(style), "--name", "film", "--threads", "1", "--preview-every", "0.001"]
+    done = subprocess.run([sys.executable, str(ROOT / "coordinator.py"), *words], capture_output=True, text=True)
+    assert done.returncode == 0 and "done: " in done.stdout and (share.layout.root / "film.mp4").is_file()
+    assert done.stderr.startswith("the last preview: ") and done.stderr.count("\n") == 1, done.stderr

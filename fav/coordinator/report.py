@@ -6,6 +6,7 @@ import click
 
 from ..commands import new, one_line_errors, whole
 from ..options import FILE
+from ..spec import FilmSpec, brought
 from .doors import check_video, opened, the_job
 
 
@@ -21,7 +22,6 @@ def report(shared: Path, job: str | None, out: Path | None) -> None:
     """
     from ..job_report.facts import gather
     from ..job_report.page import page
-    from ..spec import brought
 
     share = opened(shared)
     facts = gather(the_job(share, job))
@@ -32,6 +32,12 @@ def report(shared: Path, job: str | None, out: Path | None) -> None:
     with whole(final) as private:
         private.write_text(text, encoding="utf-8")
     click.echo(f"done: {final}")
+
+
+def preview_path(root: Path, spec: FilmSpec) -> Path:
+    """Where the preview of a job lies if nobody says otherwise: beside its film."""
+    film = spec.film(root)
+    return film.with_suffix(f".preview{film.suffix}")
 
 
 @click.command()
@@ -46,15 +52,14 @@ def preview(shared: Path, job: str | None, out: Path | None) -> None:
     """
     from ..shelf import Shelf
     from ..shelf import preview as write
-    from ..spec import brought
     from ..video import check_film_name
 
     share = opened(shared)
     shelf = Shelf(the_job(share, job))
     check_video(shelf.job)
     shelf.refresh()
-    root, film = share.layout.root, shelf.spec.film(share.layout.root)
-    final = new(out) if out else film.with_suffix(f".preview{film.suffix}")
+    root = share.layout.root
+    final = new(out) if out else preview_path(root, shelf.spec)
     check_film_name(final.name)
     final.parent.mkdir(parents=True, exist_ok=True)
     with whole(final) as private:

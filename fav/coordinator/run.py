@@ -6,6 +6,8 @@ import stat
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import click
@@ -20,6 +22,7 @@ from ..backends import choose
 from ..commands import film_at, one_line_errors
 from ..options import BACKEND, FILE, JOB, options
 from .doors import submitted
+from .previews import previews
 from .slurm import follow_slurm
 from .status import failures, state_of
 
@@ -27,6 +30,7 @@ HOSTS_HELP = ("Start nodes on these machines by ssh instead: one host a line (do
               "they work.")  # fmt: skip
 SLURM_HELP = "Have Slurm start so many nodes instead, as it has room for them (docs/cluster.md)."
 DASK_HELP = "Run a node on each worker of this Dask cluster instead: tcp://HOST:8786, or a scheduler file (docs/cluster.md)."
+PREVIEW_HELP = "Make the film of what is done so far anew (as `preview` does), every so many minutes."
 
 
 @click.command()
@@ -39,12 +43,13 @@ DASK_HELP = "Run a node on each worker of this Dask cluster instead: tcp://HOST:
 @click.option("--slurm", type=click.IntRange(1), metavar="NODES", help=SLURM_HELP)
 @click.option("--sbatch", "words", default="", metavar="OPTIONS", help='For --slurm: options of sbatch, as "--partition=lab --gres=gpu:1".')
 @click.option("--dask", metavar="ADDRESS", help=DASK_HELP)
+@click.option("--preview-every", type=click.FloatRange(0, min_open=True), metavar="MINUTES", help=PREVIEW_HELP)
 @options(BACKEND)
 @options(JOB)
 @click.pass_context
 @one_line_errors
 def run(context: click.Context, shared: Path, video: str, style: Path, nodes: int, hosts: Path | None, skip_unfit: bool,
-        slurm: int | None, words: str, dask: str | None, device: str, backend: str, **values) -> None:
+        slurm: int | None, words: str, dask: str | None, preview_every: float | None, device: str, backend: str, **values) -> None:
     """Create the job (or join it), work on it with some nodes, and show how far it is.
 
     Nodes on other machines may join at any time: node.py SHARED. Ctrl-C stops the nodes of this
@@ -70,28 +75,27 @@ def run(context: click.Context, shared: Path, video: str, style: Path, nodes: in
     if backend != "auto" and not elsewhere:
         choose(backend, device)
     share = open_share(shared)
-    if slurm:
-        queue.check()
-        job = submitted(context, share, video, style, values)
-        _conclude(job, follow_slurm(job, slurm, ["--device", device, "--backend", backend], shlex.split(words)))
-    elif dask is not None:
-        from shared.cluster.dask import connected
+    with ExitStack() as held:  # what must be there before a job is made
+        if slurm:
+            queue.check()
+            follow = partial(follow_slurm, nodes=slurm, words=["--device", device, "--backend", backend], options=shlex.split(words))
+        elif dask is not None:
+            from shared.cluster.dask import connected
 
-        from .dask import follow_dask
+            from .dask import follow_dask
 
-        with connected(dask) as client:
-            job = submitted(context, share, video, style, values)
-            logs = follow_dask(job, client, device, backend)
-        _conclude(job, logs)
-    elif hosts:
-        from .hosts import follow_hosts, hosts_of
+            follow = partial(follow_dask, client=held.enter_context(connected(dask)), device=device, backend=backend)
+        elif hosts:
+            from .hosts import follow_hosts, hosts_of
 
-        hosts_of(hosts)  # before a job is made
+            hosts_of(hosts)
+            follow = partial(follow_hosts, path=hosts, backend=backend, skip_unfit=skip_unfit)
+        else:
+            follow = partial(_run_here, nodes=nodes, device=device, backend=backend)
         job = submitted(context, share, video, style, values)
-        _conclude(job, follow_hosts(job, hosts, backend, skip_unfit))
-    else:
-        job = submitted(context, share, video, style, values)
-        _conclude(job, _run_here(job, nodes, device, backend))
+        with previews(job, preview_every):
+            logs = follow(job)
+    _conclude(job, logs)
 
 
 def _run_here(job: Job, nodes: int, device: str, backend: str) -> list[Path]:
