@@ -20,7 +20,7 @@ from shared.attempts import failed, record
 from shared.claims import claimed
 from shared.nodes import visiting
 
-from .films import FRAMES, ROOT, clip, create, share, start_node, style, work  # noqa: F401
+from .films import FRAMES, ROOT, clip, create, make_clip, share, start_node, style, work  # noqa: F401
 from .waiting import wait_for
 
 
@@ -70,7 +70,8 @@ def test_nothing_is_said_before_a_frame_was_done():
 
 
 # ---- the look
-def test_the_look_shows_who_does_what_and_whose_frames_came(share, clip, style):
+def test_the_look_shows_who_does_what_and_whose_frames_came(share, tmp_path, style):
+    clip = make_clip(tmp_path / "large.mp4", size="1280x720")  # there is time to look
     job = create(share, clip, style, name="film")
     lookout = Lookout(share)
     before = lookout.look()

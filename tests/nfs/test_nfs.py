@@ -142,6 +142,31 @@ def test_toy_job_of_four_nodes_comes_to_the_same_sum(name, version, tmp_path, no
     note("toy", name, version, f"{run.over - run.up:.0f}")
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_job_added_while_a_node_waits_is_begun_within_ten_seconds(version, tmp_path, note):
+    """Three jobs by another machine, the node idle for longer before each; from manifest to first result by the server's clock."""
+    create = "import sys; from pathlib import Path; from shared.share import open_share; from tests import toy; " \
+             "toy.create(open_share(Path(sys.argv[1])), sys.argv[2], chains=1, length=1)"
+    command = f"""
+mkdir -p $SHARED/film
+if [ $NODE = 1 ]; then
+    {sys.executable} -m tests.toy $SHARED/film --forever & node=$!
+    until ls $SHARED/film | grep -q over; do sleep 1; done
+    kill $node
+    wait $node || true
+else
+    for idle in 15 30 60; do sleep $idle; {sys.executable} -c '{create}' $SHARED/film after-$idle-s; done
+    sleep 20
+    touch $SHARED/film/over
+fi"""
+    run = lab.run(command, tmp_path / "run", nodes=2, version=version, cwd=ROOT)
+    jobs = all_jobs(open_share(run.share))
+    took = [min(path.stat().st_mtime for path in job.layout.results.rglob("link/*/*")) - job.layout.manifest.stat().st_mtime
+            for job in jobs]
+    assert len(jobs) == 3 and max(took) < 10, f"{took}\n{run.told()}"
+    note("toy", "a new job is begun, at most", version, f"{max(took):.1f}")
+
+
 # ---- whole films
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory) -> Path:
