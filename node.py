@@ -104,7 +104,7 @@ def _submit(share: Share, request) -> str:
     with visiting(share) as creator:
         joined = submit(creator, request)
     say(f"{'created' if joined.created else 'joined'} job {joined.job.name}")
-    if share.news:
+    if joined.created and share.news:  # who joins others is in the right place
         say(share.news)
     for note in joined.notes:
         say(note)

@@ -54,7 +54,7 @@ def submitted(context: click.Context, share: Share, video: str, style: Path, val
     with ringing(share) as node:
         joined = create(node, request_of(context, video, style, values))
     click.echo(f"{'created' if joined.created else 'joined'} job {joined.job.name}")
-    if share.news:
+    if joined.created and share.news:  # who joins others is in the right place
         click.echo(share.news)
     for note in joined.notes:
         click.echo(note)

@@ -85,8 +85,8 @@ FILM = {
     "plain": Case(),
     "server stopped for 20 s, then crashed, off for 5 s, replies 10 ms late":
         Case(((5, "server-stop:20"), (50, "server-crash:5")), ("--delay-ms", "10"), work=75),
-    "one node cut off for 35 s": Case(((10, "net:2:35"),), lost=frozenset({2}), work=75),
-    "one node frozen for 35 s": Case(((10, "freeze:2:35"),), lost=frozenset({2}), work=75),
+    "one node cut off for 35 s": Case(((10, "net:2:35"),), lost=frozenset({2}), work=120),
+    "one node frozen for 35 s": Case(((10, "freeze:2:35"),), lost=frozenset({2}), work=120),
     "clocks an hour apart, one node killed": Case(((10, "kill:3"),), HOUR_APART, lost=frozenset({3}), work=30),
     "disk full for a while": Case((), ("-z", "24M"), beside=BALLAST),
 }
