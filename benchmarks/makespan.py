@@ -113,7 +113,7 @@ def cuts_of(frames: int) -> list[int]:
 @click.option("--nodes", default="1,2,4,8,16,32,64,128,256", show_default=True)
 @click.option("--chunk", type=click.IntRange(8), default=48, show_default=True)
 @click.option("--paint-ms", type=float, default=100.0, show_default=True, help="Of a frame: flow, network, PNG.")
-@click.option("--index-ms", type=float, default=3.0, show_default=True, help="Of a frame of the index: decoding, cuts.")
+@click.option("--index-ms", type=float, default=1.6, show_default=True, help="Of a frame of the index: decoding, cuts.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE.png", help="Write a plot here.")
 def main(frames: int, nodes: str, chunk: int, paint_ms: float, index_ms: float, out: Path | None) -> None:
     """Print how long films of FRAMES frames are painted by so many nodes, with --chunk off and with chunks.

@@ -40,9 +40,8 @@ def video(path: Path, width: int) -> Frames:
     begins_shot = cut_finder(None)
     with decode(path) as decoding:
         for frame in decoding:
-            image = frame.image()
-            cut = begins_shot(frame.number, lambda: image)
-            yield at_width(image, width), frame.pts * decoding.time_base, cut
+            cut = begins_shot(frame.number, frame.small)
+            yield at_width(frame.image(), width), frame.pts * decoding.time_base, cut
 
 
 def at_width(picture: np.ndarray, width: int) -> np.ndarray:

@@ -137,7 +137,7 @@ def index_pieces(video: Path, stop: int | None, cuts: tuple[int, ...] | None, fp
             start, frames, found = number, [], []
         tick()
         frames.append(decoded)
-        if begins_shot(number, decoded.image):
+        if begins_shot(number, decoded.small):
             found.append(number)
     notes = tuple(decoding.warnings)
     yield Piece(start, FrameIndex.of(frames, decoding.time_base), tuple(found), last=True, notes=notes)

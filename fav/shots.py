@@ -53,14 +53,14 @@ class CutDetector:
         return bool(found)
 
 
-def cut_finder(cuts: Iterable[int] | None) -> Callable[[int, Callable[[], np.ndarray]], bool]:
-    """A function of a frame's number and of what decodes it that tells whether a new shot begins there: one of `cuts`,
-    for which nothing is decoded, or None to detect them, as `CutDetector.push` does."""
+def cut_finder(cuts: Iterable[int] | None) -> Callable[[int, Callable[[int], np.ndarray]], bool]:
+    """A function that tells whether a new shot begins at a frame, asked with its number and with what makes its picture, of
+    a long side that is given: one of `cuts`, for which no picture is made, or None to detect them, as `CutDetector` does."""
     if cuts is not None:
         given = frozenset(cuts)
-        return lambda number, image: number in given
+        return lambda number, small: number in given
     detector = CutDetector()
-    return lambda number, image: detector.push(number, image())
+    return lambda number, small: detector.push(number, small(LONG_SIDE))
 
 
 def read_cuts(path: Path | str, frame_count: int | None = None) -> tuple[int, ...]:

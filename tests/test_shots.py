@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fav.errors import FavError
-from fav.shots import MIN_SHOT, CutDetector, read_cuts
+from fav.shots import LONG_SIDE, MIN_SHOT, CutDetector, cut_finder, read_cuts
 from fav.video import decode
 
 from .clips import X264, ffmpeg
@@ -17,8 +17,9 @@ def found(frames, **options) -> list[int]:
 
 
 def of_video(path) -> list[int]:
+    begins_shot = cut_finder(None)
     with decode(path) as decoding:
-        return found(decoded.image() for decoded in decoding)
+        return [decoded.number for decoded in decoding if begins_shot(decoded.number, decoded.small)]
 
 
 def plain(*greys: int) -> list[np.ndarray]:
@@ -43,6 +44,13 @@ def test_cuts_of_a_real_film_are_found():
     assert of_video(material("videos/scene_cuts.mp4")) == [30, 76, 137, 187, 242]
 
 
+@pytest.mark.parametrize("name", ["scene_cuts.mp4", "bigbuckbunny.mp4"])
+def test_small_pictures_show_the_cuts_of_whole_ones(name):
+    path = material(f"videos/{name}")
+    with decode(path) as decoding:
+        assert of_video(path) == found(decoded.image() for decoded in decoding)
+
+
 def test_one_real_shot_has_no_cut():
     assert of_video(material("videos/bigbuckbunny.mp4")) == []
 
@@ -52,6 +60,11 @@ def test_cut_is_known_at_its_frame_and_does_not_depend_on_later_ones():
     assert found(frames) == [20, 40]
     for stop in range(len(frames)):
         assert found(frames[:stop]) == [cut for cut in (20, 40) if cut < stop]
+
+
+def test_given_cuts_need_no_picture():
+    begins_shot = cut_finder([2, 5])
+    assert [number for number in range(9) if begins_shot(number, None)] == [2, 5]
 
 
 def test_flash_is_one_cut_and_a_short_first_shot_is_one_too():

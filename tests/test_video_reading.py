@@ -4,6 +4,7 @@ import random
 import zlib
 from fractions import Fraction
 
+import cv2
 import numpy as np
 import pytest
 
@@ -256,6 +257,23 @@ def test_replaced_video_is_noticed(tmp_path):
     make(path, *X264, seconds=0.2)
     with FrameReader(path) as reader, pytest.raises(FavError, match="replaced"):
         reader.read(20, index)
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_small_pictures_are_the_pictures_but_small(tmp_path, name):
+    with decode(coded(tmp_path, name)) as decoding:
+        for decoded in decoding:
+            picture, small = decoded.image(), decoded.small(48)
+            assert small.shape == (32, 48, 3) and np.array_equal(decoded.small(1000).shape, picture.shape)
+            gap = cv2.absdiff(*(cv2.resize(image, (6, 4), interpolation=cv2.INTER_AREA) for image in (picture, small)))
+            assert gap.mean() < 4 and gap.max() < 16
+
+
+@pytest.mark.parametrize("size", ["640x2", "2x640", "1000x36"])
+def test_small_pictures_of_slim_ones_are_there(tmp_path, size):
+    with decode(make(tmp_path / "slim.mkv", "-c:v", "ffv1", picture=f"color=c=0x808080:size={size}")) as decoding:
+        small = next(decoding).small(256)
+    assert max(small.shape[:2]) == 256 and min(small.shape[:2]) >= 1 and np.abs(small.astype(int) - 128).max() <= 2
 
 
 def test_frames_of_a_pass_do_not_hold_their_pictures(tmp_path):

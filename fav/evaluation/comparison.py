@@ -167,8 +167,7 @@ def shown(comparison: Comparison) -> Iterator[Shown]:
             seen = decoded.number + 1
             if comparison.cuts is not None and decoded.number < comparison.start:
                 continue
-            image = decoded.image()
-            cut = begins_shot(decoded.number, lambda: image)
+            cut = begins_shot(decoded.number, decoded.small)
             if decoded.number < comparison.start:
                 continue
             frames = [next(film, None) for film in films]
@@ -177,7 +176,7 @@ def shown(comparison: Comparison) -> Iterator[Shown]:
                 break
             pictures = [frame.image() for frame in frames]
             height, width = pictures[0].shape[:2]
-            yield Shown(decoded.number, decoded.pts * source.time_base, cut, at_size(image, (width, height)), *pictures)
+            yield Shown(decoded.number, decoded.pts * source.time_base, cut, at_size(decoded.image(), (width, height)), *pictures)
         if seen <= comparison.start:
             raise FavError(f"{comparison.video}: expected more than {comparison.start} frames for this --range, got {seen}")
         _check_ends(comparison, seen + _left(source), [mine + _left(film) for mine, film in zip(taken, films)])

@@ -19,6 +19,7 @@ HD_HEIGHT = 720  # what is untagged is taken for BT.709 from this height on, for
 # the same on all processors. 12 ms instead of 1 ms for 1280x720.
 EXACTLY = (Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
            | Interpolation.FULL_CHR_H_INP | Interpolation.BITEXACT)  # fmt: skip
+ROUGHLY = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 LEFT, MIDDLE = np.array([0.25, 0.5, 0.25]), np.array([0.5, 0.5])  # filters around a column, and between two rows
 
 
@@ -42,11 +43,20 @@ class Colours:
 
 def to_bgr(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
     """A decoded frame as (H, W, 3) uint8 BGR, upright by its display matrix, contiguous."""
-    if not frame.format.is_rgb:
-        colours = Colours.of(frame)
-        frame.colorspace, frame.color_range = colours.matrix, colours.range
+    _tag(frame)
     image = reformatter.reformat(frame, format="bgr24", interpolation=EXACTLY, threads=1).to_ndarray()
     return np.ascontiguousarray(upright(image, *display_matrix(frame)))
+
+
+def to_small_bgr(frame: av.VideoFrame, long_side: int, reformatter: VideoReformatter) -> np.ndarray:
+    """A decoded frame as (h, w, 3) uint8 BGR as it is stored, not turned, its longer side at most `long_side`, contiguous.
+
+    Colours are a few grey levels off, but the same on all processors. 0.3 ms for 1280x720.
+    """
+    _tag(frame)
+    scale = min(long_side / max(frame.width, frame.height), 1)
+    width, height = (max(round(side * scale), 1) for side in (frame.width, frame.height))
+    return np.ascontiguousarray(reformatter.reformat(frame, width, height, "bgr24", interpolation=ROUGHLY, threads=1).to_ndarray())
 
 
 def from_bgr(image: np.ndarray, colours: Colours, reformatter: VideoReformatter) -> av.VideoFrame:
@@ -65,6 +75,13 @@ def from_bgr(image: np.ndarray, colours: Colours, reformatter: VideoReformatter)
     frame = av.VideoFrame.from_ndarray(samples, format="yuv420p")
     frame.colorspace, frame.color_range = colours.matrix, colours.range
     return frame
+
+
+def _tag(frame: av.VideoFrame) -> None:
+    """Write onto a decoded frame what its colours are taken for, where libswscale reads it."""
+    if not frame.format.is_rgb:
+        colours = Colours.of(frame)
+        frame.colorspace, frame.color_range = colours.matrix, colours.range
 
 
 def display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:

@@ -14,7 +14,7 @@ from av.stream import Discard
 from av.video.reformatter import VideoReformatter
 
 from ..fingerprint import is_sequence, sequence_files, sequence_numbers
-from .colour import Colours, display_matrix, to_bgr
+from .colour import Colours, display_matrix, to_bgr, to_small_bgr
 from .source import DEFAULT_FPS, open_video, video_stream
 from .truncation import cut_short
 
@@ -22,9 +22,10 @@ from .truncation import cut_short
 class Decoded:
     """A frame: `number` from 0, `pts` and `duration` in units of the time base, `keyframe`, `crc`, and its picture."""
 
-    def __init__(self, frame: av.VideoFrame, number: int, pts: int, duration: int, reformatter: VideoReformatter):
+    def __init__(self, frame: av.VideoFrame, number: int, pts: int, duration: int,
+                 exact: VideoReformatter, rough: VideoReformatter):
         self.number, self.pts, self.duration, self.keyframe = number, pts, duration, bool(frame.key_frame)
-        self._frame, self._reformatter = frame, reformatter
+        self._frame, self._exact, self._rough = frame, exact, rough
 
     @cached_property
     def crc(self) -> int:
@@ -47,14 +48,21 @@ class Decoded:
 
     def image(self) -> np.ndarray:
         """The picture (H, W, 3) uint8 BGR, upright, contiguous; for frames from `decode` only until the next is read."""
-        if self._frame is None:
-            raise ValueError(f"frame {self.number}: expected to be asked for its picture before the next frame is read")
-        return to_bgr(self._frame, self._reformatter)
+        return to_bgr(self._picture(), self._exact)
+
+    def small(self, long_side: int) -> np.ndarray:
+        """The picture as `to_small_bgr` makes it, for a thirtieth of the time; as long as there is `image`."""
+        return to_small_bgr(self._picture(), long_side, self._rough)
 
     def release(self) -> None:
         """Drop the picture, keep the facts: an index of 4K frames would not fit into memory otherwise."""
         self.crc
         self._frame = None
+
+    def _picture(self) -> av.VideoFrame:
+        if self._frame is None:
+            raise ValueError(f"frame {self.number}: expected to be asked for its picture before the next frame is read")
+        return self._frame
 
 
 class Decoding(Iterator[Decoded]):
@@ -83,7 +91,7 @@ class Decoding(Iterator[Decoded]):
         self.time_base: Fraction = self.stream.time_base
         rate = self.stream.average_rate or self.stream.guessed_rate or DEFAULT_FPS
         self._nominal = max(round(1 / (rate * self.time_base)), 1)
-        self._reformatter = VideoReformatter()
+        self._exact, self._rough = VideoReformatter(), VideoReformatter()  # each remembers the one conversion it makes
         # AVI has no times, only an order of packets; times that FFmpeg makes of it are not in the order of frames.
         self.timed = self.container.format.name != "avi"
         # MP4 keeps no durations but distances in decoding order: for the last frame shown that of the last packet is true.
@@ -115,7 +123,7 @@ class Decoding(Iterator[Decoded]):
         if 0 < self._ends - pts < duration:
             duration = self._ends - pts
         self._shown, self._due = pts, pts + duration
-        self._last = Decoded(frame, self._count, pts, duration, self._reformatter)
+        self._last = Decoded(frame, self._count, pts, duration, self._exact, self._rough)
         return self._last
 
     def seek(self, pts: int) -> None:
