@@ -16,7 +16,7 @@ MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}  # tag: libswscale's name for th
 HD_HEIGHT = 720  # what is untagged is taken for BT.709 from this height on, for BT.601 below
 
 # Within 0.5 grey levels of the formula, where the fast path is 3 off and repeats chroma blockwise;
-# the same on all processors. 12 ms instead of 1 ms for 1280x720.
+# the same on all processors. 4 ms instead of 1 ms for 1280x720.
 EXACTLY = (Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
            | Interpolation.FULL_CHR_H_INP | Interpolation.BITEXACT)  # fmt: skip
 ROUGHLY = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
@@ -44,7 +44,9 @@ class Colours:
 def to_bgr(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
     """A decoded frame as (H, W, 3) uint8 BGR, upright by its display matrix, contiguous."""
     _tag(frame)
-    image = reformatter.reformat(frame, format="bgr24", interpolation=EXACTLY, threads=1).to_ndarray()
+    # Into planes and merged: the same values as into "bgr24", which libswscale has no vector code for, in half the time.
+    green, blue, red = map(_samples, reformatter.reformat(frame, format="gbrp", interpolation=EXACTLY, threads=1).planes)
+    image = cv2.merge((blue, green, red))
     return np.ascontiguousarray(upright(image, *display_matrix(frame)))
 
 
@@ -65,16 +67,23 @@ def from_bgr(image: np.ndarray, colours: Colours, reformatter: VideoReformatter)
     A chroma sample lies where H.264 has it if nothing else is said: at the left column of its two, between its
     two rows. (libswscale would put it in the middle, and to_bgr then shows colours half a pixel beside their place.)
     """
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
+    height, width = image.shape[:2]
+    frame, (blue, green, red) = av.VideoFrame(width, height, "gbrp"), cv2.split(image)
+    for plane, samples in zip(frame.planes, (green, blue, red)):
+        _samples(plane)[...] = samples
     full = reformatter.reformat(frame, format="yuv444p", dst_colorspace=MATRICES[colours.matrix],
                                 dst_color_range=colours.range, interpolation=EXACTLY, threads=1).to_ndarray()  # fmt: skip
     planes = [full[0], *(cv2.sepFilter2D(plane, -1, LEFT, MIDDLE, anchor=(1, 0), borderType=cv2.BORDER_REPLICATE)[::2, ::2]
                          for plane in full[1:])]  # fmt: skip
-    height, width = image.shape[:2]
     samples = np.concatenate([plane.ravel() for plane in planes]).reshape(height * 3 // 2, width)
     frame = av.VideoFrame.from_ndarray(samples, format="yuv420p")
     frame.colorspace, frame.color_range = colours.matrix, colours.range
     return frame
+
+
+def _samples(plane: av.video.plane.VideoPlane) -> np.ndarray:
+    """A view (H, W) uint8 of a plane of 8 bits, without the padding of its rows."""
+    return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, :plane.width]
 
 
 def _tag(frame: av.VideoFrame) -> None:
