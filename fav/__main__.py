@@ -2,15 +2,18 @@
 
 from pathlib import Path
 
-import click
-from rich.progress import Progress
+from shared.errors import installed
 
-from .commands import new, one_line_errors, whole
-from .errors import FavError
-from .evaluation.command import evaluate
-from .options import BACKEND, FILE, FLOW, LOOK, Size, options, request_of
-from .scene import MOTIONS
-from .training.command import train
+with installed():
+    import click
+    from rich.progress import Progress
+
+    from .commands import new, one_line_errors, whole
+    from .errors import FavError
+    from .evaluation.command import evaluate
+    from .options import BACKEND, FILE, FLOW, LOOK, Size, options, request_of
+    from .scene import MOTIONS
+    from .training.command import train
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 

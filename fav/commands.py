@@ -73,7 +73,12 @@ def duration(seconds: float | None) -> str:
 
 @contextmanager
 def whole(out: Path) -> Iterator[Path]:
-    """A private path beside `out` that becomes it in one step when all went well, and vanishes otherwise."""
+    """A private path beside `out` that becomes it in one step when all went well, and vanishes otherwise.
+
+    What is there already is replaced; FavError, before anything is made, where that is a directory.
+    """
+    if out.is_dir():
+        raise FavError(f"{out}: expected a place for a file, got a directory of that name; move it away")
     private = out.with_name(f".{os.getpid()}.{out.name}")
     try:
         yield private

@@ -301,12 +301,20 @@ def test_signs_of_life_are_told_by_the_clock_of_the_share(share):
 @pytest.mark.parametrize("library", ["click", "cv2", "torch", "av"])
 def test_library_that_does_not_load_is_one_line(share, clip, style, tmp_path, library):
     create(share, clip, style)
+    assert_one_line_without(library, tmp_path, str(ROOT / "node.py"), str(share.layout.root))
+
+
+@pytest.mark.parametrize("library", ["click", "rich"])
+def test_library_that_single_steps_lack_is_one_line(tmp_path, library):
+    assert_one_line_without(library, tmp_path, "-m", "fav", "--help")
+
+
+def assert_one_line_without(library, tmp_path, *words):
     (tmp_path / f"{library}.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    node = subprocess.run([sys.executable, str(ROOT / "node.py"), str(share.layout.root)], env=environment,
+    said = subprocess.run([sys.executable, *words], env={**os.environ, "PYTHONPATH": str(tmp_path)}, cwd=ROOT,
                           capture_output=True, text=True)
-    lines = (node.stdout + node.stderr).splitlines()
-    assert node.returncode == 2 and len(lines) == 1 and "libGL.so.1" in lines[0] and "bash install.sh" in lines[0], lines
+    lines = (said.stdout + said.stderr).splitlines()
+    assert said.returncode == 2 and len(lines) == 1 and "libGL.so.1" in lines[0] and "bash install.sh" in lines[0], lines
 
 
 @pytest.mark.parametrize("script", ["node.py", "coordinator.py"])

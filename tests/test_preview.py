@@ -83,3 +83,11 @@ def test_what_keeps_run_from_previews_is_told_and_the_film_made(share, clip, sty
     done = subprocess.run([sys.executable, str(ROOT / "coordinator.py"), *words], capture_output=True, text=True)
     assert done.returncode == 0 and "done: " in done.stdout and (share.layout.root / "film.mp4").is_file()
     assert done.stderr.startswith("the last preview: ") and done.stderr.count("\n") == 1, done.stderr
+
+
+@pytest.mark.parametrize("command, suffix", [("preview", ".preview.mp4"), ("report", ".report.html")])
+def test_directory_in_the_way_is_one_line(share, clip, style, command, suffix):
+    assert work(create(share, clip, style, name="film"))
+    (share.layout.root / f"film{suffix}").mkdir()
+    made = CliRunner().invoke(coordinator.main, [command, str(share.layout.root), "film"])
+    assert made.exit_code == 2 and "expected a place for a file, got a directory" in made.output and made.output.count("\n") == 1

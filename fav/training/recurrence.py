@@ -17,8 +17,8 @@ from .losses import spikes
 @dataclass(frozen=True)
 class Painted:
     """What the network made of S frames: `stylized`, S pictures, neither clipped nor rounded; `drive`, S times what went
-    into the tanh that they come from; `spiky`, for each norm that was passed, the `losses.spikes` of what came in; and for each frame but the first `warped`, the state of the frame before it,
-    fetched to where it belongs, which the network saw.
+    into the tanh that they come from; `spiky`, for each norm that was passed, the `losses.spikes` of what came in; and for
+    each frame but the first `warped`, the state of the frame before it, fetched to where it belongs, which the network saw.
     """
 
     stylized: list[Tensor]
