@@ -11,16 +11,18 @@ import cv2
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from fav import flow as flows  # noqa: E402
-from fav.backends import BACKENDS  # noqa: E402
+from fav.backends import BACKENDS, choose  # noqa: E402
 from fav.checkpoints import load_style  # noqa: E402
+from fav.errors import FavError  # noqa: E402
 from fav.geometry import between  # noqa: E402
 from fav.images import resize  # noqa: E402
-from fav.inference import StyleRunner  # noqa: E402
+from fav.inference import StyleRunner, device_of  # noqa: E402
 from fav.network import DEFAULT_ARCH, StyleNetwork  # noqa: E402
 from fav.options import Size  # noqa: E402
 from fav.spec import PRECISIONS  # noqa: E402
@@ -31,6 +33,7 @@ MATERIAL = ROOT.parent / "shared" / "data"
 PATH = click.Path(path_type=Path)
 BASELINE = "eager float32, as published"
 LATEST = 10  # frames at either end of a chain
+SIDE = 4096  # of the matrices whose product tells what the machine can do
 
 Link = tuple[np.ndarray, Geometry | None]
 
@@ -40,10 +43,30 @@ def network_of(arch: str) -> StyleNetwork:
     return StyleNetwork(arch).requires_grad_(False).eval()
 
 
-def published(network: StyleNetwork, seen: np.ndarray) -> Callable[[], object]:
+def published(network: StyleNetwork, seen: np.ndarray, device: torch.device) -> Callable[[], object]:
     """The layers one after the other, NCHW, without any shortcut, gradients off: what every speed here is compared with."""
-    x = torch.from_numpy(seen).permute(2, 0, 1)[None].contiguous()
-    return torch.inference_mode()(lambda: nn.Sequential.forward(network, x))
+    network = network.to(device)
+    x = torch.from_numpy(seen).permute(2, 0, 1)[None].contiguous().to(device)
+    return torch.inference_mode()(lambda: nn.Sequential.forward(network, x).cpu())
+
+
+def flops(run: Callable[[], object]) -> int:
+    """Of one run: two for each multiplication in a convolution or a product of matrices, with what is added to it."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
+
+
+def product_rate(precision: str, device: torch.device) -> float:
+    """What this machine reaches in a product of large matrices, in FLOP/s: the best of a few."""
+    a = torch.ones(SIDE, SIDE, dtype=getattr(torch, precision), device=device)
+
+    def run() -> float:
+        began = perf_counter()
+        (a @ a)[0, 0].item()  # waits for a card
+        return perf_counter() - began
+
+    return 2 * SIDE**3 / min(run() for _ in range(5))
 
 
 def seconds(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
@@ -58,32 +81,37 @@ def seconds(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, flo
     return {name: median(times) for name, times in took.items()}
 
 
-def print_speed(names: list[str], size: tuple[int, int], rounds: int) -> None:
+def print_speed(names: list[str], size: tuple[int, int], rounds: int, device: str) -> None:
     width, height = size
     frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     prior, reliability = frame[::-1].astype(np.float32), np.ones((height, width), np.uint8)
     ways: dict[str, Callable[[], object]] = {}
     starts: dict[str, float] = {}
     for word, arch in ("full", DEFAULT_ARCH), ("half", HALF_WIDTH):
-        ways[f"{word}: {BASELINE}"] = published(network_of(arch), network_input(frame, prior, reliability))
+        ways[f"{word}: {BASELINE}"] = published(network_of(arch), network_input(frame, prior, reliability), device_of(device))
         for name in names:
             for precision in PRECISIONS:
                 way = f"{word}: {name} {precision}"
                 began = perf_counter()
-                runner = StyleRunner(network_of(arch), backend=name, precision=precision)
+                runner = StyleRunner(network_of(arch), device=device, backend=name, precision=precision)
                 ways[way] = lambda runner=runner: runner.stylize(frame, prior, reliability)
                 ways[way]()
                 starts[way] = perf_counter() - began
     took = seconds(ways, rounds)
-    threads = torch.get_num_threads()
-    click.echo(f"{width}x{height}, {threads} threads; s a frame and how many times as fast as the first line, at\n"
-               f"full and half width; the one against the other; s until the first frame of full width is there")
-    click.echo(f"{'':32}{'full':>8}{'':>8}{'half':>8}{'':>8}{'full/half':>11}{'start':>8}")
+    rates = {precision: product_rate(precision, device_of(device)) for precision in PRECISIONS}
+    work = flops(ways[f"full: {BASELINE}"])
+    click.echo(f"a product of matrices: {', '.join(f'{rate / 1e9:.0f} GFLOP/s in {name}' for name, rate in rates.items())}; "
+               f"the network of full width: {work / 1e9:.0f} GFLOP a frame")
+    click.echo(f"{width}x{height}, {device}, {torch.get_num_threads()} threads; s a frame and how many times as fast as the first line, at\n"
+               f"full and half width; the one against the other; s until the first frame of full width is there; the rate of\n"
+               f"full width by that of the product of matrices")
+    click.echo(f"{'':32}{'full':>8}{'':>8}{'half':>8}{'':>8}{'full/half':>11}{'start':>8}{'rate':>7}")
     for way in [BASELINE, *(f"{name} {precision}" for name in names for precision in PRECISIONS)]:
         full, half = took[f"full: {way}"], took[f"half: {way}"]
         gain = took[f"full: {BASELINE}"] / full, took[f"half: {BASELINE}"] / half
-        start = f"{starts[f'full: {way}']:8.2f}" if f"full: {way}" in starts else ""
-        click.echo(f"{way:32}{full:8.3f}{gain[0]:7.1f}x{half:8.3f}{gain[1]:7.1f}x{full / half:10.1f}x{start}")
+        start = f"{starts[f'full: {way}']:8.2f}" if f"full: {way}" in starts else " " * 8
+        rate = work / full / rates["bfloat16" if way.endswith("bfloat16") else "float32"]
+        click.echo(f"{way:32}{full:8.3f}{gain[0]:7.1f}x{half:8.3f}{gain[1]:7.1f}x{full / half:10.1f}x{start}{rate:7.0%}")
 
 
 def links_of(video: Path, width: int, count: int) -> list[Link]:
@@ -116,7 +144,7 @@ class Nudged(StyleRunner):
         return picture
 
 
-def print_honesty(style: Path, names: list[str], videos: list[Path], width: int, count: int) -> None:
+def print_honesty(style: Path, names: list[str], videos: list[Path], width: int, count: int, device: str) -> None:
     load = lambda: load_style(style, in_channels=7)  # noqa: E731
     click.echo(f"\n{style.name}, {width} pixels wide, {count} frames in a chain; PSNR in dB against torch float32")
     click.echo(f"{'':44}{'one step':>9}{'first 10':>9}{'last 10':>9}{'lowest':>9}")
@@ -126,8 +154,8 @@ def print_honesty(style: Path, names: list[str], videos: list[Path], width: int,
         runners = {"torch float32, one sample nudged": Nudged(load())}
         for name in names:
             for precision in PRECISIONS:
-                if (name, precision) != ("torch", "float32"):
-                    runners[f"{name} {precision}"] = StyleRunner(load(), backend=name, precision=precision)
+                if (name, precision, device) != ("torch", "float32", "cpu"):
+                    runners[f"{name} {precision}"] = StyleRunner(load(), device=device, backend=name, precision=precision)
         for name, runner in runners.items():
             along = [psnr(*pair) for pair in zip(stylize_shot(links, runner), expected)]
             steps = [psnr(stylize_next(runner, frame, expected[number], geometry), expected[number + 1])
@@ -138,7 +166,8 @@ def print_honesty(style: Path, names: list[str], videos: list[Path], width: int,
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--backend", "names", multiple=True, type=click.Choice(list(BACKENDS)),
-              help="Only these.  [default: all but compile]")
+              help="Only these.  [default: torch, and what auto takes here]")
+@click.option("--device", default="cpu", show_default=True, help="cpu, or cuda:0 and so on.")
 @click.option("--threads", type=click.IntRange(1), help="[default: PyTorch's]")
 @click.option("--size", type=Size(), default=(1024, 436), metavar="WxH", help="Of the timed frame.  [default: 1024x436]")
 @click.option("--rounds", type=click.IntRange(0), default=5, show_default=True,
@@ -147,7 +176,7 @@ def print_honesty(style: Path, names: list[str], videos: list[Path], width: int,
 @click.option("--data", type=PATH, default=MATERIAL / "videos", show_default=True, help="Videos for the films.")
 @click.option("--width", type=click.IntRange(16), default=320, show_default=True, help="Of the films.")
 @click.option("--frames", type=click.IntRange(0), default=100, show_default=True, help="Of the films. 0 for none.")
-def main(names: tuple[str, ...], threads: int | None, size: tuple[int, int], rounds: int, styles: tuple[Path, ...],
+def main(names: tuple[str, ...], device: str, threads: int | None, size: tuple[int, int], rounds: int, styles: tuple[Path, ...],
          data: Path, width: int, frames: int) -> None:
     """Print how fast each backend and precision is, and how far the films that they make are apart.
 
@@ -157,16 +186,18 @@ def main(names: tuple[str, ...], threads: int | None, size: tuple[int, int], rou
     """
     if threads:
         torch.set_num_threads(threads)
-    here = [name for name in names or ("torch", "openvino") if BACKENDS[name].missing() is None]
-    for name in set(names) - set(here):
-        raise click.ClickException(f"backend {name}: {BACKENDS[name].missing()}")
+    try:
+        device_of(device)
+        here = [choose(name, device) for name in names or sorted({"torch", choose("auto", device)}, reverse=True)]
+    except FavError as error:
+        raise click.ClickException(str(error)) from None
     if rounds:
-        print_speed(here, size, rounds)
+        print_speed(here, size, rounds, device)
     videos = sorted(data.glob("*.mp4")) if frames else []
     if frames and not videos:
         raise click.ClickException(f"{data}: expected videos, got none; give their directory with --data, or --frames 0")
     for style in (styles or [ROOT / "styles" / "starry_night.safetensors"]) if frames else ():
-        print_honesty(style, here, videos, width, frames)
+        print_honesty(style, here, videos, width, frames, device)
 
 
 if __name__ == "__main__":
