@@ -29,8 +29,8 @@ ROWS = {"source": "source", "film": "memory", "against": "independent"}
 # Of the table: a measure, the film that the one with memory is divided by, and what the quotient should be.
 GOALS = (("warping_error", "against", "<=", 1 / 3), ("warping_error", "source", "<=", 2.0),
          ("style_loss", "against", "<=", 1.1), ("local_contrast", "against", ">=", 0.9))  # fmt: skip
-HEADS = ("memory", "independent", "source", "/indep.", "/source", "style", "contrast", "goals")
-WIDTHS = (11, 13, 11, 10, 10, 10, 10, 8)
+HEADS = ("memory", "independent", "source", "/indep.", "/source", "memory", "/indep.", "contrast", "goals")
+WIDTHS = (11, 13, 11, 10, 10, 10, 10, 10, 8)
 
 
 class Sheet:
@@ -82,7 +82,7 @@ def main(styles: tuple[Path, ...], videos: tuple[Path, ...], paintings: Path, lo
         raise click.ClickException(f"expected videos, but there is no {', '.join(missing)}; say --video FILE")
     click.echo(f"{width} wide, flow {flow}. Warping error: the mean over the frames of that on reliable pixels. Quotients: with memory "
                f"by without, the second by the source. Goals: {', '.join(f'{sign} {goal:.2g}' for *_, sign, goal in GOALS)}")
-    click.echo(f"{'':40}{'warping error':^55}{'style loss, local contrast':>28}")
+    click.echo(f"{'':40}{'warping error':^55}{'style loss':>20}{'local':>10}")
     click.echo(f"{'style, video':40}" + "".join(f"{head:>{width}}" for head, width in zip(HEADS, WIDTHS)))
     for style in styles:
         runner, painting = StyleRunner(load_style(style, in_channels=7)), painting_of(style, paintings)
@@ -116,8 +116,11 @@ def line(name: str, evaluation: Evaluation) -> str:
     quotients = [evaluation.ratio(measure, other) for measure, other, *_ in GOALS]
     known = [(value, sign, goal) for value, (*_, sign, goal) in zip(quotients, GOALS) if value is not None]
     met = [value <= goal if sign == "<=" else value >= goal for value, sign, goal in known]
-    cells = [*("–" if error is None else f"{error[0]:.3g}" for error in errors),
-             *("–" if value is None else f"{value:.2f}" for value in quotients), f"{sum(met)} of {len(met)}"]
+    style = mean_and_95th(evaluation.values("film", "style_loss"))
+    cells = ["–" if error is None else f"{error[0]:.3g}" for error in errors]
+    cells += ["–" if value is None else f"{value:.2f}" for value in quotients]
+    cells.insert(5, "–" if style is None else f"{style[0]:.3f}")
+    cells.append(f"{sum(met)} of {len(met)}")
     return f"{name:40}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS))
 
 
