@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fav.errors import FavError
-from fav.shots import LONG_SIDE, MIN_SHOT, CutDetector, cut_finder, read_cuts
+from fav.shots import MIN_SHOT, CutDetector, cut_finder, read_cuts
 from fav.video import decode
 
 from .clips import X264, ffmpeg

@@ -264,7 +264,7 @@ def test_small_pictures_are_the_pictures_but_small(tmp_path, name):
     with decode(coded(tmp_path, name)) as decoding:
         for decoded in decoding:
             picture, small = decoded.image(), decoded.small(48)
-            assert small.shape == (32, 48, 3) and np.array_equal(decoded.small(1000).shape, picture.shape)
+            assert small.shape == (32, 48, 3) and decoded.small(1000).shape == picture.shape
             gap = cv2.absdiff(*(cv2.resize(image, (6, 4), interpolation=cv2.INTER_AREA) for image in (picture, small)))
             assert gap.mean() < 4 and gap.max() < 16
 

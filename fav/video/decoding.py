@@ -51,7 +51,7 @@ class Decoded:
         return to_bgr(self._picture(), self._exact)
 
     def small(self, long_side: int) -> np.ndarray:
-        """The picture as `to_small_bgr` makes it, for a thirtieth of the time; as long as there is `image`."""
+        """The picture as `to_small_bgr` makes it, for a tenth of the time; as long as there is `image`."""
         return to_small_bgr(self._picture(), long_side, self._rough)
 
     def release(self) -> None:
