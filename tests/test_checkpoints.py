@@ -132,11 +132,13 @@ def test_conversion_keeps_half_precision_where_it_is_exact(tmp_path):
     assert_same(load_style(tmp_path / "style.safetensors"), network)
 
 
-def test_the_bundled_style_is_a_video_model_of_half_width():
-    facts = style_facts(BUNDLED)
+@pytest.mark.parametrize("path", sorted(BUNDLED.parent.glob("*.safetensors")), ids=lambda path: path.stem)
+def test_bundled_styles_are_small_video_models_of_half_width_that_tell_where_they_come_from(path):
+    facts = style_facts(path)
     assert facts.in_channels == 7 and facts.arch == "c9s1-16,d32,d64,R64,R64,R64,R64,R64,U2,c3s1-32,U2,c9s1-3"
-    assert "Starry Night" in facts.metadata["style"]
-    assert architecture_of(load_style(BUNDLED, in_channels=7).state_dict()) == facts.arch
+    assert facts.metadata["style"] == f"{path.stem}.jpg" and facts.metadata["command"].startswith(f"fav train {path.stem}.jpg ")
+    assert architecture_of(load_style(path, in_channels=7).state_dict()) == facts.arch
+    assert path.stat().st_size < 3.5e6
 
 
 def test_the_wrong_number_of_channels_is_refused(tmp_path):
