@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import cv2
 import numpy as np
 from scenedetect.detectors import ContentDetector
 from scenedetect.scene_detector import FlashFilter
@@ -16,7 +15,7 @@ from .errors import FavError
 # would lose the second of two cuts that are half a second apart.)
 MIN_SHOT = 6
 LONGEST = 12  # digits of a frame number
-LONG_SIDE = 256  # PySceneDetect's own choice: larger pictures find the same cuts
+LONG_SIDE = 256  # of the pictures that are looked at, as PySceneDetect itself chooses it
 
 # Where the picture was quiet just before, a smaller change is a cut: one that is this many times the largest of the
 # last changes, but at least QUIET (PySceneDetect's adaptive detector has the same floor, but needs frames to come).
@@ -39,11 +38,10 @@ class CutDetector:
         self._started = False
 
     def push(self, number: int, frame: np.ndarray) -> bool:
-        """Whether a new shot begins at this frame, (H, W, 3) uint8 BGR; numbers ascend by one. Never for the first."""
-        scale = LONG_SIDE / max(frame.shape[:2])
-        if scale < 1:
-            size = max(round(frame.shape[1] * scale), 1), max(round(frame.shape[0] * scale), 1)
-            frame = cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR)
+        """Whether a new shot begins at this frame, (H, W, 3) uint8 BGR; numbers ascend by one. Never for the first.
+
+        A long side of LONG_SIDE is enough; larger frames find the same cuts and take longer.
+        """
         self._detector._threshold = min(self._threshold, max(QUIET, SUDDEN * max(self._changes)))
         if not self._started:
             self._started = True
