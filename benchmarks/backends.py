@@ -85,10 +85,11 @@ def print_speed(names: list[str], size: tuple[int, int], rounds: int, device: st
     width, height = size
     frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     prior, reliability = frame[::-1].astype(np.float32), np.ones((height, width), np.uint8)
+    here = device_of(device)
     ways: dict[str, Callable[[], object]] = {}
     starts: dict[str, float] = {}
     for word, arch in ("full", DEFAULT_ARCH), ("half", HALF_WIDTH):
-        ways[f"{word}: {BASELINE}"] = published(network_of(arch), network_input(frame, prior, reliability), device_of(device))
+        ways[f"{word}: {BASELINE}"] = published(network_of(arch), network_input(frame, prior, reliability), here)
         for name in names:
             for precision in PRECISIONS:
                 way = f"{word}: {name} {precision}"
@@ -98,7 +99,7 @@ def print_speed(names: list[str], size: tuple[int, int], rounds: int, device: st
                 ways[way]()
                 starts[way] = perf_counter() - began
     took = seconds(ways, rounds)
-    rates = {precision: product_rate(precision, device_of(device)) for precision in PRECISIONS}
+    rates = {precision: product_rate(precision, here) for precision in PRECISIONS}
     work = flops(ways[f"full: {BASELINE}"])
     click.echo(f"a product of matrices: {', '.join(f'{rate / 1e9:.0f} GFLOP/s in {name}' for name, rate in rates.items())}; "
                f"the network of full width: {work / 1e9:.0f} GFLOP a frame")
@@ -172,7 +173,7 @@ def print_honesty(style: Path, names: list[str], videos: list[Path], width: int,
 @click.option("--size", type=Size(), default=(1024, 436), metavar="WxH", help="Of the timed frame.  [default: 1024x436]")
 @click.option("--rounds", type=click.IntRange(0), default=5, show_default=True,
               help="Timed frames of each; the median is shown. 0 for none.")
-@click.option("--style", "styles", multiple=True, type=PATH, help="Of the films.  [default: the one that ships]")
+@click.option("--style", "styles", multiple=True, type=PATH, help="Of the films.  [default: starry_night]")
 @click.option("--data", type=PATH, default=MATERIAL / "videos", show_default=True, help="Videos for the films.")
 @click.option("--width", type=click.IntRange(16), default=320, show_default=True, help="Of the films.")
 @click.option("--frames", type=click.IntRange(0), default=100, show_default=True, help="Of the films. 0 for none.")
@@ -188,7 +189,7 @@ def main(names: tuple[str, ...], device: str, threads: int | None, size: tuple[i
         torch.set_num_threads(threads)
     try:
         device_of(device)
-        here = [choose(name, device) for name in names or sorted({"torch", choose("auto", device)}, reverse=True)]
+        here = [choose(name, device) for name in names or dict.fromkeys(["torch", choose("auto", device)])]
     except FavError as error:
         raise click.ClickException(str(error)) from None
     if rounds:

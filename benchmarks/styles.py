@@ -112,16 +112,23 @@ def evaluated(video: Path, style: Path, runner: StyleRunner, width: int, flow: s
 
 
 def line(name: str, evaluation: Evaluation) -> str:
-    errors = [mean_and_95th(evaluation.values(film, "warping_error")) for film in ("film", "against", "source")]
+    errors = [mean(evaluation, film, "warping_error") for film in ("film", "against", "source")]
     quotients = [evaluation.ratio(measure, other) for measure, other, *_ in GOALS]
     known = [(value, sign, goal) for value, (*_, sign, goal) in zip(quotients, GOALS) if value is not None]
     met = [value <= goal if sign == "<=" else value >= goal for value, sign, goal in known]
-    style = mean_and_95th(evaluation.values("film", "style_loss"))
-    cells = ["–" if error is None else f"{error[0]:.3g}" for error in errors]
-    cells += ["–" if value is None else f"{value:.2f}" for value in quotients]
-    cells.insert(5, "–" if style is None else f"{style[0]:.3f}")
-    cells.append(f"{sum(met)} of {len(met)}")
+    by_independent, by_source, style, contrast = quotients
+    cells = [*(told(error, ".3g") for error in errors), told(by_independent, ".2f"), told(by_source, ".2f"),
+             told(mean(evaluation, "film", "style_loss"), ".3f"), told(style, ".2f"), told(contrast, ".2f"), f"{sum(met)} of {len(met)}"]
     return f"{name:40}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS))
+
+
+def mean(evaluation: Evaluation, film: str, measure: str) -> float | None:
+    found = mean_and_95th(evaluation.values(film, measure))
+    return found and found[0]
+
+
+def told(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
 
 
 if __name__ == "__main__":

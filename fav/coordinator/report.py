@@ -28,9 +28,8 @@ def report(shared: Path, job: str | None, out: Path | None) -> None:
     spec = facts.shelf.spec
     final = new(out) if out else spec.film(share.layout.root).with_suffix(".report.html")
     final.parent.mkdir(parents=True, exist_ok=True)
-    text = page(facts, brought(share.layout.root, spec.video))
     with whole(final) as private:
-        private.write_text(text, encoding="utf-8")
+        private.write_text(page(facts, brought(share.layout.root, spec.video)), encoding="utf-8")
     click.echo(f"done: {final}")
 
 
