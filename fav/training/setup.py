@@ -16,6 +16,7 @@ from ..errors import FavError
 from ..fingerprint import fingerprint
 from ..images import read_image, resize
 from ..inference import best_precision, device_of
+from ..network import StyleNetwork
 from .batches import Batches
 from .clips import Clip, open_clips
 from .files import Names
@@ -27,6 +28,7 @@ from .recipe import HALF_WIDTH, Inputs, Limits, Recipe
 from .resume import check_same, load_state, restore
 from .sheet import samples_of
 from .trainer import Trainer, autocast
+from .widening import widened
 
 REFERENCES = FEWEST // 2  # photographs that give the losses their units
 SMALLEST_PAINTING = 64
@@ -40,9 +42,7 @@ def prepare(names: Names, inputs: Inputs, recipe: Recipe, limits: Limits, comman
     device = _device(inputs)
     state = load_state(names.state) if names.state.exists() else None
     painting = read_painting(inputs.style_image, recipe.style_size)
-    start = load_style(inputs.init, in_channels=7) if inputs.init else None
-    if start and recipe.arch not in ("", start.arch):
-        raise FavError(f"--init {inputs.init}: expected a style of --arch {recipe.arch}, got {start.arch}; leave --arch out")
+    start = _beginning(inputs.init, recipe) if inputs.init else None
     network, kind, network_print = load_loss_network(inputs.loss_network)
     album, clips, clips_print, notes = _material(inputs, recipe)
     recipe = replace(
@@ -63,6 +63,15 @@ def prepare(names: Names, inputs: Inputs, recipe: Recipe, limits: Limits, comman
 
     loop = Loop(trainer, names, limits, samples_of(album.held_out, recipe.crop), provenance)
     return loop, Batches(recipe, album.photos, clips), notes
+
+
+def _beginning(init: Path, recipe: Recipe) -> StyleNetwork:
+    """The network of --init, made as wide as --arch says."""
+    network = load_style(init, in_channels=7)
+    try:
+        return widened(network, recipe.arch or network.arch, recipe.seed)
+    except FavError as error:
+        raise FavError(f"--init {init} with --arch {recipe.arch}: {error}") from None
 
 
 def _device(inputs: Inputs) -> torch.device:
