@@ -23,7 +23,7 @@ from fav.training.resume import load_state
 from .films import ROOT, clip  # noqa: F401
 from .test_commands import refused
 from .test_network import random_network
-from .training_material import TINY, loss_network, painting, photos  # noqa: F401
+from .training_material import TINY, WIDE, loss_network, painting, photos  # noqa: F401
 
 
 @pytest.fixture
@@ -139,6 +139,9 @@ def test_a_style_can_be_the_beginning_of_another(words, tmp_path):
     assert call(*without, "--init", tmp_path / "before.safetensors", *barely).exit_code == 0
     a, b = load_style(tmp_path / "out.safetensors").state_dict(), load_style(tmp_path / "before.safetensors").state_dict()
     assert all((a[key] - value).abs().max() < 2e-3 for key, value in b.items())
+    wide = [word.replace("out.safetensors", "wide.safetensors") for word in without]
+    assert call(*wide, "--arch", WIDE, "--init", tmp_path / "before.safetensors", *barely).exit_code == 0
+    assert load_style(tmp_path / "wide.safetensors").arch == WIDE
     other = [word.replace("out.safetensors", "other.safetensors") for word in without]
     refused(call(*other, "--arch", HALF_WIDTH, "--init", tmp_path / "before.safetensors"), "--init ", "its layers with half")
 
