@@ -31,15 +31,18 @@ from fav.warp import warp  # noqa: E402
 
 PATH = click.Path(path_type=Path)
 SIGMA = 16  # of the Gaussian before colours are compared, pixels
+WINDOW = 8  # frames by which boundaries may move
+NEIGHBOURS = 24  # frames behind a boundary by which it is judged
 WITHIN = 1.0  # RMS in grey levels at which a repair takes two pictures for the same
 
 
 @dataclass(frozen=True, eq=False)
 class Film:
-    """The pictures of a take, and how many frames were painted for them, steps of flow made, and how many frames in a row
-    each wait for the one before."""
+    """The pictures of a take, where its chunks begin, and how many frames were painted for them, steps of flow made, and how
+    many frames in a row each wait for the one before."""
 
     pictures: list[np.ndarray]
+    edges: list[int]
     painted: int
     steps: int
     serial: int
@@ -81,16 +84,18 @@ def passed_over(take: Take, prior: np.ndarray, begin: int, lead: Lead) -> list[n
 class Scheme:
     """Lead-ins of so many frames; leap None begins them from nothing; `join` makes the frames of a lead-in that are shown.
 
-    settled: the anchors wait for the first chunk, whose end is the first of them.
+    settled: the anchors wait for the first chunk, whose end is the first of them. window: boundaries move by up to so many
+    frames, to where the flow of the passage is least reliable.
     """
 
     lead: int
     leap: Leap | None
     join: Callable[[Take, np.ndarray, int, Lead], list[np.ndarray]] = hard
     settled: bool = False
+    window: int = 0
 
     def __call__(self, take: Take, size: int) -> Film:
-        edges = [*boundaries(len(take), size)]
+        edges = [self._moved(take, edge) for edge in boundaries(len(take), size)]
         leads = self._leads(take, edges, size)
         pictures: list[np.ndarray] = []
         for begin, end in zip([0, *edges], [*edges, len(take)]):
@@ -99,9 +104,16 @@ class Scheme:
             pictures += take.chain(begin + 1, stop, pictures[-1])
             if end in leads:
                 pictures += self.join(take, pictures[-1], stop, leads[end])
-        extra, serial = len(edges) * self.lead, size + self.lead + (len(edges) if self.leap else 0) + self.settled * size
+        extra, serial = len(edges) * self.lead, size + self.lead + (len(edges) if self.leap else 0) + self.settled * size + 2 * self.window
         known = len(edges) * size if self.leap is in_steps else 0  # steps that another node has made, too
-        return Film(pictures, len(take) + extra, len(take) + extra + known, serial)
+        return Film(pictures, edges, len(take) + extra, len(take) + extra + known, serial)
+
+    def _moved(self, take: Take, edge: int) -> int:
+        def reliability(at: int) -> float:
+            return float(np.mean([take.steps[number].reliability.mean() for number in range(at - self.lead + 1, at + 1)]))
+
+        last = min(edge + self.window, len(take) - NEIGHBOURS)
+        return min(range(edge - self.window, last + 1), key=reliability) if self.window else edge
 
     def _leads(self, take: Take, edges: list[int], size: int) -> dict[int, Lead]:
         at = size - self.lead - 1 if self.settled else 0
@@ -116,14 +128,14 @@ class Scheme:
 
 
 def off(take: Take, size: int) -> Film:
-    return Film(list(take.chain(0, len(take))), len(take), len(take), len(take))
+    return Film(list(take.chain(0, len(take))), [*boundaries(len(take), size)], len(take), len(take), len(take))
 
 
 def repaired(take: Take, size: int) -> Film:
     """Hard restarts; then each chunk, in its turn, is painted anew from its beginning until nothing changes any more."""
-    pictures = Scheme(0, None)(take, size).pictures
-    again = 0
-    for edge in boundaries(len(take), size):
+    restarted = Scheme(0, None)(take, size)
+    pictures, again = restarted.pictures, 0
+    for edge in restarted.edges:
         prior = pictures[edge - 1]
         for number in range(edge, len(take)):
             prior = take.next(number, prior)
@@ -132,7 +144,7 @@ def repaired(take: Take, size: int) -> Film:
             pictures[number] = prior
             if same:
                 break
-    return Film(pictures, len(take) + again, len(take) + again, size + again)
+    return Film(pictures, restarted.edges, len(take) + again, len(take) + again, size + again)
 
 
 def two_sided(take: Take, size: int, lead: int = 7) -> Film:
@@ -150,7 +162,7 @@ def two_sided(take: Take, size: int, lead: int = 7) -> Film:
                 back.append(take.hung(number, back[-1], direct(take, number, number + 1)))
             pictures += passed_over(take, pictures[-1], stop, back[::-1])
     extra = len(edges) * lead
-    return Film(pictures, len(take) + extra, len(take) + extra, size + len(edges))
+    return Film(pictures, edges, len(take) + extra, len(take) + extra, size + len(edges))
 
 
 def schemes(lead: int) -> dict[str, Callable[[Take, int], Film]]:
@@ -159,6 +171,7 @@ def schemes(lead: int) -> dict[str, Callable[[Take, int], Film]]:
         "hard restart": Scheme(0, None),
         f"warm-up {lead}": Scheme(lead, None),
         f"warm-up {lead}, cross-faded": Scheme(lead, None, cross_faded),
+        f"warm-up {lead}, cross-faded, moved": Scheme(lead, None, cross_faded, window=WINDOW),
         f"warm-up {lead}, passed over": Scheme(lead, None, passed_over),
         "anchors": Scheme(0, direct),
         "anchors, in steps": Scheme(0, in_steps),
@@ -264,7 +277,7 @@ def main(style: Path, motions: str, videos: tuple[Path, ...], frames: int, size:
             if not any(words in scheme for words in only.split("|")):
                 continue
             film = make(take, size)
-            seams = tell(f"{name}, {scheme}", film, course(take, film.pictures), plain, lead, size)
+            seams = tell(f"{name}, {scheme}", film, course(take, film.pictures), plain, lead)
             if sheets:
                 sheets.mkdir(parents=True, exist_ok=True)
                 worst = max(seams, key=lambda edge: seams[edge].z)
@@ -272,10 +285,10 @@ def main(style: Path, motions: str, videos: tuple[Path, ...], frames: int, size:
                 cv2.imwrite(str(sheets / f"{words}.png"), around(film.pictures, worst))
 
 
-def tell(name: str, film: Film, mine: Course, plain: Course, lead: int, size: int) -> dict[int, Seam]:
+def tell(name: str, film: Film, mine: Course, plain: Course, lead: int) -> dict[int, Seam]:
     """Print the line of one film; its seams by their boundaries."""
     count = len(film.pictures)
-    seams = {edge: seam(edge, lead, mine, plain) for edge in boundaries(count, size)}
+    seams = {edge: seam(edge, lead, mine, plain) for edge in film.edges}
 
     def cell(field: str, worst: Callable, form: str) -> str:
         values = [getattr(one, field) for one in seams.values()]
