@@ -32,7 +32,6 @@ from fav.warp import warp  # noqa: E402
 PATH = click.Path(path_type=Path)
 SIGMA = 16  # of the Gaussian before colours are compared, pixels
 WINDOW = 8  # frames by which boundaries may move
-NEIGHBOURS = 24  # frames behind a boundary by which it is judged
 WITHIN = 1.0  # RMS in grey levels at which a repair takes two pictures for the same
 
 
@@ -104,7 +103,8 @@ class Scheme:
             pictures += take.chain(begin + 1, stop, pictures[-1])
             if end in leads:
                 pictures += self.join(take, pictures[-1], stop, leads[end])
-        extra, serial = len(edges) * self.lead, size + self.lead + (len(edges) if self.leap else 0) + self.settled * size + 2 * self.window
+        extra, longest = len(edges) * self.lead, size + self.lead + 2 * self.window
+        serial = longest + (len(edges) if self.leap else 0) + self.settled * size
         known = len(edges) * size if self.leap is in_steps else 0  # steps that another node has made, too
         return Film(pictures, edges, len(take) + extra, len(take) + extra + known, serial)
 
@@ -112,8 +112,7 @@ class Scheme:
         def reliability(at: int) -> float:
             return float(np.mean([take.steps[number].reliability.mean() for number in range(at - self.lead + 1, at + 1)]))
 
-        last = min(edge + self.window, len(take) - NEIGHBOURS)
-        return min(range(edge - self.window, last + 1), key=reliability) if self.window else edge
+        return min(range(edge - self.window, edge + self.window + 1), key=reliability) if self.window else edge
 
     def _leads(self, take: Take, edges: list[int], size: int) -> dict[int, Lead]:
         at = size - self.lead - 1 if self.settled else 0

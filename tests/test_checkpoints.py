@@ -17,7 +17,6 @@ from fav.checkpoints import architecture_of, convert, load_style, save_style, st
 from fav.errors import FavError
 from fav.network import DEFAULT_ARCH, StyleNetwork
 from fav.torch7 import TorchObject
-from fav.training.recipe import HALF_WIDTH
 
 from .test_network import SMALL, picture, random_network
 from .torch7_writer import save, sequence, style_checkpoint
@@ -137,7 +136,8 @@ def test_conversion_keeps_half_precision_where_it_is_exact(tmp_path):
 def test_bundled_styles_are_small_video_models_that_tell_where_they_come_from(path):
     facts = style_facts(path)
     painting = f"{path.stem.removesuffix('_full')}.jpg"
-    assert facts.in_channels == 7 and facts.arch == (DEFAULT_ARCH if path.stem.endswith("_full") else HALF_WIDTH)
+    half = "c9s1-16,d32,d64,R64,R64,R64,R64,R64,U2,c3s1-32,U2,c9s1-3"
+    assert facts.in_channels == 7 and facts.arch == (DEFAULT_ARCH if path.stem.endswith("_full") else half)
     assert facts.metadata["style"] == painting and facts.metadata["command"].startswith(f"fav train {painting} ")
     assert architecture_of(load_style(path, in_channels=7).state_dict()) == facts.arch
     assert path.stat().st_size < 3.5e6

@@ -143,7 +143,7 @@ def test_a_style_can_be_the_beginning_of_another(words, tmp_path):
     assert call(*wide, "--arch", WIDE, "--init", tmp_path / "before.safetensors", *barely).exit_code == 0
     assert load_style(tmp_path / "wide.safetensors").arch == WIDE
     other = [word.replace("out.safetensors", "other.safetensors") for word in without]
-    refused(call(*other, "--arch", HALF_WIDTH, "--init", tmp_path / "before.safetensors"), "--init ", "its layers with half")
+    refused(call(*other, "--arch", HALF_WIDTH, "--init", tmp_path / "before.safetensors"), "its layers with half", "leave --arch out")
 
 
 def test_clips_are_learnt_from(words, tmp_path, clip):  # noqa: F811

@@ -6,11 +6,12 @@ import torch
 from fav.errors import FavError
 from fav.training.widening import widened
 
+from .test_checkpoints import TRANSPOSED
 from .test_network import SMALL, picture, random_network
 
 WIDER = {
     SMALL: "c9s1-8,d6,d24,R24,R24,R24,R24,R24,U2,c3s1-6,U2,c9s1-3",
-    "c9s1-4,d6,d8,R8,R8,u6,u4,c9s1-3": "c9s1-8,d12,d16,R16,R16,u12,u8,c9s1-3",
+    TRANSPOSED: "c9s1-8,d12,d16,R16,R16,u12,u8,c9s1-3",
 }
 
 

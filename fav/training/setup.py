@@ -71,7 +71,7 @@ def _beginning(init: Path, recipe: Recipe) -> StyleNetwork:
     try:
         return widened(network, recipe.arch or network.arch, recipe.seed)
     except FavError as error:
-        raise FavError(f"--init {init} with --arch {recipe.arch}: {error}") from None
+        raise FavError(f"--init {init} with --arch {recipe.arch}: {error}; leave --arch out to keep that width") from None
 
 
 def _device(inputs: Inputs) -> torch.device:
