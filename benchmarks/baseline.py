@@ -15,7 +15,7 @@ import torch.nn.functional as F
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.clips import SHIPPED, clip_of, widened  # noqa: E402
+from benchmarks.clips import FULL_WIDTH, SHIPPED, clip_of  # noqa: E402
 from benchmarks.steps import Measured, measure_node, measured  # noqa: E402
 from fav.commands import one_line_errors  # noqa: E402
 from fav.options import FILE, Size  # noqa: E402
@@ -56,16 +56,14 @@ def main(video: Path, style: Path | None, spynet: Path, size: tuple[int, int], f
     """Print a table of what the procedure of 2020 and a node of this program take for a film of VIDEO in STYLE.
 
     Both are whole commands, from the video file to the film, in turns; ours with its default flow, and with that of 2020. Without a
-    STYLE there are two tables: for our half-width style, and for one of full width that paints the same pictures.
+    STYLE there are two tables: for a style of full width, and for one of half width.
     Steps of a node are measured one after the other; "whole" is a node as it works, with flow beside the network.
     """
     threads = threads or len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory(prefix="baseline-") as place:
         clip = clip_of(video, Path(place), size, frames)
-        styles = {style.name: style} if style else {
-            "full width": widened(SHIPPED, Path(place, "wide.safetensors")), f"half width ({SHIPPED.name})": SHIPPED}
-        for name, path in styles.items():
-            click.echo(f"\n{name}, {size[0]}x{size[1]}, {frames} frames, {threads} threads; {speeds(threads)}")
+        for path in [style] if style else [FULL_WIDTH, SHIPPED]:
+            click.echo(f"\n{path.name}, {size[0]}x{size[1]}, {frames} frames, {threads} threads; {speeds(threads)}")
             print_table(compared(clip, path, spynet, frames, threads, rounds), frames)
 
 

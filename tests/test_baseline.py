@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.clips import SHIPPED, widened
+from benchmarks.clips import SHIPPED
 from benchmarks.procedure2020 import PlainSpyNet, consistency, plain_network, read_flo, write_flo
 from benchmarks.stopwatch import Stopwatch
 from fav.checkpoints import load_style, save_style
@@ -18,7 +18,6 @@ from fav.flow_io import read_flo as our_read_flo
 from fav.images import read_image
 from fav.network import StyleNetwork
 
-from .films import make_style
 from .material import material
 
 
@@ -40,17 +39,6 @@ def test_plain_network_refuses_what_that_program_did_not_know(tmp_path):
     save_style(StyleNetwork("c9s1-4,d8,R8,u4,c9s1-3"), tmp_path / "other.safetensors")
     with pytest.raises(FavError, match="without transposed convolutions"):
         plain_network(tmp_path / "other.safetensors")
-
-
-def test_widened_style_paints_the_same_and_has_twice_the_channels(seen, tmp_path):
-    wide = load_style(widened(SHIPPED, tmp_path / "wide.safetensors"))
-    torch.testing.assert_close(painted(wide, seen), painted(load_style(SHIPPED), seen), atol=0.01, rtol=0)
-    assert [layer.out_channels for layer in wide.modules() if isinstance(layer, torch.nn.Conv2d)] == [32, 64, *[128] * 11, 64, 3]
-
-
-def test_only_half_a_style_is_widened(tmp_path):
-    with pytest.raises(FavError, match="half the width"):
-        widened(make_style(tmp_path / "tiny.safetensors"), tmp_path / "wide.safetensors")
 
 
 def test_plain_spynet_finds_the_flow_that_ours_finds():

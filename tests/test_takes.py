@@ -10,6 +10,7 @@ from benchmarks.take import Take, check, takes
 from fav.blend import blend
 from fav.inference import StyleRunner
 from fav.network import StyleNetwork
+from fav.run import boundaries
 
 from .films import TINY
 from .test_reel import grey
@@ -50,10 +51,20 @@ def test_all_schemes_begin_as_the_plain_chain_does_and_tell_their_work(take):
     plain = chunks.off(take, size).pictures
     for name, scheme in chunks.schemes(lead).items():
         film = scheme(take, size)
-        assert len(film.pictures) == len(take) and all(map(np.array_equal, film.pictures[:size - lead], plain)), name
+        alike = film.edges[0] - lead
+        assert len(film.pictures) == len(take) and all(map(np.array_equal, film.pictures[:alike], plain)), name
         assert film.painted >= len(take) and film.serial <= film.painted, name
     assert chunks.schemes(lead)["warm-up 3"](take, size).painted == len(take) + 2 * lead
     assert all(map(np.array_equal, chunks.repaired(take, 12).pictures, plain))  # an untrained style forgets nothing
+
+
+def test_moved_boundaries_lie_where_least_is_reliable_within_the_window(take):
+    lead, size, window = 3, 12, 8
+    film = chunks.schemes(lead)[f"warm-up {lead}, cross-faded, moved"](take, size)
+    means = [take.steps[number].reliability.mean() for number in range(1, len(take))]
+    for fixed, moved in zip(boundaries(len(take), size), film.edges, strict=True):
+        at = {edge: sum(means[edge - lead:edge]) for edge in range(fixed - window, fixed + window + 1)}
+        assert np.isclose(at[moved], min(at.values()))
 
 
 def test_cross_fade_of_the_benchmark_is_that_of_films(take):
