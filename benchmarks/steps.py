@@ -10,6 +10,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import cv2
@@ -73,6 +74,16 @@ def measure_node(video: Path, style: Path, frames: int, threads: int, series: bo
 
 
 # ---- inside the node
+class Later:
+    """In place of a thread: what it is given is done when the result is asked for."""
+
+    def submit(self, do, *words):
+        return SimpleNamespace(result=functools.partial(do, *words))
+
+    def shutdown(self, **options) -> None:
+        pass
+
+
 def make_plan(job, node, say, steps: str, series: bool, **options):
     """`fav.tasks.make_plan` with a stopwatch at its doors; what it shows is in the file `steps` when the film is there."""
     import fav.film
@@ -111,6 +122,7 @@ def make_plan(job, node, say, steps: str, series: bool, **options):
     watch.time("film: encode", (fav.tasks.FilmPlan, "_stitched"))
     if series:
         fav.film.Studio.look_ahead, fav.shelf.ahead = (lambda *words: None), map
+        plan.studio._painter = Later()
     moments = []
     paint, publish, finish = plan.run, results.publish_bytes, plan.finish
 
@@ -167,7 +179,7 @@ def main(video: Path, style: Path, sizes: tuple, frames: int, threads: int | Non
 
     Milliseconds a frame by step, on the wall and of processor time, measured with nothing made ahead, so that steps follow
     one another. Then what a frame takes from the first one's beginning to the last one's end, and for how much of that time the
-    cores are idle: in that way, and as nodes really work, with the next frame's flow made beside the network.
+    cores are idle: in that way, and as nodes really work, with what comes next made beside the network, and frames published beside it.
     """
     threads = threads or len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory(prefix="steps-") as place:

@@ -34,8 +34,8 @@ CORES = torch.get_num_threads()  # asked before anything has changed it
 class Studio:
     """A video and a look, ready to work. Models are loaded on first use and then kept.
 
-    It belongs to one thread, and has one of its own that may `look_ahead`. What comes out is the same whether or not it does.
-    `threads` is for the whole process: a node may make a film with the threads that its job wants, and then one with all.
+    It has two threads of its own, one for `painting` and one to `look_ahead`; while the first is at work, whoever has the
+    studio may ask for `flow`, and for nothing else. `threads` is for the whole process: a node may make a film with the threads that its job wants, and then one with all.
     """
 
     def __init__(self, video: Path, look: Look, fps: float | None = None, threads: int | None = None, device: str = "cpu",
@@ -52,7 +52,7 @@ class Studio:
         self.seed = resize(read_image(look.seed), look.size) if look.seed else None
         self._flow = flows.make(look.flow, look.flow_weights, device=device)
         self._eyes = Lock()  # the reader and the flow method are used by one thread at a time
-        self._helper = ThreadPoolExecutor(1, "look ahead")
+        self._painter, self._helper = ThreadPoolExecutor(1, "paint"), ThreadPoolExecutor(1, "look ahead")
         self._ahead: dict[tuple[int, int], Future] = {}  # of the pair that was looked ahead to
         self._seen: tuple[int, np.ndarray] | None = None  # the source frame that was looked at last, by its number
 
@@ -60,6 +60,28 @@ class Studio:
     def numeric_class(self) -> str:
         """What decides the last bits: results of one class are the same byte for byte."""
         return f"{self.runner.numeric_class()}; numpy {np.__version__}; opencv {cv2.__version__}; flow {self.look.flow}"
+
+    def painting(self, run: Run, position: int, timeline: Timeline, prior: np.ndarray | None, geometry: Geometry | None = None,
+                 ahead: bool = True) -> Future[np.ndarray]:
+        """Begin to paint the picture at a position of a run, beside whatever else is done.
+
+        `prior` is the picture before it in the chain, which a first one and independent ones do without; `geometry` is made
+        where it is not given. With `ahead` the one of the next position is begun as soon as the sources are free. What
+        fails is raised by the future.
+        """
+        frame, chained = run.frame(position), not timeline.independent
+        before = run.frame(position - 1) if chained and position else None
+        after = run.frame(position + 1) if chained and ahead and position + 1 < len(run) else None
+        return self._painter.submit(self._painted, frame, before, after, timeline.index, frame == timeline.opening, prior, geometry)
+
+    def _painted(self, frame: int, before: int | None, after: int | None, index: FrameIndex, opening: bool,
+                 prior: np.ndarray | None, geometry: Geometry | None) -> np.ndarray:
+        if before is not None and geometry is None:
+            geometry = self.geometry(frame, before, index)
+        self.source(frame, index)
+        if after is not None:
+            self.look_ahead(after, frame, index)
+        return self.first(frame, index, opening) if before is None else self.next(frame, index, prior, geometry)
 
     def geometry(self, frame: int, before: int, index: FrameIndex, tick: Callable[[], None] = lambda: None) -> Geometry:
         """Flow and reliability between a frame and the one before it in the chain, as they travel.
@@ -114,7 +136,8 @@ class Studio:
         return fill_for(self.look.fill, self.look.key, frame, shape)
 
     def close(self) -> None:
-        self._helper.shutdown(cancel_futures=True)
+        for thread in self._painter, self._helper:
+            thread.shutdown(cancel_futures=True)
         self.reader.close()
 
 
@@ -162,13 +185,12 @@ def stylized(studio: Studio, timeline: Timeline, tick: Callable[[], None] = lamb
 
 def _painted(studio: Studio, timeline: Timeline, run: Run, positions: range,
              prior: np.ndarray | None = None) -> Iterator[np.ndarray]:
-    """The pictures at positions of a run; `prior` is the one before them."""
+    """The pictures at positions of a run; `prior` is the one before them. Each is painted while the one before it is used."""
+    def begin(position: int, prior: np.ndarray | None) -> Future[np.ndarray]:
+        return studio.painting(run, position, timeline, prior, ahead=position + 1 in positions)
+
+    painting = None
     for position in positions:
-        frame, begins = run.frame(position), position == 0 or timeline.independent
-        geometry = None if begins else studio.geometry(frame, run.frame(position - 1), timeline.index)
-        studio.source(frame, timeline.index)
-        if position + 1 in positions and not timeline.independent:
-            studio.look_ahead(run.frame(position + 1), frame, timeline.index)
-        prior = studio.first(frame, timeline.index, frame == timeline.opening) if begins else \
-            studio.next(frame, timeline.index, prior, geometry)
+        prior = (painting or begin(position, prior)).result()
+        painting = begin(position + 1, prior) if position + 1 in positions else None
         yield prior

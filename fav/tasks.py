@@ -11,6 +11,8 @@ and, with --evaluate, those of `measuring.py`.
 
 import json
 import time
+from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Iterator
 
@@ -49,6 +51,15 @@ FLOW_LEAD = 2  # nearer to the frame that is being painted, its own node is done
 CLASS = Task("class", 0, ".txt")  # the numeric class of a strict job, published by its first node
 
 
+@dataclass
+class Warm:
+    """A stylized frame, and the picture of the one that follows in its chain, where that is begun."""
+
+    task: Task
+    picture: np.ndarray
+    following: Future[np.ndarray] | None
+
+
 def make_plan(job: Job, node: Node, say: Callable[[str], None], **options) -> "FilmPlan":
     """The plan of a film job on this node; ShareError where it cannot be served here."""
     try:
@@ -75,9 +86,12 @@ class FilmPlan:
         self._check_inputs(sequences=self._own_video is not None)
         self.studio = Studio(self.video, self.spec.look(root), self.spec.fps, self.spec.threads or threads,
                              own_device(device, backend), backend)
+        # What follows is begun while a frame is published; not where its flow may come from another node: that takes long, and
+        # on the cores of one machine nothing would be gained.
+        self._ahead = self.spec.independent or not flows.METHODS[self.spec.flow].slow
         self._stitch, self._finish = stitch_task(self.spec), self.spec.finish(root)
-        self._warm: tuple[Task, np.ndarray] | None = None  # the last stylized frame, as published
-        self._fresh: np.ndarray | None = None
+        self._warm: Warm | None = None  # the last stylized frame, as published
+        self._fresh: Warm | None = None  # the one that is being published
         self._used_flow: int | None = None
         self._began = time.monotonic()  # the task at hand
         self._film: str | None = None  # where it is, if it is shown already
@@ -214,7 +228,7 @@ class FilmPlan:
             run = self.shelf.run_of(task)
             if ours and run.position(task.number) == run.done:
                 run.done += 1
-                self._warm = task, self._fresh
+                self._warm = self._fresh
             else:
                 self.shelf.advance(run)
                 self._warm = None  # go on from the published one
@@ -295,39 +309,37 @@ class FilmPlan:
         return encode_flow(made.flow, made.reliability, self._text())
 
     def _frame(self, task: Task, tick: Callable[[], None]) -> bytes:
-        frame, run = task.number, self.shelf.run_of(task)
-        before = None if self.spec.independent else run.predecessor(frame)
-        if before is None:
-            self.studio.source(frame, self.timeline.index)
-            self._look_ahead(run, frame)
-            self._fresh = self.studio.first(frame, self.timeline.index, frame == self.timeline.opening)
-        else:
-            at = painting_task(run, run.position(frame) - 1)
-            prior = self._warm[1] if self._warm and self._warm[0] == at else self.shelf.picture(at)
-            geometry = self._geometry(frame, before, tick)
-            self._look_ahead(run, frame)
-            self._fresh = self.studio.next(frame, self.timeline.index, prior, geometry)
-        return encode_png(self._fresh, self._text())
+        run = self.shelf.run_of(task)
+        position = run.position(task.number)
+        prior, begun = self._before(run, position)
+        picture = (begun or self._begin(run, position, prior, tick)).result()
+        goes_on = self._ahead and run.left > 1
+        self._fresh = Warm(task, picture, self._begin(run, position + 1, picture, tick) if goes_on else None)
+        return encode_png(picture, self._text())
 
-    def _look_ahead(self, run: Run, frame: int) -> None:
-        """Let the flow of the frame that follows in the chain be made while this one is painted.
+    def _before(self, run: Run, position: int) -> tuple[np.ndarray | None, Future[np.ndarray] | None]:
+        """What the picture at a position is painted on from, and that picture itself, where it is begun."""
+        if position == 0:
+            return None, None
+        at = painting_task(run, position - 1)
+        if self._warm and self._warm.task == at:
+            begun, self._warm.following = self._warm.following, None  # what has failed is not asked again
+            return self._warm.picture, begun
+        return None if self.spec.independent else self.shelf.picture(at), None
 
-        Not with the slow methods: others may make that flow, and on the cores of one machine nothing is gained.
-        """
-        if run.position(frame) + 1 < len(run) and not (self.spec.independent or flows.METHODS[self.spec.flow].slow):
-            self.studio.look_ahead(run.frame(run.position(frame) + 1), frame, self.timeline.index)
+    def _begin(self, run: Run, position: int, prior: np.ndarray | None, tick: Callable[[], None]) -> Future[np.ndarray]:
+        geometry = self._geometry(run.frame(position), run.frame(position - 1), tick) if position and not self._ahead else None
+        return self.studio.painting(run, position, self.timeline, prior, geometry, self._ahead)
 
     def _geometry(self, frame: int, before: int, tick: Callable[[], None]) -> Geometry:
         """Published by another node, or soon to be; else made here, in memory, and never written."""
-        method = flows.METHODS[self.spec.flow]
-        if method.slow:
-            waited = time.monotonic()
-            name = str(flow_task(frame))
-            while name in claimed(self.job) and time.monotonic() - waited < 2 * self._flow_s:
-                time.sleep(0.05)
-            if results.is_done(self.job, flow_task(frame)):
-                self._used_flow = frame
-                return self.shelf.geometry(frame)
+        waited = time.monotonic()
+        name = str(flow_task(frame))
+        while name in claimed(self.job) and time.monotonic() - waited < 2 * self._flow_s:
+            time.sleep(0.05)
+        if results.is_done(self.job, flow_task(frame)):
+            self._used_flow = frame
+            return self.shelf.geometry(frame)
         began = time.monotonic()
         made = self.studio.geometry(frame, before, self.timeline.index, tick)
         self._flow_s = time.monotonic() - began

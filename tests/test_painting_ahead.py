@@ -1,0 +1,119 @@
+"""A frame is painted while the one before it is published: sooner, and never another picture."""
+
+import errno
+import threading
+
+import numpy as np
+import pytest
+
+from fav.film import Studio, stylized
+from fav.images import encode_png
+from fav.shelf import frame_task
+from fav.tasks import FilmPlan, make_plan
+from shared import results
+from shared.nodes import visiting
+
+from .films import CUT, clip, create, share, style, work  # noqa: F401
+
+
+@pytest.fixture
+def job(share, clip, style):
+    return create(share, clip, style, test=CUT + 2)
+
+
+@pytest.fixture
+def node(share):
+    with visiting(share) as node:
+        yield node
+
+
+@pytest.fixture
+def plan(job, node) -> FilmPlan:
+    """At the first frame of the film."""
+    plan = make_plan(job, node, print)
+    while next(plan.candidates()).kind == "index":
+        publish(plan, next(plan.candidates()))
+    yield plan
+    plan.studio.close()
+
+
+def publish(plan: FilmPlan, task) -> None:
+    ours = results.publish_bytes(plan.node, plan.job, task, plan.run(task, lambda: None))
+    plan.published(task, ours)
+
+
+def painted(monkeypatch) -> list[int]:
+    """The numbers of the frames that are painted from now on."""
+    numbers = []
+    for name in ("first", "next"):
+        paint = getattr(Studio, name)
+        monkeypatch.setattr(Studio, name, lambda studio, frame, *words, paint=paint: (numbers.append(frame), paint(studio, frame, *words))[1])
+    return numbers
+
+
+def test_next_frame_is_painted_before_this_one_is_published(job, monkeypatch):
+    begun = threading.Event()
+    paint, publish_bytes = Studio.next, results.publish_bytes
+    monkeypatch.setattr(Studio, "next", lambda studio, frame, *words: (frame == 1 and begun.set(), paint(studio, frame, *words))[1])
+
+    def published(node, job, task, data):
+        assert task != frame_task(0) or begun.wait(60)
+        return publish_bytes(node, job, task, data)
+
+    monkeypatch.setattr(results, "publish_bytes", published)
+    assert work(job)
+
+
+def test_each_frame_is_painted_once(job, monkeypatch):
+    numbers = painted(monkeypatch)
+    assert work(job)
+    assert numbers == [*range(CUT + 2)]
+
+
+def test_who_finds_another_picture_published_goes_on_from_that(plan, job, node):
+    data = plan.run(frame_task(0), lambda: None)
+    other = np.full((64, 96, 3), (30, 200, 90), np.uint8)
+    assert results.publish_bytes(node, job, frame_task(0), encode_png(other, {}))  # by a node that was taken for dead
+    plan.published(frame_task(0), results.publish_bytes(node, job, frame_task(0), data))
+    publish(plan, frame_task(1))
+    index = plan.timeline.index
+    assert np.array_equal(plan.shelf.picture(frame_task(1)), plan.studio.next(1, index, other, plan.studio.geometry(1, 0, index)))
+
+
+def test_what_fails_ahead_fails_as_its_own_frame_and_not_twice(plan, job, monkeypatch):
+    paint, failed = Studio.next, []
+
+    def once(studio, frame, *words):
+        if frame == 1 and not failed:
+            failed.append(frame)
+            raise OSError(errno.ENOSPC, "no space left")
+        return paint(studio, frame, *words)
+
+    monkeypatch.setattr(Studio, "next", once)
+    publish(plan, frame_task(0))
+    with pytest.raises(OSError, match="no space left"):
+        plan.run(frame_task(1), lambda: None)
+    publish(plan, frame_task(1))
+    index = plan.timeline.index
+    expected = plan.studio.next(1, index, plan.shelf.picture(frame_task(0)), plan.studio.geometry(1, 0, index))
+    assert np.array_equal(plan.shelf.picture(frame_task(1)), expected)
+
+
+def test_nothing_is_painted_ahead_across_a_cut_or_beyond_the_last_frame(plan, monkeypatch):
+    numbers = painted(monkeypatch)
+    for frame in range(CUT):
+        publish(plan, frame_task(frame))
+    publish(plan, frame_task(CUT))
+    publish(plan, frame_task(CUT + 1))
+    plan.studio.close()
+    assert numbers == [*range(CUT + 2)]
+
+
+def test_film_in_one_process_paints_a_frame_while_the_one_before_it_is_used(plan, monkeypatch):
+    numbers, begun = painted(monkeypatch), threading.Event()
+    paint = Studio.next
+    monkeypatch.setattr(Studio, "next", lambda studio, frame, *words: (begun.set(), paint(studio, frame, *words))[1])
+    film = stylized(plan.studio, plan.timeline)
+    first = next(film)
+    assert begun.wait(60)
+    assert len([first, *film]) == CUT + 2 and numbers == [*range(CUT + 2)]
