@@ -85,7 +85,7 @@ def main(data: Path, spynet: Path, threads: int | None, rounds: int, on_scene: b
     makers = settings_of_dis() if variants else methods(spynet)
     entries, missing = {}, {}
     for name, make in makers.items():
-        if names and name not in names:
+        if names and name.partition(",")[0] not in names:
             continue
         try:
             entries[name] = Entry(make())
@@ -163,7 +163,8 @@ def read_pair(first: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def methods(spynet: Path) -> dict[str, Callable[[], flows.Flow]]:
-    return {name: partial(flows.make, name, spynet if method.weights else None) for name, method in flows.METHODS.items()}
+    found = {name: partial(flows.make, name, spynet if method.weights else None) for name, method in flows.METHODS.items()}
+    return {**found, "spynet, bfloat16": partial(flows.make, "spynet", spynet, precision="bfloat16")}
 
 
 def settings_of_dis() -> dict[str, Callable[[], flows.Flow]]:

@@ -50,7 +50,7 @@ class Studio:
         self.runner = StyleRunner(load_mixture(look.style, look.mix), **here)
         self.opener = StyleRunner(load_style(look.first_frame_style, in_channels=3), **here) if look.first_frame_style else None
         self.seed = resize(read_image(look.seed), look.size) if look.seed else None
-        self._flow = flows.make(look.flow, look.flow_weights, device=device)
+        self._flow = flows.make(look.flow, look.flow_weights, device, self.runner.precision)
         self._eyes = Lock()  # the reader and the flow method are used by one thread at a time
         self._painter, self._helper = ThreadPoolExecutor(1, "paint"), ThreadPoolExecutor(1, "look ahead")
         self._ahead: dict[tuple[int, int], Future] = {}  # of the pair that was looked ahead to

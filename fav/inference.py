@@ -29,9 +29,8 @@ class StyleRunner:
         if self.device.type == "cuda":
             torch.backends.cudnn.allow_tf32 = False
             torch.backends.cudnn.deterministic = True
-        if best_precision(self.device) == "float32":
-            precision = "float32"
-        self._backend = make(backend, network, precision, self.device)
+        self.precision = precision if best_precision(self.device) == "bfloat16" else "float32"
+        self._backend = make(backend, network, self.precision, self.device)
 
     @property
     def in_channels(self) -> int:

@@ -108,7 +108,7 @@ BACKEND = [
     click.option("--backend", type=click.Choice(["auto", *BACKENDS]), default="auto", show_default=True, help=BACKEND_HELP),
 ]
 
-PRECISION_HELP = ("What the network may be computed in. A processor that is not made for bfloat16 takes float32 all the same. "
+PRECISION_HELP = ("What the network, and SPyNet, may be computed in. A processor that is not made for bfloat16 takes float32 all the same. "
                   "auto: bfloat16 if the processor that the job is made on is.")
 
 CHUNK_HELP = ("Long shots are painted in parts of so many frames, by several nodes at the same time; one passes over into the next "

@@ -24,7 +24,7 @@ class Look:
     """Everything that decides a stylized pixel.
 
     `size` is (width, height), at which the network runs; `key` seeds random fills; `mix` are styles that are mixed into
-    the first, and their weights. `precision` is what the network may be computed in: bfloat16 where the processor is made
+    the first, and their weights. `precision` is what networks may be computed in: bfloat16 where the processor is made
     for it, else float32 all the same.
     """
 

@@ -14,7 +14,7 @@ from fav import flow as flows
 from fav.errors import FavError
 from fav.film import Studio, index_pieces
 from fav.images import resize
-from fav.spec import FilmSpec
+from fav.spec import FilmSpec, Look
 from fav.shelf import Shelf, flow_task, frame_task, progress
 from fav.tasks import FilmPlan, make_plan
 from shared import attempts, results
@@ -26,6 +26,7 @@ from shared.share import open_share
 
 from . import films
 from .films import CUT, FRAMES, ROOT, clip, create, film_of, frames_of, probe, share, start_node, style, work  # noqa: F401
+from .test_flow import tiny_spynet  # noqa: F401
 from .toy import Silent
 
 
@@ -179,6 +180,15 @@ def test_node_makes_the_flow_of_the_next_frame_while_it_paints(clip, style, shar
     job = create(share, clip, style)
     assert work(job)
     assert sorted(looked) == [(frame, frame - 1) for frame in range(1, FRAMES) if frame != CUT]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_spynet_computes_in_the_precision_of_the_film(clip, style, tiny_spynet, monkeypatch, precision):
+    monkeypatch.setattr("fav.inference.best_precision", lambda device: "bfloat16")
+    studio = Studio(clip, Look(style, (96, 64), "spynet", tiny_spynet, precision=precision))
+    pair = [np.random.default_rng(number).integers(0, 256, (64, 96, 3), np.uint8) for number in (1, 2)]
+    flow = {name: flows.make("spynet", tiny_spynet, precision=name)(*pair) for name in ("float32", "bfloat16")}
+    assert np.array_equal(studio.flow(*pair), flow.pop(precision)) and not np.array_equal(studio.flow(*pair), *flow.values())
 
 
 def test_no_cuts_carries_the_picture_across(plain, clip, style, share):

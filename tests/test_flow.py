@@ -124,8 +124,9 @@ def test_the_registry_does_not_import_pytorch_for_a_method_that_needs_none():
 # SPyNet
 
 
-def test_spynet_with_its_published_weights_is_near_the_truth():
-    assert mean_error(flows.make("spynet", material("spynet"))) < 1.3
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_spynet_with_its_published_weights_is_near_the_truth(precision):
+    assert mean_error(flows.make("spynet", material("spynet"), precision=precision)) < 1.3
 
 
 def test_a_spynet_that_adds_nothing_finds_no_motion(tmp_path, tiny_spynet):
@@ -134,12 +135,13 @@ def test_a_spynet_that_adds_nothing_finds_no_motion(tmp_path, tiny_spynet):
     assert (flows.make("spynet", tmp_path / "zero.safetensors")(texture(70, 99), texture(70, 99, seed=1)) == 0).all()
 
 
-def test_each_level_of_spynet_doubles_the_flow_of_the_level_before(tmp_path, tiny_spynet):
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_each_level_of_spynet_doubles_the_flow_of_the_level_before(tmp_path, tiny_spynet, precision):
     """All weights 0 but the coarsest level's last bias (1, -2): 1 pixel there is 32 in the picture."""
     weights = {key: torch.zeros_like(value) for key, value in load_file(tiny_spynet).items()}
     weights["netBasic.0.netBasic.8.bias"] = torch.tensor([1.0, -2.0])
     spynet.save_weights(weights, tmp_path / "one.safetensors")
-    flow = flows.make("spynet", tmp_path / "one.safetensors")
+    flow = flows.make("spynet", tmp_path / "one.safetensors", precision=precision)
     assert np.allclose(flow(texture(64, 96), texture(64, 96)), [32, -64])
     scaled = flow(texture(65, 100), texture(65, 100))
     assert np.allclose(scaled, [32 * 100 / 128, -64 * 65 / 96], rtol=1e-5)

@@ -29,16 +29,16 @@ class Method:
 
     name: str
     summary: str
-    make: Callable[[Path | None, str], Flow]
+    make: Callable[[Path | None, str, str], Flow]
     check: Callable[[Path | None], None] = lambda weights: None
     weights: str | None = None
     slow: bool = False
 
 
-def _make_spynet(weights: Path | None, device: str) -> Flow:
+def _make_spynet(weights: Path | None, device: str, precision: str) -> Flow:
     from . import spynet  # PyTorch takes seconds to import
 
-    return spynet.SpyNet(weights, device)
+    return spynet.SpyNet(weights, device, precision)
 
 
 def _check_spynet(weights: Path | None) -> None:
@@ -55,18 +55,18 @@ SPYNET_WEIGHTS = (
 METHODS = {
     method.name: method
     for method in (
-        Method("dis", dis.SUMMARY, lambda weights, device: dis.make()),
-        Method("farneback", farneback.SUMMARY, lambda weights, device: farneback.flow),
+        Method("dis", dis.SUMMARY, lambda *words: dis.make()),
+        Method("farneback", farneback.SUMMARY, lambda *words: farneback.flow),
         Method(
             "spynet",
-            "a small network made for GPUs, 30 % less error than dis at 60 times its time on a CPU; needs --flow-weights",
+            "a small network made for GPUs, 30 % less error than dis at 20 times its time on a CPU, 40 in float32; needs --flow-weights",
             _make_spynet,
             _check_spynet,
             weights=SPYNET_WEIGHTS,
             slow=True,
         ),
-        Method("deepflow", deepflow.SUMMARY, lambda weights, device: deepflow.make(), lambda weights: deepflow.check(), slow=True),
-        Method("deepflow2", deepflow2.SUMMARY, lambda weights, device: deepflow2.make(), lambda weights: deepflow2.check(), slow=True),
+        Method("deepflow", deepflow.SUMMARY, lambda *words: deepflow.make(), lambda weights: deepflow.check(), slow=True),
+        Method("deepflow2", deepflow2.SUMMARY, lambda *words: deepflow2.make(), lambda weights: deepflow2.check(), slow=True),
     )
 }
 
@@ -76,15 +76,16 @@ def check(name: str, weights: Path | None = None) -> None:
     _method(name, weights).check(weights)
 
 
-def make(name: str, weights: Path | None = None, device: str = "cpu") -> Flow:
+def make(name: str, weights: Path | None = None, device: str = "cpu", precision: str = "float32") -> Flow:
     """A function that takes two frames (H, W, 3) uint8 BGR and returns the flow from the first to the second.
 
     The flow is (H, W, 2) float32, pixels, finite: what is at (x, y) in the first is at (x, y) + flow[y, x] in
     the second. Any size: frames with a side below 64 pixels are continued to 64 by repeating their border.
-    The function belongs to one thread. `device` is PyTorch's, for the methods that use it. Raises FavError
-    like `check`; so does the function, where the frames differ in size or the method fails.
+    The function belongs to one thread. `device` is PyTorch's and `precision` (float32 or bfloat16) that of convolutions, for
+    the methods that have them. Raises FavError like `check`; so does the function, where the frames differ in size or
+    the method fails.
     """
-    method = _method(name, weights).make(weights, device)
+    method = _method(name, weights).make(weights, device, precision)
 
     def flow(frame_a: np.ndarray, frame_b: np.ndarray) -> np.ndarray:
         for frame in (frame_a, frame_b):

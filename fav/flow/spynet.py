@@ -26,16 +26,17 @@ STD = (0.229, 0.224, 0.225)
 class SpyNet:
     """A loaded network; called with two frames (H, W, 3) uint8 BGR it returns the flow from the first to the second.
 
-    `weights` as for `load_weights`; `device` is PyTorch's. The flow is (H, W, 2) float32, pixels.
+    `weights` as for `load_weights`; `device` is PyTorch's; `precision`, float32 or bfloat16, that of the convolutions. The flow
+    is (H, W, 2) float32, pixels.
     """
 
-    def __init__(self, weights: Path, device: str = "cpu"):
+    def __init__(self, weights: Path, device: str = "cpu", precision: str = "float32"):
         found = load_weights(weights)
         self.levels = nn.ModuleList(make_level() for _ in range(LEVELS))
         for number, level in enumerate(self.levels):
             level.load_state_dict({key: found[name_of(number, key)] for key in level.state_dict()})
-        self.levels.eval().to(device)
-        self.device = device
+        self.device, self.type = device, getattr(torch, precision)
+        self.levels.eval().to(device, self.type, memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def __call__(self, frame_a: np.ndarray, frame_b: np.ndarray) -> np.ndarray:
@@ -57,7 +58,8 @@ class SpyNet:
         for level, (first, second) in zip(self.levels, pyramid):
             if flow.shape[2:] != first.shape[1:]:
                 flow = 2 * F.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=True)
-            flow = flow + level(torch.cat([first[None], warp_tensor(second[None], flow), flow], dim=1))
+            seen = torch.cat([first[None], warp_tensor(second[None], flow), flow], dim=1)
+            flow = flow + level(seen.to(self.type, memory_format=torch.channels_last)).float()
         return flow
 
 
