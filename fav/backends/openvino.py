@@ -76,9 +76,9 @@ def graph_of(network: StyleNetwork, height: int, width: int) -> openvino.Model:
             x, factor = LAYERS[type(layer)](_enlarged(x, factor), layer), 1
         else:
             x = LAYERS[type(layer)](x, layer)
-    x = ops.transpose(_enlarged(x, factor) if factor > 1 else x, [0, 2, 3, 1])
-    levels = ops.clamp(ops.round(ops.add(x, MEAN_BGR), "half_to_even"), 0, 255)
-    return openvino.Model([ops.result(ops.convert(levels, "u8"))], [seen], "style network")
+    x = ops.add(_enlarged(x, factor) if factor > 1 else x, MEAN_BGR[None, :, None, None])
+    levels = ops.convert(ops.clamp(ops.round(x, "half_to_even"), 0, 255), "u8")  # transposed as bytes, a quarter of floats
+    return openvino.Model([ops.result(ops.transpose(levels, [0, 2, 3, 1]))], [seen], "style network")
 
 
 def _convolved(x: openvino.Output, layer: nn.Conv2d) -> openvino.Output:
