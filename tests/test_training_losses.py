@@ -11,7 +11,7 @@ from fav.inference import StyleRunner
 from fav.network import InstanceNorm, StyleNetwork
 from fav.stylize import Geometry, stylize_shot
 from fav.stylize import network_input as film_input
-from fav.training.losses import OFFSETS, Perception, beyond_range, gram, saturation, spikes, temporal, total_variation
+from fav.training.losses import OFFSETS, Perception, beyond_range, forgetting, gram, saturation, spikes, temporal, total_variation
 from fav.training.recurrence import mean_bgr, network_input, paint, settled
 from fav.warp import warp
 from fav.warp_tensor import warp_tensor
@@ -117,6 +117,12 @@ def test_the_temporal_loss_is_the_mean_over_all_pixels_of_what_is_reliable():
     stylized, warped = torch.full((1, 3, 2, 2), 51.0), torch.zeros(1, 3, 2, 2)
     trust = torch.tensor([[1.0, 0.0], [0.5, 0.0]]).view(1, 1, 2, 2)
     assert temporal(stylized, warped, trust).item() == pytest.approx(0.2**2 * 1.5 / 4)
+
+
+def test_what_was_forgotten_is_the_mean_over_all_values():
+    stylized = torch.zeros(1, 3, 2, 2)
+    assert forgetting(stylized, stylized) == 0
+    assert forgetting(stylized, stylized + torch.tensor([51.0, 0.0])).item() == pytest.approx(0.2**2 / 2)
 
 
 def test_variation_and_excess_are_in_units_of_the_whole_range():

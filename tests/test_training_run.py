@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -75,6 +76,20 @@ def test_a_style_is_learnt_and_films(words, tmp_path, clip):  # noqa: F811
     assert filmed.exit_code == 0, filmed.output
     assert sorted(path.name for path in tmp_path.glob("*out*")) == [
         "out.losses.csv", "out.losses.png", "out.safetensors", "out.safetensors.training", "out.sheet.png"]  # fmt: skip
+
+
+def test_a_style_learns_to_paint_from_nothing_what_it_paints_in_a_film(words, tmp_path):
+    last = {}
+    for weight in (1e-6, 1000):  # with the first it is measured alone
+        for path in tmp_path.glob("out.*"):
+            path.unlink()
+        result = call(*words, "--num-frame-steps", "0:2", "--iterations", 60, "--forgetting-weight", weight)
+        assert result.exit_code == 0, result.output
+        rows = list(csv.DictReader((tmp_path / "out.losses.csv").open()))
+        assert {float(row["steps"]) > 0: float(row["forgetting"]) > 0 for row in rows} == {False: False, True: True}
+        last[weight] = np.mean([float(row["forgetting"]) for row in rows[-30:] if float(row["steps"])])
+    assert last[1000] < last[1e-6] / 2
+    assert re.search(r"temporal [^,]+, forgetting \d", style_facts(tmp_path / "out.safetensors").metadata["losses"])
 
 
 def test_a_training_that_is_killed_goes_on_to_the_same_weights(words, tmp_path):

@@ -4,9 +4,17 @@ import io
 
 import numpy as np
 
+from .recipe import Recipe
 from .trainer import COLUMNS
 
 SMOOTH = 50  # iterations
+LOSSES = COLUMNS[:COLUMNS.index("total")]
+OF_STEPS = ("temporal", "forgetting")  # losses that there are where there are steps
+
+
+def shown(recipe: Recipe) -> list[str]:
+    """The names of the losses that a training has."""
+    return [name for name in LOSSES if name != "forgetting" or recipe.forgetting_weight]
 
 
 def table(history: list[list[float]]) -> bytes:
@@ -17,16 +25,16 @@ def table(history: list[list[float]]) -> bytes:
 
 
 def plot(history: list[list[float]], title: str) -> bytes:
-    """The losses over the iterations as a PNG, each the mean of some iterations; the temporal one where there were steps."""
+    """The losses over the iterations as a PNG, each the mean of some iterations; those OF_STEPS where there were steps."""
     from matplotlib.figure import Figure  # a second to import; no window system is asked for
 
     values = np.array(history)
     steps = values[:, COLUMNS.index("steps")]
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
-    for number, name in enumerate(COLUMNS[:6]):
-        chosen = steps > 0 if name == "temporal" else np.ones(len(values), bool)
-        if chosen.any():
+    for number, name in enumerate((*LOSSES, "total")):
+        chosen = steps > 0 if name in OF_STEPS else np.ones(len(values), bool)
+        if values[chosen, number].any():
             axes.plot(1 + np.flatnonzero(chosen), _smoothed(values[chosen, number]), label=name, linewidth=1)
     axes.set(title=title, xlabel="iteration", ylabel="loss, unweighted (total: weighted)", yscale="log")
     axes.grid(alpha=0.3)
@@ -37,11 +45,12 @@ def plot(history: list[list[float]], title: str) -> bytes:
 
 
 def recent(history: list[list[float]], count: int = SMOOTH) -> dict[str, float]:
-    """The means of the last iterations by their names; the temporal loss over those with steps."""
+    """The means of the last iterations by their names; those OF_STEPS over the ones with steps."""
     rows = np.array(history[-count:])
     means = dict(zip(COLUMNS, rows.mean(0).tolist()))
     stepped = rows[rows[:, COLUMNS.index("steps")] > 0]
-    means["temporal"] = float(stepped[:, COLUMNS.index("temporal")].mean()) if len(stepped) else 0.0
+    for name in OF_STEPS:
+        means[name] = float(stepped[:, COLUMNS.index(name)].mean()) if len(stepped) else 0.0
     return means
 
 

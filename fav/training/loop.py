@@ -14,7 +14,7 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn
 from ..checkpoints import save_style
 from ..commands import duration
 from .batches import Batches, stream
-from .curves import plot, recent, table
+from .curves import plot, recent, shown, table
 from .files import Names, write_whole
 from .recipe import Limits
 from .resume import save_state
@@ -90,7 +90,7 @@ class Loop:
 
     def _words(self) -> str:
         means = recent(self.trainer.history, SPEED_OVER)
-        losses = ", ".join(f"{name} {means[name]:.2g}" for name in ("content", "style", "temporal"))
+        losses = ", ".join(f"{name} {means[name]:.2g}" for name in shown(self.trainer.recipe) if name not in ("variation", "range"))
         if len(self._ends) < 2:
             return losses
         pace = (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)

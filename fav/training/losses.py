@@ -82,6 +82,11 @@ def temporal(stylized: Tensor, warped: Tensor, reliability: Tensor) -> Tensor:
     return (reliability * (stylized - warped).square()).mean() / LEVELS**2
 
 
+def forgetting(stylized: Tensor, alone: Tensor) -> Tensor:
+    """How far the last picture of a chain is from the same frame painted from nothing: the mean square, in units of 255 levels squared."""
+    return _distance(stylized, alone) / LEVELS**2
+
+
 def total_variation(stylized: Tensor) -> Tensor:
     """Mean squared difference of neighbours, across and down, in units of 255 levels squared."""
     across, down = stylized.diff(dim=3), stylized.diff(dim=2)

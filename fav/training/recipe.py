@@ -71,6 +71,7 @@ class Recipe:
     style_weight: float = 10.0
     tv_weight: float = 5.0
     temporal_weight: float = 100.0
+    forgetting_weight: float = 0.0
     range_weight: float = 10.0
     holes: float = 0.5
     learning_rate: float = 1e-3

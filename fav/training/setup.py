@@ -19,6 +19,7 @@ from ..inference import best_precision, device_of
 from ..network import StyleNetwork
 from .batches import Batches
 from .clips import Clip, open_clips
+from .curves import shown
 from .files import Names
 from .loop import Loop
 from .loss_weights import load_loss_network
@@ -124,7 +125,7 @@ def _provenance(trainer: Trainer, command: str, losses: dict[str, float]) -> dic
     return {
         "style": recipe.style, "command": command,
         "iterations": str(trainer.iteration), "minutes": f"{trainer.seconds / 60:.1f}",
-        "losses": ", ".join(f"{name} {losses[name]:.4g}" for name in ("content", "style", "variation", "range", "temporal")),
+        "losses": ", ".join(f"{name} {losses[name]:.4g}" for name in shown(recipe)),
         "loss_network": recipe.loss_network, "precision": recipe.precision,
         "input": "BGR 0..255 minus (103.939,116.779,123.68), 7 channels: frame, warped previous result times reliability, "
                  "reliability",

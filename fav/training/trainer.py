@@ -8,11 +8,11 @@ import torch
 from ..errors import FavError
 from ..network import StyleNetwork
 from .batches import Batch
-from .losses import OFFSETS, Perception, beyond_range, saturation, temporal, total_variation
+from .losses import OFFSETS, Perception, beyond_range, forgetting, saturation, temporal, total_variation
 from .recipe import Recipe
 from .recurrence import paint
 
-COLUMNS = ("content", "style", "variation", "range", "temporal", "total", "steps", "seconds")  # of the history
+COLUMNS = ("content", "style", "variation", "range", "temporal", "forgetting", "total", "steps", "seconds")  # of the history
 LONGEST_MEMORY = 0.998  # of the average of the weights: some 500 iterations
 
 
@@ -57,7 +57,7 @@ class Trainer:
         self.whole = True
 
     def _losses(self, batch: Batch) -> list[torch.Tensor]:
-        """Content, style, total variation, excess and temporal loss, each the mean over the frames of the batch."""
+        """Content, style, total variation, excess, temporal loss and forgetting, each the mean over the frames of the batch."""
         batch = Batch(*(part.to(self.device, non_blocking=True).float() for part in batch))
         frames = [*batch.frames]
         rng = np.random.default_rng((self.recipe.seed, self.iteration, self.recipe.batch))  # a number that no sample has
@@ -66,14 +66,19 @@ class Trainer:
             painted = paint(self.network, frames, [*batch.flow], [*batch.reliability], self.recipe.through)
             stylized = torch.cat(painted.stylized)
             content, style = self.perception.losses(stylized, torch.cat(frames), offset)
+            parted = content.new_zeros(())
+            if self.recipe.forgetting_weight and len(batch.flow):
+                alone = paint(self.network, frames[-1:], [], [], self.recipe.through)
+                parted = forgetting(painted.stylized[-1], alone.stylized[0])
         pairs = zip(painted.stylized[1:], painted.warped, batch.reliability)
         unrest = [temporal(*pair) for pair in pairs] or [content.new_zeros(())]
         excess = beyond_range(stylized) + saturation(torch.cat(painted.drive)) + torch.stack(painted.spiky).mean()
-        return [content, style, total_variation(stylized), excess, torch.stack(unrest).mean()]
+        return [content, style, total_variation(stylized), excess, torch.stack(unrest).mean(), parted]
 
     def _weighted(self, parts: list[torch.Tensor]) -> torch.Tensor:
         recipe = self.recipe
-        weights = (recipe.content_weight, recipe.style_weight, recipe.tv_weight, recipe.range_weight, recipe.temporal_weight)
+        weights = (recipe.content_weight, recipe.style_weight, recipe.tv_weight, recipe.range_weight, recipe.temporal_weight,
+                   recipe.forgetting_weight)
         return sum(weight * part for weight, part in zip(weights, parts))
 
     @torch.no_grad()
