@@ -86,8 +86,9 @@ class FilmPlan:
         self._check_inputs(sequences=self._own_video is not None)
         self.studio = Studio(self.video, self.spec.look(root), self.spec.fps, self.spec.threads or threads,
                              own_device(device, backend), backend)
-        # What follows is begun while a frame is published; not where its flow may come from another node: that takes long, and
-        # on the cores of one machine nothing would be gained.
+        # What follows is begun while a frame is published. Not where its flow may come from another node: that takes long, and
+        # on the cores of one machine nothing would be gained. And not before a frame of this process is published: what takes
+        # it down is to be blamed on the task that does so.
         self._ahead = self.spec.independent or not flows.METHODS[self.spec.flow].slow
         self._stitch, self._finish = stitch_task(self.spec), self.spec.finish(root)
         self._warm: Warm | None = None  # the last stylized frame, as published
@@ -311,10 +312,11 @@ class FilmPlan:
     def _frame(self, task: Task, tick: Callable[[], None]) -> bytes:
         run = self.shelf.run_of(task)
         position = run.position(task.number)
+        ahead = self._ahead and self._warm is not None
         prior, begun = self._before(run, position)
-        picture = (begun or self._begin(run, position, prior, tick)).result()
-        goes_on = self._ahead and run.left > 1
-        self._fresh = Warm(task, picture, self._begin(run, position + 1, picture, tick) if goes_on else None)
+        picture = (begun or self._begin(run, position, prior, tick, ahead)).result()
+        following = self._begin(run, position + 1, picture, tick, ahead) if ahead and run.left > 1 else None
+        self._fresh = Warm(task, picture, following)
         return encode_png(picture, self._text())
 
     def _before(self, run: Run, position: int) -> tuple[np.ndarray | None, Future[np.ndarray] | None]:
@@ -327,9 +329,10 @@ class FilmPlan:
             return self._warm.picture, begun
         return None if self.spec.independent else self.shelf.picture(at), None
 
-    def _begin(self, run: Run, position: int, prior: np.ndarray | None, tick: Callable[[], None]) -> Future[np.ndarray]:
+    def _begin(self, run: Run, position: int, prior: np.ndarray | None, tick: Callable[[], None],
+               ahead: bool) -> Future[np.ndarray]:
         geometry = self._geometry(run.frame(position), run.frame(position - 1), tick) if position and not self._ahead else None
-        return self.studio.painting(run, position, self.timeline, prior, geometry, self._ahead)
+        return self.studio.painting(run, position, self.timeline, prior, geometry, ahead)
 
     def _geometry(self, frame: int, before: int, tick: Callable[[], None]) -> Geometry:
         """Published by another node, or soon to be; else made here, in memory, and never written."""

@@ -54,10 +54,10 @@ def painted(monkeypatch) -> list[int]:
 def test_next_frame_is_painted_before_this_one_is_published(job, monkeypatch):
     begun = threading.Event()
     paint, publish_bytes = Studio.next, results.publish_bytes
-    monkeypatch.setattr(Studio, "next", lambda studio, frame, *words: (frame == 1 and begun.set(), paint(studio, frame, *words))[1])
+    monkeypatch.setattr(Studio, "next", lambda studio, frame, *words: (frame == 2 and begun.set(), paint(studio, frame, *words))[1])
 
     def published(node, job, task, data):
-        assert task != frame_task(0) or begun.wait(60)
+        assert task != frame_task(1) or begun.wait(60)
         return publish_bytes(node, job, task, data)
 
     monkeypatch.setattr(results, "publish_bytes", published)
@@ -71,32 +71,34 @@ def test_each_frame_is_painted_once(job, monkeypatch):
 
 
 def test_who_finds_another_picture_published_goes_on_from_that(plan, job, node):
-    data = plan.run(frame_task(0), lambda: None)
+    publish(plan, frame_task(0))
+    data = plan.run(frame_task(1), lambda: None)
     other = np.full((64, 96, 3), (30, 200, 90), np.uint8)
-    assert results.publish_bytes(node, job, frame_task(0), encode_png(other, {}))  # by a node that was taken for dead
-    plan.published(frame_task(0), results.publish_bytes(node, job, frame_task(0), data))
-    publish(plan, frame_task(1))
+    assert results.publish_bytes(node, job, frame_task(1), encode_png(other, {}))  # by one that took this node for dead
+    plan.published(frame_task(1), results.publish_bytes(node, job, frame_task(1), data))
+    publish(plan, frame_task(2))
     index = plan.timeline.index
-    assert np.array_equal(plan.shelf.picture(frame_task(1)), plan.studio.next(1, index, other, plan.studio.geometry(1, 0, index)))
+    assert np.array_equal(plan.shelf.picture(frame_task(2)), plan.studio.next(2, index, other, plan.studio.geometry(2, 1, index)))
 
 
 def test_what_fails_ahead_fails_as_its_own_frame_and_not_twice(plan, job, monkeypatch):
     paint, failed = Studio.next, []
 
     def once(studio, frame, *words):
-        if frame == 1 and not failed:
+        if frame == 2 and not failed:
             failed.append(frame)
             raise OSError(errno.ENOSPC, "no space left")
         return paint(studio, frame, *words)
 
     monkeypatch.setattr(Studio, "next", once)
     publish(plan, frame_task(0))
-    with pytest.raises(OSError, match="no space left"):
-        plan.run(frame_task(1), lambda: None)
     publish(plan, frame_task(1))
+    with pytest.raises(OSError, match="no space left"):
+        plan.run(frame_task(2), lambda: None)
+    publish(plan, frame_task(2))
     index = plan.timeline.index
-    expected = plan.studio.next(1, index, plan.shelf.picture(frame_task(0)), plan.studio.geometry(1, 0, index))
-    assert np.array_equal(plan.shelf.picture(frame_task(1)), expected)
+    expected = plan.studio.next(2, index, plan.shelf.picture(frame_task(1)), plan.studio.geometry(2, 1, index))
+    assert np.array_equal(plan.shelf.picture(frame_task(2)), expected)
 
 
 def test_nothing_is_painted_ahead_across_a_cut_or_beyond_the_last_frame(plan, monkeypatch):

@@ -148,12 +148,27 @@ class Poisoned(FilmPlan):
         return super().run(task, tick)
 
 
+class Deadly(FilmPlan):
+    """Who paints frame 5 is gone, also ahead of its turn, whatever else it is at."""
+
+    def __init__(self, *words, **options):
+        super().__init__(*words, **options)
+        paint = self.studio.next
+
+        def painted(frame: int, *words):
+            if frame == 5:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return paint(frame, *words)
+
+        self.studio.next = painted
+
+
 FILM_NODE = """
 import sys
 from pathlib import Path
 from shared.share import open_share
 from shared.supervisor import Supervisor
-sys.exit(Supervisor(open_share(Path(sys.argv[1])), "tests.test_poison:Poisoned", lambda line: print(line, flush=True)).run())
+sys.exit(Supervisor(open_share(Path(sys.argv[1])), "tests.test_poison:%s", lambda line: print(line, flush=True)).run())
 """
 
 
@@ -168,7 +183,7 @@ def test_film_with_a_poisoned_frame_shows_what_waits_for_it_and_retry_finishes_t
     plain = create(open_share(tmp_path_factory.mktemp("plain")), clip, style)
     assert work(plain)
     (job.layout.inputs / "poison").touch()
-    output, _ = (node := start(real, "-c", FILM_NODE)).communicate(timeout=120)
+    output, _ = (node := start(real, "-c", FILM_NODE % "Poisoned")).communicate(timeout=120)
     assert node.returncode == 1 and "frame.0000005: ValueError: this frame is poison (3 times raised on " in output, output
     assert results.done_in_shard(job, "frame", 0) == {*range(5), *range(CUT, FRAMES)}
     told = status(job)
@@ -180,6 +195,14 @@ def test_film_with_a_poisoned_frame_shows_what_waits_for_it_and_retry_finishes_t
     assert "1 failed task" in CliRunner().invoke(coordinator.main, ["retry", str(real.layout.root)]).output
     assert work(job)
     assert film_of(job).read_bytes() == film_of(plain).read_bytes()
+
+
+def test_frame_that_takes_down_whoever_begins_it_ahead_is_the_one_that_fails(real, clip, style):
+    job = create(real, clip, style)
+    output, _ = (node := start(real, "-c", FILM_NODE % "Deadly")).communicate(timeout=120)
+    assert node.returncode == 1, output
+    assert attempts.failed(job) == [str(frame_task(5))], output
+    assert results.done_in_shard(job, "frame", 0) == {*range(5), *range(CUT, FRAMES)}
 
 
 # ---- one worker in this process; whatever time it takes is the clock's
