@@ -35,7 +35,8 @@ class Studio:
     """A video and a look, ready to work. Models are loaded on first use and then kept.
 
     It has two threads of its own, one for `painting` and one to `look_ahead`; while the first is at work, whoever has the
-    studio may ask for `flow`, and for nothing else. `threads` is for the whole process: a node may make a film with the threads that its job wants, and then one with all.
+    studio may ask for `flow`, and for nothing else. `threads` is for the whole process: a node may make a film with the
+    threads that its job wants, and then one with all.
     """
 
     def __init__(self, video: Path, look: Look, fps: float | None = None, threads: int | None = None, device: str = "cpu",
@@ -66,16 +67,16 @@ class Studio:
         """Begin to paint the picture at a position of a run, beside whatever else is done.
 
         `prior` is the picture before it in the chain, which a first one and independent ones do without; `geometry` is made
-        where it is not given. With `ahead` the one of the next position is begun as soon as the sources are free. What
+        where it is not given. With `ahead` the geometry of the next position is begun, too, as soon as this one's is made. What
         fails is raised by the future.
         """
         frame, chained = run.frame(position), not timeline.independent
         before = run.frame(position - 1) if chained and position else None
         after = run.frame(position + 1) if chained and ahead and position + 1 < len(run) else None
-        return self._painter.submit(self._painted, frame, before, after, timeline.index, frame == timeline.opening, prior, geometry)
+        return self._painter.submit(self._paint, frame, before, after, timeline.index, frame == timeline.opening, prior, geometry)
 
-    def _painted(self, frame: int, before: int | None, after: int | None, index: FrameIndex, opening: bool,
-                 prior: np.ndarray | None, geometry: Geometry | None) -> np.ndarray:
+    def _paint(self, frame: int, before: int | None, after: int | None, index: FrameIndex, opening: bool,
+               prior: np.ndarray | None, geometry: Geometry | None) -> np.ndarray:
         if before is not None and geometry is None:
             geometry = self.geometry(frame, before, index)
         self.source(frame, index)
