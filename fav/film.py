@@ -3,6 +3,7 @@
 The one-process command and the tasks of a job both make their frames here, so they make the same ones.
 """
 
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
@@ -63,8 +64,8 @@ class Studio:
         return f"{self.runner.numeric_class()}; numpy {np.__version__}; opencv {cv2.__version__}; flow {self.look.flow}"
 
     def painting(self, run: Run, position: int, timeline: Timeline, prior: np.ndarray | None, geometry: Geometry | None = None,
-                 ahead: bool = True) -> Future[np.ndarray]:
-        """Begin to paint the picture at a position of a run, beside whatever else is done.
+                 ahead: bool = True) -> Future[tuple[np.ndarray, float]]:
+        """Begin to paint the picture at a position of a run, beside whatever else is done: the picture, and the seconds it took.
 
         `prior` is the picture before it in the chain, which a first one and independent ones do without; `geometry` is made
         where it is not given. With `ahead` the geometry of the next position is begun, too, as soon as this one's is made. What
@@ -76,13 +77,15 @@ class Studio:
         return self._painter.submit(self._paint, frame, before, after, timeline.index, frame == timeline.opening, prior, geometry)
 
     def _paint(self, frame: int, before: int | None, after: int | None, index: FrameIndex, opening: bool,
-               prior: np.ndarray | None, geometry: Geometry | None) -> np.ndarray:
+               prior: np.ndarray | None, geometry: Geometry | None) -> tuple[np.ndarray, float]:
+        began = time.monotonic()
         if before is not None and geometry is None:
             geometry = self.geometry(frame, before, index)
         self.source(frame, index)
         if after is not None:
             self.look_ahead(after, frame, index)
-        return self.first(frame, index, opening) if before is None else self.next(frame, index, prior, geometry)
+        picture = self.first(frame, index, opening) if before is None else self.next(frame, index, prior, geometry)
+        return picture, time.monotonic() - began
 
     def geometry(self, frame: int, before: int, index: FrameIndex, tick: Callable[[], None] = lambda: None) -> Geometry:
         """Flow and reliability between a frame and the one before it in the chain, as they travel.
@@ -187,11 +190,11 @@ def stylized(studio: Studio, timeline: Timeline, tick: Callable[[], None] = lamb
 def _painted(studio: Studio, timeline: Timeline, run: Run, positions: range,
              prior: np.ndarray | None = None) -> Iterator[np.ndarray]:
     """The pictures at positions of a run; `prior` is the one before them. Each is painted while the one before it is used."""
-    def begin(position: int, prior: np.ndarray | None) -> Future[np.ndarray]:
+    def begin(position: int, prior: np.ndarray | None) -> Future[tuple[np.ndarray, float]]:
         return studio.painting(run, position, timeline, prior, ahead=position + 1 in positions)
 
     painting = None
     for position in positions:
-        prior = (painting or begin(position, prior)).result()
+        prior, _ = (painting or begin(position, prior)).result()
         painting = begin(position + 1, prior) if position + 1 in positions else None
         yield prior

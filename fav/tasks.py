@@ -57,7 +57,7 @@ class Warm:
 
     task: Task
     picture: np.ndarray
-    following: Future[np.ndarray] | None
+    following: Future[tuple[np.ndarray, float]] | None
 
 
 def make_plan(job: Job, node: Node, say: Callable[[str], None], **options) -> "FilmPlan":
@@ -286,8 +286,9 @@ class FilmPlan:
         how = {"index": self._index, "flow": self._flow, "frame": self._frame, "lead": self._frame, "stitch": self._stitched}
         return how[task.kind](task, tick)
 
-    def _text(self) -> dict[str, str]:
-        return {**self._author, "seconds": f"{time.monotonic() - self._began:.3f}"}
+    def _text(self, seconds: float | None = None) -> dict[str, str]:
+        """What a result tells of itself; `seconds` that it took, None for those since its task began."""
+        return {**self._author, "seconds": f"{time.monotonic() - self._began if seconds is None else seconds:.3f}"}
 
     def _index(self, task: Task, tick: Callable[[], None]) -> bytes:
         begun, self._pieces = self._pieces, None  # a pass that an error breaks off cannot go on
@@ -314,12 +315,12 @@ class FilmPlan:
         position = run.position(task.number)
         ahead = self._ahead and self._warm is not None
         prior, begun = self._before(run, position)
-        picture = (begun or self._begin(run, position, prior, tick, ahead)).result()
+        picture, seconds = (begun or self._begin(run, position, prior, tick, ahead)).result()
         following = self._begin(run, position + 1, picture, tick, ahead) if ahead and run.left > 1 else None
         self._fresh = Warm(task, picture, following)
-        return encode_png(picture, self._text())
+        return encode_png(picture, self._text(seconds if begun else None))
 
-    def _before(self, run: Run, position: int) -> tuple[np.ndarray | None, Future[np.ndarray] | None]:
+    def _before(self, run: Run, position: int) -> tuple[np.ndarray | None, Future[tuple[np.ndarray, float]] | None]:
         """What the picture at a position is painted on from, and that picture itself, where it is begun."""
         if position == 0:
             return None, None
@@ -330,7 +331,7 @@ class FilmPlan:
         return None if self.spec.independent else self.shelf.picture(at), None
 
     def _begin(self, run: Run, position: int, prior: np.ndarray | None, tick: Callable[[], None],
-               ahead: bool) -> Future[np.ndarray]:
+               ahead: bool) -> Future[tuple[np.ndarray, float]]:
         geometry = self._geometry(run.frame(position), run.frame(position - 1), tick) if position and not self._ahead else None
         return self.studio.painting(run, position, self.timeline, prior, geometry, ahead)
 
