@@ -209,8 +209,9 @@ class Operator:
         return results.count(self.job, "frame", range(5000)) if self.job else 0
 
     def at_work(self, count: int) -> bool:
-        """Whether so many nodes run, and frames are being made."""
-        return len(self.running) == count and self.frames() >= 2 and bool(claimed(self.job))
+        """Whether so many nodes run and have joined, and frames are being made."""
+        joined = len(list(self.share.layout.nodes.iterdir()))
+        return len(self.running) == count and joined >= count and self.frames() >= 2 and bool(claimed(self.job))
 
     def all_left(self) -> bool:
         guards = processes(re.compile("^/bin/sh\0-c\0read -r _; kill"))
