@@ -80,9 +80,6 @@ class Later:
     def submit(self, do, *words):
         return SimpleNamespace(result=functools.partial(do, *words))
 
-    def shutdown(self, **options) -> None:
-        pass
-
 
 def make_plan(job, node, say, steps: str, series: bool, **options):
     """`fav.tasks.make_plan` with a stopwatch at its doors; what it shows is in the file `steps` when the film is there."""

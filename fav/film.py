@@ -29,6 +29,8 @@ from .stylize import Geometry, fill_for, stylize_next
 from .timeline import PIECE, Piece, Timeline
 from .video import FrameIndex, FrameReader, decode
 
+Painting = Future[tuple[np.ndarray, float]]  # of a picture (H, W, 3) uint8, and the seconds that it took
+
 CORES = torch.get_num_threads()  # asked before anything has changed it
 
 
@@ -64,8 +66,8 @@ class Studio:
         return f"{self.runner.numeric_class()}; numpy {np.__version__}; opencv {cv2.__version__}; flow {self.look.flow}"
 
     def painting(self, run: Run, position: int, timeline: Timeline, prior: np.ndarray | None, geometry: Geometry | None = None,
-                 ahead: bool = True) -> Future[tuple[np.ndarray, float]]:
-        """Begin to paint the picture at a position of a run, beside whatever else is done: the picture, and the seconds it took.
+                 ahead: bool = True) -> Painting:
+        """Begin to paint the picture at a position of a run, beside whatever else is done.
 
         `prior` is the picture before it in the chain, which a first one and independent ones do without; `geometry` is made
         where it is not given. With `ahead` the geometry of the next position is begun, too, as soon as this one's is made. What
@@ -190,7 +192,7 @@ def stylized(studio: Studio, timeline: Timeline, tick: Callable[[], None] = lamb
 def _painted(studio: Studio, timeline: Timeline, run: Run, positions: range,
              prior: np.ndarray | None = None) -> Iterator[np.ndarray]:
     """The pictures at positions of a run; `prior` is the one before them. Each is painted while the one before it is used."""
-    def begin(position: int, prior: np.ndarray | None) -> Future[tuple[np.ndarray, float]]:
+    def begin(position: int, prior: np.ndarray | None) -> Painting:
         return studio.painting(run, position, timeline, prior, ahead=position + 1 in positions)
 
     painting = None

@@ -16,8 +16,9 @@ class StyleRunner:
     """A network that stylizes frames on one device, by a backend that `fav.backends.choose` has named.
 
     threads is torch's number for the whole process, which is the backend's as well; None leaves it. `precision` is what
-    is allowed, float32 or bfloat16: a device that is not made for bfloat16 computes in float32 all the same. The network
-    belongs to the runner and moves to `device`. Raises FavError for a device that this machine does not have.
+    is allowed, float32 or bfloat16: a device that is not made for bfloat16 computes in float32 all the same, and the
+    runner's own `precision` says so. The network belongs to the runner and moves to `device`. Raises FavError for a device
+    that this machine does not have.
     """
 
     def __init__(self, network: StyleNetwork, threads: int | None = None, device: str = "cpu", backend: str = "torch",

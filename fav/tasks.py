@@ -11,7 +11,6 @@ and, with --evaluate, those of `measuring.py`.
 
 import json
 import time
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Iterator
@@ -30,7 +29,7 @@ from shared.system import WEATHER
 from . import flow as flows
 from .cards import own_device
 from .errors import FavError
-from .film import Studio, index_pieces
+from .film import Painting, Studio, index_pieces
 from .flow_io import encode_flow
 from .heap import give_back_freed_memory
 from .images import encode_png
@@ -57,7 +56,7 @@ class Warm:
 
     task: Task
     picture: np.ndarray
-    following: Future[tuple[np.ndarray, float]] | None
+    following: Painting | None
 
 
 def make_plan(job: Job, node: Node, say: Callable[[str], None], **options) -> "FilmPlan":
@@ -86,10 +85,7 @@ class FilmPlan:
         self._check_inputs(sequences=self._own_video is not None)
         self.studio = Studio(self.video, self.spec.look(root), self.spec.fps, self.spec.threads or threads,
                              own_device(device, backend), backend)
-        # What follows is begun while a frame is published. Not where its flow may come from another node: that takes long, and
-        # on the cores of one machine nothing would be gained. And not before a frame of this process is published: what takes
-        # it down is to be blamed on the task that does so.
-        self._ahead = self.spec.independent or not flows.METHODS[self.spec.flow].slow
+        self._flow_travels = flows.METHODS[self.spec.flow].slow and not self.spec.independent  # from nodes that make it ahead
         self._stitch, self._finish = stitch_task(self.spec), self.spec.finish(root)
         self._warm: Warm | None = None  # the last stylized frame, as published
         self._fresh: Warm | None = None  # the one that is being published
@@ -160,7 +156,7 @@ class FilmPlan:
                 continue  # somebody's chain, or one with a failed frame
             if run.closed or not run.backward:
                 yield painting_task(run, run.done)
-        if flows.METHODS[self.spec.flow].slow and not self.spec.independent:
+        if self._flow_travels:
             yield from self._flows_ahead(self._served(busy, claims), taken)
         if all_painted and str(self._stitch) not in taken and not results.is_done(self.job, self._stitch):
             yield self._stitch
@@ -313,14 +309,16 @@ class FilmPlan:
     def _frame(self, task: Task, tick: Callable[[], None]) -> bytes:
         run = self.shelf.run_of(task)
         position = run.position(task.number)
-        ahead = self._ahead and self._warm is not None
+        # Not before a frame of this process is published: what takes it down is to be blamed on the task that does so. Not with
+        # flow that travels: that takes long, and on the cores of one machine nothing would be gained.
+        ahead = self._warm is not None and not self._flow_travels
         prior, begun = self._before(run, position)
         picture, seconds = (begun or self._begin(run, position, prior, tick, ahead)).result()
         following = self._begin(run, position + 1, picture, tick, ahead) if ahead and run.left > 1 else None
         self._fresh = Warm(task, picture, following)
         return encode_png(picture, self._text(seconds if begun else None))
 
-    def _before(self, run: Run, position: int) -> tuple[np.ndarray | None, Future[tuple[np.ndarray, float]] | None]:
+    def _before(self, run: Run, position: int) -> tuple[np.ndarray | None, Painting | None]:
         """What the picture at a position is painted on from, and that picture itself, where it is begun."""
         if position == 0:
             return None, None
@@ -331,8 +329,8 @@ class FilmPlan:
         return None if self.spec.independent else self.shelf.picture(at), None
 
     def _begin(self, run: Run, position: int, prior: np.ndarray | None, tick: Callable[[], None],
-               ahead: bool) -> Future[tuple[np.ndarray, float]]:
-        geometry = self._geometry(run.frame(position), run.frame(position - 1), tick) if position and not self._ahead else None
+               ahead: bool) -> Painting:
+        geometry = self._geometry(run.frame(position), run.frame(position - 1), tick) if position and self._flow_travels else None
         return self.studio.painting(run, position, self.timeline, prior, geometry, ahead)
 
     def _geometry(self, frame: int, before: int, tick: Callable[[], None]) -> Geometry:
