@@ -63,7 +63,8 @@ class Studio:
     @property
     def numeric_class(self) -> str:
         """What decides the last bits: results of one class are the same byte for byte."""
-        return f"{self.runner.numeric_class()}; numpy {np.__version__}; opencv {cv2.__version__}; flow {self.look.flow}"
+        return (f"{self.runner.numeric_class()}; numpy {np.__version__}; opencv {cv2.__version__}; "
+                f"flow {flows.words(self.look.flow)}")
 
     def painting(self, run: Run, position: int, timeline: Timeline, prior: np.ndarray | None, geometry: Geometry | None = None,
                  ahead: bool = True) -> Painting:

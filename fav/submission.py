@@ -167,8 +167,7 @@ def _check_room(share: Share, request: Request, source: Source, options: dict) -
     if stop is None:
         return ()  # nobody knows how long it is
     frames, size = max(stop - options["start"], 0), (options["width"], options["height"])
-    travels = flows.METHODS[request.flow].slow and not request.independent
-    travelling = (frames if request.keep else min(frames, FLOW_AHEAD)) if travels else 0
+    travelling = (frames if request.keep else min(frames, FLOW_AHEAD)) if flows.travels(request.flow, request.independent) else 0
     leads = LEAD * (frames // request.chunk) if request.chunk else 0
     need = room_for(frames + leads, network_size(size, request.style_scale), travelling, request.crf, _inputs(share, request), size)
     root, system = share.layout.root, share.system

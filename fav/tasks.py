@@ -85,7 +85,7 @@ class FilmPlan:
         self._check_inputs(sequences=self._own_video is not None)
         self.studio = Studio(self.video, self.spec.look(root), self.spec.fps, self.spec.threads or threads,
                              own_device(device, backend), backend)
-        self._flow_travels = flows.METHODS[self.spec.flow].slow and not self.spec.independent  # from nodes that make it ahead
+        self._flow_travels = flows.travels(self.spec.flow, self.spec.independent)
         self._stitch, self._finish = stitch_task(self.spec), self.spec.finish(root)
         self._warm: Warm | None = None  # the last stylized frame, as published
         self._fresh: Warm | None = None  # the one that is being published

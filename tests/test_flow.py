@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 import time
@@ -270,6 +271,18 @@ def test_programs_in_bin_come_before_those_on_the_path(programs, monkeypatch, tm
     programs(into=tmp_path / "checkout bin")
     monkeypatch.setattr(deepflow2, "BIN", tmp_path / "checkout bin")
     assert deepflow2.program("deepflow2-static").parent == tmp_path / "checkout bin"
+
+
+def test_words_tell_one_version_of_the_programs_from_another(programs):
+    programs()
+    before = flows.words("deepflow2")
+    assert re.fullmatch("deepflow2 by [0-9a-f]{8} [0-9a-f]{8}", before) and flows.words("deepflow2") == before
+    programs(flow2=FLOW2 + "# of another year\n")
+    assert flows.words("deepflow2").split()[:3] == before.split()[:3] and flows.words("deepflow2") != before
+
+
+def test_words_tell_which_pytorch_computes_spynet():
+    assert flows.words("spynet") == f"spynet by torch {torch.__version__}" and flows.words("dis") == "dis"
 
 
 def test_missing_programs_are_named_with_the_place_to_get_them(programs):

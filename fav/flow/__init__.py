@@ -24,7 +24,8 @@ MIN_SIDE = 64  # pixels: below, the coarse levels of some methods see nothing, a
 class Method:
     """One way to find flow. `summary` says what it costs and gives, `weights` where to get what it must be given.
 
-    `slow` ones take longer than the network, so that it pays to have other machines at them.
+    `slow` ones take longer than the network, so that it pays to have other machines at them. `by` is what computes the flow
+    where that is not OpenCV, with its version.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Method:
     check: Callable[[Path | None], None] = lambda weights: None
     weights: str | None = None
     slow: bool = False
+    by: Callable[[], str] = lambda: ""
 
 
 def _make_spynet(weights: Path | None, device: str, precision: str) -> Flow:
@@ -45,6 +47,12 @@ def _check_spynet(weights: Path | None) -> None:
     from . import spynet
 
     spynet.load_weights(weights)
+
+
+def _torch() -> str:
+    import torch
+
+    return f"torch {torch.__version__}"
 
 
 SPYNET_WEIGHTS = (
@@ -64,9 +72,11 @@ METHODS = {
             _check_spynet,
             weights=SPYNET_WEIGHTS,
             slow=True,
+            by=_torch,
         ),
         Method("deepflow", deepflow.SUMMARY, lambda *words: deepflow.make(), lambda weights: deepflow.check(), slow=True),
-        Method("deepflow2", deepflow2.SUMMARY, lambda *words: deepflow2.make(), lambda weights: deepflow2.check(), slow=True),
+        Method("deepflow2", deepflow2.SUMMARY, lambda *words: deepflow2.make(), lambda weights: deepflow2.check(), slow=True,
+               by=deepflow2.prints),
     )
 }
 
@@ -74,6 +84,17 @@ METHODS = {
 def check(name: str, weights: Path | None = None) -> None:
     """Raises FavError, before any work, unless `make` with the same arguments will succeed."""
     _method(name, weights).check(weights)
+
+
+def travels(name: str, independent: bool) -> bool:
+    """Whether a film's flow is made ahead, as files, by machines that do not paint."""
+    return METHODS[name].slow and not independent
+
+
+def words(name: str) -> str:
+    """A method by its name and, where OpenCV's version does not tell, what computes it: equal words, equal bits."""
+    by = METHODS[name].by()
+    return f"{name} by {by}" if by else name
 
 
 def make(name: str, weights: Path | None = None, device: str = "cpu", precision: str = "float32") -> Flow:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from ..errors import FavError
+from ..fingerprint import fingerprint
 from ..flow_io import read_flo
 
 SUMMARY = "the authors' own, for things that move far; far slower still, and needs their two programs in bin/"
@@ -39,6 +40,11 @@ def program(name: str) -> Path:
             f"get it from {PROGRAMS[name]} and make it executable"
         )
     return Path(found)
+
+
+def prints() -> str:
+    """The beginnings of the two programs' fingerprints, which have no versions."""
+    return " ".join(fingerprint(program(name))[:8] for name in PROGRAMS)
 
 
 def make(hang_s: float = HANG_S) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
