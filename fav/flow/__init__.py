@@ -75,8 +75,14 @@ METHODS = {
             by=_torch,
         ),
         Method("deepflow", deepflow.SUMMARY, lambda *words: deepflow.make(), lambda weights: deepflow.check(), slow=True),
-        Method("deepflow2", deepflow2.SUMMARY, lambda *words: deepflow2.make(), lambda weights: deepflow2.check(), slow=True,
-               by=deepflow2.prints),
+        Method(
+            "deepflow2",
+            deepflow2.SUMMARY,
+            lambda *words: deepflow2.make(),
+            lambda weights: deepflow2.check(),
+            slow=True,
+            by=deepflow2.prints,
+        ),
     )
 }
 
