@@ -99,7 +99,7 @@ def _same_share(question: Question) -> Share:
     if word != question.word:
         raise ShareError(f"{root}: expected the shared directory, found nothing; mount it "
                          f"(a hosts file: share= says where it is)")
-    return open_share(root)
+    return open_share(root, new=False)
 
 
 def _inputs(share: Share, name: str) -> list[str]:

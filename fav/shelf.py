@@ -18,6 +18,7 @@ from shared.errors import InputVanished, ShareError, plain
 from shared.jobs import Job
 from shared.layout import SHARD, Task, shard_of
 from shared.nodes import MALFORMED, Node
+from shared.ownership import remove_results
 from shared.system import NO_LINKS, WEATHER
 
 from .ahead import ahead
@@ -294,7 +295,7 @@ def deliver(node: Node, job: Job, spec: FilmSpec, say: Callable[[str], None]) ->
     root = node.share.layout.root
     out = put(node, job, stitch_task(spec), spec.film(root), "film", say)
     if not spec.keep:
-        node.share.system.remove_tree(job.layout.results / "flow")
+        remove_results(node.share, job.layout, "flow")
     return out.relative_to(root).as_posix()
 
 

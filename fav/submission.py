@@ -15,6 +15,7 @@ from shared.attempts import reopen
 from shared.jobs import Job, create_job, find_job, job_name
 from shared.layout import JobLayout
 from shared.nodes import Node
+from shared.ownership import note_brought
 from shared.share import Share
 from shared.system import System
 
@@ -209,22 +210,25 @@ def _fill(share: Share, layout: JobLayout, request: Request, options: dict, name
     for report in (evaluation_name(out, suffix) for suffix in REPORTS if request.evaluate):
         if report.exists():
             raise FavError(f"{report}: expected a new name for the evaluation, but the file exists; choose another with --out")
-    brought = {name: _bring(share, getattr(request, name), layout.inputs / name) for name in FILES if name != "video"}
-    mix = tuple(_bring(share, style, layout.inputs / f"mix-{number}") for number, (style, _) in enumerate(request.mix, 1))
+    brought = {name: _bring(share, layout, getattr(request, name), layout.inputs / name) for name in FILES if name != "video"}
+    mix = tuple(_bring(share, layout, style, layout.inputs / f"mix-{number}") for number, (style, _) in enumerate(request.mix, 1))
     return FilmSpec(**options, **brought, mix=mix, video=_bring_video(share, layout, request.video)).to_json()
 
 
-def _bring(share: Share, path: Path | None, target: Path) -> str | None:
+def _bring(share: Share, layout: JobLayout, path: Path | None, target: Path) -> str | None:
     """Copy a file (or SPyNet's directory, or a mask's images) into the job; its path relative to the shared directory."""
     if path is None:
         return None
     if path.is_dir() or is_sequence(str(path)):
         share.system.make_dirs(target)
-        for file in _files_of(path):
+        files = _files_of(path)
+        note_brought(share, layout, [target / file.name for file in files])
+        for file in files:
             _copy(file, target / file.name, share.system)
         target = target if path.is_dir() else target / path.name
     else:
         target = target.with_suffix(path.suffix)
+        note_brought(share, layout, [target])
         _copy(path, target, share.system)
     return target.relative_to(share.layout.root).as_posix()
 
@@ -238,10 +242,13 @@ def _bring_video(share: Share, layout: JobLayout, video: str) -> str:
     if is_sequence(video):
         target = layout.inputs / "video"
         share.system.make_dirs(target)
-        for file in sequence_files(video):
+        files = sequence_files(video)
+        note_brought(share, layout, [target / file.name for file in files])
+        for file in files:
             _link_or_copy(file, target / file.name, share.system)
         return (target / path.name).relative_to(share.layout.root).as_posix()
     target = layout.inputs / f"video{path.suffix}"
+    note_brought(share, layout, [target])
     _link_or_copy(path.resolve(), target, share.system)
     return target.relative_to(share.layout.root).as_posix()
 

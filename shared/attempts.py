@@ -53,7 +53,7 @@ def record(node: Node, job: Job, task: Task, why: str, detail: str, nonce: str) 
     """
     job.marks()
     place = job.layout.attempts_of(task)
-    node.share.system.make_dirs(place)
+    node.share.system.make_dirs(place, below=job.layout.root)
     content = {"why": why, "who": node.identity.incarnation, "host": node.identity.host, "detail": detail[-20_000:]}
     try:
         node.share.system.write_new(place / f"{node.identity.token}.{nonce}", json.dumps(content).encode())
@@ -108,7 +108,7 @@ def settle(node: Node, job: Job, task: Task) -> bool:
     if not _used_up(attempts):
         return False
     last = max(attempts, key=lambda attempt: attempt.why != "vanished")
-    node.share.system.make_dirs(job.layout.failed)
+    node.share.system.make_dirs(job.layout.failed, below=job.layout.root)
     try:
         node.share.system.write_new(job.layout.failure(task), f"{last.why} on {last.who}: {last.detail}".encode())
     except FileExistsError:

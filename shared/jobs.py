@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Callable
 
 from .errors import JobGone, ShareError, plain
-from .layout import JobLayout
+from .layout import ID, NAME, JobLayout
+from .ownership import BROUGHT, remove_job_files
 from .nodes import LEASE_S, MALFORMED, SHORTEST_LEASE_S, VERSION, Node
 from .share import Share
 from .sources import version
-from .system import PASSING
+from .system import PASSING, System
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}")
 LOOKS_FOR_TAKEN = 15
-ID = re.compile(NAME.pattern + r"\.[0-9a-f]{12}")
+REMOVAL_TRIES = 3
 OVER = frozenset({"finished", "cancelled"})  # marks of a job that nothing more is to be done for
 MARKS = OVER | {"paused", "priority"}
 
@@ -75,6 +75,11 @@ class Job:
             raise JobGone(f"job {self.name} was removed while it was being worked on")
         return names & MARKS
 
+    def check_directories(self) -> None:
+        """ShareError where something else than a directory has the place of one of the job's."""
+        for directory in (self.layout.root, *self.layout.rooms()):
+            self.share.system.require_directory(directory)
+
     @property
     def made_elsewise(self) -> str | None:
         """In words, that other sources of this program made the job than run here; None where they are the same or unknown."""
@@ -101,7 +106,11 @@ class Job:
             return None
 
     def unmark(self, mark: str) -> None:
-        self.share.system.unlink(self.layout.mark(mark))
+        """Take a mark away. ShareError where it is no file, and so not ours."""
+        try:
+            self.share.system.unlink(self.layout.mark(mark))
+        except IsADirectoryError:
+            raise ShareError(f"{self.layout.mark(mark)}: expected a file or nothing, got a directory; remove it") from None
 
     def priority(self, marks: set[str]) -> int:
         """Which jobs nodes serve first: those of the largest number. 0 where nobody said anything (of these marks), or nonsense."""
@@ -163,12 +172,13 @@ def create_job(node: Node, name: str, lease: float, fill: Callable[[JobLayout], 
     job_id = f"{name}.{secrets.token_hex(6)}"
     layout = share.layout.job(job_id)
     try:
-        share.system.make_dirs(layout.root)
-        share.system.write_new(layout.creator, node.identity.incarnation.encode())
+        _begin(node, layout)
         for room in layout.rooms():
             share.system.make_dirs(room)
         manifest = Manifest(job_id, name, fill(layout), lease, sources=version())
-        share.system.write_new(layout.manifest, manifest.to_bytes())
+        draft = node.draft()
+        share.system.write_new(draft, manifest.to_bytes())
+        _move(share.system, draft, layout.manifest)
         try:
             _take_name(node, manifest)
         except OSError as error:
@@ -177,11 +187,11 @@ def create_job(node: Node, name: str, lease: float, fill: Callable[[JobLayout], 
             if found is None:
                 raise
             if found.manifest.id != job_id:
-                _bury_quietly(node, layout.root)
+                _remove_quietly(node, layout)
                 return found, False
     except Exception:
         if not _may_be_named(share, name, job_id):
-            _bury_quietly(node, layout.root)
+            _remove_quietly(node, layout)
         raise
     share.system.unlink(layout.creator)
     return Job(share, manifest), True
@@ -207,41 +217,58 @@ def _may_be_named(share: Share, name: str, job_id: str) -> bool:
         return True  # then it stays; recovery removes what has no name
 
 
+def _begin(node: Node, layout: JobLayout) -> None:
+    """Make a job's directory, with the record of its creator in it from the first moment on."""
+    system, draft = node.share.system, node.draft()
+    system.make_dirs(draft)
+    system.write_new(draft / layout.creator.name, node.identity.incarnation.encode())
+    system.make_dirs(layout.root.parent)
+    _move(system, draft, layout.root)
+    system.write_new(layout.brought, BROUGHT)
+
+
 def _take_name(node: Node, manifest: Manifest) -> None:
     """Give the job its name: a directory with the manifest in it, renamed. That is one step also where hard links are
-    not known, and never over another job's, since a directory that is not empty is never replaced."""
+    not known, and never over another job's, since only an empty directory is ever replaced."""
     system, draft = node.share.system, node.draft()
     system.make_dirs(draft)
     system.write_new(draft / "job.json", manifest.to_bytes())
     system.rename(draft, node.share.layout.name(manifest.name))
 
 
-def remove_job(node: Node, job: Job) -> None:
-    """Take the name away first, then all files; nodes that still work on it find it gone.
+def _move(system: System, draft: Path, final: Path) -> None:
+    """Rename to a name that nobody else has."""
+    try:
+        system.rename(draft, final)
+    except FileNotFoundError:
+        if not system.exists(final):  # else it happened, and only the reply was lost
+            raise
+
+
+def remove_job(node: Node, job: Job) -> list[Path]:
+    """Remove the job's name first, then its files; nodes that still work on it find it gone. Returns what is not ours.
 
     The node need not have joined: on a full disk, for which this is the cure, it could not.
     """
+    share, layout = node.share, job.layout
+    share.system.require_directory(layout.root)
     try:
-        node.share.system.write_new(job.layout.creator, node.identity.incarnation.encode())  # if we die without the name
+        share.system.write_new(layout.creator, node.identity.incarnation.encode())  # if we die without the name
     except OSError:
         pass
-    _bury(node, node.share.layout.name(job.name))
-    _bury(node, job.layout.root)
+    name, manifest = share.layout.name(job.name), share.layout.named_manifest(job.name)
+    removal = share.system.remove(name, lambda entry, is_directory: entry == (name if is_directory else manifest))
+    strangers = removal.strangers
+    for _ in range(REMOVAL_TRIES):  # a node may publish a last result meanwhile
+        removal = remove_job_files(share, layout, node.identity.incarnation)
+        if not removal.failed:
+            break
+    return strangers + removal.strangers
 
 
-def _bury(node: Node, path: Path) -> None:
-    """Remove a directory: out of sight in one step, then file by file. If we die, recovery goes on."""
-    grave = node.private.with_name(f"{node.identity.incarnation}.{secrets.token_hex(8)}")
-    try:
-        node.share.system.rename(path, grave)
-    except FileNotFoundError:
-        pass  # or it happened, and only the reply was lost
-    node.share.system.remove_tree(grave)
-
-
-def _bury_quietly(node: Node, path: Path) -> None:
+def _remove_quietly(node: Node, layout: JobLayout) -> None:
     """Where it fails, recovery removes the directory once its creator has left."""
     try:
-        _bury(node, path)
+        remove_job_files(node.share, layout, node.identity.incarnation)
     except OSError:
         pass

@@ -1,6 +1,7 @@
 """Every path of the job system, spelled once.
 
     SHARED/
+      fav-share.json                 marks the directory as a shared directory of this program
       nodes/<incarnation>            heartbeat file of a running node: who it is
       private/<incarnation>/         files that it is making
       bell/<incarnation>.<count>     renamed when it has published something
@@ -8,7 +9,8 @@
       orders/<incarnation>.<order>   what the operator asks of a node: to drain or to stop
       names/<job name>/job.json      the manifest of the job of that name
       jobs/<job id>/
-        creator                      the node that makes the job, until it has its name
+        creator                      the node that makes the job, until it has its name; or that removes it
+        brought                      names of the files that were put into inputs, each with a NUL after it
         job.json                     the manifest, written once
         inputs/                      style, and the video where it was copied in
         claims/<task>                placeholders
@@ -22,6 +24,14 @@ import re
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
+
+# The forms of our own names. A job is named by its user, so its name has the form of many other files' names.
+INCARNATION = re.compile(r"[A-Za-z0-9_-]{1,40}-[0-9]{1,10}-[0-9a-f]{8}")
+GRAVE = re.compile(rf"{INCARNATION.pattern}\.[0-9a-f]{{16}}")  # what is left of a job that a node removes
+CHECK = re.compile(r"check\.[0-9a-f]{16}")  # the ground of check/quick.py
+HARD_LINK_PROBE = re.compile(r"probe(\.twin)?\.[0-9a-f]{16}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}")
+ID = re.compile(NAME.pattern + r"\.[0-9a-f]{12}")
 
 SHARD = 1000  # results a directory; 10^6 tasks make 1000 directories of 1000
 
@@ -45,6 +55,16 @@ class Task:
         return task if str(task) == name else None
 
 
+def is_incarnation(name: str) -> bool:
+    """Whether a name is one that a node gives itself."""
+    return INCARNATION.fullmatch(name) is not None
+
+
+def is_private(name: str) -> bool:
+    """Whether nodes give names of this form to what they make in `private`."""
+    return any(form.fullmatch(name) for form in (INCARNATION, GRAVE, CHECK, HARD_LINK_PROBE))
+
+
 def shard_of(number: int) -> int:
     """The directory, counted from 0, that holds the results of task `number`."""
     return number // SHARD
@@ -55,6 +75,7 @@ class ShareLayout:
 
     def __init__(self, root: Path):
         self.root = Path(root)
+        self.marker = self.root / "fav-share.json"
         self.nodes = self.root / "nodes"
         self.private = self.root / "private"
         self.bell = self.root / "bell"
@@ -65,6 +86,10 @@ class ShareLayout:
 
     def rooms(self) -> tuple[Path, ...]:
         return self.nodes, self.private, self.bell, self.logs, self.names, self.jobs
+
+    def taken(self) -> tuple[Path, ...]:
+        """Every name that this program uses at the top of a shared directory."""
+        return self.marker, *self.rooms(), self.orders
 
     def heart(self, incarnation: str) -> Path:
         return self.nodes / incarnation
@@ -92,6 +117,7 @@ class JobLayout:
         self.root = root
         self.manifest = root / "job.json"
         self.creator = root / "creator"
+        self.brought = root / "brought"
         self.inputs = root / "inputs"
         self.claims = root / "claims"
         self.results = root / "results"

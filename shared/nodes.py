@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Iterator
 
 from .errors import Evicted, ShareError, plain
+from .ownership import remove_notice, remove_private
 from .share import Share
 from .system import PASSING, process_start
 
@@ -157,7 +158,8 @@ class Node:
             raise Evicted(f"{self.identity.incarnation} was taken for dead by the other nodes")
 
     def draft(self) -> Path:
-        """A new private path, never used again."""
+        """A new private path, never used again. NotADirectoryError where the private directory was replaced by a link."""
+        self.share.system.follow_no_link(self.private)
         return self.private / secrets.token_hex(8)
 
     def leave(self) -> None:
@@ -208,12 +210,11 @@ def visiting(share: Share, about: str = "") -> Iterator[Node]:
 
 def sweep(share: Share, incarnation: str) -> None:
     """Remove all traces of a node that has left or died and holds no placeholder any more; the heartbeat file last."""
-    share.system.remove_tree(share.layout.private_of(incarnation))
-    if share.system.list(share.layout.private_of(incarnation)):
-        return  # not all of it went; whoever comes next tries again
+    if remove_private(share, incarnation).failed:
+        return  # whoever comes next tries again
     for name in share.system.list(share.layout.bell):
         if name.rpartition(".")[0] == incarnation:
-            share.system.unlink(share.layout.bell / name)
+            remove_notice(share, name)
     share.system.unlink(share.layout.heart(incarnation))
 
 
@@ -236,7 +237,7 @@ def identities(share: Share) -> dict[str, Identity]:
             identity = read_identity(share, share.layout.heart(name))
         except (OSError, ShareError):
             continue
-        if identity is not None:
+        if identity is not None and identity.incarnation == name:
             found[name] = identity
     return found
 
@@ -281,6 +282,20 @@ class Observer:
         """Seconds for which its heartbeat has not changed, None where it has no heartbeat file."""
         found = self._heard.get(incarnation)
         return found[1] if found else None
+
+    def now(self) -> float:
+        """Seconds since 1970 by the clock of the share, as far as that can be told without writing to it; for people.
+
+        A node of this machine whose process lives has renewed its heartbeat some seconds ago. Where there is none, this
+        machine's clock counts, unless a heartbeat is newer.
+        """
+        if not self.share.read_only:
+            return self.share.now()
+        newest = max((mtime for mtime, _ in self._heard.values()), default=0) / 1e9
+        local = [identity for identity in identities(self.share).values() if identity.lived_here(self.me)]
+        if any(not self.process_gone(identity) for identity in local if identity.incarnation in self._heard):
+            return newest
+        return max(newest, self.share.now())
 
     def process_gone(self, identity: Identity) -> bool:
         """Whether it lived on this machine, in this boot, and its process is gone."""

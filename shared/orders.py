@@ -8,6 +8,8 @@ import threading
 from contextlib import suppress
 from enum import IntEnum
 
+from .layout import is_incarnation
+from .ownership import remove_order
 from .share import Share
 
 LOOK_S = 2.0  # how often a node looks for orders
@@ -37,7 +39,7 @@ def given(share: Share) -> dict[str, Order]:
     for name in share.system.list(share.layout.orders):
         incarnation, _, word = name.rpartition(".")
         order = next((order for order in Order if order.word == word), None)
-        if order:
+        if order and is_incarnation(incarnation):
             found[incarnation] = max(order, found.get(incarnation, order))
     return found
 
@@ -45,7 +47,7 @@ def given(share: Share) -> dict[str, Order]:
 def take_back(share: Share, incarnation: str) -> None:
     """Remove the orders of a node that has left."""
     for order in Order:
-        share.system.unlink(share.layout.order(incarnation, order.word))
+        remove_order(share, incarnation, order.word)
 
 
 def sweep(share: Share) -> None:

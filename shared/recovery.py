@@ -1,29 +1,33 @@
 """Recovery: finds the placeholders of dead nodes and removes them, so that their tasks are open again.
 
 It also sweeps what the dead leave behind: their private files, their heartbeat file last, and the directories
-of jobs that they had not finished making.
+of jobs that they had not finished making or removing. What strangers have put there is left alone, and told once.
 """
 
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator
+from typing import Callable, Iterator
 
 from .attempts import nonce, settle
 from .claims import claimed, take_away
-from .errors import ShareError
-from .jobs import Job, all_jobs
-from .layout import Task
+from .errors import ShareError, plain
+from .jobs import Job, Manifest, all_jobs
+from .layout import ID, JobLayout, Task, is_incarnation, is_private
 from .nodes import LEASE_S, POLL_S, Identity, Node, Observer, read_identity, sweep
-from .system import WEATHER
+from .ownership import NOTICE, creator_of, remove_job_files, remove_notice, remove_private
+from .share import Share
+from .system import WEATHER, Removal
 
 
 NOBODY = "0" * 32  # a token that no node has
+TOLD = 5  # names of one line about what was swept or left alone
 
 
 class Recovery:
     """What one node does about the others' deaths."""
 
-    def __init__(self, node: Node, observer: Observer):
+    def __init__(self, node: Node, observer: Observer, say: Callable[[str], None] = lambda line: None):
+        self.say = say
         self.node = node
         self.share = node.share
         self.observer = observer
@@ -32,6 +36,8 @@ class Recovery:
         self._neighbours: list[Identity] = []  # living nodes of this machine, as of the last pass
         self._ownerless: dict[Path, tuple[int | None, float]] = {}  # what has no owner that can be asked for -> mtime, seconds seen so
         self._seen_ownerless: set[Path] = set()
+        self._swept: list[str] = []  # in this pass, relative to the shared directory
+        self._left_alone: set[Path] = set()  # that we have told of
 
     def run(self, jobs: dict[Job, set[Task]], now_dead: frozenset[str] = frozenset()) -> int:
         """One pass over the given jobs (each with the tasks that this node holds itself).
@@ -39,7 +45,8 @@ class Recovery:
         `now_dead` are hosts whose nodes the operator declares dead. Returns how many orphans were removed.
         OSError where the share cannot be looked at: then nobody was judged by what was not seen.
         """
-        self._seen_ownerless, self._neighbours, self.due = set(), [], POLL_S
+        self._seen_ownerless, self._neighbours, self._swept, self.due = set(), [], [], POLL_S
+        self.share.system.forget_directories()
         seen = [(job, name, path) for job in jobs for name, path in claimed(job).items()]
         self.observer.look()  # after the placeholders were listed: their owners joined before that
         before = self.recovered
@@ -49,6 +56,8 @@ class Recovery:
         self._sweep_dead(jobs, now_dead)
         self._sweep_leftovers()
         self._ownerless = {path: seen for path, seen in self._ownerless.items() if path in self._seen_ownerless}
+        if self._swept:
+            self.say(f"removed what nodes that are gone had left: {_listed(self._swept)}")
         return self.recovered - before
 
     def neighbour_died(self) -> bool:
@@ -87,7 +96,7 @@ class Recovery:
 
     def _remove(self, job: Job, task: Task, path: Path, token: str) -> None:
         place = job.layout.attempts_of(task)
-        self.share.system.make_dirs(place)
+        self.share.system.make_dirs(place, below=job.layout.root)
         # The record of the attempt *is* the placeholder, moved: if we die here, nothing counts twice.
         if take_away(self.node, path, place / f"{token}.{nonce()}", token, keep=True):
             self.recovered += 1
@@ -102,7 +111,7 @@ class Recovery:
                 identity = read_identity(self.share, self.share.layout.heart(name))
             except ShareError:
                 continue
-            if identity is None:
+            if identity is None or identity.incarnation != name:
                 continue
             gone = self.observer.process_gone(identity) or identity.host in now_dead
             if not gone:
@@ -115,6 +124,7 @@ class Recovery:
                 gone = silence >= longest
             if gone and not self._owns_any(identity, jobs):
                 sweep(self.share, name)
+                self._swept.append(f"node {name}")
 
     def _owns_any(self, identity: Identity, jobs: dict[Job, set[Task]]) -> bool:
         for job in jobs:
@@ -128,34 +138,70 @@ class Recovery:
         return False
 
     def _sweep_leftovers(self) -> None:
-        """Remove private files, bells and unfinished jobs of nodes that have no heartbeat file (any more)."""
+        """Remove private files, notices and unfinished jobs of nodes that have no heartbeat file (any more)."""
         layout, system = self.share.layout, self.share.system
         alive = set(self.observer.nodes()) | {self.node.identity.incarnation}
-        for path in (layout.private / name for name in system.list(layout.private) if name not in alive):
-            if self._ownerless_for(path, LEASE_S):
-                self._remove_any(path)  # a directory, or a file of whoever died in the midst of opening the share
-        for path in (layout.bell / name for name in system.list(layout.bell) if name.rpartition(".")[0] not in alive):
-            if self._ownerless_for(path, LEASE_S):
-                self._remove_any(path)
-        jobs = {layout.jobs / name: system.list(layout.jobs / name) for name in system.list(layout.jobs)}
-        unfinished = [path for path, names in jobs.items() if "creator" in names or "job.json" not in names]
-        if unfinished:
-            named = {layout.jobs / job.manifest.id for job in all_jobs(self.share)}
-            for path in unfinished:
-                if self._creator(path) not in alive and self._ownerless_for(path, LEASE_S):
-                    self._remove_any(path / "creator" if path in named else path)
+        for name in system.list(layout.private):
+            if name not in alive and self._is_over(layout.private / name, is_private(name)):
+                self._sweep(layout.private / name, lambda: remove_private(self.share, name))
+        for name in system.list(layout.bell):
+            form = NOTICE.fullmatch(name)
+            if not (form and form[1] in alive) and self._is_over(layout.bell / name, form and is_incarnation(form[1])):
+                self._sweep(layout.bell / name, lambda: remove_notice(self.share, name))
+        self._sweep_jobs(alive)
 
-    def _remove_any(self, path: Path) -> None:
-        """Remove a file, or a directory with all in it; what cannot be removed stays."""
-        self.share.system.remove_tree(path)
-        with _strangers_aside():
-            self.share.system.unlink(path)
+    def _sweep_jobs(self, alive: set[str]) -> None:
+        """Remove the directories of jobs whose creator died before they had their name, or before they were removed."""
+        layout, system, named = self.share.layout, self.share.system, None
+        for job in (layout.job(name) for name in system.list(layout.jobs)):
+            names = system.list(job.root)
+            if "creator" not in names and "job.json" in names:
+                continue  # a job as it should be
+            creator = creator_of(self.share, job) if ID.fullmatch(job.root.name) and _is_known(self.share, job) else None
+            if creator in alive or not self._is_over(job.root, creator is not None):
+                continue
+            if named is None:
+                named = {layout.jobs / one.manifest.id for one in all_jobs(self.share)}
+            if job.root in named:
+                system.unlink(job.creator)  # it has its name, and its creator died then
+            else:
+                self._sweep(job.root, lambda: remove_job_files(self.share, job, self.node.identity.incarnation))
 
-    def _creator(self, path: Path) -> str:
-        try:
-            return self.share.system.read(path / "creator").decode(errors="replace")
-        except (FileNotFoundError, NotADirectoryError, ShareError):
-            return ""
+    def _is_over(self, path: Path, is_ours: object) -> bool:
+        """Whether a lease has passed over what a node seems to have left; what is not ours is told, and left alone."""
+        if not is_ours:
+            self._leave_alone([path])
+            return False
+        return self._ownerless_for(path, LEASE_S)
+
+    def _sweep(self, path: Path, remove: Callable[[], Removal]) -> None:
+        removal = remove()
+        self._leave_alone(removal.strangers)
+        if not removal.strangers and not removal.failed:
+            self._swept.append(path.relative_to(self.share.layout.root).as_posix())
+
+    def _leave_alone(self, paths: list[Path]) -> None:
+        """Tell once of what is not ours."""
+        if fresh := [path for path in paths if path not in self._left_alone]:
+            self._left_alone.update(fresh)
+            names = [path.relative_to(self.share.layout.root).as_posix() for path in fresh]
+            self.say(f"left alone, as this program did not make it: {_listed(names)}")
+
+
+def _is_known(share: Share, job: JobLayout) -> bool:
+    """Whether the directory of a job has no manifest, or one that this version can read."""
+    try:
+        Manifest.from_bytes(share.system.read(job.manifest), job.manifest)
+    except FileNotFoundError:
+        pass
+    except (NotADirectoryError, ShareError):
+        return False
+    return True
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - TOLD
+    return plain(", ".join(names[:TOLD]), 1000) + (f" and {more} more" if more > 0 else "")
 
 
 @contextmanager

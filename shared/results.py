@@ -40,7 +40,7 @@ def _appear(node: Node, job: Job, private: Path, final: Path) -> bool:
                 raise
         job.marks()
         node.check()
-        system.make_dirs(final.parent)  # the shard's directory is not there yet
+        system.make_dirs(final.parent, below=job.layout.root)  # the shard's directory is not there yet
     node.share.appear(private, final)
     return True
 
@@ -122,7 +122,7 @@ def set_aside(node: Node, job: Job, task: Task, damaged: bytes | None) -> None:
     else by now, another node was faster and that one stays. None: it is not even a file that can be read.
     """
     system, place, result = node.share.system, job.layout.attempts_of(task), job.layout.result(task)
-    system.make_dirs(place)
+    system.make_dirs(place, below=job.layout.root)
     aside = place / f"damaged.{secrets.token_hex(8)}"
     try:
         system.rename(result, aside)

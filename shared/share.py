@@ -8,18 +8,27 @@ from pathlib import Path
 
 from .errors import ShareError
 from .layout import ShareLayout
+from .marker import Marker, is_old_share, mark, read_marker, sweep_drafts
 from .mount import mount_of
 from .system import FULL, NO_LINKS, System
 
+PROBE = b"Does this directory know hard links?\n"
+
 
 class Share:
-    """A shared directory that was looked at and found fit."""
+    """A shared directory that was looked at and found fit.
 
-    def __init__(self, layout: ShareLayout, system: System, hard_links: bool, is_new: bool = False):
+    `id` is the random one of its marker, None where it has none. `read_only`: it was opened by a command that only looks.
+    """
+
+    def __init__(self, layout: ShareLayout, system: System, hard_links: bool, is_new: bool = False, id: str | None = None,
+                 read_only: bool = False):
         self.layout = layout
         self.system = system
         self.hard_links = hard_links
         self.is_new = is_new  # it was no shared directory before
+        self.id = id
+        self.read_only = read_only
 
     @property
     def news(self) -> str | None:
@@ -33,15 +42,20 @@ class Share:
 
     def check(self) -> None:
         """ShareError where the directory is not there any more, or is another one."""
-        if not _is_share(self.system, self.layout.root):
-            raise ShareError(f"{self.layout.root}: the shared directory is not there any more; was it unmounted, moved or "
-                             f"emptied? put that right, then the same line again goes on")
+        root, cure = self.layout.root, "put that right, then the same line again goes on"
+        marker = read_marker(self.system, self.layout)
+        if marker is None and not _has_jobs(self.system, self.layout):
+            raise ShareError(f"{root}: the shared directory is not there any more; was it unmounted, moved or emptied? {cure}")
+        if marker is not None and self.id is not None and marker.id != self.id:
+            raise ShareError(f"{root}: another shared directory is there now; was something else mounted? {cure}")
 
     def now(self) -> float:
         """Seconds since 1970 by the clock that writes the times of its files: that of the server, if there is one.
 
-        For people: no decision rests on it.
+        For people: no decision rests on it. Where the share was opened to look only, it is this machine's clock.
         """
+        if self.read_only:
+            return time.time()
         try:
             self.system.touch(self.layout.private)  # needs no room
             return self.system.mtime(self.layout.private) / 1e9
@@ -62,15 +76,18 @@ class Share:
             self.system.rename(private, final)
 
 
-def open_share(root: Path, system: System | None = None, hard_links: bool | None = None, new: bool = True) -> Share:
-    """Look at a directory, make our rooms in it, and find out whether it knows hard links.
+def open_share(root: Path, system: System | None = None, hard_links: bool | None = None, new: bool = True,
+               read_only: bool = False) -> Share:
+    """Look at a directory, mark it as a shared one, make our subdirectories in it, and find out whether it knows hard links.
 
     With `hard_links` it was found fit before, and nothing is written. `new`: it may be one that was no shared directory
-    until now. From now on this process makes files that the directory's group may use, whatever its umask was. ShareError
-    where the directory is missing, not a directory, not writable, full, or sticky.
+    until now; then none of our names may exist in it. `read_only`: nothing is written, and the directory may be read-only
+    or another user's. Else this process makes files from now on that the directory's group may use, whatever its umask was.
+    ShareError where the directory is missing, not a directory, taken by other files, not writable, full, or sticky.
     """
     system = system or System()
     root = Path(os.path.abspath(root))
+    layout = ShareLayout(root)
     try:
         info = system.os.stat(root)
         mode = info.st_mode
@@ -80,6 +97,10 @@ def open_share(root: Path, system: System | None = None, hard_links: bool | None
         raise ShareError(f"{root}: the shared directory cannot be looked at ({error.strerror})") from None
     if not stat.S_ISDIR(mode):
         raise ShareError(f"{root}: expected a directory that all machines mount, got a file")
+    system.root = root
+    system.forget_directories()
+    if read_only:
+        return _looked_at(layout, system)
     if mode & stat.S_ISVTX:
         raise ShareError(f"{root}: the directory is sticky (like /tmp), so colleagues could not take over each "
                          f"other's tasks; use a directory below it")
@@ -87,37 +108,97 @@ def open_share(root: Path, system: System | None = None, hard_links: bool | None
     system.file_mode = 0o600 | mode & 0o066
     system.dir_mode = 0o700 | mode & 0o2077
     os.umask(os.umask(0o077) & ~(mode & 0o077))
-    layout = ShareLayout(root)
     if hard_links is not None:
-        return Share(layout, system, hard_links)
-    is_new = not _is_share(system, root)
-    if is_new and not new:
-        raise ShareError(_no_share(system, root))
+        marker = read_marker(system, layout)
+        return Share(layout, system, hard_links, id=marker.id if marker else None)
     try:
+        is_new, marker = _made(layout, system, new)
         for room in layout.rooms():
             system.make_dirs(room)
         hard_links = _hard_links(layout, system)
     except OSError as error:
         cure = "mount it writable, or correct its permissions" if error.errno in (1, 13, 30) else "make room or mount it again"
         raise ShareError(f"{root}: the shared directory cannot be written to ({error.strerror}); {cure}") from None
-    return Share(layout, system, hard_links, is_new)
+    return Share(layout, system, hard_links, is_new, marker.id if marker else None)
 
 
-def _is_share(system: System, root: Path) -> bool:
-    """Whether somebody has worked in a directory: rooms that are never removed are there."""
-    return {"names", "jobs"} <= set(_names(system, root))
-
-
-def _names(system: System, directory: Path) -> list[str]:
+def _looked_at(layout: ShareLayout, system: System) -> Share:
+    """A shared directory of which nothing is changed."""
     try:
-        return system.list(directory)
-    except PermissionError:  # who may not look is told so where rooms are made
-        return []
+        marker = read_marker(system, layout)
+        names = system.list(layout.root)
+        _require_rooms(layout, system)
+        if marker is None and not is_old_share(system, layout):
+            raise ShareError(_no_share(system, layout, names))
+    except OSError as error:
+        raise ShareError(f"{layout.root}: the shared directory cannot be read ({error.strerror}); correct its permissions, or "
+                         f"mount it again") from None
+    return Share(layout, system, hard_links=True, id=marker.id if marker else None, read_only=True)
 
 
-def _no_share(system: System, root: Path) -> str:
-    found = "one without jobs" if _names(system, root) else "an empty one"
-    if _is_share(system, root.parent):
+def _made(layout: ShareLayout, system: System, new: bool) -> tuple[bool, Marker | None]:
+    """See to it that the directory is a shared one; whether it was none before, and its marker.
+
+    An old one stays without a marker while its disk is full: `clean`, the cure for that, must work there.
+    """
+    names, marker = system.list(layout.root), read_marker(system, layout)
+    taken = [path.name for path in layout.taken() if path.name in names and path != layout.marker]
+    is_new = marker is None and not (taken and is_old_share(system, layout))
+    if is_new and taken:
+        marker = read_marker(system, layout)  # another node may have marked the directory after our first look
+        is_new = marker is None
+    if is_new and not new:
+        raise ShareError(_no_share(system, layout, names))
+    if is_new and taken:
+        raise ShareError(f"{layout.root}: expected a directory in which the names of a shared one are free, got one with "
+                         f"{_listed(taken)}, which this program did not make; use another directory, such as "
+                         f"{layout.root / 'shared'}")
+    if is_new and (above := _inside_of(system, layout)):
+        raise ShareError(f"{layout.root}: expected a directory for a new shared one, got a part of the shared directory {above}; "
+                         f"use that one")
+    _require_rooms(layout, system)
+    if marker is None:
+        try:
+            marker = mark(system, layout)
+        except OSError as error:
+            if is_new or error.errno not in FULL:
+                raise
+    if marker is not None:
+        sweep_drafts(system, layout, names)
+    return is_new, marker
+
+
+def _require_rooms(layout: ShareLayout, system: System) -> None:
+    """ShareError where a link or a file has taken the place of one of our subdirectories."""
+    for room in (*layout.rooms(), layout.orders):
+        system.require_directory(room)
+
+
+def _inside_of(system: System, layout: ShareLayout) -> Path | None:
+    """The shared directory in one of whose subdirectories this one lies, None where it lies in none."""
+    below = layout.root
+    for above in layout.root.parents:
+        outer = ShareLayout(above)
+        if below in outer.taken() and read_marker(system, outer) is not None:
+            return above
+        below = above
+    return None
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _has_jobs(system: System, layout: ShareLayout) -> bool:
+    """Whether the subdirectories that are never removed are there."""
+    return {layout.names.name, layout.jobs.name} <= set(system.list(layout.root))
+
+
+def _no_share(system: System, layout: ShareLayout, names: list[str]) -> str:
+    root = layout.root
+    found = "one without jobs" if names else "an empty one"
+    outer = ShareLayout(root.parent)
+    if read_marker(system, outer) is not None or is_old_share(system, outer):
         return f"{root}: expected a shared directory, got {found}; {root.parent} is one"
     return (f"{root}: expected a shared directory, got {found}; is it mounted here, and is that its name? coordinator.py "
             f"submit and run, and node.py with a video, make a new one")
@@ -127,7 +208,7 @@ def _hard_links(layout: ShareLayout, system: System) -> bool:
     probe = layout.private / f"probe.{secrets.token_hex(8)}"
     twin = probe.with_suffix(".twin" + probe.suffix)
     try:
-        system.write_new(probe, b"Does this directory know hard links?\n")
+        system.write_new(probe, PROBE)
     except OSError as error:
         if error.errno in FULL and _links_what_is_there(layout, system, twin):
             return True

@@ -6,12 +6,12 @@ alone: the `os` module, or whatever a test puts in its place. All paths are abso
 
 import errno
 import os
-import shutil
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import ShareError
@@ -24,18 +24,37 @@ WEATHER = FULL | PASSING | CLOSED
 NO_LINKS = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
 NO_FILE = {errno.ELOOP: "a symbolic link", errno.ENXIO: "a socket", errno.ENODEV: "a device"}
 
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while the machine is suspended: a claim ages then, too
 RECORD_LIMIT = 1 << 20  # no identity, manifest or attempt of ours comes near 1 MiB
 
 
+@dataclass
+class Removal:
+    """What `System.remove` left in place: entries that are not ours, and whether it failed to remove one that is."""
+
+    strangers: list[Path] = field(default_factory=list)
+    failed: bool = False
+
+    def add(self, other: "Removal") -> None:
+        self.strangers += other.strangers
+        self.failed |= other.failed
+
+
 class System:
-    """The real world. Modes and group are the share's, so that colleagues can link and rename our files."""
+    """The real world. Modes and group are the share's, so that colleagues can link and rename our files.
+
+    Below `root`, the shared directory, no symbolic link is followed: a link in the place of a directory is an error
+    (NotADirectoryError), and modes and groups are set on nothing but what this process has just created.
+    """
 
     def __init__(self, os=os):
         self.os = os
         self.file_mode = 0o600
         self.dir_mode = 0o700
         self.group: int | None = None  # None: as the file system decides
+        self.root: Path | None = None  # the shared directory; None: links are followed everywhere
+        self._real: set[str] = set()  # directories below the root that were seen to be no links
 
     # ---- the clock
     def monotonic(self) -> float:
@@ -47,6 +66,42 @@ class System:
     def wait(self, event: threading.Event, seconds: float) -> bool:
         """Wait for an event, at most so long; whether it is set."""
         return event.wait(seconds)
+
+    # ---- links
+    def follow_no_link(self, directory: Path) -> None:
+        """NotADirectoryError where a directory below the root, or one above it there, is a symbolic link.
+
+        A directory that was seen to be real is not looked at again before `forget_directories`.
+        """
+        if not self._is_below_root(directory) or os.fspath(directory) in self._real:
+            return
+        self.follow_no_link(directory.parent)
+        try:
+            mode = self.os.stat(directory, follow_symlinks=False).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return  # whoever goes on with this path gets the same error
+        if stat.S_ISLNK(mode):
+            raise NotADirectoryError(errno.ENOTDIR, "expected a directory, got a symbolic link", os.fspath(directory))
+        if stat.S_ISDIR(mode):
+            self._real.add(os.fspath(directory))
+
+    def forget_directories(self) -> None:
+        """Look at every directory anew: one may have been replaced by a link."""
+        self._real = set()
+
+    def _is_below_root(self, path: Path) -> bool:
+        return self.root is not None and os.fspath(path).startswith(os.path.join(self.root, ""))
+
+    def require_directory(self, path: Path) -> None:
+        """ShareError where something else than a directory has its place; it may be missing."""
+        try:
+            mode = self.os.stat(path, follow_symlinks=False).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        if not stat.S_ISDIR(mode):
+            what = "a symbolic link" if stat.S_ISLNK(mode) else "something else"
+            raise ShareError(f"{path}: expected a directory, got {what}; nodes follow no link here: move the directory itself "
+                             f"back, or bind-mount another disk there")
 
     # ---- reading
     @contextmanager
@@ -61,7 +116,8 @@ class System:
             self.os.close(fd)
 
     def _open(self, directory: Path) -> int:
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        self.follow_no_link(directory)
+        flags = DIRECTORY | (os.O_NOFOLLOW if self._is_below_root(directory) else 0)
         try:
             return self.os.open(directory, flags)
         except FileNotFoundError:
@@ -139,6 +195,7 @@ class System:
 
     def mtime(self, path: Path) -> int:
         """The modification time in ns, through a fresh open: stat alone may show one that is 10 s old."""
+        self.follow_no_link(path.parent)
         fd = self.os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             return self.os.fstat(fd).st_mtime_ns
@@ -163,6 +220,7 @@ class System:
     # ---- writing
     def write_new(self, path: Path, data: bytes) -> None:
         """A new file with this content, synced; on failure no file stays behind."""
+        self.follow_no_link(path.parent)
         fd = self.os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, self.file_mode)
         try:
             try:
@@ -179,61 +237,140 @@ class System:
 
     def sync(self, path: Path) -> None:
         """Make a finished private file durable and the colleagues' to link."""
-        fd = self.os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        self.follow_no_link(path.parent)
+        fd = self.os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             self._give(fd, self.file_mode)
             self.os.fsync(fd)
         finally:
             self.os.close(fd)
 
+    def append(self, path: Path, data: bytes) -> None:
+        """Add to the end of a file, which is made where it is missing. Only one process may do so at a time."""
+        self.follow_no_link(path.parent)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        fd = self.os.open(path, flags, self.file_mode)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[self.os.write(fd, view):]
+            self.os.fsync(fd)
+        finally:
+            self.os.close(fd)
+
     def link(self, old: Path, new: Path) -> None:
+        self.follow_no_link(new.parent)
         self.os.link(old, new, follow_symlinks=False)
 
     def rename(self, old: Path, new: Path) -> None:
+        self.follow_no_link(old.parent)
+        self.follow_no_link(new.parent)
         self.os.rename(old, new)
 
     def unlink(self, path: Path) -> None:
         """Remove a name; it is no error if it is gone."""
         try:
+            self.follow_no_link(path.parent)
             self.os.unlink(path)
         except FileNotFoundError:
             pass
 
     def touch(self, path: Path) -> None:
+        self.follow_no_link(path.parent)
         self.os.utime(path)
 
-    def make_dirs(self, path: Path) -> None:
-        """The directory and its parents, with the share's mode; it is no error if it is there."""
+    def make_dirs(self, path: Path, below: Path | None = None) -> None:
+        """The directory and its parents, with the share's mode; it is no error if it is there.
+
+        FileNotFoundError where `below`, a directory above it, is missing: that one is not made.
+        """
+        if path == below:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
+        self.follow_no_link(path)
         try:
             try:
                 self.os.mkdir(path, self.dir_mode)
             except FileNotFoundError:
                 if path.parent == path:
                     raise
-                self.make_dirs(path.parent)
+                self.make_dirs(path.parent, below)
                 self.os.mkdir(path, self.dir_mode)  # no further: some directories will not have another
-        except FileExistsError:  # also after a lost reply
-            info = self.os.stat(path)
-            if not stat.S_ISDIR(info.st_mode):
+        except FileExistsError:  # also after a lost reply: then it has the mode that the umask left it
+            self.follow_no_link(path)
+            if not stat.S_ISDIR(self.os.stat(path).st_mode):
                 raise
-            if info.st_uid != self.os.getuid():
-                return  # a colleague's, who sets its mode
-        self._give(path, self.dir_mode)
+            return
+        fd = self.os.open(path, DIRECTORY | os.O_NOFOLLOW)
+        try:
+            self._give(fd, self.dir_mode)
+        finally:
+            self.os.close(fd)
 
-    def _give(self, target: int | Path, mode: int) -> None:
-        """Give a file or directory of ours to the share's group, as far as this user may."""
-        info = self.os.stat(target)
+    def _give(self, fd: int, mode: int) -> None:
+        """Give a file or directory that this process has just made to the share's group, as far as this user may."""
+        info = self.os.stat(fd)
         if self.group is not None and info.st_gid != self.group:
             try:
-                self.os.chown(target, -1, self.group)
+                self.os.chown(fd, -1, self.group)
             except PermissionError:
                 pass  # not a member of it
         if stat.S_IMODE(info.st_mode) & 0o777 != mode & 0o777:  # the umask may have taken what the group needs
-            self.os.chmod(target, mode)
+            self.os.chmod(fd, mode)
 
-    def remove_tree(self, path: Path) -> None:
-        """Remove a directory and all in it, as far as that goes; others may be removing it, too."""
-        shutil.rmtree(path, ignore_errors=True)
+    def remove(self, path: Path, is_ours: Callable[[Path, bool], bool]) -> Removal:
+        """Remove a file, or a directory with what is in it, as far as that is ours; follows no link on the way.
+
+        `is_ours` is asked for each regular file (False) and each directory (True), a directory before what is in it.
+        Links, FIFOs and the like are never ours. A directory goes when it is empty. Others may be removing it, too.
+        """
+        removal = Removal()
+        try:
+            with self._descended(path.parent) as above:
+                self._remove(above, path, is_ours, removal)
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError:
+            removal.failed = True
+        return removal
+
+    @contextmanager
+    def _descended(self, directory: Path) -> Iterator[int]:
+        """A directory, opened name by name from the root on, so that none of them can become a link meanwhile."""
+        if not self._is_below_root(directory):
+            with self._opened(directory) as fd:
+                yield fd
+            return
+        with self._descended(directory.parent) as above:
+            fd = self._open_in(above, directory.name, DIRECTORY | os.O_NOFOLLOW)
+        try:
+            yield fd
+        finally:
+            self.os.close(fd)
+
+    def _remove(self, above: int, path: Path, is_ours: Callable[[Path, bool], bool], removal: Removal) -> None:
+        try:
+            mode = self.os.stat(path.name, dir_fd=above, follow_symlinks=False).st_mode
+            is_directory = stat.S_ISDIR(mode)
+            if path.name.startswith(".nfs"):
+                removal.failed = True  # a file that was removed while it was open: it goes when it is closed
+            elif not (is_directory or stat.S_ISREG(mode)) or not is_ours(path, is_directory):
+                removal.strangers.append(path)
+            elif is_directory:
+                fd = self.os.open(path.name, DIRECTORY | os.O_NOFOLLOW, dir_fd=above)
+                before = len(removal.strangers)
+                try:
+                    for name in sorted(self.os.listdir(fd)):
+                        self._remove(fd, path / name, is_ours, removal)
+                finally:
+                    self.os.close(fd)
+                if len(removal.strangers) == before:
+                    self.os.rmdir(path.name, dir_fd=above)
+            else:
+                self.os.unlink(path.name, dir_fd=above)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            removal.failed = True
 
     # ---- processes
     def process_gone(self, pid: int, start: int) -> bool:

@@ -68,7 +68,7 @@ class Worker:
         self.health = health or Health()
         self.boards: dict[str, Board] = {}
         self.bell = Bell(node)
-        self.recovery = Recovery(node, Observer(node.share, node.identity))
+        self.recovery = Recovery(node, Observer(node.share, node.identity), self._complain)
         self._looked = self._recovered = self._counted = float("-inf")
         self._complained: set[str] = set()
 
@@ -137,6 +137,7 @@ class Worker:
         plan, over = None, None
         try:
             marks = job.marks()
+            job.check_directories()
             over = next(iter(marks & OVER), None)
             if over is None:
                 plan = self.plan_for(job, self.node)
@@ -161,6 +162,7 @@ class Worker:
     def _look_at(self, board: Board) -> None:
         try:
             marks = board.job.marks()
+            board.job.check_directories()
         except JobGone as gone:
             self._close(board, "gone", str(gone))
             return

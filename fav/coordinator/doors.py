@@ -25,10 +25,16 @@ def opened(root: Path) -> Share:
     return open_share(root, new=False)
 
 
+def looked_at(root: Path) -> Share:
+    """A shared directory in which nothing is changed; it may be read-only, or another user's."""
+    return open_share(root, read_only=True)
+
+
 def the_job(share: Share, name: str | None) -> Job:
     """The job of that name; None: the only one. ShareError in other cases, JobGone where only its name is left."""
     job = named_job(share, name)
     job.marks()
+    job.check_directories()
     return job
 
 

@@ -8,7 +8,7 @@ import click
 from shared.attempts import reopen
 from shared.bell import ring, ringing
 from shared.claims import claimed
-from shared.errors import JobGone, ShareError
+from shared.errors import JobGone, ShareError, plain
 from shared.jobs import OVER, all_jobs, remove_job
 from shared.nodes import Identity, Node, Observer, visiting
 from shared.recovery import Recovery
@@ -205,5 +205,8 @@ def clean(shared: Path, job: str | None, force: bool) -> None:
         done = True
     if not done and not force:
         raise ShareError(f"{found.name}: the job is not finished; cancel it first, or say --force")
-    remove_job(Node(share, Identity.here()), found)
+    strangers = remove_job(Node(share, Identity.here()), found)
     click.echo(f"{found.name}: removed")
+    if strangers:
+        click.echo(f"left alone, as this program did not make it: {', '.join(plain(path) for path in strangers[:5])}"
+                   + (f" and {len(strangers) - 5} more" if len(strangers) > 5 else ""))

@@ -15,7 +15,7 @@ from shared.share import Share
 
 from ..commands import duration, one_line_errors
 from ..options import FILE
-from .doors import opened, show_table
+from .doors import looked_at, opened, show_table
 
 SHARED = click.argument("shared", type=FILE)
 WHO = click.argument("who", required=False, metavar="[HOST|NODE]")
@@ -31,7 +31,7 @@ def nodes(shared: Path, as_json: bool) -> None:
     Nodes of other machines are listened to until each has given a sign of life, or for three of its
     heartbeats. One that is `silent` may be dead, or cut off; the others take its frames over after one lease.
     """
-    share = opened(shared)
+    share = looked_at(shared)
     told = _told(share)
     if as_json:
         click.echo(json.dumps(told, indent=1))
@@ -48,7 +48,7 @@ def _told(share: Share) -> list[dict]:
     observer, known, ordered = Observer(share), identities(share), orders.given(share)
     observer.look()
     heard = _listen(observer, {name for name, identity in known.items() if not identity.lived_here(observer.me)})
-    tasks, told, now = _tasks(share), [], share.now()
+    tasks, told, now = _tasks(share), [], observer.now()
     for name, identity in known.items():
         if observer.silence(name) is None:
             continue  # it has left

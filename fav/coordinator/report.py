@@ -7,7 +7,7 @@ import click
 from ..commands import new, one_line_errors, whole
 from ..options import FILE
 from ..spec import FilmSpec, brought
-from .doors import check_video, opened, the_job
+from .doors import check_video, looked_at, the_job
 
 
 @click.command()
@@ -23,7 +23,7 @@ def report(shared: Path, job: str | None, out: Path | None) -> None:
     from ..job_report.facts import gather
     from ..job_report.page import page
 
-    share = opened(shared)
+    share = looked_at(shared)
     facts = gather(the_job(share, job))
     spec = facts.shelf.spec
     final = new(out) if out else spec.film(share.layout.root).with_suffix(".report.html")
@@ -53,7 +53,7 @@ def preview(shared: Path, job: str | None, out: Path | None) -> None:
     from ..shelf import preview as write
     from ..video import check_film_name
 
-    share = opened(shared)
+    share = looked_at(shared)
     shelf = Shelf(the_job(share, job))
     check_video(shelf.job)
     shelf.refresh()

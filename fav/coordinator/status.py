@@ -19,7 +19,7 @@ from shared.share import Share
 from ..commands import duration, film_at, one_line_errors
 from ..errors import FavError
 from ..options import FILE
-from .doors import opened, the_job
+from .doors import looked_at, the_job
 
 MOST_TOLD = 20  # failed tasks that are told one by one
 WATCH_HELP = "Full screen, again and again; lines where the output is no terminal, and one JSON a line with --json."
@@ -35,7 +35,7 @@ WATCH_HELP = "Full screen, again and again; lines where the output is no termina
 @one_line_errors
 def status(shared: Path, job: str | None, as_json: bool, verbose: bool, watch: bool, every: float) -> None:
     """How far each job is, which nodes there are and when each was last heard, and what failed."""
-    share = opened(shared)
+    share = looked_at(shared)
     if watch:
         _watch(share, the_job(share, job).name if job else None, as_json, every)
         return
@@ -96,6 +96,7 @@ def _watch(share: Share, only: str | None, as_json: bool, every: float) -> None:
 def state_of(job: Job, nodes_live: bool) -> dict:
     from ..shelf import WAITING, Shelf, blocked, evaluated, progress, standing
 
+    job.check_directories()
     marks, shelf, names = job.marks(), Shelf(job), failed(job)
     owners = {}
     for name, path in claimed(job).items():
@@ -113,8 +114,9 @@ def state_of(job: Job, nodes_live: bool) -> dict:
 
 
 def nodes_of(share: Share) -> list[dict]:
-    observer, now = Observer(share), share.now()
+    observer = Observer(share)
     observer.look()
+    now = observer.now()
     found = []
     for name in observer.nodes():
         path = share.layout.heart(name)

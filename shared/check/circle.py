@@ -72,14 +72,16 @@ class Circle:
 
     def _remove(self) -> None:
         """Remove what is ours, and what was left by those that are gone."""
+        honest = System()  # whatever a test lets the checked one see
+        honest.root = self.system.root
         for peer in self.system.list(self.room):
-            if peer == self.me or self._is_gone(peer) or self._silence(peer) > self.patience:
+            if peer == self.me or self._is_peer(peer) and (self._is_gone(peer) or self._silence(peer) > self.patience):
                 left = self.room / f"{peer}{LEFT}"
                 try:
                     self.system.rename(self.room / peer, left)  # first, so that the others cannot make more files in it
                 except OSError:
                     left = self.room / peer
-                self.system.remove_tree(left)
+                honest.remove(left, lambda entry, is_directory: True)
         try:
             self.system.os.rmdir(self.room)
         except OSError:
@@ -188,10 +190,17 @@ class Circle:
                 raise
             return None
 
-    def _is_gone(self, peer: str) -> bool:
+    def _is_peer(self, peer: str) -> bool:
+        """Whether a peer made the directory of that name: it says so itself."""
+        identity = self._identity(peer)
+        return identity is not None and peer.removesuffix(LEFT) == identity.incarnation
+
+    def _identity(self, peer: str) -> Identity | None:
         try:
-            fields = self._read(peer, "identity")
-            identity = Identity.from_bytes(json.dumps(fields).encode(), self.room / peer)
+            return Identity.from_bytes(json.dumps(self._read(peer, "identity")).encode(), self.room / peer)
         except (ShareError, OSError):
-            return False
-        return identity.lived_here(self.identity) and self.system.process_gone(identity.pid, identity.start)
+            return None
+
+    def _is_gone(self, peer: str) -> bool:
+        identity = self._identity(peer)
+        return identity is not None and identity.lived_here(self.identity) and self.system.process_gone(identity.pid, identity.start)

@@ -3,6 +3,7 @@
 import secrets
 
 from ..errors import ShareError
+from ..ownership import remove_private
 from ..share import Share
 from ..system import FULL, PASSING
 from .alone import QUICK, Ground
@@ -22,7 +23,7 @@ def check_quickly(share: Share) -> None:
     except OSError as error:
         _refuse_if_unfit(share, failed(error))
     finally:
-        share.system.remove_tree(ground.root)
+        remove_private(share, ground.root.name)
 
 
 def _refuse_if_unfit(share: Share, finding: Finding) -> None:

@@ -85,8 +85,14 @@ class Client:
 
     def _folder(self, path, dir_fd: int | None = None) -> tuple[Inode, str]:
         """The directory of a path, and the last name of it."""
+        return self._below(self._start(dir_fd), path)
+
+    def _start(self, dir_fd: int | None) -> Inode:
+        """The directory in which a path begins; a step that is on its way keeps it when its handle is closed."""
+        return self.handles[dir_fd].inode if dir_fd is not None else self.server.root
+
+    def _below(self, folder: Inode, path) -> tuple[Inode, str]:
         *parents, name = str(path).strip("/").split("/")
-        folder = self.handles[dir_fd].inode if dir_fd is not None else self.server.root
         for parent in parents:
             folder = self._lookup(folder, parent)
             if folder is None:
@@ -260,11 +266,12 @@ class Client:
             self.world.goes(folder, folder.names[name])
         self._add(target, final, self._drop(folder, name), name)
 
-    def unlink(self, path) -> None:
-        self.world.step(self, "unlink", path, lambda: self._unlink(path), lied=errno.ENOENT)
+    def unlink(self, path, *, dir_fd: int | None = None) -> None:
+        start = self._start(dir_fd)
+        self.world.step(self, "unlink", path, lambda: self._unlink(path, start), lied=errno.ENOENT)
 
-    def _unlink(self, path) -> None:
-        folder, name = self._folder(path)
+    def _unlink(self, path, start: Inode) -> None:
+        folder, name = self._below(start, path)
         if self._lookup(folder, name) is None or name not in folder.names:
             self._know(folder, name, None)
             raise fail(errno.ENOENT, path)
@@ -283,11 +290,12 @@ class Client:
             raise fail(errno.EEXIST, path)
         self._add(folder, name, self.server.new(True))
 
-    def rmdir(self, path) -> None:
-        self.world.step(self, "rmdir", path, lambda: self._rmdir(path), lied=errno.ENOENT)
+    def rmdir(self, path, *, dir_fd: int | None = None) -> None:
+        start = self._start(dir_fd)
+        self.world.step(self, "rmdir", path, lambda: self._rmdir(path, start), lied=errno.ENOENT)
 
-    def _rmdir(self, path) -> None:
-        folder, name = self._folder(path)
+    def _rmdir(self, path, start: Inode) -> None:
+        folder, name = self._below(start, path)
         if name not in folder.names:
             raise fail(errno.ENOENT, path)
         if folder.names[name].names:

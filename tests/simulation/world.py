@@ -106,22 +106,6 @@ class SimulatedSystem(System):
         self.world.sleep(seconds / self.host.drift, event.is_set)
         return event.is_set()
 
-    def remove_tree(self, path: Path) -> None:
-        try:
-            for name in self.list(path):
-                self.remove_tree(path / name)
-            self.os.rmdir(path)
-        except NotADirectoryError:
-            self._quietly(self.os.unlink, path)
-        except OSError:
-            self._quietly(self.os.unlink, path)
-
-    def _quietly(self, call, path: Path) -> None:
-        try:
-            call(path)
-        except OSError:
-            pass
-
     def process_gone(self, pid: int, start: int) -> bool:
         return not any(process.alive and process.pid == pid for process in self.host.processes)
 

@@ -1,0 +1,136 @@
+"""The marker: a small file that makes a directory a shared directory of this program.
+
+A directory becomes one only if none of our names exist in it, so that nobody's own `jobs` or `private` is taken for
+ours. A shared directory made before there were markers is recognized by what lies in its subdirectories.
+"""
+
+import json
+import secrets
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from .errors import ShareError, plain
+from .layout import ID, NAME, ShareLayout, is_incarnation, is_private
+from .sources import version
+from .system import NO_LINKS, System
+
+FORMAT = 1
+LIMIT = 4096  # bytes
+BEGINNING = b'{"fav_share": '  # of every marker: also one that its maker did not finish writing is known by it
+DRAFT = ".fav-share."  # and 16 hexadecimal digits: a marker that is being made
+TRIES = 10  # at an empty marker, where hard links are refused and another node may be writing it
+PAUSE_S = 0.2
+
+
+@dataclass(frozen=True)
+class Marker:
+    """`id` is random; `made` and `by` (date and version of the program) are for people."""
+
+    fav_share: int
+    id: str
+    made: str = ""
+    by: str = ""
+
+    @classmethod
+    def new(cls) -> "Marker":
+        return cls(FORMAT, secrets.token_hex(8), time.strftime("%Y-%m-%d %H:%M:%S"), version())
+
+    def to_bytes(self) -> bytes:
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: Path) -> "Marker":
+        """Raises ShareError where this is no marker that this version can read."""
+        try:
+            fields = json.loads(data)
+            number, identifier = fields["fav_share"], fields["id"]
+            if type(number) is not int or not isinstance(identifier, str):
+                raise ValueError("fav_share and id")
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise ShareError(f"{where}: expected the marker of a shared directory, got {plain(repr(data[:40]))}; use another "
+                             f"directory, or put the marker back") from None
+        if number > FORMAT:
+            raise ShareError(f"{where}: the shared directory was made by a newer version of this program; update this machine")
+        return cls(number, identifier)
+
+
+def read_marker(system: System, layout: ShareLayout) -> Marker | None:
+    """The marker of a directory, None where it has none. ShareError where its place is taken by something else."""
+    for _ in range(TRIES):
+        try:
+            data = system.read(layout.marker, LIMIT)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if data:
+            break
+        system.sleep(PAUSE_S)
+    return Marker.from_bytes(data, layout.marker)
+
+
+def mark(system: System, layout: ShareLayout) -> Marker:
+    """Give a directory its marker. Of several nodes that do so at once, one wins; returns the marker that is there."""
+    marker, draft = Marker.new(), layout.root / f"{DRAFT}{secrets.token_hex(8)}"
+    system.write_new(draft, marker.to_bytes())
+    try:
+        system.link(draft, layout.marker)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        pass  # a node that found the marker of another one has swept our draft
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        try:
+            system.write_new(layout.marker, marker.to_bytes())
+        except FileExistsError:
+            pass
+    finally:
+        system.unlink(draft)
+    found = read_marker(system, layout)
+    if found is None:
+        raise ShareError(f"{layout.marker}: expected the marker that was just made, found nothing; is the directory being removed?")
+    return found
+
+
+def sweep_drafts(system: System, layout: ShareLayout, names: list[str]) -> None:
+    """Remove the drafts of markers whose makers died; `names` are those in the directory, which is marked."""
+    for name in names:
+        if name.startswith(DRAFT) and _is_draft(system, layout.root / name):
+            system.unlink(layout.root / name)
+
+
+def _is_draft(system: System, path: Path) -> bool:
+    try:
+        data = system.read(path, LIMIT)
+    except (OSError, ShareError):
+        return False
+    return len(path.name) == len(DRAFT) + 16 and data[:len(BEGINNING)] == BEGINNING[:len(data)]
+
+
+def is_old_share(system: System, layout: ShareLayout) -> bool:
+    """Whether a version without markers has made the directory: one of its manifests is there, or nothing but its files."""
+    names = system.list(layout.names)
+    if any(_is_manifest(system, layout, name) for name in names):
+        return True
+    if names or not all(_is_directory(system, room) for room in layout.rooms()):
+        return False
+    mine = {layout.nodes: is_incarnation, layout.private: is_private, layout.jobs: ID.fullmatch}
+    return all(is_ours(name) for room, is_ours in mine.items() for name in system.list(room))
+
+
+def _is_manifest(system: System, layout: ShareLayout, name: str) -> bool:
+    try:
+        fields = json.loads(system.read(layout.named_manifest(name)))
+        return bool(fields["name"] == name and NAME.fullmatch(name) and ID.fullmatch(fields["id"]) and "lease" in fields)
+    except (OSError, ShareError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
+def _is_directory(system: System, path: Path) -> bool:
+    """Whether it is a directory, and no link to one."""
+    try:
+        system.require_directory(path)
+        return system.exists(path)
+    except ShareError:
+        return False

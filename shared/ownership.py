@@ -1,0 +1,156 @@
+"""What this program has made in a shared directory, told by its name and its content. Nothing else is ever removed.
+
+A name alone is not enough: a node's private directory is known by its heartbeat file or the random end of its name, a job's by
+the record of its creator or its manifest. What strangers have put between our files stays where it is, and with it
+the directories above it.
+"""
+
+import os
+import re
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from .errors import ShareError
+from .layout import CHECK, GRAVE, HARD_LINK_PROBE, JobLayout, is_incarnation
+from .share import PROBE, Share
+from .system import Removal
+
+TEMPORARY = re.compile(r"[0-9a-f]{16}(\.[A-Za-z0-9]{1,20}){0,2}")  # of `Node.draft`, some with a suffix
+CHECK_FILE = re.compile(r"[0-9a-f]{16}|n{100,}")
+NOTICE = re.compile(r"(.+)\.[0-9]{9}")
+JOB_RECORDS = ("creator", "job.json")  # what proves a directory to be a job's
+
+# What lies in a job's directory, below its root: directories, and files.
+JOB_DIRECTORIES = re.compile(r"inputs|claims|failed|(results|attempts)(/[a-z]+(/[0-9]{4,})?)?|"
+                             r"attempts/[a-z]+/[0-9]{4,}/[0-9]{7,12}(\.before\.[0-9a-f]{8})?")
+JOB_FILES = re.compile(r"creator|brought|job\.json|finished|cancelled|paused|priority|(claims|failed)/[a-z]+\.[0-9]{7,12}|"
+                       r"results/[a-z]+/[0-9]{4,}/[0-9]{7,12}\.[A-Za-z0-9]+|"
+                       r"attempts/[a-z]+/[0-9]{4,}/[0-9]{7,12}(\.before\.[0-9a-f]{8})?/(void\.)?([0-9a-f]{32}|damaged)\.[0-9a-f]+")
+BROUGHT = b"inputs of a job:\0"  # the list of a job's inputs begins so; each name has a NUL after it
+BROUGHT_LIMIT = 1 << 26  # bytes of the list of a job's inputs: a million names
+
+
+def remove_private(share: Share, name: str) -> Removal:
+    """Remove what a node has left in `private` under that name."""
+    path, system = share.layout.private / name, share.system
+    if GRAVE.fullmatch(name):
+        grave = JobLayout(path)
+        return system.remove(path, _is_of_job(grave, _brought(share, grave)))
+    if is_incarnation(name):
+        return system.remove(path, lambda entry, is_directory: entry == path or _is_temporary(share, path, entry))
+    if CHECK.fullmatch(name):
+        return system.remove(path, lambda entry, is_directory: entry == path or CHECK_FILE.fullmatch(entry.name) is not None)
+    if HARD_LINK_PROBE.fullmatch(name) and _content(share, path, len(PROBE) + 1) in (b"", PROBE):
+        return system.remove(path, lambda entry, is_directory: not is_directory)
+    return Removal([path])
+
+
+def _is_temporary(share: Share, private: Path, entry: Path) -> bool:
+    """Whether a node made it in its private directory: a file, or the beginning of a job's directory."""
+    if entry.parent == private:
+        return TEMPORARY.fullmatch(entry.name) is not None
+    return entry.name in JOB_RECORDS and entry.parent.parent == private
+
+
+def remove_notice(share: Share, name: str) -> Removal:
+    """Remove a file of that name in `bell`: ours is called after its node and is empty."""
+    path, form = share.layout.bell / name, NOTICE.fullmatch(name)
+    if form and is_incarnation(form[1]) and _content(share, path, 1) == b"":
+        return share.system.remove(path, lambda entry, is_directory: not is_directory)
+    return Removal([path])
+
+
+def remove_order(share: Share, incarnation: str, word: str) -> Removal:
+    """Remove an order to a node, which is an empty file."""
+    path = share.layout.order(incarnation, word)
+    if is_incarnation(incarnation) and _content(share, path, 1) == b"":
+        return share.system.remove(path, lambda entry, is_directory: not is_directory)
+    return Removal([path])
+
+
+def remove_job_files(share: Share, layout: JobLayout, incarnation: str) -> Removal:
+    """Remove a job's directory, which somebody has proved to be one: its manifest first, the record of its creator last.
+
+    Nodes that still work on it find the manifest gone. `incarnation` is the node that does it; if it dies on the way,
+    recovery goes on by the record.
+    """
+    system, is_ours, total = share.system, _is_of_job(layout, _brought(share, layout)), Removal()
+    proofs = [layout.creator.name, layout.brought.name]
+    others = [name for name in system.list(layout.root) if name not in proofs]
+    others.sort(key=lambda name: name != layout.manifest.name)
+    for name in others:
+        total.add(system.remove(layout.root / name, is_ours))
+    if total.failed:
+        return total
+    if total.strangers:
+        for name in proofs:
+            total.add(system.remove(layout.root / name, is_ours))
+        return total
+    grave = f"{incarnation}.{secrets.token_hex(8)}"  # what is in there is known by that name, down to an empty directory
+    try:
+        system.rename(layout.root, share.layout.private / grave)
+    except FileNotFoundError:
+        pass  # another node was faster; or it happened, and only the reply was lost
+    total.add(remove_private(share, grave))
+    return total
+
+
+def _is_of_job(layout: JobLayout, brought: "_Brought | None") -> Callable[[Path, bool], bool]:
+    """Which entries of a job's directory are ours, for `System.remove`."""
+    def is_ours(entry: Path, is_directory: bool) -> bool:
+        name = entry.relative_to(layout.root).as_posix()
+        if name.startswith("inputs/"):
+            return brought is None or name in (brought.directories if is_directory else brought.files)
+        return name == "." or (JOB_DIRECTORIES if is_directory else JOB_FILES).fullmatch(name) is not None
+
+    return is_ours
+
+
+def remove_results(share: Share, layout: JobLayout, kind: str) -> Removal:
+    """Remove the results of one kind of tasks of a job."""
+    return share.system.remove(layout.results / kind, _is_of_job(layout, None))
+
+
+def creator_of(share: Share, layout: JobLayout) -> str | None:
+    """The node that makes a job or removes it, "" for one that died as it had removed nearly all of it.
+
+    None where nothing proves that the directory is that of a job which is being made or removed.
+    """
+    data = _content(share, layout.creator, 200)
+    if data is None and layout.manifest.name not in share.system.list(layout.root):
+        return "" if (_content(share, layout.brought, BROUGHT_LIMIT) or b"").startswith(BROUGHT) else None
+    name = os.fsdecode(data or b"")
+    return name if is_incarnation(name) else None
+
+
+class _Brought:
+    """The inputs of a job, as its list names them, below the job's directory."""
+
+    def __init__(self, data: bytes):
+        self.files = {f"inputs/{os.fsdecode(name)}" for name in data.removeprefix(BROUGHT).split(b"\0") if name}
+        self.directories = {parent.as_posix() for file in self.files for parent in Path(file).parents}
+
+
+def _brought(share: Share, layout: JobLayout) -> _Brought | None:
+    """The inputs of a job, None for a job of a version that kept no list of them: there, every input counts as ours."""
+    try:
+        return _Brought(share.system.read(layout.brought, BROUGHT_LIMIT))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ShareError:
+        return _Brought(b"")
+
+
+def note_brought(share: Share, layout: JobLayout, paths: list[Path]) -> None:
+    """Write down which inputs a job is about to get, before they are there."""
+    names = b"".join(os.fsencode(path.relative_to(layout.inputs)) + b"\0" for path in paths)
+    share.system.append(layout.brought, names)
+
+
+def _content(share: Share, path: Path, limit: int) -> bytes | None:
+    """The content of a small regular file, None where it is something else, larger, or gone."""
+    try:
+        return share.system.read(path, limit)
+    except (FileNotFoundError, NotADirectoryError, PermissionError, ShareError):
+        return None
