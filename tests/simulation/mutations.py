@@ -145,6 +145,35 @@ def nodes_looked_at_before_the_placeholders_are_listed():
                          self.silence(identity.incarnation) >= lease or self.process_gone(identity)))]
 
 
+def remove_everything(system, path):
+    """A directory with all in it, whoever made that; or a file."""
+    removal = system.remove(path, lambda entry, is_directory: True)
+    removal.strangers.clear()
+    return removal
+
+
+@mutation
+def sweep_that_does_not_look_at_what_a_private_directory_holds():
+    return [patch.object(recovery, "remove_private", lambda share, name: remove_everything(share.system, share.layout.private / name))]
+
+
+@mutation
+def sweep_that_does_not_look_at_names_and_contents():
+    return [patch.object(recovery, "is_private", lambda name: True),
+            patch.object(recovery, "remove_private", lambda share, name: remove_everything(share.system, share.layout.private / name))]
+
+
+@mutation
+def sweep_of_notices_by_their_names_alone():
+    return [patch.object(recovery, "remove_notice", lambda share, name: remove_everything(share.system, share.layout.bell / name))]
+
+
+@mutation
+def sweep_of_jobs_without_the_record_of_a_creator():
+    return [patch.object(recovery, "creator_of", lambda share, job: ""),
+            patch.object(recovery, "remove_job_files", lambda share, job, incarnation: remove_everything(share.system, job.root))]
+
+
 # ---- publishing
 @mutation
 def publish_by_plain_write():

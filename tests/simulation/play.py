@@ -27,6 +27,8 @@ from .world import Host, Process, SimulatedSystem, World
 
 ROOT = Path("/share")
 NAME = "toy"
+STRANGERS = ("private/taxes/2025.txt", "private/host0-1-0123abcd/diary.txt", "bell/notes.txt", "bell/host0-1-0123abcd.000000001",
+             "jobs/exp1/results.csv", "jobs/toy.0123456789ab/data.csv")  # files of other people, some in places that look like ours
 
 
 class Told:
@@ -203,11 +205,18 @@ class Play:
     def left_behind(self, but: str = "") -> list[str]:
         """What nodes that are gone have left on the share, or the dead still claim."""
         rooms = self.world.server.root.names["share"].names
+        strangers = {"/".join(name.split("/")[:2]) for name in STRANGERS}
         left = [f"{room}/{name}" for room in ("nodes", "private", "bell") for name in rooms[room].names if not (but and name.startswith(but))]
         named = {json.loads(entry.names["job.json"].data)["id"] for entry in rooms["names"].names.values() if entry.names}
         left += [f"jobs/{name}" for name in rooms["jobs"].names if name not in named]
-        return left + [f"claims/{name}" for job in rooms["jobs"].names.values() for name in job.names.get("claims", job).names
+        return [name for name in left if name not in strangers] + [f"claims/{name}" for job in rooms["jobs"].names.values() for name in job.names.get("claims", job).names
                        if "claims" in job.names]
+
+    def is_there(self, name: str) -> bool:
+        entry = self.world.server.root.names["share"]
+        for part in name.split("/"):
+            entry = entry and entry.names and entry.names.get(part)
+        return entry is not None and bytes(entry.data) == b"not made by this program"
 
     # ---- the run
     def run(self) -> None:
@@ -216,6 +225,8 @@ class Play:
         with seeded(world):
             for room in ShareLayout(ROOT).rooms():
                 self.make(room)
+            for name in STRANGERS:
+                self.make(ROOT / name, b"not made by this program")
             submitters = rnd.randint(1, 3)
             for number in range(rnd.randint(max(3, submitters), 7)):
                 late = 0.0 if number < submitters else rnd.uniform(0, 120)
@@ -228,11 +239,13 @@ class Play:
             finally:
                 world.close()
 
-    def make(self, path: Path) -> None:
+    def make(self, path: Path, content: bytes | None = None) -> None:
+        """A directory with those above it, or a file with that content."""
         folder = self.world.server.root
         for part in path.parts[1:]:
             if part not in folder.names:
-                child = self.world.server.new(True)
+                child = self.world.server.new(content is None or part != path.name)
+                child.data += content or b"" if child.names is None else b""
                 child.room = folder.room or (part if part in ("names", "nodes", "private", "bell") else "")
                 folder.names[part] = child
             folder = folder.names[part]
@@ -272,6 +285,8 @@ class Play:
             raise broken("a living node's placeholder was kept as a dead one's")
         if left := self.left_behind():
             raise broken(f"left behind: {left}")
+        if lost := [name for name in STRANGERS if not self.is_there(name)]:
+            raise broken(f"removed, though this program did not make it: {lost}")
         failed = {Task.named(name) for name in attempts.failed(job)}
         for task in failed:
             if task.number != self.poison and world.crashed[str(task)] < attempts.MOST_FAULTS:
