@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Iterator
 
 from .errors import Evicted, ShareError, plain
+from .layout import is_incarnation
 from .ownership import remove_notice, remove_private
 from .share import Share
 from .system import PASSING, process_start
@@ -232,7 +233,7 @@ def read_identity(share: Share, path: Path) -> Identity | None:
 def identities(share: Share) -> dict[str, Identity]:
     """The nodes that have a heartbeat file, by incarnation; strangers' files are left out."""
     found = {}
-    for name in share.system.list(share.layout.nodes):
+    for name in filter(is_incarnation, share.system.list(share.layout.nodes)):
         try:
             identity = read_identity(share, share.layout.heart(name))
         except (OSError, ShareError):
@@ -262,7 +263,7 @@ class Observer:
         now = system.monotonic()
         heard = {}
         gap = 0.0 if self._last_look is None else min(now - self._last_look, POLL_S)
-        for name in system.list(self.share.layout.nodes):
+        for name in filter(is_incarnation, system.list(self.share.layout.nodes)):
             try:
                 mtime = system.mtime(self.share.layout.heart(name))
             except OSError as error:

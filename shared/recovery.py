@@ -37,7 +37,8 @@ class Recovery:
         self._ownerless: dict[Path, tuple[int | None, float]] = {}  # what has no owner that can be asked for -> mtime, seconds seen so
         self._seen_ownerless: set[Path] = set()
         self._swept: list[str] = []  # in this pass, relative to the shared directory
-        self._left_alone: set[Path] = set()  # that we have told of
+        self._strangers: list[Path] = []  # found in this pass, not made by this program
+        self._left_alone: set[Path] = set()  # strangers that we have told of
 
     def run(self, jobs: dict[Job, set[Task]], now_dead: frozenset[str] = frozenset()) -> int:
         """One pass over the given jobs (each with the tasks that this node holds itself).
@@ -45,7 +46,7 @@ class Recovery:
         `now_dead` are hosts whose nodes the operator declares dead. Returns how many orphans were removed.
         OSError where the share cannot be looked at: then nobody was judged by what was not seen.
         """
-        self._seen_ownerless, self._neighbours, self._swept, self.due = set(), [], [], POLL_S
+        self._seen_ownerless, self._neighbours, self._swept, self._strangers, self.due = set(), [], [], [], POLL_S
         self.share.system.forget_directories()
         seen = [(job, name, path) for job in jobs for name, path in claimed(job).items()]
         self.observer.look()  # after the placeholders were listed: their owners joined before that
@@ -56,8 +57,7 @@ class Recovery:
         self._sweep_dead(jobs, now_dead)
         self._sweep_leftovers()
         self._ownerless = {path: seen for path, seen in self._ownerless.items() if path in self._seen_ownerless}
-        if self._swept:
-            self.say(f"removed what nodes that are gone had left: {_listed(self._swept)}")
+        self._tell()
         return self.recovered - before
 
     def neighbour_died(self) -> bool:
@@ -154,10 +154,11 @@ class Recovery:
         """Remove the directories of jobs whose creator died before they had their name, or before they were removed."""
         layout, system, named = self.share.layout, self.share.system, None
         for job in (layout.job(name) for name in system.list(layout.jobs)):
-            names = system.list(job.root)
+            has_form = ID.fullmatch(job.root.name)
+            names = system.list(job.root) if has_form else []
             if "creator" not in names and "job.json" in names:
                 continue  # a job as it should be
-            creator = creator_of(self.share, job) if ID.fullmatch(job.root.name) and _is_known(self.share, job) else None
+            creator = creator_of(self.share, job) if has_form and _is_known(self.share, job) else None
             if creator in alive or not self._is_over(job.root, creator is not None):
                 continue
             if named is None:
@@ -170,19 +171,21 @@ class Recovery:
     def _is_over(self, path: Path, is_ours: object) -> bool:
         """Whether a lease has passed over what a node seems to have left; what is not ours is told, and left alone."""
         if not is_ours:
-            self._leave_alone([path])
+            self._strangers.append(path)
             return False
         return self._ownerless_for(path, LEASE_S)
 
     def _sweep(self, path: Path, remove: Callable[[], Removal]) -> None:
         removal = remove()
-        self._leave_alone(removal.strangers)
+        self._strangers += removal.strangers
         if not removal.strangers and not removal.failed:
             self._swept.append(path.relative_to(self.share.layout.root).as_posix())
 
-    def _leave_alone(self, paths: list[Path]) -> None:
-        """Tell once of what is not ours."""
-        if fresh := [path for path in paths if path not in self._left_alone]:
+    def _tell(self) -> None:
+        """Say what was swept in this pass, and once what is not ours."""
+        if self._swept:
+            self.say(f"removed what nodes that are gone had left: {_listed(self._swept)}")
+        if fresh := [path for path in self._strangers if path not in self._left_alone]:
             self._left_alone.update(fresh)
             names = [path.relative_to(self.share.layout.root).as_posix() for path in fresh]
             self.say(f"left alone, as this program did not make it: {_listed(names)}")

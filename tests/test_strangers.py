@@ -508,7 +508,7 @@ def test_placeholder_that_is_no_file_keeps_nobody_from_the_dead(share, node, job
 
 
 def test_placeholder_of_a_newer_version_is_left_alone_as_long_as_it_is_renewed(share, node, job, clock):
-    heart = share.layout.nodes / "newer-1-0"
+    heart = share.layout.nodes / "newer-1-0123abcd"
     heart.write_bytes(identity(version="99"))
     share.system.link(heart, job.layout.placeholder(TASK))
     recovery = recovery_of(node)
