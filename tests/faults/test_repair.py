@@ -184,6 +184,19 @@ def test_index_is_made_again(job, plain, damage):
     assert_repaired(job, plain)
 
 
+def test_pieces_in_the_midst_of_an_index_are_made_again(root, clip, style, plain, monkeypatch):
+    monkeypatch.setattr("fav.film.PIECE", 1)
+    root.mkdir(exist_ok=True)
+    job = create(open_share(root), clip, style, name="film", test=COUNT)
+    assert work(job)
+    flip(path(job, index_task(1)))
+    path(job, index_task(3)).unlink()
+    assert "piece of the index 1 does not read back" in call(job, "status")
+    told = call(job, "retry")
+    assert "piece of the index 1 did not read back" in told and "2 pieces of the index to be made again: 1, 3; " in told
+    assert_repaired(job, plain)
+
+
 def test_record_with_any_bit_flipped_is_not_taken_for_another_one(job):
     data = path(job, index_task(0)).read_bytes()
     wanted = {name: value for name, value in json.loads(data).items() if name != "checksum"}
