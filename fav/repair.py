@@ -215,25 +215,24 @@ def _reopened(node: Node, shelf: Shelf, damaged: list[Damaged]) -> list[str]:
         return []
     if (needed or lost) and (wrong := changed_inputs(root, shelf.spec, only=NEEDED)):
         raise FavError(f"{job.name}: {_all_in_words(needed, lost)}; to make that again: {'; '.join(wrong)}")
-    for error in damaged:
-        _set_aside(node, job, error.task)
+    damaged = [error for error in damaged if _set_aside(node, job, error.task)]
     lines = [f"{job.name}: {_name(error.task)} did not read back ({error.why}): set aside" for error in damaged[:MOST_TOLD]]
     if len(damaged) > MOST_TOLD:
         lines.append(f"{job.name}: {len(damaged) - MOST_TOLD} more did not read back: set aside")
-    if not needed and not lost:
-        return lines  # flow is made where it is missing
     lost = lack(Shelf(job))[1]
+    if not lost:
+        return lines  # flow is made where it is missing; or another operator was faster, and nodes have made it
     if "finished" in job.marks():
         names = set(failed(job))
         for task in lost:
             if str(task) in names:
                 forget(job, task)
         job.unmark("finished")
-    return [*lines, *([f"{job.name}: {in_words(lost, 'to be made again')}; {next_step(job)}"] if lost else [])]
+    return [*lines, f"{job.name}: {in_words(lost, 'to be made again')}; {next_step(job)}"]
 
 
-def _set_aside(node: Node, job: Job, task: Task) -> None:
-    """Set a result aside, if it still does not read back, and do not count that as an attempt of its task."""
+def _set_aside(node: Node, job: Job, task: Task) -> bool:
+    """Set a result aside, if it still does not read back, and do not count that as an attempt of its task; whether it was."""
     shelf = Shelf(job)
     try:
         verify(shelf, task)
@@ -245,8 +244,10 @@ def _set_aside(node: Node, job: Job, task: Task) -> None:
         with suppress(InputVanished):
             verify(Shelf(job, node), task)
         forget(job, task)
+        return True
     except InputVanished:
         pass  # somebody else was faster
+    return False
 
 
 def film_of(shelf: Shelf) -> Path:

