@@ -67,7 +67,8 @@ def in_words(tasks: Sequence[Task], what: str = "missing") -> str:
     for kind, some in groupby(tasks, lambda task: task.kind):
         some = list(some)
         which = ", ".join(task.suffix for task in some) if kind == "report" else numbers([task.number for task in some])
-        parts.append(f"the film {what}" if kind == "stitch" else f"{len(some)} {WORDS[kind].format('s'[:len(some) != 1])} {what}: {which}")
+        counted = f"{len(some)} {WORDS.get(kind, '').format('s'[:len(some) != 1])}"
+        parts.append(f"the film {what}" if kind == "stitch" else f"{counted} {what}: {which}")
     return "; ".join(parts)
 
 
@@ -267,12 +268,13 @@ def _shown_again(node: Node, shelf: Shelf) -> list[str]:
         return []
     if job.share.system.exists(film):
         wrong = wrong_of_file(shelf, stitch_task(shelf.spec), film)
-        return [f"{film}: expected the film of {job.name}, got another file ({wrong}); move it away, then {again} puts the film there"] \
-            if wrong else []
+        line = f"{film}: expected the film of {job.name}, got another file ({wrong}); move it away, then {again} shows the film"
+        return [line] if wrong else []
     out = put(node, job, stitch_task(shelf.spec), film, "film", lines.append)
     for suffix in REPORTS if shelf.spec.evaluate else ():
         if results.is_done(job, report_task(suffix)):
-            put(node, job, report_task(suffix), evaluation_name(shelf.spec.film(job.share.layout.root), suffix), "evaluation", lines.append)
+            beside = evaluation_name(shelf.spec.film(job.share.layout.root), suffix)
+            put(node, job, report_task(suffix), beside, "evaluation", lines.append)
     if out != film:
         job.unmark("finished")
         job.mark(node, "finished", out.relative_to(job.share.layout.root).as_posix())
@@ -289,7 +291,8 @@ def next_step(job: Job) -> str:
     if "paused" in marks:
         return f"the job is paused: coordinator.py resume {root} {job.name}, then start nodes ({_start(job)})"
     if names:
-        return f"tasks have failed ({', '.join(names[:3])}): coordinator.py retry {root} {job.name}, then start nodes ({_start(job)})"
+        which = ", ".join(names[:3])
+        return f"tasks have failed ({which}): coordinator.py retry {root} {job.name}, then start nodes ({_start(job)})"
     return f"start nodes ({_start(job)}), if none wait"
 
 

@@ -92,7 +92,8 @@ def done_in_shard(job: Job, kind: str, shard: int, suffix: str = "") -> set[int]
 def shards(job: Job, kind: str) -> list[int]:
     """Numbers of the directories that there are of the results of a kind."""
     names = job.share.system.list(job.layout.shard(kind, 0).parent)
-    return sorted(int(name) for name in names if re.fullmatch("[0-9]{4,9}", name) and job.layout.shard(kind, int(name)).name == name)
+    numbers = [int(name) for name in names if re.fullmatch("[0-9]{4,9}", name)]
+    return sorted({number for number in numbers if job.layout.shard(kind, number).name in names})
 
 
 def count(job: Job, kind: str, numbers: range) -> int:

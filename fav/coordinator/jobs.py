@@ -154,7 +154,8 @@ def stitch(shared: Path, job: str | None, out: str | None, crf: int | None, mask
             notes = write(shelf, video, private, crf if crf is not None else shelf.spec.crf, finish)
         except InputVanished as error:
             _repair(node, found)
-            raise ShareError(f"{found.name}: expected all frames to read back, got one that did not ({error}); {_first(found)}") from None
+            raise ShareError(f"{found.name}: expected all frames to read back, got one that did not ({error}); "
+                             f"{_first(found)}") from None
         share.system.sync(private)
         share.system.make_dirs(final.parent)
         share.appear(private, final)

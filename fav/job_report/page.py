@@ -79,7 +79,7 @@ def shown_frames(facts: Facts, worst: list[int]) -> list[int]:
 
 
 def before_and_after(facts: Facts, video: Path, frames: list[int]) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
-    """(number, (source, film)) of frames, (H, W, 3) uint8 BGR at the size of the film; those that do not read back are left out."""
+    """(number, (source, film)) of frames, (H, W, 3) uint8 BGR at the size of the film, but of those that do not read back."""
     spec, index = facts.shelf.spec, facts.shelf.timeline.index
     finish = spec.finish(facts.shelf.job.share.layout.root)
     with FrameReader(video, size=finish.size, fps=spec.fps) as reader:
