@@ -102,7 +102,7 @@ def _submit(share: Share, request) -> str:
     from fav.submission import submit  # heavy: only who brings a video needs it here
 
     with visiting(share) as creator:
-        joined = submit(creator, request)
+        joined = submit(creator, request, say)
     say(f"{'created' if joined.created else 'joined'} job {joined.job.name}")
     if joined.created and share.news:  # who joins others is in the right place
         say(share.news)

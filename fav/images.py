@@ -13,6 +13,7 @@ from .errors import FavError
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 HEAD_BYTES = 4096  # as many have the text of a picture of ours
 HEAD_END = len(SIGNATURE) + 25  # the chunk IHDR is 25 bytes long and always first
+CHUNKS = (b"IHDR", b"iTXt", b"tEXt", b"IDAT", b"IEND")  # others may turn the picture (eXIf) or replace it (acTL, fcTL)
 
 # Measured on stylized 720p frames: 37 ms and 2.0 MB, OpenCV's default takes 86 ms for as many bytes.
 FAST = [
@@ -37,17 +38,22 @@ def encode_png(frame: np.ndarray, text: dict[str, str] | None = None) -> bytes:
 def decode_png(data: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
     """The picture in a PNG: (H, W, 3) BGR, uint8 or uint16 as it is stored.
 
-    Raises FavError where the data is not one whole PNG: every chunk's checksum is verified; and where it is not of
-    `size` (width, height), before memory is taken for it.
+    Raises FavError where the data is not one whole PNG as `encode_png` makes it: every chunk's checksum is verified; and
+    where it is not of `size` (width, height), before memory is taken for it. MemoryError where that is not to be had.
     """
-    for _ in _chunks(data):
-        pass
-    stored = struct.unpack_from(">II", data, len(SIGNATURE) + 8)
+    stored = _head(data)
     if size is not None and stored != size:
         raise FavError(f"PNG: expected a picture of {size[0]}x{size[1]}, got {stored[0]}x{stored[1]}")
-    frame = _decoded(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    try:
+        frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError(str(error)) from None  # that is this machine's fault, and not the picture's
+        frame = None  # more pixels than it is willing to decode
     if frame is None:
         raise FavError("PNG: expected a picture, got chunks that are whole but do not decode")
+    if frame.shape != (stored[1], stored[0], 3) or frame.dtype not in (np.uint8, np.uint16):
+        raise FavError(f"PNG: expected a picture {(stored[1], stored[0], 3)} of 8 or 16 bits, got {frame.shape} {frame.dtype}")
     return frame
 
 
@@ -90,6 +96,19 @@ def _decoded(data: bytes, flags: int) -> np.ndarray | None:
         return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:  # more pixels than it is willing to decode
         return None
+
+
+def _head(data: bytes) -> tuple[int, int]:
+    """Width and height that a PNG as `encode_png` makes it has in its head, all of its chunks looked at; else FavError."""
+    kinds, head = [], b""
+    for kind, body in _chunks(data):
+        if kind not in CHUNKS or (kind == b"IHDR") != (not kinds):
+            raise FavError(f"PNG: expected IHDR first and once, text and IDAT, got {kind!r} as chunk {len(kinds)}")
+        kinds.append(kind)
+        head = head or body
+    if len(head) != 13 or head[8:] not in (b"\x08\2\0\0\0", b"\x10\2\0\0\0"):
+        raise FavError(f"PNG: expected a head of 8 or 16 bits RGB, got {head[:20]!r}")
+    return struct.unpack_from(">II", head)
 
 
 def _chunks(data: bytes, before: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:

@@ -7,7 +7,6 @@ What is measured is what is published: stylized frames, before strength, colours
 off for it: what fails here is left out.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from itertools import count, islice
@@ -24,7 +23,8 @@ from .evaluation.comparison import Comparison, Row, Shown, at_size, looks_back_t
 from .evaluation.measures import FrameLosses
 from .evaluation.style_losses import losses_of
 from .flow import Flow
-from .shelf import MEASURING, REPORTS, SPAN, Shelf, evaluated, evaluation_name, measure_task, put, report_task, spans
+from .shelf import (MEASURING, REPORTS, SPAN, Shelf, evaluated, evaluation_name, measure_task, put, report_task, sealed, spans,
+                    write_print)
 from .spec import brought
 from .video import FrameReader
 
@@ -64,7 +64,7 @@ class Measuring:
                 continue
             if shard_of(span) not in looked:
                 looked.add(shard_of(span))
-                self._done |= results.done_in_shard(self.job, "measure", shard_of(span))
+                self._done |= self.shelf.there("measure", shard_of(span))
             if span not in self._done:
                 yield measure_task(span)
         if timeline.complete and self._done.issuperset(there):
@@ -115,7 +115,7 @@ class Measuring:
         rows = going[1] if going and going[0] == frames.start else self._rows(frames.start, tick)
         found = [asdict(row) for row in islice(rows, len(frames))]
         self._going = frames.stop, rows
-        return json.dumps({**self.text, "rows": found}, allow_nan=False).encode()
+        return sealed({**self.text, "rows": found})
 
     def _rows(self, first: int, tick: Callable[[], None]) -> Iterator[Row]:
         """The rows from a frame on: those that `python -m fav evaluate` finds of the published frames."""
@@ -150,6 +150,7 @@ class Measuring:
         private = self.node.draft().with_suffix(task.suffix)
         try:
             write[task.suffix](private, report.Evaluation(comparison, spec.network_size, tuple(rows)))
+            write_print(self.node, self.job, private)
         except BaseException:
             self.node.share.system.unlink(private)  # room for the next try
             raise

@@ -4,10 +4,14 @@ Beside `tasks.py`, which decides and does, this is the part of the bridge that r
 """
 
 import filecmp
+import hashlib
 import json
 import shutil
-from collections.abc import Collection
-from dataclasses import dataclass
+import zlib
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Iterator
 
@@ -43,6 +47,8 @@ OPTIONAL = MEASURING | {"flow"}  # that may fail: whoever paints makes missing f
 WAITING = "waiting for nodes"
 SPAN = 50  # frames that are measured in one task: the second before them is looked at once more
 REPORTS = (".txt", ".csv", ".json", ".png")  # what the evaluation of a film is told in
+SUFFIX = {"index": ".json", "flow": ".png", "frame": ".png", "lead": ".png", "measure": ".json"}  # of all results of a kind
+MOST_NUMBERS = 5  # of frames that are named where many are meant
 
 
 def index_task(number: int) -> Task:
@@ -77,6 +83,11 @@ def report_task(suffix: str) -> Task:
     return Task("report", REPORTS.index(suffix), suffix)
 
 
+def print_task(number: int) -> Task:
+    """The checksum of a film, or of a part of its evaluation, that a node has made and will publish."""
+    return Task("print", number, ".txt")
+
+
 def spans(start: int, end: int, complete: bool) -> range:
     """The spans in which no frame is still to come, of the frames `[start, end)` that are known of a film.
 
@@ -95,6 +106,40 @@ class Extent:
     notes: tuple[str, ...] = ()
 
 
+class Damaged(InputVanished):
+    """A published result that does not read back, and why."""
+
+    def __init__(self, task: Task, why: object):
+        self.task, self.why = task, plain(why, 300)
+        super().__init__(f"{task}: it does not read back ({self.why})")
+
+
+@dataclass
+class LeftOut:
+    """Frames that are left out of what is shown: those that are missing, and those that do not read back."""
+
+    missing: set[int] = field(default_factory=set)
+    damaged: set[int] = field(default_factory=set)
+
+    def add(self, number: int, error: InputVanished) -> None:
+        (self.damaged if isinstance(error, Damaged) else self.missing).add(number)
+
+    def __len__(self) -> int:
+        return len(self.missing | self.damaged)
+
+    def in_words(self, total: int) -> str | None:
+        """One line for the user, None where nothing is left out."""
+        kinds = (self.missing, "missing"), (self.damaged, f"that do{'es' * (len(self.damaged) == 1)} not read back")
+        parts = [f"{len(frames)} {words} ({numbers(sorted(frames))})" for frames, words in kinds if frames]
+        verb = "is" if len(self) == 1 else "are"
+        return f"{len(self)} of {total} frames {verb} left out: {', '.join(parts)}" if parts else None
+
+
+def numbers(of: Sequence[int]) -> str:
+    """The first few numbers, in words."""
+    return ", ".join(map(str, of[:MOST_NUMBERS])) + (", …" if len(of) > MOST_NUMBERS else "")
+
+
 class Shelf:
     """What is published of one film job, read back.
 
@@ -111,18 +156,25 @@ class Shelf:
         """Know nothing, as at the beginning."""
         self.timeline = Timeline(self.spec.start, self.spec.stop, self.spec.backward, self.spec.independent, self.spec.chunk)
         self._extent = Extent(0, self.spec.start, False)
-        self._tallies = {kind: results.Tally(self.job, kind) for kind in ("flow", "frame", "measure")}
+        self._tallies = {kind: results.Tally(self.job, kind, SUFFIX[kind]) for kind in ("flow", "frame", "measure")}
+
+    def there(self, kind: str, shard: int) -> set[int]:
+        """Numbers of the results of a kind of SUFFIX in one of its directories."""
+        return results.done_in_shard(self.job, kind, shard, SUFFIX[kind])
 
     def extent(self) -> Extent:
-        """How far the index has come by now, read off its last piece alone."""
+        """How far the index has come by now, read off its last piece alone; as far as before where that does not read back."""
         pieces, shard = self._extent.pieces, None
         while not self._extent.complete and shard_of(pieces) != shard:
             shard = shard_of(pieces)
-            there = results.done_in_shard(self.job, "index", shard)
+            there = self.there("index", shard)
             while pieces in there:
                 pieces += 1
         if pieces > self._extent.pieces:
-            last = self._decoded(index_task(pieces - 1), lambda data: Piece.from_json(json.loads(data)))
+            try:
+                last = self._decoded(index_task(pieces - 1), lambda data: Piece.from_json(unsealed(data)))
+            except Damaged:
+                return self._extent
             timeline = Timeline(self.spec.start, self.spec.stop)
             timeline.known = last.start
             timeline.add(last)
@@ -141,7 +193,8 @@ class Shelf:
 
     def chunks(self) -> tuple[int, int | None]:
         """How many chunks and whole shots are painted, and how many there are; None where the film's end is not known yet."""
-        self.refresh()
+        with suppress(Damaged):
+            self.refresh()
         self.survey()
         runs = self.timeline.runs
         return sum(run.closed and not run.left for run in runs), len(runs) if self.timeline.complete else None
@@ -153,13 +206,13 @@ class Shelf:
             number = len(self.timeline.pieces)
             if shard_of(number) != shard:
                 shard = shard_of(number)
-                there = results.done_in_shard(self.job, "index", shard)
+                there = self.there("index", shard)
             if number not in there:
                 return
             self.timeline.add(self._decoded(index_task(number), self._piece))
 
     def _piece(self, data: bytes) -> Piece:
-        piece = Piece.from_json(json.loads(data))
+        piece = Piece.from_json(unsealed(data))
         if piece.start != self.timeline.known or not len(piece.index):
             raise ValueError(f"expected frames from {self.timeline.known} on, got {len(piece.index)} from {piece.start} on")
         return piece
@@ -186,8 +239,8 @@ class Shelf:
 
     def _count(self, shard: int) -> None:
         """Count what is done in one directory of frames; of a run, what comes after what is done already."""
-        frames = results.done_in_shard(self.job, "frame", shard)
-        leads = results.done_in_shard(self.job, "lead", shard) if self.spec.chunk else set()
+        frames = self.there("frame", shard)
+        leads = self.there("lead", shard) if self.spec.chunk else set()
         beside = LEAD if leads else 0  # where a lead-in lies, out of its run
         around = range(shard * SHARD - beside, (shard + 1) * SHARD + beside)
         for run in self.timeline.runs_in(around) if frames or leads else ():
@@ -223,7 +276,7 @@ class Shelf:
         from .evaluation.comparison import Row
 
         def decode(data: bytes) -> list[Row]:
-            rows = [Row.from_json(row) for row in json.loads(data)["rows"]]
+            rows = [Row.from_json(row) for row in unsealed(data)["rows"]]
             if [row.frame for row in rows] != list(self.frames_of(span)):
                 raise ValueError(f"expected rows of the frames {self.frames_of(span)}")
             return rows
@@ -234,17 +287,76 @@ class Shelf:
         """The frames of the film that a span has."""
         return range(max(span * SPAN, self.spec.start), min((span + 1) * SPAN, self.timeline.end))
 
+    def verify(self, task: Task) -> None:
+        """Read a result of a kind of SUFFIX back. Damaged where it is not what it should be, InputVanished where it is gone."""
+        if task.kind in PAINTED:
+            self.picture(task)
+        elif task.kind == "flow":
+            self.geometry(task.number)
+        else:
+            self._decoded(task, _a_piece if task.kind == "index" else _some_rows)
+
     def _decoded(self, task: Task, decode: Callable):
         data = None
         try:
             data = results.read(self.job, task)
             return decode(data)
-        except InputVanished:
+        except (InputVanished, MemoryError, OSError):
             raise
-        except (FavError, ShareError, *MALFORMED) as error:
+        except Exception as error:  # whatever a decoder makes of bytes that no node of ours wrote
             if self.node is not None:
                 results.set_aside(self.node, self.job, task, data)
-            raise InputVanished(f"{task}: it does not read back ({error})") from None
+            raise Damaged(task, error) from None
+
+
+def _a_piece(data: bytes) -> None:
+    """Of an index, whatever comes before it."""
+    if not len(Piece.from_json(unsealed(data)).index):
+        raise ValueError("expected frames, got none")
+
+
+def _some_rows(data: bytes) -> None:
+    from .evaluation.comparison import Row
+
+    if not [Row.from_json(row) for row in unsealed(data)["rows"]]:
+        raise ValueError("expected rows, got none")
+
+
+def write_print(node: Node, job: Job, made: Path) -> None:
+    """Write down the checksum of a file that was made here, before it is published: each that is has one."""
+    with open(made, "rb") as file:
+        found = hashlib.file_digest(file, "blake2b").hexdigest().encode()
+    for number in count():
+        if results.publish_bytes(node, job, print_task(number), found) or _is_print(job, number, found):
+            return
+
+
+def _is_print(job: Job, number: int, wanted: bytes) -> bool:
+    try:
+        return results.read(job, print_task(number)) == wanted
+    except (InputVanished, ShareError):
+        return False
+
+
+def sealed(fields: dict) -> bytes:
+    """A record as JSON with its checksum, which finds a flipped bit that is JSON, too. ValueError for what is no number."""
+    return json.dumps({**fields, "checksum": _checksum(fields)}, allow_nan=False).encode()
+
+
+def unsealed(data: bytes) -> dict:
+    """The record that `sealed` made, or an older version without a checksum.
+
+    ValueError where it is damaged, and what else Python raises where it is no record at all.
+    """
+    fields = json.loads(data)
+    wanted = fields.pop("checksum", None)
+    if wanted is not None and wanted != _checksum(fields):
+        raise ValueError("its checksum differs")
+    return fields
+
+
+def _checksum(fields: dict) -> int:
+    return zlib.crc32(json.dumps(fields).encode())
 
 
 def stitch(shelf: Shelf, video: Path, out: Path, crf: int, finish: Finish,
@@ -261,30 +373,28 @@ def stitch(shelf: Shelf, video: Path, out: Path, crf: int, finish: Finish,
     return write_film(out, video, timeline.index, pictures, start=spec.start, stop=timeline.cut_off, crf=crf, fps=spec.fps)
 
 
-def preview(shelf: Shelf, video: Path, out: Path) -> int:
-    """Write the film as far as its index goes, darkened frames of the source where stylized ones are missing; how many are there.
+def preview(shelf: Shelf, video: Path, out: Path) -> LeftOut:
+    """Write the film as far as its index goes, with darkened frames of the source for stylized ones that are left out.
 
     FavError where nothing is indexed yet.
     """
-    spec, timeline = shelf.spec, shelf.timeline
+    spec, timeline, left_out = shelf.spec, shelf.timeline, LeftOut()
     if timeline.end <= spec.start:
         raise FavError(f"{shelf.job.name}: expected a job whose first frames are indexed, got one that has just begun; wait a little")
-    there = 0
 
     def frames() -> Iterator[np.ndarray]:
-        nonlocal there
         with FrameReader(video, size=spec.network_size, fps=spec.fps) as reader:
             for number in range(spec.start, timeline.end):
                 try:
                     yield shelf.frame(number)
-                    there += 1
-                except InputVanished:
+                except InputVanished as error:
+                    left_out.add(number, error)
                     yield reader.read(number, timeline.index) // 2
 
     pictures = finished(frames(), spec.finish(shelf.job.share.layout.root), video, timeline.index, spec.start, spec.fps)
     stop = timeline.cut_off if timeline.complete else timeline.end
     write_film(out, video, timeline.index, pictures, start=spec.start, stop=stop, crf=spec.crf, fps=spec.fps)
-    return there
+    return left_out
 
 
 def deliver(node: Node, job: Job, spec: FilmSpec, say: Callable[[str], None]) -> str:
@@ -312,7 +422,7 @@ def put(node: Node, job: Job, task: Task, wanted: Path, what: str, say: Callable
     try:
         node.share.system.make_dirs(wanted.parent)
         for out in (wanted, *(wanted.with_stem(f"{wanted.stem}-{number}") for number in range(2, 1000))):
-            if show(node, result, out):
+            if show(node, result, out) or alike(result, out):
                 break
         if out != wanted:
             say(f"{wanted}: another file has taken this name; the {what} is {out}")
@@ -322,6 +432,32 @@ def put(node: Node, job: Job, task: Task, wanted: Path, what: str, say: Callable
         out = result
         say(f"{wanted}: the {what} cannot be put there ({error.strerror}); it is {result}")
     return out
+
+
+def alike(result: Path, out: Path) -> bool:
+    """Whether a file is a copy of a result, as that is known by now: it may have been made again."""
+    return not out.is_symlink() and out.is_file() and filecmp.cmp(result, out, shallow=False)
+
+
+def withdraw(node: Node, job: Job, task: Task, out: Path) -> None:
+    """Take a name in the shared directory away from a result that is to be made again, if it is that very file's.
+
+    The file is moved away first, and looked at then: the user may have put another one there, which stays, beside it at
+    worst.
+    """
+    system, result = node.share.system, job.layout.result(task)
+    aside = out.with_name(f".{node.draft().name}.{out.name}")
+    try:
+        if not system.same_file(result, out):
+            return
+        system.rename(out, aside)
+        if not system.same_file(result, aside):
+            node.share.appear(aside, out)
+        system.unlink(aside)
+    except OSError as error:
+        if error.errno in WEATHER:
+            raise
+        # It stays: the new one gets another name.
 
 
 def evaluation_name(film: Path, suffix: str) -> Path:
@@ -364,7 +500,8 @@ def blocked(shelf: Shelf, failed: list[str]) -> list[str]:
     """What waits for the tasks of these names, which failed, in words for the user."""
     lines = []
     if failed:
-        shelf.refresh()
+        with suppress(Damaged):
+            shelf.refresh()
     for task in map(Task.named, failed):
         waiting = 0
         run = shelf.run_of(task) if task.kind in PAINTED else None

@@ -7,7 +7,7 @@ import tempfile
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Iterator
+from typing import Callable, Iterator
 
 from filelock import FileLock, Timeout
 
@@ -27,6 +27,7 @@ from .fingerprint import is_sequence, print_of, sequence_files, video_fingerprin
 from .images import read_image
 from .inference import best_precision, device_of
 from .mixing import load_mixture
+from .repair import repair
 from .request import LOSS_NETWORK, Request
 from .room import Room, room_for, words
 from .shelf import REPORTS, evaluation_name
@@ -55,8 +56,11 @@ class Joined:
     notes: tuple[str, ...] = ()
 
 
-def submit(node: Node, request: Request) -> Joined:
-    """Create the job, or join it; FavError in one line if anything is wrong, before any work starts."""
+def submit(node: Node, request: Request, say: Callable[[str], None] = lambda line: None) -> Joined:
+    """Create the job, or join it; FavError in one line if anything is wrong, before any work starts.
+
+    Of a job that is finished everything is read back, which may take long: `say` is told how far that is.
+    """
     request.check()
     request, notes = with_loss_network(request)
     share = node.share
@@ -72,7 +76,7 @@ def submit(node: Node, request: Request) -> Joined:
             except FavError:
                 if (job := find_job(share, name)) is None:  # else others have made it meanwhile, and its film may be there
                     raise
-    return Joined(job, True, notes) if created else _join(job, request, source)
+    return Joined(job, True, notes) if created else _join(node, job, request, source, say)
 
 
 @contextmanager
@@ -268,8 +272,9 @@ def _copy(source: Path, target: Path, system: System) -> None:
     system.sync(target)
 
 
-def _join(job: Job, request: Request, source: Source) -> Joined:
-    """The job that is there, if it is the one that was asked for; the same line again opens failed tasks anew."""
+def _join(node: Node, job: Job, request: Request, source: Source, say: Callable[[str], None]) -> Joined:
+    """The job that is there, if it is the one that was asked for; the same line again opens failed tasks anew, and repairs a
+    job that is finished."""
     compared = {"video_print", "style_print"}
     for option in request.given - ({"precision"} if request.precision == "auto" else set()):
         compared |= set(SPEC_FIELDS.get(option, (option,)))
@@ -287,5 +292,7 @@ def _join(job: Job, request: Request, source: Source) -> Joined:
                        f"it, or give this one another --name{other_film if same_frames else ''}")
     if "cancelled" in job.marks():
         raise FavError(f"job {job.name} was cancelled; coordinator.py retry goes on with it, clean removes it")
-    opened = 0 if "finished" in job.marks() else reopen(job)
+    if "finished" in job.marks():
+        return Joined(job, False, tuple(repair(node, job, say)))
+    opened = reopen(job)
     return Joined(job, False, (f"{opened} failed task(s) opened anew",) if opened else ())

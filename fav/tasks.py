@@ -9,7 +9,6 @@
 and, with --evaluate, those of `measuring.py`.
 """
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,9 +33,10 @@ from .flow_io import encode_flow
 from .heap import give_back_freed_memory
 from .images import encode_png
 from .inputs import NEEDED, changed_inputs
+from .repair import missing
 from .run import Run
-from .shelf import (MEASURING, OPTIONAL, PAINTED, Shelf, deliver, flow_task, frame_task, index_task, painting_task, stitch,
-                    stitch_task)
+from .shelf import (MEASURING, OPTIONAL, PAINTED, Shelf, deliver, flow_task, frame_task, index_task, painting_task, sealed,
+                    stitch, stitch_task, write_print)
 from .spec import brought
 from .stylize import Geometry
 from .timeline import Piece, Timeline
@@ -92,11 +92,12 @@ class FilmPlan:
         self._used_flow: int | None = None
         self._began = time.monotonic()  # the task at hand
         self._film: str | None = None  # where it is, if it is shown already
+        self._over = False  # whether all of the job's end was told
         self._author = {"node": node.identity.incarnation, "numeric-class": self.studio.numeric_class}
         self._measuring = self._measures()
         self._pieces: tuple[int, Iterator[Piece]] | None = None
         self._said_notes = 0
-        self._surveyed = False
+        self._surveyed = self._recounted = False
         self._flow_s = 1.0
         self._agree_on_class()
 
@@ -183,9 +184,10 @@ class FilmPlan:
             first = current + FLOW_LEAD
             ahead = [run.frame(position) for position in range(first, min(first + FLOW_AHEAD, len(run)))]
             there = {number for shard in {shard_of(frame) for frame in ahead}
-                     for number in results.done_in_shard(self.job, "flow", shard)}
-            task = next((flow_task(frame) for frame in ahead
-                         if frame not in there and str(flow_task(frame)) not in taken), None)
+                     for number in self.shelf.there("flow", shard)}
+            task = next((flow_task(frame) for position, frame in enumerate(ahead, first)
+                         if frame not in there and str(flow_task(frame)) not in taken
+                         and not results.is_done(self.job, painting_task(run, position))), None)  # as beside a frame made again
             if task is not None:
                 yield task
 
@@ -207,7 +209,7 @@ class FilmPlan:
             return None
         self._refresh()
         for shard in range(shard_of(self.spec.start), shard_of(self.timeline.end) + 1):
-            for frame in sorted(results.done_in_shard(self.job, "frame", shard)):
+            for frame in sorted(self.shelf.there("frame", shard)):
                 known = self.spec.start <= frame < self.timeline.end and frame != task.number
                 if known and self._begins(frame_task(frame)) == self._begins(task):  # the others need flow
                     return flow_task(frame) if task.kind == "flow" else frame_task(frame)
@@ -235,23 +237,33 @@ class FilmPlan:
 
     def forget(self) -> None:
         self._warm = self._pieces = self._film = None
-        self._surveyed = False
+        self._surveyed = self._recounted = self._over = False
         self.shelf.forget()
         if self._measuring:
             self._measuring.forget()
 
     def finish(self) -> str | None:
-        if not results.is_done(self.job, self._stitch):
+        if not results.is_done(self.job, self._stitch) or not self._all_painted():
             return None
-        give_back_freed_memory()  # a node of many jobs may wait long for the next one
-        if self._measuring is None:
-            return deliver(self.node, self.job, self.spec, self.say)
-        over, told = self._measuring.finish(self.say), self._film
-        if self._film is None:
-            self._film = deliver(self.node, self.job, self.spec, self.say)  # at once: it need not wait for its evaluation
-        if not over and told is None:
-            self.say(f"{self.job.name}: the film is there, {self._film}; it is still being measured")
-        return self._film if over else None
+        if not self._over:
+            give_back_freed_memory()  # a node of many jobs may wait long for the next one
+            over, told = self._measuring is None or self._measuring.finish(self.say), self._film
+            if self._film is None:
+                self._film = deliver(self.node, self.job, self.spec, self.say)  # at once: it need not wait for its evaluation
+            if not over and told is None:
+                self.say(f"{self.job.name}: the film is there, {self._film}; it is still being measured")
+            self._over = over
+        if self._over and missing(self.shelf):
+            self.forget()  # somebody has taken something away that we had counted
+        return self._film if self._over else None
+
+    def _all_painted(self) -> bool:
+        """Whether the index and all frames are there, though the film may be: it stays when one of them is made again."""
+        self._refresh()
+        if not self._recounted and self.timeline.complete:
+            self._recounted = True
+            self.shelf.survey()
+        return self.timeline.complete and next(self.timeline.unfinished(), None) is None
 
     def _refresh(self) -> None:
         self.shelf.refresh()
@@ -299,7 +311,7 @@ class FilmPlan:
         if piece.last and piece.start + len(piece.index) <= self.spec.start:
             raise FavError(f"{self.video}: expected more than {self.spec.start} frames for this --range, "
                            f"got {piece.start + len(piece.index)}")
-        return json.dumps(piece.to_json()).encode()
+        return sealed(piece.to_json())
 
     def _flow(self, task: Task, tick: Callable[[], None]) -> bytes:
         run = self.timeline.run_of(task.number)
@@ -353,6 +365,7 @@ class FilmPlan:
         try:
             for note in stitch(self.shelf, self.video, private, self.spec.crf, self._finish, tick):
                 self.say(f"{self.job.name}: {note}")
+            write_print(self.node, self.job, private)
         except BaseException:
             self.node.share.system.unlink(private)  # room for the next try
             raise

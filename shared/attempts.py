@@ -167,10 +167,15 @@ def reopen(job: Job) -> int:
     """Forget the attempts of all failed tasks, so that they are open again; how many there were."""
     names = failed(job)
     for task in map(Task.named, names):
-        place = job.layout.attempts_of(task)
-        try:
-            job.share.system.rename(place, place.with_name(f"{place.name}.before.{secrets.token_hex(4)}"))
-        except FileNotFoundError:
-            pass
-        job.share.system.unlink(job.layout.failure(task))
+        forget(job, task)
     return len(names)
+
+
+def forget(job: Job, task: Task) -> None:
+    """Let the attempts of a task count no more, and open it anew if it failed."""
+    place = job.layout.attempts_of(task)
+    try:
+        job.share.system.rename(place, place.with_name(f"{place.name}.before.{secrets.token_hex(4)}"))
+    except FileNotFoundError:
+        pass
+    job.share.system.unlink(job.layout.failure(task))

@@ -106,11 +106,15 @@ class Job:
             return None
 
     def unmark(self, mark: str) -> None:
-        """Take a mark away. ShareError where it is no file, and so not ours."""
+        """Take a mark away. Nodes that look afterwards take the job on again, if nothing else keeps them from it.
+
+        ShareError where a stranger's directory has its name.
+        """
+        path = self.layout.mark(mark)
         try:
-            self.share.system.unlink(self.layout.mark(mark))
-        except IsADirectoryError:
-            raise ShareError(f"{self.layout.mark(mark)}: expected a file or nothing, got a directory; remove it") from None
+            self.share.system.unlink(path)
+        except (IsADirectoryError, PermissionError) as error:
+            raise ShareError(f"{path}: expected a mark of the job that can be taken away ({error.strerror}); remove it") from None
 
     def priority(self, marks: set[str]) -> int:
         """Which jobs nodes serve first: those of the largest number. 0 where nobody said anything (of these marks), or nonsense."""

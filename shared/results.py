@@ -80,10 +80,20 @@ def head(job: Job, task: Task, size: int) -> tuple[bytes, float]:
         raise InputVanished(f"the result of {task} is not there") from None
 
 
-def done_in_shard(job: Job, kind: str, shard: int) -> set[int]:
-    """Numbers of the tasks of one shard whose results are published."""
+def done_in_shard(job: Job, kind: str, shard: int, suffix: str = "") -> set[int]:
+    """Numbers of the tasks of one shard whose results are published; with `suffix`, only of files that end so.
+
+    Where all tasks of a kind have one suffix, it tells their results from what other programs made of these.
+    """
     names = job.share.system.list(job.layout.shard(kind, shard))
-    return {int(name.partition(".")[0]) for name in names if RESULT.fullmatch(name)}
+    return {int(name.partition(".")[0]) for name in names if RESULT.fullmatch(name) and name.endswith(suffix)}
+
+
+def shards(job: Job, kind: str) -> list[int]:
+    """Numbers of the directories that there are of the results of a kind."""
+    names = job.share.system.list(job.layout.shard(kind, 0).parent)
+    numbers = [int(name) for name in names if re.fullmatch("[0-9]{4,9}", name)]
+    return sorted({number for number in numbers if job.layout.shard(kind, number).name in names})
 
 
 def count(job: Job, kind: str, numbers: range) -> int:
@@ -94,9 +104,10 @@ def count(job: Job, kind: str, numbers: range) -> int:
 class Tally:
     """Counts the results of one kind again and again; a directory that was once seen to be full is not looked at again."""
 
-    def __init__(self, job: Job, kind: str):
+    def __init__(self, job: Job, kind: str, suffix: str = ""):
         self.job = job
         self.kind = kind
+        self.suffix = suffix  # as for `done_in_shard`
         self._full: set[range] = set()
 
     def count(self, numbers: range) -> int:
@@ -106,7 +117,7 @@ class Tally:
         for start in range(numbers.start - numbers.start % SHARD, numbers.stop, SHARD):
             part = range(max(start, numbers.start), min(start + SHARD, numbers.stop))
             if part not in self._full and self.job.layout.shard(self.kind, shard_of(start)).name in there:
-                done = sum(number in part for number in done_in_shard(self.job, self.kind, shard_of(start)))
+                done = sum(number in part for number in done_in_shard(self.job, self.kind, shard_of(start), self.suffix))
                 if done < len(part):
                     total += done
                     continue

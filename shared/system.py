@@ -149,6 +149,12 @@ class System:
         with self._regular(path) as (fd, info):
             return self._bytes(fd, size), info.st_mtime_ns / 1e9
 
+    def parts(self, path: Path, size: int = 1 << 20) -> Iterator[bytes]:
+        """The content of a regular file of any size, `size` bytes at a time, as for `read`."""
+        with self._regular(path) as (fd, _):
+            while part := self.os.read(fd, size):
+                yield part
+
     @contextmanager
     def _regular(self, path: Path) -> Iterator[tuple[int, os.stat_result]]:
         """A regular file, opened to read, and what it is; ShareError where it is none or not for us."""

@@ -112,7 +112,7 @@ class Worker:
             if job.manifest.id not in self.boards:
                 self._take_on(job)
         for board in list(self.boards.values()):
-            if board.over in (None, "failed", "cancelled"):
+            if board.over in (None, "failed", "cancelled", "finished"):
                 with self._serving(board):
                     self._look_at(board)
             elif board.over == "changed" and clock - board.since > ASK_AGAIN_S:
@@ -162,12 +162,17 @@ class Worker:
     def _look_at(self, board: Board) -> None:
         try:
             marks = board.job.marks()
-            board.job.check_directories()
+            if not board.over:
+                board.job.check_directories()
         except JobGone as gone:
-            self._close(board, "gone", str(gone))
+            if board.over != "finished":
+                self._close(board, "gone", str(gone))
+            elif self.only is None:
+                del self.boards[board.job.manifest.id]  # cleaned; that is no trouble
             return
         if board.over:
-            if not marks & OVER and not attempts.failed(board.job):  # somebody opened it anew
+            # Somebody opened it anew: its failed tasks, or one that was finished and is to be repaired.
+            if not marks & OVER and (board.over == "finished" or not attempts.failed(board.job)):
                 del self.boards[board.job.manifest.id]
         elif "cancelled" in marks:
             self._close(board, "cancelled", f"{board.job.name}: cancelled")
@@ -277,6 +282,10 @@ class Worker:
             word = self._on_job(board, board.plan.finish)
             if word is not None:
                 self._on_job(board, lambda: board.job.mark(self.node, "finished", word))
+                if not self._still_all_there(board):
+                    # Who takes results away takes the mark away afterwards, perhaps before we set it: then we have to.
+                    self._on_job(board, lambda: board.job.unmark("finished"))
+                    continue
                 self.bell.ring()
                 self._finished(board, word)
                 return None
@@ -304,6 +313,13 @@ class Worker:
             self._close(board, "failed", f"{board.job.name}: failed, {len(failed)} task(s) used up their attempts: {why}; "
                         f"coordinator.py status shows all, coordinator.py retry opens them anew")
         return None
+
+    def _still_all_there(self, board: Board) -> bool:
+        try:
+            return self._on_job(board, board.plan.finish) is not None
+        except InputVanished:
+            board.plan.forget()
+            return False
 
     def _claim(self, board: Board, task: Task) -> Outcome:
         board.asked = self.node.share.system.monotonic()

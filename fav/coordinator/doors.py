@@ -58,7 +58,7 @@ def submitted(context: click.Context, share: Share, video: str, style: Path, val
     from ..submission import submit as create
 
     with ringing(share) as node:
-        joined = create(node, request_of(context, video, style, values))
+        joined = create(node, request_of(context, video, style, values), click.echo)
     click.echo(f"{'created' if joined.created else 'joined'} job {joined.job.name}")
     if joined.created and share.news:  # who joins others is in the right place
         click.echo(share.news)

@@ -2,22 +2,26 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from shared.attempts import reopen
 from shared.bell import ring, ringing
 from shared.claims import claimed
-from shared.errors import JobGone, ShareError, plain
-from shared.jobs import OVER, all_jobs, remove_job
+from shared.errors import InputVanished, JobGone, ShareError, plain
+from shared.jobs import OVER, Job, all_jobs, remove_job
 from shared.nodes import Identity, Node, Observer, visiting
 from shared.recovery import Recovery
-from shared.share import open_share
+from shared.share import Share, open_share
 
 from ..commands import one_line_errors
 from ..errors import FavError
 from ..options import FILE, JOB, MASK_HELP, options
 from .doors import check_video, named_job, opened, over, submitted, the_job
+
+if TYPE_CHECKING:
+    from ..shelf import Shelf
 
 PRIORITY = click.IntRange(-999, 999)
 
@@ -122,7 +126,7 @@ def stitch(shared: Path, job: str | None, out: str | None, crf: int | None, mask
     """Make the film again, under a new name, from the frames that are published. Nothing is stylized."""
     from ..finish import check_mask
     from ..spec import brought, inside
-    from ..shelf import Shelf, progress
+    from ..shelf import Shelf
     from ..shelf import stitch as write
     from ..video import check_film_name
 
@@ -131,12 +135,7 @@ def stitch(shared: Path, job: str | None, out: str | None, crf: int | None, mask
     share = opened(shared)
     found = the_job(share, job)
     shelf = Shelf(found)
-    shelf.refresh()
-    if not shelf.timeline.complete:
-        raise ShareError(f"{found.name}: expected a job whose video is read to its end, got one that is still at frame {shelf.timeline.known}")
-    done, total = progress(shelf)["frame"]
-    if done != total:
-        raise ShareError(f"{found.name}: expected all frames to be done, got {done} of {total}; wait, or start nodes")
+    _expect_frames(share, shelf)
     first = Path(shelf.spec.out)
     names = iter([out]) if out else (str(first.with_stem(f"{first.stem}-{number}")) for number in range(2, 1000))
     final = next((path for name in names if not (path := inside(share.layout.root, name)).exists()), None)
@@ -151,7 +150,12 @@ def stitch(shared: Path, job: str | None, out: str | None, crf: int | None, mask
                      **({"mask": mask} if mask or no_mask else {}))
     with visiting(share) as node:
         private = node.draft().with_suffix(final.suffix)
-        notes = write(shelf, video, private, crf if crf is not None else shelf.spec.crf, finish)
+        try:
+            notes = write(shelf, video, private, crf if crf is not None else shelf.spec.crf, finish)
+        except InputVanished as error:
+            _repair(node, found)
+            raise ShareError(f"{found.name}: expected all frames to read back, got one that did not ({error}); "
+                             f"{_first(found)}") from None
         share.system.sync(private)
         share.system.make_dirs(final.parent)
         share.appear(private, final)
@@ -160,19 +164,60 @@ def stitch(shared: Path, job: str | None, out: str | None, crf: int | None, mask
     click.echo(f"done: {final}")
 
 
+def _expect_frames(share: Share, shelf: "Shelf") -> None:
+    """ShareError unless all frames of a job are there. A finished job is opened anew then, so that nodes make them."""
+    from ..repair import in_words, lack, next_step
+    from ..shelf import PAINTED, progress
+
+    job = shelf.job
+    words, tasks = lack(shelf)
+    needed = [task for task in tasks if task.kind in (*PAINTED, "index")]
+    if not needed:
+        return
+    if "finished" in job.marks():
+        with ringing(share) as node:
+            _repair(node, job)
+        raise ShareError(f"{job.name}: expected all frames to be there, got {in_words(needed)}; {_first(job)}")
+    if not shelf.timeline.complete:
+        raise ShareError(f"{job.name}: expected a job whose video is read to its end, got one that is still at frame "
+                         f"{shelf.timeline.known}; wait, or {next_step(job)}")
+    done, total = progress(shelf)["frame"]
+    raise ShareError(f"{job.name}: expected all frames to be done, got {done} of {total}; wait, or {next_step(job)}")
+
+
+def _first(job: Job) -> str:
+    """What comes before a film can be stitched, after what was not there is open again."""
+    from ..repair import next_step
+
+    return f"{next_step(job)}; when it is finished again, the same line stitches it"
+
+
 @click.command()
 @click.argument("shared", type=FILE)
 @click.argument("job", required=False)
 @one_line_errors
 def retry(shared: Path, job: str | None) -> None:
-    """Open the failed tasks of a job anew, and a job that was cancelled."""
+    """Open the failed tasks of a job anew, and a job that was cancelled; repair one that is finished.
+
+    Of a finished job everything is read back. What does not is set aside, and nodes make it again, and what is missing.
+    """
     share = opened(shared)
     found = the_job(share, job)
-    was_cancelled = "cancelled" in found.marks()
+    marks = found.marks()
     found.unmark("cancelled")
     count = reopen(found)
-    click.echo(f"{found.name}: {'no longer cancelled, ' if was_cancelled else ''}{count} failed task(s) opened anew")
-    ring(share)
+    if count or "finished" not in marks:
+        click.echo(f"{found.name}: {'no longer cancelled, ' if 'cancelled' in marks else ''}{count} failed task(s) opened anew")
+    with ringing(share) as node:
+        if "finished" in marks:
+            _repair(node, found)
+
+
+def _repair(node: Node, job: Job) -> None:
+    from ..repair import repair
+
+    for line in repair(node, job, click.echo):
+        click.echo(line)
 
 
 @click.command()

@@ -1,13 +1,22 @@
 """The commands that show a job, finished or not: a page about it, and a film of what is there."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from shared.errors import InputVanished, ShareError
+from shared.jobs import Job
 
 from ..commands import new, one_line_errors, whole
 from ..options import FILE
 from ..spec import FilmSpec, brought
 from .doors import check_video, looked_at, the_job
+
+if TYPE_CHECKING:
+    from ..shelf import LeftOut, Shelf
 
 
 @click.command()
@@ -24,12 +33,15 @@ def report(shared: Path, job: str | None, out: Path | None) -> None:
     from ..job_report.page import page
 
     share = looked_at(shared)
-    facts = gather(the_job(share, job))
+    found = the_job(share, job)
+    with _cured(found):
+        facts = gather(found)
     spec = facts.shelf.spec
     final = new(out) if out else spec.film(share.layout.root).with_suffix(".report.html")
     final.parent.mkdir(parents=True, exist_ok=True)
     with whole(final) as private:
         private.write_text(page(facts, brought(share.layout.root, spec.video)), encoding="utf-8")
+    _tell(found, facts.left_out, facts.shelf)
     click.echo(f"done: {final}")
 
 
@@ -49,6 +61,7 @@ def preview(shared: Path, job: str | None, out: Path | None) -> None:
 
     As far as the job has read its video. It disturbs nobody, and can be made while the job runs.
     """
+    from ..repair import lack
     from ..shelf import Shelf
     from ..shelf import preview as write
     from ..video import check_film_name
@@ -56,11 +69,38 @@ def preview(shared: Path, job: str | None, out: Path | None) -> None:
     share = looked_at(shared)
     shelf = Shelf(the_job(share, job))
     check_video(shelf.job)
-    shelf.refresh()
+    with _cured(shelf.job):
+        shelf.refresh()
+    if shelf.timeline.end <= shelf.spec.start and "finished" in shelf.job.marks():
+        raise ShareError(f"{shelf.job.name}: {lack(shelf)[0]}")
     root = share.layout.root
     final = new(out) if out else preview_path(root, shelf.spec)
     check_film_name(final.name)
     final.parent.mkdir(parents=True, exist_ok=True)
     with whole(final) as private:
-        there = write(shelf, brought(root, shelf.spec.video), private)
-    click.echo(f"done: {final}, with {there} stylized frames")
+        left_out = write(shelf, brought(root, shelf.spec.video), private)
+    total = _tell(shelf.job, left_out, shelf)
+    click.echo(f"done: {final}, with {total - len(left_out)} stylized frames")
+
+
+@contextmanager
+def _cured(job: Job) -> Iterator[None]:
+    """What does not read back, with its cure."""
+    try:
+        yield
+    except InputVanished as error:
+        from ..repair import cure
+
+        raise ShareError(f"{job.name}: {error}; {cure(job)}") from None
+
+
+def _tell(job: Job, left_out: "LeftOut", shelf: "Shelf") -> int:
+    """Say which frames are left out, if there are such; how many are indexed."""
+    from ..repair import cure, lack
+
+    total = shelf.timeline.end - shelf.spec.start
+    if not shelf.timeline.complete and "finished" in job.marks():
+        click.echo(f"{job.name}: {lack(shelf)[0]}")
+    if words := left_out.in_words(total):
+        click.echo(f"{job.name}: {words}; {cure(job, len(left_out) > 1)}")
+    return total

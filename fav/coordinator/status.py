@@ -55,7 +55,7 @@ def status(shared: Path, job: str | None, as_json: bool, verbose: bool, watch: b
     if not jobs:
         click.echo("no jobs")
     for state in told:
-        click.echo(f"{state['name']}: {state['state']}")
+        click.echo(f"{state['name']}: {state['state']}{'; ' * bool(state['lacks'])}{state['lacks']}")
         for kind, (done, total) in state["counts"].items():
             if kind != "flow" or done:
                 click.echo(f"  {kind:<8} {done} of {total if total is not None else '?'}")
@@ -94,6 +94,7 @@ def _watch(share: Share, only: str | None, as_json: bool, every: float) -> None:
 
 
 def state_of(job: Job, nodes_live: bool) -> dict:
+    from ..repair import lack
     from ..shelf import WAITING, Shelf, blocked, evaluated, progress, standing
 
     job.check_directories()
@@ -106,7 +107,8 @@ def state_of(job: Job, nodes_live: bool) -> dict:
         except ShareError as error:
             owners[name] = str(error)
     state = standing(marks, owners, names, "nodes are getting ready" if nodes_live else WAITING)
-    return {"name": job.name, "state": state,
+    lacks, missing = lack(shelf) if state == "finished" else ("", [])
+    return {"name": job.name, "state": state, "lacks": lacks, "missing": [str(task) for task in missing],
             "counts": progress(shelf), "notes": list(shelf.extent().notes), "claims": owners, "failed": names,
             "attempts": {name: [vars(attempt) for attempt in of_task(job, Task.named(name))] for name in names[:MOST_TOLD]},
             "blocked": blocked(shelf, names), "evaluation": evaluated(job) if shelf.spec.evaluate else None,

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from shared import results
 from shared.attempts import of_job
 from shared.errors import InputVanished, ShareError
@@ -13,7 +15,7 @@ from shared.layout import SHARD, Task, shard_of
 
 from ..errors import FavError
 from ..images import HEAD_BYTES, png_text
-from ..shelf import Shelf, flow_task, frame_task, index_task, lead_task, report_task, stitch_task
+from ..shelf import Damaged, LeftOut, Shelf, flow_task, frame_task, index_task, lead_task, report_task, stitch_task
 
 JSON = ".json"
 
@@ -37,7 +39,7 @@ class Facts:
 
     `errors` has the warping error of each frame that was measured, None where it is not defined; `measured` what was
     measured in one line, None for a job without --evaluate, or before it is there. `attempts` counts what went wrong, by
-    its cause.
+    its cause. `left_out` are frames that are not among `done`, and, once pictures were looked for, those that have none.
     """
 
     name: str
@@ -49,6 +51,15 @@ class Facts:
     errors: dict[int, float | None]
     measured: str | None
     attempts: Counter[str]
+    left_out: LeftOut
+
+    def picture(self, number: int) -> np.ndarray | None:
+        """A stylized frame as the film shows it, None where it does not read back: then it is left out."""
+        try:
+            return self.shelf.frame(number)
+        except InputVanished as error:
+            self.left_out.add(number, error)
+            return None
 
     def of(self, kind: str) -> list[Done]:
         return [one for one in self.done if one.kind == kind]
@@ -70,7 +81,9 @@ def gather(job: Job) -> Facts:
     shelf = Shelf(job)
     shelf.refresh()
     frames = range(shelf.spec.start, shelf.timeline.end)
-    done = [one for make in (flow_task, frame_task, lead_task) for one in _done(job, make, frames)]
+    left_out = LeftOut()
+    done = [one for make in (flow_task, frame_task, lead_task) for one in _done(shelf, make, frames, left_out)]
+    left_out.missing |= {*frames} - {one.number for one in done if one.kind == "frame"} - left_out.damaged
     if not any(one.kind == "frame" for one in done):
         raise FavError(f"{job.name}: expected stylized frames to report on, got none yet; see coordinator.py status")
     pieces = [_time(job, index_task(number)) for number in range(len(shelf.timeline.pieces))]
@@ -78,19 +91,23 @@ def gather(job: Job) -> Facts:
     return Facts(job.name, shelf, job.share.system.mtime(job.layout.manifest) / 1e9,
                  max(filter(None, pieces), default=None) if shelf.timeline.complete else None,
                  _time(job, stitch_task(shelf.spec)), tuple(sorted(done, key=lambda one: one.published)), errors, measured,
-                 Counter(attempt.cause for _, attempt in of_job(job)))
+                 Counter(attempt.cause for _, attempt in of_job(job)), left_out)
 
 
-def _done(job: Job, make: Callable[[int], Task], frames: range) -> Iterator[Done]:
-    kind = make(0).kind
+def _done(shelf: Shelf, make: Callable[[int], Task], frames: range, left_out: LeftOut) -> Iterator[Done]:
+    kind, job = make(0).kind, shelf.job
     for shard in range(shard_of(frames.start), shard_of(max(frames.stop - 1, frames.start)) + 1):
-        there = results.done_in_shard(job, kind, shard)
+        there = shelf.there(kind, shard)
         for number in sorted(there & {*range(max(frames.start, shard * SHARD), min(frames.stop, (shard + 1) * SHARD))}):
             try:
                 head, published = results.head(job, make(number), HEAD_BYTES)
                 text = png_text(head)
-            except (InputVanished, ShareError, FavError):
-                continue  # removed meanwhile, or damaged: nodes see to that
+            except InputVanished:
+                continue  # removed meanwhile
+            except (ShareError, FavError) as error:
+                if kind == "frame":
+                    left_out.add(number, Damaged(make(number), error))
+                continue
             yield Done(kind, number, text.get("node", "?"), text.get("numeric-class", "?"), published,
                        _seconds(text.get("seconds")))
 

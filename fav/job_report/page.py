@@ -27,10 +27,11 @@ def page(facts: Facts, video: Path) -> str:
     """The page of a job, with pictures of its `video`."""
     worst = worst_frames(facts)
     shown = shown_frames(facts, worst)
-    pictures = [_picture(facts, number, *pair) for number, pair in before_and_after(facts, video, shown)]
+    pairs = dict(before_and_after(facts, video, shown))
+    pictures = [_picture(facts, number, *pair) for number, pair in pairs.items()]
     parts = {
         "title": escape(facts.name), "summary": _table(summary(facts)), "pictures": "\n".join(pictures),
-        "choices": "".join(f'<button data-frame="{number}">{number}</button>' for number in shown),
+        "choices": "".join(f'<button data-frame="{number}">{number}</button>' for number in pairs),
         "timeline": plots.timeline(facts), "rate": plots.rate(facts), "nodes": _nodes(facts),
         "steadiness": _steadiness(facts, worst), "attempts": _attempts(facts), "options": _table(options(facts)),
     }  # fmt: skip
@@ -50,6 +51,7 @@ def summary(facts: Facts) -> dict[str, str]:
         if wall > 0 else "?",
         "work": f"{duration(plots.span(facts.done))} of all nodes together, "
                 f"{_count(len(plots.nodes_of(facts)), 'node')} on {_count(len(hosts), 'machine')}",
+        **({"left out": words} if (words := facts.left_out.in_words(timeline.end - spec.start)) else {}),
         **({"measured": facts.measured} if facts.measured else {}),
     }
 
@@ -77,13 +79,14 @@ def shown_frames(facts: Facts, worst: list[int]) -> list[int]:
 
 
 def before_and_after(facts: Facts, video: Path, frames: list[int]) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
-    """(number, (source, film)) of frames, (H, W, 3) uint8 BGR at the size of the film."""
+    """(number, (source, film)) of frames, (H, W, 3) uint8 BGR at the size of the film, but of those that do not read back."""
     spec, index = facts.shelf.spec, facts.shelf.timeline.index
     finish = spec.finish(facts.shelf.job.share.layout.root)
     with FrameReader(video, size=finish.size, fps=spec.fps) as reader:
         for number in frames:
-            film = next(finished([facts.shelf.frame(number)], finish, video, index, number, spec.fps))
-            yield number, (reader.read(number, index), film)
+            if (stylized := facts.picture(number)) is not None:
+                film = next(finished([stylized], finish, video, index, number, spec.fps))
+                yield number, (reader.read(number, index), film)
 
 
 def _picture(facts: Facts, number: int, source: np.ndarray, film: np.ndarray) -> str:

@@ -2,10 +2,11 @@
 
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from shared.attempts import failed, of_job, reopen
-from shared.bell import ring, ringing
+from shared.bell import ringing
 from shared.claims import claimed
 from shared.errors import InputVanished, JobGone, ShareError
 from shared.jobs import OVER, Job, all_jobs
@@ -17,17 +18,20 @@ from shared.share import Share
 
 from ..errors import FavError
 from ..images import HEAD_BYTES, png_text
-from ..shelf import PAINTED, Shelf, painting_task, progress, standing
+from ..repair import lack, reopen_missing
+from ..shelf import PAINTED, Damaged, Shelf, painting_task, progress, standing
 from .forecast import Pace, seconds_left, stitching
 
 MOST_HEADS = 200  # frames whose maker is asked for in one look
+COUNT_AGAIN_S = 60.0  # how often the results of a finished job are counted anew: somebody may have removed some
 
 
 @dataclass(frozen=True)
 class JobNow:
     """`counts` are results published and expected by kind (None: not known yet); `rate` in frames a second, `left` in
     seconds, None where nothing can be said. `chains` are shots, or chunks of them: all, and those that are done. `troubles`
-    counts attempts that came to nothing, by why; `failed` are names of tasks."""
+    counts attempts that came to nothing, by why; `failed` and `missing` are names of tasks, the latter of a finished job;
+    `lacks` tells these in words, with their cure."""
 
     name: str
     state: str
@@ -37,6 +41,8 @@ class JobNow:
     left: float | None
     failed: tuple[str, ...]
     troubles: dict[str, int]
+    lacks: str = ""
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,9 @@ class _Job:
     shelf: Shelf
     pace: Pace = field(default_factory=Pace)
     done: dict[int, int] = field(default_factory=dict)  # frames that were done of each run, by its first frame
+    lacks: str = ""  # of a finished job
+    missing: tuple[str, ...] = ()
+    counted: float | None = None  # when that was found out, None for a job that is not finished
 
 
 class Lookout:
@@ -110,11 +119,13 @@ class Lookout:
         return told
 
     def retry(self) -> int:
-        """Open all failed tasks of the jobs that are looked at anew; how many there were."""
+        """Open all failed tasks of the jobs that are looked at anew, and what finished ones lack; how many there were."""
         count = sum(reopen(job) for job in self._its_jobs())
-        if count:
-            ring(self.share)
-        return count
+        lacking = [known for known in self._jobs.values() if known.missing]
+        with ringing(self.share) as node:
+            for known in lacking:
+                reopen_missing(node, known.shelf.job)
+        return count + sum(len(known.missing) for known in lacking)
 
     def _its_jobs(self) -> list[Job]:
         return [job for job in all_jobs(self.share) if self.only in (None, job.name)]
@@ -124,9 +135,10 @@ class Lookout:
         give(self.share, node, Order.DRAIN)
 
     def _look_at(self, job: Job, owners: dict[str, list[str]]) -> JobNow:
-        known = self._jobs.setdefault(job.manifest.id, _Job(Shelf(job)))
-        marks, shelf = job.marks(), known.shelf
-        shelf.refresh()
+        known, marks = self._known(job), job.marks()
+        shelf = known.shelf
+        with suppress(Damaged):  # `lacks` tells of it, or else nodes will see to it
+            shelf.refresh()
         shelf.survey()
         claims, painters = claimed(job), 0
         for name, path in claims.items():
@@ -148,7 +160,19 @@ class Lookout:
             left = seconds_left([run.left for run in runs if run.left], known.pace, stitch_s)
         troubles = Counter(attempt.why for _, attempt in of_job(job))
         return JobNow(job.name, state, counts, (len(runs), sum(not run.left for run in runs)),
-                      known.pace.rate if state == "running" else None, left, tuple(names), dict(troubles))
+                      known.pace.rate if state == "running" else None, left, tuple(names), dict(troubles),
+                      known.lacks, known.missing)
+
+    def _known(self, job: Job) -> _Job:
+        """What is known of a job; from the beginning where it is finished, or is not any more."""
+        known, finished, now = self._jobs.get(job.manifest.id), "finished" in job.marks(), time.monotonic()
+        counted = known and known.counted
+        if known is None or finished != (counted is not None) or finished and now - counted > COUNT_AGAIN_S:
+            known = self._jobs[job.manifest.id] = _Job(Shelf(job))
+            if finished:
+                known.lacks, tasks = lack(known.shelf)
+                known.missing, known.counted = tuple(map(str, tasks)), now
+        return known
 
     def _credit(self, known: _Job) -> None:
         """Ask frames that have come since the last look who made them."""

@@ -117,6 +117,8 @@ def _job(job: JobNow) -> Iterator[RenderableType]:
     yield bars
     if job.troubles:
         yield Text("  ".join(f"{times} {why}" for why, times in sorted(job.troubles.items())), "yellow")
+    if job.lacks:
+        yield Text(job.lacks, "red")
     if job.failed:
         yield Text(f"failed: {', '.join(job.failed[:8])}{' …' if len(job.failed) > 8 else ''}", "red")
 
@@ -139,7 +141,7 @@ def lines(now: Now) -> list[str]:
     told = []
     for job in now.jobs:
         made, total = job.counts["frame"]
-        parts = [f"{job.name}: {job.state}", f"{made} of {total if total is not None else '?'} frames", pace_of(job),
+        parts = [f"{job.name}: {job.state}", job.lacks, f"{made} of {total if total is not None else '?'} frames", pace_of(job),
                  f"{working} of {len(now.nodes)} nodes at work" if job.state == "running" else "",
                  f"{len(job.failed)} failed" if job.failed else ""]
         told.append(", ".join(filter(None, parts)))

@@ -1,0 +1,313 @@
+"""Is all of a job there, and does it read back? What is missing or damaged is made open again, so that nodes make it."""
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import groupby
+from pathlib import Path
+
+from shared import results
+from shared.attempts import failed, forget
+from shared.errors import InputVanished, ShareError
+from shared.jobs import Job
+from shared.layout import Task, shard_of
+from shared.nodes import Node
+
+from .errors import FavError
+from .inputs import NEEDED, changed_inputs
+from .shelf import (MEASURING, OPTIONAL, REPORTS, Damaged, Shelf, evaluation_name, flow_task, frame_task, index_task,
+                    lead_task, measure_task, numbers, print_task, put, report_task, spans, stitch_task, withdraw)
+from .spec import inside
+from .video import decode
+
+MOST_TOLD = 20  # damaged results that are told one by one
+TELL_S = 10.0
+READERS = 8  # at most so many results are read at the same time
+WORDS = {"index": "piece{} of the index", "frame": "frame{}", "lead": "lead-in frame{}", "flow": "flow{}",
+         "measure": "measured part{}", "report": "part{} of the evaluation"}  # fmt: skip
+
+
+# ---- what is missing
+def missing(shelf: Shelf) -> list[Task]:
+    """The tasks whose results a finished job has and this one has not, asked afresh; an evaluation that failed is none of it.
+
+    Where the index is not whole: its missing pieces, as far as that can be told. Damaged where one does not read back.
+    """
+    shelf.refresh()
+    spec, timeline, pieces = shelf.spec, shelf.timeline, len(shelf.timeline.pieces)
+    if not timeline.complete:
+        last = max((number for shard in results.shards(shelf.job, "index") for number in shelf.there("index", shard)), default=0)
+        return _absent(shelf, map(index_task, range(max(last, pieces) + 1)))
+    leads = (lead_task(run.frame(position)) for run in timeline.runs for position in range(run.lead))
+    wanted = [map(index_task, range(pieces)), map(frame_task, range(spec.start, timeline.end)), leads]
+    singles = [stitch_task(spec)]
+    if spec.evaluate and not any(Task.named(name).kind in MEASURING for name in failed(shelf.job)):
+        wanted.append(map(measure_task, spans(spec.start, timeline.end, True)))
+        singles += map(report_task, REPORTS)
+    return [task for tasks in wanted for task in _absent(shelf, tasks)] + \
+        [task for task in singles if not results.is_done(shelf.job, task)]
+
+
+def _absent(shelf: Shelf, tasks: Iterable[Task]) -> list[Task]:
+    """Those of some tasks of one kind whose results are not there; where they are in order, each directory is listed once."""
+    absent = []
+    for shard, some in groupby(tasks, lambda task: shard_of(task.number)):
+        some = list(some)
+        there = shelf.there(some[0].kind, shard)
+        absent += [task for task in some if task.number not in there]
+    return absent
+
+
+def in_words(tasks: Sequence[Task], what: str = "missing") -> str:
+    """Which tasks, in words: how many of each kind, and the first few of them."""
+    parts = []
+    for kind, some in groupby(tasks, lambda task: task.kind):
+        some = list(some)
+        which = ", ".join(task.suffix for task in some) if kind == "report" else numbers([task.number for task in some])
+        counted = f"{len(some)} {WORDS.get(kind, '').format('s'[:len(some) != 1])}"
+        parts.append(f"the film {what}" if kind == "stitch" else f"{counted} {what}: {which}")
+    return "; ".join(parts)
+
+
+def cure(job: Job, many: bool = False) -> str:
+    """What makes results again that are missing or do not read back."""
+    them = "them" if many else "it"
+    if "finished" in job.marks():
+        return f"coordinator.py retry {job.share.layout.root} {job.name} makes {them} again"
+    return f"nodes make {them} again ({_start(job)})"
+
+
+def lack(shelf: Shelf) -> tuple[str, list[Task]]:
+    """What a finished job lacks, in words with their cure, empty where that is nothing; and its missing tasks."""
+    try:
+        tasks = missing(shelf)
+    except Damaged as error:
+        return f"{_name(error.task)} does not read back ({error.why}); {cure(shelf.job)}", [error.task]
+    return (f"{in_words(tasks)}; {cure(shelf.job, len(tasks) > 1)}" if tasks else ""), tasks
+
+
+# ---- what does not read back
+def check(shelf: Shelf, say: Callable[[str], None]) -> tuple[list[Damaged], int]:
+    """Read everything back that is published; what does not read back, and how many results that are there were looked at.
+
+    Nothing is set aside. From time to time it says how far it is.
+    """
+    job, damaged, looked, told = shelf.job, [], 0, time.monotonic()
+    total = sum(map(len, _published(shelf)))
+    say(f"{job.name}: reading its {total} results back")
+
+    def wrong(task: Task) -> Damaged | None:
+        try:
+            verify(shelf, task)
+        except Damaged as error:
+            return error
+        except InputVanished:
+            pass  # it is missing by now
+        return None
+
+    with ThreadPoolExecutor(min(READERS, len(os.sched_getaffinity(0))), "check") as readers:
+        for tasks in _published(shelf):
+            for found in readers.map(wrong, tasks):
+                looked += 1
+                damaged += [found] if found else []
+                if time.monotonic() - told > TELL_S:
+                    told = time.monotonic()
+                    say(f"{job.name}: read {looked} of {total} results back")
+    return damaged, looked
+
+
+def _published(shelf: Shelf) -> Iterator[list[Task]]:
+    """Every task that has a result, as far as the directories tell: all of one directory together."""
+    makers = {"index": index_task, "frame": frame_task, "lead": lead_task, "flow": flow_task, "measure": measure_task}
+    layout = shelf.job.layout
+    _expect_directory(layout.results)
+    for kind, make in makers.items():
+        _expect_directory(layout.results / kind)
+        for shard in results.shards(shelf.job, kind):
+            _expect_directory(layout.shard(kind, shard))
+            yield list(map(make, sorted(shelf.there(kind, shard))))
+    singles = [stitch_task(shelf.spec), *map(report_task, REPORTS if shelf.spec.evaluate else ())]
+    yield [task for task in singles if results.is_done(shelf.job, task)]
+
+
+def _expect_directory(place: Path) -> None:
+    """ShareError where something else has the name of a directory of results: nodes could not publish there."""
+    if place.is_symlink() or place.exists() and not place.is_dir():
+        raise ShareError(f"{place}: expected a directory of results, got something else; move it away, then the same line again")
+
+
+def verify(shelf: Shelf, task: Task) -> None:
+    """Read a result back. Damaged where it is not what it should be, and set aside where the shelf has a node."""
+    if task.kind not in ("stitch", "report"):
+        shelf.verify(task)
+        return
+    try:
+        wrong = wrong_of_file(shelf, task, shelf.job.layout.result(task))
+    except FileNotFoundError:
+        raise InputVanished(f"the result of {task} is not there") from None
+    if wrong and shelf.node is not None:
+        results.set_aside(shelf.node, shelf.job, task, None)
+    if wrong:
+        raise Damaged(task, wrong)
+
+
+def _prints(job: Job) -> set[str]:
+    found = set()
+    for number in results.done_in_shard(job, "print", 0, ".txt"):
+        with suppress(InputVanished, ShareError):
+            found.add(results.read(job, print_task(number)).decode(errors="replace"))
+    return found
+
+
+def wrong_of_file(shelf: Shelf, task: Task, file: Path) -> str | None:
+    """What keeps a file from being a film, or part of an evaluation, that a node made for this job; None where it is one."""
+    found, size = hashlib.blake2b(), 0
+    try:
+        for part in shelf.job.share.system.parts(file):
+            found.update(part)
+            size += len(part)
+    except ShareError as error:
+        return str(error)  # it is not even a file
+    if prints := _prints(shelf.job):
+        return None if found.hexdigest() in prints else "its checksum differs"
+    if task.kind == "report":  # of a version that wrote no checksums down
+        return None if size else "it is empty"
+    return _wrong_of_film(shelf, file)
+
+
+def _wrong_of_film(shelf: Shelf, film: Path) -> str | None:
+    try:
+        with decode(film) as decoding:
+            frames, extent = sum(1 for _ in decoding), shelf.extent()
+        if extent.complete and frames != extent.end - shelf.spec.start:
+            return f"expected {extent.end - shelf.spec.start} frames, got {frames}"
+        return next(iter(decoding.warnings), None)
+    except FavError as error:
+        return str(error)
+
+
+# ---- what is done about it
+def repair(node: Node, job: Job, say: Callable[[str], None]) -> list[str]:
+    """Read all of a job back, set aside what does not, and take its mark `finished` away where nodes have to make something.
+
+    Returns what was done, in lines for the user. FavError, and nothing is done, where nodes could not make it since an input
+    is not there any more. Two may do this at once, and whoever dies at it has done no harm: what is missing stays so, and the
+    next one goes on. The mark goes last. So a node that sets it once more sees what is missing, or we take it away.
+    """
+    shelf = Shelf(job)
+    damaged, looked = check(shelf, say)
+    lines = [*_reopened(node, shelf, damaged), *_shown_again(node, shelf)]
+    return lines or [f"{job.name}: all {looked} results read back, and none is missing"]
+
+
+def reopen_missing(node: Node, job: Job) -> list[str]:
+    """As `repair`, of what is missing alone: nothing is read back."""
+    return _reopened(node, Shelf(job), [])
+
+
+def _reopened(node: Node, shelf: Shelf, damaged: list[Damaged]) -> list[str]:
+    job, root = shelf.job, shelf.job.share.layout.root
+    lost = lack(shelf)[1]
+    needed = [error for error in damaged if error.task.kind != "flow"]
+    if not damaged and not lost:
+        return []
+    if (needed or lost) and (wrong := changed_inputs(root, shelf.spec, only=NEEDED)):
+        raise FavError(f"{job.name}: {_all_in_words(needed, lost)}; to make that again: {'; '.join(wrong)}")
+    damaged = [error for error in damaged if _set_aside(node, job, error.task)]
+    lines = [f"{job.name}: {_name(error.task)} did not read back ({error.why}): set aside" for error in damaged[:MOST_TOLD]]
+    if len(damaged) > MOST_TOLD:
+        lines.append(f"{job.name}: {len(damaged) - MOST_TOLD} more did not read back: set aside")
+    lost = lack(Shelf(job))[1]
+    if not lost:
+        return lines  # flow is made where it is missing; or another operator was faster, and nodes have made it
+    if "finished" in job.marks():
+        names = set(failed(job))
+        for task in lost:
+            if str(task) in names:
+                forget(job, task)
+        job.unmark("finished")
+    return [*lines, f"{job.name}: {in_words(lost, 'to be made again')}; {next_step(job)}"]
+
+
+def _set_aside(node: Node, job: Job, task: Task) -> bool:
+    """Set a result aside, if it still does not read back, and do not count that as an attempt of its task; whether it was."""
+    shelf = Shelf(job)
+    try:
+        verify(shelf, task)
+    except Damaged:
+        if task.kind == "stitch":
+            withdraw(node, job, task, film_of(shelf))
+        elif task.kind == "report":
+            withdraw(node, job, task, evaluation_name(shelf.spec.film(job.share.layout.root), task.suffix))
+        with suppress(InputVanished):
+            verify(Shelf(job, node), task)
+        forget(job, task)
+        return True
+    except InputVanished:
+        pass  # somebody else was faster
+    return False
+
+
+def film_of(shelf: Shelf) -> Path:
+    """Where the film of a job was shown, or will be."""
+    root = shelf.job.share.layout.root
+    with suppress(FavError, ShareError):
+        if word := shelf.job.word("finished"):
+            return inside(root, word)
+    return shelf.spec.film(root)
+
+
+def _shown_again(node: Node, shelf: Shelf) -> list[str]:
+    """Give the whole film of a finished job the name that it had, where nothing is there any more."""
+    job, film, lines = shelf.job, film_of(shelf), []
+    again = f"coordinator.py retry {job.share.layout.root} {job.name}"
+    if "finished" not in job.marks():
+        return []
+    if job.share.system.exists(film):
+        wrong = wrong_of_file(shelf, stitch_task(shelf.spec), film)
+        line = f"{film}: expected the film of {job.name}, got another file ({wrong}); move it away, then {again} shows the film"
+        return [line] if wrong else []
+    out = put(node, job, stitch_task(shelf.spec), film, "film", lines.append)
+    for suffix in REPORTS if shelf.spec.evaluate else ():
+        if results.is_done(job, report_task(suffix)):
+            beside = evaluation_name(shelf.spec.film(job.share.layout.root), suffix)
+            put(node, job, report_task(suffix), beside, "evaluation", lines.append)
+    if out != film:
+        job.unmark("finished")
+        job.mark(node, "finished", out.relative_to(job.share.layout.root).as_posix())
+    return [*lines, f"{job.name}: all its results read back; its film is shown again: {out}"]
+
+
+# ---- words
+def next_step(job: Job) -> str:
+    """What an operator does so that nodes go on with a job that is not finished."""
+    marks, root = job.marks(), job.share.layout.root
+    names = [name for name in failed(job) if Task.named(name).kind not in OPTIONAL]
+    if "cancelled" in marks:
+        return f"the job is cancelled: coordinator.py retry {root} {job.name}, then start nodes ({_start(job)})"
+    if "paused" in marks:
+        return f"the job is paused: coordinator.py resume {root} {job.name}, then start nodes ({_start(job)})"
+    if names:
+        which = ", ".join(names[:3])
+        return f"tasks have failed ({which}): coordinator.py retry {root} {job.name}, then start nodes ({_start(job)})"
+    return f"start nodes ({_start(job)}), if none wait"
+
+
+def _start(job: Job) -> str:
+    return f"node.py {job.share.layout.root}"
+
+
+def _name(task: Task) -> str:
+    """One task in words."""
+    if task.kind in ("stitch", "report"):
+        return "the film" if task.kind == "stitch" else f"the evaluation's part {task.suffix}"
+    return f"{WORDS[task.kind].format('')} {task.number}"
+
+
+def _all_in_words(damaged: list[Damaged], lost: list[Task]) -> str:
+    tasks = [error.task for error in damaged]
+    broken = in_words(tasks, "not reading back")
+    return "; ".join(filter(None, (broken, in_words([task for task in lost if task not in tasks]))))
