@@ -123,20 +123,14 @@ def _published(shelf: Shelf) -> Iterator[list[Task]]:
     """Every task that has a result, as far as the directories tell: all of one directory together."""
     makers = {"index": index_task, "frame": frame_task, "lead": lead_task, "flow": flow_task, "measure": measure_task}
     layout = shelf.job.layout
-    _expect_directory(layout.results)
+    shelf.job.share.system.require_directory(layout.results)
     for kind, make in makers.items():
-        _expect_directory(layout.results / kind)
+        shelf.job.share.system.require_directory(layout.results / kind)
         for shard in results.shards(shelf.job, kind):
-            _expect_directory(layout.shard(kind, shard))
+            shelf.job.share.system.require_directory(layout.shard(kind, shard))
             yield list(map(make, sorted(shelf.there(kind, shard))))
     singles = [stitch_task(shelf.spec), *map(report_task, REPORTS if shelf.spec.evaluate else ())]
     yield [task for task in singles if results.is_done(shelf.job, task)]
-
-
-def _expect_directory(place: Path) -> None:
-    """ShareError where something else has the name of a directory of results: nodes could not publish there."""
-    if place.is_symlink() or place.exists() and not place.is_dir():
-        raise ShareError(f"{place}: expected a directory of results, got something else; move it away, then the same line again")
 
 
 def verify(shelf: Shelf, task: Task) -> None:

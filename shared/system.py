@@ -100,8 +100,8 @@ class System:
             return
         if not stat.S_ISDIR(mode):
             what = "a symbolic link" if stat.S_ISLNK(mode) else "something else"
-            raise ShareError(f"{path}: expected a directory, got {what}; nodes follow no link here: move the directory itself "
-                             f"back, or bind-mount another disk there")
+            raise ShareError(f"{path}: expected a directory, got {what}; move it away, and the directory itself back (no link is "
+                             f"followed here; another disk can be bind-mounted)")
 
     # ---- reading
     @contextmanager
