@@ -18,14 +18,14 @@ from shared.errors import InputVanished, ShareError, plain
 from shared.jobs import Job
 from shared.layout import SHARD, Task, shard_of
 from shared.nodes import MALFORMED, Node
-from shared.system import NO_LINKS, WEATHER
+from shared.system import NO_LINKS, RECORD_LIMIT, WEATHER
 
 from .ahead import ahead
 from .blend import blend
 from .errors import FavError
 from .finish import finished
 from .flow_io import decode_flow
-from .images import decode_png
+from .images import decode_png, png_limit
 from .run import Run
 from .spec import LEAD, FilmSpec, Finish
 from .stylize import Geometry
@@ -201,7 +201,7 @@ class Shelf:
 
     def picture(self, task: Task) -> np.ndarray:
         """What a task of PAINTED has published."""
-        return self._decoded(task, self._picture)
+        return self._decoded(task, self._picture, png_limit(self._size, 1))
 
     def _picture(self, data: bytes) -> np.ndarray:
         frame = decode_png(data, self._size)
@@ -215,7 +215,8 @@ class Shelf:
 
     def geometry(self, number: int) -> Geometry:
         """The published flow and reliability of a frame."""
-        return Geometry(*self._decoded(flow_task(number), lambda data: decode_flow(data, self._size)))
+        size = self._size
+        return Geometry(*self._decoded(flow_task(number), lambda data: decode_flow(data, size), png_limit(size, 2)))
 
     def rows(self, span: int) -> list["Row"]:
         """What was measured of the frames of a span of the film, whose index is known that far."""
@@ -233,16 +234,18 @@ class Shelf:
         """The frames of the film that a span has."""
         return range(max(span * SPAN, self.spec.start), min((span + 1) * SPAN, self.timeline.end))
 
-    def _decoded(self, task: Task, decode: Callable):
+    def _decoded(self, task: Task, decode: Callable, limit: int = RECORD_LIMIT):
+        """What is published, decoded. One of more than `limit` bytes, which its kind cannot have, is damaged: a piece of the
+        index and the rows of a span have some ten KB."""
         data = None
         try:
-            data = results.read(self.job, task)
+            data = results.read(self.job, task, limit)
             return decode(data)
         except InputVanished:
             raise
         except (FavError, ShareError, *MALFORMED) as error:
             if self.node is not None:
-                results.set_aside(self.node, self.job, task, data)
+                results.set_aside(self.node, self.job, task, data, limit)
             raise InputVanished(f"{task}: it does not read back ({error})") from None
 
 
