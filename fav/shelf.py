@@ -30,6 +30,7 @@ from .run import Run
 from .spec import LEAD, FilmSpec, Finish
 from .stylize import Geometry
 from .timeline import Piece, Timeline
+from .util.atomic import exclusive, private_name, take_name
 from .video import FrameReader, write_film
 
 if TYPE_CHECKING:
@@ -251,7 +252,8 @@ class Shelf:
 
 def stitch(shelf: Shelf, video: Path, out: Path, crf: int, finish: Finish,
            tick: Callable[[], None] = lambda: None) -> list[str]:
-    """Write the film from what is published; returns notes for the user. InputVanished if a frame is missing."""
+    """Write the film from what is published into `out`, a new file; returns notes for the user. InputVanished if a frame is
+    missing."""
     spec, timeline = shelf.spec, shelf.timeline
 
     def frames() -> Iterator[np.ndarray]:
@@ -260,13 +262,15 @@ def stitch(shelf: Shelf, video: Path, out: Path, crf: int, finish: Finish,
             yield frame
 
     pictures = finished(frames(), finish, video, timeline.index, spec.start, spec.fps)
-    return write_film(out, video, timeline.index, pictures, start=spec.start, stop=timeline.cut_off, crf=crf, fps=spec.fps)
+    with exclusive(out) as file:
+        return write_film(file, video, timeline.index, pictures, start=spec.start, stop=timeline.cut_off, crf=crf, fps=spec.fps,
+                          name=out)
 
 
-def preview(shelf: Shelf, video: Path, out: Path) -> int:
+def preview(shelf: Shelf, video: Path, file: Path, name: Path, mark: str) -> int:
     """Write the film as far as its index goes, darkened frames of the source where stylized ones are missing; how many are there.
 
-    FavError where nothing is indexed yet.
+    Into `file`, as a film of this name with this mark as its comment. FavError where nothing is indexed yet.
     """
     spec, timeline = shelf.spec, shelf.timeline
     if timeline.end <= spec.start:
@@ -285,7 +289,8 @@ def preview(shelf: Shelf, video: Path, out: Path) -> int:
 
     pictures = finished(frames(), spec.finish(shelf.job.share.layout.root), video, timeline.index, spec.start, spec.fps)
     stop = timeline.cut_off if timeline.complete else timeline.end
-    write_film(out, video, timeline.index, pictures, start=spec.start, stop=stop, crf=spec.crf, fps=spec.fps)
+    write_film(file, video, timeline.index, pictures, start=spec.start, stop=stop, crf=spec.crf, fps=spec.fps, name=name,
+               comment=mark)
     return there
 
 
@@ -352,14 +357,14 @@ def show(node: Node, film: Path, out: Path) -> bool:
             raise
     if system.exists(out):
         return filecmp.cmp(film, out, shallow=False)  # by another node that delivered it, perhaps
-    draft = out.with_name(f".{node.identity.incarnation}.{out.name}")
+    draft = private_name(out)
     try:
-        shutil.copyfile(film, draft)
+        with exclusive(draft) as file:
+            shutil.copyfile(film, file)
         system.sync(draft)
-        system.rename(draft, out)
+        return take_name(draft, out) or filecmp.cmp(film, out, shallow=False)
     finally:
         system.unlink(draft)
-    return True
 
 
 def blocked(shelf: Shelf, failed: list[str]) -> list[str]:

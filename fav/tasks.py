@@ -351,10 +351,6 @@ class FilmPlan:
     def _stitched(self, task: Task, tick: Callable[[], None]) -> Path:
         self._check_inputs(sequences=False)  # its sound is read, which has no checksums
         private = self.node.draft().with_suffix(task.suffix)
-        try:
-            for note in stitch(self.shelf, self.video, private, self.spec.crf, self._finish, tick):
-                self.say(f"{self.job.name}: {note}")
-        except BaseException:
-            self.node.share.system.unlink(private)  # room for the next try
-            raise
+        for note in stitch(self.shelf, self.video, private, self.spec.crf, self._finish, tick):
+            self.say(f"{self.job.name}: {note}")
         return private

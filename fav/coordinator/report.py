@@ -1,12 +1,18 @@
 """The commands that show a job, finished or not: a page about it, and a film of what is there."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
-from ..commands import new, one_line_errors, whole
+from shared.jobs import Job
+
+from ..commands import one_line_errors
 from ..options import FILE
 from ..spec import FilmSpec, brought
+from ..util.atomic import Draft, new_file, own_file
 from .doors import check_video, opened, the_job
 
 
@@ -25,12 +31,35 @@ def report(shared: Path, job: str | None, out: Path | None) -> None:
 
     share = opened(shared)
     facts = gather(the_job(share, job))
-    spec = facts.shelf.spec
-    final = new(out) if out else spec.film(share.layout.root).with_suffix(".report.html")
-    final.parent.mkdir(parents=True, exist_ok=True)
-    with whole(final) as private:
-        private.write_text(page(facts, brought(share.layout.root, spec.video)), encoding="utf-8")
-    click.echo(f"done: {final}")
+    spec, mark = facts.shelf.spec, mark_of("report", facts.shelf.job)
+    with _shown(out, spec.film(share.layout.root).with_suffix(".report.html"), mark) as draft:
+        draft.file.write_text(page(facts, brought(share.layout.root, spec.video), mark), encoding="utf-8")
+    click.echo(f"done: {draft.out}")
+
+
+def mark_of(what: str, job: Job) -> str:
+    """What is in each report or preview of a job, and in no other file: there it is proved whose a file is."""
+    return f"fav {what} of {job.manifest.id}"
+
+
+@contextmanager
+def _shown(out: Path | None, default: Path, mark: str) -> Iterator[Draft]:
+    """A file to write: `out`, a new one; else at the default place, where one that has the mark is replaced."""
+    with new_file(out) if out else own_file(place_for(default), mark) as draft:
+        yield draft
+
+
+def place_for(wanted: Path) -> Path:
+    """The path itself; where this user cannot write there, that name in the current directory, and a line that says so."""
+    try:
+        wanted.parent.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        pass  # told below, or by who writes there
+    if os.access(wanted.parent, os.W_OK):
+        return wanted
+    here = Path.cwd() / wanted.name
+    click.echo(f"{wanted.parent}: this user cannot write there; going on with {here}")
+    return here
 
 
 def preview_path(root: Path, spec: FilmSpec) -> Path:
@@ -43,8 +72,9 @@ def preview_path(root: Path, spec: FilmSpec) -> Path:
 @click.argument("shared", type=FILE)
 @click.argument("job", required=False)
 @click.option("--out", type=FILE, help="The film's file.  [default: beside the film, FILM.preview.mp4 and so on, replaced each time]")
+@click.option("--into", type=FILE, hidden=True)  # what `run` has opened, which puts it in its place, or takes it away
 @one_line_errors
-def preview(shared: Path, job: str | None, out: Path | None) -> None:
+def preview(shared: Path, job: str | None, out: Path | None, into: Path | None) -> None:
     """Make a film of what is stylized so far; where a frame is missing, it shows the source, darkened.
 
     As far as the job has read its video. It disturbs nobody, and can be made while the job runs.
@@ -58,9 +88,11 @@ def preview(shared: Path, job: str | None, out: Path | None) -> None:
     check_video(shelf.job)
     shelf.refresh()
     root = share.layout.root
-    final = new(out) if out else preview_path(root, shelf.spec)
-    check_film_name(final.name)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    with whole(final) as private:
-        there = write(shelf, brought(root, shelf.spec.video), private)
-    click.echo(f"done: {final}, with {there} stylized frames")
+    default, mark, video = preview_path(root, shelf.spec), mark_of("preview", shelf.job), brought(root, shelf.spec.video)
+    if into:
+        write(shelf, video, into, default, mark)
+        return
+    check_film_name(out or default)
+    with _shown(out, default, mark) as draft:
+        there = write(shelf, video, draft.file, draft.out, mark)
+    click.echo(f"done: {draft.out}, with {there} stylized frames")
