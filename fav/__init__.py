@@ -7,5 +7,5 @@ the network), `inference`, `cards` (whose GPU is whose). A film in one process: 
 `heap` (nothing waits, memory stays). On the share: `submission`, `shelf`, `tasks` (the bridge to `shared`), `follow`,
 `room`. The operator's side: `coordinator/` (the commands), `preflight` (what a host tells before any work starts), `live/` (a job on
 the screen), `job_report/` (a page about it). Learning and measuring: `training/`, `evaluation/`, `sample`, `scene`. What was
-typed: `options`, `request`, `commands`, `__main__`.
+typed: `options`, `request`, `commands`, `__main__`. For all of them: `util/` (how files are written and read).
 """

@@ -8,12 +8,13 @@ with installed():
     import click
     from rich.progress import Progress
 
-    from .commands import new, one_line_errors, whole
+    from .commands import one_line_errors
     from .errors import FavError
     from .evaluation.command import evaluate
     from .options import BACKEND, FILE, FLOW, LOOK, Size, options, request_of
     from .scene import MOTIONS
     from .training.command import train
+    from .util.atomic import check_new, new_directory, new_file
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -50,10 +51,10 @@ def stylize(context: click.Context, video: str, style: Path, out: Path, threads:
     device_of(device)
     choose(backend, device)
     source = check(request)
-    check_film_name(new(out).name)
+    check_film_name(check_new(out))
     look, finish, start, stop, cuts = look_of(request, source)
     timeline = Timeline(start, stop, request.backward, request.independent, request.chunk)
-    with Progress() as progress:
+    with new_file(out) as film, Progress() as progress:
         bar = progress.add_task("looking for cuts", total=source.frames)
         for piece in index_pieces(Path(video), stop, cuts, request.fps, lambda: progress.advance(bar)):
             timeline.add(piece)
@@ -61,14 +62,13 @@ def stylize(context: click.Context, video: str, style: Path, out: Path, threads:
             raise FavError(f"{video}: expected more than {start} frames for this --range, got {timeline.known}")
         progress.update(bar, description="stylizing", completed=0, total=timeline.end - start)
         studio = Studio(Path(video), look, request.fps, threads, device, backend)
-        with whole(out) as private:
-            frames = stylized(studio, timeline, lambda: progress.advance(bar))
-            pictures = finished(frames, finish, Path(video), timeline.index, start, request.fps)
-            notes = write_film(private, Path(video), timeline.index, pictures, start=start, stop=timeline.cut_off,
-                               crf=request.crf, fps=request.fps)
+        frames = stylized(studio, timeline, lambda: progress.advance(bar))
+        pictures = finished(frames, finish, Path(video), timeline.index, start, request.fps)
+        notes = write_film(film.file, Path(video), timeline.index, pictures, start=start, stop=timeline.cut_off,
+                           crf=request.crf, fps=request.fps, name=out)
     for note in timeline.notes + notes:
         click.echo(note)
-    click.echo(f"done: {out}")
+    click.echo(f"done: {film.out}")
 
 
 @main.command()
@@ -85,17 +85,18 @@ def flow(first: Path, second: Path, out: Path, flow: str, flow_weights: Path | N
     from .flow_io import flow_picture, write_flo
     from .images import read_image
 
-    if new(out).suffix != ".flo":
+    if check_new(out).suffix != ".flo":
         raise FavError(f"{out}: expected a name that ends in .flo")
-    picture = new(out.with_suffix(".png"))
+    check_new(out.with_suffix(".png"))
     flows.check(flow, flow_weights)
     a, b = read_image(first), read_image(second)
     if a.shape != b.shape:
         raise FavError(f"{second}: expected the size of {first}, {a.shape[1]}x{a.shape[0]}, got {b.shape[1]}x{b.shape[0]}")
-    found = flows.make(flow, flow_weights)(a, b)
-    write_flo(out, found)
-    cv2.imwrite(str(picture), flow_picture(found))
-    click.echo(f"done: {out} and {picture}")
+    with new_file(out) as numbers, new_file(out.with_suffix(".png")) as picture:
+        found = flows.make(flow, flow_weights)(a, b)
+        write_flo(numbers.file, found)
+        picture.file.write_bytes(cv2.imencode(".png", flow_picture(found))[1].tobytes())
+    click.echo(f"done: {numbers.out} and {picture.out}")
 
 
 @main.command()
@@ -106,10 +107,9 @@ def convert(model: Path, out: Path) -> None:
     """Convert a style MODEL (.t7 of the authors, .pth of the PyTorch port) to OUT.safetensors."""
     from .checkpoints import convert as write
 
-    if new(out).suffix != ".safetensors":
+    if check_new(out).suffix != ".safetensors":
         raise FavError(f"{out}: expected a name that ends in .safetensors")
-    write(model, out)
-    click.echo(f"done: {out}")
+    click.echo(f"done: {write(model, out)}")
 
 
 @main.command()
@@ -132,15 +132,15 @@ def sample(out: Path, truth: bool, size: tuple[int, int] | None, **values) -> No
         given |= {"width": size[0], "height": size[1]}
     if given and not truth:
         raise FavError("--motion, --frames and --size: expected with --truth; the sample clip is always the same")
-    new(out)
     if truth:
         scene = Scene(**given)
-        with whole(out) as private, Progress() as progress:
-            private.mkdir()
+        with new_directory(out) as room, Progress() as progress:
             bar = progress.add_task("drawing", total=scene.frames)
-            write_scene(private, scene, lambda: progress.advance(bar))
+            write_scene(room, scene, lambda: progress.advance(bar))
     else:
-        write_sample(out)
+        with new_file(out) as clip:
+            write_sample(clip.file)
+        out = clip.out
     click.echo(f"done: {out}")
 
 

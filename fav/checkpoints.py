@@ -4,7 +4,6 @@ The keys of a safetensors file and of the port's `.pth` are those of StyleNetwor
 """
 
 import io
-import os
 import re
 import zipfile
 from collections.abc import Mapping
@@ -20,8 +19,11 @@ from torch import Tensor
 from . import torch7
 from .errors import FavError
 from .network import TANH_CONSTANT, StyleNetwork
+from .util.atomic import new_file, own_file
+from .util.reading import read_file
 
 KINDS = {3: "an image model (3 channels)", 7: "a video model (7 channels)"}
+MARK = "training"  # in the metadata of a style: which training wrote it
 HEAD = 9  # bytes of a file that tell its format
 _KEYS = "expected the weights of a style network (1.weight, 10.0.0.0.weight, ...)"
 _STATE_DICT = "expected a state dict, saved with torch.save(model.state_dict(), ...)"
@@ -68,30 +70,29 @@ def style_facts(path: Path) -> StyleFacts:
 
 
 def save_style(network: StyleNetwork, path: Path, metadata: Mapping[str, str] | None = None,
-               dtype: torch.dtype = torch.float16) -> None:
-    """Writes a style as safetensors, whole or not at all; the architecture is added to `metadata`.
+               dtype: torch.dtype = torch.float16, mark: str | None = None) -> Path:
+    """Writes a style as safetensors, whole or not at all; the architecture is added to `metadata`. Where it lies.
 
-    dtype is float16 or float32. Raises FavError where the weights do not fit into it.
+    dtype is float16 or float32. `mark` is put in, and an earlier file with that mark replaced; None: nothing is replaced.
+    Raises FavError where the weights do not fit into it, or the name is taken.
     """
     state = {key: value.detach().cpu().to(dtype).contiguous() for key, value in network.state_dict().items()}
     for key, value in state.items():
         if not value.isfinite().all():
             raise FavError(f"{path}: weights {key}: expected finite values, got some that {dtype} cannot hold")
     facts = {"arch": network.arch, "in_channels": str(network.in_channels), "tanh_constant": f"{network.tanh_constant:g}",
-             "padding": "reflect-start"}
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_bytes(safetensors.torch.save(state, {**(metadata or {}), **facts}))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+             "padding": "reflect-start", **({MARK: mark} if mark else {})}
+    with own_file(path, mark) if mark else new_file(path) as draft:
+        draft.file.write_bytes(safetensors.torch.save(state, {**(metadata or {}), **facts}))
+    return draft.out
 
 
-def convert(source: Path, target: Path) -> None:
-    """Any style file as our safetensors, without loss: float16 where the weights are float16 numbers."""
+def convert(source: Path, target: Path) -> Path:
+    """Any style file as our safetensors, without loss: float16 where the weights are float16 numbers. Where it lies."""
     network, contents = _load(source)
     small = all(torch.equal(value.half().float(), value) for value in network.state_dict().values())
-    save_style(network, target, contents.metadata, torch.float16 if small else torch.float32)
+    metadata = {key: value for key, value in contents.metadata.items() if key != MARK}  # it is no file of that training
+    return save_style(network, target, metadata, torch.float16 if small else torch.float32)
 
 
 def architecture_of(state: Mapping[str, Tensor]) -> str:
@@ -190,7 +191,7 @@ def _style_of(state: dict[str, Tensor], metadata: dict[str, str], path: Path) ->
 
 def read_pickle(path: Path) -> dict[str, Tensor]:
     """A PyTorch state dict by its keys; nothing in it is executed. Raises FavError for what is damaged or holds objects."""
-    data = path.read_bytes()
+    data = read_file(path)
     try:
         if data[:2] == b"PK":
             claimed = sum(record.file_size for record in zipfile.ZipFile(io.BytesIO(data)).infolist())

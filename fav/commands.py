@@ -1,13 +1,10 @@
-"""What the commands have in common: errors in one line, words for sizes and times, and files that are new and whole."""
+"""What the commands have in common: errors in one line, and words for times."""
 
 import errno
 import functools
 import os
-import shutil
 import sys
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator
 
 import click
 
@@ -69,28 +66,3 @@ def duration(seconds: float | None) -> str:
     if seconds < 3600:
         return f"{seconds // 60} min {seconds % 60} s"
     return f"{seconds // 3600} h {seconds % 3600 // 60} min"
-
-
-@contextmanager
-def whole(out: Path) -> Iterator[Path]:
-    """A private path beside `out` that becomes it in one step when all went well, and vanishes otherwise.
-
-    What is there already is replaced; FavError, before anything is made, where that is a directory.
-    """
-    if out.is_dir():
-        raise FavError(f"{out}: expected a place for a file, got a directory of that name; move it away")
-    private = out.with_name(f".{os.getpid()}.{out.name}")
-    try:
-        yield private
-        private.replace(out)
-    finally:
-        shutil.rmtree(private) if private.is_dir() else private.unlink(missing_ok=True)
-
-
-def new(out: Path) -> Path:
-    """A name that may be written to; nothing is ever replaced, least of all the input."""
-    if not out.parent.is_dir():
-        raise FavError(f"{out}: expected an existing directory to write to, but there is no {out.parent}")
-    if out.exists():
-        raise FavError(f"{out}: expected a new name, but the file exists; choose another, or remove it first")
-    return out

@@ -1,5 +1,8 @@
 """Following a job whose nodes we have started: how far it is, how fast, and what the nodes say."""
 
+import errno
+import os
+import stat
 import time
 from pathlib import Path
 from typing import Callable
@@ -11,26 +14,38 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from shared import results
 from shared.errors import InputVanished
 from shared.jobs import Job
+from shared.logs import LOG_HEAD
 
 from .commands import duration
 from .shelf import Shelf, stitch_task
+from .util.atomic import kind_of
 
 RARELY = 20  # counting takes a twentieth of a core at most
+STEP = 1 << 20  # bytes that are read of a log at one look
+MOST_SAID = 10_000  # lines that are remembered, so as not to be shown again
+LAST_LOOKS = 100  # at logs, when all nodes have ended
 
 
 class Talk:
-    """What nodes say into their logs from now on, each thing once, however many of them say it."""
+    """What nodes say into their logs from now on, each thing once, however many of them say it.
+
+    Only regular files are read, some of each at a time, and none is waited on: what lies in the share may be anybody's.
+    """
 
     def __init__(self, logs: list[Path]):
         self._read: dict[Path, int] = {}
-        self._said: set[str] = set()
+        self._said: dict[str, None] = {}  # the latest last
         self._told: list[str] = []
+        self.behind = False  # whether some log has more than was read of it at the last look
         for log in logs:
             self.hear(log)
 
     def hear(self, log: Path) -> None:
         """Read this log, too; it need not be there yet."""
-        self._read[log] = log.stat().st_size if log.exists() else 0
+        try:
+            self._read[log] = log.lstat().st_size
+        except OSError:
+            self._read[log] = 0
 
     def tell(self, line: str) -> None:
         """Something to be shown that is in no log."""
@@ -38,21 +53,48 @@ class Talk:
 
     def lines(self) -> list[str]:
         fresh, self._told = self._told, []
+        self.behind = False
         for log, before in list(self._read.items()):
             try:
-                with open(log, "rb") as file:
-                    file.seek(before)
-                    data = file.read()
-            except FileNotFoundError:
+                data = read_on(log, before)
+            except NoLog as error:
+                fresh.append(str(error))
+                del self._read[log]
                 continue
+            except OSError:
+                continue  # not there yet, or the share's weather
+            self.behind |= len(data) == STEP
             whole = data[:data.rfind(b"\n") + 1]
-            self._read[log] = before + len(whole)
+            self._read[log] = before + (len(whole) if whole or len(data) < STEP else len(data))  # a line of 1 MiB is none of ours
             for line in whole.decode(errors="replace").splitlines():
                 said = line[9:] if line[2:3] == ":" else line  # without the time
-                if said not in self._said and not said.startswith(("done: ", "ended with exit code ")):
-                    self._said.add(said)
+                if said not in self._said and said != LOG_HEAD and not said.startswith(("done: ", "ended with exit code ")):
+                    self._said[said] = None
                     fresh.append(said)
+        for old in list(self._said)[:-MOST_SAID]:
+            del self._said[old]
         return fresh
+
+
+class NoLog(Exception):
+    """What has the name of a log is none; the message is a line for the operator."""
+
+
+def read_on(log: Path, place: int) -> bytes:
+    """What is in a log from there on, at most STEP bytes. NoLog where it is no regular file or not for this user."""
+    try:
+        fd = os.open(log, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EACCES):
+            raise
+        got = "one that this user may not read" if error.errno == errno.EACCES else kind_of(log)
+        raise NoLog(f"{log}: expected a log, got {got}; it is left out") from None
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise NoLog(f"{log}: expected a log, got {kind_of(log)}; it is left out")
+        return os.pread(fd, STEP, place)
+    finally:
+        os.close(fd)
 
 
 class Follower:
@@ -117,7 +159,10 @@ def follow(job: Job, running: Callable[[], bool], talk: Talk) -> None:
             time.sleep(0.5)
         done, total, *_ = follower.look(at_once=True)
         bar.update(line, completed=done, total=total, words="")
-    for said in talk.lines():
-        click.echo(said)
+    for _ in range(LAST_LOOKS):
+        for said in talk.lines():
+            click.echo(said)
+        if not talk.behind:
+            break
     if not terminal and done != reported:
         click.echo(f"{done} of {total or '?'} frames")

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from .errors import FavError
+from .util.reading import read_file
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 HEAD_BYTES = 4096  # as many have the text of a picture of ours
@@ -33,6 +34,15 @@ def encode_png(frame: np.ndarray, text: dict[str, str] | None = None) -> bytes:
         raise FavError(f"PNG: expected a picture (H, W, 3) uint8 or uint16, got {frame.shape} {frame.dtype}")
     png = cv2.imencode(".png", np.ascontiguousarray(frame), FAST)[1].tobytes()
     return png[:HEAD_END] + b"".join(_text_chunk(*item) for item in (text or {}).items()) + png[HEAD_END:]
+
+
+def png_limit(size: tuple[int, int], depth: int) -> int:
+    """Bytes that a PNG of `encode_png` may have at most: of this (width, height), `depth` bytes a sample.
+
+    That is an eighth more than its samples, which no compression adds to them, and room for its text.
+    """
+    width, height = size
+    return (3 * depth * width + 1) * height * 9 // 8 + (1 << 16)
 
 
 def decode_png(data: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -73,7 +83,7 @@ def png_text(data: bytes) -> dict[str, str]:
 def read_image(path: Path) -> np.ndarray:
     """The picture in a file, in any format OpenCV reads, upright: (H, W, 3) uint8 BGR. FavError says what is wrong."""
     try:
-        data = Path(path).read_bytes()
+        data = read_file(Path(path))
     except OSError as error:
         raise FavError(f"picture {path}: {error.strerror}") from error
     frame = _decoded(data, cv2.IMREAD_COLOR) if data else None

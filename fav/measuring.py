@@ -26,6 +26,7 @@ from .flow import Flow
 from .shelf import (MEASURING, REPORTS, SPAN, Shelf, evaluated, evaluation_name, measure_task, put, report_task, sealed, spans,
                     write_print)
 from .spec import brought
+from .util.atomic import exclusive
 from .video import FrameReader
 
 
@@ -148,12 +149,9 @@ class Measuring:
         comparison = Comparison(spec.video, spec.out, start=spec.start, stop=spec.stop, fps=spec.fps, flow=spec.flow,
                                 flow_weights=spec.flow_weights and Path(spec.flow_weights))
         private = self.node.draft().with_suffix(task.suffix)
-        try:
-            write[task.suffix](private, report.Evaluation(comparison, spec.network_size, tuple(rows)))
-            write_print(self.node, self.job, private)
-        except BaseException:
-            self.node.share.system.unlink(private)  # room for the next try
-            raise
+        with exclusive(private) as file:
+            write[task.suffix](file, report.Evaluation(comparison, spec.network_size, tuple(rows)))
+            write_print(self.node, self.job, file)
         return private
 
 

@@ -37,24 +37,21 @@ def sample_frames(width: int = 640, height: int = 360) -> Iterator[np.ndarray]:
 
 
 def write_sample(out: Path, width: int = 640, height: int = 360) -> None:
-    """Write the clip with its sound, H.264 and AAC in an MP4 file. Sides must be even; FavError where `out` cannot be written."""
+    """Write the clip with its sound, H.264 and AAC in an MP4 file. Sides must be even."""
     if width % 2 or height % 2:
         raise FavError(f"sample: expected even sides, got {width}x{height}")
-    try:
-        with av.open(str(out), "w", format="mp4") as container:
-            picture = container.add_stream("libx264", RATE, width=width, height=height, pix_fmt="yuv420p", options={"crf": "16"})
-            sound = container.add_stream("aac", AUDIO_RATE, layout="stereo")
-            for number, frame in enumerate(sample_frames(width, height)):
-                container.mux(picture.encode(_timed(av.VideoFrame.from_ndarray(frame, "bgr24"), number, RATE)))
-            samples = chord(COAST + VALLEY)
-            for start in range(0, samples.shape[1], 1024):
-                block = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[:, start : start + 1024]), "fltp", "stereo")
-                block.sample_rate = AUDIO_RATE
-                container.mux(sound.encode(_timed(block, start, AUDIO_RATE)))
-            container.mux(picture.encode())
-            container.mux(sound.encode())
-    except OSError as error:
-        raise FavError(f"{out}: {error.strerror}") from error
+    with av.open(str(out), "w", format="mp4") as container:
+        picture = container.add_stream("libx264", RATE, width=width, height=height, pix_fmt="yuv420p", options={"crf": "16"})
+        sound = container.add_stream("aac", AUDIO_RATE, layout="stereo")
+        for number, frame in enumerate(sample_frames(width, height)):
+            container.mux(picture.encode(_timed(av.VideoFrame.from_ndarray(frame, "bgr24"), number, RATE)))
+        samples = chord(COAST + VALLEY)
+        for start in range(0, samples.shape[1], 1024):
+            block = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[:, start : start + 1024]), "fltp", "stereo")
+            block.sample_rate = AUDIO_RATE
+            container.mux(sound.encode(_timed(block, start, AUDIO_RATE)))
+        container.mux(picture.encode())
+        container.mux(sound.encode())
 
 
 def coast(width: int, height: int, t: float) -> np.ndarray:

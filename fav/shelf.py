@@ -23,18 +23,19 @@ from shared.jobs import Job
 from shared.layout import SHARD, Task, shard_of
 from shared.nodes import MALFORMED, Node
 from shared.ownership import remove_results
-from shared.system import NO_LINKS, WEATHER
+from shared.system import NO_LINKS, RECORD_LIMIT, WEATHER
 
 from .ahead import ahead
 from .blend import blend
 from .errors import FavError
 from .finish import finished
 from .flow_io import decode_flow
-from .images import decode_png
+from .images import decode_png, png_limit
 from .run import Run
 from .spec import LEAD, FilmSpec, Finish
 from .stylize import Geometry
 from .timeline import Piece, Timeline
+from .util.atomic import exclusive, private_name, take_name
 from .video import FrameReader, write_film
 
 if TYPE_CHECKING:
@@ -255,7 +256,7 @@ class Shelf:
 
     def picture(self, task: Task) -> np.ndarray:
         """What a task of PAINTED has published."""
-        return self._decoded(task, self._picture)
+        return self._decoded(task, self._picture, png_limit(self._size, 1))
 
     def _picture(self, data: bytes) -> np.ndarray:
         frame = decode_png(data, self._size)
@@ -269,7 +270,8 @@ class Shelf:
 
     def geometry(self, number: int) -> Geometry:
         """The published flow and reliability of a frame."""
-        return Geometry(*self._decoded(flow_task(number), lambda data: decode_flow(data, self._size)))
+        size = self._size
+        return Geometry(*self._decoded(flow_task(number), lambda data: decode_flow(data, size), png_limit(size, 2)))
 
     def rows(self, span: int) -> list["Row"]:
         """What was measured of the frames of a span of the film, whose index is known that far."""
@@ -296,16 +298,18 @@ class Shelf:
         else:
             self._decoded(task, _a_piece if task.kind == "index" else _some_rows)
 
-    def _decoded(self, task: Task, decode: Callable):
+    def _decoded(self, task: Task, decode: Callable, limit: int = RECORD_LIMIT):
+        """What is published, decoded. One of more than `limit` bytes, which its kind cannot have, is damaged: a piece of the
+        index and the rows of a span have some ten KB."""
         data = None
         try:
-            data = results.read(self.job, task)
+            data = results.read(self.job, task, limit)
             return decode(data)
         except (InputVanished, MemoryError, OSError):
             raise
         except Exception as error:  # whatever a decoder makes of bytes that no node of ours wrote
             if self.node is not None:
-                results.set_aside(self.node, self.job, task, data)
+                results.set_aside(self.node, self.job, task, data, limit)
             raise Damaged(task, error) from None
 
 
@@ -361,7 +365,8 @@ def _checksum(fields: dict) -> int:
 
 def stitch(shelf: Shelf, video: Path, out: Path, crf: int, finish: Finish,
            tick: Callable[[], None] = lambda: None) -> list[str]:
-    """Write the film from what is published; returns notes for the user. InputVanished if a frame is missing."""
+    """Write the film from what is published into `out`, a new file; returns notes for the user. InputVanished if a frame is
+    missing."""
     spec, timeline = shelf.spec, shelf.timeline
 
     def frames() -> Iterator[np.ndarray]:
@@ -370,13 +375,15 @@ def stitch(shelf: Shelf, video: Path, out: Path, crf: int, finish: Finish,
             yield frame
 
     pictures = finished(frames(), finish, video, timeline.index, spec.start, spec.fps)
-    return write_film(out, video, timeline.index, pictures, start=spec.start, stop=timeline.cut_off, crf=crf, fps=spec.fps)
+    with exclusive(out) as file:
+        return write_film(file, video, timeline.index, pictures, start=spec.start, stop=timeline.cut_off, crf=crf, fps=spec.fps,
+                          name=out)
 
 
-def preview(shelf: Shelf, video: Path, out: Path) -> LeftOut:
+def preview(shelf: Shelf, video: Path, file: Path, name: Path, mark: str) -> LeftOut:
     """Write the film as far as its index goes, with darkened frames of the source for stylized ones that are left out.
 
-    FavError where nothing is indexed yet.
+    Into `file`, as a film of this name with this mark as its comment. FavError where nothing is indexed yet.
     """
     spec, timeline, left_out = shelf.spec, shelf.timeline, LeftOut()
     if timeline.end <= spec.start:
@@ -393,7 +400,8 @@ def preview(shelf: Shelf, video: Path, out: Path) -> LeftOut:
 
     pictures = finished(frames(), spec.finish(shelf.job.share.layout.root), video, timeline.index, spec.start, spec.fps)
     stop = timeline.cut_off if timeline.complete else timeline.end
-    write_film(out, video, timeline.index, pictures, start=spec.start, stop=stop, crf=spec.crf, fps=spec.fps)
+    write_film(file, video, timeline.index, pictures, start=spec.start, stop=stop, crf=spec.crf, fps=spec.fps, name=name,
+               comment=mark)
     return left_out
 
 
@@ -486,14 +494,14 @@ def show(node: Node, film: Path, out: Path) -> bool:
             raise
     if system.exists(out):
         return filecmp.cmp(film, out, shallow=False)  # by another node that delivered it, perhaps
-    draft = out.with_name(f".{node.identity.incarnation}.{out.name}")
+    draft = private_name(out)
     try:
-        shutil.copyfile(film, draft)
+        with exclusive(draft) as file:
+            shutil.copyfile(film, file)
         system.sync(draft)
-        system.rename(draft, out)
+        return take_name(draft, out) or filecmp.cmp(film, out, shallow=False)
     finally:
         system.unlink(draft)
-    return True
 
 
 def blocked(shelf: Shelf, failed: list[str]) -> list[str]:

@@ -34,6 +34,7 @@ from .shelf import REPORTS, evaluation_name
 from .shots import read_cuts
 from .spec import LEAD, Choices, FilmSpec, Finish, Look, inside, network_size
 from .tasks import FLOW_AHEAD
+from .util.atomic import exclusive
 from .video import Source, check_film_name, probe
 
 TURN_S = 60.0
@@ -209,10 +210,10 @@ def _fill(share: Share, layout: JobLayout, request: Request, options: dict, name
     options = dict(options)
     options["out"] = request.out or f"{name}{'.mkv' if Path(request.video).suffix == '.mkv' else '.mp4'}"
     out = inside(share.layout.root, options["out"])
-    if out.exists():
+    if os.path.lexists(out):
         raise FavError(f"{out}: expected a new name for the film, but the file exists; choose another with --out")
     for report in (evaluation_name(out, suffix) for suffix in REPORTS if request.evaluate):
-        if report.exists():
+        if os.path.lexists(report):
             raise FavError(f"{report}: expected a new name for the evaluation, but the file exists; choose another with --out")
     brought = {name: _bring(share, layout, getattr(request, name), layout.inputs / name) for name in FILES if name != "video"}
     mix = tuple(_bring(share, layout, style, layout.inputs / f"mix-{number}") for number, (style, _) in enumerate(request.mix, 1))
@@ -263,12 +264,14 @@ def _link_or_copy(source: Path, target: Path, system: System) -> None:
             system.link(source, target)
             return
     except OSError:
-        pass
+        if system.same_file(source, target):  # only the reply was lost
+            return
     _copy(source, target, system)
 
 
 def _copy(source: Path, target: Path, system: System) -> None:
-    shutil.copyfile(source, target)
+    with exclusive(target) as file:
+        shutil.copyfile(source, file)
     system.sync(target)
 
 

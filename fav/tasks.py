@@ -48,6 +48,7 @@ FLOW_AHEAD = 64  # flows that others may have ready for one shot: bounds the roo
 FLOW_LEAD = 2  # nearer to the frame that is being painted, its own node is done first
 
 CLASS = Task("class", 0, ".txt")  # the numeric class of a strict job, published by its first node
+CLASS_LIMIT = 1 << 16  # bytes
 
 
 @dataclass
@@ -126,7 +127,7 @@ class FilmPlan:
                              f"here")
         mine = self.studio.numeric_class
         results.publish_bytes(self.node, self.job, CLASS, mine.encode())
-        theirs = results.read(self.job, CLASS).decode(errors="replace")[:1000]
+        theirs = results.read(self.job, CLASS, CLASS_LIMIT).decode(errors="replace")[:1000]
         if theirs != mine:
             raise ShareError(f"{self.job.name}: the job is --strict and this machine computes otherwise: expected "
                              f"[{theirs}], here [{mine}]; use equal machines, or submit without --strict")
@@ -362,9 +363,9 @@ class FilmPlan:
     def _stitched(self, task: Task, tick: Callable[[], None]) -> Path:
         self._check_inputs(sequences=False)  # its sound is read, which has no checksums
         private = self.node.draft().with_suffix(task.suffix)
+        for note in stitch(self.shelf, self.video, private, self.spec.crf, self._finish, tick):
+            self.say(f"{self.job.name}: {note}")
         try:
-            for note in stitch(self.shelf, self.video, private, self.spec.crf, self._finish, tick):
-                self.say(f"{self.job.name}: {note}")
             write_print(self.node, self.job, private)
         except BaseException:
             self.node.share.system.unlink(private)  # room for the next try

@@ -5,7 +5,7 @@
       nodes/<incarnation>            heartbeat file of a running node: who it is
       private/<incarnation>/         files that it is making
       bell/<incarnation>.<count>     renamed when it has published something
-      logs/<name>.log                what nodes started by the coordinator said
+      logs/<name>.log                what nodes started by the coordinator said, after a first line of ours (`logs`)
       orders/<incarnation>.<order>   what the operator asks of a node: to drain or to stop
       names/<job name>/job.json      the manifest of the job of that name
       jobs/<job id>/

@@ -5,12 +5,12 @@ import secrets
 from pathlib import Path
 
 from .attempts import settle
-from .errors import InputVanished
+from .errors import InputVanished, ShareError
 from .jobs import Job
 from .layout import SHARD, Task, shard_of
 from .nodes import Node
+from .system import RECORD_LIMIT
 
-RESULT_LIMIT = 1 << 30
 RESULT = re.compile(r"[0-9]{7,12}\.[A-Za-z0-9]+")  # not an editor's copy of one
 
 
@@ -61,10 +61,13 @@ def is_done(job: Job, task: Task) -> bool:
     return job.share.system.exists(job.layout.result(task))
 
 
-def read(job: Job, task: Task) -> bytes:
-    """A published result. InputVanished where it is not there."""
+def read(job: Job, task: Task, limit: int = RECORD_LIMIT) -> bytes:
+    """A published result of at most `limit` bytes, as many as its kind can have; of a larger one nothing is read.
+
+    InputVanished where it is not there, ShareError where it is larger, or no file.
+    """
     try:
-        return job.share.system.read(job.layout.result(task), RESULT_LIMIT)
+        return job.share.system.read(job.layout.result(task), limit)
     except FileNotFoundError:
         raise InputVanished(f"the result of {task} is not there") from None
 
@@ -126,11 +129,12 @@ class Tally:
         return total
 
 
-def set_aside(node: Node, job: Job, task: Task, damaged: bytes | None) -> None:
+def set_aside(node: Node, job: Job, task: Task, damaged: bytes | None, limit: int = RECORD_LIMIT) -> None:
     """Take a published result that does not read back out of the way, so that its task is open again.
 
     What is left is the record of a damaged attempt. `damaged` is what was read; where the name carries something
-    else by now, another node was faster and that one stays. None: it is not even a file that can be read.
+    else by now, another node was faster and that one stays. None: it is not even a file of at most `limit` bytes that can
+    be read.
     """
     system, place, result = node.share.system, job.layout.attempts_of(task), job.layout.result(task)
     system.make_dirs(place, below=job.layout.root)
@@ -140,7 +144,7 @@ def set_aside(node: Node, job: Job, task: Task, damaged: bytes | None) -> None:
     except FileNotFoundError:
         if not system.exists(aside):
             return  # another node was faster
-    if damaged is not None and system.read(aside, RESULT_LIMIT) != damaged:
+    if _another(node, aside, damaged, limit):
         try:
             node.share.appear(aside, result)
         except FileExistsError:
@@ -148,3 +152,11 @@ def set_aside(node: Node, job: Job, task: Task, damaged: bytes | None) -> None:
         system.unlink(aside)
         return
     settle(node, job, task)
+
+
+def _another(node: Node, aside: Path, damaged: bytes | None, limit: int) -> bool:
+    """Whether what was taken aside is another result than the one that was judged."""
+    try:
+        return node.share.system.read(aside, limit) != damaged
+    except ShareError:  # no file, or too large: as it was, where nothing was read
+        return damaged is not None

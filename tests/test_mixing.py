@@ -28,6 +28,7 @@ def constant(path, value: float):
     """A style of which every weight is this number."""
     network = load_style(films.make_style(path))
     network.load_state_dict({key: torch.full_like(old, value) for key, old in network.state_dict().items()})
+    path.unlink(missing_ok=True)
     save_style(network, path)
     return path
 

@@ -12,6 +12,7 @@ import click
 from shared.cluster.crew import Crew
 from shared.errors import InputVanished
 from shared.jobs import Job
+from shared.logs import LOG_HEAD
 from shared.share import Share
 from shared.sources import ROOT
 
@@ -41,7 +42,7 @@ def follow_dask(job: Job, client: "Client", device: str, backend: str) -> list[P
             logs.add(log)
             talk.hear(log)
         command = [PYTHON, "node.py", str(layout.root), "--job", job.name, "--cores", str(threads)]
-        return script, PATH, [*command, "--device", device, "--backend", backend], str(log)
+        return script, PATH, [*command, "--device", device, "--backend", backend], str(log), LOG_HEAD
 
     def unfit(said: CompletedProcess) -> str:
         return "; ".join(told(said, PATH).wrong) or f"the look failed with exit code {said.returncode}"
@@ -74,4 +75,4 @@ def sign_of(share: Share) -> tuple[str, str]:
         share.system.write_new(path, secrets.token_hex(16).encode())
     except FileExistsError:
         pass
-    return path.relative_to(share.layout.root).as_posix(), share.system.read(path).decode()
+    return path.relative_to(share.layout.root).as_posix(), share.system.read(path).decode(errors="replace")

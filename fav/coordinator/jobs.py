@@ -1,5 +1,6 @@
 """The commands of a job's life: submit, prioritize, pause, resume, recover, stitch, retry, cancel, clean."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -138,7 +139,7 @@ def stitch(shared: Path, job: str | None, out: str | None, crf: int | None, mask
     _expect_frames(share, shelf)
     first = Path(shelf.spec.out)
     names = iter([out]) if out else (str(first.with_stem(f"{first.stem}-{number}")) for number in range(2, 1000))
-    final = next((path for name in names if not (path := inside(share.layout.root, name)).exists()), None)
+    final = next((path for name in names if not os.path.lexists(path := inside(share.layout.root, name))), None)
     if final is None:
         raise ShareError(f"{out}: expected a new name for the film, but the file exists")
     check_film_name(final.name)

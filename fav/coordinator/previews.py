@@ -6,14 +6,28 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 
+from shared.errors import ShareError
 from shared.jobs import Job
 from shared.sources import ROOT
 
+from ..errors import FavError
 from ..spec import FilmSpec
-from .report import preview_path
+from ..util.atomic import ended_by_signals, own_file
+from .report import mark_of, place_for, preview_path
+
+GRACE_S = 5.0  # after which a preview that was asked to end is killed
+COMMAND = [sys.executable, str(ROOT / "coordinator.py"), "preview"]
+
+
+class Unfinished(Exception):
+    """A preview was not made; `said` is why, in a line."""
+
+    def __init__(self, said: str = ""):
+        self.said = said
 
 
 @contextmanager
@@ -25,28 +39,67 @@ def previews(job: Job, minutes: float | None) -> Iterator[None]:
     if minutes is None:
         yield
         return
-    command = [sys.executable, str(ROOT / "coordinator.py"), "preview", str(job.share.layout.root), job.name]
     over, wrong = threading.Event(), ""
 
     def run() -> None:
         nonlocal wrong
         while not over.wait(minutes * 60):
-            made = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                                    text=True, start_new_session=True)  # Ctrl-C is for us
-            while made.poll() is None and not over.wait(0.2):
-                pass
-            if over.is_set():
-                made.send_signal(signal.SIGINT)  # so it takes its unfinished file away
-            wrong = made.communicate()[1].strip() if not over.is_set() else wrong
+            try:
+                make(job, film, over)
+                wrong = ""
+            except Unfinished as error:
+                wrong = wrong if over.is_set() else error.said
+            except (FavError, ShareError, OSError) as error:
+                wrong = f"error: {error}"
 
-    film = preview_path(job.share.layout.root, FilmSpec.from_json(job.manifest.spec))
+    film = place_for(preview_path(job.share.layout.root, FilmSpec.from_json(job.manifest.spec)))
     click.echo(f"every {minutes:g} min, what is done so far: {film}")
     thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-        if wrong:
-            click.echo(f"the last preview: {wrong.splitlines()[-1]}", err=True)
+    with ended_by_signals():
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            if wrong:
+                click.echo(f"the last preview: {wrong.splitlines()[-1]}", err=True)
+
+
+def make(job: Job, film: Path, over: threading.Event) -> None:
+    """Make the preview once, in a process of its own. Unfinished where it fails, or where `over` comes first.
+
+    The unfinished file is this process's, which takes it away whatever becomes of the other one.
+    """
+    with own_file(film, mark_of("preview", job)) as draft:
+        into = f"/proc/self/fd/{draft.fd}"
+        made = subprocess.Popen([*COMMAND, str(job.share.layout.root), job.name, "--into", into], pass_fds=(draft.fd,),
+                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                                errors="replace", start_new_session=True)  # Ctrl-C is for us
+        try:
+            said = _said(made, over)
+        finally:
+            _end(made)
+        if made.returncode:
+            raise Unfinished(said.strip() or f"it ended with exit code {made.returncode}")
+
+
+def _said(process: subprocess.Popen, over: threading.Event) -> str:
+    """What a process says on stderr until it ends; Unfinished where `over` comes first."""
+    while not over.is_set():
+        try:
+            return process.communicate(timeout=0.2)[1]
+        except subprocess.TimeoutExpired:
+            continue
+    raise Unfinished
+
+
+def _end(process: subprocess.Popen) -> None:
+    """Let a process end: at once, or after a grace, be it in a library that hears no signals."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.communicate(timeout=GRACE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()

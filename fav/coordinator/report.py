@@ -1,5 +1,6 @@
 """The commands that show a job, finished or not: a page about it, and a film of what is there."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,9 +11,10 @@ import click
 from shared.errors import InputVanished, ShareError
 from shared.jobs import Job
 
-from ..commands import new, one_line_errors, whole
+from ..commands import one_line_errors
 from ..options import FILE
 from ..spec import FilmSpec, brought
+from ..util.atomic import Draft, new_file, own_file
 from .doors import check_video, looked_at, the_job
 
 if TYPE_CHECKING:
@@ -36,13 +38,36 @@ def report(shared: Path, job: str | None, out: Path | None) -> None:
     found = the_job(share, job)
     with _cured(found):
         facts = gather(found)
-    spec = facts.shelf.spec
-    final = new(out) if out else spec.film(share.layout.root).with_suffix(".report.html")
-    final.parent.mkdir(parents=True, exist_ok=True)
-    with whole(final) as private:
-        private.write_text(page(facts, brought(share.layout.root, spec.video)), encoding="utf-8")
+    spec, mark = facts.shelf.spec, mark_of("report", found)
+    with _shown(out, spec.film(share.layout.root).with_suffix(".report.html"), mark) as draft:
+        draft.file.write_text(page(facts, brought(share.layout.root, spec.video), mark), encoding="utf-8")
     _tell(found, facts.left_out, facts.shelf)
-    click.echo(f"done: {final}")
+    click.echo(f"done: {draft.out}")
+
+
+def mark_of(what: str, job: Job) -> str:
+    """What is in each report or preview of a job, and in no other file: there it is proved whose a file is."""
+    return f"fav {what} of {job.manifest.id}"
+
+
+@contextmanager
+def _shown(out: Path | None, default: Path, mark: str) -> Iterator[Draft]:
+    """A file to write: `out`, a new one; else at the default place, where one that has the mark is replaced."""
+    with new_file(out) if out else own_file(place_for(default), mark) as draft:
+        yield draft
+
+
+def place_for(wanted: Path) -> Path:
+    """The path itself; where this user cannot write there, that name in the current directory, and a line that says so."""
+    try:
+        wanted.parent.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        pass  # told below, or by who writes there
+    if os.access(wanted.parent, os.W_OK):
+        return wanted
+    here = Path.cwd() / wanted.name
+    click.echo(f"{wanted.parent}: this user cannot write there; going on with {here}")
+    return here
 
 
 def preview_path(root: Path, spec: FilmSpec) -> Path:
@@ -55,8 +80,9 @@ def preview_path(root: Path, spec: FilmSpec) -> Path:
 @click.argument("shared", type=FILE)
 @click.argument("job", required=False)
 @click.option("--out", type=FILE, help="The film's file.  [default: beside the film, FILM.preview.mp4 and so on, replaced each time]")
+@click.option("--into", type=FILE, hidden=True)  # what `run` has opened, which puts it in its place, or takes it away
 @one_line_errors
-def preview(shared: Path, job: str | None, out: Path | None) -> None:
+def preview(shared: Path, job: str | None, out: Path | None, into: Path | None) -> None:
     """Make a film of what is stylized so far; where a frame is missing, it shows the source, darkened.
 
     As far as the job has read its video. It disturbs nobody, and can be made while the job runs.
@@ -74,13 +100,15 @@ def preview(shared: Path, job: str | None, out: Path | None) -> None:
     if shelf.timeline.end <= shelf.spec.start and "finished" in shelf.job.marks():
         raise ShareError(f"{shelf.job.name}: {lack(shelf)[0]}")
     root = share.layout.root
-    final = new(out) if out else preview_path(root, shelf.spec)
-    check_film_name(final.name)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    with whole(final) as private:
-        left_out = write(shelf, brought(root, shelf.spec.video), private)
+    default, mark, video = preview_path(root, shelf.spec), mark_of("preview", shelf.job), brought(root, shelf.spec.video)
+    if into:
+        write(shelf, video, into, default, mark)
+        return
+    check_film_name(out or default)
+    with _shown(out, default, mark) as draft:
+        left_out = write(shelf, video, draft.file, draft.out, mark)
     total = _tell(shelf.job, left_out, shelf)
-    click.echo(f"done: {final}, with {total - len(left_out)} stylized frames")
+    click.echo(f"done: {draft.out}, with {total - len(left_out)} stylized frames")
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from click.core import ParameterSource
 
 from shared.cluster import slurm as queue
 from shared.jobs import Job
+from shared.logs import LOG_HEAD
 from shared.share import open_share
 from shared.sources import ROOT
 
@@ -30,6 +31,7 @@ HOSTS_HELP = ("Start nodes on these machines by ssh instead: one host a line (do
               "they work.")  # fmt: skip
 SLURM_HELP = "Have Slurm start so many nodes instead, as it has room for them (docs/cluster.md)."
 DASK_HELP = "Run a node on each worker of this Dask cluster instead: tcp://HOST:8786, or a scheduler file (docs/cluster.md)."
+HEAD = f"{LOG_HEAD}\n".encode()
 PREVIEW_HELP = "Make the film of what is done so far anew (as `preview` does), every so many minutes."
 
 
@@ -103,13 +105,14 @@ def _run_here(job: Job, nodes: int, device: str, backend: str) -> list[Path]:
     from ..follow import Talk, follow
 
     layout, cores = job.share.layout, max(1, len(os.sched_getaffinity(0)) // nodes)
-    logs = [log_at(layout.logs / f"{job.name}.{os.uname().nodename.split('.')[0]}.{number}.log") for number in range(nodes)]
+    found = [log_at(layout.logs / f"{job.name}.{os.uname().nodename.split('.')[0]}.{number}.log") for number in range(nodes)]
+    logs = [log for log, _ in found]
     processes, talk = [], Talk(logs)
-    for log in logs:
-        with open(log, "ab") as file:
-            command = [sys.executable, str(ROOT / "node.py"), str(layout.root), "--job", job.name,
-                       "--cores", str(cores), "--device", device, "--backend", backend]
-            processes.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True))
+    for _, file in found:
+        command = [sys.executable, str(ROOT / "node.py"), str(layout.root), "--job", job.name,
+                   "--cores", str(cores), "--device", device, "--backend", backend]
+        processes.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True))
+        os.close(file)
     try:
         follow(job, lambda: any(process.poll() is None for process in processes), talk)
     except KeyboardInterrupt:
@@ -134,19 +137,27 @@ def _conclude(job: Job, logs: list[Path]) -> None:
     sys.exit(1)
 
 
-def log_at(path: Path) -> Path:
-    """The log itself if it can be written to; else (no room, a colleague's, a link, a FIFO) a new one of this machine's own."""
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
-        regular = stat.S_ISREG(os.fstat(fd).st_mode)
+def log_at(path: Path) -> tuple[Path, int]:
+    """A log and its descriptor, to append to: this one if it is new, or begins as ours do; else (no room, a colleague's, a link,
+    a FIFO, a file of another kind) a new one of this machine's own."""
+    flags = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    for new in (os.O_CREAT | os.O_EXCL, 0):
+        try:
+            fd = os.open(path, flags | new, 0o666)
+        except OSError:
+            continue
+        try:
+            if new:
+                os.write(fd, HEAD)
+            if stat.S_ISREG(os.fstat(fd).st_mode) and os.pread(fd, len(HEAD), 0) == HEAD:
+                return path, fd
+        except OSError:
+            if new:
+                os.unlink(path)  # there is no room for a line
         os.close(fd)
-        if regular:
-            return path
-    except OSError:
-        pass
     fd, own = tempfile.mkstemp(prefix=f"{path.stem}.", suffix=".log")
-    os.close(fd)
-    return Path(own)
+    os.write(fd, HEAD)
+    return Path(own), fd
 
 
 def _stop(processes: list[subprocess.Popen]) -> None:

@@ -1,5 +1,6 @@
 """Running a job by Slurm: queue nodes, and follow them."""
 
+import secrets
 import sys
 from pathlib import Path
 
@@ -16,9 +17,9 @@ def follow_slurm(job: Job, nodes: int, words: list[str], options: list[str]) -> 
     """Let Slurm start nodes, and follow the job until it is over or none of them is left; their logs."""
     from ..follow import Talk, follow
 
-    layout = job.share.layout
+    layout, nobody_guesses = job.share.layout, secrets.token_hex(4)  # a name that nobody has taken: Slurm would follow a link
     words = [str(layout.root), "--job", job.name, *words]
-    array = slurm.submit(ROOT, nodes, words, layout.logs / f"{job.name}.slurm.log", options)
+    array = slurm.submit(ROOT, nodes, words, layout.logs / f"{job.name}.slurm.{nobody_guesses}.log", options)
     click.echo(f"Slurm job {array.number}: {nodes} nodes, as there is room; to end them: scancel {array.number}")
     try:
         follow(job, lambda: not over(job) and array.there, Talk(array.logs))

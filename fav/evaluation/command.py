@@ -1,13 +1,15 @@
 """`python -m fav evaluate`."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
 from rich.progress import Progress
 
-from ..commands import new, one_line_errors, whole
+from ..commands import one_line_errors
 from ..options import CUTS, FILE, FLOW, FPS, RANGE, Frames, options
 from ..request import LOSS_NETWORK, check_cuts, check_range
+from ..util.atomic import check_new, new_file
 
 
 @click.command()
@@ -42,19 +44,20 @@ def evaluate(video: str, stylized: str, style: Path | None, loss_network: str, s
     cuts = cuts_in(read_cuts) if read_cuts else () if no_cuts else None
     comparison = Comparison(video, stylized, start=range[0], stop=range[1], cuts=cuts, **values)
     out = out or Path(stylized).with_suffix(".evaluation")
-    files = {new(out.with_name(out.name + suffix)): write for suffix, write in report.WRITERS.items()}
+    names = [check_new(out.with_name(out.name + suffix)) for suffix in report.WRITERS]
     width, height, frames = check(comparison, seams)
     losses = None
     if style:
         from .style_losses import losses_of
 
         losses = losses_of(style, loss_network)
-    with Progress() as progress:
-        bar = progress.add_task("measuring", total=frames)
-        found = tuple(rows(comparison, losses, lambda: progress.advance(bar)))
-    evaluation = report.Evaluation(comparison, (width, height), found, seams)
-    for file, write in files.items():
-        with whole(file) as private:
-            write(private, evaluation)
+    with ExitStack() as held:
+        files = [held.enter_context(new_file(name)) for name in names]
+        with Progress() as progress:
+            bar = progress.add_task("measuring", total=frames)
+            found = tuple(rows(comparison, losses, lambda: progress.advance(bar)))
+        evaluation = report.Evaluation(comparison, (width, height), found, seams)
+        for file, write in zip(files, report.WRITERS.values()):
+            write(file.file, evaluation)
     click.echo(report.table(evaluation))
-    click.echo(f"done: {', '.join(map(str, files))}")
+    click.echo(f"done: {', '.join(str(file.out) for file in files)}")

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from .. import torch7
 from ..errors import FavError
+from ..util.reading import read_file
 from ..warp_tensor import warp_tensor
 
 LEVELS = 6
@@ -75,9 +76,9 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         if path.is_dir():
             found = _from_torch7(path)
         elif path.suffix == ".safetensors":
-            found = safetensors.load(path.read_bytes())
+            found = safetensors.load(read_file(path))
         else:
-            found = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
+            found = torch.load(io.BytesIO(read_file(path)), map_location="cpu", weights_only=True)
     except FavError:
         raise
     except OSError as error:

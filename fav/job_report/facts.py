@@ -12,12 +12,14 @@ from shared.attempts import of_job
 from shared.errors import InputVanished, ShareError
 from shared.jobs import Job
 from shared.layout import SHARD, Task, shard_of
+from shared.system import RECORD_LIMIT
 
 from ..errors import FavError
 from ..images import HEAD_BYTES, png_text
 from ..shelf import Damaged, LeftOut, Shelf, flow_task, frame_task, index_task, lead_task, report_task, stitch_task
 
 JSON = ".json"
+ROW_LIMIT = 8192  # bytes of a frame in the report of an evaluation
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def gather(job: Job) -> Facts:
     if not any(one.kind == "frame" for one in done):
         raise FavError(f"{job.name}: expected stylized frames to report on, got none yet; see coordinator.py status")
     pieces = [_time(job, index_task(number)) for number in range(len(shelf.timeline.pieces))]
-    errors, measured = _evaluation(job) if shelf.spec.evaluate else ({}, None)
+    errors, measured = _evaluation(job, len(frames)) if shelf.spec.evaluate else ({}, None)
     return Facts(job.name, shelf, job.share.system.mtime(job.layout.manifest) / 1e9,
                  max(filter(None, pieces), default=None) if shelf.timeline.complete else None,
                  _time(job, stitch_task(shelf.spec)), tuple(sorted(done, key=lambda one: one.published)), errors, measured,
@@ -126,9 +128,9 @@ def _time(job: Job, task: Task) -> float | None:
         return None
 
 
-def _evaluation(job: Job) -> tuple[dict[int, float | None], str | None]:
+def _evaluation(job: Job, frames: int) -> tuple[dict[int, float | None], str | None]:
     try:
-        record = json.loads(results.read(job, report_task(JSON)))
+        record = json.loads(results.read(job, report_task(JSON), RECORD_LIMIT + frames * ROW_LIMIT))
         line = results.read(job, report_task(".txt")).decode().partition("\n")[0]
         return {int(frame["frame"]): frame["film"]["warping_error"] for frame in record["frames"]}, line
     except (InputVanished, ShareError, ValueError, KeyError, TypeError):

@@ -23,14 +23,14 @@ JPEG = [cv2.IMWRITE_JPEG_QUALITY, 85, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWR
 TEMPLATE = Path(__file__).with_name("page.html")
 
 
-def page(facts: Facts, video: Path) -> str:
-    """The page of a job, with pictures of its `video`."""
+def page(facts: Facts, video: Path, mark: str) -> str:
+    """The page of a job, with pictures of its `video`; `mark` says at its head what made it."""
     worst = worst_frames(facts)
     shown = shown_frames(facts, worst)
     pairs = dict(before_and_after(facts, video, shown))
     pictures = [_picture(facts, number, *pair) for number, pair in pairs.items()]
     parts = {
-        "title": escape(facts.name), "summary": _table(summary(facts)), "pictures": "\n".join(pictures),
+        "title": escape(facts.name), "mark": escape(mark), "summary": _table(summary(facts)), "pictures": "\n".join(pictures),
         "choices": "".join(f'<button data-frame="{number}">{number}</button>' for number in pairs),
         "timeline": plots.timeline(facts), "rate": plots.rate(facts), "nodes": _nodes(facts),
         "steadiness": _steadiness(facts, worst), "attempts": _attempts(facts), "options": _table(options(facts)),

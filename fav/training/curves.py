@@ -24,8 +24,16 @@ def table(history: list[list[float]]) -> bytes:
     return ("\n".join(rows) + "\n").encode()
 
 
-def plot(history: list[list[float]], title: str) -> bytes:
-    """The losses over the iterations as a PNG, each the mean of some iterations; those OF_STEPS where there were steps."""
+def table_mark(history: list[list[float]]) -> str:
+    """How every table of a training begins: its losses of the first iteration are those of no other."""
+    return table(history[:1]).decode()
+
+
+def plot(history: list[list[float]], title: str, mark: str) -> bytes:
+    """The losses over the iterations as a PNG, each the mean of some iterations; those OF_STEPS where there were steps.
+
+    `mark` says in it what made it.
+    """
     from matplotlib.figure import Figure  # a second to import; no window system is asked for
 
     values = np.array(history)
@@ -40,7 +48,7 @@ def plot(history: list[list[float]], title: str) -> bytes:
     axes.grid(alpha=0.3)
     axes.legend()
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None, "Source": mark})
     return buffer.getvalue()
 
 

@@ -1,11 +1,12 @@
-"""Files that a training writes: whole, synced, or not at all."""
+"""Files that a training writes: whole, synced, or not at all, and again only in the place of its own."""
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..commands import whole
 from ..errors import FavError
+from ..util.atomic import InTheWay, check_new, check_own, kind_of, own_file
 
 
 @dataclass(frozen=True)
@@ -30,23 +31,34 @@ class Names:
     def table(self) -> Path:
         return self.out.with_suffix(".losses.csv")
 
+    @property
+    def shown(self) -> tuple[Path, Path, Path, Path]:
+        """All but the state."""
+        return self.out, self.sheet, self.plot, self.table
+
     def check(self) -> None:
         """FavError where the style's name is no fit one, or where files are in the way that no training left."""
         if self.out.suffix != ".safetensors":
             raise FavError(f"{self.out}: expected a name that ends in .safetensors")
         if not self.out.parent.is_dir():
             raise FavError(f"{self.out}: expected an existing directory to write to, but there is no {self.out.parent}")
-        if self.state.exists():
-            return
-        for path in (self.out, self.sheet, self.plot, self.table):
-            if path.exists():
-                raise FavError(f"{path}: expected a new name, but it exists, and no training of it ({self.state.name}); "
-                               f"choose another, or remove it first")
+        if not os.access(self.out.parent, os.W_OK):
+            raise FavError(f"{self.out}: expected a directory that this user may write to, got one that is closed; choose another, "
+                           f"or correct its permissions")
+        kind = kind_of(self.state)
+        if kind is None:
+            for path in self.shown:
+                check_new(path)
+        elif not stat.S_ISREG(os.lstat(self.state).st_mode):
+            raise InTheWay(f"{self.state}: expected the state of a training, got {kind}; move it away")
+
+    def check_own(self, mark: str, table_mark: str) -> None:
+        """FavError where files are in the way that are not of the training with these marks."""
+        for path in self.shown:
+            check_own(path, table_mark if path == self.table else mark)
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Put `data` at `path`, in the place of what was there, in one step and synced. After an OSError all is as before."""
-    with whole(path) as private, open(private, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+def write_own(path: Path, data: bytes, mark: str) -> None:
+    """Put `data` at `path`, also in the place of an earlier one that has the mark (`fav.util.atomic.own_file`)."""
+    with own_file(path, mark) as draft:
+        draft.file.write_bytes(data)

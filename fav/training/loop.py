@@ -13,9 +13,10 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
 from ..checkpoints import save_style
 from ..commands import duration
+from ..util.atomic import InTheWay
 from .batches import Batches, stream
-from .curves import plot, recent, shown, table
-from .files import Names, write_whole
+from .curves import plot, recent, shown, table, table_mark
+from .files import Names, write_own
 from .recipe import Limits
 from .resume import save_state
 from .sheet import Samples, contact_sheet
@@ -68,13 +69,15 @@ class Loop:
         return next(iter(asked), None)
 
     def show(self) -> None:
-        """Write the style as it is now, the sheet and the losses. Raises OSError where there is no room."""
+        """Write the style as it is now, the sheet and the losses. Raises OSError where there is no room, InTheWay where
+        something else has taken one of the names."""
         trainer, names = self.trainer, self.names
-        save_style(trainer.average, names.out, self._provenance(recent(trainer.history)))
-        sheet, facts = contact_sheet(trainer.average, self.samples, trainer.device)
-        write_whole(names.sheet, sheet)
-        write_whole(names.table, table(trainer.history))
-        write_whole(names.plot, plot(trainer.history, names.out.name))
+        mark = trainer.recipe.mark
+        save_style(trainer.average, names.out, self._provenance(recent(trainer.history)), mark=mark)
+        sheet, facts = contact_sheet(trainer.average, self.samples, trainer.device, mark)
+        write_own(names.sheet, sheet, mark)
+        write_own(names.table, table(trainer.history), table_mark(trainer.history))
+        write_own(names.plot, plot(trainer.history, names.out.name, mark), mark)
         self._say(f"iteration {trainer.iteration}: {names.sheet.name}, {names.plot.name}; the moving clip flickers "
                   f"{facts['moving']:.2f} of frame by frame, the still one drifts {facts['still']:.1f} grey levels")
 
@@ -85,8 +88,9 @@ class Loop:
     def _if_possible(self, write: Callable[[], None]) -> None:
         try:
             write()
-        except OSError as error:  # a full disk is weather, and what was written before is still there
-            self._say(f"iteration {self.trainer.iteration}: not written ({error.strerror}); tried again later")
+        except (OSError, InTheWay) as error:  # a full disk is weather, and what was written before is still there
+            why = error.strerror if isinstance(error, OSError) else error
+            self._say(f"iteration {self.trainer.iteration}: not written ({why}); tried again later")
 
     def _words(self) -> str:
         means = recent(self.trainer.history, SPEED_OVER)

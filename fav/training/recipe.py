@@ -1,5 +1,7 @@
 """Every option that decides the weights of a style, and the words for data and steps; pure."""
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -87,6 +89,12 @@ class Recipe:
         return [f"{field.name.removesuffix('_print').replace('_', '-')} has another content" if field.name.endswith("_print")
                 else f"{field.name.replace('_', '-')} was {other.get(field.name)}, not {mine[field.name]}"
                 for field in fields(self) if other.get(field.name) != mine[field.name]]
+
+    @property
+    def mark(self) -> str:
+        """What is in the files of this training, and in those of no other; a table of losses has no place for it."""
+        words = json.dumps(self.to_json(), sort_keys=True).encode()
+        return f"fav training {hashlib.blake2b(words, digest_size=16).hexdigest()}"
 
     @property
     def most_steps(self) -> int:

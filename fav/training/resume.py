@@ -7,18 +7,19 @@ import torch
 
 from ..checkpoints import read_pickle
 from ..errors import FavError
-from .files import write_whole
+from .files import write_own
 from .recipe import Recipe
 from .trainer import Trainer
 
-VERSION = 1
+VERSION = 2
 
 
 def save_state(path: Path, trainer: Trainer) -> None:
-    """Write the state of a training, whole and synced, in the place of an earlier one. OSError where there is no room."""
-    buffer = io.BytesIO()
-    torch.save({"version": VERSION, "recipe": trainer.recipe.to_json(), **trainer.state()}, buffer)
-    write_whole(path, buffer.getvalue())
+    """Write the state of a training, whole and synced, in the place of an earlier one. OSError where there is no room,
+    InTheWay where something else has its name."""
+    buffer, mark = io.BytesIO(), trainer.recipe.mark
+    torch.save({"version": VERSION, "training": mark, "recipe": trainer.recipe.to_json(), **trainer.state()}, buffer)
+    write_own(path, buffer.getvalue(), mark)
 
 
 def load_state(path: Path) -> dict:

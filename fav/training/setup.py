@@ -19,7 +19,7 @@ from ..inference import best_precision, device_of
 from ..network import StyleNetwork
 from .batches import Batches
 from .clips import Clip, open_clips
-from .curves import shown
+from .curves import shown, table_mark
 from .files import Names
 from .loop import Loop
 from .loss_weights import load_loss_network
@@ -58,6 +58,7 @@ def prepare(names: Names, inputs: Inputs, recipe: Recipe, limits: Limits, comman
     trainer = Trainer(recipe, perception, device, start)
     if state:
         restore(names.state, trainer, state)
+        names.check_own(recipe.mark, table_mark(trainer.history))
 
     def provenance(losses: dict[str, float]) -> dict[str, str]:
         return _provenance(trainer, command, losses)

@@ -44,8 +44,11 @@ def samples_of(photos: list[Photo], side: int) -> Samples:
     return Samples([_centre(photo.read(side), side) for photo in photos], *clips)
 
 
-def contact_sheet(network: StyleNetwork, samples: Samples, device: torch.device) -> tuple[bytes, dict[str, float]]:
-    """The sheet as a PNG, and how steady the style is (see `steadiness`). The pictures are made as those of a film are."""
+def contact_sheet(network: StyleNetwork, samples: Samples, device: torch.device, mark: str) -> tuple[bytes, dict[str, float]]:
+    """The sheet as a PNG, and how steady the style is (see `steadiness`). The pictures are made as those of a film are.
+
+    `mark` says in it what made it.
+    """
     runner = StyleRunner(copy.deepcopy(network), device=str(device))
     moving, quiet = _film(runner, samples.moving), _film(runner, samples.quiet)
     rows = [("held-out photographs", samples.photos), ("each alone", [runner.stylize(photo) for photo in samples.photos]),
@@ -53,7 +56,7 @@ def contact_sheet(network: StyleNetwork, samples: Samples, device: torch.device)
             ("in the recurrence", [moving[number] for number in SHOWN]),
             ("still clip in the recurrence: frames 1, 10, 25", [quiet[number] for number in SHOWN])]
     facts = {"moving": steadiness(runner, samples.moving, moving), "still": drift(quiet)}
-    return encode_png(_rows(rows)), facts
+    return encode_png(_rows(rows), {"Source": mark}), facts
 
 
 def steadiness(runner: StyleRunner, clip: Sequence, film: list[np.ndarray]) -> float:

@@ -34,10 +34,12 @@ def check_film_name(name: Path | str) -> None:
 
 
 def write_film(out: Path, video: Path | str, index: FrameIndex, frames: Iterable[np.ndarray], *, start: int = 0,
-               stop: int | None = None, crf: int = 18, threads: int = 4, fps: float | None = None) -> list[str]:
+               stop: int | None = None, crf: int = 18, threads: int = 4, fps: float | None = None,
+               name: Path | None = None, comment: str | None = None) -> list[str]:
     """Write `frames`, (H, W, 3) uint8 BGR each, as the frames `[start, stop)` of `video` into `out`; notes for the user.
 
-    H.264 in yuv420p; the container follows from the name's ending. The same input gives the same bytes. Frames are
+    H.264 in yuv420p; the container follows from the name's ending. `name` is the film's, where `out` is not; a `comment` goes
+    into the film in the place of the source's. The same input gives the same bytes. Frames are
     all of one size, which need not be the source's; an odd height or width, which H.264 does not take, is made even
     by repeating the last row or column. An untagged colour matrix is tagged with the one that is used.
     `stop` None means to the source's end, which the index reaches then. With `start` 0 and `stop` None the film
@@ -46,21 +48,24 @@ def write_film(out: Path, video: Path | str, index: FrameIndex, frames: Iterable
     are rounded to them. Raises FavError where the name does not fit, or where `frames` are fewer or more than the
     span has; OSError where the system does not take the bytes.
     """
-    check_film_name(out)
+    name = name or out
+    check_film_name(name)
     source, to_end = probe(video, fps), stop is None
     stop = len(index) if to_end else stop
     if not 0 <= start < stop <= len(index):
         raise ValueError(f"{video}: expected a part of the {len(index)} frames that are indexed, got {start}:{stop}")
     begin = None if to_end and start == 0 else index.pts[start] * index.time_base
     end = None if to_end else index.end(stop) * index.time_base
-    pictures = _counted(frames, stop - start, out)
+    pictures = _counted(frames, stop - start, name)
     picture = next(pictures)
-    kind = CONTAINERS[Path(out).suffix.lower()]
+    kind = CONTAINERS[Path(name).suffix.lower()]
     with open_video(video, fps) as given, av.open(os.path.abspath(out), "w", format=kind, container_options={"fflags": "+bitexact"}) as film:
         shift = _clock(given) if begin is None else begin
         encoder = _Encoder(film, source, index, picture.shape, crf, threads)
         tracks = Tracks(given, film, begin, end, shift)
-        film.metadata.update({key: value for key, value in given.metadata.items() if key.lower() not in TECHNICAL})
+        left_out = TECHNICAL if comment is None else TECHNICAL | {"comment"}
+        film.metadata.update({key: value for key, value in given.metadata.items() if key.lower() not in left_out})
+        film.metadata.update({"comment": comment} if comment is not None else {})
         film.set_chapters(_chapters(given, begin, end))
         for number in range(start, stop):
             pts = int(index.pts[number])

@@ -27,10 +27,10 @@ CALL = "(exec(source, scope := {}), scope['occupy'](*words))[1]"
 NOBODY_HAS = {"fav-more-workers": 1}  # a resource
 
 
-def occupy(script: str, path: str, command: "list[str]", log: str):
+def occupy(script: str, path: str, command: "list[str]", log: str, head: str):
     """Run on a worker, from this text alone: look with the shell script, then run a node in the directory `path`.
 
-    Returns the node's exit code when it has ended, or what the script said, if it failed.
+    What it says is added to `log`, a new file or one that begins with the line `head`: FileExistsError for any other. Returns the node's exit code when it has ended, or what the script said, if it failed.
     """
     import os
     import subprocess
@@ -46,9 +46,17 @@ def occupy(script: str, path: str, command: "list[str]", log: str):
     look = subprocess.run(["/bin/sh", "-s"], input=script, capture_output=True, **text)
     if look.returncode:
         return look
-    if os.path.islink(log) or os.path.exists(log) and not os.path.isfile(log):  # a FIFO would hang
-        raise FileExistsError(f"{log}: expected a file, got something else; remove it")
-    with open(log, "ab") as file:
+    begins = f"{head}\n".encode()
+    try:
+        with open(log, "xb") as file:
+            file.write(begins)
+    except FileExistsError:
+        if os.path.islink(log) or not os.path.isfile(log):  # a FIFO would hang
+            raise FileExistsError(f"{log}: expected a file, got something else; remove it") from None
+    with open(log, "a+b", buffering=0) as file:
+        file.seek(0)
+        if file.read(len(begins)) != begins or not os.path.samestat(os.fstat(file.fileno()), os.lstat(log)):
+            raise FileExistsError(f"{log}: expected a log of this program, got another file; remove it")
         streams = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": file}
         node = subprocess.Popen(command, cwd=path, start_new_session=True, **streams)
     # The pipe closes when the worker is to close, or when it is killed: then the node leaves after its frame.

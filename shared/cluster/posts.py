@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 
 from ..errors import ShareError, plain
+from ..logs import LOG_HEAD
 
 from . import ssh
 from .hosts import Host
@@ -20,11 +21,12 @@ KEEPER = r"""
 state=$1; shift
 "$@" < /dev/null &
 node=$!
+set -C  # never onto what somebody has put there
 echo "$node $(sed 's/.*) //' "/proc/$node/stat" 2> /dev/null | cut -d ' ' -f 20)" > "$state" || { kill "$node"; exit 1; }
 wait "$node"
 code=$?
 echo "$(date +%H:%M:%S) ended with exit code $code"
-echo "ended $code" > "$state"
+echo "ended $code" > "$state.$node" && mv -f -- "$state.$node" "$state"
 """
 
 # Whether the process with this pid and time of start is there.
@@ -33,9 +35,11 @@ begun() { sed 's/.*) //' "/proc/$1/stat" 2> /dev/null | cut -d ' ' -f 20; }
 stands() { kill -0 "$1" 2> /dev/null && { [ -z "${2:-}" ] || [ "$(begun "$1")" = "$2" ]; }; }
 """
 
-# A log that is no file of ours to write to is left alone: a FIFO would hang.
+# A log that is no file of ours to write to is left alone: a FIFO would hang. What was opened is looked at once more by its
+# descriptor, since a shell follows links; nothing is written before. `first` reads one line, however long that is.
 START = STANDS + r"""
 set -uf
+first() { head -c 200 "$1" 2> /dev/null | tr -d '\0' | head -n 1; }
 cd -- "$path" 2> /dev/null || { echo "$path: expected the checkout there, found none; path= says where it is" >&2; exit 64; }
 log=$logs/$name.log state=$logs/$name.state
 for file in "$log" "$state"; do
@@ -44,15 +48,22 @@ for file in "$log" "$state"; do
         exit 64
     fi
 done
-said=; [ -f "$state" ] && read -r said < "$state"
+said=$(first "$state")
+[ -z "$said" ] && [ -s "$state" ] && said=other
 case $said in
-    '' | ended*) ;;
-    *) stands $said && exit 0 ;;  # another operator was faster
+    '' | 'ended '[0-9]*) ;;
+    [0-9]*) stands $said && exit 0 ;;  # another operator was faster
+    *) echo "$state: expected a file of this program, got another one; remove it" >&2; exit 64 ;;
 esac
+[ -e "$log" ] || ( set -C; echo "$head" > "$log" ) 2> /dev/null || { echo "$log: cannot be written to there" >&2; exit 64; }
+command exec 3>> "$log" || { echo "$log: cannot be written to there" >&2; exit 64; }
+if [ -L "$log" ] || [ ! -f "$log" ] || [ ! "$log" -ef /proc/self/fd/3 ] || [ "$(first "$log")" != "$head" ]; then
+    echo "$log: expected a log of this program, got another file; remove it" >&2
+    exit 64
+fi
 rm -f -- "$state"
-{ : >> "$log"; } 2> /dev/null || { echo "$log: cannot be written to there" >&2; exit 64; }
 detach=$(command -v setsid || true)
-$detach nohup sh -c "$keeper" keeper "$state" "$@" < /dev/null >> "$log" 2>&1 &
+$detach nohup sh -c "$keeper" keeper "$state" "$@" < /dev/null >&3 2>&1 3>&- &
 for wait in 1 2 3 4 5 6 7 8 9 10; do [ -s "$state" ] && exit 0; sleep 0.2; done
 echo "$log: the node did not come up there" >&2
 exit 64
@@ -62,7 +73,8 @@ ASK = STANDS + r"""
 set -f
 for name in "$@"; do
     state=$logs/$name.state
-    said=; [ -f "$state" ] && read -r said < "$state"
+    said=
+    [ -f "$state" ] && [ ! -L "$state" ] && said=$(head -c 200 "$state" | tr -d '\0' | head -n 1)
     set -- $said
     if [ "${1:-none}" != ended ] && [ -n "${1:-}" ]; then
         if stands "$1" "${2:-}"; then
@@ -111,7 +123,7 @@ def ask(host: Host, logs: str, posts: list[str]) -> dict[str, Stand]:
 
 def start(host: Host, path: str, logs: str, name: str, command: list[str]) -> None:
     """Start a node there, detached from this connection, unless one runs. Refused, with the reason, where none came up."""
-    values = {"path": path, "logs": logs, "name": name, "keeper": KEEPER}
+    values = {"path": path, "logs": logs, "name": name, "keeper": KEEPER, "head": LOG_HEAD}
     given = [f"{key}={ssh.quoted(value)}" for key, value in values.items()]
     done = ssh.run(host, "\n".join((*given, f"set -- {ssh.quoted(*command)}", START)))
     if done.returncode:

@@ -1,0 +1,363 @@
+"""Files that are written for people: whole or not at all, under names that nobody guesses, and never over what is not ours."""
+
+import os
+import signal
+import socket
+import tempfile
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+import coordinator
+from fav.__main__ import main
+from fav.checkpoints import save_style
+from fav.coordinator.report import place_for
+from fav.errors import FavError
+from fav.network import StyleNetwork
+from fav.shelf import show
+from fav.training.files import Names
+from fav.util.atomic import CannotWrite, InTheWay, bears, exclusive, new_directory, new_file, own_file
+from shared.nodes import visiting
+from shared.share import open_share
+
+from ..films import TINY, clip, create, share, style, work  # noqa: F401
+
+MARK = "fav report of 0123"
+
+
+def link(path: Path) -> None:
+    (path.parent.parent / "victim").write_text("precious")
+    path.symlink_to(path.parent.parent / "victim")
+
+
+def dangling(path: Path) -> None:
+    path.symlink_to(path.parent.parent / "nobody")
+
+
+def bind(path: Path) -> None:
+    here = os.getcwd()
+    os.chdir(path.parent)  # a socket's path is short
+    try:
+        with socket.socket(socket.AF_UNIX) as one:
+            one.bind(path.name)
+    finally:
+        os.chdir(here)
+
+
+THINGS = {"file": lambda path: path.write_text("precious"), "empty": Path.touch, "directory": Path.mkdir, "link": link,
+          "dangling link": dangling, "FIFO": os.mkfifo, "socket": bind}  # fmt: skip
+things = pytest.mark.parametrize("make", THINGS.values(), ids=THINGS)
+
+
+@pytest.fixture
+def room(tmp_path) -> Path:
+    """A directory for files, with room beside it."""
+    (place := tmp_path / "room").mkdir()
+    return place
+
+
+def look(place: Path) -> list[tuple]:
+    """All that lies there, and what is in it; of links where they lead, and what is in that."""
+    found = []
+    for path in sorted(place.rglob("*")):
+        info = path.lstat()
+        content = path.read_bytes() if path.is_file() else None
+        found.append((path.name, info.st_mode, info.st_ino, os.readlink(path) if path.is_symlink() else None, content))
+    return found
+
+
+# ---- private names
+def test_link_that_is_put_under_the_private_name_leads_no_writer_astray(room):
+    (victim := room / "thesis.txt").write_text("precious")
+    with pytest.raises(FavError, match="expected the file that is being written"), new_file(room / "film.mp4") as draft:
+        draft.private.unlink()
+        draft.private.symlink_to(victim)
+        draft.file.write_bytes(b"film")
+    assert victim.read_text() == "precious" and not (room / "film.mp4").exists()
+
+
+def test_link_that_is_put_in_the_place_of_a_draft_leads_no_writer_astray(room):
+    (victim := room / "thesis.txt").write_text("precious")
+    with exclusive(room / "draft") as file:
+        (room / "draft").unlink()
+        (room / "draft").symlink_to(victim)
+        file.write_bytes(b"film")
+    with pytest.raises(FileExistsError), exclusive(room / "draft"):
+        pass
+    assert victim.read_text() == "precious"
+
+
+def test_directory_that_is_put_in_the_place_of_a_private_one_gets_no_files(room):
+    (theirs := room / "theirs").mkdir()
+    with pytest.raises(FavError), new_directory(room / "scene") as place:
+        (private,) = room.glob(".*")
+        private.rename(room / "away")
+        private.symlink_to(theirs)
+        (place / "frame.png").write_bytes(b"frame")
+    assert list(theirs.iterdir()) == [] and not (room / "scene").exists()
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory, clip, style):  # noqa: F811
+    """A finished job of four frames."""
+    made = create(open_share(tmp_path_factory.mktemp("share")), clip, style, name="film", test=4)
+    assert work(made)
+    return made
+
+
+def call(*words, main=coordinator.main):
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+@pytest.mark.parametrize("command, name", [("report", "film.report.html"), ("preview", "film.preview.mp4")])
+def test_link_under_a_name_that_can_be_guessed_is_not_followed(job, command, name, tmp_path):
+    root, victim = job.share.layout.root, tmp_path / "bashrc"
+    victim.write_text("export PATH=mine")
+    (guessed := root / f".{os.getpid()}.{name}").symlink_to(victim)
+    made = call(command, root)
+    assert made.exit_code == 0, made.output
+    assert victim.read_text() == "export PATH=mine" and guessed.is_symlink() and (root / name).stat().st_size > 1000
+    guessed.unlink()
+    (root / name).unlink()
+
+
+def test_link_under_the_name_of_a_copy_is_not_followed(share, tmp_path, monkeypatch):  # noqa: F811
+    def no_links(old, new, **words):
+        raise OSError(18, "Invalid cross-device link")
+
+    (victim := tmp_path / "bashrc").write_text("export PATH=mine")
+    (film := tmp_path / "result.mp4").write_bytes(b"film")
+    out = share.layout.root / "film.mp4"
+    with visiting(share) as node, monkeypatch.context() as patched:
+        patched.setattr(share.system, "link", no_links)
+        patched.setattr(os, "link", no_links)
+        out.with_name(f".{node.identity.incarnation}.film.mp4").symlink_to(victim)
+        assert show(node, film, out)
+        assert show(node, film, out) and out.read_bytes() == b"film"
+        film.write_bytes(b"other")
+        assert not show(node, film, out)
+    assert victim.read_text() == "export PATH=mine" and out.read_bytes() == b"film"
+
+
+# ---- whole or not at all
+class Broken(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("error", [Broken, KeyboardInterrupt, SystemExit, OSError])
+@pytest.mark.parametrize("kind", [new_file, lambda out: own_file(out, MARK), new_directory, lambda out: exclusive(out)],
+                         ids=["new", "own", "directory", "exclusive"])  # fmt: skip
+def test_what_is_broken_off_leaves_nothing(room, kind, error):
+    with pytest.raises(error), kind(room / "out.png") as made:
+        place = getattr(made, "file", made)
+        (place / "part" if place.is_dir() else place).write_bytes(b"part")
+        assert len(list(room.iterdir())) == 1
+        raise error
+    assert list(room.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signal_that_ends_the_process_leaves_nothing(room, number):
+    if signal.getsignal(number) is not signal.SIG_DFL:
+        pytest.skip("somebody handles it here, or it is ignored")
+    with pytest.raises(SystemExit) as ended, new_file(room / "out.png") as draft:
+        draft.file.write_bytes(b"part")
+        os.kill(os.getpid(), number)
+        threading.Event().wait(5)
+    assert ended.value.code == 128 + number and list(room.iterdir()) == [] and signal.getsignal(number) is signal.SIG_DFL
+
+
+def test_earlier_file_stays_whole_until_the_next_one_is(room):
+    out = room / "page.html"
+    for text in (MARK, f"{MARK} and more"):
+        with own_file(out, MARK) as draft:
+            draft.file.write_text(text)
+            assert not out.exists() or out.read_text() == MARK
+        assert [path.name for path in room.iterdir()] == ["page.html"] and out.read_text() == text
+
+
+def test_long_name_has_a_private_one_too(room):
+    out = room / f"{'x' * 250}.mp4"
+    with new_file(out) as draft:
+        draft.file.write_bytes(b"film")
+    assert out.read_bytes() == b"film"
+
+
+# ---- nothing of others is replaced
+@things
+@pytest.mark.parametrize("kind", [new_file, lambda out: own_file(out, MARK), new_directory], ids=["new", "own", "directory"])
+def test_what_has_the_name_stays_and_is_named_before_any_work(tmp_path, room, kind, make):
+    make(out := room / "out.png")
+    before = look(tmp_path)
+    with pytest.raises(FavError, match="out.png: expected a "), kind(out):
+        raise AssertionError("it was begun")
+    assert look(tmp_path) == before
+
+
+@things
+@pytest.mark.parametrize("links", [True, False])
+def test_name_that_is_taken_meanwhile_gets_a_number(tmp_path, room, make, links, monkeypatch):
+    if not links:
+        monkeypatch.setattr(os, "link", lambda *words, **more: os.symlink("", ""))  # an error of another kind
+    with new_file(out := room / "out.png") as draft:
+        draft.file.write_bytes(b"film")
+        make(out)
+        before = [thing for thing in look(tmp_path) if not thing[0].startswith(".")]
+    assert draft.out == room / "out-2.png" and draft.out.read_bytes() == b"film"
+    draft.out.unlink()
+    assert look(tmp_path) == before
+
+
+@things
+def test_name_of_a_directory_that_is_taken_meanwhile_stays(tmp_path, room, make):
+    with pytest.raises(FavError, match="expected a new name"), new_directory(out := room / "scene") as place:
+        (place / "frame.png").write_bytes(b"frame")
+        make(out)
+        before = [thing for thing in look(tmp_path) if thing[0] in (out.name, "victim")]
+    assert [thing for thing in look(tmp_path) if thing[0] in (out.name, "victim")] == before
+    assert [path.name for path in room.iterdir()] == [out.name]
+
+
+@things
+def test_what_takes_the_name_of_one_that_is_replaced_stays(tmp_path, room, make):
+    with pytest.raises(InTheWay, match="out.png: expected a place"), own_file(out := room / "out.png", MARK) as draft:
+        draft.file.write_text(MARK)
+        make(out)
+        before = [thing for thing in look(tmp_path) if not thing[0].startswith(".")]
+    assert look(tmp_path) == before
+
+
+def test_mark_is_looked_for_in_regular_files_at_both_ends_alone(room):
+    (room / "begin").write_bytes(MARK.encode() + bytes(1 << 20))
+    (room / "end").write_bytes(bytes(1 << 20) + MARK.encode())
+    (room / "middle").write_bytes(bytes(1 << 20) + MARK.encode() + bytes(1 << 20))
+    (room / "link").symlink_to(room / "begin")
+    os.mkfifo(room / "fifo")
+    assert [bears(room / name, MARK) for name in ("begin", "end", "middle", "link", "fifo", "none")] == [True, True] + 4 * [False]
+
+
+# ---- report and preview
+SHOWN = {"report": "film.report.html", "preview": "film.preview.mp4"}
+
+
+@pytest.mark.parametrize("command, name", SHOWN.items())
+def test_report_and_preview_replace_only_their_own(job, command, name, tmp_path):
+    root, out = job.share.layout.root, job.share.layout.root / name
+    for _ in range(2):
+        assert call(command, root).exit_code == 0
+        assert bears(out, f"fav {command} of {job.manifest.id}")
+    mine = out.read_bytes()
+    foreign = {"of another job": mine.replace(job.manifest.id.encode(), b"0" * len(job.manifest.id)), "of nobody": b"precious"}
+    for content in foreign.values():
+        out.write_bytes(content)
+        made = call(command, root)
+        assert made.exit_code == 2 and made.output.count("\n") == 1 and f"{out}: expected a place for a file" in made.output
+        assert out.read_bytes() == content
+    out.unlink()
+    out.symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").write_bytes(mine)
+    assert call(command, root).exit_code == 2 and out.is_symlink() and (tmp_path / "elsewhere").read_bytes() == mine
+    assert not list(root.glob(".*"))
+    made = call(command, root, "--out", tmp_path / f"other{out.suffix}")
+    assert made.exit_code == 0 and bears(tmp_path / f"other{out.suffix}", f"fav {command} of {job.manifest.id}")
+    out.unlink()
+
+
+def as_nobody(what) -> str:
+    """What a function says that another user runs, who may write to little."""
+    if os.getuid() != 0:
+        return str(what())
+    ours, theirs = os.pipe()
+    if (child := os.fork()) == 0:
+        try:
+            os.setgid(65534)
+            os.setuid(65534)
+            os.write(theirs, str(what()).encode())
+        except BaseException as error:
+            os.write(theirs, repr(error).encode())
+        os._exit(0)
+    os.close(theirs)
+    os.waitpid(child, 0)
+    with open(ours) as said:
+        return said.read()
+
+
+@pytest.fixture
+def open_place():
+    """A directory that every user may enter."""
+    with tempfile.TemporaryDirectory() as place:
+        os.chmod(place, 0o755)
+        yield Path(place)
+
+
+def test_page_goes_into_the_current_directory_where_the_share_is_closed(open_place, monkeypatch):
+    (share := open_place / "share").mkdir()
+    (here := open_place / "here").mkdir()
+    share.chmod(0o555)
+    here.chmod(0o777)
+    monkeypatch.chdir(here)
+    assert as_nobody(lambda: place_for(share / "film.report.html")) == str(here / "film.report.html")
+    assert as_nobody(lambda: place_for(share / "films" / "film.report.html")) == str(here / "film.report.html")
+    assert as_nobody(lambda: place_for(here / "film.report.html")) == str(here / "film.report.html")
+    assert place_for(here / "film.report.html") == here / "film.report.html"
+
+    def write():
+        try:
+            with own_file(share / "film.report.html", MARK):
+                pass
+        except CannotWrite as error:
+            return error
+
+    assert "expected a directory that this user may write to" in as_nobody(write) and list(share.iterdir()) == []
+
+
+# ---- every output of the single steps
+@things
+@pytest.mark.parametrize("step", ["stylize", "flow", "picture of flow", "convert", "sample", "scene", "evaluate", "train"])
+def test_single_steps_leave_what_has_the_name(tmp_path, room, clip, style, step, make):  # noqa: F811
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((16, 16, 3), np.uint8))
+    a = tmp_path / "a.png"
+    words, name = {
+        "stylize": (("stylize", clip, style, room / "out.mp4"), "out.mp4"), "flow": (("flow", a, a, room / "out.flo"), "out.flo"),
+        "picture of flow": (("flow", a, a, room / "out.flo"), "out.png"), "sample": (("sample", room / "out.mp4"), "out.mp4"),
+        "convert": (("convert", style, room / "out.safetensors"), "out.safetensors"),
+        "scene": (("sample", "--truth", "--frames", "1", room / "out"), "out"),
+        "evaluate": (("evaluate", clip, clip, "--out", room / "out"), "out.json"),
+        "train": (("train", a, room, room / "out.safetensors"), "out.sheet.png"),
+    }[step]  # fmt: skip
+    make(room / name)
+    before = look(tmp_path)
+    made = call(*words, main=main)
+    assert made.exit_code == 2 and made.output.count("\n") == 1 and f"{room / name}: expected a new name" in made.output, made.output
+    assert look(tmp_path) == before
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, dangling, Path.mkdir])
+def test_state_of_a_training_that_is_no_file_is_named_before_any_work(room, make):
+    make(room / "out.safetensors.training")
+    made = call("train", room / "a.png", room, room / "out.safetensors", main=main)
+    assert made.exit_code == 2 and "out.safetensors.training: expected the state of a training, got a" in made.output
+
+
+def test_training_that_goes_on_replaces_only_files_of_its_own(room):
+    names, mark, table = Names(room / "out.safetensors"), "fav training 1", "iteration,content\n1,0.5\n"
+    network = StyleNetwork(TINY, 7)
+    for _ in range(2):
+        save_style(network, names.out, {"style": "x"}, torch.float16, mark)
+    names.table.write_text(f"{table}2,0.25\n")
+    names.check_own(mark, table)
+    for path, content in ((names.sheet, b"a photograph"), (names.table, b"iteration,content\n1,0.75\n"), (names.plot, b"")):
+        before = path.read_bytes() if path.exists() else None
+        path.write_bytes(content)
+        with pytest.raises(InTheWay, match=path.name):
+            names.check_own(mark, table)
+        path.unlink() if before is None else path.write_bytes(before)
+    with pytest.raises(InTheWay):
+        save_style(network, names.out, {"style": "x"}, torch.float16, "fav training 2")
+    with pytest.raises(FavError, match="expected a new name"):
+        save_style(network, names.out)

@@ -1,0 +1,212 @@
+"""Logs that lie in the share: read without waiting and without end of memory, and added to only where they are ours."""
+
+import errno
+import os
+import subprocess
+import sys
+import time
+import tracemalloc
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from fav.coordinator.run import HEAD, log_at
+from fav.follow import LAST_LOOKS, MOST_SAID, STEP, Talk, follow
+from shared.cluster import dask, posts
+from shared.cluster.hosts import Host, read_hosts
+from shared.logs import LOG_HEAD
+
+from ..films import clip, create, share, style  # noqa: F401
+from ..waiting import wait_for
+from .test_files_for_people import bind, dangling, link, look
+
+
+def to_zero(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+NO_LOGS = {"FIFO": os.mkfifo, "link": link, "endless link": to_zero, "dangling link": dangling, "directory": Path.mkdir, "socket": bind}
+no_logs = pytest.mark.parametrize("make", NO_LOGS.values(), ids=NO_LOGS)
+
+
+@pytest.fixture
+def logs(tmp_path) -> Path:
+    (room := tmp_path / "logs").mkdir()
+    return room
+
+
+# ---- reading
+@no_logs
+def test_what_is_no_log_is_told_once_and_left_out(logs, make):
+    talk = Talk([log := logs / "film.0.log", other := logs / "film.1.log"])
+    assert talk.lines() == []
+    make(log)
+    other.write_text("12:00:00 hello\n")
+    said = talk.lines()
+    assert len(said) == 2 and said[0].startswith(f"{log}: expected a log, got a") and said[1] == "hello"
+    with open(other, "a") as file:
+        file.write("12:00:01 bye\n")
+    assert talk.lines() == ["bye"]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, to_zero], ids=["FIFO", "endless link"])
+def test_fifo_as_log_does_not_stop_run(share, clip, style, logs, make, capsys):  # noqa: F811
+    job, rounds = create(share, clip, style), iter([True, True])
+    talk = Talk([logs / "film.0.log"])
+    make(logs / "film.0.log")
+    began = time.monotonic()
+    follow(job, lambda: next(rounds, False), talk)
+    assert time.monotonic() - began < 10 and capsys.readouterr().out.count("expected a log, got") == 1
+
+
+def test_long_log_is_read_on_in_steps_with_little_memory(logs):
+    (log := logs / "film.0.log").write_text("")
+    talk = Talk([log])
+    line = b"x" * 99 + b"\n"
+    with open(log, "wb") as file:
+        file.truncate(200 << 20)  # a line of 200 MiB
+        file.seek(0, 2)
+        file.write(b"\n" + line * (3 * STEP // len(line)) + b"12:00:00 the end\n")
+    tracemalloc.start()
+    said, looks = [], 0
+    while looks == 0 or talk.behind:
+        said += talk.lines()
+        looks += 1
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert said[-2:] == ["x" * 99, "the end"] and looks > 200 and peak < 20 * STEP
+
+
+def test_what_was_said_is_remembered_for_a_while_alone(logs):
+    (log := logs / "film.0.log").write_text("")
+    talk = Talk([log])
+    with open(log, "w") as file:
+        file.writelines(f"{number}\n" for number in range(2 * MOST_SAID))
+    assert len(talk.lines()) == 2 * MOST_SAID and len(talk._said) == MOST_SAID
+
+
+def test_log_that_grows_without_end_does_not_keep_the_command(share, clip, style, logs, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("fav.follow.STEP", 8)
+    (log := logs / "film.0.log").write_text("")
+    talk, looks = Talk([log]), []
+
+    def lines():
+        with open(log, "a") as file:
+            file.write("abcdefg\n" * 2)
+        looks.append(1)
+        return Talk.lines(talk)
+
+    monkeypatch.setattr(talk, "lines", lines)
+    follow(create(share, clip, style), lambda: False, talk)
+    assert len(looks) == LAST_LOOKS
+
+
+def test_first_line_of_a_log_is_not_told(logs):
+    talk = Talk([log := logs / "film.0.log"])
+    log.write_bytes(HEAD + b"12:00:00 hello\n")
+    assert talk.lines() == ["hello"]
+
+
+# ---- writing: nodes of this machine
+FOREIGN = {**NO_LOGS, "text": lambda path: path.write_text("my notes\n"), "empty file": Path.touch,
+           "almost": lambda path: path.write_bytes(HEAD[:-1] + b"s\n")}  # fmt: skip
+foreign = pytest.mark.parametrize("make", FOREIGN.values(), ids=FOREIGN)
+
+
+def test_new_log_begins_as_ours_do_and_is_gone_on_with(logs):
+    for text in (b"one\n", b"two\n"):
+        path, fd = log_at(logs / "film.0.log")
+        os.write(fd, text)
+        os.close(fd)
+    assert path.read_bytes() == HEAD + b"one\ntwo\n" and [*logs.iterdir()] == [path]
+
+
+@foreign
+def test_log_of_another_is_left_alone_and_a_new_one_taken(tmp_path, logs, make):
+    make(logs / "film.0.log")
+    before = look(tmp_path)
+    path, fd = log_at(logs / "film.0.log")
+    os.write(fd, b"one\n")
+    os.close(fd)
+    assert path.read_bytes() == HEAD + b"one\n" and look(tmp_path) == before
+    path.unlink()
+
+
+def test_descriptor_leads_to_the_log_whatever_its_name_leads_to_by_then(tmp_path, logs):
+    (victim := tmp_path / "thesis").write_text("precious")
+    path, fd = log_at(logs / "film.0.log")
+    path.unlink()
+    path.symlink_to(victim)
+    subprocess.run(["echo", "hello"], stdout=fd, check=True)
+    os.close(fd)
+    assert victim.read_text() == "precious"
+
+
+# ---- writing: nodes by ssh
+@pytest.fixture
+def host(monkeypatch) -> Host:
+    """A host on which a shell runs what it gets, as sshd has it run."""
+    def run(host: Host, script: str) -> subprocess.CompletedProcess:
+        return subprocess.run(["/bin/sh", "-s"], input=script, capture_output=True, text=True, timeout=20)
+
+    monkeypatch.setattr(posts.ssh, "run", run)
+    return read_hosts("lab", "")[0]
+
+
+def test_post_begins_a_log_and_goes_on_with_it(tmp_path, logs, host):
+    for code in (3, 4):
+        posts.start(host, str(tmp_path), str(logs), "film.lab.0", ["sh", "-c", f"echo hello; exit {code}"])
+        wait_for(lambda: posts.ask(host, str(logs), ["film.lab.0"]) == {"film.lab.0": posts.Stand("ended", code)}, 20)
+    lines = (logs / "film.lab.0.log").read_text().splitlines()
+    assert lines[0] == LOG_HEAD and lines.count("hello") == 2 and lines[-1].endswith("ended with exit code 4")
+    assert sorted(path.name for path in logs.iterdir()) == ["film.lab.0.log", "film.lab.0.state"]
+
+
+@foreign
+def test_post_leaves_the_log_of_another_alone(tmp_path, logs, host, make):
+    make(logs / "film.lab.0.log")
+    before = look(tmp_path)
+    with pytest.raises(posts.Refused, match="film.lab.0.log: expected a .*; remove it"):
+        posts.start(host, str(tmp_path), str(logs), "film.lab.0", ["true"])
+    assert look(tmp_path) == before
+
+
+def huge(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 1 << 40)
+
+
+@pytest.mark.parametrize("make", [*NO_LOGS.values(), FOREIGN["text"], huge], ids=[*NO_LOGS, "text", "1 TiB"])
+def test_post_leaves_the_state_of_another_alone(tmp_path, logs, host, make):
+    make(state := logs / "film.lab.0.state")
+    before = state.lstat()
+    with pytest.raises(posts.Refused, match="film.lab.0.state: expected a file"):
+        posts.start(host, str(tmp_path), str(logs), "film.lab.0", ["true"])
+    assert (state.lstat().st_ino, state.lstat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert posts.ask(host, str(logs), ["film.lab.0"])["film.lab.0"].how in ("none", "died")
+
+
+# ---- writing: nodes by Dask
+@pytest.fixture
+def occupy(tmp_path, logs, monkeypatch):
+    """What a worker does, up to its node."""
+    worker = SimpleNamespace(get_current_task=lambda: "key", status=SimpleNamespace(name="running"))
+    there = ModuleType("distributed")
+    there.get_worker, there.get_client = lambda: worker, lambda: SimpleNamespace(submit=lambda *words, **more: None)
+    monkeypatch.setitem(sys.modules, "distributed", there)
+    return lambda *command: dask.occupy("exit 0", str(tmp_path), list(command), str(logs / "film.dask.log"), LOG_HEAD)
+
+
+def test_worker_begins_a_log_and_goes_on_with_it(logs, occupy):
+    assert occupy("echo", "one") == 0 and occupy("echo", "two") == 0
+    assert (logs / "film.dask.log").read_bytes() == HEAD + b"one\ntwo\n"
+
+
+@foreign
+def test_worker_leaves_the_log_of_another_alone(tmp_path, logs, occupy, make):
+    make(logs / "film.dask.log")
+    before = look(tmp_path)
+    with pytest.raises(OSError, match="film.dask.log: expected a .*; remove it") as refused:
+        occupy("echo", "one")
+    assert refused.type is FileExistsError and refused.value.errno in (None, errno.EEXIST) and look(tmp_path) == before
