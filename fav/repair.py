@@ -143,7 +143,7 @@ def verify(shelf: Shelf, task: Task) -> None:
     except FileNotFoundError:
         raise InputVanished(f"the result of {task} is not there") from None
     if wrong and shelf.node is not None:
-        results.set_aside(shelf.node, shelf.job, task, None)
+        results.set_aside(shelf.node, shelf.job, task, None, whatever=True)
     if wrong:
         raise Damaged(task, wrong)
 

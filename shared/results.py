@@ -129,12 +129,12 @@ class Tally:
         return total
 
 
-def set_aside(node: Node, job: Job, task: Task, damaged: bytes | None, limit: int = RECORD_LIMIT) -> None:
+def set_aside(node: Node, job: Job, task: Task, damaged: bytes | None, limit: int = RECORD_LIMIT, whatever: bool = False) -> None:
     """Take a published result that does not read back out of the way, so that its task is open again.
 
     What is left is the record of a damaged attempt. `damaged` is what was read; where the name carries something
     else by now, another node was faster and that one stays. None: it is not even a file of at most `limit` bytes that can
-    be read.
+    be read. `whatever`: it is not looked at again; so for one that is too large to be compared.
     """
     system, place, result = node.share.system, job.layout.attempts_of(task), job.layout.result(task)
     system.make_dirs(place, below=job.layout.root)
@@ -144,7 +144,7 @@ def set_aside(node: Node, job: Job, task: Task, damaged: bytes | None, limit: in
     except FileNotFoundError:
         if not system.exists(aside):
             return  # another node was faster
-    if _another(node, aside, damaged, limit):
+    if not whatever and _another(node, aside, damaged, limit):
         try:
             node.share.appear(aside, result)
         except FileExistsError:

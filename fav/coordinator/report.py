@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,10 +59,8 @@ def _shown(out: Path | None, default: Path, mark: str) -> Iterator[Draft]:
 
 def place_for(wanted: Path) -> Path:
     """The path itself; where this user cannot write there, that name in the current directory, and a line that says so."""
-    try:
+    with suppress(OSError):  # told below, or by who writes there
         wanted.parent.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        pass  # told below, or by who writes there
     if os.access(wanted.parent, os.W_OK):
         return wanted
     here = Path.cwd() / wanted.name

@@ -86,7 +86,7 @@ def test_huge_piece_of_the_index_takes_neither_time_nor_memory_and_is_made_again
     lay(job, index_task(0), b"[" + b"[]," * 1000)
     began = time.monotonic()
     status = CliRunner().invoke(coordinator.main, ["status", str(share.layout.root)])
-    assert time.monotonic() - began < 5 and "index.0000000: it does not read back" in status.output, status.output
+    assert time.monotonic() - began < 5 and "index    0 of ?" in status.output, status.output  # the next node makes it again
     with visiting(share) as node:
         shelf = make_plan_quietly(job, node, None).shelf
         with pytest.raises(InputVanished):
