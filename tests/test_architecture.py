@@ -46,7 +46,7 @@ def test_imports_run_downhill(path):
 
 def test_the_share_is_reached_through_the_one_seam():
     for path in ROOT.glob("shared/**/*.py"):
-        if path.name in ("system.py", "share.py"):
+        if path.name in ("system.py", "share.py", "terminal.py", "local.py"):  # the last two: devices, and this machine
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):

@@ -58,6 +58,7 @@ class Circle:
         """OSError where the directory cannot be written to."""
         try:
             self.system.make_dirs(self.place)
+            self.system.note(self.identity.token)
             self._write("identity", {**asdict(self.identity), "peers": self.wanted})
         except BaseException:
             self._remove()
@@ -194,4 +195,5 @@ class Circle:
             identity = Identity.from_bytes(json.dumps(fields).encode(), self.room / peer)
         except (ShareError, OSError):
             return False
-        return identity.lived_here(self.identity) and self.system.process_gone(identity.pid, identity.start)
+        return (identity.lived_here(self.identity) and self.system.process_gone(identity.pid, identity.start)
+                and self.system.started_here(identity.token))  # else it may be on a copy of this machine, made while it ran
