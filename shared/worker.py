@@ -13,7 +13,7 @@ from typing import Callable, Iterator, TypeVar
 from . import attempts, results
 from .bell import Bell
 from .claims import Claims, Outcome, claimed
-from .errors import Evicted, InputChanged, InputVanished, JobGone, ShareError, Stopped, Unwell, plain
+from .errors import Evicted, InputChanged, InputVanished, JobGone, ShareError, Stopped, Unwell, Updated, plain
 from .health import MOST_EXAMS, Health
 from .jobs import OVER, Job, all_jobs, find_job
 from .layout import Task
@@ -58,7 +58,8 @@ class Worker:
     """One process that works on one job (`only`) or on every job of the directory."""
 
     def __init__(self, node: Node, plan_for: Callable[[Job, Node], Plan], report: Report, stop: threading.Event,
-                 only: str | None = None, forever: bool = False, health: Health | None = None):
+                 only: str | None = None, forever: bool = False, health: Health | None = None,
+                 updated: Callable[[], bool] = lambda: False):
         self.node = node
         self.plan_for = plan_for
         self.report = report
@@ -66,6 +67,7 @@ class Worker:
         self.only = only
         self.forever = forever
         self.health = health or Health()
+        self.updated = updated  # tells whether the program's sources were replaced: then a failure is nobody's
         self.boards: dict[str, Board] = {}
         self.bell = Bell(node)
         self.recovery = Recovery(node, Observer(node.share, node.identity))
@@ -152,6 +154,7 @@ class Worker:
             over = "gone"
             self.report.say(str(gone))
         except Exception as error:
+            self._check_sources()
             if self.only is not None or isinstance(error, OSError) and error.errno in WEATHER:
                 raise
             over = _refusal(error)  # the other jobs go on
@@ -247,11 +250,12 @@ class Worker:
         """What is wrong with the files of one job ends this node's work on that job, and not on the others."""
         try:
             yield
-        except (Evicted, Stopped, Unwell):
+        except (Evicted, Stopped, Unwell, Updated):
             raise
         except Exception as error:
             if isinstance(error, OSError) and error.errno in WEATHER:
                 raise
+            self._check_sources()
             line = f"{board.job.name}: cannot be served here: {plain(error, 500) or type(error).__name__}"
             known = isinstance(error, OSError | ShareError)
             if self.only is not None and known:
@@ -386,6 +390,7 @@ class Worker:
         except (Stopped, Evicted, JobGone, InputChanged):
             raise
         except Exception as error:
+            self._check_sources()
             self._weathered(self.node.check)
             self.health.flunked(traceback.format_exception_only(error)[-1].strip())
             return True
@@ -436,6 +441,7 @@ class Worker:
         except JobGone as gone:
             self._close(board, "gone", str(gone))
         except Exception:
+            self._check_sources()
             self._weathered(self.node.check)  # a node whose private directory was swept under it has not failed
             self._failed(board, task, traceback.format_exc())
         else:
@@ -488,6 +494,11 @@ class Worker:
     def _check_stop(self) -> None:
         if self.stop.is_set():
             raise Stopped("asked to stop")
+
+    def _check_sources(self) -> None:
+        """Updated where the sources were replaced: a part that is loaded late does not go with those loaded before."""
+        if self.updated():
+            raise Updated
 
     # ---- weather and the dead
     def _weathered(self, step: Callable[[], T]) -> T:
