@@ -4,7 +4,6 @@ import time
 from pathlib import Path
 from typing import Callable
 
-import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -12,7 +11,7 @@ from shared import results
 from shared.errors import InputVanished
 from shared.jobs import Job
 
-from .commands import duration
+from .commands import duration, tell
 from .shelf import Shelf, stitch_task
 
 RARELY = 20  # counting takes a twentieth of a core at most
@@ -109,15 +108,15 @@ def follow(job: Job, running: Callable[[], bool], talk: Talk) -> None:
                 time.sleep(1)
                 continue
             for said in talk.lines():
-                bar.console.print(said, markup=False, highlight=False) if terminal else click.echo(said)
+                bar.console.print(said, markup=False, highlight=False) if terminal else tell(said)
             bar.update(line, completed=done, total=total, words=words)
             if not terminal and done != reported and (time.monotonic() - last > 10 or done == total):
                 reported, last = done, time.monotonic()
-                click.echo(f"{done} of {total or '?'} frames  {words}")
+                tell(f"{done} of {total or '?'} frames  {words}")
             time.sleep(0.5)
         done, total, *_ = follower.look(at_once=True)
         bar.update(line, completed=done, total=total, words="")
     for said in talk.lines():
-        click.echo(said)
+        tell(said)
     if not terminal and done != reported:
-        click.echo(f"{done} of {total or '?'} frames")
+        tell(f"{done} of {total or '?'} frames")

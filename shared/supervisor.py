@@ -38,6 +38,7 @@ from .worker import Worker
 
 EXIT_FAILED, EXIT_USAGE, EXIT_CRASHED, EXIT_UNWELL, EXIT_EVICTED, EXIT_UPDATED, EXIT_STOPPED = 1, 2, 70, 71, 75, 76, 130
 EXPECTED = (0, EXIT_FAILED, EXIT_USAGE, EXIT_UNWELL, EXIT_EVICTED, EXIT_UPDATED, EXIT_STOPPED)
+AT_ONCE_S = 0.2  # a signal to stop that is handled so soon after the one to go on came before it
 MOST_CRASHES = 3  # of workers in a row that had not ended a task, nor was one on record as what took them down
 
 
@@ -136,6 +137,7 @@ class Supervisor:
         self._ear = Ear(share)
         self._signals = 0  # how strongly it was asked to leave: 1 after the task at hand, 2 at once
         self._worker: BaseProcess | None = None  # while it runs
+        self._continued = float("-inf")  # when SIGCONT came last
         self._sources = SourcesWatch(Sources())
 
     def run(self) -> int:
@@ -146,6 +148,7 @@ class Supervisor:
         for number in HALT:
             if not is_ignored(number):
                 signal.signal(number, self._on_halt)
+        signal.signal(signal.SIGCONT, self._on_continue)
         self._sources.start()
         crashes = 0
         while True:
@@ -188,8 +191,12 @@ class Supervisor:
     def _on_halt(self, number, frame) -> None:
         """Stop with the worker, and go on with it."""
         _signal(self._worker, signal.SIGSTOP)
-        halt(number)
+        if time.monotonic() - self._continued > AT_ONCE_S:
+            halt(number)
         _signal(self._worker, signal.SIGCONT)
+
+    def _on_continue(self, number, frame) -> None:
+        self._continued = time.monotonic()
 
     def _updated(self) -> bool:
         """Whether the sources were replaced, so that no worker could be started any more; says so."""

@@ -8,6 +8,7 @@ import os
 import signal
 import stat
 import sys
+import termios
 from typing import TextIO
 
 STREAMS = ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w"))
@@ -48,6 +49,18 @@ def drop(stream: TextIO | None) -> None:
         os.close(nowhere)
     except (OSError, ValueError, AttributeError):
         pass  # it is no file, as in tests
+
+
+def leave_terminal() -> None:
+    """Drop the streams that lead to a terminal that is gone; to be called when SIGHUP came, before more is written."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            termios.tcgetattr(stream.fileno())
+        except termios.error as error:
+            if error.args[0] == errno.EIO:
+                drop(stream)
+        except (OSError, ValueError, AttributeError):
+            pass  # it is no file
 
 
 def is_ignored(number: int) -> bool:

@@ -84,6 +84,6 @@ def stream(batches: Batches, start: int, stop: int, workers: int, pinned: bool =
 
 
 def _prepare_worker(number: int) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):  # they may reach all processes of a group: the trainer ends its workers
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # they may reach all processes of a group: the trainer ends its workers
         signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(1)

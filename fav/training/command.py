@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from ..commands import duration, one_line_errors
+from ..commands import duration, one_line_errors, tell
 from ..options import FILE
 from ..request import LOSS_NETWORK
 from .files import Names
@@ -80,9 +80,9 @@ def train(context: click.Context, style_image: Path, photos_dir: Path, out: Path
     if trainer.iteration:
         loop.show()
     if stopped:
-        click.echo(f"stopped after iteration {trainer.iteration}; the same line goes on")
+        tell(f"stopped after iteration {trainer.iteration}; the same line goes on")
         sys.exit(128 + stopped)
-    click.echo(f"done: {out}, {trainer.iteration} iterations in {duration(trainer.seconds)}")
+    tell(f"done: {out}, {trainer.iteration} iterations in {duration(trainer.seconds)}")
 
 
 def _words(context: click.Context) -> str:
