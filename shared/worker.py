@@ -3,6 +3,7 @@
 What the tasks are and how they run is the business of a `Plan`, one for each job.
 """
 
+import errno
 import threading
 import traceback
 from contextlib import contextmanager, suppress
@@ -440,8 +441,12 @@ class Worker:
             raise
         except JobGone as gone:
             self._close(board, "gone", str(gone))
-        except Exception:
+        except Exception as error:
             self._check_sources()
+            if isinstance(error, OSError) and error.errno == errno.EFBIG:  # this machine's limit: nothing is wrong with the task
+                self.report.end()
+                raise ShareError(f"{error.filename or task}: larger than a file may be here ({error.strerror}); raise this node's "
+                                 f"limit (ulimit -f), or use a file system without one, then start it again") from error
             self._weathered(self.node.check)  # a node whose private directory was swept under it has not failed
             self._failed(board, task, traceback.format_exc())
         else:
