@@ -94,7 +94,7 @@ def flow(first: Path, second: Path, out: Path, flow: str, flow_weights: Path | N
         raise FavError(f"{second}: expected the size of {first}, {a.shape[1]}x{a.shape[0]}, got {b.shape[1]}x{b.shape[0]}")
     found = flows.make(flow, flow_weights)(a, b)
     write_flo(out, found)
-    cv2.imwrite(str(picture), flow_picture(found))
+    picture.write_bytes(cv2.imencode(".png", flow_picture(found))[1].tobytes())
     click.echo(f"done: {out} and {picture}")
 
 
