@@ -110,7 +110,7 @@ def settle(node: Node, job: Job, task: Task) -> bool:
     last = max(attempts, key=lambda attempt: attempt.why != "vanished")
     node.share.system.make_dirs(job.layout.failed)
     try:
-        node.share.system.write_new(job.layout.failure(task), f"{last.why} on {last.who}: {last.detail}".encode(errors="backslashreplace"))
+        node.share.system.write_new(job.layout.failure(task), f"{last.why} on {last.who}: {last.detail}".encode())
     except FileExistsError:
         pass
     return not _open_again(job, task)  # a node may have taken its own back meanwhile

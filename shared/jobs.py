@@ -85,7 +85,7 @@ class Job:
     def mark(self, node: Node, mark: str, word: str = "") -> None:
         """Set a mark, with a word for who reads it; the first word stays."""
         draft = node.draft()
-        self.share.system.write_new(draft, word.encode(errors="backslashreplace"))
+        self.share.system.write_new(draft, word.encode())
         try:
             self.share.appear(draft, self.layout.mark(mark))
         except FileExistsError:

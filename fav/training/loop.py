@@ -109,7 +109,7 @@ class Loop:
                 line = bar.add_task("", total=self.limits.iterations, completed=self.trainer.iteration, words="")
                 self._say = lambda text: bar.console.print(text, markup=False, highlight=False)
 
-            def tell() -> None:
+            def after_each() -> None:
                 nonlocal told
                 if bar:
                     bar.update(line, completed=self.trainer.iteration, words=self._words())
@@ -118,7 +118,7 @@ class Loop:
                     self._say(f"iteration {self.trainer.iteration} of {self.limits.iterations}: {self._words()}")
 
             try:
-                yield tell
+                yield after_each
             finally:
                 self._say = tell
 
