@@ -400,3 +400,18 @@ def test_node_whose_program_is_updated_finishes_its_task_and_says_so(share, chec
     assert node.returncode == 76 and "the program was updated; start this node again" in output, output
     assert "Traceback" not in output and claimed(job) == {} and not list(share.layout.nodes.iterdir())
     assert worker_dies or list(attempts.of_job(job)) == []
+
+
+# ---- a training without room to share
+SHARES = "from fav.training.batches import can_have_workers; import sys; sys.exit(can_have_workers())"
+
+
+def test_training_sees_that_its_processes_cannot_share_memory():
+    from fav.training.batches import can_have_workers
+
+    assert can_have_workers()
+    done = subprocess.run(["unshare", "--mount", "sh", "-c", READ_ONLY.format("/dev/shm") + 'exec "$@"', "sh", sys.executable, "-c", SHARES],
+                          cwd=ROOT, capture_output=True, text=True)
+    if done.returncode == 77 or done.stderr.startswith("unshare:"):
+        pytest.skip("this machine lets nobody mount anything")
+    assert done.returncode == 0, done
