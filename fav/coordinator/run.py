@@ -56,8 +56,9 @@ def run(context: click.Context, shared: Path, video: str, style: Path, nodes: in
         slurm: int | None, words: str, dask: str | None, preview_every: float | None, device: str, backend: str, **values) -> None:
     """Create the job (or join it), work on it with some nodes, and show how far it is.
 
-    Nodes on other machines may join at any time: node.py SHARED. Ctrl-C stops the nodes of this
-    machine after their current frame; the same line again goes on. With --hosts, the nodes there
+    Nodes on other machines may join at any time: node.py SHARED. Ctrl-C, or a
+    terminal that is closed (but not under nohup), stops the nodes of this machine after their current
+    frame; the same line again goes on. With --hosts, the nodes there
     outlive Ctrl-C and this machine: the same line again follows them, `drain` lets them leave. With
     --slurm they are Slurm's: `scancel` ends them, and the same line queues as many more. With
     --dask they end like those of --hosts, or with their workers.
