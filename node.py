@@ -23,6 +23,7 @@ with installed():
     from shared.share import Share, open_share
     from shared.supervisor import Supervisor
     from shared.system import WEATHER
+    from shared.terminal import drop, nobody_reads
 
 # Threads of PyTorch that wait must not spin: with two nodes on two cores, a frame took three times as long.
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
@@ -32,14 +33,19 @@ _unsaid: list[str] = []
 
 
 def say(line: str) -> None:
-    """Print a line with the time; on a disk that is full or away, before the next line that finds room."""
+    """Print a line with the time; on a disk that is full or away, before the next line that finds room.
+
+    A node whose terminal or pipe is gone works on without a word.
+    """
     _unsaid.append(f"{time.strftime('%H:%M:%S')} {line}")
     try:
         while _unsaid:
             click.echo(_unsaid[0])
             del _unsaid[0]
     except OSError as error:
-        if error.errno not in WEATHER:
+        if nobody_reads(error, sys.stdout):
+            drop(sys.stdout)
+        elif error.errno not in WEATHER:
             raise
 
 

@@ -1,12 +1,11 @@
 """Which card a process works on: one that no other process of this user has, as long as there are any."""
 
-import getpass
-import tempfile
 from functools import cache
-from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
+
+from shared.local import lock_file
 
 from .backends import BACKENDS
 
@@ -28,10 +27,15 @@ def own_device(device: str, backend: str = "auto") -> str:
 
 
 def _taken(card: str) -> bool:
-    lock = FileLock(Path(tempfile.gettempdir(), f"fav-{getpass.getuser()}-{card}.lock"))
+    path = lock_file(card)
+    if path is None:
+        return True
+    lock = FileLock(path)
     try:
         lock.acquire(blocking=False)
     except Timeout:
         return False
+    except (OSError, NotImplementedError):  # odd files under its name, a file system without locks
+        return True
     _held.append(lock)
     return True

@@ -4,6 +4,7 @@ The keys of a safetensors file and of the port's `.pth` are those of StyleNetwor
 """
 
 import io
+import json
 import re
 import zipfile
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from pickle import UnpicklingError
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from . import torch7
@@ -174,9 +175,10 @@ def format_of(head: bytes) -> str | None:
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors of a safetensors file by their names, and its metadata. Raises FavError where it is damaged."""
+    data = path.read_bytes()  # the library opens no path that is not UTF-8
     try:
-        with safe_open(path, "pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})
+        state = safetensors.torch.load(data)
+        return state, dict(json.loads(data[8:8 + int.from_bytes(data[:8], "little")]).get("__metadata__") or {})
     except SafetensorError as error:
         raise FavError(f"{path}: damaged safetensors (truncated?): {str(error)[:200]!r}") from error
 

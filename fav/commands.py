@@ -3,44 +3,130 @@
 import errno
 import functools
 import os
+import signal
 import sys
+import threading
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Iterator
 
 import click
 
 from shared.errors import ShareError, is_ours, lacking
+from shared.terminal import drop, is_ignored, leave_terminal, nobody_reads
 
 from .errors import FavError
 
 EXIT_USAGE = 2
+_ROOM = "no room; make some: coordinator.py clean removes a job with its frames"
+_RIGHTS = "this user may not; correct the permissions, or choose another place"
+SURROUNDINGS = {  # what of a machine keeps files from being read or written, and the cure
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EFBIG: "larger than a file may be here; raise the limit (ulimit -f), or choose another file system",
+    errno.EROFS: "mounted read-only; choose another place, or mount it writable",
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EIO: "its disk or server does not answer as it should; try again, or choose another place",
+    errno.EMFILE: "too many files are open in this process; raise the limit (ulimit -n)",
+    errno.ENFILE: "too many files are open on this machine; end what opens them",
+}
+
+
+class Ended(KeyboardInterrupt):
+    """A signal other than that of Ctrl-C asked the process to end. `number` is that of the signal."""
+
+    def __init__(self, number: int):
+        super().__init__()
+        self.number = number
 
 
 def one_line_errors(function):
     """Turn what a user can cure into one line and exit code 2; anything else keeps its traceback."""
     @functools.wraps(function)
     def wrapped(*args, **kwargs):
-        for stream in (sys.stdout, sys.stderr):
+        for stream in filter(None, (sys.stdout, sys.stderr)):
             stream.reconfigure(errors="backslashreplace")  # file names need not be text
         try:
-            return function(*args, **kwargs)
+            with ended_by_signals():
+                return function(*args, **kwargs)
         except (FavError, ShareError) as error:
-            click.echo(f"error: {error}", err=True)
+            tell(f"error: {error}", err=True)
             sys.exit(EXIT_USAGE)
         except ImportError as error:
             if is_ours(error):
                 raise
-            click.echo(f"error: {lacking(error)}", err=True)
+            tell(f"error: {lacking(error)}", err=True)
             sys.exit(EXIT_USAGE)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno not in SURROUNDINGS:
                 raise
-            click.echo(f"error: {error.filename or 'the disk'}: no room ({error.strerror}); make some: coordinator.py clean "
-                       f"removes a job with its frames", err=True)
+            tell(f"error: {_text(error.filename or 'the disk')}: {error.strerror}: {SURROUNDINGS[error.errno]}", err=True)
             sys.exit(EXIT_USAGE)
-        except KeyboardInterrupt:
-            click.echo("stopped", err=True)
-            sys.exit(130)
+        except KeyboardInterrupt as error:
+            tell("stopped", err=True)
+            sys.exit(stopped_code(error))
+        finally:
+            _flush()
     return wrapped
+
+
+def stopped_code(asked: KeyboardInterrupt) -> int:
+    """The exit code of a command that was ended by a signal, as a shell has it."""
+    return 128 + (asked.number if isinstance(asked, Ended) else signal.SIGINT)
+
+
+def _text(path: object) -> str:
+    return os.fsdecode(path) if isinstance(path, bytes | os.PathLike) else str(path)
+
+
+def tell(line: str, err: bool = False) -> None:
+    """Print a line. Where nobody reads it any more (a terminal that is closed, the end of a pipe) or there is no room for it,
+    work goes on without."""
+    try:
+        click.echo(line, err=err)
+    except OSError as error:
+        stream = sys.stderr if err else sys.stdout
+        if nobody_reads(error, stream):
+            drop(stream)
+
+
+def _flush() -> None:
+    """Write what was not written yet; what cannot be, Python would complain of once more when it ends."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:
+            drop(stream)
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end what runs as Ctrl-C does, so that it takes its unfinished files away: `Ended`.
+
+    One that was ignored when the process began (`nohup`) stays so. A terminal that closes sends SIGHUP twice: once it is
+    ending, that changes nothing.
+    """
+    ending = False
+
+    def end(number: int, frame: object) -> None:
+        nonlocal ending
+        if number == signal.SIGHUP:
+            leave_terminal()
+            if ending:
+                return
+        ending = True
+        raise Ended(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP) if not is_ignored(number)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def film_at(root: Path, job: str, film: str) -> Path:

@@ -81,7 +81,10 @@ def check_mask(mask: Path, video: Path | str, fps: float | None = None) -> None:
 
 def _is_picture(mask: Path) -> bool:
     """Whether OpenCV knows its kind by its first bytes; else it is for FFmpeg."""
-    return not is_sequence(str(mask)) and cv2.haveImageReader(str(mask))
+    if is_sequence(str(mask)):
+        return False
+    with open(mask, "rb") as file:
+        return cv2.haveImageReader(f"/dev/fd/{file.fileno()}")  # a name that is not UTF-8 takes OpenCV down
 
 
 def _count(video: Path | str, fps: float | None = None) -> int:

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import Callable
 
-import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -16,7 +15,7 @@ from shared.errors import InputVanished
 from shared.jobs import Job
 from shared.logs import LOG_HEAD
 
-from .commands import duration
+from .commands import duration, tell
 from .shelf import Shelf, stitch_task
 from .util.atomic import kind_of
 
@@ -151,18 +150,18 @@ def follow(job: Job, running: Callable[[], bool], talk: Talk) -> None:
                 time.sleep(1)
                 continue
             for said in talk.lines():
-                bar.console.print(said, markup=False, highlight=False) if terminal else click.echo(said)
+                bar.console.print(said, markup=False, highlight=False) if terminal else tell(said)
             bar.update(line, completed=done, total=total, words=words)
             if not terminal and done != reported and (time.monotonic() - last > 10 or done == total):
                 reported, last = done, time.monotonic()
-                click.echo(f"{done} of {total or '?'} frames  {words}")
+                tell(f"{done} of {total or '?'} frames  {words}")
             time.sleep(0.5)
         done, total, *_ = follower.look(at_once=True)
         bar.update(line, completed=done, total=total, words="")
     for _ in range(LAST_LOOKS):
         for said in talk.lines():
-            click.echo(said)
+            tell(said)
         if not talk.behind:
             break
     if not terminal and done != reported:
-        click.echo(f"{done} of {total or '?'} frames")
+        tell(f"{done} of {total or '?'} frames")

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import shutil
-import tempfile
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from filelock import FileLock, Timeout
 from shared.attempts import reopen
 from shared.jobs import Job, create_job, find_job, job_name
 from shared.layout import JobLayout
+from shared.local import lock_file
 from shared.nodes import Node
 from shared.ownership import note_brought
 from shared.share import Share
@@ -84,14 +84,19 @@ def submit(node: Node, request: Request, say: Callable[[str], None] = lambda lin
 def _one_at_a_time(share: Share, name: str) -> Iterator[None]:
     """Ten nodes started on this host at once would copy the video ten times. It saves work, no more: one that stands
     still while it has the turn keeps the others waiting for `TURN_S` only."""
-    key = hashlib.blake2b(f"{share.layout.root}/{name}".encode(), digest_size=8).hexdigest()
-    lock = FileLock(Path(tempfile.gettempdir()) / f"fav-{os.getuid()}-{key}.lock", timeout=TURN_S)
-    with suppress(Timeout):
-        lock.acquire()
+    path = lock_file(hashlib.blake2b(os.fsencode(share.layout.root / name), digest_size=8).hexdigest())
+    lock = FileLock(path, timeout=TURN_S) if path else None
+    with suppress(Timeout, OSError, NotImplementedError):  # odd files under its name, a file system without locks
+        if lock:
+            lock.acquire()
     try:
         yield
     finally:
-        lock.release()
+        with suppress(OSError):
+            if lock and lock.is_locked:
+                path.unlink()  # who waits for it, and who comes now, may both go on: it saves work, no more
+            if lock:
+                lock.release()
 
 
 def check(request: Request) -> Source:
@@ -112,6 +117,8 @@ def check(request: Request) -> Source:
         read_cuts(request.read_cuts, source.frames)
     if request.out:
         check_film_name(request.out)
+        if not request.out.isprintable():
+            raise FavError(f"--out: expected a name of letters that a terminal shows, got {request.out!r}")
     flows.check(request.flow, request.flow_weights)
     start = request.range[0]
     if source.frames is not None and start >= source.frames:

@@ -3,6 +3,8 @@
 import sys
 from contextlib import contextmanager
 
+from .terminal import open_streams
+
 LEAST = (3, 11)  # of Python
 INSTALL = "bash install.sh, then use .venv/bin/python"
 
@@ -24,7 +26,11 @@ def is_ours(error: ImportError) -> bool:
 
 @contextmanager
 def installed():
-    """For a command's imports: they end it in one line with its cure where this Python is too old, or lacks a library."""
+    """For a command's imports: they end it in one line with its cure where this Python is too old, or lacks a library.
+
+    Standard streams that are closed are opened first.
+    """
+    open_streams()
     wrong = None
     if sys.version_info < LEAST:
         wrong = f"{sys.executable}: expected Python {LEAST[0]}.{LEAST[1]} or newer, got {sys.version.split()[0]}; {INSTALL}"
@@ -62,6 +68,10 @@ class JobGone(ShareError):
 
 class Stopped(ShareError):
     """The node was asked to stop while it waited."""
+
+
+class Updated(ShareError):
+    """The program's sources were replaced while it ran: what it would load from now on does not go with what it has loaded."""
 
 
 class Unwell(ShareError):

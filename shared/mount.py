@@ -1,5 +1,6 @@
 """What a directory is mounted as, and what that says about it."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ class Mount:
 def mount_of(path: Path, table: str | None = None) -> Mount | None:
     """The mount that a path lies on, None where the kernel does not tell. `table` is the content of mountinfo."""
     try:
-        lines = (table if table is not None else Path("/proc/self/mountinfo").read_text()).splitlines()
+        lines = (table if table is not None else os.fsdecode(Path("/proc/self/mountinfo").read_bytes())).splitlines()
     except OSError:
         return None
     found, longest, resolved = None, -1, str(path.resolve())

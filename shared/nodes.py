@@ -25,6 +25,7 @@ LEASE_S = 180.0  # an NFS client may show an old mtime for 60 s, a rebooting ser
 SHORTEST_LEASE_S = 15.0
 HEARTBEAT_S = 4.0  # several to the shortest lease
 POLL_S = 4.0
+SURE_S = 3 * HEARTBEAT_S  # of silence, after which a process that is not on this machine is believed to be gone
 JOIN_TRIES = 3
 VERSION = 1
 MALFORMED = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)  # what strangers' JSON leads to
@@ -134,6 +135,7 @@ class Node:
         self.share.system.make_dirs(self.private)
         draft = self.draft()
         self.share.system.write_new(draft, self.identity.to_bytes())
+        self.share.system.note(self.identity.token)
         try:
             self.share.appear(draft, self.heart)
         except (FileExistsError, FileNotFoundError):  # it happened, only the reply was lost: nobody else has this name
@@ -299,8 +301,14 @@ class Observer:
         return max(newest, self.share.now())
 
     def process_gone(self, identity: Identity) -> bool:
-        """Whether it lived on this machine, in this boot, and its process is gone."""
-        return identity.lived_here(self.me) and self.share.system.process_gone(identity.pid, identity.start)
+        """Whether it lived on this machine, in this boot, and its process is gone.
+
+        A machine that was copied while it ran has the name, the boot and the process table of its twin. So the process
+        table is believed only about a node that was started here for certain, or one whose heart is silent.
+        """
+        system = self.share.system
+        return (identity.lived_here(self.me) and system.process_gone(identity.pid, identity.start)
+                and (system.started_here(identity.token) or (self.silence(identity.incarnation) or 0.0) >= SURE_S))
 
     def dead(self, identity: Identity, lease: float) -> bool:
         """Whether an owner of placeholders that were listed *before* the last look is dead."""

@@ -3,8 +3,11 @@
 A task costs the worker a few bytes, and its supervisor nothing. What was written last stays there when the worker is gone.
 """
 
+import mmap
+import os
 import struct
 import time
+from multiprocessing import reduction
 from multiprocessing.context import BaseContext
 from typing import Callable
 
@@ -17,6 +20,28 @@ HEAD = struct.Struct("=4Q")  # number of bytes that name the task, 0 without one
 HANG_TIMES, HANG_S, FIRST_S = 30.0, 600.0, 7500.0
 
 
+class Memory(mmap.mmap):
+    """Bytes that two processes share; the other one gets them as an argument. `fd` is closed with it.
+
+    multiprocessing's own lie in /dev/shm, which may be read-only, or in a temporary directory, which there may be none of.
+    """
+
+    def __new__(cls, fd: int) -> "Memory":
+        memory = super().__new__(cls, fd, BYTES)
+        memory.fd = fd
+        return memory
+
+    def __del__(self):
+        os.close(self.fd)
+
+    def __reduce__(self):
+        return _received, (reduction.DupFd(self.fd),)
+
+
+def _received(handle) -> Memory:
+    return Memory(handle.detach())
+
+
 class Slate:
     """The worker's side."""
 
@@ -27,7 +52,12 @@ class Slate:
     @staticmethod
     def memory(context: BaseContext):
         """Empty memory for both sides, which goes to the worker among the arguments of its process."""
-        return context.RawArray("c", BYTES)
+        try:
+            fd = os.memfd_create("slate")
+        except (AttributeError, OSError):  # another kernel, or an old one
+            return context.RawArray("c", BYTES)
+        os.ftruncate(fd, BYTES)
+        return Memory(fd)
 
     def start(self, job_name: str, task: Task, job_id: str) -> None:
         words = "\0".join((job_name, str(task), job_id)).encode()

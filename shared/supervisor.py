@@ -22,7 +22,7 @@ from typing import Callable
 from . import attempts
 from .bell import Bell
 from .claims import let_go
-from .errors import Evicted, ShareError, Stopped, Unwell, is_ours, lacking
+from .errors import Evicted, ShareError, Stopped, Unwell, Updated, is_ours, lacking
 from .health import Health
 from .jobs import Job, find_job
 from .layout import Task
@@ -30,11 +30,15 @@ from .nodes import Heart, Identity, Node
 from .orders import Ear
 from .share import Share, open_share
 from .slate import Slate, Watch
+from .sources import ROOT, Sources
+from .sources import Watch as SourcesWatch
+from .terminal import HALT, LEAVE, halt, is_ignored
 from .weather import weathered
 from .worker import Worker
 
-EXIT_FAILED, EXIT_USAGE, EXIT_CRASHED, EXIT_UNWELL, EXIT_EVICTED, EXIT_STOPPED = 1, 2, 70, 71, 75, 130
-EXPECTED = (0, EXIT_FAILED, EXIT_USAGE, EXIT_UNWELL, EXIT_EVICTED, EXIT_STOPPED)
+EXIT_FAILED, EXIT_USAGE, EXIT_CRASHED, EXIT_UNWELL, EXIT_EVICTED, EXIT_UPDATED, EXIT_STOPPED = 1, 2, 70, 71, 75, 76, 130
+EXPECTED = (0, EXIT_FAILED, EXIT_USAGE, EXIT_UNWELL, EXIT_EVICTED, EXIT_UPDATED, EXIT_STOPPED)
+AT_ONCE_S = 0.2  # a signal to stop that is handled so soon after the one to go on came before it
 MOST_CRASHES = 3  # of workers in a row that had not ended a task, nor was one on record as what took them down
 
 
@@ -73,23 +77,29 @@ class Messenger:
 
 
 def _work(connection: Connection, memory, root: str, hard_links: bool, identity: Identity, plan_for: str, only: str | None,
-          forever: bool, options: dict, health: Health) -> None:
-    """The worker process. `plan_for` names a function `module:name` that takes (job, node, say, **options)."""
+          forever: bool, options: dict, health: Health, sources: Sources) -> None:
+    """The worker process. `plan_for` names a function `module:name` that takes (job, node, say, **options); `sources` are
+    those of the supervisor."""
     os.setpgid(0, 0)  # Ctrl-C is the supervisor's; and programs that a task has started go down with the worker
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # a group of its own is in the background, where `stty tostop` would stop it
     messenger = Messenger(connection, memory)
     try:
+        if sources.replaced():
+            raise Updated
         module, _, name = plan_for.partition(":")
         make_plan = getattr(importlib.import_module(module), name)
         node = Node(open_share(Path(root), hard_links=hard_links), identity)
         worker = Worker(node, lambda job, node: make_plan(job, node, messenger.say, **options), messenger, messenger.stop,
-                        only, forever, health)
+                        only, forever, health, sources.replaced)
         messenger.on_stop = worker.bell.wake
         code = 0 if worker.run() else EXIT_FAILED
     except Stopped:
         code = EXIT_STOPPED
     except Evicted:
         code = EXIT_EVICTED
+    except Updated:
+        code = EXIT_UPDATED
     except Unwell as error:
         messenger.say(str(error))
         code = EXIT_UNWELL
@@ -97,6 +107,8 @@ def _work(connection: Connection, memory, root: str, hard_links: bool, identity:
         messenger.say(f"error: {error}")
         code = EXIT_USAGE
     except Exception as error:
+        if sources.replaced():
+            os._exit(EXIT_UPDATED)
         if isinstance(error, ImportError) and not is_ours(error):
             messenger.say(f"error: {lacking(error)}")
             os._exit(EXIT_USAGE)
@@ -123,14 +135,25 @@ class Supervisor:
         self.about = about
         self.health = Health()
         self._ear = Ear(share)
-        self._signals = 0
+        self._signals = 0  # how strongly it was asked to leave: 1 after the task at hand, 2 at once
+        self._worker: BaseProcess | None = None  # while it runs
+        self._continued = float("-inf")  # when SIGCONT came last
+        self._sources = SourcesWatch(Sources())
 
     def run(self) -> int:
-        """Work until done; the exit code. Call it in the main thread: it takes SIGINT and SIGTERM."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._on_signal)
+        """Work until done; the exit code. Call it in the main thread: it takes the signals that end and stop a process."""
+        for number in LEAVE:
+            if number in (signal.SIGINT, signal.SIGTERM) or not is_ignored(number):
+                signal.signal(number, self._on_signal)
+        for number in HALT:
+            if not is_ignored(number):
+                signal.signal(number, self._on_halt)
+        signal.signal(signal.SIGCONT, self._on_continue)
+        self._sources.start()
         crashes = 0
         while True:
+            if self._updated():
+                return EXIT_UPDATED
             node = Node(self.share, Identity.here(self.about))
             try:
                 self._weathered(node.join)
@@ -141,8 +164,12 @@ class Supervisor:
                 code, harmless = self._run_worker(node)
             finally:
                 self._leave(node)
-            if code in (0, EXIT_FAILED, EXIT_USAGE, EXIT_STOPPED) or self._signals:
+            if code in (0, EXIT_FAILED) or self._signals:
                 return EXIT_STOPPED if self._signals else code
+            if self._updated():
+                return EXIT_UPDATED
+            if code in (EXIT_USAGE, EXIT_STOPPED):
+                return code
             if code == EXIT_EVICTED:
                 self.share.check()
                 self.say("this node was taken for dead (was it asleep or cut off?); joining again")
@@ -153,7 +180,30 @@ class Supervisor:
                 return EXIT_FAILED
 
     def _on_signal(self, number, frame) -> None:
-        self._signals += 1  # nothing else: what it interrupts may be writing a line
+        if number == signal.SIGQUIT and self._signals >= LEAVE[number]:  # it hangs, and whoever sends this knows
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        if number == signal.SIGHUP:
+            self._signals = max(self._signals, LEAVE[number])
+        else:
+            self._signals += LEAVE[number]  # no more is done here: what it interrupts may be writing a line
+
+    def _on_halt(self, number, frame) -> None:
+        """Stop with the worker, and go on with it."""
+        _signal(self._worker, signal.SIGSTOP)
+        if time.monotonic() - self._continued > AT_ONCE_S:
+            halt(number)
+        _signal(self._worker, signal.SIGCONT)
+
+    def _on_continue(self, number, frame) -> None:
+        self._continued = time.monotonic()
+
+    def _updated(self) -> bool:
+        """Whether the sources were replaced, so that no worker could be started any more; says so."""
+        if not (self._sources.replaced.is_set() or self._sources.sources.replaced()):
+            return False
+        self.say(f"{ROOT}: the program was updated; start this node again")
+        return True
 
     def _weathered(self, step: Callable[[], None]) -> None:
         weathered(step, self.share, self.say, self._pause)
@@ -172,11 +222,12 @@ class Supervisor:
         ours, theirs = context.Pipe()
         memory = Slate.memory(context)
         words = (theirs, memory, str(self.share.layout.root), self.share.hard_links, node.identity, self.plan_for, self.only,
-                 self.forever, self.options, self.health)
+                 self.forever, self.options, self.health, self._sources.sources)
         worker = context.Process(target=_work, args=words, daemon=True)
         # Inherited, so that Ctrl-C does not hit it while it starts, nor ever what Slurm and systemd send to every process.
-        before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, signal.SIG_IGN) for number in LEAVE}
         worker.start()
+        self._worker = worker
         for number, handler in before.items():
             signal.signal(number, handler)
         theirs.close()
@@ -198,9 +249,10 @@ class Supervisor:
                 elif message:
                     self.health = message[1]
                 self._signals = max(self._signals, self._ear.signals)
-                if self._signals and not told:
+                if (self._signals or self._sources.replaced.is_set()) and not told:
                     told = True
-                    self.say("stopping after the current frame (once more to stop at once)")
+                    self.say("stopping after the current frame (once more to stop at once)" if self._signals else
+                             "the program was updated; stopping after the current frame")
                     try:
                         ours.send("stop")
                     except OSError:
@@ -214,6 +266,7 @@ class Supervisor:
             heart.over.set()
             _kill(worker)
             worker.join()
+            self._worker = None
         watch.look(heart.beats)
         ended_task = watch.ended > 0
         if heart.evicted.is_set():
@@ -222,7 +275,7 @@ class Supervisor:
         if watch.task and code not in EXPECTED and self._signals < 2:
             how = f"no sign of progress for {watch.silent:.0f} s" if why == "hung" else _how(code)
             return code, self._blame(node, *watch.task, why, how) or ended_task
-        return code, ended_task or code == EXIT_UNWELL
+        return code, ended_task or code in (EXIT_UNWELL, EXIT_UPDATED)
 
     def _blame(self, node: Node, job_name: str, task_name: str, job_id: str, why: str, detail: str) -> bool:
         """Write down that a task took its worker down, or that an examination did; False where that was not possible."""
@@ -261,10 +314,16 @@ class Supervisor:
 def _kill(worker: BaseProcess) -> None:
     """End a worker at once, and all programs that it has started."""
     worker.kill()
-    try:
+    with suppress(ProcessLookupError, PermissionError):
         os.killpg(worker.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
+
+
+def _signal(worker: BaseProcess | None, number: int) -> None:
+    """Send a signal to a worker, and to all programs that it has started."""
+    if worker is not None and worker.is_alive():
+        for send in (os.kill, os.killpg):  # it may not have its group yet
+            with suppress(ProcessLookupError, PermissionError):
+                send(worker.pid, number)
 
 
 def _how(code: int) -> str:

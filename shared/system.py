@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from . import local
 from .errors import ShareError
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -379,6 +380,14 @@ class System:
             removal.failed = True
 
     # ---- processes
+    def note(self, token: str) -> None:
+        """Write down that the node with this token was started on this machine."""
+        local.note(token)
+
+    def started_here(self, token: str) -> bool:
+        """Whether the node with this token was started on this machine, as far as that was written down."""
+        return local.started_here(token)
+
     def process_gone(self, pid: int, start: int) -> bool:
         """Whether no process of this host and pid namespace has this pid and this start time (in ticks)."""
         try:
@@ -399,5 +408,5 @@ def process_start(pid: int) -> int | None:
 
     FileNotFoundError or ProcessLookupError where there is none, or it is hidden from us.
     """
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else int(fields[19])
+    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()  # the name before it may be no text
+    return None if fields[0] in b"ZX" else int(fields[19])

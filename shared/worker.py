@@ -3,6 +3,7 @@
 What the tasks are and how they run is the business of a `Plan`, one for each job.
 """
 
+import errno
 import threading
 import traceback
 from contextlib import contextmanager, suppress
@@ -13,7 +14,7 @@ from typing import Callable, Iterator, TypeVar
 from . import attempts, results
 from .bell import Bell
 from .claims import Claims, Outcome, claimed
-from .errors import Evicted, InputChanged, InputVanished, JobGone, ShareError, Stopped, Unwell, plain
+from .errors import Evicted, InputChanged, InputVanished, JobGone, ShareError, Stopped, Unwell, Updated, plain
 from .health import MOST_EXAMS, Health
 from .jobs import OVER, Job, all_jobs, find_job
 from .layout import Task
@@ -58,7 +59,8 @@ class Worker:
     """One process that works on one job (`only`) or on every job of the directory."""
 
     def __init__(self, node: Node, plan_for: Callable[[Job, Node], Plan], report: Report, stop: threading.Event,
-                 only: str | None = None, forever: bool = False, health: Health | None = None):
+                 only: str | None = None, forever: bool = False, health: Health | None = None,
+                 updated: Callable[[], bool] = lambda: False):
         self.node = node
         self.plan_for = plan_for
         self.report = report
@@ -66,6 +68,7 @@ class Worker:
         self.only = only
         self.forever = forever
         self.health = health or Health()
+        self.updated = updated  # tells whether the program's sources were replaced: then a failure is nobody's
         self.boards: dict[str, Board] = {}
         self.bell = Bell(node)
         self.recovery = Recovery(node, Observer(node.share, node.identity), self._complain)
@@ -153,6 +156,7 @@ class Worker:
             over = "gone"
             self.report.say(str(gone))
         except Exception as error:
+            self._check_sources()
             if self.only is not None or isinstance(error, OSError) and error.errno in WEATHER:
                 raise
             over = _refusal(error)  # the other jobs go on
@@ -254,11 +258,12 @@ class Worker:
         """What is wrong with the files of one job ends this node's work on that job, and not on the others."""
         try:
             yield
-        except (Evicted, Stopped, Unwell):
+        except (Evicted, Stopped, Unwell, Updated):
             raise
         except Exception as error:
             if isinstance(error, OSError) and error.errno in WEATHER:
                 raise
+            self._check_sources()
             line = f"{board.job.name}: cannot be served here: {plain(error, 500) or type(error).__name__}"
             known = isinstance(error, OSError | ShareError)
             if self.only is not None and known:
@@ -404,6 +409,7 @@ class Worker:
         except (Stopped, Evicted, JobGone, InputChanged):
             raise
         except Exception as error:
+            self._check_sources()
             self._weathered(self.node.check)
             self.health.flunked(traceback.format_exception_only(error)[-1].strip())
             return True
@@ -453,7 +459,12 @@ class Worker:
             raise
         except JobGone as gone:
             self._close(board, "gone", str(gone))
-        except Exception:
+        except Exception as error:
+            self._check_sources()
+            if isinstance(error, OSError) and error.errno == errno.EFBIG:  # this machine's limit: nothing is wrong with the task
+                self.report.end()
+                raise ShareError(f"{error.filename or task}: larger than a file may be here ({error.strerror}); raise this node's "
+                                 f"limit (ulimit -f), or use a file system without one, then start it again") from error
             self._weathered(self.node.check)  # a node whose private directory was swept under it has not failed
             self._failed(board, task, traceback.format_exc())
         else:
@@ -506,6 +517,11 @@ class Worker:
     def _check_stop(self) -> None:
         if self.stop.is_set():
             raise Stopped("asked to stop")
+
+    def _check_sources(self) -> None:
+        """Updated where the sources were replaced: a part that is loaded late does not go with those loaded before."""
+        if self.updated():
+            raise Updated
 
     # ---- weather and the dead
     def _weathered(self, step: Callable[[], T]) -> T:

@@ -12,6 +12,7 @@ from shared.errors import JobGone, ShareError
 from shared.jobs import OVER, Job, all_jobs, find_job
 from shared.share import Share, open_share
 
+from ..commands import tell
 from ..errors import FavError
 from ..inputs import changed_inputs
 from ..options import request_of
@@ -58,12 +59,12 @@ def submitted(context: click.Context, share: Share, video: str, style: Path, val
     from ..submission import submit as create
 
     with ringing(share) as node:
-        joined = create(node, request_of(context, video, style, values), click.echo)
-    click.echo(f"{'created' if joined.created else 'joined'} job {joined.job.name}")
+        joined = create(node, request_of(context, video, style, values), tell)
+    tell(f"{'created' if joined.created else 'joined'} job {joined.job.name}")
     if joined.created and share.news:  # who joins others is in the right place
-        click.echo(share.news)
+        tell(share.news)
     for note in joined.notes:
-        click.echo(note)
+        tell(note)
     return joined.job
 
 

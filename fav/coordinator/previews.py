@@ -8,15 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import click
-
 from shared.errors import ShareError
 from shared.jobs import Job
 from shared.sources import ROOT
 
+from ..commands import tell
 from ..errors import FavError
 from ..spec import FilmSpec
-from ..util.atomic import ended_by_signals, own_file
+from ..util.atomic import own_file
 from .report import mark_of, place_for, preview_path
 
 GRACE_S = 5.0  # after which a preview that was asked to end is killed
@@ -53,17 +52,16 @@ def previews(job: Job, minutes: float | None) -> Iterator[None]:
                 wrong = f"error: {error}"
 
     film = place_for(preview_path(job.share.layout.root, FilmSpec.from_json(job.manifest.spec)))
-    click.echo(f"every {minutes:g} min, what is done so far: {film}")
+    tell(f"every {minutes:g} min, what is done so far: {film}")
     thread = threading.Thread(target=run)
-    with ended_by_signals():
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
-            if wrong:
-                click.echo(f"the last preview: {wrong.splitlines()[-1]}", err=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        if wrong:
+            tell(f"the last preview: {wrong.splitlines()[-1]}", err=True)
 
 
 def make(job: Job, film: Path, over: threading.Event) -> None:

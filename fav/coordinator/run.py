@@ -2,13 +2,15 @@
 
 import os
 import shlex
+import signal
 import stat
 import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Iterator
 
 import click
 from click.core import ParameterSource
@@ -18,9 +20,11 @@ from shared.jobs import Job
 from shared.logs import LOG_HEAD
 from shared.share import open_share
 from shared.sources import ROOT
+from shared.terminal import halt, is_ignored
 
 from ..backends import choose
-from ..commands import film_at, one_line_errors
+from ..commands import film_at, one_line_errors, stopped_code, tell
+from ..errors import FavError
 from ..options import BACKEND, FILE, JOB, options
 from .doors import submitted
 from .previews import previews
@@ -54,8 +58,9 @@ def run(context: click.Context, shared: Path, video: str, style: Path, nodes: in
         slurm: int | None, words: str, dask: str | None, preview_every: float | None, device: str, backend: str, **values) -> None:
     """Create the job (or join it), work on it with some nodes, and show how far it is.
 
-    Nodes on other machines may join at any time: node.py SHARED. Ctrl-C stops the nodes of this
-    machine after their current frame; the same line again goes on. With --hosts, the nodes there
+    Nodes on other machines may join at any time: node.py SHARED. Ctrl-C, or a
+    terminal that is closed (but not under nohup), stops the nodes of this machine after their current
+    frame; the same line again goes on. With --hosts, the nodes there
     outlive Ctrl-C and this machine: the same line again follows them, `drain` lets them leave. With
     --slurm they are Slurm's: `scancel` ends them, and the same line queues as many more. With
     --dask they end like those of --hosts, or with their workers.
@@ -108,32 +113,51 @@ def _run_here(job: Job, nodes: int, device: str, backend: str) -> list[Path]:
     found = [log_at(layout.logs / f"{job.name}.{os.uname().nodename.split('.')[0]}.{number}.log") for number in range(nodes)]
     logs = [log for log, _ in found]
     processes, talk = [], Talk(logs)
-    for _, file in found:
-        command = [sys.executable, str(ROOT / "node.py"), str(layout.root), "--job", job.name,
-                   "--cores", str(cores), "--device", device, "--backend", backend]
-        processes.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True))
-        os.close(file)
     try:
-        follow(job, lambda: any(process.poll() is None for process in processes), talk)
-    except KeyboardInterrupt:
-        click.echo("stopping after the current frame (once more to stop at once); the same line again goes on")
+        with _halting(processes):
+            for _, file in found:
+                command = [sys.executable, str(ROOT / "node.py"), str(layout.root), "--job", job.name,
+                           "--cores", str(cores), "--device", device, "--backend", backend]
+                processes.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True))
+                os.close(file)
+            follow(job, lambda: any(process.poll() is None for process in processes), talk)
+    except KeyboardInterrupt as asked:
+        tell("stopping after the current frame (once more to stop at once); the same line again goes on")
         _stop(processes)
-        sys.exit(130)
+        sys.exit(stopped_code(asked))
     return logs
+
+
+@contextmanager
+def _halting(processes: list[subprocess.Popen]) -> Iterator[None]:
+    """Let Ctrl-Z stop and continue these nodes, too, which are in sessions of their own."""
+    def on_halt(number: int, frame: object) -> None:
+        for process in processes:
+            process.send_signal(signal.SIGTSTP)
+        halt(number)
+        for process in processes:
+            process.send_signal(signal.SIGCONT)
+
+    before = None if is_ignored(signal.SIGTSTP) else signal.signal(signal.SIGTSTP, on_halt)
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTSTP, before)
 
 
 def _conclude(job: Job, logs: list[Path]) -> None:
     """The last lines: what came of the job. Exits with 1 where that is no film."""
     if film := job.word("finished"):
-        click.echo(f"done: {film_at(job.share.layout.root, job.name, film)}")
+        tell(f"done: {film_at(job.share.layout.root, job.name, film)}")
         return
     if "cancelled" in job.marks():
-        click.echo("cancelled")
+        tell("cancelled")
         sys.exit(1)
     for line in failures(state_of(job, nodes_live=False)):
-        click.echo(line, err=True)
+        tell(line, err=True)
     said = f"; what the nodes said is in {', '.join(map(str, logs))}" if logs else ", and no node came up"
-    click.echo(f"not finished{said}", err=True)
+    tell(f"not finished{said}", err=True)
     sys.exit(1)
 
 
@@ -155,7 +179,11 @@ def log_at(path: Path) -> tuple[Path, int]:
             if new:
                 os.unlink(path)  # there is no room for a line
         os.close(fd)
-    fd, own = tempfile.mkstemp(prefix=f"{path.stem}.", suffix=".log")
+    try:
+        fd, own = tempfile.mkstemp(prefix=f"{path.stem}.", suffix=".log")
+    except OSError as error:
+        raise FavError(f"{path}: expected a log that can be written to, or a temporary directory for one, got neither "
+                       f"({error.strerror}); make room there, or set TMPDIR") from None
     os.write(fd, HEAD)
     return Path(own), fd
 

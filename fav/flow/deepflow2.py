@@ -54,6 +54,10 @@ def make(hang_s: float = HANG_S) -> Callable[[np.ndarray, np.ndarray], np.ndarra
     they have not ended after `hang_s` seconds; it leaves no process behind.
     """
     matching, flow2 = (str(program(name)) for name in PROGRAMS)
+    try:
+        tempfile.gettempdir()
+    except OSError as error:
+        raise FavError(f"flow deepflow2: expected a temporary directory to work in, got none ({error.strerror}); set TMPDIR") from None
 
     def flow(frame_a: np.ndarray, frame_b: np.ndarray) -> np.ndarray:
         with tempfile.TemporaryDirectory(prefix="fav-deepflow2-") as name:

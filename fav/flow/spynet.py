@@ -99,7 +99,7 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 
 def save_weights(weights: dict[str, Tensor], path: Path) -> None:
     """Write what `load_weights` returned to one .safetensors file."""
-    safetensors.save_file({key: value.contiguous() for key, value in weights.items()}, path, {"arch": "spynet"})
+    path.write_bytes(safetensors.save({key: value.contiguous() for key, value in weights.items()}, {"arch": "spynet"}))
 
 
 def name_of(level: int, key: str) -> str:

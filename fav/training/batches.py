@@ -77,13 +77,29 @@ def stream(batches: Batches, start: int, stop: int, workers: int, pinned: bool =
     # Not forked: a worker would wait for ever for OpenCV's threads, which do not live on in it.
     ahead = dict(prefetch_factor=AHEAD, worker_init_fn=_prepare_worker, multiprocessing_context="spawn") if workers else {}
     loader = DataLoader(batches, None, sampler=range(start, stop), num_workers=workers, pin_memory=pinned, **ahead)
-    for batch in loader:
-        if isinstance(batch, FavError):
-            raise batch
-        yield batch
+    try:
+        for batch in loader:
+            if isinstance(batch, FavError):
+                raise batch
+            yield batch
+    except RuntimeError as error:
+        if not workers or "shared memory" not in str(error):
+            raise
+        raise FavError(f"/dev/shm: expected room for the samples that other processes make, got none "
+                       f"({str(error).strip().splitlines()[-1]}); make some, or say --workers 0") from error
+
+
+def can_have_workers() -> bool:
+    """Whether other processes can hand samples over: through /dev/shm, which may be read-only or full."""
+    try:
+        torch.multiprocessing.get_context("spawn").Lock()
+        torch.empty(1 << 20).share_memory_()
+        return True
+    except (OSError, RuntimeError):
+        return False
 
 
 def _prepare_worker(number: int) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):  # they may reach all processes of a group: the trainer ends its workers
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # they may reach all processes of a group: the trainer ends its workers
         signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(1)

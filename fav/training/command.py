@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from ..commands import duration, one_line_errors
+from ..commands import duration, one_line_errors, tell
 from ..options import FILE
 from ..request import LOSS_NETWORK
 from .files import Names
@@ -66,6 +66,7 @@ def train(context: click.Context, style_image: Path, photos_dir: Path, out: Path
     values["mix"] = values["mix"] or DEFAULT_MIX + (VIDEO_SHARE if clips else "")
     recipe = Recipe(style=style_image.name, **values)
     recipe.check(clips is not None)
+    from .batches import can_have_workers
     from .setup import prepare
 
     inputs = Inputs(style_image, photos_dir, loss_network, clips, init, device, threads)
@@ -76,13 +77,17 @@ def train(context: click.Context, style_image: Path, photos_dir: Path, out: Path
     trainer = loop.trainer
     if trainer.iteration:
         click.echo(f"going on after iteration {trainer.iteration}")
-    stopped = loop.run(batches, workers if workers is not None else 1 if trainer.device.type == "cpu" else 8)
+    workers = workers if workers is not None else 1 if trainer.device.type == "cpu" else 8
+    if workers and not can_have_workers():
+        tell("/dev/shm: it cannot be written to, or is full, so all samples are made by this process: slower, and the same style")
+        workers = 0
+    stopped = loop.run(batches, workers)
     if trainer.iteration:
         loop.show()
     if stopped:
-        click.echo(f"stopped after iteration {trainer.iteration}; the same line goes on")
+        tell(f"stopped after iteration {trainer.iteration}; the same line goes on")
         sys.exit(128 + stopped)
-    click.echo(f"done: {out}, {trainer.iteration} iterations in {duration(trainer.seconds)}")
+    tell(f"done: {out}, {trainer.iteration} iterations in {duration(trainer.seconds)}")
 
 
 def _words(context: click.Context) -> str:

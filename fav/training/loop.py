@@ -7,12 +7,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 
-import click
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
 from ..checkpoints import save_style
-from ..commands import duration
+from ..commands import duration, is_ignored, leave_terminal, tell
 from ..util.atomic import InTheWay
 from .batches import Batches, stream
 from .curves import plot, recent, shown, table, table_mark
@@ -32,7 +31,7 @@ class Loop:
     def __init__(self, trainer: Trainer, names: Names, limits: Limits, samples: Samples,
                  provenance: Callable[[dict[str, float]], dict[str, str]]):
         self.trainer, self.names, self.limits, self.samples = trainer, names, limits, samples
-        self._provenance, self._say = provenance, click.echo
+        self._provenance, self._say = provenance, tell
         self._ends: deque[float] = deque(maxlen=SPEED_OVER)  # when the last iterations ended
         self._saved_at = trainer.iteration
 
@@ -114,7 +113,7 @@ class Loop:
                 line = bar.add_task("", total=self.limits.iterations, completed=self.trainer.iteration, words="")
                 self._say = lambda text: bar.console.print(text, markup=False, highlight=False)
 
-            def tell() -> None:
+            def after_each() -> None:
                 nonlocal told
                 if bar:
                     bar.update(line, completed=self.trainer.iteration, words=self._words())
@@ -123,9 +122,9 @@ class Loop:
                     self._say(f"iteration {self.trainer.iteration} of {self.limits.iterations}: {self._words()}")
 
             try:
-                yield tell
+                yield after_each
             finally:
-                self._say = click.echo
+                self._say = tell
 
 
 class _Every:
@@ -143,15 +142,21 @@ class _Every:
 
 @contextmanager
 def _asked_to_stop() -> Iterator[list[int]]:
-    """A list that holds the signal once one has come; the iteration at hand ends first. A second one interrupts at once."""
+    """A list that holds the signal once one has come; the iteration at hand ends first. A second one interrupts at once,
+    but not a second SIGHUP: a terminal that closes sends two."""
     asked: list[int] = []
 
     def stop(number: int, frame: object) -> None:
+        if number == signal.SIGHUP:
+            leave_terminal()
+            if asked:
+                return
         if asked:
             raise KeyboardInterrupt
         asked.append(number)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+              if number != signal.SIGHUP or not is_ignored(number)}
     try:
         yield asked
     finally:

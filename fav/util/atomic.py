@@ -2,7 +2,8 @@
 
 A file is made under a private name beside its own that nobody can guess, with O_CREAT, O_EXCL and O_NOFOLLOW. Those who write
 it get a path that leads to this very file by its descriptor: a link that somebody puts under the private name leads nobody
-astray. When all went well, the file takes its name in one step. Whatever else ends the writing, it is removed.
+astray. When all went well, the file takes its name in one step. Whatever else ends the writing, it is removed; signals end it
+by an exception, where a command sees to that (`commands.one_line_errors`).
 
 There is one rule of syncing: the content of a file is synced before it takes its name, its directory is not. So after a loss of
 power a name holds the whole new file, the whole one before it, or nothing.
@@ -12,9 +13,7 @@ import errno
 import os
 import secrets
 import shutil
-import signal
 import stat
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -83,7 +82,7 @@ def new_directory(out: Path) -> Iterator[Path]:
     where that cannot be, and in the end where somebody has taken the name."""
     check_new(out)
     private = private_name(out)
-    with ended_by_signals(), _told_of(out, private):
+    with _told_of(out, private):
         os.mkdir(private, 0o700)  # nobody else gets in, so plain names are safe there
         fd = os.open(private, os.O_RDONLY | os.O_DIRECTORY | UNGUIDED)
         try:
@@ -192,26 +191,9 @@ def kind_of(path: Path) -> str | None:
 
 
 @contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end this process by an exception, where nobody handles them, so that it can clean up."""
-    def end(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    ours = threading.current_thread() is threading.main_thread()
-    unheard = [number for number in (signal.SIGTERM, signal.SIGHUP) if ours and signal.getsignal(number) is signal.SIG_DFL]
-    for number in unheard:
-        signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number in unheard:
-            signal.signal(number, signal.SIG_DFL)
-
-
-@contextmanager
 def _draft(out: Path) -> Iterator[Draft]:
     private = private_name(out)
-    with ended_by_signals(), _told_of(out, private):
+    with _told_of(out, private):
         fd = _make(private)
         try:
             yield Draft(_by_descriptor(fd, private), out, fd, private)

@@ -13,6 +13,7 @@ from ..mount import Mount, mount_of
 from ..nodes import LEASE_S
 from ..share import open_share
 from ..system import System
+from ..terminal import is_ignored, open_streams
 from . import sight, surroundings, together
 from .advice import lease
 from .alone import NEEDED, QUICK, Ground
@@ -56,8 +57,10 @@ def main(shared: Path, peers: int, patience: float, names: int, quick: bool) -> 
     Works in SHARED/check-share, which it removes; jobs that run there are not touched. Exit code 0: fit,
     1: unfit, 2: not all could be checked.
     """
+    open_streams()
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)  # to clean up then, too
+        if not is_ignored(number):
+            signal.signal(number, _end)
     table, advice, lost = Table(), (), ""
     click.echo(f"{shared}, seen from {socket.gethostname()}\n")
     try:
@@ -73,6 +76,12 @@ def main(shared: Path, peers: int, patience: float, names: int, quick: bool) -> 
     if lost:
         click.echo(lost, err=True)
     sys.exit(EXIT_UNFIT if table.unfit else EXIT_UNKNOWN if lost else 0)
+
+
+def _end(number: int, frame: object) -> None:
+    """End as on Ctrl-C, to clean up; a terminal that closes sends SIGHUP once more."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def check(table: Table, shared: Path, peers: int, patience: float, names: int, quick: bool) -> tuple[str, ...]:

@@ -58,6 +58,7 @@ class Circle:
         """OSError where the directory cannot be written to."""
         try:
             self.system.make_dirs(self.place)
+            self.system.note(self.identity.token)
             self._write("identity", {**asdict(self.identity), "peers": self.wanted})
         except BaseException:
             self._remove()
@@ -203,4 +204,6 @@ class Circle:
 
     def _is_gone(self, peer: str) -> bool:
         identity = self._identity(peer)
-        return identity is not None and identity.lived_here(self.identity) and self.system.process_gone(identity.pid, identity.start)
+        return (identity is not None and identity.lived_here(self.identity)
+                and self.system.process_gone(identity.pid, identity.start)
+                and self.system.started_here(identity.token))  # else it may be on a copy of this machine, made while it ran

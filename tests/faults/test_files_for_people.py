@@ -14,6 +14,7 @@ import torch
 from click.testing import CliRunner
 
 import coordinator
+from fav.commands import Ended, ended_by_signals
 from fav.__main__ import main
 from fav.checkpoints import save_style
 from fav.coordinator.report import place_for
@@ -165,11 +166,11 @@ def test_what_is_broken_off_leaves_nothing(room, kind, error):
 def test_signal_that_ends_the_process_leaves_nothing(room, number):
     if signal.getsignal(number) is not signal.SIG_DFL:
         pytest.skip("somebody handles it here, or it is ignored")
-    with pytest.raises(SystemExit) as ended, new_file(room / "out.png") as draft:
+    with pytest.raises(Ended) as ended, ended_by_signals(), new_file(room / "out.png") as draft:
         draft.file.write_bytes(b"part")
         os.kill(os.getpid(), number)
         threading.Event().wait(5)
-    assert ended.value.code == 128 + number and list(room.iterdir()) == [] and signal.getsignal(number) is signal.SIG_DFL
+    assert ended.value.number == number and list(room.iterdir()) == [] and signal.getsignal(number) is signal.SIG_DFL
 
 
 def test_earlier_file_stays_whole_until_the_next_one_is(room):

@@ -49,6 +49,7 @@ class Host:
         self.cut = 0.0  # until when nothing of it reaches the server
         self.unsynced: set[Inode] = set()
         self.processes: list[Process] = []
+        self.noted: set[str] = set()  # tokens of the nodes that were started on it
         self.boot = 0
         self.client = Client(world, self)
 
@@ -105,6 +106,12 @@ class SimulatedSystem(System):
     def wait(self, event: threading.Event, seconds: float) -> bool:
         self.world.sleep(seconds / self.host.drift, event.is_set)
         return event.is_set()
+
+    def note(self, token: str) -> None:
+        self.host.noted.add(token)
+
+    def started_here(self, token: str) -> bool:
+        return token in self.host.noted
 
     def process_gone(self, pid: int, start: int) -> bool:
         return not any(process.alive and process.pid == pid for process in self.host.processes)

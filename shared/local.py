@@ -1,0 +1,77 @@
+"""Places of this user on this machine, for what is of use here only; and which nodes were started here.
+
+Nothing that must be right rests on them: where there is no such place, work goes on without.
+"""
+
+import os
+import stat
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Iterator
+
+from .mount import mount_of
+
+NODES = "fav-nodes"  # tokens of the nodes that were started here, a line each
+MOST_BYTES = 1 << 17  # of that file; then the older part is forgotten
+SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def lock_file(name: str) -> Path | None:
+    """Where to lock something among this user's processes on this machine; None where there is no place for it."""
+    place = next(_places(make=True), None)
+    return place / f"fav-{name}.lock" if place else None
+
+
+def note(token: str) -> None:
+    """Write down that the node with this token was started on this machine."""
+    for place in _places(make=True):
+        mount = mount_of(place)
+        if mount is None or not mount.local:  # other machines would read it as theirs
+            continue
+        with suppress(OSError):
+            fd = os.open(place / NODES, os.O_RDWR | os.O_CREAT | os.O_APPEND | SAFE, 0o600)
+            with open(fd, "r+b", buffering=0) as file:
+                if _is_file(fd):
+                    if os.fstat(fd).st_size > MOST_BYTES:
+                        kept = file.read(2 * MOST_BYTES)[-MOST_BYTES // 2:].partition(b"\n")[2]
+                        file.truncate(0)
+                        file.write(kept)
+                    file.write(f"{token}\n".encode())
+
+
+def started_here(token: str) -> bool:
+    """Whether the node with this token was started on this machine, as far as that was written down."""
+    for place in _places(make=False):
+        with suppress(OSError):
+            fd = os.open(place / NODES, os.O_RDONLY | SAFE)
+            with open(fd, "rb") as file:
+                if _is_file(fd) and f"{token}\n".encode() in file.read(2 * MOST_BYTES):
+                    return True
+    return False
+
+
+def _places(make: bool) -> Iterator[Path]:
+    """Directories that nobody else can write to: the system's own for that, and one beside the temporary files."""
+    given = os.environ.get("XDG_RUNTIME_DIR")
+    if given and os.path.isabs(given) and _is_ours(Path(given)):
+        yield Path(given)
+    with suppress(OSError):  # no directory for temporary files can be written to
+        place = Path(tempfile.gettempdir(), f"fav-{os.getuid()}")
+        if make:
+            with suppress(FileExistsError):
+                place.mkdir(mode=0o700)
+        if _is_ours(place):  # anybody may have put anything there under this name
+            yield place
+
+
+def _is_ours(place: Path) -> bool:
+    try:
+        info = os.lstat(place)
+    except (OSError, ValueError):  # not there; a name that is none
+        return False
+    return stat.S_ISDIR(info.st_mode) and info.st_uid == os.getuid() and not info.st_mode & 0o077
+
+
+def _is_file(fd: int) -> bool:
+    return stat.S_ISREG(os.fstat(fd).st_mode)
