@@ -15,6 +15,7 @@ from torch import nn
 
 from .errors import FavError
 from .network import EPSILON, Enlarge, InstanceNorm, Mirror, ResidualBlock, StyleNetwork, TanhScale
+from .reading import read_file
 
 MAX_BYTES = 1 << 30
 MAX_OBJECTS = 1_000_000
@@ -42,9 +43,7 @@ def load(path: Path) -> object:
     Long integers may have 8 or 4 bytes. Raises FavError for what is truncated, hostile or holds Lua code.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise FavError(f"{path}: expected a Torch7 file of at most 1 GiB, got {path.stat().st_size} bytes")
-        data = path.read_bytes()
+        data = read_file(path, str(path), MAX_BYTES)
     except OSError as error:
         raise FavError(f"{path}: cannot be read: {error.strerror}") from error
     failures = []

@@ -80,7 +80,8 @@ def address_of(word: str) -> str:
     if ADDRESS.fullmatch(word):
         return word
     try:
-        address = json.loads(Path(word).read_bytes())["address"]
+        there = Path(word)
+        address = json.loads(there.read_bytes())["address"] if there.is_file() or not there.exists() else None  # a FIFO would hang
     except OSError as error:
         raise ShareError(f"--dask: expected a scheduler's address as tcp://HOST:8786, or a scheduler file, got "
                          f"{plain(word) or 'nothing'} ({error.strerror})") from None
