@@ -8,7 +8,7 @@ import json
 import shutil
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Callable, Iterator
 
 import numpy as np
@@ -18,6 +18,7 @@ from shared.errors import InputVanished, ShareError, plain
 from shared.jobs import Job
 from shared.layout import SHARD, Task, shard_of
 from shared.nodes import MALFORMED, Node
+from shared.share import Share
 from shared.system import NO_LINKS, WEATHER
 
 from .ahead import ahead
@@ -244,6 +245,13 @@ class Shelf:
             if self.node is not None:
                 results.set_aside(self.node, self.job, task, data)
             raise InputVanished(f"{task}: it does not read back ({error})") from None
+
+
+def check_room(share: Share, out: str) -> None:
+    """FavError where a film of that name would lie among what the program itself writes and removes."""
+    first = PurePosixPath(out).parts[0]
+    if first.casefold() in {room.name for room in (*share.layout.rooms(), share.layout.orders)}:
+        raise FavError(f"--out: expected a name outside of {first}/, where nodes write and remove files; choose another directory")
 
 
 def stitch(shelf: Shelf, video: Path, out: Path, crf: int, finish: Finish,
