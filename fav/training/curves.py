@@ -26,7 +26,14 @@ def table(history: list[list[float]]) -> bytes:
 
 def plot(history: list[list[float]], title: str) -> bytes:
     """The losses over the iterations as a PNG, each the mean of some iterations; those OF_STEPS where there were steps."""
-    from matplotlib.figure import Figure  # a second to import; no window system is asked for
+    from ..drawing import plain_text  # a second to import; no window system is asked for
+
+    with plain_text():
+        return _plotted(history, title)
+
+
+def _plotted(history: list[list[float]], title: str) -> bytes:
+    from matplotlib.figure import Figure
 
     values = np.array(history)
     steps = values[:, COLUMNS.index("steps")]
