@@ -233,7 +233,8 @@ def nothing_odd(path: Path | str) -> Iterator[None]:
     except (FavError, OSError):
         raise
     except Exception as error:
-        raise FavError(f"{path}: damaged, or not what it seems: expected weights, got {type(error).__name__} ({error})") from error
+        raise FavError(f"{path}: damaged, or not what it seems: expected weights, "
+                       f"got {type(error).__name__} ({error})") from error
 
 
 def is_dense(value: object) -> bool:

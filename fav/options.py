@@ -73,7 +73,7 @@ class Chunk(click.ParamType):
             return {"auto": CHUNK, "off": None}.get(value, value)
         least, most = LIMITS["chunk"]
         if not (_is_whole(value) and least <= int(value) <= most):
-            self.fail(f"expected auto, off, or a number of frames from {least} to {most}, got {value!r}", param, ctx)
+            self.fail(f"expected auto, off, or a number of frames from {least} on, at most {most}, got {value!r}", param, ctx)
         return int(value)
 
 

@@ -251,7 +251,8 @@ def check_room(share: Share, out: str) -> None:
     """FavError where a film of that name would lie among what the program itself writes and removes."""
     first = PurePosixPath(out).parts[0]
     if first.casefold() in {room.name for room in (*share.layout.rooms(), share.layout.orders)}:
-        raise FavError(f"--out: expected a name outside of {first}/, where nodes write and remove files; choose another directory")
+        raise FavError(f"--out: expected a name outside of {first}/, where nodes write and remove files; "
+                       f"choose another directory")
 
 
 def stitch(shelf: Shelf, video: Path, out: Path, crf: int, finish: Finish,

@@ -67,7 +67,8 @@ def read_cuts(path: Path | str, frame_count: int | None = None) -> tuple[int, ..
     """The cuts in a file: a line each, the number (from 0) of the first frame of a new shot, ascending.
 
     Blank lines, what follows a `#`, and one header line before the numbers are skipped. FavError for anything
-    else, for a file without numbers (one that says so in a `#` is taken), and for numbers that are not below `frame_count`. A pipe is read to its end.
+    else, for a file without numbers (one that says so in a `#` is taken), and for numbers that are not below
+    `frame_count`. A pipe is read to its end.
     """
     try:
         lines = read_once(path, f"cuts {path}", LARGEST).decode("utf-8-sig").splitlines()
@@ -95,6 +96,6 @@ def read_cuts(path: Path | str, frame_count: int | None = None) -> tuple[int, ..
     if header and not cuts:
         raise FavError(f"{path}, line {header[0]}: expected frame numbers, one a line, got {header[1][:80]!r} and no number after it")
     if not cuts and not any("#" in line for line in lines):
-        raise FavError(f"{path}: expected frame numbers, one a line, got none; for a video that is one single shot say --no-cuts, "
-                       f"or write # none into the file")
+        raise FavError(f"{path}: expected frame numbers, one a line, got none; for a video that is one single shot say "
+                       f"--no-cuts, or write # none into the file")
     return tuple(cuts)

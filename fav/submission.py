@@ -62,7 +62,8 @@ def submit(node: Node, request: Request) -> Joined:
     share = node.share
     name = request.name or job_name(Path(request.video).stem.replace("%", ""), Path(request.style).stem)
     if not NAME.fullmatch(name):
-        raise FavError(f"--name: expected letters, digits, '.', '_' and '-', at most 151 and not '-', '.' or '_' first, got {name[:200]!r}")
+        raise FavError(f"--name: expected letters, digits, '.', '_' and '-', at most 151 and not '-', '.' or '_' first, "
+                       f"got {name[:200]!r}")
     if request.out:
         check_room(share, request.out)
     request, cuts_read = with_cuts(request)
@@ -111,7 +112,8 @@ def check(request: Request) -> Source:
 
         losses_of(request.evaluate, str(request.loss_network)) if request.loss_network else painting_of(request.evaluate)
     if request.cuts and source.frames is not None and request.cuts[-1] >= source.frames:
-        raise FavError(f"{request.read_cuts}: expected frame numbers below {source.frames}, the number of frames, got {request.cuts[-1]}")
+        raise FavError(f"{request.read_cuts}: expected frame numbers below {source.frames}, the number of frames, "
+                       f"got {request.cuts[-1]}")
     if request.out:
         check_film_name(request.out)
     flows.check(request.flow, request.flow_weights)

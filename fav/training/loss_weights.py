@@ -149,8 +149,8 @@ def _from_torch7(path: Path) -> dict[str, Tensor]:
     """The convolutions of a Lua VGG-16, in their order, by our names."""
     root = torch7.load(path)
     modules = root.fields.get("modules") if isinstance(root, torch7.TorchObject) else None
-    numbered = {number: module for number, module in modules.items() if isinstance(number, float)} if isinstance(modules, dict) else {}
-    found = [module.fields for _, module in sorted(numbered.items())
+    items = modules.items() if isinstance(modules, dict) else ()
+    found = [module.fields for _, module in sorted(item for item in items if isinstance(item[0], float))
              if isinstance(module, torch7.TorchObject) and "SpatialConvolution" in module.class_name]
     state = {}
     convolutions = [(name, step) for name, step in DESIGNS["vgg16"].steps.items() if step[0] == "conv"]

@@ -72,7 +72,8 @@ def open_album(directory: Path, crop: int, tick: Callable[[int, int], None] = la
             else:
                 readable.append(Photo(path, short))
                 digest.update(f"{path.relative_to(directory)}\0{path.stat().st_size}\0".encode(errors="surrogateescape"))
-    notes = _notes("no files, left out", others) + _notes("not readable, left out", unread) + _notes(f"smaller than {crop // 2} pixels, left out", small)
+    notes = _notes("no files, left out", others) + _notes("not readable, left out", unread)
+    notes += _notes(f"smaller than {crop // 2} pixels, left out", small)
     if len(readable) < FEWEST:
         told = f" ({'; '.join(notes)})" if notes else ""
         raise FavError(f"{directory}: expected at least {FEWEST} photographs to learn from, got {len(readable)}{told}; "

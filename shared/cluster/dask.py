@@ -81,7 +81,8 @@ def address_of(word: str) -> str:
         return word
     try:
         there = Path(word)
-        address = json.loads(there.read_bytes())["address"] if there.is_file() or not there.exists() else None  # a FIFO would hang
+        waits = there.exists() and not there.is_file()  # a FIFO, which nobody may write into
+        address = None if waits else json.loads(there.read_bytes())["address"]
     except OSError as error:
         raise ShareError(f"--dask: expected a scheduler's address as tcp://HOST:8786, or a scheduler file, got "
                          f"{plain(word) or 'nothing'} ({error.strerror})") from None

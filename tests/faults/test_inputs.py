@@ -34,6 +34,7 @@ from fav.training.loss_weights import load_loss_network
 from fav.training.photos import open_album
 from fav.tasks import make_plan
 from fav.video import decode, probe
+from shared.cluster.dask import address_of
 from shared.errors import ShareError
 from shared.jobs import all_jobs
 from shared.nodes import visiting
@@ -95,12 +96,14 @@ def test_input_that_is_no_file_is_refused_at_once(clip, style, fifo, option, kin
 
 
 @pytest.mark.parametrize("path", ["fifo", "/dev/zero"])
-def test_hosts_and_loss_network_that_are_no_files_are_refused_at_once(fifo, path):
+def test_hosts_loss_network_and_scheduler_file_that_are_no_files_are_refused_at_once(fifo, path):
     path = fifo if path == "fifo" else Path(path)
     with pytest.raises(ShareError, match="--hosts .*: expected a file, got a"):
         soon(hosts_of, path)
     with pytest.raises(FavError, match="loss network .*: expected a file, got a"):
         soon(load_loss_network, str(path))
+    with pytest.raises(ShareError, match="scheduler-file"):
+        soon(address_of, str(path))
 
 
 def test_directory_of_weights_with_a_pipe_in_it_is_refused_at_once(tmp_path, fifo):

@@ -126,7 +126,7 @@ def told(share, clip, style, *words) -> str:
     (["--threads", "5000"], "1<=x<=1024"), (["--min-filter", "65537"], "1<=x<=999"), (["--min-filter", "8"], "an odd number"),
     (["--width", "70000"], "16<=x<=16384"), (["--width", "8192", "--style-scale", "0.25"], "picture for the network: expected 1 to 16384"),
     (["--range", "0:99999999999999"], "expected frames up to 999999999999"), (["--range", "9999999999999:"], "expected frames up to"),
-    (["--test", "1000000000000000"], "is not in the range"), (["--scale", "nan"], "expected a number"), (["--chunk", "9" * 5000], "from 8 to 999999"),
+    (["--test", "1000000000000000"], "is not in the range"), (["--scale", "nan"], "expected a number"), (["--chunk", "9" * 5000], "from 8 on, at most 999999"),
     (["--fps", "1e9"], "0.001<=x<=1000"), (["--lease", "nan"], "expected a number"), (["--range", "24:"], "below the number of frames"),
     (["--name", "a" * 152], "--name: expected letters"), (["--name", "-x\x1b[31m"], "--name: expected letters"), (["--name", "a/b"], "--name"),
     (["--out", "a" * 200 + ".mp4"], "at most 150 bytes"), (["--out", "film\x1b[31m.mp4"], "letters that can be seen"), (["--out", ""], "inside SHARED"),

@@ -82,7 +82,7 @@ def test_host_with_letters_that_nobody_sees_is_no_nodes(share, host):
 
 @pytest.mark.parametrize("text", ["\x1b[31m", "\x9b31m", "\r", "\u2028", "\u202e", "\u2066", "\u200b", "\ufeff", "\u034f", "\u3164", "\udce9", "\ue000"])
 def test_plain_text_has_only_letters_that_are_seen(text):
-    assert plain(f"a{text}b").strip("ab?").isalnum() or plain(f"a{text}b").strip("ab?[31m") == ""
+    assert plain(f"a{text}b") == f"a?{text[1:]}b"
     assert plain("æ ☃ 視頻 é") == "æ ☃ 視頻 é"
 
 
