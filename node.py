@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from shared.errors import installed
+from shared.errors import installed, plain
 
 with installed():
     import click
@@ -15,7 +15,7 @@ with installed():
 
     from fav.backends import choose
     from fav.commands import duration, film_at, one_line_errors
-    from fav.options import BACKEND, FILE, JOB, options, request_of
+    from fav.options import BACKEND, FILE, JOB, limits, options, request_of
     from shared.check.quick import check_quickly
     from shared.check.surroundings import CLOCKS_S
     from shared.jobs import find_job
@@ -37,7 +37,7 @@ def say(line: str) -> None:
 
     A node whose terminal or pipe is gone works on without a word.
     """
-    _unsaid.append(f"{time.strftime('%H:%M:%S')} {line}")
+    _unsaid.append(f"{time.strftime('%H:%M:%S')} {plain(line, 4000)}")
     try:
         while _unsaid:
             click.echo(_unsaid[0])
@@ -57,7 +57,7 @@ def say(line: str) -> None:
 @click.option("--job", "only", metavar="NAME", help="Serve only the job of this name.")
 @click.option("--forever", is_flag=True, help="Keep waiting for new jobs.")
 @click.option("--local-video", type=FILE, help="A copy of the job's video on this machine, to read instead of the shared one.")
-@click.option("--cores", type=click.IntRange(1), help="CPU threads of this node, where the job does not say (--threads).")
+@click.option("--cores", type=limits("threads"), help="CPU threads of this node, where the job does not say (--threads).")
 @options(BACKEND)
 @click.pass_context
 @one_line_errors

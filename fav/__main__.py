@@ -11,7 +11,7 @@ with installed():
     from .commands import one_line_errors
     from .errors import FavError
     from .evaluation.command import evaluate
-    from .options import BACKEND, FILE, FLOW, LOOK, Size, options, request_of
+    from .options import BACKEND, FILE, FLOW, LOOK, Size, limits, options, request_of
     from .scene import MOTIONS
     from .training.command import train
     from .util.atomic import check_new, new_directory, new_file
@@ -29,7 +29,7 @@ def main() -> None:
 @click.argument("style", type=FILE)
 @click.argument("out", type=FILE)
 @options(LOOK)
-@click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all cores]")
+@click.option("--threads", type=limits("threads"), help="CPU threads.  [default: all cores]")
 @options(BACKEND)
 @click.pass_context
 @one_line_errors
@@ -41,12 +41,13 @@ def stylize(context: click.Context, video: str, style: Path, out: Path, threads:
     from .film import Studio, index_pieces, stylized
     from .finish import finished
     from .inference import device_of
-    from .submission import check, look_of
+    from .submission import check, look_of, with_cuts
     from .timeline import Timeline
     from .video import check_film_name, write_film
 
     request = request_of(context, video, style, values)
     request.check()
+    request, cuts_read = with_cuts(request)
     device = own_device(device, backend)
     device_of(device)
     choose(backend, device)
@@ -66,7 +67,7 @@ def stylize(context: click.Context, video: str, style: Path, out: Path, threads:
         pictures = finished(frames, finish, Path(video), timeline.index, start, request.fps)
         notes = write_film(film.file, Path(video), timeline.index, pictures, start=start, stop=timeline.cut_off,
                            crf=request.crf, fps=request.fps, name=out)
-    for note in timeline.notes + notes:
+    for note in (*cuts_read, *timeline.notes, *notes):
         click.echo(note)
     click.echo(f"done: {film.out}")
 

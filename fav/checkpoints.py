@@ -5,9 +5,11 @@ The keys of a safetensors file and of the port's `.pth` are those of StyleNetwor
 
 import io
 import json
+import os
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -21,7 +23,7 @@ from . import torch7
 from .errors import FavError
 from .network import TANH_CONSTANT, StyleNetwork
 from .util.atomic import new_file, own_file
-from .util.reading import read_file
+from .util.reading import opened, read_file
 
 KINDS = {3: "an image model (3 channels)", 7: "a video model (7 channels)"}
 MARK = "training"  # in the metadata of a style: which training wrote it
@@ -129,11 +131,12 @@ def architecture_of(state: Mapping[str, Tensor]) -> str:
 
 
 def _load(path: Path, in_channels: int | None = None) -> tuple[StyleNetwork, _Contents]:
-    contents = _read(path)
-    try:
-        network = _assemble(contents, path.stat().st_size)
-    except FavError as error:
-        raise FavError(f"{path}: {error}") from error
+    with nothing_odd(path):
+        contents = _read(path)
+        try:
+            network = _assemble(contents, path.stat().st_size)
+        except FavError as error:
+            raise FavError(f"{path}: {error}") from error
     if network.in_channels not in KINDS or in_channels not in (None, network.in_channels):
         wanted = KINDS.get(in_channels) or " or ".join(KINDS.values())
         got = KINDS.get(network.in_channels, f"a model of {network.in_channels} channels")
@@ -143,8 +146,8 @@ def _load(path: Path, in_channels: int | None = None) -> tuple[StyleNetwork, _Co
 
 def _read(path: Path) -> _Contents:
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
+        with opened(path, str(path)) as file:
+            size = os.fstat(file.fileno()).st_size
             kind = format_of(file.read(HEAD))
     except OSError as error:
         raise FavError(f"{path}: cannot be read: {error.strerror}; expected {_FORMATS}") from error
@@ -193,13 +196,13 @@ def _style_of(state: dict[str, Tensor], metadata: dict[str, str], path: Path) ->
 
 def read_pickle(path: Path) -> dict[str, Tensor]:
     """A PyTorch state dict by its keys; nothing in it is executed. Raises FavError for what is damaged or holds objects."""
-    data = read_file(path)
+    data = read_file(path, str(path), torch7.MAX_BYTES)
     try:
         if data[:2] == b"PK":
             claimed = sum(record.file_size for record in zipfile.ZipFile(io.BytesIO(data)).infolist())
             if claimed > len(data):
                 raise FavError(f"{path}: expected at most its own {len(data)} bytes, got records of {claimed}")
-        root = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        root = _bare(torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))
     except FavError:
         raise
     except UnpicklingError as error:
@@ -208,19 +211,46 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
         raise FavError(f"{path}: damaged (truncated?), or a pickle of something else: {_STATE_DICT}") from error
     except Exception as error:  # torch.load has no list of what it raises over damaged bytes
         raise FavError(f"{path}: damaged (truncated?): {_STATE_DICT}, got {type(error).__name__}") from error
-    if isinstance(root, Mapping) and isinstance(root.get("state_dict"), Mapping):
+    if isinstance(root, dict) and isinstance(root.get("state_dict"), dict):
         root = root["state_dict"]
-    if not isinstance(root, Mapping) or not root:
+    if not isinstance(root, dict) or not root:
         raise FavError(f"{path}: expected a state dict, got {type(root).__name__}")
     return {str(key).removeprefix("module."): value for key, value in root.items()}
 
 
+def _bare(value: object) -> object:
+    """What was unpickled, with dicts, lists, tuples and tensors alone in the place of their kinds: what PyTorch lets through may
+    have attributes of its own, of which one called `items` or `isfinite` would stand in the method's place."""
+    if isinstance(value, dict):
+        return {key: _bare(one) for key, one in dict.items(value)}
+    if isinstance(value, list | tuple):
+        return [_bare(one) for one in value] if isinstance(value, list) else tuple(map(_bare, value))
+    return Tensor.detach(value) if isinstance(value, Tensor) else value
+
+
+@contextmanager
+def nothing_odd(path: Path | str) -> Iterator[None]:
+    """FavError for whatever else is raised over a file of weights: PyTorch has no list of that."""
+    try:
+        yield
+    except (FavError, OSError):
+        raise
+    except Exception as error:
+        raise FavError(f"{path}: damaged, or not what it seems: expected weights, "
+                       f"got {type(error).__name__} ({error})") from error
+
+
+def is_dense(value: object) -> bool:
+    """Whether it is a tensor of floating-point numbers that lie in memory as they are."""
+    return (isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
+            and value.is_floating_point() and not value.is_nested)
+
+
 def _assemble(contents: _Contents, size: int) -> StyleNetwork:
     """The network of what was read from a file of `size` bytes."""
-    state = contents.state
+    state = dict(contents.state)
     for key, value in state.items():
-        plain = isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
-        if not plain or not value.is_floating_point():
+        if not is_dense(value):
             kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
             raise FavError(f"weights {key[:80]}: expected floating-point numbers, got {kind}")
     claimed = sum(value.numel() * value.element_size() for value in state.values())
@@ -240,7 +270,8 @@ def _assemble(contents: _Contents, size: int) -> StyleNetwork:
         got = tuple(state[key].shape) if key in state else "none"
         if wanted != got:
             raise FavError(f"layer {key[:80]}: architecture {arch} expects {wanted}, got {got}")
+        state[key] = state[key].float().contiguous()
         if not state[key].isfinite().all():
             raise FavError(f"layer {key}: expected finite weights, got some that are not")
-    network.load_state_dict({key: value.float().contiguous() for key, value in state.items()}, assign=True)
+    network.load_state_dict(state, assign=True)
     return network.requires_grad_(False).eval()

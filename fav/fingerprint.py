@@ -8,15 +8,16 @@ from itertools import count, takewhile
 from pathlib import Path
 
 from .errors import FavError
+from .util.reading import opened
 
 SAMPLES, SAMPLE_BYTES = 64, 1 << 16  # a video of 100 GB takes no longer than one of 4 MB
 
 
 def fingerprint(path: Path) -> str:
     """What a file's content is known by: its size and a hash of blocks spread evenly over it."""
-    size = path.stat().st_size
-    digest = hashlib.blake2b(str(size).encode(), digest_size=16)
-    with open(path, "rb") as file:
+    with opened(path, str(path)) as file:
+        size = os.fstat(file.fileno()).st_size
+        digest = hashlib.blake2b(str(size).encode(), digest_size=16)
         for step in range(SAMPLES if size > SAMPLES * SAMPLE_BYTES else 1):
             file.seek(step * max(size - SAMPLE_BYTES, 0) // max(SAMPLES - 1, 1))
             digest.update(file.read(SAMPLE_BYTES if size > SAMPLES * SAMPLE_BYTES else -1))

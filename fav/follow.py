@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from shared import results
-from shared.errors import InputVanished
+from shared.errors import InputVanished, plain
 from shared.jobs import Job
 from shared.logs import LOG_HEAD
 
@@ -66,7 +66,7 @@ class Talk:
             whole = data[:data.rfind(b"\n") + 1]
             self._read[log] = before + (len(whole) if whole or len(data) < STEP else len(data))  # a line of 1 MiB is none of ours
             for line in whole.decode(errors="replace").splitlines():
-                said = line[9:] if line[2:3] == ":" else line  # without the time
+                said = plain(line[9:] if line[2:3] == ":" else line, 2000)  # without the time
                 if said not in self._said and said != LOG_HEAD and not said.startswith(("done: ", "ended with exit code ")):
                     self._said[said] = None
                     fresh.append(said)
@@ -150,7 +150,7 @@ def follow(job: Job, running: Callable[[], bool], talk: Talk) -> None:
                 time.sleep(1)
                 continue
             for said in talk.lines():
-                bar.console.print(said, markup=False, highlight=False) if terminal else tell(said)
+                bar.console.print(said, markup=False, emoji=False, highlight=False) if terminal else tell(said)
             bar.update(line, completed=done, total=total, words=words)
             if not terminal and done != reported and (time.monotonic() - last > 10 or done == total):
                 reported, last = done, time.monotonic()

@@ -1,19 +1,42 @@
 """The command line's options that make a job, spelled once for `node.py`, `coordinator.py` and `python -m fav`."""
 
+import math
 from pathlib import Path
 
 import click
 from click.core import ParameterSource
 
-from shared.nodes import LEASE_S, SHORTEST_LEASE_S
+from shared.nodes import LEASE_S
 
 from . import flow as flows
 from .backends import BACKENDS
-from .request import Request
-from .spec import LEAD, PRECISIONS
+from .request import LIMITS, Request
+from .spec import LEAD, PRECISIONS, RANGES
 
 FILE = click.Path(path_type=Path)
 CHUNK = 48  # frames: 7 more for each are a seventh of the work
+DIGITS = 12  # of the numbers that are no more than counted in
+WHOLE = {"crf", "min_filter", "threads", "width", "test"}  # options that are whole numbers
+
+
+class Number(click.FloatRange):
+    """A number within a range; `nan` and `inf`, which click takes for such, are none."""
+
+    def convert(self, value, param, ctx):
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"expected a number, got {value!r}", param, ctx)
+        return number
+
+
+def limits(option: str) -> click.ParamType:
+    """The numbers that an option of a job may have; `Request.check` refuses `nan`."""
+    return (click.IntRange if option in WHOLE else click.FloatRange)(*LIMITS[option])
+
+
+def _is_whole(text: str) -> bool:
+    """Whether it is a number of few digits: Python refuses to read one of thousands, and nothing here has so many."""
+    return text.isascii() and text.isdigit() and len(text) <= DIGITS
 
 
 class Range(click.ParamType):
@@ -37,7 +60,7 @@ class Frames(click.ParamType):
     def convert(self, value, param, ctx):
         if isinstance(value, tuple):
             return value
-        if not all(number.isascii() and number.isdigit() for number in value.split(",")):
+        if not all(map(_is_whole, value.split(","))):
             self.fail(f"expected frame numbers from 0, like 48,96,144, got {value!r}", param, ctx)
         return tuple(map(int, value.split(",")))
 
@@ -48,8 +71,9 @@ class Chunk(click.ParamType):
     def convert(self, value, param, ctx):
         if isinstance(value, int) or value in ("auto", "off"):
             return {"auto": CHUNK, "off": None}.get(value, value)
-        if not (value.isascii() and value.isdigit() and LEAD < int(value) < 10**6):
-            self.fail(f"expected auto, off, or a number of frames from {LEAD + 1} on, got {value!r}", param, ctx)
+        least, most = LIMITS["chunk"]
+        if not (_is_whole(value) and least <= int(value) <= most):
+            self.fail(f"expected auto, off, or a number of frames from {least} on, at most {most}, got {value!r}", param, ctx)
         return int(value)
 
 
@@ -59,9 +83,9 @@ class Size(click.ParamType):
     def convert(self, value, param, ctx):
         if isinstance(value, tuple):
             return value
-        sides = value.split("x")
-        if len(sides) != 2 or not all(side.isascii() and side.isdigit() for side in sides):
-            self.fail(f"expected WIDTHxHEIGHT in pixels, like 640x360, got {value!r}", param, ctx)
+        sides, most = value.split("x"), RANGES["width"][1]
+        if len(sides) != 2 or not all(_is_whole(side) and int(side) <= most for side in sides):
+            self.fail(f"expected WIDTHxHEIGHT in pixels, like 640x360, at most {most} each, got {value!r}", param, ctx)
         return int(sides[0]), int(sides[1])
 
 
@@ -95,7 +119,7 @@ RANGE = [
 ]
 
 FPS = [
-    click.option("--fps", type=click.FloatRange(0, min_open=True), help="Frame rate of a numbered image sequence (dir/frame_%04d.png).  [default: 25]"),
+    click.option("--fps", type=limits("fps"), help="Frame rate of a numbered image sequence (dir/frame_%04d.png).  [default: 25]"),
 ]
 
 BACKEND_HELP = ("What runs the network. auto: openvino if it is installed and the device is cpu, else torch. "
@@ -123,23 +147,23 @@ LOOK = [
     click.option("--seed", type=FILE, metavar="IMAGE", help="An image that is taken as the finished first frame (with --backward: the last), brought to the film's size."),
     click.option("--first-frame-style", type=FILE, metavar="MODEL", help="A 3-channel image model that paints the first frame of each shot."),
     click.option("--mix", type=Weighted(), multiple=True, metavar="STYLE:WEIGHT", help="Mix another style of the same architecture in; several times for several. STYLE keeps what is left of 1."),
-    click.option("--width", type=click.IntRange(16), help="Width of the film in pixels; the height follows."),
-    click.option("--scale", type=click.FloatRange(0.01, 8), help="Size of the film relative to the video."),
+    click.option("--width", type=limits("width"), help="Width of the film in pixels; the height follows."),
+    click.option("--scale", type=limits("scale"), help="Size of the film relative to the video."),
     *RANGE,
-    click.option("--test", type=click.IntRange(1), metavar="N", help="Only the first N frames (of the range)."),
+    click.option("--test", type=limits("test"), metavar="N", help="Only the first N frames (of the range)."),
     *FPS,
-    click.option("--min-filter", type=int, default=7, show_default=True, help="Unreliable regions grow by a minimum filter of this many pixels; 1: not at all."),
+    click.option("--min-filter", type=limits("min_filter"), default=7, show_default=True, help="Unreliable regions grow by a minimum filter of this many pixels; 1: not at all."),
     click.option("--fill", type=click.Choice(["vgg-mean", "uniform-random"]), default="vgg-mean", show_default=True, help="What the network sees where the flow is unreliable."),
     click.option("--backward", is_flag=True, help="Stylize each shot from its last frame to its first."),
     click.option("--independent", is_flag=True, help="Stylize frame by frame without memory, for comparison: it flickers."),
     click.option("--chunk", type=Chunk(), default="off", show_default=True, metavar="auto|N|off", help=CHUNK_HELP),
-    click.option("--style-scale", type=click.FloatRange(0.25, 4), default=1.0, show_default=True, metavar="S", help="Size of the strokes: 2 is twice as large, and a quarter of the work."),
-    click.option("--strength", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="How far from the source: 1 is the style alone, 0 the source."),
+    click.option("--style-scale", type=limits("style_scale"), default=1.0, show_default=True, metavar="S", help="Size of the strokes: 2 is twice as large, and a quarter of the work."),
+    click.option("--strength", type=limits("strength"), default=1.0, show_default=True, help="How far from the source: 1 is the style alone, 0 the source."),
     click.option("--preserve-colors", is_flag=True, help="Take the style's brightness alone; colours stay those of the source."),
     click.option("--mask", type=FILE, metavar="VIDEO_OR_IMAGE", help=MASK_HELP),
     click.option("--precision", type=click.Choice(["auto", *PRECISIONS]), default="auto", show_default=True,
                  help=PRECISION_HELP),
-    click.option("--crf", type=click.IntRange(0, 51), default=18, show_default=True, help="Quality of the H.264 film: lower is better and larger."),
+    click.option("--crf", type=limits("crf"), default=18, show_default=True, help="Quality of the H.264 film: lower is better and larger."),
 ]
 
 JOB = LOOK + [
@@ -148,8 +172,8 @@ JOB = LOOK + [
     click.option("--evaluate", type=FILE, metavar="STYLE_IMAGE", help="Measure the film while it is made, and how much of this picture is in it: the film's name with .evaluation.txt, .csv, .json and .png."),
     click.option("--loss-network", type=FILE, metavar="NAME|FILE", help="The network that --evaluate measures style and content loss with, as for `python -m fav train`.  [default: squeezenet1_1, if it is at hand]"),
     click.option("--keep", is_flag=True, help="Leave published flow in place when the film is done. (Stylized frames stay until `coordinator.py clean`.)"),
-    click.option("--lease", type=click.FloatRange(SHORTEST_LEASE_S, 86400), default=LEASE_S, show_default=True, help="Seconds of silence after which a node on another machine is taken for dead."),
-    click.option("--threads", type=click.IntRange(1), help="CPU threads of every node.  [default: all cores of its machine]"),
+    click.option("--lease", type=limits("lease"), default=LEASE_S, show_default=True, help="Seconds of silence after which a node on another machine is taken for dead."),
+    click.option("--threads", type=limits("threads"), help="CPU threads of every node.  [default: all cores of its machine]"),
     click.option("--strict", is_flag=True, help="Only machines that compute the very same bits may join."),
     click.option("--no-room-check", is_flag=True, help="Create the job even if the shared directory seems too small for it."),
 ]

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Callable, Iterator
 
 import numpy as np
@@ -23,6 +23,7 @@ from shared.jobs import Job
 from shared.layout import SHARD, Task, shard_of
 from shared.nodes import MALFORMED, Node
 from shared.ownership import remove_results
+from shared.share import Share
 from shared.system import NO_LINKS, RECORD_LIMIT, WEATHER
 
 from .ahead import ahead
@@ -361,6 +362,14 @@ def unsealed(data: bytes) -> dict:
 
 def _checksum(fields: dict) -> int:
     return zlib.crc32(json.dumps(fields).encode())
+
+
+def check_room(share: Share, out: str) -> None:
+    """FavError where a film of that name would lie among what the program itself writes and removes."""
+    first = PurePosixPath(out).parts[0]
+    if first.casefold() in {room.name for room in (*share.layout.rooms(), share.layout.orders)}:
+        raise FavError(f"--out: expected a name outside of {first}/, where nodes write and remove files; "
+                       f"choose another directory")
 
 
 def stitch(shelf: Shelf, video: Path, out: Path, crf: int, finish: Finish,

@@ -9,12 +9,14 @@ from scenedetect.detectors import ContentDetector
 from scenedetect.scene_detector import FlashFilter
 
 from .errors import FavError
+from .util.reading import read_once
 
 # A quarter of a second. Flashes and whip pans pass the threshold several times within a few frames, and each cut
 # starts a new picture from nothing, which is seen; shots this short hardly exist. (PySceneDetect's 15 frames
 # would lose the second of two cuts that are half a second apart.)
 MIN_SHOT = 6
 LONGEST = 12  # digits of a frame number
+LARGEST = 1 << 24  # bytes of a file of cuts: more than a million numbers
 LONG_SIDE = 256  # of the pictures that are looked at, as PySceneDetect itself chooses it
 
 # Where the picture was quiet just before, a smaller change is a cut: one that is this many times the largest of the
@@ -65,10 +67,11 @@ def read_cuts(path: Path | str, frame_count: int | None = None) -> tuple[int, ..
     """The cuts in a file: a line each, the number (from 0) of the first frame of a new shot, ascending.
 
     Blank lines, what follows a `#`, and one header line before the numbers are skipped. FavError for anything
-    else, for a file without numbers but with other words, and for numbers that are not below `frame_count`.
+    else, for a file without numbers (one that says so in a `#` is taken), and for numbers that are not below
+    `frame_count`. A pipe is read to its end.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = read_once(path, f"cuts {path}", LARGEST).decode("utf-8-sig").splitlines()
     except OSError as error:
         raise FavError(f"{path}: expected a file of frame numbers, one a line: {error.strerror}") from error
     except UnicodeDecodeError:
@@ -92,4 +95,7 @@ def read_cuts(path: Path | str, frame_count: int | None = None) -> tuple[int, ..
         cuts.append(number)
     if header and not cuts:
         raise FavError(f"{path}, line {header[0]}: expected frame numbers, one a line, got {header[1][:80]!r} and no number after it")
+    if not cuts and not any("#" in line for line in lines):
+        raise FavError(f"{path}: expected frame numbers, one a line, got none; for a video that is one single shot say "
+                       f"--no-cuts, or write # none into the file")
     return tuple(cuts)

@@ -8,14 +8,18 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import get_type_hints
 
-from .errors import FavError
+from .errors import FavError, plain
 
 LEAD = 7  # frames in which one chunk of a shot passes over into the next
 LAST_FRAME = 10**12 - 1  # as many digits as the name of a task has
-RANGES = {"width": (1, 1 << 16), "height": (1, 1 << 16), "start": (0, LAST_FRAME), "stop": (1, LAST_FRAME + 1), "crf": (0, 51),
-          "min_filter": (1, 1 << 16), "threads": (1, 1024), "fps": (1e-6, 1e6), "strength": (0, 1),
-          "style_scale": (0.25, 4), "chunk": (LEAD + 1, LAST_FRAME)}  # fmt: skip
+MOST_SIDE = 1 << 14  # pixels of a picture: x264 takes no more, and OpenCV warps no more than twice as many
+MOST_PIXELS = 1 << 26  # of a picture, 8192x8192: domes have as many, and no network is known to be given more
+# What a job may have: the command line offers these, and nodes serve no others. `fps` is written as a fraction of at most 1001.
+RANGES = {"width": (1, MOST_SIDE), "height": (1, MOST_SIDE), "start": (0, LAST_FRAME), "stop": (1, LAST_FRAME + 1), "crf": (0, 51),
+          "min_filter": (1, 999), "threads": (1, 1024), "fps": (0.001, 1000), "strength": (0, 1),
+          "style_scale": (0.25, 4), "chunk": (LEAD + 1, 10**6 - 1)}  # fmt: skip
 PRECISIONS = ("float32", "bfloat16")
+PATHS = ("video", "style", "flow_weights", "first_frame_style", "seed", "mask", "evaluate", "loss_network", "out")
 LISTS = {"cuts": int, "mix": str, "mix_prints": str, "mix_weights": float}  # fields of the spec that are lists, and of what
 
 
@@ -127,9 +131,17 @@ class FilmSpec(Choices):
             kind = kind | int if kind in (float, float | None) else kind
             if name not in LISTS and not isinstance(getattr(spec, name), kind):
                 raise FavError(f"job: expected {name} to be {kind}, got {repr(getattr(spec, name))[:200]}")
+            if isinstance(value := getattr(spec, name), str) and (name not in PATHS or name == "out"):
+                check_plain(f"job: {name}", value)
         for name, (least, most) in RANGES.items():
             if (value := getattr(spec, name)) is not None and not least <= value <= most:
-                raise FavError(f"job: expected {name} from {least} to {most}, got {repr(value)[:200]}")
+                raise FavError(f"job: expected {name} from {least:g} to {most:g}, got {repr(value)[:200]}")
+        for size, what in (((spec.width, spec.height), "film"), (spec.network_size, "picture for the network")):
+            check_size(size, what)
+        if spec.min_filter % 2 == 0:
+            raise FavError(f"job: expected an odd min_filter, got {spec.min_filter}")
+        if spec.cuts and not all(0 <= cut <= LAST_FRAME for cut in (min(spec.cuts), max(spec.cuts))):
+            raise FavError(f"job: expected cuts from 0 to {LAST_FRAME}, got others")
         if spec.stop is not None and spec.stop <= spec.start:
             raise FavError(f"job: expected frames from {spec.start} on, got none up to {spec.stop}")
         if spec.precision not in PRECISIONS:
@@ -137,8 +149,7 @@ class FilmSpec(Choices):
         if not len(spec.mix) == len(spec.mix_prints) == len(spec.mix_weights):
             raise FavError(f"job: expected a weight and a print for each of {len(spec.mix)} styles that are mixed in")
         check_weights(spec.mix_weights)
-        for name in ("video", "style", "flow_weights", "first_frame_style", "seed", "mask", "evaluate", "loss_network",
-                     "out"):  # fmt: skip
+        for name in PATHS:
             inside(Path("/"), getattr(spec, name))
         for style in spec.mix:
             inside(Path("/"), style)
@@ -172,6 +183,20 @@ class FilmSpec(Choices):
         return [f"{name.rpartition('_')[0].replace('_', '-')} has another content" if name.endswith(("_print", "_prints")) else
                 f"{name.replace('_', '-')} is {_words(mine[name])}, not {_words(value)}"
                 for name, value in sorted(given.items()) if mine[name] != value]
+
+
+def check_size(size: tuple[int, int], what: str) -> None:
+    """FavError unless pictures of (width, height) can be painted and written."""
+    width, height = size
+    if not (1 <= width <= MOST_SIDE and 1 <= height <= MOST_SIDE and width * height <= MOST_PIXELS):
+        raise FavError(f"{what}: expected 1 to {MOST_SIDE} pixels a side and at most {MOST_PIXELS} in all, got {width}x{height}; "
+                       f"choose another --width, --scale or --style-scale")
+
+
+def check_plain(what: str, text: str) -> None:
+    """FavError unless a terminal shows each letter of a text as it is."""
+    if text != plain(text, len(text)):
+        raise FavError(f"{what}: expected letters that can be seen, got {ascii(text)[:200]}")
 
 
 def check_weights(weights: tuple[float, ...]) -> None:

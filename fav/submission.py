@@ -1,6 +1,7 @@
 """From a command line to a job: check everything first, then create the job or join the one that is there."""
 
 import hashlib
+import json
 import os
 import shutil
 from contextlib import contextmanager, suppress
@@ -11,7 +12,7 @@ from typing import Callable, Iterator
 from filelock import FileLock, Timeout
 
 from shared.attempts import reopen
-from shared.jobs import Job, create_job, find_job, job_name
+from shared.jobs import NAME, Job, create_job, find_job, job_name
 from shared.layout import JobLayout
 from shared.local import lock_file
 from shared.nodes import Node
@@ -21,21 +22,22 @@ from shared.system import System
 
 from . import flow as flows
 from .checkpoints import load_style
-from .errors import FavError
+from .errors import FavError, plain
 from .finish import check_mask
 from .fingerprint import is_sequence, print_of, sequence_files, video_fingerprint
 from .images import read_image
 from .inference import best_precision, device_of
+from .inputs import changed_inputs
 from .mixing import load_mixture
 from .repair import repair
 from .request import LOSS_NETWORK, Request
 from .room import Room, room_for, words
-from .shelf import REPORTS, evaluation_name
+from .shelf import REPORTS, check_room, evaluation_name
 from .shots import read_cuts
-from .spec import LEAD, Choices, FilmSpec, Finish, Look, inside, network_size
+from .spec import LAST_FRAME, LEAD, Choices, FilmSpec, Finish, Look, check_size, inside, network_size
 from .tasks import FLOW_AHEAD
 from .util.atomic import exclusive
-from .video import Source, check_film_name, probe
+from .video import Source, check_film_name, probe, reaches
 
 TURN_S = 60.0
 # Inputs that the job brings with it.
@@ -63,16 +65,23 @@ def submit(node: Node, request: Request, say: Callable[[str], None] = lambda lin
     Of a job that is finished everything is read back, which may take long: `say` is told how far that is.
     """
     request.check()
-    request, notes = with_loss_network(request)
     share = node.share
     name = request.name or job_name(Path(request.video).stem.replace("%", ""), Path(request.style).stem)
+    if not NAME.fullmatch(name):
+        raise FavError(f"--name: expected letters, digits, '.', '_' and '-', at most 151 and not '-', '.' or '_' first, "
+                       f"got {name[:200]!r}")
+    if request.out:
+        check_room(share, request.out)
+    request, cuts_read = with_cuts(request)
+    request, notes = with_loss_network(request)
+    notes += cuts_read
     with _one_at_a_time(share, name):
         source = check(request)
         job, created = find_job(share, name), False
         if job is None:
             options = options_of(request, source)
             try:
-                notes += () if request.no_room_check else _check_room(share, request, source, options)
+                notes += () if request.no_room_check else _check_space(share, request, source, options)
                 job, created = create_job(node, name, request.lease, lambda layout: _fill(share, layout, request, options, name))
             except FavError:
                 if (job := find_job(share, name)) is None:  # else others have made it meanwhile, and its film may be there
@@ -113,17 +122,27 @@ def check(request: Request) -> Source:
         from .evaluation.style_losses import losses_of, painting_of  # of no use to most jobs, and slow to import
 
         losses_of(request.evaluate, str(request.loss_network)) if request.loss_network else painting_of(request.evaluate)
-    if request.read_cuts:
-        read_cuts(request.read_cuts, source.frames)
+    if request.cuts and source.frames is not None and request.cuts[-1] >= source.frames:
+        raise FavError(f"{request.read_cuts}: expected frame numbers below {source.frames}, the number of frames, "
+                       f"got {request.cuts[-1]}")
     if request.out:
         check_film_name(request.out)
         if not request.out.isprintable():
             raise FavError(f"--out: expected a name of letters that a terminal shows, got {request.out!r}")
     flows.check(request.flow, request.flow_weights)
     start = request.range[0]
-    if source.frames is not None and start >= source.frames:
-        raise FavError(f"--range: expected a START below the number of frames of {request.video} ({source.frames}), got {start}")
+    if start and not reaches(source, start, request.fps):
+        known = f" ({source.frames})" if source.frames is not None else ""
+        raise FavError(f"--range: expected a START below the number of frames of {request.video}{known}, got {start}")
     return source
+
+
+def with_cuts(request: Request) -> tuple[Request, tuple[str, ...]]:
+    """The request with the cuts of its file, which is read here and nowhere else, since it may be a pipe; and a note on them."""
+    if not request.read_cuts:
+        return request, ()
+    cuts = read_cuts(request.read_cuts)
+    return replace(request, cuts=cuts), (f"{len(cuts)} cut{'s'[:len(cuts) != 1]} read from {plain(request.read_cuts)}",)
 
 
 def with_loss_network(request: Request) -> tuple[Request, tuple[str, ...]]:
@@ -148,9 +167,14 @@ def options_of(request: Request, source: Source) -> dict:
     """The fields of the spec that follow from the request and what the video is."""
     start, stop = request.range
     if request.test is not None:
-        stop = min(start + request.test, stop or start + request.test)
+        stop = min(start + request.test, stop or LAST_FRAME + 1)
     scale = request.scale or (request.width / source.width if request.width else 1.0)
-    cuts = read_cuts(request.read_cuts) if request.read_cuts else () if request.no_cuts else None
+    if request.read_cuts and request.cuts is None:
+        raise ValueError("expected a request whose cuts are read (with_cuts)")
+    cuts = request.cuts if request.read_cuts else () if request.no_cuts else None
+    size = request.width or max(round(source.width * scale), 1), max(round(source.height * scale), 1)
+    for each, what in ((size, "film"), (network_size(size, request.style_scale), "picture for the network")):
+        check_size(each, what)
     return {
         **{field.name: getattr(request, field.name) for field in fields(Choices)}, "out": request.out,
         **{f"{name}_print": print_of(getattr(request, name)) for name in FILES if name != "video"},
@@ -158,7 +182,7 @@ def options_of(request: Request, source: Source) -> dict:
         "mix_weights": tuple(weight for _, weight in request.mix),
         "video_print": video_fingerprint(request.video), "start": start, "stop": stop, "cuts": cuts,
         "precision": best_precision(device_of("cpu")) if request.precision == "auto" else request.precision,
-        "width": request.width or max(round(source.width * scale), 1), "height": max(round(source.height * scale), 1),
+        "width": size[0], "height": size[1],
     }
 
 
@@ -173,7 +197,7 @@ def look_of(request: Request, source: Source) -> tuple[Look, Finish, int, int | 
     return look, finish, options["start"], options["stop"], options["cuts"]
 
 
-def _check_room(share: Share, request: Request, source: Source, options: dict) -> tuple[str, ...]:
+def _check_space(share: Share, request: Request, source: Source, options: dict) -> tuple[str, ...]:
     """A word where room is tight; FavError where half of what the film may take does not fit."""
     guess = round(source.seconds * source.rate) if source.seconds and source.rate else None
     stop = min((end for end in (options["stop"], source.frames or guess) if end is not None), default=None)
@@ -224,7 +248,12 @@ def _fill(share: Share, layout: JobLayout, request: Request, options: dict, name
             raise FavError(f"{report}: expected a new name for the evaluation, but the file exists; choose another with --out")
     brought = {name: _bring(share, layout, getattr(request, name), layout.inputs / name) for name in FILES if name != "video"}
     mix = tuple(_bring(share, layout, style, layout.inputs / f"mix-{number}") for number, (style, _) in enumerate(request.mix, 1))
-    return FilmSpec(**options, **brought, mix=mix, video=_bring_video(share, layout, request.video)).to_json()
+    spec = FilmSpec(**options, **brought, mix=mix, video=_bring_video(share, layout, request.video)).to_json()
+    checked = FilmSpec.from_json(json.loads(json.dumps(spec)))  # as a node will read it: what it refuses makes no job
+    if wrong := changed_inputs(share.layout.root, checked, sequences=False):
+        raise FavError(f"expected inputs that stay as they are while the job is made of them, got a change "
+                       f"({wrong[0].partition(';')[0]}); the same line again makes the job")
+    return spec
 
 
 def _bring(share: Share, layout: JobLayout, path: Path | None, target: Path) -> str | None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from .errors import plain
 from .run import Run, boundaries
 from .spec import LEAD
 from .video import FrameIndex
@@ -32,8 +33,7 @@ class Piece:
         start, index, cuts = int(fields["start"]), FrameIndex.from_json(fields["index"]), tuple(map(int, fields["cuts"]))
         if not 0 <= start <= min((start, *cuts)) <= max((start, *cuts)) < start + max(len(index), 1):
             raise ValueError(f"expected cuts among the {len(index)} frames from {start} on")
-        notes = ("".join(letter if letter.isprintable() else "?" for letter in str(note)) for note in fields["notes"])
-        return cls(start, index, cuts, bool(fields["last"]), tuple(notes))
+        return cls(start, index, cuts, bool(fields["last"]), tuple(plain(note, 500) for note in fields["notes"]))
 
 
 @dataclass

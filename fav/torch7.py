@@ -43,9 +43,7 @@ def load(path: Path) -> object:
     Long integers may have 8 or 4 bytes. Raises FavError for what is truncated, hostile or holds Lua code.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise FavError(f"{path}: expected a Torch7 file of at most 1 GiB, got {path.stat().st_size} bytes")
-        data = read_file(path, MAX_BYTES)
+        data = read_file(path, str(path), MAX_BYTES)
     except OSError as error:
         raise FavError(f"{path}: cannot be read: {error.strerror}") from error
     failures = []

@@ -1,17 +1,24 @@
 """What the job system reports; each message is one line with its cure."""
 
+import re
 import sys
 from contextlib import contextmanager
 
 from .terminal import open_streams
 
 LEAST = (3, 11)  # of Python
+LONGEST = 4000  # letters of a message
+# Letters that show nothing, though Python calls them printable: with them two names look the same that are not.
+UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 INSTALL = "bash install.sh, then use .venv/bin/python"
 
 
 def plain(text: object, most: int = 200) -> str:
-    """What somebody wrote, fit for one line of a terminal: no control character of any kind, and not without end."""
-    return "".join(letter if letter.isprintable() else "?" for letter in str(text)[:most])
+    """What somebody wrote, fit for one line of a terminal, a page or a plot: at most so many letters, each of which is seen.
+
+    Control characters, those that turn the direction of a line or have no width, and bytes that were no text become `?`.
+    """
+    return UNSEEN.sub("?", "".join(letter if letter.isprintable() else "?" for letter in str(text)[:most]))
 
 
 def lacking(error: ImportError) -> str:
@@ -47,7 +54,10 @@ def installed():
 
 
 class ShareError(Exception):
-    """The shared directory, or what lies in it, is not as it should be."""
+    """The shared directory, or what lies in it, is not as it should be. Its words are plain, whatever they quote."""
+
+    def __str__(self) -> str:
+        return plain(super().__str__(), LONGEST)
 
 
 class Evicted(ShareError):

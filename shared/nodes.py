@@ -232,13 +232,23 @@ def read_identity(share: Share, path: Path) -> Identity | None:
     return Identity.from_bytes(data, path) if data else None
 
 
+def node_named(share: Share, name: str) -> Identity | None:
+    """Who has the heartbeat file of that name; None where it is gone, empty, or a stranger's: one that has another name
+    inside, or does not read. OSError as for `read_identity`."""
+    try:
+        identity = read_identity(share, share.layout.heart(name))
+    except ShareError:
+        return None
+    return identity if identity is not None and identity.incarnation == name else None
+
+
 def identities(share: Share) -> dict[str, Identity]:
     """The nodes that have a heartbeat file, by incarnation; strangers' files are left out."""
     found = {}
     for name in filter(is_incarnation, share.system.list(share.layout.nodes)):
         try:
-            identity = read_identity(share, share.layout.heart(name))
-        except (OSError, ShareError):
+            identity = node_named(share, name)
+        except OSError:
             continue
         if identity is not None and identity.incarnation == name:
             found[name] = identity

@@ -13,18 +13,23 @@ from shared.nodes import identities
 from shared.orders import Order, give
 from shared.share import Share
 
+from ..errors import FavError
+from ..util.reading import read_file
 from .doors import over
 from .scout import Scout, Unfit, show
 
+LARGEST = 1 << 20  # bytes of a hosts file
 PATIENCE_S = 60.0  # beyond the lease: how long a run whose hosts are all out of reach waits for one to answer
 
 
 def hosts_of(path: Path) -> list[Host]:
-    """The hosts in a file; ShareError where there are none, or a line is none."""
+    """The hosts in a file, which is read again and again; ShareError where there are none, or a line is none."""
     try:
-        hosts = read_hosts(path.read_text(errors="replace"), str(path))
+        hosts = read_hosts(read_file(path, f"--hosts {path}", LARGEST).decode(errors="replace"), str(path))
     except OSError as error:
         raise ShareError(f"{path}: expected a file of hosts, one a line ({error.strerror})") from None
+    except FavError as error:
+        raise ShareError(str(error)) from None
     if not hosts:
         raise ShareError(f"{path}: expected one host a line, got none")
     return hosts

@@ -18,7 +18,8 @@ from shared.share import Share, open_share
 
 from ..commands import one_line_errors
 from ..errors import FavError
-from ..options import FILE, JOB, MASK_HELP, options
+from ..options import FILE, JOB, MASK_HELP, Number, limits, options
+from ..request import LIMITS, check_out
 from .doors import check_video, named_job, opened, over, submitted, the_job
 
 if TYPE_CHECKING:
@@ -117,8 +118,8 @@ def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
 @click.argument("shared", type=FILE)
 @click.argument("job", required=False)
 @click.option("--out", help="The film's name, relative to SHARED.  [default: the job's name and a number]")
-@click.option("--crf", type=click.IntRange(0, 51), help="Quality of the film: lower is better and larger.  [default: the job's]")
-@click.option("--strength", type=click.FloatRange(0, 1), help="How far from the source: 1 is the style alone, 0 the source.  [default: the job's]")
+@click.option("--crf", type=limits("crf"), help="Quality of the film: lower is better and larger.  [default: the job's]")
+@click.option("--strength", type=Number(*LIMITS["strength"]), help="How far from the source: 1 is the style alone, 0 the source.  [default: the job's]")
 @click.option("--preserve-colors/--no-preserve-colors", default=None, help="Keep the source's colours, or take the style's.  [default: the job's]")
 @click.option("--mask", type=FILE, metavar="VIDEO_OR_IMAGE", help=f"{MASK_HELP}  [default: the job's]")
 @click.option("--no-mask", is_flag=True, help="Leave the job's mask out.")
@@ -127,13 +128,16 @@ def stitch(shared: Path, job: str | None, out: str | None, crf: int | None, mask
     """Make the film again, under a new name, from the frames that are published. Nothing is stylized."""
     from ..finish import check_mask
     from ..spec import brought, inside
-    from ..shelf import Shelf
+    from ..shelf import Shelf, check_room
     from ..shelf import stitch as write
     from ..video import check_film_name
 
     if mask and no_mask:
         raise FavError("--mask and --no-mask: expected one of them, got both")
     share = opened(shared)
+    if out:
+        check_out(out)
+        check_room(share, out)
     found = the_job(share, job)
     shelf = Shelf(found)
     _expect_frames(share, shelf)

@@ -25,7 +25,7 @@ from shared.terminal import halt, is_ignored
 from ..backends import choose
 from ..commands import film_at, one_line_errors, stopped_code, tell
 from ..errors import FavError
-from ..options import BACKEND, FILE, JOB, options
+from ..options import BACKEND, FILE, JOB, Number, options
 from .doors import submitted
 from .previews import previews
 from .slurm import follow_slurm
@@ -43,13 +43,13 @@ PREVIEW_HELP = "Make the film of what is done so far anew (as `preview` does), e
 @click.argument("shared", type=FILE)
 @click.argument("video")
 @click.argument("style", type=FILE)
-@click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Nodes to start on this machine; they share its cores.")
+@click.option("--nodes", type=click.IntRange(1, 1000), default=1, show_default=True, help="Nodes to start on this machine; they share its cores.")
 @click.option("--hosts", type=FILE, metavar="FILE", help=HOSTS_HELP)
 @click.option("--skip-unfit", is_flag=True, help="Begin with the hosts that are fit, and try the others again later.")
 @click.option("--slurm", type=click.IntRange(1), metavar="NODES", help=SLURM_HELP)
 @click.option("--sbatch", "words", default="", metavar="OPTIONS", help='For --slurm: options of sbatch, as "--partition=lab --gres=gpu:1".')
 @click.option("--dask", metavar="ADDRESS", help=DASK_HELP)
-@click.option("--preview-every", type=click.FloatRange(0, min_open=True), metavar="MINUTES", help=PREVIEW_HELP)
+@click.option("--preview-every", type=Number(0, 10**6, min_open=True), metavar="MINUTES", help=PREVIEW_HELP)
 @options(BACKEND)
 @options(JOB)
 @click.pass_context

@@ -13,12 +13,12 @@ from shared.claims import claimed
 from shared.errors import ShareError
 from shared.jobs import Job, all_jobs
 from shared.layout import Task
-from shared.nodes import Observer, read_identity
+from shared.nodes import Observer, node_named, read_identity
 from shared.share import Share
 
 from ..commands import duration, film_at, one_line_errors
 from ..errors import FavError
-from ..options import FILE
+from ..options import FILE, Number
 from .doors import looked_at, the_job
 
 MOST_TOLD = 20  # failed tasks that are told one by one
@@ -31,7 +31,7 @@ WATCH_HELP = "Full screen, again and again; lines where the output is no termina
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 @click.option("--verbose", is_flag=True, help="Whole tracebacks of what failed.")
 @click.option("--watch", is_flag=True, help=WATCH_HELP)
-@click.option("--every", type=click.FloatRange(0.2, 3600), default=2, show_default=True, help="Seconds between two looks of --watch.")
+@click.option("--every", type=Number(0.2, 3600), default=2, show_default=True, help="Seconds between two looks of --watch.")
 @one_line_errors
 def status(shared: Path, job: str | None, as_json: bool, verbose: bool, watch: bool, every: float) -> None:
     """How far each job is, which nodes there are and when each was last heard, and what failed."""
@@ -123,9 +123,9 @@ def nodes_of(share: Share) -> list[dict]:
     for name in observer.nodes():
         path = share.layout.heart(name)
         try:
-            identity = read_identity(share, path)
+            identity = node_named(share, name)
             heard = max(now - share.system.mtime(path) / 1e9, 0.0)
-        except (ShareError, OSError):
+        except OSError:
             continue
         if identity is not None:
             state = "dead" if observer.process_gone(identity) else "running"

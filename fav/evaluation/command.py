@@ -7,7 +7,7 @@ import click
 from rich.progress import Progress
 
 from ..commands import one_line_errors
-from ..options import CUTS, FILE, FLOW, FPS, RANGE, Frames, options
+from ..options import CUTS, FILE, FLOW, FPS, RANGE, Frames, limits, options
 from ..request import LOSS_NETWORK, check_cuts, check_range
 from ..util.atomic import check_new, new_file
 
@@ -25,7 +25,7 @@ from ..util.atomic import check_new, new_file
               help="Does the error stand out at these frames (of VIDEO, counted from 0)?")
 @click.option("--out", type=FILE, metavar="NAME",
               help="Write NAME.csv, NAME.json and NAME.png.  [default: STYLIZED without its ending, .evaluation]")
-@click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all cores]")
+@click.option("--threads", type=limits("threads"), help="CPU threads.  [default: all cores]")
 @one_line_errors
 def evaluate(video: str, stylized: str, style: Path | None, loss_network: str, seams: tuple[int, ...],
              out: Path | None, threads: int | None, no_cuts: bool, read_cuts: Path | None, range: tuple[int, int | None],

@@ -9,6 +9,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..drawing import plain_text
 from .comparison import FILMS, Comparison, Row
 from .measures import Measured, Tone, drift, mean_and_95th, seam_score
 
@@ -154,6 +155,7 @@ def write_json(path: Path, evaluation: Evaluation) -> None:
     path.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
+@plain_text()
 def write_plot(path: Path, evaluation: Evaluation) -> None:
     """The course of the measures over the film, a PNG."""
     plot(evaluation).savefig(path, format="png", dpi=100)

@@ -3,7 +3,6 @@
 Each level doubles the flow found so far, warps the second frame by it, and adds what is missing.
 """
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .. import torch7
+from ..checkpoints import is_dense, read_pickle
 from ..errors import FavError
 from ..util.reading import read_file
 from ..warp_tensor import warp_tensor
 
+LARGEST = 1 << 28  # bytes of a file of weights, which has 6 MB
 LEVELS = 6
 CHANNELS = (8, 32, 64, 32, 16, 2)
 STEP = 2 ** (LEVELS - 1)  # sides are multiples of it, so that every level has whole pixels
@@ -76,24 +77,24 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         if path.is_dir():
             found = _from_torch7(path)
         elif path.suffix == ".safetensors":
-            found = safetensors.load(read_file(path))
+            found = safetensors.load(read_file(path, f"SPyNet weights {path}", LARGEST))
         else:
-            found = torch.load(io.BytesIO(read_file(path)), map_location="cpu", weights_only=True)
+            found = _from_pickle(path)
     except FavError:
         raise
     except OSError as error:
         raise FavError(f"SPyNet weights {path}: {error.strerror}") from error
     except Exception as error:  # PyTorch has no list of what it raises over damaged files
         raise FavError(f"SPyNet weights {path}: expected a state dict or safetensors, got a file that does not read as one") from error
-    if not isinstance(found, dict):
-        raise FavError(f"SPyNet weights {path}: expected a state dict, got {type(found).__name__}")
     found = {str(key).replace("moduleBasic", "netBasic"): value for key, value in found.items()}
     expected = {name_of(level, key): value.shape for level in range(LEVELS) for key, value in make_level().state_dict().items()}
     for key, shape in expected.items():
         value = found.get(key)
-        if not isinstance(value, Tensor) or value.shape != shape:
-            got = tuple(value.shape) if isinstance(value, Tensor) else "none"
+        if not is_dense(value) or value.shape != shape:
+            got = tuple(value.shape) if is_dense(value) else "none"
             raise FavError(f"SPyNet weights {path}: expected {key} {tuple(shape)}, got {got}")
+        if not value.float().isfinite().all():
+            raise FavError(f"SPyNet weights {path}: expected finite values in {key}, got some that are not")
     return {key: found[key].float() for key in expected}
 
 
@@ -113,6 +114,14 @@ def make_level() -> nn.Sequential:
     for inputs, outputs in zip(CHANNELS, CHANNELS[1:]):
         layers += [nn.Conv2d(inputs, outputs, 7, padding=3), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
+
+
+def _from_pickle(path: Path) -> dict[str, Tensor]:
+    try:
+        return read_pickle(path)
+    except FavError as error:
+        raise FavError(f"SPyNet weights {path}: expected a state dict or safetensors, got a file that does not read as one "
+                       f"({str(error).removeprefix(f'{path}: ')})") from error
 
 
 def _from_torch7(directory: Path) -> dict[str, Tensor]:

@@ -1,25 +1,30 @@
 """What a job's results tell: who made what, when, and how long it took."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from shared import results
 from shared.attempts import of_job
-from shared.errors import InputVanished, ShareError
+from shared.errors import InputVanished, ShareError, plain
 from shared.jobs import Job
 from shared.layout import SHARD, Task, shard_of
+from shared.nodes import MALFORMED
 from shared.system import RECORD_LIMIT
 
 from ..errors import FavError
 from ..images import HEAD_BYTES, png_text
-from ..shelf import Damaged, LeftOut, Shelf, flow_task, frame_task, index_task, lead_task, report_task, stitch_task
+from ..shelf import Damaged, LeftOut, Shelf, evaluated, flow_task, frame_task, index_task, lead_task, report_task, stitch_task
 
 JSON = ".json"
 ROW_LIMIT = 8192  # bytes of a frame in the report of an evaluation
+MOST_NODES = 200  # that are told apart; of others, those that made least, all is added up
+MOST_S = 1e6  # that a task can have taken
+MOST_ERROR = 1e6  # of a mean squared difference of samples in [0, 1]
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ class Facts:
     `errors` has the warping error of each frame that was measured, None where it is not defined; `measured` what was
     measured in one line, None for a job without --evaluate, or before it is there. `attempts` counts what went wrong, by
     its cause. `left_out` are frames that are not among `done`, and, once pictures were looked for, those that have none.
+    `odd` counts what else was read and makes no sense, by what it is: it is left out, too.
     """
 
     name: str
@@ -54,14 +60,7 @@ class Facts:
     measured: str | None
     attempts: Counter[str]
     left_out: LeftOut
-
-    def picture(self, number: int) -> np.ndarray | None:
-        """A stylized frame as the film shows it, None where it does not read back: then it is left out."""
-        try:
-            return self.shelf.frame(number)
-        except InputVanished as error:
-            self.left_out.add(number, error)
-            return None
+    odd: Counter[str] = field(default_factory=Counter)
 
     def of(self, kind: str) -> list[Done]:
         return [one for one in self.done if one.kind == kind]
@@ -77,26 +76,41 @@ class Facts:
         starts = {run.start for run in self.shelf.timeline.runs} - {self.shelf.spec.start, *self.cuts}
         return sorted(starts) if self.shelf.spec.chunk else []
 
+    def picture(self, number: int) -> np.ndarray | None:
+        """A stylized frame as the film shows it, None where it is missing or does not read back: then it is left out."""
+        try:
+            return self.shelf.frame(number)
+        except InputVanished as error:
+            self.left_out.add(number, error)
+        except ShareError:
+            pass
+        return None
+
 
 def gather(job: Job) -> Facts:
     """Read everything that is published. FavError where nothing is."""
     shelf = Shelf(job)
     shelf.refresh()
     frames = range(shelf.spec.start, shelf.timeline.end)
-    left_out = LeftOut()
-    done = [one for make in (flow_task, frame_task, lead_task) for one in _done(shelf, make, frames, left_out)]
+    left_out, odd = LeftOut(), Counter()
+    done = [one for make in (flow_task, frame_task, lead_task) for one in _done(shelf, make, frames, left_out, odd)]
     left_out.missing |= {*frames} - {one.number for one in done if one.kind == "frame"} - left_out.damaged
     if not any(one.kind == "frame" for one in done):
         raise FavError(f"{job.name}: expected stylized frames to report on, got none yet; see coordinator.py status")
     pieces = [_time(job, index_task(number)) for number in range(len(shelf.timeline.pieces))]
-    errors, measured = _evaluation(job, len(frames)) if shelf.spec.evaluate else ({}, None)
+    errors, measured = _evaluation(job, frames, odd) if shelf.spec.evaluate else ({}, None)
     return Facts(job.name, shelf, job.share.system.mtime(job.layout.manifest) / 1e9,
                  max(filter(None, pieces), default=None) if shelf.timeline.complete else None,
-                 _time(job, stitch_task(shelf.spec)), tuple(sorted(done, key=lambda one: one.published)), errors, measured,
-                 Counter(attempt.cause for _, attempt in of_job(job)), left_out)
+                 _time(job, stitch_task(shelf.spec)), tuple(sorted(_few_nodes(done), key=lambda one: one.published)), errors,
+                 measured, Counter(attempt.cause for _, attempt in of_job(job)), left_out, odd)
 
 
-def _done(shelf: Shelf, make: Callable[[int], Task], frames: range, left_out: LeftOut) -> Iterator[Done]:
+def _few_nodes(done: list[Done]) -> list[Done]:
+    known = {node for node, _ in Counter(one.node for one in done).most_common(MOST_NODES)}
+    return [one if one.node in known else replace(one, node="others") for one in done]
+
+
+def _done(shelf: Shelf, make: Callable[[int], Task], frames: range, left_out: LeftOut, odd: Counter[str]) -> Iterator[Done]:
     kind, job = make(0).kind, shelf.job
     for shard in range(shard_of(frames.start), shard_of(max(frames.stop - 1, frames.start)) + 1):
         there = shelf.there(kind, shard)
@@ -109,16 +123,24 @@ def _done(shelf: Shelf, make: Callable[[int], Task], frames: range, left_out: Le
             except (ShareError, FavError) as error:
                 if kind == "frame":
                     left_out.add(number, Damaged(make(number), error))
+                else:
+                    odd["results that do not read"] += 1  # nodes see to that
                 continue
-            yield Done(kind, number, text.get("node", "?"), text.get("numeric-class", "?"), published,
-                       _seconds(text.get("seconds")))
+            yield Done(kind, number, plain(text.get("node", "?"), 80), plain(text.get("numeric-class", "?"), 500), published,
+                       _seconds(text.get("seconds"), odd))
 
 
-def _seconds(text: str | None) -> float | None:
-    try:
-        return min(max(float(text), 0.0), 1e6) if text is not None else None
-    except ValueError:
+def _seconds(text: str | None, odd: Counter[str]) -> float | None:
+    if text is None:
         return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= MOST_S:
+        odd["times that no task takes"] += 1
+        return None
+    return seconds
 
 
 def _time(job: Job, task: Task) -> float | None:
@@ -128,10 +150,24 @@ def _time(job: Job, task: Task) -> float | None:
         return None
 
 
-def _evaluation(job: Job, frames: int) -> tuple[dict[int, float | None], str | None]:
+def _evaluation(job: Job, frames: range, odd: Counter[str]) -> tuple[dict[int, float | None], str | None]:
     try:
-        record = json.loads(results.read(job, report_task(JSON), RECORD_LIMIT + frames * ROW_LIMIT))
-        line = results.read(job, report_task(".txt")).decode().partition("\n")[0]
-        return {int(frame["frame"]): frame["film"]["warping_error"] for frame in record["frames"]}, line
-    except (InputVanished, ShareError, ValueError, KeyError, TypeError):
+        record = json.loads(results.read(job, report_task(JSON), RECORD_LIMIT + len(frames) * ROW_LIMIT))
+    except InputVanished:
         return {}, None
+    except (ShareError, *MALFORMED):
+        odd["results that do not read"] += 1
+        return {}, None
+    errors: dict[int, float | None] = {}
+    rows = record.get("frames") if isinstance(record, dict) else None
+    for row in rows if isinstance(rows, list) else [None]:
+        try:
+            number, error = row["frame"], row["film"]["warping_error"]
+        except MALFORMED:
+            number, error = None, None
+        fits = isinstance(error, int | float) and not isinstance(error, bool) and 0 <= error <= MOST_ERROR
+        if type(number) is int and number in frames and (error is None or fits):
+            errors[number] = error
+        else:
+            odd["measurements that are none"] += 1
+    return errors, evaluated(job)

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from ..commands import duration
+from ..errors import FavError, plain
 from ..finish import finished
 from ..video import FrameReader
 from . import plots
@@ -26,12 +27,13 @@ TEMPLATE = Path(__file__).with_name("page.html")
 def page(facts: Facts, video: Path, mark: str) -> str:
     """The page of a job, with pictures of its `video`; `mark` says at its head what made it."""
     worst = worst_frames(facts)
-    shown = shown_frames(facts, worst)
-    pairs = dict(before_and_after(facts, video, shown))
-    pictures = [_picture(facts, number, *pair) for number, pair in pairs.items()]
+    chosen = shown_frames(facts, worst)
+    shown = dict(before_and_after(facts, video, chosen))
+    lacking = {"pictures that cannot be shown": len(chosen) - len(shown)} if len(shown) < len(chosen) else {}
     parts = {
-        "title": escape(facts.name), "mark": escape(mark), "summary": _table(summary(facts)), "pictures": "\n".join(pictures),
-        "choices": "".join(f'<button data-frame="{number}">{number}</button>' for number in pairs),
+        "title": escape(facts.name), "mark": escape(mark), "summary": _table({**summary(facts), **left_out(facts, lacking)}),
+        "pictures": "\n".join(_picture(facts, number, *pair) for number, pair in shown.items()),
+        "choices": "".join(f'<button data-frame="{number}">{number}</button>' for number in shown) or "–",
         "timeline": plots.timeline(facts), "rate": plots.rate(facts), "nodes": _nodes(facts),
         "steadiness": _steadiness(facts, worst), "attempts": _attempts(facts), "options": _table(options(facts)),
     }  # fmt: skip
@@ -51,9 +53,15 @@ def summary(facts: Facts) -> dict[str, str]:
         if wall > 0 else "?",
         "work": f"{duration(plots.span(facts.done))} of all nodes together, "
                 f"{_count(len(plots.nodes_of(facts)), 'node')} on {_count(len(hosts), 'machine')}",
-        **({"left out": words} if (words := facts.left_out.in_words(timeline.end - spec.start)) else {}),
         **({"measured": facts.measured} if facts.measured else {}),
     }
+
+
+def left_out(facts: Facts, lacking: dict[str, int]) -> dict[str, str]:
+    """A line on the frames that are left out, and on what makes no sense; none where there is nothing of the kind."""
+    frames = facts.left_out.in_words(facts.shelf.timeline.end - facts.shelf.spec.start)
+    odd = ", ".join(f"{times} {what}" for what, times in sorted({**facts.odd, **lacking}.items()))
+    return {"left out": "; ".join(filter(None, (frames, odd)))} if frames or odd else {}
 
 
 def options(facts: Facts) -> dict[str, str]:
@@ -61,7 +69,7 @@ def options(facts: Facts) -> dict[str, str]:
     spec = {name: value for name, value in facts.shelf.spec.to_json().items()
             if not name.endswith(("_print", "_prints")) and value not in (None, [], False)}  # which tell a person nothing
     classes = sorted({one.numeric_class for one in facts.done})
-    return {**{name.replace("_", " "): str(value) for name, value in spec.items()},
+    return {**{name.replace("_", " "): plain(value, 2000) for name, value in spec.items()},
             "computed with": "\n".join(classes),
             "reported by": f"Python {platform.python_version()}, OpenCV {cv2.__version__}"}
 
@@ -79,14 +87,17 @@ def shown_frames(facts: Facts, worst: list[int]) -> list[int]:
 
 
 def before_and_after(facts: Facts, video: Path, frames: list[int]) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
-    """(number, (source, film)) of frames, (H, W, 3) uint8 BGR at the size of the film, but of those that do not read back."""
+    """(number, (source, film)) of those of the frames that can be shown, (H, W, 3) uint8 BGR at the size of the film."""
     spec, index = facts.shelf.spec, facts.shelf.timeline.index
-    finish = spec.finish(facts.shelf.job.share.layout.root)
-    with FrameReader(video, size=finish.size, fps=spec.fps) as reader:
-        for number in frames:
-            if (stylized := facts.picture(number)) is not None:
-                film = next(finished([stylized], finish, video, index, number, spec.fps))
-                yield number, (reader.read(number, index), film)
+    try:
+        finish = spec.finish(facts.shelf.job.share.layout.root)
+        with FrameReader(video, size=finish.size, fps=spec.fps) as reader:
+            for number in frames:
+                if (painted := facts.picture(number)) is not None:
+                    film = next(finished([painted], finish, video, index, number, spec.fps))
+                    yield number, (reader.read(number, index), film)
+    except FavError:
+        return  # the video, or the mask, is not the job's any more
 
 
 def _picture(facts: Facts, number: int, source: np.ndarray, film: np.ndarray) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..drawing import plain_text
 from .facts import Done, Facts
 
 COLOURS = {"frame": "#3465a4", "lead": "#8ae234", "flow": "#e9a33b"}
@@ -17,6 +18,7 @@ RATES, EACH = 60, 8  # at most so many bars of the rate, of so many frames on av
 WIDTH = 10.5  # inches
 
 
+@plain_text()
 def timeline(facts: Facts) -> str:
     """A line a node, a bar a task: from when it was begun, as far as the node said so, to when its result was there."""
     nodes = nodes_of(facts)
@@ -43,6 +45,7 @@ def timeline(facts: Facts) -> str:
     return _svg(figure)
 
 
+@plain_text()
 def rate(facts: Facts) -> str:
     """Frames a second along the time, all nodes together."""
     figure, axes = _figure(2.2)
@@ -57,6 +60,7 @@ def rate(facts: Facts) -> str:
     return _svg(figure)
 
 
+@plain_text()
 def steadiness(facts: Facts, worst: Sequence[int]) -> str:
     """The warping error of every frame that was measured, with cuts and the worst frames."""
     figure, axes = _figure(2.4)

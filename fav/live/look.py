@@ -11,7 +11,7 @@ from shared.claims import claimed
 from shared.errors import InputVanished, JobGone, ShareError
 from shared.jobs import OVER, Job, all_jobs
 from shared.layout import Task
-from shared.nodes import Observer, read_identity
+from shared.nodes import Observer, node_named, read_identity
 from shared.orders import Order, give
 from shared.results import head
 from shared.share import Share
@@ -193,8 +193,8 @@ class Lookout:
         for name in sorted(self._observer.nodes()):
             path = self.share.layout.heart(name)
             try:
-                identity, beat = read_identity(self.share, path), self.share.system.mtime(path)
-            except (ShareError, OSError):
+                identity, beat = node_named(self.share, name), self.share.system.mtime(path)
+            except OSError:
                 continue
             if identity is None:
                 continue

@@ -67,7 +67,7 @@ class Watch(App):
         place = table.cursor_row
         table.clear()
         for node in now.nodes:
-            table.add_row(*cells(node), key=node.name)
+            table.add_row(*map(Text, cells(node)), key=node.name)  # a str would be parsed as markup
         if table.row_count:
             table.move_cursor(row=min(place, table.row_count - 1))
         self.say("; ".join(now.complaints))
@@ -75,16 +75,20 @@ class Watch(App):
     def say(self, word: str) -> None:
         self.query_one("#word", Static).update(Text(word))
 
+    def tell(self, line: str) -> None:
+        """Show a line for some seconds."""
+        self.notify(line, markup=False)
+
     @work(thread=True)
     def action_pause(self) -> None:
         for line in self.lookout.pause_or_resume():
-            self.call_from_thread(self.notify, line)
+            self.call_from_thread(self.tell, line)
         self.call_from_thread(self.look)
 
     @work(thread=True)
     def action_retry(self) -> None:
         count = self.lookout.retry()
-        self.call_from_thread(self.notify, f"{count} failed task{'s'[:count != 1]} opened anew")
+        self.call_from_thread(self.tell, f"{count} failed task{'s'[:count != 1]} opened anew")
 
 
     def action_drain(self) -> None:
@@ -95,7 +99,7 @@ class Watch(App):
     @work(thread=True)
     def _drain(self, node: str) -> None:
         self.lookout.drain(node)
-        self.call_from_thread(self.notify, f"{node} finishes its task and leaves")
+        self.call_from_thread(self.tell, f"{node} finishes its task and leaves")
 
 
 def jobs_panel(now: Now) -> RenderableType:

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import flow as flows
 from ..consistency import lands_inside
-from ..errors import FavError
+from ..errors import FavError, plain
 from ..film import index_pieces
 from ..fingerprint import fingerprint
 from ..geometry import between
@@ -45,7 +45,7 @@ def open_clips(directory: Path, steps: int, tick: Callable[[], None] = lambda: N
         try:
             pieces = list(index_pieces(path, None, None, tick=tick))
         except FavError as error:
-            notes.append(f"{path.name}: not readable, left out ({str(error)[:200]})")
+            notes.append(f"{plain(path.name)}: not readable, left out ({str(error)[:200]})")
             continue
         index = FrameIndex.joined([piece.index for piece in pieces])
         borders = [0, *(cut for piece in pieces for cut in piece.cuts), len(index)]
@@ -54,7 +54,7 @@ def open_clips(directory: Path, steps: int, tick: Callable[[], None] = lambda: N
             clips.append(Clip(path, index, shots))
             digest.update(f"{path.relative_to(directory)}\0{fingerprint(path)}\0".encode(errors="surrogateescape"))
         else:
-            notes.append(f"{path.name}: no shot of more than {steps} frames, left out")
+            notes.append(f"{plain(path.name)}: no shot of more than {steps} frames, left out")
     if not clips:
         told = f" ({notes[0]})" if notes else ""
         raise FavError(f"{directory}: expected clips with a shot of more than {steps} frames, got none{told}")

@@ -9,12 +9,12 @@ import click
 from click.core import ParameterSource
 
 from ..commands import duration, one_line_errors, tell
-from ..options import FILE
+from ..options import FILE, Number, limits
 from ..request import LOSS_NETWORK
 from .files import Names
 from .recipe import DEFAULT_MIX, DEFAULT_STEPS, HALF_WIDTH, VIDEO_SHARE, Inputs, Limits, Recipe
 
-WEIGHT = click.FloatRange(0)
+WEIGHT = Number(0)
 
 
 @click.command()
@@ -22,7 +22,7 @@ WEIGHT = click.FloatRange(0)
 @click.argument("photos_dir", type=FILE)
 @click.argument("out", type=FILE)
 @click.option("--iterations", type=click.IntRange(1), default=3000, show_default=True, help="End after so many.")
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="End after so many, all runs of this training together.")
+@click.option("--minutes", type=Number(0, min_open=True), help="End after so many, all runs of this training together.")
 @click.option("--loss-network", default=LOSS_NETWORK, show_default=True, metavar="NAME|FILE", help="squeezenet1_1, squeezenet1_0 or vgg16, fetched on first use; or the path of such a network's file.")
 @click.option("--arch", default="", help=f"Architecture of the style network.  [default: half width, {HALF_WIDTH}]")
 @click.option("--init", type=FILE, metavar="STYLE", help="Begin with the weights of this style; with --arch, of a wider network that paints the same.")
@@ -39,15 +39,15 @@ WEIGHT = click.FloatRange(0)
 @click.option("--forgetting-weight", type=WEIGHT, default=0, show_default=True, help="How much it counts that a frame painted from nothing is the same as in a film; a fifth more work.")
 @click.option("--tv-weight", type=WEIGHT, default=5, show_default=True, help="How much smoothness counts (total variation).")
 @click.option("--range-weight", type=WEIGHT, default=10, show_default=True, help="How much values outside 0 to 255 count, and spots that burn out.")
-@click.option("--holes", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Share of steps with random holes in the reliability.")
-@click.option("--learning-rate", type=click.FloatRange(0, 1, min_open=True), default=1e-3, show_default=True, help="Of Adam.")
+@click.option("--holes", type=Number(0, 1), default=0.5, show_default=True, help="Share of steps with random holes in the reliability.")
+@click.option("--learning-rate", type=Number(0, 1, min_open=True), default=1e-3, show_default=True, help="Of Adam.")
 @click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True, help="Of the convolutions. auto: bfloat16 on cards that have it.")
 @click.option("--rng-seed", "seed", type=click.IntRange(0, 2**31), default=0, show_default=True, help="Another number, another training.")
 @click.option("--device", default=None, help="cpu, or cuda:0 and so on.  [default: a card, if there is one]")
-@click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all cores]")
+@click.option("--threads", type=limits("threads"), help="CPU threads.  [default: all cores]")
 @click.option("--workers", type=click.IntRange(0, 64), help="Processes that make samples; 0: none but this one.  [default: 1, with a card up to 8]")
-@click.option("--save-every", type=click.FloatRange(0), default=5, show_default=True, help="Minutes between two saved states.")
-@click.option("--sheet-every", type=click.FloatRange(0), default=15, show_default=True, help="Minutes between two contact sheets.")
+@click.option("--save-every", type=Number(0), default=5, show_default=True, help="Minutes between two saved states.")
+@click.option("--sheet-every", type=Number(0), default=15, show_default=True, help="Minutes between two contact sheets.")
 @click.pass_context
 @one_line_errors
 def train(context: click.Context, style_image: Path, photos_dir: Path, out: Path, loss_network: str, clips: Path | None,

@@ -34,7 +34,14 @@ def plot(history: list[list[float]], title: str, mark: str) -> bytes:
 
     `mark` says in it what made it.
     """
-    from matplotlib.figure import Figure  # a second to import; no window system is asked for
+    from ..drawing import plain_text  # a second to import; no window system is asked for
+
+    with plain_text():
+        return _plotted(history, title, mark)
+
+
+def _plotted(history: list[list[float]], title: str, mark: str) -> bytes:
+    from matplotlib.figure import Figure
 
     values = np.array(history)
     steps = values[:, COLUMNS.index("steps")]

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from .. import torch7
-from ..checkpoints import HEAD, format_of, read_pickle, read_safetensors
+from ..checkpoints import HEAD, format_of, is_dense, nothing_odd, read_pickle, read_safetensors
 from ..errors import FavError
 from ..fingerprint import fingerprint
+from ..util.reading import opened
 from .loss_network import CAFFE_MEAN, DESIGNS, LossNetwork
 
 URL = "https://download.pytorch.org/models/"
@@ -37,14 +38,15 @@ def load_loss_network(source: str) -> tuple[LossNetwork, str, str]:
     cannot be fetched, or is none that is known.
     """
     path = fetched(source) if source in PUBLISHED else Path(source)
-    state = _read(path)
-    try:
-        kind, state, mean = recognized(state)
-        design = DESIGNS[kind]
-        network = LossNetwork(design, tuple(dict.fromkeys(design.style_layers + design.content_layers)), mean)
-        network.load_state_dict(_for_steps(network, state))
-    except FavError as error:
-        raise FavError(f"loss network {source}: {error}") from error
+    with nothing_odd(f"loss network {source}"):
+        state = _read(path)
+        try:
+            kind, state, mean = recognized(state)
+            design = DESIGNS[kind]
+            network = LossNetwork(design, tuple(dict.fromkeys(design.style_layers + design.content_layers)), mean)
+            network.load_state_dict(_for_steps(network, state))
+        except FavError as error:
+            raise FavError(f"loss network {source}: {error}") from error
     return network, kind, fingerprint(path)
 
 
@@ -75,13 +77,13 @@ def recognized(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor], tup
 
     torchvision's networks see RGB in its normalization; the weights returned see BGR, 0 to 255, minus the mean.
     """
-    if (first := state.get("features.0.weight")) is not None:
+    if (first := state.get("features.0.weight")) is not None and first.ndim == 4:
         small = "squeezenet1_1" if "features.3.squeeze.weight" in state else "vgg16"
         kind = "squeezenet1_0" if first.shape[-1] == 7 else small
         return kind, _bgr(_torchvision(kind, state)), tuple(255 * value for value in reversed(TORCHVISION_MEAN))
     if "conv1_1.weight" in state:
         return "vgg16", dict(state), VGG_MEAN
-    if (first := state.get("conv1.weight")) is not None:
+    if (first := state.get("conv1.weight")) is not None and first.ndim == 4:
         renamed = {CAFFE.sub(_caffe_name, key): value for key, value in state.items()}
         return "squeezenet1_0" if first.shape[-1] == 7 else "squeezenet1_1", renamed, CAFFE_MEAN
     raise FavError(f"expected {EXPECTED}, got weights {', '.join([*state][:3])[:80] or 'none'}")
@@ -125,12 +127,14 @@ def _for_steps(network: LossNetwork, state: Mapping[str, Tensor]) -> dict[str, T
             got = "none" if found is None else f"{tuple(found.shape)} {found.dtype}"
             raise FavError(f"{network.design.name}: expected {name} {tuple(value.shape)}, got {got}")
         fitting[key] = found.float()
+        if not fitting[key].isfinite().all():
+            raise FavError(f"{network.design.name}: expected finite weights in {name}, got some that are not")
     return fitting
 
 
 def _read(path: Path) -> dict[str, Tensor]:
     try:
-        with path.open("rb") as file:
+        with opened(path, f"loss network {path}") as file:
             head = file.read(HEAD)
     except OSError as error:
         known = ", ".join(PUBLISHED)
@@ -138,14 +142,15 @@ def _read(path: Path) -> dict[str, Tensor]:
     readers = {"safetensors": lambda path: read_safetensors(path)[0], "pytorch": read_pickle, "torch7": _from_torch7}
     if (kind := format_of(head)) is None:
         raise FavError(f"loss network {path}: expected {EXPECTED}, got a file that begins with {head[:4]!r}")
-    return readers[kind](path)
+    return {key: value for key, value in readers[kind](path).items() if is_dense(value)}
 
 
 def _from_torch7(path: Path) -> dict[str, Tensor]:
     """The convolutions of a Lua VGG-16, in their order, by our names."""
     root = torch7.load(path)
-    modules = root.fields.get("modules", {}) if isinstance(root, torch7.TorchObject) else {}
-    found = [module.fields for _, module in sorted(modules.items())
+    modules = root.fields.get("modules") if isinstance(root, torch7.TorchObject) else None
+    items = modules.items() if isinstance(modules, dict) else ()
+    found = [module.fields for _, module in sorted(item for item in items if isinstance(item[0], float))
              if isinstance(module, torch7.TorchObject) and "SpatialConvolution" in module.class_name]
     state = {}
     convolutions = [(name, step) for name, step in DESIGNS["vgg16"].steps.items() if step[0] == "conv"]

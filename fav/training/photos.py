@@ -9,8 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..errors import FavError
-from ..images import read_image, resize
+from ..errors import FavError, plain
+from ..images import LARGEST, MOST_PIXELS, claimed_size, read_image, resize
+from ..util.reading import read_file
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm"}
 FEWEST = 20
@@ -55,7 +56,9 @@ def open_album(directory: Path, crop: int, tick: Callable[[int, int], None] = la
     """
     if not directory.is_dir():
         raise FavError(f"{directory}: expected a directory of photographs")
-    files = sorted(path for path in directory.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    named = sorted(path for path in directory.rglob("*") if path.suffix.lower() in SUFFIXES)
+    files = [path for path in named if path.is_file()]
+    others = [path.name for path in named if not path.is_file() and not path.is_dir()]
     readable: list[Photo] = []
     unread, small = [], []
     digest = hashlib.blake2b(digest_size=16)
@@ -69,7 +72,8 @@ def open_album(directory: Path, crop: int, tick: Callable[[int, int], None] = la
             else:
                 readable.append(Photo(path, short))
                 digest.update(f"{path.relative_to(directory)}\0{path.stat().st_size}\0".encode(errors="surrogateescape"))
-    notes = _notes("not readable, left out", unread) + _notes(f"smaller than {crop // 2} pixels, left out", small)
+    notes = _notes("no files, left out", others) + _notes("not readable, left out", unread)
+    notes += _notes(f"smaller than {crop // 2} pixels, left out", small)
     if len(readable) < FEWEST:
         told = f" ({'; '.join(notes)})" if notes else ""
         raise FavError(f"{directory}: expected at least {FEWEST} photographs to learn from, got {len(readable)}{told}; "
@@ -80,7 +84,7 @@ def open_album(directory: Path, crop: int, tick: Callable[[int, int], None] = la
 
 def _notes(what: str, names: list[str]) -> list[str]:
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return [f"{what}: {', '.join(names[:NAMED])}{more}"] if names else []
+    return [f"{what}: {', '.join(map(plain, names[:NAMED]))}{more}"] if names else []
 
 
 def _short_side(path: Path) -> int | None:
@@ -90,7 +94,9 @@ def _short_side(path: Path) -> int | None:
 
 def _decode(path: Path, flags: int) -> np.ndarray | None:
     try:
-        data = path.read_bytes()
-        return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    except (OSError, cv2.error):
+        data = read_file(path, f"picture {path}", LARGEST)
+        width, height = claimed_size(data) or (0, 0)
+        fits = data and width * height <= MOST_PIXELS
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if fits else None
+    except (FavError, OSError, cv2.error):
         return None

@@ -8,6 +8,6 @@ from .decoding import Decoded, Decoding, decode
 from .film import check_film_name, write_film
 from .index import FrameIndex
 from .reader import FrameReader
-from .source import Source, probe
+from .source import Source, probe, reaches
 
-__all__ = ["Decoded", "Decoding", "FrameIndex", "FrameReader", "Source", "check_film_name", "decode", "probe", "write_film"]
+__all__ = ["Decoded", "Decoding", "FrameIndex", "FrameReader", "Source", "check_film_name", "decode", "probe", "reaches", "write_film"]

@@ -10,12 +10,23 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from ..errors import FavError
+from ..errors import FavError, plain
 from ..fingerprint import is_sequence, sequence_files, sequence_numbers
+from ..util.reading import check_file
 from .colour import Colours
 from .truncation import cut_short
 
 DEFAULT_FPS = 25
+# What is opened as a video: demuxers of one file, which open no other. FFmpeg knows many that do (lists of segments, of pictures, of
+# chapters; Magic Lantern's parts), and each new version some more, so these are named and not those. A file is told by its content.
+CONTAINERS = ("mov", "matroska", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "asf", "ogg", "mxf", "gxf", "nut", "rm", "wtv", "dv",
+              "swf", "nsv", "nuv", "ivf", "obu", "av1", "h261", "h263", "h264", "hevc", "vvc", "evc", "m4v", "vc1", "vc1test", "dirac",
+              "dnxhd", "cavsvideo", "avs2", "avs3", "mjpeg", "mjpeg_2000", "smjpeg", "yuv4mpegpipe", "gif", "apng", "webp_anim",
+              "jpegxl_anim", "bink", "smk", "flic", "roq", "film_cpk", "thp", "cine", "ser", "filmstrip",
+              "aac", "aiff", "flac", "mp3", "wav")  # fmt: skip  # of which can be said that there is sound alone
+PICTURES = ("png", "jpeg", "bmp", "tiff", "webp", "ppm", "pgm", "pgmyuv", "pbm", "pam", "pfm", "phm", "exr", "dpx", "j2k", "jpegls",
+            "jpegxl", "gif", "hdr", "qoi", "sgi", "sunrast", "pcx", "psd", "xbm", "xpm", "dds")  # fmt: skip
+FORMATS = ",".join((*CONTAINERS, "image2", *(f"{name}_pipe" for name in PICTURES)))
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,21 @@ def probe(video: Path | str, fps: float | None = None) -> Source:
         )  # fmt: skip
 
 
+def reaches(source: Source, number: int, fps: float | None = None) -> bool:
+    """Whether a video may have a frame of that number. Where its container does not say and its length is no sure sign either,
+    packets are counted up to there, which are at least as many as frames; nothing is decoded."""
+    if source.frames is not None:
+        return number < source.frames
+    if source.seconds and source.rate and number < source.seconds * source.rate / 2:
+        return True
+    with open_video(source.path, fps) as container:
+        stream = video_stream(container, source.path)
+        try:
+            return any(count == number for count, _ in enumerate(packet for packet in container.demux(stream) if packet.size))
+        except av.FFmpegError:
+            return False
+
+
 def _seconds(container: InputContainer) -> float | None:
     return container.duration / av.time_base if container.duration and container.duration > 0 else None
 
@@ -67,20 +93,26 @@ def _seconds(container: InputContainer) -> float | None:
 def open_video(video: Path | str, fps: float | None = None) -> InputContainer:
     """The opened container of a file or image sequence; FavError says why there is none. Nothing but files is opened."""
     # An absolute path has no part that FFmpeg takes for the name of a protocol.
-    path, options, kind = os.path.abspath(video), {"protocol_whitelist": "file"}, None
+    path, kind = os.path.abspath(video), None
+    options = {"protocol_whitelist": "file", "format_whitelist": FORMATS, "pattern_type": "none"}  # a picture is that one alone
     if is_sequence(str(video)):
         numbers = sequence_numbers(str(video))
         if not numbers:
             raise FavError(f"{video}: expected a file, or images numbered without a gap (%d, %04d), but there is none")
         rate = Fraction(fps or DEFAULT_FPS).limit_denominator(1001)
         kind = "image2"
-        options |= {"framerate": str(rate), "start_number": str(numbers[0]), "start_number_range": "1", "pattern_type": "sequence"}
+        options |= {"format_whitelist": kind, "framerate": str(rate), "start_number": str(numbers[0]), "start_number_range": "1", "pattern_type": "sequence"}
     elif not Path(video).exists():
         raise FavError(f"{video}: expected a video, but there is no such file")
+    else:
+        check_file(video, str(video))
     try:
         return av.open(path, format=kind, options=options, metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
         cure = "; bytes are missing at its end: copy or download it again" if kind is None and _cut_short(path) else ""
+        if isinstance(error, av.ArgumentError) and kind is None:  # what the whitelist leaves out
+            raise FavError(f"{video}: expected a video in one file, got a playlist, or another kind of file that is none; make one "
+                           f"file of it first, as with ffmpeg -i {plain(video)} film.mp4") from error
         raise FavError(f"{video}: expected a video, got what FFmpeg cannot read ({error.strerror}){cure}") from error
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from ..errors import ShareError
+from ..errors import ShareError, plain
 from ..mount import Mount, mount_of
 from ..nodes import LEASE_S
 from ..share import open_share
@@ -24,6 +24,11 @@ EXIT_UNFIT, EXIT_UNKNOWN, EXIT_STOPPED = 1, 2, 130
 ROOM = "check-share"
 
 
+def _say(line: str) -> None:
+    """Print a line in which other peers may have words."""
+    click.echo(plain(line, 1000))
+
+
 class Table:
     """Findings, shown as they come."""
 
@@ -33,7 +38,7 @@ class Table:
     def add(self, *findings: Finding) -> None:
         for finding in findings:
             self.findings.append(finding)
-            click.echo(str(finding))
+            _say(str(finding))
 
     def of(self, verdict: Verdict) -> list[Finding]:
         return [finding for finding in self.findings if finding.verdict is verdict]
@@ -93,7 +98,7 @@ def check(table: Table, shared: Path, peers: int, patience: float, names: int, q
         return ()
     system = open_share(shared, hard_links=True).system  # for modes and group as nodes have them; nothing is written
     try:
-        with Circle(system, shared / ROOM, peers, patience, click.echo) as circle:
+        with Circle(system, shared / ROOM, peers, patience, _say) as circle:
             ground = Ground.at(system, circle.place / "ground")
             for probe in QUICK if quick else (*NEEDED, *surroundings.PEOPLE):
                 table.add(probe(ground))
@@ -140,9 +145,9 @@ def _conclude(table: Table, advice: tuple[str, ...]) -> None:
     """The last lines: what follows from the table."""
     click.echo()
     for finding in table.of(Verdict.NOTE):
-        click.echo(f"note: {finding.what.strip(' …')}: {finding.cure}")
+        _say(f"note: {finding.what.strip(' …')}: {finding.cure}")
     for finding in table.of(Verdict.UNFIT):
-        click.echo(f"unfit: {finding.what.strip(' …')}: {finding.figure}: {finding.cure}")
+        _say(f"unfit: {finding.what.strip(' …')}: {finding.figure}: {finding.cure}")
     for line in () if table.unfit else advice:
         click.echo(line)
 

@@ -88,7 +88,9 @@ def address_of(word: str) -> str:
     if ADDRESS.fullmatch(word):
         return word
     try:
-        address = json.loads(Path(word).read_bytes())["address"]
+        there = Path(word)
+        waits = there.exists() and not there.is_file()  # a FIFO, which nobody may write into
+        address = None if waits else json.loads(there.read_bytes())["address"]
     except OSError as error:
         raise ShareError(f"--dask: expected a scheduler's address as tcp://HOST:8786, or a scheduler file, got "
                          f"{plain(word) or 'nothing'} ({error.strerror})") from None
