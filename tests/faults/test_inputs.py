@@ -178,7 +178,7 @@ def test_cuts_of_a_shells_process_substitution_are_read(share, clip, style):
 
 
 def test_cuts_that_come_slowly_are_waited_for_with_a_word(fifo, monkeypatch, capsys):
-    monkeypatch.setattr("fav.reading.WORD_S", 0.1)
+    monkeypatch.setattr("fav.util.reading.WORD_S", 0.1)
 
     def write():
         with open(fifo, "w") as pipe:
@@ -193,13 +193,13 @@ def test_cuts_that_come_slowly_are_waited_for_with_a_word(fifo, monkeypatch, cap
 
 
 def test_pipe_that_nobody_writes_into_is_not_waited_for(fifo, monkeypatch):
-    monkeypatch.setattr("fav.reading.WRITER_S", 0.3)
+    monkeypatch.setattr("fav.util.reading.WRITER_S", 0.3)
     with pytest.raises(FavError, match="expected a pipe that a program writes into, got one without any"):
         soon(read_cuts, fifo)
 
 
 def test_pipe_whose_writer_is_silent_is_not_waited_for_without_end(fifo, monkeypatch):
-    monkeypatch.setattr("fav.reading.SILENT_S", 0.3)
+    monkeypatch.setattr("fav.util.reading.SILENT_S", 0.3)
     writer = os.open(fifo, os.O_RDWR)
     try:
         with pytest.raises(FavError, match="got nothing for"):

@@ -166,7 +166,7 @@ def written(told_job, texts: list[dict], evaluation: bytes = b'{"frames": []}'):
 def page_of(told_job, *what) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return page(written(told_job, *what), told_job[1])
+        return page(written(told_job, *what), told_job[1], "mark")
 
 
 GOOD = {"node": "a-1-0123abcd", "numeric-class": "cpu", "seconds": "1.5"}
@@ -211,7 +211,7 @@ def test_page_is_made_with_times_of_other_centuries_and_without_a_picture_that_d
     os.utime(job.layout.result(frame_task(1)), (2**40, 2**40))
     head = job.layout.result(frame_task(2)).read_bytes()[:-20]
     job.layout.result(frame_task(2)).write_bytes(head)
-    made = page(gather(job), video)
+    made = page(gather(job), video, "mark")
     assert "1 pictures that cannot be shown" in made and 'data-frame="0"' in made
 
 
@@ -244,5 +244,5 @@ def test_page_is_made_of_any_words(told_job, texts, rows):
 # ---- plots
 def test_title_of_a_training_plot_is_text(recwarn):
     history = [[1.0] * len(COLUMNS)] * 3
-    assert plot(history, "$\\frac{$ \U0001f600.png").startswith(b"\x89PNG")
+    assert plot(history, "$\\frac{$ \U0001f600.png", "mark").startswith(b"\x89PNG")
     assert not recwarn.list
