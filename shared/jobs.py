@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Callable
 
-from .errors import JobGone, ShareError, plain
+from .errors import Evicted, JobGone, ShareError, plain
 from .layout import ID, NAME, JobLayout
 from .ownership import BROUGHT, remove_job_files
 from .nodes import LEASE_S, MALFORMED, SHORTEST_LEASE_S, VERSION, Node
@@ -193,9 +193,11 @@ def create_job(node: Node, name: str, lease: float, fill: Callable[[JobLayout], 
             if found.manifest.id != job_id:
                 _remove_quietly(node, layout)
                 return found, False
-    except Exception:
+    except Exception as error:
         if not _may_be_named(share, name, job_id):
             _remove_quietly(node, layout)
+        if isinstance(error, FileNotFoundError):
+            _check_alive(node, name)
         raise
     share.system.unlink(layout.creator)
     return Job(share, manifest), True
@@ -229,6 +231,15 @@ def _begin(node: Node, layout: JobLayout) -> None:
     system.make_dirs(layout.root.parent)
     _move(system, draft, layout.root)
     system.write_new(layout.brought, BROUGHT)
+
+
+def _check_alive(node: Node, name: str) -> None:
+    """ShareError where others took this node for dead and swept what it was making."""
+    try:
+        node.check()
+    except Evicted:
+        raise ShareError(f"{name}: this machine stood still for longer than a lease while the job was made; the same line again "
+                         f"makes it") from None
 
 
 def _take_name(node: Node, manifest: Manifest) -> None:

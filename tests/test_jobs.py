@@ -9,7 +9,7 @@ import pytest
 
 from shared.errors import JobGone, ShareError
 from shared.jobs import Manifest, all_jobs, create_job, find_job, job_name, remove_job
-from shared.nodes import visiting
+from shared.nodes import sweep, visiting
 from shared.share import open_share
 
 from . import toy
@@ -122,3 +122,13 @@ def test_job_names_are_tame_whatever_a_video_is_called(share, stem):
 def test_hostile_job_name_is_refused(share):
     with pytest.raises(ShareError):
         find_job(share, "../names/x")
+
+
+def test_creator_that_was_taken_for_dead_is_told_so_and_leaves_no_job(share, node):
+    def fill(layout):
+        sweep(share, node.identity.incarnation)  # as others do after a lease of silence
+        return {"chains": 1, "length": 1}
+
+    with pytest.raises(ShareError, match="toy: this machine stood still for longer than a lease .* same line again makes it"):
+        create_job(node, "toy", toy.LEASE_S, fill)
+    assert find_job(share, "toy") is None and list(share.layout.jobs.iterdir()) == []
