@@ -1,6 +1,7 @@
 """Fixtures for the job system. FAV_SHARE=/mnt/film aims the same tests at a real mount."""
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -11,6 +12,12 @@ from shared.share import Share, open_share
 from shared.system import System
 
 from . import toy
+
+
+for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP):
+    # Tests that run in the background or under nohup ignore some of them, and so would the nodes that they start.
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 
 class Clock(System):
