@@ -171,14 +171,15 @@ class Lookout:
                       known.lacks, known.missing)
 
     def _known(self, job: Job, finished: bool) -> _Job:
-        """What is known of a job; from the beginning where it is finished, or is not any more."""
+        """What is known of a job; from the beginning where it is finished by now, or is not any more, or lacks something else."""
         known, now = self._jobs.get(job.manifest.id), time.monotonic()
-        counted = known and known.counted
-        if known is None or finished != (counted is not None) or finished and now - counted > COUNT_AGAIN_S:
+        if known is None or finished != (known.counted is not None):
             known = self._jobs[job.manifest.id] = _Job(Shelf(job))
-            if finished:
-                known.lacks, tasks = lack(known.shelf)
-                known.missing, known.counted = tuple(map(str, tasks)), now
+        if finished and (known.counted is None or now - known.counted > COUNT_AGAIN_S):
+            lacks, tasks = lack(Shelf(job), by_names=True)
+            if lacks != known.lacks:
+                known = self._jobs[job.manifest.id] = _Job(Shelf(job), lacks=lacks, missing=tuple(map(str, tasks)))
+            known.counted = now
         return known
 
     def _credit(self, known: _Job) -> None:
