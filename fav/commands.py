@@ -5,15 +5,12 @@ import functools
 import os
 import signal
 import sys
-import threading
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator
 
 import click
 
 from shared.errors import ShareError, is_ours, lacking
-from shared.terminal import drop, is_ignored, leave_terminal, nobody_reads
+from shared.terminal import Ended, drop, ended_by_signals, nobody_reads
 
 from .errors import FavError
 
@@ -31,14 +28,6 @@ SURROUNDINGS = {  # what of a machine keeps files from being read or written, an
     errno.EMFILE: "too many files are open in this process; raise the limit (ulimit -n)",
     errno.ENFILE: "too many files are open on this machine; end what opens them",
 }
-
-
-class Ended(KeyboardInterrupt):
-    """A signal other than that of Ctrl-C asked the process to end. `number` is that of the signal."""
-
-    def __init__(self, number: int):
-        super().__init__()
-        self.number = number
 
 
 def one_line_errors(function):
@@ -98,35 +87,6 @@ def _flush() -> None:
             stream.flush()
         except OSError:
             drop(stream)
-
-
-@contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end what runs as Ctrl-C does, so that it takes its unfinished files away: `Ended`.
-
-    One that was ignored when the process began (`nohup`) stays so. A terminal that closes sends SIGHUP twice: once it is
-    ending, that changes nothing.
-    """
-    ending = False
-
-    def end(number: int, frame: object) -> None:
-        nonlocal ending
-        if number == signal.SIGHUP:
-            leave_terminal()
-            if ending:
-                return
-        ending = True
-        raise Ended(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP) if not is_ignored(number)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def film_at(root: Path, job: str, film: str) -> Path:

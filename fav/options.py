@@ -30,8 +30,8 @@ class Number(click.FloatRange):
 
 
 def limits(option: str) -> click.ParamType:
-    """The numbers that an option of a job may have; `Request.check` refuses `nan`."""
-    return (click.IntRange if option in WHOLE else click.FloatRange)(*LIMITS[option])
+    """The numbers that an option of a job may have."""
+    return (click.IntRange if option in WHOLE else Number)(*LIMITS[option])
 
 
 def _is_whole(text: str) -> bool:

@@ -18,7 +18,7 @@ from shared.nodes import Node
 
 from .errors import FavError
 from .inputs import NEEDED, changed_inputs
-from .shelf import (MEASURING, OPTIONAL, REPORTS, Damaged, Shelf, evaluation_name, flow_task, frame_task, index_task,
+from .shelf import (MEASURING, OPTIONAL, REPORTS, Damaged, Extent, Shelf, evaluation_name, flow_task, frame_task, index_task,
                     lead_task, measure_task, numbers, print_task, put, report_task, spans, stitch_task, withdraw)
 from .spec import inside
 from .video import decode
@@ -31,21 +31,26 @@ WORDS = {"index": "piece{} of the index", "frame": "frame{}", "lead": "lead-in f
 
 
 # ---- what is missing
-def missing(shelf: Shelf) -> list[Task]:
+def missing(shelf: Shelf, by_names: bool = False) -> list[Task]:
     """The tasks whose results a finished job has and this one has not, asked afresh; an evaluation that failed is none of it.
 
-    Where the index is not whole: its missing pieces, as far as that can be told. Damaged where one does not read back.
+    Where the index is not whole: its missing pieces, as far as that can be told. Damaged where one does not read back; with
+    `by_names`, no more of it is read than is needed to know which results there should be.
     """
-    shelf.refresh()
-    spec, timeline, pieces = shelf.spec, shelf.timeline, len(shelf.timeline.pieces)
-    if not timeline.complete:
+    spec, timeline = shelf.spec, shelf.timeline
+    extent = shelf.extent() if by_names and not spec.chunk else None
+    if extent is None or not extent.complete:
+        shelf.refresh()
+        extent = Extent(len(timeline.pieces), timeline.end, timeline.complete)
+    pieces, end = extent.pieces, extent.end
+    if not extent.complete:
         last = max((number for shard in results.shards(shelf.job, "index") for number in shelf.there("index", shard)), default=0)
         return _absent(shelf, map(index_task, range(max(last, pieces) + 1)))
     leads = (lead_task(run.frame(position)) for run in timeline.runs for position in range(run.lead))
-    wanted = [map(index_task, range(pieces)), map(frame_task, range(spec.start, timeline.end)), leads]
+    wanted = [map(index_task, range(pieces)), map(frame_task, range(spec.start, end)), leads]
     singles = [stitch_task(spec)]
     if spec.evaluate and not any(Task.named(name).kind in MEASURING for name in failed(shelf.job)):
-        wanted.append(map(measure_task, spans(spec.start, timeline.end, True)))
+        wanted.append(map(measure_task, spans(spec.start, end, True)))
         singles += map(report_task, REPORTS)
     return [task for tasks in wanted for task in _absent(shelf, tasks)] + \
         [task for task in singles if not results.is_done(shelf.job, task)]
@@ -80,10 +85,10 @@ def cure(job: Job, many: bool = False) -> str:
     return f"nodes make {them} again ({_start(job)})"
 
 
-def lack(shelf: Shelf) -> tuple[str, list[Task]]:
-    """What a finished job lacks, in words with their cure, empty where that is nothing; and its missing tasks."""
+def lack(shelf: Shelf, by_names: bool = False) -> tuple[str, list[Task]]:
+    """What a finished job lacks, in words with their cure, empty where that is nothing; and its missing tasks, as `missing`."""
     try:
-        tasks = missing(shelf)
+        tasks = missing(shelf, by_names)
     except Damaged as error:
         return f"{_name(error.task)} does not read back ({error.why}); {cure(shelf.job)}", [error.task]
     return (f"{in_words(tasks)}; {cure(shelf.job, len(tasks) > 1)}" if tasks else ""), tasks

@@ -367,7 +367,7 @@ def _checksum(fields: dict) -> int:
 def check_room(share: Share, out: str) -> None:
     """FavError where a film of that name would lie among what the program itself writes and removes."""
     first = PurePosixPath(out).parts[0]
-    if first.casefold() in {room.name for room in (*share.layout.rooms(), share.layout.orders)}:
+    if first.casefold() in {path.name for path in share.layout.taken()}:
         raise FavError(f"--out: expected a name outside of {first}/, where nodes write and remove files; "
                        f"choose another directory")
 

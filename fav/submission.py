@@ -101,10 +101,11 @@ def _one_at_a_time(share: Share, name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):
-            if lock and lock.is_locked:
-                path.unlink()  # who waits for it, and who comes now, may both go on: it saves work, no more
-            if lock:
+        if lock:
+            with suppress(OSError):
+                if lock.is_locked:
+                    path.unlink()  # who waits for it, and who comes now, may both go on: it saves work, no more
+            with suppress(OSError):
                 lock.release()
 
 

@@ -44,7 +44,8 @@ class Claims:
                 if isinstance(error, FileNotFoundError):
                     self.node.check()
                     self.job.marks()
-                    system.make_dirs(placeholder.parent, below=self.job.layout.root)  # somebody has removed it; the next try finds it
+                    # Somebody has removed the directory; the next try finds it.
+                    system.make_dirs(placeholder.parent, below=self.job.layout.root)
                 raise
         if results.is_done(self.job, task):  # perhaps since before we read that it was open
             self.release(task)

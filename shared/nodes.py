@@ -250,7 +250,7 @@ def identities(share: Share) -> dict[str, Identity]:
             identity = node_named(share, name)
         except OSError:
             continue
-        if identity is not None and identity.incarnation == name:
+        if identity is not None:
             found[name] = identity
     return found
 

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from .errors import ShareError
+from .errors import ShareError, plain
 from .layout import CHECK, GRAVE, HARD_LINK_PROBE, JobLayout, is_incarnation
 from .share import PROBE, Share
 from .system import Removal
@@ -29,6 +29,7 @@ JOB_FILES = re.compile(r"creator|brought|job\.json|finished|cancelled|paused|pri
                        r"attempts/[a-z]+/[0-9]{4,}/[0-9]{7,12}(\.before\.[0-9a-f]{8})?/(void\.)?([0-9a-f]{32}|damaged)\.[0-9a-f]+")
 BROUGHT = b"inputs of a job:\0"  # the list of a job's inputs begins so; each name has a NUL after it
 BROUGHT_LIMIT = 1 << 26  # bytes of the list of a job's inputs: a million names
+TOLD = 5  # names of one line about what was removed or left alone
 
 
 def remove_private(share: Share, name: str) -> Removal:
@@ -111,6 +112,18 @@ def _is_of_job(layout: JobLayout, brought: "_Brought | None") -> Callable[[Path,
 def remove_results(share: Share, layout: JobLayout, kind: str) -> Removal:
     """Remove the results of one kind of tasks of a job."""
     return share.system.remove(layout.results / kind, _is_of_job(layout, None))
+
+
+def left_alone(share: Share, strangers: list[Path]) -> str:
+    """A line on what was found between our files, and stays."""
+    names = [path.relative_to(share.layout.root).as_posix() for path in strangers]
+    return f"left alone, as this program did not make it: {listed(names)}"
+
+
+def listed(names: list[str]) -> str:
+    """The first few names, fit for one line, and how many more there are."""
+    more = len(names) - TOLD
+    return plain(", ".join(names[:TOLD]), 1000) + (f" and {more} more" if more > 0 else "")
 
 
 def creator_of(share: Share, layout: JobLayout) -> str | None:

@@ -10,17 +10,16 @@ from typing import Callable, Iterator
 
 from .attempts import nonce, settle
 from .claims import claimed, take_away
-from .errors import ShareError, plain
+from .errors import ShareError
 from .jobs import Job, Manifest, all_jobs
 from .layout import ID, JobLayout, Task, is_incarnation, is_private
-from .nodes import LEASE_S, POLL_S, Identity, Node, Observer, read_identity, sweep
-from .ownership import NOTICE, creator_of, remove_job_files, remove_notice, remove_private
+from .nodes import LEASE_S, POLL_S, Identity, Node, Observer, node_named, read_identity, sweep
+from .ownership import NOTICE, creator_of, left_alone, listed, remove_job_files, remove_notice, remove_private
 from .share import Share
 from .system import WEATHER, Removal
 
 
 NOBODY = "0" * 32  # a token that no node has
-TOLD = 5  # names of one line about what was swept or left alone
 
 
 class Recovery:
@@ -107,11 +106,8 @@ class Recovery:
         for name in self.observer.nodes():
             if name == self.node.identity.incarnation:
                 continue
-            try:
-                identity = read_identity(self.share, self.share.layout.heart(name))
-            except ShareError:
-                continue
-            if identity is None or identity.incarnation != name:
+            identity = node_named(self.share, name)
+            if identity is None:
                 continue
             gone = self.observer.process_gone(identity) or identity.host in now_dead
             if not gone:
@@ -184,11 +180,10 @@ class Recovery:
     def _tell(self) -> None:
         """Say what was swept in this pass, and once what is not ours."""
         if self._swept:
-            self.say(f"removed what nodes that are gone had left: {_listed(self._swept)}")
+            self.say(f"removed what nodes that are gone had left: {listed(self._swept)}")
         if fresh := [path for path in self._strangers if path not in self._left_alone]:
             self._left_alone.update(fresh)
-            names = [path.relative_to(self.share.layout.root).as_posix() for path in fresh]
-            self.say(f"left alone, as this program did not make it: {_listed(names)}")
+            self.say(left_alone(self.share, fresh))
 
 
 def _is_known(share: Share, job: JobLayout) -> bool:
@@ -200,11 +195,6 @@ def _is_known(share: Share, job: JobLayout) -> bool:
     except (NotADirectoryError, ShareError):
         return False
     return True
-
-
-def _listed(names: list[str]) -> str:
-    more = len(names) - TOLD
-    return plain(", ".join(names[:TOLD]), 1000) + (f" and {more} more" if more > 0 else "")
 
 
 @contextmanager

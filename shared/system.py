@@ -94,7 +94,12 @@ class System:
         return self.root is not None and os.fspath(path).startswith(os.path.join(self.root, ""))
 
     def require_directory(self, path: Path) -> None:
-        """ShareError where something else than a directory has its place; it may be missing."""
+        """ShareError where something else than a directory has its place; it may be missing.
+
+        One that was seen to be real is not looked at again, as for `follow_no_link`.
+        """
+        if os.fspath(path) in self._real:
+            return
         try:
             mode = self.os.stat(path, follow_symlinks=False).st_mode
         except (FileNotFoundError, NotADirectoryError):

@@ -9,7 +9,9 @@ import signal
 import stat
 import sys
 import termios
-from typing import TextIO
+import threading
+from contextlib import contextmanager
+from typing import Iterator, TextIO
 
 STREAMS = ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w"))
 # How strongly each signal asks a node to leave: after its task, or at once. A terminal that closes sends SIGHUP twice.
@@ -66,6 +68,43 @@ def leave_terminal() -> None:
 def is_ignored(number: int) -> bool:
     """Whether this process was started with the signal ignored, as `nohup` and a shell's `&` do."""
     return signal.getsignal(number) is signal.SIG_IGN
+
+
+class Ended(KeyboardInterrupt):
+    """A signal other than that of Ctrl-C asked the process to end. `number` is that of the signal."""
+
+    def __init__(self, number: int):
+        super().__init__()
+        self.number = number
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end what runs as Ctrl-C does, so that it takes its unfinished files away: `Ended`.
+
+    One that was ignored when the process began (`nohup`) stays so. A terminal that closes sends SIGHUP twice: once it is
+    ending, that changes nothing.
+    """
+    ending = False
+
+    def end(number: int, frame: object) -> None:
+        nonlocal ending
+        if number == signal.SIGHUP:
+            leave_terminal()
+            if ending:
+                return
+        ending = True
+        raise Ended(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP) if not is_ignored(number)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def halt(number: int) -> None:

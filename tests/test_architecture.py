@@ -11,7 +11,7 @@ BRIDGES = {"fav/tasks.py", "fav/shelf.py", "fav/measuring.py", "fav/repair.py", 
            "fav/job_report/facts.py", "fav/live/look.py",
            *(str(path.relative_to(ROOT)) for path in ROOT.glob("fav/coordinator/*.py"))}  # the rooms that know both sides
 WORDS = {"fav/__main__.py", "fav/options.py", "fav/request.py", "fav/commands.py", "fav/cards.py", "fav/errors.py",
-         "fav/live/screen.py"}  # they know `shared`'s errors and defaults, no more  # fmt: skip
+         "fav/live/screen.py", "fav/training/loop.py"}  # they know `shared`'s errors and defaults, no more  # fmt: skip
 SMALL = {"shared.errors", "shared.nodes", "shared.terminal", "shared.local"}
 
 

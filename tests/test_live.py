@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -15,10 +16,12 @@ import coordinator
 from fav.live.forecast import WINDOW_S, Pace, seconds_left, stitching
 from fav.live.look import Lookout
 from fav.live.screen import Watch, lines
-from fav.shelf import frame_task
+from fav.shelf import Shelf, frame_task
+from fav.spec import brought
 from shared.attempts import failed, record
 from shared.claims import claimed
 from shared.nodes import visiting
+from shared.share import open_share
 
 from .films import FRAMES, ROOT, clip, create, make_clip, share, start_node, style, work  # noqa: F401
 from .waiting import wait_for
@@ -154,6 +157,40 @@ def test_the_node_under_the_cursor_is_drained(share, clip, style):
 
     asyncio.run(session())
     assert "stopping after the current frame" in node.communicate(timeout=10)[0] and node.returncode == 130
+
+
+def test_what_keys_write_has_the_modes_of_the_share_though_it_was_opened_to_look(share, clip, style):
+    job, root = create(share, clip, style, name="film"), share.layout.root
+    root.chmod(0o770)
+    lookout = Lookout(open_share(root, read_only=True))
+    assert lookout.pause_or_resume() == ["film is paused"]
+    lookout.drain("host-1-0123abcd")
+    made = {path: stat.S_IMODE(path.stat().st_mode) for path in (job.layout.mark("paused"), share.layout.orders, *share.layout.orders.iterdir())}
+    assert sorted(made.values()) == [0o660, 0o660, 0o770]
+
+
+def test_key_that_cannot_be_followed_is_answered_with_the_reason(share, clip, style):
+    job = create(share, clip, style, name="film")
+    assert work(job)
+    frame = job.layout.result(frame_task(3))
+    frame.unlink()
+    brought(share.layout.root, Shelf(job).spec.video).unlink()
+
+    async def session():
+        app = Watch(Lookout(open_share(share.layout.root, read_only=True)), every=0.2)
+        async with app.run_test(size=(140, 40)) as pilot:
+            while app.now is None or not app.now.jobs[0].missing:
+                await asyncio.sleep(0.05)
+            await pilot.press("r")
+            end = time.monotonic() + 20
+            while not app._notifications and time.monotonic() < end:
+                await asyncio.sleep(0.05)
+            assert ["1 frame missing: 3; to make that again" in one.message for one in app._notifications] == [True]
+            await pilot.press("q")
+        assert app.return_code == 0
+
+    asyncio.run(session())
+    assert "finished" in job.marks()
 
 
 def test_without_a_terminal_there_are_lines_and_json_for_scripts(share, clip, style):

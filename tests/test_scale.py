@@ -14,7 +14,8 @@ import pytest
 from benchmarks.claims import EmptyPlan, create
 from benchmarks.meter import Counting
 from fav.follow import Follower
-from fav.shelf import Shelf
+from fav.repair import missing
+from fav.shelf import Shelf, frame_task, stitch_task
 from fav.timeline import Timeline
 from shared.claims import Claims, claimed
 from shared.errors import Stopped
@@ -260,6 +261,18 @@ def test_looking_again_at_a_film_costs_the_same_whatever_its_length(share):
     short, long = looks(share, 1000), looks(share, 8000)
     assert short[1:] == long[1:] == [short[1]] * 2 and short[1] < 10
     assert long[0] - short[0] == 4 * 7  # the first look checks, opens, lists and closes each directory; and reads no more of the index
+
+
+def test_what_a_film_lacks_is_told_by_names_without_reading_its_index(share):
+    costs = []
+    for frames in (1000, 8000):
+        job = make_film(share, frames, 100, f"of-{frames}")
+        paint(job, range(frames))
+        job.layout.result(frame_task(3)).unlink()
+        before = share.system.os.total
+        assert missing(Shelf(job), by_names=True) == [frame_task(3), stitch_task(Shelf(job).spec)]
+        costs.append(share.system.os.total - before)
+    assert costs[1] - costs[0] == 4 * 7  # each directory of frames is checked, opened, listed and closed
 
 
 def test_film_is_counted_right_while_its_index_and_its_directories_fill_up(share):

@@ -7,8 +7,6 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import TYPE_CHECKING
 
-import click
-
 from shared.cluster.crew import Crew
 from shared.errors import InputVanished
 from shared.jobs import Job
@@ -16,6 +14,7 @@ from shared.logs import LOG_HEAD
 from shared.share import Share
 from shared.sources import ROOT
 
+from ..commands import stopped_code, tell
 from .doors import over
 from .scout import Scout, python_in, told
 
@@ -58,10 +57,10 @@ def follow_dask(job: Job, client: "Client", device: str, backend: str) -> list[P
     try:
         with Crew(client, job.manifest.id, words, unfit, wanted, talk.tell) as crew:
             follow(job, lambda: crew.counts and not over(job), talk)
-    except KeyboardInterrupt:
-        click.echo(f"not following any more; the nodes go on. The same line again follows them; to end them: coordinator.py "
+    except KeyboardInterrupt as asked:
+        tell(f"not following any more; the nodes go on. The same line again follows them; to end them: coordinator.py "
                    f"drain {layout.root}")
-        sys.exit(130)
+        sys.exit(stopped_code(asked))
     return sorted(log for log in logs if log.exists())
 
 

@@ -3,8 +3,6 @@
 import sys
 from pathlib import Path
 
-import click
-
 from shared.cluster.fleet import Fleet, Site
 from shared.cluster.hosts import Host, read_hosts
 from shared.errors import ShareError
@@ -13,6 +11,7 @@ from shared.nodes import identities
 from shared.orders import Order, give
 from shared.share import Share
 
+from ..commands import stopped_code, tell
 from ..errors import FavError
 from ..util.reading import read_file
 from .doors import over
@@ -69,16 +68,16 @@ def follow_hosts(job: Job, path: Path, backend: str, skip_unfit: bool) -> list[P
                          f"that, take them out, or say --skip-unfit; nothing was started, and the same line again goes on")
     for site in sites:
         hear(site)
-    click.echo(f"{sum(len(site.commands) for site in sites)} node(s) on {len(sites)} host(s)")
+    tell(f"{sum(len(site.commands) for site in sites)} node(s) on {len(sites)} host(s)")
     fleet = Fleet(sites, lambda: hosts_of(path), admit, talk.tell, lambda *who: drain_process(job.share, *who),
                   job.manifest.lease + PATIENCE_S)
     try:
         with fleet:
             follow(job, lambda: fleet.counts and not over(job), talk)
-    except KeyboardInterrupt:
-        click.echo(f"not following any more; the nodes go on. The same line again follows them; to end them: coordinator.py "
+    except KeyboardInterrupt as asked:
+        tell(f"not following any more; the nodes go on. The same line again follows them; to end them: coordinator.py "
                    f"drain {job.share.layout.root}")
-        sys.exit(130)
+        sys.exit(stopped_code(asked))
     return logs
 
 

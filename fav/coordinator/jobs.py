@@ -10,16 +10,17 @@ import click
 from shared.attempts import reopen
 from shared.bell import ring, ringing
 from shared.claims import claimed
-from shared.errors import InputVanished, JobGone, ShareError, plain
+from shared.errors import InputVanished, JobGone, ShareError
 from shared.jobs import OVER, Job, all_jobs, remove_job
 from shared.nodes import Identity, Node, Observer, visiting
+from shared.ownership import left_alone
 from shared.recovery import Recovery
 from shared.share import Share, open_share
 
 from ..commands import one_line_errors
 from ..errors import FavError
-from ..options import FILE, JOB, MASK_HELP, Number, limits, options
-from ..request import LIMITS, check_out
+from ..options import FILE, JOB, MASK_HELP, limits, options
+from ..request import check_out
 from .doors import check_video, named_job, opened, over, submitted, the_job
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
 @click.argument("job", required=False)
 @click.option("--out", help="The film's name, relative to SHARED.  [default: the job's name and a number]")
 @click.option("--crf", type=limits("crf"), help="Quality of the film: lower is better and larger.  [default: the job's]")
-@click.option("--strength", type=Number(*LIMITS["strength"]), help="How far from the source: 1 is the style alone, 0 the source.  [default: the job's]")
+@click.option("--strength", type=limits("strength"), help="How far from the source: 1 is the style alone, 0 the source.  [default: the job's]")
 @click.option("--preserve-colors/--no-preserve-colors", default=None, help="Keep the source's colours, or take the style's.  [default: the job's]")
 @click.option("--mask", type=FILE, metavar="VIDEO_OR_IMAGE", help=f"{MASK_HELP}  [default: the job's]")
 @click.option("--no-mask", is_flag=True, help="Leave the job's mask out.")
@@ -258,5 +259,4 @@ def clean(shared: Path, job: str | None, force: bool) -> None:
     strangers = remove_job(Node(share, Identity.here()), found)
     click.echo(f"{found.name}: removed")
     if strangers:
-        click.echo(f"left alone, as this program did not make it: {', '.join(plain(path) for path in strangers[:5])}"
-                   + (f" and {len(strangers) - 5} more" if len(strangers) > 5 else ""))
+        click.echo(left_alone(share, strangers))

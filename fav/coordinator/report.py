@@ -11,7 +11,7 @@ import click
 from shared.errors import InputVanished, ShareError
 from shared.jobs import Job
 
-from ..commands import one_line_errors
+from ..commands import one_line_errors, tell
 from ..options import FILE
 from ..spec import FilmSpec, brought
 from ..util.atomic import Draft, new_file, own_file
@@ -64,7 +64,7 @@ def place_for(wanted: Path) -> Path:
     if os.access(wanted.parent, os.W_OK):
         return wanted
     here = Path.cwd() / wanted.name
-    click.echo(f"{wanted.parent}: this user cannot write there; going on with {here}")
+    tell(f"{wanted.parent}: this user cannot write there; going on with {here}")
     return here
 
 

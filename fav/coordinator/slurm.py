@@ -4,12 +4,11 @@ import secrets
 import sys
 from pathlib import Path
 
-import click
-
 from shared.cluster import slurm
 from shared.jobs import Job
 from shared.sources import ROOT
 
+from ..commands import stopped_code, tell
 from .doors import over
 
 
@@ -20,10 +19,10 @@ def follow_slurm(job: Job, nodes: int, words: list[str], options: list[str]) -> 
     layout, nobody_guesses = job.share.layout, secrets.token_hex(4)  # a name that nobody has taken: Slurm would follow a link
     words = [str(layout.root), "--job", job.name, *words]
     array = slurm.submit(ROOT, nodes, words, layout.logs / f"{job.name}.slurm.{nobody_guesses}.log", options)
-    click.echo(f"Slurm job {array.number}: {nodes} nodes, as there is room; to end them: scancel {array.number}")
+    tell(f"Slurm job {array.number}: {nodes} nodes, as there is room; to end them: scancel {array.number}")
     try:
         follow(job, lambda: not over(job) and array.there, Talk(array.logs))
-    except KeyboardInterrupt:
-        click.echo(f"not following any more; the nodes go on. To end them: scancel {array.number}")
-        sys.exit(130)
+    except KeyboardInterrupt as asked:
+        tell(f"not following any more; the nodes go on. To end them: scancel {array.number}")
+        sys.exit(stopped_code(asked))
     return array.logs

@@ -107,7 +107,7 @@ def state_of(job: Job, nodes_live: bool) -> dict:
         except ShareError as error:
             owners[name] = str(error)
     state = standing(marks, owners, names, "nodes are getting ready" if nodes_live else WAITING)
-    lacks, missing = lack(shelf) if state == "finished" else ("", [])
+    lacks, missing = lack(shelf, by_names=True) if state == "finished" else ("", [])
     return {"name": job.name, "state": state, "lacks": lacks, "missing": [str(task) for task in missing],
             "counts": progress(shelf), "notes": list(shelf.extent().notes), "claims": owners, "failed": names,
             "attempts": {name: [vars(attempt) for attempt in of_task(job, Task.named(name))] for name in names[:MOST_TOLD]},

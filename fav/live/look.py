@@ -14,7 +14,7 @@ from shared.layout import Task
 from shared.nodes import Observer, node_named, read_identity
 from shared.orders import Order, give
 from shared.results import head
-from shared.share import Share
+from shared.share import Share, open_share
 
 from ..errors import FavError
 from ..images import HEAD_BYTES, png_text
@@ -107,9 +107,10 @@ class Lookout:
 
     def pause_or_resume(self) -> list[str]:
         """Pause the jobs that are looked at and not over, or let them go on where all of them are paused; what was done."""
-        jobs = {job: marks for job in self._its_jobs() if not (marks := job.marks()) & OVER}
+        share = self._to_change()
+        jobs = {job: marks for job in self._its_jobs(share) if not (marks := job.marks()) & OVER}
         pausing, told = any("paused" not in marks for marks in jobs.values()), []
-        with ringing(self.share) as node:
+        with ringing(share) as node:
             for job in jobs:
                 if pausing:
                     job.mark(node, "paused")
@@ -120,22 +121,28 @@ class Lookout:
 
     def retry(self) -> int:
         """Open all failed tasks of the jobs that are looked at anew, and what finished ones lack; how many there were."""
-        count = sum(reopen(job) for job in self._its_jobs())
+        share = self._to_change()
+        count = sum(reopen(job) for job in self._its_jobs(share))
         lacking = [known for known in self._jobs.values() if known.missing]
-        with ringing(self.share) as node:
+        with ringing(share) as node:
             for known in lacking:
-                reopen_missing(node, known.shelf.job)
+                reopen_missing(node, Job(share, known.shelf.job.manifest))
         return count + sum(len(known.missing) for known in lacking)
 
-    def _its_jobs(self) -> list[Job]:
-        return [job for job in all_jobs(self.share) if self.only in (None, job.name)]
+    def _its_jobs(self, share: Share) -> list[Job]:
+        return [job for job in all_jobs(share) if self.only in (None, job.name)]
+
+    def _to_change(self) -> Share:
+        """The share, opened to write: one that was opened to look knows neither its modes nor its hard links. ShareError."""
+        return open_share(self.share.layout.root, new=False) if self.share.read_only else self.share
 
     def drain(self, node: str) -> None:
         """Ask a node to finish its task and leave."""
-        give(self.share, node, Order.DRAIN)
+        give(self._to_change(), node, Order.DRAIN)
 
     def _look_at(self, job: Job, owners: dict[str, list[str]]) -> JobNow:
-        known, marks = self._known(job), job.marks()
+        marks = job.marks()
+        known = self._known(job, "finished" in marks)
         shelf = known.shelf
         with suppress(Damaged):  # `lacks` tells of it, or else nodes will see to it
             shelf.refresh()
@@ -163,15 +170,16 @@ class Lookout:
                       known.pace.rate if state == "running" else None, left, tuple(names), dict(troubles),
                       known.lacks, known.missing)
 
-    def _known(self, job: Job) -> _Job:
-        """What is known of a job; from the beginning where it is finished, or is not any more."""
-        known, finished, now = self._jobs.get(job.manifest.id), "finished" in job.marks(), time.monotonic()
-        counted = known and known.counted
-        if known is None or finished != (counted is not None) or finished and now - counted > COUNT_AGAIN_S:
+    def _known(self, job: Job, finished: bool) -> _Job:
+        """What is known of a job; from the beginning where it is finished by now, or is not any more, or lacks something else."""
+        known, now = self._jobs.get(job.manifest.id), time.monotonic()
+        if known is None or finished != (known.counted is not None):
             known = self._jobs[job.manifest.id] = _Job(Shelf(job))
-            if finished:
-                known.lacks, tasks = lack(known.shelf)
-                known.missing, known.counted = tuple(map(str, tasks)), now
+        if finished and (known.counted is None or now - known.counted > COUNT_AGAIN_S):
+            lacks, tasks = lack(Shelf(job), by_names=True)
+            if lacks != known.lacks:
+                known = self._jobs[job.manifest.id] = _Job(Shelf(job), lacks=lacks, missing=tuple(map(str, tasks)))
+            known.counted = now
         return known
 
     def _credit(self, known: _Job) -> None:

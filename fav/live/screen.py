@@ -15,6 +15,7 @@ from textual.widgets import DataTable, Footer, Static
 from shared.errors import ShareError
 
 from ..commands import duration
+from ..errors import FavError, plain
 from .look import JobNow, Lookout, NodeNow, Now
 
 COLUMNS = ("node", "host", "device", "state", "does", "frames", "a second", "heard of")
@@ -79,27 +80,37 @@ class Watch(App):
         """Show a line for some seconds."""
         self.notify(line, markup=False)
 
-    @work(thread=True)
     def action_pause(self) -> None:
-        for line in self.lookout.pause_or_resume():
-            self.call_from_thread(self.tell, line)
-        self.call_from_thread(self.look)
+        self._do(self.lookout.pause_or_resume)
 
-    @work(thread=True)
     def action_retry(self) -> None:
-        count = self.lookout.retry()
-        self.call_from_thread(self.tell, f"{count} failed task{'s'[:count != 1]} opened anew")
+        def retry() -> list[str]:
+            count = self.lookout.retry()
+            return [f"{count} failed task{'s'[:count != 1]} opened anew"]
 
+        self._do(retry)
 
     def action_drain(self) -> None:
         table = self.query_one(DataTable)
         if table.row_count:
-            self._drain(str(table.get_row_at(table.cursor_row)[0]))
+            node = str(table.get_row_at(table.cursor_row)[0])
+
+            def drain() -> list[str]:
+                self.lookout.drain(node)
+                return [f"{node} finishes its task and leaves"]
+
+            self._do(drain)
 
     @work(thread=True)
-    def _drain(self, node: str) -> None:
-        self.lookout.drain(node)
-        self.call_from_thread(self.tell, f"{node} finishes its task and leaves")
+    def _do(self, what: Callable[[], list[str]]) -> None:
+        """Do what a key asks for, in a thread, and show what came of it, or why it cannot be done."""
+        try:
+            lines = what()
+        except (OSError, FavError, ShareError) as error:
+            lines = [plain(error, 500)]
+        for line in lines:
+            self.call_from_thread(self.tell, line)
+        self.call_from_thread(self.look)
 
 
 def jobs_panel(now: Now) -> RenderableType:

@@ -10,8 +10,10 @@ from contextlib import closing, contextmanager, nullcontext
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
+from shared.terminal import is_ignored, leave_terminal
+
 from ..checkpoints import save_style
-from ..commands import duration, is_ignored, leave_terminal, tell
+from ..commands import duration, tell
 from ..util.atomic import InTheWay
 from .batches import Batches, stream
 from .curves import plot, recent, shown, table, table_mark

@@ -1,6 +1,5 @@
 """The command: one line a property, then what to do."""
 
-import signal
 import socket
 import sys
 from dataclasses import replace
@@ -13,7 +12,7 @@ from ..mount import Mount, mount_of
 from ..nodes import LEASE_S
 from ..share import open_share
 from ..system import System
-from ..terminal import is_ignored, open_streams
+from ..terminal import ended_by_signals, open_streams
 from . import sight, surroundings, together
 from .advice import lease
 from .alone import NEEDED, QUICK, Ground
@@ -63,13 +62,11 @@ def main(shared: Path, peers: int, patience: float, names: int, quick: bool) -> 
     1: unfit, 2: not all could be checked.
     """
     open_streams()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if not is_ignored(number):
-            signal.signal(number, _end)
     table, advice, lost = Table(), (), ""
     click.echo(f"{shared}, seen from {socket.gethostname()}\n")
     try:
-        advice = check(table, shared.resolve(), peers, patience, names, quick)
+        with ended_by_signals():
+            advice = check(table, shared.resolve(), peers, patience, names, quick)
     except PeerLost as error:
         lost = f"error: {error}"
     except ShareError as error:
@@ -81,12 +78,6 @@ def main(shared: Path, peers: int, patience: float, names: int, quick: bool) -> 
     if lost:
         click.echo(lost, err=True)
     sys.exit(EXIT_UNFIT if table.unfit else EXIT_UNKNOWN if lost else 0)
-
-
-def _end(number: int, frame: object) -> None:
-    """End as on Ctrl-C, to clean up; a terminal that closes sends SIGHUP once more."""
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 def check(table: Table, shared: Path, peers: int, patience: float, names: int, quick: bool) -> tuple[str, ...]:

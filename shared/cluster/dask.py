@@ -30,7 +30,8 @@ NOBODY_HAS = {"fav-more-workers": 1}  # a resource
 def occupy(script: str, path: str, command: "list[str]", log: str, head: str):
     """Run on a worker, from this text alone: look with the shell script, then run a node in the directory `path`.
 
-    What it says is added to `log`, a new file or one that begins with the line `head`: FileExistsError for any other. Returns the node's exit code when it has ended, or what the script said, if it failed.
+    What the node says is added to `log`, a new file or one that begins with the line `head`: FileExistsError for any other.
+    Returns the node's exit code when it has ended, or what the script said, if it failed.
     """
     import os
     import subprocess

@@ -14,7 +14,6 @@ import torch
 from click.testing import CliRunner
 
 import coordinator
-from fav.commands import Ended, ended_by_signals
 from fav.__main__ import main
 from fav.checkpoints import save_style
 from fav.coordinator.report import place_for
@@ -25,6 +24,7 @@ from fav.training.files import Names
 from fav.util.atomic import CannotWrite, InTheWay, bears, exclusive, new_directory, new_file, own_file
 from shared.nodes import visiting
 from shared.share import open_share
+from shared.terminal import Ended, ended_by_signals
 
 from ..films import TINY, clip, create, share, style, work  # noqa: F401
 

@@ -6,15 +6,14 @@ import signal
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
-from fav.commands import ended_by_signals
 from fav.coordinator import previews
 from fav.coordinator.report import mark_of
 from fav.errors import FavError
 from fav.util.atomic import bears
+from shared.terminal import ended_by_signals
 
 from ..films import clip, create, share, style  # noqa: F401
 

@@ -20,7 +20,6 @@ from fav.commands import one_line_errors, tell
 from shared import attempts, local, results
 from shared.claims import Claims, claimed
 from shared.errors import ShareError, Updated
-from shared.mount import mount_of
 from shared.nodes import POLL_S, SURE_S, Identity, Node, Observer
 from shared.recovery import Recovery
 from shared.share import open_share
