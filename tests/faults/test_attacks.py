@@ -1,0 +1,48 @@
+"""Links and files in the place of directories, put there while somebody works or after a job is finished."""
+
+import shutil
+
+import pytest
+from click.testing import CliRunner
+
+import coordinator
+from shared.errors import Evicted, ShareError
+from shared.jobs import Job
+from shared.nodes import Identity, Node
+from shared.share import open_share
+
+from ..conftest import join
+from ..films import clip, create, film_of, style, work  # noqa: F401
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, clip, style) -> Job:  # noqa: F811
+    job = create(open_share(tmp_path_factory.mktemp("made")), clip, style, name="film", test=2)
+    assert work(job)
+    return job
+
+
+@pytest.fixture
+def finished(made, tmp_path) -> Job:
+    root = tmp_path / "copy"
+    shutil.copytree(made.share.layout.root, root, symlinks=True)
+    return Job(open_share(root), made.manifest)
+
+
+def command(*words):
+    return CliRunner().invoke(coordinator.main, [str(word) for word in words])
+
+
+@pytest.mark.parametrize("room", ["private", "nodes"])
+def test_node_that_joins_again_makes_nothing_through_a_link(share, tmp_path, room):
+    mine, place = tmp_path / "mine", share.layout.root / room
+    mine.mkdir()
+    node = join(share)
+    place.rename(tmp_path / "moved")
+    place.symlink_to(mine)
+    with pytest.raises((ShareError, Evicted)):
+        node.beat()
+        node.check()
+    with pytest.raises(ShareError, match=f"{room}: expected a directory, got a symbolic link; move it away"):
+        Node(share, Identity.here()).join()
+    assert list(mine.iterdir()) == []
