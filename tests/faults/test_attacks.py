@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 import coordinator
+from fav.shelf import Shelf, stitch_task
 from shared.errors import Evicted, ShareError
 from shared.jobs import Job
 from shared.nodes import Identity, Node
@@ -46,3 +47,22 @@ def test_node_that_joins_again_makes_nothing_through_a_link(share, tmp_path, roo
     with pytest.raises(ShareError, match=f"{room}: expected a directory, got a symbolic link; move it away"):
         Node(share, Identity.here()).join()
     assert list(mine.iterdir()) == []
+
+
+@pytest.mark.parametrize("below", ["stitch", "stitch/0000"])
+@pytest.mark.parametrize("by", ["link", "file"])
+def test_report_and_retry_bear_with_what_has_the_place_of_results(finished, tmp_path, below, by):
+    place = finished.layout.results / below
+    shutil.rmtree(place)
+    place.symlink_to(tmp_path) if by == "link" else place.write_text("mine")
+    root = finished.share.layout.root
+    report = command("report", root)
+    assert report.exit_code == 0, report.output
+    retry = command("retry", root)
+    assert retry.exit_code == 2 and f"{place}: expected a directory, got " in retry.output
+    assert finished.layout.mark("finished").exists(), "nodes cannot make it"
+    place.unlink()
+    retry = command("retry", root)
+    assert retry.exit_code == 0 and "the film to be made again" in retry.output
+    film = film_of(finished).read_bytes()
+    assert work(finished) and finished.layout.result(stitch_task(Shelf(finished).spec)).read_bytes() == film
