@@ -66,3 +66,12 @@ def test_report_and_retry_bear_with_what_has_the_place_of_results(finished, tmp_
     assert retry.exit_code == 0 and "the film to be made again" in retry.output
     film = film_of(finished).read_bytes()
     assert work(finished) and finished.layout.result(stitch_task(Shelf(finished).spec)).read_bytes() == film
+
+
+@pytest.mark.parametrize("words", [["report"], ["stitch"], ["retry"], ["clean"]])
+def test_job_whose_directory_is_a_link_is_refused_by_its_name(finished, tmp_path, words):
+    finished.layout.root.rename(tmp_path / "moved")
+    finished.layout.root.symlink_to(tmp_path / "moved")
+    result = command(*words, finished.share.layout.root)
+    assert result.exit_code == 2 and f"{finished.layout.root}: expected a directory, got a symbolic link" in result.output
+    assert "clean removes" not in result.output, "that would be refused, too"
