@@ -1,5 +1,6 @@
 """Links and files in the place of directories, put there while somebody works or after a job is finished."""
 
+import re
 import shutil
 
 import pytest
@@ -75,3 +76,15 @@ def test_job_whose_directory_is_a_link_is_refused_by_its_name(finished, tmp_path
     result = command(*words, finished.share.layout.root)
     assert result.exit_code == 2 and f"{finished.layout.root}: expected a directory, got a symbolic link" in result.output
     assert "clean removes" not in result.output, "that would be refused, too"
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"\0" * 50, b'{"a": 1}'])
+def test_advice_about_a_damaged_marker_works(finished, damage, monkeypatch):
+    monkeypatch.setattr("shared.marker.PAUSE_S", 0.0)
+    marker, root = finished.share.layout.marker, finished.share.layout.root
+    marker.write_bytes(damage)
+    result = command("status", root)
+    assert result.exit_code == 2 and re.search("where there are jobs, move this file away: it is made again", result.output)
+    marker.rename(root / "away")
+    assert command("retry", root).exit_code == 0
+    assert marker.read_bytes().startswith(b'{"fav_share": 1') and (root / "away").read_bytes() == damage
