@@ -1,12 +1,16 @@
 """Links and files in the place of directories, put there while somebody works or after a job is finished."""
 
+import errno
+import os
 import re
 import shutil
 
+import click
 import pytest
 from click.testing import CliRunner
 
 import coordinator
+from fav.commands import one_line_errors
 from fav.shelf import Shelf, stitch_task
 from shared.errors import Evicted, ShareError
 from shared.jobs import Job
@@ -88,3 +92,15 @@ def test_advice_about_a_damaged_marker_works(finished, damage, monkeypatch):
     marker.rename(root / "away")
     assert command("retry", root).exit_code == 0
     assert marker.read_bytes().startswith(b'{"fav_share": 1') and (root / "away").read_bytes() == damage
+
+
+def test_file_in_the_place_of_a_directory_ends_any_command_with_one_line(tmp_path):
+    (tmp_path / "file").write_text("mine")
+
+    @click.command()
+    @one_line_errors
+    def main():
+        os.listdir(tmp_path / "file")
+
+    result = CliRunner().invoke(main)
+    assert result.exit_code == 2 and result.output.startswith(f"error: {tmp_path / 'file'}: {os.strerror(errno.ENOTDIR)}: ")
