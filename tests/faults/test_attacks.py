@@ -104,3 +104,36 @@ def test_file_in_the_place_of_a_directory_ends_any_command_with_one_line(tmp_pat
 
     result = CliRunner().invoke(main)
     assert result.exit_code == 2 and result.output.startswith(f"error: {tmp_path / 'file'}: {os.strerror(errno.ENOTDIR)}: ")
+
+
+@pytest.mark.parametrize("name", ["results/frame/0000/0000001.jpg", "results/stitch/0000/0000000.gif", "results/index/0000/0000000.csv"])
+def test_clean_leaves_what_somebody_made_of_the_results_beside_them(finished, name):
+    mine = finished.layout.root / name
+    mine.write_text("mine")
+    result = command("clean", finished.share.layout.root)
+    assert result.exit_code == 0 and f"left alone, as this program did not make it: {mine}" in result.output
+    left = [path for path in finished.layout.root.rglob("*") if not path.is_dir()]
+    assert left == [mine] and mine.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "style.backup/style.safetensors", "videos/video.mp4"])
+def test_clean_of_an_old_job_leaves_what_is_no_input_of_it(finished, name):
+    finished.layout.brought.unlink()
+    mine = finished.layout.inputs / name
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    result = command("clean", finished.share.layout.root)
+    assert result.exit_code == 0 and "left alone" in result.output
+    left = [path for path in finished.layout.root.rglob("*") if not path.is_dir()]
+    assert left == [mine] and mine.read_text() == "mine"
+
+
+def test_clean_of_an_old_job_removes_all_of_its_inputs(finished):
+    finished.layout.brought.unlink()
+    for name in ("video", "flow_weights", "mask"):
+        (finished.layout.inputs / name).mkdir()
+        (finished.layout.inputs / name / "f_0001.any.png").write_text("copied")
+    for name in ("mix-1.pth", "mix-12.safetensors", "evaluate.png", "seed", "first_frame_style.t7"):
+        (finished.layout.inputs / name).write_text("copied")
+    assert command("clean", finished.share.layout.root).exit_code == 0
+    assert not finished.layout.root.exists()
