@@ -137,3 +137,27 @@ def test_clean_of_an_old_job_removes_all_of_its_inputs(finished):
         (finished.layout.inputs / name).write_text("copied")
     assert command("clean", finished.share.layout.root).exit_code == 0
     assert not finished.layout.root.exists()
+
+
+@pytest.mark.parametrize("by", ["link", "dangling link", "file"])
+def test_film_cannot_be_wanted_below_what_is_no_directory(finished, clip, style, tmp_path, by):  # noqa: F811
+    root = finished.share.layout.root
+    place, mine = root / "films", tmp_path / "mine"
+    mine.mkdir()
+    place.write_text("mine") if by == "file" else place.symlink_to(mine if by == "link" else "/nowhere/at/all")
+    for words in (["submit", root, clip, style, "--name", "other", "--test", 2], ["stitch", root]):
+        for out in ("films/x.mp4", "films/deeper/x.mp4"):
+            result = command(*words, "--out", out)
+            assert result.exit_code == 2 and f"{place}: expected a directory, got " in result.output, result.output
+    assert [path.name for path in finished.share.layout.names.iterdir()] == ["film"] and list(mine.iterdir()) == []
+
+
+def test_clean_keeps_the_film_that_lies_in_the_job_alone(finished):
+    root, result = finished.share.layout.root, finished.layout.result(stitch_task(Shelf(finished).spec))
+    film_of(finished).unlink()
+    finished.layout.mark("finished").write_text(result.relative_to(root).as_posix())
+    refused = command("clean", root)
+    assert refused.exit_code == 2 and str(result) in refused.output and result.exists()
+    assert command("stitch", root, "--out", "saved.mp4").exit_code == 0 and (root / "saved.mp4").exists()
+    assert command("clean", root, "--force").exit_code == 0
+    assert not finished.layout.root.exists() and (root / "saved.mp4").exists()
