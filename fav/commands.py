@@ -21,6 +21,7 @@ SURROUNDINGS = {  # what of a machine keeps files from being read or written, an
     errno.ENOSPC: _ROOM,
     errno.EDQUOT: _ROOM,
     errno.EFBIG: "larger than a file may be here; raise the limit (ulimit -f), or choose another file system",
+    errno.ENOTDIR: "something else has the place of a directory; move it away, and the directory itself back",
     errno.EROFS: "mounted read-only; choose another place, or mount it writable",
     errno.EACCES: _RIGHTS,
     errno.EPERM: _RIGHTS,

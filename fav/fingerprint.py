@@ -62,6 +62,18 @@ def sequence_files(pattern: str) -> list[Path]:
     return [path.parent / (path.name % number) for number, _ in run]
 
 
+def check_alike(pattern: str) -> None:
+    """FavError where an image of a numbered sequence begins otherwise than the first one: it may be a link to a file of
+    another kind, whose content would go into the job."""
+    first = None
+    for file in sequence_files(pattern):
+        with opened(file, str(file)) as image:
+            begins = image.read(2)
+        if begins != (first := first or begins):
+            raise FavError(f"{file}: expected an image like the first of the sequence, which begins with {first!r}, "
+                           f"got a file that begins with {begins!r}; remove it, or put the right one there")
+
+
 def print_of(path: Path | None) -> str | None:
     """The fingerprint of a file, of all images of a numbered sequence, or of all files of a directory (SPyNet's six) together;
     None for None."""

@@ -129,6 +129,9 @@ def _published(shelf: Shelf) -> Iterator[list[Task]]:
     makers = {"index": index_task, "frame": frame_task, "lead": lead_task, "flow": flow_task, "measure": measure_task}
     layout = shelf.job.layout
     shelf.job.share.system.require_directory(layout.results)
+    for kind in ("print", "stitch", "report"):
+        for directory in (layout.results / kind, layout.shard(kind, 0)):
+            shelf.job.share.system.require_directory(directory)
     for kind, make in makers.items():
         shelf.job.share.system.require_directory(layout.results / kind)
         for shard in results.shards(shelf.job, kind):

@@ -365,11 +365,14 @@ def _checksum(fields: dict) -> int:
 
 
 def check_room(share: Share, out: str) -> None:
-    """FavError where a film of that name would lie among what the program itself writes and removes."""
+    """FavError where a film of that name would lie among what the program itself writes and removes, ShareError where a link
+    or a file has the place of a directory above it."""
     first = PurePosixPath(out).parts[0]
     if first.casefold() in {path.name for path in share.layout.taken()}:
         raise FavError(f"--out: expected a name outside of {first}/, where nodes write and remove files; "
                        f"choose another directory")
+    for above in list(PurePosixPath(out).parents)[-2::-1]:
+        share.system.require_directory(share.layout.root / above)
 
 
 def stitch(shelf: Shelf, video: Path, out: Path, crf: int, finish: Finish,

@@ -70,6 +70,7 @@ class Job:
         names = set(self.share.system.list(self.layout.root))
         if "job.json" not in names:
             self.share.check()
+            self.share.system.require_directory(self.layout.root)
             if _may_be_named(self.share, self.name, self.manifest.id):
                 raise JobGone(f"{self.name}: its files are gone; coordinator.py clean removes the name, too")
             raise JobGone(f"job {self.name} was removed while it was being worked on")

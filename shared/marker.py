@@ -49,7 +49,7 @@ class Marker:
                 raise ValueError("fav_share and id")
         except (ValueError, KeyError, TypeError, RecursionError):
             raise ShareError(f"{where}: expected the marker of a shared directory, got {plain(repr(data[:40]))}; use another "
-                             f"directory, or put the marker back") from None
+                             f"directory; or, where there are jobs, move this file away: it is made again") from None
         if number > FORMAT:
             raise ShareError(f"{where}: the shared directory was made by a newer version of this program; update this machine")
         return cls(number, identifier)

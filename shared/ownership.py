@@ -21,12 +21,20 @@ CHECK_FILE = re.compile(r"[0-9a-f]{16}|n{100,}")
 NOTICE = re.compile(r"(.+)\.[0-9]{9}")
 JOB_RECORDS = ("creator", "job.json")  # what proves a directory to be a job's
 
+# How results of the kinds that people make something else of end: a frame as JPEG beside ours is theirs.
+ENDINGS = {"index": "json", "frame": "png", "lead": "png", "flow": "png", "measure": "json", "stitch": "(?i:mp4|mkv|mov)"}
+RESULTS = "|".join([*(f"{kind}/[0-9]{{4,}}/[0-9]{{7,12}}\\.({ending})" for kind, ending in ENDINGS.items()),
+                    rf"(?!({'|'.join(ENDINGS)})/)[a-z]+/[0-9]{{4,}}/[0-9]{{7,12}}\.[A-Za-z0-9]+"])
+
 # What lies in a job's directory, below its root: directories, and files.
 JOB_DIRECTORIES = re.compile(r"inputs|claims|failed|(results|attempts)(/[a-z]+(/[0-9]{4,})?)?|"
                              r"attempts/[a-z]+/[0-9]{4,}/[0-9]{7,12}(\.before\.[0-9a-f]{8})?")
 JOB_FILES = re.compile(r"creator|brought|job\.json|finished|cancelled|paused|priority|(claims|failed)/[a-z]+\.[0-9]{7,12}|"
-                       r"results/[a-z]+/[0-9]{4,}/[0-9]{7,12}\.[A-Za-z0-9]+|"
+                       rf"results/({RESULTS})|"
                        r"attempts/[a-z]+/[0-9]{4,}/[0-9]{7,12}(\.before\.[0-9a-f]{8})?/(void\.)?([0-9a-f]{32}|damaged)\.[0-9a-f]+")
+# Inputs of a job of a version that kept no list of them: files, or directories of them.
+OLD_INPUTS = re.compile(r"inputs/(video|style|flow_weights|first_frame_style|seed|mask|evaluate|loss_network|mix-[0-9]+)"
+                        r"(/[^/]+|\.[^/.]+)?")
 BROUGHT = b"inputs of a job:\0"  # the list of a job's inputs begins so; each name has a NUL after it
 BROUGHT_LIMIT = 1 << 26  # bytes of the list of a job's inputs: a million names
 TOLD = 5  # names of one line about what was removed or left alone
@@ -103,7 +111,9 @@ def _is_of_job(layout: JobLayout, brought: "_Brought | None") -> Callable[[Path,
     def is_ours(entry: Path, is_directory: bool) -> bool:
         name = entry.relative_to(layout.root).as_posix()
         if name.startswith("inputs/"):
-            return brought is None or name in (brought.directories if is_directory else brought.files)
+            if brought is None:
+                return OLD_INPUTS.fullmatch(name) is not None
+            return name in (brought.directories if is_directory else brought.files)
         return name == "." or (JOB_DIRECTORIES if is_directory else JOB_FILES).fullmatch(name) is not None
 
     return is_ours
@@ -147,7 +157,7 @@ class _Brought:
 
 
 def _brought(share: Share, layout: JobLayout) -> _Brought | None:
-    """The inputs of a job, None for a job of a version that kept no list of them: there, every input counts as ours."""
+    """The inputs of a job, None for a job of a version that kept no list of them: there, names tell."""
     try:
         return _Brought(share.system.read(layout.brought, BROUGHT_LIMIT))
     except (FileNotFoundError, NotADirectoryError):

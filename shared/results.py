@@ -79,7 +79,7 @@ def head(job: Job, task: Task, size: int) -> tuple[bytes, float]:
     """
     try:
         return job.share.system.head(job.layout.result(task), size)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise InputVanished(f"the result of {task} is not there") from None
 
 

@@ -41,13 +41,15 @@ class Share:
                 f"same one")
 
     def check(self) -> None:
-        """ShareError where the directory is not there any more, or is another one."""
+        """ShareError where the directory is not there any more, is another one, or has a link in a subdirectory's place."""
         root, cure = self.layout.root, "put that right, then the same line again goes on"
         marker = read_marker(self.system, self.layout)
         if marker is None and not _has_jobs(self.system, self.layout):
             raise ShareError(f"{root}: the shared directory is not there any more; was it unmounted, moved or emptied? {cure}")
         if marker is not None and self.id is not None and marker.id != self.id:
             raise ShareError(f"{root}: another shared directory is there now; was something else mounted? {cure}")
+        self.system.forget_directories()
+        _require_rooms(self.layout, self.system)
 
     def now(self) -> float:
         """Seconds since 1970 by the clock that writes the times of its files: that of the server, if there is one.

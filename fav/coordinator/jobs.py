@@ -241,10 +241,19 @@ def cancel(shared: Path, job: str | None) -> None:
     click.echo(f"{found.name}: cancelled")
 
 
+def _film_inside(job: Job) -> Path | None:
+    """The film of a finished job that could not be put where it should be, and lies among the results alone."""
+    try:
+        film = job.share.layout.root / (job.word("finished") or "")
+        return film if job.layout.root in film.parents and job.share.system.exists(film) else None
+    except (ShareError, NotADirectoryError):
+        return None
+
+
 @click.command()
 @click.argument("shared", type=FILE)
 @click.argument("job", required=False)
-@click.option("--force", is_flag=True, help="Even if it is not finished, and nodes work on it.")
+@click.option("--force", is_flag=True, help="Even if it is not finished, nodes work on it, or its film lies in it.")
 @one_line_errors
 def clean(shared: Path, job: str | None, force: bool) -> None:
     """Remove a job and its frames from the shared directory. The film stays."""
@@ -256,6 +265,10 @@ def clean(shared: Path, job: str | None, force: bool) -> None:
         done = True
     if not done and not force:
         raise ShareError(f"{found.name}: the job is not finished; cancel it first, or say --force")
+    if not force and (film := _film_inside(found)):
+        raise ShareError(f"{found.name}: expected its film outside of the job's directory, got it in there, where it would be "
+                         f"removed, too ({film}); copy it away, or bring it out: coordinator.py stitch {share.layout.root} "
+                         f"{found.name} --out NAME; then say --force")
     strangers = remove_job(Node(share, Identity.here()), found)
     click.echo(f"{found.name}: removed")
     if strangers:
