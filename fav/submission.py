@@ -24,7 +24,7 @@ from . import flow as flows
 from .checkpoints import load_style
 from .errors import FavError, plain
 from .finish import check_mask
-from .fingerprint import is_sequence, print_of, sequence_files, video_fingerprint
+from .fingerprint import check_alike, is_sequence, print_of, sequence_files, video_fingerprint
 from .images import read_image
 from .inference import best_precision, device_of
 from .inputs import changed_inputs
@@ -112,6 +112,9 @@ def _one_at_a_time(share: Share, name: str) -> Iterator[None]:
 def check(request: Request) -> Source:
     """Look at every input; returns what the video is. FavError where one is not as it should be."""
     source = probe(request.video, fps=request.fps)
+    for images in (request.video, str(request.mask or "")):
+        if is_sequence(images):
+            check_alike(images)
     load_mixture(request.style, request.mix)
     if request.first_frame_style:
         load_style(request.first_frame_style, in_channels=3)

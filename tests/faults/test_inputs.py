@@ -312,6 +312,25 @@ def test_picture_is_a_video_of_itself_alone(tmp_path):
 
 
 # ---- weights
+
+
+@pytest.mark.parametrize("option", ["video", "mask"])
+def test_image_of_a_sequence_that_is_a_link_to_another_file_makes_no_job(clip, style, tmp_path, option):
+    for number in range(1, 4):
+        (tmp_path / f"f_{number}.png").write_bytes(PICTURE)
+    sequence = str(tmp_path / "f_%d.png")
+    request = Request(sequence, style) if option == "video" else Request(str(clip), style, mask=Path(sequence), test=3)
+    (tmp_path / "f_2.png").unlink()
+    (tmp_path / "private.txt").write_text("root:x:0:0")
+    (tmp_path / "f_2.png").symlink_to(tmp_path / "private.txt")
+    with pytest.raises(FavError, match="f_2.png"):
+        check(request)
+    (tmp_path / "f_2.png").unlink()
+    (tmp_path / "f_2.png").symlink_to(tmp_path / "f_1.png")  # a link to an image is as good as the image
+    if option == "video":
+        check(request)
+
+
 def weights() -> dict:
     torch.manual_seed(0)
     return StyleNetwork(TINY, 7).state_dict()
