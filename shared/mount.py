@@ -58,16 +58,30 @@ class Mount:
 
 def mount_of(path: Path, table: str | None = None) -> Mount | None:
     """The mount that a path lies on, None where the kernel does not tell. `table` is the content of mountinfo."""
-    try:
-        lines = (table if table is not None else os.fsdecode(Path("/proc/self/mountinfo").read_bytes())).splitlines()
-    except OSError:
-        return None
     found, longest, resolved = None, -1, str(path.resolve())
-    for line in lines:
+    for line in _lines(table):
         before, _, after = line.partition(" - ")
         fields, (kind, *source, options) = before.split(), after.split()
-        point = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), fields[4])
+        point = _point(fields)
         inside = resolved == point or resolved.startswith(point.rstrip("/") + "/")
         if inside and len(point) >= longest:  # a later mount on the same point hides the earlier
             found, longest = Mount(kind, " ".join(source), tuple(dict.fromkeys(f"{fields[5]},{options}".split(",")))), len(point)
     return found
+
+
+def is_mount_point(path: Path) -> bool:
+    """Whether something is mounted at this very path, be it a directory of the same disk; False where the kernel does not tell."""
+    resolved = str(path.resolve())
+    return any(_point(line.split()) == resolved for line in _lines(None))
+
+
+def _lines(table: str | None) -> list[str]:
+    try:
+        return (table if table is not None else os.fsdecode(Path("/proc/self/mountinfo").read_bytes())).splitlines()
+    except OSError:
+        return []
+
+
+def _point(fields: list[str]) -> str:
+    """Where a line of the table mounts something; odd letters are written there as three octal digits."""
+    return re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), fields[4])

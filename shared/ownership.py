@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .errors import ShareError, plain
-from .layout import CHECK, GRAVE, HARD_LINK_PROBE, JobLayout, is_incarnation
+from .layout import CHECK, GRAVE, HARD_LINK_PROBE, JobLayout, is_incarnation, shard_of
 from .share import PROBE, Share
 from .system import Removal
 
@@ -47,16 +47,17 @@ def remove_private(share: Share, name: str) -> Removal:
         grave = JobLayout(path)
         return system.remove(path, _is_of_job(grave, _brought(share, grave)))
     if is_incarnation(name):
-        return system.remove(path, lambda entry, is_directory: entry == path or _is_temporary(share, path, entry))
+        return system.remove(path, lambda entry, is_directory: is_directory if entry == path else _is_temporary(path, entry))
     if CHECK.fullmatch(name):
-        return system.remove(path, lambda entry, is_directory: entry == path or CHECK_FILE.fullmatch(entry.name) is not None)
+        is_check_file = lambda entry: CHECK_FILE.fullmatch(entry.name) is not None
+        return system.remove(path, lambda entry, is_directory: is_directory if entry == path else is_check_file(entry))
     content = _content(share, path, len(PROBE))
     if HARD_LINK_PROBE.fullmatch(name) and content is not None and PROBE.startswith(content):  # its node died as it wrote
         return system.remove(path, lambda entry, is_directory: not is_directory)
     return Removal([path])
 
 
-def _is_temporary(share: Share, private: Path, entry: Path) -> bool:
+def _is_temporary(private: Path, entry: Path) -> bool:
     """Whether a node made it in its private directory: a file, or the beginning of a job's directory."""
     if entry.parent == private:
         return TEMPORARY.fullmatch(entry.name) is not None
@@ -87,7 +88,7 @@ def remove_job_files(share: Share, layout: JobLayout, incarnation: str) -> Remov
     """
     system, is_ours, total = share.system, _is_of_job(layout, _brought(share, layout)), Removal()
     proofs = [layout.creator.name, layout.brought.name]
-    others = [name for name in system.list(layout.root) if name not in proofs]
+    others = [name for name in system.entries(layout.root) if name not in proofs]
     others.sort(key=lambda name: name != layout.manifest.name)
     for name in others:
         total.add(system.remove(layout.root / name, is_ours))
@@ -114,9 +115,17 @@ def _is_of_job(layout: JobLayout, brought: "_Brought | None") -> Callable[[Path,
             if brought is None:
                 return OLD_INPUTS.fullmatch(name) is not None
             return name in (brought.directories if is_directory else brought.files)
-        return name == "." or (JOB_DIRECTORIES if is_directory else JOB_FILES).fullmatch(name) is not None
+        if is_directory:
+            return name == "." or JOB_DIRECTORIES.fullmatch(name) is not None
+        return JOB_FILES.fullmatch(name) is not None and _is_in_its_shard(name)
 
     return is_ours
+
+
+def _is_in_its_shard(name: str) -> bool:
+    """Whether a result or an attempt lies in the directory that nodes put one of its number into."""
+    room, _, *place = name.split("/")[:4] if name.count("/") > 2 else ("", "")
+    return not place or place[0] == f"{shard_of(int(place[1].partition('.')[0])):04d}"
 
 
 def remove_results(share: Share, layout: JobLayout, kind: str) -> Removal:

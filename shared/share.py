@@ -9,7 +9,7 @@ from pathlib import Path
 from .errors import ShareError
 from .layout import ShareLayout
 from .marker import Marker, is_old_share, mark, read_marker, sweep_drafts
-from .mount import mount_of
+from .mount import is_mount_point, mount_of
 from .system import FULL, NO_LINKS, System
 
 PROBE = b"Does this directory know hard links?\n"
@@ -159,6 +159,10 @@ def _made(layout: ShareLayout, system: System, new: bool) -> tuple[bool, Marker 
         raise ShareError(f"{layout.root}: expected a directory for a new shared one, got a part of the shared directory {above}; "
                          f"use that one")
     _require_rooms(layout, system)
+    for room in layout.rooms():
+        if is_mount_point(room):
+            raise ShareError(f"{room}: expected a part of the shared directory, got a mount of its own; nodes move files between "
+                             f"these directories, which no system does across mounts: use a shared directory on that disk")
     if marker is None:
         try:
             marker = mark(system, layout)

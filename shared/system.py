@@ -6,6 +6,7 @@ alone: the `os` module, or whatever a test puts in its place. All paths are abso
 
 import errno
 import os
+import re
 import stat
 import threading
 import time
@@ -27,6 +28,7 @@ NO_FILE = {errno.ELOOP: "a symbolic link", errno.ENXIO: "a socket", errno.ENODEV
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while the machine is suspended: a claim ages then, too
+SILLY = re.compile(r"\.nfs[0-9a-f]{8,}")  # what an NFS client calls a file that was removed while it was open
 RECORD_LIMIT = 1 << 20  # no identity, manifest or attempt of ours comes near 1 MiB
 
 
@@ -107,7 +109,7 @@ class System:
         if not stat.S_ISDIR(mode):
             what = "a symbolic link" if stat.S_ISLNK(mode) else "something else"
             raise ShareError(f"{path}: expected a directory, got {what}; move it away, and the directory itself back (no link is "
-                             f"followed here; another disk can be bind-mounted)")
+                             f"followed here; for more room, use a shared directory on another disk)")
 
     # ---- reading
     @contextmanager
@@ -197,13 +199,17 @@ class System:
             return False
         return True
 
-    def list(self, directory: Path) -> list[str]:
-        """The names in a directory, sorted; none if it does not exist."""
+    def entries(self, directory: Path) -> list[str]:
+        """All names in a directory, sorted; none if it does not exist."""
         try:
             with self._opened(directory) as fd:
-                return sorted(name for name in self.os.listdir(fd) if not name.startswith(".nfs"))
+                return sorted(self.os.listdir(fd))
         except (FileNotFoundError, NotADirectoryError):
             return []
+
+    def list(self, directory: Path) -> list[str]:
+        """The names in a directory, sorted; none if it does not exist. Without those that NFS gives to removed files."""
+        return [name for name in self.entries(directory) if not name.startswith(".nfs")]
 
     def mtime(self, path: Path) -> int:
         """The modification time in ns, through a fresh open: stat alone may show one that is 10 s old."""
@@ -363,7 +369,7 @@ class System:
         try:
             mode = self.os.stat(path.name, dir_fd=above, follow_symlinks=False).st_mode
             is_directory = stat.S_ISDIR(mode)
-            if path.name.startswith(".nfs"):
+            if stat.S_ISREG(mode) and SILLY.fullmatch(path.name):
                 removal.failed = True  # a file that was removed while it was open: it goes when it is closed
             elif not (is_directory or stat.S_ISREG(mode)) or not is_ours(path, is_directory):
                 removal.strangers.append(path)

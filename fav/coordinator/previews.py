@@ -51,7 +51,9 @@ def previews(job: Job, minutes: float | None) -> Iterator[None]:
             except (FavError, ShareError, OSError) as error:
                 wrong = f"error: {error}"
 
-    film = place_for(preview_path(job.share.layout.root, FilmSpec.from_json(job.manifest.spec)))
+    wanted = preview_path(job.share.layout.root, FilmSpec.from_json(job.manifest.spec))
+    job.share.system.follow_no_link(wanted.parent)
+    film = place_for(wanted)
     tell(f"every {minutes:g} min, what is done so far: {film}")
     thread = threading.Thread(target=run)
     thread.start()

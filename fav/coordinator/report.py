@@ -10,6 +10,7 @@ import click
 
 from shared.errors import InputVanished, ShareError
 from shared.jobs import Job
+from shared.share import Share
 
 from ..commands import one_line_errors, tell
 from ..options import FILE
@@ -39,7 +40,7 @@ def report(shared: Path, job: str | None, out: Path | None) -> None:
     with _cured(found):
         facts = gather(found)
     spec, mark = facts.shelf.spec, mark_of("report", found)
-    with _shown(out, spec.film(share.layout.root).with_suffix(".report.html"), mark) as draft:
+    with _shown(share, out, spec.film(share.layout.root).with_suffix(".report.html"), mark) as draft:
         draft.file.write_text(page(facts, brought(share.layout.root, spec.video), mark), encoding="utf-8")
     _tell(found, facts.left_out, facts.shelf)
     click.echo(f"done: {draft.out}")
@@ -51,8 +52,10 @@ def mark_of(what: str, job: Job) -> str:
 
 
 @contextmanager
-def _shown(out: Path | None, default: Path, mark: str) -> Iterator[Draft]:
+def _shown(share: Share, out: Path | None, default: Path, mark: str) -> Iterator[Draft]:
     """A file to write: `out`, a new one; else at the default place, where one that has the mark is replaced."""
+    if not out:
+        share.system.follow_no_link(default.parent)
     with new_file(out) if out else own_file(place_for(default), mark) as draft:
         yield draft
 
@@ -103,7 +106,7 @@ def preview(shared: Path, job: str | None, out: Path | None, into: Path | None) 
         write(shelf, video, into, default, mark)
         return
     check_film_name(out or default)
-    with _shown(out, default, mark) as draft:
+    with _shown(share, out, default, mark) as draft:
         left_out = write(shelf, video, draft.file, draft.out, mark)
     total = _tell(shelf.job, left_out, shelf)
     click.echo(f"done: {draft.out}, with {total - len(left_out)} stylized frames")
