@@ -111,7 +111,7 @@ def test_clean_leaves_what_somebody_made_of_the_results_beside_them(finished, na
     mine = finished.layout.root / name
     mine.write_text("mine")
     result = command("clean", finished.share.layout.root)
-    assert result.exit_code == 0 and f"left alone, as this program did not make it: {mine}" in result.output
+    assert result.exit_code == 0 and f"left alone, as this program did not make it: {mine.relative_to(finished.share.layout.root)}" in result.output
     left = [path for path in finished.layout.root.rglob("*") if not path.is_dir()]
     assert left == [mine] and mine.read_text() == "mine"
 
