@@ -50,7 +50,7 @@ def sequence_numbers(pattern: str) -> list[int]:
             match = number.fullmatch(file.name)
             if match and Path(pattern).name % int(match[1]) == match[0]:
                 if not file.is_file():
-                    raise FavError(f"{file.path}: expected an image of the sequence, got no regular file; remove it")
+                    raise FavError(f"{file.path}: expected an image of the sequence, got no regular file; move it away")
                 found.append(int(match[1]))
     return sorted(found)
 
@@ -71,7 +71,7 @@ def check_alike(pattern: str) -> None:
             begins = image.read(2)
         if begins != (first := first or begins):
             raise FavError(f"{file}: expected an image like the first of the sequence, which begins with {first!r}, "
-                           f"got a file that begins with {begins!r}; remove it, or put the right one there")
+                           f"got a file that begins with {begins!r}; put the right one there")
 
 
 def print_of(path: Path | None) -> str | None:

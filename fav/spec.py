@@ -236,7 +236,7 @@ def brought(root: Path, relative: str | None) -> Path | None:
     if not real.is_relative_to(os.path.realpath(root)):
         raise FavError(f"{path}: expected an input inside the shared directory, got a link to {real}")
     if real.exists() and not (real.is_file() or real.is_dir()):
-        raise FavError(f"{path}: expected a file, got something else; remove it")
+        raise FavError(f"{path}: expected a file, got something else; move it away")
     return path
 
 

@@ -115,7 +115,7 @@ class Job:
         try:
             self.share.system.unlink(path)
         except (IsADirectoryError, PermissionError) as error:
-            raise ShareError(f"{path}: expected a mark of the job that can be taken away ({error.strerror}); remove it") from None
+            raise ShareError(f"{path}: expected a mark of the job that can be taken away ({error.strerror}); move it away") from None
 
     def priority(self, marks: set[str]) -> int:
         """Which jobs nodes serve first: those of the largest number. 0 where nobody said anything (of these marks), or nonsense."""
@@ -144,9 +144,9 @@ def find_job(share: Share, name: str) -> Job | None:
     except FileNotFoundError:
         return None
     except NotADirectoryError:
-        raise ShareError(f"{path.parent}: expected a directory with a job's manifest, got something else; remove it") from None
+        raise ShareError(f"{path.parent}: expected a directory with a job's manifest, got something else; move it away") from None
     if manifest.name != name or not manifest.id.startswith(f"{name}."):  # a copy: who cleans it would remove another job
-        raise ShareError(f"{path}: expected the manifest of job {name}, got that of {manifest.name} ({manifest.id}); remove it")
+        raise ShareError(f"{path}: expected the manifest of job {name}, got that of {manifest.name} ({manifest.id}); move it away")
     return Job(share, manifest)
 
 
@@ -211,7 +211,7 @@ def _find_taken(share: Share, name: str) -> Job:
         if found is not None:
             return found
         share.system.sleep(1.0)
-    raise ShareError(f"{share.layout.name(name)}: expected a job or nothing, got a directory without a manifest; remove it")
+    raise ShareError(f"{share.layout.name(name)}: expected a job or nothing, got a directory without a manifest; move it away")
 
 
 def _may_be_named(share: Share, name: str, job_id: str) -> bool:

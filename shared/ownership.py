@@ -123,9 +123,12 @@ def _is_of_job(layout: JobLayout, brought: "_Brought | None") -> Callable[[Path,
 
 
 def _is_in_its_shard(name: str) -> bool:
-    """Whether a result or an attempt lies in the directory that nodes put one of its number into."""
-    room, _, *place = name.split("/")[:4] if name.count("/") > 2 else ("", "")
-    return not place or place[0] == f"{shard_of(int(place[1].partition('.')[0])):04d}"
+    """Whether a result or an attempt lies in the directory that nodes put one of its number into; True for other files."""
+    parts = name.split("/")
+    if parts[0] not in ("results", "attempts"):
+        return True
+    shard, number = parts[2], int(parts[3].partition(".")[0])
+    return shard == f"{shard_of(number):04d}"
 
 
 def remove_results(share: Share, layout: JobLayout, kind: str) -> Removal:

@@ -149,7 +149,7 @@ class System:
         """The content of a regular file of at most `limit` bytes; never follows a link or waits on a FIFO."""
         with self._regular(path) as (fd, info):
             if info.st_size > limit:
-                raise ShareError(f"{path}: expected at most {limit} bytes, got {info.st_size}; remove it")
+                raise ShareError(f"{path}: expected at most {limit} bytes, got {info.st_size}; move it away")
             return self._bytes(fd, info.st_size)
 
     def head(self, path: Path, size: int) -> tuple[bytes, float]:
@@ -171,14 +171,14 @@ class System:
                 fd = self._open_in(directory, path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             except OSError as error:
                 if error.errno in NO_FILE:
-                    raise ShareError(f"{path}: expected a regular file, got {NO_FILE[error.errno]}; remove it") from None
+                    raise ShareError(f"{path}: expected a regular file, got {NO_FILE[error.errno]}; move it away") from None
                 if error.errno == errno.EACCES:
                     raise ShareError(f"{path}: expected a file that this user may read; correct its permissions") from None
                 raise
         try:
             info = self.os.fstat(fd)
             if not stat.S_ISREG(info.st_mode):
-                raise ShareError(f"{path}: expected a regular file, got something else; remove it")
+                raise ShareError(f"{path}: expected a regular file, got something else; move it away")
             yield fd, info
         finally:
             self.os.close(fd)

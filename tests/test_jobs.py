@@ -96,8 +96,8 @@ def test_name_that_is_no_directory_is_refused_with_what_to_do(share, node, job):
     share.layout.name("strange").touch()
     complaints = []
     assert [other.name for other in all_jobs(share, complaints.append)] == ["toy"]
-    assert len(complaints) == 1 and "remove it" in complaints[0]
-    with pytest.raises(ShareError, match="remove it"):
+    assert len(complaints) == 1 and "move it away" in complaints[0]
+    with pytest.raises(ShareError, match="move it away"):
         create_job(node, "strange", toy.LEASE_S, lambda layout: {})
     assert [path.name for path in share.layout.jobs.iterdir()] == [job.manifest.id]
 

@@ -483,7 +483,7 @@ def bind(path: Path) -> None:
 @pytest.mark.parametrize("make, word", [(bind, "a socket"), (link, "a symbolic link"), (os.mkfifo, "something else"), (Path.mkdir, "something else")])
 def test_what_is_no_file_is_refused_with_the_word_what_it_is(share, tmp_path, make, word):
     make(tmp_path / "x")
-    with pytest.raises(ShareError, match=f"x: expected a regular file, got {word}; remove it"):
+    with pytest.raises(ShareError, match=f"x: expected a regular file, got {word}; move it away"):
         share.system.read(tmp_path / "x")
 
 
