@@ -29,6 +29,9 @@ def load_state(path: Path) -> dict:
     except (FavError, OSError) as error:
         raise FavError(f"{path}: expected the state of a training, got a file that does not read as one; "
                        f"remove it to begin anew") from error
+    if state.get("version") == 1:
+        raise FavError(f"{path}: expected the state of a training of this version, got one of an earlier version; to go on from "
+                       f"its style, give that with --init and choose another OUT")
     if state.get("version") != VERSION or not isinstance(state.get("recipe"), dict):
         raise FavError(f"{path}: expected the state of a training of this version, got another file; choose another OUT")
     return state
