@@ -5,6 +5,7 @@ ours. A shared directory made before there were markers is recognized by what li
 """
 
 import json
+import re
 import secrets
 import time
 from dataclasses import asdict, dataclass
@@ -19,6 +20,7 @@ FORMAT = 1
 LIMIT = 4096  # bytes
 BEGINNING = b'{"fav_share": '  # of every marker: also one that its maker did not finish writing is known by it
 DRAFT = ".fav-share."  # and 16 hexadecimal digits: a marker that is being made
+DRAFT_NAME = re.compile(re.escape(DRAFT) + "[0-9a-f]{16}")
 TRIES = 10  # at an empty marker, where hard links are refused and another node may be writing it
 PAUSE_S = 0.2
 
@@ -96,7 +98,7 @@ def mark(system: System, layout: ShareLayout) -> Marker:
 def sweep_drafts(system: System, layout: ShareLayout, names: list[str]) -> None:
     """Remove the drafts of markers whose makers died; `names` are those in the directory, which is marked."""
     for name in names:
-        if name.startswith(DRAFT) and _is_draft(system, layout.root / name):
+        if DRAFT_NAME.fullmatch(name) and _is_draft(system, layout.root / name):
             system.unlink(layout.root / name)
 
 
@@ -105,7 +107,7 @@ def _is_draft(system: System, path: Path) -> bool:
         data = system.read(path, LIMIT)
     except (OSError, ShareError):
         return False
-    return len(path.name) == len(DRAFT) + 16 and data[:len(BEGINNING)] == BEGINNING[:len(data)]
+    return data[:len(BEGINNING)] == BEGINNING[:len(data)]
 
 
 def is_old_share(system: System, layout: ShareLayout) -> bool:
