@@ -72,6 +72,9 @@ class Stepped(System):
         else:
             super().sleep(seconds)
 
+    def started_here(self, token: str) -> bool:
+        return True  # each node has a place of its own for temporary files, and so for its note
+
     def wait(self, event: threading.Event, seconds: float) -> bool:
         if not _in_main_thread():
             return super().wait(event, seconds)

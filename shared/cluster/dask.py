@@ -90,7 +90,7 @@ def address_of(word: str) -> str:
         return word
     try:
         there = Path(word)
-        waits = there.exists() and not there.is_file()  # a FIFO, which nobody may write into
+        waits = there.exists() and not (there.is_file() or there.is_dir())  # a FIFO, which nobody may write into
         address = None if waits else json.loads(there.read_bytes())["address"]
     except OSError as error:
         raise ShareError(f"--dask: expected a scheduler's address as tcp://HOST:8786, or a scheduler file, got "
