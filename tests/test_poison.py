@@ -228,7 +228,7 @@ class Company:
 
     def join(self) -> Node:
         """One more node, of another name than this process's nodes have."""
-        identity = replace(Identity.here(), incarnation=f"other-{len(self.others)}-0")
+        identity = replace(Identity.here(), incarnation=f"other-{len(self.others)}-0123abcd")
         self.others.append(Node(self.share, identity))
         self.others[-1].join()
         return self.others[-1]

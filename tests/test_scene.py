@@ -154,7 +154,7 @@ def test_command_makes_a_scene_whole_or_not_at_all(tmp_path):
     assert result.exit_code == 0, result.output
     assert np.array_equal(read_image(out / "frame_0003.png"), view(Scene(96, 54, "fast", 12), 3).image)
     assert [path.name for path in tmp_path.iterdir()] == ["scene"]
-    refused(sample("--truth", out), "scene", "exists")
+    refused(sample("--truth", out), "scene", "expected a new name")
     refused(sample("--truth", tmp_path / "small", "--size", "16x16"), "48 pixels")
     refused(sample(tmp_path / "clip.mp4", "--motion", "pan"), "--motion", "--truth")
     assert sample("--truth", tmp_path / "small", "--size", "16").exit_code == 2
