@@ -76,10 +76,8 @@ def mark(system: System, layout: ShareLayout) -> Marker:
     system.write_new(draft, marker.to_bytes())
     try:
         system.link(draft, layout.marker)
-    except FileExistsError:
-        pass
-    except FileNotFoundError:
-        pass  # a node that found the marker of another one has swept our draft
+    except (FileExistsError, FileNotFoundError):
+        pass  # another one has marked it, and may have swept our draft then
     except OSError as error:
         if error.errno not in NO_LINKS:
             raise

@@ -66,15 +66,17 @@ def _is_temporary(private: Path, entry: Path) -> bool:
 
 def remove_notice(share: Share, name: str) -> Removal:
     """Remove a file of that name in `bell`: ours is called after its node and is empty."""
-    path, form = share.layout.bell / name, NOTICE.fullmatch(name)
-    if form and is_incarnation(form[1]) and _content(share, path, 1) == b"":
-        return share.system.remove(path, lambda entry, is_directory: not is_directory)
-    return Removal([path])
+    form = NOTICE.fullmatch(name)
+    return _remove_empty(share, share.layout.bell / name, form[1] if form else "")
 
 
 def remove_order(share: Share, incarnation: str, word: str) -> Removal:
     """Remove an order to a node, which is an empty file."""
-    path = share.layout.order(incarnation, word)
+    return _remove_empty(share, share.layout.order(incarnation, word), incarnation)
+
+
+def _remove_empty(share: Share, path: Path, incarnation: str) -> Removal:
+    """Remove an empty file that is called after a node."""
     if is_incarnation(incarnation) and _content(share, path, 1) == b"":
         return share.system.remove(path, lambda entry, is_directory: not is_directory)
     return Removal([path])
