@@ -265,11 +265,7 @@ def _bring(share: Share, layout: JobLayout, path: Path | None, target: Path) -> 
     if path is None:
         return None
     if path.is_dir() or is_sequence(str(path)):
-        share.system.make_dirs(target)
-        files = _files_of(path)
-        note_brought(share, layout, [target / file.name for file in files])
-        for file in files:
-            _copy(file, target / file.name, share.system)
+        _bring_files(share, layout, _files_of(path), target, _copy)
         target = target if path.is_dir() else target / path.name
     else:
         target = target.with_suffix(path.suffix)
@@ -286,16 +282,21 @@ def _bring_video(share: Share, layout: JobLayout, video: str) -> str:
         return real.relative_to(root).as_posix()
     if is_sequence(video):
         target = layout.inputs / "video"
-        share.system.make_dirs(target)
-        files = sequence_files(video)
-        note_brought(share, layout, [target / file.name for file in files])
-        for file in files:
-            _link_or_copy(file, target / file.name, share.system)
+        _bring_files(share, layout, sequence_files(video), target, _link_or_copy)
         return (target / path.name).relative_to(share.layout.root).as_posix()
     target = layout.inputs / f"video{path.suffix}"
     note_brought(share, layout, [target])
     _link_or_copy(path.resolve(), target, share.system)
     return target.relative_to(share.layout.root).as_posix()
+
+
+def _bring_files(share: Share, layout: JobLayout, files: list[Path], target: Path,
+                 put: Callable[[Path, Path, System], None]) -> None:
+    """Put files into a directory of the job's inputs. They are noted first: what is not on the list is not swept."""
+    note_brought(share, layout, [target / file.name for file in files])
+    share.system.make_dirs(target)
+    for file in files:
+        put(file, target / file.name, share.system)
 
 
 def _link_or_copy(source: Path, target: Path, system: System) -> None:
