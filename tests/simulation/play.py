@@ -306,7 +306,8 @@ class Play:
             raise broken("the job is not finished")
         faults = sum(count for kind, count in world.counts.items() if kind in DISRUPTIVE)
         tasks = self.chains * self.length + 1
-        most = tasks + 3 * faults + (attempts.MOST_FAULTS if self.poison is not None else 0)
+        # A fault of a whole machine silences the hearts of all its nodes, so each of their tasks has to be run again.
+        most = tasks + 3 * faults + world.struck_beside + (attempts.MOST_FAULTS if self.poison is not None else 0)
         if sum(world.executions.values()) > most:
             raise broken(f"{sum(world.executions.values())} executions of {tasks} tasks with {faults} faults: {dict(world.executions)}")
 

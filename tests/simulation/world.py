@@ -53,6 +53,10 @@ class Host:
         self.boot = 0
         self.client = Client(world, self)
 
+    def at_work(self) -> int:
+        """How many of its nodes are in a task."""
+        return sum(agent.task is not None for process in self.processes for agent in process.agents if agent.alive)
+
 
 class Process:
     """What dies and stands still as one: a node with its heart and its worker."""
@@ -129,6 +133,7 @@ class World:
         self.agents: list[Agent] = []
         self.executions: Counter[str] = Counter()
         self.crashed: Counter[str] = Counter()  # executions in which the worker was taken down, by task
+        self.struck_beside = 0  # executions under way on a machine when a fault struck all of it, beside the first each time
         self.pids = 1000
         self.bereaved: Callable[[Process], None] = lambda process: None  # told of every process that is killed
         every = list(FAULTS)
@@ -321,6 +326,8 @@ class World:
                 self.late.sort(key=lambda one: one[0])
             self.kill(process)
             return Dead()
+        if kind in ("power loss", "cut"):
+            self.struck_beside += max(client.host.at_work() - 1, 0)
         if kind == "power loss":
             for inode in sorted(client.host.unsynced, key=lambda inode: inode.ino):
                 client.lose(inode)
