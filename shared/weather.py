@@ -6,7 +6,7 @@ from typing import Callable, TypeVar
 from .share import Share
 from .system import CLOSED, FULL, PASSING
 
-MOST_PASSING = 10  # tries of one step whose error usually passes, while the share itself can be reached
+MOST_PASSING = 10  # failures of one step right after which the share itself could be reached
 LONGEST_PAUSE_S = 60.0
 
 T = TypeVar("T")
@@ -16,7 +16,7 @@ def weathered(step: Callable[[], T], share: Share, say: Callable[[str], None], p
     """Do a step; while the disk is full or closed, wait with growing pauses; while the server stumbles, try again.
 
     `pause` waits some seconds and raises where waiting is to end. Any other error is the caller's; so is one that
-    usually passes and did not in `MOST_PASSING` tries, though the share answers.
+    usually passes and came more than `MOST_PASSING` times although the share itself answered right afterwards.
     """
     seconds, passing, said = 1.0, 0, None  # what was said is known by its error: the room that is left goes up and down
     while True:
@@ -31,15 +31,16 @@ def weathered(step: Callable[[], T], share: Share, say: Callable[[str], None], p
             elif error.errno in CLOSED:
                 line = f"{error.filename or share.layout.root}: {error.strerror}; waiting until somebody mounts it writable"
             elif error.errno in PASSING:
-                passing += 1
-                if passing > MOST_PASSING and _answers(share):
-                    raise
                 line = f"{error.filename or share.layout.root}: {error.strerror}; trying again"
             else:
                 raise
             if error.errno != said:
                 said = error.errno
                 say(line)
+            if error.errno in PASSING:
+                passing += _answers(share)  # a try while the whole server is away tells nothing of this step
+                if passing > MOST_PASSING:
+                    raise
         pause(seconds)
         seconds = min(2 * seconds, LONGEST_PAUSE_S)
 

@@ -17,7 +17,7 @@ from shared.jobs import Job
 from shared.layout import Task
 from shared.nodes import Heart, Identity, Node
 from shared.share import Share, open_share
-from shared.weather import weathered
+from shared.weather import MOST_PASSING, weathered
 from shared.worker import Worker
 
 from . import toy
@@ -194,6 +194,32 @@ def test_node_joins_though_one_step_of_it_fails_once(share, clock, method, after
     node.beat()
     node.leave()
     assert is_clean(share)
+
+
+class Stumbling:
+    """A step that fails so many times with an error that usually passes, and then succeeds."""
+
+    def __init__(self, times: int):
+        self.left = times
+
+    def __call__(self) -> str:
+        if not self.left:
+            return "done"
+        self.left -= 1
+        raise OSError(errno.EIO, "stumbled")
+
+
+def test_step_that_fails_again_and_again_though_the_share_answers_is_given_up(share, clock):
+    assert weathered(Stumbling(MOST_PASSING), share, print, clock.sleep) == "done"
+    with pytest.raises(OSError, match="stumbled"):
+        weathered(Stumbling(MOST_PASSING + 1), share, print, clock.sleep)
+
+
+def test_step_that_stumbles_once_more_after_a_long_outage_is_tried_again(share, clock):
+    step = Stumbling(2 * MOST_PASSING)
+    clock.where("list", lambda path: step.left > 0, errno.EIO)  # the last failure is the first at which the share answers
+    assert weathered(step, share, print, clock.sleep) == "done"
+    assert clock.calls > clock.struck > MOST_PASSING
 
 
 def test_claim_that_was_won_before_the_server_stumbled_is_carried_out(share, clock, job, node):
