@@ -151,6 +151,7 @@ class World:
         self.away = 0.0  # until when the server is
         self.outages: list[tuple[float, float]] = []  # when it was or will be
         self.full = 0.0  # until when there is no room
+        self.done: set[str] = set()  # tasks that have a result
         self.moved: dict[tuple[Inode, str], Process] = {}  # placeholders (owner, task) moved by mistake, by whom, and not put back yet
         self.exact = True  # whether links are known, so that nothing at all may be replaced
         self.late: list[tuple[float, Agent, Callable[[], None]]] = []  # steps of the dead that are still on their way
@@ -409,6 +410,8 @@ class World:
             return
         if inode.room == "results" and inode.synced < max(len(inode.data), 1):
             raise self.broken(f"a result appeared that was not whole and synced: {bytes(inode.data)!r}")
+        if inode.room == "results":
+            self.done.add(self.current.task)
         if inode.room == "attempts" and inode.data.startswith(b'{"incarnation"') and inode.data.endswith(b"}\n"):
             owner = json.loads(inode.data)
             if name.startswith(owner["token"]):
@@ -448,9 +451,11 @@ class World:
             raise self.broken(f"a published result was {'replaced' if replaced_by else 'removed'}")
         if folder.room == "names" and self.exact:
             raise self.broken("a job lost its name")
-        if folder.room == "attempts" and any(
-                moved is inode and process is self.current.process for (moved, _), process in self.moved.items()):
-            raise self.broken("a living node's placeholder was thrown away")
+        if folder.room == "attempts":
+            for moved, task in [one for one, process in self.moved.items() if one[0] is inode and process is self.current.process]:
+                if task not in self.done:  # else its owner has nothing to lose
+                    raise self.broken("a living node's placeholder was thrown away")
+                del self.moved[moved, task]
 
     def written(self, inode: Inode) -> None:
         if inode.room == "results":
