@@ -14,8 +14,9 @@ with installed():
     from click.core import ParameterSource
 
     from fav.backends import choose
-    from fav.commands import duration, film_at, one_line_errors
+    from fav.commands import film_at, one_line_errors
     from fav.options import BACKEND, FILE, JOB, limits, options, request_of
+    from fav.util.text import duration
     from shared.check.quick import check_quickly
     from shared.check.surroundings import CLOCKS_S
     from shared.jobs import find_job

@@ -24,10 +24,10 @@ from fav.errors import FavError  # noqa: E402
 from fav.flow import dis  # noqa: E402
 from fav.flow_io import read_flo  # noqa: E402
 from fav.geometry import between, composed, over_long  # noqa: E402
-from fav.images import read_image  # noqa: E402
 from fav.scene import HIDDEN, MOTIONS, RELIABLE, Scene, Truth, view  # noqa: E402
 from fav.scene import truth as truth_of  # noqa: E402
 from fav.stylize import Geometry  # noqa: E402
+from fav.util.images import read_image  # noqa: E402
 
 MATERIAL = ROOT.parent / "shared" / "data"
 PATH = click.Path(path_type=Path)

@@ -15,11 +15,11 @@ sys.path.insert(0, str(ROOT))
 from fav import flow as flows  # noqa: E402
 from fav.evaluation.comparison import Shown  # noqa: E402
 from fav.geometry import between  # noqa: E402
-from fav.images import resize  # noqa: E402
 from fav.inference import StyleRunner  # noqa: E402
 from fav.scene import Scene, view  # noqa: E402
 from fav.shots import cut_finder  # noqa: E402
 from fav.stylize import stylize_shot  # noqa: E402
+from fav.util.images import resize  # noqa: E402
 from fav.video import decode  # noqa: E402
 
 MATERIAL = ROOT.parent / "shared" / "data"

@@ -18,10 +18,10 @@ from benchmarks.stopwatch import Stopwatch  # noqa: E402
 from fav.commands import one_line_errors  # noqa: E402
 from fav.film import Studio, index_pieces  # noqa: E402
 from fav.flow_io import encode_flow  # noqa: E402
-from fav.images import encode_png  # noqa: E402
 from fav.options import FILE, Size  # noqa: E402
 from fav.spec import Look  # noqa: E402
 from fav.timeline import Timeline  # noqa: E402
+from fav.util.images import encode_png  # noqa: E402
 
 # A line of the table: files of the procedure of 2020 by the ends of their names, and of ours.
 LINES = {

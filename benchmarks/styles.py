@@ -19,8 +19,8 @@ from fav.evaluation.comparison import Comparison, Shown, measure, use_threads  #
 from fav.evaluation.measures import FrameLosses, mean_and_95th  # noqa: E402
 from fav.evaluation.report import Evaluation  # noqa: E402
 from fav.evaluation.style_losses import losses_of  # noqa: E402
-from fav.images import read_image  # noqa: E402
 from fav.inference import StyleRunner  # noqa: E402
+from fav.util.images import read_image  # noqa: E402
 
 PATH = click.Path(path_type=Path)
 VIDEOS = tuple(reel.MATERIAL / "videos" / name for name in ("bigbuckbunny.mp4", "scene_cuts.mp4"))

@@ -8,13 +8,13 @@ with installed():
     import click
     from rich.progress import Progress
 
-    from .commands import one_line_errors
-    from .errors import FavError
-    from .evaluation.command import evaluate
-    from .options import BACKEND, FILE, FLOW, LOOK, Size, limits, options, request_of
-    from .scene import MOTIONS
-    from .training.command import train
-    from .util.atomic import check_new, new_directory, new_file
+    from fav.commands import one_line_errors
+    from fav.errors import FavError
+    from fav.evaluation.command import evaluate
+    from fav.options import BACKEND, FILE, FLOW, LOOK, Size, limits, options, request_of
+    from fav.scene import MOTIONS
+    from fav.training.command import train
+    from fav.util.atomic import check_new, new_directory, new_file
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -36,14 +36,14 @@ def main() -> None:
 def stylize(context: click.Context, video: str, style: Path, out: Path, threads: int | None, device: str, backend: str,
             **values) -> None:
     """Stylize VIDEO with STYLE into the film OUT (.mp4, .mkv or .mov); nothing else is written."""
-    from .backends import choose
-    from .cards import own_device
-    from .film import Studio, index_pieces, stylized
-    from .finish import finished
-    from .inference import device_of
-    from .submission import check, look_of, with_cuts
-    from .timeline import Timeline
-    from .video import check_film_name, write_film
+    from fav.backends import choose
+    from fav.cards import own_device
+    from fav.film import Studio, index_pieces, stylized
+    from fav.finish import finished
+    from fav.inference import device_of
+    from fav.submission import check, look_of, with_cuts
+    from fav.timeline import Timeline
+    from fav.video import check_film_name, write_film
 
     request = request_of(context, video, style, values)
     request.check()
@@ -82,9 +82,9 @@ def flow(first: Path, second: Path, out: Path, flow: str, flow_weights: Path | N
     """Write the optical flow from image FIRST to image SECOND as OUT.flo, and beside it as a colour picture."""
     import cv2
 
-    from . import flow as flows
-    from .flow_io import flow_picture, write_flo
-    from .images import read_image
+    from fav import flow as flows
+    from fav.flow_io import flow_picture, write_flo
+    from fav.util.images import read_image
 
     if check_new(out).suffix != ".flo":
         raise FavError(f"{out}: expected a name that ends in .flo")
@@ -106,7 +106,7 @@ def flow(first: Path, second: Path, out: Path, flow: str, flow_weights: Path | N
 @one_line_errors
 def convert(model: Path, out: Path) -> None:
     """Convert a style MODEL (.t7 of the authors, .pth of the PyTorch port) to OUT.safetensors."""
-    from .checkpoints import convert as write
+    from fav.checkpoints import convert as write
 
     if check_new(out).suffix != ".safetensors":
         raise FavError(f"{out}: expected a name that ends in .safetensors")
@@ -125,8 +125,8 @@ def convert(model: Path, out: Path) -> None:
 @one_line_errors
 def sample(out: Path, truth: bool, size: tuple[int, int] | None, **values) -> None:
     """Make a short sample clip to try things on: two shots, moving things, sound; or a scene to measure on."""
-    from .sample import write_sample
-    from .scene import Scene, write_scene
+    from fav.sample import write_sample
+    from fav.scene import Scene, write_scene
 
     given = {name: value for name, value in values.items() if value is not None}
     if size:

@@ -5,9 +5,8 @@ from functools import cache
 import torch
 from filelock import FileLock, Timeout
 
+from fav.backends import BACKENDS
 from shared.local import lock_file
-
-from .backends import BACKENDS
 
 _held: list[FileLock] = []  # until this process ends
 

@@ -19,11 +19,11 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from . import torch7
-from .errors import FavError
-from .network import TANH_CONSTANT, StyleNetwork
-from .util.atomic import new_file, own_file
-from .util.reading import opened, read_file
+from fav import torch7
+from fav.errors import FavError
+from fav.network import TANH_CONSTANT, StyleNetwork
+from fav.util.atomic import new_file, own_file
+from fav.util.reading import opened, read_file
 
 KINDS = {3: "an image model (3 channels)", 7: "a video model (7 channels)"}
 MARK = "training"  # in the metadata of a style: which training wrote it

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import click
 
+from fav.errors import FavError
 from shared.errors import ShareError, is_ours, lacking
 from shared.terminal import Ended, drop, ended_by_signals, nobody_reads
-
-from .errors import FavError
 
 EXIT_USAGE = 2
 _ROOM = "no room; make some: coordinator.py clean removes a job with its frames"
@@ -101,15 +100,3 @@ def film_at(root: Path, job: str, film: str) -> Path:
         raise FavError(f"{path}: expected the film of {job}, found none: it was moved or removed; coordinator.py stitch {root} "
                        f"{job} --out {path.relative_to(root)} makes it again of its frames")
     return path
-
-
-def duration(seconds: float | None) -> str:
-    """`42 s`, `3 min 20 s`, `2 h 5 min`; `?` for None."""
-    if seconds is None:
-        return "?"
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds} s"
-    if seconds < 3600:
-        return f"{seconds // 60} min {seconds % 60} s"
-    return f"{seconds // 3600} h {seconds % 3600 // 60} min"

@@ -7,8 +7,8 @@ program: no motion boundaries, and a slack for flat regions, where no flow is ex
 import cv2
 import numpy as np
 
-from .errors import FavError
-from .warp import pixel_grid, warp
+from fav.errors import FavError
+from fav.warp import pixel_grid, warp
 
 SIGMA = 3.0  # of the Gaussian that smooths the structure tensor, pixels
 

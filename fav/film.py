@@ -13,21 +13,21 @@ import cv2
 import numpy as np
 import torch
 
-from . import flow as flows
-from .backends import choose
-from .blend import blend
-from .checkpoints import load_style
-from .geometry import between
-from .heap import keep_freed_memory
-from .images import read_image, resize
-from .inference import StyleRunner
-from .mixing import load_mixture
-from .run import Run
-from .spec import Look
-from .shots import cut_finder
-from .stylize import Geometry, fill_for, stylize_next
-from .timeline import PIECE, Piece, Timeline
-from .video import FrameIndex, FrameReader, decode
+from fav import flow as flows
+from fav.backends import choose
+from fav.blend import blend
+from fav.checkpoints import load_style
+from fav.geometry import between
+from fav.inference import StyleRunner
+from fav.mixing import load_mixture
+from fav.run import Run
+from fav.shots import cut_finder
+from fav.spec import Look
+from fav.stylize import Geometry, fill_for, stylize_next
+from fav.timeline import PIECE, Piece, Timeline
+from fav.util.images import read_image, resize
+from fav.util.malloc import keep_freed_memory
+from fav.video import FrameIndex, FrameReader, decode
 
 Painting = Future[tuple[np.ndarray, float]]  # of a picture (H, W, 3) uint8, and the seconds that it took
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .blend import blend, luma, share_of, with_colours_of
-from .errors import FavError
-from .fingerprint import is_sequence
-from .images import read_image, resize
-from .spec import Finish
-from .video import FrameIndex, FrameReader, decode, probe
+from fav.blend import blend, luma, share_of, with_colours_of
+from fav.errors import FavError
+from fav.spec import Finish
+from fav.util.image_sequence import is_sequence
+from fav.util.images import read_image, resize
+from fav.video import FrameIndex, FrameReader, decode, probe
 
 
 def finished(frames: Iterable[np.ndarray], finish: Finish, video: Path | str, index: FrameIndex, start: int = 0,

@@ -10,8 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .errors import FavError
-from .images import decode_png, encode_png, png_text
+from fav.errors import FavError
+from fav.util.images import decode_png, encode_png, png_text
 
 FLO_MAGIC = 202021.25
 STEPS = 256  # a pixel, at most: an error of 1/512 pixel

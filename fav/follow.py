@@ -10,14 +10,14 @@ from typing import Callable
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from fav.commands import tell
+from fav.shelf import Shelf, stitch_task
+from fav.util.atomic import kind_of
+from fav.util.text import duration
 from shared import results
 from shared.errors import InputVanished, plain
 from shared.jobs import Job
 from shared.logs import LOG_HEAD
-
-from .commands import duration, tell
-from .shelf import Shelf, stitch_task
-from .util.atomic import kind_of
 
 RARELY = 20  # counting takes a twentieth of a core at most
 STEP = 1 << 20  # bytes that are read of a log at one look

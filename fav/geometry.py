@@ -6,11 +6,11 @@ from functools import reduce
 import cv2
 import numpy as np
 
-from .consistency import reliability
-from .flow import Flow
-from .flow_io import quantized
-from .stylize import Geometry
-from .warp import warp
+from fav.consistency import reliability
+from fav.flow import Flow
+from fav.flow_io import quantized
+from fav.stylize import Geometry
+from fav.warp import warp
 
 ASTRAY = 1.0  # pixels: composed flow that is right is off by less
 CERTAIN = 0.999  # of an interpolated reliability: all four neighbours that have weight are 1

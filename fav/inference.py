@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .backends import make
-from .errors import FavError
-from .network import StyleNetwork
-from .stylize import MEAN_BGR, network_input
+from fav.backends import make
+from fav.errors import FavError
+from fav.network import StyleNetwork
+from fav.stylize import MEAN_BGR, network_input
 
 
 class StyleRunner:

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-from .fingerprint import is_sequence, print_of
-from .spec import FilmSpec, brought
+from fav.spec import FilmSpec
+from fav.util.fingerprint import print_of
+from fav.util.image_sequence import is_sequence
+from fav.util.safe_path import brought
 
 NEEDED = ("video", "style", "flow_weights", "first_frame_style", "seed", "mask")  # without these there is no film
 INPUTS = (*NEEDED, "evaluate", "loss_network")

@@ -14,20 +14,31 @@ from pathlib import Path
 
 import numpy as np
 
+from fav.evaluation.comparison import Comparison, Row, Shown, at_size, looks_back_to, measure
+from fav.evaluation.measures import FrameLosses
+from fav.evaluation.style_losses import losses_of
+from fav.flow import Flow
+from fav.shelf import (
+    MEASURING,
+    REPORTS,
+    SPAN,
+    Shelf,
+    evaluated,
+    evaluation_name,
+    measure_task,
+    put,
+    report_task,
+    sealed,
+    spans,
+    write_print,
+)
+from fav.util.atomic import exclusive
+from fav.util.safe_path import brought
+from fav.video import FrameReader
 from shared import results
 from shared.attempts import failed
 from shared.layout import Task, shard_of
 from shared.nodes import Node
-
-from .evaluation.comparison import Comparison, Row, Shown, at_size, looks_back_to, measure
-from .evaluation.measures import FrameLosses
-from .evaluation.style_losses import losses_of
-from .flow import Flow
-from .shelf import (MEASURING, REPORTS, SPAN, Shelf, evaluated, evaluation_name, measure_task, put, report_task, sealed, spans,
-                    write_print)
-from .spec import brought
-from .util.atomic import exclusive
-from .video import FrameReader
 
 
 class Measuring:
@@ -141,7 +152,7 @@ class Measuring:
         return at_size(reader.read(number, self.shelf.timeline.index), self.spec.network_size)
 
     def _report(self, task: Task) -> Path:
-        from .evaluation import report  # a second to import
+        from fav.evaluation import report  # a second to import
 
         write = {".txt": report.write_text, **report.WRITERS}
         timeline, spec = self.shelf.timeline, self.spec

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .checkpoints import load_style
-from .errors import FavError
-from .network import StyleNetwork
+from fav.checkpoints import load_style
+from fav.errors import FavError
+from fav.network import StyleNetwork
 
 
 def load_mixture(style: Path, mix: Sequence[tuple[Path, float]] = ()) -> StyleNetwork:

@@ -6,12 +6,11 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from fav import flow as flows
+from fav.backends import BACKENDS
+from fav.request import LIMITS, Request
+from fav.spec import LEAD, PRECISIONS, RANGES
 from shared.nodes import LEASE_S
-
-from . import flow as flows
-from .backends import BACKENDS
-from .request import LIMITS, Request
-from .spec import LEAD, PRECISIONS, RANGES
 
 FILE = click.Path(path_type=Path)
 CHUNK = 48  # frames: 7 more for each are a seventh of the work

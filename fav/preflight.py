@@ -11,17 +11,16 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from fav.backends import choose
+from fav.errors import FavError
+from fav.inputs import changed_inputs
+from fav.spec import FilmSpec
 from shared.check.quick import check_quickly
 from shared.errors import ShareError, plain
 from shared.jobs import find_job
 from shared.share import Share, open_share
 from shared.sources import version
 from shared.system import System
-
-from .backends import choose
-from .errors import FavError
-from .inputs import changed_inputs
-from .spec import FilmSpec
 
 MARK = "preflight "
 LIBRARIES = ("av", "cv2", "torch")
@@ -114,7 +113,7 @@ def _devices(question: Question) -> list[str]:
     for device in dict.fromkeys(question.devices):
         try:
             if device not in ("auto", "cpu"):
-                from .inference import device_of  # slow to import, and of no use on most hosts
+                from fav.inference import device_of  # slow to import, and of no use on most hosts
 
                 device_of(device)
             if question.backend != "auto":

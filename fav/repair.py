@@ -9,19 +9,37 @@ from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 
+from fav.errors import FavError
+from fav.inputs import NEEDED, changed_inputs
+from fav.shelf import (
+    MEASURING,
+    OPTIONAL,
+    REPORTS,
+    Damaged,
+    Extent,
+    Shelf,
+    evaluation_name,
+    flow_task,
+    frame_task,
+    index_task,
+    lead_task,
+    measure_task,
+    numbers,
+    print_task,
+    put,
+    report_task,
+    spans,
+    stitch_task,
+    withdraw,
+)
+from fav.util.safe_path import inside
+from fav.video import decode
 from shared import results
 from shared.attempts import failed, forget
 from shared.errors import InputVanished, ShareError
 from shared.jobs import Job
 from shared.layout import Task, shard_of
 from shared.nodes import Node
-
-from .errors import FavError
-from .inputs import NEEDED, changed_inputs
-from .shelf import (MEASURING, OPTIONAL, REPORTS, Damaged, Extent, Shelf, evaluation_name, flow_task, frame_task, index_task,
-                    lead_task, measure_task, numbers, print_task, put, report_task, spans, stitch_task, withdraw)
-from .spec import inside
-from .video import decode
 
 MOST_TOLD = 20  # damaged results that are told one by one
 TELL_S = 10.0

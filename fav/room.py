@@ -42,16 +42,5 @@ def room_for(frames: int, size: tuple[int, int], flows: int = 0, crf: int = 18, 
     return Room(pictures + film + rest + inputs.size, frames + flows + frames // 100 + SMALL_FILES + inputs.files)
 
 
-def words(size: float) -> str:
-    """`340 KiB`, `2.1 GiB`."""
-    for unit in ("KiB", "MiB", "GiB"):
-        size /= 1024
-        if size < 1000:
-            break
-    else:
-        size, unit = size / 1024, "TiB"
-    return f"{size:.1f} {unit}" if size < 10 else f"{size:.0f} {unit}"
-
-
 def _blocks(size: float) -> int:
     return -int(-size // BLOCK) * BLOCK

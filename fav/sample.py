@@ -13,7 +13,7 @@ import av
 import cv2
 import numpy as np
 
-from .errors import FavError
+from fav.errors import FavError
 
 RATE = 25  # frames a second
 COAST, VALLEY = 56, 44  # frames of the two shots

@@ -13,11 +13,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .errors import FavError
-from .flow_io import write_flo
-from .images import encode_png
-from .sample import FAR_HILL, GRASS, NIGHT_TO_GOLD, NOON, SEA, WHEAT, WOOD, mix, ramp
-from .warp import pixel_grid
+from fav.errors import FavError
+from fav.flow_io import write_flo
+from fav.sample import FAR_HILL, GRASS, NIGHT_TO_GOLD, NOON, SEA, WHEAT, WOOD, mix, ramp
+from fav.util.images import encode_png
+from fav.warp import pixel_grid
 
 MOTIONS = {  # of the camera
     "tripod": "it stands still",

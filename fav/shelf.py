@@ -17,6 +17,18 @@ from typing import TYPE_CHECKING, Callable, Iterator
 
 import numpy as np
 
+from fav.blend import blend
+from fav.errors import FavError
+from fav.finish import finished
+from fav.flow_io import decode_flow
+from fav.run import Run
+from fav.spec import LEAD, FilmSpec, Finish
+from fav.stylize import Geometry
+from fav.timeline import Piece, Timeline
+from fav.util.atomic import exclusive, private_name, take_name
+from fav.util.images import decode_png, png_limit
+from fav.util.prefetch import ahead
+from fav.video import FrameReader, write_film
 from shared import results
 from shared.errors import InputVanished, ShareError, plain
 from shared.jobs import Job
@@ -26,21 +38,8 @@ from shared.ownership import remove_results
 from shared.share import Share
 from shared.system import NO_LINKS, RECORD_LIMIT, WEATHER
 
-from .ahead import ahead
-from .blend import blend
-from .errors import FavError
-from .finish import finished
-from .flow_io import decode_flow
-from .images import decode_png, png_limit
-from .run import Run
-from .spec import LEAD, FilmSpec, Finish
-from .stylize import Geometry
-from .timeline import Piece, Timeline
-from .util.atomic import exclusive, private_name, take_name
-from .video import FrameReader, write_film
-
 if TYPE_CHECKING:
-    from .evaluation.comparison import Row
+    from fav.evaluation.comparison import Row
 
 
 PAINTED = ("frame", "lead")  # kinds of tasks that paint a picture
@@ -276,7 +275,7 @@ class Shelf:
 
     def rows(self, span: int) -> list["Row"]:
         """What was measured of the frames of a span of the film, whose index is known that far."""
-        from .evaluation.comparison import Row
+        from fav.evaluation.comparison import Row
 
         def decode(data: bytes) -> list[Row]:
             rows = [Row.from_json(row) for row in unsealed(data)["rows"]]
@@ -321,7 +320,7 @@ def _a_piece(data: bytes) -> None:
 
 
 def _some_rows(data: bytes) -> None:
-    from .evaluation.comparison import Row
+    from fav.evaluation.comparison import Row
 
     if not [Row.from_json(row) for row in unsealed(data)["rows"]]:
         raise ValueError("expected rows, got none")

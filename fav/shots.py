@@ -8,8 +8,8 @@ import numpy as np
 from scenedetect.detectors import ContentDetector
 from scenedetect.scene_detector import FlashFilter
 
-from .errors import FavError
-from .util.reading import read_once
+from fav.errors import FavError
+from fav.util.reading import read_once
 
 # A quarter of a second. Flashes and whip pans pass the threshold several times within a few frames, and each cut
 # starts a new picture from nothing, which is seen; shots this short hardly exist. (PySceneDetect's 15 frames

@@ -3,12 +3,12 @@
 Nothing heavy is imported here: the supervisor of a node reads it, too.
 """
 
-import os
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import get_type_hints
 
-from .errors import FavError, plain
+from fav.errors import FavError, plain
+from fav.util.safe_path import brought, inside
 
 LEAD = 7  # frames in which one chunk of a shot passes over into the next
 LAST_FRAME = 10**12 - 1  # as many digits as the name of a task has
@@ -214,36 +214,3 @@ def network_size(size: tuple[int, int], style_scale: float) -> tuple[int, int]:
 
 def _words(value) -> str:
     return "unset" if value is None else ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
-
-
-def inside(root: Path, relative: str | None) -> Path | None:
-    """A path of the record on this machine; FavError where it leads out of the shared directory."""
-    if relative is None:
-        return None
-    path = PurePosixPath(relative)
-    if path.is_absolute() or ".." in path.parts or not path.parts or not _is_name(relative):
-        raise FavError(f"job: expected a path inside the shared directory, got {relative[:200]!r}")
-    return root / path
-
-
-def brought(root: Path, relative: str | None) -> Path | None:
-    """The path of an input on this machine; FavError where it leads out of the shared directory, be it by a link, or
-    to what is neither a file nor a directory: opening that might wait for ever."""
-    path = inside(root, relative)
-    if path is None:
-        return None
-    real = Path(os.path.realpath(path))
-    if not real.is_relative_to(os.path.realpath(root)):
-        raise FavError(f"{path}: expected an input inside the shared directory, got a link to {real}")
-    if real.exists() and not (real.is_file() or real.is_dir()):
-        raise FavError(f"{path}: expected a file, got something else; move it away")
-    return path
-
-
-def _is_name(path: str) -> bool:
-    """Whether the system takes it for a path at all."""
-    try:
-        data = os.fsencode(path)
-    except UnicodeEncodeError:
-        return False
-    return b"\0" not in data and len(data) < 1000 and max(map(len, data.split(b"/"))) < 256

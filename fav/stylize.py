@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from .errors import FavError
-from .warp import warp
+from fav.errors import FavError
+from fav.warp import warp
 
 if TYPE_CHECKING:
-    from .inference import StyleRunner
+    from fav.inference import StyleRunner
 
 MEAN_BGR = np.array((103.939, 116.779, 123.68), np.float32)
 FILLS = ("vgg-mean", "uniform-random")

@@ -11,6 +11,27 @@ from typing import Callable, Iterator
 
 from filelock import FileLock, Timeout
 
+from fav import flow as flows
+from fav.checkpoints import load_style
+from fav.errors import FavError, plain
+from fav.finish import check_mask
+from fav.inference import best_precision, device_of
+from fav.inputs import changed_inputs
+from fav.mixing import load_mixture
+from fav.repair import repair
+from fav.request import LOSS_NETWORK, Request
+from fav.room import Room, room_for
+from fav.shelf import REPORTS, check_room, evaluation_name
+from fav.shots import read_cuts
+from fav.spec import LAST_FRAME, LEAD, Choices, FilmSpec, Finish, Look, check_size, network_size
+from fav.tasks import FLOW_AHEAD
+from fav.util.atomic import exclusive
+from fav.util.fingerprint import check_alike, print_of, video_fingerprint
+from fav.util.image_sequence import is_sequence, sequence_files
+from fav.util.images import read_image
+from fav.util.safe_path import inside
+from fav.util.text import words
+from fav.video import Source, check_film_name, probe, reaches
 from shared.attempts import reopen
 from shared.jobs import NAME, Job, create_job, find_job, job_name
 from shared.layout import JobLayout
@@ -19,25 +40,6 @@ from shared.nodes import Node
 from shared.ownership import note_brought
 from shared.share import Share
 from shared.system import System
-
-from . import flow as flows
-from .checkpoints import load_style
-from .errors import FavError, plain
-from .finish import check_mask
-from .fingerprint import check_alike, is_sequence, print_of, sequence_files, video_fingerprint
-from .images import read_image
-from .inference import best_precision, device_of
-from .inputs import changed_inputs
-from .mixing import load_mixture
-from .repair import repair
-from .request import LOSS_NETWORK, Request
-from .room import Room, room_for, words
-from .shelf import REPORTS, check_room, evaluation_name
-from .shots import read_cuts
-from .spec import LAST_FRAME, LEAD, Choices, FilmSpec, Finish, Look, check_size, inside, network_size
-from .tasks import FLOW_AHEAD
-from .util.atomic import exclusive
-from .video import Source, check_film_name, probe, reaches
 
 TURN_S = 60.0
 # Inputs that the job brings with it.
@@ -123,7 +125,7 @@ def check(request: Request) -> Source:
     if request.mask:
         check_mask(request.mask, request.video, request.fps)
     if request.evaluate:
-        from .evaluation.style_losses import losses_of, painting_of  # of no use to most jobs, and slow to import
+        from fav.evaluation.style_losses import losses_of, painting_of  # of no use to most jobs, and slow to import
 
         losses_of(request.evaluate, str(request.loss_network)) if request.loss_network else painting_of(request.evaluate)
     if request.cuts and source.frames is not None and request.cuts[-1] >= source.frames:
@@ -156,7 +158,7 @@ def with_loss_network(request: Request) -> tuple[Request, tuple[str, ...]]:
     """
     if not request.evaluate:
         return request, ()
-    from .training.loss_weights import PUBLISHED, fetched
+    from fav.training.loss_weights import PUBLISHED, fetched
 
     name = str(request.loss_network or LOSS_NETWORK)
     try:

@@ -16,6 +16,34 @@ from typing import TYPE_CHECKING, Callable, Iterator
 
 import numpy as np
 
+from fav import flow as flows
+from fav.cards import own_device
+from fav.errors import FavError
+from fav.film import Painting, Studio, index_pieces
+from fav.flow_io import encode_flow
+from fav.inputs import NEEDED, changed_inputs
+from fav.repair import missing
+from fav.run import Run
+from fav.shelf import (
+    MEASURING,
+    OPTIONAL,
+    PAINTED,
+    Shelf,
+    deliver,
+    flow_task,
+    frame_task,
+    index_task,
+    painting_task,
+    sealed,
+    stitch,
+    stitch_task,
+    write_print,
+)
+from fav.stylize import Geometry
+from fav.timeline import Piece, Timeline
+from fav.util.images import encode_png
+from fav.util.malloc import give_back_freed_memory
+from fav.util.safe_path import brought
 from shared import results
 from shared.attempts import failed
 from shared.claims import claimed
@@ -25,24 +53,8 @@ from shared.layout import Task, shard_of
 from shared.nodes import Node
 from shared.system import WEATHER
 
-from . import flow as flows
-from .cards import own_device
-from .errors import FavError
-from .film import Painting, Studio, index_pieces
-from .flow_io import encode_flow
-from .heap import give_back_freed_memory
-from .images import encode_png
-from .inputs import NEEDED, changed_inputs
-from .repair import missing
-from .run import Run
-from .shelf import (MEASURING, OPTIONAL, PAINTED, Shelf, deliver, flow_task, frame_task, index_task, painting_task, sealed,
-                    stitch, stitch_task, write_print)
-from .spec import brought
-from .stylize import Geometry
-from .timeline import Piece, Timeline
-
 if TYPE_CHECKING:
-    from .measuring import Measuring
+    from fav.measuring import Measuring
 
 FLOW_AHEAD = 64  # flows that others may have ready for one shot: bounds the room they take
 FLOW_LEAD = 2  # nearer to the frame that is being painted, its own node is done first
@@ -105,7 +117,7 @@ class FilmPlan:
     def _measures(self) -> "Measuring | None":
         if not self.spec.evaluate:
             return None
-        from .measuring import Measuring
+        from fav.measuring import Measuring
 
         return Measuring(self.shelf, self.node, self.video, self.studio.flow, self._author)
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from .errors import plain
-from .run import Run, boundaries
-from .spec import LEAD
-from .video import FrameIndex
+from fav.errors import plain
+from fav.run import Run, boundaries
+from fav.spec import LEAD
+from fav.video import FrameIndex
 
 PIECE = 100  # frames that one piece of the index describes
 

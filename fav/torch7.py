@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from .errors import FavError
-from .network import EPSILON, Enlarge, InstanceNorm, Mirror, ResidualBlock, StyleNetwork, TanhScale
-from .util.reading import read_file
+from fav.errors import FavError
+from fav.network import EPSILON, Enlarge, InstanceNorm, Mirror, ResidualBlock, StyleNetwork, TanhScale
+from fav.util.reading import read_file
 
 MAX_BYTES = 1 << 30
 MAX_OBJECTS = 1_000_000

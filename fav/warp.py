@@ -5,7 +5,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from .errors import FavError
+from fav.errors import FavError
 
 
 def warp(image: np.ndarray, flow: np.ndarray) -> np.ndarray:

@@ -11,10 +11,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Iterator
 
-from .errors import ShareError, plain
-from .jobs import Job
-from .layout import Task
-from .nodes import MALFORMED, Identity, Node, lineage
+from shared.errors import ShareError, plain
+from shared.jobs import Job
+from shared.layout import Task
+from shared.nodes import MALFORMED, Identity, Node, lineage
 
 MOST_FAULTS = 3  # attempts that raised, took their process down, hung, or left a damaged result
 MOST_VANISHED = 10  # owners that vanished: mostly not the task's fault

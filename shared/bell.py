@@ -15,9 +15,9 @@ from watchdog.observers import Observer as NativeObserver
 from watchdog.observers.api import BaseObserver
 from watchdog.observers.polling import PollingObserver
 
-from .mount import mount_of
-from .nodes import Node, visiting
-from .share import Share
+from shared.mount import mount_of
+from shared.nodes import Node, visiting
+from shared.share import Share
 
 
 class Bell(FileSystemEventHandler):

@@ -8,11 +8,11 @@ work and carry no correctness: losing one costs a repeated task.
 from enum import Enum, auto
 from pathlib import Path
 
-from .jobs import Job, all_jobs
-from .layout import Task
-from .nodes import Identity, Node, read_identity
-from .errors import ShareError
-from . import results
+from shared import results
+from shared.errors import ShareError
+from shared.jobs import Job, all_jobs
+from shared.layout import Task
+from shared.nodes import Identity, Node, read_identity
 
 
 class Outcome(Enum):

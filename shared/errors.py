@@ -4,7 +4,7 @@ import re
 import sys
 from contextlib import contextmanager
 
-from .terminal import open_streams
+from shared.terminal import open_streams
 
 LEAST = (3, 11)  # of Python
 LONGEST = 4000  # letters of a message

@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Callable
 
-from .errors import Evicted, JobGone, ShareError, plain
-from .layout import ID, NAME, JobLayout
-from .ownership import BROUGHT, remove_job_files
-from .nodes import LEASE_S, MALFORMED, SHORTEST_LEASE_S, VERSION, Node
-from .share import Share
-from .sources import version
-from .system import PASSING, System
+from shared.errors import Evicted, JobGone, ShareError, plain
+from shared.layout import ID, NAME, JobLayout
+from shared.nodes import LEASE_S, MALFORMED, SHORTEST_LEASE_S, VERSION, Node
+from shared.ownership import BROUGHT, remove_job_files
+from shared.share import Share
+from shared.sources import version
+from shared.system import PASSING, System
 
 LOOKS_FOR_TAKEN = 15
 REMOVAL_TRIES = 3

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Iterator
 
-from .mount import mount_of
+from shared.mount import mount_of
 
 NODES = "fav-nodes"  # tokens of the nodes that were started here, a line each
 MOST_BYTES = 1 << 17  # of that file; then the older part is forgotten

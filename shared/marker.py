@@ -11,10 +11,10 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .errors import ShareError, plain
-from .layout import ID, NAME, ShareLayout, is_incarnation, is_private
-from .sources import version
-from .system import NO_LINKS, System
+from shared.errors import ShareError, plain
+from shared.layout import ID, NAME, ShareLayout, is_incarnation, is_private
+from shared.sources import version
+from shared.system import NO_LINKS, System
 
 FORMAT = 1
 LIMIT = 4096  # bytes

@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Iterator
 
-from .errors import Evicted, ShareError, plain
-from .layout import is_incarnation
-from .ownership import remove_notice, remove_private
-from .share import Share
-from .system import PASSING, process_start
+from shared.errors import Evicted, ShareError, plain
+from shared.layout import is_incarnation
+from shared.ownership import remove_notice, remove_private
+from shared.share import Share
+from shared.system import PASSING, process_start
 
 LEASE_S = 180.0  # an NFS client may show an old mtime for 60 s, a rebooting server is away for 90 s
 SHORTEST_LEASE_S = 15.0

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Callable, Iterator, Protocol
 
-from .health import Health
-from .jobs import Job
-from .layout import Task
+from shared.health import Health
+from shared.jobs import Job
+from shared.layout import Task
 
 
 class Plan(Protocol):

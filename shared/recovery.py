@@ -8,16 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Callable, Iterator
 
-from .attempts import nonce, settle
-from .claims import claimed, take_away
-from .errors import ShareError
-from .jobs import Job, Manifest, all_jobs
-from .layout import ID, JobLayout, Task, is_incarnation, is_private
-from .nodes import LEASE_S, POLL_S, Identity, Node, Observer, node_named, read_identity, sweep
-from .ownership import NOTICE, creator_of, left_alone, listed, remove_job_files, remove_notice, remove_private
-from .share import Share
-from .system import WEATHER, Removal
-
+from shared.attempts import nonce, settle
+from shared.claims import claimed, take_away
+from shared.errors import ShareError
+from shared.jobs import Job, Manifest, all_jobs
+from shared.layout import ID, JobLayout, Task, is_incarnation, is_private
+from shared.nodes import LEASE_S, POLL_S, Identity, Node, Observer, node_named, read_identity, sweep
+from shared.ownership import NOTICE, creator_of, left_alone, listed, remove_job_files, remove_notice, remove_private
+from shared.share import Share
+from shared.system import WEATHER, Removal
 
 NOBODY = "0" * 32  # a token that no node has
 

@@ -4,12 +4,12 @@ import re
 import secrets
 from pathlib import Path
 
-from .attempts import settle
-from .errors import InputVanished, ShareError
-from .jobs import Job
-from .layout import SHARD, Task, shard_of
-from .nodes import Node
-from .system import RECORD_LIMIT
+from shared.attempts import settle
+from shared.errors import InputVanished, ShareError
+from shared.jobs import Job
+from shared.layout import SHARD, Task, shard_of
+from shared.nodes import Node
+from shared.system import RECORD_LIMIT
 
 RESULT = re.compile(r"[0-9]{7,12}\.[A-Za-z0-9]+")  # not an editor's copy of one
 

@@ -6,11 +6,11 @@ import stat
 import time
 from pathlib import Path
 
-from .errors import ShareError
-from .layout import ShareLayout
-from .marker import Marker, is_old_share, mark, read_marker, sweep_drafts
-from .mount import is_mount_point, mount_of
-from .system import FULL, NO_LINKS, System
+from shared.errors import ShareError
+from shared.layout import ShareLayout
+from shared.marker import Marker, is_old_share, mark, read_marker, sweep_drafts
+from shared.mount import is_mount_point, mount_of
+from shared.system import FULL, NO_LINKS, System
 
 PROBE = b"Does this directory know hard links?\n"
 

@@ -19,22 +19,22 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Callable
 
-from . import attempts
-from .bell import Bell
-from .claims import let_go
-from .errors import Evicted, ShareError, Stopped, Unwell, Updated, is_ours, lacking
-from .health import Health
-from .jobs import Job, find_job
-from .layout import Task
-from .nodes import Heart, Identity, Node
-from .orders import Ear
-from .share import Share, open_share
-from .slate import Slate, Watch
-from .sources import ROOT, Sources
-from .sources import Watch as SourcesWatch
-from .terminal import HALT, LEAVE, halt, is_ignored
-from .weather import weathered
-from .worker import Worker
+from shared import attempts
+from shared.bell import Bell
+from shared.claims import let_go
+from shared.errors import Evicted, ShareError, Stopped, Unwell, Updated, is_ours, lacking
+from shared.health import Health
+from shared.jobs import Job, find_job
+from shared.layout import Task
+from shared.nodes import Heart, Identity, Node
+from shared.orders import Ear
+from shared.share import Share, open_share
+from shared.slate import Slate, Watch
+from shared.sources import ROOT, Sources
+from shared.sources import Watch as SourcesWatch
+from shared.terminal import HALT, LEAVE, halt, is_ignored
+from shared.weather import weathered
+from shared.worker import Worker
 
 EXIT_FAILED, EXIT_USAGE, EXIT_CRASHED, EXIT_UNWELL, EXIT_EVICTED, EXIT_UPDATED, EXIT_STOPPED = 1, 2, 70, 71, 75, 76, 130
 EXPECTED = (0, EXIT_FAILED, EXIT_USAGE, EXIT_UNWELL, EXIT_EVICTED, EXIT_UPDATED, EXIT_STOPPED)

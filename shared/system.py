@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import local
-from .errors import ShareError
+from shared import local
+from shared.errors import ShareError
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
 PASSING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR, errno.EBUSY, errno.ENOLCK,

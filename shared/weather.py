@@ -3,8 +3,8 @@
 import errno
 from typing import Callable, TypeVar
 
-from .share import Share
-from .system import CLOSED, FULL, PASSING
+from shared.share import Share
+from shared.system import CLOSED, FULL, PASSING
 
 MOST_PASSING = 10  # failures of one step right after which the share itself could be reached
 LONGEST_PAUSE_S = 60.0

@@ -11,18 +11,18 @@ from itertools import islice
 from pathlib import Path
 from typing import Callable, Iterator, TypeVar
 
-from . import attempts, results
-from .bell import Bell
-from .claims import Claims, Outcome, claimed
-from .errors import Evicted, InputChanged, InputVanished, JobGone, ShareError, Stopped, Unwell, Updated, plain
-from .health import MOST_EXAMS, Health
-from .jobs import OVER, Job, all_jobs, find_job
-from .layout import Task
-from .nodes import HEARTBEAT_S, POLL_S, Node, Observer, lineage
-from .plan import Plan, Report
-from .recovery import Recovery
-from .system import WEATHER
-from .weather import weathered
+from shared import attempts, results
+from shared.bell import Bell
+from shared.claims import Claims, Outcome, claimed
+from shared.errors import Evicted, InputChanged, InputVanished, JobGone, ShareError, Stopped, Unwell, Updated, plain
+from shared.health import MOST_EXAMS, Health
+from shared.jobs import OVER, Job, all_jobs, find_job
+from shared.layout import Task
+from shared.nodes import HEARTBEAT_S, POLL_S, Node, Observer, lineage
+from shared.plan import Plan, Report
+from shared.recovery import Recovery
+from shared.system import WEATHER
+from shared.weather import weathered
 
 WAIT_S = 2.0  # a waiter that no bell woke looks by itself
 WAIT_STEPS = 4  # in between, it sees whether a node of this machine has died

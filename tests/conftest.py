@@ -10,9 +10,7 @@ import pytest
 from shared.nodes import Identity, Node
 from shared.share import Share, open_share
 from shared.system import System
-
-from . import toy
-
+from tests import toy
 
 for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP):
     # Tests that run in the background or under nohup ignore some of them, and so would the nodes that they start.

@@ -25,10 +25,10 @@ from typing import Callable, Iterable
 import cv2
 import torch
 
-from fav.fingerprint import fingerprint
 from fav.request import Request
 from fav.submission import submit
 from fav.tasks import make_plan
+from fav.util.fingerprint import fingerprint
 from shared import attempts
 from shared.bell import Bell
 from shared.claims import claimed
@@ -41,8 +41,7 @@ from shared.share import Share, open_share
 from shared.supervisor import EXIT_EVICTED, Supervisor
 from shared.system import System
 from shared.worker import Worker
-
-from .toy import Silent
+from tests.toy import Silent
 
 JOB, FRAMES, CUT = "film", 4, 2
 CHANGES = ("create", "write", "link", "rename", "unlink", "mkdir", "rmdir", "utime", "chmod", "chown")

@@ -9,11 +9,11 @@ from unittest import mock
 
 import numpy as np
 
-from fav.images import encode_png
 from fav.shelf import frame_task, index_task
 from fav.spec import FilmSpec
 from fav.tasks import FilmPlan
 from fav.timeline import PIECE, Piece
+from fav.util.images import encode_png
 from fav.video import FrameIndex
 from shared.errors import Stopped
 from shared.jobs import Job, create_job

@@ -11,17 +11,16 @@ import torch
 from fav.checkpoints import save_style
 from fav.network import StyleNetwork
 from fav.request import Request
+from fav.shelf import Shelf
 from fav.spec import FilmSpec
 from fav.submission import submit
-from fav.shelf import Shelf
 from fav.tasks import make_plan
 from fav.video import FrameIndex
 from shared.jobs import Job
 from shared.nodes import visiting
 from shared.share import Share, open_share
 from shared.worker import Worker
-
-from .toy import Silent
+from tests.toy import Silent
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = "c9s1-4,d8,d8,R8,U2,c3s1-8,U2,c9s1-3"

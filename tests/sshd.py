@@ -9,7 +9,7 @@ import subprocess
 from contextlib import closing
 from pathlib import Path
 
-from .waiting import runs, wait_for
+from tests.waiting import runs, wait_for
 
 SSHD = "/usr/sbin/sshd"
 

@@ -2,7 +2,7 @@ from threading import Event
 
 import pytest
 
-from fav.ahead import ahead
+from fav.util.prefetch import ahead
 
 
 def test_results_come_in_order():

@@ -14,14 +14,13 @@ import coordinator
 from fav import inference
 from fav.backends import BACKENDS, choose
 from fav.errors import FavError
-from fav.images import png_text
 from fav.inference import StyleRunner, best_precision
 from fav.shelf import frame_task
 from fav.spec import FilmSpec
+from fav.util.images import png_text
 from shared.jobs import all_jobs
-
-from .films import ROOT, clip, create, share, style, work  # noqa: F401
-from .test_network import STRINGS, random_network
+from tests.films import ROOT, clip, create, share, style, work  # noqa: F401
+from tests.test_network import STRINGS, random_network
 
 SIZES = [(1, 1), (3, 50), (43, 50)]
 BFLOAT16 = best_precision(torch.device("cpu"))  # where the processor is not made for it, float32 is tested twice
@@ -133,7 +132,7 @@ def test_a_backend_that_is_not_here_is_refused_in_one_line(name, device, complai
 
 SIGNALS = """
 import signal, subprocess, sys
-from fav.heap import give_back_freed_memory
+from fav.util.malloc import give_back_freed_memory
 from fav.inference import StyleRunner
 from tests.test_backends import pieces
 from tests.test_network import random_network

@@ -15,10 +15,9 @@ from fav.errors import FavError
 from fav.flow import make
 from fav.flow.spynet import SpyNet
 from fav.flow_io import read_flo as our_read_flo
-from fav.images import read_image
 from fav.network import StyleNetwork
-
-from .material import material
+from fav.util.images import read_image
+from tests.material import material
 
 
 @torch.inference_mode()

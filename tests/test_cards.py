@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from .films import ROOT
+from tests.films import ROOT
 
 PROGRAM = """
 import sys, types

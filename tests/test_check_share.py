@@ -27,8 +27,7 @@ from shared.mount import mount_of
 from shared.nodes import LEASE_S
 from shared.share import open_share
 from shared.system import NO_LINKS, System
-
-from .conftest import join
+from tests.conftest import join
 
 CODE = Path(__file__).resolve().parent.parent
 MOUNTED = "1 0 0:1 / / rw,relatime shared:1 - ext4 /dev/sda rw\n"

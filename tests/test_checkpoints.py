@@ -17,9 +17,8 @@ from fav.checkpoints import architecture_of, convert, load_style, save_style, st
 from fav.errors import FavError
 from fav.network import DEFAULT_ARCH, StyleNetwork
 from fav.torch7 import TorchObject
-
-from .test_network import SMALL, picture, random_network
-from .torch7_writer import save, sequence, style_checkpoint
+from tests.test_network import SMALL, picture, random_network
+from tests.torch7_writer import save, sequence, style_checkpoint
 
 BUNDLED = Path(__file__).resolve().parent.parent / "styles" / "starry_night.safetensors"
 TRANSPOSED = "c9s1-4,d6,d8,R8,R8,u6,u4,c9s1-3"  # the default of the authors' training program

@@ -24,10 +24,9 @@ from shared import attempts, results
 from shared.claims import Claims, claimed
 from shared.nodes import visiting
 from shared.share import open_share
-
-from .films import FRAMES, ROOT, clip, create, film_of, frames_of, share, start_node, style, work  # noqa: F401
-from .test_film import same, studio_of
-from .test_timeline import piece
+from tests.films import FRAMES, ROOT, clip, create, film_of, frames_of, share, start_node, style, work  # noqa: F401
+from tests.test_film import same, studio_of
+from tests.test_timeline import piece
 
 CHUNK = 8  # of the clip's 24 frames
 

@@ -11,9 +11,8 @@ from shared.claims import Claims, Outcome
 from shared.errors import Evicted
 from shared.nodes import Identity, Node, sweep
 from shared.share import open_share
-
-from . import toy
-from .conftest import join
+from tests import toy
+from tests.conftest import join
 
 TASK = toy.link_task(0)
 

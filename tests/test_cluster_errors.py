@@ -19,7 +19,6 @@ import coordinator
 import node as node_command
 from fav.shelf import stitch_task
 from fav.spec import FilmSpec
-
 from shared import attempts, results
 from shared.bell import Bell
 from shared.claims import claimed
@@ -28,14 +27,13 @@ from shared.jobs import Job, find_job
 from shared.nodes import visiting
 from shared.share import Share, open_share
 from shared.worker import ASK_AGAIN_S, Worker
-
-from . import films, toy
-from .conftest import Clock, join
-from .films import ROOT, clip, create, film_of, style, work  # noqa: F401
-from .test_commands import call, refused
-from .test_full_disk import disk, said  # noqa: F401
-from .test_worker import is_clean, start
-from .waiting import wait_for
+from tests import films, toy
+from tests.conftest import Clock, join
+from tests.films import ROOT, clip, create, film_of, style, work  # noqa: F401
+from tests.test_commands import call, refused
+from tests.test_full_disk import disk, said  # noqa: F401
+from tests.test_worker import is_clean, start
+from tests.waiting import wait_for
 
 
 @pytest.fixture

@@ -15,9 +15,8 @@ import coordinator
 import node as node_command
 from fav.__main__ import main as fav_main
 from shared.jobs import all_jobs
-
-from . import films, toy
-from .films import FRAMES, ROOT, clip, create, film_of, probe, share, style, work  # noqa: F401
+from tests import films, toy
+from tests.films import FRAMES, ROOT, clip, create, film_of, probe, share, style, work  # noqa: F401
 
 
 def call(command, *words):
@@ -206,8 +205,7 @@ def test_failed_task_is_shown_and_retried(share, clip, style):
 
 def test_recover_removes_the_placeholders_of_a_host_that_is_off(share, clip, style):
     from shared.claims import Claims
-
-    from .conftest import join
+    from tests.conftest import join
 
     job = create(share, clip, style)
     Claims(join(share, host="switched-off"), job).claim(toy.Task("index", 0, ".json"))

@@ -15,12 +15,11 @@ from shared.recovery import Recovery
 from shared.share import Share
 from shared.system import process_start
 from shared.worker import WAIT_S, WAIT_STEPS, Worker
-
-from . import films, toy
-from .conftest import Clock, join
-from .films import style  # noqa: F401
-from .test_weather import Patience
-from .toy import Silent
+from tests import films, toy
+from tests.conftest import Clock, join
+from tests.films import style  # noqa: F401
+from tests.test_weather import Patience
+from tests.toy import Silent
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -26,9 +26,8 @@ from shared.cluster import dask as engine
 from shared.jobs import Job, find_job
 from shared.nodes import visiting
 from shared.share import open_share
-
-from .films import ROOT, create, film_of, make_clip, share, style, work  # noqa: F401
-from .waiting import runs, wait_for
+from tests.films import ROOT, create, film_of, make_clip, share, style, work  # noqa: F401
+from tests.waiting import runs, wait_for
 
 MISSING = "the package distributed is missing: pip install -r requirements-dask.txt"
 distributed = pytest.importorskip("distributed", reason=MISSING)

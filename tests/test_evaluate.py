@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from fav.evaluation.measures import Tone, drift, local_contrast, mean_and_95th, measured, seam_score, tone, warping_error
+from fav.evaluation.measures import (
+    Tone,
+    drift,
+    local_contrast,
+    mean_and_95th,
+    measured,
+    seam_score,
+    tone,
+    warping_error,
+)
 from fav.stylize import Geometry
 
 SHAPE = (12, 16)

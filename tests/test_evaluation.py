@@ -16,17 +16,16 @@ from fav.__main__ import main
 from fav.errors import FavError
 from fav.evaluation import report
 from fav.evaluation.comparison import Comparison, Row, Shown, at_size, check, measure, rows
-from fav.flow import make
-from fav.images import encode_png
 from fav.evaluation.report import Evaluation
 from fav.evaluation.style_losses import losses_of
+from fav.flow import make
 from fav.scene import Scene, view
-
-from .clips import X264, ffmpeg, frame_times
-from .films import clip, style  # noqa: F401
-from .material import material
-from .test_commands import refused
-from .training_material import loss_network, painting  # noqa: F401
+from fav.util.images import encode_png
+from tests.clips import X264, ffmpeg, frame_times
+from tests.films import clip, style  # noqa: F401
+from tests.material import material
+from tests.test_commands import refused
+from tests.training_material import loss_network, painting  # noqa: F401
 
 HEIGHT, WIDTH = 66, 98
 D = 5  # grey levels

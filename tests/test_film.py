@@ -13,21 +13,20 @@ import pytest
 from fav import flow as flows
 from fav.errors import FavError
 from fav.film import Studio, index_pieces
-from fav.images import resize
-from fav.spec import FilmSpec, Look
 from fav.shelf import Shelf, flow_task, frame_task, progress
+from fav.spec import FilmSpec, Look
 from fav.tasks import FilmPlan, make_plan
+from fav.util.images import resize
 from shared import attempts, results
 from shared.claims import claimed
 from shared.errors import InputChanged, ShareError
 from shared.layout import Task
 from shared.nodes import visiting
 from shared.share import open_share
-
-from . import films
-from .films import CUT, FRAMES, ROOT, clip, create, film_of, frames_of, probe, share, start_node, style, work  # noqa: F401
-from .test_flow import tiny_spynet  # noqa: F401
-from .toy import Silent
+from tests import films
+from tests.films import CUT, FRAMES, ROOT, clip, create, film_of, frames_of, probe, share, start_node, style, work  # noqa: F401
+from tests.test_flow import tiny_spynet  # noqa: F401
+from tests.toy import Silent
 
 
 @pytest.fixture(scope="module")
@@ -292,7 +291,7 @@ def test_strict_job_refuses_a_machine_of_another_class(clip, style, share, monke
 
 
 def test_frames_say_who_made_them_and_how(plain):
-    from fav.images import png_text
+    from fav.util.images import png_text
 
     text = png_text(plain.layout.result(frame_task(3)).read_bytes())
     assert f" cpu {FilmSpec.from_json(plain.manifest.spec).precision} " in text["numeric-class"] and text["node"]

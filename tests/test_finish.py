@@ -18,17 +18,16 @@ import coordinator
 from fav.blend import blend, with_colours_of
 from fav.errors import FavError
 from fav.finish import check_mask, mask_frames
-from fav.images import resize
 from fav.room import Room, room_for
 from fav.shelf import Shelf
 from fav.spec import FilmSpec, network_size
+from fav.util.images import resize
 from fav.video import FrameReader, write_film
 from shared.jobs import all_jobs
 from shared.share import open_share
-
-from . import films
-from .films import ROOT, clip, create, film_of, frames_of, index_of, share, start_node, style, work  # noqa: F401
-from .test_timeline import SPEC
+from tests import films
+from tests.films import ROOT, clip, create, film_of, frames_of, index_of, share, start_node, style, work  # noqa: F401
+from tests.test_timeline import SPEC
 
 COUNT = 4
 SIZE = (96, 64)

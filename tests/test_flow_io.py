@@ -13,9 +13,9 @@ from fav.consistency import reliability
 from fav.errors import FavError
 from fav.flow import make
 from fav.flow_io import decode_flow, encode_flow, flow_picture, quantized, read_flo, write_flo
-from fav.images import decode_png, encode_png, png_text
 from fav.inference import StyleRunner
 from fav.sample import sample_frames
+from fav.util.images import decode_png, encode_png, png_text
 from fav.warp import warp
 from tests.material import material
 

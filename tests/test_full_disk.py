@@ -13,18 +13,18 @@ from pathlib import Path
 import pytest
 
 import coordinator
-from fav.room import BLOCK, Room, room_for, words
+from fav.room import BLOCK, Room, room_for
+from fav.util.text import words
 from shared import results
 from shared.claims import claimed
 from shared.jobs import Job, find_job
 from shared.share import Share, open_share
 from shared.weather import weathered
-
-from . import clips, films, toy
-from .films import FRAMES, clip, film_of, style  # noqa: F401
-from .test_commands import call, refused
-from .test_weather import is_clean
-from .waiting import runs, wait_for
+from tests import clips, films, toy
+from tests.films import FRAMES, clip, film_of, style  # noqa: F401
+from tests.test_commands import call, refused
+from tests.test_weather import is_clean
+from tests.waiting import runs, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = 4096

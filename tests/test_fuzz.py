@@ -24,11 +24,11 @@ from fav.checkpoints import load_style
 from fav.errors import FavError
 from fav.flow.spynet import load_weights
 from fav.flow_io import SCALE_KEY, decode_flow, encode_flow, read_flo, write_flo
-from fav.images import decode_png, encode_png, png_text, read_image
 from fav.network import StyleNetwork
 from fav.shots import read_cuts
 from fav.spec import FilmSpec
 from fav.timeline import Piece, Timeline
+from fav.util.images import decode_png, encode_png, png_text, read_image
 from fav.video import FrameIndex
 from shared import attempts, results
 from shared.claims import Claims
@@ -37,11 +37,10 @@ from shared.jobs import NAME, Manifest, find_job, job_name
 from shared.layout import Task
 from shared.nodes import MALFORMED, Identity
 from shared.share import open_share
-
-from . import films, toy, torch7_writer
-from .conftest import join
-from .test_weather import Weather, _at_once, work  # noqa: F401
-from .toy import Silent
+from tests import films, torch7_writer, toy
+from tests.conftest import join
+from tests.test_weather import Weather, _at_once, work  # noqa: F401
+from tests.toy import Silent
 
 EXAMPLES = int(os.environ.get("FAV_FUZZ", 0))
 fuzz = settings(max_examples=EXAMPLES or 60, deadline=None, derandomize=not EXAMPLES, database=None,

@@ -6,14 +6,13 @@ import sys
 
 import pytest
 
-from fav import heap
-
-from .films import ROOT
+from fav.util import malloc
+from tests.films import ROOT
 
 PROGRAM = """
 import resource
 import numpy as np
-from fav.heap import give_back_freed_memory, keep_freed_memory
+from fav.util.malloc import give_back_freed_memory, keep_freed_memory
 
 MB, PAGES = 1 << 20, (1 << 20) // 4096
 
@@ -63,5 +62,5 @@ def test_what_is_given_back_is_the_systems():
 
 def test_other_c_libraries_keep_their_own_ways(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
-    assert heap.keep_freed_memory() is False
-    heap.give_back_freed_memory()
+    assert malloc.keep_freed_memory() is False
+    malloc.give_back_freed_memory()

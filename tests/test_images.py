@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fav.errors import FavError
-from fav.images import HEAD_END, decode_png, encode_png, png_text, read_image, resize
+from fav.util.images import HEAD_END, decode_png, encode_png, png_text, read_image, resize
 from tests.material import material
 
 RNG = np.random.default_rng(1)

@@ -17,8 +17,7 @@ from shared import results
 from shared.attempts import record
 from shared.nodes import visiting
 from shared.share import open_share
-
-from .films import CUT, FRAMES, clip, create, share, style, work  # noqa: F401
+from tests.films import CUT, FRAMES, clip, create, share, style, work  # noqa: F401
 
 DRIVER, BROWSER = shutil.which("chromedriver"), shutil.which("chromium")
 

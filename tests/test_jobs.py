@@ -11,8 +11,7 @@ from shared.errors import JobGone, ShareError
 from shared.jobs import Manifest, all_jobs, create_job, find_job, job_name, remove_job
 from shared.nodes import sweep, visiting
 from shared.share import open_share
-
-from . import toy
+from tests import toy
 
 
 def test_second_creator_joins_the_job_of_the_first(any_share):

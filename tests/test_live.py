@@ -17,14 +17,13 @@ from fav.live.forecast import WINDOW_S, Pace, seconds_left, stitching
 from fav.live.look import Lookout
 from fav.live.screen import Watch, lines
 from fav.shelf import Shelf, frame_task
-from fav.spec import brought
+from fav.util.safe_path import brought
 from shared.attempts import failed, record
 from shared.claims import claimed
 from shared.nodes import visiting
 from shared.share import open_share
-
-from .films import FRAMES, ROOT, clip, create, make_clip, share, start_node, style, work  # noqa: F401
-from .waiting import wait_for
+from tests.films import FRAMES, ROOT, clip, create, make_clip, share, start_node, style, work  # noqa: F401
+from tests.waiting import wait_for
 
 
 # ---- the forecast

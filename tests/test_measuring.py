@@ -23,14 +23,13 @@ from shared.claims import Claims, claimed
 from shared.jobs import Job, all_jobs
 from shared.nodes import MALFORMED, read_identity, visiting
 from shared.share import open_share
-
-from . import films
-from .clips import X264, ffmpeg
-from .films import create, film_of, frames_of, share, start_node, style, work  # noqa: F401
-from .test_finish import refused
-from .toy import Silent
-from .training_material import torchvision_state
-from .waiting import wait_for
+from tests import films
+from tests.clips import X264, ffmpeg
+from tests.films import create, film_of, frames_of, share, start_node, style, work  # noqa: F401
+from tests.test_finish import refused
+from tests.toy import Silent
+from tests.training_material import torchvision_state
+from tests.waiting import wait_for
 
 FRAMES, CUT = 104, 72  # at 12 a second: three spans, the second with a cut in it
 

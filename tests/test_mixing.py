@@ -14,9 +14,8 @@ from fav.network import StyleNetwork
 from fav.spec import FilmSpec
 from fav.video import FrameReader
 from shared.jobs import all_jobs
-
-from . import films
-from .films import clip, create, frames_of, index_of, share, style, work  # noqa: F401
+from tests import films
+from tests.films import clip, create, frames_of, index_of, share, style, work  # noqa: F401
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,10 @@ from shared.claims import Claims, claimed
 from shared.nodes import sweep
 from shared.orders import Order
 from shared.share import open_share
-
-from . import toy
-from .conftest import join
-from .test_worker import is_clean, start
-from .waiting import wait_for
+from tests import toy
+from tests.conftest import join
+from tests.test_worker import is_clean, start
+from tests.waiting import wait_for
 
 
 @pytest.fixture

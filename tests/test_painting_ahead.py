@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 
 from fav.film import Studio, stylized
-from fav.images import encode_png
 from fav.shelf import frame_task
 from fav.tasks import FilmPlan, make_plan
+from fav.util.images import encode_png
 from shared import results
 from shared.nodes import visiting
-
-from .films import CUT, clip, create, share, style, work  # noqa: F401
+from tests.films import CUT, clip, create, share, style, work  # noqa: F401
 
 
 @pytest.fixture

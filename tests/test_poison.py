@@ -15,9 +15,9 @@ from click.testing import CliRunner
 
 import coordinator
 from fav import flow as flows
-from fav.images import decode_png
 from fav.shelf import Shelf, blocked, flow_task, frame_task, index_task
 from fav.tasks import FilmPlan
+from fav.util.images import decode_png
 from shared import attempts, results
 from shared.bell import Bell
 from shared.claims import Claims, claimed
@@ -28,11 +28,10 @@ from shared.layout import Task
 from shared.nodes import Identity, Node, lineage, visiting
 from shared.share import Share, open_share
 from shared.worker import Worker
-
-from . import toy
-from .films import CUT, FRAMES, clip, create, film_of, style, work  # noqa: F401
-from .toy import Silent, link_task
-from .waiting import wait_for
+from tests import toy
+from tests.films import CUT, FRAMES, clip, create, film_of, style, work  # noqa: F401
+from tests.toy import Silent, link_task
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -11,8 +11,7 @@ import coordinator
 from fav.blend import luma
 from fav.shelf import Shelf, frame_task
 from fav.video import FrameReader, decode
-
-from .films import CUT, FRAMES, ROOT, clip, create, make_clip, probe, share, style, work  # noqa: F401
+from tests.films import CUT, FRAMES, ROOT, clip, create, make_clip, probe, share, style, work  # noqa: F401
 
 
 def previewed(share, *words):

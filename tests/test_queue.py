@@ -14,10 +14,9 @@ from shared.claims import claimed
 from shared.jobs import all_jobs, find_job
 from shared.nodes import visiting
 from shared.share import Share
-
-from . import toy
-from .test_worker import start
-from .waiting import wait_for
+from tests import toy
+from tests.test_worker import start
+from tests.waiting import wait_for
 
 MANY = 2000
 

@@ -5,12 +5,11 @@ import sys
 
 from shared import attempts, claims
 from shared.claims import Claims, Outcome
-from shared.nodes import POLL_S, Identity, Node, Observer
 from shared.layout import Task
+from shared.nodes import POLL_S, Identity, Node, Observer
 from shared.recovery import Recovery
-
-from . import toy
-from .conftest import join
+from tests import toy
+from tests.conftest import join
 
 TASK = toy.link_task(0)
 

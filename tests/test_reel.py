@@ -12,8 +12,7 @@ from fav.evaluation.comparison import Shown
 from fav.flow import make
 from fav.inference import StyleRunner
 from fav.network import StyleNetwork
-
-from .films import TINY
+from tests.films import TINY
 
 
 def grey(level: int) -> np.ndarray:

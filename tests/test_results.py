@@ -8,9 +8,8 @@ import pytest
 from shared import attempts, results
 from shared.errors import InputVanished, JobGone
 from shared.jobs import remove_job
-
-from . import toy
-from .conftest import join
+from tests import toy
+from tests.conftest import join
 
 TASK = toy.link_task(7)
 

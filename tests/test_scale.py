@@ -25,10 +25,9 @@ from shared.nodes import Node
 from shared.share import open_share
 from shared.system import System
 from shared.worker import MOST_CANDIDATES, Worker
-
-from .conftest import join
-from .epic import Few, make_film, paint, piece, put_index
-from .toy import Silent
+from tests.conftest import join
+from tests.epic import Few, make_film, paint, piece, put_index
+from tests.toy import Silent
 
 
 class Uncommitted(Counting):

@@ -10,12 +10,11 @@ from fav.consistency import reliability
 from fav.errors import FavError
 from fav.flow import make
 from fav.flow_io import read_flo
-from fav.images import read_image
 from fav.scene import EDGE, HIDDEN, MOTIONS, RELIABLE, Scene, truth, view, write_scene
 from fav.shots import CutDetector, read_cuts
+from fav.util.images import read_image
 from fav.warp import warp
-
-from .test_commands import refused
+from tests.test_commands import refused
 
 SIZE = dict(width=320, height=180)
 

@@ -10,8 +10,7 @@ from shared.errors import Evicted, ShareError
 from shared.nodes import Identity, sweep
 from shared.share import open_share
 from shared.system import System, process_start
-
-from .conftest import join
+from tests.conftest import join
 
 
 def test_missing_directory_is_refused(tmp_path):

@@ -6,9 +6,8 @@ import pytest
 from fav.errors import FavError
 from fav.shots import MIN_SHOT, CutDetector, cut_finder, read_cuts
 from fav.video import decode
-
-from .clips import X264, ffmpeg
-from .material import material
+from tests.clips import X264, ffmpeg
+from tests.material import material
 
 
 def found(frames, **options) -> list[int]:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from .simulation.many import CI_SEEDS, Outcome, catch, occurred, outcomes, pool, told
-from .simulation.mutations import MUTATIONS
-from .simulation.world import EVERY_FAULT
+from tests.simulation.many import CI_SEEDS, Outcome, catch, occurred, outcomes, pool, told
+from tests.simulation.mutations import MUTATIONS
+from tests.simulation.world import EVERY_FAULT
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -24,9 +24,8 @@ from shared.claims import claimed
 from shared.jobs import Job, all_jobs
 from shared.nodes import SHORTEST_LEASE_S
 from shared.share import Share, open_share
-
-from . import films
-from .films import create, film_of, style, work  # noqa: F401
+from tests import films
+from tests.films import create, film_of, style, work  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent.parent
 MINUTES = float(os.environ.get("FAV_SOAK_MINUTES", "30"))

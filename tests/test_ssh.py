@@ -15,20 +15,19 @@ import pytest
 from click.testing import CliRunner
 
 import coordinator
-from shared.cluster import fleet, posts
-from shared.cluster.hosts import read_hosts
 from fav.coordinator.hosts import follow_hosts
 from fav.coordinator.scout import Scout, Unfit
 from shared import results
 from shared.claims import claimed
+from shared.cluster import fleet, posts
+from shared.cluster.hosts import read_hosts
 from shared.jobs import Job, find_job
 from shared.nodes import read_identity, visiting
 from shared.share import open_share
-
-from . import sshd
-from .films import ROOT, create, film_of, make_clip, share, style, work  # noqa: F401
-from .sshd import Network, pids
-from .waiting import runs, wait_for
+from tests import sshd
+from tests.films import ROOT, create, film_of, make_clip, share, style, work  # noqa: F401
+from tests.sshd import Network, pids
+from tests.waiting import runs, wait_for
 
 pytestmark = pytest.mark.skipif(sshd.why_not() is not None, reason=str(sshd.why_not()))
 HOSTILE = "a \"b\" 'c' $(touch PWNED) `touch PWNED`; touch PWNED #.mp4"

@@ -20,10 +20,10 @@ import pytest
 from fav import flow as flows
 from fav.coordinator.run import HEAD, log_at
 from fav.film import Studio
-from fav.images import decode_png, encode_png
 from fav.shelf import Shelf, deliver, frame_task, index_task, stitch_task
 from fav.spec import FilmSpec
 from fav.tasks import FilmPlan, make_plan
+from fav.util.images import decode_png, encode_png
 from shared import attempts, results
 from shared.claims import Claims, claimed
 from shared.errors import InputVanished, ShareError
@@ -33,13 +33,12 @@ from shared.nodes import LEASE_S, POLL_S, Identity, Node, Observer, visiting
 from shared.recovery import Recovery
 from shared.share import Share, open_share
 from shared.system import System
-
-from . import films, toy
-from .conftest import Clock, join
-from .test_architecture import ROOT, SOURCES
-from .test_weather import _at_once, work  # noqa: F401
-from .toy import Silent
-from .waiting import wait_for
+from tests import films, toy
+from tests.conftest import Clock, join
+from tests.test_architecture import ROOT, SOURCES
+from tests.test_weather import _at_once, work  # noqa: F401
+from tests.toy import Silent
+from tests.waiting import wait_for
 
 TASK = toy.link_task(0)
 HUGE = "1" + "0" * 400

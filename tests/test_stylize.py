@@ -11,10 +11,9 @@ from fav.errors import FavError
 from fav.inference import StyleRunner
 from fav.stylize import MEAN_BGR, Geometry, fill_for, network_input, stylize_next, stylize_shot
 from fav.warp import warp
-
-from .material import material
-from .test_checkpoints import BUNDLED
-from .test_network import random_network
+from tests.material import material
+from tests.test_checkpoints import BUNDLED
+from tests.test_network import random_network
 
 HEIGHT, WIDTH = 20, 28
 

@@ -11,9 +11,8 @@ from fav.blend import blend
 from fav.inference import StyleRunner
 from fav.network import StyleNetwork
 from fav.run import boundaries
-
-from .films import TINY
-from .test_reel import grey
+from tests.films import TINY
+from tests.test_reel import grey
 
 
 @pytest.fixture(scope="module")

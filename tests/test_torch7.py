@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from fav.errors import FavError
 from fav.torch7 import MAX_DEPTH, TorchObject, load
-
-from .material import material
-from .torch7_writer import KINDS, Raw, View, Writer, save, sequence
+from tests.material import material
+from tests.torch7_writer import KINDS, Raw, View, Writer, save, sequence
 
 LONGS = pytest.mark.parametrize("long", [8, 4])
 

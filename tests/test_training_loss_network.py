@@ -18,11 +18,10 @@ from fav.torch7 import TorchObject
 from fav.training import loss_weights
 from fav.training.loss_network import DESIGNS
 from fav.training.loss_weights import fetched, load_loss_network, recognized
-
-from .material import material
-from .test_checkpoints import BUNDLED
-from .torch7_writer import save, sequence
-from .training_material import picture, torchvision_state
+from tests.material import material
+from tests.test_checkpoints import BUNDLED
+from tests.torch7_writer import save, sequence
+from tests.training_material import picture, torchvision_state
 
 X = torch.from_numpy(picture(3, 60, 68)).permute(2, 0, 1)[None].float()
 LAYERS = {  # by torchvision's numbers: outputs of activations, and of fire modules

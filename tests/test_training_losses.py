@@ -11,13 +11,22 @@ from fav.inference import StyleRunner
 from fav.network import InstanceNorm, StyleNetwork
 from fav.stylize import Geometry, stylize_shot
 from fav.stylize import network_input as film_input
-from fav.training.losses import OFFSETS, Perception, beyond_range, forgetting, gram, saturation, spikes, temporal, total_variation
+from fav.training.losses import (
+    OFFSETS,
+    Perception,
+    beyond_range,
+    forgetting,
+    gram,
+    saturation,
+    spikes,
+    temporal,
+    total_variation,
+)
 from fav.training.recurrence import mean_bgr, network_input, paint, settled
 from fav.warp import warp
 from fav.warp_tensor import warp_tensor
-
-from .test_network import random_network
-from .training_material import TINY, picture, random_loss_network
+from tests.test_network import random_network
+from tests.training_material import TINY, picture, random_loss_network
 
 
 def tensor(array: np.ndarray) -> torch.Tensor:

@@ -17,14 +17,13 @@ from click.testing import CliRunner
 from fav.__main__ import main
 from fav.checkpoints import load_style, save_style, style_facts
 from fav.errors import FavError
-from fav.images import read_image
 from fav.training.recipe import HALF_WIDTH, Recipe, parse_mix, parse_steps
 from fav.training.resume import load_state
-
-from .films import ROOT, clip  # noqa: F401
-from .test_commands import refused
-from .test_network import random_network
-from .training_material import TINY, WIDE, loss_network, painting, photos  # noqa: F401
+from fav.util.images import read_image
+from tests.films import ROOT, clip  # noqa: F401
+from tests.test_commands import refused
+from tests.test_network import random_network
+from tests.training_material import TINY, WIDE, loss_network, painting, photos  # noqa: F401
 
 
 @pytest.fixture

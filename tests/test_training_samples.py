@@ -15,9 +15,8 @@ from fav.training.photos import open_album
 from fav.training.recipe import Recipe
 from fav.training.stills import Layer, Sequence, compose, disturbed, draw_sequence, torn
 from fav.warp import pixel_grid, warp
-
-from .clips import ffmpeg
-from .training_material import album_of, photos  # noqa: F401
+from tests.clips import ffmpeg
+from tests.training_material import album_of, photos  # noqa: F401
 
 SIDE = 48
 

@@ -5,9 +5,8 @@ import torch
 
 from fav.errors import FavError
 from fav.training.widening import widened
-
-from .test_checkpoints import TRANSPOSED
-from .test_network import SMALL, picture, random_network
+from tests.test_checkpoints import TRANSPOSED
+from tests.test_network import SMALL, picture, random_network
 
 WIDER = {
     SMALL: "c9s1-8,d6,d24,R24,R24,R24,R24,R24,U2,c3s1-6,U2,c9s1-3",

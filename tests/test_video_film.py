@@ -10,11 +10,10 @@ import pytest
 
 from fav.errors import FavError
 from fav.video import check_film_name, probe, write_film
-
-from . import clips
-from .clips import VP9, X264, asked, coded, duration, ffmpeg, frame_times, make, pictures, streams, tone
-from .material import material
-from .test_video_reading import FRAMES, taken, variable
+from tests import clips
+from tests.clips import VP9, X264, asked, coded, duration, ffmpeg, frame_times, make, pictures, streams, tone
+from tests.material import material
+from tests.test_video_reading import FRAMES, taken, variable
 
 CONTAINERS = (".mp4", ".mkv", ".mov")
 SOURCES = ("h264.mp4", "h264 fragmented.mp4", "h264.mkv", "h264.ts", "h264.avi", "hevc 10 bit.mkv", "vp9.webm", "packed bitstream.avi",

@@ -10,10 +10,9 @@ import pytest
 
 from fav.errors import FavError
 from fav.video import Decoding, FrameIndex, FrameReader, decode, probe
-
-from . import clips
-from .clips import CODECS, HEVC, X264, asked, coded, cut, ffmpeg, frame_times, make, pictures, raw, tone
-from .material import material
+from tests import clips
+from tests.clips import CODECS, HEVC, X264, asked, coded, cut, ffmpeg, frame_times, make, pictures, raw, tone
+from tests.material import material
 
 FRAMES = 25
 

@@ -19,11 +19,10 @@ from shared.nodes import Heart, Identity, Node
 from shared.share import Share, open_share
 from shared.weather import MOST_PASSING, weathered
 from shared.worker import Worker
-
-from . import toy
-from .conftest import Clock, join
-from .toy import Silent
-from .waiting import runs, wait_for
+from tests import toy
+from tests.conftest import Clock, join
+from tests.toy import Silent
+from tests.waiting import runs, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
 WRITING = ("write_new", "sync", "link", "rename", "unlink", "touch", "make_dirs")

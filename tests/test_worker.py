@@ -12,9 +12,8 @@ import pytest
 from shared import attempts, results
 from shared.claims import claimed
 from shared.share import open_share
-
-from . import toy
-from .waiting import runs, wait_for
+from tests import toy
+from tests.waiting import runs, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
 

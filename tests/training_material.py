@@ -9,8 +9,7 @@ import torch
 
 from fav.training.loss_network import DESIGNS, LossNetwork
 from fav.training.photos import Album, open_album
-
-from .material import DATA
+from tests.material import DATA
 
 TINY = "c3s1-4,d8,R8,U2,c3s1-3"
 WIDE = "c3s1-8,d16,R16,U2,c3s1-3"

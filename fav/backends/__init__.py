@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from ..errors import FavError
+from fav.errors import FavError
 
 if TYPE_CHECKING:
     import torch
 
-    from ..network import StyleNetwork
+    from fav.network import StyleNetwork
 
 COMPILERS = ("g++", "clang++")
 
@@ -64,19 +64,19 @@ def make(name: str, network: "StyleNetwork", precision: str, device: "torch.devi
 
 
 def _make_torch(network: "StyleNetwork", precision: str, device: "torch.device") -> Backend:
-    from .pytorch import PyTorch
+    from fav.backends.pytorch import PyTorch
 
     return PyTorch(network, precision, device)
 
 
 def _make_compiled(network: "StyleNetwork", precision: str, device: "torch.device") -> Backend:
-    from .pytorch import PyTorch
+    from fav.backends.pytorch import PyTorch
 
     return PyTorch(network, precision, device, compiled=True)
 
 
 def _make_openvino(network: "StyleNetwork", precision: str, device: "torch.device") -> Backend:
-    from .openvino import OpenVino
+    from fav.backends.openvino import OpenVino
 
     return OpenVino(network, precision)
 

@@ -14,8 +14,18 @@ import torch
 from openvino import opset14 as ops
 from torch import nn
 
-from ..network import EPSILON, Enlarge, InstanceNorm, Mirror, ResidualBlock, StyleNetwork, TanhScale, meeting, pixels_met
-from ..stylize import MEAN_BGR
+from fav.network import (
+    EPSILON,
+    Enlarge,
+    InstanceNorm,
+    Mirror,
+    ResidualBlock,
+    StyleNetwork,
+    TanhScale,
+    meeting,
+    pixels_met,
+)
+from fav.stylize import MEAN_BGR
 
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
 HEIGHT_AND_WIDTH = (2, 3)

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..network import EPSILON, InstanceNorm, StyleNetwork
-from ..stylize import MEAN_BGR
+from fav.network import EPSILON, InstanceNorm, StyleNetwork
+from fav.stylize import MEAN_BGR
 
 
 class PyTorch:

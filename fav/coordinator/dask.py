@@ -7,16 +7,15 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import TYPE_CHECKING
 
+from fav.commands import stopped_code, tell
+from fav.coordinator.doors import over
+from fav.coordinator.scout import Scout, python_in, told
 from shared.cluster.crew import Crew
 from shared.errors import InputVanished
 from shared.jobs import Job
 from shared.logs import LOG_HEAD
 from shared.share import Share
 from shared.sources import ROOT
-
-from ..commands import stopped_code, tell
-from .doors import over
-from .scout import Scout, python_in, told
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -27,8 +26,8 @@ PYTHON = python_in(PATH)
 
 def follow_dask(job: Job, client: "Client", device: str, backend: str) -> list[Path]:
     """Run a node on each worker, follow them until none runs any more or the job is over; their logs."""
-    from ..follow import Talk, follow
-    from ..shelf import Shelf
+    from fav.follow import Talk, follow
+    from fav.shelf import Shelf
 
     layout, shelf, talk, logs = job.share.layout, Shelf(job), Talk([]), set()
     scout, (sign, word) = Scout(job, backend), sign_of(job.share)

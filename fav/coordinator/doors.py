@@ -3,22 +3,16 @@
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from fav.commands import tell
+from fav.errors import FavError
+from fav.inputs import changed_inputs
+from fav.options import request_of
+from fav.spec import FilmSpec
 from shared.bell import ringing
 from shared.errors import JobGone, ShareError
 from shared.jobs import OVER, Job, all_jobs, find_job
 from shared.share import Share, open_share
-
-from ..commands import tell
-from ..errors import FavError
-from ..inputs import changed_inputs
-from ..options import request_of
-from ..spec import FilmSpec
-
-WIDTH = 160  # of a table where no terminal has a width
 
 
 def opened(root: Path) -> Share:
@@ -56,7 +50,7 @@ def named_job(share: Share, name: str | None) -> Job:
 
 def submitted(context: click.Context, share: Share, video: str, style: Path, values: dict) -> Job:
     """Create the job, or join it, and say so."""
-    from ..submission import submit as create
+    from fav.submission import submit as create
 
     with ringing(share) as node:
         joined = create(node, request_of(context, video, style, values), tell)
@@ -81,12 +75,3 @@ def over(job: Job) -> bool:
         return bool(job.marks() & OVER)
     except (JobGone, OSError) as error:
         return isinstance(error, JobGone)
-
-
-def show_table(heads: tuple[str, ...], rows: list[tuple[str, ...]], stderr: bool = False) -> None:
-    """Print a table; what is in it is taken for text, whatever it looks like."""
-    table = Table(*heads)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    terminal = Console(stderr=stderr).is_terminal
-    Console(stderr=stderr, width=None if terminal else WIDTH).print(table)

@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fav.commands import one_line_errors
+from fav.coordinator.doors import check_video, named_job, opened, over, submitted, the_job
+from fav.errors import FavError
+from fav.options import FILE, JOB, MASK_HELP, limits, options
+from fav.request import check_out
 from shared.attempts import reopen
 from shared.bell import ring, ringing
 from shared.claims import claimed
@@ -17,14 +22,8 @@ from shared.ownership import left_alone
 from shared.recovery import Recovery
 from shared.share import Share, open_share
 
-from ..commands import one_line_errors
-from ..errors import FavError
-from ..options import FILE, JOB, MASK_HELP, limits, options
-from ..request import check_out
-from .doors import check_video, named_job, opened, over, submitted, the_job
-
 if TYPE_CHECKING:
-    from ..shelf import Shelf
+    from fav.shelf import Shelf
 
 PRIORITY = click.IntRange(-999, 999)
 
@@ -127,11 +126,11 @@ def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
 @one_line_errors
 def stitch(shared: Path, job: str | None, out: str | None, crf: int | None, mask: Path | None, no_mask: bool, **values) -> None:
     """Make the film again, under a new name, from the frames that are published. Nothing is stylized."""
-    from ..finish import check_mask
-    from ..spec import brought, inside
-    from ..shelf import Shelf, check_room
-    from ..shelf import stitch as write
-    from ..video import check_film_name
+    from fav.finish import check_mask
+    from fav.shelf import Shelf, check_room
+    from fav.shelf import stitch as write
+    from fav.util.safe_path import brought, inside
+    from fav.video import check_film_name
 
     if mask and no_mask:
         raise FavError("--mask and --no-mask: expected one of them, got both")
@@ -172,8 +171,8 @@ def stitch(shared: Path, job: str | None, out: str | None, crf: int | None, mask
 
 def _expect_frames(share: Share, shelf: "Shelf") -> None:
     """ShareError unless all frames of a job are there. A finished job is opened anew then, so that nodes make them."""
-    from ..repair import in_words, lack, next_step
-    from ..shelf import PAINTED, progress
+    from fav.repair import in_words, lack, next_step
+    from fav.shelf import PAINTED, progress
 
     job = shelf.job
     words, tasks = lack(shelf)
@@ -193,7 +192,7 @@ def _expect_frames(share: Share, shelf: "Shelf") -> None:
 
 def _first(job: Job) -> str:
     """What comes before a film can be stitched, after what was not there is open again."""
-    from ..repair import next_step
+    from fav.repair import next_step
 
     return f"{next_step(job)}; when it is finished again, the same line stitches it"
 
@@ -220,7 +219,7 @@ def retry(shared: Path, job: str | None) -> None:
 
 
 def _repair(node: Node, job: Job) -> None:
-    from ..repair import repair
+    from fav.repair import repair
 
     for line in repair(node, job, click.echo):
         click.echo(line)

@@ -5,6 +5,11 @@ from pathlib import Path
 
 import click
 
+from fav.commands import one_line_errors
+from fav.coordinator.doors import looked_at, opened
+from fav.options import FILE
+from fav.util.table import show_table
+from fav.util.text import duration
 from shared import orders
 from shared.claims import claimed
 from shared.errors import ShareError
@@ -12,10 +17,6 @@ from shared.jobs import all_jobs
 from shared.nodes import HEARTBEAT_S, Observer, identities, read_identity
 from shared.orders import Order
 from shared.share import Share
-
-from ..commands import duration, one_line_errors
-from ..options import FILE
-from .doors import looked_at, opened, show_table
 
 SHARED = click.argument("shared", type=FILE)
 WHO = click.argument("who", required=False, metavar="[HOST|NODE]")

@@ -8,15 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fav.commands import tell
+from fav.coordinator.report import mark_of, place_for, preview_path
+from fav.errors import FavError
+from fav.spec import FilmSpec
+from fav.util.atomic import own_file
 from shared.errors import ShareError
 from shared.jobs import Job
 from shared.sources import ROOT
-
-from ..commands import tell
-from ..errors import FavError
-from ..spec import FilmSpec
-from ..util.atomic import own_file
-from .report import mark_of, place_for, preview_path
 
 GRACE_S = 5.0  # after which a preview that was asked to end is killed
 COMMAND = [sys.executable, str(ROOT / "coordinator.py"), "preview"]

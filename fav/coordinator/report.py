@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fav.commands import one_line_errors, tell
+from fav.coordinator.doors import check_video, looked_at, the_job
+from fav.options import FILE
+from fav.spec import FilmSpec
+from fav.util.atomic import Draft, new_file, own_file
+from fav.util.safe_path import brought
 from shared.errors import InputVanished, ShareError
 from shared.jobs import Job
 from shared.share import Share
 
-from ..commands import one_line_errors, tell
-from ..options import FILE
-from ..spec import FilmSpec, brought
-from ..util.atomic import Draft, new_file, own_file
-from .doors import check_video, looked_at, the_job
-
 if TYPE_CHECKING:
-    from ..shelf import LeftOut, Shelf
+    from fav.shelf import LeftOut, Shelf
 
 
 @click.command()
@@ -32,8 +32,8 @@ def report(shared: Path, job: str | None, out: Path | None) -> None:
 
     It needs no other file and no network, and can be made while the job runs.
     """
-    from ..job_report.facts import gather
-    from ..job_report.page import page
+    from fav.job_report.facts import gather
+    from fav.job_report.page import page
 
     share = looked_at(shared)
     found = the_job(share, job)
@@ -88,10 +88,10 @@ def preview(shared: Path, job: str | None, out: Path | None, into: Path | None) 
 
     As far as the job has read its video. It disturbs nobody, and can be made while the job runs.
     """
-    from ..repair import lack
-    from ..shelf import Shelf
-    from ..shelf import preview as write
-    from ..video import check_film_name
+    from fav.repair import lack
+    from fav.shelf import Shelf
+    from fav.shelf import preview as write
+    from fav.video import check_film_name
 
     share = looked_at(shared)
     shelf = Shelf(the_job(share, job))
@@ -118,14 +118,14 @@ def _cured(job: Job) -> Iterator[None]:
     try:
         yield
     except InputVanished as error:
-        from ..repair import cure
+        from fav.repair import cure
 
         raise ShareError(f"{job.name}: {error}; {cure(job)}") from None
 
 
 def _tell(job: Job, left_out: "LeftOut", shelf: "Shelf") -> int:
     """Say which frames are left out, if there are such; how many are indexed."""
-    from ..repair import cure, lack
+    from fav.repair import cure, lack
 
     total = shelf.timeline.end - shelf.spec.start
     if not shelf.timeline.complete and "finished" in job.marks():

@@ -15,21 +15,20 @@ from typing import Iterator
 import click
 from click.core import ParameterSource
 
+from fav.backends import choose
+from fav.commands import film_at, one_line_errors, stopped_code, tell
+from fav.coordinator.doors import submitted
+from fav.coordinator.previews import previews
+from fav.coordinator.slurm import follow_slurm
+from fav.coordinator.status import failures, state_of
+from fav.errors import FavError
+from fav.options import BACKEND, FILE, JOB, Number, options
 from shared.cluster import slurm as queue
 from shared.jobs import Job
 from shared.logs import LOG_HEAD
 from shared.share import open_share
 from shared.sources import ROOT
 from shared.terminal import halt, is_ignored
-
-from ..backends import choose
-from ..commands import film_at, one_line_errors, stopped_code, tell
-from ..errors import FavError
-from ..options import BACKEND, FILE, JOB, Number, options
-from .doors import submitted
-from .previews import previews
-from .slurm import follow_slurm
-from .status import failures, state_of
 
 HOSTS_HELP = ("Start nodes on these machines by ssh instead: one host a line (docs/cluster.md). The file is read again while "
               "they work.")  # fmt: skip
@@ -87,13 +86,12 @@ def run(context: click.Context, shared: Path, video: str, style: Path, nodes: in
             queue.check()
             follow = partial(follow_slurm, nodes=slurm, words=["--device", device, "--backend", backend], options=shlex.split(words))
         elif dask is not None:
+            from fav.coordinator.dask import follow_dask
             from shared.cluster.dask import connected
-
-            from .dask import follow_dask
 
             follow = partial(follow_dask, client=held.enter_context(connected(dask)), device=device, backend=backend)
         elif hosts:
-            from .hosts import follow_hosts, hosts_of
+            from fav.coordinator.hosts import follow_hosts, hosts_of
 
             hosts_of(hosts)
             follow = partial(follow_hosts, path=hosts, backend=backend, skip_unfit=skip_unfit)
@@ -107,7 +105,7 @@ def run(context: click.Context, shared: Path, video: str, style: Path, nodes: in
 
 def _run_here(job: Job, nodes: int, device: str, backend: str) -> list[Path]:
     """Work on the job with nodes of this machine until they have ended; their logs."""
-    from ..follow import Talk, follow
+    from fav.follow import Talk, follow
 
     layout, cores = job.share.layout, max(1, len(os.sched_getaffinity(0)) // nodes)
     found = [log_at(layout.logs / f"{job.name}.{os.uname().nodename.split('.')[0]}.{number}.log") for number in range(nodes)]

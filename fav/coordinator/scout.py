@@ -8,6 +8,8 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Iterator
 
+from fav.preflight import Question, Report
+from fav.util.table import show_table
 from shared.cluster import ssh
 from shared.cluster.fleet import Site
 from shared.cluster.hosts import Host
@@ -16,9 +18,6 @@ from shared.errors import plain
 from shared.jobs import Job
 from shared.nodes import visiting
 from shared.sources import ROOT, version
-
-from ..preflight import Question, Report
-from .doors import show_table
 
 AT_ONCE = 32  # hosts that are looked at side by side
 

@@ -8,6 +8,11 @@ from pathlib import Path
 
 import click
 
+from fav.commands import film_at, one_line_errors
+from fav.coordinator.doors import looked_at, the_job
+from fav.errors import FavError
+from fav.options import FILE, Number
+from fav.util.text import duration
 from shared.attempts import Attempt, failed, in_words, of_task
 from shared.claims import claimed
 from shared.errors import ShareError
@@ -15,11 +20,6 @@ from shared.jobs import Job, all_jobs
 from shared.layout import Task
 from shared.nodes import Observer, node_named, read_identity
 from shared.share import Share
-
-from ..commands import duration, film_at, one_line_errors
-from ..errors import FavError
-from ..options import FILE, Number
-from .doors import looked_at, the_job
 
 MOST_TOLD = 20  # failed tasks that are told one by one
 WATCH_HELP = "Full screen, again and again; lines where the output is no terminal, and one JSON a line with --json."
@@ -77,8 +77,8 @@ def status(shared: Path, job: str | None, as_json: bool, verbose: bool, watch: b
 
 
 def _watch(share: Share, only: str | None, as_json: bool, every: float) -> None:
-    from ..live.look import Lookout
-    from ..live.screen import Watch, lines, watch_plainly
+    from fav.live.look import Lookout
+    from fav.live.screen import Watch, lines, watch_plainly
 
     lookout, said = Lookout(share, only), set()
 
@@ -94,8 +94,8 @@ def _watch(share: Share, only: str | None, as_json: bool, every: float) -> None:
 
 
 def state_of(job: Job, nodes_live: bool) -> dict:
-    from ..repair import lack
-    from ..shelf import WAITING, Shelf, blocked, evaluated, progress, standing
+    from fav.repair import lack
+    from fav.shelf import WAITING, Shelf, blocked, evaluated, progress, standing
 
     job.check_directories()
     marks, shelf, names = job.marks(), Shelf(job), failed(job)

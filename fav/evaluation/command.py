@@ -6,10 +6,10 @@ from pathlib import Path
 import click
 from rich.progress import Progress
 
-from ..commands import one_line_errors
-from ..options import CUTS, FILE, FLOW, FPS, RANGE, Frames, limits, options
-from ..request import LOSS_NETWORK, check_cuts, check_range
-from ..util.atomic import check_new, new_file
+from fav.commands import one_line_errors
+from fav.options import CUTS, FILE, FLOW, FPS, RANGE, Frames, limits, options
+from fav.request import LOSS_NETWORK, check_cuts, check_range
+from fav.util.atomic import check_new, new_file
 
 
 @click.command()
@@ -34,9 +34,9 @@ def evaluate(video: str, stylized: str, style: Path | None, loss_network: str, s
 
     The table is printed; every frame is in NAME.csv and NAME.json, their course in NAME.png. See docs/evaluate.md.
     """
-    from ..shots import read_cuts as cuts_in
-    from . import report
-    from .comparison import Comparison, check, rows, use_threads
+    from fav.evaluation import report
+    from fav.evaluation.comparison import Comparison, check, rows, use_threads
+    from fav.shots import read_cuts as cuts_in
 
     check_cuts(no_cuts, read_cuts)
     check_range(*range)
@@ -48,7 +48,7 @@ def evaluate(video: str, stylized: str, style: Path | None, loss_network: str, s
     width, height, frames = check(comparison, seams)
     losses = None
     if style:
-        from .style_losses import losses_of
+        from fav.evaluation.style_losses import losses_of
 
         losses = losses_of(style, loss_network)
     with ExitStack() as held:

@@ -11,15 +11,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .. import flow as flows
-from ..errors import FavError
-from ..fingerprint import is_sequence
-from ..geometry import Geometry, between, over_long
-from ..images import resize
-from ..shots import cut_finder
-from ..video import Decoding, FrameIndex, Source, decode, probe
-from ..video.truncation import cut_short
-from .measures import FrameLosses, Measured, measured
+from fav import flow as flows
+from fav.errors import FavError
+from fav.evaluation.measures import FrameLosses, Measured, measured
+from fav.geometry import Geometry, between, over_long
+from fav.shots import cut_finder
+from fav.util.image_sequence import is_sequence
+from fav.util.images import resize
+from fav.video import Decoding, FrameIndex, Source, decode, probe
+from fav.video.truncation import cut_short
 
 LONG_S = 1  # how far the long-term error looks back
 FILMS = ("film", "source", "against")  # what is measured in each row

@@ -9,9 +9,9 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..drawing import plain_text
-from .comparison import FILMS, Comparison, Row
-from .measures import Measured, Tone, drift, mean_and_95th, seam_score
+from fav.evaluation.comparison import FILMS, Comparison, Row
+from fav.evaluation.measures import Measured, Tone, drift, mean_and_95th, seam_score
+from fav.util.plot_text import plain_text
 
 MEASURES = tuple(field.name for field in fields(Measured))
 FRAME = tuple(field.name for field in fields(Row) if field.name not in FILMS)

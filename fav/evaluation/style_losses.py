@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..training.loss_weights import load_loss_network
-from ..training.losses import Perception
-from ..training.setup import as_tensor, read_painting
-from .measures import FrameLosses
+from fav.evaluation.measures import FrameLosses
+from fav.training.loss_weights import load_loss_network
+from fav.training.losses import Perception
+from fav.training.setup import as_tensor, read_painting
 
 PAINTING_SIZE = 512  # pixels of its longer side, as `python -m fav train` sees it by default
 

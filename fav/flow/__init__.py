@@ -11,9 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..errors import FavError
-from ..flow_io import check_flow
-from . import deepflow, deepflow2, dis, farneback
+from fav.errors import FavError
+from fav.flow import deepflow, deepflow2, dis, farneback
+from fav.flow_io import check_flow
 
 Flow = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -38,13 +38,13 @@ class Method:
 
 
 def _make_spynet(weights: Path | None, device: str, precision: str) -> Flow:
-    from . import spynet  # PyTorch takes seconds to import
+    from fav.flow import spynet  # PyTorch takes seconds to import
 
     return spynet.SpyNet(weights, device, precision)
 
 
 def _check_spynet(weights: Path | None) -> None:
-    from . import spynet
+    from fav.flow import spynet
 
     spynet.load_weights(weights)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from ..errors import FavError
+from fav.errors import FavError
 
 SUMMARY = "a little less error than dis and more reliable pixels at 30 times its time"
 

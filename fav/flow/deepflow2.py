@@ -11,9 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..errors import FavError
-from ..fingerprint import fingerprint
-from ..flow_io import read_flo
+from fav.errors import FavError
+from fav.flow_io import read_flo
+from fav.util.fingerprint import fingerprint
 
 SUMMARY = "the authors' own, for things that move far; far slower still, and needs their two programs in bin/"
 

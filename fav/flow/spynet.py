@@ -11,11 +11,11 @@ from safetensors import torch as safetensors
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .. import torch7
-from ..checkpoints import is_dense, read_pickle
-from ..errors import FavError
-from ..util.reading import read_file
-from ..warp_tensor import warp_tensor
+from fav import torch7
+from fav.checkpoints import is_dense, read_pickle
+from fav.errors import FavError
+from fav.util.reading import read_file
+from fav.warp_tensor import warp_tensor
 
 LARGEST = 1 << 28  # bytes of a file of weights, which has 6 MB
 LEVELS = 6

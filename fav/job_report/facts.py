@@ -8,6 +8,20 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from fav.errors import FavError
+from fav.shelf import (
+    Damaged,
+    LeftOut,
+    Shelf,
+    evaluated,
+    flow_task,
+    frame_task,
+    index_task,
+    lead_task,
+    report_task,
+    stitch_task,
+)
+from fav.util.images import HEAD_BYTES, png_text
 from shared import results
 from shared.attempts import of_job
 from shared.errors import InputVanished, ShareError, plain
@@ -15,10 +29,6 @@ from shared.jobs import Job
 from shared.layout import SHARD, Task, shard_of
 from shared.nodes import MALFORMED
 from shared.system import RECORD_LIMIT
-
-from ..errors import FavError
-from ..images import HEAD_BYTES, png_text
-from ..shelf import Damaged, LeftOut, Shelf, evaluated, flow_task, frame_task, index_task, lead_task, report_task, stitch_task
 
 JSON = ".json"
 ROW_LIMIT = 8192  # bytes of a frame in the report of an evaluation

@@ -10,12 +10,12 @@ from string import Template
 import cv2
 import numpy as np
 
-from ..commands import duration
-from ..errors import FavError, plain
-from ..finish import finished
-from ..video import FrameReader
-from . import plots
-from .facts import Facts
+from fav.errors import FavError, plain
+from fav.finish import finished
+from fav.job_report import plots
+from fav.job_report.facts import Facts
+from fav.util.text import duration
+from fav.video import FrameReader
 
 PICTURES = 5
 WORST = 3  # of the pictures are the frames of the largest warping error, where it was measured

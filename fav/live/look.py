@@ -5,6 +5,11 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from fav.errors import FavError
+from fav.live.forecast import Pace, seconds_left, stitching
+from fav.repair import lack, reopen_missing
+from fav.shelf import PAINTED, Damaged, Shelf, painting_task, progress, standing
+from fav.util.images import HEAD_BYTES, png_text
 from shared.attempts import failed, of_job, reopen
 from shared.bell import ringing
 from shared.claims import claimed
@@ -15,12 +20,6 @@ from shared.nodes import Observer, node_named, read_identity
 from shared.orders import Order, give
 from shared.results import head
 from shared.share import Share, open_share
-
-from ..errors import FavError
-from ..images import HEAD_BYTES, png_text
-from ..repair import lack, reopen_missing
-from ..shelf import PAINTED, Damaged, Shelf, painting_task, progress, standing
-from .forecast import Pace, seconds_left, stitching
 
 MOST_HEADS = 200  # frames whose maker is asked for in one look
 COUNT_AGAIN_S = 60.0  # how often the results of a finished job are counted anew: somebody may have removed some

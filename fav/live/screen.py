@@ -12,11 +12,10 @@ from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.widgets import DataTable, Footer, Static
 
+from fav.errors import FavError, plain
+from fav.live.look import JobNow, Lookout, NodeNow, Now
+from fav.util.text import duration
 from shared.errors import ShareError
-
-from ..commands import duration
-from ..errors import FavError, plain
-from .look import JobNow, Lookout, NodeNow, Now
 
 COLUMNS = ("node", "host", "device", "state", "does", "frames", "a second", "heard of")
 BAR = 40  # characters

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ..errors import FavError
-from .clips import Clip, ClipSampler
-from .photos import Photo
-from .recipe import Recipe
-from .stills import Sequence, draw_sequence, torn
+from fav.errors import FavError
+from fav.training.clips import Clip, ClipSampler
+from fav.training.photos import Photo
+from fav.training.recipe import Recipe
+from fav.training.stills import Sequence, draw_sequence, torn
 
 AHEAD = 3  # batches that each worker makes ahead
 

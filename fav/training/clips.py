@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import flow as flows
-from ..consistency import lands_inside
-from ..errors import FavError, plain
-from ..film import index_pieces
-from ..fingerprint import fingerprint
-from ..geometry import between
-from ..images import resize
-from ..stylize import Geometry
-from ..video import FrameIndex, FrameReader
-from .stills import Sequence
+from fav import flow as flows
+from fav.consistency import lands_inside
+from fav.errors import FavError, plain
+from fav.film import index_pieces
+from fav.geometry import between
+from fav.stylize import Geometry
+from fav.training.stills import Sequence
+from fav.util.fingerprint import fingerprint
+from fav.util.images import resize
+from fav.video import FrameIndex, FrameReader
 
 SUFFIXES = {".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".mpg", ".ts"}
 OPEN = 4  # clips that stay open

@@ -8,11 +8,12 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from ..commands import duration, one_line_errors, tell
-from ..options import FILE, Number, limits
-from ..request import LOSS_NETWORK
-from .files import Names
-from .recipe import DEFAULT_MIX, DEFAULT_STEPS, HALF_WIDTH, VIDEO_SHARE, Inputs, Limits, Recipe
+from fav.commands import one_line_errors, tell
+from fav.options import FILE, Number, limits
+from fav.request import LOSS_NETWORK
+from fav.training.files import Names
+from fav.training.recipe import DEFAULT_MIX, DEFAULT_STEPS, HALF_WIDTH, VIDEO_SHARE, Inputs, Limits, Recipe
+from fav.util.text import duration
 
 WEIGHT = Number(0)
 
@@ -66,8 +67,8 @@ def train(context: click.Context, style_image: Path, photos_dir: Path, out: Path
     values["mix"] = values["mix"] or DEFAULT_MIX + (VIDEO_SHARE if clips else "")
     recipe = Recipe(style=style_image.name, **values)
     recipe.check(clips is not None)
-    from .batches import can_have_workers
-    from .setup import prepare
+    from fav.training.batches import can_have_workers
+    from fav.training.setup import prepare
 
     inputs = Inputs(style_image, photos_dir, loss_network, clips, init, device, threads)
     limits = Limits(iterations, minutes, save_every, sheet_every)

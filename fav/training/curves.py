@@ -4,8 +4,8 @@ import io
 
 import numpy as np
 
-from .recipe import Recipe
-from .trainer import COLUMNS
+from fav.training.recipe import Recipe
+from fav.training.trainer import COLUMNS
 
 SMOOTH = 50  # iterations
 LOSSES = COLUMNS[:COLUMNS.index("total")]
@@ -34,7 +34,7 @@ def plot(history: list[list[float]], title: str, mark: str) -> bytes:
 
     `mark` says in it what made it.
     """
-    from ..drawing import plain_text  # a second to import; no window system is asked for
+    from fav.util.plot_text import plain_text  # a second to import; no window system is asked for
 
     with plain_text():
         return _plotted(history, title, mark)

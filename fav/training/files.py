@@ -5,8 +5,8 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import FavError
-from ..util.atomic import InTheWay, check_new, check_own, kind_of, own_file
+from fav.errors import FavError
+from fav.util.atomic import InTheWay, check_new, check_own, kind_of, own_file
 
 
 @dataclass(frozen=True)

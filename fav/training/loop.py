@@ -10,18 +10,18 @@ from contextlib import closing, contextmanager, nullcontext
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
+from fav.checkpoints import save_style
+from fav.commands import tell
+from fav.training.batches import Batches, stream
+from fav.training.curves import plot, recent, shown, table, table_mark
+from fav.training.files import Names, write_own
+from fav.training.recipe import Limits
+from fav.training.resume import save_state
+from fav.training.sheet import Samples, contact_sheet
+from fav.training.trainer import Trainer
+from fav.util.atomic import InTheWay
+from fav.util.text import duration
 from shared.terminal import is_ignored, leave_terminal
-
-from ..checkpoints import save_style
-from ..commands import duration, tell
-from ..util.atomic import InTheWay
-from .batches import Batches, stream
-from .curves import plot, recent, shown, table, table_mark
-from .files import Names, write_own
-from .recipe import Limits
-from .resume import save_state
-from .sheet import Samples, contact_sheet
-from .trainer import Trainer
 
 TOLD_EVERY_S = 30  # where there is no terminal to draw on
 SPEED_OVER = 20  # iterations

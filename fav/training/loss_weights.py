@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import torch7
-from ..checkpoints import HEAD, format_of, is_dense, nothing_odd, read_pickle, read_safetensors
-from ..errors import FavError
-from ..fingerprint import fingerprint
-from ..util.reading import opened
-from .loss_network import CAFFE_MEAN, DESIGNS, LossNetwork
+from fav import torch7
+from fav.checkpoints import HEAD, format_of, is_dense, nothing_odd, read_pickle, read_safetensors
+from fav.errors import FavError
+from fav.training.loss_network import CAFFE_MEAN, DESIGNS, LossNetwork
+from fav.util.fingerprint import fingerprint
+from fav.util.reading import opened
 
 URL = "https://download.pytorch.org/models/"
 PUBLISHED = {  # what is fetched on first use; the eight digits in a name begin the file's SHA-256

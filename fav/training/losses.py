@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .loss_network import LossNetwork
+from fav.training.loss_network import LossNetwork
 
 LEVELS = 255.0
 DRIVE = 2.0

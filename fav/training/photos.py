@@ -9,9 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..errors import FavError, plain
-from ..images import LARGEST, MOST_PIXELS, claimed_size, read_image, resize
-from ..util.reading import read_file
+from fav.errors import FavError, plain
+from fav.util.images import LARGEST, MOST_PIXELS, claimed_size, read_image, resize
+from fav.util.reading import read_file
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm"}
 FEWEST = 20

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import FavError
+from fav.errors import FavError
 
 KINDS = ("single_image", "shift", "zoom_out", "affine", "elastic", "video")
 DEFAULT_MIX = "single_image:2,shift:1,zoom_out:1,affine:4,elastic:2"
@@ -155,7 +155,7 @@ def check_arch(arch: str) -> None:
     """FavError where it is no architecture with 7 channels in and 3 out; StyleNetwork itself keeps the size of a frame."""
     import torch  # the command sets how its threads wait before it is imported
 
-    from ..network import StyleNetwork
+    from fav.network import StyleNetwork
 
     with torch.device("meta"):
         StyleNetwork(arch, 7)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import torch
 
-from ..checkpoints import read_pickle
-from ..errors import FavError
-from .files import write_own
-from .recipe import Recipe
-from .trainer import Trainer
+from fav.checkpoints import read_pickle
+from fav.errors import FavError
+from fav.training.files import write_own
+from fav.training.recipe import Recipe
+from fav.training.trainer import Trainer
 
 VERSION = 2
 

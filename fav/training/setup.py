@@ -11,25 +11,25 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
-from ..checkpoints import load_style
-from ..errors import FavError
-from ..fingerprint import fingerprint
-from ..images import read_image, resize
-from ..inference import best_precision, device_of
-from ..network import StyleNetwork
-from .batches import Batches
-from .clips import Clip, open_clips
-from .curves import shown, table_mark
-from .files import Names
-from .loop import Loop
-from .loss_weights import load_loss_network
-from .losses import Perception
-from .photos import FEWEST, Album, open_album
-from .recipe import HALF_WIDTH, Inputs, Limits, Recipe
-from .resume import check_same, load_state, restore
-from .sheet import samples_of
-from .trainer import Trainer, autocast
-from .widening import widened
+from fav.checkpoints import load_style
+from fav.errors import FavError
+from fav.inference import best_precision, device_of
+from fav.network import StyleNetwork
+from fav.training.batches import Batches
+from fav.training.clips import Clip, open_clips
+from fav.training.curves import shown, table_mark
+from fav.training.files import Names
+from fav.training.loop import Loop
+from fav.training.loss_weights import load_loss_network
+from fav.training.losses import Perception
+from fav.training.photos import FEWEST, Album, open_album
+from fav.training.recipe import HALF_WIDTH, Inputs, Limits, Recipe
+from fav.training.resume import check_same, load_state, restore
+from fav.training.sheet import samples_of
+from fav.training.trainer import Trainer, autocast
+from fav.training.widening import widened
+from fav.util.fingerprint import fingerprint
+from fav.util.images import read_image, resize
 
 REFERENCES = FEWEST // 2  # photographs that give the losses their units
 SMALLEST_PAINTING = 64

@@ -7,14 +7,14 @@ import cv2
 import numpy as np
 import torch
 
-from ..evaluation.measures import distance, warping_error
-from ..images import encode_png
-from ..inference import StyleRunner
-from ..network import StyleNetwork
-from ..stylize import Geometry, stylize_shot
-from .motion import still
-from .photos import Photo
-from .stills import Layer, Sequence, compose, draw_object, draw_window
+from fav.evaluation.measures import distance, warping_error
+from fav.inference import StyleRunner
+from fav.network import StyleNetwork
+from fav.stylize import Geometry, stylize_shot
+from fav.training.motion import still
+from fav.training.photos import Photo
+from fav.training.stills import Layer, Sequence, compose, draw_object, draw_window
+from fav.util.images import encode_png
 
 FRAMES = 25
 SHOWN = (0, 9, 24)  # the 1st, 10th and 25th frame

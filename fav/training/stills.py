@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from ..consistency import lands_inside
-from ..warp import pixel_grid, warp
-from .motion import Motion, draw_motions, origins
-from .photos import Photo
+from fav.consistency import lands_inside
+from fav.training.motion import Motion, draw_motions, origins
+from fav.training.photos import Photo
+from fav.warp import pixel_grid, warp
 
 SAME_LAYER = 0.1  # share of a layer by which a pixel and the one fetched for it may differ
 OBJECTS = (0.3, 0.5, 0.2)  # how often none, one and two things move before a photograph

@@ -5,12 +5,12 @@ import copy
 import numpy as np
 import torch
 
-from ..errors import FavError
-from ..network import StyleNetwork
-from .batches import Batch
-from .losses import OFFSETS, Perception, beyond_range, forgetting, saturation, temporal, total_variation
-from .recipe import Recipe
-from .recurrence import paint
+from fav.errors import FavError
+from fav.network import StyleNetwork
+from fav.training.batches import Batch
+from fav.training.losses import OFFSETS, Perception, beyond_range, forgetting, saturation, temporal, total_variation
+from fav.training.recipe import Recipe
+from fav.training.recurrence import paint
 
 COLUMNS = ("content", "style", "variation", "range", "temporal", "forgetting", "total", "steps", "seconds")  # of the history
 LONGEST_MEMORY = 0.998  # of the average of the weights: some 500 iterations

@@ -6,8 +6,8 @@ Source: Chen, Goodfellow, Shlens, "Net2Net: Accelerating Learning via Knowledge 
 import torch
 from torch import Tensor, nn
 
-from ..errors import FavError
-from ..network import StyleNetwork, parse
+from fav.errors import FavError
+from fav.network import StyleNetwork, parse
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import FavError
+from fav.errors import FavError
 
 NEAR = 1 << 18  # bytes at the beginning and at the end of a file in which a mark is looked for
 MOST_NAMES = 1000

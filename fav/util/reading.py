@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import FavError
+from fav.errors import FavError
 
 BLOCK = 1 << 16
 WRITER_S = 5.0  # that a pipe may be without a writer

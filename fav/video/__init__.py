@@ -4,10 +4,10 @@ A video is the path of a file, or a numbered image sequence given as a printf pa
 for which alone a frame rate `fps` is told. Frames count from 0 in the order they are shown.
 """
 
-from .decoding import Decoded, Decoding, decode
-from .film import check_film_name, write_film
-from .index import FrameIndex
-from .reader import FrameReader
-from .source import Source, probe, reaches
+from fav.video.decoding import Decoded, Decoding, decode
+from fav.video.film import check_film_name, write_film
+from fav.video.index import FrameIndex
+from fav.video.reader import FrameReader
+from fav.video.source import Source, probe, reaches
 
 __all__ = ["Decoded", "Decoding", "FrameIndex", "FrameReader", "Source", "check_film_name", "decode", "probe", "reaches", "write_film"]

@@ -13,10 +13,10 @@ from av.codec.context import Flags
 from av.stream import Discard
 from av.video.reformatter import VideoReformatter
 
-from ..fingerprint import is_sequence, sequence_files, sequence_numbers
-from .colour import Colours, display_matrix, to_bgr, to_small_bgr
-from .source import DEFAULT_FPS, open_video, video_stream
-from .truncation import cut_short
+from fav.util.image_sequence import is_sequence, sequence_files, sequence_numbers
+from fav.video.colour import Colours, display_matrix, to_bgr, to_small_bgr
+from fav.video.source import DEFAULT_FPS, open_video, video_stream
+from fav.video.truncation import cut_short
 
 
 class Decoded:

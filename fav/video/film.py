@@ -15,11 +15,11 @@ from av.packet import Packet
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from ..errors import FavError
-from .colour import from_bgr
-from .index import FrameIndex
-from .source import DEFAULT_FPS, Source, open_video, probe
-from .tracks import Tracks
+from fav.errors import FavError
+from fav.video.colour import from_bgr
+from fav.video.index import FrameIndex
+from fav.video.source import DEFAULT_FPS, Source, open_video, probe
+from fav.video.tracks import Tracks
 
 CONTAINERS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov"}
 AVX512F = 13  # as OpenCV counts processor features; its Python module has no names for them

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from .decoding import Decoded
+    from fav.video.decoding import Decoded
 
 LATEST = 1 << 62  # units of a time base: the sum of two such times is a number, still
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import av
 import numpy as np
 
-from ..errors import FavError
-from ..images import resize
-from .decoding import Decoded, Decoding
-from .index import FrameIndex
+from fav.errors import FavError
+from fav.util.images import resize
+from fav.video.decoding import Decoded, Decoding
+from fav.video.index import FrameIndex
 
 KEPT = 8  # decoded frames that stay at hand, in the codec's format: whoever goes backward seeks once for eight
 IMAGES = 2  # pictures that stay at hand: callers compare a frame with its neighbour

@@ -10,11 +10,11 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from ..errors import FavError, plain
-from ..fingerprint import is_sequence, sequence_files, sequence_numbers
-from ..util.reading import check_file
-from .colour import Colours
-from .truncation import cut_short
+from fav.errors import FavError, plain
+from fav.util.image_sequence import is_sequence, sequence_files, sequence_numbers
+from fav.util.reading import check_file
+from fav.video.colour import Colours
+from fav.video.truncation import cut_short
 
 DEFAULT_FPS = 25
 # What is opened as a video: demuxers of one file, which open no other. FFmpeg knows many that do (lists of segments, of pictures, of
@@ -53,7 +53,7 @@ def probe(video: Path | str, fps: float | None = None) -> Source:
 
     `fps` is the rate of a numbered image sequence, 25 if None; nothing else heeds it.
     """
-    from .decoding import decode
+    from fav.video.decoding import decode
 
     with decode(video, fps) as decoding:
         first = next(decoding, None)

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import click
 
-from ..errors import ShareError, plain
-from ..mount import Mount, mount_of
-from ..nodes import LEASE_S
-from ..share import open_share
-from ..system import System
-from ..terminal import ended_by_signals, open_streams
-from . import sight, surroundings, together
-from .advice import lease
-from .alone import NEEDED, QUICK, Ground
-from .circle import Circle, PeerLost
-from .findings import Finding, Verdict, failed, unfit
+from shared.check import sight, surroundings, together
+from shared.check.advice import lease
+from shared.check.alone import NEEDED, QUICK, Ground
+from shared.check.circle import Circle, PeerLost
+from shared.check.findings import Finding, Verdict, failed, unfit
+from shared.errors import ShareError, plain
+from shared.mount import Mount, mount_of
+from shared.nodes import LEASE_S
+from shared.share import open_share
+from shared.system import System
+from shared.terminal import ended_by_signals, open_streams
 
 EXIT_UNFIT, EXIT_UNKNOWN, EXIT_STOPPED = 1, 2, 130
 ROOM = "check-share"

@@ -2,7 +2,7 @@
 
 import math
 
-from ..nodes import HEARTBEAT_S, LEASE_S, POLL_S
+from shared.nodes import HEARTBEAT_S, LEASE_S, POLL_S
 
 SAFETY = 3  # times the longest silence that is usual: a machine may be busy, a heartbeat may go astray
 RECONNECT_S = 60.0  # by which the clients of a server that was away come back one after the other

@@ -5,8 +5,8 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..system import NO_LINKS, System
-from .findings import Finding, Probe, note, ok, probe, unfit
+from shared.check.findings import Finding, Probe, note, ok, probe, unfit
+from shared.system import NO_LINKS, System
 
 LONGEST_NAME = 151  # of a job; nothing else that nodes name is as long
 WRONG = "claims rest on this: use another file system, or mount it another way"

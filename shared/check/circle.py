@@ -17,9 +17,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Callable
 
-from ..errors import ShareError
-from ..nodes import MALFORMED, Identity
-from ..system import PASSING, System
+from shared.errors import ShareError
+from shared.nodes import MALFORMED, Identity
+from shared.system import PASSING, System
 
 PULSE_S = 0.5
 LOOK_S = 0.05

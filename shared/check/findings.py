@@ -6,7 +6,7 @@ from enum import Enum
 from functools import wraps
 from typing import Callable
 
-from ..system import FULL
+from shared.system import FULL
 
 
 class Verdict(Enum):

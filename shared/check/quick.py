@@ -2,12 +2,12 @@
 
 import secrets
 
-from ..errors import ShareError
-from ..ownership import remove_private
-from ..share import Share
-from ..system import FULL, PASSING
-from .alone import QUICK, Ground
-from .findings import Finding, Verdict, failed
+from shared.check.alone import QUICK, Ground
+from shared.check.findings import Finding, Verdict, failed
+from shared.errors import ShareError
+from shared.ownership import remove_private
+from shared.share import Share
+from shared.system import FULL, PASSING
 
 
 def check_quickly(share: Share) -> None:

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable
 
-from ..bell import Bell
-from ..layout import ShareLayout
-from ..nodes import Node
-from ..share import Share
-from ..system import PASSING, System
-from .alone import Ground
-from .circle import LOOK_S, Circle
-from .findings import Finding, note, ok, probe, unfit
+from shared.bell import Bell
+from shared.check.alone import Ground
+from shared.check.circle import LOOK_S, Circle
+from shared.check.findings import Finding, note, ok, probe, unfit
+from shared.layout import ShareLayout
+from shared.nodes import Node
+from shared.share import Share
+from shared.system import PASSING, System
 
 LIMIT_S = 65.0  # an NFS client may remember what it saw for 60 s
 LATE_S = 10.0  # worth a word

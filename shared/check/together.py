@@ -11,11 +11,11 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from typing import Callable, Iterable
 
-from ..mount import Mount
-from .alone import WRONG, Ground
-from .circle import LOOK_S, Circle
-from .findings import Finding, note, ok, probe, unfit
-from .surroundings import CLOCKS_S, LOCKS, in_time, offset
+from shared.check.alone import WRONG, Ground
+from shared.check.circle import LOOK_S, Circle
+from shared.check.findings import Finding, note, ok, probe, unfit
+from shared.check.surroundings import CLOCKS_S, LOCKS, in_time, offset
+from shared.mount import Mount
 
 SHOT_S = 5.0  # to wait for the starting shot
 SAMPLE = 20  # of so many names that were raced for, one is read back

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from subprocess import CompletedProcess
 from typing import TYPE_CHECKING
 
-from ..errors import plain
-
-from .dask import CONNECT_S, PATIENCE_S, demand, start
-from .fleet import MOST_AGAIN, WORDS
+from shared.cluster.dask import CONNECT_S, PATIENCE_S, demand, start
+from shared.cluster.fleet import MOST_AGAIN, WORDS
+from shared.errors import plain
 
 if TYPE_CHECKING:
     from distributed import Client, Future

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ShareError, plain
+from shared.errors import ShareError, plain
 
 if TYPE_CHECKING:
     from distributed import Client, Future

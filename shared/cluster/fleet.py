@@ -8,11 +8,10 @@ import time
 from dataclasses import dataclass
 from typing import Callable
 
-from ..errors import ShareError
-
-from .hosts import Host
-from .posts import Refused, Stand, ask, start
-from .ssh import Unreachable
+from shared.cluster.hosts import Host
+from shared.cluster.posts import Refused, Stand, ask, start
+from shared.cluster.ssh import Unreachable
+from shared.errors import ShareError
 
 ROUND_S = 10.0  # between two looks at a host, and at the hosts file
 AGAIN_S = 60.0  # after which a host that was not fit is looked at again

@@ -8,7 +8,7 @@ import re
 import shlex
 from dataclasses import dataclass
 
-from ..errors import ShareError, plain
+from shared.errors import ShareError, plain
 
 TARGET = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]*@)?[A-Za-z0-9_][A-Za-z0-9._:%-]*")  # never begins like an option
 DEVICE = re.compile(r"auto|cpu|cuda:[0-9]{1,3}")

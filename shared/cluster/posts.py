@@ -7,11 +7,10 @@ nodes that run, and anybody reads why one ended.
 import re
 from dataclasses import dataclass
 
-from ..errors import ShareError, plain
-from ..logs import LOG_HEAD
-
-from . import ssh
-from .hosts import Host
+from shared.cluster import ssh
+from shared.cluster.hosts import Host
+from shared.errors import ShareError, plain
+from shared.logs import LOG_HEAD
 
 EXIT_REFUSED = 64  # of a script that started nothing; its last line says why
 

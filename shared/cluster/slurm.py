@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import ShareError, plain
+from shared.errors import ShareError, plain
 
 LOOK_S = 5.0  # between two questions to Slurm
 

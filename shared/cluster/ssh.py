@@ -10,9 +10,8 @@ import shlex
 import signal
 import subprocess
 
-from ..errors import ShareError, plain
-
-from .hosts import Host
+from shared.cluster.hosts import Host
+from shared.errors import ShareError, plain
 
 CONNECT_S = 10  # to an answer of the host
 LIMIT_S = 60.0  # for all of it: a host may accept a connection and then hang

@@ -16,9 +16,8 @@ from shared.errors import Evicted, ShareError
 from shared.jobs import Job
 from shared.nodes import Identity, Node
 from shared.share import open_share
-
-from ..conftest import join
-from ..films import clip, create, film_of, style, work  # noqa: F401
+from tests.conftest import join
+from tests.films import clip, create, film_of, style, work  # noqa: F401
 
 
 @pytest.fixture(scope="module")

@@ -25,8 +25,7 @@ from fav.util.atomic import CannotWrite, InTheWay, bears, exclusive, new_directo
 from shared.nodes import visiting
 from shared.share import open_share
 from shared.terminal import Ended, ended_by_signals
-
-from ..films import TINY, clip, create, share, style, work  # noqa: F401
+from tests.films import TINY, clip, create, share, style, work  # noqa: F401
 
 MARK = "fav report of 0123"
 

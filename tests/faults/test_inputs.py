@@ -21,26 +21,25 @@ from fav.__main__ import main as single_steps
 from fav.checkpoints import load_style, read_pickle
 from fav.coordinator.hosts import hosts_of
 from fav.errors import FavError
-from fav.fingerprint import print_of
 from fav.flow import spynet
-from fav.images import encode_png, read_image
 from fav.network import StyleNetwork
-from fav.util.reading import read_once
+from fav.request import Request
 from fav.shots import read_cuts
 from fav.spec import FilmSpec
 from fav.submission import _fill, check, options_of, submit, with_cuts
-from fav.request import Request
+from fav.tasks import make_plan
 from fav.training.loss_weights import load_loss_network
 from fav.training.photos import open_album
-from fav.tasks import make_plan
+from fav.util.fingerprint import print_of
+from fav.util.images import encode_png, read_image
+from fav.util.reading import read_once
 from fav.video import decode, probe
 from shared.cluster.dask import address_of
 from shared.errors import ShareError
 from shared.jobs import all_jobs
 from shared.nodes import visiting
-
-from ..films import TINY, clip, create, share, style  # noqa: F401
-from ..torch7_writer import TorchObject, save
+from tests.films import TINY, clip, create, share, style  # noqa: F401
+from tests.torch7_writer import TorchObject, save
 
 PICTURE = encode_png(np.full((64, 96, 3), 90, np.uint8))
 

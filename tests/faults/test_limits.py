@@ -22,8 +22,7 @@ from fav.submission import options_of
 from fav.video import Source, probe
 from shared.jobs import Manifest, all_jobs
 from shared.nodes import SHORTEST_LEASE_S
-
-from ..films import clip, create, share, style, work  # noqa: F401
+from tests.films import clip, create, share, style, work  # noqa: F401
 
 
 @pytest.fixture(scope="module")

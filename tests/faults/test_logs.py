@@ -16,10 +16,9 @@ from fav.follow import LAST_LOOKS, MOST_SAID, STEP, Talk, follow
 from shared.cluster import dask, posts
 from shared.cluster.hosts import Host, read_hosts
 from shared.logs import LOG_HEAD
-
-from ..films import clip, create, share, style  # noqa: F401
-from ..waiting import wait_for
-from .test_files_for_people import bind, dangling, link, look
+from tests.faults.test_files_for_people import bind, dangling, link, look
+from tests.films import clip, create, share, style  # noqa: F401
+from tests.waiting import wait_for
 
 
 def to_zero(path: Path) -> None:

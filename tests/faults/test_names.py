@@ -12,10 +12,9 @@ from click.testing import CliRunner
 
 import coordinator
 from fav.flow import spynet
-from fav.images import encode_png
+from fav.util.images import encode_png
 from shared.share import open_share
-
-from ..films import ROOT, clip, create, film_of, style, work  # noqa: F401
+from tests.films import ROOT, clip, create, film_of, style, work  # noqa: F401
 
 ODD = os.fsdecode(b"caf\xe9")
 

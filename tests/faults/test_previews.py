@@ -14,8 +14,7 @@ from fav.coordinator.report import mark_of
 from fav.errors import FavError
 from fav.util.atomic import bears
 from shared.terminal import ended_by_signals
-
-from ..films import clip, create, share, style  # noqa: F401
+from tests.films import clip, create, share, style  # noqa: F401
 
 WRITES = """
 import sys, time

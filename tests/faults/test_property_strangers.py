@@ -36,11 +36,31 @@ from shared.recovery import Recovery
 from shared.share import Share, open_share
 from shared.system import System
 from shared.worker import Worker
-
-from .. import films, toy
-from ..conftest import Clock
-from .strangers import (CONTENTS, FIFO, GONE, HEX12, HEX16, IDENTITY, MARKER, NAMES, NEWER, ROOMS, Thing, Watched,
-                        differences, directory, file, holding, lay, link, look, make_home, manifest)
+from tests import films, toy
+from tests.conftest import Clock
+from tests.faults.strangers import (
+    CONTENTS,
+    FIFO,
+    GONE,
+    HEX12,
+    HEX16,
+    IDENTITY,
+    MARKER,
+    NAMES,
+    NEWER,
+    ROOMS,
+    Thing,
+    Watched,
+    differences,
+    directory,
+    file,
+    holding,
+    lay,
+    link,
+    look,
+    make_home,
+    manifest,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 

@@ -20,21 +20,31 @@ from hypothesis import strategies as st
 import coordinator
 from fav.errors import FavError
 from fav.flow_io import SCALE_KEY, decode_flow, encode_flow
-from fav.images import HEAD_END, SIGNATURE, decode_png, encode_png
 from fav.live.look import Lookout
 from fav.live.screen import lines
 from fav.repair import missing, repair
-from fav.shelf import Shelf, evaluation_name, flow_task, frame_task, index_task, lead_task, measure_task, report_task, stitch_task, unsealed
+from fav.shelf import (
+    Shelf,
+    evaluation_name,
+    flow_task,
+    frame_task,
+    index_task,
+    lead_task,
+    measure_task,
+    report_task,
+    stitch_task,
+    unsealed,
+)
 from fav.tasks import FilmPlan, make_plan
+from fav.util.images import HEAD_END, SIGNATURE, decode_png, encode_png
 from shared import attempts, results
 from shared.jobs import Job, find_job
 from shared.nodes import visiting
 from shared.share import open_share
 from shared.worker import Worker
-
-from .. import toy
-from ..films import clip, create, film_of, frames_of, make_clip, style, work  # noqa: F401
-from ..toy import Silent
+from tests import toy
+from tests.films import clip, create, film_of, frames_of, make_clip, style, work  # noqa: F401
+from tests.toy import Silent
 
 COUNT = 6
 

@@ -11,18 +11,17 @@ from click.testing import CliRunner
 import coordinator
 from fav.errors import FavError
 from fav.flow_io import encode_flow
-from fav.images import HEAD_BYTES, encode_png, png_limit, read_image
 from fav.shelf import Shelf, flow_task, frame_task, index_task, measure_task
+from fav.util.images import HEAD_BYTES, encode_png, png_limit, read_image
 from shared import attempts, results
 from shared.attempts import MOST_FAULTS
 from shared.errors import InputVanished, ShareError
 from shared.nodes import visiting
 from shared.share import open_share
 from shared.system import RECORD_LIMIT
-
-from .. import toy
-from ..films import clip, create, share, style, work  # noqa: F401
-from ..test_strangers import make_plan_quietly
+from tests import toy
+from tests.films import clip, create, share, style, work  # noqa: F401
+from tests.test_strangers import make_plan_quietly
 
 HUGE = 210 << 20
 

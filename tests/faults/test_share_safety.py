@@ -33,16 +33,45 @@ from shared.orders import Order, give
 from shared.recovery import Recovery
 from shared.share import Share, open_share
 from shared.system import System
-
-from .. import films, toy
-from ..conftest import join
-from ..test_strangers import SPEC, Premiere
-from ..test_weather import work
-from .strangers import (FIFO, GONE, HEX12, HEX16, IDENTITY, MARKER, NAMES, NEWER, OTHER, ROOMS, Thing, Watched,
-                        differences, directory, file,
-                        holding, lay, link, look, make_home, manifest)
-from .test_property_strangers import (HANGS_S, Films, Ticking, World, _at_once, above, call, in_time,  # noqa: F401
-                                      quietly, scratch)
+from tests import films, toy
+from tests.conftest import join
+from tests.faults.strangers import (
+    FIFO,
+    GONE,
+    HEX12,
+    HEX16,
+    IDENTITY,
+    MARKER,
+    NAMES,
+    NEWER,
+    OTHER,
+    ROOMS,
+    Thing,
+    Watched,
+    differences,
+    directory,
+    file,
+    holding,
+    lay,
+    link,
+    look,
+    make_home,
+    manifest,
+)
+from tests.faults.test_property_strangers import (
+    HANGS_S,
+    Films,
+    Ticking,
+    World,
+    _at_once,
+    above,
+    call,
+    in_time,
+    quietly,
+    scratch,
+)
+from tests.test_strangers import SPEC, Premiere
+from tests.test_weather import work
 
 JOB_ROOMS = ("inputs", "claims", "results", "attempts", "failed")
 LOOKS = ("status", "status --json", "nodes", "nodes --json", "report", "preview")

@@ -19,7 +19,6 @@ import coordinator
 from fav.errors import FavError
 from fav.film import index_pieces
 from fav.follow import Talk
-from fav.images import encode_png
 from fav.job_report.facts import gather
 from fav.job_report.page import options, page
 from fav.live.look import Lookout, NodeNow, Now
@@ -28,13 +27,13 @@ from fav.shelf import frame_task, index_task, report_task
 from fav.spec import FilmSpec
 from fav.training.curves import plot
 from fav.training.trainer import COLUMNS
+from fav.util.images import encode_png
 from shared import results
 from shared.errors import ShareError, plain
 from shared.jobs import Manifest
 from shared.nodes import Identity, identities, visiting
 from shared.share import Share
-
-from ..films import clip, create, share, style  # noqa: F401
+from tests.films import clip, create, share, style  # noqa: F401
 
 FORGED = "\x1b]0;PWNED\x07\x1b[31mred\nnode fake: running"
 LOCAL = dataclasses.replace(Identity.here(), start=0)  # nobody waits for its heartbeat: its process is gone

@@ -26,11 +26,10 @@ from shared.share import open_share
 from shared.sources import Sources, version
 from shared.system import process_start
 from shared.worker import Worker
-
-from .. import toy
-from ..conftest import join
-from ..test_recovery import watch
-from ..waiting import wait_for
+from tests import toy
+from tests.conftest import join
+from tests.test_recovery import watch
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 

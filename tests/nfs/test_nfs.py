@@ -21,8 +21,7 @@ from shared.claims import claimed
 from shared.jobs import Job, all_jobs
 from shared.share import open_share
 from tests import toy
-
-from . import lab
+from tests.nfs import lab
 
 pytestmark = [pytest.mark.nfs,
               pytest.mark.skipif(not lab.LAB, reason="FAV_NFS_LAB does not name the run.sh of an NFS lab"),

@@ -4,9 +4,9 @@ import time
 
 import click
 
-from .many import occurred, outcomes, told
-from .mutations import MUTATIONS
-from .world import EVERY_FAULT
+from tests.simulation.many import occurred, outcomes, told
+from tests.simulation.mutations import MUTATIONS
+from tests.simulation.world import EVERY_FAULT
 
 
 @click.command()

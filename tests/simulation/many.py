@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Iterable, Iterator
 
-from .mutations import mutated
-from .play import Play
-from .world import Violation
+from tests.simulation.mutations import mutated
+from tests.simulation.play import Play
+from tests.simulation.world import Violation
 
 CI_SEEDS = range(300)
 

@@ -21,9 +21,8 @@ from shared.recovery import Recovery
 from shared.share import Share
 from shared.weather import weathered
 from shared.worker import Worker
-
-from .. import toy
-from .world import Host, Process, SimulatedSystem, World
+from tests import toy
+from tests.simulation.world import Host, Process, SimulatedSystem, World
 
 ROOT = Path("/share")
 NAME = "toy"

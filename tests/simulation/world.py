@@ -12,8 +12,7 @@ from typing import Callable
 from greenlet import getcurrent, greenlet
 
 from shared.system import System
-
-from .server import Client, Inode, Server, fail
+from tests.simulation.server import Client, Inode, Server, fail
 
 MOST_STEPS = 100_000  # of one run: a healthy one ends after some thousand, or when seven nodes wait for slow tasks, after 50,000
 WRITES = {"create", "write", "fsync", "close", "link", "rename", "unlink", "mkdir", "utime"}

@@ -8,7 +8,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from ..waiting import wait_for
+from tests.waiting import wait_for
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "squeue", "scancel")
 CONFIGURATION = """

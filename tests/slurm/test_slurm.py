@@ -9,10 +9,9 @@ import pytest
 from fav.shelf import Shelf, progress
 from shared.nodes import visiting
 from shared.share import open_share
-
-from ..films import ROOT, create, film_of, make_clip, work
-from ..waiting import wait_for
-from .rig import Slurm, missing
+from tests.films import ROOT, create, film_of, make_clip, work
+from tests.slurm.rig import Slurm, missing
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.slurm, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
 SCRIPT = ROOT / "bin" / "node.sbatch"

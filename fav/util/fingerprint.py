@@ -2,13 +2,12 @@
 
 import hashlib
 import os
-import re
 from collections.abc import Iterable
-from itertools import count, takewhile
 from pathlib import Path
 
-from .errors import FavError
-from .util.reading import opened
+from fav.errors import FavError
+from fav.util.image_sequence import is_sequence, sequence_files
+from fav.util.reading import opened
 
 SAMPLES, SAMPLE_BYTES = 64, 1 << 16  # a video of 100 GB takes no longer than one of 4 MB
 
@@ -29,37 +28,6 @@ def video_fingerprint(video: str) -> str:
     if not is_sequence(video):
         return fingerprint(Path(video))
     return _joined(sequence_files(video))
-
-
-def is_sequence(video: str) -> bool:
-    return "%" in Path(video).name and not Path(video).exists()
-
-
-def sequence_numbers(pattern: str) -> list[int]:
-    """The numbers of all images of a sequence, ascending, those behind a gap as well; none if the pattern is not `%d` or `%04d`.
-
-    FavError where one of them is a directory, a FIFO or its like, on which FFmpeg would wait.
-    """
-    parts = re.fullmatch(r"([^%]*)%(?:0[0-9])?d([^%]*)", Path(pattern).name)
-    if parts is None or not Path(pattern).parent.is_dir():
-        return []
-    number = re.compile(re.escape(parts[1]) + "([0-9]+)" + re.escape(parts[2]))
-    found = []
-    with os.scandir(Path(pattern).parent) as files:
-        for file in files:
-            match = number.fullmatch(file.name)
-            if match and Path(pattern).name % int(match[1]) == match[0]:
-                if not file.is_file():
-                    raise FavError(f"{file.path}: expected an image of the sequence, got no regular file; move it away")
-                found.append(int(match[1]))
-    return sorted(found)
-
-
-def sequence_files(pattern: str) -> list[Path]:
-    """The files of a numbered image sequence, from the lowest number up to the first gap."""
-    numbers, path = sequence_numbers(pattern), Path(pattern)
-    run = takewhile(lambda pair: pair[0] == pair[1], zip(numbers, count(numbers[0] if numbers else 0)))
-    return [path.parent / (path.name % number) for number, _ in run]
 
 
 def check_alike(pattern: str) -> None:

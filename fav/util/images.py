@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from .errors import FavError
-from .util.reading import read_file
+from fav.errors import FavError
+from fav.util.reading import read_file
 
 LARGEST = 1 << 29  # bytes of a picture file of the user
 MOST_PIXELS = 1 << 28  # of it, 16384x16384: a small file may claim more than memory holds

@@ -1,0 +1,39 @@
+"""TODO."""
+
+import os
+from pathlib import Path, PurePosixPath
+
+from fav.errors import FavError
+
+
+def inside(root: Path, relative: str | None) -> Path | None:
+    """A path of the record on this machine; FavError where it leads out of the shared directory."""
+    if relative is None:
+        return None
+    path = PurePosixPath(relative)
+    if path.is_absolute() or ".." in path.parts or not path.parts or not _is_name(relative):
+        raise FavError(f"job: expected a path inside the shared directory, got {relative[:200]!r}")
+    return root / path
+
+
+def brought(root: Path, relative: str | None) -> Path | None:
+    """The path of an input on this machine; FavError where it leads out of the shared directory, be it by a link, or
+    to what is neither a file nor a directory: opening that might wait for ever."""
+    path = inside(root, relative)
+    if path is None:
+        return None
+    real = Path(os.path.realpath(path))
+    if not real.is_relative_to(os.path.realpath(root)):
+        raise FavError(f"{path}: expected an input inside the shared directory, got a link to {real}")
+    if real.exists() and not (real.is_file() or real.is_dir()):
+        raise FavError(f"{path}: expected a file, got something else; move it away")
+    return path
+
+
+def _is_name(path: str) -> bool:
+    """Whether the system takes it for a path at all."""
+    try:
+        data = os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return b"\0" not in data and len(data) < 1000 and max(map(len, data.split(b"/"))) < 256
