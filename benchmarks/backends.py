@@ -20,12 +20,15 @@ from fav import flow as flows  # noqa: E402
 from fav.backends import BACKENDS, choose  # noqa: E402
 from fav.checkpoints import load_style  # noqa: E402
 from fav.errors import FavError  # noqa: E402
-from fav.geometry import between  # noqa: E402
+from fav.flow.field import (
+    Geometry,
+    between,  # noqa: E402
+)
 from fav.inference import StyleRunner, device_of  # noqa: E402
 from fav.network import DEFAULT_ARCH, StyleNetwork  # noqa: E402
 from fav.options import Size  # noqa: E402
 from fav.spec import PRECISIONS  # noqa: E402
-from fav.stylize import Geometry, network_input, stylize_next, stylize_shot  # noqa: E402
+from fav.stylize import network_input, stylize_next, stylize_shot  # noqa: E402
 from fav.training.recipe import HALF_WIDTH  # noqa: E402
 from fav.util.images import resize  # noqa: E402
 

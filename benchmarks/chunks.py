@@ -23,11 +23,14 @@ from fav import flow as flows  # noqa: E402
 from fav.blend import blend  # noqa: E402
 from fav.evaluation.comparison import use_threads  # noqa: E402
 from fav.evaluation.measures import distance, local_contrast, seam_score, warping_error  # noqa: E402
-from fav.geometry import between, over_long  # noqa: E402
+from fav.flow.field import (  # noqa: E402
+    Geometry,  # noqa: E402
+    between,
+    over_long,
+)
+from fav.flow.warp import warp  # noqa: E402
 from fav.run import WORTH, boundaries  # noqa: E402
 from fav.scene import MOTIONS  # noqa: E402
-from fav.stylize import Geometry  # noqa: E402
-from fav.warp import warp  # noqa: E402
 
 PATH = click.Path(path_type=Path)
 SIGMA = 16  # of the Gaussian before colours are compared, pixels

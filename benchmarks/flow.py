@@ -19,14 +19,18 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from fav import flow as flows  # noqa: E402
-from fav.consistency import reliability  # noqa: E402
 from fav.errors import FavError  # noqa: E402
 from fav.flow import dis  # noqa: E402
-from fav.flow_io import read_flo  # noqa: E402
-from fav.geometry import between, composed, over_long  # noqa: E402
+from fav.flow.consistency import reliability  # noqa: E402
+from fav.flow.field import (  # noqa: E402
+    Geometry,  # noqa: E402
+    between,
+    composed,
+    over_long,
+)
+from fav.flow.io import read_flo  # noqa: E402
 from fav.scene import HIDDEN, MOTIONS, RELIABLE, Scene, Truth, view  # noqa: E402
 from fav.scene import truth as truth_of  # noqa: E402
-from fav.stylize import Geometry  # noqa: E402
 from fav.util.images import read_image  # noqa: E402
 
 MATERIAL = ROOT.parent / "shared" / "data"

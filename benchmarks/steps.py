@@ -84,7 +84,7 @@ class Later:
 def make_plan(job, node, say, steps: str, series: bool, **options):
     """`fav.tasks.make_plan` with a stopwatch at its doors; what it shows is in the file `steps` when the film is there."""
     import fav.film
-    import fav.geometry
+    import fav.flow.field
     import fav.inference
     import fav.shelf
     import fav.tasks
@@ -103,8 +103,8 @@ def make_plan(job, node, say, steps: str, series: bool, **options):
     watch.time("decode: checksum", (fav.video.decoding, "checksum"))
     watch.time("decode: YUV to BGR", (fav.video.decoding, "to_bgr"))
     watch.time("decode: resize", (fav.video.reader, "resize"))
-    watch.time("flow: rounding", (fav.geometry, "quantized"))
-    watch.time("consistency", (fav.geometry, "reliability"))
+    watch.time("flow: rounding", (fav.flow.field, "quantized"))
+    watch.time("consistency", (fav.flow.field, "reliability"))
     watch.time("wait for what is ahead", (fav.film.Studio, "geometry"))
     watch.time("warp", (fav.film, "stylize_next"))
     watch.time("network input", (fav.inference, "network_input"))

@@ -17,7 +17,7 @@ from benchmarks.procedure2020 import Procedure  # noqa: E402
 from benchmarks.stopwatch import Stopwatch  # noqa: E402
 from fav.commands import one_line_errors  # noqa: E402
 from fav.film import Studio, index_pieces  # noqa: E402
-from fav.flow_io import encode_flow  # noqa: E402
+from fav.flow.io import encode_flow  # noqa: E402
 from fav.options import FILE, Size  # noqa: E402
 from fav.spec import Look  # noqa: E402
 from fav.timeline import Timeline  # noqa: E402

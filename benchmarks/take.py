@@ -15,10 +15,13 @@ from benchmarks import reel  # noqa: E402
 from fav import flow as flows  # noqa: E402
 from fav.backends import choose  # noqa: E402
 from fav.checkpoints import load_style  # noqa: E402
-from fav.geometry import between  # noqa: E402
+from fav.flow.field import (
+    Geometry,
+    between,  # noqa: E402
+)
 from fav.inference import StyleRunner  # noqa: E402
 from fav.scene import MOTIONS  # noqa: E402
-from fav.stylize import Geometry, stylize_next  # noqa: E402
+from fav.stylize import stylize_next  # noqa: E402
 
 STILL = "still"  # one frame of the test scene, again and again
 VIDEOS = tuple(reel.MATERIAL / "videos" / name for name in ("bigbuckbunny.mp4", "scene_cuts.mp4"))

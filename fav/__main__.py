@@ -83,7 +83,7 @@ def flow(first: Path, second: Path, out: Path, flow: str, flow_weights: Path | N
     import cv2
 
     from fav import flow as flows
-    from fav.flow_io import flow_picture, write_flo
+    from fav.flow.io import flow_picture, write_flo
     from fav.util.images import read_image
 
     if check_new(out).suffix != ".flo":

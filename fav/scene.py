@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 
 from fav.errors import FavError
-from fav.flow_io import write_flo
+from fav.flow.io import write_flo
+from fav.flow.warp import pixel_grid
 from fav.sample import FAR_HILL, GRASS, NIGHT_TO_GOLD, NOON, SEA, WHEAT, WOOD, mix, ramp
 from fav.util.images import encode_png
-from fav.warp import pixel_grid
 
 MOTIONS = {  # of the camera
     "tripod": "it stands still",

@@ -20,10 +20,10 @@ import numpy as np
 from fav.blend import blend
 from fav.errors import FavError
 from fav.finish import finished
-from fav.flow_io import decode_flow
+from fav.flow.field import Geometry
+from fav.flow.io import decode_flow
 from fav.run import Run
 from fav.spec import LEAD, FilmSpec, Finish
-from fav.stylize import Geometry
 from fav.timeline import Piece, Timeline
 from fav.util.atomic import exclusive, private_name, take_name
 from fav.util.images import decode_png, png_limit

@@ -5,31 +5,20 @@ Source: Ruder, Dosovitskiy, Brox, "Artistic style transfer for videos and spheri
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from fav.errors import FavError
-from fav.warp import warp
+from fav.flow.field import Geometry
+from fav.flow.warp import warp
 
 if TYPE_CHECKING:
     from fav.inference import StyleRunner
 
 MEAN_BGR = np.array((103.939, 116.779, 123.68), np.float32)
 FILLS = ("vgg-mean", "uniform-random")
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """How a frame hangs on the one before it in the chain.
-
-    flow (H, W, 2) float32, pixels, leads from the frame to the one before; reliability (H, W), 0 to 1.
-    """
-
-    flow: np.ndarray
-    reliability: np.ndarray
 
 
 def network_input(frame: np.ndarray, warped_prior: np.ndarray | None = None, reliability: np.ndarray | None = None,

@@ -20,7 +20,8 @@ from fav import flow as flows
 from fav.cards import own_device
 from fav.errors import FavError
 from fav.film import Painting, Studio, index_pieces
-from fav.flow_io import encode_flow
+from fav.flow.field import Geometry
+from fav.flow.io import encode_flow
 from fav.inputs import NEEDED, changed_inputs
 from fav.repair import missing
 from fav.run import Run
@@ -39,7 +40,6 @@ from fav.shelf import (
     stitch_task,
     write_print,
 )
-from fav.stylize import Geometry
 from fav.timeline import Piece, Timeline
 from fav.util.images import encode_png
 from fav.util.malloc import give_back_freed_memory

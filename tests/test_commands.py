@@ -216,7 +216,7 @@ def test_recover_removes_the_placeholders_of_a_host_that_is_off(share, clip, sty
 def test_flow_command_writes_flo_and_picture(tmp_path):
     import cv2
 
-    from fav.flow_io import read_flo
+    from fav.flow.io import read_flo
 
     picture = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
     picture = cv2.GaussianBlur(picture, (9, 9), 2)

@@ -2,9 +2,9 @@ import cv2
 import numpy as np
 import pytest
 
-from fav.consistency import lands_inside, reliability, round_trip_error, slack, structure
 from fav.errors import FavError
 from fav.flow import make
+from fav.flow.consistency import lands_inside, reliability, round_trip_error, slack, structure
 from tests.material import material
 
 RNG = np.random.default_rng(3)

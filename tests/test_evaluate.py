@@ -13,7 +13,7 @@ from fav.evaluation.measures import (
     tone,
     warping_error,
 )
-from fav.stylize import Geometry
+from fav.flow.field import Geometry
 
 SHAPE = (12, 16)
 

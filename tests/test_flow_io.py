@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from fav.checkpoints import load_style
-from fav.consistency import reliability
 from fav.errors import FavError
 from fav.flow import make
-from fav.flow_io import decode_flow, encode_flow, flow_picture, quantized, read_flo, write_flo
+from fav.flow.consistency import reliability
+from fav.flow.io import decode_flow, encode_flow, flow_picture, quantized, read_flo, write_flo
+from fav.flow.warp import warp
 from fav.inference import StyleRunner
 from fav.sample import sample_frames
 from fav.util.images import decode_png, encode_png, png_text
-from fav.warp import warp
 from tests.material import material
 
 STYLE = Path(__file__).resolve().parent.parent / "styles" / "starry_night.safetensors"

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 
 from fav.checkpoints import load_style
 from fav.errors import FavError
+from fav.flow.io import SCALE_KEY, decode_flow, encode_flow, read_flo, write_flo
 from fav.flow.spynet import load_weights
-from fav.flow_io import SCALE_KEY, decode_flow, encode_flow, read_flo, write_flo
 from fav.network import StyleNetwork
 from fav.shots import read_cuts
 from fav.spec import FilmSpec

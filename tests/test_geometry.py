@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 
 from fav.flow import make
-from fav.geometry import between, composed, over_long
+from fav.flow.field import Geometry, between, composed, over_long
 from fav.scene import HIDDEN, RELIABLE, Scene, truth, view
-from fav.stylize import Geometry
 
 SIZE = 20, 30
 

@@ -6,14 +6,14 @@ import pytest
 from click.testing import CliRunner
 
 from fav.__main__ import main
-from fav.consistency import reliability
 from fav.errors import FavError
 from fav.flow import make
-from fav.flow_io import read_flo
+from fav.flow.consistency import reliability
+from fav.flow.io import read_flo
+from fav.flow.warp import warp
 from fav.scene import EDGE, HIDDEN, MOTIONS, RELIABLE, Scene, truth, view, write_scene
 from fav.shots import CutDetector, read_cuts
 from fav.util.images import read_image
-from fav.warp import warp
 from tests.test_commands import refused
 
 SIZE = dict(width=320, height=180)

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from fav.checkpoints import load_style
-from fav.consistency import reliability
 from fav.errors import FavError
+from fav.flow.consistency import reliability
+from fav.flow.field import Geometry
+from fav.flow.warp import warp
 from fav.inference import StyleRunner
-from fav.stylize import MEAN_BGR, Geometry, fill_for, network_input, stylize_next, stylize_shot
-from fav.warp import warp
+from fav.stylize import MEAN_BGR, fill_for, network_input, stylize_next, stylize_shot
 from tests.material import material
 from tests.test_checkpoints import BUNDLED
 from tests.test_network import random_network

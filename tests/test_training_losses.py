@@ -7,10 +7,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from fav.flow.field import Geometry
+from fav.flow.warp import warp
+from fav.flow.warp_torch import warp_tensor
 from fav.inference import StyleRunner
 from fav.network import InstanceNorm, StyleNetwork
-from fav.stylize import Geometry, stylize_shot
 from fav.stylize import network_input as film_input
+from fav.stylize import stylize_shot
 from fav.training.losses import (
     OFFSETS,
     Perception,
@@ -23,8 +26,6 @@ from fav.training.losses import (
     total_variation,
 )
 from fav.training.recurrence import mean_bgr, network_input, paint, settled
-from fav.warp import warp
-from fav.warp_tensor import warp_tensor
 from tests.test_network import random_network
 from tests.training_material import TINY, picture, random_loss_network
 

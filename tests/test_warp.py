@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from fav.errors import FavError
-from fav.warp import warp
+from fav.flow.warp import warp
 
 RNG = np.random.default_rng(0)
 PICTURES = {

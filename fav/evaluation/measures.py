@@ -10,8 +10,8 @@ from dataclasses import dataclass, fields
 import cv2
 import numpy as np
 
-from fav.stylize import Geometry
-from fav.warp import warp
+from fav.flow.field import Geometry
+from fav.flow.warp import warp
 
 # Style and content loss of a picture (H, W, 3) uint8, given the source frame that it shows.
 FrameLosses = Callable[[np.ndarray, np.ndarray], tuple[float, float]]

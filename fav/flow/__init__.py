@@ -13,7 +13,7 @@ import numpy as np
 
 from fav.errors import FavError
 from fav.flow import deepflow, deepflow2, dis, farneback
-from fav.flow_io import check_flow
+from fav.flow.io import check_flow
 
 Flow = Callable[[np.ndarray, np.ndarray], np.ndarray]
 

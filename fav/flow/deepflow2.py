@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from fav.errors import FavError
-from fav.flow_io import read_flo
+from fav.flow.io import read_flo
 from fav.util.fingerprint import fingerprint
 
 SUMMARY = "the authors' own, for things that move far; far slower still, and needs their two programs in bin/"

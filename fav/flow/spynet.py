@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from fav import torch7
 from fav.checkpoints import is_dense, read_pickle
 from fav.errors import FavError
+from fav.flow.warp_torch import warp_tensor
 from fav.util.reading import read_file
-from fav.warp_tensor import warp_tensor
 
 LARGEST = 1 << 28  # bytes of a file of weights, which has 6 MB
 LEVELS = 6

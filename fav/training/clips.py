@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from fav import flow as flows
-from fav.consistency import lands_inside
 from fav.errors import FavError, plain
 from fav.film import index_pieces
-from fav.geometry import between
-from fav.stylize import Geometry
+from fav.flow.consistency import lands_inside
+from fav.flow.field import Geometry, between
 from fav.training.stills import Sequence
 from fav.util.fingerprint import fingerprint
 from fav.util.images import resize

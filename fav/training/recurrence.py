@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fav.flow.warp_torch import warp_tensor
 from fav.network import InstanceNorm, StyleNetwork
 from fav.stylize import MEAN_BGR
 from fav.training.losses import spikes
-from fav.warp_tensor import warp_tensor
 
 
 @dataclass(frozen=True)

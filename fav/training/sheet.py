@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from fav.evaluation.measures import distance, warping_error
+from fav.flow.field import Geometry
 from fav.inference import StyleRunner
 from fav.network import StyleNetwork
-from fav.stylize import Geometry, stylize_shot
+from fav.stylize import stylize_shot
 from fav.training.motion import still
 from fav.training.photos import Photo
 from fav.training.stills import Layer, Sequence, compose, draw_object, draw_window

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import coordinator
 from fav.errors import FavError
-from fav.flow_io import SCALE_KEY, decode_flow, encode_flow
+from fav.flow.io import SCALE_KEY, decode_flow, encode_flow
 from fav.live.look import Lookout
 from fav.live.screen import lines
 from fav.repair import missing, repair

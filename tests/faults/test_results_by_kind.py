@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 import coordinator
 from fav.errors import FavError
-from fav.flow_io import encode_flow
+from fav.flow.io import encode_flow
 from fav.shelf import Shelf, flow_task, frame_task, index_task, measure_task
 from fav.util.images import HEAD_BYTES, encode_png, png_limit, read_image
 from shared import attempts, results

@@ -1,26 +1,37 @@
 """How a frame hangs on an earlier one: the one before it, or one that is a second away."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import reduce
 
 import cv2
 import numpy as np
 
-from fav.consistency import reliability
 from fav.flow import Flow
-from fav.flow_io import quantized
-from fav.stylize import Geometry
-from fav.warp import warp
+from fav.flow.consistency import reliability
+from fav.flow.io import quantized
+from fav.flow.warp import warp
 
 ASTRAY = 1.0  # pixels: composed flow that is right is off by less
 CERTAIN = 0.999  # of an interpolated reliability: all four neighbours that have weight are 1
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a frame hangs on the one before it in the chain.
+
+    flow (H, W, 2) float32, pixels, leads from the frame to the one before; reliability (H, W), 0 to 1.
+    """
+
+    flow: np.ndarray
+    reliability: np.ndarray
 
 
 def between(flow: Flow, here: np.ndarray, there: np.ndarray, min_filter: int = 7,
             tick: Callable[[], None] = lambda: None) -> Geometry:
     """Flow from frame `here` to frame `there`, both (H, W, 3) uint8, and its reliability, as they travel.
 
-    min_filter as in `fav.consistency.reliability`. `tick` is called between the two directions, each of which may
+    min_filter as in `fav.flow.consistency.reliability`. `tick` is called between the two directions, each of which may
     take long.
     """
     # Rounded before they are judged: noise of 1e-4 pixels at the border would count as leaving the image.
@@ -56,3 +67,4 @@ def over_long(flow: Flow, here: np.ndarray, there: np.ndarray, steps: Iterable[G
 def _after(first: Geometry, second: Geometry) -> Geometry:
     onward = warp(second.reliability.astype(np.float32), first.flow) > CERTAIN
     return Geometry(first.flow + warp(second.flow, first.flow), ((first.reliability == 1) & onward).astype(np.uint8))
+

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from fav.errors import FavError
-from fav.warp import pixel_grid, warp
+from fav.flow.warp import pixel_grid, warp
 
 SIGMA = 3.0  # of the Gaussian that smooths the structure tensor, pixels
 

@@ -1,4 +1,4 @@
-"""Fetch pictures along flows in PyTorch: `fav.warp.warp` for batches, on any device, with gradients."""
+"""Fetch pictures along flows in PyTorch: `fav.flow.warp.warp` for batches, on any device, with gradients."""
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def warp_tensor(image: Tensor, flow: Tensor) -> Tensor:
-    """`image` (N, C, H, W) fetched along `flow` (N, 2, H, W), pixels, x to the right then y down, as `fav.warp.warp` does.
+    """`image` (N, C, H, W) fetched along `flow` (N, 2, H, W), pixels, x to the right then y down, as `fav.flow.warp.warp` does.
 
     Positions are off by up to 1e-5 of the picture's side, so a flow of zeros returns the image but for the last bits.
     """
