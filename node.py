@@ -13,8 +13,8 @@ with installed():
     import click
     from click.core import ParameterSource
 
-    from fav.backends import choose
     from fav.commands import film_at, one_line_errors
+    from fav.model.backends import choose
     from fav.options import BACKEND, FILE, JOB, limits, options, request_of
     from fav.util.text import duration
     from shared.check.quick import check_quickly
@@ -79,7 +79,7 @@ def main(context: click.Context, shared: Path, video: str | None, style: Path | 
     if video is None and typed:
         raise click.UsageError(f"--{typed[0].replace('_', '-')} is decided when a job is made: expected SHARED VIDEO STYLE with it")
     if device not in ("auto", "cpu"):
-        from fav.inference import device_of
+        from fav.model.devices import device_of
 
         device_of(device)
     if backend != "auto":

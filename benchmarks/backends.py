@@ -17,18 +17,20 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from fav import flow as flows  # noqa: E402
-from fav.backends import BACKENDS, choose  # noqa: E402
-from fav.checkpoints import load_style  # noqa: E402
 from fav.errors import FavError  # noqa: E402
 from fav.flow.field import (
     Geometry,
     between,  # noqa: E402
 )
-from fav.inference import StyleRunner, device_of  # noqa: E402
-from fav.network import DEFAULT_ARCH, StyleNetwork  # noqa: E402
+from fav.model.backends import BACKENDS, choose  # noqa: E402
+from fav.model.checkpoints import load_style  # noqa: E402
+from fav.model.devices import device_of  # noqa: E402
+from fav.model.network import DEFAULT_ARCH, StyleNetwork  # noqa: E402
+from fav.model.preprocessing import network_input
+from fav.model.runner import StyleRunner
 from fav.options import Size  # noqa: E402
 from fav.spec import PRECISIONS  # noqa: E402
-from fav.stylize import network_input, stylize_next, stylize_shot  # noqa: E402
+from fav.stylize import stylize_next, stylize_shot  # noqa: E402
 from fav.training.recipe import HALF_WIDTH  # noqa: E402
 from fav.util.images import resize  # noqa: E402
 

@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT))
 from fav import flow as flows  # noqa: E402
 from fav.evaluation.comparison import Shown  # noqa: E402
 from fav.flow.field import between  # noqa: E402
-from fav.inference import StyleRunner  # noqa: E402
+from fav.model.runner import StyleRunner  # noqa: E402
 from fav.scene import Scene, view  # noqa: E402
 from fav.shots import cut_finder  # noqa: E402
 from fav.stylize import stylize_shot  # noqa: E402

@@ -85,7 +85,7 @@ def make_plan(job, node, say, steps: str, series: bool, **options):
     """`fav.tasks.make_plan` with a stopwatch at its doors; what it shows is in the file `steps` when the film is there."""
     import fav.film
     import fav.flow.field
-    import fav.inference
+    import fav.model.runner
     import fav.shelf
     import fav.tasks
     import fav.video.decoding
@@ -107,8 +107,8 @@ def make_plan(job, node, say, steps: str, series: bool, **options):
     watch.time("consistency", (fav.flow.field, "reliability"))
     watch.time("wait for what is ahead", (fav.film.Studio, "geometry"))
     watch.time("warp", (fav.film, "stylize_next"))
-    watch.time("network input", (fav.inference, "network_input"))
-    watch.time("network", (fav.inference.StyleRunner, "stylize"))
+    watch.time("network input", (fav.model.runner, "network_input"))
+    watch.time("network", (fav.model.runner.StyleRunner, "stylize"))
     watch.time("PNG", (fav.tasks, "encode_png"))
     watch.time("publish: write, sync", (System, "write_new"))
     watch.time("publish: link, unlink", (results, "publish"))

@@ -13,13 +13,13 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import reel  # noqa: E402
 from fav import flow as flows  # noqa: E402
-from fav.backends import choose  # noqa: E402
-from fav.checkpoints import load_style  # noqa: E402
 from fav.flow.field import (
     Geometry,
     between,  # noqa: E402
 )
-from fav.inference import StyleRunner  # noqa: E402
+from fav.model.backends import choose  # noqa: E402
+from fav.model.checkpoints import load_style  # noqa: E402
+from fav.model.runner import StyleRunner  # noqa: E402
 from fav.scene import MOTIONS  # noqa: E402
 from fav.stylize import stylize_next  # noqa: E402
 

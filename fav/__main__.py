@@ -36,11 +36,10 @@ def main() -> None:
 def stylize(context: click.Context, video: str, style: Path, out: Path, threads: int | None, device: str, backend: str,
             **values) -> None:
     """Stylize VIDEO with STYLE into the film OUT (.mp4, .mkv or .mov); nothing else is written."""
-    from fav.backends import choose
-    from fav.cards import own_device
     from fav.film import Studio, index_pieces, stylized
     from fav.finish import finished
-    from fav.inference import device_of
+    from fav.model.backends import choose
+    from fav.model.devices import device_of, own_device
     from fav.submission import check, look_of, with_cuts
     from fav.timeline import Timeline
     from fav.video import check_film_name, write_film
@@ -106,7 +105,7 @@ def flow(first: Path, second: Path, out: Path, flow: str, flow_weights: Path | N
 @one_line_errors
 def convert(model: Path, out: Path) -> None:
     """Convert a style MODEL (.t7 of the authors, .pth of the PyTorch port) to OUT.safetensors."""
-    from fav.checkpoints import convert as write
+    from fav.model.checkpoints import convert as write
 
     if check_new(out).suffix != ".safetensors":
         raise FavError(f"{out}: expected a name that ends in .safetensors")

@@ -14,16 +14,17 @@ import numpy as np
 import torch
 
 from fav import flow as flows
-from fav.backends import choose
 from fav.blend import blend
-from fav.checkpoints import load_style
 from fav.flow.field import Geometry, between
-from fav.inference import StyleRunner
-from fav.mixing import load_mixture
+from fav.model.backends import choose
+from fav.model.checkpoints import load_style
+from fav.model.interpolation import load_mixture
+from fav.model.preprocessing import fill_for
+from fav.model.runner import StyleRunner
 from fav.run import Run
 from fav.shots import cut_finder
 from fav.spec import Look
-from fav.stylize import fill_for, stylize_next
+from fav.stylize import stylize_next
 from fav.timeline import PIECE, Piece, Timeline
 from fav.util.images import read_image, resize
 from fav.util.malloc import keep_freed_memory

@@ -7,7 +7,7 @@ import click
 from click.core import ParameterSource
 
 from fav import flow as flows
-from fav.backends import BACKENDS
+from fav.model.backends import BACKENDS
 from fav.request import LIMITS, Request
 from fav.spec import LEAD, PRECISIONS, RANGES
 from shared.nodes import LEASE_S

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from fav.backends import choose
 from fav.errors import FavError
 from fav.inputs import changed_inputs
+from fav.model.backends import choose
 from fav.spec import FilmSpec
 from shared.check.quick import check_quickly
 from shared.errors import ShareError, plain
@@ -113,7 +113,7 @@ def _devices(question: Question) -> list[str]:
     for device in dict.fromkeys(question.devices):
         try:
             if device not in ("auto", "cpu"):
-                from fav.inference import device_of  # slow to import, and of no use on most hosts
+                from fav.model.devices import device_of  # slow to import, and of no use on most hosts
 
                 device_of(device)
             if question.backend != "auto":

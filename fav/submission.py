@@ -12,12 +12,12 @@ from typing import Callable, Iterator
 from filelock import FileLock, Timeout
 
 from fav import flow as flows
-from fav.checkpoints import load_style
 from fav.errors import FavError, plain
 from fav.finish import check_mask
-from fav.inference import best_precision, device_of
 from fav.inputs import changed_inputs
-from fav.mixing import load_mixture
+from fav.model.checkpoints import load_style
+from fav.model.devices import best_precision, device_of
+from fav.model.interpolation import load_mixture
 from fav.repair import repair
 from fav.request import LOSS_NETWORK, Request
 from fav.room import Room, room_for

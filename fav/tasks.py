@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Callable, Iterator
 import numpy as np
 
 from fav import flow as flows
-from fav.cards import own_device
 from fav.errors import FavError
 from fav.film import Painting, Studio, index_pieces
 from fav.flow.field import Geometry
 from fav.flow.io import encode_flow
 from fav.inputs import NEEDED, changed_inputs
+from fav.model.devices import own_device
 from fav.repair import missing
 from fav.run import Run
 from fav.shelf import (

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fav.checkpoints import save_style
-from fav.network import StyleNetwork
+from fav.model.checkpoints import save_style
+from fav.model.network import StyleNetwork
 from fav.request import Request
 from fav.shelf import Shelf
 from fav.spec import FilmSpec

@@ -11,10 +11,11 @@ import torch
 from click.testing import CliRunner
 
 import coordinator
-from fav import inference
-from fav.backends import BACKENDS, choose
 from fav.errors import FavError
-from fav.inference import StyleRunner, best_precision
+from fav.model import runner as runner_module
+from fav.model.backends import BACKENDS, choose
+from fav.model.devices import best_precision
+from fav.model.runner import StyleRunner
 from fav.shelf import frame_task
 from fav.spec import FilmSpec
 from fav.util.images import png_text
@@ -96,7 +97,7 @@ def test_processes_of_one_numeric_class_paint_the_same_bytes():
 
 def test_a_processor_that_is_not_made_for_bfloat16_computes_in_float32(backend, monkeypatch):
     exact = StyleRunner(random_network(), backend=backend)
-    monkeypatch.setattr(inference, "best_precision", lambda device: "float32")
+    monkeypatch.setattr(runner_module, "best_precision", lambda device: "float32")
     runner = StyleRunner(random_network(), backend=backend, precision="bfloat16")
     assert runner.numeric_class() == exact.numeric_class() and "float32" in runner.numeric_class()
     assert np.array_equal(runner.stylize(*pieces(20, 28)), exact.stylize(*pieces(20, 28)))
@@ -133,7 +134,7 @@ def test_a_backend_that_is_not_here_is_refused_in_one_line(name, device, complai
 SIGNALS = """
 import signal, subprocess, sys
 from fav.util.malloc import give_back_freed_memory
-from fav.inference import StyleRunner
+from fav.model.runner import StyleRunner
 from tests.test_backends import pieces
 from tests.test_network import random_network
 signal.signal(signal.SIGCHLD, lambda *words: None)

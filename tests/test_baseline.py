@@ -9,13 +9,13 @@ import torch
 from benchmarks.clips import SHIPPED
 from benchmarks.procedure2020 import PlainSpyNet, consistency, plain_network, read_flo, write_flo
 from benchmarks.stopwatch import Stopwatch
-from fav.checkpoints import load_style, save_style
 from fav.errors import FavError
 from fav.flow import make
 from fav.flow.consistency import reliability
 from fav.flow.io import read_flo as our_read_flo
 from fav.flow.spynet import SpyNet
-from fav.network import StyleNetwork
+from fav.model.checkpoints import load_style, save_style
+from fav.model.network import StyleNetwork
 from fav.util.images import read_image
 from tests.material import material
 

@@ -13,10 +13,10 @@ import pytest
 import safetensors.torch
 import torch
 
-from fav.checkpoints import architecture_of, convert, load_style, save_style, style_facts
 from fav.errors import FavError
-from fav.network import DEFAULT_ARCH, StyleNetwork
-from fav.torch7 import TorchObject
+from fav.model.checkpoints import architecture_of, convert, load_style, save_style, style_facts
+from fav.model.network import DEFAULT_ARCH, StyleNetwork
+from fav.model.torch7 import TorchObject
 from tests.test_network import SMALL, picture, random_network
 from tests.torch7_writer import save, sequence, style_checkpoint
 

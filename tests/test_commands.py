@@ -265,7 +265,7 @@ def test_node_of_all_jobs_says_what_it_works_on_and_what_came_of_it(share, clip,
 
 
 def test_convert_command_makes_our_file(style, tmp_path):
-    from fav.checkpoints import load_style
+    from fav.model.checkpoints import load_style
 
     torch.save(load_style(style).state_dict(), tmp_path / "style.pth")
     result = call(fav_main, "convert", tmp_path / "style.pth", tmp_path / "out.safetensors")

@@ -183,7 +183,7 @@ def test_node_makes_the_flow_of_the_next_frame_while_it_paints(clip, style, shar
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_spynet_computes_in_the_precision_of_the_film(clip, style, tiny_spynet, monkeypatch, precision):
-    monkeypatch.setattr("fav.inference.best_precision", lambda device: "bfloat16")
+    monkeypatch.setattr("fav.model.devices.best_precision", lambda device: "bfloat16")
     studio = Studio(clip, Look(style, (96, 64), "spynet", tiny_spynet, precision=precision))
     pair = [np.random.default_rng(number).integers(0, 256, (64, 96, 3), np.uint8) for number in (1, 2)]
     flow = {name: flows.make("spynet", tiny_spynet, precision=name)(*pair) for name in ("float32", "bfloat16")}

@@ -15,7 +15,7 @@ from fav import flow as flows
 from fav.errors import FavError
 from fav.flow import deepflow2, spynet
 from fav.flow.io import read_flo
-from fav.torch7 import TorchObject
+from fav.model.torch7 import TorchObject
 from tests.material import material
 from tests.torch7_writer import save, sequence
 

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from fav.checkpoints import load_style
 from fav.errors import FavError
 from fav.flow import make
 from fav.flow.consistency import reliability
 from fav.flow.io import decode_flow, encode_flow, flow_picture, quantized, read_flo, write_flo
 from fav.flow.warp import warp
-from fav.inference import StyleRunner
+from fav.model.checkpoints import load_style
+from fav.model.runner import StyleRunner
 from fav.sample import sample_frames
 from fav.util.images import decode_png, encode_png, png_text
 from tests.material import material

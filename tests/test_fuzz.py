@@ -20,11 +20,11 @@ import torch
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from fav.checkpoints import load_style
 from fav.errors import FavError
 from fav.flow.io import SCALE_KEY, decode_flow, encode_flow, read_flo, write_flo
 from fav.flow.spynet import load_weights
-from fav.network import StyleNetwork
+from fav.model.checkpoints import load_style
+from fav.model.network import StyleNetwork
 from fav.shots import read_cuts
 from fav.spec import FilmSpec
 from fav.timeline import Piece, Timeline

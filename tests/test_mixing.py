@@ -6,11 +6,11 @@ import torch
 from click.testing import CliRunner
 
 import coordinator
-from fav.checkpoints import load_style, save_style
 from fav.errors import FavError
-from fav.inference import StyleRunner
-from fav.mixing import load_mixture
-from fav.network import StyleNetwork
+from fav.model.checkpoints import load_style, save_style
+from fav.model.interpolation import load_mixture
+from fav.model.network import StyleNetwork
+from fav.model.runner import StyleRunner
 from fav.spec import FilmSpec
 from fav.video import FrameReader
 from shared.jobs import all_jobs

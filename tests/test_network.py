@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from fav.errors import FavError
-from fav.network import DEFAULT_ARCH, Enlarge, InstanceNorm, Layer, Mirror, StyleNetwork, convolve_enlarged, parse
+from fav.model.network import DEFAULT_ARCH, Enlarge, InstanceNorm, Layer, Mirror, StyleNetwork, convolve_enlarged, parse
 
 SMALL = "c9s1-4,d6,d8,R8,R8,R8,R8,R8,U2,c3s1-6,U2,c9s1-3"
 STRINGS = [SMALL, "c3s1-4,d6,R6,u4,c3s1-3", "c5s1-4,c3s2-6,R6,R6,f3s2-4,c9s1-3", "c9s1-4,d6,d8,d8,R8,U4,c5s1-6,U2,c9s1-3",

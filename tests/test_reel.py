@@ -10,8 +10,8 @@ from benchmarks.drift import followed
 from benchmarks.styles import Sheet, painting_of
 from fav.evaluation.comparison import Shown
 from fav.flow import make
-from fav.inference import StyleRunner
-from fav.network import StyleNetwork
+from fav.model.network import StyleNetwork
+from fav.model.runner import StyleRunner
 from tests.films import TINY
 
 

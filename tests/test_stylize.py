@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from fav.checkpoints import load_style
 from fav.errors import FavError
 from fav.flow.consistency import reliability
 from fav.flow.field import Geometry
 from fav.flow.warp import warp
-from fav.inference import StyleRunner
-from fav.stylize import MEAN_BGR, fill_for, network_input, stylize_next, stylize_shot
+from fav.model.checkpoints import load_style
+from fav.model.preprocessing import MEAN_BGR, fill_for, network_input
+from fav.model.runner import StyleRunner
+from fav.stylize import stylize_next, stylize_shot
 from tests.material import material
 from tests.test_checkpoints import BUNDLED
 from tests.test_network import random_network

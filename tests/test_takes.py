@@ -8,8 +8,8 @@ from benchmarks.forgetting import difference, forgetting
 from benchmarks.makespan import makespan
 from benchmarks.take import Take, check, takes
 from fav.blend import blend
-from fav.inference import StyleRunner
-from fav.network import StyleNetwork
+from fav.model.network import StyleNetwork
+from fav.model.runner import StyleRunner
 from fav.run import boundaries
 from tests.films import TINY
 from tests.test_reel import grey

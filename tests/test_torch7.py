@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fav.errors import FavError
-from fav.torch7 import MAX_DEPTH, TorchObject, load
+from fav.model.torch7 import MAX_DEPTH, TorchObject, load
 from tests.material import material
 from tests.torch7_writer import KINDS, Raw, View, Writer, save, sequence
 

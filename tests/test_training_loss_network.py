@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from fav.errors import FavError
-from fav.torch7 import TorchObject
+from fav.model.torch7 import TorchObject
 from fav.training import loss_weights
 from fav.training.loss_network import DESIGNS
 from fav.training.loss_weights import fetched, load_loss_network, recognized

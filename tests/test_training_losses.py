@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from fav.flow.field import Geometry
 from fav.flow.warp import warp
 from fav.flow.warp_torch import warp_tensor
-from fav.inference import StyleRunner
-from fav.network import InstanceNorm, StyleNetwork
-from fav.stylize import network_input as film_input
+from fav.model.network import InstanceNorm, StyleNetwork
+from fav.model.preprocessing import network_input as film_input
+from fav.model.runner import StyleRunner
 from fav.stylize import stylize_shot
 from fav.training.losses import (
     OFFSETS,

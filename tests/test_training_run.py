@@ -15,8 +15,8 @@ import torch
 from click.testing import CliRunner
 
 from fav.__main__ import main
-from fav.checkpoints import load_style, save_style, style_facts
 from fav.errors import FavError
+from fav.model.checkpoints import load_style, save_style, style_facts
 from fav.training.recipe import HALF_WIDTH, Recipe, parse_mix, parse_steps
 from fav.training.resume import load_state
 from fav.util.images import read_image

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from fav.network import Enlarge, InstanceNorm, Mirror, ResidualBlock, StyleNetwork, TanhScale
-from fav.torch7 import TorchObject
+from fav.model.network import Enlarge, InstanceNorm, Mirror, ResidualBlock, StyleNetwork, TanhScale
+from fav.model.torch7 import TorchObject
 
 KINDS = {"f4": "Float", "f8": "Double", "f2": "Half", "i8": "Long", "i4": "Int", "i2": "Short", "u1": "Byte", "i1": "Char"}
 

@@ -15,13 +15,13 @@ from typing import Iterator
 import click
 from click.core import ParameterSource
 
-from fav.backends import choose
 from fav.commands import film_at, one_line_errors, stopped_code, tell
 from fav.coordinator.doors import submitted
 from fav.coordinator.previews import previews
 from fav.coordinator.slurm import follow_slurm
 from fav.coordinator.status import failures, state_of
 from fav.errors import FavError
+from fav.model.backends import choose
 from fav.options import BACKEND, FILE, JOB, Number, options
 from shared.cluster import slurm as queue
 from shared.jobs import Job

@@ -11,10 +11,10 @@ from safetensors import torch as safetensors
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fav import torch7
-from fav.checkpoints import is_dense, read_pickle
 from fav.errors import FavError
 from fav.flow.warp_torch import warp_tensor
+from fav.model import torch7
+from fav.model.checkpoints import is_dense, read_pickle
 from fav.util.reading import read_file
 
 LARGEST = 1 << 28  # bytes of a file of weights, which has 6 MB

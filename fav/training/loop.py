@@ -10,8 +10,8 @@ from contextlib import closing, contextmanager, nullcontext
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
-from fav.checkpoints import save_style
 from fav.commands import tell
+from fav.model.checkpoints import save_style
 from fav.training.batches import Batches, stream
 from fav.training.curves import plot, recent, shown, table, table_mark
 from fav.training.files import Names, write_own

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fav import torch7
-from fav.checkpoints import HEAD, format_of, is_dense, nothing_odd, read_pickle, read_safetensors
 from fav.errors import FavError
+from fav.model import torch7
+from fav.model.checkpoints import HEAD, format_of, is_dense, nothing_odd, read_pickle, read_safetensors
 from fav.training.loss_network import CAFFE_MEAN, DESIGNS, LossNetwork
 from fav.util.fingerprint import fingerprint
 from fav.util.reading import opened

@@ -155,7 +155,7 @@ def check_arch(arch: str) -> None:
     """FavError where it is no architecture with 7 channels in and 3 out; StyleNetwork itself keeps the size of a frame."""
     import torch  # the command sets how its threads wait before it is imported
 
-    from fav.network import StyleNetwork
+    from fav.model.network import StyleNetwork
 
     with torch.device("meta"):
         StyleNetwork(arch, 7)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from fav.flow.warp_torch import warp_tensor
-from fav.network import InstanceNorm, StyleNetwork
-from fav.stylize import MEAN_BGR
+from fav.model.network import InstanceNorm, StyleNetwork
+from fav.model.preprocessing import MEAN_BGR
 from fav.training.losses import spikes
 
 
@@ -53,7 +53,7 @@ def paint(network: StyleNetwork, frames: list[Tensor], flows: list[Tensor], reli
 
 
 def network_input(frame: Tensor, warped: Tensor | None = None, reliability: Tensor | None = None) -> Tensor:
-    """What a video model sees (N, 7, H, W), as `fav.stylize.network_input` gives it without fill."""
+    """What a video model sees (N, 7, H, W), as `fav.model.preprocessing.network_input` gives it without fill."""
     mean = mean_bgr(frame)
     if warped is None:
         return torch.cat([frame - mean, torch.zeros_like(frame), torch.zeros_like(frame[:, :1])], 1)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from fav.checkpoints import read_pickle
 from fav.errors import FavError
+from fav.model.checkpoints import read_pickle
 from fav.training.files import write_own
 from fav.training.recipe import Recipe
 from fav.training.trainer import Trainer

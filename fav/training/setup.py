@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
-from fav.checkpoints import load_style
 from fav.errors import FavError
-from fav.inference import best_precision, device_of
-from fav.network import StyleNetwork
+from fav.model.checkpoints import load_style
+from fav.model.devices import best_precision, device_of
+from fav.model.network import StyleNetwork
 from fav.training.batches import Batches
 from fav.training.clips import Clip, open_clips
 from fav.training.curves import shown, table_mark

@@ -9,8 +9,8 @@ import torch
 
 from fav.evaluation.measures import distance, warping_error
 from fav.flow.field import Geometry
-from fav.inference import StyleRunner
-from fav.network import StyleNetwork
+from fav.model.network import StyleNetwork
+from fav.model.runner import StyleRunner
 from fav.stylize import stylize_shot
 from fav.training.motion import still
 from fav.training.photos import Photo

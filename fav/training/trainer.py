@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from fav.errors import FavError
-from fav.network import StyleNetwork
+from fav.model.network import StyleNetwork
 from fav.training.batches import Batch
 from fav.training.losses import OFFSETS, Perception, beyond_range, forgetting, saturation, temporal, total_variation
 from fav.training.recipe import Recipe

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fav.errors import FavError
-from fav.network import StyleNetwork, parse
+from fav.model.network import StyleNetwork, parse
 
 
 @torch.no_grad()

@@ -15,10 +15,10 @@ from click.testing import CliRunner
 
 import coordinator
 from fav.__main__ import main
-from fav.checkpoints import save_style
 from fav.coordinator.report import place_for
 from fav.errors import FavError
-from fav.network import StyleNetwork
+from fav.model.checkpoints import save_style
+from fav.model.network import StyleNetwork
 from fav.shelf import show
 from fav.training.files import Names
 from fav.util.atomic import CannotWrite, InTheWay, bears, exclusive, new_directory, new_file, own_file

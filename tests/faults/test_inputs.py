@@ -18,11 +18,11 @@ from click.testing import CliRunner
 
 import coordinator
 from fav.__main__ import main as single_steps
-from fav.checkpoints import load_style, read_pickle
 from fav.coordinator.hosts import hosts_of
 from fav.errors import FavError
 from fav.flow import spynet
-from fav.network import StyleNetwork
+from fav.model.checkpoints import load_style, read_pickle
+from fav.model.network import StyleNetwork
 from fav.request import Request
 from fav.shots import read_cuts
 from fav.spec import FilmSpec

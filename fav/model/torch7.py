@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from fav.errors import FavError
-from fav.network import EPSILON, Enlarge, InstanceNorm, Mirror, ResidualBlock, StyleNetwork, TanhScale
+from fav.model.network import EPSILON, Enlarge, InstanceNorm, Mirror, ResidualBlock, StyleNetwork, TanhScale
 from fav.util.reading import read_file
 
 MAX_BYTES = 1 << 30

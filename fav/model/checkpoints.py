@@ -19,9 +19,9 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from fav import torch7
 from fav.errors import FavError
-from fav.network import TANH_CONSTANT, StyleNetwork
+from fav.model import torch7
+from fav.model.network import TANH_CONSTANT, StyleNetwork
 from fav.util.atomic import new_file, own_file
 from fav.util.reading import opened, read_file
 

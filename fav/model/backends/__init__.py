@@ -1,6 +1,6 @@
 """What runs the network: several backends, all alike to call. `make("openvino", network, "bfloat16", device)` gives one.
 
-A backend takes what the network sees, (H, W, in_channels) float32 as of `fav.stylize.network_input`, and returns the
+A backend takes what the network sees, (H, W, in_channels) float32 as of `fav.model.preprocessing.network_input`, and returns the
 stylized frame, (H, W, 3) uint8 BGR. The same input gives the same bytes, from run to run and from process to process,
 as long as its `words`, the number of threads and the processor are the same.
 """
@@ -18,7 +18,7 @@ from fav.errors import FavError
 if TYPE_CHECKING:
     import torch
 
-    from fav.network import StyleNetwork
+    from fav.model.network import StyleNetwork
 
 COMPILERS = ("g++", "clang++")
 
@@ -64,19 +64,19 @@ def make(name: str, network: "StyleNetwork", precision: str, device: "torch.devi
 
 
 def _make_torch(network: "StyleNetwork", precision: str, device: "torch.device") -> Backend:
-    from fav.backends.pytorch import PyTorch
+    from fav.model.backends.pytorch import PyTorch
 
     return PyTorch(network, precision, device)
 
 
 def _make_compiled(network: "StyleNetwork", precision: str, device: "torch.device") -> Backend:
-    from fav.backends.pytorch import PyTorch
+    from fav.model.backends.pytorch import PyTorch
 
     return PyTorch(network, precision, device, compiled=True)
 
 
 def _make_openvino(network: "StyleNetwork", precision: str, device: "torch.device") -> Backend:
-    from fav.backends.openvino import OpenVino
+    from fav.model.backends.openvino import OpenVino
 
     return OpenVino(network, precision)
 

@@ -14,7 +14,7 @@ import torch
 from openvino import opset14 as ops
 from torch import nn
 
-from fav.network import (
+from fav.model.network import (
     EPSILON,
     Enlarge,
     InstanceNorm,
@@ -25,14 +25,14 @@ from fav.network import (
     meeting,
     pixels_met,
 )
-from fav.stylize import MEAN_BGR
+from fav.model.preprocessing import MEAN_BGR
 
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
 HEIGHT_AND_WIDTH = (2, 3)
 
 
 class OpenVino:
-    """A backend (see `fav.backends`). A graph is made for the size of the first frame, and anew when that changes."""
+    """A backend (see `fav.model.backends`). A graph is made for the size of the first frame, and anew when that changes."""
 
     def __init__(self, network: StyleNetwork, precision: str):
         self.words = f"openvino {openvino.get_version()} cpu {precision}"

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fav.network import EPSILON, InstanceNorm, StyleNetwork
-from fav.stylize import MEAN_BGR
+from fav.model.network import EPSILON, InstanceNorm, StyleNetwork
+from fav.model.preprocessing import MEAN_BGR
 
 
 class PyTorch:
-    """A backend (see `fav.backends`). `precision` is that of the convolutions and of what passes between them."""
+    """A backend (see `fav.model.backends`). `precision` is that of the convolutions and of what passes between them."""
 
     def __init__(self, network: StyleNetwork, precision: str, device: torch.device, compiled: bool = False):
         self.words = f"torch{' compile' if compiled else ''} {torch.__version__} {device.type} {precision}"

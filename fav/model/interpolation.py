@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fav.checkpoints import load_style
 from fav.errors import FavError
-from fav.network import StyleNetwork
+from fav.model.checkpoints import load_style
+from fav.model.network import StyleNetwork
 
 
 def load_mixture(style: Path, mix: Sequence[tuple[Path, float]] = ()) -> StyleNetwork:

@@ -152,7 +152,7 @@ class TanhScale(nn.Module):
 class StyleNetwork(nn.Sequential):
     """(N, in_channels, H, W) float32 to (N, 3, H, W) within +-tanh_constant, for any H and W.
 
-    in_channels is 3 (an image model: the frame) or 7 (a video model: see `fav.stylize.network_input`).
+    in_channels is 3 (an image model: the frame) or 7 (a video model: see `fav.model.preprocessing.network_input`).
     The layers stand at the indices that they have in the authors' Lua models, so a state dict has the
     keys of their PyTorch port: `1.weight` the first convolution, `2.weight` its norm, ..., and
     `10.0.0.0.weight` the first convolution of the first residual block.
