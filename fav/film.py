@@ -22,13 +22,13 @@ from fav.model.interpolation import load_mixture
 from fav.model.preprocessing import fill_for
 from fav.model.runner import StyleRunner
 from fav.run import Run
-from fav.shots import cut_finder
 from fav.spec import Look
 from fav.stylize import stylize_next
 from fav.timeline import PIECE, Piece, Timeline
 from fav.util.images import read_image, resize
 from fav.util.malloc import keep_freed_memory
 from fav.video import FrameIndex, FrameReader, decode
+from fav.video.shot_detection import cut_finder
 
 Painting = Future[tuple[np.ndarray, float]]  # of a picture (H, W, 3) uint8, and the seconds that it took
 

@@ -138,7 +138,7 @@ def write_scene(out: Path, scene: Scene, tick: Callable[[], None] = lambda: None
     """Write all frames and what is known of them into the directory `out`, which must exist.
 
     frame_%04d.png, and for every frame that has one before it in its shot flow_bwd_%04d.flo and reliability_%04d.png
-    (`Truth.seen`); cuts.csv, as `fav.shots.read_cuts` reads it.
+    (`Truth.seen`); cuts.csv, as `fav.video.shot_detection.read_cuts` reads it.
     """
     (out / "cuts.csv").write_text(f"cut\n{scene.cut}\n" if scene.cut else "# no cut\n")
     before = None

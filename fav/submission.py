@@ -22,7 +22,6 @@ from fav.repair import repair
 from fav.request import LOSS_NETWORK, Request
 from fav.room import Room, room_for
 from fav.shelf import REPORTS, check_room, evaluation_name
-from fav.shots import read_cuts
 from fav.spec import LAST_FRAME, LEAD, Choices, FilmSpec, Finish, Look, check_size, network_size
 from fav.tasks import FLOW_AHEAD
 from fav.util.atomic import exclusive
@@ -32,6 +31,7 @@ from fav.util.images import read_image
 from fav.util.safe_path import inside
 from fav.util.text import words
 from fav.video import Source, check_film_name, probe, reaches
+from fav.video.shot_detection import read_cuts
 from shared.attempts import reopen
 from shared.jobs import NAME, Job, create_job, find_job, job_name
 from shared.layout import JobLayout

@@ -25,11 +25,11 @@ from fav.flow.io import SCALE_KEY, decode_flow, encode_flow, read_flo, write_flo
 from fav.flow.spynet import load_weights
 from fav.model.checkpoints import load_style
 from fav.model.network import StyleNetwork
-from fav.shots import read_cuts
 from fav.spec import FilmSpec
 from fav.timeline import Piece, Timeline
 from fav.util.images import decode_png, encode_png, png_text, read_image
 from fav.video import FrameIndex
+from fav.video.shot_detection import read_cuts
 from shared import attempts, results
 from shared.claims import Claims
 from shared.errors import ShareError

@@ -12,8 +12,8 @@ from fav.flow.consistency import reliability
 from fav.flow.io import read_flo
 from fav.flow.warp import warp
 from fav.scene import EDGE, HIDDEN, MOTIONS, RELIABLE, Scene, truth, view, write_scene
-from fav.shots import CutDetector, read_cuts
 from fav.util.images import read_image
+from fav.video.shot_detection import CutDetector, read_cuts
 from tests.test_commands import refused
 
 SIZE = dict(width=320, height=180)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from fav.errors import FavError
-from fav.shots import MIN_SHOT, CutDetector, cut_finder, read_cuts
 from fav.video import decode
+from fav.video.shot_detection import MIN_SHOT, CutDetector, cut_finder, read_cuts
 from tests.clips import X264, ffmpeg
 from tests.material import material
 

@@ -36,7 +36,7 @@ def evaluate(video: str, stylized: str, style: Path | None, loss_network: str, s
     """
     from fav.evaluation import report
     from fav.evaluation.comparison import Comparison, check, rows, use_threads
-    from fav.shots import read_cuts as cuts_in
+    from fav.video.shot_detection import read_cuts as cuts_in
 
     check_cuts(no_cuts, read_cuts)
     check_range(*range)

@@ -15,10 +15,10 @@ from fav import flow as flows
 from fav.errors import FavError
 from fav.evaluation.measures import FrameLosses, Measured, measured
 from fav.flow.field import Geometry, between, over_long
-from fav.shots import cut_finder
 from fav.util.image_sequence import is_sequence
 from fav.util.images import resize
 from fav.video import Decoding, FrameIndex, Source, decode, probe
+from fav.video.shot_detection import cut_finder
 from fav.video.truncation import cut_short
 
 LONG_S = 1  # how far the long-term error looks back

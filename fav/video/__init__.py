@@ -5,9 +5,9 @@ for which alone a frame rate `fps` is told. Frames count from 0 in the order the
 """
 
 from fav.video.decoding import Decoded, Decoding, decode
-from fav.video.film import check_film_name, write_film
 from fav.video.index import FrameIndex
+from fav.video.probe import Source, probe, reaches
 from fav.video.reader import FrameReader
-from fav.video.source import Source, probe, reaches
+from fav.video.writer import check_film_name, write_film
 
 __all__ = ["Decoded", "Decoding", "FrameIndex", "FrameReader", "Source", "check_film_name", "decode", "probe", "reaches", "write_film"]

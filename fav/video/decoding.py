@@ -14,8 +14,8 @@ from av.stream import Discard
 from av.video.reformatter import VideoReformatter
 
 from fav.util.image_sequence import is_sequence, sequence_files, sequence_numbers
-from fav.video.colour import Colours, display_matrix, to_bgr, to_small_bgr
-from fav.video.source import DEFAULT_FPS, open_video, video_stream
+from fav.video.color import Colours, display_matrix, to_bgr, to_small_bgr
+from fav.video.container import DEFAULT_FPS, open_video, video_stream
 from fav.video.truncation import cut_short
 
 

@@ -24,7 +24,6 @@ from fav.flow import spynet
 from fav.model.checkpoints import load_style, read_pickle
 from fav.model.network import StyleNetwork
 from fav.request import Request
-from fav.shots import read_cuts
 from fav.spec import FilmSpec
 from fav.submission import _fill, check, options_of, submit, with_cuts
 from fav.tasks import make_plan
@@ -34,6 +33,7 @@ from fav.util.fingerprint import print_of
 from fav.util.images import encode_png, read_image
 from fav.util.reading import read_once
 from fav.video import decode, probe
+from fav.video.shot_detection import read_cuts
 from shared.cluster.dask import address_of
 from shared.errors import ShareError
 from shared.jobs import all_jobs

@@ -16,9 +16,10 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from fav.errors import FavError
-from fav.video.colour import from_bgr
+from fav.video.color import from_bgr
+from fav.video.container import DEFAULT_FPS, open_video
 from fav.video.index import FrameIndex
-from fav.video.source import DEFAULT_FPS, Source, open_video, probe
+from fav.video.probe import Source, probe
 from fav.video.tracks import Tracks
 
 CONTAINERS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov"}
