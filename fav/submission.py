@@ -158,7 +158,7 @@ def with_loss_network(request: Request) -> tuple[Request, tuple[str, ...]]:
     """
     if not request.evaluate:
         return request, ()
-    from fav.training.loss_weights import PUBLISHED, fetched
+    from fav.perceptual.pretrained import PUBLISHED, fetched
 
     name = str(request.loss_network or LOSS_NETWORK)
     try:

@@ -13,10 +13,10 @@ from click.testing import CliRunner
 import coordinator
 from fav.__main__ import main
 from fav.evaluation.comparison import LONG_S, Row, looks_back_to
+from fav.perceptual import pretrained
 from fav.shelf import REPORTS, SPAN, evaluated, evaluation_name, frame_task, measure_task
 from fav.spec import FilmSpec
 from fav.tasks import make_plan
-from fav.training import loss_weights
 from fav.video import FrameIndex
 from shared import attempts, results
 from shared.claims import Claims, claimed
@@ -295,7 +295,7 @@ def test_what_cannot_be_measured_with_is_refused_before_there_is_a_job(clip, sty
 
 def test_without_a_network_at_hand_there_is_no_style_loss(clip, style, against, share, monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(loss_weights, "URL", "http://127.0.0.1:9/")
+    monkeypatch.setattr(pretrained, "URL", "http://127.0.0.1:9/")
     submit = ["submit", *map(str, (share.layout.root, clip, style, "--test", 14, "--evaluate", against["evaluate"]))]
     told = CliRunner().invoke(coordinator.main, submit)
     assert told.exit_code == 0 and "without style and content loss: loss network squeezenet1_1: cannot be" in told.output

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 
 from fav.errors import FavError
 from fav.model.torch7 import TorchObject
-from fav.training import loss_weights
-from fav.training.loss_network import DESIGNS
-from fav.training.loss_weights import fetched, load_loss_network, recognized
+from fav.perceptual import pretrained
+from fav.perceptual.loss_network import DESIGNS
+from fav.perceptual.pretrained import fetched, load_loss_network, recognized
 from tests.material import material
 from tests.test_checkpoints import BUNDLED
 from tests.torch7_writer import save, sequence
@@ -149,7 +149,7 @@ def test_what_is_no_loss_network_is_refused_in_one_line(tmp_path):
 
 def test_without_a_network_one_line_tells_what_to_download_and_where_to_say_so(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(loss_weights, "URL", "http://127.0.0.1:9/models/")  # nobody listens there
+    monkeypatch.setattr(pretrained, "URL", "http://127.0.0.1:9/models/")  # nobody listens there
     with pytest.raises(FavError) as error:
         load_loss_network("squeezenet1_1")
     told = str(error.value)
@@ -174,8 +174,8 @@ def test_a_network_is_fetched_once_and_its_checksum_is_looked_at(tmp_path, monke
     (tmp_path / "served" / name).write_bytes(data)
     (tmp_path / "served" / "network-00000000.pth").write_bytes(data)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(loss_weights, "URL", server)
-    monkeypatch.setattr(loss_weights, "PUBLISHED", {"good": name, "bad": "network-00000000.pth"})
+    monkeypatch.setattr(pretrained, "URL", server)
+    monkeypatch.setattr(pretrained, "PUBLISHED", {"good": name, "bad": "network-00000000.pth"})
     path = fetched("good")
     assert path.read_bytes() == data and path.is_relative_to(tmp_path / "home")
     (tmp_path / "served" / name).unlink()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from fav.training.loss_network import DESIGNS, LossNetwork
+from fav.perceptual.loss_network import DESIGNS, LossNetwork
 from fav.training.photos import Album, open_album
 from tests.material import DATA
 

@@ -6,9 +6,8 @@ import numpy as np
 import torch
 
 from fav.evaluation.measures import FrameLosses
-from fav.training.loss_weights import load_loss_network
-from fav.training.losses import Perception
-from fav.training.setup import as_tensor, read_painting
+from fav.perceptual.loss import Perception, as_tensor, read_painting
+from fav.perceptual.pretrained import load_loss_network
 
 PAINTING_SIZE = 512  # pixels of its longer side, as `python -m fav train` sees it by default
 
@@ -17,7 +16,7 @@ def losses_of(style: Path, loss_network: str, first: np.ndarray | None = None) -
     """How to measure style and content loss against the painting `style`; FavError where that or the network is not at hand.
 
     Both are in units of the film's first source frame, `first`, or the first that comes: a style loss of 1 is as unlike the
-    painting as that frame is, a content loss of 1 as much amiss as there is in it (`fav.training.losses.Perception`).
+    painting as that frame is, a content loss of 1 as much amiss as there is in it (`fav.perceptual.loss.Perception`).
     """
     painting = as_tensor(painting_of(style))
     network = load_loss_network(loss_network)[0]

@@ -5,23 +5,21 @@ from importlib.metadata import version
 from pathlib import Path
 
 import cv2
-import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import Progress
-from torch import Tensor
 
 from fav.errors import FavError
 from fav.model.checkpoints import load_style
 from fav.model.devices import best_precision, device_of
 from fav.model.network import StyleNetwork
+from fav.perceptual.loss import Perception, as_tensor, read_painting
+from fav.perceptual.pretrained import load_loss_network
 from fav.training.batches import Batches
 from fav.training.clips import Clip, open_clips
 from fav.training.curves import shown, table_mark
 from fav.training.files import Names
 from fav.training.loop import Loop
-from fav.training.loss_weights import load_loss_network
-from fav.training.losses import Perception
 from fav.training.photos import FEWEST, Album, open_album
 from fav.training.recipe import HALF_WIDTH, Inputs, Limits, Recipe
 from fav.training.resume import check_same, load_state, restore
@@ -29,10 +27,8 @@ from fav.training.sheet import samples_of
 from fav.training.trainer import Trainer, autocast
 from fav.training.widening import widened
 from fav.util.fingerprint import fingerprint
-from fav.util.images import read_image, resize
 
 REFERENCES = FEWEST // 2  # photographs that give the losses their units
-SMALLEST_PAINTING = 64
 
 
 def prepare(names: Names, inputs: Inputs, recipe: Recipe, limits: Limits, command: str) -> tuple[Loop, Batches, list[str]]:
@@ -103,21 +99,6 @@ def _material(inputs: Inputs, recipe: Recipe) -> tuple[Album, list[Clip], str | 
         bar = progress.add_task("looking at the clips", total=None)
         clips, clips_print, notes = open_clips(inputs.clips, recipe.most_steps, lambda: progress.advance(bar))
         return album, clips, clips_print, album.notes + notes
-
-
-def read_painting(path: Path, size: int) -> np.ndarray:
-    """The painting, its longer side `size` pixels if it has as many."""
-    painting = read_image(path)
-    if min(painting.shape[:2]) < SMALLEST_PAINTING:
-        height, width = painting.shape[:2]
-        raise FavError(f"picture {path}: expected at least {SMALLEST_PAINTING} pixels a side, got {width}x{height}")
-    scale = min(1, size / max(painting.shape[:2]))
-    return resize(painting, tuple(max(round(side * scale), 1) for side in painting.shape[1::-1]))
-
-
-def as_tensor(picture: np.ndarray) -> Tensor:
-    """A picture (H, W, 3) uint8 as the losses take it: (1, 3, H, W) float32, 0 to 255."""
-    return torch.from_numpy(picture).permute(2, 0, 1)[None].float()
 
 
 def _provenance(trainer: Trainer, command: str, losses: dict[str, float]) -> dict[str, str]:

@@ -7,8 +7,9 @@ import torch
 
 from fav.errors import FavError
 from fav.model.network import StyleNetwork
+from fav.perceptual.loss import OFFSETS, Perception
 from fav.training.batches import Batch
-from fav.training.losses import OFFSETS, Perception, beyond_range, forgetting, saturation, temporal, total_variation
+from fav.training.losses import beyond_range, forgetting, saturation, temporal, total_variation
 from fav.training.recipe import Recipe
 from fav.training.recurrence import paint
 

@@ -11,6 +11,7 @@ from fav.errors import FavError
 from fav.util.image_sequence import is_sequence, sequence_files
 from fav.video.color import Colours
 from fav.video.container import open_video, video_stream
+from fav.video.decoding import decode
 
 
 @dataclass(frozen=True)

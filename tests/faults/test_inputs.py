@@ -23,11 +23,11 @@ from fav.errors import FavError
 from fav.flow import spynet
 from fav.model.checkpoints import load_style, read_pickle
 from fav.model.network import StyleNetwork
+from fav.perceptual.pretrained import load_loss_network
 from fav.request import Request
 from fav.spec import FilmSpec
 from fav.submission import _fill, check, options_of, submit, with_cuts
 from fav.tasks import make_plan
-from fav.training.loss_weights import load_loss_network
 from fav.training.photos import open_album
 from fav.util.fingerprint import print_of
 from fav.util.images import encode_png, read_image

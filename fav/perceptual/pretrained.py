@@ -14,7 +14,7 @@ from torch import Tensor
 from fav.errors import FavError
 from fav.model import torch7
 from fav.model.checkpoints import HEAD, format_of, is_dense, nothing_odd, read_pickle, read_safetensors
-from fav.training.loss_network import CAFFE_MEAN, DESIGNS, LossNetwork
+from fav.perceptual.loss_network import CAFFE_MEAN, DESIGNS, LossNetwork
 from fav.util.fingerprint import fingerprint
 from fav.util.reading import opened
 
