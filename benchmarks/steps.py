@@ -83,7 +83,7 @@ class Later:
 
 def make_plan(job, node, say, steps: str, series: bool, **options):
     """`fav.tasks.make_plan` with a stopwatch at its doors; what it shows is in the file `steps` when the film is there."""
-    import fav.film
+    import fav.stylize.engine
     import fav.flow.field
     import fav.model.runner
     import fav.shelf
@@ -105,8 +105,8 @@ def make_plan(job, node, say, steps: str, series: bool, **options):
     watch.time("decode: resize", (fav.video.reader, "resize"))
     watch.time("flow: rounding", (fav.flow.field, "quantized"))
     watch.time("consistency", (fav.flow.field, "reliability"))
-    watch.time("wait for what is ahead", (fav.film.Studio, "geometry"))
-    watch.time("warp", (fav.film, "stylize_next"))
+    watch.time("wait for what is ahead", (fav.stylize.engine.Studio, "geometry"))
+    watch.time("warp", (fav.stylize.engine, "stylize_next"))
     watch.time("network input", (fav.model.runner, "network_input"))
     watch.time("network", (fav.model.runner.StyleRunner, "stylize"))
     watch.time("PNG", (fav.tasks, "encode_png"))
@@ -118,7 +118,7 @@ def make_plan(job, node, say, steps: str, series: bool, **options):
     watch.time("film: read frames", (fav.shelf.Shelf, "frame"))
     watch.time("film: encode", (fav.tasks.FilmPlan, "_stitched"))
     if series:
-        fav.film.Studio.look_ahead, fav.shelf.ahead = (lambda *words: None), map
+        fav.stylize.engine.Studio.look_ahead, fav.shelf.ahead = (lambda *words: None), map
         plan.studio._painter = Later()
     moments = []
     paint, publish, finish = plan.run, results.publish_bytes, plan.finish

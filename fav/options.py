@@ -9,7 +9,8 @@ from click.core import ParameterSource
 from fav import flow as flows
 from fav.model.backends import BACKENDS
 from fav.request import LIMITS, Request
-from fav.spec import LEAD, PRECISIONS, RANGES
+from fav.stylize.settings import LEAD, PRECISIONS
+from fav.spec import RANGES
 from shared.nodes import LEASE_S
 
 FILE = click.Path(path_type=Path)

@@ -9,8 +9,12 @@ from typing import get_type_hints
 
 from fav.errors import FavError, plain
 from fav.util.safe_path import brought, inside
+from fav.stylize.settings import Finish
+from fav.stylize.settings import LEAD
+from fav.stylize.settings import Look
+from fav.stylize.settings import PRECISIONS
+from fav.stylize.settings import network_size
 
-LEAD = 7  # frames in which one chunk of a shot passes over into the next
 LAST_FRAME = 10**12 - 1  # as many digits as the name of a task has
 MOST_SIDE = 1 << 14  # pixels of a picture: x264 takes no more, and OpenCV warps no more than twice as many
 MOST_PIXELS = 1 << 26  # of a picture, 8192x8192: domes have as many, and no network is known to be given more
@@ -18,46 +22,8 @@ MOST_PIXELS = 1 << 26  # of a picture, 8192x8192: domes have as many, and no net
 RANGES = {"width": (1, MOST_SIDE), "height": (1, MOST_SIDE), "start": (0, LAST_FRAME), "stop": (1, LAST_FRAME + 1), "crf": (0, 51),
           "min_filter": (1, 999), "threads": (1, 1024), "fps": (0.001, 1000), "strength": (0, 1),
           "style_scale": (0.25, 4), "chunk": (LEAD + 1, 10**6 - 1)}  # fmt: skip
-PRECISIONS = ("float32", "bfloat16")
 PATHS = ("video", "style", "flow_weights", "first_frame_style", "seed", "mask", "evaluate", "loss_network", "out")
 LISTS = {"cuts": int, "mix": str, "mix_prints": str, "mix_weights": float}  # fields of the spec that are lists, and of what
-
-
-@dataclass(frozen=True)
-class Look:
-    """Everything that decides a stylized pixel.
-
-    `size` is (width, height), at which the network runs; `key` seeds random fills; `mix` are styles that are mixed into
-    the first, and their weights. `precision` is what networks may be computed in: bfloat16 where the processor is made
-    for it, else float32 all the same.
-    """
-
-    style: Path
-    size: tuple[int, int]
-    flow: str = "dis"
-    flow_weights: Path | None = None
-    first_frame_style: Path | None = None
-    seed: Path | None = None
-    min_filter: int = 7
-    fill: str = "vgg-mean"
-    key: str = ""
-    mix: tuple[tuple[Path, float], ...] = ()
-    precision: str = "float32"
-
-
-@dataclass(frozen=True)
-class Finish:
-    """What is done to stylized frames when the film is made: a film of `size`, (width, height), and how much of the style
-    is seen in it, as in `fav.blend`. It decides no stylized pixel: other films can be made of the same frames."""
-
-    size: tuple[int, int]
-    strength: float = 1.0
-    preserve_colors: bool = False
-    mask: Path | None = None
-
-    @property
-    def needs_source(self) -> bool:
-        return self.preserve_colors or self.strength != 1 or self.mask is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,12 +170,6 @@ def check_weights(weights: tuple[float, ...]) -> None:
     if not all(weight > 0 for weight in weights) or not sum(weights) < 1:
         raise FavError(f"--mix: expected weights above 0 that leave something of 1 to the first style, got "
                        f"{', '.join(f'{weight:g}' for weight in weights)}")
-
-
-def network_size(size: tuple[int, int], style_scale: float) -> tuple[int, int]:
-    """The size at which a film of `size` goes through the network, so that strokes come `style_scale` times as large."""
-    width, height = (max(round(side / style_scale), 1) for side in size)
-    return width, height
 
 
 def _words(value) -> str:

@@ -18,13 +18,14 @@ import numpy as np
 
 from fav import flow as flows
 from fav.errors import FavError
-from fav.film import Painting, Studio, index_pieces
+from fav.stylize.engine import Painting, Studio
+from fav.stylize.indexing import index_pieces
 from fav.flow.field import Geometry
 from fav.flow.io import encode_flow
 from fav.inputs import NEEDED, changed_inputs
 from fav.model.devices import own_device
 from fav.repair import missing
-from fav.run import Run
+from fav.stylize.chain import Run
 from fav.shelf import (
     MEASURING,
     OPTIONAL,
@@ -40,7 +41,7 @@ from fav.shelf import (
     stitch_task,
     write_print,
 )
-from fav.timeline import Piece, Timeline
+from fav.stylize.timeline import Piece, Timeline
 from fav.util.images import encode_png
 from fav.util.malloc import give_back_freed_memory
 from fav.util.safe_path import brought

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from fav.blend import blend, luma, share_of, with_colours_of
+from fav.stylize.blend import blend, luma, share_of, with_colours_of
 
 EVERY_LEVEL = np.arange(256, dtype=np.uint8)
 

@@ -12,9 +12,11 @@ import pytest
 
 from fav import flow as flows
 from fav.errors import FavError
-from fav.film import Studio, index_pieces
+from fav.stylize.engine import Studio
+from fav.stylize.indexing import index_pieces
 from fav.shelf import Shelf, flow_task, frame_task, progress
-from fav.spec import FilmSpec, Look
+from fav.spec import FilmSpec
+from fav.stylize.settings import Look
 from fav.tasks import FilmPlan, make_plan
 from fav.util.images import resize
 from shared import attempts, results
@@ -365,15 +367,15 @@ def test_fifo_among_numbered_images_is_refused_and_not_waited_for(style, share, 
 
 
 def test_long_index_comes_in_pieces_that_can_be_resumed(clip):
-    import fav.film
+    import fav.stylize.engine
 
     whole = list(index_pieces(clip, None, None))
     assert [len(piece.index) for piece in whole] == [FRAMES] and whole[0].cuts == (CUT,)
-    before, fav.film.PIECE = fav.film.PIECE, 10
+    before, fav.stylize.engine.PIECE = fav.stylize.engine.PIECE, 10
     try:
         pieces = list(index_pieces(clip, None, None))
     finally:
-        fav.film.PIECE = before
+        fav.stylize.engine.PIECE = before
     assert [(piece.start, len(piece.index), piece.cuts, piece.last) for piece in pieces] == \
         [(0, 10, (), False), (10, 10, (CUT,), False), (20, 4, (), True)]
     assert [piece.last for piece in index_pieces(clip, 10, None)] == [True]

@@ -15,12 +15,13 @@ import pytest
 from click.testing import CliRunner
 
 import coordinator
-from fav.blend import blend, with_colours_of
+from fav.stylize.blend import blend, with_colours_of
 from fav.errors import FavError
-from fav.finish import check_mask, mask_frames
+from fav.stylize.postprocess import check_mask, mask_frames
 from fav.room import Room, room_for
 from fav.shelf import Shelf
-from fav.spec import FilmSpec, network_size
+from fav.spec import FilmSpec
+from fav.stylize.settings import network_size
 from fav.util.images import resize
 from fav.video import FrameReader, write_film
 from shared.jobs import all_jobs
@@ -109,7 +110,7 @@ def test_another_film_touches_no_result(plain):
 
 
 def test_film_without_such_options_is_made_without_decoding_the_source(plain, monkeypatch):
-    monkeypatch.setattr("fav.finish.FrameReader", None)  # whoever opens one now fails
+    monkeypatch.setattr("fav.stylize.postprocess.FrameReader", None)  # whoever opens one now fails
     assert restitched(plain) == film_of(plain).read_bytes()
 
 

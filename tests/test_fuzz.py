@@ -26,7 +26,7 @@ from fav.flow.spynet import load_weights
 from fav.model.checkpoints import load_style
 from fav.model.network import StyleNetwork
 from fav.spec import FilmSpec
-from fav.timeline import Piece, Timeline
+from fav.stylize.timeline import Piece, Timeline
 from fav.util.images import decode_png, encode_png, png_text, read_image
 from fav.video import FrameIndex
 from fav.video.shot_detection import read_cuts

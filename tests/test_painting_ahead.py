@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 
-from fav.film import Studio, stylized
+from fav.stylize.engine import Studio, stylized
 from fav.shelf import frame_task
 from fav.tasks import FilmPlan, make_plan
 from fav.util.images import encode_png

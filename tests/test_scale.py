@@ -16,7 +16,7 @@ from benchmarks.meter import Counting
 from fav.follow import Follower
 from fav.repair import missing
 from fav.shelf import Shelf, frame_task, stitch_task
-from fav.timeline import Timeline
+from fav.stylize.timeline import Timeline
 from shared.claims import Claims, claimed
 from shared.errors import Stopped
 from shared.jobs import Job

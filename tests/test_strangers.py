@@ -19,7 +19,7 @@ import pytest
 
 from fav import flow as flows
 from fav.coordinator.run import HEAD, log_at
-from fav.film import Studio
+from fav.stylize.engine import Studio
 from fav.shelf import Shelf, deliver, frame_task, index_task, stitch_task
 from fav.spec import FilmSpec
 from fav.tasks import FilmPlan, make_plan
@@ -166,7 +166,7 @@ def test_disk_that_is_full_in_mid_stitch_leaves_no_draft(share, clip, style):
 
 
 def test_seed_of_an_independent_backward_film_opens_its_last_frame_whoever_knows_how_much(share, clip, style, tmp_path, monkeypatch):
-    monkeypatch.setattr("fav.film.PIECE", 8)
+    monkeypatch.setattr("fav.stylize.engine.PIECE", 8)
     (tmp_path / "seed.png").write_bytes(encode_png(np.full((32, 32, 3), 200, np.uint8), {}))
     opened, first = [], Studio.first
 

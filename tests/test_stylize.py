@@ -12,7 +12,7 @@ from fav.flow.warp import warp
 from fav.model.checkpoints import load_style
 from fav.model.preprocessing import MEAN_BGR, fill_for, network_input
 from fav.model.runner import StyleRunner
-from fav.stylize import stylize_next, stylize_shot
+from fav.stylize.recurrence import stylize_next, stylize_shot
 from tests.material import material
 from tests.test_checkpoints import BUNDLED
 from tests.test_network import random_network

@@ -7,10 +7,10 @@ from benchmarks import chunks, reel
 from benchmarks.forgetting import difference, forgetting
 from benchmarks.makespan import makespan
 from benchmarks.take import Take, check, takes
-from fav.blend import blend
+from fav.stylize.blend import blend
 from fav.model.network import StyleNetwork
 from fav.model.runner import StyleRunner
-from fav.run import boundaries
+from fav.stylize.chain import boundaries
 from tests.films import TINY
 from tests.test_reel import grey
 

@@ -8,7 +8,7 @@ import pytest
 
 from fav.errors import FavError
 from fav.spec import FilmSpec
-from fav.timeline import Piece, Timeline
+from fav.stylize.timeline import Piece, Timeline
 from fav.video import FrameIndex
 
 

@@ -14,7 +14,7 @@ from fav.model.network import InstanceNorm, StyleNetwork
 from fav.model.preprocessing import network_input as film_input
 from fav.model.runner import StyleRunner
 from fav.perceptual.loss import OFFSETS, Perception, gram
-from fav.stylize import stylize_shot
+from fav.stylize.recurrence import stylize_shot
 from fav.training.losses import beyond_range, forgetting, saturation, spikes, temporal, total_variation
 from fav.training.recurrence import mean_bgr, network_input, paint, settled
 from tests.test_network import random_network

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from fav.errors import FavError, plain
-from fav.finish import finished
+from fav.stylize.postprocess import finished
 from fav.job_report import plots
 from fav.job_report.facts import Facts
 from fav.util.text import duration

@@ -10,7 +10,7 @@ import numpy as np
 
 from fav import flow as flows
 from fav.errors import FavError, plain
-from fav.film import index_pieces
+from fav.stylize.indexing import index_pieces
 from fav.flow.consistency import lands_inside
 from fav.flow.field import Geometry, between
 from fav.training.stills import Sequence

@@ -1,4 +1,4 @@
-"""The recurrence of `fav.stylize` with gradients: what the network sees, and what one frame hands to the next.
+"""The recurrence of `fav.stylize.recurrence` with gradients: what the network sees, and what one frame hands to the next.
 
 Everything is (N, C, H, W) float32, pictures BGR, 0 to 255; the numbers are those of `network_input` and `StyleRunner`.
 """

@@ -11,7 +11,7 @@ from fav.evaluation.measures import distance, warping_error
 from fav.flow.field import Geometry
 from fav.model.network import StyleNetwork
 from fav.model.runner import StyleRunner
-from fav.stylize import stylize_shot
+from fav.stylize.recurrence import stylize_shot
 from fav.training.motion import still
 from fav.training.photos import Photo
 from fav.training.stills import Layer, Sequence, compose, draw_object, draw_window

@@ -17,7 +17,7 @@ from textual.widgets import DataTable
 
 import coordinator
 from fav.errors import FavError
-from fav.film import index_pieces
+from fav.stylize.indexing import index_pieces
 from fav.follow import Talk
 from fav.job_report.facts import gather
 from fav.job_report.page import options, page

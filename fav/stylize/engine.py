@@ -14,17 +14,17 @@ import numpy as np
 import torch
 
 from fav import flow as flows
-from fav.blend import blend
+from fav.stylize.blend import blend
 from fav.flow.field import Geometry, between
 from fav.model.backends import choose
 from fav.model.checkpoints import load_style
 from fav.model.interpolation import load_mixture
 from fav.model.preprocessing import fill_for
 from fav.model.runner import StyleRunner
-from fav.run import Run
-from fav.spec import Look
-from fav.stylize import stylize_next
-from fav.timeline import PIECE, Piece, Timeline
+from fav.stylize.chain import Run
+from fav.stylize.settings import Look
+from fav.stylize.recurrence import stylize_next
+from fav.stylize.timeline import PIECE, Piece, Timeline
 from fav.util.images import read_image, resize
 from fav.util.malloc import keep_freed_memory
 from fav.video import FrameIndex, FrameReader, decode
@@ -147,31 +147,6 @@ class Studio:
         for thread in self._painter, self._helper:
             thread.shutdown(cancel_futures=True)
         self.reader.close()
-
-
-def index_pieces(video: Path, stop: int | None, cuts: tuple[int, ...] | None, fps: float | None = None,
-                 tick: Callable[[], None] = lambda: None) -> Iterator[Piece]:
-    """One pass over a video: its frames and cuts, a piece at a time.
-
-    `cuts` are the first frames of shots, None to detect them. Nothing beyond frame `stop` is decoded.
-    """
-    begins_shot = cut_finder(cuts)
-    decoding = decode(video, fps=fps)
-    start, frames, found, number = 0, [], [], -1
-    for decoded in decoding:
-        number = decoded.number
-        if stop is not None and number >= stop:
-            break
-        if number == start + PIECE:
-            # Held back until the next frame is here, so that the last piece knows that it is the last.
-            yield Piece(start, FrameIndex.of(frames, decoding.time_base), tuple(found), last=False)
-            start, frames, found = number, [], []
-        tick()
-        frames.append(decoded)
-        if begins_shot(number, decoded.small):
-            found.append(number)
-    notes = tuple(decoding.warnings)
-    yield Piece(start, FrameIndex.of(frames, decoding.time_base), tuple(found), last=True, notes=notes)
 
 
 def stylized(studio: Studio, timeline: Timeline, tick: Callable[[], None] = lambda: None) -> Iterator[np.ndarray]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from fav.errors import plain
-from fav.run import Run, boundaries
-from fav.spec import LEAD
+from fav.stylize.chain import Run, boundaries
+from fav.stylize.settings import LEAD
 from fav.video import FrameIndex
 
 PIECE = 100  # frames that one piece of the index describes
@@ -40,7 +40,7 @@ class Piece:
 class Timeline:
     """The pieces so far of the part `[start, stop)` of a film (stop None: to its end).
 
-    chunk: long shots are cut into runs of so many frames, which `fav.run` joins; None leaves them whole.
+    chunk: long shots are cut into runs of so many frames, which `fav.stylize.chain` joins; None leaves them whole.
     """
 
     start: int = 0

@@ -1,0 +1,35 @@
+"""TODO."""
+
+from fav.stylize.timeline import PIECE
+from fav.stylize.timeline import Piece
+from fav.video import FrameIndex
+from fav.video import decode
+from fav.video.shot_detection import cut_finder
+from pathlib import Path
+from typing import Callable
+from typing import Iterator
+
+
+def index_pieces(video: Path, stop: int | None, cuts: tuple[int, ...] | None, fps: float | None = None,
+                 tick: Callable[[], None] = lambda: None) -> Iterator[Piece]:
+    """One pass over a video: its frames and cuts, a piece at a time.
+
+    `cuts` are the first frames of shots, None to detect them. Nothing beyond frame `stop` is decoded.
+    """
+    begins_shot = cut_finder(cuts)
+    decoding = decode(video, fps=fps)
+    start, frames, found, number = 0, [], [], -1
+    for decoded in decoding:
+        number = decoded.number
+        if stop is not None and number >= stop:
+            break
+        if number == start + PIECE:
+            # Held back until the next frame is here, so that the last piece knows that it is the last.
+            yield Piece(start, FrameIndex.of(frames, decoding.time_base), tuple(found), last=False)
+            start, frames, found = number, [], []
+        tick()
+        frames.append(decoded)
+        if begins_shot(number, decoded.small):
+            found.append(number)
+    notes = tuple(decoding.warnings)
+    yield Piece(start, FrameIndex.of(frames, decoding.time_base), tuple(found), last=True, notes=notes)

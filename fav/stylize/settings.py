@@ -1,0 +1,50 @@
+"""TODO."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+LEAD = 7  # frames in which one chunk of a shot passes over into the next
+PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Look:
+    """Everything that decides a stylized pixel.
+
+    `size` is (width, height), at which the network runs; `key` seeds random fills; `mix` are styles that are mixed into
+    the first, and their weights. `precision` is what networks may be computed in: bfloat16 where the processor is made
+    for it, else float32 all the same.
+    """
+
+    style: Path
+    size: tuple[int, int]
+    flow: str = "dis"
+    flow_weights: Path | None = None
+    first_frame_style: Path | None = None
+    seed: Path | None = None
+    min_filter: int = 7
+    fill: str = "vgg-mean"
+    key: str = ""
+    mix: tuple[tuple[Path, float], ...] = ()
+    precision: str = "float32"
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What is done to stylized frames when the film is made: a film of `size`, (width, height), and how much of the style
+    is seen in it, as in `fav.stylize.blend`. It decides no stylized pixel: other films can be made of the same frames."""
+
+    size: tuple[int, int]
+    strength: float = 1.0
+    preserve_colors: bool = False
+    mask: Path | None = None
+
+    @property
+    def needs_source(self) -> bool:
+        return self.preserve_colors or self.strength != 1 or self.mask is not None
+
+
+def network_size(size: tuple[int, int], style_scale: float) -> tuple[int, int]:
+    """The size at which a film of `size` goes through the network, so that strokes come `style_scale` times as large."""
+    width, height = (max(round(side / style_scale), 1) for side in size)
+    return width, height
