@@ -29,8 +29,8 @@ from fav.model.network import DEFAULT_ARCH, StyleNetwork  # noqa: E402
 from fav.model.preprocessing import network_input
 from fav.model.runner import StyleRunner
 from fav.options import Size  # noqa: E402
-from fav.stylize.settings import PRECISIONS  # noqa: E402
 from fav.stylize.recurrence import stylize_next, stylize_shot  # noqa: E402
+from fav.stylize.settings import PRECISIONS  # noqa: E402
 from fav.training.recipe import HALF_WIDTH  # noqa: E402
 from fav.util.images import resize  # noqa: E402
 

@@ -20,7 +20,6 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import reel  # noqa: E402
 from benchmarks.take import STILL, VIDEOS, Take, check, runner_of, takes  # noqa: E402
 from fav import flow as flows  # noqa: E402
-from fav.stylize.blend import blend  # noqa: E402
 from fav.evaluation.comparison import use_threads  # noqa: E402
 from fav.evaluation.measures import distance, local_contrast, seam_score, warping_error  # noqa: E402
 from fav.flow.field import (  # noqa: E402
@@ -29,8 +28,9 @@ from fav.flow.field import (  # noqa: E402
     over_long,
 )
 from fav.flow.warp import warp  # noqa: E402
+from fav.stylize.blend import blend  # noqa: E402
 from fav.stylize.chain import WORTH, boundaries  # noqa: E402
-from fav.scene import MOTIONS  # noqa: E402
+from fav.synthetic.scene import MOTIONS  # noqa: E402
 
 PATH = click.Path(path_type=Path)
 SIGMA = 16  # of the Gaussian before colours are compared, pixels

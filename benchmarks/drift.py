@@ -26,7 +26,7 @@ from fav.evaluation.comparison import Shown, use_threads  # noqa: E402
 from fav.evaluation.measures import distance, local_contrast, tone  # noqa: E402
 from fav.model.checkpoints import load_style  # noqa: E402
 from fav.model.runner import StyleRunner  # noqa: E402
-from fav.scene import MOTIONS  # noqa: E402
+from fav.synthetic.scene import MOTIONS  # noqa: E402
 
 PATH = click.Path(path_type=Path)
 LOOKS = ("blue", "green", "red", "contrast", "saturation", "local contrast")

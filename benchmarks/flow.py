@@ -29,8 +29,8 @@ from fav.flow.field import (  # noqa: E402
     over_long,
 )
 from fav.flow.io import read_flo  # noqa: E402
-from fav.scene import HIDDEN, MOTIONS, RELIABLE, Scene, Truth, view  # noqa: E402
-from fav.scene import truth as truth_of  # noqa: E402
+from fav.synthetic.scene import HIDDEN, MOTIONS, RELIABLE, Scene, Truth, view  # noqa: E402
+from fav.synthetic.scene import truth as truth_of  # noqa: E402
 from fav.util.images import read_image  # noqa: E402
 
 MATERIAL = ROOT.parent / "shared" / "data"

@@ -15,7 +15,7 @@ from benchmarks.take import VIDEOS, Take, check, runner_of, takes  # noqa: E402
 from fav import flow as flows  # noqa: E402
 from fav.evaluation.comparison import use_threads  # noqa: E402
 from fav.evaluation.measures import distance  # noqa: E402
-from fav.scene import MOTIONS  # noqa: E402
+from fav.synthetic.scene import MOTIONS  # noqa: E402
 
 PATH = click.Path(path_type=Path)
 SHOWN = (0, 1, 2, 5, 10, 25, 50)

@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from fav.shelf import PAINTED  # noqa: E402
-from fav.tasks import FilmPlan  # noqa: E402
 from fav.stylize.timeline import PIECE, Piece  # noqa: E402
+from fav.tasks import FilmPlan  # noqa: E402
 from shared import results  # noqa: E402
 from shared.claims import Claims, Outcome  # noqa: E402
 from shared.jobs import Job  # noqa: E402

@@ -16,8 +16,8 @@ from fav import flow as flows  # noqa: E402
 from fav.evaluation.comparison import Shown  # noqa: E402
 from fav.flow.field import between  # noqa: E402
 from fav.model.runner import StyleRunner  # noqa: E402
-from fav.scene import Scene, view  # noqa: E402
 from fav.stylize.recurrence import stylize_shot  # noqa: E402
+from fav.synthetic.scene import Scene, view  # noqa: E402
 from fav.util.images import resize  # noqa: E402
 from fav.video import decode  # noqa: E402
 from fav.video.shot_detection import cut_finder  # noqa: E402

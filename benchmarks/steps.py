@@ -83,10 +83,10 @@ class Later:
 
 def make_plan(job, node, say, steps: str, series: bool, **options):
     """`fav.tasks.make_plan` with a stopwatch at its doors; what it shows is in the file `steps` when the film is there."""
-    import fav.stylize.engine
     import fav.flow.field
     import fav.model.runner
     import fav.shelf
+    import fav.stylize.engine
     import fav.tasks
     import fav.video.decoding
     import fav.video.reader

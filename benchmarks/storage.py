@@ -16,10 +16,10 @@ from benchmarks.clips import SHIPPED, clip_of  # noqa: E402
 from benchmarks.procedure2020 import Procedure  # noqa: E402
 from benchmarks.stopwatch import Stopwatch  # noqa: E402
 from fav.commands import one_line_errors  # noqa: E402
-from fav.stylize.engine import Studio
-from fav.stylize.indexing import index_pieces  # noqa: E402
 from fav.flow.io import encode_flow  # noqa: E402
 from fav.options import FILE, Size  # noqa: E402
+from fav.stylize.engine import Studio
+from fav.stylize.indexing import index_pieces  # noqa: E402
 from fav.stylize.settings import Look  # noqa: E402
 from fav.stylize.timeline import Timeline  # noqa: E402
 from fav.util.images import encode_png  # noqa: E402

@@ -20,8 +20,8 @@ from fav.flow.field import (
 from fav.model.backends import choose  # noqa: E402
 from fav.model.checkpoints import load_style  # noqa: E402
 from fav.model.runner import StyleRunner  # noqa: E402
-from fav.scene import MOTIONS  # noqa: E402
 from fav.stylize.recurrence import stylize_next  # noqa: E402
+from fav.synthetic.scene import MOTIONS  # noqa: E402
 
 STILL = "still"  # one frame of the test scene, again and again
 VIDEOS = tuple(reel.MATERIAL / "videos" / name for name in ("bigbuckbunny.mp4", "scene_cuts.mp4"))

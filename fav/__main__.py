@@ -12,7 +12,7 @@ with installed():
     from fav.errors import FavError
     from fav.evaluation.command import evaluate
     from fav.options import BACKEND, FILE, FLOW, LOOK, Size, limits, options, request_of
-    from fav.scene import MOTIONS
+    from fav.synthetic.scene import MOTIONS
     from fav.training.command import train
     from fav.util.atomic import check_new, new_directory, new_file
 
@@ -36,13 +36,13 @@ def main() -> None:
 def stylize(context: click.Context, video: str, style: Path, out: Path, threads: int | None, device: str, backend: str,
             **values) -> None:
     """Stylize VIDEO with STYLE into the film OUT (.mp4, .mkv or .mov); nothing else is written."""
+    from fav.model.backends import choose
+    from fav.model.devices import device_of, own_device
     from fav.stylize.engine import Studio, stylized
     from fav.stylize.indexing import index_pieces
     from fav.stylize.postprocess import finished
-    from fav.model.backends import choose
-    from fav.model.devices import device_of, own_device
-    from fav.submission import check, look_of, with_cuts
     from fav.stylize.timeline import Timeline
+    from fav.submission import check, look_of, with_cuts
     from fav.video import check_film_name, write_film
 
     request = request_of(context, video, style, values)
@@ -125,8 +125,8 @@ def convert(model: Path, out: Path) -> None:
 @one_line_errors
 def sample(out: Path, truth: bool, size: tuple[int, int] | None, **values) -> None:
     """Make a short sample clip to try things on: two shots, moving things, sound; or a scene to measure on."""
-    from fav.sample import write_sample
-    from fav.scene import Scene, write_scene
+    from fav.synthetic.sample_clip import write_sample
+    from fav.synthetic.scene import Scene, write_scene
 
     given = {name: value for name, value in values.items() if value is not None}
     if size:

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Callable, Iterator
 
 import numpy as np
 
-from fav.stylize.blend import blend
 from fav.errors import FavError
-from fav.stylize.postprocess import finished
 from fav.flow.field import Geometry
 from fav.flow.io import decode_flow
-from fav.stylize.chain import Run
-from fav.stylize.settings import LEAD, Finish
 from fav.spec import FilmSpec
+from fav.stylize.blend import blend
+from fav.stylize.chain import Run
+from fav.stylize.postprocess import finished
+from fav.stylize.settings import LEAD, Finish
 from fav.stylize.timeline import Piece, Timeline
 from fav.util.atomic import exclusive, private_name, take_name
 from fav.util.images import decode_png, png_limit

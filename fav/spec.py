@@ -8,12 +8,8 @@ from pathlib import Path
 from typing import get_type_hints
 
 from fav.errors import FavError, plain
+from fav.stylize.settings import LEAD, PRECISIONS, Finish, Look, network_size
 from fav.util.safe_path import brought, inside
-from fav.stylize.settings import Finish
-from fav.stylize.settings import LEAD
-from fav.stylize.settings import Look
-from fav.stylize.settings import PRECISIONS
-from fav.stylize.settings import network_size
 
 LAST_FRAME = 10**12 - 1  # as many digits as the name of a task has
 MOST_SIDE = 1 << 14  # pixels of a picture: x264 takes no more, and OpenCV warps no more than twice as many

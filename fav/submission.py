@@ -13,7 +13,6 @@ from filelock import FileLock, Timeout
 
 from fav import flow as flows
 from fav.errors import FavError, plain
-from fav.stylize.postprocess import check_mask
 from fav.inputs import changed_inputs
 from fav.model.checkpoints import load_style
 from fav.model.devices import best_precision, device_of
@@ -23,6 +22,7 @@ from fav.request import LOSS_NETWORK, Request
 from fav.room import Room, room_for
 from fav.shelf import REPORTS, check_room, evaluation_name
 from fav.spec import LAST_FRAME, Choices, FilmSpec, check_size
+from fav.stylize.postprocess import check_mask
 from fav.stylize.settings import LEAD, Finish, Look, network_size
 from fav.tasks import FLOW_AHEAD
 from fav.util.atomic import exclusive

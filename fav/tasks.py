@@ -18,14 +18,11 @@ import numpy as np
 
 from fav import flow as flows
 from fav.errors import FavError
-from fav.stylize.engine import Painting, Studio
-from fav.stylize.indexing import index_pieces
 from fav.flow.field import Geometry
 from fav.flow.io import encode_flow
 from fav.inputs import NEEDED, changed_inputs
 from fav.model.devices import own_device
 from fav.repair import missing
-from fav.stylize.chain import Run
 from fav.shelf import (
     MEASURING,
     OPTIONAL,
@@ -41,6 +38,9 @@ from fav.shelf import (
     stitch_task,
     write_print,
 )
+from fav.stylize.chain import Run
+from fav.stylize.engine import Painting, Studio
+from fav.stylize.indexing import index_pieces
 from fav.stylize.timeline import Piece, Timeline
 from fav.util.images import encode_png
 from fav.util.malloc import give_back_freed_memory

@@ -11,8 +11,8 @@ import numpy as np
 
 from fav.shelf import frame_task, index_task
 from fav.spec import FilmSpec
-from fav.tasks import FilmPlan
 from fav.stylize.timeline import PIECE, Piece
+from fav.tasks import FilmPlan
 from fav.util.images import encode_png
 from fav.video import FrameIndex
 from shared.errors import Stopped

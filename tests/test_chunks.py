@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from fav import flow as flows
-from fav.stylize.blend import blend
 from fav.errors import FavError
-from fav.stylize.engine import Studio
 from fav.options import Chunk
-from fav.stylize.chain import boundaries
 from fav.shelf import Shelf, blocked, flow_task, frame_task, lead_task, progress
-from fav.stylize.settings import LEAD
 from fav.spec import FilmSpec
-from fav.tasks import make_plan
+from fav.stylize.blend import blend
+from fav.stylize.chain import boundaries
+from fav.stylize.engine import Studio
+from fav.stylize.settings import LEAD
 from fav.stylize.timeline import Timeline
+from fav.tasks import make_plan
 from shared import attempts, results
 from shared.claims import Claims, claimed
 from shared.nodes import visiting

@@ -19,7 +19,7 @@ from fav.evaluation.comparison import Comparison, Row, Shown, at_size, check, me
 from fav.evaluation.report import Evaluation
 from fav.evaluation.style_losses import losses_of
 from fav.flow import make
-from fav.scene import Scene, view
+from fav.synthetic.scene import Scene, view
 from fav.util.images import encode_png
 from tests.clips import X264, ffmpeg, frame_times
 from tests.films import clip, style  # noqa: F401

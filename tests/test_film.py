@@ -12,10 +12,10 @@ import pytest
 
 from fav import flow as flows
 from fav.errors import FavError
-from fav.stylize.engine import Studio
-from fav.stylize.indexing import index_pieces
 from fav.shelf import Shelf, flow_task, frame_task, progress
 from fav.spec import FilmSpec
+from fav.stylize.engine import Studio
+from fav.stylize.indexing import index_pieces
 from fav.stylize.settings import Look
 from fav.tasks import FilmPlan, make_plan
 from fav.util.images import resize

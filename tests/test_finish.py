@@ -15,12 +15,12 @@ import pytest
 from click.testing import CliRunner
 
 import coordinator
-from fav.stylize.blend import blend, with_colours_of
 from fav.errors import FavError
-from fav.stylize.postprocess import check_mask, mask_frames
 from fav.room import Room, room_for
 from fav.shelf import Shelf
 from fav.spec import FilmSpec
+from fav.stylize.blend import blend, with_colours_of
+from fav.stylize.postprocess import check_mask, mask_frames
 from fav.stylize.settings import network_size
 from fav.util.images import resize
 from fav.video import FrameReader, write_film

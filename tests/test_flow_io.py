@@ -15,7 +15,7 @@ from fav.flow.io import decode_flow, encode_flow, flow_picture, quantized, read_
 from fav.flow.warp import warp
 from fav.model.checkpoints import load_style
 from fav.model.runner import StyleRunner
-from fav.sample import sample_frames
+from fav.synthetic.sample_clip import sample_frames
 from fav.util.images import decode_png, encode_png, png_text
 from tests.material import material
 

@@ -6,7 +6,7 @@ import pytest
 
 from fav.flow import make
 from fav.flow.field import Geometry, between, composed, over_long
-from fav.scene import HIDDEN, RELIABLE, Scene, truth, view
+from fav.synthetic.scene import HIDDEN, RELIABLE, Scene, truth, view
 
 SIZE = 20, 30
 

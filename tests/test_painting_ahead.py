@@ -6,8 +6,8 @@ import threading
 import numpy as np
 import pytest
 
-from fav.stylize.engine import Studio, stylized
 from fav.shelf import frame_task
+from fav.stylize.engine import Studio, stylized
 from fav.tasks import FilmPlan, make_plan
 from fav.util.images import encode_png
 from shared import results

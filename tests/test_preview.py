@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 import coordinator
-from fav.stylize.blend import luma
 from fav.shelf import Shelf, frame_task
+from fav.stylize.blend import luma
 from fav.video import FrameReader, decode
 from tests.films import CUT, FRAMES, ROOT, clip, create, make_clip, probe, share, style, work  # noqa: F401
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fav.errors import FavError
-from fav.sample import COAST, RATE, VALLEY, chord, coast, sample_frames, valley, write_sample
+from fav.synthetic.sample_clip import COAST, RATE, VALLEY, chord, coast, sample_frames, valley, write_sample
 
 SIZE = (96, 54)
 

@@ -19,9 +19,9 @@ import pytest
 
 from fav import flow as flows
 from fav.coordinator.run import HEAD, log_at
-from fav.stylize.engine import Studio
 from fav.shelf import Shelf, deliver, frame_task, index_task, stitch_task
 from fav.spec import FilmSpec
+from fav.stylize.engine import Studio
 from fav.tasks import FilmPlan, make_plan
 from fav.util.images import decode_png, encode_png
 from shared import attempts, results

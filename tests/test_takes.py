@@ -7,9 +7,9 @@ from benchmarks import chunks, reel
 from benchmarks.forgetting import difference, forgetting
 from benchmarks.makespan import makespan
 from benchmarks.take import Take, check, takes
-from fav.stylize.blend import blend
 from fav.model.network import StyleNetwork
 from fav.model.runner import StyleRunner
+from fav.stylize.blend import blend
 from fav.stylize.chain import boundaries
 from tests.films import TINY
 from tests.test_reel import grey

@@ -126,9 +126,9 @@ def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
 @one_line_errors
 def stitch(shared: Path, job: str | None, out: str | None, crf: int | None, mask: Path | None, no_mask: bool, **values) -> None:
     """Make the film again, under a new name, from the frames that are published. Nothing is stylized."""
-    from fav.stylize.postprocess import check_mask
     from fav.shelf import Shelf, check_room
     from fav.shelf import stitch as write
+    from fav.stylize.postprocess import check_mask
     from fav.util.safe_path import brought, inside
     from fav.video import check_film_name
 

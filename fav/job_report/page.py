@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 
 from fav.errors import FavError, plain
-from fav.stylize.postprocess import finished
 from fav.job_report import plots
 from fav.job_report.facts import Facts
+from fav.stylize.postprocess import finished
 from fav.util.text import duration
 from fav.video import FrameReader
 

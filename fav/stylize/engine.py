@@ -14,21 +14,20 @@ import numpy as np
 import torch
 
 from fav import flow as flows
-from fav.stylize.blend import blend
 from fav.flow.field import Geometry, between
 from fav.model.backends import choose
 from fav.model.checkpoints import load_style
 from fav.model.interpolation import load_mixture
 from fav.model.preprocessing import fill_for
 from fav.model.runner import StyleRunner
+from fav.stylize.blend import blend
 from fav.stylize.chain import Run
-from fav.stylize.settings import Look
 from fav.stylize.recurrence import stylize_next
-from fav.stylize.timeline import PIECE, Piece, Timeline
+from fav.stylize.settings import Look
+from fav.stylize.timeline import Timeline
 from fav.util.images import read_image, resize
 from fav.util.malloc import keep_freed_memory
-from fav.video import FrameIndex, FrameReader, decode
-from fav.video.shot_detection import cut_finder
+from fav.video import FrameIndex, FrameReader
 
 Painting = Future[tuple[np.ndarray, float]]  # of a picture (H, W, 3) uint8, and the seconds that it took
 

@@ -1,13 +1,11 @@
 """TODO."""
 
-from fav.stylize.timeline import PIECE
-from fav.stylize.timeline import Piece
-from fav.video import FrameIndex
-from fav.video import decode
-from fav.video.shot_detection import cut_finder
 from pathlib import Path
-from typing import Callable
-from typing import Iterator
+from typing import Callable, Iterator
+
+from fav.stylize.timeline import PIECE, Piece
+from fav.video import FrameIndex, decode
+from fav.video.shot_detection import cut_finder
 
 
 def index_pieces(video: Path, stop: int | None, cuts: tuple[int, ...] | None, fps: float | None = None,

@@ -10,8 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fav.stylize.blend import blend, luma, share_of, with_colours_of
 from fav.errors import FavError
+from fav.stylize.blend import blend, luma, share_of, with_colours_of
 from fav.stylize.settings import Finish
 from fav.util.image_sequence import is_sequence
 from fav.util.images import read_image, resize

@@ -10,9 +10,9 @@ import numpy as np
 
 from fav import flow as flows
 from fav.errors import FavError, plain
-from fav.stylize.indexing import index_pieces
 from fav.flow.consistency import lands_inside
 from fav.flow.field import Geometry, between
+from fav.stylize.indexing import index_pieces
 from fav.training.stills import Sequence
 from fav.util.fingerprint import fingerprint
 from fav.util.images import resize

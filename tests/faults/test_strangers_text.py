@@ -17,7 +17,6 @@ from textual.widgets import DataTable
 
 import coordinator
 from fav.errors import FavError
-from fav.stylize.indexing import index_pieces
 from fav.follow import Talk
 from fav.job_report.facts import gather
 from fav.job_report.page import options, page
@@ -25,6 +24,7 @@ from fav.live.look import Lookout, NodeNow, Now
 from fav.live.screen import Watch
 from fav.shelf import frame_task, index_task, report_task
 from fav.spec import FilmSpec
+from fav.stylize.indexing import index_pieces
 from fav.training.curves import plot
 from fav.training.trainer import COLUMNS
 from fav.util.images import encode_png

@@ -16,7 +16,7 @@ import numpy as np
 from fav.errors import FavError
 from fav.flow.io import write_flo
 from fav.flow.warp import pixel_grid
-from fav.sample import FAR_HILL, GRASS, NIGHT_TO_GOLD, NOON, SEA, WHEAT, WOOD, mix, ramp
+from fav.synthetic.sample_clip import FAR_HILL, GRASS, NIGHT_TO_GOLD, NOON, SEA, WHEAT, WOOD, mix, ramp
 from fav.util.images import encode_png
 
 MOTIONS = {  # of the camera
