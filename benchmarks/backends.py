@@ -31,7 +31,7 @@ from fav.model.runner import StyleRunner
 from fav.options import Size  # noqa: E402
 from fav.stylize.recurrence import stylize_next, stylize_shot  # noqa: E402
 from fav.stylize.settings import PRECISIONS  # noqa: E402
-from fav.training.recipe import HALF_WIDTH  # noqa: E402
+from fav.training.config import HALF_WIDTH  # noqa: E402
 from fav.util.images import resize  # noqa: E402
 
 MATERIAL = ROOT.parent / "shared" / "data"

@@ -21,7 +21,7 @@ from benchmarks import reel  # noqa: E402
 from benchmarks.take import STILL, VIDEOS, Take, check, runner_of, takes  # noqa: E402
 from fav import flow as flows  # noqa: E402
 from fav.evaluation.comparison import use_threads  # noqa: E402
-from fav.evaluation.measures import distance, local_contrast, seam_score, warping_error  # noqa: E402
+from fav.evaluation.metrics import distance, local_contrast, seam_score, warping_error  # noqa: E402
 from fav.flow.field import (  # noqa: E402
     Geometry,  # noqa: E402
     between,

@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import reel  # noqa: E402
 from fav import flow as flows  # noqa: E402
 from fav.evaluation.comparison import Shown, use_threads  # noqa: E402
-from fav.evaluation.measures import distance, local_contrast, tone  # noqa: E402
+from fav.evaluation.metrics import distance, local_contrast, tone  # noqa: E402
 from fav.model.checkpoints import load_style  # noqa: E402
 from fav.model.runner import StyleRunner  # noqa: E402
 from fav.synthetic.scene import MOTIONS  # noqa: E402

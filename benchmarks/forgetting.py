@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.take import VIDEOS, Take, check, runner_of, takes  # noqa: E402
 from fav import flow as flows  # noqa: E402
 from fav.evaluation.comparison import use_threads  # noqa: E402
-from fav.evaluation.measures import distance  # noqa: E402
+from fav.evaluation.metrics import distance  # noqa: E402
 from fav.synthetic.scene import MOTIONS  # noqa: E402
 
 PATH = click.Path(path_type=Path)

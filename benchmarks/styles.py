@@ -15,9 +15,9 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import reel  # noqa: E402
 from fav import flow as flows  # noqa: E402
 from fav.evaluation.comparison import Comparison, Shown, measure, use_threads  # noqa: E402
-from fav.evaluation.measures import FrameLosses, mean_and_95th  # noqa: E402
+from fav.evaluation.metrics import FrameLosses, mean_and_95th  # noqa: E402
+from fav.evaluation.perceptual_metrics import losses_of  # noqa: E402
 from fav.evaluation.report import Evaluation  # noqa: E402
-from fav.evaluation.style_losses import losses_of  # noqa: E402
 from fav.model.checkpoints import load_style  # noqa: E402
 from fav.model.runner import StyleRunner  # noqa: E402
 from fav.util.images import read_image  # noqa: E402

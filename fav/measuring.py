@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from fav.evaluation.comparison import Comparison, Row, Shown, at_size, looks_back_to, measure
-from fav.evaluation.measures import FrameLosses
-from fav.evaluation.style_losses import losses_of
+from fav.evaluation.metrics import FrameLosses
+from fav.evaluation.perceptual_metrics import losses_of
 from fav.flow import Flow
 from fav.shelf import (
     MEASURING,

@@ -126,7 +126,10 @@ def check(request: Request) -> Source:
     if request.mask:
         check_mask(request.mask, request.video, request.fps)
     if request.evaluate:
-        from fav.evaluation.style_losses import losses_of, painting_of  # of no use to most jobs, and slow to import
+        from fav.evaluation.perceptual_metrics import (  # of no use to most jobs, and slow to import
+            losses_of,
+            painting_of,
+        )
 
         losses_of(request.evaluate, str(request.loss_network)) if request.loss_network else painting_of(request.evaluate)
     if request.cuts and source.frames is not None and request.cuts[-1] >= source.frames:

@@ -3,16 +3,7 @@
 import numpy as np
 import pytest
 
-from fav.evaluation.measures import (
-    Tone,
-    drift,
-    local_contrast,
-    mean_and_95th,
-    measured,
-    seam_score,
-    tone,
-    warping_error,
-)
+from fav.evaluation.metrics import Tone, drift, local_contrast, mean_and_95th, measured, seam_score, tone, warping_error
 from fav.flow.field import Geometry
 
 SHAPE = (12, 16)

@@ -16,8 +16,8 @@ from fav.__main__ import main
 from fav.errors import FavError
 from fav.evaluation import report
 from fav.evaluation.comparison import Comparison, Row, Shown, at_size, check, measure, rows
+from fav.evaluation.perceptual_metrics import losses_of
 from fav.evaluation.report import Evaluation
-from fav.evaluation.style_losses import losses_of
 from fav.flow import make
 from fav.synthetic.scene import Scene, view
 from fav.util.images import encode_png

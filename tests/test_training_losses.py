@@ -16,7 +16,7 @@ from fav.model.runner import StyleRunner
 from fav.perceptual.loss import OFFSETS, Perception, gram
 from fav.stylize.recurrence import stylize_shot
 from fav.training.losses import beyond_range, forgetting, saturation, spikes, temporal, total_variation
-from fav.training.recurrence import mean_bgr, network_input, paint, settled
+from fav.training.unroll import mean_bgr, network_input, paint, settled
 from tests.test_network import random_network
 from tests.training_material import TINY, picture, random_loss_network
 

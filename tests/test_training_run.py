@@ -17,8 +17,8 @@ from click.testing import CliRunner
 from fav.__main__ import main
 from fav.errors import FavError
 from fav.model.checkpoints import load_style, save_style, style_facts
-from fav.training.recipe import HALF_WIDTH, Recipe, parse_mix, parse_steps
-from fav.training.resume import load_state
+from fav.training.checkpoint import load_state
+from fav.training.config import HALF_WIDTH, Recipe, parse_mix, parse_steps
 from fav.util.images import read_image
 from tests.films import ROOT, clip  # noqa: F401
 from tests.test_commands import refused

@@ -9,12 +9,12 @@ import torch
 
 from fav.errors import FavError
 from fav.flow.warp import pixel_grid, warp
-from fav.training.batches import Batches, stream
-from fav.training.clips import ClipSampler, open_clips
-from fav.training.motion import Motion, draw_motions, origins, still
-from fav.training.photos import open_album
-from fav.training.recipe import Recipe
-from fav.training.stills import Layer, Sequence, compose, disturbed, draw_sequence, torn
+from fav.training.config import Recipe
+from fav.training.dataloader import Batches, stream
+from fav.training.image_folder import open_album
+from fav.training.motion_fields import Motion, draw_motions, origins, still
+from fav.training.synthetic_sequences import Layer, Sequence, compose, disturbed, draw_sequence, torn
+from fav.training.video_clips import ClipSampler, open_clips
 from tests.clips import ffmpeg
 from tests.training_material import album_of, photos  # noqa: F401
 

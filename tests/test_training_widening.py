@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fav.errors import FavError
-from fav.training.widening import widened
+from fav.training.net2wider import widened
 from tests.test_checkpoints import TRANSPOSED
 from tests.test_network import SMALL, picture, random_network
 

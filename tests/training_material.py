@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fav.perceptual.loss_network import DESIGNS, LossNetwork
-from fav.training.photos import Album, open_album
+from fav.training.image_folder import Album, open_album
 from tests.material import DATA
 
 TINY = "c3s1-4,d8,R8,U2,c3s1-3"

@@ -48,7 +48,7 @@ def evaluate(video: str, stylized: str, style: Path | None, loss_network: str, s
     width, height, frames = check(comparison, seams)
     losses = None
     if style:
-        from fav.evaluation.style_losses import losses_of
+        from fav.evaluation.perceptual_metrics import losses_of
 
         losses = losses_of(style, loss_network)
     with ExitStack() as held:

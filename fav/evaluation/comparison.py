@@ -13,7 +13,7 @@ import numpy as np
 
 from fav import flow as flows
 from fav.errors import FavError
-from fav.evaluation.measures import FrameLosses, Measured, measured
+from fav.evaluation.metrics import FrameLosses, Measured, measured
 from fav.flow.field import Geometry, between, over_long
 from fav.util.image_sequence import is_sequence
 from fav.util.images import resize

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fav.evaluation.comparison import FILMS, Comparison, Row
-from fav.evaluation.measures import Measured, Tone, drift, mean_and_95th, seam_score
+from fav.evaluation.metrics import Measured, Tone, drift, mean_and_95th, seam_score
 from fav.util.plot_text import plain_text
 
 MEASURES = tuple(field.name for field in fields(Measured))
@@ -66,7 +66,7 @@ class Evaluation:
 
     @property
     def drifts(self) -> dict[str, tuple[Tone, Tone]]:
-        """Slope and furthest, as in `fav.evaluation.measures.drift`, of each film's tone against another's."""
+        """Slope and furthest, as in `fav.evaluation.metrics.drift`, of each film's tone against another's."""
         def offsets(film: str, other: str) -> list[Tone]:
             return [getattr(row, film).tone.minus(getattr(row, other).tone) for row in self.rows]
 

@@ -11,8 +11,8 @@ from click.core import ParameterSource
 from fav.commands import one_line_errors, tell
 from fav.options import FILE, Number, limits
 from fav.request import LOSS_NETWORK
-from fav.training.files import Names
-from fav.training.recipe import DEFAULT_MIX, DEFAULT_STEPS, HALF_WIDTH, VIDEO_SHARE, Inputs, Limits, Recipe
+from fav.training.config import DEFAULT_MIX, DEFAULT_STEPS, HALF_WIDTH, VIDEO_SHARE, Inputs, Limits, Recipe
+from fav.training.outputs import Names
 from fav.util.text import duration
 
 WEIGHT = Number(0)
@@ -67,7 +67,7 @@ def train(context: click.Context, style_image: Path, photos_dir: Path, out: Path
     values["mix"] = values["mix"] or DEFAULT_MIX + (VIDEO_SHARE if clips else "")
     recipe = Recipe(style=style_image.name, **values)
     recipe.check(clips is not None)
-    from fav.training.batches import can_have_workers
+    from fav.training.dataloader import can_have_workers
     from fav.training.setup import prepare
 
     inputs = Inputs(style_image, photos_dir, loss_network, clips, init, device, threads)

@@ -12,12 +12,12 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
 from fav.commands import tell
 from fav.model.checkpoints import save_style
-from fav.training.batches import Batches, stream
-from fav.training.curves import plot, recent, shown, table, table_mark
-from fav.training.files import Names, write_own
-from fav.training.recipe import Limits
-from fav.training.resume import save_state
-from fav.training.sheet import Samples, contact_sheet
+from fav.training.checkpoint import save_state
+from fav.training.config import Limits
+from fav.training.contact_sheet import Samples, contact_sheet
+from fav.training.dataloader import Batches, stream
+from fav.training.loss_curves import plot, recent, shown, table, table_mark
+from fav.training.outputs import Names, write_own
 from fav.training.trainer import Trainer
 from fav.util.atomic import InTheWay
 from fav.util.text import duration

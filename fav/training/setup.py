@@ -15,17 +15,17 @@ from fav.model.devices import best_precision, device_of
 from fav.model.network import StyleNetwork
 from fav.perceptual.loss import Perception, as_tensor, read_painting
 from fav.perceptual.pretrained import load_loss_network
-from fav.training.batches import Batches
-from fav.training.clips import Clip, open_clips
-from fav.training.curves import shown, table_mark
-from fav.training.files import Names
+from fav.training.checkpoint import check_same, load_state, restore
+from fav.training.config import HALF_WIDTH, Inputs, Limits, Recipe
+from fav.training.contact_sheet import samples_of
+from fav.training.dataloader import Batches
+from fav.training.image_folder import FEWEST, Album, open_album
 from fav.training.loop import Loop
-from fav.training.photos import FEWEST, Album, open_album
-from fav.training.recipe import HALF_WIDTH, Inputs, Limits, Recipe
-from fav.training.resume import check_same, load_state, restore
-from fav.training.sheet import samples_of
+from fav.training.loss_curves import shown, table_mark
+from fav.training.net2wider import widened
+from fav.training.outputs import Names
 from fav.training.trainer import Trainer, autocast
-from fav.training.widening import widened
+from fav.training.video_clips import Clip, open_clips
 from fav.util.fingerprint import fingerprint
 
 REFERENCES = FEWEST // 2  # photographs that give the losses their units

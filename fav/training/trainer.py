@@ -8,10 +8,10 @@ import torch
 from fav.errors import FavError
 from fav.model.network import StyleNetwork
 from fav.perceptual.loss import OFFSETS, Perception
-from fav.training.batches import Batch
+from fav.training.config import Recipe
+from fav.training.dataloader import Batch
 from fav.training.losses import beyond_range, forgetting, saturation, temporal, total_variation
-from fav.training.recipe import Recipe
-from fav.training.recurrence import paint
+from fav.training.unroll import paint
 
 COLUMNS = ("content", "style", "variation", "range", "temporal", "forgetting", "total", "steps", "seconds")  # of the history
 LONGEST_MEMORY = 0.998  # of the average of the weights: some 500 iterations

@@ -20,7 +20,7 @@ from fav.errors import FavError
 from fav.model.checkpoints import save_style
 from fav.model.network import StyleNetwork
 from fav.shelf import show
-from fav.training.files import Names
+from fav.training.outputs import Names
 from fav.util.atomic import CannotWrite, InTheWay, bears, exclusive, new_directory, new_file, own_file
 from shared.nodes import visiting
 from shared.share import open_share

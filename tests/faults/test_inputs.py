@@ -28,7 +28,7 @@ from fav.request import Request
 from fav.spec import FilmSpec
 from fav.submission import _fill, check, options_of, submit, with_cuts
 from fav.tasks import make_plan
-from fav.training.photos import open_album
+from fav.training.image_folder import open_album
 from fav.util.fingerprint import print_of
 from fav.util.images import encode_png, read_image
 from fav.util.reading import read_once

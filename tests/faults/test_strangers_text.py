@@ -25,7 +25,7 @@ from fav.live.screen import Watch
 from fav.shelf import frame_task, index_task, report_task
 from fav.spec import FilmSpec
 from fav.stylize.indexing import index_pieces
-from fav.training.curves import plot
+from fav.training.loss_curves import plot
 from fav.training.trainer import COLUMNS
 from fav.util.images import encode_png
 from shared import results

@@ -401,11 +401,11 @@ def test_node_whose_program_is_updated_finishes_its_task_and_says_so(share, chec
 
 
 # ---- a training without room to share
-SHARES = "from fav.training.batches import can_have_workers; import sys; sys.exit(can_have_workers())"
+SHARES = "from fav.training.dataloader import can_have_workers; import sys; sys.exit(can_have_workers())"
 
 
 def test_training_sees_that_its_processes_cannot_share_memory():
-    from fav.training.batches import can_have_workers
+    from fav.training.dataloader import can_have_workers
 
     assert can_have_workers()
     done = subprocess.run(["unshare", "--mount", "sh", "-c", READ_ONLY.format("/dev/shm") + 'exec "$@"', "sh", sys.executable, "-c", SHARES],

@@ -13,7 +13,7 @@ from fav.errors import FavError, plain
 from fav.flow.consistency import lands_inside
 from fav.flow.field import Geometry, between
 from fav.stylize.indexing import index_pieces
-from fav.training.stills import Sequence
+from fav.training.synthetic_sequences import Sequence
 from fav.util.fingerprint import fingerprint
 from fav.util.images import resize
 from fav.video import FrameIndex, FrameReader

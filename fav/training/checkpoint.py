@@ -7,8 +7,8 @@ import torch
 
 from fav.errors import FavError
 from fav.model.checkpoints import read_pickle
-from fav.training.files import write_own
-from fav.training.recipe import Recipe
+from fav.training.config import Recipe
+from fav.training.outputs import write_own
 from fav.training.trainer import Trainer
 
 VERSION = 2

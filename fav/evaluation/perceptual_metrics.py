@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fav.evaluation.measures import FrameLosses
+from fav.evaluation.metrics import FrameLosses
 from fav.perceptual.loss import Perception, as_tensor, read_painting
 from fav.perceptual.pretrained import load_loss_network
 

@@ -7,14 +7,14 @@ import cv2
 import numpy as np
 import torch
 
-from fav.evaluation.measures import distance, warping_error
+from fav.evaluation.metrics import distance, warping_error
 from fav.flow.field import Geometry
 from fav.model.network import StyleNetwork
 from fav.model.runner import StyleRunner
 from fav.stylize.recurrence import stylize_shot
-from fav.training.motion import still
-from fav.training.photos import Photo
-from fav.training.stills import Layer, Sequence, compose, draw_object, draw_window
+from fav.training.image_folder import Photo
+from fav.training.motion_fields import still
+from fav.training.synthetic_sequences import Layer, Sequence, compose, draw_object, draw_window
 from fav.util.images import encode_png
 
 FRAMES = 25

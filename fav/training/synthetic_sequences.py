@@ -10,8 +10,8 @@ import numpy as np
 
 from fav.flow.consistency import lands_inside
 from fav.flow.warp import pixel_grid, warp
-from fav.training.motion import Motion, draw_motions, origins
-from fav.training.photos import Photo
+from fav.training.image_folder import Photo
+from fav.training.motion_fields import Motion, draw_motions, origins
 
 SAME_LAYER = 0.1  # share of a layer by which a pixel and the one fetched for it may differ
 OBJECTS = (0.3, 0.5, 0.2)  # how often none, one and two things move before a photograph

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from fav.errors import FavError
-from fav.training.clips import Clip, ClipSampler
-from fav.training.photos import Photo
-from fav.training.recipe import Recipe
-from fav.training.stills import Sequence, draw_sequence, torn
+from fav.training.config import Recipe
+from fav.training.image_folder import Photo
+from fav.training.synthetic_sequences import Sequence, draw_sequence, torn
+from fav.training.video_clips import Clip, ClipSampler
 
 AHEAD = 3  # batches that each worker makes ahead
 

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 
-from fav.training.recipe import Recipe
+from fav.training.config import Recipe
 from fav.training.trainer import COLUMNS
 
 SMOOTH = 50  # iterations
