@@ -90,7 +90,7 @@ def main(context: click.Context, shared: Path, video: str | None, style: Path | 
     if video is not None:
         only = _submit(share, request_of(context, video, style, values))
     here = {"video": str(local_video) if local_video else None, "threads": cores, "device": device, "backend": backend}
-    code = Supervisor(share, "fav.tasks:make_plan", say, only, forever, here, about=device).run()
+    code = Supervisor(share, "fav.pipeline.plan:make_plan", say, only, forever, here, about=device).run()
     if code == 0 and only and (job := find_job(share, only)) and (film := job.word("finished")):
         say(f"done: {film_at(share.layout.root, only, film)}")
     sys.exit(code)
@@ -106,7 +106,7 @@ def _tell_of_clock(share: Share) -> None:
 
 def _submit(share: Share, request) -> str:
     """Create the job or join it; its name."""
-    from fav.submission import submit  # heavy: only who brings a video needs it here
+    from fav.pipeline.submit import submit  # heavy: only who brings a video needs it here
 
     with visiting(share) as creator:
         joined = submit(creator, request, say)

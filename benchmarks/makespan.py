@@ -1,6 +1,6 @@
 """How soon a film is painted by 1 to 256 nodes: the nodes' own scheduling on a share in memory, while time is made up.
 
-Each node has its plan (`fav.tasks`), claims and publishes as ever; only painting takes no time, and the clock goes on by
+Each node has its plan (`fav.pipeline.plan`), claims and publishes as ever; only painting takes no time, and the clock goes on by
 what it would take. The film's stitching, which is one task, is not counted.
 """
 
@@ -21,9 +21,9 @@ from matplotlib.figure import Figure
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from fav.shelf import PAINTED  # noqa: E402
+from fav.pipeline.task_names import PAINTED  # noqa: E402
 from fav.stylize.timeline import PIECE, Piece  # noqa: E402
-from fav.tasks import FilmPlan  # noqa: E402
+from fav.pipeline.plan import FilmPlan  # noqa: E402
 from shared import results  # noqa: E402
 from shared.claims import Claims, Outcome  # noqa: E402
 from shared.jobs import Job  # noqa: E402
@@ -42,7 +42,7 @@ class Actor:
     def __init__(self, share: Share, job: Job, index: list[Piece]):
         self.node, self.job, self.index = Node(share, Identity.here()), job, index
         self.node.join()
-        with mock.patch("fav.tasks.Studio", epic.Easel), mock.patch("fav.tasks.changed_inputs", lambda *words: []):
+        with mock.patch("fav.pipeline.plan.Studio", epic.Easel), mock.patch("fav.pipeline.plan.changed_inputs", lambda *words: []):
             self.plan = FilmPlan(job, self.node, print)
         self.claims, self.task = Claims(self.node, job), None
 

@@ -82,12 +82,12 @@ class Later:
 
 
 def make_plan(job, node, say, steps: str, series: bool, **options):
-    """`fav.tasks.make_plan` with a stopwatch at its doors; what it shows is in the file `steps` when the film is there."""
+    """`fav.pipeline.plan.make_plan` with a stopwatch at its doors; what it shows is in the file `steps` when the film is there."""
     import fav.flow.field
     import fav.model.runner
-    import fav.shelf
+    import fav.pipeline.artifacts
     import fav.stylize.engine
-    import fav.tasks
+    import fav.pipeline.plan
     import fav.video.decoding
     import fav.video.reader
     from shared import results
@@ -97,7 +97,7 @@ def make_plan(job, node, say, steps: str, series: bool, **options):
 
     watch = Stopwatch()
     with watch.step("load models"):
-        plan = fav.tasks.make_plan(job, node, say, **options)
+        plan = fav.pipeline.plan.make_plan(job, node, say, **options)
     plan.studio._flow = watch.timed("flow, two directions", plan.studio._flow)
     watch.time("decode", (fav.video.reader.FrameReader, "read"))
     watch.time("decode: checksum", (fav.video.decoding, "checksum"))
@@ -109,16 +109,16 @@ def make_plan(job, node, say, steps: str, series: bool, **options):
     watch.time("warp", (fav.stylize.engine, "stylize_next"))
     watch.time("network input", (fav.model.runner, "network_input"))
     watch.time("network", (fav.model.runner.StyleRunner, "stylize"))
-    watch.time("PNG", (fav.tasks, "encode_png"))
+    watch.time("PNG", (fav.pipeline.plan, "encode_png"))
     watch.time("publish: write, sync", (System, "write_new"))
     watch.time("publish: link, unlink", (results, "publish"))
     watch.time("claims, lists", (Claims, "claim"), (Claims, "release"),
                *((Worker, name) for name in ("_carry_on", "_claim_one", "_look_around")))  # fmt: skip
-    watch.time("index and cuts", (fav.tasks.FilmPlan, "_index"))
-    watch.time("film: read frames", (fav.shelf.Shelf, "frame"))
-    watch.time("film: encode", (fav.tasks.FilmPlan, "_stitched"))
+    watch.time("index and cuts", (fav.pipeline.plan.FilmPlan, "_index"))
+    watch.time("film: read frames", (fav.pipeline.artifacts.Shelf, "frame"))
+    watch.time("film: encode", (fav.pipeline.plan.FilmPlan, "_stitched"))
     if series:
-        fav.stylize.engine.Studio.look_ahead, fav.shelf.ahead = (lambda *words: None), map
+        fav.stylize.engine.Studio.look_ahead, fav.pipeline.artifacts.ahead = (lambda *words: None), map
         plan.studio._painter = Later()
     moments = []
     paint, publish, finish = plan.run, results.publish_bytes, plan.finish
@@ -147,8 +147,8 @@ def make_plan(job, node, say, steps: str, series: bool, **options):
 
 def node(share: Path, video: Path, style: Path, steps: Path, series: bool, **options) -> int:
     """What node.py does with these words, with the stopwatch in its worker; the exit code."""
-    from fav.request import Request
-    from fav.submission import submit
+    from fav.pipeline.request import Request
+    from fav.pipeline.submit import submit
     from shared.check.quick import check_quickly
     from shared.nodes import visiting
     from shared.share import open_share

@@ -42,7 +42,7 @@ def stylize(context: click.Context, video: str, style: Path, out: Path, threads:
     from fav.stylize.indexing import index_pieces
     from fav.stylize.postprocess import finished
     from fav.stylize.timeline import Timeline
-    from fav.submission import check, look_of, with_cuts
+    from fav.pipeline.submit import check, look_of, with_cuts
     from fav.video import check_film_name, write_film
 
     request = request_of(context, video, style, values)

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from fav.commands import tell
-from fav.shelf import Shelf, stitch_task
+from fav.pipeline.artifacts import Shelf
+from fav.pipeline.task_names import stitch_task
 from fav.util.atomic import kind_of
 from fav.util.text import duration
 from shared import results

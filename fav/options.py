@@ -8,8 +8,8 @@ from click.core import ParameterSource
 
 from fav import flow as flows
 from fav.model.backends import BACKENDS
-from fav.request import LIMITS, Request
-from fav.spec import RANGES
+from fav.pipeline.request import LIMITS, Request
+from fav.pipeline.spec import RANGES
 from fav.stylize.settings import LEAD, PRECISIONS
 from shared.nodes import LEASE_S
 

@@ -12,9 +12,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fav.errors import FavError
-from fav.inputs import changed_inputs
+from fav.pipeline.inputs import changed_inputs
 from fav.model.backends import choose
-from fav.spec import FilmSpec
+from fav.pipeline.spec import FilmSpec
 from shared.check.quick import check_quickly
 from shared.errors import ShareError, plain
 from shared.jobs import find_job

@@ -9,10 +9,10 @@ from unittest import mock
 
 import numpy as np
 
-from fav.shelf import frame_task, index_task
-from fav.spec import FilmSpec
+from fav.pipeline.task_names import frame_task, index_task
+from fav.pipeline.spec import FilmSpec
 from fav.stylize.timeline import PIECE, Piece
-from fav.tasks import FilmPlan
+from fav.pipeline.plan import FilmPlan
 from fav.util.images import encode_png
 from fav.video import FrameIndex
 from shared.errors import Stopped
@@ -84,7 +84,7 @@ class Few(FilmPlan):
     """The plan of such a film, which is stopped when it has painted `most` frames. `frames` are those that it has."""
 
     def __init__(self, job: Job, node: Node, most: int):
-        with mock.patch("fav.tasks.Studio", Easel), mock.patch("fav.tasks.changed_inputs", lambda *words: []):
+        with mock.patch("fav.pipeline.plan.Studio", Easel), mock.patch("fav.pipeline.plan.changed_inputs", lambda *words: []):
             super().__init__(job, node, print)
         self.most, self.frames = most, []
 

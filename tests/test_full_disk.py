@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import coordinator
-from fav.room import BLOCK, Room, room_for
+from fav.pipeline.disk_space import BLOCK, Room, room_for
 from fav.util.text import words
 from shared import results
 from shared.claims import claimed

@@ -25,7 +25,7 @@ from fav.flow.io import SCALE_KEY, decode_flow, encode_flow, read_flo, write_flo
 from fav.flow.spynet import load_weights
 from fav.model.checkpoints import load_style
 from fav.model.network import StyleNetwork
-from fav.spec import FilmSpec
+from fav.pipeline.spec import FilmSpec
 from fav.stylize.timeline import Piece, Timeline
 from fav.util.images import decode_png, encode_png, png_text, read_image
 from fav.video import FrameIndex

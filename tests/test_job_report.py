@@ -11,7 +11,8 @@ from click.testing import CliRunner
 import coordinator
 from fav.job_report.facts import gather
 from fav.job_report.page import shown_frames
-from fav.shelf import Shelf, frame_task
+from fav.pipeline.artifacts import Shelf
+from fav.pipeline.task_names import frame_task
 from fav.video import FrameReader
 from shared import results
 from shared.attempts import record

@@ -16,7 +16,8 @@ import coordinator
 from fav.live.forecast import WINDOW_S, Pace, seconds_left, stitching
 from fav.live.look import Lookout
 from fav.live.screen import Watch, lines
-from fav.shelf import Shelf, frame_task
+from fav.pipeline.artifacts import Shelf
+from fav.pipeline.task_names import frame_task
 from fav.util.safe_path import brought
 from shared.attempts import failed, record
 from shared.claims import claimed

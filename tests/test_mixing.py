@@ -11,7 +11,7 @@ from fav.model.checkpoints import load_style, save_style
 from fav.model.interpolation import load_mixture
 from fav.model.network import StyleNetwork
 from fav.model.runner import StyleRunner
-from fav.spec import FilmSpec
+from fav.pipeline.spec import FilmSpec
 from fav.video import FrameReader
 from shared.jobs import all_jobs
 from tests import films

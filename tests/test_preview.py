@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 import coordinator
-from fav.shelf import Shelf, frame_task
+from fav.pipeline.artifacts import Shelf
+from fav.pipeline.task_names import frame_task
 from fav.stylize.blend import luma
 from fav.video import FrameReader, decode
 from tests.films import CUT, FRAMES, ROOT, clip, create, make_clip, probe, share, style, work  # noqa: F401
@@ -41,7 +42,7 @@ def test_missing_frames_are_the_source_and_the_others_those_of_the_film(share, c
 
 def test_it_goes_as_far_as_the_index_and_is_replaced_each_time(share, clip, style, monkeypatch):
     monkeypatch.setattr("fav.stylize.engine.PIECE", 8)
-    from fav.tasks import make_plan
+    from fav.pipeline.plan import make_plan
     from shared import results
     from shared.nodes import visiting
 

@@ -14,8 +14,9 @@ import pytest
 from benchmarks.claims import EmptyPlan, create
 from benchmarks.meter import Counting
 from fav.follow import Follower
-from fav.repair import missing
-from fav.shelf import Shelf, frame_task, stitch_task
+from fav.pipeline.repair import missing
+from fav.pipeline.artifacts import Shelf
+from fav.pipeline.task_names import frame_task, stitch_task
 from fav.stylize.timeline import Timeline
 from shared.claims import Claims, claimed
 from shared.errors import Stopped

@@ -19,10 +19,12 @@ import pytest
 
 from fav import flow as flows
 from fav.coordinator.run import HEAD, log_at
-from fav.shelf import Shelf, deliver, frame_task, index_task, stitch_task
-from fav.spec import FilmSpec
+from fav.pipeline.artifacts import Shelf
+from fav.pipeline.delivery import deliver
+from fav.pipeline.task_names import frame_task, index_task, stitch_task
+from fav.pipeline.spec import FilmSpec
 from fav.stylize.engine import Studio
-from fav.tasks import FilmPlan, make_plan
+from fav.pipeline.plan import FilmPlan, make_plan
 from fav.util.images import decode_png, encode_png
 from shared import attempts, results
 from shared.claims import Claims, claimed

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fav.errors import FavError
-from fav.spec import FilmSpec
+from fav.pipeline.spec import FilmSpec
 from fav.stylize.timeline import Piece, Timeline
 from fav.video import FrameIndex
 

@@ -27,7 +27,7 @@ PYTHON = python_in(PATH)
 def follow_dask(job: Job, client: "Client", device: str, backend: str) -> list[Path]:
     """Run a node on each worker, follow them until none runs any more or the job is over; their logs."""
     from fav.follow import Talk, follow
-    from fav.shelf import Shelf
+    from fav.pipeline.artifacts import Shelf
 
     layout, shelf, talk, logs = job.share.layout, Shelf(job), Talk([]), set()
     scout, (sign, word) = Scout(job, backend), sign_of(job.share)

@@ -6,9 +6,9 @@ import click
 
 from fav.commands import tell
 from fav.errors import FavError
-from fav.inputs import changed_inputs
+from fav.pipeline.inputs import changed_inputs
 from fav.options import request_of
-from fav.spec import FilmSpec
+from fav.pipeline.spec import FilmSpec
 from shared.bell import ringing
 from shared.errors import JobGone, ShareError
 from shared.jobs import OVER, Job, all_jobs, find_job
@@ -50,7 +50,7 @@ def named_job(share: Share, name: str | None) -> Job:
 
 def submitted(context: click.Context, share: Share, video: str, style: Path, values: dict) -> Job:
     """Create the job, or join it, and say so."""
-    from fav.submission import submit as create
+    from fav.pipeline.submit import submit as create
 
     with ringing(share) as node:
         joined = create(node, request_of(context, video, style, values), tell)
@@ -60,13 +60,6 @@ def submitted(context: click.Context, share: Share, video: str, style: Path, val
     for note in joined.notes:
         tell(note)
     return joined.job
-
-
-def check_video(job: Job) -> None:
-    """FavError where the video that a film takes its times and sound from is not the job's."""
-    spec = FilmSpec.from_json(job.manifest.spec)
-    if wrong := changed_inputs(job.share.layout.root, spec, only=("video",), sequences=False):
-        raise FavError(wrong[0])
 
 
 def over(job: Job) -> bool:

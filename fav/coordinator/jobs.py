@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from fav.commands import one_line_errors
-from fav.coordinator.doors import check_video, named_job, opened, over, submitted, the_job
+from fav.pipeline.inputs import check_video
+from fav.coordinator.doors import named_job, opened, over, submitted, the_job
 from fav.errors import FavError
 from fav.options import FILE, JOB, MASK_HELP, limits, options
-from fav.request import check_out
+from fav.pipeline.request import check_out
 from shared.attempts import reopen
 from shared.bell import ring, ringing
 from shared.claims import claimed
@@ -23,7 +24,7 @@ from shared.recovery import Recovery
 from shared.share import Share, open_share
 
 if TYPE_CHECKING:
-    from fav.shelf import Shelf
+    from fav.pipeline.artifacts import Shelf
 
 PRIORITY = click.IntRange(-999, 999)
 
@@ -126,8 +127,8 @@ def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
 @one_line_errors
 def stitch(shared: Path, job: str | None, out: str | None, crf: int | None, mask: Path | None, no_mask: bool, **values) -> None:
     """Make the film again, under a new name, from the frames that are published. Nothing is stylized."""
-    from fav.shelf import Shelf, check_room
-    from fav.shelf import stitch as write
+    from fav.pipeline.artifacts import Shelf, check_room
+    from fav.pipeline.delivery import stitch as write
     from fav.stylize.postprocess import check_mask
     from fav.util.safe_path import brought, inside
     from fav.video import check_film_name
@@ -171,8 +172,9 @@ def stitch(shared: Path, job: str | None, out: str | None, crf: int | None, mask
 
 def _expect_frames(share: Share, shelf: "Shelf") -> None:
     """ShareError unless all frames of a job are there. A finished job is opened anew then, so that nodes make them."""
-    from fav.repair import in_words, lack, next_step
-    from fav.shelf import PAINTED, progress
+    from fav.pipeline.repair import in_words, lack, next_step
+    from fav.pipeline.task_names import PAINTED
+    from fav.pipeline.progress import progress
 
     job = shelf.job
     words, tasks = lack(shelf)
@@ -192,7 +194,7 @@ def _expect_frames(share: Share, shelf: "Shelf") -> None:
 
 def _first(job: Job) -> str:
     """What comes before a film can be stitched, after what was not there is open again."""
-    from fav.repair import next_step
+    from fav.pipeline.repair import next_step
 
     return f"{next_step(job)}; when it is finished again, the same line stitches it"
 
@@ -219,7 +221,7 @@ def retry(shared: Path, job: str | None) -> None:
 
 
 def _repair(node: Node, job: Job) -> None:
-    from fav.repair import repair
+    from fav.pipeline.repair import repair
 
     for line in repair(node, job, click.echo):
         click.echo(line)

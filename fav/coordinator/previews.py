@@ -11,7 +11,7 @@ from pathlib import Path
 from fav.commands import tell
 from fav.coordinator.report import mark_of, place_for, preview_path
 from fav.errors import FavError
-from fav.spec import FilmSpec
+from fav.pipeline.spec import FilmSpec
 from fav.util.atomic import own_file
 from shared.errors import ShareError
 from shared.jobs import Job

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from fav.commands import one_line_errors, tell
-from fav.coordinator.doors import check_video, looked_at, the_job
+from fav.pipeline.inputs import check_video
+from fav.coordinator.doors import looked_at, the_job
 from fav.options import FILE
-from fav.spec import FilmSpec
+from fav.pipeline.spec import FilmSpec
 from fav.util.atomic import Draft, new_file, own_file
 from fav.util.safe_path import brought
 from shared.errors import InputVanished, ShareError
@@ -19,7 +20,7 @@ from shared.jobs import Job
 from shared.share import Share
 
 if TYPE_CHECKING:
-    from fav.shelf import LeftOut, Shelf
+    from fav.pipeline.artifacts import LeftOut, Shelf
 
 
 @click.command()
@@ -88,9 +89,9 @@ def preview(shared: Path, job: str | None, out: Path | None, into: Path | None) 
 
     As far as the job has read its video. It disturbs nobody, and can be made while the job runs.
     """
-    from fav.repair import lack
-    from fav.shelf import Shelf
-    from fav.shelf import preview as write
+    from fav.pipeline.repair import lack
+    from fav.pipeline.artifacts import Shelf
+    from fav.pipeline.delivery import preview as write
     from fav.video import check_film_name
 
     share = looked_at(shared)
@@ -118,14 +119,14 @@ def _cured(job: Job) -> Iterator[None]:
     try:
         yield
     except InputVanished as error:
-        from fav.repair import cure
+        from fav.pipeline.repair import cure
 
         raise ShareError(f"{job.name}: {error}; {cure(job)}") from None
 
 
 def _tell(job: Job, left_out: "LeftOut", shelf: "Shelf") -> int:
     """Say which frames are left out, if there are such; how many are indexed."""
-    from fav.repair import cure, lack
+    from fav.pipeline.repair import cure, lack
 
     total = shelf.timeline.end - shelf.spec.start
     if not shelf.timeline.complete and "finished" in job.marks():

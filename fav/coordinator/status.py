@@ -94,8 +94,9 @@ def _watch(share: Share, only: str | None, as_json: bool, every: float) -> None:
 
 
 def state_of(job: Job, nodes_live: bool) -> dict:
-    from fav.repair import lack
-    from fav.shelf import WAITING, Shelf, blocked, evaluated, progress, standing
+    from fav.pipeline.repair import lack
+    from fav.pipeline.progress import WAITING, blocked, evaluated, progress, standing
+    from fav.pipeline.artifacts import Shelf
 
     job.check_directories()
     marks, shelf, names = job.marks(), Shelf(job), failed(job)

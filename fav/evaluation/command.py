@@ -8,7 +8,7 @@ from rich.progress import Progress
 
 from fav.commands import one_line_errors
 from fav.options import CUTS, FILE, FLOW, FPS, RANGE, Frames, limits, options
-from fav.request import LOSS_NETWORK, check_cuts, check_range
+from fav.pipeline.request import LOSS_NETWORK, check_cuts, check_range
 from fav.util.atomic import check_new, new_file
 
 

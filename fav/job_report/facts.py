@@ -9,18 +9,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from fav.errors import FavError
-from fav.shelf import (
-    Damaged,
-    LeftOut,
-    Shelf,
-    evaluated,
-    flow_task,
-    frame_task,
-    index_task,
-    lead_task,
-    report_task,
-    stitch_task,
-)
+from fav.pipeline.artifacts import Damaged, LeftOut, Shelf
+from fav.pipeline.progress import evaluated
+from fav.pipeline.task_names import flow_task, frame_task, index_task, lead_task, report_task, stitch_task
 from fav.util.images import HEAD_BYTES, png_text
 from shared import results
 from shared.attempts import of_job

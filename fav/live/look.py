@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 from fav.errors import FavError
 from fav.live.forecast import Pace, seconds_left, stitching
-from fav.repair import lack, reopen_missing
-from fav.shelf import PAINTED, Damaged, Shelf, painting_task, progress, standing
+from fav.pipeline.repair import lack, reopen_missing
+from fav.pipeline.task_names import PAINTED, painting_task
+from fav.pipeline.artifacts import Damaged, Shelf
+from fav.pipeline.progress import progress, standing
 from fav.util.images import HEAD_BYTES, png_text
 from shared.attempts import failed, of_job, reopen
 from shared.bell import ringing

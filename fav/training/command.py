@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from fav.commands import one_line_errors, tell
 from fav.options import FILE, Number, limits
-from fav.request import LOSS_NETWORK
+from fav.pipeline.request import LOSS_NETWORK
 from fav.training.config import DEFAULT_MIX, DEFAULT_STEPS, HALF_WIDTH, VIDEO_SHARE, Inputs, Limits, Recipe
 from fav.training.outputs import Names
 from fav.util.text import duration

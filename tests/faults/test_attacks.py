@@ -11,7 +11,8 @@ from click.testing import CliRunner
 
 import coordinator
 from fav.commands import one_line_errors
-from fav.shelf import Shelf, stitch_task
+from fav.pipeline.artifacts import Shelf
+from fav.pipeline.task_names import stitch_task
 from shared.errors import Evicted, ShareError
 from shared.jobs import Job
 from shared.nodes import Identity, Node

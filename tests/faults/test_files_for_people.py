@@ -19,7 +19,7 @@ from fav.coordinator.report import place_for
 from fav.errors import FavError
 from fav.model.checkpoints import save_style
 from fav.model.network import StyleNetwork
-from fav.shelf import show
+from fav.pipeline.delivery import show
 from fav.training.outputs import Names
 from fav.util.atomic import CannotWrite, InTheWay, bears, exclusive, new_directory, new_file, own_file
 from shared.nodes import visiting

@@ -24,10 +24,10 @@ from fav.flow import spynet
 from fav.model.checkpoints import load_style, read_pickle
 from fav.model.network import StyleNetwork
 from fav.perceptual.pretrained import load_loss_network
-from fav.request import Request
-from fav.spec import FilmSpec
-from fav.submission import _fill, check, options_of, submit, with_cuts
-from fav.tasks import make_plan
+from fav.pipeline.request import Request
+from fav.pipeline.spec import FilmSpec
+from fav.pipeline.submit import _fill, check, options_of, submit, with_cuts
+from fav.pipeline.plan import make_plan
 from fav.training.image_folder import open_album
 from fav.util.fingerprint import print_of
 from fav.util.images import encode_png, read_image
@@ -247,7 +247,7 @@ def test_input_that_changes_while_the_job_is_made_makes_none(share, clip, style,
         changing.write_bytes(changing.read_bytes() + b"more")
         return _fill(*words)
 
-    monkeypatch.setattr("fav.submission._fill", and_then)
+    monkeypatch.setattr("fav.pipeline.submit._fill", and_then)
     with visiting(share) as node, pytest.raises(FavError, match=f"expected inputs that stay as they are .*the job's {name}"):
         submit(node, Request(str(clip), mine, seed=seed, name="x"))
     assert all_jobs(share) == [] and os.listdir(share.layout.jobs) == []

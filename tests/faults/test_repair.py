@@ -22,20 +22,11 @@ from fav.errors import FavError
 from fav.flow.io import SCALE_KEY, decode_flow, encode_flow
 from fav.live.look import Lookout
 from fav.live.screen import lines
-from fav.repair import missing, repair
-from fav.shelf import (
-    Shelf,
-    evaluation_name,
-    flow_task,
-    frame_task,
-    index_task,
-    lead_task,
-    measure_task,
-    report_task,
-    stitch_task,
-    unsealed,
-)
-from fav.tasks import FilmPlan, make_plan
+from fav.pipeline.repair import missing, repair
+from fav.pipeline.artifacts import Shelf, unsealed
+from fav.pipeline.delivery import evaluation_name
+from fav.pipeline.task_names import flow_task, frame_task, index_task, lead_task, measure_task, report_task, stitch_task
+from fav.pipeline.plan import FilmPlan, make_plan
 from fav.util.images import HEAD_END, SIGNATURE, decode_png, encode_png
 from shared import attempts, results
 from shared.jobs import Job, find_job
@@ -378,8 +369,8 @@ def test_same_line_again_repairs(job, plain, clip, style, command):
         assert_repaired(job, plain)
     else:  # its nodes are processes; how they do it is tested above
         with visiting(job.share) as node:
-            from fav.request import Request
-            from fav.submission import submit
+            from fav.pipeline.request import Request
+            from fav.pipeline.submit import submit
 
             joined = submit(node, Request(str(clip), style, given=frozenset({"test", "name"}), test=COUNT, name="film"))
         assert not joined.created and "frame 3 did not read back" in joined.notes[0]
@@ -533,7 +524,7 @@ def test_node_that_has_counted_all_frames_looks_again_before_it_says_finished(jo
 def test_second_operator_does_not_take_away_what_was_made_again(job, plain):
     flip(path(job, frame_task(3)))
     shelf = Shelf(job)
-    from fav.repair import _reopened, check
+    from fav.pipeline.repair import _reopened, check
 
     damaged, _ = check(shelf, print)  # what the second one has seen
     call(job, "retry")

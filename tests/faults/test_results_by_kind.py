@@ -11,7 +11,8 @@ from click.testing import CliRunner
 import coordinator
 from fav.errors import FavError
 from fav.flow.io import encode_flow
-from fav.shelf import Shelf, flow_task, frame_task, index_task, measure_task
+from fav.pipeline.artifacts import Shelf
+from fav.pipeline.task_names import flow_task, frame_task, index_task, measure_task
 from fav.util.images import HEAD_BYTES, encode_png, png_limit, read_image
 from shared import attempts, results
 from shared.attempts import MOST_FAULTS

@@ -22,7 +22,7 @@ from click.testing import CliRunner
 import coordinator
 import node as node_command
 from benchmarks.meter import Counting
-from fav.shelf import deliver
+from fav.pipeline.delivery import deliver
 from shared import results
 from shared.bell import Bell
 from shared.errors import ShareError

@@ -22,8 +22,8 @@ from fav.job_report.facts import gather
 from fav.job_report.page import options, page
 from fav.live.look import Lookout, NodeNow, Now
 from fav.live.screen import Watch
-from fav.shelf import frame_task, index_task, report_task
-from fav.spec import FilmSpec
+from fav.pipeline.task_names import frame_task, index_task, report_task
+from fav.pipeline.spec import FilmSpec
 from fav.stylize.indexing import index_pieces
 from fav.training.loss_curves import plot
 from fav.training.trainer import COLUMNS

@@ -200,7 +200,7 @@ def test_notes_do_not_grow_without_end_and_the_last_ones_stay(places):
 
 @pytest.mark.parametrize("odd", ["nothing", "a directory", "a link", "a FIFO"])
 def test_odd_file_at_the_name_of_a_lock_keeps_nobody_from_submitting(places, share, odd):
-    from fav.submission import _one_at_a_time
+    from fav.pipeline.submit import _one_at_a_time
 
     places("tmp")
     with _one_at_a_time(share, "film"):
@@ -287,7 +287,7 @@ def test_mount_whose_name_is_no_text_stops_no_node(root):
 
 
 def test_lock_of_a_share_whose_name_is_no_text(tmp_path):
-    from fav.submission import _one_at_a_time
+    from fav.pipeline.submit import _one_at_a_time
 
     for name in (b"caf\xe9", b"a\n\xff"):
         os.mkdir(os.path.join(os.fsencode(tmp_path), name))

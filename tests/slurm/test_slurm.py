@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from fav.shelf import Shelf, progress
+from fav.pipeline.artifacts import Shelf
+from fav.pipeline.progress import progress
 from shared.nodes import visiting
 from shared.share import open_share
 from tests.films import ROOT, create, film_of, make_clip, work

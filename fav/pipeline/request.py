@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fav.errors import FavError
-from fav.spec import LAST_FRAME, RANGES, Choices, check_plain, check_weights
+from fav.pipeline.spec import LAST_FRAME, RANGES, Choices, check_plain, check_weights
 from shared.nodes import LEASE_S, SHORTEST_LEASE_S
 
 LOSS_NETWORK = "squeezenet1_1"  # the one that is looked through if nobody says

@@ -20,7 +20,7 @@ import numpy as np
 from fav.errors import FavError
 from fav.flow.field import Geometry
 from fav.flow.io import decode_flow
-from fav.spec import FilmSpec
+from fav.pipeline.spec import FilmSpec
 from fav.stylize.blend import blend
 from fav.stylize.chain import Run
 from fav.stylize.postprocess import finished
@@ -38,64 +38,23 @@ from shared.nodes import MALFORMED, Node
 from shared.ownership import remove_results
 from shared.share import Share
 from shared.system import NO_LINKS, RECORD_LIMIT, WEATHER
+from fav.pipeline.delivery import stitch
+from fav.pipeline.task_names import PAINTED
+from fav.pipeline.task_names import SPAN
+from fav.pipeline.task_names import flow_task
+from fav.pipeline.task_names import frame_task
+from fav.pipeline.task_names import index_task
+from fav.pipeline.task_names import lead_task
+from fav.pipeline.task_names import measure_task
+from fav.pipeline.task_names import print_task
+from fav.pipeline.task_names import spans
 
 if TYPE_CHECKING:
     from fav.evaluation.comparison import Row
 
 
-PAINTED = ("frame", "lead")  # kinds of tasks that paint a picture
-MEASURING = frozenset({"measure", "report"})  # kinds of tasks of an evaluation
-OPTIONAL = MEASURING | {"flow"}  # that may fail: whoever paints makes missing flow
-WAITING = "waiting for nodes"
-SPAN = 50  # frames that are measured in one task: the second before them is looked at once more
-REPORTS = (".txt", ".csv", ".json", ".png")  # what the evaluation of a film is told in
 SUFFIX = {"index": ".json", "flow": ".png", "frame": ".png", "lead": ".png", "measure": ".json"}  # of all results of a kind
 MOST_NUMBERS = 5  # of frames that are named where many are meant
-
-
-def index_task(number: int) -> Task:
-    return Task("index", number, ".json")
-
-
-def flow_task(frame: int) -> Task:
-    return Task("flow", frame, ".png")
-
-
-def frame_task(frame: int) -> Task:
-    return Task("frame", frame, ".png")
-
-
-def lead_task(frame: int) -> Task:
-    return Task("lead", frame, ".png")
-
-
-def painting_task(run: Run, position: int) -> Task:
-    return (lead_task if run.is_lead(position) else frame_task)(run.frame(position))
-
-
-def stitch_task(spec: FilmSpec) -> Task:
-    return Task("stitch", 0, Path(spec.out).suffix)
-
-
-def measure_task(span: int) -> Task:
-    return Task("measure", span, ".json")
-
-
-def report_task(suffix: str) -> Task:
-    return Task("report", REPORTS.index(suffix), suffix)
-
-
-def print_task(number: int) -> Task:
-    """The checksum of a film, or of a part of its evaluation, that a node has made and will publish."""
-    return Task("print", number, ".txt")
-
-
-def spans(start: int, end: int, complete: bool) -> range:
-    """The spans in which no frame is still to come, of the frames `[start, end)` that are known of a film.
-
-    Span k has the frames `[k SPAN, (k + 1) SPAN)` of the source, as far as the film has them.
-    """
-    return range(start // SPAN, -(-end // SPAN) if complete else end // SPAN)
 
 
 @dataclass(frozen=True)
@@ -375,185 +334,4 @@ def check_room(share: Share, out: str) -> None:
         share.system.require_directory(share.layout.root / above)
 
 
-def stitch(shelf: Shelf, video: Path, out: Path, crf: int, finish: Finish,
-           tick: Callable[[], None] = lambda: None) -> list[str]:
-    """Write the film from what is published into `out`, a new file; returns notes for the user. InputVanished if a frame is
-    missing."""
-    spec, timeline = shelf.spec, shelf.timeline
-
-    def frames() -> Iterator[np.ndarray]:
-        for frame in ahead(shelf.frame, range(spec.start, timeline.end)):
-            tick()
-            yield frame
-
-    pictures = finished(frames(), finish, video, timeline.index, spec.start, spec.fps)
-    with exclusive(out) as file:
-        return write_film(file, video, timeline.index, pictures, start=spec.start, stop=timeline.cut_off, crf=crf, fps=spec.fps,
-                          name=out)
-
-
-def preview(shelf: Shelf, video: Path, file: Path, name: Path, mark: str) -> LeftOut:
-    """Write the film as far as its index goes, with darkened frames of the source for stylized ones that are left out.
-
-    Into `file`, as a film of this name with this mark as its comment. FavError where nothing is indexed yet.
-    """
-    spec, timeline, left_out = shelf.spec, shelf.timeline, LeftOut()
-    if timeline.end <= spec.start:
-        raise FavError(f"{shelf.job.name}: expected a job whose first frames are indexed, got one that has just begun; wait a little")
-
-    def frames() -> Iterator[np.ndarray]:
-        with FrameReader(video, size=spec.network_size, fps=spec.fps) as reader:
-            for number in range(spec.start, timeline.end):
-                try:
-                    yield shelf.frame(number)
-                except InputVanished as error:
-                    left_out.add(number, error)
-                    yield reader.read(number, timeline.index) // 2
-
-    pictures = finished(frames(), spec.finish(shelf.job.share.layout.root), video, timeline.index, spec.start, spec.fps)
-    stop = timeline.cut_off if timeline.complete else timeline.end
-    write_film(file, video, timeline.index, pictures, start=spec.start, stop=stop, crf=spec.crf, fps=spec.fps, name=name,
-               comment=mark)
-    return left_out
-
-
-def deliver(node: Node, job: Job, spec: FilmSpec, say: Callable[[str], None]) -> str:
-    """Show the stitched film under the name the user gave it, and remove what only the making needed.
-
-    Returns the film's path relative to the shared directory. InputVanished where what is published is not even a file.
-    """
-    root = node.share.layout.root
-    out = put(node, job, stitch_task(spec), spec.film(root), "film", say)
-    if not spec.keep:
-        remove_results(node.share, job.layout, "flow")
-    return out.relative_to(root).as_posix()
-
-
-def put(node: Node, job: Job, task: Task, wanted: Path, what: str, say: Callable[[str], None]) -> Path:
-    """Show a result under a name in the shared directory; where it is shown. `what` is the word for it.
-
-    Nothing is ever replaced: if another file has taken the name meanwhile, a number is added to it. InputVanished where
-    what is published is not even a file.
-    """
-    result = job.layout.result(task)
-    if result.is_symlink() or result.exists() and not result.is_file():
-        results.set_aside(node, job, task, None)
-        raise InputVanished(f"{result}: expected a {what}, got something else")
-    try:
-        node.share.system.make_dirs(wanted.parent)
-        for out in (wanted, *(wanted.with_stem(f"{wanted.stem}-{number}") for number in range(2, 1000))):
-            if show(node, result, out) or alike(result, out):
-                break
-        if out != wanted:
-            say(f"{wanted}: another file has taken this name; the {what} is {out}")
-    except OSError as error:
-        if error.errno in WEATHER or isinstance(error, FileNotFoundError):
-            raise
-        out = result
-        say(f"{wanted}: the {what} cannot be put there ({error.strerror}); it is {result}")
-    return out
-
-
-def alike(result: Path, out: Path) -> bool:
-    """Whether a file is a copy of a result, as that is known by now: it may have been made again."""
-    return not out.is_symlink() and out.is_file() and filecmp.cmp(result, out, shallow=False)
-
-
-def withdraw(node: Node, job: Job, task: Task, out: Path) -> None:
-    """Take a name in the shared directory away from a result that is to be made again, if it is that very file's.
-
-    The file is moved away first, and looked at then: the user may have put another one there, which stays, beside it at
-    worst.
-    """
-    system, result = node.share.system, job.layout.result(task)
-    aside = out.with_name(f".{node.draft().name}.{out.name}")
-    try:
-        if not system.same_file(result, out):
-            return
-        system.rename(out, aside)
-        if not system.same_file(result, aside):
-            node.share.appear(aside, out)
-        system.unlink(aside)
-    except OSError as error:
-        if error.errno in WEATHER:
-            raise
         # It stays: the new one gets another name.
-
-
-def evaluation_name(film: Path, suffix: str) -> Path:
-    """What a part of the evaluation of a film is called, beside it."""
-    return film.with_suffix(f".evaluation{suffix}")
-
-
-def evaluated(job: Job) -> str | None:
-    """What was measured of a job's film, in one line; None where that is not published or does not read back."""
-    try:
-        return plain(results.read(job, report_task(".txt")).decode().partition("\n")[0], 500)
-    except (InputVanished, ShareError, *MALFORMED):
-        return None
-
-
-def show(node: Node, film: Path, out: Path) -> bool:
-    """Give a whole file a second name, by a link, or by a copy where there are none; False if the name is taken."""
-    system = node.share.system
-    try:
-        system.link(film, out)
-        return True
-    except FileExistsError:
-        return system.same_file(film, out)
-    except OSError as error:
-        if error.errno not in NO_LINKS:
-            raise
-    if system.exists(out):
-        return filecmp.cmp(film, out, shallow=False)  # by another node that delivered it, perhaps
-    draft = private_name(out)
-    try:
-        with exclusive(draft) as file:
-            shutil.copyfile(film, file)
-        system.sync(draft)
-        return take_name(draft, out) or filecmp.cmp(film, out, shallow=False)
-    finally:
-        system.unlink(draft)
-
-
-def blocked(shelf: Shelf, failed: list[str]) -> list[str]:
-    """What waits for the tasks of these names, which failed, in words for the user."""
-    lines = []
-    if failed:
-        with suppress(Damaged):
-            shelf.refresh()
-    for task in map(Task.named, failed):
-        waiting = 0
-        run = shelf.run_of(task) if task.kind in PAINTED else None
-        if run:
-            waiting = len(run) - run.position(task.number) - 1
-        if waiting:
-            lines.append(f"{waiting} frame{'s wait' if waiting > 1 else ' waits'} for {task.kind} {task.number}, which failed")
-        elif task.kind == "index":
-            lines.append(f"all frames from {shelf.timeline.known} on wait for piece {task.number} of the index, which failed")
-    return lines
-
-
-def standing(marks: set[str], claims: Collection[str], failed: list[str], otherwise: str = WAITING) -> str:
-    """How a job stands, in a word or two: by its marks, what is claimed of it, and the names of its failed tasks."""
-    lost = any(Task.named(name).kind not in OPTIONAL for name in failed)
-    mark = next((mark for mark in ("finished", "cancelled", "paused") if mark in marks), None)
-    return mark or ("running" if claims else "failed" if lost else otherwise)
-
-
-def progress(shelf: Shelf) -> dict[str, tuple[int, int | None]]:
-    """Published and expected numbers of results by kind; None where the end of the film is not known yet.
-
-    Spans that are measured are among them in a job with --evaluate, and in one with --chunk the parts of shots that are
-    painted to their end, and whole shots among these.
-    """
-    extent = shelf.extent()
-    total = extent.end - shelf.spec.start if extent.complete else None
-    return {
-        "index": (extent.pieces, extent.pieces if extent.complete else None),
-        "flow": (shelf.published("flow"), total),
-        "frame": (shelf.published("frame"), total),
-        **({"chunk": shelf.chunks()} if shelf.spec.chunk else {}),
-        **({"measure": shelf.measured()} if shelf.spec.evaluate else {}),
-        "stitch": (int(results.is_done(shelf.job, stitch_task(shelf.spec))), 1),
-    }

@@ -20,24 +20,12 @@ from fav import flow as flows
 from fav.errors import FavError
 from fav.flow.field import Geometry
 from fav.flow.io import encode_flow
-from fav.inputs import NEEDED, changed_inputs
+from fav.pipeline.inputs import NEEDED, changed_inputs
 from fav.model.devices import own_device
-from fav.repair import missing
-from fav.shelf import (
-    MEASURING,
-    OPTIONAL,
-    PAINTED,
-    Shelf,
-    deliver,
-    flow_task,
-    frame_task,
-    index_task,
-    painting_task,
-    sealed,
-    stitch,
-    stitch_task,
-    write_print,
-)
+from fav.pipeline.repair import missing
+from fav.pipeline.task_names import (MEASURING, OPTIONAL, PAINTED, flow_task, frame_task, index_task, painting_task, stitch_task)
+from fav.pipeline.artifacts import Shelf, sealed, write_print
+from fav.pipeline.delivery import deliver, stitch
 from fav.stylize.chain import Run
 from fav.stylize.engine import Painting, Studio
 from fav.stylize.indexing import index_pieces
@@ -53,11 +41,11 @@ from shared.jobs import Job
 from shared.layout import Task, shard_of
 from shared.nodes import Node
 from shared.system import WEATHER
+from fav.pipeline.task_names import FLOW_AHEAD
 
 if TYPE_CHECKING:
-    from fav.measuring import Measuring
+    from fav.pipeline.evaluation_tasks import Measuring
 
-FLOW_AHEAD = 64  # flows that others may have ready for one shot: bounds the room they take
 FLOW_LEAD = 2  # nearer to the frame that is being painted, its own node is done first
 
 CLASS = Task("class", 0, ".txt")  # the numeric class of a strict job, published by its first node
@@ -118,7 +106,7 @@ class FilmPlan:
     def _measures(self) -> "Measuring | None":
         if not self.spec.evaluate:
             return None
-        from fav.measuring import Measuring
+        from fav.pipeline.evaluation_tasks import Measuring
 
         return Measuring(self.shelf, self.node, self.video, self.studio.flow, self._author)
 

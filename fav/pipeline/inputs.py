@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
-from fav.spec import FilmSpec
+from fav.pipeline.spec import FilmSpec
 from fav.util.fingerprint import print_of
 from fav.util.image_sequence import is_sequence
 from fav.util.safe_path import brought
+from fav.errors import FavError
+from shared.jobs import Job
 
 NEEDED = ("video", "style", "flow_weights", "first_frame_style", "seed", "mask")  # without these there is no film
 INPUTS = (*NEEDED, "evaluate", "loss_network")
@@ -33,3 +35,10 @@ def changed_inputs(root: Path, spec: FilmSpec, video: Path | None = None, only: 
         except OSError as error:
             wrong.append(f"{path}: the job's {what} cannot be read ({error.strerror}); put it back, then go on")
     return wrong
+
+
+def check_video(job: Job) -> None:
+    """FavError where the video that a film takes its times and sound from is not the job's."""
+    spec = FilmSpec.from_json(job.manifest.spec)
+    if wrong := changed_inputs(job.share.layout.root, spec, only=("video",), sequences=False):
+        raise FavError(wrong[0])

@@ -1,0 +1,161 @@
+"""TODO."""
+
+from fav.errors import FavError
+from fav.pipeline.artifacts import LeftOut
+from fav.pipeline.artifacts import Shelf
+from fav.pipeline.task_names import stitch_task
+from fav.pipeline.spec import FilmSpec
+from fav.stylize.postprocess import finished
+from fav.stylize.settings import Finish
+from fav.util.atomic import exclusive
+from fav.util.atomic import private_name
+from fav.util.atomic import take_name
+from fav.util.prefetch import ahead
+from fav.video import FrameReader
+from fav.video import write_film
+from pathlib import Path
+from shared import results
+from shared.errors import InputVanished
+from shared.jobs import Job
+from shared.layout import Task
+from shared.nodes import Node
+from shared.ownership import remove_results
+from shared.system import NO_LINKS
+from shared.system import WEATHER
+from typing import Callable
+from typing import Iterator
+import filecmp
+import numpy as np
+import shutil
+
+
+def stitch(shelf: Shelf, video: Path, out: Path, crf: int, finish: Finish,
+           tick: Callable[[], None] = lambda: None) -> list[str]:
+    """Write the film from what is published into `out`, a new file; returns notes for the user. InputVanished if a frame is
+    missing."""
+    spec, timeline = shelf.spec, shelf.timeline
+
+    def frames() -> Iterator[np.ndarray]:
+        for frame in ahead(shelf.frame, range(spec.start, timeline.end)):
+            tick()
+            yield frame
+
+    pictures = finished(frames(), finish, video, timeline.index, spec.start, spec.fps)
+    with exclusive(out) as file:
+        return write_film(file, video, timeline.index, pictures, start=spec.start, stop=timeline.cut_off, crf=crf, fps=spec.fps,
+                          name=out)
+
+
+def preview(shelf: Shelf, video: Path, file: Path, name: Path, mark: str) -> LeftOut:
+    """Write the film as far as its index goes, with darkened frames of the source for stylized ones that are left out.
+
+    Into `file`, as a film of this name with this mark as its comment. FavError where nothing is indexed yet.
+    """
+    spec, timeline, left_out = shelf.spec, shelf.timeline, LeftOut()
+    if timeline.end <= spec.start:
+        raise FavError(f"{shelf.job.name}: expected a job whose first frames are indexed, got one that has just begun; wait a little")
+
+    def frames() -> Iterator[np.ndarray]:
+        with FrameReader(video, size=spec.network_size, fps=spec.fps) as reader:
+            for number in range(spec.start, timeline.end):
+                try:
+                    yield shelf.frame(number)
+                except InputVanished as error:
+                    left_out.add(number, error)
+                    yield reader.read(number, timeline.index) // 2
+
+    pictures = finished(frames(), spec.finish(shelf.job.share.layout.root), video, timeline.index, spec.start, spec.fps)
+    stop = timeline.cut_off if timeline.complete else timeline.end
+    write_film(file, video, timeline.index, pictures, start=spec.start, stop=stop, crf=spec.crf, fps=spec.fps, name=name,
+               comment=mark)
+    return left_out
+
+
+def deliver(node: Node, job: Job, spec: FilmSpec, say: Callable[[str], None]) -> str:
+    """Show the stitched film under the name the user gave it, and remove what only the making needed.
+
+    Returns the film's path relative to the shared directory. InputVanished where what is published is not even a file.
+    """
+    root = node.share.layout.root
+    out = put(node, job, stitch_task(spec), spec.film(root), "film", say)
+    if not spec.keep:
+        remove_results(node.share, job.layout, "flow")
+    return out.relative_to(root).as_posix()
+
+
+def put(node: Node, job: Job, task: Task, wanted: Path, what: str, say: Callable[[str], None]) -> Path:
+    """Show a result under a name in the shared directory; where it is shown. `what` is the word for it.
+
+    Nothing is ever replaced: if another file has taken the name meanwhile, a number is added to it. InputVanished where
+    what is published is not even a file.
+    """
+    result = job.layout.result(task)
+    if result.is_symlink() or result.exists() and not result.is_file():
+        results.set_aside(node, job, task, None)
+        raise InputVanished(f"{result}: expected a {what}, got something else")
+    try:
+        node.share.system.make_dirs(wanted.parent)
+        for out in (wanted, *(wanted.with_stem(f"{wanted.stem}-{number}") for number in range(2, 1000))):
+            if show(node, result, out) or alike(result, out):
+                break
+        if out != wanted:
+            say(f"{wanted}: another file has taken this name; the {what} is {out}")
+    except OSError as error:
+        if error.errno in WEATHER or isinstance(error, FileNotFoundError):
+            raise
+        out = result
+        say(f"{wanted}: the {what} cannot be put there ({error.strerror}); it is {result}")
+    return out
+
+
+def alike(result: Path, out: Path) -> bool:
+    """Whether a file is a copy of a result, as that is known by now: it may have been made again."""
+    return not out.is_symlink() and out.is_file() and filecmp.cmp(result, out, shallow=False)
+
+
+def withdraw(node: Node, job: Job, task: Task, out: Path) -> None:
+    """Take a name in the shared directory away from a result that is to be made again, if it is that very file's.
+
+    The file is moved away first, and looked at then: the user may have put another one there, which stays, beside it at
+    worst.
+    """
+    system, result = node.share.system, job.layout.result(task)
+    aside = out.with_name(f".{node.draft().name}.{out.name}")
+    try:
+        if not system.same_file(result, out):
+            return
+        system.rename(out, aside)
+        if not system.same_file(result, aside):
+            node.share.appear(aside, out)
+        system.unlink(aside)
+    except OSError as error:
+        if error.errno in WEATHER:
+            raise
+
+
+def evaluation_name(film: Path, suffix: str) -> Path:
+    """What a part of the evaluation of a film is called, beside it."""
+    return film.with_suffix(f".evaluation{suffix}")
+
+
+def show(node: Node, film: Path, out: Path) -> bool:
+    """Give a whole file a second name, by a link, or by a copy where there are none; False if the name is taken."""
+    system = node.share.system
+    try:
+        system.link(film, out)
+        return True
+    except FileExistsError:
+        return system.same_file(film, out)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+    if system.exists(out):
+        return filecmp.cmp(film, out, shallow=False)  # by another node that delivered it, perhaps
+    draft = private_name(out)
+    try:
+        with exclusive(draft) as file:
+            shutil.copyfile(film, file)
+        system.sync(draft)
+        return take_name(draft, out) or filecmp.cmp(film, out, shallow=False)
+    finally:
+        system.unlink(draft)

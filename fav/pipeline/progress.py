@@ -1,0 +1,72 @@
+"""TODO."""
+
+from collections.abc import Collection
+from contextlib import suppress
+from fav.pipeline.delivery import stitch
+from fav.pipeline.artifacts import Damaged
+from fav.pipeline.task_names import OPTIONAL
+from fav.pipeline.task_names import PAINTED
+from fav.pipeline.artifacts import Shelf
+from fav.pipeline.task_names import report_task
+from fav.pipeline.task_names import stitch_task
+from fav.stylize.postprocess import finished
+from shared import results
+from shared.errors import InputVanished
+from shared.errors import ShareError
+from shared.errors import plain
+from shared.jobs import Job
+from shared.layout import Task
+from shared.nodes import MALFORMED
+
+WAITING = "waiting for nodes"
+
+
+def evaluated(job: Job) -> str | None:
+    """What was measured of a job's film, in one line; None where that is not published or does not read back."""
+    try:
+        return plain(results.read(job, report_task(".txt")).decode().partition("\n")[0], 500)
+    except (InputVanished, ShareError, *MALFORMED):
+        return None
+
+
+def blocked(shelf: Shelf, failed: list[str]) -> list[str]:
+    """What waits for the tasks of these names, which failed, in words for the user."""
+    lines = []
+    if failed:
+        with suppress(Damaged):
+            shelf.refresh()
+    for task in map(Task.named, failed):
+        waiting = 0
+        run = shelf.run_of(task) if task.kind in PAINTED else None
+        if run:
+            waiting = len(run) - run.position(task.number) - 1
+        if waiting:
+            lines.append(f"{waiting} frame{'s wait' if waiting > 1 else ' waits'} for {task.kind} {task.number}, which failed")
+        elif task.kind == "index":
+            lines.append(f"all frames from {shelf.timeline.known} on wait for piece {task.number} of the index, which failed")
+    return lines
+
+
+def standing(marks: set[str], claims: Collection[str], failed: list[str], otherwise: str = WAITING) -> str:
+    """How a job stands, in a word or two: by its marks, what is claimed of it, and the names of its failed tasks."""
+    lost = any(Task.named(name).kind not in OPTIONAL for name in failed)
+    mark = next((mark for mark in ("finished", "cancelled", "paused") if mark in marks), None)
+    return mark or ("running" if claims else "failed" if lost else otherwise)
+
+
+def progress(shelf: Shelf) -> dict[str, tuple[int, int | None]]:
+    """Published and expected numbers of results by kind; None where the end of the film is not known yet.
+
+    Spans that are measured are among them in a job with --evaluate, and in one with --chunk the parts of shots that are
+    painted to their end, and whole shots among these.
+    """
+    extent = shelf.extent()
+    total = extent.end - shelf.spec.start if extent.complete else None
+    return {
+        "index": (extent.pieces, extent.pieces if extent.complete else None),
+        "flow": (shelf.published("flow"), total),
+        "frame": (shelf.published("frame"), total),
+        **({"chunk": shelf.chunks()} if shelf.spec.chunk else {}),
+        **({"measure": shelf.measured()} if shelf.spec.evaluate else {}),
+        "stitch": (int(results.is_done(shelf.job, stitch_task(shelf.spec))), 1),
+    }

@@ -1,0 +1,61 @@
+"""TODO."""
+
+from fav.pipeline.delivery import stitch
+from fav.pipeline.spec import FilmSpec
+from fav.stylize.chain import Run
+from pathlib import Path
+from shared.layout import Task
+import json
+
+PAINTED = ("frame", "lead")  # kinds of tasks that paint a picture
+MEASURING = frozenset({"measure", "report"})  # kinds of tasks of an evaluation
+OPTIONAL = MEASURING | {"flow"}  # that may fail: whoever paints makes missing flow
+SPAN = 50  # frames that are measured in one task: the second before them is looked at once more
+REPORTS = (".txt", ".csv", ".json", ".png")  # what the evaluation of a film is told in
+FLOW_AHEAD = 64  # flows that others may have ready for one shot: bounds the room they take
+
+
+def index_task(number: int) -> Task:
+    return Task("index", number, ".json")
+
+
+def flow_task(frame: int) -> Task:
+    return Task("flow", frame, ".png")
+
+
+def frame_task(frame: int) -> Task:
+    return Task("frame", frame, ".png")
+
+
+def lead_task(frame: int) -> Task:
+    return Task("lead", frame, ".png")
+
+
+def painting_task(run: Run, position: int) -> Task:
+    return (lead_task if run.is_lead(position) else frame_task)(run.frame(position))
+
+
+def stitch_task(spec: FilmSpec) -> Task:
+    return Task("stitch", 0, Path(spec.out).suffix)
+
+
+def measure_task(span: int) -> Task:
+    return Task("measure", span, ".json")
+
+
+def report_task(suffix: str) -> Task:
+    return Task("report", REPORTS.index(suffix), suffix)
+
+
+def print_task(number: int) -> Task:
+    """The checksum of a film, or of a part of its evaluation, that a node has made and will publish."""
+    return Task("print", number, ".txt")
+
+
+def spans(start: int, end: int, complete: bool) -> range:
+    """The spans in which no frame is still to come, of the frames `[start, end)` that are known of a film.
+
+    Span k has the frames `[k SPAN, (k + 1) SPAN)` of the source, as far as the film has them.
+    """
+    return range(start // SPAN, -(-end // SPAN) if complete else end // SPAN)
+
