@@ -13,10 +13,10 @@ sys.path.insert(0, str(ROOT))
 
 from fav.commands import one_line_errors  # noqa: E402
 from fav.errors import FavError  # noqa: E402
-from fav.job_report.facts import Facts, gather  # noqa: E402
-from fav.live.forecast import Pace, seconds_left, stitching  # noqa: E402
+from fav.monitor.eta import Pace, seconds_left, stitching  # noqa: E402
 from fav.options import FILE  # noqa: E402
 from fav.pipeline.task_names import PAINTED  # noqa: E402
+from fav.report.data import Facts, gather  # noqa: E402
 from fav.util.text import duration
 from shared.jobs import find_job  # noqa: E402
 from shared.layout import Task  # noqa: E402

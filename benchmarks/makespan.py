@@ -21,9 +21,9 @@ from matplotlib.figure import Figure
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from fav.pipeline.plan import FilmPlan  # noqa: E402
 from fav.pipeline.task_names import PAINTED  # noqa: E402
 from fav.stylize.timeline import PIECE, Piece  # noqa: E402
-from fav.pipeline.plan import FilmPlan  # noqa: E402
 from shared import results  # noqa: E402
 from shared.claims import Claims, Outcome  # noqa: E402
 from shared.jobs import Job  # noqa: E402

@@ -15,8 +15,8 @@ from benchmarks.clips import SHIPPED, clip_of, ffmpeg  # noqa: E402
 from fav.commands import one_line_errors  # noqa: E402
 from fav.options import FILE, Size  # noqa: E402
 from fav.pipeline.request import Request  # noqa: E402
-from fav.pipeline.task_names import PAINTED  # noqa: E402
 from fav.pipeline.submit import submit  # noqa: E402
+from fav.pipeline.task_names import PAINTED  # noqa: E402
 from shared.jobs import Job  # noqa: E402
 from shared.nodes import visiting  # noqa: E402
 from shared.share import open_share  # noqa: E402

@@ -86,8 +86,8 @@ def make_plan(job, node, say, steps: str, series: bool, **options):
     import fav.flow.field
     import fav.model.runner
     import fav.pipeline.artifacts
-    import fav.stylize.engine
     import fav.pipeline.plan
+    import fav.stylize.engine
     import fav.video.decoding
     import fav.video.reader
     from shared import results

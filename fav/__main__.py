@@ -38,11 +38,11 @@ def stylize(context: click.Context, video: str, style: Path, out: Path, threads:
     """Stylize VIDEO with STYLE into the film OUT (.mp4, .mkv or .mov); nothing else is written."""
     from fav.model.backends import choose
     from fav.model.devices import device_of, own_device
+    from fav.pipeline.submit import check, look_of, with_cuts
     from fav.stylize.engine import Studio, stylized
     from fav.stylize.indexing import index_pieces
     from fav.stylize.postprocess import finished
     from fav.stylize.timeline import Timeline
-    from fav.pipeline.submit import check, look_of, with_cuts
     from fav.video import check_film_name, write_film
 
     request = request_of(context, video, style, values)

@@ -3,15 +3,13 @@
 import errno
 import functools
 import os
-import signal
 import sys
 from pathlib import Path
 
-import click
-
 from fav.errors import FavError
+from fav.monitor.console import _flush, tell
 from shared.errors import ShareError, is_ours, lacking
-from shared.terminal import Ended, drop, ended_by_signals, nobody_reads
+from shared.terminal import ended_by_signals, stopped_code
 
 EXIT_USAGE = 2
 _ROOM = "no room; make some: coordinator.py clean removes a job with its frames"
@@ -60,33 +58,8 @@ def one_line_errors(function):
     return wrapped
 
 
-def stopped_code(asked: KeyboardInterrupt) -> int:
-    """The exit code of a command that was ended by a signal, as a shell has it."""
-    return 128 + (asked.number if isinstance(asked, Ended) else signal.SIGINT)
-
-
 def _text(path: object) -> str:
     return os.fsdecode(path) if isinstance(path, bytes | os.PathLike) else str(path)
-
-
-def tell(line: str, err: bool = False) -> None:
-    """Print a line. Where nobody reads it any more (a terminal that is closed, the end of a pipe) or there is no room for it,
-    work goes on without."""
-    try:
-        click.echo(line, err=err)
-    except OSError as error:
-        stream = sys.stderr if err else sys.stdout
-        if nobody_reads(error, stream):
-            drop(stream)
-
-
-def _flush() -> None:
-    """Write what was not written yet; what cannot be, Python would complain of once more when it ends."""
-    for stream in filter(None, (sys.stdout, sys.stderr)):
-        try:
-            stream.flush()
-        except OSError:
-            drop(stream)
 
 
 def film_at(root: Path, job: str, film: str) -> Path:

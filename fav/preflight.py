@@ -12,8 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fav.errors import FavError
-from fav.pipeline.inputs import changed_inputs
 from fav.model.backends import choose
+from fav.pipeline.inputs import changed_inputs
 from fav.pipeline.spec import FilmSpec
 from shared.check.quick import check_quickly
 from shared.errors import ShareError, plain

@@ -288,3 +288,11 @@ def _remove_quietly(node: Node, layout: JobLayout) -> None:
         remove_job_files(node.share, layout, node.identity.incarnation)
     except OSError:
         pass
+
+
+def over(job: Job) -> bool:
+    """Whether nothing more is to be done for it, as far as the share says now."""
+    try:
+        return bool(job.marks() & OVER)
+    except (JobGone, OSError) as error:
+        return isinstance(error, JobGone)

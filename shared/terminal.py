@@ -123,3 +123,8 @@ def _has_terminal() -> bool:
         return True
     except OSError:
         return False
+
+
+def stopped_code(asked: KeyboardInterrupt) -> int:
+    """The exit code of a command that was ended by a signal, as a shell has it."""
+    return 128 + (asked.number if isinstance(asked, Ended) else signal.SIGINT)

@@ -25,9 +25,9 @@ from typing import Callable, Iterable
 import cv2
 import torch
 
+from fav.pipeline.plan import make_plan
 from fav.pipeline.request import Request
 from fav.pipeline.submit import submit
-from fav.pipeline.plan import make_plan
 from fav.util.fingerprint import fingerprint
 from shared import attempts
 from shared.bell import Bell

@@ -9,10 +9,10 @@ from unittest import mock
 
 import numpy as np
 
-from fav.pipeline.task_names import frame_task, index_task
-from fav.pipeline.spec import FilmSpec
-from fav.stylize.timeline import PIECE, Piece
 from fav.pipeline.plan import FilmPlan
+from fav.pipeline.spec import FilmSpec
+from fav.pipeline.task_names import frame_task, index_task
+from fav.stylize.timeline import PIECE, Piece
 from fav.util.images import encode_png
 from fav.video import FrameIndex
 from shared.errors import Stopped

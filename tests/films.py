@@ -10,11 +10,11 @@ import torch
 
 from fav.model.checkpoints import save_style
 from fav.model.network import StyleNetwork
-from fav.pipeline.request import Request
 from fav.pipeline.artifacts import Shelf
+from fav.pipeline.plan import make_plan
+from fav.pipeline.request import Request
 from fav.pipeline.spec import FilmSpec
 from fav.pipeline.submit import submit
-from fav.pipeline.plan import make_plan
 from fav.video import FrameIndex
 from shared.jobs import Job
 from shared.nodes import visiting

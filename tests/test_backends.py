@@ -16,8 +16,8 @@ from fav.model import runner as runner_module
 from fav.model.backends import BACKENDS, choose
 from fav.model.devices import best_precision
 from fav.model.runner import StyleRunner
-from fav.pipeline.task_names import frame_task
 from fav.pipeline.spec import FilmSpec
+from fav.pipeline.task_names import frame_task
 from fav.util.images import png_text
 from shared.jobs import all_jobs
 from tests.films import ROOT, clip, create, share, style, work  # noqa: F401

@@ -14,15 +14,15 @@ from fav import flow as flows
 from fav.errors import FavError
 from fav.options import Chunk
 from fav.pipeline.artifacts import Shelf
+from fav.pipeline.plan import make_plan
 from fav.pipeline.progress import blocked, progress
-from fav.pipeline.task_names import flow_task, frame_task, lead_task
 from fav.pipeline.spec import FilmSpec
+from fav.pipeline.task_names import flow_task, frame_task, lead_task
 from fav.stylize.blend import blend
 from fav.stylize.chain import boundaries
 from fav.stylize.engine import Studio
 from fav.stylize.settings import LEAD
 from fav.stylize.timeline import Timeline
-from fav.pipeline.plan import make_plan
 from shared import attempts, results
 from shared.claims import Claims, claimed
 from shared.nodes import visiting

@@ -17,8 +17,8 @@ import pytest
 
 import coordinator
 import node as node_command
-from fav.pipeline.task_names import stitch_task
 from fav.pipeline.spec import FilmSpec
+from fav.pipeline.task_names import stitch_task
 from shared import attempts, results
 from shared.bell import Bell
 from shared.claims import claimed

@@ -13,13 +13,13 @@ import pytest
 from fav import flow as flows
 from fav.errors import FavError
 from fav.pipeline.artifacts import Shelf
-from fav.pipeline.task_names import flow_task, frame_task
+from fav.pipeline.plan import FilmPlan, make_plan
 from fav.pipeline.progress import progress
 from fav.pipeline.spec import FilmSpec
+from fav.pipeline.task_names import flow_task, frame_task
 from fav.stylize.engine import Studio
 from fav.stylize.indexing import index_pieces
 from fav.stylize.settings import Look
-from fav.pipeline.plan import FilmPlan, make_plan
 from fav.util.images import resize
 from shared import attempts, results
 from shared.claims import claimed

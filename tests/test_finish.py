@@ -16,8 +16,8 @@ from click.testing import CliRunner
 
 import coordinator
 from fav.errors import FavError
-from fav.pipeline.disk_space import Room, room_for
 from fav.pipeline.artifacts import Shelf
+from fav.pipeline.disk_space import Room, room_for
 from fav.pipeline.spec import FilmSpec
 from fav.stylize.blend import blend, with_colours_of
 from fav.stylize.postprocess import check_mask, mask_frames

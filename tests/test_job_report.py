@@ -9,10 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 import coordinator
-from fav.job_report.facts import gather
-from fav.job_report.page import shown_frames
 from fav.pipeline.artifacts import Shelf
 from fav.pipeline.task_names import frame_task
+from fav.report.data import gather
+from fav.report.html import shown_frames
 from fav.video import FrameReader
 from shared import results
 from shared.attempts import record

@@ -13,9 +13,9 @@ from click.testing import CliRunner
 from textual.widgets import DataTable
 
 import coordinator
-from fav.live.forecast import WINDOW_S, Pace, seconds_left, stitching
-from fav.live.look import Lookout
-from fav.live.screen import Watch, lines
+from fav.monitor.eta import WINDOW_S, Pace, seconds_left, stitching
+from fav.monitor.snapshot import Lookout
+from fav.monitor.tui import Watch, lines
 from fav.pipeline.artifacts import Shelf
 from fav.pipeline.task_names import frame_task
 from fav.util.safe_path import brought

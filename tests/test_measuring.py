@@ -14,11 +14,11 @@ import coordinator
 from fav.__main__ import main
 from fav.evaluation.comparison import LONG_S, Row, looks_back_to
 from fav.perceptual import pretrained
-from fav.pipeline.task_names import REPORTS, SPAN, frame_task, measure_task
-from fav.pipeline.progress import evaluated
 from fav.pipeline.delivery import evaluation_name
-from fav.pipeline.spec import FilmSpec
 from fav.pipeline.plan import make_plan
+from fav.pipeline.progress import evaluated
+from fav.pipeline.spec import FilmSpec
+from fav.pipeline.task_names import REPORTS, SPAN, frame_task, measure_task
 from fav.video import FrameIndex
 from shared import attempts, results
 from shared.claims import Claims, claimed

@@ -6,9 +6,9 @@ import threading
 import numpy as np
 import pytest
 
+from fav.pipeline.plan import FilmPlan, make_plan
 from fav.pipeline.task_names import frame_task
 from fav.stylize.engine import Studio, stylized
-from fav.pipeline.plan import FilmPlan, make_plan
 from fav.util.images import encode_png
 from shared import results
 from shared.nodes import visiting

@@ -16,9 +16,9 @@ from click.testing import CliRunner
 import coordinator
 from fav import flow as flows
 from fav.pipeline.artifacts import Shelf
+from fav.pipeline.plan import FilmPlan
 from fav.pipeline.progress import blocked
 from fav.pipeline.task_names import flow_task, frame_task, index_task
-from fav.pipeline.plan import FilmPlan
 from fav.util.images import decode_png
 from shared import attempts, results
 from shared.bell import Bell

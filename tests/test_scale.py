@@ -13,9 +13,9 @@ import pytest
 
 from benchmarks.claims import EmptyPlan, create
 from benchmarks.meter import Counting
-from fav.follow import Follower
-from fav.pipeline.repair import missing
+from fav.monitor.progress import Follower
 from fav.pipeline.artifacts import Shelf
+from fav.pipeline.repair import missing
 from fav.pipeline.task_names import frame_task, stitch_task
 from fav.stylize.timeline import Timeline
 from shared.claims import Claims, claimed

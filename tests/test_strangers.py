@@ -21,10 +21,10 @@ from fav import flow as flows
 from fav.coordinator.run import HEAD, log_at
 from fav.pipeline.artifacts import Shelf
 from fav.pipeline.delivery import deliver
-from fav.pipeline.task_names import frame_task, index_task, stitch_task
-from fav.pipeline.spec import FilmSpec
-from fav.stylize.engine import Studio
 from fav.pipeline.plan import FilmPlan, make_plan
+from fav.pipeline.spec import FilmSpec
+from fav.pipeline.task_names import frame_task, index_task, stitch_task
+from fav.stylize.engine import Studio
 from fav.util.images import decode_png, encode_png
 from shared import attempts, results
 from shared.claims import Claims, claimed

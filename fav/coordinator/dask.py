@@ -7,15 +7,15 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import TYPE_CHECKING
 
-from fav.commands import stopped_code, tell
-from fav.coordinator.doors import over
 from fav.coordinator.scout import Scout, python_in, told
+from fav.monitor.console import tell
 from shared.cluster.crew import Crew
 from shared.errors import InputVanished
-from shared.jobs import Job
+from shared.jobs import Job, over
 from shared.logs import LOG_HEAD
 from shared.share import Share
 from shared.sources import ROOT
+from shared.terminal import stopped_code
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -26,7 +26,7 @@ PYTHON = python_in(PATH)
 
 def follow_dask(job: Job, client: "Client", device: str, backend: str) -> list[Path]:
     """Run a node on each worker, follow them until none runs any more or the job is over; their logs."""
-    from fav.follow import Talk, follow
+    from fav.monitor.progress import Talk, follow
     from fav.pipeline.artifacts import Shelf
 
     layout, shelf, talk, logs = job.share.layout, Shelf(job), Talk([]), set()

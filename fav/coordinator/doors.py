@@ -4,14 +4,11 @@ from pathlib import Path
 
 import click
 
-from fav.commands import tell
-from fav.errors import FavError
-from fav.pipeline.inputs import changed_inputs
+from fav.monitor.console import tell
 from fav.options import request_of
-from fav.pipeline.spec import FilmSpec
 from shared.bell import ringing
-from shared.errors import JobGone, ShareError
-from shared.jobs import OVER, Job, all_jobs, find_job
+from shared.errors import ShareError
+from shared.jobs import Job, all_jobs, find_job
 from shared.share import Share, open_share
 
 
@@ -60,11 +57,3 @@ def submitted(context: click.Context, share: Share, video: str, style: Path, val
     for note in joined.notes:
         tell(note)
     return joined.job
-
-
-def over(job: Job) -> bool:
-    """Whether nothing more is to be done for it, as far as the share says now."""
-    try:
-        return bool(job.marks() & OVER)
-    except (JobGone, OSError) as error:
-        return isinstance(error, JobGone)

@@ -3,18 +3,18 @@
 import sys
 from pathlib import Path
 
-from fav.commands import stopped_code, tell
-from fav.coordinator.doors import over
 from fav.coordinator.scout import Scout, Unfit, show
 from fav.errors import FavError
+from fav.monitor.console import tell
 from fav.util.reading import read_file
 from shared.cluster.fleet import Fleet, Site
 from shared.cluster.hosts import Host, read_hosts
 from shared.errors import ShareError
-from shared.jobs import Job
+from shared.jobs import Job, over
 from shared.nodes import identities
 from shared.orders import Order, give
 from shared.share import Share
+from shared.terminal import stopped_code
 
 LARGEST = 1 << 20  # bytes of a hosts file
 PATIENCE_S = 60.0  # beyond the lease: how long a run whose hosts are all out of reach waits for one to answer
@@ -38,7 +38,7 @@ def follow_hosts(job: Job, path: Path, backend: str, skip_unfit: bool) -> list[P
 
     Exits with 2, before any work, where a host is not fit.
     """
-    from fav.follow import Talk, follow
+    from fav.monitor.progress import Talk, follow
 
     scout, talk, logs = Scout(job, backend), Talk([]), []
 

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 import click
 
 from fav.commands import one_line_errors
-from fav.pipeline.inputs import check_video
-from fav.coordinator.doors import named_job, opened, over, submitted, the_job
+from fav.coordinator.doors import named_job, opened, submitted, the_job
 from fav.errors import FavError
 from fav.options import FILE, JOB, MASK_HELP, limits, options
+from fav.pipeline.inputs import check_video
 from fav.pipeline.request import check_out
 from shared.attempts import reopen
 from shared.bell import ring, ringing
 from shared.claims import claimed
 from shared.errors import InputVanished, JobGone, ShareError
-from shared.jobs import OVER, Job, all_jobs, remove_job
+from shared.jobs import OVER, Job, all_jobs, over, remove_job
 from shared.nodes import Identity, Node, Observer, visiting
 from shared.ownership import left_alone
 from shared.recovery import Recovery
@@ -172,9 +172,9 @@ def stitch(shared: Path, job: str | None, out: str | None, crf: int | None, mask
 
 def _expect_frames(share: Share, shelf: "Shelf") -> None:
     """ShareError unless all frames of a job are there. A finished job is opened anew then, so that nodes make them."""
+    from fav.pipeline.progress import progress
     from fav.pipeline.repair import in_words, lack, next_step
     from fav.pipeline.task_names import PAINTED
-    from fav.pipeline.progress import progress
 
     job = shelf.job
     words, tasks = lack(shelf)

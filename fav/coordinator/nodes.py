@@ -7,16 +7,14 @@ import click
 
 from fav.commands import one_line_errors
 from fav.coordinator.doors import looked_at, opened
+from fav.monitor.snapshot import _told
 from fav.options import FILE
 from fav.util.table import show_table
 from fav.util.text import duration
 from shared import orders
-from shared.claims import claimed
 from shared.errors import ShareError
-from shared.jobs import all_jobs
-from shared.nodes import HEARTBEAT_S, Observer, identities, read_identity
+from shared.nodes import Observer, identities
 from shared.orders import Order
-from shared.share import Share
 
 SHARED = click.argument("shared", type=FILE)
 WHO = click.argument("who", required=False, metavar="[HOST|NODE]")
@@ -43,53 +41,6 @@ def nodes(shared: Path, as_json: bool) -> None:
     heads = "node", "host", "device", "at work on", "heartbeat renewed", "state"
     show_table(heads, [(one["node"], one["host"], one["device"], ", ".join(one["tasks"]) or "nothing",
                         f"{duration(one['heard_s'])} ago", one["state"]) for one in told])
-
-
-def _told(share: Share) -> list[dict]:
-    observer, known, ordered = Observer(share), identities(share), orders.given(share)
-    observer.look()
-    heard = _listen(observer, {name for name, identity in known.items() if not identity.lived_here(observer.me)})
-    tasks, told, now = _tasks(share), [], observer.now()
-    for name, identity in known.items():
-        if observer.silence(name) is None:
-            continue  # it has left
-        gone, local = observer.process_gone(identity), identity.lived_here(observer.me)
-        state = "dead" if gone else "alive" if local or name in heard else "silent"
-        if name in ordered and state != "dead":
-            state = {Order.DRAIN: "to leave after its task", Order.STOP: "to leave at once"}[ordered[name]]
-        try:
-            age = max(now - share.system.mtime(share.layout.heart(name)) / 1e9, 0.0)
-        except FileNotFoundError:
-            continue
-        told.append({"node": name, "host": identity.host, "pid": identity.pid, "device": identity.about,
-                     "tasks": tasks.get(name, []), "heard_s": age, "state": state})
-    return told
-
-
-def _listen(observer: Observer, strangers: set[str]) -> set[str]:
-    """Those of these nodes whose heart has beaten while we looked."""
-    heard: set[str] = set()
-    for _ in range(round(3 * HEARTBEAT_S)):
-        if strangers <= heard:
-            break
-        observer.share.system.sleep(1.0)
-        observer.look()
-        heard |= {name for name in strangers if observer.silence(name) == 0.0}
-    return heard
-
-
-def _tasks(share: Share) -> dict[str, list[str]]:
-    """What each node has claimed."""
-    found: dict[str, list[str]] = {}
-    for job in all_jobs(share):
-        for task, path in claimed(job).items():
-            try:
-                owner = read_identity(share, path)
-            except (OSError, ShareError):
-                continue
-            if owner is not None:
-                found.setdefault(owner.incarnation, []).append(f"{job.name} {task}")
-    return found
 
 
 def _order(shared: Path, who: str | None, order: Order, words: str) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fav.commands import tell
 from fav.coordinator.report import mark_of, place_for, preview_path
 from fav.errors import FavError
+from fav.monitor.console import tell
 from fav.pipeline.spec import FilmSpec
 from fav.util.atomic import own_file
 from shared.errors import ShareError

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fav.commands import one_line_errors, tell
-from fav.pipeline.inputs import check_video
+from fav.commands import one_line_errors
 from fav.coordinator.doors import looked_at, the_job
+from fav.monitor.console import tell
 from fav.options import FILE
+from fav.pipeline.inputs import check_video
 from fav.pipeline.spec import FilmSpec
 from fav.util.atomic import Draft, new_file, own_file
 from fav.util.safe_path import brought
@@ -33,8 +34,8 @@ def report(shared: Path, job: str | None, out: Path | None) -> None:
 
     It needs no other file and no network, and can be made while the job runs.
     """
-    from fav.job_report.facts import gather
-    from fav.job_report.page import page
+    from fav.report.data import gather
+    from fav.report.html import page
 
     share = looked_at(shared)
     found = the_job(share, job)
@@ -89,9 +90,9 @@ def preview(shared: Path, job: str | None, out: Path | None, into: Path | None) 
 
     As far as the job has read its video. It disturbs nobody, and can be made while the job runs.
     """
-    from fav.pipeline.repair import lack
     from fav.pipeline.artifacts import Shelf
     from fav.pipeline.delivery import preview as write
+    from fav.pipeline.repair import lack
     from fav.video import check_film_name
 
     share = looked_at(shared)

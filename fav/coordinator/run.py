@@ -15,20 +15,21 @@ from typing import Iterator
 import click
 from click.core import ParameterSource
 
-from fav.commands import film_at, one_line_errors, stopped_code, tell
+from fav.commands import film_at, one_line_errors
 from fav.coordinator.doors import submitted
 from fav.coordinator.previews import previews
 from fav.coordinator.slurm import follow_slurm
-from fav.coordinator.status import failures, state_of
 from fav.errors import FavError
 from fav.model.backends import choose
+from fav.monitor.console import tell
+from fav.monitor.snapshot import failures, state_of
 from fav.options import BACKEND, FILE, JOB, Number, options
 from shared.cluster import slurm as queue
 from shared.jobs import Job
 from shared.logs import LOG_HEAD
 from shared.share import open_share
 from shared.sources import ROOT
-from shared.terminal import halt, is_ignored
+from shared.terminal import halt, is_ignored, stopped_code
 
 HOSTS_HELP = ("Start nodes on these machines by ssh instead: one host a line (docs/cluster.md). The file is read again while "
               "they work.")  # fmt: skip
@@ -105,7 +106,7 @@ def run(context: click.Context, shared: Path, video: str, style: Path, nodes: in
 
 def _run_here(job: Job, nodes: int, device: str, backend: str) -> list[Path]:
     """Work on the job with nodes of this machine until they have ended; their logs."""
-    from fav.follow import Talk, follow
+    from fav.monitor.progress import Talk, follow
 
     layout, cores = job.share.layout, max(1, len(os.sched_getaffinity(0)) // nodes)
     found = [log_at(layout.logs / f"{job.name}.{os.uname().nodename.split('.')[0]}.{number}.log") for number in range(nodes)]

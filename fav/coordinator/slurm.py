@@ -4,16 +4,16 @@ import secrets
 import sys
 from pathlib import Path
 
-from fav.commands import stopped_code, tell
-from fav.coordinator.doors import over
+from fav.monitor.console import tell
 from shared.cluster import slurm
-from shared.jobs import Job
+from shared.jobs import Job, over
 from shared.sources import ROOT
+from shared.terminal import stopped_code
 
 
 def follow_slurm(job: Job, nodes: int, words: list[str], options: list[str]) -> list[Path]:
     """Let Slurm start nodes, and follow the job until it is over or none of them is left; their logs."""
-    from fav.follow import Talk, follow
+    from fav.monitor.progress import Talk, follow
 
     layout, nobody_guesses = job.share.layout, secrets.token_hex(4)  # a name that nobody has taken: Slurm would follow a link
     words = [str(layout.root), "--job", job.name, *words]

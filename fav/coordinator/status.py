@@ -11,17 +11,13 @@ import click
 from fav.commands import film_at, one_line_errors
 from fav.coordinator.doors import looked_at, the_job
 from fav.errors import FavError
+from fav.monitor.snapshot import failures, nodes_of, state_of
 from fav.options import FILE, Number
 from fav.util.text import duration
-from shared.attempts import Attempt, failed, in_words, of_task
-from shared.claims import claimed
 from shared.errors import ShareError
-from shared.jobs import Job, all_jobs
-from shared.layout import Task
-from shared.nodes import Observer, node_named, read_identity
+from shared.jobs import all_jobs
 from shared.share import Share
 
-MOST_TOLD = 20  # failed tasks that are told one by one
 WATCH_HELP = "Full screen, again and again; lines where the output is no terminal, and one JSON a line with --json."
 
 
@@ -77,8 +73,8 @@ def status(shared: Path, job: str | None, as_json: bool, verbose: bool, watch: b
 
 
 def _watch(share: Share, only: str | None, as_json: bool, every: float) -> None:
-    from fav.live.look import Lookout
-    from fav.live.screen import Watch, lines, watch_plainly
+    from fav.monitor.snapshot import Lookout
+    from fav.monitor.tui import Watch, lines, watch_plainly
 
     lookout, said = Lookout(share, only), set()
 
@@ -91,61 +87,3 @@ def _watch(share: Share, only: str | None, as_json: bool, every: float) -> None:
         watch_plainly(lookout, every, say, time.sleep)
     else:
         Watch(lookout, every).run()
-
-
-def state_of(job: Job, nodes_live: bool) -> dict:
-    from fav.pipeline.repair import lack
-    from fav.pipeline.progress import WAITING, blocked, evaluated, progress, standing
-    from fav.pipeline.artifacts import Shelf
-
-    job.check_directories()
-    marks, shelf, names = job.marks(), Shelf(job), failed(job)
-    owners = {}
-    for name, path in claimed(job).items():
-        try:
-            owner = read_identity(job.share, path)
-            owners[name] = owner.incarnation if owner else "?"
-        except ShareError as error:
-            owners[name] = str(error)
-    state = standing(marks, owners, names, "nodes are getting ready" if nodes_live else WAITING)
-    lacks, missing = lack(shelf, by_names=True) if state == "finished" else ("", [])
-    return {"name": job.name, "state": state, "lacks": lacks, "missing": [str(task) for task in missing],
-            "counts": progress(shelf), "notes": list(shelf.extent().notes), "claims": owners, "failed": names,
-            "attempts": {name: [vars(attempt) for attempt in of_task(job, Task.named(name))] for name in names[:MOST_TOLD]},
-            "blocked": blocked(shelf, names), "evaluation": evaluated(job) if shelf.spec.evaluate else None,
-            "film": str(job.share.layout.root / (job.word("finished") or shelf.spec.out))}
-
-
-def nodes_of(share: Share) -> list[dict]:
-    observer = Observer(share)
-    observer.look()
-    now = observer.now()
-    found = []
-    for name in observer.nodes():
-        path = share.layout.heart(name)
-        try:
-            identity = node_named(share, name)
-            heard = max(now - share.system.mtime(path) / 1e9, 0.0)
-        except OSError:
-            continue
-        if identity is not None:
-            state = "dead" if observer.process_gone(identity) else "running"
-            found.append({"node": name, "host": identity.host, "pid": identity.pid, "about": identity.about, "state": state, "heard_s": heard})
-    return found
-
-
-def failures(state: dict, each: bool = False, verbose: bool = False) -> list[str]:
-    """What failed, why, and what waits for it; `each` attempt in a line of its own, `verbose` with its traceback."""
-    lines = []
-    for name, fields in state["attempts"].items():
-        tries = [Attempt(**attempt) for attempt in fields]
-        if not each:
-            lines.append(f"{name} failed after {len(tries)} attempts: {in_words(tries)}")
-            continue
-        lines.append(f"{name} failed after {len(tries)} attempts: {tries[-1].cause if tries else '?'}")
-        for attempt in tries:
-            sick = "" if attempt.counts else " (that node was found sick: it does not count)"
-            lines.append(f"  {attempt.why} on node {attempt.who or '?'} of {attempt.host or '?'}{sick}: {attempt.cause}")
-            lines += [f"    {line}" for line in attempt.detail.strip().splitlines()] if verbose else []
-    more = len(state["failed"]) - len(state["attempts"])
-    return [*lines, *([f"{more} more task(s) failed"] if more else []), *state["blocked"][:MOST_TOLD]]

@@ -3,17 +3,15 @@
 Beside `tasks.py`, which decides and does, this is the part of the bridge that reads; the coordinator looks through it.
 """
 
-import filecmp
 import hashlib
 import json
-import shutil
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Callable, Iterator
+from typing import TYPE_CHECKING, Callable
 
 import numpy as np
 
@@ -21,33 +19,29 @@ from fav.errors import FavError
 from fav.flow.field import Geometry
 from fav.flow.io import decode_flow
 from fav.pipeline.spec import FilmSpec
+from fav.pipeline.task_names import (
+    PAINTED,
+    SPAN,
+    flow_task,
+    frame_task,
+    index_task,
+    lead_task,
+    measure_task,
+    print_task,
+    spans,
+)
 from fav.stylize.blend import blend
 from fav.stylize.chain import Run
-from fav.stylize.postprocess import finished
-from fav.stylize.settings import LEAD, Finish
+from fav.stylize.settings import LEAD
 from fav.stylize.timeline import Piece, Timeline
-from fav.util.atomic import exclusive, private_name, take_name
 from fav.util.images import decode_png, png_limit
-from fav.util.prefetch import ahead
-from fav.video import FrameReader, write_film
 from shared import results
 from shared.errors import InputVanished, ShareError, plain
 from shared.jobs import Job
 from shared.layout import SHARD, Task, shard_of
-from shared.nodes import MALFORMED, Node
-from shared.ownership import remove_results
+from shared.nodes import Node
 from shared.share import Share
-from shared.system import NO_LINKS, RECORD_LIMIT, WEATHER
-from fav.pipeline.delivery import stitch
-from fav.pipeline.task_names import PAINTED
-from fav.pipeline.task_names import SPAN
-from fav.pipeline.task_names import flow_task
-from fav.pipeline.task_names import frame_task
-from fav.pipeline.task_names import index_task
-from fav.pipeline.task_names import lead_task
-from fav.pipeline.task_names import measure_task
-from fav.pipeline.task_names import print_task
-from fav.pipeline.task_names import spans
+from shared.system import RECORD_LIMIT
 
 if TYPE_CHECKING:
     from fav.evaluation.comparison import Row

@@ -1,32 +1,28 @@
 """TODO."""
 
+import filecmp
+import shutil
+from pathlib import Path
+from typing import Callable, Iterator
+
+import numpy as np
+
 from fav.errors import FavError
-from fav.pipeline.artifacts import LeftOut
-from fav.pipeline.artifacts import Shelf
-from fav.pipeline.task_names import stitch_task
+from fav.pipeline.artifacts import LeftOut, Shelf
 from fav.pipeline.spec import FilmSpec
+from fav.pipeline.task_names import stitch_task
 from fav.stylize.postprocess import finished
 from fav.stylize.settings import Finish
-from fav.util.atomic import exclusive
-from fav.util.atomic import private_name
-from fav.util.atomic import take_name
+from fav.util.atomic import exclusive, private_name, take_name
 from fav.util.prefetch import ahead
-from fav.video import FrameReader
-from fav.video import write_film
-from pathlib import Path
+from fav.video import FrameReader, write_film
 from shared import results
 from shared.errors import InputVanished
 from shared.jobs import Job
 from shared.layout import Task
 from shared.nodes import Node
 from shared.ownership import remove_results
-from shared.system import NO_LINKS
-from shared.system import WEATHER
-from typing import Callable
-from typing import Iterator
-import filecmp
-import numpy as np
-import shutil
+from shared.system import NO_LINKS, WEATHER
 
 
 def stitch(shelf: Shelf, video: Path, out: Path, crf: int, finish: Finish,

@@ -18,10 +18,10 @@ from fav.evaluation.comparison import Comparison, Row, Shown, at_size, looks_bac
 from fav.evaluation.metrics import FrameLosses
 from fav.evaluation.perceptual_metrics import losses_of
 from fav.flow import Flow
-from fav.pipeline.task_names import MEASURING, REPORTS, SPAN, measure_task, report_task, spans
 from fav.pipeline.artifacts import Shelf, sealed, write_print
-from fav.pipeline.progress import evaluated
 from fav.pipeline.delivery import evaluation_name, put
+from fav.pipeline.progress import evaluated
+from fav.pipeline.task_names import MEASURING, REPORTS, SPAN, measure_task, report_task, spans
 from fav.util.atomic import exclusive
 from fav.util.safe_path import brought
 from fav.video import FrameReader

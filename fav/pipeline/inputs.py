@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from fav.errors import FavError
 from fav.pipeline.spec import FilmSpec
 from fav.util.fingerprint import print_of
 from fav.util.image_sequence import is_sequence
 from fav.util.safe_path import brought
-from fav.errors import FavError
 from shared.jobs import Job
 
 NEEDED = ("video", "style", "flow_weights", "first_frame_style", "seed", "mask")  # without these there is no film

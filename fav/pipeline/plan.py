@@ -20,12 +20,22 @@ from fav import flow as flows
 from fav.errors import FavError
 from fav.flow.field import Geometry
 from fav.flow.io import encode_flow
-from fav.pipeline.inputs import NEEDED, changed_inputs
 from fav.model.devices import own_device
-from fav.pipeline.repair import missing
-from fav.pipeline.task_names import (MEASURING, OPTIONAL, PAINTED, flow_task, frame_task, index_task, painting_task, stitch_task)
 from fav.pipeline.artifacts import Shelf, sealed, write_print
 from fav.pipeline.delivery import deliver, stitch
+from fav.pipeline.inputs import NEEDED, changed_inputs
+from fav.pipeline.repair import missing
+from fav.pipeline.task_names import (
+    FLOW_AHEAD,
+    MEASURING,
+    OPTIONAL,
+    PAINTED,
+    flow_task,
+    frame_task,
+    index_task,
+    painting_task,
+    stitch_task,
+)
 from fav.stylize.chain import Run
 from fav.stylize.engine import Painting, Studio
 from fav.stylize.indexing import index_pieces
@@ -41,7 +51,6 @@ from shared.jobs import Job
 from shared.layout import Task, shard_of
 from shared.nodes import Node
 from shared.system import WEATHER
-from fav.pipeline.task_names import FLOW_AHEAD
 
 if TYPE_CHECKING:
     from fav.pipeline.evaluation_tasks import Measuring

@@ -2,18 +2,11 @@
 
 from collections.abc import Collection
 from contextlib import suppress
-from fav.pipeline.delivery import stitch
-from fav.pipeline.artifacts import Damaged
-from fav.pipeline.task_names import OPTIONAL
-from fav.pipeline.task_names import PAINTED
-from fav.pipeline.artifacts import Shelf
-from fav.pipeline.task_names import report_task
-from fav.pipeline.task_names import stitch_task
-from fav.stylize.postprocess import finished
+
+from fav.pipeline.artifacts import Damaged, Shelf
+from fav.pipeline.task_names import OPTIONAL, PAINTED, report_task, stitch_task
 from shared import results
-from shared.errors import InputVanished
-from shared.errors import ShareError
-from shared.errors import plain
+from shared.errors import InputVanished, ShareError, plain
 from shared.jobs import Job
 from shared.layout import Task
 from shared.nodes import MALFORMED

@@ -10,10 +10,23 @@ from itertools import groupby
 from pathlib import Path
 
 from fav.errors import FavError
-from fav.pipeline.inputs import NEEDED, changed_inputs
-from fav.pipeline.task_names import (MEASURING, OPTIONAL, REPORTS, flow_task, frame_task, index_task, lead_task, measure_task, print_task, report_task, spans, stitch_task)
 from fav.pipeline.artifacts import Damaged, Extent, Shelf, numbers
 from fav.pipeline.delivery import evaluation_name, put, withdraw
+from fav.pipeline.inputs import NEEDED, changed_inputs
+from fav.pipeline.task_names import (
+    MEASURING,
+    OPTIONAL,
+    REPORTS,
+    flow_task,
+    frame_task,
+    index_task,
+    lead_task,
+    measure_task,
+    print_task,
+    report_task,
+    spans,
+    stitch_task,
+)
 from fav.util.safe_path import inside
 from fav.video import decode
 from shared import results

@@ -13,20 +13,19 @@ from filelock import FileLock, Timeout
 
 from fav import flow as flows
 from fav.errors import FavError, plain
-from fav.pipeline.inputs import changed_inputs
 from fav.model.checkpoints import load_style
 from fav.model.devices import best_precision, device_of
 from fav.model.interpolation import load_mixture
-from fav.pipeline.repair import repair
-from fav.pipeline.request import LOSS_NETWORK, Request
-from fav.pipeline.disk_space import Room, room_for
-from fav.pipeline.task_names import REPORTS
 from fav.pipeline.artifacts import check_room
 from fav.pipeline.delivery import evaluation_name
+from fav.pipeline.disk_space import Room, room_for
+from fav.pipeline.inputs import changed_inputs
+from fav.pipeline.repair import repair
+from fav.pipeline.request import LOSS_NETWORK, Request
 from fav.pipeline.spec import LAST_FRAME, Choices, FilmSpec, check_size
+from fav.pipeline.task_names import FLOW_AHEAD, REPORTS
 from fav.stylize.postprocess import check_mask
 from fav.stylize.settings import LEAD, Finish, Look, network_size
-from fav.pipeline.task_names import FLOW_AHEAD
 from fav.util.atomic import exclusive
 from fav.util.fingerprint import check_alike, print_of, video_fingerprint
 from fav.util.image_sequence import is_sequence, sequence_files

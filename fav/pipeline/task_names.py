@@ -1,11 +1,10 @@
 """TODO."""
 
-from fav.pipeline.delivery import stitch
+from pathlib import Path
+
 from fav.pipeline.spec import FilmSpec
 from fav.stylize.chain import Run
-from pathlib import Path
 from shared.layout import Task
-import json
 
 PAINTED = ("frame", "lead")  # kinds of tasks that paint a picture
 MEASURING = frozenset({"measure", "report"})  # kinds of tasks of an evaluation

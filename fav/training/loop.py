@@ -10,8 +10,8 @@ from contextlib import closing, contextmanager, nullcontext
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
-from fav.commands import tell
 from fav.model.checkpoints import save_style
+from fav.monitor.console import tell
 from fav.training.checkpoint import save_state
 from fav.training.config import Limits
 from fav.training.contact_sheet import Samples, contact_sheet

@@ -24,10 +24,10 @@ from fav.flow import spynet
 from fav.model.checkpoints import load_style, read_pickle
 from fav.model.network import StyleNetwork
 from fav.perceptual.pretrained import load_loss_network
+from fav.pipeline.plan import make_plan
 from fav.pipeline.request import Request
 from fav.pipeline.spec import FilmSpec
 from fav.pipeline.submit import _fill, check, options_of, submit, with_cuts
-from fav.pipeline.plan import make_plan
 from fav.training.image_folder import open_album
 from fav.util.fingerprint import print_of
 from fav.util.images import encode_png, read_image

@@ -18,8 +18,8 @@ from fav.errors import FavError
 from fav.options import JOB, options, request_of
 from fav.pipeline.request import LIMITS, Request
 from fav.pipeline.spec import LAST_FRAME, MOST_PIXELS, MOST_SIDE, RANGES, FilmSpec
-from fav.stylize.settings import network_size
 from fav.pipeline.submit import options_of
+from fav.stylize.settings import network_size
 from fav.video import Source, probe
 from shared.jobs import Manifest, all_jobs
 from shared.nodes import SHORTEST_LEASE_S

@@ -12,7 +12,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from fav.coordinator.run import HEAD, log_at
-from fav.follow import LAST_LOOKS, MOST_SAID, STEP, Talk, follow
+from fav.monitor.progress import LAST_LOOKS, MOST_SAID, STEP, Talk, follow
 from shared.cluster import dask, posts
 from shared.cluster.hosts import Host, read_hosts
 from shared.logs import LOG_HEAD
@@ -86,7 +86,7 @@ def test_what_was_said_is_remembered_for_a_while_alone(logs):
 
 
 def test_log_that_grows_without_end_does_not_keep_the_command(share, clip, style, logs, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("fav.follow.STEP", 8)
+    monkeypatch.setattr("fav.monitor.progress.STEP", 8)
     (log := logs / "film.0.log").write_text("")
     talk, looks = Talk([log]), []
 

@@ -23,10 +23,10 @@ from hypothesis import note as noted
 from hypothesis import strategies as st
 
 import coordinator
-import fav.job_report.page  # noqa: F401  heavy, and imported late by `report`: the first example would seem to hang
+import fav.report.html  # noqa: F401  heavy, and imported late by `report`: the first example would seem to hang
 from fav.errors import FavError
-from fav.pipeline.task_names import frame_task
 from fav.pipeline.plan import make_plan
+from fav.pipeline.task_names import frame_task
 from shared.bell import Bell
 from shared.claims import Claims
 from shared.errors import ShareError, Stopped

@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 import coordinator
 from fav.errors import FavError
 from fav.flow.io import SCALE_KEY, decode_flow, encode_flow
-from fav.live.look import Lookout
-from fav.live.screen import lines
-from fav.pipeline.repair import missing, repair
+from fav.monitor.snapshot import Lookout
+from fav.monitor.tui import lines
 from fav.pipeline.artifacts import Shelf, unsealed
 from fav.pipeline.delivery import evaluation_name
-from fav.pipeline.task_names import flow_task, frame_task, index_task, lead_task, measure_task, report_task, stitch_task
 from fav.pipeline.plan import FilmPlan, make_plan
+from fav.pipeline.repair import missing, repair
+from fav.pipeline.task_names import flow_task, frame_task, index_task, lead_task, measure_task, report_task, stitch_task
 from fav.util.images import HEAD_END, SIGNATURE, decode_png, encode_png
 from shared import attempts, results
 from shared.jobs import Job, find_job

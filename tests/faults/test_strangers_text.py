@@ -17,13 +17,13 @@ from textual.widgets import DataTable
 
 import coordinator
 from fav.errors import FavError
-from fav.follow import Talk
-from fav.job_report.facts import gather
-from fav.job_report.page import options, page
-from fav.live.look import Lookout, NodeNow, Now
-from fav.live.screen import Watch
-from fav.pipeline.task_names import frame_task, index_task, report_task
+from fav.monitor.progress import Talk
+from fav.monitor.snapshot import Lookout, NodeNow, Now
+from fav.monitor.tui import Watch
 from fav.pipeline.spec import FilmSpec
+from fav.pipeline.task_names import frame_task, index_task, report_task
+from fav.report.data import gather
+from fav.report.html import options, page
 from fav.stylize.indexing import index_pieces
 from fav.training.loss_curves import plot
 from fav.training.trainer import COLUMNS
@@ -215,7 +215,7 @@ def test_page_is_made_with_times_of_other_centuries_and_without_a_picture_that_d
 
 
 def test_nodes_that_made_least_are_added_up(told_job, monkeypatch):
-    monkeypatch.setattr("fav.job_report.facts.MOST_NODES", 1)
+    monkeypatch.setattr("fav.report.data.MOST_NODES", 1)
     facts = written(told_job, [{**GOOD, "node": "much"}, {**GOOD, "node": "much"}, {**GOOD, "node": "little"}])
     assert {one.node for one in facts.done} == {"much", "others"}
 

@@ -16,7 +16,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from fav.commands import one_line_errors, tell
+from fav.commands import one_line_errors
+from fav.monitor.console import tell
 from shared import attempts, local, results
 from shared.claims import Claims, claimed
 from shared.errors import ShareError, Updated

@@ -13,7 +13,7 @@ from textual.containers import VerticalScroll
 from textual.widgets import DataTable, Footer, Static
 
 from fav.errors import FavError, plain
-from fav.live.look import JobNow, Lookout, NodeNow, Now
+from fav.monitor.snapshot import JobNow, Lookout, NodeNow, Now
 from fav.util.text import duration
 from shared.errors import ShareError
 

@@ -10,7 +10,7 @@ from typing import Callable
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from fav.commands import tell
+from fav.monitor.console import tell
 from fav.pipeline.artifacts import Shelf
 from fav.pipeline.task_names import stitch_task
 from fav.util.atomic import kind_of

@@ -6,25 +6,27 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from fav.errors import FavError
-from fav.live.forecast import Pace, seconds_left, stitching
-from fav.pipeline.repair import lack, reopen_missing
-from fav.pipeline.task_names import PAINTED, painting_task
+from fav.monitor.eta import Pace, seconds_left, stitching
 from fav.pipeline.artifacts import Damaged, Shelf
 from fav.pipeline.progress import progress, standing
+from fav.pipeline.repair import lack, reopen_missing
+from fav.pipeline.task_names import PAINTED, painting_task
 from fav.util.images import HEAD_BYTES, png_text
-from shared.attempts import failed, of_job, reopen
+from shared import orders
+from shared.attempts import Attempt, failed, in_words, of_job, of_task, reopen
 from shared.bell import ringing
 from shared.claims import claimed
 from shared.errors import InputVanished, JobGone, ShareError
 from shared.jobs import OVER, Job, all_jobs
 from shared.layout import Task
-from shared.nodes import Observer, node_named, read_identity
+from shared.nodes import HEARTBEAT_S, Observer, identities, node_named, read_identity
 from shared.orders import Order, give
 from shared.results import head
 from shared.share import Share, open_share
 
 MOST_HEADS = 200  # frames whose maker is asked for in one look
 COUNT_AGAIN_S = 60.0  # how often the results of a finished job are counted anew: somebody may have removed some
+MOST_TOLD = 20  # failed tasks that are told one by one
 
 
 @dataclass(frozen=True)
@@ -217,3 +219,108 @@ class Lookout:
             tasks = tuple(sorted(owners.get(name, ())))
             found.append(NodeNow(name, identity.host, identity.about, state, now - since, tasks, self._frames[name], pace.rate))
         return found
+
+
+def _told(share: Share) -> list[dict]:
+    observer, known, ordered = Observer(share), identities(share), orders.given(share)
+    observer.look()
+    heard = _listen(observer, {name for name, identity in known.items() if not identity.lived_here(observer.me)})
+    tasks, told, now = _tasks(share), [], observer.now()
+    for name, identity in known.items():
+        if observer.silence(name) is None:
+            continue  # it has left
+        gone, local = observer.process_gone(identity), identity.lived_here(observer.me)
+        state = "dead" if gone else "alive" if local or name in heard else "silent"
+        if name in ordered and state != "dead":
+            state = {Order.DRAIN: "to leave after its task", Order.STOP: "to leave at once"}[ordered[name]]
+        try:
+            age = max(now - share.system.mtime(share.layout.heart(name)) / 1e9, 0.0)
+        except FileNotFoundError:
+            continue
+        told.append({"node": name, "host": identity.host, "pid": identity.pid, "device": identity.about,
+                     "tasks": tasks.get(name, []), "heard_s": age, "state": state})
+    return told
+
+
+def _listen(observer: Observer, strangers: set[str]) -> set[str]:
+    """Those of these nodes whose heart has beaten while we looked."""
+    heard: set[str] = set()
+    for _ in range(round(3 * HEARTBEAT_S)):
+        if strangers <= heard:
+            break
+        observer.share.system.sleep(1.0)
+        observer.look()
+        heard |= {name for name in strangers if observer.silence(name) == 0.0}
+    return heard
+
+
+def _tasks(share: Share) -> dict[str, list[str]]:
+    """What each node has claimed."""
+    found: dict[str, list[str]] = {}
+    for job in all_jobs(share):
+        for task, path in claimed(job).items():
+            try:
+                owner = read_identity(share, path)
+            except (OSError, ShareError):
+                continue
+            if owner is not None:
+                found.setdefault(owner.incarnation, []).append(f"{job.name} {task}")
+    return found
+
+
+def state_of(job: Job, nodes_live: bool) -> dict:
+    from fav.pipeline.artifacts import Shelf
+    from fav.pipeline.progress import WAITING, blocked, evaluated, progress, standing
+    from fav.pipeline.repair import lack
+
+    job.check_directories()
+    marks, shelf, names = job.marks(), Shelf(job), failed(job)
+    owners = {}
+    for name, path in claimed(job).items():
+        try:
+            owner = read_identity(job.share, path)
+            owners[name] = owner.incarnation if owner else "?"
+        except ShareError as error:
+            owners[name] = str(error)
+    state = standing(marks, owners, names, "nodes are getting ready" if nodes_live else WAITING)
+    lacks, missing = lack(shelf, by_names=True) if state == "finished" else ("", [])
+    return {"name": job.name, "state": state, "lacks": lacks, "missing": [str(task) for task in missing],
+            "counts": progress(shelf), "notes": list(shelf.extent().notes), "claims": owners, "failed": names,
+            "attempts": {name: [vars(attempt) for attempt in of_task(job, Task.named(name))] for name in names[:MOST_TOLD]},
+            "blocked": blocked(shelf, names), "evaluation": evaluated(job) if shelf.spec.evaluate else None,
+            "film": str(job.share.layout.root / (job.word("finished") or shelf.spec.out))}
+
+
+def nodes_of(share: Share) -> list[dict]:
+    observer = Observer(share)
+    observer.look()
+    now = observer.now()
+    found = []
+    for name in observer.nodes():
+        path = share.layout.heart(name)
+        try:
+            identity = node_named(share, name)
+            heard = max(now - share.system.mtime(path) / 1e9, 0.0)
+        except OSError:
+            continue
+        if identity is not None:
+            state = "dead" if observer.process_gone(identity) else "running"
+            found.append({"node": name, "host": identity.host, "pid": identity.pid, "about": identity.about, "state": state, "heard_s": heard})
+    return found
+
+
+def failures(state: dict, each: bool = False, verbose: bool = False) -> list[str]:
+    """What failed, why, and what waits for it; `each` attempt in a line of its own, `verbose` with its traceback."""
+    lines = []
+    for name, fields in state["attempts"].items():
+        tries = [Attempt(**attempt) for attempt in fields]
+        if not each:
+            lines.append(f"{name} failed after {len(tries)} attempts: {in_words(tries)}")
+            continue
+        lines.append(f"{name} failed after {len(tries)} attempts: {tries[-1].cause if tries else '?'}")
+        for attempt in tries:
+            sick = "" if attempt.counts else " (that node was found sick: it does not count)"
+            lines.append(f"  {attempt.why} on node {attempt.who or '?'} of {attempt.host or '?'}{sick}: {attempt.cause}")
+            lines += [f"    {line}" for line in attempt.detail.strip().splitlines()] if verbose else []
+    more = len(state["failed"]) - len(state["attempts"])
+    return [*lines, *([f"{more} more task(s) failed"] if more else []), *state["blocked"][:MOST_TOLD]]

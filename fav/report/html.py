@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from fav.errors import FavError, plain
-from fav.job_report import plots
-from fav.job_report.facts import Facts
+from fav.report import plots
+from fav.report.data import Facts
 from fav.stylize.postprocess import finished
 from fav.util.text import duration
 from fav.video import FrameReader

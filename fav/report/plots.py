@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fav.job_report.facts import Done, Facts
+from fav.report.data import Done, Facts
 from fav.util.plot_text import plain_text
 
 COLOURS = {"frame": "#3465a4", "lead": "#8ae234", "flow": "#e9a33b"}
