@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = [ROOT / "node.py", ROOT / "coordinator.py", *sorted(ROOT.glob("fav/**/*.py")), *sorted(ROOT.glob("shared/**/*.py"))]
-BRIDGES = {"fav/pipeline/plan.py", "fav/pipeline/artifacts.py", "fav/pipeline/evaluation_tasks.py", "fav/pipeline/repair.py", "fav/pipeline/submit.py", "fav/monitor/progress.py", "fav/preflight.py",
+BRIDGES = {"fav/pipeline/plan.py", "fav/pipeline/artifacts.py", "fav/pipeline/evaluation_tasks.py", "fav/pipeline/repair.py", "fav/pipeline/submit.py", "fav/monitor/progress.py", "fav/launch/host_probe.py",
            "fav/report/data.py", "fav/monitor/snapshot.py",
            *(str(path.relative_to(ROOT)) for path in ROOT.glob("fav/coordinator/*.py"))}  # the rooms that know both sides
 WORDS = {"fav/__main__.py", "fav/options.py", "fav/pipeline/request.py", "fav/commands.py", "fav/model/devices.py", "fav/errors.py",
@@ -36,7 +36,7 @@ def test_imports_run_downhill(path):
         assert top not in ("node", "coordinator", "tests"), f"{name} imports {module}"
         if name.startswith("shared/"):
             assert top == "shared", f"{name} imports {module}: the job system knows nothing of video"
-        elsewhere = module.startswith("shared.cluster")
+        elsewhere = module.startswith("fav.launch")
         if name.startswith("shared/cluster/"):
             assert elsewhere or module in ("shared.errors", "shared.logs"), f"{name} imports {module}: other machines know neither pixels nor claims"
         elif elsewhere:

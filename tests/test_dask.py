@@ -18,11 +18,11 @@ import pytest
 from click.testing import CliRunner
 
 import coordinator
-from fav.coordinator import dask as by_dask
+from fav.launch import dask_client as engine
+from fav.launch import dask_cluster
+from fav.launch import dask_launcher as by_dask
 from shared import results
 from shared.claims import claimed
-from shared.cluster import crew
-from shared.cluster import dask as engine
 from shared.jobs import Job, find_job
 from shared.nodes import visiting
 from shared.share import open_share
@@ -318,7 +318,7 @@ def test_nodes_outlive_operator_and_connection_and_are_found_again(cluster, oper
     wait_for(lambda: "the Dask scheduler does not answer" in operator.said, 20)
     wire.open = True
     wait_for(lambda: "the Dask scheduler answers again" in operator.said, 20)
-    time.sleep(crew.LOOK_S)
+    time.sleep(dask_cluster.LOOK_S)
     assert operator.running == nodes and operator.frames() > before
     assert CliRunner().invoke(coordinator.main, ["drain", str(operator.share.layout.root)]).exit_code == 0
     assert again.wait(30) == 1 and "was told to leave" in operator.said and "not finished" in operator.said, operator.said
@@ -379,7 +379,7 @@ def test_what_is_no_scheduler_is_one_line_before_a_job_is_made(cluster, operator
 
 
 def test_worker_that_is_not_fit_is_one_line(cluster, operator, share, clip, style, tmp_path, monkeypatch):
-    monkeypatch.setattr(crew, "LOOK_S", 0.2)
+    monkeypatch.setattr(dask_cluster, "LOOK_S", 0.2)
     cluster.worker("--no-nanny")
     cluster.await_workers(1)
     other = tmp_path / "other version"
@@ -400,7 +400,7 @@ def test_worker_that_is_not_fit_is_one_line(cluster, operator, share, clip, styl
 
 
 def test_node_that_dies_again_and_again_is_given_up(cluster, operator, tmp_path, monkeypatch):
-    monkeypatch.setattr(crew, "LOOK_S", 0.2)
+    monkeypatch.setattr(dask_cluster, "LOOK_S", 0.2)
     cluster.worker("--no-nanny")
     cluster.await_workers(1)
     python = tmp_path / "python"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from shared.cluster.hosts import Host, read_hosts
-from shared.cluster.posts import post
+from fav.launch.hosts_file import Host, read_hosts
+from fav.launch.remote_process import post
 from shared.errors import ShareError
 
 

@@ -15,12 +15,12 @@ import pytest
 from click.testing import CliRunner
 
 import coordinator
-from fav.coordinator.hosts import follow_hosts
-from fav.coordinator.scout import Scout, Unfit
+from fav.launch import remote_process, ssh_cluster
+from fav.launch.hosts_file import read_hosts
+from fav.launch.preflight import Scout, Unfit
+from fav.launch.ssh_launcher import follow_hosts
 from shared import results
 from shared.claims import claimed
-from shared.cluster import fleet, posts
-from shared.cluster.hosts import read_hosts
 from shared.jobs import Job, find_job
 from shared.nodes import read_identity, visiting
 from shared.share import open_share
@@ -113,7 +113,7 @@ class Operator:
 @pytest.fixture
 def operator(network, share, tmp_path, clip, style, monkeypatch):
     monkeypatch.setenv("PATH", network.environment["PATH"])
-    monkeypatch.setattr(fleet, "ROUND_S", 0.3)  # of what runs in this process
+    monkeypatch.setattr(ssh_cluster, "ROUND_S", 0.3)  # of what runs in this process
     operator = Operator(network, share, tmp_path, clip, style)
     yield operator
     for pid in operator.running:
@@ -281,14 +281,14 @@ def test_two_operators_who_type_the_line_at_once_start_one_node(network, share, 
     monkeypatch.setenv("PATH", network.environment["PATH"])
     network.host("lab")
     (host,), logs, name = read_hosts("lab", ""), str(share.layout.logs), "film.lab.0"
-    posts.start(host, str(ROOT), logs, name, ["sleep", "60"])
+    remote_process.start(host, str(ROOT), logs, name, ["sleep", "60"])
     (first,) = pids(share.layout.logs)
     try:
-        posts.start(host, str(ROOT), logs, name, ["sleep", "60"])  # who saw that nobody stands there, a moment ago
-        assert pids(share.layout.logs) == [first] and posts.ask(host, logs, [name]) == {name: posts.Stand("runs", first)}
+        remote_process.start(host, str(ROOT), logs, name, ["sleep", "60"])  # who saw that nobody stands there, a moment ago
+        assert pids(share.layout.logs) == [first] and remote_process.ask(host, logs, [name]) == {name: remote_process.Stand("runs", first)}
     finally:
         os.kill(first, signal.SIGKILL)
-    wait_for(lambda: posts.ask(host, logs, [name])[name].how == "ended")
+    wait_for(lambda: remote_process.ask(host, logs, [name])[name].how == "ended")
 
 
 def test_node_that_dies_again_and_again_is_given_up(network, operator, clip, style, capsys, tmp_path):

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from fav import flow as flows
-from fav.coordinator.run import HEAD, log_at
+from fav.launch.local_launcher import HEAD, log_at
 from fav.pipeline.artifacts import Shelf
 from fav.pipeline.delivery import deliver
 from fav.pipeline.plan import FilmPlan, make_plan

@@ -18,9 +18,10 @@ from click.testing import CliRunner
 
 import coordinator
 from fav.__main__ import main as single_steps
-from fav.coordinator.hosts import hosts_of
 from fav.errors import FavError
 from fav.flow import spynet
+from fav.launch.dask_client import address_of
+from fav.launch.ssh_launcher import hosts_of
 from fav.model.checkpoints import load_style, read_pickle
 from fav.model.network import StyleNetwork
 from fav.perceptual.pretrained import load_loss_network
@@ -34,7 +35,6 @@ from fav.util.images import encode_png, read_image
 from fav.util.reading import read_once
 from fav.video import decode, probe
 from fav.video.shot_detection import read_cuts
-from shared.cluster.dask import address_of
 from shared.errors import ShareError
 from shared.jobs import all_jobs
 from shared.nodes import visiting

@@ -11,10 +11,10 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from fav.coordinator.run import HEAD, log_at
+from fav.launch import dask_client, remote_process
+from fav.launch.hosts_file import Host, read_hosts
+from fav.launch.local_launcher import HEAD, log_at
 from fav.monitor.progress import LAST_LOOKS, MOST_SAID, STEP, Talk, follow
-from shared.cluster import dask, posts
-from shared.cluster.hosts import Host, read_hosts
 from shared.logs import LOG_HEAD
 from tests.faults.test_files_for_people import bind, dangling, link, look
 from tests.films import clip, create, share, style  # noqa: F401
@@ -149,14 +149,14 @@ def host(monkeypatch) -> Host:
     def run(host: Host, script: str) -> subprocess.CompletedProcess:
         return subprocess.run(["/bin/sh", "-s"], input=script, capture_output=True, text=True, timeout=20)
 
-    monkeypatch.setattr(posts.ssh, "run", run)
+    monkeypatch.setattr(remote_process.ssh, "run", run)
     return read_hosts("lab", "")[0]
 
 
 def test_post_begins_a_log_and_goes_on_with_it(tmp_path, logs, host):
     for code in (3, 4):
-        posts.start(host, str(tmp_path), str(logs), "film.lab.0", ["sh", "-c", f"echo hello; exit {code}"])
-        wait_for(lambda: posts.ask(host, str(logs), ["film.lab.0"]) == {"film.lab.0": posts.Stand("ended", code)}, 20)
+        remote_process.start(host, str(tmp_path), str(logs), "film.lab.0", ["sh", "-c", f"echo hello; exit {code}"])
+        wait_for(lambda: remote_process.ask(host, str(logs), ["film.lab.0"]) == {"film.lab.0": remote_process.Stand("ended", code)}, 20)
     lines = (logs / "film.lab.0.log").read_text().splitlines()
     assert lines[0] == LOG_HEAD and lines.count("hello") == 2 and lines[-1].endswith("ended with exit code 4")
     assert sorted(path.name for path in logs.iterdir()) == ["film.lab.0.log", "film.lab.0.state"]
@@ -166,8 +166,8 @@ def test_post_begins_a_log_and_goes_on_with_it(tmp_path, logs, host):
 def test_post_leaves_the_log_of_another_alone(tmp_path, logs, host, make):
     make(logs / "film.lab.0.log")
     before = look(tmp_path)
-    with pytest.raises(posts.Refused, match="film.lab.0.log: expected a .*; remove it"):
-        posts.start(host, str(tmp_path), str(logs), "film.lab.0", ["true"])
+    with pytest.raises(remote_process.Refused, match="film.lab.0.log: expected a .*; remove it"):
+        remote_process.start(host, str(tmp_path), str(logs), "film.lab.0", ["true"])
     assert look(tmp_path) == before
 
 
@@ -180,10 +180,10 @@ def huge(path: Path) -> None:
 def test_post_leaves_the_state_of_another_alone(tmp_path, logs, host, make):
     make(state := logs / "film.lab.0.state")
     before = state.lstat()
-    with pytest.raises(posts.Refused, match="film.lab.0.state: expected a file"):
-        posts.start(host, str(tmp_path), str(logs), "film.lab.0", ["true"])
+    with pytest.raises(remote_process.Refused, match="film.lab.0.state: expected a file"):
+        remote_process.start(host, str(tmp_path), str(logs), "film.lab.0", ["true"])
     assert (state.lstat().st_ino, state.lstat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
-    assert posts.ask(host, str(logs), ["film.lab.0"])["film.lab.0"].how in ("none", "died")
+    assert remote_process.ask(host, str(logs), ["film.lab.0"])["film.lab.0"].how in ("none", "died")
 
 
 # ---- writing: nodes by Dask
@@ -194,7 +194,7 @@ def occupy(tmp_path, logs, monkeypatch):
     there = ModuleType("distributed")
     there.get_worker, there.get_client = lambda: worker, lambda: SimpleNamespace(submit=lambda *words, **more: None)
     monkeypatch.setitem(sys.modules, "distributed", there)
-    return lambda *command: dask.occupy("exit 0", str(tmp_path), list(command), str(logs / "film.dask.log"), LOG_HEAD)
+    return lambda *command: dask_client.occupy("exit 0", str(tmp_path), list(command), str(logs / "film.dask.log"), LOG_HEAD)
 
 
 def test_worker_begins_a_log_and_goes_on_with_it(logs, occupy):

@@ -7,8 +7,8 @@ nodes that run, and anybody reads why one ended.
 import re
 from dataclasses import dataclass
 
-from shared.cluster import ssh
-from shared.cluster.hosts import Host
+from fav.launch import ssh
+from fav.launch.hosts_file import Host
 from shared.errors import ShareError, plain
 from shared.logs import LOG_HEAD
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import TYPE_CHECKING
 
-from fav.coordinator.scout import Scout, python_in, told
+from fav.launch.dask_cluster import Crew
+from fav.launch.preflight import Scout, python_in, told
 from fav.monitor.console import tell
-from shared.cluster.crew import Crew
 from shared.errors import InputVanished
 from shared.jobs import Job, over
 from shared.logs import LOG_HEAD

@@ -3,12 +3,12 @@
 import sys
 from pathlib import Path
 
-from fav.coordinator.scout import Scout, Unfit, show
 from fav.errors import FavError
+from fav.launch.hosts_file import Host, read_hosts
+from fav.launch.preflight import Scout, Unfit, show
+from fav.launch.ssh_cluster import Fleet, Site
 from fav.monitor.console import tell
 from fav.util.reading import read_file
-from shared.cluster.fleet import Fleet, Site
-from shared.cluster.hosts import Host, read_hosts
 from shared.errors import ShareError
 from shared.jobs import Job, over
 from shared.nodes import identities

@@ -8,9 +8,9 @@ import time
 from dataclasses import dataclass
 from typing import Callable
 
-from shared.cluster.hosts import Host
-from shared.cluster.posts import Refused, Stand, ask, start
-from shared.cluster.ssh import Unreachable
+from fav.launch.hosts_file import Host
+from fav.launch.remote_process import Refused, Stand, ask, start
+from fav.launch.ssh import Unreachable
 from shared.errors import ShareError
 
 ROUND_S = 10.0  # between two looks at a host, and at the hosts file

@@ -4,8 +4,8 @@ import secrets
 import sys
 from pathlib import Path
 
+from fav.launch import slurm
 from fav.monitor.console import tell
-from shared.cluster import slurm
 from shared.jobs import Job, over
 from shared.sources import ROOT
 from shared.terminal import stopped_code

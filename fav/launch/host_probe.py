@@ -1,4 +1,4 @@
-"""What one host can tell before any work starts: `python -m fav.preflight QUESTION` in the checkout there.
+"""What one host can tell before any work starts: `python -m fav.launch.host_probe QUESTION` in the checkout there.
 
 Prints one line, `preflight` and JSON, after whatever else the machine prints. Its exit code is 1 where something is wrong.
 """

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from subprocess import CompletedProcess
 from typing import TYPE_CHECKING
 
-from shared.cluster.dask import CONNECT_S, PATIENCE_S, demand, start
-from shared.cluster.fleet import MOST_AGAIN, WORDS
+from fav.launch.dask_client import CONNECT_S, PATIENCE_S, demand, start
+from fav.launch.ssh_cluster import MOST_AGAIN, WORDS
 from shared.errors import plain
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import shlex
 import signal
 import subprocess
 
-from shared.cluster.hosts import Host
+from fav.launch.hosts_file import Host
 from shared.errors import ShareError, plain
 
 CONNECT_S = 10  # to an answer of the host

@@ -8,12 +8,12 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Iterator
 
-from fav.preflight import Question, Report
+from fav.launch import ssh
+from fav.launch.host_probe import Question, Report
+from fav.launch.hosts_file import Host
+from fav.launch.remote_process import EXIT_REFUSED, post
+from fav.launch.ssh_cluster import Site
 from fav.util.table import show_table
-from shared.cluster import ssh
-from shared.cluster.fleet import Site
-from shared.cluster.hosts import Host
-from shared.cluster.posts import EXIT_REFUSED, post
 from shared.errors import plain
 from shared.jobs import Job
 from shared.nodes import visiting
@@ -31,7 +31,7 @@ command -v "$python" > /dev/null || {
         "(a hosts file: python= says where one is)" >&2
     exit 64
 }
-exec "$python" -m fav.preflight "$question"
+exec "$python" -m fav.launch.host_probe "$question"
 """
 
 
