@@ -6,7 +6,7 @@ from shared.errors import installed
 with installed():
     import click
 
-    from fav.coordinator import jobs, nodes, report, run, status
+    from fav.cli import jobs, nodes, preview, report, run, status
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -19,7 +19,7 @@ def main() -> None:
     """
 
 
-for command in (jobs.submit, jobs.prioritize, jobs.pause, jobs.resume, run.run, status.status, nodes.nodes, nodes.drain, nodes.stop, jobs.recover, jobs.stitch, report.preview, report.report,
+for command in (jobs.submit, jobs.prioritize, jobs.pause, jobs.resume, run.run, status.status, nodes.nodes, nodes.drain, nodes.stop, jobs.recover, jobs.stitch, preview.preview, report.report,
                 jobs.retry, jobs.cancel, jobs.clean):  # fmt: skip
     main.add_command(command)
 

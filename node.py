@@ -13,9 +13,9 @@ with installed():
     import click
     from click.core import ParameterSource
 
-    from fav.commands import film_at, one_line_errors
+    from fav.cli.common import film_at, one_line_errors
+    from fav.cli.options import BACKEND, FILE, JOB, limits, options, request_of
     from fav.model.backends import choose
-    from fav.options import BACKEND, FILE, JOB, limits, options, request_of
     from fav.util.text import duration
     from shared.check.quick import check_quickly
     from shared.check.surroundings import CLOCKS_S

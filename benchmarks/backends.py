@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from fav import flow as flows  # noqa: E402
+from fav.cli.options import Size  # noqa: E402
 from fav.errors import FavError  # noqa: E402
 from fav.flow.field import (
     Geometry,
@@ -28,7 +29,6 @@ from fav.model.devices import device_of  # noqa: E402
 from fav.model.network import DEFAULT_ARCH, StyleNetwork  # noqa: E402
 from fav.model.preprocessing import network_input
 from fav.model.runner import StyleRunner
-from fav.options import Size  # noqa: E402
 from fav.stylize.recurrence import stylize_next, stylize_shot  # noqa: E402
 from fav.stylize.settings import PRECISIONS  # noqa: E402
 from fav.training.config import HALF_WIDTH  # noqa: E402

@@ -17,8 +17,8 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.clips import FULL_WIDTH, SHIPPED, clip_of  # noqa: E402
 from benchmarks.steps import Measured, measure_node, measured  # noqa: E402
-from fav.commands import one_line_errors  # noqa: E402
-from fav.options import FILE, Size  # noqa: E402
+from fav.cli.common import one_line_errors  # noqa: E402
+from fav.cli.options import FILE, Size  # noqa: E402
 
 # A line of the table: steps of the procedure of 2020 (`procedure2020.py`), and of a node (`steps.py`).
 LINES = {

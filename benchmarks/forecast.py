@@ -11,10 +11,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from fav.commands import one_line_errors  # noqa: E402
+from fav.cli.common import one_line_errors  # noqa: E402
+from fav.cli.options import FILE  # noqa: E402
 from fav.errors import FavError  # noqa: E402
 from fav.monitor.eta import Pace, seconds_left, stitching  # noqa: E402
-from fav.options import FILE  # noqa: E402
 from fav.pipeline.task_names import PAINTED  # noqa: E402
 from fav.report.data import Facts, gather  # noqa: E402
 from fav.util.text import duration

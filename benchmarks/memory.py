@@ -13,8 +13,8 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.clips import SHIPPED, clip_of, ffmpeg  # noqa: E402
 from benchmarks.stopwatch import peak_kb  # noqa: E402
-from fav.commands import one_line_errors  # noqa: E402
-from fav.options import FILE, Size  # noqa: E402
+from fav.cli.common import one_line_errors  # noqa: E402
+from fav.cli.options import FILE, Size  # noqa: E402
 from fav.util.text import duration
 
 SIZES = ((640, 360), (1280, 720), (1920, 1080), (3840, 2160))

@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.clips import SHIPPED, clip_of, ffmpeg  # noqa: E402
-from fav.commands import one_line_errors  # noqa: E402
-from fav.options import FILE, Size  # noqa: E402
+from fav.cli.common import one_line_errors  # noqa: E402
+from fav.cli.options import FILE, Size  # noqa: E402
 from fav.pipeline.request import Request  # noqa: E402
 from fav.pipeline.submit import submit  # noqa: E402
 from fav.pipeline.task_names import PAINTED  # noqa: E402

@@ -20,8 +20,8 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.clips import SHIPPED, clip_of  # noqa: E402
 from benchmarks.stopwatch import Stopwatch, peak_kb  # noqa: E402
-from fav.commands import one_line_errors  # noqa: E402
-from fav.options import FILE, Size  # noqa: E402
+from fav.cli.common import one_line_errors  # noqa: E402
+from fav.cli.options import FILE, Size  # noqa: E402
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.clips import SHIPPED, clip_of  # noqa: E402
 from benchmarks.procedure2020 import Procedure  # noqa: E402
 from benchmarks.stopwatch import Stopwatch  # noqa: E402
-from fav.commands import one_line_errors  # noqa: E402
+from fav.cli.common import one_line_errors  # noqa: E402
+from fav.cli.options import FILE, Size  # noqa: E402
 from fav.flow.io import encode_flow  # noqa: E402
-from fav.options import FILE, Size  # noqa: E402
 from fav.stylize.engine import Studio
 from fav.stylize.indexing import index_pieces  # noqa: E402
 from fav.stylize.settings import Look  # noqa: E402

@@ -9,8 +9,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = [ROOT / "node.py", ROOT / "coordinator.py", *sorted(ROOT.glob("fav/**/*.py")), *sorted(ROOT.glob("shared/**/*.py"))]
 BRIDGES = {"fav/pipeline/plan.py", "fav/pipeline/artifacts.py", "fav/pipeline/evaluation_tasks.py", "fav/pipeline/repair.py", "fav/pipeline/submit.py", "fav/monitor/progress.py", "fav/launch/host_probe.py",
            "fav/report/data.py", "fav/monitor/snapshot.py",
-           *(str(path.relative_to(ROOT)) for path in ROOT.glob("fav/coordinator/*.py"))}  # the rooms that know both sides
-WORDS = {"fav/__main__.py", "fav/options.py", "fav/pipeline/request.py", "fav/commands.py", "fav/model/devices.py", "fav/errors.py",
+           *(str(path.relative_to(ROOT)) for path in ROOT.glob("fav/cli/*.py"))}  # the rooms that know both sides
+WORDS = {"fav/cli/tools.py", "fav/cli/options.py", "fav/pipeline/request.py", "fav/cli/common.py", "fav/model/devices.py", "fav/errors.py",
          "fav/monitor/tui.py", "fav/training/loop.py"}  # they know `shared`'s errors and defaults, no more  # fmt: skip
 SMALL = {"shared.errors", "shared.nodes", "shared.terminal", "shared.local"}
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from fav import flow as flows
+from fav.cli.options import Chunk
 from fav.errors import FavError
-from fav.options import Chunk
 from fav.pipeline.artifacts import Shelf
 from fav.pipeline.plan import make_plan
 from fav.pipeline.progress import blocked, progress

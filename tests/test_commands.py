@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 import coordinator
 import node as node_command
-from fav.__main__ import main as fav_main
+from fav.cli.tools import main as fav_main
 from shared.jobs import all_jobs
 from tests import films, toy
 from tests.films import FRAMES, ROOT, clip, create, film_of, probe, share, style, work  # noqa: F401

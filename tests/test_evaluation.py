@@ -12,7 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from fav.__main__ import main
+from fav.cli.tools import main
 from fav.errors import FavError
 from fav.evaluation import report
 from fav.evaluation.comparison import Comparison, Row, Shown, at_size, check, measure, rows

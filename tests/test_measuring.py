@@ -11,7 +11,7 @@ import torch
 from click.testing import CliRunner
 
 import coordinator
-from fav.__main__ import main
+from fav.cli.tools import main
 from fav.evaluation.comparison import LONG_S, Row, looks_back_to
 from fav.perceptual import pretrained
 from fav.pipeline.delivery import evaluation_name

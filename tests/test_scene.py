@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from fav.__main__ import main
+from fav.cli.tools import main
 from fav.errors import FavError
 from fav.flow import make
 from fav.flow.consistency import reliability

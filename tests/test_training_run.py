@@ -14,7 +14,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from fav.__main__ import main
+from fav.cli.tools import main
 from fav.errors import FavError
 from fav.model.checkpoints import load_style, save_style, style_facts
 from fav.training.checkpoint import load_state

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 import coordinator
-from fav.commands import one_line_errors
+from fav.cli.common import one_line_errors
 from fav.pipeline.artifacts import Shelf
 from fav.pipeline.task_names import stitch_task
 from shared.errors import Evicted, ShareError

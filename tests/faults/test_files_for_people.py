@@ -14,8 +14,8 @@ import torch
 from click.testing import CliRunner
 
 import coordinator
-from fav.__main__ import main
-from fav.coordinator.report import place_for
+from fav.cli.outputs import place_for
+from fav.cli.tools import main
 from fav.errors import FavError
 from fav.model.checkpoints import save_style
 from fav.model.network import StyleNetwork

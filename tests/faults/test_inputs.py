@@ -17,7 +17,7 @@ import torch
 from click.testing import CliRunner
 
 import coordinator
-from fav.__main__ import main as single_steps
+from fav.cli.tools import main as single_steps
 from fav.errors import FavError
 from fav.flow import spynet
 from fav.launch.dask_client import address_of

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import coordinator
+from fav.cli.options import JOB, options, request_of
 from fav.errors import FavError
-from fav.options import JOB, options, request_of
 from fav.pipeline.request import LIMITS, Request
 from fav.pipeline.spec import LAST_FRAME, MOST_PIXELS, MOST_SIDE, RANGES, FilmSpec
 from fav.pipeline.submit import options_of

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from fav.coordinator import previews
-from fav.coordinator.report import mark_of
+from fav.cli import preview
+from fav.cli.outputs import mark_of
 from fav.errors import FavError
 from fav.util.atomic import bears
 from shared.terminal import ended_by_signals
@@ -40,7 +40,7 @@ def program(job, monkeypatch):
     """Another program in the place of `coordinator.py preview`."""
     def put(source: str) -> None:
         source = source.replace("MARK", mark_of("preview", job))
-        monkeypatch.setattr(previews, "COMMAND", [sys.executable, "-S", "-E", "-c", source])
+        monkeypatch.setattr(preview, "COMMAND", [sys.executable, "-S", "-E", "-c", source])
 
     return put
 
@@ -55,7 +55,7 @@ def make(job, after: float | None = None) -> None:
     timer = threading.Timer(after or 60, over.set)
     timer.start()
     try:
-        previews.make(job, job.share.layout.root / "film.preview.mp4", over)
+        preview.make(job, job.share.layout.root / "film.preview.mp4", over)
     finally:
         timer.cancel()
 
@@ -76,7 +76,7 @@ def test_preview_that_is_ended_at_any_moment_leaves_nothing(job, program):
     for _ in range(12):
         try:
             make(job, after=rng.uniform(0.001, 0.3))
-        except previews.Unfinished:
+        except preview.Unfinished:
             assert there(job) == before
         else:
             (job.share.layout.root / "film.preview.mp4").unlink()
@@ -88,17 +88,17 @@ def test_preview_that_dies_leaves_nothing_and_the_last_one(job, program, source,
     make(job)
     before, film = there(job), (job.share.layout.root / "film.preview.mp4").read_bytes()
     program(source)
-    with pytest.raises(previews.Unfinished) as why:
+    with pytest.raises(preview.Unfinished) as why:
         make(job)
     assert said in why.value.said and there(job) == before
     assert (job.share.layout.root / "film.preview.mp4").read_bytes() == film
 
 
 def test_preview_that_does_not_end_when_it_is_asked_is_killed(job, program, monkeypatch):
-    monkeypatch.setattr(previews, "GRACE_S", 0.3)
+    monkeypatch.setattr(preview, "GRACE_S", 0.3)
     before, began = there(job), time.monotonic()
     program(ENDLESS)
-    with pytest.raises(previews.Unfinished):
+    with pytest.raises(preview.Unfinished):
         make(job, after=0.5)
     assert there(job) == before and time.monotonic() - began < 5
 
@@ -118,7 +118,7 @@ def test_signal_to_run_in_the_midst_of_a_preview_leaves_nothing(job, program, nu
         pytest.skip("somebody handles it here, or it is ignored")
     before = there(job)
     program(ENDLESS.replace("signal.SIG_IGN", "signal.SIG_DFL"))
-    with pytest.raises(KeyboardInterrupt), ended_by_signals(), previews.previews(job, 1e-6):
+    with pytest.raises(KeyboardInterrupt), ended_by_signals(), preview.previews(job, 1e-6):
         while len(there(job)) == len(before):
             time.sleep(0.01)
         os.kill(os.getpid(), number)

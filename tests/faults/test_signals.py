@@ -13,7 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from fav.commands import one_line_errors
+from fav.cli.common import one_line_errors
 from shared import attempts, results
 from shared.claims import claimed
 from shared.share import open_share
@@ -153,7 +153,7 @@ def test_worker_of_a_stopped_supervisor_that_is_killed_ends(share, start):
 
 HALTED = """
 import subprocess, sys, time
-from fav.coordinator.run import _halting
+from fav.cli.run import _halting
 node = subprocess.Popen([sys.executable, "-m", "tests.toy", *sys.argv[1:]], start_new_session=True, stdout=subprocess.DEVNULL)
 with _halting([node]):
     print(node.pid, flush=True)

@@ -16,7 +16,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from fav.commands import one_line_errors
+from fav.cli.common import one_line_errors
 from fav.monitor.console import tell
 from shared import attempts, local, results
 from shared.claims import Claims, claimed

@@ -7,15 +7,25 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fav.coordinator.report import mark_of, place_for, preview_path
+import click
+
+from fav.cli.common import looked_at, one_line_errors, the_job
+from fav.cli.options import FILE
+from fav.cli.outputs import _cured, _shown, _tell, mark_of, place_for
 from fav.errors import FavError
 from fav.monitor.console import tell
+from fav.pipeline.inputs import check_video
 from fav.pipeline.spec import FilmSpec
 from fav.util.atomic import own_file
+from fav.util.safe_path import brought
 from shared.errors import ShareError
 from shared.jobs import Job
 from shared.sources import ROOT
+
+if TYPE_CHECKING:
+    pass
 
 GRACE_S = 5.0  # after which a preview that was asked to end is killed
 COMMAND = [sys.executable, str(ROOT / "coordinator.py"), "preview"]
@@ -102,3 +112,44 @@ def _end(process: subprocess.Popen) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
+
+
+def preview_path(root: Path, spec: FilmSpec) -> Path:
+    """Where the preview of a job lies if nobody says otherwise: beside its film."""
+    film = spec.film(root)
+    return film.with_suffix(f".preview{film.suffix}")
+
+
+@click.command()
+@click.argument("shared", type=FILE)
+@click.argument("job", required=False)
+@click.option("--out", type=FILE, help="The film's file.  [default: beside the film, FILM.preview.mp4 and so on, replaced each time]")
+@click.option("--into", type=FILE, hidden=True)  # what `run` has opened, which puts it in its place, or takes it away
+@one_line_errors
+def preview(shared: Path, job: str | None, out: Path | None, into: Path | None) -> None:
+    """Make a film of what is stylized so far; where a frame is missing, it shows the source, darkened.
+
+    As far as the job has read its video. It disturbs nobody, and can be made while the job runs.
+    """
+    from fav.pipeline.artifacts import Shelf
+    from fav.pipeline.delivery import preview as write
+    from fav.pipeline.repair import lack
+    from fav.video import check_film_name
+
+    share = looked_at(shared)
+    shelf = Shelf(the_job(share, job))
+    check_video(shelf.job)
+    with _cured(shelf.job):
+        shelf.refresh()
+    if shelf.timeline.end <= shelf.spec.start and "finished" in shelf.job.marks():
+        raise ShareError(f"{shelf.job.name}: {lack(shelf)[0]}")
+    root = share.layout.root
+    default, mark, video = preview_path(root, shelf.spec), mark_of("preview", shelf.job), brought(root, shelf.spec.video)
+    if into:
+        write(shelf, video, into, default, mark)
+        return
+    check_film_name(out or default)
+    with _shown(share, out, default, mark) as draft:
+        left_out = write(shelf, video, draft.file, draft.out, mark)
+    total = _tell(shelf.job, left_out, shelf)
+    click.echo(f"done: {draft.out}, with {total - len(left_out)} stylized frames")

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from fav.commands import one_line_errors
+from fav.cli.common import one_line_errors
+from fav.cli.options import FILE, Number, limits
 from fav.monitor.console import tell
-from fav.options import FILE, Number, limits
 from fav.pipeline.request import LOSS_NETWORK
 from fav.training.config import DEFAULT_MIX, DEFAULT_STEPS, HALF_WIDTH, VIDEO_SHARE, Inputs, Limits, Recipe
 from fav.training.outputs import Names

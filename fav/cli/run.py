@@ -9,16 +9,15 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from fav.commands import film_at, one_line_errors
-from fav.coordinator.doors import submitted
-from fav.coordinator.previews import previews
+from fav.cli.common import film_at, one_line_errors, submitted
+from fav.cli.options import BACKEND, FILE, JOB, Number, options
+from fav.cli.preview import previews
 from fav.launch import slurm as queue
 from fav.launch.local_launcher import _run_here
 from fav.launch.slurm_launcher import follow_slurm
 from fav.model.backends import choose
 from fav.monitor.console import tell
 from fav.monitor.snapshot import failures, state_of
-from fav.options import BACKEND, FILE, JOB, Number, options
 from shared.jobs import Job
 from shared.share import open_share
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 from rich.progress import Progress
 
-from fav.commands import one_line_errors
-from fav.options import CUTS, FILE, FLOW, FPS, RANGE, Frames, limits, options
+from fav.cli.common import one_line_errors
+from fav.cli.options import CUTS, FILE, FLOW, FPS, RANGE, Frames, limits, options
 from fav.pipeline.request import LOSS_NETWORK, check_cuts, check_range
 from fav.util.atomic import check_new, new_file
 

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import click
 
-from fav.commands import one_line_errors
-from fav.coordinator.doors import looked_at, opened
+from fav.cli.common import looked_at, one_line_errors, opened
+from fav.cli.options import FILE
 from fav.monitor.snapshot import _told
-from fav.options import FILE
 from fav.util.table import show_table
 from fav.util.text import duration
 from shared import orders

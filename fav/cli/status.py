@@ -8,11 +8,10 @@ from pathlib import Path
 
 import click
 
-from fav.commands import film_at, one_line_errors
-from fav.coordinator.doors import looked_at, the_job
+from fav.cli.common import film_at, looked_at, one_line_errors, the_job
+from fav.cli.options import FILE, Number
 from fav.errors import FavError
 from fav.monitor.snapshot import failures, nodes_of, state_of
-from fav.options import FILE, Number
 from fav.util.text import duration
 from shared.errors import ShareError
 from shared.jobs import all_jobs

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fav.commands import one_line_errors
-from fav.coordinator.doors import named_job, opened, submitted, the_job
+from fav.cli.common import named_job, one_line_errors, opened, submitted, the_job
+from fav.cli.options import FILE, JOB, MASK_HELP, limits, options
 from fav.errors import FavError
-from fav.options import FILE, JOB, MASK_HELP, limits, options
 from fav.pipeline.inputs import check_video
 from fav.pipeline.request import check_out
 from shared.attempts import reopen

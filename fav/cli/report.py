@@ -1,0 +1,38 @@
+"""The commands that show a job, finished or not: a page about it, and a film of what is there."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fav.cli.common import looked_at, one_line_errors, the_job
+from fav.cli.options import FILE
+from fav.cli.outputs import _cured, _shown, _tell, mark_of
+from fav.util.safe_path import brought
+
+if TYPE_CHECKING:
+    pass
+
+
+@click.command()
+@click.argument("shared", type=FILE)
+@click.argument("job", required=False)
+@click.option("--out", type=FILE, help="The page's file.  [default: beside the film, FILM.report.html, replaced each time]")
+@one_line_errors
+def report(shared: Path, job: str | None, out: Path | None) -> None:
+    """Write one page of HTML about a job: pictures before and after, who did what when, how steady, what made it.
+
+    It needs no other file and no network, and can be made while the job runs.
+    """
+    from fav.report.data import gather
+    from fav.report.html import page
+
+    share = looked_at(shared)
+    found = the_job(share, job)
+    with _cured(found):
+        facts = gather(found)
+    spec, mark = facts.shelf.spec, mark_of("report", found)
+    with _shown(share, out, spec.film(share.layout.root).with_suffix(".report.html"), mark) as draft:
+        draft.file.write_text(page(facts, brought(share.layout.root, spec.video), mark), encoding="utf-8")
+    _tell(found, facts.left_out, facts.shelf)
+    click.echo(f"done: {draft.out}")

@@ -1,0 +1,59 @@
+"""TODO."""
+
+from pathlib import Path
+
+import click
+from rich.progress import Progress
+
+from fav.cli.common import one_line_errors
+from fav.cli.options import BACKEND, FILE, LOOK, limits, options, request_of
+from fav.errors import FavError
+from fav.util.atomic import check_new, new_file
+
+
+@click.command()
+@click.argument("video")
+@click.argument("style", type=FILE)
+@click.argument("out", type=FILE)
+@options(LOOK)
+@click.option("--threads", type=limits("threads"), help="CPU threads.  [default: all cores]")
+@options(BACKEND)
+@click.pass_context
+@one_line_errors
+def stylize(context: click.Context, video: str, style: Path, out: Path, threads: int | None, device: str, backend: str,
+            **values) -> None:
+    """Stylize VIDEO with STYLE into the film OUT (.mp4, .mkv or .mov); nothing else is written."""
+    from fav.model.backends import choose
+    from fav.model.devices import device_of, own_device
+    from fav.pipeline.submit import check, look_of, with_cuts
+    from fav.stylize.engine import Studio, stylized
+    from fav.stylize.indexing import index_pieces
+    from fav.stylize.postprocess import finished
+    from fav.stylize.timeline import Timeline
+    from fav.video import check_film_name, write_film
+
+    request = request_of(context, video, style, values)
+    request.check()
+    request, cuts_read = with_cuts(request)
+    device = own_device(device, backend)
+    device_of(device)
+    choose(backend, device)
+    source = check(request)
+    check_film_name(check_new(out))
+    look, finish, start, stop, cuts = look_of(request, source)
+    timeline = Timeline(start, stop, request.backward, request.independent, request.chunk)
+    with new_file(out) as film, Progress() as progress:
+        bar = progress.add_task("looking for cuts", total=source.frames)
+        for piece in index_pieces(Path(video), stop, cuts, request.fps, lambda: progress.advance(bar)):
+            timeline.add(piece)
+        if timeline.end <= start:
+            raise FavError(f"{video}: expected more than {start} frames for this --range, got {timeline.known}")
+        progress.update(bar, description="stylizing", completed=0, total=timeline.end - start)
+        studio = Studio(Path(video), look, request.fps, threads, device, backend)
+        frames = stylized(studio, timeline, lambda: progress.advance(bar))
+        pictures = finished(frames, finish, Path(video), timeline.index, start, request.fps)
+        notes = write_film(film.file, Path(video), timeline.index, pictures, start=start, stop=timeline.cut_off,
+                           crf=request.crf, fps=request.fps, name=out)
+    for note in (*cuts_read, *timeline.notes, *notes):
+        click.echo(note)
+    click.echo(f"done: {film.out}")

@@ -1,0 +1,103 @@
+"""`python -m fav`: the single steps, without a cluster and without a shared directory."""
+
+from pathlib import Path
+
+from shared.errors import installed
+
+with installed():
+    import click
+    from rich.progress import Progress
+
+    from fav.cli.common import one_line_errors
+    from fav.cli.evaluate import evaluate
+    from fav.cli.options import FILE, FLOW, Size, options
+    from fav.cli.stylize import stylize
+    from fav.cli.train import train
+    from fav.errors import FavError
+    from fav.synthetic.scene import MOTIONS
+    from fav.util.atomic import check_new, new_directory, new_file
+
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(context_settings=SETTINGS)
+def main() -> None:
+    """The single steps of stylizing a video, and learning a style. For a whole job see node.py and coordinator.py."""
+
+
+@main.command()
+@click.argument("first", type=FILE)
+@click.argument("second", type=FILE)
+@click.argument("out", type=FILE)
+@options(FLOW)
+@one_line_errors
+def flow(first: Path, second: Path, out: Path, flow: str, flow_weights: Path | None) -> None:
+    """Write the optical flow from image FIRST to image SECOND as OUT.flo, and beside it as a colour picture."""
+    import cv2
+
+    from fav import flow as flows
+    from fav.flow.io import flow_picture, write_flo
+    from fav.util.images import read_image
+
+    if check_new(out).suffix != ".flo":
+        raise FavError(f"{out}: expected a name that ends in .flo")
+    check_new(out.with_suffix(".png"))
+    flows.check(flow, flow_weights)
+    a, b = read_image(first), read_image(second)
+    if a.shape != b.shape:
+        raise FavError(f"{second}: expected the size of {first}, {a.shape[1]}x{a.shape[0]}, got {b.shape[1]}x{b.shape[0]}")
+    with new_file(out) as numbers, new_file(out.with_suffix(".png")) as picture:
+        found = flows.make(flow, flow_weights)(a, b)
+        write_flo(numbers.file, found)
+        picture.file.write_bytes(cv2.imencode(".png", flow_picture(found))[1].tobytes())
+    click.echo(f"done: {numbers.out} and {picture.out}")
+
+
+@main.command()
+@click.argument("model", type=FILE)
+@click.argument("out", type=FILE)
+@one_line_errors
+def convert(model: Path, out: Path) -> None:
+    """Convert a style MODEL (.t7 of the authors, .pth of the PyTorch port) to OUT.safetensors."""
+    from fav.model.checkpoints import convert as write
+
+    if check_new(out).suffix != ".safetensors":
+        raise FavError(f"{out}: expected a name that ends in .safetensors")
+    click.echo(f"done: {write(model, out)}")
+
+
+@main.command()
+@click.argument("out", type=FILE)
+@click.option("--truth", is_flag=True, help="OUT is a new directory for a scene of which every pixel's motion and occlusion "
+              "is known: frames as PNG, flow, reliability, cuts.")
+@click.option("--motion", type=click.Choice(list(MOTIONS)), help="With --truth: the camera. "
+              + "; ".join(f"{name}: {words}" for name, words in MOTIONS.items()) + ".  [default: handheld]")
+@click.option("--frames", type=click.IntRange(1),
+              help="With --truth: how many; there is a cut in the middle of 12 and more.  [default: 50]")
+@click.option("--size", type=Size(), metavar="WxH", help="With --truth: of the frames.  [default: 640x360]")
+@one_line_errors
+def sample(out: Path, truth: bool, size: tuple[int, int] | None, **values) -> None:
+    """Make a short sample clip to try things on: two shots, moving things, sound; or a scene to measure on."""
+    from fav.synthetic.sample_clip import write_sample
+    from fav.synthetic.scene import Scene, write_scene
+
+    given = {name: value for name, value in values.items() if value is not None}
+    if size:
+        given |= {"width": size[0], "height": size[1]}
+    if given and not truth:
+        raise FavError("--motion, --frames and --size: expected with --truth; the sample clip is always the same")
+    if truth:
+        scene = Scene(**given)
+        with new_directory(out) as room, Progress() as progress:
+            bar = progress.add_task("drawing", total=scene.frames)
+            write_scene(room, scene, lambda: progress.advance(bar))
+    else:
+        with new_file(out) as clip:
+            write_sample(clip.file)
+        out = clip.out
+    click.echo(f"done: {out}")
+
+
+main.add_command(stylize)
+main.add_command(evaluate)
+main.add_command(train)
