@@ -17,8 +17,8 @@ with installed():
     from fav.cli.options import BACKEND, FILE, JOB, limits, options, request_of
     from fav.model.backends import choose
     from fav.util.text import duration
-    from shared.check.quick import check_quickly
-    from shared.check.surroundings import CLOCKS_S
+    from shared.fscheck.environment import CLOCKS_S
+    from shared.fscheck.local_checks import check_quickly
     from shared.jobs import find_job
     from shared.nodes import visiting
     from shared.share import Share, open_share

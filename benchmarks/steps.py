@@ -149,7 +149,7 @@ def node(share: Path, video: Path, style: Path, steps: Path, series: bool, **opt
     """What node.py does with these words, with the stopwatch in its worker; the exit code."""
     from fav.pipeline.request import Request
     from fav.pipeline.submit import submit
-    from shared.check.quick import check_quickly
+    from shared.fscheck.local_checks import check_quickly
     from shared.nodes import visiting
     from shared.share import open_share
     from shared.supervisor import Supervisor

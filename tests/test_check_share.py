@@ -14,15 +14,13 @@ import click.testing
 import pytest
 
 import node as node_command
-from shared.check import sight, together
-from shared.check.__main__ import ROOM, Table, check_together
-from shared.check.advice import lease
-from shared.check.alone import NEEDED, Ground
-from shared.check.circle import Circle, PeerLost
-from shared.check.findings import Verdict
-from shared.check.quick import check_quickly
-from shared.check.surroundings import PEOPLE, mounted
 from shared.errors import ShareError
+from shared.fscheck import peer_checks, visibility
+from shared.fscheck.__main__ import ROOM, Table, check_together, lease
+from shared.fscheck.environment import PEOPLE, mounted
+from shared.fscheck.finding import Verdict
+from shared.fscheck.local_checks import NEEDED, Ground, check_quickly
+from shared.fscheck.peer_group import Circle, PeerLost
 from shared.mount import mount_of
 from shared.nodes import LEASE_S
 from shared.share import open_share
@@ -34,7 +32,7 @@ MOUNTED = "1 0 0:1 / / rw,relatime shared:1 - ext4 /dev/sda rw\n"
 
 
 def start(shared: Path, *options: object, **how) -> subprocess.Popen:
-    command = [sys.executable, "-m", "shared.check", str(shared), *map(str, options)]
+    command = [sys.executable, "-m", "shared.fscheck", str(shared), *map(str, options)]
     return subprocess.Popen(command, cwd=CODE, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **how,
                             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # ignored in the background
 
@@ -330,7 +328,7 @@ def test_file_that_is_not_whole_at_first_sight_is_found(shared):
 
     def fstat(fd):
         info = os.fstat(fd)
-        if info.st_size != together.FILE_BYTES or info.st_ino in seen:
+        if info.st_size != peer_checks.FILE_BYTES or info.st_ino in seen:
             return info
         seen.add(info.st_ino)
         return os.stat_result((*info[:6], 100, *info[7:]))
@@ -348,13 +346,13 @@ def test_other_users_files_that_cannot_be_given_back_are_found(shared):
 
 
 def test_changes_that_others_never_see_are_found(shared, monkeypatch):
-    monkeypatch.setattr(sight, "LIMIT_S", 1.0)
-    monkeypatch.setattr(together, "SHOT_S", 0.1)
+    monkeypatch.setattr(visibility, "LIMIT_S", 1.0)
+    monkeypatch.setattr(peer_checks, "SHOT_S", 0.1)
     first = {}
 
     def fstat(fd):
         info = os.fstat(fd)
-        return first.setdefault(info.st_ino, info) if info.st_mtime_ns == sight.LONG_AGO or info.st_ino in first else info
+        return first.setdefault(info.st_ino, info) if info.st_mtime_ns == visibility.LONG_AGO or info.st_ino in first else info
 
     systems = [System(Liar(fstat=fstat, stat=remembers_what_was_missing())) for _ in range(2)]
     assert unfit_among(meet(shared, *systems)) == {"new name, asked for", "heartbeat, opened"}
@@ -371,7 +369,7 @@ def in_a_mount(place: Path, script: str) -> tuple[int, str]:
     if os.getuid() != 0 or shutil.which("unshare") is None:
         pytest.skip("needs root, to mount file systems")
     place.mkdir()
-    check = f"{sys.executable} -m shared.check {place}; code=$?; ls -A {place}; exit $code"
+    check = f"{sys.executable} -m shared.fscheck {place}; code=$?; ls -A {place}; exit $code"
     done = subprocess.run(["unshare", "-m", "sh", "-c", f"({script}) > /dev/null 2>&1 || exit 77; {check}"],
                           cwd=CODE, capture_output=True, text=True, timeout=60)
     if done.returncode == 77:

@@ -15,8 +15,8 @@ from fav.errors import FavError
 from fav.model.backends import choose
 from fav.pipeline.inputs import changed_inputs
 from fav.pipeline.spec import FilmSpec
-from shared.check.quick import check_quickly
 from shared.errors import ShareError, plain
+from shared.fscheck.local_checks import check_quickly
 from shared.jobs import find_job
 from shared.share import Share, open_share
 from shared.sources import version

@@ -5,8 +5,11 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.check.findings import Finding, Probe, note, ok, probe, unfit
-from shared.system import NO_LINKS, System
+from shared.errors import ShareError
+from shared.fscheck.finding import Finding, Probe, Verdict, failed, note, ok, probe, unfit
+from shared.ownership import remove_private
+from shared.share import Share
+from shared.system import FULL, NO_LINKS, PASSING, System
 
 LONGEST_NAME = 151  # of a job; nothing else that nodes name is as long
 WRONG = "claims rest on this: use another file system, or mount it another way"
@@ -147,3 +150,25 @@ def _holds_name(ground: Ground, name: str) -> bool:
 
 QUICK: tuple[Probe, ...] = (create, link, rename, beat, long_names)
 NEEDED = (*QUICK, names)
+
+
+def check_quickly(share: Share) -> None:
+    """ShareError, one line with its cure, where the directory breaks a rule that claims or results rest on.
+
+    A full disk and a server that stumbles are not judged: nodes wait for those to pass.
+    """
+    ground = Ground(share.system, share.layout.private / f"check.{secrets.token_hex(8)}", share.hard_links)
+    try:
+        share.system.make_dirs(ground.root)
+        for probe in QUICK:
+            _refuse_if_unfit(share, probe(ground))
+    except OSError as error:
+        _refuse_if_unfit(share, failed(error))
+    finally:
+        remove_private(share, ground.root.name)
+
+
+def _refuse_if_unfit(share: Share, finding: Finding) -> None:
+    if finding.verdict is Verdict.UNFIT and finding.error not in FULL | PASSING:
+        root = share.layout.root
+        raise ShareError(f"{root}: {finding.what}: {finding.figure}; {finding.cure}; bin/check-share {root} tells more")

@@ -11,10 +11,10 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from typing import Callable, Iterable
 
-from shared.check.alone import WRONG, Ground
-from shared.check.circle import LOOK_S, Circle
-from shared.check.findings import Finding, note, ok, probe, unfit
-from shared.check.surroundings import CLOCKS_S, LOCKS, in_time, offset
+from shared.fscheck.environment import CLOCKS_S, LOCKS, in_time, offset
+from shared.fscheck.finding import Finding, note, ok, probe, unfit
+from shared.fscheck.local_checks import WRONG, Ground
+from shared.fscheck.peer_group import LOOK_S, Circle
 from shared.mount import Mount
 
 SHOT_S = 5.0  # to wait for the starting shot

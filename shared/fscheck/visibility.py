@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Callable
 
 from shared.bell import Bell
-from shared.check.alone import Ground
-from shared.check.circle import LOOK_S, Circle
-from shared.check.findings import Finding, note, ok, probe, unfit
+from shared.fscheck.finding import Finding, note, ok, probe, unfit
+from shared.fscheck.local_checks import Ground
+from shared.fscheck.peer_group import LOOK_S, Circle
 from shared.layout import ShareLayout
 from shared.nodes import Node
 from shared.share import Share

@@ -12,8 +12,8 @@ import unicodedata
 from pathlib import Path
 from typing import Callable
 
-from shared.check.alone import Ground
-from shared.check.findings import Finding, note, ok, probe, unfit
+from shared.fscheck.finding import Finding, note, ok, probe, unfit
+from shared.fscheck.local_checks import Ground
 from shared.mount import Mount
 from shared.system import System
 

@@ -2,5 +2,5 @@
 
 `alone` holds what one machine can find out, `quick` the part of it that every node asks when it joins;
 `circle` lets several machines find each other through the directory, and `together` is what only they
-can see: who wins, and who sees what after how long. `python -m shared.check` is the command.
+can see: who wins, and who sees what after how long. `python -m shared.fscheck` is the command.
 """

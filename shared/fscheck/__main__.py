@@ -1,5 +1,6 @@
 """The command: one line a property, then what to do."""
 
+import math
 import socket
 import sys
 from dataclasses import replace
@@ -7,20 +8,21 @@ from pathlib import Path
 
 import click
 
-from shared.check import sight, surroundings, together
-from shared.check.advice import lease
-from shared.check.alone import NEEDED, QUICK, Ground
-from shared.check.circle import Circle, PeerLost
-from shared.check.findings import Finding, Verdict, failed, unfit
 from shared.errors import ShareError, plain
+from shared.fscheck import environment, peer_checks, visibility
+from shared.fscheck.finding import Finding, Verdict, failed, unfit
+from shared.fscheck.local_checks import NEEDED, QUICK, Ground
+from shared.fscheck.peer_group import Circle, PeerLost
 from shared.mount import Mount, mount_of
-from shared.nodes import LEASE_S
+from shared.nodes import HEARTBEAT_S, LEASE_S, POLL_S
 from shared.share import open_share
 from shared.system import System
 from shared.terminal import ended_by_signals, open_streams
 
 EXIT_UNFIT, EXIT_UNKNOWN, EXIT_STOPPED = 1, 2, 130
 ROOM = "check-share"
+SAFETY = 3  # times the longest silence that is usual: a machine may be busy, a heartbeat may go astray
+RECONNECT_S = 60.0  # by which the clients of a server that was away come back one after the other
 
 
 def _say(line: str) -> None:
@@ -84,14 +86,14 @@ def check(table: Table, shared: Path, peers: int, patience: float, names: int, q
     """Fill the table until something is unfit; the last lines, where nothing is. PeerLost, ShareError."""
     mount = mount_of(shared)
     local = mount is not None and mount.local
-    table.add(surroundings.mounted(mount, peers == 1), surroundings.writers(System(), shared))
+    table.add(environment.mounted(mount, peers == 1), environment.writers(System(), shared))
     if table.unfit:
         return ()
     system = open_share(shared, hard_links=True).system  # for modes and group as nodes have them; nothing is written
     try:
         with Circle(system, shared / ROOM, peers, patience, _say) as circle:
             ground = Ground.at(system, circle.place / "ground")
-            for probe in QUICK if quick else (*NEEDED, *surroundings.PEOPLE):
+            for probe in QUICK if quick else (*NEEDED, *environment.PEOPLE):
                 table.add(probe(ground))
             if quick or table.unfit:
                 return ("fit, as far as a quick look can tell",)
@@ -109,16 +111,16 @@ def check(table: Table, shared: Path, peers: int, patience: float, names: int, q
 def check_together(table: Table, circle: Circle, ground: Ground, mount: Mount | None, names: int) -> tuple[str, ...]:
     """The part of `check` that all peers do at once."""
     circle.gather()
-    party, findings = together.introduce(circle, ground, mount)
+    party, findings = peer_checks.introduce(circle, ground, mount)
     table.add(*findings)
     if table.unfit:
         circle.part()
         return ()
-    table.add(*together.race(circle, ground, names))
-    table.add(together.appear(circle, ground))
+    table.add(*peer_checks.race(circle, ground, names))
+    table.add(peer_checks.appear(circle, ground))
     click.echo("looking for how long changes stay unseen: up to a minute")
-    findings, delay = sight.watch(circle, ground)
-    table.add(*findings, together.locks(circle, ground))
+    findings, delay = visibility.watch(circle, ground)
+    table.add(*findings, peer_checks.locks(circle, ground))
     circle.part()
     return "fit: nodes can work here", _lease(party.local, delay if party.machines > 1 else None)
 
@@ -145,3 +147,19 @@ def _conclude(table: Table, advice: tuple[str, ...]) -> None:
 
 if __name__ == "__main__":
     main(prog_name="check-share")
+
+
+def lease(local: bool, delay: float | None) -> tuple[float, str]:
+    """Seconds, and why.
+
+    `local`: everybody sees the directory as a file system of the own machine. `delay`: seconds after which other
+    machines saw a heartbeat, None where nobody looked from another machine.
+    """
+    if delay is None and not local:
+        return LEASE_S, "it was not seen from other machines"
+    silence = HEARTBEAT_S + POLL_S + (delay or 0.0)
+    seconds = max(SAFETY * silence, 0.0 if local else RECONNECT_S)
+    why = f"{SAFETY} times a silence of {silence:.1f} s"
+    if not local:
+        why += f", at least {RECONNECT_S:.0f} s for a server that was away"
+    return math.ceil(seconds / 10) * 10.0, why
