@@ -1,14 +1,17 @@
 """Fast artistic videos: a video and a trained style in, a steady stylized video out.
 
-Its rooms, from the bottom up. Pure, arrays in and arrays out: `warp` (and `warp_tensor`, with gradients), `consistency`, `shots`,
-`stylize` (the recurrence), `blend`. Files and devices: `reading` (whole, once, and never waiting), `video/` (decode and encode),
-`images`, `drawing` (plots), `flow/` (one file a method),
-`flow_io`, `geometry` (how a frame hangs on an earlier one), `network`, `checkpoints`, `torch7`, `mixing`, `backends/` (what runs
-the network), `inference`, `cards` (whose GPU is whose). A film in one process: `spec`, `run`, `timeline`, `film`, `finish`; `ahead` and
-`heap` (nothing waits, memory stays). On the share: `submission`, `shelf`, `tasks` (the bridge to `shared`), `follow`,
-`room`. The operator's side: `coordinator/` (the commands), `preflight` (what a host tells before any work starts), `live/` (a job on
-the screen), `job_report/` (a page about it). Learning and measuring: `training/`, `evaluation/`, `sample`, `scene`. What was
-typed: `options`, `request`, `commands`, `__main__`. For all of them: `util/` (how files are written and read).
+Each line imports only from the lines below it:
+
+    cli                                 command lines: what was typed becomes a call
+    launch                              start nodes: here, by ssh, by Slurm, by Dask
+    report, monitor                     a job afterwards, on one page; a job now
+    pipeline                            the one bridge between videos and the job system in `shared`
+    training                            learn a style
+    stylize, evaluation, synthetic      the recurrence and its engine; metrics; made-up clips
+    video, flow, perceptual             codecs; optical flow, consistency and warp; the loss network
+    model                               networks, style files, backends, devices
+    util                                small things without a subject
+    errors                              the root of every error that a user reads
 """
 
 import os

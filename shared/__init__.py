@@ -5,5 +5,5 @@ the clock and the process table), `layout` (every path), `share` (one opened dir
 (heartbeats and who is alive), `orders` (what the operator asks of a node), `results`, `claims`, `attempts`, `recovery`,
 `jobs`, `bell`, `health`, `plan` (what a job's tasks are), `worker` (the loop that claims and runs them), `slate` (what it is
 doing, for all to read) and `supervisor` (the process that keeps a worker's heart beating). `sources` tells which version of
-the program it is; `cluster/` starts nodes on other machines, by ssh and Slurm.
+the program it is; `fscheck/` checks a mounted directory.
 """

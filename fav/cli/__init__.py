@@ -1,3 +1,4 @@
-"""The operator's commands, one file a group: `jobs` (a job's life), `run` with `scout` (is each host fit?) and `hosts` (nodes
-there, by ssh), `status`, and `nodes`. What they have in common is in `doors`.
+"""The command lines: `tools` is `python -m fav`, the others are the commands of `coordinator.py`, one file a group.
+
+`options` has the options that make a job, `common` what all commands share.
 """

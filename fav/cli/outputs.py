@@ -1,4 +1,4 @@
-"""TODO."""
+"""The files that `report` and `preview` write: where they lie, and the mark that tells them from a user's files."""
 
 import os
 from collections.abc import Iterator

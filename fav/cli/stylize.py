@@ -1,4 +1,4 @@
-"""TODO."""
+"""`python -m fav stylize`: stylize a video on this machine, without a shared directory."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
-"""Nodes on other machines: which hosts there are, how to run something there, and which of our nodes stand there.
+"""Start nodes on this machine or on others, and follow them until they end.
 
-It knows neither pixels nor claims, and supervises no process itself: OpenSSH carries the words, the share carries the
-work; Slurm starts what is queued with it (`slurm`). By ssh, the rooms are, from the bottom up: `hosts` (the hosts file),
-`ssh` (one script on one host), `posts` (nodes started and asked for on a host), `fleet` (the hosts file turned into running
-nodes, again and again). By Dask: `dask` (a task on one worker), `crew` (a node on each worker, as they come and go).
+`local_launcher`, `ssh_launcher`, `slurm_launcher` and `dask_launcher` each run a job in one way. By ssh: `hosts_file` is the
+list of hosts, `preflight` checks them with `host_probe`, `ssh` runs one script on one host, `remote_process` starts nodes and
+asks for their state, `ssh_cluster` keeps the list running. By Dask: `dask_client` runs a task on one worker, `dask_cluster`
+keeps a node on each worker. By Slurm: `slurm` queues an array of nodes.
 """

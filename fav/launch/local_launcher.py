@@ -1,4 +1,4 @@
-"""TODO."""
+"""Start nodes on this machine, and follow them until they end."""
 
 import os
 import signal

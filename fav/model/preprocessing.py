@@ -1,4 +1,4 @@
-"""TODO."""
+"""Turn a frame, a warped prior and a reliability into the input of the network; pure."""
 
 import hashlib
 

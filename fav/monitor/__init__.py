@@ -1,1 +1,1 @@
-"""A job while it runs, on the screen: `forecast` (time left), `look` (reads the share), `screen` (shows it, full screen)."""
+"""A job while it runs: `snapshot` reads its state, `eta` estimates the time left, `tui` and `progress` show both."""

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Print lines to a terminal that may be closed or full."""
 
 import sys
 

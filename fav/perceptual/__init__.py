@@ -1,1 +1,1 @@
-"""TODO."""
+"""The perceptual loss: loss networks, their published weights, and the distances they measure."""

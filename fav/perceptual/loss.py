@@ -1,4 +1,7 @@
-"""TODO."""
+"""Content and style losses by a loss network.
+
+Sources: Gatys, Ecker, Bethge (2016); Johnson, Alahi, Fei-Fei (2016).
+"""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Write the film from published frames, and give results a name that the user chose."""
 
 import filecmp
 import shutil

@@ -1,4 +1,4 @@
-"""TODO."""
+"""How far a video job is: results by kind, its state, and what waits for failed tasks."""
 
 from collections.abc import Collection
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The names of a video job's tasks."""
 
 from pathlib import Path
 

@@ -1,1 +1,1 @@
-"""What became of a job, for people: one page of HTML. `facts` reads them off the share, `plots` draws, `page` writes."""
+"""A job afterwards, on one page of HTML: `data` reads its results, `plots` draws, `html` writes the page."""

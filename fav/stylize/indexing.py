@@ -1,4 +1,4 @@
-"""TODO."""
+"""Decode a video once to index its frames and find its cuts."""
 
 from pathlib import Path
 from typing import Callable, Iterator

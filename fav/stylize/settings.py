@@ -1,4 +1,4 @@
-"""TODO."""
+"""The settings that decide a stylized pixel, and those that decide the film made of it."""
 
 from dataclasses import dataclass
 from pathlib import Path

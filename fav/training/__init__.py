@@ -1,8 +1,8 @@
-"""Learning a style: one painting and a folder of photographs in, a style for videos out.
+"""Learn a style: one painting and a folder of photographs in, a style for videos out.
 
-recipe: every option that decides the weights. photos, motion, stills, clips, batches: what is learnt from.
-loss_network, losses, recurrence: what is learnt. trainer: one iteration. resume: the state on disk. loop: until it is done.
-sheet, curves: what there is to look at meanwhile. command: `python -m fav train`.
+`config` has every option that decides the weights. Samples come from `image_folder`, `motion_fields`, `synthetic_sequences`,
+`video_clips` and `dataloader`. `losses` and `unroll` are what is minimized, `trainer` is one iteration, `loop` repeats it,
+`checkpoint` is the state on disk. `contact_sheet` and `loss_curves` show a training while it runs.
 
 Sources: Ruder, Dosovitskiy, Brox (2018), sections 4 and 6; Johnson, Alahi, Fei-Fei (2016).
 """

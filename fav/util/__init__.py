@@ -1,1 +1,1 @@
-"""What every room may use: `atomic` (how files for people are written) and `reading` (how files of anybody are read)."""
+"""Small things without a subject: how files are written and read, images, fingerprints, words for numbers."""

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Numbered image sequences, given as a printf pattern such as `frame_%04d.png`."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Paths from a job's record, checked so that none leads out of the shared directory."""
 
 import os
 from pathlib import Path, PurePosixPath

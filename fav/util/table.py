@@ -1,4 +1,4 @@
-"""TODO."""
+"""Print tables to a terminal or a file."""
 
 from rich.console import Console
 from rich.table import Table

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Durations and sizes in words."""
 
 
 def duration(seconds: float | None) -> str:

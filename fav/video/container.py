@@ -1,4 +1,4 @@
-"""TODO."""
+"""Open a video file or an image sequence, and choose its video stream."""
 
 import os
 from fractions import Fraction

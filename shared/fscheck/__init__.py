@@ -1,6 +1,6 @@
-"""Does a mount keep its word? What the protocol leans on, tried out on the directory itself.
+"""Check whether a mounted directory keeps the rules that the protocol needs.
 
-`alone` holds what one machine can find out, `quick` the part of it that every node asks when it joins;
-`circle` lets several machines find each other through the directory, and `together` is what only they
-can see: who wins, and who sees what after how long. `python -m shared.fscheck` is the command.
+`local_checks` are those that one machine can make alone; each node makes a part of them when it joins. With `peer_group`
+several machines meet through the directory. `peer_checks` and `visibility` find who wins a name, and who sees a change after
+how long. `environment` tells what is worth knowing. The command is `python -m shared.fscheck`.
 """
