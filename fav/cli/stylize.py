@@ -24,7 +24,8 @@ def stylize(context: click.Context, video: str, style: Path, out: Path, threads:
             **values) -> None:
     """Stylize VIDEO with STYLE into the film OUT (.mp4, .mkv or .mov); nothing else is written."""
     from fav.model.backends import choose
-    from fav.model.devices import device_of, own_device
+    from fav.model.devices import device_of
+    from fav.pipeline.device_lock import own_device
     from fav.pipeline.submit import check, look_of, with_cuts
     from fav.stylize.engine import Studio, stylized
     from fav.stylize.indexing import index_pieces

@@ -20,9 +20,9 @@ from fav import flow as flows
 from fav.errors import FavError
 from fav.flow.field import Geometry
 from fav.flow.io import encode_flow
-from fav.model.devices import own_device
 from fav.pipeline.artifacts import Shelf, sealed, write_print
 from fav.pipeline.delivery import deliver, stitch
+from fav.pipeline.device_lock import own_device
 from fav.pipeline.inputs import NEEDED, changed_inputs
 from fav.pipeline.repair import missing
 from fav.pipeline.task_names import (

@@ -153,7 +153,7 @@ def test_worker_of_a_stopped_supervisor_that_is_killed_ends(share, start):
 
 HALTED = """
 import subprocess, sys, time
-from fav.cli.run import _halting
+from fav.launch.local_launcher import _halting
 node = subprocess.Popen([sys.executable, "-m", "tests.toy", *sys.argv[1:]], start_new_session=True, stdout=subprocess.DEVNULL)
 with _halting([node]):
     print(node.pid, flush=True)
