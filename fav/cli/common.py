@@ -20,6 +20,7 @@ from shared.terminal import ended_by_signals, stopped_code
 EXIT_USAGE = 2
 _ROOM = "no room; make some: coordinator.py clean removes a job with its frames"
 _RIGHTS = "this user may not; correct the permissions, or choose another place"
+_SERVER = "its disk or server does not answer as it should; try again, or choose another place"
 SURROUNDINGS = {  # what of a machine keeps files from being read or written, and the cure
     errno.ENOSPC: _ROOM,
     errno.EDQUOT: _ROOM,
@@ -28,7 +29,7 @@ SURROUNDINGS = {  # what of a machine keeps files from being read or written, an
     errno.EROFS: "mounted read-only; choose another place, or mount it writable",
     errno.EACCES: _RIGHTS,
     errno.EPERM: _RIGHTS,
-    errno.EIO: "its disk or server does not answer as it should; try again, or choose another place",
+    **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.ENOLCK), _SERVER),
     errno.EMFILE: "too many files are open in this process; raise the limit (ulimit -n)",
     errno.ENFILE: "too many files are open on this machine; end what opens them",
 }

@@ -1,6 +1,7 @@
 """What a machine may lack: open streams, room in /dev/shm, a temporary directory, names in UTF-8, the sources of yesterday."""
 
 import io
+import errno
 import os
 import resource
 import shutil
@@ -133,6 +134,19 @@ def test_full_disk_under_the_output_is_one_line(monkeypatch, capfd):
     told = capfd.readouterr().err
     assert ended.value.code == 2 and told.startswith("error: ") and "no room" in told and len(told.splitlines()) == 1
     os.close(fd)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN], ids=errno.errorcode.get)
+def test_a_server_that_does_not_answer_is_one_line(capfd, number):
+    @one_line_errors
+    def command() -> None:
+        raise OSError(number, os.strerror(number), "/mnt/film/nodes")
+
+    with pytest.raises(SystemExit) as ended:
+        command()
+    told = capfd.readouterr().err
+    assert ended.value.code == 2 and told.startswith("error: /mnt/film/nodes: ") and "server" in told
+    assert len(told.splitlines()) == 1
 
 
 # ---- a machine without /dev/shm, without a temporary directory
