@@ -1,7 +1,7 @@
 """What a machine may lack: open streams, room in /dev/shm, a temporary directory, names in UTF-8, the sources of yesterday."""
 
-import io
 import errno
+import io
 import os
 import resource
 import shutil
