@@ -187,7 +187,7 @@ def test_node_makes_the_flow_of_the_next_frame_while_it_paints(clip, style, shar
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_spynet_computes_in_the_precision_of_the_film(clip, style, tiny_spynet, monkeypatch, precision):
-    monkeypatch.setattr("fav.model.devices.best_precision", lambda device: "bfloat16")
+    monkeypatch.setattr("fav.model.runner.best_precision", lambda device: "bfloat16")
     studio = Studio(clip, Look(style, (96, 64), "spynet", tiny_spynet, precision=precision))
     pair = [np.random.default_rng(number).integers(0, 256, (64, 96, 3), np.uint8) for number in (1, 2)]
     flow = {name: flows.make("spynet", tiny_spynet, precision=name)(*pair) for name in ("float32", "bfloat16")}
@@ -369,15 +369,15 @@ def test_fifo_among_numbered_images_is_refused_and_not_waited_for(style, share, 
 
 
 def test_long_index_comes_in_pieces_that_can_be_resumed(clip):
-    import fav.stylize.engine
+    import fav.stylize.indexing
 
     whole = list(index_pieces(clip, None, None))
     assert [len(piece.index) for piece in whole] == [FRAMES] and whole[0].cuts == (CUT,)
-    before, fav.stylize.engine.PIECE = fav.stylize.engine.PIECE, 10
+    before, fav.stylize.indexing.PIECE = fav.stylize.indexing.PIECE, 10
     try:
         pieces = list(index_pieces(clip, None, None))
     finally:
-        fav.stylize.engine.PIECE = before
+        fav.stylize.indexing.PIECE = before
     assert [(piece.start, len(piece.index), piece.cuts, piece.last) for piece in pieces] == \
         [(0, 10, (), False), (10, 10, (CUT,), False), (20, 4, (), True)]
     assert [piece.last for piece in index_pieces(clip, 10, None)] == [True]

@@ -93,7 +93,7 @@ def test_nobody_to_ask_is_one_line(share, root):
 
 
 def test_table_of_nodes_tells_who_works_on_what_and_who_is_silent(share, root, monkeypatch):
-    monkeypatch.setattr("fav.cli.nodes.HEARTBEAT_S", 0.7)
+    monkeypatch.setattr("fav.monitor.snapshot.HEARTBEAT_S", 0.7)
     job = toy.create(share, chains=1, length=1000, slow=0.2)
     node = start(root, "toy")
     wait_for(lambda: claimed(job))

@@ -41,7 +41,7 @@ def test_missing_frames_are_the_source_and_the_others_those_of_the_film(share, c
 
 
 def test_it_goes_as_far_as_the_index_and_is_replaced_each_time(share, clip, style, monkeypatch):
-    monkeypatch.setattr("fav.stylize.engine.PIECE", 8)
+    monkeypatch.setattr("fav.stylize.indexing.PIECE", 8)
     from fav.pipeline.plan import make_plan
     from shared import results
     from shared.nodes import visiting

@@ -168,7 +168,7 @@ def test_disk_that_is_full_in_mid_stitch_leaves_no_draft(share, clip, style):
 
 
 def test_seed_of_an_independent_backward_film_opens_its_last_frame_whoever_knows_how_much(share, clip, style, tmp_path, monkeypatch):
-    monkeypatch.setattr("fav.stylize.engine.PIECE", 8)
+    monkeypatch.setattr("fav.stylize.indexing.PIECE", 8)
     (tmp_path / "seed.png").write_bytes(encode_png(np.full((32, 32, 3), 200, np.uint8), {}))
     opened, first = [], Studio.first
 

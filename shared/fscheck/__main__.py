@@ -145,10 +145,6 @@ def _conclude(table: Table, advice: tuple[str, ...]) -> None:
         click.echo(line)
 
 
-if __name__ == "__main__":
-    main(prog_name="check-share")
-
-
 def lease(local: bool, delay: float | None) -> tuple[float, str]:
     """Seconds, and why.
 
@@ -163,3 +159,7 @@ def lease(local: bool, delay: float | None) -> tuple[float, str]:
     if not local:
         why += f", at least {RECONNECT_S:.0f} s for a server that was away"
     return math.ceil(seconds / 10) * 10.0, why
+
+
+if __name__ == "__main__":
+    main(prog_name="check-share")

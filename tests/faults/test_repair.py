@@ -186,7 +186,7 @@ def test_index_is_made_again(job, plain, damage):
 
 
 def test_pieces_in_the_midst_of_an_index_are_made_again(root, clip, style, plain, monkeypatch):
-    monkeypatch.setattr("fav.stylize.engine.PIECE", 1)
+    monkeypatch.setattr("fav.stylize.indexing.PIECE", 1)
     root.mkdir(exist_ok=True)
     job = create(open_share(root), clip, style, name="film", test=COUNT)
     assert work(job)
