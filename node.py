@@ -17,13 +17,13 @@ with installed():
     from fav.cli.options import BACKEND, FILE, JOB, limits, options, request_of
     from fav.model.backends import choose
     from fav.util.text import duration
+    from shared.filesystem import WEATHER
     from shared.fscheck.environment import CLOCKS_S
     from shared.fscheck.local_checks import check_quickly
+    from shared.heartbeat import visiting
     from shared.jobs import find_job
-    from shared.nodes import visiting
-    from shared.share import Share, open_share
+    from shared.shared_dir import Share, open_share
     from shared.supervisor import Supervisor
-    from shared.system import WEATHER
     from shared.terminal import drop, nobody_reads
 
 # Threads of PyTorch that wait must not spin: with two nodes on two cores, a frame took three times as long.

@@ -24,10 +24,12 @@ from benchmarks import rivals  # noqa: E402
 from benchmarks.meter import Counting, Meter  # noqa: E402
 from shared import results  # noqa: E402
 from shared.claims import claimed  # noqa: E402
+from shared.heartbeat import visiting  # noqa: E402
 from shared.jobs import Job, create_job  # noqa: E402
-from shared.layout import SHARD, Task, shard_of  # noqa: E402
-from shared.nodes import LEASE_S, Node, visiting  # noqa: E402
-from shared.share import open_share  # noqa: E402
+from shared.membership import Node
+from shared.paths import SHARD, Task, shard_of  # noqa: E402
+from shared.settings import LEASE_S
+from shared.shared_dir import open_share  # noqa: E402
 from shared.supervisor import Supervisor  # noqa: E402
 
 CHAIN = 100  # tasks that one node does one after the other, as the frames of a shot
@@ -45,7 +47,7 @@ def empty_task(number: int) -> Task:
 
 
 class EmptyPlan:
-    """`tasks` empty tasks in chains of `chain`, and one that tells when all are done (a `shared.plan.Plan`)."""
+    """`tasks` empty tasks in chains of `chain`, and one that tells when all are done (a `shared.protocols.Plan`)."""
 
     optional: frozenset[str] = frozenset()
 

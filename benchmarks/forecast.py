@@ -19,8 +19,8 @@ from fav.pipeline.task_names import PAINTED  # noqa: E402
 from fav.report.data import Facts, gather  # noqa: E402
 from fav.util.text import duration
 from shared.jobs import find_job  # noqa: E402
-from shared.layout import Task  # noqa: E402
-from shared.share import open_share  # noqa: E402
+from shared.paths import Task  # noqa: E402
+from shared.shared_dir import open_share  # noqa: E402
 
 EVERY_S = 1.0
 

@@ -26,10 +26,11 @@ from fav.pipeline.task_names import PAINTED  # noqa: E402
 from fav.stylize.timeline import PIECE, Piece  # noqa: E402
 from shared import results  # noqa: E402
 from shared.claims import Claims, Outcome  # noqa: E402
+from shared.identity import Identity
 from shared.jobs import Job  # noqa: E402
-from shared.layout import Task  # noqa: E402
-from shared.nodes import Identity, Node  # noqa: E402
-from shared.share import Share, open_share  # noqa: E402
+from shared.membership import Node  # noqa: E402
+from shared.paths import Task  # noqa: E402
+from shared.shared_dir import Share, open_share  # noqa: E402
 from shared.worker import MOST_CANDIDATES  # noqa: E402
 from tests import epic  # noqa: E402
 

@@ -17,9 +17,9 @@ from fav.cli.options import FILE, Size  # noqa: E402
 from fav.pipeline.request import Request  # noqa: E402
 from fav.pipeline.submit import submit  # noqa: E402
 from fav.pipeline.task_names import PAINTED  # noqa: E402
+from shared.heartbeat import visiting  # noqa: E402
 from shared.jobs import Job  # noqa: E402
-from shared.nodes import visiting  # noqa: E402
-from shared.share import open_share  # noqa: E402
+from shared.shared_dir import open_share  # noqa: E402
 
 RUNS = {"one node, chunk off": (1, None), "one node, chunk 48": (1, 48), "two nodes, chunk 48": (2, 48)}
 

@@ -21,8 +21,8 @@ sys.path.insert(0, str(ROOT))
 
 from shared.claims import claimed  # noqa: E402
 from shared.jobs import Job  # noqa: E402
-from shared.nodes import HEARTBEAT_S, POLL_S  # noqa: E402
-from shared.share import open_share  # noqa: E402
+from shared.settings import HEARTBEAT_S, POLL_S  # noqa: E402
+from shared.shared_dir import open_share  # noqa: E402
 from tests import toy  # noqa: E402
 
 ELSEWHERE = ("unshare", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child")

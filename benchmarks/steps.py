@@ -92,7 +92,7 @@ def make_plan(job, node, say, steps: str, series: bool, **options):
     import fav.video.reader
     from shared import results
     from shared.claims import Claims
-    from shared.system import System
+    from shared.filesystem import System
     from shared.worker import Worker
 
     watch = Stopwatch()
@@ -150,8 +150,8 @@ def node(share: Path, video: Path, style: Path, steps: Path, series: bool, **opt
     from fav.pipeline.request import Request
     from fav.pipeline.submit import submit
     from shared.fscheck.local_checks import check_quickly
-    from shared.nodes import visiting
-    from shared.share import open_share
+    from shared.heartbeat import visiting
+    from shared.shared_dir import open_share
     from shared.supervisor import Supervisor
 
     opened = open_share(share)

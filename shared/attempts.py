@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Iterator
 
 from shared.errors import ShareError, plain
+from shared.identity import MALFORMED, Identity, lineage
 from shared.jobs import Job
-from shared.layout import Task
-from shared.nodes import MALFORMED, Identity, Node, lineage
+from shared.membership import Node
+from shared.paths import Task
 
 MOST_FAULTS = 3  # attempts that raised, took their process down, hung, or left a damaged result
 MOST_VANISHED = 10  # owners that vanished: mostly not the task's fault

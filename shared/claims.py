@@ -10,9 +10,10 @@ from pathlib import Path
 
 from shared import results
 from shared.errors import ShareError
+from shared.identity import Identity, read_identity
 from shared.jobs import Job, all_jobs
-from shared.layout import Task
-from shared.nodes import Identity, Node, read_identity
+from shared.membership import Node
+from shared.paths import Task
 
 
 class Outcome(Enum):

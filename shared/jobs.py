@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Callable
 
 from shared.errors import Evicted, JobGone, ShareError, plain
-from shared.layout import ID, NAME, JobLayout
-from shared.nodes import LEASE_S, MALFORMED, SHORTEST_LEASE_S, VERSION, Node
+from shared.filesystem import PASSING, System
+from shared.identity import MALFORMED, VERSION
+from shared.membership import Node
 from shared.ownership import BROUGHT, remove_job_files
-from shared.share import Share
-from shared.sources import version
-from shared.system import PASSING, System
+from shared.paths import ID, NAME, JobLayout
+from shared.settings import LEASE_S, SHORTEST_LEASE_S
+from shared.shared_dir import Share
+from shared.source_hash import version
 
 LOOKS_FOR_TAKEN = 15
 REMOVAL_TRIES = 3

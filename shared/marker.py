@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from shared.errors import ShareError, plain
-from shared.layout import ID, NAME, ShareLayout, is_incarnation, is_private
-from shared.sources import version
-from shared.system import NO_LINKS, System
+from shared.filesystem import NO_LINKS, System
+from shared.paths import ID, NAME, ShareLayout, is_incarnation, is_private
+from shared.source_hash import version
 
 FORMAT = 1
 LIMIT = 4096  # bytes

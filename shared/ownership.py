@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from shared.errors import ShareError, plain
-from shared.layout import CHECK, GRAVE, HARD_LINK_PROBE, JobLayout, is_incarnation, shard_of
-from shared.share import PROBE, Share
-from shared.system import Removal
+from shared.filesystem import Removal
+from shared.paths import CHECK, GRAVE, HARD_LINK_PROBE, JobLayout, is_incarnation, shard_of
+from shared.shared_dir import PROBE, Share
 
 TEMPORARY = re.compile(r"[0-9a-f]{16}(\.[A-Za-z0-9]{1,20}){0,2}")  # of `Node.draft`, some with a suffix
 CHECK_FILE = re.compile(r"[0-9a-f]{16}|n{100,}")

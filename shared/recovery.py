@@ -11,12 +11,15 @@ from typing import Callable, Iterator
 from shared.attempts import nonce, settle
 from shared.claims import claimed, take_away
 from shared.errors import ShareError
+from shared.failure_detector import Observer
+from shared.filesystem import WEATHER, Removal
+from shared.identity import Identity, node_named, read_identity
 from shared.jobs import Job, Manifest, all_jobs
-from shared.layout import ID, JobLayout, Task, is_incarnation, is_private
-from shared.nodes import LEASE_S, POLL_S, Identity, Node, Observer, node_named, read_identity, sweep
+from shared.membership import Node, sweep
 from shared.ownership import NOTICE, creator_of, left_alone, listed, remove_job_files, remove_notice, remove_private
-from shared.share import Share
-from shared.system import WEATHER, Removal
+from shared.paths import ID, JobLayout, Task, is_incarnation, is_private
+from shared.settings import LEASE_S, POLL_S
+from shared.shared_dir import Share
 
 NOBODY = "0" * 32  # a token that no node has
 

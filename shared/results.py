@@ -6,10 +6,10 @@ from pathlib import Path
 
 from shared.attempts import settle
 from shared.errors import InputVanished, ShareError
+from shared.filesystem import RECORD_LIMIT
 from shared.jobs import Job
-from shared.layout import SHARD, Task, shard_of
-from shared.nodes import Node
-from shared.system import RECORD_LIMIT
+from shared.membership import Node
+from shared.paths import SHARD, Task, shard_of
 
 RESULT = re.compile(r"[0-9]{7,12}\.[A-Za-z0-9]+")  # not an editor's copy of one
 

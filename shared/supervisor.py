@@ -20,20 +20,22 @@ from pathlib import Path
 from typing import Callable
 
 from shared import attempts
-from shared.bell import Bell
 from shared.claims import let_go
+from shared.control import Ear
 from shared.errors import Evicted, ShareError, Stopped, Unwell, Updated, is_ours, lacking
-from shared.health import Health
+from shared.heartbeat import Heart
+from shared.identity import Identity
 from shared.jobs import Job, find_job
-from shared.layout import Task
-from shared.nodes import Heart, Identity, Node
-from shared.orders import Ear
-from shared.share import Share, open_share
-from shared.slate import Slate, Watch
-from shared.sources import ROOT, Sources
-from shared.sources import Watch as SourcesWatch
+from shared.membership import Node
+from shared.node_health import Health
+from shared.notify import Bell
+from shared.paths import Task
+from shared.retry import weathered
+from shared.shared_dir import Share, open_share
+from shared.source_hash import ROOT, Sources
+from shared.source_hash import Watch as SourcesWatch
+from shared.task_monitor import Slate, Watch
 from shared.terminal import HALT, LEAVE, halt, is_ignored
-from shared.weather import weathered
 from shared.worker import Worker
 
 EXIT_FAILED, EXIT_USAGE, EXIT_CRASHED, EXIT_UNWELL, EXIT_EVICTED, EXIT_UPDATED, EXIT_STOPPED = 1, 2, 70, 71, 75, 76, 130

@@ -12,17 +12,21 @@ from pathlib import Path
 from typing import Callable, Iterator, TypeVar
 
 from shared import attempts, results
-from shared.bell import Bell
-from shared.claims import Claims, Outcome, claimed
+from shared.claims import Outcome, claimed
 from shared.errors import Evicted, InputChanged, InputVanished, JobGone, ShareError, Stopped, Unwell, Updated, plain
-from shared.health import MOST_EXAMS, Health
+from shared.failure_detector import Observer
+from shared.filesystem import WEATHER
+from shared.identity import lineage
+from shared.job_state import Board
 from shared.jobs import OVER, Job, all_jobs, find_job
-from shared.layout import Task
-from shared.nodes import HEARTBEAT_S, POLL_S, Node, Observer, lineage
-from shared.plan import Plan, Report
+from shared.membership import Node
+from shared.node_health import MOST_EXAMS, Health
+from shared.notify import Bell
+from shared.paths import Task
+from shared.protocols import Plan, Report
 from shared.recovery import Recovery
-from shared.system import WEATHER
-from shared.weather import weathered
+from shared.retry import weathered
+from shared.settings import HEARTBEAT_S, POLL_S
 
 WAIT_S = 2.0  # a waiter that no bell woke looks by itself
 WAIT_STEPS = 4  # in between, it sees whether a node of this machine has died
@@ -34,25 +38,6 @@ MOST_CANDIDATES = 20  # of a look; where others were faster at one of so many, t
 TOLD = 3  # failed tasks that the last word of a job names
 
 T = TypeVar("T")
-
-
-class Board:
-    """One job as this worker serves it."""
-
-    def __init__(self, node: Node, job: Job, plan: Plan | None, over: str | None = None):
-        self.job = job
-        self.plan = plan
-        self.claims = Claims(node, job)
-        self.next: Task | None = None  # claimed, not begun
-        self.asked = float("-inf")  # when the last claim was asked for, by the monotonic clock
-        self.failed: list[str] = []  # names of failed tasks, as of the last look
-        self.leaves = False  # whether open tasks were left to other nodes at the last look
-        self.over = over  # finished, cancelled, failed, gone, refused, changed or sick; only then there may be no plan
-        self.since = node.share.system.monotonic()  # it was taken on
-        self.paused = False
-        self.priority = 0  # nodes serve the job with the largest first
-        self.idle = 0  # looks in a row at which nothing was open and nothing claimed
-        self.vanished = 0
 
 
 class Worker:

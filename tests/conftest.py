@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from shared.nodes import Identity, Node
-from shared.share import Share, open_share
-from shared.system import System
+from shared.filesystem import System
+from shared.identity import Identity
+from shared.membership import Node
+from shared.shared_dir import Share, open_share
 from tests import toy
 
 for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP):

@@ -30,16 +30,19 @@ from fav.pipeline.request import Request
 from fav.pipeline.submit import submit
 from fav.util.fingerprint import fingerprint
 from shared import attempts
-from shared.bell import Bell
 from shared.claims import claimed
 from shared.errors import Evicted
+from shared.failure_detector import Observer
+from shared.filesystem import System
+from shared.heartbeat import visiting
 from shared.jobs import Job, find_job
-from shared.layout import Task
-from shared.nodes import LEASE_S, POLL_S, SHORTEST_LEASE_S, Node, Observer, visiting
+from shared.membership import Node
+from shared.notify import Bell
+from shared.paths import Task
 from shared.recovery import Recovery
-from shared.share import Share, open_share
+from shared.settings import LEASE_S, POLL_S, SHORTEST_LEASE_S
+from shared.shared_dir import Share, open_share
 from shared.supervisor import EXIT_EVICTED, Supervisor
-from shared.system import System
 from shared.worker import Worker
 from tests.toy import Silent
 

@@ -16,10 +16,12 @@ from fav.stylize.timeline import PIECE, Piece
 from fav.util.images import encode_png
 from fav.video import FrameIndex
 from shared.errors import Stopped
+from shared.identity import Identity
 from shared.jobs import Job, create_job
-from shared.layout import SHARD
-from shared.nodes import LEASE_S, Identity, Node
-from shared.share import Share
+from shared.membership import Node
+from shared.paths import SHARD
+from shared.settings import LEASE_S
+from shared.shared_dir import Share
 
 PICTURE = np.zeros((2, 2, 3), np.uint8)
 

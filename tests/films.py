@@ -16,9 +16,9 @@ from fav.pipeline.request import Request
 from fav.pipeline.spec import FilmSpec
 from fav.pipeline.submit import submit
 from fav.video import FrameIndex
+from shared.heartbeat import visiting
 from shared.jobs import Job
-from shared.nodes import visiting
-from shared.share import Share, open_share
+from shared.shared_dir import Share, open_share
 from shared.worker import Worker
 from tests.toy import Silent
 

@@ -34,7 +34,7 @@ def test_the_share_is_reached_through_the_one_seam():
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 called = ast.unparse(node.func)
                 forbidden = called in {"os." + name for name in ("open", "link", "rename", "unlink", "mkdir", "stat", "listdir", "utime", "replace")}
-                assert not forbidden, f"{path.name}:{node.lineno} calls {called}: go through shared.system"
+                assert not forbidden, f"{path.name}:{node.lineno} calls {called}: go through shared.filesystem"
 
 
 def test_only_tensors_are_read_from_pickles():

@@ -15,6 +15,7 @@ import pytest
 
 import node as node_command
 from shared.errors import ShareError
+from shared.filesystem import NO_LINKS, System
 from shared.fscheck import peer_checks, visibility
 from shared.fscheck.__main__ import ROOM, Table, check_together, lease
 from shared.fscheck.environment import PEOPLE, mounted
@@ -22,9 +23,8 @@ from shared.fscheck.finding import Verdict
 from shared.fscheck.local_checks import NEEDED, Ground, check_quickly
 from shared.fscheck.peer_group import Circle, PeerLost
 from shared.mount import mount_of
-from shared.nodes import LEASE_S
-from shared.share import open_share
-from shared.system import NO_LINKS, System
+from shared.settings import LEASE_S
+from shared.shared_dir import open_share
 from tests.conftest import join
 
 CODE = Path(__file__).resolve().parent.parent

@@ -25,8 +25,8 @@ from fav.stylize.settings import LEAD
 from fav.stylize.timeline import Timeline
 from shared import attempts, results
 from shared.claims import Claims, claimed
-from shared.nodes import visiting
-from shared.share import open_share
+from shared.heartbeat import visiting
+from shared.shared_dir import open_share
 from tests.films import FRAMES, ROOT, clip, create, film_of, frames_of, share, start_node, style, work  # noqa: F401
 from tests.test_film import same, studio_of
 from tests.test_timeline import piece

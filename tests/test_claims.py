@@ -9,8 +9,9 @@ import pytest
 from shared import claims, results
 from shared.claims import Claims, Outcome
 from shared.errors import Evicted
-from shared.nodes import Identity, Node, sweep
-from shared.share import open_share
+from shared.identity import Identity
+from shared.membership import Node, sweep
+from shared.shared_dir import open_share
 from tests import toy
 from tests.conftest import join
 
@@ -96,7 +97,7 @@ def test_one_of_eight_processes_wins_each_of_fifty_tasks(root, links, monkeypatc
     toy.create(share, chains=1, length=50)
     context = multiprocessing.get_context("fork")
     if not links:
-        monkeypatch.setattr("shared.share._hard_links", lambda layout, system: False)
+        monkeypatch.setattr("shared.shared_dir._hard_links", lambda layout, system: False)
     barrier, queue = context.Barrier(8), context.Queue()
     racers = [context.Process(target=_race, args=(str(root), barrier, queue)) for _ in range(8)]
     for racer in racers:

@@ -20,12 +20,12 @@ import node as node_command
 from fav.pipeline.spec import FilmSpec
 from fav.pipeline.task_names import stitch_task
 from shared import attempts, results
-from shared.bell import Bell
 from shared.claims import claimed
 from shared.errors import InputChanged
+from shared.heartbeat import visiting
 from shared.jobs import Job, find_job
-from shared.nodes import visiting
-from shared.share import Share, open_share
+from shared.notify import Bell
+from shared.shared_dir import Share, open_share
 from shared.worker import ASK_AGAIN_S, Worker
 from tests import films, toy
 from tests.conftest import Clock, join

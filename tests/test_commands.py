@@ -192,7 +192,7 @@ def test_cancel_and_retry(share, clip, style):
 def test_failed_task_is_shown_and_retried(share, clip, style):
     job = create(share, clip, style, test=2)
     from shared import attempts
-    from shared.nodes import visiting
+    from shared.heartbeat import visiting
 
     with visiting(share) as node:
         for _ in range(3):

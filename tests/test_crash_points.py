@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 
 from shared import results
-from shared.bell import Bell
 from shared.claims import Claims, Outcome, claimed
 from shared.errors import Evicted
-from shared.nodes import POLL_S, Identity, Node, Observer
+from shared.failure_detector import Observer
+from shared.filesystem import process_start
+from shared.identity import Identity
+from shared.membership import Node
+from shared.notify import Bell
 from shared.recovery import Recovery
-from shared.share import Share
-from shared.system import process_start
+from shared.settings import POLL_S
+from shared.shared_dir import Share
 from shared.worker import WAIT_S, WAIT_STEPS, Worker
 from tests import films, toy
 from tests.conftest import Clock, join

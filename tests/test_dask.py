@@ -23,9 +23,9 @@ from fav.launch import dask_cluster
 from fav.launch import dask_launcher as by_dask
 from shared import results
 from shared.claims import claimed
+from shared.heartbeat import visiting
 from shared.jobs import Job, find_job
-from shared.nodes import visiting
-from shared.share import open_share
+from shared.shared_dir import open_share
 from tests.films import ROOT, create, film_of, make_clip, share, style, work  # noqa: F401
 from tests.waiting import runs, wait_for
 

@@ -24,9 +24,9 @@ from fav.util.images import resize
 from shared import attempts, results
 from shared.claims import claimed
 from shared.errors import InputChanged, ShareError
-from shared.layout import Task
-from shared.nodes import visiting
-from shared.share import open_share
+from shared.heartbeat import visiting
+from shared.paths import Task
+from shared.shared_dir import open_share
 from tests import films
 from tests.films import CUT, FRAMES, ROOT, clip, create, film_of, frames_of, probe, share, start_node, style, work  # noqa: F401
 from tests.test_flow import tiny_spynet  # noqa: F401

@@ -25,7 +25,7 @@ from fav.stylize.settings import network_size
 from fav.util.images import resize
 from fav.video import FrameReader, write_film
 from shared.jobs import all_jobs
-from shared.share import open_share
+from shared.shared_dir import open_share
 from tests import films
 from tests.films import ROOT, clip, create, film_of, frames_of, index_of, share, start_node, style, work  # noqa: F401
 from tests.test_timeline import SPEC

@@ -18,8 +18,8 @@ from fav.util.text import words
 from shared import results
 from shared.claims import claimed
 from shared.jobs import Job, find_job
-from shared.share import Share, open_share
-from shared.weather import weathered
+from shared.retry import weathered
+from shared.shared_dir import Share, open_share
 from tests import clips, films, toy
 from tests.films import FRAMES, clip, film_of, style  # noqa: F401
 from tests.test_commands import call, refused

@@ -33,10 +33,10 @@ from fav.video.shot_detection import read_cuts
 from shared import attempts, results
 from shared.claims import Claims
 from shared.errors import ShareError
+from shared.identity import MALFORMED, Identity
 from shared.jobs import NAME, Manifest, find_job, job_name
-from shared.layout import Task
-from shared.nodes import MALFORMED, Identity
-from shared.share import open_share
+from shared.paths import Task
+from shared.shared_dir import open_share
 from tests import films, torch7_writer, toy
 from tests.conftest import join
 from tests.test_weather import Weather, _at_once, work  # noqa: F401

@@ -16,8 +16,8 @@ from fav.report.html import shown_frames
 from fav.video import FrameReader
 from shared import results
 from shared.attempts import record
-from shared.nodes import visiting
-from shared.share import open_share
+from shared.heartbeat import visiting
+from shared.shared_dir import open_share
 from tests.films import CUT, FRAMES, clip, create, share, style, work  # noqa: F401
 
 DRIVER, BROWSER = shutil.which("chromedriver"), shutil.which("chromium")

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from shared.errors import JobGone, ShareError
+from shared.heartbeat import visiting
 from shared.jobs import Manifest, all_jobs, create_job, find_job, job_name, remove_job
-from shared.nodes import sweep, visiting
-from shared.share import open_share
+from shared.membership import sweep
+from shared.shared_dir import open_share
 from tests import toy
 
 

@@ -21,8 +21,8 @@ from fav.pipeline.task_names import frame_task
 from fav.util.safe_path import brought
 from shared.attempts import failed, record
 from shared.claims import claimed
-from shared.nodes import visiting
-from shared.share import open_share
+from shared.heartbeat import visiting
+from shared.shared_dir import open_share
 from tests.films import FRAMES, ROOT, clip, create, make_clip, share, start_node, style, work  # noqa: F401
 from tests.waiting import wait_for
 

@@ -22,9 +22,10 @@ from fav.pipeline.task_names import REPORTS, SPAN, frame_task, measure_task
 from fav.video import FrameIndex
 from shared import attempts, results
 from shared.claims import Claims, claimed
+from shared.heartbeat import visiting
+from shared.identity import MALFORMED, read_identity
 from shared.jobs import Job, all_jobs
-from shared.nodes import MALFORMED, read_identity, visiting
-from shared.share import open_share
+from shared.shared_dir import open_share
 from tests import films
 from tests.clips import X264, ffmpeg
 from tests.films import create, film_of, frames_of, share, start_node, style, work  # noqa: F401

@@ -7,11 +7,11 @@ import pytest
 from click.testing import CliRunner
 
 import coordinator
-from shared import attempts, orders, results
+from shared import attempts, control, results
 from shared.claims import Claims, claimed
-from shared.nodes import sweep
-from shared.orders import Order
-from shared.share import open_share
+from shared.control import Order
+from shared.membership import sweep
+from shared.shared_dir import open_share
 from tests import toy
 from tests.conftest import join
 from tests.test_worker import is_clean, start
@@ -68,22 +68,22 @@ def test_node_that_was_taken_for_dead_hears_what_was_ordered_before(share, root)
     wait_for(lambda: results.count(job, "link", range(1000)) > 2)
     (first,) = share.system.list(share.layout.nodes)
     sweep(share, first)
-    orders.give(share, first, Order.DRAIN)
+    control.give(share, first, Order.DRAIN)
     node.communicate(timeout=30)
-    assert node.returncode == 130 and orders.given(share) == {}
+    assert node.returncode == 130 and control.given(share) == {}
 
 
 def test_of_two_orders_the_stronger_counts_and_those_of_nobody_are_swept(share):
     node = join(share)
-    orders.give(share, node.identity.incarnation, Order.STOP)
-    orders.give(share, node.identity.incarnation, Order.DRAIN)
-    orders.give(share, node.identity.incarnation, Order.DRAIN)
-    orders.give(share, "gone-1-00000000", Order.DRAIN)
+    control.give(share, node.identity.incarnation, Order.STOP)
+    control.give(share, node.identity.incarnation, Order.DRAIN)
+    control.give(share, node.identity.incarnation, Order.DRAIN)
+    control.give(share, "gone-1-00000000", Order.DRAIN)
     (share.layout.orders / "a stranger's file").touch()
-    orders.sweep(share)
-    assert orders.given(share) == {node.identity.incarnation: Order.STOP}
-    orders.take_back(share, node.identity.incarnation)
-    assert orders.given(share) == {} and share.system.list(share.layout.orders) == ["a stranger's file"]
+    control.sweep(share)
+    assert control.given(share) == {node.identity.incarnation: Order.STOP}
+    control.take_back(share, node.identity.incarnation)
+    assert control.given(share) == {} and share.system.list(share.layout.orders) == ["a stranger's file"]
 
 
 def test_nobody_to_ask_is_one_line(share, root):

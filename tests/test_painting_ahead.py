@@ -11,7 +11,7 @@ from fav.pipeline.task_names import frame_task
 from fav.stylize.engine import Studio, stylized
 from fav.util.images import encode_png
 from shared import results
-from shared.nodes import visiting
+from shared.heartbeat import visiting
 from tests.films import CUT, clip, create, share, style, work  # noqa: F401
 
 

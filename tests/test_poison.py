@@ -21,14 +21,16 @@ from fav.pipeline.progress import blocked
 from fav.pipeline.task_names import flow_task, frame_task, index_task
 from fav.util.images import decode_png
 from shared import attempts, results
-from shared.bell import Bell
 from shared.claims import Claims, claimed
 from shared.errors import InputVanished, Stopped, Unwell
-from shared.health import DOUBT_S, LEAVE_AGAIN_S, LEAVE_S, Health
+from shared.heartbeat import visiting
+from shared.identity import Identity, lineage
 from shared.jobs import Job
-from shared.layout import Task
-from shared.nodes import Identity, Node, lineage, visiting
-from shared.share import Share, open_share
+from shared.membership import Node
+from shared.node_health import DOUBT_S, LEAVE_AGAIN_S, LEAVE_S, Health
+from shared.notify import Bell
+from shared.paths import Task
+from shared.shared_dir import Share, open_share
 from shared.worker import Worker
 from tests import toy
 from tests.films import CUT, FRAMES, clip, create, film_of, style, work  # noqa: F401
@@ -107,7 +109,7 @@ def test_sick_node_takes_itself_out_and_costs_no_task_an_attempt(real, sickness,
 EXAMINED = """
 import sys
 from pathlib import Path
-from shared.share import open_share
+from shared.shared_dir import open_share
 from shared.supervisor import Supervisor
 node = Supervisor(open_share(Path(sys.argv[1])), "tests.toy:ToyPlan", lambda line: print(line, flush=True), sys.argv[2])
 node.health.exam = "job", "link"
@@ -124,10 +126,10 @@ def test_task_that_crashes_after_an_examination_was_broken_off_is_counted(real):
 HANGS = """
 import sys
 from pathlib import Path
-from shared import slate
-from shared.share import open_share
+from shared import task_monitor
+from shared.shared_dir import open_share
 from shared.supervisor import Supervisor
-slate.FIRST_S = 1.0
+task_monitor.FIRST_S = 1.0
 sys.exit(Supervisor(open_share(Path(sys.argv[1])), "tests.toy:ToyPlan", lambda line: print(line, flush=True), sys.argv[2]).run())
 """
 
@@ -167,7 +169,7 @@ class Deadly(FilmPlan):
 FILM_NODE = """
 import sys
 from pathlib import Path
-from shared.share import open_share
+from shared.shared_dir import open_share
 from shared.supervisor import Supervisor
 sys.exit(Supervisor(open_share(Path(sys.argv[1])), "tests.test_poison:%s", lambda line: print(line, flush=True)).run())
 """

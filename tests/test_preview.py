@@ -44,7 +44,7 @@ def test_it_goes_as_far_as_the_index_and_is_replaced_each_time(share, clip, styl
     monkeypatch.setattr("fav.stylize.indexing.PIECE", 8)
     from fav.pipeline.plan import make_plan
     from shared import results
-    from shared.nodes import visiting
+    from shared.heartbeat import visiting
 
     job = create(share, clip, style, name="film")
     refused = CliRunner().invoke(coordinator.main, ["preview", str(share.layout.root)])

@@ -9,11 +9,11 @@ from click.testing import CliRunner
 
 import coordinator
 from shared import results
-from shared.bell import Bell
 from shared.claims import claimed
+from shared.heartbeat import visiting
 from shared.jobs import all_jobs, find_job
-from shared.nodes import visiting
-from shared.share import Share
+from shared.notify import Bell
+from shared.shared_dir import Share
 from tests import toy
 from tests.test_worker import start
 from tests.waiting import wait_for

@@ -5,9 +5,12 @@ import sys
 
 from shared import attempts, claims
 from shared.claims import Claims, Outcome
-from shared.layout import Task
-from shared.nodes import POLL_S, Identity, Node, Observer
+from shared.failure_detector import Observer
+from shared.identity import Identity
+from shared.membership import Node
+from shared.paths import Task
 from shared.recovery import Recovery
+from shared.settings import POLL_S
 from tests import toy
 from tests.conftest import join
 

@@ -20,11 +20,11 @@ from fav.pipeline.task_names import frame_task, stitch_task
 from fav.stylize.timeline import Timeline
 from shared.claims import Claims, claimed
 from shared.errors import Stopped
+from shared.filesystem import System
 from shared.jobs import Job
-from shared.layout import SHARD, Task
-from shared.nodes import Node
-from shared.share import open_share
-from shared.system import System
+from shared.membership import Node
+from shared.paths import SHARD, Task
+from shared.shared_dir import open_share
 from shared.worker import MOST_CANDIDATES, Worker
 from tests.conftest import join
 from tests.epic import Few, make_film, paint, piece, put_index

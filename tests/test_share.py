@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from shared.bell import Bell
 from shared.errors import Evicted, ShareError
-from shared.nodes import Identity, sweep
-from shared.share import open_share
-from shared.system import System, process_start
+from shared.filesystem import System, process_start
+from shared.identity import Identity
+from shared.membership import sweep
+from shared.notify import Bell
+from shared.shared_dir import open_share
 from tests.conftest import join
 
 

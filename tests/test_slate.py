@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from shared.layout import Task
-from shared.slate import FIRST_S, HANG_S, HANG_TIMES, Slate, Watch
+from shared.paths import Task
+from shared.task_monitor import FIRST_S, HANG_S, HANG_TIMES, Slate, Watch
 
 FRAME = Task("frame", 7)
 

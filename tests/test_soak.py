@@ -22,8 +22,8 @@ import pytest
 from shared import attempts
 from shared.claims import claimed
 from shared.jobs import Job, all_jobs
-from shared.nodes import SHORTEST_LEASE_S
-from shared.share import Share, open_share
+from shared.settings import SHORTEST_LEASE_S
+from shared.shared_dir import Share, open_share
 from tests import films
 from tests.films import create, film_of, style, work  # noqa: F401
 

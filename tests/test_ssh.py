@@ -21,9 +21,10 @@ from fav.launch.preflight import Scout, Unfit
 from fav.launch.ssh_launcher import follow_hosts
 from shared import results
 from shared.claims import claimed
+from shared.heartbeat import visiting
+from shared.identity import read_identity
 from shared.jobs import Job, find_job
-from shared.nodes import read_identity, visiting
-from shared.share import open_share
+from shared.shared_dir import open_share
 from tests import sshd
 from tests.films import ROOT, create, film_of, make_clip, share, style, work  # noqa: F401
 from tests.sshd import Network, pids

@@ -29,12 +29,16 @@ from fav.util.images import decode_png, encode_png
 from shared import attempts, results
 from shared.claims import Claims, claimed
 from shared.errors import InputVanished, ShareError
+from shared.failure_detector import Observer
+from shared.filesystem import System
+from shared.heartbeat import visiting
+from shared.identity import Identity
 from shared.jobs import Job, all_jobs, create_job, find_job, remove_job
-from shared.layout import Task
-from shared.nodes import LEASE_S, POLL_S, Identity, Node, Observer, visiting
+from shared.membership import Node
+from shared.paths import Task
 from shared.recovery import Recovery
-from shared.share import Share, open_share
-from shared.system import System
+from shared.settings import LEASE_S, POLL_S
+from shared.shared_dir import Share, open_share
 from tests import films, toy
 from tests.conftest import Clock, join
 from tests.test_architecture import ROOT, SOURCES
@@ -255,7 +259,7 @@ def test_process_that_proc_hides_is_not_taken_for_gone(monkeypatch):
     def hidden(pid):
         raise FileNotFoundError(2, "No such file or directory", f"/proc/{pid}/stat")
 
-    monkeypatch.setattr("shared.system.process_start", hidden)
+    monkeypatch.setattr("shared.filesystem.process_start", hidden)
     assert not System().process_gone(os.getpid(), 1) and not System().process_gone(1, 1)
     assert System().process_gone(no_process(), 1)
 
@@ -649,7 +653,7 @@ TWO_USERS = """
 import os, sys
 sys.path[:0] = sys.argv[1:3]
 from pathlib import Path
-from shared.share import open_share
+from shared.shared_dir import open_share
 from shared.supervisor import Supervisor
 os.umask(0o077)
 sys.exit(Supervisor(open_share(Path(sys.argv[3])), "tests.toy:ToyPlan", lambda line: print(line, flush=True), "toy").run())
@@ -701,9 +705,10 @@ SWEEP = """
 import sys
 sys.path[:0] = sys.argv[1:3]
 from pathlib import Path
-from shared.nodes import Observer, visiting
+from shared.failure_detector import Observer
+from shared.heartbeat import visiting
 from shared.recovery import Recovery
-from shared.share import open_share
+from shared.shared_dir import open_share
 with visiting(open_share(Path(sys.argv[3]))) as node:
     Recovery(node, Observer(node.share, node.identity)).run({})
 """
@@ -711,7 +716,7 @@ MAKE_TOY = """
 import os, sys
 sys.path[:0] = sys.argv[1:3]
 from pathlib import Path
-from shared.share import open_share
+from shared.shared_dir import open_share
 from tests import toy
 os.umask(0o077)
 toy.create(open_share(Path(sys.argv[3])), chains=2, length=15, gate=1)

@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 
 from shared import results
-from shared.bell import Bell
 from shared.claims import claimed
+from shared.heartbeat import Heart
+from shared.identity import Identity
 from shared.jobs import Job
-from shared.layout import Task
-from shared.nodes import Heart, Identity, Node
-from shared.share import Share, open_share
-from shared.weather import MOST_PASSING, weathered
+from shared.membership import Node
+from shared.notify import Bell
+from shared.paths import Task
+from shared.retry import MOST_PASSING, weathered
+from shared.shared_dir import Share, open_share
 from shared.worker import Worker
 from tests import toy
 from tests.conftest import Clock, join
@@ -237,7 +239,7 @@ def test_stale_handle_at_the_very_first_look_is_not_the_lack_of_jobs(share, cloc
 
 
 def test_heart_beats_on_after_the_server_has_stumbled(node, clock, monkeypatch):
-    monkeypatch.setattr("shared.nodes.HEARTBEAT_S", 0.005)
+    monkeypatch.setattr("shared.heartbeat.HEARTBEAT_S", 0.005)
     clock.where("touch", lambda path: clock.struck < 3, errno.ESTALE)
     heart = Heart(node)
     began = heart.last
@@ -314,7 +316,7 @@ class Outside(toy.ToyPlan):
 NODE = """
 import sys
 from pathlib import Path
-from shared.share import open_share
+from shared.shared_dir import open_share
 from shared.supervisor import Supervisor
 sys.exit(Supervisor(open_share(Path(sys.argv[1])), sys.argv[2], lambda line: print(line, flush=True), "toy").run())
 """

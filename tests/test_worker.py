@@ -11,7 +11,7 @@ import pytest
 
 from shared import attempts, results
 from shared.claims import claimed
-from shared.share import open_share
+from shared.shared_dir import open_share
 from tests import toy
 from tests.waiting import runs, wait_for
 
@@ -121,7 +121,7 @@ def test_second_signal_stops_a_node_in_the_middle_of_a_task(share, root):
 
 
 def test_node_that_was_taken_for_dead_joins_again_and_finishes(share, root):
-    from shared.nodes import sweep
+    from shared.membership import sweep
 
     job = toy.create(share, chains=1, length=200, slow=0.05)
     node = start(root, "toy")
@@ -139,7 +139,7 @@ def test_cancelled_job_ends_its_nodes(share, root):
     job = toy.create(share, chains=1, length=1000, slow=0.05)
     node = start(root, "toy")
     wait_for(lambda: results.count(job, "link", range(1000)) > 2)
-    from shared.nodes import visiting
+    from shared.heartbeat import visiting
 
     with visiting(share) as operator:
         job.mark(operator, "cancelled")

@@ -12,10 +12,11 @@ from typing import Callable, Iterator
 from shared import results
 from shared.attempts import failed
 from shared.claims import claimed
+from shared.heartbeat import visiting
 from shared.jobs import Job, create_job
-from shared.layout import Task
-from shared.nodes import Node, visiting
-from shared.share import Share, open_share
+from shared.membership import Node
+from shared.paths import Task
+from shared.shared_dir import Share, open_share
 from shared.supervisor import Supervisor
 
 LEASE_S = 15.0

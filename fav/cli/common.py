@@ -11,10 +11,10 @@ import click
 from fav.cli.options import request_of
 from fav.errors import FavError
 from fav.monitor.console import _flush, tell
-from shared.bell import ringing
 from shared.errors import ShareError, is_ours, lacking
 from shared.jobs import Job, all_jobs, find_job
-from shared.share import Share, open_share
+from shared.notify import ringing
+from shared.shared_dir import Share, open_share
 from shared.terminal import ended_by_signals, stopped_code
 
 EXIT_USAGE = 2

@@ -13,14 +13,17 @@ from fav.errors import FavError
 from fav.pipeline.inputs import check_video
 from fav.pipeline.request import check_out
 from shared.attempts import reopen
-from shared.bell import ring, ringing
 from shared.claims import claimed
 from shared.errors import InputVanished, JobGone, ShareError
+from shared.failure_detector import Observer
+from shared.heartbeat import visiting
+from shared.identity import Identity
 from shared.jobs import OVER, Job, all_jobs, over, remove_job
-from shared.nodes import Identity, Node, Observer, visiting
+from shared.membership import Node
+from shared.notify import ring, ringing
 from shared.ownership import left_alone
 from shared.recovery import Recovery
-from shared.share import Share, open_share
+from shared.shared_dir import Share, open_share
 
 if TYPE_CHECKING:
     from fav.pipeline.artifacts import Shelf

@@ -10,10 +10,11 @@ from fav.cli.options import FILE
 from fav.monitor.snapshot import _told
 from fav.util.table import show_table
 from fav.util.text import duration
-from shared import orders
+from shared import control
+from shared.control import Order
 from shared.errors import ShareError
-from shared.nodes import Observer, identities
-from shared.orders import Order
+from shared.failure_detector import Observer
+from shared.identity import identities
 
 SHARED = click.argument("shared", type=FILE)
 WHO = click.argument("who", required=False, metavar="[HOST|NODE]")
@@ -44,7 +45,7 @@ def nodes(shared: Path, as_json: bool) -> None:
 
 def _order(shared: Path, who: str | None, order: Order, words: str) -> None:
     share = opened(shared)
-    orders.sweep(share)
+    control.sweep(share)
     me = Observer(share)
     known = {name: identity for name, identity in identities(share).items() if not me.process_gone(identity)}
     meant = [name for name, identity in known.items() if who in (None, name, identity.host, identity.host.partition(".")[0])]
@@ -52,7 +53,7 @@ def _order(shared: Path, who: str | None, order: Order, words: str) -> None:
         whom = f"{who}: expected a host or node" if who else f"{share.layout.root}: expected nodes"
         raise ShareError(f"{whom} of those that work here, got none; coordinator.py nodes {share.layout.root} lists them")
     for name in meant:
-        orders.give(share, name, order)
+        control.give(share, name, order)
         click.echo(f"{name}: {words}")
 
 

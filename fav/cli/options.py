@@ -11,7 +11,7 @@ from fav.model.backends import BACKENDS
 from fav.pipeline.request import LIMITS, Request
 from fav.pipeline.spec import RANGES
 from fav.stylize.settings import LEAD, PRECISIONS
-from shared.nodes import LEASE_S
+from shared.settings import LEASE_S
 
 FILE = click.Path(path_type=Path)
 CHUNK = 48  # frames: 7 more for each are a seventh of the work

@@ -12,7 +12,7 @@ from fav.monitor.console import tell
 from fav.util.atomic import Draft, new_file, own_file
 from shared.errors import InputVanished, ShareError
 from shared.jobs import Job
-from shared.share import Share
+from shared.shared_dir import Share
 
 if TYPE_CHECKING:
     from fav.pipeline.artifacts import LeftOut, Shelf

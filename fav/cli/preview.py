@@ -22,7 +22,7 @@ from fav.util.atomic import own_file
 from fav.util.safe_path import brought
 from shared.errors import ShareError
 from shared.jobs import Job
-from shared.sources import ROOT
+from shared.source_hash import ROOT
 
 if TYPE_CHECKING:
     pass

@@ -19,7 +19,7 @@ from fav.model.backends import choose
 from fav.monitor.console import tell
 from fav.monitor.snapshot import failures, state_of
 from shared.jobs import Job
-from shared.share import open_share
+from shared.shared_dir import open_share
 
 HOSTS_HELP = ("Start nodes on these machines by ssh instead: one host a line (docs/cluster.md). The file is read again while "
               "they work.")  # fmt: skip

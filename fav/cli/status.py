@@ -15,7 +15,7 @@ from fav.monitor.snapshot import failures, nodes_of, state_of
 from fav.util.text import duration
 from shared.errors import ShareError
 from shared.jobs import all_jobs
-from shared.share import Share
+from shared.shared_dir import Share
 
 WATCH_HELP = "Full screen, again and again; lines where the output is no terminal, and one JSON a line with --json."
 

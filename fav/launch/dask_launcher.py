@@ -13,8 +13,8 @@ from fav.monitor.console import tell
 from shared.errors import InputVanished
 from shared.jobs import Job, over
 from shared.logs import LOG_HEAD
-from shared.share import Share
-from shared.sources import ROOT
+from shared.shared_dir import Share
+from shared.source_hash import ROOT
 from shared.terminal import stopped_code
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ from fav.model.backends import choose
 from fav.pipeline.inputs import changed_inputs
 from fav.pipeline.spec import FilmSpec
 from shared.errors import ShareError, plain
+from shared.filesystem import System
 from shared.fscheck.local_checks import check_quickly
 from shared.jobs import find_job
-from shared.share import Share, open_share
-from shared.sources import version
-from shared.system import System
+from shared.shared_dir import Share, open_share
+from shared.source_hash import version
 
 MARK = "preflight "
 LIBRARIES = ("av", "cv2", "torch")

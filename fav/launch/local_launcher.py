@@ -14,7 +14,7 @@ from fav.errors import FavError
 from fav.monitor.console import tell
 from shared.jobs import Job
 from shared.logs import LOG_HEAD
-from shared.sources import ROOT
+from shared.source_hash import ROOT
 from shared.terminal import halt, is_ignored, stopped_code
 
 HEAD = f"{LOG_HEAD}\n".encode()

@@ -15,9 +15,9 @@ from fav.launch.remote_process import EXIT_REFUSED, post
 from fav.launch.ssh_cluster import Site
 from fav.util.table import show_table
 from shared.errors import plain
+from shared.heartbeat import visiting
 from shared.jobs import Job
-from shared.nodes import visiting
-from shared.sources import ROOT, version
+from shared.source_hash import ROOT, version
 
 AT_ONCE = 32  # hosts that are looked at side by side
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from fav.launch import slurm
 from fav.monitor.console import tell
 from shared.jobs import Job, over
-from shared.sources import ROOT
+from shared.source_hash import ROOT
 from shared.terminal import stopped_code
 
 

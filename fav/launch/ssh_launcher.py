@@ -9,11 +9,11 @@ from fav.launch.preflight import Scout, Unfit, show
 from fav.launch.ssh_cluster import Fleet, Site
 from fav.monitor.console import tell
 from fav.util.reading import read_file
+from shared.control import Order, give
 from shared.errors import ShareError
+from shared.identity import identities
 from shared.jobs import Job, over
-from shared.nodes import identities
-from shared.orders import Order, give
-from shared.share import Share
+from shared.shared_dir import Share
 from shared.terminal import stopped_code
 
 LARGEST = 1 << 20  # bytes of a hosts file

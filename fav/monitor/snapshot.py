@@ -12,17 +12,19 @@ from fav.pipeline.progress import progress, standing
 from fav.pipeline.repair import lack, reopen_missing
 from fav.pipeline.task_names import PAINTED, painting_task
 from fav.util.images import HEAD_BYTES, png_text
-from shared import orders
+from shared import control
 from shared.attempts import Attempt, failed, in_words, of_job, of_task, reopen
-from shared.bell import ringing
 from shared.claims import claimed
+from shared.control import Order, give
 from shared.errors import InputVanished, JobGone, ShareError
+from shared.failure_detector import Observer
+from shared.identity import identities, node_named, read_identity
 from shared.jobs import OVER, Job, all_jobs
-from shared.layout import Task
-from shared.nodes import HEARTBEAT_S, Observer, identities, node_named, read_identity
-from shared.orders import Order, give
+from shared.notify import ringing
+from shared.paths import Task
 from shared.results import head
-from shared.share import Share, open_share
+from shared.settings import HEARTBEAT_S
+from shared.shared_dir import Share, open_share
 
 MOST_HEADS = 200  # frames whose maker is asked for in one look
 COUNT_AGAIN_S = 60.0  # how often the results of a finished job are counted anew: somebody may have removed some
@@ -222,7 +224,7 @@ class Lookout:
 
 
 def _told(share: Share) -> list[dict]:
-    observer, known, ordered = Observer(share), identities(share), orders.given(share)
+    observer, known, ordered = Observer(share), identities(share), control.given(share)
     observer.look()
     heard = _listen(observer, {name for name, identity in known.items() if not identity.lived_here(observer.me)})
     tasks, told, now = _tasks(share), [], observer.now()

@@ -37,11 +37,11 @@ from fav.stylize.timeline import Piece, Timeline
 from fav.util.images import decode_png, png_limit
 from shared import results
 from shared.errors import InputVanished, ShareError, plain
+from shared.filesystem import RECORD_LIMIT
 from shared.jobs import Job
-from shared.layout import SHARD, Task, shard_of
-from shared.nodes import Node
-from shared.share import Share
-from shared.system import RECORD_LIMIT
+from shared.membership import Node
+from shared.paths import SHARD, Task, shard_of
+from shared.shared_dir import Share
 
 if TYPE_CHECKING:
     from fav.evaluation.comparison import Row

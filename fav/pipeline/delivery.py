@@ -18,11 +18,11 @@ from fav.util.prefetch import ahead
 from fav.video import FrameReader, write_film
 from shared import results
 from shared.errors import InputVanished
+from shared.filesystem import NO_LINKS, WEATHER
 from shared.jobs import Job
-from shared.layout import Task
-from shared.nodes import Node
+from shared.membership import Node
 from shared.ownership import remove_results
-from shared.system import NO_LINKS, WEATHER
+from shared.paths import Task
 
 
 def stitch(shelf: Shelf, video: Path, out: Path, crf: int, finish: Finish,

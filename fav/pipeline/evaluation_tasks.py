@@ -27,8 +27,8 @@ from fav.util.safe_path import brought
 from fav.video import FrameReader
 from shared import results
 from shared.attempts import failed
-from shared.layout import Task, shard_of
-from shared.nodes import Node
+from shared.membership import Node
+from shared.paths import Task, shard_of
 
 
 class Measuring:

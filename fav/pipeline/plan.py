@@ -47,10 +47,10 @@ from shared import results
 from shared.attempts import failed
 from shared.claims import claimed
 from shared.errors import InputChanged, ShareError
+from shared.filesystem import WEATHER
 from shared.jobs import Job
-from shared.layout import Task, shard_of
-from shared.nodes import Node
-from shared.system import WEATHER
+from shared.membership import Node
+from shared.paths import Task, shard_of
 
 if TYPE_CHECKING:
     from fav.pipeline.evaluation_tasks import Measuring
@@ -79,7 +79,7 @@ def make_plan(job: Job, node: Node, say: Callable[[str], None], **options) -> "F
 
 
 class FilmPlan:
-    """One node's view of one film job (a `shared.plan.Plan`)."""
+    """One node's view of one film job (a `shared.protocols.Plan`)."""
 
     optional = OPTIONAL
 

@@ -7,9 +7,9 @@ from fav.pipeline.artifacts import Damaged, Shelf
 from fav.pipeline.task_names import OPTIONAL, PAINTED, report_task, stitch_task
 from shared import results
 from shared.errors import InputVanished, ShareError, plain
+from shared.identity import MALFORMED
 from shared.jobs import Job
-from shared.layout import Task
-from shared.nodes import MALFORMED
+from shared.paths import Task
 
 WAITING = "waiting for nodes"
 

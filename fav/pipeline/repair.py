@@ -33,8 +33,8 @@ from shared import results
 from shared.attempts import failed, forget
 from shared.errors import InputVanished, ShareError
 from shared.jobs import Job
-from shared.layout import Task, shard_of
-from shared.nodes import Node
+from shared.membership import Node
+from shared.paths import Task, shard_of
 
 MOST_TOLD = 20  # damaged results that are told one by one
 TELL_S = 10.0

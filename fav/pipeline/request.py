@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fav.errors import FavError
 from fav.pipeline.spec import LAST_FRAME, RANGES, Choices, check_plain, check_weights
-from shared.nodes import LEASE_S, SHORTEST_LEASE_S
+from shared.settings import LEASE_S, SHORTEST_LEASE_S
 
 LOSS_NETWORK = "squeezenet1_1"  # the one that is looked through if nobody says
 LONGEST_NAME = 150  # bytes of a film's file name: what is written beside it has longer ones, and file systems end at 255

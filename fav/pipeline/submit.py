@@ -35,13 +35,13 @@ from fav.util.text import words
 from fav.video import Source, check_film_name, probe, reaches
 from fav.video.shot_detection import read_cuts
 from shared.attempts import reopen
+from shared.filesystem import System
 from shared.jobs import NAME, Job, create_job, find_job, job_name
-from shared.layout import JobLayout
 from shared.local import lock_file
-from shared.nodes import Node
+from shared.membership import Node
 from shared.ownership import note_brought
-from shared.share import Share
-from shared.system import System
+from shared.paths import JobLayout
+from shared.shared_dir import Share
 
 TURN_S = 60.0
 # Inputs that the job brings with it.

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fav.pipeline.spec import FilmSpec
 from fav.stylize.chain import Run
-from shared.layout import Task
+from shared.paths import Task
 
 PAINTED = ("frame", "lead")  # kinds of tasks that paint a picture
 MEASURING = frozenset({"measure", "report"})  # kinds of tasks of an evaluation

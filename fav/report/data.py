@@ -16,10 +16,10 @@ from fav.util.images import HEAD_BYTES, png_text
 from shared import results
 from shared.attempts import of_job
 from shared.errors import InputVanished, ShareError, plain
+from shared.filesystem import RECORD_LIMIT
+from shared.identity import MALFORMED
 from shared.jobs import Job
-from shared.layout import SHARD, Task, shard_of
-from shared.nodes import MALFORMED
-from shared.system import RECORD_LIMIT
+from shared.paths import SHARD, Task, shard_of
 
 JSON = ".json"
 ROW_LIMIT = 8192  # bytes of a frame in the report of an evaluation

@@ -9,14 +9,14 @@ from pathlib import Path
 import click
 
 from shared.errors import ShareError, plain
+from shared.filesystem import System
 from shared.fscheck import environment, peer_checks, visibility
 from shared.fscheck.finding import Finding, Verdict, failed, unfit
 from shared.fscheck.local_checks import NEEDED, QUICK, Ground
 from shared.fscheck.peer_group import Circle, PeerLost
 from shared.mount import Mount, mount_of
-from shared.nodes import HEARTBEAT_S, LEASE_S, POLL_S
-from shared.share import open_share
-from shared.system import System
+from shared.settings import HEARTBEAT_S, LEASE_S, POLL_S
+from shared.shared_dir import open_share
 from shared.terminal import ended_by_signals, open_streams
 
 EXIT_UNFIT, EXIT_UNKNOWN, EXIT_STOPPED = 1, 2, 130

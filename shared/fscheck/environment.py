@@ -12,10 +12,10 @@ import unicodedata
 from pathlib import Path
 from typing import Callable
 
+from shared.filesystem import System
 from shared.fscheck.finding import Finding, note, ok, probe, unfit
 from shared.fscheck.local_checks import Ground
 from shared.mount import Mount
-from shared.system import System
 
 LITTLE_BYTES, FEW_FILES = 1 << 30, 10_000
 RATE_S = 0.3  # for which a rate is measured

@@ -6,7 +6,7 @@ from enum import Enum
 from functools import wraps
 from typing import Callable
 
-from shared.system import FULL
+from shared.filesystem import FULL
 
 
 class Verdict(Enum):

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.errors import ShareError
+from shared.filesystem import FULL, NO_LINKS, PASSING, System
 from shared.fscheck.finding import Finding, Probe, Verdict, failed, note, ok, probe, unfit
 from shared.ownership import remove_private
-from shared.share import Share
-from shared.system import FULL, NO_LINKS, PASSING, System
+from shared.shared_dir import Share
 
 LONGEST_NAME = 151  # of a job; nothing else that nodes name is as long
 WRONG = "claims rest on this: use another file system, or mount it another way"

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Callable
 
 from shared.errors import ShareError
-from shared.nodes import MALFORMED, Identity
-from shared.system import PASSING, System
+from shared.filesystem import PASSING, System
+from shared.identity import MALFORMED, Identity
 
 PULSE_S = 0.5
 LOOK_S = 0.05

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable
 
-from shared.bell import Bell
+from shared.filesystem import PASSING, System
 from shared.fscheck.finding import Finding, note, ok, probe, unfit
 from shared.fscheck.local_checks import Ground
 from shared.fscheck.peer_group import LOOK_S, Circle
-from shared.layout import ShareLayout
-from shared.nodes import Node
-from shared.share import Share
-from shared.system import PASSING, System
+from shared.membership import Node
+from shared.notify import Bell
+from shared.paths import ShareLayout
+from shared.shared_dir import Share
 
 LIMIT_S = 65.0  # an NFS client may remember what it saw for 60 s
 LATE_S = 10.0  # worth a word

@@ -11,8 +11,8 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared.identity import VERSION, Identity
 from shared.jobs import Manifest
-from shared.nodes import VERSION, Identity
 
 ROOMS = ("nodes", "private", "bell", "logs", "names", "jobs")
 MARKER = "fav-share.json"

@@ -14,9 +14,10 @@ from fav.cli.common import one_line_errors
 from fav.pipeline.artifacts import Shelf
 from fav.pipeline.task_names import stitch_task
 from shared.errors import Evicted, ShareError
+from shared.identity import Identity
 from shared.jobs import Job
-from shared.nodes import Identity, Node
-from shared.share import open_share
+from shared.membership import Node
+from shared.shared_dir import open_share
 from tests.conftest import join
 from tests.films import clip, create, film_of, style, work  # noqa: F401
 

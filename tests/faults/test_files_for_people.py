@@ -22,8 +22,8 @@ from fav.model.network import StyleNetwork
 from fav.pipeline.delivery import show
 from fav.training.outputs import Names
 from fav.util.atomic import CannotWrite, InTheWay, bears, exclusive, new_directory, new_file, own_file
-from shared.nodes import visiting
-from shared.share import open_share
+from shared.heartbeat import visiting
+from shared.shared_dir import open_share
 from shared.terminal import Ended, ended_by_signals
 from tests.films import TINY, clip, create, share, style, work  # noqa: F401
 

@@ -36,8 +36,8 @@ from fav.util.reading import read_once
 from fav.video import decode, probe
 from fav.video.shot_detection import read_cuts
 from shared.errors import ShareError
+from shared.heartbeat import visiting
 from shared.jobs import all_jobs
-from shared.nodes import visiting
 from tests.films import TINY, clip, create, share, style  # noqa: F401
 from tests.torch7_writer import TorchObject, save
 

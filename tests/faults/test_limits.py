@@ -22,7 +22,7 @@ from fav.pipeline.submit import options_of
 from fav.stylize.settings import network_size
 from fav.video import Source, probe
 from shared.jobs import Manifest, all_jobs
-from shared.nodes import SHORTEST_LEASE_S
+from shared.settings import SHORTEST_LEASE_S
 from tests.films import clip, create, share, style, work  # noqa: F401
 
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 import coordinator
 from fav.flow import spynet
 from fav.util.images import encode_png
-from shared.share import open_share
+from shared.shared_dir import open_share
 from tests.films import ROOT, clip, create, film_of, style, work  # noqa: F401
 
 ODD = os.fsdecode(b"caf\xe9")

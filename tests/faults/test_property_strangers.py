@@ -27,14 +27,17 @@ import fav.report.html  # noqa: F401  heavy, and imported late by `report`: the 
 from fav.errors import FavError
 from fav.pipeline.plan import make_plan
 from fav.pipeline.task_names import frame_task
-from shared.bell import Bell
 from shared.claims import Claims
 from shared.errors import ShareError, Stopped
+from shared.failure_detector import Observer
+from shared.filesystem import System
+from shared.heartbeat import visiting
+from shared.identity import Identity
 from shared.jobs import Job, all_jobs, create_job, find_job
-from shared.nodes import Identity, Node, Observer, visiting
+from shared.membership import Node
+from shared.notify import Bell
 from shared.recovery import Recovery
-from shared.share import Share, open_share
-from shared.system import System
+from shared.shared_dir import Share, open_share
 from shared.worker import Worker
 from tests import films, toy
 from tests.conftest import Clock
@@ -278,7 +281,7 @@ class World:
 
     def _recover(self, node: Node) -> None:
         recovery = Recovery(node, Observer(node.share, node.identity))
-        with patch("shared.nodes.POLL_S", HOUR):
+        with patch("shared.settings.POLL_S", HOUR):
             for _ in range(4):
                 self.clock.now += HOUR
                 node.beat()

@@ -29,9 +29,9 @@ from fav.pipeline.repair import missing, repair
 from fav.pipeline.task_names import flow_task, frame_task, index_task, lead_task, measure_task, report_task, stitch_task
 from fav.util.images import HEAD_END, SIGNATURE, decode_png, encode_png
 from shared import attempts, results
+from shared.heartbeat import visiting
 from shared.jobs import Job, find_job
-from shared.nodes import visiting
-from shared.share import open_share
+from shared.shared_dir import open_share
 from shared.worker import Worker
 from tests import toy
 from tests.films import clip, create, film_of, frames_of, make_clip, style, work  # noqa: F401

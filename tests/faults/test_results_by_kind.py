@@ -17,9 +17,9 @@ from fav.util.images import HEAD_BYTES, encode_png, png_limit, read_image
 from shared import attempts, results
 from shared.attempts import MOST_FAULTS
 from shared.errors import InputVanished, ShareError
-from shared.nodes import visiting
-from shared.share import open_share
-from shared.system import RECORD_LIMIT
+from shared.filesystem import RECORD_LIMIT
+from shared.heartbeat import visiting
+from shared.shared_dir import open_share
 from tests import toy
 from tests.films import clip, create, share, style, work  # noqa: F401
 from tests.test_strangers import make_plan_quietly

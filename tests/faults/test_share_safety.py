@@ -24,15 +24,17 @@ import node as node_command
 from benchmarks.meter import Counting
 from fav.pipeline.delivery import deliver
 from shared import results
-from shared.bell import Bell
+from shared.control import Order, give
 from shared.errors import ShareError
+from shared.failure_detector import Observer
+from shared.filesystem import System
+from shared.heartbeat import visiting
 from shared.jobs import Job, find_job
-from shared.layout import Task
-from shared.nodes import Node, Observer, visiting
-from shared.orders import Order, give
+from shared.membership import Node
+from shared.notify import Bell
+from shared.paths import Task
 from shared.recovery import Recovery
-from shared.share import Share, open_share
-from shared.system import System
+from shared.shared_dir import Share, open_share
 from tests import films, toy
 from tests.conftest import join
 from tests.faults.strangers import (

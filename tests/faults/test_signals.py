@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from fav.cli.common import one_line_errors
 from shared import attempts, results
 from shared.claims import claimed
-from shared.share import open_share
+from shared.shared_dir import open_share
 from tests import toy
 from tests.waiting import runs, wait_for
 

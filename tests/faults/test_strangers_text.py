@@ -30,9 +30,10 @@ from fav.training.trainer import COLUMNS
 from fav.util.images import encode_png
 from shared import results
 from shared.errors import ShareError, plain
+from shared.heartbeat import visiting
+from shared.identity import Identity, identities
 from shared.jobs import Manifest
-from shared.nodes import Identity, identities, visiting
-from shared.share import Share
+from shared.shared_dir import Share
 from tests.films import clip, create, share, style  # noqa: F401
 
 FORGED = "\x1b]0;PWNED\x07\x1b[31mred\nnode fake: running"
@@ -137,7 +138,7 @@ def test_screen_shows_markup_as_text(word):
 @pytest.fixture(scope="module")
 def told_job(tmp_path_factory, clip, style):
     """A job of three frames that nobody has painted, but whose results are there, and where they lie."""
-    from shared.share import open_share
+    from shared.shared_dir import open_share
 
     share = open_share(tmp_path_factory.mktemp("share"))
     job = create(share, clip, style, name="film", test=3, no_cuts=True)

@@ -22,11 +22,14 @@ from fav.monitor.console import tell
 from shared import attempts, local, results
 from shared.claims import Claims, claimed
 from shared.errors import ShareError, Updated
-from shared.nodes import POLL_S, SURE_S, Identity, Node, Observer
+from shared.failure_detector import SURE_S, Observer
+from shared.filesystem import process_start
+from shared.identity import Identity
+from shared.membership import Node
 from shared.recovery import Recovery
-from shared.share import open_share
-from shared.sources import Sources, version
-from shared.system import process_start
+from shared.settings import POLL_S
+from shared.shared_dir import open_share
+from shared.source_hash import Sources, version
 from shared.worker import Worker
 from tests import toy
 from tests.conftest import join
@@ -387,7 +390,7 @@ def test_failure_under_replaced_sources_is_no_attempt(share):
     assert list(attempts.of_job(job)) == [] and claimed(job) == {} and results.is_done(job, toy.link_task(0))
 
 
-SOON = "import sys; from shared import sources; sources.LOOK_S = 0.2; sys.argv[:1] = ['toy']; import runpy; runpy.run_module('tests.toy', run_name='__main__')"
+SOON = "import sys; from shared import source_hash; source_hash.LOOK_S = 0.2; sys.argv[:1] = ['toy']; import runpy; runpy.run_module('tests.toy', run_name='__main__')"
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ import pytest
 from shared import attempts, results
 from shared.claims import claimed
 from shared.jobs import Job, all_jobs
-from shared.share import open_share
+from shared.shared_dir import open_share
 from tests import toy
 from tests.nfs import lab
 
@@ -144,7 +144,7 @@ def test_toy_job_of_four_nodes_comes_to_the_same_sum(name, version, tmp_path, no
 @pytest.mark.parametrize("version", VERSIONS)
 def test_job_added_while_a_node_waits_is_begun_within_ten_seconds(version, tmp_path, note):
     """Three jobs by another machine, the node idle for longer before each; from manifest to first result by the server's clock."""
-    create = "import sys; from pathlib import Path; from shared.share import open_share; from tests import toy; " \
+    create = "import sys; from pathlib import Path; from shared.shared_dir import open_share; from tests import toy; " \
              "toy.create(open_share(Path(sys.argv[1])), sys.argv[2], chains=1, length=1)"
     command = f"""
 mkdir -p $SHARED/film

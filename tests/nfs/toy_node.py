@@ -4,7 +4,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from shared.share import open_share
+from shared.shared_dir import open_share
 from shared.supervisor import Supervisor
 from tests import toy
 

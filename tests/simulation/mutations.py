@@ -4,11 +4,12 @@ from contextlib import ExitStack, contextmanager
 from typing import Callable, Iterator
 from unittest.mock import patch
 
-from shared import attempts, claims, jobs, recovery, results, weather, worker
+from shared import attempts, claims, jobs, recovery, results, retry, worker
 from shared.claims import Claims, Outcome
-from shared.nodes import Observer, read_identity
+from shared.failure_detector import Observer
+from shared.filesystem import System
+from shared.identity import read_identity
 from shared.recovery import Recovery
-from shared.system import System
 
 Mutation = Callable[[], list]  # the patches that make it
 MUTATIONS: dict[str, Mutation] = {}
@@ -235,12 +236,12 @@ def name_of_a_job_written_in_place():
 # ---- weather
 @mutation
 def full_disk_is_an_error():
-    return [patch.object(weather, "FULL", set())]
+    return [patch.object(retry, "FULL", set())]
 
 
 @mutation
 def stumbling_server_is_an_error():
-    return [patch.object(weather, "PASSING", set()), patch.object(worker, "WEATHER", worker.WEATHER - weather.PASSING)]
+    return [patch.object(retry, "PASSING", set()), patch.object(worker, "WEATHER", worker.WEATHER - retry.PASSING)]
 
 
 # ---- attempts

@@ -11,15 +11,19 @@ from typing import Iterator
 from unittest.mock import patch
 
 from shared import attempts, results
-from shared.bell import Bell
 from shared.claims import claimed, let_go
 from shared.errors import Evicted, JobGone, ShareError, Stopped, Unwell
+from shared.failure_detector import Observer
+from shared.heartbeat import Heart
+from shared.identity import Identity
 from shared.jobs import all_jobs, create_job, find_job
-from shared.layout import ShareLayout, Task
-from shared.nodes import LEASE_S, POLL_S, Heart, Identity, Node, Observer
+from shared.membership import Node
+from shared.notify import Bell
+from shared.paths import ShareLayout, Task
 from shared.recovery import Recovery
-from shared.share import Share
-from shared.weather import weathered
+from shared.retry import weathered
+from shared.settings import LEASE_S, POLL_S
+from shared.shared_dir import Share
 from shared.worker import Worker
 from tests import toy
 from tests.simulation.world import Host, Process, SimulatedSystem, World

@@ -8,8 +8,8 @@ import pytest
 
 from fav.pipeline.artifacts import Shelf
 from fav.pipeline.progress import progress
-from shared.nodes import visiting
-from shared.share import open_share
+from shared.heartbeat import visiting
+from shared.shared_dir import open_share
 from tests.films import ROOT, create, film_of, make_clip, work
 from tests.slurm.rig import Slurm, missing
 from tests.waiting import wait_for

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Callable, Iterator, Protocol
 
-from shared.health import Health
 from shared.jobs import Job
-from shared.layout import Task
+from shared.node_health import Health
+from shared.paths import Task
 
 
 class Plan(Protocol):

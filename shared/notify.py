@@ -15,9 +15,10 @@ from watchdog.observers import Observer as NativeObserver
 from watchdog.observers.api import BaseObserver
 from watchdog.observers.polling import PollingObserver
 
+from shared.heartbeat import visiting
+from shared.membership import Node
 from shared.mount import mount_of
-from shared.nodes import Node, visiting
-from shared.share import Share
+from shared.shared_dir import Share
 
 
 class Bell(FileSystemEventHandler):

@@ -11,7 +11,7 @@ from multiprocessing import reduction
 from multiprocessing.context import BaseContext
 from typing import Callable
 
-from shared.layout import Task
+from shared.paths import Task
 
 BYTES = 1024
 HEAD = struct.Struct("=4Q")  # number of bytes that name the task, 0 without one; signs of life; signs of progress; tasks ended

@@ -8,9 +8,9 @@ import threading
 from contextlib import suppress
 from enum import IntEnum
 
-from shared.layout import is_incarnation
 from shared.ownership import remove_order
-from shared.share import Share
+from shared.paths import is_incarnation
+from shared.shared_dir import Share
 
 LOOK_S = 2.0  # how often a node looks for orders
 

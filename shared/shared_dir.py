@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 from shared.errors import ShareError
-from shared.layout import ShareLayout
+from shared.filesystem import FULL, NO_LINKS, System
 from shared.marker import Marker, is_old_share, mark, read_marker, sweep_drafts
 from shared.mount import is_mount_point, mount_of
-from shared.system import FULL, NO_LINKS, System
+from shared.paths import ShareLayout
 
 PROBE = b"Does this directory know hard links?\n"
 

@@ -3,8 +3,8 @@
 import errno
 from typing import Callable, TypeVar
 
-from shared.share import Share
-from shared.system import CLOSED, FULL, PASSING
+from shared.filesystem import CLOSED, FULL, PASSING
+from shared.shared_dir import Share
 
 MOST_PASSING = 10  # failures of one step right after which the share itself could be reached
 LONGEST_PAUSE_S = 60.0

@@ -1,0 +1,52 @@
+"""The thread that renews a node's heartbeat file."""
+
+import threading
+from contextlib import contextmanager
+from typing import Iterator
+
+from shared.errors import ShareError
+from shared.identity import Identity
+from shared.membership import Node
+from shared.settings import HEARTBEAT_S
+from shared.shared_dir import Share
+
+
+class Heart(threading.Thread):
+    """Beats for a node in a thread of its own until `over` is set; `evicted` tells that others took it for dead."""
+
+    def __init__(self, node: Node):
+        super().__init__(daemon=True)
+        self.node = node
+        self.over, self.evicted = threading.Event(), threading.Event()
+        self.last = node.share.system.monotonic()  # of the last beat that reached the share
+
+    @property
+    def beats(self) -> bool:
+        """Whether the share could be reached lately."""
+        return self.node.share.system.monotonic() - self.last < 3 * HEARTBEAT_S
+
+    def run(self) -> None:
+        system = self.node.share.system
+        while not system.wait(self.over, HEARTBEAT_S):
+            try:
+                self.node.beat()
+                self.last = system.monotonic()
+            except ShareError:
+                self.evicted.set()
+                return
+            except OSError:
+                pass  # the server stumbles; the next beat comes soon
+
+
+@contextmanager
+def visiting(share: Share, about: str = "") -> Iterator[Node]:
+    """A node for the time of one errand: joined, its heart beating, and gone afterwards."""
+    node = Node(share, Identity.here(about))
+    heart = Heart(node)
+    try:
+        node.join()
+        heart.start()
+        yield node
+    finally:
+        heart.over.set()
+        node.leave()

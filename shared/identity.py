@@ -1,0 +1,131 @@
+"""Who a node is: the content of its heartbeat file and of its placeholders."""
+
+import json
+import os
+import re
+import secrets
+import socket
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from shared.errors import ShareError, plain
+from shared.filesystem import process_start
+from shared.paths import is_incarnation
+from shared.shared_dir import Share
+
+VERSION = 1
+MALFORMED = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)  # what strangers' JSON leads to
+
+
+@dataclass(frozen=True)
+class Identity:
+    """One incarnation of a node: a process, not a host. `token` is random and never used again."""
+
+    incarnation: str
+    token: str
+    host: str
+    boot: str
+    pid_ns: str
+    pid: int
+    start: int
+    about: str = ""  # numeric class and device, for people
+    version: int = VERSION
+
+    @classmethod
+    def here(cls, about: str = "") -> "Identity":
+        """A new incarnation of the calling process."""
+        host = socket.gethostname()
+        readable = re.sub(r"[^A-Za-z0-9-]", "_", host.split(".")[0])[:40] or "host"
+        return cls(
+            incarnation=f"{readable}-{os.getpid()}-{secrets.token_hex(4)}",
+            token=secrets.token_hex(16),
+            host=host,
+            boot=_first_line("/proc/sys/kernel/random/boot_id"),
+            pid_ns=_link("/proc/self/ns/pid"),
+            pid=os.getpid(),
+            start=_own_start(),
+            about=about,
+        )
+
+    def to_bytes(self) -> bytes:
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: Path) -> "Identity":
+        """Raises ShareError where this is not an identity of ours."""
+        try:
+            fields = json.loads(data)
+            if fields["version"] > VERSION:
+                raise ShareError(f"{where}: written by a newer version of this program; update this machine")
+            identity = cls(**{name: kind(fields[name]) for name, kind in cls.__annotations__.items()})
+        except MALFORMED as error:
+            raise ShareError(f"{where}: expected the identity of a node, got {data[:40]!r} ({plain(error, 100)})") from None
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,80}", identity.incarnation) or not re.fullmatch(r"[0-9a-f]{32}", identity.token):
+            raise ShareError(f"{where}: expected the identity of a node, got a name that no node gives itself")
+        if not all(text == plain(text, 1000) for text in (identity.host, identity.boot, identity.pid_ns, identity.about)):
+            raise ShareError(f"{where}: expected the identity of a node, got one with words that no terminal shows")
+        return identity
+
+    def lived_here(self, other: "Identity") -> bool:
+        """Whether both are processes of one boot of one machine and see each other's pids."""
+        return bool(self.boot) and (self.host, self.boot, self.pid_ns) == (other.host, other.boot, other.pid_ns)
+
+
+def lineage(incarnation: str) -> str:
+    """What all incarnations of one `node.py` have in common: its host and process id."""
+    return incarnation.rpartition("-")[0]
+
+
+def _own_start() -> int:
+    try:
+        return process_start(os.getpid()) or 0
+    except OSError:  # not Linux
+        return 0
+
+
+def _first_line(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def read_identity(share: Share, path: Path) -> Identity | None:
+    """Who is named in a heartbeat file or placeholder; None where the file is gone or still empty."""
+    try:
+        data = share.system.read(path, limit=4096)
+    except FileNotFoundError:
+        return None
+    except PermissionError:
+        raise ShareError(f"{path}: expected a file that this user may read; correct its permissions") from None
+    return Identity.from_bytes(data, path) if data else None
+
+
+def node_named(share: Share, name: str) -> Identity | None:
+    """Who has the heartbeat file of that name; None where it is gone, empty, or a stranger's: one that has another name
+    inside, or does not read. OSError as for `read_identity`."""
+    try:
+        identity = read_identity(share, share.layout.heart(name))
+    except ShareError:
+        return None
+    return identity if identity is not None and identity.incarnation == name else None
+
+
+def identities(share: Share) -> dict[str, Identity]:
+    """The nodes that have a heartbeat file, by incarnation; strangers' files are left out."""
+    found = {}
+    for name in filter(is_incarnation, share.system.list(share.layout.nodes)):
+        try:
+            identity = node_named(share, name)
+        except OSError:
+            continue
+        if identity is not None:
+            found[name] = identity
+    return found

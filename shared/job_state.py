@@ -1,0 +1,26 @@
+"""One job, as a worker that serves it sees it."""
+
+from shared.claims import Claims
+from shared.jobs import Job
+from shared.membership import Node
+from shared.paths import Task
+from shared.protocols import Plan
+
+
+class Board:
+    """One job as this worker serves it."""
+
+    def __init__(self, node: Node, job: Job, plan: Plan | None, over: str | None = None):
+        self.job = job
+        self.plan = plan
+        self.claims = Claims(node, job)
+        self.next: Task | None = None  # claimed, not begun
+        self.asked = float("-inf")  # when the last claim was asked for, by the monotonic clock
+        self.failed: list[str] = []  # names of failed tasks, as of the last look
+        self.leaves = False  # whether open tasks were left to other nodes at the last look
+        self.over = over  # finished, cancelled, failed, gone, refused, changed or sick; only then there may be no plan
+        self.since = node.share.system.monotonic()  # it was taken on
+        self.paused = False
+        self.priority = 0  # nodes serve the job with the largest first
+        self.idle = 0  # looks in a row at which nothing was open and nothing claimed
+        self.vanished = 0
