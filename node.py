@@ -17,12 +17,12 @@ with installed():
     from fav.cli.options import BACKEND, FILE, JOB, limits, options, request_of
     from fav.model.backends import choose
     from fav.util.text import duration
-    from shared.filesystem import WEATHER
+    from shared.filesystem import TRANSIENT_ERRNOS
     from shared.fscheck.environment import CLOCKS_S
     from shared.fscheck.local_checks import check_quickly
-    from shared.heartbeat import visiting
+    from shared.heartbeat import temporary_member
     from shared.jobs import find_job
-    from shared.shared_dir import Share, open_share
+    from shared.shared_dir import SharedDir, open_share
     from shared.supervisor import Supervisor
     from shared.terminal import drop, nobody_reads
 
@@ -46,7 +46,7 @@ def say(line: str) -> None:
     except OSError as error:
         if nobody_reads(error, sys.stdout):
             drop(sys.stdout)
-        elif error.errno not in WEATHER:
+        elif error.errno not in TRANSIENT_ERRNOS:
             raise
 
 
@@ -96,7 +96,7 @@ def main(context: click.Context, shared: Path, video: str | None, style: Path | 
     sys.exit(code)
 
 
-def _tell_of_clock(share: Share) -> None:
+def _tell_of_clock(share: SharedDir) -> None:
     """A line for who reads times, where this machine's clock is not the share's."""
     ahead = time.time() - share.now()
     if abs(ahead) > CLOCKS_S:
@@ -104,11 +104,11 @@ def _tell_of_clock(share: Share) -> None:
             f"{share.layout.root}: no harm to the film, but the times in this log are wrong")
 
 
-def _submit(share: Share, request) -> str:
+def _submit(share: SharedDir, request) -> str:
     """Create the job or join it; its name."""
     from fav.pipeline.submit import submit  # heavy: only who brings a video needs it here
 
-    with visiting(share) as creator:
+    with temporary_member(share) as creator:
         joined = submit(creator, request, say)
     say(f"{'created' if joined.created else 'joined'} job {joined.job.name}")
     if joined.created and share.news:  # who joins others is in the right place

@@ -24,7 +24,7 @@ from benchmarks import rivals  # noqa: E402
 from benchmarks.meter import Counting, Meter  # noqa: E402
 from shared import results  # noqa: E402
 from shared.claims import claimed  # noqa: E402
-from shared.heartbeat import visiting  # noqa: E402
+from shared.heartbeat import temporary_member  # noqa: E402
 from shared.jobs import Job, create_job  # noqa: E402
 from shared.membership import Node
 from shared.paths import SHARD, Task, shard_of  # noqa: E402
@@ -47,7 +47,7 @@ def empty_task(number: int) -> Task:
 
 
 class EmptyPlan:
-    """`tasks` empty tasks in chains of `chain`, and one that tells when all are done (a `shared.protocols.Plan`)."""
+    """`tasks` empty tasks in chains of `chain`, and one that tells when all are done (a `shared.protocols.TaskPlan`)."""
 
     optional: frozenset[str] = frozenset()
 
@@ -119,7 +119,7 @@ class Ours:
         self.chain, self.pause_s = chain, pause_s
 
     def prepare(self, place: Path, tasks: int) -> None:
-        with visiting(open_share(place)) as node:
+        with temporary_member(open_share(place)) as node:
             create(node, "empty", tasks, self.chain, self.pause_s)
 
     def work(self, place: Path, tasks: int, meter: Path) -> None:

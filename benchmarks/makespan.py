@@ -30,7 +30,7 @@ from shared.identity import Identity
 from shared.jobs import Job  # noqa: E402
 from shared.membership import Node  # noqa: E402
 from shared.paths import Task  # noqa: E402
-from shared.shared_dir import Share, open_share  # noqa: E402
+from shared.shared_dir import SharedDir, open_share  # noqa: E402
 from shared.worker import MOST_CANDIDATES  # noqa: E402
 from tests import epic  # noqa: E402
 
@@ -40,7 +40,7 @@ COLOURS = {"one take": "tab:blue", "with cuts": "tab:orange"}
 class Actor:
     """A node of the play: what it works on, and what it does when that is done."""
 
-    def __init__(self, share: Share, job: Job, index: list[Piece]):
+    def __init__(self, share: SharedDir, job: Job, index: list[Piece]):
         self.node, self.job, self.index = Node(share, Identity.here()), job, index
         self.node.join()
         with mock.patch("fav.pipeline.plan.Studio", epic.Easel), mock.patch("fav.pipeline.plan.changed_inputs", lambda *words: []):

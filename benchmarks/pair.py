@@ -17,7 +17,7 @@ from fav.cli.options import FILE, Size  # noqa: E402
 from fav.pipeline.request import Request  # noqa: E402
 from fav.pipeline.submit import submit  # noqa: E402
 from fav.pipeline.task_names import PAINTED  # noqa: E402
-from shared.heartbeat import visiting  # noqa: E402
+from shared.heartbeat import temporary_member  # noqa: E402
 from shared.jobs import Job  # noqa: E402
 from shared.shared_dir import open_share  # noqa: E402
 
@@ -28,7 +28,7 @@ def painting_s(clip: Path, style: Path, nodes: int, chunk: int | None) -> tuple[
     """Seconds from the first published picture to the last, and how many there are; each node on a core of its own."""
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="pair-") as place:
         share = open_share(Path(place))
-        with visiting(share) as node:
+        with temporary_member(share) as node:
             options = {"threads": 1, "chunk": chunk, "no_cuts": True}
             job = submit(node, Request(str(clip), style, given=frozenset(options), **options)).job
         cores = sorted(os.sched_getaffinity(0))

@@ -92,7 +92,7 @@ def make_plan(job, node, say, steps: str, series: bool, **options):
     import fav.video.reader
     from shared import results
     from shared.claims import Claims
-    from shared.filesystem import System
+    from shared.filesystem import FileSystem
     from shared.worker import Worker
 
     watch = Stopwatch()
@@ -110,7 +110,7 @@ def make_plan(job, node, say, steps: str, series: bool, **options):
     watch.time("network input", (fav.model.runner, "network_input"))
     watch.time("network", (fav.model.runner.StyleRunner, "stylize"))
     watch.time("PNG", (fav.pipeline.plan, "encode_png"))
-    watch.time("publish: write, sync", (System, "write_new"))
+    watch.time("publish: write, sync", (FileSystem, "write_new"))
     watch.time("publish: link, unlink", (results, "publish"))
     watch.time("claims, lists", (Claims, "claim"), (Claims, "release"),
                *((Worker, name) for name in ("_carry_on", "_claim_one", "_look_around")))  # fmt: skip
@@ -150,13 +150,13 @@ def node(share: Path, video: Path, style: Path, steps: Path, series: bool, **opt
     from fav.pipeline.request import Request
     from fav.pipeline.submit import submit
     from shared.fscheck.local_checks import check_quickly
-    from shared.heartbeat import visiting
+    from shared.heartbeat import temporary_member
     from shared.shared_dir import open_share
     from shared.supervisor import Supervisor
 
     opened = open_share(share)
     check_quickly(opened)
-    with visiting(opened) as creator:
+    with temporary_member(opened) as creator:
         job = submit(creator, Request(str(video), style, given=frozenset(options), **options)).job
     here = {"steps": str(steps), "series": series}
     return Supervisor(opened, "benchmarks.steps:make_plan", functools.partial(print, file=sys.stderr), job.name, options=here).run()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Iterator
 
 from shared.errors import ShareError, plain
-from shared.identity import MALFORMED, Identity, lineage
+from shared.identity import DECODE_ERRORS, Identity, node_key
 from shared.jobs import Job
 from shared.membership import Node
 from shared.paths import Task
@@ -99,7 +99,7 @@ def _records(job: Job, task: Task) -> Iterator[tuple[str, Attempt]]:
                     yield name, Attempt("vanished", owner.incarnation, f"{owner.host}, process {owner.pid}", owner.host)
         except FileNotFoundError:
             continue
-        except (ShareError, *MALFORMED) as error:
+        except (ShareError, *DECODE_ERRORS) as error:
             yield name, Attempt("unreadable", "", str(error))
 
 
@@ -136,7 +136,7 @@ def take_back(node: Node, job: Job, task: Task) -> None:
     """What this node failed at, in all its incarnations, is not to count: it was the node, and not the task."""
     place = job.layout.attempts_of(task)
     for name, attempt in _records(job, task):
-        if attempt.counts and attempt.why != "vanished" and lineage(attempt.who) == lineage(node.identity.incarnation):
+        if attempt.counts and attempt.why != "vanished" and node_key(attempt.who) == node_key(node.identity.incarnation):
             try:
                 node.share.system.rename(place / name, place / f"{VOID}{name}")
             except FileNotFoundError:

@@ -10,12 +10,12 @@ from enum import IntEnum
 
 from shared.ownership import remove_order
 from shared.paths import is_incarnation
-from shared.shared_dir import Share
+from shared.shared_dir import SharedDir
 
 LOOK_S = 2.0  # how often a node looks for orders
 
 
-class Order(IntEnum):
+class ControlCommand(IntEnum):
     """As many signals as would say the same: finish the current task and leave; leave at once, and give the task up."""
 
     DRAIN = 1
@@ -26,42 +26,42 @@ class Order(IntEnum):
         return self.name.lower()
 
 
-def give(share: Share, incarnation: str, order: Order) -> None:
+def give(share: SharedDir, incarnation: str, order: ControlCommand) -> None:
     """Ask it of one node. It follows within a few seconds, over NFS within a minute; doing so twice is no error."""
     share.system.make_dirs(share.layout.orders)
     with suppress(FileExistsError):
         share.system.write_new(share.layout.order(incarnation, order.word), b"")
 
 
-def given(share: Share) -> dict[str, Order]:
+def given(share: SharedDir) -> dict[str, ControlCommand]:
     """The orders that lie there, by incarnation; of two for one node the stronger."""
-    found: dict[str, Order] = {}
+    found: dict[str, ControlCommand] = {}
     for name in share.system.list(share.layout.orders):
         incarnation, _, word = name.rpartition(".")
-        order = next((order for order in Order if order.word == word), None)
+        order = next((order for order in ControlCommand if order.word == word), None)
         if order and is_incarnation(incarnation):
             found[incarnation] = max(order, found.get(incarnation, order))
     return found
 
 
-def take_back(share: Share, incarnation: str) -> None:
+def take_back(share: SharedDir, incarnation: str) -> None:
     """Remove the orders of a node that has left."""
-    for order in Order:
+    for order in ControlCommand:
         remove_order(share, incarnation, order.word)
 
 
-def sweep(share: Share) -> None:
+def sweep(share: SharedDir) -> None:
     """Remove the orders of nodes that are not there any more."""
     alive = set(share.system.list(share.layout.nodes))
     for incarnation in set(given(share)) - alive:
         take_back(share, incarnation)
 
 
-class Ear:
+class ControlListener:
     """Listens for the orders of one `node.py` in a thread of its own, in all its incarnations: one that was taken for dead
     and joins again is still meant. A share that is away keeps nobody but that thread waiting."""
 
-    def __init__(self, share: Share):
+    def __init__(self, share: SharedDir):
         self.share = share
         self.signals = 0  # what was ordered so far
         self._names: list[str] = []

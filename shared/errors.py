@@ -60,29 +60,29 @@ class ShareError(Exception):
         return plain(super().__str__(), LONGEST)
 
 
-class Evicted(ShareError):
+class EvictedError(ShareError):
     """This node's heartbeat file is gone: others took it for dead, so it has to join again."""
 
 
-class InputVanished(ShareError):
+class ResultVanishedError(ShareError):
     """A published input that was seen is not there any more: read the state again."""
 
 
-class InputChanged(ShareError):
+class InputChangedError(ShareError):
     """An input of the job is not what it was made for: no attempt has failed, and nobody can go on until it is put back."""
 
 
-class JobGone(ShareError):
+class JobRemovedError(ShareError):
     """The job's directory is gone: it was cleaned while this node worked on it."""
 
 
-class Stopped(ShareError):
+class StopRequested(ShareError):
     """The node was asked to stop while it waited."""
 
 
-class Updated(ShareError):
+class SourcesReplaced(ShareError):
     """The program's sources were replaced while it ran: what it would load from now on does not go with what it has loaded."""
 
 
-class Unwell(ShareError):
+class NodeUnhealthyError(ShareError):
     """This node fails at what is done already: a fresh process is to show whether the node is sick."""

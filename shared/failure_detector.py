@@ -4,23 +4,23 @@ A node renews its heartbeat file by `utime`. Nobody compares that time with a cl
 has not *changed* for one lease of the observer's own clock.
 """
 
-from shared.filesystem import PASSING
+from shared.filesystem import RETRYABLE_ERRNOS
 from shared.identity import Identity, identities
 from shared.paths import is_incarnation
 from shared.settings import HEARTBEAT_S, POLL_S
-from shared.shared_dir import Share
+from shared.shared_dir import SharedDir
 
 SURE_S = 3 * HEARTBEAT_S  # of silence, after which a process that is not on this machine is believed to be gone
 
 
-class Observer:
+class FailureDetector:
     """Who is silent, and for how long, by this process's own monotonic clock.
 
     Only gaps between two successful looks count, each at most `POLL_S`, so that an observer that
     slept or was cut off judges nobody.
     """
 
-    def __init__(self, share: Share, me: Identity | None = None):
+    def __init__(self, share: SharedDir, me: Identity | None = None):
         self.share = share
         self.me = me or Identity.here()
         self.gap = 0.0  # seconds between the last two looks, as far as they count
@@ -37,7 +37,7 @@ class Observer:
             try:
                 mtime = system.mtime(self.share.layout.heart(name))
             except OSError as error:
-                if error.errno in PASSING:
+                if error.errno in RETRYABLE_ERRNOS:
                     raise
                 continue  # it has left, or is no heartbeat file at all
             before, silence = self._heard.get(name, (mtime, -gap))

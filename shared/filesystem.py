@@ -1,6 +1,6 @@
 """The one seam to the file system, the clock and the process table.
 
-Everything in `shared` that touches the world goes through a `System`, and a `System` touches files through `self.os`
+Everything in `shared` that touches the world goes through a `FileSystem`, and a `FileSystem` touches files through `self.os`
 alone: the `os` module, or whatever a test puts in its place. All paths are absolute.
 """
 
@@ -18,11 +18,11 @@ from pathlib import Path
 from shared import local
 from shared.errors import ShareError
 
-FULL = {errno.ENOSPC, errno.EDQUOT}
-PASSING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR, errno.EBUSY, errno.ENOLCK,
+NO_SPACE_ERRNOS = {errno.ENOSPC, errno.EDQUOT}
+RETRYABLE_ERRNOS = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR, errno.EBUSY, errno.ENOLCK,
            errno.ENOTCONN, errno.EHOSTDOWN}  # the last two: of FUSE and SMB, whose server is away
-CLOSED = {errno.EROFS}  # mounted read-only while nodes work
-WEATHER = FULL | PASSING | CLOSED
+READ_ONLY_ERRNOS = {errno.EROFS}  # mounted read-only while nodes work
+TRANSIENT_ERRNOS = NO_SPACE_ERRNOS | RETRYABLE_ERRNOS | READ_ONLY_ERRNOS
 NO_LINKS = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
 NO_FILE = {errno.ELOOP: "a symbolic link", errno.ENXIO: "a socket", errno.ENODEV: "a device"}
 
@@ -34,7 +34,7 @@ RECORD_LIMIT = 1 << 20  # no identity, manifest or attempt of ours comes near 1 
 
 @dataclass
 class Removal:
-    """What `System.remove` left in place: entries that are not ours, and whether it failed to remove one that is."""
+    """What `FileSystem.remove` left in place: entries that are not ours, and whether it failed to remove one that is."""
 
     strangers: list[Path] = field(default_factory=list)
     failed: bool = False
@@ -44,7 +44,7 @@ class Removal:
         self.failed |= other.failed
 
 
-class System:
+class FileSystem:
     """The real world. Modes and group are the share's, so that colleagues can link and rename our files.
 
     Below `root`, the shared directory, no symbolic link is followed: a link in the place of a directory is an error

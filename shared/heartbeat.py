@@ -8,10 +8,10 @@ from shared.errors import ShareError
 from shared.identity import Identity
 from shared.membership import Node
 from shared.settings import HEARTBEAT_S
-from shared.shared_dir import Share
+from shared.shared_dir import SharedDir
 
 
-class Heart(threading.Thread):
+class HeartbeatThread(threading.Thread):
     """Beats for a node in a thread of its own until `over` is set; `evicted` tells that others took it for dead."""
 
     def __init__(self, node: Node):
@@ -39,10 +39,10 @@ class Heart(threading.Thread):
 
 
 @contextmanager
-def visiting(share: Share, about: str = "") -> Iterator[Node]:
+def temporary_member(share: SharedDir, about: str = "") -> Iterator[Node]:
     """A node for the time of one errand: joined, its heart beating, and gone afterwards."""
     node = Node(share, Identity.here(about))
-    heart = Heart(node)
+    heart = HeartbeatThread(node)
     try:
         node.join()
         heart.start()

@@ -11,10 +11,10 @@ from pathlib import Path
 from shared.errors import ShareError, plain
 from shared.filesystem import process_start
 from shared.paths import is_incarnation
-from shared.shared_dir import Share
+from shared.shared_dir import SharedDir
 
 VERSION = 1
-MALFORMED = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)  # what strangers' JSON leads to
+DECODE_ERRORS = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)  # what strangers' JSON leads to
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Identity:
             if fields["version"] > VERSION:
                 raise ShareError(f"{where}: written by a newer version of this program; update this machine")
             identity = cls(**{name: kind(fields[name]) for name, kind in cls.__annotations__.items()})
-        except MALFORMED as error:
+        except DECODE_ERRORS as error:
             raise ShareError(f"{where}: expected the identity of a node, got {data[:40]!r} ({plain(error, 100)})") from None
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,80}", identity.incarnation) or not re.fullmatch(r"[0-9a-f]{32}", identity.token):
             raise ShareError(f"{where}: expected the identity of a node, got a name that no node gives itself")
@@ -71,7 +71,7 @@ class Identity:
         return bool(self.boot) and (self.host, self.boot, self.pid_ns) == (other.host, other.boot, other.pid_ns)
 
 
-def lineage(incarnation: str) -> str:
+def node_key(incarnation: str) -> str:
     """What all incarnations of one `node.py` have in common: its host and process id."""
     return incarnation.rpartition("-")[0]
 
@@ -97,7 +97,7 @@ def _link(path: str) -> str:
         return ""
 
 
-def read_identity(share: Share, path: Path) -> Identity | None:
+def read_identity(share: SharedDir, path: Path) -> Identity | None:
     """Who is named in a heartbeat file or placeholder; None where the file is gone or still empty."""
     try:
         data = share.system.read(path, limit=4096)
@@ -108,7 +108,7 @@ def read_identity(share: Share, path: Path) -> Identity | None:
     return Identity.from_bytes(data, path) if data else None
 
 
-def node_named(share: Share, name: str) -> Identity | None:
+def node_named(share: SharedDir, name: str) -> Identity | None:
     """Who has the heartbeat file of that name; None where it is gone, empty, or a stranger's: one that has another name
     inside, or does not read. OSError as for `read_identity`."""
     try:
@@ -118,7 +118,7 @@ def node_named(share: Share, name: str) -> Identity | None:
     return identity if identity is not None and identity.incarnation == name else None
 
 
-def identities(share: Share) -> dict[str, Identity]:
+def identities(share: SharedDir) -> dict[str, Identity]:
     """The nodes that have a heartbeat file, by incarnation; strangers' files are left out."""
     found = {}
     for name in filter(is_incarnation, share.system.list(share.layout.nodes)):

@@ -4,13 +4,13 @@ from shared.claims import Claims
 from shared.jobs import Job
 from shared.membership import Node
 from shared.paths import Task
-from shared.protocols import Plan
+from shared.protocols import TaskPlan
 
 
-class Board:
+class JobState:
     """One job as this worker serves it."""
 
-    def __init__(self, node: Node, job: Job, plan: Plan | None, over: str | None = None):
+    def __init__(self, node: Node, job: Job, plan: TaskPlan | None, over: str | None = None):
         self.job = job
         self.plan = plan
         self.claims = Claims(node, job)

@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Callable
 
-from shared.errors import Evicted, JobGone, ShareError, plain
-from shared.filesystem import PASSING, System
-from shared.identity import MALFORMED, VERSION
+from shared.errors import EvictedError, JobRemovedError, ShareError, plain
+from shared.filesystem import RETRYABLE_ERRNOS, FileSystem
+from shared.identity import DECODE_ERRORS, VERSION
 from shared.membership import Node
 from shared.ownership import BROUGHT, remove_job_files
-from shared.paths import ID, NAME, JobLayout
+from shared.paths import ID, NAME, JobPaths
 from shared.settings import LEASE_S, SHORTEST_LEASE_S
-from shared.shared_dir import Share
+from shared.shared_dir import SharedDir
 from shared.source_hash import version
 
 LOOKS_FOR_TAKEN = 15
@@ -48,7 +48,7 @@ class Manifest:
                 raise ShareError(f"{where}: the job was made by a newer version of this program; update this machine")
             manifest = cls(str(fields["id"]), str(fields["name"]), dict(fields["spec"]), float(fields["lease"]),
                            sources=plain(fields.get("sources", ""), 40))
-        except MALFORMED as error:
+        except DECODE_ERRORS as error:
             raise ShareError(f"{where}: expected the manifest of a job, got {data[:40]!r} ({plain(repr(error), 100)})") from None
         if not (NAME.fullmatch(manifest.name) and ID.fullmatch(manifest.id)) or not SHORTEST_LEASE_S <= manifest.lease < 1e6:
             raise ShareError(f"{where}: expected the manifest of a job, got a name or lease that no job has")
@@ -58,10 +58,10 @@ class Manifest:
 class Job:
     """One job in one shared directory."""
 
-    def __init__(self, share: Share, manifest: Manifest):
+    def __init__(self, share: SharedDir, manifest: Manifest):
         self.share = share
         self.manifest = manifest
-        self.layout: JobLayout = share.layout.job(manifest.id)
+        self.layout: JobPaths = share.layout.job(manifest.id)
 
     @property
     def name(self) -> str:
@@ -74,8 +74,8 @@ class Job:
             self.share.check()
             self.share.system.require_directory(self.layout.root)
             if _may_be_named(self.share, self.name, self.manifest.id):
-                raise JobGone(f"{self.name}: its files are gone; coordinator.py clean removes the name, too")
-            raise JobGone(f"job {self.name} was removed while it was being worked on")
+                raise JobRemovedError(f"{self.name}: its files are gone; coordinator.py clean removes the name, too")
+            raise JobRemovedError(f"job {self.name} was removed while it was being worked on")
         return names & MARKS
 
     def check_directories(self) -> None:
@@ -136,7 +136,7 @@ def job_name(*parts: str) -> str:
     return tame
 
 
-def find_job(share: Share, name: str) -> Job | None:
+def find_job(share: SharedDir, name: str) -> Job | None:
     """The job of that name, None where there is none."""
     if not NAME.fullmatch(name):
         raise ShareError(f"job name: expected letters, digits, '.', '_' and '-', got {plain(repr(name))}")
@@ -152,7 +152,7 @@ def find_job(share: Share, name: str) -> Job | None:
     return Job(share, manifest)
 
 
-def all_jobs(share: Share, complain: Callable[[str], None] = lambda line: None) -> list[Job]:
+def all_jobs(share: SharedDir, complain: Callable[[str], None] = lambda line: None) -> list[Job]:
     """Every job, by name; one that cannot be read is complained of and left out."""
     jobs = []
     for name in share.system.list(share.layout.names):
@@ -161,7 +161,7 @@ def all_jobs(share: Share, complain: Callable[[str], None] = lambda line: None) 
             if job is not None:
                 jobs.append(job)
         except OSError as error:
-            if error.errno in PASSING:
+            if error.errno in RETRYABLE_ERRNOS:
                 raise  # the jobs are there, they only could not be read just now
             complain(str(error))
         except ShareError as error:
@@ -169,7 +169,7 @@ def all_jobs(share: Share, complain: Callable[[str], None] = lambda line: None) 
     return jobs
 
 
-def create_job(node: Node, name: str, lease: float, fill: Callable[[JobLayout], dict]) -> tuple[Job, bool]:
+def create_job(node: Node, name: str, lease: float, fill: Callable[[JobPaths], dict]) -> tuple[Job, bool]:
     """Create the job, or join the one that another node created a moment before.
 
     `fill` puts the inputs into the new job's directory and returns the spec; its work is thrown away
@@ -206,7 +206,7 @@ def create_job(node: Node, name: str, lease: float, fill: Callable[[JobLayout], 
     return Job(share, manifest), True
 
 
-def _find_taken(share: Share, name: str) -> Job:
+def _find_taken(share: SharedDir, name: str) -> Job:
     """The job that has taken a name, also where this machine's view of the directory is some seconds old."""
     for _ in range(LOOKS_FOR_TAKEN):
         found = find_job(share, name)
@@ -216,7 +216,7 @@ def _find_taken(share: Share, name: str) -> Job:
     raise ShareError(f"{share.layout.name(name)}: expected a job or nothing, got a directory without a manifest; move it away")
 
 
-def _may_be_named(share: Share, name: str, job_id: str) -> bool:
+def _may_be_named(share: SharedDir, name: str, job_id: str) -> bool:
     try:
         found = find_job(share, name)
         return found is not None and found.manifest.id == job_id
@@ -226,7 +226,7 @@ def _may_be_named(share: Share, name: str, job_id: str) -> bool:
         return True  # then it stays; recovery removes what has no name
 
 
-def _begin(node: Node, layout: JobLayout) -> None:
+def _begin(node: Node, layout: JobPaths) -> None:
     """Make a job's directory, with the record of its creator in it from the first moment on."""
     system, draft = node.share.system, node.draft()
     system.make_dirs(draft)
@@ -240,7 +240,7 @@ def _check_alive(node: Node, name: str) -> None:
     """ShareError where others took this node for dead and swept what it was making."""
     try:
         node.check()
-    except Evicted:
+    except EvictedError:
         raise ShareError(f"{name}: this machine stood still for longer than a lease while the job was made; the same line again "
                          f"makes it") from None
 
@@ -254,7 +254,7 @@ def _take_name(node: Node, manifest: Manifest) -> None:
     system.rename(draft, node.share.layout.name(manifest.name))
 
 
-def _move(system: System, draft: Path, final: Path) -> None:
+def _move(system: FileSystem, draft: Path, final: Path) -> None:
     """Rename to a name that nobody else has."""
     try:
         system.rename(draft, final)
@@ -284,7 +284,7 @@ def remove_job(node: Node, job: Job) -> list[Path]:
     return strangers + removal.strangers
 
 
-def _remove_quietly(node: Node, layout: JobLayout) -> None:
+def _remove_quietly(node: Node, layout: JobPaths) -> None:
     """Where it fails, recovery removes the directory once its creator has left."""
     try:
         remove_job_files(node.share, layout, node.identity.incarnation)
@@ -296,5 +296,5 @@ def over(job: Job) -> bool:
     """Whether nothing more is to be done for it, as far as the share says now."""
     try:
         return bool(job.marks() & OVER)
-    except (JobGone, OSError) as error:
-        return isinstance(error, JobGone)
+    except (JobRemovedError, OSError) as error:
+        return isinstance(error, JobRemovedError)

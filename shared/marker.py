@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from shared.errors import ShareError, plain
-from shared.filesystem import NO_LINKS, System
-from shared.paths import ID, NAME, ShareLayout, is_incarnation, is_private
+from shared.filesystem import NO_LINKS, FileSystem
+from shared.paths import ID, NAME, SharedDirPaths, is_incarnation, is_private
 from shared.source_hash import version
 
 FORMAT = 1
@@ -57,7 +57,7 @@ class Marker:
         return cls(number, identifier)
 
 
-def read_marker(system: System, layout: ShareLayout) -> Marker | None:
+def read_marker(system: FileSystem, layout: SharedDirPaths) -> Marker | None:
     """The marker of a directory, None where it has none. ShareError where its place is taken by something else."""
     for _ in range(TRIES):
         try:
@@ -70,7 +70,7 @@ def read_marker(system: System, layout: ShareLayout) -> Marker | None:
     return Marker.from_bytes(data, layout.marker)
 
 
-def mark(system: System, layout: ShareLayout) -> Marker:
+def mark(system: FileSystem, layout: SharedDirPaths) -> Marker:
     """Give a directory its marker. Of several nodes that do so at once, one wins; returns the marker that is there."""
     marker, draft = Marker.new(), layout.root / f"{DRAFT}{secrets.token_hex(8)}"
     system.write_new(draft, marker.to_bytes())
@@ -93,14 +93,14 @@ def mark(system: System, layout: ShareLayout) -> Marker:
     return found
 
 
-def sweep_drafts(system: System, layout: ShareLayout, names: list[str]) -> None:
+def sweep_drafts(system: FileSystem, layout: SharedDirPaths, names: list[str]) -> None:
     """Remove the drafts of markers whose makers died; `names` are those in the directory, which is marked."""
     for name in names:
         if DRAFT_NAME.fullmatch(name) and _is_draft(system, layout.root / name):
             system.unlink(layout.root / name)
 
 
-def _is_draft(system: System, path: Path) -> bool:
+def _is_draft(system: FileSystem, path: Path) -> bool:
     try:
         data = system.read(path, LIMIT)
     except (OSError, ShareError):
@@ -108,7 +108,7 @@ def _is_draft(system: System, path: Path) -> bool:
     return data[:len(BEGINNING)] == BEGINNING[:len(data)]
 
 
-def is_old_share(system: System, layout: ShareLayout) -> bool:
+def is_old_share(system: FileSystem, layout: SharedDirPaths) -> bool:
     """Whether a version without markers has made the directory: one of its manifests is there, or nothing but its files."""
     names = system.list(layout.names)
     if any(_is_manifest(system, layout, name) for name in names):
@@ -119,7 +119,7 @@ def is_old_share(system: System, layout: ShareLayout) -> bool:
     return all(is_ours(name) for room, is_ours in mine.items() for name in system.list(room))
 
 
-def _is_manifest(system: System, layout: ShareLayout, name: str) -> bool:
+def _is_manifest(system: FileSystem, layout: SharedDirPaths, name: str) -> bool:
     try:
         fields = json.loads(system.read(layout.named_manifest(name)))
         return bool(fields["name"] == name and NAME.fullmatch(name) and ID.fullmatch(fields["id"]) and "lease" in fields)
@@ -127,7 +127,7 @@ def _is_manifest(system: System, layout: ShareLayout, name: str) -> bool:
         return False
 
 
-def _is_directory(system: System, path: Path) -> bool:
+def _is_directory(system: FileSystem, path: Path) -> bool:
     """Whether it is a directory, and no link to one."""
     try:
         system.require_directory(path)

@@ -3,10 +3,10 @@
 import secrets
 from pathlib import Path
 
-from shared.errors import Evicted
+from shared.errors import EvictedError
 from shared.identity import Identity
 from shared.ownership import remove_notice, remove_private
-from shared.shared_dir import Share
+from shared.shared_dir import SharedDir
 
 JOIN_TRIES = 3
 
@@ -14,7 +14,7 @@ JOIN_TRIES = 3
 class Node:
     """This process's place in the shared directory: its heartbeat file and its private directory."""
 
-    def __init__(self, share: Share, identity: Identity):
+    def __init__(self, share: SharedDir, identity: Identity):
         self.share = share
         self.identity = identity
         self.heart = share.layout.heart(identity.incarnation)
@@ -58,7 +58,7 @@ class Node:
         system = self.share.system
         if self.heart.name not in system.list(self.share.layout.nodes) or not system.exists(self.private):
             self.share.check()
-            raise Evicted(f"{self.identity.incarnation} was taken for dead by the other nodes")
+            raise EvictedError(f"{self.identity.incarnation} was taken for dead by the other nodes")
 
     def draft(self) -> Path:
         """A new private path, never used again. NotADirectoryError where the private directory was replaced by a link."""
@@ -70,7 +70,7 @@ class Node:
         sweep(self.share, self.identity.incarnation)
 
 
-def sweep(share: Share, incarnation: str) -> None:
+def sweep(share: SharedDir, incarnation: str) -> None:
     """Remove all traces of a node that has left or died and holds no placeholder any more; the heartbeat file last."""
     if remove_private(share, incarnation).failed:
         return  # whoever comes next tries again

@@ -15,7 +15,7 @@ MOST_EXAMS = 2
 
 
 @dataclass
-class Failure:
+class TaskFailures:
     """Attempts of this node at one task that came to nothing, and when the last one did, in seconds of the system's clock."""
 
     times: int = 0
@@ -23,7 +23,7 @@ class Failure:
 
 
 @dataclass
-class Doubt:
+class KindSuspicion:
     """Tasks of one kind have failed here, and none was done since: `row` of them, the last being `task`, because of `why`."""
 
     task: str = ""
@@ -34,17 +34,17 @@ class Doubt:
 
 
 @dataclass
-class Health:
+class NodeHealth:
     """By job id, the names of tasks and kinds of tasks. `exam` is the job id and kind of the examination under way."""
 
-    failures: dict[str, dict[str, Failure]] = field(default_factory=dict)
-    doubts: dict[str, dict[str, Doubt]] = field(default_factory=dict)
+    failures: dict[str, dict[str, TaskFailures]] = field(default_factory=dict)
+    doubts: dict[str, dict[str, KindSuspicion]] = field(default_factory=dict)
     exam: tuple[str, str] | None = None
 
     def failed(self, job: str, task: str, why: str, now: float) -> None:
-        failure = self.failures.setdefault(job, {}).setdefault(task, Failure())
+        failure = self.failures.setdefault(job, {}).setdefault(task, TaskFailures())
         failure.times, failure.when = failure.times + 1, now
-        doubt = self.doubts.setdefault(job, {}).setdefault(_kind(task), Doubt())
+        doubt = self.doubts.setdefault(job, {}).setdefault(_kind(task), KindSuspicion())
         doubt.task, doubt.why, doubt.row, doubt.when = task, why, doubt.row + 1, now
 
     def flunked(self, why: str) -> None:

@@ -15,13 +15,13 @@ from watchdog.observers import Observer as NativeObserver
 from watchdog.observers.api import BaseObserver
 from watchdog.observers.polling import PollingObserver
 
-from shared.heartbeat import visiting
+from shared.heartbeat import temporary_member
 from shared.membership import Node
 from shared.mount import mount_of
-from shared.shared_dir import Share
+from shared.shared_dir import SharedDir
 
 
-class Bell(FileSystemEventHandler):
+class ChangeNotifier(FileSystemEventHandler):
     """One node's end of the rope, and its ear."""
 
     def __init__(self, node: Node):
@@ -85,14 +85,14 @@ class Bell(FileSystemEventHandler):
 
 
 @contextmanager
-def ringing(share: Share) -> Iterator[Node]:
+def ringing(share: SharedDir) -> Iterator[Node]:
     """A node for one errand, which rings when that is done, so that nodes that wait look at once."""
-    with visiting(share) as node:
+    with temporary_member(share) as node:
         yield node
-        Bell(node).ring()
+        ChangeNotifier(node).ring()
 
 
-def ring(share: Share) -> None:
+def ring(share: SharedDir) -> None:
     """Let nodes that wait look at once."""
     with ringing(share):
         pass

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from shared.errors import ShareError, plain
 from shared.filesystem import Removal
-from shared.paths import CHECK, GRAVE, HARD_LINK_PROBE, JobLayout, is_incarnation, shard_of
-from shared.shared_dir import PROBE, Share
+from shared.paths import CHECK, GRAVE, HARD_LINK_PROBE, JobPaths, is_incarnation, shard_of
+from shared.shared_dir import PROBE, SharedDir
 
 TEMPORARY = re.compile(r"[0-9a-f]{16}(\.[A-Za-z0-9]{1,20}){0,2}")  # of `Node.draft`, some with a suffix
 CHECK_FILE = re.compile(r"[0-9a-f]{16}|n{100,}")
@@ -40,11 +40,11 @@ BROUGHT_LIMIT = 1 << 26  # bytes of the list of a job's inputs: a million names
 TOLD = 5  # names of one line about what was removed or left alone
 
 
-def remove_private(share: Share, name: str) -> Removal:
+def remove_private(share: SharedDir, name: str) -> Removal:
     """Remove what a node has left in `private` under that name."""
     path, system = share.layout.private / name, share.system
     if GRAVE.fullmatch(name):
-        grave = JobLayout(path)
+        grave = JobPaths(path)
         return system.remove(path, _is_of_job(grave, _brought(share, grave)))
     if is_incarnation(name):
         return system.remove(path, lambda entry, is_directory: is_directory if entry == path else _is_temporary(path, entry))
@@ -64,25 +64,25 @@ def _is_temporary(private: Path, entry: Path) -> bool:
     return entry.name in JOB_RECORDS and entry.parent.parent == private
 
 
-def remove_notice(share: Share, name: str) -> Removal:
+def remove_notice(share: SharedDir, name: str) -> Removal:
     """Remove a file of that name in `bell`: ours is called after its node and is empty."""
     form = NOTICE.fullmatch(name)
     return _remove_empty(share, share.layout.bell / name, form[1] if form else "")
 
 
-def remove_order(share: Share, incarnation: str, word: str) -> Removal:
+def remove_order(share: SharedDir, incarnation: str, word: str) -> Removal:
     """Remove an order to a node, which is an empty file."""
     return _remove_empty(share, share.layout.order(incarnation, word), incarnation)
 
 
-def _remove_empty(share: Share, path: Path, incarnation: str) -> Removal:
+def _remove_empty(share: SharedDir, path: Path, incarnation: str) -> Removal:
     """Remove an empty file that is called after a node."""
     if is_incarnation(incarnation) and _content(share, path, 1) == b"":
         return share.system.remove(path, lambda entry, is_directory: not is_directory)
     return Removal([path])
 
 
-def remove_job_files(share: Share, layout: JobLayout, incarnation: str) -> Removal:
+def remove_job_files(share: SharedDir, layout: JobPaths, incarnation: str) -> Removal:
     """Remove a job's directory, which somebody has proved to be one: its manifest first, the record of its creator last.
 
     Nodes that still work on it find the manifest gone. `incarnation` is the node that does it; if it dies on the way,
@@ -109,7 +109,7 @@ def remove_job_files(share: Share, layout: JobLayout, incarnation: str) -> Remov
     return total
 
 
-def _is_of_job(layout: JobLayout, brought: "_Brought | None") -> Callable[[Path, bool], bool]:
+def _is_of_job(layout: JobPaths, brought: "_Brought | None") -> Callable[[Path, bool], bool]:
     """Which entries of a job's directory are ours, for `System.remove`."""
     def is_ours(entry: Path, is_directory: bool) -> bool:
         name = entry.relative_to(layout.root).as_posix()
@@ -133,12 +133,12 @@ def _is_in_its_shard(name: str) -> bool:
     return shard == f"{shard_of(number):04d}"
 
 
-def remove_results(share: Share, layout: JobLayout, kind: str) -> Removal:
+def remove_results(share: SharedDir, layout: JobPaths, kind: str) -> Removal:
     """Remove the results of one kind of tasks of a job."""
     return share.system.remove(layout.results / kind, _is_of_job(layout, None))
 
 
-def left_alone(share: Share, strangers: list[Path]) -> str:
+def left_alone(share: SharedDir, strangers: list[Path]) -> str:
     """A line on what was found between our files, and stays."""
     names = [path.relative_to(share.layout.root).as_posix() for path in strangers]
     return f"left alone, as this program did not make it: {listed(names)}"
@@ -150,7 +150,7 @@ def listed(names: list[str]) -> str:
     return plain(", ".join(names[:TOLD]), 1000) + (f" and {more} more" if more > 0 else "")
 
 
-def creator_of(share: Share, layout: JobLayout) -> str | None:
+def creator_of(share: SharedDir, layout: JobPaths) -> str | None:
     """The node that makes a job or removes it, "" for one that died as it had removed nearly all of it.
 
     None where nothing proves that the directory is that of a job which is being made or removed.
@@ -170,7 +170,7 @@ class _Brought:
         self.directories = {parent.as_posix() for file in self.files for parent in Path(file).parents}
 
 
-def _brought(share: Share, layout: JobLayout) -> _Brought | None:
+def _brought(share: SharedDir, layout: JobPaths) -> _Brought | None:
     """The inputs of a job, None for a job of a version that kept no list of them: there, names tell."""
     try:
         return _Brought(share.system.read(layout.brought, BROUGHT_LIMIT))
@@ -180,13 +180,13 @@ def _brought(share: Share, layout: JobLayout) -> _Brought | None:
         return _Brought(b"")
 
 
-def note_brought(share: Share, layout: JobLayout, paths: list[Path]) -> None:
+def note_brought(share: SharedDir, layout: JobPaths, paths: list[Path]) -> None:
     """Write down which inputs a job is about to get, before they are there."""
     names = b"".join(os.fsencode(path.relative_to(layout.inputs)) + b"\0" for path in paths)
     share.system.append(layout.brought, names)
 
 
-def _content(share: Share, path: Path, limit: int) -> bytes | None:
+def _content(share: SharedDir, path: Path, limit: int) -> bytes | None:
     """The content of a small regular file, None where it is something else, larger, or gone."""
     try:
         return share.system.read(path, limit)

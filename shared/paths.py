@@ -70,7 +70,7 @@ def shard_of(number: int) -> int:
     return number // SHARD
 
 
-class ShareLayout:
+class SharedDirPaths:
     """Paths under the shared directory itself."""
 
     def __init__(self, root: Path):
@@ -106,11 +106,11 @@ class ShareLayout:
     def named_manifest(self, job_name: str) -> Path:
         return self.name(job_name) / "job.json"
 
-    def job(self, job_id: str) -> "JobLayout":
-        return JobLayout(self.jobs / job_id)
+    def job(self, job_id: str) -> "JobPaths":
+        return JobPaths(self.jobs / job_id)
 
 
-class JobLayout:
+class JobPaths:
     """Paths under one job."""
 
     def __init__(self, root: Path):

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Callable, Iterator, Protocol
 
 from shared.jobs import Job
-from shared.node_health import Health
+from shared.node_health import NodeHealth
 from shared.paths import Task
 
 
-class Plan(Protocol):
+class TaskPlan(Protocol):
     """The tasks of one job, as one node sees them. Tasks of `optional` kinds may fail without harm to the job."""
 
     optional: frozenset[str]
@@ -38,7 +38,7 @@ class Plan(Protocol):
         """Drop what was remembered of the share's state: something of it was not true."""
 
 
-class Report(Protocol):
+class WorkerEvents(Protocol):
     """Where a worker says what it does."""
 
     def start(self, job: Job, task: Task) -> None: ...
@@ -46,4 +46,4 @@ class Report(Protocol):
     def end(self) -> None: ...
     def wait(self) -> None: ...
     def say(self, line: str) -> None: ...
-    def remember(self, health: Health) -> None: ...  # for the next worker, should this one go down
+    def remember(self, health: NodeHealth) -> None: ...  # for the next worker, should this one go down

@@ -11,15 +11,15 @@ from typing import Callable, Iterator
 from shared.attempts import nonce, settle
 from shared.claims import claimed, take_away
 from shared.errors import ShareError
-from shared.failure_detector import Observer
-from shared.filesystem import WEATHER, Removal
+from shared.failure_detector import FailureDetector
+from shared.filesystem import TRANSIENT_ERRNOS, Removal
 from shared.identity import Identity, node_named, read_identity
 from shared.jobs import Job, Manifest, all_jobs
 from shared.membership import Node, sweep
 from shared.ownership import NOTICE, creator_of, left_alone, listed, remove_job_files, remove_notice, remove_private
-from shared.paths import ID, JobLayout, Task, is_incarnation, is_private
+from shared.paths import ID, JobPaths, Task, is_incarnation, is_private
 from shared.settings import LEASE_S, POLL_S
-from shared.shared_dir import Share
+from shared.shared_dir import SharedDir
 
 NOBODY = "0" * 32  # a token that no node has
 
@@ -27,7 +27,7 @@ NOBODY = "0" * 32  # a token that no node has
 class Recovery:
     """What one node does about the others' deaths."""
 
-    def __init__(self, node: Node, observer: Observer, say: Callable[[str], None] = lambda line: None):
+    def __init__(self, node: Node, observer: FailureDetector, say: Callable[[str], None] = lambda line: None):
         self.say = say
         self.node = node
         self.share = node.share
@@ -188,7 +188,7 @@ class Recovery:
             self.say(left_alone(self.share, fresh))
 
 
-def _is_known(share: Share, job: JobLayout) -> bool:
+def _is_known(share: SharedDir, job: JobPaths) -> bool:
     """Whether the directory of a job has no manifest, or one that this version can read."""
     try:
         Manifest.from_bytes(share.system.read(job.manifest), job.manifest)
@@ -205,5 +205,5 @@ def _strangers_aside() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in WEATHER:
+        if error.errno in TRANSIENT_ERRNOS:
             raise

@@ -5,7 +5,7 @@ import secrets
 from pathlib import Path
 
 from shared.attempts import settle
-from shared.errors import InputVanished, ShareError
+from shared.errors import ResultVanishedError, ShareError
 from shared.filesystem import RECORD_LIMIT
 from shared.jobs import Job
 from shared.membership import Node
@@ -69,7 +69,7 @@ def read(job: Job, task: Task, limit: int = RECORD_LIMIT) -> bytes:
     try:
         return job.share.system.read(job.layout.result(task), limit)
     except FileNotFoundError:
-        raise InputVanished(f"the result of {task} is not there") from None
+        raise ResultVanishedError(f"the result of {task} is not there") from None
 
 
 def head(job: Job, task: Task, size: int) -> tuple[bytes, float]:
@@ -80,7 +80,7 @@ def head(job: Job, task: Task, size: int) -> tuple[bytes, float]:
     try:
         return job.share.system.head(job.layout.result(task), size)
     except (FileNotFoundError, NotADirectoryError):
-        raise InputVanished(f"the result of {task} is not there") from None
+        raise ResultVanishedError(f"the result of {task} is not there") from None
 
 
 def done_in_shard(job: Job, kind: str, shard: int, suffix: str = "") -> set[int]:
@@ -101,10 +101,10 @@ def shards(job: Job, kind: str) -> list[int]:
 
 def count(job: Job, kind: str, numbers: range) -> int:
     """How many of these tasks have a published result."""
-    return Tally(job, kind).count(numbers)
+    return ResultCounter(job, kind).count(numbers)
 
 
-class Tally:
+class ResultCounter:
     """Counts the results of one kind again and again; a directory that was once seen to be full is not looked at again."""
 
     def __init__(self, job: Job, kind: str, suffix: str = ""):

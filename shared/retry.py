@@ -3,8 +3,8 @@
 import errno
 from typing import Callable, TypeVar
 
-from shared.filesystem import CLOSED, FULL, PASSING
-from shared.shared_dir import Share
+from shared.filesystem import NO_SPACE_ERRNOS, READ_ONLY_ERRNOS, RETRYABLE_ERRNOS
+from shared.shared_dir import SharedDir
 
 MOST_PASSING = 10  # failures of one step right after which the share itself could be reached
 LONGEST_PAUSE_S = 60.0
@@ -12,7 +12,7 @@ LONGEST_PAUSE_S = 60.0
 T = TypeVar("T")
 
 
-def weathered(step: Callable[[], T], share: Share, say: Callable[[str], None], pause: Callable[[float], None]) -> T:
+def retry_transient(step: Callable[[], T], share: SharedDir, say: Callable[[str], None], pause: Callable[[float], None]) -> T:
     """Do a step; while the disk is full or closed, wait with growing pauses; while the server stumbles, try again.
 
     `pause` waits some seconds and raises where waiting is to end. Any other error is the caller's; so is one that
@@ -26,18 +26,18 @@ def weathered(step: Callable[[], T], share: Share, say: Callable[[str], None], p
                 say("going on")
             return result
         except OSError as error:
-            if error.errno in FULL:
+            if error.errno in NO_SPACE_ERRNOS:
                 line = f"{share.layout.root}: no room ({error.strerror}{_free(share, error)}); waiting until somebody makes some"
-            elif error.errno in CLOSED:
+            elif error.errno in READ_ONLY_ERRNOS:
                 line = f"{error.filename or share.layout.root}: {error.strerror}; waiting until somebody mounts it writable"
-            elif error.errno in PASSING:
+            elif error.errno in RETRYABLE_ERRNOS:
                 line = f"{error.filename or share.layout.root}: {error.strerror}; trying again"
             else:
                 raise
             if error.errno != said:
                 said = error.errno
                 say(line)
-            if error.errno in PASSING:
+            if error.errno in RETRYABLE_ERRNOS:
                 passing += _answers(share)  # a try while the whole server is away tells nothing of this step
                 if passing > MOST_PASSING:
                     raise
@@ -45,7 +45,7 @@ def weathered(step: Callable[[], T], share: Share, say: Callable[[str], None], p
         seconds = min(2 * seconds, LONGEST_PAUSE_S)
 
 
-def _free(share: Share, error: OSError) -> str:
+def _free(share: SharedDir, error: OSError) -> str:
     """What is left, in words: a disk may be out of inodes, and have space. A quota is of the user, not of the disk."""
     if error.errno == errno.EDQUOT:
         return ": the quota of this user or group"
@@ -56,7 +56,7 @@ def _free(share: Share, error: OSError) -> str:
     return f", {space >> 20} MiB free" + ("" if files is None else f", room for {files} more files")
 
 
-def _answers(share: Share) -> bool:
+def _answers(share: SharedDir) -> bool:
     try:
         share.system.list(share.layout.nodes)
         return True

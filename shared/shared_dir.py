@@ -7,21 +7,21 @@ import time
 from pathlib import Path
 
 from shared.errors import ShareError
-from shared.filesystem import FULL, NO_LINKS, System
+from shared.filesystem import NO_LINKS, NO_SPACE_ERRNOS, FileSystem
 from shared.marker import Marker, is_old_share, mark, read_marker, sweep_drafts
 from shared.mount import is_mount_point, mount_of
-from shared.paths import ShareLayout
+from shared.paths import SharedDirPaths
 
 PROBE = b"Does this directory know hard links?\n"
 
 
-class Share:
+class SharedDir:
     """A shared directory that was looked at and found fit.
 
     `id` is the random one of its marker, None where it has none. `read_only`: it was opened by a command that only looks.
     """
 
-    def __init__(self, layout: ShareLayout, system: System, hard_links: bool, is_new: bool = False, id: str | None = None,
+    def __init__(self, layout: SharedDirPaths, system: FileSystem, hard_links: bool, is_new: bool = False, id: str | None = None,
                  read_only: bool = False):
         self.layout = layout
         self.system = system
@@ -78,8 +78,8 @@ class Share:
             self.system.rename(private, final)
 
 
-def open_share(root: Path, system: System | None = None, hard_links: bool | None = None, new: bool = True,
-               read_only: bool = False) -> Share:
+def open_share(root: Path, system: FileSystem | None = None, hard_links: bool | None = None, new: bool = True,
+               read_only: bool = False) -> SharedDir:
     """Look at a directory, mark it as a shared one, make our subdirectories in it, and find out whether it knows hard links.
 
     With `hard_links` it was found fit before, and nothing is written. `new`: it may be one that was no shared directory
@@ -87,9 +87,9 @@ def open_share(root: Path, system: System | None = None, hard_links: bool | None
     or another user's. Else this process makes files from now on that the directory's group may use, whatever its umask was.
     ShareError where the directory is missing, not a directory, taken by other files, not writable, full, or sticky.
     """
-    system = system or System()
+    system = system or FileSystem()
     root = Path(os.path.abspath(root))
-    layout = ShareLayout(root)
+    layout = SharedDirPaths(root)
     try:
         info = system.os.stat(root)
         mode = info.st_mode
@@ -112,7 +112,7 @@ def open_share(root: Path, system: System | None = None, hard_links: bool | None
     os.umask(os.umask(0o077) & ~(mode & 0o077))
     if hard_links is not None:
         marker = read_marker(system, layout)
-        return Share(layout, system, hard_links, id=marker.id if marker else None)
+        return SharedDir(layout, system, hard_links, id=marker.id if marker else None)
     try:
         is_new, marker = _made(layout, system, new)
         for room in layout.rooms():
@@ -121,10 +121,10 @@ def open_share(root: Path, system: System | None = None, hard_links: bool | None
     except OSError as error:
         cure = "mount it writable, or correct its permissions" if error.errno in (1, 13, 30) else "make room or mount it again"
         raise ShareError(f"{root}: the shared directory cannot be written to ({error.strerror}); {cure}") from None
-    return Share(layout, system, hard_links, is_new, marker.id if marker else None)
+    return SharedDir(layout, system, hard_links, is_new, marker.id if marker else None)
 
 
-def _looked_at(layout: ShareLayout, system: System) -> Share:
+def _looked_at(layout: SharedDirPaths, system: FileSystem) -> SharedDir:
     """A shared directory of which nothing is changed."""
     try:
         marker = read_marker(system, layout)
@@ -135,10 +135,10 @@ def _looked_at(layout: ShareLayout, system: System) -> Share:
     except OSError as error:
         raise ShareError(f"{layout.root}: the shared directory cannot be read ({error.strerror}); correct its permissions, or "
                          f"mount it again") from None
-    return Share(layout, system, hard_links=True, id=marker.id if marker else None, read_only=True)
+    return SharedDir(layout, system, hard_links=True, id=marker.id if marker else None, read_only=True)
 
 
-def _made(layout: ShareLayout, system: System, new: bool) -> tuple[bool, Marker | None]:
+def _made(layout: SharedDirPaths, system: FileSystem, new: bool) -> tuple[bool, Marker | None]:
     """See to it that the directory is a shared one; whether it was none before, and its marker.
 
     An old one stays without a marker while its disk is full: `clean`, the cure for that, must work there.
@@ -167,24 +167,24 @@ def _made(layout: ShareLayout, system: System, new: bool) -> tuple[bool, Marker 
         try:
             marker = mark(system, layout)
         except OSError as error:
-            if is_new or error.errno not in FULL:
+            if is_new or error.errno not in NO_SPACE_ERRNOS:
                 raise
     if marker is not None:
         sweep_drafts(system, layout, names)
     return is_new, marker
 
 
-def _require_rooms(layout: ShareLayout, system: System) -> None:
+def _require_rooms(layout: SharedDirPaths, system: FileSystem) -> None:
     """ShareError where a link or a file has taken the place of one of our subdirectories."""
     for room in (*layout.rooms(), layout.orders):
         system.require_directory(room)
 
 
-def _inside_of(system: System, layout: ShareLayout) -> Path | None:
+def _inside_of(system: FileSystem, layout: SharedDirPaths) -> Path | None:
     """The shared directory in one of whose subdirectories this one lies, None where it lies in none."""
     below = layout.root
     for above in layout.root.parents:
-        outer = ShareLayout(above)
+        outer = SharedDirPaths(above)
         if below in outer.taken() and read_marker(system, outer) is not None:
             return above
         below = above
@@ -195,28 +195,28 @@ def _listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _has_jobs(system: System, layout: ShareLayout) -> bool:
+def _has_jobs(system: FileSystem, layout: SharedDirPaths) -> bool:
     """Whether the subdirectories that are never removed are there."""
     return {layout.names.name, layout.jobs.name} <= set(system.list(layout.root))
 
 
-def _no_share(system: System, layout: ShareLayout, names: list[str]) -> str:
+def _no_share(system: FileSystem, layout: SharedDirPaths, names: list[str]) -> str:
     root = layout.root
     found = "one without jobs" if names else "an empty one"
-    outer = ShareLayout(root.parent)
+    outer = SharedDirPaths(root.parent)
     if read_marker(system, outer) is not None or is_old_share(system, outer):
         return f"{root}: expected a shared directory, got {found}; {root.parent} is one"
     return (f"{root}: expected a shared directory, got {found}; is it mounted here, and is that its name? coordinator.py "
             f"submit and run, and node.py with a video, make a new one")
 
 
-def _hard_links(layout: ShareLayout, system: System) -> bool:
+def _hard_links(layout: SharedDirPaths, system: FileSystem) -> bool:
     probe = layout.private / f"probe.{secrets.token_hex(8)}"
     twin = probe.with_suffix(".twin" + probe.suffix)
     try:
         system.write_new(probe, PROBE)
     except OSError as error:
-        if error.errno in FULL and _links_what_is_there(layout, system, twin):
+        if error.errno in NO_SPACE_ERRNOS and _links_what_is_there(layout, system, twin):
             return True
         raise
     try:
@@ -231,7 +231,7 @@ def _hard_links(layout: ShareLayout, system: System) -> bool:
         system.unlink(probe)
 
 
-def _links_what_is_there(layout: ShareLayout, system: System, twin: Path) -> bool:
+def _links_what_is_there(layout: SharedDirPaths, system: FileSystem, twin: Path) -> bool:
     """The probe for a disk without room for a new file: there, nodes wait, `status` tells and `clean` makes room."""
     for path in (*map(layout.heart, system.list(layout.nodes)), *map(layout.named_manifest, system.list(layout.names))):
         try:

@@ -54,7 +54,7 @@ class Sources:
         return False
 
 
-class Watch(threading.Thread):
+class SourceWatcher(threading.Thread):
     """Looks at the sources now and then, in a thread of its own: they may lie on a server that is away."""
 
     def __init__(self, sources: Sources):

@@ -21,20 +21,19 @@ from typing import Callable
 
 from shared import attempts
 from shared.claims import let_go
-from shared.control import Ear
-from shared.errors import Evicted, ShareError, Stopped, Unwell, Updated, is_ours, lacking
-from shared.heartbeat import Heart
+from shared.control import ControlListener
+from shared.errors import EvictedError, NodeUnhealthyError, ShareError, SourcesReplaced, StopRequested, is_ours, lacking
+from shared.heartbeat import HeartbeatThread
 from shared.identity import Identity
 from shared.jobs import Job, find_job
 from shared.membership import Node
-from shared.node_health import Health
-from shared.notify import Bell
+from shared.node_health import NodeHealth
+from shared.notify import ChangeNotifier
 from shared.paths import Task
-from shared.retry import weathered
-from shared.shared_dir import Share, open_share
-from shared.source_hash import ROOT, Sources
-from shared.source_hash import Watch as SourcesWatch
-from shared.task_monitor import Slate, Watch
+from shared.retry import retry_transient
+from shared.shared_dir import SharedDir, open_share
+from shared.source_hash import ROOT, Sources, SourceWatcher
+from shared.task_monitor import TaskProgressMonitor, TaskProgressWriter
 from shared.terminal import HALT, LEAVE, halt, is_ignored
 from shared.worker import Worker
 
@@ -44,11 +43,11 @@ AT_ONCE_S = 0.2  # a signal to stop that is handled so soon after the one to go 
 MOST_CRASHES = 3  # of workers in a row that had not ended a task, nor was one on record as what took them down
 
 
-class Messenger:
+class SupervisorChannel:
     """The worker's report to its supervisor: what it does, on the slate; what it says, sent. And the word to stop, received."""
 
     def __init__(self, connection: Connection, memory):
-        self.connection, self.slate = connection, Slate(memory)
+        self.connection, self.slate = connection, TaskProgressWriter(memory)
         self.tick, self.end, self.wait = self.slate.tick, self.slate.end, self.slate.wait
         self.stop = threading.Event()
         self.on_stop: Callable[[], None] = lambda: os._exit(EXIT_STOPPED)  # until the loop runs: nothing is claimed
@@ -70,7 +69,7 @@ class Messenger:
     def say(self, line: str) -> None:
         self._send("say", line)
 
-    def remember(self, health: Health) -> None:
+    def remember(self, health: NodeHealth) -> None:
         self._send("remember", health)
 
     def _send(self, *message) -> None:
@@ -79,16 +78,16 @@ class Messenger:
 
 
 def _work(connection: Connection, memory, root: str, hard_links: bool, identity: Identity, plan_for: str, only: str | None,
-          forever: bool, options: dict, health: Health, sources: Sources) -> None:
+          forever: bool, options: dict, health: NodeHealth, sources: Sources) -> None:
     """The worker process. `plan_for` names a function `module:name` that takes (job, node, say, **options); `sources` are
     those of the supervisor."""
     os.setpgid(0, 0)  # Ctrl-C is the supervisor's; and programs that a task has started go down with the worker
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # a group of its own is in the background, where `stty tostop` would stop it
-    messenger = Messenger(connection, memory)
+    messenger = SupervisorChannel(connection, memory)
     try:
         if sources.replaced():
-            raise Updated
+            raise SourcesReplaced
         module, _, name = plan_for.partition(":")
         make_plan = getattr(importlib.import_module(module), name)
         node = Node(open_share(Path(root), hard_links=hard_links), identity)
@@ -96,13 +95,13 @@ def _work(connection: Connection, memory, root: str, hard_links: bool, identity:
                         only, forever, health, sources.replaced)
         messenger.on_stop = worker.bell.wake
         code = 0 if worker.run() else EXIT_FAILED
-    except Stopped:
+    except StopRequested:
         code = EXIT_STOPPED
-    except Evicted:
+    except EvictedError:
         code = EXIT_EVICTED
-    except Updated:
+    except SourcesReplaced:
         code = EXIT_UPDATED
-    except Unwell as error:
+    except NodeUnhealthyError as error:
         messenger.say(str(error))
         code = EXIT_UNWELL
     except ShareError as error:
@@ -126,7 +125,7 @@ def _work(connection: Connection, memory, root: str, hard_links: bool, identity:
 class Supervisor:
     """One node: incarnation after incarnation, worker after worker, until the work is over."""
 
-    def __init__(self, share: Share, plan_for: str, say: Callable[[str], None], only: str | None = None,
+    def __init__(self, share: SharedDir, plan_for: str, say: Callable[[str], None], only: str | None = None,
                  forever: bool = False, options: dict | None = None, about: str = ""):
         self.share = share
         self.plan_for = plan_for
@@ -135,12 +134,12 @@ class Supervisor:
         self.forever = forever
         self.options = options or {}
         self.about = about
-        self.health = Health()
-        self._ear = Ear(share)
+        self.health = NodeHealth()
+        self._ear = ControlListener(share)
         self._signals = 0  # how strongly it was asked to leave: 1 after the task at hand, 2 at once
         self._worker: BaseProcess | None = None  # while it runs
         self._continued = float("-inf")  # when SIGCONT came last
-        self._sources = SourcesWatch(Sources())
+        self._sources = SourceWatcher(Sources())
 
     def run(self) -> int:
         """Work until done; the exit code. Call it in the main thread: it takes the signals that end and stop a process."""
@@ -159,7 +158,7 @@ class Supervisor:
             node = Node(self.share, Identity.here(self.about))
             try:
                 self._weathered(node.join)
-            except Stopped:
+            except StopRequested:
                 return EXIT_STOPPED
             try:
                 self._ear.listen(node.identity.incarnation)
@@ -208,13 +207,13 @@ class Supervisor:
         return True
 
     def _weathered(self, step: Callable[[], None]) -> None:
-        weathered(step, self.share, self.say, self._pause)
+        retry_transient(step, self.share, self.say, self._pause)
 
     def _pause(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if self._signals:
-                raise Stopped("asked to stop")
+                raise StopRequested("asked to stop")
             time.sleep(0.1)
 
     def _run_worker(self, node: Node) -> tuple[int, bool]:
@@ -222,7 +221,7 @@ class Supervisor:
         self.health.exam = None  # the worker before may have been ended in the midst of one
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        memory = Slate.memory(context)
+        memory = TaskProgressWriter.memory(context)
         words = (theirs, memory, str(self.share.layout.root), self.share.hard_links, node.identity, self.plan_for, self.only,
                  self.forever, self.options, self.health, self._sources.sources)
         worker = context.Process(target=_work, args=words, daemon=True)
@@ -233,9 +232,9 @@ class Supervisor:
         for number, handler in before.items():
             signal.signal(number, handler)
         theirs.close()
-        heart = Heart(node)
+        heart = HeartbeatThread(node)
         heart.start()
-        watch, told, why = Watch(memory), False, "crashed"
+        watch, told, why = TaskProgressMonitor(memory), False, "crashed"
         try:
             while True:
                 message = None
@@ -296,7 +295,7 @@ class Supervisor:
         try:
             self._weathered(write)
             return True
-        except Stopped:
+        except StopRequested:
             pass
         except (OSError, ShareError) as error:
             self.say(f"{job_name}: that could not be written down ({error})")
@@ -306,7 +305,7 @@ class Supervisor:
         """Withdraw whatever the worker left claimed, then go."""
         try:
             let_go(node)
-            Bell(node).ring()
+            ChangeNotifier(node).ring()
             self._ear.forget()
             node.leave()
         except OSError as error:

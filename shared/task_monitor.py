@@ -42,7 +42,7 @@ def _received(handle) -> Memory:
     return Memory(handle.detach())
 
 
-class Slate:
+class TaskProgressWriter:
     """The worker's side."""
 
     def __init__(self, memory):
@@ -84,7 +84,7 @@ class Slate:
         HEAD.pack_into(self._memory, 0, self._length, self._signs, self._progress, self._ended)
 
 
-class Watch:
+class TaskProgressMonitor:
     """The supervisor's side: which task a worker is at, and for how long it has given no sign of life while the share answered."""
 
     def __init__(self, memory, monotonic: Callable[[], float] = time.monotonic):

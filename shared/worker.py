@@ -1,6 +1,6 @@
 """The loop of one worker: claim a task, run it, publish its result, release it, until all jobs are over.
 
-What the tasks are and how they run is the business of a `Plan`, one for each job.
+What the tasks are and how they run is the business of a `TaskPlan`, one for each job.
 """
 
 import errno
@@ -13,19 +13,29 @@ from typing import Callable, Iterator, TypeVar
 
 from shared import attempts, results
 from shared.claims import Outcome, claimed
-from shared.errors import Evicted, InputChanged, InputVanished, JobGone, ShareError, Stopped, Unwell, Updated, plain
-from shared.failure_detector import Observer
-from shared.filesystem import WEATHER
-from shared.identity import lineage
-from shared.job_state import Board
+from shared.errors import (
+    EvictedError,
+    InputChangedError,
+    JobRemovedError,
+    NodeUnhealthyError,
+    ResultVanishedError,
+    ShareError,
+    SourcesReplaced,
+    StopRequested,
+    plain,
+)
+from shared.failure_detector import FailureDetector
+from shared.filesystem import TRANSIENT_ERRNOS
+from shared.identity import node_key
+from shared.job_state import JobState
 from shared.jobs import OVER, Job, all_jobs, find_job
 from shared.membership import Node
-from shared.node_health import MOST_EXAMS, Health
-from shared.notify import Bell
+from shared.node_health import MOST_EXAMS, NodeHealth
+from shared.notify import ChangeNotifier
 from shared.paths import Task
-from shared.protocols import Plan, Report
+from shared.protocols import TaskPlan, WorkerEvents
 from shared.recovery import Recovery
-from shared.retry import weathered
+from shared.retry import retry_transient
 from shared.settings import HEARTBEAT_S, POLL_S
 
 WAIT_S = 2.0  # a waiter that no bell woke looks by itself
@@ -43,8 +53,8 @@ T = TypeVar("T")
 class Worker:
     """One process that works on one job (`only`) or on every job of the directory."""
 
-    def __init__(self, node: Node, plan_for: Callable[[Job, Node], Plan], report: Report, stop: threading.Event,
-                 only: str | None = None, forever: bool = False, health: Health | None = None,
+    def __init__(self, node: Node, plan_for: Callable[[Job, Node], TaskPlan], report: WorkerEvents, stop: threading.Event,
+                 only: str | None = None, forever: bool = False, health: NodeHealth | None = None,
                  updated: Callable[[], bool] = lambda: False):
         self.node = node
         self.plan_for = plan_for
@@ -52,11 +62,11 @@ class Worker:
         self.stop = stop
         self.only = only
         self.forever = forever
-        self.health = health or Health()
+        self.health = health or NodeHealth()
         self.updated = updated  # tells whether the program's sources were replaced: then a failure is nobody's
-        self.boards: dict[str, Board] = {}
-        self.bell = Bell(node)
-        self.recovery = Recovery(node, Observer(node.share, node.identity), self._complain)
+        self.boards: dict[str, JobState] = {}
+        self.bell = ChangeNotifier(node)
+        self.recovery = Recovery(node, FailureDetector(node.share, node.identity), self._complain)
         self._looked = self._recovered = self._counted = float("-inf")
         self._complained: set[str] = set()
 
@@ -135,25 +145,25 @@ class Worker:
                                    f"machines")
             elif over == "cancelled" and self.only is not None:
                 self.report.say(f"{job.name}: cancelled; coordinator.py retry goes on with it")
-        except (Evicted, Stopped):
+        except (EvictedError, StopRequested):
             raise
-        except JobGone as gone:
+        except JobRemovedError as gone:
             over = "gone"
             self.report.say(str(gone))
         except Exception as error:
             self._check_sources()
-            if self.only is not None or isinstance(error, OSError) and error.errno in WEATHER:
+            if self.only is not None or isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS:
                 raise
             over = _refusal(error)  # the other jobs go on
             self._complain(f"{job.name}: cannot be served here: {plain(error, 500) or type(error).__name__}")
-        self.boards[job.manifest.id] = Board(self.node, job, plan, over)
+        self.boards[job.manifest.id] = JobState(self.node, job, plan, over)
 
-    def _look_at(self, board: Board) -> None:
+    def _look_at(self, board: JobState) -> None:
         try:
             marks = board.job.marks()
             if not board.over:
                 board.job.check_directories()
-        except JobGone as gone:
+        except JobRemovedError as gone:
             if board.over != "finished":
                 self._close(board, "gone", str(gone))
             elif self.only is None:
@@ -171,7 +181,7 @@ class Worker:
             board.priority = board.job.priority(marks)
             self._pause_job(board, "paused" in marks)
 
-    def _pause_job(self, board: Board, paused: bool) -> None:
+    def _pause_job(self, board: JobState, paused: bool) -> None:
         if paused and not board.paused:
             self._lay_down(board)
             self.report.say(f"{board.job.name}: paused; coordinator.py resume goes on")
@@ -179,13 +189,13 @@ class Worker:
             self.report.say(f"{board.job.name}: goes on")
         board.paused = paused
 
-    def _lay_down(self, board: Board) -> None:
+    def _lay_down(self, board: JobState) -> None:
         """Give the task that is claimed and not begun to the others."""
         task, board.next = board.next, None
         if task is not None:
             self._weathered(lambda: board.claims.withdraw(task))
 
-    def _finished(self, board: Board, word: str | None) -> None:
+    def _finished(self, board: JobState, word: str | None) -> None:
         self._close(board, "finished", None)
         self._tell(f"{board.job.name}: finished: {word}")
 
@@ -194,7 +204,7 @@ class Worker:
         if self.only is None:
             self.report.say(line)
 
-    def _close(self, board: Board, how: str, line: str | None) -> None:
+    def _close(self, board: JobState, how: str, line: str | None) -> None:
         board.over = how
         board.next = None
         if line:
@@ -202,7 +212,7 @@ class Worker:
         if how != "gone":
             self._weathered(board.claims.withdraw_all)
 
-    def _next(self) -> tuple[Board, Task] | None:
+    def _next(self) -> tuple[JobState, Task] | None:
         for board in self._in_turn():
             if board.next is not None:
                 task, board.next = board.next, None
@@ -211,9 +221,9 @@ class Worker:
             with self._serving(board):
                 try:
                     task = self._claim_one(board)
-                except JobGone as gone:
+                except JobRemovedError as gone:
                     self._close(board, "gone", str(gone))
-                except InputVanished:
+                except ResultVanishedError:
                     board.plan.forget()
             if task is not None:
                 for other in self.boards.values():
@@ -221,7 +231,7 @@ class Worker:
                 return board, task
         return None
 
-    def _in_turn(self) -> list[Board]:
+    def _in_turn(self) -> list[JobState]:
         """The jobs to serve, the most urgent first; of equally urgent ones the one that is begun here, then those at which
         the fewest nodes are."""
         boards = [board for board in self.boards.values() if not board.over and not board.paused]
@@ -230,23 +240,23 @@ class Worker:
         busy = {board: self._nodes_at(board) for board in boards}
         return sorted(boards, key=lambda board: (-board.priority, busy[board]))
 
-    def _nodes_at(self, board: Board) -> int:
+    def _nodes_at(self, board: JobState) -> int:
         if board.next is not None:
             return 0
         try:
             return 1 + len(self._on_job(board, lambda: claimed(board.job)))
-        except (JobGone, InputVanished):
+        except (JobRemovedError, ResultVanishedError):
             return 0  # it is the next to be looked at, and closed
 
     @contextmanager
-    def _serving(self, board: Board) -> Iterator[None]:
+    def _serving(self, board: JobState) -> Iterator[None]:
         """What is wrong with the files of one job ends this node's work on that job, and not on the others."""
         try:
             yield
-        except (Evicted, Stopped, Unwell, Updated):
+        except (EvictedError, StopRequested, NodeUnhealthyError, SourcesReplaced):
             raise
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in WEATHER:
+            if isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS:
                 raise
             self._check_sources()
             line = f"{board.job.name}: cannot be served here: {plain(error, 500) or type(error).__name__}"
@@ -260,7 +270,7 @@ class Worker:
                     traceback.print_exc()
                 self._close(board, _refusal(error), line)
 
-    def _claim_one(self, board: Board) -> Task | None:
+    def _claim_one(self, board: JobState) -> Task | None:
         """Claim the best open task of a job; where there is none, see whether the job is over."""
         learned = True
         while learned:  # each round learns of a result at least, so there is an end
@@ -304,18 +314,18 @@ class Worker:
                         f"coordinator.py status shows all, coordinator.py retry opens them anew")
         return None
 
-    def _still_all_there(self, board: Board) -> bool:
+    def _still_all_there(self, board: JobState) -> bool:
         try:
             return self._on_job(board, board.plan.finish) is not None
-        except InputVanished:
+        except ResultVanishedError:
             board.plan.forget()
             return False
 
-    def _claim(self, board: Board, task: Task) -> Outcome:
+    def _claim(self, board: JobState, task: Task) -> Outcome:
         board.asked = self.node.share.system.monotonic()
         return self._on_job(board, lambda: board.claims.claim(task))
 
-    def _stands(self, board: Board, task: Task) -> bool:
+    def _stands(self, board: JobState, task: Task) -> bool:
         """Whether a claim may be acted on. Looked at again where it is not fresh: we may have been taken for dead since."""
         if self.node.share.system.monotonic() - board.asked < POLL_S:
             return True
@@ -325,11 +335,11 @@ class Worker:
         board.claims.held.discard(task)
         return False
 
-    def _needed_and_failed(self, board: Board) -> list[str]:
+    def _needed_and_failed(self, board: JobState) -> list[str]:
         return [name for name in attempts.failed(board.job) if Task.named(name).kind not in board.plan.optional]
 
     # ---- what failed here
-    def _for_us(self, board: Board) -> Iterator[Task]:
+    def _for_us(self, board: JobState) -> Iterator[Task]:
         """The candidates that are not left to the other nodes."""
         for task in board.plan.candidates():
             if self._leaves(board, task):
@@ -337,7 +347,7 @@ class Worker:
             else:
                 yield task
 
-    def _leaves(self, board: Board, task: Task) -> bool:
+    def _leaves(self, board: JobState, task: Task) -> bool:
         """Whether to leave a task to the other nodes for now, since it failed here and not yet on all of them."""
         job, name = board.job.manifest.id, str(task)
         if job not in self.health.failures or self.health.patience(job, name, self.node.share.system.monotonic()) <= 0:
@@ -345,8 +355,8 @@ class Worker:
         others = self._others()
         if not others or not self.health.failed_here(job, name):
             return bool(others)
-        failed_on = {lineage(attempt.who) for attempt in self._on_job(board, lambda: attempts.of_task(board.job, task))}
-        if lineage(self.node.identity.incarnation) not in failed_on:
+        failed_on = {node_key(attempt.who) for attempt in self._on_job(board, lambda: attempts.of_task(board.job, task))}
+        if node_key(self.node.identity.incarnation) not in failed_on:
             self.health.reopened(job, name)
             return False
         return not others <= failed_on
@@ -357,10 +367,10 @@ class Worker:
         if now - self._counted > 1:
             self._counted = now
             self._weathered(observer.look)
-        names = {lineage(name) for name in observer.nodes() if observer.silence(name) < 3 * HEARTBEAT_S}
-        return names - {lineage(self.node.identity.incarnation)}
+        names = {node_key(name) for name in observer.nodes() if observer.silence(name) < 3 * HEARTBEAT_S}
+        return names - {node_key(self.node.identity.incarnation)}
 
-    def _examine(self, board: Board) -> None:
+    def _examine(self, board: JobState) -> None:
         """Where tasks failed here, see whether this node can do one that is done; if not, it steps out of the job.
 
         Unwell where a fresh process is to try that again.
@@ -373,13 +383,13 @@ class Worker:
                     continue
                 line = f"{board.job.name}: this node failed at {doubt.task}, and at {sample}, which is done ({doubt.why})"
                 if doubt.exams < MOST_EXAMS:
-                    raise Unwell(f"{line}; trying once more in a fresh process")
+                    raise NodeUnhealthyError(f"{line}; trying once more in a fresh process")
             self._step_out(board, f"{board.job.name}: this node is sick and leaves the job to the others: it failed at "
                                   f"{doubt.task}, and at tasks that are done: {doubt.why}; mend that (is there memory? is the "
                                   f"device free?), then start it again")
             return
 
-    def _flunks(self, board: Board, kind: str, sample: Task) -> bool:
+    def _flunks(self, board: JobState, kind: str, sample: Task) -> bool:
         """The examination, the result of which is thrown away; whether this node failed."""
         self.health.exam = board.job.manifest.id, kind
         self.report.remember(self.health)
@@ -389,9 +399,9 @@ class Worker:
             if isinstance(output, Path):
                 self._weathered(lambda: self.node.share.system.unlink(output))
             self.health.proved(board.job.manifest.id, kind)
-        except InputVanished:
+        except ResultVanishedError:
             board.plan.forget()  # that shows nothing
-        except (Stopped, Evicted, JobGone, InputChanged):
+        except (StopRequested, EvictedError, JobRemovedError, InputChangedError):
             raise
         except Exception as error:
             self._check_sources()
@@ -404,23 +414,23 @@ class Worker:
             self.report.remember(self.health)
         return False
 
-    def _step_out(self, board: Board, line: str) -> None:
+    def _step_out(self, board: JobState, line: str) -> None:
         for name in self.health.failures.get(board.job.manifest.id, ()):
             self._on_job(board, lambda: attempts.take_back(self.node, board.job, Task.named(name)))
         self._close(board, "sick", line)
         self.bell.ring()
 
-    def _on_job(self, board: Board, step: Callable[[], T]) -> T:
+    def _on_job(self, board: JobState, step: Callable[[], T]) -> T:
         """A step on the files of a job, weathered; JobGone where they are gone."""
         try:
             return self._weathered(step)
         except FileNotFoundError as error:
             self._weathered(self.node.check)
             self._weathered(board.job.marks)
-            raise InputVanished(str(error)) from error
+            raise ResultVanishedError(str(error)) from error
 
     # ---- one task
-    def _do(self, board: Board, task: Task) -> None:
+    def _do(self, board: JobState, task: Task) -> None:
         self.report.start(board.job, task)
         try:
             output = self._weathered(lambda: board.plan.run(task, self._tick))
@@ -429,7 +439,7 @@ class Worker:
                 ours = self._weathered(lambda: results.publish(self.node, board.job, task, output))
             else:
                 ours = self._weathered(lambda: results.publish_bytes(self.node, board.job, task, output))
-        except InputVanished as error:
+        except ResultVanishedError as error:
             board.plan.forget()
             board.vanished += 1
             if board.vanished >= MOST_VANISHED_INPUTS:
@@ -437,12 +447,12 @@ class Worker:
                 self._failed(board, task, f"the input vanished {MOST_VANISHED_INPUTS} times: {error}")
             else:
                 self._weathered(lambda: board.claims.withdraw(task))
-        except (Stopped, Evicted):
+        except (StopRequested, EvictedError):
             raise
-        except InputChanged:
+        except InputChangedError:
             self.report.end()
             raise
-        except JobGone as gone:
+        except JobRemovedError as gone:
             self._close(board, "gone", str(gone))
         except Exception as error:
             self._check_sources()
@@ -461,7 +471,7 @@ class Worker:
             return
         self.report.end()
 
-    def _carry_on(self, board: Board, task: Task, ours: bool) -> None:
+    def _carry_on(self, board: JobState, task: Task, ours: bool) -> None:
         """After publishing: claim the task that follows before this one is released."""
         try:
             self._on_job(board, lambda: board.plan.published(task, ours))
@@ -472,16 +482,16 @@ class Worker:
                     board.next = following
                 elif outcome is Outcome.DONE:
                     self._on_job(board, lambda: board.plan.published(following, ours=False))
-        except InputVanished:
+        except ResultVanishedError:
             board.plan.forget()
-        except JobGone as gone:
+        except JobRemovedError as gone:
             self._close(board, "gone", str(gone))
             return
         self._weathered(lambda: board.claims.release(task))
         if self.recovery.observer.nodes() != [self.node.identity.incarnation]:  # else there was nobody at the last look
             self.bell.ring()
 
-    def _failed(self, board: Board, task: Task, detail: str) -> None:
+    def _failed(self, board: JobState, task: Task, detail: str) -> None:
         cause = detail.strip().splitlines()[-1]
         self.report.say(f"{board.job.name}: {task} failed here: {cause}")
         self.health.failed(board.job.manifest.id, str(task), cause, self.node.share.system.monotonic())
@@ -489,7 +499,7 @@ class Worker:
         nonce = attempts.nonce()
         try:
             self._weathered(lambda: attempts.record(self.node, board.job, task, "raised", detail, nonce))
-        except JobGone as gone:
+        except JobRemovedError as gone:
             self._close(board, "gone", str(gone))
             return
         board.plan.forget()
@@ -501,16 +511,16 @@ class Worker:
 
     def _check_stop(self) -> None:
         if self.stop.is_set():
-            raise Stopped("asked to stop")
+            raise StopRequested("asked to stop")
 
     def _check_sources(self) -> None:
         """Updated where the sources were replaced: a part that is loaded late does not go with those loaded before."""
         if self.updated():
-            raise Updated
+            raise SourcesReplaced
 
     # ---- weather and the dead
     def _weathered(self, step: Callable[[], T]) -> T:
-        return weathered(step, self.node.share, self.report.say, self._pause)
+        return retry_transient(step, self.node.share, self.report.say, self._pause)
 
     def _pause(self, seconds: float) -> None:
         self.report.wait()
@@ -546,4 +556,4 @@ class Worker:
 
 def _refusal(error: Exception) -> str:
     """How a job is over for a node that cannot serve it because of this error."""
-    return "changed" if isinstance(error, InputChanged) else "refused"
+    return "changed" if isinstance(error, InputChangedError) else "refused"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from shared.filesystem import System
+from shared.filesystem import FileSystem
 from shared.identity import Identity
 from shared.membership import Node
-from shared.shared_dir import Share, open_share
+from shared.shared_dir import SharedDir, open_share
 from tests import toy
 
 for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP):
@@ -19,7 +19,7 @@ for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, si
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 
-class Clock(System):
+class Clock(FileSystem):
     """The real file system with a clock that a test steps."""
 
     def __init__(self):
@@ -46,20 +46,20 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def share(root: Path, clock: Clock) -> Share:
+def share(root: Path, clock: Clock) -> SharedDir:
     root.mkdir(exist_ok=True)
     return open_share(root, clock)
 
 
 @pytest.fixture(params=["hard links", "no hard links"])
-def any_share(request, share: Share) -> Share:
+def any_share(request, share: SharedDir) -> SharedDir:
     """The share, once as it is and once as if its file system refused hard links."""
     if request.param == "no hard links":
         share.hard_links = False
     return share
 
 
-def join(share: Share, host: str = "") -> Node:
+def join(share: SharedDir, host: str = "") -> Node:
     """A node that has joined; with `host`, one of another machine."""
     identity = Identity.here()
     if host:
@@ -70,10 +70,10 @@ def join(share: Share, host: str = "") -> Node:
 
 
 @pytest.fixture
-def node(share: Share) -> Node:
+def node(share: SharedDir) -> Node:
     return join(share)
 
 
 @pytest.fixture
-def job(share: Share):
+def job(share: SharedDir):
     return toy.create(share, chains=1, length=3)

@@ -31,17 +31,17 @@ from fav.pipeline.submit import submit
 from fav.util.fingerprint import fingerprint
 from shared import attempts
 from shared.claims import claimed
-from shared.errors import Evicted
-from shared.failure_detector import Observer
-from shared.filesystem import System
-from shared.heartbeat import visiting
+from shared.errors import EvictedError
+from shared.failure_detector import FailureDetector
+from shared.filesystem import FileSystem
+from shared.heartbeat import temporary_member
 from shared.jobs import Job, find_job
 from shared.membership import Node
-from shared.notify import Bell
+from shared.notify import ChangeNotifier
 from shared.paths import Task
 from shared.recovery import Recovery
 from shared.settings import LEASE_S, POLL_S, SHORTEST_LEASE_S
-from shared.shared_dir import Share, open_share
+from shared.shared_dir import SharedDir, open_share
 from shared.supervisor import EXIT_EVICTED, Supervisor
 from shared.worker import Worker
 from tests.toy import Silent
@@ -55,7 +55,7 @@ ASTRAY = 99  # exit code of a node whose operations are not those of the undistu
 Strike = Callable[[int, str, partial], object]
 
 
-class Stepped(System):
+class Stepped(FileSystem):
     """The real file system, and a clock on which every look takes half a second and a wait no time at all.
 
     Only the main thread moves it, so that a heart beside it, or a busy machine, changes nothing.
@@ -158,7 +158,7 @@ class Lone(Supervisor):
         worker = Worker(node, partial(make_plan, say=self.say), Told(), threading.Event(), self.only)
         try:
             return (0 if worker.run() else 1), True
-        except Evicted:
+        except EvictedError:
             return EXIT_EVICTED, True
 
 
@@ -171,16 +171,16 @@ class Stage:
         self.root.mkdir(parents=True)
         cuts.write_text(f"{CUT}\n")
 
-    def line(self, system: System) -> int:
+    def line(self, system: FileSystem) -> int:
         """What `node.py ROOT CLIP STYLE` does, from opening the share to leaving; its exit code."""
         tempfile.tempdir = tempfile.mkdtemp(dir=self.root.parent, prefix="machine.")  # a lock of one machine is none of another
         share = open_share(self.root, system)
-        with visiting(share) as creator:
+        with temporary_member(share) as creator:
             submit(creator, self.request)
         return Lone(share, "", lambda line: print(line, flush=True), JOB).run()
 
     @property
-    def share(self) -> Share:
+    def share(self) -> SharedDir:
         return open_share(self.root, Stepped(), hard_links=True)
 
     def job(self) -> Job | None:
@@ -212,8 +212,8 @@ class Stage:
     def let_a_lease_pass(self) -> None:
         """What a waiting node does for one lease: what has no owner that could be asked for goes only then."""
         share = self.share
-        with visiting(share) as node:
-            recovery = Recovery(node, Observer(share, node.identity))
+        with temporary_member(share) as node:
+            recovery = Recovery(node, FailureDetector(share, node.identity))
             for _ in range(round(LEASE_S / POLL_S) + 2):
                 share.system.sleep(POLL_S)
                 recovery.run({self.job(): set()})
@@ -331,7 +331,7 @@ def _at(sweep: Sweep, how: str, point: Point) -> tuple[Point, list[str]]:
 def main(directory: Path, clip: Path, style: Path, how: str, which: str, step: str = "1") -> int:
     torch.set_num_threads(1)  # a pool of threads does not survive a fork
     cv2.setNumThreads(1)
-    Bell.wait = lambda bell, seconds: bell.node.share.system.wait(bell.heard, seconds)  # no node waits here; clocks step
+    ChangeNotifier.wait = lambda bell, seconds: bell.node.share.system.wait(bell.heard, seconds)  # no node waits here; clocks step
     make_stage = partial(Stage, directory, clip, style)
     sweep = _undisturbed(directory, make_stage, CHANGES + LOOKS if which == "every" else CHANGES)
     points, faulty = sweep.points()[:: int(step)], 0

@@ -15,18 +15,18 @@ from fav.pipeline.task_names import frame_task, index_task
 from fav.stylize.timeline import PIECE, Piece
 from fav.util.images import encode_png
 from fav.video import FrameIndex
-from shared.errors import Stopped
+from shared.errors import StopRequested
 from shared.identity import Identity
 from shared.jobs import Job, create_job
 from shared.membership import Node
 from shared.paths import SHARD
 from shared.settings import LEASE_S
-from shared.shared_dir import Share
+from shared.shared_dir import SharedDir
 
 PICTURE = np.zeros((2, 2, 3), np.uint8)
 
 
-def make_film(share: Share, frames: int, shot: int, name: str = "film", indexed: bool = True, **options) -> Job:
+def make_film(share: SharedDir, frames: int, shot: int, name: str = "film", indexed: bool = True, **options) -> Job:
     """A job of that many frames in shots of `shot` frames; its index is there unless not `indexed`."""
     spec = FilmSpec(video="none.mp4", video_print="", style="none.safetensors", style_print="", width=2, height=2, out=f"{name}.mp4",
                     **options)
@@ -92,7 +92,7 @@ class Few(FilmPlan):
 
     def run(self, task, tick):
         if len(self.frames) == self.most:
-            raise Stopped("enough")
+            raise StopRequested("enough")
         if task.kind == "frame":
             self.frames.append(task.number)
         return super().run(task, tick)

@@ -16,9 +16,9 @@ from fav.pipeline.request import Request
 from fav.pipeline.spec import FilmSpec
 from fav.pipeline.submit import submit
 from fav.video import FrameIndex
-from shared.heartbeat import visiting
+from shared.heartbeat import temporary_member
 from shared.jobs import Job
-from shared.shared_dir import Share, open_share
+from shared.shared_dir import SharedDir, open_share
 from shared.worker import Worker
 from tests.toy import Silent
 
@@ -45,7 +45,7 @@ def make_style(path: Path, in_channels: int = 7, seed: int = 1) -> Path:
 
 
 @pytest.fixture
-def share(root: Path) -> Share:
+def share(root: Path) -> SharedDir:
     """An empty share, by the clock of the world."""
     root.mkdir(exist_ok=True)
     return open_share(root)
@@ -63,21 +63,21 @@ def style(tmp_path_factory) -> Path:
     return make_style(tmp_path_factory.mktemp("style") / "tiny.safetensors")
 
 
-def create(share: Share, video: Path | str, style: Path, **options) -> Job:
+def create(share: SharedDir, video: Path | str, style: Path, **options) -> Job:
     """Create a job as the command line does, all options typed."""
-    with visiting(share) as node:
+    with temporary_member(share) as node:
         return submit(node, Request(str(video), style, given=frozenset(options), **options)).job
 
 
 def work(job: Job, report: Silent | None = None, **here) -> bool:
     """Work on a job in this process until it is over; whether it is finished."""
     report = report or Silent()
-    with visiting(job.share) as node:
+    with temporary_member(job.share) as node:
         plan_for = lambda job, node: make_plan(job, node, report.say, **here)
         return Worker(node, plan_for, report, threading.Event(), job.name).run()
 
 
-def start_node(share: Share, *words: str) -> subprocess.Popen:
+def start_node(share: SharedDir, *words: str) -> subprocess.Popen:
     """A node as it is typed, in a process of its own."""
     return subprocess.Popen([sys.executable, str(ROOT / "node.py"), str(share.layout.root), *words],
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -15,13 +15,13 @@ import pytest
 
 import node as node_command
 from shared.errors import ShareError
-from shared.filesystem import NO_LINKS, System
+from shared.filesystem import NO_LINKS, FileSystem
 from shared.fscheck import peer_checks, visibility
-from shared.fscheck.__main__ import ROOM, Table, check_together, lease
+from shared.fscheck.__main__ import ROOM, FindingLog, check_together, lease
 from shared.fscheck.environment import PEOPLE, mounted
 from shared.fscheck.finding import Verdict
-from shared.fscheck.local_checks import NEEDED, Ground, check_quickly
-from shared.fscheck.peer_group import Circle, PeerLost
+from shared.fscheck.local_checks import NEEDED, ScratchDir, check_quickly
+from shared.fscheck.peer_group import PeerGroup, PeerLostError
 from shared.mount import mount_of
 from shared.settings import LEASE_S
 from shared.shared_dir import open_share
@@ -94,8 +94,8 @@ def test_peer_that_never_comes_is_named_and_nothing_is_called_unfit(shared):
 
 
 def test_too_many_peers_are_named(shared):
-    one, two, three = (Circle(System(), shared / ROOM, 2, 2, says_so) for _ in range(3))
-    with one, two, three, pytest.raises(PeerLost, match="expected 2 peers, got 3"):
+    one, two, three = (PeerGroup(FileSystem(), shared / ROOM, 2, 2, says_so) for _ in range(3))
+    with one, two, three, pytest.raises(PeerLostError, match="expected 2 peers, got 3"):
         three.gather()
 
 
@@ -213,7 +213,7 @@ LIES = [
 
 @pytest.mark.parametrize("what, lies", LIES, ids=lambda value: value if isinstance(value, str) else "-".join(value))
 def test_every_broken_rule_is_named_with_a_cure(tmp_path, what, lies):
-    ground = Ground(System(Liar(**lies)), tmp_path, hard_links=True)
+    ground = ScratchDir(FileSystem(Liar(**lies)), tmp_path, hard_links=True)
     found = {finding.what: finding for finding in (probe(ground) for probe in NEEDED)}
     assert found[what].verdict is Verdict.UNFIT and found[what].cure, found
     assert found[what].error == (errno.EIO if "fsync" in lies else None), found
@@ -232,7 +232,7 @@ def test_node_refuses_a_broken_mount_in_one_line(shared, what, lies):
 
 
 def test_honest_directory_has_no_unfit_property_and_no_error(tmp_path):
-    ground = Ground.at(System(), tmp_path)
+    ground = ScratchDir.at(FileSystem(), tmp_path)
     for probe in (*NEEDED, *PEOPLE):
         finding = probe(ground)
         assert finding.verdict is not Verdict.UNFIT and finding.error is None, finding
@@ -242,8 +242,8 @@ def test_honest_directory_has_no_unfit_property_and_no_error(tmp_path):
 
 @pytest.mark.parametrize("code", sorted(NO_LINKS))
 def test_directory_without_hard_links_is_fit_with_a_note(shared, code):
-    share = open_share(shared, System(Liar(link=fails(code))))
-    ground = Ground.at(share.system, shared / "ground")
+    share = open_share(shared, FileSystem(Liar(link=fails(code))))
+    ground = ScratchDir.at(share.system, shared / "ground")
     findings = [probe(ground) for probe in NEEDED]
     assert [finding.what for finding in findings if finding.verdict is not Verdict.OK] == ["hard links"], findings
     check_quickly(share)
@@ -259,19 +259,19 @@ def test_bad_weather_keeps_no_node_from_joining(shared, code):
 
 def test_nodes_command_makes_the_quick_check_before_it_does_anything(shared, monkeypatch):
     open_share(shared)
-    monkeypatch.setattr(System, "link", lambda self, old, new: link_replaces(old, new))
+    monkeypatch.setattr(FileSystem, "link", lambda self, old, new: link_replaces(old, new))
     done = click.testing.CliRunner().invoke(node_command.main, [str(shared)])
     assert done.exit_code == 2 and done.output.count("\n") == 1 and "hard links" in done.output, done.output
 
 
 # ---- lies that show among several machines alone
-def meet(shared: Path, *systems: System, names: int = 40) -> dict[str, Verdict]:
+def meet(shared: Path, *systems: FileSystem, names: int = 40) -> dict[str, Verdict]:
     """The joint part, one peer a system, each in a thread: the verdict that all come to, by property."""
-    tables = [Table() for _ in systems]
+    tables = [FindingLog() for _ in systems]
 
-    def take_part(table: Table, system: System) -> None:
-        with Circle(system, shared / ROOM, len(systems), 30, says_so) as circle:
-            check_together(table, circle, Ground.at(system, circle.place / "ground"), mount_of(shared), names)
+    def take_part(table: FindingLog, system: FileSystem) -> None:
+        with PeerGroup(system, shared / ROOM, len(systems), 30, says_so) as circle:
+            check_together(table, circle, ScratchDir.at(system, circle.place / "ground"), mount_of(shared), names)
 
     threads = [threading.Thread(target=take_part, args=pair) for pair in zip(tables, systems)]
     for thread in threads:
@@ -289,11 +289,11 @@ def unfit_among(found: dict[str, Verdict]) -> set[str]:
 
 
 def test_honest_peers_find_nothing_unfit(shared):
-    assert unfit_among(meet(shared, System(), System())) == set()
+    assert unfit_among(meet(shared, FileSystem(), FileSystem())) == set()
 
 
 def test_peers_without_hard_links_find_nothing_unfit(shared):
-    systems = [System(Liar(link=fails(errno.EPERM))) for _ in range(2)]
+    systems = [FileSystem(Liar(link=fails(errno.EPERM))) for _ in range(2)]
     found = meet(shared, *systems)
     assert unfit_among(found) == set() and "race to link" not in found
 
@@ -306,13 +306,13 @@ def test_link_that_two_peers_win_is_found(shared):
             if "linked." not in str(new):
                 raise
 
-    assert unfit_among(meet(shared, System(Liar(link=link)), System(Liar(link=link)))) == {"race to link"}
+    assert unfit_among(meet(shared, FileSystem(Liar(link=link)), FileSystem(Liar(link=link)))) == {"race to link"}
 
 
 @pytest.mark.parametrize("links, verdict", [(True, Verdict.NOTE), (False, Verdict.UNFIT)], ids=["hard links", "no hard links"])
 def test_create_that_two_peers_win_is_unfit_only_where_claims_rest_on_it(shared, links, verdict):
     lies = {"open": not_exclusive} | ({} if links else {"link": fails(errno.EPERM)})
-    found = meet(shared, System(Liar(**lies)), System(Liar(**lies)))
+    found = meet(shared, FileSystem(Liar(**lies)), FileSystem(Liar(**lies)))
     assert found["race to create"] is verdict
 
 
@@ -320,7 +320,7 @@ def test_move_that_two_peers_win_is_found(shared):
     def rename(old, new):
         (rename_copies if "created." in str(old) else os.rename)(old, new)
 
-    assert "race to move away" in unfit_among(meet(shared, System(Liar(rename=rename)), System(Liar(rename=rename))))
+    assert "race to move away" in unfit_among(meet(shared, FileSystem(Liar(rename=rename)), FileSystem(Liar(rename=rename))))
 
 
 def test_file_that_is_not_whole_at_first_sight_is_found(shared):
@@ -333,7 +333,7 @@ def test_file_that_is_not_whole_at_first_sight_is_found(shared):
         seen.add(info.st_ino)
         return os.stat_result((*info[:6], 100, *info[7:]))
 
-    assert unfit_among(meet(shared, System(Liar(fstat=fstat)), System())) == {"first look"}
+    assert unfit_among(meet(shared, FileSystem(Liar(fstat=fstat)), FileSystem())) == {"first look"}
 
 
 def test_other_users_files_that_cannot_be_given_back_are_found(shared):
@@ -342,7 +342,7 @@ def test_other_users_files_that_cannot_be_given_back_are_found(shared):
             raise PermissionError(errno.EPERM, "Operation not permitted")  # as protected_hardlinks has it
         os.link(old, new, **options)
 
-    assert unfit_among(meet(shared, System(Liar(link=link)), System(Liar(link=link)))) == {"others' files"}
+    assert unfit_among(meet(shared, FileSystem(Liar(link=link)), FileSystem(Liar(link=link)))) == {"others' files"}
 
 
 def test_changes_that_others_never_see_are_found(shared, monkeypatch):
@@ -354,12 +354,12 @@ def test_changes_that_others_never_see_are_found(shared, monkeypatch):
         info = os.fstat(fd)
         return first.setdefault(info.st_ino, info) if info.st_mtime_ns == visibility.LONG_AGO or info.st_ino in first else info
 
-    systems = [System(Liar(fstat=fstat, stat=remembers_what_was_missing())) for _ in range(2)]
+    systems = [FileSystem(Liar(fstat=fstat, stat=remembers_what_was_missing())) for _ in range(2)]
     assert unfit_among(meet(shared, *systems)) == {"new name, asked for", "heartbeat, opened"}
 
 
 def test_peers_of_two_kinds_of_mounts_are_told_to_mount_it_alike(shared):
-    found = meet(shared, System(), System(Liar(link=fails(errno.EPERM))))
+    found = meet(shared, FileSystem(), FileSystem(Liar(link=fails(errno.EPERM))))
     assert unfit_among(found) == {"hard links of all"}
 
 

@@ -25,7 +25,7 @@ from fav.stylize.settings import LEAD
 from fav.stylize.timeline import Timeline
 from shared import attempts, results
 from shared.claims import Claims, claimed
-from shared.heartbeat import visiting
+from shared.heartbeat import temporary_member
 from shared.shared_dir import open_share
 from tests.films import FRAMES, ROOT, clip, create, film_of, frames_of, share, start_node, style, work  # noqa: F401
 from tests.test_film import same, studio_of
@@ -175,7 +175,7 @@ def test_killed_nodes_resume_to_the_same_film_byte_for_byte(chunked, clip, style
 ])  # fmt: skip
 def test_damaged_picture_is_made_again_and_the_film_is_the_same(chunked, clip, style, share, spoiled, before):
     job = create(share, clip, style, chunk=CHUNK, no_cuts=True)
-    with visiting(share) as node:
+    with temporary_member(share) as node:
         plan = make_plan(job, node, print)  # until the task `before`, or until all is painted
         while (task := next(plan.candidates())) != before and task.kind != "stitch":
             results.publish_bytes(node, job, task, plan.run(task, lambda: None))
@@ -189,7 +189,7 @@ def test_damaged_picture_is_made_again_and_the_film_is_the_same(chunked, clip, s
 
 def test_chunks_wait_for_nothing_but_the_index(clip, style, share):
     job = create(share, clip, style, chunk=CHUNK, no_cuts=True)
-    with visiting(share) as ours, visiting(share) as theirs:
+    with temporary_member(share) as ours, temporary_member(share) as theirs:
         plan = make_plan(job, ours, print)
         index = next(plan.candidates())
         results.publish_bytes(ours, job, index, plan.run(index, lambda: None))
@@ -203,7 +203,7 @@ def test_chunks_wait_for_nothing_but_the_index(clip, style, share):
 def test_flow_that_travelled_serves_lead_in_and_passage_alike(chunked, clip, style, share, monkeypatch):
     monkeypatch.setitem(flows.METHODS, "dis", replace(flows.METHODS["dis"], slow=True))
     job = create(share, clip, style, chunk=CHUNK, no_cuts=True, keep=True)
-    with visiting(share) as node:
+    with temporary_member(share) as node:
         plan = make_plan(job, node, print)
         index = next(plan.candidates())
         results.publish_bytes(node, job, index, plan.run(index, lambda: None))
@@ -217,7 +217,7 @@ def test_flow_that_travelled_serves_lead_in_and_passage_alike(chunked, clip, sty
 
 def test_failed_lead_in_says_who_waits(clip, style, share):
     job = create(share, clip, style, chunk=CHUNK, no_cuts=True)
-    with visiting(share) as node:
+    with temporary_member(share) as node:
         plan = make_plan(job, node, print)
         index = next(plan.candidates())
         results.publish_bytes(node, job, index, plan.run(index, lambda: None))

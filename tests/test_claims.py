@@ -8,7 +8,7 @@ import pytest
 
 from shared import claims, results
 from shared.claims import Claims, Outcome
-from shared.errors import Evicted
+from shared.errors import EvictedError
 from shared.identity import Identity
 from shared.membership import Node, sweep
 from shared.shared_dir import open_share
@@ -62,7 +62,7 @@ def test_withdrawing_late_gives_the_next_owner_its_placeholder_back(any_share):
 
 def test_evicted_node_cannot_claim(share, node, job):
     sweep(share, node.identity.incarnation)
-    with pytest.raises(Evicted):
+    with pytest.raises(EvictedError):
         Claims(node, job).claim(TASK)
 
 

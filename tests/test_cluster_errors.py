@@ -21,11 +21,11 @@ from fav.pipeline.spec import FilmSpec
 from fav.pipeline.task_names import stitch_task
 from shared import attempts, results
 from shared.claims import claimed
-from shared.errors import InputChanged
-from shared.heartbeat import visiting
+from shared.errors import InputChangedError
+from shared.heartbeat import temporary_member
 from shared.jobs import Job, find_job
-from shared.notify import Bell
-from shared.shared_dir import Share, open_share
+from shared.notify import ChangeNotifier
+from shared.shared_dir import SharedDir, open_share
 from shared.worker import ASK_AGAIN_S, Worker
 from tests import films, toy
 from tests.conftest import Clock, join
@@ -37,7 +37,7 @@ from tests.waiting import wait_for
 
 
 @pytest.fixture
-def share(root: Path) -> Share:
+def share(root: Path) -> SharedDir:
     root.mkdir(exist_ok=True)
     return open_share(root)
 
@@ -149,7 +149,7 @@ def test_node_whose_room_somebody_has_removed_joins_again(share, room):
 def test_who_waits_does_so_without_a_bell(share):
     node = join(share)
     shutil.rmtree(share.layout.bell)
-    assert not Bell(node).wait(0.01)
+    assert not ChangeNotifier(node).wait(0.01)
 
 
 def test_job_whose_files_somebody_has_removed_is_told_by_every_command_and_hides_no_other(share, clip, style):
@@ -231,7 +231,7 @@ def test_node_of_all_jobs_looks_again_whether_the_input_was_put_back(root, clock
 
     def plan_for(job, node):
         if changed:
-            raise InputChanged("the video is another one")
+            raise InputChangedError("the video is another one")
         return toy.ToyPlan(job, node, said.say)
 
     worker = Worker(join(share), plan_for, said, threading.Event(), forever=True)
@@ -291,7 +291,7 @@ def test_clock_that_is_hours_off_is_one_line_and_makes_the_same_film(share, clip
 
 
 def test_signs_of_life_are_told_by_the_clock_of_the_share(share):
-    with visiting(share, "cpu"):
+    with temporary_member(share, "cpu"):
         told = with_clock(3, "coordinator.py", "status", share.layout.root, "--json").communicate(timeout=60)[0]
         asked = with_clock(-3, "coordinator.py", "nodes", share.layout.root, "--json").communicate(timeout=60)[0]
     assert json.loads(told)["nodes"][0]["heard_s"] < 60 and json.loads(asked)[0]["heard_s"] < 60, (told, asked)

@@ -192,9 +192,9 @@ def test_cancel_and_retry(share, clip, style):
 def test_failed_task_is_shown_and_retried(share, clip, style):
     job = create(share, clip, style, test=2)
     from shared import attempts
-    from shared.heartbeat import visiting
+    from shared.heartbeat import temporary_member
 
-    with visiting(share) as node:
+    with temporary_member(share) as node:
         for _ in range(3):
             attempts.record(node, job, toy.Task("frame", 0), "raised", "Traceback\nMemoryError: no room for the network", attempts.nonce())
     told = call(coordinator.main, "status", share.layout.root).output

@@ -8,15 +8,15 @@ import pytest
 
 from shared import results
 from shared.claims import Claims, Outcome, claimed
-from shared.errors import Evicted
-from shared.failure_detector import Observer
+from shared.errors import EvictedError
+from shared.failure_detector import FailureDetector
 from shared.filesystem import process_start
 from shared.identity import Identity
 from shared.membership import Node
-from shared.notify import Bell
+from shared.notify import ChangeNotifier
 from shared.recovery import Recovery
 from shared.settings import POLL_S
-from shared.shared_dir import Share
+from shared.shared_dir import SharedDir
 from shared.worker import WAIT_S, WAIT_STEPS, Worker
 from tests import films, toy
 from tests.conftest import Clock, join
@@ -73,7 +73,7 @@ class Slumber(Clock):
 
 @pytest.fixture
 def clock(monkeypatch) -> Slumber:
-    monkeypatch.setattr(Bell, "wait", lambda bell, seconds: bell.node.share.system.sleep(seconds))
+    monkeypatch.setattr(ChangeNotifier, "wait", lambda bell, seconds: bell.node.share.system.sleep(seconds))
     return Slumber()
 
 
@@ -86,12 +86,12 @@ def test_node_that_slept_after_claiming_and_was_taken_for_dead_starts_nothing(sh
     other = join(share, host="elsewhere")
 
     def recovered() -> None:
-        Recovery(other, Observer(share, other.identity)).run({job: set()}, frozenset({node.identity.host}))
+        Recovery(other, FailureDetector(share, other.identity)).run({job: set()}, frozenset({node.identity.host}))
         assert claimed(job) == {} and not node.heart.exists()
 
     clock.beginning, clock.meanwhile = str(toy.link_task(0)), recovered
     report = Silent()
-    with pytest.raises(Evicted):
+    with pytest.raises(EvictedError):
         worker_of(node, report).run()
     assert report.tasks == [str(toy.link_task(0))]
 
@@ -99,7 +99,7 @@ def test_node_that_slept_after_claiming_and_was_taken_for_dead_starts_nothing(sh
 def test_node_that_slept_after_claiming_and_has_no_heartbeat_file_any_more_starts_nothing(share, clock, job, node):
     clock.beginning, clock.meanwhile = str(toy.link_task(0)), lambda: share.system.unlink(node.heart)
     report = Silent()
-    with pytest.raises(Evicted):
+    with pytest.raises(EvictedError):
         worker_of(node, report).run()
     assert report.tasks == [str(toy.link_task(0))]
 
@@ -128,7 +128,7 @@ def test_claim_that_is_fresh_is_not_looked_at_again(share, clock, job, node, mon
 
 
 # ---- the dead of one's own machine, and silence
-def neighbour(share: Share) -> tuple[Node, subprocess.Popen]:
+def neighbour(share: SharedDir) -> tuple[Node, subprocess.Popen]:
     """A node of this machine that claims and beats, as far as others can see: a process that can be ended."""
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     node = Node(share, Identity(**{**vars(Identity.here()), "pid": process.pid, "start": process_start(process.pid)}))

@@ -23,7 +23,7 @@ from fav.launch import dask_cluster
 from fav.launch import dask_launcher as by_dask
 from shared import results
 from shared.claims import claimed
-from shared.heartbeat import visiting
+from shared.heartbeat import temporary_member
 from shared.jobs import Job, find_job
 from shared.shared_dir import open_share
 from tests.films import ROOT, create, film_of, make_clip, share, style, work  # noqa: F401
@@ -217,7 +217,7 @@ class Operator:
         return not self.running and not list(self.share.layout.nodes.iterdir()) and not list(guards)
 
     def cancel(self) -> None:
-        with visiting(self.share) as node:
+        with temporary_member(self.share) as node:
             self.job.mark(node, "cancelled")
 
     def close(self) -> None:

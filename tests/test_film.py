@@ -23,8 +23,8 @@ from fav.stylize.settings import Look
 from fav.util.images import resize
 from shared import attempts, results
 from shared.claims import claimed
-from shared.errors import InputChanged, ShareError
-from shared.heartbeat import visiting
+from shared.errors import InputChangedError, ShareError
+from shared.heartbeat import temporary_member
 from shared.paths import Task
 from shared.shared_dir import open_share
 from tests import films
@@ -92,7 +92,7 @@ def test_killed_nodes_resume_to_the_same_film_byte_for_byte(plain, clip, style, 
 
 def test_damaged_frame_is_made_again_and_the_film_is_the_same(plain, clip, style, share):
     job = create(share, clip, style)
-    with visiting(share) as node:
+    with temporary_member(share) as node:
         plan = make_plan(job, node, print)
         for task in iter(lambda: next(plan.candidates(), None), None):
             if task.kind == "stitch":
@@ -110,7 +110,7 @@ def test_flow_that_travelled_gives_the_frames_of_flow_in_memory(plain, clip, sty
     slow = dataclasses.replace(flows.METHODS["dis"], slow=True)
     monkeypatch.setitem(flows.METHODS, "dis", slow)
     job = create(share, clip, style, keep=True)
-    with visiting(share) as node:
+    with temporary_member(share) as node:
         plan = FilmPlan(job, node, print)
         piece = next(plan.candidates())
         results.publish_bytes(node, job, piece, plan.run(piece, lambda: None))
@@ -127,7 +127,7 @@ def test_idle_node_makes_slow_flow_ahead_of_a_chain_that_another_paints(clip, st
     slow = dataclasses.replace(flows.METHODS["dis"], slow=True)
     monkeypatch.setitem(flows.METHODS, "dis", slow)
     job = create(share, clip, style, no_cuts=True)
-    with visiting(share) as painter, visiting(share) as helper:
+    with temporary_member(share) as painter, temporary_member(share) as helper:
         plan = FilmPlan(job, helper, print)
         piece = next(plan.candidates())
         results.publish_bytes(helper, job, piece, plan.run(piece, lambda: None))
@@ -287,10 +287,10 @@ def test_strict_job_refuses_a_machine_of_another_class(clip, style, share, monke
     job = create(share, clip, style, strict=True, test=2)
     assert work(job)
     other = create(share, clip, style, strict=True, test=2, name="other")
-    with visiting(share) as node:
+    with temporary_member(share) as node:
         make_plan(other, node, print)
     monkeypatch.setattr(Studio, "numeric_class", "another processor")
-    with visiting(share) as node, pytest.raises(ShareError, match="strict"):
+    with temporary_member(share) as node, pytest.raises(ShareError, match="strict"):
         make_plan(other, node, print)
 
 
@@ -323,12 +323,12 @@ def test_local_copy_of_the_video_is_read_if_it_is_the_same(plain, clip, style, s
 def test_video_replaced_in_mid_job_is_told_in_a_clear_word_and_is_no_failed_attempt(style, share):
     video = films.make_clip(share.layout.root / "clip.mp4")
     job = create(share, video, style)
-    with visiting(share) as node:
+    with temporary_member(share) as node:
         plan = make_plan(job, node, print)
         piece = next(plan.candidates())
         results.publish_bytes(node, job, piece, plan.run(piece, lambda: None))
         films.make_clip(video, size="80x64")
-        with pytest.raises(InputChanged, match="clip.mp4: expected the job's video, got another content"):
+        with pytest.raises(InputChangedError, match="clip.mp4: expected the job's video, got another content"):
             plan.run(frame_task(0), lambda: None)
     with pytest.raises(ShareError, match="the job's video, got another content"):
         work(job)

@@ -18,8 +18,8 @@ from fav.util.text import words
 from shared import results
 from shared.claims import claimed
 from shared.jobs import Job, find_job
-from shared.retry import weathered
-from shared.shared_dir import Share, open_share
+from shared.retry import retry_transient
+from shared.shared_dir import SharedDir, open_share
 from tests import clips, films, toy
 from tests.films import FRAMES, clip, film_of, style  # noqa: F401
 from tests.test_commands import call, refused
@@ -150,7 +150,7 @@ def test_nodes_say_what_is_missing_wait_and_finish_when_there_is_room(disk, fill
     assert_finished(share, job)
 
 
-def assert_finished(share: Share, job: Job) -> None:
+def assert_finished(share: SharedDir, job: Job) -> None:
     """The job has the results of an undisturbed run, and nothing else is left."""
     assert results.read(job, toy.SUM) == toy.expected(2, 20) and "finished" in job.marks()
     assert claimed(job) == {} and list(job.layout.attempts.iterdir()) == list(job.layout.failed.iterdir()) == []
@@ -272,7 +272,7 @@ def test_quota_that_is_used_up_is_called_so(tmp_path):
         if errors:
             raise errors.pop()
 
-    weathered(step, open_share(tmp_path), lines.append, lambda seconds: None)
+    retry_transient(step, open_share(tmp_path), lines.append, lambda seconds: None)
     assert lines == [f"{tmp_path}: no room (Disk quota exceeded: the quota of this user or group); waiting until somebody makes some",
                      "going on"]
 

@@ -33,7 +33,7 @@ from fav.video.shot_detection import read_cuts
 from shared import attempts, results
 from shared.claims import Claims
 from shared.errors import ShareError
-from shared.identity import MALFORMED, Identity
+from shared.identity import DECODE_ERRORS, Identity
 from shared.jobs import NAME, Manifest, find_job, job_name
 from shared.paths import Task
 from shared.shared_dir import open_share
@@ -217,7 +217,7 @@ def test_piece_of_the_index(data, backward, independent):
     timeline = Timeline(backward=backward, independent=independent)
     try:
         piece = Piece.from_json(json.loads(data))
-    except (FavError, *MALFORMED):
+    except (FavError, *DECODE_ERRORS):
         return
     if answer(lambda: timeline.add(piece) or timeline, ValueError) is None:
         return

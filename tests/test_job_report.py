@@ -16,7 +16,7 @@ from fav.report.html import shown_frames
 from fav.video import FrameReader
 from shared import results
 from shared.attempts import record
-from shared.heartbeat import visiting
+from shared.heartbeat import temporary_member
 from shared.shared_dir import open_share
 from tests.films import CUT, FRAMES, clip, create, share, style, work  # noqa: F401
 
@@ -28,7 +28,7 @@ def report(tmp_path_factory, clip, style):
     """A finished job in which one attempt failed, and its page."""
     opened = open_share(tmp_path_factory.mktemp("share"))
     job = create(opened, clip, style)
-    with visiting(opened) as node:
+    with temporary_member(opened) as node:
         record(node, job, frame_task(3), "raised", "ValueError: <b>three</b>", "0" * 16)
     assert work(job) and work(job)
     made = CliRunner().invoke(coordinator.main, ["report", str(opened.layout.root)])

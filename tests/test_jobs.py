@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import JobGone, ShareError
-from shared.heartbeat import visiting
+from shared.errors import JobRemovedError, ShareError
+from shared.heartbeat import temporary_member
 from shared.jobs import Manifest, all_jobs, create_job, find_job, job_name, remove_job
 from shared.membership import sweep
 from shared.shared_dir import open_share
@@ -17,7 +17,7 @@ from tests import toy
 
 def test_second_creator_joins_the_job_of_the_first(any_share):
     first = toy.create(any_share, chains=1, length=3)
-    with visiting(any_share) as node:
+    with temporary_member(any_share) as node:
         second, created = create_job(node, "toy", toy.LEASE_S, lambda layout: {"chains": 9, "length": 9})
     assert not created and second.manifest == first.manifest
     assert [path.name for path in any_share.layout.jobs.iterdir()] == [first.manifest.id]
@@ -26,7 +26,7 @@ def test_second_creator_joins_the_job_of_the_first(any_share):
 def _create(root: str, barrier, queue) -> None:
     share = open_share(Path(root))
     barrier.wait()
-    with visiting(share) as node:
+    with temporary_member(share) as node:
         job, created = create_job(node, "toy", toy.LEASE_S, lambda layout: {"chains": 1, "length": 1})
     queue.put((job.manifest.id, created))
 
@@ -58,7 +58,7 @@ def test_removed_job_is_gone_for_those_who_work_on_it(share, node, job):
     remove_job(node, job)
     assert not job.layout.root.exists() and list(node.private.iterdir()) == []
     assert all_jobs(share) == []
-    with pytest.raises(JobGone):
+    with pytest.raises(JobRemovedError):
         job.marks()
 
 

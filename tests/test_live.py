@@ -21,7 +21,7 @@ from fav.pipeline.task_names import frame_task
 from fav.util.safe_path import brought
 from shared.attempts import failed, record
 from shared.claims import claimed
-from shared.heartbeat import visiting
+from shared.heartbeat import temporary_member
 from shared.shared_dir import open_share
 from tests.films import FRAMES, ROOT, clip, create, make_clip, share, start_node, style, work  # noqa: F401
 from tests.waiting import wait_for
@@ -109,7 +109,7 @@ def test_a_dead_node_is_dead_and_what_failed_is_named(share, clip, style):
 def spoiled(share, clip, style):
     """A job whose frame 3 has failed."""
     job = create(share, clip, style, name="film")
-    with visiting(share) as node:
+    with temporary_member(share) as node:
         for number in range(3):
             record(node, job, frame_task(3), "raised", "ValueError: three", f"{number:016}")
     return job

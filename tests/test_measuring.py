@@ -22,8 +22,8 @@ from fav.pipeline.task_names import REPORTS, SPAN, frame_task, measure_task
 from fav.video import FrameIndex
 from shared import attempts, results
 from shared.claims import Claims, claimed
-from shared.heartbeat import visiting
-from shared.identity import MALFORMED, read_identity
+from shared.heartbeat import temporary_member
+from shared.identity import DECODE_ERRORS, read_identity
 from shared.jobs import Job, all_jobs
 from shared.shared_dir import open_share
 from tests import films
@@ -151,7 +151,7 @@ def test_of_two_nodes_the_one_that_measures_is_killed_and_the_report_is_the_same
 def test_span_is_measured_alike_by_a_node_that_begins_there(whole, share):
     spans = range(-(-FRAMES // SPAN))
     for span in spans:
-        with visiting(whole.share) as node:
+        with temporary_member(whole.share) as node:
             plan = make_plan(whole, node, print, threads=1)
             plan.shelf.refresh()
             alone, there = json.loads(plan.run(measure_task(span), lambda: None)), results.read(whole, measure_task(span))
@@ -195,7 +195,7 @@ def test_row_hangs_on_what_was_on_the_screen_a_second_earlier():
 
 def test_idle_node_measures_what_another_has_painted_and_frames_come_first(clip, style, against, share):
     job = create(share, clip, style, no_cuts=True, **against)
-    with visiting(share) as painter, visiting(share) as helper:
+    with temporary_member(share) as painter, temporary_member(share) as helper:
         plan = make_plan(job, helper, print, threads=1)
         named = lambda: [str(task) for task in plan.candidates()]
         begun(job, painter, ("index",))
@@ -215,7 +215,7 @@ def test_idle_node_measures_what_another_has_painted_and_frames_come_first(clip,
 
 def test_film_is_shown_before_it_is_measured(whole, clip, style, against, share):
     job, report = create(share, clip, style, test=14, **against), Silent()
-    with visiting(share) as node:
+    with temporary_member(share) as node:
         plan = begun(job, node, ("index", "frame", "stitch"))
         plan.say = report.say
         assert not film_of(job).exists() and plan.finish() is None and plan.finish() is None
@@ -238,7 +238,7 @@ def test_evaluation_that_fails_leaves_the_film_whole_and_status_tells_why(whole,
 
 def test_damaged_rows_are_set_aside_and_measured_again(clip, style, against, share):
     job = create(share, clip, style, range=(44, 55), **against)
-    with visiting(share) as node:
+    with temporary_member(share) as node:
         begun(job, node, ("index", "frame", "measure"))
     cut_off, exchanged = (job.layout.result(measure_task(span)) for span in (0, 1))
     rows = [json.loads(path.read_bytes())["rows"] for path in (cut_off, exchanged)]
@@ -254,9 +254,9 @@ def test_damaged_rows_are_set_aside_and_measured_again(clip, style, against, sha
 def test_row_that_is_none_is_refused(whole, change):
     row = rows_of(whole)[9]
     assert Row.from_json(row).film.local_contrast == row["film"]["local_contrast"]
-    with pytest.raises(MALFORMED):
+    with pytest.raises(DECODE_ERRORS):
         Row.from_json({**row, **change})
-    with pytest.raises(MALFORMED):
+    with pytest.raises(DECODE_ERRORS):
         Row.from_json({**row, "source": {**row["source"], "red": "1"}})
 
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 import coordinator
 from shared import attempts, control, results
 from shared.claims import Claims, claimed
-from shared.control import Order
+from shared.control import ControlCommand
 from shared.membership import sweep
 from shared.shared_dir import open_share
 from tests import toy
@@ -68,20 +68,20 @@ def test_node_that_was_taken_for_dead_hears_what_was_ordered_before(share, root)
     wait_for(lambda: results.count(job, "link", range(1000)) > 2)
     (first,) = share.system.list(share.layout.nodes)
     sweep(share, first)
-    control.give(share, first, Order.DRAIN)
+    control.give(share, first, ControlCommand.DRAIN)
     node.communicate(timeout=30)
     assert node.returncode == 130 and control.given(share) == {}
 
 
 def test_of_two_orders_the_stronger_counts_and_those_of_nobody_are_swept(share):
     node = join(share)
-    control.give(share, node.identity.incarnation, Order.STOP)
-    control.give(share, node.identity.incarnation, Order.DRAIN)
-    control.give(share, node.identity.incarnation, Order.DRAIN)
-    control.give(share, "gone-1-00000000", Order.DRAIN)
+    control.give(share, node.identity.incarnation, ControlCommand.STOP)
+    control.give(share, node.identity.incarnation, ControlCommand.DRAIN)
+    control.give(share, node.identity.incarnation, ControlCommand.DRAIN)
+    control.give(share, "gone-1-00000000", ControlCommand.DRAIN)
     (share.layout.orders / "a stranger's file").touch()
     control.sweep(share)
-    assert control.given(share) == {node.identity.incarnation: Order.STOP}
+    assert control.given(share) == {node.identity.incarnation: ControlCommand.STOP}
     control.take_back(share, node.identity.incarnation)
     assert control.given(share) == {} and share.system.list(share.layout.orders) == ["a stranger's file"]
 

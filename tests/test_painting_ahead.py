@@ -11,7 +11,7 @@ from fav.pipeline.task_names import frame_task
 from fav.stylize.engine import Studio, stylized
 from fav.util.images import encode_png
 from shared import results
-from shared.heartbeat import visiting
+from shared.heartbeat import temporary_member
 from tests.films import CUT, clip, create, share, style, work  # noqa: F401
 
 
@@ -22,7 +22,7 @@ def job(share, clip, style):
 
 @pytest.fixture
 def node(share):
-    with visiting(share) as node:
+    with temporary_member(share) as node:
         yield node
 
 

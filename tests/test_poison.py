@@ -22,15 +22,15 @@ from fav.pipeline.task_names import flow_task, frame_task, index_task
 from fav.util.images import decode_png
 from shared import attempts, results
 from shared.claims import Claims, claimed
-from shared.errors import InputVanished, Stopped, Unwell
-from shared.heartbeat import visiting
-from shared.identity import Identity, lineage
+from shared.errors import NodeUnhealthyError, ResultVanishedError, StopRequested
+from shared.heartbeat import temporary_member
+from shared.identity import Identity, node_key
 from shared.jobs import Job
 from shared.membership import Node
-from shared.node_health import DOUBT_S, LEAVE_AGAIN_S, LEAVE_S, Health
-from shared.notify import Bell
+from shared.node_health import DOUBT_S, LEAVE_AGAIN_S, LEAVE_S, NodeHealth
+from shared.notify import ChangeNotifier
 from shared.paths import Task
-from shared.shared_dir import Share, open_share
+from shared.shared_dir import SharedDir, open_share
 from shared.worker import Worker
 from tests import toy
 from tests.films import CUT, FRAMES, clip, create, film_of, style, work  # noqa: F401
@@ -41,7 +41,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 # ---- real processes
-def start(share: Share, *words: str, sick: str = "") -> subprocess.Popen:
+def start(share: SharedDir, *words: str, sick: str = "") -> subprocess.Popen:
     return subprocess.Popen([sys.executable, *(words or ("-m", "tests.toy")), str(share.layout.root), "toy"], cwd=ROOT, text=True,
                             env={**os.environ, "FAV_TOY_SICK": sick}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
@@ -52,7 +52,7 @@ def is_clean(job: Job) -> bool:
 
 
 @pytest.fixture
-def real(root: Path) -> Share:
+def real(root: Path) -> SharedDir:
     root.mkdir(exist_ok=True)
     return open_share(root)
 
@@ -70,7 +70,7 @@ def test_task_that_fails_everywhere_is_tried_on_three_different_nodes_and_the_ot
     outputs = [node.communicate(timeout=120)[0] for node in nodes]
     tries = attempts.of_task(job, link_task(3))
     assert [(attempt.why, attempt.cause) for attempt in tries] == [(why, cause)] * 3, outputs
-    assert len({lineage(attempt.who) for attempt in tries}) == 3 and all(attempt.host == os.uname().nodename for attempt in tries)
+    assert len({node_key(attempt.who) for attempt in tries}) == 3 and all(attempt.host == os.uname().nodename for attempt in tries)
     assert [node.returncode for node in nodes] == [1, 1, 1]
     for output in outputs:
         (last,) = [line for line in output.splitlines() if "used up their attempts" in line]
@@ -212,10 +212,10 @@ def test_frame_that_takes_down_whoever_begins_it_ahead_is_the_one_that_fails(rea
 class Company:
     """Other nodes, which do something whenever the worker waits; and a plan that fails as it is told."""
 
-    def __init__(self, share: Share, monkeypatch):
+    def __init__(self, share: SharedDir, monkeypatch):
         self.share, self.others, self.waited = share, [], 0.0
         self.steps = []
-        monkeypatch.setattr(Bell, "wait", lambda bell, seconds: self.step(seconds))
+        monkeypatch.setattr(ChangeNotifier, "wait", lambda bell, seconds: self.step(seconds))
         monkeypatch.setattr(os, "fsync", lambda fd: None)
 
     def step(self, seconds: float) -> None:
@@ -254,7 +254,7 @@ class Failing(toy.ToyPlan):
         return super().run(task, tick)
 
 
-def serve(node: Node, fails, health: Health | None = None, forever: bool = False) -> tuple[bool, Silent]:
+def serve(node: Node, fails, health: NodeHealth | None = None, forever: bool = False) -> tuple[bool, Silent]:
     plan = type("Plan", (Failing,), {"fails": staticmethod(fails)})
     report = Silent()
     well = Worker(node, lambda job, node: plan(job, node, print), report, threading.Event(), "toy", forever, health).run()
@@ -309,10 +309,10 @@ def test_many_tasks_that_are_left_to_others_do_not_hide_the_open_ones(share, nod
     job, _ = toy.create(share, chains=30, length=2), company.join()
 
     def over():
-        raise Stopped
+        raise StopRequested
 
     company.steps.append(over)  # as soon as it waits
-    with pytest.raises(Stopped):
+    with pytest.raises(StopRequested):
         serve(node, lambda task: ValueError("poison") if task.number < 44 and task.number % 2 else None)
     assert results.count(job, "link", range(60)) == 60 - 22 and attempts.failed(job) == []
 
@@ -373,20 +373,20 @@ def test_sick_node_that_came_before_any_result_waits_for_one_then_steps_out_and_
             results.publish_bytes(other, job, link_task(24), b"24 0\n")
 
     company.steps.append(others)
-    fails, health = lambda task: MemoryError("nothing left"), Health()
-    with pytest.raises(Unwell, match="failed at link.*, and at link.0000024, which is done .MemoryError: nothing left"):
+    fails, health = lambda task: MemoryError("nothing left"), NodeHealth()
+    with pytest.raises(NodeUnhealthyError, match="failed at link.*, and at link.0000024, which is done .MemoryError: nothing left"):
         serve(node, fails, health)
     assert len(list(job.layout.attempts.rglob("*.*"))) == 5  # on three links, not on each of nine
     well, report = serve(node, fails, health)  # a fresh process
     assert not well and company.waited < DOUBT_S and claimed(job) == {}
     (line,) = [line for line in report.lines if "is sick" in line]
     assert "MemoryError: nothing left" in line
-    assert [attempt.counts for attempt in first() if lineage(attempt.who) == lineage(node.identity.incarnation)] == [False]
+    assert [attempt.counts for attempt in first() if node_key(attempt.who) == node_key(node.identity.incarnation)] == [False]
     assert attempts.failed(job) == [] and len(first()) == 3
 
 
 def test_process_that_a_task_has_spoiled_is_not_taken_for_a_sick_node(share, node, company):
-    job, health, spoiled = toy.create(share, chains=2, length=4), Health(), []
+    job, health, spoiled = toy.create(share, chains=2, length=4), NodeHealth(), []
 
     def fails(task):
         if task.number == 2:
@@ -395,7 +395,7 @@ def test_process_that_a_task_has_spoiled_is_not_taken_for_a_sick_node(share, nod
 
     for _ in range(attempts.MOST_FAULTS):
         spoiled.clear()
-        with pytest.raises(Unwell):
+        with pytest.raises(NodeUnhealthyError):
             serve(node, fails, health)
     spoiled.clear()
     assert not serve(node, fails, health)[0]  # the job is failed, not the node
@@ -404,9 +404,9 @@ def test_process_that_a_task_has_spoiled_is_not_taken_for_a_sick_node(share, nod
 
 
 def test_node_that_falls_sick_when_it_is_alone_leaves_the_rest_of_the_job_open(share, node, company):
-    job, health = toy.create(share, chains=9, length=3), Health()
+    job, health = toy.create(share, chains=9, length=3), NodeHealth()
     fails = lambda task: RuntimeError("the device is lost") if task.number > 4 or results.is_done(job, link_task(4)) else None
-    with pytest.raises(Unwell):
+    with pytest.raises(NodeUnhealthyError):
         serve(node, fails, health)
     well, report = serve(node, fails, health)
     assert not well and attempts.failed(job) == [] and sum("is sick" in line for line in report.lines) == 1
@@ -414,9 +414,9 @@ def test_node_that_falls_sick_when_it_is_alone_leaves_the_rest_of_the_job_open(s
 
 
 def test_node_that_is_sick_ends_though_it_was_to_wait_for_ever(share, node, company):
-    job, health = toy.create(share, chains=2, length=3), Health()
+    job, health = toy.create(share, chains=2, length=3), NodeHealth()
     fails = lambda task: MemoryError() if results.is_done(job, link_task(3)) else None
-    with pytest.raises(Unwell):
+    with pytest.raises(NodeUnhealthyError):
         serve(node, fails, health)
     assert not serve(node, fails, health, forever=True)[0]
 
@@ -426,7 +426,7 @@ def test_examination_whose_input_vanishes_shows_nothing_and_does_not_hold_the_no
 
     def fails(task):
         if task.number == 1 and results.is_done(job, link_task(1)):
-            return InputVanished("gone")
+            return ResultVanishedError("gone")
         if task.number == 2:
             seen.append(task)
             return ValueError("poison")
@@ -455,7 +455,7 @@ def test_failed_mark_that_a_sick_node_makes_untrue_while_it_is_written_goes_agai
 # ---- a film's plan
 def test_film_node_proves_itself_on_a_frame_that_needs_what_the_failed_one_needs(real, clip, style):
     job = create(real, clip, style, test=CUT + 4)
-    with visiting(real) as node:
+    with temporary_member(real) as node:
         plan = FilmPlan(job, node, print)
         assert plan.sample(index_task(0)) is None
         results.publish_bytes(node, job, index_task(0), plan.run(index_task(0), lambda: None))
@@ -490,8 +490,8 @@ def test_node_that_can_make_no_flow_steps_out_though_flow_may_fail(share, node, 
     def helps() -> bool:
         return Worker(node, lambda job, node: NoFlow(job, node, print), Silent(), threading.Event(), job.name, health=health).run()
 
-    health = Health()
-    with pytest.raises(Unwell, match="failed at flow.0000004, and at flow.0000001, which is done"):
+    health = NodeHealth()
+    with pytest.raises(NodeUnhealthyError, match="failed at flow.0000004, and at flow.0000001, which is done"):
         helps()
     assert not helps() and [attempt.counts for attempt in attempts.of_task(job, flow_task(4))] == [False]
     assert list(claimed(job)) == [str(frame_task(2))]
@@ -504,7 +504,7 @@ def test_status_tells_every_attempt_and_verbose_its_traceback(share, node, clip,
     told = status(job)
     assert told.count(f"on node {node.identity.incarnation} of {node.identity.host}: MemoryError: no room") == 3
     assert "in the depths" not in told and status(job, "--verbose").count("in the depths") == 3
-    with visiting(share) as later:
+    with temporary_member(share) as later:
         attempts.take_back(node, job, frame_task(7))
         attempts.record(later, job, frame_task(7), "raised", "ValueError: here", attempts.nonce())
     assert attempts.failed(job) == [] and "failed after" not in status(job)

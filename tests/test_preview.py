@@ -44,12 +44,12 @@ def test_it_goes_as_far_as_the_index_and_is_replaced_each_time(share, clip, styl
     monkeypatch.setattr("fav.stylize.indexing.PIECE", 8)
     from fav.pipeline.plan import make_plan
     from shared import results
-    from shared.heartbeat import visiting
+    from shared.heartbeat import temporary_member
 
     job = create(share, clip, style, name="film")
     refused = CliRunner().invoke(coordinator.main, ["preview", str(share.layout.root)])
     assert refused.exit_code == 2 and "got one that has just begun" in refused.output
-    with visiting(share) as node:
+    with temporary_member(share) as node:
         plan = make_plan(job, node, print)
         task = next(plan.candidates())
         results.publish_bytes(node, job, task, plan.run(task, lambda: None))

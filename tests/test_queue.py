@@ -10,10 +10,10 @@ from click.testing import CliRunner
 import coordinator
 from shared import results
 from shared.claims import claimed
-from shared.heartbeat import visiting
+from shared.heartbeat import temporary_member
 from shared.jobs import all_jobs, find_job
-from shared.notify import Bell
-from shared.shared_dir import Share
+from shared.notify import ChangeNotifier
+from shared.shared_dir import SharedDir
 from tests import toy
 from tests.test_worker import start
 from tests.waiting import wait_for
@@ -25,7 +25,7 @@ def done(job) -> int:
     return results.count(job, "link", range(MANY))
 
 
-def call(share: Share, *words: str) -> str:
+def call(share: SharedDir, *words: str) -> str:
     made = CliRunner().invoke(coordinator.main, [words[0], str(share.layout.root), *words[1:]])
     assert made.exit_code == 0, made.output
     return made.output
@@ -42,7 +42,7 @@ def test_the_most_urgent_job_is_served_first_and_the_node_goes_back_to_the_other
     node = start(root)
     wait_for(lambda: done(early) > 3)
     late = toy.create(share, "late", chains=1, length=40, slow=0.05)
-    with visiting(share) as operator:
+    with temporary_member(share) as operator:
         late.prioritize(operator, 5)
     wait_for(lambda: done(late) > 3)
     assert claimed(early) == {}  # nobody keeps others from it
@@ -90,8 +90,8 @@ def test_a_job_added_while_nodes_wait_is_begun_soon(share, root):
     wait_for(lambda: list(share.layout.nodes.iterdir()))
     time.sleep(1.5)  # imports and all: the node waits
     job = toy.create(share, "toy", chains=1, length=3)
-    with visiting(share) as operator:
-        Bell(operator).ring()
+    with temporary_member(share) as operator:
+        ChangeNotifier(operator).ring()
     began = time.monotonic()
     wait_for(lambda: done(job) > 0, 20)
     print(f"begun after {time.monotonic() - began:.2f} s")
@@ -101,7 +101,7 @@ def test_a_job_added_while_nodes_wait_is_begun_soon(share, root):
 @pytest.mark.parametrize("word", ["", "x", "1e3", "9999", "٣"])
 def test_a_priority_that_is_none_counts_as_ordinary(share, word):
     job = toy.create(share, "toy", chains=1, length=1)
-    with visiting(share) as node:
+    with temporary_member(share) as node:
         job.mark(node, "priority", word)
     assert job.priority(job.marks()) == 0
 

@@ -5,7 +5,7 @@ import sys
 
 from shared import attempts, claims
 from shared.claims import Claims, Outcome
-from shared.failure_detector import Observer
+from shared.failure_detector import FailureDetector
 from shared.identity import Identity
 from shared.membership import Node
 from shared.paths import Task
@@ -35,7 +35,7 @@ def watch(recovery: Recovery, job, clock, seconds: float, owner: Node | None = N
 def test_silent_owner_is_recovered_after_one_lease(any_share, clock):
     job, node = toy.create(any_share, chains=1, length=3), join(any_share)
     Claims(join(any_share, host="elsewhere"), job).claim(TASK)
-    recovery = Recovery(node, Observer(any_share, node.identity))
+    recovery = Recovery(node, FailureDetector(any_share, node.identity))
     assert watch(recovery, job, clock, toy.LEASE_S - POLL_S) == 0
     assert watch(recovery, job, clock, 2 * POLL_S) == 1
     assert Claims(node, job).claim(TASK) is Outcome.WON
@@ -44,12 +44,12 @@ def test_silent_owner_is_recovered_after_one_lease(any_share, clock):
 def test_beating_owner_is_never_recovered(any_share, clock):
     job, node, owner = toy.create(any_share, chains=1, length=3), join(any_share), join(any_share, host="elsewhere")
     Claims(owner, job).claim(TASK)
-    assert watch(Recovery(node, Observer(any_share, node.identity)), job, clock, 10 * toy.LEASE_S, owner) == 0
+    assert watch(Recovery(node, FailureDetector(any_share, node.identity)), job, clock, 10 * toy.LEASE_S, owner) == 0
 
 
 def test_observer_that_slept_through_a_lease_judges_nobody(share, node, job, clock):
     Claims(join(share, host="elsewhere"), job).claim(TASK)
-    recovery = Recovery(node, Observer(share, node.identity))
+    recovery = Recovery(node, FailureDetector(share, node.identity))
     recovery.run({job: set()})
     clock.now += 100 * toy.LEASE_S
     assert recovery.run({job: set()}) == 0
@@ -62,7 +62,7 @@ def test_clocks_that_differ_by_hours_do_not_matter(share, node, job, clock, monk
     Claims(owner, job).claim(TASK)
     ticks = iter(range(1, 10**6))
     monkeypatch.setattr(share.system, "touch", lambda path: os.utime(path, (0, next(ticks))))  # in 1970
-    assert watch(Recovery(node, Observer(share, node.identity)), job, clock, 5 * toy.LEASE_S, owner) == 0
+    assert watch(Recovery(node, FailureDetector(share, node.identity)), job, clock, 5 * toy.LEASE_S, owner) == 0
 
 
 def test_owner_of_this_host_whose_process_is_gone_is_recovered_at_once(share, node, job):
@@ -70,25 +70,25 @@ def test_owner_of_this_host_whose_process_is_gone_is_recovered_at_once(share, no
     dead = Node(share, Identity(**{**vars(Identity.here()), "pid": int(gone.stdout), "start": 1}))
     dead.join()
     Claims(dead, job).claim(TASK)
-    assert Recovery(node, Observer(share, node.identity)).run({job: set()}) == 1
+    assert Recovery(node, FailureDetector(share, node.identity)).run({job: set()}) == 1
     assert not dead.heart.exists() and not dead.private.exists()
 
 
 def test_operators_word_recovers_a_host_at_once(share, node, job):
     Claims(join(share, host="switched-off"), job).claim(TASK)
-    assert Recovery(node, Observer(share, node.identity)).run({job: set()}, frozenset({"switched-off"})) == 1
+    assert Recovery(node, FailureDetector(share, node.identity)).run({job: set()}, frozenset({"switched-off"})) == 1
 
 
 def test_owner_without_heartbeat_file_is_dead(share, node, job):
     owner = join(share, host="elsewhere")
     Claims(owner, job).claim(TASK)
     share.system.unlink(owner.heart)
-    assert Recovery(node, Observer(share, node.identity)).run({job: set()}) == 1
+    assert Recovery(node, FailureDetector(share, node.identity)).run({job: set()}) == 1
 
 
 def test_own_placeholder_that_is_not_held_is_removed_and_counts_for_nothing(share, node, job):
     Claims(node, job).claim(TASK)  # as after a link that failed and yet happened
-    recovery = Recovery(node, Observer(share, node.identity))
+    recovery = Recovery(node, FailureDetector(share, node.identity))
     assert recovery.run({job: {TASK}}) == 0 and claims.claimed(job)
     assert recovery.run({job: set()}) == 0 and not claims.claimed(job)
     assert attempts.of_task(job, TASK) == []
@@ -96,7 +96,7 @@ def test_own_placeholder_that_is_not_held_is_removed_and_counts_for_nothing(shar
 
 def test_empty_placeholder_gets_one_lease(share, node, job, clock):
     job.layout.placeholder(TASK).touch()  # without hard links: created, its writer dead before the first byte
-    recovery = Recovery(node, Observer(share, node.identity))
+    recovery = Recovery(node, FailureDetector(share, node.identity))
     watch(recovery, job, clock, toy.LEASE_S - POLL_S)
     assert claims.claimed(job)
     watch(recovery, job, clock, 2 * POLL_S)
@@ -107,7 +107,7 @@ def test_recovered_orphan_is_on_record_once_with_its_owner(share, node, job):
     owner = join(share, host="switched-off")
     Claims(owner, job).claim(TASK)
     for _ in range(3):
-        Recovery(node, Observer(share, node.identity)).run({job: set()}, frozenset({"switched-off"}))
+        Recovery(node, FailureDetector(share, node.identity)).run({job: set()}, frozenset({"switched-off"}))
     assert [(a.why, a.who) for a in attempts.of_task(job, TASK)] == [("vanished", owner.identity.incarnation)]
 
 
@@ -115,7 +115,7 @@ def test_task_whose_owners_vanish_ten_times_is_failed(share, node, job):
     for round in range(attempts.MOST_VANISHED):
         assert attempts.failed(job) == []
         Claims(join(share, host="switched-off"), job).claim(TASK)
-        Recovery(node, Observer(share, node.identity)).run({job: set()}, frozenset({"switched-off"}))
+        Recovery(node, FailureDetector(share, node.identity)).run({job: set()}, frozenset({"switched-off"}))
     assert attempts.failed(job) == [str(TASK)]
 
 

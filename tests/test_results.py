@@ -6,7 +6,7 @@ import os
 import pytest
 
 from shared import attempts, results
-from shared.errors import InputVanished, JobGone
+from shared.errors import JobRemovedError, ResultVanishedError
 from shared.jobs import remove_job
 from tests import toy
 from tests.conftest import join
@@ -54,7 +54,7 @@ def test_full_disk_leaves_no_partial_result(share, node, job, monkeypatch, call)
 
 
 def test_missing_result_is_a_vanished_input(job):
-    with pytest.raises(InputVanished):
+    with pytest.raises(ResultVanishedError):
         results.read(job, TASK)
 
 
@@ -68,7 +68,7 @@ def test_damaged_result_is_set_aside_its_task_open_and_the_attempt_counted(share
 
 def test_late_publication_into_a_cleaned_job_says_so(share, node, job):
     remove_job(node, job)
-    with pytest.raises(JobGone):
+    with pytest.raises(JobRemovedError):
         results.publish_bytes(node, job, TASK, b"late")
 
 

@@ -19,8 +19,8 @@ from fav.pipeline.repair import missing
 from fav.pipeline.task_names import frame_task, stitch_task
 from fav.stylize.timeline import Timeline
 from shared.claims import Claims, claimed
-from shared.errors import Stopped
-from shared.filesystem import System
+from shared.errors import StopRequested
+from shared.filesystem import FileSystem
 from shared.jobs import Job
 from shared.membership import Node
 from shared.paths import SHARD, Task
@@ -38,7 +38,7 @@ class Uncommitted(Counting):
         self.calls["fsync"] += 1
 
 
-class Timeless(System):
+class Timeless(FileSystem):
     """Nothing is done now and then: what is counted is done for the tasks."""
 
     def monotonic(self) -> float:
@@ -78,7 +78,7 @@ def work(node: Node, make, only: str) -> Silent:
     report = Silent()
     try:
         Worker(node, make, report, threading.Event(), only).run()
-    except Stopped:
+    except StopRequested:
         pass
     return report
 
@@ -143,7 +143,7 @@ def test_node_does_not_wait_while_more_is_open_than_it_has_looked_at(share, node
             return iter(tasks)
 
         def run(self, task, tick):
-            raise Stopped("enough")
+            raise StopRequested("enough")
 
     report = work(node, Overtaken, "wide")
     assert report.tasks == [f"empty.{MOST_CANDIDATES:07d}"]

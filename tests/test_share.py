@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import Evicted, ShareError
-from shared.filesystem import System, process_start
+from shared.errors import EvictedError, ShareError
+from shared.filesystem import FileSystem, process_start
 from shared.identity import Identity
 from shared.membership import sweep
-from shared.notify import Bell
+from shared.notify import ChangeNotifier
 from shared.shared_dir import open_share
 from tests.conftest import join
 
@@ -36,7 +36,7 @@ def test_directory_that_cannot_be_written_is_refused(tmp_path, number, word, mon
     def refuse(self, path, data):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(System, "write_new", refuse)
+    monkeypatch.setattr(FileSystem, "write_new", refuse)
     with pytest.raises(ShareError, match=word):
         open_share(tmp_path)
 
@@ -64,7 +64,7 @@ def test_files_go_to_the_directorys_group_also_without_setgid(tmp_path):
 
 def test_node_that_left_leaves_nothing(share):
     node = join(share)
-    Bell(node).ring()
+    ChangeNotifier(node).ring()
     node.leave()
     assert [path for room in share.layout.rooms() for path in room.iterdir()] == []
 
@@ -72,7 +72,7 @@ def test_node_that_left_leaves_nothing(share):
 def test_node_that_was_swept_learns_of_it_at_its_next_beat(share):
     node = join(share)
     sweep(share, node.identity.incarnation)
-    with pytest.raises(Evicted):
+    with pytest.raises(EvictedError):
         node.beat()
 
 
@@ -93,7 +93,7 @@ def test_reading_follows_no_link_and_waits_on_no_fifo(share, tmp_path):
 
 
 def test_bell_of_another_node_wakes_a_waiter_and_ones_own_does_not(share):
-    mine, theirs = Bell(join(share)), Bell(join(share))
+    mine, theirs = ChangeNotifier(join(share)), ChangeNotifier(join(share))
     mine.wait(0.01)  # begins to watch
     mine.ring()
     assert not mine.wait(0.3)

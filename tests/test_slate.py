@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from shared.paths import Task
-from shared.task_monitor import FIRST_S, HANG_S, HANG_TIMES, Slate, Watch
+from shared.task_monitor import FIRST_S, HANG_S, HANG_TIMES, TaskProgressMonitor, TaskProgressWriter
 
 FRAME = Task("frame", 7)
 
@@ -17,9 +17,9 @@ class Looks:
 
     def __init__(self, memory):
         self.now = 0.0
-        self.watch = Watch(memory, lambda: self.now)
+        self.watch = TaskProgressMonitor(memory, lambda: self.now)
 
-    def after(self, seconds: float, share_answers: bool = True) -> Watch:
+    def after(self, seconds: float, share_answers: bool = True) -> TaskProgressMonitor:
         for _ in range(round(seconds * 5)):
             self.now += 0.2
             self.watch.look(share_answers)
@@ -28,11 +28,11 @@ class Looks:
 
 @pytest.fixture
 def memory():
-    return Slate.memory(multiprocessing.get_context("spawn"))
+    return TaskProgressWriter.memory(multiprocessing.get_context("spawn"))
 
 
 def test_task_is_seen_while_it_runs_and_what_ended_is_counted(memory):
-    worker, looks = Slate(memory), Looks(memory)
+    worker, looks = TaskProgressWriter(memory), Looks(memory)
     assert looks.after(1).task is None and looks.watch.ended == 0
     worker.start("film", FRAME, "film.0123456789ab")
     assert looks.after(1).task == ("film", "frame.0000007", "film.0123456789ab")
@@ -46,12 +46,12 @@ def test_task_is_seen_while_it_runs_and_what_ended_is_counted(memory):
 
 def test_longest_names_of_job_and_task_have_room(memory):
     name = "n" * 151
-    Slate(memory).start(name, Task("stylization", 10**11), f"{name}.0123456789ab")
+    TaskProgressWriter(memory).start(name, Task("stylization", 10**11), f"{name}.0123456789ab")
     assert Looks(memory).after(0.2).task == (name, f"stylization.{10**11}", f"{name}.0123456789ab")
 
 
 def test_first_task_of_its_kind_has_hours_and_the_next_many_times_the_longest_silence(memory):
-    worker, looks = Slate(memory), Looks(memory)
+    worker, looks = TaskProgressWriter(memory), Looks(memory)
     worker.start("film", FRAME, "id")
     assert not looks.after(FIRST_S - 1).hangs and looks.after(3).hangs
     worker.tick()
@@ -67,7 +67,7 @@ def test_first_task_of_its_kind_has_hours_and_the_next_many_times_the_longest_si
 
 
 def test_fast_tasks_have_ten_minutes(memory):
-    worker, looks = Slate(memory), Looks(memory)
+    worker, looks = TaskProgressWriter(memory), Looks(memory)
     for seconds in (1, HANG_S - 2):
         worker.start("film", FRAME, "id")
         looks.after(0.2)
@@ -77,7 +77,7 @@ def test_fast_tasks_have_ten_minutes(memory):
 
 
 def test_waiting_for_the_share_is_no_hanging(memory):
-    worker, looks = Slate(memory), Looks(memory)
+    worker, looks = TaskProgressWriter(memory), Looks(memory)
     worker.start("film", FRAME, "id")
     assert not looks.after(2 * FIRST_S, share_answers=False).hangs
     looks.after(FIRST_S - 1)
@@ -86,13 +86,13 @@ def test_waiting_for_the_share_is_no_hanging(memory):
 
 
 def _die(memory) -> None:
-    Slate(memory).start("film", FRAME, "id")
+    TaskProgressWriter(memory).start("film", FRAME, "id")
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_what_a_killed_worker_was_at_is_still_there():
     context = multiprocessing.get_context("spawn")
-    memory = Slate.memory(context)
+    memory = TaskProgressWriter.memory(context)
     worker = context.Process(target=_die, args=(memory,))
     worker.start()
     worker.join()

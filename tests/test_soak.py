@@ -23,7 +23,7 @@ from shared import attempts
 from shared.claims import claimed
 from shared.jobs import Job, all_jobs
 from shared.settings import SHORTEST_LEASE_S
-from shared.shared_dir import Share, open_share
+from shared.shared_dir import SharedDir, open_share
 from tests import films
 from tests.films import create, film_of, style, work  # noqa: F401
 
@@ -48,7 +48,7 @@ class Death:
 class Soak:
     """The nodes at work, and what was counted."""
 
-    share: Share
+    share: SharedDir
     chance: random.Random
     log: Path
     nodes: list[subprocess.Popen] = field(default_factory=list)

@@ -21,7 +21,7 @@ from fav.launch.preflight import Scout, Unfit
 from fav.launch.ssh_launcher import follow_hosts
 from shared import results
 from shared.claims import claimed
-from shared.heartbeat import visiting
+from shared.heartbeat import temporary_member
 from shared.identity import read_identity
 from shared.jobs import Job, find_job
 from shared.shared_dir import open_share
@@ -245,7 +245,7 @@ class Following(threading.Thread):
         follow_hosts(self.job, self.operator.file, "auto", False)
 
     def cancel(self) -> None:
-        with visiting(self.operator.share) as node:
+        with temporary_member(self.operator.share) as node:
             self.job.mark(node, "cancelled")
         self.end()
 

@@ -28,17 +28,17 @@ from fav.stylize.engine import Studio
 from fav.util.images import decode_png, encode_png
 from shared import attempts, results
 from shared.claims import Claims, claimed
-from shared.errors import InputVanished, ShareError
-from shared.failure_detector import Observer
-from shared.filesystem import System
-from shared.heartbeat import visiting
+from shared.errors import ResultVanishedError, ShareError
+from shared.failure_detector import FailureDetector
+from shared.filesystem import FileSystem
+from shared.heartbeat import temporary_member
 from shared.identity import Identity
 from shared.jobs import Job, all_jobs, create_job, find_job, remove_job
 from shared.membership import Node
 from shared.paths import Task
 from shared.recovery import Recovery
 from shared.settings import LEASE_S, POLL_S
-from shared.shared_dir import Share, open_share
+from shared.shared_dir import SharedDir, open_share
 from tests import films, toy
 from tests.conftest import Clock, join
 from tests.test_architecture import ROOT, SOURCES
@@ -60,7 +60,7 @@ def watch(recovery: Recovery, jobs: list[Job], clock: Clock, seconds: float) -> 
 
 
 def recovery_of(node: Node) -> Recovery:
-    return Recovery(node, Observer(node.share, node.identity))
+    return Recovery(node, FailureDetector(node.share, node.identity))
 
 
 # ---- the film's name
@@ -140,7 +140,7 @@ def do_kind(plan: FilmPlan, kind: str) -> None:
 def test_failed_chain_gets_no_flows_ahead(share, clip, style, monkeypatch):
     monkeypatch.setitem(flows.METHODS, "dis", dataclasses.replace(flows.METHODS["dis"], slow=True))
     job = films.create(share, clip, style, no_cuts=True)
-    with visiting(share) as node:
+    with temporary_member(share) as node:
         plan = make_plan(job, node, print)
         do_kind(plan, "index")
         Claims(node, job).claim(frame_task(0))
@@ -153,7 +153,7 @@ def test_failed_chain_gets_no_flows_ahead(share, clip, style, monkeypatch):
 
 def test_disk_that_is_full_in_mid_stitch_leaves_no_draft(share, clip, style):
     job = films.create(share, clip, style)
-    with visiting(share) as node:
+    with temporary_member(share) as node:
         plan = make_plan(job, node, print)
         do_kind(plan, "index")
         grey = encode_png(Studio(plan.video, plan.spec.look(share.layout.root)).reader.read(0, plan.timeline.index), {})
@@ -182,7 +182,7 @@ def test_seed_of_an_independent_backward_film_opens_its_last_frame_whoever_knows
 
     monkeypatch.setattr(Studio, "first", watched)
     job = films.create(share, clip, style, backward=True, independent=True, seed=tmp_path / "seed.png")
-    with visiting(share) as node:
+    with temporary_member(share) as node:
         plan = make_plan(job, node, print)
         do(plan, next(plan.candidates()))
         early = decode_png(plan.run(frame_task(7), lambda: None))
@@ -221,7 +221,7 @@ def test_result_that_is_damaged_three_times_is_a_failed_task(share, node, job):
     for _ in range(attempts.MOST_FAULTS):
         assert attempts.failed(job) == []
         results.publish_bytes(node, job, TASK, b"damaged")
-        with pytest.raises(InputVanished):
+        with pytest.raises(ResultVanishedError):
             reader(job, node)._decoded(TASK, refuse)
     assert attempts.failed(job) == [str(TASK)]
 
@@ -231,12 +231,12 @@ def test_good_result_that_replaced_the_damaged_one_meanwhile_stays(any_share):
     results.publish_bytes(node, job, TASK, b"damaged")
 
     def slow(data: bytes):
-        with pytest.raises(InputVanished):
+        with pytest.raises(ResultVanishedError):
             reader(job, other)._decoded(TASK, refuse)
         results.publish_bytes(other, job, TASK, b"good")
         return refuse(data)
 
-    with pytest.raises(InputVanished):
+    with pytest.raises(ResultVanishedError):
         reader(job, node)._decoded(TASK, slow)
     assert results.read(job, TASK) == b"good"
     assert [attempt.why for attempt in attempts.of_task(job, TASK)] == ["damaged"]
@@ -245,7 +245,7 @@ def test_good_result_that_replaced_the_damaged_one_meanwhile_stays(any_share):
 def test_result_that_is_no_file_is_set_aside(share, node, job):
     results.publish_bytes(node, job, toy.link_task(1), b"makes the directory")
     job.layout.result(TASK).symlink_to("/etc/passwd")
-    with pytest.raises(InputVanished):
+    with pytest.raises(ResultVanishedError):
         reader(job, node)._decoded(TASK, bytes)
     assert not results.is_done(job, TASK) and len(attempts.of_task(job, TASK)) == 1
 
@@ -260,13 +260,13 @@ def test_process_that_proc_hides_is_not_taken_for_gone(monkeypatch):
         raise FileNotFoundError(2, "No such file or directory", f"/proc/{pid}/stat")
 
     monkeypatch.setattr("shared.filesystem.process_start", hidden)
-    assert not System().process_gone(os.getpid(), 1) and not System().process_gone(1, 1)
-    assert System().process_gone(no_process(), 1)
+    assert not FileSystem().process_gone(os.getpid(), 1) and not FileSystem().process_gone(1, 1)
+    assert FileSystem().process_gone(no_process(), 1)
 
 
 @pytest.mark.parametrize("pid", [10**400, 10**20, 0, -1], ids=["10^400", "10^20", "0", "-1"])
 def test_owner_with_an_impossible_pid_is_judged_by_its_silence_alone(pid):
-    assert not System().process_gone(pid, 1)
+    assert not FileSystem().process_gone(pid, 1)
 
 
 def test_silent_owner_on_a_job_of_long_leases_is_not_swept_by_those_of_short_leases(share, node, clock):
@@ -358,7 +358,7 @@ def test_strangers_manifest_stops_nobody(share, node, job, field, value):
                                     {"fps": float("inf")}],
                          ids=["infinite cut", "cuts no list", "nested cuts", "video no name", "huge width", "infinite fps"])
 def test_strange_options_of_a_film_job_are_refused_and_the_others_are_served(share, node, job, fields):
-    with visiting(share) as creator:
+    with temporary_member(share) as creator:
         create_job(creator, "a-film", toy.LEASE_S, lambda layout: {**SPEC.to_json(), **fields})
     plan = lambda job, node, say: make_plan(job, node, say) if job.name == "a-film" else toy.ToyPlan(job, node, say)
     assert not work(node, plan, only=None)
@@ -397,20 +397,20 @@ for _name in ("write_new", "sync", "link", "rename", "unlink", "touch", "make_di
     setattr(Mortal, _name, _mortal(_name))
 
 
-def join_and_leave(share: Share) -> None:
+def join_and_leave(share: SharedDir) -> None:
     node = Node(share, Identity(**{**vars(Identity.here()), "host": "elsewhere"}))
     node.join()
     node.leave()
 
 
-def create(share: Share) -> None:
+def create(share: SharedDir) -> None:
     node = Node(share, Identity(**{**vars(Identity.here()), "host": "elsewhere"}))
     node.join()
     create_job(node, "toy", toy.LEASE_S, lambda layout: {"chains": 1, "length": 2})
     node.leave()
 
 
-def create_and_remove(share: Share) -> None:
+def create_and_remove(share: SharedDir) -> None:
     create(share)
     node = Node(share, Identity(**{**vars(Identity.here()), "host": "elsewhere"}))
     node.join()
@@ -418,7 +418,7 @@ def create_and_remove(share: Share) -> None:
     node.leave()
 
 
-def traces(share: Share) -> list[str]:
+def traces(share: SharedDir) -> list[str]:
     """What lies in the rooms of the share, except jobs that have a name."""
     named = {job.layout.root for job in all_jobs(share)}
     rooms = (share.layout.nodes, share.layout.private, share.layout.bell, share.layout.jobs)
@@ -435,7 +435,7 @@ def test_node_killed_at_any_step_leaves_nothing_that_is_not_swept(root, clock, l
         share = open_share(here, clock)
         share.hard_links = links
         try:
-            life(Share(share.layout, Mortal(clock, lives), links))
+            life(SharedDir(share.layout, Mortal(clock, lives), links))
             died = False
         except Dead:
             pass
@@ -570,11 +570,11 @@ def test_words_of_strangers_do_not_reach_the_terminal_as_they_are(share, node, j
 @pytest.mark.parametrize("picture", [np.zeros((32, 16, 3), np.uint8), np.zeros((32, 32, 3), np.uint16)], ids=["size", "depth"])
 def test_frame_of_another_size_or_depth_is_set_aside_and_made_again(share, clip, style, picture):
     job = films.create(share, clip, style)
-    with visiting(share) as node:
+    with temporary_member(share) as node:
         plan = make_plan(job, node, print)
         do_kind(plan, "index")
         results.publish_bytes(node, job, frame_task(0), encode_png(picture, {}))
-        with pytest.raises(InputVanished):
+        with pytest.raises(ResultVanishedError):
             plan.shelf.frame(0)
         assert not results.is_done(job, frame_task(0))
         assert [attempt.why for attempt in attempts.of_task(job, frame_task(0))] == ["damaged"]
@@ -583,12 +583,12 @@ def test_frame_of_another_size_or_depth_is_set_aside_and_made_again(share, clip,
 @pytest.mark.parametrize("change", [{"keyframe": [99]}, {"crc": [1]}, {"time_base": "1e999999999"}, {"pts": [[1], [2]]}], ids=str)
 def test_piece_of_the_index_that_is_none_is_set_aside_at_once(share, clip, style, change):
     job = films.create(share, clip, style)
-    with visiting(share) as node:
+    with temporary_member(share) as node:
         plan = make_plan(job, node, print)
         piece = json.loads(plan.run(index_task(0), lambda: None))
         piece["index"] |= change
         results.publish_bytes(node, job, index_task(0), json.dumps(piece).encode())
-        with pytest.raises(InputVanished):
+        with pytest.raises(ResultVanishedError):
             plan.shelf.refresh()
         assert not results.is_done(job, index_task(0))
 
@@ -599,7 +599,7 @@ def test_film_that_is_no_file_is_set_aside_and_made(share, clip, style, make):
     film = job.layout.result(stitch_task(FilmSpec.from_json(job.manifest.spec)))
     film.parent.mkdir(parents=True)
     make(film)
-    with visiting(share) as node:
+    with temporary_member(share) as node:
         assert work(node, make_plan_quietly, only=job.name)
     assert films.film_of(job).stat().st_size > 1000 and film.samefile(films.film_of(job))
 

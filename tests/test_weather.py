@@ -12,14 +12,14 @@ import pytest
 
 from shared import results
 from shared.claims import claimed
-from shared.heartbeat import Heart
+from shared.heartbeat import HeartbeatThread
 from shared.identity import Identity
 from shared.jobs import Job
 from shared.membership import Node
-from shared.notify import Bell
+from shared.notify import ChangeNotifier
 from shared.paths import Task
-from shared.retry import MOST_PASSING, weathered
-from shared.shared_dir import Share, open_share
+from shared.retry import MOST_PASSING, retry_transient
+from shared.shared_dir import SharedDir, open_share
 from shared.worker import Worker
 from tests import toy
 from tests.conftest import Clock, join
@@ -110,7 +110,7 @@ class Film(toy.ToyPlan):
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch):
     """In this process nobody waits for a bell or a disk."""
-    monkeypatch.setattr(Bell, "wait", lambda bell, seconds: step(bell.node.share.system, seconds))
+    monkeypatch.setattr(ChangeNotifier, "wait", lambda bell, seconds: step(bell.node.share.system, seconds))
     monkeypatch.setattr(os, "fsync", lambda fd: None)
 
 
@@ -130,7 +130,7 @@ def records(job: Job) -> list[Path]:
     return [path for path in job.layout.attempts.rglob("*") if path.is_file()]
 
 
-def is_clean(share: Share) -> bool:
+def is_clean(share: SharedDir) -> bool:
     return not any(list(room.iterdir()) for room in (share.layout.nodes, share.layout.private, share.layout.bell))
 
 
@@ -190,7 +190,7 @@ def test_node_joins_though_one_step_of_it_fails_once(share, clock, method, after
     share.hard_links = links
     node = Node(share, Identity.here())
     clock.nth(method, 0, errno.EIO, after)
-    weathered(node.join, share, print, clock.sleep)
+    retry_transient(node.join, share, print, clock.sleep)
     clock.calm()
     node.beat()
     node.leave()
@@ -211,15 +211,15 @@ class Stumbling:
 
 
 def test_step_that_fails_again_and_again_though_the_share_answers_is_given_up(share, clock):
-    assert weathered(Stumbling(MOST_PASSING), share, print, clock.sleep) == "done"
+    assert retry_transient(Stumbling(MOST_PASSING), share, print, clock.sleep) == "done"
     with pytest.raises(OSError, match="stumbled"):
-        weathered(Stumbling(MOST_PASSING + 1), share, print, clock.sleep)
+        retry_transient(Stumbling(MOST_PASSING + 1), share, print, clock.sleep)
 
 
 def test_step_that_stumbles_once_more_after_a_long_outage_is_tried_again(share, clock):
     step = Stumbling(2 * MOST_PASSING)
     clock.where("list", lambda path: step.left > 0, errno.EIO)  # the last failure is the first at which the share answers
-    assert weathered(step, share, print, clock.sleep) == "done"
+    assert retry_transient(step, share, print, clock.sleep) == "done"
     assert clock.calls > clock.struck > MOST_PASSING
 
 
@@ -241,7 +241,7 @@ def test_stale_handle_at_the_very_first_look_is_not_the_lack_of_jobs(share, cloc
 def test_heart_beats_on_after_the_server_has_stumbled(node, clock, monkeypatch):
     monkeypatch.setattr("shared.heartbeat.HEARTBEAT_S", 0.005)
     clock.where("touch", lambda path: clock.struck < 3, errno.ESTALE)
-    heart = Heart(node)
+    heart = HeartbeatThread(node)
     began = heart.last
     heart.start()
     wait_for(lambda: heart.last > began)
@@ -322,7 +322,7 @@ sys.exit(Supervisor(open_share(Path(sys.argv[1])), sys.argv[2], lambda line: pri
 """
 
 
-def start(share: Share, plan: type) -> subprocess.Popen:
+def start(share: SharedDir, plan: type) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", NODE, str(share.layout.root), f"tests.test_weather:{plan.__name__}"],
                             cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 

@@ -139,9 +139,9 @@ def test_cancelled_job_ends_its_nodes(share, root):
     job = toy.create(share, chains=1, length=1000, slow=0.05)
     node = start(root, "toy")
     wait_for(lambda: results.count(job, "link", range(1000)) > 2)
-    from shared.heartbeat import visiting
+    from shared.heartbeat import temporary_member
 
-    with visiting(share) as operator:
+    with temporary_member(share) as operator:
         job.mark(operator, "cancelled")
     assert "cancelled" in node.communicate(timeout=20)[0]
     assert claimed(job) == {}

@@ -12,11 +12,11 @@ from typing import Callable, Iterator
 from shared import results
 from shared.attempts import failed
 from shared.claims import claimed
-from shared.heartbeat import visiting
+from shared.heartbeat import temporary_member
 from shared.jobs import Job, create_job
 from shared.membership import Node
 from shared.paths import Task
-from shared.shared_dir import Share, open_share
+from shared.shared_dir import SharedDir, open_share
 from shared.supervisor import Supervisor
 
 LEASE_S = 15.0
@@ -117,9 +117,9 @@ class Silent:
         self.lines.append(line)
 
 
-def create(share: Share, name: str = "toy", lease: float = LEASE_S, **spec) -> Job:
+def create(share: SharedDir, name: str = "toy", lease: float = LEASE_S, **spec) -> Job:
     """Create a toy job."""
-    with visiting(share) as node:
+    with temporary_member(share) as node:
         return create_job(node, name, lease, lambda layout: spec)[0]
 
 

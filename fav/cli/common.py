@@ -14,7 +14,7 @@ from fav.monitor.console import _flush, tell
 from shared.errors import ShareError, is_ours, lacking
 from shared.jobs import Job, all_jobs, find_job
 from shared.notify import ringing
-from shared.shared_dir import Share, open_share
+from shared.shared_dir import SharedDir, open_share
 from shared.terminal import ended_by_signals, stopped_code
 
 EXIT_USAGE = 2
@@ -82,17 +82,17 @@ def film_at(root: Path, job: str, film: str) -> Path:
     return path
 
 
-def opened(root: Path) -> Share:
+def opened(root: Path) -> SharedDir:
     """A shared directory that is one already."""
     return open_share(root, new=False)
 
 
-def looked_at(root: Path) -> Share:
+def looked_at(root: Path) -> SharedDir:
     """A shared directory in which nothing is changed; it may be read-only, or another user's."""
     return open_share(root, read_only=True)
 
 
-def the_job(share: Share, name: str | None) -> Job:
+def the_job(share: SharedDir, name: str | None) -> Job:
     """The job of that name; None: the only one. ShareError in other cases, JobGone where only its name is left."""
     job = named_job(share, name)
     job.marks()
@@ -100,7 +100,7 @@ def the_job(share: Share, name: str | None) -> Job:
     return job
 
 
-def named_job(share: Share, name: str | None) -> Job:
+def named_job(share: SharedDir, name: str | None) -> Job:
     """As `the_job`, though its files may be gone."""
     if name is not None:
         job = find_job(share, name)
@@ -115,7 +115,7 @@ def named_job(share: Share, name: str | None) -> Job:
     return jobs[0]
 
 
-def submitted(context: click.Context, share: Share, video: str, style: Path, values: dict) -> Job:
+def submitted(context: click.Context, share: SharedDir, video: str, style: Path, values: dict) -> Job:
     """Create the job, or join it, and say so."""
     from fav.pipeline.submit import submit as create
 

@@ -14,16 +14,16 @@ from fav.pipeline.inputs import check_video
 from fav.pipeline.request import check_out
 from shared.attempts import reopen
 from shared.claims import claimed
-from shared.errors import InputVanished, JobGone, ShareError
-from shared.failure_detector import Observer
-from shared.heartbeat import visiting
+from shared.errors import JobRemovedError, ResultVanishedError, ShareError
+from shared.failure_detector import FailureDetector
+from shared.heartbeat import temporary_member
 from shared.identity import Identity
 from shared.jobs import OVER, Job, all_jobs, over, remove_job
 from shared.membership import Node
 from shared.notify import ring, ringing
 from shared.ownership import left_alone
 from shared.recovery import Recovery
-from shared.shared_dir import Share, open_share
+from shared.shared_dir import SharedDir, open_share
 
 if TYPE_CHECKING:
     from fav.pipeline.artifacts import Shelf
@@ -44,7 +44,7 @@ def submit(context: click.Context, shared: Path, video: str, style: Path, priori
     share = open_share(shared)
     job = submitted(context, share, video, style, values)
     if priority is not None:
-        with visiting(share) as node:
+        with temporary_member(share) as node:
             job.prioritize(node, priority)
 
 
@@ -108,7 +108,7 @@ def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
     share = opened(shared)
     with ringing(share) as node:
         jobs = {one: set() for one in ([the_job(share, job)] if job else all_jobs(share))}
-        recovery = Recovery(node, Observer(share, node.identity))
+        recovery = Recovery(node, FailureDetector(share, node.identity))
         count = recovery.run(jobs, frozenset(hosts))
     click.echo(f"recovered {count} task(s)")
     rest = sum(len(claimed(one)) for one in jobs)
@@ -156,11 +156,11 @@ def stitch(shared: Path, job: str | None, out: str | None, crf: int | None, mask
         check_mask(mask, video, shelf.spec.fps)
     finish = replace(shelf.spec.finish(share.layout.root), **{name: value for name, value in values.items() if value is not None},
                      **({"mask": mask} if mask or no_mask else {}))
-    with visiting(share) as node:
+    with temporary_member(share) as node:
         private = node.draft().with_suffix(final.suffix)
         try:
             notes = write(shelf, video, private, crf if crf is not None else shelf.spec.crf, finish)
-        except InputVanished as error:
+        except ResultVanishedError as error:
             _repair(node, found)
             raise ShareError(f"{found.name}: expected all frames to read back, got one that did not ({error}); "
                              f"{_first(found)}") from None
@@ -172,7 +172,7 @@ def stitch(shared: Path, job: str | None, out: str | None, crf: int | None, mask
     click.echo(f"done: {final}")
 
 
-def _expect_frames(share: Share, shelf: "Shelf") -> None:
+def _expect_frames(share: SharedDir, shelf: "Shelf") -> None:
     """ShareError unless all frames of a job are there. A finished job is opened anew then, so that nodes make them."""
     from fav.pipeline.progress import progress
     from fav.pipeline.repair import in_words, lack, next_step
@@ -264,7 +264,7 @@ def clean(shared: Path, job: str | None, force: bool) -> None:
     found = named_job(share, job)
     try:
         done = bool(found.marks() & OVER)
-    except JobGone:
+    except JobRemovedError:
         done = True
     if not done and not force:
         raise ShareError(f"{found.name}: the job is not finished; cancel it first, or say --force")

@@ -11,9 +11,9 @@ from fav.monitor.snapshot import _told
 from fav.util.table import show_table
 from fav.util.text import duration
 from shared import control
-from shared.control import Order
+from shared.control import ControlCommand
 from shared.errors import ShareError
-from shared.failure_detector import Observer
+from shared.failure_detector import FailureDetector
 from shared.identity import identities
 
 SHARED = click.argument("shared", type=FILE)
@@ -43,10 +43,10 @@ def nodes(shared: Path, as_json: bool) -> None:
                         f"{duration(one['heard_s'])} ago", one["state"]) for one in told])
 
 
-def _order(shared: Path, who: str | None, order: Order, words: str) -> None:
+def _order(shared: Path, who: str | None, order: ControlCommand, words: str) -> None:
     share = opened(shared)
     control.sweep(share)
-    me = Observer(share)
+    me = FailureDetector(share)
     known = {name: identity for name, identity in identities(share).items() if not me.process_gone(identity)}
     meant = [name for name, identity in known.items() if who in (None, name, identity.host, identity.host.partition(".")[0])]
     if not meant:
@@ -66,7 +66,7 @@ def drain(shared: Path, who: str | None) -> None:
 
     Over the shared directory, so it does not matter who started them. What a node has not begun is left to the others.
     """
-    _order(shared, who, Order.DRAIN, "asked to leave after its current task")
+    _order(shared, who, ControlCommand.DRAIN, "asked to leave after its current task")
 
 
 @click.command()
@@ -78,4 +78,4 @@ def stop(shared: Path, who: str | None) -> None:
 
     The task is open again for the others, and counts as no failed attempt.
     """
-    _order(shared, who, Order.STOP, "asked to leave at once")
+    _order(shared, who, ControlCommand.STOP, "asked to leave at once")

@@ -10,9 +10,9 @@ import click
 
 from fav.monitor.console import tell
 from fav.util.atomic import Draft, new_file, own_file
-from shared.errors import InputVanished, ShareError
+from shared.errors import ResultVanishedError, ShareError
 from shared.jobs import Job
-from shared.shared_dir import Share
+from shared.shared_dir import SharedDir
 
 if TYPE_CHECKING:
     from fav.pipeline.artifacts import LeftOut, Shelf
@@ -24,7 +24,7 @@ def mark_of(what: str, job: Job) -> str:
 
 
 @contextmanager
-def _shown(share: Share, out: Path | None, default: Path, mark: str) -> Iterator[Draft]:
+def _shown(share: SharedDir, out: Path | None, default: Path, mark: str) -> Iterator[Draft]:
     """A file to write: `out`, a new one; else at the default place, where one that has the mark is replaced."""
     if not out:
         share.system.follow_no_link(default.parent)
@@ -48,7 +48,7 @@ def _cured(job: Job) -> Iterator[None]:
     """What does not read back, with its cure."""
     try:
         yield
-    except InputVanished as error:
+    except ResultVanishedError as error:
         from fav.pipeline.repair import cure
 
         raise ShareError(f"{job.name}: {error}; {cure(job)}") from None

@@ -15,7 +15,7 @@ from fav.monitor.snapshot import failures, nodes_of, state_of
 from fav.util.text import duration
 from shared.errors import ShareError
 from shared.jobs import all_jobs
-from shared.shared_dir import Share
+from shared.shared_dir import SharedDir
 
 WATCH_HELP = "Full screen, again and again; lines where the output is no terminal, and one JSON a line with --json."
 
@@ -71,7 +71,7 @@ def status(shared: Path, job: str | None, as_json: bool, verbose: bool, watch: b
         click.echo(f"node {node['node']}: {node['state']} (heartbeat renewed {duration(node['heard_s'])} ago)")
 
 
-def _watch(share: Share, only: str | None, as_json: bool, every: float) -> None:
+def _watch(share: SharedDir, only: str | None, as_json: bool, every: float) -> None:
     from fav.monitor.snapshot import Lookout
     from fav.monitor.tui import Watch, lines, watch_plainly
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from fav.launch.dask_cluster import Crew
 from fav.launch.preflight import Scout, python_in, told
 from fav.monitor.console import tell
-from shared.errors import InputVanished
+from shared.errors import ResultVanishedError
 from shared.jobs import Job, over
 from shared.logs import LOG_HEAD
-from shared.shared_dir import Share
+from shared.shared_dir import SharedDir
 from shared.source_hash import ROOT
 from shared.terminal import stopped_code
 
@@ -49,7 +49,7 @@ def follow_dask(job: Job, client: "Client", device: str, backend: str) -> list[P
         """One node for each shot or chunk that is known by now."""
         try:
             shelf.refresh()
-        except (OSError, InputVanished):
+        except (OSError, ResultVanishedError):
             pass  # the share's weather
         return max(len(shelf.timeline.runs), 1)
 
@@ -63,7 +63,7 @@ def follow_dask(job: Job, client: "Client", device: str, backend: str) -> list[P
     return sorted(log for log in logs if log.exists())
 
 
-def sign_of(share: Share) -> tuple[str, str]:
+def sign_of(share: SharedDir) -> tuple[str, str]:
     """A file by which workers tell our shared directory from another: its path below the root, and what is in it.
 
     It stays, since a look waits on a worker that is busy.

@@ -16,10 +16,10 @@ from fav.model.backends import choose
 from fav.pipeline.inputs import changed_inputs
 from fav.pipeline.spec import FilmSpec
 from shared.errors import ShareError, plain
-from shared.filesystem import System
+from shared.filesystem import FileSystem
 from shared.fscheck.local_checks import check_quickly
 from shared.jobs import find_job
-from shared.shared_dir import Share, open_share
+from shared.shared_dir import SharedDir, open_share
 from shared.source_hash import version
 
 MARK = "preflight "
@@ -83,11 +83,11 @@ def look(question: Question) -> Report:
     return Report(here.host, here.cores, tuple(wrong))
 
 
-def _same_share(question: Question) -> Share:
+def _same_share(question: Question) -> SharedDir:
     """The shared directory, if it is the operator's; nothing is written into another one."""
     root = Path(question.root)
     try:
-        word = System().read(root / question.sign).decode(errors="replace")
+        word = FileSystem().read(root / question.sign).decode(errors="replace")
     except PermissionError as error:
         raise ShareError(f"{root}: expected a shared directory that this user may read ({error.strerror})") from None
     except OSError:
@@ -101,7 +101,7 @@ def _same_share(question: Question) -> Share:
     return open_share(root, new=False)
 
 
-def _inputs(share: Share, name: str) -> list[str]:
+def _inputs(share: SharedDir, name: str) -> list[str]:
     job = find_job(share, name)
     if job is None:
         return [f"{share.layout.root}: expected job {name} there, found none"]

@@ -15,7 +15,7 @@ from fav.launch.remote_process import EXIT_REFUSED, post
 from fav.launch.ssh_cluster import Site
 from fav.util.table import show_table
 from shared.errors import plain
-from shared.heartbeat import visiting
+from shared.heartbeat import temporary_member
 from shared.jobs import Job
 from shared.source_hash import ROOT, version
 
@@ -59,7 +59,7 @@ class Scout:
     @contextmanager
     def _sign(self) -> Iterator[tuple[str, str]]:
         """A file by which a host tells our shared directory from another: its path below the root, and what is in it."""
-        with visiting(self.job.share) as node:
+        with temporary_member(self.job.share) as node:
             path, word = node.draft(), secrets.token_hex(16)
             self.job.share.system.write_new(path, word.encode())
             yield path.relative_to(self.root).as_posix(), word

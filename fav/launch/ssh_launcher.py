@@ -9,11 +9,11 @@ from fav.launch.preflight import Scout, Unfit, show
 from fav.launch.ssh_cluster import Fleet, Site
 from fav.monitor.console import tell
 from fav.util.reading import read_file
-from shared.control import Order, give
+from shared.control import ControlCommand, give
 from shared.errors import ShareError
 from shared.identity import identities
 from shared.jobs import Job, over
-from shared.shared_dir import Share
+from shared.shared_dir import SharedDir
 from shared.terminal import stopped_code
 
 LARGEST = 1 << 20  # bytes of a hosts file
@@ -80,11 +80,11 @@ def follow_hosts(job: Job, path: Path, backend: str, skip_unfit: bool) -> list[P
     return logs
 
 
-def drain_process(share: Share, hostname: str, pid: int) -> None:
+def drain_process(share: SharedDir, hostname: str, pid: int) -> None:
     """Ask the node with this process to finish its task and leave."""
     try:
         for name, identity in identities(share).items():
             if (identity.host, identity.pid) == (hostname, pid):
-                give(share, name, Order.DRAIN)
+                give(share, name, ControlCommand.DRAIN)
     except (OSError, ShareError):
         pass  # asked again at the next look

@@ -16,7 +16,7 @@ from fav.pipeline.task_names import stitch_task
 from fav.util.atomic import kind_of
 from fav.util.text import duration
 from shared import results
-from shared.errors import InputVanished, plain
+from shared.errors import ResultVanishedError, plain
 from shared.jobs import Job
 from shared.logs import LOG_HEAD
 
@@ -147,7 +147,7 @@ def follow(job: Job, running: Callable[[], bool], talk: Talk) -> None:
             try:
                 done, total, rate, left = follower.look()
                 words = follower.closing() if done == total else f"{rate:.2f}/s, {duration(left)} left" if rate else ""
-            except (OSError, InputVanished):
+            except (OSError, ResultVanishedError):
                 time.sleep(1)
                 continue
             for said in talk.lines():

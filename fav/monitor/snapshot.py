@@ -15,16 +15,16 @@ from fav.util.images import HEAD_BYTES, png_text
 from shared import control
 from shared.attempts import Attempt, failed, in_words, of_job, of_task, reopen
 from shared.claims import claimed
-from shared.control import Order, give
-from shared.errors import InputVanished, JobGone, ShareError
-from shared.failure_detector import Observer
+from shared.control import ControlCommand, give
+from shared.errors import JobRemovedError, ResultVanishedError, ShareError
+from shared.failure_detector import FailureDetector
 from shared.identity import identities, node_named, read_identity
 from shared.jobs import OVER, Job, all_jobs
 from shared.notify import ringing
 from shared.paths import Task
 from shared.results import head
 from shared.settings import HEARTBEAT_S
-from shared.shared_dir import Share, open_share
+from shared.shared_dir import SharedDir, open_share
 
 MOST_HEADS = 200  # frames whose maker is asked for in one look
 COUNT_AGAIN_S = 60.0  # how often the results of a finished job are counted anew: somebody may have removed some
@@ -87,10 +87,10 @@ class _Job:
 class Lookout:
     """Looks at the jobs of a share, or at the one of a name."""
 
-    def __init__(self, share: Share, only: str | None = None):
+    def __init__(self, share: SharedDir, only: str | None = None):
         self.share, self.only = share, only
         self._jobs: dict[str, _Job] = {}
-        self._observer = Observer(share)
+        self._observer = FailureDetector(share)
         self._heard: dict[str, tuple[int, float]] = {}  # the heartbeat's time by the server's clock, and when by ours
         self._frames: Counter[str] = Counter()  # by node
         self._paces: dict[str, Pace] = {}  # by node
@@ -104,7 +104,7 @@ class Lookout:
             if self.only is None or job.name == self.only:
                 try:
                     jobs.append(self._look_at(job, owners))
-                except (JobGone, InputVanished):
+                except (JobRemovedError, ResultVanishedError):
                     continue  # cleaned meanwhile
                 except (FavError, ShareError) as error:
                     complaints.append(str(error))
@@ -134,16 +134,16 @@ class Lookout:
                 reopen_missing(node, Job(share, known.shelf.job.manifest))
         return count + sum(len(known.missing) for known in lacking)
 
-    def _its_jobs(self, share: Share) -> list[Job]:
+    def _its_jobs(self, share: SharedDir) -> list[Job]:
         return [job for job in all_jobs(share) if self.only in (None, job.name)]
 
-    def _to_change(self) -> Share:
+    def _to_change(self) -> SharedDir:
         """The share, opened to write: one that was opened to look knows neither its modes nor its hard links. ShareError."""
         return open_share(self.share.layout.root, new=False) if self.share.read_only else self.share
 
     def drain(self, node: str) -> None:
         """Ask a node to finish its task and leave."""
-        give(self._to_change(), node, Order.DRAIN)
+        give(self._to_change(), node, ControlCommand.DRAIN)
 
     def _look_at(self, job: Job, owners: dict[str, list[str]]) -> JobNow:
         marks = job.marks()
@@ -197,7 +197,7 @@ class Lookout:
         for task in fresh[:MOST_HEADS]:
             try:
                 self._frames[png_text(head(known.shelf.job, task, HEAD_BYTES)[0]).get("node", "?")] += 1
-            except (InputVanished, ShareError, FavError):
+            except (ResultVanishedError, ShareError, FavError):
                 continue
 
     def _nodes(self, owners: dict[str, list[str]]) -> list[NodeNow]:
@@ -223,8 +223,8 @@ class Lookout:
         return found
 
 
-def _told(share: Share) -> list[dict]:
-    observer, known, ordered = Observer(share), identities(share), control.given(share)
+def _told(share: SharedDir) -> list[dict]:
+    observer, known, ordered = FailureDetector(share), identities(share), control.given(share)
     observer.look()
     heard = _listen(observer, {name for name, identity in known.items() if not identity.lived_here(observer.me)})
     tasks, told, now = _tasks(share), [], observer.now()
@@ -234,7 +234,7 @@ def _told(share: Share) -> list[dict]:
         gone, local = observer.process_gone(identity), identity.lived_here(observer.me)
         state = "dead" if gone else "alive" if local or name in heard else "silent"
         if name in ordered and state != "dead":
-            state = {Order.DRAIN: "to leave after its task", Order.STOP: "to leave at once"}[ordered[name]]
+            state = {ControlCommand.DRAIN: "to leave after its task", ControlCommand.STOP: "to leave at once"}[ordered[name]]
         try:
             age = max(now - share.system.mtime(share.layout.heart(name)) / 1e9, 0.0)
         except FileNotFoundError:
@@ -244,7 +244,7 @@ def _told(share: Share) -> list[dict]:
     return told
 
 
-def _listen(observer: Observer, strangers: set[str]) -> set[str]:
+def _listen(observer: FailureDetector, strangers: set[str]) -> set[str]:
     """Those of these nodes whose heart has beaten while we looked."""
     heard: set[str] = set()
     for _ in range(round(3 * HEARTBEAT_S)):
@@ -256,7 +256,7 @@ def _listen(observer: Observer, strangers: set[str]) -> set[str]:
     return heard
 
 
-def _tasks(share: Share) -> dict[str, list[str]]:
+def _tasks(share: SharedDir) -> dict[str, list[str]]:
     """What each node has claimed."""
     found: dict[str, list[str]] = {}
     for job in all_jobs(share):
@@ -293,8 +293,8 @@ def state_of(job: Job, nodes_live: bool) -> dict:
             "film": str(job.share.layout.root / (job.word("finished") or shelf.spec.out))}
 
 
-def nodes_of(share: Share) -> list[dict]:
-    observer = Observer(share)
+def nodes_of(share: SharedDir) -> list[dict]:
+    observer = FailureDetector(share)
     observer.look()
     now = observer.now()
     found = []

@@ -36,12 +36,12 @@ from fav.stylize.settings import LEAD
 from fav.stylize.timeline import Piece, Timeline
 from fav.util.images import decode_png, png_limit
 from shared import results
-from shared.errors import InputVanished, ShareError, plain
+from shared.errors import ResultVanishedError, ShareError, plain
 from shared.filesystem import RECORD_LIMIT
 from shared.jobs import Job
 from shared.membership import Node
 from shared.paths import SHARD, Task, shard_of
-from shared.shared_dir import Share
+from shared.shared_dir import SharedDir
 
 if TYPE_CHECKING:
     from fav.evaluation.comparison import Row
@@ -61,7 +61,7 @@ class Extent:
     notes: tuple[str, ...] = ()
 
 
-class Damaged(InputVanished):
+class Damaged(ResultVanishedError):
     """A published result that does not read back, and why."""
 
     def __init__(self, task: Task, why: object):
@@ -76,7 +76,7 @@ class LeftOut:
     missing: set[int] = field(default_factory=set)
     damaged: set[int] = field(default_factory=set)
 
-    def add(self, number: int, error: InputVanished) -> None:
+    def add(self, number: int, error: ResultVanishedError) -> None:
         (self.damaged if isinstance(error, Damaged) else self.missing).add(number)
 
     def __len__(self) -> int:
@@ -111,7 +111,7 @@ class Shelf:
         """Know nothing, as at the beginning."""
         self.timeline = Timeline(self.spec.start, self.spec.stop, self.spec.backward, self.spec.independent, self.spec.chunk)
         self._extent = Extent(0, self.spec.start, False)
-        self._tallies = {kind: results.Tally(self.job, kind, SUFFIX[kind]) for kind in ("flow", "frame", "measure")}
+        self._tallies = {kind: results.ResultCounter(self.job, kind, SUFFIX[kind]) for kind in ("flow", "frame", "measure")}
 
     def there(self, kind: str, shard: int) -> set[int]:
         """Numbers of the results of a kind of SUFFIX in one of its directories."""
@@ -259,7 +259,7 @@ class Shelf:
         try:
             data = results.read(self.job, task, limit)
             return decode(data)
-        except (InputVanished, MemoryError, OSError):
+        except (ResultVanishedError, MemoryError, OSError):
             raise
         except Exception as error:  # whatever a decoder makes of bytes that no node of ours wrote
             if self.node is not None:
@@ -292,7 +292,7 @@ def write_print(node: Node, job: Job, made: Path) -> None:
 def _is_print(job: Job, number: int, wanted: bytes) -> bool:
     try:
         return results.read(job, print_task(number)) == wanted
-    except (InputVanished, ShareError):
+    except (ResultVanishedError, ShareError):
         return False
 
 
@@ -317,7 +317,7 @@ def _checksum(fields: dict) -> int:
     return zlib.crc32(json.dumps(fields).encode())
 
 
-def check_room(share: Share, out: str) -> None:
+def check_room(share: SharedDir, out: str) -> None:
     """FavError where a film of that name would lie among what the program itself writes and removes, ShareError where a link
     or a file has the place of a directory above it."""
     first = PurePosixPath(out).parts[0]

@@ -17,8 +17,8 @@ from fav.util.atomic import exclusive, private_name, take_name
 from fav.util.prefetch import ahead
 from fav.video import FrameReader, write_film
 from shared import results
-from shared.errors import InputVanished
-from shared.filesystem import NO_LINKS, WEATHER
+from shared.errors import ResultVanishedError
+from shared.filesystem import NO_LINKS, TRANSIENT_ERRNOS
 from shared.jobs import Job
 from shared.membership import Node
 from shared.ownership import remove_results
@@ -56,7 +56,7 @@ def preview(shelf: Shelf, video: Path, file: Path, name: Path, mark: str) -> Lef
             for number in range(spec.start, timeline.end):
                 try:
                     yield shelf.frame(number)
-                except InputVanished as error:
+                except ResultVanishedError as error:
                     left_out.add(number, error)
                     yield reader.read(number, timeline.index) // 2
 
@@ -88,7 +88,7 @@ def put(node: Node, job: Job, task: Task, wanted: Path, what: str, say: Callable
     result = job.layout.result(task)
     if result.is_symlink() or result.exists() and not result.is_file():
         results.set_aside(node, job, task, None)
-        raise InputVanished(f"{result}: expected a {what}, got something else")
+        raise ResultVanishedError(f"{result}: expected a {what}, got something else")
     try:
         node.share.system.make_dirs(wanted.parent)
         for out in (wanted, *(wanted.with_stem(f"{wanted.stem}-{number}") for number in range(2, 1000))):
@@ -97,7 +97,7 @@ def put(node: Node, job: Job, task: Task, wanted: Path, what: str, say: Callable
         if out != wanted:
             say(f"{wanted}: another file has taken this name; the {what} is {out}")
     except OSError as error:
-        if error.errno in WEATHER or isinstance(error, FileNotFoundError):
+        if error.errno in TRANSIENT_ERRNOS or isinstance(error, FileNotFoundError):
             raise
         out = result
         say(f"{wanted}: the {what} cannot be put there ({error.strerror}); it is {result}")
@@ -125,7 +125,7 @@ def withdraw(node: Node, job: Job, task: Task, out: Path) -> None:
             node.share.appear(aside, out)
         system.unlink(aside)
     except OSError as error:
-        if error.errno in WEATHER:
+        if error.errno in TRANSIENT_ERRNOS:
             raise
 
 

@@ -46,8 +46,8 @@ from fav.util.safe_path import brought
 from shared import results
 from shared.attempts import failed
 from shared.claims import claimed
-from shared.errors import InputChanged, ShareError
-from shared.filesystem import WEATHER
+from shared.errors import InputChangedError, ShareError
+from shared.filesystem import TRANSIENT_ERRNOS
 from shared.jobs import Job
 from shared.membership import Node
 from shared.paths import Task, shard_of
@@ -79,7 +79,7 @@ def make_plan(job: Job, node: Node, say: Callable[[str], None], **options) -> "F
 
 
 class FilmPlan:
-    """One node's view of one film job (a `shared.protocols.Plan`)."""
+    """One node's view of one film job (a `shared.protocols.TaskPlan`)."""
 
     optional = OPTIONAL
 
@@ -127,7 +127,7 @@ class FilmPlan:
         """InputChanged unless all that the film needs is what the job was made for; `sequences` as for `changed_inputs`."""
         if wrong := changed_inputs(self.node.share.layout.root, self.spec, self._own_video, NEEDED, sequences):
             self.job.marks()  # JobGone where all of it is gone
-            raise InputChanged("; ".join(wrong))
+            raise InputChangedError("; ".join(wrong))
 
     def _agree_on_class(self) -> None:
         if not self.spec.strict:
@@ -292,7 +292,7 @@ class FilmPlan:
         except ShareError:
             raise
         except Exception as error:
-            if not (isinstance(error, OSError) and error.errno in WEATHER):
+            if not (isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS):
                 self._check_inputs()  # whose fault is it?
             raise
 

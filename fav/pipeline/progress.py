@@ -6,8 +6,8 @@ from contextlib import suppress
 from fav.pipeline.artifacts import Damaged, Shelf
 from fav.pipeline.task_names import OPTIONAL, PAINTED, report_task, stitch_task
 from shared import results
-from shared.errors import InputVanished, ShareError, plain
-from shared.identity import MALFORMED
+from shared.errors import ResultVanishedError, ShareError, plain
+from shared.identity import DECODE_ERRORS
 from shared.jobs import Job
 from shared.paths import Task
 
@@ -18,7 +18,7 @@ def evaluated(job: Job) -> str | None:
     """What was measured of a job's film, in one line; None where that is not published or does not read back."""
     try:
         return plain(results.read(job, report_task(".txt")).decode().partition("\n")[0], 500)
-    except (InputVanished, ShareError, *MALFORMED):
+    except (ResultVanishedError, ShareError, *DECODE_ERRORS):
         return None
 
 

@@ -31,7 +31,7 @@ from fav.util.safe_path import inside
 from fav.video import decode
 from shared import results
 from shared.attempts import failed, forget
-from shared.errors import InputVanished, ShareError
+from shared.errors import ResultVanishedError, ShareError
 from shared.jobs import Job
 from shared.membership import Node
 from shared.paths import Task, shard_of
@@ -122,7 +122,7 @@ def check(shelf: Shelf, say: Callable[[str], None]) -> tuple[list[Damaged], int]
             verify(shelf, task)
         except Damaged as error:
             return error
-        except InputVanished:
+        except ResultVanishedError:
             pass  # it is missing by now
         return None
 
@@ -162,7 +162,7 @@ def verify(shelf: Shelf, task: Task) -> None:
     try:
         wrong = wrong_of_file(shelf, task, shelf.job.layout.result(task))
     except FileNotFoundError:
-        raise InputVanished(f"the result of {task} is not there") from None
+        raise ResultVanishedError(f"the result of {task} is not there") from None
     if wrong and shelf.node is not None:
         results.set_aside(shelf.node, shelf.job, task, None, whatever=True)
     if wrong:
@@ -172,7 +172,7 @@ def verify(shelf: Shelf, task: Task) -> None:
 def _prints(job: Job) -> set[str]:
     found = set()
     for number in results.done_in_shard(job, "print", 0, ".txt"):
-        with suppress(InputVanished, ShareError):
+        with suppress(ResultVanishedError, ShareError):
             found.add(results.read(job, print_task(number)).decode(errors="replace"))
     return found
 
@@ -257,11 +257,11 @@ def _set_aside(node: Node, job: Job, task: Task) -> bool:
             withdraw(node, job, task, film_of(shelf))
         elif task.kind == "report":
             withdraw(node, job, task, evaluation_name(shelf.spec.film(job.share.layout.root), task.suffix))
-        with suppress(InputVanished):
+        with suppress(ResultVanishedError):
             verify(Shelf(job, node), task)
         forget(job, task)
         return True
-    except InputVanished:
+    except ResultVanishedError:
         pass  # somebody else was faster
     return False
 

@@ -35,13 +35,13 @@ from fav.util.text import words
 from fav.video import Source, check_film_name, probe, reaches
 from fav.video.shot_detection import read_cuts
 from shared.attempts import reopen
-from shared.filesystem import System
+from shared.filesystem import FileSystem
 from shared.jobs import NAME, Job, create_job, find_job, job_name
 from shared.local import lock_file
 from shared.membership import Node
 from shared.ownership import note_brought
-from shared.paths import JobLayout
-from shared.shared_dir import Share
+from shared.paths import JobPaths
+from shared.shared_dir import SharedDir
 
 TURN_S = 60.0
 # Inputs that the job brings with it.
@@ -94,7 +94,7 @@ def submit(node: Node, request: Request, say: Callable[[str], None] = lambda lin
 
 
 @contextmanager
-def _one_at_a_time(share: Share, name: str) -> Iterator[None]:
+def _one_at_a_time(share: SharedDir, name: str) -> Iterator[None]:
     """Ten nodes started on this host at once would copy the video ten times. It saves work, no more: one that stands
     still while it has the turn keeps the others waiting for `TURN_S` only."""
     path = lock_file(hashlib.blake2b(os.fsencode(share.layout.root / name), digest_size=8).hexdigest())
@@ -208,7 +208,7 @@ def look_of(request: Request, source: Source) -> tuple[Look, Finish, int, int | 
     return look, finish, options["start"], options["stop"], options["cuts"]
 
 
-def _check_space(share: Share, request: Request, source: Source, options: dict) -> tuple[str, ...]:
+def _check_space(share: SharedDir, request: Request, source: Source, options: dict) -> tuple[str, ...]:
     """A word where room is tight; FavError where half of what the film may take does not fit."""
     guess = round(source.seconds * source.rate) if source.seconds and source.rate else None
     stop = min((end for end in (options["stop"], source.frames or guess) if end is not None), default=None)
@@ -230,7 +230,7 @@ def _check_space(share: Share, request: Request, source: Source, options: dict) 
                    f"frames), make a smaller film (--width, --test), or say --no-room-check")
 
 
-def _inputs(share: Share, request: Request) -> Room:
+def _inputs(share: SharedDir, request: Request) -> Room:
     """What is copied into the job."""
     paths = [*(getattr(request, name) for name in FILES if name != "video"), *(style for style, _ in request.mix)]
     files = [file for path in paths if path for file in _files_of(path)]
@@ -247,7 +247,7 @@ def _files_of(path: Path) -> list[Path]:
     return sequence_files(str(path)) if is_sequence(str(path)) else [path]
 
 
-def _fill(share: Share, layout: JobLayout, request: Request, options: dict, name: str) -> dict:
+def _fill(share: SharedDir, layout: JobPaths, request: Request, options: dict, name: str) -> dict:
     """Bring the inputs into the job's directory; the spec."""
     options = dict(options)
     options["out"] = request.out or f"{name}{'.mkv' if Path(request.video).suffix == '.mkv' else '.mp4'}"
@@ -267,7 +267,7 @@ def _fill(share: Share, layout: JobLayout, request: Request, options: dict, name
     return spec
 
 
-def _bring(share: Share, layout: JobLayout, path: Path | None, target: Path) -> str | None:
+def _bring(share: SharedDir, layout: JobPaths, path: Path | None, target: Path) -> str | None:
     """Copy a file (or SPyNet's directory, or a mask's images) into the job; its path relative to the shared directory."""
     if path is None:
         return None
@@ -281,7 +281,7 @@ def _bring(share: Share, layout: JobLayout, path: Path | None, target: Path) -> 
     return target.relative_to(share.layout.root).as_posix()
 
 
-def _bring_video(share: Share, layout: JobLayout, video: str) -> str:
+def _bring_video(share: SharedDir, layout: JobPaths, video: str) -> str:
     """Where all nodes read the video: where it is, if that is shared; else linked or copied into the job."""
     root, path = share.layout.root.resolve(), Path(video)
     real = path.parent.resolve() / path.name if is_sequence(video) else path.resolve()
@@ -297,8 +297,8 @@ def _bring_video(share: Share, layout: JobLayout, video: str) -> str:
     return target.relative_to(share.layout.root).as_posix()
 
 
-def _bring_files(share: Share, layout: JobLayout, files: list[Path], target: Path,
-                 put: Callable[[Path, Path, System], None]) -> None:
+def _bring_files(share: SharedDir, layout: JobPaths, files: list[Path], target: Path,
+                 put: Callable[[Path, Path, FileSystem], None]) -> None:
     """Put files into a directory of the job's inputs. They are noted first: what is not on the list is not swept."""
     note_brought(share, layout, [target / file.name for file in files])
     share.system.make_dirs(target)
@@ -306,7 +306,7 @@ def _bring_files(share: Share, layout: JobLayout, files: list[Path], target: Pat
         put(file, target / file.name, share.system)
 
 
-def _link_or_copy(source: Path, target: Path, system: System) -> None:
+def _link_or_copy(source: Path, target: Path, system: FileSystem) -> None:
     try:
         if source.stat().st_mode & system.file_mode & 0o444 == system.file_mode & 0o444:  # else colleagues could not read it
             system.link(source, target)
@@ -317,7 +317,7 @@ def _link_or_copy(source: Path, target: Path, system: System) -> None:
     _copy(source, target, system)
 
 
-def _copy(source: Path, target: Path, system: System) -> None:
+def _copy(source: Path, target: Path, system: FileSystem) -> None:
     with exclusive(target) as file:
         shutil.copyfile(source, file)
     system.sync(target)

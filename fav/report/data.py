@@ -15,9 +15,9 @@ from fav.pipeline.task_names import flow_task, frame_task, index_task, lead_task
 from fav.util.images import HEAD_BYTES, png_text
 from shared import results
 from shared.attempts import of_job
-from shared.errors import InputVanished, ShareError, plain
+from shared.errors import ResultVanishedError, ShareError, plain
 from shared.filesystem import RECORD_LIMIT
-from shared.identity import MALFORMED
+from shared.identity import DECODE_ERRORS
 from shared.jobs import Job
 from shared.paths import SHARD, Task, shard_of
 
@@ -81,7 +81,7 @@ class Facts:
         """A stylized frame as the film shows it, None where it is missing or does not read back: then it is left out."""
         try:
             return self.shelf.frame(number)
-        except InputVanished as error:
+        except ResultVanishedError as error:
             self.left_out.add(number, error)
         except ShareError:
             pass
@@ -119,7 +119,7 @@ def _done(shelf: Shelf, make: Callable[[int], Task], frames: range, left_out: Le
             try:
                 head, published = results.head(job, make(number), HEAD_BYTES)
                 text = png_text(head)
-            except InputVanished:
+            except ResultVanishedError:
                 continue  # removed meanwhile
             except (ShareError, FavError) as error:
                 if kind == "frame":
@@ -147,16 +147,16 @@ def _seconds(text: str | None, odd: Counter[str]) -> float | None:
 def _time(job: Job, task: Task) -> float | None:
     try:
         return results.head(job, task, 0)[1]
-    except (InputVanished, ShareError):
+    except (ResultVanishedError, ShareError):
         return None
 
 
 def _evaluation(job: Job, frames: range, odd: Counter[str]) -> tuple[dict[int, float | None], str | None]:
     try:
         record = json.loads(results.read(job, report_task(JSON), RECORD_LIMIT + len(frames) * ROW_LIMIT))
-    except InputVanished:
+    except ResultVanishedError:
         return {}, None
-    except (ShareError, *MALFORMED):
+    except (ShareError, *DECODE_ERRORS):
         odd["results that do not read"] += 1
         return {}, None
     errors: dict[int, float | None] = {}
@@ -164,7 +164,7 @@ def _evaluation(job: Job, frames: range, odd: Counter[str]) -> tuple[dict[int, f
     for row in rows if isinstance(rows, list) else [None]:
         try:
             number, error = row["frame"], row["film"]["warping_error"]
-        except MALFORMED:
+        except DECODE_ERRORS:
             number, error = None, None
         fits = isinstance(error, int | float) and not isinstance(error, bool) and 0 <= error <= MOST_ERROR
         if type(number) is int and number in frames and (error is None or fits):

@@ -9,11 +9,11 @@ from pathlib import Path
 import click
 
 from shared.errors import ShareError, plain
-from shared.filesystem import System
+from shared.filesystem import FileSystem
 from shared.fscheck import environment, peer_checks, visibility
 from shared.fscheck.finding import Finding, Verdict, failed, unfit
-from shared.fscheck.local_checks import NEEDED, QUICK, Ground
-from shared.fscheck.peer_group import Circle, PeerLost
+from shared.fscheck.local_checks import NEEDED, QUICK, ScratchDir
+from shared.fscheck.peer_group import PeerGroup, PeerLostError
 from shared.mount import Mount, mount_of
 from shared.settings import HEARTBEAT_S, LEASE_S, POLL_S
 from shared.shared_dir import open_share
@@ -30,7 +30,7 @@ def _say(line: str) -> None:
     click.echo(plain(line, 1000))
 
 
-class Table:
+class FindingLog:
     """Findings, shown as they come."""
 
     def __init__(self):
@@ -64,12 +64,12 @@ def main(shared: Path, peers: int, patience: float, names: int, quick: bool) -> 
     1: unfit, 2: not all could be checked.
     """
     open_streams()
-    table, advice, lost = Table(), (), ""
+    table, advice, lost = FindingLog(), (), ""
     click.echo(f"{shared}, seen from {socket.gethostname()}\n")
     try:
         with ended_by_signals():
             advice = check(table, shared.resolve(), peers, patience, names, quick)
-    except PeerLost as error:
+    except PeerLostError as error:
         lost = f"error: {error}"
     except ShareError as error:
         table.add(replace(unfit("refused", str(error)), what="working here"))
@@ -82,17 +82,17 @@ def main(shared: Path, peers: int, patience: float, names: int, quick: bool) -> 
     sys.exit(EXIT_UNFIT if table.unfit else EXIT_UNKNOWN if lost else 0)
 
 
-def check(table: Table, shared: Path, peers: int, patience: float, names: int, quick: bool) -> tuple[str, ...]:
+def check(table: FindingLog, shared: Path, peers: int, patience: float, names: int, quick: bool) -> tuple[str, ...]:
     """Fill the table until something is unfit; the last lines, where nothing is. PeerLost, ShareError."""
     mount = mount_of(shared)
     local = mount is not None and mount.local
-    table.add(environment.mounted(mount, peers == 1), environment.writers(System(), shared))
+    table.add(environment.mounted(mount, peers == 1), environment.writers(FileSystem(), shared))
     if table.unfit:
         return ()
     system = open_share(shared, hard_links=True).system  # for modes and group as nodes have them; nothing is written
     try:
-        with Circle(system, shared / ROOM, peers, patience, _say) as circle:
-            ground = Ground.at(system, circle.place / "ground")
+        with PeerGroup(system, shared / ROOM, peers, patience, _say) as circle:
+            ground = ScratchDir.at(system, circle.place / "ground")
             for probe in QUICK if quick else (*NEEDED, *environment.PEOPLE):
                 table.add(probe(ground))
             if quick or table.unfit:
@@ -108,7 +108,7 @@ def check(table: Table, shared: Path, peers: int, patience: float, names: int, q
             _lease(False, None))
 
 
-def check_together(table: Table, circle: Circle, ground: Ground, mount: Mount | None, names: int) -> tuple[str, ...]:
+def check_together(table: FindingLog, circle: PeerGroup, ground: ScratchDir, mount: Mount | None, names: int) -> tuple[str, ...]:
     """The part of `check` that all peers do at once."""
     circle.gather()
     party, findings = peer_checks.introduce(circle, ground, mount)
@@ -134,7 +134,7 @@ def _lease(local: bool, delay: float | None) -> str:
     return f"lease: keep the default, {LEASE_S:.0f} s: {why}"
 
 
-def _conclude(table: Table, advice: tuple[str, ...]) -> None:
+def _conclude(table: FindingLog, advice: tuple[str, ...]) -> None:
     """The last lines: what follows from the table."""
     click.echo()
     for finding in table.of(Verdict.NOTE):

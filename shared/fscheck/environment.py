@@ -12,9 +12,9 @@ import unicodedata
 from pathlib import Path
 from typing import Callable
 
-from shared.filesystem import System
+from shared.filesystem import FileSystem
 from shared.fscheck.finding import Finding, note, ok, probe, unfit
-from shared.fscheck.local_checks import Ground
+from shared.fscheck.local_checks import ScratchDir
 from shared.mount import Mount
 
 LITTLE_BYTES, FEW_FILES = 1 << 30, 10_000
@@ -36,7 +36,7 @@ def mounted(mount: Mount | None, alone: bool) -> Finding:
 
 
 @probe("who may write")
-def writers(system: System, share: Path) -> Finding:
+def writers(system: FileSystem, share: Path) -> Finding:
     info = system.os.stat(share)
     mode, group = info.st_mode, _name(grp.getgrgid, info.st_gid)
     figure = f"{stat.filemode(mode)} {_name(pwd.getpwuid, info.st_uid)}:{group}"
@@ -57,7 +57,7 @@ def _name(lookup: Callable, number: int) -> str:
 
 
 @probe("room")
-def room(ground: Ground) -> Finding:
+def room(ground: ScratchDir) -> Finding:
     free, files = ground.system.free_bytes(ground.root), ground.system.free_files(ground.root)
     figure = f"{free / 2**30:.1f} GiB, " + ("files without limit" if files is None else f"{files:,} files")
     if free < LITTLE_BYTES or files is not None and files < FEW_FILES:
@@ -66,7 +66,7 @@ def room(ground: Ground) -> Finding:
 
 
 @probe("fsync")
-def sync(ground: Ground) -> Finding:
+def sync(ground: ScratchDir) -> Finding:
     took = []
     for _ in range(5):
         began = time.perf_counter()
@@ -84,7 +84,7 @@ def sync(ground: Ground) -> Finding:
 
 
 @probe("rate")
-def rate(ground: Ground) -> Finding:
+def rate(ground: ScratchDir) -> Finding:
     first = ground.file()
     steps: dict[str, Callable[[], None]] = {"created and synced": lambda: ground.file()}
     if ground.hard_links:
@@ -102,7 +102,7 @@ def _per_second(step: Callable[[], None]) -> float:
 
 
 @probe("replaced while read")
-def replaced(ground: Ground) -> Finding:
+def replaced(ground: ScratchDir) -> Finding:
     """Nodes never replace a file; other programs do."""
     name, contents, over, odd = ground.file(), {bytes([65 + n]) * (n + 1) * 1000 for n in range(2)}, threading.Event(), []
     contents.add(ground.system.read(name))
@@ -133,7 +133,7 @@ def replaced(ground: Ground) -> Finding:
 
 
 @probe("removed while open")
-def removed(ground: Ground) -> Finding:
+def removed(ground: ScratchDir) -> Finding:
     path, os_ = ground.file(), ground.system.os
     fd = os_.open(path, os.O_RDONLY)
     try:
@@ -151,7 +151,7 @@ def removed(ground: Ground) -> Finding:
 
 
 @probe("letters")
-def letters(ground: Ground) -> Finding:
+def letters(ground: ScratchDir) -> Finding:
     ground.system.write_new(ground.root / "Film", b"")
     accented = "\N{LATIN SMALL LETTER E WITH ACUTE}"
     try:
@@ -165,7 +165,7 @@ def letters(ground: Ground) -> Finding:
 
 
 @probe("locks")
-def locks(ground: Ground) -> Finding:
+def locks(ground: ScratchDir) -> Finding:
     """Nodes use none on the shared directory; other programs do."""
     def lock(name: str) -> str:
         with open(ground.file(), "r+b") as file:
@@ -193,7 +193,7 @@ def in_time(attempt: Callable[[str], str], name: str) -> str:
     return said[0] if said else f"no answer in {LOCK_S:.0f} s"
 
 
-def offset(ground: Ground) -> float:
+def offset(ground: ScratchDir) -> float:
     """Seconds by which the clock of the file system is ahead of this machine's. For people: no decision rests on it."""
     path, before = ground.file(), time.time()
     ground.system.touch(path)
@@ -201,7 +201,7 @@ def offset(ground: Ground) -> float:
 
 
 @probe("clock")
-def clock(ground: Ground) -> Finding:
+def clock(ground: ScratchDir) -> Finding:
     ahead = offset(ground)
     figure = f"the server's is {abs(ahead):.2f} s {'ahead' if ahead > 0 else 'behind'}"
     if abs(ahead) > CLOCKS_S:

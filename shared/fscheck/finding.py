@@ -6,7 +6,7 @@ from enum import Enum
 from functools import wraps
 from typing import Callable
 
-from shared.filesystem import FULL
+from shared.filesystem import NO_SPACE_ERRNOS
 
 
 class Verdict(Enum):
@@ -67,7 +67,7 @@ def probe(what: str) -> Callable[[Probe], Probe]:
 
 def failed(error: OSError) -> Finding:
     """What an error of the file system says of it."""
-    if error.errno in FULL:
+    if error.errno in NO_SPACE_ERRNOS:
         cure = "make room"
     elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         cure = "mount it writable, or correct its permissions"

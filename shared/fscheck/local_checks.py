@@ -6,25 +6,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.errors import ShareError
-from shared.filesystem import FULL, NO_LINKS, PASSING, System
+from shared.filesystem import NO_LINKS, NO_SPACE_ERRNOS, RETRYABLE_ERRNOS, FileSystem
 from shared.fscheck.finding import Finding, Probe, Verdict, failed, note, ok, probe, unfit
 from shared.ownership import remove_private
-from shared.shared_dir import Share
+from shared.shared_dir import SharedDir
 
 LONGEST_NAME = 151  # of a job; nothing else that nodes name is as long
 WRONG = "claims rest on this: use another file system, or mount it another way"
 
 
 @dataclass(frozen=True)
-class Ground:
+class ScratchDir:
     """An empty directory to try things in; `hard_links`: whether the file system knows them."""
 
-    system: System
+    system: FileSystem
     root: Path
     hard_links: bool
 
     @classmethod
-    def at(cls, system: System, root: Path) -> "Ground":
+    def at(cls, system: FileSystem, root: Path) -> "ScratchDir":
         """Make the directory, and find out about hard links. OSError where it cannot be written to."""
         system.make_dirs(root)
         ground = cls(system, root, False)
@@ -52,7 +52,7 @@ class Ground:
 
 
 @probe("exclusive create")
-def create(ground: Ground) -> Finding:
+def create(ground: ScratchDir) -> Finding:
     path = ground.file()
     try:
         ground.system.write_new(path, b"second")
@@ -63,7 +63,7 @@ def create(ground: Ground) -> Finding:
 
 
 @probe("hard links")
-def link(ground: Ground) -> Finding:
+def link(ground: ScratchDir) -> Finding:
     if not ground.hard_links:
         return note("none", "nodes claim by exclusive create instead: slower, and not as safe; NFS, ext4 and xfs know hard links")
     one, other, name = ground.file(), ground.file(), ground.name()
@@ -81,7 +81,7 @@ def link(ground: Ground) -> Finding:
 
 
 @probe("rename")
-def rename(ground: Ground) -> Finding:
+def rename(ground: ScratchDir) -> Finding:
     system, one, other, name = ground.system, ground.file(), ground.file(), ground.name()
     system.rename(one, name)
     if system.exists(one) or not system.exists(name) or not ground.holds(name, one):
@@ -103,7 +103,7 @@ def rename(ground: Ground) -> Finding:
 
 
 @probe("heartbeat")
-def beat(ground: Ground) -> Finding:
+def beat(ground: ScratchDir) -> Finding:
     path = ground.file()
     ground.system.os.utime(path, ns=(10**18, 10**18))  # long ago, so that there is no waiting for a clock's next tick
     before = ground.system.mtime(path)
@@ -114,7 +114,7 @@ def beat(ground: Ground) -> Finding:
 
 
 @probe("names come and go")
-def names(ground: Ground) -> Finding:
+def names(ground: ScratchDir) -> Finding:
     system, path, seen = ground.system, ground.name(), []
 
     def look() -> None:
@@ -131,14 +131,14 @@ def names(ground: Ground) -> Finding:
 
 
 @probe("long names")
-def long_names(ground: Ground) -> Finding:
+def long_names(ground: ScratchDir) -> Finding:
     for length in (255, LONGEST_NAME):
         if _holds_name(ground, "n" * length):
             return ok(f"{length} bytes")
     return unfit(f"a name of {LONGEST_NAME} bytes is refused", "names of jobs may be that long: use another file system")
 
 
-def _holds_name(ground: Ground, name: str) -> bool:
+def _holds_name(ground: ScratchDir, name: str) -> bool:
     try:
         ground.system.write_new(ground.root / name, b"")
     except OSError as error:
@@ -152,12 +152,12 @@ QUICK: tuple[Probe, ...] = (create, link, rename, beat, long_names)
 NEEDED = (*QUICK, names)
 
 
-def check_quickly(share: Share) -> None:
+def check_quickly(share: SharedDir) -> None:
     """ShareError, one line with its cure, where the directory breaks a rule that claims or results rest on.
 
     A full disk and a server that stumbles are not judged: nodes wait for those to pass.
     """
-    ground = Ground(share.system, share.layout.private / f"check.{secrets.token_hex(8)}", share.hard_links)
+    ground = ScratchDir(share.system, share.layout.private / f"check.{secrets.token_hex(8)}", share.hard_links)
     try:
         share.system.make_dirs(ground.root)
         for probe in QUICK:
@@ -168,7 +168,7 @@ def check_quickly(share: Share) -> None:
         remove_private(share, ground.root.name)
 
 
-def _refuse_if_unfit(share: Share, finding: Finding) -> None:
-    if finding.verdict is Verdict.UNFIT and finding.error not in FULL | PASSING:
+def _refuse_if_unfit(share: SharedDir, finding: Finding) -> None:
+    if finding.verdict is Verdict.UNFIT and finding.error not in NO_SPACE_ERRNOS | RETRYABLE_ERRNOS:
         root = share.layout.root
         raise ShareError(f"{root}: {finding.what}: {finding.figure}; {finding.cure}; bin/check-share {root} tells more")

@@ -13,8 +13,8 @@ from typing import Callable, Iterable
 
 from shared.fscheck.environment import CLOCKS_S, LOCKS, in_time, offset
 from shared.fscheck.finding import Finding, note, ok, probe, unfit
-from shared.fscheck.local_checks import WRONG, Ground
-from shared.fscheck.peer_group import LOOK_S, Circle
+from shared.fscheck.local_checks import WRONG, ScratchDir
+from shared.fscheck.peer_group import LOOK_S, PeerGroup
 from shared.mount import Mount
 
 SHOT_S = 5.0  # to wait for the starting shot
@@ -24,7 +24,7 @@ FILES_S = 65.0  # for all to be seen: an NFS client may remember what it saw for
 
 
 @dataclass(frozen=True)
-class Party:
+class PeerInfo:
     """What the peers have in common. `local`: all see the directory as a file system of their own machine."""
 
     machines: int
@@ -32,12 +32,12 @@ class Party:
     hard_links: bool
 
 
-def introduce(circle: Circle, ground: Ground, mount: Mount | None) -> tuple[Party, list[Finding]]:
+def introduce(circle: PeerGroup, ground: ScratchDir, mount: Mount | None) -> tuple[PeerInfo, list[Finding]]:
     """Who takes part, and in what they differ."""
     told = circle.exchange("hello", {
         "machine": circle.identity.boot or circle.identity.host, "kind": mount.kind if mount else "?",
         "local": bool(mount and mount.local), "links": ground.hard_links, "ahead": offset(ground)})
-    party = Party(len({one["machine"] for one in told}), all(one["local"] for one in told), all(one["links"] for one in told))
+    party = PeerInfo(len({one["machine"] for one in told}), all(one["local"] for one in told), all(one["links"] for one in told))
     kinds = Counter(one["kind"] for one in told)
     findings = [_peers(len(told), party.machines, kinds), _clocks([one["ahead"] for one in told])]
     if len({one["links"] for one in told}) > 1:
@@ -66,13 +66,13 @@ def _differing_links() -> Finding:
 
 # ---- who wins
 @dataclass(frozen=True)
-class Race:
+class ClaimRace:
     """Numbers of the names that each member won, and the errors that ended the race of some."""
 
     won: list[list[int]]
     errors: list[str]
 
-    def finding(self, circle: Circle, names: int, spoilt: int = 0) -> Finding:
+    def finding(self, circle: PeerGroup, names: int, spoilt: int = 0) -> Finding:
         winners = Counter(number for numbers in self.won for number in numbers)
         twice = sum(count > 1 for count in winners.values())
         if self.errors:
@@ -85,7 +85,7 @@ class Race:
         return ok(f"{names} names, each won by exactly one of {len(circle.members)} ({shares})")
 
 
-def _run(circle: Circle, way: str, names: Iterable[int], step: Callable[[int], None]) -> Race:
+def _run(circle: PeerGroup, way: str, names: Iterable[int], step: Callable[[int], None]) -> ClaimRace:
     """Do a step with every name in turn, while the others do the same."""
     system, shot = circle.system, circle.arena / f"shot.{way}"
     circle.exchange(f"{way} begins")
@@ -105,10 +105,10 @@ def _run(circle: Circle, way: str, names: Iterable[int], step: Callable[[int], N
         except OSError as other:
             error = f"{other.strerror} ({circle.identity.host})"
     told = circle.exchange(way, [won, error])
-    return Race([won for won, _ in told], [error for _, error in told if error])
+    return ClaimRace([won for won, _ in told], [error for _, error in told if error])
 
 
-def race(circle: Circle, ground: Ground, names: int) -> list[Finding]:
+def race(circle: PeerGroup, ground: ScratchDir, names: int) -> list[Finding]:
     """Everybody wants every name: to create it, to link to it, to move it away; and links back what it has moved."""
     system, arena = ground.system, circle.arena
     system.make_dirs(arena)
@@ -140,7 +140,7 @@ def race(circle: Circle, ground: Ground, names: int) -> list[Finding]:
 
 
 @probe("race to create")
-def _to_create(create: Race, circle: Circle, names: int, spoilt: int, hard_links: bool) -> Finding:
+def _to_create(create: ClaimRace, circle: PeerGroup, names: int, spoilt: int, hard_links: bool) -> Finding:
     finding = create.finding(circle, names, spoilt)
     if finding.cure == WRONG and hard_links:
         return note(finding.figure, "nodes claim by hard links here, which do not mind; other programs may")
@@ -148,17 +148,17 @@ def _to_create(create: Race, circle: Circle, names: int, spoilt: int, hard_links
 
 
 @probe("race to link")
-def _to_link(link: Race, circle: Circle, names: int) -> Finding:
+def _to_link(link: ClaimRace, circle: PeerGroup, names: int) -> Finding:
     return link.finding(circle, names)
 
 
 @probe("race to move away")
-def _to_move(move: Race, circle: Circle, names: int) -> Finding:
+def _to_move(move: ClaimRace, circle: PeerGroup, names: int) -> Finding:
     return move.finding(circle, names)
 
 
 @probe("others' files")
-def _back(back: Race, count: int) -> Finding:
+def _back(back: ClaimRace, count: int) -> Finding:
     done = sum(map(len, back.won))
     if back.errors or done != count:
         return unfit(back.errors[0] if back.errors else f"{done} of {count} came back",
@@ -167,7 +167,7 @@ def _back(back: Race, count: int) -> Finding:
 
 
 # ---- what a first look finds
-def appear(circle: Circle, ground: Ground) -> Finding:
+def appear(circle: PeerGroup, ground: ScratchDir) -> Finding:
     """Everybody publishes files and reads the others' as soon as they are seen."""
     system, place = ground.system, circle.arena / "published"
     system.make_dirs(place)
@@ -202,7 +202,7 @@ def _whole(files: int, broken: int, missing: int) -> Finding:
 
 
 # ---- locks
-def locks(circle: Circle, ground: Ground) -> Finding:
+def locks(circle: PeerGroup, ground: ScratchDir) -> Finding:
     """The first peer locks, the others try. Nodes use no locks on the shared directory."""
     held = []
 

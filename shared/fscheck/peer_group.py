@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Callable
 
 from shared.errors import ShareError
-from shared.filesystem import PASSING, System
-from shared.identity import MALFORMED, Identity
+from shared.filesystem import RETRYABLE_ERRNOS, FileSystem
+from shared.identity import DECODE_ERRORS, Identity
 
 PULSE_S = 0.5
 LOOK_S = 0.05
@@ -27,14 +27,14 @@ LEFT = ".left"
 FRESH_S = 10.0  # a pulse that changed so lately is that of a peer that comes
 
 
-class PeerLost(ShareError):
+class PeerLostError(ShareError):
     """A peer did not come, went away or fell silent."""
 
 
-class Circle:
+class PeerGroup:
     """This process's place among the peers. `patience`: seconds to wait for one that does not come or falls silent."""
 
-    def __init__(self, system: System, room: Path, wanted: int, patience: float, say: Callable[[str], None]):
+    def __init__(self, system: FileSystem, room: Path, wanted: int, patience: float, say: Callable[[str], None]):
         self.system, self.room, self.wanted, self.patience, self.say = system, room, wanted, patience, say
         self.identity = Identity.here("check-share")
         self.me = self.identity.incarnation
@@ -54,7 +54,7 @@ class Circle:
         """A directory of all peers."""
         return self.room / self.members[0] / "arena"
 
-    def __enter__(self) -> "Circle":
+    def __enter__(self) -> "PeerGroup":
         """OSError where the directory cannot be written to."""
         try:
             self.system.make_dirs(self.place)
@@ -73,7 +73,7 @@ class Circle:
 
     def _remove(self) -> None:
         """Remove what is ours, and what was left by those that are gone."""
-        honest = System()  # whatever a test lets the checked one see
+        honest = FileSystem()  # whatever a test lets the checked one see
         honest.root = self.system.root
         for peer in self.system.list(self.room):
             if peer == self.me or self._is_peer(peer) and (self._is_gone(peer) or self._silence(peer) > self.patience):
@@ -94,7 +94,7 @@ class Circle:
         end, told = self.system.monotonic() + self.patience, None
         while len(found := self._peers()) != self.wanted:
             if self.system.monotonic() > end:
-                raise PeerLost(f"{self.room.parent}: expected {self.wanted} peers, got {len(found)} in {self.patience:.0f} s "
+                raise PeerLostError(f"{self.room.parent}: expected {self.wanted} peers, got {len(found)} in {self.patience:.0f} s "
                                f"({', '.join(found)}); type bin/check-share --peers {self.wanted} on all at a time")
             if found != told:
                 told = found
@@ -102,7 +102,7 @@ class Circle:
             self.system.sleep(LOOK_S)
         self.members = found
         if any(members != found for members in self.exchange("circle", found)):
-            raise PeerLost(f"{self.room.parent}: expected peers that agree on who takes part, got several circles; "
+            raise PeerLostError(f"{self.room.parent}: expected peers that agree on who takes part, got several circles; "
                            f"start all {self.wanted} again")
 
     def _peers(self) -> list[str]:
@@ -158,17 +158,17 @@ class Circle:
         for peer in self.members:
             try:
                 self._hear(peer, "over")
-            except PeerLost:
+            except PeerLostError:
                 pass  # then it needs nothing
 
     def _hear(self, peer: str, step: str) -> Any:
         while (said := self._said(peer, step)) is None:
             if not self.system.exists(self.room / peer):
-                raise PeerLost(f"{peer} has left")
+                raise PeerLostError(f"{peer} has left")
             if self._is_gone(peer):
-                raise PeerLost(f"{peer} has died")
+                raise PeerLostError(f"{peer} has died")
             if self._silence(peer) > self.patience:
-                raise PeerLost(f"{peer} has been silent for {self.patience:.0f} s")
+                raise PeerLostError(f"{peer} has been silent for {self.patience:.0f} s")
             self.system.sleep(LOOK_S)
         return said[0]
 
@@ -184,10 +184,10 @@ class Circle:
         """What a peer wrote under that name; None while it is not there, not whole, or cannot be read just now."""
         try:
             return json.loads(self.system.read(self.room / peer / name))
-        except (FileNotFoundError, NotADirectoryError, ShareError, *MALFORMED):
+        except (FileNotFoundError, NotADirectoryError, ShareError, *DECODE_ERRORS):
             return None
         except OSError as error:
-            if error.errno not in PASSING:
+            if error.errno not in RETRYABLE_ERRNOS:
                 raise
             return None
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable
 
-from shared.filesystem import PASSING, System
+from shared.filesystem import RETRYABLE_ERRNOS, FileSystem
 from shared.fscheck.finding import Finding, note, ok, probe, unfit
-from shared.fscheck.local_checks import Ground
-from shared.fscheck.peer_group import LOOK_S, Circle
+from shared.fscheck.local_checks import ScratchDir
+from shared.fscheck.peer_group import LOOK_S, PeerGroup
 from shared.membership import Node
-from shared.notify import Bell
-from shared.paths import ShareLayout
-from shared.shared_dir import Share
+from shared.notify import ChangeNotifier
+from shared.paths import SharedDirPaths
+from shared.shared_dir import SharedDir
 
 LIMIT_S = 65.0  # an NFS client may remember what it saw for 60 s
 LATE_S = 10.0  # worth a word
@@ -23,7 +23,7 @@ CURE = "mount it without nocto, with attribute caching of at most 60 s, or use a
 
 
 @dataclass(frozen=True)
-class Change:
+class VisibilityTest:
     """One change of one name. `lay` and `make` are the first peer's, `look` is what the others see.
 
     Nodes wait for those that are `needed`; the others are there to be known.
@@ -36,7 +36,7 @@ class Change:
     look: Callable[[Path], Any]
 
 
-def changes(system: System, bell: Bell) -> list[Change]:
+def changes(system: FileSystem, bell: ChangeNotifier) -> list[VisibilityTest]:
     """Each has a directory of its own, since opening one makes an NFS client ask for all names in it."""
     def nothing(path: Path) -> None:
         pass
@@ -64,24 +64,24 @@ def changes(system: System, bell: Bell) -> list[Change]:
             return 0
 
     return [
-        Change("new name, listed", True, nothing, new, listed),
-        Change("new name, asked for", True, nothing, new, system.exists),
-        Change("  … by its path alone", False, nothing, new, by_name),
-        Change("removed name", True, old, system.unlink, system.exists),
-        Change("name made anew", True, old, anew, system.read),
-        Change(HEARTBEAT, True, old, system.touch, system.mtime),
-        Change("  … by stat alone", False, old, system.touch, by_name),
-        Change("bell", False, nothing, lambda path: bell.ring(), lambda path: bell.wait(0.0)),
+        VisibilityTest("new name, listed", True, nothing, new, listed),
+        VisibilityTest("new name, asked for", True, nothing, new, system.exists),
+        VisibilityTest("  … by its path alone", False, nothing, new, by_name),
+        VisibilityTest("removed name", True, old, system.unlink, system.exists),
+        VisibilityTest("name made anew", True, old, anew, system.read),
+        VisibilityTest(HEARTBEAT, True, old, system.touch, system.mtime),
+        VisibilityTest("  … by stat alone", False, old, system.touch, by_name),
+        VisibilityTest("bell", False, nothing, lambda path: bell.ring(), lambda path: bell.wait(0.0)),
     ]
 
 
-def watch(circle: Circle, ground: Ground) -> tuple[list[Finding], float]:
+def watch(circle: PeerGroup, ground: ScratchDir) -> tuple[list[Finding], float]:
     """The findings, and the seconds after which a heartbeat was seen by the slowest peer (at most LIMIT_S).
 
     A delay counts from when the observer said that it looks, so it is too long by the time which that took to arrive.
     """
     system, place = ground.system, circle.arena / "sight"
-    bell = Bell(Node(Share(ShareLayout(place), system, ground.hard_links), circle.identity))
+    bell = ChangeNotifier(Node(SharedDir(SharedDirPaths(place), system, ground.hard_links), circle.identity))
     found = changes(system, bell)
     paths = [place / str(number) / "name" for number in range(len(found))]
     if circle.number == 0:
@@ -109,7 +109,7 @@ def watch(circle: Circle, ground: Ground) -> tuple[list[Finding], float]:
     return [_seen(change, delay) for change, delay in zip(found, slowest)], LIMIT_S if heartbeat is None else heartbeat
 
 
-def _look(circle: Circle, system: System, found: list[Change], paths: list[Path], before: list[Any]) -> list[float | None]:
+def _look(circle: PeerGroup, system: FileSystem, found: list[VisibilityTest], paths: list[Path], before: list[Any]) -> list[float | None]:
     """Seconds after which each change was seen, None where it was not in `LIMIT_S`."""
     began, delays = system.monotonic(), [None] * len(found)
     circle.tell("looking")
@@ -121,16 +121,16 @@ def _look(circle: Circle, system: System, found: list[Change], paths: list[Path]
     return delays
 
 
-def _now(change: Change, path: Path) -> Any:
+def _now(change: VisibilityTest, path: Path) -> Any:
     try:
         return change.look(path)
     except OSError as error:
-        if error.errno not in PASSING | {errno.ENOENT}:
+        if error.errno not in RETRYABLE_ERRNOS | {errno.ENOENT}:
             raise
         return None
 
 
-def _seen(change: Change, delay: float | None) -> Finding:
+def _seen(change: VisibilityTest, delay: float | None) -> Finding:
     @probe(change.what)
     def finding() -> Finding:
         if delay is None:

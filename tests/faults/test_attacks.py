@@ -13,7 +13,7 @@ import coordinator
 from fav.cli.common import one_line_errors
 from fav.pipeline.artifacts import Shelf
 from fav.pipeline.task_names import stitch_task
-from shared.errors import Evicted, ShareError
+from shared.errors import EvictedError, ShareError
 from shared.identity import Identity
 from shared.jobs import Job
 from shared.membership import Node
@@ -47,7 +47,7 @@ def test_node_that_joins_again_makes_nothing_through_a_link(share, tmp_path, roo
     node = join(share)
     place.rename(tmp_path / "moved")
     place.symlink_to(mine)
-    with pytest.raises((ShareError, Evicted)):
+    with pytest.raises((ShareError, EvictedError)):
         node.beat()
         node.check()
     with pytest.raises(ShareError, match=f"{room}: expected a directory, got a symbolic link; move it away"):

@@ -22,7 +22,7 @@ from fav.model.network import StyleNetwork
 from fav.pipeline.delivery import show
 from fav.training.outputs import Names
 from fav.util.atomic import CannotWrite, InTheWay, bears, exclusive, new_directory, new_file, own_file
-from shared.heartbeat import visiting
+from shared.heartbeat import temporary_member
 from shared.shared_dir import open_share
 from shared.terminal import Ended, ended_by_signals
 from tests.films import TINY, clip, create, share, style, work  # noqa: F401
@@ -133,7 +133,7 @@ def test_link_under_the_name_of_a_copy_is_not_followed(share, tmp_path, monkeypa
     (victim := tmp_path / "bashrc").write_text("export PATH=mine")
     (film := tmp_path / "result.mp4").write_bytes(b"film")
     out = share.layout.root / "film.mp4"
-    with visiting(share) as node, monkeypatch.context() as patched:
+    with temporary_member(share) as node, monkeypatch.context() as patched:
         patched.setattr(share.system, "link", no_links)
         patched.setattr(os, "link", no_links)
         out.with_name(f".{node.identity.incarnation}.film.mp4").symlink_to(victim)

@@ -36,7 +36,7 @@ from fav.util.reading import read_once
 from fav.video import decode, probe
 from fav.video.shot_detection import read_cuts
 from shared.errors import ShareError
-from shared.heartbeat import visiting
+from shared.heartbeat import temporary_member
 from shared.jobs import all_jobs
 from tests.films import TINY, clip, create, share, style  # noqa: F401
 from tests.torch7_writer import TorchObject, save
@@ -248,7 +248,7 @@ def test_input_that_changes_while_the_job_is_made_makes_none(share, clip, style,
         return _fill(*words)
 
     monkeypatch.setattr("fav.pipeline.submit._fill", and_then)
-    with visiting(share) as node, pytest.raises(FavError, match=f"expected inputs that stay as they are .*the job's {name}"):
+    with temporary_member(share) as node, pytest.raises(FavError, match=f"expected inputs that stay as they are .*the job's {name}"):
         submit(node, Request(str(clip), mine, seed=seed, name="x"))
     assert all_jobs(share) == [] and os.listdir(share.layout.jobs) == []
 
@@ -295,7 +295,7 @@ def test_node_opens_no_playlist_either(share, private, clip, style):
     film.unlink()
     film.write_text(PLAYLISTS["film.m3u8"].format(private))
     job.manifest.spec["video_print"] = print_of(film)
-    with visiting(share) as node, pytest.raises(ShareError, match="playlist"):
+    with temporary_member(share) as node, pytest.raises(ShareError, match="playlist"):
         make_plan(job, node, print)
 
 

@@ -28,16 +28,16 @@ from fav.errors import FavError
 from fav.pipeline.plan import make_plan
 from fav.pipeline.task_names import frame_task
 from shared.claims import Claims
-from shared.errors import ShareError, Stopped
-from shared.failure_detector import Observer
-from shared.filesystem import System
-from shared.heartbeat import visiting
+from shared.errors import ShareError, StopRequested
+from shared.failure_detector import FailureDetector
+from shared.filesystem import FileSystem
+from shared.heartbeat import temporary_member
 from shared.identity import Identity
 from shared.jobs import Job, all_jobs, create_job, find_job
 from shared.membership import Node
-from shared.notify import Bell
+from shared.notify import ChangeNotifier
 from shared.recovery import Recovery
-from shared.shared_dir import Share, open_share
+from shared.shared_dir import SharedDir, open_share
 from shared.worker import Worker
 from tests import films, toy
 from tests.conftest import Clock
@@ -74,7 +74,7 @@ PATIENCE_S = 60.0  # for how long of its own clock a node works on one job
 COMMON = dict(deadline=None, suppress_health_check=list(HealthCheck))
 QUICK = settings(**COMMON, max_examples=35, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate])
 LONG = settings(**COMMON, max_examples=5000, print_blob=True)
-REFUSALS = (ShareError, FavError, Stopped)
+REFUSALS = (ShareError, FavError, StopRequested)
 
 
 class Ticking(Clock):
@@ -104,8 +104,8 @@ class Until(threading.Event):
 def _at_once() -> Iterator[None]:
     """Nobody waits for a bell, a disk or the world's clock."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Bell, "wait", lambda bell, seconds: bell.node.share.system.sleep(seconds))
-        patched.setattr(System, "sleep", lambda system, seconds: None)
+        patched.setattr(ChangeNotifier, "wait", lambda bell, seconds: bell.node.share.system.sleep(seconds))
+        patched.setattr(FileSystem, "sleep", lambda system, seconds: None)
         patched.setattr(os, "fsync", lambda fd: None)
         yield
 
@@ -249,7 +249,7 @@ class World:
     def __init__(self, root: Path):
         self.root, self.clock, self.dead = root, Ticking(), []
 
-    def open(self) -> Share:
+    def open(self) -> SharedDir:
         return open_share(self.root, self.clock)
 
     def look(self) -> None:
@@ -260,11 +260,11 @@ class World:
 
     def errand(self, what: Callable[[Node], None]) -> None:
         """What a node does that comes and goes; a refusal ends it in one line."""
-        with suppress(*REFUSALS), visiting(self.open()) as node:
+        with suppress(*REFUSALS), temporary_member(self.open()) as node:
             what(node)
 
     def visit(self) -> None:
-        self.errand(lambda node: Bell(node).ring())
+        self.errand(lambda node: ChangeNotifier(node).ring())
 
     def create(self) -> None:
         with suppress(*REFUSALS):
@@ -280,7 +280,7 @@ class World:
         self.errand(self._recover)
 
     def _recover(self, node: Node) -> None:
-        recovery = Recovery(node, Observer(node.share, node.identity))
+        recovery = Recovery(node, FailureDetector(node.share, node.identity))
         with patch("shared.settings.POLL_S", HOUR):
             for _ in range(4):
                 self.clock.now += HOUR
@@ -293,7 +293,7 @@ class World:
             share = self.open()
             dead = Node(share, Identity(**{**vars(Identity.here()), "host": "elsewhere", "boot": "another"}))
             dead.join()
-            Bell(dead).ring()
+            ChangeNotifier(dead).ring()
             share.system.write_new(dead.draft(), b"a frame")
             for job in all_jobs(share):
                 with suppress(OSError):  # a job with a link in it: a node that works on it says so in one line

@@ -29,7 +29,7 @@ from fav.pipeline.repair import missing, repair
 from fav.pipeline.task_names import flow_task, frame_task, index_task, lead_task, measure_task, report_task, stitch_task
 from fav.util.images import HEAD_END, SIGNATURE, decode_png, encode_png
 from shared import attempts, results
-from shared.heartbeat import visiting
+from shared.heartbeat import temporary_member
 from shared.jobs import Job, find_job
 from shared.shared_dir import open_share
 from shared.worker import Worker
@@ -312,7 +312,7 @@ def test_frame_in_a_chunk_and_in_a_lead_in_are_made_again_alone(copied, chunked)
     path(job, frame_task(12)).unlink()
     assert "1 frame to be made again: 12; 1 lead-in frame to be made again: " in call(job, "retry")
     report = Silent()
-    with visiting(job.share) as node:
+    with temporary_member(job.share) as node:
         assert Worker(node, lambda job, node: make_plan(job, node, report.say), report, threading.Event(), job.name).run()
     assert sorted(report.tasks) == sorted([str(lead), str(frame_task(12))])
     assert film_of(job).read_bytes() == film_of(chunked).read_bytes()
@@ -343,7 +343,7 @@ def test_failed_evaluation_of_a_finished_job_is_opened_anew_by_retry(copied, mea
         path(job, report_task(suffix)).unlink()
         evaluation_name(film_of(job), suffix).unlink()
     path(job, measure_task(0)).unlink()
-    with visiting(job.share) as node:
+    with temporary_member(job.share) as node:
         for number in range(3):
             attempts.record(node, job, measure_task(0), "raised", "ValueError: no", f"{number:016}")
     told = call(job, "retry")
@@ -368,7 +368,7 @@ def test_same_line_again_repairs(job, plain, clip, style, command):
         assert "frame 3 did not read back" in told and "1 frame to be made again: 3" in told
         assert_repaired(job, plain)
     else:  # its nodes are processes; how they do it is tested above
-        with visiting(job.share) as node:
+        with temporary_member(job.share) as node:
             from fav.pipeline.request import Request
             from fav.pipeline.submit import submit
 
@@ -513,7 +513,7 @@ def test_node_that_finishes_while_a_frame_is_taken_away_does_not_leave_the_job_f
 
 def test_node_that_has_counted_all_frames_looks_again_before_it_says_finished(job):
     job.unmark("finished")
-    with visiting(job.share) as node:
+    with temporary_member(job.share) as node:
         plan = make_plan(job, node, print)
         assert list(plan.candidates()) == []
         path(job, frame_task(3)).unlink()
@@ -529,14 +529,14 @@ def test_second_operator_does_not_take_away_what_was_made_again(job, plain):
     damaged, _ = check(shelf, print)  # what the second one has seen
     call(job, "retry")
     assert_repaired(job, plain)
-    with visiting(job.share) as node:
+    with temporary_member(job.share) as node:
         assert _reopened(node, shelf, damaged) == []
     assert "finished" in job.marks() and missing(Shelf(job)) == []
 
 
 def test_operator_that_died_before_he_took_the_mark_away_is_followed_by_the_next(job, plain):
     flip(path(job, frame_task(3)))
-    with pytest.MonkeyPatch.context() as patch, visiting(job.share) as node:
+    with pytest.MonkeyPatch.context() as patch, temporary_member(job.share) as node:
         patch.setattr(Job, "unmark", lambda job, mark: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             repair(node, job, print)
@@ -558,7 +558,7 @@ def test_node_that_waits_takes_a_job_on_again_that_was_finished(root, clock):
     share = open_share(root, clock)
     job = toy.create(share, chains=1, length=2)
     report = Silent()
-    with visiting(share) as node:
+    with temporary_member(share) as node:
         worker = Worker(node, lambda job, node: toy.ToyPlan(job, node, print), report, threading.Event())
         assert worker.run() and "toy: finished: the sum" in report.lines
         job.layout.result(toy.SUM).unlink()
@@ -638,7 +638,7 @@ def test_nobody_makes_flow_for_frames_that_are_there(job, monkeypatch):
     monkeypatch.setitem(flows.METHODS, "dis", dataclasses.replace(flows.METHODS["dis"], slow=True))
     path(job, frame_task(1)).unlink()
     job.unmark("finished")
-    with visiting(job.share) as painter, visiting(job.share) as helper:
+    with temporary_member(job.share) as painter, temporary_member(job.share) as helper:
         plan = FilmPlan(job, helper, print)
         assert [str(task) for task in plan.candidates()] == [str(frame_task(1))]
         Claims(painter, job).claim(frame_task(1))

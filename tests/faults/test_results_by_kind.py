@@ -16,9 +16,9 @@ from fav.pipeline.task_names import flow_task, frame_task, index_task, measure_t
 from fav.util.images import HEAD_BYTES, encode_png, png_limit, read_image
 from shared import attempts, results
 from shared.attempts import MOST_FAULTS
-from shared.errors import InputVanished, ShareError
+from shared.errors import ResultVanishedError, ShareError
 from shared.filesystem import RECORD_LIMIT
-from shared.heartbeat import visiting
+from shared.heartbeat import temporary_member
 from shared.shared_dir import open_share
 from tests import toy
 from tests.films import clip, create, share, style, work  # noqa: F401
@@ -70,11 +70,11 @@ def test_result_beyond_its_kind_is_set_aside_unread(made, little_memory, task, h
     result = made.layout.result(task)
     before = result.read_bytes() if result.exists() else None
     lay(made, task, head)
-    with pytest.raises(InputVanished, match="expected at most"):
+    with pytest.raises(ResultVanishedError, match="expected at most"):
         readers(Shelf(made))[task]()
     assert result.stat().st_size == HUGE  # who only looks leaves it
-    with visiting(made.share) as node:
-        with pytest.raises(InputVanished, match="expected at most"):
+    with temporary_member(made.share) as node:
+        with pytest.raises(ResultVanishedError, match="expected at most"):
             readers(Shelf(made, node))[task]()
     assert not result.exists() and [one.why for one in attempts.of_task(made, task)] == ["damaged"]
     if before is not None:
@@ -87,9 +87,9 @@ def test_huge_piece_of_the_index_takes_neither_time_nor_memory_and_is_made_again
     began = time.monotonic()
     status = CliRunner().invoke(coordinator.main, ["status", str(share.layout.root)])
     assert time.monotonic() - began < 5 and "index    0 of ?" in status.output, status.output  # the next node makes it again
-    with visiting(share) as node:
+    with temporary_member(share) as node:
         shelf = make_plan_quietly(job, node, None).shelf
-        with pytest.raises(InputVanished):
+        with pytest.raises(ResultVanishedError):
             shelf.refresh()
     assert [one.why for one in attempts.of_task(job, index_task(0))] == ["damaged"] and not results.is_done(job, index_task(0))
     assert work(job) and (share.layout.root / "film.mp4").exists()
@@ -97,7 +97,7 @@ def test_huge_piece_of_the_index_takes_neither_time_nor_memory_and_is_made_again
 
 def test_result_that_is_too_large_again_and_again_is_a_failed_task(share):  # noqa: F811
     job = toy.create(share, chains=1, length=3)
-    with visiting(share) as node:
+    with temporary_member(share) as node:
         for _ in range(MOST_FAULTS):
             assert attempts.failed(job) == []
             lay(job, toy.link_task(0))
@@ -107,7 +107,7 @@ def test_result_that_is_too_large_again_and_again_is_a_failed_task(share):  # no
 
 def test_good_result_that_came_in_the_place_of_one_too_large_stays(share):  # noqa: F811
     job = toy.create(share, chains=1, length=3)
-    with visiting(share) as node:
+    with temporary_member(share) as node:
         results.publish_bytes(node, job, toy.link_task(0), b"good")  # by another node, after ours had looked
         results.set_aside(node, job, toy.link_task(0), None)
         results.set_aside(node, job, toy.link_task(0), b"go")

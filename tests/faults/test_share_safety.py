@@ -24,17 +24,17 @@ import node as node_command
 from benchmarks.meter import Counting
 from fav.pipeline.delivery import deliver
 from shared import results
-from shared.control import Order, give
+from shared.control import ControlCommand, give
 from shared.errors import ShareError
-from shared.failure_detector import Observer
-from shared.filesystem import System
-from shared.heartbeat import visiting
+from shared.failure_detector import FailureDetector
+from shared.filesystem import FileSystem
+from shared.heartbeat import temporary_member
 from shared.jobs import Job, find_job
 from shared.membership import Node
-from shared.notify import Bell
+from shared.notify import ChangeNotifier
 from shared.paths import Task
 from shared.recovery import Recovery
-from shared.shared_dir import Share, open_share
+from shared.shared_dir import SharedDir, open_share
 from tests import films, toy
 from tests.conftest import join
 from tests.faults.strangers import (
@@ -412,12 +412,12 @@ def test_what_users_have_in_the_rooms_of_an_old_share_stays(root, home, clock):
 
 
 # ---- sweeping
-def die(share: Share) -> tuple[Node, list[Path]]:
+def die(share: SharedDir) -> tuple[Node, list[Path]]:
     """A node of another machine dies in the midst of making a job; what it leaves."""
     world = World(share.layout.root)
     world.die()
     dead = world.dead[0]
-    give(share, dead.identity.incarnation, Order.DRAIN)
+    give(share, dead.identity.incarnation, ControlCommand.DRAIN)
     grave = share.layout.private / f"{dead.identity.incarnation}.{HEX16}"
     (grave / "claims").mkdir(parents=True)
     (grave / "job.json").write_bytes(manifest("buried"))
@@ -512,7 +512,7 @@ def test_what_strangers_have_in_directories_of_the_dead_stays_and_the_rest_goes(
 def test_node_that_leaves_keeps_what_strangers_have_in_its_directory(root, home, clock):
     share = open_share(root, clock)
     node = join(share)
-    Bell(node).ring()
+    ChangeNotifier(node).ring()
     share.system.write_new(node.draft(), b"a frame")
     watched = watch(root, *(lay(thing, node.private / name, home) for name, thing in STRANGE.items()))
     node.leave()
@@ -550,7 +550,7 @@ def test_room_that_is_no_directory_is_refused_by_name(root, home, clock, room, t
 def test_room_that_becomes_a_link_while_a_node_runs_leads_no_sweep_outside(root, home, clock, room):
     share = open_share(root, clock)
     node = join(share)
-    recovery = Recovery(node, Observer(share, node.identity))
+    recovery = Recovery(node, FailureDetector(share, node.identity))
     recovery.run({})
     watched = watch(root, swap(root / room, link("HOME"), home))
     for _ in range(100):
@@ -659,7 +659,7 @@ def test_mode_of_a_users_directory_in_which_a_film_is_shown_stays(root, home, cl
     toy.create(share, chains=1, length=1)
     mine = lay(directory(0o700, mine=file()), root / "films", home)
     before = modes(mine)
-    with visiting(share) as node:
+    with temporary_member(share) as node:
         assert work(node, Premiere)
     assert modes(mine) == before and (mine / "my film.mp4").is_file()
 
@@ -727,7 +727,7 @@ def shown(root: Path, clock: Ticking, lay_down: Callable[[Job], list[Path]]) -> 
     """A job whose film is delivered, with flow of ours, and what `lay_down` has put there before."""
     share = open_share(root, clock)
     job = toy.create(share, chains=1, length=1)
-    with visiting(share) as node:
+    with temporary_member(share) as node:
         for number in (0, 1, 1000):
             results.publish_bytes(node, job, Task("flow", number, ".png"), b"flow of ours")
         results.publish_bytes(node, job, Task("stitch", 0, ".mp4"), b"the film")
@@ -997,7 +997,7 @@ class Uncommitted(Counting):
     def fsync(self, fd: int) -> None: ...
 
 
-class CountingClock(System):
+class CountingClock(FileSystem):
     """A clock that a test moves, over file operations that are counted."""
 
     def __init__(self):
@@ -1013,7 +1013,7 @@ def test_pass_of_a_node_costs_no_operation_more_where_hundreds_of_strangers_dire
     share = open_share(root, system := CountingClock())
     toy.create(share, chains=1, length=1)
     node = join(share)
-    recovery, counts = Recovery(node, Observer(share, node.identity)), []
+    recovery, counts = Recovery(node, FailureDetector(share, node.identity)), []
     for number in (0, 300):
         (root / room).mkdir(exist_ok=True)
         for one in range(number):

@@ -30,10 +30,10 @@ from fav.training.trainer import COLUMNS
 from fav.util.images import encode_png
 from shared import results
 from shared.errors import ShareError, plain
-from shared.heartbeat import visiting
+from shared.heartbeat import temporary_member
 from shared.identity import Identity, identities
 from shared.jobs import Manifest
-from shared.shared_dir import Share
+from shared.shared_dir import SharedDir
 from tests.films import clip, create, share, style  # noqa: F401
 
 FORGED = "\x1b]0;PWNED\x07\x1b[31mred\nnode fake: running"
@@ -52,7 +52,7 @@ def is_plain(text: str) -> bool:
     return all(unicodedata.category(letter)[0] != "C" or letter == "\n" for letter in text)
 
 
-def heart(share: Share, name: str, **fields) -> None:
+def heart(share: SharedDir, name: str, **fields) -> None:
     """A file in the room of heartbeats."""
     share.layout.heart(name).write_bytes(dataclasses.replace(LOCAL, **fields).to_bytes())
 
@@ -144,7 +144,7 @@ def told_job(tmp_path_factory, clip, style):
     job = create(share, clip, style, name="film", test=3, no_cuts=True)
     spec = {**job.manifest.spec, "evaluate": "none.png"}
     job = type(job)(share, dataclasses.replace(job.manifest, spec=spec))
-    with visiting(share) as node:
+    with temporary_member(share) as node:
         piece = next(index_pieces(clip, 3, ()))
         results.publish_bytes(node, job, index_task(0), json.dumps(piece.to_json()).encode())
     return job, clip

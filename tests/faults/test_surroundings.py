@@ -21,8 +21,8 @@ from fav.cli.common import one_line_errors
 from fav.monitor.console import tell
 from shared import attempts, local, results
 from shared.claims import Claims, claimed
-from shared.errors import ShareError, Updated
-from shared.failure_detector import SURE_S, Observer
+from shared.errors import ShareError, SourcesReplaced
+from shared.failure_detector import SURE_S, FailureDetector
 from shared.filesystem import process_start
 from shared.identity import Identity
 from shared.membership import Node
@@ -329,7 +329,7 @@ def test_living_node_of_a_copy_of_this_machine_is_never_evicted(share, clock, pl
     job, other = toy.create(share, chains=1, length=3), twin(share, places)
     Claims(other, job).claim(toy.link_task(0))
     node = join(share)
-    recovery = Recovery(node, Observer(share, node.identity))
+    recovery = Recovery(node, FailureDetector(share, node.identity))
     assert watch(recovery, job, clock, 10 * toy.LEASE_S, other) == 0
     other.beat()
     assert other.heart.exists() and claimed(job) and not recovery.neighbour_died()
@@ -337,7 +337,7 @@ def test_living_node_of_a_copy_of_this_machine_is_never_evicted(share, clock, pl
 
 def test_node_that_only_looks_does_not_call_the_other_copy_dead(share, places):
     other = twin(share, places)
-    observer = Observer(share)
+    observer = FailureDetector(share)
     observer.look()
     assert not observer.process_gone(other.identity)
 
@@ -346,7 +346,7 @@ def test_silent_node_of_a_copy_is_recovered_before_its_lease(share, clock, place
     job, other = toy.create(share, chains=1, length=3, lease=600.0), twin(share, places)
     Claims(other, job).claim(toy.link_task(0))
     node = join(share)
-    recovery = Recovery(node, Observer(share, node.identity))
+    recovery = Recovery(node, FailureDetector(share, node.identity))
     assert watch(recovery, job, clock, SURE_S - POLL_S) == 0
     assert watch(recovery, job, clock, 2 * POLL_S) == 1
 
@@ -357,7 +357,7 @@ def test_process_that_was_started_here_and_is_gone_is_dead_at_once(share, places
     gone.wait()
     node = Node(share, Identity(**{**vars(Identity.here()), "pid": gone.pid, "start": 1}))
     node.join()
-    assert Observer(share).process_gone(node.identity)
+    assert FailureDetector(share).process_gone(node.identity)
 
 
 # ---- sources that are replaced under a node
@@ -385,7 +385,7 @@ def test_failure_under_replaced_sources_is_no_attempt(share):
     job, report = toy.create(share, chains=1, length=3, poison=1), toy.Silent()
     worker = Worker(join(share), lambda job, node: toy.ToyPlan(job, node, report.say), report, threading.Event(), "toy",
                     updated=lambda: True)
-    with pytest.raises(Updated):
+    with pytest.raises(SourcesReplaced):
         worker.run()
     assert list(attempts.of_job(job)) == [] and claimed(job) == {} and results.is_done(job, toy.link_task(0))
 

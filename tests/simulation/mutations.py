@@ -6,8 +6,8 @@ from unittest.mock import patch
 
 from shared import attempts, claims, jobs, recovery, results, retry, worker
 from shared.claims import Claims, Outcome
-from shared.failure_detector import Observer
-from shared.filesystem import System
+from shared.failure_detector import FailureDetector
+from shared.filesystem import FileSystem
 from shared.identity import read_identity
 from shared.recovery import Recovery
 
@@ -127,7 +127,7 @@ def heartbeat_compared_with_the_local_clock():
             return True
         return self.share.system.wall() - beat >= lease
 
-    return [patch.object(Observer, "dead", dead)]
+    return [patch.object(FailureDetector, "dead", dead)]
 
 
 @mutation
@@ -142,7 +142,7 @@ def nodes_looked_at_before_the_placeholders_are_listed():
 
     calm = Recovery.run
     return [patch.object(Recovery, "run", run),
-            patch.object(Observer, "dead", lambda self, identity, lease: (self.silence(identity.incarnation) is None or
+            patch.object(FailureDetector, "dead", lambda self, identity, lease: (self.silence(identity.incarnation) is None or
                          self.silence(identity.incarnation) >= lease or self.process_gone(identity)))]
 
 
@@ -219,8 +219,8 @@ def publish_without_fsync():
         finally:
             self.os = client
 
-    calm = System.write_new
-    return [patch.object(System, "write_new", write_new)]
+    calm = FileSystem.write_new
+    return [patch.object(FileSystem, "write_new", write_new)]
 
 
 @mutation
@@ -264,4 +264,4 @@ def vanished_owners_count_as_failures():
 @mutation
 def heartbeat_file_is_swept_before_it_is_silent_for_a_lease():
     return [patch.object(recovery, "LEASE_S", 0.0), patch.object(Recovery, "_owns_any", lambda self, identity, held: False),
-            patch.object(Observer, "silence", lambda self, incarnation: 1e9 if incarnation in self._heard else None)]
+            patch.object(FailureDetector, "silence", lambda self, incarnation: 1e9 if incarnation in self._heard else None)]

@@ -12,18 +12,18 @@ from unittest.mock import patch
 
 from shared import attempts, results
 from shared.claims import claimed, let_go
-from shared.errors import Evicted, JobGone, ShareError, Stopped, Unwell
-from shared.failure_detector import Observer
-from shared.heartbeat import Heart
+from shared.errors import EvictedError, JobRemovedError, NodeUnhealthyError, ShareError, StopRequested
+from shared.failure_detector import FailureDetector
+from shared.heartbeat import HeartbeatThread
 from shared.identity import Identity
 from shared.jobs import all_jobs, create_job, find_job
 from shared.membership import Node
-from shared.notify import Bell
-from shared.paths import ShareLayout, Task
+from shared.notify import ChangeNotifier
+from shared.paths import SharedDirPaths, Task
 from shared.recovery import Recovery
-from shared.retry import weathered
+from shared.retry import retry_transient
 from shared.settings import LEASE_S, POLL_S
-from shared.shared_dir import Share
+from shared.shared_dir import SharedDir
 from shared.worker import Worker
 from tests import toy
 from tests.simulation.world import Host, Process, SimulatedSystem, World
@@ -73,8 +73,8 @@ class Play:
         world.bereaved = self.start_again
 
     # ---- actors
-    def share_on(self, host: Host) -> Share:
-        return Share(ShareLayout(ROOT), SimulatedSystem(self.world, host), self.links)
+    def share_on(self, host: Host) -> SharedDir:
+        return SharedDir(SharedDirPaths(ROOT), SimulatedSystem(self.world, host), self.links)
 
     def identity(self, process: Process) -> Identity:
         host = process.host
@@ -99,14 +99,14 @@ class Play:
         say = lambda line: world.say(process, f"says: {line}")
         if submits:
             try:
-                weathered(lambda: self.submit(share, process), share, say, system.sleep)
+                retry_transient(lambda: self.submit(share, process), share, say, system.sleep)
             except ShareError as error:
                 say(f"gives up: {error}")
                 return
         for _ in range(100):
             node = Node(share, self.identity(process))
-            weathered(node.join, share, say, system.sleep)
-            heart = Heart(node)
+            retry_transient(node.join, share, say, system.sleep)
+            heart = HeartbeatThread(node)
             world.spawn(process, "heart", heart.run)
             outcome = self.work(process, node, heart)
             heart.over.set()
@@ -120,12 +120,12 @@ class Play:
                 return
         raise world.broken("a node that never ends")
 
-    def submit(self, share: Share, process: Process) -> None:
+    def submit(self, share: SharedDir, process: Process) -> None:
         if find_job(share, NAME) is not None:
             return
         visitor = Node(share, self.identity(process))
         visitor.join()
-        heart = Heart(visitor)
+        heart = HeartbeatThread(visitor)
         self.world.spawn(process, "visit", heart.run)
         try:
             create_job(visitor, NAME, self.lease, lambda layout: self.spec)
@@ -133,7 +133,7 @@ class Play:
             heart.over.set()
             visitor.leave()
 
-    def work(self, process: Process, node: Node, heart: Heart) -> str:
+    def work(self, process: Process, node: Node, heart: HeartbeatThread) -> str:
         """A worker beside the heart; how it ended."""
         world, done, stop = self.world, [], threading.Event()
         told = Told(world, lambda: agent, process)
@@ -142,11 +142,11 @@ class Play:
             try:
                 worker = Worker(node, lambda job, node: toy.ToyPlan(job, node, told.say), told, stop, NAME, health=process.health)
                 done.append("well" if worker.run() else "failed")
-            except Evicted:
+            except EvictedError:
                 done.append("evicted")
-            except Unwell:
+            except NodeUnhealthyError:
                 done.append("unwell")
-            except (ShareError, Stopped) as error:
+            except (ShareError, StopRequested) as error:
                 done.append(f"error: {error}")
             except Exception:
                 done.append("broken")
@@ -161,11 +161,11 @@ class Play:
             return done[0]
         if agent.task:  # it was taken down in a task
             nonce = attempts.nonce()
-            job = weathered(lambda: find_job(node.share, NAME), node.share, told.say, node.share.system.sleep)
+            job = retry_transient(lambda: find_job(node.share, NAME), node.share, told.say, node.share.system.sleep)
             try:
-                weathered(lambda: attempts.record(node, job, Task.named(agent.task), "crashed", "by the test", nonce),
+                retry_transient(lambda: attempts.record(node, job, Task.named(agent.task), "crashed", "by the test", nonce),
                           node.share, told.say, node.share.system.sleep)
-            except (OSError, JobGone) as error:
+            except (OSError, JobRemovedError) as error:
                 told.say(f"could not be written down: {error}")
         return "crashed"
 
@@ -176,7 +176,7 @@ class Play:
         for _ in range(world.rnd.randint(3, 30)):
             world.sleep(world.rnd.uniform(1, 20))
             try:
-                observer = Observer(share, me)
+                observer = FailureDetector(share, me)
                 observer.look()
                 for job in all_jobs(share):
                     job.marks(), job.word("finished"), claimed(job)
@@ -186,14 +186,14 @@ class Play:
                 world.say(process, f"says: {error}")
         self.recover(share, process, 1)
 
-    def recover(self, share: Share, process: Process, passes: int) -> None:
+    def recover(self, share: SharedDir, process: Process, passes: int) -> None:
         """What `coordinator.py recover` does, so many times."""
         visitor = Node(share, self.identity(process))
-        heart = Heart(visitor)
+        heart = HeartbeatThread(visitor)
         try:
             visitor.join()
             self.world.spawn(process, "visit", heart.run)
-            recovery = Recovery(visitor, Observer(share, visitor.identity))
+            recovery = Recovery(visitor, FailureDetector(share, visitor.identity))
             for _ in range(passes):
                 recovery.run({job: set() for job in all_jobs(share)})
                 if not self.left_behind(visitor.identity.incarnation):
@@ -226,7 +226,7 @@ class Play:
         """Play it to the end. Violation where a promise was broken."""
         world, rnd = self.world, self.world.rnd
         with seeded(world):
-            for room in ShareLayout(ROOT).rooms():
+            for room in SharedDirPaths(ROOT).rooms():
                 self.make(room)
             for name in STRANGERS:
                 self.make(ROOT / name, b"not made by this program")
@@ -279,7 +279,7 @@ class Play:
             raise world.violation
 
     # ---- the verdict
-    def judge(self, share: Share) -> None:
+    def judge(self, share: SharedDir) -> None:
         world, broken = self.world, self.world.broken
         job = find_job(share, NAME)
         if job is None:
@@ -327,5 +327,5 @@ def seeded(world: World) -> Iterator[None]:
     # No line numbers and paths: a record that is longer where the checkout lies deeper would be written in other pieces.
     format_exc = lambda: "".join(traceback.format_exception_only(sys.exception()))
     with patch.object(secrets, "token_hex", token_hex), patch.object(traceback, "format_exc", format_exc), \
-            patch.object(Bell, "_watch", lambda bell: None):
+            patch.object(ChangeNotifier, "_watch", lambda bell: None):
         yield

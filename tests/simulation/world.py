@@ -11,7 +11,7 @@ from typing import Callable
 
 from greenlet import getcurrent, greenlet
 
-from shared.filesystem import System
+from shared.filesystem import FileSystem
 from tests.simulation.server import Client, Inode, Server, fail
 
 MOST_STEPS = 100_000  # of one run: a healthy one ends after some thousand, or when seven nodes wait for slow tasks, after 50,000
@@ -90,7 +90,7 @@ class Agent:
             self.alive = False
 
 
-class SimulatedSystem(System):
+class SimulatedSystem(FileSystem):
     """A node's door to its machine in the world."""
 
     def __init__(self, world: "World", host: Host):

@@ -8,7 +8,7 @@ import pytest
 
 from fav.pipeline.artifacts import Shelf
 from fav.pipeline.progress import progress
-from shared.heartbeat import visiting
+from shared.heartbeat import temporary_member
 from shared.shared_dir import open_share
 from tests.films import ROOT, create, film_of, make_clip, work
 from tests.slurm.rig import Slurm, missing
@@ -91,7 +91,7 @@ def test_when_the_time_is_over_the_same_slurm_job_goes_on_later(slurm, job, expe
     number = slurm.submit(SCRIPT, job.share.layout.root, "--job", "film", "--cores", 1,
                           options=("--array", 1, "--time", 1, "--signal", "B:USR1@40"))
     wait_for(lambda: frames(job) > 2, 60)
-    with visiting(job.share) as operator:
+    with temporary_member(job.share) as operator:
         job.mark(operator, "paused")
     wait_for(lambda: "stopping after" in slurm.said(number), 90)
     job.unmark("paused")
