@@ -17,10 +17,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from fav import flow as flows  # noqa: E402
-from fav.cli.options import Size  # noqa: E402
+from fav.cli.options import SizeType  # noqa: E402
 from fav.errors import FavError  # noqa: E402
 from fav.flow.field import (
-    Geometry,
+    FlowField,
     between,  # noqa: E402
 )
 from fav.model.backends import BACKENDS, choose  # noqa: E402
@@ -40,7 +40,7 @@ BASELINE = "eager float32, as published"
 LATEST = 10  # frames at either end of a chain
 SIDE = 4096  # of the matrices whose product tells what the machine can do
 
-Link = tuple[np.ndarray, Geometry | None]
+Link = tuple[np.ndarray, FlowField | None]
 
 
 def network_of(arch: str) -> StyleNetwork:
@@ -175,7 +175,7 @@ def print_honesty(style: Path, names: list[str], videos: list[Path], width: int,
               help="Only these.  [default: torch, and what auto takes here]")
 @click.option("--device", default="cpu", show_default=True, help="cpu, or cuda:0 and so on.")
 @click.option("--threads", type=click.IntRange(1), help="[default: PyTorch's]")
-@click.option("--size", type=Size(), default=(1024, 436), metavar="WxH", help="Of the timed frame.  [default: 1024x436]")
+@click.option("--size", type=SizeType(), default=(1024, 436), metavar="WxH", help="Of the timed frame.  [default: 1024x436]")
 @click.option("--rounds", type=click.IntRange(0), default=5, show_default=True,
               help="Timed frames of each; the median is shown. 0 for none.")
 @click.option("--style", "styles", multiple=True, type=PATH, help="Of the films.  [default: starry_night]")

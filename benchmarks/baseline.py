@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.clips import FULL_WIDTH, SHIPPED, clip_of  # noqa: E402
 from benchmarks.steps import Measured, measure_node, measured  # noqa: E402
 from fav.cli.common import one_line_errors  # noqa: E402
-from fav.cli.options import FILE, Size  # noqa: E402
+from fav.cli.options import FILE, SizeType  # noqa: E402
 
 # A line of the table: steps of the procedure of 2020 (`procedure2020.py`), and of a node (`steps.py`).
 LINES = {
@@ -47,7 +47,7 @@ def measure_2020(video: Path, style: Path, spynet: Path, frames: int, threads: i
 @click.argument("video", type=FILE)
 @click.argument("style", type=FILE, required=False)
 @click.option("--spynet", type=FILE, required=True, help="The authors' directory of modelL{1..6}_F.t7.")
-@click.option("--size", type=Size(), default="1024x436", show_default=True, metavar="WxH", help="VIDEO is brought to this size before, for both.")
+@click.option("--size", type=SizeType(), default="1024x436", show_default=True, metavar="WxH", help="VIDEO is brought to this size before, for both.")
 @click.option("--frames", type=click.IntRange(3), default=12, show_default=True, help="The first frames of VIDEO.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of both.  [default: all cores]")
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Films by each, alternating; medians are shown.")

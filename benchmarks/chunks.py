@@ -23,7 +23,7 @@ from fav import flow as flows  # noqa: E402
 from fav.evaluation.comparison import use_threads  # noqa: E402
 from fav.evaluation.metrics import distance, local_contrast, seam_score, warping_error  # noqa: E402
 from fav.flow.field import (  # noqa: E402
-    Geometry,  # noqa: E402
+    FlowField,  # noqa: E402
     between,
     over_long,
 )
@@ -50,15 +50,15 @@ class Film:
     serial: int
 
 
-Leap = Callable[[Take, int, int], Geometry]  # how a frame hangs on an earlier one, some dozens of frames away
+Leap = Callable[[Take, int, int], FlowField]  # how a frame hangs on an earlier one, some dozens of frames away
 Lead = list[np.ndarray]  # the pictures of a lead-in, and of the boundary itself
 
 
-def direct(take: Take, number: int, earlier: int) -> Geometry:
+def direct(take: Take, number: int, earlier: int) -> FlowField:
     return between(take.flow, take.frames[number], take.frames[earlier])
 
 
-def in_steps(take: Take, number: int, earlier: int) -> Geometry:
+def in_steps(take: Take, number: int, earlier: int) -> FlowField:
     return over_long(take.flow, take.frames[number], take.frames[earlier], take.steps[number:earlier:-1])
 
 

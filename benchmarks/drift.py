@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import reel  # noqa: E402
 from fav import flow as flows  # noqa: E402
-from fav.evaluation.comparison import Shown, use_threads  # noqa: E402
+from fav.evaluation.comparison import FrameSample, use_threads  # noqa: E402
 from fav.evaluation.metrics import distance, local_contrast, tone  # noqa: E402
 from fav.model.checkpoints import load_style  # noqa: E402
 from fav.model.runner import StyleRunner  # noqa: E402
@@ -50,7 +50,7 @@ class Course:
     looks: dict[str, np.ndarray]
     apart: np.ndarray
     again: np.ndarray
-    kept: tuple[Shown, ...]
+    kept: tuple[FrameSample, ...]
 
     def away(self, film: str, other: str) -> np.ndarray:
         """How a film differs from another, (N, 6), counted from the mean of its first second."""
@@ -74,7 +74,7 @@ def look(picture: np.ndarray) -> list[float]:
     return [seen.blue, seen.green, seen.red, seen.contrast, saturation, local_contrast(picture)]
 
 
-def followed(moments: Iterable[Shown], period: int | None, tick: Callable[[], None]) -> Course:
+def followed(moments: Iterable[FrameSample], period: int | None, tick: Callable[[], None]) -> Course:
     """What moments look like; after `period` frames, where it is known, the source comes again."""
     looks, kept, apart, again, lap = {name: [] for name in WORDS}, [], [], [], deque()
     for now in moments:

@@ -23,7 +23,7 @@ from fav.errors import FavError  # noqa: E402
 from fav.flow import dis  # noqa: E402
 from fav.flow.consistency import reliability  # noqa: E402
 from fav.flow.field import (  # noqa: E402
-    Geometry,  # noqa: E402
+    FlowField,  # noqa: E402
     between,
     composed,
     over_long,
@@ -126,7 +126,7 @@ def print_scene(entries: dict[str, Entry], apart: int) -> None:
         runs = [[view(scene, number) for number in range(first, first + apart + 1)] for first in (5, 40, 75)]
         known = [truth_of(run[-1], run[0]) for run in runs]
         for name, entry in entries.items():
-            found: dict[str, list[Geometry]] = {}
+            found: dict[str, list[FlowField]] = {}
             for run in runs:
                 for way, geometry in ways(entry.flow, [seen.image for seen in run]).items():
                     found.setdefault(f"{name}{way}", []).append(geometry)
@@ -137,7 +137,7 @@ def print_scene(entries: dict[str, Entry], apart: int) -> None:
                     for figure, (head, width) in zip(figures, heads.items())))
 
 
-def ways(flow: flows.Flow, images: list[np.ndarray]) -> dict[str, Geometry]:
+def ways(flow: flows.Flow, images: list[np.ndarray]) -> dict[str, FlowField]:
     """How the last image hangs on the first, by flow from one to the other and, where others lie between, by way of them."""
     direct = between(flow, images[-1], images[0])
     if len(images) == 2:
@@ -147,7 +147,7 @@ def ways(flow: flows.Flow, images: list[np.ndarray]) -> dict[str, Geometry]:
     return {", direct": direct, ", composed": composed(steps), ", matched again": again}
 
 
-def judged(found: Geometry, known: Truth) -> tuple[float, ...]:
+def judged(found: FlowField, known: Truth) -> tuple[float, ...]:
     """EPE in sight, EPE where it is also called reliable, precision, recall, the share of hidden pixels that are not called
     reliable, and the shares of the picture that are called reliable and that are in sight. NaN where there is none."""
     error, trusted = np.linalg.norm(found.flow - known.flow, axis=-1), found.reliability == 1

@@ -14,9 +14,9 @@ sys.path.insert(0, str(ROOT))
 from fav.cli.common import one_line_errors  # noqa: E402
 from fav.cli.options import FILE  # noqa: E402
 from fav.errors import FavError  # noqa: E402
-from fav.monitor.eta import Pace, seconds_left, stitching  # noqa: E402
+from fav.monitor.eta import ThroughputEstimator, seconds_left, stitching  # noqa: E402
 from fav.pipeline.task_names import PAINTED  # noqa: E402
-from fav.report.data import Facts, gather  # noqa: E402
+from fav.report.data import JobReportData, gather  # noqa: E402
 from fav.util.text import duration
 from shared.jobs import find_job  # noqa: E402
 from shared.paths import Task  # noqa: E402
@@ -25,11 +25,11 @@ from shared.shared_dir import open_share  # noqa: E402
 EVERY_S = 1.0
 
 
-def said(facts: Facts) -> list[tuple[float, float, float]]:
+def said(facts: JobReportData) -> list[tuple[float, float, float]]:
     """(seconds since the first frame was begun, what was left, what would have been said) from look to look."""
     frames = [one for one in facts.done if one.kind in PAINTED]
     times, spec = [one.published for one in frames], facts.shelf.spec
-    runs, pace, found = facts.shelf.timeline.runs, Pace(), []
+    runs, pace, found = facts.shelf.timeline.runs, ThroughputEstimator(), []
     begin, end = times[0] - (frames[0].took or 0), facts.stitched
     for now in np.arange(begin, times[-1], EVERY_S):
         done = bisect_right(times, now)

@@ -21,9 +21,9 @@ from matplotlib.figure import Figure
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from fav.pipeline.plan import FilmPlan  # noqa: E402
+from fav.pipeline.plan import VideoPlan  # noqa: E402
 from fav.pipeline.task_names import PAINTED  # noqa: E402
-from fav.stylize.timeline import PIECE, Piece  # noqa: E402
+from fav.stylize.timeline import PIECE, IndexSegment  # noqa: E402
 from shared import results  # noqa: E402
 from shared.claims import Claims, Outcome  # noqa: E402
 from shared.identity import Identity
@@ -40,11 +40,11 @@ COLOURS = {"one take": "tab:blue", "with cuts": "tab:orange"}
 class Actor:
     """A node of the play: what it works on, and what it does when that is done."""
 
-    def __init__(self, share: SharedDir, job: Job, index: list[Piece]):
+    def __init__(self, share: SharedDir, job: Job, index: list[IndexSegment]):
         self.node, self.job, self.index = Node(share, Identity.here()), job, index
         self.node.join()
-        with mock.patch("fav.pipeline.plan.Studio", epic.Easel), mock.patch("fav.pipeline.plan.changed_inputs", lambda *words: []):
-            self.plan = FilmPlan(job, self.node, print)
+        with mock.patch("fav.pipeline.plan.FrameStylizer", epic.FakeStylizer), mock.patch("fav.pipeline.plan.changed_inputs", lambda *words: []):
+            self.plan = VideoPlan(job, self.node, print)
         self.claims, self.task = Claims(self.node, job), None
 
     def go_on(self) -> Task | None:

@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.clips import SHIPPED, clip_of, ffmpeg  # noqa: E402
 from benchmarks.stopwatch import peak_kb  # noqa: E402
 from fav.cli.common import one_line_errors  # noqa: E402
-from fav.cli.options import FILE, Size  # noqa: E402
+from fav.cli.options import FILE, SizeType  # noqa: E402
 from fav.util.text import duration
 
 SIZES = ((640, 360), (1280, 720), (1920, 1080), (3840, 2160))
@@ -59,7 +59,7 @@ def measure(video: Path, style: Path, *words) -> tuple[float, float, float]:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("video", type=FILE)
 @click.argument("style", type=FILE, default=SHIPPED)
-@click.option("--size", "sizes", type=Size(), multiple=True, metavar="WxH", help="Of the frames.  [default: 360p, 720p, 1080p and 4K]")
+@click.option("--size", "sizes", type=SizeType(), multiple=True, metavar="WxH", help="Of the frames.  [default: 360p, 720p, 1080p and 4K]")
 @click.option("--frames", type=click.IntRange(3), default=6, show_default=True, help="Frames of each size.")
 @click.option("--length", "lengths", type=float, multiple=True, default=(10, 120), show_default=True,
               help="Seconds of a moving test picture of 96x64, at 25 frames a second, to see what the length of a film does.")

@@ -13,7 +13,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.clips import SHIPPED, clip_of, ffmpeg  # noqa: E402
 from fav.cli.common import one_line_errors  # noqa: E402
-from fav.cli.options import FILE, Size  # noqa: E402
+from fav.cli.options import FILE, SizeType  # noqa: E402
 from fav.pipeline.request import Request  # noqa: E402
 from fav.pipeline.submit import submit  # noqa: E402
 from fav.pipeline.task_names import PAINTED  # noqa: E402
@@ -48,7 +48,7 @@ def spread_s(job: Job) -> tuple[float, int]:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("video", type=FILE)
 @click.argument("style", type=FILE, default=SHIPPED)
-@click.option("--size", type=Size(), default=(640, 360), metavar="WxH", help="Of the frames.  [default: 640x360]")
+@click.option("--size", type=SizeType(), default=(640, 360), metavar="WxH", help="Of the frames.  [default: 640x360]")
 @click.option("--frames", type=click.IntRange(72), default=132, show_default=True, help="Of VIDEO, played forth and back.")
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Alternating; the quickest is told.")
 @one_line_errors

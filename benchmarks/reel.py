@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from fav import flow as flows  # noqa: E402
-from fav.evaluation.comparison import Shown  # noqa: E402
+from fav.evaluation.comparison import FrameSample  # noqa: E402
 from fav.flow.field import between  # noqa: E402
 from fav.model.runner import StyleRunner  # noqa: E402
 from fav.stylize.recurrence import stylize_shot  # noqa: E402
@@ -81,7 +81,7 @@ def forth_and_back(pictures: Sequence[np.ndarray], count: int) -> Frames:
     return ((pictures[order[number % len(order)]], Fraction(number, RATE), number == 0) for number in range(count))
 
 
-def stylized(frames: Frames, runner: StyleRunner, flow: flows.Flow) -> Iterator[Shown]:
+def stylized(frames: Frames, runner: StyleRunner, flow: flows.Flow) -> Iterator[FrameSample]:
     """What a film with memory shows of each frame, and against it what one made with `--independent` shows.
 
     Raw, as the network gives them, and with flow and reliability as in a film of the default options.
@@ -95,7 +95,7 @@ def stylized(frames: Frames, runner: StyleRunner, flow: flows.Flow) -> Iterator[
             before = picture
 
     for number, ((picture, seconds, cut), film) in enumerate(zip(theirs, stylize_shot(hung(), runner))):
-        yield Shown(number, seconds, cut, picture, film, runner.stylize(picture))
+        yield FrameSample(number, seconds, cut, picture, film, runner.stylize(picture))
 
 
 def sheet(rows: Sequence[Sequence[tuple[str, np.ndarray]]]) -> np.ndarray:

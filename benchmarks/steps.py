@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.clips import SHIPPED, clip_of  # noqa: E402
 from benchmarks.stopwatch import Stopwatch, peak_kb  # noqa: E402
 from fav.cli.common import one_line_errors  # noqa: E402
-from fav.cli.options import FILE, Size  # noqa: E402
+from fav.cli.options import FILE, SizeType  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def make_plan(job, node, say, steps: str, series: bool, **options):
     watch.time("decode: resize", (fav.video.reader, "resize"))
     watch.time("flow: rounding", (fav.flow.field, "quantized"))
     watch.time("consistency", (fav.flow.field, "reliability"))
-    watch.time("wait for what is ahead", (fav.stylize.engine.Studio, "geometry"))
+    watch.time("wait for what is ahead", (fav.stylize.engine.FrameStylizer, "geometry"))
     watch.time("warp", (fav.stylize.engine, "stylize_next"))
     watch.time("network input", (fav.model.runner, "network_input"))
     watch.time("network", (fav.model.runner.StyleRunner, "stylize"))
@@ -114,11 +114,11 @@ def make_plan(job, node, say, steps: str, series: bool, **options):
     watch.time("publish: link, unlink", (results, "publish"))
     watch.time("claims, lists", (Claims, "claim"), (Claims, "release"),
                *((Worker, name) for name in ("_carry_on", "_claim_one", "_look_around")))  # fmt: skip
-    watch.time("index and cuts", (fav.pipeline.plan.FilmPlan, "_index"))
-    watch.time("film: read frames", (fav.pipeline.artifacts.Shelf, "frame"))
-    watch.time("film: encode", (fav.pipeline.plan.FilmPlan, "_stitched"))
+    watch.time("index and cuts", (fav.pipeline.plan.VideoPlan, "_index"))
+    watch.time("film: read frames", (fav.pipeline.artifacts.JobArtifacts, "frame"))
+    watch.time("film: encode", (fav.pipeline.plan.VideoPlan, "_stitched"))
     if series:
-        fav.stylize.engine.Studio.look_ahead, fav.pipeline.artifacts.ahead = (lambda *words: None), map
+        fav.stylize.engine.FrameStylizer.look_ahead, fav.pipeline.artifacts.ahead = (lambda *words: None), map
         plan.studio._painter = Later()
     moments = []
     paint, publish, finish = plan.run, results.publish_bytes, plan.finish
@@ -166,7 +166,7 @@ def node(share: Path, video: Path, style: Path, steps: Path, series: bool, **opt
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("video", type=FILE)
 @click.argument("style", type=FILE, default=SHIPPED)
-@click.option("--size", "sizes", type=Size(), multiple=True, metavar="WxH", help="Of the frames, several times for several tables.  [default: 1024x436 and 1920x1080]")
+@click.option("--size", "sizes", type=SizeType(), multiple=True, metavar="WxH", help="Of the frames, several times for several tables.  [default: 1024x436 and 1920x1080]")
 @click.option("--frames", type=click.IntRange(3), default=24, show_default=True, help="The first frames of VIDEO.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all cores]")
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Runs of each kind, alternating; the median is shown.")

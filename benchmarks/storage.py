@@ -16,11 +16,11 @@ from benchmarks.clips import SHIPPED, clip_of  # noqa: E402
 from benchmarks.procedure2020 import Procedure  # noqa: E402
 from benchmarks.stopwatch import Stopwatch  # noqa: E402
 from fav.cli.common import one_line_errors  # noqa: E402
-from fav.cli.options import FILE, Size  # noqa: E402
+from fav.cli.options import FILE, SizeType  # noqa: E402
 from fav.flow.io import encode_flow  # noqa: E402
-from fav.stylize.engine import Studio
+from fav.stylize.engine import FrameStylizer
 from fav.stylize.indexing import index_pieces  # noqa: E402
-from fav.stylize.settings import Look  # noqa: E402
+from fav.stylize.settings import StyleSettings  # noqa: E402
 from fav.stylize.timeline import Timeline  # noqa: E402
 from fav.util.images import encode_png  # noqa: E402
 
@@ -42,12 +42,12 @@ def bytes_of_2020(clip: Path, style: Path, spynet: Path, threads: int) -> Counte
     return found
 
 
-def bytes_of_ours(clip: Path, look: Look, threads: int) -> Counter[str]:
+def bytes_of_ours(clip: Path, look: StyleSettings, threads: int) -> Counter[str]:
     """Bytes of the results that a job publishes, by kind; of the flow as well, which travels with the slow methods alone."""
     timeline, found = Timeline(), Counter()
     for piece in index_pieces(clip, None, ()):
         timeline.add(piece)
-    studio = Studio(clip, look, threads=threads)
+    studio = FrameStylizer(clip, look, threads=threads)
     picture = studio.first(0, timeline.index, opening=True)
     found["frame"] += len(encode_png(picture))
     for number in range(1, timeline.end):
@@ -63,7 +63,7 @@ def bytes_of_ours(clip: Path, look: Look, threads: int) -> Counter[str]:
 @click.argument("video", type=FILE)
 @click.argument("style", type=FILE, default=SHIPPED)
 @click.option("--spynet", type=FILE, required=True, help="The authors' directory of modelL{1..6}_F.t7.")
-@click.option("--size", type=Size(), default="1920x1080", show_default=True, metavar="WxH", help="VIDEO is brought to this size.")
+@click.option("--size", type=SizeType(), default="1920x1080", show_default=True, metavar="WxH", help="VIDEO is brought to this size.")
 @click.option("--frames", type=click.IntRange(2), default=6, show_default=True, help="The first frames of VIDEO.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all cores]")
 @one_line_errors
@@ -74,7 +74,7 @@ def main(video: Path, style: Path, spynet: Path, size: tuple[int, int], frames: 
     with tempfile.TemporaryDirectory(prefix="storage-") as place:
         clip = clip_of(video, Path(place), size, frames)
         before = bytes_of_2020(clip, style, spynet, threads)
-        after = bytes_of_ours(clip, Look(style, size, "spynet", spynet), threads)
+        after = bytes_of_ours(clip, StyleSettings(style, size, "spynet", spynet), threads)
     click.echo(f"kB a frame, {size[0]}x{size[1]}, {frames} frames, flow by SPyNet")
     click.echo(f"{'':28}{'2020':>10}{'ours':>10}")
     for name, (theirs, ours) in LINES.items():

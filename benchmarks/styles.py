@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import reel  # noqa: E402
 from fav import flow as flows  # noqa: E402
-from fav.evaluation.comparison import Comparison, Shown, measure, use_threads  # noqa: E402
+from fav.evaluation.comparison import EvaluationConfig, FrameSample, measure, use_threads  # noqa: E402
 from fav.evaluation.metrics import FrameLosses, mean_and_95th  # noqa: E402
 from fav.evaluation.perceptual_metrics import losses_of  # noqa: E402
 from fav.evaluation.report import Evaluation  # noqa: E402
@@ -37,9 +37,9 @@ class Sheet:
     """Lets moments pass, and keeps those 1, 2 and 5 s after a shot's beginning, of the shot that has most of them."""
 
     def __init__(self):
-        self.kept: list[tuple[float, Shown]] = []
+        self.kept: list[tuple[float, FrameSample]] = []
 
-    def watch(self, moments: Iterable[Shown]) -> Iterator[Shown]:
+    def watch(self, moments: Iterable[FrameSample]) -> Iterator[FrameSample]:
         begin, mine = None, []
         for now in moments:
             if begin is None or now.cut:
@@ -108,7 +108,7 @@ def evaluated(video: Path, style: Path, runner: StyleRunner, width: int, flow: s
         for row in measure(moments, flows.make(flow), losses):
             found.append(row)
             progress.advance(bar)
-    return Evaluation(Comparison(str(video), style.stem, "independent", flow=flow), (width, 0), tuple(found))
+    return Evaluation(EvaluationConfig(str(video), style.stem, "independent", flow=flow), (width, 0), tuple(found))
 
 
 def line(name: str, evaluation: Evaluation) -> str:

@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import reel  # noqa: E402
 from fav import flow as flows  # noqa: E402
 from fav.flow.field import (
-    Geometry,
+    FlowField,
     between,  # noqa: E402
 )
 from fav.model.backends import choose  # noqa: E402
@@ -32,7 +32,7 @@ class Take:
     """One shot. frames (H, W, 3) uint8; steps: how each frame hangs on the one before it, None for the first."""
 
     frames: Sequence[np.ndarray]
-    steps: Sequence[Geometry | None]
+    steps: Sequence[FlowField | None]
     flow: flows.Flow
     runner: StyleRunner
 
@@ -47,7 +47,7 @@ class Take:
         """A frame painted on from the picture of the one before it."""
         return self.hung(number, prior, self.steps[number])
 
-    def hung(self, number: int, prior: np.ndarray, geometry: Geometry) -> np.ndarray:
+    def hung(self, number: int, prior: np.ndarray, geometry: FlowField) -> np.ndarray:
         """A frame painted on from the picture of another one."""
         return stylize_next(self.runner, self.frames[number], prior, geometry)
 

@@ -50,7 +50,7 @@ def nonce() -> str:
 def record(node: Node, job: Job, task: Task, why: str, detail: str, nonce: str) -> None:
     """Write down that this node's attempt failed; marks the task failed when that was the last one.
 
-    Tried again with the same `nonce` after an error, it counts once. JobGone where the job was cleaned.
+    Tried again with the same `nonce` after an error, it counts once. JobRemovedError where the job was cleaned.
     """
     job.marks()
     place = job.layout.attempts_of(task)

@@ -68,7 +68,7 @@ class Job:
         return self.manifest.name
 
     def marks(self) -> set[str]:
-        """The marks set on the job. JobGone where it was cleaned, or its files were removed by hand."""
+        """The marks set on the job. JobRemovedError where it was cleaned, or its files were removed by hand."""
         names = set(self.share.system.list(self.layout.root))
         if "job.json" not in names:
             self.share.check()

@@ -44,14 +44,14 @@ class Node:
         self.share.system.unlink(draft)
 
     def beat(self) -> None:
-        """Renew every claim of this node at once. Evicted where others took the node for dead."""
+        """Renew every claim of this node at once. EvictedError where others took the node for dead."""
         try:
             self.share.system.touch(self.heart)
         except FileNotFoundError:
             self.check()
 
     def check(self) -> None:
-        """Evicted if the heartbeat file is gone, or the private directory; looks into the directories themselves.
+        """EvictedError if the heartbeat file is gone, or the private directory; looks into the directories themselves.
 
         ShareError where the shared directory itself is gone.
         """

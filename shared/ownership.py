@@ -110,7 +110,7 @@ def remove_job_files(share: SharedDir, layout: JobPaths, incarnation: str) -> Re
 
 
 def _is_of_job(layout: JobPaths, brought: "_Brought | None") -> Callable[[Path, bool], bool]:
-    """Which entries of a job's directory are ours, for `System.remove`."""
+    """Which entries of a job's directory are ours, for `FileSystem.remove`."""
     def is_ours(entry: Path, is_directory: bool) -> bool:
         name = entry.relative_to(layout.root).as_posix()
         if name.startswith("inputs/"):

@@ -19,7 +19,7 @@ class TaskPlan(Protocol):
     def run(self, task: Task, tick: Callable[[], None]) -> bytes | Path:
         """Do a task: its result in memory, or a private file. `tick` in long tasks: still at it.
 
-        InputVanished where something published is gone; any other exception is a failed attempt.
+        ResultVanishedError where something published is gone; any other exception is a failed attempt.
         """
 
     def published(self, task: Task, ours: bool) -> None:

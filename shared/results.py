@@ -64,7 +64,7 @@ def is_done(job: Job, task: Task) -> bool:
 def read(job: Job, task: Task, limit: int = RECORD_LIMIT) -> bytes:
     """A published result of at most `limit` bytes, as many as its kind can have; of a larger one nothing is read.
 
-    InputVanished where it is not there, ShareError where it is larger, or no file.
+    ResultVanishedError where it is not there, ShareError where it is larger, or no file.
     """
     try:
         return job.share.system.read(job.layout.result(task), limit)
@@ -75,7 +75,7 @@ def read(job: Job, task: Task, limit: int = RECORD_LIMIT) -> bytes:
 def head(job: Job, task: Task, size: int) -> tuple[bytes, float]:
     """The first `size` bytes of a published result, and when it was written: seconds since 1970 by the server's clock.
 
-    InputVanished where it is not there.
+    ResultVanishedError where it is not there.
     """
     try:
         return job.share.system.head(job.layout.result(task), size)

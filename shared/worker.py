@@ -72,7 +72,7 @@ class Worker:
 
     # ---- the loop
     def run(self) -> bool:
-        """Work until every job served is over; whether all of them ended well. Stopped when asked to."""
+        """Work until every job served is over; whether all of them ended well. StopRequested when asked to."""
         try:
             while True:
                 self._check_stop()
@@ -373,7 +373,7 @@ class Worker:
     def _examine(self, board: JobState) -> None:
         """Where tasks failed here, see whether this node can do one that is done; if not, it steps out of the job.
 
-        Unwell where a fresh process is to try that again.
+        NodeUnhealthyError where a fresh process is to try that again.
         """
         job = board.job.manifest.id
         for kind, doubt in list(self.health.doubts[job].items()):
@@ -421,7 +421,7 @@ class Worker:
         self.bell.ring()
 
     def _on_job(self, board: JobState, step: Callable[[], T]) -> T:
-        """A step on the files of a job, weathered; JobGone where they are gone."""
+        """A step on the files of a job, retry_transient; JobRemovedError where they are gone."""
         try:
             return self._weathered(step)
         except FileNotFoundError as error:
@@ -514,7 +514,7 @@ class Worker:
             raise StopRequested("asked to stop")
 
     def _check_sources(self) -> None:
-        """Updated where the sources were replaced: a part that is loaded late does not go with those loaded before."""
+        """SourcesReplaced where the sources were replaced: a part that is loaded late does not go with those loaded before."""
         if self.updated():
             raise SourcesReplaced
 

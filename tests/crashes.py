@@ -44,7 +44,7 @@ from shared.settings import LEASE_S, POLL_S, SHORTEST_LEASE_S
 from shared.shared_dir import SharedDir, open_share
 from shared.supervisor import EXIT_EVICTED, Supervisor
 from shared.worker import Worker
-from tests.toy import Silent
+from tests.toy import RecordingEvents
 
 JOB, FRAMES, CUT = "film", 4, 2
 CHANGES = ("create", "write", "link", "rename", "unlink", "mkdir", "rmdir", "utime", "chmod", "chown")
@@ -144,7 +144,7 @@ def ending(point: Point, number: int, woken: Callable[[], None] = lambda: None) 
     return strike
 
 
-class Told(Silent):
+class Told(RecordingEvents):
     """A report that prints which tasks are begun."""
 
     def start(self, job: Job, task: Task) -> None:

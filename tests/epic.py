@@ -9,10 +9,10 @@ from unittest import mock
 
 import numpy as np
 
-from fav.pipeline.plan import FilmPlan
-from fav.pipeline.spec import FilmSpec
+from fav.pipeline.plan import VideoPlan
+from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import frame_task, index_task
-from fav.stylize.timeline import PIECE, Piece
+from fav.stylize.timeline import PIECE, IndexSegment
 from fav.util.images import encode_png
 from fav.video import FrameIndex
 from shared.errors import StopRequested
@@ -28,7 +28,7 @@ PICTURE = np.zeros((2, 2, 3), np.uint8)
 
 def make_film(share: SharedDir, frames: int, shot: int, name: str = "film", indexed: bool = True, **options) -> Job:
     """A job of that many frames in shots of `shot` frames; its index is there unless not `indexed`."""
-    spec = FilmSpec(video="none.mp4", video_print="", style="none.safetensors", style_print="", width=2, height=2, out=f"{name}.mp4",
+    spec = JobSpec(video="none.mp4", video_print="", style="none.safetensors", style_print="", width=2, height=2, out=f"{name}.mp4",
                     **options)
     node = Node(share, Identity.here())  # without a heart, whose beats would be counted
     node.join()
@@ -45,10 +45,10 @@ def put_index(job: Job, part: range, frames: int, shot: int) -> None:
         put(job, index_task(start // PIECE), json.dumps(piece(start, frames, shot).to_json()).encode())
 
 
-def piece(start: int, frames: int, shot: int) -> Piece:
+def piece(start: int, frames: int, shot: int) -> IndexSegment:
     numbers = np.arange(start, min(start + PIECE, frames))
     index = FrameIndex(numbers * 512, np.full(len(numbers), 512), numbers % 12 == 0, numbers * 2654435761 % 2**32, Fraction(1, 12800))
-    return Piece(start, index, tuple(int(number) for number in numbers if number and number % shot == 0), start + PIECE >= frames)
+    return IndexSegment(start, index, tuple(int(number) for number in numbers if number and number % shot == 0), start + PIECE >= frames)
 
 
 def put(job: Job, task, data: bytes) -> None:
@@ -69,7 +69,7 @@ def paint(job: Job, numbers: Iterable[int]) -> None:
             os.link(first, job.layout.result(frame_task(number)))
 
 
-class Easel:
+class FakeStylizer:
     """A studio that paints at once, always the same."""
 
     numeric_class = "none"
@@ -82,11 +82,11 @@ class Easel:
         return done
 
 
-class Few(FilmPlan):
+class LimitedPlan(VideoPlan):
     """The plan of such a film, which is stopped when it has painted `most` frames. `frames` are those that it has."""
 
     def __init__(self, job: Job, node: Node, most: int):
-        with mock.patch("fav.pipeline.plan.Studio", Easel), mock.patch("fav.pipeline.plan.changed_inputs", lambda *words: []):
+        with mock.patch("fav.pipeline.plan.FrameStylizer", FakeStylizer), mock.patch("fav.pipeline.plan.changed_inputs", lambda *words: []):
             super().__init__(job, node, print)
         self.most, self.frames = most, []
 

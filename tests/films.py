@@ -10,17 +10,17 @@ import torch
 
 from fav.model.checkpoints import save_style
 from fav.model.network import StyleNetwork
-from fav.pipeline.artifacts import Shelf
+from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.plan import make_plan
 from fav.pipeline.request import Request
-from fav.pipeline.spec import FilmSpec
+from fav.pipeline.spec import JobSpec
 from fav.pipeline.submit import submit
 from fav.video import FrameIndex
 from shared.heartbeat import temporary_member
 from shared.jobs import Job
 from shared.shared_dir import SharedDir, open_share
 from shared.worker import Worker
-from tests.toy import Silent
+from tests.toy import RecordingEvents
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = "c9s1-4,d8,d8,R8,U2,c3s1-8,U2,c9s1-3"
@@ -69,9 +69,9 @@ def create(share: SharedDir, video: Path | str, style: Path, **options) -> Job:
         return submit(node, Request(str(video), style, given=frozenset(options), **options)).job
 
 
-def work(job: Job, report: Silent | None = None, **here) -> bool:
+def work(job: Job, report: RecordingEvents | None = None, **here) -> bool:
     """Work on a job in this process until it is over; whether it is finished."""
-    report = report or Silent()
+    report = report or RecordingEvents()
     with temporary_member(job.share) as node:
         plan_for = lambda job, node: make_plan(job, node, report.say, **here)
         return Worker(node, plan_for, report, threading.Event(), job.name).run()
@@ -84,19 +84,19 @@ def start_node(share: SharedDir, *words: str) -> subprocess.Popen:
 
 
 def film_of(job: Job) -> Path:
-    return FilmSpec.from_json(job.manifest.spec).film(job.share.layout.root)
+    return JobSpec.from_json(job.manifest.spec).film(job.share.layout.root)
 
 
 def frames_of(job: Job) -> list:
     """The published stylized frames, decoded, in order."""
-    shelf = Shelf(job)
+    shelf = JobArtifacts(job)
     shelf.refresh()
     return [shelf.frame(number) for number in range(shelf.spec.start, shelf.timeline.end)]
 
 
 def index_of(job: Job) -> FrameIndex:
     """What is known of the job's video."""
-    shelf = Shelf(job)
+    shelf = JobArtifacts(job)
     shelf.refresh()
     return shelf.timeline.index
 

@@ -16,7 +16,7 @@ from fav.model import runner as runner_module
 from fav.model.backends import BACKENDS, choose
 from fav.model.devices import best_precision
 from fav.model.runner import StyleRunner
-from fav.pipeline.spec import FilmSpec
+from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import frame_task
 from fav.util.images import png_text
 from shared.jobs import all_jobs
@@ -171,7 +171,7 @@ def test_a_job_records_the_precision_that_auto_means_where_it_is_made(clip, styl
     assert submitted(share, clip, style, "--name", "unsaid").exit_code == 0
     for precision in ("auto", "float32", "bfloat16"):
         assert submitted(share, clip, style, "--name", precision, "--precision", precision).exit_code == 0
-    precisions = {job.name: FilmSpec.from_json(job.manifest.spec).precision for job in all_jobs(share)}
+    precisions = {job.name: JobSpec.from_json(job.manifest.spec).precision for job in all_jobs(share)}
     assert precisions == {"unsaid": BFLOAT16, "auto": BFLOAT16, "float32": "float32", "bfloat16": "bfloat16"}
 
 
@@ -185,9 +185,9 @@ def test_another_precision_is_another_job_and_auto_joins_any(clip, style, share)
 
 def test_jobs_of_before_there_was_a_choice_are_float32_and_a_strange_one_is_refused(clip, style, share):
     record = create(share, clip, style).manifest.spec
-    assert FilmSpec.from_json({name: value for name, value in record.items() if name != "precision"}).precision == "float32"
+    assert JobSpec.from_json({name: value for name, value in record.items() if name != "precision"}).precision == "float32"
     with pytest.raises(FavError, match="expected precision float32 or bfloat16, got 'float8'"):
-        FilmSpec.from_json({**record, "precision": "float8"})
+        JobSpec.from_json({**record, "precision": "float8"})
 
 
 def test_each_frame_tells_what_painted_it(clip, style, share, backend):

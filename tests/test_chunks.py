@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from fav import flow as flows
-from fav.cli.options import Chunk
+from fav.cli.options import ChunkType
 from fav.errors import FavError
-from fav.pipeline.artifacts import Shelf
+from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.plan import make_plan
 from fav.pipeline.progress import blocked, progress
-from fav.pipeline.spec import FilmSpec
+from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import flow_task, frame_task, lead_task
 from fav.stylize.blend import blend
 from fav.stylize.chain import boundaries
-from fav.stylize.engine import Studio
+from fav.stylize.engine import FrameStylizer
 from fav.stylize.settings import LEAD
 from fav.stylize.timeline import Timeline
 from shared import attempts, results
@@ -111,7 +111,7 @@ def test_independent_frames_need_no_chunks():
 
 # ---- what a film in chunks is
 def test_chunks_are_plain_chains_and_the_film_shows_mixtures_of_two_in_the_passage(chunked, plain):
-    (studio, index), shelf = studio_of(chunked), Shelf(chunked)
+    (studio, index), shelf = studio_of(chunked), JobArtifacts(chunked)
     shelf.refresh()
     prior = None
     for number in range(CHUNK - LEAD, 2 * CHUNK):
@@ -135,7 +135,7 @@ def test_short_shots_stay_whole(clip, style, share):
 
 
 def test_status_counts_chunks(chunked, plain):
-    assert progress(Shelf(chunked)) == {**progress(Shelf(plain)), "chunk": (3, 3)}
+    assert progress(JobArtifacts(chunked)) == {**progress(JobArtifacts(plain)), "chunk": (3, 3)}
 
 
 @pytest.mark.parametrize("backward", [False, True])
@@ -210,7 +210,7 @@ def test_flow_that_travelled_serves_lead_in_and_passage_alike(chunked, clip, sty
         plan.published(index, True)
         for frame in range(1, FRAMES):
             results.publish_bytes(node, job, flow_task(frame), plan.run(flow_task(frame), lambda: None))
-    monkeypatch.setattr(Studio, "geometry", None)  # whoever calls it now fails
+    monkeypatch.setattr(FrameStylizer, "geometry", None)  # whoever calls it now fails
     assert work(job)
     assert same(frames_of(job), frames_of(chunked))
 
@@ -222,22 +222,22 @@ def test_failed_lead_in_says_who_waits(clip, style, share):
         index = next(plan.candidates())
         results.publish_bytes(node, job, index, plan.run(index, lambda: None))
     waiting = f"{LEAD - 1 + CHUNK} frames wait for lead 1, which failed"
-    assert blocked(Shelf(job), [str(lead_task(CHUNK - LEAD))]) == [waiting]
+    assert blocked(JobArtifacts(job), [str(lead_task(CHUNK - LEAD))]) == [waiting]
 
 
 # ---- what is recorded
 def test_chunk_is_recorded_in_the_job_and_another_is_refused(chunked, clip, style):
-    assert FilmSpec.from_json(chunked.manifest.spec).chunk == CHUNK
+    assert JobSpec.from_json(chunked.manifest.spec).chunk == CHUNK
     with pytest.raises(FavError, match="chunk is 8, not unset"):
         create(chunked.share, clip, style, chunk=None)
 
 
 @pytest.mark.parametrize("words, chunk", [("auto", 48), ("off", None), ("30", 30)])
 def test_chunk_is_typed_in_words_or_frames(words, chunk):
-    assert Chunk().convert(words, None, None) == chunk
+    assert ChunkType().convert(words, None, None) == chunk
 
 
 @pytest.mark.parametrize("words", ["7", "-8", "many", "1e3"])
 def test_chunk_too_short_for_a_lead_in_is_refused(words):
     with pytest.raises(click.BadParameter, match="from 8 on"):
-        Chunk().convert(words, None, None)
+        ChunkType().convert(words, None, None)

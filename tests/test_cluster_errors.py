@@ -17,7 +17,7 @@ import pytest
 
 import coordinator
 import node as node_command
-from fav.pipeline.spec import FilmSpec
+from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import stitch_task
 from shared import attempts, results
 from shared.claims import claimed
@@ -179,7 +179,7 @@ def test_film_that_was_moved_away_is_told_and_made_again(share, clip, style):
     film_of(job).unlink()
     code, lines = ended(films.start_node(share, str(clip), str(style)))  # or the same line again
     assert code == 0 and any("its film is shown again" in line for line in lines), lines
-    assert film_of(job).read_bytes() == job.layout.result(stitch_task(FilmSpec.from_json(job.manifest.spec))).read_bytes()
+    assert film_of(job).read_bytes() == job.layout.result(stitch_task(JobSpec.from_json(job.manifest.spec))).read_bytes()
 
 
 # ---- inputs that are replaced
@@ -227,7 +227,7 @@ def test_node_of_all_jobs_looks_again_whether_the_input_was_put_back(root, clock
     root.mkdir()
     share = open_share(root, clock)
     toy.create(share, chains=1, length=1)
-    changed, said = [True], toy.Silent()
+    changed, said = [True], toy.RecordingEvents()
 
     def plan_for(job, node):
         if changed:

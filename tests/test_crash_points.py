@@ -22,7 +22,7 @@ from tests import films, toy
 from tests.conftest import Clock, join
 from tests.films import style  # noqa: F401
 from tests.test_weather import Patience
-from tests.toy import Silent
+from tests.toy import RecordingEvents
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -77,7 +77,7 @@ def clock(monkeypatch) -> Slumber:
     return Slumber()
 
 
-def worker_of(node: Node, report: Silent) -> Worker:
+def worker_of(node: Node, report: RecordingEvents) -> Worker:
     return Worker(node, lambda job, node: toy.ToyPlan(job, node, print), report, Patience(node.share.system), "toy")
 
 
@@ -90,7 +90,7 @@ def test_node_that_slept_after_claiming_and_was_taken_for_dead_starts_nothing(sh
         assert claimed(job) == {} and not node.heart.exists()
 
     clock.beginning, clock.meanwhile = str(toy.link_task(0)), recovered
-    report = Silent()
+    report = RecordingEvents()
     with pytest.raises(EvictedError):
         worker_of(node, report).run()
     assert report.tasks == [str(toy.link_task(0))]
@@ -98,7 +98,7 @@ def test_node_that_slept_after_claiming_and_was_taken_for_dead_starts_nothing(sh
 
 def test_node_that_slept_after_claiming_and_has_no_heartbeat_file_any_more_starts_nothing(share, clock, job, node):
     clock.beginning, clock.meanwhile = str(toy.link_task(0)), lambda: share.system.unlink(node.heart)
-    report = Silent()
+    report = RecordingEvents()
     with pytest.raises(EvictedError):
         worker_of(node, report).run()
     assert report.tasks == [str(toy.link_task(0))]
@@ -116,7 +116,7 @@ def test_node_that_slept_after_claiming_leaves_a_task_to_who_claimed_it_meanwhil
         claims.release(second)
 
     clock.beginning, clock.meanwhile = str(toy.link_task(0)), passed_on
-    report = Silent()
+    report = RecordingEvents()
     assert worker_of(node, report).run()
     assert report.tasks == [str(toy.link_task(0)), str(toy.link_task(2)), str(toy.SUM)]
     assert results.read(job, toy.SUM) == toy.expected(1, 3)
@@ -124,7 +124,7 @@ def test_node_that_slept_after_claiming_leaves_a_task_to_who_claimed_it_meanwhil
 
 def test_claim_that_is_fresh_is_not_looked_at_again(share, clock, job, node, monkeypatch):
     monkeypatch.setattr(Claims, "is_ours", lambda claims, placeholder: pytest.fail("it looked again"))
-    assert worker_of(node, Silent()).run()
+    assert worker_of(node, RecordingEvents()).run()
 
 
 # ---- the dead of one's own machine, and silence
@@ -139,7 +139,7 @@ def neighbour(share: SharedDir) -> tuple[Node, subprocess.Popen]:
 def test_waiting_node_has_the_task_of_a_dead_neighbour_before_its_next_pass_is_due(share, clock, job, node, monkeypatch):
     owner, process = neighbour(share)
     Claims(owner, job).claim(toy.link_task(0))
-    worker = worker_of(node, Silent())
+    worker = worker_of(node, RecordingEvents())
     worker._weathered(worker._look_around)
     worker._wait()
     assert claimed(job)
@@ -151,7 +151,7 @@ def test_waiting_node_has_the_task_of_a_dead_neighbour_before_its_next_pass_is_d
 
 
 def test_silent_owner_is_recovered_within_a_lease_and_a_poll_by_a_node_that_waits(share, clock, job, node):
-    owner, worker = join(share, host="elsewhere"), worker_of(node, Silent())
+    owner, worker = join(share, host="elsewhere"), worker_of(node, RecordingEvents())
     Claims(owner, job).claim(toy.link_task(0))
     worker._weathered(worker._look_around)
     owner.beat()  # right after a pass, so that the next one learns of it last

@@ -3,8 +3,17 @@
 import numpy as np
 import pytest
 
-from fav.evaluation.metrics import Tone, drift, local_contrast, mean_and_95th, measured, seam_score, tone, warping_error
-from fav.flow.field import Geometry
+from fav.evaluation.metrics import (
+    ColorStats,
+    drift,
+    local_contrast,
+    mean_and_95th,
+    measured,
+    seam_score,
+    tone,
+    warping_error,
+)
+from fav.flow.field import FlowField
 
 SHAPE = (12, 16)
 
@@ -13,11 +22,11 @@ def plain(blue: int, green: int | None = None, red: int | None = None) -> np.nda
     return np.full((*SHAPE, 3), (blue, blue if green is None else green, blue if red is None else red), np.uint8)
 
 
-def still(reliable: float = 1) -> Geometry:
+def still(reliable: float = 1) -> FlowField:
     """No motion; the left part of the picture, so large, is reliable."""
     trusted = np.zeros(SHAPE, np.uint8)
     trusted[:, :round(reliable * SHAPE[1])] = 1
-    return Geometry(np.zeros((*SHAPE, 2), np.float32), trusted)
+    return FlowField(np.zeros((*SHAPE, 2), np.float32), trusted)
 
 
 def test_one_grey_level_everywhere_is_its_square():
@@ -47,7 +56,7 @@ def test_error_is_measured_along_the_flow():
     moved = np.roll(earlier, 2, axis=1)  # what was at column 5 is at column 7 now
     trusted = np.ones(SHAPE, np.uint8)
     trusted[:, :2] = 0
-    follow = Geometry(np.full((*SHAPE, 2), (-2, 0), np.float32), trusted)
+    follow = FlowField(np.full((*SHAPE, 2), (-2, 0), np.float32), trusted)
     assert warping_error(moved, earlier, follow).reliable == 0
     assert warping_error(moved, earlier, still()).reliable > 0.006
 
@@ -76,25 +85,25 @@ def test_tone_is_the_mean_of_each_colour_and_the_spread_of_the_luma():
 
 
 def test_drift_of_one_grey_level_a_frame_is_found_with_that_slope():
-    offsets = [Tone(n, 5, -2 * n, 0) for n in range(30)]
+    offsets = [ColorStats(n, 5, -2 * n, 0) for n in range(30)]
     slope, furthest = drift(offsets, [0] * 30)
     assert (slope.blue, slope.green, slope.red, slope.contrast) == pytest.approx((1, 0, -2, 0))
-    assert furthest == Tone(29, 0, 58, 0)
+    assert furthest == ColorStats(29, 0, 58, 0)
 
 
 def test_another_level_in_another_shot_is_no_drift():
-    offsets = [Tone(n, 0, 0, 7) for n in range(10)] + [Tone(100 + n, 50, 0, -7) for n in range(20)]
+    offsets = [ColorStats(n, 0, 0, 7) for n in range(10)] + [ColorStats(100 + n, 50, 0, -7) for n in range(20)]
     slope, furthest = drift(offsets, [0] * 10 + [1] * 20)
     assert (slope.blue, slope.green, slope.red, slope.contrast) == pytest.approx((1, 0, 0, 0))
-    assert furthest == Tone(19, 0, 0, 0)
+    assert furthest == ColorStats(19, 0, 0, 0)
 
 
 def test_shots_of_one_frame_do_not_drift():
-    assert drift([Tone(1, 2, 3, 4), Tone(9, 9, 9, 9)], [0, 1]) == (Tone(0, 0, 0, 0), Tone(0, 0, 0, 0))
+    assert drift([ColorStats(1, 2, 3, 4), ColorStats(9, 9, 9, 9)], [0, 1]) == (ColorStats(0, 0, 0, 0), ColorStats(0, 0, 0, 0))
 
 
 def test_wander_and_return_has_no_slope_but_a_furthest():
-    away = [Tone(value, 0, 0, 0) for value in (0, 4, 8, 4, 0)]
+    away = [ColorStats(value, 0, 0, 0) for value in (0, 4, 8, 4, 0)]
     slope, furthest = drift(away, [0] * 5)
     assert slope.blue == pytest.approx(0) and furthest.blue == 8
 
@@ -134,7 +143,7 @@ def test_mean_and_95th_percentile_leave_out_what_is_not_defined():
 def test_first_frame_of_a_shot_has_no_error():
     alone = measured(plain(100, 110, 120))
     assert alone.warping_error is alone.warping_error_all is alone.long_term_error is alone.long_term_error_all is None
-    assert alone.tone == Tone(100, 110, 120, 0) and alone.style_loss is None
+    assert alone.tone == ColorStats(100, 110, 120, 0) and alone.style_loss is None
     later = measured(plain(110), (plain(100), still(0.5)), (plain(90), still()), losses=(3.0, 4.0))
     assert later.warping_error == pytest.approx((10 / 255) ** 2)
     assert later.warping_error_all == pytest.approx((10 / 255) ** 2 / 2)

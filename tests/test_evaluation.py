@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from fav.cli.tools import main
 from fav.errors import FavError
 from fav.evaluation import report
-from fav.evaluation.comparison import Comparison, Row, Shown, at_size, check, measure, rows
+from fav.evaluation.comparison import EvaluationConfig, FrameMetrics, FrameSample, at_size, check, measure, rows
 from fav.evaluation.perceptual_metrics import losses_of
 from fav.evaluation.report import Evaluation
 from fav.flow import make
@@ -51,10 +51,10 @@ def grey(level: int) -> np.ndarray:
 
 def moments(sources, films, againsts=None, cuts=(), rate: int = 25):
     for number, pictures in enumerate(zip(sources, films, *([againsts] if againsts else []))):
-        yield Shown(number, Fraction(number, rate), number in cuts, *pictures)
+        yield FrameSample(number, Fraction(number, rate), number in cuts, *pictures)
 
 
-def measured(*arguments, **options) -> list[Row]:
+def measured(*arguments, **options) -> list[FrameMetrics]:
     return list(measure(moments(*arguments, **options), make("dis")))
 
 
@@ -102,7 +102,7 @@ def test_known_flicker_has_the_error_of_the_formula(rate, apart, long):
 
 def test_known_jump_stands_out_and_nothing_else_does():
     found = measured([texture()] * 40, [grey(100 if number < 20 else 110) for number in range(40)])
-    evaluation = Evaluation(Comparison("", ""), (WIDTH, HEIGHT), tuple(found), seams=(10, 20, 30))
+    evaluation = Evaluation(EvaluationConfig("", ""), (WIDTH, HEIGHT), tuple(found), seams=(10, 20, 30))
     before, jump, after = evaluation.scores()
     assert jump.score > 3 and before.score < 1 and after.score < 1
     assert found[20].film.warping_error == pytest.approx((10 / 255) ** 2) and found[19].film.warping_error == 0
@@ -111,7 +111,7 @@ def test_known_jump_stands_out_and_nothing_else_does():
 def test_drift_of_one_grey_level_a_frame_is_found_with_that_slope():
     up, down = ([grey(100 + sign * number) for number in range(30)] for sign in (1, -1))
     found = measured([texture()] * 30, up, down)
-    drifts = Evaluation(Comparison("", "", ""), (WIDTH, HEIGHT), tuple(found)).drifts
+    drifts = Evaluation(EvaluationConfig("", "", ""), (WIDTH, HEIGHT), tuple(found)).drifts
     assert [slope.red for slope, _ in drifts.values()] == pytest.approx([1, -1, 2])
     slope, furthest = drifts["film - source"]
     assert (slope.blue, slope.green, slope.red, slope.contrast) == pytest.approx((1, 1, 1, 0))
@@ -130,19 +130,19 @@ def test_pairs_across_a_cut_are_left_out():
 
 def test_a_second_earlier_is_what_was_on_the_screen_then():
     times = [0, 0.5, 1.5, 1.6, 1.7, 2.5, 9]
-    shown = (Shown(number, Fraction(str(time)), False, texture(), grey(9)) for number, time in enumerate(times))
+    shown = (FrameSample(number, Fraction(str(time)), False, texture(), grey(9)) for number, time in enumerate(times))
     assert [row.long_frame for row in measure(shown, make("dis"))] == [None, None, 1, 1, 1, 2, 5]
 
 
 def test_of_a_film_of_any_length_one_second_is_in_memory():
     pictures, most = [], 0
 
-    def watched(number: int) -> Shown:
+    def watched(number: int) -> FrameSample:
         nonlocal most
         source, film = texture(), grey(9)
         pictures.extend([weakref.ref(source), weakref.ref(film)])
         most = max(most, sum(picture() is not None for picture in pictures))
-        return Shown(number, Fraction(number, 8), False, source, film)
+        return FrameSample(number, Fraction(number, 8), False, source, film)
 
     *_, last = measure((watched(number) for number in range(60)), make("dis"))
     assert last.long_frame == 51
@@ -166,7 +166,7 @@ def test_losses_are_measured_of_each_film_beside_its_source():
     shown = moments([grey(1)] * 2, [grey(30)] * 2, [grey(60)] * 2)
     found = list(measure(shown, make("dis"), losses))
     assert seen == [(30, 1), (60, 1)] * 2
-    evaluation = Evaluation(Comparison("", "", ""), (WIDTH, HEIGHT), tuple(found))
+    evaluation = Evaluation(EvaluationConfig("", "", ""), (WIDTH, HEIGHT), tuple(found))
     assert evaluation.ratio("style_loss", "against") == 0.5 and evaluation.ratio("content_loss", "against") == 1
     assert found[1].source.style_loss is None
     assert "style loss" in report.table(evaluation) and len(report.plot(evaluation).axes) == 6
@@ -223,7 +223,7 @@ def test_files_say_the_same_as_the_table(tmp_path):
 
 def test_plot_shows_the_rows():
     found = tuple(measured([texture()] * 30, [grey(100 + number) for number in range(30)], [grey(7)] * 30, cuts={15}))
-    evaluation = Evaluation(Comparison("", "", ""), (WIDTH, HEIGHT), found, seams=(20,))
+    evaluation = Evaluation(EvaluationConfig("", "", ""), (WIDTH, HEIGHT), found, seams=(20,))
     errors, long, drifts, contrasts = report.plot(evaluation).axes
     shown = dict(zip(("film", "source", "against"), errors.lines))
     assert [line.get_label() for line in errors.lines[:3]] == list(shown)
@@ -237,9 +237,9 @@ def test_plot_shows_the_rows():
 def test_a_part_of_the_video_is_measured_with_its_frame_numbers(tmp_path):
     frames = [texture(number) for number in range(12)]
     video, film = sequence(tmp_path / "v", frames), sequence(tmp_path / "f", frames[4:9])
-    found = list(rows(Comparison(video, film, start=4, stop=9, cuts=())))
+    found = list(rows(EvaluationConfig(video, film, start=4, stop=9, cuts=())))
     assert [row.frame for row in found] == [4, 5, 6, 7, 8] and all(row.film == row.source for row in found)
-    cut = rows(Comparison(video, film, start=4, stop=9, cuts=(2, 6)))
+    cut = rows(EvaluationConfig(video, film, start=4, stop=9, cuts=(2, 6)))
     assert [row.frame for row in cut if row.reliable is None] == [4, 6]
 
 
@@ -250,21 +250,21 @@ def test_films_of_another_length_are_refused_with_both_numbers(tmp_path):
         words = f"{name}: expected 6 frames like {video}, got {count}", "--range START:STOP"
         refused(evaluate(video, name, "--out", tmp_path / "found"), *words)
         with pytest.raises(FavError) as error:  # also where no container knows beforehand
-            list(rows(Comparison(video, name)))
+            list(rows(EvaluationConfig(video, name)))
         assert all(word in str(error.value) for word in words)
     refused(evaluate(video, film, "--range", "1:4", "--out", tmp_path / "found"), "expected 3 of the 6 frames", "got 4")
     refused(evaluate(video, film, "--range", "7:", "--out", tmp_path / "found"), "START below", "(6)")
     with pytest.raises(FavError, match="more than 7 frames"):
-        list(rows(Comparison(video, film, start=7)))
+        list(rows(EvaluationConfig(video, film, start=7)))
     with pytest.raises(FavError, match=r"expected 6 frames .*, got 4"):
-        list(rows(Comparison(video, video, against=film)))
+        list(rows(EvaluationConfig(video, video, against=film)))
     assert list(tmp_path.glob("found*")) == []
 
 
 def test_frames_that_no_container_counted_are_counted_at_the_end(tmp_path):
     ffmpeg("-f", "lavfi", "-i", "testsrc2=size=96x64:rate=12:duration=1", *X264, tmp_path / "v.mkv")
     ffmpeg("-i", tmp_path / "v.mkv", "-frames:v", 7, *X264, tmp_path / "f.mkv")
-    assert check(Comparison(str(tmp_path / "v.mkv"), str(tmp_path / "f.mkv")))[2] is None
+    assert check(EvaluationConfig(str(tmp_path / "v.mkv"), str(tmp_path / "f.mkv")))[2] is None
     refused_late = evaluate(tmp_path / "v.mkv", tmp_path / "f.mkv")
     assert refused_late.exit_code == 2 and "expected 12 frames" in refused_late.output and "got 7" in refused_late.output
     assert "Traceback" not in refused_late.output and {file.name for file in tmp_path.iterdir()} == {"v.mkv", "f.mkv"}
@@ -324,7 +324,7 @@ def test_variable_frame_rate_is_measured_by_its_times(tmp_path):
     ffmpeg("-f", "lavfi", "-i", "testsrc2=size=96x64:rate=10:duration=3", *thinned, *X264, video)
     times = frame_times(video)
     assert len(times) == 14 and max(np.diff(times)) > 0.4
-    found = list(rows(Comparison(str(video), str(video), cuts=())))
+    found = list(rows(EvaluationConfig(str(video), str(video), cuts=())))
     expected = [max((early for early, time in enumerate(times) if time <= now - 1), default=None) for now in times]
     assert [row.long_frame for row in found] == expected and found[-1].film == found[-1].source
 
@@ -333,7 +333,7 @@ def test_real_film_has_the_floor_that_is_known_of_it(tmp_path):
     # Frame 7 repeats frame 6 in the file itself; elsewhere the source's own warping error is a few ten-thousandths.
     video = material("videos/bigbuckbunny.mp4")
     ffmpeg("-i", video, "-frames:v", 9, "-vf", "scale=320:180", *X264, "-crf", 10, tmp_path / "film.mp4")
-    found = list(rows(Comparison(str(video), str(tmp_path / "film.mp4"), stop=9)))
+    found = list(rows(EvaluationConfig(str(video), str(tmp_path / "film.mp4"), stop=9)))
     assert found[7].source.warping_error < 5e-6
     assert all(5e-6 < row.source.warping_error < 0.0005 and row.reliable > 0.9 for row in found[1:7])
     assert all(row.film.warping_error < 2 * row.source.warping_error + 2e-5 for row in found[1:])

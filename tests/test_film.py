@@ -12,14 +12,14 @@ import pytest
 
 from fav import flow as flows
 from fav.errors import FavError
-from fav.pipeline.artifacts import Shelf
-from fav.pipeline.plan import FilmPlan, make_plan
+from fav.pipeline.artifacts import JobArtifacts
+from fav.pipeline.plan import VideoPlan, make_plan
 from fav.pipeline.progress import progress
-from fav.pipeline.spec import FilmSpec
+from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import flow_task, frame_task
-from fav.stylize.engine import Studio
+from fav.stylize.engine import FrameStylizer
 from fav.stylize.indexing import index_pieces
-from fav.stylize.settings import Look
+from fav.stylize.settings import StyleSettings
 from fav.util.images import resize
 from shared import attempts, results
 from shared.claims import claimed
@@ -30,7 +30,7 @@ from shared.shared_dir import open_share
 from tests import films
 from tests.films import CUT, FRAMES, ROOT, clip, create, film_of, frames_of, probe, share, start_node, style, work  # noqa: F401
 from tests.test_flow import tiny_spynet  # noqa: F401
-from tests.toy import Silent
+from tests.toy import RecordingEvents
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_finished_job_leaves_no_claim_no_flow_and_no_node(plain):
     assert claimed(plain) == {} and "finished" in plain.marks()
     assert not (plain.layout.results / "flow").exists()
     assert list(plain.share.layout.nodes.iterdir()) == list(plain.share.layout.private.iterdir()) == []
-    assert progress(Shelf(plain)) == {"index": (1, 1), "flow": (0, FRAMES), "frame": (FRAMES, FRAMES), "stitch": (1, 1)}
+    assert progress(JobArtifacts(plain)) == {"index": (1, 1), "flow": (0, FRAMES), "frame": (FRAMES, FRAMES), "stitch": (1, 1)}
 
 
 def test_one_process_without_a_share_makes_the_same_film_byte_for_byte(plain, clip, style, tmp_path):
@@ -111,13 +111,13 @@ def test_flow_that_travelled_gives_the_frames_of_flow_in_memory(plain, clip, sty
     monkeypatch.setitem(flows.METHODS, "dis", slow)
     job = create(share, clip, style, keep=True)
     with temporary_member(share) as node:
-        plan = FilmPlan(job, node, print)
+        plan = VideoPlan(job, node, print)
         piece = next(plan.candidates())
         results.publish_bytes(node, job, piece, plan.run(piece, lambda: None))
         plan.published(piece, True)
         for frame in set(range(1, FRAMES)) - {CUT}:
             results.publish_bytes(node, job, flow_task(frame), plan.run(flow_task(frame), lambda: None))
-    monkeypatch.setattr(Studio, "geometry", None)  # whoever calls it now fails
+    monkeypatch.setattr(FrameStylizer, "geometry", None)  # whoever calls it now fails
     assert work(job)
     assert same(frames_of(job), frames_of(plain))
     assert results.count(job, "flow", range(FRAMES)) == FRAMES - 2  # --keep
@@ -128,7 +128,7 @@ def test_idle_node_makes_slow_flow_ahead_of_a_chain_that_another_paints(clip, st
     monkeypatch.setitem(flows.METHODS, "dis", slow)
     job = create(share, clip, style, no_cuts=True)
     with temporary_member(share) as painter, temporary_member(share) as helper:
-        plan = FilmPlan(job, helper, print)
+        plan = VideoPlan(job, helper, print)
         piece = next(plan.candidates())
         results.publish_bytes(helper, job, piece, plan.run(piece, lambda: None))
         assert [str(task) for task in plan.candidates()] == [str(frame_task(0))]
@@ -144,10 +144,10 @@ def test_no_warp_across_a_cut(plain, clip, style):
 
 
 def studio_of(job):
-    shelf = Shelf(job)
+    shelf = JobArtifacts(job)
     shelf.refresh()
     root = job.share.layout.root
-    return Studio(root / shelf.spec.video, shelf.spec.look(root)), shelf.timeline.index
+    return FrameStylizer(root / shelf.spec.video, shelf.spec.look(root)), shelf.timeline.index
 
 
 def test_flow_made_ahead_is_the_flow_made_when_it_is_needed(plain):
@@ -178,8 +178,8 @@ def test_what_fails_ahead_is_raised_when_it_is_asked_for(plain, monkeypatch):
 
 def test_node_makes_the_flow_of_the_next_frame_while_it_paints(clip, style, share, monkeypatch):
     looked = []
-    ahead = Studio.look_ahead
-    monkeypatch.setattr(Studio, "look_ahead", lambda studio, frame, before, index: (looked.append((frame, before)), ahead(studio, frame, before, index)))
+    ahead = FrameStylizer.look_ahead
+    monkeypatch.setattr(FrameStylizer, "look_ahead", lambda studio, frame, before, index: (looked.append((frame, before)), ahead(studio, frame, before, index)))
     job = create(share, clip, style)
     assert work(job)
     assert sorted(looked) == [(frame, frame - 1) for frame in range(2, FRAMES) if frame != CUT]  # nothing beside the first
@@ -188,7 +188,7 @@ def test_node_makes_the_flow_of_the_next_frame_while_it_paints(clip, style, shar
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_spynet_computes_in_the_precision_of_the_film(clip, style, tiny_spynet, monkeypatch, precision):
     monkeypatch.setattr("fav.model.runner.best_precision", lambda device: "bfloat16")
-    studio = Studio(clip, Look(style, (96, 64), "spynet", tiny_spynet, precision=precision))
+    studio = FrameStylizer(clip, StyleSettings(style, (96, 64), "spynet", tiny_spynet, precision=precision))
     pair = [np.random.default_rng(number).integers(0, 256, (64, 96, 3), np.uint8) for number in (1, 2)]
     flow = {name: flows.make("spynet", tiny_spynet, precision=name)(*pair) for name in ("float32", "bfloat16")}
     assert np.array_equal(studio.flow(*pair), flow.pop(precision)) and not np.array_equal(studio.flow(*pair), *flow.values())
@@ -289,7 +289,7 @@ def test_strict_job_refuses_a_machine_of_another_class(clip, style, share, monke
     other = create(share, clip, style, strict=True, test=2, name="other")
     with temporary_member(share) as node:
         make_plan(other, node, print)
-    monkeypatch.setattr(Studio, "numeric_class", "another processor")
+    monkeypatch.setattr(FrameStylizer, "numeric_class", "another processor")
     with temporary_member(share) as node, pytest.raises(ShareError, match="strict"):
         make_plan(other, node, print)
 
@@ -298,13 +298,13 @@ def test_frames_say_who_made_them_and_how(plain):
     from fav.util.images import png_text
 
     text = png_text(plain.layout.result(frame_task(3)).read_bytes())
-    assert f" cpu {FilmSpec.from_json(plain.manifest.spec).precision} " in text["numeric-class"] and text["node"]
+    assert f" cpu {JobSpec.from_json(plain.manifest.spec).precision} " in text["numeric-class"] and text["node"]
 
 
 def test_video_in_the_share_stays_where_it_is(style, share):
     inside = films.make_clip(share.layout.root / "my clip.mp4")
     job = create(share, inside, style, test=2)
-    assert FilmSpec.from_json(job.manifest.spec).video == "my clip.mp4"
+    assert JobSpec.from_json(job.manifest.spec).video == "my clip.mp4"
     assert work(job) and inside.exists()
 
 
@@ -315,7 +315,7 @@ def test_local_copy_of_the_video_is_read_if_it_is_the_same(plain, clip, style, s
         work(job, video=str(other))
     copy = tmp_path / "copy.mp4"
     copy.write_bytes(clip.read_bytes())
-    job.share.system.unlink(share.layout.root / FilmSpec.from_json(job.manifest.spec).video)
+    job.share.system.unlink(share.layout.root / JobSpec.from_json(job.manifest.spec).video)
     assert work(job, video=str(copy))
     assert film_of(job).read_bytes() == film_of(plain).read_bytes()
 
@@ -338,7 +338,7 @@ def test_video_replaced_in_mid_job_is_told_in_a_clear_word_and_is_no_failed_atte
 def test_video_replaced_before_it_was_indexed_is_refused(style, share, tmp_path):
     video = films.make_clip(tmp_path / "clip.mp4")
     job = create(share, video, style)
-    inside = share.layout.root / FilmSpec.from_json(job.manifest.spec).video
+    inside = share.layout.root / JobSpec.from_json(job.manifest.spec).video
     inside.write_bytes(films.make_clip(tmp_path / "other.mp4", size="80x64").read_bytes())  # as through a hard link
     with pytest.raises(ShareError, match="the job's video, got another content"):
         work(job)

@@ -16,9 +16,9 @@ from click.testing import CliRunner
 
 import coordinator
 from fav.errors import FavError
-from fav.pipeline.artifacts import Shelf
-from fav.pipeline.disk_space import Room, room_for
-from fav.pipeline.spec import FilmSpec
+from fav.pipeline.artifacts import JobArtifacts
+from fav.pipeline.disk_space import DiskUsage, room_for
+from fav.pipeline.spec import JobSpec
 from fav.stylize.blend import blend, with_colours_of
 from fav.stylize.postprocess import check_mask, mask_frames
 from fav.stylize.settings import network_size
@@ -50,7 +50,7 @@ def sources(plain, clip) -> list[np.ndarray]:
 
 def film_bytes(job, clip, frames, out) -> bytes:
     """The film of these frames, with the job's times and sound."""
-    spec = Shelf(job).spec
+    spec = JobArtifacts(job).spec
     write_film(out, clip, index_of(job), iter(frames), start=spec.start, stop=spec.stop)
     return out.read_bytes()
 
@@ -210,7 +210,7 @@ def test_killed_node_goes_on_to_the_same_film_with_all_controls(clip, style, sha
 def test_controls_are_recorded_and_others_are_refused_with_the_cure(share, clip, style, tmp_path):
     mask = picture(tmp_path / "mask.png", np.full((4, 4), 7))
     job = create(share, clip, style, strength=0.4, mask=mask, style_scale=2.0, name="job")
-    spec = FilmSpec.from_json(job.manifest.spec)
+    spec = JobSpec.from_json(job.manifest.spec)
     assert (spec.strength, spec.style_scale, spec.preserve_colors) == (0.4, 2.0, False)
     assert spec.finish(share.layout.root).mask.read_bytes() == mask.read_bytes()
     submit = ("submit", share.layout.root, clip, style, "--name", "job")
@@ -229,7 +229,7 @@ def test_estimate_of_room_counts_a_masks_images_and_published_frames_at_their_si
     for number in range(films.FRAMES):
         picture(tmp_path / f"mask_{number:03d}.png", np.full((4, 4), 255))
     rooms = []
-    monkeypatch.setattr(Room, "fits", lambda room, *free: rooms.append(room) or True)
+    monkeypatch.setattr(DiskUsage, "fits", lambda room, *free: rooms.append(room) or True)
     for name, options in {"plain": {}, "masked": {"mask": tmp_path / "mask_%03d.png"}, "fine": {"style_scale": 0.5}}.items():
         create(share, clip, style, name=name, **options)
     plain, masked, fine = rooms
@@ -252,7 +252,7 @@ def test_mask_and_no_mask_exclude_each_other(plain, tmp_path):
 ])  # fmt: skip
 def test_record_with_controls_that_make_no_sense_is_refused(change):
     with pytest.raises(FavError):
-        FilmSpec.from_json({**SPEC.to_json(), **change})
+        JobSpec.from_json({**SPEC.to_json(), **change})
 
 
 @pytest.mark.parametrize("option, value", [("--strength", "nan"), ("--style-scale", "nan")])

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import coordinator
-from fav.pipeline.disk_space import BLOCK, Room, room_for
+from fav.pipeline.disk_space import BLOCK, DiskUsage, room_for
 from fav.util.text import words
 from shared import results
 from shared.claims import claimed
@@ -216,7 +216,7 @@ def test_estimate_counts_every_kind_of_file():
     assert 2.5 * 640 * 360 * 1000 <= plain.size < 1.2 * 2.5 * 640 * 360 * 1000 and 1000 < plain.files < 1100
     assert room_for(1000, (640, 360), flows=64).files - plain.files == 64
     assert 64 * 330 * 1024 <= room_for(1000, (640, 360), flows=64).size - plain.size < 64 * 400 * 1024
-    assert room_for(1000, (640, 360), inputs=Room(10**6, 3)) == Room(plain.size + 10**6, plain.files + 3)
+    assert room_for(1000, (640, 360), inputs=DiskUsage(10**6, 3)) == DiskUsage(plain.size + 10**6, plain.files + 3)
     assert room_for(1000, (640, 360), crf=0).size > plain.size > room_for(1000, (640, 360), crf=40).size
     assert room_for(10, (16, 16)).size >= 60 * BLOCK  # files take whole blocks
     assert plain.fits(plain.size, plain.files) and plain.fits(plain.size, None)

@@ -25,8 +25,8 @@ from fav.flow.io import SCALE_KEY, decode_flow, encode_flow, read_flo, write_flo
 from fav.flow.spynet import load_weights
 from fav.model.checkpoints import load_style
 from fav.model.network import StyleNetwork
-from fav.pipeline.spec import FilmSpec
-from fav.stylize.timeline import Piece, Timeline
+from fav.pipeline.spec import JobSpec
+from fav.stylize.timeline import IndexSegment, Timeline
 from fav.util.images import decode_png, encode_png, png_text, read_image
 from fav.video import FrameIndex
 from fav.video.shot_detection import read_cuts
@@ -40,7 +40,7 @@ from shared.shared_dir import open_share
 from tests import films, torch7_writer, toy
 from tests.conftest import join
 from tests.test_weather import Weather, _at_once, work  # noqa: F401
-from tests.toy import Silent
+from tests.toy import RecordingEvents
 
 EXAMPLES = int(os.environ.get("FAV_FUZZ", 0))
 fuzz = settings(max_examples=EXAMPLES or 60, deadline=None, derandomize=not EXAMPLES, database=None,
@@ -126,7 +126,7 @@ def altered_json(value):
 
 # ---- the job system's records
 IDENTITY = json.loads(Identity.here("torch").to_bytes())
-SPEC = FilmSpec(video="jobs/a/inputs/video.mp4", video_print="0" * 32, style="jobs/a/inputs/style.safetensors", style_print="1" * 32,
+SPEC = JobSpec(video="jobs/a/inputs/video.mp4", video_print="0" * 32, style="jobs/a/inputs/style.safetensors", style_print="1" * 32,
                 width=640, height=360, out="a.mp4", cuts=(3, 7), stop=20, fps=25.0, threads=2).to_json()  # fmt: skip
 MANIFEST = json.loads(Manifest("a." + "0" * 12, "a", SPEC, 180.0).to_bytes())
 ATTEMPT = {"why": "raised", "who": IDENTITY["incarnation"], "detail": "Traceback\nValueError: no"}
@@ -156,13 +156,13 @@ def test_manifest(data):
 @example({**SPEC, "video": "x" * 256})
 def test_options_of_a_film(record):
     assume(isinstance(record, dict))
-    spec = answer(lambda: FilmSpec.from_json(json.loads(json.dumps(record))), FavError)
+    spec = answer(lambda: JobSpec.from_json(json.loads(json.dumps(record))), FavError)
     if spec is not None:
         root = Path("/share")
         for path in (spec.film(root), spec.look(root).style, root / spec.video):
             assert os.fsencode(path) and b"\0" not in os.fsencode(path) and path.is_relative_to(root) and ".." not in path.parts
         assert 0 < spec.width < 2**20 and spec.start >= 0 and (spec.stop is None or spec.stop > spec.start)
-        assert FilmSpec.from_json(spec.to_json()) == spec and spec.differences(spec.to_json()) == []
+        assert JobSpec.from_json(spec.to_json()) == spec and spec.differences(spec.to_json()) == []
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +216,7 @@ PIECE = {"start": 0, "index": {**index(5), "time_base": "1/12800"}, "cuts": [2, 
 def test_piece_of_the_index(data, backward, independent):
     timeline = Timeline(backward=backward, independent=independent)
     try:
-        piece = Piece.from_json(json.loads(data))
+        piece = IndexSegment.from_json(json.loads(data))
     except (FavError, *DECODE_ERRORS):
         return
     if answer(lambda: timeline.add(piece) or timeline, ValueError) is None:
@@ -433,7 +433,7 @@ def test_share_into_which_somebody_throws_things(tmp_path_factory, throws, repla
     root.mkdir()
     outside(root / "x").mkdir()
     (outside(root / "x") / "file").write_text("a stranger's")
-    share, report = open_share(root, Weather()), Silent()
+    share, report = open_share(root, Weather()), RecordingEvents()
     ours, strange = toy.create(share, "ours", chains=1, length=2), toy.create(share, "strange", chains=1, length=2)
     node, dead = join(share), join(share, host="elsewhere")
     Claims(dead, ours).claim(toy.link_task(0))

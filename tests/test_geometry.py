@@ -5,18 +5,18 @@ import numpy as np
 import pytest
 
 from fav.flow import make
-from fav.flow.field import Geometry, between, composed, over_long
+from fav.flow.field import FlowField, between, composed, over_long
 from fav.synthetic.scene import HIDDEN, RELIABLE, Scene, truth, view
 
 SIZE = 20, 30
 
 
-def shift(x: float, y: float, *, lost: tuple[int, int] | None = None) -> Geometry:
+def shift(x: float, y: float, *, lost: tuple[int, int] | None = None) -> FlowField:
     """Everything by (x, y), reliable but for one pixel (row, column)."""
     reliable = np.ones(SIZE, np.uint8)
     if lost:
         reliable[lost] = 0
-    return Geometry(np.full((*SIZE, 2), (x, y), np.float32), reliable)
+    return FlowField(np.full((*SIZE, 2), (x, y), np.float32), reliable)
 
 
 def test_steps_add_up():
@@ -42,7 +42,7 @@ def test_a_turning_picture_is_followed_around():
     # Four quarter turns about the middle of a square: everything is where it was.
     side = 21
     y, x = np.mgrid[:side, :side].astype(np.float32) - side // 2
-    quarter = Geometry(np.dstack([-y - x, x - y]).astype(np.float32), np.ones((side, side), np.uint8))
+    quarter = FlowField(np.dstack([-y - x, x - y]).astype(np.float32), np.ones((side, side), np.uint8))
     around = composed([quarter] * 4)
     assert np.array_equal(around.flow, np.zeros_like(around.flow)) and around.reliability.all()
 

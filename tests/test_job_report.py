@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 import coordinator
-from fav.pipeline.artifacts import Shelf
+from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.task_names import frame_task
 from fav.report.data import gather
 from fav.report.html import shown_frames
@@ -96,7 +96,7 @@ def test_the_film_is_on_the_right_and_the_source_on_the_left(report, browser, cl
     browser.get(page.as_uri())
     shot = browser.find_element(By.CSS_SELECTOR, "figure.shown .stack").screenshot_as_png
     seen = cv2.imdecode(np.frombuffer(shot, np.uint8), cv2.IMREAD_COLOR)
-    shelf = Shelf(job)
+    shelf = JobArtifacts(job)
     shelf.refresh()
     with FrameReader(clip) as reader:
         halves = reader.read(0, shelf.timeline.index), shelf.frame(0)

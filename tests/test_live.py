@@ -13,10 +13,10 @@ from click.testing import CliRunner
 from textual.widgets import DataTable
 
 import coordinator
-from fav.monitor.eta import WINDOW_S, Pace, seconds_left, stitching
-from fav.monitor.snapshot import Lookout
-from fav.monitor.tui import Watch, lines
-from fav.pipeline.artifacts import Shelf
+from fav.monitor.eta import WINDOW_S, ThroughputEstimator, seconds_left, stitching
+from fav.monitor.snapshot import SnapshotReader
+from fav.monitor.tui import StatusApp, lines
+from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.task_names import frame_task
 from fav.util.safe_path import brought
 from shared.attempts import failed, record
@@ -28,9 +28,9 @@ from tests.waiting import wait_for
 
 
 # ---- the forecast
-def paced(rate: float, painters: int, seconds: int = 20) -> Pace:
+def paced(rate: float, painters: int, seconds: int = 20) -> ThroughputEstimator:
     """`painters` nodes that made `rate` frames a second, all together."""
-    pace = Pace()
+    pace = ThroughputEstimator()
     for now in range(seconds + 1):
         pace.see(now, int(rate * now), painters)
     return pace
@@ -51,22 +51,22 @@ def test_the_longest_shots_are_taken_first_and_the_film_is_stitched_at_last():
 
 
 def test_what_was_long_ago_does_not_count():
-    pace = Pace()
+    pace = ThroughputEstimator()
     for now in range(1000):
         pace.see(now, now if now < 500 else 500 + 4 * (now - 500), painters=1)
     assert pace.rate == pytest.approx(4) and len(pace._seen) <= WINDOW_S + 2
 
 
 def test_slow_frames_are_waited_for_before_the_past_is_forgotten():
-    pace = Pace()
+    pace = ThroughputEstimator()
     for minute in range(60):
         pace.see(60 * minute, minute // 10, painters=1)  # a frame in ten minutes
     assert pace.frame_s == pytest.approx(600, rel=0.2)
 
 
 def test_nothing_is_said_before_a_frame_was_done():
-    assert Pace().rate is None and Pace().frame_s is None and seconds_left([3], Pace()) is None
-    pace = Pace()
+    assert ThroughputEstimator().rate is None and ThroughputEstimator().frame_s is None and seconds_left([3], ThroughputEstimator()) is None
+    pace = ThroughputEstimator()
     pace.see(0, 0, 1)
     pace.see(5, 0, 1)
     assert pace.rate is None and seconds_left([3], pace) is None
@@ -76,7 +76,7 @@ def test_nothing_is_said_before_a_frame_was_done():
 def test_the_look_shows_who_does_what_and_whose_frames_came(share, tmp_path, style):
     clip = make_clip(tmp_path / "large.mp4", size="1280x720")  # there is time to look
     job = create(share, clip, style, name="film")
-    lookout = Lookout(share)
+    lookout = SnapshotReader(share)
     before = lookout.look()
     assert [(one.state, one.counts["frame"], one.left) for one in before.jobs] == [("waiting for nodes", (0, None), None)]
     node = start_node(share, "--job", "film")
@@ -97,7 +97,7 @@ def test_the_look_shows_who_does_what_and_whose_frames_came(share, tmp_path, sty
 def test_a_dead_node_is_dead_and_what_failed_is_named(share, clip, style):
     create(share, clip, style, name="film")
     node = start_node(share, "--job", "film", "--forever")
-    lookout = Lookout(share, "film")
+    lookout = SnapshotReader(share, "film")
     wait_for(lambda: any(one.state == "working" for one in lookout.look().nodes), 60)
     for pid in subprocess.run(["pgrep", "-P", str(node.pid)], capture_output=True, text=True).stdout.split():
         subprocess.run(["kill", "-KILL", pid])
@@ -121,7 +121,7 @@ def test_the_screen_shows_it_and_its_keys_work(share, clip, style):
     assert not work(job)
 
     async def session():
-        app = Watch(Lookout(share), every=0.2)
+        app = StatusApp(SnapshotReader(share), every=0.2)
         async with app.run_test(size=(140, 40)) as pilot:
             while app.now is None:
                 await asyncio.sleep(0.05)
@@ -143,10 +143,10 @@ def test_the_screen_shows_it_and_its_keys_work(share, clip, style):
 def test_the_node_under_the_cursor_is_drained(share, clip, style):
     create(share, clip, style, name="film")
     node = start_node(share, "--forever")
-    wait_for(lambda: Lookout(share).look().nodes)
+    wait_for(lambda: SnapshotReader(share).look().nodes)
 
     async def session():
-        app = Watch(Lookout(share), every=0.2)
+        app = StatusApp(SnapshotReader(share), every=0.2)
         async with app.run_test(size=(140, 40)) as pilot:
             while not app.query_one(DataTable).row_count:
                 await asyncio.sleep(0.05)
@@ -162,7 +162,7 @@ def test_the_node_under_the_cursor_is_drained(share, clip, style):
 def test_what_keys_write_has_the_modes_of_the_share_though_it_was_opened_to_look(share, clip, style):
     job, root = create(share, clip, style, name="film"), share.layout.root
     root.chmod(0o770)
-    lookout = Lookout(open_share(root, read_only=True))
+    lookout = SnapshotReader(open_share(root, read_only=True))
     assert lookout.pause_or_resume() == ["film is paused"]
     lookout.drain("host-1-0123abcd")
     made = {path: stat.S_IMODE(path.stat().st_mode) for path in (job.layout.mark("paused"), share.layout.orders, *share.layout.orders.iterdir())}
@@ -174,10 +174,10 @@ def test_key_that_cannot_be_followed_is_answered_with_the_reason(share, clip, st
     assert work(job)
     frame = job.layout.result(frame_task(3))
     frame.unlink()
-    brought(share.layout.root, Shelf(job).spec.video).unlink()
+    brought(share.layout.root, JobArtifacts(job).spec.video).unlink()
 
     async def session():
-        app = Watch(Lookout(open_share(share.layout.root, read_only=True)), every=0.2)
+        app = StatusApp(SnapshotReader(open_share(share.layout.root, read_only=True)), every=0.2)
         async with app.run_test(size=(140, 40)) as pilot:
             while app.now is None or not app.now.jobs[0].missing:
                 await asyncio.sleep(0.05)
@@ -216,5 +216,5 @@ def test_watching_ends_with_the_job(share, clip, style):
 def test_lines_name_complaints(share, clip, style):
     create(share, clip, style, name="film")
     share.layout.name("strange").touch()
-    told = lines(Lookout(share).look())
+    told = lines(SnapshotReader(share).look())
     assert len(told) == 2 and told[1].startswith("error: ") and "strange" in told[1]

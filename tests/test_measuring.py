@@ -12,12 +12,12 @@ from click.testing import CliRunner
 
 import coordinator
 from fav.cli.tools import main
-from fav.evaluation.comparison import LONG_S, Row, looks_back_to
+from fav.evaluation.comparison import LONG_S, FrameMetrics, looks_back_to
 from fav.perceptual import pretrained
 from fav.pipeline.delivery import evaluation_name
 from fav.pipeline.plan import make_plan
 from fav.pipeline.progress import evaluated
-from fav.pipeline.spec import FilmSpec
+from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import REPORTS, SPAN, frame_task, measure_task
 from fav.video import FrameIndex
 from shared import attempts, results
@@ -30,7 +30,7 @@ from tests import films
 from tests.clips import X264, ffmpeg
 from tests.films import create, film_of, frames_of, share, start_node, style, work  # noqa: F401
 from tests.test_finish import refused
-from tests.toy import Silent
+from tests.toy import RecordingEvents
 from tests.training_material import torchvision_state
 from tests.waiting import wait_for
 
@@ -214,7 +214,7 @@ def test_idle_node_measures_what_another_has_painted_and_frames_come_first(clip,
 
 
 def test_film_is_shown_before_it_is_measured(whole, clip, style, against, share):
-    job, report = create(share, clip, style, test=14, **against), Silent()
+    job, report = create(share, clip, style, test=14, **against), RecordingEvents()
     with temporary_member(share) as node:
         plan = begun(job, node, ("index", "frame", "stitch"))
         plan.say = report.say
@@ -225,7 +225,7 @@ def test_film_is_shown_before_it_is_measured(whole, clip, style, against, share)
 
 
 def test_evaluation_that_fails_leaves_the_film_whole_and_status_tells_why(whole, clip, style, against, share):
-    job, report = create(share, clip, style, **against), Silent()
+    job, report = create(share, clip, style, **against), RecordingEvents()
     (job.layout.inputs / "loss_network.pth").write_bytes(b"no network at all")
     assert work(job, report, threads=1)
     assert film_of(job).read_bytes() == film_of(whole).read_bytes() and "finished" in job.marks()
@@ -253,11 +253,11 @@ def test_damaged_rows_are_set_aside_and_measured_again(clip, style, against, sha
 @pytest.mark.parametrize("change", [{"frame": "1"}, {"shot": []}, {"film": {}}, {"film": None}, {"source": 7}, {"more": 1}])
 def test_row_that_is_none_is_refused(whole, change):
     row = rows_of(whole)[9]
-    assert Row.from_json(row).film.local_contrast == row["film"]["local_contrast"]
+    assert FrameMetrics.from_json(row).film.local_contrast == row["film"]["local_contrast"]
     with pytest.raises(DECODE_ERRORS):
-        Row.from_json({**row, **change})
+        FrameMetrics.from_json({**row, **change})
     with pytest.raises(DECODE_ERRORS):
-        Row.from_json({**row, "source": {**row["source"], "red": "1"}})
+        FrameMetrics.from_json({**row, "source": {**row["source"], "red": "1"}})
 
 
 def test_status_shows_spans_and_what_came_of_them(whole):
@@ -271,7 +271,7 @@ def test_status_shows_spans_and_what_came_of_them(whole):
 def test_painting_and_network_travel_with_the_job_and_are_compared(clip, style, against, share, tmp_path):
     create(share, clip, style, name="job", **against)
     job, = all_jobs(share)
-    spec = FilmSpec.from_json(job.manifest.spec)
+    spec = JobSpec.from_json(job.manifest.spec)
     for name, path in against.items():
         assert (share.layout.root / getattr(spec, name)).read_bytes() == path.read_bytes()
     submit = ["submit", str(share.layout.root), str(clip), str(style), "--name", "job"]

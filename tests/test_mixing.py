@@ -11,7 +11,7 @@ from fav.model.checkpoints import load_style, save_style
 from fav.model.interpolation import load_mixture
 from fav.model.network import StyleNetwork
 from fav.model.runner import StyleRunner
-from fav.pipeline.spec import FilmSpec
+from fav.pipeline.spec import JobSpec
 from fav.video import FrameReader
 from shared.jobs import all_jobs
 from tests import films
@@ -59,7 +59,7 @@ def submitted(share, clip, style, *words):
 def test_job_brings_all_styles_and_paints_with_their_mixture(share, clip, style, other):
     assert submitted(share, clip, style, "--test", 2, "--mix", f"{other}:0.25", "--precision", "float32").exit_code == 0
     (job,) = all_jobs(share)
-    spec = FilmSpec.from_json(job.manifest.spec)
+    spec = JobSpec.from_json(job.manifest.spec)
     assert spec.mix_weights == (0.25,) and (share.layout.root / spec.mix[0]).read_bytes() == other.read_bytes()
     plain = create(share, clip, style, test=2, name="plain")
     assert work(job, backend="torch") and work(plain)

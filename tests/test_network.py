@@ -7,7 +7,16 @@ import torch.nn.functional as F
 from torch import nn
 
 from fav.errors import FavError
-from fav.model.network import DEFAULT_ARCH, Enlarge, InstanceNorm, Layer, Mirror, StyleNetwork, convolve_enlarged, parse
+from fav.model.network import (
+    DEFAULT_ARCH,
+    InstanceNorm,
+    Layer,
+    ReflectionPad,
+    StyleNetwork,
+    Upsample,
+    convolve_enlarged,
+    parse,
+)
 
 SMALL = "c9s1-4,d6,d8,R8,R8,R8,R8,R8,U2,c3s1-6,U2,c9s1-3"
 STRINGS = [SMALL, "c3s1-4,d6,R6,u4,c3s1-3", "c5s1-4,c3s2-6,R6,R6,f3s2-4,c9s1-3", "c9s1-4,d6,d8,d8,R8,U4,c5s1-6,U2,c9s1-3",
@@ -85,7 +94,7 @@ def test_a_frame_that_does_not_divide_is_continued_and_cropped_not_resized():
     mirrored = torch.from_numpy(np.pad(x.numpy(), ((0, 0), (0, 0), (40, 42), (40, 43)), mode="reflect"))
     rest = nn.Sequential.forward(network, x)  # its first layer is the mirror
     assert rest.shape[2:] == (64, 60)
-    torch.testing.assert_close(Mirror(40, 4)(x), mirrored, atol=0, rtol=0)
+    torch.testing.assert_close(ReflectionPad(40, 4)(x), mirrored, atol=0, rtol=0)
     torch.testing.assert_close(network(x), rest[..., :62, :57], atol=5e-3, rtol=1e-4)
 
 
@@ -93,7 +102,7 @@ def test_a_frame_that_does_not_divide_is_continued_and_cropped_not_resized():
 def test_a_mirror_goes_back_and_forth_over_frames_smaller_than_its_border(size):
     x = torch.arange(float(size * 3)).view(1, 1, size, 3)
     expected = np.pad(x[0, 0], ((10, 10 + -size % 4), (10, 11)), mode="reflect")
-    assert np.array_equal(Mirror(10, 4)(x)[0, 0], expected)
+    assert np.array_equal(ReflectionPad(10, 4)(x)[0, 0], expected)
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 5, 9])
@@ -101,7 +110,7 @@ def test_a_mirror_goes_back_and_forth_over_frames_smaller_than_its_border(size):
 def test_a_convolution_of_repeated_pixels_is_done_on_the_small_picture(kernel, factor):
     conv = nn.Conv2d(4, 5, kernel, padding=kernel // 2).double()
     x = picture(7, 9, 4).double()
-    torch.testing.assert_close(convolve_enlarged(x, conv, factor), conv(Enlarge(factor)(x)))
+    torch.testing.assert_close(convolve_enlarged(x, conv, factor), conv(Upsample(factor)(x)))
 
 
 def test_instance_norm_gives_each_channel_its_own_mean_and_spread():

@@ -6,9 +6,9 @@ import threading
 import numpy as np
 import pytest
 
-from fav.pipeline.plan import FilmPlan, make_plan
+from fav.pipeline.plan import VideoPlan, make_plan
 from fav.pipeline.task_names import frame_task
-from fav.stylize.engine import Studio, stylized
+from fav.stylize.engine import FrameStylizer, stylized
 from fav.util.images import encode_png
 from shared import results
 from shared.heartbeat import temporary_member
@@ -27,7 +27,7 @@ def node(share):
 
 
 @pytest.fixture
-def plan(job, node) -> FilmPlan:
+def plan(job, node) -> VideoPlan:
     """At the first frame of the film."""
     plan = make_plan(job, node, print)
     while next(plan.candidates()).kind == "index":
@@ -36,7 +36,7 @@ def plan(job, node) -> FilmPlan:
     plan.studio.close()
 
 
-def publish(plan: FilmPlan, task) -> None:
+def publish(plan: VideoPlan, task) -> None:
     ours = results.publish_bytes(plan.node, plan.job, task, plan.run(task, lambda: None))
     plan.published(task, ours)
 
@@ -45,15 +45,15 @@ def painted(monkeypatch) -> list[int]:
     """The numbers of the frames that are painted from now on."""
     numbers = []
     for name in ("first", "next"):
-        paint = getattr(Studio, name)
-        monkeypatch.setattr(Studio, name, lambda studio, frame, *words, paint=paint: (numbers.append(frame), paint(studio, frame, *words))[1])
+        paint = getattr(FrameStylizer, name)
+        monkeypatch.setattr(FrameStylizer, name, lambda studio, frame, *words, paint=paint: (numbers.append(frame), paint(studio, frame, *words))[1])
     return numbers
 
 
 def test_next_frame_is_painted_before_this_one_is_published(job, monkeypatch):
     begun = threading.Event()
-    paint, publish_bytes = Studio.next, results.publish_bytes
-    monkeypatch.setattr(Studio, "next", lambda studio, frame, *words: (frame == 2 and begun.set(), paint(studio, frame, *words))[1])
+    paint, publish_bytes = FrameStylizer.next, results.publish_bytes
+    monkeypatch.setattr(FrameStylizer, "next", lambda studio, frame, *words: (frame == 2 and begun.set(), paint(studio, frame, *words))[1])
 
     def published(node, job, task, data):
         assert task != frame_task(1) or begun.wait(60)
@@ -81,7 +81,7 @@ def test_who_finds_another_picture_published_goes_on_from_that(plan, job, node):
 
 
 def test_what_fails_ahead_fails_as_its_own_frame_and_not_twice(plan, job, monkeypatch):
-    paint, failed = Studio.next, []
+    paint, failed = FrameStylizer.next, []
 
     def once(studio, frame, *words):
         if frame == 2 and not failed:
@@ -89,7 +89,7 @@ def test_what_fails_ahead_fails_as_its_own_frame_and_not_twice(plan, job, monkey
             raise OSError(errno.ENOSPC, "no space left")
         return paint(studio, frame, *words)
 
-    monkeypatch.setattr(Studio, "next", once)
+    monkeypatch.setattr(FrameStylizer, "next", once)
     publish(plan, frame_task(0))
     publish(plan, frame_task(1))
     with pytest.raises(OSError, match="no space left"):
@@ -110,8 +110,8 @@ def test_nothing_is_painted_ahead_across_a_cut_or_beyond_the_last_frame(plan, mo
 
 def test_film_in_one_process_paints_a_frame_while_the_one_before_it_is_used(plan, monkeypatch):
     numbers, begun = painted(monkeypatch), threading.Event()
-    paint = Studio.next
-    monkeypatch.setattr(Studio, "next", lambda studio, frame, *words: (begun.set(), paint(studio, frame, *words))[1])
+    paint = FrameStylizer.next
+    monkeypatch.setattr(FrameStylizer, "next", lambda studio, frame, *words: (begun.set(), paint(studio, frame, *words))[1])
     film = stylized(plan.studio, plan.timeline)
     first = next(film)
     assert begun.wait(60)

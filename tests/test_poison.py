@@ -15,8 +15,8 @@ from click.testing import CliRunner
 
 import coordinator
 from fav import flow as flows
-from fav.pipeline.artifacts import Shelf
-from fav.pipeline.plan import FilmPlan
+from fav.pipeline.artifacts import JobArtifacts
+from fav.pipeline.plan import VideoPlan
 from fav.pipeline.progress import blocked
 from fav.pipeline.task_names import flow_task, frame_task, index_task
 from fav.util.images import decode_png
@@ -34,7 +34,7 @@ from shared.shared_dir import SharedDir, open_share
 from shared.worker import Worker
 from tests import toy
 from tests.films import CUT, FRAMES, clip, create, film_of, style, work  # noqa: F401
-from tests.toy import Silent, link_task
+from tests.toy import RecordingEvents, link_task
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -142,7 +142,7 @@ def test_task_that_hangs_is_killed_and_counted(real):
     assert output.count("took its worker down (no sign of progress for ") == 3
 
 
-class Poisoned(FilmPlan):
+class Poisoned(VideoPlan):
     """A frame fails as long as there is a file of this name among the inputs."""
 
     def run(self, task: Task, tick):
@@ -151,7 +151,7 @@ class Poisoned(FilmPlan):
         return super().run(task, tick)
 
 
-class Deadly(FilmPlan):
+class Deadly(VideoPlan):
     """Who paints frame 5 is gone, also ahead of its turn, whatever else it is at."""
 
     def __init__(self, *words, **options):
@@ -254,9 +254,9 @@ class Failing(toy.ToyPlan):
         return super().run(task, tick)
 
 
-def serve(node: Node, fails, health: NodeHealth | None = None, forever: bool = False) -> tuple[bool, Silent]:
+def serve(node: Node, fails, health: NodeHealth | None = None, forever: bool = False) -> tuple[bool, RecordingEvents]:
     plan = type("Plan", (Failing,), {"fails": staticmethod(fails)})
-    report = Silent()
+    report = RecordingEvents()
     well = Worker(node, lambda job, node: plan(job, node, print), report, threading.Event(), "toy", forever, health).run()
     return well, report
 
@@ -456,7 +456,7 @@ def test_failed_mark_that_a_sick_node_makes_untrue_while_it_is_written_goes_agai
 def test_film_node_proves_itself_on_a_frame_that_needs_what_the_failed_one_needs(real, clip, style):
     job = create(real, clip, style, test=CUT + 4)
     with temporary_member(real) as node:
-        plan = FilmPlan(job, node, print)
+        plan = VideoPlan(job, node, print)
         assert plan.sample(index_task(0)) is None
         results.publish_bytes(node, job, index_task(0), plan.run(index_task(0), lambda: None))
         assert plan.sample(index_task(1)) == index_task(0) and plan.sample(frame_task(0)) is None
@@ -466,7 +466,7 @@ def test_film_node_proves_itself_on_a_frame_that_needs_what_the_failed_one_needs
         assert plan.sample(frame_task(CUT + 2)) == frame_task(1) and plan.sample(flow_task(CUT + 2)) == flow_task(1)
         assert plan.sample(frame_task(1)) is None and plan.sample(Task("stitch", 0, ".mp4")) is None
         again = decode_png(plan.run(plan.sample(frame_task(CUT + 2)), lambda: None))
-        shelf = Shelf(job)
+        shelf = JobArtifacts(job)
         shelf.refresh()
         assert np.array_equal(again, shelf.frame(1))
         assert blocked(shelf, ["frame.0000003", f"frame.{CUT + 2:07d}", f"frame.{CUT + 3:07d}"]) == \
@@ -477,18 +477,18 @@ def test_film_node_proves_itself_on_a_frame_that_needs_what_the_failed_one_needs
 def test_node_that_can_make_no_flow_steps_out_though_flow_may_fail(share, node, company, clip, style, monkeypatch):
     monkeypatch.setitem(flows.METHODS, "dis", replace(flows.METHODS["dis"], slow=True))
     job, painter = create(share, clip, style, no_cuts=True), company.join()
-    plan = FilmPlan(job, painter, print)
+    plan = VideoPlan(job, painter, print)
     for task in (index_task(0), frame_task(0), frame_task(1)):
         results.publish_bytes(painter, job, task, plan.run(task, lambda: None))
         plan.published(task, True)
     Claims(painter, job).claim(frame_task(2))
 
-    class NoFlow(FilmPlan):
+    class NoFlow(VideoPlan):
         def _flow(self, task, tick):
             raise MemoryError("not for flow")
 
     def helps() -> bool:
-        return Worker(node, lambda job, node: NoFlow(job, node, print), Silent(), threading.Event(), job.name, health=health).run()
+        return Worker(node, lambda job, node: NoFlow(job, node, print), RecordingEvents(), threading.Event(), job.name, health=health).run()
 
     health = NodeHealth()
     with pytest.raises(NodeUnhealthyError, match="failed at flow.0000004, and at flow.0000001, which is done"):

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 import coordinator
-from fav.pipeline.artifacts import Shelf
+from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.task_names import frame_task
 from fav.stylize.blend import luma
 from fav.video import FrameReader, decode
@@ -30,7 +30,7 @@ def test_missing_frames_are_the_source_and_the_others_those_of_the_film(share, c
     assert f"with {FRAMES - len(missing)} stylized frames" in previewed(share, "film")
     path = share.layout.root / "film.preview.mp4"
     assert int(probe(path, "stream=nb_read_frames")) == FRAMES and probe(path, "stream=codec_name", "a:0") == "aac"
-    shelf = Shelf(job)
+    shelf = JobArtifacts(job)
     shelf.refresh()
     with FrameReader(clip) as reader, decode(path) as shown:
         for number, decoded in enumerate(shown):

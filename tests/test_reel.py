@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks import reel
 from benchmarks.drift import followed
 from benchmarks.styles import Sheet, painting_of
-from fav.evaluation.comparison import Shown
+from fav.evaluation.comparison import FrameSample
 from fav.flow import make
 from fav.model.network import StyleNetwork
 from fav.model.runner import StyleRunner
@@ -36,7 +36,7 @@ def test_each_frame_comes_with_both_films_and_shots_begin_alike():
 
 def test_drift_of_a_film_is_its_slope_against_another_and_where_it_ends():
     brighter = [grey(60 + number // 5) for number in range(500)]
-    moments = (Shown(number, Fraction(number, 25), number == 0, grey(50), film, grey(60)) for number, film in enumerate(brighter))
+    moments = (FrameSample(number, Fraction(number, 25), number == 0, grey(50), film, grey(60)) for number, film in enumerate(brighter))
     course = followed(moments, 250, lambda: None)
     slope, away = course.slope("film", "against"), course.last_minus_first("film", "against")
     assert np.allclose(slope[:3], 20, rtol=0.01) and np.allclose(slope[3:], 0)
@@ -46,7 +46,7 @@ def test_drift_of_a_film_is_its_slope_against_another_and_where_it_ends():
 
 
 def test_sheet_has_the_shot_that_lasts_and_the_style_its_painting(tmp_path):
-    moments = [Shown(number, Fraction(number, 10), number in (0, 15), grey(1), grey(2)) for number in range(40)]
+    moments = [FrameSample(number, Fraction(number, 10), number in (0, 15), grey(1), grey(2)) for number in range(40)]
     sheet = Sheet()
     assert list(sheet.watch(moments)) == moments
     assert [(seconds, now.number) for seconds, now in sheet.kept] == [(1, 25), (2, 35)]

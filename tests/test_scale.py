@@ -13,8 +13,8 @@ import pytest
 
 from benchmarks.claims import EmptyPlan, create
 from benchmarks.meter import Counting
-from fav.monitor.progress import Follower
-from fav.pipeline.artifacts import Shelf
+from fav.monitor.progress import ProgressTracker
+from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.repair import missing
 from fav.pipeline.task_names import frame_task, stitch_task
 from fav.stylize.timeline import Timeline
@@ -27,8 +27,8 @@ from shared.paths import SHARD, Task
 from shared.shared_dir import open_share
 from shared.worker import MOST_CANDIDATES, Worker
 from tests.conftest import join
-from tests.epic import Few, make_film, paint, piece, put_index
-from tests.toy import Silent
+from tests.epic import LimitedPlan, make_film, paint, piece, put_index
+from tests.toy import RecordingEvents
 
 
 class Uncommitted(Counting):
@@ -73,9 +73,9 @@ def steps():
         sys.setprofile(None)
 
 
-def work(node: Node, make, only: str) -> Silent:
+def work(node: Node, make, only: str) -> RecordingEvents:
     """A worker in this process, until it has done all or its plan has had enough."""
-    report = Silent()
+    report = RecordingEvents()
     try:
         Worker(node, make, report, threading.Event(), only).run()
     except StopRequested:
@@ -154,7 +154,7 @@ def cost_of_frames(share, name: str, frames: int, shot: int, most: int = 120) ->
     """Operations and steps for a frame, in the midst of a film of which all shots are open."""
     seen = []
 
-    class Watched(Few):
+    class Watched(LimitedPlan):
         def run(self, task, tick):
             seen.append((counted(self.node).total(), count[0]))
             return super().run(task, tick)
@@ -178,7 +178,7 @@ def test_frame_of_a_film_of_ten_thousand_shots_costs_as_much_as_one_of_a_film_of
 def test_shots_that_others_have_painted_are_learned_of_a_directory_at_a_time(share, node):
     job = make_film(share, 2000, 10)
 
-    class Late(Few):
+    class Late(LimitedPlan):
         def candidates(self):
             first = not self._surveyed
             found = list(islice(super().candidates(), MOST_CANDIDATES))
@@ -213,7 +213,7 @@ def test_shots_that_are_done_are_passed_once():
 def test_survey_counts_what_is_done_of_shots_that_go_over_from_one_directory_to_the_next(share, backward):
     job = make_film(share, 3000, 700, backward=backward)
     paint(job, range(600, 2500))
-    shelf = Shelf(job)
+    shelf = JobArtifacts(job)
     shelf.refresh()
     shelf.survey()
     assert [run.done for run in shelf.timeline.runs] == ([100, 700, 700, 0, 0] if backward else [0, 700, 700, 400, 0])
@@ -227,7 +227,7 @@ def most_memory(job: Job) -> int:
     """Bytes that a node's first look at a film takes while it is at it."""
     tracemalloc.start()
     try:
-        shelf = Shelf(job)
+        shelf = JobArtifacts(job)
         shelf.refresh()
         shelf.survey()
         assert len(shelf.timeline.index) == shelf.timeline.known and next(shelf.timeline.unfinished())
@@ -249,7 +249,7 @@ def looks(share, frames: int) -> list[int]:
     """Operations of three looks at a film of which all but the last shot are painted."""
     job, found = make_film(share, frames, 100, f"of-{frames}"), []
     paint(job, range(frames - 100))
-    follower = Follower(job)
+    follower = ProgressTracker(job)
     for _ in range(3):
         before = share.system.os.total
         assert follower.look(at_once=True)[:2] == (frames - 100, frames)
@@ -270,14 +270,14 @@ def test_what_a_film_lacks_is_told_by_names_without_reading_its_index(share):
         paint(job, range(frames))
         job.layout.result(frame_task(3)).unlink()
         before = share.system.os.total
-        assert missing(Shelf(job), by_names=True) == [frame_task(3), stitch_task(Shelf(job).spec)]
+        assert missing(JobArtifacts(job), by_names=True) == [frame_task(3), stitch_task(JobArtifacts(job).spec)]
         costs.append(share.system.os.total - before)
     assert costs[1] - costs[0] == 4 * 7  # each directory of frames is checked, opened, listed and closed
 
 
 def test_film_is_counted_right_while_its_index_and_its_directories_fill_up(share):
     job = make_film(share, 2500, 100, indexed=False)
-    follower = Follower(job)
+    follower = ProgressTracker(job)
     assert follower.look(at_once=True)[:2] == (0, None)
     put_index(job, range(0, 1300), 2500, 100)
     paint(job, range(1250))

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 import coordinator
 from fav.launch import remote_process, ssh_cluster
 from fav.launch.hosts_file import read_hosts
-from fav.launch.preflight import Scout, Unfit
+from fav.launch.preflight import HostChecker, HostRejected
 from fav.launch.ssh_launcher import follow_hosts
 from shared import results
 from shared.claims import claimed
@@ -167,8 +167,8 @@ def wrong(operator: Operator, line: str) -> str:
     """What the preflight has against a host."""
     job = operator.job or create(operator.share, operator.video, operator.style, name="film")
     hosts = read_hosts(line, "hosts.txt")
-    found = Scout(job, "auto").look(hosts)[hosts[0]]
-    return "\n".join(found.wrong) if isinstance(found, Unfit) else ""
+    found = HostChecker(job, "auto").look(hosts)[hosts[0]]
+    return "\n".join(found.wrong) if isinstance(found, HostRejected) else ""
 
 
 def test_what_a_host_lacks_is_told_with_its_cure(network, operator, share, clip, style, tmp_path):
@@ -286,7 +286,7 @@ def test_two_operators_who_type_the_line_at_once_start_one_node(network, share, 
     (first,) = pids(share.layout.logs)
     try:
         remote_process.start(host, str(ROOT), logs, name, ["sleep", "60"])  # who saw that nobody stands there, a moment ago
-        assert pids(share.layout.logs) == [first] and remote_process.ask(host, logs, [name]) == {name: remote_process.Stand("runs", first)}
+        assert pids(share.layout.logs) == [first] and remote_process.ask(host, logs, [name]) == {name: remote_process.ProcessState("runs", first)}
     finally:
         os.kill(first, signal.SIGKILL)
     wait_for(lambda: remote_process.ask(host, logs, [name])[name].how == "ended")

@@ -19,12 +19,12 @@ import pytest
 
 from fav import flow as flows
 from fav.launch.local_launcher import HEAD, log_at
-from fav.pipeline.artifacts import Shelf
+from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.delivery import deliver
-from fav.pipeline.plan import FilmPlan, make_plan
-from fav.pipeline.spec import FilmSpec
+from fav.pipeline.plan import VideoPlan, make_plan
+from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import frame_task, index_task, stitch_task
-from fav.stylize.engine import Studio
+from fav.stylize.engine import FrameStylizer
 from fav.util.images import decode_png, encode_png
 from shared import attempts, results
 from shared.claims import Claims, claimed
@@ -43,7 +43,7 @@ from tests import films, toy
 from tests.conftest import Clock, join
 from tests.test_architecture import ROOT, SOURCES
 from tests.test_weather import _at_once, work  # noqa: F401
-from tests.toy import Silent
+from tests.toy import RecordingEvents
 from tests.waiting import wait_for
 
 TASK = toy.link_task(0)
@@ -64,7 +64,7 @@ def recovery_of(node: Node) -> Recovery:
 
 
 # ---- the film's name
-SPEC = FilmSpec(video="v.mp4", video_print="", style="s", style_print="", width=8, height=8, out="films/my film.mp4")
+SPEC = JobSpec(video="v.mp4", video_print="", style="s", style_print="", width=8, height=8, out="films/my film.mp4")
 
 
 class Premiere(toy.ToyPlan):
@@ -126,12 +126,12 @@ def style(tmp_path_factory) -> Path:
     return films.make_style(tmp_path_factory.mktemp("style") / "tiny.safetensors")
 
 
-def do(plan: FilmPlan, task: Task) -> None:
+def do(plan: VideoPlan, task: Task) -> None:
     results.publish_bytes(plan.node, plan.job, task, plan.run(task, lambda: None))
     plan.published(task, True)
 
 
-def do_kind(plan: FilmPlan, kind: str) -> None:
+def do_kind(plan: VideoPlan, kind: str) -> None:
     """Do the tasks of one kind as long as they are the first to do."""
     while (task := next(plan.candidates())).kind == kind:
         do(plan, task)
@@ -156,7 +156,7 @@ def test_disk_that_is_full_in_mid_stitch_leaves_no_draft(share, clip, style):
     with temporary_member(share) as node:
         plan = make_plan(job, node, print)
         do_kind(plan, "index")
-        grey = encode_png(Studio(plan.video, plan.spec.look(share.layout.root)).reader.read(0, plan.timeline.index), {})
+        grey = encode_png(FrameStylizer(plan.video, plan.spec.look(share.layout.root)).reader.read(0, plan.timeline.index), {})
         for number in range(films.FRAMES):
             results.publish_bytes(node, job, frame_task(number), grey)
         calls = iter(range(films.FRAMES))
@@ -174,13 +174,13 @@ def test_disk_that_is_full_in_mid_stitch_leaves_no_draft(share, clip, style):
 def test_seed_of_an_independent_backward_film_opens_its_last_frame_whoever_knows_how_much(share, clip, style, tmp_path, monkeypatch):
     monkeypatch.setattr("fav.stylize.indexing.PIECE", 8)
     (tmp_path / "seed.png").write_bytes(encode_png(np.full((32, 32, 3), 200, np.uint8), {}))
-    opened, first = [], Studio.first
+    opened, first = [], FrameStylizer.first
 
     def watched(studio, frame, index, opening):
         opened.append((frame, opening))
         return first(studio, frame, index, opening)
 
-    monkeypatch.setattr(Studio, "first", watched)
+    monkeypatch.setattr(FrameStylizer, "first", watched)
     job = films.create(share, clip, style, backward=True, independent=True, seed=tmp_path / "seed.png")
     with temporary_member(share) as node:
         plan = make_plan(job, node, print)
@@ -203,12 +203,12 @@ def test_failed_tasks_that_a_job_can_do_without_do_not_fail_it(share, node, job)
             attempts.record(node, job, Task("flow", number), "raised", "MemoryError", attempts.nonce())
     assert len(attempts.failed(job)) == attempts.MOST_FAILED_TASKS + 1
     assert work(node, Helped) and results.read(job, toy.SUM) == toy.expected(1, 3)
-    assert FilmPlan.optional == {"flow", "measure", "report"}
+    assert VideoPlan.optional == {"flow", "measure", "report"}
 
 
 # ---- damaged results
-def reader(job: Job, node: Node) -> Shelf:
-    shelf = Shelf.__new__(Shelf)
+def reader(job: Job, node: Node) -> JobArtifacts:
+    shelf = JobArtifacts.__new__(JobArtifacts)
     shelf.job, shelf.node = job, node
     return shelf
 
@@ -530,7 +530,7 @@ def test_jobs_whose_rooms_are_no_directories_are_left_and_the_others_served(shar
         broken = toy.create(share, f"a{number}", chains=1, length=2)
         shutil.rmtree(broken.layout.root / room)
         (broken.layout.root / room).touch()
-    report = Silent()
+    report = RecordingEvents()
     assert not work(node, toy.ToyPlan, only=None, report=report)
     assert results.read(job, toy.SUM) == toy.expected(1, 3) and "finished" in job.marks()
     assert any("a0: cannot be served here: " in line for line in report.lines)
@@ -596,7 +596,7 @@ def test_piece_of_the_index_that_is_none_is_set_aside_at_once(share, clip, style
 @pytest.mark.parametrize("make", [Path.mkdir, link, os.mkfifo])
 def test_film_that_is_no_file_is_set_aside_and_made(share, clip, style, make):
     job = films.create(share, clip, style)
-    film = job.layout.result(stitch_task(FilmSpec.from_json(job.manifest.spec)))
+    film = job.layout.result(stitch_task(JobSpec.from_json(job.manifest.spec)))
     film.parent.mkdir(parents=True)
     make(film)
     with temporary_member(share) as node:
@@ -604,7 +604,7 @@ def test_film_that_is_no_file_is_set_aside_and_made(share, clip, style, make):
     assert films.film_of(job).stat().st_size > 1000 and film.samefile(films.film_of(job))
 
 
-def make_plan_quietly(job: Job, node: Node, say) -> FilmPlan:
+def make_plan_quietly(job: Job, node: Node, say) -> VideoPlan:
     return make_plan(job, node, lambda line: None)
 
 
@@ -705,12 +705,12 @@ SWEEP = """
 import sys
 sys.path[:0] = sys.argv[1:3]
 from pathlib import Path
-from shared.failure_detector import Observer
-from shared.heartbeat import visiting
+from shared.failure_detector import FailureDetector
+from shared.heartbeat import temporary_member
 from shared.recovery import Recovery
 from shared.shared_dir import open_share
-with visiting(open_share(Path(sys.argv[3]))) as node:
-    Recovery(node, Observer(node.share, node.identity)).run({})
+with temporary_member(open_share(Path(sys.argv[3]))) as node:
+    Recovery(node, FailureDetector(node.share, node.identity)).run({})
 """
 MAKE_TOY = """
 import os, sys

@@ -7,7 +7,7 @@ import torch
 
 from fav.errors import FavError
 from fav.flow.consistency import reliability
-from fav.flow.field import Geometry
+from fav.flow.field import FlowField
 from fav.flow.warp import warp
 from fav.model.checkpoints import load_style
 from fav.model.preprocessing import MEAN_BGR, fill_for, network_input
@@ -24,9 +24,9 @@ def frame(value: int = 0) -> np.ndarray:
     return np.random.default_rng(value).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
 
 
-def geometry(x: float = 0, y: float = 0, trusted: float = 1) -> Geometry:
+def geometry(x: float = 0, y: float = 0, trusted: float = 1) -> FlowField:
     flow = np.full((HEIGHT, WIDTH, 2), (x, y), np.float32)
-    return Geometry(flow, np.full((HEIGHT, WIDTH), trusted, np.float32))
+    return FlowField(flow, np.full((HEIGHT, WIDTH), trusted, np.float32))
 
 
 @pytest.fixture(scope="module")
@@ -220,10 +220,10 @@ def test_the_bundled_style_keeps_a_film_steadier_than_frames_alone():
     frames = [cv2.resize(capture.read()[1], (320, 180), interpolation=cv2.INTER_AREA) for _ in range(5)]
     flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     greys = [cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY) for picture in frames]
-    links: list[tuple[np.ndarray, Geometry | None]] = [(frames[0], None)]
+    links: list[tuple[np.ndarray, FlowField | None]] = [(frames[0], None)]
     for picture, there, here in zip(frames[1:], greys, greys[1:]):
         flow_bwd, flow_fwd = flow.calc(here, there, None), flow.calc(there, here, None)
-        links.append((picture, Geometry(flow_bwd, reliability(flow_bwd, flow_fwd, picture))))
+        links.append((picture, FlowField(flow_bwd, reliability(flow_bwd, flow_fwd, picture))))
     runner = StyleRunner(load_style(BUNDLED, in_channels=7))
 
     def unrest(film: list[np.ndarray]) -> float:
@@ -235,5 +235,5 @@ def test_the_bundled_style_keeps_a_film_steadier_than_frames_alone():
     chained = list(stylize_shot(links, runner))
     alone = [runner.stylize(picture) for picture in frames]
     assert unrest(chained) < 0.8 * unrest(alone)
-    astray = [(picture, link and Geometry(-link.flow - 3, link.reliability)) for picture, link in links]
+    astray = [(picture, link and FlowField(-link.flow - 3, link.reliability)) for picture, link in links]
     assert unrest(list(stylize_shot(astray, runner))) > unrest(alone)

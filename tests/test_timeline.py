@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from fav.errors import FavError
-from fav.pipeline.spec import FilmSpec
-from fav.stylize.timeline import Piece, Timeline
+from fav.pipeline.spec import JobSpec
+from fav.stylize.timeline import IndexSegment, Timeline
 from fav.video import FrameIndex
 
 
-def piece(start: int, count: int, *cuts: int, last: bool = False) -> Piece:
+def piece(start: int, count: int, *cuts: int, last: bool = False) -> IndexSegment:
     numbers = np.arange(start, start + count)
-    return Piece(start, FrameIndex(numbers, np.ones(count, int), numbers == 0, numbers, Fraction(1, 25)), cuts, last)
+    return IndexSegment(start, FrameIndex(numbers, np.ones(count, int), numbers == 0, numbers, Fraction(1, 25)), cuts, last)
 
 
 def runs(timeline: Timeline) -> list[tuple[int, int, bool]]:
@@ -77,18 +77,18 @@ def test_independent_frames_are_dealt_out_in_pieces():
 
 def test_pieces_read_back_and_come_in_order():
     whole = piece(0, 3, 1, last=True)
-    again = Piece.from_json(whole.to_json())
+    again = IndexSegment.from_json(whole.to_json())
     assert again.to_json() == whole.to_json() and again.index.time_base == Fraction(1, 25)
     with pytest.raises(ValueError, match="expected frame 0, got frame 5"):
         Timeline().add(piece(5, 3))
 
 
-SPEC = FilmSpec(video="a.mp4", video_print="1", style="jobs/x/inputs/style.pth", style_print="2", width=64, height=48,
+SPEC = JobSpec(video="a.mp4", video_print="1", style="jobs/x/inputs/style.pth", style_print="2", width=64, height=48,
                 out="a.mp4", cuts=(3, 9))
 
 
 def test_record_of_a_job_reads_back():
-    assert FilmSpec.from_json(SPEC.to_json()) == SPEC
+    assert JobSpec.from_json(SPEC.to_json()) == SPEC
 
 
 @pytest.mark.parametrize("change", [
@@ -97,7 +97,7 @@ def test_record_of_a_job_reads_back():
 ])  # fmt: skip
 def test_record_that_leads_out_of_the_share_or_is_not_ours_is_refused(change):
     with pytest.raises(FavError):
-        FilmSpec.from_json({**SPEC.to_json(), **change})
+        JobSpec.from_json({**SPEC.to_json(), **change})
 
 
 def test_differences_are_named_in_words():

@@ -7,13 +7,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fav.flow.field import Geometry
+from fav.flow.field import FlowField
 from fav.flow.warp import warp
 from fav.flow.warp_torch import warp_tensor
 from fav.model.network import InstanceNorm, StyleNetwork
 from fav.model.preprocessing import network_input as film_input
 from fav.model.runner import StyleRunner
-from fav.perceptual.loss import OFFSETS, Perception, gram
+from fav.perceptual.loss import OFFSETS, PerceptualLoss, gram
 from fav.stylize.recurrence import stylize_shot
 from fav.training.losses import beyond_range, forgetting, saturation, spikes, temporal, total_variation
 from fav.training.unroll import mean_bgr, network_input, paint, settled
@@ -29,9 +29,9 @@ def random_flow(seed: int, height: int, width: int) -> np.ndarray:
     return np.random.default_rng(seed).uniform(-9, 9, (height, width, 2)).astype(np.float32)
 
 
-def geometry(seed: int, height: int = 24, width: int = 28) -> Geometry:
+def geometry(seed: int, height: int = 24, width: int = 28) -> FlowField:
     reliability = np.random.default_rng(seed + 100).integers(0, 2, (height, width), np.uint8)
-    return Geometry(random_flow(seed, height, width) / 4, reliability)
+    return FlowField(random_flow(seed, height, width) / 4, reliability)
 
 
 def test_pictures_are_warped_as_in_a_film():
@@ -163,7 +163,7 @@ def test_what_goes_into_the_tanh_is_handed_out_and_nothing_listens_afterwards():
 def test_losses_are_in_units_of_photographs():
     network = random_loss_network()
     photos = [tensor(picture(number, 72, 88)) for number in range(4)]
-    perception = Perception(network, tensor(picture(9, 72, 88)), photos)
+    perception = PerceptualLoss(network, tensor(picture(9, 72, 88)), photos)
     whole = [F.pad(photo, (0, OFFSETS - 1, 0, OFFSETS - 1)) for photo in photos]  # losses look at all but a border
     losses = [perception.losses(photo, photo) for photo in whole]
     assert [content.item() for content, _ in losses] == [0] * 4
@@ -184,14 +184,14 @@ def test_the_size_of_a_loss_networks_features_does_not_count(scale):
         getattr(scaled.steps["conv1"][0], name).mul_(scale)
     photos, painting = [tensor(picture(number, 72, 88)) for number in range(3)], tensor(picture(9, 72, 88))
     pair = photos[0], photos[1]
-    ours, theirs = (Perception(one, painting, photos).losses(*pair) for one in (network, scaled))
+    ours, theirs = (PerceptualLoss(one, painting, photos).losses(*pair) for one in (network, scaled))
     torch.testing.assert_close(torch.stack(ours), torch.stack(theirs), rtol=1e-3, atol=1e-6)
 
 
 def test_the_offset_moves_what_the_losses_look_at():
     network = random_loss_network()
     photos = [tensor(picture(number, 72, 88)) for number in range(3)]
-    perception = Perception(network, photos[0], photos)
+    perception = PerceptualLoss(network, photos[0], photos)
     moved = perception.losses(photos[1], photos[2], (3, 5))
     cut = [F.pad(photo[..., 5:5 + 65, 3:3 + 81], (0, OFFSETS - 1, 0, OFFSETS - 1)) for photo in photos[1:]]
     torch.testing.assert_close(torch.stack(moved), torch.stack(perception.losses(*cut)))

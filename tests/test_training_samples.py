@@ -9,11 +9,11 @@ import torch
 
 from fav.errors import FavError
 from fav.flow.warp import pixel_grid, warp
-from fav.training.config import Recipe
+from fav.training.config import TrainingConfig
 from fav.training.dataloader import Batches, stream
 from fav.training.image_folder import open_album
 from fav.training.motion_fields import Motion, draw_motions, origins, still
-from fav.training.synthetic_sequences import Layer, Sequence, compose, disturbed, draw_sequence, torn
+from fav.training.synthetic_sequences import Layer, SyntheticSequence, compose, disturbed, draw_sequence, torn
 from fav.training.video_clips import ClipSampler, open_clips
 from tests.clips import ffmpeg
 from tests.training_material import album_of, photos  # noqa: F401
@@ -31,7 +31,7 @@ def shift(x: float, y: float = 0) -> Motion:
     return replace(still(), offset=np.array([x, y]))
 
 
-def on_ramp(motions: list[Motion]) -> Sequence:
+def on_ramp(motions: list[Motion]) -> SyntheticSequence:
     return compose([Layer(ramp(), np.float32([24, 24]), motions)], SIDE, len(motions))
 
 
@@ -117,7 +117,7 @@ def test_every_kind_of_still_has_as_many_steps_as_asked(photos):
 
 
 def test_a_batch_is_a_function_of_seed_and_iteration_whoever_makes_it(photos):
-    recipe = Recipe("s", mix="affine:1,elastic:1,single_image:1", steps="0:2", crop=32, batch=2)
+    recipe = TrainingConfig("s", mix="affine:1,elastic:1,single_image:1", steps="0:2", crop=32, batch=2)
     batches = Batches(recipe, album_of(photos).photos, [])
     here = list(stream(batches, 0, 5, 0))
     there = [*stream(batches, 0, 2, 0), *stream(batches, 2, 5, 2)]
@@ -131,7 +131,7 @@ def test_a_batch_is_a_function_of_seed_and_iteration_whoever_makes_it(photos):
 
 def test_a_photograph_that_vanishes_is_one_line_from_a_worker_too(photos):
     album = album_of(photos)
-    batches = Batches(Recipe("s", mix="shift:1", crop=32, batch=2), album.photos, [])
+    batches = Batches(TrainingConfig("s", mix="shift:1", crop=32, batch=2), album.photos, [])
     for path in photos.iterdir():
         path.unlink()
     with pytest.raises(FavError, match=r"picture .*\.png: No such file") as error:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fav.errors import FavError
-from fav.video import Decoding, FrameIndex, FrameReader, decode, probe
+from fav.video import Decoder, FrameIndex, FrameReader, decode, probe
 from tests import clips
 from tests.clips import CODECS, HEVC, X264, asked, coded, cut, ffmpeg, frame_times, make, pictures, raw, tone
 from tests.material import material
@@ -229,7 +229,7 @@ def test_reading_on_never_seeks_and_the_frame_before_is_at_hand(tmp_path, monkey
     path = coded(tmp_path, "h264.mkv")
     images, index, _ = taken(path)
     with FrameReader(path) as reader:
-        monkeypatch.setattr(Decoding, "seek", None)
+        monkeypatch.setattr(Decoder, "seek", None)
         monkeypatch.setattr(FrameReader, "_restart", None)
         for number in range(1, FRAMES):
             assert np.array_equal(reader.read(number, index), images[number])

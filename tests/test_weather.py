@@ -23,7 +23,7 @@ from shared.shared_dir import SharedDir, open_share
 from shared.worker import Worker
 from tests import toy
 from tests.conftest import Clock, join
-from tests.toy import Silent
+from tests.toy import RecordingEvents
 from tests.waiting import runs, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -119,11 +119,11 @@ def clock() -> Weather:
     return Weather()
 
 
-def work(node: Node, plan=Film, only: str | None = "toy", report: Silent | None = None) -> bool:
+def work(node: Node, plan=Film, only: str | None = "toy", report: RecordingEvents | None = None) -> bool:
     """Work in this process, on a clock that only steps, until all is over; whether it ended well."""
     make = plan if callable(plan) else lambda job, node: plan
     stop = Patience(node.share.system)
-    return Worker(node, lambda job, node: make(job, node, print), report or Silent(), stop, only).run()
+    return Worker(node, lambda job, node: make(job, node, print), report or RecordingEvents(), stop, only).run()
 
 
 def records(job: Job) -> list[Path]:
@@ -225,7 +225,7 @@ def test_step_that_stumbles_once_more_after_a_long_outage_is_tried_again(share, 
 
 def test_claim_that_was_won_before_the_server_stumbled_is_carried_out(share, clock, job, node):
     clock.where("exists", lambda path: "results/link" in str(path) and not clock.struck, errno.EIO)
-    report = Silent()
+    report = RecordingEvents()
     assert work(node, report=report) and clock.struck
     assert report.tasks == [str(toy.link_task(0)), str(toy.link_task(1)), str(toy.link_task(2)), str(toy.SUM)]
 
@@ -233,7 +233,7 @@ def test_claim_that_was_won_before_the_server_stumbled_is_carried_out(share, clo
 @pytest.mark.parametrize("only", ["toy", None])
 def test_stale_handle_at_the_very_first_look_is_not_the_lack_of_jobs(share, clock, job, node, only):
     clock.where("read", lambda path: path.name == "job.json" and not clock.struck, errno.ESTALE)
-    report = Silent()
+    report = RecordingEvents()
     assert work(node, only=only, report=report) and clock.struck
     assert results.is_done(job, toy.SUM) and not any("no jobs" in line for line in report.lines)
 
@@ -252,7 +252,7 @@ def test_heart_beats_on_after_the_server_has_stumbled(node, clock, monkeypatch):
 
 def test_film_that_finds_no_room_at_publishing_waits_and_is_not_made_again(share, clock, job, node):
     clock.where("make_dirs", lambda path: path.parent.name == "sum" and clock.struck < 12, errno.ENOSPC)
-    report = Silent()
+    report = RecordingEvents()
     assert work(node, report=report) and clock.struck == 12
     assert report.tasks.count(str(toy.SUM)) == 1 and results.read(job, toy.SUM) == toy.expected(1, 3)
     assert records(job) == [] and sum("no room" in line for line in report.lines) == 1
@@ -262,7 +262,7 @@ def test_film_that_finds_no_room_at_publishing_waits_and_is_not_made_again(share
 def test_attempt_whose_record_stumbles_counts_once(share, clock, node):
     job = toy.create(share, chains=1, length=2, poison=0)
     clock.where("read", lambda path: "attempts" in path.parts and not clock.struck, errno.EIO)
-    report = Silent()
+    report = RecordingEvents()
     assert not work(node, report=report) and clock.struck
     assert report.tasks == [str(toy.link_task(0))] * 3 and len(records(job)) == 3
 
@@ -292,7 +292,7 @@ def test_job_whose_directory_is_gone_does_not_keep_a_node_from_the_others(share,
 
     gone, good = toy.create(share, "a", chains=1, length=2), toy.create(share, "b", chains=1, length=2)
     shutil.rmtree(gone.layout.root)
-    report = Silent()
+    report = RecordingEvents()
     work(node, only=None, report=report)
     assert_finished(good)
     assert any("a: its files are gone" in line and "clean" in line for line in report.lines)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from fav.model.network import Enlarge, InstanceNorm, Mirror, ResidualBlock, StyleNetwork, TanhScale
+from fav.model.network import InstanceNorm, ReflectionPad, ResidualBlock, ScaledTanh, StyleNetwork, Upsample
 from fav.model.torch7 import TorchObject
 
 KINDS = {"f4": "Float", "f8": "Double", "f2": "Half", "i8": "Long", "i4": "Int", "i2": "Short", "u1": "Byte", "i1": "Char"}
@@ -136,12 +136,12 @@ def style_checkpoint(network: StyleNetwork, rows: bool = False, cudnn: bool = Fa
             return TorchObject(f"{prefix}.SpatialConvolution", fields)
         if isinstance(layer, InstanceNorm):
             return TorchObject("nn.InstanceNormalization", {"eps": 1e-5, "nOutput": len(layer.bias), **weights})
-        if isinstance(layer, Mirror):
+        if isinstance(layer, ReflectionPad):
             sides = ("pad_l", "pad_r", "pad_t", "pad_b")
             return TorchObject("nn.SpatialReflectionPadding", dict.fromkeys(sides, layer.padding))
-        if isinstance(layer, Enlarge):
+        if isinstance(layer, Upsample):
             return TorchObject("nn.SpatialUpSamplingNearest", {"scale_factor": layer.factor})
-        if isinstance(layer, TanhScale):
+        if isinstance(layer, ScaledTanh):
             return TorchObject("nn.MulConstant", {"constant_scalar": layer.constant, "inplace": False})
         return TorchObject(f"{prefix}.{type(layer).__name__}", {})
 

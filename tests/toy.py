@@ -98,7 +98,7 @@ class ToyPlan:
         self.done = [0] * self.chains
 
 
-class Silent:
+class RecordingEvents:
     """A report that remembers what was said and begun."""
 
     def __init__(self):

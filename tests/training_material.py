@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fav.perceptual.loss_network import DESIGNS, LossNetwork
-from fav.training.image_folder import Album, open_album
+from fav.training.image_folder import ImageFolder, open_album
 from tests.material import DATA
 
 TINY = "c3s1-4,d8,R8,U2,c3s1-3"
@@ -76,7 +76,7 @@ def _convolution(name: str, inputs: int, outputs: int, kernel: int) -> dict[str,
     return {f"{name}.weight": weight, f"{name}.bias": 0.1 * torch.randn(outputs)}
 
 
-def album_of(directory: Path) -> Album:
+def album_of(directory: Path) -> ImageFolder:
     return open_album(directory, 32)
 
 

@@ -93,7 +93,7 @@ def looked_at(root: Path) -> SharedDir:
 
 
 def the_job(share: SharedDir, name: str | None) -> Job:
-    """The job of that name; None: the only one. ShareError in other cases, JobGone where only its name is left."""
+    """The job of that name; None: the only one. ShareError in other cases, JobRemovedError where only its name is left."""
     job = named_job(share, name)
     job.marks()
     job.check_directories()

@@ -7,7 +7,7 @@ import click
 from rich.progress import Progress
 
 from fav.cli.common import one_line_errors
-from fav.cli.options import CUTS, FILE, FLOW, FPS, RANGE, Frames, limits, options
+from fav.cli.options import CUTS, FILE, FLOW, FPS, RANGE, FrameRangeType, limits, options
 from fav.pipeline.request import LOSS_NETWORK, check_cuts, check_range
 from fav.util.atomic import check_new, new_file
 
@@ -21,7 +21,7 @@ from fav.util.atomic import check_new, new_file
 @click.option("--style", type=FILE, metavar="IMAGE", help="Measure style and content loss against this image, too.")
 @click.option("--loss-network", default=LOSS_NETWORK, show_default=True, metavar="NAME|FILE",
               help="The network that --style measures with, as for `python -m fav train`.")
-@click.option("--seams", type=Frames(), default=(), metavar="N,N,…",
+@click.option("--seams", type=FrameRangeType(), default=(), metavar="N,N,…",
               help="Does the error stand out at these frames (of VIDEO, counted from 0)?")
 @click.option("--out", type=FILE, metavar="NAME",
               help="Write NAME.csv, NAME.json and NAME.png.  [default: STYLIZED without its ending, .evaluation]")
@@ -35,14 +35,14 @@ def evaluate(video: str, stylized: str, style: Path | None, loss_network: str, s
     The table is printed; every frame is in NAME.csv and NAME.json, their course in NAME.png. See docs/evaluate.md.
     """
     from fav.evaluation import report
-    from fav.evaluation.comparison import Comparison, check, rows, use_threads
+    from fav.evaluation.comparison import EvaluationConfig, check, rows, use_threads
     from fav.video.shot_detection import read_cuts as cuts_in
 
     check_cuts(no_cuts, read_cuts)
     check_range(*range)
     use_threads(threads)
     cuts = cuts_in(read_cuts) if read_cuts else () if no_cuts else None
-    comparison = Comparison(video, stylized, start=range[0], stop=range[1], cuts=cuts, **values)
+    comparison = EvaluationConfig(video, stylized, start=range[0], stop=range[1], cuts=cuts, **values)
     out = out or Path(stylized).with_suffix(".evaluation")
     names = [check_new(out.with_name(out.name + suffix)) for suffix in report.WRITERS]
     width, height, frames = check(comparison, seams)

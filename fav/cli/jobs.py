@@ -26,7 +26,7 @@ from shared.recovery import Recovery
 from shared.shared_dir import SharedDir, open_share
 
 if TYPE_CHECKING:
-    from fav.pipeline.artifacts import Shelf
+    from fav.pipeline.artifacts import JobArtifacts
 
 PRIORITY = click.IntRange(-999, 999)
 
@@ -129,7 +129,7 @@ def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
 @one_line_errors
 def stitch(shared: Path, job: str | None, out: str | None, crf: int | None, mask: Path | None, no_mask: bool, **values) -> None:
     """Make the film again, under a new name, from the frames that are published. Nothing is stylized."""
-    from fav.pipeline.artifacts import Shelf, check_room
+    from fav.pipeline.artifacts import JobArtifacts, check_room
     from fav.pipeline.delivery import stitch as write
     from fav.stylize.postprocess import check_mask
     from fav.util.safe_path import brought, inside
@@ -142,7 +142,7 @@ def stitch(shared: Path, job: str | None, out: str | None, crf: int | None, mask
         check_out(out)
         check_room(share, out)
     found = the_job(share, job)
-    shelf = Shelf(found)
+    shelf = JobArtifacts(found)
     _expect_frames(share, shelf)
     first = Path(shelf.spec.out)
     names = iter([out]) if out else (str(first.with_stem(f"{first.stem}-{number}")) for number in range(2, 1000))
@@ -172,7 +172,7 @@ def stitch(shared: Path, job: str | None, out: str | None, crf: int | None, mask
     click.echo(f"done: {final}")
 
 
-def _expect_frames(share: SharedDir, shelf: "Shelf") -> None:
+def _expect_frames(share: SharedDir, shelf: "JobArtifacts") -> None:
     """ShareError unless all frames of a job are there. A finished job is opened anew then, so that nodes make them."""
     from fav.pipeline.progress import progress
     from fav.pipeline.repair import in_words, lack, next_step

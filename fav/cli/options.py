@@ -19,7 +19,7 @@ DIGITS = 12  # of the numbers that are no more than counted in
 WHOLE = {"crf", "min_filter", "threads", "width", "test"}  # options that are whole numbers
 
 
-class Number(click.FloatRange):
+class NumberType(click.FloatRange):
     """A number within a range; `nan` and `inf`, which click takes for such, are none."""
 
     def convert(self, value, param, ctx):
@@ -31,7 +31,7 @@ class Number(click.FloatRange):
 
 def limits(option: str) -> click.ParamType:
     """The numbers that an option of a job may have."""
-    return (click.IntRange if option in WHOLE else Number)(*LIMITS[option])
+    return (click.IntRange if option in WHOLE else NumberType)(*LIMITS[option])
 
 
 def _is_whole(text: str) -> bool:
@@ -39,7 +39,7 @@ def _is_whole(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= DIGITS
 
 
-class Range(click.ParamType):
+class RangeType(click.ParamType):
     name = "start:stop"
 
     def convert(self, value, param, ctx):
@@ -54,7 +54,7 @@ class Range(click.ParamType):
             self.fail(f"expected START:STOP, frame numbers from 0, like 100:250 or 100:, got {value!r}", param, ctx)
 
 
-class Frames(click.ParamType):
+class FrameRangeType(click.ParamType):
     name = "frames"
 
     def convert(self, value, param, ctx):
@@ -65,7 +65,7 @@ class Frames(click.ParamType):
         return tuple(map(int, value.split(",")))
 
 
-class Chunk(click.ParamType):
+class ChunkType(click.ParamType):
     name = "frames"
 
     def convert(self, value, param, ctx):
@@ -77,7 +77,7 @@ class Chunk(click.ParamType):
         return int(value)
 
 
-class Size(click.ParamType):
+class SizeType(click.ParamType):
     name = "size"
 
     def convert(self, value, param, ctx):
@@ -89,7 +89,7 @@ class Size(click.ParamType):
         return int(sides[0]), int(sides[1])
 
 
-class Weighted(click.ParamType):
+class StyleWeightType(click.ParamType):
     name = "style:weight"
 
     def convert(self, value, param, ctx):
@@ -115,7 +115,7 @@ CUTS = [
 ]
 
 RANGE = [
-    click.option("--range", "range", type=Range(), default=(0, None), metavar="START:STOP", help="Only these frames, counted from 0, without STOP."),
+    click.option("--range", "range", type=RangeType(), default=(0, None), metavar="START:STOP", help="Only these frames, counted from 0, without STOP."),
 ]
 
 FPS = [
@@ -146,7 +146,7 @@ LOOK = [
     *CUTS,
     click.option("--seed", type=FILE, metavar="IMAGE", help="An image that is taken as the finished first frame (with --backward: the last), brought to the film's size."),
     click.option("--first-frame-style", type=FILE, metavar="MODEL", help="A 3-channel image model that paints the first frame of each shot."),
-    click.option("--mix", type=Weighted(), multiple=True, metavar="STYLE:WEIGHT", help="Mix another style of the same architecture in; several times for several. STYLE keeps what is left of 1."),
+    click.option("--mix", type=StyleWeightType(), multiple=True, metavar="STYLE:WEIGHT", help="Mix another style of the same architecture in; several times for several. STYLE keeps what is left of 1."),
     click.option("--width", type=limits("width"), help="Width of the film in pixels; the height follows."),
     click.option("--scale", type=limits("scale"), help="Size of the film relative to the video."),
     *RANGE,
@@ -156,7 +156,7 @@ LOOK = [
     click.option("--fill", type=click.Choice(["vgg-mean", "uniform-random"]), default="vgg-mean", show_default=True, help="What the network sees where the flow is unreliable."),
     click.option("--backward", is_flag=True, help="Stylize each shot from its last frame to its first."),
     click.option("--independent", is_flag=True, help="Stylize frame by frame without memory, for comparison: it flickers."),
-    click.option("--chunk", type=Chunk(), default="off", show_default=True, metavar="auto|N|off", help=CHUNK_HELP),
+    click.option("--chunk", type=ChunkType(), default="off", show_default=True, metavar="auto|N|off", help=CHUNK_HELP),
     click.option("--style-scale", type=limits("style_scale"), default=1.0, show_default=True, metavar="S", help="Size of the strokes: 2 is twice as large, and a quarter of the work."),
     click.option("--strength", type=limits("strength"), default=1.0, show_default=True, help="How far from the source: 1 is the style alone, 0 the source."),
     click.option("--preserve-colors", is_flag=True, help="Take the style's brightness alone; colours stay those of the source."),

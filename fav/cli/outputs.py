@@ -15,7 +15,7 @@ from shared.jobs import Job
 from shared.shared_dir import SharedDir
 
 if TYPE_CHECKING:
-    from fav.pipeline.artifacts import LeftOut, Shelf
+    from fav.pipeline.artifacts import JobArtifacts, OmittedResults
 
 
 def mark_of(what: str, job: Job) -> str:
@@ -54,7 +54,7 @@ def _cured(job: Job) -> Iterator[None]:
         raise ShareError(f"{job.name}: {error}; {cure(job)}") from None
 
 
-def _tell(job: Job, left_out: "LeftOut", shelf: "Shelf") -> int:
+def _tell(job: Job, left_out: "OmittedResults", shelf: "JobArtifacts") -> int:
     """Say which frames are left out, if there are such; how many are indexed."""
     from fav.pipeline.repair import cure, lack
 

@@ -17,7 +17,7 @@ from fav.cli.outputs import _cured, _shown, _tell, mark_of, place_for
 from fav.errors import FavError
 from fav.monitor.console import tell
 from fav.pipeline.inputs import check_video
-from fav.pipeline.spec import FilmSpec
+from fav.pipeline.spec import JobSpec
 from fav.util.atomic import own_file
 from fav.util.safe_path import brought
 from shared.errors import ShareError
@@ -60,7 +60,7 @@ def previews(job: Job, minutes: float | None) -> Iterator[None]:
             except (FavError, ShareError, OSError) as error:
                 wrong = f"error: {error}"
 
-    wanted = preview_path(job.share.layout.root, FilmSpec.from_json(job.manifest.spec))
+    wanted = preview_path(job.share.layout.root, JobSpec.from_json(job.manifest.spec))
     job.share.system.follow_no_link(wanted.parent)
     film = place_for(wanted)
     tell(f"every {minutes:g} min, what is done so far: {film}")
@@ -114,7 +114,7 @@ def _end(process: subprocess.Popen) -> None:
             process.communicate()
 
 
-def preview_path(root: Path, spec: FilmSpec) -> Path:
+def preview_path(root: Path, spec: JobSpec) -> Path:
     """Where the preview of a job lies if nobody says otherwise: beside its film."""
     film = spec.film(root)
     return film.with_suffix(f".preview{film.suffix}")
@@ -131,13 +131,13 @@ def preview(shared: Path, job: str | None, out: Path | None, into: Path | None) 
 
     As far as the job has read its video. It disturbs nobody, and can be made while the job runs.
     """
-    from fav.pipeline.artifacts import Shelf
+    from fav.pipeline.artifacts import JobArtifacts
     from fav.pipeline.delivery import preview as write
     from fav.pipeline.repair import lack
     from fav.video import check_film_name
 
     share = looked_at(shared)
-    shelf = Shelf(the_job(share, job))
+    shelf = JobArtifacts(the_job(share, job))
     check_video(shelf.job)
     with _cured(shelf.job):
         shelf.refresh()

@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from fav.cli.common import film_at, one_line_errors, submitted
-from fav.cli.options import BACKEND, FILE, JOB, Number, options
+from fav.cli.options import BACKEND, FILE, JOB, NumberType, options
 from fav.cli.preview import previews
 from fav.launch import slurm as queue
 from fav.launch.local_launcher import _run_here
@@ -38,7 +38,7 @@ PREVIEW_HELP = "Make the film of what is done so far anew (as `preview` does), e
 @click.option("--slurm", type=click.IntRange(1), metavar="NODES", help=SLURM_HELP)
 @click.option("--sbatch", "words", default="", metavar="OPTIONS", help='For --slurm: options of sbatch, as "--partition=lab --gres=gpu:1".')
 @click.option("--dask", metavar="ADDRESS", help=DASK_HELP)
-@click.option("--preview-every", type=Number(0, 10**6, min_open=True), metavar="MINUTES", help=PREVIEW_HELP)
+@click.option("--preview-every", type=NumberType(0, 10**6, min_open=True), metavar="MINUTES", help=PREVIEW_HELP)
 @options(BACKEND)
 @options(JOB)
 @click.pass_context

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from fav.cli.common import film_at, looked_at, one_line_errors, the_job
-from fav.cli.options import FILE, Number
+from fav.cli.options import FILE, NumberType
 from fav.errors import FavError
 from fav.monitor.snapshot import failures, nodes_of, state_of
 from fav.util.text import duration
@@ -26,7 +26,7 @@ WATCH_HELP = "Full screen, again and again; lines where the output is no termina
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 @click.option("--verbose", is_flag=True, help="Whole tracebacks of what failed.")
 @click.option("--watch", is_flag=True, help=WATCH_HELP)
-@click.option("--every", type=Number(0.2, 3600), default=2, show_default=True, help="Seconds between two looks of --watch.")
+@click.option("--every", type=NumberType(0.2, 3600), default=2, show_default=True, help="Seconds between two looks of --watch.")
 @one_line_errors
 def status(shared: Path, job: str | None, as_json: bool, verbose: bool, watch: bool, every: float) -> None:
     """How far each job is, which nodes there are and when each was last heard, and what failed."""
@@ -72,10 +72,10 @@ def status(shared: Path, job: str | None, as_json: bool, verbose: bool, watch: b
 
 
 def _watch(share: SharedDir, only: str | None, as_json: bool, every: float) -> None:
-    from fav.monitor.snapshot import Lookout
-    from fav.monitor.tui import Watch, lines, watch_plainly
+    from fav.monitor.snapshot import SnapshotReader
+    from fav.monitor.tui import StatusApp, lines, watch_plainly
 
-    lookout, said = Lookout(share, only), set()
+    lookout, said = SnapshotReader(share, only), set()
 
     def say(now) -> None:
         for line in [json.dumps(asdict(now))] if as_json else [line for line in lines(now) if line not in said]:
@@ -85,4 +85,4 @@ def _watch(share: SharedDir, only: str | None, as_json: bool, every: float) -> N
     if as_json or not sys.stdout.isatty():
         watch_plainly(lookout, every, say, time.sleep)
     else:
-        Watch(lookout, every).run()
+        StatusApp(lookout, every).run()

@@ -27,7 +27,7 @@ def stylize(context: click.Context, video: str, style: Path, out: Path, threads:
     from fav.model.devices import device_of
     from fav.pipeline.device_lock import own_device
     from fav.pipeline.submit import check, look_of, with_cuts
-    from fav.stylize.engine import Studio, stylized
+    from fav.stylize.engine import FrameStylizer, stylized
     from fav.stylize.indexing import index_pieces
     from fav.stylize.postprocess import finished
     from fav.stylize.timeline import Timeline
@@ -50,7 +50,7 @@ def stylize(context: click.Context, video: str, style: Path, out: Path, threads:
         if timeline.end <= start:
             raise FavError(f"{video}: expected more than {start} frames for this --range, got {timeline.known}")
         progress.update(bar, description="stylizing", completed=0, total=timeline.end - start)
-        studio = Studio(Path(video), look, request.fps, threads, device, backend)
+        studio = FrameStylizer(Path(video), look, request.fps, threads, device, backend)
         frames = stylized(studio, timeline, lambda: progress.advance(bar))
         pictures = finished(frames, finish, Path(video), timeline.index, start, request.fps)
         notes = write_film(film.file, Path(video), timeline.index, pictures, start=start, stop=timeline.cut_off,

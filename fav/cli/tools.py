@@ -10,7 +10,7 @@ with installed():
 
     from fav.cli.common import one_line_errors
     from fav.cli.evaluate import evaluate
-    from fav.cli.options import FILE, FLOW, Size, options
+    from fav.cli.options import FILE, FLOW, SizeType, options
     from fav.cli.stylize import stylize
     from fav.cli.train import train
     from fav.errors import FavError
@@ -74,7 +74,7 @@ def convert(model: Path, out: Path) -> None:
               + "; ".join(f"{name}: {words}" for name, words in MOTIONS.items()) + ".  [default: handheld]")
 @click.option("--frames", type=click.IntRange(1),
               help="With --truth: how many; there is a cut in the middle of 12 and more.  [default: 50]")
-@click.option("--size", type=Size(), metavar="WxH", help="With --truth: of the frames.  [default: 640x360]")
+@click.option("--size", type=SizeType(), metavar="WxH", help="With --truth: of the frames.  [default: 640x360]")
 @one_line_errors
 def sample(out: Path, truth: bool, size: tuple[int, int] | None, **values) -> None:
     """Make a short sample clip to try things on: two shots, moving things, sound; or a scene to measure on."""

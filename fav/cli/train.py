@@ -9,14 +9,22 @@ import click
 from click.core import ParameterSource
 
 from fav.cli.common import one_line_errors
-from fav.cli.options import FILE, Number, limits
+from fav.cli.options import FILE, NumberType, limits
 from fav.monitor.console import tell
 from fav.pipeline.request import LOSS_NETWORK
-from fav.training.config import DEFAULT_MIX, DEFAULT_STEPS, HALF_WIDTH, VIDEO_SHARE, Inputs, Limits, Recipe
-from fav.training.outputs import Names
+from fav.training.config import (
+    DEFAULT_MIX,
+    DEFAULT_STEPS,
+    HALF_WIDTH,
+    VIDEO_SHARE,
+    StopCriteria,
+    TrainingConfig,
+    TrainingInputs,
+)
+from fav.training.outputs import OutputPaths
 from fav.util.text import duration
 
-WEIGHT = Number(0)
+WEIGHT = NumberType(0)
 
 
 @click.command()
@@ -24,7 +32,7 @@ WEIGHT = Number(0)
 @click.argument("photos_dir", type=FILE)
 @click.argument("out", type=FILE)
 @click.option("--iterations", type=click.IntRange(1), default=3000, show_default=True, help="End after so many.")
-@click.option("--minutes", type=Number(0, min_open=True), help="End after so many, all runs of this training together.")
+@click.option("--minutes", type=NumberType(0, min_open=True), help="End after so many, all runs of this training together.")
 @click.option("--loss-network", default=LOSS_NETWORK, show_default=True, metavar="NAME|FILE", help="squeezenet1_1, squeezenet1_0 or vgg16, fetched on first use; or the path of such a network's file.")
 @click.option("--arch", default="", help=f"Architecture of the style network.  [default: half width, {HALF_WIDTH}]")
 @click.option("--init", type=FILE, metavar="STYLE", help="Begin with the weights of this style; with --arch, of a wider network that paints the same.")
@@ -41,15 +49,15 @@ WEIGHT = Number(0)
 @click.option("--forgetting-weight", type=WEIGHT, default=0, show_default=True, help="How much it counts that a frame painted from nothing is the same as in a film; a fifth more work.")
 @click.option("--tv-weight", type=WEIGHT, default=5, show_default=True, help="How much smoothness counts (total variation).")
 @click.option("--range-weight", type=WEIGHT, default=10, show_default=True, help="How much values outside 0 to 255 count, and spots that burn out.")
-@click.option("--holes", type=Number(0, 1), default=0.5, show_default=True, help="Share of steps with random holes in the reliability.")
-@click.option("--learning-rate", type=Number(0, 1, min_open=True), default=1e-3, show_default=True, help="Of Adam.")
+@click.option("--holes", type=NumberType(0, 1), default=0.5, show_default=True, help="Share of steps with random holes in the reliability.")
+@click.option("--learning-rate", type=NumberType(0, 1, min_open=True), default=1e-3, show_default=True, help="Of Adam.")
 @click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True, help="Of the convolutions. auto: bfloat16 on cards that have it.")
 @click.option("--rng-seed", "seed", type=click.IntRange(0, 2**31), default=0, show_default=True, help="Another number, another training.")
 @click.option("--device", default=None, help="cpu, or cuda:0 and so on.  [default: a card, if there is one]")
 @click.option("--threads", type=limits("threads"), help="CPU threads.  [default: all cores]")
 @click.option("--workers", type=click.IntRange(0, 64), help="Processes that make samples; 0: none but this one.  [default: 1, with a card up to 8]")
-@click.option("--save-every", type=Number(0), default=5, show_default=True, help="Minutes between two saved states.")
-@click.option("--sheet-every", type=Number(0), default=15, show_default=True, help="Minutes between two contact sheets.")
+@click.option("--save-every", type=NumberType(0), default=5, show_default=True, help="Minutes between two saved states.")
+@click.option("--sheet-every", type=NumberType(0), default=15, show_default=True, help="Minutes between two contact sheets.")
 @click.pass_context
 @one_line_errors
 def train(context: click.Context, style_image: Path, photos_dir: Path, out: Path, loss_network: str, clips: Path | None,
@@ -63,16 +71,16 @@ def train(context: click.Context, style_image: Path, photos_dir: Path, out: Path
     # Read when PyTorch is imported. Threads that spin while they wait take the cores from the samples' workers and from
     # everybody else: on two busy cores an iteration took 11 to 18 s, with this 2 to 3 s.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    names = Names(out)
+    names = OutputPaths(out)
     names.check()
     values["mix"] = values["mix"] or DEFAULT_MIX + (VIDEO_SHARE if clips else "")
-    recipe = Recipe(style=style_image.name, **values)
+    recipe = TrainingConfig(style=style_image.name, **values)
     recipe.check(clips is not None)
     from fav.training.dataloader import can_have_workers
     from fav.training.setup import prepare
 
-    inputs = Inputs(style_image, photos_dir, loss_network, clips, init, device, threads)
-    limits = Limits(iterations, minutes, save_every, sheet_every)
+    inputs = TrainingInputs(style_image, photos_dir, loss_network, clips, init, device, threads)
+    limits = StopCriteria(iterations, minutes, save_every, sheet_every)
     loop, batches, notes = prepare(names, inputs, recipe, limits, _words(context))
     for note in notes:
         click.echo(note)

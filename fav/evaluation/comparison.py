@@ -13,11 +13,11 @@ import numpy as np
 
 from fav import flow as flows
 from fav.errors import FavError
-from fav.evaluation.metrics import FrameLosses, Measured, measured
-from fav.flow.field import Geometry, between, over_long
+from fav.evaluation.metrics import FrameLosses, Metrics, measured
+from fav.flow.field import FlowField, between, over_long
 from fav.util.image_sequence import is_sequence
 from fav.util.images import resize
-from fav.video import Decoding, FrameIndex, Source, decode, probe
+from fav.video import Decoder, FrameIndex, VideoInfo, decode, probe
 from fav.video.shot_detection import cut_finder
 from fav.video.truncation import cut_short
 
@@ -26,7 +26,7 @@ FILMS = ("film", "source", "against")  # what is measured in each row
 
 
 @dataclass(frozen=True)
-class Comparison:
+class EvaluationConfig:
     """What is to be measured: a film that shows the frames `[start, stop)` of a video, stop None for its end.
 
     against: another film of the same frames, or None. cuts: first frames of shots, None to detect them in the video.
@@ -44,7 +44,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
+class FrameSample:
     """One moment: frame `number` of the source and what the films show then, (H, W, 3) uint8 of one size.
 
     seconds is the source's time, cut whether a shot begins.
@@ -59,7 +59,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Row:
+class FrameMetrics:
     """What was measured of one frame; its number is the source's.
 
     reliable and long_reliable are shares of the picture, None at a shot's beginning and in its first second.
@@ -71,16 +71,16 @@ class Row:
     reliable: float | None
     long_frame: int | None
     long_reliable: float | None
-    film: Measured
-    source: Measured
-    against: Measured | None
+    film: Metrics
+    source: Metrics
+    against: Metrics | None
 
     @classmethod
-    def from_json(cls, record: dict) -> "Row":
+    def from_json(cls, record: dict) -> "FrameMetrics":
         """A row from what `dataclasses.asdict` made of it; ValueError, or what else Python raises, for other records."""
-        row = cls(**{**record, **{name: Measured(**record[name]) if record[name] else None for name in FILMS}})
+        row = cls(**{**record, **{name: Metrics(**record[name]) if record[name] else None for name in FILMS}})
         values = [*vars(row).values(), *vars(row.film).values(), *vars(row.source).values()]
-        if not all(value is None or isinstance(value, int | float | Measured) for value in values):
+        if not all(value is None or isinstance(value, int | float | Metrics) for value in values):
             raise ValueError(f"expected numbers in the row of frame {row.frame}")
         return row
 
@@ -94,7 +94,7 @@ def use_threads(number: int | None) -> None:
         torch.set_num_threads(number)
 
 
-def check(comparison: Comparison, seams: tuple[int, ...] = ()) -> tuple[int, int, int | None]:
+def check(comparison: EvaluationConfig, seams: tuple[int, ...] = ()) -> tuple[int, int, int | None]:
     """Width and height of the film, and the number of its frames where the container knows it.
 
     Raises FavError for what can be known to be wrong before the work: inputs that are none, sizes and lengths that
@@ -114,8 +114,8 @@ def check(comparison: Comparison, seams: tuple[int, ...] = ()) -> tuple[int, int
     return width, height, films[0].frames
 
 
-def rows(comparison: Comparison, losses: FrameLosses | None = None,
-         tick: Callable[[], None] = lambda: None) -> Iterator[Row]:
+def rows(comparison: EvaluationConfig, losses: FrameLosses | None = None,
+         tick: Callable[[], None] = lambda: None) -> Iterator[FrameMetrics]:
     """Every frame of the film, measured. FavError where the film and the source turn out to have different lengths."""
     flow = flows.make(comparison.flow, comparison.flow_weights)
     for row in measure(shown(comparison), flow, losses):
@@ -123,15 +123,15 @@ def rows(comparison: Comparison, losses: FrameLosses | None = None,
         yield row
 
 
-def measure(moments: Iterable[Shown], flow: flows.Flow, losses: FrameLosses | None = None, begin: int = 0,
-            shot: int = 0) -> Iterator[Row]:
+def measure(moments: Iterable[FrameSample], flow: flows.Flow, losses: FrameLosses | None = None, begin: int = 0,
+            shot: int = 0) -> Iterator[FrameMetrics]:
     """The row of each moment, in their order. Of what went before, the moments of one second and their flow are held.
 
     The frame "a second earlier" is the one that was on the screen then: at 25 frames a second the 25th before. Frames below
     `begin` have no row: what comes after hangs on them. With the moments from `looks_back_to` that frame on, the rows are
     those of the whole film. `shot` numbers the first moment's shot.
     """
-    past: deque[tuple[Shown, Geometry | None]] = deque()  # and how each hangs on the one before it
+    past: deque[tuple[FrameSample, FlowField | None]] = deque()  # and how each hangs on the one before it
     for now in moments:
         if now.cut and past:
             past.clear()
@@ -154,7 +154,7 @@ def looks_back_to(frame: int, shot_begins: int, index: FrameIndex) -> int:
     return max(shot_begins, int(np.searchsorted(index.pts, a_second_earlier, side="right")) - 1)
 
 
-def shown(comparison: Comparison) -> Iterator[Shown]:
+def shown(comparison: EvaluationConfig) -> Iterator[FrameSample]:
     """The moments of a comparison as they are decoded, the source brought to the film's size."""
     begins_shot = cut_finder(comparison.cuts)
     with ExitStack() as stack:
@@ -176,7 +176,7 @@ def shown(comparison: Comparison) -> Iterator[Shown]:
                 break
             pictures = [frame.image() for frame in frames]
             height, width = pictures[0].shape[:2]
-            yield Shown(decoded.number, decoded.pts * source.time_base, cut, at_size(decoded.image(), (width, height)), *pictures)
+            yield FrameSample(decoded.number, decoded.pts * source.time_base, cut, at_size(decoded.image(), (width, height)), *pictures)
         if seen <= comparison.start:
             raise FavError(f"{comparison.video}: expected more than {comparison.start} frames for this --range, got {seen}")
         _check_ends(comparison, seen + _left(source), [mine + _left(film) for mine, film in zip(taken, films)])
@@ -193,24 +193,24 @@ def at_size(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return resize(frame, size)
 
 
-def _row(now: Shown, shot: int, near: Shown | None, step: Geometry | None, far: Shown | None, leap: Geometry | None,
-         losses: FrameLosses | None) -> Row:
-    def of(name: str, given: tuple[float, float] | None) -> Measured:
+def _row(now: FrameSample, shot: int, near: FrameSample | None, step: FlowField | None, far: FrameSample | None, leap: FlowField | None,
+         losses: FrameLosses | None) -> FrameMetrics:
+    def of(name: str, given: tuple[float, float] | None) -> Metrics:
         before = (getattr(near, name), step) if near else None
         long_before = (getattr(far, name), leap) if far else None
         return measured(getattr(now, name), before, long_before, given)
 
     film, against = (None if picture is None else of(name, losses(picture, now.source) if losses else None)
                      for name, picture in (("film", now.film), ("against", now.against)))
-    return Row(now.number, float(now.seconds), shot, _share(step), far.number if far else None, _share(leap),
+    return FrameMetrics(now.number, float(now.seconds), shot, _share(step), far.number if far else None, _share(leap),
                film, of("source", None), against)
 
 
-def _share(geometry: Geometry | None) -> float | None:
+def _share(geometry: FlowField | None) -> float | None:
     return None if geometry is None else float(geometry.reliability.mean())
 
 
-def _check_known(comparison: Comparison, source: Source, films: list[Source]) -> None:
+def _check_known(comparison: EvaluationConfig, source: VideoInfo, films: list[VideoInfo]) -> None:
     """Lengths, where the containers know them, and the source is not one that ends earlier than it says."""
     known = [source.frames, *(film.frames for film in films)]
     if None in known or not is_sequence(comparison.video) and cut_short(Path(comparison.video)):
@@ -221,7 +221,7 @@ def _check_known(comparison: Comparison, source: Source, films: list[Source]) ->
     _check_ends(comparison, known[0], known[1:])
 
 
-def _check_ends(comparison: Comparison, source: int, films: list[int]) -> None:
+def _check_ends(comparison: EvaluationConfig, source: int, films: list[int]) -> None:
     """FavError unless films with so many frames show the part of a source with so many."""
     stop = source if comparison.stop is None else min(comparison.stop, source)
     for name, frames in zip((comparison.film, comparison.against), films):
@@ -231,6 +231,6 @@ def _check_ends(comparison: Comparison, source: int, films: list[int]) -> None:
                            f"another part, say which with --range START:STOP, like --range 0:{frames}")
 
 
-def _left(decoding: Decoding) -> int:
+def _left(decoding: Decoder) -> int:
     """The number of frames that are still to come, decoded for nothing else."""
     return sum(1 for _ in decoding)

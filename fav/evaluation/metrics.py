@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 import cv2
 import numpy as np
 
-from fav.flow.field import Geometry
+from fav.flow.field import FlowField
 from fav.flow.warp import warp
 
 # Style and content loss of a picture (H, W, 3) uint8, given the source frame that it shows.
@@ -30,7 +30,7 @@ class WarpingError:
 
 
 @dataclass(frozen=True)
-class Tone:
+class ColorStats:
     """Mean colours, and the standard deviation of the luma, in grey levels. Also a difference of two, or its slope."""
 
     blue: float
@@ -38,12 +38,12 @@ class Tone:
     red: float
     contrast: float
 
-    def minus(self, other: "Tone") -> "Tone":
-        return Tone(*(getattr(self, field.name) - getattr(other, field.name) for field in fields(self)))
+    def minus(self, other: "ColorStats") -> "ColorStats":
+        return ColorStats(*(getattr(self, field.name) - getattr(other, field.name) for field in fields(self)))
 
 
 @dataclass(frozen=True)
-class Measured:
+class Metrics:
     """One frame of a film: warping error against the frame before it and against the one a second earlier, and the rest."""
 
     warping_error: float | None
@@ -59,12 +59,12 @@ class Measured:
     content_loss: float | None = None
 
     @property
-    def tone(self) -> Tone:
-        return Tone(self.blue, self.green, self.red, self.contrast)
+    def tone(self) -> ColorStats:
+        return ColorStats(self.blue, self.green, self.red, self.contrast)
 
 
-def measured(picture: np.ndarray, before: tuple[np.ndarray, Geometry] | None = None,
-             long_before: tuple[np.ndarray, Geometry] | None = None, losses: tuple[float, float] | None = None) -> Measured:
+def measured(picture: np.ndarray, before: tuple[np.ndarray, FlowField] | None = None,
+             long_before: tuple[np.ndarray, FlowField] | None = None, losses: tuple[float, float] | None = None) -> Metrics:
     """All that is measured of one frame (H, W, 3) uint8 of a film.
 
     before and long_before: the film's frame before it and the one a second earlier, with how this one hangs on them
@@ -72,10 +72,10 @@ def measured(picture: np.ndarray, before: tuple[np.ndarray, Geometry] | None = N
     """
     short, long = ((None, None) if pair is None else _both(warping_error(picture, *pair)) for pair in (before, long_before))
     seen = tone(picture)
-    return Measured(*short, *long, local_contrast(picture), seen.blue, seen.green, seen.red, seen.contrast, *(losses or ()))
+    return Metrics(*short, *long, local_contrast(picture), seen.blue, seen.green, seen.red, seen.contrast, *(losses or ()))
 
 
-def warping_error(picture: np.ndarray, earlier: np.ndarray, geometry: Geometry) -> WarpingError:
+def warping_error(picture: np.ndarray, earlier: np.ndarray, geometry: FlowField) -> WarpingError:
     """How much a frame differs from an earlier one of its film, (H, W, 3) uint8 both, fetched along the flow.
 
     With r the reliability and d the difference of the samples in [0, 1], over pixels p and the three colours c:
@@ -107,20 +107,20 @@ def local_contrast(picture: np.ndarray) -> float:
     return float(np.sqrt(np.maximum(count * squares - sums * sums, 0)).mean() / count)
 
 
-def tone(picture: np.ndarray) -> Tone:
+def tone(picture: np.ndarray) -> ColorStats:
     """The mean colours and the contrast of a picture (H, W, 3) uint8 BGR."""
     luma = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
-    return Tone(*picture.reshape(-1, 3).mean(0).tolist(), float(luma.std()))
+    return ColorStats(*picture.reshape(-1, 3).mean(0).tolist(), float(luma.std()))
 
 
-def drift(offsets: Sequence[Tone], shots: Sequence[int]) -> tuple[Tone, Tone]:
+def drift(offsets: Sequence[ColorStats], shots: Sequence[int]) -> tuple[ColorStats, ColorStats]:
     """How a film's tone wanders away from its source's within shots: its slope, and the furthest it comes.
 
     offsets: film minus source, frame after frame; shots: the number of each frame's shot. The slope, in grey levels a
     frame, is that of the straight lines through all shots with one slope for all and a level for each (least squares);
     0 where no shot has two frames. The furthest is the largest distance from the first frame of its shot.
     """
-    values = np.array([[getattr(offset, field.name) for field in fields(Tone)] for offset in offsets])
+    values = np.array([[getattr(offset, field.name) for field in fields(ColorStats)] for offset in offsets])
     numbers, shots = np.arange(len(values), dtype=float), np.array(shots)
     products, squares, furthest = np.zeros(4), 0.0, np.zeros(4)
     for shot in np.unique(shots):
@@ -129,7 +129,7 @@ def drift(offsets: Sequence[Tone], shots: Sequence[int]) -> tuple[Tone, Tone]:
         products += away @ values[mine]
         squares += away @ away
         furthest = np.maximum(furthest, np.abs(values[mine] - values[mine][0]).max(0))
-    return Tone(*(products / (squares or 1)).tolist()), Tone(*furthest.tolist())
+    return ColorStats(*(products / (squares or 1)).tolist()), ColorStats(*furthest.tolist())
 
 
 def seam_score(errors: Sequence[float | None], shots: Sequence[int], position: int) -> float | None:

@@ -9,12 +9,12 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fav.evaluation.comparison import FILMS, Comparison, Row
-from fav.evaluation.metrics import Measured, Tone, drift, mean_and_95th, seam_score
+from fav.evaluation.comparison import FILMS, EvaluationConfig, FrameMetrics
+from fav.evaluation.metrics import ColorStats, Metrics, drift, mean_and_95th, seam_score
 from fav.util.plot_text import plain_text
 
-MEASURES = tuple(field.name for field in fields(Measured))
-FRAME = tuple(field.name for field in fields(Row) if field.name not in FILMS)
+MEASURES = tuple(field.name for field in fields(Metrics))
+FRAME = tuple(field.name for field in fields(FrameMetrics) if field.name not in FILMS)
 UNITS = "errors: mean squared difference of samples in [0, 1]; colours and contrasts: grey levels, 0 to 255; " \
         "reliable: share of the picture"
 WORDS = {
@@ -26,7 +26,7 @@ COLOURS = {"film": "tab:blue", "source": "tab:gray", "against": "tab:orange"}
 
 
 @dataclass(frozen=True)
-class Seam:
+class BoundaryCheck:
     """A frame that was asked about, and how far its warping error stands out; None where that is not defined."""
 
     frame: int
@@ -37,9 +37,9 @@ class Seam:
 class Evaluation:
     """A film, measured: one row a frame, at least one. size is (width, height)."""
 
-    comparison: Comparison
+    comparison: EvaluationConfig
     size: tuple[int, int]
-    rows: tuple[Row, ...]
+    rows: tuple[FrameMetrics, ...]
     seams: tuple[int, ...] = ()
 
     @property
@@ -65,18 +65,18 @@ class Evaluation:
         return mine[0] / theirs[0] if mine and theirs and theirs[0] else None
 
     @property
-    def drifts(self) -> dict[str, tuple[Tone, Tone]]:
+    def drifts(self) -> dict[str, tuple[ColorStats, ColorStats]]:
         """Slope and furthest, as in `fav.evaluation.metrics.drift`, of each film's tone against another's."""
-        def offsets(film: str, other: str) -> list[Tone]:
+        def offsets(film: str, other: str) -> list[ColorStats]:
             return [getattr(row, film).tone.minus(getattr(row, other).tone) for row in self.rows]
 
         pairs = [("film", "source"), ("against", "source"), ("film", "against")][:3 if self.rows[0].against else 1]
         return {f"{film} - {other}": drift(offsets(film, other), self.shots) for film, other in pairs}
 
-    def scores(self) -> list[Seam]:
+    def scores(self) -> list[BoundaryCheck]:
         """The seams that were asked about."""
         errors, places = self.values("film", "warping_error"), {row.frame: place for place, row in enumerate(self.rows)}
-        return [Seam(frame, seam_score(errors, self.shots, places[frame]) if frame in places else None)
+        return [BoundaryCheck(frame, seam_score(errors, self.shots, places[frame]) if frame in places else None)
                 for frame in self.seams]
 
 
@@ -100,7 +100,7 @@ def table(evaluation: Evaluation) -> str:
     shares = (mean_and_95th([getattr(row, name) for row in rows]) for name in ("reliable", "long_reliable"))
     short, long = (_number(share and share[0], ".1%") for share in shares)
     lines += [f"{'reliable pixels':31}{short} from frame to frame, {long} over 1 s", "",
-              _line("drift, grey levels a frame", [field.name for field in fields(Tone)] + ["at most", "", "", ""])]
+              _line("drift, grey levels a frame", [field.name for field in fields(ColorStats)] + ["at most", "", "", ""])]
     for pair, drifts in evaluation.drifts.items():
         cells = [_number(part, form) for tone, form in zip(drifts, ("+.3f", ".1f")) for part in asdict(tone).values()]
         lines.append(_line(pair, cells))

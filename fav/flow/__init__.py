@@ -21,7 +21,7 @@ MIN_SIDE = 64  # pixels: below, the coarse levels of some methods see nothing, a
 
 
 @dataclass(frozen=True)
-class Method:
+class FlowMethod:
     """One way to find flow. `summary` says what it costs and gives, `weights` where to get what it must be given.
 
     `slow` ones take longer than the network, so that it pays to have other machines at them. `by` is what computes the flow
@@ -63,9 +63,9 @@ SPYNET_WEIGHTS = (
 METHODS = {
     method.name: method
     for method in (
-        Method("dis", dis.SUMMARY, lambda *words: dis.make()),
-        Method("farneback", farneback.SUMMARY, lambda *words: farneback.flow),
-        Method(
+        FlowMethod("dis", dis.SUMMARY, lambda *words: dis.make()),
+        FlowMethod("farneback", farneback.SUMMARY, lambda *words: farneback.flow),
+        FlowMethod(
             "spynet",
             "a small network made for GPUs, 30 % less error than dis at 20 times its time on a CPU, 40 in float32; needs --flow-weights",
             _make_spynet,
@@ -74,8 +74,8 @@ METHODS = {
             slow=True,
             by=_torch,
         ),
-        Method("deepflow", deepflow.SUMMARY, lambda *words: deepflow.make(), lambda weights: deepflow.check(), slow=True),
-        Method(
+        FlowMethod("deepflow", deepflow.SUMMARY, lambda *words: deepflow.make(), lambda weights: deepflow.check(), slow=True),
+        FlowMethod(
             "deepflow2",
             deepflow2.SUMMARY,
             lambda *words: deepflow2.make(),
@@ -126,7 +126,7 @@ def make(name: str, weights: Path | None = None, device: str = "cpu", precision:
     return flow
 
 
-def _method(name: str, weights: Path | None) -> Method:
+def _method(name: str, weights: Path | None) -> FlowMethod:
     if name not in METHODS:
         raise FavError(f"flow: expected one of {', '.join(METHODS)}, got {name!r}")
     method = METHODS[name]

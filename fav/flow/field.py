@@ -17,7 +17,7 @@ CERTAIN = 0.999  # of an interpolated reliability: all four neighbours that have
 
 
 @dataclass(frozen=True)
-class Geometry:
+class FlowField:
     """How a frame hangs on the one before it in the chain.
 
     flow (H, W, 2) float32, pixels, leads from the frame to the one before; reliability (H, W), 0 to 1.
@@ -28,7 +28,7 @@ class Geometry:
 
 
 def between(flow: Flow, here: np.ndarray, there: np.ndarray, min_filter: int = 7,
-            tick: Callable[[], None] = lambda: None) -> Geometry:
+            tick: Callable[[], None] = lambda: None) -> FlowField:
     """Flow from frame `here` to frame `there`, both (H, W, 3) uint8, and its reliability, as they travel.
 
     min_filter as in `fav.flow.consistency.reliability`. `tick` is called between the two directions, each of which may
@@ -38,10 +38,10 @@ def between(flow: Flow, here: np.ndarray, there: np.ndarray, min_filter: int = 7
     onward = quantized(flow(here, there))
     tick()
     back = quantized(flow(there, here))
-    return Geometry(onward, reliability(onward, back, here, min_filter=min_filter))
+    return FlowField(onward, reliability(onward, back, here, min_filter=min_filter))
 
 
-def composed(steps: Iterable[Geometry]) -> Geometry:
+def composed(steps: Iterable[FlowField]) -> FlowField:
     """One step in place of several, at least one: the first leads from the frame itself, each from where the last one led.
 
     Reliable, 0 or 1, where every step is on the way.
@@ -49,7 +49,7 @@ def composed(steps: Iterable[Geometry]) -> Geometry:
     return reduce(_after, steps)
 
 
-def over_long(flow: Flow, here: np.ndarray, there: np.ndarray, steps: Iterable[Geometry], min_filter: int = 7) -> Geometry:
+def over_long(flow: Flow, here: np.ndarray, there: np.ndarray, steps: Iterable[FlowField], min_filter: int = 7) -> FlowField:
     """How `here` hangs on `there`, some frames earlier, by the steps that lie between (the newest first).
 
     The steps are composed; then `there`, warped that way, is matched with `here` once more, which takes away what
@@ -61,10 +61,10 @@ def over_long(flow: Flow, here: np.ndarray, there: np.ndarray, steps: Iterable[G
     rest = between(flow, here, warp(there, far.flow), min_filter)
     astray = (cv2.magnitude(*cv2.split(rest.flow)) >= ASTRAY).astype(np.uint8)
     astray = cv2.dilate(astray, np.ones((min_filter, min_filter), np.uint8))
-    return composed([Geometry(rest.flow, rest.reliability * (1 - astray)), far])
+    return composed([FlowField(rest.flow, rest.reliability * (1 - astray)), far])
 
 
-def _after(first: Geometry, second: Geometry) -> Geometry:
+def _after(first: FlowField, second: FlowField) -> FlowField:
     onward = warp(second.reliability.astype(np.float32), first.flow) > CERTAIN
-    return Geometry(first.flow + warp(second.flow, first.flow), ((first.reliability == 1) & onward).astype(np.uint8))
+    return FlowField(first.flow + warp(second.flow, first.flow), ((first.reliability == 1) & onward).astype(np.uint8))
 

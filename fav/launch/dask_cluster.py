@@ -24,7 +24,7 @@ PREFIX = "fav-node-"  # of keys: Dask takes tasks with the same words there for 
 
 
 @dataclass
-class Slot:
+class WorkerSlot:
     """What is known of one worker: the task of its node, how often that died, and whether there is to be none any more."""
 
     task: "Future | None" = None
@@ -32,7 +32,7 @@ class Slot:
     over: bool = False
 
 
-class Crew:
+class DaskWorkerPool:
     """The nodes of the job with this id. Whoever looks again finds those that run, whoever started them.
 
     `words(address, threads)` are what a worker gets (`dask.occupy`); `unfit` tells in one line what a look there said that
@@ -43,13 +43,13 @@ class Crew:
                  unfit: Callable[[CompletedProcess], str], wanted: Callable[[], int], say: Callable[[str], None]):
         self.client, self.job, self.words, self.unfit, self.wanted, self.say = client, job, words, unfit, wanted, say
         self.counts = True  # whether a node runs on some worker, or will
-        self._slots: dict[str, Slot] = {}
+        self._slots: dict[str, WorkerSlot] = {}
         self._demand: list[Future] = []
         self._empty, self._silent = False, False
         self._over = threading.Event()
         self._looker = threading.Thread(target=self._run, daemon=True)  # a scheduler that hangs keeps nobody else waiting
 
-    def __enter__(self) -> "Crew":
+    def __enter__(self) -> "DaskWorkerPool":
         self._looker.start()
         return self
 
@@ -94,7 +94,7 @@ class Crew:
                 slot.task.cancel()
         before = self._nodes
         for address, count in threads.items():
-            slot = self._slots.setdefault(address, Slot())
+            slot = self._slots.setdefault(address, WorkerSlot())
             if slot.task and slot.task.done():
                 self._ended(address, slot)
             if not slot.task and not slot.over:
@@ -111,7 +111,7 @@ class Crew:
     def _nodes(self) -> int:
         return sum(slot.task is not None for slot in self._slots.values())
 
-    def _ended(self, address: str, slot: Slot) -> None:
+    def _ended(self, address: str, slot: WorkerSlot) -> None:
         task, how = slot.task, slot.task.status
         if how == "finished":
             how = task.result(CONNECT_S)

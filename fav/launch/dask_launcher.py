@@ -7,8 +7,8 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import TYPE_CHECKING
 
-from fav.launch.dask_cluster import Crew
-from fav.launch.preflight import Scout, python_in, told
+from fav.launch.dask_cluster import DaskWorkerPool
+from fav.launch.preflight import HostChecker, python_in, told
 from fav.monitor.console import tell
 from shared.errors import ResultVanishedError
 from shared.jobs import Job, over
@@ -26,11 +26,11 @@ PYTHON = python_in(PATH)
 
 def follow_dask(job: Job, client: "Client", device: str, backend: str) -> list[Path]:
     """Run a node on each worker, follow them until none runs any more or the job is over; their logs."""
-    from fav.monitor.progress import Talk, follow
-    from fav.pipeline.artifacts import Shelf
+    from fav.monitor.progress import LogTail, follow
+    from fav.pipeline.artifacts import JobArtifacts
 
-    layout, shelf, talk, logs = job.share.layout, Shelf(job), Talk([]), set()
-    scout, (sign, word) = Scout(job, backend), sign_of(job.share)
+    layout, shelf, talk, logs = job.share.layout, JobArtifacts(job), LogTail([]), set()
+    scout, (sign, word) = HostChecker(job, backend), sign_of(job.share)
     script = scout.script(PATH, PYTHON, str(layout.root), sign, word, (device,))
 
     def words(address: str, threads: int) -> tuple:
@@ -54,7 +54,7 @@ def follow_dask(job: Job, client: "Client", device: str, backend: str) -> list[P
         return max(len(shelf.timeline.runs), 1)
 
     try:
-        with Crew(client, job.manifest.id, words, unfit, wanted, talk.tell) as crew:
+        with DaskWorkerPool(client, job.manifest.id, words, unfit, wanted, talk.tell) as crew:
             follow(job, lambda: crew.counts and not over(job), talk)
     except KeyboardInterrupt as asked:
         tell(f"not following any more; the nodes go on. The same line again follows them; to end them: coordinator.py "

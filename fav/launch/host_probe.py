@@ -14,7 +14,7 @@ from pathlib import Path
 from fav.errors import FavError
 from fav.model.backends import choose
 from fav.pipeline.inputs import changed_inputs
-from fav.pipeline.spec import FilmSpec
+from fav.pipeline.spec import JobSpec
 from shared.errors import ShareError, plain
 from shared.filesystem import FileSystem
 from shared.fscheck.local_checks import check_quickly
@@ -27,7 +27,7 @@ LIBRARIES = ("av", "cv2", "torch")
 
 
 @dataclass(frozen=True)
-class Question:
+class ProbeRequest:
     """Can this job be served there? `sign` is a file below the shared directory that holds `word`."""
 
     root: str
@@ -43,7 +43,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Report:
+class HostReport:
     """`wrong`: a line for each thing that keeps nodes from working there. `host` is what nodes will call it."""
 
     host: str
@@ -51,7 +51,7 @@ class Report:
     wrong: tuple[str, ...] = ()
 
     @classmethod
-    def read(cls, said: str) -> "Report | None":
+    def read(cls, said: str) -> "HostReport | None":
         """The report in what a host said, None where there is none."""
         for line in said.splitlines():
             if line.startswith(MARK):
@@ -64,14 +64,14 @@ class Report:
         return None
 
 
-def look(question: Question) -> Report:
+def look(question: ProbeRequest) -> HostReport:
     """Look at everything; what follows from something wrong is not looked at."""
-    here = Report(socket.gethostname(), len(os.sched_getaffinity(0)))
+    here = HostReport(socket.gethostname(), len(os.sched_getaffinity(0)))
     if question.version != (mine := version()):
-        return Report(here.host, here.cores, (f"another version of this program: expected {question.version}, got {mine}; "
+        return HostReport(here.host, here.cores, (f"another version of this program: expected {question.version}, got {mine}; "
                                               f"bring the same sources there, then bash install.sh",))
     if missing := [name for name in LIBRARIES if find_spec(name) is None]:
-        return Report(here.host, here.cores, (f"{sys.executable}: expected {', '.join(missing)}, found none; bash install.sh "
+        return HostReport(here.host, here.cores, (f"{sys.executable}: expected {', '.join(missing)}, found none; bash install.sh "
                                               f"there (a hosts file: python= says where a Python that has them is)",))
     wrong = _devices(question)
     try:
@@ -80,10 +80,10 @@ def look(question: Question) -> Report:
         wrong += _inputs(share, question.job)
     except (FavError, ShareError) as error:
         wrong.append(str(error))
-    return Report(here.host, here.cores, tuple(wrong))
+    return HostReport(here.host, here.cores, tuple(wrong))
 
 
-def _same_share(question: Question) -> SharedDir:
+def _same_share(question: ProbeRequest) -> SharedDir:
     """The shared directory, if it is the operator's; nothing is written into another one."""
     root = Path(question.root)
     try:
@@ -105,10 +105,10 @@ def _inputs(share: SharedDir, name: str) -> list[str]:
     job = find_job(share, name)
     if job is None:
         return [f"{share.layout.root}: expected job {name} there, found none"]
-    return changed_inputs(share.layout.root, FilmSpec.from_json(job.manifest.spec))
+    return changed_inputs(share.layout.root, JobSpec.from_json(job.manifest.spec))
 
 
-def _devices(question: Question) -> list[str]:
+def _devices(question: ProbeRequest) -> list[str]:
     wrong = []
     for device in dict.fromkeys(question.devices):
         try:
@@ -125,6 +125,6 @@ def _devices(question: Question) -> list[str]:
 
 if __name__ == "__main__":
     fields = json.loads(sys.argv[1])
-    report = look(Question(**{**fields, "devices": tuple(fields["devices"])}))
+    report = look(ProbeRequest(**{**fields, "devices": tuple(fields["devices"])}))
     print(MARK + json.dumps(asdict(report)))
     sys.exit(bool(report.wrong))

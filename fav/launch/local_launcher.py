@@ -22,12 +22,12 @@ HEAD = f"{LOG_HEAD}\n".encode()
 
 def _run_here(job: Job, nodes: int, device: str, backend: str) -> list[Path]:
     """Work on the job with nodes of this machine until they have ended; their logs."""
-    from fav.monitor.progress import Talk, follow
+    from fav.monitor.progress import LogTail, follow
 
     layout, cores = job.share.layout, max(1, len(os.sched_getaffinity(0)) // nodes)
     found = [log_at(layout.logs / f"{job.name}.{os.uname().nodename.split('.')[0]}.{number}.log") for number in range(nodes)]
     logs = [log for log, _ in found]
-    processes, talk = [], Talk(logs)
+    processes, talk = [], LogTail(logs)
     try:
         with _halting(processes):
             for _, file in found:

@@ -9,10 +9,10 @@ from subprocess import CompletedProcess
 from typing import Iterator
 
 from fav.launch import ssh
-from fav.launch.host_probe import Question, Report
+from fav.launch.host_probe import HostReport, ProbeRequest
 from fav.launch.hosts_file import Host
 from fav.launch.remote_process import EXIT_REFUSED, post
-from fav.launch.ssh_cluster import Site
+from fav.launch.ssh_cluster import ReadyHost
 from fav.util.table import show_table
 from shared.errors import plain
 from shared.heartbeat import temporary_member
@@ -36,13 +36,13 @@ exec "$python" -m fav.launch.host_probe "$question"
 
 
 @dataclass(frozen=True)
-class Unfit:
+class HostRejected:
     """A host on which no node can be started, and why: a line for each thing that is wrong."""
 
     wrong: tuple[str, ...]
 
 
-class Scout:
+class HostChecker:
     """Looks at hosts for one job. What they find wrong is looked for in one pass, so that it can be mended in one."""
 
     def __init__(self, job: Job, backend: str):
@@ -51,7 +51,7 @@ class Scout:
         self.backend = backend
         self.version = version()
 
-    def look(self, hosts: list[Host]) -> dict[Host, Site | Unfit]:
+    def look(self, hosts: list[Host]) -> dict[Host, ReadyHost | HostRejected]:
         """Look at all of these side by side."""
         with self._sign() as (sign, word), ThreadPoolExecutor(AT_ONCE) as pool:
             return dict(zip(hosts, pool.map(lambda host: self._look_at(host, sign, word), hosts)))
@@ -64,31 +64,31 @@ class Scout:
             self.job.share.system.write_new(path, word.encode())
             yield path.relative_to(self.root).as_posix(), word
 
-    def _look_at(self, host: Host, sign: str, word: str) -> Site | Unfit:
+    def _look_at(self, host: Host, sign: str, word: str) -> ReadyHost | HostRejected:
         path, python, share = places(host, self.root)
         try:
             report = told(ssh.run(host, self.script(path, python, share, sign, word, host.devices)), path)
         except ssh.Unreachable as error:
-            return Unfit((str(error),))
-        if isinstance(report, Unfit):
+            return HostRejected((str(error),))
+        if isinstance(report, HostRejected):
             return report
         cores = max(1, report.cores // len(host.devices))
         command = [python, "node.py", share, "--job", self.job.name, "--cores", str(cores), "--backend", self.backend]
         commands = {post(self.job.name, host, number): [*command, "--device", device] for number, device in enumerate(host.devices)}
-        return Site(host, report.host, path, f"{share}/logs", commands)
+        return ReadyHost(host, report.host, path, f"{share}/logs", commands)
 
     def script(self, path: str, python: str, share: str, sign: str, word: str, devices: tuple[str, ...]) -> str:
         """What a shell has to run for a look from the checkout `path`; it fails where something is wrong (`told`)."""
-        question = Question(share, sign, word, self.job.name, self.version, devices, self.backend)
+        question = ProbeRequest(share, sign, word, self.job.name, self.version, devices, self.backend)
         return f"path={ssh.quoted(path)} python={ssh.quoted(python)} question={ssh.quoted(question.to_json())}{SCRIPT}"
 
 
-def told(done: CompletedProcess[str], path: str) -> Report | Unfit:
+def told(done: CompletedProcess[str], path: str) -> HostReport | HostRejected:
     """What came of a look from the checkout `path`."""
-    report = Report.read(done.stdout)
+    report = HostReport.read(done.stdout)
     if report is None:
-        return Unfit((_without_report(done.returncode, done.stderr, path),))
-    return Unfit(report.wrong) if report.wrong else report
+        return HostRejected((_without_report(done.returncode, done.stderr, path),))
+    return HostRejected(report.wrong) if report.wrong else report
 
 
 def places(host: Host, root: Path) -> tuple[str, str, str]:
@@ -112,7 +112,7 @@ def _without_report(code: int, said: str, path: str) -> str:
     return f"{path}: the preflight did not run there: {last}"
 
 
-def show(found: dict[Host, Site | Unfit]) -> None:
+def show(found: dict[Host, ReadyHost | HostRejected]) -> None:
     """One table of what is wrong where."""
-    show_table(("host", "what is wrong"), [(host.name, "\n".join(one.wrong) if isinstance(one, Unfit) else "nothing")
+    show_table(("host", "what is wrong"), [(host.name, "\n".join(one.wrong) if isinstance(one, HostRejected) else "nothing")
                                            for host, one in found.items()], stderr=True)

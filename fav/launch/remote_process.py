@@ -89,12 +89,12 @@ done
 ANSWER = re.compile(r"post (\S+) (none|died|runs [0-9]+|ended [0-9]+)")
 
 
-class Refused(ShareError):
+class LaunchRefusedError(ShareError):
     """The host answers, and a node cannot be started there."""
 
 
 @dataclass(frozen=True)
-class Stand:
+class ProcessState:
     """What is known of a post: `none` was started yet, one `runs` (with its process id), has `ended` (with its exit code),
     or `died` without a word."""
 
@@ -107,14 +107,14 @@ def post(job: str, host: Host, number: int) -> str:
     return f"{re.sub(r'[^A-Za-z0-9._-]', '_', job)}.{host.label}.{number}"
 
 
-def ask(host: Host, logs: str, posts: list[str]) -> dict[str, Stand]:
+def ask(host: Host, logs: str, posts: list[str]) -> dict[str, ProcessState]:
     """What stands where; Unreachable where the host does not tell."""
     done = ssh.run(host, f"logs={ssh.quoted(logs)}\nset -- {ssh.quoted(*posts)}\n{ASK}")
     found = {}
     for line in done.stdout.splitlines():
         if answer := ANSWER.fullmatch(line):
             how, _, number = answer[2].partition(" ")
-            found[answer[1]] = Stand(how, int(number) if number else None)
+            found[answer[1]] = ProcessState(how, int(number) if number else None)
     if missing := set(posts) - set(found):
         raise ssh.Unreachable(f"it did not say what became of {', '.join(sorted(missing))}")
     return found
@@ -127,4 +127,4 @@ def start(host: Host, path: str, logs: str, name: str, command: list[str]) -> No
     done = ssh.run(host, "\n".join((*given, f"set -- {ssh.quoted(*command)}", START)))
     if done.returncode:
         lines = done.stderr.strip().splitlines()
-        raise Refused(plain(lines[-1] if lines else f"exit code {done.returncode}", 300))
+        raise LaunchRefusedError(plain(lines[-1] if lines else f"exit code {done.returncode}", 300))

@@ -18,7 +18,7 @@ def check() -> None:
         raise ShareError("--slurm: expected sbatch on PATH, found none; log in to a machine from which Slurm jobs are submitted")
 
 
-class Array:
+class JobArray:
     """Nodes that were queued together; `logs` are where each will write."""
 
     def __init__(self, number: str, logs: list[Path]):
@@ -36,7 +36,7 @@ class Array:
         return self._there
 
 
-def submit(root: Path, count: int, words: Sequence[str], log: Path, options: Sequence[str]) -> Array:
+def submit(root: Path, count: int, words: Sequence[str], log: Path, options: Sequence[str]) -> JobArray:
     """Queue `count` nodes of the checkout `root`, with these words for node.py and these options of sbatch.
 
     Their logs are `log` with `.NUMBER_PART` before its suffix. ShareError with Slurm's words where it refuses.
@@ -49,4 +49,4 @@ def submit(root: Path, count: int, words: Sequence[str], log: Path, options: Seq
     if done.returncode or number is None:
         said = " ".join((done.stderr or done.stdout).split())
         raise ShareError(f"--slurm: expected Slurm to take the nodes, got: {plain(said, 500)}; the job is there, the same line goes on")
-    return Array(number[0], [log.with_name(f"{log.stem}.{number[0]}_{part}{log.suffix}") for part in range(1, count + 1)])
+    return JobArray(number[0], [log.with_name(f"{log.stem}.{number[0]}_{part}{log.suffix}") for part in range(1, count + 1)])

@@ -13,14 +13,14 @@ from shared.terminal import stopped_code
 
 def follow_slurm(job: Job, nodes: int, words: list[str], options: list[str]) -> list[Path]:
     """Let Slurm start nodes, and follow the job until it is over or none of them is left; their logs."""
-    from fav.monitor.progress import Talk, follow
+    from fav.monitor.progress import LogTail, follow
 
     layout, nobody_guesses = job.share.layout, secrets.token_hex(4)  # a name that nobody has taken: Slurm would follow a link
     words = [str(layout.root), "--job", job.name, *words]
     array = slurm.submit(ROOT, nodes, words, layout.logs / f"{job.name}.slurm.{nobody_guesses}.log", options)
     tell(f"Slurm job {array.number}: {nodes} nodes, as there is room; to end them: scancel {array.number}")
     try:
-        follow(job, lambda: not over(job) and array.there, Talk(array.logs))
+        follow(job, lambda: not over(job) and array.there, LogTail(array.logs))
     except KeyboardInterrupt as asked:
         tell(f"not following any more; the nodes go on. To end them: scancel {array.number}")
         sys.exit(stopped_code(asked))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Callable
 
 from fav.launch.hosts_file import Host
-from fav.launch.remote_process import Refused, Stand, ask, start
+from fav.launch.remote_process import LaunchRefusedError, ProcessState, ask, start
 from fav.launch.ssh import Unreachable
 from shared.errors import ShareError
 
@@ -22,7 +22,7 @@ WORDS = {  # exit codes of a node that knew what it did: it is not started again
 
 
 @dataclass(frozen=True)
-class Site:
+class ReadyHost:
     """A host that passed the preflight, and what stands there: `commands` of its posts by their names."""
 
     host: Host
@@ -32,13 +32,13 @@ class Site:
     commands: dict[str, list[str]]
 
 
-class Outpost(threading.Thread):
+class HostMonitor(threading.Thread):
     """One host and its posts.
 
     `say` tells the operator a line; `leave(hostname, pid)` asks a node to finish its task and leave.
     """
 
-    def __init__(self, site: Site, say: Callable[[str], None], leave: Callable[[str, int], None], patience: float):
+    def __init__(self, site: ReadyHost, say: Callable[[str], None], leave: Callable[[str, int], None], patience: float):
         super().__init__(daemon=True)
         self.site = site
         self.say = lambda line: say(f"{site.host.name}: {line}")
@@ -85,7 +85,7 @@ class Outpost(threading.Thread):
             else:
                 self._start(name, stand)
 
-    def _start(self, name: str, stand: Stand) -> None:
+    def _start(self, name: str, stand: ProcessState) -> None:
         if name in self._met:
             how = f"ended with exit code {stand.number}" if stand.how == "ended" else "died"
             if self.open[name] == MOST_AGAIN:
@@ -97,14 +97,14 @@ class Outpost(threading.Thread):
         self._met.add(name)
         try:
             start(self.site.host, self.site.path, self.site.logs, name, self.site.commands[name])
-        except Refused as error:
+        except LaunchRefusedError as error:
             self.say(str(error))
 
 
-class Fleet:
+class SSHCluster:
     """All hosts of a job. `read` gives the hosts that are wanted now, `admit` looks at a new one: ShareError if it is no good."""
 
-    def __init__(self, sites: list[Site], read: Callable[[], list[Host]], admit: Callable[[Host], Site],
+    def __init__(self, sites: list[ReadyHost], read: Callable[[], list[Host]], admit: Callable[[Host], ReadyHost],
                  say: Callable[[str], None], leave: Callable[[str, int], None], patience: float):
         self.read, self.admit, self.say, self.leave, self.patience = read, admit, say, leave, patience
         self._outposts = {site.host: self._outpost(site) for site in sites}
@@ -115,7 +115,7 @@ class Fleet:
         self._over = threading.Event()
         self._reader = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> "Fleet":
+    def __enter__(self) -> "SSHCluster":
         for outpost in self._outposts.values():
             outpost.start()
         self._reader.start()
@@ -132,8 +132,8 @@ class Fleet:
         """Whether a node runs somewhere, or will."""
         return self._awaited or any(outpost.counts for outpost in list(self._outposts.values()))
 
-    def _outpost(self, site: Site) -> Outpost:
-        return Outpost(site, self.say, self.leave, self.patience)
+    def _outpost(self, site: ReadyHost) -> HostMonitor:
+        return HostMonitor(site, self.say, self.leave, self.patience)
 
     def _run(self) -> None:
         while not self._over.wait(ROUND_S):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from fav.errors import FavError
 from fav.launch.hosts_file import Host, read_hosts
-from fav.launch.preflight import Scout, Unfit, show
-from fav.launch.ssh_cluster import Fleet, Site
+from fav.launch.preflight import HostChecker, HostRejected, show
+from fav.launch.ssh_cluster import ReadyHost, SSHCluster
 from fav.monitor.console import tell
 from fav.util.reading import read_file
 from shared.control import ControlCommand, give
@@ -38,28 +38,28 @@ def follow_hosts(job: Job, path: Path, backend: str, skip_unfit: bool) -> list[P
 
     Exits with 2, before any work, where a host is not fit.
     """
-    from fav.monitor.progress import Talk, follow
+    from fav.monitor.progress import LogTail, follow
 
-    scout, talk, logs = Scout(job, backend), Talk([]), []
+    scout, talk, logs = HostChecker(job, backend), LogTail([]), []
 
-    def admit(host: Host) -> Site:
+    def admit(host: Host) -> ReadyHost:
         """What a host that joins later must pass, too."""
         try:
             found = scout.look([host])[host]
         except OSError as error:  # the share's weather
             raise ShareError(f"it could not be looked at ({error.strerror})") from None
-        if isinstance(found, Unfit):
+        if isinstance(found, HostRejected):
             raise ShareError("; ".join(found.wrong))
         hear(found)
         return found
 
-    def hear(site: Site) -> None:
+    def hear(site: ReadyHost) -> None:
         for name in site.commands:
             logs.append(job.share.layout.logs / f"{name}.log")
             talk.hear(logs[-1])
 
     found = scout.look(hosts_of(path))
-    sites = [one for one in found.values() if isinstance(one, Site)]
+    sites = [one for one in found.values() if isinstance(one, ReadyHost)]
     if len(sites) < len(found):
         show(found)
     if len(sites) < len(found) and not (skip_unfit and sites):
@@ -68,7 +68,7 @@ def follow_hosts(job: Job, path: Path, backend: str, skip_unfit: bool) -> list[P
     for site in sites:
         hear(site)
     tell(f"{sum(len(site.commands) for site in sites)} node(s) on {len(sites)} host(s)")
-    fleet = Fleet(sites, lambda: hosts_of(path), admit, talk.tell, lambda *who: drain_process(job.share, *who),
+    fleet = SSHCluster(sites, lambda: hosts_of(path), admit, talk.tell, lambda *who: drain_process(job.share, *who),
                   job.manifest.lease + PATIENCE_S)
     try:
         with fleet:

@@ -105,7 +105,7 @@ class ResidualBlock(nn.Sequential):
         return self[0][0](x) + x[..., _CROP:-_CROP, _CROP:-_CROP]
 
 
-class Enlarge(nn.Module):
+class Upsample(nn.Module):
     """Every pixel repeated to a square of factor x factor."""
 
     def __init__(self, factor: int):
@@ -116,7 +116,7 @@ class Enlarge(nn.Module):
         return F.interpolate(x, scale_factor=self.factor, mode="nearest")
 
 
-class Mirror(nn.Module):
+class ReflectionPad(nn.Module):
     """The picture continued by its mirror images, `padding` pixels up and to the left, and below and
     to the right as far as the next size that is a multiple of `multiple`, and `padding` more.
     """
@@ -138,7 +138,7 @@ class Mirror(nn.Module):
         return x
 
 
-class TanhScale(nn.Module):
+class ScaledTanh(nn.Module):
     """The values of a tanh stretched to the range of a picture."""
 
     def __init__(self, constant: float):
@@ -162,7 +162,7 @@ class StyleNetwork(nn.Sequential):
     def __init__(self, arch: str = DEFAULT_ARCH, in_channels: int = 7, tanh_constant: float = TANH_CONSTANT):
         specification = parse(arch)
         padding, multiple = _geometry(specification, arch)
-        layers: list[nn.Module] = [Mirror(padding, multiple)] if padding else []
+        layers: list[nn.Module] = [ReflectionPad(padding, multiple)] if padding else []
         channels = in_channels
         for number, layer in enumerate(specification, 1):
             if layer.kind == "R" and layer.channels != channels:
@@ -173,7 +173,7 @@ class StyleNetwork(nn.Sequential):
                 layers += [InstanceNorm(channels), nn.ReLU(inplace=True)]
         if channels != 3:
             raise FavError(f"architecture {arch!r}: expected 3 channels at the end, got {channels}")
-        super().__init__(*layers, nn.Tanh(), TanhScale(tanh_constant))
+        super().__init__(*layers, nn.Tanh(), ScaledTanh(tanh_constant))
         self.arch, self.in_channels, self.tanh_constant = arch, in_channels, tanh_constant
         self.padding, self.multiple = padding, multiple
 
@@ -183,18 +183,18 @@ class StyleNetwork(nn.Sequential):
         """
         height, width = x.shape[2:]
         if not self.padding:
-            x = Mirror(0, self.multiple)(x)
+            x = ReflectionPad(0, self.multiple)(x)
         factor = 1
         for layer in self:
-            if isinstance(layer, Enlarge):
+            if isinstance(layer, Upsample):
                 factor *= layer.factor
             elif factor > 1 and isinstance(layer, nn.Conv2d) and layer.stride == (1, 1):
                 x, factor = convolve_enlarged(x, layer, factor), 1
             elif factor > 1 and isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, ResidualBlock)):
-                x, factor = layer(Enlarge(factor)(x)), 1
+                x, factor = layer(Upsample(factor)(x)), 1
             else:
                 x = layer(x)
-        return Enlarge(factor)(x)[..., :height, :width] if factor > 1 else x[..., :height, :width]
+        return Upsample(factor)(x)[..., :height, :width] if factor > 1 else x[..., :height, :width]
 
 
 def _geometry(specification: list[Layer], arch: str) -> tuple[int, int]:
@@ -215,7 +215,7 @@ def _geometry(specification: list[Layer], arch: str) -> tuple[int, int]:
 def _build(layer: Layer, channels: int) -> nn.Module:
     reach = layer.kernel // 2
     if layer.kind == "U":
-        return Enlarge(layer.stride)
+        return Upsample(layer.stride)
     if layer.kind == "R":
         return ResidualBlock(channels)
     if layer.kind == "f":
@@ -224,7 +224,7 @@ def _build(layer: Layer, channels: int) -> nn.Module:
 
 
 def convolve_enlarged(x: Tensor, conv: nn.Conv2d, factor: int) -> Tensor:
-    """`conv(Enlarge(factor)(x))` without the enlarged picture, for an odd square kernel of stride 1.
+    """`conv(Upsample(factor)(x))` without the enlarged picture, for an odd square kernel of stride 1.
 
     A kernel of 9 over pixels repeated twice meets 5 different pixels, whatever the phase: one 5x5
     convolution of the small picture gives the four phases (the sub-pixel convolution of Shi et al.

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from fav.errors import FavError
-from fav.model.network import EPSILON, Enlarge, InstanceNorm, Mirror, ResidualBlock, StyleNetwork, TanhScale
+from fav.model.network import EPSILON, InstanceNorm, ReflectionPad, ResidualBlock, ScaledTanh, StyleNetwork, Upsample
 from fav.util.reading import read_file
 
 MAX_BYTES = 1 << 30
@@ -220,7 +220,7 @@ def _match(module: object, layer: nn.Module, where: str, state: dict[str, torch.
 def _counterpart(layer: nn.Module) -> tuple[set[str], dict[str, float]]:
     """The Torch7 classes that do what `layer` does, and the fields by which they do."""
     match layer:
-        case Mirror():
+        case ReflectionPad():
             return {"SpatialReflectionPadding"}, dict.fromkeys(_PADS, layer.padding)
         case nn.Conv2d() | nn.ConvTranspose2d():
             fields = {"nInputPlane": layer.in_channels, "nOutputPlane": layer.out_channels}
@@ -232,9 +232,9 @@ def _counterpart(layer: nn.Module) -> tuple[set[str], dict[str, float]]:
             return {"SpatialFullConvolution"} if full else {"SpatialConvolution", "SpatialConvolutionMM"}, fields
         case InstanceNorm():
             return {"InstanceNormalization"}, {"eps": EPSILON}
-        case Enlarge():
+        case Upsample():
             return {"SpatialUpSamplingNearest"}, {"scale_factor": layer.factor}
-        case TanhScale():
+        case ScaledTanh():
             return {"MulConstant"}, {"constant_scalar": layer.constant}
     return {type(layer).__name__}, {}  # ReLU and Tanh have their own names
 

@@ -10,7 +10,7 @@ MANY = 10_000  # shots; of more, their sum tells all
 STITCH_S = 0.008, 0.06  # for a frame, and for its million pixels, on one machine; small beside the rest
 
 
-class Pace:
+class ThroughputEstimator:
     """How many seconds of one node a frame takes, from what was seen lately."""
 
     def __init__(self):
@@ -46,7 +46,7 @@ class Pace:
         return self._seen[-1][1] - self._seen[0][1] if self._seen else 0
 
 
-def seconds_left(shots: Sequence[int], pace: Pace, stitch_s: float = 0.0) -> float | None:
+def seconds_left(shots: Sequence[int], pace: ThroughputEstimator, stitch_s: float = 0.0) -> float | None:
     """Seconds until the film is there, with `shots` frames left in each shot and as many nodes as lately; None before a
     frame was done. stitch_s is what is left when all frames are there.
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from fav.monitor.console import tell
-from fav.pipeline.artifacts import Shelf
+from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.task_names import stitch_task
 from fav.util.atomic import kind_of
 from fav.util.text import duration
@@ -26,7 +26,7 @@ MOST_SAID = 10_000  # lines that are remembered, so as not to be shown again
 LAST_LOOKS = 100  # at logs, when all nodes have ended
 
 
-class Talk:
+class LogTail:
     """What nodes say into their logs from now on, each thing once, however many of them say it.
 
     Only regular files are read, some of each at a time, and none is waited on: what lies in the share may be anybody's.
@@ -97,14 +97,14 @@ def read_on(log: Path, place: int) -> bytes:
         os.close(fd)
 
 
-class Follower:
+class ProgressTracker:
     """Counts a job's frames again and again at little cost, and how fast they come.
 
     A look that took long, since the job is large or the mount slow, is the last for `RARELY` times as long.
     """
 
     def __init__(self, job: Job):
-        self.shelf = Shelf(job)
+        self.shelf = JobArtifacts(job)
         self._since: tuple[float, int] | None = None
         self._next = float("-inf")
         self._seen: tuple[int, int | None, float | None, float | None] = 0, None, None, None
@@ -135,9 +135,9 @@ class Follower:
         return done, total, rate, (total - done) / rate if rate and total else None
 
 
-def follow(job: Job, running: Callable[[], bool], talk: Talk) -> None:
+def follow(job: Job, running: Callable[[], bool], talk: LogTail) -> None:
     """Show the job's progress, and what the nodes say, as long as nodes of ours are `running`."""
-    follower = Follower(job)
+    follower = ProgressTracker(job)
     terminal = Console().is_terminal
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("frames  {task.fields[words]}")]
     with Progress(*columns, disable=not terminal) as bar:

@@ -6,8 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from fav.errors import FavError
-from fav.monitor.eta import Pace, seconds_left, stitching
-from fav.pipeline.artifacts import Damaged, Shelf
+from fav.monitor.eta import ThroughputEstimator, seconds_left, stitching
+from fav.pipeline.artifacts import DamagedFile, JobArtifacts
 from fav.pipeline.progress import progress, standing
 from fav.pipeline.repair import lack, reopen_missing
 from fav.pipeline.task_names import PAINTED, painting_task
@@ -32,7 +32,7 @@ MOST_TOLD = 20  # failed tasks that are told one by one
 
 
 @dataclass(frozen=True)
-class JobNow:
+class JobSnapshot:
     """`counts` are results published and expected by kind (None: not known yet); `rate` in frames a second, `left` in
     seconds, None where nothing can be said. `chains` are shots, or chunks of them: all, and those that are done. `troubles`
     counts attempts that came to nothing, by why; `failed` and `missing` are names of tasks, the latter of a finished job;
@@ -51,7 +51,7 @@ class JobNow:
 
 
 @dataclass(frozen=True)
-class NodeNow:
+class NodeSnapshot:
     """`heard` is seconds since its heartbeat was seen to change; `tasks` what it holds, `frames` those that were seen to
     come from it, `rate` how many of them a second."""
 
@@ -66,9 +66,9 @@ class NodeNow:
 
 
 @dataclass(frozen=True)
-class Now:
-    jobs: tuple[JobNow, ...]
-    nodes: tuple[NodeNow, ...]
+class Snapshot:
+    jobs: tuple[JobSnapshot, ...]
+    nodes: tuple[NodeSnapshot, ...]
     complaints: tuple[str, ...] = ()
 
 
@@ -76,15 +76,15 @@ class Now:
 class _Job:
     """What is remembered of a job between two looks."""
 
-    shelf: Shelf
-    pace: Pace = field(default_factory=Pace)
+    shelf: JobArtifacts
+    pace: ThroughputEstimator = field(default_factory=ThroughputEstimator)
     done: dict[int, int] = field(default_factory=dict)  # frames that were done of each run, by its first frame
     lacks: str = ""  # of a finished job
     missing: tuple[str, ...] = ()
     counted: float | None = None  # when that was found out, None for a job that is not finished
 
 
-class Lookout:
+class SnapshotReader:
     """Looks at the jobs of a share, or at the one of a name."""
 
     def __init__(self, share: SharedDir, only: str | None = None):
@@ -93,9 +93,9 @@ class Lookout:
         self._observer = FailureDetector(share)
         self._heard: dict[str, tuple[int, float]] = {}  # the heartbeat's time by the server's clock, and when by ours
         self._frames: Counter[str] = Counter()  # by node
-        self._paces: dict[str, Pace] = {}  # by node
+        self._paces: dict[str, ThroughputEstimator] = {}  # by node
 
-    def look(self) -> Now:
+    def look(self) -> Snapshot:
         """Everything as it is now. ShareError where the directory cannot be read."""
         complaints: list[str] = []
         owners: dict[str, list[str]] = {}
@@ -108,7 +108,7 @@ class Lookout:
                     continue  # cleaned meanwhile
                 except (FavError, ShareError) as error:
                     complaints.append(str(error))
-        return Now(tuple(jobs), tuple(self._nodes(owners)), tuple(complaints))
+        return Snapshot(tuple(jobs), tuple(self._nodes(owners)), tuple(complaints))
 
     def pause_or_resume(self) -> list[str]:
         """Pause the jobs that are looked at and not over, or let them go on where all of them are paused; what was done."""
@@ -145,11 +145,11 @@ class Lookout:
         """Ask a node to finish its task and leave."""
         give(self._to_change(), node, ControlCommand.DRAIN)
 
-    def _look_at(self, job: Job, owners: dict[str, list[str]]) -> JobNow:
+    def _look_at(self, job: Job, owners: dict[str, list[str]]) -> JobSnapshot:
         marks = job.marks()
         known = self._known(job, "finished" in marks)
         shelf = known.shelf
-        with suppress(Damaged):  # `lacks` tells of it, or else nodes will see to it
+        with suppress(DamagedFile):  # `lacks` tells of it, or else nodes will see to it
             shelf.refresh()
         shelf.survey()
         claims, painters = claimed(job), 0
@@ -171,7 +171,7 @@ class Lookout:
             stitch_s = stitching(total, (shelf.spec.width, shelf.spec.height))
             left = seconds_left([run.left for run in runs if run.left], known.pace, stitch_s)
         troubles = Counter(attempt.why for _, attempt in of_job(job))
-        return JobNow(job.name, state, counts, (len(runs), sum(not run.left for run in runs)),
+        return JobSnapshot(job.name, state, counts, (len(runs), sum(not run.left for run in runs)),
                       known.pace.rate if state == "running" else None, left, tuple(names), dict(troubles),
                       known.lacks, known.missing)
 
@@ -179,11 +179,11 @@ class Lookout:
         """What is known of a job; from the beginning where it is finished by now, or is not any more, or lacks something else."""
         known, now = self._jobs.get(job.manifest.id), time.monotonic()
         if known is None or finished != (known.counted is not None):
-            known = self._jobs[job.manifest.id] = _Job(Shelf(job))
+            known = self._jobs[job.manifest.id] = _Job(JobArtifacts(job))
         if finished and (known.counted is None or now - known.counted > COUNT_AGAIN_S):
-            lacks, tasks = lack(Shelf(job), by_names=True)
+            lacks, tasks = lack(JobArtifacts(job), by_names=True)
             if lacks != known.lacks:
-                known = self._jobs[job.manifest.id] = _Job(Shelf(job), lacks=lacks, missing=tuple(map(str, tasks)))
+                known = self._jobs[job.manifest.id] = _Job(JobArtifacts(job), lacks=lacks, missing=tuple(map(str, tasks)))
             known.counted = now
         return known
 
@@ -200,7 +200,7 @@ class Lookout:
             except (ResultVanishedError, ShareError, FavError):
                 continue
 
-    def _nodes(self, owners: dict[str, list[str]]) -> list[NodeNow]:
+    def _nodes(self, owners: dict[str, list[str]]) -> list[NodeSnapshot]:
         self._observer.look()
         now, found = time.monotonic(), []
         for name in sorted(self._observer.nodes()):
@@ -215,11 +215,11 @@ class Lookout:
             if seen != beat:
                 since = now
             self._heard[name] = beat, since
-            pace = self._paces.setdefault(name, Pace())
+            pace = self._paces.setdefault(name, ThroughputEstimator())
             pace.see(now, self._frames[name], 1)
             state = "dead" if self._observer.process_gone(identity) else "working" if name in owners else "waiting"
             tasks = tuple(sorted(owners.get(name, ())))
-            found.append(NodeNow(name, identity.host, identity.about, state, now - since, tasks, self._frames[name], pace.rate))
+            found.append(NodeSnapshot(name, identity.host, identity.about, state, now - since, tasks, self._frames[name], pace.rate))
         return found
 
 
@@ -271,12 +271,12 @@ def _tasks(share: SharedDir) -> dict[str, list[str]]:
 
 
 def state_of(job: Job, nodes_live: bool) -> dict:
-    from fav.pipeline.artifacts import Shelf
+    from fav.pipeline.artifacts import JobArtifacts
     from fav.pipeline.progress import WAITING, blocked, evaluated, progress, standing
     from fav.pipeline.repair import lack
 
     job.check_directories()
-    marks, shelf, names = job.marks(), Shelf(job), failed(job)
+    marks, shelf, names = job.marks(), JobArtifacts(job), failed(job)
     owners = {}
     for name, path in claimed(job).items():
         try:

@@ -13,7 +13,7 @@ from textual.containers import VerticalScroll
 from textual.widgets import DataTable, Footer, Static
 
 from fav.errors import FavError, plain
-from fav.monitor.snapshot import JobNow, Lookout, NodeNow, Now
+from fav.monitor.snapshot import JobSnapshot, NodeSnapshot, Snapshot, SnapshotReader
 from fav.util.text import duration
 from shared.errors import ShareError
 
@@ -22,7 +22,7 @@ BAR = 40  # characters
 COLOURS = {"finished": "green", "running": "blue", "failed": "red"}
 
 
-class Watch(App):
+class StatusApp(App):
     """Looks at a share again and again until somebody presses q."""
 
     CSS = """
@@ -34,10 +34,10 @@ class Watch(App):
                 Binding("r", "retry", "open failed tasks anew"),
                 Binding("d", "drain", "let the node under the cursor leave")]
 
-    def __init__(self, lookout: Lookout, every: float):
+    def __init__(self, lookout: SnapshotReader, every: float):
         super().__init__()
         self.lookout, self.every = lookout, every
-        self.now: Now | None = None
+        self.now: Snapshot | None = None
 
     def compose(self) -> ComposeResult:
         yield VerticalScroll(Static(id="panel"), id="jobs")
@@ -60,7 +60,7 @@ class Watch(App):
             return
         self.call_from_thread(self.show, now)
 
-    def show(self, now: Now) -> None:
+    def show(self, now: Snapshot) -> None:
         self.now = now
         self.query_one("#panel", Static).update(jobs_panel(now))
         table = self.query_one(DataTable)
@@ -112,13 +112,13 @@ class Watch(App):
         self.call_from_thread(self.look)
 
 
-def jobs_panel(now: Now) -> RenderableType:
+def jobs_panel(now: Snapshot) -> RenderableType:
     """All jobs, those that run first."""
     jobs = sorted(now.jobs, key=lambda job: (job.state != "running", job.state == "finished", job.name))
     return Group(*(part for job in jobs for part in (*_job(job), Text()))) if jobs else Text("no jobs")
 
 
-def _job(job: JobNow) -> Iterator[RenderableType]:
+def _job(job: JobSnapshot) -> Iterator[RenderableType]:
     chains, done = job.chains
     state = job.state, COLOURS.get(job.state, "yellow")
     yield Text.assemble((job.name, "bold"), "  ", state, f"  {done} of {chains} chains done" if chains else "")
@@ -137,19 +137,19 @@ def _job(job: JobNow) -> Iterator[RenderableType]:
         yield Text(f"failed: {', '.join(job.failed[:8])}{' …' if len(job.failed) > 8 else ''}", "red")
 
 
-def pace_of(job: JobNow) -> str:
+def pace_of(job: JobSnapshot) -> str:
     """How fast a job goes and how long it takes, in words; empty where nothing can be said."""
     words = [f"{job.rate:.2f} a second"] if job.rate else []
     return ", ".join(words + ([f"{duration(job.left)} left"] if job.left is not None else []))
 
 
-def cells(node: NodeNow) -> tuple[str, ...]:
+def cells(node: NodeSnapshot) -> tuple[str, ...]:
     """A node's line of the table."""
     return (node.name, node.host, node.about, node.state, ", ".join(node.tasks) or "–", str(node.frames),
             f"{node.rate:.2f}" if node.rate else "–", f"{duration(node.heard)} ago")
 
 
-def lines(now: Now) -> list[str]:
+def lines(now: Snapshot) -> list[str]:
     """The same without a screen: a line a job."""
     working = sum(node.state == "working" for node in now.nodes)
     told = []
@@ -162,7 +162,7 @@ def lines(now: Now) -> list[str]:
     return told + [f"error: {complaint}" for complaint in now.complaints]
 
 
-def watch_plainly(lookout: Lookout, every: float, say: Callable[[Now], None], sleep: Callable[[float], None]) -> None:
+def watch_plainly(lookout: SnapshotReader, every: float, say: Callable[[Snapshot], None], sleep: Callable[[float], None]) -> None:
     """Say what is new, again and again, until every job is over."""
     while True:
         now = lookout.look()

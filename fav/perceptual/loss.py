@@ -19,7 +19,7 @@ OFFSETS = 8  # the stride of the layers that are looked at
 SMALLEST_PAINTING = 64
 
 
-class Perception:
+class PerceptualLoss:
     """Content and style losses against one painting, by one loss network.
 
     They are normalized so that one set of weights serves every painting and every loss network. A style layer's loss,

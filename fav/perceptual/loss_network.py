@@ -15,7 +15,7 @@ VGG = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512, "
 
 
 @dataclass(frozen=True)
-class Design:
+class LossNetworkSpec:
     """A kind of loss network: its steps in order, name and what it is made of, and the layers that the losses look at.
 
     A step is ("conv", inputs, outputs, kernel, stride, padding), ("fire", inputs, squeezed) or ("pool", kernel).
@@ -27,7 +27,7 @@ class Design:
     content_layers: tuple[str, ...]
 
 
-def _squeezenet(name: str, outputs: int, kernel: int, pooled: tuple[str, ...]) -> Design:
+def _squeezenet(name: str, outputs: int, kernel: int, pooled: tuple[str, ...]) -> LossNetworkSpec:
     """SqueezeNet with so many first kernels of that size, and pooling after those layers."""
     steps: dict[str, tuple] = {"conv1": ("conv", 3, outputs, kernel, 2, 0)}
     for number, squeezed in enumerate(FIRE, 2):
@@ -35,10 +35,10 @@ def _squeezenet(name: str, outputs: int, kernel: int, pooled: tuple[str, ...]) -
             steps["pool" + before.removeprefix("conv").removeprefix("fire")] = ("pool", 3)
         steps[f"fire{number}"] = ("fire", outputs, squeezed)
         outputs = 8 * squeezed
-    return Design(name, steps, ("conv1", "fire3", "fire5", "fire7"), ("fire5",))
+    return LossNetworkSpec(name, steps, ("conv1", "fire3", "fire5", "fire7"), ("fire5",))
 
 
-def _vgg16() -> Design:
+def _vgg16() -> LossNetworkSpec:
     steps: dict[str, tuple] = {}
     inputs, block, number = 3, 1, 1
     for outputs in VGG:
@@ -48,7 +48,7 @@ def _vgg16() -> Design:
         else:
             steps[f"conv{block}_{number}"] = ("conv", inputs, outputs, 3, 1, 1)
             inputs, number = outputs, number + 1
-    return Design("VGG-16", steps, ("conv1_2", "conv2_2", "conv3_3", "conv4_3"), ("conv3_3",))
+    return LossNetworkSpec("VGG-16", steps, ("conv1_2", "conv2_2", "conv3_3", "conv4_3"), ("conv3_3",))
 
 
 DESIGNS = {
@@ -64,7 +64,7 @@ class LossNetwork(nn.Module):
     Nothing is learnt: the weights have no gradients. Layers after the last one named are left out.
     """
 
-    def __init__(self, design: Design, layers: tuple[str, ...], mean: tuple[float, float, float] = CAFFE_MEAN):
+    def __init__(self, design: LossNetworkSpec, layers: tuple[str, ...], mean: tuple[float, float, float] = CAFFE_MEAN):
         super().__init__()
         self.design, self.layers = design, layers
         names = [*design.steps]

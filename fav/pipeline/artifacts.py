@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Callable
 import numpy as np
 
 from fav.errors import FavError
-from fav.flow.field import Geometry
+from fav.flow.field import FlowField
 from fav.flow.io import decode_flow
-from fav.pipeline.spec import FilmSpec
+from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import (
     PAINTED,
     SPAN,
@@ -31,9 +31,9 @@ from fav.pipeline.task_names import (
     spans,
 )
 from fav.stylize.blend import blend
-from fav.stylize.chain import Run
+from fav.stylize.chain import FrameChain
 from fav.stylize.settings import LEAD
-from fav.stylize.timeline import Piece, Timeline
+from fav.stylize.timeline import IndexSegment, Timeline
 from fav.util.images import decode_png, png_limit
 from shared import results
 from shared.errors import ResultVanishedError, ShareError, plain
@@ -44,7 +44,7 @@ from shared.paths import SHARD, Task, shard_of
 from shared.shared_dir import SharedDir
 
 if TYPE_CHECKING:
-    from fav.evaluation.comparison import Row
+    from fav.evaluation.comparison import FrameMetrics
 
 
 SUFFIX = {"index": ".json", "flow": ".png", "frame": ".png", "lead": ".png", "measure": ".json"}  # of all results of a kind
@@ -52,7 +52,7 @@ MOST_NUMBERS = 5  # of frames that are named where many are meant
 
 
 @dataclass(frozen=True)
-class Extent:
+class IndexProgress:
     """How far the index of a film has come: in pieces, and to which frame (not counting it); whether that is the end."""
 
     pieces: int
@@ -61,7 +61,7 @@ class Extent:
     notes: tuple[str, ...] = ()
 
 
-class Damaged(ResultVanishedError):
+class DamagedFile(ResultVanishedError):
     """A published result that does not read back, and why."""
 
     def __init__(self, task: Task, why: object):
@@ -70,14 +70,14 @@ class Damaged(ResultVanishedError):
 
 
 @dataclass
-class LeftOut:
+class OmittedResults:
     """Frames that are left out of what is shown: those that are missing, and those that do not read back."""
 
     missing: set[int] = field(default_factory=set)
     damaged: set[int] = field(default_factory=set)
 
     def add(self, number: int, error: ResultVanishedError) -> None:
-        (self.damaged if isinstance(error, Damaged) else self.missing).add(number)
+        (self.damaged if isinstance(error, DamagedFile) else self.missing).add(number)
 
     def __len__(self) -> int:
         return len(self.missing | self.damaged)
@@ -95,7 +95,7 @@ def numbers(of: Sequence[int]) -> str:
     return ", ".join(map(str, of[:MOST_NUMBERS])) + (", …" if len(of) > MOST_NUMBERS else "")
 
 
-class Shelf:
+class JobArtifacts:
     """What is published of one film job, read back.
 
     What does not read back is set aside by `node`, where there is one, so that its task is open again.
@@ -104,20 +104,20 @@ class Shelf:
     def __init__(self, job: Job, node: Node | None = None):
         self.job = job
         self.node = node
-        self.spec = FilmSpec.from_json(job.manifest.spec)
+        self.spec = JobSpec.from_json(job.manifest.spec)
         self.forget()
 
     def forget(self) -> None:
         """Know nothing, as at the beginning."""
         self.timeline = Timeline(self.spec.start, self.spec.stop, self.spec.backward, self.spec.independent, self.spec.chunk)
-        self._extent = Extent(0, self.spec.start, False)
+        self._extent = IndexProgress(0, self.spec.start, False)
         self._tallies = {kind: results.ResultCounter(self.job, kind, SUFFIX[kind]) for kind in ("flow", "frame", "measure")}
 
     def there(self, kind: str, shard: int) -> set[int]:
         """Numbers of the results of a kind of SUFFIX in one of its directories."""
         return results.done_in_shard(self.job, kind, shard, SUFFIX[kind])
 
-    def extent(self) -> Extent:
+    def extent(self) -> IndexProgress:
         """How far the index has come by now, read off its last piece alone; as far as before where that does not read back."""
         pieces, shard = self._extent.pieces, None
         while not self._extent.complete and shard_of(pieces) != shard:
@@ -127,13 +127,13 @@ class Shelf:
                 pieces += 1
         if pieces > self._extent.pieces:
             try:
-                last = self._decoded(index_task(pieces - 1), lambda data: Piece.from_json(unsealed(data)))
-            except Damaged:
+                last = self._decoded(index_task(pieces - 1), lambda data: IndexSegment.from_json(unsealed(data)))
+            except DamagedFile:
                 return self._extent
             timeline = Timeline(self.spec.start, self.spec.stop)
             timeline.known = last.start
             timeline.add(last)
-            self._extent = Extent(pieces, max(timeline.end, self.spec.start), timeline.complete, last.notes)
+            self._extent = IndexProgress(pieces, max(timeline.end, self.spec.start), timeline.complete, last.notes)
         return self._extent
 
     def published(self, kind: str) -> int:
@@ -148,7 +148,7 @@ class Shelf:
 
     def chunks(self) -> tuple[int, int | None]:
         """How many chunks and whole shots are painted, and how many there are; None where the film's end is not known yet."""
-        with suppress(Damaged):
+        with suppress(DamagedFile):
             self.refresh()
         self.survey()
         runs = self.timeline.runs
@@ -166,13 +166,13 @@ class Shelf:
                 return
             self.timeline.add(self._decoded(index_task(number), self._piece))
 
-    def _piece(self, data: bytes) -> Piece:
-        piece = Piece.from_json(unsealed(data))
+    def _piece(self, data: bytes) -> IndexSegment:
+        piece = IndexSegment.from_json(unsealed(data))
         if piece.start != self.timeline.known or not len(piece.index):
             raise ValueError(f"expected frames from {self.timeline.known} on, got {len(piece.index)} from {piece.start} on")
         return piece
 
-    def run_of(self, task: Task) -> Run | None:
+    def run_of(self, task: Task) -> FrameChain | None:
         """The run that a task of PAINTED belongs to, None where there is none as far as the film is known."""
         if not self.spec.start <= task.number < self.timeline.end:
             return None
@@ -185,7 +185,7 @@ class Shelf:
         for shard in reversed(shards) if self.spec.backward else shards:
             self._count(shard)
 
-    def advance(self, run: Run) -> None:
+    def advance(self, run: FrameChain) -> None:
         """Count the frames of a run that are published from its beginning on, and of those that lie beside it."""
         shard = None
         while run.left and shard_of(run.frame(run.done)) != shard:
@@ -222,17 +222,17 @@ class Shelf:
     def _size(self) -> tuple[int, int]:
         return self.spec.network_size
 
-    def geometry(self, number: int) -> Geometry:
+    def geometry(self, number: int) -> FlowField:
         """The published flow and reliability of a frame."""
         size = self._size
-        return Geometry(*self._decoded(flow_task(number), lambda data: decode_flow(data, size), png_limit(size, 2)))
+        return FlowField(*self._decoded(flow_task(number), lambda data: decode_flow(data, size), png_limit(size, 2)))
 
-    def rows(self, span: int) -> list["Row"]:
+    def rows(self, span: int) -> list["FrameMetrics"]:
         """What was measured of the frames of a span of the film, whose index is known that far."""
-        from fav.evaluation.comparison import Row
+        from fav.evaluation.comparison import FrameMetrics
 
-        def decode(data: bytes) -> list[Row]:
-            rows = [Row.from_json(row) for row in unsealed(data)["rows"]]
+        def decode(data: bytes) -> list[FrameMetrics]:
+            rows = [FrameMetrics.from_json(row) for row in unsealed(data)["rows"]]
             if [row.frame for row in rows] != list(self.frames_of(span)):
                 raise ValueError(f"expected rows of the frames {self.frames_of(span)}")
             return rows
@@ -244,7 +244,7 @@ class Shelf:
         return range(max(span * SPAN, self.spec.start), min((span + 1) * SPAN, self.timeline.end))
 
     def verify(self, task: Task) -> None:
-        """Read a result of a kind of SUFFIX back. Damaged where it is not what it should be, InputVanished where it is gone."""
+        """Read a result of a kind of SUFFIX back. DamagedFile where it is not what it should be, ResultVanishedError where it is gone."""
         if task.kind in PAINTED:
             self.picture(task)
         elif task.kind == "flow":
@@ -264,19 +264,19 @@ class Shelf:
         except Exception as error:  # whatever a decoder makes of bytes that no node of ours wrote
             if self.node is not None:
                 results.set_aside(self.node, self.job, task, data, limit)
-            raise Damaged(task, error) from None
+            raise DamagedFile(task, error) from None
 
 
 def _a_piece(data: bytes) -> None:
     """Of an index, whatever comes before it."""
-    if not len(Piece.from_json(unsealed(data)).index):
+    if not len(IndexSegment.from_json(unsealed(data)).index):
         raise ValueError("expected frames, got none")
 
 
 def _some_rows(data: bytes) -> None:
-    from fav.evaluation.comparison import Row
+    from fav.evaluation.comparison import FrameMetrics
 
-    if not [Row.from_json(row) for row in unsealed(data)["rows"]]:
+    if not [FrameMetrics.from_json(row) for row in unsealed(data)["rows"]]:
         raise ValueError("expected rows, got none")
 
 

@@ -8,11 +8,11 @@ from typing import Callable, Iterator
 import numpy as np
 
 from fav.errors import FavError
-from fav.pipeline.artifacts import LeftOut, Shelf
-from fav.pipeline.spec import FilmSpec
+from fav.pipeline.artifacts import JobArtifacts, OmittedResults
+from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import stitch_task
 from fav.stylize.postprocess import finished
-from fav.stylize.settings import Finish
+from fav.stylize.settings import PostprocessSettings
 from fav.util.atomic import exclusive, private_name, take_name
 from fav.util.prefetch import ahead
 from fav.video import FrameReader, write_film
@@ -25,9 +25,9 @@ from shared.ownership import remove_results
 from shared.paths import Task
 
 
-def stitch(shelf: Shelf, video: Path, out: Path, crf: int, finish: Finish,
+def stitch(shelf: JobArtifacts, video: Path, out: Path, crf: int, finish: PostprocessSettings,
            tick: Callable[[], None] = lambda: None) -> list[str]:
-    """Write the film from what is published into `out`, a new file; returns notes for the user. InputVanished if a frame is
+    """Write the film from what is published into `out`, a new file; returns notes for the user. ResultVanishedError if a frame is
     missing."""
     spec, timeline = shelf.spec, shelf.timeline
 
@@ -42,12 +42,12 @@ def stitch(shelf: Shelf, video: Path, out: Path, crf: int, finish: Finish,
                           name=out)
 
 
-def preview(shelf: Shelf, video: Path, file: Path, name: Path, mark: str) -> LeftOut:
+def preview(shelf: JobArtifacts, video: Path, file: Path, name: Path, mark: str) -> OmittedResults:
     """Write the film as far as its index goes, with darkened frames of the source for stylized ones that are left out.
 
     Into `file`, as a film of this name with this mark as its comment. FavError where nothing is indexed yet.
     """
-    spec, timeline, left_out = shelf.spec, shelf.timeline, LeftOut()
+    spec, timeline, left_out = shelf.spec, shelf.timeline, OmittedResults()
     if timeline.end <= spec.start:
         raise FavError(f"{shelf.job.name}: expected a job whose first frames are indexed, got one that has just begun; wait a little")
 
@@ -67,10 +67,10 @@ def preview(shelf: Shelf, video: Path, file: Path, name: Path, mark: str) -> Lef
     return left_out
 
 
-def deliver(node: Node, job: Job, spec: FilmSpec, say: Callable[[str], None]) -> str:
+def deliver(node: Node, job: Job, spec: JobSpec, say: Callable[[str], None]) -> str:
     """Show the stitched film under the name the user gave it, and remove what only the making needed.
 
-    Returns the film's path relative to the shared directory. InputVanished where what is published is not even a file.
+    Returns the film's path relative to the shared directory. ResultVanishedError where what is published is not even a file.
     """
     root = node.share.layout.root
     out = put(node, job, stitch_task(spec), spec.film(root), "film", say)
@@ -82,7 +82,7 @@ def deliver(node: Node, job: Job, spec: FilmSpec, say: Callable[[str], None]) ->
 def put(node: Node, job: Job, task: Task, wanted: Path, what: str, say: Callable[[str], None]) -> Path:
     """Show a result under a name in the shared directory; where it is shown. `what` is the word for it.
 
-    Nothing is ever replaced: if another file has taken the name meanwhile, a number is added to it. InputVanished where
+    Nothing is ever replaced: if another file has taken the name meanwhile, a number is added to it. ResultVanishedError where
     what is published is not even a file.
     """
     result = job.layout.result(task)

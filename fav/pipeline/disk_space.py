@@ -15,7 +15,7 @@ SMALL_FILES = 50  # directories, manifest, marks, placeholders, logs, drafts
 
 
 @dataclass(frozen=True)
-class Room:
+class DiskUsage:
     """Bytes and files (inodes)."""
 
     size: int
@@ -26,12 +26,12 @@ class Room:
         return self.size <= size and (files is None or self.files <= files)
 
     @property
-    def half(self) -> "Room":
-        return Room(self.size // 2, self.files // 2)
+    def half(self) -> "DiskUsage":
+        return DiskUsage(self.size // 2, self.files // 2)
 
 
-def room_for(frames: int, size: tuple[int, int], flows: int = 0, crf: int = 18, inputs: Room = Room(0, 0),
-             film_size: tuple[int, int] | None = None) -> Room:
+def room_for(frames: int, size: tuple[int, int], flows: int = 0, crf: int = 18, inputs: DiskUsage = DiskUsage(0, 0),
+             film_size: tuple[int, int] | None = None) -> DiskUsage:
     """What a film of so many frames of `size` (width, height) takes until it is done, of which `flows` have flow that travels.
 
     `film_size` is that of the film, where it is another."""
@@ -39,7 +39,7 @@ def room_for(frames: int, size: tuple[int, int], flows: int = 0, crf: int = 18, 
     pictures = frames * _blocks(FRAME * pixels) + flows * _blocks(FLOW * pixels)
     film = _blocks(frames * shown * min(FILM * 2 ** ((18 - crf) / HALVED_BY), FRAME))
     rest = _blocks(frames * PER_FRAME) + SMALL_FILES * BLOCK
-    return Room(pictures + film + rest + inputs.size, frames + flows + frames // 100 + SMALL_FILES + inputs.files)
+    return DiskUsage(pictures + film + rest + inputs.size, frames + flows + frames // 100 + SMALL_FILES + inputs.files)
 
 
 def _blocks(size: float) -> int:

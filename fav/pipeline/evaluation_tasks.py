@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fav.evaluation.comparison import Comparison, Row, Shown, at_size, looks_back_to, measure
+from fav.evaluation.comparison import EvaluationConfig, FrameMetrics, FrameSample, at_size, looks_back_to, measure
 from fav.evaluation.metrics import FrameLosses
 from fav.evaluation.perceptual_metrics import losses_of
 from fav.flow import Flow
-from fav.pipeline.artifacts import Shelf, sealed, write_print
+from fav.pipeline.artifacts import JobArtifacts, sealed, write_print
 from fav.pipeline.delivery import evaluation_name, put
 from fav.pipeline.progress import evaluated
 from fav.pipeline.task_names import MEASURING, REPORTS, SPAN, measure_task, report_task, spans
@@ -31,10 +31,10 @@ from shared.membership import Node
 from shared.paths import Task, shard_of
 
 
-class Measuring:
+class EvaluationTasks:
     """One node's part in the evaluation of one job. `text` says who measures, and how it computes."""
 
-    def __init__(self, shelf: Shelf, node: Node, video: Path, flow: Flow, text: dict[str, str]):
+    def __init__(self, shelf: JobArtifacts, node: Node, video: Path, flow: Flow, text: dict[str, str]):
         self.shelf, self.job, self.spec, self.node = shelf, shelf.job, shelf.spec, node
         self.video, self.flow, self.text = video, flow, text
         self._losses: FrameLosses | None = None
@@ -47,7 +47,7 @@ class Measuring:
 
     def rest(self) -> None:
         """Free a second of pictures and flow, which are held to go on with."""
-        self._going: tuple[int, Iterator[Row]] | None = None  # the frame that comes next, and the rows from there on
+        self._going: tuple[int, Iterator[FrameMetrics]] | None = None  # the frame that comes next, and the rows from there on
 
     # ---- what to do next
     def candidates(self, reached: dict[int, int], taken: set[str], lost: set[str]) -> Iterator[Task]:
@@ -119,7 +119,7 @@ class Measuring:
         self._going = frames.stop, rows
         return sealed({**self.text, "rows": found})
 
-    def _rows(self, first: int, tick: Callable[[], None]) -> Iterator[Row]:
+    def _rows(self, first: int, tick: Callable[[], None]) -> Iterator[FrameMetrics]:
         """The rows from a frame on: those that `python -m fav evaluate` finds of the published frames."""
         root, timeline = self.node.share.layout.root, self.shelf.timeline
         shot, begins = timeline.shot_of(first)
@@ -130,13 +130,13 @@ class Measuring:
             moments = self._shown(reader, looks_back_to(first, begins, timeline.index), tick)
             yield from measure(moments, self.flow, self._losses, first, shot)
 
-    def _shown(self, reader: FrameReader, first: int, tick: Callable[[], None]) -> Iterator[Shown]:
+    def _shown(self, reader: FrameReader, first: int, tick: Callable[[], None]) -> Iterator[FrameSample]:
         for number in count(first):
             tick()
             timeline = self.shelf.timeline
             seconds = int(timeline.index.pts[number]) * timeline.index.time_base
             cut = timeline.shot_of(number)[1] == number
-            yield Shown(number, seconds, cut, self._source(reader, number), self.shelf.frame(number))
+            yield FrameSample(number, seconds, cut, self._source(reader, number), self.shelf.frame(number))
 
     def _source(self, reader: FrameReader, number: int) -> np.ndarray:
         return at_size(reader.read(number, self.shelf.timeline.index), self.spec.network_size)
@@ -147,7 +147,7 @@ class Measuring:
         write = {".txt": report.write_text, **report.WRITERS}
         timeline, spec = self.shelf.timeline, self.spec
         rows = [row for span in spans(timeline.start, timeline.end, timeline.complete) for row in self.shelf.rows(span)]
-        comparison = Comparison(spec.video, spec.out, start=spec.start, stop=spec.stop, fps=spec.fps, flow=spec.flow,
+        comparison = EvaluationConfig(spec.video, spec.out, start=spec.start, stop=spec.stop, fps=spec.fps, flow=spec.flow,
                                 flow_weights=spec.flow_weights and Path(spec.flow_weights))
         private = self.node.draft().with_suffix(task.suffix)
         with exclusive(private) as file:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fav.errors import FavError
-from fav.pipeline.spec import FilmSpec
+from fav.pipeline.spec import JobSpec
 from fav.util.fingerprint import print_of
 from fav.util.image_sequence import is_sequence
 from fav.util.safe_path import brought
@@ -13,7 +13,7 @@ NEEDED = ("video", "style", "flow_weights", "first_frame_style", "seed", "mask")
 INPUTS = (*NEEDED, "evaluate", "loss_network")
 
 
-def changed_inputs(root: Path, spec: FilmSpec, video: Path | None = None, only: tuple[str, ...] = INPUTS,
+def changed_inputs(root: Path, spec: JobSpec, video: Path | None = None, only: tuple[str, ...] = INPUTS,
                    sequences: bool = True) -> list[str]:
     """A line with its cure for each input that is not what the job was made for, or cannot be read.
 
@@ -39,6 +39,6 @@ def changed_inputs(root: Path, spec: FilmSpec, video: Path | None = None, only: 
 
 def check_video(job: Job) -> None:
     """FavError where the video that a film takes its times and sound from is not the job's."""
-    spec = FilmSpec.from_json(job.manifest.spec)
+    spec = JobSpec.from_json(job.manifest.spec)
     if wrong := changed_inputs(job.share.layout.root, spec, only=("video",), sequences=False):
         raise FavError(wrong[0])

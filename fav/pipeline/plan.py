@@ -18,9 +18,9 @@ import numpy as np
 
 from fav import flow as flows
 from fav.errors import FavError
-from fav.flow.field import Geometry
+from fav.flow.field import FlowField
 from fav.flow.io import encode_flow
-from fav.pipeline.artifacts import Shelf, sealed, write_print
+from fav.pipeline.artifacts import JobArtifacts, sealed, write_print
 from fav.pipeline.delivery import deliver, stitch
 from fav.pipeline.device_lock import own_device
 from fav.pipeline.inputs import NEEDED, changed_inputs
@@ -36,10 +36,10 @@ from fav.pipeline.task_names import (
     painting_task,
     stitch_task,
 )
-from fav.stylize.chain import Run
-from fav.stylize.engine import Painting, Studio
+from fav.stylize.chain import FrameChain
+from fav.stylize.engine import FrameStylizer, Painting
 from fav.stylize.indexing import index_pieces
-from fav.stylize.timeline import Piece, Timeline
+from fav.stylize.timeline import IndexSegment, Timeline
 from fav.util.images import encode_png
 from fav.util.malloc import give_back_freed_memory
 from fav.util.safe_path import brought
@@ -53,7 +53,7 @@ from shared.membership import Node
 from shared.paths import Task, shard_of
 
 if TYPE_CHECKING:
-    from fav.pipeline.evaluation_tasks import Measuring
+    from fav.pipeline.evaluation_tasks import EvaluationTasks
 
 FLOW_LEAD = 2  # nearer to the frame that is being painted, its own node is done first
 
@@ -62,7 +62,7 @@ CLASS_LIMIT = 1 << 16  # bytes
 
 
 @dataclass
-class Warm:
+class CachedFrame:
     """A stylized frame, and the picture of the one that follows in its chain, where that is begun."""
 
     task: Task
@@ -70,15 +70,15 @@ class Warm:
     following: Painting | None
 
 
-def make_plan(job: Job, node: Node, say: Callable[[str], None], **options) -> "FilmPlan":
+def make_plan(job: Job, node: Node, say: Callable[[str], None], **options) -> "VideoPlan":
     """The plan of a film job on this node; ShareError where it cannot be served here."""
     try:
-        return FilmPlan(job, node, say, **options)
+        return VideoPlan(job, node, say, **options)
     except FavError as error:
         raise ShareError(str(error)) from error
 
 
-class FilmPlan:
+class VideoPlan:
     """One node's view of one film job (a `shared.protocols.TaskPlan`)."""
 
     optional = OPTIONAL
@@ -88,45 +88,45 @@ class FilmPlan:
         self.job = job
         self.node = node
         self.say = say
-        self.shelf = Shelf(job, node)
+        self.shelf = JobArtifacts(job, node)
         self.spec = self.shelf.spec
         root = node.share.layout.root
         self._own_video = Path(video) if video else None
         self.video = self._own_video or brought(root, self.spec.video)
         self._check_inputs(sequences=self._own_video is not None)
-        self.studio = Studio(self.video, self.spec.look(root), self.spec.fps, self.spec.threads or threads,
+        self.studio = FrameStylizer(self.video, self.spec.look(root), self.spec.fps, self.spec.threads or threads,
                              own_device(device, backend), backend)
         self._flow_travels = flows.travels(self.spec.flow, self.spec.independent)
         self._stitch, self._finish = stitch_task(self.spec), self.spec.finish(root)
-        self._warm: Warm | None = None  # the last stylized frame, as published
-        self._fresh: Warm | None = None  # the one that is being published
+        self._warm: CachedFrame | None = None  # the last stylized frame, as published
+        self._fresh: CachedFrame | None = None  # the one that is being published
         self._used_flow: int | None = None
         self._began = time.monotonic()  # the task at hand
         self._film: str | None = None  # where it is, if it is shown already
         self._over = False  # whether all of the job's end was told
         self._author = {"node": node.identity.incarnation, "numeric-class": self.studio.numeric_class}
         self._measuring = self._measures()
-        self._pieces: tuple[int, Iterator[Piece]] | None = None
+        self._pieces: tuple[int, Iterator[IndexSegment]] | None = None
         self._said_notes = 0
         self._surveyed = self._recounted = False
         self._flow_s = 1.0
         self._agree_on_class()
 
-    def _measures(self) -> "Measuring | None":
+    def _measures(self) -> "EvaluationTasks | None":
         if not self.spec.evaluate:
             return None
-        from fav.pipeline.evaluation_tasks import Measuring
+        from fav.pipeline.evaluation_tasks import EvaluationTasks
 
-        return Measuring(self.shelf, self.node, self.video, self.studio.flow, self._author)
+        return EvaluationTasks(self.shelf, self.node, self.video, self.studio.flow, self._author)
 
     @property
     def timeline(self) -> Timeline:
         return self.shelf.timeline
 
     def _check_inputs(self, sequences: bool = True) -> None:
-        """InputChanged unless all that the film needs is what the job was made for; `sequences` as for `changed_inputs`."""
+        """InputChangedError unless all that the film needs is what the job was made for; `sequences` as for `changed_inputs`."""
         if wrong := changed_inputs(self.node.share.layout.root, self.spec, self._own_video, NEEDED, sequences):
-            self.job.marks()  # JobGone where all of it is gone
+            self.job.marks()  # JobRemovedError where all of it is gone
             raise InputChangedError("; ".join(wrong))
 
     def _agree_on_class(self) -> None:
@@ -184,13 +184,13 @@ class FilmPlan:
                 busy[run.start] = min(run.position(task.number), busy.get(run.start, len(run)))
         return busy
 
-    def _served(self, busy: dict[int, int], claims: set[str]) -> list[tuple[Run, int]]:
+    def _served(self, busy: dict[int, int], claims: set[str]) -> list[tuple[FrameChain, int]]:
         """The runs that somebody paints and the position where he is, the longest first; of what `_busy` tells."""
         runs = ((self.timeline.run_of(start), position) for start, position in busy.items())
         served = [(run, position) for run, position in runs if run.left and str(painting_task(run, position)) in claims]
         return sorted(served, key=lambda one: -one[0].left)
 
-    def _flows_ahead(self, served: list[tuple[Run, int]], taken: set[str]) -> Iterator[Task]:
+    def _flows_ahead(self, served: list[tuple[FrameChain, int]], taken: set[str]) -> Iterator[Task]:
         for run, current in served:
             first = current + FLOW_LEAD
             ahead = [run.frame(position) for position in range(first, min(first + FLOW_AHEAD, len(run)))]
@@ -338,10 +338,10 @@ class FilmPlan:
         prior, begun = self._before(run, position)
         picture, seconds = (begun or self._begin(run, position, prior, tick, ahead)).result()
         following = self._begin(run, position + 1, picture, tick, ahead) if ahead and run.left > 1 else None
-        self._fresh = Warm(task, picture, following)
+        self._fresh = CachedFrame(task, picture, following)
         return encode_png(picture, self._text(seconds if begun else None))
 
-    def _before(self, run: Run, position: int) -> tuple[np.ndarray | None, Painting | None]:
+    def _before(self, run: FrameChain, position: int) -> tuple[np.ndarray | None, Painting | None]:
         """What the picture at a position is painted on from, and that picture itself, where it is begun."""
         if position == 0:
             return None, None
@@ -351,12 +351,12 @@ class FilmPlan:
             return self._warm.picture, begun
         return None if self.spec.independent else self.shelf.picture(at), None
 
-    def _begin(self, run: Run, position: int, prior: np.ndarray | None, tick: Callable[[], None],
+    def _begin(self, run: FrameChain, position: int, prior: np.ndarray | None, tick: Callable[[], None],
                ahead: bool) -> Painting:
         geometry = self._geometry(run.frame(position), run.frame(position - 1), tick) if position and self._flow_travels else None
         return self.studio.painting(run, position, self.timeline, prior, geometry, ahead)
 
-    def _geometry(self, frame: int, before: int, tick: Callable[[], None]) -> Geometry:
+    def _geometry(self, frame: int, before: int, tick: Callable[[], None]) -> FlowField:
         """Published by another node, or soon to be; else made here, in memory, and never written."""
         waited = time.monotonic()
         name = str(flow_task(frame))

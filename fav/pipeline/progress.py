@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from contextlib import suppress
 
-from fav.pipeline.artifacts import Damaged, Shelf
+from fav.pipeline.artifacts import DamagedFile, JobArtifacts
 from fav.pipeline.task_names import OPTIONAL, PAINTED, report_task, stitch_task
 from shared import results
 from shared.errors import ResultVanishedError, ShareError, plain
@@ -22,11 +22,11 @@ def evaluated(job: Job) -> str | None:
         return None
 
 
-def blocked(shelf: Shelf, failed: list[str]) -> list[str]:
+def blocked(shelf: JobArtifacts, failed: list[str]) -> list[str]:
     """What waits for the tasks of these names, which failed, in words for the user."""
     lines = []
     if failed:
-        with suppress(Damaged):
+        with suppress(DamagedFile):
             shelf.refresh()
     for task in map(Task.named, failed):
         waiting = 0
@@ -47,7 +47,7 @@ def standing(marks: set[str], claims: Collection[str], failed: list[str], otherw
     return mark or ("running" if claims else "failed" if lost else otherwise)
 
 
-def progress(shelf: Shelf) -> dict[str, tuple[int, int | None]]:
+def progress(shelf: JobArtifacts) -> dict[str, tuple[int, int | None]]:
     """Published and expected numbers of results by kind; None where the end of the film is not known yet.
 
     Spans that are measured are among them in a job with --evaluate, and in one with --chunk the parts of shots that are

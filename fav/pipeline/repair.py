@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 from fav.errors import FavError
-from fav.pipeline.artifacts import Damaged, Extent, Shelf, numbers
+from fav.pipeline.artifacts import DamagedFile, IndexProgress, JobArtifacts, numbers
 from fav.pipeline.delivery import evaluation_name, put, withdraw
 from fav.pipeline.inputs import NEEDED, changed_inputs
 from fav.pipeline.task_names import (
@@ -44,17 +44,17 @@ WORDS = {"index": "piece{} of the index", "frame": "frame{}", "lead": "lead-in f
 
 
 # ---- what is missing
-def missing(shelf: Shelf, by_names: bool = False) -> list[Task]:
+def missing(shelf: JobArtifacts, by_names: bool = False) -> list[Task]:
     """The tasks whose results a finished job has and this one has not, asked afresh; an evaluation that failed is none of it.
 
-    Where the index is not whole: its missing pieces, as far as that can be told. Damaged where one does not read back; with
+    Where the index is not whole: its missing pieces, as far as that can be told. DamagedFile where one does not read back; with
     `by_names`, no more of it is read than is needed to know which results there should be.
     """
     spec, timeline = shelf.spec, shelf.timeline
     extent = shelf.extent() if by_names and not spec.chunk else None
     if extent is None or not extent.complete:
         shelf.refresh()
-        extent = Extent(len(timeline.pieces), timeline.end, timeline.complete)
+        extent = IndexProgress(len(timeline.pieces), timeline.end, timeline.complete)
     pieces, end = extent.pieces, extent.end
     if not extent.complete:
         last = max((number for shard in results.shards(shelf.job, "index") for number in shelf.there("index", shard)), default=0)
@@ -69,7 +69,7 @@ def missing(shelf: Shelf, by_names: bool = False) -> list[Task]:
         [task for task in singles if not results.is_done(shelf.job, task)]
 
 
-def _absent(shelf: Shelf, tasks: Iterable[Task]) -> list[Task]:
+def _absent(shelf: JobArtifacts, tasks: Iterable[Task]) -> list[Task]:
     """Those of some tasks of one kind whose results are not there; where they are in order, each directory is listed once."""
     absent = []
     for shard, some in groupby(tasks, lambda task: shard_of(task.number)):
@@ -98,17 +98,17 @@ def cure(job: Job, many: bool = False) -> str:
     return f"nodes make {them} again ({_start(job)})"
 
 
-def lack(shelf: Shelf, by_names: bool = False) -> tuple[str, list[Task]]:
+def lack(shelf: JobArtifacts, by_names: bool = False) -> tuple[str, list[Task]]:
     """What a finished job lacks, in words with their cure, empty where that is nothing; and its missing tasks, as `missing`."""
     try:
         tasks = missing(shelf, by_names)
-    except Damaged as error:
+    except DamagedFile as error:
         return f"{_name(error.task)} does not read back ({error.why}); {cure(shelf.job)}", [error.task]
     return (f"{in_words(tasks)}; {cure(shelf.job, len(tasks) > 1)}" if tasks else ""), tasks
 
 
 # ---- what does not read back
-def check(shelf: Shelf, say: Callable[[str], None]) -> tuple[list[Damaged], int]:
+def check(shelf: JobArtifacts, say: Callable[[str], None]) -> tuple[list[DamagedFile], int]:
     """Read everything back that is published; what does not read back, and how many results that are there were looked at.
 
     Nothing is set aside. From time to time it says how far it is.
@@ -117,10 +117,10 @@ def check(shelf: Shelf, say: Callable[[str], None]) -> tuple[list[Damaged], int]
     total = sum(map(len, _published(shelf)))
     say(f"{job.name}: reading its {total} results back")
 
-    def wrong(task: Task) -> Damaged | None:
+    def wrong(task: Task) -> DamagedFile | None:
         try:
             verify(shelf, task)
-        except Damaged as error:
+        except DamagedFile as error:
             return error
         except ResultVanishedError:
             pass  # it is missing by now
@@ -137,7 +137,7 @@ def check(shelf: Shelf, say: Callable[[str], None]) -> tuple[list[Damaged], int]
     return damaged, looked
 
 
-def _published(shelf: Shelf) -> Iterator[list[Task]]:
+def _published(shelf: JobArtifacts) -> Iterator[list[Task]]:
     """Every task that has a result, as far as the directories tell: all of one directory together."""
     makers = {"index": index_task, "frame": frame_task, "lead": lead_task, "flow": flow_task, "measure": measure_task}
     layout = shelf.job.layout
@@ -154,8 +154,8 @@ def _published(shelf: Shelf) -> Iterator[list[Task]]:
     yield [task for task in singles if results.is_done(shelf.job, task)]
 
 
-def verify(shelf: Shelf, task: Task) -> None:
-    """Read a result back. Damaged where it is not what it should be, and set aside where the shelf has a node."""
+def verify(shelf: JobArtifacts, task: Task) -> None:
+    """Read a result back. DamagedFile where it is not what it should be, and set aside where the shelf has a node."""
     if task.kind not in ("stitch", "report"):
         shelf.verify(task)
         return
@@ -166,7 +166,7 @@ def verify(shelf: Shelf, task: Task) -> None:
     if wrong and shelf.node is not None:
         results.set_aside(shelf.node, shelf.job, task, None, whatever=True)
     if wrong:
-        raise Damaged(task, wrong)
+        raise DamagedFile(task, wrong)
 
 
 def _prints(job: Job) -> set[str]:
@@ -177,7 +177,7 @@ def _prints(job: Job) -> set[str]:
     return found
 
 
-def wrong_of_file(shelf: Shelf, task: Task, file: Path) -> str | None:
+def wrong_of_file(shelf: JobArtifacts, task: Task, file: Path) -> str | None:
     """What keeps a file from being a film, or part of an evaluation, that a node made for this job; None where it is one."""
     found, size = hashlib.blake2b(), 0
     try:
@@ -193,7 +193,7 @@ def wrong_of_file(shelf: Shelf, task: Task, file: Path) -> str | None:
     return _wrong_of_film(shelf, file)
 
 
-def _wrong_of_film(shelf: Shelf, film: Path) -> str | None:
+def _wrong_of_film(shelf: JobArtifacts, film: Path) -> str | None:
     try:
         with decode(film) as decoding:
             frames, extent = sum(1 for _ in decoding), shelf.extent()
@@ -212,7 +212,7 @@ def repair(node: Node, job: Job, say: Callable[[str], None]) -> list[str]:
     is not there any more. Two may do this at once, and whoever dies at it has done no harm: what is missing stays so, and the
     next one goes on. The mark goes last. So a node that sets it once more sees what is missing, or we take it away.
     """
-    shelf = Shelf(job)
+    shelf = JobArtifacts(job)
     damaged, looked = check(shelf, say)
     lines = [*_reopened(node, shelf, damaged), *_shown_again(node, shelf)]
     return lines or [f"{job.name}: all {looked} results read back, and none is missing"]
@@ -220,10 +220,10 @@ def repair(node: Node, job: Job, say: Callable[[str], None]) -> list[str]:
 
 def reopen_missing(node: Node, job: Job) -> list[str]:
     """As `repair`, of what is missing alone: nothing is read back."""
-    return _reopened(node, Shelf(job), [])
+    return _reopened(node, JobArtifacts(job), [])
 
 
-def _reopened(node: Node, shelf: Shelf, damaged: list[Damaged]) -> list[str]:
+def _reopened(node: Node, shelf: JobArtifacts, damaged: list[DamagedFile]) -> list[str]:
     job, root = shelf.job, shelf.job.share.layout.root
     lost = lack(shelf)[1]
     needed = [error for error in damaged if error.task.kind != "flow"]
@@ -235,7 +235,7 @@ def _reopened(node: Node, shelf: Shelf, damaged: list[Damaged]) -> list[str]:
     lines = [f"{job.name}: {_name(error.task)} did not read back ({error.why}): set aside" for error in damaged[:MOST_TOLD]]
     if len(damaged) > MOST_TOLD:
         lines.append(f"{job.name}: {len(damaged) - MOST_TOLD} more did not read back: set aside")
-    lost = lack(Shelf(job))[1]
+    lost = lack(JobArtifacts(job))[1]
     if not lost:
         return lines  # flow is made where it is missing; or another operator was faster, and nodes have made it
     if "finished" in job.marks():
@@ -249,16 +249,16 @@ def _reopened(node: Node, shelf: Shelf, damaged: list[Damaged]) -> list[str]:
 
 def _set_aside(node: Node, job: Job, task: Task) -> bool:
     """Set a result aside, if it still does not read back, and do not count that as an attempt of its task; whether it was."""
-    shelf = Shelf(job)
+    shelf = JobArtifacts(job)
     try:
         verify(shelf, task)
-    except Damaged:
+    except DamagedFile:
         if task.kind == "stitch":
             withdraw(node, job, task, film_of(shelf))
         elif task.kind == "report":
             withdraw(node, job, task, evaluation_name(shelf.spec.film(job.share.layout.root), task.suffix))
         with suppress(ResultVanishedError):
-            verify(Shelf(job, node), task)
+            verify(JobArtifacts(job, node), task)
         forget(job, task)
         return True
     except ResultVanishedError:
@@ -266,7 +266,7 @@ def _set_aside(node: Node, job: Job, task: Task) -> bool:
     return False
 
 
-def film_of(shelf: Shelf) -> Path:
+def film_of(shelf: JobArtifacts) -> Path:
     """Where the film of a job was shown, or will be."""
     root = shelf.job.share.layout.root
     with suppress(FavError, ShareError):
@@ -275,7 +275,7 @@ def film_of(shelf: Shelf) -> Path:
     return shelf.spec.film(root)
 
 
-def _shown_again(node: Node, shelf: Shelf) -> list[str]:
+def _shown_again(node: Node, shelf: JobArtifacts) -> list[str]:
     """Give the whole film of a finished job the name that it had, where nothing is there any more."""
     job, film, lines = shelf.job, film_of(shelf), []
     again = f"coordinator.py retry {job.share.layout.root} {job.name}"
@@ -322,7 +322,7 @@ def _name(task: Task) -> str:
     return f"{WORDS[task.kind].format('')} {task.number}"
 
 
-def _all_in_words(damaged: list[Damaged], lost: list[Task]) -> str:
+def _all_in_words(damaged: list[DamagedFile], lost: list[Task]) -> str:
     tasks = [error.task for error in damaged]
     broken = in_words(tasks, "not reading back")
     return "; ".join(filter(None, (broken, in_words([task for task in lost if task not in tasks]))))

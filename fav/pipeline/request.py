@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fav.errors import FavError
-from fav.pipeline.spec import LAST_FRAME, RANGES, Choices, check_plain, check_weights
+from fav.pipeline.spec import LAST_FRAME, RANGES, JobOptions, check_plain, check_weights
 from shared.settings import LEASE_S, SHORTEST_LEASE_S
 
 LOSS_NETWORK = "squeezenet1_1"  # the one that is looked through if nobody says
@@ -16,7 +16,7 @@ LIMITS = {  # of the options that are numbers, from the least to the most
 
 
 @dataclass(frozen=True)
-class Request(Choices):
+class Request(JobOptions):
     """A video, a style and the options as they were typed. `given` names those that were typed at all.
 
     loss_network is a file or the name of a published network; None for the one that is used if nobody says.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_type_hints
 
 from fav.errors import FavError, plain
-from fav.stylize.settings import LEAD, PRECISIONS, Finish, Look, network_size
+from fav.stylize.settings import LEAD, PRECISIONS, PostprocessSettings, StyleSettings, network_size
 from fav.util.safe_path import brought, inside
 
 LAST_FRAME = 10**12 - 1  # as many digits as the name of a task has
@@ -23,7 +23,7 @@ LISTS = {"cuts": int, "mix": str, "mix_prints": str, "mix_weights": float}  # fi
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choices:
+class JobOptions:
     """The options that a job records just as they were typed. `fps` is the rate of an image sequence, `chunk` the frames
     of the parts that long shots are painted in at the same time (None: shots stay whole)."""
 
@@ -44,7 +44,7 @@ class Choices:
 
 
 @dataclass(frozen=True)
-class FilmSpec(Choices):
+class JobSpec(JobOptions):
     """Options of a job. Paths are relative to the shared directory; sizes in pixels; frames count from 0."""
 
     video: str
@@ -78,7 +78,7 @@ class FilmSpec(Choices):
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
-    def from_json(cls, record: dict) -> "FilmSpec":
+    def from_json(cls, record: dict) -> "JobSpec":
         """FavError where the record is not one of a film job that this version can serve."""
         names = {field.name for field in fields(cls)}
         if unknown := set(record) - names:
@@ -117,18 +117,18 @@ class FilmSpec(Choices):
             inside(Path("/"), style)
         return spec
 
-    def look(self, root: Path) -> Look:
+    def look(self, root: Path) -> StyleSettings:
         """What decides a pixel, with paths on this machine; FavError where one of them is not what `brought` promises."""
-        return Look(style=brought(root, self.style), size=self.network_size, flow=self.flow,
+        return StyleSettings(style=brought(root, self.style), size=self.network_size, flow=self.flow,
                     flow_weights=brought(root, self.flow_weights), first_frame_style=brought(root, self.first_frame_style),
                     seed=brought(root, self.seed), min_filter=self.min_filter, fill=self.fill,
                     key=self.video_print + self.style_print,
                     mix=tuple((brought(root, style), weight) for style, weight in zip(self.mix, self.mix_weights)),
                     precision=self.precision)
 
-    def finish(self, root: Path) -> Finish:
+    def finish(self, root: Path) -> PostprocessSettings:
         """How the film is made of the stylized frames; FavError as for `look`."""
-        return Finish((self.width, self.height), self.strength, self.preserve_colors, brought(root, self.mask))
+        return PostprocessSettings((self.width, self.height), self.strength, self.preserve_colors, brought(root, self.mask))
 
     @property
     def network_size(self) -> tuple[int, int]:

@@ -18,21 +18,21 @@ from fav.model.devices import best_precision, device_of
 from fav.model.interpolation import load_mixture
 from fav.pipeline.artifacts import check_room
 from fav.pipeline.delivery import evaluation_name
-from fav.pipeline.disk_space import Room, room_for
+from fav.pipeline.disk_space import DiskUsage, room_for
 from fav.pipeline.inputs import changed_inputs
 from fav.pipeline.repair import repair
 from fav.pipeline.request import LOSS_NETWORK, Request
-from fav.pipeline.spec import LAST_FRAME, Choices, FilmSpec, check_size
+from fav.pipeline.spec import LAST_FRAME, JobOptions, JobSpec, check_size
 from fav.pipeline.task_names import FLOW_AHEAD, REPORTS
 from fav.stylize.postprocess import check_mask
-from fav.stylize.settings import LEAD, Finish, Look, network_size
+from fav.stylize.settings import LEAD, PostprocessSettings, StyleSettings, network_size
 from fav.util.atomic import exclusive
 from fav.util.fingerprint import check_alike, print_of, video_fingerprint
 from fav.util.image_sequence import is_sequence, sequence_files
 from fav.util.images import read_image
 from fav.util.safe_path import inside
 from fav.util.text import words
-from fav.video import Source, check_film_name, probe, reaches
+from fav.video import VideoInfo, check_film_name, probe, reaches
 from fav.video.shot_detection import read_cuts
 from shared.attempts import reopen
 from shared.filesystem import FileSystem
@@ -55,7 +55,7 @@ FILM_ALONE = {"crf", "strength", "preserve_colors", "mask_print"}  # fields that
 
 
 @dataclass(frozen=True)
-class Joined:
+class SubmitResult:
     """A job, and whether this request created it; `notes` are for the user."""
 
     job: Job
@@ -63,7 +63,7 @@ class Joined:
     notes: tuple[str, ...] = ()
 
 
-def submit(node: Node, request: Request, say: Callable[[str], None] = lambda line: None) -> Joined:
+def submit(node: Node, request: Request, say: Callable[[str], None] = lambda line: None) -> SubmitResult:
     """Create the job, or join it; FavError in one line if anything is wrong, before any work starts.
 
     Of a job that is finished everything is read back, which may take long: `say` is told how far that is.
@@ -90,7 +90,7 @@ def submit(node: Node, request: Request, say: Callable[[str], None] = lambda lin
             except FavError:
                 if (job := find_job(share, name)) is None:  # else others have made it meanwhile, and its film may be there
                     raise
-    return Joined(job, True, notes) if created else _join(node, job, request, source, say)
+    return SubmitResult(job, True, notes) if created else _join(node, job, request, source, say)
 
 
 @contextmanager
@@ -113,7 +113,7 @@ def _one_at_a_time(share: SharedDir, name: str) -> Iterator[None]:
                 lock.release()
 
 
-def check(request: Request) -> Source:
+def check(request: Request) -> VideoInfo:
     """Look at every input; returns what the video is. FavError where one is not as it should be."""
     source = probe(request.video, fps=request.fps)
     for images in (request.video, str(request.mask or "")):
@@ -174,7 +174,7 @@ def with_loss_network(request: Request) -> tuple[Request, tuple[str, ...]]:
         return request, (f"the film is measured without style and content loss: {error}",)
 
 
-def options_of(request: Request, source: Source) -> dict:
+def options_of(request: Request, source: VideoInfo) -> dict:
     """The fields of the spec that follow from the request and what the video is."""
     start, stop = request.range
     if request.test is not None:
@@ -187,7 +187,7 @@ def options_of(request: Request, source: Source) -> dict:
     for each, what in ((size, "film"), (network_size(size, request.style_scale), "picture for the network")):
         check_size(each, what)
     return {
-        **{field.name: getattr(request, field.name) for field in fields(Choices)}, "out": request.out,
+        **{field.name: getattr(request, field.name) for field in fields(JobOptions)}, "out": request.out,
         **{f"{name}_print": print_of(getattr(request, name)) for name in FILES if name != "video"},
         "mix_prints": tuple(print_of(style) for style, _ in request.mix),
         "mix_weights": tuple(weight for _, weight in request.mix),
@@ -197,18 +197,18 @@ def options_of(request: Request, source: Source) -> dict:
     }
 
 
-def look_of(request: Request, source: Source) -> tuple[Look, Finish, int, int | None, tuple[int, ...] | None]:
+def look_of(request: Request, source: VideoInfo) -> tuple[StyleSettings, PostprocessSettings, int, int | None, tuple[int, ...] | None]:
     """The look and finish of a film that is made in this process, its first frame, the one after its last, and its cuts."""
     options = options_of(request, source)
-    alike = {field.name for field in fields(Look)} & {field.name for field in fields(Request)} - {"precision"}
+    alike = {field.name for field in fields(StyleSettings)} & {field.name for field in fields(Request)} - {"precision"}
     size = options["width"], options["height"]
-    look = Look(**{name: getattr(request, name) for name in alike}, size=network_size(size, request.style_scale),
+    look = StyleSettings(**{name: getattr(request, name) for name in alike}, size=network_size(size, request.style_scale),
                 key=options["video_print"] + options["style_print"], precision=options["precision"])
-    finish = Finish(size, request.strength, request.preserve_colors, request.mask)
+    finish = PostprocessSettings(size, request.strength, request.preserve_colors, request.mask)
     return look, finish, options["start"], options["stop"], options["cuts"]
 
 
-def _check_space(share: SharedDir, request: Request, source: Source, options: dict) -> tuple[str, ...]:
+def _check_space(share: SharedDir, request: Request, source: VideoInfo, options: dict) -> tuple[str, ...]:
     """A word where room is tight; FavError where half of what the film may take does not fit."""
     guess = round(source.seconds * source.rate) if source.seconds and source.rate else None
     stop = min((end for end in (options["stop"], source.frames or guess) if end is not None), default=None)
@@ -230,14 +230,14 @@ def _check_space(share: SharedDir, request: Request, source: Source, options: di
                    f"frames), make a smaller film (--width, --test), or say --no-room-check")
 
 
-def _inputs(share: SharedDir, request: Request) -> Room:
+def _inputs(share: SharedDir, request: Request) -> DiskUsage:
     """What is copied into the job."""
     paths = [*(getattr(request, name) for name in FILES if name != "video"), *(style for style, _ in request.mix)]
     files = [file for path in paths if path for file in _files_of(path)]
     videos = sequence_files(request.video) if is_sequence(request.video) else [Path(request.video)]
     if videos[0].stat().st_dev != share.layout.root.stat().st_dev:  # else it is there, or linked
         files += videos
-    return Room(sum(file.stat().st_size for file in files), len(files))
+    return DiskUsage(sum(file.stat().st_size for file in files), len(files))
 
 
 def _files_of(path: Path) -> list[Path]:
@@ -259,8 +259,8 @@ def _fill(share: SharedDir, layout: JobPaths, request: Request, options: dict, n
             raise FavError(f"{report}: expected a new name for the evaluation, but the file exists; choose another with --out")
     brought = {name: _bring(share, layout, getattr(request, name), layout.inputs / name) for name in FILES if name != "video"}
     mix = tuple(_bring(share, layout, style, layout.inputs / f"mix-{number}") for number, (style, _) in enumerate(request.mix, 1))
-    spec = FilmSpec(**options, **brought, mix=mix, video=_bring_video(share, layout, request.video)).to_json()
-    checked = FilmSpec.from_json(json.loads(json.dumps(spec)))  # as a node will read it: what it refuses makes no job
+    spec = JobSpec(**options, **brought, mix=mix, video=_bring_video(share, layout, request.video)).to_json()
+    checked = JobSpec.from_json(json.loads(json.dumps(spec)))  # as a node will read it: what it refuses makes no job
     if wrong := changed_inputs(share.layout.root, checked, sequences=False):
         raise FavError(f"expected inputs that stay as they are while the job is made of them, got a change "
                        f"({wrong[0].partition(';')[0]}); the same line again makes the job")
@@ -323,14 +323,14 @@ def _copy(source: Path, target: Path, system: FileSystem) -> None:
     system.sync(target)
 
 
-def _join(node: Node, job: Job, request: Request, source: Source, say: Callable[[str], None]) -> Joined:
+def _join(node: Node, job: Job, request: Request, source: VideoInfo, say: Callable[[str], None]) -> SubmitResult:
     """The job that is there, if it is the one that was asked for; the same line again opens failed tasks anew, and repairs a
     job that is finished."""
     compared = {"video_print", "style_print"}
     for option in request.given - ({"precision"} if request.precision == "auto" else set()):
         compared |= set(SPEC_FIELDS.get(option, (option,)))
-    wanted = FilmSpec(video="", style="", **{"out": "", **options_of(request, source)}).to_json()
-    spec = FilmSpec.from_json(job.manifest.spec)
+    wanted = JobSpec(video="", style="", **{"out": "", **options_of(request, source)}).to_json()
+    spec = JobSpec.from_json(job.manifest.spec)
     asked = {name: wanted[name] for name in compared & set(wanted)}
     differences = spec.differences(asked)
     same_frames = not spec.differences({name: value for name, value in asked.items() if name not in FILM_ALONE})
@@ -344,6 +344,6 @@ def _join(node: Node, job: Job, request: Request, source: Source, say: Callable[
     if "cancelled" in job.marks():
         raise FavError(f"job {job.name} was cancelled; coordinator.py retry goes on with it, clean removes it")
     if "finished" in job.marks():
-        return Joined(job, False, tuple(repair(node, job, say)))
+        return SubmitResult(job, False, tuple(repair(node, job, say)))
     opened = reopen(job)
-    return Joined(job, False, (f"{opened} failed task(s) opened anew",) if opened else ())
+    return SubmitResult(job, False, (f"{opened} failed task(s) opened anew",) if opened else ())

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from fav.pipeline.spec import FilmSpec
-from fav.stylize.chain import Run
+from fav.pipeline.spec import JobSpec
+from fav.stylize.chain import FrameChain
 from shared.paths import Task
 
 PAINTED = ("frame", "lead")  # kinds of tasks that paint a picture
@@ -30,11 +30,11 @@ def lead_task(frame: int) -> Task:
     return Task("lead", frame, ".png")
 
 
-def painting_task(run: Run, position: int) -> Task:
+def painting_task(run: FrameChain, position: int) -> Task:
     return (lead_task if run.is_lead(position) else frame_task)(run.frame(position))
 
 
-def stitch_task(spec: FilmSpec) -> Task:
+def stitch_task(spec: JobSpec) -> Task:
     return Task("stitch", 0, Path(spec.out).suffix)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from fav.errors import FavError
-from fav.pipeline.artifacts import Damaged, LeftOut, Shelf
+from fav.pipeline.artifacts import DamagedFile, JobArtifacts, OmittedResults
 from fav.pipeline.progress import evaluated
 from fav.pipeline.task_names import flow_task, frame_task, index_task, lead_task, report_task, stitch_task
 from fav.util.images import HEAD_BYTES, png_text
@@ -29,7 +29,7 @@ MOST_ERROR = 1e6  # of a mean squared difference of samples in [0, 1]
 
 
 @dataclass(frozen=True)
-class Done:
+class ResultRecord:
     """A published result. `published` is a time of the server's clock, in seconds since 1970; `took` is in seconds, None
     where the node did not say. `numeric_class` decides the last bits."""
 
@@ -42,8 +42,8 @@ class Done:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """A job as it is now. Times as in `Done`; `stitched` is None where there is no film yet.
+class JobReportData:
+    """A job as it is now. Times as in `ResultRecord`; `stitched` is None where there is no film yet.
 
     `errors` has the warping error of each frame that was measured, None where it is not defined; `measured` what was
     measured in one line, None for a job without --evaluate, or before it is there. `attempts` counts what went wrong, by
@@ -52,18 +52,18 @@ class Facts:
     """
 
     name: str
-    shelf: Shelf
+    shelf: JobArtifacts
     created: float
     indexed: float | None
     stitched: float | None
-    done: tuple[Done, ...]
+    done: tuple[ResultRecord, ...]
     errors: dict[int, float | None]
     measured: str | None
     attempts: Counter[str]
-    left_out: LeftOut
+    left_out: OmittedResults
     odd: Counter[str] = field(default_factory=Counter)
 
-    def of(self, kind: str) -> list[Done]:
+    def of(self, kind: str) -> list[ResultRecord]:
         return [one for one in self.done if one.kind == kind]
 
     @property
@@ -88,30 +88,30 @@ class Facts:
         return None
 
 
-def gather(job: Job) -> Facts:
+def gather(job: Job) -> JobReportData:
     """Read everything that is published. FavError where nothing is."""
-    shelf = Shelf(job)
+    shelf = JobArtifacts(job)
     shelf.refresh()
     frames = range(shelf.spec.start, shelf.timeline.end)
-    left_out, odd = LeftOut(), Counter()
+    left_out, odd = OmittedResults(), Counter()
     done = [one for make in (flow_task, frame_task, lead_task) for one in _done(shelf, make, frames, left_out, odd)]
     left_out.missing |= {*frames} - {one.number for one in done if one.kind == "frame"} - left_out.damaged
     if not any(one.kind == "frame" for one in done):
         raise FavError(f"{job.name}: expected stylized frames to report on, got none yet; see coordinator.py status")
     pieces = [_time(job, index_task(number)) for number in range(len(shelf.timeline.pieces))]
     errors, measured = _evaluation(job, frames, odd) if shelf.spec.evaluate else ({}, None)
-    return Facts(job.name, shelf, job.share.system.mtime(job.layout.manifest) / 1e9,
+    return JobReportData(job.name, shelf, job.share.system.mtime(job.layout.manifest) / 1e9,
                  max(filter(None, pieces), default=None) if shelf.timeline.complete else None,
                  _time(job, stitch_task(shelf.spec)), tuple(sorted(_few_nodes(done), key=lambda one: one.published)), errors,
                  measured, Counter(attempt.cause for _, attempt in of_job(job)), left_out, odd)
 
 
-def _few_nodes(done: list[Done]) -> list[Done]:
+def _few_nodes(done: list[ResultRecord]) -> list[ResultRecord]:
     known = {node for node, _ in Counter(one.node for one in done).most_common(MOST_NODES)}
     return [one if one.node in known else replace(one, node="others") for one in done]
 
 
-def _done(shelf: Shelf, make: Callable[[int], Task], frames: range, left_out: LeftOut, odd: Counter[str]) -> Iterator[Done]:
+def _done(shelf: JobArtifacts, make: Callable[[int], Task], frames: range, left_out: OmittedResults, odd: Counter[str]) -> Iterator[ResultRecord]:
     kind, job = make(0).kind, shelf.job
     for shard in range(shard_of(frames.start), shard_of(max(frames.stop - 1, frames.start)) + 1):
         there = shelf.there(kind, shard)
@@ -123,11 +123,11 @@ def _done(shelf: Shelf, make: Callable[[int], Task], frames: range, left_out: Le
                 continue  # removed meanwhile
             except (ShareError, FavError) as error:
                 if kind == "frame":
-                    left_out.add(number, Damaged(make(number), error))
+                    left_out.add(number, DamagedFile(make(number), error))
                 else:
                     odd["results that do not read"] += 1  # nodes see to that
                 continue
-            yield Done(kind, number, plain(text.get("node", "?"), 80), plain(text.get("numeric-class", "?"), 500), published,
+            yield ResultRecord(kind, number, plain(text.get("node", "?"), 80), plain(text.get("numeric-class", "?"), 500), published,
                        _seconds(text.get("seconds"), odd))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from fav.errors import FavError, plain
 from fav.report import plots
-from fav.report.data import Facts
+from fav.report.data import JobReportData
 from fav.stylize.postprocess import finished
 from fav.util.text import duration
 from fav.video import FrameReader
@@ -24,7 +24,7 @@ JPEG = [cv2.IMWRITE_JPEG_QUALITY, 85, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWR
 TEMPLATE = Path(__file__).with_name("page.html")
 
 
-def page(facts: Facts, video: Path, mark: str) -> str:
+def page(facts: JobReportData, video: Path, mark: str) -> str:
     """The page of a job, with pictures of its `video`; `mark` says at its head what made it."""
     worst = worst_frames(facts)
     chosen = shown_frames(facts, worst)
@@ -40,7 +40,7 @@ def page(facts: Facts, video: Path, mark: str) -> str:
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(parts)
 
 
-def summary(facts: Facts) -> dict[str, str]:
+def summary(facts: JobReportData) -> dict[str, str]:
     """The job in a few lines."""
     frames, timeline, spec = facts.of("frame"), facts.shelf.timeline, facts.shelf.spec
     wall = frames[-1].published - facts.created
@@ -57,14 +57,14 @@ def summary(facts: Facts) -> dict[str, str]:
     }
 
 
-def left_out(facts: Facts, lacking: dict[str, int]) -> dict[str, str]:
+def left_out(facts: JobReportData, lacking: dict[str, int]) -> dict[str, str]:
     """A line on the frames that are left out, and on what makes no sense; none where there is nothing of the kind."""
     frames = facts.left_out.in_words(facts.shelf.timeline.end - facts.shelf.spec.start)
     odd = ", ".join(f"{times} {what}" for what, times in sorted({**facts.odd, **lacking}.items()))
     return {"left out": "; ".join(filter(None, (frames, odd)))} if frames or odd else {}
 
 
-def options(facts: Facts) -> dict[str, str]:
+def options(facts: JobReportData) -> dict[str, str]:
     """What made the film: the job's options, and what each kind of node computes with."""
     spec = {name: value for name, value in facts.shelf.spec.to_json().items()
             if not name.endswith(("_print", "_prints")) and value not in (None, [], False)}  # which tell a person nothing
@@ -74,19 +74,19 @@ def options(facts: Facts) -> dict[str, str]:
             "reported by": f"Python {platform.python_version()}, OpenCV {cv2.__version__}"}
 
 
-def worst_frames(facts: Facts) -> list[int]:
+def worst_frames(facts: JobReportData) -> list[int]:
     """The frames of the largest warping error, the worst first; cuts have none."""
     measured = [frame for frame, error in facts.errors.items() if error is not None]
     return sorted(measured, key=lambda frame: -facts.errors[frame])[:WORST]
 
 
-def shown_frames(facts: Facts, worst: list[int]) -> list[int]:
+def shown_frames(facts: JobReportData, worst: list[int]) -> list[int]:
     """Frames to look at: the worst, and others evenly along what is there."""
     there = sorted(one.number for one in facts.of("frame"))
     return sorted({*worst, *(there[round(place)] for place in np.linspace(0, len(there) - 1, PICTURES - len(worst)))})
 
 
-def before_and_after(facts: Facts, video: Path, frames: list[int]) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
+def before_and_after(facts: JobReportData, video: Path, frames: list[int]) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
     """(number, (source, film)) of those of the frames that can be shown, (H, W, 3) uint8 BGR at the size of the film."""
     spec, index = facts.shelf.spec, facts.shelf.timeline.index
     try:
@@ -100,7 +100,7 @@ def before_and_after(facts: Facts, video: Path, frames: list[int]) -> Iterator[t
         return  # the video, or the mask, is not the job's any more
 
 
-def _picture(facts: Facts, number: int, source: np.ndarray, film: np.ndarray) -> str:
+def _picture(facts: JobReportData, number: int, source: np.ndarray, film: np.ndarray) -> str:
     error = facts.errors.get(number)
     words = f"frame {number}" + ("" if error is None else f", warping error {error:.2g}")
     return (f'<figure data-frame="{number}" style="--cut: 50%"><div class="stack">'
@@ -118,7 +118,7 @@ def _jpeg(picture: np.ndarray) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
 
 
-def _nodes(facts: Facts) -> str:
+def _nodes(facts: JobReportData) -> str:
     rows = []
     for node in plots.nodes_of(facts):
         mine = [one for one in facts.done if one.node == node]
@@ -132,13 +132,13 @@ def _nodes(facts: Facts) -> str:
     return _rows(heads, rows)
 
 
-def _steadiness(facts: Facts, worst: list[int]) -> str:
+def _steadiness(facts: JobReportData, worst: list[int]) -> str:
     if not facts.errors:
         return "<p>Not measured: a job with <code>--evaluate PAINTING</code> is; so does <code>python -m fav evaluate</code>.</p>"
     return plots.steadiness(facts, worst)
 
 
-def _attempts(facts: Facts) -> str:
+def _attempts(facts: JobReportData) -> str:
     if not facts.attempts:
         return "<p>Nothing went wrong.</p>"
     return _rows(("what", "how often"), [[cause, str(times)] for cause, times in facts.attempts.most_common(50)])

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fav.report.data import Done, Facts
+from fav.report.data import JobReportData, ResultRecord
 from fav.util.plot_text import plain_text
 
 COLOURS = {"frame": "#3465a4", "lead": "#8ae234", "flow": "#e9a33b"}
@@ -19,7 +19,7 @@ WIDTH = 10.5  # inches
 
 
 @plain_text()
-def timeline(facts: Facts) -> str:
+def timeline(facts: JobReportData) -> str:
     """A line a node, a bar a task: from when it was begun, as far as the node said so, to when its result was there."""
     nodes = nodes_of(facts)
     figure, axes = _figure(1.1 + 0.28 * len(nodes))
@@ -46,7 +46,7 @@ def timeline(facts: Facts) -> str:
 
 
 @plain_text()
-def rate(facts: Facts) -> str:
+def rate(facts: JobReportData) -> str:
     """Frames a second along the time, all nodes together."""
     figure, axes = _figure(2.2)
     unit, word = _unit(facts)
@@ -61,7 +61,7 @@ def rate(facts: Facts) -> str:
 
 
 @plain_text()
-def steadiness(facts: Facts, worst: Sequence[int]) -> str:
+def steadiness(facts: JobReportData, worst: Sequence[int]) -> str:
     """The warping error of every frame that was measured, with cuts and the worst frames."""
     figure, axes = _figure(2.4)
     frames = sorted(facts.errors)
@@ -78,7 +78,7 @@ def steadiness(facts: Facts, worst: Sequence[int]) -> str:
     return _svg(figure)
 
 
-def nodes_of(facts: Facts) -> list[str]:
+def nodes_of(facts: JobReportData) -> list[str]:
     """The nodes that made something, in the order in which they first did."""
     first: dict[str, float] = defaultdict(lambda: float("inf"))
     for one in facts.done:
@@ -86,12 +86,12 @@ def nodes_of(facts: Facts) -> list[str]:
     return sorted(first, key=first.__getitem__)
 
 
-def span(done: Sequence[Done]) -> float:
+def span(done: Sequence[ResultRecord]) -> float:
     """Seconds that the tasks took, as far as their nodes said so."""
     return sum(one.took or 0.0 for one in done)
 
 
-def _unit(facts: Facts) -> tuple[float, str]:
+def _unit(facts: JobReportData) -> tuple[float, str]:
     whole = facts.done[-1].published - facts.created
     return (1.0, "seconds") if whole < 3 * MINUTE else (MINUTE, "minutes") if whole < 3 * HOUR else (HOUR, "hours")
 

@@ -11,7 +11,7 @@ WORTH = 3  # chunks: a shorter shot is not done much sooner in chunks than as a 
 
 
 @dataclass
-class Run:
+class FrameChain:
     """Frames `[start, stop)` that are stylized one after the other, each from the one before.
 
     A shot or a chunk of one, or the part of it that is known so far; with `backward` from the last to the first. `closed`

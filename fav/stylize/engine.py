@@ -14,16 +14,16 @@ import numpy as np
 import torch
 
 from fav import flow as flows
-from fav.flow.field import Geometry, between
+from fav.flow.field import FlowField, between
 from fav.model.backends import choose
 from fav.model.checkpoints import load_style
 from fav.model.interpolation import load_mixture
 from fav.model.preprocessing import fill_for
 from fav.model.runner import StyleRunner
 from fav.stylize.blend import blend
-from fav.stylize.chain import Run
+from fav.stylize.chain import FrameChain
 from fav.stylize.recurrence import stylize_next
-from fav.stylize.settings import Look
+from fav.stylize.settings import StyleSettings
 from fav.stylize.timeline import Timeline
 from fav.util.images import read_image, resize
 from fav.util.malloc import keep_freed_memory
@@ -34,7 +34,7 @@ Painting = Future[tuple[np.ndarray, float]]  # of a picture (H, W, 3) uint8, and
 CORES = torch.get_num_threads()  # asked before anything has changed it
 
 
-class Studio:
+class FrameStylizer:
     """A video and a look, ready to work. Models are loaded on first use and then kept.
 
     It has two threads of its own, one for `painting` and one to `look_ahead`; while the first is at work, whoever has the
@@ -42,7 +42,7 @@ class Studio:
     threads that its job wants, and then one with all.
     """
 
-    def __init__(self, video: Path, look: Look, fps: float | None = None, threads: int | None = None, device: str = "cpu",
+    def __init__(self, video: Path, look: StyleSettings, fps: float | None = None, threads: int | None = None, device: str = "cpu",
                  backend: str = "auto"):
         torch.set_num_threads(threads or CORES)
         cv2.setNumThreads(threads or -1)
@@ -66,7 +66,7 @@ class Studio:
         return (f"{self.runner.numeric_class()}; numpy {np.__version__}; opencv {cv2.__version__}; "
                 f"flow {flows.words(self.look.flow)}")
 
-    def painting(self, run: Run, position: int, timeline: Timeline, prior: np.ndarray | None, geometry: Geometry | None = None,
+    def painting(self, run: FrameChain, position: int, timeline: Timeline, prior: np.ndarray | None, geometry: FlowField | None = None,
                  ahead: bool = True) -> Painting:
         """Begin to paint the picture at a position of a run, beside whatever else is done.
 
@@ -80,7 +80,7 @@ class Studio:
         return self._painter.submit(self._paint, frame, before, after, timeline.index, frame == timeline.opening, prior, geometry)
 
     def _paint(self, frame: int, before: int | None, after: int | None, index: FrameIndex, opening: bool,
-               prior: np.ndarray | None, geometry: Geometry | None) -> tuple[np.ndarray, float]:
+               prior: np.ndarray | None, geometry: FlowField | None) -> tuple[np.ndarray, float]:
         began = time.monotonic()
         if before is not None and geometry is None:
             geometry = self.geometry(frame, before, index)
@@ -90,7 +90,7 @@ class Studio:
         picture = self.first(frame, index, opening) if before is None else self.next(frame, index, prior, geometry)
         return picture, time.monotonic() - began
 
-    def geometry(self, frame: int, before: int, index: FrameIndex, tick: Callable[[], None] = lambda: None) -> Geometry:
+    def geometry(self, frame: int, before: int, index: FrameIndex, tick: Callable[[], None] = lambda: None) -> FlowField:
         """Flow and reliability between a frame and the one before it in the chain, as they travel.
 
         `tick` is called between the two directions, each of which may take long.
@@ -122,7 +122,7 @@ class Studio:
             return self._flow(start, end)
 
     def _look(self, frame: int, before: int, index: FrameIndex,
-              tick: Callable[[], None] = lambda: None) -> tuple[np.ndarray, Geometry]:
+              tick: Callable[[], None] = lambda: None) -> tuple[np.ndarray, FlowField]:
         with self._eyes:
             here, there = self.reader.read(frame, index), self.reader.read(before, index)
             return here, between(self._flow, here, there, self.look.min_filter, tick)
@@ -134,7 +134,7 @@ class Studio:
         source = self.source(frame, index)
         return (self.opener or self.runner).stylize(source, fill=self._fill(frame, source.shape))
 
-    def next(self, frame: int, index: FrameIndex, prior: np.ndarray, geometry: Geometry) -> np.ndarray:
+    def next(self, frame: int, index: FrameIndex, prior: np.ndarray, geometry: FlowField) -> np.ndarray:
         """The picture of a frame, painted on from the stylized picture `prior` of the one before it."""
         source = self.source(frame, index)
         return stylize_next(self.runner, source, prior, geometry, self._fill(frame, source.shape))
@@ -148,7 +148,7 @@ class Studio:
         self.reader.close()
 
 
-def stylized(studio: Studio, timeline: Timeline, tick: Callable[[], None] = lambda: None) -> Iterator[np.ndarray]:
+def stylized(studio: FrameStylizer, timeline: Timeline, tick: Callable[[], None] = lambda: None) -> Iterator[np.ndarray]:
     """All stylized frames of a film whose index is complete, as it shows them, from its first to its last, in this process."""
     leads: dict[int, list[np.ndarray]] = {}
     for run in timeline.runs:
@@ -165,7 +165,7 @@ def stylized(studio: Studio, timeline: Timeline, tick: Callable[[], None] = lamb
             yield blend(picture, leads[following.start][following.position(frame)], share) if share else picture
 
 
-def _painted(studio: Studio, timeline: Timeline, run: Run, positions: range,
+def _painted(studio: FrameStylizer, timeline: Timeline, run: FrameChain, positions: range,
              prior: np.ndarray | None = None) -> Iterator[np.ndarray]:
     """The pictures at positions of a run; `prior` is the one before them. Each is painted while the one before it is used."""
     def begin(position: int, prior: np.ndarray | None) -> Painting:

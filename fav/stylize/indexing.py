@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Callable, Iterator
 
-from fav.stylize.timeline import PIECE, Piece
+from fav.stylize.timeline import PIECE, IndexSegment
 from fav.video import FrameIndex, decode
 from fav.video.shot_detection import cut_finder
 
 
 def index_pieces(video: Path, stop: int | None, cuts: tuple[int, ...] | None, fps: float | None = None,
-                 tick: Callable[[], None] = lambda: None) -> Iterator[Piece]:
+                 tick: Callable[[], None] = lambda: None) -> Iterator[IndexSegment]:
     """One pass over a video: its frames and cuts, a piece at a time.
 
     `cuts` are the first frames of shots, None to detect them. Nothing beyond frame `stop` is decoded.
@@ -23,11 +23,11 @@ def index_pieces(video: Path, stop: int | None, cuts: tuple[int, ...] | None, fp
             break
         if number == start + PIECE:
             # Held back until the next frame is here, so that the last piece knows that it is the last.
-            yield Piece(start, FrameIndex.of(frames, decoding.time_base), tuple(found), last=False)
+            yield IndexSegment(start, FrameIndex.of(frames, decoding.time_base), tuple(found), last=False)
             start, frames, found = number, [], []
         tick()
         frames.append(decoded)
         if begins_shot(number, decoded.small):
             found.append(number)
     notes = tuple(decoding.warnings)
-    yield Piece(start, FrameIndex.of(frames, decoding.time_base), tuple(found), last=True, notes=notes)
+    yield IndexSegment(start, FrameIndex.of(frames, decoding.time_base), tuple(found), last=True, notes=notes)

@@ -12,13 +12,13 @@ import numpy as np
 
 from fav.errors import FavError
 from fav.stylize.blend import blend, luma, share_of, with_colours_of
-from fav.stylize.settings import Finish
+from fav.stylize.settings import PostprocessSettings
 from fav.util.image_sequence import is_sequence
 from fav.util.images import read_image, resize
 from fav.video import FrameIndex, FrameReader, decode, probe
 
 
-def finished(frames: Iterable[np.ndarray], finish: Finish, video: Path | str, index: FrameIndex, start: int = 0,
+def finished(frames: Iterable[np.ndarray], finish: PostprocessSettings, video: Path | str, index: FrameIndex, start: int = 0,
              fps: float | None = None) -> Iterator[np.ndarray]:
     """Raw stylized frames, (H, W, 3) uint8 BGR of any one size, as they enter the film; the first is of frame `start`.
 

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fav.flow.field import Geometry
+from fav.flow.field import FlowField
 from fav.flow.warp import warp
 from fav.model.preprocessing import FILLS, fill_for
 
 if TYPE_CHECKING:
     from fav.model.runner import StyleRunner
 
-def stylize_next(runner: "StyleRunner", frame: np.ndarray, prior: np.ndarray, geometry: Geometry,
+def stylize_next(runner: "StyleRunner", frame: np.ndarray, prior: np.ndarray, geometry: FlowField,
                  fill: np.ndarray | None = None) -> np.ndarray:
     """`frame` (H, W, 3) uint8, painted on from `prior`, the stylized frame before it in the chain."""
     # Warped as float32: rounding to grey levels once more, each frame, would blur into the chain.
     return runner.stylize(frame, warp(prior.astype(np.float32), geometry.flow), geometry.reliability, fill)
 
 
-def stylize_shot(frames: Iterable[tuple[np.ndarray, Geometry | None]], runner: "StyleRunner", *,
+def stylize_shot(frames: Iterable[tuple[np.ndarray, FlowField | None]], runner: "StyleRunner", *,
                  first: "StyleRunner | None" = None, seed: np.ndarray | None = None, fill: str = FILLS[0],
                  key: str = "", number: int = 0, step: int = 1) -> Iterator[np.ndarray]:
     """The stylized frames of a chain, one for each frame, in its order; each waits for the one before.

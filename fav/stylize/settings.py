@@ -8,7 +8,7 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
-class Look:
+class StyleSettings:
     """Everything that decides a stylized pixel.
 
     `size` is (width, height), at which the network runs; `key` seeds random fills; `mix` are styles that are mixed into
@@ -30,7 +30,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Finish:
+class PostprocessSettings:
     """What is done to stylized frames when the film is made: a film of `size`, (width, height), and how much of the style
     is seen in it, as in `fav.stylize.blend`. It decides no stylized pixel: other films can be made of the same frames."""
 

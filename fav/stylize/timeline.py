@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from fav.errors import plain
-from fav.stylize.chain import Run, boundaries
+from fav.stylize.chain import FrameChain, boundaries
 from fav.stylize.settings import LEAD
 from fav.video import FrameIndex
 
@@ -14,7 +14,7 @@ PIECE = 100  # frames that one piece of the index describes
 
 
 @dataclass(frozen=True)
-class Piece:
+class IndexSegment:
     """One published piece of the index: frames `[start, start + len(index))` of the source."""
 
     start: int
@@ -28,7 +28,7 @@ class Piece:
                 "notes": list(self.notes)}
 
     @classmethod
-    def from_json(cls, fields: dict) -> "Piece":
+    def from_json(cls, fields: dict) -> "IndexSegment":
         """ValueError, or what else Python raises over values of other kinds, where the record is none of `to_json`."""
         start, index, cuts = int(fields["start"]), FrameIndex.from_json(fields["index"]), tuple(map(int, fields["cuts"]))
         if not 0 <= start <= min((start, *cuts)) <= max((start, *cuts)) < start + max(len(index), 1):
@@ -48,19 +48,19 @@ class Timeline:
     backward: bool = False
     independent: bool = False
     chunk: int | None = None
-    pieces: list[Piece] = field(default_factory=list)
+    pieces: list[IndexSegment] = field(default_factory=list)
     known: int = 0  # frames of the source that are indexed
-    runs: list[Run] = field(default_factory=list)
+    runs: list[FrameChain] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     cuts: list[int] = field(default_factory=list)  # that are known, but for one at the very beginning
     _joined: FrameIndex | None = None
     _in_index: int = 0
-    _open: dict[int, Run] = field(default_factory=dict)  # by their beginning, the longest first
+    _open: dict[int, FrameChain] = field(default_factory=dict)  # by their beginning, the longest first
     _over: list[int] = field(default_factory=list)  # of these, what was seen to be done
     _sorted_at: int = 0  # frames that were known then
     _shot: int = 0  # the first frame of the last shot
 
-    def add(self, piece: Piece) -> None:
+    def add(self, piece: IndexSegment) -> None:
         """Take the next piece in; runs keep what they have done."""
         if piece.start != self.known:
             raise ValueError(f"piece of the index: expected frame {self.known}, got frame {piece.start}")
@@ -103,22 +103,22 @@ class Timeline:
         number = bisect_right(self.cuts, frame)
         return number, self.cuts[number - 1] if number else self.start
 
-    def run_of(self, frame: int) -> Run:
+    def run_of(self, frame: int) -> FrameChain:
         """The run that a known frame belongs to."""
         return self.runs[self._position(frame)]
 
-    def next_chunk(self, run: Run) -> Run | None:
+    def next_chunk(self, run: FrameChain) -> FrameChain | None:
         """The chunk that a run passes over into; None where its shot ends with it, or may."""
         return self.runs[self._position(run.start) + (-1 if self.backward else 1)] if run.passage else None
 
-    def runs_in(self, frames: range) -> list[Run]:
+    def runs_in(self, frames: range) -> list[FrameChain]:
         """The runs that have some of these frames."""
         return self.runs[max(self._position(frames.start), 0):self._position(frames.stop - 1) + 1]
 
     def _position(self, frame: int) -> int:
         return bisect_right(self.runs, frame, key=lambda run: run.start) - 1
 
-    def unfinished(self) -> Iterator[Run]:
+    def unfinished(self) -> Iterator[FrameChain]:
         """The runs that are not done, first those that had most left when the film last grew.
 
         Whoever takes only a few pays for no more, however many there are.
@@ -135,7 +135,7 @@ class Timeline:
             else:
                 self._over.append(start)  # and each that is done is passed only once
 
-    def _divide(self, piece: Piece) -> None:
+    def _divide(self, piece: IndexSegment) -> None:
         """Go on with the last run, and begin new ones at the piece's cuts; flat in the length of the film."""
         begins = {piece.start} if self.independent else set(piece.cuts)
         edges = sorted({begin for begin in begins if self.start < begin < self.end} | ({self.start} if not self.runs else set()))
@@ -144,7 +144,7 @@ class Timeline:
                 self._grow(begin, True)
             if begin < self.end:
                 self._shot = begin
-                self.runs.append(Run(begin, begin, False, self.backward))
+                self.runs.append(FrameChain(begin, begin, False, self.backward))
         if self.runs:
             self._grow(self.end, self.complete or self.independent)
 
@@ -157,7 +157,7 @@ class Timeline:
         shot, at = self._shot, boundaries(stop - self._shot, self.chunk, last.start - self._shot)
         cuts = [stop - place for place in reversed(at)] if self.backward else [shot + place for place in at]
         edges = [last.start, *cuts, stop]
-        chunks = [Run(begin, end, closed or end < stop, self.backward) for begin, end in pairwise(edges)]
+        chunks = [FrameChain(begin, end, closed or end < stop, self.backward) for begin, end in pairwise(edges)]
         for chunk in chunks:
             begins, ends = (chunk.stop == stop, chunk.start == shot)[::1 if self.backward else -1]
             chunk.lead, chunk.passage = 0 if begins else LEAD, 0 if ends else LEAD

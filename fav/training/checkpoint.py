@@ -7,7 +7,7 @@ import torch
 
 from fav.errors import FavError
 from fav.model.checkpoints import read_pickle
-from fav.training.config import Recipe
+from fav.training.config import TrainingConfig
 from fav.training.outputs import write_own
 from fav.training.trainer import Trainer
 
@@ -16,7 +16,7 @@ VERSION = 2
 
 def save_state(path: Path, trainer: Trainer) -> None:
     """Write the state of a training, whole and synced, in the place of an earlier one. OSError where there is no room,
-    InTheWay where something else has its name."""
+    PathTakenError where something else has its name."""
     buffer, mark = io.BytesIO(), trainer.recipe.mark
     torch.save({"version": VERSION, "training": mark, "recipe": trainer.recipe.to_json(), **trainer.state()}, buffer)
     write_own(path, buffer.getvalue(), mark)
@@ -37,7 +37,7 @@ def load_state(path: Path) -> dict:
     return state
 
 
-def check_same(path: Path, recipe: Recipe, state: dict) -> None:
+def check_same(path: Path, recipe: TrainingConfig, state: dict) -> None:
     """FavError that names the options in which a recipe differs from the one of a state."""
     if differences := recipe.differences(state["recipe"]):
         told = "; ".join(differences)

@@ -22,7 +22,7 @@ MOST_STEPS = 32
 
 
 @dataclass(frozen=True)
-class Inputs:
+class TrainingInputs:
     """What a training reads, and on what it runs; None: no clips, a new network, a card if there is one, all threads."""
 
     style_image: Path
@@ -35,7 +35,7 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Limits:
+class StopCriteria:
     """When to end, whichever comes first, and how often to write; `minutes` counts all runs of a training together."""
 
     iterations: int
@@ -45,7 +45,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingConfig:
     """What decides the weights: the same recipe gives the same style on the same kind of machine.
 
     The names ending in _print are fingerprints of contents; they, `loss_network`, and an `arch` or `precision` that was left

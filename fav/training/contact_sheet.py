@@ -8,13 +8,13 @@ import numpy as np
 import torch
 
 from fav.evaluation.metrics import distance, warping_error
-from fav.flow.field import Geometry
+from fav.flow.field import FlowField
 from fav.model.network import StyleNetwork
 from fav.model.runner import StyleRunner
 from fav.stylize.recurrence import stylize_shot
-from fav.training.image_folder import Photo
+from fav.training.image_folder import ImageFile
 from fav.training.motion_fields import still
-from fav.training.synthetic_sequences import Layer, Sequence, compose, draw_object, draw_window
+from fav.training.synthetic_sequences import Layer, SyntheticSequence, compose, draw_object, draw_window
 from fav.util.images import encode_png
 
 FRAMES = 25
@@ -28,11 +28,11 @@ class Samples:
     """Photographs (H, W, 3) uint8, and two clips of 25 frames, one of which stands still."""
 
     photos: list[np.ndarray]
-    moving: Sequence
-    quiet: Sequence
+    moving: SyntheticSequence
+    quiet: SyntheticSequence
 
 
-def samples_of(photos: list[Photo], side: int) -> Samples:
+def samples_of(photos: list[ImageFile], side: int) -> Samples:
     """What a sheet shows, made of photographs that were held out; the same ones give the same samples."""
     rng = np.random.default_rng(1)
     background, place = draw_window(photos[:1], rng, side)
@@ -60,7 +60,7 @@ def contact_sheet(network: StyleNetwork, samples: Samples, device: torch.device,
     return encode_png(_rows(rows), {"Source": mark}), facts
 
 
-def steadiness(runner: StyleRunner, clip: Sequence, film: list[np.ndarray]) -> float:
+def steadiness(runner: StyleRunner, clip: SyntheticSequence, film: list[np.ndarray]) -> float:
     """Warping error of a film against that of the same frames each stylized alone: 1 means that the memory is of no use."""
     alone = [runner.stylize(frame) for frame in clip.frames]
     return _unrest(clip, film) / max(_unrest(clip, alone), TINY)
@@ -71,18 +71,18 @@ def drift(film: list[np.ndarray]) -> float:
     return distance(film[-1], film[1])
 
 
-def _unrest(clip: Sequence, film: list[np.ndarray]) -> float:
+def _unrest(clip: SyntheticSequence, film: list[np.ndarray]) -> float:
     """The mean warping error on reliable pixels."""
     return float(np.mean([warping_error(*frames).reliable for frames in zip(film[1:], film, _geometry(clip))]))
 
 
-def _film(runner: StyleRunner, clip: Sequence) -> list[np.ndarray]:
+def _film(runner: StyleRunner, clip: SyntheticSequence) -> list[np.ndarray]:
     return list(stylize_shot(zip(clip.frames, [None, *_geometry(clip)]), runner))
 
 
-def _geometry(clip: Sequence) -> list[Geometry]:
+def _geometry(clip: SyntheticSequence) -> list[FlowField]:
     """How each frame but the first hangs on the one before it."""
-    return [Geometry(*pair) for pair in zip(clip.flow, clip.reliability)]
+    return [FlowField(*pair) for pair in zip(clip.flow, clip.reliability)]
 
 
 def _centre(picture: np.ndarray, side: int) -> np.ndarray:

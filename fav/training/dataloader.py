@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from fav.errors import FavError
-from fav.training.config import Recipe
-from fav.training.image_folder import Photo
-from fav.training.synthetic_sequences import Sequence, draw_sequence, torn
+from fav.training.config import TrainingConfig
+from fav.training.image_folder import ImageFile
+from fav.training.synthetic_sequences import SyntheticSequence, draw_sequence, torn
 from fav.training.video_clips import Clip, ClipSampler
 
 AHEAD = 3  # batches that each worker makes ahead
@@ -38,7 +38,7 @@ class Batches(Dataset):
     A FavError is not raised but returned: workers would wrap it in a traceback.
     """
 
-    def __init__(self, recipe: Recipe, photos: list[Photo], clips: list[Clip]):
+    def __init__(self, recipe: TrainingConfig, photos: list[ImageFile], clips: list[Clip]):
         self.recipe, self.photos, self.clips = recipe, photos, clips
         self._sampler: ClipSampler | None = None
 
@@ -48,7 +48,7 @@ class Batches(Dataset):
         except FavError as error:
             return error
 
-    def _sequence(self, iteration: int, number: int) -> Sequence:
+    def _sequence(self, iteration: int, number: int) -> SyntheticSequence:
         recipe = self.recipe
         rng = np.random.default_rng((recipe.seed, iteration, number))
         kind, steps = recipe.kind(iteration), recipe.steps_at(iteration)
@@ -58,10 +58,10 @@ class Batches(Dataset):
         else:
             sequence = draw_sequence(kind, self.photos, rng, recipe.crop, steps)
         told = [torn(trust, rng) if rng.random() < recipe.holes else trust for trust in sequence.reliability]
-        return Sequence(sequence.frames, sequence.flow, np.stack(told) if told else sequence.reliability)
+        return SyntheticSequence(sequence.frames, sequence.flow, np.stack(told) if told else sequence.reliability)
 
 
-def stacked(sequences: list[Sequence]) -> Batch:
+def stacked(sequences: list[SyntheticSequence]) -> Batch:
     """Sequences of one size and length as a batch."""
     frames = torch.from_numpy(np.stack([sequence.frames for sequence in sequences], 1)).movedim(-1, 2)
     flow = torch.from_numpy(np.stack([sequence.flow for sequence in sequences], 1)).movedim(-1, 2)

@@ -22,7 +22,7 @@ REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.
 
 
 @dataclass(frozen=True)
-class Photo:
+class ImageFile:
     """A picture on disk; `short` is about its shorter side, in pixels."""
 
     path: Path
@@ -40,16 +40,16 @@ class Photo:
 
 
 @dataclass(frozen=True)
-class Album:
+class ImageFolder:
     """Photographs to learn from, those held out to look at, the fingerprint of both, and a note on each that was skipped."""
 
-    photos: list[Photo]
-    held_out: list[Photo]
+    photos: list[ImageFile]
+    held_out: list[ImageFile]
     fingerprint: str
     notes: list[str]
 
 
-def open_album(directory: Path, crop: int, tick: Callable[[int, int], None] = lambda done, total: None) -> Album:
+def open_album(directory: Path, crop: int, tick: Callable[[int, int], None] = lambda done, total: None) -> ImageFolder:
     """All pictures of a directory and those below it, each looked at once; `tick` hears how many of how many are.
 
     Every 20th, at most 6, are held out. Raises FavError where fewer than 20 have at least half of `crop` pixels a side.
@@ -59,7 +59,7 @@ def open_album(directory: Path, crop: int, tick: Callable[[int, int], None] = la
     named = sorted(path for path in directory.rglob("*") if path.suffix.lower() in SUFFIXES)
     files = [path for path in named if path.is_file()]
     others = [path.name for path in named if not path.is_file() and not path.is_dir()]
-    readable: list[Photo] = []
+    readable: list[ImageFile] = []
     unread, small = [], []
     digest = hashlib.blake2b(digest_size=16)
     with ThreadPoolExecutor() as pool:
@@ -70,7 +70,7 @@ def open_album(directory: Path, crop: int, tick: Callable[[int, int], None] = la
             elif short < crop / 2:
                 small.append(path.name)
             else:
-                readable.append(Photo(path, short))
+                readable.append(ImageFile(path, short))
                 digest.update(f"{path.relative_to(directory)}\0{path.stat().st_size}\0".encode(errors="surrogateescape"))
     notes = _notes("no files, left out", others) + _notes("not readable, left out", unread)
     notes += _notes(f"smaller than {crop // 2} pixels, left out", small)
@@ -79,7 +79,7 @@ def open_album(directory: Path, crop: int, tick: Callable[[int, int], None] = la
         raise FavError(f"{directory}: expected at least {FEWEST} photographs to learn from, got {len(readable)}{told}; "
                        f"some hundred are good")
     held_out = readable[::HELD_OUT_EVERY][:HELD_OUT]
-    return Album([photo for photo in readable if photo not in held_out], held_out, digest.hexdigest(), notes)
+    return ImageFolder([photo for photo in readable if photo not in held_out], held_out, digest.hexdigest(), notes)
 
 
 def _notes(what: str, names: list[str]) -> list[str]:

@@ -13,13 +13,13 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn
 from fav.model.checkpoints import save_style
 from fav.monitor.console import tell
 from fav.training.checkpoint import save_state
-from fav.training.config import Limits
+from fav.training.config import StopCriteria
 from fav.training.contact_sheet import Samples, contact_sheet
 from fav.training.dataloader import Batches, stream
 from fav.training.loss_curves import plot, recent, shown, table, table_mark
-from fav.training.outputs import Names, write_own
+from fav.training.outputs import OutputPaths, write_own
 from fav.training.trainer import Trainer
-from fav.util.atomic import InTheWay
+from fav.util.atomic import PathTakenError
 from fav.util.text import duration
 from shared.terminal import is_ignored, leave_terminal
 
@@ -27,10 +27,10 @@ TOLD_EVERY_S = 30  # where there is no terminal to draw on
 SPEED_OVER = 20  # iterations
 
 
-class Loop:
+class TrainingLoop:
     """A trainer at work. `provenance` gives a style's metadata from the means of the last losses."""
 
-    def __init__(self, trainer: Trainer, names: Names, limits: Limits, samples: Samples,
+    def __init__(self, trainer: Trainer, names: OutputPaths, limits: StopCriteria, samples: Samples,
                  provenance: Callable[[dict[str, float]], dict[str, str]]):
         self.trainer, self.names, self.limits, self.samples = trainer, names, limits, samples
         self._provenance, self._say = provenance, tell
@@ -70,7 +70,7 @@ class Loop:
         return next(iter(asked), None)
 
     def show(self) -> None:
-        """Write the style as it is now, the sheet and the losses. Raises OSError where there is no room, InTheWay where
+        """Write the style as it is now, the sheet and the losses. Raises OSError where there is no room, PathTakenError where
         something else has taken one of the names."""
         trainer, names = self.trainer, self.names
         mark = trainer.recipe.mark
@@ -89,7 +89,7 @@ class Loop:
     def _if_possible(self, write: Callable[[], None]) -> None:
         try:
             write()
-        except (OSError, InTheWay) as error:  # a full disk is weather, and what was written before is still there
+        except (OSError, PathTakenError) as error:  # a full disk is weather, and what was written before is still there
             why = error.strerror if isinstance(error, OSError) else error
             self._say(f"iteration {self.trainer.iteration}: not written ({why}); tried again later")
 

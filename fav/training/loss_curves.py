@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 
-from fav.training.config import Recipe
+from fav.training.config import TrainingConfig
 from fav.training.trainer import COLUMNS
 
 SMOOTH = 50  # iterations
@@ -12,7 +12,7 @@ LOSSES = COLUMNS[:COLUMNS.index("total")]
 OF_STEPS = ("temporal", "forgetting")  # losses that there are where there are steps
 
 
-def shown(recipe: Recipe) -> list[str]:
+def shown(recipe: TrainingConfig) -> list[str]:
     """The names of the losses that a training has."""
     return [name for name in LOSSES if name != "forgetting" or recipe.forgetting_weight]
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fav.errors import FavError
-from fav.util.atomic import InTheWay, check_new, check_own, kind_of, own_file
+from fav.util.atomic import PathTakenError, check_new, check_own, kind_of, own_file
 
 
 @dataclass(frozen=True)
-class Names:
+class OutputPaths:
     """What a training writes, all beside the style itself, `out`."""
 
     out: Path
@@ -50,7 +50,7 @@ class Names:
             for path in self.shown:
                 check_new(path)
         elif not stat.S_ISREG(os.lstat(self.state).st_mode):
-            raise InTheWay(f"{self.state}: expected the state of a training, got {kind}; move it away")
+            raise PathTakenError(f"{self.state}: expected the state of a training, got {kind}; move it away")
 
     def check_own(self, mark: str, table_mark: str) -> None:
         """FavError where files are in the way that are not of the training with these marks."""

@@ -13,17 +13,17 @@ from fav.errors import FavError
 from fav.model.checkpoints import load_style
 from fav.model.devices import best_precision, device_of
 from fav.model.network import StyleNetwork
-from fav.perceptual.loss import Perception, as_tensor, read_painting
+from fav.perceptual.loss import PerceptualLoss, as_tensor, read_painting
 from fav.perceptual.pretrained import load_loss_network
 from fav.training.checkpoint import check_same, load_state, restore
-from fav.training.config import HALF_WIDTH, Inputs, Limits, Recipe
+from fav.training.config import HALF_WIDTH, StopCriteria, TrainingConfig, TrainingInputs
 from fav.training.contact_sheet import samples_of
 from fav.training.dataloader import Batches
-from fav.training.image_folder import FEWEST, Album, open_album
-from fav.training.loop import Loop
+from fav.training.image_folder import FEWEST, ImageFolder, open_album
+from fav.training.loop import TrainingLoop
 from fav.training.loss_curves import shown, table_mark
 from fav.training.net2wider import widened
-from fav.training.outputs import Names
+from fav.training.outputs import OutputPaths
 from fav.training.trainer import Trainer, autocast
 from fav.training.video_clips import Clip, open_clips
 from fav.util.fingerprint import fingerprint
@@ -31,7 +31,7 @@ from fav.util.fingerprint import fingerprint
 REFERENCES = FEWEST // 2  # photographs that give the losses their units
 
 
-def prepare(names: Names, inputs: Inputs, recipe: Recipe, limits: Limits, command: str) -> tuple[Loop, Batches, list[str]]:
+def prepare(names: OutputPaths, inputs: TrainingInputs, recipe: TrainingConfig, limits: StopCriteria, command: str) -> tuple[TrainingLoop, Batches, list[str]]:
     """A loop that is ready to run, its batches, and notes for the user; `command` goes into the style.
 
     Raises FavError for anything that is missing, not readable, or not as in the state that there is.
@@ -49,7 +49,7 @@ def prepare(names: Names, inputs: Inputs, recipe: Recipe, limits: Limits, comman
     if state:
         check_same(names.state, recipe, state)
     with autocast(recipe.precision, device):
-        perception = Perception(network.to(device, memory_format=torch.channels_last), as_tensor(painting).to(device),
+        perception = PerceptualLoss(network.to(device, memory_format=torch.channels_last), as_tensor(painting).to(device),
                                 [as_tensor(photo.read(recipe.crop)).to(device) for photo in album.photos[:REFERENCES]])
     trainer = Trainer(recipe, perception, device, start)
     if state:
@@ -59,11 +59,11 @@ def prepare(names: Names, inputs: Inputs, recipe: Recipe, limits: Limits, comman
     def provenance(losses: dict[str, float]) -> dict[str, str]:
         return _provenance(trainer, command, losses)
 
-    loop = Loop(trainer, names, limits, samples_of(album.held_out, recipe.crop), provenance)
+    loop = TrainingLoop(trainer, names, limits, samples_of(album.held_out, recipe.crop), provenance)
     return loop, Batches(recipe, album.photos, clips), notes
 
 
-def _beginning(init: Path, recipe: Recipe) -> StyleNetwork:
+def _beginning(init: Path, recipe: TrainingConfig) -> StyleNetwork:
     """The network of --init, made as wide as --arch says."""
     network = load_style(init, in_channels=7)
     try:
@@ -72,7 +72,7 @@ def _beginning(init: Path, recipe: Recipe) -> StyleNetwork:
         raise FavError(f"--init {init} with --arch {recipe.arch}: {error}; leave --arch out to keep that width") from None
 
 
-def _device(inputs: Inputs) -> torch.device:
+def _device(inputs: TrainingInputs) -> torch.device:
     """The device, with threads and determinism set for the process, as StyleRunner sets them for films."""
     if inputs.threads:
         torch.set_num_threads(inputs.threads)
@@ -82,14 +82,14 @@ def _device(inputs: Inputs) -> torch.device:
     return device
 
 
-def _precision(recipe: Recipe, state: dict | None, device: torch.device) -> str:
+def _precision(recipe: TrainingConfig, state: dict | None, device: torch.device) -> str:
     """What was asked for; else that of the state that there is, or the best of the device."""
     if recipe.precision != "auto":
         return recipe.precision
     return str(state["recipe"].get("precision")) if state else best_precision(device)
 
 
-def _material(inputs: Inputs, recipe: Recipe) -> tuple[Album, list[Clip], str | None, list[str]]:
+def _material(inputs: TrainingInputs, recipe: TrainingConfig) -> tuple[ImageFolder, list[Clip], str | None, list[str]]:
     """The photographs, the clips and their fingerprint, and notes on what was left out."""
     with Progress(transient=True, disable=not Console().is_terminal) as progress:
         bar = progress.add_task("looking at the photographs", total=None)

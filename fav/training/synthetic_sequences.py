@@ -10,7 +10,7 @@ import numpy as np
 
 from fav.flow.consistency import lands_inside
 from fav.flow.warp import pixel_grid, warp
-from fav.training.image_folder import Photo
+from fav.training.image_folder import ImageFile
 from fav.training.motion_fields import Motion, draw_motions, origins
 
 SAME_LAYER = 0.1  # share of a layer by which a pixel and the one fetched for it may differ
@@ -18,7 +18,7 @@ OBJECTS = (0.3, 0.5, 0.2)  # how often none, one and two things move before a ph
 
 
 @dataclass(frozen=True)
-class Sequence:
+class SyntheticSequence:
     """S frames (S, H, W, 3) uint8; flow (S - 1, H, W, 2) float32, pixels, from each frame but the first to the one
     before it; reliability (S - 1, H, W) uint8, 0 or 1.
     """
@@ -41,7 +41,7 @@ class Layer:
     opacity: np.ndarray | None = None
 
 
-def compose(layers: list[Layer], side: int, steps: int) -> Sequence:
+def compose(layers: list[Layer], side: int, steps: int) -> SyntheticSequence:
     """`steps` + 1 square frames of layers, the last one in front, each with at least `steps` motions.
 
     The flow of a pixel is that of the layer it shows most. It is reliable where it leads to a pixel inside the frame that
@@ -72,10 +72,10 @@ def compose(layers: list[Layer], side: int, steps: int) -> Sequence:
             trusted.append((same & lands_inside(flow)).astype(np.uint8))
         before = shares
     flow, reliability = _stacked(flows, (side, side, 2), np.float32), _stacked(trusted, (side, side), np.uint8)
-    return Sequence(np.stack(frames), flow, reliability)
+    return SyntheticSequence(np.stack(frames), flow, reliability)
 
 
-def draw_sequence(kind: str, photos: list[Photo], rng: np.random.Generator, side: int, steps: int) -> Sequence:
+def draw_sequence(kind: str, photos: list[ImageFile], rng: np.random.Generator, side: int, steps: int) -> SyntheticSequence:
     """A sequence of a kind of sample (not video), drawn from `photos`. Raises FavError where a photograph cannot be read."""
     layers = [Layer(*draw_window(photos, rng, side), draw_motions(kind, rng, side, steps))]
     if kind in ("affine", "elastic"):
@@ -85,7 +85,7 @@ def draw_sequence(kind: str, photos: list[Photo], rng: np.random.Generator, side
     return disturbed(sequence, rng) if kind in ("affine", "elastic") else sequence
 
 
-def disturbed(sequence: Sequence, rng: np.random.Generator) -> Sequence:
+def disturbed(sequence: SyntheticSequence, rng: np.random.Generator) -> SyntheticSequence:
     """The sequence with light that changes by up to 6 % and noise of up to 6 grey levels; each in half of all cases."""
     count = len(sequence.frames)
     gain = 1 + (rng.uniform(-0.03, 0.03) * np.linspace(-1, 1, count) + rng.normal(0, 0.01, count)) * (rng.random() < 0.5)
@@ -93,7 +93,7 @@ def disturbed(sequence: Sequence, rng: np.random.Generator) -> Sequence:
     frames = sequence.frames * gain.astype(np.float32)[:, None, None, None]
     if level:
         frames += np.float32(level) * rng.standard_normal(frames.shape, np.float32)
-    return Sequence(np.rint(frames).clip(0, 255).astype(np.uint8), sequence.flow, sequence.reliability)
+    return SyntheticSequence(np.rint(frames).clip(0, 255).astype(np.uint8), sequence.flow, sequence.reliability)
 
 
 def torn(reliability: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -111,7 +111,7 @@ def torn(reliability: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return torn
 
 
-def draw_window(photos: list[Photo], rng: np.random.Generator, side: int) -> tuple[np.ndarray, np.ndarray]:
+def draw_window(photos: list[ImageFile], rng: np.random.Generator, side: int) -> tuple[np.ndarray, np.ndarray]:
     """A photograph, and a place in it for a frame of that side, which is at least half of the photograph's shorter side."""
     photo = photos[rng.integers(len(photos))]
     largest = max(min(2 * side, photo.short), side)
@@ -122,7 +122,7 @@ def draw_window(photos: list[Photo], rng: np.random.Generator, side: int) -> tup
     return picture, np.array([rng.integers(width - side + 1), rng.integers(height - side + 1)], np.float32)
 
 
-def draw_object(photos: list[Photo], rng: np.random.Generator, side: int, motions: list[Motion]) -> Layer:
+def draw_object(photos: list[ImageFile], rng: np.random.Generator, side: int, motions: list[Motion]) -> Layer:
     """A round thing with a wavy edge, cut out of a photograph, somewhere in the frame."""
     radius = rng.uniform(0.1, 0.3) * side
     size = int(3 * radius) + 2

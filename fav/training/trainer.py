@@ -7,8 +7,8 @@ import torch
 
 from fav.errors import FavError
 from fav.model.network import StyleNetwork
-from fav.perceptual.loss import OFFSETS, Perception
-from fav.training.config import Recipe
+from fav.perceptual.loss import OFFSETS, PerceptualLoss
+from fav.training.config import TrainingConfig
 from fav.training.dataloader import Batch
 from fav.training.losses import beyond_range, forgetting, saturation, temporal, total_variation
 from fav.training.unroll import paint
@@ -27,7 +27,7 @@ class Trainer:
     change, and stays so if something breaks it off: there is no state to keep then.
     """
 
-    def __init__(self, recipe: Recipe, perception: Perception, device: torch.device, init: StyleNetwork | None = None):
+    def __init__(self, recipe: TrainingConfig, perception: PerceptualLoss, device: torch.device, init: StyleNetwork | None = None):
         self.recipe, self.perception, self.device = recipe, perception, device
         torch.manual_seed(recipe.seed)
         network = init or StyleNetwork(recipe.arch, 7)

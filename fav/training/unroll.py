@@ -15,7 +15,7 @@ from fav.training.losses import spikes
 
 
 @dataclass(frozen=True)
-class Painted:
+class UnrollOutput:
     """What the network made of S frames: `stylized`, S pictures, neither clipped nor rounded; `drive`, S times what went
     into the tanh that they come from; `spiky`, for each norm that was passed, the `losses.spikes` of what came in; and for
     each frame but the first `warped`, the state of the frame before it, fetched to where it belongs, which the network saw.
@@ -28,7 +28,7 @@ class Painted:
 
 
 def paint(network: StyleNetwork, frames: list[Tensor], flows: list[Tensor], reliability: list[Tensor],
-          through: bool) -> Painted:
+          through: bool) -> UnrollOutput:
     """S frames in a row, the first from nothing, each further one painted on from the one before.
 
     flows[t] (N, 2, H, W) leads from frame t + 1 to frame t, reliability[t] (N, 1, H, W) belongs to it. With `through`,
@@ -49,7 +49,7 @@ def paint(network: StyleNetwork, frames: list[Tensor], flows: list[Tensor], reli
     finally:
         for ear in listening:
             ear.remove()
-    return Painted(stylized, drive, spiky, warped)
+    return UnrollOutput(stylized, drive, spiky, warped)
 
 
 def network_input(frame: Tensor, warped: Tensor | None = None, reliability: Tensor | None = None) -> Tensor:

@@ -11,9 +11,9 @@ import numpy as np
 from fav import flow as flows
 from fav.errors import FavError, plain
 from fav.flow.consistency import lands_inside
-from fav.flow.field import Geometry, between
+from fav.flow.field import FlowField, between
 from fav.stylize.indexing import index_pieces
-from fav.training.synthetic_sequences import Sequence
+from fav.training.synthetic_sequences import SyntheticSequence
 from fav.util.fingerprint import fingerprint
 from fav.util.images import resize
 from fav.video import FrameIndex, FrameReader
@@ -68,7 +68,7 @@ class ClipSampler:
         self._flow = flows.make("dis")
         self._readers: OrderedDict[Path, FrameReader] = OrderedDict()
 
-    def draw(self, rng: np.random.Generator, side: int, steps: int) -> Sequence:
+    def draw(self, rng: np.random.Generator, side: int, steps: int) -> SyntheticSequence:
         """A square sequence of that side, pixels, with a step less than frames. FavError where a clip cannot be read."""
         clip = self._clips[rng.integers(len(self._clips))]
         start, stop = clip.shots[rng.integers(len(clip.shots))]
@@ -84,7 +84,7 @@ class ClipSampler:
         left, top = (int(rng.integers(whole - side + 1)) for whole in size)
         window = slice(top, top + side), slice(left, left + side)
         hung = [_cropped(between(self._flow, here, there), window) for there, here in zip(frames, frames[1:])]
-        return Sequence(np.stack([frame[window] for frame in frames]),
+        return SyntheticSequence(np.stack([frame[window] for frame in frames]),
                         np.stack([part.flow for part in hung]) if hung else np.zeros((0, side, side, 2), np.float32),
                         np.stack([part.reliability for part in hung]) if hung else np.zeros((0, side, side), np.uint8))
 
@@ -97,7 +97,7 @@ class ClipSampler:
         return self._readers[clip.path]
 
 
-def _cropped(whole: Geometry, window: tuple[slice, slice]) -> Geometry:
+def _cropped(whole: FlowField, window: tuple[slice, slice]) -> FlowField:
     """That part of it; what lies outside of the window cannot be fetched any more."""
     flow = np.ascontiguousarray(whole.flow[window])
-    return Geometry(flow, whole.reliability[window] * lands_inside(flow).astype(np.uint8))
+    return FlowField(flow, whole.reliability[window] * lands_inside(flow).astype(np.uint8))

@@ -29,11 +29,11 @@ KINDS = {stat.S_IFDIR: "a directory", stat.S_IFLNK: "a symbolic link", stat.S_IF
          stat.S_IFBLK: "a device", stat.S_IFCHR: "a device"}  # fmt: skip
 
 
-class CannotWrite(FavError):
+class CannotWriteError(FavError):
     """This user cannot make a file there."""
 
 
-class InTheWay(FavError):
+class PathTakenError(FavError):
     """The name is taken by what this program did not write there."""
 
 
@@ -134,9 +134,9 @@ def check_new(out: Path) -> Path:
 
 
 def check_own(out: Path, mark: str) -> None:
-    """InTheWay where the name is taken, and not by a file that has the mark."""
+    """PathTakenError where the name is taken, and not by a file that has the mark."""
     if (kind := kind_of(out)) and not bears(out, mark):
-        raise InTheWay(f"{out}: expected a place for a file, got {kind} of that name, which this program did not write for this; "
+        raise PathTakenError(f"{out}: expected a place for a file, got {kind} of that name, which this program did not write for this; "
                        f"move it away, or choose another name")
 
 
@@ -204,12 +204,12 @@ def _draft(out: Path) -> Iterator[Draft]:
 
 @contextmanager
 def _told_of(out: Path, private: Path) -> Iterator[None]:
-    """Errors of the private name told of the name that a person knows; CannotWrite where no file can be made."""
+    """Errors of the private name told of the name that a person knows; CannotWriteError where no file can be made."""
     try:
         yield
     except OSError as error:
         if str(error.filename) == str(private) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise CannotWrite(f"{out}: expected a directory that this user may write to, got one that is closed "
+            raise CannotWriteError(f"{out}: expected a directory that this user may write to, got one that is closed "
                               f"({error.strerror}); choose another, or correct its permissions") from None
         if str(error.filename) == str(private) and error.errno in (errno.ENOENT, errno.ENOTDIR):
             raise FavError(f"{out}: expected an existing directory to write to, but there is no {out.parent}") from None

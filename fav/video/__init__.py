@@ -4,10 +4,10 @@ A video is the path of a file, or a numbered image sequence given as a printf pa
 for which alone a frame rate `fps` is told. Frames count from 0 in the order they are shown.
 """
 
-from fav.video.decoding import Decoded, Decoding, decode
+from fav.video.decoding import DecodedFrame, Decoder, decode
 from fav.video.index import FrameIndex
-from fav.video.probe import Source, probe, reaches
+from fav.video.probe import VideoInfo, probe, reaches
 from fav.video.reader import FrameReader
 from fav.video.writer import check_film_name, write_film
 
-__all__ = ["Decoded", "Decoding", "FrameIndex", "FrameReader", "Source", "check_film_name", "decode", "probe", "reaches", "write_film"]
+__all__ = ["DecodedFrame", "Decoder", "FrameIndex", "FrameReader", "VideoInfo", "check_film_name", "decode", "probe", "reaches", "write_film"]

@@ -24,7 +24,7 @@ LEFT, MIDDLE = np.array([0.25, 0.5, 0.25]), np.array([0.5, 0.5])  # filters arou
 
 
 @dataclass(frozen=True)
-class Colours:
+class ColorInfo:
     """Colour tags of a stream: matrix never unknown or RGB, range never unknown; the others as they are (2: unknown)."""
 
     matrix: int
@@ -33,7 +33,7 @@ class Colours:
     transfer: int
 
     @classmethod
-    def of(cls, frame: av.VideoFrame) -> "Colours":
+    def of(cls, frame: av.VideoFrame) -> "ColorInfo":
         guess = BT709 if frame.height >= HD_HEIGHT else SMPTE170M
         full = frame.color_range == FULL or frame.format.name.startswith("yuvj")
         rgb = frame.format.is_rgb
@@ -61,7 +61,7 @@ def to_small_bgr(frame: av.VideoFrame, long_side: int, reformatter: VideoReforma
     return np.ascontiguousarray(reformatter.reformat(frame, width, height, "bgr24", interpolation=ROUGHLY, threads=1).to_ndarray())
 
 
-def from_bgr(image: np.ndarray, colours: Colours, reformatter: VideoReformatter) -> av.VideoFrame:
+def from_bgr(image: np.ndarray, colours: ColorInfo, reformatter: VideoReformatter) -> av.VideoFrame:
     """The picture (H, W, 3) uint8 BGR, H and W even, as a frame in yuv420p.
 
     A chroma sample lies where H.264 has it if nothing else is said: at the left column of its two, between its
@@ -89,7 +89,7 @@ def _samples(plane: av.video.plane.VideoPlane) -> np.ndarray:
 def _tag(frame: av.VideoFrame) -> None:
     """Write onto a decoded frame what its colours are taken for, where libswscale reads it."""
     if not frame.format.is_rgb:
-        colours = Colours.of(frame)
+        colours = ColorInfo.of(frame)
         frame.colorspace, frame.color_range = colours.matrix, colours.range
 
 

@@ -14,12 +14,12 @@ from av.stream import Discard
 from av.video.reformatter import VideoReformatter
 
 from fav.util.image_sequence import is_sequence, sequence_files, sequence_numbers
-from fav.video.color import Colours, display_matrix, to_bgr, to_small_bgr
+from fav.video.color import ColorInfo, display_matrix, to_bgr, to_small_bgr
 from fav.video.container import DEFAULT_FPS, open_video, video_stream
 from fav.video.truncation import cut_short
 
 
-class Decoded:
+class DecodedFrame:
     """A frame: `number` from 0, `pts` and `duration` in units of the time base, `keyframe`, `crc`, and its picture."""
 
     def __init__(self, frame: av.VideoFrame, number: int, pts: int, duration: int,
@@ -38,8 +38,8 @@ class Decoded:
         return bool(self._frame.is_corrupt)
 
     @property
-    def colours(self) -> Colours:
-        return Colours.of(self._frame)
+    def colours(self) -> ColorInfo:
+        return ColorInfo.of(self._frame)
 
     @property
     def turned(self) -> bool:
@@ -65,7 +65,7 @@ class Decoded:
         return self._frame
 
 
-class Decoding(Iterator[Decoded]):
+class Decoder(Iterator[DecodedFrame]):
     """An iterator over the frames of an opened video; a context that closes it.
 
     `warnings` are one-line notes for the user on what is damaged or missing, complete once the iterator has ended.
@@ -102,7 +102,7 @@ class Decoding(Iterator[Decoded]):
         self._damaged, self._broken = False, None
         self._begin()
 
-    def __enter__(self) -> "Decoding":
+    def __enter__(self) -> "Decoder":
         return self
 
     def __exit__(self, *error) -> None:
@@ -112,7 +112,7 @@ class Decoding(Iterator[Decoded]):
         self._frames.close()
         self.container.close()
 
-    def __next__(self) -> Decoded:
+    def __next__(self) -> DecodedFrame:
         if self._last is not None and not self.keep:
             self._last.release()
         self._last = None  # what is left when the iterator ends
@@ -123,7 +123,7 @@ class Decoding(Iterator[Decoded]):
         if 0 < self._ends - pts < duration:
             duration = self._ends - pts
         self._shown, self._due = pts, pts + duration
-        self._last = Decoded(frame, self._count, pts, duration, self._exact, self._rough)
+        self._last = DecodedFrame(frame, self._count, pts, duration, self._exact, self._rough)
         return self._last
 
     def seek(self, pts: int) -> None:
@@ -189,12 +189,12 @@ class Decoding(Iterator[Decoded]):
         return next((time for time in (frame.pts, frame.dts) if time is not None), self._due)
 
 
-def decode(video: Path | str, fps: float | None = None) -> Decoding:
-    """All frames of a video in the order they are shown, in one pass; see Decoding.
+def decode(video: Path | str, fps: float | None = None) -> Decoder:
+    """All frames of a video in the order they are shown, in one pass; see Decoder.
 
     A damaged or truncated video gives what decodes. FavError where it cannot be opened at all.
     """
-    return Decoding(video, fps)
+    return Decoder(video, fps)
 
 
 def checksum(frame: av.VideoFrame) -> int:

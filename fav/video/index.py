@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from fav.video.decoding import Decoded
+    from fav.video.decoding import DecodedFrame
 
 LATEST = 1 << 62  # units of a time base: the sum of two such times is a number, still
 
@@ -29,7 +29,7 @@ class FrameIndex:
     time_base: Fraction
 
     @classmethod
-    def of(cls, frames: "Iterable[Decoded]", time_base: Fraction) -> "FrameIndex":
+    def of(cls, frames: "Iterable[DecodedFrame]", time_base: Fraction) -> "FrameIndex":
         """The index of decoded frames, of which only the facts are looked at."""
         facts = [(frame.pts, frame.duration, frame.keyframe, frame.crc) for frame in frames]
         return cls._from_columns(list(zip(*facts)) or [()] * 4, time_base)

@@ -9,13 +9,13 @@ from av.container import InputContainer
 
 from fav.errors import FavError
 from fav.util.image_sequence import is_sequence, sequence_files
-from fav.video.color import Colours
+from fav.video.color import ColorInfo
 from fav.video.container import open_video, video_stream
 from fav.video.decoding import decode
 
 
 @dataclass(frozen=True)
-class Source:
+class VideoInfo:
     """What a video is. Sizes in pixels as shown upright; time_base in seconds; None where it is not known."""
 
     path: str
@@ -26,14 +26,14 @@ class Source:
     time_base: Fraction
     rate: Fraction | None  # average frames a second
     pixel_aspect: Fraction  # width : height of a pixel as shown
-    colours: Colours
+    colours: ColorInfo
     frames: int | None  # what the container says; only decoding counts for sure
     seconds: float | None  # what the container says
     sound: bool
     suffix: str
 
 
-def probe(video: Path | str, fps: float | None = None) -> Source:
+def probe(video: Path | str, fps: float | None = None) -> VideoInfo:
     """Look at a video up to its first frame, which is decoded; FavError where there is none.
 
     `fps` is the rate of a numbered image sequence, 25 if None; nothing else heeds it.
@@ -46,7 +46,7 @@ def probe(video: Path | str, fps: float | None = None) -> Source:
         stream, turned = decoding.stream, first.turned
         aspect = stream.sample_aspect_ratio or Fraction(1)
         count = len(sequence_files(str(video))) if is_sequence(str(video)) else stream.frames
-        return Source(
+        return VideoInfo(
             path=str(video), width=width, height=height, turned=turned, codec=stream.codec_context.name,
             time_base=decoding.time_base, rate=stream.average_rate or None, pixel_aspect=1 / aspect if turned else aspect,
             colours=first.colours, frames=count or None, seconds=_seconds(decoding.container), sound=bool(decoding.container.streams.audio),
@@ -54,7 +54,7 @@ def probe(video: Path | str, fps: float | None = None) -> Source:
         )  # fmt: skip
 
 
-def reaches(source: Source, number: int, fps: float | None = None) -> bool:
+def reaches(source: VideoInfo, number: int, fps: float | None = None) -> bool:
     """Whether a video may have a frame of that number. Where its container does not say and its length is no sure sign either,
     packets are counted up to there, which are at least as many as frames; nothing is decoded."""
     if source.frames is not None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from fav.errors import FavError
 from fav.util.images import resize
-from fav.video.decoding import Decoded, Decoding
+from fav.video.decoding import DecodedFrame, Decoder
 from fav.video.index import FrameIndex
 
 KEPT = 8  # decoded frames that stay at hand, in the codec's format: whoever goes backward seeks once for eight
@@ -28,8 +28,8 @@ class FrameReader:
     def __init__(self, video: Path | str, size: tuple[int, int] | None = None, fps: float | None = None):
         self._video, self._size, self._fps = video, size, fps
         self._images: OrderedDict[int, np.ndarray] = OrderedDict()
-        self._kept: OrderedDict[int, Decoded] = OrderedDict()
-        self._decoding: Decoding | None = None
+        self._kept: OrderedDict[int, DecodedFrame] = OrderedDict()
+        self._decoding: Decoder | None = None
         self._restart()
 
     def read(self, number: int, index: FrameIndex) -> np.ndarray:
@@ -56,7 +56,7 @@ class FrameReader:
     def __exit__(self, *error) -> None:
         self.close()
 
-    def _decoded(self, number: int, index: FrameIndex) -> Decoded:
+    def _decoded(self, number: int, index: FrameIndex) -> DecodedFrame:
         frame = None
         for frame in self._ways(number, index):
             if frame and frame.crc == index.crc[number]:
@@ -67,7 +67,7 @@ class FrameReader:
             f"{self._video}: frame {number} is not the one that was indexed: the file was replaced, or the FFmpeg here "
             f"({av.ffmpeg_version_info}) decodes it otherwise; put the file back, or install the versions that indexed it")
 
-    def _ways(self, number: int, index: FrameIndex) -> Iterator[Decoded | None]:
+    def _ways(self, number: int, index: FrameIndex) -> Iterator[DecodedFrame | None]:
         """What comes out for frame `number`, one way after the other, the cheapest first."""
         yield self._kept.get(number)
         keyframes = np.flatnonzero(index.keyframe[: number + 1])
@@ -79,7 +79,7 @@ class FrameReader:
         self._restart()
         yield self._decode_to(number, index)
 
-    def _decode_to(self, number: int, index: FrameIndex) -> Decoded | None:
+    def _decode_to(self, number: int, index: FrameIndex) -> DecodedFrame | None:
         for frame in self._decoding:
             found = self._number_of(frame, index)
             if found is not None:
@@ -91,7 +91,7 @@ class FrameReader:
                 return None  # not where the seek should have led
         return None
 
-    def _number_of(self, frame: Decoded, index: FrameIndex) -> int | None:
+    def _number_of(self, frame: DecodedFrame, index: FrameIndex) -> int | None:
         """By its time after a seek; where the container has no times, by finding the keyframe that was sought, then by counting."""
         if self._aim is None:
             return self._position + 1
@@ -115,7 +115,7 @@ class FrameReader:
         """Opened anew, as when it was indexed: seeking to the start is not always the same."""
         if self._decoding:
             self.close()
-        self._decoding = Decoding(self._video, self._fps, keep=True)
+        self._decoding = Decoder(self._video, self._fps, keep=True)
         self._position, self._aim = -1, None
 
 

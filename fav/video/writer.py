@@ -19,7 +19,7 @@ from fav.errors import FavError
 from fav.video.color import from_bgr
 from fav.video.container import DEFAULT_FPS, open_video
 from fav.video.index import FrameIndex
-from fav.video.probe import Source, probe
+from fav.video.probe import VideoInfo, probe
 from fav.video.tracks import Tracks
 
 CONTAINERS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov"}
@@ -81,7 +81,7 @@ def write_film(out: Path, video: Path | str, index: FrameIndex, frames: Iterable
 class _Encoder:
     """The video stream of the film."""
 
-    def __init__(self, film: OutputContainer, source: Source, index: FrameIndex, shape: tuple[int, ...], crf: int, threads: int):
+    def __init__(self, film: OutputContainer, source: VideoInfo, index: FrameIndex, shape: tuple[int, ...], crf: int, threads: int):
         options = {"crf": str(crf), "preset": "medium"}
         if cv2.checkHardwareSupport(AVX512F):
             # With AVX-512, x264 165 gives other bytes from run to run (its mbtree; seen on Zen 5). Without, those of any machine.

@@ -83,7 +83,7 @@ def main(shared: Path, peers: int, patience: float, names: int, quick: bool) -> 
 
 
 def check(table: FindingLog, shared: Path, peers: int, patience: float, names: int, quick: bool) -> tuple[str, ...]:
-    """Fill the table until something is unfit; the last lines, where nothing is. PeerLost, ShareError."""
+    """Fill the table until something is unfit; the last lines, where nothing is. PeerLostError, ShareError."""
     mount = mount_of(shared)
     local = mount is not None and mount.local
     table.add(environment.mounted(mount, peers == 1), environment.writers(FileSystem(), shared))

@@ -90,7 +90,7 @@ class PeerGroup:
 
     # ---- finding each other
     def gather(self) -> None:
-        """Wait until so many peers are there as are wanted, and all know of each other. PeerLost if that takes too long."""
+        """Wait until so many peers are there as are wanted, and all know of each other. PeerLostError if that takes too long."""
         end, told = self.system.monotonic() + self.patience, None
         while len(found := self._peers()) != self.wanted:
             if self.system.monotonic() > end:
@@ -143,7 +143,7 @@ class PeerGroup:
         self._write(f"said.{step}", [value])
 
     def hear(self, step: str) -> list[Any]:
-        """What the others say at a step, in the order of the members. PeerLost where one does not come to it."""
+        """What the others say at a step, in the order of the members. PeerLostError where one does not come to it."""
         return [self._hear(peer, step) for peer in self.members if peer != self.me]
 
     def exchange(self, step: str, value: Any = None) -> list[Any]:

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 import coordinator
 from fav.cli.common import one_line_errors
-from fav.pipeline.artifacts import Shelf
+from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.task_names import stitch_task
 from shared.errors import EvictedError, ShareError
 from shared.identity import Identity
@@ -71,7 +71,7 @@ def test_report_and_retry_bear_with_what_has_the_place_of_results(finished, tmp_
     retry = command("retry", root)
     assert retry.exit_code == 0 and "the film to be made again" in retry.output
     film = film_of(finished).read_bytes()
-    assert work(finished) and finished.layout.result(stitch_task(Shelf(finished).spec)).read_bytes() == film
+    assert work(finished) and finished.layout.result(stitch_task(JobArtifacts(finished).spec)).read_bytes() == film
 
 
 @pytest.mark.parametrize("words", [["report"], ["stitch"], ["retry"], ["clean"]])
@@ -154,7 +154,7 @@ def test_film_cannot_be_wanted_below_what_is_no_directory(finished, clip, style,
 
 
 def test_clean_keeps_the_film_that_lies_in_the_job_alone(finished):
-    root, result = finished.share.layout.root, finished.layout.result(stitch_task(Shelf(finished).spec))
+    root, result = finished.share.layout.root, finished.layout.result(stitch_task(JobArtifacts(finished).spec))
     film_of(finished).unlink()
     finished.layout.mark("finished").write_text(result.relative_to(root).as_posix())
     refused = command("clean", root)

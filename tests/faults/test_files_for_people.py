@@ -20,8 +20,8 @@ from fav.errors import FavError
 from fav.model.checkpoints import save_style
 from fav.model.network import StyleNetwork
 from fav.pipeline.delivery import show
-from fav.training.outputs import Names
-from fav.util.atomic import CannotWrite, InTheWay, bears, exclusive, new_directory, new_file, own_file
+from fav.training.outputs import OutputPaths
+from fav.util.atomic import CannotWriteError, PathTakenError, bears, exclusive, new_directory, new_file, own_file
 from shared.heartbeat import temporary_member
 from shared.shared_dir import open_share
 from shared.terminal import Ended, ended_by_signals
@@ -225,7 +225,7 @@ def test_name_of_a_directory_that_is_taken_meanwhile_stays(tmp_path, room, make)
 
 @things
 def test_what_takes_the_name_of_one_that_is_replaced_stays(tmp_path, room, make):
-    with pytest.raises(InTheWay, match="out.png: expected a place"), own_file(out := room / "out.png", MARK) as draft:
+    with pytest.raises(PathTakenError, match="out.png: expected a place"), own_file(out := room / "out.png", MARK) as draft:
         draft.file.write_text(MARK)
         make(out)
         before = [thing for thing in look(tmp_path) if not thing[0].startswith(".")]
@@ -310,7 +310,7 @@ def test_page_goes_into_the_current_directory_where_the_share_is_closed(open_pla
         try:
             with own_file(share / "film.report.html", MARK):
                 pass
-        except CannotWrite as error:
+        except CannotWriteError as error:
             return error
 
     assert "expected a directory that this user may write to" in as_nobody(write) and list(share.iterdir()) == []
@@ -345,7 +345,7 @@ def test_state_of_a_training_that_is_no_file_is_named_before_any_work(room, make
 
 
 def test_training_that_goes_on_replaces_only_files_of_its_own(room):
-    names, mark, table = Names(room / "out.safetensors"), "fav training 1", "iteration,content\n1,0.5\n"
+    names, mark, table = OutputPaths(room / "out.safetensors"), "fav training 1", "iteration,content\n1,0.5\n"
     network = StyleNetwork(TINY, 7)
     for _ in range(2):
         save_style(network, names.out, {"style": "x"}, torch.float16, mark)
@@ -354,10 +354,10 @@ def test_training_that_goes_on_replaces_only_files_of_its_own(room):
     for path, content in ((names.sheet, b"a photograph"), (names.table, b"iteration,content\n1,0.75\n"), (names.plot, b"")):
         before = path.read_bytes() if path.exists() else None
         path.write_bytes(content)
-        with pytest.raises(InTheWay, match=path.name):
+        with pytest.raises(PathTakenError, match=path.name):
             names.check_own(mark, table)
         path.unlink() if before is None else path.write_bytes(before)
-    with pytest.raises(InTheWay):
+    with pytest.raises(PathTakenError):
         save_style(network, names.out, {"style": "x"}, torch.float16, "fav training 2")
     with pytest.raises(FavError, match="expected a new name"):
         save_style(network, names.out)

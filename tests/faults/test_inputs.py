@@ -27,7 +27,7 @@ from fav.model.network import StyleNetwork
 from fav.perceptual.pretrained import load_loss_network
 from fav.pipeline.plan import make_plan
 from fav.pipeline.request import Request
-from fav.pipeline.spec import FilmSpec
+from fav.pipeline.spec import JobSpec
 from fav.pipeline.submit import _fill, check, options_of, submit, with_cuts
 from fav.training.image_folder import open_album
 from fav.util.fingerprint import print_of
@@ -162,7 +162,7 @@ def test_cuts_from_a_pipe_are_read_once_and_come_into_the_job(share, clip, style
     made = CliRunner().invoke(coordinator.main, ["submit", str(share.layout.root), str(clip), str(style), "--name", "x", "--read-cuts", str(fifo)])
     writer.join(5)
     assert made.exit_code == 0 and f"2 cuts read from {fifo}" in made.output
-    assert FilmSpec.from_json(all_jobs(share)[0].manifest.spec).cuts == (10, 20)
+    assert JobSpec.from_json(all_jobs(share)[0].manifest.spec).cuts == (10, 20)
 
 
 def test_cuts_of_a_shells_process_substitution_are_read(share, clip, style):
@@ -173,7 +173,7 @@ def test_cuts_of_a_shells_process_substitution_are_read(share, clip, style):
         job = soon(create, share, clip, style, name="x", read_cuts=Path(f"/dev/fd/{read}"))
     finally:
         os.close(read)
-    assert FilmSpec.from_json(job.manifest.spec).cuts == (7,)
+    assert JobSpec.from_json(job.manifest.spec).cuts == (7,)
 
 
 def test_cuts_that_come_slowly_are_waited_for_with_a_word(fifo, monkeypatch, capsys):

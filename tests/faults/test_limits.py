@@ -17,17 +17,17 @@ import coordinator
 from fav.cli.options import JOB, options, request_of
 from fav.errors import FavError
 from fav.pipeline.request import LIMITS, Request
-from fav.pipeline.spec import LAST_FRAME, MOST_PIXELS, MOST_SIDE, RANGES, FilmSpec
+from fav.pipeline.spec import LAST_FRAME, MOST_PIXELS, MOST_SIDE, RANGES, JobSpec
 from fav.pipeline.submit import options_of
 from fav.stylize.settings import network_size
-from fav.video import Source, probe
+from fav.video import VideoInfo, probe
 from shared.jobs import Manifest, all_jobs
 from shared.settings import SHORTEST_LEASE_S
 from tests.films import clip, create, share, style, work  # noqa: F401
 
 
 @pytest.fixture(scope="module")
-def source(clip) -> Source:
+def source(clip) -> VideoInfo:
     return probe(clip)
 
 
@@ -46,11 +46,11 @@ def typed(clip: Path, style: Path, words: list[str]) -> Request:
     return found[0]
 
 
-def served(request: Request, source: Source) -> FilmSpec:
+def served(request: Request, source: VideoInfo) -> JobSpec:
     """What a node reads of the job that this request makes; FavError where it refuses it."""
-    spec = FilmSpec(video="v.mp4", style="s.pth", **{**options_of(request, source), "out": request.out or "x.mp4"})
+    spec = JobSpec(video="v.mp4", style="s.pth", **{**options_of(request, source), "out": request.out or "x.mp4"})
     manifest = Manifest("x.0123456789ab", "x", spec.to_json(), request.lease)
-    return FilmSpec.from_json(Manifest.from_bytes(manifest.to_bytes(), Path("job.json")).spec)
+    return JobSpec.from_json(Manifest.from_bytes(manifest.to_bytes(), Path("job.json")).spec)
 
 
 WHOLE = st.integers(-5, 70) | st.integers() | st.sampled_from([16383, 16384, 16385, 65535, 65536, 65537, 70000, 10**6, 10**12, 10**13])
@@ -171,6 +171,6 @@ def test_film_of_the_longest_name_has_all_of_its_files(share, clip, style):
 def test_manifest_that_no_node_can_serve_is_refused_as_one(clip, style, source, change):
     record = served(Request(str(clip), style), source).to_json()
     with pytest.raises(FavError, match="expected"):
-        FilmSpec.from_json({**record, **change})
-    assert FilmSpec.from_json(json.loads(json.dumps(record))).network_size == network_size((96, 64), 1)
+        JobSpec.from_json({**record, **change})
+    assert JobSpec.from_json(json.loads(json.dumps(record))).network_size == network_size((96, 64), 1)
     assert SHORTEST_LEASE_S == LIMITS["lease"][0]

@@ -14,7 +14,7 @@ import pytest
 from fav.launch import dask_client, remote_process
 from fav.launch.hosts_file import Host, read_hosts
 from fav.launch.local_launcher import HEAD, log_at
-from fav.monitor.progress import LAST_LOOKS, MOST_SAID, STEP, Talk, follow
+from fav.monitor.progress import LAST_LOOKS, MOST_SAID, STEP, LogTail, follow
 from shared.logs import LOG_HEAD
 from tests.faults.test_files_for_people import bind, dangling, link, look
 from tests.films import clip, create, share, style  # noqa: F401
@@ -38,7 +38,7 @@ def logs(tmp_path) -> Path:
 # ---- reading
 @no_logs
 def test_what_is_no_log_is_told_once_and_left_out(logs, make):
-    talk = Talk([log := logs / "film.0.log", other := logs / "film.1.log"])
+    talk = LogTail([log := logs / "film.0.log", other := logs / "film.1.log"])
     assert talk.lines() == []
     make(log)
     other.write_text("12:00:00 hello\n")
@@ -52,7 +52,7 @@ def test_what_is_no_log_is_told_once_and_left_out(logs, make):
 @pytest.mark.parametrize("make", [os.mkfifo, to_zero], ids=["FIFO", "endless link"])
 def test_fifo_as_log_does_not_stop_run(share, clip, style, logs, make, capsys):  # noqa: F811
     job, rounds = create(share, clip, style), iter([True, True])
-    talk = Talk([logs / "film.0.log"])
+    talk = LogTail([logs / "film.0.log"])
     make(logs / "film.0.log")
     began = time.monotonic()
     follow(job, lambda: next(rounds, False), talk)
@@ -61,7 +61,7 @@ def test_fifo_as_log_does_not_stop_run(share, clip, style, logs, make, capsys): 
 
 def test_long_log_is_read_on_in_steps_with_little_memory(logs):
     (log := logs / "film.0.log").write_text("")
-    talk = Talk([log])
+    talk = LogTail([log])
     line = b"x" * 99 + b"\n"
     with open(log, "wb") as file:
         file.truncate(200 << 20)  # a line of 200 MiB
@@ -79,7 +79,7 @@ def test_long_log_is_read_on_in_steps_with_little_memory(logs):
 
 def test_what_was_said_is_remembered_for_a_while_alone(logs):
     (log := logs / "film.0.log").write_text("")
-    talk = Talk([log])
+    talk = LogTail([log])
     with open(log, "w") as file:
         file.writelines(f"{number}\n" for number in range(2 * MOST_SAID))
     assert len(talk.lines()) == 2 * MOST_SAID and len(talk._said) == MOST_SAID
@@ -88,13 +88,13 @@ def test_what_was_said_is_remembered_for_a_while_alone(logs):
 def test_log_that_grows_without_end_does_not_keep_the_command(share, clip, style, logs, monkeypatch):  # noqa: F811
     monkeypatch.setattr("fav.monitor.progress.STEP", 8)
     (log := logs / "film.0.log").write_text("")
-    talk, looks = Talk([log]), []
+    talk, looks = LogTail([log]), []
 
     def lines():
         with open(log, "a") as file:
             file.write("abcdefg\n" * 2)
         looks.append(1)
-        return Talk.lines(talk)
+        return LogTail.lines(talk)
 
     monkeypatch.setattr(talk, "lines", lines)
     follow(create(share, clip, style), lambda: False, talk)
@@ -102,7 +102,7 @@ def test_log_that_grows_without_end_does_not_keep_the_command(share, clip, style
 
 
 def test_first_line_of_a_log_is_not_told(logs):
-    talk = Talk([log := logs / "film.0.log"])
+    talk = LogTail([log := logs / "film.0.log"])
     log.write_bytes(HEAD + b"12:00:00 hello\n")
     assert talk.lines() == ["hello"]
 
@@ -156,7 +156,7 @@ def host(monkeypatch) -> Host:
 def test_post_begins_a_log_and_goes_on_with_it(tmp_path, logs, host):
     for code in (3, 4):
         remote_process.start(host, str(tmp_path), str(logs), "film.lab.0", ["sh", "-c", f"echo hello; exit {code}"])
-        wait_for(lambda: remote_process.ask(host, str(logs), ["film.lab.0"]) == {"film.lab.0": remote_process.Stand("ended", code)}, 20)
+        wait_for(lambda: remote_process.ask(host, str(logs), ["film.lab.0"]) == {"film.lab.0": remote_process.ProcessState("ended", code)}, 20)
     lines = (logs / "film.lab.0.log").read_text().splitlines()
     assert lines[0] == LOG_HEAD and lines.count("hello") == 2 and lines[-1].endswith("ended with exit code 4")
     assert sorted(path.name for path in logs.iterdir()) == ["film.lab.0.log", "film.lab.0.state"]
@@ -166,7 +166,7 @@ def test_post_begins_a_log_and_goes_on_with_it(tmp_path, logs, host):
 def test_post_leaves_the_log_of_another_alone(tmp_path, logs, host, make):
     make(logs / "film.lab.0.log")
     before = look(tmp_path)
-    with pytest.raises(remote_process.Refused, match="film.lab.0.log: expected a .*; remove it"):
+    with pytest.raises(remote_process.LaunchRefusedError, match="film.lab.0.log: expected a .*; remove it"):
         remote_process.start(host, str(tmp_path), str(logs), "film.lab.0", ["true"])
     assert look(tmp_path) == before
 
@@ -180,7 +180,7 @@ def huge(path: Path) -> None:
 def test_post_leaves_the_state_of_another_alone(tmp_path, logs, host, make):
     make(state := logs / "film.lab.0.state")
     before = state.lstat()
-    with pytest.raises(remote_process.Refused, match="film.lab.0.state: expected a file"):
+    with pytest.raises(remote_process.LaunchRefusedError, match="film.lab.0.state: expected a file"):
         remote_process.start(host, str(tmp_path), str(logs), "film.lab.0", ["true"])
     assert (state.lstat().st_ino, state.lstat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     assert remote_process.ask(host, str(logs), ["film.lab.0"])["film.lab.0"].how in ("none", "died")

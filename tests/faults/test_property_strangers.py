@@ -273,7 +273,7 @@ class World:
     def work(self) -> None:
         """Work on all jobs, for a while."""
         plan, stop = lambda job, node: toy.ToyPlan(job, node, note), Until(self.clock, self.clock.now + PATIENCE_S)
-        self.errand(lambda node: Worker(node, plan, toy.Silent(), stop).run())
+        self.errand(lambda node: Worker(node, plan, toy.RecordingEvents(), stop).run())
 
     def hours(self) -> None:
         """Passes of a node that sees everybody else silent for hours."""
@@ -281,7 +281,7 @@ class World:
 
     def _recover(self, node: Node) -> None:
         recovery = Recovery(node, FailureDetector(node.share, node.identity))
-        with patch("shared.settings.POLL_S", HOUR):
+        with patch("shared.failure_detector.POLL_S", HOUR):
             for _ in range(4):
                 self.clock.now += HOUR
                 node.beat()
@@ -462,7 +462,7 @@ class Films(World):
 
     def work(self) -> None:
         stop = Until(self.clock, self.clock.now + PATIENCE_S)
-        self.errand(lambda node: Worker(node, lambda job, node: make_plan(job, node, note), toy.Silent(), stop).run())
+        self.errand(lambda node: Worker(node, lambda job, node: make_plan(job, node, note), toy.RecordingEvents(), stop).run())
 
     def create(self) -> None:
         call(self.root, "submit", str(self.root.parent / "clip.mp4"), str(self.root.parent / "tiny.safetensors"),

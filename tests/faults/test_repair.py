@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 import coordinator
 from fav.errors import FavError
 from fav.flow.io import SCALE_KEY, decode_flow, encode_flow
-from fav.monitor.snapshot import Lookout
+from fav.monitor.snapshot import SnapshotReader
 from fav.monitor.tui import lines
-from fav.pipeline.artifacts import Shelf, unsealed
+from fav.pipeline.artifacts import JobArtifacts, unsealed
 from fav.pipeline.delivery import evaluation_name
-from fav.pipeline.plan import FilmPlan, make_plan
+from fav.pipeline.plan import VideoPlan, make_plan
 from fav.pipeline.repair import missing, repair
 from fav.pipeline.task_names import flow_task, frame_task, index_task, lead_task, measure_task, report_task, stitch_task
 from fav.util.images import HEAD_END, SIGNATURE, decode_png, encode_png
@@ -35,7 +35,7 @@ from shared.shared_dir import open_share
 from shared.worker import Worker
 from tests import toy
 from tests.films import clip, create, film_of, frames_of, make_clip, style, work  # noqa: F401
-from tests.toy import Silent
+from tests.toy import RecordingEvents
 
 COUNT = 6
 
@@ -119,9 +119,9 @@ def assert_repaired(job: Job, original: Job, **here) -> None:
     assert work(job, **here)
     assert film_of(job).read_bytes() == film_of(original).read_bytes()
     assert [film.name for film in job.share.layout.root.glob("*.mp4")] == [film_of(original).name]
-    assert path(job, stitch_task(Shelf(job).spec)).read_bytes() == film_of(original).read_bytes()
+    assert path(job, stitch_task(JobArtifacts(job).spec)).read_bytes() == film_of(original).read_bytes()
     assert all(np.array_equal(*pair) for pair in zip(frames_of(job), frames_of(original), strict=True))
-    assert attempts.failed(job) == [] and missing(Shelf(job)) == []
+    assert attempts.failed(job) == [] and missing(JobArtifacts(job)) == []
 
 
 # ---- what retry finds
@@ -249,7 +249,7 @@ def test_all_results_gone_is_a_film_from_the_beginning(job, plain):
 
 @pytest.mark.parametrize("damage", [flip, lambda file: replaced(file, Path.mkdir)])
 def test_film_of_the_job_is_stitched_again(job, plain, damage):
-    damage(path(job, stitch_task(Shelf(job).spec)))
+    damage(path(job, stitch_task(JobArtifacts(job).spec)))
     assert "the film to be made again" in call(job, "retry")
     assert_repaired(job, plain)
 
@@ -257,7 +257,7 @@ def test_film_of_the_job_is_stitched_again(job, plain, damage):
 def test_film_that_was_stitched_before_checksums_were_written_down_is_decoded(job, plain):
     shutil.rmtree(job.layout.results / "print")
     assert "none is missing" in call(job, "retry")
-    cut(path(job, stitch_task(Shelf(job).spec)))
+    cut(path(job, stitch_task(JobArtifacts(job).spec)))
     assert "the film did not read back" in call(job, "retry")
     assert_repaired(job, plain)
 
@@ -279,7 +279,7 @@ def test_file_that_its_user_put_in_the_films_place_stays(job, plain):
 
 
 def test_damaged_film_under_a_users_file_never_replaces_that(job, plain):
-    flip(path(job, stitch_task(Shelf(job).spec)))
+    flip(path(job, stitch_task(JobArtifacts(job).spec)))
     replaced(film_of(job), lambda file: file.write_text("another film"))
     call(job, "retry")
     assert work(job)
@@ -288,7 +288,7 @@ def test_damaged_film_under_a_users_file_never_replaces_that(job, plain):
 
 
 def test_copy_of_the_film_where_links_are_not_known_keeps_its_name(job, plain):
-    film = path(job, stitch_task(Shelf(job).spec))
+    film = path(job, stitch_task(JobArtifacts(job).spec))
     replaced(film_of(job), lambda file: shutil.copy(film, file))
     film.unlink()
     call(job, "retry")
@@ -297,7 +297,7 @@ def test_copy_of_the_film_where_links_are_not_known_keeps_its_name(job, plain):
 
 def test_film_gone_and_frames_damaged(job, plain):
     film_of(job).unlink()
-    path(job, stitch_task(Shelf(job).spec)).unlink()
+    path(job, stitch_task(JobArtifacts(job).spec)).unlink()
     flip(path(job, frame_task(1)))
     path(job, frame_task(2)).unlink()
     told = call(job, "retry")
@@ -311,7 +311,7 @@ def test_frame_in_a_chunk_and_in_a_lead_in_are_made_again_alone(copied, chunked)
     flip(path(job, lead))
     path(job, frame_task(12)).unlink()
     assert "1 frame to be made again: 12; 1 lead-in frame to be made again: " in call(job, "retry")
-    report = Silent()
+    report = RecordingEvents()
     with temporary_member(job.share) as node:
         assert Worker(node, lambda job, node: make_plan(job, node, report.say), report, threading.Event(), job.name).run()
     assert sorted(report.tasks) == sorted([str(lead), str(frame_task(12))])
@@ -320,7 +320,7 @@ def test_frame_in_a_chunk_and_in_a_lead_in_are_made_again_alone(copied, chunked)
 
 
 def runs_of(job: Job) -> list:
-    shelf = Shelf(job)
+    shelf = JobArtifacts(job)
     shelf.refresh()
     return shelf.timeline.runs
 
@@ -449,7 +449,7 @@ def test_status_tells_a_lost_and_a_damaged_index(job):
 
 
 def test_watch_sees_a_job_that_was_opened_anew(job):
-    lookout = Lookout(job.share)
+    lookout = SnapshotReader(job.share)
     assert lookout.look().jobs[0].counts["frame"] == (COUNT, COUNT)
     path(job, frame_task(3)).unlink()
     call(job, "retry")
@@ -459,7 +459,7 @@ def test_watch_sees_a_job_that_was_opened_anew(job):
 
 def test_key_of_the_watch_opens_a_job_with_missing_frames(job, plain):
     path(job, frame_task(3)).unlink()
-    lookout = Lookout(job.share)
+    lookout = SnapshotReader(job.share)
     assert "1 frame missing: 3" in lines(lookout.look())[0]
     assert lookout.retry() == 1
     assert_repaired(job, plain)
@@ -508,7 +508,7 @@ def test_node_that_finishes_while_a_frame_is_taken_away_does_not_leave_the_job_f
         patch.setattr(Job, "mark", late)
         assert work(job)
     assert taken == ["finished"] and film_of(job).read_bytes() == film_of(plain).read_bytes()
-    assert "finished" in job.marks() and missing(Shelf(job)) == []
+    assert "finished" in job.marks() and missing(JobArtifacts(job)) == []
 
 
 def test_node_that_has_counted_all_frames_looks_again_before_it_says_finished(job):
@@ -523,7 +523,7 @@ def test_node_that_has_counted_all_frames_looks_again_before_it_says_finished(jo
 
 def test_second_operator_does_not_take_away_what_was_made_again(job, plain):
     flip(path(job, frame_task(3)))
-    shelf = Shelf(job)
+    shelf = JobArtifacts(job)
     from fav.pipeline.repair import _reopened, check
 
     damaged, _ = check(shelf, print)  # what the second one has seen
@@ -531,7 +531,7 @@ def test_second_operator_does_not_take_away_what_was_made_again(job, plain):
     assert_repaired(job, plain)
     with temporary_member(job.share) as node:
         assert _reopened(node, shelf, damaged) == []
-    assert "finished" in job.marks() and missing(Shelf(job)) == []
+    assert "finished" in job.marks() and missing(JobArtifacts(job)) == []
 
 
 def test_operator_that_died_before_he_took_the_mark_away_is_followed_by_the_next(job, plain):
@@ -557,7 +557,7 @@ def test_node_that_waits_takes_a_job_on_again_that_was_finished(root, clock):
     root.mkdir(exist_ok=True)
     share = open_share(root, clock)
     job = toy.create(share, chains=1, length=2)
-    report = Silent()
+    report = RecordingEvents()
     with temporary_member(share) as node:
         worker = Worker(node, lambda job, node: toy.ToyPlan(job, node, print), report, threading.Event())
         assert worker.run() and "toy: finished: the sum" in report.lines
@@ -639,7 +639,7 @@ def test_nobody_makes_flow_for_frames_that_are_there(job, monkeypatch):
     path(job, frame_task(1)).unlink()
     job.unmark("finished")
     with temporary_member(job.share) as painter, temporary_member(job.share) as helper:
-        plan = FilmPlan(job, helper, print)
+        plan = VideoPlan(job, helper, print)
         assert [str(task) for task in plan.candidates()] == [str(frame_task(1))]
         Claims(painter, job).claim(frame_task(1))
         assert list(plan.candidates()) == []

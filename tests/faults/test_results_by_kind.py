@@ -11,7 +11,7 @@ from click.testing import CliRunner
 import coordinator
 from fav.errors import FavError
 from fav.flow.io import encode_flow
-from fav.pipeline.artifacts import Shelf
+from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.task_names import flow_task, frame_task, index_task, measure_task
 from fav.util.images import HEAD_BYTES, encode_png, png_limit, read_image
 from shared import attempts, results
@@ -60,7 +60,7 @@ def picture(tmp_path_factory):
     return path
 
 
-def readers(shelf: Shelf) -> dict:
+def readers(shelf: JobArtifacts) -> dict:
     shelf.refresh()
     return {frame_task(1): lambda: shelf.frame(1), flow_task(1): lambda: shelf.geometry(1), measure_task(0): lambda: shelf.rows(0)}
 
@@ -71,11 +71,11 @@ def test_result_beyond_its_kind_is_set_aside_unread(made, little_memory, task, h
     before = result.read_bytes() if result.exists() else None
     lay(made, task, head)
     with pytest.raises(ResultVanishedError, match="expected at most"):
-        readers(Shelf(made))[task]()
+        readers(JobArtifacts(made))[task]()
     assert result.stat().st_size == HUGE  # who only looks leaves it
     with temporary_member(made.share) as node:
         with pytest.raises(ResultVanishedError, match="expected at most"):
-            readers(Shelf(made, node))[task]()
+            readers(JobArtifacts(made, node))[task]()
     assert not result.exists() and [one.why for one in attempts.of_task(made, task)] == ["damaged"]
     if before is not None:
         result.write_bytes(before)

@@ -17,10 +17,10 @@ from textual.widgets import DataTable
 
 import coordinator
 from fav.errors import FavError
-from fav.monitor.progress import Talk
-from fav.monitor.snapshot import Lookout, NodeNow, Now
-from fav.monitor.tui import Watch
-from fav.pipeline.spec import FilmSpec
+from fav.monitor.progress import LogTail
+from fav.monitor.snapshot import NodeSnapshot, Snapshot, SnapshotReader
+from fav.monitor.tui import StatusApp
+from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import frame_task, index_task, report_task
 from fav.report.data import gather
 from fav.report.html import options, page
@@ -61,7 +61,7 @@ def heart(share: SharedDir, name: str, **fields) -> None:
 @pytest.mark.parametrize("name", [FORGED, "lab7-1-0123abcd", "lab\u202e7"])
 def test_heartbeat_file_with_another_name_inside_is_no_node(share, name):
     heart(share, name)
-    assert identities(share) == {} and Lookout(share).look().nodes == ()
+    assert identities(share) == {} and SnapshotReader(share).look().nodes == ()
     for command in "status", "nodes":
         output = told(command, share.layout.root)
         assert is_plain(output) and "fake" not in output and "lab" not in output
@@ -94,7 +94,7 @@ def test_messages_that_quote_strangers_are_plain_and_one_line(error):
 
 def test_lines_of_logs_are_shown_without_escapes(tmp_path):
     log = tmp_path / "a.log"
-    talk = Talk([log])
+    talk = LogTail([log])
     log.write_bytes("12:00:00 \x1b]0;PWNED\x07\x1b[31mred\n12:00:01 \u202edone\n".encode() + b"x" * 10**5 + b"\n")
     lines = talk.lines()
     assert lines[:2] == ["?]0;PWNED??[31mred", "?done"] and len(lines[2]) <= 2000
@@ -108,20 +108,20 @@ def test_manifest_with_escapes_in_its_words_is_refused(share, clip, style, out):
     output = told("status", share.layout.root)
     assert is_plain(output) and "film: job: out: expected letters that can be seen" in output
     with pytest.raises(FavError, match="fill"):
-        FilmSpec.from_json({**job.manifest.spec, "fill": "\x1b[31m"})
+        JobSpec.from_json({**job.manifest.spec, "fill": "\x1b[31m"})
 
 
 # ---- the full screen
 @pytest.mark.parametrize("word", ["[/]", "[@click=app.quit]lab[/]"])
 def test_screen_shows_markup_as_text(word):
-    node = NodeNow("a-1-0123abcd", word, word, word, 1.0, (word,), 0, None)
+    node = NodeSnapshot("a-1-0123abcd", word, word, word, 1.0, (word,), 0, None)
 
     class Looks:
         def look(self):
-            return Now((), (node,), (word,))
+            return Snapshot((), (node,), (word,))
 
     async def session():
-        app = Watch(Looks(), every=60)
+        app = StatusApp(Looks(), every=60)
         async with app.run_test(size=(140, 40)) as pilot:
             while not app.query_one(DataTable).row_count:
                 await asyncio.sleep(0.02)

@@ -250,7 +250,7 @@ class LargePlan(toy.ToyPlan):
 
 @pytest.mark.parametrize("only", ["toy", None])
 def test_file_size_limit_of_a_node_costs_no_attempt_and_is_one_line(share, only):
-    job, report = toy.create(share, chains=1, length=2), toy.Silent()
+    job, report = toy.create(share, chains=1, length=2), toy.RecordingEvents()
     node = join(share)
     worker = Worker(node, lambda job, node: LargePlan(job, node, report.say), report, threading.Event(), only)
     with file_size_limit(20_000):
@@ -382,7 +382,7 @@ def test_sources_count_as_replaced_where_one_is_changed_or_gone(tmp_path):
 
 
 def test_failure_under_replaced_sources_is_no_attempt(share):
-    job, report = toy.create(share, chains=1, length=3, poison=1), toy.Silent()
+    job, report = toy.create(share, chains=1, length=3, poison=1), toy.RecordingEvents()
     worker = Worker(join(share), lambda job, node: toy.ToyPlan(job, node, report.say), report, threading.Event(), "toy",
                     updated=lambda: True)
     with pytest.raises(SourcesReplaced):

@@ -236,12 +236,12 @@ def name_of_a_job_written_in_place():
 # ---- weather
 @mutation
 def full_disk_is_an_error():
-    return [patch.object(retry, "FULL", set())]
+    return [patch.object(retry, "NO_SPACE_ERRNOS", set())]
 
 
 @mutation
 def stumbling_server_is_an_error():
-    return [patch.object(retry, "PASSING", set()), patch.object(worker, "WEATHER", worker.WEATHER - retry.PASSING)]
+    return [patch.object(retry, "RETRYABLE_ERRNOS", set()), patch.object(worker, "TRANSIENT_ERRNOS", worker.TRANSIENT_ERRNOS - retry.RETRYABLE_ERRNOS)]
 
 
 # ---- attempts

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from fav.pipeline.artifacts import Shelf
+from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.progress import progress
 from shared.heartbeat import temporary_member
 from shared.shared_dir import open_share
@@ -50,7 +50,7 @@ def job(tmp_path, clip, style):
 
 
 def frames(job) -> int:
-    return progress(Shelf(job))["frame"][0]
+    return progress(JobArtifacts(job))["frame"][0]
 
 
 def over(slurm, number: str) -> bool:

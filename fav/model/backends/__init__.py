@@ -32,7 +32,7 @@ class Backend(Protocol):
 
 
 @dataclass(frozen=True)
-class Method:
+class BackendSpec:
     """One way to run the network. `summary` says what it costs and gives, `missing` what it lacks here and the cure, or None."""
 
     summary: str
@@ -97,7 +97,7 @@ def _no_openvino() -> str | None:
 
 
 BACKENDS = {
-    "torch": Method("PyTorch as it is", _make_torch),
-    "compile": Method("torch.compile, half a minute to start, hardly faster on CPUs", _make_compiled, _no_compiler),
-    "openvino": Method("the fastest on CPUs, starts at once", _make_openvino, _no_openvino, only_cpu=True),
+    "torch": BackendSpec("PyTorch as it is", _make_torch),
+    "compile": BackendSpec("torch.compile, half a minute to start, hardly faster on CPUs", _make_compiled, _no_compiler),
+    "openvino": BackendSpec("the fastest on CPUs, starts at once", _make_openvino, _no_openvino, only_cpu=True),
 }

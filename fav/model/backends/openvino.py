@@ -16,12 +16,12 @@ from torch import nn
 
 from fav.model.network import (
     EPSILON,
-    Enlarge,
     InstanceNorm,
-    Mirror,
+    ReflectionPad,
     ResidualBlock,
+    ScaledTanh,
     StyleNetwork,
-    TanhScale,
+    Upsample,
     meeting,
     pixels_met,
 )
@@ -46,7 +46,7 @@ class OpenVino:
             self._size, self._infer = (height, width), self._compiled(height, width)
         before, multiple = self._network.padding, self._network.multiple
         below, right = (before + -side % multiple for side in (height, width))
-        mirrored = cv2.copyMakeBorder(seen, before, below, before, right, cv2.BORDER_REFLECT_101)  # as Mirror does
+        mirrored = cv2.copyMakeBorder(seen, before, below, before, right, cv2.BORDER_REFLECT_101)  # as ReflectionPad does
         return self._infer(mirrored)[:height, :width].copy()  # the next frame is painted into the same memory
 
     def _compiled(self, height: int, width: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -69,16 +69,16 @@ def core() -> openvino.Core:
 
 
 def graph_of(network: StyleNetwork, height: int, width: int) -> openvino.Model:
-    """The network behind its Mirror: (1, H, W, in_channels) float32 to (1, H, W, 3) uint8, for H and W that it divides.
+    """The network behind its ReflectionPad: (1, H, W, in_channels) float32 to (1, H, W, 3) uint8, for H and W that it divides.
 
     As in `StyleNetwork.forward`, an upsampling waits for the convolution that needs it.
     """
     seen = ops.parameter([1, height, width, network.in_channels], np.float32)
     x, factor = ops.transpose(seen, [0, 3, 1, 2]), 1
     for layer in network:
-        if isinstance(layer, Mirror):
+        if isinstance(layer, ReflectionPad):
             continue
-        if isinstance(layer, Enlarge):
+        if isinstance(layer, Upsample):
             factor *= layer.factor
         elif factor > 1 and isinstance(layer, nn.Conv2d) and layer.stride == (1, 1):
             x, factor = _convolved_enlarged(x, layer, factor), 1
@@ -149,5 +149,5 @@ LAYERS: dict[type, Callable[[openvino.Output, nn.Module], openvino.Output]] = {
     ResidualBlock: _with_block,
     nn.ReLU: lambda x, layer: ops.relu(x),
     nn.Tanh: lambda x, layer: ops.tanh(x),
-    TanhScale: lambda x, layer: ops.multiply(x, np.float32(layer.constant)),
+    ScaledTanh: lambda x, layer: ops.multiply(x, np.float32(layer.constant)),
 }
