@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -23,9 +22,6 @@ from fav.util.safe_path import brought
 from shared.errors import ShareError
 from shared.jobs import Job
 from shared.source_hash import ROOT
-
-if TYPE_CHECKING:
-    pass
 
 GRACE_S = 5.0  # after which a preview that was asked to end is killed
 COMMAND = [sys.executable, str(ROOT / "coordinator.py"), "preview"]

@@ -1,7 +1,6 @@
 """The commands that show a job, finished or not: a page about it, and a film of what is there."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -9,9 +8,6 @@ from fav.cli.common import looked_at, one_line_errors, the_job
 from fav.cli.options import FILE
 from fav.cli.outputs import _cured, _shown, _tell, mark_of
 from fav.util.safe_path import brought
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command()
