@@ -26,7 +26,7 @@ def runs() -> list[Outcome]:
 
 @pytest.fixture(scope="module")
 def caught() -> dict[str, int | None]:
-    """For each wrong protocol, the first seed that finds it out."""
+    """For each wrong protocol, a seed that finds it out."""
     with pool() as workers:
         return dict(zip(MUTATIONS, workers.map(catch, MUTATIONS)))
 
@@ -43,8 +43,8 @@ def test_all_promises_hold_in_every_run(runs):
 
 
 @pytest.mark.parametrize("fault", EVERY_FAULT)
-def test_fault_occurs_in_at_least_thirty_runs(runs, fault):
-    assert occurred(runs)[fault] >= 30
+def test_fault_occurs_in_at_least_ten_runs(runs, fault):
+    assert occurred(runs)[fault] >= 10
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS)
