@@ -52,12 +52,14 @@ def test_nodes_of_one_machine_take_a_card_each_and_then_the_processor(process):
     assert process(cards, "auto")[1] == "cuda:0"
 
 
+@pytest.mark.slow
 def test_a_card_is_the_same_whatever_its_number(process):
     card, other = str(uuid4()), str(uuid4())
     assert process([card], "auto")[1] == "cuda:0"
     assert process([other, card], "auto")[1] == "cuda:0" and process([card], "auto")[1] == "cpu"
 
 
+@pytest.mark.slow
 def test_who_names_a_device_gets_it_and_openvino_needs_no_card(process):
     cards = [str(uuid4())]
     assert process(cards, "cuda:0")[1] == "cuda:0" and process(cards, "cpu")[1] == "cpu"

@@ -148,6 +148,7 @@ def test_one_process_makes_the_same_film_byte_for_byte(chunked, clip, style, sha
     assert out.read_bytes() == film_of(job).read_bytes()
 
 
+@pytest.mark.slow
 def test_three_nodes_make_the_same_film(chunked, clip, style, share):
     nodes = [start_node(share, str(clip), str(style), "--chunk", str(CHUNK), "--no-cuts") for _ in range(3)]
     outputs = [node.communicate(timeout=120)[0] for node in nodes]
@@ -156,6 +157,7 @@ def test_three_nodes_make_the_same_film(chunked, clip, style, share):
     assert film.read_bytes() == film_of(chunked).read_bytes()
 
 
+@pytest.mark.slow
 def test_killed_nodes_resume_to_the_same_film_byte_for_byte(chunked, clip, style, share):
     job = create(share, clip, style, chunk=CHUNK, no_cuts=True)
     for pictures in (4, 27):

@@ -90,6 +90,7 @@ def test_who_makes_a_new_shared_directory_is_told_so_once(tmp_path, clip, style)
     assert "new shared directory" not in call(coordinator.main, *words).output
 
 
+@pytest.mark.slow
 def test_share_that_is_moved_away_in_mid_job_ends_a_node_in_one_line_and_the_same_line_goes_on(share, long, style):
     job, root = create(share, long, style), share.layout.root
     node = films.start_node(share, str(long), str(style))
@@ -105,6 +106,7 @@ def test_share_that_is_moved_away_in_mid_job_ends_a_node_in_one_line_and_the_sam
     assert film_of(job).is_file() and is_clean(share)
 
 
+@pytest.mark.slow
 def test_share_that_is_read_only_for_a_while_is_waited_for(disk, long, style, tmp_path):  # noqa: F811
     def remount(how: str) -> None:
         into = ["--user", "--preserve-credentials"] if os.getuid() else []
@@ -183,7 +185,7 @@ def test_film_that_was_moved_away_is_told_and_made_again(share, clip, style):
 
 
 # ---- inputs that are replaced
-@pytest.mark.parametrize("how", ["replaced", "removed", pytest.param("truncated", marks=pytest.mark.long)])
+@pytest.mark.parametrize("how", ["replaced", pytest.param("removed", marks=pytest.mark.slow), pytest.param("truncated", marks=pytest.mark.long)])
 def test_video_that_is_changed_in_mid_job_fails_no_attempt_and_put_back_the_job_goes_on(share, long, clip, style, how):
     video = share.layout.root / "video.mp4"
     shutil.copy(long, video)
@@ -213,7 +215,7 @@ def test_film_is_not_stitched_again_with_the_sound_of_another_video(share, clip,
         refused(call(coordinator.main, command, share.layout.root), "video.mp4: expected the job's video, got another")
 
 
-@pytest.mark.parametrize("name", ["style", "seed"])
+@pytest.mark.parametrize("name", ["style", pytest.param("seed", marks=pytest.mark.slow)])
 def test_input_that_was_replaced_since_is_refused_by_the_next_node(share, clip, style, tmp_path, name):
     subprocess.run(["ffmpeg", "-v", "error", "-i", str(clip), "-frames:v", "1", str(tmp_path / "seed.png")], check=True)
     job = create(share, clip, style, seed=tmp_path / "seed.png")
@@ -257,6 +259,7 @@ def test_node_of_another_version_says_so_in_one_line_and_a_strict_job_refuses_it
     assert code == 2 and len(lines) == 1 and "strict: the job is --strict and was made by another version" in lines[0], lines
 
 
+@pytest.mark.slow
 def test_job_of_an_older_version_that_did_not_say_which_is_served_without_a_word(share, clip, style):
     job = create(share, clip, style, test=1)
     path = share.layout.named_manifest(job.name)
@@ -283,6 +286,7 @@ def with_clock(hours: float, script: str, *words: object) -> subprocess.Popen:
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hours, word", [(3, "3 h 0 min ahead of"), (-30, "30 h 0 min behind")])
 def test_clock_that_is_hours_off_is_one_line_and_makes_the_same_film(share, clip, style, hours, word):
     job = create(share, clip, style, test=2)

@@ -259,6 +259,7 @@ def test_two_workers_make_the_film_that_one_machine_makes(cluster, operator, cli
 
 
 # ---- while it works
+@pytest.mark.slow
 def test_workers_that_are_killed_in_the_midst_cost_nothing(cluster, operator, long, style, tmp_path):
     operator.video = long
     bare = cluster.worker("--no-nanny")
@@ -279,6 +280,7 @@ def test_workers_that_are_killed_in_the_midst_cost_nothing(cluster, operator, lo
     wait_for(operator.all_left, 20)
 
 
+@pytest.mark.slow
 def test_workers_that_join_get_a_node_and_one_that_retires_ends_its_node_after_its_frame(cluster, operator, endless):
     operator.video = endless
     run = operator.start()
@@ -301,6 +303,7 @@ def test_workers_that_join_get_a_node_and_one_that_retires_ends_its_node_after_i
     wait_for(operator.all_left, 20)
 
 
+@pytest.mark.slow
 def test_nodes_outlive_operator_and_connection_and_are_found_again(cluster, operator, endless):
     operator.video = endless
     cluster.worker("--no-nanny")
@@ -325,6 +328,7 @@ def test_nodes_outlive_operator_and_connection_and_are_found_again(cluster, oper
     wait_for(operator.all_left, 20)
 
 
+@pytest.mark.slow
 def test_task_of_a_worker_that_is_lost_while_nobody_looks_waits_for_nobody(cluster, operator, endless):
     """It would keep an adaptive cluster from ever being empty."""
     operator.video = endless
@@ -341,6 +345,7 @@ def test_task_of_a_worker_that_is_lost_while_nobody_looks_waits_for_nobody(clust
     assert operator.running == []
 
 
+@pytest.mark.slow
 def test_adaptive_cluster_grows_for_the_job_and_shrinks_after_it(network, share, endless, style, tmp_path):
     """Two workers for two shots, out of four that there might be; their two threads each are their node's cores."""
     kept = patch.dict(os.environ)  # a nanny in this process sets OMP_NUM_THREADS and more, and leaves them so

@@ -66,6 +66,7 @@ def test_one_process_without_a_share_makes_the_same_film_byte_for_byte(plain, cl
     assert list(tmp_path.iterdir()) == [out]
 
 
+@pytest.mark.slow
 def test_three_nodes_typed_alike_make_one_job_and_the_same_film(plain, clip, style, share):
     nodes = [start_node(share, str(clip), str(style), "--lease", "30") for _ in range(3)]
     outputs = [node.communicate(timeout=120)[0] for node in nodes]

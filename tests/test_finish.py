@@ -187,6 +187,7 @@ def test_smallest_film_with_the_largest_strokes_is_made(clip, style, share):
     assert {frame.shape for frame in frames_of(job)} == {(3, 4, 3)}
 
 
+@pytest.mark.slow
 def test_killed_node_goes_on_to_the_same_film_with_all_controls(clip, style, share, tmp_path):
     levels = np.zeros((10, 10))
     levels[:, :5] = 200

@@ -125,7 +125,7 @@ def test_the_registry_does_not_import_pytorch_for_a_method_that_needs_none():
 # SPyNet
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_spynet_with_its_published_weights_is_near_the_truth(precision):
     assert mean_error(flows.make("spynet", material("spynet"), precision=precision)) < 1.3
 

@@ -165,6 +165,7 @@ def undisturbed(tmp_path_factory, clip, style) -> bytes:  # noqa: F811
     return film_of(job).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("disk", ["tmpfs", pytest.param("ext4", marks=pytest.mark.long)], indirect=True)
 def test_full_disk_that_holds_the_logs_too_takes_neither_node_nor_coordinator_down(disk, clip, style, undisturbed, tmp_path):  # noqa: F811
     share, out = open_share(disk.seen / "share"), tmp_path / "coordinator.txt"

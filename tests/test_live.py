@@ -73,6 +73,7 @@ def test_nothing_is_said_before_a_frame_was_done():
 
 
 # ---- the look
+@pytest.mark.slow
 def test_the_look_shows_who_does_what_and_whose_frames_came(share, tmp_path, style):
     clip = make_clip(tmp_path / "large.mp4", size="1280x720")  # there is time to look
     job = create(share, clip, style, name="film")

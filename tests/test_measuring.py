@@ -131,6 +131,7 @@ def test_film_is_the_same_as_without(whole, clip, style, share):
     assert not any((share.layout.root).glob("*evaluation*")) and not (plain.layout.results / "measure").exists()
 
 
+@pytest.mark.slow
 def test_of_two_nodes_the_one_that_measures_is_killed_and_the_report_is_the_same(whole, clip, style, against, share):
     job = create(share, clip, style, **against)
     nodes = {node.pid: node for node in (start_node(share, "--job", job.name, "--cores", "1") for _ in range(2))}
@@ -172,6 +173,7 @@ def test_films_of_any_options_are_measured_as_by_the_command(clip, style, agains
     assert report_of(job, ".csv").read_bytes() == (tmp_path / "found.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_of_a_film_in_chunks_is_measured_what_it_shows(clip, style, against, share, tmp_path):
     job = create(share, clip, style, chunk=20, no_cuts=True, range=(30, 95), **against)
     assert work(job, threads=1)

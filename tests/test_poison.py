@@ -200,6 +200,7 @@ def test_film_with_a_poisoned_frame_shows_what_waits_for_it_and_retry_finishes_t
     assert film_of(job).read_bytes() == film_of(plain).read_bytes()
 
 
+@pytest.mark.slow
 def test_frame_that_takes_down_whoever_begins_it_ahead_is_the_one_that_fails(real, clip, style):
     job = create(real, clip, style)
     output, _ = (node := start(real, "-c", FILM_NODE % "Deadly")).communicate(timeout=120)

@@ -67,6 +67,7 @@ def test_a_name_that_is_no_films_is_refused(share, clip, style, tmp_path, name):
     assert refused.exit_code == 2 and "Traceback" not in refused.output
 
 
+@pytest.mark.slow
 def test_run_makes_one_now_and_then_and_leaves_the_last(share, tmp_path, style):
     clip = make_clip(tmp_path / "long.mp4", size="640x360")
     words = ["run", str(share.layout.root), str(clip), str(style), "--name", "film", "--threads", "1", "--preview-every", "0.001"]

@@ -37,6 +37,7 @@ def leave(*nodes: subprocess.Popen) -> list[str]:
     return [node.communicate(timeout=20)[0] for node in nodes]
 
 
+@pytest.mark.slow
 def test_the_most_urgent_job_is_served_first_and_the_node_goes_back_to_the_other(share, root):
     early = toy.create(share, "early", chains=1, length=MANY, slow=0.05)
     node = start(root)

@@ -171,6 +171,7 @@ def wrong(operator: Operator, line: str) -> str:
     return "\n".join(found.wrong) if isinstance(found, HostRejected) else ""
 
 
+@pytest.mark.slow
 def test_what_a_host_lacks_is_told_with_its_cure(network, operator, share, clip, style, tmp_path):
     network.host("anton")
     stranger, other = tmp_path / "another share", tmp_path / "other version"
@@ -216,6 +217,7 @@ def test_bad_hosts_file_is_one_line_before_a_job_is_made(operator):
 
 
 # ---- while it works
+@pytest.mark.slow
 def test_host_that_dies_in_the_midst_costs_nothing(network, operator, long, style, tmp_path):
     operator.video = long
     servers = {name: network.host(name) for name in ("anton", "berta")}
@@ -254,6 +256,7 @@ class Following(threading.Thread):
         assert not self.is_alive(), "it did not end"
 
 
+@pytest.mark.slow
 def test_nodes_outlive_operator_and_connection_and_are_found_again(network, operator, endless, capsys):
     operator.video = endless
     anton = network.host("anton")
@@ -292,6 +295,7 @@ def test_two_operators_who_type_the_line_at_once_start_one_node(network, share, 
     wait_for(lambda: remote_process.ask(host, logs, [name])[name].how == "ended")
 
 
+@pytest.mark.slow
 def test_node_that_dies_again_and_again_is_given_up(network, operator, clip, style, capsys, tmp_path):
     network.host("anton")
     python = tmp_path / "python"
@@ -305,6 +309,7 @@ def test_node_that_dies_again_and_again_is_given_up(network, operator, clip, sty
     assert (operator.share.layout.logs / "film.anton.0.log").read_text().count("ended with exit code 137") == 4
 
 
+@pytest.mark.slow
 def test_hosts_are_added_and_drained_while_it_works(network, operator, endless, style, capsys):
     network.host("anton"), network.host("berta")
     operator.hosts("anton")

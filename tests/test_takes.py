@@ -45,6 +45,7 @@ def test_unknown_takes_are_named():
         check("pan,dive", (), fail)
 
 
+@pytest.mark.slow
 def test_all_schemes_begin_as_the_plain_chain_does_and_tell_their_work(take):
     size, lead = 12, 3
     plain = chunks.off(take, size).pictures
@@ -66,6 +67,7 @@ def test_moved_boundaries_lie_where_least_is_reliable_within_the_window(take):
         assert np.isclose(at[moved], min(at.values()))
 
 
+@pytest.mark.slow
 def test_cross_fade_of_the_benchmark_is_that_of_films(take):
     film, hard = (chunks.schemes(3)[name](take, 12).pictures for name in ("warm-up 3, cross-faded", "warm-up 3"))
     lead = list(take.chain(9, 12))

@@ -77,6 +77,7 @@ def test_a_style_is_learnt_and_films(words, tmp_path, clip):  # noqa: F811
         "out.losses.csv", "out.losses.png", "out.safetensors", "out.safetensors.training", "out.sheet.png"]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_style_learns_to_paint_from_nothing_what_it_paints_in_a_film(words, tmp_path):
     last = {}
     for weight in (1e-6, 1000):  # with the first it is measured alone

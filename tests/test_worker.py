@@ -162,6 +162,7 @@ def test_unknown_job_is_one_line(root, share):
     assert node.returncode == 2 and "there is no job of that name" in output and "Traceback" not in output
 
 
+@pytest.mark.slow
 def test_frozen_node_wakes_up_and_changes_nothing(share, root):
     job = toy.create(share, chains=1, length=20, slow=0.05)
     frozen = start(root, "toy")
