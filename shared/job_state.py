@@ -17,7 +17,7 @@ class JobState:
         self.next: Task | None = None  # claimed, not begun
         self.asked = float("-inf")  # when the last claim was asked for, by the monotonic clock
         self.failed: list[str] = []  # names of failed tasks, as of the last look
-        self.leaves = False  # whether open tasks were left to other nodes at the last look
+        self.deferred = False  # whether open tasks were left to other nodes at the last look
         self.over = over  # finished, cancelled, failed, gone, refused, changed or sick; only then there may be no plan
         self.since = node.share.system.monotonic()  # it was taken on
         self.paused = False

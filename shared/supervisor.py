@@ -93,7 +93,7 @@ def _work(connection: Connection, memory, root: str, hard_links: bool, identity:
         node = Node(open_share(Path(root), hard_links=hard_links), identity)
         worker = Worker(node, lambda job, node: make_plan(job, node, messenger.say, **options), messenger, messenger.stop,
                         only, forever, health, sources.replaced)
-        messenger.on_stop = worker.bell.wake
+        messenger.on_stop = worker.notifier.wake
         code = 0 if worker.run() else EXIT_FAILED
     except StopRequested:
         code = EXIT_STOPPED

@@ -237,15 +237,15 @@ def test_node_of_all_jobs_looks_again_whether_the_input_was_put_back(root, clock
         return toy.ToyPlan(job, node, said.say)
 
     worker = Worker(join(share), plan_for, said, threading.Event(), forever=True)
-    worker._look_around()
+    worker._refresh_jobs()
     clock.now += ASK_AGAIN_S / 2
     changed.clear()
-    worker._look_around()
-    assert [board.over for board in worker.boards.values()] == ["changed"]
+    worker._refresh_jobs()
+    assert [state.over for state in worker.states.values()] == ["changed"]
     for _ in range(2):
         clock.now += ASK_AGAIN_S
-        worker._look_around()
-    assert [board.over for board in worker.boards.values()] == [None]
+        worker._refresh_jobs()
+    assert [state.over for state in worker.states.values()] == [None]
     assert said.lines == ["toy: cannot be served here: the video is another one", "working on toy"]
 
 

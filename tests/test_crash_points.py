@@ -140,7 +140,7 @@ def test_waiting_node_has_the_task_of_a_dead_neighbour_before_its_next_pass_is_d
     owner, process = neighbour(share)
     Claims(owner, job).claim(toy.link_task(0))
     worker = worker_of(node, RecordingEvents())
-    worker._weathered(worker._look_around)
+    worker.context.retry(worker._refresh_jobs)
     worker._wait()
     assert claimed(job)
     process.kill()
@@ -153,10 +153,10 @@ def test_waiting_node_has_the_task_of_a_dead_neighbour_before_its_next_pass_is_d
 def test_silent_owner_is_recovered_within_a_lease_and_a_poll_by_a_node_that_waits(share, clock, job, node):
     owner, worker = join(share, host="elsewhere"), worker_of(node, RecordingEvents())
     Claims(owner, job).claim(toy.link_task(0))
-    worker._weathered(worker._look_around)
+    worker.context.retry(worker._refresh_jobs)
     owner.beat()  # right after a pass, so that the next one learns of it last
     began = clock.now
     while claimed(job) and clock.now < began + 10 * toy.LEASE_S:
-        worker._weathered(worker._look_around)
+        worker.context.retry(worker._refresh_jobs)
         worker._wait()
     assert toy.LEASE_S <= clock.now - began <= toy.LEASE_S + POLL_S

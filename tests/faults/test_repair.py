@@ -564,13 +564,13 @@ def test_node_that_waits_takes_a_job_on_again_that_was_finished(root, clock):
         job.layout.result(toy.SUM).unlink()
         job.unmark("finished")
         clock.now += 60
-        worker._look_around()  # as one with --forever does
+        worker._refresh_jobs()  # as one with --forever does
         clock.now += 60
         assert worker.run() and results.read(job, toy.SUM) == toy.expected(1, 2)
         call(job, "clean", "toy")
         clock.now += 60
-        worker._look_around()
-        assert not [line for line in report.lines if "removed" in line] and worker.boards == {}
+        worker._refresh_jobs()
+        assert not [line for line in report.lines if "removed" in line] and worker.states == {}
 
 
 def test_mark_that_is_a_strangers_directory_is_named(job):

@@ -71,8 +71,8 @@ def release_before_publishing():
         board.claims.release(task)
         calm(self, board, task)
 
-    calm = worker.Worker._do
-    return [patch.object(worker.Worker, "_do", do)]
+    calm = worker.Worker._run_task
+    return [patch.object(worker.Worker, "_run_task", do)]
 
 
 @mutation
