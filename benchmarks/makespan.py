@@ -32,7 +32,7 @@ from shared.membership import Node  # noqa: E402
 from shared.paths import Task  # noqa: E402
 from shared.shared_dir import SharedDir, open_share  # noqa: E402
 from shared.worker import MOST_CANDIDATES  # noqa: E402
-from tests import epic  # noqa: E402
+from tests.helpers import fake_video_job as epic  # noqa: E402
 
 COLOURS = {"one take": "tab:blue", "with cuts": "tab:orange"}
 

@@ -23,7 +23,7 @@ from shared.claims import claimed  # noqa: E402
 from shared.jobs import Job  # noqa: E402
 from shared.settings import HEARTBEAT_S, POLL_S  # noqa: E402
 from shared.shared_dir import open_share  # noqa: E402
-from tests import toy  # noqa: E402
+from tests.helpers import toy_plan as toy  # noqa: E402
 
 ELSEWHERE = ("unshare", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child")
 PATIENCE_S = 120.0
@@ -60,7 +60,7 @@ class Running:
 @contextmanager
 def node(job: Job, elsewhere: bool = False) -> Iterator[Running]:
     """A node of this machine, or of another one as far as its host's name and its processes tell."""
-    command = [sys.executable, "-m", "tests.toy", str(job.share.layout.root), job.name]
+    command = [sys.executable, "-m", "tests.helpers.toy_plan", str(job.share.layout.root), job.name]
     if elsewhere:
         name = f"elsewhere-{random.randrange(10**6)}"
         command = [*ELSEWHERE, "sh", "-c", f'hostname {name} && exec "$@"', "sh", *command]

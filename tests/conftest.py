@@ -1,4 +1,8 @@
-"""Fixtures for the job system. FAV_SHARE=/mnt/film aims the same tests at a real mount."""
+"""What tests of all rings share: shared directories and nodes, a clip and a style, material to train with; and their time limit.
+
+FAV_SHARE=/mnt/film aims the tests of the job system at a real mount. Fixtures import what needs PyTorch when they are
+asked for: tests of the job system begin without it.
+"""
 
 import os
 import signal
@@ -7,32 +11,26 @@ from pathlib import Path
 
 import pytest
 
-from shared.filesystem import FileSystem
-from shared.identity import Identity
 from shared.membership import Node
 from shared.shared_dir import SharedDir, open_share
-from tests import toy
+from tests.helpers import toy_plan as toy
+from tests.helpers.job_system import Clock, join
 
 for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP):
     # Tests that run in the background or under nohup ignore some of them, and so would the nodes that they start.
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
-
-class Clock(FileSystem):
-    """The real file system with a clock that a test steps."""
-
-    def __init__(self):
-        super().__init__()
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
+UNLIMITED = ("long", "nfs", "slurm")  # marks of tests that may take hours
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if any(item.get_closest_marker(mark) for mark in UNLIMITED):
+            item.add_marker(pytest.mark.timeout(0))
+
+
+# ---- the job system
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """An empty directory that is shared: local, or on the mount under test."""
@@ -59,16 +57,6 @@ def any_share(request, share: SharedDir) -> SharedDir:
     return share
 
 
-def join(share: SharedDir, host: str = "") -> Node:
-    """A node that has joined; with `host`, one of another machine."""
-    identity = Identity.here()
-    if host:
-        identity = Identity(**{**vars(identity), "host": host, "boot": f"boot of {host}"})
-    node = Node(share, identity)
-    node.join()
-    return node
-
-
 @pytest.fixture
 def node(share: SharedDir) -> Node:
     return join(share)
@@ -77,3 +65,52 @@ def node(share: SharedDir) -> Node:
 @pytest.fixture
 def job(share: SharedDir):
     return toy.create(share, chains=1, length=3)
+
+
+# ---- videos, networks and training
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> Path:
+    """The clip of `make_clip`."""
+    from tests.helpers.video_jobs import make_clip
+
+    return make_clip(tmp_path_factory.mktemp("clip") / "clip.mp4")
+
+
+@pytest.fixture(scope="module")
+def style(tmp_path_factory) -> Path:
+    """The style of `make_style`."""
+    from tests.helpers.video_jobs import make_style
+
+    return make_style(tmp_path_factory.mktemp("style") / "tiny.safetensors")
+
+
+@pytest.fixture
+def tiny_spynet(tmp_path: Path) -> Path:
+    """The SPyNet of `make_tiny_spynet`."""
+    from tests.helpers.networks import make_tiny_spynet
+
+    return make_tiny_spynet(tmp_path / "spynet.safetensors")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A directory of 24 photographs."""
+    from tests.helpers.training_material import make_photos
+
+    return make_photos(tmp_path / "photos of 'mine'")
+
+
+@pytest.fixture
+def painting(tmp_path: Path) -> Path:
+    """Diagonal stripes in red and yellow."""
+    from tests.helpers.training_material import make_painting
+
+    return make_painting(tmp_path / "stripes.png")
+
+
+@pytest.fixture
+def loss_network(tmp_path: Path) -> Path:
+    """The loss network of `make_loss_network`."""
+    from tests.helpers.training_material import make_loss_network
+
+    return make_loss_network(tmp_path / "random.pth")

@@ -1,0 +1,1 @@
+"""What fails, who interferes, and what it must not spoil."""

@@ -18,12 +18,12 @@ from shared.identity import Identity
 from shared.jobs import Job
 from shared.membership import Node
 from shared.shared_dir import open_share
-from tests.conftest import join
-from tests.films import clip, create, film_of, style, work  # noqa: F401
+from tests.helpers.job_system import join
+from tests.helpers.video_jobs import create, film_of, work
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory, clip, style) -> Job:  # noqa: F811
+def made(tmp_path_factory, clip, style) -> Job:
     job = create(open_share(tmp_path_factory.mktemp("made")), clip, style, name="film", test=2)
     assert work(job)
     return job
@@ -141,7 +141,7 @@ def test_clean_of_an_old_job_removes_all_of_its_inputs(finished):
 
 
 @pytest.mark.parametrize("by", ["link", "dangling link", "file"])
-def test_film_cannot_be_wanted_below_what_is_no_directory(finished, clip, style, tmp_path, by):  # noqa: F811
+def test_film_cannot_be_wanted_below_what_is_no_directory(finished, clip, style, tmp_path, by):
     root = finished.share.layout.root
     place, mine = root / "films", tmp_path / "mine"
     mine.mkdir()

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import tempfile
 import threading
 from pathlib import Path
@@ -25,28 +24,11 @@ from fav.util.atomic import CannotWriteError, PathTakenError, bears, exclusive, 
 from shared.heartbeat import temporary_member
 from shared.shared_dir import open_share
 from shared.terminal import Ended, ended_by_signals
-from tests.films import TINY, clip, create, share, style, work  # noqa: F401
+from tests.helpers.job_system import make_share
+from tests.helpers.odd_files import bind, dangling, link, look
+from tests.helpers.video_jobs import TINY, create, work
 
 MARK = "fav report of 0123"
-
-
-def link(path: Path) -> None:
-    (path.parent.parent / "victim").write_text("precious")
-    path.symlink_to(path.parent.parent / "victim")
-
-
-def dangling(path: Path) -> None:
-    path.symlink_to(path.parent.parent / "nobody")
-
-
-def bind(path: Path) -> None:
-    here = os.getcwd()
-    os.chdir(path.parent)  # a socket's path is short
-    try:
-        with socket.socket(socket.AF_UNIX) as one:
-            one.bind(path.name)
-    finally:
-        os.chdir(here)
 
 
 THINGS = {"file": lambda path: path.write_text("precious"), "empty": Path.touch, "directory": Path.mkdir, "link": link,
@@ -55,20 +37,16 @@ things = pytest.mark.parametrize("make", THINGS.values(), ids=THINGS)
 
 
 @pytest.fixture
+def share(root):
+    """An empty share, by the clock of the world."""
+    return make_share(root)
+
+
+@pytest.fixture
 def room(tmp_path) -> Path:
     """A directory for files, with room beside it."""
     (place := tmp_path / "room").mkdir()
     return place
-
-
-def look(place: Path) -> list[tuple]:
-    """All that lies there, and what is in it; of links where they lead, and what is in that."""
-    found = []
-    for path in sorted(place.rglob("*")):
-        info = path.lstat()
-        content = path.read_bytes() if path.is_file() else None
-        found.append((path.name, info.st_mode, info.st_ino, os.readlink(path) if path.is_symlink() else None, content))
-    return found
 
 
 # ---- private names
@@ -103,7 +81,7 @@ def test_directory_that_is_put_in_the_place_of_a_private_one_gets_no_files(room)
 
 
 @pytest.fixture(scope="module")
-def job(tmp_path_factory, clip, style):  # noqa: F811
+def job(tmp_path_factory, clip, style):
     """A finished job of four frames."""
     made = create(open_share(tmp_path_factory.mktemp("share")), clip, style, name="film", test=4)
     assert work(made)
@@ -126,7 +104,7 @@ def test_link_under_a_name_that_can_be_guessed_is_not_followed(job, command, nam
     (root / name).unlink()
 
 
-def test_link_under_the_name_of_a_copy_is_not_followed(share, tmp_path, monkeypatch):  # noqa: F811
+def test_link_under_the_name_of_a_copy_is_not_followed(share, tmp_path, monkeypatch):
     def no_links(old, new, **words):
         raise OSError(18, "Invalid cross-device link")
 
@@ -319,7 +297,7 @@ def test_page_goes_into_the_current_directory_where_the_share_is_closed(open_pla
 # ---- every output of the single steps
 @things
 @pytest.mark.parametrize("step", ["stylize", "flow", "picture of flow", "convert", "sample", "scene", "evaluate", "train"])
-def test_single_steps_leave_what_has_the_name(tmp_path, room, clip, style, step, make):  # noqa: F811
+def test_single_steps_leave_what_has_the_name(tmp_path, room, clip, style, step, make):
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((16, 16, 3), np.uint8))
     a = tmp_path / "a.png"
     words, name = {

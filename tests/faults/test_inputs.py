@@ -38,10 +38,17 @@ from fav.video.shot_detection import read_cuts
 from shared.errors import ShareError
 from shared.heartbeat import temporary_member
 from shared.jobs import all_jobs
-from tests.films import TINY, clip, create, share, style  # noqa: F401
-from tests.torch7_writer import TorchObject, save
+from tests.helpers.job_system import make_share
+from tests.helpers.torch7_writer import TorchObject, save
+from tests.helpers.video_jobs import TINY, create
 
 PICTURE = encode_png(np.full((64, 96, 3), 90, np.uint8))
+
+
+@pytest.fixture
+def share(root):
+    """An empty share, by the clock of the world."""
+    return make_share(root)
 
 
 @pytest.fixture

@@ -23,7 +23,14 @@ from fav.stylize.settings import network_size
 from fav.video import VideoInfo, probe
 from shared.jobs import Manifest, all_jobs
 from shared.settings import SHORTEST_LEASE_S
-from tests.films import clip, create, share, style, work  # noqa: F401
+from tests.helpers.job_system import make_share
+from tests.helpers.video_jobs import create, work
+
+
+@pytest.fixture
+def share(root):
+    """An empty share, by the clock of the world."""
+    return make_share(root)
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,16 @@ from fav.launch.hosts_file import Host, read_hosts
 from fav.launch.local_launcher import HEAD, log_at
 from fav.monitor.progress import LAST_LOOKS, MOST_SAID, STEP, LogTail, follow
 from shared.logs import LOG_HEAD
-from tests.faults.test_files_for_people import bind, dangling, link, look
-from tests.films import clip, create, share, style  # noqa: F401
-from tests.waiting import wait_for
+from tests.helpers.job_system import make_share
+from tests.helpers.odd_files import bind, dangling, link, look
+from tests.helpers.video_jobs import create
+from tests.helpers.waiting import wait_for
+
+
+@pytest.fixture
+def share(root):
+    """An empty share, by the clock of the world."""
+    return make_share(root)
 
 
 def to_zero(path: Path) -> None:
@@ -50,7 +57,7 @@ def test_what_is_no_log_is_told_once_and_left_out(logs, make):
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, to_zero], ids=["FIFO", "endless link"])
-def test_fifo_as_log_does_not_stop_run(share, clip, style, logs, make, capsys):  # noqa: F811
+def test_fifo_as_log_does_not_stop_run(share, clip, style, logs, make, capsys):
     job, rounds = create(share, clip, style), iter([True, True])
     talk = LogTail([logs / "film.0.log"])
     make(logs / "film.0.log")
@@ -85,7 +92,7 @@ def test_what_was_said_is_remembered_for_a_while_alone(logs):
     assert len(talk.lines()) == 2 * MOST_SAID and len(talk._said) == MOST_SAID
 
 
-def test_log_that_grows_without_end_does_not_keep_the_command(share, clip, style, logs, monkeypatch):  # noqa: F811
+def test_log_that_grows_without_end_does_not_keep_the_command(share, clip, style, logs, monkeypatch):
     monkeypatch.setattr("fav.monitor.progress.STEP", 8)
     (log := logs / "film.0.log").write_text("")
     talk, looks = LogTail([log]), []

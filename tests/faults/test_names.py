@@ -14,7 +14,8 @@ import coordinator
 from fav.flow import spynet
 from fav.util.images import encode_png
 from shared.shared_dir import open_share
-from tests.films import ROOT, clip, create, film_of, style, work  # noqa: F401
+from tests.helpers.checkout import ROOT
+from tests.helpers.video_jobs import create, film_of, work
 
 ODD = os.fsdecode(b"caf\xe9")
 

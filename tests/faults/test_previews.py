@@ -14,7 +14,8 @@ from fav.cli.outputs import mark_of
 from fav.errors import FavError
 from fav.util.atomic import bears
 from shared.terminal import ended_by_signals
-from tests.films import clip, create, share, style  # noqa: F401
+from tests.helpers.job_system import make_share
+from tests.helpers.video_jobs import create
 
 WRITES = """
 import sys, time
@@ -31,7 +32,13 @@ FAILS = WRITES.replace('    file.write(b"MARK")', "    sys.exit('no room')")
 
 
 @pytest.fixture
-def job(share, clip, style):  # noqa: F811
+def share(root):
+    """An empty share, by the clock of the world."""
+    return make_share(root)
+
+
+@pytest.fixture
+def job(share, clip, style):
     return create(share, clip, style, name="film")
 
 

@@ -33,9 +33,9 @@ from shared.heartbeat import temporary_member
 from shared.jobs import Job, find_job
 from shared.shared_dir import open_share
 from shared.worker import Worker
-from tests import toy
-from tests.films import clip, create, film_of, frames_of, make_clip, style, work  # noqa: F401
-from tests.toy import RecordingEvents
+from tests.helpers import toy_plan as toy
+from tests.helpers.toy_plan import RecordingEvents
+from tests.helpers.video_jobs import create, film_of, frames_of, work
 
 COUNT = 6
 

@@ -20,11 +20,17 @@ from shared.errors import ResultVanishedError, ShareError
 from shared.filesystem import RECORD_LIMIT
 from shared.heartbeat import temporary_member
 from shared.shared_dir import open_share
-from tests import toy
-from tests.films import clip, create, share, style, work  # noqa: F401
-from tests.test_strangers import make_plan_quietly
+from tests.helpers import toy_plan as toy
+from tests.helpers.job_system import make_share
+from tests.helpers.video_jobs import create, make_plan_quietly, work
 
 HUGE = 210 << 20
+
+
+@pytest.fixture
+def share(root):
+    """An empty share, by the clock of the world."""
+    return make_share(root)
 
 
 def lay(job, task, head: bytes = b"", size: int = HUGE) -> None:
@@ -47,7 +53,7 @@ def little_memory():
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory, clip, style):  # noqa: F811
+def made(tmp_path_factory, clip, style):
     """A finished job of four frames."""
     job = create(open_share(tmp_path_factory.mktemp("share")), clip, style, name="film", test=4, evaluate=picture(tmp_path_factory))
     assert work(job)
@@ -81,7 +87,7 @@ def test_result_beyond_its_kind_is_set_aside_unread(made, little_memory, task, h
         result.write_bytes(before)
 
 
-def test_huge_piece_of_the_index_takes_neither_time_nor_memory_and_is_made_again(share, clip, style, little_memory):  # noqa: F811
+def test_huge_piece_of_the_index_takes_neither_time_nor_memory_and_is_made_again(share, clip, style, little_memory):
     job = create(share, clip, style, name="film", test=4)
     lay(job, index_task(0), b"[" + b"[]," * 1000)
     began = time.monotonic()
@@ -95,7 +101,7 @@ def test_huge_piece_of_the_index_takes_neither_time_nor_memory_and_is_made_again
     assert work(job) and (share.layout.root / "film.mp4").exists()
 
 
-def test_result_that_is_too_large_again_and_again_is_a_failed_task(share):  # noqa: F811
+def test_result_that_is_too_large_again_and_again_is_a_failed_task(share):
     job = toy.create(share, chains=1, length=3)
     with temporary_member(share) as node:
         for _ in range(MOST_FAULTS):
@@ -105,7 +111,7 @@ def test_result_that_is_too_large_again_and_again_is_a_failed_task(share):  # no
     assert attempts.failed(job) == [str(toy.link_task(0))]
 
 
-def test_good_result_that_came_in_the_place_of_one_too_large_stays(share):  # noqa: F811
+def test_good_result_that_came_in_the_place_of_one_too_large_stays(share):
     job = toy.create(share, chains=1, length=3)
     with temporary_member(share) as node:
         results.publish_bytes(node, job, toy.link_task(0), b"good")  # by another node, after ours had looked
@@ -114,7 +120,7 @@ def test_good_result_that_came_in_the_place_of_one_too_large_stays(share):  # no
     assert results.read(job, toy.link_task(0)) == b"good" and attempts.of_task(job, toy.link_task(0)) == []
 
 
-def test_limits_are_those_of_what_is_asked_for(share):  # noqa: F811
+def test_limits_are_those_of_what_is_asked_for(share):
     job = toy.create(share, chains=1, length=3)
     lay(job, toy.link_task(0), size=RECORD_LIMIT)
     assert len(results.read(job, toy.link_task(0))) == RECORD_LIMIT

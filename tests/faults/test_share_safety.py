@@ -35,9 +35,11 @@ from shared.notify import ChangeNotifier
 from shared.paths import Task
 from shared.recovery import Recovery
 from shared.shared_dir import SharedDir, open_share
-from tests import films, toy
-from tests.conftest import join
-from tests.faults.strangers import (
+from tests.helpers import toy_plan as toy
+from tests.helpers import video_jobs as films
+from tests.helpers.failing_filesystem import work
+from tests.helpers.job_system import join
+from tests.helpers.strangers import (
     FIFO,
     GONE,
     HEX12,
@@ -60,20 +62,10 @@ from tests.faults.strangers import (
     make_home,
     manifest,
 )
-from tests.faults.test_property_strangers import (
-    HANGS_S,
-    Films,
-    Ticking,
-    World,
-    _at_once,
-    above,
-    call,
-    in_time,
-    quietly,
-    scratch,
-)
-from tests.test_strangers import SPEC, Premiere
-from tests.test_weather import work
+from tests.helpers.strangers_world import HANGS_S, Films, Ticking, World, call, in_time, quietly, scratch
+from tests.helpers.toy_films import SPEC, Premiere
+
+pytestmark = pytest.mark.usefixtures("all_at_once")
 
 JOB_ROOMS = ("inputs", "claims", "results", "attempts", "failed")
 LOOKS = ("status", "status --json", "nodes", "nodes --json", "report", "preview")

@@ -16,17 +16,15 @@ from click.testing import CliRunner
 from fav.cli.common import one_line_errors
 from shared import attempts, results
 from shared.claims import claimed
-from shared.shared_dir import open_share
-from tests import toy
-from tests.waiting import runs, wait_for
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.helpers import toy_plan as toy
+from tests.helpers.checkout import ROOT
+from tests.helpers.job_system import make_share
+from tests.helpers.waiting import runs, wait_for
 
 
 @pytest.fixture
 def share(root):
-    root.mkdir(exist_ok=True)
-    return open_share(root)
+    return make_share(root)
 
 
 @pytest.fixture
@@ -35,7 +33,7 @@ def start(share):
     nodes = []
 
     def start(**how) -> subprocess.Popen:
-        nodes.append(subprocess.Popen([sys.executable, "-m", "tests.toy", str(share.layout.root), "toy"], cwd=ROOT, text=True,
+        nodes.append(subprocess.Popen([sys.executable, "-m", "tests.helpers.toy_plan", str(share.layout.root), "toy"], cwd=ROOT, text=True,
                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **how))
         return nodes[-1]
 
@@ -154,7 +152,7 @@ def test_worker_of_a_stopped_supervisor_that_is_killed_ends(share, start):
 HALTED = """
 import subprocess, sys, time
 from fav.launch.local_launcher import _halting
-node = subprocess.Popen([sys.executable, "-m", "tests.toy", *sys.argv[1:]], start_new_session=True, stdout=subprocess.DEVNULL)
+node = subprocess.Popen([sys.executable, "-m", "tests.helpers.toy_plan", *sys.argv[1:]], start_new_session=True, stdout=subprocess.DEVNULL)
 with _halting([node]):
     print(node.pid, flush=True)
     sys.exit(node.wait())

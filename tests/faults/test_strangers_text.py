@@ -34,10 +34,17 @@ from shared.heartbeat import temporary_member
 from shared.identity import Identity, identities
 from shared.jobs import Manifest
 from shared.shared_dir import SharedDir
-from tests.films import clip, create, share, style  # noqa: F401
+from tests.helpers.job_system import make_share
+from tests.helpers.video_jobs import create
 
 FORGED = "\x1b]0;PWNED\x07\x1b[31mred\nnode fake: running"
 LOCAL = dataclasses.replace(Identity.here(), start=0)  # nobody waits for its heartbeat: its process is gone
+
+
+@pytest.fixture
+def share(root):
+    """An empty share, by the clock of the world."""
+    return make_share(root)
 
 
 def told(*words) -> str:

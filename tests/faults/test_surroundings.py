@@ -31,12 +31,10 @@ from shared.settings import POLL_S
 from shared.shared_dir import open_share
 from shared.source_hash import Sources, version
 from shared.worker import Worker
-from tests import toy
-from tests.conftest import join
-from tests.test_recovery import watch
-from tests.waiting import wait_for
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.helpers import toy_plan as toy
+from tests.helpers.checkout import ROOT
+from tests.helpers.job_system import join, watch
+from tests.helpers.waiting import wait_for
 
 
 @pytest.fixture
@@ -156,7 +154,7 @@ def test_a_server_that_does_not_answer_is_one_line(capfd, number):
 def node_where(share, script: str) -> subprocess.CompletedProcess:
     """A node on a machine that a shell script has changed, seen by it alone."""
     script = f'{script}; cd /proc && exec "$@"'
-    command = [sys.executable, "-m", "tests.toy", str(share.layout.root), "toy"]
+    command = [sys.executable, "-m", "tests.helpers.toy_plan", str(share.layout.root), "toy"]
     done = subprocess.run(["unshare", "--mount", "sh", "-c", script, "sh", *command], text=True, capture_output=True,
                           env={**os.environ, "PYTHONPATH": str(ROOT), "SHARE": str(share.layout.root)}, timeout=30)
     if done.returncode == 77 or done.stderr.startswith("unshare:"):
@@ -390,7 +388,7 @@ def test_failure_under_replaced_sources_is_no_attempt(share):
     assert list(attempts.of_job(job)) == [] and claimed(job) == {} and results.is_done(job, toy.link_task(0))
 
 
-SOON = "import sys; from shared import source_hash; source_hash.LOOK_S = 0.2; sys.argv[:1] = ['toy']; import runpy; runpy.run_module('tests.toy', run_name='__main__')"
+SOON = "import sys; from shared import source_hash; source_hash.LOOK_S = 0.2; sys.argv[:1] = ['toy']; import runpy; runpy.run_module('tests.helpers.toy_plan', run_name='__main__')"
 
 
 @pytest.fixture
@@ -403,7 +401,7 @@ def checkout(tmp_path):
 @pytest.mark.parametrize("worker_dies", [False, True])
 def test_node_whose_program_is_updated_finishes_its_task_and_says_so(share, checkout, worker_dies):
     job = toy.create(share, chains=1, length=1000, slow=0.3)
-    program = ["-m", "tests.toy"] if worker_dies else ["-c", SOON]
+    program = ["-m", "tests.helpers.toy_plan"] if worker_dies else ["-c", SOON]
     node = subprocess.Popen([sys.executable, *program, str(share.layout.root), "toy"], cwd=checkout, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     wait_for(lambda: results.count(job, "link", range(1000)) > 0)

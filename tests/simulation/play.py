@@ -25,7 +25,7 @@ from shared.retry import retry_transient
 from shared.settings import LEASE_S, POLL_S
 from shared.shared_dir import SharedDir
 from shared.worker import Worker
-from tests import toy
+from tests.helpers import toy_plan as toy
 from tests.simulation.world import Host, Process, SimulatedSystem, World
 
 ROOT = Path("/share")

@@ -1,0 +1,72 @@
+"""The job layer in a simulated world: whatever happens, in whatever order, nothing is lost, spoiled or done for ever.
+
+The long suite: `pytest -m long tests/faults/test_simulation.py -s` (FAV_SEEDS=20000 by default; half an hour on 2 cores).
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.helpers.checkout import ROOT
+from tests.simulation.many import CI_SEEDS, Outcome, catch, occurred, outcomes, pool, told
+from tests.simulation.mutations import MUTATIONS
+from tests.simulation.world import EVERY_FAULT
+
+
+@pytest.fixture(scope="module")
+def runs() -> list[Outcome]:
+    return list(outcomes(CI_SEEDS))
+
+
+@pytest.fixture(scope="module")
+def caught() -> dict[str, int | None]:
+    """For each wrong protocol, a seed that finds it out."""
+    with pool() as workers:
+        return dict(zip(MUTATIONS, workers.map(catch, MUTATIONS)))
+
+
+def assert_kept(runs: list[Outcome]) -> None:
+    broken = [run for run in runs if run.broken]
+    if broken:
+        others = "".join(f"\nseed {run.seed}: {run.broken.splitlines()[-1]}" for run in broken[1:20])
+        pytest.fail(f"{len(broken)} of {len(runs)} seeds broke a promise; the first:\n{told(broken[0].seed, lines=80)}{others}", pytrace=False)
+
+
+def test_all_promises_hold_in_every_run(runs):
+    assert_kept(runs)
+
+
+@pytest.mark.parametrize("fault", EVERY_FAULT)
+def test_fault_occurs_in_at_least_ten_runs(runs, fault):
+    assert occurred(runs)[fault] >= 10
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_wrong_protocol_is_found_out(caught, mutation):
+    assert caught[mutation] is not None
+
+
+@pytest.mark.parametrize("seed", [3, 8, 12])
+def test_run_is_the_same_whenever_and_wherever_it_is_replayed(seed, tmp_path):
+    elsewhere = tmp_path / "a checkout that lies deeper"
+    for room in ("shared", "tests"):
+        shutil.copytree(ROOT / room, elsewhere / room)
+    told = {subprocess.run([sys.executable, "-m", "tests.simulation", str(seed)], cwd=place, text=True, stdout=subprocess.PIPE,
+                           env={**os.environ, "PYTHONHASHSEED": hash_seed}, check=True).stdout
+            for hash_seed, place in (("1", ROOT), ("2", ROOT), ("3", elsewhere))}
+    assert len(told) == 1 and len(told.pop().splitlines()) > 300
+
+
+@pytest.mark.long
+def test_all_promises_hold_in_very_many_runs(capsys):
+    began = time.monotonic()
+    runs = list(outcomes(range(int(os.environ.get("FAV_SEEDS", 20_000)))))
+    with capsys.disabled():
+        counts = occurred(runs)
+        print(f"\n{len(runs)} seeds in {time.monotonic() - began:.0f} s; in how many each fault occurred:")
+        print(", ".join(f"{fault} {counts[fault]}" for fault in EVERY_FAULT))
+    assert_kept(runs)

@@ -1,0 +1,1 @@
+"""Real processes of the program, and whole jobs."""

@@ -1,0 +1,101 @@
+"""Orders through the share: nodes that somebody else has started are asked to leave, and do; and the table of nodes."""
+
+import json
+import time
+
+from click.testing import CliRunner
+
+import coordinator
+from shared import attempts, control, results
+from shared.claims import Claims, claimed
+from shared.control import ControlCommand
+from shared.membership import sweep
+from tests.helpers import toy_plan as toy
+from tests.helpers.job_system import is_clean, join, start
+from tests.helpers.waiting import wait_for
+
+
+def call(*words):
+    return CliRunner().invoke(coordinator.main, [str(word) for word in words])
+
+
+def test_drained_node_finishes_its_task_and_leaves_nothing(share, root):
+    job = toy.create(share, chains=1, length=1000, slow=0.4)
+    node = start(root, "toy")
+    wait_for(lambda: results.count(job, "link", range(1000)) > 1)
+    assert "asked to leave after its current task" in call("drain", root).output
+    output, _ = node.communicate(timeout=20)
+    assert node.returncode == 130 and "stopping after the current frame" in output, output
+    assert claimed(job) == {} and is_clean(share) and list(share.layout.orders.iterdir()) == []
+
+
+def test_stopped_node_leaves_in_the_midst_of_a_task_and_that_counts_as_no_attempt(share, root):
+    job = toy.create(share, chains=1, length=2, slow=60)
+    node = start(root, "toy")
+    wait_for(lambda: claimed(job))
+    began = time.monotonic()
+    assert call("stop", root).exit_code == 0
+    node.communicate(timeout=20)
+    assert node.returncode == 130 and time.monotonic() - began < 10
+    assert claimed(job) == {} and is_clean(share) and attempts.of_task(job, toy.link_task(0)) == []
+
+
+def test_only_the_node_that_is_meant_leaves(share, root):
+    job = toy.create(share, chains=2, length=1000, slow=0.05)
+    nodes = [start(root, "toy") for _ in range(2)]
+    wait_for(lambda: len(claimed(job)) == 2)
+    meant = next(name for name in share.system.list(share.layout.nodes) if f"-{nodes[0].pid}-" in name)
+    assert call("drain", root, meant).output == f"{meant}: asked to leave after its current task\n"
+    nodes[0].communicate(timeout=20)
+    assert nodes[1].poll() is None and len(share.system.list(share.layout.nodes)) == 1
+    call("stop", root)
+    nodes[1].communicate(timeout=20)
+    assert is_clean(share)
+
+
+def test_node_that_was_taken_for_dead_hears_what_was_ordered_before(share, root):
+    job = toy.create(share, chains=1, length=1000, slow=0.05)
+    node = start(root, "toy")
+    wait_for(lambda: results.count(job, "link", range(1000)) > 2)
+    (first,) = share.system.list(share.layout.nodes)
+    sweep(share, first)
+    control.give(share, first, ControlCommand.DRAIN)
+    node.communicate(timeout=30)
+    assert node.returncode == 130 and control.given(share) == {}
+
+
+def test_of_two_orders_the_stronger_counts_and_those_of_nobody_are_swept(share):
+    node = join(share)
+    control.give(share, node.identity.incarnation, ControlCommand.STOP)
+    control.give(share, node.identity.incarnation, ControlCommand.DRAIN)
+    control.give(share, node.identity.incarnation, ControlCommand.DRAIN)
+    control.give(share, "gone-1-00000000", ControlCommand.DRAIN)
+    (share.layout.orders / "a stranger's file").touch()
+    control.sweep(share)
+    assert control.given(share) == {node.identity.incarnation: ControlCommand.STOP}
+    control.take_back(share, node.identity.incarnation)
+    assert control.given(share) == {} and share.system.list(share.layout.orders) == ["a stranger's file"]
+
+
+def test_nobody_to_ask_is_one_line(share, root):
+    for words in (("drain", root), ("stop", root), ("drain", root, "nobody")):
+        result = call(*words)
+        assert result.exit_code == 2 and result.output.startswith("error: ") and len(result.output.splitlines()) == 1
+
+
+def test_table_of_nodes_tells_who_works_on_what_and_who_is_silent(share, root, monkeypatch):
+    monkeypatch.setattr("fav.monitor.snapshot.HEARTBEAT_S", 0.7)
+    job = toy.create(share, chains=1, length=1000, slow=0.2)
+    node = start(root, "toy")
+    wait_for(lambda: claimed(job))
+    Claims(join(share, host="far-away"), job).claim(toy.SUM)
+    told = {one["host"]: one for one in json.loads(call("nodes", root, "--json").output)}
+    far = told.pop("far-away")
+    (near,) = told.values()
+    assert far["state"] == "silent" and far["tasks"] == ["toy sum.0000000"]
+    assert near["state"] == "alive" and near["tasks"][0].startswith("toy link.") and near["pid"] == node.pid
+    node.kill()
+    node.communicate()
+    sweep(share, far["node"])
+    table = call("nodes", root).output
+    assert "dead" in table and near["node"] in table and " s ago" in table

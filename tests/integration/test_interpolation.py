@@ -1,0 +1,82 @@
+"""Several styles with weights: one network, whose weights lie between theirs."""
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+import coordinator
+from fav.errors import FavError
+from fav.model.checkpoints import load_style, save_style
+from fav.model.interpolation import load_mixture
+from fav.model.network import StyleNetwork
+from fav.model.runner import StyleRunner
+from fav.pipeline.spec import JobSpec
+from fav.video import FrameReader
+from shared.jobs import all_jobs
+from tests.helpers import video_jobs as films
+from tests.helpers.video_jobs import create, frames_of, index_of, work
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    return films.make_style(tmp_path_factory.mktemp("other") / "other: 2.safetensors", seed=2)
+
+
+def constant(path, value: float):
+    """A style of which every weight is this number."""
+    network = load_style(films.make_style(path))
+    network.load_state_dict({key: torch.full_like(old, value) for key, old in network.state_dict().items()})
+    path.unlink(missing_ok=True)
+    save_style(network, path)
+    return path
+
+
+def test_weights_lie_between_those_of_the_styles(tmp_path):
+    zero, four, eight = (constant(tmp_path / f"{value}.safetensors", value) for value in (0, 4, 8))
+    assert all((weights == 2).all() for weights in load_mixture(zero, [(four, 0.5)]).state_dict().values())
+    assert all((weights == 3).all() for weights in load_mixture(zero, [(four, 0.25), (eight, 0.25)]).state_dict().values())
+
+
+def test_style_alone_is_itself_and_mixed_with_itself_too(style):
+    expected = load_style(style).state_dict()
+    for network in (load_mixture(style), load_mixture(style, [(style, 0.5)])):
+        assert all(torch.equal(network.state_dict()[key], weights) for key, weights in expected.items())
+
+
+def test_other_architecture_is_refused_naming_both(share, clip, style, tmp_path):
+    save_style(StyleNetwork("c9s1-8,d8,R8,U2,c9s1-3", 7), tmp_path / "wide.safetensors")
+    with pytest.raises(FavError, match=f"wide.safetensors: expected the .* of .*{films.TINY}.*c9s1-8,d8,R8,U2,c9s1-3"):
+        create(share, clip, style, mix=((tmp_path / "wide.safetensors", 0.5),))
+    assert all_jobs(share) == []
+
+
+def submitted(share, clip, style, *words):
+    line = "submit", share.layout.root, clip, style, "--name", "job", *words
+    return CliRunner().invoke(coordinator.main, [str(word) for word in line])
+
+
+def test_job_brings_all_styles_and_paints_with_their_mixture(share, clip, style, other):
+    assert submitted(share, clip, style, "--test", 2, "--mix", f"{other}:0.25", "--precision", "float32").exit_code == 0
+    (job,) = all_jobs(share)
+    spec = JobSpec.from_json(job.manifest.spec)
+    assert spec.mix_weights == (0.25,) and (share.layout.root / spec.mix[0]).read_bytes() == other.read_bytes()
+    plain = create(share, clip, style, test=2, name="plain")
+    assert work(job, backend="torch") and work(plain)
+    with FrameReader(clip) as reader:
+        source = reader.read(0, index_of(job))
+    assert np.array_equal(frames_of(job)[0], StyleRunner(load_mixture(style, [(other, 0.25)])).stylize(source))
+    assert not np.array_equal(frames_of(job)[0], frames_of(plain)[0])
+
+
+def test_other_weights_are_other_options_of_a_job(share, clip, style, other):
+    assert submitted(share, clip, style, "--mix", f"{other}:0.25").exit_code == 0
+    assert "joined" in submitted(share, clip, style, "--mix", f"{other}:0.25").output
+    assert "mix-weights is 0.25, not 0.5" in submitted(share, clip, style, "--mix", f"{other}:0.5").output
+    assert "mix has another content" in submitted(share, clip, style, "--mix", f"{style}:0.25").output
+
+
+@pytest.mark.parametrize("weights", [("0",), ("1",), ("0.6", "0.6"), ("-0.5",), ("nan",), ("x",), ("",)])
+def test_weights_that_leave_nothing_or_are_none_are_refused(share, clip, style, other, weights):
+    result = submitted(share, clip, style, *(word for weight in weights for word in ("--mix", f"{other}:{weight}")))
+    assert result.exit_code == 2 and "--mix" in result.output and all_jobs(share) == []

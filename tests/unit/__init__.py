@@ -1,0 +1,1 @@
+"""Functions and classes, in this process."""

@@ -1,0 +1,72 @@
+"""The structure of the code: imports run downhill, the share is reached through one seam, pickles hold only tensors.
+
+And that of the tests: no test module imports another one, and fixtures are never imported.
+"""
+
+import ast
+import subprocess
+import sys
+
+from tests.helpers.checkout import ROOT, SOURCES
+
+TESTS = sorted(ROOT.glob("tests/**/*.py"))
+LINT = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"
+
+
+def test_imports_keep_the_contracts_of_pyproject():
+    run = subprocess.run([sys.executable, "-c", LINT], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_each_package_and_module_says_what_it_is_for():
+    for path in SOURCES:
+        text = ast.get_docstring(ast.parse(path.read_text()))
+        assert text and not text.startswith("TODO"), path
+
+
+def test_the_share_is_reached_through_the_one_seam():
+    for path in ROOT.glob("shared/**/*.py"):
+        if path.name in ("system.py", "share.py", "terminal.py", "local.py"):  # the last two: devices, and this machine
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                called = ast.unparse(node.func)
+                forbidden = called in {"os." + name for name in ("open", "link", "rename", "unlink", "mkdir", "stat", "listdir", "utime", "replace")}
+                assert not forbidden, f"{path.name}:{node.lineno} calls {called}: go through shared.filesystem"
+
+
+def test_only_tensors_are_read_from_pickles():
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.load", "pickle.load", "pickle.loads"):
+                assert any(word.arg == "weights_only" and ast.unparse(word.value) == "True" for word in node.keywords), path
+
+
+def _imported(tree: ast.Module) -> list[str]:
+    """The full names of all that a module imports, in functions as well."""
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names += ["." * node.level + f"{node.module or ''}.{alias.name}" for alias in node.names]
+    return names
+
+
+def test_no_module_of_the_tests_imports_a_test_module_or_a_conftest():
+    for path in TESTS:
+        for name in _imported(ast.parse(path.read_text())):
+            parts = name.split(".")
+            wrong = parts[0] in ("tests", "") and any(part.startswith("test_") or part == "conftest" for part in parts)
+            assert not wrong, f"{path} imports {name}: what two of them share belongs into tests/helpers or a conftest.py"
+
+
+def test_fixtures_are_not_imported():
+    for path in TESTS:
+        text = path.read_text()
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "tests":
+                lines = text.splitlines()[node.lineno - 1 : node.end_lineno]
+                assert not any("noqa" in line for line in lines), f"{path}:{node.lineno}: fixtures belong into a conftest.py"
+            fixture = isinstance(node, ast.FunctionDef) and any("fixture" in ast.unparse(one) for one in node.decorator_list)
+            assert not (fixture and path.parent.name == "helpers"), f"{path}:{node.lineno}: fixtures belong into a conftest.py"

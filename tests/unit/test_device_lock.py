@@ -1,0 +1,67 @@
+"""Which card a process takes. There is none here, so PyTorch is told of some; the processes and their locks are real."""
+
+import subprocess
+import sys
+import tempfile
+from uuid import uuid4
+
+import pytest
+
+from tests.helpers.checkout import ROOT
+
+PROGRAM = """
+import sys, types
+import torch
+names = sys.argv[1].split()
+torch.cuda.is_available = lambda: bool(names)
+torch.cuda.device_count = lambda: len(names)
+torch.cuda.get_device_properties = lambda number: types.SimpleNamespace(uuid=names[number])
+from fav.pipeline.device_lock import own_device
+print(own_device(*sys.argv[2:]), flush=True)
+print(own_device(*sys.argv[2:]), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def process(monkeypatch, tmp_path):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    started = []
+
+    def start(cards: list[str], *words: str) -> tuple[subprocess.Popen, str]:
+        started.append(subprocess.Popen([sys.executable, "-c", PROGRAM, " ".join(cards), *words], cwd=ROOT, text=True,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        first, again = started[-1].stdout.readline().strip(), started[-1].stdout.readline().strip()
+        assert first == again
+        return started[-1], first
+
+    yield start
+    for one in started:
+        one.kill()
+        one.communicate()
+
+
+def test_nodes_of_one_machine_take_a_card_each_and_then_the_processor(process):
+    cards = [str(uuid4()) for _ in range(2)]
+    first, device = process(cards, "auto")
+    assert device == "cuda:0"
+    assert process(cards, "auto")[1] == "cuda:1" and process(cards, "auto")[1] == "cpu"
+    first.kill()
+    first.wait()
+    assert process(cards, "auto")[1] == "cuda:0"
+
+
+@pytest.mark.slow
+def test_a_card_is_the_same_whatever_its_number(process):
+    card, other = str(uuid4()), str(uuid4())
+    assert process([card], "auto")[1] == "cuda:0"
+    assert process([other, card], "auto")[1] == "cuda:0" and process([card], "auto")[1] == "cpu"
+
+
+@pytest.mark.slow
+def test_who_names_a_device_gets_it_and_openvino_needs_no_card(process):
+    cards = [str(uuid4())]
+    assert process(cards, "cuda:0")[1] == "cuda:0" and process(cards, "cpu")[1] == "cpu"
+    assert process(cards, "auto", "openvino")[1] == "cpu" and process([], "auto")[1] == "cpu"
+    assert process(cards, "auto")[1] == "cuda:0"

@@ -1,0 +1,54 @@
+"""The clips that styles are measured on: forth and back, one shot, with memory and without."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import reel
+from benchmarks.drift import followed
+from benchmarks.styles import Sheet, painting_of
+from fav.evaluation.comparison import FrameSample
+from fav.flow import make
+from fav.model.network import StyleNetwork
+from fav.model.runner import StyleRunner
+from tests.helpers.pictures import grey
+from tests.helpers.video_jobs import TINY
+
+
+def test_clip_that_is_played_forth_and_back_turns_at_its_ends_and_comes_again_after_a_period():
+    shown = [int(picture[0, 0, 0]) for picture, *_ in reel.forth_and_back([grey(level) for level in (10, 20, 30, 40)], 10)]
+    assert shown == [10, 20, 30, 40, 30, 20, 10, 20, 30, 40]
+    assert reel.period([1, 2, 3, 4]) == 6 and reel.period([1, 2]) == 2 and reel.period([1]) == 1
+
+
+def test_each_frame_comes_with_both_films_and_shots_begin_alike():
+    frames = [*reel.scene("pan", (64, 48), 4), *reel.scene("tripod", (64, 48), 3)]
+    moments = list(reel.stylized(iter(frames), StyleRunner(StyleNetwork(TINY, 7)), make("dis")))
+    assert [now.cut for now in moments] == [True, False, False, False, True, False, False]
+    for now, (picture, seconds, _) in zip(moments, frames, strict=True):
+        assert np.array_equal(now.source, picture) and now.seconds == seconds
+        assert np.array_equal(now.film, now.against) == now.cut
+
+
+def test_drift_of_a_film_is_its_slope_against_another_and_where_it_ends():
+    brighter = [grey(60 + number // 5) for number in range(500)]
+    moments = (FrameSample(number, Fraction(number, 25), number == 0, grey(50), film, grey(60)) for number, film in enumerate(brighter))
+    course = followed(moments, 250, lambda: None)
+    slope, away = course.slope("film", "against"), course.last_minus_first("film", "against")
+    assert np.allclose(slope[:3], 20, rtol=0.01) and np.allclose(slope[3:], 0)
+    assert np.allclose(away[:3], 95) and course.slope("against", "source").tolist() == [0] * 6
+    assert course.apart[-1] == 99 and np.allclose(course.again, 50) and len(course.again) == 250
+    assert [now.number for now in course.kept] == [24, 49, 124, 249, 499]
+
+
+def test_sheet_has_the_shot_that_lasts_and_the_style_its_painting(tmp_path):
+    moments = [FrameSample(number, Fraction(number, 10), number in (0, 15), grey(1), grey(2)) for number in range(40)]
+    sheet = Sheet()
+    assert list(sheet.watch(moments)) == moments
+    assert [(seconds, now.number) for seconds, now in sheet.kept] == [(1, 25), (2, 35)]
+    for name in ("wave.jpg", "wave_full.txt", "wav.png", "other.jpg"):
+        (tmp_path / name).touch()
+    assert painting_of(Path("wave_full.safetensors"), tmp_path) == tmp_path / "wave.jpg"
+    assert painting_of(Path("scream.safetensors"), tmp_path) is None
+    assert reel.sheet([[("a", grey(1)), ("b", grey(2))], [("c", grey(3))]]).shape == (2 * (48 + 20 + 4), 2 * (64 + 4), 3)

@@ -1,0 +1,113 @@
+"""The shared directory itself: what is refused, and with which words."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from shared.errors import EvictedError, ShareError
+from shared.filesystem import FileSystem, process_start
+from shared.identity import Identity
+from shared.membership import sweep
+from shared.notify import ChangeNotifier
+from shared.shared_dir import open_share
+from tests.helpers.job_system import join
+
+
+def test_missing_directory_is_refused(tmp_path):
+    with pytest.raises(ShareError, match="found nothing"):
+        open_share(tmp_path / "missing")
+
+
+def test_file_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ShareError, match="got a file"):
+        open_share(tmp_path / "file")
+
+
+def test_sticky_directory_is_refused(tmp_path):
+    tmp_path.chmod(0o1777)
+    with pytest.raises(ShareError, match="sticky"):
+        open_share(tmp_path)
+
+
+@pytest.mark.parametrize("number, word", [(28, "make room"), (30, "writable"), (13, "permissions")])
+def test_directory_that_cannot_be_written_is_refused(tmp_path, number, word, monkeypatch):
+    def refuse(self, path, data):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(FileSystem, "write_new", refuse)
+    with pytest.raises(ShareError, match=word):
+        open_share(tmp_path)
+
+
+def test_files_are_the_groups_where_the_directory_is(tmp_path):
+    tmp_path.chmod(0o2770)
+    before = os.umask(0o077)
+    try:
+        share = open_share(tmp_path)
+        node = join(share)
+    finally:
+        os.umask(before)
+    assert node.heart.stat().st_mode & 0o777 == 0o660
+    assert node.private.stat().st_mode & 0o7777 == 0o2770
+
+
+def test_files_go_to_the_directorys_group_also_without_setgid(tmp_path):
+    if os.getuid() != 0:
+        pytest.skip("needs root to give a directory to another group")
+    tmp_path.chmod(0o770)
+    os.chown(tmp_path, -1, 12345)
+    node = join(open_share(tmp_path))
+    assert {path.stat().st_gid for path in (node.heart, node.private, node.share.layout.jobs)} == {12345}
+
+
+def test_node_that_left_leaves_nothing(share):
+    node = join(share)
+    ChangeNotifier(node).ring()
+    node.leave()
+    assert [path for room in share.layout.rooms() for path in room.iterdir()] == []
+
+
+def test_node_that_was_swept_learns_of_it_at_its_next_beat(share):
+    node = join(share)
+    sweep(share, node.identity.incarnation)
+    with pytest.raises(EvictedError):
+        node.beat()
+
+
+def test_identity_reads_back_and_a_strangers_does_not(tmp_path):
+    identity = Identity.here("a word about it")
+    assert Identity.from_bytes(identity.to_bytes(), tmp_path) == identity
+    for content in (b"", b"{}", b"hello", identity.to_bytes().replace(b'"version": 1', b'"version": 2')):
+        with pytest.raises(ShareError):
+            Identity.from_bytes(content, tmp_path)
+
+
+def test_reading_follows_no_link_and_waits_on_no_fifo(share, tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to(tmp_path / "fifo")
+    for name in ("fifo", "link"):
+        with pytest.raises(ShareError):
+            share.system.read(tmp_path / name)
+
+
+def test_bell_of_another_node_wakes_a_waiter_and_ones_own_does_not(share):
+    mine, theirs = ChangeNotifier(join(share)), ChangeNotifier(join(share))
+    mine.wait(0.01)  # begins to watch
+    mine.ring()
+    assert not mine.wait(0.3)
+    theirs.ring()
+    assert mine.wait(10)
+    mine.close()
+
+
+def test_directory_that_takes_no_other_is_an_error_and_no_endless_climb(share):
+    with pytest.raises(OSError):
+        share.system.make_dirs(Path("/proc/nodes/x"))
+
+
+def test_start_time_tells_processes_of_one_pid_apart(share):
+    start = process_start(os.getpid())
+    assert not share.system.process_gone(os.getpid(), start)
+    assert share.system.process_gone(os.getpid(), start + 1)

@@ -1,0 +1,84 @@
+"""What the benchmarks of long takes rest on: takes, differences, schemes of chunks, and the play of many nodes."""
+
+import numpy as np
+import pytest
+
+from benchmarks import chunks, reel
+from benchmarks.forgetting import difference, forgetting
+from benchmarks.makespan import makespan
+from benchmarks.take import Take, check, takes
+from fav.model.network import StyleNetwork
+from fav.model.runner import StyleRunner
+from fav.stylize.blend import blend
+from fav.stylize.chain import boundaries
+from tests.helpers.pictures import grey
+from tests.helpers.video_jobs import TINY
+
+
+@pytest.fixture(scope="module")
+def take() -> Take:
+    ((_, found),) = takes(StyleRunner(StyleNetwork(TINY, 7), threads=1), "pan", (), 36, 128, "dis", again=False)
+    return found
+
+
+def test_longest_shot_is_the_first_of_several_of_its_length():
+    frames = [(grey(number), number, number in (0, 2, 5)) for number in range(8)]
+    assert [int(picture[0, 0, 0]) for picture in reel.longest_shot(frames)] == [2, 3, 4]
+
+
+def test_difference_of_pictures():
+    other = grey(50)
+    other[:24] = 60  # half of it
+    found = difference(grey(50), other)
+    assert np.isclose(found.rmse, np.sqrt(50)) and found.most == 10 and found.equal == 0.5
+
+
+def test_chain_that_begins_with_the_take_is_the_same_for_ever(take):
+    assert np.array_equal(forgetting(take, (0,), 5), [[0, 0, 100]] * 5)
+
+
+def test_unknown_takes_are_named():
+    def fail(words: str) -> None:
+        raise ValueError(words)
+
+    with pytest.raises(ValueError, match="still, got dive"):
+        check("pan,dive", (), fail)
+
+
+@pytest.mark.slow
+def test_all_schemes_begin_as_the_plain_chain_does_and_tell_their_work(take):
+    size, lead = 12, 3
+    plain = chunks.off(take, size).pictures
+    for name, scheme in chunks.schemes(lead).items():
+        film = scheme(take, size)
+        alike = size - lead - getattr(scheme, "window", 0)
+        assert len(film.pictures) == len(take) and all(map(np.array_equal, film.pictures[:alike], plain)), name
+        assert film.painted >= len(take) and film.serial <= film.painted, name
+    assert chunks.schemes(lead)["warm-up 3"](take, size).painted == len(take) + 2 * lead
+    assert all(map(np.array_equal, chunks.repaired(take, 12).pictures, plain))  # an untrained style forgets nothing
+
+
+def test_moved_boundaries_lie_where_least_is_reliable_within_the_window(take):
+    lead, size, window = 3, 12, 8
+    film = chunks.schemes(lead)[f"warm-up {lead}, cross-faded, moved"](take, size)
+    means = [take.steps[number].reliability.mean() for number in range(1, len(take))]
+    for fixed, moved in zip(boundaries(len(take), size), film.edges, strict=True):
+        at = {edge: sum(means[edge - lead:edge]) for edge in range(fixed - window, fixed + window + 1)}
+        assert np.isclose(at[moved], min(at.values()))
+
+
+@pytest.mark.slow
+def test_cross_fade_of_the_benchmark_is_that_of_films(take):
+    film, hard = (chunks.schemes(3)[name](take, 12).pictures for name in ("warm-up 3, cross-faded", "warm-up 3"))
+    lead = list(take.chain(9, 12))
+    for place in range(3):
+        assert np.array_equal(film[9 + place], blend(hard[9 + place], lead[place], (place + 1) / 4))
+    assert all(map(np.array_equal, film[12:21], hard[12:21]))
+
+
+def test_three_nodes_paint_three_chunks_in_the_time_of_the_longest():
+    seconds = {"frame": 0.1, "lead": 0.1, "index": 0.0}
+    off, painted = makespan(144, [], None, 3, seconds)
+    assert np.isclose(off, 14.4, atol=0.3) and painted == 144
+    chunked, painted = makespan(144, [], 48, 3, seconds)
+    assert np.isclose(chunked, 5.5, atol=0.6) and painted == 144 + 2 * 7
