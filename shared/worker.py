@@ -16,12 +16,13 @@ from shared.claims import Outcome, claimed
 from shared.errors import (
     EvictedError,
     InputChangedError,
+    JobQueueError,
     JobRemovedError,
     NodeUnhealthyError,
     ResultVanishedError,
-    ShareError,
     SourcesReplaced,
     StopRequested,
+    UserError,
     plain,
 )
 from shared.failure_detector import FailureDetector
@@ -123,7 +124,7 @@ class Worker:
             return all_jobs(self.node.share, self._complain)
         job = find_job(self.node.share, self.only)
         if job is None and not any(board.job.name == self.only for board in self.boards.values()):
-            raise ShareError(f"{self.only}: there is no job of that name; coordinator.py status lists them")
+            raise JobQueueError(f"{self.only}: there is no job of that name; coordinator.py status lists them")
         return [job] if job else []
 
     def _complain(self, line: str) -> None:
@@ -260,12 +261,12 @@ class Worker:
                 raise
             self._check_sources()
             line = f"{board.job.name}: cannot be served here: {plain(error, 500) or type(error).__name__}"
-            known = isinstance(error, OSError | ShareError)
+            known = isinstance(error, OSError | UserError)
             if self.only is not None and known:
-                raise ShareError(line) from error
+                raise JobQueueError(line) from error
             if self.only is not None:
                 raise
-            with suppress(OSError, ShareError):
+            with suppress(OSError, JobQueueError):
                 if not known:
                     traceback.print_exc()
                 self._close(board, _refusal(error), line)
@@ -458,8 +459,8 @@ class Worker:
             self._check_sources()
             if isinstance(error, OSError) and error.errno == errno.EFBIG:  # this machine's limit: nothing is wrong with the task
                 self.report.end()
-                raise ShareError(f"{error.filename or task}: larger than a file may be here ({error.strerror}); raise this node's "
-                                 f"limit (ulimit -f), or use a file system without one, then start it again") from error
+                raise JobQueueError(f"{error.filename or task}: larger than a file may be here ({error.strerror}); raise this node's "
+                                    f"limit (ulimit -f), or use a file system without one, then start it again") from error
             self._weathered(self.node.check)  # a node whose private directory was swept under it has not failed
             self._failed(board, task, traceback.format_exc())
         else:

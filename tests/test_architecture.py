@@ -37,6 +37,12 @@ def test_the_share_is_reached_through_the_one_seam():
                 assert not forbidden, f"{path.name}:{node.lineno} calls {called}: go through shared.filesystem"
 
 
+def test_all_errors_have_one_root():
+    roots = [node.name for path in SOURCES for node in ast.walk(ast.parse(path.read_text()))
+             if isinstance(node, ast.ClassDef) and "Exception" in map(ast.unparse, node.bases)]
+    assert roots == ["UserError"]
+
+
 def test_only_tensors_are_read_from_pickles():
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):

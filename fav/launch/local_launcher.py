@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator
 
-from fav.errors import FavError
+from fav.launch.errors import LaunchError
 from fav.monitor.console import tell
 from shared.jobs import Job
 from shared.logs import LOG_HEAD
@@ -82,7 +82,7 @@ def log_at(path: Path) -> tuple[Path, int]:
     try:
         fd, own = tempfile.mkstemp(prefix=f"{path.stem}.", suffix=".log")
     except OSError as error:
-        raise FavError(f"{path}: expected a log that can be written to, or a temporary directory for one, got neither "
+        raise LaunchError(f"{path}: expected a log that can be written to, or a temporary directory for one, got neither "
                        f"({error.strerror}); make room there, or set TMPDIR") from None
     os.write(fd, HEAD)
     return Path(own), fd

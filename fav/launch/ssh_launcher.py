@@ -3,14 +3,14 @@
 import sys
 from pathlib import Path
 
-from fav.errors import FavError
+from fav.launch.errors import LaunchError
 from fav.launch.hosts_file import Host, read_hosts
 from fav.launch.preflight import HostChecker, HostRejected, show
 from fav.launch.ssh_cluster import ReadyHost, SSHCluster
 from fav.monitor.console import tell
 from fav.util.reading import read_file
 from shared.control import ControlCommand, give
-from shared.errors import ShareError
+from shared.errors import JobQueueError
 from shared.identity import identities
 from shared.jobs import Job, over
 from shared.shared_dir import SharedDir
@@ -21,15 +21,13 @@ PATIENCE_S = 60.0  # beyond the lease: how long a run whose hosts are all out of
 
 
 def hosts_of(path: Path) -> list[Host]:
-    """The hosts in a file, which is read again and again; ShareError where there are none, or a line is none."""
+    """The hosts in a file, which is read again and again; FavError where there are none, or a line is none."""
     try:
         hosts = read_hosts(read_file(path, f"--hosts {path}", LARGEST).decode(errors="replace"), str(path))
     except OSError as error:
-        raise ShareError(f"{path}: expected a file of hosts, one a line ({error.strerror})") from None
-    except FavError as error:
-        raise ShareError(str(error)) from None
+        raise LaunchError(f"{path}: expected a file of hosts, one a line ({error.strerror})") from None
     if not hosts:
-        raise ShareError(f"{path}: expected one host a line, got none")
+        raise LaunchError(f"{path}: expected one host a line, got none")
     return hosts
 
 
@@ -47,9 +45,9 @@ def follow_hosts(job: Job, path: Path, backend: str, skip_unfit: bool) -> list[P
         try:
             found = scout.look([host])[host]
         except OSError as error:  # the share's weather
-            raise ShareError(f"it could not be looked at ({error.strerror})") from None
+            raise LaunchError(f"it could not be looked at ({error.strerror})") from None
         if isinstance(found, HostRejected):
-            raise ShareError("; ".join(found.wrong))
+            raise LaunchError("; ".join(found.wrong))
         hear(found)
         return found
 
@@ -63,8 +61,8 @@ def follow_hosts(job: Job, path: Path, backend: str, skip_unfit: bool) -> list[P
     if len(sites) < len(found):
         show(found)
     if len(sites) < len(found) and not (skip_unfit and sites):
-        raise ShareError(f"{path}: expected all hosts to be fit, got {len(found) - len(sites)} of {len(found)} that are not; mend "
-                         f"that, take them out, or say --skip-unfit; nothing was started, and the same line again goes on")
+        raise LaunchError(f"{path}: expected all hosts to be fit, got {len(found) - len(sites)} of {len(found)} that are not; mend "
+                            f"that, take them out, or say --skip-unfit; nothing was started, and the same line again goes on")
     for site in sites:
         hear(site)
     tell(f"{sum(len(site.commands) for site in sites)} node(s) on {len(sites)} host(s)")
@@ -86,5 +84,5 @@ def drain_process(share: SharedDir, hostname: str, pid: int) -> None:
         for name, identity in identities(share).items():
             if (identity.host, identity.pid) == (hostname, pid):
                 give(share, name, ControlCommand.DRAIN)
-    except (OSError, ShareError):
+    except (OSError, JobQueueError):
         pass  # asked again at the next look

@@ -46,7 +46,7 @@ from fav.util.safe_path import brought
 from shared import results
 from shared.attempts import failed
 from shared.claims import claimed
-from shared.errors import InputChangedError, ShareError
+from shared.errors import InputChangedError, JobQueueError
 from shared.filesystem import TRANSIENT_ERRNOS
 from shared.jobs import Job
 from shared.membership import Node
@@ -71,11 +71,8 @@ class CachedFrame:
 
 
 def make_plan(job: Job, node: Node, say: Callable[[str], None], **options) -> "VideoPlan":
-    """The plan of a film job on this node; ShareError where it cannot be served here."""
-    try:
-        return VideoPlan(job, node, say, **options)
-    except FavError as error:
-        raise ShareError(str(error)) from error
+    """The plan of a film job on this node; UserError where it cannot be served here."""
+    return VideoPlan(job, node, say, **options)
 
 
 class VideoPlan:
@@ -133,14 +130,14 @@ class VideoPlan:
         if not self.spec.strict:
             return
         if self.job.made_elsewise:
-            raise ShareError(f"{self.job.name}: the job is --strict and was {self.job.made_elsewise}; bring the same sources "
-                             f"here")
+            raise JobQueueError(f"{self.job.name}: the job is --strict and was {self.job.made_elsewise}; bring the same sources "
+                                f"here")
         mine = self.studio.numeric_class
         results.publish_bytes(self.node, self.job, CLASS, mine.encode())
         theirs = results.read(self.job, CLASS, CLASS_LIMIT).decode(errors="replace")[:1000]
         if theirs != mine:
-            raise ShareError(f"{self.job.name}: the job is --strict and this machine computes otherwise: expected "
-                             f"[{theirs}], here [{mine}]; use equal machines, or submit without --strict")
+            raise JobQueueError(f"{self.job.name}: the job is --strict and this machine computes otherwise: expected "
+                                f"[{theirs}], here [{mine}]; use equal machines, or submit without --strict")
 
     # ---- what to do next
     def candidates(self) -> Iterator[Task]:
@@ -289,7 +286,7 @@ class VideoPlan:
     def run(self, task: Task, tick: Callable[[], None]) -> bytes | Path:
         try:
             return self._run(task, tick)
-        except ShareError:
+        except JobQueueError:
             raise
         except Exception as error:
             if not (isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS):

@@ -24,11 +24,10 @@ from hypothesis import strategies as st
 
 import coordinator
 import fav.report.html  # noqa: F401  heavy, and imported late by `report`: the first example would seem to hang
-from fav.errors import FavError
 from fav.pipeline.plan import make_plan
 from fav.pipeline.task_names import frame_task
 from shared.claims import Claims
-from shared.errors import ShareError, StopRequested
+from shared.errors import JobQueueError, UserError
 from shared.failure_detector import FailureDetector
 from shared.filesystem import FileSystem
 from shared.heartbeat import temporary_member
@@ -74,7 +73,6 @@ PATIENCE_S = 60.0  # for how long of its own clock a node works on one job
 COMMON = dict(deadline=None, suppress_health_check=list(HealthCheck))
 QUICK = settings(**COMMON, max_examples=35, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate])
 LONG = settings(**COMMON, max_examples=5000, print_blob=True)
-REFUSALS = (ShareError, FavError, StopRequested)
 
 
 class Ticking(Clock):
@@ -260,14 +258,14 @@ class World:
 
     def errand(self, what: Callable[[Node], None]) -> None:
         """What a node does that comes and goes; a refusal ends it in one line."""
-        with suppress(*REFUSALS), temporary_member(self.open()) as node:
+        with suppress(UserError), temporary_member(self.open()) as node:
             what(node)
 
     def visit(self) -> None:
         self.errand(lambda node: ChangeNotifier(node).ring())
 
     def create(self) -> None:
-        with suppress(*REFUSALS):
+        with suppress(UserError):
             toy.create(self.open(), "second", chains=1, length=1)
 
     def work(self) -> None:
@@ -289,7 +287,7 @@ class World:
 
     def die(self) -> Path | None:
         """A node of another machine dies in the midst of much; its private directory."""
-        with suppress(*REFUSALS):
+        with suppress(UserError):
             share = self.open()
             dead = Node(share, Identity(**{**vars(Identity.here()), "host": "elsewhere", "boot": "another"}))
             dead.join()
@@ -561,7 +559,7 @@ def before_a_share(above: Path, marker: bytes | None, ours: dict, others: dict, 
         refused = None
         try:
             world.open()
-        except ShareError as error:
+        except JobQueueError as error:
             refused = str(error)
         expected = is_to_be_refused(tree, marked == "ours" and marker is not None)
         if expected is not None:
