@@ -3,7 +3,16 @@
 import ast
 import subprocess
 import sys
+from inspect import signature
 from pathlib import Path
+
+import pytest
+
+from fav.launch.dask_launcher import DaskExecutor
+from fav.launch.executor import Executor
+from fav.launch.local_launcher import LocalExecutor
+from fav.launch.slurm_launcher import SlurmExecutor
+from fav.launch.ssh_launcher import SSHExecutor
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = [
@@ -41,6 +50,12 @@ def test_all_errors_have_one_root():
     roots = [node.name for path in SOURCES for node in ast.walk(ast.parse(path.read_text()))
              if isinstance(node, ast.ClassDef) and "Exception" in map(ast.unparse, node.bases)]
     assert roots == ["UserError"]
+
+
+@pytest.mark.parametrize("executor", [LocalExecutor, SSHExecutor, SlurmExecutor, DaskExecutor])
+def test_each_way_of_running_a_job_is_an_executor(executor):
+    for name in ("ready", "start", "running", "interrupted"):
+        assert list(signature(getattr(executor, name)).parameters) == list(signature(getattr(Executor, name)).parameters)
 
 
 def test_only_tensors_are_read_from_pickles():
