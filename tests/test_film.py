@@ -227,7 +227,7 @@ def test_first_frame_style_paints_the_first_frame_of_each_shot(plain, clip, styl
     assert work(job)
     studio, index = studio_of(job)
     for frame in (0, CUT):
-        assert np.array_equal(frames_of(job)[frame], studio.opener.stylize(studio.reader.read(frame, index)))
+        assert np.array_equal(frames_of(job)[frame], studio.recurrence.opener.stylize(studio.reader.read(frame, index)))
 
 
 def test_backward_starts_from_the_last_frame_of_each_shot(plain, clip, style, share, tmp_path):

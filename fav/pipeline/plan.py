@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Iterator
 
-import numpy as np
-
 from fav import flow as flows
 from fav.errors import FavError
 from fav.flow.field import FlowField
@@ -37,7 +35,7 @@ from fav.pipeline.task_names import (
     stitch_task,
 )
 from fav.stylize.chain import FrameChain
-from fav.stylize.engine import FrameStylizer, Painting
+from fav.stylize.engine import FrameStylizer, PaintedFrame, paint
 from fav.stylize.indexing import index_pieces
 from fav.stylize.timeline import IndexSegment, Timeline
 from fav.util.images import encode_png
@@ -63,11 +61,10 @@ CLASS_LIMIT = 1 << 16  # bytes
 
 @dataclass
 class CachedFrame:
-    """A stylized frame, and the picture of the one that follows in its chain, where that is begun."""
+    """A stylized frame, and the task that made it."""
 
     task: Task
-    picture: np.ndarray
-    following: Painting | None
+    painted: PaintedFrame
 
 
 def make_plan(job: Job, node: Node, say: Callable[[str], None], **options) -> "VideoPlan":
@@ -332,26 +329,20 @@ class VideoPlan:
         # Not before a frame of this process is published: what takes it down is to be blamed on the task that does so. Not with
         # flow that travels: that takes long, and on the cores of one machine nothing would be gained.
         ahead = self._warm is not None and not self._flow_travels
-        prior, begun = self._before(run, position)
-        picture, seconds = (begun or self._begin(run, position, prior, tick, ahead)).result()
-        following = self._begin(run, position + 1, picture, tick, ahead) if ahead and run.left > 1 else None
-        self._fresh = CachedFrame(task, picture, following)
-        return encode_png(picture, self._text(seconds if begun else None))
+        before = self._before(run, position)
+        geometry = self._geometry(task.number, run.frame(position - 1), tick) if position and self._flow_travels else None
+        painted = paint(self.studio, self.timeline, run, position, before, geometry, position + run.left if ahead else 0)
+        self._fresh = CachedFrame(task, painted)
+        return encode_png(painted.picture, self._text(painted.seconds))
 
-    def _before(self, run: FrameChain, position: int) -> tuple[np.ndarray | None, Painting | None]:
-        """What the picture at a position is painted on from, and that picture itself, where it is begun."""
+    def _before(self, run: FrameChain, position: int) -> PaintedFrame | None:
+        """What the picture at a position is painted on from."""
         if position == 0:
-            return None, None
+            return None
         at = painting_task(run, position - 1)
         if self._warm and self._warm.task == at:
-            begun, self._warm.following = self._warm.following, None  # what has failed is not asked again
-            return self._warm.picture, begun
-        return None if self.spec.independent else self.shelf.picture(at), None
-
-    def _begin(self, run: FrameChain, position: int, prior: np.ndarray | None, tick: Callable[[], None],
-               ahead: bool) -> Painting:
-        geometry = self._geometry(run.frame(position), run.frame(position - 1), tick) if position and self._flow_travels else None
-        return self.studio.painting(run, position, self.timeline, prior, geometry, ahead)
+            return self._warm.painted
+        return None if self.spec.independent else PaintedFrame(self.shelf.picture(at))
 
     def _geometry(self, frame: int, before: int, tick: Callable[[], None]) -> FlowField:
         """Published by another node, or soon to be; else made here, in memory, and never written."""
