@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fav.model.runner import StyleRunner
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Recurrence:
     """How a style paints the frames of a film.
 
