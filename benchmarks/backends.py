@@ -29,7 +29,7 @@ from fav.model.devices import device_of  # noqa: E402
 from fav.model.network import DEFAULT_ARCH, StyleNetwork  # noqa: E402
 from fav.model.preprocessing import network_input
 from fav.model.runner import StyleRunner
-from fav.stylize.recurrence import stylize_next, stylize_shot  # noqa: E402
+from fav.stylize.recurrence import Recurrence  # noqa: E402
 from fav.stylize.settings import PRECISIONS  # noqa: E402
 from fav.training.config import HALF_WIDTH  # noqa: E402
 from fav.util.images import resize  # noqa: E402
@@ -156,15 +156,15 @@ def print_honesty(style: Path, names: list[str], videos: list[Path], width: int,
     click.echo(f"{'':44}{'one step':>9}{'first 10':>9}{'last 10':>9}{'lowest':>9}")
     for video in videos:
         links = links_of(video, width, count)
-        expected = list(stylize_shot(links, StyleRunner(load())))
+        expected = list(Recurrence(StyleRunner(load())).film(links))
         runners = {"torch float32, one sample nudged": Nudged(load())}
         for name in names:
             for precision in PRECISIONS:
                 if (name, precision, device) != ("torch", "float32", "cpu"):
                     runners[f"{name} {precision}"] = StyleRunner(load(), device=device, backend=name, precision=precision)
         for name, runner in runners.items():
-            along = [psnr(*pair) for pair in zip(stylize_shot(links, runner), expected)]
-            steps = [psnr(stylize_next(runner, frame, expected[number], geometry), expected[number + 1])
+            along = [psnr(*pair) for pair in zip(Recurrence(runner).film(links), expected)]
+            steps = [psnr(Recurrence(runner).next(frame, expected[number], geometry), expected[number + 1])
                      for number, (frame, geometry) in enumerate(links[1:]) if number % 10 == 0]
             figures = np.mean(steps), np.mean(along[:LATEST]), np.mean(along[-LATEST:]), min(along)
             click.echo(f"{f'{video.stem}: {name}':44}" + "".join(f"{figure:9.1f}" for figure in figures))

@@ -16,7 +16,7 @@ from fav import flow as flows  # noqa: E402
 from fav.evaluation.comparison import FrameSample  # noqa: E402
 from fav.flow.field import between  # noqa: E402
 from fav.model.runner import StyleRunner  # noqa: E402
-from fav.stylize.recurrence import stylize_shot  # noqa: E402
+from fav.stylize.recurrence import Recurrence  # noqa: E402
 from fav.synthetic.scene import Scene, view  # noqa: E402
 from fav.util.images import resize  # noqa: E402
 from fav.video import decode  # noqa: E402
@@ -94,7 +94,7 @@ def stylized(frames: Frames, runner: StyleRunner, flow: flows.Flow) -> Iterator[
             yield picture, None if cut or before is None else between(flow, picture, before)
             before = picture
 
-    for number, ((picture, seconds, cut), film) in enumerate(zip(theirs, stylize_shot(hung(), runner))):
+    for number, ((picture, seconds, cut), film) in enumerate(zip(theirs, Recurrence(runner).film(hung()))):
         yield FrameSample(number, seconds, cut, picture, film, runner.stylize(picture))
 
 

@@ -88,6 +88,7 @@ def make_plan(job, node, say, steps: str, series: bool, **options):
     import fav.pipeline.artifacts
     import fav.pipeline.plan
     import fav.stylize.engine
+    import fav.stylize.recurrence
     import fav.video.decoding
     import fav.video.reader
     from shared import results
@@ -106,7 +107,7 @@ def make_plan(job, node, say, steps: str, series: bool, **options):
     watch.time("flow: rounding", (fav.flow.field, "quantized"))
     watch.time("consistency", (fav.flow.field, "reliability"))
     watch.time("wait for what is ahead", (fav.stylize.engine.FrameStylizer, "geometry"))
-    watch.time("warp", (fav.stylize.engine, "stylize_next"))
+    watch.time("warp", (fav.stylize.recurrence, "warp"))
     watch.time("network input", (fav.model.runner, "network_input"))
     watch.time("network", (fav.model.runner.StyleRunner, "stylize"))
     watch.time("PNG", (fav.pipeline.plan, "encode_png"))

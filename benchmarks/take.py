@@ -20,7 +20,7 @@ from fav.flow.field import (
 from fav.model.backends import choose  # noqa: E402
 from fav.model.checkpoints import load_style  # noqa: E402
 from fav.model.runner import StyleRunner  # noqa: E402
-from fav.stylize.recurrence import stylize_next  # noqa: E402
+from fav.stylize.recurrence import Recurrence  # noqa: E402
 from fav.synthetic.scene import MOTIONS  # noqa: E402
 
 STILL = "still"  # one frame of the test scene, again and again
@@ -49,7 +49,7 @@ class Take:
 
     def hung(self, number: int, prior: np.ndarray, geometry: FlowField) -> np.ndarray:
         """A frame painted on from the picture of another one."""
-        return stylize_next(self.runner, self.frames[number], prior, geometry)
+        return Recurrence(self.runner).next(self.frames[number], prior, geometry)
 
     def chain(self, start: int, stop: int, prior: np.ndarray | None = None) -> Iterator[np.ndarray]:
         """The pictures of the frames `[start, stop)`, from that of the frame before `start`, or from nothing."""

@@ -11,7 +11,7 @@ Each line imports only from the lines below it:
     video, flow, perceptual             codecs; optical flow, consistency and warp; the loss network
     model                               networks, style files, backends, devices
     util                                small things without a subject
-    errors                              the root of every error that a user reads
+    errors                              what a user reads; its root is `shared.errors.UserError`
 """
 
 import os

@@ -1,13 +1,9 @@
-"""The root of every error that the stylization reports to a user."""
+"""The errors of everything but the job system, which `shared` knows nothing of."""
 
-from shared.errors import LONGEST, plain
+from shared.errors import UserError, plain
 
 __all__ = ["FavError", "plain"]
 
 
-class FavError(Exception):
-    """Something a user can understand and cure; its message is one line: where, expected, got, cure. It is plain, whatever
-    it quotes."""
-
-    def __str__(self) -> str:
-        return plain(super().__str__(), LONGEST)
+class FavError(UserError):
+    """A video, a style, an option or a machine is not as it should be."""

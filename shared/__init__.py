@@ -2,6 +2,7 @@
 
 It knows nothing of video. From the bottom up:
 
+    errors              the root of every error that a user reads, and those of the job system
     filesystem          the only module that touches the file system, the clock and the process table
     paths               where each file of the shared directory lies
     shared_dir          one opened directory; `marker` and `ownership` say what in it is ours

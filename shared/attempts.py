@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Iterator
 
-from shared.errors import ShareError, plain
+from shared.errors import JobQueueError, plain
 from shared.identity import DECODE_ERRORS, Identity, node_key
 from shared.jobs import Job
 from shared.membership import Node
@@ -99,7 +99,7 @@ def _records(job: Job, task: Task) -> Iterator[tuple[str, Attempt]]:
                     yield name, Attempt("vanished", owner.incarnation, f"{owner.host}, process {owner.pid}", owner.host)
         except FileNotFoundError:
             continue
-        except (ShareError, *DECODE_ERRORS) as error:
+        except (JobQueueError, *DECODE_ERRORS) as error:
             yield name, Attempt("unreadable", "", str(error))
 
 

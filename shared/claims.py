@@ -9,7 +9,7 @@ from enum import Enum, auto
 from pathlib import Path
 
 from shared import results
-from shared.errors import ShareError
+from shared.errors import JobQueueError
 from shared.identity import Identity, read_identity
 from shared.jobs import Job, all_jobs
 from shared.membership import Node
@@ -57,7 +57,7 @@ class Claims:
     def is_ours(self, placeholder: Path) -> bool:
         try:
             owner = read_identity(self.node.share, placeholder)
-        except ShareError:
+        except JobQueueError:
             return False
         return owner is not None and owner.token == self.node.identity.token
 
@@ -105,7 +105,7 @@ def take_away(node: Node, placeholder: Path, aside: Path, token: str, keep: bool
             return False
     try:
         owner: Identity | None = read_identity(node.share, aside)
-    except ShareError:
+    except JobQueueError:
         owner = None
     if owner is None or owner.token == token:
         if not keep:

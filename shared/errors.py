@@ -1,4 +1,4 @@
-"""What the job system reports; each message is one line with its cure."""
+"""The root of every error that a user reads, and what the job system reports."""
 
 import re
 import sys
@@ -53,36 +53,43 @@ def installed():
         sys.exit(2)
 
 
-class ShareError(Exception):
-    """The shared directory, or what lies in it, is not as it should be. Its words are plain, whatever they quote."""
+class UserError(Exception):
+    """The root of every error that a user reads, of the whole program.
+
+    Its message is one line: where, what was expected, what was there, what to do. It is plain, whatever it quotes.
+    """
 
     def __str__(self) -> str:
         return plain(super().__str__(), LONGEST)
 
 
-class EvictedError(ShareError):
+class JobQueueError(UserError):
+    """The shared directory, or what lies in it, is not as it should be."""
+
+
+class EvictedError(JobQueueError):
     """This node's heartbeat file is gone: others took it for dead, so it has to join again."""
 
 
-class ResultVanishedError(ShareError):
+class ResultVanishedError(JobQueueError):
     """A published input that was seen is not there any more: read the state again."""
 
 
-class InputChangedError(ShareError):
+class InputChangedError(JobQueueError):
     """An input of the job is not what it was made for: no attempt has failed, and nobody can go on until it is put back."""
 
 
-class JobRemovedError(ShareError):
+class JobRemovedError(JobQueueError):
     """The job's directory is gone: it was cleaned while this node worked on it."""
 
 
-class StopRequested(ShareError):
+class StopRequested(JobQueueError):
     """The node was asked to stop while it waited."""
 
 
-class SourcesReplaced(ShareError):
+class SourcesReplaced(JobQueueError):
     """The program's sources were replaced while it ran: what it would load from now on does not go with what it has loaded."""
 
 
-class NodeUnhealthyError(ShareError):
+class NodeUnhealthyError(JobQueueError):
     """This node fails at what is done already: a fresh process is to show whether the node is sick."""

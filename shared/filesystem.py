@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from shared import local
-from shared.errors import ShareError
+from shared.errors import JobQueueError
 
 NO_SPACE_ERRNOS = {errno.ENOSPC, errno.EDQUOT}
 RETRYABLE_ERRNOS = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR, errno.EBUSY, errno.ENOLCK,
@@ -96,7 +96,7 @@ class FileSystem:
         return self.root is not None and os.fspath(path).startswith(os.path.join(self.root, ""))
 
     def require_directory(self, path: Path) -> None:
-        """ShareError where something else than a directory has its place; it may be missing.
+        """JobQueueError where something else than a directory has its place; it may be missing.
 
         One that was seen to be real is not looked at again, as for `follow_no_link`.
         """
@@ -108,8 +108,8 @@ class FileSystem:
             return
         if not stat.S_ISDIR(mode):
             what = "a symbolic link" if stat.S_ISLNK(mode) else "something else"
-            raise ShareError(f"{path}: expected a directory, got {what}; move it away, and the directory itself back (no link is "
-                             f"followed here; for more room, use a shared directory on another disk)")
+            raise JobQueueError(f"{path}: expected a directory, got {what}; move it away, and the directory itself back (no link is "
+                                f"followed here; for more room, use a shared directory on another disk)")
 
     # ---- reading
     @contextmanager
@@ -149,7 +149,7 @@ class FileSystem:
         """The content of a regular file of at most `limit` bytes; never follows a link or waits on a FIFO."""
         with self._regular(path) as (fd, info):
             if info.st_size > limit:
-                raise ShareError(f"{path}: expected at most {limit} bytes, got {info.st_size}; move it away")
+                raise JobQueueError(f"{path}: expected at most {limit} bytes, got {info.st_size}; move it away")
             return self._bytes(fd, info.st_size)
 
     def head(self, path: Path, size: int) -> tuple[bytes, float]:
@@ -165,20 +165,20 @@ class FileSystem:
 
     @contextmanager
     def _regular(self, path: Path) -> Iterator[tuple[int, os.stat_result]]:
-        """A regular file, opened to read, and what it is; ShareError where it is none or not for us."""
+        """A regular file, opened to read, and what it is; JobQueueError where it is none or not for us."""
         with self._opened(path.parent) as directory:
             try:
                 fd = self._open_in(directory, path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             except OSError as error:
                 if error.errno in NO_FILE:
-                    raise ShareError(f"{path}: expected a regular file, got {NO_FILE[error.errno]}; move it away") from None
+                    raise JobQueueError(f"{path}: expected a regular file, got {NO_FILE[error.errno]}; move it away") from None
                 if error.errno == errno.EACCES:
-                    raise ShareError(f"{path}: expected a file that this user may read; correct its permissions") from None
+                    raise JobQueueError(f"{path}: expected a file that this user may read; correct its permissions") from None
                 raise
         try:
             info = self.os.fstat(fd)
             if not stat.S_ISREG(info.st_mode):
-                raise ShareError(f"{path}: expected a regular file, got something else; move it away")
+                raise JobQueueError(f"{path}: expected a regular file, got something else; move it away")
             yield fd, info
         finally:
             self.os.close(fd)

@@ -4,7 +4,7 @@ import threading
 from contextlib import contextmanager
 from typing import Iterator
 
-from shared.errors import ShareError
+from shared.errors import JobQueueError
 from shared.identity import Identity
 from shared.membership import Node
 from shared.settings import HEARTBEAT_S
@@ -31,7 +31,7 @@ class HeartbeatThread(threading.Thread):
             try:
                 self.node.beat()
                 self.last = system.monotonic()
-            except ShareError:
+            except JobQueueError:
                 self.evicted.set()
                 return
             except OSError:

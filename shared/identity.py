@@ -8,7 +8,7 @@ import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from shared.errors import ShareError, plain
+from shared.errors import JobQueueError, plain
 from shared.filesystem import process_start
 from shared.paths import is_incarnation
 from shared.shared_dir import SharedDir
@@ -52,18 +52,18 @@ class Identity:
 
     @classmethod
     def from_bytes(cls, data: bytes, where: Path) -> "Identity":
-        """Raises ShareError where this is not an identity of ours."""
+        """Raises JobQueueError where this is not an identity of ours."""
         try:
             fields = json.loads(data)
             if fields["version"] > VERSION:
-                raise ShareError(f"{where}: written by a newer version of this program; update this machine")
+                raise JobQueueError(f"{where}: written by a newer version of this program; update this machine")
             identity = cls(**{name: kind(fields[name]) for name, kind in cls.__annotations__.items()})
         except DECODE_ERRORS as error:
-            raise ShareError(f"{where}: expected the identity of a node, got {data[:40]!r} ({plain(error, 100)})") from None
+            raise JobQueueError(f"{where}: expected the identity of a node, got {data[:40]!r} ({plain(error, 100)})") from None
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,80}", identity.incarnation) or not re.fullmatch(r"[0-9a-f]{32}", identity.token):
-            raise ShareError(f"{where}: expected the identity of a node, got a name that no node gives itself")
+            raise JobQueueError(f"{where}: expected the identity of a node, got a name that no node gives itself")
         if not all(text == plain(text, 1000) for text in (identity.host, identity.boot, identity.pid_ns, identity.about)):
-            raise ShareError(f"{where}: expected the identity of a node, got one with words that no terminal shows")
+            raise JobQueueError(f"{where}: expected the identity of a node, got one with words that no terminal shows")
         return identity
 
     def lived_here(self, other: "Identity") -> bool:
@@ -104,7 +104,7 @@ def read_identity(share: SharedDir, path: Path) -> Identity | None:
     except FileNotFoundError:
         return None
     except PermissionError:
-        raise ShareError(f"{path}: expected a file that this user may read; correct its permissions") from None
+        raise JobQueueError(f"{path}: expected a file that this user may read; correct its permissions") from None
     return Identity.from_bytes(data, path) if data else None
 
 
@@ -113,7 +113,7 @@ def node_named(share: SharedDir, name: str) -> Identity | None:
     inside, or does not read. OSError as for `read_identity`."""
     try:
         identity = read_identity(share, share.layout.heart(name))
-    except ShareError:
+    except JobQueueError:
         return None
     return identity if identity is not None and identity.incarnation == name else None
 

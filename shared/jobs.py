@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Callable
 
-from shared.errors import EvictedError, JobRemovedError, ShareError, plain
+from shared.errors import EvictedError, JobQueueError, JobRemovedError, plain
 from shared.filesystem import RETRYABLE_ERRNOS, FileSystem
 from shared.identity import DECODE_ERRORS, VERSION
 from shared.membership import Node
@@ -41,17 +41,17 @@ class Manifest:
 
     @classmethod
     def from_bytes(cls, data: bytes, where: Path) -> "Manifest":
-        """Raises ShareError where this is not a manifest that this version can serve."""
+        """Raises JobQueueError where this is not a manifest that this version can serve."""
         try:
             fields = json.loads(data)
             if fields["version"] > VERSION:
-                raise ShareError(f"{where}: the job was made by a newer version of this program; update this machine")
+                raise JobQueueError(f"{where}: the job was made by a newer version of this program; update this machine")
             manifest = cls(str(fields["id"]), str(fields["name"]), dict(fields["spec"]), float(fields["lease"]),
                            sources=plain(fields.get("sources", ""), 40))
         except DECODE_ERRORS as error:
-            raise ShareError(f"{where}: expected the manifest of a job, got {data[:40]!r} ({plain(repr(error), 100)})") from None
+            raise JobQueueError(f"{where}: expected the manifest of a job, got {data[:40]!r} ({plain(repr(error), 100)})") from None
         if not (NAME.fullmatch(manifest.name) and ID.fullmatch(manifest.id)) or not SHORTEST_LEASE_S <= manifest.lease < 1e6:
-            raise ShareError(f"{where}: expected the manifest of a job, got a name or lease that no job has")
+            raise JobQueueError(f"{where}: expected the manifest of a job, got a name or lease that no job has")
         return manifest
 
 
@@ -79,7 +79,7 @@ class Job:
         return names & MARKS
 
     def check_directories(self) -> None:
-        """ShareError where something else than a directory has the place of one of the job's."""
+        """JobQueueError where something else than a directory has the place of one of the job's."""
         for directory in (self.layout.root, *self.layout.rooms()):
             self.share.system.require_directory(directory)
 
@@ -111,13 +111,13 @@ class Job:
     def unmark(self, mark: str) -> None:
         """Take a mark away. Nodes that look afterwards take the job on again, if nothing else keeps them from it.
 
-        ShareError where a stranger's directory has its name.
+        JobQueueError where a stranger's directory has its name.
         """
         path = self.layout.mark(mark)
         try:
             self.share.system.unlink(path)
         except (IsADirectoryError, PermissionError) as error:
-            raise ShareError(f"{path}: expected a mark of the job that can be taken away ({error.strerror}); move it away") from None
+            raise JobQueueError(f"{path}: expected a mark of the job that can be taken away ({error.strerror}); move it away") from None
 
     def priority(self, marks: set[str]) -> int:
         """Which jobs nodes serve first: those of the largest number. 0 where nobody said anything (of these marks), or nonsense."""
@@ -139,16 +139,16 @@ def job_name(*parts: str) -> str:
 def find_job(share: SharedDir, name: str) -> Job | None:
     """The job of that name, None where there is none."""
     if not NAME.fullmatch(name):
-        raise ShareError(f"job name: expected letters, digits, '.', '_' and '-', got {plain(repr(name))}")
+        raise JobQueueError(f"job name: expected letters, digits, '.', '_' and '-', got {plain(repr(name))}")
     path = share.layout.named_manifest(name)
     try:
         manifest = Manifest.from_bytes(share.system.read(path), path)
     except FileNotFoundError:
         return None
     except NotADirectoryError:
-        raise ShareError(f"{path.parent}: expected a directory with a job's manifest, got something else; move it away") from None
+        raise JobQueueError(f"{path.parent}: expected a directory with a job's manifest, got something else; move it away") from None
     if manifest.name != name or not manifest.id.startswith(f"{name}."):  # a copy: who cleans it would remove another job
-        raise ShareError(f"{path}: expected the manifest of job {name}, got that of {manifest.name} ({manifest.id}); move it away")
+        raise JobQueueError(f"{path}: expected the manifest of job {name}, got that of {manifest.name} ({manifest.id}); move it away")
     return Job(share, manifest)
 
 
@@ -164,7 +164,7 @@ def all_jobs(share: SharedDir, complain: Callable[[str], None] = lambda line: No
             if error.errno in RETRYABLE_ERRNOS:
                 raise  # the jobs are there, they only could not be read just now
             complain(str(error))
-        except ShareError as error:
+        except JobQueueError as error:
             complain(str(error))
     return jobs
 
@@ -213,14 +213,14 @@ def _find_taken(share: SharedDir, name: str) -> Job:
         if found is not None:
             return found
         share.system.sleep(1.0)
-    raise ShareError(f"{share.layout.name(name)}: expected a job or nothing, got a directory without a manifest; move it away")
+    raise JobQueueError(f"{share.layout.name(name)}: expected a job or nothing, got a directory without a manifest; move it away")
 
 
 def _may_be_named(share: SharedDir, name: str, job_id: str) -> bool:
     try:
         found = find_job(share, name)
         return found is not None and found.manifest.id == job_id
-    except ShareError:
+    except JobQueueError:
         return False  # the name carries something else
     except OSError:
         return True  # then it stays; recovery removes what has no name
@@ -237,12 +237,12 @@ def _begin(node: Node, layout: JobPaths) -> None:
 
 
 def _check_alive(node: Node, name: str) -> None:
-    """ShareError where others took this node for dead and swept what it was making."""
+    """JobQueueError where others took this node for dead and swept what it was making."""
     try:
         node.check()
     except EvictedError:
-        raise ShareError(f"{name}: this machine stood still for longer than a lease while the job was made; the same line again "
-                         f"makes it") from None
+        raise JobQueueError(f"{name}: this machine stood still for longer than a lease while the job was made; the same line again "
+                            f"makes it") from None
 
 
 def _take_name(node: Node, manifest: Manifest) -> None:

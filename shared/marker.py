@@ -11,7 +11,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from shared.errors import ShareError, plain
+from shared.errors import JobQueueError, plain
 from shared.filesystem import NO_LINKS, FileSystem
 from shared.paths import ID, NAME, SharedDirPaths, is_incarnation, is_private
 from shared.source_hash import version
@@ -43,22 +43,22 @@ class Marker:
 
     @classmethod
     def from_bytes(cls, data: bytes, where: Path) -> "Marker":
-        """Raises ShareError where this is no marker that this version can read."""
+        """Raises JobQueueError where this is no marker that this version can read."""
         try:
             fields = json.loads(data)
             number, identifier = fields["fav_share"], fields["id"]
             if type(number) is not int or not isinstance(identifier, str):
                 raise ValueError("fav_share and id")
         except (ValueError, KeyError, TypeError, RecursionError):
-            raise ShareError(f"{where}: expected the marker of a shared directory, got {plain(repr(data[:40]))}; use another "
-                             f"directory; or, where there are jobs, move this file away: it is made again") from None
+            raise JobQueueError(f"{where}: expected the marker of a shared directory, got {plain(repr(data[:40]))}; use another "
+                                f"directory; or, where there are jobs, move this file away: it is made again") from None
         if number > FORMAT:
-            raise ShareError(f"{where}: the shared directory was made by a newer version of this program; update this machine")
+            raise JobQueueError(f"{where}: the shared directory was made by a newer version of this program; update this machine")
         return cls(number, identifier)
 
 
 def read_marker(system: FileSystem, layout: SharedDirPaths) -> Marker | None:
-    """The marker of a directory, None where it has none. ShareError where its place is taken by something else."""
+    """The marker of a directory, None where it has none. JobQueueError where its place is taken by something else."""
     for _ in range(TRIES):
         try:
             data = system.read(layout.marker, LIMIT)
@@ -89,7 +89,7 @@ def mark(system: FileSystem, layout: SharedDirPaths) -> Marker:
         system.unlink(draft)
     found = read_marker(system, layout)
     if found is None:
-        raise ShareError(f"{layout.marker}: expected the marker that was just made, found nothing; is the directory being removed?")
+        raise JobQueueError(f"{layout.marker}: expected the marker that was just made, found nothing; is the directory being removed?")
     return found
 
 
@@ -103,7 +103,7 @@ def sweep_drafts(system: FileSystem, layout: SharedDirPaths, names: list[str]) -
 def _is_draft(system: FileSystem, path: Path) -> bool:
     try:
         data = system.read(path, LIMIT)
-    except (OSError, ShareError):
+    except (OSError, JobQueueError):
         return False
     return data[:len(BEGINNING)] == BEGINNING[:len(data)]
 
@@ -123,7 +123,7 @@ def _is_manifest(system: FileSystem, layout: SharedDirPaths, name: str) -> bool:
     try:
         fields = json.loads(system.read(layout.named_manifest(name)))
         return bool(fields["name"] == name and NAME.fullmatch(name) and ID.fullmatch(fields["id"]) and "lease" in fields)
-    except (OSError, ShareError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, JobQueueError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 
@@ -132,5 +132,5 @@ def _is_directory(system: FileSystem, path: Path) -> bool:
     try:
         system.require_directory(path)
         return system.exists(path)
-    except ShareError:
+    except JobQueueError:
         return False

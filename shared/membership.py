@@ -53,7 +53,7 @@ class Node:
     def check(self) -> None:
         """EvictedError if the heartbeat file is gone, or the private directory; looks into the directories themselves.
 
-        ShareError where the shared directory itself is gone.
+        JobQueueError where the shared directory itself is gone.
         """
         system = self.share.system
         if self.heart.name not in system.list(self.share.layout.nodes) or not system.exists(self.private):

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from shared.errors import ShareError, plain
+from shared.errors import JobQueueError, plain
 from shared.filesystem import Removal
 from shared.paths import CHECK, GRAVE, HARD_LINK_PROBE, JobPaths, is_incarnation, shard_of
 from shared.shared_dir import PROBE, SharedDir
@@ -176,7 +176,7 @@ def _brought(share: SharedDir, layout: JobPaths) -> _Brought | None:
         return _Brought(share.system.read(layout.brought, BROUGHT_LIMIT))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except ShareError:
+    except JobQueueError:
         return _Brought(b"")
 
 
@@ -190,5 +190,5 @@ def _content(share: SharedDir, path: Path, limit: int) -> bytes | None:
     """The content of a small regular file, None where it is something else, larger, or gone."""
     try:
         return share.system.read(path, limit)
-    except (FileNotFoundError, NotADirectoryError, PermissionError, ShareError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError, JobQueueError):
         return None

@@ -10,7 +10,7 @@ from typing import Callable, Iterator
 
 from shared.attempts import nonce, settle
 from shared.claims import claimed, take_away
-from shared.errors import ShareError
+from shared.errors import JobQueueError
 from shared.failure_detector import FailureDetector
 from shared.filesystem import TRANSIENT_ERRNOS, Removal
 from shared.identity import Identity, node_named, read_identity
@@ -68,7 +68,7 @@ class Recovery:
     def _judge(self, job: Job, task: Task, path: Path, held: set[Task], now_dead: frozenset[str]) -> None:
         try:
             owner = read_identity(self.share, path)
-        except ShareError:
+        except JobQueueError:
             owner = None
         if owner is None:
             # Created without hard links and not yet written, or by a stranger, or by a newer version: it gets one lease,
@@ -129,7 +129,7 @@ class Recovery:
             for path in claimed(job).values():
                 try:
                     owner = read_identity(self.share, path)
-                except ShareError:
+                except JobQueueError:
                     continue
                 if owner is not None and owner.token == identity.token:
                     return True
@@ -194,7 +194,7 @@ def _is_known(share: SharedDir, job: JobPaths) -> bool:
         Manifest.from_bytes(share.system.read(job.manifest), job.manifest)
     except FileNotFoundError:
         pass
-    except (NotADirectoryError, ShareError):
+    except (NotADirectoryError, JobQueueError):
         return False
     return True
 

@@ -5,7 +5,7 @@ import secrets
 from pathlib import Path
 
 from shared.attempts import settle
-from shared.errors import ResultVanishedError, ShareError
+from shared.errors import JobQueueError, ResultVanishedError
 from shared.filesystem import RECORD_LIMIT
 from shared.jobs import Job
 from shared.membership import Node
@@ -64,7 +64,7 @@ def is_done(job: Job, task: Task) -> bool:
 def read(job: Job, task: Task, limit: int = RECORD_LIMIT) -> bytes:
     """A published result of at most `limit` bytes, as many as its kind can have; of a larger one nothing is read.
 
-    ResultVanishedError where it is not there, ShareError where it is larger, or no file.
+    ResultVanishedError where it is not there, JobQueueError where it is larger, or no file.
     """
     try:
         return job.share.system.read(job.layout.result(task), limit)
@@ -158,5 +158,5 @@ def _another(node: Node, aside: Path, damaged: bytes | None, limit: int) -> bool
     """Whether what was taken aside is another result than the one that was judged."""
     try:
         return node.share.system.read(aside, limit) != damaged
-    except ShareError:  # no file, or too large: as it was, where nothing was read
+    except JobQueueError:  # no file, or too large: as it was, where nothing was read
         return damaged is not None

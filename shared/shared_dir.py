@@ -6,7 +6,7 @@ import stat
 import time
 from pathlib import Path
 
-from shared.errors import ShareError
+from shared.errors import JobQueueError
 from shared.filesystem import NO_LINKS, NO_SPACE_ERRNOS, FileSystem
 from shared.marker import Marker, is_old_share, mark, read_marker, sweep_drafts
 from shared.mount import is_mount_point, mount_of
@@ -41,13 +41,13 @@ class SharedDir:
                 f"same one")
 
     def check(self) -> None:
-        """ShareError where the directory is not there any more, is another one, or has a link in a subdirectory's place."""
+        """JobQueueError where the directory is not there any more, is another one, or has a link in a subdirectory's place."""
         root, cure = self.layout.root, "put that right, then the same line again goes on"
         marker = read_marker(self.system, self.layout)
         if marker is None and not _has_jobs(self.system, self.layout):
-            raise ShareError(f"{root}: the shared directory is not there any more; was it unmounted, moved or emptied? {cure}")
+            raise JobQueueError(f"{root}: the shared directory is not there any more; was it unmounted, moved or emptied? {cure}")
         if marker is not None and self.id is not None and marker.id != self.id:
-            raise ShareError(f"{root}: another shared directory is there now; was something else mounted? {cure}")
+            raise JobQueueError(f"{root}: another shared directory is there now; was something else mounted? {cure}")
         self.system.forget_directories()
         _require_rooms(self.layout, self.system)
 
@@ -85,7 +85,7 @@ def open_share(root: Path, system: FileSystem | None = None, hard_links: bool | 
     With `hard_links` it was found fit before, and nothing is written. `new`: it may be one that was no shared directory
     until now; then none of our names may exist in it. `read_only`: nothing is written, and the directory may be read-only
     or another user's. Else this process makes files from now on that the directory's group may use, whatever its umask was.
-    ShareError where the directory is missing, not a directory, taken by other files, not writable, full, or sticky.
+    JobQueueError where the directory is missing, not a directory, taken by other files, not writable, full, or sticky.
     """
     system = system or FileSystem()
     root = Path(os.path.abspath(root))
@@ -94,18 +94,18 @@ def open_share(root: Path, system: FileSystem | None = None, hard_links: bool | 
         info = system.os.stat(root)
         mode = info.st_mode
     except FileNotFoundError:
-        raise ShareError(f"{root}: expected the shared directory, found nothing; create or mount it first") from None
+        raise JobQueueError(f"{root}: expected the shared directory, found nothing; create or mount it first") from None
     except OSError as error:
-        raise ShareError(f"{root}: the shared directory cannot be looked at ({error.strerror})") from None
+        raise JobQueueError(f"{root}: the shared directory cannot be looked at ({error.strerror})") from None
     if not stat.S_ISDIR(mode):
-        raise ShareError(f"{root}: expected a directory that all machines mount, got a file")
+        raise JobQueueError(f"{root}: expected a directory that all machines mount, got a file")
     system.root = root
     system.forget_directories()
     if read_only:
         return _looked_at(layout, system)
     if mode & stat.S_ISVTX:
-        raise ShareError(f"{root}: the directory is sticky (like /tmp), so colleagues could not take over each "
-                         f"other's tasks; use a directory below it")
+        raise JobQueueError(f"{root}: the directory is sticky (like /tmp), so colleagues could not take over each "
+                            f"other's tasks; use a directory below it")
     system.group = info.st_gid
     system.file_mode = 0o600 | mode & 0o066
     system.dir_mode = 0o700 | mode & 0o2077
@@ -120,7 +120,7 @@ def open_share(root: Path, system: FileSystem | None = None, hard_links: bool | 
         hard_links = _hard_links(layout, system)
     except OSError as error:
         cure = "mount it writable, or correct its permissions" if error.errno in (1, 13, 30) else "make room or mount it again"
-        raise ShareError(f"{root}: the shared directory cannot be written to ({error.strerror}); {cure}") from None
+        raise JobQueueError(f"{root}: the shared directory cannot be written to ({error.strerror}); {cure}") from None
     return SharedDir(layout, system, hard_links, is_new, marker.id if marker else None)
 
 
@@ -131,10 +131,10 @@ def _looked_at(layout: SharedDirPaths, system: FileSystem) -> SharedDir:
         names = system.list(layout.root)
         _require_rooms(layout, system)
         if marker is None and not is_old_share(system, layout):
-            raise ShareError(_no_share(system, layout, names))
+            raise JobQueueError(_no_share(system, layout, names))
     except OSError as error:
-        raise ShareError(f"{layout.root}: the shared directory cannot be read ({error.strerror}); correct its permissions, or "
-                         f"mount it again") from None
+        raise JobQueueError(f"{layout.root}: the shared directory cannot be read ({error.strerror}); correct its permissions, or "
+                            f"mount it again") from None
     return SharedDir(layout, system, hard_links=True, id=marker.id if marker else None, read_only=True)
 
 
@@ -150,19 +150,19 @@ def _made(layout: SharedDirPaths, system: FileSystem, new: bool) -> tuple[bool, 
         marker = read_marker(system, layout)  # another node may have marked the directory after our first look
         is_new = marker is None
     if is_new and not new:
-        raise ShareError(_no_share(system, layout, names))
+        raise JobQueueError(_no_share(system, layout, names))
     if is_new and taken:
-        raise ShareError(f"{layout.root}: expected a directory in which the names of a shared one are free, got one with "
-                         f"{_listed(taken)}, which this program did not make; use another directory, such as "
-                         f"{layout.root / 'shared'}")
+        raise JobQueueError(f"{layout.root}: expected a directory in which the names of a shared one are free, got one with "
+                            f"{_listed(taken)}, which this program did not make; use another directory, such as "
+                            f"{layout.root / 'shared'}")
     if is_new and (above := _inside_of(system, layout)):
-        raise ShareError(f"{layout.root}: expected a directory for a new shared one, got a part of the shared directory {above}; "
-                         f"use that one")
+        raise JobQueueError(f"{layout.root}: expected a directory for a new shared one, got a part of the shared directory {above}; "
+                            f"use that one")
     _require_rooms(layout, system)
     for room in layout.rooms():
         if is_mount_point(room):
-            raise ShareError(f"{room}: expected a part of the shared directory, got a mount of its own; nodes move files between "
-                             f"these directories, which no system does across mounts: use a shared directory on that disk")
+            raise JobQueueError(f"{room}: expected a part of the shared directory, got a mount of its own; nodes move files between "
+                                f"these directories, which no system does across mounts: use a shared directory on that disk")
     if marker is None:
         try:
             marker = mark(system, layout)
@@ -175,7 +175,7 @@ def _made(layout: SharedDirPaths, system: FileSystem, new: bool) -> tuple[bool, 
 
 
 def _require_rooms(layout: SharedDirPaths, system: FileSystem) -> None:
-    """ShareError where a link or a file has taken the place of one of our subdirectories."""
+    """JobQueueError where a link or a file has taken the place of one of our subdirectories."""
     for room in (*layout.rooms(), layout.orders):
         system.require_directory(room)
 

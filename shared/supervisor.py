@@ -22,7 +22,7 @@ from typing import Callable
 from shared import attempts
 from shared.claims import let_go
 from shared.control import ControlListener
-from shared.errors import EvictedError, NodeUnhealthyError, ShareError, SourcesReplaced, StopRequested, is_ours, lacking
+from shared.errors import EvictedError, JobQueueError, NodeUnhealthyError, SourcesReplaced, StopRequested, UserError, is_ours, lacking
 from shared.heartbeat import HeartbeatThread
 from shared.identity import Identity
 from shared.jobs import Job, find_job
@@ -104,7 +104,7 @@ def _work(connection: Connection, memory, root: str, hard_links: bool, identity:
     except NodeUnhealthyError as error:
         messenger.say(str(error))
         code = EXIT_UNWELL
-    except ShareError as error:
+    except UserError as error:
         messenger.say(f"error: {error}")
         code = EXIT_USAGE
     except Exception as error:
@@ -297,7 +297,7 @@ class Supervisor:
             return True
         except StopRequested:
             pass
-        except (OSError, ShareError) as error:
+        except (OSError, JobQueueError) as error:
             self.say(f"{job_name}: that could not be written down ({error})")
         return False
 

@@ -15,12 +15,13 @@ from shared.claims import Outcome, claimed
 from shared.errors import (
     EvictedError,
     InputChangedError,
+    JobQueueError,
     JobRemovedError,
     NodeUnhealthyError,
     ResultVanishedError,
-    ShareError,
     SourcesReplaced,
     StopRequested,
+    UserError,
     plain,
 )
 from shared.failure_detector import FailureDetector
@@ -119,7 +120,7 @@ class Worker:
             return all_jobs(self.node.share, self._warn_once)
         job = find_job(self.node.share, self.only)
         if job is None and not any(state.job.name == self.only for state in self.states.values()):
-            raise ShareError(f"{self.only}: there is no job of that name; coordinator.py status lists them")
+            raise JobQueueError(f"{self.only}: there is no job of that name; coordinator.py status lists them")
         return [job] if job else []
 
     def _warn_once(self, line: str) -> None:
@@ -239,12 +240,12 @@ class Worker:
                 raise
             self.context.check_sources()
             line = f"{state.job.name}: cannot be served here: {plain(error, 500) or type(error).__name__}"
-            known = isinstance(error, OSError | ShareError)
+            known = isinstance(error, OSError | UserError)
             if self.only is not None and known:
-                raise ShareError(line) from error
+                raise JobQueueError(line) from error
             if self.only is not None:
                 raise
-            with suppress(OSError, ShareError):
+            with suppress(OSError, JobQueueError):
                 if not known:
                     traceback.print_exc()
                 self._close_job(state, _end_state(error), line)
@@ -337,7 +338,7 @@ class Worker:
             self.context.check_sources()
             if isinstance(error, OSError) and error.errno == errno.EFBIG:  # this machine's limit: nothing is wrong with the task
                 self.events.end()
-                raise ShareError(f"{error.filename or task}: larger than a file may be here ({error.strerror}); raise this node's "
+                raise JobQueueError(f"{error.filename or task}: larger than a file may be here ({error.strerror}); raise this node's "
                                  f"limit (ulimit -f), or use a file system without one, then start it again") from error
             self.context.retry(self.node.check)  # a node whose private directory was swept under it has not failed
             self._failed(state, task, traceback.format_exc())

@@ -11,7 +11,7 @@ import click
 from fav.cli.options import request_of
 from fav.errors import FavError
 from fav.monitor.console import _flush, tell
-from shared.errors import ShareError, is_ours, lacking
+from shared.errors import JobQueueError, UserError, is_ours, lacking
 from shared.jobs import Job, all_jobs, find_job
 from shared.notify import ringing
 from shared.shared_dir import SharedDir, open_share
@@ -44,7 +44,7 @@ def one_line_errors(function):
         try:
             with ended_by_signals():
                 return function(*args, **kwargs)
-        except (FavError, ShareError) as error:
+        except UserError as error:
             tell(f"error: {error}", err=True)
             sys.exit(EXIT_USAGE)
         except ImportError as error:
@@ -93,7 +93,7 @@ def looked_at(root: Path) -> SharedDir:
 
 
 def the_job(share: SharedDir, name: str | None) -> Job:
-    """The job of that name; None: the only one. ShareError in other cases, JobRemovedError where only its name is left."""
+    """The job of that name; None: the only one. JobQueueError in other cases, JobRemovedError where only its name is left."""
     job = named_job(share, name)
     job.marks()
     job.check_directories()
@@ -105,13 +105,13 @@ def named_job(share: SharedDir, name: str | None) -> Job:
     if name is not None:
         job = find_job(share, name)
         if job is None:
-            raise ShareError(f"{name}: there is no job of that name; coordinator.py status {share.layout.root} lists them")
+            raise JobQueueError(f"{name}: there is no job of that name; coordinator.py status {share.layout.root} lists them")
         return job
     jobs = all_jobs(share)
     if not jobs:
-        raise ShareError(f"{share.layout.root}: there are no jobs here")
+        raise JobQueueError(f"{share.layout.root}: there are no jobs here")
     if len(jobs) != 1:
-        raise ShareError(f"{share.layout.root}: expected the name of one of its {len(jobs)} jobs; coordinator.py status lists them")
+        raise JobQueueError(f"{share.layout.root}: expected the name of one of its {len(jobs)} jobs; coordinator.py status lists them")
     return jobs[0]
 
 

@@ -14,7 +14,7 @@ from fav.pipeline.inputs import check_video
 from fav.pipeline.request import check_out
 from shared.attempts import reopen
 from shared.claims import claimed
-from shared.errors import JobRemovedError, ResultVanishedError, ShareError
+from shared.errors import JobQueueError, JobRemovedError, ResultVanishedError
 from shared.failure_detector import FailureDetector
 from shared.heartbeat import temporary_member
 from shared.identity import Identity
@@ -75,7 +75,7 @@ def pause(shared: Path, job: str | None) -> None:
     share = opened(shared)
     found = the_job(share, job)
     if over(found):
-        raise ShareError(f"{found.name}: the job is over; expected one that runs or waits")
+        raise JobQueueError(f"{found.name}: the job is over; expected one that runs or waits")
     with ringing(share) as node:
         found.mark(node, "paused")
     click.echo(f"{found.name}: paused; coordinator.py resume goes on")
@@ -148,7 +148,7 @@ def stitch(shared: Path, job: str | None, out: str | None, crf: int | None, mask
     names = iter([out]) if out else (str(first.with_stem(f"{first.stem}-{number}")) for number in range(2, 1000))
     final = next((path for name in names if not os.path.lexists(path := inside(share.layout.root, name))), None)
     if final is None:
-        raise ShareError(f"{out}: expected a new name for the film, but the file exists")
+        raise JobQueueError(f"{out}: expected a new name for the film, but the file exists")
     check_film_name(final.name)
     check_video(found)
     video = brought(share.layout.root, shelf.spec.video)
@@ -162,8 +162,8 @@ def stitch(shared: Path, job: str | None, out: str | None, crf: int | None, mask
             notes = write(shelf, video, private, crf if crf is not None else shelf.spec.crf, finish)
         except ResultVanishedError as error:
             _repair(node, found)
-            raise ShareError(f"{found.name}: expected all frames to read back, got one that did not ({error}); "
-                             f"{_first(found)}") from None
+            raise JobQueueError(f"{found.name}: expected all frames to read back, got one that did not ({error}); "
+                                f"{_first(found)}") from None
         share.system.sync(private)
         share.system.make_dirs(final.parent)
         share.appear(private, final)
@@ -173,7 +173,7 @@ def stitch(shared: Path, job: str | None, out: str | None, crf: int | None, mask
 
 
 def _expect_frames(share: SharedDir, shelf: "JobArtifacts") -> None:
-    """ShareError unless all frames of a job are there. A finished job is opened anew then, so that nodes make them."""
+    """JobQueueError unless all frames of a job are there. A finished job is opened anew then, so that nodes make them."""
     from fav.pipeline.progress import progress
     from fav.pipeline.repair import in_words, lack, next_step
     from fav.pipeline.task_names import PAINTED
@@ -186,12 +186,12 @@ def _expect_frames(share: SharedDir, shelf: "JobArtifacts") -> None:
     if "finished" in job.marks():
         with ringing(share) as node:
             _repair(node, job)
-        raise ShareError(f"{job.name}: expected all frames to be there, got {in_words(needed)}; {_first(job)}")
+        raise JobQueueError(f"{job.name}: expected all frames to be there, got {in_words(needed)}; {_first(job)}")
     if not shelf.timeline.complete:
-        raise ShareError(f"{job.name}: expected a job whose video is read to its end, got one that is still at frame "
-                         f"{shelf.timeline.known}; wait, or {next_step(job)}")
+        raise JobQueueError(f"{job.name}: expected a job whose video is read to its end, got one that is still at frame "
+                            f"{shelf.timeline.known}; wait, or {next_step(job)}")
     done, total = progress(shelf)["frame"]
-    raise ShareError(f"{job.name}: expected all frames to be done, got {done} of {total}; wait, or {next_step(job)}")
+    raise JobQueueError(f"{job.name}: expected all frames to be done, got {done} of {total}; wait, or {next_step(job)}")
 
 
 def _first(job: Job) -> str:
@@ -238,7 +238,7 @@ def cancel(shared: Path, job: str | None) -> None:
     share = opened(shared)
     found = the_job(share, job)
     if "finished" in found.marks():
-        raise ShareError(f"{found.name}: the job is finished; coordinator.py clean removes it")
+        raise JobQueueError(f"{found.name}: the job is finished; coordinator.py clean removes it")
     with ringing(share) as node:
         found.mark(node, "cancelled")
     click.echo(f"{found.name}: cancelled")
@@ -249,7 +249,7 @@ def _film_inside(job: Job) -> Path | None:
     try:
         film = job.share.layout.root / (job.word("finished") or "")
         return film if job.layout.root in film.parents and job.share.system.exists(film) else None
-    except (ShareError, NotADirectoryError):
+    except (JobQueueError, NotADirectoryError):
         return None
 
 
@@ -267,11 +267,11 @@ def clean(shared: Path, job: str | None, force: bool) -> None:
     except JobRemovedError:
         done = True
     if not done and not force:
-        raise ShareError(f"{found.name}: the job is not finished; cancel it first, or say --force")
+        raise JobQueueError(f"{found.name}: the job is not finished; cancel it first, or say --force")
     if not force and (film := _film_inside(found)):
-        raise ShareError(f"{found.name}: expected its film outside of the job's directory, got it in there, where it would be "
-                         f"removed, too ({film}); copy it away, or bring it out: coordinator.py stitch {share.layout.root} "
-                         f"{found.name} --out NAME; then say --force")
+        raise JobQueueError(f"{found.name}: expected its film outside of the job's directory, got it in there, where it would be "
+                            f"removed, too ({film}); copy it away, or bring it out: coordinator.py stitch {share.layout.root} "
+                            f"{found.name} --out NAME; then say --force")
     strangers = remove_job(Node(share, Identity.here()), found)
     click.echo(f"{found.name}: removed")
     if strangers:

@@ -12,7 +12,7 @@ from fav.util.table import show_table
 from fav.util.text import duration
 from shared import control
 from shared.control import ControlCommand
-from shared.errors import ShareError
+from shared.errors import JobQueueError
 from shared.failure_detector import FailureDetector
 from shared.identity import identities
 
@@ -51,7 +51,7 @@ def _order(shared: Path, who: str | None, order: ControlCommand, words: str) -> 
     meant = [name for name, identity in known.items() if who in (None, name, identity.host, identity.host.partition(".")[0])]
     if not meant:
         whom = f"{who}: expected a host or node" if who else f"{share.layout.root}: expected nodes"
-        raise ShareError(f"{whom} of those that work here, got none; coordinator.py nodes {share.layout.root} lists them")
+        raise JobQueueError(f"{whom} of those that work here, got none; coordinator.py nodes {share.layout.root} lists them")
     for name in meant:
         control.give(share, name, order)
         click.echo(f"{name}: {words}")

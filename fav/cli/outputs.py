@@ -10,7 +10,7 @@ import click
 
 from fav.monitor.console import tell
 from fav.util.atomic import Draft, new_file, own_file
-from shared.errors import ResultVanishedError, ShareError
+from shared.errors import JobQueueError, ResultVanishedError
 from shared.jobs import Job
 from shared.shared_dir import SharedDir
 
@@ -51,7 +51,7 @@ def _cured(job: Job) -> Iterator[None]:
     except ResultVanishedError as error:
         from fav.pipeline.repair import cure
 
-        raise ShareError(f"{job.name}: {error}; {cure(job)}") from None
+        raise JobQueueError(f"{job.name}: {error}; {cure(job)}") from None
 
 
 def _tell(job: Job, left_out: "OmittedResults", shelf: "JobArtifacts") -> int:

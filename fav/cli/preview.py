@@ -19,7 +19,7 @@ from fav.pipeline.inputs import check_video
 from fav.pipeline.spec import JobSpec
 from fav.util.atomic import own_file
 from fav.util.safe_path import brought
-from shared.errors import ShareError
+from shared.errors import JobQueueError, UserError
 from shared.jobs import Job
 from shared.source_hash import ROOT
 
@@ -27,11 +27,8 @@ GRACE_S = 5.0  # after which a preview that was asked to end is killed
 COMMAND = [sys.executable, str(ROOT / "coordinator.py"), "preview"]
 
 
-class Unfinished(Exception):
-    """A preview was not made; `said` is why, in a line."""
-
-    def __init__(self, said: str = ""):
-        self.said = said
+class PreviewError(FavError):
+    """A preview was not made."""
 
 
 @contextmanager
@@ -51,9 +48,9 @@ def previews(job: Job, minutes: float | None) -> Iterator[None]:
             try:
                 make(job, film, over)
                 wrong = ""
-            except Unfinished as error:
-                wrong = wrong if over.is_set() else error.said
-            except (FavError, ShareError, OSError) as error:
+            except PreviewError as error:
+                wrong = wrong if over.is_set() else str(error)
+            except (UserError, OSError) as error:
                 wrong = f"error: {error}"
 
     wanted = preview_path(job.share.layout.root, JobSpec.from_json(job.manifest.spec))
@@ -72,7 +69,7 @@ def previews(job: Job, minutes: float | None) -> Iterator[None]:
 
 
 def make(job: Job, film: Path, over: threading.Event) -> None:
-    """Make the preview once, in a process of its own. Unfinished where it fails, or where `over` comes first.
+    """Make the preview once, in a process of its own. PreviewError where it fails, or where `over` comes first.
 
     The unfinished file is this process's, which takes it away whatever becomes of the other one.
     """
@@ -86,17 +83,17 @@ def make(job: Job, film: Path, over: threading.Event) -> None:
         finally:
             _end(made)
         if made.returncode:
-            raise Unfinished(said.strip() or f"it ended with exit code {made.returncode}")
+            raise PreviewError(said.strip() or f"it ended with exit code {made.returncode}")
 
 
 def _said(process: subprocess.Popen, over: threading.Event) -> str:
-    """What a process says on stderr until it ends; Unfinished where `over` comes first."""
+    """What a process says on stderr until it ends; PreviewError where `over` comes first."""
     while not over.is_set():
         try:
             return process.communicate(timeout=0.2)[1]
         except subprocess.TimeoutExpired:
             continue
-    raise Unfinished
+    raise PreviewError
 
 
 def _end(process: subprocess.Popen) -> None:
@@ -138,7 +135,7 @@ def preview(shared: Path, job: str | None, out: Path | None, into: Path | None) 
     with _cured(shelf.job):
         shelf.refresh()
     if shelf.timeline.end <= shelf.spec.start and "finished" in shelf.job.marks():
-        raise ShareError(f"{shelf.job.name}: {lack(shelf)[0]}")
+        raise JobQueueError(f"{shelf.job.name}: {lack(shelf)[0]}")
     root = share.layout.root
     default, mark, video = preview_path(root, shelf.spec), mark_of("preview", shelf.job), brought(root, shelf.spec.video)
     if into:

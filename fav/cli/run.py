@@ -2,8 +2,6 @@
 
 import shlex
 import sys
-from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 
 import click
@@ -12,10 +10,9 @@ from click.core import ParameterSource
 from fav.cli.common import film_at, one_line_errors, submitted
 from fav.cli.options import BACKEND, FILE, JOB, NumberType, options
 from fav.cli.preview import previews
-from fav.launch import slurm as queue
-from fav.launch.local_launcher import _run_here
-from fav.launch.slurm_launcher import follow_slurm
-from fav.model.backends import choose
+from fav.launch.executor import Executor, run_job
+from fav.launch.local_launcher import LocalExecutor
+from fav.launch.slurm_launcher import SlurmExecutor
 from fav.monitor.console import tell
 from fav.monitor.snapshot import failures, state_of
 from shared.jobs import Job
@@ -68,29 +65,29 @@ def run(context: click.Context, shared: Path, video: str, style: Path, nodes: in
         raise click.UsageError("--skip-unfit goes with --hosts")
     if words and not slurm:
         raise click.UsageError("--sbatch goes with --slurm")
-    if backend != "auto" and not elsewhere:
-        choose(backend, device)
+    executor = _executor(nodes, hosts, skip_unfit, slurm, words, dask, device, backend)
     share = open_share(shared)
-    with ExitStack() as held:  # what must be there before a job is made
-        if slurm:
-            queue.check()
-            follow = partial(follow_slurm, nodes=slurm, words=["--device", device, "--backend", backend], options=shlex.split(words))
-        elif dask is not None:
-            from fav.launch.dask_client import connected
-            from fav.launch.dask_launcher import follow_dask
-
-            follow = partial(follow_dask, client=held.enter_context(connected(dask)), device=device, backend=backend)
-        elif hosts:
-            from fav.launch.ssh_launcher import follow_hosts, hosts_of
-
-            hosts_of(hosts)
-            follow = partial(follow_hosts, path=hosts, backend=backend, skip_unfit=skip_unfit)
-        else:
-            follow = partial(_run_here, nodes=nodes, device=device, backend=backend)
+    with executor.ready():
         job = submitted(context, share, video, style, values)
         with previews(job, preview_every):
-            logs = follow(job)
+            logs = run_job(job, executor)
     _conclude(job, logs)
+
+
+def _executor(nodes: int, hosts: Path | None, skip_unfit: bool, slurm: int | None, words: str, dask: str | None,
+              device: str, backend: str) -> Executor:
+    """What the options say of where the nodes are to run."""
+    if slurm:
+        return SlurmExecutor(slurm, device, backend, shlex.split(words))
+    if dask is not None:
+        from fav.launch.dask_launcher import DaskExecutor
+
+        return DaskExecutor(dask, device, backend)
+    if hosts:
+        from fav.launch.ssh_launcher import SSHExecutor
+
+        return SSHExecutor(hosts, backend, skip_unfit)
+    return LocalExecutor(nodes, device, backend)
 
 
 def _conclude(job: Job, logs: list[Path]) -> None:

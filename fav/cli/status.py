@@ -13,7 +13,7 @@ from fav.cli.options import FILE, NumberType
 from fav.errors import FavError
 from fav.monitor.snapshot import failures, nodes_of, state_of
 from fav.util.text import duration
-from shared.errors import ShareError
+from shared.errors import UserError
 from shared.jobs import all_jobs
 from shared.shared_dir import SharedDir
 
@@ -40,7 +40,7 @@ def status(shared: Path, job: str | None, as_json: bool, verbose: bool, watch: b
     for one in jobs:
         try:
             told.append(state_of(one, any(node["state"] == "running" for node in nodes)))
-        except (FavError, ShareError) as error:
+        except UserError as error:
             if job:
                 raise
             click.echo(f"error: {one.name}: {str(error).removeprefix(f'{one.name}: ')}", err=True)

@@ -2,65 +2,82 @@
 
 import re
 import secrets
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import TYPE_CHECKING
 
+from fav.launch.dask_client import connected
 from fav.launch.dask_cluster import DaskWorkerPool
+from fav.launch.executor import tell_nodes_go_on
 from fav.launch.preflight import HostChecker, python_in, told
-from fav.monitor.console import tell
 from shared.errors import ResultVanishedError
 from shared.jobs import Job, over
 from shared.logs import LOG_HEAD
 from shared.shared_dir import SharedDir
 from shared.source_hash import ROOT
-from shared.terminal import stopped_code
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from fav.monitor.progress import LogTail
 
 PATH = str(ROOT)  # on the workers, too
 PYTHON = python_in(PATH)
 
 
-def follow_dask(job: Job, client: "Client", device: str, backend: str) -> list[Path]:
-    """Run a node on each worker, follow them until none runs any more or the job is over; their logs."""
-    from fav.monitor.progress import LogTail, follow
-    from fav.pipeline.artifacts import JobArtifacts
+class DaskExecutor:
+    """An `Executor`: a node on each worker of a Dask cluster, by its address or scheduler file. They live as long as its
+    workers."""
 
-    layout, shelf, talk, logs = job.share.layout, JobArtifacts(job), LogTail([]), set()
-    scout, (sign, word) = HostChecker(job, backend), sign_of(job.share)
-    script = scout.script(PATH, PYTHON, str(layout.root), sign, word, (device,))
+    def __init__(self, cluster: str, device: str, backend: str):
+        self.cluster, self.device, self.backend = cluster, device, backend
+        self._logs: set[Path] = set()
 
-    def words(address: str, threads: int) -> tuple:
-        """What the worker gets."""
-        log = layout.logs / f"{job.name}.dask.{re.sub('[^A-Za-z0-9.-]', '_', address.rpartition('://')[2])}.log"
-        if log not in logs:
-            logs.add(log)
-            talk.hear(log)
-        command = [PYTHON, "node.py", str(layout.root), "--job", job.name, "--cores", str(threads)]
-        return script, PATH, [*command, "--device", device, "--backend", backend], str(log), LOG_HEAD
+    @property
+    def logs(self) -> list[Path]:
+        return sorted(log for log in self._logs if log.exists())
 
-    def unfit(said: CompletedProcess) -> str:
-        return "; ".join(told(said, PATH).wrong) or f"the look failed with exit code {said.returncode}"
+    @contextmanager
+    def ready(self) -> Iterator[None]:
+        with connected(self.cluster) as self._client:
+            yield
 
-    def wanted() -> int:
-        """One node for each shot or chunk that is known by now."""
-        try:
-            shelf.refresh()
-        except (OSError, ResultVanishedError):
-            pass  # the share's weather
-        return max(len(shelf.timeline.runs), 1)
+    def start(self, job: Job, talk: "LogTail") -> DaskWorkerPool:
+        from fav.pipeline.artifacts import JobArtifacts
 
-    try:
-        with DaskWorkerPool(client, job.manifest.id, words, unfit, wanted, talk.tell) as crew:
-            follow(job, lambda: crew.counts and not over(job), talk)
-    except KeyboardInterrupt as asked:
-        tell(f"not following any more; the nodes go on. The same line again follows them; to end them: coordinator.py "
-                   f"drain {layout.root}")
-        sys.exit(stopped_code(asked))
-    return sorted(log for log in logs if log.exists())
+        self._job, layout, shelf = job, job.share.layout, JobArtifacts(job)
+        sign, word = sign_of(job.share)
+        script = HostChecker(job, self.backend).script(PATH, PYTHON, str(layout.root), sign, word, (self.device,))
+
+        def words(address: str, threads: int) -> tuple:
+            """What the worker gets."""
+            log = layout.logs / f"{job.name}.dask.{re.sub('[^A-Za-z0-9.-]', '_', address.rpartition('://')[2])}.log"
+            if log not in self._logs:
+                self._logs.add(log)
+                talk.hear(log)
+            command = [PYTHON, "node.py", str(layout.root), "--job", job.name, "--cores", str(threads)]
+            return script, PATH, [*command, "--device", self.device, "--backend", self.backend], str(log), LOG_HEAD
+
+        def wanted() -> int:
+            """One node for each shot or chunk that is known by now."""
+            try:
+                shelf.refresh()
+            except (OSError, ResultVanishedError):
+                pass  # the share's weather
+            return max(len(shelf.timeline.runs), 1)
+
+        self._pool = DaskWorkerPool(self._client, job.manifest.id, words, _unfit, wanted, talk.tell)
+        return self._pool
+
+    def running(self) -> bool:
+        return self._pool.counts and not over(self._job)
+
+    def interrupted(self) -> None:
+        tell_nodes_go_on(self._job)
+
+
+def _unfit(said: CompletedProcess) -> str:
+    return "; ".join(told(said, PATH).wrong) or f"the look failed with exit code {said.returncode}"
 
 
 def sign_of(share: SharedDir) -> tuple[str, str]:

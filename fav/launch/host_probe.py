@@ -12,10 +12,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fav.errors import FavError
+from fav.launch.errors import LaunchError
 from fav.model.backends import choose
 from fav.pipeline.inputs import changed_inputs
 from fav.pipeline.spec import JobSpec
-from shared.errors import ShareError, plain
+from shared.errors import UserError, plain
 from shared.filesystem import FileSystem
 from shared.fscheck.local_checks import check_quickly
 from shared.jobs import find_job
@@ -78,7 +79,7 @@ def look(question: ProbeRequest) -> HostReport:
         share = _same_share(question)
         check_quickly(share)
         wrong += _inputs(share, question.job)
-    except (FavError, ShareError) as error:
+    except UserError as error:
         wrong.append(str(error))
     return HostReport(here.host, here.cores, tuple(wrong))
 
@@ -89,15 +90,15 @@ def _same_share(question: ProbeRequest) -> SharedDir:
     try:
         word = FileSystem().read(root / question.sign).decode(errors="replace")
     except PermissionError as error:
-        raise ShareError(f"{root}: expected a shared directory that this user may read ({error.strerror})") from None
+        raise LaunchError(f"{root}: expected a shared directory that this user may read ({error.strerror})") from None
     except OSError:
         word = None
     if word != question.word and root.is_dir():
-        raise ShareError(f"{root}: expected the operator's shared directory, got another one "
-                         f"(a hosts file: share= says where it is)")
+        raise LaunchError(f"{root}: expected the operator's shared directory, got another one "
+                            f"(a hosts file: share= says where it is)")
     if word != question.word:
-        raise ShareError(f"{root}: expected the shared directory, found nothing; mount it "
-                         f"(a hosts file: share= says where it is)")
+        raise LaunchError(f"{root}: expected the shared directory, found nothing; mount it "
+                            f"(a hosts file: share= says where it is)")
     return open_share(root, new=False)
 
 

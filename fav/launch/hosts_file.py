@@ -8,7 +8,8 @@ import re
 import shlex
 from dataclasses import dataclass
 
-from shared.errors import ShareError, plain
+from fav.launch.errors import LaunchError
+from shared.errors import plain
 
 TARGET = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]*@)?[A-Za-z0-9_][A-Za-z0-9._:%-]*")  # never begins like an option
 DEVICE = re.compile(r"auto|cpu|cuda:[0-9]{1,3}")
@@ -38,7 +39,7 @@ class Host:
 
 
 def read_hosts(text: str, where: str) -> list[Host]:
-    """The hosts of a hosts file, in its order; ShareError with the number of the first line that is none.
+    """The hosts of a hosts file, in its order; LaunchError with the number of the first line that is none.
 
     No two may have the same label, since their nodes' logs would.
     """
@@ -50,7 +51,7 @@ def read_hosts(text: str, where: str) -> list[Host]:
             if host and host.label in hosts:
                 raise ValueError(f"a host that no line above has, got {host.name} again; nodes=N starts several nodes there")
         except ValueError as error:
-            raise ShareError(f"{where}, line {number}: expected {plain(error, 300)}") from None
+            raise LaunchError(f"{where}, line {number}: expected {plain(error, 300)}") from None
         if host:
             hosts[host.label] = host
     return list(hosts.values())

@@ -6,41 +6,67 @@ import stat
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Iterator
+from typing import TYPE_CHECKING
 
-from fav.errors import FavError
+from fav.launch.errors import LaunchError
+from fav.model.backends import choose
 from fav.monitor.console import tell
 from shared.jobs import Job
 from shared.logs import LOG_HEAD
 from shared.source_hash import ROOT
-from shared.terminal import halt, is_ignored, stopped_code
+from shared.terminal import halt, is_ignored
+
+if TYPE_CHECKING:
+    from fav.monitor.progress import LogTail
 
 HEAD = f"{LOG_HEAD}\n".encode()
 
 
-def _run_here(job: Job, nodes: int, device: str, backend: str) -> list[Path]:
-    """Work on the job with nodes of this machine until they have ended; their logs."""
-    from fav.monitor.progress import LogTail, follow
+class LocalExecutor:
+    """An `Executor`: so many nodes on this machine, which share its cores. They end with the command.
 
-    layout, cores = job.share.layout, max(1, len(os.sched_getaffinity(0)) // nodes)
-    found = [log_at(layout.logs / f"{job.name}.{os.uname().nodename.split('.')[0]}.{number}.log") for number in range(nodes)]
-    logs = [log for log, _ in found]
-    processes, talk = [], LogTail(logs)
-    try:
-        with _halting(processes):
-            for _, file in found:
-                command = [sys.executable, str(ROOT / "node.py"), str(layout.root), "--job", job.name,
-                           "--cores", str(cores), "--device", device, "--backend", backend]
-                processes.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True))
+    FavError for a backend that this machine does not have.
+    """
+
+    def __init__(self, nodes: int, device: str, backend: str):
+        if backend != "auto":
+            choose(backend, device)
+        self.nodes, self.words = nodes, ["--device", device, "--backend", backend]
+        self.logs: list[Path] = []
+        self._processes: list[subprocess.Popen] = []
+
+    def ready(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def start(self, job: Job, talk: "LogTail") -> AbstractContextManager[None]:
+        host = os.uname().nodename.split(".")[0]
+        found = [log_at(job.share.layout.logs / f"{job.name}.{host}.{number}.log") for number in range(self.nodes)]
+        self.logs = [log for log, _ in found]
+        for log in self.logs:
+            talk.hear(log)
+        return self._started(job, [file for _, file in found])
+
+    @contextmanager
+    def _started(self, job: Job, files: list[int]) -> Iterator[None]:
+        cores = max(1, len(os.sched_getaffinity(0)) // self.nodes)
+        command = [sys.executable, str(ROOT / "node.py"), str(job.share.layout.root), "--job", job.name,
+                   "--cores", str(cores), *self.words]
+        with _halting(self._processes):
+            for file in files:
+                streams = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": file}
+                self._processes.append(subprocess.Popen(command, start_new_session=True, **streams))
                 os.close(file)
-            follow(job, lambda: any(process.poll() is None for process in processes), talk)
-    except KeyboardInterrupt as asked:
+            yield
+
+    def running(self) -> bool:
+        return any(process.poll() is None for process in self._processes)
+
+    def interrupted(self) -> None:
         tell("stopping after the current frame (once more to stop at once); the same line again goes on")
-        _stop(processes)
-        sys.exit(stopped_code(asked))
-    return logs
+        _stop(self._processes)
 
 
 @contextmanager
@@ -82,7 +108,7 @@ def log_at(path: Path) -> tuple[Path, int]:
     try:
         fd, own = tempfile.mkstemp(prefix=f"{path.stem}.", suffix=".log")
     except OSError as error:
-        raise FavError(f"{path}: expected a log that can be written to, or a temporary directory for one, got neither "
+        raise LaunchError(f"{path}: expected a log that can be written to, or a temporary directory for one, got neither "
                        f"({error.strerror}); make room there, or set TMPDIR") from None
     os.write(fd, HEAD)
     return Path(own), fd

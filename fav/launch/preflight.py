@@ -68,7 +68,7 @@ class HostChecker:
         path, python, share = places(host, self.root)
         try:
             report = told(ssh.run(host, self.script(path, python, share, sign, word, host.devices)), path)
-        except ssh.Unreachable as error:
+        except ssh.UnreachableError as error:
             return HostRejected((str(error),))
         if isinstance(report, HostRejected):
             return report

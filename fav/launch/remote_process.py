@@ -8,8 +8,9 @@ import re
 from dataclasses import dataclass
 
 from fav.launch import ssh
+from fav.launch.errors import LaunchError
 from fav.launch.hosts_file import Host
-from shared.errors import ShareError, plain
+from shared.errors import plain
 from shared.logs import LOG_HEAD
 
 EXIT_REFUSED = 64  # of a script that started nothing; its last line says why
@@ -89,7 +90,7 @@ done
 ANSWER = re.compile(r"post (\S+) (none|died|runs [0-9]+|ended [0-9]+)")
 
 
-class LaunchRefusedError(ShareError):
+class LaunchRefusedError(LaunchError):
     """The host answers, and a node cannot be started there."""
 
 
@@ -108,7 +109,7 @@ def post(job: str, host: Host, number: int) -> str:
 
 
 def ask(host: Host, logs: str, posts: list[str]) -> dict[str, ProcessState]:
-    """What stands where; Unreachable where the host does not tell."""
+    """What stands where; UnreachableError where the host does not tell."""
     done = ssh.run(host, f"logs={ssh.quoted(logs)}\nset -- {ssh.quoted(*posts)}\n{ASK}")
     found = {}
     for line in done.stdout.splitlines():
@@ -116,7 +117,7 @@ def ask(host: Host, logs: str, posts: list[str]) -> dict[str, ProcessState]:
             how, _, number = answer[2].partition(" ")
             found[answer[1]] = ProcessState(how, int(number) if number else None)
     if missing := set(posts) - set(found):
-        raise ssh.Unreachable(f"it did not say what became of {', '.join(sorted(missing))}")
+        raise ssh.UnreachableError(f"it did not say what became of {', '.join(sorted(missing))}")
     return found
 
 

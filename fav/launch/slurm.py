@@ -7,15 +7,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from shared.errors import ShareError, plain
+from fav.launch.errors import LaunchError
+from shared.errors import plain
 
 LOOK_S = 5.0  # between two questions to Slurm
 
 
 def check() -> None:
-    """ShareError, before any work, where there is no Slurm to be asked."""
+    """LaunchError, before any work, where there is no Slurm to be asked."""
     if shutil.which("sbatch") is None:
-        raise ShareError("--slurm: expected sbatch on PATH, found none; log in to a machine from which Slurm jobs are submitted")
+        raise LaunchError("--slurm: expected sbatch on PATH, found none; log in to a machine from which Slurm jobs are submitted")
 
 
 class JobArray:
@@ -39,7 +40,7 @@ class JobArray:
 def submit(root: Path, count: int, words: Sequence[str], log: Path, options: Sequence[str]) -> JobArray:
     """Queue `count` nodes of the checkout `root`, with these words for node.py and these options of sbatch.
 
-    Their logs are `log` with `.NUMBER_PART` before its suffix. ShareError with Slurm's words where it refuses.
+    Their logs are `log` with `.NUMBER_PART` before its suffix. LaunchError with Slurm's words where it refuses.
     """
     output = log.with_name(f"{log.stem.replace('%', '%%')}.%A_%a{log.suffix}")
     command = ["sbatch", "--parsable", f"--array=1-{count}", f"--chdir={root}", f"--output={output}", *options,
@@ -48,5 +49,5 @@ def submit(root: Path, count: int, words: Sequence[str], log: Path, options: Seq
     number = re.match(r"\d+", done.stdout)
     if done.returncode or number is None:
         said = " ".join((done.stderr or done.stdout).split())
-        raise ShareError(f"--slurm: expected Slurm to take the nodes, got: {plain(said, 500)}; the job is there, the same line goes on")
+        raise LaunchError(f"--slurm: expected Slurm to take the nodes, got: {plain(said, 500)}; the job is there, the same line goes on")
     return JobArray(number[0], [log.with_name(f"{log.stem}.{number[0]}_{part}{log.suffix}") for part in range(1, count + 1)])

@@ -1,27 +1,46 @@
 """Running a job by Slurm: queue nodes, and follow them."""
 
 import secrets
-import sys
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fav.launch import slurm
 from fav.monitor.console import tell
 from shared.jobs import Job, over
 from shared.source_hash import ROOT
-from shared.terminal import stopped_code
+
+if TYPE_CHECKING:
+    from fav.monitor.progress import LogTail
 
 
-def follow_slurm(job: Job, nodes: int, words: list[str], options: list[str]) -> list[Path]:
-    """Let Slurm start nodes, and follow the job until it is over or none of them is left; their logs."""
-    from fav.monitor.progress import LogTail, follow
+class SlurmExecutor:
+    """An `Executor`: so many nodes, queued with these options of sbatch. They are Slurm's."""
 
-    layout, nobody_guesses = job.share.layout, secrets.token_hex(4)  # a name that nobody has taken: Slurm would follow a link
-    words = [str(layout.root), "--job", job.name, *words]
-    array = slurm.submit(ROOT, nodes, words, layout.logs / f"{job.name}.slurm.{nobody_guesses}.log", options)
-    tell(f"Slurm job {array.number}: {nodes} nodes, as there is room; to end them: scancel {array.number}")
-    try:
-        follow(job, lambda: not over(job) and array.there, LogTail(array.logs))
-    except KeyboardInterrupt as asked:
-        tell(f"not following any more; the nodes go on. To end them: scancel {array.number}")
-        sys.exit(stopped_code(asked))
-    return array.logs
+    def __init__(self, nodes: int, device: str, backend: str, options: Sequence[str]):
+        self.nodes, self.options = nodes, options
+        self.words = ["--device", device, "--backend", backend]
+        self.logs: list[Path] = []
+
+    @contextmanager
+    def ready(self) -> Iterator[None]:
+        slurm.check()
+        yield
+
+    def start(self, job: Job, talk: "LogTail") -> AbstractContextManager[None]:
+        layout, nobody_guesses = job.share.layout, secrets.token_hex(4)  # a name that nobody has taken: Slurm would follow a link
+        words = [str(layout.root), "--job", job.name, *self.words]
+        log = layout.logs / f"{job.name}.slurm.{nobody_guesses}.log"
+        self._job, self._array = job, slurm.submit(ROOT, self.nodes, words, log, self.options)
+        self.logs = self._array.logs
+        tell(f"Slurm job {self._array.number}: {self.nodes} nodes, as there is room; to end them: scancel {self._array.number}")
+        for log in self.logs:
+            talk.hear(log)
+        return nullcontext()
+
+    def running(self) -> bool:
+        return not over(self._job) and self._array.there
+
+    def interrupted(self) -> None:
+        tell(f"not following any more; the nodes go on. To end them: scancel {self._array.number}")

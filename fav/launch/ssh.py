@@ -10,8 +10,9 @@ import shlex
 import signal
 import subprocess
 
+from fav.launch.errors import LaunchError
 from fav.launch.hosts_file import Host
-from shared.errors import ShareError, plain
+from shared.errors import plain
 
 CONNECT_S = 10  # to an answer of the host
 LIMIT_S = 60.0  # for all of it: a host may accept a connection and then hang
@@ -33,14 +34,14 @@ REASONS = {
 }
 
 
-class Unreachable(ShareError):
+class UnreachableError(LaunchError):
     """The host gave no answer: nothing is known of what runs there."""
 
 
 def run(host: Host, script: str, limit: float = LIMIT_S) -> subprocess.CompletedProcess[str]:
     """Run a POSIX shell script there and return what it said, and its exit code. Values in it must be quoted (`quoted`).
 
-    Unreachable, in one line without the host's name, where it did not come that far or did not end within `limit` seconds.
+    UnreachableError, in one line without the host's name, where it did not come that far or did not end within `limit` seconds.
     """
     port = () if host.port is None else ("-p", str(host.port))
     command = ["ssh", *OPTIONS, *port, "--", host.target, "exec /bin/sh -s"]
@@ -49,15 +50,15 @@ def run(host: Host, script: str, limit: float = LIMIT_S) -> subprocess.Completed
         client = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                   encoding="utf-8", errors="surrogateescape", start_new_session=True)
     except FileNotFoundError:
-        raise Unreachable("expected ssh on PATH, found none; on Debian and Ubuntu: sudo apt install openssh-client") from None
+        raise UnreachableError("expected ssh on PATH, found none; on Debian and Ubuntu: sudo apt install openssh-client") from None
     try:
         out, err = client.communicate(script, timeout=limit)
     except subprocess.TimeoutExpired:
         os.killpg(client.pid, signal.SIGKILL)
         client.communicate()
-        raise Unreachable(f"no answer within {limit:.0f} s; is it overloaded, or its disk away?") from None
+        raise UnreachableError(f"no answer within {limit:.0f} s; is it overloaded, or its disk away?") from None
     if client.returncode == EXIT_SSH:
-        raise Unreachable(_reason(host, err))
+        raise UnreachableError(_reason(host, err))
     return subprocess.CompletedProcess(command, client.returncode, out, err)
 
 

@@ -10,8 +10,8 @@ from typing import Callable
 
 from fav.launch.hosts_file import Host
 from fav.launch.remote_process import LaunchRefusedError, ProcessState, ask, start
-from fav.launch.ssh import Unreachable
-from shared.errors import ShareError
+from fav.launch.ssh import UnreachableError
+from shared.errors import UserError
 
 ROUND_S = 10.0  # between two looks at a host, and at the hosts file
 AGAIN_S = 60.0  # after which a host that was not fit is looked at again
@@ -63,7 +63,7 @@ class HostMonitor(threading.Thread):
                 if self._silent_since is not None:
                     self._silent_since = None
                     self.say("answers again")
-            except Unreachable as error:
+            except UnreachableError as error:
                 if self._silent_since is None:
                     self._silent_since = time.monotonic()
                     self.say(f"{error} (its nodes, if they run, go on meanwhile)")
@@ -102,7 +102,7 @@ class HostMonitor(threading.Thread):
 
 
 class SSHCluster:
-    """All hosts of a job. `read` gives the hosts that are wanted now, `admit` looks at a new one: ShareError if it is no good."""
+    """All hosts of a job. `read` gives the hosts that are wanted now, `admit` looks at a new one: UserError if it is no good."""
 
     def __init__(self, sites: list[ReadyHost], read: Callable[[], list[Host]], admit: Callable[[Host], ReadyHost],
                  say: Callable[[str], None], leave: Callable[[str, int], None], patience: float):
@@ -139,7 +139,7 @@ class SSHCluster:
         while not self._over.wait(ROUND_S):
             try:
                 wanted = self.read()
-            except ShareError as error:  # somebody is in the midst of writing it
+            except UserError as error:  # somebody is in the midst of writing it
                 if str(error) != self._complaint:
                     self._complaint = str(error)
                     self.say(f"{error} (the hosts before this change stay)")
@@ -172,7 +172,7 @@ class SSHCluster:
     def _take_on(self, host: Host) -> None:
         try:
             site = self.admit(host)
-        except ShareError as error:
+        except UserError as error:
             if self._refused.get(host, ("",))[0] != str(error):
                 self.say(f"{host.name}: {error} (it is looked at again now and then)")
             self._refused[host] = str(error), time.monotonic()

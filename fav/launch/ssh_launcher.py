@@ -1,83 +1,95 @@
 """Running a job on a list of hosts: look at all of them first, then start, follow and start again."""
 
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fav.errors import FavError
+from fav.launch.errors import LaunchError
+from fav.launch.executor import tell_nodes_go_on
 from fav.launch.hosts_file import Host, read_hosts
 from fav.launch.preflight import HostChecker, HostRejected, show
 from fav.launch.ssh_cluster import ReadyHost, SSHCluster
 from fav.monitor.console import tell
 from fav.util.reading import read_file
 from shared.control import ControlCommand, give
-from shared.errors import ShareError
+from shared.errors import JobQueueError
 from shared.identity import identities
 from shared.jobs import Job, over
 from shared.shared_dir import SharedDir
-from shared.terminal import stopped_code
+
+if TYPE_CHECKING:
+    from fav.monitor.progress import LogTail
 
 LARGEST = 1 << 20  # bytes of a hosts file
 PATIENCE_S = 60.0  # beyond the lease: how long a run whose hosts are all out of reach waits for one to answer
 
 
 def hosts_of(path: Path) -> list[Host]:
-    """The hosts in a file, which is read again and again; ShareError where there are none, or a line is none."""
+    """The hosts in a file, which is read again and again; FavError where there are none, or a line is none."""
     try:
         hosts = read_hosts(read_file(path, f"--hosts {path}", LARGEST).decode(errors="replace"), str(path))
     except OSError as error:
-        raise ShareError(f"{path}: expected a file of hosts, one a line ({error.strerror})") from None
-    except FavError as error:
-        raise ShareError(str(error)) from None
+        raise LaunchError(f"{path}: expected a file of hosts, one a line ({error.strerror})") from None
     if not hosts:
-        raise ShareError(f"{path}: expected one host a line, got none")
+        raise LaunchError(f"{path}: expected one host a line, got none")
     return hosts
 
 
-def follow_hosts(job: Job, path: Path, backend: str, skip_unfit: bool) -> list[Path]:
-    """Look at the hosts, run nodes there, follow them until none runs any more or the job is over; their logs.
+class SSHExecutor:
+    """An `Executor`: nodes on the hosts of a file. They outlive the command.
 
-    Exits with 2, before any work, where a host is not fit.
+    With `skip_unfit` it is enough that one host is fit.
     """
-    from fav.monitor.progress import LogTail, follow
 
-    scout, talk, logs = HostChecker(job, backend), LogTail([]), []
+    def __init__(self, path: Path, backend: str, skip_unfit: bool):
+        self.path, self.backend, self.skip_unfit = path, backend, skip_unfit
+        self.logs: list[Path] = []
 
-    def admit(host: Host) -> ReadyHost:
+    @contextmanager
+    def ready(self) -> Iterator[None]:
+        hosts_of(self.path)
+        yield
+
+    def start(self, job: Job, talk: "LogTail") -> SSHCluster:
+        """Look at the hosts first."""
+        self._job, self._talk, self._checker = job, talk, HostChecker(job, self.backend)
+        found = self._checker.look(hosts_of(self.path))
+        sites = [one for one in found.values() if isinstance(one, ReadyHost)]
+        if len(sites) < len(found):
+            show(found)
+        if len(sites) < len(found) and not (self.skip_unfit and sites):
+            raise LaunchError(f"{self.path}: expected all hosts to be fit, got {len(found) - len(sites)} of {len(found)} that are "
+                              f"not; mend that, take them out, or say --skip-unfit; nothing was started, and the same line "
+                              f"again goes on")
+        for site in sites:
+            self._hear(site)
+        tell(f"{sum(len(site.commands) for site in sites)} node(s) on {len(sites)} host(s)")
+        self._cluster = SSHCluster(sites, lambda: hosts_of(self.path), self._admit, talk.tell,
+                                   lambda *who: drain_process(job.share, *who), job.manifest.lease + PATIENCE_S)
+        return self._cluster
+
+    def running(self) -> bool:
+        return self._cluster.counts and not over(self._job)
+
+    def interrupted(self) -> None:
+        tell_nodes_go_on(self._job)
+
+    def _admit(self, host: Host) -> ReadyHost:
         """What a host that joins later must pass, too."""
         try:
-            found = scout.look([host])[host]
+            found = self._checker.look([host])[host]
         except OSError as error:  # the share's weather
-            raise ShareError(f"it could not be looked at ({error.strerror})") from None
+            raise LaunchError(f"it could not be looked at ({error.strerror})") from None
         if isinstance(found, HostRejected):
-            raise ShareError("; ".join(found.wrong))
-        hear(found)
+            raise LaunchError("; ".join(found.wrong))
+        self._hear(found)
         return found
 
-    def hear(site: ReadyHost) -> None:
+    def _hear(self, site: ReadyHost) -> None:
         for name in site.commands:
-            logs.append(job.share.layout.logs / f"{name}.log")
-            talk.hear(logs[-1])
-
-    found = scout.look(hosts_of(path))
-    sites = [one for one in found.values() if isinstance(one, ReadyHost)]
-    if len(sites) < len(found):
-        show(found)
-    if len(sites) < len(found) and not (skip_unfit and sites):
-        raise ShareError(f"{path}: expected all hosts to be fit, got {len(found) - len(sites)} of {len(found)} that are not; mend "
-                         f"that, take them out, or say --skip-unfit; nothing was started, and the same line again goes on")
-    for site in sites:
-        hear(site)
-    tell(f"{sum(len(site.commands) for site in sites)} node(s) on {len(sites)} host(s)")
-    fleet = SSHCluster(sites, lambda: hosts_of(path), admit, talk.tell, lambda *who: drain_process(job.share, *who),
-                  job.manifest.lease + PATIENCE_S)
-    try:
-        with fleet:
-            follow(job, lambda: fleet.counts and not over(job), talk)
-    except KeyboardInterrupt as asked:
-        tell(f"not following any more; the nodes go on. The same line again follows them; to end them: coordinator.py "
-                   f"drain {job.share.layout.root}")
-        sys.exit(stopped_code(asked))
-    return logs
+            self.logs.append(self._job.share.layout.logs / f"{name}.log")
+            self._talk.hear(self.logs[-1])
 
 
 def drain_process(share: SharedDir, hostname: str, pid: int) -> None:
@@ -86,5 +98,5 @@ def drain_process(share: SharedDir, hostname: str, pid: int) -> None:
         for name, identity in identities(share).items():
             if (identity.host, identity.pid) == (hostname, pid):
                 give(share, name, ControlCommand.DRAIN)
-    except (OSError, ShareError):
+    except (OSError, JobQueueError):
         pass  # asked again at the next look

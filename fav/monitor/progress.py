@@ -10,6 +10,7 @@ from typing import Callable
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from fav.errors import FavError
 from fav.monitor.console import tell
 from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.task_names import stitch_task
@@ -57,7 +58,7 @@ class LogTail:
         for log, before in list(self._read.items()):
             try:
                 data = read_on(log, before)
-            except NoLog as error:
+            except NoLogError as error:
                 fresh.append(str(error))
                 del self._read[log]
                 continue
@@ -76,22 +77,22 @@ class LogTail:
         return fresh
 
 
-class NoLog(Exception):
+class NoLogError(FavError):
     """What has the name of a log is none; the message is a line for the operator."""
 
 
 def read_on(log: Path, place: int) -> bytes:
-    """What is in a log from there on, at most STEP bytes. NoLog where it is no regular file or not for this user."""
+    """What is in a log from there on, at most STEP bytes. NoLogError where it is no regular file or not for this user."""
     try:
         fd = os.open(log, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EACCES):
             raise
         got = "one that this user may not read" if error.errno == errno.EACCES else kind_of(log)
-        raise NoLog(f"{log}: expected a log, got {got}; it is left out") from None
+        raise NoLogError(f"{log}: expected a log, got {got}; it is left out") from None
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise NoLog(f"{log}: expected a log, got {kind_of(log)}; it is left out")
+            raise NoLogError(f"{log}: expected a log, got {kind_of(log)}; it is left out")
         return os.pread(fd, STEP, place)
     finally:
         os.close(fd)

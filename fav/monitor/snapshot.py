@@ -5,9 +5,8 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from fav.errors import FavError
 from fav.monitor.eta import ThroughputEstimator, seconds_left, stitching
-from fav.pipeline.artifacts import DamagedFile, JobArtifacts
+from fav.pipeline.artifacts import DamagedFileError, JobArtifacts
 from fav.pipeline.progress import progress, standing
 from fav.pipeline.repair import lack, reopen_missing
 from fav.pipeline.task_names import PAINTED, painting_task
@@ -16,7 +15,7 @@ from shared import control
 from shared.attempts import Attempt, failed, in_words, of_job, of_task, reopen
 from shared.claims import claimed
 from shared.control import ControlCommand, give
-from shared.errors import JobRemovedError, ResultVanishedError, ShareError
+from shared.errors import JobQueueError, JobRemovedError, ResultVanishedError, UserError
 from shared.failure_detector import FailureDetector
 from shared.identity import identities, node_named, read_identity
 from shared.jobs import OVER, Job, all_jobs
@@ -96,7 +95,7 @@ class SnapshotReader:
         self._paces: dict[str, ThroughputEstimator] = {}  # by node
 
     def look(self) -> Snapshot:
-        """Everything as it is now. ShareError where the directory cannot be read."""
+        """Everything as it is now. JobQueueError where the directory cannot be read."""
         complaints: list[str] = []
         owners: dict[str, list[str]] = {}
         jobs = []
@@ -106,7 +105,7 @@ class SnapshotReader:
                     jobs.append(self._look_at(job, owners))
                 except (JobRemovedError, ResultVanishedError):
                     continue  # cleaned meanwhile
-                except (FavError, ShareError) as error:
+                except UserError as error:
                     complaints.append(str(error))
         return Snapshot(tuple(jobs), tuple(self._nodes(owners)), tuple(complaints))
 
@@ -138,7 +137,7 @@ class SnapshotReader:
         return [job for job in all_jobs(share) if self.only in (None, job.name)]
 
     def _to_change(self) -> SharedDir:
-        """The share, opened to write: one that was opened to look knows neither its modes nor its hard links. ShareError."""
+        """The share, opened to write: one that was opened to look knows neither its modes nor its hard links. JobQueueError."""
         return open_share(self.share.layout.root, new=False) if self.share.read_only else self.share
 
     def drain(self, node: str) -> None:
@@ -149,7 +148,7 @@ class SnapshotReader:
         marks = job.marks()
         known = self._known(job, "finished" in marks)
         shelf = known.shelf
-        with suppress(DamagedFile):  # `lacks` tells of it, or else nodes will see to it
+        with suppress(DamagedFileError):  # `lacks` tells of it, or else nodes will see to it
             shelf.refresh()
         shelf.survey()
         claims, painters = claimed(job), 0
@@ -157,7 +156,7 @@ class SnapshotReader:
             painters += Task.named(name).kind in PAINTED
             try:
                 owner = read_identity(self.share, path)
-            except (ShareError, OSError):
+            except (JobQueueError, OSError):
                 continue
             if owner:
                 owners.setdefault(owner.incarnation, []).append(f"{job.name}: {name.replace('.', ' ', 1)}")
@@ -197,7 +196,7 @@ class SnapshotReader:
         for task in fresh[:MOST_HEADS]:
             try:
                 self._frames[png_text(head(known.shelf.job, task, HEAD_BYTES)[0]).get("node", "?")] += 1
-            except (ResultVanishedError, ShareError, FavError):
+            except UserError:
                 continue
 
     def _nodes(self, owners: dict[str, list[str]]) -> list[NodeSnapshot]:
@@ -263,7 +262,7 @@ def _tasks(share: SharedDir) -> dict[str, list[str]]:
         for task, path in claimed(job).items():
             try:
                 owner = read_identity(share, path)
-            except (OSError, ShareError):
+            except (OSError, JobQueueError):
                 continue
             if owner is not None:
                 found.setdefault(owner.incarnation, []).append(f"{job.name} {task}")
@@ -282,7 +281,7 @@ def state_of(job: Job, nodes_live: bool) -> dict:
         try:
             owner = read_identity(job.share, path)
             owners[name] = owner.incarnation if owner else "?"
-        except ShareError as error:
+        except JobQueueError as error:
             owners[name] = str(error)
     state = standing(marks, owners, names, "nodes are getting ready" if nodes_live else WAITING)
     lacks, missing = lack(shelf, by_names=True) if state == "finished" else ("", [])

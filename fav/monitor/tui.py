@@ -12,10 +12,10 @@ from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.widgets import DataTable, Footer, Static
 
-from fav.errors import FavError, plain
+from fav.errors import plain
 from fav.monitor.snapshot import JobSnapshot, NodeSnapshot, Snapshot, SnapshotReader
 from fav.util.text import duration
-from shared.errors import ShareError
+from shared.errors import JobQueueError, UserError
 
 COLUMNS = ("node", "host", "device", "state", "does", "frames", "a second", "heard of")
 BAR = 40  # characters
@@ -55,7 +55,7 @@ class StatusApp(App):
         """In a thread: a share that is away keeps the keys working."""
         try:
             now = self.lookout.look()
-        except (OSError, ShareError) as error:
+        except (OSError, JobQueueError) as error:
             self.call_from_thread(self.say, f"the shared directory does not answer: {error}")
             return
         self.call_from_thread(self.show, now)
@@ -105,7 +105,7 @@ class StatusApp(App):
         """Do what a key asks for, in a thread, and show what came of it, or why it cannot be done."""
         try:
             lines = what()
-        except (OSError, FavError, ShareError) as error:
+        except (OSError, UserError) as error:
             lines = [plain(error, 500)]
         for line in lines:
             self.call_from_thread(self.tell, line)

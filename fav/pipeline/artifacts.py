@@ -36,7 +36,7 @@ from fav.stylize.settings import LEAD
 from fav.stylize.timeline import IndexSegment, Timeline
 from fav.util.images import decode_png, png_limit
 from shared import results
-from shared.errors import ResultVanishedError, ShareError, plain
+from shared.errors import JobQueueError, ResultVanishedError, plain
 from shared.filesystem import RECORD_LIMIT
 from shared.jobs import Job
 from shared.membership import Node
@@ -61,7 +61,7 @@ class IndexProgress:
     notes: tuple[str, ...] = ()
 
 
-class DamagedFile(ResultVanishedError):
+class DamagedFileError(ResultVanishedError):
     """A published result that does not read back, and why."""
 
     def __init__(self, task: Task, why: object):
@@ -77,7 +77,7 @@ class OmittedResults:
     damaged: set[int] = field(default_factory=set)
 
     def add(self, number: int, error: ResultVanishedError) -> None:
-        (self.damaged if isinstance(error, DamagedFile) else self.missing).add(number)
+        (self.damaged if isinstance(error, DamagedFileError) else self.missing).add(number)
 
     def __len__(self) -> int:
         return len(self.missing | self.damaged)
@@ -128,7 +128,7 @@ class JobArtifacts:
         if pieces > self._extent.pieces:
             try:
                 last = self._decoded(index_task(pieces - 1), lambda data: IndexSegment.from_json(unsealed(data)))
-            except DamagedFile:
+            except DamagedFileError:
                 return self._extent
             timeline = Timeline(self.spec.start, self.spec.stop)
             timeline.known = last.start
@@ -148,7 +148,7 @@ class JobArtifacts:
 
     def chunks(self) -> tuple[int, int | None]:
         """How many chunks and whole shots are painted, and how many there are; None where the film's end is not known yet."""
-        with suppress(DamagedFile):
+        with suppress(DamagedFileError):
             self.refresh()
         self.survey()
         runs = self.timeline.runs
@@ -244,7 +244,7 @@ class JobArtifacts:
         return range(max(span * SPAN, self.spec.start), min((span + 1) * SPAN, self.timeline.end))
 
     def verify(self, task: Task) -> None:
-        """Read a result of a kind of SUFFIX back. DamagedFile where it is not what it should be, ResultVanishedError where it is gone."""
+        """Read a result of a kind of SUFFIX back. DamagedFileError where it is not what it should be, ResultVanishedError where it is gone."""
         if task.kind in PAINTED:
             self.picture(task)
         elif task.kind == "flow":
@@ -264,7 +264,7 @@ class JobArtifacts:
         except Exception as error:  # whatever a decoder makes of bytes that no node of ours wrote
             if self.node is not None:
                 results.set_aside(self.node, self.job, task, data, limit)
-            raise DamagedFile(task, error) from None
+            raise DamagedFileError(task, error) from None
 
 
 def _a_piece(data: bytes) -> None:
@@ -292,7 +292,7 @@ def write_print(node: Node, job: Job, made: Path) -> None:
 def _is_print(job: Job, number: int, wanted: bytes) -> bool:
     try:
         return results.read(job, print_task(number)) == wanted
-    except (ResultVanishedError, ShareError):
+    except JobQueueError:
         return False
 
 
@@ -318,7 +318,7 @@ def _checksum(fields: dict) -> int:
 
 
 def check_room(share: SharedDir, out: str) -> None:
-    """FavError where a film of that name would lie among what the program itself writes and removes, ShareError where a link
+    """FavError where a film of that name would lie among what the program itself writes and removes, JobQueueError where a link
     or a file has the place of a directory above it."""
     first = PurePosixPath(out).parts[0]
     if first.casefold() in {path.name for path in share.layout.taken()}:

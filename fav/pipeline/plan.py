@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Iterator
 
-import numpy as np
-
 from fav import flow as flows
 from fav.errors import FavError
 from fav.flow.field import FlowField
@@ -37,7 +35,7 @@ from fav.pipeline.task_names import (
     stitch_task,
 )
 from fav.stylize.chain import FrameChain
-from fav.stylize.engine import FrameStylizer, Painting
+from fav.stylize.engine import FrameStylizer, PaintedFrame, paint
 from fav.stylize.indexing import index_pieces
 from fav.stylize.timeline import IndexSegment, Timeline
 from fav.util.images import encode_png
@@ -46,7 +44,7 @@ from fav.util.safe_path import brought
 from shared import results
 from shared.attempts import failed
 from shared.claims import claimed
-from shared.errors import InputChangedError, ShareError
+from shared.errors import InputChangedError, JobQueueError
 from shared.filesystem import TRANSIENT_ERRNOS
 from shared.jobs import Job
 from shared.membership import Node
@@ -63,19 +61,15 @@ CLASS_LIMIT = 1 << 16  # bytes
 
 @dataclass
 class CachedFrame:
-    """A stylized frame, and the picture of the one that follows in its chain, where that is begun."""
+    """A stylized frame, and the task that made it."""
 
     task: Task
-    picture: np.ndarray
-    following: Painting | None
+    painted: PaintedFrame
 
 
 def make_plan(job: Job, node: Node, say: Callable[[str], None], **options) -> "VideoPlan":
-    """The plan of a film job on this node; ShareError where it cannot be served here."""
-    try:
-        return VideoPlan(job, node, say, **options)
-    except FavError as error:
-        raise ShareError(str(error)) from error
+    """The plan of a film job on this node; UserError where it cannot be served here."""
+    return VideoPlan(job, node, say, **options)
 
 
 class VideoPlan:
@@ -133,14 +127,14 @@ class VideoPlan:
         if not self.spec.strict:
             return
         if self.job.made_elsewise:
-            raise ShareError(f"{self.job.name}: the job is --strict and was {self.job.made_elsewise}; bring the same sources "
-                             f"here")
+            raise JobQueueError(f"{self.job.name}: the job is --strict and was {self.job.made_elsewise}; bring the same sources "
+                                f"here")
         mine = self.studio.numeric_class
         results.publish_bytes(self.node, self.job, CLASS, mine.encode())
         theirs = results.read(self.job, CLASS, CLASS_LIMIT).decode(errors="replace")[:1000]
         if theirs != mine:
-            raise ShareError(f"{self.job.name}: the job is --strict and this machine computes otherwise: expected "
-                             f"[{theirs}], here [{mine}]; use equal machines, or submit without --strict")
+            raise JobQueueError(f"{self.job.name}: the job is --strict and this machine computes otherwise: expected "
+                                f"[{theirs}], here [{mine}]; use equal machines, or submit without --strict")
 
     # ---- what to do next
     def candidates(self) -> Iterator[Task]:
@@ -289,7 +283,7 @@ class VideoPlan:
     def run(self, task: Task, tick: Callable[[], None]) -> bytes | Path:
         try:
             return self._run(task, tick)
-        except ShareError:
+        except JobQueueError:
             raise
         except Exception as error:
             if not (isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS):
@@ -335,26 +329,20 @@ class VideoPlan:
         # Not before a frame of this process is published: what takes it down is to be blamed on the task that does so. Not with
         # flow that travels: that takes long, and on the cores of one machine nothing would be gained.
         ahead = self._warm is not None and not self._flow_travels
-        prior, begun = self._before(run, position)
-        picture, seconds = (begun or self._begin(run, position, prior, tick, ahead)).result()
-        following = self._begin(run, position + 1, picture, tick, ahead) if ahead and run.left > 1 else None
-        self._fresh = CachedFrame(task, picture, following)
-        return encode_png(picture, self._text(seconds if begun else None))
+        before = self._before(run, position)
+        geometry = self._geometry(task.number, run.frame(position - 1), tick) if position and self._flow_travels else None
+        painted = paint(self.studio, self.timeline, run, position, before, geometry, position + run.left if ahead else 0)
+        self._fresh = CachedFrame(task, painted)
+        return encode_png(painted.picture, self._text(painted.seconds))
 
-    def _before(self, run: FrameChain, position: int) -> tuple[np.ndarray | None, Painting | None]:
-        """What the picture at a position is painted on from, and that picture itself, where it is begun."""
+    def _before(self, run: FrameChain, position: int) -> PaintedFrame | None:
+        """What the picture at a position is painted on from."""
         if position == 0:
-            return None, None
+            return None
         at = painting_task(run, position - 1)
         if self._warm and self._warm.task == at:
-            begun, self._warm.following = self._warm.following, None  # what has failed is not asked again
-            return self._warm.picture, begun
-        return None if self.spec.independent else self.shelf.picture(at), None
-
-    def _begin(self, run: FrameChain, position: int, prior: np.ndarray | None, tick: Callable[[], None],
-               ahead: bool) -> Painting:
-        geometry = self._geometry(run.frame(position), run.frame(position - 1), tick) if position and self._flow_travels else None
-        return self.studio.painting(run, position, self.timeline, prior, geometry, ahead)
+            return self._warm.painted
+        return None if self.spec.independent else PaintedFrame(self.shelf.picture(at))
 
     def _geometry(self, frame: int, before: int, tick: Callable[[], None]) -> FlowField:
         """Published by another node, or soon to be; else made here, in memory, and never written."""

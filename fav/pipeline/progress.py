@@ -3,10 +3,10 @@
 from collections.abc import Collection
 from contextlib import suppress
 
-from fav.pipeline.artifacts import DamagedFile, JobArtifacts
+from fav.pipeline.artifacts import DamagedFileError, JobArtifacts
 from fav.pipeline.task_names import OPTIONAL, PAINTED, report_task, stitch_task
 from shared import results
-from shared.errors import ResultVanishedError, ShareError, plain
+from shared.errors import JobQueueError, plain
 from shared.identity import DECODE_ERRORS
 from shared.jobs import Job
 from shared.paths import Task
@@ -18,7 +18,7 @@ def evaluated(job: Job) -> str | None:
     """What was measured of a job's film, in one line; None where that is not published or does not read back."""
     try:
         return plain(results.read(job, report_task(".txt")).decode().partition("\n")[0], 500)
-    except (ResultVanishedError, ShareError, *DECODE_ERRORS):
+    except (JobQueueError, *DECODE_ERRORS):
         return None
 
 
@@ -26,7 +26,7 @@ def blocked(shelf: JobArtifacts, failed: list[str]) -> list[str]:
     """What waits for the tasks of these names, which failed, in words for the user."""
     lines = []
     if failed:
-        with suppress(DamagedFile):
+        with suppress(DamagedFileError):
             shelf.refresh()
     for task in map(Task.named, failed):
         waiting = 0

@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 from fav.errors import FavError
-from fav.pipeline.artifacts import DamagedFile, IndexProgress, JobArtifacts, numbers
+from fav.pipeline.artifacts import DamagedFileError, IndexProgress, JobArtifacts, numbers
 from fav.pipeline.delivery import evaluation_name, put, withdraw
 from fav.pipeline.inputs import NEEDED, changed_inputs
 from fav.pipeline.task_names import (
@@ -31,7 +31,7 @@ from fav.util.safe_path import inside
 from fav.video import decode
 from shared import results
 from shared.attempts import failed, forget
-from shared.errors import ResultVanishedError, ShareError
+from shared.errors import JobQueueError, ResultVanishedError, UserError
 from shared.jobs import Job
 from shared.membership import Node
 from shared.paths import Task, shard_of
@@ -47,7 +47,7 @@ WORDS = {"index": "piece{} of the index", "frame": "frame{}", "lead": "lead-in f
 def missing(shelf: JobArtifacts, by_names: bool = False) -> list[Task]:
     """The tasks whose results a finished job has and this one has not, asked afresh; an evaluation that failed is none of it.
 
-    Where the index is not whole: its missing pieces, as far as that can be told. DamagedFile where one does not read back; with
+    Where the index is not whole: its missing pieces, as far as that can be told. DamagedFileError where one does not read back; with
     `by_names`, no more of it is read than is needed to know which results there should be.
     """
     spec, timeline = shelf.spec, shelf.timeline
@@ -102,13 +102,13 @@ def lack(shelf: JobArtifacts, by_names: bool = False) -> tuple[str, list[Task]]:
     """What a finished job lacks, in words with their cure, empty where that is nothing; and its missing tasks, as `missing`."""
     try:
         tasks = missing(shelf, by_names)
-    except DamagedFile as error:
+    except DamagedFileError as error:
         return f"{_name(error.task)} does not read back ({error.why}); {cure(shelf.job)}", [error.task]
     return (f"{in_words(tasks)}; {cure(shelf.job, len(tasks) > 1)}" if tasks else ""), tasks
 
 
 # ---- what does not read back
-def check(shelf: JobArtifacts, say: Callable[[str], None]) -> tuple[list[DamagedFile], int]:
+def check(shelf: JobArtifacts, say: Callable[[str], None]) -> tuple[list[DamagedFileError], int]:
     """Read everything back that is published; what does not read back, and how many results that are there were looked at.
 
     Nothing is set aside. From time to time it says how far it is.
@@ -117,10 +117,10 @@ def check(shelf: JobArtifacts, say: Callable[[str], None]) -> tuple[list[Damaged
     total = sum(map(len, _published(shelf)))
     say(f"{job.name}: reading its {total} results back")
 
-    def wrong(task: Task) -> DamagedFile | None:
+    def wrong(task: Task) -> DamagedFileError | None:
         try:
             verify(shelf, task)
-        except DamagedFile as error:
+        except DamagedFileError as error:
             return error
         except ResultVanishedError:
             pass  # it is missing by now
@@ -155,7 +155,7 @@ def _published(shelf: JobArtifacts) -> Iterator[list[Task]]:
 
 
 def verify(shelf: JobArtifacts, task: Task) -> None:
-    """Read a result back. DamagedFile where it is not what it should be, and set aside where the shelf has a node."""
+    """Read a result back. DamagedFileError where it is not what it should be, and set aside where the shelf has a node."""
     if task.kind not in ("stitch", "report"):
         shelf.verify(task)
         return
@@ -166,13 +166,13 @@ def verify(shelf: JobArtifacts, task: Task) -> None:
     if wrong and shelf.node is not None:
         results.set_aside(shelf.node, shelf.job, task, None, whatever=True)
     if wrong:
-        raise DamagedFile(task, wrong)
+        raise DamagedFileError(task, wrong)
 
 
 def _prints(job: Job) -> set[str]:
     found = set()
     for number in results.done_in_shard(job, "print", 0, ".txt"):
-        with suppress(ResultVanishedError, ShareError):
+        with suppress(JobQueueError):
             found.add(results.read(job, print_task(number)).decode(errors="replace"))
     return found
 
@@ -184,7 +184,7 @@ def wrong_of_file(shelf: JobArtifacts, task: Task, file: Path) -> str | None:
         for part in shelf.job.share.system.parts(file):
             found.update(part)
             size += len(part)
-    except ShareError as error:
+    except JobQueueError as error:
         return str(error)  # it is not even a file
     if prints := _prints(shelf.job):
         return None if found.hexdigest() in prints else "its checksum differs"
@@ -223,7 +223,7 @@ def reopen_missing(node: Node, job: Job) -> list[str]:
     return _reopened(node, JobArtifacts(job), [])
 
 
-def _reopened(node: Node, shelf: JobArtifacts, damaged: list[DamagedFile]) -> list[str]:
+def _reopened(node: Node, shelf: JobArtifacts, damaged: list[DamagedFileError]) -> list[str]:
     job, root = shelf.job, shelf.job.share.layout.root
     lost = lack(shelf)[1]
     needed = [error for error in damaged if error.task.kind != "flow"]
@@ -252,7 +252,7 @@ def _set_aside(node: Node, job: Job, task: Task) -> bool:
     shelf = JobArtifacts(job)
     try:
         verify(shelf, task)
-    except DamagedFile:
+    except DamagedFileError:
         if task.kind == "stitch":
             withdraw(node, job, task, film_of(shelf))
         elif task.kind == "report":
@@ -269,7 +269,7 @@ def _set_aside(node: Node, job: Job, task: Task) -> bool:
 def film_of(shelf: JobArtifacts) -> Path:
     """Where the film of a job was shown, or will be."""
     root = shelf.job.share.layout.root
-    with suppress(FavError, ShareError):
+    with suppress(UserError):
         if word := shelf.job.word("finished"):
             return inside(root, word)
     return shelf.spec.film(root)
@@ -322,7 +322,7 @@ def _name(task: Task) -> str:
     return f"{WORDS[task.kind].format('')} {task.number}"
 
 
-def _all_in_words(damaged: list[DamagedFile], lost: list[Task]) -> str:
+def _all_in_words(damaged: list[DamagedFileError], lost: list[Task]) -> str:
     tasks = [error.task for error in damaged]
     broken = in_words(tasks, "not reading back")
     return "; ".join(filter(None, (broken, in_words([task for task in lost if task not in tasks]))))

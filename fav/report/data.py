@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from fav.errors import FavError
-from fav.pipeline.artifacts import DamagedFile, JobArtifacts, OmittedResults
+from fav.pipeline.artifacts import DamagedFileError, JobArtifacts, OmittedResults
 from fav.pipeline.progress import evaluated
 from fav.pipeline.task_names import flow_task, frame_task, index_task, lead_task, report_task, stitch_task
 from fav.util.images import HEAD_BYTES, png_text
 from shared import results
 from shared.attempts import of_job
-from shared.errors import ResultVanishedError, ShareError, plain
+from shared.errors import JobQueueError, ResultVanishedError, UserError, plain
 from shared.filesystem import RECORD_LIMIT
 from shared.identity import DECODE_ERRORS
 from shared.jobs import Job
@@ -83,7 +83,7 @@ class JobReportData:
             return self.shelf.frame(number)
         except ResultVanishedError as error:
             self.left_out.add(number, error)
-        except ShareError:
+        except JobQueueError:
             pass
         return None
 
@@ -121,9 +121,9 @@ def _done(shelf: JobArtifacts, make: Callable[[int], Task], frames: range, left_
                 text = png_text(head)
             except ResultVanishedError:
                 continue  # removed meanwhile
-            except (ShareError, FavError) as error:
+            except UserError as error:
                 if kind == "frame":
-                    left_out.add(number, DamagedFile(make(number), error))
+                    left_out.add(number, DamagedFileError(make(number), error))
                 else:
                     odd["results that do not read"] += 1  # nodes see to that
                 continue
@@ -147,7 +147,7 @@ def _seconds(text: str | None, odd: Counter[str]) -> float | None:
 def _time(job: Job, task: Task) -> float | None:
     try:
         return results.head(job, task, 0)[1]
-    except (ResultVanishedError, ShareError):
+    except JobQueueError:
         return None
 
 
@@ -156,7 +156,7 @@ def _evaluation(job: Job, frames: range, odd: Counter[str]) -> tuple[dict[int, f
         record = json.loads(results.read(job, report_task(JSON), RECORD_LIMIT + len(frames) * ROW_LIMIT))
     except ResultVanishedError:
         return {}, None
-    except (ShareError, *DECODE_ERRORS):
+    except (JobQueueError, *DECODE_ERRORS):
         odd["results that do not read"] += 1
         return {}, None
     errors: dict[int, float | None] = {}

@@ -5,6 +5,7 @@ The one-process command and the tasks of a job both make their frames here, so t
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Callable, Iterator
@@ -18,11 +19,10 @@ from fav.flow.field import FlowField, between
 from fav.model.backends import choose
 from fav.model.checkpoints import load_style
 from fav.model.interpolation import load_mixture
-from fav.model.preprocessing import fill_for
 from fav.model.runner import StyleRunner
 from fav.stylize.blend import blend
 from fav.stylize.chain import FrameChain
-from fav.stylize.recurrence import stylize_next
+from fav.stylize.recurrence import Recurrence
 from fav.stylize.settings import StyleSettings
 from fav.stylize.timeline import Timeline
 from fav.util.images import read_image, resize
@@ -52,8 +52,9 @@ class FrameStylizer:
         self.reader = FrameReader(video, size=look.size, fps=fps)
         here = {"device": device, "backend": choose(backend, device), "precision": look.precision}
         self.runner = StyleRunner(load_mixture(look.style, look.mix), **here)
-        self.opener = StyleRunner(load_style(look.first_frame_style, in_channels=3), **here) if look.first_frame_style else None
-        self.seed = resize(read_image(look.seed), look.size) if look.seed else None
+        opener = StyleRunner(load_style(look.first_frame_style, in_channels=3), **here) if look.first_frame_style else None
+        seed = resize(read_image(look.seed), look.size) if look.seed else None
+        self.recurrence = Recurrence(self.runner, opener, seed, look.fill, look.key)
         self._flow = flows.make(look.flow, look.flow_weights, device, self.runner.precision)
         self._eyes = Lock()  # the reader and the flow method are used by one thread at a time
         self._painter, self._helper = ThreadPoolExecutor(1, "paint"), ThreadPoolExecutor(1, "look ahead")
@@ -129,23 +130,45 @@ class FrameStylizer:
 
     def first(self, frame: int, index: FrameIndex, opening: bool) -> np.ndarray:
         """The first picture of a shot; `opening` for the very first of the film, which a seed replaces."""
-        if opening and self.seed is not None:
-            return self.seed
-        source = self.source(frame, index)
-        return (self.opener or self.runner).stylize(source, fill=self._fill(frame, source.shape))
+        return self.recurrence.first(self.source(frame, index), frame, opening)
 
     def next(self, frame: int, index: FrameIndex, prior: np.ndarray, geometry: FlowField) -> np.ndarray:
         """The picture of a frame, painted on from the stylized picture `prior` of the one before it."""
-        source = self.source(frame, index)
-        return stylize_next(self.runner, source, prior, geometry, self._fill(frame, source.shape))
-
-    def _fill(self, frame: int, shape: tuple[int, ...]):
-        return fill_for(self.look.fill, self.look.key, frame, shape)
+        return self.recurrence.next(self.source(frame, index), prior, geometry, frame)
 
     def close(self) -> None:
         for thread in self._painter, self._helper:
             thread.shutdown(cancel_futures=True)
         self.reader.close()
+
+
+@dataclass
+class PaintedFrame:
+    """A stylized frame of a chain, and the painting of the one that follows, where that is begun.
+
+    `seconds` that it took, None where it was not begun before it was asked for.
+    """
+
+    picture: np.ndarray
+    seconds: float | None = None
+    following: Painting | None = None
+
+
+def paint(studio: FrameStylizer, timeline: Timeline, run: FrameChain, position: int, before: PaintedFrame | None,
+          geometry: FlowField | None = None, until: int = 0) -> PaintedFrame:
+    """The frame at a position of a run, painted on from the one `before` it, which a first one and independent ones do without.
+
+    The one that follows is begun, too, where its position is less than `until`. `geometry` is made where it is not given.
+    """
+    prior, begun = None, None
+    if before:
+        prior, begun, before.following = before.picture, before.following, None  # what has failed is not asked again
+    painting = begun or studio.painting(run, position, timeline, prior, geometry, position + 1 < until)
+    picture, seconds = painting.result()
+    following = None
+    if position + 1 < until:
+        following = studio.painting(run, position + 1, timeline, picture, ahead=position + 2 < until)
+    return PaintedFrame(picture, seconds if begun else None, following)
 
 
 def stylized(studio: FrameStylizer, timeline: Timeline, tick: Callable[[], None] = lambda: None) -> Iterator[np.ndarray]:
@@ -155,8 +178,8 @@ def stylized(studio: FrameStylizer, timeline: Timeline, tick: Callable[[], None]
         following = timeline.next_chunk(run)
         leads = {chunk.start: leads.get(chunk.start) or list(_painted(studio, timeline, chunk, range(chunk.lead)))
                  for chunk in (run, following) if chunk}
-        prior = leads[run.start][-1] if run.lead else None
-        chain = _painted(studio, timeline, run, range(run.lead, len(run)), prior)
+        before = PaintedFrame(leads[run.start][-1]) if run.lead else None
+        chain = _painted(studio, timeline, run, range(run.lead, len(run)), before)
         if run.backward:
             chain = reversed(list(chain))  # a whole run in memory; a job on a share keeps them there
         for frame, picture in zip(range(run.start, run.stop), chain, strict=True):
@@ -166,13 +189,8 @@ def stylized(studio: FrameStylizer, timeline: Timeline, tick: Callable[[], None]
 
 
 def _painted(studio: FrameStylizer, timeline: Timeline, run: FrameChain, positions: range,
-             prior: np.ndarray | None = None) -> Iterator[np.ndarray]:
-    """The pictures at positions of a run; `prior` is the one before them. Each is painted while the one before it is used."""
-    def begin(position: int, prior: np.ndarray | None) -> Painting:
-        return studio.painting(run, position, timeline, prior, ahead=position + 1 in positions)
-
-    painting = None
+             before: PaintedFrame | None = None) -> Iterator[np.ndarray]:
+    """The pictures at positions of a run, from the one `before` them. Each is painted while the one before it is used."""
     for position in positions:
-        prior, _ = (painting or begin(position, prior)).result()
-        painting = begin(position + 1, prior) if position + 1 in positions else None
-        yield prior
+        before = paint(studio, timeline, run, position, before, until=positions.stop)
+        yield before.picture

@@ -4,6 +4,7 @@ Source: Ruder, Dosovitskiy, Brox, "Artistic style transfer for videos and spheri
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,30 +16,47 @@ from fav.model.preprocessing import FILLS, fill_for
 if TYPE_CHECKING:
     from fav.model.runner import StyleRunner
 
-def stylize_next(runner: "StyleRunner", frame: np.ndarray, prior: np.ndarray, geometry: FlowField,
-                 fill: np.ndarray | None = None) -> np.ndarray:
-    """`frame` (H, W, 3) uint8, painted on from `prior`, the stylized frame before it in the chain."""
-    # Warped as float32: rounding to grey levels once more, each frame, would blur into the chain.
-    return runner.stylize(frame, warp(prior.astype(np.float32), geometry.flow), geometry.reliability, fill)
 
+@dataclass(frozen=True, eq=False)
+class Recurrence:
+    """How a style paints the frames of a film.
 
-def stylize_shot(frames: Iterable[tuple[np.ndarray, FlowField | None]], runner: "StyleRunner", *,
-                 first: "StyleRunner | None" = None, seed: np.ndarray | None = None, fill: str = FILLS[0],
-                 key: str = "", number: int = 0, step: int = 1) -> Iterator[np.ndarray]:
-    """The stylized frames of a chain, one for each frame, in its order; each waits for the one before.
-
-    frames are pairs of a frame and how it hangs on the frame before it; None starts anew, with the
-    model `first` where that is given. seed, where given, is taken for the first stylized frame.
-    fill and key as in fill_for; number counts the first frame, step leads to the next.
+    opener: the model that paints the first frame of each shot, `runner` where it is None. seed: taken for the very first
+    stylized frame of the film. fill, key: as for `fill_for`.
     """
-    prior = None
-    for frame, geometry in frames:
-        noise = fill_for(fill, key, number, frame.shape)
-        if prior is None and seed is not None:
-            prior = seed
-        elif prior is None or geometry is None:
-            prior = (first or runner).stylize(frame, fill=noise)
-        else:
-            prior = stylize_next(runner, frame, prior, geometry, noise)
-        yield prior
-        number += step
+
+    runner: "StyleRunner"
+    opener: "StyleRunner | None" = None
+    seed: np.ndarray | None = None
+    fill: str = FILLS[0]
+    key: str = ""
+
+    def first(self, frame: np.ndarray, number: int = 0, opening: bool = False) -> np.ndarray:
+        """The stylized `frame` (H, W, 3) uint8 with this number, which begins a shot; `opening`: the film."""
+        if opening and self.seed is not None:
+            return self.seed
+        return (self.opener or self.runner).stylize(frame, fill=self._fill(number, frame))
+
+    def next(self, frame: np.ndarray, prior: np.ndarray, geometry: FlowField, number: int = 0) -> np.ndarray:
+        """The stylized `frame`, painted on from `prior`, the stylized frame before it in the chain."""
+        # Warped as float32: rounding to grey levels once more, each frame, would blur into the chain.
+        warped = warp(prior.astype(np.float32), geometry.flow)
+        return self.runner.stylize(frame, warped, geometry.reliability, self._fill(number, frame))
+
+    def film(self, frames: Iterable[tuple[np.ndarray, FlowField | None]], number: int = 0, step: int = 1) -> Iterator[np.ndarray]:
+        """The stylized frames of a film, in its order; each waits for the one before.
+
+        frames are pairs of a frame and how it hangs on the frame before it; None begins a shot. number counts the first
+        frame, step leads to the next.
+        """
+        prior = None
+        for frame, geometry in frames:
+            if prior is None or geometry is None:
+                prior = self.first(frame, number, opening=prior is None)
+            else:
+                prior = self.next(frame, prior, geometry, number)
+            yield prior
+            number += step
+
+    def _fill(self, number: int, frame: np.ndarray) -> np.ndarray | None:
+        return fill_for(self.fill, self.key, number, frame.shape)

@@ -11,7 +11,7 @@ from fav.evaluation.metrics import distance, warping_error
 from fav.flow.field import FlowField
 from fav.model.network import StyleNetwork
 from fav.model.runner import StyleRunner
-from fav.stylize.recurrence import stylize_shot
+from fav.stylize.recurrence import Recurrence
 from fav.training.image_folder import ImageFile
 from fav.training.motion_fields import still
 from fav.training.synthetic_sequences import Layer, SyntheticSequence, compose, draw_object, draw_window
@@ -77,7 +77,7 @@ def _unrest(clip: SyntheticSequence, film: list[np.ndarray]) -> float:
 
 
 def _film(runner: StyleRunner, clip: SyntheticSequence) -> list[np.ndarray]:
-    return list(stylize_shot(zip(clip.frames, [None, *_geometry(clip)]), runner))
+    return list(Recurrence(runner).film(zip(clip.frames, [None, *_geometry(clip)])))
 
 
 def _geometry(clip: SyntheticSequence) -> list[FlowField]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from shared.errors import ShareError, plain
+from shared.errors import JobQueueError, plain
 from shared.filesystem import FileSystem
 from shared.fscheck import environment, peer_checks, visibility
 from shared.fscheck.finding import Finding, Verdict, failed, unfit
@@ -71,7 +71,7 @@ def main(shared: Path, peers: int, patience: float, names: int, quick: bool) -> 
             advice = check(table, shared.resolve(), peers, patience, names, quick)
     except PeerLostError as error:
         lost = f"error: {error}"
-    except ShareError as error:
+    except JobQueueError as error:
         table.add(replace(unfit("refused", str(error)), what="working here"))
     except KeyboardInterrupt:
         click.echo("stopped", err=True)
@@ -83,7 +83,7 @@ def main(shared: Path, peers: int, patience: float, names: int, quick: bool) -> 
 
 
 def check(table: FindingLog, shared: Path, peers: int, patience: float, names: int, quick: bool) -> tuple[str, ...]:
-    """Fill the table until something is unfit; the last lines, where nothing is. PeerLostError, ShareError."""
+    """Fill the table until something is unfit; the last lines, where nothing is. PeerLostError, JobQueueError."""
     mount = mount_of(shared)
     local = mount is not None and mount.local
     table.add(environment.mounted(mount, peers == 1), environment.writers(FileSystem(), shared))

@@ -5,7 +5,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.errors import ShareError
+from shared.errors import JobQueueError
 from shared.filesystem import NO_LINKS, NO_SPACE_ERRNOS, RETRYABLE_ERRNOS, FileSystem
 from shared.fscheck.finding import Finding, Probe, Verdict, failed, note, ok, probe, unfit
 from shared.ownership import remove_private
@@ -153,7 +153,7 @@ NEEDED = (*QUICK, names)
 
 
 def check_quickly(share: SharedDir) -> None:
-    """ShareError, one line with its cure, where the directory breaks a rule that claims or results rest on.
+    """JobQueueError, one line with its cure, where the directory breaks a rule that claims or results rest on.
 
     A full disk and a server that stumbles are not judged: nodes wait for those to pass.
     """
@@ -171,4 +171,4 @@ def check_quickly(share: SharedDir) -> None:
 def _refuse_if_unfit(share: SharedDir, finding: Finding) -> None:
     if finding.verdict is Verdict.UNFIT and finding.error not in NO_SPACE_ERRNOS | RETRYABLE_ERRNOS:
         root = share.layout.root
-        raise ShareError(f"{root}: {finding.what}: {finding.figure}; {finding.cure}; bin/check-share {root} tells more")
+        raise JobQueueError(f"{root}: {finding.what}: {finding.figure}; {finding.cure}; bin/check-share {root} tells more")

@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Callable
 
-from shared.errors import ShareError
+from shared.errors import JobQueueError
 from shared.filesystem import RETRYABLE_ERRNOS, FileSystem
 from shared.identity import DECODE_ERRORS, Identity
 
@@ -27,7 +27,7 @@ LEFT = ".left"
 FRESH_S = 10.0  # a pulse that changed so lately is that of a peer that comes
 
 
-class PeerLostError(ShareError):
+class PeerLostError(JobQueueError):
     """A peer did not come, went away or fell silent."""
 
 
@@ -184,7 +184,7 @@ class PeerGroup:
         """What a peer wrote under that name; None while it is not there, not whole, or cannot be read just now."""
         try:
             return json.loads(self.system.read(self.room / peer / name))
-        except (FileNotFoundError, NotADirectoryError, ShareError, *DECODE_ERRORS):
+        except (FileNotFoundError, NotADirectoryError, JobQueueError, *DECODE_ERRORS):
             return None
         except OSError as error:
             if error.errno not in RETRYABLE_ERRNOS:
@@ -199,7 +199,7 @@ class PeerGroup:
     def _identity(self, peer: str) -> Identity | None:
         try:
             return Identity.from_bytes(json.dumps(self._read(peer, "identity")).encode(), self.room / peer)
-        except (ShareError, OSError):
+        except (JobQueueError, OSError):
             return None
 
     def _is_gone(self, peer: str) -> bool:

@@ -32,7 +32,7 @@ from fav.video import FrameIndex
 from fav.video.shot_detection import read_cuts
 from shared import attempts, results
 from shared.claims import Claims
-from shared.errors import ShareError
+from shared.errors import JobQueueError
 from shared.identity import DECODE_ERRORS, Identity
 from shared.jobs import NAME, Manifest, find_job, job_name
 from shared.paths import Task
@@ -139,7 +139,7 @@ ATTEMPT = {"why": "raised", "who": IDENTITY["incarnation"], "detail": "Traceback
 @fuzz
 @given(altered_json(IDENTITY))
 def test_identity(data):
-    identity = answer(lambda: Identity.from_bytes(data, WHERE), ShareError)
+    identity = answer(lambda: Identity.from_bytes(data, WHERE), JobQueueError)
     if identity is not None:
         assert Identity.from_bytes(identity.to_bytes(), WHERE) == identity and "/" not in identity.incarnation
 
@@ -147,7 +147,7 @@ def test_identity(data):
 @fuzz
 @given(altered_json(MANIFEST))
 def test_manifest(data):
-    manifest = answer(lambda: Manifest.from_bytes(data, WHERE), ShareError)
+    manifest = answer(lambda: Manifest.from_bytes(data, WHERE), JobQueueError)
     if manifest is not None:
         assert NAME.fullmatch(manifest.id) and 0 < manifest.lease < 1e6
         assert Manifest.from_bytes(manifest.to_bytes(), WHERE).id == manifest.id
@@ -203,7 +203,7 @@ def test_name_of_a_job(one, other):
 @fuzz
 @given(name=st.text(max_size=20) | st.text("ab./_-", max_size=160))
 def test_name_of_a_job_that_is_asked_for(job, name):
-    answer(lambda: find_job(job.share, name), ShareError)
+    answer(lambda: find_job(job.share, name), JobQueueError)
 
 
 # ---- the index

@@ -21,6 +21,7 @@ from fav.cli.tools import main as single_steps
 from fav.errors import FavError
 from fav.flow import spynet
 from fav.launch.dask_client import address_of
+from fav.launch.errors import LaunchError
 from fav.launch.ssh_launcher import hosts_of
 from fav.model.checkpoints import load_style, read_pickle
 from fav.model.network import StyleNetwork
@@ -35,7 +36,6 @@ from fav.util.images import encode_png, read_image
 from fav.util.reading import read_once
 from fav.video import decode, probe
 from fav.video.shot_detection import read_cuts
-from shared.errors import ShareError
 from shared.heartbeat import temporary_member
 from shared.jobs import all_jobs
 from tests.helpers.job_system import make_share
@@ -104,11 +104,11 @@ def test_input_that_is_no_file_is_refused_at_once(clip, style, fifo, option, kin
 @pytest.mark.parametrize("path", ["fifo", "/dev/zero"])
 def test_hosts_loss_network_and_scheduler_file_that_are_no_files_are_refused_at_once(fifo, path):
     path = fifo if path == "fifo" else Path(path)
-    with pytest.raises(ShareError, match="--hosts .*: expected a file, got a"):
+    with pytest.raises(FavError, match="--hosts .*: expected a file, got a"):
         soon(hosts_of, path)
     with pytest.raises(FavError, match="loss network .*: expected a file, got a"):
         soon(load_loss_network, str(path))
-    with pytest.raises(ShareError, match="scheduler-file"):
+    with pytest.raises(LaunchError, match="scheduler-file"):
         soon(address_of, str(path))
 
 
@@ -122,7 +122,7 @@ def test_directory_of_weights_with_a_pipe_in_it_is_refused_at_once(tmp_path, fif
 def test_hosts_file_of_a_gigabyte_is_refused_unread(tmp_path):
     with open(tmp_path / "hosts", "wb") as file:
         file.truncate(1 << 30)
-    with pytest.raises(ShareError, match="at most 1048576 bytes"):
+    with pytest.raises(FavError, match="at most 1048576 bytes"):
         hosts_of(tmp_path / "hosts")
 
 
@@ -302,7 +302,7 @@ def test_node_opens_no_playlist_either(share, private, clip, style):
     film.unlink()
     film.write_text(PLAYLISTS["film.m3u8"].format(private))
     job.manifest.spec["video_print"] = print_of(film)
-    with temporary_member(share) as node, pytest.raises(ShareError, match="playlist"):
+    with temporary_member(share) as node, pytest.raises(FavError, match="playlist"):
         make_plan(job, node, print)
 
 

@@ -83,7 +83,7 @@ def test_preview_that_is_ended_at_any_moment_leaves_nothing(job, program):
     for _ in range(12):
         try:
             make(job, after=rng.uniform(0.001, 0.3))
-        except preview.Unfinished:
+        except preview.PreviewError:
             assert there(job) == before
         else:
             (job.share.layout.root / "film.preview.mp4").unlink()
@@ -95,9 +95,9 @@ def test_preview_that_dies_leaves_nothing_and_the_last_one(job, program, source,
     make(job)
     before, film = there(job), (job.share.layout.root / "film.preview.mp4").read_bytes()
     program(source)
-    with pytest.raises(preview.Unfinished) as why:
+    with pytest.raises(preview.PreviewError) as why:
         make(job)
-    assert said in why.value.said and there(job) == before
+    assert said in str(why.value) and there(job) == before
     assert (job.share.layout.root / "film.preview.mp4").read_bytes() == film
 
 
@@ -105,7 +105,7 @@ def test_preview_that_does_not_end_when_it_is_asked_is_killed(job, program, monk
     monkeypatch.setattr(preview, "GRACE_S", 0.3)
     before, began = there(job), time.monotonic()
     program(ENDLESS)
-    with pytest.raises(preview.Unfinished):
+    with pytest.raises(preview.PreviewError):
         make(job, after=0.5)
     assert there(job) == before and time.monotonic() - began < 5
 

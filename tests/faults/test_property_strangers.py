@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from shared.errors import ShareError
+from shared.errors import JobQueueError
 from shared.jobs import Job, find_job
 from shared.shared_dir import open_share
 from tests.helpers import toy_plan as toy
@@ -334,7 +334,7 @@ def before_a_share(above: Path, marker: bytes | None, ours: dict, others: dict, 
         refused = None
         try:
             world.open()
-        except ShareError as error:
+        except JobQueueError as error:
             refused = str(error)
         expected = is_to_be_refused(tree, marked == "ours" and marker is not None)
         if expected is not None:

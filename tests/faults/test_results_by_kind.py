@@ -16,7 +16,7 @@ from fav.pipeline.task_names import flow_task, frame_task, index_task, measure_t
 from fav.util.images import HEAD_BYTES, encode_png, png_limit, read_image
 from shared import attempts, results
 from shared.attempts import MOST_FAULTS
-from shared.errors import ResultVanishedError, ShareError
+from shared.errors import JobQueueError, ResultVanishedError
 from shared.filesystem import RECORD_LIMIT
 from shared.heartbeat import temporary_member
 from shared.shared_dir import open_share
@@ -125,7 +125,7 @@ def test_limits_are_those_of_what_is_asked_for(share):
     lay(job, toy.link_task(0), size=RECORD_LIMIT)
     assert len(results.read(job, toy.link_task(0))) == RECORD_LIMIT
     lay(job, toy.link_task(0), size=RECORD_LIMIT + 1)
-    with pytest.raises(ShareError, match="expected at most"):
+    with pytest.raises(JobQueueError, match="expected at most"):
         results.read(job, toy.link_task(0))
     assert len(results.read(job, toy.link_task(0), RECORD_LIMIT + 1)) == RECORD_LIMIT + 1
 

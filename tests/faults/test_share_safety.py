@@ -25,7 +25,7 @@ from benchmarks.meter import Counting
 from fav.pipeline.delivery import deliver
 from shared import results
 from shared.control import ControlCommand, give
-from shared.errors import ShareError
+from shared.errors import JobQueueError
 from shared.failure_detector import FailureDetector
 from shared.filesystem import FileSystem
 from shared.heartbeat import temporary_member
@@ -157,7 +157,7 @@ def test_directory_that_has_one_of_our_names_is_no_new_share_and_stays_as_it_is(
         lay(thing, root / name, home)
         lay(file(), root / "photo.jpg", home)
         before, watched = look(root), watch(root)
-        with pytest.raises(ShareError) as error:
+        with pytest.raises(JobQueueError) as error:
             open_share(root)
         said = str(error.value)
         assert name in said and str(root) in said and "\n" not in said, f"{kind}: {said}"
@@ -249,7 +249,7 @@ def test_room_of_a_share_becomes_no_share_itself(root, clock, room):
     open_share(root, clock)
     (root / room).mkdir(exist_ok=True)
     before = look(root)
-    with pytest.raises(ShareError, match=room):
+    with pytest.raises(JobQueueError, match=room):
         open_share(root / room, clock)
     assert differences(before, look(root)) == []
 
@@ -297,7 +297,7 @@ def test_marker_that_does_not_read_is_a_refusal_that_names_it(root, home, base, 
         (root / MARKER).unlink(missing_ok=True)
     lay(file(newer(marker)) if kind == "newer" else MARKERS[kind], root / MARKER, home)
     before, watched = look(root), watch(root)
-    with pytest.raises(ShareError, match=MARKER) as error:
+    with pytest.raises(JobQueueError, match=MARKER) as error:
         open_share(root, clock)
     assert kind != "newer" or re.search("newer|update", str(error.value))
     for words in LOOKS:
@@ -385,7 +385,7 @@ def test_rooms_without_a_job_that_hold_anything_are_a_strangers(root, home, chan
     old_share(root, ())
     change(root, home)
     before = look(root)
-    with pytest.raises(ShareError):
+    with pytest.raises(JobQueueError):
         open_share(root)
     assert differences(before, look(root)) == []
 
@@ -518,7 +518,7 @@ def test_room_that_is_a_link_is_refused_by_name_and_nothing_is_touched_through_i
     toy.create(open_share(root, clock), chains=1, length=1)
     die(open_share(root, clock))
     watched = watch(root, swap(root / room, link(LINKS[kind]), home))
-    with pytest.raises(ShareError, match=f"\\b{room}\\b"):
+    with pytest.raises(JobQueueError, match=f"\\b{room}\\b"):
         open_share(root, clock)
     hours(root, clock).work()
     for words in (*FEW, "prioritize toy 3", "recover", "drain", "clean toy --force"):
@@ -531,7 +531,7 @@ def test_room_that_is_a_link_is_refused_by_name_and_nothing_is_touched_through_i
 def test_room_that_is_no_directory_is_refused_by_name(root, home, clock, room, thing):
     toy.create(open_share(root, clock), chains=1, length=1)
     watched = watch(root, swap(root / room, thing, home))
-    with pytest.raises(ShareError, match=f"\\b{room}\\b"):
+    with pytest.raises(JobQueueError, match=f"\\b{room}\\b"):
         open_share(root, clock)
     for words in (*FEW, "recover", "drain"):
         call(root, *words.split())
@@ -547,11 +547,11 @@ def test_room_that_becomes_a_link_while_a_node_runs_leads_no_sweep_outside(root,
     watched = watch(root, swap(root / room, link("HOME"), home))
     for _ in range(100):
         clock.now += 4
-        with suppress(OSError, ShareError):
+        with suppress(OSError, JobQueueError):
             node.beat()
-        with suppress(OSError, ShareError):
+        with suppress(OSError, JobQueueError):
             recovery.run({})
-    with suppress(OSError, ShareError):
+    with suppress(OSError, JobQueueError):
         node.leave()
     watched.unharmed()
 
@@ -571,7 +571,7 @@ def test_share_that_is_itself_reached_by_a_link_works(root, base, clock):
 def test_shared_directory_that_is_a_link_to_none_is_refused_in_one_line(base, to):
     (base / "share").symlink_to(base / to)
     refused(typed(coordinator.main, "status", base / "share"), "share")
-    with pytest.raises(ShareError):
+    with pytest.raises(JobQueueError):
         open_share(base / "share")
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from fav import flow as flows
+from fav.errors import FavError
 from fav.launch.local_launcher import HEAD, log_at
 from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.delivery import deliver
@@ -28,7 +29,7 @@ from fav.stylize.engine import FrameStylizer
 from fav.util.images import decode_png, encode_png
 from shared import attempts, results
 from shared.claims import Claims, claimed
-from shared.errors import ResultVanishedError, ShareError
+from shared.errors import JobQueueError, ResultVanishedError
 from shared.failure_detector import FailureDetector
 from shared.filesystem import FileSystem
 from shared.heartbeat import temporary_member
@@ -479,7 +480,7 @@ def bind(path: Path) -> None:
 @pytest.mark.parametrize("make, word", [(bind, "a socket"), (link, "a symbolic link"), (os.mkfifo, "something else"), (Path.mkdir, "something else")])
 def test_what_is_no_file_is_refused_with_the_word_what_it_is(share, tmp_path, make, word):
     make(tmp_path / "x")
-    with pytest.raises(ShareError, match=f"x: expected a regular file, got {word}; move it away"):
+    with pytest.raises(JobQueueError, match=f"x: expected a regular file, got {word}; move it away"):
         share.system.read(tmp_path / "x")
 
 
@@ -488,7 +489,7 @@ def test_device_is_refused(share, tmp_path):
         os.mknod(tmp_path / "x", stat.S_IFCHR | 0o666, os.makedev(1, 5))  # /dev/zero
     except PermissionError:
         pytest.skip("needs root to make a device")
-    with pytest.raises(ShareError, match="x: expected"):
+    with pytest.raises(JobQueueError, match="x: expected"):
         share.system.read(tmp_path / "x")
 
 
@@ -530,13 +531,13 @@ def test_jobs_whose_rooms_are_no_directories_are_left_and_the_others_served(shar
 def test_node_of_a_job_whose_rooms_are_no_directories_ends_in_one_line(share, node, job):
     shutil.rmtree(job.layout.claims)
     job.layout.claims.touch()
-    with pytest.raises(ShareError, match="claims: expected a directory, got something else"):
+    with pytest.raises(JobQueueError, match="claims: expected a directory, got something else"):
         work(node, toy.ToyPlan)
 
 
 def test_copy_of_a_manifest_under_another_name_is_refused_and_the_job_itself_is_served(share, node, job):
     shutil.copytree(share.layout.name(job.name), share.layout.name("copy"))
-    with pytest.raises(ShareError, match="expected the manifest of job copy, got that of toy"):
+    with pytest.raises(JobQueueError, match="expected the manifest of job copy, got that of toy"):
         find_job(share, "copy")
     assert [one.name for one in all_jobs(share)] == ["toy"]
 
@@ -545,7 +546,7 @@ def test_manifest_that_names_a_directory_of_another_job_is_refused(share, job):
     other = share.layout.name("b")
     shutil.copytree(share.layout.name(job.name), other)
     (other / "job.json").write_text((other / "job.json").read_text().replace('"name": "toy"', '"name": "b"'))
-    with pytest.raises(ShareError, match=f"expected the manifest of job b, got that of b .{job.manifest.id}"):
+    with pytest.raises(JobQueueError, match=f"expected the manifest of job b, got that of b .{job.manifest.id}"):
         find_job(share, "b")
 
 
@@ -604,7 +605,7 @@ def test_input_that_leads_out_of_the_share_or_would_block_is_refused(share, node
     path = share.layout.root / job.manifest.spec[name]
     path.unlink()
     make(path)
-    with pytest.raises(ShareError, match=word):
+    with pytest.raises(FavError, match=word):
         make_plan(job, node, print)
 
 

@@ -29,7 +29,7 @@ from fav.training.loss_curves import plot
 from fav.training.trainer import COLUMNS
 from fav.util.images import encode_png
 from shared import results
-from shared.errors import ShareError, plain
+from shared.errors import JobQueueError, plain
 from shared.heartbeat import temporary_member
 from shared.identity import Identity, identities
 from shared.jobs import Manifest
@@ -93,7 +93,7 @@ def test_plain_text_has_only_letters_that_are_seen(text):
     assert plain("æ ☃ 視頻 é") == "æ ☃ 視頻 é"
 
 
-@pytest.mark.parametrize("error", [FavError, ShareError])
+@pytest.mark.parametrize("error", [FavError, JobQueueError])
 def test_messages_that_quote_strangers_are_plain_and_one_line(error):
     assert str(error(f"style {FORGED}: expected weights")) == "style ?]0;PWNED??[31mred?node fake: running: expected weights"
     assert len(str(error("x" * 10**6))) < 10**4

@@ -21,7 +21,7 @@ from fav.cli.common import one_line_errors
 from fav.monitor.console import tell
 from shared import attempts, local, results
 from shared.claims import Claims, claimed
-from shared.errors import ShareError, SourcesReplaced
+from shared.errors import JobQueueError, SourcesReplaced
 from shared.failure_detector import SURE_S, FailureDetector
 from shared.filesystem import process_start
 from shared.identity import Identity
@@ -253,7 +253,7 @@ def test_file_size_limit_of_a_node_costs_no_attempt_and_is_one_line(share, only)
     worker = Worker(node, lambda job, node: LargePlan(job, node, report.say), report, threading.Event(), only)
     with file_size_limit(20_000):
         if only:
-            with pytest.raises(ShareError) as raised:
+            with pytest.raises(JobQueueError) as raised:
                 worker.run()
             report.say(str(raised.value))
         else:

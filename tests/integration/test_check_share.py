@@ -14,7 +14,7 @@ import click.testing
 import pytest
 
 import node as node_command
-from shared.errors import ShareError
+from shared.errors import JobQueueError
 from shared.filesystem import NO_LINKS, FileSystem
 from shared.fscheck import peer_checks, visibility
 from shared.fscheck.__main__ import ROOM, FindingLog, check_together, lease
@@ -224,7 +224,7 @@ def test_every_broken_rule_is_named_with_a_cure(tmp_path, what, lies):
 def test_node_refuses_a_broken_mount_in_one_line(shared, what, lies):
     share = open_share(shared)
     share.system.os = Liar(**lies)
-    with pytest.raises(ShareError) as refusal:
+    with pytest.raises(JobQueueError) as refusal:
         check_quickly(share)
     line = str(refusal.value)
     assert str(shared) in line and "bin/check-share" in line and "\n" not in line

@@ -23,7 +23,7 @@ from fav.stylize.settings import StyleSettings
 from fav.util.images import resize
 from shared import attempts, results
 from shared.claims import claimed
-from shared.errors import InputChangedError, ShareError
+from shared.errors import InputChangedError, JobQueueError
 from shared.heartbeat import temporary_member
 from shared.paths import Task
 from shared.shared_dir import open_share
@@ -216,7 +216,7 @@ def test_first_frame_style_paints_the_first_frame_of_each_shot(plain, clip, styl
     assert work(job)
     studio, index = studio_of(job)
     for frame in (0, CUT):
-        assert np.array_equal(frames_of(job)[frame], studio.opener.stylize(studio.reader.read(frame, index)))
+        assert np.array_equal(frames_of(job)[frame], studio.recurrence.opener.stylize(studio.reader.read(frame, index)))
 
 
 def test_backward_starts_from_the_last_frame_of_each_shot(plain, clip, style, share, tmp_path):
@@ -279,7 +279,7 @@ def test_strict_job_refuses_a_machine_of_another_class(clip, style, share, monke
     with temporary_member(share) as node:
         make_plan(other, node, print)
     monkeypatch.setattr(FrameStylizer, "numeric_class", "another processor")
-    with temporary_member(share) as node, pytest.raises(ShareError, match="strict"):
+    with temporary_member(share) as node, pytest.raises(JobQueueError, match="strict"):
         make_plan(other, node, print)
 
 
@@ -300,7 +300,7 @@ def test_video_in_the_share_stays_where_it_is(style, share):
 def test_local_copy_of_the_video_is_read_if_it_is_the_same(plain, clip, style, share, tmp_path):
     job = create(share, clip, style)
     other = films.make_clip(tmp_path / "other.mp4", size="80x64")
-    with pytest.raises(ShareError, match="another content"):
+    with pytest.raises(JobQueueError, match="another content"):
         work(job, video=str(other))
     copy = tmp_path / "copy.mp4"
     copy.write_bytes(clip.read_bytes())
@@ -319,7 +319,7 @@ def test_video_replaced_in_mid_job_is_told_in_a_clear_word_and_is_no_failed_atte
         films.make_clip(video, size="80x64")
         with pytest.raises(InputChangedError, match="clip.mp4: expected the job's video, got another content"):
             plan.run(frame_task(0), lambda: None)
-    with pytest.raises(ShareError, match="the job's video, got another content"):
+    with pytest.raises(JobQueueError, match="the job's video, got another content"):
         work(job)
     assert attempts.of_task(job, frame_task(0)) == []
 
@@ -329,7 +329,7 @@ def test_video_replaced_before_it_was_indexed_is_refused(style, share, tmp_path)
     job = create(share, video, style)
     inside = share.layout.root / JobSpec.from_json(job.manifest.spec).video
     inside.write_bytes(films.make_clip(tmp_path / "other.mp4", size="80x64").read_bytes())  # as through a hard link
-    with pytest.raises(ShareError, match="the job's video, got another content"):
+    with pytest.raises(JobQueueError, match="the job's video, got another content"):
         work(job)
     assert attempts.of_task(job, Task("index", 0)) == []
 
@@ -353,7 +353,7 @@ def test_fifo_among_numbered_images_is_refused_and_not_waited_for(style, share, 
         create(share, str(tmp_path / "im_%04d.png"), style, name="another")
     (there := job.layout.inputs / "video" / f"im_{number}.png").unlink()
     os.mkfifo(there)
-    with pytest.raises(ShareError, match=f"im_{number}.png: expected an image"):
+    with pytest.raises(JobQueueError, match=f"im_{number}.png: expected an image"):
         work(job)
 
 

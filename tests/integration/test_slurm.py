@@ -107,7 +107,7 @@ def test_more_nodes_than_tasks_cost_nothing_and_each_gets_its_gres(slurm, job, e
     wait_for(lambda: list(slurm.states(number).values()).count("RUNNING") == slurm.computers, 60)  # one card in each computer
     wait_for(lambda: over(slurm, number), 240)
     assert film_of(job).read_bytes() == expected, slurm.said(number)
-    assert "ShareError" not in slurm.said(number) and "Traceback" not in slurm.said(number)
+    assert "JobQueueError" not in slurm.said(number) and "Traceback" not in slurm.said(number)
 
 
 def test_the_coordinator_queues_and_follows(slurm, tmp_path, clip, style, expected):

@@ -16,9 +16,10 @@ from click.testing import CliRunner
 
 import coordinator
 from fav.launch import remote_process, ssh_cluster
+from fav.launch.executor import run_job
 from fav.launch.hosts_file import read_hosts
 from fav.launch.preflight import HostChecker, HostRejected
-from fav.launch.ssh_launcher import follow_hosts
+from fav.launch.ssh_launcher import SSHExecutor
 from shared import results
 from shared.claims import claimed
 from shared.heartbeat import temporary_member
@@ -245,7 +246,7 @@ class Following(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        follow_hosts(self.job, self.operator.file, "auto", False)
+        run_job(self.job, SSHExecutor(self.operator.file, "auto", skip_unfit=False))
 
     def cancel(self) -> None:
         with temporary_member(self.operator.share) as node:

@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 from shared import attempts, results
 from shared.claims import claimed, let_go
-from shared.errors import EvictedError, JobRemovedError, NodeUnhealthyError, ShareError, StopRequested
+from shared.errors import EvictedError, JobQueueError, JobRemovedError, NodeUnhealthyError, StopRequested
 from shared.failure_detector import FailureDetector
 from shared.heartbeat import HeartbeatThread
 from shared.identity import Identity
@@ -100,7 +100,7 @@ class Play:
         if submits:
             try:
                 retry_transient(lambda: self.submit(share, process), share, say, system.sleep)
-            except ShareError as error:
+            except JobQueueError as error:
                 say(f"gives up: {error}")
                 return
         for _ in range(100):
@@ -146,7 +146,7 @@ class Play:
                 done.append("evicted")
             except NodeUnhealthyError:
                 done.append("unwell")
-            except (ShareError, StopRequested) as error:
+            except (JobQueueError, StopRequested) as error:
                 done.append(f"error: {error}")
             except Exception:
                 done.append("broken")
@@ -182,7 +182,7 @@ class Play:
                     job.marks(), job.word("finished"), claimed(job)
                     for task in map(Task.named, attempts.failed(job)):
                         attempts.of_task(job, task)
-            except (OSError, ShareError) as error:
+            except (OSError, JobQueueError) as error:
                 world.say(process, f"says: {error}")
         self.recover(share, process, 1)
 

@@ -6,7 +6,15 @@ And that of the tests: no test module imports another one, and fixtures are neve
 import ast
 import subprocess
 import sys
+from inspect import signature
 
+import pytest
+
+from fav.launch.dask_launcher import DaskExecutor
+from fav.launch.executor import Executor
+from fav.launch.local_launcher import LocalExecutor
+from fav.launch.slurm_launcher import SlurmExecutor
+from fav.launch.ssh_launcher import SSHExecutor
 from tests.helpers.checkout import ROOT, SOURCES
 
 TESTS = sorted(ROOT.glob("tests/**/*.py"))
@@ -33,6 +41,18 @@ def test_the_share_is_reached_through_the_one_seam():
                 called = ast.unparse(node.func)
                 forbidden = called in {"os." + name for name in ("open", "link", "rename", "unlink", "mkdir", "stat", "listdir", "utime", "replace")}
                 assert not forbidden, f"{path.name}:{node.lineno} calls {called}: go through shared.filesystem"
+
+
+def test_all_errors_have_one_root():
+    roots = [node.name for path in SOURCES for node in ast.walk(ast.parse(path.read_text()))
+             if isinstance(node, ast.ClassDef) and "Exception" in map(ast.unparse, node.bases)]
+    assert roots == ["UserError"]
+
+
+@pytest.mark.parametrize("executor", [LocalExecutor, SSHExecutor, SlurmExecutor, DaskExecutor])
+def test_each_way_of_running_a_job_is_an_executor(executor):
+    for name in ("ready", "start", "running", "interrupted"):
+        assert list(signature(getattr(executor, name)).parameters) == list(signature(getattr(Executor, name)).parameters)
 
 
 def test_only_tensors_are_read_from_pickles():

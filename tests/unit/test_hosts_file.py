@@ -2,9 +2,9 @@
 
 import pytest
 
+from fav.launch.errors import LaunchError
 from fav.launch.hosts_file import Host, read_hosts
 from fav.launch.remote_process import post
-from shared.errors import ShareError
 
 
 def test_a_line_may_be_an_alias_or_say_everything():
@@ -35,13 +35,13 @@ def test_nodes_take_the_devices_in_turn(words, devices):
     ("a b", "python="), ("a 'path=/x", "quotation"), ("a path='/x\x1b[31m'", "absolute"), ("a@b@c", "alias"),
 ])  # fmt: skip
 def test_what_is_no_host_is_refused_with_the_number_of_its_line(line, word):
-    with pytest.raises(ShareError, match=r"hosts.txt, line 3: expected ") as error:
+    with pytest.raises(LaunchError, match=r"hosts.txt, line 3: expected ") as error:
         read_hosts(f"render\n\n{line}\n", "hosts.txt")
     assert word in str(error.value) and "\n" not in str(error.value) and "\x1b" not in str(error.value)
 
 
 def test_one_machine_twice_is_refused_since_its_logs_would_mix():
-    with pytest.raises(ShareError, match="line 2.*nodes=N"):
+    with pytest.raises(LaunchError, match="line 2.*nodes=N"):
         read_hosts("render\nanna@render\n", "hosts.txt")
     assert len(read_hosts("render port=1\nrender port=2\n", "hosts.txt")) == 2
 

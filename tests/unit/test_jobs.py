@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import JobRemovedError, ShareError
+from shared.errors import JobQueueError, JobRemovedError
 from shared.heartbeat import temporary_member
 from shared.jobs import Manifest, all_jobs, create_job, find_job, job_name, remove_job
 from shared.membership import sweep
@@ -97,7 +97,7 @@ def test_name_that_is_no_directory_is_refused_with_what_to_do(share, node, job):
     complaints = []
     assert [other.name for other in all_jobs(share, complaints.append)] == ["toy"]
     assert len(complaints) == 1 and "move it away" in complaints[0]
-    with pytest.raises(ShareError, match="move it away"):
+    with pytest.raises(JobQueueError, match="move it away"):
         create_job(node, "strange", toy.LEASE_S, lambda layout: {})
     assert [path.name for path in share.layout.jobs.iterdir()] == [job.manifest.id]
 
@@ -120,7 +120,7 @@ def test_job_names_are_tame_whatever_a_video_is_called(share, stem):
 
 
 def test_hostile_job_name_is_refused(share):
-    with pytest.raises(ShareError):
+    with pytest.raises(JobQueueError):
         find_job(share, "../names/x")
 
 
@@ -129,6 +129,6 @@ def test_creator_that_was_taken_for_dead_is_told_so_and_leaves_no_job(share, nod
         sweep(share, node.identity.incarnation)  # as others do after a lease of silence
         return {"chains": 1, "length": 1}
 
-    with pytest.raises(ShareError, match="toy: this machine stood still for longer than a lease .* same line again makes it"):
+    with pytest.raises(JobQueueError, match="toy: this machine stood still for longer than a lease .* same line again makes it"):
         create_job(node, "toy", toy.LEASE_S, fill)
     assert find_job(share, "toy") is None and list(share.layout.jobs.iterdir()) == []

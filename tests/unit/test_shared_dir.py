@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import EvictedError, ShareError
+from shared.errors import EvictedError, JobQueueError
 from shared.filesystem import FileSystem, process_start
 from shared.identity import Identity
 from shared.membership import sweep
@@ -15,19 +15,19 @@ from tests.helpers.job_system import join
 
 
 def test_missing_directory_is_refused(tmp_path):
-    with pytest.raises(ShareError, match="found nothing"):
+    with pytest.raises(JobQueueError, match="found nothing"):
         open_share(tmp_path / "missing")
 
 
 def test_file_is_refused(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ShareError, match="got a file"):
+    with pytest.raises(JobQueueError, match="got a file"):
         open_share(tmp_path / "file")
 
 
 def test_sticky_directory_is_refused(tmp_path):
     tmp_path.chmod(0o1777)
-    with pytest.raises(ShareError, match="sticky"):
+    with pytest.raises(JobQueueError, match="sticky"):
         open_share(tmp_path)
 
 
@@ -37,7 +37,7 @@ def test_directory_that_cannot_be_written_is_refused(tmp_path, number, word, mon
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(FileSystem, "write_new", refuse)
-    with pytest.raises(ShareError, match=word):
+    with pytest.raises(JobQueueError, match=word):
         open_share(tmp_path)
 
 
@@ -80,7 +80,7 @@ def test_identity_reads_back_and_a_strangers_does_not(tmp_path):
     identity = Identity.here("a word about it")
     assert Identity.from_bytes(identity.to_bytes(), tmp_path) == identity
     for content in (b"", b"{}", b"hello", identity.to_bytes().replace(b'"version": 1', b'"version": 2')):
-        with pytest.raises(ShareError):
+        with pytest.raises(JobQueueError):
             Identity.from_bytes(content, tmp_path)
 
 
@@ -88,7 +88,7 @@ def test_reading_follows_no_link_and_waits_on_no_fifo(share, tmp_path):
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "link").symlink_to(tmp_path / "fifo")
     for name in ("fifo", "link"):
-        with pytest.raises(ShareError):
+        with pytest.raises(JobQueueError):
             share.system.read(tmp_path / name)
 
 

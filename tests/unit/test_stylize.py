@@ -12,7 +12,7 @@ from fav.flow.warp import warp
 from fav.model.checkpoints import load_style
 from fav.model.preprocessing import MEAN_BGR, fill_for, network_input
 from fav.model.runner import StyleRunner
-from fav.stylize.recurrence import stylize_next, stylize_shot
+from fav.stylize.recurrence import Recurrence
 from tests.helpers.material import material
 from tests.helpers.networks import BUNDLED, random_network
 
@@ -140,43 +140,43 @@ def test_an_image_model_sees_the_frame_alone(image_runner):
 
 def test_a_shot_is_painted_frame_by_frame_from_the_warped_frame_before(runner):
     links = [(frame(1), None), (frame(2), geometry(1, 0)), (frame(3), geometry(0, -2, 0.5))]
-    one, two, three = stylize_shot(links, runner)
+    one, two, three = Recurrence(runner).film(links)
     assert np.array_equal(one, runner.stylize(frame(1)))
     moved = np.concatenate([one[:, 1:], one[:, -1:]], axis=1)  # fetched from one pixel to the right
     assert np.array_equal(two, runner.stylize(frame(2), moved, np.ones((HEIGHT, WIDTH))))
-    assert np.array_equal(three, stylize_next(runner, frame(3), two, geometry(0, -2, 0.5)))
+    assert np.array_equal(three, Recurrence(runner).next(frame(3), two, geometry(0, -2, 0.5)))
 
 
 def test_the_prior_is_not_rounded_again_when_it_is_warped(runner):
     prior, link = frame(1), geometry(0.5, 0)
     expected = runner.stylize(frame(2), warp(prior.astype(np.float32), link.flow), link.reliability)
-    assert np.array_equal(stylize_next(runner, frame(2), prior, link), expected)
+    assert np.array_equal(Recurrence(runner).next(frame(2), prior, link), expected)
 
 
 def test_a_cut_starts_anew_with_the_model_for_first_frames(runner, image_runner):
     links = [(frame(1), None), (frame(2), geometry()), (frame(3), None), (frame(4), geometry())]
-    out = list(stylize_shot(links, runner, first=image_runner))
+    out = list(Recurrence(runner, image_runner).film(links))
     assert np.array_equal(out[0], image_runner.stylize(frame(1))) and np.array_equal(out[2], image_runner.stylize(frame(3)))
     assert np.array_equal(out[3], runner.stylize(frame(4), out[2], np.ones((HEIGHT, WIDTH))))
 
 
 def test_a_seed_is_the_first_frame(runner):
     seed = frame(9)
-    out = list(stylize_shot([(frame(1), None), (frame(2), geometry())], runner, seed=seed))
+    out = list(Recurrence(runner, seed=seed).film([(frame(1), None), (frame(2), geometry())]))
     assert np.array_equal(out[0], seed) and np.array_equal(out[1], runner.stylize(frame(2), seed, np.ones((HEIGHT, WIDTH))))
 
 
 def test_a_chain_that_is_taken_up_again_is_the_same_film(runner):
     links = [(frame(1), None), *((frame(number), geometry(0.3, -0.7, 0.5)) for number in range(2, 6))]
-    whole = list(stylize_shot(links, runner, fill="uniform-random", key="job", number=10))
+    whole = list(Recurrence(runner, fill="uniform-random", key="job").film(links, number=10))
     rest = [(frame(3), None), *links[3:]]
-    resumed = list(stylize_shot(rest, runner, seed=whole[2], fill="uniform-random", key="job", number=12))
+    resumed = list(Recurrence(runner, seed=whole[2], fill="uniform-random", key="job").film(rest, number=12))
     assert all(np.array_equal(a, b) for a, b in zip(whole[2:], resumed, strict=True))
 
 
 def test_backwards_the_numbers_of_the_noise_go_down(runner):
     links = [(frame(1), None), (frame(2), geometry(trusted=0))]
-    out = list(stylize_shot(links, runner, fill="uniform-random", key="job", number=7, step=-1))
+    out = list(Recurrence(runner, fill="uniform-random", key="job").film(links, number=7, step=-1))
     for number, picture in (7, out[0]), (6, out[1]):
         noise = fill_for("uniform-random", "job", number, (HEIGHT, WIDTH, 3))
         assert np.array_equal(picture, runner.stylize(frame(8 - number), fill=noise))
@@ -190,7 +190,7 @@ def test_a_shot_waits_for_nothing_it_does_not_need(runner):
             asked.append(number)
             yield frame(number), None if number == 0 else geometry()
 
-    next(stylize_shot(links(), runner))
+    next(Recurrence(runner).film(links()))
     assert asked == [0]
 
 
@@ -231,8 +231,8 @@ def test_the_bundled_style_keeps_a_film_steadier_than_frames_alone():
                   for now, before, (_, link) in zip(film[1:], film, links[1:])]
         return float(np.mean(misses))
 
-    chained = list(stylize_shot(links, runner))
+    chained = list(Recurrence(runner).film(links))
     alone = [runner.stylize(picture) for picture in frames]
     assert unrest(chained) < 0.8 * unrest(alone)
     astray = [(picture, link and FlowField(-link.flow - 3, link.reliability)) for picture, link in links]
-    assert unrest(list(stylize_shot(astray, runner))) > unrest(alone)
+    assert unrest(list(Recurrence(runner).film(astray))) > unrest(alone)

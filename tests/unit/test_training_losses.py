@@ -14,7 +14,7 @@ from fav.model.network import InstanceNorm, StyleNetwork
 from fav.model.preprocessing import network_input as film_input
 from fav.model.runner import StyleRunner
 from fav.perceptual.loss import OFFSETS, PerceptualLoss, gram
-from fav.stylize.recurrence import stylize_shot
+from fav.stylize.recurrence import Recurrence
 from fav.training.losses import beyond_range, forgetting, saturation, spikes, temporal, total_variation
 from fav.training.unroll import mean_bgr, network_input, paint, settled
 from tests.helpers.networks import random_network
@@ -52,7 +52,7 @@ def test_what_is_painted_in_training_is_the_film():
     network = random_network()
     network[24].weight *= 3  # beyond black and white, so that the clipping is seen
     frames, hung = [picture(number, 24, 28) for number in range(4)], [geometry(number) for number in range(3)]
-    film = list(stylize_shot(zip(frames, [None, *hung]), StyleRunner(copy.deepcopy(network))))
+    film = list(Recurrence(StyleRunner(copy.deepcopy(network))).film(zip(frames, [None, *hung])))
     painted = paint(network.to(memory_format=torch.channels_last), [tensor(frame) for frame in frames],
                     [tensor(one.flow) for one in hung], [tensor(one.reliability[..., None]) for one in hung], through=True)
     for ours, theirs in zip(painted.stylized, film, strict=True):
