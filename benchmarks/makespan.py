@@ -31,7 +31,7 @@ from shared.jobs import Job  # noqa: E402
 from shared.membership import Node  # noqa: E402
 from shared.paths import Task  # noqa: E402
 from shared.shared_dir import SharedDir, open_share  # noqa: E402
-from shared.worker import MOST_CANDIDATES  # noqa: E402
+from shared.scheduling import MAX_CANDIDATES  # noqa: E402
 from tests.helpers import fake_video_job as epic  # noqa: E402
 
 COLOURS = {"one take": "tab:blue", "with cuts": "tab:orange"}
@@ -57,7 +57,7 @@ class Actor:
             self.task = self._first(filter(None, [self.plan.follow(done)]))
             self.claims.release(done)
         while self.task is None:
-            found = list(islice(self.plan.candidates(), MOST_CANDIDATES))
+            found = list(islice(self.plan.candidates(), MAX_CANDIDATES))
             self.task = self._first(iter(found))
             if self.task is None and not self.learned:
                 break

@@ -22,7 +22,7 @@ from fav.errors import FavError
 from fav.pipeline.plan import make_plan
 from fav.pipeline.task_names import frame_task
 from shared.claims import Claims
-from shared.errors import ShareError, StopRequested
+from shared.errors import JobQueueError, StopRequested
 from shared.failure_detector import FailureDetector
 from shared.heartbeat import temporary_member
 from shared.identity import Identity
@@ -40,7 +40,7 @@ HOUR = 3600.0
 MEMORY = "/dev/shm"
 HANGS_S = 10  # no example takes a second
 PATIENCE_S = 60.0  # for how long of its own clock a node works on one job
-REFUSALS = (ShareError, FavError, StopRequested)
+REFUSALS = (JobQueueError, FavError, StopRequested)
 
 
 class Ticking(Clock):

@@ -25,7 +25,8 @@ from shared.jobs import Job
 from shared.membership import Node
 from shared.paths import SHARD, Task
 from shared.shared_dir import open_share
-from shared.worker import MOST_CANDIDATES, Worker
+from shared.scheduling import MAX_CANDIDATES
+from shared.worker import Worker
 from tests.helpers.fake_video_job import LimitedPlan, make_film, paint, piece, put_index
 from tests.helpers.job_system import join
 from tests.helpers.toy_plan import RecordingEvents
@@ -138,7 +139,7 @@ def test_node_does_not_wait_while_more_is_open_than_it_has_looked_at(share, node
         def candidates(self):
             tasks = list(super().candidates())
             if not other.held:
-                for task in tasks[:MOST_CANDIDATES]:
+                for task in tasks[:MAX_CANDIDATES]:
                     other.claim(task)
             return iter(tasks)
 
@@ -146,7 +147,7 @@ def test_node_does_not_wait_while_more_is_open_than_it_has_looked_at(share, node
             raise StopRequested("enough")
 
     report = work(node, Overtaken, "wide")
-    assert report.tasks == [f"empty.{MOST_CANDIDATES:07d}"]
+    assert report.tasks == [f"empty.{MAX_CANDIDATES:07d}"]
 
 
 # ---- a film
@@ -181,7 +182,7 @@ def test_shots_that_others_have_painted_are_learned_of_a_directory_at_a_time(sha
     class Late(LimitedPlan):
         def candidates(self):
             first = not self._surveyed
-            found = list(islice(super().candidates(), MOST_CANDIDATES))
+            found = list(islice(super().candidates(), MAX_CANDIDATES))
             if first:
                 paint(job, range(2000))  # by others, after this node has looked
             return iter(found)
