@@ -32,7 +32,7 @@ from shared.shared_dir import SharedDir, open_share
 MOST_HEADS = 200  # frames whose maker is asked for in one look
 COUNT_AGAIN_S = 60.0  # how often the results of a finished job are counted anew: somebody may have removed some
 MOST_TOLD = 20  # failed tasks that are told one by one
-MOST_PIECES = 2000  # of an index (200 000 frames): a single look reads no longer one to estimate the time left
+MOST_PIECES = 1000  # of an index (100 000 frames): a single look reads no longer one, though that would tell the time left
 LISTEN_S = 1.0  # between two looks while nodes are listened to
 
 
