@@ -5,15 +5,17 @@ where hard links are refused it is an exclusively created file with the same con
 work and carry no correctness: losing one costs a repeated task.
 """
 
+from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 
 from shared import results
-from shared.errors import JobQueueError
+from shared.errors import JobQueueError, plain
 from shared.identity import Identity, read_identity
 from shared.jobs import Job, all_jobs
 from shared.membership import Node
 from shared.paths import Task
+from shared.shared_dir import SharedDir
 
 
 class Outcome(Enum):
@@ -55,10 +57,7 @@ class Claims:
         return Outcome.WON
 
     def is_ours(self, placeholder: Path) -> bool:
-        try:
-            owner = read_identity(self.node.share, placeholder)
-        except JobQueueError:
-            return False
+        owner = owner_of(self.node.share, placeholder)
         return owner is not None and owner.token == self.node.identity.token
 
     def release(self, task: Task) -> None:
@@ -79,6 +78,35 @@ class Claims:
 def claimed(job: Job) -> dict[str, Path]:
     """Placeholders that are there now, by the name of their task; strangers' files are none. A done task may be claimed."""
     return {name: job.layout.claims / name for name in job.share.system.list(job.layout.claims) if Task.named(name)}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Who has claimed a task. `owner` is None where it cannot be told; then `why` says the reason."""
+
+    task: str
+    owner: Identity | None
+    why: str = ""
+
+
+def owner_of(share: SharedDir, placeholder: Path) -> Identity | None:
+    """Who is named in a placeholder; None where it is gone or empty, a stranger's, or of a newer version."""
+    try:
+        return read_identity(share, placeholder)
+    except JobQueueError:
+        return None
+
+
+def claims_of(job: Job) -> list[Claim]:
+    """The claims on a job's tasks with their owners, for those who look: nothing that lies there stops them."""
+    found = []
+    for name, path in claimed(job).items():
+        try:
+            owner = read_identity(job.share, path)
+            found.append(Claim(name, owner, "" if owner else "?"))
+        except (OSError, JobQueueError) as error:
+            found.append(Claim(name, None, plain(error, 500)))
+    return found
 
 
 def let_go(node: Node) -> None:
@@ -103,10 +131,7 @@ def take_away(node: Node, placeholder: Path, aside: Path, token: str, keep: bool
     except FileNotFoundError:
         if not system.exists(aside):  # or it happened, and only the reply was lost
             return False
-    try:
-        owner: Identity | None = read_identity(node.share, aside)
-    except JobQueueError:
-        owner = None
+    owner = owner_of(node.share, aside)
     if owner is None or owner.token == token:
         if not keep:
             system.unlink(aside)

@@ -4,6 +4,9 @@ A node renews its heartbeat file by `utime`. Nobody compares that time with a cl
 has not *changed* for one lease of the observer's own clock.
 """
 
+import time
+from collections.abc import Mapping
+
 from shared.filesystem import RETRYABLE_ERRNOS
 from shared.identity import Identity, identities
 from shared.paths import is_incarnation
@@ -54,19 +57,22 @@ class FailureDetector:
         found = self._heard.get(incarnation)
         return found[1] if found else None
 
-    def now(self) -> float:
+    def beat(self, incarnation: str) -> float | None:
+        """When its heartbeat was renewed, as of the last look: seconds since 1970 by the clock of the share. For people."""
+        found = self._heard.get(incarnation)
+        return found[0] / 1e9 if found else None
+
+    def now(self, known: Mapping[str, Identity] | None = None) -> float:
         """Seconds since 1970 by the clock of the share, as far as that can be told without writing to it; for people.
 
-        A node of this machine whose process lives has renewed its heartbeat some seconds ago. Where there is none, this
+        `known` are the nodes that have a heartbeat file, None to read these files. A node of this machine whose process lives has renewed its heartbeat some seconds ago. Where there is none, this
         machine's clock counts, unless a heartbeat is newer.
         """
-        if not self.share.read_only:
-            return self.share.now()
         newest = max((mtime for mtime, _ in self._heard.values()), default=0) / 1e9
-        local = [identity for identity in identities(self.share).values() if identity.lived_here(self.me)]
+        local = [identity for identity in (identities(self.share) if known is None else known).values() if identity.lived_here(self.me)]
         if any(not self.process_gone(identity) for identity in local if identity.incarnation in self._heard):
             return newest
-        return max(newest, self.share.now())
+        return max(newest, time.time())
 
     def process_gone(self, identity: Identity) -> bool:
         """Whether it lived on this machine, in this boot, and its process is gone.

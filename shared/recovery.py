@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Callable, Iterator
 
 from shared.attempts import nonce, settle
-from shared.claims import claimed, take_away
+from shared.claims import claimed, owner_of, take_away
 from shared.errors import JobQueueError
 from shared.failure_detector import FailureDetector
 from shared.filesystem import TRANSIENT_ERRNOS, Removal
-from shared.identity import Identity, node_named, read_identity
+from shared.identity import Identity, node_named
 from shared.jobs import Job, Manifest, all_jobs
 from shared.membership import Node, sweep
 from shared.ownership import NOTICE, creator_of, left_alone, listed, remove_job_files, remove_notice, remove_private
@@ -66,10 +66,7 @@ class Recovery:
         return any(map(self.observer.process_gone, self._neighbours))
 
     def _judge(self, job: Job, task: Task, path: Path, held: set[Task], now_dead: frozenset[str]) -> None:
-        try:
-            owner = read_identity(self.share, path)
-        except JobQueueError:
-            owner = None
+        owner = owner_of(self.share, path)
         if owner is None:
             # Created without hard links and not yet written, or by a stranger, or by a newer version: it gets one lease,
             # and as long as it is renewed, another one.
@@ -127,10 +124,7 @@ class Recovery:
     def _owns_any(self, identity: Identity, jobs: dict[Job, set[Task]]) -> bool:
         for job in jobs:
             for path in claimed(job).values():
-                try:
-                    owner = read_identity(self.share, path)
-                except JobQueueError:
-                    continue
+                owner = owner_of(self.share, path)
                 if owner is not None and owner.token == identity.token:
                     return True
         return False

@@ -7,7 +7,8 @@ import click
 
 from fav.cli.common import looked_at, one_line_errors, opened
 from fav.cli.options import FILE
-from fav.monitor.snapshot import _told
+from fav.monitor.schema import nodes_json
+from fav.monitor.snapshot import SnapshotReader
 from fav.util.table import show_table
 from fav.util.text import duration
 from shared import control
@@ -27,20 +28,20 @@ WHO = click.argument("who", required=False, metavar="[HOST|NODE]")
 def nodes(shared: Path, as_json: bool) -> None:
     """Who works here, on what, and who is still heard.
 
-    Nodes of other machines are listened to until each has given a sign of life, or for three of its
+    A node is `busy` with tasks, `waiting` for some, `draining` or `stopping` where it was asked to leave, `silent` or
+    `dead`. Nodes of other machines are listened to until each has given a sign of life, or for three of its
     heartbeats. One that is `silent` may be dead, or cut off; the others take its frames over after one lease.
     """
-    share = looked_at(shared)
-    told = _told(share)
+    found = SnapshotReader(looked_at(shared)).nodes()
     if as_json:
-        click.echo(json.dumps(told, indent=1))
+        click.echo(json.dumps(nodes_json(found), indent=1))
         return
-    if not told:
+    if not found:
         click.echo("no nodes")
         return
     heads = "node", "host", "device", "at work on", "heartbeat renewed", "state"
-    show_table(heads, [(one["node"], one["host"], one["device"], ", ".join(one["tasks"]) or "nothing",
-                        f"{duration(one['heard_s'])} ago", one["state"]) for one in told])
+    show_table(heads, [(node.node, node.host, node.about, ", ".join(node.tasks) or "nothing",
+                        f"{duration(node.heard_s)} ago", node.state) for node in found])
 
 
 def _order(shared: Path, who: str | None, order: ControlCommand, words: str) -> None:

@@ -14,7 +14,8 @@ from fav.launch.executor import Executor, run_job
 from fav.launch.local_launcher import LocalExecutor
 from fav.launch.slurm_launcher import SlurmExecutor
 from fav.monitor.console import tell
-from fav.monitor.snapshot import failures, state_of
+from fav.monitor.snapshot import SnapshotReader
+from fav.monitor.text import failures
 from shared.jobs import Job
 from shared.shared_dir import open_share
 
@@ -98,7 +99,7 @@ def _conclude(job: Job, logs: list[Path]) -> None:
     if "cancelled" in job.marks():
         tell("cancelled")
         sys.exit(1)
-    for line in failures(state_of(job, nodes_live=False)):
+    for line in failures(SnapshotReader(job.share, once=True).job(job)):
         tell(line, err=True)
     said = f"; what the nodes said is in {', '.join(map(str, logs))}" if logs else ", and no node came up"
     tell(f"not finished{said}", err=True)

@@ -3,7 +3,6 @@
 import json
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -11,10 +10,10 @@ import click
 from fav.cli.common import film_at, looked_at, one_line_errors, the_job
 from fav.cli.options import FILE, NumberType
 from fav.errors import FavError
-from fav.monitor.snapshot import failures, nodes_of, state_of
-from fav.util.text import duration
-from shared.errors import UserError
-from shared.jobs import all_jobs
+from fav.monitor.schema import snapshot_json
+from fav.monitor.snapshot import JobStatus, Snapshot, SnapshotReader
+from fav.monitor.text import job_lines, lines, node_line
+from shared.errors import JobQueueError
 from shared.shared_dir import SharedDir
 
 WATCH_HELP = "Full screen, again and again; lines where the output is no terminal, and one JSON a line with --json."
@@ -34,55 +33,42 @@ def status(shared: Path, job: str | None, as_json: bool, verbose: bool, watch: b
     if watch:
         _watch(share, the_job(share, job).name if job else None, as_json, every)
         return
-    jobs = [the_job(share, job)] if job else all_jobs(share, lambda line: click.echo(f"error: {line}", err=True))
-    nodes = nodes_of(share)
-    told = []
-    for one in jobs:
-        try:
-            told.append(state_of(one, any(node["state"] == "running" for node in nodes)))
-        except UserError as error:
-            if job:
-                raise
-            click.echo(f"error: {one.name}: {str(error).removeprefix(f'{one.name}: ')}", err=True)
+    now = SnapshotReader(share, the_job(share, job).name if job else None, once=True).look()
+    if job and now.complaints:
+        raise JobQueueError(now.complaints[0])
+    for complaint in now.complaints:
+        click.echo(f"error: {complaint}", err=True)
     if as_json:
-        click.echo(json.dumps({"jobs": told, "nodes": nodes}, indent=1))
+        click.echo(json.dumps(snapshot_json(now), indent=1))
         return
-    if not jobs:
+    if not now.jobs and not now.complaints:
         click.echo("no jobs")
-    for state in told:
-        click.echo(f"{state['name']}: {state['state']}{'; ' * bool(state['lacks'])}{state['lacks']}")
-        for kind, (done, total) in state["counts"].items():
-            if kind != "flow" or done:
-                click.echo(f"  {kind:<8} {done} of {total if total is not None else '?'}")
-        for note in state["notes"]:
-            click.echo(f"  {note}")
-        for task, owner in state["claims"].items():
-            click.echo(f"  {task} is being worked on by {owner}")
-        for line in failures(state, each=True, verbose=verbose):
-            click.echo(f"  {line}")
-        if state["state"] == "finished":
+    for one in now.jobs:
+        for line in job_lines(one, verbose):
+            click.echo(line)
+        if one.state == JobStatus.FINISHED:
             try:
-                click.echo(f"  film     {film_at(share.layout.root, state['name'], state['film'])}")
+                click.echo(f"  film     {film_at(share.layout.root, one.name, one.film)}")
             except FavError as error:
                 click.echo(f"  {error}")
-        if state["evaluation"]:
-            click.echo(f"  measured {state['evaluation']}")
-    for node in nodes:
-        click.echo(f"node {node['node']}: {node['state']} (heartbeat renewed {duration(node['heard_s'])} ago)")
+        if one.evaluation:
+            click.echo(f"  measured {one.evaluation}")
+    for node in now.nodes:
+        click.echo(node_line(node))
 
 
 def _watch(share: SharedDir, only: str | None, as_json: bool, every: float) -> None:
-    from fav.monitor.snapshot import SnapshotReader
-    from fav.monitor.tui import StatusApp, lines, watch_plainly
+    from fav.monitor.tui import StatusApp, watch_plainly
 
-    lookout, said = SnapshotReader(share, only), set()
+    reader, said = SnapshotReader(share, only), []
 
-    def say(now) -> None:
-        for line in [json.dumps(asdict(now))] if as_json else [line for line in lines(now) if line not in said]:
-            said.add(line)
+    def say(now: Snapshot) -> None:
+        fresh = [json.dumps(snapshot_json(now))] if as_json else lines(now)
+        for line in fresh if as_json else [line for line in fresh if line not in said]:
             click.echo(line)
+        said[:] = fresh
 
     if as_json or not sys.stdout.isatty():
-        watch_plainly(lookout, every, say, time.sleep)
+        watch_plainly(reader, every, say, time.sleep)
     else:
-        StatusApp(lookout, every).run()
+        StatusApp(reader, every).run()

@@ -12,11 +12,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from fav.errors import FavError
 from fav.monitor.console import tell
+from fav.monitor.pace import JobPace
+from fav.monitor.text import count_words, pace_words
 from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.task_names import stitch_task
 from fav.util.atomic import kind_of
-from fav.util.text import duration
 from shared import results
+from shared.claims import claimed
 from shared.errors import ResultVanishedError, plain
 from shared.jobs import Job
 from shared.logs import LOG_HEAD
@@ -99,14 +101,15 @@ def read_on(log: Path, place: int) -> bytes:
 
 
 class ProgressTracker:
-    """Counts a job's frames again and again at little cost, and how fast they come.
+    """Counts a job's frames again and again at little cost, and estimates the time left as every view does (`JobPace`).
 
     A look that took long, since the job is large or the mount slow, is the last for `RARELY` times as long.
     """
 
     def __init__(self, job: Job):
         self.shelf = JobArtifacts(job)
-        self._since: tuple[float, int] | None = None
+        self.pace = JobPace(self.shelf)
+        self._first: int | None = None  # frames that were done at the beginning, or before the first was
         self._next = float("-inf")
         self._seen: tuple[int, int | None, float | None, float | None] = 0, None, None, None
 
@@ -128,12 +131,12 @@ class ProgressTracker:
     def _count(self) -> tuple[int, int | None, float | None, float | None]:
         extent, done = self.shelf.extent(), self.shelf.published("frame")
         total = extent.end - self.shelf.spec.start if extent.complete else None
-        now = time.monotonic()
-        if self._since is None or done == 0:
-            self._since = now, done
-        began, before = self._since
-        rate = (done - before) / (now - began) if done > before else None
-        return done, total, rate, (total - done) / rate if rate and total else None
+        if self._first is None or done == 0:
+            self._first = done
+        if done == self._first:  # nothing can be said yet: the index need not be read
+            return done, total, None, None
+        self.pace.look(time.monotonic(), claimed(self.shelf.job))
+        return done, total, self.pace.rate, self.pace.left()
 
 
 def follow(job: Job, running: Callable[[], bool], talk: LogTail) -> None:
@@ -147,7 +150,7 @@ def follow(job: Job, running: Callable[[], bool], talk: LogTail) -> None:
         while running():
             try:
                 done, total, rate, left = follower.look()
-                words = follower.closing() if done == total else f"{rate:.2f}/s, {duration(left)} left" if rate else ""
+                words = follower.closing() if done == total else pace_words(rate, left)
             except (OSError, ResultVanishedError):
                 time.sleep(1)
                 continue
@@ -156,7 +159,7 @@ def follow(job: Job, running: Callable[[], bool], talk: LogTail) -> None:
             bar.update(line, completed=done, total=total, words=words)
             if not terminal and done != reported and (time.monotonic() - last > 10 or done == total):
                 reported, last = done, time.monotonic()
-                tell(f"{done} of {total or '?'} frames  {words}")
+                tell(f"{count_words(done, total or None)} frames  {words}")
             time.sleep(0.5)
         done, total, *_ = follower.look(at_once=True)
         bar.update(line, completed=done, total=total, words="")
@@ -166,4 +169,4 @@ def follow(job: Job, running: Callable[[], bool], talk: LogTail) -> None:
         if not talk.behind:
             break
     if not terminal and done != reported:
-        tell(f"{done} of {total or '?'} frames")
+        tell(f"{count_words(done, total or None)} frames")

@@ -1,64 +1,110 @@
-"""What is going on under a shared directory: jobs and nodes, read off it again and again at little cost."""
+"""What is going on under a shared directory, read off it at little cost: one snapshot, which every view only renders.
 
-import time
+Nothing is changed by looking. `fav/monitor/schema.py` makes JSON of a snapshot; docs/status-json.md documents each field.
+"""
+
 from collections import Counter
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
-from fav.monitor.eta import ThroughputEstimator, seconds_left, stitching
-from fav.pipeline.artifacts import DamagedFileError, JobArtifacts
-from fav.pipeline.progress import progress, standing
+from fav.monitor.eta import ThroughputEstimator
+from fav.monitor.pace import JobPace
+from fav.pipeline.artifacts import JobArtifacts
+from fav.pipeline.progress import blocked, evaluated, progress
 from fav.pipeline.repair import lack, reopen_missing
-from fav.pipeline.task_names import PAINTED, painting_task
+from fav.pipeline.task_names import OPTIONAL, painting_task
 from fav.util.images import HEAD_BYTES, png_text
 from shared import control
-from shared.attempts import Attempt, failed, in_words, of_job, of_task, reopen
-from shared.claims import claimed
+from shared.attempts import Attempt, failed, of_job, reopen
+from shared.claims import Claim, claims_of
 from shared.control import ControlCommand, give
-from shared.errors import JobQueueError, JobRemovedError, ResultVanishedError, UserError
-from shared.failure_detector import FailureDetector
-from shared.identity import identities, node_named, read_identity
+from shared.errors import UserError
+from shared.failure_detector import SURE_S, FailureDetector
+from shared.identity import Identity, node_named
 from shared.jobs import OVER, Job, all_jobs
 from shared.notify import ringing
 from shared.paths import Task
 from shared.results import head
-from shared.settings import HEARTBEAT_S
 from shared.shared_dir import SharedDir, open_share
 
 MOST_HEADS = 200  # frames whose maker is asked for in one look
 COUNT_AGAIN_S = 60.0  # how often the results of a finished job are counted anew: somebody may have removed some
 MOST_TOLD = 20  # failed tasks that are told one by one
+MOST_PIECES = 1000  # of an index (100 000 frames): a single look reads no longer one, though that would tell the time left
+LISTEN_S = 1.0  # between two looks while nodes are listened to
+
+
+class JobStatus(StrEnum):
+    """How a job stands. A mark that somebody set comes first, then what is claimed and what has failed."""
+
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+    PAUSED = "paused"
+    RUNNING = "running"  # some of its tasks are claimed
+    FAILED = "failed"  # nothing is claimed, and a task that the film needs has failed
+    STARTING = "nodes are getting ready"  # nothing is claimed yet, but there are nodes
+    WAITING = "waiting for nodes"
+
+
+class NodeStatus(StrEnum):
+    """What a node does. Of several words that fit, the first one here counts."""
+
+    DEAD = "dead"  # it ran on this machine, and its process is gone
+    SILENT = "silent"  # of another machine; no heartbeat for SURE_S: it may be dead, or cut off
+    STOPPING = "stopping"  # it was asked to leave at once
+    DRAINING = "draining"  # it was asked to finish its task and leave
+    BUSY = "busy"  # it has claimed tasks
+    WAITING = "waiting"  # for a task that it can do
+
+
+ALIVE = frozenset(NodeStatus) - {NodeStatus.DEAD, NodeStatus.SILENT}
 
 
 @dataclass(frozen=True)
 class JobSnapshot:
-    """`counts` are results published and expected by kind (None: not known yet); `rate` in frames a second, `left` in
-    seconds, None where nothing can be said. `chains` are shots, or chunks of them: all, and those that are done. `troubles`
-    counts attempts that came to nothing, by why; `failed` and `missing` are names of tasks, the latter of a finished job;
-    `lacks` tells these in words, with their cure."""
+    """A job at one moment.
+
+    `counts` are results published and expected by kind (None: not known yet). `chains` are shots, or chunks of them: all,
+    and those that are done; None where a single look did not need to know. `rate` is in frames a second and `left` in
+    seconds, None where nothing can be said. `claims` has the node that holds each task, or what keeps it from being told.
+    `failed` and `missing` are names of tasks, the latter of a finished job; `lacks` tells these in words, with their cure.
+    `attempts` are those of the first failed tasks, `troubles` counts all attempts that came to nothing, by why. `blocked`
+    tells what waits for failed tasks. `film` is where the film is, or will be.
+    """
 
     name: str
-    state: str
+    state: JobStatus
     counts: dict[str, tuple[int, int | None]]
-    chains: tuple[int, int]
+    chains: tuple[int, int] | None
     rate: float | None
     left: float | None
+    claims: dict[str, str]
     failed: tuple[str, ...]
+    attempts: dict[str, tuple[Attempt, ...]]
+    blocked: tuple[str, ...]
     troubles: dict[str, int]
-    lacks: str = ""
-    missing: tuple[str, ...] = ()
+    lacks: str
+    missing: tuple[str, ...]
+    notes: tuple[str, ...]
+    evaluation: str | None
+    film: str
 
 
 @dataclass(frozen=True)
 class NodeSnapshot:
-    """`heard` is seconds since its heartbeat was seen to change; `tasks` what it holds, `frames` those that were seen to
-    come from it, `rate` how many of them a second."""
+    """A node at one moment.
 
-    name: str
+    `about` is its device and numeric class, `heard_s` seconds since its heartbeat was renewed. `tasks` is what it holds, of
+    all jobs. `frames` counts those that were seen to come from it, `rate` how many of them a second; a single look sees none.
+    """
+
+    node: str
     host: str
+    pid: int
     about: str
-    state: str
-    heard: float
+    state: NodeStatus
+    heard_s: float
     tasks: tuple[str, ...]
     frames: int
     rate: float | None
@@ -66,6 +112,8 @@ class NodeSnapshot:
 
 @dataclass(frozen=True)
 class Snapshot:
+    """Jobs and nodes of a shared directory at one moment; `complaints` are about what could not be read."""
+
     jobs: tuple[JobSnapshot, ...]
     nodes: tuple[NodeSnapshot, ...]
     complaints: tuple[str, ...] = ()
@@ -76,38 +124,68 @@ class _Job:
     """What is remembered of a job between two looks."""
 
     shelf: JobArtifacts
-    pace: ThroughputEstimator = field(default_factory=ThroughputEstimator)
+    pace: JobPace = field(init=False)
     done: dict[int, int] = field(default_factory=dict)  # frames that were done of each run, by its first frame
     lacks: str = ""  # of a finished job
     missing: tuple[str, ...] = ()
     counted: float | None = None  # when that was found out, None for a job that is not finished
 
+    def __post_init__(self):
+        self.pace = JobPace(self.shelf)
+
+
+@dataclass
+class _Heard:
+    """The last heartbeat of a node that was seen: its time by the server's clock, and when by ours it was seen first.
+
+    `renewed`: it came while we looked, so how old it is can be told without the server's clock.
+    """
+
+    beat: float
+    since: float
+    renewed: bool = False
+
 
 class SnapshotReader:
-    """Looks at the jobs of a share, or at the one of a name."""
+    """Looks at the jobs of a share, or at the one of a name.
 
-    def __init__(self, share: SharedDir, only: str | None = None):
-        self.share, self.only = share, only
+    `once`: there will be one look. Then it reads the index of a film only where that tells the time left.
+    """
+
+    def __init__(self, share: SharedDir, only: str | None = None, once: bool = False):
+        self.share, self.only, self.once = share, only, once
         self._jobs: dict[str, _Job] = {}
-        self._observer = FailureDetector(share)
-        self._heard: dict[str, tuple[int, float]] = {}  # the heartbeat's time by the server's clock, and when by ours
+        self._detector = FailureDetector(share)
+        self._identities: dict[str, Identity] = {}  # by node; what is in a heartbeat file never changes
+        self._heard: dict[str, _Heard] = {}  # by node
         self._frames: Counter[str] = Counter()  # by node
         self._paces: dict[str, ThroughputEstimator] = {}  # by node
 
     def look(self) -> Snapshot:
-        """Everything as it is now. JobQueueError where the directory cannot be read."""
+        """Everything as it is now. OSError or JobQueueError where the directory cannot be read."""
         complaints: list[str] = []
-        owners: dict[str, list[str]] = {}
-        jobs = []
-        for job in all_jobs(self.share, complaints.append):
+        claims = self._claims(complaints)
+        jobs, nodes = [], self._nodes(claims)
+        alive = any(node.state in ALIVE for node in nodes)
+        for job, held in claims.items():
             if self.only is None or job.name == self.only:
                 try:
-                    jobs.append(self._look_at(job, owners))
-                except (JobRemovedError, ResultVanishedError):
-                    continue  # cleaned meanwhile
+                    jobs.append(self._look_at(job, held, alive))
                 except UserError as error:
-                    complaints.append(str(error))
-        return Snapshot(tuple(jobs), tuple(self._nodes(owners)), tuple(complaints))
+                    complaints.append(f"{job.name}: {str(error).removeprefix(f'{job.name}: ')}")
+        return Snapshot(tuple(jobs), tuple(self._counted(nodes)), tuple(complaints))
+
+    def nodes(self) -> tuple[NodeSnapshot, ...]:
+        """The nodes alone. Those of other machines are listened to until each has renewed its heartbeat, or would be silent."""
+        self._hear()
+        while any(map(self._is_unsure, self._identities)):
+            self.share.system.sleep(LISTEN_S)
+            self._hear()
+        return self._nodes(self._claims([]))
+
+    def job(self, job: Job) -> JobSnapshot:
+        """One job alone, where no node is left. UserError where it cannot be read."""
+        return self._look_at(job, claims_of(job), alive=False)
 
     def pause_or_resume(self) -> list[str]:
         """Pause the jobs that are looked at and not over, or let them go on where all of them are paused; what was done."""
@@ -144,39 +222,40 @@ class SnapshotReader:
         """Ask a node to finish its task and leave."""
         give(self._to_change(), node, ControlCommand.DRAIN)
 
-    def _look_at(self, job: Job, owners: dict[str, list[str]]) -> JobSnapshot:
-        marks = job.marks()
+    def _claims(self, complaints: list[str]) -> dict[Job, list[Claim]]:
+        """All jobs with what is claimed of them. Complaints are about the jobs that are looked at."""
+        jobs = all_jobs(self.share, complaints.append if self.only is None else lambda line: None)
+        return {job: claims_of(job) for job in jobs}
+
+    def _look_at(self, job: Job, claims: list[Claim], alive: bool) -> JobSnapshot:
+        marks, now = job.marks(), self.share.system.monotonic()
+        if job.manifest.id not in self._jobs:
+            job.check_directories()
         known = self._known(job, "finished" in marks)
         shelf = known.shelf
-        with suppress(DamagedFileError):  # `lacks` tells of it, or else nodes will see to it
-            shelf.refresh()
-        shelf.survey()
-        claims, painters = claimed(job), 0
-        for name, path in claims.items():
-            painters += Task.named(name).kind in PAINTED
-            try:
-                owner = read_identity(self.share, path)
-            except (JobQueueError, OSError):
-                continue
-            if owner:
-                owners.setdefault(owner.incarnation, []).append(f"{job.name}: {name.replace('.', ' ', 1)}")
         counts, names = progress(shelf), failed(job)
-        total, runs = counts["frame"][1], shelf.timeline.runs
-        known.pace.see(time.monotonic(), sum(run.done for run in runs), painters)
-        self._credit(known)
-        state = standing(marks, claims, names)
-        left = None
-        if state == "running" and total is not None:
-            stitch_s = stitching(total, (shelf.spec.width, shelf.spec.height))
-            left = seconds_left([run.left for run in runs if run.left], known.pace, stitch_s)
-        troubles = Counter(attempt.why for _, attempt in of_job(job))
-        return JobSnapshot(job.name, state, counts, (len(runs), sum(not run.left for run in runs)),
-                      known.pace.rate if state == "running" else None, left, tuple(names), dict(troubles),
-                      known.lacks, known.missing)
+        state = status_of(marks, claims, names, alive)
+        running, extent = state == JobStatus.RUNNING, shelf.extent()
+        surveyed = not self.once or running and extent.pieces <= MOST_PIECES
+        if surveyed:
+            known.pace.look(now, [claim.task for claim in claims])
+            self._credit(known)
+        runs = shelf.timeline.runs
+        tries = [(str(task), attempt) for task, attempt in of_job(job)]
+        told = {name: tuple(attempt for task, attempt in tries if task == name) for name in names[:MOST_TOLD]}
+        return JobSnapshot(
+            name=job.name, state=state, counts=counts,
+            chains=(len(runs), sum(not run.left for run in runs)) if surveyed else None,
+            rate=known.pace.rate if running else None, left=known.pace.left() if running else None,
+            claims={claim.task: claim.owner.incarnation if claim.owner else claim.why for claim in claims},
+            failed=tuple(names), attempts=told, blocked=tuple(blocked(shelf, names)),
+            troubles=dict(Counter(attempt.why for _, attempt in tries)), lacks=known.lacks, missing=known.missing,
+            notes=tuple(extent.notes), evaluation=evaluated(job) if shelf.spec.evaluate else None,
+            film=str(self.share.layout.root / ("finished" in marks and job.word("finished") or shelf.spec.out)))
 
     def _known(self, job: Job, finished: bool) -> _Job:
         """What is known of a job; from the beginning where it is finished by now, or is not any more, or lacks something else."""
-        known, now = self._jobs.get(job.manifest.id), time.monotonic()
+        known, now = self._jobs.get(job.manifest.id), self.share.system.monotonic()
         if known is None or finished != (known.counted is not None):
             known = self._jobs[job.manifest.id] = _Job(JobArtifacts(job))
         if finished and (known.counted is None or now - known.counted > COUNT_AGAIN_S):
@@ -199,129 +278,75 @@ class SnapshotReader:
             except UserError:
                 continue
 
-    def _nodes(self, owners: dict[str, list[str]]) -> list[NodeSnapshot]:
-        self._observer.look()
-        now, found = time.monotonic(), []
-        for name in sorted(self._observer.nodes()):
-            path = self.share.layout.heart(name)
-            try:
-                identity, beat = node_named(self.share, name), self.share.system.mtime(path)
-            except OSError:
-                continue
-            if identity is None:
-                continue
-            seen, since = self._heard.get(name, (None, now))
-            if seen != beat:
-                since = now
-            self._heard[name] = beat, since
-            pace = self._paces.setdefault(name, ThroughputEstimator())
-            pace.see(now, self._frames[name], 1)
-            state = "dead" if self._observer.process_gone(identity) else "working" if name in owners else "waiting"
-            tasks = tuple(sorted(owners.get(name, ())))
-            found.append(NodeSnapshot(name, identity.host, identity.about, state, now - since, tasks, self._frames[name], pace.rate))
+    def _nodes(self, claims: dict[Job, list[Claim]]) -> tuple[NodeSnapshot, ...]:
+        """All nodes, whose frames are not counted yet."""
+        self._hear()
+        held: dict[str, list[str]] = {}
+        for job, some in claims.items():
+            for claim in some:
+                if claim.owner:
+                    held.setdefault(claim.owner.incarnation, []).append(f"{job.name} {claim.task}")
+        orders = control.given(self.share) if self._identities else {}
+        clock, now = self._detector.now(self._identities), self.share.system.monotonic()
+        found = []
+        for name, identity in self._identities.items():
+            heard_s, tasks = self._age(name, clock, now), tuple(sorted(held.get(name, ())))
+            state = self._state(identity, heard_s, orders.get(name), bool(tasks))
+            found.append(NodeSnapshot(name, identity.host, identity.pid, identity.about, state, heard_s, tasks, 0, None))
+        return tuple(found)
+
+    def _identity(self, name: str) -> Identity | None:
+        try:
+            return self._identities.get(name) or node_named(self.share, name)
+        except OSError:
+            return None
+
+    def _hear(self) -> None:
+        """Look at every heartbeat."""
+        self._detector.look()
+        names, now = sorted(self._detector.nodes()), self.share.system.monotonic()
+        self._identities = {name: identity for name in names if (identity := self._identity(name)) is not None}
+        for name in self._identities:
+            beat, before = self._detector.beat(name), self._heard.get(name)
+            if before is None or before.beat != beat:
+                self._heard[name] = _Heard(beat, now, renewed=before is not None)
+
+    def _is_unsure(self, name: str) -> bool:
+        """Whether nothing but the server's clock tells yet if a node of another machine is silent."""
+        heard, now = self._heard[name], self.share.system.monotonic()
+        return not (heard.renewed or self._identities[name].lived_here(self._detector.me) or now - heard.since >= SURE_S)
+
+    def _age(self, name: str, clock: float, now: float) -> float:
+        """Seconds since a node's heartbeat was renewed. Where it did not change while we looked, the server's clock tells that,
+        as far as it is known to somebody who does not write to the share."""
+        heard = self._heard[name]
+        return now - heard.since if heard.renewed else max(now - heard.since, clock - heard.beat)
+
+    def _state(self, identity: Identity, heard_s: float, order: ControlCommand | None, holds: bool) -> NodeStatus:
+        if self._detector.process_gone(identity):
+            return NodeStatus.DEAD
+        if heard_s >= SURE_S and not identity.lived_here(self._detector.me):
+            return NodeStatus.SILENT
+        asked = {ControlCommand.STOP: NodeStatus.STOPPING, ControlCommand.DRAIN: NodeStatus.DRAINING}
+        return asked.get(order, NodeStatus.BUSY if holds else NodeStatus.WAITING)
+
+    def _counted(self, nodes: tuple[NodeSnapshot, ...]) -> list[NodeSnapshot]:
+        """The nodes with the frames that were seen to come from them."""
+        now, found = self.share.system.monotonic(), []
+        for node in nodes:
+            pace = self._paces.setdefault(node.node, ThroughputEstimator())
+            pace.see(now, self._frames[node.node], 1)
+            found.append(replace(node, frames=self._frames[node.node], rate=pace.rate))
         return found
 
 
-def _told(share: SharedDir) -> list[dict]:
-    observer, known, ordered = FailureDetector(share), identities(share), control.given(share)
-    observer.look()
-    heard = _listen(observer, {name for name, identity in known.items() if not identity.lived_here(observer.me)})
-    tasks, told, now = _tasks(share), [], observer.now()
-    for name, identity in known.items():
-        if observer.silence(name) is None:
-            continue  # it has left
-        gone, local = observer.process_gone(identity), identity.lived_here(observer.me)
-        state = "dead" if gone else "alive" if local or name in heard else "silent"
-        if name in ordered and state != "dead":
-            state = {ControlCommand.DRAIN: "to leave after its task", ControlCommand.STOP: "to leave at once"}[ordered[name]]
-        try:
-            age = max(now - share.system.mtime(share.layout.heart(name)) / 1e9, 0.0)
-        except FileNotFoundError:
-            continue
-        told.append({"node": name, "host": identity.host, "pid": identity.pid, "device": identity.about,
-                     "tasks": tasks.get(name, []), "heard_s": age, "state": state})
-    return told
-
-
-def _listen(observer: FailureDetector, strangers: set[str]) -> set[str]:
-    """Those of these nodes whose heart has beaten while we looked."""
-    heard: set[str] = set()
-    for _ in range(round(3 * HEARTBEAT_S)):
-        if strangers <= heard:
-            break
-        observer.share.system.sleep(1.0)
-        observer.look()
-        heard |= {name for name in strangers if observer.silence(name) == 0.0}
-    return heard
-
-
-def _tasks(share: SharedDir) -> dict[str, list[str]]:
-    """What each node has claimed."""
-    found: dict[str, list[str]] = {}
-    for job in all_jobs(share):
-        for task, path in claimed(job).items():
-            try:
-                owner = read_identity(share, path)
-            except (OSError, JobQueueError):
-                continue
-            if owner is not None:
-                found.setdefault(owner.incarnation, []).append(f"{job.name} {task}")
-    return found
-
-
-def state_of(job: Job, nodes_live: bool) -> dict:
-    from fav.pipeline.artifacts import JobArtifacts
-    from fav.pipeline.progress import WAITING, blocked, evaluated, progress, standing
-    from fav.pipeline.repair import lack
-
-    job.check_directories()
-    marks, shelf, names = job.marks(), JobArtifacts(job), failed(job)
-    owners = {}
-    for name, path in claimed(job).items():
-        try:
-            owner = read_identity(job.share, path)
-            owners[name] = owner.incarnation if owner else "?"
-        except JobQueueError as error:
-            owners[name] = str(error)
-    state = standing(marks, owners, names, "nodes are getting ready" if nodes_live else WAITING)
-    lacks, missing = lack(shelf, by_names=True) if state == "finished" else ("", [])
-    return {"name": job.name, "state": state, "lacks": lacks, "missing": [str(task) for task in missing],
-            "counts": progress(shelf), "notes": list(shelf.extent().notes), "claims": owners, "failed": names,
-            "attempts": {name: [vars(attempt) for attempt in of_task(job, Task.named(name))] for name in names[:MOST_TOLD]},
-            "blocked": blocked(shelf, names), "evaluation": evaluated(job) if shelf.spec.evaluate else None,
-            "film": str(job.share.layout.root / (job.word("finished") or shelf.spec.out))}
-
-
-def nodes_of(share: SharedDir) -> list[dict]:
-    observer = FailureDetector(share)
-    observer.look()
-    now = observer.now()
-    found = []
-    for name in observer.nodes():
-        path = share.layout.heart(name)
-        try:
-            identity = node_named(share, name)
-            heard = max(now - share.system.mtime(path) / 1e9, 0.0)
-        except OSError:
-            continue
-        if identity is not None:
-            state = "dead" if observer.process_gone(identity) else "running"
-            found.append({"node": name, "host": identity.host, "pid": identity.pid, "about": identity.about, "state": state, "heard_s": heard})
-    return found
-
-
-def failures(state: dict, each: bool = False, verbose: bool = False) -> list[str]:
-    """What failed, why, and what waits for it; `each` attempt in a line of its own, `verbose` with its traceback."""
-    lines = []
-    for name, fields in state["attempts"].items():
-        tries = [Attempt(**attempt) for attempt in fields]
-        if not each:
-            lines.append(f"{name} failed after {len(tries)} attempts: {in_words(tries)}")
-            continue
-        lines.append(f"{name} failed after {len(tries)} attempts: {tries[-1].cause if tries else '?'}")
-        for attempt in tries:
-            sick = "" if attempt.counts else " (that node was found sick: it does not count)"
-            lines.append(f"  {attempt.why} on node {attempt.who or '?'} of {attempt.host or '?'}{sick}: {attempt.cause}")
-            lines += [f"    {line}" for line in attempt.detail.strip().splitlines()] if verbose else []
-    more = len(state["failed"]) - len(state["attempts"])
-    return [*lines, *([f"{more} more task(s) failed"] if more else []), *state["blocked"][:MOST_TOLD]]
+def status_of(marks: set[str], claims: Collection[object], failed: Collection[str], alive: bool) -> JobStatus:
+    """How a job stands: by its marks, what is claimed of it, the names of its failed tasks, and whether a node is `alive`."""
+    for state in (JobStatus.FINISHED, JobStatus.CANCELLED, JobStatus.PAUSED):
+        if state in marks:
+            return state
+    if claims:
+        return JobStatus.RUNNING
+    if any(Task.named(name).kind not in OPTIONAL for name in failed):
+        return JobStatus.FAILED
+    return JobStatus.STARTING if alive else JobStatus.WAITING

@@ -12,14 +12,15 @@ from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.widgets import DataTable, Footer, Static
 
-from fav.errors import plain
-from fav.monitor.snapshot import JobSnapshot, NodeSnapshot, Snapshot, SnapshotReader
+from fav.errors import FavError, plain
+from fav.monitor.snapshot import JobSnapshot, JobStatus, NodeSnapshot, Snapshot, SnapshotReader
+from fav.monitor.text import count_words, pace_words
 from fav.util.text import duration
 from shared.errors import JobQueueError, UserError
 
 COLUMNS = ("node", "host", "device", "state", "does", "frames", "a second", "heard of")
 BAR = 40  # characters
-COLOURS = {"finished": "green", "running": "blue", "failed": "red"}
+COLOURS = {JobStatus.FINISHED: "green", JobStatus.RUNNING: "blue", JobStatus.FAILED: "red"}
 
 
 class StatusApp(App):
@@ -67,7 +68,7 @@ class StatusApp(App):
         place = table.cursor_row
         table.clear()
         for node in now.nodes:
-            table.add_row(*map(Text, cells(node)), key=node.name)  # a str would be parsed as markup
+            table.add_row(*map(Text, cells(node)), key=node.node)  # a str would be parsed as markup
         if table.row_count:
             table.move_cursor(row=min(place, table.row_count - 1))
         self.say("; ".join(now.complaints))
@@ -114,20 +115,20 @@ class StatusApp(App):
 
 def jobs_panel(now: Snapshot) -> RenderableType:
     """All jobs, those that run first."""
-    jobs = sorted(now.jobs, key=lambda job: (job.state != "running", job.state == "finished", job.name))
+    jobs = sorted(now.jobs, key=lambda job: (job.state != JobStatus.RUNNING, job.state == JobStatus.FINISHED, job.name))
     return Group(*(part for job in jobs for part in (*_job(job), Text()))) if jobs else Text("no jobs")
 
 
 def _job(job: JobSnapshot) -> Iterator[RenderableType]:
-    chains, done = job.chains
+    chains, done = job.chains or (0, 0)
     state = job.state, COLOURS.get(job.state, "yellow")
     yield Text.assemble((job.name, "bold"), "  ", state, f"  {done} of {chains} chains done" if chains else "")
     bars = Table.grid(padding=(0, 2))
     for kind, (made, total) in job.counts.items():
         if kind != "flow" or made:
             bar = ProgressBar(total or None, made if total else 0, BAR, pulse=False)
-            told = f"{made} of {total if total is not None else '?'}"
-            bars.add_row(kind, bar, told, pace_of(job) if kind == "frame" else "")
+            pace = pace_words(job.rate, job.left) if kind == "frame" else ""
+            bars.add_row(kind, bar, count_words(made, total), pace)
     yield bars
     if job.troubles:
         yield Text("  ".join(f"{times} {why}" for why, times in sorted(job.troubles.items())), "yellow")
@@ -137,29 +138,10 @@ def _job(job: JobSnapshot) -> Iterator[RenderableType]:
         yield Text(f"failed: {', '.join(job.failed[:8])}{' …' if len(job.failed) > 8 else ''}", "red")
 
 
-def pace_of(job: JobSnapshot) -> str:
-    """How fast a job goes and how long it takes, in words; empty where nothing can be said."""
-    words = [f"{job.rate:.2f} a second"] if job.rate else []
-    return ", ".join(words + ([f"{duration(job.left)} left"] if job.left is not None else []))
-
-
 def cells(node: NodeSnapshot) -> tuple[str, ...]:
     """A node's line of the table."""
-    return (node.name, node.host, node.about, node.state, ", ".join(node.tasks) or "–", str(node.frames),
-            f"{node.rate:.2f}" if node.rate else "–", f"{duration(node.heard)} ago")
-
-
-def lines(now: Snapshot) -> list[str]:
-    """The same without a screen: a line a job."""
-    working = sum(node.state == "working" for node in now.nodes)
-    told = []
-    for job in now.jobs:
-        made, total = job.counts["frame"]
-        parts = [f"{job.name}: {job.state}", job.lacks, f"{made} of {total if total is not None else '?'} frames", pace_of(job),
-                 f"{working} of {len(now.nodes)} nodes at work" if job.state == "running" else "",
-                 f"{len(job.failed)} failed" if job.failed else ""]
-        told.append(", ".join(filter(None, parts)))
-    return told + [f"error: {complaint}" for complaint in now.complaints]
+    return (node.node, node.host, node.about, node.state, ", ".join(node.tasks) or "–", str(node.frames),
+            f"{node.rate:.2f}" if node.rate else "–", f"{duration(node.heard_s)} ago")
 
 
 def watch_plainly(lookout: SnapshotReader, every: float, say: Callable[[Snapshot], None], sleep: Callable[[float], None]) -> None:
@@ -167,6 +149,6 @@ def watch_plainly(lookout: SnapshotReader, every: float, say: Callable[[Snapshot
     while True:
         now = lookout.look()
         say(now)
-        if all(job.state in ("finished", "cancelled") for job in now.jobs):
+        if all(job.state in (JobStatus.FINISHED, JobStatus.CANCELLED) for job in now.jobs):
             return
         sleep(every)

@@ -180,10 +180,13 @@ class JobArtifacts:
         return self.timeline.next_chunk(run) if task.kind == "lead" else run
 
     def survey(self) -> None:
-        """Count what is done of every run, each directory of results looked at once."""
+        """Count what is done of every run. Each directory of results is looked at once, and only while a run there has
+        something left."""
         shards = range(shard_of(self.spec.start), shard_of(max(self.timeline.end - 1, self.spec.start)) + 1)
         for shard in reversed(shards) if self.spec.backward else shards:
-            self._count(shard)
+            around = range(shard * SHARD - LEAD, (shard + 1) * SHARD + LEAD)
+            if any(run.left for run in self.timeline.runs_in(around)):
+                self._count(shard)
 
     def advance(self, run: FrameChain) -> None:
         """Count the frames of a run that are published from its beginning on, and of those that lie beside it."""

@@ -1,18 +1,14 @@
-"""How far a video job is: results by kind, its state, and what waits for failed tasks."""
+"""How far a video job is: results by kind, and what waits for failed tasks."""
 
-from collections.abc import Collection
 from contextlib import suppress
 
 from fav.pipeline.artifacts import DamagedFileError, JobArtifacts
-from fav.pipeline.task_names import OPTIONAL, PAINTED, report_task, stitch_task
+from fav.pipeline.task_names import PAINTED, report_task, stitch_task
 from shared import results
 from shared.errors import JobQueueError, plain
 from shared.identity import DECODE_ERRORS
 from shared.jobs import Job
 from shared.paths import Task
-
-WAITING = "waiting for nodes"
-
 
 def evaluated(job: Job) -> str | None:
     """What was measured of a job's film, in one line; None where that is not published or does not read back."""
@@ -38,13 +34,6 @@ def blocked(shelf: JobArtifacts, failed: list[str]) -> list[str]:
         elif task.kind == "index":
             lines.append(f"all frames from {shelf.timeline.known} on wait for piece {task.number} of the index, which failed")
     return lines
-
-
-def standing(marks: set[str], claims: Collection[str], failed: list[str], otherwise: str = WAITING) -> str:
-    """How a job stands, in a word or two: by its marks, what is claimed of it, and the names of its failed tasks."""
-    lost = any(Task.named(name).kind not in OPTIONAL for name in failed)
-    mark = next((mark for mark in ("finished", "cancelled", "paused") if mark in marks), None)
-    return mark or ("running" if claims else "failed" if lost else otherwise)
 
 
 def progress(shelf: JobArtifacts) -> dict[str, tuple[int, int | None]]:

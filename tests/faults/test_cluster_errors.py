@@ -298,7 +298,7 @@ def test_signs_of_life_are_told_by_the_clock_of_the_share(share):
     with temporary_member(share, "cpu"):
         told = with_clock(3, "coordinator.py", "status", share.layout.root, "--json").communicate(timeout=60)[0]
         asked = with_clock(-3, "coordinator.py", "nodes", share.layout.root, "--json").communicate(timeout=60)[0]
-    assert json.loads(told)["nodes"][0]["heard_s"] < 60 and json.loads(asked)[0]["heard_s"] < 60, (told, asked)
+    assert json.loads(told)["nodes"][0]["heard_s"] < 60 and json.loads(asked)["nodes"][0]["heard_s"] < 60, (told, asked)
 
 
 # ---- the machine

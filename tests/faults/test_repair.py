@@ -21,7 +21,7 @@ import coordinator
 from fav.errors import FavError
 from fav.flow.io import SCALE_KEY, decode_flow, encode_flow
 from fav.monitor.snapshot import SnapshotReader
-from fav.monitor.tui import lines
+from fav.monitor.text import lines
 from fav.pipeline.artifacts import JobArtifacts, unsealed
 from fav.pipeline.delivery import evaluation_name
 from fav.pipeline.plan import VideoPlan, make_plan

@@ -18,7 +18,7 @@ from textual.widgets import DataTable
 import coordinator
 from fav.errors import FavError
 from fav.monitor.progress import LogTail
-from fav.monitor.snapshot import NodeSnapshot, Snapshot, SnapshotReader
+from fav.monitor.snapshot import NodeSnapshot, NodeStatus, Snapshot, SnapshotReader
 from fav.monitor.tui import StatusApp
 from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import frame_task, index_task, report_task
@@ -121,7 +121,7 @@ def test_manifest_with_escapes_in_its_words_is_refused(share, clip, style, out):
 # ---- the full screen
 @pytest.mark.parametrize("word", ["[/]", "[@click=app.quit]lab[/]"])
 def test_screen_shows_markup_as_text(word):
-    node = NodeSnapshot("a-1-0123abcd", word, word, word, 1.0, (word,), 0, None)
+    node = NodeSnapshot("a-1-0123abcd", word, 1, word, NodeStatus.BUSY, 1.0, (word,), 0, None)
 
     class Looks:
         def look(self):

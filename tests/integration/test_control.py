@@ -84,16 +84,16 @@ def test_nobody_to_ask_is_one_line(share, root):
 
 
 def test_table_of_nodes_tells_who_works_on_what_and_who_is_silent(share, root, monkeypatch):
-    monkeypatch.setattr("fav.monitor.snapshot.HEARTBEAT_S", 0.7)
+    monkeypatch.setattr("fav.monitor.snapshot.SURE_S", 2.0)
     job = toy.create(share, chains=1, length=1000, slow=0.2)
     node = start(root, "toy")
     wait_for(lambda: claimed(job))
     Claims(join(share, host="far-away"), job).claim(toy.SUM)
-    told = {one["host"]: one for one in json.loads(call("nodes", root, "--json").output)}
+    told = {one["host"]: one for one in json.loads(call("nodes", root, "--json").output)["nodes"]}
     far = told.pop("far-away")
     (near,) = told.values()
     assert far["state"] == "silent" and far["tasks"] == ["toy sum.0000000"]
-    assert near["state"] == "alive" and near["tasks"][0].startswith("toy link.") and near["pid"] == node.pid
+    assert near["state"] == "busy" and near["tasks"][0].startswith("toy link.") and near["pid"] == node.pid
     node.kill()
     node.communicate()
     sweep(share, far["node"])

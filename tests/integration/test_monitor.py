@@ -14,8 +14,9 @@ from textual.widgets import DataTable
 
 import coordinator
 from fav.monitor.eta import WINDOW_S, ThroughputEstimator, seconds_left, stitching
-from fav.monitor.snapshot import SnapshotReader
-from fav.monitor.tui import StatusApp, lines
+from fav.monitor.snapshot import JobStatus, NodeStatus, SnapshotReader
+from fav.monitor.text import lines
+from fav.monitor.tui import StatusApp
 from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.task_names import frame_task
 from fav.util.safe_path import brought
@@ -90,9 +91,9 @@ def test_the_look_shows_who_does_what_and_whose_frames_came(share, tmp_path, sty
         node.communicate()
     now = lookout.look()
     assert [(one.state, one.counts["frame"], one.chains) for one in now.jobs] == [("finished", (FRAMES, FRAMES), (2, 2))]
-    working = [one for look in seen for one in look.nodes if one.state == "working"]
-    assert working and all(one.tasks[0].startswith("film: ") for one in working)
-    assert max(one.frames for one in working) > FRAMES // 2 and "running" in {look.jobs[0].state for look in seen}
+    working = [one for look in seen for one in look.nodes if one.state == NodeStatus.BUSY]
+    assert working and all(one.tasks[0].startswith("film ") for one in working)
+    assert max(one.frames for one in working) > FRAMES // 2 and JobStatus.RUNNING in {look.jobs[0].state for look in seen}
     assert claimed(job) == {} and now.nodes == ()
 
 
@@ -100,12 +101,12 @@ def test_a_dead_node_is_dead_and_what_failed_is_named(share, clip, style):
     create(share, clip, style, name="film")
     node = start_node(share, "--job", "film", "--forever")
     lookout = SnapshotReader(share, "film")
-    wait_for(lambda: any(one.state == "working" for one in lookout.look().nodes), 60)
+    wait_for(lambda: any(one.state == NodeStatus.BUSY for one in lookout.look().nodes), 60)
     for pid in subprocess.run(["pgrep", "-P", str(node.pid)], capture_output=True, text=True).stdout.split():
         subprocess.run(["kill", "-KILL", pid])
     node.send_signal(signal.SIGKILL)
     node.communicate()
-    assert [one.state for one in lookout.look().nodes] == ["dead"]
+    assert [one.state for one in lookout.look().nodes] == [NodeStatus.DEAD]
 
 
 def spoiled(share, clip, style):
@@ -208,11 +209,12 @@ def test_watching_ends_with_the_job(share, clip, style):
     create(share, clip, style, name="film")
     words = [sys.executable, str(ROOT / "coordinator.py"), "status", str(share.layout.root), "--watch", "--every", "0.2"]
     watching = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    first = watching.stdout.readline()  # before there is a node
     node = start_node(share, "--job", "film")
     node.communicate(timeout=120)
     output, _ = watching.communicate(timeout=60)
     assert watching.returncode == 0 and output.splitlines()[-1] == f"film: finished, {FRAMES} of {FRAMES} frames"
-    assert "film: waiting for nodes" in output.splitlines()[0]
+    assert "film: waiting for nodes" in first
 
 
 def test_lines_name_complaints(share, clip, style):

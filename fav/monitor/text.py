@@ -1,0 +1,62 @@
+"""A snapshot in lines of text, for terminals, logs and files."""
+
+from fav.monitor.snapshot import ALIVE, MOST_TOLD, JobSnapshot, JobStatus, NodeSnapshot, Snapshot
+from fav.util.text import duration
+from shared.attempts import in_words
+
+
+def count_words(done: int, total: int | None) -> str:
+    """`3 of 10`; `3 of ?` where the total is not known yet."""
+    return f"{done} of {total if total is not None else '?'}"
+
+
+def pace_words(rate: float | None, left: float | None) -> str:
+    """How fast a job goes, in frames a second, and how long it still takes; empty where nothing can be said."""
+    words = [f"{rate:.2f} a second"] if rate else []
+    return ", ".join(words + ([f"{duration(left)} left"] if left is not None else []))
+
+
+def failures(job: JobSnapshot, each: bool = False, verbose: bool = False) -> list[str]:
+    """What failed, why, and what waits for it; `each` attempt in a line of its own, `verbose` with its traceback."""
+    lines = []
+    for name, tries in job.attempts.items():
+        if not each:
+            lines.append(f"{name} failed after {len(tries)} attempts: {in_words(list(tries))}")
+            continue
+        lines.append(f"{name} failed after {len(tries)} attempts: {tries[-1].cause if tries else '?'}")
+        for attempt in tries:
+            sick = "" if attempt.counts else " (that node was found sick: it does not count)"
+            lines.append(f"  {attempt.why} on node {attempt.who or '?'} of {attempt.host or '?'}{sick}: {attempt.cause}")
+            lines += [f"    {line}" for line in attempt.detail.strip().splitlines()] if verbose else []
+    more = len(job.failed) - len(job.attempts)
+    return [*lines, *([f"{more} more task(s) failed"] if more else []), *job.blocked[:MOST_TOLD]]
+
+
+def job_lines(job: JobSnapshot, verbose: bool = False) -> list[str]:
+    """All that `status` says of a job but its film."""
+    lines = [f"{job.name}: {job.state}{'; ' * bool(job.lacks)}{job.lacks}"]
+    for kind, (done, total) in job.counts.items():
+        if kind != "flow" or done:
+            pace = pace_words(job.rate, job.left) if kind == "frame" else ""
+            lines.append(f"  {kind:<8} {count_words(done, total)}{'  ' * bool(pace)}{pace}")
+    lines += [f"  {note}" for note in job.notes]
+    lines += [f"  {task} is being worked on by {node}" for task, node in job.claims.items()]
+    return lines + [f"  {line}" for line in failures(job, each=True, verbose=verbose)]
+
+
+def node_line(node: NodeSnapshot) -> str:
+    """What `status` says of a node."""
+    return f"node {node.node}: {node.state} (heartbeat renewed {duration(node.heard_s)} ago)"
+
+
+def lines(now: Snapshot) -> list[str]:
+    """What `status --watch` says where there is no screen: a line a node and a line a job."""
+    working = sum(bool(node.tasks) and node.state in ALIVE for node in now.nodes)
+    told = [f"node {node.node}: {node.state}" for node in now.nodes]
+    for job in now.jobs:
+        parts = [f"{job.name}: {job.state}", job.lacks, f"{count_words(*job.counts['frame'])} frames",
+                 pace_words(job.rate, job.left),
+                 f"{working} of {len(now.nodes)} nodes at work" if job.state == JobStatus.RUNNING else "",
+                 f"{len(job.failed)} failed" if job.failed else ""]
+        told.append(", ".join(filter(None, parts)))
+    return told + [f"error: {complaint}" for complaint in now.complaints]
