@@ -8,7 +8,7 @@ from click.core import ParameterSource
 
 from fav.model.backends import BACKENDS
 from fav.pipeline.request import Request
-from fav.pipeline.spec import CHUNK, KINDS, MOST_SIDE, OPTIONS, Option
+from fav.pipeline.spec import CHUNK, KINDS, MOST_SIDE, OPTIONS, Option, is_unset
 
 FILE = click.Path(path_type=Path)
 DIGITS = 12  # of the numbers that are no more than counted in
@@ -98,7 +98,7 @@ class StyleWeightType(click.ParamType):
             self.fail(f"expected STYLE:WEIGHT, like wave.safetensors:0.3, got {value!r}", param, ctx)
 
 
-OWN_TYPES = {"range": RangeType(), "chunk": ChunkType(), "mix": StyleWeightType()}  # options that are typed in a form of their own
+OWN_TYPES = {"range": RangeType(), "chunk": ChunkType(), "mix": StyleWeightType()}  # of options with a form of their own
 
 
 def job_option(name: str, unset: str | None = None):
@@ -116,8 +116,9 @@ def job_option(name: str, unset: str | None = None):
     help = f"{option.help}  [default: {unset}]" if unset else option.help
     if option.kind == KINDS["flag"]:
         return click.option(option.flag, name, is_flag=True, help=help)
-    return click.option(option.flag, name, type=_type(option), default=default, multiple=option.kind == KINDS["styles"],
-                        show_default=default not in (None, ()) and name not in OWN_TYPES, metavar=option.metavar, help=help)
+    several = option.kind == KINDS["styles"]
+    return click.option(option.flag, name, type=_type(option), default=default, show_default=not is_unset(default),
+                        multiple=several, metavar=option.metavar, help=help)
 
 
 def _type(option: Option) -> click.ParamType:

@@ -2,14 +2,14 @@
 
 import click
 
-from fav.pipeline.spec import KINDS, OPTIONS, Option, digits
+from fav.pipeline.spec import KINDS, OPTIONS, Option, digits, is_unset
 
 HEAD = """# Options of a job
 
-`coordinator.py run` and `coordinator.py submit` take all of these options, `python -m fav stylize` those that are not
-marked with \\*. "Changes" says what another value changes: the frames, so that they are all made again; only the output,
-that is the film or what lies beside it; or only the scheduling. `coordinator.py stitch` makes another film of the same
-frames with {stitch}.
+`coordinator.py run` and `coordinator.py submit` take all of these options. `python -m fav stylize` takes `--threads`
+and those without \\*. "Changes" says what another value changes: the frames, so that all of them are made again; only
+the output, which is the film and the files beside it; or only the scheduling. `coordinator.py stitch` makes another
+film of the same frames with {stitch}.
 
 This page is written by `python -m fav.cli.options_table`, from `fav/pipeline/spec.py`.
 
@@ -19,7 +19,13 @@ This page is written by `python -m fav.cli.options_table`, from `fav/pipeline/sp
 def rows() -> list[str]:
     """Make the table, a line of Markdown each: the head, and a row for each option."""
     table = [("Option", "Value", "Default", "Changes", "Meaning")] + [
-        (f"`{option.flag}`" + (r" \*" if option.job_only else ""), _value(option), _default(option), option.changes, option.help)
+        (
+            f"`{option.flag}`" + (r" \*" if option.job_only else ""),
+            _value(option),
+            _default(option),
+            option.changes,
+            option.help,
+        )
         for option in OPTIONS.values()
     ]
     lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in table]
@@ -42,7 +48,7 @@ def _value(option: Option) -> str:
 
 
 def _default(option: Option) -> str:
-    if option.default in (None, False, (), (0, None)):
+    if is_unset(option.default):
         return option.unset or ""
     return f"`{digits(option.default)}`"
 

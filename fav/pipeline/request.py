@@ -72,8 +72,8 @@ def differences(job: JobSpec, wanted: JobSpec, request: Request) -> dict[str, st
         request: What was typed.
 
     Returns:
-        A line like `--crf 20, not --crf 30` for each option that differs, under its name; `video` and `style` are names,
-        too.
+        A line like `--crf 20, not --crf 30` for each option that differs, under its name; `video` and `style` are
+        names, too.
     """
     found = {name: f"{name} has another content" for name in ("video", "style")
              if getattr(job, f"{name}_print") != getattr(wanted, f"{name}_print")}
@@ -94,15 +94,17 @@ def _difference(job: JobSpec, wanted: JobSpec, request: Request, options: list[O
     first = options[0]
     match first.records:
         case ("start", "stop"):
-            alone = [option.name for option in options] == ["test"] and job.stop is not None and job.start == wanted.start
-            has = first.typed(job.stop - job.start) if alone else OPTIONS["range"].typed((job.start, job.stop))
+            has = OPTIONS["range"].typed((job.start, job.stop))
+            if first.name == "test" and job.stop is not None and job.start == wanted.start:
+                has = first.typed(job.stop - job.start)
         case ("width", "height"):
             if first.name == "width" and job.width != wanted.width:
                 has = first.typed(job.width)
             else:
                 has, asked = f"{job.width}x{job.height} pixels", f"{asked} ({wanted.width}x{wanted.height})"
         case ("cuts",):
-            has = "cuts that are looked for" if job.cuts is None else f"--read-cuts ({_few(job.cuts)})" if job.cuts else "--no-cuts"
+            some = f"--read-cuts ({_few(job.cuts)})" if job.cuts else "--no-cuts"
+            has = "cuts that are looked for" if job.cuts is None else some
             asked += f" ({_few(wanted.cuts)})" if wanted.cuts else ""
         case ("mix_prints", "mix_weights"):
             if job.mix_weights == wanted.mix_weights:
