@@ -18,12 +18,14 @@ from benchmarks.stopwatch import Stopwatch  # noqa: E402
 from fav.cli.common import one_line_errors  # noqa: E402
 from fav.cli.options import FILE, SizeType  # noqa: E402
 from fav.flow.io import encode_flow  # noqa: E402
+from fav.pipeline.spec import OPTIONS  # noqa: E402
 from fav.stylize.engine import FrameStylizer
 from fav.stylize.indexing import index_pieces  # noqa: E402
 from fav.stylize.settings import StyleSettings  # noqa: E402
 from fav.stylize.timeline import Timeline  # noqa: E402
 from fav.util.images import encode_png  # noqa: E402
 
+DEFAULTS = {name: OPTIONS[name].default for name in ("min_filter", "fill")}
 # A line of the table: files of the procedure of 2020 by the ends of their names, and of ours.
 LINES = {
     "source frames": ((".ppm",), ()),
@@ -74,7 +76,7 @@ def main(video: Path, style: Path, spynet: Path, size: tuple[int, int], frames: 
     with tempfile.TemporaryDirectory(prefix="storage-") as place:
         clip = clip_of(video, Path(place), size, frames)
         before = bytes_of_2020(clip, style, spynet, threads)
-        after = bytes_of_ours(clip, StyleSettings(style, size, "spynet", spynet), threads)
+        after = bytes_of_ours(clip, StyleSettings(style, size, "spynet", spynet, precision="float32", **DEFAULTS), threads)
     click.echo(f"kB a frame, {size[0]}x{size[1]}, {frames} frames, flow by SPyNet")
     click.echo(f"{'':28}{'2020':>10}{'ours':>10}")
     for name, (theirs, ours) in LINES.items():

@@ -8,7 +8,8 @@ from rich.progress import Progress
 
 from fav.cli.common import one_line_errors
 from fav.cli.options import CUTS, FILE, FLOW, FPS, RANGE, FrameRangeType, limits, options
-from fav.pipeline.request import LOSS_NETWORK, check_cuts, check_range
+from fav.pipeline.request import check_cuts, check_range
+from fav.pipeline.spec import LOSS_NETWORK
 from fav.util.atomic import check_new, new_file
 
 

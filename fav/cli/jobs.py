@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fav.cli.common import named_job, one_line_errors, opened, submitted, the_job
-from fav.cli.options import FILE, JOB, MASK_HELP, limits, options
+from fav.cli.options import FILE, JOB, job_option, options
 from fav.errors import FavError
 from fav.pipeline.inputs import check_video
 from fav.pipeline.request import check_out
@@ -121,10 +121,8 @@ def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
 @click.argument("shared", type=FILE)
 @click.argument("job", required=False)
 @click.option("--out", help="The film's name, relative to SHARED.  [default: the job's name and a number]")
-@click.option("--crf", type=limits("crf"), help="Quality of the film: lower is better and larger.  [default: the job's]")
-@click.option("--strength", type=limits("strength"), help="How far from the source: 1 is the style alone, 0 the source.  [default: the job's]")
+@options([job_option(name, unset="the job's") for name in ("crf", "strength", "mask")])
 @click.option("--preserve-colors/--no-preserve-colors", default=None, help="Keep the source's colours, or take the style's.  [default: the job's]")
-@click.option("--mask", type=FILE, metavar="VIDEO_OR_IMAGE", help=f"{MASK_HELP}  [default: the job's]")
 @click.option("--no-mask", is_flag=True, help="Leave the job's mask out.")
 @one_line_errors
 def stitch(shared: Path, job: str | None, out: str | None, crf: int | None, mask: Path | None, no_mask: bool, **values) -> None:

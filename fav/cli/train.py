@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from fav.cli.common import one_line_errors
 from fav.cli.options import FILE, NumberType, limits
 from fav.monitor.console import tell
-from fav.pipeline.request import LOSS_NETWORK
+from fav.pipeline.spec import LOSS_NETWORK
 from fav.training.config import (
     DEFAULT_MIX,
     DEFAULT_STEPS,

@@ -12,7 +12,7 @@ from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.widgets import DataTable, Footer, Static
 
-from fav.errors import FavError, plain
+from fav.errors import plain
 from fav.monitor.snapshot import JobSnapshot, JobStatus, NodeSnapshot, Snapshot, SnapshotReader
 from fav.monitor.text import count_words, pace_words
 from fav.util.text import duration

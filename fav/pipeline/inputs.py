@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from fav.errors import FavError
-from fav.pipeline.spec import JobSpec
+from fav.pipeline.spec import BROUGHT, OPTIONS, JobSpec
 from fav.util.fingerprint import print_of
 from fav.util.image_sequence import is_sequence
 from fav.util.safe_path import brought
 from shared.jobs import Job
 
-NEEDED = ("video", "style", "flow_weights", "first_frame_style", "seed", "mask")  # without these there is no film
-INPUTS = (*NEEDED, "evaluate", "loss_network")
+INPUTS = ("video", *BROUGHT)
+NEEDED = tuple(name for name in INPUTS if name not in OPTIONS or not OPTIONS[name].job_only)  # without these there is no film
 
 
 def changed_inputs(root: Path, spec: JobSpec, video: Path | None = None, only: tuple[str, ...] = INPUTS,

@@ -1,49 +1,24 @@
 """A user's wish: a video, a style and options, as they were typed."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from fav.errors import FavError
-from fav.pipeline.spec import LAST_FRAME, RANGES, JobOptions, check_plain, check_weights
-from shared.settings import LEASE_S, SHORTEST_LEASE_S
+from fav.pipeline.spec import LAST_FRAME, OPTIONS, JobSpec, Option, TypedOptions, check_plain, check_weights
 
-LOSS_NETWORK = "squeezenet1_1"  # the one that is looked through if nobody says
 LONGEST_NAME = 150  # bytes of a film's file name: what is written beside it has longer ones, and file systems end at 255
-LIMITS = {  # of the options that are numbers, from the least to the most
-    **{name: RANGES[name] for name in ("crf", "min_filter", "threads", "fps", "strength", "style_scale", "chunk")},
-    "width": (16, RANGES["width"][1]), "scale": (0.01, 8), "test": (1, LAST_FRAME), "lease": (SHORTEST_LEASE_S, 86400),
-}  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Request(JobOptions):
+class Request(TypedOptions, frozen=True):
     """A video, a style and the options as they were typed. `given` names those that were typed at all.
 
-    loss_network is a file or the name of a published network; None for the one that is used if nobody says.
+    loss_network is a file or the name of a published network; None for the one that is used if nobody says. `cuts` are
+    those that were read from `read_cuts`.
     """
 
     video: str
     style: Path
-    name: str | None = None
-    lease: float = LEASE_S
     given: frozenset[str] = frozenset()
-    out: str | None = None
-    flow_weights: Path | None = None
-    first_frame_style: Path | None = None
-    seed: Path | None = None
-    mask: Path | None = None
-    evaluate: Path | None = None
-    loss_network: Path | None = None
-    mix: tuple[tuple[Path, float], ...] = ()
-    read_cuts: Path | None = None
-    cuts: tuple[int, ...] | None = None  # what was read from `read_cuts`
-    no_cuts: bool = False
-    range: tuple[int, int | None] = (0, None)
-    test: int | None = None
-    width: int | None = None
-    scale: float | None = None
-    no_room_check: bool = False
-    precision: str = "auto"
+    cuts: tuple[int, ...] | None = None
 
     def check(self) -> None:
         """FavError for options that exclude each other or make no sense; looks at no file."""
@@ -58,11 +33,9 @@ class Request(JobOptions):
             check_out(self.out)
         check_range(*self.range)
         check_weights(tuple(weight for _, weight in self.mix))
-        for option, (least, most) in LIMITS.items():
-            if (value := getattr(self, option)) is not None and not least <= value <= most:
-                raise FavError(f"--{option.replace('_', '-')}: expected a number from {least} to {most}, got {value}")
-        if self.min_filter % 2 == 0:
-            raise FavError(f"--min-filter: expected an odd number of pixels (1 switches it off), got {self.min_filter}")
+        for option in OPTIONS.values():
+            if not option.accepts(value := getattr(self, option.name)):
+                raise FavError(f"{option.flag}: expected {option.expected}, got {value}")
 
 
 def check_cuts(no_cuts: bool, read_cuts: Path | None) -> None:
@@ -88,3 +61,64 @@ def check_range(start: int, stop: int | None) -> None:
         raise FavError(f"--range: expected START:STOP with 0 <= START < STOP, got {start}:{'' if stop is None else stop}")
     if max(start, (stop or 1) - 1) > LAST_FRAME:
         raise FavError(f"--range: expected frames up to {LAST_FRAME}, got {start}:{'' if stop is None else stop}")
+
+
+def differences(job: JobSpec, wanted: JobSpec, request: Request) -> dict[str, str]:
+    """Compare a job with a request, in the options that were typed, and in the words in which they are typed.
+
+    Args:
+        job: The record of the job that is there.
+        wanted: The record of the job that the request would make, but for the places of its files.
+        request: What was typed.
+
+    Returns:
+        A line like `--crf 20, not --crf 30` for each option that differs, under its name; `video` and `style` are
+        names, too.
+    """
+    found = {name: f"{name} has another content" for name in ("video", "style")
+             if getattr(job, f"{name}_print") != getattr(wanted, f"{name}_print")}
+    groups: dict[tuple[str, ...], list[Option]] = {}
+    given = request.given - ({"precision"} if request.precision == "auto" else set())  # which means any
+    for option in OPTIONS.values():
+        if option.name in given:
+            groups.setdefault(option.records, []).append(option)
+    for records, options in groups.items():
+        if any(getattr(job, name) != getattr(wanted, name) for name in records):
+            found[options[0].name] = _difference(job, wanted, request, options)
+    return found
+
+
+def _difference(job: JobSpec, wanted: JobSpec, request: Request, options: list[Option]) -> str:
+    """In the words that are typed, what a job has instead of some options that decide the same fields of its record."""
+    asked = " ".join(option.typed(getattr(request, option.name)) for option in options)
+    first = options[0]
+    match first.records:
+        case ("start", "stop"):
+            has = OPTIONS["range"].typed((job.start, job.stop))
+            if first.name == "test" and job.stop is not None and job.start == wanted.start:
+                has = first.typed(job.stop - job.start)
+        case ("width", "height"):
+            if first.name == "width" and job.width != wanted.width:
+                has = first.typed(job.width)
+            else:
+                has, asked = f"{job.width}x{job.height} pixels", f"{asked} ({wanted.width}x{wanted.height})"
+        case ("cuts",):
+            some = f"--read-cuts ({_few(job.cuts)})" if job.cuts else "--no-cuts"
+            has = "cuts that are looked for" if job.cuts is None else some
+            asked += f" ({_few(wanted.cuts)})" if wanted.cuts else ""
+        case ("mix_prints", "mix_weights"):
+            if job.mix_weights == wanted.mix_weights:
+                return f"{first.flag} has another content"
+            has = first.typed(tuple((Path("STYLE"), weight) for weight in job.mix_weights))
+        case (recorded,) if recorded != first.name:
+            before, after = getattr(job, recorded), getattr(wanted, recorded)
+            if before is not None and after is not None:
+                return f"{first.flag} has another content"
+            has = first.typed(before and Path("FILE"))
+        case _:
+            has = first.typed(getattr(job, first.name))
+    return f"{has}, not {asked}"
+
+
+def _few(numbers: tuple[int, ...]) -> str:
+    return ", ".join(map(str, numbers[:8])) + (", …" if len(numbers) > 8 else "")

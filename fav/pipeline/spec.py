@@ -1,134 +1,356 @@
-"""The record of one film job: every option that decides the result, so that all nodes agree.
+"""The options of a job, each stated once, and the record of one job, by which all nodes agree.
+
+Each field of `JobOptions` and `TypedOptions` is an option: its type, range, default and help, and what it changes. From
+these fields follow the command line (`fav.cli.options`), the checks at submission and the words in which two jobs
+differ (`fav.pipeline.request`), the manifest's JSON and its checks (`JobSpec`), docs/job-options.md
+(`fav.cli.options_table`) and the fields of a form (`form`). A new option is one field here, and its use. An input file
+also has a field for its fingerprint in `JobSpec`.
 
 Nothing heavy is imported here: the supervisor of a node reads it, too.
 """
 
-from dataclasses import asdict, dataclass, fields
+import shlex
+from collections.abc import Callable
 from pathlib import Path
-from typing import get_type_hints
+from types import NoneType, UnionType
+from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
+
+import msgspec
+from msgspec import NODEFAULT, Meta, Struct
+from msgspec.structs import FieldInfo, asdict, fields
 
 from fav.errors import FavError, plain
 from fav.stylize.settings import LEAD, PRECISIONS, PostprocessSettings, StyleSettings, network_size
 from fav.util.safe_path import brought, inside
+from shared.settings import LEASE_S, SHORTEST_LEASE_S
 
 LAST_FRAME = 10**12 - 1  # as many digits as the name of a task has
 MOST_SIDE = 1 << 14  # pixels of a picture: x264 takes no more, and OpenCV warps no more than twice as many
 MOST_PIXELS = 1 << 26  # of a picture, 8192x8192: domes have as many, and no network is known to be given more
-# What a job may have: the command line offers these, and nodes serve no others. `fps` is written as a fraction of at most 1001.
-RANGES = {"width": (1, MOST_SIDE), "height": (1, MOST_SIDE), "start": (0, LAST_FRAME), "stop": (1, LAST_FRAME + 1), "crf": (0, 51),
-          "min_filter": (1, 999), "threads": (1, 1024), "fps": (0.001, 1000), "strength": (0, 1),
-          "style_scale": (0.25, 4), "chunk": (LEAD + 1, 10**6 - 1)}  # fmt: skip
-PATHS = ("video", "style", "flow_weights", "first_frame_style", "seed", "mask", "evaluate", "loss_network", "out")
-LISTS = {"cuts": int, "mix": str, "mix_prints": str, "mix_weights": float}  # fields of the spec that are lists, and of what
+CHUNK = 48  # frames: 7 more for each are a seventh of the work
+LOSS_NETWORK = "squeezenet1_1"  # the one that measures if nobody names another
+
+FRAMES, OUTPUT, SCHEDULING = "the frames", "only the output", "only the scheduling"  # what an option changes
+CURE = "update this machine, or make the job again"
+Frame = Annotated[int, Meta(ge=0, le=LAST_FRAME)]  # its number
+File = TypeVar("File")  # an input: a path as it was typed, or, in the record, one relative to the shared directory
 
 
-@dataclass(frozen=True, kw_only=True)
-class JobOptions:
-    """The options that a job records just as they were typed. `fps` is the rate of an image sequence, `chunk` the frames
-    of the parts that long shots are painted in at the same time (None: shots stay whole)."""
+class About(Struct, frozen=True):
+    """What is said of an option, or of a field of the record, besides its type and default.
 
-    strength: float = 1.0
-    preserve_colors: bool = False
-    style_scale: float = 1.0
-    fps: float | None = None
-    flow: str = "dis"
-    min_filter: int = 7
-    fill: str = "vgg-mean"
-    backward: bool = False
-    independent: bool = False
-    chunk: int | None = None
-    crf: int = 18
-    keep: bool = False
-    threads: int | None = None
-    strict: bool = False
+    Attributes:
+        changes: FRAMES, OUTPUT or SCHEDULING; empty for a field that is no option.
+        text: What the option does, for people, without a list of its choices.
+        least: The smallest number.
+        most: The largest number.
+        choices: The words that it may be; or a function of them with a summary each, where they are slow to find.
+        odd: Whether even numbers are refused.
+        metavar: What stands for the value in the help.
+        unset: In words, what None stands for.
+        records: Fields of the record that follow from it, where they are not its namesake.
+        job_only: Whether it means something only for a job in a shared directory.
+    """
+
+    changes: str = ""
+    text: str = ""
+    least: float | None = None
+    most: float | None = None
+    choices: tuple[str, ...] | Callable[[], dict[str, str]] = ()
+    odd: bool = False
+    metavar: str | None = None
+    unset: str | None = None
+    records: tuple[str, ...] | None = None
+    job_only: bool = False
 
 
-@dataclass(frozen=True)
-class JobSpec(JobOptions):
-    """Options of a job. Paths are relative to the shared directory; sizes in pixels; frames count from 0."""
+def _flow_methods() -> dict[str, str]:
+    from fav import flow  # OpenCV takes a quarter of a second to import
+
+    return {name: method.summary for name, method in flow.METHODS.items()}
+
+
+class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
+    """The options that a job records as they were typed. Of input files it records where their copies are."""
+
+    flow: Annotated[str, About(FRAMES, "Optical flow method.", choices=_flow_methods)] = "dis"
+    flow_weights: Annotated[
+        File | None,
+        About(
+            FRAMES,
+            "Weights for --flow spynet: the authors' directory of modelL{1..6}_F.t7, a .pth or a .safetensors file.",
+        ),
+    ] = None
+    seed: Annotated[
+        File | None,
+        About(
+            FRAMES,
+            "An image that is taken as the finished first frame (with --backward: the last), brought to the film's "
+            "size.",
+            metavar="IMAGE",
+        ),
+    ] = None
+    first_frame_style: Annotated[
+        File | None, About(FRAMES, "A 3-channel image model that paints the first frame of each shot.", metavar="MODEL")
+    ] = None
+    fps: Annotated[
+        float | None,
+        About(  # a fraction of at most 1001 is made of it
+            FRAMES, "Frame rate of a numbered image sequence (dir/frame_%04d.png).", 0.001, 1000, unset="25"
+        ),
+    ] = None
+    min_filter: Annotated[
+        int,
+        About(
+            FRAMES,
+            "Unreliable regions grow by a minimum filter of this many pixels, an odd number; 1: not at all.",
+            1,
+            999,
+            odd=True,
+        ),
+    ] = 7
+    fill: Annotated[
+        str,
+        About(FRAMES, "What the network sees where the flow is unreliable.", choices=("vgg-mean", "uniform-random")),
+    ] = "vgg-mean"
+    backward: Annotated[bool, About(FRAMES, "Stylize each shot from its last frame to its first.")] = False
+    independent: Annotated[
+        bool, About(FRAMES, "Stylize frame by frame without memory, for comparison: it flickers.")
+    ] = False
+    chunk: Annotated[
+        int | None,
+        About(
+            FRAMES,
+            "Long shots are painted in parts of so many frames, by several nodes at the same time; one passes over "
+            f"into the next within {LEAD} frames, which are painted twice. auto: {CHUNK}. Shots of fewer than three "
+            "parts stay whole.",
+            LEAD + 1,
+            10**6 - 1,
+            metavar="auto|N|off",
+            unset="off",
+        ),
+    ] = None
+    style_scale: Annotated[
+        float,
+        About(FRAMES, "Size of the strokes: 2 is twice as large, and a quarter of the work.", 0.25, 4, metavar="S"),
+    ] = 1.0
+    strength: Annotated[float, About(OUTPUT, "How far from the source: 1 is the style alone, 0 the source.", 0, 1)] = (
+        1.0
+    )
+    preserve_colors: Annotated[
+        bool, About(OUTPUT, "Take the style's brightness alone; colours stay those of the source.")
+    ] = False
+    mask: Annotated[
+        File | None,
+        About(
+            OUTPUT,
+            "Stylize only where this is white; grey is a mixture. A picture, or a video or numbered images "
+            "(dir/mask_%04d.png) of as many frames as the video; brought to the film's size.",
+            metavar="VIDEO_OR_IMAGE",
+        ),
+    ] = None
+    crf: Annotated[int, About(OUTPUT, "Quality of the H.264 film: lower is better and larger.", 0, 51)] = 18
+    evaluate: Annotated[
+        File | None,
+        About(
+            OUTPUT,
+            "Measure the film while it is made, and how much of this picture is in it: the film's name with "
+            ".evaluation.txt, .csv, .json and .png.",
+            metavar="STYLE_IMAGE",
+            job_only=True,
+        ),
+    ] = None
+    loss_network: Annotated[
+        File | None,
+        About(
+            OUTPUT,
+            "The network that --evaluate measures style and content loss with, as for `python -m fav train`.",
+            metavar="NAME|FILE",
+            unset=f"{LOSS_NETWORK}, if it is at hand",
+            job_only=True,
+        ),
+    ] = None
+    threads: Annotated[
+        int | None,
+        About(  # FRAMES, since their last bits may depend on it
+            FRAMES, "CPU threads of every node.", 1, 1024, unset="all cores of its machine", job_only=True
+        ),
+    ] = None
+    strict: Annotated[
+        bool, About(SCHEDULING, "Only machines that compute the very same bits may join.", job_only=True)
+    ] = False
+    keep: Annotated[
+        bool,
+        About(
+            SCHEDULING,
+            "Leave published flow in place when the film is done. (Stylized frames stay until `coordinator.py clean`.)",
+            job_only=True,
+        ),
+    ] = False
+
+
+class TypedOptions(JobOptions[Path], frozen=True, kw_only=True):
+    """All options of a job. Those added here are recorded as other fields (`records`), or in another place."""
+
+    width: Annotated[
+        int | None,
+        About(FRAMES, "Width of the film in pixels; the height follows.", 16, MOST_SIDE, records=("width", "height")),
+    ] = None
+    scale: Annotated[
+        float | None, About(FRAMES, "Size of the film relative to the video.", 0.01, 8, records=("width", "height"))
+    ] = None
+    range: Annotated[
+        tuple[int, int | None],
+        About(
+            FRAMES, "Only these frames, counted from 0, without STOP.", metavar="START:STOP", records=("start", "stop")
+        ),
+    ] = (0, None)
+    test: Annotated[
+        int | None,
+        About(FRAMES, "Only the first N frames (of the range).", 1, LAST_FRAME, metavar="N", records=("start", "stop")),
+    ] = None
+    no_cuts: Annotated[bool, About(FRAMES, "The video is one single shot: look for no cuts.", records=("cuts",))] = (
+        False
+    )
+    read_cuts: Annotated[
+        Path | None,
+        About(
+            FRAMES,
+            "Take the cuts from a file, the number of a shot's first frame a line, counted from 0.",
+            metavar="FILE.csv",
+            records=("cuts",),
+        ),
+    ] = None
+    mix: Annotated[
+        tuple[tuple[Path, float], ...],
+        About(
+            FRAMES,
+            "Mix another style of the same architecture in; several times for several. STYLE keeps what is left of 1.",
+            metavar="STYLE:WEIGHT",
+            records=("mix_prints", "mix_weights"),
+        ),
+    ] = ()
+    precision: Annotated[
+        str,
+        About(
+            FRAMES,
+            "What the network, and SPyNet, may be computed in. A processor that is not made for bfloat16 takes "
+            "float32 all the same. auto: bfloat16 if the processor that the job is made on is.",
+            choices=("auto", *PRECISIONS),
+        ),
+    ] = "auto"
+    out: Annotated[
+        str | None,
+        About(
+            OUTPUT,
+            "The film's name, relative to SHARED: .mp4, .mkv or .mov.",
+            metavar="FILE",
+            unset="the job's name",
+            job_only=True,
+        ),
+    ] = None
+    name: Annotated[
+        str | None, About(SCHEDULING, "The job's name.", unset="VIDEO--STYLE", records=(), job_only=True)
+    ] = None
+    lease: Annotated[
+        float,
+        About(
+            SCHEDULING,
+            "Seconds of silence after which a node on another machine is taken for dead.",
+            SHORTEST_LEASE_S,
+            86400,
+            records=(),
+            job_only=True,
+        ),
+    ] = LEASE_S
+    no_room_check: Annotated[
+        bool,
+        About(
+            SCHEDULING, "Create the job even if the shared directory seems too small for it.", records=(), job_only=True
+        ),
+    ] = False
+
+
+class JobSpec(JobOptions[str], frozen=True):
+    """The record of a job. Paths are relative to the shared directory; sizes in pixels; frames count from 0."""
 
     video: str
     video_print: str  # fingerprint of the video's content
     style: str
     style_print: str
-    width: int
-    height: int
+    width: Annotated[int, About(least=1, most=MOST_SIDE)]
+    height: Annotated[int, About(least=1, most=MOST_SIDE)]
     out: str
-    flow_weights: str | None = None
     flow_weights_print: str | None = None
-    first_frame_style: str | None = None
     first_frame_style_print: str | None = None
-    seed: str | None = None
     seed_print: str | None = None
-    mask: str | None = None
     mask_print: str | None = None
-    evaluate: str | None = None  # the image against which the film is measured while it is made; None: it is not
     evaluate_print: str | None = None
-    loss_network: str | None = None  # None: style and content loss are not measured
     loss_network_print: str | None = None
     mix: tuple[str, ...] = ()  # styles that are mixed in
     mix_prints: tuple[str, ...] = ()
     mix_weights: tuple[float, ...] = ()
-    cuts: tuple[int, ...] | None = None  # None: detect them; empty: there are none
-    start: int = 0
-    stop: int | None = None
-    precision: str = "float32"
+    cuts: tuple[Frame, ...] | None = None  # None: detect them; empty: there are none
+    start: Annotated[int, About(least=0, most=LAST_FRAME)] = 0
+    stop: Annotated[int | None, About(least=1, most=LAST_FRAME + 1)] = None
+    precision: Annotated[str, About(choices=PRECISIONS)] = "float32"
 
     def to_json(self) -> dict:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
     def from_json(cls, record: dict) -> "JobSpec":
-        """FavError where the record is not one of a film job that this version can serve."""
-        names = {field.name for field in fields(cls)}
-        if unknown := set(record) - names:
-            raise FavError(f"job: it has options that this version does not know ({', '.join(sorted(unknown))[:200]!r}); update this machine")
-        try:
-            lists = {name: tuple(map(kind, record[name])) for name, kind in LISTS.items()
-                     if name in record and (record[name] is not None or name != "cuts")}
-            spec = cls(**{**record, **lists})
-        except (TypeError, ValueError, OverflowError) as error:
-            raise FavError(f"job: expected the options of a film, got a record that is not ({str(error)[:200]!r})") from None
-        for name, kind in get_type_hints(cls).items():
-            kind = kind | int if kind in (float, float | None) else kind
-            if name not in LISTS and not isinstance(getattr(spec, name), kind):
-                raise FavError(f"job: expected {name} to be {kind}, got {repr(getattr(spec, name))[:200]}")
-            if isinstance(value := getattr(spec, name), str) and (name not in PATHS or name == "out"):
-                check_plain(f"job: {name}", value)
-        for name, (least, most) in RANGES.items():
-            if (value := getattr(spec, name)) is not None and not least <= value <= most:
-                raise FavError(f"job: expected {name} from {least:g} to {most:g}, got {repr(value)[:200]}")
+        """Read a record; FavError where it is not one of a job that this version can serve."""
+        if not isinstance(record, dict):
+            raise FavError(f"job: expected the options of a film, got {shown(record)}; {CURE}")
+        if unknown := {str(name) for name in record} - set(FIELDS):
+            raise FavError(
+                f"job: expected options that this version knows, got {', '.join(sorted(unknown))[:200]!r}; "
+                f"update this machine"
+            )
+        if missing := [name for name, field in FIELDS.items() if field.default is NODEFAULT and name not in record]:
+            raise FavError(
+                f"job: expected the options of a film, got none for {', '.join(missing)}; make the job again"
+            )
+        spec = cls(**{name: FIELDS[name].read(value) for name, value in record.items()})
         for size, what in (((spec.width, spec.height), "film"), (spec.network_size, "picture for the network")):
             check_size(size, what)
-        if spec.min_filter % 2 == 0:
-            raise FavError(f"job: expected an odd min_filter, got {spec.min_filter}")
-        if spec.cuts and not all(0 <= cut <= LAST_FRAME for cut in (min(spec.cuts), max(spec.cuts))):
-            raise FavError(f"job: expected cuts from 0 to {LAST_FRAME}, got others")
         if spec.stop is not None and spec.stop <= spec.start:
-            raise FavError(f"job: expected frames from {spec.start} on, got none up to {spec.stop}")
-        if spec.precision not in PRECISIONS:
-            raise FavError(f"job: expected precision {' or '.join(PRECISIONS)}, got {spec.precision[:200]!r}")
+            raise FavError(f"job: expected frames from {spec.start} on, got none up to {spec.stop}; {CURE}")
         if not len(spec.mix) == len(spec.mix_prints) == len(spec.mix_weights):
-            raise FavError(f"job: expected a weight and a print for each of {len(spec.mix)} styles that are mixed in")
+            raise FavError(
+                f"job: expected a weight and a print for each of {len(spec.mix)} styles that are mixed in, got "
+                f"{len(spec.mix_weights)} and {len(spec.mix_prints)}; {CURE}"
+            )
         check_weights(spec.mix_weights)
-        for name in PATHS:
-            inside(Path("/"), getattr(spec, name))
-        for style in spec.mix:
-            inside(Path("/"), style)
+        for path in (*(getattr(spec, name) for name in ("video", *BROUGHT, "out")), *spec.mix):
+            inside(Path("/"), path)
+        for name in set(FIELDS) - {"video", *BROUGHT}:
+            if isinstance(value := getattr(spec, name), str):
+                check_plain(f"job: {name}", value)
         return spec
 
     def look(self, root: Path) -> StyleSettings:
-        """What decides a pixel, with paths on this machine; FavError where one of them is not what `brought` promises."""
-        return StyleSettings(style=brought(root, self.style), size=self.network_size, flow=self.flow,
-                    flow_weights=brought(root, self.flow_weights), first_frame_style=brought(root, self.first_frame_style),
-                    seed=brought(root, self.seed), min_filter=self.min_filter, fill=self.fill,
-                    key=self.video_print + self.style_print,
-                    mix=tuple((brought(root, style), weight) for style, weight in zip(self.mix, self.mix_weights)),
-                    precision=self.precision)
+        """What decides a pixel, with paths on this machine; FavError where one is not what `brought` promises."""
+        return StyleSettings(
+            style=brought(root, self.style),
+            size=self.network_size,
+            flow=self.flow,
+            flow_weights=brought(root, self.flow_weights),
+            first_frame_style=brought(root, self.first_frame_style),
+            seed=brought(root, self.seed),
+            min_filter=self.min_filter,
+            fill=self.fill,
+            key=self.video_print + self.style_print,
+            mix=tuple((brought(root, style), weight) for style, weight in zip(self.mix, self.mix_weights)),
+            precision=self.precision,
+        )
 
     def finish(self, root: Path) -> PostprocessSettings:
         """How the film is made of the stylized frames; FavError as for `look`."""
-        return PostprocessSettings((self.width, self.height), self.strength, self.preserve_colors, brought(root, self.mask))
+        return PostprocessSettings(
+            (self.width, self.height), self.strength, self.preserve_colors, brought(root, self.mask)
+        )
 
     @property
     def network_size(self) -> tuple[int, int]:
@@ -139,20 +361,169 @@ class JobSpec(JobOptions):
         """Where the user finds the film."""
         return inside(root, self.out)
 
-    def differences(self, given: dict) -> list[str]:
-        """Options in `given` that are not those of this job, each in words."""
-        mine = self.to_json()
-        return [f"{name.rpartition('_')[0].replace('_', '-')} has another content" if name.endswith(("_print", "_prints")) else
-                f"{name.replace('_', '-')} is {_words(mine[name])}, not {_words(value)}"
-                for name, value in sorted(given.items()) if mine[name] != value]
+
+class Option(About, frozen=True, kw_only=True):
+    """An option of a job, or a field of its record.
+
+    Attributes:
+        name: The name in Python, like `min_filter`.
+        kind: In words, what its values are; of an option, one of the values of `KINDS`.
+        type: Its type, as msgspec reads it.
+        default: Its value if nobody gives one; NODEFAULT where it must be given.
+    """
+
+    name: str
+    kind: str
+    type: Any
+    default: Any
+
+    @property
+    def flag(self) -> str:
+        """The option as it is typed, like `--min-filter`."""
+        return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def help(self) -> str:
+        """What the option does, with a summary of its choices."""
+        summaries = self.choices() if callable(self.choices) else {}
+        return " ".join([self.text, *(f"{name}: {summary}." for name, summary in summaries.items())])
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words that it may be; empty if it is none of several."""
+        return tuple(self.choices() if callable(self.choices) else self.choices)
+
+    @property
+    def expected(self) -> str:
+        """In words, what it may be."""
+        if self.choices and not callable(self.choices):
+            return " or ".join(self.choices)
+        if self.least is None or self.most is None:
+            return self.kind
+        kind = self.kind.replace("a ", "an odd ", 1) if self.odd else self.kind
+        return f"{kind} from {digits(self.least)} to {digits(self.most)}"
+
+    @property
+    def stitched(self) -> bool:
+        """Whether another film of the same frames may have another value."""
+        return self.changes == OUTPUT and not self.job_only
+
+    def accepts(self, value: Any) -> bool:
+        """Whether a value of its type is in its range, or among its choices."""
+        if value is None:
+            return True
+        if self.least is not None and self.most is not None and not self.least <= value <= self.most:
+            return False
+        if self.odd and value % 2 == 0:
+            return False
+        return not isinstance(self.choices, tuple) or not self.choices or value in self.choices
+
+    def read(self, value: Any) -> Any:
+        """The value of a field of a record; FavError where it has another type or is not accepted."""
+        try:
+            found = msgspec.convert(value, self.type)
+        except (ValueError, OverflowError):  # a ValidationError, or that a text has no UTF-8
+            pass
+        else:
+            if self.accepts(found):
+                return found
+        expected = f"{self.expected}, or nothing" if self.default is None else self.expected
+        raise FavError(f"job: expected {self.name} to be {expected}, got {shown(value)}; {CURE}")
+
+    def typed(self, value: Any) -> str:
+        """The option with a value as it is typed; `no --name` where it is left out."""
+        if is_unset(value):
+            word = self.unset in (self.metavar or "").split("|")  # like `off`
+            return f"{self.flag} {self.unset}" if word else f"no {self.flag}"
+        if value is True:
+            return self.flag
+        if self.kind == KINDS["styles"]:
+            return " ".join(f"{self.flag} {shlex.quote(f'{style}:{digits(weight)}')}" for style, weight in value)
+        if self.kind == KINDS["range"]:
+            start, stop = value
+            return f"{self.flag} {start}:{'' if stop is None else stop}"
+        return f"{self.flag} {shlex.quote(digits(value))}"
+
+
+KINDS = {"flag": "true or false", "whole": "a whole number", "number": "a number", "file": "a file", "text": "a text",
+         "range": "two frame numbers", "styles": "styles and their weights"}  # fmt: skip
+_KINDS = {bool: KINDS["flag"], int: KINDS["whole"], float: KINDS["number"], Path: KINDS["file"], str: KINDS["text"],
+          tuple[int, int | None]: KINDS["range"], tuple[tuple[Path, float], ...]: KINDS["styles"],
+          tuple[str, ...]: "a list of texts", tuple[float, ...]: "a list of numbers",
+          tuple[Frame, ...]: f"a list of frame numbers from 0 to {LAST_FRAME}"}  # fmt: skip
+
+
+def _described(field: FieldInfo) -> Option:
+    """What a line of the schema says."""
+    kind, *notes = get_args(field.type) if get_origin(field.type) is Annotated else (field.type,)
+    about = next((note for note in notes if isinstance(note, About)), About())
+    if get_origin(kind) in (Union, UnionType):
+        (kind,) = (part for part in get_args(kind) if part is not NoneType)
+    namesake = f"{field.name}_print" if kind is Path else field.name
+    said = {**asdict(about), "records": (namesake,) if about.records is None else about.records}
+    return Option(name=field.name, kind=_KINDS[kind], type=field.type, default=field.default, **said)
+
+
+def _order(option: Option) -> tuple[bool, bool]:
+    """First what every film has, and of that what a user asks for first: its size, its frames, its cuts."""
+    return option.job_only, option.name in JobOptions.__struct_fields__
+
+
+OPTIONS = {each.name: each for each in sorted(map(_described, fields(TypedOptions)), key=_order)}
+FIELDS = {field.name: _described(field) for field in fields(JobSpec)}
+_RECORDED = JobOptions.__struct_fields__
+BROUGHT = ("style", *(name for name in _RECORDED if f"{name}_print" in FIELDS))  # input files, besides the video
+PLAIN = tuple(name for name in _RECORDED if name not in BROUGHT)  # recorded just as they are typed
+
+
+def form() -> list[dict[str, Any]]:
+    """The fields of a form that makes a job, as plain values: one for each option, in the order of the help.
+
+    Each has `name`, `type`, `default`, `least`, `most`, `choices`, `help`, `changes` and `unset`: what it means to give
+    none.
+    """
+    return [
+        {
+            "name": each.name,
+            "type": each.kind,
+            "default": each.default,
+            "least": each.least,
+            "most": each.most,
+            "choices": list(each.words),
+            "help": each.help,
+            "changes": each.changes,
+            "unset": each.unset,
+        }
+        for each in OPTIONS.values()
+    ]
+
+
+def is_unset(value: Any) -> bool:
+    """Whether a value is that of an option which was left out and has no other default."""
+    return value is None or value is False or value in ((), (0, None))
+
+
+def digits(value: Any) -> str:
+    """A number as it is typed, without the `.0` that Python adds; anything else as it is."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def shown(value: Any) -> str:
+    """A value of a record for a message: short, and never an error itself."""
+    try:
+        return repr(value)[:200]
+    except ValueError:  # Python writes no number of more than 4300 digits
+        return "a number of too many digits"
 
 
 def check_size(size: tuple[int, int], what: str) -> None:
     """FavError unless pictures of (width, height) can be painted and written."""
     width, height = size
     if not (1 <= width <= MOST_SIDE and 1 <= height <= MOST_SIDE and width * height <= MOST_PIXELS):
-        raise FavError(f"{what}: expected 1 to {MOST_SIDE} pixels a side and at most {MOST_PIXELS} in all, got {width}x{height}; "
-                       f"choose another --width, --scale or --style-scale")
+        raise FavError(
+            f"{what}: expected 1 to {MOST_SIDE} pixels a side and at most {MOST_PIXELS} in all, got {width}x{height}; "
+            f"choose another --width, --scale or --style-scale"
+        )
 
 
 def check_plain(what: str, text: str) -> None:
@@ -164,9 +535,7 @@ def check_plain(what: str, text: str) -> None:
 def check_weights(weights: tuple[float, ...]) -> None:
     """FavError unless each of the styles that are mixed in has a weight, and the first keeps some."""
     if not all(weight > 0 for weight in weights) or not sum(weights) < 1:
-        raise FavError(f"--mix: expected weights above 0 that leave something of 1 to the first style, got "
-                       f"{', '.join(f'{weight:g}' for weight in weights)}")
-
-
-def _words(value) -> str:
-    return "unset" if value is None else ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
+        raise FavError(
+            f"--mix: expected weights above 0 that leave something of 1 to the first style, got "
+            f"{', '.join(f'{weight:g}' for weight in weights)}"
+        )

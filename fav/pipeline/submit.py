@@ -5,11 +5,12 @@ import json
 import os
 import shutil
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Callable, Iterator
 
 from filelock import FileLock, Timeout
+from msgspec.structs import replace
 
 from fav import flow as flows
 from fav.errors import FavError, plain
@@ -21,8 +22,8 @@ from fav.pipeline.delivery import evaluation_name
 from fav.pipeline.disk_space import DiskUsage, room_for
 from fav.pipeline.inputs import changed_inputs
 from fav.pipeline.repair import repair
-from fav.pipeline.request import LOSS_NETWORK, Request
-from fav.pipeline.spec import LAST_FRAME, JobOptions, JobSpec, check_size
+from fav.pipeline.request import Request, differences
+from fav.pipeline.spec import BROUGHT, LAST_FRAME, LOSS_NETWORK, OPTIONS, PLAIN, JobSpec, check_size, digits
 from fav.pipeline.task_names import FLOW_AHEAD, REPORTS
 from fav.stylize.postprocess import check_mask
 from fav.stylize.settings import LEAD, PostprocessSettings, StyleSettings, network_size
@@ -44,14 +45,6 @@ from shared.paths import JobPaths
 from shared.shared_dir import SharedDir
 
 TURN_S = 60.0
-# Inputs that the job brings with it.
-FILES = ("video", "style", "flow_weights", "first_frame_style", "seed", "mask", "evaluate", "loss_network")
-SPEC_FIELDS = {  # fields of the spec that an option decides, where they are not its namesake
-    "range": ("start", "stop"), "test": ("start", "stop"), "width": ("width", "height"), "scale": ("width", "height"),
-    "read_cuts": ("cuts",), "no_cuts": ("cuts",), **{name: (f"{name}_print",) for name in FILES},
-    "mix": ("mix_prints", "mix_weights"),
-}
-FILM_ALONE = {"crf", "strength", "preserve_colors", "mask_print"}  # fields that decide no stylized frame
 
 
 @dataclass(frozen=True)
@@ -187,8 +180,8 @@ def options_of(request: Request, source: VideoInfo) -> dict:
     for each, what in ((size, "film"), (network_size(size, request.style_scale), "picture for the network")):
         check_size(each, what)
     return {
-        **{field.name: getattr(request, field.name) for field in fields(JobOptions)}, "out": request.out,
-        **{f"{name}_print": print_of(getattr(request, name)) for name in FILES if name != "video"},
+        **{name: getattr(request, name) for name in PLAIN}, "out": request.out,
+        **{f"{name}_print": print_of(getattr(request, name)) for name in BROUGHT},
         "mix_prints": tuple(print_of(style) for style, _ in request.mix),
         "mix_weights": tuple(weight for _, weight in request.mix),
         "video_print": video_fingerprint(request.video), "start": start, "stop": stop, "cuts": cuts,
@@ -200,7 +193,7 @@ def options_of(request: Request, source: VideoInfo) -> dict:
 def look_of(request: Request, source: VideoInfo) -> tuple[StyleSettings, PostprocessSettings, int, int | None, tuple[int, ...] | None]:
     """The look and finish of a film that is made in this process, its first frame, the one after its last, and its cuts."""
     options = options_of(request, source)
-    alike = {field.name for field in fields(StyleSettings)} & {field.name for field in fields(Request)} - {"precision"}
+    alike = {field.name for field in fields(StyleSettings)} & set(Request.__struct_fields__) - {"precision"}
     size = options["width"], options["height"]
     look = StyleSettings(**{name: getattr(request, name) for name in alike}, size=network_size(size, request.style_scale),
                 key=options["video_print"] + options["style_print"], precision=options["precision"])
@@ -232,7 +225,7 @@ def _check_space(share: SharedDir, request: Request, source: VideoInfo, options:
 
 def _inputs(share: SharedDir, request: Request) -> DiskUsage:
     """What is copied into the job."""
-    paths = [*(getattr(request, name) for name in FILES if name != "video"), *(style for style, _ in request.mix)]
+    paths = [*(getattr(request, name) for name in BROUGHT), *(style for style, _ in request.mix)]
     files = [file for path in paths if path for file in _files_of(path)]
     videos = sequence_files(request.video) if is_sequence(request.video) else [Path(request.video)]
     if videos[0].stat().st_dev != share.layout.root.stat().st_dev:  # else it is there, or linked
@@ -257,7 +250,7 @@ def _fill(share: SharedDir, layout: JobPaths, request: Request, options: dict, n
     for report in (evaluation_name(out, suffix) for suffix in REPORTS if request.evaluate):
         if os.path.lexists(report):
             raise FavError(f"{report}: expected a new name for the evaluation, but the file exists; choose another with --out")
-    brought = {name: _bring(share, layout, getattr(request, name), layout.inputs / name) for name in FILES if name != "video"}
+    brought = {name: _bring(share, layout, getattr(request, name), layout.inputs / name) for name in BROUGHT}
     mix = tuple(_bring(share, layout, style, layout.inputs / f"mix-{number}") for number, (style, _) in enumerate(request.mix, 1))
     spec = JobSpec(**options, **brought, mix=mix, video=_bring_video(share, layout, request.video)).to_json()
     checked = JobSpec.from_json(json.loads(json.dumps(spec)))  # as a node will read it: what it refuses makes no job
@@ -326,21 +319,15 @@ def _copy(source: Path, target: Path, system: FileSystem) -> None:
 def _join(node: Node, job: Job, request: Request, source: VideoInfo, say: Callable[[str], None]) -> SubmitResult:
     """The job that is there, if it is the one that was asked for; the same line again opens failed tasks anew, and repairs a
     job that is finished."""
-    compared = {"video_print", "style_print"}
-    for option in request.given - ({"precision"} if request.precision == "auto" else set()):
-        compared |= set(SPEC_FIELDS.get(option, (option,)))
-    wanted = JobSpec(video="", style="", **{"out": "", **options_of(request, source)}).to_json()
-    spec = JobSpec.from_json(job.manifest.spec)
-    asked = {name: wanted[name] for name in compared & set(wanted)}
-    differences = spec.differences(asked)
-    same_frames = not spec.differences({name: value for name, value in asked.items() if name not in FILM_ALONE})
+    wanted = JobSpec(video="", style="", **options_of(request, source))
+    differing = differences(JobSpec.from_json(job.manifest.spec), wanted, request)
     if "lease" in request.given and request.lease != job.manifest.lease:
-        differences.append(f"lease is {job.manifest.lease:g}, not {request.lease:g}")
-        same_frames = False
-    if differences:
+        differing["lease"] = f"--lease {digits(job.manifest.lease)}, not --lease {digits(request.lease)}"
+    if differing:
+        same_frames = all(name in OPTIONS and OPTIONS[name].stitched for name in differing)
         other_film = f", or make another film of its frames: coordinator.py stitch {job.share.layout.root} {job.name}"
-        raise FavError(f"job {job.name} exists with other options ({'; '.join(differences)}); leave these options out to join "
-                       f"it, or give this one another --name{other_film if same_frames else ''}")
+        raise FavError(f"job {job.name} exists with other options ({'; '.join(differing.values())}); leave these options out to "
+                       f"join it, or give this one another --name{other_film if same_frames else ''}")
     if "cancelled" in job.marks():
         raise FavError(f"job {job.name} was cancelled; coordinator.py retry goes on with it, clean removes it")
     if "finished" in job.marks():

@@ -1,6 +1,6 @@
 """The settings that decide a stylized pixel, and those that decide the film made of it."""
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 LEAD = 7  # frames in which one chunk of a shot passes over into the next
@@ -13,20 +13,21 @@ class StyleSettings:
 
     `size` is (width, height), at which the network runs; `key` seeds random fills; `mix` are styles that are mixed into
     the first, and their weights. `precision` is what networks may be computed in: bfloat16 where the processor is made
-    for it, else float32 all the same.
+    for it, else float32 all the same. Defaults and ranges of options are in `fav.pipeline.spec`.
     """
 
     style: Path
     size: tuple[int, int]
-    flow: str = "dis"
+    flow: str
     flow_weights: Path | None = None
     first_frame_style: Path | None = None
     seed: Path | None = None
-    min_filter: int = 7
-    fill: str = "vgg-mean"
+    _: KW_ONLY
+    min_filter: int
+    fill: str
+    precision: str
     key: str = ""
     mix: tuple[tuple[Path, float], ...] = ()
-    precision: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,9 @@ class PostprocessSettings:
     is seen in it, as in `fav.stylize.blend`. It decides no stylized pixel: other films can be made of the same frames."""
 
     size: tuple[int, int]
-    strength: float = 1.0
-    preserve_colors: bool = False
-    mask: Path | None = None
+    strength: float
+    preserve_colors: bool
+    mask: Path | None
 
     @property
     def needs_source(self) -> bool:

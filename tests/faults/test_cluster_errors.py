@@ -273,7 +273,7 @@ def test_job_of_a_newer_version_hides_no_other_from_status(share, clip, style):
     rewrite(newer, spec=newer.manifest.spec | {"sparkle": 1})
     told = call(coordinator.main, "status", share.layout.root)
     assert told.exit_code == 0
-    assert "error: newer: job: it has options that this version does not know ('sparkle')" in told.output
+    assert "error: newer: job: expected options that this version knows, got 'sparkle'; update this machine" in told.output
     assert f"{other.name}: waiting" in told.output
 
 

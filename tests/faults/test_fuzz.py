@@ -166,7 +166,7 @@ def test_options_of_a_film(record):
         for path in (spec.film(root), spec.look(root).style, root / spec.video):
             assert os.fsencode(path) and b"\0" not in os.fsencode(path) and path.is_relative_to(root) and ".." not in path.parts
         assert 0 < spec.width < 2**20 and spec.start >= 0 and (spec.stop is None or spec.stop > spec.start)
-        assert JobSpec.from_json(spec.to_json()) == spec and spec.differences(spec.to_json()) == []
+        assert JobSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
 
 @pytest.fixture(scope="module")

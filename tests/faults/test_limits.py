@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 import coordinator
 from fav.cli.options import JOB, options, request_of
 from fav.errors import FavError
-from fav.pipeline.request import LIMITS, Request
-from fav.pipeline.spec import LAST_FRAME, MOST_PIXELS, MOST_SIDE, RANGES, JobSpec
+from fav.pipeline.request import Request
+from fav.pipeline.spec import LAST_FRAME, MOST_PIXELS, MOST_SIDE, OPTIONS, JobSpec
 from fav.pipeline.submit import options_of
 from fav.stylize.settings import network_size
 from fav.video import VideoInfo, probe
@@ -100,15 +100,14 @@ def test_what_is_accepted_can_be_served(clip, style, source, given, width, heigh
 
 @pytest.mark.parametrize("option", ["crf", "min_filter", "threads", "fps", "strength", "style_scale", "chunk", "width"])
 def test_both_limits_of_an_option_are_those_of_nodes(clip, style, source, option):
-    least, most = LIMITS[option]
-    assert (least, most) == RANGES[option] or option == "width" and most == RANGES["width"][1]
+    least, most = OPTIONS[option].least, OPTIONS[option].most
     small = dataclasses.replace(source, width=4096, height=1)
     for value in (least, most):
         assert getattr(served(typed(clip, style, [f"--{option.replace('_', '-')}={value}"]), small), option) == value
     for value in (least - 1, most + 1):
         with pytest.raises(click.ClickException):
             typed(clip, style, [f"--{option.replace('_', '-')}={value}"])
-        with pytest.raises(FavError, match=f"--{option.replace('_', '-')}: expected a number from {least} to {most}, got"):
+        with pytest.raises(FavError, match=f"{OPTIONS[option].flag}: expected (a|an odd)( whole)? number from {least} to {most}, got"):
             Request(str(clip), style, **{option: value}).check()
 
 
@@ -130,7 +129,7 @@ def told(share, clip, style, *words) -> str:
 
 
 @pytest.mark.parametrize("words, complaint", [
-    (["--threads", "5000"], "1<=x<=1024"), (["--min-filter", "65537"], "1<=x<=999"), (["--min-filter", "8"], "an odd number"),
+    (["--threads", "5000"], "1<=x<=1024"), (["--min-filter", "65537"], "1<=x<=999"), (["--min-filter", "8"], "--min-filter: expected an odd whole number from 1 to 999, got 8"),
     (["--width", "70000"], "16<=x<=16384"), (["--width", "8192", "--style-scale", "0.25"], "picture for the network: expected 1 to 16384"),
     (["--range", "0:99999999999999"], "expected frames up to 999999999999"), (["--range", "9999999999999:"], "expected frames up to"),
     (["--test", "1000000000000000"], "is not in the range"), (["--scale", "nan"], "expected a number"), (["--chunk", "9" * 5000], "from 8 on, at most 999999"),
@@ -180,4 +179,4 @@ def test_manifest_that_no_node_can_serve_is_refused_as_one(clip, style, source, 
     with pytest.raises(FavError, match="expected"):
         JobSpec.from_json({**record, **change})
     assert JobSpec.from_json(json.loads(json.dumps(record))).network_size == network_size((96, 64), 1)
-    assert SHORTEST_LEASE_S == LIMITS["lease"][0]
+    assert SHORTEST_LEASE_S == OPTIONS["lease"].least

@@ -230,7 +230,7 @@ def test_failed_lead_in_says_who_waits(clip, style, share):
 # ---- what is recorded
 def test_chunk_is_recorded_in_the_job_and_another_is_refused(chunked, clip, style):
     assert JobSpec.from_json(chunked.manifest.spec).chunk == CHUNK
-    with pytest.raises(FavError, match="chunk is 8, not unset"):
+    with pytest.raises(FavError, match="--chunk 8, not --chunk off"):
         create(chunked.share, clip, style, chunk=None)
 
 

@@ -113,7 +113,7 @@ def test_joining_with_other_options_says_which_differ(share, clip, style, tmp_pa
     submit = ("submit", share.layout.root, clip, style, "--name", "job")
     assert "joined job job" in call(coordinator.main, *submit).output
     assert "joined job job" in call(coordinator.main, *submit, "--crf", "20").output
-    refused(call(coordinator.main, *submit, "--crf", "30", "--backward"), "crf is 20, not 30", "backward is False, not True")
+    refused(call(coordinator.main, *submit, "--crf", "30", "--backward"), "--crf 20, not --crf 30", "no --backward, not --backward")
     other = films.make_style(tmp_path / "other.safetensors", seed=9)
     refused(call(coordinator.main, "submit", share.layout.root, clip, other, "--name", "job"), "style has another content")
 

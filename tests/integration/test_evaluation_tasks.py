@@ -281,7 +281,7 @@ def test_painting_and_network_travel_with_the_job_and_are_compared(clip, style, 
     network = ("--loss-network", against["loss_network"])
     assert call().exit_code == call("--evaluate", against["evaluate"], *network).exit_code == 0
     cv2.imwrite(str(tmp_path / "other.png"), np.zeros((80, 80, 3), np.uint8))
-    refused(call("--evaluate", tmp_path / "other.png", *network), "evaluate has another content")
+    refused(call("--evaluate", tmp_path / "other.png", *network), "--evaluate has another content")
 
 
 def test_what_cannot_be_measured_with_is_refused_before_there_is_a_job(clip, style, against, share, tmp_path):

@@ -213,12 +213,12 @@ def test_controls_are_recorded_and_others_are_refused_with_the_cure(share, clip,
     submit = ("submit", share.layout.root, clip, style, "--name", "job")
     told_name(call(*submit, "--strength", 0.4, "--mask", mask))
     stitch = f"coordinator.py stitch {share.layout.root} job"
-    refused(call(*submit, "--strength", 0.5, "--preserve-colors"), "strength is 0.4, not 0.5",
-            "preserve-colors is False, not True", stitch)
+    refused(call(*submit, "--strength", 0.5, "--preserve-colors"), "--strength 0.4, not --strength 0.5",
+            "no --preserve-colors, not --preserve-colors", stitch)
     picture(mask, np.full((4, 4), 8))
     refused(call(*submit, "--mask", mask), "mask has another content", stitch)
     other = call(*submit, "--strength", 0.5, "--style-scale", 3)
-    refused(other, "style-scale is 2.0, not 3.0")
+    refused(other, "--style-scale 2, not --style-scale 3")
     assert "stitch" not in other.output  # its frames are others
 
 

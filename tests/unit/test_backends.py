@@ -187,13 +187,13 @@ def test_another_precision_is_another_job_and_auto_joins_any(clip, style, share)
     assert "created" in submitted(share, *line, "bfloat16").output
     assert "joined" in submitted(share, *line, "bfloat16").output and "joined" in submitted(share, *line, "auto").output
     refusal = submitted(share, *line, "float32")
-    assert refusal.exit_code == 2 and "precision is bfloat16, not float32" in refusal.output
+    assert refusal.exit_code == 2 and "--precision bfloat16, not --precision float32" in refusal.output
 
 
 def test_jobs_of_before_there_was_a_choice_are_float32_and_a_strange_one_is_refused(clip, style, share):
     record = create(share, clip, style).manifest.spec
     assert JobSpec.from_json({name: value for name, value in record.items() if name != "precision"}).precision == "float32"
-    with pytest.raises(FavError, match="expected precision float32 or bfloat16, got 'float8'"):
+    with pytest.raises(FavError, match="expected precision to be float32 or bfloat16, got 'float8'"):
         JobSpec.from_json({**record, "precision": "float8"})
 
 

@@ -90,12 +90,6 @@ def test_record_that_leads_out_of_the_share_or_is_not_ours_is_refused(change):
         JobSpec.from_json({**SPEC.to_json(), **change})
 
 
-def test_differences_are_named_in_words():
-    assert SPEC.differences({"crf": 18, "cuts": [3, 9]}) == []
-    assert SPEC.differences({"crf": 20, "cuts": None, "style_print": "x"}) == \
-        ["crf is 18, not 20", "cuts is 3, 9, not unset", "style has another content"]
-
-
 def test_paths_of_the_look_are_on_this_machine():
     look = SPEC.look(Path("/mnt/film"))
     assert look.style == Path("/mnt/film/jobs/x/inputs/style.pth") and look.size == (64, 48) and look.seed is None
