@@ -8,19 +8,19 @@ from subprocess import CompletedProcess
 from typing import TYPE_CHECKING
 
 from fav.launch.dask_cluster import DaskWorkerPool
-from fav.launch.preflight import HostChecker, python_in, told
+from fav.launch.preflight import HostChecker, told
+from fav.launch.program import NODE_THERE, PATH_THERE, python_in
 from fav.monitor.console import tell
 from shared.errors import ResultVanishedError
 from shared.jobs import Job, over
 from shared.logs import LOG_HEAD
 from shared.shared_dir import SharedDir
-from shared.source_hash import ROOT
 from shared.terminal import stopped_code
 
 if TYPE_CHECKING:
     from distributed import Client
 
-PATH = str(ROOT)  # on the workers, too
+PATH = PATH_THERE  # on the workers, too
 PYTHON = python_in(PATH)
 
 
@@ -39,7 +39,7 @@ def follow_dask(job: Job, client: "Client", device: str, backend: str) -> list[P
         if log not in logs:
             logs.add(log)
             talk.hear(log)
-        command = [PYTHON, "node.py", str(layout.root), "--job", job.name, "--cores", str(threads)]
+        command = [PYTHON, *NODE_THERE, str(layout.root), "--job", job.name, "--cores", str(threads)]
         return script, PATH, [*command, "--device", device, "--backend", backend], str(log), LOG_HEAD
 
     def unfit(said: CompletedProcess) -> str:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Iterator
 
 from fav.errors import FavError
+from fav.launch.program import NODE
 from fav.monitor.console import tell
 from shared.jobs import Job
 from shared.logs import LOG_HEAD
-from shared.source_hash import ROOT
 from shared.terminal import halt, is_ignored, stopped_code
 
 HEAD = f"{LOG_HEAD}\n".encode()
@@ -31,7 +31,7 @@ def _run_here(job: Job, nodes: int, device: str, backend: str) -> list[Path]:
     try:
         with _halting(processes):
             for _, file in found:
-                command = [sys.executable, str(ROOT / "node.py"), str(layout.root), "--job", job.name,
+                command = [*NODE, str(layout.root), "--job", job.name,
                            "--cores", str(cores), "--device", device, "--backend", backend]
                 processes.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True))
                 os.close(file)
