@@ -1,4 +1,4 @@
-"""Fixtures for the job system. FAV_SHARE=/mnt/film aims the same tests at a real mount."""
+"""Fixtures for the job system. FAV_TEST_MOUNT=/mnt/film aims the same tests at a real mount."""
 
 import os
 import signal
@@ -36,7 +36,7 @@ class Clock(FileSystem):
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """An empty directory that is shared: local, or on the mount under test."""
-    mount = os.environ.get("FAV_SHARE")
+    mount = os.environ.get("FAV_TEST_MOUNT")
     return Path(tempfile.mkdtemp(dir=mount)) if mount else tmp_path / "share with 'quotes' and spaces"
 
 

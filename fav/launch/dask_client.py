@@ -110,7 +110,7 @@ def connected(word: str) -> Iterator["Client"]:
         from distributed import Client
     except ImportError:
         raise ShareError("--dask: expected the package distributed, found none; "
-                         "pip install 'distributed>=2024.8,<2027'") from None
+                         "pip install distributed") from None
     # What Dask warns of we say in our words; that its versions differ in other packages means nothing here.
     warnings.filterwarnings("ignore", module="distributed")
     for name in ("distributed", "distributed.client"):
