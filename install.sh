@@ -76,7 +76,8 @@ fi
 # The command fav, of the sources here. (The Containerfile runs this once before it has them.)
 program=.venv/program-$(cat pyproject.toml | sha256sum | cut -c1-16)
 if [ -e fav/__init__.py ] && ! { [ -e "$program" ] && [ -x .venv/bin/fav ]; }; then
-    .venv/bin/python -c 'import setuptools' 2> /dev/null && isolation=--no-build-isolation || isolation=
+    new='import setuptools, sys; sys.exit(int(setuptools.__version__.split(".")[0]) < 77)'
+    .venv/bin/python -c "$new" 2> /dev/null && isolation=--no-build-isolation || isolation=  # pip fetches one then
     if install --no-deps $isolation --editable .; then
         touch "$program"
     else

@@ -13,6 +13,8 @@ from shared.membership import Node
 from shared.shared_dir import SharedDir, open_share
 from tests import toy
 
+os.environ.pop("FAV_SHARE", None)  # the user's: here every line says which directory it means
+
 for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP):
     # Tests that run in the background or under nohup ignore some of them, and so would the nodes that they start.
     if signal.getsignal(_number) is signal.SIG_IGN:
