@@ -6,12 +6,13 @@ from shared.errors import installed
 with installed():
     import click
 
-    from fav.cli import jobs, nodes, preview, report, run, status
+    from fav.cli.commands import COORDINATOR
+    from fav.cli.share_argument import HINT, ShareGroup
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-@click.group(context_settings=SETTINGS)
+@click.group(context_settings=SETTINGS, cls=ShareGroup, epilog=HINT)
 def main() -> None:
     """Submit, run and watch the jobs of a shared directory.
 
@@ -19,8 +20,7 @@ def main() -> None:
     """
 
 
-for command in (jobs.submit, jobs.prioritize, jobs.pause, jobs.resume, run.run, status.status, nodes.nodes, nodes.drain, nodes.stop, jobs.recover, jobs.stitch, preview.preview, report.report,
-                jobs.retry, jobs.cancel, jobs.clean):  # fmt: skip
+for command in COORDINATOR:
     main.add_command(command)
 
 

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
 # Makes or completes the virtual environment .venv in this checkout. Run it as often as you like.
 #
-#   bash install.sh          what the program needs
+#   bash install.sh          what the program needs, and the command fav
 #   bash install.sh --dev    and what its tests need
 #
 # PYTHON=/path/to/python3.12 bash install.sh takes another interpreter than the first fitting one on PATH.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
 
-wanted=requirements.txt
+lock=requirements.lock extra=openvino
 case "${1:-}" in
     "") ;;
-    --dev) wanted=requirements-dev.txt ;;
+    --dev) lock=requirements-dev.lock extra=dev ;;
     *) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac
 
@@ -39,21 +39,48 @@ if ! fits .venv/bin/python; then
     echo "install.sh: making .venv with $("$python" --version)"
     "$python" -m venv --clear .venv
 fi
-stamp=.venv/installed-$(cat requirements.txt "$wanted" requirements.lock | sha256sum | cut -c1-16)
+install() { .venv/bin/python -m pip install --quiet --disable-pip-version-check "$@"; }
+
+# What pyproject.toml requires, with one of its extras, one a line.
+ranges() {
+    .venv/bin/python - "$1" << 'END'
+import re, sys, tomllib
+project = tomllib.load(open("pyproject.toml", "rb"))["project"]
+def of(extra):
+    for line in project["optional-dependencies"][extra]:
+        own = re.fullmatch(rf"{project['name']}\[(.*)\]", line)
+        yield from (each for name in own[1].split(",") for each in of(name)) if own else [line]
+print(*project["dependencies"], *of(sys.argv[1]), sep="\n")
+END
+}
+
+stamp=.venv/installed-$(cat pyproject.toml "$lock" requirements-torch.lock | sha256sum | cut -c1-16)
 if [ -e "$stamp" ]; then
     echo "install.sh: .venv is complete"
-    exit 0
+else
+    echo "install.sh: installing the versions of $lock (PyTorch is large: this takes minutes)"
+    if ! { install --require-hashes -r "$lock" && install -r requirements-torch.lock; }; then
+        echo "install.sh: those exact versions do not fit this Python or machine; taking the newest in the allowed ranges"
+        ranges "$extra" > .venv/ranges.txt
+        install -r .venv/ranges.txt
+    fi
+    opencv=$(.venv/bin/python -m pip list --disable-pip-version-check 2> /dev/null | grep -ci '^opencv' || true)
+    if [ "$opencv" != 1 ]; then
+        echo "install.sh: expected one OpenCV distribution in .venv, got $opencv: they overwrite each other; remove .venv and run this again" >&2
+        exit 1
+    fi
+    touch "$stamp"
+    echo "install.sh: done: $(.venv/bin/python -c 'import torch, cv2, av; print("PyTorch", torch.__version__, " OpenCV", cv2.__version__, " PyAV", av.__version__)')"
 fi
-echo "install.sh: installing $wanted with the versions of requirements.lock (PyTorch is large: this takes minutes)"
-install() { .venv/bin/python -m pip install --quiet --disable-pip-version-check "$@"; }
-if ! install -r "$wanted" -c requirements.lock; then
-    echo "install.sh: those exact versions do not fit this Python or machine; taking the newest in the allowed ranges"
-    install -r "$wanted"
+
+# The command fav, of the sources here. (The Containerfile runs this once before it has them.)
+program=.venv/program-$(cat pyproject.toml | sha256sum | cut -c1-16)
+if [ -e fav/__init__.py ] && ! { [ -e "$program" ] && [ -x .venv/bin/fav ]; }; then
+    new='import setuptools, sys; sys.exit(int(setuptools.__version__.split(".")[0]) < 77)'
+    .venv/bin/python -c "$new" 2> /dev/null && isolation=--no-build-isolation || isolation=  # pip fetches one then
+    if install --no-deps $isolation --editable .; then
+        touch "$program"
+    else
+        echo "install.sh: the command fav could not be made; .venv/bin/python node.py, coordinator.py and -m fav work without it" >&2
+    fi
 fi
-opencv=$(.venv/bin/python -m pip list --disable-pip-version-check 2> /dev/null | grep -ci '^opencv' || true)
-if [ "$opencv" != 1 ]; then
-    echo "install.sh: expected one OpenCV distribution in .venv, got $opencv: they overwrite each other; remove .venv and run this again" >&2
-    exit 1
-fi
-touch "$stamp"
-echo "install.sh: done: $(.venv/bin/python -c 'import torch, cv2, av; print("PyTorch", torch.__version__, " OpenCV", cv2.__version__, " PyAV", av.__version__)')"

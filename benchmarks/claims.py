@@ -1,6 +1,6 @@
 """Claim, publish and release empty tasks: what a task costs in jobs of any size, beside others that do the same.
 
-`pip install -r requirements-bench.txt` brings the others (jug, dirq); filelock is the program's own.
+`pip install -e .[bench]` brings the others (jug, dirq); filelock is the program's own.
 With --out FILE each measured cell is appended to FILE, and one that is there is not measured again.
 """
 

@@ -15,6 +15,16 @@ Each line imports only from the lines below it:
 """
 
 import os
+import sys
+from pathlib import Path
+
+__version__ = "0.1.0"
+
+# Installed, the package `shared` lies in a directory of this one: its name is too common for site-packages.
+_here = Path(__file__).resolve().parent
+_home = _here / "_private" if (_here / "_private").is_dir() else _here.parent
+if str(_home) not in sys.path:
+    sys.path.insert(0, str(_home))
 
 # Read when OpenCV is imported: of a file that claims more pixels, in a format whose head nobody else here reads (`images`),
 # it decodes nothing.

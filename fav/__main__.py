@@ -1,6 +1,6 @@
-"""`python -m fav`: the single steps of stylizing a video. See `fav.cli.tools`."""
+"""`python -m fav`: the same commands as `fav`. See `fav.cli.tools`."""
 
-from fav.cli.tools import main
+if __name__ == "__main__":  # the processes that a node starts import this module, too
+    from fav.cli.tools import main
 
-if __name__ == "__main__":
     main(prog_name="python -m fav")

@@ -6,23 +6,38 @@ import threading
 from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("*.py", "fav/**/*.py", "fav/**/*.html", "shared/**/*.py")
+ROOT = Path(__file__).resolve().parent.parent  # the checkout; where the program is installed, the directory fav/_private
+PRIVATE = "_private"
+PARTS = {"fav": ("**/*.py", "**/*.html"), "shared": ("**/*.py",)}
+CHECKOUT = (ROOT / "node.py").is_file()  # whether the program runs from one
 LOOK_S = 5.0  # how often a node looks whether its sources were replaced
 
 
 @cache  # a checkout that is replaced under a process that runs does not change that process
 def version(root: Path = ROOT) -> str:
-    """Twelve hexadecimal digits that differ where any source of the checkout does; the ends of lines do not count."""
+    """Twelve hexadecimal digits that differ where any source does; the ends of lines do not count.
+
+    A checkout and what was installed from it have the same.
+    """
     digest = hashlib.blake2b(digest_size=6)
-    for path in _files(root):
-        digest.update(os.fsencode(path.relative_to(root).as_posix()) + b"\0")
+    for name, path in sorted(_files(root).items()):
+        digest.update(os.fsencode(name) + b"\0")
         digest.update(_content(path) + b"\0")
     return digest.hexdigest()
 
 
-def _files(root: Path) -> list[Path]:
-    return sorted(path for part in PARTS for path in root.glob(part) if path.is_file())  # editors leave dangling links
+def _files(root: Path) -> dict[str, Path]:
+    """Each source by its name in a checkout."""
+    places = {package: root / package for package in PARTS}
+    if root.name == PRIVATE:
+        places["fav"] = root.parent
+    found = {}
+    for package, place in places.items():
+        for path in (path for part in PARTS[package] for path in place.glob(part)):
+            inside = path.relative_to(place)
+            if inside.parts[0] != PRIVATE and path.is_file():  # editors leave dangling links
+                found[f"{package}/{inside.as_posix()}"] = path
+    return found
 
 
 def _content(path: Path) -> bytes:
@@ -36,7 +51,7 @@ class Sources:
     """
 
     def __init__(self, root: Path = ROOT):
-        self._prints = {path: (_stamp(path), _print(path)) for path in _files(root)}
+        self._prints = {path: (_stamp(path), _print(path)) for path in _files(root).values()}
 
     def replaced(self) -> bool:
         """Whether one of them is another by now, or gone. False where that cannot be seen just now."""

@@ -1,6 +1,6 @@
 """What tests of all rings share: shared directories and nodes, a clip and a style, material to train with; and their time limit.
 
-FAV_SHARE=/mnt/film aims the tests of the job system at a real mount. Fixtures import what needs PyTorch when they are
+FAV_TEST_MOUNT=/mnt/film aims the tests of the job system at a real mount. Fixtures import what needs PyTorch when they are
 asked for: tests of the job system begin without it.
 """
 
@@ -15,6 +15,8 @@ from shared.membership import Node
 from shared.shared_dir import SharedDir, open_share
 from tests.helpers import toy_plan as toy
 from tests.helpers.job_system import Clock, join
+
+os.environ.pop("FAV_SHARE", None)  # the user's: here every line says which directory it means
 
 for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP):
     # Tests that run in the background or under nohup ignore some of them, and so would the nodes that they start.
@@ -34,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """An empty directory that is shared: local, or on the mount under test."""
-    mount = os.environ.get("FAV_SHARE")
+    mount = os.environ.get("FAV_TEST_MOUNT")
     return Path(tempfile.mkdtemp(dir=mount)) if mount else tmp_path / "share with 'quotes' and spaces"
 
 

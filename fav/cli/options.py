@@ -7,6 +7,7 @@ import click
 from click.core import ParameterSource
 
 from fav.model.backends import BACKENDS
+from fav.model.bundled_styles import style_file
 from fav.pipeline.request import Request
 from fav.pipeline.spec import CHUNK, KINDS, MOST_SIDE, OPTIONS, Option, is_unset
 
@@ -93,7 +94,7 @@ class StyleWeightType(click.ParamType):
             return value
         style, _, weight = value.rpartition(":")  # the last colon: file names may have some, too
         try:
-            return Path(style), float(weight) if style else float("")
+            return style_file(Path(style)), float(weight) if style else float("")
         except ValueError:
             self.fail(f"expected STYLE:WEIGHT, like wave.safetensors:0.3, got {value!r}", param, ctx)
 
@@ -162,4 +163,4 @@ def request_of(context: click.Context, video: str, style: Path, values: dict) ->
     """What the user asked for, and which options were typed at all."""
     typed = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
     given = frozenset(name for name in values if context.get_parameter_source(name) in typed)
-    return Request(video=video, style=style, given=given, **values)
+    return Request(video=video, style=style_file(style), given=given, **values)

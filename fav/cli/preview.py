@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from fav.cli.common import looked_at, one_line_errors, the_job
 from fav.cli.options import FILE
 from fav.cli.outputs import _cured, _shown, _tell, mark_of, place_for
 from fav.errors import FavError
+from fav.launch.program import COORDINATOR
 from fav.monitor.console import tell
 from fav.pipeline.inputs import check_video
 from fav.pipeline.spec import JobSpec
@@ -21,10 +21,9 @@ from fav.util.atomic import own_file
 from fav.util.safe_path import brought
 from shared.errors import JobQueueError, UserError
 from shared.jobs import Job
-from shared.source_hash import ROOT
 
 GRACE_S = 5.0  # after which a preview that was asked to end is killed
-COMMAND = [sys.executable, str(ROOT / "coordinator.py"), "preview"]
+COMMAND = [*COORDINATOR, "preview"]
 
 
 class PreviewError(FavError):

@@ -1,4 +1,4 @@
-"""`python -m fav`: the single steps, without a cluster and without a shared directory."""
+"""`fav` and `python -m fav`: every command. Those of `coordinator.py`, `node`, and the single steps without a cluster."""
 
 from pathlib import Path
 
@@ -8,21 +8,37 @@ with installed():
     import click
     from rich.progress import Progress
 
+    import fav
+    from fav.cli.commands import COORDINATOR
     from fav.cli.common import one_line_errors
     from fav.cli.evaluate import evaluate
+    from fav.cli.node import node
     from fav.cli.options import FILE, FLOW, SizeType, options
+    from fav.cli.share_argument import HINT, ShareGroup
     from fav.cli.stylize import stylize
     from fav.cli.train import train
     from fav.errors import FavError
     from fav.synthetic.scene import MOTIONS
     from fav.util.atomic import check_new, new_directory, new_file
+    from shared.fscheck.__main__ import main as check_fs
+    from shared.source_hash import version
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-@click.group(context_settings=SETTINGS)
+def _tell_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked and not context.resilient_parsing:
+        click.echo(f"fav {fav.__version__} (sources {version()})")
+        context.exit()
+
+
+@click.group(context_settings=SETTINGS, cls=ShareGroup, epilog=HINT)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_tell_version, help="Show the version, and exit.")
 def main() -> None:
-    """The single steps of stylizing a video, and learning a style. For a whole job see node.py and coordinator.py."""
+    """Stylize videos, on this machine or on all that mount a shared directory, and learn styles.
+
+    JOB is a job's name as `status` shows it; where there is only one job, it may be left out.
+    """
 
 
 @main.command()
@@ -98,6 +114,6 @@ def sample(out: Path, truth: bool, size: tuple[int, int] | None, **values) -> No
     click.echo(f"done: {out}")
 
 
-main.add_command(stylize)
-main.add_command(evaluate)
-main.add_command(train)
+for command in (stylize, evaluate, train, node, *COORDINATOR):
+    main.add_command(command)
+main.add_command(check_fs, "check-fs")

@@ -111,7 +111,7 @@ def connected(word: str) -> Iterator["Client"]:
         from distributed import Client
     except ImportError:
         raise LaunchError("--dask: expected the package distributed, found none; "
-                            "pip install -r requirements-dask.txt") from None
+                         "pip install distributed") from None
     # What Dask warns of we say in our words; that its versions differ in other packages means nothing here.
     warnings.filterwarnings("ignore", module="distributed")
     for name in ("distributed", "distributed.client"):

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 from fav.launch.dask_client import connected
 from fav.launch.dask_cluster import DaskWorkerPool
 from fav.launch.executor import tell_nodes_go_on
-from fav.launch.preflight import HostChecker, python_in, told
+from fav.launch.preflight import HostChecker, told
+from fav.launch.program import NODE_THERE, PATH_THERE, python_in
 from shared.errors import ResultVanishedError
 from shared.jobs import Job, over
 from shared.logs import LOG_HEAD
 from shared.shared_dir import SharedDir
-from shared.source_hash import ROOT
 
 if TYPE_CHECKING:
     from fav.monitor.progress import LogTail
 
-PATH = str(ROOT)  # on the workers, too
+PATH = PATH_THERE  # on the workers, too
 PYTHON = python_in(PATH)
 
 
@@ -55,7 +55,7 @@ class DaskExecutor:
             if log not in self._logs:
                 self._logs.add(log)
                 talk.hear(log)
-            command = [PYTHON, "node.py", str(layout.root), "--job", job.name, "--cores", str(threads)]
+            command = [PYTHON, *NODE_THERE, str(layout.root), "--job", job.name, "--cores", str(threads)]
             return script, PATH, [*command, "--device", self.device, "--backend", self.backend], str(log), LOG_HEAD
 
         def wanted() -> int:

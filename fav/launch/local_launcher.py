@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fav.launch.errors import LaunchError
+from fav.launch.program import NODE
 from fav.model.backends import choose
 from fav.monitor.console import tell
 from shared.jobs import Job
 from shared.logs import LOG_HEAD
-from shared.source_hash import ROOT
 from shared.terminal import halt, is_ignored
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class LocalExecutor:
     @contextmanager
     def _started(self, job: Job, files: list[int]) -> Iterator[None]:
         cores = max(1, len(os.sched_getaffinity(0)) // self.nodes)
-        command = [sys.executable, str(ROOT / "node.py"), str(job.share.layout.root), "--job", job.name,
+        command = [*NODE, str(job.share.layout.root), "--job", job.name,
                    "--cores", str(cores), *self.words]
         with _halting(self._processes):
             for file in files:

@@ -11,13 +11,14 @@ from typing import Iterator
 from fav.launch import ssh
 from fav.launch.host_probe import HostReport, ProbeRequest
 from fav.launch.hosts_file import Host
+from fav.launch.program import NODE_THERE, PATH_THERE, python_in
 from fav.launch.remote_process import EXIT_REFUSED, post
 from fav.launch.ssh_cluster import ReadyHost
 from fav.util.table import show_table
 from shared.errors import plain
 from shared.heartbeat import temporary_member
 from shared.jobs import Job
-from shared.source_hash import ROOT, version
+from shared.source_hash import version
 
 AT_ONCE = 32  # hosts that are looked at side by side
 
@@ -73,7 +74,7 @@ class HostChecker:
         if isinstance(report, HostRejected):
             return report
         cores = max(1, report.cores // len(host.devices))
-        command = [python, "node.py", share, "--job", self.job.name, "--cores", str(cores), "--backend", self.backend]
+        command = [python, *NODE_THERE, share, "--job", self.job.name, "--cores", str(cores), "--backend", self.backend]
         commands = {post(self.job.name, host, number): [*command, "--device", device] for number, device in enumerate(host.devices)}
         return ReadyHost(host, report.host, path, f"{share}/logs", commands)
 
@@ -93,13 +94,8 @@ def told(done: CompletedProcess[str], path: str) -> HostReport | HostRejected:
 
 def places(host: Host, root: Path) -> tuple[str, str, str]:
     """The checkout, the Python and the shared directory there; where the hosts file does not say, they are as here."""
-    path = host.path or str(ROOT)
+    path = host.path or PATH_THERE
     return path, host.python or python_in(path), host.share or str(root)
-
-
-def python_in(path: str) -> str:
-    """The Python that install.sh has made in a checkout."""
-    return f"{path}/.venv/bin/python"
 
 
 def _without_report(code: int, said: str, path: str) -> str:

@@ -9,12 +9,16 @@ from pathlib import Path
 
 from fav.launch.errors import LaunchError
 from shared.errors import plain
+from shared.source_hash import CHECKOUT
 
 LOOK_S = 5.0  # between two questions to Slurm
 
 
 def check() -> None:
     """LaunchError, before any work, where there is no Slurm to be asked."""
+    if not CHECKOUT:
+        raise LaunchError("--slurm: expected to run from a checkout, which has bin/node.sbatch, got a program that was installed by "
+                         "pip; have Slurm start `fav node SHARED` by a script of yours, or use a checkout")
     if shutil.which("sbatch") is None:
         raise LaunchError("--slurm: expected sbatch on PATH, found none; log in to a machine from which Slurm jobs are submitted")
 

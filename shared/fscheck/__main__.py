@@ -50,7 +50,7 @@ class FindingLog:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.argument("shared", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("shared", envvar="FAV_SHARE", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--peers", type=click.IntRange(1), default=1, show_default=True, metavar="N",
               help="Check together with others: type the same line on N machines.")
 @click.option("--wait", "patience", type=click.FloatRange(1), default=120.0, show_default=True, metavar="SECONDS",

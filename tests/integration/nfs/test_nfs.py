@@ -215,7 +215,7 @@ def test_film_of_three_nodes_is_the_same_byte_for_byte(name, version, film_here,
 def test_tests_of_the_job_system_pass_on_a_mount(version, tmp_path, note):
     units = [f"tests/unit/test_{module}.py" for module in ("claims", "jobs", "recovery", "results", "shared_dir")]
     files = " ".join([*units, "tests/integration/test_worker.py"])
-    command = f"mkdir $SHARED/film $SHARED/tests; FAV_SHARE=$SHARED/tests {sys.executable} -m pytest -q -p no:cacheprovider {files}"
+    command = f"mkdir $SHARED/film $SHARED/tests; FAV_TEST_MOUNT=$SHARED/tests {sys.executable} -m pytest -q -p no:cacheprovider {files}"
     run = lab.run(command, tmp_path / "run", nodes=1, version=version, cwd=ROOT, seconds=900)
     assert run.codes == {1: "0"} and run.said(" passed"), run.told()
     note("tests of the job system", "one client", version, f"{run.over - run.up:.0f} ({run.said(' passed')[-1].text.split(',')[0]})")

@@ -1,0 +1,72 @@
+"""The environment variable FAV_SHARE: what a command takes for SHARED where that is left out.
+
+How many words a command line has tells whether SHARED is among them: `run` takes three, or two where SHARED is left out. One
+case is not told by the number: a command that takes SHARED and then, if one likes, a JOB or HOST. There, one word alone is
+SHARED if it has a slash or is `.` or `..`; any other word is the JOB or HOST. The rule looks at no file, so that a directory
+which happens to have a job's name changes nothing.
+"""
+
+import os
+
+import click
+
+VARIABLE = "FAV_SHARE"
+HINT = f"SHARED may be left out where the environment variable {VARIABLE} has it."
+
+
+def with_share(command: click.Command, context: click.Context, words: list[str]) -> list[str]:
+    """The command line of `command`, with SHARED of the environment in front where it is left out.
+
+    Args:
+        command: A command; those whose first argument is not SHARED are left alone.
+        context: Of the command, or of the group that it is in.
+        words: The command line after the command's name.
+    """
+    arguments = [param for param in command.params if isinstance(param, click.Argument)]
+    shared = os.environ.get(VARIABLE)
+    if not shared or context.resilient_parsing or not arguments or arguments[0].name != "shared":
+        return words
+    given = _positional(command, context, words)
+    if given is None or not _left_out(given, arguments):
+        return words
+    return [os.path.join(".", shared) if shared.startswith("-") else shared, *words]
+
+
+def _positional(command: click.Command, context: click.Context, words: list[str]) -> list[str] | None:
+    """The words that are neither options nor their values; None where an option is none, or a request for help."""
+    parser = click.Command(None, params=[param for param in command.get_params(context) if isinstance(param, click.Option)],
+                           add_help_option=False).make_parser(context)
+    parser.allow_interspersed_args = command.allow_interspersed_args  # a group's context has the group's
+    try:
+        given, positional, _ = parser.parse_args(list(words))
+    except click.UsageError:
+        return None  # told when the whole line is read
+    return None if given.get("help") else positional
+
+
+def _left_out(given: list[str], arguments: list[click.Argument]) -> bool:
+    needed = sum(argument.required for argument in arguments)
+    if len(given) < needed:
+        return True
+    if len(given) >= len(arguments):
+        return False
+    if len(arguments) == 2 and len(given) == 1:  # SHARED [JOB]
+        return not ("/" in given[0] or given[0] in (".", ".."))
+    return len(given) == len(arguments) - 1  # VIDEO STYLE, where SHARED alone would do, too
+
+
+class ShareCommand(click.Command):
+    """A command of its own with SHARED."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, with_share(self, ctx, args))
+
+
+class ShareGroup(click.Group):
+    """A group of commands, some of them with SHARED."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, words = super().resolve_command(ctx, args)
+        if command is not None and not isinstance(command, ShareCommand):
+            words = with_share(command, ctx, words)
+        return name, command, words
