@@ -55,8 +55,8 @@ def say(line: str) -> None:
 @click.argument("video", required=False)
 @click.argument("style", required=False, type=FILE)
 @options(JOB)
-@click.option("--job", "only", metavar="NAME", help="Serve only the job of this name.")
-@click.option("--forever", is_flag=True, help="Keep waiting for new jobs.")
+@click.option("--job", "only", metavar="NAME", help="Work only on the job of this name.")
+@click.option("--forever", is_flag=True, help="Wait for new jobs when all are done.")
 @click.option("--local-video", type=FILE, help="A copy of the job's video on this machine, to read instead of the shared one.")
 @click.option("--cores", type=limits("threads"), help="CPU threads of this node, where the job does not say (--threads).")
 @options(BACKEND)
@@ -64,14 +64,14 @@ def say(line: str) -> None:
 @one_line_errors
 def main(context: click.Context, shared: Path, video: str | None, style: Path | None, only: str | None, forever: bool,
          local_video: Path | None, cores: int | None, device: str, backend: str, **values) -> None:
-    """Work on the jobs in the directory SHARED, together with every other node that mounts it.
+    """Work on the jobs in the directory SHARED.
 
     \b
-    node.py SHARED VIDEO STYLE   create this job, or join it if it is there; works until it is done
-    node.py SHARED               serve every job in the directory; with --forever, wait for new ones
+    node.py SHARED VIDEO STYLE   create this job, or join it if it exists; work until it is done
+    node.py SHARED               work on every job in the directory; with --forever, wait for new ones
 
-    The same line may be typed on any number of machines, at any time. A node that is stopped
-    or killed loses at most the frame that it was painting; run the same line again to go on.
+    You may type the same line on any number of machines, at any time. A node that is stopped or killed loses at most the
+    frame in progress. The same line continues the job.
     """
     if video is not None and style is None:
         raise click.UsageError("expected SHARED VIDEO STYLE or SHARED alone, got a video without a style")
