@@ -54,7 +54,7 @@ def _section(typed: str, command: click.Command, level: int) -> Iterator[str]:
     rows = [record for option in command.params if (record := option.get_help_record(context))]
     if rows:
         yield "| Option | Meaning |\n|---|---|"
-        yield from (f"| `{_pipes(names)}` | {_cell(meaning)} |" for names, meaning in rows)
+        yield from (f"| <code>{_cell(names)}</code> | {_cell(meaning)} |" for names, meaning in rows)
         yield ""
 
 
@@ -76,16 +76,13 @@ def _paragraph(text: str) -> str:
 
 
 def _cell(text: str) -> str:
-    return _pipes(_plain(" ".join(text.split())))
-
-
-def _pipes(text: str) -> str:
-    return text.replace("|", "\\|")
+    """A text in one cell of a table: a backslash before a bar would be shown by some readers of Markdown."""
+    return _plain(" ".join(text.split())).replace("|", "&#124;")
 
 
 def _plain(text: str) -> str:
     """A text in which Markdown finds no tags and no emphasis."""
-    return text.replace("<", "&lt;").replace("*", "\\*")
+    return text.replace("<", "&lt;").replace("*", "&#42;")
 
 
 if __name__ == "__main__":
