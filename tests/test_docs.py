@@ -17,7 +17,7 @@ PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted(ROOT.glob("docs/*
 OTHERS = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "benchmarks/README.md", "styles/README.md"]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 SOURCE = re.compile(r"(?<![\w./-])(?:fav|shared|tests|benchmarks|styles|bin)/[\w./-]*\w")
-TEST_FILE = re.compile(r"\b(?:faults/)?test_\w+\.py")
+TEST_FILE = re.compile(r"\btest_\w+\.py")
 MOST_LINES = 100  # of the README
 SUMMARY = 45  # letters of a command's summary, which click shows whole
 
