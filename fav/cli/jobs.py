@@ -271,7 +271,7 @@ def _film_inside(job: Job) -> Path | None:
 @click.command()
 @click.argument("shared", type=FILE)
 @click.argument("job", required=False)
-@click.option("--force", is_flag=True, help="Even if it is not finished, nodes work on it, or its film lies in it.")
+@click.option("--force", is_flag=True, help="Remove it even if it is not finished, nodes work on it, or its film lies in it.")
 @one_line_errors
 def clean(shared: Path, job: str | None, force: bool) -> None:
     """Remove a job and its frames; keep the film."""

@@ -125,8 +125,8 @@ def preview_path(root: Path, spec: JobSpec) -> Path:
 def preview(shared: Path, job: str | None, out: Path | None, into: Path | None) -> None:
     """Make a film of the frames finished so far.
 
-    Where a frame is missing, the film shows the source, darkened. It ends where the job has read its video to. You can
-    make it while the job runs; nodes are not disturbed.
+    Where a frame is missing, the film shows the source, darkened. It covers the part of the video that the job has read.
+    You can make it while the job runs; nodes are not disturbed.
     """
     from fav.pipeline.artifacts import JobArtifacts
     from fav.pipeline.delivery import preview as write
