@@ -16,7 +16,7 @@ SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 def main() -> None:
     """Submit, run and watch the jobs of a shared directory.
 
-    JOB is a job's name as `status` shows it; where there is only one job, it may be left out.
+    JOB is a job's name as `status` shows it. You may leave it out where there is only one job.
     """
 
 

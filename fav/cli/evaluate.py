@@ -18,12 +18,12 @@ from fav.util.atomic import check_new, new_file
 @click.argument("stylized")
 @options([*FLOW, *CUTS, *RANGE, *FPS])
 @click.option("--against", metavar="FILM",
-              help="Another film of the same frames and size, like one made with --independent, to compare with.")
-@click.option("--style", type=FILE, metavar="IMAGE", help="Measure style and content loss against this image, too.")
+              help="A film of the same frames and size to compare with, for example one made with --independent.")
+@click.option("--style", type=FILE, metavar="IMAGE", help="Also measure style loss and content loss, with this image as the style.")
 @click.option("--loss-network", default=LOSS_NETWORK, show_default=True, metavar="NAME|FILE",
-              help="The network that --style measures with, as for `python -m fav train`.")
+              help="The network for --style, as for `python -m fav train`.")
 @click.option("--seams", type=FrameRangeType(), default=(), metavar="N,N,…",
-              help="Does the error stand out at these frames (of VIDEO, counted from 0)?")
+              help="Test whether the error is unusual at these frames (of VIDEO, counted from 0).")
 @click.option("--out", type=FILE, metavar="NAME",
               help="Write NAME.csv, NAME.json and NAME.png.  [default: STYLIZED without its ending, .evaluation]")
 @click.option("--threads", type=limits("threads"), help="CPU threads.  [default: all cores]")
@@ -31,9 +31,10 @@ from fav.util.atomic import check_new, new_file
 def evaluate(video: str, stylized: str, style: Path | None, loss_network: str, seams: tuple[int, ...],
              out: Path | None, threads: int | None, no_cuts: bool, read_cuts: Path | None, range: tuple[int, int | None],
              **values) -> None:
-    """Measure how steady the film STYLIZED is, made from VIDEO (or, with --range, from a part of it).
+    """Measure how steady a stylized film is.
 
-    The table is printed; every frame is in NAME.csv and NAME.json, their course in NAME.png. See docs/evaluate.md.
+    STYLIZED is a film made from VIDEO (or, with --range, from a part of it). The command prints a table. It writes the
+    figures of every frame to NAME.csv and NAME.json, and plots to NAME.png. See docs/how-to/evaluate.md.
     """
     from fav.evaluation import report
     from fav.evaluation.comparison import EvaluationConfig, check, rows, use_threads

@@ -35,12 +35,15 @@ PRIORITY = click.IntRange(-999, 999)
 @click.argument("shared", type=FILE)
 @click.argument("video")
 @click.argument("style", type=FILE)
-@click.option("--priority", type=PRIORITY, help="As of `prioritize`.")
+@click.option("--priority", type=PRIORITY, help="The priority of the job, as `prioritize` sets it.")
 @options(JOB)
 @click.pass_context
 @one_line_errors
 def submit(context: click.Context, shared: Path, video: str, style: Path, priority: int | None, **values) -> None:
-    """Create a job for nodes that wait (`node.py SHARED --forever`) or will be started."""
+    """Create a job and leave the work to nodes.
+
+    Nodes that wait for jobs (`node.py SHARED --forever`) begin at once. Others can be started later.
+    """
     share = open_share(shared)
     job = submitted(context, share, video, style, values)
     if priority is not None:
@@ -54,10 +57,11 @@ def submit(context: click.Context, shared: Path, video: str, style: Path, priori
 @click.argument("priority", type=PRIORITY)
 @one_line_errors
 def prioritize(shared: Path, job: str, priority: int) -> None:
-    """Let nodes serve jobs of a larger PRIORITY (-999 to 999; 0 if nobody said anything) before all others.
+    """Set which job the nodes work on first.
 
-    A node goes over to a more urgent job after its current frame. Equally urgent jobs share the nodes. A negative number is
-    written after two dashes: prioritize SHARED JOB -- -5.
+    PRIORITY is a number from -999 to 999; a job that never got one has 0. Nodes work on the jobs with the largest number
+    first. A node changes to a more urgent job after its current frame. Jobs of equal priority share the nodes. Write a
+    negative number after two dashes: prioritize SHARED JOB -- -5.
     """
     share = opened(shared)
     found = the_job(share, job)
@@ -71,7 +75,10 @@ def prioritize(shared: Path, job: str, priority: int) -> None:
 @click.argument("job", required=False)
 @one_line_errors
 def pause(shared: Path, job: str | None) -> None:
-    """Let nodes lay a job down after their current frames, and wait. `resume` goes on."""
+    """Pause a job after the frames in progress.
+
+    Nodes wait until `resume`.
+    """
     share = opened(shared)
     found = the_job(share, job)
     if over(found):
@@ -86,7 +93,7 @@ def pause(shared: Path, job: str | None) -> None:
 @click.argument("job", required=False)
 @one_line_errors
 def resume(shared: Path, job: str | None) -> None:
-    """Go on with a job that was paused."""
+    """Continue a paused job."""
     share = opened(shared)
     found = the_job(share, job)
     found.unmark("paused")
@@ -97,13 +104,14 @@ def resume(shared: Path, job: str | None) -> None:
 @click.command()
 @click.argument("shared", type=FILE)
 @click.argument("job", required=False)
-@click.option("--now", "hosts", multiple=True, metavar="HOST", help="Take every node on this host for dead at once: your word that it is off.")
+@click.option("--now", "hosts", multiple=True, metavar="HOST", help="Treat every node on this host as dead now. Use it only when the host is off.")
 @one_line_errors
 def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
-    """Remove the placeholders of dead nodes. Nodes do this by themselves; this is for the impatient.
+    """Remove the placeholders of dead nodes.
 
-    At once: those of nodes of this machine whose process is gone, and of all nodes on a HOST given
-    with --now. Whether another machine is dead takes one lease of silence to tell, which nodes wait for.
+    Nodes do this by themselves; this command does it now. It recovers the tasks of nodes on this machine whose process has
+    ended, and of all nodes on a HOST that --now names. It does not judge nodes on other machines: that takes one lease of
+    silence, and the nodes wait for it.
     """
     share = opened(shared)
     with ringing(share) as node:
@@ -122,11 +130,14 @@ def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
 @click.argument("job", required=False)
 @click.option("--out", help="The film's name, relative to SHARED.  [default: the job's name and a number]")
 @options([job_option(name, unset="the job's") for name in ("crf", "strength", "mask")])
-@click.option("--preserve-colors/--no-preserve-colors", default=None, help="Keep the source's colours, or take the style's.  [default: the job's]")
+@click.option("--preserve-colors/--no-preserve-colors", default=None, help="Keep the colors of the source, or take those of the style.  [default: the job's]")
 @click.option("--no-mask", is_flag=True, help="Leave the job's mask out.")
 @one_line_errors
 def stitch(shared: Path, job: str | None, out: str | None, crf: int | None, mask: Path | None, no_mask: bool, **values) -> None:
-    """Make the film again, under a new name, from the frames that are published. Nothing is stylized."""
+    """Make the film again from finished frames.
+
+    The new film gets a new name. Nothing is stylized.
+    """
     from fav.pipeline.artifacts import JobArtifacts, check_room
     from fav.pipeline.delivery import stitch as write
     from fav.stylize.postprocess import check_mask
@@ -204,9 +215,10 @@ def _first(job: Job) -> str:
 @click.argument("job", required=False)
 @one_line_errors
 def retry(shared: Path, job: str | None) -> None:
-    """Open the failed tasks of a job anew, and a job that was cancelled; repair one that is finished.
+    """Retry failed tasks, or repair a finished job.
 
-    Of a finished job everything is read back. What does not is set aside, and nodes make it again, and what is missing.
+    Opens the failed tasks of a job again, and continues a job that was cancelled. Of a finished job, reads back every
+    result. Nodes then make the missing and the damaged ones again.
     """
     share = opened(shared)
     found = the_job(share, job)
@@ -232,7 +244,10 @@ def _repair(node: Node, job: Job) -> None:
 @click.argument("job", required=False)
 @one_line_errors
 def cancel(shared: Path, job: str | None) -> None:
-    """Tell all nodes to leave a job alone. What is published stays; `retry` goes on with it, `clean` removes it."""
+    """Stop all work on a job and keep its frames.
+
+    `retry` continues the job; `clean` removes it.
+    """
     share = opened(shared)
     found = the_job(share, job)
     if "finished" in found.marks():
@@ -254,10 +269,10 @@ def _film_inside(job: Job) -> Path | None:
 @click.command()
 @click.argument("shared", type=FILE)
 @click.argument("job", required=False)
-@click.option("--force", is_flag=True, help="Even if it is not finished, nodes work on it, or its film lies in it.")
+@click.option("--force", is_flag=True, help="Remove it even if it is not finished, nodes work on it, or its film lies in it.")
 @one_line_errors
 def clean(shared: Path, job: str | None, force: bool) -> None:
-    """Remove a job and its frames from the shared directory. The film stays."""
+    """Remove a job and its frames; keep the film."""
     share = opened(shared)
     found = named_job(share, job)
     try:

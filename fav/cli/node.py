@@ -58,14 +58,14 @@ def say(line: str) -> None:
 @one_line_errors
 def node(context: click.Context, shared: Path, video: str | None, style: Path | None, only: str | None, forever: bool,
          local_video: Path | None, cores: int | None, device: str, backend: str, **values) -> None:
-    """Work on the jobs in the directory SHARED, together with every other node that mounts it.
+    """Work on the jobs in the directory SHARED.
 
     \b
-    node.py SHARED VIDEO STYLE   create this job, or join it if it is there; works until it is done
-    node.py SHARED               serve every job in the directory; with --forever, wait for new ones
+    node.py SHARED VIDEO STYLE   create this job, or join it if it exists; work until it is done
+    node.py SHARED               work on every job in the directory; with --forever, wait for new ones
 
-    The same line may be typed on any number of machines, at any time. A node that is stopped
-    or killed loses at most the frame that it was painting; run the same line again to go on.
+    You may type the same line on any number of machines, at any time. A node that is stopped or killed loses at most the
+    frame in progress. The same line continues the job.
     """
     # Threads of PyTorch that wait must not spin: with two nodes on two cores, a frame took three times as long.
     os.environ.setdefault("GOMP_SPINCOUNT", "0")

@@ -23,14 +23,14 @@ WHO = click.argument("who", required=False, metavar="[HOST|NODE]")
 
 @click.command()
 @SHARED
-@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 @one_line_errors
 def nodes(shared: Path, as_json: bool) -> None:
-    """Who works here, on what, and who is still heard.
+    """List the nodes, their tasks and their state.
 
-    A node is `busy` with tasks, `waiting` for some, `draining` or `stopping` where it was asked to leave, `silent` or
-    `dead`. Nodes of other machines are listened to until each has given a sign of life, or for three of its
-    heartbeats. One that is `silent` may be dead, or cut off; the others take its frames over after one lease.
+    A `busy` node has tasks, and a `waiting` node has none. A `draining` or `stopping` node was asked to leave. The command
+    listens until each node on another machine has renewed its heartbeat, or for three heartbeat intervals. A `silent`
+    node may be dead or cut off from the shared directory. Other nodes take over its tasks after one lease.
     """
     found = SnapshotReader(looked_at(shared)).nodes()
     if as_json:
@@ -63,9 +63,10 @@ def _order(shared: Path, who: str | None, order: ControlCommand, words: str) -> 
 @WHO
 @one_line_errors
 def drain(shared: Path, who: str | None) -> None:
-    """Ask nodes to finish their current task and leave: those of a host, one, or all.
+    """Ask nodes to leave after the current task.
 
-    Over the shared directory, so it does not matter who started them. What a node has not begun is left to the others.
+    Give a host, one node, or nothing for all nodes. The request goes through the shared directory, so it does not matter
+    who started them. Other nodes take the tasks that a node has not begun.
     """
     _order(shared, who, ControlCommand.DRAIN, "asked to leave after its current task")
 
@@ -75,8 +76,9 @@ def drain(shared: Path, who: str | None) -> None:
 @WHO
 @one_line_errors
 def stop(shared: Path, who: str | None) -> None:
-    """Ask nodes to leave at once and give their task up: those of a host, one, or all.
+    """Ask nodes to leave at once.
 
-    The task is open again for the others, and counts as no failed attempt.
+    Give a host, one node, or nothing for all nodes. Their tasks are open again for other nodes, and do not count as failed
+    attempts.
     """
     _order(shared, who, ControlCommand.STOP, "asked to leave at once")

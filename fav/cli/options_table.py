@@ -1,4 +1,4 @@
-"""Write the table of a job's options for the documentation: `python -m fav.cli.options_table > docs/job-options.md`."""
+"""Write the table of a job's options for the documentation: `python -m fav.cli.options_table > docs/reference/job-options.md`."""
 
 import click
 
@@ -33,7 +33,7 @@ def rows() -> list[str]:
 
 
 def page() -> str:
-    """Make the page docs/job-options.md."""
+    """Make the page docs/reference/job-options.md."""
     stitch = ", ".join(f"`{option.flag}`" for option in OPTIONS.values() if option.stitched)
     return HEAD.format(stitch=stitch) + "\n".join(rows()) + "\n"
 
@@ -55,7 +55,7 @@ def _default(option: Option) -> str:
 
 @click.command()
 def main() -> None:
-    """Print the page docs/job-options.md."""
+    """Print the page docs/reference/job-options.md."""
     click.echo(page(), nl=False)
 
 

@@ -119,9 +119,10 @@ def preview_path(root: Path, spec: JobSpec) -> Path:
 @click.option("--into", type=FILE, hidden=True)  # what `run` has opened, which puts it in its place, or takes it away
 @one_line_errors
 def preview(shared: Path, job: str | None, out: Path | None, into: Path | None) -> None:
-    """Make a film of what is stylized so far; where a frame is missing, it shows the source, darkened.
+    """Make a film of the frames finished so far.
 
-    As far as the job has read its video. It disturbs nobody, and can be made while the job runs.
+    Where a frame is missing, the film shows the source, darkened. It covers the part of the video that the job has read.
+    You can make it while the job runs; nodes are not disturbed.
     """
     from fav.pipeline.artifacts import JobArtifacts
     from fav.pipeline.delivery import preview as write

@@ -16,9 +16,10 @@ from fav.util.safe_path import brought
 @click.option("--out", type=FILE, help="The page's file.  [default: beside the film, FILM.report.html, replaced each time]")
 @one_line_errors
 def report(shared: Path, job: str | None, out: Path | None) -> None:
-    """Write one page of HTML about a job: pictures before and after, who did what when, how steady, what made it.
+    """Write one HTML page about a job.
 
-    It needs no other file and no network, and can be made while the job runs.
+    It shows frames before and after, what each node did when, how steady the film is, and all settings. It needs no other
+    file and no network. You can make it while the job runs.
     """
     from fav.report.data import gather
     from fav.report.html import page

@@ -19,11 +19,12 @@ from fav.monitor.text import failures
 from shared.jobs import Job
 from shared.shared_dir import open_share
 
-HOSTS_HELP = ("Start nodes on these machines by ssh instead: one host a line (docs/cluster.md). The file is read again while "
-              "they work.")  # fmt: skip
-SLURM_HELP = "Have Slurm start so many nodes instead, as it has room for them (docs/cluster.md)."
-DASK_HELP = "Run a node on each worker of this Dask cluster instead: tcp://HOST:8786, or a scheduler file (docs/cluster.md)."
-PREVIEW_HELP = "Make the film of what is done so far anew (as `preview` does), every so many minutes."
+HOSTS_HELP = ("Start nodes on these machines by ssh instead: one host per line (docs/how-to/cluster.md). The file is read "
+              "again while they work.")  # fmt: skip
+SLURM_HELP = "Have Slurm start so many nodes instead, as resources become free (docs/how-to/cluster.md)."
+DASK_HELP = ("Run a node on each worker of this Dask cluster instead: tcp://HOST:8786, or a scheduler file "
+             "(docs/how-to/cluster.md).")  # fmt: skip
+PREVIEW_HELP = "Make a film of the finished frames (as `preview` does), every so many minutes."
 
 
 @click.command()
@@ -32,9 +33,9 @@ PREVIEW_HELP = "Make the film of what is done so far anew (as `preview` does), e
 @click.argument("style", type=FILE)
 @click.option("--nodes", type=click.IntRange(1, 1000), default=1, show_default=True, help="Nodes to start on this machine; they share its cores.")
 @click.option("--hosts", type=FILE, metavar="FILE", help=HOSTS_HELP)
-@click.option("--skip-unfit", is_flag=True, help="Begin with the hosts that are fit, and try the others again later.")
+@click.option("--skip-unfit", is_flag=True, help="Begin with the hosts that pass all checks, and check the others again every minute.")
 @click.option("--slurm", type=click.IntRange(1), metavar="NODES", help=SLURM_HELP)
-@click.option("--sbatch", "words", default="", metavar="OPTIONS", help='For --slurm: options of sbatch, as "--partition=lab --gres=gpu:1".')
+@click.option("--sbatch", "words", default="", metavar="OPTIONS", help='For --slurm: options of sbatch, like "--partition=lab --gres=gpu:1".')
 @click.option("--dask", metavar="ADDRESS", help=DASK_HELP)
 @click.option("--preview-every", type=NumberType(0, 10**6, min_open=True), metavar="MINUTES", help=PREVIEW_HELP)
 @options(BACKEND)
@@ -43,14 +44,14 @@ PREVIEW_HELP = "Make the film of what is done so far anew (as `preview` does), e
 @one_line_errors
 def run(context: click.Context, shared: Path, video: str, style: Path, nodes: int, hosts: Path | None, skip_unfit: bool,
         slurm: int | None, words: str, dask: str | None, preview_every: float | None, device: str, backend: str, **values) -> None:
-    """Create the job (or join it), work on it with some nodes, and show how far it is.
+    """Create a job, start nodes and show progress.
 
-    Nodes on other machines may join at any time: node.py SHARED. Ctrl-C, or a
-    terminal that is closed (but not under nohup), stops the nodes of this machine after their current
-    frame; the same line again goes on. With --hosts, the nodes there
-    outlive Ctrl-C and this machine: the same line again follows them, `drain` lets them leave. With
-    --slurm they are Slurm's: `scancel` ends them, and the same line queues as many more. With
-    --dask they end like those of --hosts, or with their workers.
+    If the job exists already, the command joins it. Nodes on other machines may join at any time: node.py SHARED.
+
+    Ctrl-C, or closing the terminal (but not under nohup), stops the nodes of this machine after their current frames. The
+    same line continues the job. With --hosts, the nodes keep running after Ctrl-C, and without this machine. The same line
+    follows them again; `drain` ends them. With --slurm, `scancel` ends the nodes; the same line queues as many more. With
+    --dask, `drain` or the end of their workers ends them.
     """
     engines = {"--hosts": hosts, "--slurm": slurm, "--dask": dask}
     elsewhere = [name for name, value in engines.items() if value is not None]

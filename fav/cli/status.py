@@ -16,19 +16,22 @@ from fav.monitor.text import job_lines, lines, node_line
 from shared.errors import JobQueueError
 from shared.shared_dir import SharedDir
 
-WATCH_HELP = "Full screen, again and again; lines where the output is no terminal, and one JSON a line with --json."
+WATCH_HELP = "Full screen, live. Plain lines where the output is not a terminal; one JSON object per line with --json."
 
 
 @click.command()
 @click.argument("shared", type=FILE)
 @click.argument("job", required=False)
-@click.option("--json", "as_json", is_flag=True, help="For scripts.")
-@click.option("--verbose", is_flag=True, help="Whole tracebacks of what failed.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@click.option("--verbose", is_flag=True, help="Show the full traceback of each failure.")
 @click.option("--watch", is_flag=True, help=WATCH_HELP)
-@click.option("--every", type=NumberType(0.2, 3600), default=2, show_default=True, help="Seconds between two looks of --watch.")
+@click.option("--every", type=NumberType(0.2, 3600), default=2, show_default=True, help="With --watch: seconds between two updates.")
 @one_line_errors
 def status(shared: Path, job: str | None, as_json: bool, verbose: bool, watch: bool, every: float) -> None:
-    """How far each job is, which nodes there are and when each was last heard, and what failed."""
+    """Show jobs, nodes, progress and failures.
+
+    Without JOB, it shows all jobs of the shared directory.
+    """
     share = looked_at(shared)
     if watch:
         _watch(share, the_job(share, job).name if job else None, as_json, every)

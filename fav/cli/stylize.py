@@ -22,7 +22,10 @@ from fav.util.atomic import check_new, new_file
 @one_line_errors
 def stylize(context: click.Context, video: str, style: Path, out: Path, threads: int | None, device: str, backend: str,
             **values) -> None:
-    """Stylize VIDEO with STYLE into the film OUT (.mp4, .mkv or .mov); nothing else is written."""
+    """Stylize a video without a shared directory.
+
+    VIDEO is the source, STYLE a style file, OUT the film (.mp4, .mkv or .mov). Nothing else is written.
+    """
     from fav.model.backends import choose
     from fav.model.devices import device_of
     from fav.pipeline.device_lock import own_device

@@ -48,7 +48,10 @@ def main() -> None:
 @options(FLOW)
 @one_line_errors
 def flow(first: Path, second: Path, out: Path, flow: str, flow_weights: Path | None) -> None:
-    """Write the optical flow from image FIRST to image SECOND as OUT.flo, and beside it as a colour picture."""
+    """Write the optical flow between two images.
+
+    The flow leads from FIRST to SECOND. The command writes it to OUT.flo, and a color picture of it to OUT.png.
+    """
     import cv2
 
     from fav import flow as flows
@@ -74,7 +77,10 @@ def flow(first: Path, second: Path, out: Path, flow: str, flow_weights: Path | N
 @click.argument("out", type=FILE)
 @one_line_errors
 def convert(model: Path, out: Path) -> None:
-    """Convert a style MODEL (.t7 of the authors, .pth of the PyTorch port) to OUT.safetensors."""
+    """Convert a style file to safetensors.
+
+    MODEL is a .t7 file of the authors or a .pth file of the PyTorch port. OUT ends in .safetensors.
+    """
     from fav.model.checkpoints import convert as write
 
     if check_new(out).suffix != ".safetensors":
@@ -84,16 +90,19 @@ def convert(model: Path, out: Path) -> None:
 
 @main.command()
 @click.argument("out", type=FILE)
-@click.option("--truth", is_flag=True, help="OUT is a new directory for a scene of which every pixel's motion and occlusion "
-              "is known: frames as PNG, flow, reliability, cuts.")
+@click.option("--truth", is_flag=True, help="Make a scene with known flow and occlusion of every pixel. OUT is a new directory: "
+              "frames as PNG, flow, reliability, cuts.")
 @click.option("--motion", type=click.Choice(list(MOTIONS)), help="With --truth: the camera. "
               + "; ".join(f"{name}: {words}" for name, words in MOTIONS.items()) + ".  [default: handheld]")
 @click.option("--frames", type=click.IntRange(1),
-              help="With --truth: how many; there is a cut in the middle of 12 and more.  [default: 50]")
-@click.option("--size", type=SizeType(), metavar="WxH", help="With --truth: of the frames.  [default: 640x360]")
+              help="With --truth: number of frames. A scene of 12 or more has a cut in the middle.  [default: 50]")
+@click.option("--size", type=SizeType(), metavar="WxH", help="With --truth: size of the frames.  [default: 640x360]")
 @one_line_errors
 def sample(out: Path, truth: bool, size: tuple[int, int] | None, **values) -> None:
-    """Make a short sample clip to try things on: two shots, moving things, sound; or a scene to measure on."""
+    """Make a sample clip or a test scene.
+
+    The sample clip has two shots, moving objects and sound. With --truth, the exact flow and occlusion are written, too.
+    """
     from fav.synthetic.sample_clip import write_sample
     from fav.synthetic.scene import Scene, write_scene
 

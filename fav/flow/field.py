@@ -54,7 +54,7 @@ def over_long(flow: Flow, here: np.ndarray, there: np.ndarray, steps: Iterable[F
 
     The steps are composed; then `there`, warped that way, is matched with `here` once more, which takes away what
     the steps' errors sum up to. Where that moves a pixel, or one near it, by 1 pixel or more, the way there is not
-    reliable. (docs/evaluate.md compares this with flow from the one to the other, which loses its way where things
+    reliable. (docs/how-to/evaluate.md compares this with flow from the one to the other, which loses its way where things
     move fast, and is reliable in places where it is wrong.)
     """
     far = composed(steps)

@@ -1,6 +1,6 @@
 """A snapshot as JSON for scripts, and the JSON Schema of it, made of the snapshot's own types.
 
-docs/status-json.md documents each field. VERSION grows when a field goes away or changes its meaning; new fields may come.
+docs/reference/status-json.md documents each field. VERSION grows when a field goes away or changes its meaning; new fields may come.
 """
 
 from dataclasses import asdict, fields, is_dataclass

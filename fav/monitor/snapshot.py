@@ -1,6 +1,6 @@
 """What is going on under a shared directory, read off it at little cost: one snapshot, which every view only renders.
 
-Nothing is changed by looking. `fav/monitor/schema.py` makes JSON of a snapshot; docs/status-json.md documents each field.
+Nothing is changed by looking. `fav/monitor/schema.py` makes JSON of a snapshot; docs/reference/status-json.md documents each field.
 """
 
 from collections import Counter

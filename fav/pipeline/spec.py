@@ -2,7 +2,7 @@
 
 Each field of `JobOptions` and `TypedOptions` is an option: its type, range, default and help, and what it changes. From
 these fields follow the command line (`fav.cli.options`), the checks at submission and the words in which two jobs
-differ (`fav.pipeline.request`), the manifest's JSON and its checks (`JobSpec`), docs/job-options.md
+differ (`fav.pipeline.request`), the manifest's JSON and its checks (`JobSpec`), docs/reference/job-options.md
 (`fav.cli.options_table`) and the fields of a form (`form`). A new option is one field here, and its use. An input file
 also has a field for its fingerprint in `JobSpec`.
 

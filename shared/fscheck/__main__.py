@@ -58,10 +58,11 @@ class FindingLog:
 @click.option("--names", type=click.IntRange(1), default=1000, show_default=True, help="How many names the peers race for.")
 @click.option("--quick", is_flag=True, help="Only what every node looks at when it joins.")
 def main(shared: Path, peers: int, patience: float, names: int, quick: bool) -> None:
-    """Does the directory SHARED keep its word? Whether nodes can rely on it, what to do if not, and which lease to use.
+    """Check whether a mount can be used for jobs.
 
-    Works in SHARED/check-share, which it removes; jobs that run there are not touched. Exit code 0: fit,
-    1: unfit, 2: not all could be checked.
+    The command checks what the nodes rely on in the directory SHARED. It says what to do about each problem, and which
+    lease to use. It works in SHARED/check-share, which it removes again; running jobs are not affected. Exit code 0:
+    fit, 1: unfit, 2: not all could be checked.
     """
     open_streams()
     table, advice, lost = FindingLog(), (), ""
