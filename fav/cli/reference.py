@@ -10,23 +10,16 @@ PAGE = Path("docs/reference/commands.md")
 HEAD = """# Commands
 
 This page lists every command with its options. The command `python -m fav.cli.reference` writes it from the help texts;
-`-h` prints the same text in a terminal.
+`-h` prints the same text in a terminal. In a checkout, `python node.py` is `fav node`, `bash bin/check-share` is
+`fav check-fs`, and `python coordinator.py` has the commands for jobs and nodes.
 """
 
 
 def commands() -> list[tuple[str, click.Command]]:
     """Every command of the program: how it is typed, and its click command. Groups stand for all commands in them."""
-    import coordinator
-    import node
     from fav.cli import tools
-    from shared.fscheck import __main__ as fscheck
 
-    return [
-        ("python node.py", node.main),
-        ("python coordinator.py", coordinator.main),
-        ("python -m fav", tools.main),
-        ("bash bin/check-share", fscheck.main),
-    ]
+    return [("fav", tools.main)]
 
 
 def page(listed: list[tuple[str, click.Command]]) -> str:

@@ -11,8 +11,8 @@ import click
 import pytest
 
 from fav.cli import reference
+from tests.helpers.checkout import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted(ROOT.glob("docs/**/*.md"))]
 OTHERS = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "benchmarks/README.md", "styles/README.md"]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -22,7 +22,7 @@ MOST_LINES = 100  # of the README
 SUMMARY = 45  # letters of a command's summary, which click shows whole
 
 
-@pytest.mark.skipif(importlib.util.find_spec("mkdocs") is None, reason="mkdocs is not installed (requirements-dev.txt)")
+@pytest.mark.skipif(importlib.util.find_spec("mkdocs") is None, reason="mkdocs is not installed (the dev extra)")
 def test_the_site_builds_without_a_warning(tmp_path):
     run = subprocess.run([sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")],
                          cwd=ROOT, capture_output=True, text=True, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"})

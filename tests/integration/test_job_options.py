@@ -19,7 +19,8 @@ from fav.pipeline.spec import BROUGHT, FIELDS, KINDS, LAST_FRAME, OPTIONS, PLAIN
 from fav.pipeline.submit import options_of, with_cuts
 from fav.video import VideoInfo, probe
 from shared.jobs import Manifest, all_jobs
-from tests.films import ROOT, clip, create, share, style  # noqa: F401
+from tests.helpers.checkout import ROOT
+from tests.helpers.video_jobs import create
 
 # A manifest as it was written before the options had one schema.
 MANIFEST = b"""{

@@ -20,8 +20,9 @@ from fav.cli.tools import main
 from fav.model.bundled_styles import names, style_file
 from shared.jobs import all_jobs
 from shared.source_hash import version
-from tests import toy
-from tests.films import ROOT, clip, create, probe, share, style  # noqa: F401
+from tests.helpers import toy_plan as toy
+from tests.helpers.checkout import ROOT
+from tests.helpers.video_jobs import probe
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 INPUTS = ("fav", "shared", "styles", "pyproject.toml", "README.md", "LICENSE")  # of a build

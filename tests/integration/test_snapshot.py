@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -24,17 +23,11 @@ from shared.filesystem import FileSystem
 from shared.identity import Identity
 from shared.membership import Node
 from shared.shared_dir import open_share
-from tests.conftest import join
-from tests.epic import PICTURE, make_film, paint, put
+from tests.helpers.checkout import ROOT
+from tests.helpers.fake_video_job import PICTURE, make_film, paint, put
+from tests.helpers.job_system import join
 
-ROOT = Path(__file__).resolve().parent.parent
 FRAME_S = 2.0  # that a node takes for a frame of `half_done`
-
-
-@pytest.fixture
-def share(root):
-    root.mkdir(exist_ok=True)
-    return open_share(root)
 
 
 def call(share, *words: str) -> str:
