@@ -144,6 +144,7 @@ import signal, subprocess, sys
 from fav.util.malloc import give_back_freed_memory
 from fav.model.runner import StyleRunner
 from tests.unit.test_backends import pieces
+from tests.helpers.networks import random_network
 signal.signal(signal.SIGCHLD, lambda *words: None)
 runners = []
 for _ in range(4):
