@@ -4,7 +4,8 @@ Each line imports only from the lines below it:
 
     cli                                 command lines: what was typed becomes a call
     launch                              start nodes: here, by ssh, by Slurm, by Dask
-    report, monitor                     a job afterwards, on one page; a job now
+    report                              a job afterwards, on one page
+    monitor                             a job now: one snapshot, which every view only renders
     pipeline                            the one bridge between videos and the job system in `shared`
     training                            learn a style
     stylize, evaluation, synthetic      the recurrence and its engine; metrics; made-up clips

@@ -1,1 +1,4 @@
-"""A job while it runs: `snapshot` reads its state, `eta` estimates the time left, `tui` and `progress` show both."""
+"""A job while it runs: `snapshot` reads its state once for every view.
+
+`pace` and `eta` estimate the time left. `text`, `schema` (JSON), `tui` and `progress` show both.
+"""

@@ -183,6 +183,12 @@ class SnapshotReader:
             self._hear()
         return self._nodes(self._claims([]))
 
+    def state(self, job: Job) -> JobStatus:
+        """How one job stands, and nothing else. OSError or ShareError where that cannot be read."""
+        claims = claims_of(job)
+        nodes = self._nodes({job: claims})
+        return status_of(job.marks(), claims, failed(job), any(node.state in ALIVE for node in nodes))
+
     def job(self, job: Job) -> JobSnapshot:
         """One job alone, where no node is left. UserError where it cannot be read."""
         return self._look_at(job, claims_of(job), alive=False)

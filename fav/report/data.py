@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from fav.errors import FavError
+from fav.monitor.snapshot import JobStatus, SnapshotReader
 from fav.pipeline.artifacts import DamagedFileError, JobArtifacts, OmittedResults
 from fav.pipeline.progress import evaluated
 from fav.pipeline.task_names import flow_task, frame_task, index_task, lead_task, report_task, stitch_task
@@ -43,7 +44,7 @@ class ResultRecord:
 
 @dataclass(frozen=True)
 class JobReportData:
-    """A job as it is now. Times as in `ResultRecord`; `stitched` is None where there is no film yet.
+    """A job as it is now; its `state` is the word that `status` says. Times as in `ResultRecord`; `stitched` is None where there is no film yet.
 
     `errors` has the warping error of each frame that was measured, None where it is not defined; `measured` what was
     measured in one line, None for a job without --evaluate, or before it is there. `attempts` counts what went wrong, by
@@ -52,6 +53,7 @@ class JobReportData:
     """
 
     name: str
+    state: JobStatus
     shelf: JobArtifacts
     created: float
     indexed: float | None
@@ -100,7 +102,7 @@ def gather(job: Job) -> JobReportData:
         raise FavError(f"{job.name}: expected stylized frames to report on, got none yet; see coordinator.py status")
     pieces = [_time(job, index_task(number)) for number in range(len(shelf.timeline.pieces))]
     errors, measured = _evaluation(job, frames, odd) if shelf.spec.evaluate else ({}, None)
-    return JobReportData(job.name, shelf, job.share.system.mtime(job.layout.manifest) / 1e9,
+    return JobReportData(job.name, SnapshotReader(job.share).state(job), shelf, job.share.system.mtime(job.layout.manifest) / 1e9,
                  max(filter(None, pieces), default=None) if shelf.timeline.complete else None,
                  _time(job, stitch_task(shelf.spec)), tuple(sorted(_few_nodes(done), key=lambda one: one.published)), errors,
                  measured, Counter(attempt.cause for _, attempt in of_job(job)), left_out, odd)

@@ -47,6 +47,7 @@ def summary(facts: JobReportData) -> dict[str, str]:
     hosts = {one.node.rsplit("-", 2)[0] for one in facts.done}
     known = str(timeline.end - spec.start) if timeline.complete else "?"
     return {
+        "state": str(facts.state),
         "frames": f"{len(frames)} of {known}, {spec.width}×{spec.height}, in {_count(len(facts.cuts) + 1, 'shot')}",
         "film": spec.out if facts.stitched else "not there yet",
         "time": f"{duration(wall)} from the job's making to the last frame: {len(frames) / wall:.2f} frames a second"

@@ -53,6 +53,7 @@ def browser(tmp_path_factory):
 def test_facts_are_what_was_published(report):
     job, _ = report
     facts = gather(job)
+    assert facts.state == "finished"
     assert sorted(one.number for one in facts.of("frame")) == list(range(FRAMES)) and facts.of("flow") == []
     assert facts.cuts == [CUT] and facts.stitched is not None and facts.created <= facts.indexed <= facts.stitched
     assert all(0 < one.took < 60 and facts.created < one.published for one in facts.done)

@@ -15,12 +15,15 @@ from fav.monitor.schema import nodes_schema, snapshot_schema
 from fav.monitor.snapshot import JobStatus, NodeStatus, SnapshotReader, status_of
 from fav.monitor.text import lines
 from fav.pipeline.task_names import frame_task
+from fav.report.data import gather
+from fav.report.html import summary
 from fav.util.images import encode_png
 from shared import attempts, control
 from shared.claims import Claims
 from shared.control import ControlCommand
 from shared.filesystem import FileSystem
 from shared.identity import Identity
+from shared.jobs import find_job
 from shared.membership import Node
 from shared.shared_dir import open_share
 from tests.helpers.checkout import ROOT
@@ -97,6 +100,7 @@ def test_all_views_say_the_same_word_of_each_node_and_job(share, moment):
     watched = lines(SnapshotReader(open_share(share.layout.root, read_only=True)).look())
     assert dict(re.fullmatch(r"node (\S+): (\w+)", line).groups() for line in watched if line.startswith("node ")) == moment
     assert dict(re.match(r"(\w+): ([\w ]+)", line).groups() for line in watched if not line.startswith("node ")) == JOBS
+    assert summary(gather(find_job(share, "film")))["state"] == JOBS["film"]
 
 
 def test_node_is_busy_though_another_job_is_asked_for(share, node):
