@@ -184,7 +184,7 @@ class SnapshotReader:
         return self._nodes(self._claims([]))
 
     def state(self, job: Job) -> JobStatus:
-        """How one job stands, and nothing else. OSError or ShareError where that cannot be read."""
+        """How one job stands, and nothing else. OSError or JobQueueError where that cannot be read."""
         claims = claims_of(job)
         nodes = self._nodes({job: claims})
         return status_of(job.marks(), claims, failed(job), any(node.state in ALIVE for node in nodes))
