@@ -184,7 +184,7 @@ def test_what_scripts_read_is_as_the_schema_says(share, moment):
 
 
 def test_each_field_is_documented_with_its_type():
-    text = (ROOT / "docs" / "status-json.md").read_text()
+    text = (ROOT / "docs" / "reference" / "status-json.md").read_text()
     parts = {title: dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", body, re.M))
              for title, body in re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", text, re.M | re.S)}
     top = snapshot_schema()["properties"]
