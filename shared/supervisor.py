@@ -19,6 +19,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Callable
 
+from setproctitle import setproctitle
+
 from shared import attempts
 from shared.claims import let_go
 from shared.control import ControlListener
@@ -48,7 +50,7 @@ class SupervisorChannel:
 
     def __init__(self, connection: Connection, memory):
         self.connection, self.slate = connection, TaskProgressWriter(memory)
-        self.tick, self.end, self.wait = self.slate.tick, self.slate.end, self.slate.wait
+        self.tick, self.end = self.slate.tick, self.slate.end
         self.stop = threading.Event()
         self.on_stop: Callable[[], None] = lambda: os._exit(EXIT_STOPPED)  # until the loop runs: nothing is claimed
         self._lock = threading.Lock()
@@ -64,7 +66,12 @@ class SupervisorChannel:
             os.killpg(0, signal.SIGKILL)  # the supervisor is gone, and nobody beats the heart any more
 
     def start(self, job: Job, task: Task) -> None:
+        setproctitle(f"fav node {job.name} {task.kind} {task.number}")
         self.slate.start(job.name, task, job.manifest.id)
+
+    def wait(self) -> None:
+        setproctitle("fav node waiting")
+        self.slate.wait()
 
     def say(self, line: str) -> None:
         self._send("say", line)
@@ -84,6 +91,7 @@ def _work(connection: Connection, memory, root: str, hard_links: bool, identity:
     os.setpgid(0, 0)  # Ctrl-C is the supervisor's; and programs that a task has started go down with the worker
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # a group of its own is in the background, where `stty tostop` would stop it
+    setproctitle("fav node starting")
     messenger = SupervisorChannel(connection, memory)
     try:
         if sources.replaced():

@@ -1,6 +1,7 @@
 """Whole nodes as real processes on a job without pictures: they finish, share, survive and give up."""
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -65,6 +66,22 @@ def test_task_that_kills_its_process_is_counted_and_the_node_lives_on(share, roo
     assert node.returncode == 1 and "SIGKILL" in output
     assert [attempt.why for attempt in attempts.of_task(job, toy.link_task(2))] == ["crashed"] * 3
     assert results.done_in_shard(job, "link", 0) == {0, 1, 5, 6, 7, 8, 9}
+
+
+def test_process_list_shows_the_task_in_progress(share, root):
+    toy.create(share, chains=1, length=1000, slow=0.2)
+    node = start(root, "toy")
+    try:
+        children = Path(f"/proc/{node.pid}/task/{node.pid}/children")
+        wait_for(lambda: any(re.match(r"fav node toy link \d+", title_of(pid)) for pid in children.read_text().split()))
+    finally:
+        node.kill()
+        node.communicate()
+
+
+def title_of(pid: str) -> str:
+    """The command line of a process as `ps` shows it."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
