@@ -19,7 +19,7 @@ from shared import control
 from shared.attempts import Attempt, failed, of_job, reopen
 from shared.claims import Claim, claims_of
 from shared.control import ControlCommand, give
-from shared.errors import UserError
+from shared.errors import JobRemovedError, UserError
 from shared.failure_detector import SURE_S, FailureDetector
 from shared.identity import Identity, node_named
 from shared.jobs import OVER, Job, all_jobs
@@ -172,6 +172,8 @@ class SnapshotReader:
                 try:
                     jobs.append(self._look_at(job, held, alive))
                 except UserError as error:
+                    if isinstance(error, JobRemovedError) and job.name not in self.share.system.list(self.share.layout.names):
+                        continue  # cleaned meanwhile
                     complaints.append(f"{job.name}: {str(error).removeprefix(f'{job.name}: ')}")
         return Snapshot(tuple(jobs), tuple(self._counted(nodes)), tuple(complaints))
 
