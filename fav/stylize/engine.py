@@ -167,7 +167,7 @@ def paint(studio: FrameStylizer, timeline: Timeline, run: FrameChain, position: 
     picture, seconds = painting.result()
     following = None
     if position + 1 < until:
-        following = studio.painting(run, position + 1, timeline, picture, ahead=position + 2 < until)
+        following = studio.painting(run, position + 1, timeline, picture, None, position + 2 < until)
     return PaintedFrame(picture, seconds if begun else None, following)
 
 

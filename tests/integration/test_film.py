@@ -353,7 +353,7 @@ def test_fifo_among_numbered_images_is_refused_and_not_waited_for(style, share, 
         create(share, str(tmp_path / "im_%04d.png"), style, name="another")
     (there := job.layout.inputs / "video" / f"im_{number}.png").unlink()
     os.mkfifo(there)
-    with pytest.raises(JobQueueError, match=f"im_{number}.png: expected an image"):
+    with pytest.raises(FavError, match=f"im_{number}.png: expected an image"):
         work(job)
 
 
