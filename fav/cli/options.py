@@ -98,7 +98,7 @@ class StyleWeightType(click.ParamType):
             self.fail(f"expected STYLE:WEIGHT, like wave.safetensors:0.3, got {value!r}", param, ctx)
 
 
-OWN_TYPES = {"range": RangeType(), "chunk": ChunkType(), "mix": StyleWeightType()}  # of options with a form of their own
+OWN_TYPES = {"range": RangeType(), "chunk": ChunkType(), "mix": StyleWeightType()}  # forms of their own
 
 
 def job_option(name: str, unset: str | None = None):
