@@ -16,23 +16,23 @@ from torch.utils.flop_counter import FlopCounterMode
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from fav import flow as flows  # noqa: E402
-from fav.cli.options import SizeType  # noqa: E402
-from fav.errors import FavError  # noqa: E402
+from fav import flow as flows
+from fav.cli.options import SizeType
+from fav.errors import FavError
 from fav.flow.field import (
     FlowField,
-    between,  # noqa: E402
+    between,
 )
-from fav.model.backends import BACKENDS, choose  # noqa: E402
-from fav.model.checkpoints import load_style  # noqa: E402
-from fav.model.devices import device_of  # noqa: E402
-from fav.model.network import DEFAULT_ARCH, StyleNetwork  # noqa: E402
+from fav.model.backends import BACKENDS, choose
+from fav.model.checkpoints import load_style
+from fav.model.devices import device_of
+from fav.model.network import DEFAULT_ARCH, StyleNetwork
 from fav.model.preprocessing import network_input
 from fav.model.runner import StyleRunner
-from fav.stylize.recurrence import Recurrence  # noqa: E402
-from fav.stylize.settings import PRECISIONS  # noqa: E402
-from fav.training.config import HALF_WIDTH  # noqa: E402
-from fav.util.images import resize  # noqa: E402
+from fav.stylize.recurrence import Recurrence
+from fav.stylize.settings import PRECISIONS
+from fav.training.config import HALF_WIDTH
+from fav.util.images import resize
 
 MATERIAL = ROOT.parent / "shared" / "data"
 PATH = click.Path(path_type=Path)
@@ -151,7 +151,7 @@ class Nudged(StyleRunner):
 
 
 def print_honesty(style: Path, names: list[str], videos: list[Path], width: int, count: int, device: str) -> None:
-    load = lambda: load_style(style, in_channels=7)  # noqa: E731
+    load = lambda: load_style(style, in_channels=7)
     click.echo(f"\n{style.name}, {width} pixels wide, {count} frames in a chain; PSNR in dB against torch float32")
     click.echo(f"{'':44}{'one step':>9}{'first 10':>9}{'last 10':>9}{'lowest':>9}")
     for video in videos:

@@ -15,10 +15,10 @@ import torch.nn.functional as F
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.clips import FULL_WIDTH, SHIPPED, clip_of  # noqa: E402
-from benchmarks.steps import Measured, measure_node, measured  # noqa: E402
-from fav.cli.common import one_line_errors  # noqa: E402
-from fav.cli.options import FILE, SizeType  # noqa: E402
+from benchmarks.clips import FULL_WIDTH, SHIPPED, clip_of
+from benchmarks.steps import Measured, measure_node, measured
+from fav.cli.common import one_line_errors
+from fav.cli.options import FILE, SizeType
 
 # A line of the table: steps of the procedure of 2020 (`procedure2020.py`), and of a node (`steps.py`).
 LINES = {
@@ -106,7 +106,7 @@ def speeds(threads: int) -> str:
     square, picture, filters = torch.rand(2048, 2048), torch.rand(1, 128, 129, 276), torch.rand(128, 128, 3, 3)
     products = {
         "matrix product": (lambda: square @ square, 2 * 2048**3),
-        "bf16": (lambda square=square.bfloat16(): square @ square, 2 * 2048**3),
+        "bf16": (lambda square=square.bfloat16(): square @ square, 2 * 2048**3),  # noqa: B008
         "3x3 convolution of 128 channels": (lambda: F.conv2d(picture, filters), 2 * 127 * 274 * 9 * 128**2),
     }
     return ", ".join(f"{name} {work / min(timed(product) for _ in range(8)) / 1e9:.0f}" for name, (product, work) in products.items()) + " GFLOP/s"

@@ -17,20 +17,20 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import reel  # noqa: E402
-from benchmarks.take import STILL, VIDEOS, Take, check, runner_of, takes  # noqa: E402
-from fav import flow as flows  # noqa: E402
-from fav.evaluation.comparison import use_threads  # noqa: E402
-from fav.evaluation.metrics import distance, local_contrast, seam_score, warping_error  # noqa: E402
-from fav.flow.field import (  # noqa: E402
-    FlowField,  # noqa: E402
+from benchmarks import reel
+from benchmarks.take import STILL, VIDEOS, Take, check, runner_of, takes
+from fav import flow as flows
+from fav.evaluation.comparison import use_threads
+from fav.evaluation.metrics import distance, local_contrast, seam_score, warping_error
+from fav.flow.field import (
+    FlowField,
     between,
     over_long,
 )
-from fav.flow.warp import warp  # noqa: E402
-from fav.stylize.blend import blend  # noqa: E402
-from fav.stylize.chain import WORTH, boundaries  # noqa: E402
-from fav.synthetic.scene import MOTIONS  # noqa: E402
+from fav.flow.warp import warp
+from fav.stylize.blend import blend
+from fav.stylize.chain import WORTH, boundaries
+from fav.synthetic.scene import MOTIONS
 
 PATH = click.Path(path_type=Path)
 SIGMA = 16  # of the Gaussian before colours are compared, pixels

@@ -11,26 +11,25 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Callable
 
 import click
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import rivals  # noqa: E402
-from benchmarks.meter import Counting, Meter  # noqa: E402
-from shared import results  # noqa: E402
-from shared.claims import claimed  # noqa: E402
-from shared.heartbeat import temporary_member  # noqa: E402
-from shared.jobs import Job, create_job  # noqa: E402
+from benchmarks import rivals
+from benchmarks.meter import Counting, Meter
+from shared import results
+from shared.claims import claimed
+from shared.heartbeat import temporary_member
+from shared.jobs import Job, create_job
 from shared.membership import Node
-from shared.paths import SHARD, Task, shard_of  # noqa: E402
+from shared.paths import SHARD, Task, shard_of
 from shared.settings import LEASE_S
-from shared.shared_dir import open_share  # noqa: E402
-from shared.supervisor import Supervisor  # noqa: E402
+from shared.shared_dir import open_share
+from shared.supervisor import Supervisor
 
 CHAIN = 100  # tasks that one node does one after the other, as the frames of a shot
 END = Task("end", 0, ".txt")

@@ -20,13 +20,13 @@ from rich.progress import Progress
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import reel  # noqa: E402
-from fav import flow as flows  # noqa: E402
-from fav.evaluation.comparison import FrameSample, use_threads  # noqa: E402
-from fav.evaluation.metrics import distance, local_contrast, tone  # noqa: E402
-from fav.model.checkpoints import load_style  # noqa: E402
-from fav.model.runner import StyleRunner  # noqa: E402
-from fav.synthetic.scene import MOTIONS  # noqa: E402
+from benchmarks import reel
+from fav import flow as flows
+from fav.evaluation.comparison import FrameSample, use_threads
+from fav.evaluation.metrics import distance, local_contrast, tone
+from fav.model.checkpoints import load_style
+from fav.model.runner import StyleRunner
+from fav.synthetic.scene import MOTIONS
 
 PATH = click.Path(path_type=Path)
 LOOKS = ("blue", "green", "red", "contrast", "saturation", "local contrast")

@@ -18,20 +18,20 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from fav import flow as flows  # noqa: E402
-from fav.errors import FavError  # noqa: E402
-from fav.flow import dis  # noqa: E402
-from fav.flow.consistency import reliability  # noqa: E402
-from fav.flow.field import (  # noqa: E402
-    FlowField,  # noqa: E402
+from fav import flow as flows
+from fav.errors import FavError
+from fav.flow import dis
+from fav.flow.consistency import reliability
+from fav.flow.field import (
+    FlowField,
     between,
     composed,
     over_long,
 )
-from fav.flow.io import read_flo  # noqa: E402
-from fav.synthetic.scene import HIDDEN, MOTIONS, RELIABLE, Scene, Truth, view  # noqa: E402
-from fav.synthetic.scene import truth as truth_of  # noqa: E402
-from fav.util.images import read_image  # noqa: E402
+from fav.flow.io import read_flo
+from fav.synthetic.scene import HIDDEN, MOTIONS, RELIABLE, Scene, Truth, view
+from fav.synthetic.scene import truth as truth_of
+from fav.util.images import read_image
 
 MATERIAL = ROOT.parent / "shared" / "data"
 PATH = click.Path(path_type=Path)

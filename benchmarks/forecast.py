@@ -11,16 +11,16 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from fav.cli.common import one_line_errors  # noqa: E402
-from fav.cli.options import FILE  # noqa: E402
-from fav.errors import FavError  # noqa: E402
-from fav.monitor.eta import ThroughputEstimator, seconds_left, stitching  # noqa: E402
-from fav.pipeline.task_names import PAINTED  # noqa: E402
-from fav.report.data import JobReportData, gather  # noqa: E402
+from fav.cli.common import one_line_errors
+from fav.cli.options import FILE
+from fav.errors import FavError
+from fav.monitor.eta import ThroughputEstimator, seconds_left, stitching
+from fav.pipeline.task_names import PAINTED
+from fav.report.data import JobReportData, gather
 from fav.util.text import duration
-from shared.jobs import find_job  # noqa: E402
-from shared.paths import Task  # noqa: E402
-from shared.shared_dir import open_share  # noqa: E402
+from shared.jobs import find_job
+from shared.paths import Task
+from shared.shared_dir import open_share
 
 EVERY_S = 1.0
 

@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.take import VIDEOS, Take, check, runner_of, takes  # noqa: E402
-from fav import flow as flows  # noqa: E402
-from fav.evaluation.comparison import use_threads  # noqa: E402
-from fav.evaluation.metrics import distance  # noqa: E402
-from fav.synthetic.scene import MOTIONS  # noqa: E402
+from benchmarks.take import VIDEOS, Take, check, runner_of, takes
+from fav import flow as flows
+from fav.evaluation.comparison import use_threads
+from fav.evaluation.metrics import distance
+from fav.synthetic.scene import MOTIONS
 
 PATH = click.Path(path_type=Path)
 SHOWN = (0, 1, 2, 5, 10, 25, 50)

@@ -21,18 +21,18 @@ from matplotlib.figure import Figure
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from fav.pipeline.plan import VideoPlan  # noqa: E402
-from fav.pipeline.task_names import PAINTED  # noqa: E402
-from fav.stylize.timeline import PIECE, IndexSegment  # noqa: E402
-from shared import results  # noqa: E402
-from shared.claims import Claims, Outcome  # noqa: E402
+from fav.pipeline.plan import VideoPlan
+from fav.pipeline.task_names import PAINTED
+from fav.stylize.timeline import PIECE, IndexSegment
+from shared import results
+from shared.claims import Claims, Outcome
 from shared.identity import Identity
-from shared.jobs import Job  # noqa: E402
-from shared.membership import Node  # noqa: E402
-from shared.paths import Task  # noqa: E402
-from shared.shared_dir import SharedDir, open_share  # noqa: E402
-from shared.scheduling import MAX_CANDIDATES  # noqa: E402
-from tests.helpers import fake_video_job as epic  # noqa: E402
+from shared.jobs import Job
+from shared.membership import Node
+from shared.paths import Task
+from shared.scheduling import MAX_CANDIDATES
+from shared.shared_dir import SharedDir, open_share
+from tests.helpers import fake_video_job as epic
 
 COLOURS = {"one take": "tab:blue", "with cuts": "tab:orange"}
 

@@ -11,10 +11,10 @@ import click
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.clips import SHIPPED, clip_of, ffmpeg  # noqa: E402
-from benchmarks.stopwatch import peak_kb  # noqa: E402
-from fav.cli.common import one_line_errors  # noqa: E402
-from fav.cli.options import FILE, SizeType  # noqa: E402
+from benchmarks.clips import SHIPPED, clip_of, ffmpeg
+from benchmarks.stopwatch import peak_kb
+from fav.cli.common import one_line_errors
+from fav.cli.options import FILE, SizeType
 from fav.util.text import duration
 
 SIZES = ((640, 360), (1280, 720), (1920, 1080), (3840, 2160))

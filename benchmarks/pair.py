@@ -11,15 +11,15 @@ import click
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.clips import SHIPPED, clip_of, ffmpeg  # noqa: E402
-from fav.cli.common import one_line_errors  # noqa: E402
-from fav.cli.options import FILE, SizeType  # noqa: E402
-from fav.pipeline.request import Request  # noqa: E402
-from fav.pipeline.submit import submit  # noqa: E402
-from fav.pipeline.task_names import PAINTED  # noqa: E402
-from shared.heartbeat import temporary_member  # noqa: E402
-from shared.jobs import Job  # noqa: E402
-from shared.shared_dir import open_share  # noqa: E402
+from benchmarks.clips import SHIPPED, clip_of, ffmpeg
+from fav.cli.common import one_line_errors
+from fav.cli.options import FILE, SizeType
+from fav.pipeline.request import Request
+from fav.pipeline.submit import submit
+from fav.pipeline.task_names import PAINTED
+from shared.heartbeat import temporary_member
+from shared.jobs import Job
+from shared.shared_dir import open_share
 
 RUNS = {"one node, chunk off": (1, None), "one node, chunk 48": (1, 48), "two nodes, chunk 48": (2, 48)}
 
@@ -35,7 +35,7 @@ def painting_s(clip: Path, style: Path, nodes: int, chunk: int | None) -> tuple[
         command = [sys.executable, str(ROOT / "node.py"), place, "--job", job.name]
         bound = [["taskset", "-c", str(core), *command] for core in cores[:nodes]]
         processes = [subprocess.Popen(words, stdout=subprocess.DEVNULL) for words in bound]
-        if any([process.wait() for process in processes]):
+        if any([process.wait() for process in processes]):  # noqa: C419
             raise click.ClickException("expected nodes that end well; what they said is above")
         return spread_s(job)
 

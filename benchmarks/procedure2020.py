@@ -20,11 +20,11 @@ from torch import Tensor, nn
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.stopwatch import Stopwatch, peak_kb  # noqa: E402
-from fav.errors import FavError  # noqa: E402
-from fav.flow.spynet import LEVELS, MEAN, STD, STEP, load_weights, make_level, name_of  # noqa: E402
-from fav.model.checkpoints import load_style  # noqa: E402
-from fav.model.network import Layer, parse  # noqa: E402
+from benchmarks.stopwatch import Stopwatch, peak_kb
+from fav.errors import FavError
+from fav.flow.spynet import LEVELS, MEAN, STD, STEP, load_weights, make_level, name_of
+from fav.model.checkpoints import load_style
+from fav.model.network import Layer, parse
 
 FLO_HEAD = np.dtype([("magic", "<f4"), ("width", "<i4"), ("height", "<i4")])
 FLO_MAGIC = 202021.25

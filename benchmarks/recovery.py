@@ -19,11 +19,11 @@ import click
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from shared.claims import claimed  # noqa: E402
-from shared.jobs import Job  # noqa: E402
-from shared.settings import HEARTBEAT_S, POLL_S  # noqa: E402
-from shared.shared_dir import open_share  # noqa: E402
-from tests.helpers import toy_plan as toy  # noqa: E402
+from shared.claims import claimed
+from shared.jobs import Job
+from shared.settings import HEARTBEAT_S, POLL_S
+from shared.shared_dir import open_share
+from tests.helpers import toy_plan as toy
 
 ELSEWHERE = ("unshare", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child")
 PATIENCE_S = 120.0

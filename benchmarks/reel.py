@@ -12,15 +12,15 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from fav import flow as flows  # noqa: E402
-from fav.evaluation.comparison import FrameSample  # noqa: E402
-from fav.flow.field import between  # noqa: E402
-from fav.model.runner import StyleRunner  # noqa: E402
-from fav.stylize.recurrence import Recurrence  # noqa: E402
-from fav.synthetic.scene import Scene, view  # noqa: E402
-from fav.util.images import resize  # noqa: E402
-from fav.video import decode  # noqa: E402
-from fav.video.shot_detection import cut_finder  # noqa: E402
+from fav import flow as flows
+from fav.evaluation.comparison import FrameSample
+from fav.flow.field import between
+from fav.model.runner import StyleRunner
+from fav.stylize.recurrence import Recurrence
+from fav.synthetic.scene import Scene, view
+from fav.util.images import resize
+from fav.video import decode
+from fav.video.shot_detection import cut_finder
 
 MATERIAL = ROOT.parent / "shared" / "data"
 RATE = 25  # frames a second of clips that are drawn or played forth and back

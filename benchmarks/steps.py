@@ -18,10 +18,10 @@ import cv2
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.clips import SHIPPED, clip_of  # noqa: E402
-from benchmarks.stopwatch import Stopwatch, peak_kb  # noqa: E402
-from fav.cli.common import one_line_errors  # noqa: E402
-from fav.cli.options import FILE, SizeType  # noqa: E402
+from benchmarks.clips import SHIPPED, clip_of
+from benchmarks.stopwatch import Stopwatch, peak_kb
+from fav.cli.common import one_line_errors
+from fav.cli.options import FILE, SizeType
 
 
 @dataclass(frozen=True)

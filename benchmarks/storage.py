@@ -12,18 +12,18 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.clips import SHIPPED, clip_of  # noqa: E402
-from benchmarks.procedure2020 import Procedure  # noqa: E402
-from benchmarks.stopwatch import Stopwatch  # noqa: E402
-from fav.cli.common import one_line_errors  # noqa: E402
-from fav.cli.options import FILE, SizeType  # noqa: E402
-from fav.flow.io import encode_flow  # noqa: E402
-from fav.pipeline.spec import OPTIONS  # noqa: E402
+from benchmarks.clips import SHIPPED, clip_of
+from benchmarks.procedure2020 import Procedure
+from benchmarks.stopwatch import Stopwatch
+from fav.cli.common import one_line_errors
+from fav.cli.options import FILE, SizeType
+from fav.flow.io import encode_flow
+from fav.pipeline.spec import OPTIONS
 from fav.stylize.engine import FrameStylizer
-from fav.stylize.indexing import index_pieces  # noqa: E402
-from fav.stylize.settings import StyleSettings  # noqa: E402
-from fav.stylize.timeline import Timeline  # noqa: E402
-from fav.util.images import encode_png  # noqa: E402
+from fav.stylize.indexing import index_pieces
+from fav.stylize.settings import StyleSettings
+from fav.stylize.timeline import Timeline
+from fav.util.images import encode_png
 
 DEFAULTS = {name: OPTIONS[name].default for name in ("min_filter", "fill")}
 # A line of the table: files of the procedure of 2020 by the ends of their names, and of ours.

@@ -12,15 +12,15 @@ from rich.progress import Progress
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import reel  # noqa: E402
-from fav import flow as flows  # noqa: E402
-from fav.evaluation.comparison import EvaluationConfig, FrameSample, measure, use_threads  # noqa: E402
-from fav.evaluation.metrics import FrameLosses, mean_and_95th  # noqa: E402
-from fav.evaluation.perceptual_metrics import losses_of  # noqa: E402
-from fav.evaluation.report import Evaluation  # noqa: E402
-from fav.model.checkpoints import load_style  # noqa: E402
-from fav.model.runner import StyleRunner  # noqa: E402
-from fav.util.images import read_image  # noqa: E402
+from benchmarks import reel
+from fav import flow as flows
+from fav.evaluation.comparison import EvaluationConfig, FrameSample, measure, use_threads
+from fav.evaluation.metrics import FrameLosses, mean_and_95th
+from fav.evaluation.perceptual_metrics import losses_of
+from fav.evaluation.report import Evaluation
+from fav.model.checkpoints import load_style
+from fav.model.runner import StyleRunner
+from fav.util.images import read_image
 
 PATH = click.Path(path_type=Path)
 VIDEOS = tuple(reel.MATERIAL / "videos" / name for name in ("bigbuckbunny.mp4", "scene_cuts.mp4"))

@@ -11,17 +11,17 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import reel  # noqa: E402
-from fav import flow as flows  # noqa: E402
+from benchmarks import reel
+from fav import flow as flows
 from fav.flow.field import (
     FlowField,
-    between,  # noqa: E402
+    between,
 )
-from fav.model.backends import choose  # noqa: E402
-from fav.model.checkpoints import load_style  # noqa: E402
-from fav.model.runner import StyleRunner  # noqa: E402
-from fav.stylize.recurrence import Recurrence  # noqa: E402
-from fav.synthetic.scene import MOTIONS  # noqa: E402
+from fav.model.backends import choose
+from fav.model.checkpoints import load_style
+from fav.model.runner import StyleRunner
+from fav.stylize.recurrence import Recurrence
+from fav.synthetic.scene import MOTIONS
 
 STILL = "still"  # one frame of the test scene, again and again
 VIDEOS = tuple(reel.MATERIAL / "videos" / name for name in ("bigbuckbunny.mp4", "scene_cuts.mp4"))

@@ -8,8 +8,8 @@ back (`void.<token>.<nonce>`) does not count.
 import json
 import secrets
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Iterator
 
 from shared.errors import JobQueueError, plain
 from shared.identity import DECODE_ERRORS, Identity, node_key

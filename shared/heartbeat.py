@@ -1,8 +1,8 @@
 """The thread that renews a node's heartbeat file."""
 
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Iterator
 
 from shared.errors import JobQueueError
 from shared.identity import Identity

@@ -4,9 +4,9 @@ import errno
 import json
 import re
 import secrets
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Callable
 
 from shared.errors import EvictedError, JobQueueError, JobRemovedError, plain
 from shared.filesystem import RETRYABLE_ERRNOS, FileSystem

@@ -6,9 +6,9 @@ Nothing that must be right rests on them: where there is no such place, work goe
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Iterator
 
 from shared.mount import mount_of
 

@@ -1,7 +1,8 @@
 """What a worker needs to know of a job's tasks, and to whom it says what it does: the job system's two doors to the outside."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Callable, Iterator, Protocol
+from typing import Protocol
 
 from shared.jobs import Job
 from shared.node_health import NodeHealth

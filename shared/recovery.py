@@ -4,9 +4,9 @@ It also sweeps what the dead leave behind: their private files, their heartbeat 
 of jobs that they had not finished making or removing. What strangers have put there is left alone, and told once.
 """
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Callable, Iterator
 
 from shared.attempts import nonce, settle
 from shared.claims import claimed, owner_of, take_away

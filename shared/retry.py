@@ -1,7 +1,8 @@
 """Weather: a disk that is full or mounted read-only, and a server that stumbles. They pass; nothing is lost by waiting."""
 
 import errno
-from typing import Callable, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 from shared.filesystem import NO_SPACE_ERRNOS, READ_ONLY_ERRNOS, RETRYABLE_ERRNOS
 from shared.shared_dir import SharedDir

@@ -1,7 +1,7 @@
 """Which job a worker serves next, and which of its open tasks it leaves to other nodes."""
 
+from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Iterable, Iterator
 
 from shared import attempts
 from shared.claims import Outcome, claimed

@@ -3,8 +3,14 @@
 import traceback
 from pathlib import Path
 
-from shared.errors import (EvictedError, InputChangedError, JobRemovedError, NodeUnhealthyError, ResultVanishedError,
-                           StopRequested)
+from shared.errors import (
+    EvictedError,
+    InputChangedError,
+    JobRemovedError,
+    NodeUnhealthyError,
+    ResultVanishedError,
+    StopRequested,
+)
 from shared.job_state import JobState
 from shared.node_health import MOST_EXAMS
 from shared.paths import Task

@@ -13,18 +13,27 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Callable
 
 from setproctitle import setproctitle
 
 from shared import attempts
 from shared.claims import let_go
 from shared.control import ControlListener
-from shared.errors import EvictedError, JobQueueError, NodeUnhealthyError, SourcesReplaced, StopRequested, UserError, is_ours, lacking
+from shared.errors import (
+    EvictedError,
+    JobQueueError,
+    NodeUnhealthyError,
+    SourcesReplaced,
+    StopRequested,
+    UserError,
+    is_ours,
+    lacking,
+)
 from shared.heartbeat import HeartbeatThread
 from shared.identity import Identity
 from shared.jobs import Job, find_job

@@ -7,9 +7,9 @@ import mmap
 import os
 import struct
 import time
+from collections.abc import Callable
 from multiprocessing import reduction
 from multiprocessing.context import BaseContext
-from typing import Callable
 
 from shared.paths import Task
 

@@ -10,8 +10,9 @@ import stat
 import sys
 import termios
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Iterator, TextIO
+from typing import TextIO
 
 STREAMS = ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w"))
 # How strongly each signal asks a node to leave: after its task, or at once. A terminal that closes sends SIGHUP twice.

@@ -6,9 +6,9 @@ What the tasks are and how they run is the business of a `TaskPlan`, one for eac
 import errno
 import threading
 import traceback
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Callable, Iterator
 
 from shared import attempts, results
 from shared.claims import Outcome, claimed

@@ -1,7 +1,8 @@
 """What the parts of a worker share: its node, its events, and how they do a step on the shared directory."""
 
 import threading
-from typing import Callable, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 from shared.errors import ResultVanishedError, SourcesReplaced, StopRequested
 from shared.job_state import JobState

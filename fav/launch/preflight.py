@@ -1,12 +1,12 @@
 """The scout: looks at hosts before any work starts, all at once, and tells in one table what is wrong where."""
 
 import secrets
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import Iterator
 
 from fav.launch import ssh
 from fav.launch.host_probe import HostReport, ProbeRequest

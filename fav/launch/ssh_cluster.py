@@ -5,8 +5,8 @@ Each host is looked after by a thread of its own, so that one that hangs keeps n
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 from fav.launch.hosts_file import Host
 from fav.launch.remote_process import LaunchRefusedError, ProcessState, ask, start

@@ -7,7 +7,7 @@ from fav.monitor.eta import ThroughputEstimator, seconds_left, stitching
 from fav.pipeline.artifacts import DamagedFileError, JobArtifacts
 from fav.pipeline.task_names import PAINTED, painting_task
 from fav.stylize.chain import FrameChain
-from shared.errors import ResultVanishedError, JobQueueError
+from shared.errors import JobQueueError, ResultVanishedError
 from shared.paths import Task
 from shared.results import head
 

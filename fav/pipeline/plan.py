@@ -10,9 +10,10 @@ and, with --evaluate, those of `measuring.py`.
 """
 
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Iterator
+from typing import TYPE_CHECKING
 
 from fav import flow as flows
 from fav.errors import FavError

@@ -10,6 +10,7 @@ from shared.identity import DECODE_ERRORS
 from shared.jobs import Job
 from shared.paths import Task
 
+
 def evaluated(job: Job) -> str | None:
     """What was measured of a job's film, in one line; None where that is not published or does not read back."""
     try:

@@ -4,10 +4,10 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Callable, Iterator
 
 from filelock import FileLock, Timeout
 from msgspec.structs import replace

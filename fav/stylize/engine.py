@@ -4,11 +4,11 @@ The one-process command and the tasks of a job both make their frames here, so t
 """
 
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Callable, Iterator
 
 import cv2
 import numpy as np

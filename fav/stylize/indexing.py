@@ -1,7 +1,7 @@
 """Decode a video once to index its frames and find its cuts."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Callable, Iterator
 
 from fav.stylize.timeline import PIECE, IndexSegment
 from fav.video import FrameIndex, decode

@@ -15,7 +15,7 @@ def duration(seconds: float | None) -> str:
 
 def words(size: float) -> str:
     """`340 KiB`, `2.1 GiB`."""
-    for unit in ("KiB", "MiB", "GiB"):
+    for unit in ("KiB", "MiB", "GiB"):  # noqa: B007
         size /= 1024
         if size < 1000:
             break

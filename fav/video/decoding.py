@@ -56,7 +56,7 @@ class DecodedFrame:
 
     def release(self) -> None:
         """Drop the picture, keep the facts: an index of 4K frames would not fit into memory otherwise."""
-        self.crc
+        self.crc  # noqa: B018
         self._frame = None
 
     def _picture(self) -> av.VideoFrame:

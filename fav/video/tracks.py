@@ -161,7 +161,7 @@ class _Text(_Copied):
         out.codec_context.subtitle_header = stream.codec_context.subtitle_header
 
     def take(self, packet: Packet) -> Iterator[Packet]:
-        for packet in super().take(packet):
+        for packet in super().take(packet):  # noqa: B020
             try:
                 lines = self._stream.codec_context.decode2(packet)
             except av.FFmpegError:

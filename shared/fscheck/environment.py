@@ -9,8 +9,8 @@ import statistics
 import threading
 import time
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable
 
 from shared.filesystem import FileSystem
 from shared.fscheck.finding import Finding, note, ok, probe, unfit

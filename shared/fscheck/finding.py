@@ -1,10 +1,10 @@
 """What was found out about a directory, one line a property."""
 
 import errno
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import wraps
-from typing import Callable
 
 from shared.filesystem import NO_SPACE_ERRNOS
 

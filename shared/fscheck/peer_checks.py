@@ -8,8 +8,8 @@ import fcntl
 import hashlib
 import os
 from collections import Counter, deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Callable, Iterable
 
 from shared.fscheck.environment import CLOCKS_S, LOCKS, in_time, offset
 from shared.fscheck.finding import Finding, note, ok, probe, unfit

@@ -13,9 +13,10 @@ while the name of its pulse changes, and the circle is closed when all see the s
 import json
 import secrets
 import threading
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 from shared.errors import JobQueueError
 from shared.filesystem import RETRYABLE_ERRNOS, FileSystem

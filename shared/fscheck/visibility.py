@@ -1,9 +1,10 @@
 """Who sees what after how long: the first peer of a circle makes changes, the others look for them."""
 
 import errno
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 from shared.filesystem import RETRYABLE_ERRNOS, FileSystem
 from shared.fscheck.finding import Finding, note, ok, probe, unfit

@@ -114,7 +114,7 @@ def test_full_disk_that_holds_the_logs_too_takes_neither_node_nor_coordinator_do
         wait_for(lambda: frames() >= 2 or run.poll() is not None, 60)
         logs = list(share.layout.logs.iterdir())
         disk.leave_blocks(8 * PAGE // os.statvfs(disk.seen).f_frsize)
-        nodes = [process for process in children(run.pid)]
+        nodes = list(children(run.pid))
         time.sleep(6)
         assert run.poll() is None and len(nodes) == 2 and all(runs(node) for node in nodes), out.read_text()
         assert frames() < FRAMES

@@ -274,7 +274,7 @@ def test_silent_owner_on_a_job_of_long_leases_is_not_swept_by_those_of_short_lea
 
 def test_owners_that_die_before_they_have_said_their_name_count_as_vanished(share, node, job, clock):
     recovery = recovery_of(node)
-    for round in range(attempts.MOST_VANISHED):
+    for _round in range(attempts.MOST_VANISHED):
         assert attempts.failed(job) == []
         job.layout.placeholder(TASK).touch()
         watch(recovery, [job], clock, toy.LEASE_S + POLL_S)

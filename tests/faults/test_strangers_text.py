@@ -196,7 +196,7 @@ def test_times_that_no_task_takes_are_left_out(told_job, seconds):
 
 @pytest.mark.parametrize("error", ['"much"', "[1]", "-1", "NaN", "Infinity", "1e308", "true", "{}"])
 def test_measurements_that_are_none_are_left_out(told_job, error):
-    rows = '{"frames": [{"frame": 1, "film": {"warping_error": %s}}, {"frame": 2, "film": {"warping_error": 0.25}}]}' % error
+    rows = '{"frames": [{"frame": 1, "film": {"warping_error": %s}}, {"frame": 2, "film": {"warping_error": 0.25}}]}' % error  # noqa: UP031
     facts = written(told_job, [GOOD] * 3, rows.encode())
     assert facts.odd == {"measurements that are none": 1} and facts.errors == {2: 0.25}
 

@@ -16,11 +16,11 @@ import tempfile
 import threading
 import traceback
 from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Callable, Iterable
 
 import cv2
 import torch
@@ -139,7 +139,7 @@ def ending(point: Point, number: int, woken: Callable[[], None] = lambda: None) 
             os.kill(os.getpid(), number)
             woken()
             if point.when == "before":
-                return call()
+                return call()  # noqa: B012
 
     return strike
 

@@ -18,7 +18,7 @@ STRINGS = [SMALL, "c3s1-4,d6,R6,u4,c3s1-3", "c5s1-4,c3s2-6,R6,R6,f3s2-4,c9s1-3",
 def random_network(arch: str = SMALL, in_channels: int = 7) -> StyleNetwork:
     torch.manual_seed(0)
     network = StyleNetwork(arch, in_channels).requires_grad_(False).eval()
-    for name, value in network.named_parameters():
+    for _name, value in network.named_parameters():
         value.normal_(std=0.3) if value.ndim == 1 else value.normal_(std=value[0].numel() ** -0.5)
     return network
 

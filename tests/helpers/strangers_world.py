@@ -159,7 +159,7 @@ class World:
 
     def remains(self) -> list[Path]:
         """What the dead have left."""
-        unborn = [path for path in (self.root / "jobs").glob("unborn.*")]
+        unborn = list((self.root / "jobs").glob("unborn.*"))
         return [path for dead in self.dead for path in (dead.heart, dead.private) if path.exists()] + unborn
 
 

@@ -6,8 +6,8 @@
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Callable, Iterator
 
 from shared import results
 from shared.attempts import failed

@@ -24,8 +24,8 @@ from shared.filesystem import FileSystem
 from shared.jobs import Job
 from shared.membership import Node
 from shared.paths import SHARD, Task
-from shared.shared_dir import open_share
 from shared.scheduling import MAX_CANDIDATES
+from shared.shared_dir import open_share
 from shared.worker import Worker
 from tests.helpers.fake_video_job import LimitedPlan, make_film, paint, piece, put_index
 from tests.helpers.job_system import join

@@ -2,11 +2,11 @@
 
 import os
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from multiprocessing import get_context
-from typing import Iterable, Iterator
 
 from tests.simulation.mutations import mutated
 from tests.simulation.play import Play

@@ -1,7 +1,7 @@
 """Wrong protocols, each a small change that somebody might make. The verdict must find every one of them."""
 
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Callable, Iterator
 from unittest.mock import patch
 
 from shared import attempts, claims, jobs, recovery, results, retry, worker

@@ -5,9 +5,9 @@ import secrets
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator
 from unittest.mock import patch
 
 from shared import attempts, results
@@ -150,7 +150,7 @@ class Play:
                 done.append(f"error: {error}")
             except Exception:
                 done.append("broken")
-                raise world.broken(f"a worker went down: {traceback.format_exc()}")
+                raise world.broken(f"a worker went down: {traceback.format_exc()}")  # noqa: B904
 
         agent = world.spawn(process, "worker", body)
         world.sleep(1e9, lambda: bool(done) or not agent.alive or heart.evicted.is_set())

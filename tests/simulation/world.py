@@ -6,8 +6,8 @@ import random
 import threading
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable
 
 from greenlet import getcurrent, greenlet
 

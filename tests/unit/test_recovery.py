@@ -97,7 +97,7 @@ def test_recovered_orphan_is_on_record_once_with_its_owner(share, node, job):
 
 
 def test_task_whose_owners_vanish_ten_times_is_failed(share, node, job):
-    for round in range(attempts.MOST_VANISHED):
+    for _round in range(attempts.MOST_VANISHED):
         assert attempts.failed(job) == []
         Claims(join(share, host="switched-off"), job).claim(TASK)
         Recovery(node, FailureDetector(share, node.identity)).run({job: set()}, frozenset({"switched-off"}))

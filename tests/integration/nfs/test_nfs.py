@@ -9,10 +9,10 @@ what each took. All clients mount with the kernel's default options: caches of a
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Callable
 
 import pytest
 
