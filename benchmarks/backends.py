@@ -106,18 +106,24 @@ def print_speed(names: list[str], size: tuple[int, int], rounds: int, device: st
     took = seconds(ways, rounds)
     rates = {precision: product_rate(precision, here) for precision in PRECISIONS}
     work = flops(ways[f"full: {BASELINE}"])
-    click.echo(f"a product of matrices: {', '.join(f'{rate / 1e9:.0f} GFLOP/s in {name}' for name, rate in rates.items())}; "
-               f"the network of full width: {work / 1e9:.0f} GFLOP a frame")
-    click.echo(f"{width}x{height}, {device}, {torch.get_num_threads()} threads; s a frame and how many times as fast as the first line, at\n"
-               f"full and half width; the one against the other; s until the first frame of full width is there; the rate of\n"
-               f"full width by that of the product of matrices")
+    click.echo(
+        f"a product of matrices: {', '.join(f'{rate / 1e9:.0f} GFLOP/s in {name}' for name, rate in rates.items())}; "
+        f"the network of full width: {work / 1e9:.0f} GFLOP a frame"
+    )
+    click.echo(
+        f"{width}x{height}, {device}, {torch.get_num_threads()} threads; s a frame and how many times as fast as the first line, at\n"
+        f"full and half width; the one against the other; s until the first frame of full width is there; the rate of\n"
+        f"full width by that of the product of matrices"
+    )
     click.echo(f"{'':32}{'full':>8}{'':>8}{'half':>8}{'':>8}{'full/half':>11}{'start':>8}{'rate':>7}")
     for way in [BASELINE, *(f"{name} {precision}" for name in names for precision in PRECISIONS)]:
         full, half = took[f"full: {way}"], took[f"half: {way}"]
         gain = took[f"full: {BASELINE}"] / full, took[f"half: {BASELINE}"] / half
         start = f"{starts[f'full: {way}']:8.2f}" if f"full: {way}" in starts else " " * 8
         rate = work / full / rates["bfloat16" if way.endswith("bfloat16") else "float32"]
-        click.echo(f"{way:32}{full:8.3f}{gain[0]:7.1f}x{half:8.3f}{gain[1]:7.1f}x{full / half:10.1f}x{start}{rate:7.0%}")
+        click.echo(
+            f"{way:32}{full:8.3f}{gain[0]:7.1f}x{half:8.3f}{gain[1]:7.1f}x{full / half:10.1f}x{start}{rate:7.0%}"
+        )
 
 
 def links_of(video: Path, width: int, count: int) -> list[Link]:
@@ -161,29 +167,55 @@ def print_honesty(style: Path, names: list[str], videos: list[Path], width: int,
         for name in names:
             for precision in PRECISIONS:
                 if (name, precision, device) != ("torch", "float32", "cpu"):
-                    runners[f"{name} {precision}"] = StyleRunner(load(), device=device, backend=name, precision=precision)
+                    runners[f"{name} {precision}"] = StyleRunner(
+                        load(), device=device, backend=name, precision=precision
+                    )
         for name, runner in runners.items():
             along = [psnr(*pair) for pair in zip(Recurrence(runner).film(links), expected)]
-            steps = [psnr(Recurrence(runner).next(frame, expected[number], geometry), expected[number + 1])
-                     for number, (frame, geometry) in enumerate(links[1:]) if number % 10 == 0]
+            steps = [
+                psnr(Recurrence(runner).next(frame, expected[number], geometry), expected[number + 1])
+                for number, (frame, geometry) in enumerate(links[1:])
+                if number % 10 == 0
+            ]
             figures = np.mean(steps), np.mean(along[:LATEST]), np.mean(along[-LATEST:]), min(along)
             click.echo(f"{f'{video.stem}: {name}':44}" + "".join(f"{figure:9.1f}" for figure in figures))
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--backend", "names", multiple=True, type=click.Choice(list(BACKENDS)),
-              help="Only these.  [default: torch, and what auto takes here]")
+@click.option(
+    "--backend",
+    "names",
+    multiple=True,
+    type=click.Choice(list(BACKENDS)),
+    help="Only these.  [default: torch, and what auto takes here]",
+)
 @click.option("--device", default="cpu", show_default=True, help="cpu, or cuda:0 and so on.")
 @click.option("--threads", type=click.IntRange(1), help="[default: PyTorch's]")
-@click.option("--size", type=SizeType(), default=(1024, 436), metavar="WxH", help="Of the timed frame.  [default: 1024x436]")
-@click.option("--rounds", type=click.IntRange(0), default=5, show_default=True,
-              help="Timed frames of each; the median is shown. 0 for none.")
+@click.option(
+    "--size", type=SizeType(), default=(1024, 436), metavar="WxH", help="Of the timed frame.  [default: 1024x436]"
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(0),
+    default=5,
+    show_default=True,
+    help="Timed frames of each; the median is shown. 0 for none.",
+)
 @click.option("--style", "styles", multiple=True, type=PATH, help="Of the films.  [default: starry_night]")
 @click.option("--data", type=PATH, default=MATERIAL / "videos", show_default=True, help="Videos for the films.")
 @click.option("--width", type=click.IntRange(16), default=320, show_default=True, help="Of the films.")
 @click.option("--frames", type=click.IntRange(0), default=100, show_default=True, help="Of the films. 0 for none.")
-def main(names: tuple[str, ...], device: str, threads: int | None, size: tuple[int, int], rounds: int, styles: tuple[Path, ...],
-         data: Path, width: int, frames: int) -> None:
+def main(
+    names: tuple[str, ...],
+    device: str,
+    threads: int | None,
+    size: tuple[int, int],
+    rounds: int,
+    styles: tuple[Path, ...],
+    data: Path,
+    width: int,
+    frames: int,
+) -> None:
     """Print how fast each backend and precision is, and how far the films that they make are apart.
 
     A chain hands on what differs from frame to frame, and each style makes of that what it will: "one step" is what a
@@ -201,7 +233,9 @@ def main(names: tuple[str, ...], device: str, threads: int | None, size: tuple[i
         print_speed(here, size, rounds, device)
     videos = sorted(data.glob("*.mp4")) if frames else []
     if frames and not videos:
-        raise click.ClickException(f"{data}: expected videos, got none; give their directory with --data, or --frames 0")
+        raise click.ClickException(
+            f"{data}: expected videos, got none; give their directory with --data, or --frames 0"
+        )
     for style in (styles or [ROOT / "styles" / "starry_night.safetensors"]) if frames else ():
         print_honesty(style, here, videos, width, frames, device)
 

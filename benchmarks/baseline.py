@@ -22,7 +22,10 @@ from fav.cli.options import FILE, SizeType
 
 # A line of the table: steps of the procedure of 2020 (`procedure2020.py`), and of a node (`steps.py`).
 LINES = {
-    "source frames": (("split", "read"), ("index and cuts", "decode", "decode: checksum", "decode: YUV to BGR", "decode: resize")),
+    "source frames": (
+        ("split", "read"),
+        ("index and cuts", "decode", "decode: checksum", "decode: YUV to BGR", "decode: resize"),
+    ),
     "flow, two directions": (("flow",), ("flow, two directions", "flow: rounding")),
     "files of flow": (("files of flow",), ()),
     "consistency": (("consistency",), ("consistency",)),
@@ -47,12 +50,27 @@ def measure_2020(video: Path, style: Path, spynet: Path, frames: int, threads: i
 @click.argument("video", type=FILE)
 @click.argument("style", type=FILE, required=False)
 @click.option("--spynet", type=FILE, required=True, help="The authors' directory of modelL{1..6}_F.t7.")
-@click.option("--size", type=SizeType(), default="1024x436", show_default=True, metavar="WxH", help="VIDEO is brought to this size before, for both.")
+@click.option(
+    "--size",
+    type=SizeType(),
+    default="1024x436",
+    show_default=True,
+    metavar="WxH",
+    help="VIDEO is brought to this size before, for both.",
+)
 @click.option("--frames", type=click.IntRange(3), default=12, show_default=True, help="The first frames of VIDEO.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of both.  [default: all cores]")
-@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Films by each, alternating; medians are shown.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="Films by each, alternating; medians are shown.",
+)
 @one_line_errors
-def main(video: Path, style: Path | None, spynet: Path, size: tuple[int, int], frames: int, threads: int | None, rounds: int) -> None:
+def main(
+    video: Path, style: Path | None, spynet: Path, size: tuple[int, int], frames: int, threads: int | None, rounds: int
+) -> None:
     """Print a table of what the procedure of 2020 and a node of this program take for a film of VIDEO in STYLE.
 
     Both are whole commands, from the video file to the film, in turns; ours with its default flow, and with that of 2020. Without a
@@ -67,9 +85,14 @@ def main(video: Path, style: Path | None, spynet: Path, size: tuple[int, int], f
             print_table(compared(clip, path, spynet, frames, threads, rounds), frames)
 
 
-def compared(clip: Path, style: Path, spynet: Path, frames: int, threads: int, rounds: int) -> dict[str, list[tuple[Measured, Measured]]]:
+def compared(
+    clip: Path, style: Path, spynet: Path, frames: int, threads: int, rounds: int
+) -> dict[str, list[tuple[Measured, Measured]]]:
     """For each pipeline the runs of which the steps are shown, beside those of which the whole is."""
-    node = lambda **options: (measure_node(clip, style, frames, threads, True, **options), measure_node(clip, style, frames, threads, **options))
+    node = lambda **options: (
+        measure_node(clip, style, frames, threads, True, **options),
+        measure_node(clip, style, frames, threads, **options),
+    )
     pipelines = {
         "2020": lambda: (measure_2020(clip, style, spynet, frames, threads),) * 2,
         "ours": node,
@@ -84,16 +107,31 @@ def compared(clip: Path, style: Path, spynet: Path, frames: int, threads: int, r
 
 def print_table(runs: dict[str, list[tuple[Measured, Measured]]], frames: int) -> None:
     """Seconds a frame; the last lines also tell how many times as long the procedure of 2020 takes."""
+
     def line(name: str, value: Callable[[str], float], ratios: bool = False) -> None:
         values = {pipeline: value(pipeline) for pipeline in runs}
-        click.echo(f"{name:22}" + "".join(f"{seconds:14.3f}" for seconds in values.values())
-                   + (f"   2020 / ours {values['2020'] / values['ours']:.1f}, "
-                      f"with its flow {values['2020'] / values['ours, spynet']:.1f}" if ratios else ""))
+        click.echo(
+            f"{name:22}"
+            + "".join(f"{seconds:14.3f}" for seconds in values.values())
+            + (
+                f"   2020 / ours {values['2020'] / values['ours']:.1f}, "
+                f"with its flow {values['2020'] / values['ours, spynet']:.1f}"
+                if ratios
+                else ""
+            )
+        )
 
     click.echo(f"{'seconds a frame':22}" + "".join(f"{name:>14}" for name in runs))
     for name, names in LINES.items():
-        line(name, lambda pipeline: median(sum(steps.steps.get(step, 0.0) for step in names[pipeline != "2020"])
-                                           for steps, _ in runs[pipeline]) / frames)
+        line(
+            name,
+            lambda pipeline: (
+                median(
+                    sum(steps.steps.get(step, 0.0) for step in names[pipeline != "2020"]) for steps, _ in runs[pipeline]
+                )
+                / frames
+            ),
+        )
     line("start, imports, rest", lambda pipeline: median(steps.rest for steps, _ in runs[pipeline]) / frames)
     line("whole", lambda pipeline: median(whole.whole for _, whole in runs[pipeline]) / frames, ratios=True)
     line("core-seconds", lambda pipeline: median(whole.cores for _, whole in runs[pipeline]) / frames, ratios=True)
@@ -109,7 +147,13 @@ def speeds(threads: int) -> str:
         "bf16": (lambda square=square.bfloat16(): square @ square, 2 * 2048**3),  # noqa: B008
         "3x3 convolution of 128 channels": (lambda: F.conv2d(picture, filters), 2 * 127 * 274 * 9 * 128**2),
     }
-    return ", ".join(f"{name} {work / min(timed(product) for _ in range(8)) / 1e9:.0f}" for name, (product, work) in products.items()) + " GFLOP/s"
+    return (
+        ", ".join(
+            f"{name} {work / min(timed(product) for _ in range(8)) / 1e9:.0f}"
+            for name, (product, work) in products.items()
+        )
+        + " GFLOP/s"
+    )
 
 
 def timed(function: Callable) -> float:

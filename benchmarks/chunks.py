@@ -113,7 +113,9 @@ class Scheme:
 
     def _moved(self, take: Take, edge: int) -> int:
         def reliability(at: int) -> float:
-            return float(np.mean([take.steps[number].reliability.mean() for number in range(at - self.lead + 1, at + 1)]))
+            return float(
+                np.mean([take.steps[number].reliability.mean() for number in range(at - self.lead + 1, at + 1)])
+            )
 
         return min(range(edge - self.window, edge + self.window + 1), key=reliability) if self.window else edge
 
@@ -234,18 +236,27 @@ def seam(edge: int, passage: int, film: Course, plain: Course) -> Seam:
         alone = [error if number == at or number not in frames else None for number, error in enumerate(errors)]
         return seam_score(alone, shots, at) or 0.0
 
-    return Seam(max(score(film.errors, at) - score(plain.errors, at) for at in frames),
-                (seam_score(film.errors, shots, edge) or 0) - (seam_score(plain.errors, shots, edge) or 0),
-                max(255 * (film.errors[at] ** 0.5 - plain.errors[at] ** 0.5) for at in frames),
-                max(film.jumps[at] - plain.jumps[at] for at in frames),
-                min(film.contrasts[at] / plain.contrasts[at] for at in frames))
+    return Seam(
+        max(score(film.errors, at) - score(plain.errors, at) for at in frames),
+        (seam_score(film.errors, shots, edge) or 0) - (seam_score(plain.errors, shots, edge) or 0),
+        max(255 * (film.errors[at] ** 0.5 - plain.errors[at] ** 0.5) for at in frames),
+        max(film.jumps[at] - plain.jumps[at] for at in frames),
+        min(film.contrasts[at] / plain.contrasts[at] for at in frames),
+    )
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("style", type=PATH)
 @click.option("--motions", default=",".join([*MOTIONS, STILL]), show_default=True, help="Of the drawn takes.")
-@click.option("--video", "videos", type=PATH, multiple=True, default=VIDEOS, help="Of each its longest shot, forth and "
-              "back.  [default: " + ", ".join(video.name for video in VIDEOS) + " in the shared material]")
+@click.option(
+    "--video",
+    "videos",
+    type=PATH,
+    multiple=True,
+    default=VIDEOS,
+    help="Of each its longest shot, forth and "
+    "back.  [default: " + ", ".join(video.name for video in VIDEOS) + " in the shared material]",
+)
 @click.option("--frames", type=click.IntRange(60), default=240, show_default=True)
 @click.option("--size", type=click.IntRange(30), default=48, show_default=True, help="Frames of a chunk.")
 @click.option("--lead", type=click.IntRange(1, 12), default=7, show_default=True, help="Frames of a lead-in.")
@@ -254,8 +265,19 @@ def seam(edge: int, passage: int, film: Course, plain: Course) -> Seam:
 @click.option("--flow", type=click.Choice(list(flows.METHODS)), default="dis", show_default=True)
 @click.option("--sheets", type=PATH, metavar="DIR", help="Write the frames around each film's worst boundary here.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of OpenCV and PyTorch.  [default: theirs]")
-def main(style: Path, motions: str, videos: tuple[Path, ...], frames: int, size: int, lead: int, only: str, width: int,
-         flow: str, sheets: Path | None, threads: int | None) -> None:
+def main(
+    style: Path,
+    motions: str,
+    videos: tuple[Path, ...],
+    frames: int,
+    size: int,
+    lead: int,
+    only: str,
+    width: int,
+    flow: str,
+    sheets: Path | None,
+    threads: int | None,
+) -> None:
     """Print how well the seams are hidden when a long take in STYLE is cut into chunks, by several schemes.
 
     Of each take the mean and the worst over its boundaries: z of the warping error at the worst frame of the passage, and at
@@ -263,6 +285,7 @@ def main(style: Path, motions: str, videos: tuple[Path, ...], frames: int, size:
     low-frequency colours; the least local contrast. Then the warping error of the whole film by that of off (whose change is
     told in grey levels, g), frames and steps of flow made beyond off's, and how many frames wait for each other in a row.
     """
+
     def fail(words: str) -> None:
         raise click.ClickException(words)
 
@@ -271,8 +294,10 @@ def main(style: Path, motions: str, videos: tuple[Path, ...], frames: int, size:
     if frames < WORTH * size:
         fail(f"--frames: expected {WORTH} chunks or more, {WORTH * size} frames, got {frames}")
     click.echo(f"{style.stem}, {frames} frames, {width} wide, flow {flow}, chunks of {size}; mean and worst")
-    click.echo(f"{'take, scheme':44}{'z, passage':>14}{'z, boundary':>14}{'change':>14}"
-               f"{'colour jump':>14}{'contrast':>12}{'error/off':>11}{'painted':>9}{'flows':>8}{'serial':>8}")
+    click.echo(
+        f"{'take, scheme':44}{'z, passage':>14}{'z, boundary':>14}{'change':>14}"
+        f"{'colour jump':>14}{'contrast':>12}{'error/off':>11}{'painted':>9}{'flows':>8}{'serial':>8}"
+    )
     for name, take in takes(runner_of(style), motions, videos, frames, width, flow, again=True):
         plain = course(take, off(take, size).pictures)
         for scheme, make in schemes(lead).items():
@@ -297,10 +322,12 @@ def tell(name: str, film: Film, mine: Course, plain: Course, lead: int) -> dict[
         return f"{np.mean(values):{form}} {worst(values):{form}}"
 
     whole, usual = (np.mean([error for error in one.errors if error is not None]) for one in (mine, plain))
-    told = f"{255 * usual ** 0.5:9.2f} g" if mine.errors == plain.errors else f"{whole / usual:.3f}"
-    click.echo(f"{name:44}{cell('z', max, '6.1f'):>14}{cell('edge', max, '6.1f'):>14}{cell('change', max, '6.2f'):>14}"
-               f"{cell('jump', max, '6.2f'):>14}{cell('contrast', min, '5.2f'):>12}{told:>11}"
-               f"{film.painted / count - 1:9.1%}{film.steps / count - 1:8.1%}{film.serial:8}")
+    told = f"{255 * usual**0.5:9.2f} g" if mine.errors == plain.errors else f"{whole / usual:.3f}"
+    click.echo(
+        f"{name:44}{cell('z', max, '6.1f'):>14}{cell('edge', max, '6.1f'):>14}{cell('change', max, '6.2f'):>14}"
+        f"{cell('jump', max, '6.2f'):>14}{cell('contrast', min, '5.2f'):>12}{told:>11}"
+        f"{film.painted / count - 1:9.1%}{film.steps / count - 1:8.1%}{film.serial:8}"
+    )
     return seams
 
 
@@ -309,8 +336,12 @@ def around(pictures: list[np.ndarray], edge: int) -> np.ndarray:
     numbers = range(edge - 4, edge + 2)
     pairs = ((pictures[number].astype(np.float32), pictures[number - 1]) for number in numbers)
     changes = [cv2.convertScaleAbs(picture - before, alpha=10) for picture, before in pairs]
-    return reel.sheet([[(f"{number}{', boundary' if number == edge else ''}", pictures[number]) for number in numbers],
-                       [("change, times 10", change) for change in changes]])
+    return reel.sheet(
+        [
+            [(f"{number}{', boundary' if number == edge else ''}", pictures[number]) for number in numbers],
+            [("change, times 10", change) for change in changes],
+        ]
+    )
 
 
 if __name__ == "__main__":

@@ -123,7 +123,9 @@ class Ours:
 
     def work(self, place: Path, tasks: int, meter: Path) -> None:
         before = time.process_time()
-        Supervisor(open_share(place), "benchmarks.claims:EmptyPlan", print, "empty", options={"meter": str(meter)}).run()
+        Supervisor(
+            open_share(place), "benchmarks.claims:EmptyPlan", print, "empty", options={"meter": str(meter)}
+        ).run()
         Meter(meter).beside(time.process_time() - before)
 
 
@@ -157,10 +159,19 @@ def measure(name: str, place: Path, tasks: int, processes: int, limit_s: float) 
         worker.kill()
         worker.join()
     read = [meter for meter in map(Meter, meters) if meter.began]
-    return {"system": name, "tasks": tasks, "processes": processes, "filled": filled, "done": sum(int(meter.done) for meter in read),
-            "seconds": max(meter.ended for meter in read) - min(meter.began for meter in read),
-            "cpu": sum(meter.cpu + meter.cpu_beside for meter in read), "operations": sum(meter.operations for meter in read), "peak_mb": max(meter.peak_kb for meter in read) / 1024,
-            "fewest": int(min(meter.done for meter in read)), "pause_s": getattr(SYSTEMS[name], "pause_s", 0.0)}
+    return {
+        "system": name,
+        "tasks": tasks,
+        "processes": processes,
+        "filled": filled,
+        "done": sum(int(meter.done) for meter in read),
+        "seconds": max(meter.ended for meter in read) - min(meter.began for meter in read),
+        "cpu": sum(meter.cpu + meter.cpu_beside for meter in read),
+        "operations": sum(meter.operations for meter in read),
+        "peak_mb": max(meter.peak_kb for meter in read) / 1024,
+        "fewest": int(min(meter.done for meter in read)),
+        "pause_s": getattr(SYSTEMS[name], "pause_s", 0.0),
+    }
 
 
 def per_task(cell: dict) -> float:
@@ -187,11 +198,17 @@ def table(cells: list[dict]) -> Iterator[str]:
     for (processes, tasks, name), same in sorted(groups.items()):
         cell = sorted(same, key=per_task)[len(same) // 2]
         short = cell["done"] < tasks
-        words = f"> limit: {cell['done']} done, {per_task(cell) * tasks / 1e6:.0f} s extrapolated" if short else f"{cell['seconds']:.1f}"
+        words = (
+            f"> limit: {cell['done']} done, {per_task(cell) * tasks / 1e6:.0f} s extrapolated"
+            if short
+            else f"{cell['seconds']:.1f}"
+        )
         operations = f"{cell['operations'] / max(cell['done'], 1):.1f}" if cell["operations"] else ""
-        yield f"{name:16}{tasks:9}{processes:11}{statistics.median(map(per_task, same)):11.0f}"\
-              f"{statistics.median(map(cpu_per_task, same)):8.0f}{operations:>12}{cell['peak_mb']:9.0f}"\
-              f"{cell['filled']:12.1f}{words:>10}{idle(cell):>7}"
+        yield (
+            f"{name:16}{tasks:9}{processes:11}{statistics.median(map(per_task, same)):11.0f}"
+            f"{statistics.median(map(cpu_per_task, same)):8.0f}{operations:>12}{cell['peak_mb']:9.0f}"
+            f"{cell['filled']:12.1f}{words:>10}{idle(cell):>7}"
+        )
 
 
 def numbers(context, parameter, text: str) -> list[int]:
@@ -202,11 +219,32 @@ def numbers(context, parameter, text: str) -> list[int]:
 @click.option("--tasks", default="1e3,1e4", show_default=True, callback=numbers, help="Sizes of the jobs.")
 @click.option("--processes", default="1,8", show_default=True, callback=numbers)
 @click.option("--systems", default="ours,jug,dirq,softfilelock", show_default=True, help=f"Of: {', '.join(SYSTEMS)}.")
-@click.option("--dir", "place", type=PATH, default=Path(tempfile.gettempdir()), show_default=True, help="Where the shared directories are made, on the disk or mount to be measured.")
-@click.option("--rounds", type=click.IntRange(1), default=1, show_default=True, help="Times that each cell is measured, alternating; the median is shown.")
-@click.option("--limit-s", type=float, default=900.0, show_default=True, help="A cell that takes longer is cut off, and extrapolated.")
+@click.option(
+    "--dir",
+    "place",
+    type=PATH,
+    default=Path(tempfile.gettempdir()),
+    show_default=True,
+    help="Where the shared directories are made, on the disk or mount to be measured.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Times that each cell is measured, alternating; the median is shown.",
+)
+@click.option(
+    "--limit-s",
+    type=float,
+    default=900.0,
+    show_default=True,
+    help="A cell that takes longer is cut off, and extrapolated.",
+)
 @click.option("--out", type=PATH, help="File of measured cells: go on where it ends.")
-def main(tasks: list[int], processes: list[int], systems: str, place: Path, rounds: int, limit_s: float, out: Path | None) -> None:
+def main(
+    tasks: list[int], processes: list[int], systems: str, place: Path, rounds: int, limit_s: float, out: Path | None
+) -> None:
     """Print a table of microseconds, file operations and memory for a task, by system, size of the job and processes."""
     names = systems.split(",")
     if unknown := set(names) - set(SYSTEMS):
@@ -216,7 +254,11 @@ def main(tasks: list[int], processes: list[int], systems: str, place: Path, roun
         for size in tasks:
             for count in processes:
                 for name in names:
-                    same = [cell for cell in cells if (cell["system"], cell["tasks"], cell["processes"]) == (name, size, count)]
+                    same = [
+                        cell
+                        for cell in cells
+                        if (cell["system"], cell["tasks"], cell["processes"]) == (name, size, count)
+                    ]
                     if len(same) > number:
                         continue
                     room = Path(tempfile.mkdtemp(prefix="claims.", dir=place))

@@ -15,7 +15,24 @@ def clip_of(video: Path, place: Path, size: tuple[int, int], frames: int) -> Pat
     width, height = size
     clip = place / f"{width}x{height}.mp4"
     fill = f"scale={width}:{height}:force_original_aspect_ratio=increase,crop={width}:{height}"
-    ffmpeg("-i", video, "-vf", fill, "-frames:v", frames, "-c:v", "libx264", "-crf", 16, "-pix_fmt", "yuv420p", "-c:a", "aac", "-shortest", clip)
+    ffmpeg(
+        "-i",
+        video,
+        "-vf",
+        fill,
+        "-frames:v",
+        frames,
+        "-c:v",
+        "libx264",
+        "-crf",
+        16,
+        "-pix_fmt",
+        "yuv420p",
+        "-c:a",
+        "aac",
+        "-shortest",
+        clip,
+    )
     counted = subprocess.run(["ffprobe", "-v", "error", "-select_streams", "v:0", "-count_packets", "-show_entries", "stream=nb_read_packets",
                               "-of", "csv=p=0", str(clip)], check=True, capture_output=True, text=True).stdout.strip(" ,\n")  # fmt: skip
     if int(counted) != frames:

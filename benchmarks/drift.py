@@ -55,7 +55,7 @@ class Course:
     def away(self, film: str, other: str) -> np.ndarray:
         """How a film differs from another, (N, 6), counted from the mean of its first second."""
         difference = self.looks[film] - self.looks[other]
-        return difference - difference[:reel.RATE].mean(0)
+        return difference - difference[: reel.RATE].mean(0)
 
     def slope(self, film: str, other: str) -> np.ndarray:
         """Of the straight line through the difference (least squares), grey levels per 100 frames."""
@@ -64,7 +64,7 @@ class Course:
 
     def last_minus_first(self, film: str, other: str) -> np.ndarray:
         """The mean of the last second less that of the first."""
-        return self.away(film, other)[-reel.RATE:].mean(0)
+        return self.away(film, other)[-reel.RATE :].mean(0)
 
 
 def look(picture: np.ndarray) -> list[float]:
@@ -88,22 +88,43 @@ def followed(moments: Iterable[FrameSample], period: int | None, tick: Callable[
         if period:
             lap.append(now.film)
         tick()
-    return Course({name: np.array(column) for name, column in looks.items()}, np.array(apart), np.array(again), tuple(kept))
+    return Course(
+        {name: np.array(column) for name, column in looks.items()}, np.array(apart), np.array(again), tuple(kept)
+    )
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("styles", nargs=-1, required=True, type=PATH)
 @click.option("--motions", default="tripod,pan", show_default=True, help=f"Of the drawn clips: {', '.join(MOTIONS)}.")
-@click.option("--video", type=PATH, default=reel.MATERIAL / "videos" / "bigbuckbunny.mp4", show_default=True,
-              help="Its first shot is played forth and back.")
+@click.option(
+    "--video",
+    type=PATH,
+    default=reel.MATERIAL / "videos" / "bigbuckbunny.mp4",
+    show_default=True,
+    help="Its first shot is played forth and back.",
+)
 @click.option("--frames", type=click.IntRange(2 * reel.RATE), default=500, show_default=True)
 @click.option("--width", type=click.IntRange(48), default=320, show_default=True)
 @click.option("--flow", type=click.Choice(list(flows.METHODS)), default="dis", show_default=True)
-@click.option("--out", type=PATH, metavar="DIR", help="Write NAME.drift.png, a plot, and NAME.frames.png, pictures at "
-              + ", ".join(map(str, SHOWN_S)) + " s, for each style here.")
+@click.option(
+    "--out",
+    type=PATH,
+    metavar="DIR",
+    help="Write NAME.drift.png, a plot, and NAME.frames.png, pictures at "
+    + ", ".join(map(str, SHOWN_S))
+    + " s, for each style here.",
+)
 @click.option("--threads", type=click.IntRange(1), help="Threads of OpenCV and PyTorch.  [default: theirs]")
-def main(styles: tuple[Path, ...], motions: str, video: Path, frames: int, width: int, flow: str, out: Path | None,
-         threads: int | None) -> None:
+def main(
+    styles: tuple[Path, ...],
+    motions: str,
+    video: Path,
+    frames: int,
+    width: int,
+    flow: str,
+    out: Path | None,
+    threads: int | None,
+) -> None:
     """Print how far films in STYLES (.safetensors) wander away from their source in one long shot.
 
     Three rows a clip: the film with memory and the film made frame by frame (`--independent`), both against the source, and
@@ -112,10 +133,14 @@ def main(styles: tuple[Path, ...], motions: str, video: Path, frames: int, width
     one round later.
     """
     use_threads(threads)
-    clips = {motion: (lambda motion=motion: reel.scene(motion, (width, round(width * 9 / 16)), frames), None)
-             for motion in filter(None, motions.split(","))}
+    clips = {
+        motion: (lambda motion=motion: reel.scene(motion, (width, round(width * 9 / 16)), frames), None)
+        for motion in filter(None, motions.split(","))
+    }
     if unknown := set(clips) - set(MOTIONS):
-        raise click.ClickException(f"--motions: expected some of {', '.join(MOTIONS)}, got {', '.join(sorted(unknown))}")
+        raise click.ClickException(
+            f"--motions: expected some of {', '.join(MOTIONS)}, got {', '.join(sorted(unknown))}"
+        )
     if video.exists():
         shot = reel.first_shot(reel.video(video, width))
         clips[FORTH_AND_BACK] = lambda: reel.forth_and_back(shot, frames), reel.period(shot)
@@ -147,7 +172,9 @@ def tell(name: str, course: Course) -> None:
         cells = "   ".join("".join(f"{value:+8{form}}" for value in values) for values, form in figures)
         told = ""
         if pair == PAIRS[-1]:
-            told = f"{parted[0]:13.1f}{parted[1]:8.1f}" + (f"{np.median(course.again):16.1f}" if len(course.again) else "")
+            told = f"{parted[0]:13.1f}{parted[1]:8.1f}" + (
+                f"{np.median(course.again):16.1f}" if len(course.again) else ""
+            )
         click.echo(f"{name:33}{' - '.join(WORDS[film] for film in pair):21}{cells}{told}")
 
 
@@ -165,18 +192,28 @@ def plot(title: str, courses: dict[str, Course]) -> Figure:
         line[-1].plot(course.apart, color="tab:gray", linewidth=0.9, label="RMS apart")
         if len(course.again):
             first = len(course.looks["film"]) - len(course.again)
-            line[-1].plot(range(first, first + len(course.again)), course.again, color="tab:gray", linestyle="--",
-                          label="RMS, same source frame a round later")
+            line[-1].plot(
+                range(first, first + len(course.again)),
+                course.again,
+                color="tab:gray",
+                linestyle="--",
+                label="RMS, same source frame a round later",
+            )
         line[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small")
     return figure
 
 
 def pictures(courses: dict[str, Course]) -> np.ndarray:
     """Of each clip a line of its frames, one with memory, one without."""
-    def line(name: str, course: Course, film: str) -> list[tuple[str, np.ndarray]]:
-        return [(f"{name}, {WORDS[film]}, {(now.number + 1) / reel.RATE:g} s", getattr(now, film)) for now in course.kept]
 
-    return reel.sheet([line(name, course, film) for name, course in courses.items() for film in ("source", "film", "against")])
+    def line(name: str, course: Course, film: str) -> list[tuple[str, np.ndarray]]:
+        return [
+            (f"{name}, {WORDS[film]}, {(now.number + 1) / reel.RATE:g} s", getattr(now, film)) for now in course.kept
+        ]
+
+    return reel.sheet(
+        [line(name, course, film) for name, course in courses.items() for film in ("source", "film", "against")]
+    )
 
 
 if __name__ == "__main__":

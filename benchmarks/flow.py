@@ -63,18 +63,49 @@ def measure(entries: dict[str, Entry], pairs: list[tuple[np.ndarray, np.ndarray,
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--data", type=PATH, default=MATERIAL / "flow", show_default=True, help="Directory of NAME_img1.ppm, NAME_img2.ppm, NAME_flow.flo.")
+@click.option(
+    "--data",
+    type=PATH,
+    default=MATERIAL / "flow",
+    show_default=True,
+    help="Directory of NAME_img1.ppm, NAME_img2.ppm, NAME_flow.flo.",
+)
 @click.option("--spynet", type=PATH, default=MATERIAL / "spynet", show_default=True, help="SPyNet's weights.")
-@click.option("--threads", type=click.IntRange(1), default=None, help="Threads of OpenCV and PyTorch.  [default: theirs]")
-@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Timed runs of every method on every pair; the median is shown.")
-@click.option("--scene", "on_scene", is_flag=True,
-              help="Measure on the test scene of `python -m fav sample --truth` in place of pairs.")
+@click.option(
+    "--threads", type=click.IntRange(1), default=None, help="Threads of OpenCV and PyTorch.  [default: theirs]"
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="Timed runs of every method on every pair; the median is shown.",
+)
+@click.option(
+    "--scene",
+    "on_scene",
+    is_flag=True,
+    help="Measure on the test scene of `python -m fav sample --truth` in place of pairs.",
+)
 @click.option("--flow", "names", multiple=True, type=click.Choice(list(flows.METHODS)), help="Only these methods.")
-@click.option("--apart", type=click.IntRange(1), default=1, show_default=True,
-              help="With --scene: frames from the one to the other. Above 1, direct flow, composed steps, and steps matched once more are compared.")
+@click.option(
+    "--apart",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="With --scene: frames from the one to the other. Above 1, direct flow, composed steps, and steps matched once more are compared.",
+)
 @click.option("--dis", "variants", is_flag=True, help="Compare settings of DIS in place of the methods.")
-def main(data: Path, spynet: Path, threads: int | None, rounds: int, on_scene: bool, names: tuple[str, ...], apart: int,
-         variants: bool) -> None:
+def main(
+    data: Path,
+    spynet: Path,
+    threads: int | None,
+    rounds: int,
+    on_scene: bool,
+    names: tuple[str, ...],
+    apart: int,
+    variants: bool,
+) -> None:
     """Print a table of optical flow methods: error against the truth, milliseconds, share of reliable pixels.
 
     With --scene also how many of the pixels that the consistency check calls reliable are truly in sight in both frames
@@ -106,20 +137,36 @@ def main(data: Path, spynet: Path, threads: int | None, rounds: int, on_scene: b
 def print_pairs(entries: dict[str, Entry], data: Path, threads: int | None, rounds: int) -> None:
     pairs = [read_pair(file) for file in sorted(data.glob("*_img1.ppm"))]
     if not pairs:
-        raise click.ClickException(f"{data}: expected pairs NAME_img1.ppm, … (see --help), got none; give their directory with --data")
+        raise click.ClickException(
+            f"{data}: expected pairs NAME_img1.ppm, … (see --help), got none; give their directory with --data"
+        )
     measure(entries, pairs, rounds)
     height, width = pairs[0][2].shape[:2]
-    click.echo(f"{len(pairs)} pairs of {width}x{height}, {threads or cv2.getNumThreads()} threads, OpenCV {cv2.__version__}")
+    click.echo(
+        f"{len(pairs)} pairs of {width}x{height}, {threads or cv2.getNumThreads()} threads, OpenCV {cv2.__version__}"
+    )
     click.echo(f"{'method':24}{'EPE, px':>9}{'ms':>9}{'reliable':>10}")
     for name, entry in entries.items():
-        click.echo(f"{name:24}{np.mean(entry.errors):9.2f}{1000 * median(entry.seconds):9.1f}{np.mean(entry.reliable):10.1%}")
+        click.echo(
+            f"{name:24}{np.mean(entry.errors):9.2f}{1000 * median(entry.seconds):9.1f}{np.mean(entry.reliable):10.1%}"
+        )
 
 
 def print_scene(entries: dict[str, Entry], apart: int) -> None:
     """A line for each motion of the camera and each method; the mean over three pairs of each."""
     size = Scene(width=512, height=288, frames=1)
-    click.echo(f"test scene, {size.width}x{size.height}, frames {apart} apart; EPE in pixels, where both show the point")
-    heads = {"EPE": 9, "of reliable": 13, "precision": 11, "recall": 9, "hidden found": 14, "reliable": 10, "in sight": 10}
+    click.echo(
+        f"test scene, {size.width}x{size.height}, frames {apart} apart; EPE in pixels, where both show the point"
+    )
+    heads = {
+        "EPE": 9,
+        "of reliable": 13,
+        "precision": 11,
+        "recall": 9,
+        "hidden found": 14,
+        "reliable": 10,
+        "in sight": 10,
+    }
     click.echo(f"{'motion':10}{'method':26}" + "".join(f"{head:>{width}}" for head, width in heads.items()))
     for motion in MOTIONS:
         scene = Scene(size.width, size.height, motion, frames=1)
@@ -132,9 +179,13 @@ def print_scene(entries: dict[str, Entry], apart: int) -> None:
                     found.setdefault(f"{name}{way}", []).append(geometry)
             for way, geometries in found.items():
                 figures = np.nanmean([judged(*pair) for pair in zip(geometries, known)], axis=0)
-                click.echo(f"{motion:10}{way:26}" + "".join(
-                    f"{figure:{width}{'.2f' if head in ('EPE', 'of reliable') else '.1%'}}"
-                    for figure, (head, width) in zip(figures, heads.items())))
+                click.echo(
+                    f"{motion:10}{way:26}"
+                    + "".join(
+                        f"{figure:{width}{'.2f' if head in ('EPE', 'of reliable') else '.1%'}}"
+                        for figure, (head, width) in zip(figures, heads.items())
+                    )
+                )
 
 
 def ways(flow: flows.Flow, images: list[np.ndarray]) -> dict[str, FlowField]:
@@ -163,17 +214,26 @@ def judged(found: FlowField, known: Truth) -> tuple[float, ...]:
 def read_pair(first: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Both frames, and the true flow from NAME_img1.ppm to NAME_img2.ppm."""
     name = first.name.removesuffix("_img1.ppm")
-    return read_image(first), read_image(first.with_name(f"{name}_img2.ppm")), read_flo(first.with_name(f"{name}_flow.flo"))
+    return (
+        read_image(first),
+        read_image(first.with_name(f"{name}_img2.ppm")),
+        read_flo(first.with_name(f"{name}_flow.flo")),
+    )
 
 
 def methods(spynet: Path) -> dict[str, Callable[[], flows.Flow]]:
-    found = {name: partial(flows.make, name, spynet if method.weights else None) for name, method in flows.METHODS.items()}
+    found = {
+        name: partial(flows.make, name, spynet if method.weights else None) for name, method in flows.METHODS.items()
+    }
     return {**found, "spynet, bfloat16": partial(flows.make, "spynet", spynet, precision="bfloat16")}
 
 
 def settings_of_dis() -> dict[str, Callable[[], flows.Flow]]:
     settings = [(scale, refinements) for scale in (2, 1, 0) for refinements in (0, 5, 10)]
-    return {f"scale {scale}, {refinements} refinements": partial(dis.make, scale, refinements) for scale, refinements in settings}
+    return {
+        f"scale {scale}, {refinements} refinements": partial(dis.make, scale, refinements)
+        for scale, refinements in settings
+    }
 
 
 if __name__ == "__main__":

@@ -39,29 +39,52 @@ def difference(picture: np.ndarray, other: np.ndarray) -> Difference:
 def forgetting(take: Take, starts: tuple[int, ...], after: int) -> np.ndarray:
     """The mean over `starts` of the difference k frames after a start: (k, 3), columns as CURVES."""
     whole = list(take.chain(0, max(starts) + after))
-    curves = [[difference(whole[start + k], picture) for k, picture in enumerate(take.chain(start, start + after))]
-              for start in starts if start + after <= len(take)]
+    curves = [
+        [difference(whole[start + k], picture) for k, picture in enumerate(take.chain(start, start + after))]
+        for start in starts
+        if start + after <= len(take)
+    ]
     return np.array([[(one.rmse, one.most, 100 * one.equal) for one in curve] for curve in curves]).mean(0)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("styles", nargs=-1, required=True, type=PATH)
 @click.option("--motions", default=",".join(MOTIONS), show_default=True, help="Of the drawn takes.")
-@click.option("--video", "videos", type=PATH, multiple=True, default=VIDEOS, help="Of each its longest shot.  [default: "
-              + ", ".join(video.name for video in VIDEOS) + " in the shared material]")
-@click.option("--starts", default="10,30,50", show_default=True, help="Frames at which the other begins; the mean is told.")
+@click.option(
+    "--video",
+    "videos",
+    type=PATH,
+    multiple=True,
+    default=VIDEOS,
+    help="Of each its longest shot.  [default: "
+    + ", ".join(video.name for video in VIDEOS)
+    + " in the shared material]",
+)
+@click.option(
+    "--starts", default="10,30,50", show_default=True, help="Frames at which the other begins; the mean is told."
+)
 @click.option("--after", type=click.IntRange(2), default=51, show_default=True, help="Frames compared from there on.")
 @click.option("--width", type=click.IntRange(128), default=320, show_default=True)
 @click.option("--flow", type=click.Choice(list(flows.METHODS)), default="dis", show_default=True)
 @click.option("--out", type=PATH, metavar="DIR", help="Write NAME.forgetting.png, a plot, for each style here.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of OpenCV and PyTorch.  [default: theirs]")
-def main(styles: tuple[Path, ...], motions: str, videos: tuple[Path, ...], starts: str, after: int, width: int, flow: str,
-         out: Path | None, threads: int | None) -> None:
+def main(
+    styles: tuple[Path, ...],
+    motions: str,
+    videos: tuple[Path, ...],
+    starts: str,
+    after: int,
+    width: int,
+    flow: str,
+    out: Path | None,
+    threads: int | None,
+) -> None:
     """Print how far a chain in STYLES (.safetensors) that begins from nothing is from one that began with the take.
 
     Root mean square in grey levels, the 99.9th percentile of the samples' differences, and the share of pixels that are
     exactly equal: 0, 1, 2, 5, 10, 25 and 50 frames after the beginning.
     """
+
     def fail(words: str) -> None:
         raise click.ClickException(words)
 
@@ -90,7 +113,9 @@ def main(styles: tuple[Path, ...], motions: str, videos: tuple[Path, ...], start
 
 def plot(title: str, found: dict[str, np.ndarray]) -> Figure:
     figure = Figure(figsize=(15, 4.5), layout="constrained")
-    figure.suptitle(f"{title}: difference from the chain of the whole take, frames after another one began from nothing")
+    figure.suptitle(
+        f"{title}: difference from the chain of the whole take, frames after another one began from nothing"
+    )
     for axes, (column, name) in zip(figure.subplots(1, len(CURVES)), enumerate(CURVES)):
         for take, curve in found.items():
             axes.plot(curve[:, column], label=take)

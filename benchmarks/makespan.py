@@ -43,7 +43,10 @@ class Actor:
     def __init__(self, share: SharedDir, job: Job, index: list[IndexSegment]):
         self.node, self.job, self.index = Node(share, Identity.here()), job, index
         self.node.join()
-        with mock.patch("fav.pipeline.plan.FrameStylizer", epic.FakeStylizer), mock.patch("fav.pipeline.plan.changed_inputs", lambda *words: []):
+        with (
+            mock.patch("fav.pipeline.plan.FrameStylizer", epic.FakeStylizer),
+            mock.patch("fav.pipeline.plan.changed_inputs", lambda *words: []),
+        ):
             self.plan = VideoPlan(job, self.node, print)
         self.claims, self.task = Claims(self.node, job), None
 
@@ -51,8 +54,11 @@ class Actor:
         """Publish what it had, and claim the next; None where there is nothing to do."""
         done, self.task = self.task, None
         if done:
-            data = json.dumps(self.index[done.number].to_json()).encode() if done.kind == "index" else \
-                self.plan.run(done, lambda: None)
+            data = (
+                json.dumps(self.index[done.number].to_json()).encode()
+                if done.kind == "index"
+                else self.plan.run(done, lambda: None)
+            )
             self.plan.published(done, results.publish_bytes(self.node, self.job, done, data))
             self.task = self._first(filter(None, [self.plan.follow(done)]))
             self.claims.release(done)
@@ -76,10 +82,14 @@ class Actor:
         return None
 
 
-def makespan(frames: int, cuts: list[int], chunk: int | None, nodes: int, seconds: dict[str, float]) -> tuple[float, int]:
+def makespan(
+    frames: int, cuts: list[int], chunk: int | None, nodes: int, seconds: dict[str, float]
+) -> tuple[float, int]:
     """Seconds until all frames are there, and the number of frames painted; `seconds` a task takes by its kind."""
-    index = [replace(epic.piece(start, frames, frames), cuts=tuple(cut for cut in cuts if start <= cut < start + PIECE))
-             for start in range(0, frames, PIECE)]
+    index = [
+        replace(epic.piece(start, frames, frames), cuts=tuple(cut for cut in cuts if start <= cut < start + PIECE))
+        for start in range(0, frames, PIECE)
+    ]
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as place:
         share = open_share(Path(place))
         job = epic.make_film(share, frames, frames, indexed=False, chunk=chunk)
@@ -141,8 +151,14 @@ def plot(counts: list[int], found: dict[tuple[str, int | None], list[float]]) ->
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     for (film, size), shares in found.items():
-        axes.plot(counts, [100 * share for share in shares], marker="o", color=COLOURS[film], linestyle="-" if size else ":",
-                  label=f"{film}, chunk {size or 'off'}")
+        axes.plot(
+            counts,
+            [100 * share for share in shares],
+            marker="o",
+            color=COLOURS[film],
+            linestyle="-" if size else ":",
+            label=f"{film}, chunk {size or 'off'}",
+        )
     axes.set(xscale="log", xlabel="nodes", ylabel="efficiency, % of --chunk off on one node", ylim=(0, 105))
     axes.set_xticks(counts, map(str, counts))
     axes.legend()

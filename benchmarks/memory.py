@@ -59,10 +59,24 @@ def measure(video: Path, style: Path, *words) -> tuple[float, float, float]:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("video", type=FILE)
 @click.argument("style", type=FILE, default=SHIPPED)
-@click.option("--size", "sizes", type=SizeType(), multiple=True, metavar="WxH", help="Of the frames.  [default: 360p, 720p, 1080p and 4K]")
+@click.option(
+    "--size",
+    "sizes",
+    type=SizeType(),
+    multiple=True,
+    metavar="WxH",
+    help="Of the frames.  [default: 360p, 720p, 1080p and 4K]",
+)
 @click.option("--frames", type=click.IntRange(3), default=6, show_default=True, help="Frames of each size.")
-@click.option("--length", "lengths", type=float, multiple=True, default=(10, 120), show_default=True,
-              help="Seconds of a moving test picture of 96x64, at 25 frames a second, to see what the length of a film does.")
+@click.option(
+    "--length",
+    "lengths",
+    type=float,
+    multiple=True,
+    default=(10, 120),
+    show_default=True,
+    help="Seconds of a moving test picture of 96x64, at 25 frames a second, to see what the length of a film does.",
+)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all cores]")
 @one_line_errors
 def main(video: Path, style: Path, sizes: tuple, frames: int, lengths: tuple[float, ...], threads: int | None) -> None:
@@ -75,10 +89,23 @@ def main(video: Path, style: Path, sizes: tuple, frames: int, lengths: tuple[flo
     click.echo(f"{'film':26}{'worker, MB':>12}{'beside it':>12}{'took':>14}")
     with tempfile.TemporaryDirectory(prefix="memory-") as place:
         for size in sizes or SIZES:
-            show(f"{size[0]}x{size[1]}, {frames} frames", *measure(clip_of(video, Path(place), size, frames), style, *cores))
+            show(
+                f"{size[0]}x{size[1]}, {frames} frames",
+                *measure(clip_of(video, Path(place), size, frames), style, *cores),
+            )
         for length in lengths:
             clip = Path(place, f"{length:g}.mp4")
-            ffmpeg("-f", "lavfi", "-i", f"testsrc2=size=96x64:rate={RATE}:duration={length}", "-c:v", "libx264", "-pix_fmt", "yuv420p", clip)
+            ffmpeg(
+                "-f",
+                "lavfi",
+                "-i",
+                f"testsrc2=size=96x64:rate={RATE}:duration={length}",
+                "-c:v",
+                "libx264",
+                "-pix_fmt",
+                "yuv420p",
+                clip,
+            )
             show(f"96x64, {length * RATE:.0f} frames", *measure(clip, style, "--no-cuts", *cores))
 
 

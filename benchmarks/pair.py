@@ -49,8 +49,12 @@ def spread_s(job: Job) -> tuple[float, int]:
 @click.argument("video", type=FILE)
 @click.argument("style", type=FILE, default=SHIPPED)
 @click.option("--size", type=SizeType(), default=(640, 360), metavar="WxH", help="Of the frames.  [default: 640x360]")
-@click.option("--frames", type=click.IntRange(72), default=132, show_default=True, help="Of VIDEO, played forth and back.")
-@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Alternating; the quickest is told.")
+@click.option(
+    "--frames", type=click.IntRange(72), default=132, show_default=True, help="Of VIDEO, played forth and back."
+)
+@click.option(
+    "--rounds", type=click.IntRange(1), default=3, show_default=True, help="Alternating; the quickest is told."
+)
 @one_line_errors
 def main(video: Path, style: Path, size: tuple[int, int], frames: int, rounds: int) -> None:
     """Print how long one node and two, each bound to one core, paint VIDEO, forth and back, in STYLE.
@@ -70,7 +74,9 @@ def main(video: Path, style: Path, size: tuple[int, int], frames: int, rounds: i
     for name, (seconds, pictures) in best.items():
         each = 1000 * seconds / pictures
         click.echo(f"{name:24}{seconds:7.1f} s{pictures:6} pictures{each:8.1f} ms each{alone / seconds:7.2f} x")
-    click.echo(f"{painted / count - 1:.1%} pictures added: two nodes can be {2 * count / painted:.2f} times as fast as one")
+    click.echo(
+        f"{painted / count - 1:.1%} pictures added: two nodes can be {2 * count / painted:.2f} times as fast as one"
+    )
 
 
 if __name__ == "__main__":

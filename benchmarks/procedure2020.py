@@ -74,7 +74,9 @@ def _plain_layer(layer: Layer, channels: int, style: Path) -> nn.Module:
         return Residual(channels)
     if layer.kind == "U":
         return nn.Upsample(scale_factor=layer.stride, mode="nearest")
-    raise FavError(f"{style}: expected a style without transposed convolutions, which the procedure of 2020 did not know")
+    raise FavError(
+        f"{style}: expected a style without transposed convolutions, which the procedure of 2020 did not know"
+    )
 
 
 # ---- optical flow
@@ -90,7 +92,10 @@ class PlainSpyNet:
     def __call__(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         height, width = first.shape[:2]
         sides = [-(-side // STEP) * STEP for side in (height, width)]
-        pyramids = [[F.interpolate(_normalized(frame), sides, mode="bilinear", align_corners=False)] for frame in (first, second)]
+        pyramids = [
+            [F.interpolate(_normalized(frame), sides, mode="bilinear", align_corners=False)]
+            for frame in (first, second)
+        ]
         for pyramid in pyramids:
             while len(pyramid) < LEVELS:
                 pyramid.insert(0, F.avg_pool2d(pyramid[0], 2, 2))
@@ -156,7 +161,9 @@ def corners(frame: np.ndarray) -> np.ndarray:
     """The smaller eigenvalue of the structure tensor of `frame` (H, W, 3), (H, W) float32, its largest 1."""
     picture = frame.astype(np.float32)
     across, down = cv2.sepFilter2D(picture, -1, SLOPE, SAME), cv2.sepFilter2D(picture, -1, SAME, SLOPE)
-    xx, xy, yy = (cv2.GaussianBlur((a * b).sum(2), (0, 0), SIGMA) for a, b in ((across, across), (across, down), (down, down)))
+    xx, xy, yy = (
+        cv2.GaussianBlur((a * b).sum(2), (0, 0), SIGMA) for a, b in ((across, across), (across, down), (down, down))
+    )
     half = (xx + yy) / 2
     smaller = half - np.sqrt(np.maximum(0, half * half + xy * xy - xx * yy))
     return smaller / max(smaller.max(), np.finfo(np.float32).tiny)
@@ -227,15 +234,19 @@ class Procedure:
                 backward, reliable = self._geometry(number - 1)
                 flow, trusted = read_flo(backward), cv2.imread(str(reliable), cv2.IMREAD_UNCHANGED)
             with self.watch.step("input"):
-                trust = -F.max_pool2d(-torch.from_numpy(trusted).float()[None, None] / 255, MIN_FILTER, 1, MIN_FILTER // 2)
+                trust = -F.max_pool2d(
+                    -torch.from_numpy(trusted).float()[None, None] / 255, MIN_FILTER, 1, MIN_FILTER // 2
+                )
                 flow += np.dstack(np.meshgrid(np.arange(frame.shape[1]), np.arange(frame.shape[0])))
-                prior = torch.cat([(self._tensor(cv2.remap(before, flow, None, cv2.INTER_LINEAR)) - self.mean) * trust, trust], 1)
+                prior = torch.cat(
+                    [(self._tensor(cv2.remap(before, flow, None, cv2.INTER_LINEAR)) - self.mean) * trust, trust], 1
+                )
         with self.watch.step("input"):
             seen = torch.cat([seen, prior], 1)
         with self.watch.step("network"):
             painted = self.network(seen) * 150
         with self.watch.step("input"):
-            painted = (painted[..., :frame.shape[0], :frame.shape[1]] + self.mean)[0].permute(1, 2, 0).numpy()
+            painted = (painted[..., : frame.shape[0], : frame.shape[1]] + self.mean)[0].permute(1, 2, 0).numpy()
             return np.round(painted)
 
     @staticmethod

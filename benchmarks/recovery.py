@@ -100,7 +100,9 @@ def taken_over(how: str, directory: Path) -> float:
         until(lambda: owner(job))
         with node(job) as _:
             until(lambda: len(os.listdir(share.layout.nodes)) == 2)
-            time.sleep(POLL_S + random.uniform(0, HEARTBEAT_S))  # the second has looked around, and is at any point of its round
+            time.sleep(
+                POLL_S + random.uniform(0, HEARTBEAT_S)
+            )  # the second has looked around, and is at any point of its round
             before = owner(job) or owner(job)
             pids = first.everyone()
             if how == "worker killed":
@@ -120,10 +122,19 @@ def can_be_elsewhere() -> bool:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Deaths of each kind.")
-@click.option("--share", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Where to make the shared directory.  [default: a temporary place]")
+@click.option(
+    "--share",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Where to make the shared directory.  [default: a temporary place]",
+)
 def main(rounds: int, share: Path | None) -> None:
     """Print how long a task waits for the next node after its owner has ended in several ways; another node is idle."""
-    limits = {"worker killed": 2.0, "node killed": 2.0, "node frozen": toy.LEASE_S + POLL_S, "machine killed": toy.LEASE_S + POLL_S}
+    limits = {
+        "worker killed": 2.0,
+        "node killed": 2.0,
+        "node frozen": toy.LEASE_S + POLL_S,
+        "machine killed": toy.LEASE_S + POLL_S,
+    }
     if not can_be_elsewhere():
         del limits["machine killed"]
         click.echo("machine killed: left out, since unshare may not make another machine here (root may)")
@@ -132,7 +143,9 @@ def main(rounds: int, share: Path | None) -> None:
         for how in limits:
             with tempfile.TemporaryDirectory(dir=share) as directory:
                 seconds[how].append(taken_over(how, Path(directory)))
-    click.echo(f"lease {toy.LEASE_S:g} s, heartbeat {HEARTBEAT_S:g} s, poll {POLL_S:g} s; seconds until another node owns the task")
+    click.echo(
+        f"lease {toy.LEASE_S:g} s, heartbeat {HEARTBEAT_S:g} s, poll {POLL_S:g} s; seconds until another node owns the task"
+    )
     click.echo(f"{'the owner:':20}{'median':>8}{'slowest':>9}{'promised':>10}")
     for how, took in seconds.items():
         click.echo(f"{how:20}{median(took):8.2f}{max(took):9.2f}{limits[how]:10.0f}")

@@ -119,5 +119,6 @@ def _beside(cells: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _padded(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    return cv2.copyMakeBorder(picture, 0, height - picture.shape[0], 0, width - picture.shape[1], cv2.BORDER_CONSTANT,
-                              value=(255, 255, 255))
+    return cv2.copyMakeBorder(
+        picture, 0, height - picture.shape[0], 0, width - picture.shape[1], cv2.BORDER_CONSTANT, value=(255, 255, 255)
+    )

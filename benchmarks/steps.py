@@ -54,7 +54,9 @@ def measured(frames: int, words: list, steps: Path) -> Measured:
     """Run a command, which writes what its stopwatch showed to the file `steps`."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.perf_counter()
-    subprocess.run(list(map(str, words)), check=True, env={**os.environ, "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "0")})
+    subprocess.run(
+        list(map(str, words)), check=True, env={**os.environ, "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "0")}
+    )
     whole = time.perf_counter() - began
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cores = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -69,8 +71,15 @@ def measure_node(video: Path, style: Path, frames: int, threads: int, series: bo
     with tempfile.TemporaryDirectory(prefix="steps-") as place:
         share, steps = Path(place, "share"), Path(place, "steps.json")
         share.mkdir()
-        words = {"threads": threads, **{name: str(value) if isinstance(value, Path) else value for name, value in options.items()}}
-        return measured(frames, [sys.executable, __file__, "node", share, video, style, steps, json.dumps(words), int(series)], steps)
+        words = {
+            "threads": threads,
+            **{name: str(value) if isinstance(value, Path) else value for name, value in options.items()},
+        }
+        return measured(
+            frames,
+            [sys.executable, __file__, "node", share, video, style, steps, json.dumps(words), int(series)],
+            steps,
+        )
 
 
 # ---- inside the node
@@ -160,17 +169,32 @@ def node(share: Path, video: Path, style: Path, steps: Path, series: bool, **opt
     with temporary_member(opened) as creator:
         job = submit(creator, Request(str(video), style, given=frozenset(options), **options)).job
     here = {"steps": str(steps), "series": series}
-    return Supervisor(opened, "benchmarks.steps:make_plan", functools.partial(print, file=sys.stderr), job.name, options=here).run()
+    return Supervisor(
+        opened, "benchmarks.steps:make_plan", functools.partial(print, file=sys.stderr), job.name, options=here
+    ).run()
 
 
 # ---- the table
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("video", type=FILE)
 @click.argument("style", type=FILE, default=SHIPPED)
-@click.option("--size", "sizes", type=SizeType(), multiple=True, metavar="WxH", help="Of the frames, several times for several tables.  [default: 1024x436 and 1920x1080]")
+@click.option(
+    "--size",
+    "sizes",
+    type=SizeType(),
+    multiple=True,
+    metavar="WxH",
+    help="Of the frames, several times for several tables.  [default: 1024x436 and 1920x1080]",
+)
 @click.option("--frames", type=click.IntRange(3), default=24, show_default=True, help="The first frames of VIDEO.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all cores]")
-@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Runs of each kind, alternating; the median is shown.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="Runs of each kind, alternating; the median is shown.",
+)
 @one_line_errors
 def main(video: Path, style: Path, sizes: tuple, frames: int, threads: int | None, rounds: int) -> None:
     """Print where the time of a node goes that makes a film of VIDEO in STYLE over a local directory.
@@ -191,16 +215,22 @@ def main(video: Path, style: Path, sizes: tuple, frames: int, threads: int | Non
 
 
 def show(size: tuple[int, int], threads: int, series: Measured, real: Measured) -> None:
-    click.echo(f"\n{size[0]}x{size[1]}, {series.frames} frames, {threads} threads, OpenCV {cv2.__version__}; milliseconds a frame")
+    click.echo(
+        f"\n{size[0]}x{size[1]}, {series.frames} frames, {threads} threads, OpenCV {cv2.__version__}; milliseconds a frame"
+    )
     click.echo(f"{'step':26}{'wall':>9}{'cores':>9}")
     for name in sorted(series.steps, key=lambda name: -series.step_cores[name]):
         if name != "wait for what is ahead":
-            click.echo(f"{name:26}{1000 * series.steps[name] / series.frames:9.1f}{1000 * series.step_cores[name] / series.frames:9.1f}")
+            click.echo(
+                f"{name:26}{1000 * series.steps[name] / series.frames:9.1f}{1000 * series.step_cores[name] / series.frames:9.1f}"
+            )
     click.echo(f"{'start, imports, rest':26}{1000 * series.rest / series.frames:9.1f}")
     for name, run in (("in series", series), ("as nodes work", real)):
         wall, cores = (1000 * seconds / run.frames for seconds in run.painting)
-        click.echo(f"painting, {name + ':':16}{wall:9.1f}{cores:9.1f}   cores idle {run.idle(threads):.1%}, "
-                   f"whole job {1000 * run.whole / run.frames:.0f} ms a frame, peak {run.peak_kb / 1024:.0f} MB")
+        click.echo(
+            f"painting, {name + ':':16}{wall:9.1f}{cores:9.1f}   cores idle {run.idle(threads):.1%}, "
+            f"whole job {1000 * run.whole / run.frames:.0f} ms a frame, peak {run.peak_kb / 1024:.0f} MB"
+        )
 
 
 if __name__ == "__main__":

@@ -50,10 +50,12 @@ class Stopwatch:
 
     def timed(self, name: str, function: Callable) -> Callable:
         """`function`, its calls counted as a step."""
+
         @functools.wraps(function)
         def wrapped(*arguments, **options):
             with self.step(name):
                 return function(*arguments, **options)
+
         return wrapped
 
     def time(self, name: str, *places: tuple[object, str]) -> None:

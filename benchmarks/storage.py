@@ -65,7 +65,14 @@ def bytes_of_ours(clip: Path, look: StyleSettings, threads: int) -> Counter[str]
 @click.argument("video", type=FILE)
 @click.argument("style", type=FILE, default=SHIPPED)
 @click.option("--spynet", type=FILE, required=True, help="The authors' directory of modelL{1..6}_F.t7.")
-@click.option("--size", type=SizeType(), default="1920x1080", show_default=True, metavar="WxH", help="VIDEO is brought to this size.")
+@click.option(
+    "--size",
+    type=SizeType(),
+    default="1920x1080",
+    show_default=True,
+    metavar="WxH",
+    help="VIDEO is brought to this size.",
+)
 @click.option("--frames", type=click.IntRange(2), default=6, show_default=True, help="The first frames of VIDEO.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all cores]")
 @one_line_errors
@@ -76,15 +83,21 @@ def main(video: Path, style: Path, spynet: Path, size: tuple[int, int], frames: 
     with tempfile.TemporaryDirectory(prefix="storage-") as place:
         clip = clip_of(video, Path(place), size, frames)
         before = bytes_of_2020(clip, style, spynet, threads)
-        after = bytes_of_ours(clip, StyleSettings(style, size, "spynet", spynet, precision="float32", **DEFAULTS), threads)
+        after = bytes_of_ours(
+            clip, StyleSettings(style, size, "spynet", spynet, precision="float32", **DEFAULTS), threads
+        )
     click.echo(f"kB a frame, {size[0]}x{size[1]}, {frames} frames, flow by SPyNet")
     click.echo(f"{'':28}{'2020':>10}{'ours':>10}")
     for name, (theirs, ours) in LINES.items():
         each = frames - 1 if "flow" in ours else frames
-        click.echo(f"{name:28}{sum(before[end] for end in theirs) / each / 1000:10.0f}{sum(after[kind] for kind in ours) / each / 1000:10.0f}")
+        click.echo(
+            f"{name:28}{sum(before[end] for end in theirs) / each / 1000:10.0f}{sum(after[kind] for kind in ours) / each / 1000:10.0f}"
+        )
     everything = sum(before[end] for ends, _ in LINES.values() for end in ends)
     for name, kept in (("all, where flow travels", ("frame", "flow")), ("all, with the default flow", ("frame",))):
-        click.echo(f"{name:28}{everything / frames / 1000:10.0f}{sum(after[kind] for kind in kept) / frames / 1000:10.0f}")
+        click.echo(
+            f"{name:28}{everything / frames / 1000:10.0f}{sum(after[kind] for kind in kept) / frames / 1000:10.0f}"
+        )
 
 
 if __name__ == "__main__":

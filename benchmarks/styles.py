@@ -52,26 +52,56 @@ class Sheet:
 
 def painting_of(style: Path, paintings: Path) -> Path | None:
     """The picture in a directory that a style is named after: of those whose name the style's begins with, the longest."""
-    named = [picture for picture in sorted(paintings.glob("*")) if style.stem.startswith(picture.stem)
-             and picture.suffix.lower() in (".jpg", ".jpeg", ".png", ".tif", ".webp")]
+    named = [
+        picture
+        for picture in sorted(paintings.glob("*"))
+        if style.stem.startswith(picture.stem) and picture.suffix.lower() in (".jpg", ".jpeg", ".png", ".tif", ".webp")
+    ]
     return max(named, key=lambda picture: len(picture.stem), default=None)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("styles", nargs=-1, required=True, type=PATH)
-@click.option("--video", "videos", type=PATH, multiple=True, default=VIDEOS, help="Once for each.  [default: "
-              + ", ".join(video.name for video in VIDEOS) + " in the shared material]")
-@click.option("--paintings", type=PATH, default=reel.MATERIAL / "styles", metavar="DIR",
-              help="Where NAME.jpg is that NAME….safetensors was learnt from.  [default: in the shared material]")
-@click.option("--loss-network", default=str(reel.MATERIAL / "loss_network" / "squeezenet1_0.safetensors"),
-              metavar="NAME|FILE", help="As for `python -m fav train`.  [default: in the shared material]")
+@click.option(
+    "--video",
+    "videos",
+    type=PATH,
+    multiple=True,
+    default=VIDEOS,
+    help="Once for each.  [default: " + ", ".join(video.name for video in VIDEOS) + " in the shared material]",
+)
+@click.option(
+    "--paintings",
+    type=PATH,
+    default=reel.MATERIAL / "styles",
+    metavar="DIR",
+    help="Where NAME.jpg is that NAME….safetensors was learnt from.  [default: in the shared material]",
+)
+@click.option(
+    "--loss-network",
+    default=str(reel.MATERIAL / "loss_network" / "squeezenet1_0.safetensors"),
+    metavar="NAME|FILE",
+    help="As for `python -m fav train`.  [default: in the shared material]",
+)
 @click.option("--width", type=click.IntRange(16), default=320, show_default=True)
 @click.option("--flow", type=click.Choice(list(flows.METHODS)), default="dis", show_default=True)
-@click.option("--sheets", type=PATH, metavar="DIR",
-              help="Write NAME.sheet.png for each style here: the painting, and frames 1, 2 and 5 s into a shot of each video.")
+@click.option(
+    "--sheets",
+    type=PATH,
+    metavar="DIR",
+    help="Write NAME.sheet.png for each style here: the painting, and frames 1, 2 and 5 s into a shot of each video.",
+)
 @click.option("--threads", type=click.IntRange(1), help="Threads of OpenCV and PyTorch.  [default: theirs]")
-def main(styles: tuple[Path, ...], videos: tuple[Path, ...], paintings: Path, loss_network: str, width: int, flow: str,
-         sheets: Path | None, threads: int | None) -> None:
+def main(
+    styles: tuple[Path, ...],
+    videos: tuple[Path, ...],
+    paintings: Path,
+    loss_network: str,
+    width: int,
+    flow: str,
+    sheets: Path | None,
+    threads: int | None,
+) -> None:
     """Print how steady films in STYLES (.safetensors) are, how much of the painting is in them, and how crisp they are.
 
     Each video is stylized with memory and frame by frame (as with `--independent`), raw, without an encoder, and measured
@@ -80,8 +110,10 @@ def main(styles: tuple[Path, ...], videos: tuple[Path, ...], paintings: Path, lo
     use_threads(threads)
     if missing := [str(video) for video in videos if not video.exists()]:
         raise click.ClickException(f"expected videos, but there is no {', '.join(missing)}; say --video FILE")
-    click.echo(f"{width} wide, flow {flow}. Warping error: the mean over the frames of that on reliable pixels. Quotients: with memory "
-               f"by without, the second by the source. Goals: {', '.join(f'{sign} {goal:.2g}' for *_, sign, goal in GOALS)}")
+    click.echo(
+        f"{width} wide, flow {flow}. Warping error: the mean over the frames of that on reliable pixels. Quotients: with memory "
+        f"by without, the second by the source. Goals: {', '.join(f'{sign} {goal:.2g}' for *_, sign, goal in GOALS)}"
+    )
     click.echo(f"{'':40}{'warping error':^55}{'style loss':>20}{'local':>10}")
     click.echo(f"{'style, video':40}" + "".join(f"{head:>{width}}" for head, width in zip(HEADS, WIDTHS)))
     for style in styles:
@@ -91,15 +123,19 @@ def main(styles: tuple[Path, ...], videos: tuple[Path, ...], paintings: Path, lo
             sheet, losses = Sheet(), losses_of(painting, loss_network) if painting else None
             evaluation = evaluated(video, style, runner, width, flow, losses, sheet)
             click.echo(line(f"{style.stem}, {video.stem}", evaluation))
-            rows += [[(f"{video.stem}, {words}, {seconds} s", getattr(now, film)) for seconds, now in sheet.kept]
-                     for film, words in ROWS.items() if sheet.kept]
+            rows += [
+                [(f"{video.stem}, {words}, {seconds} s", getattr(now, film)) for seconds, now in sheet.kept]
+                for film, words in ROWS.items()
+                if sheet.kept
+            ]
         if sheets and rows:
             sheets.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(sheets / f"{style.stem}.sheet.png"), reel.sheet(rows))
 
 
-def evaluated(video: Path, style: Path, runner: StyleRunner, width: int, flow: str, losses: FrameLosses | None,
-              sheet: Sheet) -> Evaluation:
+def evaluated(
+    video: Path, style: Path, runner: StyleRunner, width: int, flow: str, losses: FrameLosses | None, sheet: Sheet
+) -> Evaluation:
     """A video in a style, with memory, against the same without it."""
     with Progress(transient=True, disable=not Console().is_terminal) as progress:
         bar = progress.add_task(f"{style.stem}, {video.stem}", total=None)
@@ -117,8 +153,15 @@ def line(name: str, evaluation: Evaluation) -> str:
     known = [(value, sign, goal) for value, (*_, sign, goal) in zip(quotients, GOALS) if value is not None]
     met = [value <= goal if sign == "<=" else value >= goal for value, sign, goal in known]
     by_independent, by_source, style, contrast = quotients
-    cells = [*(told(error, ".3g") for error in errors), told(by_independent, ".2f"), told(by_source, ".2f"),
-             told(mean(evaluation, "film", "style_loss"), ".3f"), told(style, ".2f"), told(contrast, ".2f"), f"{sum(met)} of {len(met)}"]
+    cells = [
+        *(told(error, ".3g") for error in errors),
+        told(by_independent, ".2f"),
+        told(by_source, ".2f"),
+        told(mean(evaluation, "film", "style_loss"), ".3f"),
+        told(style, ".2f"),
+        told(contrast, ".2f"),
+        f"{sum(met)} of {len(met)}",
+    ]
     return f"{name:40}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS))
 
 

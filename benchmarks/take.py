@@ -63,8 +63,9 @@ def runner_of(style: Path) -> StyleRunner:
     return StyleRunner(load_style(style, in_channels=7), backend=choose("auto", "cpu"), precision="bfloat16")
 
 
-def takes(runner: StyleRunner, motions: str, videos: Sequence[Path], frames: int, width: int, flow: str,
-          again: bool) -> Iterator[tuple[str, Take]]:
+def takes(
+    runner: StyleRunner, motions: str, videos: Sequence[Path], frames: int, width: int, flow: str, again: bool
+) -> Iterator[tuple[str, Take]]:
     """Of each drawn camera motion, or STILL (commas between), a take, and of each video its longest shot; so many frames.
 
     again: a shorter shot is played forth and back.

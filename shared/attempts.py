@@ -89,8 +89,16 @@ def _records(job: Job, task: Task) -> Iterator[tuple[str, Attempt]]:
             fields = json.loads(data) if data else {}
             if "why" in fields:
                 detail = "\n".join(plain(line, 2000) for line in str(fields["detail"]).splitlines())
-                yield name, Attempt(plain(fields["why"]), plain(fields["who"]), detail, plain(fields.get("host", "")),
-                                    counts=not name.startswith(VOID))
+                yield (
+                    name,
+                    Attempt(
+                        plain(fields["why"]),
+                        plain(fields["who"]),
+                        detail,
+                        plain(fields.get("host", "")),
+                        counts=not name.startswith(VOID),
+                    ),
+                )
             elif not data:  # without hard links: its owner died between making the placeholder and writing it
                 yield name, Attempt("vanished", "", "before it had said its name")
             else:
@@ -136,7 +144,11 @@ def take_back(node: Node, job: Job, task: Task) -> None:
     """What this node failed at, in all its incarnations, is not to count: it was the node, and not the task."""
     place = job.layout.attempts_of(task)
     for name, attempt in _records(job, task):
-        if attempt.counts and attempt.why != "vanished" and node_key(attempt.who) == node_key(node.identity.incarnation):
+        if (
+            attempt.counts
+            and attempt.why != "vanished"
+            and node_key(attempt.who) == node_key(node.identity.incarnation)
+        ):
             try:
                 node.share.system.rename(place / name, place / f"{VOID}{name}")
             except FileNotFoundError:
@@ -150,8 +162,10 @@ def in_words(attempts: list[Attempt]) -> str:
     for attempt in attempts:
         where = f"{attempt.why} on {attempt.who or '?'}" + ("" if attempt.counts else ", found sick")
         causes.setdefault(attempt.cause, Counter())[where] += 1
-    return "; ".join(f"{cause} ({', '.join(place if times == 1 else f'{times} times {place}' for place, times in where.items())})"
-                     for cause, where in causes.items())
+    return "; ".join(
+        f"{cause} ({', '.join(place if times == 1 else f'{times} times {place}' for place, times in where.items())})"
+        for cause, where in causes.items()
+    )
 
 
 def why(job: Job, name: str) -> str:

@@ -40,7 +40,9 @@ def installed():
     open_streams()
     wrong = None
     if sys.version_info < LEAST:
-        wrong = f"{sys.executable}: expected Python {LEAST[0]}.{LEAST[1]} or newer, got {sys.version.split()[0]}; {INSTALL}"
+        wrong = (
+            f"{sys.executable}: expected Python {LEAST[0]}.{LEAST[1]} or newer, got {sys.version.split()[0]}; {INSTALL}"
+        )
     try:
         if wrong is None:
             yield

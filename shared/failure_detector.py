@@ -69,7 +69,11 @@ class FailureDetector:
         machine's clock counts, unless a heartbeat is newer.
         """
         newest = max((mtime for mtime, _ in self._heard.values()), default=0) / 1e9
-        local = [identity for identity in (identities(self.share) if known is None else known).values() if identity.lived_here(self.me)]
+        local = [
+            identity
+            for identity in (identities(self.share) if known is None else known).values()
+            if identity.lived_here(self.me)
+        ]
         if any(not self.process_gone(identity) for identity in local if identity.incarnation in self._heard):
             return newest
         return max(newest, time.time())
@@ -81,13 +85,18 @@ class FailureDetector:
         table is believed only about a node that was started here for certain, or one whose heart is silent.
         """
         system = self.share.system
-        return (identity.lived_here(self.me) and system.process_gone(identity.pid, identity.start)
-                and (system.started_here(identity.token) or (self.silence(identity.incarnation) or 0.0) >= SURE_S))
+        return (
+            identity.lived_here(self.me)
+            and system.process_gone(identity.pid, identity.start)
+            and (system.started_here(identity.token) or (self.silence(identity.incarnation) or 0.0) >= SURE_S)
+        )
 
     def dead(self, identity: Identity, lease: float) -> bool:
         """Whether an owner of placeholders that were listed *before* the last look is dead."""
         silence = self.silence(identity.incarnation)
         if silence is None:  # it has left, or joined a moment ago and the list of nodes was an old one
-            return not (identity.incarnation in self.share.system.list(self.share.layout.nodes)
-                        or self.share.system.exists(self.share.layout.heart(identity.incarnation)))
+            return not (
+                identity.incarnation in self.share.system.list(self.share.layout.nodes)
+                or self.share.system.exists(self.share.layout.heart(identity.incarnation))
+            )
         return silence >= lease or self.process_gone(identity)

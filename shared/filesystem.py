@@ -19,15 +19,26 @@ from shared import local
 from shared.errors import JobQueueError
 
 NO_SPACE_ERRNOS = {errno.ENOSPC, errno.EDQUOT}
-RETRYABLE_ERRNOS = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR, errno.EBUSY, errno.ENOLCK,
-           errno.ENOTCONN, errno.EHOSTDOWN}  # the last two: of FUSE and SMB, whose server is away
+RETRYABLE_ERRNOS = {
+    errno.EIO,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    errno.EAGAIN,
+    errno.EINTR,
+    errno.EBUSY,
+    errno.ENOLCK,
+    errno.ENOTCONN,
+    errno.EHOSTDOWN,
+}  # the last two: of FUSE and SMB, whose server is away
 READ_ONLY_ERRNOS = {errno.EROFS}  # mounted read-only while nodes work
 TRANSIENT_ERRNOS = NO_SPACE_ERRNOS | RETRYABLE_ERRNOS | READ_ONLY_ERRNOS
 NO_LINKS = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
 NO_FILE = {errno.ELOOP: "a symbolic link", errno.ENXIO: "a socket", errno.ENODEV: "a device"}
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while the machine is suspended: a claim ages then, too
+CLOCK = getattr(
+    time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC
+)  # goes on while the machine is suspended: a claim ages then, too
 SILLY = re.compile(r"\.nfs[0-9a-f]{8,}")  # what an NFS client calls a file that was removed while it was open
 RECORD_LIMIT = 1 << 20  # no identity, manifest or attempt of ours comes near 1 MiB
 
@@ -108,8 +119,10 @@ class FileSystem:
             return
         if not stat.S_ISDIR(mode):
             what = "a symbolic link" if stat.S_ISLNK(mode) else "something else"
-            raise JobQueueError(f"{path}: expected a directory, got {what}; move it away, and the directory itself back (no link is "
-                                f"followed here; for more room, use a shared directory on another disk)")
+            raise JobQueueError(
+                f"{path}: expected a directory, got {what}; move it away, and the directory itself back (no link is "
+                f"followed here; for more room, use a shared directory on another disk)"
+            )
 
     # ---- reading
     @contextmanager
@@ -171,9 +184,13 @@ class FileSystem:
                 fd = self._open_in(directory, path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             except OSError as error:
                 if error.errno in NO_FILE:
-                    raise JobQueueError(f"{path}: expected a regular file, got {NO_FILE[error.errno]}; move it away") from None
+                    raise JobQueueError(
+                        f"{path}: expected a regular file, got {NO_FILE[error.errno]}; move it away"
+                    ) from None
                 if error.errno == errno.EACCES:
-                    raise JobQueueError(f"{path}: expected a file that this user may read; correct its permissions") from None
+                    raise JobQueueError(
+                        f"{path}: expected a file that this user may read; correct its permissions"
+                    ) from None
                 raise
         try:
             info = self.os.fstat(fd)
@@ -245,7 +262,7 @@ class FileSystem:
                 self._give(fd, self.file_mode)
                 view = memoryview(data)
                 while view:
-                    view = view[self.os.write(fd, view):]
+                    view = view[self.os.write(fd, view) :]
                 self.os.fsync(fd)  # where a full disk shows over NFS
             finally:
                 self.os.close(fd)
@@ -271,7 +288,7 @@ class FileSystem:
         try:
             view = memoryview(data)
             while view:
-                view = view[self.os.write(fd, view):]
+                view = view[self.os.write(fd, view) :]
             self.os.fsync(fd)
         finally:
             self.os.close(fd)

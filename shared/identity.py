@@ -14,7 +14,14 @@ from shared.paths import is_incarnation
 from shared.shared_dir import SharedDir
 
 VERSION = 1
-DECODE_ERRORS = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)  # what strangers' JSON leads to
+DECODE_ERRORS = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)  # what strangers' JSON leads to
 
 
 @dataclass(frozen=True)
@@ -59,10 +66,16 @@ class Identity:
                 raise JobQueueError(f"{where}: written by a newer version of this program; update this machine")
             identity = cls(**{name: kind(fields[name]) for name, kind in cls.__annotations__.items()})
         except DECODE_ERRORS as error:
-            raise JobQueueError(f"{where}: expected the identity of a node, got {data[:40]!r} ({plain(error, 100)})") from None
-        if not re.fullmatch(r"[A-Za-z0-9_-]{1,80}", identity.incarnation) or not re.fullmatch(r"[0-9a-f]{32}", identity.token):
+            raise JobQueueError(
+                f"{where}: expected the identity of a node, got {data[:40]!r} ({plain(error, 100)})"
+            ) from None
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,80}", identity.incarnation) or not re.fullmatch(
+            r"[0-9a-f]{32}", identity.token
+        ):
             raise JobQueueError(f"{where}: expected the identity of a node, got a name that no node gives itself")
-        if not all(text == plain(text, 1000) for text in (identity.host, identity.boot, identity.pid_ns, identity.about)):
+        if not all(
+            text == plain(text, 1000) for text in (identity.host, identity.boot, identity.pid_ns, identity.about)
+        ):
             raise JobQueueError(f"{where}: expected the identity of a node, got one with words that no terminal shows")
         return identity
 

@@ -45,12 +45,24 @@ class Manifest:
         try:
             fields = json.loads(data)
             if fields["version"] > VERSION:
-                raise JobQueueError(f"{where}: the job was made by a newer version of this program; update this machine")
-            manifest = cls(str(fields["id"]), str(fields["name"]), dict(fields["spec"]), float(fields["lease"]),
-                           sources=plain(fields.get("sources", ""), 40))
+                raise JobQueueError(
+                    f"{where}: the job was made by a newer version of this program; update this machine"
+                )
+            manifest = cls(
+                str(fields["id"]),
+                str(fields["name"]),
+                dict(fields["spec"]),
+                float(fields["lease"]),
+                sources=plain(fields.get("sources", ""), 40),
+            )
         except DECODE_ERRORS as error:
-            raise JobQueueError(f"{where}: expected the manifest of a job, got {data[:40]!r} ({plain(repr(error), 100)})") from None
-        if not (NAME.fullmatch(manifest.name) and ID.fullmatch(manifest.id)) or not SHORTEST_LEASE_S <= manifest.lease < 1e6:
+            raise JobQueueError(
+                f"{where}: expected the manifest of a job, got {data[:40]!r} ({plain(repr(error), 100)})"
+            ) from None
+        if (
+            not (NAME.fullmatch(manifest.name) and ID.fullmatch(manifest.id))
+            or not SHORTEST_LEASE_S <= manifest.lease < 1e6
+        ):
             raise JobQueueError(f"{where}: expected the manifest of a job, got a name or lease that no job has")
         return manifest
 
@@ -117,7 +129,9 @@ class Job:
         try:
             self.share.system.unlink(path)
         except (IsADirectoryError, PermissionError) as error:
-            raise JobQueueError(f"{path}: expected a mark of the job that can be taken away ({error.strerror}); move it away") from None
+            raise JobQueueError(
+                f"{path}: expected a mark of the job that can be taken away ({error.strerror}); move it away"
+            ) from None
 
     def priority(self, marks: set[str]) -> int:
         """Which jobs nodes serve first: those of the largest number. 0 where nobody said anything (of these marks), or nonsense."""
@@ -146,9 +160,15 @@ def find_job(share: SharedDir, name: str) -> Job | None:
     except FileNotFoundError:
         return None
     except NotADirectoryError:
-        raise JobQueueError(f"{path.parent}: expected a directory with a job's manifest, got something else; move it away") from None
-    if manifest.name != name or not manifest.id.startswith(f"{name}."):  # a copy: who cleans it would remove another job
-        raise JobQueueError(f"{path}: expected the manifest of job {name}, got that of {manifest.name} ({manifest.id}); move it away")
+        raise JobQueueError(
+            f"{path.parent}: expected a directory with a job's manifest, got something else; move it away"
+        ) from None
+    if manifest.name != name or not manifest.id.startswith(
+        f"{name}."
+    ):  # a copy: who cleans it would remove another job
+        raise JobQueueError(
+            f"{path}: expected the manifest of job {name}, got that of {manifest.name} ({manifest.id}); move it away"
+        )
     return Job(share, manifest)
 
 
@@ -213,7 +233,9 @@ def _find_taken(share: SharedDir, name: str) -> Job:
         if found is not None:
             return found
         share.system.sleep(1.0)
-    raise JobQueueError(f"{share.layout.name(name)}: expected a job or nothing, got a directory without a manifest; move it away")
+    raise JobQueueError(
+        f"{share.layout.name(name)}: expected a job or nothing, got a directory without a manifest; move it away"
+    )
 
 
 def _may_be_named(share: SharedDir, name: str, job_id: str) -> bool:
@@ -241,8 +263,10 @@ def _check_alive(node: Node, name: str) -> None:
     try:
         node.check()
     except EvictedError:
-        raise JobQueueError(f"{name}: this machine stood still for longer than a lease while the job was made; the same line again "
-                            f"makes it") from None
+        raise JobQueueError(
+            f"{name}: this machine stood still for longer than a lease while the job was made; the same line again "
+            f"makes it"
+        ) from None
 
 
 def _take_name(node: Node, manifest: Manifest) -> None:

@@ -34,7 +34,7 @@ def note(token: str) -> None:
             with open(fd, "r+b", buffering=0) as file:
                 if _is_file(fd):
                     if os.fstat(fd).st_size > MOST_BYTES:
-                        kept = file.read(2 * MOST_BYTES)[-MOST_BYTES // 2:].partition(b"\n")[2]
+                        kept = file.read(2 * MOST_BYTES)[-MOST_BYTES // 2 :].partition(b"\n")[2]
                         file.truncate(0)
                         file.write(kept)
                     file.write(f"{token}\n".encode())

@@ -50,10 +50,14 @@ class Marker:
             if type(number) is not int or not isinstance(identifier, str):
                 raise ValueError("fav_share and id")
         except (ValueError, KeyError, TypeError, RecursionError):
-            raise JobQueueError(f"{where}: expected the marker of a shared directory, got {plain(repr(data[:40]))}; use another "
-                                f"directory; or, where there are jobs, move this file away: it is made again") from None
+            raise JobQueueError(
+                f"{where}: expected the marker of a shared directory, got {plain(repr(data[:40]))}; use another "
+                f"directory; or, where there are jobs, move this file away: it is made again"
+            ) from None
         if number > FORMAT:
-            raise JobQueueError(f"{where}: the shared directory was made by a newer version of this program; update this machine")
+            raise JobQueueError(
+                f"{where}: the shared directory was made by a newer version of this program; update this machine"
+            )
         return cls(number, identifier)
 
 
@@ -89,7 +93,9 @@ def mark(system: FileSystem, layout: SharedDirPaths) -> Marker:
         system.unlink(draft)
     found = read_marker(system, layout)
     if found is None:
-        raise JobQueueError(f"{layout.marker}: expected the marker that was just made, found nothing; is the directory being removed?")
+        raise JobQueueError(
+            f"{layout.marker}: expected the marker that was just made, found nothing; is the directory being removed?"
+        )
     return found
 
 
@@ -105,7 +111,7 @@ def _is_draft(system: FileSystem, path: Path) -> bool:
         data = system.read(path, LIMIT)
     except (OSError, JobQueueError):
         return False
-    return data[:len(BEGINNING)] == BEGINNING[:len(data)]
+    return data[: len(BEGINNING)] == BEGINNING[: len(data)]
 
 
 def is_old_share(system: FileSystem, layout: SharedDirPaths) -> bool:
@@ -122,7 +128,9 @@ def is_old_share(system: FileSystem, layout: SharedDirPaths) -> bool:
 def _is_manifest(system: FileSystem, layout: SharedDirPaths, name: str) -> bool:
     try:
         fields = json.loads(system.read(layout.named_manifest(name)))
-        return bool(fields["name"] == name and NAME.fullmatch(name) and ID.fullmatch(fields["id"]) and "lease" in fields)
+        return bool(
+            fields["name"] == name and NAME.fullmatch(name) and ID.fullmatch(fields["id"]) and "lease" in fields
+        )
     except (OSError, JobQueueError, ValueError, KeyError, TypeError, RecursionError):
         return False
 

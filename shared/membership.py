@@ -25,7 +25,10 @@ class Node:
         for left in reversed(range(JOIN_TRIES)):
             try:
                 return self._appear()
-            except (FileExistsError, FileNotFoundError):  # away for a lease, its directory was swept: it had no heart yet
+            except (
+                FileExistsError,
+                FileNotFoundError,
+            ):  # away for a lease, its directory was swept: it had no heart yet
                 if not left:
                     raise
 

@@ -5,7 +5,22 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-LOCAL = {"ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs", "zfs", "f2fs", "jfs", "overlay", "ramfs", "bcachefs", "vfat", "exfat"}
+LOCAL = {
+    "ext2",
+    "ext3",
+    "ext4",
+    "xfs",
+    "btrfs",
+    "tmpfs",
+    "zfs",
+    "f2fs",
+    "jfs",
+    "overlay",
+    "ramfs",
+    "bcachefs",
+    "vfat",
+    "exfat",
+}
 FLEETING = {"tmpfs", "ramfs", "overlay"}  # in memory, or in one container
 LONGEST_CACHE_S = 60  # of NFS attributes by default; the default lease is made for it
 
@@ -65,7 +80,10 @@ def mount_of(path: Path, table: str | None = None) -> Mount | None:
         point = _point(fields)
         inside = resolved == point or resolved.startswith(point.rstrip("/") + "/")
         if inside and len(point) >= longest:  # a later mount on the same point hides the earlier
-            found, longest = Mount(kind, " ".join(source), tuple(dict.fromkeys(f"{fields[5]},{options}".split(",")))), len(point)
+            found, longest = (
+                Mount(kind, " ".join(source), tuple(dict.fromkeys(f"{fields[5]},{options}".split(",")))),
+                len(point),
+            )
     return found
 
 

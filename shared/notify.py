@@ -66,7 +66,9 @@ class ChangeNotifier(FileSystemEventHandler):
 
     def _watch(self) -> None:
         directory = self.node.share.layout.bell
-        mount = mount_of(directory)  # elsewhere than on a local file system, the kernel reports no other machine's changes
+        mount = mount_of(
+            directory
+        )  # elsewhere than on a local file system, the kernel reports no other machine's changes
         try:
             self._watcher = self._watching(NativeObserver() if mount and mount.local else PollingObserver(timeout=1.0))
         except OSError:  # no inotify instances or watches left on this machine

@@ -22,19 +22,36 @@ NOTICE = re.compile(r"(.+)\.[0-9]{9}")
 JOB_RECORDS = ("creator", "job.json")  # what proves a directory to be a job's
 
 # How results of the kinds that people make something else of end: a frame as JPEG beside ours is theirs.
-ENDINGS = {"index": "json", "frame": "png", "lead": "png", "flow": "png", "measure": "json", "stitch": "(?i:mp4|mkv|mov)"}
-RESULTS = "|".join([*(f"{kind}/[0-9]{{4,}}/[0-9]{{7,12}}\\.({ending})" for kind, ending in ENDINGS.items()),
-                    rf"(?!({'|'.join(ENDINGS)})/)[a-z]+/[0-9]{{4,}}/[0-9]{{7,12}}\.[A-Za-z0-9]+"])
+ENDINGS = {
+    "index": "json",
+    "frame": "png",
+    "lead": "png",
+    "flow": "png",
+    "measure": "json",
+    "stitch": "(?i:mp4|mkv|mov)",
+}
+RESULTS = "|".join(
+    [
+        *(f"{kind}/[0-9]{{4,}}/[0-9]{{7,12}}\\.({ending})" for kind, ending in ENDINGS.items()),
+        rf"(?!({'|'.join(ENDINGS)})/)[a-z]+/[0-9]{{4,}}/[0-9]{{7,12}}\.[A-Za-z0-9]+",
+    ]
+)
 
 # What lies in a job's directory, below its root: directories, and files.
-JOB_DIRECTORIES = re.compile(r"inputs|claims|failed|(results|attempts)(/[a-z]+(/[0-9]{4,})?)?|"
-                             r"attempts/[a-z]+/[0-9]{4,}/[0-9]{7,12}(\.before\.[0-9a-f]{8})?")
-JOB_FILES = re.compile(r"creator|brought|job\.json|finished|cancelled|paused|priority|(claims|failed)/[a-z]+\.[0-9]{7,12}|"
-                       rf"results/({RESULTS})|"
-                       r"attempts/[a-z]+/[0-9]{4,}/[0-9]{7,12}(\.before\.[0-9a-f]{8})?/(void\.)?([0-9a-f]{32}|damaged)\.[0-9a-f]+")
+JOB_DIRECTORIES = re.compile(
+    r"inputs|claims|failed|(results|attempts)(/[a-z]+(/[0-9]{4,})?)?|"
+    r"attempts/[a-z]+/[0-9]{4,}/[0-9]{7,12}(\.before\.[0-9a-f]{8})?"
+)
+JOB_FILES = re.compile(
+    r"creator|brought|job\.json|finished|cancelled|paused|priority|(claims|failed)/[a-z]+\.[0-9]{7,12}|"
+    rf"results/({RESULTS})|"
+    r"attempts/[a-z]+/[0-9]{4,}/[0-9]{7,12}(\.before\.[0-9a-f]{8})?/(void\.)?([0-9a-f]{32}|damaged)\.[0-9a-f]+"
+)
 # Inputs of a job of a version that kept no list of them: files, or directories of them.
-OLD_INPUTS = re.compile(r"inputs/(video|style|flow_weights|first_frame_style|seed|mask|evaluate|loss_network|mix-[0-9]+)"
-                        r"(/[^/]+|\.[^/.]+)?")
+OLD_INPUTS = re.compile(
+    r"inputs/(video|style|flow_weights|first_frame_style|seed|mask|evaluate|loss_network|mix-[0-9]+)"
+    r"(/[^/]+|\.[^/.]+)?"
+)
 BROUGHT = b"inputs of a job:\0"  # the list of a job's inputs begins so; each name has a NUL after it
 BROUGHT_LIMIT = 1 << 26  # bytes of the list of a job's inputs: a million names
 TOLD = 5  # names of one line about what was removed or left alone
@@ -47,12 +64,16 @@ def remove_private(share: SharedDir, name: str) -> Removal:
         grave = JobPaths(path)
         return system.remove(path, _is_of_job(grave, _brought(share, grave)))
     if is_incarnation(name):
-        return system.remove(path, lambda entry, is_directory: is_directory if entry == path else _is_temporary(path, entry))
+        return system.remove(
+            path, lambda entry, is_directory: is_directory if entry == path else _is_temporary(path, entry)
+        )
     if CHECK.fullmatch(name):
         is_check_file = lambda entry: CHECK_FILE.fullmatch(entry.name) is not None
         return system.remove(path, lambda entry, is_directory: is_directory if entry == path else is_check_file(entry))
     content = _content(share, path, len(PROBE))
-    if HARD_LINK_PROBE.fullmatch(name) and content is not None and PROBE.startswith(content):  # its node died as it wrote
+    if (
+        HARD_LINK_PROBE.fullmatch(name) and content is not None and PROBE.startswith(content)
+    ):  # its node died as it wrote
         return system.remove(path, lambda entry, is_directory: not is_directory)
     return Removal([path])
 
@@ -100,7 +121,9 @@ def remove_job_files(share: SharedDir, layout: JobPaths, incarnation: str) -> Re
         for name in proofs:
             total.add(system.remove(layout.root / name, is_ours))
         return total
-    grave = f"{incarnation}.{secrets.token_hex(8)}"  # what is in there is known by that name, down to an empty directory
+    grave = (
+        f"{incarnation}.{secrets.token_hex(8)}"  # what is in there is known by that name, down to an empty directory
+    )
     try:
         system.rename(layout.root, share.layout.private / grave)
     except FileNotFoundError:
@@ -111,6 +134,7 @@ def remove_job_files(share: SharedDir, layout: JobPaths, incarnation: str) -> Re
 
 def _is_of_job(layout: JobPaths, brought: "_Brought | None") -> Callable[[Path, bool], bool]:
     """Which entries of a job's directory are ours, for `FileSystem.remove`."""
+
     def is_ours(entry: Path, is_directory: bool) -> bool:
         name = entry.relative_to(layout.root).as_posix()
         if name.startswith("inputs/"):

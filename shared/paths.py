@@ -1,23 +1,23 @@
 """Every path of the job system, spelled once.
 
-    SHARED/
-      fav-share.json                 marks the directory as a shared directory of this program
-      nodes/<incarnation>            heartbeat file of a running node: who it is
-      private/<incarnation>/         files that it is making
-      bell/<incarnation>.<count>     renamed when it has published something
-      logs/<name>.log                what nodes started by the coordinator said, after a first line of ours (`logs`)
-      orders/<incarnation>.<order>   what the operator asks of a node: to drain or to stop
-      names/<job name>/job.json      the manifest of the job of that name
-      jobs/<job id>/
-        creator                      the node that makes the job, until it has its name; or that removes it
-        brought                      names of the files that were put into inputs, each with a NUL after it
-        job.json                     the manifest, written once
-        inputs/                      style, and the video where it was copied in
-        claims/<task>                placeholders
-        results/<kind>/<shard>/      published results
-        attempts/<kind>/<shard>/<number>/<token>.<nonce>   what went wrong, one file an attempt
-        failed/<task>                tasks that used up their attempts
-        cancelled, finished, paused, priority    marks
+SHARED/
+  fav-share.json                 marks the directory as a shared directory of this program
+  nodes/<incarnation>            heartbeat file of a running node: who it is
+  private/<incarnation>/         files that it is making
+  bell/<incarnation>.<count>     renamed when it has published something
+  logs/<name>.log                what nodes started by the coordinator said, after a first line of ours (`logs`)
+  orders/<incarnation>.<order>   what the operator asks of a node: to drain or to stop
+  names/<job name>/job.json      the manifest of the job of that name
+  jobs/<job id>/
+    creator                      the node that makes the job, until it has its name; or that removes it
+    brought                      names of the files that were put into inputs, each with a NUL after it
+    job.json                     the manifest, written once
+    inputs/                      style, and the video where it was copied in
+    claims/<task>                placeholders
+    results/<kind>/<shard>/      published results
+    attempts/<kind>/<shard>/<number>/<token>.<nonce>   what went wrong, one file an attempt
+    failed/<task>                tasks that used up their attempts
+    cancelled, finished, paused, priority    marks
 """
 
 import re

@@ -35,7 +35,9 @@ class Recovery:
         self.recovered = 0
         self.due = 0.0  # seconds after which the next pass is worth while
         self._neighbours: list[Identity] = []  # living nodes of this machine, as of the last pass
-        self._ownerless: dict[Path, tuple[int | None, float]] = {}  # what has no owner that can be asked for -> mtime, seconds seen so
+        self._ownerless: dict[
+            Path, tuple[int | None, float]
+        ] = {}  # what has no owner that can be asked for -> mtime, seconds seen so
         self._seen_ownerless: set[Path] = set()
         self._swept: list[str] = []  # in this pass, relative to the shared directory
         self._strangers: list[Path] = []  # found in this pass, not made by this program

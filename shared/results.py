@@ -120,7 +120,9 @@ class ResultCounter:
         for start in range(numbers.start - numbers.start % SHARD, numbers.stop, SHARD):
             part = range(max(start, numbers.start), min(start + SHARD, numbers.stop))
             if part not in self._full and self.job.layout.shard(self.kind, shard_of(start)).name in there:
-                done = sum(number in part for number in done_in_shard(self.job, self.kind, shard_of(start), self.suffix))
+                done = sum(
+                    number in part for number in done_in_shard(self.job, self.kind, shard_of(start), self.suffix)
+                )
                 if done < len(part):
                     total += done
                     continue
@@ -129,7 +131,9 @@ class ResultCounter:
         return total
 
 
-def set_aside(node: Node, job: Job, task: Task, damaged: bytes | None, limit: int = RECORD_LIMIT, whatever: bool = False) -> None:
+def set_aside(
+    node: Node, job: Job, task: Task, damaged: bytes | None, limit: int = RECORD_LIMIT, whatever: bool = False
+) -> None:
     """Take a published result that does not read back out of the way, so that its task is open again.
 
     What is left is the record of a damaged attempt. `damaged` is what was read; where the name carries something

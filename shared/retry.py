@@ -13,7 +13,9 @@ LONGEST_PAUSE_S = 60.0
 T = TypeVar("T")
 
 
-def retry_transient(step: Callable[[], T], share: SharedDir, say: Callable[[str], None], pause: Callable[[float], None]) -> T:
+def retry_transient(
+    step: Callable[[], T], share: SharedDir, say: Callable[[str], None], pause: Callable[[float], None]
+) -> T:
     """Do a step; while the disk is full or closed, wait with growing pauses; while the server stumbles, try again.
 
     `pause` waits some seconds and raises where waiting is to end. Any other error is the caller's; so is one that

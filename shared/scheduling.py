@@ -87,7 +87,9 @@ class Scheduler:
         others = self._others()
         if not others or not health.failed_here(job, name):
             return bool(others)
-        failed_on = {node_key(attempt.who) for attempt in context.on_job(state, lambda: attempts.of_task(state.job, task))}
+        failed_on = {
+            node_key(attempt.who) for attempt in context.on_job(state, lambda: attempts.of_task(state.job, task))
+        }
         if node_key(context.node.identity.incarnation) not in failed_on:
             health.reopened(job, name)
             return False

@@ -38,8 +38,10 @@ class SelfTest:
                 line = f"{name}: this node failed at {doubt.task}, and at {sample}, which is done ({doubt.why})"
                 if doubt.exams < MOST_EXAMS:
                     raise NodeUnhealthyError(f"{line}; trying once more in a fresh process")
-            return (f"{name}: this node is sick and leaves the job to the others: it failed at {doubt.task}, and at tasks "
-                    f"that are done: {doubt.why}; mend that (is there memory? is the device free?), then start it again")
+            return (
+                f"{name}: this node is sick and leaves the job to the others: it failed at {doubt.task}, and at tasks "
+                f"that are done: {doubt.why}; mend that (is there memory? is the device free?), then start it again"
+            )
         return None
 
     def _fails(self, state: JobState, kind: str, sample: Task) -> bool:

@@ -21,8 +21,15 @@ class SharedDir:
     `id` is the random one of its marker, None where it has none. `read_only`: it was opened by a command that only looks.
     """
 
-    def __init__(self, layout: SharedDirPaths, system: FileSystem, hard_links: bool, is_new: bool = False, id: str | None = None,
-                 read_only: bool = False):
+    def __init__(
+        self,
+        layout: SharedDirPaths,
+        system: FileSystem,
+        hard_links: bool,
+        is_new: bool = False,
+        id: str | None = None,
+        read_only: bool = False,
+    ):
         self.layout = layout
         self.system = system
         self.hard_links = hard_links
@@ -37,15 +44,19 @@ class SharedDir:
             return None
         mount = mount_of(self.layout.root)
         lies = f" ({mount.kind}, {'on this machine' if mount.local else f'from {mount.source}'})" if mount else ""
-        return (f"{self.layout.root}: a new shared directory{lies}; where others have worked in it already, it is not the "
-                f"same one")
+        return (
+            f"{self.layout.root}: a new shared directory{lies}; where others have worked in it already, it is not the "
+            f"same one"
+        )
 
     def check(self) -> None:
         """JobQueueError where the directory is not there any more, is another one, or has a link in a subdirectory's place."""
         root, cure = self.layout.root, "put that right, then the same line again goes on"
         marker = read_marker(self.system, self.layout)
         if marker is None and not _has_jobs(self.system, self.layout):
-            raise JobQueueError(f"{root}: the shared directory is not there any more; was it unmounted, moved or emptied? {cure}")
+            raise JobQueueError(
+                f"{root}: the shared directory is not there any more; was it unmounted, moved or emptied? {cure}"
+            )
         if marker is not None and self.id is not None and marker.id != self.id:
             raise JobQueueError(f"{root}: another shared directory is there now; was something else mounted? {cure}")
         self.system.forget_directories()
@@ -78,8 +89,13 @@ class SharedDir:
             self.system.rename(private, final)
 
 
-def open_share(root: Path, system: FileSystem | None = None, hard_links: bool | None = None, new: bool = True,
-               read_only: bool = False) -> SharedDir:
+def open_share(
+    root: Path,
+    system: FileSystem | None = None,
+    hard_links: bool | None = None,
+    new: bool = True,
+    read_only: bool = False,
+) -> SharedDir:
     """Look at a directory, mark it as a shared one, make our subdirectories in it, and find out whether it knows hard links.
 
     With `hard_links` it was found fit before, and nothing is written. `new`: it may be one that was no shared directory
@@ -104,8 +120,10 @@ def open_share(root: Path, system: FileSystem | None = None, hard_links: bool | 
     if read_only:
         return _looked_at(layout, system)
     if mode & stat.S_ISVTX:
-        raise JobQueueError(f"{root}: the directory is sticky (like /tmp), so colleagues could not take over each "
-                            f"other's tasks; use a directory below it")
+        raise JobQueueError(
+            f"{root}: the directory is sticky (like /tmp), so colleagues could not take over each "
+            f"other's tasks; use a directory below it"
+        )
     system.group = info.st_gid
     system.file_mode = 0o600 | mode & 0o066
     system.dir_mode = 0o700 | mode & 0o2077
@@ -119,7 +137,11 @@ def open_share(root: Path, system: FileSystem | None = None, hard_links: bool | 
             system.make_dirs(room)
         hard_links = _hard_links(layout, system)
     except OSError as error:
-        cure = "mount it writable, or correct its permissions" if error.errno in (1, 13, 30) else "make room or mount it again"
+        cure = (
+            "mount it writable, or correct its permissions"
+            if error.errno in (1, 13, 30)
+            else "make room or mount it again"
+        )
         raise JobQueueError(f"{root}: the shared directory cannot be written to ({error.strerror}); {cure}") from None
     return SharedDir(layout, system, hard_links, is_new, marker.id if marker else None)
 
@@ -133,8 +155,10 @@ def _looked_at(layout: SharedDirPaths, system: FileSystem) -> SharedDir:
         if marker is None and not is_old_share(system, layout):
             raise JobQueueError(_no_share(system, layout, names))
     except OSError as error:
-        raise JobQueueError(f"{layout.root}: the shared directory cannot be read ({error.strerror}); correct its permissions, or "
-                            f"mount it again") from None
+        raise JobQueueError(
+            f"{layout.root}: the shared directory cannot be read ({error.strerror}); correct its permissions, or "
+            f"mount it again"
+        ) from None
     return SharedDir(layout, system, hard_links=True, id=marker.id if marker else None, read_only=True)
 
 
@@ -152,17 +176,23 @@ def _made(layout: SharedDirPaths, system: FileSystem, new: bool) -> tuple[bool, 
     if is_new and not new:
         raise JobQueueError(_no_share(system, layout, names))
     if is_new and taken:
-        raise JobQueueError(f"{layout.root}: expected a directory in which the names of a shared one are free, got one with "
-                            f"{_listed(taken)}, which this program did not make; use another directory, such as "
-                            f"{layout.root / 'shared'}")
+        raise JobQueueError(
+            f"{layout.root}: expected a directory in which the names of a shared one are free, got one with "
+            f"{_listed(taken)}, which this program did not make; use another directory, such as "
+            f"{layout.root / 'shared'}"
+        )
     if is_new and (above := _inside_of(system, layout)):
-        raise JobQueueError(f"{layout.root}: expected a directory for a new shared one, got a part of the shared directory {above}; "
-                            f"use that one")
+        raise JobQueueError(
+            f"{layout.root}: expected a directory for a new shared one, got a part of the shared directory {above}; "
+            f"use that one"
+        )
     _require_rooms(layout, system)
     for room in layout.rooms():
         if is_mount_point(room):
-            raise JobQueueError(f"{room}: expected a part of the shared directory, got a mount of its own; nodes move files between "
-                                f"these directories, which no system does across mounts: use a shared directory on that disk")
+            raise JobQueueError(
+                f"{room}: expected a part of the shared directory, got a mount of its own; nodes move files between "
+                f"these directories, which no system does across mounts: use a shared directory on that disk"
+            )
     if marker is None:
         try:
             marker = mark(system, layout)
@@ -206,8 +236,10 @@ def _no_share(system: FileSystem, layout: SharedDirPaths, names: list[str]) -> s
     outer = SharedDirPaths(root.parent)
     if read_marker(system, outer) is not None or is_old_share(system, outer):
         return f"{root}: expected a shared directory, got {found}; {root.parent} is one"
-    return (f"{root}: expected a shared directory, got {found}; is it mounted here, and is that its name? coordinator.py "
-            f"submit and run, and node.py with a video, make a new one")
+    return (
+        f"{root}: expected a shared directory, got {found}; is it mounted here, and is that its name? coordinator.py "
+        f"submit and run, and node.py with a video, make a new one"
+    )
 
 
 def _hard_links(layout: SharedDirPaths, system: FileSystem) -> bool:

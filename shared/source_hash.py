@@ -6,7 +6,9 @@ import threading
 from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent  # the checkout; where the program is installed, the directory fav/_private
+ROOT = (
+    Path(__file__).resolve().parent.parent
+)  # the checkout; where the program is installed, the directory fav/_private
 PRIVATE = "_private"
 PARTS = {"fav": ("**/*.py", "**/*.html"), "shared": ("**/*.py",)}
 CHECKOUT = (ROOT / "node.py").is_file()  # whether the program runs from one

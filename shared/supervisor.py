@@ -93,13 +93,26 @@ class SupervisorChannel:
             self.connection.send(message)
 
 
-def _work(connection: Connection, memory, root: str, hard_links: bool, identity: Identity, plan_for: str, only: str | None,
-          forever: bool, options: dict, health: NodeHealth, sources: Sources) -> None:
+def _work(
+    connection: Connection,
+    memory,
+    root: str,
+    hard_links: bool,
+    identity: Identity,
+    plan_for: str,
+    only: str | None,
+    forever: bool,
+    options: dict,
+    health: NodeHealth,
+    sources: Sources,
+) -> None:
     """The worker process. `plan_for` names a function `module:name` that takes (job, node, say, **options); `sources` are
     those of the supervisor."""
     os.setpgid(0, 0)  # Ctrl-C is the supervisor's; and programs that a task has started go down with the worker
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # a group of its own is in the background, where `stty tostop` would stop it
+    signal.signal(
+        signal.SIGTTOU, signal.SIG_IGN
+    )  # a group of its own is in the background, where `stty tostop` would stop it
     setproctitle("fav node starting")
     messenger = SupervisorChannel(connection, memory)
     try:
@@ -108,8 +121,16 @@ def _work(connection: Connection, memory, root: str, hard_links: bool, identity:
         module, _, name = plan_for.partition(":")
         make_plan = getattr(importlib.import_module(module), name)
         node = Node(open_share(Path(root), hard_links=hard_links), identity)
-        worker = Worker(node, lambda job, node: make_plan(job, node, messenger.say, **options), messenger, messenger.stop,
-                        only, forever, health, sources.replaced)
+        worker = Worker(
+            node,
+            lambda job, node: make_plan(job, node, messenger.say, **options),
+            messenger,
+            messenger.stop,
+            only,
+            forever,
+            health,
+            sources.replaced,
+        )
         messenger.on_stop = worker.notifier.wake
         code = 0 if worker.run() else EXIT_FAILED
     except StopRequested:
@@ -142,8 +163,16 @@ def _work(connection: Connection, memory, root: str, hard_links: bool, identity:
 class Supervisor:
     """One node: incarnation after incarnation, worker after worker, until the work is over."""
 
-    def __init__(self, share: SharedDir, plan_for: str, say: Callable[[str], None], only: str | None = None,
-                 forever: bool = False, options: dict | None = None, about: str = ""):
+    def __init__(
+        self,
+        share: SharedDir,
+        plan_for: str,
+        say: Callable[[str], None],
+        only: str | None = None,
+        forever: bool = False,
+        options: dict | None = None,
+        about: str = "",
+    ):
         self.share = share
         self.plan_for = plan_for
         self.say = say
@@ -239,8 +268,19 @@ class Supervisor:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         memory = TaskProgressWriter.memory(context)
-        words = (theirs, memory, str(self.share.layout.root), self.share.hard_links, node.identity, self.plan_for, self.only,
-                 self.forever, self.options, self.health, self._sources.sources)
+        words = (
+            theirs,
+            memory,
+            str(self.share.layout.root),
+            self.share.hard_links,
+            node.identity,
+            self.plan_for,
+            self.only,
+            self.forever,
+            self.options,
+            self.health,
+            self._sources.sources,
+        )
         worker = context.Process(target=_work, args=words, daemon=True)
         # Inherited, so that Ctrl-C does not hit it while it starts, nor ever what Slurm and systemd send to every process.
         before = {number: signal.signal(number, signal.SIG_IGN) for number in LEAVE}
@@ -269,8 +309,11 @@ class Supervisor:
                 self._signals = max(self._signals, self._ear.signals)
                 if (self._signals or self._sources.replaced.is_set()) and not told:
                     told = True
-                    self.say("stopping after the current frame (once more to stop at once)" if self._signals else
-                             "the program was updated; stopping after the current frame")
+                    self.say(
+                        "stopping after the current frame (once more to stop at once)"
+                        if self._signals
+                        else "the program was updated; stopping after the current frame"
+                    )
                     try:
                         ours.send("stop")
                     except OSError:

@@ -14,7 +14,9 @@ from multiprocessing.context import BaseContext
 from shared.paths import Task
 
 BYTES = 1024
-HEAD = struct.Struct("=4Q")  # number of bytes that name the task, 0 without one; signs of life; signs of progress; tasks ended
+HEAD = struct.Struct(
+    "=4Q"
+)  # number of bytes that name the task, 0 without one; signs of life; signs of progress; tasks ended
 # A task that gives no sign of progress for so long hangs: so many times the longest silence of its kind so far, but
 # at least HANG_S. Before there was one of its kind: FIRST_S, since slow flow of large frames takes an hour.
 HANG_TIMES, HANG_S, FIRST_S = 30.0, 600.0, 7500.0
@@ -61,7 +63,7 @@ class TaskProgressWriter:
 
     def start(self, job_name: str, task: Task, job_id: str) -> None:
         words = "\0".join((job_name, str(task), job_id)).encode()
-        self._memory[HEAD.size:HEAD.size + len(words)] = words
+        self._memory[HEAD.size : HEAD.size + len(words)] = words
         self._length = len(words)
         self._sign()
 
@@ -106,7 +108,7 @@ class TaskProgressMonitor:
             if self.task and progress != self._progress:
                 self._longest[self._kind] = max(self._longest.get(self._kind, 0.0), self.silent)
             self.silent, self._signs, self._progress = 0.0, signs, progress
-        words = self._memory[HEAD.size:HEAD.size + length].decode(errors="replace").split("\0")
+        words = self._memory[HEAD.size : HEAD.size + length].decode(errors="replace").split("\0")
         self.task = tuple(words) if len(words) == 3 else None
 
     @property

@@ -100,7 +100,9 @@ def ended_by_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP) if not is_ignored(number)}
+    before = {
+        number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP) if not is_ignored(number)
+    }
     try:
         yield
     finally:

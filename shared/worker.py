@@ -46,12 +46,21 @@ ASK_AGAIN_S = 60.0  # how often a job with an input that was changed is looked a
 MOST_VANISHED_INPUTS = 10  # in a row, before that counts as a failed attempt
 TOLD = 3  # failed tasks that the last word of a job names
 
+
 class Worker:
     """One process that works on one job (`only`) or on every job of the directory."""
 
-    def __init__(self, node: Node, plan_for: Callable[[Job, Node], TaskPlan], events: WorkerEvents, stop: threading.Event,
-                 only: str | None = None, forever: bool = False, health: NodeHealth | None = None,
-                 updated: Callable[[], bool] = lambda: False):
+    def __init__(
+        self,
+        node: Node,
+        plan_for: Callable[[Job, Node], TaskPlan],
+        events: WorkerEvents,
+        stop: threading.Event,
+        only: str | None = None,
+        forever: bool = False,
+        health: NodeHealth | None = None,
+        updated: Callable[[], bool] = lambda: False,
+    ):
         self.context = WorkerContext(node, events, stop, health or NodeHealth(), updated)
         self.node = node
         self.plan_for = plan_for
@@ -138,8 +147,10 @@ class Worker:
                 plan = self.plan_for(job, self.node)
                 self._tell(f"working on {job.name}")
                 if job.made_elsewise:
-                    self._warn_once(f"{job.name}: {job.made_elsewise}; its frames may differ; bring the same sources to all "
-                                   f"machines")
+                    self._warn_once(
+                        f"{job.name}: {job.made_elsewise}; its frames may differ; bring the same sources to all "
+                        f"machines"
+                    )
             elif over == "cancelled" and self.only is not None:
                 self.events.say(f"{job.name}: cancelled; coordinator.py retry goes on with it")
         except (EvictedError, StopRequested):
@@ -291,8 +302,12 @@ class Worker:
         state.idle = 0 if state.deferred or self.context.on_job(state, lambda: claimed(state.job)) else state.idle + 1
         if failed and state.idle >= 2:
             why = self.context.on_job(state, lambda: "; ".join(attempts.why(state.job, name) for name in failed[:TOLD]))
-            self._close_job(state, "failed", f"{state.job.name}: failed, {len(failed)} task(s) used up their attempts: {why}; "
-                        f"coordinator.py status shows all, coordinator.py retry opens them anew")
+            self._close_job(
+                state,
+                "failed",
+                f"{state.job.name}: failed, {len(failed)} task(s) used up their attempts: {why}; "
+                f"coordinator.py status shows all, coordinator.py retry opens them anew",
+            )
         return None
 
     def _still_all_there(self, state: JobState) -> bool:
@@ -336,10 +351,14 @@ class Worker:
             self._close_job(state, "gone", str(gone))
         except Exception as error:
             self.context.check_sources()
-            if isinstance(error, OSError) and error.errno == errno.EFBIG:  # this machine's limit: nothing is wrong with the task
+            if (
+                isinstance(error, OSError) and error.errno == errno.EFBIG
+            ):  # this machine's limit: nothing is wrong with the task
                 self.events.end()
-                raise JobQueueError(f"{error.filename or task}: larger than a file may be here ({error.strerror}); raise this node's "
-                                 f"limit (ulimit -f), or use a file system without one, then start it again") from error
+                raise JobQueueError(
+                    f"{error.filename or task}: larger than a file may be here ({error.strerror}); raise this node's "
+                    f"limit (ulimit -f), or use a file system without one, then start it again"
+                ) from error
             self.context.retry(self.node.check)  # a node whose private directory was swept under it has not failed
             self._failed(state, task, traceback.format_exc())
         else:
@@ -355,8 +374,14 @@ class Worker:
         """After publishing: claim the task that follows before this one is released."""
         try:
             self.context.on_job(state, lambda: state.plan.published(task, ours))
-            following = None if self.context.stop.is_set() else self.context.on_job(state, lambda: state.plan.follow(task))
-            if following is not None and str(following) not in state.failed and not self.scheduler.defers(state, following):
+            following = (
+                None if self.context.stop.is_set() else self.context.on_job(state, lambda: state.plan.follow(task))
+            )
+            if (
+                following is not None
+                and str(following) not in state.failed
+                and not self.scheduler.defers(state, following)
+            ):
                 outcome = self.scheduler.claim(state, following)
                 if outcome is Outcome.WON:
                     state.next = following

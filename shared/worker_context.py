@@ -25,7 +25,9 @@ class WorkerContext:
         updated: whether the program's sources were replaced; then a failure is nobody's.
     """
 
-    def __init__(self, node: Node, events: WorkerEvents, stop: threading.Event, health: NodeHealth, updated: Callable[[], bool]):
+    def __init__(
+        self, node: Node, events: WorkerEvents, stop: threading.Event, health: NodeHealth, updated: Callable[[], bool]
+    ):
         self.node = node
         self.events = events
         self.stop = stop

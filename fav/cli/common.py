@@ -37,6 +37,7 @@ SURROUNDINGS = {  # what of a machine keeps files from being read or written, an
 
 def one_line_errors(function):
     """Turn what a user can cure into one line and exit code 2; anything else keeps its traceback."""
+
     @functools.wraps(function)
     def wrapped(*args, **kwargs):
         for stream in filter(None, (sys.stdout, sys.stderr)):
@@ -55,13 +56,16 @@ def one_line_errors(function):
         except OSError as error:
             if error.errno not in SURROUNDINGS:
                 raise
-            tell(f"error: {_text(error.filename or 'the disk')}: {error.strerror}: {SURROUNDINGS[error.errno]}", err=True)
+            tell(
+                f"error: {_text(error.filename or 'the disk')}: {error.strerror}: {SURROUNDINGS[error.errno]}", err=True
+            )
             sys.exit(EXIT_USAGE)
         except KeyboardInterrupt as error:
             tell("stopped", err=True)
             sys.exit(stopped_code(error))
         finally:
             _flush()
+
     return wrapped
 
 
@@ -77,8 +81,10 @@ def film_at(root: Path, job: str, film: str) -> Path:
     except OSError:
         there = False
     if not there:
-        raise FavError(f"{path}: expected the film of {job}, found none: it was moved or removed; coordinator.py stitch {root} "
-                       f"{job} --out {path.relative_to(root)} makes it again of its frames")
+        raise FavError(
+            f"{path}: expected the film of {job}, found none: it was moved or removed; coordinator.py stitch {root} "
+            f"{job} --out {path.relative_to(root)} makes it again of its frames"
+        )
     return path
 
 
@@ -105,13 +111,17 @@ def named_job(share: SharedDir, name: str | None) -> Job:
     if name is not None:
         job = find_job(share, name)
         if job is None:
-            raise JobQueueError(f"{name}: there is no job of that name; coordinator.py status {share.layout.root} lists them")
+            raise JobQueueError(
+                f"{name}: there is no job of that name; coordinator.py status {share.layout.root} lists them"
+            )
         return job
     jobs = all_jobs(share)
     if not jobs:
         raise JobQueueError(f"{share.layout.root}: there are no jobs here")
     if len(jobs) != 1:
-        raise JobQueueError(f"{share.layout.root}: expected the name of one of its {len(jobs)} jobs; coordinator.py status lists them")
+        raise JobQueueError(
+            f"{share.layout.root}: expected the name of one of its {len(jobs)} jobs; coordinator.py status lists them"
+        )
     return jobs[0]
 
 

@@ -17,20 +17,52 @@ from fav.util.atomic import check_new, new_file
 @click.argument("video")
 @click.argument("stylized")
 @options([*FLOW, *CUTS, *RANGE, *FPS])
-@click.option("--against", metavar="FILM",
-              help="A film of the same frames and size to compare with, for example one made with --independent.")
-@click.option("--style", type=FILE, metavar="IMAGE", help="Also measure style loss and content loss, with this image as the style.")
-@click.option("--loss-network", default=LOSS_NETWORK, show_default=True, metavar="NAME|FILE",
-              help="The network for --style, as for `python -m fav train`.")
-@click.option("--seams", type=FrameRangeType(), default=(), metavar="N,N,…",
-              help="Test whether the error is unusual at these frames (of VIDEO, counted from 0).")
-@click.option("--out", type=FILE, metavar="NAME",
-              help="Write NAME.csv, NAME.json and NAME.png.  [default: STYLIZED without its ending, .evaluation]")
+@click.option(
+    "--against",
+    metavar="FILM",
+    help="A film of the same frames and size to compare with, for example one made with --independent.",
+)
+@click.option(
+    "--style",
+    type=FILE,
+    metavar="IMAGE",
+    help="Also measure style loss and content loss, with this image as the style.",
+)
+@click.option(
+    "--loss-network",
+    default=LOSS_NETWORK,
+    show_default=True,
+    metavar="NAME|FILE",
+    help="The network for --style, as for `python -m fav train`.",
+)
+@click.option(
+    "--seams",
+    type=FrameRangeType(),
+    default=(),
+    metavar="N,N,…",
+    help="Test whether the error is unusual at these frames (of VIDEO, counted from 0).",
+)
+@click.option(
+    "--out",
+    type=FILE,
+    metavar="NAME",
+    help="Write NAME.csv, NAME.json and NAME.png.  [default: STYLIZED without its ending, .evaluation]",
+)
 @click.option("--threads", type=limits("threads"), help="CPU threads.  [default: all cores]")
 @one_line_errors
-def evaluate(video: str, stylized: str, style: Path | None, loss_network: str, seams: tuple[int, ...],
-             out: Path | None, threads: int | None, no_cuts: bool, read_cuts: Path | None, range: tuple[int, int | None],
-             **values) -> None:
+def evaluate(
+    video: str,
+    stylized: str,
+    style: Path | None,
+    loss_network: str,
+    seams: tuple[int, ...],
+    out: Path | None,
+    threads: int | None,
+    no_cuts: bool,
+    read_cuts: Path | None,
+    range: tuple[int, int | None],
+    **values,
+) -> None:
     """Measure how steady a stylized film is.
 
     STYLIZED is a film made from VIDEO (or, with --range, from a part of it). The command prints a table. It writes the

@@ -104,7 +104,13 @@ def resume(shared: Path, job: str | None) -> None:
 @click.command()
 @click.argument("shared", type=FILE)
 @click.argument("job", required=False)
-@click.option("--now", "hosts", multiple=True, metavar="HOST", help="Treat every node on this host as dead now. Use it only when the host is off.")
+@click.option(
+    "--now",
+    "hosts",
+    multiple=True,
+    metavar="HOST",
+    help="Treat every node on this host as dead now. Use it only when the host is off.",
+)
 @one_line_errors
 def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
     """Remove the placeholders of dead nodes.
@@ -121,8 +127,10 @@ def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
     click.echo(f"recovered {count} task(s)")
     rest = sum(len(claimed(one)) for one in jobs)
     if rest:
-        click.echo(f"{rest} task(s) are claimed by nodes that are alive, or not silent for long enough to tell; waiting "
-                   f"nodes recover them after one lease")
+        click.echo(
+            f"{rest} task(s) are claimed by nodes that are alive, or not silent for long enough to tell; waiting "
+            f"nodes recover them after one lease"
+        )
 
 
 @click.command()
@@ -130,10 +138,16 @@ def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
 @click.argument("job", required=False)
 @click.option("--out", help="The film's name, relative to SHARED.  [default: the job's name and a number]")
 @options([job_option(name, unset="the job's") for name in ("crf", "strength", "mask")])
-@click.option("--preserve-colors/--no-preserve-colors", default=None, help="Keep the colors of the source, or take those of the style.  [default: the job's]")
+@click.option(
+    "--preserve-colors/--no-preserve-colors",
+    default=None,
+    help="Keep the colors of the source, or take those of the style.  [default: the job's]",
+)
 @click.option("--no-mask", is_flag=True, help="Leave the job's mask out.")
 @one_line_errors
-def stitch(shared: Path, job: str | None, out: str | None, crf: int | None, mask: Path | None, no_mask: bool, **values) -> None:
+def stitch(
+    shared: Path, job: str | None, out: str | None, crf: int | None, mask: Path | None, no_mask: bool, **values
+) -> None:
     """Make the film again from finished frames.
 
     The new film gets a new name. Nothing is stylized.
@@ -163,16 +177,20 @@ def stitch(shared: Path, job: str | None, out: str | None, crf: int | None, mask
     video = brought(share.layout.root, shelf.spec.video)
     if mask:
         check_mask(mask, video, shelf.spec.fps)
-    finish = replace(shelf.spec.finish(share.layout.root), **{name: value for name, value in values.items() if value is not None},
-                     **({"mask": mask} if mask or no_mask else {}))
+    finish = replace(
+        shelf.spec.finish(share.layout.root),
+        **{name: value for name, value in values.items() if value is not None},
+        **({"mask": mask} if mask or no_mask else {}),
+    )
     with temporary_member(share) as node:
         private = node.draft().with_suffix(final.suffix)
         try:
             notes = write(shelf, video, private, crf if crf is not None else shelf.spec.crf, finish)
         except ResultVanishedError as error:
             _repair(node, found)
-            raise JobQueueError(f"{found.name}: expected all frames to read back, got one that did not ({error}); "
-                                f"{_first(found)}") from None
+            raise JobQueueError(
+                f"{found.name}: expected all frames to read back, got one that did not ({error}); {_first(found)}"
+            ) from None
         share.system.sync(private)
         share.system.make_dirs(final.parent)
         share.appear(private, final)
@@ -197,8 +215,10 @@ def _expect_frames(share: SharedDir, shelf: "JobArtifacts") -> None:
             _repair(node, job)
         raise JobQueueError(f"{job.name}: expected all frames to be there, got {in_words(needed)}; {_first(job)}")
     if not shelf.timeline.complete:
-        raise JobQueueError(f"{job.name}: expected a job whose video is read to its end, got one that is still at frame "
-                            f"{shelf.timeline.known}; wait, or {next_step(job)}")
+        raise JobQueueError(
+            f"{job.name}: expected a job whose video is read to its end, got one that is still at frame "
+            f"{shelf.timeline.known}; wait, or {next_step(job)}"
+        )
     done, total = progress(shelf)["frame"]
     raise JobQueueError(f"{job.name}: expected all frames to be done, got {done} of {total}; wait, or {next_step(job)}")
 
@@ -226,7 +246,9 @@ def retry(shared: Path, job: str | None) -> None:
     found.unmark("cancelled")
     count = reopen(found)
     if count or "finished" not in marks:
-        click.echo(f"{found.name}: {'no longer cancelled, ' if 'cancelled' in marks else ''}{count} failed task(s) opened anew")
+        click.echo(
+            f"{found.name}: {'no longer cancelled, ' if 'cancelled' in marks else ''}{count} failed task(s) opened anew"
+        )
     with ringing(share) as node:
         if "finished" in marks:
             _repair(node, found)
@@ -269,7 +291,9 @@ def _film_inside(job: Job) -> Path | None:
 @click.command()
 @click.argument("shared", type=FILE)
 @click.argument("job", required=False)
-@click.option("--force", is_flag=True, help="Remove it even if it is not finished, nodes work on it, or its film lies in it.")
+@click.option(
+    "--force", is_flag=True, help="Remove it even if it is not finished, nodes work on it, or its film lies in it."
+)
 @one_line_errors
 def clean(shared: Path, job: str | None, force: bool) -> None:
     """Remove a job and its frames; keep the film."""
@@ -282,9 +306,11 @@ def clean(shared: Path, job: str | None, force: bool) -> None:
     if not done and not force:
         raise JobQueueError(f"{found.name}: the job is not finished; cancel it first, or say --force")
     if not force and (film := _film_inside(found)):
-        raise JobQueueError(f"{found.name}: expected its film outside of the job's directory, got it in there, where it would be "
-                            f"removed, too ({film}); copy it away, or bring it out: coordinator.py stitch {share.layout.root} "
-                            f"{found.name} --out NAME; then say --force")
+        raise JobQueueError(
+            f"{found.name}: expected its film outside of the job's directory, got it in there, where it would be "
+            f"removed, too ({film}); copy it away, or bring it out: coordinator.py stitch {share.layout.root} "
+            f"{found.name} --out NAME; then say --force"
+        )
     strangers = remove_job(Node(share, Identity.here()), found)
     click.echo(f"{found.name}: removed")
     if strangers:

@@ -51,13 +51,28 @@ def say(line: str) -> None:
 @options(JOB)
 @click.option("--job", "only", metavar="NAME", help="Serve only the job of this name.")
 @click.option("--forever", is_flag=True, help="Keep waiting for new jobs.")
-@click.option("--local-video", type=FILE, help="A copy of the job's video on this machine, to read instead of the shared one.")
-@click.option("--cores", type=limits("threads"), help="CPU threads of this node, where the job does not say (--threads).")
+@click.option(
+    "--local-video", type=FILE, help="A copy of the job's video on this machine, to read instead of the shared one."
+)
+@click.option(
+    "--cores", type=limits("threads"), help="CPU threads of this node, where the job does not say (--threads)."
+)
 @options(BACKEND)
 @click.pass_context
 @one_line_errors
-def node(context: click.Context, shared: Path, video: str | None, style: Path | None, only: str | None, forever: bool,
-         local_video: Path | None, cores: int | None, device: str, backend: str, **values) -> None:
+def node(
+    context: click.Context,
+    shared: Path,
+    video: str | None,
+    style: Path | None,
+    only: str | None,
+    forever: bool,
+    local_video: Path | None,
+    cores: int | None,
+    device: str,
+    backend: str,
+    **values,
+) -> None:
     """Work on the jobs in the directory SHARED.
 
     \b
@@ -73,7 +88,9 @@ def node(context: click.Context, shared: Path, video: str | None, style: Path | 
         raise click.UsageError("expected SHARED VIDEO STYLE or SHARED alone, got a video without a style")
     typed = [name for name in values if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     if video is None and typed:
-        raise click.UsageError(f"--{typed[0].replace('_', '-')} is decided when a job is made: expected SHARED VIDEO STYLE with it")
+        raise click.UsageError(
+            f"--{typed[0].replace('_', '-')} is decided when a job is made: expected SHARED VIDEO STYLE with it"
+        )
     if device not in ("auto", "cpu"):
         from fav.model.devices import device_of
 
@@ -96,8 +113,10 @@ def _tell_of_clock(share: SharedDir) -> None:
     """A line for who reads times, where this machine's clock is not the share's."""
     ahead = time.time() - share.now()
     if abs(ahead) > CLOCKS_S:
-        say(f"the clock of {socket.gethostname()} is {duration(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} that of "
-            f"{share.layout.root}: no harm to the film, but the times in this log are wrong")
+        say(
+            f"the clock of {socket.gethostname()} is {duration(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} that of "
+            f"{share.layout.root}: no harm to the film, but the times in this log are wrong"
+        )
 
 
 def _submit(share: SharedDir, request) -> str:

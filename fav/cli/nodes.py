@@ -40,8 +40,20 @@ def nodes(shared: Path, as_json: bool) -> None:
         click.echo("no nodes")
         return
     heads = "node", "host", "device", "at work on", "heartbeat renewed", "state"
-    show_table(heads, [(node.node, node.host, node.about, ", ".join(node.tasks) or "nothing",
-                        f"{duration(node.heard_s)} ago", node.state) for node in found])
+    show_table(
+        heads,
+        [
+            (
+                node.node,
+                node.host,
+                node.about,
+                ", ".join(node.tasks) or "nothing",
+                f"{duration(node.heard_s)} ago",
+                node.state,
+            )
+            for node in found
+        ],
+    )
 
 
 def _order(shared: Path, who: str | None, order: ControlCommand, words: str) -> None:
@@ -49,10 +61,14 @@ def _order(shared: Path, who: str | None, order: ControlCommand, words: str) -> 
     control.sweep(share)
     me = FailureDetector(share)
     known = {name: identity for name, identity in identities(share).items() if not me.process_gone(identity)}
-    meant = [name for name, identity in known.items() if who in (None, name, identity.host, identity.host.partition(".")[0])]
+    meant = [
+        name for name, identity in known.items() if who in (None, name, identity.host, identity.host.partition(".")[0])
+    ]
     if not meant:
         whom = f"{who}: expected a host or node" if who else f"{share.layout.root}: expected nodes"
-        raise JobQueueError(f"{whom} of those that work here, got none; coordinator.py nodes {share.layout.root} lists them")
+        raise JobQueueError(
+            f"{whom} of those that work here, got none; coordinator.py nodes {share.layout.root} lists them"
+        )
     for name in meant:
         control.give(share, name, order)
         click.echo(f"{name}: {words}")

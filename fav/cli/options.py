@@ -70,7 +70,9 @@ class ChunkType(click.ParamType):
             return {"auto": CHUNK, "off": None}.get(value, value)
         least, most = OPTIONS["chunk"].least, OPTIONS["chunk"].most
         if not (_is_whole(value) and least <= int(value) <= most):
-            self.fail(f"expected auto, off, or a number of frames from {least} on, at most {most}, got {value!r}", param, ctx)
+            self.fail(
+                f"expected auto, off, or a number of frames from {least} on, at most {most}, got {value!r}", param, ctx
+            )
         return int(value)
 
 
@@ -118,8 +120,16 @@ def job_option(name: str, unset: str | None = None):
     if option.kind == KINDS["flag"]:
         return click.option(option.flag, name, is_flag=True, help=help)
     several = option.kind == KINDS["styles"]
-    return click.option(option.flag, name, type=_type(option), default=default, show_default=not is_unset(default),
-                        multiple=several, metavar=option.metavar, help=help)
+    return click.option(
+        option.flag,
+        name,
+        type=_type(option),
+        default=default,
+        show_default=not is_unset(default),
+        multiple=several,
+        metavar=option.metavar,
+        help=help,
+    )
 
 
 def _type(option: Option) -> click.ParamType:
@@ -139,23 +149,29 @@ FPS = [job_option("fps")]
 LOOK = [job_option(name) for name, option in OPTIONS.items() if not option.job_only]
 JOB = [job_option(name) for name in OPTIONS]
 
-BACKEND_HELP = ("What runs the network. auto: openvino if it is installed and the device is cpu, else torch. "
-                + " ".join(f"{name}: {method.summary}." for name, method in BACKENDS.items()))
+BACKEND_HELP = (
+    "What runs the network. auto: openvino if it is installed and the device is cpu, else torch. "
+    + " ".join(f"{name}: {method.summary}." for name, method in BACKENDS.items())
+)
 
 DEVICE_HELP = "What the networks run on: cpu, or cuda:0 and so on. auto: a card that no other node here has; cpu where there is none."
 
 BACKEND = [
     click.option("--device", default="auto", show_default=True, help=DEVICE_HELP),
-    click.option("--backend", type=click.Choice(["auto", *BACKENDS]), default="auto", show_default=True, help=BACKEND_HELP),
+    click.option(
+        "--backend", type=click.Choice(["auto", *BACKENDS]), default="auto", show_default=True, help=BACKEND_HELP
+    ),
 ]
 
 
 def options(group: list):
     """Decorate a click command with a group of options, in their order."""
+
     def decorate(command):
         for option in reversed(group):
             command = option(command)
         return command
+
     return decorate
 
 

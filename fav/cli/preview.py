@@ -74,9 +74,16 @@ def make(job: Job, film: Path, over: threading.Event) -> None:
     """
     with own_file(film, mark_of("preview", job)) as draft:
         into = f"/proc/self/fd/{draft.fd}"
-        made = subprocess.Popen([*COMMAND, str(job.share.layout.root), job.name, "--into", into], pass_fds=(draft.fd,),
-                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-                                errors="replace", start_new_session=True)  # Ctrl-C is for us
+        made = subprocess.Popen(
+            [*COMMAND, str(job.share.layout.root), job.name, "--into", into],
+            pass_fds=(draft.fd,),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )  # Ctrl-C is for us
         try:
             said = _said(made, over)
         finally:
@@ -115,7 +122,11 @@ def preview_path(root: Path, spec: JobSpec) -> Path:
 @click.command()
 @click.argument("shared", type=FILE)
 @click.argument("job", required=False)
-@click.option("--out", type=FILE, help="The film's file.  [default: beside the film, FILM.preview.mp4 and so on, replaced each time]")
+@click.option(
+    "--out",
+    type=FILE,
+    help="The film's file.  [default: beside the film, FILM.preview.mp4 and so on, replaced each time]",
+)
 @click.option("--into", type=FILE, hidden=True)  # what `run` has opened, which puts it in its place, or takes it away
 @one_line_errors
 def preview(shared: Path, job: str | None, out: Path | None, into: Path | None) -> None:
@@ -137,7 +148,11 @@ def preview(shared: Path, job: str | None, out: Path | None, into: Path | None) 
     if shelf.timeline.end <= shelf.spec.start and "finished" in shelf.job.marks():
         raise JobQueueError(f"{shelf.job.name}: {lack(shelf)[0]}")
     root = share.layout.root
-    default, mark, video = preview_path(root, shelf.spec), mark_of("preview", shelf.job), brought(root, shelf.spec.video)
+    default, mark, video = (
+        preview_path(root, shelf.spec),
+        mark_of("preview", shelf.job),
+        brought(root, shelf.spec.video),
+    )
     if into:
         write(shelf, video, into, default, mark)
         return

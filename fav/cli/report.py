@@ -13,7 +13,9 @@ from fav.util.safe_path import brought
 @click.command()
 @click.argument("shared", type=FILE)
 @click.argument("job", required=False)
-@click.option("--out", type=FILE, help="The page's file.  [default: beside the film, FILM.report.html, replaced each time]")
+@click.option(
+    "--out", type=FILE, help="The page's file.  [default: beside the film, FILM.report.html, replaced each time]"
+)
 @one_line_errors
 def report(shared: Path, job: str | None, out: Path | None) -> None:
     """Write one HTML page about a job.

@@ -31,19 +31,49 @@ PREVIEW_HELP = "Make a film of the finished frames (as `preview` does), every so
 @click.argument("shared", type=FILE)
 @click.argument("video")
 @click.argument("style", type=FILE)
-@click.option("--nodes", type=click.IntRange(1, 1000), default=1, show_default=True, help="Nodes to start on this machine; they share its cores.")
+@click.option(
+    "--nodes",
+    type=click.IntRange(1, 1000),
+    default=1,
+    show_default=True,
+    help="Nodes to start on this machine; they share its cores.",
+)
 @click.option("--hosts", type=FILE, metavar="FILE", help=HOSTS_HELP)
-@click.option("--skip-unfit", is_flag=True, help="Begin with the hosts that pass all checks, and check the others again every minute.")
+@click.option(
+    "--skip-unfit",
+    is_flag=True,
+    help="Begin with the hosts that pass all checks, and check the others again every minute.",
+)
 @click.option("--slurm", type=click.IntRange(1), metavar="NODES", help=SLURM_HELP)
-@click.option("--sbatch", "words", default="", metavar="OPTIONS", help='For --slurm: options of sbatch, like "--partition=lab --gres=gpu:1".')
+@click.option(
+    "--sbatch",
+    "words",
+    default="",
+    metavar="OPTIONS",
+    help='For --slurm: options of sbatch, like "--partition=lab --gres=gpu:1".',
+)
 @click.option("--dask", metavar="ADDRESS", help=DASK_HELP)
 @click.option("--preview-every", type=NumberType(0, 10**6, min_open=True), metavar="MINUTES", help=PREVIEW_HELP)
 @options(BACKEND)
 @options(JOB)
 @click.pass_context
 @one_line_errors
-def run(context: click.Context, shared: Path, video: str, style: Path, nodes: int, hosts: Path | None, skip_unfit: bool,
-        slurm: int | None, words: str, dask: str | None, preview_every: float | None, device: str, backend: str, **values) -> None:
+def run(
+    context: click.Context,
+    shared: Path,
+    video: str,
+    style: Path,
+    nodes: int,
+    hosts: Path | None,
+    skip_unfit: bool,
+    slurm: int | None,
+    words: str,
+    dask: str | None,
+    preview_every: float | None,
+    device: str,
+    backend: str,
+    **values,
+) -> None:
     """Create a job, start nodes and show progress.
 
     If the job exists already, the command joins it. Nodes on other machines may join at any time: node.py SHARED.
@@ -61,8 +91,10 @@ def run(context: click.Context, shared: Path, video: str, style: Path, nodes: in
     if hosts and context.get_parameter_source("device") is ParameterSource.COMMANDLINE:
         raise click.UsageError("--device is not for --hosts: there, the hosts file says devices=LIST or gpus=N")
     if elsewhere and context.get_parameter_source("nodes") is ParameterSource.COMMANDLINE:
-        raise click.UsageError("--nodes is for this machine: with --hosts, the hosts file says nodes=N; --slurm has a number "
-                               "itself; with --dask there is one a worker")
+        raise click.UsageError(
+            "--nodes is for this machine: with --hosts, the hosts file says nodes=N; --slurm has a number "
+            "itself; with --dask there is one a worker"
+        )
     if skip_unfit and not hosts:
         raise click.UsageError("--skip-unfit goes with --hosts")
     if words and not slurm:
@@ -76,8 +108,16 @@ def run(context: click.Context, shared: Path, video: str, style: Path, nodes: in
     _conclude(job, logs)
 
 
-def _executor(nodes: int, hosts: Path | None, skip_unfit: bool, slurm: int | None, words: str, dask: str | None,
-              device: str, backend: str) -> Executor:
+def _executor(
+    nodes: int,
+    hosts: Path | None,
+    skip_unfit: bool,
+    slurm: int | None,
+    words: str,
+    dask: str | None,
+    device: str,
+    backend: str,
+) -> Executor:
     """What the options say of where the nodes are to run."""
     if slurm:
         return SlurmExecutor(slurm, device, backend, shlex.split(words))

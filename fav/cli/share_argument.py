@@ -34,8 +34,11 @@ def with_share(command: click.Command, context: click.Context, words: list[str])
 
 def _positional(command: click.Command, context: click.Context, words: list[str]) -> list[str] | None:
     """The words that are neither options nor their values; None where an option is none, or a request for help."""
-    parser = click.Command(None, params=[param for param in command.get_params(context) if isinstance(param, click.Option)],
-                           add_help_option=False).make_parser(context)
+    parser = click.Command(
+        None,
+        params=[param for param in command.get_params(context) if isinstance(param, click.Option)],
+        add_help_option=False,
+    ).make_parser(context)
     parser.allow_interspersed_args = command.allow_interspersed_args  # a group's context has the group's
     try:
         given, positional, _ = parser.parse_args(list(words))
@@ -65,7 +68,9 @@ class ShareCommand(click.Command):
 class ShareGroup(click.Group):
     """A group of commands, some of them with SHARED."""
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         name, command, words = super().resolve_command(ctx, args)
         if command is not None and not isinstance(command, ShareCommand):
             words = with_share(command, ctx, words)

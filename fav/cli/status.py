@@ -25,7 +25,13 @@ WATCH_HELP = "Full screen, live. Plain lines where the output is not a terminal;
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 @click.option("--verbose", is_flag=True, help="Show the full traceback of each failure.")
 @click.option("--watch", is_flag=True, help=WATCH_HELP)
-@click.option("--every", type=NumberType(0.2, 3600), default=2, show_default=True, help="With --watch: seconds between two updates.")
+@click.option(
+    "--every",
+    type=NumberType(0.2, 3600),
+    default=2,
+    show_default=True,
+    help="With --watch: seconds between two updates.",
+)
 @one_line_errors
 def status(shared: Path, job: str | None, as_json: bool, verbose: bool, watch: bool, every: float) -> None:
     """Show jobs, nodes, progress and failures.

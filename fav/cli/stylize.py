@@ -20,8 +20,9 @@ from fav.util.atomic import check_new, new_file
 @options(BACKEND)
 @click.pass_context
 @one_line_errors
-def stylize(context: click.Context, video: str, style: Path, out: Path, threads: int | None, device: str, backend: str,
-            **values) -> None:
+def stylize(
+    context: click.Context, video: str, style: Path, out: Path, threads: int | None, device: str, backend: str, **values
+) -> None:
     """Stylize a video without a shared directory.
 
     VIDEO is the source, STYLE a style file, OUT the film (.mp4, .mkv or .mov). Nothing else is written.
@@ -56,8 +57,17 @@ def stylize(context: click.Context, video: str, style: Path, out: Path, threads:
         studio = FrameStylizer(Path(video), look, request.fps, threads, device, backend)
         frames = stylized(studio, timeline, lambda: progress.advance(bar))
         pictures = finished(frames, finish, Path(video), timeline.index, start, request.fps)
-        notes = write_film(film.file, Path(video), timeline.index, pictures, start=start, stop=timeline.cut_off,
-                           crf=request.crf, fps=request.fps, name=out)
+        notes = write_film(
+            film.file,
+            Path(video),
+            timeline.index,
+            pictures,
+            start=start,
+            stop=timeline.cut_off,
+            crf=request.crf,
+            fps=request.fps,
+            name=out,
+        )
     for note in (*cuts_read, *timeline.notes, *notes):
         click.echo(note)
     click.echo(f"done: {film.out}")

@@ -33,7 +33,14 @@ def _tell_version(context: click.Context, _: click.Parameter, asked: bool) -> No
 
 
 @click.group(context_settings=SETTINGS, cls=ShareGroup, epilog=HINT)
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_tell_version, help="Show the version, and exit.")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_tell_version,
+    help="Show the version, and exit.",
+)
 def main() -> None:
     """Stylize videos, on this machine or on all that mount a shared directory, and learn styles.
 
@@ -64,7 +71,9 @@ def flow(first: Path, second: Path, out: Path, flow: str, flow_weights: Path | N
     flows.check(flow, flow_weights)
     a, b = read_image(first), read_image(second)
     if a.shape != b.shape:
-        raise FavError(f"{second}: expected the size of {first}, {a.shape[1]}x{a.shape[0]}, got {b.shape[1]}x{b.shape[0]}")
+        raise FavError(
+            f"{second}: expected the size of {first}, {a.shape[1]}x{a.shape[0]}, got {b.shape[1]}x{b.shape[0]}"
+        )
     with new_file(out) as numbers, new_file(out.with_suffix(".png")) as picture:
         found = flows.make(flow, flow_weights)(a, b)
         write_flo(numbers.file, found)
@@ -90,12 +99,24 @@ def convert(model: Path, out: Path) -> None:
 
 @main.command()
 @click.argument("out", type=FILE)
-@click.option("--truth", is_flag=True, help="Make a scene with known flow and occlusion of every pixel. OUT is a new directory: "
-              "frames as PNG, flow, reliability, cuts.")
-@click.option("--motion", type=click.Choice(list(MOTIONS)), help="With --truth: the camera. "
-              + "; ".join(f"{name}: {words}" for name, words in MOTIONS.items()) + ".  [default: handheld]")
-@click.option("--frames", type=click.IntRange(1),
-              help="With --truth: number of frames. A scene of 12 or more has a cut in the middle.  [default: 50]")
+@click.option(
+    "--truth",
+    is_flag=True,
+    help="Make a scene with known flow and occlusion of every pixel. OUT is a new directory: "
+    "frames as PNG, flow, reliability, cuts.",
+)
+@click.option(
+    "--motion",
+    type=click.Choice(list(MOTIONS)),
+    help="With --truth: the camera. "
+    + "; ".join(f"{name}: {words}" for name, words in MOTIONS.items())
+    + ".  [default: handheld]",
+)
+@click.option(
+    "--frames",
+    type=click.IntRange(1),
+    help="With --truth: number of frames. A scene of 12 or more has a cut in the middle.  [default: 50]",
+)
 @click.option("--size", type=SizeType(), metavar="WxH", help="With --truth: size of the frames.  [default: 640x360]")
 @one_line_errors
 def sample(out: Path, truth: bool, size: tuple[int, int] | None, **values) -> None:

@@ -31,38 +31,145 @@ WEIGHT = NumberType(0)
 @click.argument("style_image", type=FILE)
 @click.argument("photos_dir", type=FILE)
 @click.argument("out", type=FILE)
-@click.option("--iterations", type=click.IntRange(1), default=3000, show_default=True, help="Stop after so many iterations.")
-@click.option("--minutes", type=NumberType(0, min_open=True), help="Stop after so many minutes, summed over all runs of this training.")
-@click.option("--loss-network", default=LOSS_NETWORK, show_default=True, metavar="NAME|FILE", help="squeezenet1_1, squeezenet1_0 or vgg16, fetched on first use; or a file of such a network.")
+@click.option(
+    "--iterations", type=click.IntRange(1), default=3000, show_default=True, help="Stop after so many iterations."
+)
+@click.option(
+    "--minutes",
+    type=NumberType(0, min_open=True),
+    help="Stop after so many minutes, summed over all runs of this training.",
+)
+@click.option(
+    "--loss-network",
+    default=LOSS_NETWORK,
+    show_default=True,
+    metavar="NAME|FILE",
+    help="squeezenet1_1, squeezenet1_0 or vgg16, fetched on first use; or a file of such a network.",
+)
 @click.option("--arch", default="", help=f"Architecture of the style network.  [default: half width, {HALF_WIDTH}]")
-@click.option("--init", type=FILE, metavar="STYLE", help="Begin with the weights of this style; with --arch, widened to an equivalent larger network.")
+@click.option(
+    "--init",
+    type=FILE,
+    metavar="STYLE",
+    help="Begin with the weights of this style; with --arch, widened to an equivalent larger network.",
+)
 @click.option("--clips", type=FILE, metavar="DIR", help="A directory of video clips to learn from as well.")
-@click.option("--data-mix", "mix", metavar="KIND:SHARE,…", help=f"Proportions of the kinds of training samples: single_image, shift, zoom_out, affine, elastic, video.  [default: {DEFAULT_MIX}, with --clips and {VIDEO_SHARE[1:]}]")
-@click.option("--num-frame-steps", "steps", metavar="ITERATION:STEPS,…", default=DEFAULT_STEPS, show_default=True, help="Frames unrolled in a row, from which iteration on.")
-@click.option("--through/--detached", default=True, show_default=True, help="Whether gradients pass through all steps, or stop at each frame.")
-@click.option("--crop", type=click.IntRange(32, 1024), default=224, show_default=True, help="Side of the training images, in pixels.")
+@click.option(
+    "--data-mix",
+    "mix",
+    metavar="KIND:SHARE,…",
+    help=f"Proportions of the kinds of training samples: single_image, shift, zoom_out, affine, elastic, video.  [default: {DEFAULT_MIX}, with --clips and {VIDEO_SHARE[1:]}]",
+)
+@click.option(
+    "--num-frame-steps",
+    "steps",
+    metavar="ITERATION:STEPS,…",
+    default=DEFAULT_STEPS,
+    show_default=True,
+    help="Frames unrolled in a row, from which iteration on.",
+)
+@click.option(
+    "--through/--detached",
+    default=True,
+    show_default=True,
+    help="Whether gradients pass through all steps, or stop at each frame.",
+)
+@click.option(
+    "--crop",
+    type=click.IntRange(32, 1024),
+    default=224,
+    show_default=True,
+    help="Side of the training images, in pixels.",
+)
 @click.option("--batch", type=click.IntRange(1, 256), default=4, show_default=True, help="Samples per iteration.")
-@click.option("--style-size", type=click.IntRange(64, 4096), default=512, show_default=True, help="Longer side of the painting, in pixels; larger gives larger strokes.")
+@click.option(
+    "--style-size",
+    type=click.IntRange(64, 4096),
+    default=512,
+    show_default=True,
+    help="Longer side of the painting, in pixels; larger gives larger strokes.",
+)
 @click.option("--content-weight", type=WEIGHT, default=1, show_default=True, help="Weight of the content loss.")
 @click.option("--style-weight", type=WEIGHT, default=10, show_default=True, help="Weight of the style loss.")
-@click.option("--temporal-weight", type=WEIGHT, default=100, show_default=True, help="Weight of the temporal loss (steadiness).")
-@click.option("--forgetting-weight", type=WEIGHT, default=0, show_default=True, help="Weight of the difference between a frame stylized without history and the same frame in a film; a fifth more work.")
+@click.option(
+    "--temporal-weight", type=WEIGHT, default=100, show_default=True, help="Weight of the temporal loss (steadiness)."
+)
+@click.option(
+    "--forgetting-weight",
+    type=WEIGHT,
+    default=0,
+    show_default=True,
+    help="Weight of the difference between a frame stylized without history and the same frame in a film; a fifth more work.",
+)
 @click.option("--tv-weight", type=WEIGHT, default=5, show_default=True, help="Weight of total variation (smoothness).")
-@click.option("--range-weight", type=WEIGHT, default=10, show_default=True, help="Weight of values outside 0 to 255 and of burnt-out spots.")
-@click.option("--holes", type=NumberType(0, 1), default=0.5, show_default=True, help="Fraction of steps with random holes in the reliability.")
-@click.option("--learning-rate", type=NumberType(0, 1, min_open=True), default=1e-3, show_default=True, help="Learning rate of Adam.")
-@click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True, help="Precision of the convolutions. auto: bfloat16 on processors and GPUs that support it.")
-@click.option("--rng-seed", "seed", type=click.IntRange(0, 2**31), default=0, show_default=True, help="Seed of the random numbers.")
+@click.option(
+    "--range-weight",
+    type=WEIGHT,
+    default=10,
+    show_default=True,
+    help="Weight of values outside 0 to 255 and of burnt-out spots.",
+)
+@click.option(
+    "--holes",
+    type=NumberType(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Fraction of steps with random holes in the reliability.",
+)
+@click.option(
+    "--learning-rate",
+    type=NumberType(0, 1, min_open=True),
+    default=1e-3,
+    show_default=True,
+    help="Learning rate of Adam.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="Precision of the convolutions. auto: bfloat16 on processors and GPUs that support it.",
+)
+@click.option(
+    "--rng-seed",
+    "seed",
+    type=click.IntRange(0, 2**31),
+    default=0,
+    show_default=True,
+    help="Seed of the random numbers.",
+)
 @click.option("--device", default=None, help="cpu, or cuda:0 and so on.  [default: a GPU, if there is one]")
 @click.option("--threads", type=limits("threads"), help="CPU threads.  [default: all cores]")
-@click.option("--workers", type=click.IntRange(0, 64), help="Processes that make samples; 0: only this one.  [default: 1; up to 8 with a GPU]")
-@click.option("--save-every", type=NumberType(0), default=5, show_default=True, help="Minutes between two saved states.")
-@click.option("--sheet-every", type=NumberType(0), default=15, show_default=True, help="Minutes between two contact sheets.")
+@click.option(
+    "--workers",
+    type=click.IntRange(0, 64),
+    help="Processes that make samples; 0: only this one.  [default: 1; up to 8 with a GPU]",
+)
+@click.option(
+    "--save-every", type=NumberType(0), default=5, show_default=True, help="Minutes between two saved states."
+)
+@click.option(
+    "--sheet-every", type=NumberType(0), default=15, show_default=True, help="Minutes between two contact sheets."
+)
 @click.pass_context
 @one_line_errors
-def train(context: click.Context, style_image: Path, photos_dir: Path, out: Path, loss_network: str, clips: Path | None,
-          init: Path | None, device: str | None, threads: int | None, workers: int | None, iterations: int,
-          minutes: float | None, save_every: float, sheet_every: float, **values) -> None:
+def train(
+    context: click.Context,
+    style_image: Path,
+    photos_dir: Path,
+    out: Path,
+    loss_network: str,
+    clips: Path | None,
+    init: Path | None,
+    device: str | None,
+    threads: int | None,
+    workers: int | None,
+    iterations: int,
+    minutes: float | None,
+    save_every: float,
+    sheet_every: float,
+    **values,
+) -> None:
     """Learn a style from a painting and photos.
 
     STYLE_IMAGE is the painting, PHOTOS_DIR a folder of photographs, OUT the new style (.safetensors). After an interruption,
@@ -90,7 +197,9 @@ def train(context: click.Context, style_image: Path, photos_dir: Path, out: Path
         click.echo(f"going on after iteration {trainer.iteration}")
     workers = workers if workers is not None else 1 if trainer.device.type == "cpu" else 8
     if workers and not can_have_workers():
-        tell("/dev/shm: it cannot be written to, or is full, so all samples are made by this process: slower, and the same style")
+        tell(
+            "/dev/shm: it cannot be written to, or is full, so all samples are made by this process: slower, and the same style"
+        )
         workers = 0
     stopped = loop.run(batches, workers)
     if trainer.iteration:

@@ -105,17 +105,26 @@ def check(comparison: EvaluationConfig, seams: tuple[int, ...] = ()) -> tuple[in
     flows.check(comparison.flow, comparison.flow_weights)
     width, height = films[0].width, films[0].height
     if (films[-1].width, films[-1].height) != (width, height):
-        raise FavError(f"{comparison.against}: expected a film of {width}x{height} like {comparison.film}, "
-                       f"got {films[-1].width}x{films[-1].height}")
+        raise FavError(
+            f"{comparison.against}: expected a film of {width}x{height} like {comparison.film}, "
+            f"got {films[-1].width}x{films[-1].height}"
+        )
     _check_known(comparison, source, films)
-    if seams and films[0].frames and not comparison.start <= min(seams) <= max(seams) < comparison.start + films[0].frames:
-        raise FavError(f"--seams: expected frames from {comparison.start} to {comparison.start + films[0].frames - 1}, "
-                       f"which {comparison.film} shows, got {', '.join(map(str, seams))}")
+    if (
+        seams
+        and films[0].frames
+        and not comparison.start <= min(seams) <= max(seams) < comparison.start + films[0].frames
+    ):
+        raise FavError(
+            f"--seams: expected frames from {comparison.start} to {comparison.start + films[0].frames - 1}, "
+            f"which {comparison.film} shows, got {', '.join(map(str, seams))}"
+        )
     return width, height, films[0].frames
 
 
-def rows(comparison: EvaluationConfig, losses: FrameLosses | None = None,
-         tick: Callable[[], None] = lambda: None) -> Iterator[FrameMetrics]:
+def rows(
+    comparison: EvaluationConfig, losses: FrameLosses | None = None, tick: Callable[[], None] = lambda: None
+) -> Iterator[FrameMetrics]:
     """Every frame of the film, measured. FavError where the film and the source turn out to have different lengths."""
     flow = flows.make(comparison.flow, comparison.flow_weights)
     for row in measure(shown(comparison), flow, losses):
@@ -123,8 +132,9 @@ def rows(comparison: EvaluationConfig, losses: FrameLosses | None = None,
         yield row
 
 
-def measure(moments: Iterable[FrameSample], flow: flows.Flow, losses: FrameLosses | None = None, begin: int = 0,
-            shot: int = 0) -> Iterator[FrameMetrics]:
+def measure(
+    moments: Iterable[FrameSample], flow: flows.Flow, losses: FrameLosses | None = None, begin: int = 0, shot: int = 0
+) -> Iterator[FrameMetrics]:
     """The row of each moment, in their order. Of what went before, the moments of one second and their flow are held.
 
     The frame "a second earlier" is the one that was on the screen then: at 25 frames a second the 25th before. Frames below
@@ -176,9 +186,17 @@ def shown(comparison: EvaluationConfig) -> Iterator[FrameSample]:
                 break
             pictures = [frame.image() for frame in frames]
             height, width = pictures[0].shape[:2]
-            yield FrameSample(decoded.number, decoded.pts * source.time_base, cut, at_size(decoded.image(), (width, height)), *pictures)
+            yield FrameSample(
+                decoded.number,
+                decoded.pts * source.time_base,
+                cut,
+                at_size(decoded.image(), (width, height)),
+                *pictures,
+            )
         if seen <= comparison.start:
-            raise FavError(f"{comparison.video}: expected more than {comparison.start} frames for this --range, got {seen}")
+            raise FavError(
+                f"{comparison.video}: expected more than {comparison.start} frames for this --range, got {seen}"
+            )
         _check_ends(comparison, seen + _left(source), [mine + _left(film) for mine, film in zip(taken, films)])
 
 
@@ -193,17 +211,35 @@ def at_size(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return resize(frame, size)
 
 
-def _row(now: FrameSample, shot: int, near: FrameSample | None, step: FlowField | None, far: FrameSample | None, leap: FlowField | None,
-         losses: FrameLosses | None) -> FrameMetrics:
+def _row(
+    now: FrameSample,
+    shot: int,
+    near: FrameSample | None,
+    step: FlowField | None,
+    far: FrameSample | None,
+    leap: FlowField | None,
+    losses: FrameLosses | None,
+) -> FrameMetrics:
     def of(name: str, given: tuple[float, float] | None) -> Metrics:
         before = (getattr(near, name), step) if near else None
         long_before = (getattr(far, name), leap) if far else None
         return measured(getattr(now, name), before, long_before, given)
 
-    film, against = (None if picture is None else of(name, losses(picture, now.source) if losses else None)
-                     for name, picture in (("film", now.film), ("against", now.against)))
-    return FrameMetrics(now.number, float(now.seconds), shot, _share(step), far.number if far else None, _share(leap),
-               film, of("source", None), against)
+    film, against = (
+        None if picture is None else of(name, losses(picture, now.source) if losses else None)
+        for name, picture in (("film", now.film), ("against", now.against))
+    )
+    return FrameMetrics(
+        now.number,
+        float(now.seconds),
+        shot,
+        _share(step),
+        far.number if far else None,
+        _share(leap),
+        film,
+        of("source", None),
+        against,
+    )
 
 
 def _share(geometry: FlowField | None) -> float | None:
@@ -216,8 +252,10 @@ def _check_known(comparison: EvaluationConfig, source: VideoInfo, films: list[Vi
     if None in known or not is_sequence(comparison.video) and cut_short(Path(comparison.video)):
         return
     if comparison.start >= source.frames:
-        raise FavError(f"--range: expected a START below the number of frames of {comparison.video} ({source.frames}), "
-                       f"got {comparison.start}")
+        raise FavError(
+            f"--range: expected a START below the number of frames of {comparison.video} ({source.frames}), "
+            f"got {comparison.start}"
+        )
     _check_ends(comparison, known[0], known[1:])
 
 
@@ -227,8 +265,10 @@ def _check_ends(comparison: EvaluationConfig, source: int, films: list[int]) -> 
     for name, frames in zip((comparison.film, comparison.against), films):
         if frames != stop - comparison.start:
             part = "" if (comparison.start, stop) == (0, source) else f"{stop - comparison.start} of the "
-            raise FavError(f"{name}: expected {part}{source} frames like {comparison.video}, got {frames}; where it shows "
-                           f"another part, say which with --range START:STOP, like --range 0:{frames}")
+            raise FavError(
+                f"{name}: expected {part}{source} frames like {comparison.video}, got {frames}; where it shows "
+                f"another part, say which with --range START:STOP, like --range 0:{frames}"
+            )
 
 
 def _left(decoding: Decoder) -> int:

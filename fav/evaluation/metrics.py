@@ -63,16 +63,24 @@ class Metrics:
         return ColorStats(self.blue, self.green, self.red, self.contrast)
 
 
-def measured(picture: np.ndarray, before: tuple[np.ndarray, FlowField] | None = None,
-             long_before: tuple[np.ndarray, FlowField] | None = None, losses: tuple[float, float] | None = None) -> Metrics:
+def measured(
+    picture: np.ndarray,
+    before: tuple[np.ndarray, FlowField] | None = None,
+    long_before: tuple[np.ndarray, FlowField] | None = None,
+    losses: tuple[float, float] | None = None,
+) -> Metrics:
     """All that is measured of one frame (H, W, 3) uint8 of a film.
 
     before and long_before: the film's frame before it and the one a second earlier, with how this one hangs on them
     (by the source's flow, whichever film is measured); None at a shot's beginning. losses: of style and content.
     """
-    short, long = ((None, None) if pair is None else _both(warping_error(picture, *pair)) for pair in (before, long_before))
+    short, long = (
+        (None, None) if pair is None else _both(warping_error(picture, *pair)) for pair in (before, long_before)
+    )
     seen = tone(picture)
-    return Metrics(*short, *long, local_contrast(picture), seen.blue, seen.green, seen.red, seen.contrast, *(losses or ()))
+    return Metrics(
+        *short, *long, local_contrast(picture), seen.blue, seen.green, seen.red, seen.contrast, *(losses or ())
+    )
 
 
 def warping_error(picture: np.ndarray, earlier: np.ndarray, geometry: FlowField) -> WarpingError:
@@ -101,8 +109,10 @@ def local_contrast(picture: np.ndarray) -> float:
     0 for one colour. What a film loses that is steady because it is grey or blurred.
     """
     luma = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY).astype(np.float64)
-    sums, squares = (cv2.boxFilter(values, -1, (WINDOW, WINDOW), normalize=False, borderType=cv2.BORDER_REFLECT)
-                     for values in (luma, luma * luma))
+    sums, squares = (
+        cv2.boxFilter(values, -1, (WINDOW, WINDOW), normalize=False, borderType=cv2.BORDER_REFLECT)
+        for values in (luma, luma * luma)
+    )
     count = WINDOW * WINDOW
     return float(np.sqrt(np.maximum(count * squares - sums * sums, 0)).mean() / count)
 

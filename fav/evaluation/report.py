@@ -15,8 +15,10 @@ from fav.util.plot_text import plain_text
 
 MEASURES = tuple(field.name for field in fields(Metrics))
 FRAME = tuple(field.name for field in fields(FrameMetrics) if field.name not in FILMS)
-UNITS = "errors: mean squared difference of samples in [0, 1]; colours and contrasts: grey levels, 0 to 255; " \
-        "reliable: share of the picture"
+UNITS = (
+    "errors: mean squared difference of samples in [0, 1]; colours and contrasts: grey levels, 0 to 255; "
+    "reliable: share of the picture"
+)
 WORDS = {
     "warping_error": "warping error, reliable pixels", "warping_error_all": "warping error, by all pixels",
     "long_term_error": "1 s error, reliable pixels", "long_term_error_all": "1 s error, by all pixels",
@@ -67,17 +69,20 @@ class Evaluation:
     @property
     def drifts(self) -> dict[str, tuple[ColorStats, ColorStats]]:
         """Slope and furthest, as in `fav.evaluation.metrics.drift`, of each film's tone against another's."""
+
         def offsets(film: str, other: str) -> list[ColorStats]:
             return [getattr(row, film).tone.minus(getattr(row, other).tone) for row in self.rows]
 
-        pairs = [("film", "source"), ("against", "source"), ("film", "against")][:3 if self.rows[0].against else 1]
+        pairs = [("film", "source"), ("against", "source"), ("film", "against")][: 3 if self.rows[0].against else 1]
         return {f"{film} - {other}": drift(offsets(film, other), self.shots) for film, other in pairs}
 
     def scores(self) -> list[BoundaryCheck]:
         """The seams that were asked about."""
         errors, places = self.values("film", "warping_error"), {row.frame: place for place, row in enumerate(self.rows)}
-        return [BoundaryCheck(frame, seam_score(errors, self.shots, places[frame]) if frame in places else None)
-                for frame in self.seams]
+        return [
+            BoundaryCheck(frame, seam_score(errors, self.shots, places[frame]) if frame in places else None)
+            for frame in self.seams
+        ]
 
 
 def table(evaluation: Evaluation) -> str:
@@ -86,21 +91,28 @@ def table(evaluation: Evaluation) -> str:
     shots = rows[-1].shot + 1
     lines = [
         f"{comparison.film}: {len(rows)} frames of {evaluation.size[0]}x{evaluation.size[1]} in {shots} "
-        f"shot{'s'[:shots > 1]}, from frame {rows[0].frame} of {comparison.video}; flow {comparison.flow}",
+        f"shot{'s'[: shots > 1]}, from frame {rows[0].frame} of {comparison.video}; flow {comparison.flow}",
         *([f"against: {comparison.against}"] if comparison.against else []),
         "",
-        _line("mean, 95th percentile", [head for film in films for head in (film, "95 %")]
-              + [f"film/{film}" for film in films[1:]]),
+        _line(
+            "mean, 95th percentile",
+            [head for film in films for head in (film, "95 %")] + [f"film/{film}" for film in films[1:]],
+        ),
     ]
     totals = {film: evaluation.totals(film) for film in films}
     for measure, words in WORDS.items():
         if totals["film"][measure] is not None:
             cells = [_number(value) for film in films for value in totals[film][measure] or (None, None)]
-            lines.append(_line(words, cells + [_number(evaluation.ratio(measure, other), ".2f") for other in films[1:]]))
+            lines.append(
+                _line(words, cells + [_number(evaluation.ratio(measure, other), ".2f") for other in films[1:]])
+            )
     shares = (mean_and_95th([getattr(row, name) for row in rows]) for name in ("reliable", "long_reliable"))
     short, long = (_number(share and share[0], ".1%") for share in shares)
-    lines += [f"{'reliable pixels':31}{short} from frame to frame, {long} over 1 s", "",
-              _line("drift, grey levels a frame", [field.name for field in fields(ColorStats)] + ["at most", "", "", ""])]
+    lines += [
+        f"{'reliable pixels':31}{short} from frame to frame, {long} over 1 s",
+        "",
+        _line("drift, grey levels a frame", [field.name for field in fields(ColorStats)] + ["at most", "", "", ""]),
+    ]
     for pair, drifts in evaluation.drifts.items():
         cells = [_number(part, form) for tone, form in zip(drifts, ("+.3f", ".1f")) for part in asdict(tone).values()]
         lines.append(_line(pair, cells))
@@ -132,8 +144,12 @@ def write_csv(path: Path, evaluation: Evaluation) -> None:
         lines = csv.writer(file)
         lines.writerow([*FRAME, *(f"{film}_{measure}" for film in evaluation.films for measure in MEASURES)])
         for row in evaluation.rows:
-            lines.writerow([*(getattr(row, name) for name in FRAME),
-                            *(getattr(getattr(row, film), measure) for film in evaluation.films for measure in MEASURES)])
+            lines.writerow(
+                [
+                    *(getattr(row, name) for name in FRAME),
+                    *(getattr(getattr(row, film), measure) for film in evaluation.films for measure in MEASURES),
+                ]
+            )
 
 
 def write_json(path: Path, evaluation: Evaluation) -> None:
@@ -176,8 +192,15 @@ def plot(evaluation: Evaluation) -> Figure:
         else:
             for film in evaluation.films:
                 if evaluation.totals(film)[panel]:
-                    axes.plot(frames, _gaps(evaluation.values(film, panel)), ".-", label=film, color=COLOURS[film],
-                              linewidth=1, markersize=3)
+                    axes.plot(
+                        frames,
+                        _gaps(evaluation.values(film, panel)),
+                        ".-",
+                        label=film,
+                        color=COLOURS[film],
+                        linewidth=1,
+                        markersize=3,
+                    )
             axes.set_ylabel(WORDS[panel].replace(", ", ",\n"))
             axes.set_ylim(bottom=0)
         for before, row in zip(evaluation.rows, evaluation.rows[1:]):

@@ -74,7 +74,9 @@ METHODS = {
             slow=True,
             by=_torch,
         ),
-        FlowMethod("deepflow", deepflow.SUMMARY, lambda *words: deepflow.make(), lambda weights: deepflow.check(), slow=True),
+        FlowMethod(
+            "deepflow", deepflow.SUMMARY, lambda *words: deepflow.make(), lambda weights: deepflow.check(), slow=True
+        ),
         FlowMethod(
             "deepflow2",
             deepflow2.SUMMARY,
@@ -117,7 +119,9 @@ def make(name: str, weights: Path | None = None, device: str = "cpu", precision:
     def flow(frame_a: np.ndarray, frame_b: np.ndarray) -> np.ndarray:
         for frame in (frame_a, frame_b):
             if frame.shape != (*frame_a.shape[:2], 3) or frame.dtype != np.uint8:
-                raise FavError(f"flow {name}: expected two frames {(*frame_a.shape[:2], 3)} uint8, got {frame.shape} {frame.dtype}")
+                raise FavError(
+                    f"flow {name}: expected two frames {(*frame_a.shape[:2], 3)} uint8, got {frame.shape} {frame.dtype}"
+                )
         height, width = frame_a.shape[:2]
         found = method(_continued(frame_a), _continued(frame_b))[:height, :width].astype(np.float32)
         check_flow(found)

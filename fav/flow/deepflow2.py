@@ -57,7 +57,9 @@ def make(hang_s: float = HANG_S) -> Callable[[np.ndarray, np.ndarray], np.ndarra
     try:
         tempfile.gettempdir()
     except OSError as error:
-        raise FavError(f"flow deepflow2: expected a temporary directory to work in, got none ({error.strerror}); set TMPDIR") from None
+        raise FavError(
+            f"flow deepflow2: expected a temporary directory to work in, got none ({error.strerror}); set TMPDIR"
+        ) from None
 
     def flow(frame_a: np.ndarray, frame_b: np.ndarray) -> np.ndarray:
         with tempfile.TemporaryDirectory(prefix="fav-deepflow2-") as name:
@@ -84,11 +86,15 @@ def _pipe(first: list[str], second: list[str], limit_s: float) -> None:
                 running.append(subprocess.Popen(second, stdin=matches, stdout=subprocess.DEVNULL, stderr=second_says))
             for process in running:
                 process.wait(max(deadline - time.monotonic(), 0))
-            failed = [(process, says) for process, says in zip(running, (first_says, second_says)) if process.returncode]
+            failed = [
+                (process, says) for process, says in zip(running, (first_says, second_says)) if process.returncode
+            ]
             if failed:
                 # A writer that died of the broken pipe is not the cause.
                 process, says = failed[-1 if failed[0][0].returncode == -signal.SIGPIPE else 0]
-                raise FavError(f"flow deepflow2: {Path(process.args[0]).name} ended with {process.returncode}: {_last_line(says)}")
+                raise FavError(
+                    f"flow deepflow2: {Path(process.args[0]).name} ended with {process.returncode}: {_last_line(says)}"
+                )
         except subprocess.TimeoutExpired as error:
             raise FavError(f"flow deepflow2: {Path(error.cmd[0]).name} did not end in {limit_s:g} s") from error
         except OSError as error:

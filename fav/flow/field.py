@@ -27,8 +27,9 @@ class FlowField:
     reliability: np.ndarray
 
 
-def between(flow: Flow, here: np.ndarray, there: np.ndarray, min_filter: int = 7,
-            tick: Callable[[], None] = lambda: None) -> FlowField:
+def between(
+    flow: Flow, here: np.ndarray, there: np.ndarray, min_filter: int = 7, tick: Callable[[], None] = lambda: None
+) -> FlowField:
     """Flow from frame `here` to frame `there`, both (H, W, 3) uint8, and its reliability, as they travel.
 
     min_filter as in `fav.flow.consistency.reliability`. `tick` is called between the two directions, each of which may
@@ -49,7 +50,9 @@ def composed(steps: Iterable[FlowField]) -> FlowField:
     return reduce(_after, steps)
 
 
-def over_long(flow: Flow, here: np.ndarray, there: np.ndarray, steps: Iterable[FlowField], min_filter: int = 7) -> FlowField:
+def over_long(
+    flow: Flow, here: np.ndarray, there: np.ndarray, steps: Iterable[FlowField], min_filter: int = 7
+) -> FlowField:
     """How `here` hangs on `there`, some frames earlier, by the steps that lie between (the newest first).
 
     The steps are composed; then `there`, warped that way, is matched with `here` once more, which takes away what
@@ -67,4 +70,3 @@ def over_long(flow: Flow, here: np.ndarray, there: np.ndarray, steps: Iterable[F
 def _after(first: FlowField, second: FlowField) -> FlowField:
     onward = warp(second.reliability.astype(np.float32), first.flow) > CERTAIN
     return FlowField(first.flow + warp(second.flow, first.flow), ((first.reliability == 1) & onward).astype(np.uint8))
-

@@ -38,7 +38,9 @@ def encode_flow(flow: np.ndarray, reliability: np.ndarray, text: dict[str, str] 
     pixel, here it is the largest power of two up to 256 that fits the longest component.
     """
     if reliability.shape != flow.shape[:2] or reliability.dtype != np.uint8 or reliability.max(initial=0) > 1:
-        raise FavError(f"reliability: expected {flow.shape[:2]} uint8 of 0 and 1, got {reliability.shape} {reliability.dtype}")
+        raise FavError(
+            f"reliability: expected {flow.shape[:2]} uint8 of 0 and 1, got {reliability.shape} {reliability.dtype}"
+        )
     scale = _scale(flow)
     x, y = cv2.split((_steps(flow, scale) + ZERO).astype(np.uint16))
     picture = cv2.merge([reliability.astype(np.uint16), y, x])
@@ -52,7 +54,9 @@ def decode_flow(data: bytes, size: tuple[int, int] | None = None) -> tuple[np.nd
     """
     picture, scale = decode_png(data, size), png_text(data).get(SCALE_KEY)
     if picture.dtype != np.uint16 or scale not in SCALES:
-        raise FavError(f"flow: expected a 16-bit PNG with {SCALE_KEY!r} at its head, got {picture.dtype} with {str(scale)[:20]!r}")
+        raise FavError(
+            f"flow: expected a 16-bit PNG with {SCALE_KEY!r} at its head, got {picture.dtype} with {str(scale)[:20]!r}"
+        )
     reliability, y, x = cv2.split(picture)
     if reliability.max() > 1:
         raise FavError(f"flow: expected a reliability of 0 and 1, got {reliability.max()}")
@@ -114,8 +118,17 @@ def flow_picture(flow: np.ndarray, longest: float | None = None) -> np.ndarray:
 
 def _colour_wheel() -> np.ndarray:
     """55 hues (55, 3) RGB in [0, 1]; the eye tells more of them apart between red and yellow than elsewhere."""
-    red, yellow, green, cyan, blue, magenta = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 1, 1], [0, 0, 1], [1, 0, 1]])
-    arcs = [(red, yellow, 15), (yellow, green, 6), (green, cyan, 4), (cyan, blue, 11), (blue, magenta, 13), (magenta, red, 6)]
+    red, yellow, green, cyan, blue, magenta = np.array(
+        [[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 1, 1], [0, 0, 1], [1, 0, 1]]
+    )
+    arcs = [
+        (red, yellow, 15),
+        (yellow, green, 6),
+        (green, cyan, 4),
+        (cyan, blue, 11),
+        (blue, magenta, 13),
+        (magenta, red, 6),
+    ]
     return np.concatenate([np.linspace(start, stop, hues, endpoint=False) for start, stop, hues in arcs])
 
 

@@ -85,9 +85,13 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise FavError(f"SPyNet weights {path}: {error.strerror}") from error
     except Exception as error:  # PyTorch has no list of what it raises over damaged files
-        raise FavError(f"SPyNet weights {path}: expected a state dict or safetensors, got a file that does not read as one") from error
+        raise FavError(
+            f"SPyNet weights {path}: expected a state dict or safetensors, got a file that does not read as one"
+        ) from error
     found = {str(key).replace("moduleBasic", "netBasic"): value for key, value in found.items()}
-    expected = {name_of(level, key): value.shape for level in range(LEVELS) for key, value in make_level().state_dict().items()}
+    expected = {
+        name_of(level, key): value.shape for level in range(LEVELS) for key, value in make_level().state_dict().items()
+    }
     for key, shape in expected.items():
         value = found.get(key)
         if not is_dense(value) or value.shape != shape:
@@ -120,8 +124,10 @@ def _from_pickle(path: Path) -> dict[str, Tensor]:
     try:
         return read_pickle(path)
     except FavError as error:
-        raise FavError(f"SPyNet weights {path}: expected a state dict or safetensors, got a file that does not read as one "
-                       f"({str(error).removeprefix(f'{path}: ')})") from error
+        raise FavError(
+            f"SPyNet weights {path}: expected a state dict or safetensors, got a file that does not read as one "
+            f"({str(error).removeprefix(f'{path}: ')})"
+        ) from error
 
 
 def _from_torch7(directory: Path) -> dict[str, Tensor]:
@@ -134,5 +140,7 @@ def _from_torch7(directory: Path) -> dict[str, Tensor]:
             raise FavError(f"SPyNet weights {file}: expected an nn.Sequential, got {got}")
         for number, layer in network.fields["modules"].items():  # counted from 1
             for name in {"weight", "bias"} & layer.fields.keys():
-                found[name_of(level, f"{int(number) - 1}.{name}")] = torch.from_numpy(np.array(layer.fields[name], np.float32))
+                found[name_of(level, f"{int(number) - 1}.{name}")] = torch.from_numpy(
+                    np.array(layer.fields[name], np.float32)
+                )
     return found

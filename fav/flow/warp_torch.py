@@ -11,6 +11,8 @@ def warp_tensor(image: Tensor, flow: Tensor) -> Tensor:
     Positions are off by up to 1e-5 of the picture's side, so a flow of zeros returns the image but for the last bits.
     """
     height, width = image.shape[2:]
-    y, x = torch.meshgrid(torch.arange(height, device=flow.device), torch.arange(width, device=flow.device), indexing="ij")
+    y, x = torch.meshgrid(
+        torch.arange(height, device=flow.device), torch.arange(width, device=flow.device), indexing="ij"
+    )
     x, y = (x + flow[:, 0]) * (2 / max(width - 1, 1)) - 1, (y + flow[:, 1]) * (2 / max(height - 1, 1)) - 1
     return F.grid_sample(image, torch.stack([x, y], dim=-1), mode="bilinear", padding_mode="border", align_corners=True)

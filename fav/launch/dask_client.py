@@ -94,12 +94,16 @@ def address_of(word: str) -> str:
         waits = there.exists() and not (there.is_file() or there.is_dir())  # a FIFO, which nobody may write into
         address = None if waits else json.loads(there.read_bytes())["address"]
     except OSError as error:
-        raise LaunchError(f"--dask: expected a scheduler's address as tcp://HOST:8786, or a scheduler file, got "
-                            f"{plain(word) or 'nothing'} ({error.strerror})") from None
+        raise LaunchError(
+            f"--dask: expected a scheduler's address as tcp://HOST:8786, or a scheduler file, got "
+            f"{plain(word) or 'nothing'} ({error.strerror})"
+        ) from None
     except (ValueError, KeyError, TypeError, RecursionError):
         address = None
     if not isinstance(address, str) or not ADDRESS.fullmatch(address):
-        raise LaunchError(f"{plain(word)}: expected a file that `dask scheduler --scheduler-file` wrote, got something else")
+        raise LaunchError(
+            f"{plain(word)}: expected a file that `dask scheduler --scheduler-file` wrote, got something else"
+        )
     return address
 
 
@@ -110,8 +114,7 @@ def connected(word: str) -> Iterator["Client"]:
     try:
         from distributed import Client
     except ImportError:
-        raise LaunchError("--dask: expected the package distributed, found none; "
-                         "pip install distributed") from None
+        raise LaunchError("--dask: expected the package distributed, found none; pip install distributed") from None
     # What Dask warns of we say in our words; that its versions differ in other packages means nothing here.
     warnings.filterwarnings("ignore", module="distributed")
     for name in ("distributed", "distributed.client"):
@@ -121,14 +124,18 @@ def connected(word: str) -> Iterator["Client"]:
     except Exception as error:  # of whatever kind: no such host, no certificate, another protocol
         kind = _first_line(error) or "no answer"
     if kind != "Scheduler":
-        raise LaunchError(f"--dask: expected a Dask scheduler at {plain(address)}, found none within {CONNECT_S} s ({kind})")
+        raise LaunchError(
+            f"--dask: expected a Dask scheduler at {plain(address)}, found none within {CONNECT_S} s ({kind})"
+        )
     client = Client.__new__(Client)
     try:
         client.__init__(address, timeout=PATIENCE_S, set_as_default=False)
     except Exception as error:  # too far apart, these show in errors of any kind
         client.status = "closed"  # or it would wait, in vain and for minutes, to be closed
-        raise LaunchError(f"--dask: expected a Dask that goes with ours at {plain(address)}, got {plain(version)} there; pip "
-                            f"install distributed=={plain(version)} here, or ours there ({_first_line(error)})") from None
+        raise LaunchError(
+            f"--dask: expected a Dask that goes with ours at {plain(address)}, got {plain(version)} there; pip "
+            f"install distributed=={plain(version)} here, or ours there ({_first_line(error)})"
+        ) from None
     try:
         yield client
     finally:

@@ -39,15 +39,24 @@ class DaskWorkerPool:
     failed; `wanted()` is how many nodes the job has work for; `say` tells the operator a line.
     """
 
-    def __init__(self, client: "Client", job: str, words: Callable[[str, int], tuple],
-                 unfit: Callable[[CompletedProcess], str], wanted: Callable[[], int], say: Callable[[str], None]):
+    def __init__(
+        self,
+        client: "Client",
+        job: str,
+        words: Callable[[str, int], tuple],
+        unfit: Callable[[CompletedProcess], str],
+        wanted: Callable[[], int],
+        say: Callable[[str], None],
+    ):
         self.client, self.job, self.words, self.unfit, self.wanted, self.say = client, job, words, unfit, wanted, say
         self.counts = True  # whether a node runs on some worker, or will
         self._slots: dict[str, WorkerSlot] = {}
         self._demand: list[Future] = []
         self._empty, self._silent = False, False
         self._over = threading.Event()
-        self._looker = threading.Thread(target=self._run, daemon=True)  # a scheduler that hangs keeps nobody else waiting
+        self._looker = threading.Thread(
+            target=self._run, daemon=True
+        )  # a scheduler that hangs keeps nobody else waiting
 
     def __enter__(self) -> "DaskWorkerPool":
         self._looker.start()
@@ -80,8 +89,11 @@ class DaskWorkerPool:
             self.say(f"the Dask scheduler has not answered for {PATIENCE_S} s; the same line goes on")
         elif silent != self._silent:
             self._silent = silent
-            self.say("the Dask scheduler does not answer (nodes whose workers run go on meanwhile)" if silent else
-                     "the Dask scheduler answers again")
+            self.say(
+                "the Dask scheduler does not answer (nodes whose workers run go on meanwhile)"
+                if silent
+                else "the Dask scheduler answers again"
+            )
 
     def _look(self, threads: Mapping[str, int], tasks: Mapping[str, tuple]) -> None:
         if not threads and not self._empty:
@@ -131,7 +143,11 @@ class DaskWorkerPool:
             how = f"ended with exit code {how}" if isinstance(how, int) else f"did not come up ({plain(how)})"
             slot.over = slot.deaths == MOST_AGAIN
             slot.deaths += 1
-            again = "again and again; giving up" if slot.over else f"starting it again ({slot.deaths} of {MOST_AGAIN} times)"
+            again = (
+                "again and again; giving up"
+                if slot.over
+                else f"starting it again ({slot.deaths} of {MOST_AGAIN} times)"
+            )
             self.say(f"{address}: the node {how}; {again}")
 
     def _ask_for_more(self, threads: Mapping[str, int]) -> None:

@@ -57,5 +57,7 @@ def run_job(job: Job, executor: Executor) -> list[Path]:
 
 def tell_nodes_go_on(job: Job) -> None:
     """Tell the operator that nodes elsewhere are not followed any more, and how to end them."""
-    tell(f"not following any more; the nodes go on. The same line again follows them; to end them: coordinator.py "
-         f"drain {job.share.layout.root}")
+    tell(
+        f"not following any more; the nodes go on. The same line again follows them; to end them: coordinator.py "
+        f"drain {job.share.layout.root}"
+    )

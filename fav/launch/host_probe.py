@@ -69,11 +69,23 @@ def look(question: ProbeRequest) -> HostReport:
     """Look at everything; what follows from something wrong is not looked at."""
     here = HostReport(socket.gethostname(), len(os.sched_getaffinity(0)))
     if question.version != (mine := version()):
-        return HostReport(here.host, here.cores, (f"another version of this program: expected {question.version}, got {mine}; "
-                                              f"bring the same sources there, then bash install.sh",))
+        return HostReport(
+            here.host,
+            here.cores,
+            (
+                f"another version of this program: expected {question.version}, got {mine}; "
+                f"bring the same sources there, then bash install.sh",
+            ),
+        )
     if missing := [name for name in LIBRARIES if find_spec(name) is None]:
-        return HostReport(here.host, here.cores, (f"{sys.executable}: expected {', '.join(missing)}, found none; bash install.sh "
-                                              f"there (a hosts file: python= says where a Python that has them is)",))
+        return HostReport(
+            here.host,
+            here.cores,
+            (
+                f"{sys.executable}: expected {', '.join(missing)}, found none; bash install.sh "
+                f"there (a hosts file: python= says where a Python that has them is)",
+            ),
+        )
     wrong = _devices(question)
     try:
         share = _same_share(question)
@@ -94,11 +106,13 @@ def _same_share(question: ProbeRequest) -> SharedDir:
     except OSError:
         word = None
     if word != question.word and root.is_dir():
-        raise LaunchError(f"{root}: expected the operator's shared directory, got another one "
-                            f"(a hosts file: share= says where it is)")
+        raise LaunchError(
+            f"{root}: expected the operator's shared directory, got another one (a hosts file: share= says where it is)"
+        )
     if word != question.word:
-        raise LaunchError(f"{root}: expected the shared directory, found nothing; mount it "
-                            f"(a hosts file: share= says where it is)")
+        raise LaunchError(
+            f"{root}: expected the shared directory, found nothing; mount it (a hosts file: share= says where it is)"
+        )
     return open_share(root, new=False)
 
 

@@ -1,7 +1,7 @@
 """The hosts file: one host a line, what may follow is `key=value`, `#` begins a comment; pure.
 
-    anna@lab1.example.org  nodes=2
-    render                 gpus=2  path="/opt/artistic videos"      # an alias of ~/.ssh/config
+anna@lab1.example.org  nodes=2
+render                 gpus=2  path="/opt/artistic videos"      # an alias of ~/.ssh/config
 """
 
 import re
@@ -49,7 +49,9 @@ def read_hosts(text: str, where: str) -> list[Host]:
             words = shlex.split(line, comments=True)
             host = _host(words) if words else None
             if host and host.label in hosts:
-                raise ValueError(f"a host that no line above has, got {host.name} again; nodes=N starts several nodes there")
+                raise ValueError(
+                    f"a host that no line above has, got {host.name} again; nodes=N starts several nodes there"
+                )
         except ValueError as error:
             raise LaunchError(f"{where}, line {number}: expected {plain(error, 300)}") from None
         if host:

@@ -51,8 +51,7 @@ class LocalExecutor:
     @contextmanager
     def _started(self, job: Job, files: list[int]) -> Iterator[None]:
         cores = max(1, len(os.sched_getaffinity(0)) // self.nodes)
-        command = [*NODE, str(job.share.layout.root), "--job", job.name,
-                   "--cores", str(cores), *self.words]
+        command = [*NODE, str(job.share.layout.root), "--job", job.name, "--cores", str(cores), *self.words]
         with _halting(self._processes):
             for file in files:
                 streams = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": file}
@@ -71,6 +70,7 @@ class LocalExecutor:
 @contextmanager
 def _halting(processes: list[subprocess.Popen]) -> Iterator[None]:
     """Let Ctrl-Z stop and continue these nodes, too, which are in sessions of their own."""
+
     def on_halt(number: int, frame: object) -> None:
         for process in processes:
             process.send_signal(signal.SIGTSTP)
@@ -107,8 +107,10 @@ def log_at(path: Path) -> tuple[Path, int]:
     try:
         fd, own = tempfile.mkstemp(prefix=f"{path.stem}.", suffix=".log")
     except OSError as error:
-        raise LaunchError(f"{path}: expected a log that can be written to, or a temporary directory for one, got neither "
-                       f"({error.strerror}); make room there, or set TMPDIR") from None
+        raise LaunchError(
+            f"{path}: expected a log that can be written to, or a temporary directory for one, got neither "
+            f"({error.strerror}); make room there, or set TMPDIR"
+        ) from None
     os.write(fd, HEAD)
     return Path(own), fd
 

@@ -75,7 +75,10 @@ class HostChecker:
             return report
         cores = max(1, report.cores // len(host.devices))
         command = [python, *NODE_THERE, share, "--job", self.job.name, "--cores", str(cores), "--backend", self.backend]
-        commands = {post(self.job.name, host, number): [*command, "--device", device] for number, device in enumerate(host.devices)}
+        commands = {
+            post(self.job.name, host, number): [*command, "--device", device]
+            for number, device in enumerate(host.devices)
+        }
         return ReadyHost(host, report.host, path, f"{share}/logs", commands)
 
     def script(self, path: str, python: str, share: str, sign: str, word: str, devices: tuple[str, ...]) -> str:
@@ -110,5 +113,11 @@ def _without_report(code: int, said: str, path: str) -> str:
 
 def show(found: dict[Host, ReadyHost | HostRejected]) -> None:
     """One table of what is wrong where."""
-    show_table(("host", "what is wrong"), [(host.name, "\n".join(one.wrong) if isinstance(one, HostRejected) else "nothing")
-                                           for host, one in found.items()], stderr=True)
+    show_table(
+        ("host", "what is wrong"),
+        [
+            (host.name, "\n".join(one.wrong) if isinstance(one, HostRejected) else "nothing")
+            for host, one in found.items()
+        ],
+        stderr=True,
+    )

@@ -37,7 +37,9 @@ stands() { kill -0 "$1" 2> /dev/null && { [ -z "${2:-}" ] || [ "$(begun "$1")" =
 
 # A log that is no file of ours to write to is left alone: a FIFO would hang. What was opened is looked at once more by its
 # descriptor, since a shell follows links; nothing is written before. `first` reads one line, however long that is.
-START = STANDS + r"""
+START = (
+    STANDS
+    + r"""
 set -uf
 first() { head -c 200 "$1" 2> /dev/null | tr -d '\0' | head -n 1; }
 cd -- "$path" 2> /dev/null || { echo "$path: expected the checkout there, found none; path= says where it is" >&2; exit 64; }
@@ -68,8 +70,11 @@ for wait in 1 2 3 4 5 6 7 8 9 10; do [ -s "$state" ] && exit 0; sleep 0.2; done
 echo "$log: the node did not come up there" >&2
 exit 64
 """
+)
 
-ASK = STANDS + r"""
+ASK = (
+    STANDS
+    + r"""
 set -f
 for name in "$@"; do
     state=$logs/$name.state
@@ -86,6 +91,7 @@ for name in "$@"; do
     echo "post $name ${said:-none}"
 done
 """
+)
 
 ANSWER = re.compile(r"post (\S+) (none|died|runs [0-9]+|ended [0-9]+)")
 

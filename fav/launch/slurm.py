@@ -17,10 +17,14 @@ LOOK_S = 5.0  # between two questions to Slurm
 def check() -> None:
     """LaunchError, before any work, where there is no Slurm to be asked."""
     if not CHECKOUT:
-        raise LaunchError("--slurm: expected to run from a checkout, which has bin/node.sbatch, got a program that was installed by "
-                         "pip; have Slurm start `fav node SHARED` by a script of yours, or use a checkout")
+        raise LaunchError(
+            "--slurm: expected to run from a checkout, which has bin/node.sbatch, got a program that was installed by "
+            "pip; have Slurm start `fav node SHARED` by a script of yours, or use a checkout"
+        )
     if shutil.which("sbatch") is None:
-        raise LaunchError("--slurm: expected sbatch on PATH, found none; log in to a machine from which Slurm jobs are submitted")
+        raise LaunchError(
+            "--slurm: expected sbatch on PATH, found none; log in to a machine from which Slurm jobs are submitted"
+        )
 
 
 class JobArray:
@@ -47,11 +51,23 @@ def submit(root: Path, count: int, words: Sequence[str], log: Path, options: Seq
     Their logs are `log` with `.NUMBER_PART` before its suffix. LaunchError with Slurm's words where it refuses.
     """
     output = log.with_name(f"{log.stem.replace('%', '%%')}.%A_%a{log.suffix}")
-    command = ["sbatch", "--parsable", f"--array=1-{count}", f"--chdir={root}", f"--output={output}", *options,
-               str(root / "bin" / "node.sbatch"), *words]
+    command = [
+        "sbatch",
+        "--parsable",
+        f"--array=1-{count}",
+        f"--chdir={root}",
+        f"--output={output}",
+        *options,
+        str(root / "bin" / "node.sbatch"),
+        *words,
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     number = re.match(r"\d+", done.stdout)
     if done.returncode or number is None:
         said = " ".join((done.stderr or done.stdout).split())
-        raise LaunchError(f"--slurm: expected Slurm to take the nodes, got: {plain(said, 500)}; the job is there, the same line goes on")
-    return JobArray(number[0], [log.with_name(f"{log.stem}.{number[0]}_{part}{log.suffix}") for part in range(1, count + 1)])
+        raise LaunchError(
+            f"--slurm: expected Slurm to take the nodes, got: {plain(said, 500)}; the job is there, the same line goes on"
+        )
+    return JobArray(
+        number[0], [log.with_name(f"{log.stem}.{number[0]}_{part}{log.suffix}") for part in range(1, count + 1)]
+    )

@@ -29,12 +29,17 @@ class SlurmExecutor:
         yield
 
     def start(self, job: Job, talk: "LogTail") -> AbstractContextManager[None]:
-        layout, nobody_guesses = job.share.layout, secrets.token_hex(4)  # a name that nobody has taken: Slurm would follow a link
+        layout, nobody_guesses = (
+            job.share.layout,
+            secrets.token_hex(4),
+        )  # a name that nobody has taken: Slurm would follow a link
         words = [str(layout.root), "--job", job.name, *self.words]
         log = layout.logs / f"{job.name}.slurm.{nobody_guesses}.log"
         self._job, self._array = job, slurm.submit(ROOT, self.nodes, words, log, self.options)
         self.logs = self._array.logs
-        tell(f"Slurm job {self._array.number}: {self.nodes} nodes, as there is room; to end them: scancel {self._array.number}")
+        tell(
+            f"Slurm job {self._array.number}: {self.nodes} nodes, as there is room; to end them: scancel {self._array.number}"
+        )
         for log in self.logs:
             talk.hear(log)
         return nullcontext()

@@ -24,7 +24,7 @@ EXIT_SSH = 255  # of the client itself, where it came to no shell there
 # What the client says -> what that means here, and the cure.
 REASONS = {
     "host identification has changed": "its host key is not the one that is known; find out why; if it was set up anew, "
-                                       "ssh-keygen -R '{host}' and log in once by hand",
+    "ssh-keygen -R '{host}' and log in once by hand",
     "host key verification failed": "its host key is not known here; log in once by hand: ssh {target}",
     "permission denied": "no key of yours is let in there, and no password is asked for; ssh-copy-id {target}, or ssh-add",
     "connection refused": "it refuses the connection; does sshd run there, and on this port?",
@@ -47,10 +47,19 @@ def run(host: Host, script: str, limit: float = LIMIT_S) -> subprocess.Completed
     command = ["ssh", *OPTIONS, *port, "--", host.target, "exec /bin/sh -s"]
     try:
         # A session of its own: Ctrl-C is ours to answer, and no terminal is there to be asked for a password.
-        client = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                  encoding="utf-8", errors="surrogateescape", start_new_session=True)
+        client = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="surrogateescape",
+            start_new_session=True,
+        )
     except FileNotFoundError:
-        raise UnreachableError("expected ssh on PATH, found none; on Debian and Ubuntu: sudo apt install openssh-client") from None
+        raise UnreachableError(
+            "expected ssh on PATH, found none; on Debian and Ubuntu: sudo apt install openssh-client"
+        ) from None
     try:
         out, err = client.communicate(script, timeout=limit)
     except subprocess.TimeoutExpired:
@@ -72,6 +81,8 @@ def _reason(host: Host, said: str) -> str:
         if key in said.lower():
             port = f" -p {host.port}" if host.port else ""
             name = host.target.rpartition("@")[2]
-            return reason.format(host=f"[{name}]:{host.port}" if host.port else name, target=f"{port} {host.target}".strip())
+            return reason.format(
+                host=f"[{name}]:{host.port}" if host.port else name, target=f"{port} {host.target}".strip()
+            )
     lines = said.strip().splitlines()
     return f"ssh failed: {plain(lines[-1]) if lines else 'it did not say why'}"

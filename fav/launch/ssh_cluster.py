@@ -46,7 +46,9 @@ class HostMonitor(threading.Thread):
         self.patience = patience  # seconds without an answer after which nobody counts on its nodes
         self.leaving = threading.Event()
         self.over = threading.Event()
-        self.open = dict.fromkeys(site.commands, 0)  # post where a node is or is to be -> how often it was started again
+        self.open = dict.fromkeys(
+            site.commands, 0
+        )  # post where a node is or is to be -> how often it was started again
         self._met: set[str] = set()  # posts where a node was seen or started by us
         self._silent_since: float | None = None
 
@@ -104,8 +106,15 @@ class HostMonitor(threading.Thread):
 class SSHCluster:
     """All hosts of a job. `read` gives the hosts that are wanted now, `admit` looks at a new one: UserError if it is no good."""
 
-    def __init__(self, sites: list[ReadyHost], read: Callable[[], list[Host]], admit: Callable[[Host], ReadyHost],
-                 say: Callable[[str], None], leave: Callable[[str, int], None], patience: float):
+    def __init__(
+        self,
+        sites: list[ReadyHost],
+        read: Callable[[], list[Host]],
+        admit: Callable[[Host], ReadyHost],
+        say: Callable[[str], None],
+        leave: Callable[[str, int], None],
+        patience: float,
+    ):
         self.read, self.admit, self.say, self.leave, self.patience = read, admit, say, leave, patience
         self._outposts = {site.host: self._outpost(site) for site in sites}
         self._refused: dict[Host, tuple[str, float]] = {}  # host -> why, and when
@@ -166,8 +175,12 @@ class SSHCluster:
         """Whether to look at it now. The nodes of an earlier line for it must have left: their posts have the same names."""
         still_there = any(known.label == host.label and outpost.is_alive() for known, outpost in self._outposts.items())
         refused = self._refused.get(host)
-        return self._is_new(host) and not still_there and host not in self._looked_at \
+        return (
+            self._is_new(host)
+            and not still_there
+            and host not in self._looked_at
             and (refused is None or time.monotonic() - refused[1] > AGAIN_S)
+        )
 
     def _take_on(self, host: Host) -> None:
         try:

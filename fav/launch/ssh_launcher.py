@@ -59,14 +59,22 @@ class SSHExecutor:
         if len(sites) < len(found):
             show(found)
         if len(sites) < len(found) and not (self.skip_unfit and sites):
-            raise LaunchError(f"{self.path}: expected all hosts to be fit, got {len(found) - len(sites)} of {len(found)} that are "
-                              f"not; mend that, take them out, or say --skip-unfit; nothing was started, and the same line "
-                              f"again goes on")
+            raise LaunchError(
+                f"{self.path}: expected all hosts to be fit, got {len(found) - len(sites)} of {len(found)} that are "
+                f"not; mend that, take them out, or say --skip-unfit; nothing was started, and the same line "
+                f"again goes on"
+            )
         for site in sites:
             self._hear(site)
         tell(f"{sum(len(site.commands) for site in sites)} node(s) on {len(sites)} host(s)")
-        self._cluster = SSHCluster(sites, lambda: hosts_of(self.path), self._admit, talk.tell,
-                                   lambda *who: drain_process(job.share, *who), job.manifest.lease + PATIENCE_S)
+        self._cluster = SSHCluster(
+            sites,
+            lambda: hosts_of(self.path),
+            self._admit,
+            talk.tell,
+            lambda *who: drain_process(job.share, *who),
+            job.manifest.lease + PATIENCE_S,
+        )
         return self._cluster
 
     def running(self) -> bool:

@@ -28,6 +28,12 @@ def style_file(word: Path) -> Path:
     Returns:
         The path of the style that ships; `word` itself where there is none of that name.
     """
-    if len(word.parts) == 1 and word.name and word.suffix in ("", SUFFIX) and not word.exists() and word.stem in names():
+    if (
+        len(word.parts) == 1
+        and word.name
+        and word.suffix in ("", SUFFIX)
+        and not word.exists()
+        and word.stem in names()
+    ):
         return directory() / f"{word.stem}{SUFFIX}"
     return word

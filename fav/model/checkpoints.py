@@ -72,8 +72,13 @@ def style_facts(path: Path) -> StyleFacts:
     return StyleFacts(network.arch, network.in_channels, network.tanh_constant, contents.format, contents.metadata)
 
 
-def save_style(network: StyleNetwork, path: Path, metadata: Mapping[str, str] | None = None,
-               dtype: torch.dtype = torch.float16, mark: str | None = None) -> Path:
+def save_style(
+    network: StyleNetwork,
+    path: Path,
+    metadata: Mapping[str, str] | None = None,
+    dtype: torch.dtype = torch.float16,
+    mark: str | None = None,
+) -> Path:
     """Writes a style as safetensors, whole or not at all; the architecture is added to `metadata`. Where it lies.
 
     dtype is float16 or float32. `mark` is put in, and an earlier file with that mark replaced; None: nothing is replaced.
@@ -83,8 +88,13 @@ def save_style(network: StyleNetwork, path: Path, metadata: Mapping[str, str] | 
     for key, value in state.items():
         if not value.isfinite().all():
             raise FavError(f"{path}: weights {key}: expected finite values, got some that {dtype} cannot hold")
-    facts = {"arch": network.arch, "in_channels": str(network.in_channels), "tanh_constant": f"{network.tanh_constant:g}",
-             "padding": "reflect-start", **({MARK: mark} if mark else {})}
+    facts = {
+        "arch": network.arch,
+        "in_channels": str(network.in_channels),
+        "tanh_constant": f"{network.tanh_constant:g}",
+        "padding": "reflect-start",
+        **({MARK: mark} if mark else {}),
+    }
     with own_file(path, mark) if mark else new_file(path) as draft:
         draft.file.write_bytes(safetensors.torch.save(state, {**(metadata or {}), **facts}))
     return draft.out
@@ -181,7 +191,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     data = path.read_bytes()  # the library opens no path that is not UTF-8
     try:
         state = safetensors.torch.load(data)
-        return state, dict(json.loads(data[8:8 + int.from_bytes(data[:8], "little")]).get("__metadata__") or {})
+        return state, dict(json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__") or {})
     except SafetensorError as error:
         raise FavError(f"{path}: damaged safetensors (truncated?): {str(error)[:200]!r}") from error
 
@@ -207,7 +217,9 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
         raise
     except UnpicklingError as error:
         if code := re.search(r"GLOBAL (\S+)", str(error)):
-            raise FavError(f"{path}: refused, as it holds code or objects beside weights ({code[1]}): {_STATE_DICT}") from error
+            raise FavError(
+                f"{path}: refused, as it holds code or objects beside weights ({code[1]}): {_STATE_DICT}"
+            ) from error
         raise FavError(f"{path}: damaged (truncated?), or a pickle of something else: {_STATE_DICT}") from error
     except Exception as error:  # torch.load has no list of what it raises over damaged bytes
         raise FavError(f"{path}: damaged (truncated?): {_STATE_DICT}, got {type(error).__name__}") from error
@@ -236,14 +248,20 @@ def nothing_odd(path: Path | str) -> Iterator[None]:
     except (FavError, OSError):
         raise
     except Exception as error:
-        raise FavError(f"{path}: damaged, or not what it seems: expected weights, "
-                       f"got {type(error).__name__} ({error})") from error
+        raise FavError(
+            f"{path}: damaged, or not what it seems: expected weights, got {type(error).__name__} ({error})"
+        ) from error
 
 
 def is_dense(value: object) -> bool:
     """Whether it is a tensor of floating-point numbers that lie in memory as they are."""
-    return (isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
-            and value.is_floating_point() and not value.is_nested)
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and value.is_floating_point()
+        and not value.is_nested
+    )
 
 
 def _assemble(contents: _Contents, size: int) -> StyleNetwork:

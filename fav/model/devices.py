@@ -15,8 +15,10 @@ def device_of(name: str) -> torch.device:
         torch.empty(1, device=device)
         return device
     except (RuntimeError, AssertionError) as error:
-        raise FavError(f"device {name}: not usable here: expected cpu, or cuda:0 and so on with a card and its driver "
-                       f"({str(error).splitlines()[0][:80]})") from error
+        raise FavError(
+            f"device {name}: not usable here: expected cpu, or cuda:0 and so on with a card and its driver "
+            f"({str(error).splitlines()[0][:80]})"
+        ) from error
 
 
 def best_precision(device: torch.device) -> str:

@@ -24,7 +24,9 @@ def load_mixture(style: Path, mix: Sequence[tuple[Path, float]] = ()) -> StyleNe
     others = [load_style(path, in_channels=7) for path, _ in mix]
     for (path, _), other in zip(mix, others):
         if (other.arch, other.tanh_constant) != (network.arch, network.tanh_constant):
-            raise FavError(f"--mix {path}: expected the architecture of {style}, {_words(network)}, got {_words(other)}")
+            raise FavError(
+                f"--mix {path}: expected the architecture of {style}, {_words(network)}, got {_words(other)}"
+            )
     shares = [1 - fsum(share for _, share in mix), *(share for _, share in mix)]
     states = [one.state_dict() for one in (network, *others)]
     network.load_state_dict({key: _sum([state[key] for state in states], shares) for key in states[0]})

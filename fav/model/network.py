@@ -96,8 +96,11 @@ class ResidualBlock(nn.Sequential):
 
     def __init__(self, channels: int):
         branch = nn.Sequential(
-            nn.Conv2d(channels, channels, 3), InstanceNorm(channels), nn.ReLU(inplace=True),
-            nn.Conv2d(channels, channels, 3), InstanceNorm(channels),
+            nn.Conv2d(channels, channels, 3),
+            InstanceNorm(channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 3),
+            InstanceNorm(channels),
         )
         super().__init__(nn.Sequential(branch))  # nested as ConcatTable(branch, shortcut) is, for its keys
 
@@ -166,7 +169,9 @@ class StyleNetwork(nn.Sequential):
         channels = in_channels
         for number, layer in enumerate(specification, 1):
             if layer.kind == "R" and layer.channels != channels:
-                raise FavError(f"architecture {arch!r}: a residual block keeps {channels} channels, got R{layer.channels}")
+                raise FavError(
+                    f"architecture {arch!r}: a residual block keeps {channels} channels, got R{layer.channels}"
+                )
             layers.append(_build(layer, channels))
             channels = layer.channels or channels
             if layer.kind != "R" and number < len(specification):
@@ -206,9 +211,13 @@ def _geometry(specification: list[Layer], arch: str) -> tuple[int, int]:
         scale = scale * layer.stride if layer.kind == "c" else scale / layer.stride
         multiple = math.lcm(multiple, scale.numerator)
         if multiple > MAX_STRIDE or scale.denominator > 4:
-            raise FavError(f"architecture {arch[:200]!r}: expected pictures of 1/{MAX_STRIDE} to 4 times the frame on the way")
+            raise FavError(
+                f"architecture {arch[:200]!r}: expected pictures of 1/{MAX_STRIDE} to 4 times the frame on the way"
+            )
     if scale != 1:
-        raise FavError(f"architecture {arch!r}: expected a picture of the size of the frame, got {1 / scale} times that")
+        raise FavError(
+            f"architecture {arch!r}: expected a picture of the size of the frame, got {1 / scale} times that"
+        )
     return math.ceil(eaten), multiple
 
 
@@ -241,7 +250,9 @@ def convolve_enlarged(x: Tensor, conv: nn.Conv2d, factor: int) -> Tensor:
     phases = F.conv2d(small, weight, conv.bias.repeat(factor**2)).permute(0, 2, 3, 1).unflatten(3, (factor, factor, -1))
     starts = [pixels[0] - nearest for pixels in met]
     rows = [
-        torch.stack([phases[:, top:top + height, left:left + width, p, q] for q, left in enumerate(starts)], 3).flatten(2, 3)
+        torch.stack(
+            [phases[:, top : top + height, left : left + width, p, q] for q, left in enumerate(starts)], 3
+        ).flatten(2, 3)
         for p, top in enumerate(starts)
     ]
     return torch.stack(rows, 2).flatten(1, 2).permute(0, 3, 1, 2)

@@ -11,8 +11,12 @@ MEAN_BGR = np.array((103.939, 116.779, 123.68), np.float32)
 FILLS = ("vgg-mean", "uniform-random")
 
 
-def network_input(frame: np.ndarray, warped_prior: np.ndarray | None = None, reliability: np.ndarray | None = None,
-                  fill: np.ndarray | None = None) -> np.ndarray:
+def network_input(
+    frame: np.ndarray,
+    warped_prior: np.ndarray | None = None,
+    reliability: np.ndarray | None = None,
+    fill: np.ndarray | None = None,
+) -> np.ndarray:
     """What a video model sees: (H, W, 7) float32.
 
     Channels 0 to 2 are `frame` (H, W, 3) uint8 BGR, 3 to 5 `warped_prior` (H, W, 3), the stylized

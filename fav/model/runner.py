@@ -1,6 +1,5 @@
 """One frame through the network, fast on this machine."""
 
-
 import numpy as np
 import torch
 
@@ -19,8 +18,14 @@ class StyleRunner:
     that this machine does not have.
     """
 
-    def __init__(self, network: StyleNetwork, threads: int | None = None, device: str = "cpu", backend: str = "torch",
-                 precision: str = "float32"):
+    def __init__(
+        self,
+        network: StyleNetwork,
+        threads: int | None = None,
+        device: str = "cpu",
+        backend: str = "torch",
+        precision: str = "float32",
+    ):
         if threads:
             torch.set_num_threads(threads)
         self.device = device_of(device)
@@ -36,8 +41,13 @@ class StyleRunner:
         """3 for an image model, which sees the frame alone; 7 for a video model."""
         return self.network.in_channels
 
-    def stylize(self, frame: np.ndarray, warped_prior: np.ndarray | None = None, reliability: np.ndarray | None = None,
-                fill: np.ndarray | None = None) -> np.ndarray:
+    def stylize(
+        self,
+        frame: np.ndarray,
+        warped_prior: np.ndarray | None = None,
+        reliability: np.ndarray | None = None,
+        fill: np.ndarray | None = None,
+    ) -> np.ndarray:
         """`frame` (H, W, 3) uint8 BGR stylized: the same shape and kind.
 
         The rest is as for `fav.model.preprocessing.network_input`; an image model does not look at it.

@@ -73,7 +73,7 @@ class _Reader:
         if not 0 <= size <= len(self.data) - self.position:
             raise FavError(f"expected {size} more bytes, got {len(self.data) - self.position} (truncated?)")
         self.position += size
-        return self.data[self.position - size:self.position]
+        return self.data[self.position - size : self.position]
 
     def string(self) -> str:
         return self.take(self.numbers("i")[0]).decode("utf-8", "surrogateescape")
@@ -82,17 +82,17 @@ class _Reader:
         self.count, self.depth = self.count + 1, self.depth + 1
         if self.count > MAX_OBJECTS or self.depth > MAX_DEPTH:
             raise FavError(f"expected at most {MAX_OBJECTS} objects and {MAX_DEPTH} levels")
-        kind, = self.numbers("i")
+        (kind,) = self.numbers("i")
         if kind == 0:
             value = None
         elif kind == 1:
-            value, = self.numbers("d")
+            (value,) = self.numbers("d")
         elif kind == 2:
             value = self.string()
         elif kind == 5:
             value = self.numbers("i")[0] == 1
         elif kind in (3, 4):
-            index, = self.numbers("i")
+            (index,) = self.numbers("i")
             if index not in self.seen:
                 self.table(index) if kind == 3 else self.instance(index)
             value = self.seen[index]
@@ -129,12 +129,12 @@ class _Reader:
 
     def storage(self, kind: str) -> np.ndarray:
         dtype = np.dtype(_DTYPES.get(kind, "<i8" if self.long == "q" else "<i4"))
-        size, = self.numbers(self.long)
+        (size,) = self.numbers(self.long)
         # Copied, as the file keeps no alignment; the copies together are no larger than the file.
         return np.frombuffer(self.take(size * dtype.itemsize), dtype).astype("<i8" if kind == "Long" else dtype)
 
     def tensor(self) -> np.ndarray:
-        dimensions, = self.numbers("i")
+        (dimensions,) = self.numbers("i")
         if not 0 <= dimensions <= MAX_DIMENSIONS:
             raise FavError(f"expected a tensor of at most {MAX_DIMENSIONS} dimensions, got {dimensions}")
         shape, strides = self.numbers(self.long, dimensions), self.numbers(self.long, dimensions)
@@ -172,7 +172,9 @@ def style_model(root: object) -> tuple[str, float, dict[str, torch.Tensor]]:
         if name in ("SpatialConvolution", "SpatialConvolutionMM", "SpatialFullConvolution"):
             kernel, stride, channels = (_integer(module, field, where) for field in ("kW", "dW", "nOutputPlane"))
             kind, short = "fu" if name == "SpatialFullConvolution" else "cd"
-            entries.append(f"{short}{channels}" if (kernel, stride) == (3, 2) else f"{kind}{kernel}s{stride}-{channels}")
+            entries.append(
+                f"{short}{channels}" if (kernel, stride) == (3, 2) else f"{kind}{kernel}s{stride}-{channels}"
+            )
             in_channels = in_channels or _integer(module, "nInputPlane", where)
         elif name == "SpatialUpSamplingNearest":
             entries.append(f"U{_integer(module, 'scale_factor', where)}")
@@ -201,7 +203,9 @@ def _match(module: object, layer: nn.Module, where: str, state: dict[str, torch.
         _check(shortcut, f"{where}.0.1", {"ShaveImage"}, {"size": 2})
         parts = _modules(branch, f"{where}.0.0")
         if len(parts) != len(layer[0][0]):
-            raise FavError(f"layer {where}.0.0: expected {len(layer[0][0])} modules in a residual block, got {len(parts)}")
+            raise FavError(
+                f"layer {where}.0.0: expected {len(layer[0][0])} modules in a residual block, got {len(parts)}"
+            )
         for number, (part, inner) in enumerate(zip(parts, layer[0][0])):
             _match(part, inner, f"{where}.0.0.{number}", state)
         return
@@ -252,8 +256,10 @@ def _parts(module: object, where: str, name: str, *names: str) -> list:
     parts = _modules(module, where) if _class(module) == name else []
     if [_class(part) for part in parts] != list(names):
         got = ", ".join(map(_describe, parts)) or _describe(module)
-        raise FavError(f"layer {where}: expected an nn.{name} of {' and '.join(names)} (a residual block of valid "
-                       f"convolutions beside a cropped shortcut), got {got}")
+        raise FavError(
+            f"layer {where}: expected an nn.{name} of {' and '.join(names)} (a residual block of valid "
+            f"convolutions beside a cropped shortcut), got {got}"
+        )
     return parts
 
 

@@ -67,11 +67,17 @@ class LogTail:
             except OSError:
                 continue  # not there yet, or the share's weather
             self.behind |= len(data) == STEP
-            whole = data[:data.rfind(b"\n") + 1]
-            self._read[log] = before + (len(whole) if whole or len(data) < STEP else len(data))  # a line of 1 MiB is none of ours
+            whole = data[: data.rfind(b"\n") + 1]
+            self._read[log] = before + (
+                len(whole) if whole or len(data) < STEP else len(data)
+            )  # a line of 1 MiB is none of ours
             for line in whole.decode(errors="replace").splitlines():
                 said = plain(line[9:] if line[2:3] == ":" else line, 2000)  # without the time
-                if said not in self._said and said != LOG_HEAD and not said.startswith(("done: ", "ended with exit code ")):
+                if (
+                    said not in self._said
+                    and said != LOG_HEAD
+                    and not said.startswith(("done: ", "ended with exit code "))
+                ):
                     self._said[said] = None
                     fresh.append(said)
         for old in list(self._said)[:-MOST_SAID]:
@@ -143,7 +149,12 @@ def follow(job: Job, running: Callable[[], bool], talk: LogTail) -> None:
     """Show the job's progress, and what the nodes say, as long as nodes of ours are `running`."""
     follower = ProgressTracker(job)
     terminal = Console().is_terminal
-    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("frames  {task.fields[words]}")]
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("frames  {task.fields[words]}"),
+    ]
     with Progress(*columns, disable=not terminal) as bar:
         line = bar.add_task(job.name, total=None, words="")
         reported, last = -1, time.monotonic()

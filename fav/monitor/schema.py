@@ -35,8 +35,10 @@ def nodes_schema() -> dict:
 
 
 def _document(properties: dict) -> dict:
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema",
-            **_object({"version": {"const": VERSION}, **properties})}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **_object({"version": {"const": VERSION}, **properties}),
+    }
 
 
 def _object(properties: dict) -> dict:
@@ -60,5 +62,10 @@ def _of(kind: type) -> dict:
     if origin is tuple and parts[1:] == (...,):
         return {"type": "array", "items": _of(parts[0])}
     if origin is tuple:
-        return {"type": "array", "prefixItems": [_of(part) for part in parts], "minItems": len(parts), "maxItems": len(parts)}
+        return {
+            "type": "array",
+            "prefixItems": [_of(part) for part in parts],
+            "minItems": len(parts),
+            "maxItems": len(parts),
+        }
     raise TypeError(f"expected a type of a snapshot, got {kind}")

@@ -31,7 +31,9 @@ from shared.shared_dir import SharedDir, open_share
 MOST_HEADS = 200  # frames whose maker is asked for in one look
 COUNT_AGAIN_S = 60.0  # how often the results of a finished job are counted anew: somebody may have removed some
 MOST_TOLD = 20  # failed tasks that are told one by one
-MOST_PIECES = 1000  # of an index (100 000 frames): a single look reads no longer one, though that would tell the time left
+MOST_PIECES = (
+    1000  # of an index (100 000 frames): a single look reads no longer one, though that would tell the time left
+)
 LISTEN_S = 1.0  # between two looks while nodes are listened to
 
 
@@ -172,7 +174,9 @@ class SnapshotReader:
                 try:
                     jobs.append(self._look_at(job, held, alive))
                 except UserError as error:
-                    if isinstance(error, JobRemovedError) and job.name not in self.share.system.list(self.share.layout.names):
+                    if isinstance(error, JobRemovedError) and job.name not in self.share.system.list(
+                        self.share.layout.names
+                    ):
                         continue  # cleaned meanwhile
                     complaints.append(f"{job.name}: {str(error).removeprefix(f'{job.name}: ')}")
         return Snapshot(tuple(jobs), tuple(self._counted(nodes)), tuple(complaints))
@@ -252,14 +256,23 @@ class SnapshotReader:
         tries = [(str(task), attempt) for task, attempt in of_job(job)]
         told = {name: tuple(attempt for task, attempt in tries if task == name) for name in names[:MOST_TOLD]}
         return JobSnapshot(
-            name=job.name, state=state, counts=counts,
+            name=job.name,
+            state=state,
+            counts=counts,
             chains=(len(runs), sum(not run.left for run in runs)) if surveyed else None,
-            rate=known.pace.rate if running else None, left=known.pace.left() if running else None,
+            rate=known.pace.rate if running else None,
+            left=known.pace.left() if running else None,
             claims={claim.task: claim.owner.incarnation if claim.owner else claim.why for claim in claims},
-            failed=tuple(names), attempts=told, blocked=tuple(blocked(shelf, names)),
-            troubles=dict(Counter(attempt.why for _, attempt in tries)), lacks=known.lacks, missing=known.missing,
-            notes=tuple(extent.notes), evaluation=evaluated(job) if shelf.spec.evaluate else None,
-            film=str(self.share.layout.root / ("finished" in marks and job.word("finished") or shelf.spec.out)))
+            failed=tuple(names),
+            attempts=told,
+            blocked=tuple(blocked(shelf, names)),
+            troubles=dict(Counter(attempt.why for _, attempt in tries)),
+            lacks=known.lacks,
+            missing=known.missing,
+            notes=tuple(extent.notes),
+            evaluation=evaluated(job) if shelf.spec.evaluate else None,
+            film=str(self.share.layout.root / ("finished" in marks and job.word("finished") or shelf.spec.out)),
+        )
 
     def _known(self, job: Job, finished: bool) -> _Job:
         """What is known of a job; from the beginning where it is finished by now, or is not any more, or lacks something else."""
@@ -269,7 +282,9 @@ class SnapshotReader:
         if finished and (known.counted is None or now - known.counted > COUNT_AGAIN_S):
             lacks, tasks = lack(JobArtifacts(job), by_names=True)
             if lacks != known.lacks:
-                known = self._jobs[job.manifest.id] = _Job(JobArtifacts(job), lacks=lacks, missing=tuple(map(str, tasks)))
+                known = self._jobs[job.manifest.id] = _Job(
+                    JobArtifacts(job), lacks=lacks, missing=tuple(map(str, tasks))
+                )
             known.counted = now
         return known
 
@@ -279,7 +294,9 @@ class SnapshotReader:
         for run in known.shelf.timeline.runs:
             before = known.done.get(run.start)
             known.done[run.start] = run.done
-            fresh += [painting_task(run, position) for position in range(run.done if before is None else before, run.done)]
+            fresh += [
+                painting_task(run, position) for position in range(run.done if before is None else before, run.done)
+            ]
         for task in fresh[:MOST_HEADS]:
             try:
                 self._frames[png_text(head(known.shelf.job, task, HEAD_BYTES)[0]).get("node", "?")] += 1
@@ -300,7 +317,9 @@ class SnapshotReader:
         for name, identity in self._identities.items():
             heard_s, tasks = self._age(name, clock, now), tuple(sorted(held.get(name, ())))
             state = self._state(identity, heard_s, orders.get(name), bool(tasks))
-            found.append(NodeSnapshot(name, identity.host, identity.pid, identity.about, state, heard_s, tasks, 0, None))
+            found.append(
+                NodeSnapshot(name, identity.host, identity.pid, identity.about, state, heard_s, tasks, 0, None)
+            )
         return tuple(found)
 
     def _identity(self, name: str) -> Identity | None:
@@ -322,7 +341,9 @@ class SnapshotReader:
     def _is_unsure(self, name: str) -> bool:
         """Whether nothing but the server's clock tells yet if a node of another machine is silent."""
         heard, now = self._heard[name], self.share.system.monotonic()
-        return not (heard.renewed or self._identities[name].lived_here(self._detector.me) or now - heard.since >= SURE_S)
+        return not (
+            heard.renewed or self._identities[name].lived_here(self._detector.me) or now - heard.since >= SURE_S
+        )
 
     def _age(self, name: str, clock: float, now: float) -> float:
         """Seconds since a node's heartbeat was renewed. Where it did not change while we looked, the server's clock tells that,

@@ -26,7 +26,9 @@ def failures(job: JobSnapshot, each: bool = False, verbose: bool = False) -> lis
         lines.append(f"{name} failed after {len(tries)} attempts: {tries[-1].cause if tries else '?'}")
         for attempt in tries:
             sick = "" if attempt.counts else " (that node was found sick: it does not count)"
-            lines.append(f"  {attempt.why} on node {attempt.who or '?'} of {attempt.host or '?'}{sick}: {attempt.cause}")
+            lines.append(
+                f"  {attempt.why} on node {attempt.who or '?'} of {attempt.host or '?'}{sick}: {attempt.cause}"
+            )
             lines += [f"    {line}" for line in attempt.detail.strip().splitlines()] if verbose else []
     more = len(job.failed) - len(job.attempts)
     return [*lines, *([f"{more} more task(s) failed"] if more else []), *job.blocked[:MOST_TOLD]]
@@ -54,9 +56,13 @@ def lines(now: Snapshot) -> list[str]:
     working = sum(bool(node.tasks) and node.state in ALIVE for node in now.nodes)
     told = [f"node {node.node}: {node.state}" for node in now.nodes]
     for job in now.jobs:
-        parts = [f"{job.name}: {job.state}", job.lacks, f"{count_words(*job.counts['frame'])} frames",
-                 pace_words(job.rate, job.left),
-                 f"{working} of {len(now.nodes)} nodes at work" if job.state == JobStatus.RUNNING else "",
-                 f"{len(job.failed)} failed" if job.failed else ""]
+        parts = [
+            f"{job.name}: {job.state}",
+            job.lacks,
+            f"{count_words(*job.counts['frame'])} frames",
+            pace_words(job.rate, job.left),
+            f"{working} of {len(now.nodes)} nodes at work" if job.state == JobStatus.RUNNING else "",
+            f"{len(job.failed)} failed" if job.failed else "",
+        ]
         told.append(", ".join(filter(None, parts)))
     return told + [f"error: {complaint}" for complaint in now.complaints]

@@ -31,9 +31,12 @@ class StatusApp(App):
     #nodes { height: auto; max-height: 50%; }
     #word { height: auto; padding: 0 2; color: $text-muted; }
     """
-    BINDINGS = [Binding("q", "quit", "leave"), Binding("p", "pause", "pause or go on"),
-                Binding("r", "retry", "open failed tasks anew"),
-                Binding("d", "drain", "let the node under the cursor leave")]
+    BINDINGS = [
+        Binding("q", "quit", "leave"),
+        Binding("p", "pause", "pause or go on"),
+        Binding("r", "retry", "open failed tasks anew"),
+        Binding("d", "drain", "let the node under the cursor leave"),
+    ]
 
     def __init__(self, lookout: SnapshotReader, every: float):
         super().__init__()
@@ -86,7 +89,7 @@ class StatusApp(App):
     def action_retry(self) -> None:
         def retry() -> list[str]:
             count = self.lookout.retry()
-            return [f"{count} failed task{'s'[:count != 1]} opened anew"]
+            return [f"{count} failed task{'s'[: count != 1]} opened anew"]
 
         self._do(retry)
 
@@ -140,11 +143,21 @@ def _job(job: JobSnapshot) -> Iterator[RenderableType]:
 
 def cells(node: NodeSnapshot) -> tuple[str, ...]:
     """A node's line of the table."""
-    return (node.node, node.host, node.about, node.state, ", ".join(node.tasks) or "–", str(node.frames),
-            f"{node.rate:.2f}" if node.rate else "–", f"{duration(node.heard_s)} ago")
+    return (
+        node.node,
+        node.host,
+        node.about,
+        node.state,
+        ", ".join(node.tasks) or "–",
+        str(node.frames),
+        f"{node.rate:.2f}" if node.rate else "–",
+        f"{duration(node.heard_s)} ago",
+    )
 
 
-def watch_plainly(lookout: SnapshotReader, every: float, say: Callable[[Snapshot], None], sleep: Callable[[float], None]) -> None:
+def watch_plainly(
+    lookout: SnapshotReader, every: float, say: Callable[[Snapshot], None], sleep: Callable[[float], None]
+) -> None:
     """Say what is new, again and again, until every job is over."""
     while True:
         now = lookout.look()

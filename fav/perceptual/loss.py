@@ -48,14 +48,20 @@ class PerceptualLoss:
         A loss network that strides over pixels is blind to some of their patterns; seen from elsewhere each time, it is not.
         """
         height, width = (side - OFFSETS + 1 for side in stylized.shape[2:])
-        stylized, frames = (x[..., offset[1]:offset[1] + height, offset[0]:offset[0] + width] for x in (stylized, frames))
+        stylized, frames = (
+            x[..., offset[1] : offset[1] + height, offset[0] : offset[0] + width] for x in (stylized, frames)
+        )
         with torch.no_grad():
             wanted = self.network(frames, self.content_layers)
         features = self.network(stylized)
-        content = [_distance(features[layer].float(), wanted[layer].float()) / unit
-                   for layer, unit in zip(self.content_layers, self.content_units)]
-        style = [_distance(gram(features[layer]), self.target[layer]) / unit
-                 for layer, unit in zip(self.style_layers, self.style_units)]
+        content = [
+            _distance(features[layer].float(), wanted[layer].float()) / unit
+            for layer, unit in zip(self.content_layers, self.content_units)
+        ]
+        style = [
+            _distance(gram(features[layer]), self.target[layer]) / unit
+            for layer, unit in zip(self.style_layers, self.style_units)
+        ]
         return torch.stack(content).mean(), torch.stack(style).mean()
 
 

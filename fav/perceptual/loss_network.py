@@ -10,7 +10,16 @@ import torch
 from torch import Tensor, nn
 
 CAFFE_MEAN = (104.0, 117.0, 123.0)  # BGR, 0 to 255
-FIRE = (16, 16, 32, 32, 48, 48, 64, 64)  # squeezed channels of fire2 to fire9; each expands to four times as many, twice
+FIRE = (
+    16,
+    16,
+    32,
+    32,
+    48,
+    48,
+    64,
+    64,
+)  # squeezed channels of fire2 to fire9; each expands to four times as many, twice
 VGG = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512, "pool", 512, 512, 512)
 
 
@@ -69,7 +78,7 @@ class LossNetwork(nn.Module):
         self.design, self.layers = design, layers
         names = [*design.steps]
         last = max(names.index(layer) for layer in layers)
-        self.steps = nn.ModuleDict({name: _build(*design.steps[name]) for name in names[:last + 1]})
+        self.steps = nn.ModuleDict({name: _build(*design.steps[name]) for name in names[: last + 1]})
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False).eval()
 

@@ -65,11 +65,15 @@ def fetched(name: str) -> Path:
         return path
     except OSError as error:
         reason = getattr(error, "reason", None) or error
-        raise FavError(f"loss network {name}: cannot be fetched ({reason}); download {URL}{file} on a machine that can, "
-                       f"and give its path with --loss-network") from error
+        raise FavError(
+            f"loss network {name}: cannot be fetched ({reason}); download {URL}{file} on a machine that can, "
+            f"and give its path with --loss-network"
+        ) from error
     except RuntimeError as error:
-        raise FavError(f"loss network {name}: {URL}{file} is not the published file ({error}); get it otherwise, "
-                       f"and give its path with --loss-network") from error
+        raise FavError(
+            f"loss network {name}: {URL}{file} is not the published file ({error}); get it otherwise, "
+            f"and give its path with --loss-network"
+        ) from error
 
 
 def recognized(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor], tuple[float, float, float]]:
@@ -138,7 +142,9 @@ def _read(path: Path) -> dict[str, Tensor]:
             head = file.read(HEAD)
     except OSError as error:
         known = ", ".join(PUBLISHED)
-        raise FavError(f"loss network {path}: {error.strerror}; expected a file, {EXPECTED}, or one of {known}") from error
+        raise FavError(
+            f"loss network {path}: {error.strerror}; expected a file, {EXPECTED}, or one of {known}"
+        ) from error
     readers = {"safetensors": lambda path: read_safetensors(path)[0], "pytorch": read_pickle, "torch7": _from_torch7}
     if (kind := format_of(head)) is None:
         raise FavError(f"loss network {path}: expected {EXPECTED}, got a file that begins with {head[:4]!r}")
@@ -150,8 +156,11 @@ def _from_torch7(path: Path) -> dict[str, Tensor]:
     root = torch7.load(path)
     modules = root.fields.get("modules") if isinstance(root, torch7.TorchObject) else None
     items = modules.items() if isinstance(modules, dict) else ()
-    found = [module.fields for _, module in sorted(item for item in items if isinstance(item[0], float))
-             if isinstance(module, torch7.TorchObject) and "SpatialConvolution" in module.class_name]
+    found = [
+        module.fields
+        for _, module in sorted(item for item in items if isinstance(item[0], float))
+        if isinstance(module, torch7.TorchObject) and "SpatialConvolution" in module.class_name
+    ]
     state = {}
     convolutions = [(name, step) for name, step in DESIGNS["vgg16"].steps.items() if step[0] == "conv"]
     for fields, (name, step) in zip(found, convolutions):

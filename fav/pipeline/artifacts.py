@@ -47,7 +47,13 @@ if TYPE_CHECKING:
     from fav.evaluation.comparison import FrameMetrics
 
 
-SUFFIX = {"index": ".json", "flow": ".png", "frame": ".png", "lead": ".png", "measure": ".json"}  # of all results of a kind
+SUFFIX = {
+    "index": ".json",
+    "flow": ".png",
+    "frame": ".png",
+    "lead": ".png",
+    "measure": ".json",
+}  # of all results of a kind
 MOST_NUMBERS = 5  # of frames that are named where many are meant
 
 
@@ -109,9 +115,13 @@ class JobArtifacts:
 
     def forget(self) -> None:
         """Know nothing, as at the beginning."""
-        self.timeline = Timeline(self.spec.start, self.spec.stop, self.spec.backward, self.spec.independent, self.spec.chunk)
+        self.timeline = Timeline(
+            self.spec.start, self.spec.stop, self.spec.backward, self.spec.independent, self.spec.chunk
+        )
         self._extent = IndexProgress(0, self.spec.start, False)
-        self._tallies = {kind: results.ResultCounter(self.job, kind, SUFFIX[kind]) for kind in ("flow", "frame", "measure")}
+        self._tallies = {
+            kind: results.ResultCounter(self.job, kind, SUFFIX[kind]) for kind in ("flow", "frame", "measure")
+        }
 
     def there(self, kind: str, shard: int) -> set[int]:
         """Numbers of the results of a kind of SUFFIX in one of its directories."""
@@ -169,7 +179,9 @@ class JobArtifacts:
     def _piece(self, data: bytes) -> IndexSegment:
         piece = IndexSegment.from_json(unsealed(data))
         if piece.start != self.timeline.known or not len(piece.index):
-            raise ValueError(f"expected frames from {self.timeline.known} on, got {len(piece.index)} from {piece.start} on")
+            raise ValueError(
+                f"expected frames from {self.timeline.known} on, got {len(piece.index)} from {piece.start} on"
+            )
         return piece
 
     def run_of(self, task: Task) -> FrameChain | None:
@@ -325,10 +337,10 @@ def check_room(share: SharedDir, out: str) -> None:
     or a file has the place of a directory above it."""
     first = PurePosixPath(out).parts[0]
     if first.casefold() in {path.name for path in share.layout.taken()}:
-        raise FavError(f"--out: expected a name outside of {first}/, where nodes write and remove files; "
-                       f"choose another directory")
+        raise FavError(
+            f"--out: expected a name outside of {first}/, where nodes write and remove files; choose another directory"
+        )
     for above in list(PurePosixPath(out).parents)[-2::-1]:
         share.system.require_directory(share.layout.root / above)
-
 
         # It stays: the new one gets another name.

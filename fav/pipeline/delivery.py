@@ -25,8 +25,14 @@ from shared.ownership import remove_results
 from shared.paths import Task
 
 
-def stitch(shelf: JobArtifacts, video: Path, out: Path, crf: int, finish: PostprocessSettings,
-           tick: Callable[[], None] = lambda: None) -> list[str]:
+def stitch(
+    shelf: JobArtifacts,
+    video: Path,
+    out: Path,
+    crf: int,
+    finish: PostprocessSettings,
+    tick: Callable[[], None] = lambda: None,
+) -> list[str]:
     """Write the film from what is published into `out`, a new file; returns notes for the user. ResultVanishedError if a frame is
     missing."""
     spec, timeline = shelf.spec, shelf.timeline
@@ -38,8 +44,17 @@ def stitch(shelf: JobArtifacts, video: Path, out: Path, crf: int, finish: Postpr
 
     pictures = finished(frames(), finish, video, timeline.index, spec.start, spec.fps)
     with exclusive(out) as file:
-        return write_film(file, video, timeline.index, pictures, start=spec.start, stop=timeline.cut_off, crf=crf, fps=spec.fps,
-                          name=out)
+        return write_film(
+            file,
+            video,
+            timeline.index,
+            pictures,
+            start=spec.start,
+            stop=timeline.cut_off,
+            crf=crf,
+            fps=spec.fps,
+            name=out,
+        )
 
 
 def preview(shelf: JobArtifacts, video: Path, file: Path, name: Path, mark: str) -> OmittedResults:
@@ -49,7 +64,9 @@ def preview(shelf: JobArtifacts, video: Path, file: Path, name: Path, mark: str)
     """
     spec, timeline, left_out = shelf.spec, shelf.timeline, OmittedResults()
     if timeline.end <= spec.start:
-        raise FavError(f"{shelf.job.name}: expected a job whose first frames are indexed, got one that has just begun; wait a little")
+        raise FavError(
+            f"{shelf.job.name}: expected a job whose first frames are indexed, got one that has just begun; wait a little"
+        )
 
     def frames() -> Iterator[np.ndarray]:
         with FrameReader(video, size=spec.network_size, fps=spec.fps) as reader:
@@ -62,8 +79,18 @@ def preview(shelf: JobArtifacts, video: Path, file: Path, name: Path, mark: str)
 
     pictures = finished(frames(), spec.finish(shelf.job.share.layout.root), video, timeline.index, spec.start, spec.fps)
     stop = timeline.cut_off if timeline.complete else timeline.end
-    write_film(file, video, timeline.index, pictures, start=spec.start, stop=stop, crf=spec.crf, fps=spec.fps, name=name,
-               comment=mark)
+    write_film(
+        file,
+        video,
+        timeline.index,
+        pictures,
+        start=spec.start,
+        stop=stop,
+        crf=spec.crf,
+        fps=spec.fps,
+        name=name,
+        comment=mark,
+    )
     return left_out
 
 

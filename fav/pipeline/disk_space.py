@@ -30,8 +30,14 @@ class DiskUsage:
         return DiskUsage(self.size // 2, self.files // 2)
 
 
-def room_for(frames: int, size: tuple[int, int], flows: int = 0, crf: int = 18, inputs: DiskUsage = DiskUsage(0, 0),
-             film_size: tuple[int, int] | None = None) -> DiskUsage:
+def room_for(
+    frames: int,
+    size: tuple[int, int],
+    flows: int = 0,
+    crf: int = 18,
+    inputs: DiskUsage = DiskUsage(0, 0),
+    film_size: tuple[int, int] | None = None,
+) -> DiskUsage:
     """What a film of so many frames of `size` (width, height) takes until it is done, of which `flows` have flow that travels.
 
     `film_size` is that of the film, where it is another."""

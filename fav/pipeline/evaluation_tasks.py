@@ -47,7 +47,9 @@ class EvaluationTasks:
 
     def rest(self) -> None:
         """Free a second of pictures and flow, which are held to go on with."""
-        self._going: tuple[int, Iterator[FrameMetrics]] | None = None  # the frame that comes next, and the rows from there on
+        self._going: tuple[int, Iterator[FrameMetrics]] | None = (
+            None  # the frame that comes next, and the rows from there on
+        )
 
     # ---- what to do next
     def candidates(self, reached: dict[int, int], taken: set[str], lost: set[str]) -> Iterator[Task]:
@@ -80,8 +82,10 @@ class EvaluationTasks:
         def is_there(frame: int) -> bool:
             run = timeline.run_of(frame)
             shown = [run, timeline.next_chunk(run)] if run.share(frame) else [run]
-            return all(one.position(frame) < min(len(one) - one.unsure, max(one.done, reached.get(one.start, 0)))
-                       for one in shown)
+            return all(
+                one.position(frame) < min(len(one) - one.unsure, max(one.done, reached.get(one.start, 0)))
+                for one in shown
+            )
 
         if not is_there(frames.stop - 1):  # so it is with most spans that are not
             return False
@@ -102,8 +106,11 @@ class EvaluationTasks:
         film = self.spec.film(self.node.share.layout.root)
         for suffix in there:
             put(self.node, self.job, report_task(suffix), evaluation_name(film, suffix), "evaluation", say)
-        trouble = f"not all of the film could be measured ({lost[0]} failed; coordinator.py status tells why); the film is whole" \
-            if lost else None
+        trouble = (
+            f"not all of the film could be measured ({lost[0]} failed; coordinator.py status tells why); the film is whole"
+            if lost
+            else None
+        )
         say(f"{self.job.name}: {trouble or evaluated(self.job)}")
         return True
 
@@ -147,8 +154,15 @@ class EvaluationTasks:
         write = {".txt": report.write_text, **report.WRITERS}
         timeline, spec = self.shelf.timeline, self.spec
         rows = [row for span in spans(timeline.start, timeline.end, timeline.complete) for row in self.shelf.rows(span)]
-        comparison = EvaluationConfig(spec.video, spec.out, start=spec.start, stop=spec.stop, fps=spec.fps, flow=spec.flow,
-                                flow_weights=spec.flow_weights and Path(spec.flow_weights))
+        comparison = EvaluationConfig(
+            spec.video,
+            spec.out,
+            start=spec.start,
+            stop=spec.stop,
+            fps=spec.fps,
+            flow=spec.flow,
+            flow_weights=spec.flow_weights and Path(spec.flow_weights),
+        )
         private = self.node.draft().with_suffix(task.suffix)
         with exclusive(private) as file:
             write[task.suffix](file, report.Evaluation(comparison, spec.network_size, tuple(rows)))

@@ -10,11 +10,14 @@ from fav.util.safe_path import brought
 from shared.jobs import Job
 
 INPUTS = ("video", *BROUGHT)
-NEEDED = tuple(name for name in INPUTS if name not in OPTIONS or not OPTIONS[name].job_only)  # without these there is no film
+NEEDED = tuple(
+    name for name in INPUTS if name not in OPTIONS or not OPTIONS[name].job_only
+)  # without these there is no film
 
 
-def changed_inputs(root: Path, spec: JobSpec, video: Path | None = None, only: tuple[str, ...] = INPUTS,
-                   sequences: bool = True) -> list[str]:
+def changed_inputs(
+    root: Path, spec: JobSpec, video: Path | None = None, only: tuple[str, ...] = INPUTS, sequences: bool = True
+) -> list[str]:
     """A line with its cure for each input that is not what the job was made for, or cannot be read.
 
     `video` is the copy that is read instead of the shared one, `only` names inputs. Without `sequences`, numbered images are
@@ -30,8 +33,10 @@ def changed_inputs(root: Path, spec: JobSpec, video: Path | None = None, only: t
             continue
         try:
             if print_of(path) != wanted:
-                wrong.append(f"{path}: expected the job's {what}, got another content; was it replaced? put it back, then go on, "
-                             f"or make another job with --name")
+                wrong.append(
+                    f"{path}: expected the job's {what}, got another content; was it replaced? put it back, then go on, "
+                    f"or make another job with --name"
+                )
         except OSError as error:
             wrong.append(f"{path}: the job's {what} cannot be read ({error.strerror}); put it back, then go on")
     return wrong

@@ -78,8 +78,16 @@ class VideoPlan:
 
     optional = OPTIONAL
 
-    def __init__(self, job: Job, node: Node, say: Callable[[str], None], video: str | None = None,
-                 threads: int | None = None, device: str = "auto", backend: str = "auto"):
+    def __init__(
+        self,
+        job: Job,
+        node: Node,
+        say: Callable[[str], None],
+        video: str | None = None,
+        threads: int | None = None,
+        device: str = "auto",
+        backend: str = "auto",
+    ):
         self.job = job
         self.node = node
         self.say = say
@@ -89,8 +97,14 @@ class VideoPlan:
         self._own_video = Path(video) if video else None
         self.video = self._own_video or brought(root, self.spec.video)
         self._check_inputs(sequences=self._own_video is not None)
-        self.studio = FrameStylizer(self.video, self.spec.look(root), self.spec.fps, self.spec.threads or threads,
-                             own_device(device, backend), backend)
+        self.studio = FrameStylizer(
+            self.video,
+            self.spec.look(root),
+            self.spec.fps,
+            self.spec.threads or threads,
+            own_device(device, backend),
+            backend,
+        )
         self._flow_travels = flows.travels(self.spec.flow, self.spec.independent)
         self._stitch, self._finish = stitch_task(self.spec), self.spec.finish(root)
         self._warm: CachedFrame | None = None  # the last stylized frame, as published
@@ -128,14 +142,17 @@ class VideoPlan:
         if not self.spec.strict:
             return
         if self.job.made_elsewise:
-            raise JobQueueError(f"{self.job.name}: the job is --strict and was {self.job.made_elsewise}; bring the same sources "
-                                f"here")
+            raise JobQueueError(
+                f"{self.job.name}: the job is --strict and was {self.job.made_elsewise}; bring the same sources here"
+            )
         mine = self.studio.numeric_class
         results.publish_bytes(self.node, self.job, CLASS, mine.encode())
         theirs = results.read(self.job, CLASS, CLASS_LIMIT).decode(errors="replace")[:1000]
         if theirs != mine:
-            raise JobQueueError(f"{self.job.name}: the job is --strict and this machine computes otherwise: expected "
-                                f"[{theirs}], here [{mine}]; use equal machines, or submit without --strict")
+            raise JobQueueError(
+                f"{self.job.name}: the job is --strict and this machine computes otherwise: expected "
+                f"[{theirs}], here [{mine}]; use equal machines, or submit without --strict"
+            )
 
     # ---- what to do next
     def candidates(self) -> Iterator[Task]:
@@ -189,11 +206,19 @@ class VideoPlan:
         for run, current in served:
             first = current + FLOW_LEAD
             ahead = [run.frame(position) for position in range(first, min(first + FLOW_AHEAD, len(run)))]
-            there = {number for shard in {shard_of(frame) for frame in ahead}
-                     for number in self.shelf.there("flow", shard)}
-            task = next((flow_task(frame) for position, frame in enumerate(ahead, first)
-                         if frame not in there and str(flow_task(frame)) not in taken
-                         and not results.is_done(self.job, painting_task(run, position))), None)  # as beside a frame made again
+            there = {
+                number for shard in {shard_of(frame) for frame in ahead} for number in self.shelf.there("flow", shard)
+            }
+            task = next(
+                (
+                    flow_task(frame)
+                    for position, frame in enumerate(ahead, first)
+                    if frame not in there
+                    and str(flow_task(frame)) not in taken
+                    and not results.is_done(self.job, painting_task(run, position))
+                ),
+                None,
+            )  # as beside a frame made again
             if task is not None:
                 yield task
 
@@ -255,7 +280,9 @@ class VideoPlan:
             give_back_freed_memory()  # a node of many jobs may wait long for the next one
             over, told = self._measuring is None or self._measuring.finish(self.say), self._film
             if self._film is None:
-                self._film = deliver(self.node, self.job, self.spec, self.say)  # at once: it need not wait for its evaluation
+                self._film = deliver(
+                    self.node, self.job, self.spec, self.say
+                )  # at once: it need not wait for its evaluation
             if not over and told is None:
                 self.say(f"{self.job.name}: the film is there, {self._film}; it is still being measured")
             self._over = over
@@ -273,7 +300,7 @@ class VideoPlan:
 
     def _refresh(self) -> None:
         self.shelf.refresh()
-        for note in self.timeline.notes[self._said_notes:]:
+        for note in self.timeline.notes[self._said_notes :]:
             self.say(f"{self.job.name}: {note}")
         self._said_notes = len(self.timeline.notes)
         if not self._surveyed:
@@ -297,7 +324,13 @@ class VideoPlan:
             return self._measuring.run(task, tick)
         if self._measuring:
             self._measuring.rest()
-        how = {"index": self._index, "flow": self._flow, "frame": self._frame, "lead": self._frame, "stitch": self._stitched}
+        how = {
+            "index": self._index,
+            "flow": self._flow,
+            "frame": self._frame,
+            "lead": self._frame,
+            "stitch": self._stitched,
+        }
         return how[task.kind](task, tick)
 
     def _text(self, seconds: float | None = None) -> dict[str, str]:
@@ -315,8 +348,10 @@ class VideoPlan:
         piece = next(pieces)
         self._pieces = task.number + 1, pieces
         if piece.last and piece.start + len(piece.index) <= self.spec.start:
-            raise FavError(f"{self.video}: expected more than {self.spec.start} frames for this --range, "
-                           f"got {piece.start + len(piece.index)}")
+            raise FavError(
+                f"{self.video}: expected more than {self.spec.start} frames for this --range, "
+                f"got {piece.start + len(piece.index)}"
+            )
         return sealed(piece.to_json())
 
     def _flow(self, task: Task, tick: Callable[[], None]) -> bytes:
@@ -331,8 +366,12 @@ class VideoPlan:
         # flow that travels: that takes long, and on the cores of one machine nothing would be gained.
         ahead = self._warm is not None and not self._flow_travels
         before = self._before(run, position)
-        geometry = self._geometry(task.number, run.frame(position - 1), tick) if position and self._flow_travels else None
-        painted = paint(self.studio, self.timeline, run, position, before, geometry, position + run.left if ahead else 0)
+        geometry = (
+            self._geometry(task.number, run.frame(position - 1), tick) if position and self._flow_travels else None
+        )
+        painted = paint(
+            self.studio, self.timeline, run, position, before, geometry, position + run.left if ahead else 0
+        )
         self._fresh = CachedFrame(task, painted)
         return encode_png(painted.picture, self._text(painted.seconds))
 

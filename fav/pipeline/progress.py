@@ -31,9 +31,13 @@ def blocked(shelf: JobArtifacts, failed: list[str]) -> list[str]:
         if run:
             waiting = len(run) - run.position(task.number) - 1
         if waiting:
-            lines.append(f"{waiting} frame{'s wait' if waiting > 1 else ' waits'} for {task.kind} {task.number}, which failed")
+            lines.append(
+                f"{waiting} frame{'s wait' if waiting > 1 else ' waits'} for {task.kind} {task.number}, which failed"
+            )
         elif task.kind == "index":
-            lines.append(f"all frames from {shelf.timeline.known} on wait for piece {task.number} of the index, which failed")
+            lines.append(
+                f"all frames from {shelf.timeline.known} on wait for piece {task.number} of the index, which failed"
+            )
     return lines
 
 

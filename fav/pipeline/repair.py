@@ -57,7 +57,10 @@ def missing(shelf: JobArtifacts, by_names: bool = False) -> list[Task]:
         extent = IndexProgress(len(timeline.pieces), timeline.end, timeline.complete)
     pieces, end = extent.pieces, extent.end
     if not extent.complete:
-        last = max((number for shard in results.shards(shelf.job, "index") for number in shelf.there("index", shard)), default=0)
+        last = max(
+            (number for shard in results.shards(shelf.job, "index") for number in shelf.there("index", shard)),
+            default=0,
+        )
         return _absent(shelf, map(index_task, range(max(last, pieces) + 1)))
     leads = (lead_task(run.frame(position)) for run in timeline.runs for position in range(run.lead))
     wanted = [map(index_task, range(pieces)), map(frame_task, range(spec.start, end)), leads]
@@ -65,8 +68,9 @@ def missing(shelf: JobArtifacts, by_names: bool = False) -> list[Task]:
     if spec.evaluate and not any(Task.named(name).kind in MEASURING for name in failed(shelf.job)):
         wanted.append(map(measure_task, spans(spec.start, end, True)))
         singles += map(report_task, REPORTS)
-    return [task for tasks in wanted for task in _absent(shelf, tasks)] + \
-        [task for task in singles if not results.is_done(shelf.job, task)]
+    return [task for tasks in wanted for task in _absent(shelf, tasks)] + [
+        task for task in singles if not results.is_done(shelf.job, task)
+    ]
 
 
 def _absent(shelf: JobArtifacts, tasks: Iterable[Task]) -> list[Task]:
@@ -85,7 +89,7 @@ def in_words(tasks: Sequence[Task], what: str = "missing") -> str:
     for kind, some in groupby(tasks, lambda task: task.kind):
         some = list(some)
         which = ", ".join(task.suffix for task in some) if kind == "report" else numbers([task.number for task in some])
-        counted = f"{len(some)} {WORDS.get(kind, '').format('s'[:len(some) != 1])}"
+        counted = f"{len(some)} {WORDS.get(kind, '').format('s'[: len(some) != 1])}"
         parts.append(f"the film {what}" if kind == "stitch" else f"{counted} {what}: {which}")
     return "; ".join(parts)
 
@@ -232,7 +236,9 @@ def _reopened(node: Node, shelf: JobArtifacts, damaged: list[DamagedFileError]) 
     if (needed or lost) and (wrong := changed_inputs(root, shelf.spec, only=NEEDED)):
         raise FavError(f"{job.name}: {_all_in_words(needed, lost)}; to make that again: {'; '.join(wrong)}")
     damaged = [error for error in damaged if _set_aside(node, job, error.task)]
-    lines = [f"{job.name}: {_name(error.task)} did not read back ({error.why}): set aside" for error in damaged[:MOST_TOLD]]
+    lines = [
+        f"{job.name}: {_name(error.task)} did not read back ({error.why}): set aside" for error in damaged[:MOST_TOLD]
+    ]
     if len(damaged) > MOST_TOLD:
         lines.append(f"{job.name}: {len(damaged) - MOST_TOLD} more did not read back: set aside")
     lost = lack(JobArtifacts(job))[1]

@@ -5,7 +5,9 @@ from pathlib import Path
 from fav.errors import FavError
 from fav.pipeline.spec import LAST_FRAME, OPTIONS, JobSpec, Option, TypedOptions, check_plain, check_weights
 
-LONGEST_NAME = 150  # bytes of a film's file name: what is written beside it has longer ones, and file systems end at 255
+LONGEST_NAME = (
+    150  # bytes of a film's file name: what is written beside it has longer ones, and file systems end at 255
+)
 
 
 class Request(TypedOptions, frozen=True):
@@ -23,7 +25,9 @@ class Request(TypedOptions, frozen=True):
     def check(self) -> None:
         """FavError for options that exclude each other or make no sense; looks at no file."""
         if self.seed and self.first_frame_style:
-            raise FavError("--seed and --first-frame-style: expected one of them, got both; the seed is the first frame")
+            raise FavError(
+                "--seed and --first-frame-style: expected one of them, got both; the seed is the first frame"
+            )
         check_cuts(self.no_cuts, self.read_cuts)
         if self.loss_network and not self.evaluate:
             raise FavError("--loss-network: expected with --evaluate; nothing else looks through it")
@@ -50,15 +54,23 @@ def check_out(out: str) -> None:
     if path.is_absolute() or ".." in path.parts or not path.parts:
         raise FavError(f"--out: expected a name inside SHARED, got {out}")
     check_plain("--out", out)
-    if len(path.name.encode()) > LONGEST_NAME or len(out.encode()) > 900 or max(len(part.encode()) for part in path.parts) > 255:
-        raise FavError(f"--out: expected a name of at most {LONGEST_NAME} bytes, in directories of at most 255 each and 900 in "
-                       f"all, got {out[:80]}…")
+    if (
+        len(path.name.encode()) > LONGEST_NAME
+        or len(out.encode()) > 900
+        or max(len(part.encode()) for part in path.parts) > 255
+    ):
+        raise FavError(
+            f"--out: expected a name of at most {LONGEST_NAME} bytes, in directories of at most 255 each and 900 in "
+            f"all, got {out[:80]}…"
+        )
 
 
 def check_range(start: int, stop: int | None) -> None:
     """FavError unless there may be frames from `start` on to before `stop`."""
     if start < 0 or stop is not None and stop <= start:
-        raise FavError(f"--range: expected START:STOP with 0 <= START < STOP, got {start}:{'' if stop is None else stop}")
+        raise FavError(
+            f"--range: expected START:STOP with 0 <= START < STOP, got {start}:{'' if stop is None else stop}"
+        )
     if max(start, (stop or 1) - 1) > LAST_FRAME:
         raise FavError(f"--range: expected frames up to {LAST_FRAME}, got {start}:{'' if stop is None else stop}")
 
@@ -75,8 +87,11 @@ def differences(job: JobSpec, wanted: JobSpec, request: Request) -> dict[str, st
         A line like `--crf 20, not --crf 30` for each option that differs, under its name; `video` and `style` are
         names, too.
     """
-    found = {name: f"{name} has another content" for name in ("video", "style")
-             if getattr(job, f"{name}_print") != getattr(wanted, f"{name}_print")}
+    found = {
+        name: f"{name} has another content"
+        for name in ("video", "style")
+        if getattr(job, f"{name}_print") != getattr(wanted, f"{name}_print")
+    }
     groups: dict[tuple[str, ...], list[Option]] = {}
     given = request.given - ({"precision"} if request.precision == "auto" else set())  # which means any
     for option in OPTIONS.values():

@@ -65,8 +65,10 @@ def submit(node: Node, request: Request, say: Callable[[str], None] = lambda lin
     share = node.share
     name = request.name or job_name(Path(request.video).stem.replace("%", ""), Path(request.style).stem)
     if not NAME.fullmatch(name):
-        raise FavError(f"--name: expected letters, digits, '.', '_' and '-', at most 151 and not '-', '.' or '_' first, "
-                       f"got {name[:200]!r}")
+        raise FavError(
+            f"--name: expected letters, digits, '.', '_' and '-', at most 151 and not '-', '.' or '_' first, "
+            f"got {name[:200]!r}"
+        )
     if request.out:
         check_room(share, request.out)
     request, cuts_read = with_cuts(request)
@@ -79,9 +81,13 @@ def submit(node: Node, request: Request, say: Callable[[str], None] = lambda lin
             options = options_of(request, source)
             try:
                 notes += () if request.no_room_check else _check_space(share, request, source, options)
-                job, created = create_job(node, name, request.lease, lambda layout: _fill(share, layout, request, options, name))
+                job, created = create_job(
+                    node, name, request.lease, lambda layout: _fill(share, layout, request, options, name)
+                )
             except FavError:
-                if (job := find_job(share, name)) is None:  # else others have made it meanwhile, and its film may be there
+                if (
+                    job := find_job(share, name)
+                ) is None:  # else others have made it meanwhile, and its film may be there
                     raise
     return SubmitResult(job, True, notes) if created else _join(node, job, request, source, say)
 
@@ -125,10 +131,14 @@ def check(request: Request) -> VideoInfo:
             painting_of,
         )
 
-        losses_of(request.evaluate, str(request.loss_network)) if request.loss_network else painting_of(request.evaluate)
+        losses_of(request.evaluate, str(request.loss_network)) if request.loss_network else painting_of(
+            request.evaluate
+        )
     if request.cuts and source.frames is not None and request.cuts[-1] >= source.frames:
-        raise FavError(f"{request.read_cuts}: expected frame numbers below {source.frames}, the number of frames, "
-                       f"got {request.cuts[-1]}")
+        raise FavError(
+            f"{request.read_cuts}: expected frame numbers below {source.frames}, the number of frames, "
+            f"got {request.cuts[-1]}"
+        )
     if request.out:
         check_film_name(request.out)
         if not request.out.isprintable():
@@ -146,7 +156,9 @@ def with_cuts(request: Request) -> tuple[Request, tuple[str, ...]]:
     if not request.read_cuts:
         return request, ()
     cuts = read_cuts(request.read_cuts)
-    return replace(request, cuts=cuts), (f"{len(cuts)} cut{'s'[:len(cuts) != 1]} read from {plain(request.read_cuts)}",)
+    return replace(request, cuts=cuts), (
+        f"{len(cuts)} cut{'s'[: len(cuts) != 1]} read from {plain(request.read_cuts)}",
+    )
 
 
 def with_loss_network(request: Request) -> tuple[Request, tuple[str, ...]]:
@@ -180,23 +192,34 @@ def options_of(request: Request, source: VideoInfo) -> dict:
     for each, what in ((size, "film"), (network_size(size, request.style_scale), "picture for the network")):
         check_size(each, what)
     return {
-        **{name: getattr(request, name) for name in PLAIN}, "out": request.out,
+        **{name: getattr(request, name) for name in PLAIN},
+        "out": request.out,
         **{f"{name}_print": print_of(getattr(request, name)) for name in BROUGHT},
         "mix_prints": tuple(print_of(style) for style, _ in request.mix),
         "mix_weights": tuple(weight for _, weight in request.mix),
-        "video_print": video_fingerprint(request.video), "start": start, "stop": stop, "cuts": cuts,
+        "video_print": video_fingerprint(request.video),
+        "start": start,
+        "stop": stop,
+        "cuts": cuts,
         "precision": best_precision(device_of("cpu")) if request.precision == "auto" else request.precision,
-        "width": size[0], "height": size[1],
+        "width": size[0],
+        "height": size[1],
     }
 
 
-def look_of(request: Request, source: VideoInfo) -> tuple[StyleSettings, PostprocessSettings, int, int | None, tuple[int, ...] | None]:
+def look_of(
+    request: Request, source: VideoInfo
+) -> tuple[StyleSettings, PostprocessSettings, int, int | None, tuple[int, ...] | None]:
     """The look and finish of a film that is made in this process, its first frame, the one after its last, and its cuts."""
     options = options_of(request, source)
     alike = {field.name for field in fields(StyleSettings)} & set(Request.__struct_fields__) - {"precision"}
     size = options["width"], options["height"]
-    look = StyleSettings(**{name: getattr(request, name) for name in alike}, size=network_size(size, request.style_scale),
-                key=options["video_print"] + options["style_print"], precision=options["precision"])
+    look = StyleSettings(
+        **{name: getattr(request, name) for name in alike},
+        size=network_size(size, request.style_scale),
+        key=options["video_print"] + options["style_print"],
+        precision=options["precision"],
+    )
     finish = PostprocessSettings(size, request.strength, request.preserve_colors, request.mask)
     return look, finish, options["start"], options["stop"], options["cuts"]
 
@@ -208,9 +231,13 @@ def _check_space(share: SharedDir, request: Request, source: VideoInfo, options:
     if stop is None:
         return ()  # nobody knows how long it is
     frames, size = max(stop - options["start"], 0), (options["width"], options["height"])
-    travelling = (frames if request.keep else min(frames, FLOW_AHEAD)) if flows.travels(request.flow, request.independent) else 0
+    travelling = (
+        (frames if request.keep else min(frames, FLOW_AHEAD)) if flows.travels(request.flow, request.independent) else 0
+    )
     leads = LEAD * (frames // request.chunk) if request.chunk else 0
-    need = room_for(frames + leads, network_size(size, request.style_scale), travelling, request.crf, _inputs(share, request), size)
+    need = room_for(
+        frames + leads, network_size(size, request.style_scale), travelling, request.crf, _inputs(share, request), size
+    )
     root, system = share.layout.root, share.system
     free = system.free_bytes(root), system.free_files(root)
     if need.fits(*free):
@@ -218,9 +245,13 @@ def _check_space(share: SharedDir, request: Request, source: VideoInfo, options:
     left = words(free[0]) + ("" if free[1] is None else f" and {free[1]} files")
     film = f"up to {words(need.size)} in {need.files} files for {frames} frames of {size[0]}x{size[1]}"
     if need.half.fits(*free):
-        return (f"room is tight in {root}: the job may take {film}, and {left} are free; where it fills up, nodes wait for room",)
-    raise FavError(f"{root}: expected room for {film}, got {left}; make room (coordinator.py clean removes a job with its "
-                   f"frames), make a smaller film (--width, --test), or say --no-room-check")
+        return (
+            f"room is tight in {root}: the job may take {film}, and {left} are free; where it fills up, nodes wait for room",
+        )
+    raise FavError(
+        f"{root}: expected room for {film}, got {left}; make room (coordinator.py clean removes a job with its "
+        f"frames), make a smaller film (--width, --test), or say --no-room-check"
+    )
 
 
 def _inputs(share: SharedDir, request: Request) -> DiskUsage:
@@ -249,14 +280,21 @@ def _fill(share: SharedDir, layout: JobPaths, request: Request, options: dict, n
         raise FavError(f"{out}: expected a new name for the film, but the file exists; choose another with --out")
     for report in (evaluation_name(out, suffix) for suffix in REPORTS if request.evaluate):
         if os.path.lexists(report):
-            raise FavError(f"{report}: expected a new name for the evaluation, but the file exists; choose another with --out")
+            raise FavError(
+                f"{report}: expected a new name for the evaluation, but the file exists; choose another with --out"
+            )
     brought = {name: _bring(share, layout, getattr(request, name), layout.inputs / name) for name in BROUGHT}
-    mix = tuple(_bring(share, layout, style, layout.inputs / f"mix-{number}") for number, (style, _) in enumerate(request.mix, 1))
+    mix = tuple(
+        _bring(share, layout, style, layout.inputs / f"mix-{number}")
+        for number, (style, _) in enumerate(request.mix, 1)
+    )
     spec = JobSpec(**options, **brought, mix=mix, video=_bring_video(share, layout, request.video)).to_json()
     checked = JobSpec.from_json(json.loads(json.dumps(spec)))  # as a node will read it: what it refuses makes no job
     if wrong := changed_inputs(share.layout.root, checked, sequences=False):
-        raise FavError(f"expected inputs that stay as they are while the job is made of them, got a change "
-                       f"({wrong[0].partition(';')[0]}); the same line again makes the job")
+        raise FavError(
+            f"expected inputs that stay as they are while the job is made of them, got a change "
+            f"({wrong[0].partition(';')[0]}); the same line again makes the job"
+        )
     return spec
 
 
@@ -290,8 +328,9 @@ def _bring_video(share: SharedDir, layout: JobPaths, video: str) -> str:
     return target.relative_to(share.layout.root).as_posix()
 
 
-def _bring_files(share: SharedDir, layout: JobPaths, files: list[Path], target: Path,
-                 put: Callable[[Path, Path, FileSystem], None]) -> None:
+def _bring_files(
+    share: SharedDir, layout: JobPaths, files: list[Path], target: Path, put: Callable[[Path, Path, FileSystem], None]
+) -> None:
     """Put files into a directory of the job's inputs. They are noted first: what is not on the list is not swept."""
     note_brought(share, layout, [target / file.name for file in files])
     share.system.make_dirs(target)
@@ -301,7 +340,9 @@ def _bring_files(share: SharedDir, layout: JobPaths, files: list[Path], target: 
 
 def _link_or_copy(source: Path, target: Path, system: FileSystem) -> None:
     try:
-        if source.stat().st_mode & system.file_mode & 0o444 == system.file_mode & 0o444:  # else colleagues could not read it
+        if (
+            source.stat().st_mode & system.file_mode & 0o444 == system.file_mode & 0o444
+        ):  # else colleagues could not read it
             system.link(source, target)
             return
     except OSError:
@@ -326,8 +367,10 @@ def _join(node: Node, job: Job, request: Request, source: VideoInfo, say: Callab
     if differing:
         same_frames = all(name in OPTIONS and OPTIONS[name].stitched for name in differing)
         other_film = f", or make another film of its frames: coordinator.py stitch {job.share.layout.root} {job.name}"
-        raise FavError(f"job {job.name} exists with other options ({'; '.join(differing.values())}); leave these options out to "
-                       f"join it, or give this one another --name{other_film if same_frames else ''}")
+        raise FavError(
+            f"job {job.name} exists with other options ({'; '.join(differing.values())}); leave these options out to "
+            f"join it, or give this one another --name{other_film if same_frames else ''}"
+        )
     if "cancelled" in job.marks():
         raise FavError(f"job {job.name} was cancelled; coordinator.py retry goes on with it, clean removes it")
     if "finished" in job.marks():

@@ -57,4 +57,3 @@ def spans(start: int, end: int, complete: bool) -> range:
     Span k has the frames `[k SPAN, (k + 1) SPAN)` of the source, as far as the film has them.
     """
     return range(start // SPAN, -(-end // SPAN) if complete else end // SPAN)
-

@@ -102,10 +102,20 @@ def gather(job: Job) -> JobReportData:
         raise FavError(f"{job.name}: expected stylized frames to report on, got none yet; see coordinator.py status")
     pieces = [_time(job, index_task(number)) for number in range(len(shelf.timeline.pieces))]
     errors, measured = _evaluation(job, frames, odd) if shelf.spec.evaluate else ({}, None)
-    return JobReportData(job.name, SnapshotReader(job.share).state(job), shelf, job.share.system.mtime(job.layout.manifest) / 1e9,
-                 max(filter(None, pieces), default=None) if shelf.timeline.complete else None,
-                 _time(job, stitch_task(shelf.spec)), tuple(sorted(_few_nodes(done), key=lambda one: one.published)), errors,
-                 measured, Counter(attempt.cause for _, attempt in of_job(job)), left_out, odd)
+    return JobReportData(
+        job.name,
+        SnapshotReader(job.share).state(job),
+        shelf,
+        job.share.system.mtime(job.layout.manifest) / 1e9,
+        max(filter(None, pieces), default=None) if shelf.timeline.complete else None,
+        _time(job, stitch_task(shelf.spec)),
+        tuple(sorted(_few_nodes(done), key=lambda one: one.published)),
+        errors,
+        measured,
+        Counter(attempt.cause for _, attempt in of_job(job)),
+        left_out,
+        odd,
+    )
 
 
 def _few_nodes(done: list[ResultRecord]) -> list[ResultRecord]:
@@ -113,7 +123,9 @@ def _few_nodes(done: list[ResultRecord]) -> list[ResultRecord]:
     return [one if one.node in known else replace(one, node="others") for one in done]
 
 
-def _done(shelf: JobArtifacts, make: Callable[[int], Task], frames: range, left_out: OmittedResults, odd: Counter[str]) -> Iterator[ResultRecord]:
+def _done(
+    shelf: JobArtifacts, make: Callable[[int], Task], frames: range, left_out: OmittedResults, odd: Counter[str]
+) -> Iterator[ResultRecord]:
     kind, job = make(0).kind, shelf.job
     for shard in range(shard_of(frames.start), shard_of(max(frames.stop - 1, frames.start)) + 1):
         there = shelf.there(kind, shard)
@@ -129,8 +141,14 @@ def _done(shelf: JobArtifacts, make: Callable[[int], Task], frames: range, left_
                 else:
                     odd["results that do not read"] += 1  # nodes see to that
                 continue
-            yield ResultRecord(kind, number, plain(text.get("node", "?"), 80), plain(text.get("numeric-class", "?"), 500), published,
-                       _seconds(text.get("seconds"), odd))
+            yield ResultRecord(
+                kind,
+                number,
+                plain(text.get("node", "?"), 80),
+                plain(text.get("numeric-class", "?"), 500),
+                published,
+                _seconds(text.get("seconds"), odd),
+            )
 
 
 def _seconds(text: str | None, odd: Counter[str]) -> float | None:

@@ -51,9 +51,10 @@ def summary(facts: JobReportData) -> dict[str, str]:
         "frames": f"{len(frames)} of {known}, {spec.width}×{spec.height}, in {_count(len(facts.cuts) + 1, 'shot')}",
         "film": spec.out if facts.stitched else "not there yet",
         "time": f"{duration(wall)} from the job's making to the last frame: {len(frames) / wall:.2f} frames a second"
-        if wall > 0 else "?",
+        if wall > 0
+        else "?",
         "work": f"{duration(plots.span(facts.done))} of all nodes together, "
-                f"{_count(len(plots.nodes_of(facts)), 'node')} on {_count(len(hosts), 'machine')}",
+        f"{_count(len(plots.nodes_of(facts)), 'node')} on {_count(len(hosts), 'machine')}",
         **({"measured": facts.measured} if facts.measured else {}),
     }
 
@@ -67,12 +68,17 @@ def left_out(facts: JobReportData, lacking: dict[str, int]) -> dict[str, str]:
 
 def options(facts: JobReportData) -> dict[str, str]:
     """What made the film: the job's options, and what each kind of node computes with."""
-    spec = {name: value for name, value in facts.shelf.spec.to_json().items()
-            if not name.endswith(("_print", "_prints")) and value not in (None, [], False)}  # which tell a person nothing
+    spec = {
+        name: value
+        for name, value in facts.shelf.spec.to_json().items()
+        if not name.endswith(("_print", "_prints")) and value not in (None, [], False)
+    }  # which tell a person nothing
     classes = sorted({one.numeric_class for one in facts.done})
-    return {**{name.replace("_", " "): plain(value, 2000) for name, value in spec.items()},
-            "computed with": "\n".join(classes),
-            "reported by": f"Python {platform.python_version()}, OpenCV {cv2.__version__}"}
+    return {
+        **{name.replace("_", " "): plain(value, 2000) for name, value in spec.items()},
+        "computed with": "\n".join(classes),
+        "reported by": f"Python {platform.python_version()}, OpenCV {cv2.__version__}",
+    }
 
 
 def worst_frames(facts: JobReportData) -> list[int]:
@@ -87,7 +93,9 @@ def shown_frames(facts: JobReportData, worst: list[int]) -> list[int]:
     return sorted({*worst, *(there[round(place)] for place in np.linspace(0, len(there) - 1, PICTURES - len(worst)))})
 
 
-def before_and_after(facts: JobReportData, video: Path, frames: list[int]) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
+def before_and_after(
+    facts: JobReportData, video: Path, frames: list[int]
+) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
     """(number, (source, film)) of those of the frames that can be shown, (H, W, 3) uint8 BGR at the size of the film."""
     spec, index = facts.shelf.spec, facts.shelf.timeline.index
     try:
@@ -104,11 +112,13 @@ def before_and_after(facts: JobReportData, video: Path, frames: list[int]) -> It
 def _picture(facts: JobReportData, number: int, source: np.ndarray, film: np.ndarray) -> str:
     error = facts.errors.get(number)
     words = f"frame {number}" + ("" if error is None else f", warping error {error:.2g}")
-    return (f'<figure data-frame="{number}" style="--cut: 50%"><div class="stack">'
-            f'<img alt="source, {words}" src="{_jpeg(source)}">'
-            f'<img class="after" alt="film, {words}" src="{_jpeg(film)}"><div class="edge"></div></div>'
-            f'<input type="range" min="0" max="100" value="50" aria-label="source or film, {words}">'
-            f"<figcaption>{words}: the source on the left, the film on the right</figcaption></figure>")
+    return (
+        f'<figure data-frame="{number}" style="--cut: 50%"><div class="stack">'
+        f'<img alt="source, {words}" src="{_jpeg(source)}">'
+        f'<img class="after" alt="film, {words}" src="{_jpeg(film)}"><div class="edge"></div></div>'
+        f'<input type="range" min="0" max="100" value="50" aria-label="source or film, {words}">'
+        f"<figcaption>{words}: the source on the left, the film on the right</figcaption></figure>"
+    )
 
 
 def _jpeg(picture: np.ndarray) -> str:
@@ -127,8 +137,16 @@ def _nodes(facts: JobReportData) -> str:
         since, until = min(one.published - (one.took or 0) for one in mine), max(one.published for one in mine)
         busy = plots.span(mine) / (until - since) if until > since else None
         each = plots.span(frames) / len(frames) if frames else None
-        rows.append([node, str(len(frames)), str(len(flows)), "–" if each is None else f"{each:.2f} s",
-                     "–" if busy is None else f"{min(busy, 1):.0%}", mine[0].numeric_class])
+        rows.append(
+            [
+                node,
+                str(len(frames)),
+                str(len(flows)),
+                "–" if each is None else f"{each:.2f} s",
+                "–" if busy is None else f"{min(busy, 1):.0%}",
+                mine[0].numeric_class,
+            ]
+        )
     heads = ("node", "frames", "flows", "a frame took", "busy between its first and last", "computes with")
     return _rows(heads, rows)
 
@@ -146,7 +164,7 @@ def _attempts(facts: JobReportData) -> str:
 
 
 def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'s'[:number != 1]}"
+    return f"{number} {word}{'s'[: number != 1]}"
 
 
 def _table(lines: dict[str, str]) -> str:

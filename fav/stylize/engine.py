@@ -42,8 +42,15 @@ class FrameStylizer:
     threads that its job wants, and then one with all.
     """
 
-    def __init__(self, video: Path, look: StyleSettings, fps: float | None = None, threads: int | None = None, device: str = "cpu",
-                 backend: str = "auto"):
+    def __init__(
+        self,
+        video: Path,
+        look: StyleSettings,
+        fps: float | None = None,
+        threads: int | None = None,
+        device: str = "cpu",
+        backend: str = "auto",
+    ):
         torch.set_num_threads(threads or CORES)
         cv2.setNumThreads(threads or -1)
         keep_freed_memory()
@@ -52,7 +59,9 @@ class FrameStylizer:
         self.reader = FrameReader(video, size=look.size, fps=fps)
         here = {"device": device, "backend": choose(backend, device), "precision": look.precision}
         self.runner = StyleRunner(load_mixture(look.style, look.mix), **here)
-        opener = StyleRunner(load_style(look.first_frame_style, in_channels=3), **here) if look.first_frame_style else None
+        opener = (
+            StyleRunner(load_style(look.first_frame_style, in_channels=3), **here) if look.first_frame_style else None
+        )
         seed = resize(read_image(look.seed), look.size) if look.seed else None
         self.recurrence = Recurrence(self.runner, opener, seed, look.fill, look.key)
         self._flow = flows.make(look.flow, look.flow_weights, device, self.runner.precision)
@@ -64,11 +73,20 @@ class FrameStylizer:
     @property
     def numeric_class(self) -> str:
         """What decides the last bits: results of one class are the same byte for byte."""
-        return (f"{self.runner.numeric_class()}; numpy {np.__version__}; opencv {cv2.__version__}; "
-                f"flow {flows.words(self.look.flow)}")
+        return (
+            f"{self.runner.numeric_class()}; numpy {np.__version__}; opencv {cv2.__version__}; "
+            f"flow {flows.words(self.look.flow)}"
+        )
 
-    def painting(self, run: FrameChain, position: int, timeline: Timeline, prior: np.ndarray | None, geometry: FlowField | None = None,
-                 ahead: bool = True) -> Painting:
+    def painting(
+        self,
+        run: FrameChain,
+        position: int,
+        timeline: Timeline,
+        prior: np.ndarray | None,
+        geometry: FlowField | None = None,
+        ahead: bool = True,
+    ) -> Painting:
         """Begin to paint the picture at a position of a run, beside whatever else is done.
 
         `prior` is the picture before it in the chain, which a first one and independent ones do without; `geometry` is made
@@ -78,10 +96,20 @@ class FrameStylizer:
         frame, chained = run.frame(position), not timeline.independent
         before = run.frame(position - 1) if chained and position else None
         after = run.frame(position + 1) if chained and ahead and position + 1 < len(run) else None
-        return self._painter.submit(self._paint, frame, before, after, timeline.index, frame == timeline.opening, prior, geometry)
+        return self._painter.submit(
+            self._paint, frame, before, after, timeline.index, frame == timeline.opening, prior, geometry
+        )
 
-    def _paint(self, frame: int, before: int | None, after: int | None, index: FrameIndex, opening: bool,
-               prior: np.ndarray | None, geometry: FlowField | None) -> tuple[np.ndarray, float]:
+    def _paint(
+        self,
+        frame: int,
+        before: int | None,
+        after: int | None,
+        index: FrameIndex,
+        opening: bool,
+        prior: np.ndarray | None,
+        geometry: FlowField | None,
+    ) -> tuple[np.ndarray, float]:
         began = time.monotonic()
         if before is not None and geometry is None:
             geometry = self.geometry(frame, before, index)
@@ -91,7 +119,9 @@ class FrameStylizer:
         picture = self.first(frame, index, opening) if before is None else self.next(frame, index, prior, geometry)
         return picture, time.monotonic() - began
 
-    def geometry(self, frame: int, before: int, index: FrameIndex, tick: Callable[[], None] = lambda: None) -> FlowField:
+    def geometry(
+        self, frame: int, before: int, index: FrameIndex, tick: Callable[[], None] = lambda: None
+    ) -> FlowField:
         """Flow and reliability between a frame and the one before it in the chain, as they travel.
 
         `tick` is called between the two directions, each of which may take long.
@@ -122,8 +152,9 @@ class FrameStylizer:
         with self._eyes:
             return self._flow(start, end)
 
-    def _look(self, frame: int, before: int, index: FrameIndex,
-              tick: Callable[[], None] = lambda: None) -> tuple[np.ndarray, FlowField]:
+    def _look(
+        self, frame: int, before: int, index: FrameIndex, tick: Callable[[], None] = lambda: None
+    ) -> tuple[np.ndarray, FlowField]:
         with self._eyes:
             here, there = self.reader.read(frame, index), self.reader.read(before, index)
             return here, between(self._flow, here, there, self.look.min_filter, tick)
@@ -154,8 +185,15 @@ class PaintedFrame:
     following: Painting | None = None
 
 
-def paint(studio: FrameStylizer, timeline: Timeline, run: FrameChain, position: int, before: PaintedFrame | None,
-          geometry: FlowField | None = None, until: int = 0) -> PaintedFrame:
+def paint(
+    studio: FrameStylizer,
+    timeline: Timeline,
+    run: FrameChain,
+    position: int,
+    before: PaintedFrame | None,
+    geometry: FlowField | None = None,
+    until: int = 0,
+) -> PaintedFrame:
     """The frame at a position of a run, painted on from the one `before` it, which a first one and independent ones do without.
 
     The one that follows is begun, too, where its position is less than `until`. `geometry` is made where it is not given.
@@ -171,13 +209,18 @@ def paint(studio: FrameStylizer, timeline: Timeline, run: FrameChain, position: 
     return PaintedFrame(picture, seconds if begun else None, following)
 
 
-def stylized(studio: FrameStylizer, timeline: Timeline, tick: Callable[[], None] = lambda: None) -> Iterator[np.ndarray]:
+def stylized(
+    studio: FrameStylizer, timeline: Timeline, tick: Callable[[], None] = lambda: None
+) -> Iterator[np.ndarray]:
     """All stylized frames of a film whose index is complete, as it shows them, from its first to its last, in this process."""
     leads: dict[int, list[np.ndarray]] = {}
     for run in timeline.runs:
         following = timeline.next_chunk(run)
-        leads = {chunk.start: leads.get(chunk.start) or list(_painted(studio, timeline, chunk, range(chunk.lead)))
-                 for chunk in (run, following) if chunk}
+        leads = {
+            chunk.start: leads.get(chunk.start) or list(_painted(studio, timeline, chunk, range(chunk.lead)))
+            for chunk in (run, following)
+            if chunk
+        }
         before = PaintedFrame(leads[run.start][-1]) if run.lead else None
         chain = _painted(studio, timeline, run, range(run.lead, len(run)), before)
         if run.backward:
@@ -188,8 +231,9 @@ def stylized(studio: FrameStylizer, timeline: Timeline, tick: Callable[[], None]
             yield blend(picture, leads[following.start][following.position(frame)], share) if share else picture
 
 
-def _painted(studio: FrameStylizer, timeline: Timeline, run: FrameChain, positions: range,
-             before: PaintedFrame | None = None) -> Iterator[np.ndarray]:
+def _painted(
+    studio: FrameStylizer, timeline: Timeline, run: FrameChain, positions: range, before: PaintedFrame | None = None
+) -> Iterator[np.ndarray]:
     """The pictures at positions of a run, from the one `before` them. Each is painted while the one before it is used."""
     for position in positions:
         before = paint(studio, timeline, run, position, before, until=positions.stop)

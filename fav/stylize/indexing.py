@@ -8,8 +8,13 @@ from fav.video import FrameIndex, decode
 from fav.video.shot_detection import cut_finder
 
 
-def index_pieces(video: Path, stop: int | None, cuts: tuple[int, ...] | None, fps: float | None = None,
-                 tick: Callable[[], None] = lambda: None) -> Iterator[IndexSegment]:
+def index_pieces(
+    video: Path,
+    stop: int | None,
+    cuts: tuple[int, ...] | None,
+    fps: float | None = None,
+    tick: Callable[[], None] = lambda: None,
+) -> Iterator[IndexSegment]:
     """One pass over a video: its frames and cuts, a piece at a time.
 
     `cuts` are the first frames of shots, None to detect them. Nothing beyond frame `stop` is decoded.

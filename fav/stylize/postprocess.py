@@ -18,8 +18,14 @@ from fav.util.images import read_image, resize
 from fav.video import FrameIndex, FrameReader, decode, probe
 
 
-def finished(frames: Iterable[np.ndarray], finish: PostprocessSettings, video: Path | str, index: FrameIndex, start: int = 0,
-             fps: float | None = None) -> Iterator[np.ndarray]:
+def finished(
+    frames: Iterable[np.ndarray],
+    finish: PostprocessSettings,
+    video: Path | str,
+    index: FrameIndex,
+    start: int = 0,
+    fps: float | None = None,
+) -> Iterator[np.ndarray]:
     """Raw stylized frames, (H, W, 3) uint8 BGR of any one size, as they enter the film; the first is of frame `start`.
 
     The source, `video` with its index, is decoded only where the finish needs it. FavError where the mask ends before the frames do.
@@ -51,8 +57,10 @@ def mask_frames(mask: Path, size: tuple[int, int], start: int = 0) -> Iterator[n
             number = decoded.number
             if number >= start:
                 yield resize(luma(decoded.image()), size)
-    raise FavError(f"mask {mask}: expected a picture for frame {max(number + 1, start)}, got only {number + 1} frames; "
-                   f"make the film again with a whole mask: coordinator.py stitch SHARED JOB --mask MASK")
+    raise FavError(
+        f"mask {mask}: expected a picture for frame {max(number + 1, start)}, got only {number + 1} frames; "
+        f"make the film again with a whole mask: coordinator.py stitch SHARED JOB --mask MASK"
+    )
 
 
 def check_mask(mask: Path, video: Path | str, fps: float | None = None) -> None:
@@ -61,8 +69,10 @@ def check_mask(mask: Path, video: Path | str, fps: float | None = None) -> None:
     Where the containers do not say the same number, both are decoded to count them.
     """
     if not (mask.is_file() or is_sequence(str(mask))):
-        raise FavError(f"--mask {mask}: expected a picture, a video or numbered images (dir/mask_%04d.png), "
-                       f"got {'something else' if mask.exists() else 'no such file'}")
+        raise FavError(
+            f"--mask {mask}: expected a picture, a video or numbered images (dir/mask_%04d.png), "
+            f"got {'something else' if mask.exists() else 'no such file'}"
+        )
     if _is_picture(mask):
         read_image(mask)
         return
@@ -75,8 +85,10 @@ def check_mask(mask: Path, video: Path | str, fps: float | None = None) -> None:
     except FavError as error:
         raise FavError(f"--mask: {error}") from error
     if got != expected:
-        raise FavError(f"--mask {mask}: expected one picture, or {expected} frames like {video}, got {got} frames; "
-                       f"make one mask for each frame, also with --range")
+        raise FavError(
+            f"--mask {mask}: expected one picture, or {expected} frames like {video}, got {got} frames; "
+            f"make one mask for each frame, also with --range"
+        )
 
 
 def _is_picture(mask: Path) -> bool:

@@ -43,7 +43,9 @@ class Recurrence:
         warped = warp(prior.astype(np.float32), geometry.flow)
         return self.runner.stylize(frame, warped, geometry.reliability, self._fill(number, frame))
 
-    def film(self, frames: Iterable[tuple[np.ndarray, FlowField | None]], number: int = 0, step: int = 1) -> Iterator[np.ndarray]:
+    def film(
+        self, frames: Iterable[tuple[np.ndarray, FlowField | None]], number: int = 0, step: int = 1
+    ) -> Iterator[np.ndarray]:
         """The stylized frames of a film, in its order; each waits for the one before.
 
         frames are pairs of a frame and how it hangs on the frame before it; None begins a shot. number counts the first

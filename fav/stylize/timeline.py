@@ -24,13 +24,22 @@ class IndexSegment:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict:
-        return {"start": self.start, "index": self.index.to_json(), "cuts": list(self.cuts), "last": self.last,
-                "notes": list(self.notes)}
+        return {
+            "start": self.start,
+            "index": self.index.to_json(),
+            "cuts": list(self.cuts),
+            "last": self.last,
+            "notes": list(self.notes),
+        }
 
     @classmethod
     def from_json(cls, fields: dict) -> "IndexSegment":
         """ValueError, or what else Python raises over values of other kinds, where the record is none of `to_json`."""
-        start, index, cuts = int(fields["start"]), FrameIndex.from_json(fields["index"]), tuple(map(int, fields["cuts"]))
+        start, index, cuts = (
+            int(fields["start"]),
+            FrameIndex.from_json(fields["index"]),
+            tuple(map(int, fields["cuts"])),
+        )
         if not 0 <= start <= min((start, *cuts)) <= max((start, *cuts)) < start + max(len(index), 1):
             raise ValueError(f"expected cuts among the {len(index)} frames from {start} on")
         return cls(start, index, cuts, bool(fields["last"]), tuple(plain(note, 500) for note in fields["notes"]))
@@ -74,8 +83,10 @@ class Timeline:
     def index(self) -> FrameIndex:
         """The index of all known frames."""
         if self._joined is None or len(self._joined) < self.known:
-            missing = self.pieces[self._in_index:]
-            self._joined = FrameIndex.joined([*([self._joined] if self._joined else []), *(piece.index for piece in missing)])
+            missing = self.pieces[self._in_index :]
+            self._joined = FrameIndex.joined(
+                [*([self._joined] if self._joined else []), *(piece.index for piece in missing)]
+            )
             self._in_index = len(self.pieces)
         return self._joined
 
@@ -113,7 +124,7 @@ class Timeline:
 
     def runs_in(self, frames: range) -> list[FrameChain]:
         """The runs that have some of these frames."""
-        return self.runs[max(self._position(frames.start), 0):self._position(frames.stop - 1) + 1]
+        return self.runs[max(self._position(frames.start), 0) : self._position(frames.stop - 1) + 1]
 
     def _position(self, frame: int) -> int:
         return bisect_right(self.runs, frame, key=lambda run: run.start) - 1
@@ -138,7 +149,9 @@ class Timeline:
     def _divide(self, piece: IndexSegment) -> None:
         """Go on with the last run, and begin new ones at the piece's cuts; flat in the length of the film."""
         begins = {piece.start} if self.independent else set(piece.cuts)
-        edges = sorted({begin for begin in begins if self.start < begin < self.end} | ({self.start} if not self.runs else set()))
+        edges = sorted(
+            {begin for begin in begins if self.start < begin < self.end} | ({self.start} if not self.runs else set())
+        )
         for begin in edges:
             if self.runs:
                 self._grow(begin, True)
@@ -159,7 +172,7 @@ class Timeline:
         edges = [last.start, *cuts, stop]
         chunks = [FrameChain(begin, end, closed or end < stop, self.backward) for begin, end in pairwise(edges)]
         for chunk in chunks:
-            begins, ends = (chunk.stop == stop, chunk.start == shot)[::1 if self.backward else -1]
+            begins, ends = (chunk.stop == stop, chunk.start == shot)[:: 1 if self.backward else -1]
             chunk.lead, chunk.passage = 0 if begins else LEAD, 0 if ends else LEAD
         chunks[0].done = last.done
         if not closed:

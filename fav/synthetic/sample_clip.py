@@ -41,7 +41,9 @@ def write_sample(out: Path, width: int = 640, height: int = 360) -> None:
     if width % 2 or height % 2:
         raise FavError(f"sample: expected even sides, got {width}x{height}")
     with av.open(str(out), "w", format="mp4") as container:
-        picture = container.add_stream("libx264", RATE, width=width, height=height, pix_fmt="yuv420p", options={"crf": "16"})
+        picture = container.add_stream(
+            "libx264", RATE, width=width, height=height, pix_fmt="yuv420p", options={"crf": "16"}
+        )
         sound = container.add_stream("aac", AUDIO_RATE, layout="stereo")
         for number, frame in enumerate(sample_frames(width, height)):
             container.mux(picture.encode(_timed(av.VideoFrame.from_ndarray(frame, "bgr24"), number, RATE)))
@@ -66,10 +68,21 @@ def coast(width: int, height: int, t: float) -> np.ndarray:
     frame = _over(frame, _hill(width, height, horizon, 62, 120, FAR_HILL, seed=2), 0.25 * pan * unit)
     frame = _over(frame, _hill(width, height, horizon, 40, 70, WOOD, seed=3), 0.5 * pan * unit)
     frame = _sea(frame, horizon, sun[0], t).astype(np.uint8)  # smooth edges are drawn on 8 bits alone
-    for start, speed, distance, hull in ((250, 20, 12, (60, 60, 150)), (120, 34, 34, (48, 40, 52)), (520, -16, 62, (120, 60, 40))):
+    for start, speed, distance, hull in (
+        (250, 20, 12, (60, 60, 150)),
+        (120, 34, 34, (48, 40, 52)),
+        (520, -16, 62, (120, 60, 40)),
+    ):
         scale = unit * (0.35 + distance / 55)
         x = start * width / 640 + (speed * t - pan * (0.5 + distance / 60)) * unit
-        _boat(frame, x, horizon + distance * unit + scale * np.sin(2.4 * t + start), scale, np.sin(1.9 * t + start) * 0.06, hull)
+        _boat(
+            frame,
+            x,
+            horizon + distance * unit + scale * np.sin(2.4 * t + start),
+            scale,
+            np.sin(1.9 * t + start) * 0.06,
+            hull,
+        )
     frame = _over(frame, _hill(width, height, 1.02 * height, 46, 34, WOOD[:3], seed=4, ragged=5), 2.2 * pan * unit)
     return np.clip(frame, 0, 255).astype(np.uint8)
 
@@ -114,7 +127,10 @@ def _noise(height: int, width: int, cell: float, seed: int, stretch: float = 1, 
         rows, columns = (int(side / (cell / 2**octave * wide)) + 4 for side, wide in ((height, 1), (width, stretch)))
         grid = rng.random((rows, columns), np.float32)
         scale = np.float32([[cell / 2**octave * stretch, 0, -cell], [0, cell / 2**octave, -cell]])
-        total += cv2.warpAffine(grid, scale, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT) / 2**octave
+        total += (
+            cv2.warpAffine(grid, scale, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+            / 2**octave
+        )
     return cv2.normalize(total, None, 0, 1, cv2.NORM_MINMAX)
 
 
@@ -149,14 +165,24 @@ def _sky(width: int, height: int, t: float, colours: tuple, clouds: tuple, seed:
 @lru_cache(maxsize=4)
 def _sky_layers(width: int, height: int, colours: tuple, seed: int) -> tuple[np.ndarray, np.ndarray]:
     unit = height / 360
-    down = np.linspace(0, 1.5, height, dtype=np.float32)[:, None] + 0.25 * (_noise(height, width, 40 * unit, seed, stretch=4) - 0.5)
+    down = np.linspace(0, 1.5, height, dtype=np.float32)[:, None] + 0.25 * (
+        _noise(height, width, 40 * unit, seed, stretch=4) - 0.5
+    )
     clouds = _noise(height, width + int(200 * unit), 70 * unit, seed + 100, stretch=2.2, octaves=6)
     return ramp(np.clip(down, 0, 1), colours), np.maximum(2.6 * (clouds - 0.42), 0)
 
 
 @lru_cache(maxsize=16)
 def _hill(
-    width: int, height: int, foot: float, rise: float, cell: float, colours: tuple, seed: int, ragged: float = 1, furrows: bool = False
+    width: int,
+    height: int,
+    foot: float,
+    rise: float,
+    cell: float,
+    colours: tuple,
+    seed: int,
+    ragged: float = 1,
+    furrows: bool = False,
 ) -> np.ndarray:
     """A hill with leafy texture that ends upwards in a noisy line, (H, wider, 4); it reaches the bottom of the picture."""
     unit = height / 360
@@ -204,7 +230,9 @@ def _sea(frame: np.ndarray, horizon: float, glint: float, t: float) -> np.ndarra
     for speed, seed_shift in ((18, 0), (-11, 170)):
         u = (x - width / 2 + 90 * unit) / (0.25 + 1.6 * near) / unit + speed * t + seed_shift + 800
         v = 150 * np.log(near + 0.02) + 700 + 0.5 * speed * t + seed_shift
-        waves += 0.5 * cv2.remap(swell, u.astype(np.float32), v.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+        waves += 0.5 * cv2.remap(
+            swell, u.astype(np.float32), v.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+        )
     water = ramp(np.clip(2.2 * (waves - 0.5) + 0.75 - 0.55 * near, 0, 1), SEA)
     path = np.exp(-(((x - glint) / (unit * (26 + 70 * near))) ** 2)) * np.clip(5 * (waves - 0.47), 0, 1)
     frame = frame.copy()
@@ -246,7 +274,9 @@ def _balloon(frame: np.ndarray, centre: tuple[float, float], radius: float, colo
         edges = []
         for side, order in ((left, 1), (right, -1)):
             bulge = np.sin(angles) * np.where(angles > np.pi / 2, 0.28 + 0.72 * np.sin(angles), 1)
-            edges += list(zip(x + np.sin(side * np.pi / 2) * radius * bulge, y - 1.15 * radius * np.cos(angles)))[::order]
+            edges += list(zip(x + np.sin(side * np.pi / 2) * radius * bulge, y - 1.15 * radius * np.cos(angles)))[
+                ::order
+            ]
         shade = 1.05 - 0.35 * (number / 12)
         _fill(frame, edges, tuple(min(255, shade * channel) for channel in colours[number % 2]))
     ropes = [[(side * 0.22, 1.08), (side * 0.15, 1.5), (side * 0.12, 1.5)] for side in (-1, 1)]

@@ -48,8 +48,10 @@ class Scene:
         if self.motion not in MOTIONS:
             raise FavError(f"scene: expected a motion of {', '.join(MOTIONS)}, got {self.motion!r}")
         if min(self.width, self.height) < SMALLEST or self.frames < 1:
-            raise FavError(f"scene: expected sides of {SMALLEST} pixels or more and a frame, got {self.frames} of "
-                           f"{self.width}x{self.height}")
+            raise FavError(
+                f"scene: expected sides of {SMALLEST} pixels or more and a frame, got {self.frames} of "
+                f"{self.width}x{self.height}"
+            )
 
     @property
     def cut(self) -> int | None:
@@ -196,6 +198,7 @@ def _size_of_pixel(away: np.ndarray) -> float:
 
 def _covers(shot: int) -> list[Callable[[np.ndarray, np.ndarray], np.ndarray]]:
     """For each layer how far a place of its plane lies within it, in units; negative outside."""
+
     def everywhere(x, y):
         return np.full_like(x, np.inf)
 
@@ -207,6 +210,7 @@ def _covers(shot: int) -> list[Callable[[np.ndarray, np.ndarray], np.ndarray]]:
             angle = np.arctan2(y, x)
             rim = 1 + 0.16 * np.sin(3 * angle + number + shot) + 0.07 * np.sin(5 * angle - number)
             return radius * rim - np.hypot(x, y)
+
         return cover
 
     blobs = [blob(radius, number) for number, (radius, *_) in enumerate(BLOBS)]

@@ -27,13 +27,18 @@ def load_state(path: Path) -> dict:
     try:
         state = read_pickle(path)
     except (FavError, OSError) as error:
-        raise FavError(f"{path}: expected the state of a training, got a file that does not read as one; "
-                       f"remove it to begin anew") from error
+        raise FavError(
+            f"{path}: expected the state of a training, got a file that does not read as one; remove it to begin anew"
+        ) from error
     if state.get("version") == 1:
-        raise FavError(f"{path}: expected the state of a training of this version, got one of an earlier version; to go on from "
-                       f"its style, give that with --init and choose another OUT")
+        raise FavError(
+            f"{path}: expected the state of a training of this version, got one of an earlier version; to go on from "
+            f"its style, give that with --init and choose another OUT"
+        )
     if state.get("version") != VERSION or not isinstance(state.get("recipe"), dict):
-        raise FavError(f"{path}: expected the state of a training of this version, got another file; choose another OUT")
+        raise FavError(
+            f"{path}: expected the state of a training of this version, got another file; choose another OUT"
+        )
     return state
 
 
@@ -49,5 +54,6 @@ def restore(path: Path, trainer: Trainer, state: dict) -> None:
     try:
         trainer.restore(state)
     except (KeyError, ValueError, RuntimeError, AttributeError, TypeError) as error:
-        raise FavError(f"{path}: expected the whole state of a training, got one with parts missing; "
-                       f"remove it to begin anew") from error
+        raise FavError(
+            f"{path}: expected the whole state of a training, got one with parts missing; remove it to begin anew"
+        ) from error

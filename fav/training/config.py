@@ -86,9 +86,13 @@ class TrainingConfig:
     def differences(self, other: Mapping) -> list[str]:
         """How this recipe differs from another one that was recorded (to_json), each in words."""
         mine = self.to_json()
-        return [f"{field.name.removesuffix('_print').replace('_', '-')} has another content" if field.name.endswith("_print")
-                else f"{field.name.replace('_', '-')} was {other.get(field.name)}, not {mine[field.name]}"
-                for field in fields(self) if other.get(field.name) != mine[field.name]]
+        return [
+            f"{field.name.removesuffix('_print').replace('_', '-')} has another content"
+            if field.name.endswith("_print")
+            else f"{field.name.replace('_', '-')} was {other.get(field.name)}, not {mine[field.name]}"
+            for field in fields(self)
+            if other.get(field.name) != mine[field.name]
+        ]
 
     @property
     def mark(self) -> str:

@@ -40,22 +40,29 @@ def samples_of(photos: list[ImageFile], side: int) -> Samples:
     drift = replace(still(), offset=np.array([-2.3, 0.9]))
     clips = []
     for motions in ([pan] * FRAMES, [still()] * FRAMES):
-        thing = draw_object(photos[-1:], np.random.default_rng(2), side, [drift] * FRAMES if motions[0] is pan else motions)
+        thing = draw_object(
+            photos[-1:], np.random.default_rng(2), side, [drift] * FRAMES if motions[0] is pan else motions
+        )
         clips.append(compose([Layer(background, place, motions), thing], side, FRAMES - 1))
     return Samples([_centre(photo.read(side), side) for photo in photos], *clips)
 
 
-def contact_sheet(network: StyleNetwork, samples: Samples, device: torch.device, mark: str) -> tuple[bytes, dict[str, float]]:
+def contact_sheet(
+    network: StyleNetwork, samples: Samples, device: torch.device, mark: str
+) -> tuple[bytes, dict[str, float]]:
     """The sheet as a PNG, and how steady the style is (see `steadiness`). The pictures are made as those of a film are.
 
     `mark` says in it what made it.
     """
     runner = StyleRunner(copy.deepcopy(network), device=str(device))
     moving, quiet = _film(runner, samples.moving), _film(runner, samples.quiet)
-    rows = [("held-out photographs", samples.photos), ("each alone", [runner.stylize(photo) for photo in samples.photos]),
-            ("moving clip: frames 1, 10, 25", [samples.moving.frames[number] for number in SHOWN]),
-            ("in the recurrence", [moving[number] for number in SHOWN]),
-            ("still clip in the recurrence: frames 1, 10, 25", [quiet[number] for number in SHOWN])]
+    rows = [
+        ("held-out photographs", samples.photos),
+        ("each alone", [runner.stylize(photo) for photo in samples.photos]),
+        ("moving clip: frames 1, 10, 25", [samples.moving.frames[number] for number in SHOWN]),
+        ("in the recurrence", [moving[number] for number in SHOWN]),
+        ("still clip in the recurrence: frames 1, 10, 25", [quiet[number] for number in SHOWN]),
+    ]
     facts = {"moving": steadiness(runner, samples.moving, moving), "still": drift(quiet)}
     return encode_png(_rows(rows), {"Source": mark}), facts
 
@@ -87,7 +94,7 @@ def _geometry(clip: SyntheticSequence) -> list[FlowField]:
 
 def _centre(picture: np.ndarray, side: int) -> np.ndarray:
     top, left = ((whole - side) // 2 for whole in picture.shape[:2])
-    return picture[top:top + side, left:left + side]
+    return picture[top : top + side, left : left + side]
 
 
 def _rows(rows: list[tuple[str, list[np.ndarray]]]) -> np.ndarray:
@@ -98,5 +105,5 @@ def _rows(rows: list[tuple[str, list[np.ndarray]]]) -> np.ndarray:
         top = number * (side + LABEL)
         cv2.putText(sheet, label, (4, top + LABEL - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
         for column, picture in enumerate(pictures):
-            sheet[top + LABEL:top + LABEL + side, column * side:(column + 1) * side] = picture
+            sheet[top + LABEL : top + LABEL + side, column * side : (column + 1) * side] = picture
     return sheet

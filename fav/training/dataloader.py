@@ -75,7 +75,9 @@ def stream(batches: Batches, start: int, stop: int, workers: int, pinned: bool =
     Raises FavError where a sample cannot be made.
     """
     # Not forked: a worker would wait for ever for OpenCV's threads, which do not live on in it.
-    ahead = dict(prefetch_factor=AHEAD, worker_init_fn=_prepare_worker, multiprocessing_context="spawn") if workers else {}
+    ahead = (
+        dict(prefetch_factor=AHEAD, worker_init_fn=_prepare_worker, multiprocessing_context="spawn") if workers else {}
+    )
     loader = DataLoader(batches, None, sampler=range(start, stop), num_workers=workers, pin_memory=pinned, **ahead)
     try:
         for batch in loader:
@@ -85,8 +87,10 @@ def stream(batches: Batches, start: int, stop: int, workers: int, pinned: bool =
     except RuntimeError as error:
         if not workers or "shared memory" not in str(error):
             raise
-        raise FavError(f"/dev/shm: expected room for the samples that other processes make, got none "
-                       f"({str(error).strip().splitlines()[-1]}); make some, or say --workers 0") from error
+        raise FavError(
+            f"/dev/shm: expected room for the samples that other processes make, got none "
+            f"({str(error).strip().splitlines()[-1]}); make some, or say --workers 0"
+        ) from error
 
 
 def can_have_workers() -> bool:
@@ -100,6 +104,10 @@ def can_have_workers() -> bool:
 
 
 def _prepare_worker(number: int) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # they may reach all processes of a group: the trainer ends its workers
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGHUP,
+    ):  # they may reach all processes of a group: the trainer ends its workers
         signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(1)

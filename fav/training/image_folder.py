@@ -18,7 +18,12 @@ FEWEST = 20
 HELD_OUT_EVERY, HELD_OUT = 20, 6
 NAMED = 5  # files named in full before the rest is counted
 # JPEGs are decoded at a fraction for a fraction of the time.
-REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2, 1: cv2.IMREAD_COLOR}
+REDUCED = {
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    1: cv2.IMREAD_COLOR,
+}
 
 
 @dataclass(frozen=True)
@@ -71,13 +76,17 @@ def open_album(directory: Path, crop: int, tick: Callable[[int, int], None] = la
                 small.append(path.name)
             else:
                 readable.append(ImageFile(path, short))
-                digest.update(f"{path.relative_to(directory)}\0{path.stat().st_size}\0".encode(errors="surrogateescape"))
+                digest.update(
+                    f"{path.relative_to(directory)}\0{path.stat().st_size}\0".encode(errors="surrogateescape")
+                )
     notes = _notes("no files, left out", others) + _notes("not readable, left out", unread)
     notes += _notes(f"smaller than {crop // 2} pixels, left out", small)
     if len(readable) < FEWEST:
         told = f" ({'; '.join(notes)})" if notes else ""
-        raise FavError(f"{directory}: expected at least {FEWEST} photographs to learn from, got {len(readable)}{told}; "
-                       f"some hundred are good")
+        raise FavError(
+            f"{directory}: expected at least {FEWEST} photographs to learn from, got {len(readable)}{told}; "
+            f"some hundred are good"
+        )
     held_out = readable[::HELD_OUT_EVERY][:HELD_OUT]
     return ImageFolder([photo for photo in readable if photo not in held_out], held_out, digest.hexdigest(), notes)
 

@@ -30,8 +30,14 @@ SPEED_OVER = 20  # iterations
 class TrainingLoop:
     """A trainer at work. `provenance` gives a style's metadata from the means of the last losses."""
 
-    def __init__(self, trainer: Trainer, names: OutputPaths, limits: StopCriteria, samples: Samples,
-                 provenance: Callable[[dict[str, float]], dict[str, str]]):
+    def __init__(
+        self,
+        trainer: Trainer,
+        names: OutputPaths,
+        limits: StopCriteria,
+        samples: Samples,
+        provenance: Callable[[dict[str, float]], dict[str, str]],
+    ):
         self.trainer, self.names, self.limits, self.samples = trainer, names, limits, samples
         self._provenance, self._say = provenance, tell
         self._ends: deque[float] = deque(maxlen=SPEED_OVER)  # when the last iterations ended
@@ -79,8 +85,10 @@ class TrainingLoop:
         write_own(names.sheet, sheet, mark)
         write_own(names.table, table(trainer.history), table_mark(trainer.history))
         write_own(names.plot, plot(trainer.history, names.out.name, mark), mark)
-        self._say(f"iteration {trainer.iteration}: {names.sheet.name}, {names.plot.name}; the moving clip flickers "
-                  f"{facts['moving']:.2f} of frame by frame, the still one drifts {facts['still']:.1f} grey levels")
+        self._say(
+            f"iteration {trainer.iteration}: {names.sheet.name}, {names.plot.name}; the moving clip flickers "
+            f"{facts['moving']:.2f} of frame by frame, the still one drifts {facts['still']:.1f} grey levels"
+        )
 
     def _save(self) -> None:
         save_state(self.names.state, self.trainer)
@@ -95,7 +103,9 @@ class TrainingLoop:
 
     def _words(self) -> str:
         means = recent(self.trainer.history, SPEED_OVER)
-        losses = ", ".join(f"{name} {means[name]:.2g}" for name in shown(self.trainer.recipe) if name not in ("variation", "range"))
+        losses = ", ".join(
+            f"{name} {means[name]:.2g}" for name in shown(self.trainer.recipe) if name not in ("variation", "range")
+        )
         if len(self._ends) < 2:
             return losses
         pace = (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)
@@ -157,8 +167,11 @@ def _asked_to_stop() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         asked.append(number)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-              if number != signal.SIGHUP or not is_ignored(number)}
+    before = {
+        number: signal.signal(number, stop)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if number != signal.SIGHUP or not is_ignored(number)
+    }
     try:
         yield asked
     finally:

@@ -8,7 +8,7 @@ from fav.training.config import TrainingConfig
 from fav.training.trainer import COLUMNS
 
 SMOOTH = 50  # iterations
-LOSSES = COLUMNS[:COLUMNS.index("total")]
+LOSSES = COLUMNS[: COLUMNS.index("total")]
 OF_STEPS = ("temporal", "forgetting")  # losses that there are where there are steps
 
 

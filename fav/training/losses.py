@@ -4,7 +4,6 @@ Sources: Gatys, Ecker, Bethge (2016), content and Gram matrices; Johnson et al. 
 (2018), the temporal loss. Pictures are (N, 3, H, W) float32, BGR, 0 to 255, if not said otherwise.
 """
 
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

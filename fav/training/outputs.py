@@ -43,8 +43,10 @@ class OutputPaths:
         if not self.out.parent.is_dir():
             raise FavError(f"{self.out}: expected an existing directory to write to, but there is no {self.out.parent}")
         if not os.access(self.out.parent, os.W_OK):
-            raise FavError(f"{self.out}: expected a directory that this user may write to, got one that is closed; choose another, "
-                           f"or correct its permissions")
+            raise FavError(
+                f"{self.out}: expected a directory that this user may write to, got one that is closed; choose another, "
+                f"or correct its permissions"
+            )
         kind = kind_of(self.state)
         if kind is None:
             for path in self.shown:

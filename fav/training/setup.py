@@ -31,7 +31,9 @@ from fav.util.fingerprint import fingerprint
 REFERENCES = FEWEST // 2  # photographs that give the losses their units
 
 
-def prepare(names: OutputPaths, inputs: TrainingInputs, recipe: TrainingConfig, limits: StopCriteria, command: str) -> tuple[TrainingLoop, Batches, list[str]]:
+def prepare(
+    names: OutputPaths, inputs: TrainingInputs, recipe: TrainingConfig, limits: StopCriteria, command: str
+) -> tuple[TrainingLoop, Batches, list[str]]:
     """A loop that is ready to run, its batches, and notes for the user; `command` goes into the style.
 
     Raises FavError for anything that is missing, not readable, or not as in the state that there is.
@@ -43,14 +45,24 @@ def prepare(names: OutputPaths, inputs: TrainingInputs, recipe: TrainingConfig, 
     network, kind, network_print = load_loss_network(inputs.loss_network)
     album, clips, clips_print, notes = _material(inputs, recipe)
     recipe = replace(
-        recipe, style_print=fingerprint(inputs.style_image), photos_print=album.fingerprint, clips_print=clips_print,
-        loss_network=kind, loss_network_print=network_print, init_print=fingerprint(inputs.init) if inputs.init else None,
-        arch=start.arch if start else recipe.arch or HALF_WIDTH, precision=_precision(recipe, state, device))
+        recipe,
+        style_print=fingerprint(inputs.style_image),
+        photos_print=album.fingerprint,
+        clips_print=clips_print,
+        loss_network=kind,
+        loss_network_print=network_print,
+        init_print=fingerprint(inputs.init) if inputs.init else None,
+        arch=start.arch if start else recipe.arch or HALF_WIDTH,
+        precision=_precision(recipe, state, device),
+    )
     if state:
         check_same(names.state, recipe, state)
     with autocast(recipe.precision, device):
-        perception = PerceptualLoss(network.to(device, memory_format=torch.channels_last), as_tensor(painting).to(device),
-                                [as_tensor(photo.read(recipe.crop)).to(device) for photo in album.photos[:REFERENCES]])
+        perception = PerceptualLoss(
+            network.to(device, memory_format=torch.channels_last),
+            as_tensor(painting).to(device),
+            [as_tensor(photo.read(recipe.crop)).to(device) for photo in album.photos[:REFERENCES]],
+        )
     trainer = Trainer(recipe, perception, device, start)
     if state:
         restore(names.state, trainer, state)
@@ -69,7 +81,9 @@ def _beginning(init: Path, recipe: TrainingConfig) -> StyleNetwork:
     try:
         return widened(network, recipe.arch or network.arch, recipe.seed)
     except FavError as error:
-        raise FavError(f"--init {init} with --arch {recipe.arch}: {error}; leave --arch out to keep that width") from None
+        raise FavError(
+            f"--init {init} with --arch {recipe.arch}: {error}; leave --arch out to keep that width"
+        ) from None
 
 
 def _device(inputs: TrainingInputs) -> torch.device:
@@ -93,7 +107,9 @@ def _material(inputs: TrainingInputs, recipe: TrainingConfig) -> tuple[ImageFold
     """The photographs, the clips and their fingerprint, and notes on what was left out."""
     with Progress(transient=True, disable=not Console().is_terminal) as progress:
         bar = progress.add_task("looking at the photographs", total=None)
-        album = open_album(inputs.photos, recipe.crop, lambda done, total: progress.update(bar, completed=done, total=total))
+        album = open_album(
+            inputs.photos, recipe.crop, lambda done, total: progress.update(bar, completed=done, total=total)
+        )
         if not inputs.clips:
             return album, [], None, album.notes
         bar = progress.add_task("looking at the clips", total=None)
@@ -105,11 +121,14 @@ def _provenance(trainer: Trainer, command: str, losses: dict[str, float]) -> dic
     """What a style file says of how it came to be: names, never paths."""
     recipe = trainer.recipe
     return {
-        "style": recipe.style, "command": command,
-        "iterations": str(trainer.iteration), "minutes": f"{trainer.seconds / 60:.1f}",
+        "style": recipe.style,
+        "command": command,
+        "iterations": str(trainer.iteration),
+        "minutes": f"{trainer.seconds / 60:.1f}",
         "losses": ", ".join(f"{name} {losses[name]:.4g}" for name in shown(recipe)),
-        "loss_network": recipe.loss_network, "precision": recipe.precision,
+        "loss_network": recipe.loss_network,
+        "precision": recipe.precision,
         "input": "BGR 0..255 minus (103.939,116.779,123.68), 7 channels: frame, warped previous result times reliability, "
-                 "reliability",
+        "reliability",
         "versions": f"torch {torch.__version__}, numpy {version('numpy')}, opencv {cv2.__version__}",
     }

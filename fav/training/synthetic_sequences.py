@@ -56,7 +56,9 @@ def compose(layers: list[Layer], side: int, steps: int) -> SyntheticSequence:
             points = (origins(layer.motions[:step], grid) + layer.place).astype(np.float32)
             colour = cv2.remap(layer.picture, points, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
             cover = np.float32(1) if layer.opacity is None else cv2.remap(layer.opacity, points, None, cv2.INTER_LINEAR)
-            shares = [share * (1 - cover) for share in shares] + [np.broadcast_to(cover, (side, side)).astype(np.float32)]
+            shares = [share * (1 - cover) for share in shares] + [
+                np.broadcast_to(cover, (side, side)).astype(np.float32)
+            ]
             frame += (colour - frame) * shares[-1][..., None]
         frames.append(np.rint(frame).astype(np.uint8))
         if before is not None:
@@ -75,7 +77,9 @@ def compose(layers: list[Layer], side: int, steps: int) -> SyntheticSequence:
     return SyntheticSequence(np.stack(frames), flow, reliability)
 
 
-def draw_sequence(kind: str, photos: list[ImageFile], rng: np.random.Generator, side: int, steps: int) -> SyntheticSequence:
+def draw_sequence(
+    kind: str, photos: list[ImageFile], rng: np.random.Generator, side: int, steps: int
+) -> SyntheticSequence:
     """A sequence of a kind of sample (not video), drawn from `photos`. Raises FavError where a photograph cannot be read."""
     layers = [Layer(*draw_window(photos, rng, side), draw_motions(kind, rng, side, steps))]
     if kind in ("affine", "elastic"):
@@ -88,7 +92,9 @@ def draw_sequence(kind: str, photos: list[ImageFile], rng: np.random.Generator, 
 def disturbed(sequence: SyntheticSequence, rng: np.random.Generator) -> SyntheticSequence:
     """The sequence with light that changes by up to 6 % and noise of up to 6 grey levels; each in half of all cases."""
     count = len(sequence.frames)
-    gain = 1 + (rng.uniform(-0.03, 0.03) * np.linspace(-1, 1, count) + rng.normal(0, 0.01, count)) * (rng.random() < 0.5)
+    gain = 1 + (rng.uniform(-0.03, 0.03) * np.linspace(-1, 1, count) + rng.normal(0, 0.01, count)) * (
+        rng.random() < 0.5
+    )
     level = rng.uniform(1, 6) * (rng.random() < 0.5)
     frames = sequence.frames * gain.astype(np.float32)[:, None, None, None]
     if level:
@@ -127,7 +133,7 @@ def draw_object(photos: list[ImageFile], rng: np.random.Generator, side: int, mo
     radius = rng.uniform(0.1, 0.3) * side
     size = int(3 * radius) + 2
     picture, corner = draw_window(photos, rng, size)
-    picture = picture[int(corner[1]):int(corner[1]) + size, int(corner[0]):int(corner[0]) + size]
+    picture = picture[int(corner[1]) : int(corner[1]) + size, int(corner[0]) : int(corner[0]) + size]
     away = pixel_grid(size, size) - np.float32((size - 1) / 2)
     angle = np.arctan2(away[..., 1], away[..., 0])
     edge = 1 + sum(rng.uniform(-0.15, 0.15) * np.sin(k * angle + rng.uniform(0, 2 * np.pi)) for k in (2, 3, 5))

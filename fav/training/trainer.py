@@ -13,7 +13,17 @@ from fav.training.dataloader import Batch
 from fav.training.losses import beyond_range, forgetting, saturation, temporal, total_variation
 from fav.training.unroll import paint
 
-COLUMNS = ("content", "style", "variation", "range", "temporal", "forgetting", "total", "steps", "seconds")  # of the history
+COLUMNS = (
+    "content",
+    "style",
+    "variation",
+    "range",
+    "temporal",
+    "forgetting",
+    "total",
+    "steps",
+    "seconds",
+)  # of the history
 LONGEST_MEMORY = 0.998  # of the average of the weights: some 500 iterations
 
 
@@ -27,7 +37,9 @@ class Trainer:
     change, and stays so if something breaks it off: there is no state to keep then.
     """
 
-    def __init__(self, recipe: TrainingConfig, perception: PerceptualLoss, device: torch.device, init: StyleNetwork | None = None):
+    def __init__(
+        self, recipe: TrainingConfig, perception: PerceptualLoss, device: torch.device, init: StyleNetwork | None = None
+    ):
         self.recipe, self.perception, self.device = recipe, perception, device
         torch.manual_seed(recipe.seed)
         network = init or StyleNetwork(recipe.arch, 7)
@@ -47,8 +59,10 @@ class Trainer:
         total = self._weighted(parts)
         values = torch.stack([*parts, total]).tolist()
         if not np.isfinite(values).all():
-            raise FavError(f"iteration {self.iteration}: expected losses that are numbers, got {values[-1]}; "
-                           f"begin anew with a smaller --learning-rate or fewer --num-frame-steps")
+            raise FavError(
+                f"iteration {self.iteration}: expected losses that are numbers, got {values[-1]}; "
+                f"begin anew with a smaller --learning-rate or fewer --num-frame-steps"
+            )
         self.optimizer.zero_grad()
         total.backward()
         self.whole = False
@@ -61,7 +75,9 @@ class Trainer:
         """Content, style, total variation, excess, temporal loss and forgetting, each the mean over the frames of the batch."""
         batch = Batch(*(part.to(self.device, non_blocking=True).float() for part in batch))
         frames = [*batch.frames]
-        rng = np.random.default_rng((self.recipe.seed, self.iteration, self.recipe.batch))  # a number that no sample has
+        rng = np.random.default_rng(
+            (self.recipe.seed, self.iteration, self.recipe.batch)
+        )  # a number that no sample has
         offset = rng.integers(OFFSETS, size=2).tolist()
         with autocast(self.recipe.precision, self.device):
             painted = paint(self.network, frames, [*batch.flow], [*batch.reliability], self.recipe.through)
@@ -78,8 +94,14 @@ class Trainer:
 
     def _weighted(self, parts: list[torch.Tensor]) -> torch.Tensor:
         recipe = self.recipe
-        weights = (recipe.content_weight, recipe.style_weight, recipe.tv_weight, recipe.range_weight, recipe.temporal_weight,
-                   recipe.forgetting_weight)
+        weights = (
+            recipe.content_weight,
+            recipe.style_weight,
+            recipe.tv_weight,
+            recipe.range_weight,
+            recipe.temporal_weight,
+            recipe.forgetting_weight,
+        )
         return sum(weight * part for weight, part in zip(weights, parts))
 
     @torch.no_grad()
@@ -91,8 +113,13 @@ class Trainer:
     def state(self) -> dict:
         """Everything that an iteration changes, as torch.save takes it."""
         history = torch.tensor(self.history, dtype=torch.float64).reshape(-1, len(COLUMNS))
-        return {"network": self.network.state_dict(), "average": self.average.state_dict(),
-                "optimizer": self.optimizer.state_dict(), "history": history, "seconds": self.seconds}
+        return {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "history": history,
+            "seconds": self.seconds,
+        }
 
     def restore(self, state: dict) -> None:
         """Go on from what `state` returned. Raises what PyTorch raises where it is not of this recipe."""

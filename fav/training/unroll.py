@@ -27,8 +27,9 @@ class UnrollOutput:
     warped: list[Tensor]
 
 
-def paint(network: StyleNetwork, frames: list[Tensor], flows: list[Tensor], reliability: list[Tensor],
-          through: bool) -> UnrollOutput:
+def paint(
+    network: StyleNetwork, frames: list[Tensor], flows: list[Tensor], reliability: list[Tensor], through: bool
+) -> UnrollOutput:
     """S frames in a row, the first from nothing, each further one painted on from the one before.
 
     flows[t] (N, 2, H, W) leads from frame t + 1 to frame t, reliability[t] (N, 1, H, W) belongs to it. With `through`,
@@ -38,8 +39,11 @@ def paint(network: StyleNetwork, frames: list[Tensor], flows: list[Tensor], reli
     drive: list[Tensor] = []
     spiky: list[Tensor] = []
     listening = [tanh.register_forward_pre_hook(lambda layer, inputs: drive.append(inputs[0].float()))]
-    listening += [norm.register_forward_pre_hook(lambda layer, inputs: spiky.append(spikes(inputs[0])))
-                  for norm in network.modules() if isinstance(norm, InstanceNorm)]
+    listening += [
+        norm.register_forward_pre_hook(lambda layer, inputs: spiky.append(spikes(inputs[0])))
+        for norm in network.modules()
+        if isinstance(norm, InstanceNorm)
+    ]
     try:
         stylized, warped = [_painted(network, network_input(frames[0]))], []
         for frame, flow, trust in zip(frames[1:], flows, reliability):

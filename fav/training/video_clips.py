@@ -32,7 +32,9 @@ class Clip:
     shots: list[tuple[int, int]]
 
 
-def open_clips(directory: Path, steps: int, tick: Callable[[], None] = lambda: None) -> tuple[list[Clip], str, list[str]]:
+def open_clips(
+    directory: Path, steps: int, tick: Callable[[], None] = lambda: None
+) -> tuple[list[Clip], str, list[str]]:
     """The videos of a directory and those below it, decoded once; their fingerprint, and a note on each that was skipped.
 
     `tick` is called for each frame. Only shots with more than `steps` frames are used. Raises FavError where there is none.
@@ -84,9 +86,11 @@ class ClipSampler:
         left, top = (int(rng.integers(whole - side + 1)) for whole in size)
         window = slice(top, top + side), slice(left, left + side)
         hung = [_cropped(between(self._flow, here, there), window) for there, here in zip(frames, frames[1:])]
-        return SyntheticSequence(np.stack([frame[window] for frame in frames]),
-                        np.stack([part.flow for part in hung]) if hung else np.zeros((0, side, side, 2), np.float32),
-                        np.stack([part.reliability for part in hung]) if hung else np.zeros((0, side, side), np.uint8))
+        return SyntheticSequence(
+            np.stack([frame[window] for frame in frames]),
+            np.stack([part.flow for part in hung]) if hung else np.zeros((0, side, side, 2), np.float32),
+            np.stack([part.reliability for part in hung]) if hung else np.zeros((0, side, side), np.uint8),
+        )
 
     def _reader(self, clip: Clip) -> FrameReader:
         if clip.path not in self._readers:

@@ -136,8 +136,10 @@ def check_new(out: Path) -> Path:
 def check_own(out: Path, mark: str) -> None:
     """PathTakenError where the name is taken, and not by a file that has the mark."""
     if (kind := kind_of(out)) and not bears(out, mark):
-        raise PathTakenError(f"{out}: expected a place for a file, got {kind} of that name, which this program did not write for this; "
-                       f"move it away, or choose another name")
+        raise PathTakenError(
+            f"{out}: expected a place for a file, got {kind} of that name, which this program did not write for this; "
+            f"move it away, or choose another name"
+        )
 
 
 def private_name(out: Path) -> Path:
@@ -209,8 +211,10 @@ def _told_of(out: Path, private: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if str(error.filename) == str(private) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise CannotWriteError(f"{out}: expected a directory that this user may write to, got one that is closed "
-                              f"({error.strerror}); choose another, or correct its permissions") from None
+            raise CannotWriteError(
+                f"{out}: expected a directory that this user may write to, got one that is closed "
+                f"({error.strerror}); choose another, or correct its permissions"
+            ) from None
         if str(error.filename) == str(private) and error.errno in (errno.ENOENT, errno.ENOTDIR):
             raise FavError(f"{out}: expected an existing directory to write to, but there is no {out.parent}") from None
         _tell(error, out, private)
@@ -249,7 +253,9 @@ def _remove(fd: int, path: Path) -> None:
 
 def _check_private(fd: int, path: Path) -> None:
     if not _is(fd, path):
-        raise FavError(f"{path}: expected the file that is being written, got something else; who else writes to this directory?")
+        raise FavError(
+            f"{path}: expected the file that is being written, got something else; who else writes to this directory?"
+        )
 
 
 def _ready(draft: Draft) -> None:

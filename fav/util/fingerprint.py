@@ -38,8 +38,10 @@ def check_alike(pattern: str) -> None:
         with opened(file, str(file)) as image:
             begins = image.read(2)
         if begins != (first := first or begins):
-            raise FavError(f"{file}: expected an image like the first of the sequence, which begins with {first!r}, "
-                           f"got a file that begins with {begins!r}; put the right one there")
+            raise FavError(
+                f"{file}: expected an image like the first of the sequence, which begins with {first!r}, "
+                f"got a file that begins with {begins!r}; put the right one there"
+            )
 
 
 def print_of(path: Path | None) -> str | None:

@@ -71,7 +71,9 @@ def decode_png(data: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
     if frame is None:
         raise FavError("PNG: expected a picture, got chunks that are whole but do not decode")
     if frame.shape != (stored[1], stored[0], 3) or frame.dtype not in (np.uint8, np.uint16):
-        raise FavError(f"PNG: expected a picture {(stored[1], stored[0], 3)} of 8 or 16 bits, got {frame.shape} {frame.dtype}")
+        raise FavError(
+            f"PNG: expected a picture {(stored[1], stored[0], 3)} of 8 or 16 bits, got {frame.shape} {frame.dtype}"
+        )
     return frame
 
 
@@ -84,7 +86,9 @@ def png_text(data: bytes) -> dict[str, str]:
     for kind, body in _chunks(data, before=b"IDAT"):
         if kind == b"iTXt":
             key, _, rest = body.partition(b"\0")
-            text[key.decode("latin-1")] = rest[2:].split(b"\0", 2)[-1].decode("utf-8", "replace")  # after two flags, a language and a translated key
+            text[key.decode("latin-1")] = (
+                rest[2:].split(b"\0", 2)[-1].decode("utf-8", "replace")
+            )  # after two flags, a language and a translated key
     return text
 
 
@@ -166,6 +170,8 @@ def _chunks(data: bytes, before: bytes | None = None) -> Iterator[tuple[bytes, b
 
 def _text_chunk(key: str, value: str) -> bytes:
     if not 0 < len(key) < 80 or not key.isprintable() or not key.isascii() or "\0" in value:
-        raise FavError(f"PNG text: expected a key of 1 to 79 printable ASCII characters and a value without NUL, got {key!r}")
+        raise FavError(
+            f"PNG text: expected a key of 1 to 79 printable ASCII characters and a value without NUL, got {key!r}"
+        )
     body = b"iTXt" + key.encode("ascii") + b"\0\0\0\0\0" + value.encode("utf-8")
     return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))

@@ -19,7 +19,9 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError, TypeError):
         return False
     # One arena: those of other threads cannot hold a large array.
-    return all(mallopt(name, value) for name, value in ((MMAP_MAX, 0), (TRIM_THRESHOLD, -1), (TOP_PAD, STEP), (ARENA_MAX, 1)))
+    return all(
+        mallopt(name, value) for name, value in ((MMAP_MAX, 0), (TRIM_THRESHOLD, -1), (TOP_PAD, STEP), (ARENA_MAX, 1))
+    )
 
 
 def give_back_freed_memory() -> None:

@@ -112,8 +112,9 @@ def _drained(fd: int, what: str) -> Iterator[bytes]:
             block = os.read(fd, BLOCK)
         except BlockingIOError:  # somebody has it open to write, and writes nothing now
             if now - heard > SILENT_S:
-                raise FavError(f"{what}: expected an end of what is written into the pipe, "
-                               f"got nothing for {SILENT_S:.0f} s") from None
+                raise FavError(
+                    f"{what}: expected an end of what is written into the pipe, got nothing for {SILENT_S:.0f} s"
+                ) from None
             if not told and now - heard > WORD_S:
                 told = True
                 print(f"waiting for {what}: nothing comes out of the pipe yet", file=sys.stderr, flush=True)

@@ -10,4 +10,15 @@ from fav.video.probe import VideoInfo, probe, reaches
 from fav.video.reader import FrameReader
 from fav.video.writer import check_film_name, write_film
 
-__all__ = ["DecodedFrame", "Decoder", "FrameIndex", "FrameReader", "VideoInfo", "check_film_name", "decode", "probe", "reaches", "write_film"]
+__all__ = [
+    "DecodedFrame",
+    "Decoder",
+    "FrameIndex",
+    "FrameReader",
+    "VideoInfo",
+    "check_film_name",
+    "decode",
+    "probe",
+    "reaches",
+    "write_film",
+]

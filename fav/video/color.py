@@ -45,7 +45,9 @@ def to_bgr(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
     """A decoded frame as (H, W, 3) uint8 BGR, upright by its display matrix, contiguous."""
     _tag(frame)
     # Into planes and merged: the same values as into "bgr24", which libswscale has no vector code for, in half the time.
-    green, blue, red = map(_samples, reformatter.reformat(frame, format="gbrp", interpolation=EXACTLY, threads=1).planes)
+    green, blue, red = map(
+        _samples, reformatter.reformat(frame, format="gbrp", interpolation=EXACTLY, threads=1).planes
+    )
     image = cv2.merge((blue, green, red))
     return np.ascontiguousarray(upright(image, *display_matrix(frame)))
 
@@ -58,7 +60,9 @@ def to_small_bgr(frame: av.VideoFrame, long_side: int, reformatter: VideoReforma
     _tag(frame)
     scale = min(long_side / max(frame.width, frame.height), 1)
     width, height = (max(round(side * scale), 1) for side in (frame.width, frame.height))
-    return np.ascontiguousarray(reformatter.reformat(frame, width, height, "bgr24", interpolation=ROUGHLY, threads=1).to_ndarray())
+    return np.ascontiguousarray(
+        reformatter.reformat(frame, width, height, "bgr24", interpolation=ROUGHLY, threads=1).to_ndarray()
+    )
 
 
 def from_bgr(image: np.ndarray, colours: ColorInfo, reformatter: VideoReformatter) -> av.VideoFrame:
@@ -83,7 +87,7 @@ def from_bgr(image: np.ndarray, colours: ColorInfo, reformatter: VideoReformatte
 
 def _samples(plane: av.video.plane.VideoPlane) -> np.ndarray:
     """A view (H, W) uint8 of a plane of 8 bits, without the padding of its rows."""
-    return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, :plane.width]
+    return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
 
 
 def _tag(frame: av.VideoFrame) -> None:

@@ -31,14 +31,24 @@ def open_video(video: Path | str, fps: float | None = None) -> InputContainer:
     """The opened container of a file or image sequence; FavError says why there is none. Nothing but files is opened."""
     # An absolute path has no part that FFmpeg takes for the name of a protocol.
     path, kind = os.path.abspath(video), None
-    options = {"protocol_whitelist": "file", "format_whitelist": FORMATS, "pattern_type": "none"}  # a picture is that one alone
+    options = {
+        "protocol_whitelist": "file",
+        "format_whitelist": FORMATS,
+        "pattern_type": "none",
+    }  # a picture is that one alone
     if is_sequence(str(video)):
         numbers = sequence_numbers(str(video))
         if not numbers:
             raise FavError(f"{video}: expected a file, or images numbered without a gap (%d, %04d), but there is none")
         rate = Fraction(fps or DEFAULT_FPS).limit_denominator(1001)
         kind = "image2"
-        options |= {"format_whitelist": kind, "framerate": str(rate), "start_number": str(numbers[0]), "start_number_range": "1", "pattern_type": "sequence"}
+        options |= {
+            "format_whitelist": kind,
+            "framerate": str(rate),
+            "start_number": str(numbers[0]),
+            "start_number_range": "1",
+            "pattern_type": "sequence",
+        }
     elif not Path(video).exists():
         raise FavError(f"{video}: expected a video, but there is no such file")
     else:
@@ -48,8 +58,10 @@ def open_video(video: Path | str, fps: float | None = None) -> InputContainer:
     except (av.FFmpegError, OSError) as error:
         cure = "; bytes are missing at its end: copy or download it again" if kind is None and _cut_short(path) else ""
         if isinstance(error, av.ArgumentError) and kind is None:  # what the whitelist leaves out
-            raise FavError(f"{video}: expected a video in one file, got a playlist, or another kind of file that is none; make one "
-                           f"file of it first, as with ffmpeg -i {plain(video)} film.mp4") from error
+            raise FavError(
+                f"{video}: expected a video in one file, got a playlist, or another kind of file that is none; make one "
+                f"file of it first, as with ffmpeg -i {plain(video)} film.mp4"
+            ) from error
         raise FavError(f"{video}: expected a video, got what FFmpeg cannot read ({error.strerror}){cure}") from error
 
 

@@ -22,8 +22,15 @@ from fav.video.truncation import cut_short
 class DecodedFrame:
     """A frame: `number` from 0, `pts` and `duration` in units of the time base, `keyframe`, `crc`, and its picture."""
 
-    def __init__(self, frame: av.VideoFrame, number: int, pts: int, duration: int,
-                 exact: VideoReformatter, rough: VideoReformatter):
+    def __init__(
+        self,
+        frame: av.VideoFrame,
+        number: int,
+        pts: int,
+        duration: int,
+        exact: VideoReformatter,
+        rough: VideoReformatter,
+    ):
         self.number, self.pts, self.duration, self.keyframe = number, pts, duration, bool(frame.key_frame)
         self._frame, self._exact, self._rough = frame, exact, rough
 
@@ -131,7 +138,9 @@ class Decoder(Iterator[DecodedFrame]):
         depth = self.stream.codec_context.reorder_depth
         self._frames.close()
         self.container.seek(int(pts), stream=self.stream)
-        self.stream.codec_context.reorder_depth = depth  # forgotten by seeking; B-frames would come too early and be lost
+        self.stream.codec_context.reorder_depth = (
+            depth  # forgotten by seeking; B-frames would come too early and be lost
+        )
         self._begin()
 
     @property
@@ -140,7 +149,9 @@ class Decoder(Iterator[DecodedFrame]):
         if is_sequence(str(self.video)):
             used = len(sequence_files(str(self.video)))
             if (there := len(sequence_numbers(str(self.video)))) > used:
-                notes.append(f"{self.video}: a number is missing; the {used} images before it are used, the {there - used} after it not")
+                notes.append(
+                    f"{self.video}: a number is missing; the {used} images before it are used, the {there - used} after it not"
+                )
             if used > count and not self._damaged:
                 notes.append(f"{self.video}: {used - count} of its images do not decode and are left out")
         elif self._broken:

@@ -38,11 +38,18 @@ class FrameIndex:
     def joined(cls, pieces: "Sequence[FrameIndex]") -> "FrameIndex":
         """Consecutive pieces, at least one, as one index."""
         columns = ("pts", "duration", "keyframe", "crc")
-        return cls(*(np.concatenate([getattr(piece, column) for piece in pieces]) for column in columns), pieces[0].time_base)
+        return cls(
+            *(np.concatenate([getattr(piece, column) for piece in pieces]) for column in columns), pieces[0].time_base
+        )
 
     def to_json(self) -> dict:
-        return {"pts": self.pts.tolist(), "duration": self.duration.tolist(), "crc": self.crc.tolist(),
-                "keyframe": np.flatnonzero(self.keyframe).tolist(), "time_base": str(self.time_base)}
+        return {
+            "pts": self.pts.tolist(),
+            "duration": self.duration.tolist(),
+            "crc": self.crc.tolist(),
+            "keyframe": np.flatnonzero(self.keyframe).tolist(),
+            "time_base": str(self.time_base),
+        }
 
     @classmethod
     def from_json(cls, fields: dict) -> "FrameIndex":
@@ -54,10 +61,14 @@ class FrameIndex:
             raise ValueError("expected a fraction of a second as the time base")
         keyframe = np.zeros(count, bool)
         keyframe[keys] = True
-        index = cls._from_columns((fields["pts"], fields["duration"], keyframe, fields["crc"]), Fraction(fields["time_base"]))
+        index = cls._from_columns(
+            (fields["pts"], fields["duration"], keyframe, fields["crc"]), Fraction(fields["time_base"])
+        )
         if any(column.shape != (count,) for column in (index.pts, index.duration, index.crc)):
             raise ValueError(f"expected {count} frames in each column")
-        if (index.pts[1:] <= index.pts[:-1]).any() or any(((times < -LATEST) | (times > LATEST)).any() for times in (index.pts, index.duration)):
+        if (index.pts[1:] <= index.pts[:-1]).any() or any(
+            ((times < -LATEST) | (times > LATEST)).any() for times in (index.pts, index.duration)
+        ):
             raise ValueError("expected times that ascend")
         return index
 

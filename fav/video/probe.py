@@ -64,7 +64,9 @@ def reaches(source: VideoInfo, number: int, fps: float | None = None) -> bool:
     with open_video(source.path, fps) as container:
         stream = video_stream(container, source.path)
         try:
-            return any(count == number for count, _ in enumerate(packet for packet in container.demux(stream) if packet.size))
+            return any(
+                count == number for count, _ in enumerate(packet for packet in container.demux(stream) if packet.size)
+            )
         except av.FFmpegError:
             return False
 

@@ -65,7 +65,8 @@ class FrameReader:
             return frame  # decoders may patch up damage by what happens to lie in memory
         raise FavError(
             f"{self._video}: frame {number} is not the one that was indexed: the file was replaced, or the FFmpeg here "
-            f"({av.ffmpeg_version_info}) decodes it otherwise; put the file back, or install the versions that indexed it")
+            f"({av.ffmpeg_version_info}) decodes it otherwise; put the file back, or install the versions that indexed it"
+        )
 
     def _ways(self, number: int, index: FrameIndex) -> Iterator[DecodedFrame | None]:
         """What comes out for frame `number`, one way after the other, the cheapest first."""

@@ -47,7 +47,9 @@ class CutDetector:
         self._detector._threshold = min(self._threshold, max(QUIET, SUDDEN * max(self._changes)))
         if not self._started:
             self._started = True
-            return bool(self._detector.process_frame(number - self._min_shot, frame))  # it takes its first number for a cut
+            return bool(
+                self._detector.process_frame(number - self._min_shot, frame)
+            )  # it takes its first number for a cut
         found = self._detector.process_frame(number, frame)
         self._changes.append(self._detector._frame_score)
         return bool(found)
@@ -75,7 +77,9 @@ def read_cuts(path: Path | str, frame_count: int | None = None) -> tuple[int, ..
     except OSError as error:
         raise FavError(f"{path}: expected a file of frame numbers, one a line: {error.strerror}") from error
     except UnicodeDecodeError:
-        raise FavError(f"{path}: expected a text file of frame numbers, one a line, got bytes that are no text") from None
+        raise FavError(
+            f"{path}: expected a text file of frame numbers, one a line, got bytes that are no text"
+        ) from None
     cuts: list[int] = []
     header = None
     for line, text in enumerate(lines, 1):
@@ -89,13 +93,21 @@ def read_cuts(path: Path | str, frame_count: int | None = None) -> tuple[int, ..
             raise FavError(f"{path}, line {line}: expected one frame number from 0 on, got {text[:80]!r}")
         number = int(text)
         if cuts and number <= cuts[-1]:
-            raise FavError(f"{path}, line {line}: expected a frame number above {cuts[-1]}, which comes before, got {number}")
+            raise FavError(
+                f"{path}, line {line}: expected a frame number above {cuts[-1]}, which comes before, got {number}"
+            )
         if frame_count is not None and number >= frame_count:
-            raise FavError(f"{path}, line {line}: expected a frame number below {frame_count}, the number of frames, got {number}")
+            raise FavError(
+                f"{path}, line {line}: expected a frame number below {frame_count}, the number of frames, got {number}"
+            )
         cuts.append(number)
     if header and not cuts:
-        raise FavError(f"{path}, line {header[0]}: expected frame numbers, one a line, got {header[1][:80]!r} and no number after it")
+        raise FavError(
+            f"{path}, line {header[0]}: expected frame numbers, one a line, got {header[1][:80]!r} and no number after it"
+        )
     if not cuts and not any("#" in line for line in lines):
-        raise FavError(f"{path}: expected frame numbers, one a line, got none; for a video that is one single shot say "
-                       f"--no-cuts, or write # none into the file")
+        raise FavError(
+            f"{path}: expected frame numbers, one a line, got none; for a video that is one single shot say "
+            f"--no-cuts, or write # none into the file"
+        )
     return tuple(cuts)

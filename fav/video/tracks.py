@@ -11,8 +11,11 @@ from av.stream import Stream
 
 # MP4 could also hold PCM and Vorbis, which few players (and no FFmpeg before 6) read there; FFmpeg itself says
 # of MOV that it takes Opus and FLAC, and then does not.
-SOUND = {"mp4": ("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"), "mov": ("aac", "mp3", "ac3", "eac3", "alac", "pcm_"),
-         "matroska": ("",)}  # how the names begin of codecs that are copied
+SOUND = {
+    "mp4": ("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"),
+    "mov": ("aac", "mp3", "ac3", "eac3", "alac", "pcm_"),
+    "matroska": ("",),
+}  # how the names begin of codecs that are copied
 TEXT = {"subrip", "ass", "ssa", "webvtt", "text", "mov_text"}
 TEXT_ENCODER = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip"}
 AAC_RATES = {96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000}
@@ -27,7 +30,14 @@ class Tracks:
     earlier, all in seconds. `notes` says in a line each what was left out or encoded anew.
     """
 
-    def __init__(self, given: InputContainer, film: OutputContainer, begin: Fraction | None, end: Fraction | None, shift: Fraction):
+    def __init__(
+        self,
+        given: InputContainer,
+        film: OutputContainer,
+        begin: Fraction | None,
+        end: Fraction | None,
+        shift: Fraction,
+    ):
         self.notes: list[str] = []
         self._tracks: dict[int, _Copied] = {}
         for stream in (*given.streams.audio, *given.streams.subtitles):
@@ -72,7 +82,9 @@ class Tracks:
             self.notes.append(f"{what} {fate}")
         if track:
             track.out.disposition = stream.disposition
-            track.out.metadata.update({key: stream.metadata[key] for key in ("language", "title") if key in stream.metadata})
+            track.out.metadata.update(
+                {key: stream.metadata[key] for key in ("language", "title") if key in stream.metadata}
+            )
         return track
 
 

@@ -31,12 +31,25 @@ def check_film_name(name: Path | str) -> None:
     """FavError unless the name ends as a film that can be written does."""
     suffix = Path(name).suffix
     if suffix.lower() not in CONTAINERS:
-        raise FavError(f"{name}: expected the name of a film that ends in {', '.join(CONTAINERS)}, got {suffix or 'no ending'}")
+        raise FavError(
+            f"{name}: expected the name of a film that ends in {', '.join(CONTAINERS)}, got {suffix or 'no ending'}"
+        )
 
 
-def write_film(out: Path, video: Path | str, index: FrameIndex, frames: Iterable[np.ndarray], *, start: int = 0,
-               stop: int | None = None, crf: int = 18, threads: int = 4, fps: float | None = None,
-               name: Path | None = None, comment: str | None = None) -> list[str]:
+def write_film(
+    out: Path,
+    video: Path | str,
+    index: FrameIndex,
+    frames: Iterable[np.ndarray],
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    crf: int = 18,
+    threads: int = 4,
+    fps: float | None = None,
+    name: Path | None = None,
+    comment: str | None = None,
+) -> list[str]:
     """Write `frames`, (H, W, 3) uint8 BGR each, as the frames `[start, stop)` of `video` into `out`; notes for the user.
 
     H.264 in yuv420p; the container follows from the name's ending. `name` is the film's, where `out` is not; a `comment` goes
@@ -60,7 +73,10 @@ def write_film(out: Path, video: Path | str, index: FrameIndex, frames: Iterable
     pictures = _counted(frames, stop - start, name)
     picture = next(pictures)
     kind = CONTAINERS[Path(name).suffix.lower()]
-    with open_video(video, fps) as given, av.open(os.path.abspath(out), "w", format=kind, container_options={"fflags": "+bitexact"}) as film:
+    with (
+        open_video(video, fps) as given,
+        av.open(os.path.abspath(out), "w", format=kind, container_options={"fflags": "+bitexact"}) as film,
+    ):
         shift = _clock(given) if begin is None else begin
         encoder = _Encoder(film, source, index, picture.shape, crf, threads)
         tracks = Tracks(given, film, begin, end, shift)
@@ -81,7 +97,15 @@ def write_film(out: Path, video: Path | str, index: FrameIndex, frames: Iterable
 class _Encoder:
     """The video stream of the film."""
 
-    def __init__(self, film: OutputContainer, source: VideoInfo, index: FrameIndex, shape: tuple[int, ...], crf: int, threads: int):
+    def __init__(
+        self,
+        film: OutputContainer,
+        source: VideoInfo,
+        index: FrameIndex,
+        shape: tuple[int, ...],
+        crf: int,
+        threads: int,
+    ):
         options = {"crf": str(crf), "preset": "medium"}
         if cv2.checkHardwareSupport(AVX512F):
             # With AVX-512, x264 165 gives other bytes from run to run (its mbtree; seen on Zen 5). Without, those of any machine.
@@ -124,8 +148,11 @@ def _clock(given: InputContainer) -> Fraction:
     """The time at which a source begins whose clock runs from nowhere in particular (MPEG streams), in seconds; else 0."""
     if not given.format.flags & Flags.ts_discont.value:
         return Fraction(0)
-    return min(stream.start_time * stream.time_base for stream in (*given.streams.video, *given.streams.audio)
-               if stream.start_time is not None)
+    return min(
+        stream.start_time * stream.time_base
+        for stream in (*given.streams.video, *given.streams.audio)
+        if stream.start_time is not None
+    )
 
 
 def _counted(frames: Iterable[np.ndarray], count: int, out: Path) -> Iterator[np.ndarray]:

@@ -51,11 +51,26 @@ class FindingLog:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.argument("shared", envvar="FAV_SHARE", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--peers", type=click.IntRange(1), default=1, show_default=True, metavar="N",
-              help="Check together with others: type the same line on N machines.")
-@click.option("--wait", "patience", type=click.FloatRange(1), default=120.0, show_default=True, metavar="SECONDS",
-              help="How long to wait for a peer that does not come or falls silent.")
-@click.option("--names", type=click.IntRange(1), default=1000, show_default=True, help="How many names the peers race for.")
+@click.option(
+    "--peers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Check together with others: type the same line on N machines.",
+)
+@click.option(
+    "--wait",
+    "patience",
+    type=click.FloatRange(1),
+    default=120.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for a peer that does not come or falls silent.",
+)
+@click.option(
+    "--names", type=click.IntRange(1), default=1000, show_default=True, help="How many names the peers race for."
+)
 @click.option("--quick", is_flag=True, help="Only what every node looks at when it joins.")
 def main(shared: Path, peers: int, patience: float, names: int, quick: bool) -> None:
     """Check whether a mount can be used for jobs.
@@ -105,11 +120,15 @@ def check(table: FindingLog, shared: Path, peers: int, patience: float, names: i
         return ()
     if local:
         return "fit: nodes of this machine can work here", _lease(True, None)
-    return (f"fit, as far as one machine can tell; now type bin/check-share {shared} --peers N on N machines at a time",
-            _lease(False, None))
+    return (
+        f"fit, as far as one machine can tell; now type bin/check-share {shared} --peers N on N machines at a time",
+        _lease(False, None),
+    )
 
 
-def check_together(table: FindingLog, circle: PeerGroup, ground: ScratchDir, mount: Mount | None, names: int) -> tuple[str, ...]:
+def check_together(
+    table: FindingLog, circle: PeerGroup, ground: ScratchDir, mount: Mount | None, names: int
+) -> tuple[str, ...]:
     """The part of `check` that all peers do at once."""
     circle.gather()
     party, findings = peer_checks.introduce(circle, ground, mount)

@@ -41,7 +41,9 @@ def writers(system: FileSystem, share: Path) -> Finding:
     mode, group = info.st_mode, _name(grp.getgrgid, info.st_gid)
     figure = f"{stat.filemode(mode)} {_name(pwd.getpwuid, info.st_uid)}:{group}"
     if mode & stat.S_ISVTX:
-        return unfit(f"{figure}: sticky", "colleagues could not take over each other's tasks: chmod -t, or use one below it")
+        return unfit(
+            f"{figure}: sticky", "colleagues could not take over each other's tasks: chmod -t, or use one below it"
+        )
     if mode & stat.S_IWOTH:
         return ok(f"{figure}: everybody")
     if mode & stat.S_IWGRP:
@@ -104,7 +106,12 @@ def _per_second(step: Callable[[], None]) -> float:
 @probe("replaced while read")
 def replaced(ground: ScratchDir) -> Finding:
     """Nodes never replace a file; other programs do."""
-    name, contents, over, odd = ground.file(), {bytes([65 + n]) * (n + 1) * 1000 for n in range(2)}, threading.Event(), []
+    name, contents, over, odd = (
+        ground.file(),
+        {bytes([65 + n]) * (n + 1) * 1000 for n in range(2)},
+        threading.Event(),
+        [],
+    )
     contents.add(ground.system.read(name))
 
     def read() -> None:
@@ -128,7 +135,9 @@ def replaced(ground: ScratchDir) -> Finding:
         over.set()
         reader.join()
     if odd:
-        return note(f"{len(odd)} looks of a reader found {odd[0]}", "nodes never replace a file; edit none that is in use")
+        return note(
+            f"{len(odd)} looks of a reader found {odd[0]}", "nodes never replace a file; edit none that is in use"
+        )
     return ok(f"{REPLACED} times, and a reader always found a whole file")
 
 
@@ -161,12 +170,16 @@ def letters(ground: ScratchDir) -> Finding:
         return note(f"names beyond ASCII are refused ({error.strerror})", "give films plain names")
     if ground.system.exists(ground.root / "film"):
         return note("large and small letters are one", "do not give two jobs names that differ in that alone")
-    return ok("large and small letters differ; " + ("accents are normalized" if one_accent else "names are kept byte for byte"))
+    return ok(
+        "large and small letters differ; "
+        + ("accents are normalized" if one_accent else "names are kept byte for byte")
+    )
 
 
 @probe("locks")
 def locks(ground: ScratchDir) -> Finding:
     """Nodes use none on the shared directory; other programs do."""
+
     def lock(name: str) -> str:
         with open(ground.file(), "r+b") as file:
             getattr(fcntl, name)(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

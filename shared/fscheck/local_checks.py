@@ -65,7 +65,10 @@ def create(ground: ScratchDir) -> Finding:
 @probe("hard links")
 def link(ground: ScratchDir) -> Finding:
     if not ground.hard_links:
-        return note("none", "nodes claim by exclusive create instead: slower, and not as safe; NFS, ext4 and xfs know hard links")
+        return note(
+            "none",
+            "nodes claim by exclusive create instead: slower, and not as safe; NFS, ext4 and xfs know hard links",
+        )
     one, other, name = ground.file(), ground.file(), ground.name()
     ground.system.link(one, name)
     if not ground.system.exists(name) or not ground.holds(name, one):
@@ -98,7 +101,11 @@ def rename(ground: ScratchDir) -> Finding:
         twin = ground.name()
         system.link(name, twin)
         system.rename(name, twin)
-        words += ", does nothing between two names of one file" if system.exists(name) else ", makes one of two names of one file"
+        words += (
+            ", does nothing between two names of one file"
+            if system.exists(name)
+            else ", makes one of two names of one file"
+        )
     return ok(words)
 
 
@@ -135,7 +142,9 @@ def long_names(ground: ScratchDir) -> Finding:
     for length in (255, LONGEST_NAME):
         if _holds_name(ground, "n" * length):
             return ok(f"{length} bytes")
-    return unfit(f"a name of {LONGEST_NAME} bytes is refused", "names of jobs may be that long: use another file system")
+    return unfit(
+        f"a name of {LONGEST_NAME} bytes is refused", "names of jobs may be that long: use another file system"
+    )
 
 
 def _holds_name(ground: ScratchDir, name: str) -> bool:
@@ -171,4 +180,6 @@ def check_quickly(share: SharedDir) -> None:
 def _refuse_if_unfit(share: SharedDir, finding: Finding) -> None:
     if finding.verdict is Verdict.UNFIT and finding.error not in NO_SPACE_ERRNOS | RETRYABLE_ERRNOS:
         root = share.layout.root
-        raise JobQueueError(f"{root}: {finding.what}: {finding.figure}; {finding.cure}; bin/check-share {root} tells more")
+        raise JobQueueError(
+            f"{root}: {finding.what}: {finding.figure}; {finding.cure}; bin/check-share {root} tells more"
+        )

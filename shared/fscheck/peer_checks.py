@@ -34,10 +34,19 @@ class PeerInfo:
 
 def introduce(circle: PeerGroup, ground: ScratchDir, mount: Mount | None) -> tuple[PeerInfo, list[Finding]]:
     """Who takes part, and in what they differ."""
-    told = circle.exchange("hello", {
-        "machine": circle.identity.boot or circle.identity.host, "kind": mount.kind if mount else "?",
-        "local": bool(mount and mount.local), "links": ground.hard_links, "ahead": offset(ground)})
-    party = PeerInfo(len({one["machine"] for one in told}), all(one["local"] for one in told), all(one["links"] for one in told))
+    told = circle.exchange(
+        "hello",
+        {
+            "machine": circle.identity.boot or circle.identity.host,
+            "kind": mount.kind if mount else "?",
+            "local": bool(mount and mount.local),
+            "links": ground.hard_links,
+            "ahead": offset(ground),
+        },
+    )
+    party = PeerInfo(
+        len({one["machine"] for one in told}), all(one["local"] for one in told), all(one["links"] for one in told)
+    )
     kinds = Counter(one["kind"] for one in told)
     findings = [_peers(len(told), party.machines, kinds), _clocks([one["ahead"] for one in told])]
     if len({one["links"] for one in told}) > 1:
@@ -56,7 +65,9 @@ def _peers(count: int, machines: int, kinds: Counter[str]) -> Finding:
 def _clocks(ahead: list[float]) -> Finding:
     apart = max(ahead) - min(ahead)
     figure = f"the peers' differ by {apart:.1f} s"
-    return note(figure, "no node compares clocks; people who read times and logs do") if apart > CLOCKS_S else ok(figure)
+    return (
+        note(figure, "no node compares clocks; people who read times and logs do") if apart > CLOCKS_S else ok(figure)
+    )
 
 
 @probe("hard links of all")
@@ -76,11 +87,16 @@ class ClaimRace:
         winners = Counter(number for numbers in self.won for number in numbers)
         twice = sum(count > 1 for count in winners.values())
         if self.errors:
-            return unfit(self.errors[0], "this is what nodes do to each other's files: correct permissions, or mount it again")
+            return unfit(
+                self.errors[0], "this is what nodes do to each other's files: correct permissions, or mount it again"
+            )
         if twice or spoilt:
             return unfit(f"{twice} of {names} names had two winners, {spoilt} of those read back were spoilt", WRONG)
         if len(winners) < names:
-            return note(f"{names - len(winners)} of {names} names were won by nobody", "replies were lost; nodes look again then")
+            return note(
+                f"{names - len(winners)} of {names} names were won by nobody",
+                "replies were lost; nodes look again then",
+            )
         shares = " + ".join(str(len(numbers)) for numbers in self.won)
         return ok(f"{names} names, each won by exactly one of {len(circle.members)} ({shares})")
 
@@ -101,7 +117,9 @@ def _run(circle: PeerGroup, way: str, names: Iterable[int], step: Callable[[int]
             step(number)
             won.append(number)
         except (FileExistsError, FileNotFoundError):  # another was faster:
-            behind.extend(ahead.popleft() for _ in range(bool(ahead)))  # leap to where it is, or it wins all the rest unopposed
+            behind.extend(
+                ahead.popleft() for _ in range(bool(ahead))
+            )  # leap to where it is, or it wins all the rest unopposed
         except OSError as other:
             error = f"{other.strerror} ({circle.identity.host})"
     told = circle.exchange(way, [won, error])
@@ -119,7 +137,11 @@ def race(circle: PeerGroup, ground: ScratchDir, names: int) -> list[Finding]:
 
     create = _run(circle, "create", range(names), put)
     winner = {f"{n} {peer}" for peer, numbers in zip(circle.members, create.won) for n in numbers}
-    held = [system.read(arena / f"created.{n}").decode(errors="replace") for n in range(0, names, SAMPLE) if not create.errors]
+    held = [
+        system.read(arena / f"created.{n}").decode(errors="replace")
+        for n in range(0, names, SAMPLE)
+        if not create.errors
+    ]
     spoilt = max(circle.exchange("read back", sum(one not in winner for one in held)))
     findings.append(_to_create(create, circle, names, spoilt, ground.hard_links))
     if create.errors:
@@ -161,8 +183,10 @@ def _to_move(move: ClaimRace, circle: PeerGroup, names: int) -> Finding:
 def _back(back: ClaimRace, count: int) -> Finding:
     done = sum(map(len, back.won))
     if back.errors or done != count:
-        return unfit(back.errors[0] if back.errors else f"{done} of {count} came back",
-                     "nodes have to move each other's files: chgrp GROUP, chmod g+rwxs the directory, all users in GROUP")
+        return unfit(
+            back.errors[0] if back.errors else f"{done} of {count} came back",
+            "nodes have to move each other's files: chgrp GROUP, chmod g+rwxs the directory, all users in GROUP",
+        )
     return ok(f"{done} that others made were moved and given back")
 
 
@@ -197,7 +221,9 @@ def appear(circle: PeerGroup, ground: ScratchDir) -> Finding:
 @probe("first look")
 def _whole(files: int, broken: int, missing: int) -> Finding:
     if broken or missing:
-        return unfit(f"of {files} published files {broken} looks found a part, {missing} nothing in {FILES_S:.0f} s", WRONG)
+        return unfit(
+            f"of {files} published files {broken} looks found a part, {missing} nothing in {FILES_S:.0f} s", WRONG
+        )
     return ok(f"{files} published files were whole when first seen")
 
 

@@ -95,16 +95,20 @@ class PeerGroup:
         end, told = self.system.monotonic() + self.patience, None
         while len(found := self._peers()) != self.wanted:
             if self.system.monotonic() > end:
-                raise PeerLostError(f"{self.room.parent}: expected {self.wanted} peers, got {len(found)} in {self.patience:.0f} s "
-                               f"({', '.join(found)}); type bin/check-share --peers {self.wanted} on all at a time")
+                raise PeerLostError(
+                    f"{self.room.parent}: expected {self.wanted} peers, got {len(found)} in {self.patience:.0f} s "
+                    f"({', '.join(found)}); type bin/check-share --peers {self.wanted} on all at a time"
+                )
             if found != told:
                 told = found
                 self.say(f"waiting for {self.wanted} peers, here are {len(found)}: {', '.join(found)}")
             self.system.sleep(LOOK_S)
         self.members = found
         if any(members != found for members in self.exchange("circle", found)):
-            raise PeerLostError(f"{self.room.parent}: expected peers that agree on who takes part, got several circles; "
-                           f"start all {self.wanted} again")
+            raise PeerLostError(
+                f"{self.room.parent}: expected peers that agree on who takes part, got several circles; "
+                f"start all {self.wanted} again"
+            )
 
     def _peers(self) -> list[str]:
         """The living that look for a circle of this size and are in no other; this peer among them."""
@@ -151,7 +155,7 @@ class PeerGroup:
         """Tell, and hear what all tell at this step, this peer among them."""
         self.tell(step, value)
         heard = self.hear(step)
-        return [*heard[:self.number], value, *heard[self.number:]]
+        return [*heard[: self.number], value, *heard[self.number :]]
 
     def part(self) -> None:
         """Wait until nobody needs our files any more."""
@@ -205,6 +209,9 @@ class PeerGroup:
 
     def _is_gone(self, peer: str) -> bool:
         identity = self._identity(peer)
-        return (identity is not None and identity.lived_here(self.identity)
-                and self.system.process_gone(identity.pid, identity.start)
-                and self.system.started_here(identity.token))  # else it may be on a copy of this machine, made while it ran
+        return (
+            identity is not None
+            and identity.lived_here(self.identity)
+            and self.system.process_gone(identity.pid, identity.start)
+            and self.system.started_here(identity.token)
+        )  # else it may be on a copy of this machine, made while it ran

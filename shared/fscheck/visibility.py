@@ -39,6 +39,7 @@ class VisibilityTest:
 
 def changes(system: FileSystem, bell: ChangeNotifier) -> list[VisibilityTest]:
     """Each has a directory of its own, since opening one makes an NFS client ask for all names in it."""
+
     def nothing(path: Path) -> None:
         pass
 
@@ -110,7 +111,9 @@ def watch(circle: PeerGroup, ground: ScratchDir) -> tuple[list[Finding], float]:
     return [_seen(change, delay) for change, delay in zip(found, slowest)], LIMIT_S if heartbeat is None else heartbeat
 
 
-def _look(circle: PeerGroup, system: FileSystem, found: list[VisibilityTest], paths: list[Path], before: list[Any]) -> list[float | None]:
+def _look(
+    circle: PeerGroup, system: FileSystem, found: list[VisibilityTest], paths: list[Path], before: list[Any]
+) -> list[float | None]:
     """Seconds after which each change was seen, None where it was not in `LIMIT_S`."""
     began, delays = system.monotonic(), [None] * len(found)
     circle.tell("looking")

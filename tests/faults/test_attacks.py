@@ -79,7 +79,9 @@ def test_job_whose_directory_is_a_link_is_refused_by_its_name(finished, tmp_path
     finished.layout.root.rename(tmp_path / "moved")
     finished.layout.root.symlink_to(tmp_path / "moved")
     result = command(*words, finished.share.layout.root)
-    assert result.exit_code == 2 and f"{finished.layout.root}: expected a directory, got a symbolic link" in result.output
+    assert (
+        result.exit_code == 2 and f"{finished.layout.root}: expected a directory, got a symbolic link" in result.output
+    )
     assert "clean removes" not in result.output, "that would be refused, too"
 
 
@@ -89,7 +91,9 @@ def test_advice_about_a_damaged_marker_works(finished, damage, monkeypatch):
     marker, root = finished.share.layout.marker, finished.share.layout.root
     marker.write_bytes(damage)
     result = command("status", root)
-    assert result.exit_code == 2 and re.search("where there are jobs, move this file away: it is made again", result.output)
+    assert result.exit_code == 2 and re.search(
+        "where there are jobs, move this file away: it is made again", result.output
+    )
     marker.rename(root / "away")
     assert command("retry", root).exit_code == 0
     assert marker.read_bytes().startswith(b'{"fav_share": 1') and (root / "away").read_bytes() == damage
@@ -104,15 +108,23 @@ def test_file_in_the_place_of_a_directory_ends_any_command_with_one_line(tmp_pat
         os.listdir(tmp_path / "file")
 
     result = CliRunner().invoke(main)
-    assert result.exit_code == 2 and result.output.startswith(f"error: {tmp_path / 'file'}: {os.strerror(errno.ENOTDIR)}: ")
+    assert result.exit_code == 2 and result.output.startswith(
+        f"error: {tmp_path / 'file'}: {os.strerror(errno.ENOTDIR)}: "
+    )
 
 
-@pytest.mark.parametrize("name", ["results/frame/0000/0000001.jpg", "results/stitch/0000/0000000.gif", "results/index/0000/0000000.csv"])
+@pytest.mark.parametrize(
+    "name", ["results/frame/0000/0000001.jpg", "results/stitch/0000/0000000.gif", "results/index/0000/0000000.csv"]
+)
 def test_clean_leaves_what_somebody_made_of_the_results_beside_them(finished, name):
     mine = finished.layout.root / name
     mine.write_text("mine")
     result = command("clean", finished.share.layout.root)
-    assert result.exit_code == 0 and f"left alone, as this program did not make it: {mine.relative_to(finished.share.layout.root)}" in result.output
+    assert (
+        result.exit_code == 0
+        and f"left alone, as this program did not make it: {mine.relative_to(finished.share.layout.root)}"
+        in result.output
+    )
     left = [path for path in finished.layout.root.rglob("*") if not path.is_dir()]
     assert left == [mine] and mine.read_text() == "mine"
 

@@ -181,11 +181,16 @@ def test_film_that_was_moved_away_is_told_and_made_again(share, clip, style):
     film_of(job).unlink()
     code, lines = ended(films.start_node(share, str(clip), str(style)))  # or the same line again
     assert code == 0 and any("its film is shown again" in line for line in lines), lines
-    assert film_of(job).read_bytes() == job.layout.result(stitch_task(JobSpec.from_json(job.manifest.spec))).read_bytes()
+    assert (
+        film_of(job).read_bytes() == job.layout.result(stitch_task(JobSpec.from_json(job.manifest.spec))).read_bytes()
+    )
 
 
 # ---- inputs that are replaced
-@pytest.mark.parametrize("how", ["replaced", pytest.param("removed", marks=pytest.mark.slow), pytest.param("truncated", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "how",
+    ["replaced", pytest.param("removed", marks=pytest.mark.slow), pytest.param("truncated", marks=pytest.mark.long)],
+)
 def test_video_that_is_changed_in_mid_job_fails_no_attempt_and_put_back_the_job_goes_on(share, long, clip, style, how):
     video = share.layout.root / "video.mp4"
     shutil.copy(long, video)
@@ -222,7 +227,9 @@ def test_input_that_was_replaced_since_is_refused_by_the_next_node(share, clip, 
     (path,) = job.layout.inputs.glob(f"{name}.*")
     path.write_bytes(films.make_style(tmp_path / "other.safetensors", seed=2).read_bytes())
     code, lines = ended(films.start_node(share, "--job", job.name))
-    assert code == 2 and len(lines) == 1 and f"{path}: expected the job's {name}, got another content" in lines[0], lines
+    assert code == 2 and len(lines) == 1 and f"{path}: expected the job's {name}, got another content" in lines[0], (
+        lines
+    )
 
 
 def test_node_of_all_jobs_looks_again_whether_the_input_was_put_back(root, clock: Clock):
@@ -256,14 +263,18 @@ def test_node_of_another_version_says_so_in_one_line_and_a_strict_job_refuses_it
     code, lines = ended(films.start_node(share, "--job", "any"))
     assert code == 0 and "any: made by another version of this program: expected 0123456789ab, got " in lines[0], lines
     code, lines = ended(films.start_node(share, "--job", "strict"))
-    assert code == 2 and len(lines) == 1 and "strict: the job is --strict and was made by another version" in lines[0], lines
+    assert (
+        code == 2 and len(lines) == 1 and "strict: the job is --strict and was made by another version" in lines[0]
+    ), lines
 
 
 @pytest.mark.slow
 def test_job_of_an_older_version_that_did_not_say_which_is_served_without_a_word(share, clip, style):
     job = create(share, clip, style, test=1)
     path = share.layout.named_manifest(job.name)
-    path.write_text(json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name != "sources"}))
+    path.write_text(
+        json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name != "sources"})
+    )
     code, lines = ended(films.start_node(share, "--job", job.name))
     assert code == 0 and len(lines) == 1 and lines[0].startswith("done: "), lines
 
@@ -273,17 +284,26 @@ def test_job_of_a_newer_version_hides_no_other_from_status(share, clip, style):
     rewrite(newer, spec=newer.manifest.spec | {"sparkle": 1})
     told = call(coordinator.main, "status", share.layout.root)
     assert told.exit_code == 0
-    assert "error: newer: job: expected options that this version knows, got 'sparkle'; update this machine" in told.output
+    assert (
+        "error: newer: job: expected options that this version knows, got 'sparkle'; update this machine" in told.output
+    )
     assert f"{other.name}: waiting" in told.output
 
 
 # ---- clocks
 def with_clock(hours: float, script: str, *words: object) -> subprocess.Popen:
     """One of our commands on a machine whose clock is so far ahead of the share's."""
-    late = f"import runpy, sys, time; real = time.time; time.time = lambda: real() + {hours * 3600}; " \
-           f"sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
-    return subprocess.Popen([sys.executable, "-c", late, str(ROOT / script), *map(str, words)], cwd=ROOT, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    late = (
+        f"import runpy, sys, time; real = time.time; time.time = lambda: real() + {hours * 3600}; "
+        f"sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", late, str(ROOT / script), *map(str, words)],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
 
 
 @pytest.mark.slow
@@ -315,10 +335,17 @@ def test_library_that_single_steps_lack_is_one_line(tmp_path, library):
 
 def assert_one_line_without(library, tmp_path, *words):
     (tmp_path / f"{library}.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
-    said = subprocess.run([sys.executable, *words], env={**os.environ, "PYTHONPATH": str(tmp_path)}, cwd=ROOT,
-                          capture_output=True, text=True)
+    said = subprocess.run(
+        [sys.executable, *words],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     lines = (said.stdout + said.stderr).splitlines()
-    assert said.returncode == 2 and len(lines) == 1 and "libGL.so.1" in lines[0] and "bash install.sh" in lines[0], lines
+    assert said.returncode == 2 and len(lines) == 1 and "libGL.so.1" in lines[0] and "bash install.sh" in lines[0], (
+        lines
+    )
 
 
 @pytest.mark.parametrize("script", ["node.py", "coordinator.py"])
@@ -334,8 +361,12 @@ def test_node_on_a_machine_without_inotify_hears_of_new_jobs_all_the_same(share,
     alone = ["unshare", "--user", "--map-root-user", "sh", "-c", f'echo 0 > {limit} && exec "$@"', "sh"]
     if subprocess.run([*alone, "true"], capture_output=True).returncode:
         pytest.skip("no user namespace can be made here")
-    node = subprocess.Popen([*alone, sys.executable, str(ROOT / "node.py"), str(share.layout.root), "--forever"], text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    node = subprocess.Popen(
+        [*alone, sys.executable, str(ROOT / "node.py"), str(share.layout.root), "--forever"],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     wait_for(lambda: any(share.layout.nodes.iterdir()))
     time.sleep(3)  # it waits for a job
     job = create(share, clip, style, test=1)

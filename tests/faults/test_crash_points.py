@@ -35,7 +35,13 @@ def small(tmp_path_factory) -> Path:
 def sweep(directory: Path, clip: Path, style: Path, how: str, which: str, step: int, limit_s: int) -> None:
     """Live through it in a process of its own: threads that other tests have left would not survive its forks."""
     words = [str(directory), str(clip), str(style), how, which, str(step)]
-    ended = subprocess.run([sys.executable, "-m", "tests.helpers.crashes", *words], cwd=ROOT, capture_output=True, text=True, timeout=limit_s)
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.helpers.crashes", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=limit_s,
+    )
     print(ended.stdout.strip().splitlines()[-1:])
     assert ended.returncode == 0 and "faults at 0" in ended.stdout, ended.stdout + ended.stderr
 
@@ -135,7 +141,9 @@ def neighbour(share: SharedDir) -> tuple[Node, subprocess.Popen]:
     return node, process
 
 
-def test_waiting_node_has_the_task_of_a_dead_neighbour_before_its_next_pass_is_due(share, clock, job, node, monkeypatch):
+def test_waiting_node_has_the_task_of_a_dead_neighbour_before_its_next_pass_is_due(
+    share, clock, job, node, monkeypatch
+):
     owner, process = neighbour(share)
     Claims(owner, job).claim(toy.link_task(0))
     worker = worker_of(node, RecordingEvents())

@@ -168,7 +168,9 @@ def test_long_name_has_a_private_one_too(room):
 
 # ---- nothing of others is replaced
 @things
-@pytest.mark.parametrize("kind", [new_file, lambda out: own_file(out, MARK), new_directory], ids=["new", "own", "directory"])
+@pytest.mark.parametrize(
+    "kind", [new_file, lambda out: own_file(out, MARK), new_directory], ids=["new", "own", "directory"]
+)
 def test_what_has_the_name_stays_and_is_named_before_any_work(tmp_path, room, kind, make):
     make(out := room / "out.png")
     before = look(tmp_path)
@@ -203,7 +205,10 @@ def test_name_of_a_directory_that_is_taken_meanwhile_stays(tmp_path, room, make)
 
 @things
 def test_what_takes_the_name_of_one_that_is_replaced_stays(tmp_path, room, make):
-    with pytest.raises(PathTakenError, match="out.png: expected a place"), own_file(out := room / "out.png", MARK) as draft:
+    with (
+        pytest.raises(PathTakenError, match="out.png: expected a place"),
+        own_file(out := room / "out.png", MARK) as draft,
+    ):
         draft.file.write_text(MARK)
         make(out)
         before = [thing for thing in look(tmp_path) if not thing[0].startswith(".")]
@@ -216,7 +221,10 @@ def test_mark_is_looked_for_in_regular_files_at_both_ends_alone(room):
     (room / "middle").write_bytes(bytes(1 << 20) + MARK.encode() + bytes(1 << 20))
     (room / "link").symlink_to(room / "begin")
     os.mkfifo(room / "fifo")
-    assert [bears(room / name, MARK) for name in ("begin", "end", "middle", "link", "fifo", "none")] == [True, True] + 4 * [False]
+    assert [bears(room / name, MARK) for name in ("begin", "end", "middle", "link", "fifo", "none")] == [
+        True,
+        True,
+    ] + 4 * [False]
 
 
 # ---- report and preview
@@ -230,11 +238,18 @@ def test_report_and_preview_replace_only_their_own(job, command, name, tmp_path)
         assert call(command, root).exit_code == 0
         assert bears(out, f"fav {command} of {job.manifest.id}")
     mine = out.read_bytes()
-    foreign = {"of another job": mine.replace(job.manifest.id.encode(), b"0" * len(job.manifest.id)), "of nobody": b"precious"}
+    foreign = {
+        "of another job": mine.replace(job.manifest.id.encode(), b"0" * len(job.manifest.id)),
+        "of nobody": b"precious",
+    }
     for content in foreign.values():
         out.write_bytes(content)
         made = call(command, root)
-        assert made.exit_code == 2 and made.output.count("\n") == 1 and f"{out}: expected a place for a file" in made.output
+        assert (
+            made.exit_code == 2
+            and made.output.count("\n") == 1
+            and f"{out}: expected a place for a file" in made.output
+        )
         assert out.read_bytes() == content
     out.unlink()
     out.symlink_to(tmp_path / "elsewhere")
@@ -296,7 +311,9 @@ def test_page_goes_into_the_current_directory_where_the_share_is_closed(open_pla
 
 # ---- every output of the single steps
 @things
-@pytest.mark.parametrize("step", ["stylize", "flow", "picture of flow", "convert", "sample", "scene", "evaluate", "train"])
+@pytest.mark.parametrize(
+    "step", ["stylize", "flow", "picture of flow", "convert", "sample", "scene", "evaluate", "train"]
+)
 def test_single_steps_leave_what_has_the_name(tmp_path, room, clip, style, step, make):
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((16, 16, 3), np.uint8))
     a = tmp_path / "a.png"
@@ -311,7 +328,9 @@ def test_single_steps_leave_what_has_the_name(tmp_path, room, clip, style, step,
     make(room / name)
     before = look(tmp_path)
     made = call(*words, main=main)
-    assert made.exit_code == 2 and made.output.count("\n") == 1 and f"{room / name}: expected a new name" in made.output, made.output
+    assert (
+        made.exit_code == 2 and made.output.count("\n") == 1 and f"{room / name}: expected a new name" in made.output
+    ), made.output
     assert look(tmp_path) == before
 
 
@@ -329,7 +348,11 @@ def test_training_that_goes_on_replaces_only_files_of_its_own(room):
         save_style(network, names.out, {"style": "x"}, torch.float16, mark)
     names.table.write_text(f"{table}2,0.25\n")
     names.check_own(mark, table)
-    for path, content in ((names.sheet, b"a photograph"), (names.table, b"iteration,content\n1,0.75\n"), (names.plot, b"")):
+    for path, content in (
+        (names.sheet, b"a photograph"),
+        (names.table, b"iteration,content\n1,0.75\n"),
+        (names.plot, b""),
+    ):
         before = path.read_bytes() if path.exists() else None
         path.write_bytes(content)
         with pytest.raises(PathTakenError, match=path.name):

@@ -105,7 +105,9 @@ def undisturbed(tmp_path_factory, clip, style) -> bytes:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("disk", ["tmpfs", pytest.param("ext4", marks=pytest.mark.long)], indirect=True)
-def test_full_disk_that_holds_the_logs_too_takes_neither_node_nor_coordinator_down(disk, clip, style, undisturbed, tmp_path):
+def test_full_disk_that_holds_the_logs_too_takes_neither_node_nor_coordinator_down(
+    disk, clip, style, undisturbed, tmp_path
+):
     share, out = open_share(disk.seen / "share"), tmp_path / "coordinator.txt"
     run = disk.run(ROOT / "coordinator.py", "run", disk.directory / "share", clip, style, "--nodes", "2", "--name", "film",
                    "--threads", "1", out=out)  # fmt: skip
@@ -126,7 +128,9 @@ def test_full_disk_that_holds_the_logs_too_takes_neither_node_nor_coordinator_do
     assert film.read_bytes() == undisturbed
     job = find_job(share, "film")
     assert claimed(job) == {} and list(job.layout.attempts.iterdir()) == [] and is_clean(share)
-    assert any("no room (No space left on device" in log.read_text() for log in logs)  # at the latest when there was room again
+    assert any(
+        "no room (No space left on device" in log.read_text() for log in logs
+    )  # at the latest when there was room again
 
 
 # ---- commands
@@ -136,13 +140,18 @@ def test_on_a_full_disk_status_tells_submit_is_refused_a_node_waits_and_clean_ma
     disk.leave_blocks(0)
     told = call(coordinator.main, "status", root)
     assert told.exit_code == 0 and "film: waiting for nodes" in told.output, told.output
-    refused(call(coordinator.main, "submit", root, clip, style, "--name", "another", "--no-room-check"), "no room", "clean")
+    refused(
+        call(coordinator.main, "submit", root, clip, style, "--name", "another", "--no-room-check"), "no room", "clean"
+    )
     assert list((root / "jobs").iterdir()) == [disk.seen / job.layout.root]
     node = disk.run("-m", "tests.helpers.toy_plan", disk.directory / "share", "film", out=out)
     try:
         wait_for(lambda: said(out, "waiting until somebody makes some"))
         assert call(coordinator.main, "clean", root, "--force").output == "film: removed\n"
-        assert os.statvfs(disk.seen).f_bavail > 0 and list((root / "private").glob("*.*")) == list((root / "jobs").iterdir()) == []
+        assert (
+            os.statvfs(disk.seen).f_bavail > 0
+            and list((root / "private").glob("*.*")) == list((root / "jobs").iterdir()) == []
+        )
         assert node.wait(30) == 2 and "going on" in out.read_text() and "no job of that name" in out.read_text()
     finally:
         end([node])
@@ -163,8 +172,14 @@ def test_estimate_counts_every_kind_of_file():
 
 
 def test_sizes_are_said_in_words():
-    assert [words(size) for size in (0, 1536, 340 * 1024, 2.1 * 2**30, 999.9 * 2**30, 5 * 2**40)] == \
-        ["0.0 KiB", "1.5 KiB", "340 KiB", "2.1 GiB", "1000 GiB", "5.0 TiB"]
+    assert [words(size) for size in (0, 1536, 340 * 1024, 2.1 * 2**30, 999.9 * 2**30, 5 * 2**40)] == [
+        "0.0 KiB",
+        "1.5 KiB",
+        "340 KiB",
+        "2.1 GiB",
+        "1000 GiB",
+        "5.0 TiB",
+    ]
 
 
 def test_finished_job_took_no_more_room_than_was_estimated(clip, style, tmp_path):
@@ -176,12 +191,18 @@ def test_finished_job_took_no_more_room_than_was_estimated(clip, style, tmp_path
 
 
 def used(root: Path) -> int:
-    return sum(-(-path.stat().st_size // BLOCK) * BLOCK for path in root.rglob("*") if path.is_file() and path.stat().st_nlink == 1)
+    return sum(
+        -(-path.stat().st_size // BLOCK) * BLOCK
+        for path in root.rglob("*")
+        if path.is_file() and path.stat().st_nlink == 1
+    )
 
 
 @pytest.mark.parametrize("blocks, files, outcome", [(None, None, "created"), (90, None, "tight"), (30, None, "refused"),
                                                     (None, 60, "tight"), (None, 20, "refused")])  # fmt: skip
-def test_job_that_does_not_fit_is_refused_and_one_that_hardly_does_is_warned_of(disk, clip, style, blocks, files, outcome):
+def test_job_that_does_not_fit_is_refused_and_one_that_hardly_does_is_warned_of(
+    disk, clip, style, blocks, files, outcome
+):
     root = disk.seen / "share"
     open_share(root)
     if blocks:
@@ -212,8 +233,10 @@ def test_quota_that_is_used_up_is_called_so(tmp_path):
             raise errors.pop()
 
     retry_transient(step, open_share(tmp_path), lines.append, lambda seconds: None)
-    assert lines == [f"{tmp_path}: no room (Disk quota exceeded: the quota of this user or group); waiting until somebody makes some",
-                     "going on"]
+    assert lines == [
+        f"{tmp_path}: no room (Disk quota exceeded: the quota of this user or group); waiting until somebody makes some",
+        "going on",
+    ]
 
 
 LINES = """

@@ -83,13 +83,13 @@ def mutate(chance: random.Random, original: bytes) -> bytes:
         elif change == "insert":
             data[at:at] = chance.randbytes(size)
         elif change == "drop":
-            del data[at:at + size]
+            del data[at : at + size]
         elif change == "cut":
             del data[at:]
         elif change == "repeat":
-            data[at:at] = data[at:at + size] * chance.randint(1, 3)
+            data[at:at] = data[at : at + size] * chance.randint(1, 3)
         elif change == "overwrite":
-            data[at:at + size] = chance.choice([b"\0", b"\xff", b"\x7f"]) * size
+            data[at : at + size] = chance.choice([b"\0", b"\xff", b"\x7f"]) * size
     return bytes(data)
 
 
@@ -105,7 +105,9 @@ def altered(value):
 
 def alter(chance: random.Random, value):
     if not isinstance(value, dict | list) or not value or chance.randrange(8) == 0:
-        return chance.choice([*VALUES, chance.randint(-3, 3), chance.getrandbits(chance.randint(1, 80)), chance.uniform(-1e3, 1e3)])
+        return chance.choice(
+            [*VALUES, chance.randint(-3, 3), chance.getrandbits(chance.randint(1, 80)), chance.uniform(-1e3, 1e3)]
+        )
     value = dict(value) if isinstance(value, dict) else list(value)
     for _ in range(chance.randint(1, 2)):
         keys = list(value) if isinstance(value, dict) else list(range(len(value)))
@@ -125,7 +127,11 @@ def alter(chance: random.Random, value):
 
 def altered_json(value):
     """Bytes of an altered JSON value, or of a valid one mutated, or none that mean anything."""
-    return altered(value).map(lambda value: json.dumps(value).encode()) | mutated(json.dumps(value).encode()) | st.binary(max_size=64)
+    return (
+        altered(value).map(lambda value: json.dumps(value).encode())
+        | mutated(json.dumps(value).encode())
+        | st.binary(max_size=64)
+    )
 
 
 # ---- the job system's records
@@ -164,7 +170,12 @@ def test_options_of_a_film(record):
     if spec is not None:
         root = Path("/share")
         for path in (spec.film(root), spec.look(root).style, root / spec.video):
-            assert os.fsencode(path) and b"\0" not in os.fsencode(path) and path.is_relative_to(root) and ".." not in path.parts
+            assert (
+                os.fsencode(path)
+                and b"\0" not in os.fsencode(path)
+                and path.is_relative_to(root)
+                and ".." not in path.parts
+            )
         assert 0 < spec.width < 2**20 and spec.start >= 0 and (spec.stop is None or spec.stop > spec.start)
         assert JobSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
@@ -175,7 +186,10 @@ def job(tmp_path_factory):
 
 
 @fuzz
-@given(data=altered_json(ATTEMPT) | altered_json(IDENTITY), name=st.sampled_from([f"{IDENTITY['token']}.1", "damaged.1", "x", "a.b.c"]))
+@given(
+    data=altered_json(ATTEMPT) | altered_json(IDENTITY),
+    name=st.sampled_from([f"{IDENTITY['token']}.1", "damaged.1", "x", "a.b.c"]),
+)
 def test_record_of_an_attempt(job, data, name):
     place = job.layout.attempts_of(toy.SUM)
     place.mkdir(parents=True, exist_ok=True)
@@ -209,7 +223,13 @@ def test_name_of_a_job_that_is_asked_for(job, name):
 # ---- the index
 def index(count: int) -> dict:
     numbers = np.arange(count)
-    return FrameIndex(numbers * 512, np.full(count, 512), numbers % 3 == 0, (numbers * 7).astype(np.uint32), FrameIndex.of([], 1).time_base).to_json()
+    return FrameIndex(
+        numbers * 512,
+        np.full(count, 512),
+        numbers % 3 == 0,
+        (numbers * 7).astype(np.uint32),
+        FrameIndex.of([], 1).time_base,
+    ).to_json()
 
 
 PIECE = {"start": 0, "index": {**index(5), "time_base": "1/12800"}, "cuts": [2, 4], "last": True, "notes": ["a note"]}
@@ -229,8 +249,15 @@ def test_piece_of_the_index(data, backward, independent):
         assert 0 <= run.start < run.stop <= len(timeline.index)
     for number in range(len(timeline.index)):
         assert timeline.run_of(number).start <= number < timeline.run_of(number).stop
-        assert timeline.index.number_at(timeline.index.pts[number]) == number and timeline.index.end(number + 1) is not None
-        timeline.index.crc[number], timeline.index.keyframe[number], timeline.index.duration[number] * timeline.index.time_base
+        assert (
+            timeline.index.number_at(timeline.index.pts[number]) == number
+            and timeline.index.end(number + 1) is not None
+        )
+        (
+            timeline.index.crc[number],
+            timeline.index.keyframe[number],
+            timeline.index.duration[number] * timeline.index.time_base,
+        )
     assert 0 < timeline.index.time_base < 10**6 and all("\x1b" not in note for note in timeline.notes)
     json.dumps(piece.to_json()).encode()
 
@@ -248,7 +275,9 @@ def checked(data: bytes) -> bytes:
     while at + 12 <= len(data):
         length = struct.unpack_from(">I", data, at)[0]
         body = data[at + 4 : at + 8 + length]
-        parts.append(struct.pack(">I", len(body) - 4 if len(body) >= 4 else 0) + body + struct.pack(">I", zlib.crc32(body)))
+        parts.append(
+            struct.pack(">I", len(body) - 4 if len(body) >= 4 else 0) + body + struct.pack(">I", zlib.crc32(body))
+        )
         at += 12 + length
     return b"".join(parts)
 
@@ -274,13 +303,22 @@ def test_png_of_a_known_size(data):
 
 
 @fuzz
-@given(BROKEN | st.sampled_from(["0", "-1", "nan", "inf", "x", "1e999", "", "3", "256"]).map(
-    lambda scale: encode_png(np.full((6, 8, 3), [1, 2**15, 2**15 + 9], np.uint16), {SCALE_KEY: scale})))
+@given(
+    BROKEN
+    | st.sampled_from(["0", "-1", "nan", "inf", "x", "1e999", "", "3", "256"]).map(
+        lambda scale: encode_png(np.full((6, 8, 3), [1, 2**15, 2**15 + 9], np.uint16), {SCALE_KEY: scale})
+    )
+)
 def test_flow_that_travels(data):
     made = answer(lambda: decode_flow(data), FavError)
     if made is not None:
         flow, reliability = made
-        assert flow.shape[2] == 2 and flow.shape[:2] == reliability.shape and np.isfinite(flow).all() and reliability.max() <= 1
+        assert (
+            flow.shape[2] == 2
+            and flow.shape[:2] == reliability.shape
+            and np.isfinite(flow).all()
+            and reliability.max() <= 1
+        )
 
 
 @pytest.fixture(scope="module")
@@ -328,7 +366,9 @@ def test_picture_of_the_user(directory, valid, data):
 @fuzz
 @given(data=st.data())
 def test_file_of_cuts(directory, valid, data):
-    lines = st.lists(st.text(max_size=8) | st.integers().map(str) | st.just("9" * 5000) | st.just("²"), max_size=5).map("\n".join)
+    lines = st.lists(st.text(max_size=8) | st.integers().map(str) | st.just("9" * 5000) | st.just("²"), max_size=5).map(
+        "\n".join
+    )
     changed = mutated(valid["a.csv"]) | lines.map(lambda text: text.encode("utf-8", "surrogatepass"))
     path = written(directory, "a.csv", data.draw(changed))
     cuts = answer(lambda: read_cuts(path), FavError)

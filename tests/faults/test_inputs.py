@@ -79,6 +79,7 @@ def soon(what, *words, **more):
 
 def fed(path: Path, data: bytes) -> threading.Thread:
     """A program that writes into a pipe."""
+
     def write():
         with open(path, "wb") as pipe:
             pipe.write(data)
@@ -90,7 +91,9 @@ def fed(path: Path, data: bytes) -> threading.Thread:
 
 # ---- pipes, devices and endless files
 @pytest.mark.parametrize("kind, word", [("fifo", "got a pipe; save"), ("/dev/zero", "got a device")])
-@pytest.mark.parametrize("option", ["video", "style", "mix", "first_frame_style", "seed", "mask", "evaluate", "flow_weights"])
+@pytest.mark.parametrize(
+    "option", ["video", "style", "mix", "first_frame_style", "seed", "mask", "evaluate", "flow_weights"]
+)
 def test_input_that_is_no_file_is_refused_at_once(clip, style, fifo, option, kind, word):
     path = fifo if kind == "fifo" else Path(kind)
     given = {"video": str(clip), "style": style, "name": "x", "loss_network": None}
@@ -132,11 +135,21 @@ def test_pipes_among_photographs_are_told_and_left_out(tmp_path):
     os.mkfifo(tmp_path / "pipe\x1b[31m.png")
     (tmp_path / "endless.jpg").symlink_to("/dev/zero")
     album = soon(open_album, tmp_path, 64)
-    assert len(album.photos) + len(album.held_out) == 20 and album.notes == ["no files, left out: endless.jpg, pipe?[31m.png"]
+    assert len(album.photos) + len(album.held_out) == 20 and album.notes == [
+        "no files, left out: endless.jpg, pipe?[31m.png"
+    ]
 
 
-@pytest.mark.parametrize("words", [["stylize", "PIPE", "STYLE", "out.mp4"], ["stylize", "CLIP", "PIPE", "out.mp4"], ["evaluate", "CLIP", "PIPE"],
-                                   ["flow", "PIPE", "PIPE", "out.flo"], ["convert", "PIPE", "out.safetensors"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["stylize", "PIPE", "STYLE", "out.mp4"],
+        ["stylize", "CLIP", "PIPE", "out.mp4"],
+        ["evaluate", "CLIP", "PIPE"],
+        ["flow", "PIPE", "PIPE", "out.flo"],
+        ["convert", "PIPE", "out.safetensors"],
+    ],
+)
 def test_single_steps_refuse_a_pipe_at_once(clip, style, fifo, tmp_path, monkeypatch, words):
     monkeypatch.chdir(tmp_path)
     words = [{"PIPE": str(fifo), "STYLE": str(style), "CLIP": str(clip)}.get(word, word) for word in words]
@@ -146,6 +159,7 @@ def test_single_steps_refuse_a_pipe_at_once(clip, style, fifo, tmp_path, monkeyp
 
 def png_head(width: int, height: int) -> bytes:
     """A small file that claims a large picture, with all of its checksums right."""
+
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
@@ -155,8 +169,13 @@ def png_head(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".ppm"])
 def test_small_file_that_claims_a_huge_picture_is_refused_undecoded(tmp_path, monkeypatch, suffix):
-    data = {".png": png_head(30_000, 30_000), ".ppm": b"P6 30000 30000 255\n" + b"\0" * 100,
-            ".bmp": b"BM" + struct.pack("<IHHI", 100, 0, 0, 54) + struct.pack("<IiiHHIIiiII", 40, 30_000, 30_000, 1, 24, 0, 0, 0, 0, 0, 0)}
+    data = {
+        ".png": png_head(30_000, 30_000),
+        ".ppm": b"P6 30000 30000 255\n" + b"\0" * 100,
+        ".bmp": b"BM"
+        + struct.pack("<IHHI", 100, 0, 0, 54)
+        + struct.pack("<IiiHHIIiiII", 40, 30_000, 30_000, 1, 24, 0, 0, 0, 0, 0, 0),
+    }
     (tmp_path / f"a{suffix}").write_bytes(data[suffix])
     monkeypatch.setattr(cv2, "imdecode", lambda *words: pytest.fail("it was decoded"))
     with pytest.raises(FavError, match="expected at most 268435456 pixels, got 30000x30000"):
@@ -166,7 +185,10 @@ def test_small_file_that_claims_a_huge_picture_is_refused_undecoded(tmp_path, mo
 # ---- cuts
 def test_cuts_from_a_pipe_are_read_once_and_come_into_the_job(share, clip, style, fifo):
     writer = fed(fifo, b"frame\n10\n20\n")
-    made = CliRunner().invoke(coordinator.main, ["submit", str(share.layout.root), str(clip), str(style), "--name", "x", "--read-cuts", str(fifo)])
+    made = CliRunner().invoke(
+        coordinator.main,
+        ["submit", str(share.layout.root), str(clip), str(style), "--name", "x", "--read-cuts", str(fifo)],
+    )
     writer.join(5)
     assert made.exit_code == 0 and f"2 cuts read from {fifo}" in made.output
     assert JobSpec.from_json(all_jobs(share)[0].manifest.spec).cuts == (10, 20)
@@ -255,7 +277,10 @@ def test_input_that_changes_while_the_job_is_made_makes_none(share, clip, style,
         return _fill(*words)
 
     monkeypatch.setattr("fav.pipeline.submit._fill", and_then)
-    with temporary_member(share) as node, pytest.raises(FavError, match=f"expected inputs that stay as they are .*the job's {name}"):
+    with (
+        temporary_member(share) as node,
+        pytest.raises(FavError, match=f"expected inputs that stay as they are .*the job's {name}"),
+    ):
         submit(node, Request(str(clip), mine, seed=seed, name="x"))
     assert all_jobs(share) == [] and os.listdir(share.layout.jobs) == []
 
@@ -270,10 +295,12 @@ def private(tmp_path_factory, clip) -> Path:
 
 
 PLAYLISTS = {
-    "film.mp4": "ffconcat version 1.0\nfile private.ts\n", "sub.mp4": "ffconcat version 1.0\nfile sub/private.ts\n",
+    "film.mp4": "ffconcat version 1.0\nfile private.ts\n",
+    "sub.mp4": "ffconcat version 1.0\nfile sub/private.ts\n",
     "film.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{}\n#EXT-X-ENDLIST\n",
     "film.mkv": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{}\n#EXT-X-ENDLIST\n",
-    "text.nfo": "\x1b[31mwords\x1b[0m\n" * 30, "subtitles.srt": "1\n00:00:00,000 --> 00:00:01,000\nwords\n\n",
+    "text.nfo": "\x1b[31mwords\x1b[0m\n" * 30,
+    "subtitles.srt": "1\n00:00:00,000 --> 00:00:01,000\nwords\n\n",
     "film.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n",
 }
 
@@ -375,7 +402,10 @@ def odd_tensors() -> dict:
     value = torch.zeros(4, 7, 9, 9)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        odd = {"quantized": torch.quantize_per_tensor(value, 0.1, 0, torch.qint8), "nested": torch.nested.nested_tensor([value, value])}
+        odd = {
+            "quantized": torch.quantize_per_tensor(value, 0.1, 0, torch.qint8),
+            "nested": torch.nested.nested_tensor([value, value]),
+        }
     return {
         **odd, "sparse": value.to_sparse(), "complex": value.to(torch.complex64), "integer": value.long(), "meta": value.to("meta"),
         "number": 7, "list": [value], "dict": {"a": value}, "none": None, "empty": torch.zeros(0), "scalar": torch.tensor(1.0),

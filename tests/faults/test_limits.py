@@ -60,7 +60,11 @@ def served(request: Request, source: VideoInfo) -> JobSpec:
     return JobSpec.from_json(Manifest.from_bytes(manifest.to_bytes(), Path("job.json")).spec)
 
 
-WHOLE = st.integers(-5, 70) | st.integers() | st.sampled_from([16383, 16384, 16385, 65535, 65536, 65537, 70000, 10**6, 10**12, 10**13])
+WHOLE = (
+    st.integers(-5, 70)
+    | st.integers()
+    | st.sampled_from([16383, 16384, 16385, 65535, 65536, 65537, 70000, 10**6, 10**12, 10**13])
+)
 ANY = st.floats() | st.floats(0, 10) | WHOLE
 WORDS = {
     "width": WHOLE, "scale": ANY, "test": WHOLE, "fps": ANY, "min-filter": WHOLE, "chunk": WHOLE | st.sampled_from(["auto", "off", "9" * 5000]),
@@ -72,8 +76,7 @@ WORDS = {
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[*HealthCheck])
-@given(given=st.fixed_dictionaries({}, optional=WORDS),
-       width=st.integers(1, 40_000), height=st.integers(1, 40_000))
+@given(given=st.fixed_dictionaries({}, optional=WORDS), width=st.integers(1, 40_000), height=st.integers(1, 40_000))
 @example(given={"threads": 5000}, width=160, height=34)
 @example(given={"min-filter": 65537}, width=160, height=34)
 @example(given={"width": 70000}, width=160, height=34)
@@ -107,7 +110,9 @@ def test_both_limits_of_an_option_are_those_of_nodes(clip, style, source, option
     for value in (least - 1, most + 1):
         with pytest.raises(click.ClickException):
             typed(clip, style, [f"--{option.replace('_', '-')}={value}"])
-        with pytest.raises(FavError, match=f"{OPTIONS[option].flag}: expected (a|an odd)( whole)? number from {least} to {most}, got"):
+        with pytest.raises(
+            FavError, match=f"{OPTIONS[option].flag}: expected (a|an odd)( whole)? number from {least} to {most}, got"
+        ):
             Request(str(clip), style, **{option: value}).check()
 
 
@@ -172,8 +177,20 @@ def test_film_of_the_longest_name_has_all_of_its_files(share, clip, style):
         assert made.exit_code == 0, made.output
 
 
-@pytest.mark.parametrize("change", [{"cuts": [-1]}, {"cuts": [10**13]}, {"min_filter": 8}, {"height": 70000}, {"style_scale": 0.25, "width": 16384},
-                                    {"threads": 5000}, {"fps": 1e-9}, {"start": LAST_FRAME + 1}, {"out": "a\x1b.mp4"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"cuts": [-1]},
+        {"cuts": [10**13]},
+        {"min_filter": 8},
+        {"height": 70000},
+        {"style_scale": 0.25, "width": 16384},
+        {"threads": 5000},
+        {"fps": 1e-9},
+        {"start": LAST_FRAME + 1},
+        {"out": "a\x1b.mp4"},
+    ],
+)
 def test_manifest_that_no_node_can_serve_is_refused_as_one(clip, style, source, change):
     record = served(Request(str(clip), style), source).to_json()
     with pytest.raises(FavError, match="expected"):

@@ -32,7 +32,14 @@ def to_zero(path: Path) -> None:
     path.symlink_to("/dev/zero")
 
 
-NO_LOGS = {"FIFO": os.mkfifo, "link": link, "endless link": to_zero, "dangling link": dangling, "directory": Path.mkdir, "socket": bind}
+NO_LOGS = {
+    "FIFO": os.mkfifo,
+    "link": link,
+    "endless link": to_zero,
+    "dangling link": dangling,
+    "directory": Path.mkdir,
+    "socket": bind,
+}
 no_logs = pytest.mark.parametrize("make", NO_LOGS.values(), ids=NO_LOGS)
 
 
@@ -153,6 +160,7 @@ def test_descriptor_leads_to_the_log_whatever_its_name_leads_to_by_then(tmp_path
 @pytest.fixture
 def host(monkeypatch) -> Host:
     """A host on which a shell runs what it gets, as sshd has it run."""
+
     def run(host: Host, script: str) -> subprocess.CompletedProcess:
         return subprocess.run(["/bin/sh", "-s"], input=script, capture_output=True, text=True, timeout=20)
 
@@ -163,7 +171,13 @@ def host(monkeypatch) -> Host:
 def test_post_begins_a_log_and_goes_on_with_it(tmp_path, logs, host):
     for code in (3, 4):
         remote_process.start(host, str(tmp_path), str(logs), "film.lab.0", ["sh", "-c", f"echo hello; exit {code}"])
-        wait_for(lambda: remote_process.ask(host, str(logs), ["film.lab.0"]) == {"film.lab.0": remote_process.ProcessState("ended", code)}, 20)
+        wait_for(
+            lambda: (
+                remote_process.ask(host, str(logs), ["film.lab.0"])
+                == {"film.lab.0": remote_process.ProcessState("ended", code)}
+            ),
+            20,
+        )
     lines = (logs / "film.lab.0.log").read_text().splitlines()
     assert lines[0] == LOG_HEAD and lines.count("hello") == 2 and lines[-1].endswith("ended with exit code 4")
     assert sorted(path.name for path in logs.iterdir()) == ["film.lab.0.log", "film.lab.0.state"]
@@ -201,7 +215,9 @@ def occupy(tmp_path, logs, monkeypatch):
     there = ModuleType("distributed")
     there.get_worker, there.get_client = lambda: worker, lambda: SimpleNamespace(submit=lambda *words, **more: None)
     monkeypatch.setitem(sys.modules, "distributed", there)
-    return lambda *command: dask_client.occupy("exit 0", str(tmp_path), list(command), str(logs / "film.dask.log"), LOG_HEAD)
+    return lambda *command: dask_client.occupy(
+        "exit 0", str(tmp_path), list(command), str(logs / "film.dask.log"), LOG_HEAD
+    )
 
 
 def test_worker_begins_a_log_and_goes_on_with_it(logs, occupy):

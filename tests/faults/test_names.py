@@ -53,14 +53,25 @@ def test_inputs_whose_names_are_no_text_are_read(room, clip, style):
     for number, name in enumerate(("clip.mp4", "style.safetensors")):
         shutil.copy((clip, style)[number], room / f"{ODD}.{name}")
     (room / f"{ODD}.png").write_bytes(encode_png(np.full((64, 96, 3), 200, np.uint8)))
-    job = create(share, room / f"{ODD}.clip.mp4", room / f"{ODD}.style.safetensors", name="job", test=1, threads=1,
-                 mask=room / f"{ODD}.png", seed=room / f"{ODD}.png")
+    job = create(
+        share,
+        room / f"{ODD}.clip.mp4",
+        room / f"{ODD}.style.safetensors",
+        name="job",
+        test=1,
+        threads=1,
+        mask=room / f"{ODD}.png",
+        seed=room / f"{ODD}.png",
+    )
     assert work(job)
 
 
 def test_weights_are_written_and_read_under_a_name_that_is_no_text(room):
-    weights = {spynet.name_of(level, key): value for level in range(spynet.LEVELS)
-               for key, value in spynet.make_level().state_dict().items()}
+    weights = {
+        spynet.name_of(level, key): value
+        for level in range(spynet.LEVELS)
+        for key, value in spynet.make_level().state_dict().items()
+    }
     spynet.save_weights(weights, room / f"{ODD}.safetensors")
     assert spynet.load_weights(room / f"{ODD}.safetensors").keys() == weights.keys()
 
@@ -69,7 +80,11 @@ def test_film_whose_name_no_terminal_shows_is_refused_before_any_work(room, clip
     share = open_share(room)
     for out in (f"{ODD}.mp4", "a\nb.mp4"):
         result = CliRunner().invoke(coordinator.main, ["submit", str(room), str(clip), str(style), "--out", out])
-        assert result.exit_code == 2 and result.output.startswith("error: --out: expected") and len(result.output.splitlines()) == 1
+        assert (
+            result.exit_code == 2
+            and result.output.startswith("error: --out: expected")
+            and len(result.output.splitlines()) == 1
+        )
     assert not list(share.layout.jobs.iterdir())
 
 
@@ -80,5 +95,7 @@ def test_mask_whose_name_is_no_text_does_not_take_the_process_down_in_any_locale
     (room / f"{ODD}.png").write_bytes(encode_png(np.full((4, 4, 3), 9, np.uint8)))
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     for environment in (os.environ, {**os.environ, **plain}):
-        done = subprocess.run([sys.executable, "-c", PICTURE, os.fsencode(room / f"{ODD}.png")], cwd=ROOT, env=environment)
+        done = subprocess.run(
+            [sys.executable, "-c", PICTURE, os.fsencode(room / f"{ODD}.png")], cwd=ROOT, env=environment
+        )
         assert done.returncode == 0

@@ -41,8 +41,14 @@ from tests.helpers.waiting import wait_for
 
 # ---- real processes
 def start(share: SharedDir, *words: str, sick: str = "") -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, *(words or ("-m", "tests.helpers.toy_plan")), str(share.layout.root), "toy"], cwd=ROOT, text=True,
-                            env={**os.environ, "FAV_TOY_SICK": sick}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return subprocess.Popen(
+        [sys.executable, *(words or ("-m", "tests.helpers.toy_plan")), str(share.layout.root), "toy"],
+        cwd=ROOT,
+        text=True,
+        env={**os.environ, "FAV_TOY_SICK": sick},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
 
 
 def is_clean(job: Job) -> bool:
@@ -56,11 +62,15 @@ def real(root: Path) -> SharedDir:
     return open_share(root)
 
 
-@pytest.mark.parametrize("spec, why, cause", [
-    ({"poison": 3}, "raised", "ValueError: this link is poison"),
-    ({"deadly": 3}, "crashed", "killed by SIGKILL, out of memory?"),
-    ({"deadly": 3, "signal": int(signal.SIGSEGV)}, "crashed", "killed by SIGSEGV"),
-], ids=["raises", "killed for memory", "crashes the interpreter"])
+@pytest.mark.parametrize(
+    "spec, why, cause",
+    [
+        ({"poison": 3}, "raised", "ValueError: this link is poison"),
+        ({"deadly": 3}, "crashed", "killed by SIGKILL, out of memory?"),
+        ({"deadly": 3, "signal": int(signal.SIGSEGV)}, "crashed", "killed by SIGSEGV"),
+    ],
+    ids=["raises", "killed for memory", "crashes the interpreter"],
+)
 def test_task_that_fails_everywhere_is_tried_on_three_different_nodes_and_the_others_are_done(real, spec, why, cause):
     job = toy.create(real, chains=3, length=5, gate=0, **spec)
     nodes = [start(real) for _ in range(3)]
@@ -69,12 +79,16 @@ def test_task_that_fails_everywhere_is_tried_on_three_different_nodes_and_the_ot
     outputs = [node.communicate(timeout=120)[0] for node in nodes]
     tries = attempts.of_task(job, link_task(3))
     assert [(attempt.why, attempt.cause) for attempt in tries] == [(why, cause)] * 3, outputs
-    assert len({node_key(attempt.who) for attempt in tries}) == 3 and all(attempt.host == os.uname().nodename for attempt in tries)
+    assert len({node_key(attempt.who) for attempt in tries}) == 3 and all(
+        attempt.host == os.uname().nodename for attempt in tries
+    )
     assert [node.returncode for node in nodes] == [1, 1, 1]
     for output in outputs:
         (last,) = [line for line in output.splitlines() if "used up their attempts" in line]
         assert cause in last and all(attempt.who in last for attempt in tries) and "retry" in last
-    assert results.done_in_shard(job, "link", 0) == {0, 1, 2, *range(5, 15)} and attempts.failed(job) == ["link.0000003"]
+    assert results.done_in_shard(job, "link", 0) == {0, 1, 2, *range(5, 15)} and attempts.failed(job) == [
+        "link.0000003"
+    ]
     assert is_clean(job)
 
 
@@ -86,7 +100,9 @@ def test_lone_node_that_a_first_task_takes_down_again_and_again_does_all_the_oth
     assert is_clean(job)
 
 
-@pytest.mark.parametrize("sickness, cause", [("raise", "MemoryError: no memory for any link"), ("kill", "killed by SIGKILL")])
+@pytest.mark.parametrize(
+    "sickness, cause", [("raise", "MemoryError: no memory for any link"), ("kill", "killed by SIGKILL")]
+)
 def test_sick_node_takes_itself_out_and_costs_no_task_an_attempt(real, sickness, cause):
     job = toy.create(real, chains=6, length=8, gate=1)
     well = [start(real) for _ in range(2)]
@@ -119,7 +135,9 @@ sys.exit(node.run())
 def test_task_that_crashes_after_an_examination_was_broken_off_is_counted(real):
     job = toy.create(real, chains=1, length=1, deadly=0)
     output, _ = (node := start(real, "-c", EXAMINED)).communicate(timeout=60)
-    assert node.returncode == 1 and [attempt.why for attempt in attempts.of_task(job, link_task(0))] == ["crashed"] * 3, output
+    assert (
+        node.returncode == 1 and [attempt.why for attempt in attempts.of_task(job, link_task(0))] == ["crashed"] * 3
+    ), output
 
 
 HANGS = """
@@ -180,19 +198,29 @@ def status(job: Job, *words: str) -> str:
     return result.output
 
 
-def test_film_with_a_poisoned_frame_shows_what_waits_for_it_and_retry_finishes_the_same_film(real, clip, style, tmp_path_factory):
+def test_film_with_a_poisoned_frame_shows_what_waits_for_it_and_retry_finishes_the_same_film(
+    real, clip, style, tmp_path_factory
+):
     job = create(real, clip, style)
     plain = create(open_share(tmp_path_factory.mktemp("plain")), clip, style)
     assert work(plain)
     (job.layout.inputs / "poison").touch()
     output, _ = (node := start(real, "-c", FILM_NODE % "Poisoned")).communicate(timeout=120)
-    assert node.returncode == 1 and "frame.0000005: ValueError: this frame is poison (3 times raised on " in output, output
+    assert node.returncode == 1 and "frame.0000005: ValueError: this frame is poison (3 times raised on " in output, (
+        output
+    )
     assert results.done_in_shard(job, "frame", 0) == {*range(5), *range(CUT, FRAMES)}
     told = status(job)
-    assert "frame.0000005 failed after 3 attempts: ValueError: this frame is poison" in told and told.count("raised on node") == 3
+    assert (
+        "frame.0000005 failed after 3 attempts: ValueError: this frame is poison" in told
+        and told.count("raised on node") == 3
+    )
     assert f"{CUT - 6} frames wait for frame 5, which failed" in told
     (state,) = json.loads(status(job, "--json"))["jobs"]
-    assert state["state"] == "failed" and [attempt["why"] for attempt in state["attempts"]["frame.0000005"]] == ["raised"] * 3
+    assert (
+        state["state"] == "failed"
+        and [attempt["why"] for attempt in state["attempts"]["frame.0000005"]] == ["raised"] * 3
+    )
     (job.layout.inputs / "poison").unlink()
     assert "1 failed task" in CliRunner().invoke(coordinator.main, ["retry", str(real.layout.root)]).output
     assert work(job)
@@ -257,7 +285,9 @@ class Failing(toy.ToyPlan):
 def serve(node: Node, fails, health: NodeHealth | None = None, forever: bool = False) -> tuple[bool, RecordingEvents]:
     plan = type("Plan", (Failing,), {"fails": staticmethod(fails)})
     report = RecordingEvents()
-    well = Worker(node, lambda job, node: plan(job, node, print), report, threading.Event(), "toy", forever, health).run()
+    well = Worker(
+        node, lambda job, node: plan(job, node, print), report, threading.Event(), "toy", forever, health
+    ).run()
     return well, report
 
 
@@ -282,7 +312,11 @@ def test_node_leaves_a_failed_task_to_one_that_never_takes_it_for_a_while_and_no
     company.steps.append(lambda: seen.append((company.waited, len(attempts.of_task(job, link_task(1))))))
     assert not serve(node, poisons(1))[0]
     after = [next(when for when, count in seen if count >= number) for number in (1, 2, 3)]
-    assert after[0] < 10 and LEAVE_S <= after[1] < LEAVE_S + 10 and LEAVE_S + LEAVE_AGAIN_S <= after[2] < LEAVE_S + LEAVE_AGAIN_S + 20
+    assert (
+        after[0] < 10
+        and LEAVE_S <= after[1] < LEAVE_S + 10
+        and LEAVE_S + LEAVE_AGAIN_S <= after[2] < LEAVE_S + LEAVE_AGAIN_S + 20
+    )
     assert results.done_in_shard(job, "link", 0) == {0, 3, 4, 5}
 
 
@@ -359,7 +393,9 @@ def test_task_that_somebody_opened_anew_is_tried_at_once(share, node, company):
     assert serve(node, tries[0])[0] and company.waited < LEAVE_S
 
 
-def test_sick_node_that_came_before_any_result_waits_for_one_then_steps_out_and_takes_its_attempts_back(share, node, company):
+def test_sick_node_that_came_before_any_result_waits_for_one_then_steps_out_and_takes_its_attempts_back(
+    share, node, company
+):
     job = toy.create(share, chains=9, length=3)
     other, third = company.join(), company.join()
     first = lambda: attempts.of_task(job, link_task(0))
@@ -374,14 +410,18 @@ def test_sick_node_that_came_before_any_result_waits_for_one_then_steps_out_and_
 
     company.steps.append(others)
     fails, health = lambda task: MemoryError("nothing left"), NodeHealth()
-    with pytest.raises(NodeUnhealthyError, match="failed at link.*, and at link.0000024, which is done .MemoryError: nothing left"):
+    with pytest.raises(
+        NodeUnhealthyError, match="failed at link.*, and at link.0000024, which is done .MemoryError: nothing left"
+    ):
         serve(node, fails, health)
     assert len(list(job.layout.attempts.rglob("*.*"))) == 5  # on three links, not on each of nine
     well, report = serve(node, fails, health)  # a fresh process
     assert not well and company.waited < DOUBT_S and claimed(job) == {}
     (line,) = [line for line in report.lines if "is sick" in line]
     assert "MemoryError: nothing left" in line
-    assert [attempt.counts for attempt in first() if node_key(attempt.who) == node_key(node.identity.incarnation)] == [False]
+    assert [attempt.counts for attempt in first() if node_key(attempt.who) == node_key(node.identity.incarnation)] == [
+        False
+    ]
     assert attempts.failed(job) == [] and len(first()) == 3
 
 
@@ -405,7 +445,9 @@ def test_process_that_a_task_has_spoiled_is_not_taken_for_a_sick_node(share, nod
 
 def test_node_that_falls_sick_when_it_is_alone_leaves_the_rest_of_the_job_open(share, node, company):
     job, health = toy.create(share, chains=9, length=3), NodeHealth()
-    fails = lambda task: RuntimeError("the device is lost") if task.number > 4 or results.is_done(job, link_task(4)) else None
+    fails = lambda task: (
+        RuntimeError("the device is lost") if task.number > 4 or results.is_done(job, link_task(4)) else None
+    )
     with pytest.raises(NodeUnhealthyError):
         serve(node, fails, health)
     well, report = serve(node, fails, health)
@@ -435,7 +477,9 @@ def test_examination_whose_input_vanishes_shows_nothing_and_does_not_hold_the_no
     assert results.done_in_shard(job, "link", 0) == {0, 1, 3, 4, 5}
 
 
-def test_failed_mark_that_a_sick_node_makes_untrue_while_it_is_written_goes_again(share, node, job, company, monkeypatch):
+def test_failed_mark_that_a_sick_node_makes_untrue_while_it_is_written_goes_again(
+    share, node, job, company, monkeypatch
+):
     sick, task = company.join(), link_task(0)
     for _ in range(attempts.MOST_FAULTS - 1):
         attempts.record(sick, job, task, "raised", "MemoryError", attempts.nonce())
@@ -469,9 +513,13 @@ def test_film_node_proves_itself_on_a_frame_that_needs_what_the_failed_one_needs
         shelf = JobArtifacts(job)
         shelf.refresh()
         assert np.array_equal(again, shelf.frame(1))
-        assert blocked(shelf, ["frame.0000003", f"frame.{CUT + 2:07d}", f"frame.{CUT + 3:07d}"]) == \
-            [f"{CUT - 4} frames wait for frame 3, which failed", f"1 frame waits for frame {CUT + 2}, which failed"]
-        assert blocked(shelf, ["index.0000001"]) == [f"all frames from {CUT + 4} on wait for piece 1 of the index, which failed"]
+        assert blocked(shelf, ["frame.0000003", f"frame.{CUT + 2:07d}", f"frame.{CUT + 3:07d}"]) == [
+            f"{CUT - 4} frames wait for frame 3, which failed",
+            f"1 frame waits for frame {CUT + 2}, which failed",
+        ]
+        assert blocked(shelf, ["index.0000001"]) == [
+            f"all frames from {CUT + 4} on wait for piece 1 of the index, which failed"
+        ]
 
 
 def test_node_that_can_make_no_flow_steps_out_though_flow_may_fail(share, node, company, clip, style, monkeypatch):
@@ -488,7 +536,14 @@ def test_node_that_can_make_no_flow_steps_out_though_flow_may_fail(share, node, 
             raise MemoryError("not for flow")
 
     def helps() -> bool:
-        return Worker(node, lambda job, node: NoFlow(job, node, print), RecordingEvents(), threading.Event(), job.name, health=health).run()
+        return Worker(
+            node,
+            lambda job, node: NoFlow(job, node, print),
+            RecordingEvents(),
+            threading.Event(),
+            job.name,
+            health=health,
+        ).run()
 
     health = NodeHealth()
     with pytest.raises(NodeUnhealthyError, match="failed at flow.0000004, and at flow.0000001, which is done"):
@@ -500,7 +555,9 @@ def test_node_that_can_make_no_flow_steps_out_though_flow_may_fail(share, node, 
 def test_status_tells_every_attempt_and_verbose_its_traceback(share, node, clip, style):
     job = create(share, clip, style)
     for why in ("raised", "crashed", "raised"):
-        attempts.record(node, job, frame_task(7), why, "Traceback\n  in the depths\nMemoryError: no room", attempts.nonce())
+        attempts.record(
+            node, job, frame_task(7), why, "Traceback\n  in the depths\nMemoryError: no room", attempts.nonce()
+        )
     told = status(job)
     assert told.count(f"on node {node.identity.incarnation} of {node.identity.host}: MemoryError: no room") == 3
     assert "in the depths" not in told and status(job, "--verbose").count("in the depths") == 3

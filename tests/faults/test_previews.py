@@ -25,7 +25,10 @@ with open(sys.argv[4], "wb", buffering=0) as file:
         time.sleep(0.002)
     file.write(b"MARK")
 """
-DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); print('x' * 100_000, file=__import__('sys').stderr)" + WRITES
+DEAF = (
+    "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); print('x' * 100_000, file=__import__('sys').stderr)"
+    + WRITES
+)
 ENDLESS = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)" + WRITES.replace("range(100)", "iter(int, 1)")
 KILLED = WRITES.replace('    file.write(b"MARK")', "    import os; os.kill(os.getpid(), 9)")
 FAILS = WRITES.replace('    file.write(b"MARK")', "    sys.exit('no room')")
@@ -45,6 +48,7 @@ def job(share, clip, style):
 @pytest.fixture
 def program(job, monkeypatch):
     """Another program in the place of `coordinator.py preview`."""
+
     def put(source: str) -> None:
         source = source.replace("MARK", mark_of("preview", job))
         monkeypatch.setattr(preview, "COMMAND", [sys.executable, "-S", "-E", "-c", source])

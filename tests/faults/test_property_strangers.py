@@ -101,8 +101,9 @@ NO_NAMES = [directory(**{"job.json": file(content)}) for content in (b"", b"{", 
 no_file = st.one_of(links, st.just(FIFO), dirs(leaves))  # where ours is a file
 no_empty = st.one_of(no_file, files.filter(lambda thing: thing.content))
 no_directory = st.one_of(leaves, full)  # where ours is a directory of files of our names
-HEX_ENTRIES = st.dictionaries(st.just(HEX16), st.one_of(links, st.just(FIFO), full),
-                              min_size=1).map(lambda inside: holding(*inside.items()))
+HEX_ENTRIES = st.dictionaries(st.just(HEX16), st.one_of(links, st.just(FIFO), full), min_size=1).map(
+    lambda inside: holding(*inside.items())
+)
 
 
 def at(place: str, names: st.SearchStrategy | list[str], what: st.SearchStrategy) -> st.SearchStrategy:
@@ -257,8 +258,9 @@ film_strategy = dict(
                                                          "clean made --force"]), max_size=4))  # fmt: skip
 
 
-def in_a_share_with_films(above: Path, template: Path, entries: list, swap: tuple | None, first: bool,
-                          names: list[str]) -> None:
+def in_a_share_with_films(
+    above: Path, template: Path, entries: list, swap: tuple | None, first: bool, names: list[str]
+) -> None:
     """As `in_a_share`, with jobs of films. `first`: what strangers have is in the job that is finished."""
     with scratch(above) as base:
         shutil.copytree(template, base, symlinks=True, dirs_exist_ok=True)
@@ -277,8 +279,9 @@ def in_a_share_with_films(above: Path, template: Path, entries: list, swap: tupl
 
 @settings(QUICK, max_examples=3)
 @given(**film_strategy)
-def test_no_command_and_no_node_touches_what_strangers_have_beside_films(above, film_share, entries, swap, first,
-    names):
+def test_no_command_and_no_node_touches_what_strangers_have_beside_films(
+    above, film_share, entries, swap, first, names
+):
     in_a_share_with_films(above, film_share, entries, swap, first, names)
 
 
@@ -290,8 +293,9 @@ def test_a_thousand_shares_with_films_and_strangers_entries(above, film_share, e
 
 
 # ---- before it is a share
-old_names = st.sampled_from([holding(("film", directory(**{"job.json": file(manifest("film"))}))),
-                             holding(("film", NO_NAMES[1])), directory()])
+old_names = st.sampled_from(
+    [holding(("film", directory(**{"job.json": file(manifest("film"))}))), holding(("film", NO_NAMES[1])), directory()]
+)
 
 
 def rooms_of_others(what: st.SearchStrategy) -> st.SearchStrategy:
@@ -299,8 +303,17 @@ def rooms_of_others(what: st.SearchStrategy) -> st.SearchStrategy:
 
 
 empty_rooms = st.just({room: directory(0o700) for room in ROOMS})
-NO_MARKER = [file(b""), file(b"{}"), file(b"[" * 10_000), file(b"\xff\0"), file(b'{"version": 1e400}'), directory(),
-             link(f"HOME/{MARKER}"), link(MARKER), FIFO]
+NO_MARKER = [
+    file(b""),
+    file(b"{}"),
+    file(b"[" * 10_000),
+    file(b"\xff\0"),
+    file(b'{"version": 1e400}'),
+    directory(),
+    link(f"HOME/{MARKER}"),
+    link(MARKER),
+    FIFO,
+]
 before_strategy = dict(ours=st.one_of(st.just({}), rooms_of_others(things), rooms_of_others(dirs(leaves)), empty_rooms),
                        others=st.dictionaries(words, things, max_size=3),
                        marked=st.one_of(st.just(None), st.just("ours"), st.sampled_from(NO_MARKER)),
@@ -315,8 +328,9 @@ def marker(above) -> bytes | None:
     return (root / MARKER).read_bytes() if (root / MARKER).exists() else None
 
 
-def before_a_share(above: Path, marker: bytes | None, ours: dict, others: dict, marked: str | Thing | None,
-                   names: list[str]) -> None:
+def before_a_share(
+    above: Path, marker: bytes | None, ours: dict, others: dict, marked: str | Thing | None, names: list[str]
+) -> None:
     tree = {name: thing for name, thing in {**others, **ours}.items() if name != MARKER}
     if marked == "ours" and marker:
         tree[MARKER] = file(marker)
@@ -380,8 +394,9 @@ def manifest_reads(names: Thing) -> bool:
 
 @QUICK
 @given(**before_strategy)
-def test_directory_of_strangers_is_refused_or_becomes_a_share_and_keeps_all_they_have(above, marker, ours, others,
-    marked, names):
+def test_directory_of_strangers_is_refused_or_becomes_a_share_and_keeps_all_they_have(
+    above, marker, ours, others, marked, names
+):
     before_a_share(above, marker, ours, others, marked, names)
 
 

@@ -74,10 +74,12 @@ def measured(tmp_path_factory, clip, style) -> Job:
 @pytest.fixture
 def copied(tmp_path):
     """Copies a job with all of its share; what was one file with two names is so in the copy."""
+
     def copy(job: Job) -> Job:
         shutil.rmtree(tmp_path / "share", ignore_errors=True)
         subprocess.run(["cp", "-a", job.share.layout.root, tmp_path / "share"], check=True)
         return find_job(open_share(tmp_path / "share"), job.name)
+
     return copy
 
 
@@ -148,22 +150,29 @@ GONE = {"removed": Path.unlink, "another program's": lambda file: file.rename(fi
 def test_retry_opens_a_finished_job_with_one_bad_frame_and_the_film_comes_back(job, plain):
     flip(path(job, frame_task(3)))
     told = call(job, "retry")
-    assert "film: frame 3 did not read back (PNG: " in told and "film: 1 frame to be made again: 3; start nodes (node.py " in told
+    assert (
+        "film: frame 3 did not read back (PNG: " in told
+        and "film: 1 frame to be made again: 3; start nodes (node.py " in told
+    )
     assert_repaired(job, plain)
     assert "all 8 results read back, and none is missing" in call(job, "retry")
 
 
 @pytest.mark.parametrize("first", [0, 5])
 def test_every_way_in_which_a_frame_is_bad_is_found(job, plain, first):
-    for number, damage in enumerate([*BAD.values(), *GONE.values()][first:first + COUNT]):
+    for number, damage in enumerate([*BAD.values(), *GONE.values()][first : first + COUNT]):
         damage(path(job, frame_task(number)))
     told = call(job, "retry")
-    assert told.count("did not read back (") == (6, 4)[first > 0] and "6 frames to be made again: 0, 1, 2, 3, 4, …" in told
+    assert (
+        told.count("did not read back (") == (6, 4)[first > 0] and "6 frames to be made again: 0, 1, 2, 3, 4, …" in told
+    )
     assert_repaired(job, plain)
 
 
 def test_whole_job_stays_finished_and_untouched(job):
-    look = lambda: {file: (file.lstat().st_ino, file.lstat().st_mtime_ns) for file in job.layout.root.rglob("*") if file.is_file()}
+    look = lambda: {
+        file: (file.lstat().st_ino, file.lstat().st_mtime_ns) for file in job.layout.root.rglob("*") if file.is_file()
+    }
     before = look()
     assert "film: all 8 results read back, and none is missing" in call(job, "retry")
     assert look() == before and "finished" in job.marks() and film_of(job).exists()
@@ -178,7 +187,9 @@ def test_several_at_once_are_all_found_and_told(job, plain):
     assert_repaired(job, plain)
 
 
-@pytest.mark.parametrize("damage", [flip, lambda file: shutil.rmtree(file.parent.parent), lambda file: file.write_text("[" * 9999)])
+@pytest.mark.parametrize(
+    "damage", [flip, lambda file: shutil.rmtree(file.parent.parent), lambda file: file.write_text("[" * 9999)]
+)
 def test_index_is_made_again(job, plain, damage):
     damage(path(job, index_task(0)))
     assert "1 piece of the index to be made again: 0" in call(job, "retry")
@@ -205,7 +216,9 @@ def test_record_with_any_bit_flipped_is_not_taken_for_another_one(job):
         changed = bytearray(data)
         changed[place] ^= 1
         try:
-            assert {name: value for name, value in unsealed(bytes(changed)).items() if name != "checksum"} == wanted or b'"checksum"' not in changed
+            assert {
+                name: value for name, value in unsealed(bytes(changed)).items() if name != "checksum"
+            } == wanted or b'"checksum"' not in changed
         except ValueError:
             pass
 
@@ -313,7 +326,9 @@ def test_frame_in_a_chunk_and_in_a_lead_in_are_made_again_alone(copied, chunked)
     assert "1 frame to be made again: 12; 1 lead-in frame to be made again: " in call(job, "retry")
     report = RecordingEvents()
     with temporary_member(job.share) as node:
-        assert Worker(node, lambda job, node: make_plan(job, node, report.say), report, threading.Event(), job.name).run()
+        assert Worker(
+            node, lambda job, node: make_plan(job, node, report.say), report, threading.Event(), job.name
+        ).run()
     assert sorted(report.tasks) == sorted([str(lead), str(frame_task(12))])
     assert film_of(job).read_bytes() == film_of(chunked).read_bytes()
     assert all(np.array_equal(*pair) for pair in zip(frames_of(job), frames_of(chunked), strict=True))
@@ -330,11 +345,17 @@ def test_evaluation_is_made_again_under_its_own_name(copied, measured, damage):
     job = copied(measured)
     for task in (measure_task(0), report_task(".json"), report_task(".txt")):
         damage(path(job, task))
-    assert "1 measured part to be made again: 0; 2 parts of the evaluation to be made again: .txt, .json; " in call(job, "retry")
+    assert "1 measured part to be made again: 0; 2 parts of the evaluation to be made again: .txt, .json; " in call(
+        job, "retry"
+    )
     assert_repaired(job, measured)
     names = sorted(file.name for file in job.share.layout.root.glob("film.evaluation*"))
-    assert names == sorted(file.name for file in measured.share.layout.root.glob("film.evaluation*")) and len(names) == 4
-    assert evaluation_name(film_of(job), ".json").read_bytes() == evaluation_name(film_of(measured), ".json").read_bytes()
+    assert (
+        names == sorted(file.name for file in measured.share.layout.root.glob("film.evaluation*")) and len(names) == 4
+    )
+    assert (
+        evaluation_name(film_of(job), ".json").read_bytes() == evaluation_name(film_of(measured), ".json").read_bytes()
+    )
 
 
 def test_failed_evaluation_of_a_finished_job_is_opened_anew_by_retry(copied, measured):
@@ -432,7 +453,9 @@ def test_status_tells_what_a_finished_job_lacks(job):
     assert f"film: finished; 1 frame missing: 3; {cure}\n" in call(job, "status")
     (state,) = json.loads(call(job, "status", "--json"))["jobs"]
     assert state["state"] == "finished" and state["missing"] == [str(frame_task(3))] and cure in state["lacks"]
-    assert f"film: finished, 1 frame missing: 3; {cure}, {COUNT - 1} of {COUNT} frames" in call(job, "status", "--watch")
+    assert f"film: finished, 1 frame missing: 3; {cure}, {COUNT - 1} of {COUNT} frames" in call(
+        job, "status", "--watch"
+    )
     (now,) = json.loads(call(job, "status", "--watch", "--json"))["jobs"]
     assert now["missing"] == [str(frame_task(3))] and now["counts"]["frame"] == [COUNT - 1, COUNT]
     path(job, frame_task(4)).unlink()
@@ -647,7 +670,24 @@ def test_nobody_makes_flow_for_frames_that_are_there(job, monkeypatch):
 
 WHOLE = encode_png(np.arange(8 * 6 * 3, dtype=np.uint8).reshape(6, 8, 3), {"a": "b"})
 FLOW = encode_flow(np.zeros((6, 8, 2), np.float32), np.ones((6, 8), np.uint8))
-KINDS = st.sampled_from([b"IHDR", b"IDAT", b"IEND", b"iTXt", b"tEXt", b"PLTE", b"tRNS", b"eXIf", b"acTL", b"fcTL", b"fdAT", b"iCCP", b"zTXt", b"\0\0\0\0"])
+KINDS = st.sampled_from(
+    [
+        b"IHDR",
+        b"IDAT",
+        b"IEND",
+        b"iTXt",
+        b"tEXt",
+        b"PLTE",
+        b"tRNS",
+        b"eXIf",
+        b"acTL",
+        b"fcTL",
+        b"fdAT",
+        b"iCCP",
+        b"zTXt",
+        b"\0\0\0\0",
+    ]
+)
 BODIES = st.one_of(st.binary(max_size=30), st.sampled_from([struct.pack(">IIBBBBB", *size, depth, colour, 0, 0, lace) for size in ((8, 6), (6, 8), (1, 1))
                                                             for depth in (1, 8, 16) for colour in (0, 2, 3, 6) for lace in (0, 1)]
                    + [TURNED[8:-4], zlib.compress(bytes(6 * 25)), zlib.compress(bytes(6 * 49)), SCALE_KEY.encode() + b"\0\0\0\0\0" + b"256.0"]))  # fmt: skip
@@ -657,13 +697,17 @@ def parts(png: bytes) -> list[bytes]:
     found, at = [], len(SIGNATURE)
     while at < len(png):
         size = 12 + struct.unpack_from(">I", png, at)[0]
-        found.append(png[at:at + size])
+        found.append(png[at : at + size])
         at += size
     return found
 
 
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
-@given(base=st.sampled_from([WHOLE, FLOW]), added=st.lists(st.tuples(st.integers(0, 4), KINDS, BODIES), max_size=4), dropped=st.sets(st.integers(0, 4), max_size=2))
+@given(
+    base=st.sampled_from([WHOLE, FLOW]),
+    added=st.lists(st.tuples(st.integers(0, 4), KINDS, BODIES), max_size=4),
+    dropped=st.sets(st.integers(0, 4), max_size=2),
+)
 def test_whole_chunks_of_any_kind_are_a_picture_of_ours_or_one_error(base, added, dropped):
     chunks = [part for number, part in enumerate(parts(base)) if number not in dropped]
     for place, kind, body in added:

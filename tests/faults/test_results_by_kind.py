@@ -55,7 +55,14 @@ def little_memory():
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, clip, style):
     """A finished job of four frames."""
-    job = create(open_share(tmp_path_factory.mktemp("share")), clip, style, name="film", test=4, evaluate=picture(tmp_path_factory))
+    job = create(
+        open_share(tmp_path_factory.mktemp("share")),
+        clip,
+        style,
+        name="film",
+        test=4,
+        evaluate=picture(tmp_path_factory),
+    )
     assert work(job)
     return job
 
@@ -68,10 +75,16 @@ def picture(tmp_path_factory):
 
 def readers(shelf: JobArtifacts) -> dict:
     shelf.refresh()
-    return {frame_task(1): lambda: shelf.frame(1), flow_task(1): lambda: shelf.geometry(1), measure_task(0): lambda: shelf.rows(0)}
+    return {
+        frame_task(1): lambda: shelf.frame(1),
+        flow_task(1): lambda: shelf.geometry(1),
+        measure_task(0): lambda: shelf.rows(0),
+    }
 
 
-@pytest.mark.parametrize("task, head", [(frame_task(1), b"\x89PNG"), (flow_task(1), b"\x89PNG"), (measure_task(0), b'{"rows": [')], ids=str)
+@pytest.mark.parametrize(
+    "task, head", [(frame_task(1), b"\x89PNG"), (flow_task(1), b"\x89PNG"), (measure_task(0), b'{"rows": [')], ids=str
+)
 def test_result_beyond_its_kind_is_set_aside_unread(made, little_memory, task, head):
     result = made.layout.result(task)
     before = result.read_bytes() if result.exists() else None
@@ -92,12 +105,16 @@ def test_huge_piece_of_the_index_takes_neither_time_nor_memory_and_is_made_again
     lay(job, index_task(0), b"[" + b"[]," * 1000)
     began = time.monotonic()
     status = CliRunner().invoke(coordinator.main, ["status", str(share.layout.root)])
-    assert time.monotonic() - began < 5 and "index    0 of ?" in status.output, status.output  # the next node makes it again
+    assert time.monotonic() - began < 5 and "index    0 of ?" in status.output, (
+        status.output
+    )  # the next node makes it again
     with temporary_member(share) as node:
         shelf = make_plan_quietly(job, node, None).shelf
         with pytest.raises(ResultVanishedError):
             shelf.refresh()
-    assert [one.why for one in attempts.of_task(job, index_task(0))] == ["damaged"] and not results.is_done(job, index_task(0))
+    assert [one.why for one in attempts.of_task(job, index_task(0))] == ["damaged"] and not results.is_done(
+        job, index_task(0)
+    )
     assert work(job) and (share.layout.root / "film.mp4").exists()
 
 

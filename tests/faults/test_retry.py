@@ -121,7 +121,9 @@ def test_step_that_fails_again_and_again_though_the_share_answers_is_given_up(sh
 
 def test_step_that_stumbles_once_more_after_a_long_outage_is_tried_again(share, clock):
     step = Stumbling(2 * MOST_PASSING)
-    clock.where("list", lambda path: step.left > 0, errno.EIO)  # the last failure is the first at which the share answers
+    clock.where(
+        "list", lambda path: step.left > 0, errno.EIO
+    )  # the last failure is the first at which the share answers
     assert retry_transient(step, share, print, clock.sleep) == "done"
     assert clock.calls > clock.struck > MOST_PASSING
 
@@ -226,8 +228,13 @@ sys.exit(Supervisor(open_share(Path(sys.argv[1])), sys.argv[2], lambda line: pri
 
 
 def start(share: SharedDir, plan: type) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-c", NODE, str(share.layout.root), f"tests.faults.test_retry:{plan.__name__}"],
-                            cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return subprocess.Popen(
+        [sys.executable, "-c", NODE, str(share.layout.root), f"tests.faults.test_retry:{plan.__name__}"],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
 
 
 def test_error_outside_of_a_task_restarts_the_worker_and_three_of_them_end_the_node(share, job):

@@ -75,8 +75,14 @@ IN_THE_WAY = {"directory": MINE, "empty directory": directory(0o700), "file": fi
               "empty file": file(b""), "FIFO": FIFO,
               "link": link("HOME/secrets"), "link that leads nowhere": link("HOME/nowhere"),
               "link to ..": link("..")}  # fmt: skip
-LINKS = {"directory": "HOME/results", "empty": "HOME/void", "above": "..", "itself": "ITSELF",
-         "nowhere": "HOME/nowhere", "file": "HOME/thesis.tex"}
+LINKS = {
+    "directory": "HOME/results",
+    "empty": "HOME/void",
+    "above": "..",
+    "itself": "ITSELF",
+    "nowhere": "HOME/nowhere",
+    "file": "HOME/thesis.tex",
+}
 
 
 @pytest.fixture
@@ -274,8 +280,9 @@ def test_nodes_that_make_one_share_at_the_same_time_are_all_let_in(root):
 
 # ---- the marker
 def newer(marker: bytes) -> bytes:
-    return json.dumps({name: value + 1000 if type(value) is int else value for name,
-                       value in json.loads(marker).items()}).encode()
+    return json.dumps(
+        {name: value + 1000 if type(value) is int else value for name, value in json.loads(marker).items()}
+    ).encode()
 
 
 MARKERS = {"empty": file(b""), "no JSON": file(b"\xff\0{"), "no object": file(b"[]"), "no fields": file(b"{}"),
@@ -350,8 +357,9 @@ def test_old_share_is_marked_by_who_writes_and_not_by_who_looks(root, clock, job
     assert look(root / MARKER) == before
 
 
-@pytest.mark.parametrize("words", ["prioritize toy 3", "pause toy", "recover", "retry toy", "cancel toy",
-                                   "clean toy --force"])
+@pytest.mark.parametrize(
+    "words", ["prioritize toy 3", "pause toy", "recover", "retry toy", "cancel toy", "clean toy --force"]
+)
 def test_old_share_is_marked_by_any_command_that_writes(root, words):
     old_share(root, ("toy",))
     code, said = typed(coordinator.main, words.split()[0], root, *words.split()[1:])
@@ -465,8 +473,9 @@ LOOK_ALIKES = {
 
 
 @pytest.mark.parametrize("path", LOOK_ALIKES)
-def test_name_of_our_form_is_no_proof_without_our_content_and_neither_is_content_without_the_name(root, home, clock,
-    path):
+def test_name_of_our_form_is_no_proof_without_our_content_and_neither_is_content_without_the_name(
+    root, home, clock, path
+):
     for thing in LOOK_ALIKES[path]:
         toy.create(open_share(root, clock), chains=1, length=1)
         (root / path).parent.mkdir(exist_ok=True)
@@ -480,8 +489,14 @@ def test_name_of_our_form_is_no_proof_without_our_content_and_neither_is_content
         root.mkdir(mode=0o775)
 
 
-STRANGE = {"taxes": MINE, "diary.txt": file(), "Void": directory(0o700), "FIFO": FIFO,
-           "secrets": link("HOME/secrets"), "up": link("..")}
+STRANGE = {
+    "taxes": MINE,
+    "diary.txt": file(),
+    "Void": directory(0o700),
+    "FIFO": FIFO,
+    "secrets": link("HOME/secrets"),
+    "up": link(".."),
+}
 
 
 def test_what_strangers_have_in_directories_of_the_dead_stays_and_the_rest_goes(root, home, clock):
@@ -588,8 +603,9 @@ def test_hard_links_of_a_users_files_in_the_rooms_change_nothing_of_the_files(ro
 
 
 # ---- modes, owners and times
-@pytest.mark.parametrize("kind", ["share with a film", "share that is empty", "old share", "no share",
-                                  "rooms of a stranger"])
+@pytest.mark.parametrize(
+    "kind", ["share with a film", "share that is empty", "old share", "no share", "rooms of a stranger"]
+)
 def test_who_looks_changes_nothing(root, home, film, kind):
     if kind == "share with a film":
         films.work(film)
@@ -658,8 +674,9 @@ def test_mode_of_a_users_directory_in_which_a_film_is_shown_stays(root, home, cl
 
 # ---- links in a job
 @pytest.mark.parametrize("to", ["HOME/results", ".."])
-@pytest.mark.parametrize("room", [*JOB_ROOMS, "results/frame", "results/index", "results/frame/0000", "results/flow",
-                                  "."])
+@pytest.mark.parametrize(
+    "room", [*JOB_ROOMS, "results/frame", "results/index", "results/frame/0000", "results/flow", "."]
+)
 def test_directory_of_a_film_job_that_is_a_link_leads_nothing_outside(root, home, film, clock, room, to):
     watched = watch(root, swap(film.layout.root / room, link(to), home))
     Films(root).work()
@@ -668,8 +685,10 @@ def test_directory_of_a_film_job_that_is_a_link_leads_nothing_outside(root, home
     watched.unharmed()
 
 
-@pytest.mark.parametrize("room", [*JOB_ROOMS, "results/frame", "results/index", "results/frame/0000",
-                                  "results/stitch", "results/stitch/0000", "."])
+@pytest.mark.parametrize(
+    "room",
+    [*JOB_ROOMS, "results/frame", "results/index", "results/frame/0000", "results/stitch", "results/stitch/0000", "."],
+)
 def test_finished_job_in_which_a_directory_was_moved_and_linked_is_one_line_or_works(root, home, film, clock, room):
     assert films.work(film)
     watched = watch(root, swap(film.layout.root / room, link("HOME/moved"), home))
@@ -681,8 +700,9 @@ def test_finished_job_in_which_a_directory_was_moved_and_linked_is_one_line_or_w
 
 @pytest.mark.parametrize("to", ["HOME/void", "..", "HOME/nowhere"])
 def test_film_is_shown_in_no_directory_that_a_link_leads_to(root, home, inputs, clock, to):
-    job = films.create(open_share(root), *map(Path, inputs), test=2, name="film", out="films/film.mp4",
-                       no_room_check=True)
+    job = films.create(
+        open_share(root), *map(Path, inputs), test=2, name="film", out="films/film.mp4", no_room_check=True
+    )
     watched = watch(root, lay(link(to), root / "films", home))
     Films(root).work()
     watched.unharmed()
@@ -749,8 +769,9 @@ def test_delivery_removes_our_flow_whole_where_nobody_has_put_anything_into_it(r
 
 @pytest.mark.parametrize("place", ["flow", "flow/0000"])
 def test_delivery_follows_no_link_to_a_flow_of_a_stranger(root, home, clock, place):
-    job, watched = shown(root, clock, lambda job: [swap(job.layout.results / place, link(f"HOME/results/{place}"),
-                                                        home)])
+    job, watched = shown(
+        root, clock, lambda job: [swap(job.layout.results / place, link(f"HOME/results/{place}"), home)]
+    )
     watched.unharmed()
 
 
@@ -892,8 +913,13 @@ def made_film(root: Path, inputs) -> Job:
 
 
 def looking(root: Path, out: Path) -> list[tuple]:
-    words = [("status",), ("status", "--json"), ("nodes",), ("report", "--out", out / "page.html"),
-             ("preview", "--out", out / "some.mp4")]
+    words = [
+        ("status",),
+        ("status", "--json"),
+        ("nodes",),
+        ("report", "--out", out / "page.html"),
+        ("preview", "--out", out / "some.mp4"),
+    ]
     return [(coordinator.main, one[0], root, *one[1:]) for one in words]
 
 
@@ -928,8 +954,10 @@ def test_directory_of_another_user_becomes_no_share(inputs):
         before = look(root)
         for name in ("clip.mp4", "tiny.safetensors"):
             shutil.copy(Path(inputs[0]).with_name(name), root.parent)
-        (told,) = in_child(lambda: become(2001), (coordinator.main, "submit", root, root.parent / "clip.mp4",
-                                                  root.parent / "tiny.safetensors"))
+        (told,) = in_child(
+            lambda: become(2001),
+            (coordinator.main, "submit", root, root.parent / "clip.mp4", root.parent / "tiny.safetensors"),
+        )
         refused(told, str(root))
         assert differences(before, look(root)) == []
 
@@ -940,8 +968,11 @@ def test_share_that_is_mounted_read_only_can_be_looked_at(root, base, inputs):
     made_film(root, inputs)
     (base / "out").mkdir()
     before = look(root)
-    told = in_child(mounted(("--bind", root, root), ("-o", "remount,ro,bind", root)), *looking(root, base / "out"),
-                    (coordinator.main, "clean", root, "--force"))
+    told = in_child(
+        mounted(("--bind", root, root), ("-o", "remount,ro,bind", root)),
+        *looking(root, base / "out"),
+        (coordinator.main, "clean", root, "--force"),
+    )
     assert [code for code, _ in told] == [0] * 5 + [2], told
     assert "read-only" in told[-1][1].lower() or "writ" in told[-1][1]
     assert differences(before, look(root)) == []
@@ -951,8 +982,11 @@ def test_old_share_that_is_mounted_read_only_can_be_looked_at(root, base):
     if os.getuid() != 0:
         pytest.skip("needs root to mount")
     old_share(root)
-    told = in_child(mounted(("--bind", root, root), ("-o", "remount,ro,bind", root)),
-                    (coordinator.main, "nodes", root), (coordinator.main, "pause", root))
+    told = in_child(
+        mounted(("--bind", root, root), ("-o", "remount,ro,bind", root)),
+        (coordinator.main, "nodes", root),
+        (coordinator.main, "pause", root),
+    )
     assert [code for code, _ in told] == [0, 2], told
     assert not (root / MARKER).exists()
 
@@ -968,18 +1002,25 @@ def test_share_that_is_a_mount_point_works(root, inputs):
 
 
 @pytest.mark.parametrize("room", ["jobs", "private", "names"])
-def test_room_that_is_a_mount_point_works_or_is_refused_in_one_line_and_keeps_what_lies_in_it(root, home, clock,
-    inputs, room):
+def test_room_that_is_a_mount_point_works_or_is_refused_in_one_line_and_keeps_what_lies_in_it(
+    root, home, clock, inputs, room
+):
     """A disk of its own for `jobs`, as is made where the first is full: a directory, and no link."""
     if os.getuid() != 0:
         pytest.skip("needs root to mount")
     toy.create(open_share(root, clock), chains=1, length=2)
     lay(directory(0o700, **{"p.jpg": file()}), home / "void" / "photos", home)
     before = look(home / "void" / "photos")
-    words = ("submit", *inputs, "--test", "2", "--name", "film"), ("status",), ("prioritize", "film",
-        "2"), ("recover",), ("clean", "film", "--force")
-    told = in_child(mounted(("--bind", home / "void", root / room)),
-                    *((coordinator.main, one[0], root, *one[1:]) for one in words))
+    words = (
+        ("submit", *inputs, "--test", "2", "--name", "film"),
+        ("status",),
+        ("prioritize", "film", "2"),
+        ("recover",),
+        ("clean", "film", "--force"),
+    )
+    told = in_child(
+        mounted(("--bind", home / "void", root / room)), *((coordinator.main, one[0], root, *one[1:]) for one in words)
+    )
     assert all(code == 0 or code == 2 and len(said.splitlines()) == 1 for code, said in told), told
     assert differences(before, look(home / "void" / "photos")) == []
 

@@ -33,8 +33,16 @@ def start(share):
     nodes = []
 
     def start(**how) -> subprocess.Popen:
-        nodes.append(subprocess.Popen([sys.executable, "-m", "tests.helpers.toy_plan", str(share.layout.root), "toy"], cwd=ROOT, text=True,
-                                      stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **how))
+        nodes.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.helpers.toy_plan", str(share.layout.root), "toy"],
+                cwd=ROOT,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                **how,
+            )
+        )
         return nodes[-1]
 
     yield start
@@ -161,7 +169,9 @@ with _halting([node]):
 
 def test_ctrl_z_on_run_stops_and_continues_its_nodes(share):
     job = toy.create(share, chains=1, length=12, slow=0.1)
-    run = subprocess.Popen([sys.executable, "-c", HALTED, str(share.layout.root), "toy"], cwd=ROOT, text=True, stdout=subprocess.PIPE)
+    run = subprocess.Popen(
+        [sys.executable, "-c", HALTED, str(share.layout.root), "toy"], cwd=ROOT, text=True, stdout=subprocess.PIPE
+    )
     node = int(run.stdout.readline())
     wait_for(lambda: begun(job))
     run.send_signal(signal.SIGTSTP)

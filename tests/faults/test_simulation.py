@@ -33,7 +33,10 @@ def assert_kept(runs: list[Outcome]) -> None:
     broken = [run for run in runs if run.broken]
     if broken:
         others = "".join(f"\nseed {run.seed}: {run.broken.splitlines()[-1]}" for run in broken[1:20])
-        pytest.fail(f"{len(broken)} of {len(runs)} seeds broke a promise; the first:\n{told(broken[0].seed, lines=80)}{others}", pytrace=False)
+        pytest.fail(
+            f"{len(broken)} of {len(runs)} seeds broke a promise; the first:\n{told(broken[0].seed, lines=80)}{others}",
+            pytrace=False,
+        )
 
 
 def test_all_promises_hold_in_every_run(runs):
@@ -55,9 +58,17 @@ def test_run_is_the_same_whenever_and_wherever_it_is_replayed(seed, tmp_path):
     elsewhere = tmp_path / "a checkout that lies deeper"
     for room in ("shared", "tests"):
         shutil.copytree(ROOT / room, elsewhere / room)
-    told = {subprocess.run([sys.executable, "-m", "tests.simulation", str(seed)], cwd=place, text=True, stdout=subprocess.PIPE,
-                           env={**os.environ, "PYTHONHASHSEED": hash_seed}, check=True).stdout
-            for hash_seed, place in (("1", ROOT), ("2", ROOT), ("3", elsewhere))}
+    told = {
+        subprocess.run(
+            [sys.executable, "-m", "tests.simulation", str(seed)],
+            cwd=place,
+            text=True,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            check=True,
+        ).stdout
+        for hash_seed, place in (("1", ROOT), ("2", ROOT), ("3", elsewhere))
+    }
     assert len(told) == 1 and len(told.pop().splitlines()) > 300
 
 

@@ -148,7 +148,9 @@ def test_disk_that_is_full_in_mid_stitch_leaves_no_draft(share, clip, style):
     with temporary_member(share) as node:
         plan = make_plan(job, node, print)
         do_kind(plan, "index")
-        grey = encode_png(FrameStylizer(plan.video, plan.spec.look(share.layout.root)).reader.read(0, plan.timeline.index), {})
+        grey = encode_png(
+            FrameStylizer(plan.video, plan.spec.look(share.layout.root)).reader.read(0, plan.timeline.index), {}
+        )
         for number in range(films.FRAMES):
             results.publish_bytes(node, job, frame_task(number), grey)
         calls = iter(range(films.FRAMES))
@@ -163,7 +165,9 @@ def test_disk_that_is_full_in_mid_stitch_leaves_no_draft(share, clip, style):
         assert plan.run(stitch_task(plan.spec), lambda: None).stat().st_size > 1000  # and it can be made afterwards
 
 
-def test_seed_of_an_independent_backward_film_opens_its_last_frame_whoever_knows_how_much(share, clip, style, tmp_path, monkeypatch):
+def test_seed_of_an_independent_backward_film_opens_its_last_frame_whoever_knows_how_much(
+    share, clip, style, tmp_path, monkeypatch
+):
     monkeypatch.setattr("fav.stylize.indexing.PIECE", 8)
     (tmp_path / "seed.png").write_bytes(encode_png(np.full((32, 32, 3), 200, np.uint8), {}))
     opened, first = [], FrameStylizer.first
@@ -244,7 +248,9 @@ def test_result_that_is_no_file_is_set_aside(share, node, job):
 
 # ---- who is dead
 def no_process() -> int:
-    return int(subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True).stdout)
+    return int(
+        subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True).stdout
+    )
 
 
 def test_process_that_proc_hides_is_not_taken_for_gone(monkeypatch):
@@ -311,8 +317,13 @@ BYTES = {
     "infinite pid": identity(pid="1e999"), "huge pid": identity(pid=HUGE), "negative start": identity(start="-1"),
     "path": identity(incarnation='"../../x"'), "newer": identity(version=HUGE), "list": identity(host="[]"),
 }  # fmt: skip
-STRANGERS = {"empty": Path.touch, "directory": Path.mkdir, "link": link, "fifo": os.mkfifo,
-             **{name: lambda path, data=data: path.write_bytes(data) for name, data in BYTES.items()}}
+STRANGERS = {
+    "empty": Path.touch,
+    "directory": Path.mkdir,
+    "link": link,
+    "fifo": os.mkfifo,
+    **{name: lambda path, data=data: path.write_bytes(data) for name, data in BYTES.items()},
+}
 
 
 @pytest.mark.parametrize("make", STRANGERS.values(), ids=STRANGERS)
@@ -346,9 +357,11 @@ def test_strangers_manifest_stops_nobody(share, node, job, field, value):
     assert results.is_done(job, toy.SUM)
 
 
-@pytest.mark.parametrize("fields", [{"cuts": [float("inf")]}, {"cuts": 5}, {"cuts": [[]]}, {"video": 5}, {"width": 10**400},
-                                    {"fps": float("inf")}],
-                         ids=["infinite cut", "cuts no list", "nested cuts", "video no name", "huge width", "infinite fps"])
+@pytest.mark.parametrize(
+    "fields",
+    [{"cuts": [float("inf")]}, {"cuts": 5}, {"cuts": [[]]}, {"video": 5}, {"width": 10**400}, {"fps": float("inf")}],
+    ids=["infinite cut", "cuts no list", "nested cuts", "video no name", "huge width", "infinite fps"],
+)
 def test_strange_options_of_a_film_job_are_refused_and_the_others_are_served(share, node, job, fields):
     with temporary_member(share) as creator:
         create_job(creator, "a-film", toy.LEASE_S, lambda layout: {**SPEC.to_json(), **fields})
@@ -477,7 +490,10 @@ def bind(path: Path) -> None:
         os.close(directory)
 
 
-@pytest.mark.parametrize("make, word", [(bind, "a socket"), (link, "a symbolic link"), (os.mkfifo, "something else"), (Path.mkdir, "something else")])
+@pytest.mark.parametrize(
+    "make, word",
+    [(bind, "a socket"), (link, "a symbolic link"), (os.mkfifo, "something else"), (Path.mkdir, "something else")],
+)
 def test_what_is_no_file_is_refused_with_the_word_what_it_is(share, tmp_path, make, word):
     make(tmp_path / "x")
     with pytest.raises(JobQueueError, match=f"x: expected a regular file, got {word}; move it away"):
@@ -553,13 +569,17 @@ def test_manifest_that_names_a_directory_of_another_job_is_refused(share, job):
 def test_words_of_strangers_do_not_reach_the_terminal_as_they_are(share, node, job):
     place = job.layout.attempts_of(TASK)
     place.mkdir(parents=True)
-    (place / "x.y").write_text(json.dumps({"why": "raised", "who": "\x1b[2J", "detail": "first\n\x1b]0;title\x07\ud800"}))
+    (place / "x.y").write_text(
+        json.dumps({"why": "raised", "who": "\x1b[2J", "detail": "first\n\x1b]0;title\x07\ud800"})
+    )
     (attempt,) = attempts.of_task(job, TASK)
     assert attempt.who == "?[2J" and attempt.detail == "first\n?]0;title??"
 
 
 # ---- pictures that are whole, and not ours
-@pytest.mark.parametrize("picture", [np.zeros((32, 16, 3), np.uint8), np.zeros((32, 32, 3), np.uint16)], ids=["size", "depth"])
+@pytest.mark.parametrize(
+    "picture", [np.zeros((32, 16, 3), np.uint8), np.zeros((32, 32, 3), np.uint16)], ids=["size", "depth"]
+)
 def test_frame_of_another_size_or_depth_is_set_aside_and_made_again(share, clip, style, picture):
     job = films.create(share, clip, style)
     with temporary_member(share) as node:
@@ -572,7 +592,9 @@ def test_frame_of_another_size_or_depth_is_set_aside_and_made_again(share, clip,
         assert [attempt.why for attempt in attempts.of_task(job, frame_task(0))] == ["damaged"]
 
 
-@pytest.mark.parametrize("change", [{"keyframe": [99]}, {"crc": [1]}, {"time_base": "1e999999999"}, {"pts": [[1], [2]]}], ids=str)
+@pytest.mark.parametrize(
+    "change", [{"keyframe": [99]}, {"crc": [1]}, {"time_base": "1e999999999"}, {"pts": [[1], [2]]}], ids=str
+)
 def test_piece_of_the_index_that_is_none_is_set_aside_at_once(share, clip, style, change):
     job = films.create(share, clip, style)
     with temporary_member(share) as node:
@@ -649,7 +671,15 @@ sys.exit(Supervisor(open_share(Path(sys.argv[3])), "tests.helpers.toy_plan:ToyPl
 
 
 def as_user(uid: int, group: int, *command: str) -> list[str]:
-    return ["setpriv", f"--reuid={uid}", f"--regid={uid}", f"--groups={group}", "--inh-caps=-all", "--bounding-set=-all", *command]
+    return [
+        "setpriv",
+        f"--reuid={uid}",
+        f"--regid={uid}",
+        f"--groups={group}",
+        "--inh-caps=-all",
+        "--bounding-set=-all",
+        *command,
+    ]
 
 
 def test_two_users_of_a_group_work_on_one_job_and_recover_each_other():
@@ -658,7 +688,9 @@ def test_two_users_of_a_group_work_on_one_job_and_recover_each_other():
         pytest.skip("needs root and setpriv to become two users")
     group, users = 12345, (2001, 2002)
     packages = str(Path(pytest.__file__).resolve().parent.parent)
-    python = next((python for python in ("/usr/bin/python3", "/usr/local/bin/python3") if can_run(python, packages, group)), None)
+    python = next(
+        (python for python in ("/usr/bin/python3", "/usr/local/bin/python3") if can_run(python, packages, group)), None
+    )
     if python is None:
         pytest.skip("needs a Python of this version, and this checkout, that other users may read")
     with tempfile.TemporaryDirectory() as above:
@@ -666,13 +698,19 @@ def test_two_users_of_a_group_work_on_one_job_and_recover_each_other():
         (root := Path(above) / "share").mkdir()
         os.chown(root, 2000, group)
         root.chmod(0o770)
-        first = subprocess.run(as_user(users[0], group, python, "-c", MAKE_TOY, str(ROOT), packages, str(root)), capture_output=True, text=True)
+        first = subprocess.run(
+            as_user(users[0], group, python, "-c", MAKE_TOY, str(ROOT), packages, str(root)),
+            capture_output=True,
+            text=True,
+        )
         assert first.returncode == 0, first.stderr
         (job,) = (root / "jobs").iterdir()
         nodes = []
         for user in users:
             command = as_user(user, group, python, "-c", TWO_USERS, str(ROOT), packages, str(root))
-            nodes.append(subprocess.Popen(command, cwd="/", text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
+            nodes.append(
+                subprocess.Popen(command, cwd="/", text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            )
             wait_for(lambda: user in {path.stat().st_uid for path in job.glob("results/link/*/*")}, 60)
         nodes[0].send_signal(signal.SIGKILL)  # its tasks and its files are the other's to take over
         (go := job / "inputs" / "go").touch()  # until then, each of them stays in its chain
@@ -684,8 +722,13 @@ def test_two_users_of_a_group_work_on_one_job_and_recover_each_other():
         assert total.read_bytes() == toy.expected(2, 15)
         for path in (root, *root.rglob("*")):
             info = path.lstat()
-            assert info.st_gid == group and info.st_mode & 0o077 == (0o070 if path.is_dir() else 0o060), (path, oct(info.st_mode))
-        subprocess.run(as_user(users[1], group, python, "-c", SWEEP, str(ROOT), packages, str(root)), cwd="/", check=True)
+            assert info.st_gid == group and info.st_mode & 0o077 == (0o070 if path.is_dir() else 0o060), (
+                path,
+                oct(info.st_mode),
+            )
+        subprocess.run(
+            as_user(users[1], group, python, "-c", SWEEP, str(ROOT), packages, str(root)), cwd="/", check=True
+        )
         assert not any(any((root / room).iterdir()) for room in ("nodes", "private"))
 
 
@@ -713,5 +756,11 @@ toy.create(open_share(Path(sys.argv[3])), chains=2, length=15, gate=1)
 
 def can_run(python: str, packages: str, group: int) -> bool:
     """Whether another user can run our modules with that interpreter."""
-    words = as_user(2001, group, python, "-c", f"import sys; sys.path[:0] = [{str(ROOT)!r}, {packages!r}]; import tests.helpers.toy_plan")
+    words = as_user(
+        2001,
+        group,
+        python,
+        "-c",
+        f"import sys; sys.path[:0] = [{str(ROOT)!r}, {packages!r}]; import tests.helpers.toy_plan",
+    )
     return Path(python).exists() and subprocess.run(words, cwd="/", capture_output=True).returncode == 0

@@ -87,7 +87,23 @@ def test_host_with_letters_that_nobody_sees_is_no_nodes(share, host):
     assert identities(share) == {} and "lab" not in told("status", share.layout.root)
 
 
-@pytest.mark.parametrize("text", ["\x1b[31m", "\x9b31m", "\r", "\u2028", "\u202e", "\u2066", "\u200b", "\ufeff", "\u034f", "\u3164", "\udce9", "\ue000"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\x1b[31m",
+        "\x9b31m",
+        "\r",
+        "\u2028",
+        "\u202e",
+        "\u2066",
+        "\u200b",
+        "\ufeff",
+        "\u034f",
+        "\u3164",
+        "\udce9",
+        "\ue000",
+    ],
+)
 def test_plain_text_has_only_letters_that_are_seen(text):
     assert plain(f"a{text}b") == f"a?{text[1:]}b"
     assert plain("æ ☃ 視頻 é") == "æ ☃ 視頻 é"
@@ -95,7 +111,10 @@ def test_plain_text_has_only_letters_that_are_seen(text):
 
 @pytest.mark.parametrize("error", [FavError, JobQueueError])
 def test_messages_that_quote_strangers_are_plain_and_one_line(error):
-    assert str(error(f"style {FORGED}: expected weights")) == "style ?]0;PWNED??[31mred?node fake: running: expected weights"
+    assert (
+        str(error(f"style {FORGED}: expected weights"))
+        == "style ?]0;PWNED??[31mred?node fake: running: expected weights"
+    )
     assert len(str(error("x" * 10**6))) < 10**4
 
 
@@ -135,7 +154,9 @@ def test_screen_shows_markup_as_text(word):
             app.tell(word)
             await pilot.pause()
             assert str(app.query_one(DataTable).get_row_at(0)[1]) == word
-            shown = "\n".join("".join(segment.text for segment in line) for line in app.screen._compositor.render_strips())
+            shown = "\n".join(
+                "".join(segment.text for segment in line) for line in app.screen._compositor.render_strips()
+            )
             assert shown.count(word) >= 3
 
     asyncio.run(session())
@@ -179,13 +200,20 @@ def page_of(told_job, *what) -> str:
 GOOD = {"node": "a-1-0123abcd", "numeric-class": "cpu", "seconds": "1.5"}
 
 
-@pytest.mark.parametrize("nodes", [(r"$\frac{$", r"$\alpha$ \undefined{", "_hidden"),
-                                   ("<script>alert(1)</script>", "--></svg><script>alert(2)", "\U0001f600 視頻\x1b[31m" + "x" * 3000)])
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        (r"$\frac{$", r"$\alpha$ \undefined{", "_hidden"),
+        ("<script>alert(1)</script>", "--></svg><script>alert(2)", "\U0001f600 視頻\x1b[31m" + "x" * 3000),
+    ],
+)
 def test_page_shows_words_of_results_as_they_are(told_job, nodes):
     made = page_of(told_job, [{**GOOD, "node": node, "numeric-class": node} for node in nodes])
     assert "<script>alert" not in made and "--></svg><script>" not in made and "\x1b" not in made
     for node in nodes[:2]:
-        assert made.count(html.escape(node, quote=False)) + made.count(html.escape(node)) >= 2  # in the plot, too: no mathematics
+        assert (
+            made.count(html.escape(node, quote=False)) + made.count(html.escape(node)) >= 2
+        )  # in the plot, too: no mathematics
 
 
 @pytest.mark.parametrize("seconds", ["nan", "inf", "-inf", "-1", "1e308", "1e999", "soon", ""])
@@ -196,12 +224,24 @@ def test_times_that_no_task_takes_are_left_out(told_job, seconds):
 
 @pytest.mark.parametrize("error", ['"much"', "[1]", "-1", "NaN", "Infinity", "1e308", "true", "{}"])
 def test_measurements_that_are_none_are_left_out(told_job, error):
-    rows = '{"frames": [{"frame": 1, "film": {"warping_error": %s}}, {"frame": 2, "film": {"warping_error": 0.25}}]}' % error  # noqa: UP031
+    rows = '{"frames": [{"frame": 1, "film": {"warping_error": ERROR}}, {"frame": 2, "film": {"warping_error": 0.25}}]}'
+    rows = rows.replace("ERROR", error)
     facts = written(told_job, [GOOD] * 3, rows.encode())
     assert facts.odd == {"measurements that are none": 1} and facts.errors == {2: 0.25}
 
 
-@pytest.mark.parametrize("rows", ["[]", "7", '{"frames": 7}', '{"frames": [7]}', '{"frames": [{"frame": 99999, "film": {"warping_error": 1}}]}', "{", "[" * 5000])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "[]",
+        "7",
+        '{"frames": 7}',
+        '{"frames": [7]}',
+        '{"frames": [{"frame": 99999, "film": {"warping_error": 1}}]}',
+        "{",
+        "[" * 5000,
+    ],
+)
 def test_an_evaluation_that_is_none_is_left_out(told_job, rows):
     assert sum(written(told_job, [GOOD] * 3, rows.encode()).odd.values()) == 1
 
@@ -237,11 +277,25 @@ def test_video_whose_name_is_no_text_can_be_told_of(told_job):
 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=[*HealthCheck])
-@given(texts=st.lists(st.dictionaries(st.sampled_from([*GOOD]), st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=60)
-                                      | st.floats().map(str), max_size=3), min_size=3, max_size=3),
-       rows=st.recursive(st.none() | st.integers() | st.floats() | st.text(max_size=5),
-                         lambda inner: st.lists(inner, max_size=3)
-                         | st.dictionaries(st.sampled_from(["frames", "frame", "film", "warping_error"]), inner, max_size=3), max_leaves=8))
+@given(
+    texts=st.lists(
+        st.dictionaries(
+            st.sampled_from([*GOOD]),
+            st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=60) | st.floats().map(str),
+            max_size=3,
+        ),
+        min_size=3,
+        max_size=3,
+    ),
+    rows=st.recursive(
+        st.none() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from(["frames", "frame", "film", "warping_error"]), inner, max_size=3)
+        ),
+        max_leaves=8,
+    ),
+)
 @example(texts=[{"node": "$_$", "seconds": "nan"}] * 3, rows={"frames": [{"frame": 0, "film": {"warping_error": "1"}}]})
 def test_page_is_made_of_any_words(told_job, texts, rows):
     made = page_of(told_job, texts, json.dumps(rows).encode())

@@ -40,6 +40,7 @@ from tests.helpers.waiting import wait_for
 @pytest.fixture
 def places(monkeypatch, tmp_path):
     """Makes this process one of a machine with other places for temporary files."""
+
     def move(name: str) -> Path:
         place = tmp_path / name
         place.mkdir()
@@ -69,8 +70,13 @@ sys.exit(not (fd > 2 and os.fstat(fd).st_size == 0))
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
 def test_file_never_gets_the_number_of_a_stream_that_was_closed(tmp_path, closed):
     shell = f'exec "$@" {closed}'
-    done = subprocess.run(["sh", "-c", shell, "sh", sys.executable, "-c", STREAMS, str(tmp_path / "file")], cwd=ROOT,
-                          stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = subprocess.run(
+        ["sh", "-c", shell, "sh", sys.executable, "-c", STREAMS, str(tmp_path / "file")],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0 and "Traceback" not in done.stderr, done
 
 
@@ -155,8 +161,13 @@ def node_where(share, script: str) -> subprocess.CompletedProcess:
     """A node on a machine that a shell script has changed, seen by it alone."""
     script = f'{script}; cd /proc && exec "$@"'
     command = [sys.executable, "-m", "tests.helpers.toy_plan", str(share.layout.root), "toy"]
-    done = subprocess.run(["unshare", "--mount", "sh", "-c", script, "sh", *command], text=True, capture_output=True,
-                          env={**os.environ, "PYTHONPATH": str(ROOT), "SHARE": str(share.layout.root)}, timeout=30)
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", *command],
+        text=True,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "SHARE": str(share.layout.root)},
+        timeout=30,
+    )
     if done.returncode == 77 or done.stderr.startswith("unshare:"):
         pytest.skip("this machine lets nobody mount anything")
     return done
@@ -171,7 +182,9 @@ def test_node_works_where_nothing_but_the_share_can_be_written_to(root, director
     root.mkdir(exist_ok=True)
     share = open_share(root)
     job = toy.create(share, chains=1, length=3)
-    done = node_where(share, "".join(READ_ONLY.format(directory) for directory in directories if os.path.isdir(directory)) + WRITABLE)
+    done = node_where(
+        share, "".join(READ_ONLY.format(directory) for directory in directories if os.path.isdir(directory)) + WRITABLE
+    )
     assert done.returncode == 0 and results.is_done(job, toy.SUM), done
 
 
@@ -222,8 +235,12 @@ def test_odd_file_at_the_name_of_a_lock_keeps_nobody_from_submitting(places, sha
     with _one_at_a_time(share, "film"):
         (path,) = [path for path in local.lock_file("x").parent.iterdir() if path.suffix == ".lock"]
     assert not path.exists()  # they do not pile up
-    {"nothing": lambda: None, "a directory": path.mkdir, "a link": lambda: path.symlink_to("/nowhere/at/all"),
-     "a FIFO": lambda: os.mkfifo(path)}[odd]()
+    {
+        "nothing": lambda: None,
+        "a directory": path.mkdir,
+        "a link": lambda: path.symlink_to("/nowhere/at/all"),
+        "a FIFO": lambda: os.mkfifo(path),
+    }[odd]()
     entered = []
     with _one_at_a_time(share, "film"):
         entered.append(True)
@@ -283,8 +300,13 @@ def test_process_whose_name_is_no_text_is_known_to_live(tmp_path, name):
     shutil.copy(shutil.which("sleep"), path)
     process = subprocess.Popen([path, b"30"])
     try:
-        wait_for(lambda: Path(f"/proc/{process.pid}/comm").read_bytes().strip() == name.replace(b"\n", b"\\n").strip()
-                 or name in Path(f"/proc/{process.pid}/comm").read_bytes(), 5)
+        wait_for(
+            lambda: (
+                Path(f"/proc/{process.pid}/comm").read_bytes().strip() == name.replace(b"\n", b"\\n").strip()
+                or name in Path(f"/proc/{process.pid}/comm").read_bytes()
+            ),
+            5,
+        )
         assert process_start(process.pid) > 0
     finally:
         process.kill()
@@ -296,8 +318,10 @@ def test_mount_whose_name_is_no_text_stops_no_node(root):
     share = open_share(root)
     job = toy.create(share, chains=1, length=1)
     mount = f"import mount_of; print(mount_of(__import__('pathlib').Path({str(root)!r})).kind)"
-    script = 'there=$(dirname "$SHARE")/$(printf "caf\\351"); mkdir "$there" && mount -t tmpfs none "$there" || exit 77; ' \
-             f'PYTHONPATH={ROOT} {sys.executable} -c "from shared.mount {mount}"'
+    script = (
+        'there=$(dirname "$SHARE")/$(printf "caf\\351"); mkdir "$there" && mount -t tmpfs none "$there" || exit 77; '
+        f'PYTHONPATH={ROOT} {sys.executable} -c "from shared.mount {mount}"'
+    )
     done = node_where(share, script)
     assert done.returncode == 0 and results.is_done(job, toy.SUM) and "Traceback" not in done.stderr, done
 
@@ -381,8 +405,14 @@ def test_sources_count_as_replaced_where_one_is_changed_or_gone(tmp_path):
 
 def test_failure_under_replaced_sources_is_no_attempt(share):
     job, report = toy.create(share, chains=1, length=3, poison=1), toy.RecordingEvents()
-    worker = Worker(join(share), lambda job, node: toy.ToyPlan(job, node, report.say), report, threading.Event(), "toy",
-                    updated=lambda: True)
+    worker = Worker(
+        join(share),
+        lambda job, node: toy.ToyPlan(job, node, report.say),
+        report,
+        threading.Event(),
+        "toy",
+        updated=lambda: True,
+    )
     with pytest.raises(SourcesReplaced):
         worker.run()
     assert list(attempts.of_job(job)) == [] and claimed(job) == {} and results.is_done(job, toy.link_task(0))
@@ -402,8 +432,13 @@ def checkout(tmp_path):
 def test_node_whose_program_is_updated_finishes_its_task_and_says_so(share, checkout, worker_dies):
     job = toy.create(share, chains=1, length=1000, slow=0.3)
     program = ["-m", "tests.helpers.toy_plan"] if worker_dies else ["-c", SOON]
-    node = subprocess.Popen([sys.executable, *program, str(share.layout.root), "toy"], cwd=checkout, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    node = subprocess.Popen(
+        [sys.executable, *program, str(share.layout.root), "toy"],
+        cwd=checkout,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     wait_for(lambda: results.count(job, "link", range(1000)) > 0)
     path = checkout / "shared" / "supervisor.py"
     path.write_text(path.read_text().replace("def _work(connection", "def _work(another, connection"))
@@ -424,8 +459,22 @@ def test_training_sees_that_its_processes_cannot_share_memory():
     from fav.training.dataloader import can_have_workers
 
     assert can_have_workers()
-    done = subprocess.run(["unshare", "--mount", "sh", "-c", READ_ONLY.format("/dev/shm") + 'exec "$@"', "sh", sys.executable, "-c", SHARES],
-                          cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [
+            "unshare",
+            "--mount",
+            "sh",
+            "-c",
+            READ_ONLY.format("/dev/shm") + 'exec "$@"',
+            "sh",
+            sys.executable,
+            "-c",
+            SHARES,
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     if done.returncode == 77 or done.stderr.startswith("unshare:"):
         pytest.skip("this machine lets nobody mount anything")
     assert done.returncode == 0, done

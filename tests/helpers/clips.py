@@ -25,10 +25,31 @@ CODECS = {  # name of the file: how its 25 frames are encoded
     "h264.avi": X264,
     "open gop.mkv": (*X264, "-x264-params", "open-gop=1:keyint=8:min-keyint=8:scenecut=0"),
     "open gop.mp4": (*X264, "-x264-params", "open-gop=1:keyint=8:min-keyint=8:scenecut=0"),
-    "intra refresh.mkv": ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-x264-params", "intra-refresh=1:keyint=6:bframes=0"),
-    "intra refresh.ts": ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-x264-params", "intra-refresh=1:keyint=6:bframes=0"),
+    "intra refresh.mkv": (
+        "-c:v",
+        "libx264",
+        "-pix_fmt",
+        "yuv420p",
+        "-x264-params",
+        "intra-refresh=1:keyint=6:bframes=0",
+    ),
+    "intra refresh.ts": (
+        "-c:v",
+        "libx264",
+        "-pix_fmt",
+        "yuv420p",
+        "-x264-params",
+        "intra-refresh=1:keyint=6:bframes=0",
+    ),
     "hevc.mp4": HEVC,
-    "hevc open gop.mkv": ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=none:keyint=8:open-gop=1"),
+    "hevc open gop.mkv": (
+        "-c:v",
+        "libx265",
+        "-preset",
+        "ultrafast",
+        "-x265-params",
+        "log-level=none:keyint=8:open-gop=1",
+    ),
     "hevc 10 bit.mkv": (*HEVC, "-pix_fmt", "yuv420p10le"),
     "vp9.webm": (*VP9, "-g", "12"),
     "mpeg4.avi": ("-c:v", "mpeg4", "-bf", "2", "-q:v", "3"),
@@ -46,7 +67,9 @@ def ffmpeg(*words) -> None:
     subprocess.run(["ffmpeg", "-v", "error", "-y", *map(str, words)], check=True)
 
 
-def make(path: Path, *options, picture: str = "testsrc2=size=96x64", rate: int = 25, seconds: float = 1, inputs=()) -> Path:
+def make(
+    path: Path, *options, picture: str = "testsrc2=size=96x64", rate: int = 25, seconds: float = 1, inputs=()
+) -> Path:
     """FFmpeg's moving test picture, encoded by `options`; `inputs` are more of them, for sound and the like."""
     ffmpeg("-f", "lavfi", "-i", f"{picture}:rate={rate}:duration={seconds}", *inputs, *options, path)
     return path
@@ -90,7 +113,18 @@ def rotated(path: Path, degrees: int) -> Path:
 def asked(path: Path, entries: str, stream: str | None = None, count: bool = False) -> dict:
     """What FFmpeg's prober says of a file."""
     chosen = ["-select_streams", stream] if stream else []
-    words = ["ffprobe", "-v", "quiet", *chosen, *(["-count_frames"] if count else []), "-show_entries", entries, "-of", "json", str(path)]
+    words = [
+        "ffprobe",
+        "-v",
+        "quiet",
+        *chosen,
+        *(["-count_frames"] if count else []),
+        "-show_entries",
+        entries,
+        "-of",
+        "json",
+        str(path),
+    ]
     return json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
 
 
@@ -100,7 +134,10 @@ def streams(path: Path, entries: str, stream: str | None = None, count: bool = F
 
 def frame_times(path: Path) -> list[float]:
     """When each frame is shown, in seconds."""
-    return [float(frame["best_effort_timestamp_time"]) for frame in asked(path, "frame=best_effort_timestamp_time", "v:0")["frames"]]
+    return [
+        float(frame["best_effort_timestamp_time"])
+        for frame in asked(path, "frame=best_effort_timestamp_time", "v:0")["frames"]
+    ]
 
 
 def duration(path: Path) -> float:
@@ -122,7 +159,9 @@ def pictures(path: Path, matrix: str = "auto") -> np.ndarray:
         height, width = width, height
     left = shown.get("chroma_location") == "left" and "420" in shown["pix_fmt"]
     where = ":in_h_chr_pos=0:in_v_chr_pos=128" if left else ""  # FFmpeg 5 knows, but does not heed it
-    exactly = f"scale=in_color_matrix={matrix}:flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact{where}"
+    exactly = (
+        f"scale=in_color_matrix={matrix}:flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact{where}"
+    )
     return np.frombuffer(raw(path, "bgr24", "-vf", exactly), np.uint8).reshape(-1, height, width, 3)
 
 

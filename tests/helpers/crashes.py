@@ -48,7 +48,18 @@ from tests.helpers.toy_plan import RecordingEvents
 
 JOB, FRAMES, CUT = "film", 4, 2
 CHANGES = ("create", "write", "link", "rename", "unlink", "mkdir", "rmdir", "utime", "chmod", "chown")
-LOOKS = ("open", "close", "read", "stat", "lstat", "fstat", "listdir", "scandir", "statvfs", "fsync")  # a crash before one leaves what one after it does
+LOOKS = (
+    "open",
+    "close",
+    "read",
+    "stat",
+    "lstat",
+    "fstat",
+    "listdir",
+    "scandir",
+    "statvfs",
+    "fsync",
+)  # a crash before one leaves what one after it does
 LIMIT_S = 90  # a child that takes longer hangs
 ASTRAY = 99  # exit code of a node whose operations are not those of the undisturbed one
 
@@ -173,7 +184,9 @@ class Stage:
 
     def line(self, system: FileSystem) -> int:
         """What `node.py ROOT CLIP STYLE` does, from opening the share to leaving; its exit code."""
-        tempfile.tempdir = tempfile.mkdtemp(dir=self.root.parent, prefix="machine.")  # a lock of one machine is none of another
+        tempfile.tempdir = tempfile.mkdtemp(
+            dir=self.root.parent, prefix="machine."
+        )  # a lock of one machine is none of another
         share = open_share(self.root, system)
         with temporary_member(share) as creator:
             submit(creator, self.request)
@@ -263,7 +276,9 @@ class Sweep:
     def killed(self, point: Point) -> list[str]:
         """A node is killed at the point, and another one finishes; what is not as it should be."""
         stage = self.make_stage(str(point))
-        doomed = Child(stage, "doomed", lambda: stage.line(Stepped(CountingOs(self.counted, ending(point, signal.SIGKILL)))))
+        doomed = Child(
+            stage, "doomed", lambda: stage.line(Stepped(CountingOs(self.counted, ending(point, signal.SIGKILL))))
+        )
         if (code := doomed.wait()) != -signal.SIGKILL:
             return [f"the node ended with {code} before it came there"]
         held = stage.claims()
@@ -287,7 +302,11 @@ class Sweep:
             os.kill(frozen.pid, signal.SIGCONT)
             code = frozen.wait()
         faults = [f"the one that woke up ended with {code}"] if code else []
-        faults += [f"it {line} after it woke up" for line in frozen.log.read_text()[len(begun):].splitlines() if "begins" in line]
+        faults += [
+            f"it {line} after it woke up"
+            for line in frozen.log.read_text()[len(begun) :].splitlines()
+            if "begins" in line
+        ]
         faults += [f"{record} is on record" for record in set(stage.records()) - {f"{name} vanished" for name in held}]
         return [*faults, *compared("results", stage.published(), before), *self.differences(stage)]
 
@@ -303,7 +322,9 @@ class Sweep:
 def compared(what: str, there: Iterable, expected: Iterable) -> list[str]:
     if there == expected:
         return []
-    few = [sorted((Counter(one) - Counter(other)).elements())[:5] for one, other in ((there, expected), (expected, there))]
+    few = [
+        sorted((Counter(one) - Counter(other)).elements())[:5] for one, other in ((there, expected), (expected, there))
+    ]
     return [f"{what}: too many {few[0]}, missing {few[1]}"]
 
 
@@ -331,7 +352,9 @@ def _at(sweep: Sweep, how: str, point: Point) -> tuple[Point, list[str]]:
 def main(directory: Path, clip: Path, style: Path, how: str, which: str, step: str = "1") -> int:
     torch.set_num_threads(1)  # a pool of threads does not survive a fork
     cv2.setNumThreads(1)
-    ChangeNotifier.wait = lambda bell, seconds: bell.node.share.system.wait(bell.heard, seconds)  # no node waits here; clocks step
+    ChangeNotifier.wait = lambda bell, seconds: bell.node.share.system.wait(
+        bell.heard, seconds
+    )  # no node waits here; clocks step
     make_stage = partial(Stage, directory, clip, style)
     sweep = _undisturbed(directory, make_stage, CHANGES + LOOKS if which == "every" else CHANGES)
     points, faulty = sweep.points()[:: int(step)], 0

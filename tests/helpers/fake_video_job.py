@@ -28,8 +28,16 @@ PICTURE = np.zeros((2, 2, 3), np.uint8)
 
 def make_film(share: SharedDir, frames: int, shot: int, name: str = "film", indexed: bool = True, **options) -> Job:
     """A job of that many frames in shots of `shot` frames; its index is there unless not `indexed`."""
-    spec = JobSpec(video="none.mp4", video_print="", style="none.safetensors", style_print="", width=2, height=2, out=f"{name}.mp4",
-                    **options)
+    spec = JobSpec(
+        video="none.mp4",
+        video_print="",
+        style="none.safetensors",
+        style_print="",
+        width=2,
+        height=2,
+        out=f"{name}.mp4",
+        **options,
+    )
     node = Node(share, Identity.here())  # without a heart, whose beats would be counted
     node.join()
     job, _ = create_job(node, name, LEASE_S, lambda layout: spec.to_json())
@@ -47,8 +55,12 @@ def put_index(job: Job, part: range, frames: int, shot: int) -> None:
 
 def piece(start: int, frames: int, shot: int) -> IndexSegment:
     numbers = np.arange(start, min(start + PIECE, frames))
-    index = FrameIndex(numbers * 512, np.full(len(numbers), 512), numbers % 12 == 0, numbers * 2654435761 % 2**32, Fraction(1, 12800))
-    return IndexSegment(start, index, tuple(int(number) for number in numbers if number and number % shot == 0), start + PIECE >= frames)
+    index = FrameIndex(
+        numbers * 512, np.full(len(numbers), 512), numbers % 12 == 0, numbers * 2654435761 % 2**32, Fraction(1, 12800)
+    )
+    return IndexSegment(
+        start, index, tuple(int(number) for number in numbers if number and number % shot == 0), start + PIECE >= frames
+    )
 
 
 def put(job: Job, task, data: bytes) -> None:
@@ -86,7 +98,10 @@ class LimitedPlan(VideoPlan):
     """The plan of such a film, which is stopped when it has painted `most` frames. `frames` are those that it has."""
 
     def __init__(self, job: Job, node: Node, most: int):
-        with mock.patch("fav.pipeline.plan.FrameStylizer", FakeStylizer), mock.patch("fav.pipeline.plan.changed_inputs", lambda *words: []):
+        with (
+            mock.patch("fav.pipeline.plan.FrameStylizer", FakeStylizer),
+            mock.patch("fav.pipeline.plan.changed_inputs", lambda *words: []),
+        ):
             super().__init__(job, node, print)
         self.most, self.frames = most, []
 

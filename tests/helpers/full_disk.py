@@ -23,8 +23,13 @@ class Disk:
         directory.mkdir()
         script = f"{KINDS[kind].format(disk=directory)} && mkdir {directory}/share && echo made && exec cat"
         into = ["--map-root-user"] if os.getuid() else []
-        self.holder = subprocess.Popen(["unshare", "--mount", *into, "sh", "-c", script], text=True, stdin=subprocess.PIPE,
-                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.holder = subprocess.Popen(
+            ["unshare", "--mount", *into, "sh", "-c", script],
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         if self.holder.stdout.readline() != "made\n":
             pytest.skip(f"no {kind} can be mounted here: {self.holder.communicate()[1].strip()[-100:]}")
         self.directory = directory
@@ -37,8 +42,13 @@ class Disk:
         into = ["--user", "--preserve-credentials"] if os.getuid() else []
         enter = ["nsenter", "--target", str(self.holder.pid), "--mount", *into, "--"]
         with open(out, "ab") as file:
-            return subprocess.Popen([*enter, sys.executable, *map(str, words)], stdin=subprocess.DEVNULL, stdout=file,
-                                    stderr=file, env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])})
+            return subprocess.Popen(
+                [*enter, sys.executable, *map(str, words)],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+            )
 
     def leave_blocks(self, count: int) -> None:
         """Fill the disk up to so many blocks, a file each at most."""

@@ -45,8 +45,13 @@ def join(share: SharedDir, host: str = "") -> Node:
 
 def start(root: Path, *arguments: str) -> subprocess.Popen:
     """A node that works on toy jobs, in a process of its own."""
-    return subprocess.Popen([sys.executable, "-m", "tests.helpers.toy_plan", str(root), *arguments], cwd=ROOT, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.helpers.toy_plan", str(root), *arguments],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
 
 
 def is_clean(share) -> bool:
@@ -62,7 +67,9 @@ def watch(recovery: Recovery, job, clock, seconds: float, owner: Node | None = N
         if owner:
             system = owner.share.system
             before = system.mtime(owner.heart)
-            while system.mtime(owner.heart) == before:  # the clock of a server ticks a hundred times a second, or more often
+            while (
+                system.mtime(owner.heart) == before
+            ):  # the clock of a server ticks a hundred times a second, or more often
                 owner.beat()
         count += recovery.run({job: set()})
     return count

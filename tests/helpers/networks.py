@@ -11,8 +11,14 @@ from fav.model.network import (
 from tests.helpers.checkout import ROOT
 
 SMALL = "c9s1-4,d6,d8,R8,R8,R8,R8,R8,U2,c3s1-6,U2,c9s1-3"
-STRINGS = [SMALL, "c3s1-4,d6,R6,u4,c3s1-3", "c5s1-4,c3s2-6,R6,R6,f3s2-4,c9s1-3", "c9s1-4,d6,d8,d8,R8,U4,c5s1-6,U2,c9s1-3",
-           "c3s1-4,U3,c3s3-5,c3s1-3", "c3s1-4,R4,d3,U2"]
+STRINGS = [
+    SMALL,
+    "c3s1-4,d6,R6,u4,c3s1-3",
+    "c5s1-4,c3s2-6,R6,R6,f3s2-4,c9s1-3",
+    "c9s1-4,d6,d8,d8,R8,U4,c5s1-6,U2,c9s1-3",
+    "c3s1-4,U3,c3s3-5,c3s1-3",
+    "c3s1-4,R4,d3,U2",
+]
 
 
 def random_network(arch: str = SMALL, in_channels: int = 7) -> StyleNetwork:
@@ -35,6 +41,10 @@ def make_tiny_spynet(path: Path) -> Path:
     """The weights of a SPyNet, random and small."""
     torch.manual_seed(0)
     levels = torch.nn.ModuleList(spynet.make_level() for _ in range(spynet.LEVELS))
-    weights = {spynet.name_of(level, key): value for level, module in enumerate(levels) for key, value in module.state_dict().items()}
+    weights = {
+        spynet.name_of(level, key): value
+        for level, module in enumerate(levels)
+        for key, value in module.state_dict().items()
+    }
     spynet.save_weights(weights, path)
     return path

@@ -48,8 +48,17 @@ class LabError(Exception):
     """The lab itself did not come up, or did not bring back what lay on the export."""
 
 
-def run(command: str, out: Path, *options: str, nodes: int, version: str, cwd: Path, cue: str = "",
-        events: tuple[tuple[float, str], ...] = (), seconds: int = 900) -> Run:
+def run(
+    command: str,
+    out: Path,
+    *options: str,
+    nodes: int,
+    version: str,
+    cwd: Path,
+    cue: str = "",
+    events: tuple[tuple[float, str], ...] = (),
+    seconds: int = 900,
+) -> Run:
     """Run a shell command on `nodes` machines that mount one export, and bring back its film/. `out` is a new directory.
 
     Each event (`kill:3`) strikes so many seconds after a line that contains `cue`. LabError where the machines did not come up.
@@ -59,9 +68,26 @@ def run(command: str, out: Path, *options: str, nodes: int, version: str, cwd: P
     naps = [f"{os.getpid()}{time.monotonic_ns()}{number}" for number in range(len(events))]
     planned = [word for nap, (_, what) in zip(naps, events) for word in ("-e", f"{nap}:{what}")]
     timers = [threading.Timer(after, _wake, [nap]) for nap, (after, _) in zip(naps, events)]
-    words = [LAB, "-k", str(nodes), "-v", version, "-t", str(seconds), "--out", str(out), "--post", COPY, *options, *planned, command]
+    words = [
+        LAB,
+        "-k",
+        str(nodes),
+        "-v",
+        version,
+        "-t",
+        str(seconds),
+        "--out",
+        str(out),
+        "--post",
+        COPY,
+        *options,
+        *planned,
+        command,
+    ]
     lines, up = [], None
-    with subprocess.Popen(words, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace") as lab:
+    with subprocess.Popen(
+        words, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as lab:
         try:
             for text in lab.stdout:
                 who, text = match.groups() if (match := LINE.match(text)) else ("lab", text.strip())

@@ -58,15 +58,23 @@ class Slurm:
         key.write_bytes(secrets.token_bytes(1024))
         key.chmod(0o400)
         first = free_ports(computers + 1)
-        text = CONFIGURATION.format(place=place, port=first + computers, computers=computers, first=first, last=first + computers - 1)
+        text = CONFIGURATION.format(
+            place=place, port=first + computers, computers=computers, first=first, last=first + computers - 1
+        )
         (place / "slurm.conf").write_text(text)
         self.environment = {**os.environ, "SLURM_CONF": str(place / "slurm.conf")}
         self._daemons: list[subprocess.Popen] = []
 
     def start(self) -> None:
         files = {name: f"--{name}-file={self.place}/munge.{name}" for name in ("pid", "log", "seed")}
-        self._run_daemon("munged", "--foreground", "--force", f"--key-file={self.place}/munge.key",
-                         f"--socket={self.place}/munge.socket", *files.values())
+        self._run_daemon(
+            "munged",
+            "--foreground",
+            "--force",
+            f"--key-file={self.place}/munge.key",
+            f"--socket={self.place}/munge.socket",
+            *files.values(),
+        )
         wait_for((self.place / "munge.socket").exists)
         self._run_daemon("slurmctld", "-D")
         for number in range(1, self.computers + 1):
@@ -87,7 +95,9 @@ class Slurm:
 
     def submit(self, script: Path, *words, options: tuple = ()) -> str:
         """The number of a Slurm job that was queued; it runs in the checkout."""
-        said = self.call("sbatch", "--chdir", script.parent.parent, "--output", self.place / "%A-%a.out", *options, script, *words)
+        said = self.call(
+            "sbatch", "--chdir", script.parent.parent, "--output", self.place / "%A-%a.out", *options, script, *words
+        )
         found = re.search(r"Submitted batch job (\d+)", said)
         assert found, said
         return found[1]

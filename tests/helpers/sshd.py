@@ -21,7 +21,9 @@ def why_not() -> str | None:
     if os.getuid() == 0:
         if subprocess.run(["getent", "passwd", "sshd"], capture_output=True).returncode:
             return "there is no user sshd, which a server that root starts needs"
-        os.makedirs("/run/sshd", mode=0o755, exist_ok=True)  # a package that was installed and never started has not made it
+        os.makedirs(
+            "/run/sshd", mode=0o755, exist_ok=True
+        )  # a package that was installed and never started has not made it
     return None
 
 
@@ -77,12 +79,16 @@ class Server:
             file.write(f"Host {name}\n  HostName 127.0.0.1\n  Port {self.port}\n  User {getpass.getuser()}\n")
         (self.room / "sshd_config").write_text(
             f"ListenAddress 127.0.0.1\nPort {self.port}\nHostKey {self.host_key}\nAuthorizedKeysFile {network.key}.pub\nPidFile none\n"
-            f"StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n")
+            f"StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n"
+        )
         self.start()
 
     def start(self) -> None:
-        self.process = subprocess.Popen([SSHD, "-D", "-e", "-f", str(self.room / "sshd_config")], stderr=open(self.room / "log", "ab"),
-                                        start_new_session=True)
+        self.process = subprocess.Popen(
+            [SSHD, "-D", "-e", "-f", str(self.room / "sshd_config")],
+            stderr=open(self.room / "log", "ab"),
+            start_new_session=True,
+        )
         wait_for(lambda: socket.socket().connect_ex(("127.0.0.1", self.port)) == 0, 10)
 
     def know(self) -> None:
@@ -109,4 +115,6 @@ class Server:
 def pids(share_logs: Path, post: str = "*") -> list[int]:
     """The processes of nodes that the posts' states name and that run."""
     words = [path.read_text().split() for path in sorted(share_logs.glob(f"{post}.state"))]
-    return [int(first) for first, *_ in filter(None, words) if first.isdigit() and runs(first)]  # one may just be written
+    return [
+        int(first) for first, *_ in filter(None, words) if first.isdigit() and runs(first)
+    ]  # one may just be written

@@ -21,8 +21,9 @@ OLD = 1_500_000_000_123_456_789  # when strangers changed their files last, in n
 
 HEX12, HEX16 = "0a1b2c3d4e5f", "0123456789abcdef"
 GONE, OTHER = "gone-4711-0a1b2c3d", "other-4712-1a2b3c4d"  # names of two nodes
-IDENTITY = Identity(**{**vars(Identity.here()), "incarnation": OTHER, "host": "elsewhere",
-                       "boot": "another"}).to_bytes()
+IDENTITY = Identity(
+    **{**vars(Identity.here()), "incarnation": OTHER, "host": "elsewhere", "boot": "another"}
+).to_bytes()
 
 
 def manifest(name: str, version: int = VERSION, lease: float = 15.0, **spec) -> bytes:
@@ -99,8 +100,10 @@ def lay(thing: Thing, path: Path, home: Path) -> Path:
 
 def make_home(home: Path) -> Path:
     """The world outside: files that links in the share may lead to, many of them under names that our rooms have."""
-    results = directory(link=holding(("0000", holding(("0000000.txt", file()), ("notes.txt", file())))),
-                        flow=holding(("0000", holding(("0000000.png", file()))), ("run1.dat", file())))
+    results = directory(
+        link=holding(("0000", holding(("0000000.txt", file()), ("notes.txt", file())))),
+        flow=holding(("0000", holding(("0000000.png", file()))), ("run1.dat", file())),
+    )
     return lay(holding(
         ("thesis.tex", file(b"\\begin{document}", mode=0o600)), ("empty", file(b"", mode=0o666)),
         ("secrets", directory(0o700, key=file(mode=0o600))),
@@ -134,8 +137,15 @@ def differences(before: dict[str, tuple], after: dict[str, tuple]) -> list[str]:
     """What is gone, new, or changed, one line each."""
     gone = [f"gone: {path} {before[path]}" for path in before if path not in after]
     new = [f"new: {path} {after[path]}" for path in after if path not in before]
-    return gone + new + [f"changed: {path}: {before[path]} -> {after[path]}" for path in before if after.get(path,
-        before[path]) != before[path]]
+    return (
+        gone
+        + new
+        + [
+            f"changed: {path}: {before[path]} -> {after[path]}"
+            for path in before
+            if after.get(path, before[path]) != before[path]
+        ]
+    )
 
 
 class Watched:
@@ -151,8 +161,10 @@ class Watched:
             if os.path.lexists(path):
                 found |= look(path, path not in self.untimed)
         outside, share = os.lstat(self.outside), os.lstat(self.share)
-        return found | {str(self.outside): (stat.filemode(outside.st_mode), outside.st_mtime_ns),
-                        str(self.share): (stat.filemode(share.st_mode), share.st_uid, share.st_gid)}
+        return found | {
+            str(self.outside): (stat.filemode(outside.st_mode), outside.st_mtime_ns),
+            str(self.share): (stat.filemode(share.st_mode), share.st_uid, share.st_gid),
+        }
 
     def changes(self) -> list[str]:
         return differences(self.before, self._look())
@@ -160,4 +172,3 @@ class Watched:
     def unharmed(self) -> None:
         changed = self.changes()
         assert not changed, "\n".join(["of what the program did not make:", *changed])
-

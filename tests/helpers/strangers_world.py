@@ -174,6 +174,7 @@ def die(layout) -> dict:
 @contextmanager
 def in_time(seconds: float) -> Iterator[None]:
     """Who waits for longer, on a FIFO for example, is found out."""
+
     def hangs(*_) -> None:
         # No Exception: a worker would take that for a failed attempt.
         pytest.fail(f"it has not come back within {seconds} s")
@@ -219,8 +220,18 @@ class Films(World):
 
     def work(self) -> None:
         stop = Until(self.clock, self.clock.now + PATIENCE_S)
-        self.errand(lambda node: Worker(node, lambda job, node: make_plan(job, node, note), toy.RecordingEvents(), stop).run())
+        self.errand(
+            lambda node: Worker(node, lambda job, node: make_plan(job, node, note), toy.RecordingEvents(), stop).run()
+        )
 
     def create(self) -> None:
-        call(self.root, "submit", str(self.root.parent / "clip.mp4"), str(self.root.parent / "tiny.safetensors"),
-             "--test", "2", "--name", "second")
+        call(
+            self.root,
+            "submit",
+            str(self.root.parent / "clip.mp4"),
+            str(self.root.parent / "tiny.safetensors"),
+            "--test",
+            "2",
+            "--name",
+            "second",
+        )

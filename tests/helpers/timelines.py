@@ -11,8 +11,18 @@ from fav.video import FrameIndex
 
 def piece(start: int, count: int, *cuts: int, last: bool = False) -> IndexSegment:
     numbers = np.arange(start, start + count)
-    return IndexSegment(start, FrameIndex(numbers, np.ones(count, int), numbers == 0, numbers, Fraction(1, 25)), cuts, last)
+    return IndexSegment(
+        start, FrameIndex(numbers, np.ones(count, int), numbers == 0, numbers, Fraction(1, 25)), cuts, last
+    )
 
 
-SPEC = JobSpec(video="a.mp4", video_print="1", style="jobs/x/inputs/style.pth", style_print="2", width=64, height=48,
-                out="a.mp4", cuts=(3, 9))
+SPEC = JobSpec(
+    video="a.mp4",
+    video_print="1",
+    style="jobs/x/inputs/style.pth",
+    style_print="2",
+    width=64,
+    height=48,
+    out="a.mp4",
+    cuts=(3, 9),
+)

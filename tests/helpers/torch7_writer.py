@@ -10,7 +10,16 @@ from torch import nn
 from fav.model.network import InstanceNorm, ReflectionPad, ResidualBlock, ScaledTanh, StyleNetwork, Upsample
 from fav.model.torch7 import TorchObject
 
-KINDS = {"f4": "Float", "f8": "Double", "f2": "Half", "i8": "Long", "i4": "Int", "i2": "Short", "u1": "Byte", "i1": "Char"}
+KINDS = {
+    "f4": "Float",
+    "f8": "Double",
+    "f2": "Half",
+    "i8": "Long",
+    "i4": "Int",
+    "i2": "Short",
+    "u1": "Byte",
+    "i1": "Char",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,8 +135,17 @@ def style_checkpoint(network: StyleNetwork, rows: bool = False, cudnn: bool = Fa
             return sequence(both, TorchObject("nn.CAddTable", {"inplace": False}))
         if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
             kernel, stride, padding = layer.kernel_size[0], layer.stride[0], layer.padding[0]
-            fields = {"nInputPlane": layer.in_channels, "nOutputPlane": layer.out_channels, "kW": kernel, "kH": kernel,
-                      "dW": stride, "dH": stride, "padW": padding, "padH": padding, **weights}
+            fields = {
+                "nInputPlane": layer.in_channels,
+                "nOutputPlane": layer.out_channels,
+                "kW": kernel,
+                "kH": kernel,
+                "dW": stride,
+                "dH": stride,
+                "padW": padding,
+                "padH": padding,
+                **weights,
+            }
             if isinstance(layer, nn.ConvTranspose2d):
                 return TorchObject("nn.SpatialFullConvolution", {**fields, "adjW": stride - 1, "adjH": stride - 1})
             if rows:
@@ -146,5 +164,9 @@ def style_checkpoint(network: StyleNetwork, rows: bool = False, cudnn: bool = Fa
         return TorchObject(f"{prefix}.{type(layer).__name__}", {})
 
     variation = TorchObject("nn.TotalVariation", {"strength": 1e-6})
-    return {"iter": 60000, "opt": {"arch": network.arch, "use_instance_norm": 1}, "train_loss_history": {1: 5.5, 2: 5.25},
-            "model": sequence(*map(module, network), variation)}
+    return {
+        "iter": 60000,
+        "opt": {"arch": network.arch, "use_instance_norm": 1},
+        "train_loss_history": {1: 5.5, 2: 5.25},
+        "model": sequence(*map(module, network), variation),
+    }

@@ -89,7 +89,9 @@ class ToyPlan:
     def sample(self, task: Task) -> Task | None:
         begins = lambda number: number % self.length == 0
         there = results.done_in_shard(self.job, "link", 0) if task.kind == "link" else ()
-        return next((link_task(n) for n in sorted(there) if n != task.number and begins(n) == begins(task.number)), None)
+        return next(
+            (link_task(n) for n in sorted(there) if n != task.number and begins(n) == begins(task.number)), None
+        )
 
     def finish(self) -> str | None:
         return "the sum" if results.is_done(self.job, SUM) else None
@@ -134,5 +136,12 @@ def expected(chains: int, length: int) -> bytes:
 
 if __name__ == "__main__":
     only, forever = next(iter(sys.argv[2:]), None), sys.argv[2:] == ["--forever"]
-    sys.exit(Supervisor(open_share(Path(sys.argv[1])), "tests.helpers.toy_plan:ToyPlan", lambda line: print(line, flush=True),
-                        None if forever else only, forever).run())
+    sys.exit(
+        Supervisor(
+            open_share(Path(sys.argv[1])),
+            "tests.helpers.toy_plan:ToyPlan",
+            lambda line: print(line, flush=True),
+            None if forever else only,
+            forever,
+        ).run()
+    )

@@ -31,7 +31,10 @@ CUT, FRAMES = 14, 24
 
 def make_clip(path: Path, size: str = "96x64") -> Path:
     """24 frames at 12/s with a cut at frame 14 and a tone; FFmpeg's test pictures, which move."""
-    shots = [f"testsrc2=size={size}:rate=12:duration={CUT / 12}", f"testsrc=size={size}:rate=12:duration={(FRAMES - CUT) / 12},negate,hue=h=120"]
+    shots = [
+        f"testsrc2=size={size}:rate=12:duration={CUT / 12}",
+        f"testsrc=size={size}:rate=12:duration={(FRAMES - CUT) / 12},negate,hue=h=120",
+    ]
     inputs = [word for shot in shots for word in ("-f", "lavfi", "-i", shot)]
     subprocess.run(["ffmpeg", "-v", "error", "-y", *inputs, "-f", "lavfi", "-i", f"sine=440:duration={FRAMES / 12}",
                     "-filter_complex", "[0:v][1:v]concat=n=2[v]", "-map", "[v]", "-map", "2:a", "-pix_fmt", "yuv420p",
@@ -62,8 +65,12 @@ def work(job: Job, report: RecordingEvents | None = None, **here) -> bool:
 
 def start_node(share: SharedDir, *words: str) -> subprocess.Popen:
     """A node as it is typed, in a process of its own."""
-    return subprocess.Popen([sys.executable, str(ROOT / "node.py"), str(share.layout.root), *words],
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "node.py"), str(share.layout.root), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def film_of(job: Job) -> Path:
@@ -86,8 +93,24 @@ def index_of(job: Job) -> FrameIndex:
 
 def probe(path: Path, entries: str, stream: str = "v:0") -> str:
     """What FFmpeg's own prober says of a file."""
-    return subprocess.run(["ffprobe", "-v", "error", "-select_streams", stream, "-count_frames", "-show_entries", entries,
-                           "-of", "csv=p=0", str(path)], check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        [
+            "ffprobe",
+            "-v",
+            "error",
+            "-select_streams",
+            stream,
+            "-count_frames",
+            "-show_entries",
+            entries,
+            "-of",
+            "csv=p=0",
+            str(path),
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
 
 
 def same(ones, others) -> bool:

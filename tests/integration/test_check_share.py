@@ -33,8 +33,15 @@ MOUNTED = "1 0 0:1 / / rw,relatime shared:1 - ext4 /dev/sda rw\n"
 
 def start(shared: Path, *options: object, **how) -> subprocess.Popen:
     command = [sys.executable, "-m", "shared.fscheck", str(shared), *map(str, options)]
-    return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **how,
-                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # ignored in the background
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        **how,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # ignored in the background
 
 
 def run(shared: Path, *options: object) -> tuple[int, str]:
@@ -63,7 +70,18 @@ def test_local_directory_is_fit_and_nothing_is_left_in_it(shared):
     before = sorted(shared.rglob("*"))
     code, output = run(shared)
     assert code == 0 and "\nfit" in output and "\nlease: " in output and "UNFIT" not in output, output
-    for probe in ("exclusive create", "hard links", "rename", "heartbeat", "fsync", "rate", "locks", "letters", "clock", "room"):
+    for probe in (
+        "exclusive create",
+        "hard links",
+        "rename",
+        "heartbeat",
+        "fsync",
+        "rate",
+        "locks",
+        "letters",
+        "clock",
+        "room",
+    ):
         assert any(probe in line and line.startswith(("ok", "note")) for line in output.splitlines()), (probe, output)
     assert sorted(shared.rglob("*")) == before and node.heart.exists()
 
@@ -71,7 +89,9 @@ def test_local_directory_is_fit_and_nothing_is_left_in_it(shared):
 def test_launcher_runs_the_quick_part_on_a_relative_path(shared):
     if not os.access(ROOT / ".venv/bin/python", os.X_OK):
         pytest.skip("needs the installed virtual environment")
-    done = subprocess.run(["bash", ROOT / "bin/check-share", shared.name, "--quick"], cwd=shared.parent, capture_output=True, text=True)
+    done = subprocess.run(
+        ["bash", ROOT / "bin/check-share", shared.name, "--quick"], cwd=shared.parent, capture_output=True, text=True
+    )
     assert done.returncode == 0 and "fit" in done.stdout and list(shared.iterdir()) == [], done
 
 
@@ -79,8 +99,10 @@ def test_three_peers_find_each_other_and_come_to_the_same_verdict(shared):
     peers = [start(shared, "--peers", 3, "--names", 100) for _ in range(3)]
     outputs = [peer.communicate(timeout=90)[0] for peer in peers]
     assert [peer.returncode for peer in peers] == [0, 0, 0], outputs
-    tables = [[line for line in output.splitlines() if line.startswith(("ok", "note")) and "rac" in line or "seen by" in line]
-              for output in outputs]
+    tables = [
+        [line for line in output.splitlines() if line.startswith(("ok", "note")) and "rac" in line or "seen by" in line]
+        for output in outputs
+    ]
     assert tables[0] == tables[1] == tables[2] and len(tables[0]) > 10
     for way in ("create", "link", "move away"):
         assert f"race to {way}" in outputs[0] and outputs[0].count("100 names, each won by exactly one of 3") == 3
@@ -90,7 +112,9 @@ def test_three_peers_find_each_other_and_come_to_the_same_verdict(shared):
 # ---- peers that are not there
 def test_peer_that_never_comes_is_named_and_nothing_is_called_unfit(shared):
     code, output = run(shared, "--peers", 2, "--wait", 1)
-    assert code == 2 and "expected 2 peers, got 1" in output and "unfit" not in output and list(shared.iterdir()) == [], output
+    assert (
+        code == 2 and "expected 2 peers, got 1" in output and "unfit" not in output and list(shared.iterdir()) == []
+    ), output
 
 
 def test_too_many_peers_are_named(shared):
@@ -99,7 +123,9 @@ def test_too_many_peers_are_named(shared):
         three.gather()
 
 
-@pytest.mark.parametrize("end, word", [(signal.SIGKILL, "has died"), (signal.SIGTERM, "has left"), (signal.SIGSTOP, "silent for 2 s")])
+@pytest.mark.parametrize(
+    "end, word", [(signal.SIGKILL, "has died"), (signal.SIGTERM, "has left"), (signal.SIGSTOP, "silent for 2 s")]
+)
 def test_peer_that_ends_in_the_middle_does_not_keep_the_others_and_is_cleaned_up_after(shared, end, word):
     wait = 2 if end == signal.SIGSTOP else 60
     peers = [start(shared, "--peers", 2, "--names", 400, "--wait", wait) for _ in range(2)]
@@ -219,8 +245,11 @@ def test_every_broken_rule_is_named_with_a_cure(tmp_path, what, lies):
     assert found[what].error == (errno.EIO if "fsync" in lies else None), found
 
 
-@pytest.mark.parametrize("what, lies", [lie for lie in LIES if lie[0] != "names come and go" and "fsync" not in lie[1]],
-                         ids=lambda value: value if isinstance(value, str) else "-".join(value))
+@pytest.mark.parametrize(
+    "what, lies",
+    [lie for lie in LIES if lie[0] != "names come and go" and "fsync" not in lie[1]],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
+)
 def test_node_refuses_a_broken_mount_in_one_line(shared, what, lies):
     share = open_share(shared)
     share.system.os = Liar(**lies)
@@ -309,7 +338,9 @@ def test_link_that_two_peers_win_is_found(shared):
     assert unfit_among(meet(shared, FileSystem(Liar(link=link)), FileSystem(Liar(link=link)))) == {"race to link"}
 
 
-@pytest.mark.parametrize("links, verdict", [(True, Verdict.NOTE), (False, Verdict.UNFIT)], ids=["hard links", "no hard links"])
+@pytest.mark.parametrize(
+    "links, verdict", [(True, Verdict.NOTE), (False, Verdict.UNFIT)], ids=["hard links", "no hard links"]
+)
 def test_create_that_two_peers_win_is_unfit_only_where_claims_rest_on_it(shared, links, verdict):
     lies = {"open": not_exclusive} | ({} if links else {"link": fails(errno.EPERM)})
     found = meet(shared, FileSystem(Liar(**lies)), FileSystem(Liar(**lies)))
@@ -320,7 +351,9 @@ def test_move_that_two_peers_win_is_found(shared):
     def rename(old, new):
         (rename_copies if "created." in str(old) else os.rename)(old, new)
 
-    assert "race to move away" in unfit_among(meet(shared, FileSystem(Liar(rename=rename)), FileSystem(Liar(rename=rename))))
+    assert "race to move away" in unfit_among(
+        meet(shared, FileSystem(Liar(rename=rename)), FileSystem(Liar(rename=rename)))
+    )
 
 
 def test_file_that_is_not_whole_at_first_sight_is_found(shared):
@@ -352,7 +385,11 @@ def test_changes_that_others_never_see_are_found(shared, monkeypatch):
 
     def fstat(fd):
         info = os.fstat(fd)
-        return first.setdefault(info.st_ino, info) if info.st_mtime_ns == visibility.LONG_AGO or info.st_ino in first else info
+        return (
+            first.setdefault(info.st_ino, info)
+            if info.st_mtime_ns == visibility.LONG_AGO or info.st_ino in first
+            else info
+        )
 
     systems = [FileSystem(Liar(fstat=fstat, stat=remembers_what_was_missing())) for _ in range(2)]
     assert unfit_among(meet(shared, *systems)) == {"new name, asked for", "heartbeat, opened"}
@@ -370,8 +407,13 @@ def in_a_mount(place: Path, script: str) -> tuple[int, str]:
         pytest.skip("needs root, to mount file systems")
     place.mkdir()
     check = f"{sys.executable} -m shared.fscheck {place}; code=$?; ls -A {place}; exit $code"
-    done = subprocess.run(["unshare", "-m", "sh", "-c", f"({script}) > /dev/null 2>&1 || exit 77; {check}"],
-                          cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", f"({script}) > /dev/null 2>&1 || exit 77; {check}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     if done.returncode == 77:
         pytest.skip("this machine cannot mount that")
     return done.returncode, done.stdout + done.stderr
@@ -379,7 +421,9 @@ def in_a_mount(place: Path, script: str) -> tuple[int, str]:
 
 def test_full_disk_is_unfit_until_somebody_makes_room(tmp_path):
     place = tmp_path / "full"
-    code, output = in_a_mount(place, f"mount -t tmpfs -o size=64k,mode=755 none {place}; head -c 1M /dev/zero > {place}/filling; true")
+    code, output = in_a_mount(
+        place, f"mount -t tmpfs -o size=64k,mode=755 none {place}; head -c 1M /dev/zero > {place}/filling; true"
+    )
     assert code == 1 and "make room" in output and output.endswith("\nfilling\n"), output
 
 

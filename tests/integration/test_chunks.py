@@ -79,14 +79,18 @@ def test_each_chunk_but_a_shots_first_has_a_lead_in_and_each_but_its_last_a_pass
 
 @pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.parametrize("step", [1, 7, 10, 23])
-def test_shot_that_grows_gets_the_chunks_of_the_whole_and_paints_nothing_that_another_chunk_may_begin_with(step, backward):
+def test_shot_that_grows_gets_the_chunks_of_the_whole_and_paints_nothing_that_another_chunk_may_begin_with(
+    step, backward
+):
     whole, grown = Timeline(chunk=10, backward=backward), Timeline(chunk=10, backward=backward)
     cuts = (58, 80)
     whole.add(piece(0, 100, *cuts, last=True))
     painted = set()
     for start in range(0, 100, step):
         count = min(step, 100 - start)
-        grown.add(piece(start, count, *(cut for cut in cuts if start <= cut < start + count), last=start + count == 100))
+        grown.add(
+            piece(start, count, *(cut for cut in cuts if start <= cut < start + count), last=start + count == 100)
+        )
         for run in grown.runs:
             while run.left and (run.closed or not backward):
                 painted.add((run.is_lead(run.done), run.frame(run.done)))
@@ -124,7 +128,9 @@ def test_chunks_are_plain_chains_and_the_film_shows_mixtures_of_two_in_the_passa
     assert same(shown[-CHUNK:], [shelf.picture(frame_task(number)) for number in range(FRAMES - CHUNK, FRAMES)])
     for place in range(1, LEAD + 1):
         number = CHUNK - LEAD - 1 + place
-        assert np.array_equal(shelf.picture(frame_task(number)), whole[number])  # the first chunk begins as the whole does
+        assert np.array_equal(
+            shelf.picture(frame_task(number)), whole[number]
+        )  # the first chunk begins as the whole does
         assert np.array_equal(shown[number], blend(whole[number], shelf.picture(lead_task(number)), place / (LEAD + 1)))
 
 
@@ -143,7 +149,18 @@ def test_one_process_makes_the_same_film_byte_for_byte(chunked, clip, style, sha
     job = create(share, clip, style, chunk=CHUNK, no_cuts=True, backward=True) if backward else chunked
     assert work(job)
     out = tmp_path / "film.mp4"
-    command = [sys.executable, "-m", "fav", "stylize", str(clip), str(style), str(out), "--chunk", str(CHUNK), "--no-cuts"]
+    command = [
+        sys.executable,
+        "-m",
+        "fav",
+        "stylize",
+        str(clip),
+        str(style),
+        str(out),
+        "--chunk",
+        str(CHUNK),
+        "--no-cuts",
+    ]
     subprocess.run([*command, *(["--backward"] if backward else [])], cwd=ROOT, check=True)
     assert out.read_bytes() == film_of(job).read_bytes()
 

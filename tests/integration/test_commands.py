@@ -32,7 +32,9 @@ class Payload:
 
 def test_bad_videos_are_refused_in_one_line(share, style, tmp_path):
     (tmp_path / "text.mp4").write_text("this is no video")
-    subprocess.run(["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "sine=440:duration=1", str(tmp_path / "sound.mp4")], check=True)
+    subprocess.run(
+        ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "sine=440:duration=1", str(tmp_path / "sound.mp4")], check=True
+    )
     (tmp_path / "empty.mp4").touch()
     for name in ("missing.mp4", "text.mp4", "sound.mp4", "empty.mp4", "im_%04d.png"):
         refused(call(coordinator.main, "submit", share.layout.root, tmp_path / name, style), name)
@@ -79,7 +81,10 @@ def test_bad_options_are_refused_in_one_line(share, clip, style, options, words)
 @pytest.mark.parametrize("content", ["x\n", "5\nhello\n", "-1\n", "9\n5\n", "1000000\n", "5.5\n", "\0\1\2"])
 def test_cut_files_with_nonsense_are_refused_in_one_line(share, clip, style, tmp_path, content):
     (tmp_path / "cuts.csv").write_text(f"# cuts\n3\n{content}")
-    refused(call(coordinator.main, "submit", share.layout.root, clip, style, "--read-cuts", tmp_path / "cuts.csv"), "cuts.csv")
+    refused(
+        call(coordinator.main, "submit", share.layout.root, clip, style, "--read-cuts", tmp_path / "cuts.csv"),
+        "cuts.csv",
+    )
 
 
 def test_bad_shared_directories_are_refused_in_one_line(clip, style, tmp_path):
@@ -98,9 +103,11 @@ def test_read_only_and_full_directories_are_refused_in_one_line(clip, style, tmp
     for options, fill, word in (("ro,mode=755", False, "writable"), ("size=64k,mode=755", True, "make room")):
         mount = tmp_path / word.replace(" ", "")
         mount.mkdir()
-        script = f"mount -t tmpfs -o {options} tmpfs {mount} || exit 77; " + \
-                 (f"dd if=/dev/zero of={mount}/fill bs=4k 2> /dev/null; " if fill else "") + \
-                 f"{sys.executable} {ROOT}/coordinator.py submit {mount} {clip} {style}"
+        script = (
+            f"mount -t tmpfs -o {options} tmpfs {mount} || exit 77; "
+            + (f"dd if=/dev/zero of={mount}/fill bs=4k 2> /dev/null; " if fill else "")
+            + f"{sys.executable} {ROOT}/coordinator.py submit {mount} {clip} {style}"
+        )
         done = subprocess.run(["unshare", "--mount", "bash", "-c", script], capture_output=True, text=True)
         if done.returncode == 77 or done.stderr.startswith("unshare:"):
             pytest.skip("this machine lets nobody mount a tmpfs")
@@ -113,9 +120,15 @@ def test_joining_with_other_options_says_which_differ(share, clip, style, tmp_pa
     submit = ("submit", share.layout.root, clip, style, "--name", "job")
     assert "joined job job" in call(coordinator.main, *submit).output
     assert "joined job job" in call(coordinator.main, *submit, "--crf", "20").output
-    refused(call(coordinator.main, *submit, "--crf", "30", "--backward"), "--crf 20, not --crf 30", "no --backward, not --backward")
+    refused(
+        call(coordinator.main, *submit, "--crf", "30", "--backward"),
+        "--crf 20, not --crf 30",
+        "no --backward, not --backward",
+    )
     other = films.make_style(tmp_path / "other.safetensors", seed=9)
-    refused(call(coordinator.main, "submit", share.layout.root, clip, other, "--name", "job"), "style has another content")
+    refused(
+        call(coordinator.main, "submit", share.layout.root, clip, other, "--name", "job"), "style has another content"
+    )
 
 
 def test_existing_film_is_never_overwritten(share, clip, style):
@@ -188,7 +201,14 @@ def test_failed_task_is_shown_and_retried(share, clip, style):
 
     with temporary_member(share) as node:
         for _ in range(3):
-            attempts.record(node, job, toy.Task("frame", 0), "raised", "Traceback\nMemoryError: no room for the network", attempts.nonce())
+            attempts.record(
+                node,
+                job,
+                toy.Task("frame", 0),
+                "raised",
+                "Traceback\nMemoryError: no room for the network",
+                attempts.nonce(),
+            )
     told = call(coordinator.main, "status", share.layout.root).output
     assert "frame.0000000 failed after 3 attempts: MemoryError: no room for the network" in told
     assert "1 failed task" in call(coordinator.main, "retry", share.layout.root).output

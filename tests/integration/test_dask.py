@@ -49,8 +49,13 @@ class Cluster:
         self.workers: list[subprocess.Popen] = []
 
     def _start(self, *words) -> subprocess.Popen:
-        return subprocess.Popen([*DASK, *map(str, words), "--host", "127.0.0.1", "--no-dashboard"], cwd=self.room,
-                                stdout=self.log, stderr=self.log, start_new_session=True)
+        return subprocess.Popen(
+            [*DASK, *map(str, words), "--host", "127.0.0.1", "--no-dashboard"],
+            cwd=self.room,
+            stdout=self.log,
+            stderr=self.log,
+            start_new_session=True,
+        )
 
     def worker(self, *words: str, threads: int = 1) -> subprocess.Popen:
         """A new worker, whose name is its process id."""
@@ -274,7 +279,9 @@ def test_workers_that_are_killed_in_the_midst_cost_nothing(cluster, operator, lo
     nursed = parent(second)
     os.kill(nursed, signal.SIGKILL)
     wait_for(lambda: not runs(second), 20)
-    wait_for(lambda: operator.running and parent(operator.running[0]) != nursed, 30)  # the nanny has started another worker
+    wait_for(
+        lambda: operator.running and parent(operator.running[0]) != nursed, 30
+    )  # the nanny has started another worker
     assert run.wait(90) == 0, operator.said
     assert operator.said.count("the worker is gone; others take its frame over") == 2, operator.said
     assert same_film(operator.job, long, style, tmp_path / "alone") and claimed(operator.job) == {}
@@ -325,7 +332,9 @@ def test_nodes_outlive_operator_and_connection_and_are_found_again(cluster, oper
     time.sleep(dask_cluster.LOOK_S)
     assert operator.running == nodes and operator.frames() > before
     assert CliRunner().invoke(coordinator.main, ["drain", str(operator.share.layout.root)]).exit_code == 0
-    assert again.wait(30) == 1 and "was told to leave" in operator.said and "not finished" in operator.said, operator.said
+    assert again.wait(30) == 1 and "was told to leave" in operator.said and "not finished" in operator.said, (
+        operator.said
+    )
     wait_for(operator.all_left, 20)
 
 
@@ -350,7 +359,10 @@ def test_task_of_a_worker_that_is_lost_while_nobody_looks_waits_for_nobody(clust
 def test_adaptive_cluster_grows_for_the_job_and_shrinks_after_it(network, share, endless, style, tmp_path):
     """Two workers for two shots, out of four that there might be; their two threads each are their node's cores."""
     kept = patch.dict(os.environ)  # a nanny in this process sets OMP_NUM_THREADS and more, and leaves them so
-    with kept, distributed.LocalCluster(n_workers=0, threads_per_worker=2, host="127.0.0.1", dashboard_address=":0") as local:
+    with (
+        kept,
+        distributed.LocalCluster(n_workers=0, threads_per_worker=2, host="127.0.0.1", dashboard_address=":0") as local,
+    ):
         local.adapt(minimum=0, maximum=4, interval="500ms")
         operator = Operator(network, share, tmp_path / "said.txt", endless, style)
         run = operator.start(dask=local.scheduler_address)

@@ -53,8 +53,22 @@ def clip(tmp_path_factory) -> Path:
     """FFmpeg's test pictures, which move, and others after a cut; 98x62 pixels."""
     path = tmp_path_factory.mktemp("clip") / "clip.mkv"
     first, second = f"duration={CUT / 12}", f"duration={(FRAMES - CUT) / 12},hue=h=120"
-    ffmpeg("-f", "lavfi", "-i", f"testsrc2=size=98x62:rate=12:{first}", "-f", "lavfi", "-i", f"testsrc=size=98x62:rate=12:{second}",
-           "-filter_complex", "[0:v][1:v]concat=n=2[v]", "-map", "[v]", *X264, path)
+    ffmpeg(
+        "-f",
+        "lavfi",
+        "-i",
+        f"testsrc2=size=98x62:rate=12:{first}",
+        "-f",
+        "lavfi",
+        "-i",
+        f"testsrc=size=98x62:rate=12:{second}",
+        "-filter_complex",
+        "[0:v][1:v]concat=n=2[v]",
+        "-map",
+        "[v]",
+        *X264,
+        path,
+    )
     return path
 
 
@@ -63,7 +77,9 @@ def against(tmp_path_factory) -> dict[str, Path]:
     """The options of an evaluation: a painting of stripes, and a loss network that was never trained."""
     room = tmp_path_factory.mktemp("painting")
     rows, columns = np.mgrid[0:96, 0:96]
-    cv2.imwrite(str(room / "stripes.png"), np.where(((rows + columns) // 6 % 2)[..., None], (20, 40, 220), (60, 230, 240)))
+    cv2.imwrite(
+        str(room / "stripes.png"), np.where(((rows + columns) // 6 % 2)[..., None], (20, 40, 220), (60, 230, 240))
+    )
     torch.manual_seed(0)
     torch.save(torchvision_state("squeezenet1_1"), room / "random.pth")
     return {"evaluate": room / "stripes.png", "loss_network": room / "random.pth"}
@@ -155,7 +171,10 @@ def test_span_is_measured_alike_by_a_node_that_begins_there(whole, share):
         with temporary_member(whole.share) as node:
             plan = make_plan(whole, node, print, threads=1)
             plan.shelf.refresh()
-            alone, there = json.loads(plan.run(measure_task(span), lambda: None)), results.read(whole, measure_task(span))
+            alone, there = (
+                json.loads(plan.run(measure_task(span), lambda: None)),
+                results.read(whole, measure_task(span)),
+            )
         assert alone["rows"] == json.loads(there)["rows"] and alone["numeric-class"] == plan.studio.numeric_class
     assert len(spans) == 3
 
@@ -231,7 +250,9 @@ def test_evaluation_that_fails_leaves_the_film_whole_and_status_tells_why(whole,
     (job.layout.inputs / "loss_network.pth").write_bytes(b"no network at all")
     assert work(job, report, threads=1)
     assert film_of(job).read_bytes() == film_of(whole).read_bytes() and "finished" in job.marks()
-    assert attempts.failed(job) == ["measure.0000000"] and not any(report_of(job, suffix).exists() for suffix in REPORTS)
+    assert attempts.failed(job) == ["measure.0000000"] and not any(
+        report_of(job, suffix).exists() for suffix in REPORTS
+    )
     assert any("not all of the film could be measured" in line for line in report.lines)
     told = CliRunner().invoke(coordinator.main, ["status", str(share.layout.root)]).output
     assert "clip--tiny: finished" in told and "measured warping" not in told
@@ -252,7 +273,9 @@ def test_damaged_rows_are_set_aside_and_measured_again(clip, style, against, sha
         assert [attempt.why for attempt in attempts.of_task(job, measure_task(span))] == ["damaged"]
 
 
-@pytest.mark.parametrize("change", [{"frame": "1"}, {"shot": []}, {"film": {}}, {"film": None}, {"source": 7}, {"more": 1}])
+@pytest.mark.parametrize(
+    "change", [{"frame": "1"}, {"shot": []}, {"film": {}}, {"film": None}, {"source": 7}, {"more": 1}]
+)
 def test_row_that_is_none_is_refused(whole, change):
     row = rows_of(whole)[9]
     assert FrameMetrics.from_json(row).film.local_contrast == row["film"]["local_contrast"]
@@ -266,13 +289,13 @@ def test_status_shows_spans_and_what_came_of_them(whole):
     told = CliRunner().invoke(coordinator.main, ["status", str(whole.share.layout.root)]).output
     assert "measure  3 of 3" in told and f"measured {evaluated(whole)}" in told
     told = CliRunner().invoke(coordinator.main, ["status", "--json", str(whole.share.layout.root)]).output
-    state, = json.loads(told)["jobs"]
+    (state,) = json.loads(told)["jobs"]
     assert state["evaluation"] == evaluated(whole) and state["counts"]["measure"] == [3, 3]
 
 
 def test_painting_and_network_travel_with_the_job_and_are_compared(clip, style, against, share, tmp_path):
     create(share, clip, style, name="job", **against)
-    job, = all_jobs(share)
+    (job,) = all_jobs(share)
     spec = JobSpec.from_json(job.manifest.spec)
     for name, path in against.items():
         assert (share.layout.root / getattr(spec, name)).read_bytes() == path.read_bytes()
@@ -303,9 +326,11 @@ def test_without_a_network_at_hand_there_is_no_style_loss(clip, style, against, 
     monkeypatch.setattr(pretrained, "URL", "http://127.0.0.1:9/")
     submit = ["submit", *map(str, (share.layout.root, clip, style, "--test", 14, "--evaluate", against["evaluate"]))]
     told = CliRunner().invoke(coordinator.main, submit)
-    assert told.exit_code == 0 and "without style and content loss: loss network squeezenet1_1: cannot be" in told.output
+    assert (
+        told.exit_code == 0 and "without style and content loss: loss network squeezenet1_1: cannot be" in told.output
+    )
     refused(CliRunner().invoke(coordinator.main, [*submit, "--loss-network", "squeezenet1_1"]), "cannot be fetched")
-    job, = all_jobs(share)
+    (job,) = all_jobs(share)
     assert work(job, threads=1)
     assert {row["film"]["style_loss"] for row in rows_of(job)} == {None}
     assert "style loss" not in report_of(job, ".txt").read_text() and "1 s error" in evaluated(job)

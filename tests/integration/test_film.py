@@ -51,7 +51,12 @@ def test_finished_job_leaves_no_claim_no_flow_and_no_node(plain):
     assert claimed(plain) == {} and "finished" in plain.marks()
     assert not (plain.layout.results / "flow").exists()
     assert list(plain.share.layout.nodes.iterdir()) == list(plain.share.layout.private.iterdir()) == []
-    assert progress(JobArtifacts(plain)) == {"index": (1, 1), "flow": (0, FRAMES), "frame": (FRAMES, FRAMES), "stitch": (1, 1)}
+    assert progress(JobArtifacts(plain)) == {
+        "index": (1, 1),
+        "flow": (0, FRAMES),
+        "frame": (FRAMES, FRAMES),
+        "stitch": (1, 1),
+    }
 
 
 def test_one_process_without_a_share_makes_the_same_film_byte_for_byte(plain, clip, style, tmp_path):
@@ -168,19 +173,29 @@ def test_what_fails_ahead_is_raised_when_it_is_asked_for(plain, monkeypatch):
 def test_node_makes_the_flow_of_the_next_frame_while_it_paints(clip, style, share, monkeypatch):
     looked = []
     ahead = FrameStylizer.look_ahead
-    monkeypatch.setattr(FrameStylizer, "look_ahead", lambda studio, frame, before, index: (looked.append((frame, before)), ahead(studio, frame, before, index)))
+    monkeypatch.setattr(
+        FrameStylizer,
+        "look_ahead",
+        lambda studio, frame, before, index: (looked.append((frame, before)), ahead(studio, frame, before, index)),
+    )
     job = create(share, clip, style)
     assert work(job)
-    assert sorted(looked) == [(frame, frame - 1) for frame in range(2, FRAMES) if frame != CUT]  # nothing beside the first
+    assert sorted(looked) == [
+        (frame, frame - 1) for frame in range(2, FRAMES) if frame != CUT
+    ]  # nothing beside the first
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_spynet_computes_in_the_precision_of_the_film(clip, style, tiny_spynet, monkeypatch, precision):
     monkeypatch.setattr("fav.model.runner.best_precision", lambda device: "bfloat16")
-    studio = FrameStylizer(clip, StyleSettings(style, (96, 64), "spynet", tiny_spynet, min_filter=7, fill="vgg-mean", precision=precision))
+    studio = FrameStylizer(
+        clip, StyleSettings(style, (96, 64), "spynet", tiny_spynet, min_filter=7, fill="vgg-mean", precision=precision)
+    )
     pair = [np.random.default_rng(number).integers(0, 256, (64, 96, 3), np.uint8) for number in (1, 2)]
     flow = {name: flows.make("spynet", tiny_spynet, precision=name)(*pair) for name in ("float32", "bfloat16")}
-    assert np.array_equal(studio.flow(*pair), flow.pop(precision)) and not np.array_equal(studio.flow(*pair), *flow.values())
+    assert np.array_equal(studio.flow(*pair), flow.pop(precision)) and not np.array_equal(
+        studio.flow(*pair), *flow.values()
+    )
 
 
 def test_no_cuts_carries_the_picture_across(plain, clip, style, share):
@@ -227,7 +242,9 @@ def test_backward_starts_from_the_last_frame_of_each_shot(plain, clip, style, sh
         assert np.array_equal(frames[frame], studio.first(frame, index, opening=False))
     assert np.array_equal(frames[3], studio.next(3, index, frames[4], studio.geometry(3, 4, index)))
     out = tmp_path / "backward.mp4"
-    subprocess.run([sys.executable, "-m", "fav", "stylize", str(clip), str(style), str(out), "--backward"], cwd=ROOT, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "fav", "stylize", str(clip), str(style), str(out), "--backward"], cwd=ROOT, check=True
+    )
     assert out.read_bytes() == film_of(job).read_bytes()
 
 
@@ -335,8 +352,21 @@ def test_video_replaced_before_it_was_indexed_is_refused(style, share, tmp_path)
 
 
 def test_numbered_images_are_a_video(style, share, clip, tmp_path):
-    subprocess.run(["ffmpeg", "-v", "error", "-i", str(clip), "-frames:v", "3", "-start_number", "1001",
-                    str(tmp_path / "im_%04d.png")], check=True)
+    subprocess.run(
+        [
+            "ffmpeg",
+            "-v",
+            "error",
+            "-i",
+            str(clip),
+            "-frames:v",
+            "3",
+            "-start_number",
+            "1001",
+            str(tmp_path / "im_%04d.png"),
+        ],
+        check=True,
+    )
     job = create(share, str(tmp_path / "im_%04d.png"), style, fps=10.0)
     assert work(job)
     assert probe(film_of(job), "stream=nb_read_frames,r_frame_rate") == "10/1,3"
@@ -344,8 +374,21 @@ def test_numbered_images_are_a_video(style, share, clip, tmp_path):
 
 @pytest.mark.parametrize("number", [1001, 1002])
 def test_fifo_among_numbered_images_is_refused_and_not_waited_for(style, share, clip, tmp_path, number):
-    subprocess.run(["ffmpeg", "-v", "error", "-i", str(clip), "-frames:v", "3", "-start_number", "1001",
-                    str(tmp_path / "im_%04d.png")], check=True)
+    subprocess.run(
+        [
+            "ffmpeg",
+            "-v",
+            "error",
+            "-i",
+            str(clip),
+            "-frames:v",
+            "3",
+            "-start_number",
+            "1001",
+            str(tmp_path / "im_%04d.png"),
+        ],
+        check=True,
+    )
     job = create(share, str(tmp_path / "im_%04d.png"), style, fps=10.0)
     (image := tmp_path / f"im_{number}.png").unlink()
     os.mkfifo(image)
@@ -367,6 +410,9 @@ def test_long_index_comes_in_pieces_that_can_be_resumed(clip):
         pieces = list(index_pieces(clip, None, None))
     finally:
         fav.stylize.indexing.PIECE = before
-    assert [(piece.start, len(piece.index), piece.cuts, piece.last) for piece in pieces] == \
-        [(0, 10, (), False), (10, 10, (CUT,), False), (20, 4, (), True)]
+    assert [(piece.start, len(piece.index), piece.cuts, piece.last) for piece in pieces] == [
+        (0, 10, (), False),
+        (10, 10, (CUT,), False),
+        (20, 4, (), True),
+    ]
     assert [piece.last for piece in index_pieces(clip, 10, None)] == [True]

@@ -37,7 +37,9 @@ def constant(path, value: float):
 def test_weights_lie_between_those_of_the_styles(tmp_path):
     zero, four, eight = (constant(tmp_path / f"{value}.safetensors", value) for value in (0, 4, 8))
     assert all((weights == 2).all() for weights in load_mixture(zero, [(four, 0.5)]).state_dict().values())
-    assert all((weights == 3).all() for weights in load_mixture(zero, [(four, 0.25), (eight, 0.25)]).state_dict().values())
+    assert all(
+        (weights == 3).all() for weights in load_mixture(zero, [(four, 0.25), (eight, 0.25)]).state_dict().values()
+    )
 
 
 def test_style_alone_is_itself_and_mixed_with_itself_too(style):
@@ -74,7 +76,10 @@ def test_job_brings_all_styles_and_paints_with_their_mixture(share, clip, style,
 def test_other_weights_are_other_options_of_a_job(share, clip, style, other):
     assert submitted(share, clip, style, "--mix", f"{other}:0.25").exit_code == 0
     assert "joined" in submitted(share, clip, style, "--mix", f"{other}:0.25").output
-    assert f"--mix STYLE:0.25, not --mix {quote(f'{other}:0.5')}" in submitted(share, clip, style, "--mix", f"{other}:0.5").output
+    assert (
+        f"--mix STYLE:0.25, not --mix {quote(f'{other}:0.5')}"
+        in submitted(share, clip, style, "--mix", f"{other}:0.5").output
+    )
     assert "--mix has another content" in submitted(share, clip, style, "--mix", f"{style}:0.25").output
 
 

@@ -157,7 +157,6 @@ def test_what_the_schema_says_of_its_fields_holds():
     assert {"strength", "preserve_colors", "mask", "crf"} <= stitched and not stitched & {"flow", "out", "evaluate"}
 
 
-
 def test_committed_page_of_the_options_is_up_to_date():
     assert (ROOT / "docs" / "reference" / "job-options.md").read_text() == page()
     assert r"| `--chunk` | `auto\|N\|off`: a whole number from 8 to 999999 | off | the frames | Long shots" in page()

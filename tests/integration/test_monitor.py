@@ -67,7 +67,11 @@ def test_slow_frames_are_waited_for_before_the_past_is_forgotten():
 
 
 def test_nothing_is_said_before_a_frame_was_done():
-    assert ThroughputEstimator().rate is None and ThroughputEstimator().frame_s is None and seconds_left([3], ThroughputEstimator()) is None
+    assert (
+        ThroughputEstimator().rate is None
+        and ThroughputEstimator().frame_s is None
+        and seconds_left([3], ThroughputEstimator()) is None
+    )
     pace = ThroughputEstimator()
     pace.see(0, 0, 1)
     pace.see(5, 0, 1)
@@ -81,7 +85,9 @@ def test_the_look_shows_who_does_what_and_whose_frames_came(share, tmp_path, sty
     job = create(share, clip, style, name="film")
     lookout = SnapshotReader(share)
     before = lookout.look()
-    assert [(one.state, one.counts["frame"], one.left) for one in before.jobs] == [("waiting for nodes", (0, None), None)]
+    assert [(one.state, one.counts["frame"], one.left) for one in before.jobs] == [
+        ("waiting for nodes", (0, None), None)
+    ]
     node = start_node(share, "--job", "film")
     seen = []
     try:
@@ -90,10 +96,14 @@ def test_the_look_shows_who_does_what_and_whose_frames_came(share, tmp_path, sty
     finally:
         node.communicate()
     now = lookout.look()
-    assert [(one.state, one.counts["frame"], one.chains) for one in now.jobs] == [("finished", (FRAMES, FRAMES), (2, 2))]
+    assert [(one.state, one.counts["frame"], one.chains) for one in now.jobs] == [
+        ("finished", (FRAMES, FRAMES), (2, 2))
+    ]
     working = [one for look in seen for one in look.nodes if one.state == NodeStatus.BUSY]
     assert working and all(one.tasks[0].startswith("film ") for one in working)
-    assert max(one.frames for one in working) > FRAMES // 2 and JobStatus.RUNNING in {look.jobs[0].state for look in seen}
+    assert max(one.frames for one in working) > FRAMES // 2 and JobStatus.RUNNING in {
+        look.jobs[0].state for look in seen
+    }
     assert claimed(job) == {} and now.nodes == ()
 
 
@@ -168,7 +178,10 @@ def test_what_keys_write_has_the_modes_of_the_share_though_it_was_opened_to_look
     lookout = SnapshotReader(open_share(root, read_only=True))
     assert lookout.pause_or_resume() == ["film is paused"]
     lookout.drain("host-1-0123abcd")
-    made = {path: stat.S_IMODE(path.stat().st_mode) for path in (job.layout.mark("paused"), share.layout.orders, *share.layout.orders.iterdir())}
+    made = {
+        path: stat.S_IMODE(path.stat().st_mode)
+        for path in (job.layout.mark("paused"), share.layout.orders, *share.layout.orders.iterdir())
+    }
     assert sorted(made.values()) == [0o660, 0o660, 0o770]
 
 
@@ -207,7 +220,15 @@ def test_without_a_terminal_there_are_lines_and_json_for_scripts(share, clip, st
 
 def test_watching_ends_with_the_job(share, clip, style):
     create(share, clip, style, name="film")
-    words = [sys.executable, str(ROOT / "coordinator.py"), "status", str(share.layout.root), "--watch", "--every", "0.2"]
+    words = [
+        sys.executable,
+        str(ROOT / "coordinator.py"),
+        "status",
+        str(share.layout.root),
+        "--watch",
+        "--every",
+        "0.2",
+    ]
     watching = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     first = watching.stdout.readline()  # before there is a node
     node = start_node(share, "--job", "film")

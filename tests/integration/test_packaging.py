@@ -46,7 +46,17 @@ def wheel(tmp_path_factory) -> Path:
 def installed(wheel, tmp_path_factory) -> Path:
     """A directory in which the wheel alone is installed."""
     target = tmp_path_factory.mktemp("installed")
-    words = ["pip", "install", "--quiet", "--no-deps", "--no-index", "--disable-pip-version-check", "--target", str(target), str(wheel)]
+    words = [
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--disable-pip-version-check",
+        "--target",
+        str(target),
+        str(wheel),
+    ]
     subprocess.run([sys.executable, "-m", *words], check=True)
     return target
 
@@ -58,8 +68,15 @@ def outside(installed, tmp_path):
     environment["PYTHONPATH"] = str(installed)
 
     def call(*words: object, **more: str) -> str:
-        done = subprocess.run([sys.executable, str(installed / "bin" / "fav"), *map(str, words)], cwd=tmp_path, text=True,
-                              env=environment | more, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300)
+        done = subprocess.run(
+            [sys.executable, str(installed / "bin" / "fav"), *map(str, words)],
+            cwd=tmp_path,
+            text=True,
+            env=environment | more,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=300,
+        )
         assert done.returncode == 0, done.stdout
         return done.stdout
 
@@ -113,7 +130,20 @@ def test_installed_fav_tells_its_version_and_all_commands(outside, installed):
 def test_installed_fav_makes_a_film_of_its_own_sample_with_a_style_that_ships(outside, tmp_path):
     assert "done: clip.mp4" in outside("sample", "clip.mp4")
     (share := tmp_path / "share").mkdir()
-    told = outside("run", "clip.mp4", "wave", "--test", 6, "--width", 64, "--name", "film", "--out", "film.mp4", FAV_SHARE=str(share))
+    told = outside(
+        "run",
+        "clip.mp4",
+        "wave",
+        "--test",
+        6,
+        "--width",
+        64,
+        "--name",
+        "film",
+        "--out",
+        "film.mp4",
+        FAV_SHARE=str(share),
+    )
     assert f"done: {share / 'film.mp4'}" in told
     assert probe(share / "film.mp4", "stream=width,nb_read_frames") == "64,6"
     assert "film: finished" in outside("status", "film", FAV_SHARE=str(share))
@@ -147,26 +177,57 @@ def test_style_that_ships_is_meant_by_its_name_unless_there_is_such_a_file(tmp_p
 
 
 def test_job_is_made_with_a_style_that_ships(share, clip):
-    made = CliRunner().invoke(coordinator.main, ["submit", str(share.layout.root), str(clip), "wave", "--mix", "the_scream:0.25"])
+    made = CliRunner().invoke(
+        coordinator.main, ["submit", str(share.layout.root), str(clip), "wave", "--mix", "the_scream:0.25"]
+    )
     assert made.exit_code == 0, made.output
     (job,) = all_jobs(share)
     assert job.name == "clip--wave"
 
 
 # ---- SHARED left out
-@pytest.mark.parametrize("name, words, left_out", [
-    ("run", ["clip.mp4", "wave"], True), ("run", ["s", "clip.mp4", "wave"], False), ("run", ["--nodes", "2", "clip.mp4", "wave"], True),
-    ("submit", ["clip.mp4", "wave", "--name", "x"], True), ("submit", ["s", "clip.mp4", "--strict", "wave"], False),
-    ("prioritize", ["job", "5"], True), ("prioritize", ["job", "--", "-5"], True), ("prioritize", ["s", "job", "5"], False),
-    ("status", [], True), ("status", ["job"], True), ("status", ["--json", "job", "--every", "3"], True), ("status", ["s", "job"], False),
-    ("status", ["./s"], False), ("status", ["/mnt/s"], False), ("status", ["."], False), ("status", [".."], False), ("status", ["s/"], False),
-    ("clean", ["job"], True), ("clean", ["s", "job"], False), ("drain", ["host"], True), ("drain", [], True), ("drain", ["s", "host"], False),
-    ("nodes", [], True), ("nodes", ["s"], False), ("nodes", ["--json"], True),
-    ("node", [], True), ("node", ["--forever"], True), ("node", ["s"], False), ("node", ["clip.mp4", "wave"], True),
-    ("node", ["s", "clip.mp4", "wave"], False), ("node", ["--job", "film"], True),
-    ("stitch", ["job", "--out", "a/b.mp4"], True), ("stitch", ["s", "job", "--out", "x.mp4"], False),
-    ("status", ["--help"], False), ("status", ["--nonsense"], False), ("sample", ["x.mp4"], False), ("sample", [], False),
-])
+@pytest.mark.parametrize(
+    "name, words, left_out",
+    [
+        ("run", ["clip.mp4", "wave"], True),
+        ("run", ["s", "clip.mp4", "wave"], False),
+        ("run", ["--nodes", "2", "clip.mp4", "wave"], True),
+        ("submit", ["clip.mp4", "wave", "--name", "x"], True),
+        ("submit", ["s", "clip.mp4", "--strict", "wave"], False),
+        ("prioritize", ["job", "5"], True),
+        ("prioritize", ["job", "--", "-5"], True),
+        ("prioritize", ["s", "job", "5"], False),
+        ("status", [], True),
+        ("status", ["job"], True),
+        ("status", ["--json", "job", "--every", "3"], True),
+        ("status", ["s", "job"], False),
+        ("status", ["./s"], False),
+        ("status", ["/mnt/s"], False),
+        ("status", ["."], False),
+        ("status", [".."], False),
+        ("status", ["s/"], False),
+        ("clean", ["job"], True),
+        ("clean", ["s", "job"], False),
+        ("drain", ["host"], True),
+        ("drain", [], True),
+        ("drain", ["s", "host"], False),
+        ("nodes", [], True),
+        ("nodes", ["s"], False),
+        ("nodes", ["--json"], True),
+        ("node", [], True),
+        ("node", ["--forever"], True),
+        ("node", ["s"], False),
+        ("node", ["clip.mp4", "wave"], True),
+        ("node", ["s", "clip.mp4", "wave"], False),
+        ("node", ["--job", "film"], True),
+        ("stitch", ["job", "--out", "a/b.mp4"], True),
+        ("stitch", ["s", "job", "--out", "x.mp4"], False),
+        ("status", ["--help"], False),
+        ("status", ["--nonsense"], False),
+        ("sample", ["x.mp4"], False),
+        ("sample", [], False),
+    ],
+)
 def test_shared_of_the_environment_is_taken_where_it_is_left_out(monkeypatch, name, words, left_out):
     command = main.commands[name]
     context = click.Context(command)

@@ -82,7 +82,9 @@ def test_strength_one_is_the_plain_film_and_strength_zero_the_source(plain, sour
     assert restitched(plain, "--strength", 0) == film_bytes(plain, clip, sources, tmp_path / "source.mp4")
 
 
-def test_job_with_strength_and_colours_makes_what_stitch_makes_of_a_plain_job(plain, sources, clip, style, share, tmp_path):
+def test_job_with_strength_and_colours_makes_what_stitch_makes_of_a_plain_job(
+    plain, sources, clip, style, share, tmp_path
+):
     job = create(share, clip, style, test=COUNT, strength=0.5, preserve_colors=True)
     assert work(job)
     expected = [blend(source, with_colours_of(frame, source), 0.5) for source, frame in zip(sources, frames_of(plain))]
@@ -139,7 +141,9 @@ def test_mask_video_counts_the_frames_of_the_source(plain, sources, clip, style,
 
 def test_masks_that_do_not_fit_are_refused_before_there_is_a_job(share, clip, style, tmp_path):
     short = films.make_clip(tmp_path / "long.mkv")
-    subprocess.run(["ffmpeg", "-v", "error", "-i", str(short), "-frames:v", "3", str(tmp_path / "short.mp4")], check=True)
+    subprocess.run(
+        ["ffmpeg", "-v", "error", "-i", str(short), "-frames:v", "3", str(tmp_path / "short.mp4")], check=True
+    )
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "cut.png").write_bytes(picture(tmp_path / "whole.png", np.zeros((64, 96))).read_bytes()[:20])
     submit = ("submit", share.layout.root, clip, style, "--mask")
@@ -187,7 +191,9 @@ def test_smallest_film_with_the_largest_strokes_is_made(clip, style, share):
 def test_killed_node_goes_on_to_the_same_film_with_all_controls(clip, style, share, tmp_path):
     levels = np.zeros((10, 10))
     levels[:, :5] = 200
-    controls = dict(test=8, strength=0.7, preserve_colors=True, style_scale=2.0, mask=picture(tmp_path / "mask.png", levels))
+    controls = dict(
+        test=8, strength=0.7, preserve_colors=True, style_scale=2.0, mask=picture(tmp_path / "mask.png", levels)
+    )
     undisturbed, job = (create(share, clip, style, name=name, **controls) for name in ("undisturbed", "killed"))
     assert work(undisturbed)
     node = start_node(share, "--job", "killed")
@@ -199,8 +205,20 @@ def test_killed_node_goes_on_to_the_same_film_with_all_controls(clip, style, sha
     assert start_node(share, "--job", "killed").wait(60) == 0
     assert film_of(job).read_bytes() == film_of(undisturbed).read_bytes()
     alone = tmp_path / "alone.mp4"
-    words = ["--test", "8", "--strength", "0.7", "--preserve-colors", "--style-scale", "2", "--mask", str(controls["mask"])]
-    subprocess.run([sys.executable, "-m", "fav", "stylize", str(clip), str(style), str(alone), *words], cwd=ROOT, check=True)
+    words = [
+        "--test",
+        "8",
+        "--strength",
+        "0.7",
+        "--preserve-colors",
+        "--style-scale",
+        "2",
+        "--mask",
+        str(controls["mask"]),
+    ]
+    subprocess.run(
+        [sys.executable, "-m", "fav", "stylize", str(clip), str(style), str(alone), *words], cwd=ROOT, check=True
+    )
     assert alone.read_bytes() == film_of(job).read_bytes()
 
 
@@ -213,8 +231,12 @@ def test_controls_are_recorded_and_others_are_refused_with_the_cure(share, clip,
     submit = ("submit", share.layout.root, clip, style, "--name", "job")
     told_name(call(*submit, "--strength", 0.4, "--mask", mask))
     stitch = f"coordinator.py stitch {share.layout.root} job"
-    refused(call(*submit, "--strength", 0.5, "--preserve-colors"), "--strength 0.4, not --strength 0.5",
-            "no --preserve-colors, not --preserve-colors", stitch)
+    refused(
+        call(*submit, "--strength", 0.5, "--preserve-colors"),
+        "--strength 0.4, not --strength 0.5",
+        "no --preserve-colors, not --preserve-colors",
+        stitch,
+    )
     picture(mask, np.full((4, 4), 8))
     refused(call(*submit, "--mask", mask), "mask has another content", stitch)
     other = call(*submit, "--strength", 0.5, "--style-scale", 3)
@@ -222,12 +244,18 @@ def test_controls_are_recorded_and_others_are_refused_with_the_cure(share, clip,
     assert "stitch" not in other.output  # its frames are others
 
 
-def test_estimate_of_room_counts_a_masks_images_and_published_frames_at_their_size(share, clip, style, tmp_path, monkeypatch):
+def test_estimate_of_room_counts_a_masks_images_and_published_frames_at_their_size(
+    share, clip, style, tmp_path, monkeypatch
+):
     for number in range(films.FRAMES):
         picture(tmp_path / f"mask_{number:03d}.png", np.full((4, 4), 255))
     rooms = []
     monkeypatch.setattr(DiskUsage, "fits", lambda room, *free: rooms.append(room) or True)
-    for name, options in {"plain": {}, "masked": {"mask": tmp_path / "mask_%03d.png"}, "fine": {"style_scale": 0.5}}.items():
+    for name, options in {
+        "plain": {},
+        "masked": {"mask": tmp_path / "mask_%03d.png"},
+        "fine": {"style_scale": 0.5},
+    }.items():
         create(share, clip, style, name=name, **options)
     plain, masked, fine = rooms
     assert masked.files == plain.files + films.FRAMES
@@ -255,4 +283,6 @@ def test_record_with_controls_that_make_no_sense_is_refused(change):
 @pytest.mark.parametrize("option, value", [("--strength", "nan"), ("--style-scale", "nan")])
 def test_no_number_is_no_control(share, clip, style, option, value):
     result = call("submit", share.layout.root, clip, style, option, value)
-    assert result.exit_code == 2 and f"'{option}': expected a number, got 'nan'" in result.output and not all_jobs(share)
+    assert (
+        result.exit_code == 2 and f"'{option}': expected a number, got 'nan'" in result.output and not all_jobs(share)
+    )

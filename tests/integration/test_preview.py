@@ -57,7 +57,9 @@ def test_it_goes_as_far_as_the_index_and_is_replaced_each_time(share, clip, styl
     assert "with 0 stylized frames" in previewed(share)
     assert int(probe(share.layout.root / "film.preview.mp4", "stream=nb_read_frames")) == 8
     assert work(job) and f"with {FRAMES} stylized frames" in previewed(share)
-    taken = CliRunner().invoke(coordinator.main, ["preview", str(share.layout.root), "--out", str(share.layout.root / "film.mp4")])
+    taken = CliRunner().invoke(
+        coordinator.main, ["preview", str(share.layout.root), "--out", str(share.layout.root / "film.mp4")]
+    )
     assert taken.exit_code == 2 and "expected a new name" in taken.output
 
 
@@ -71,17 +73,41 @@ def test_a_name_that_is_no_films_is_refused(share, clip, style, tmp_path, name):
 @pytest.mark.slow
 def test_run_makes_one_now_and_then_and_leaves_the_last(share, tmp_path, style):
     clip = make_clip(tmp_path / "long.mp4", size="640x360")
-    words = ["run", str(share.layout.root), str(clip), str(style), "--name", "film", "--threads", "1", "--preview-every", "0.001"]
+    words = [
+        "run",
+        str(share.layout.root),
+        str(clip),
+        str(style),
+        "--name",
+        "film",
+        "--threads",
+        "1",
+        "--preview-every",
+        "0.001",
+    ]
     done = subprocess.run([sys.executable, str(ROOT / "coordinator.py"), *words], capture_output=True, text=True)
     path = share.layout.root / "film.preview.mp4"
-    assert done.returncode == 0 and f"every 0.001 min, what is done so far: {path}" in done.stdout and done.stderr == "", done
+    assert (
+        done.returncode == 0 and f"every 0.001 min, what is done so far: {path}" in done.stdout and done.stderr == ""
+    ), done
     assert int(probe(path, "stream=nb_read_frames")) > 0
     assert not list(share.layout.root.glob("*.part*")) and not list(share.layout.root.glob(".*"))
 
 
 def test_what_keeps_run_from_previews_is_told_and_the_film_made(share, clip, style):
     (share.layout.root / "film.preview.mp4").mkdir()
-    words = ["run", str(share.layout.root), str(clip), str(style), "--name", "film", "--threads", "1", "--preview-every", "0.001"]
+    words = [
+        "run",
+        str(share.layout.root),
+        str(clip),
+        str(style),
+        "--name",
+        "film",
+        "--threads",
+        "1",
+        "--preview-every",
+        "0.001",
+    ]
     done = subprocess.run([sys.executable, str(ROOT / "coordinator.py"), *words], capture_output=True, text=True)
     assert done.returncode == 0 and "done: " in done.stdout and (share.layout.root / "film.mp4").is_file()
     assert done.stderr.startswith("the last preview: ") and done.stderr.count("\n") == 1, done.stderr
@@ -92,4 +118,8 @@ def test_directory_in_the_way_is_one_line(share, clip, style, command, suffix):
     assert work(create(share, clip, style, name="film"))
     (share.layout.root / f"film{suffix}").mkdir()
     made = CliRunner().invoke(coordinator.main, [command, str(share.layout.root), "film"])
-    assert made.exit_code == 2 and "expected a place for a file, got a directory" in made.output and made.output.count("\n") == 1
+    assert (
+        made.exit_code == 2
+        and "expected a place for a file, got a directory" in made.output
+        and made.output.count("\n") == 1
+    )

@@ -44,7 +44,13 @@ def browser(tmp_path_factory):
     options = webdriver.ChromeOptions()
     options.binary_location = BROWSER
     profile = tmp_path_factory.mktemp("chromium")
-    for word in ("--headless", "--no-sandbox", "--disable-gpu", "--window-size=1000,1400", f"--user-data-dir={profile}"):
+    for word in (
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--window-size=1000,1400",
+        f"--user-data-dir={profile}",
+    ):
         options.add_argument(word)
     with webdriver.Chrome(options, webdriver.ChromeService(DRIVER)) as driver:
         yield driver
@@ -82,7 +88,9 @@ def test_slider_moves_and_numbers_are_those_of_the_job(report, browser):
     edge, slider = shown[0].find_element(By.CLASS_NAME, "edge"), shown[0].find_element(By.TAG_NAME, "input")
     middle = edge.rect["x"]
     slider.send_keys(Keys.ARROW_RIGHT * 10)
-    assert slider.get_attribute("value") == "60" and edge.rect["x"] == pytest.approx(middle + shown[0].rect["width"] / 10, abs=2)
+    assert slider.get_attribute("value") == "60" and edge.rect["x"] == pytest.approx(
+        middle + shown[0].rect["width"] / 10, abs=2
+    )
     find("button")[-1].click()
     shown = [figure.get_attribute("data-frame") for figure in find("figure") if figure.is_displayed()]
     assert shown == [str(FRAMES - 1)]
@@ -126,5 +134,11 @@ def test_an_unfinished_job_has_a_page_too_and_a_damaged_result_is_left_out(share
     path.write_bytes(data[:60])
     shutil.rmtree(job.layout.results / "stitch")
     facts = gather(job)
-    assert facts.stitched is None and [one.number for one in sorted(facts.of("frame"), key=lambda one: one.number)] == [0, 1, 3, 4, 5]
+    assert facts.stitched is None and [one.number for one in sorted(facts.of("frame"), key=lambda one: one.number)] == [
+        0,
+        1,
+        3,
+        4,
+        5,
+    ]
     assert results.head(job, frame_task(1), 8)[0] == b"\x89PNG\r\n\x1a\n"

@@ -261,7 +261,9 @@ def looks(share, frames: int) -> list[int]:
 def test_looking_again_at_a_film_costs_the_same_whatever_its_length(share):
     short, long = looks(share, 1000), looks(share, 8000)
     assert short[1:] == long[1:] == [short[1]] * 2 and short[1] < 10
-    assert long[0] - short[0] == 4 * 7  # the first look checks, opens, lists and closes each directory; and reads no more of the index
+    assert (
+        long[0] - short[0] == 4 * 7
+    )  # the first look checks, opens, lists and closes each directory; and reads no more of the index
 
 
 def test_what_a_film_lacks_is_told_by_names_without_reading_its_index(share):

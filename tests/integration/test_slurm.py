@@ -89,8 +89,15 @@ def test_requeued_nodes_go_on(slurm, job, expected):
 
 def test_when_the_time_is_over_the_same_slurm_job_goes_on_later(slurm, job, expected):
     """The shortest time is a minute, more than the film needs: so the job is paused when its first frames are there."""
-    number = slurm.submit(SCRIPT, job.share.layout.root, "--job", "film", "--cores", 1,
-                          options=("--array", 1, "--time", 1, "--signal", "B:USR1@40"))
+    number = slurm.submit(
+        SCRIPT,
+        job.share.layout.root,
+        "--job",
+        "film",
+        "--cores",
+        1,
+        options=("--array", 1, "--time", 1, "--signal", "B:USR1@40"),
+    )
     wait_for(lambda: frames(job) > 2, 60)
     with temporary_member(job.share) as operator:
         job.mark(operator, "paused")
@@ -99,12 +106,18 @@ def test_when_the_time_is_over_the_same_slurm_job_goes_on_later(slurm, job, expe
     slurm.hurry(f"{number}_1")
     wait_for(lambda: over(slurm, number), 240)
     assert film_of(job).read_bytes() == expected, slurm.said(number)
-    assert re.search(r"Restarts=[1-9]", slurm.call("scontrol", "show", "job", number)) and "stopping after" in slurm.said(number)
+    assert re.search(
+        r"Restarts=[1-9]", slurm.call("scontrol", "show", "job", number)
+    ) and "stopping after" in slurm.said(number)
 
 
 def test_more_nodes_than_tasks_cost_nothing_and_each_gets_its_gres(slurm, job, expected):
-    number = slurm.submit(SCRIPT, job.share.layout.root, "--job", "film", options=("--array", "1-8", "--gres", "card:1"))
-    wait_for(lambda: list(slurm.states(number).values()).count("RUNNING") == slurm.computers, 60)  # one card in each computer
+    number = slurm.submit(
+        SCRIPT, job.share.layout.root, "--job", "film", options=("--array", "1-8", "--gres", "card:1")
+    )
+    wait_for(
+        lambda: list(slurm.states(number).values()).count("RUNNING") == slurm.computers, 60
+    )  # one card in each computer
     wait_for(lambda: over(slurm, number), 240)
     assert film_of(job).read_bytes() == expected, slurm.said(number)
     assert "JobQueueError" not in slurm.said(number) and "Traceback" not in slurm.said(number)
@@ -112,13 +125,19 @@ def test_more_nodes_than_tasks_cost_nothing_and_each_gets_its_gres(slurm, job, e
 
 def test_the_coordinator_queues_and_follows(slurm, tmp_path, clip, style, expected):
     words = [sys.executable, ROOT / "coordinator.py", "run", tmp_path, clip, style, "--name", "film", "--threads", 1]
-    run = lambda *more: subprocess.run(list(map(str, [*words, *more])), env=slurm.environment, capture_output=True, text=True)
+    run = lambda *more: subprocess.run(
+        list(map(str, [*words, *more])), env=slurm.environment, capture_output=True, text=True
+    )
     done = run("--slurm", 2, "--sbatch", "--cpus-per-task=1 --partition=lab")
     assert done.returncode == 0 and "scancel" in done.stdout and f"done: {tmp_path}/film.mp4" in done.stdout, done
     assert (tmp_path / "film.mp4").read_bytes() == expected
     assert len(list((tmp_path / "logs").glob("film.slurm.*_[12].log"))) == 2
     refused = run("--slurm", 2, "--sbatch", "--partition=nowhere")
-    assert refused.returncode == 2 and "expected Slurm to take the nodes, got" in refused.stderr and "nowhere" not in refused.stdout
+    assert (
+        refused.returncode == 2
+        and "expected Slurm to take the nodes, got" in refused.stderr
+        and "nowhere" not in refused.stdout
+    )
 
 
 def test_not_typed_in_a_checkout_it_says_so(slurm, job, tmp_path):

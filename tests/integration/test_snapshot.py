@@ -68,8 +68,14 @@ def half_done(share, node: Node):
 def moment(share, monkeypatch):
     """Nodes of all kinds and jobs of several; the nodes by the word that is meant."""
     monkeypatch.setattr("fav.monitor.snapshot.SURE_S", 3.0)  # so long the silent one is listened to
-    nodes = {"busy": join(share), "waiting": join(share), "draining": join(share), "stopping": join(share),
-             "silent": join(share, host="far-away"), "dead": dead(share)}
+    nodes = {
+        "busy": join(share),
+        "waiting": join(share),
+        "draining": join(share),
+        "stopping": join(share),
+        "silent": join(share, host="far-away"),
+        "dead": dead(share),
+    }
     half_done(share, nodes["busy"])
     make_film(share, 200, 100, "other").layout.mark("paused").touch()
     make_film(share, 200, 100, "third")
@@ -98,7 +104,10 @@ def test_all_views_say_the_same_word_of_each_node_and_job(share, moment):
     table = [line.strip("│ ").split("│") for line in call(share, "nodes").splitlines() if "│" in line]
     assert {row[0].strip(): row[-1].strip() for row in table} == moment
     watched = lines(SnapshotReader(open_share(share.layout.root, read_only=True)).look())
-    assert dict(re.fullmatch(r"node (\S+): (\w+)", line).groups() for line in watched if line.startswith("node ")) == moment
+    assert (
+        dict(re.fullmatch(r"node (\S+): (\w+)", line).groups() for line in watched if line.startswith("node "))
+        == moment
+    )
     assert dict(re.match(r"(\w+): ([\w ]+)", line).groups() for line in watched if not line.startswith("node ")) == JOBS
     assert summary(gather(find_job(share, "film")))["state"] == JOBS["film"]
 
@@ -154,13 +163,25 @@ def problems(value, schema: dict, at: str = "") -> list[str]:
         return [] if [] in found else sum(found, [])
     if "const" in schema or "enum" in schema:
         return [] if value in schema.get("enum", [schema.get("const")]) else [f"{at}: {value!r}"]
-    kinds = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "null": type(None), "array": list, "object": dict}
+    kinds = {
+        "string": str,
+        "integer": int,
+        "number": (int, float),
+        "boolean": bool,
+        "null": type(None),
+        "array": list,
+        "object": dict,
+    }
     if not isinstance(value, kinds[schema["type"]]) or isinstance(value, bool) and schema["type"] != "boolean":
         return [f"{at}: {value!r} is no {schema['type']}"]
     if schema["type"] == "array" and "prefixItems" in schema:
         if len(value) != schema["minItems"]:
             return [f"{at}: {len(value)} items"]
-        return [line for number, (one, part) in enumerate(zip(value, schema["prefixItems"])) for line in problems(one, part, f"{at}[{number}]")]
+        return [
+            line
+            for number, (one, part) in enumerate(zip(value, schema["prefixItems"]))
+            for line in problems(one, part, f"{at}[{number}]")
+        ]
     if schema["type"] == "array":
         return [line for number, one in enumerate(value) for line in problems(one, schema["items"], f"{at}[{number}]")]
     if schema["type"] == "object":
@@ -168,7 +189,9 @@ def problems(value, schema: dict, at: str = "") -> list[str]:
         lacking = [f"{at}.{name} is missing" for name in schema.get("required", ()) if name not in value]
         strange = [f"{at}.{name} is not known" for name in value if name not in known and more is False]
         parts = [(name, known.get(name, more)) for name in value if isinstance(known.get(name, more), dict)]
-        return lacking + strange + [line for name, part in parts for line in problems(value[name], part, f"{at}.{name}")]
+        return (
+            lacking + strange + [line for name, part in parts for line in problems(value[name], part, f"{at}.{name}")]
+        )
     return []
 
 
@@ -176,7 +199,9 @@ def test_what_scripts_read_is_as_the_schema_says(share, moment):
     record, schema = json.loads(call(share, "status", "--json")), snapshot_schema()
     assert problems(record, schema) == [] and record["version"] == 1
     spoiled = next(job for job in record["jobs"] if job["name"] == "spoiled")
-    assert [attempt["why"] for attempt in spoiled["attempts"]["frame.0000003"]] == ["raised"] * 3 and spoiled["troubles"] == {"raised": 3}
+    assert [attempt["why"] for attempt in spoiled["attempts"]["frame.0000003"]] == ["raised"] * 3 and spoiled[
+        "troubles"
+    ] == {"raised": 3}
     assert problems(json.loads(call(share, "nodes", "--json")), nodes_schema()) == []
     spoiled["left"], spoiled["state"], record["nodes"][0]["pid"] = "soon", "busy", True
     del spoiled["film"]
@@ -185,13 +210,22 @@ def test_what_scripts_read_is_as_the_schema_says(share, moment):
 
 def test_each_field_is_documented_with_its_type():
     text = (ROOT / "docs" / "reference" / "status-json.md").read_text()
-    parts = {title: dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", body, re.M))
-             for title, body in re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", text, re.M | re.S)}
+    parts = {
+        title: dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", body, re.M))
+        for title, body in re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", text, re.M | re.S)
+    }
     top = snapshot_schema()["properties"]
     job = top["jobs"]["items"]["properties"]
     attempt = job["attempts"]["additionalProperties"]["items"]["properties"]
-    for title, fields in ("The document", top), ("A job", job), ("An attempt", attempt), ("A node", top["nodes"]["items"]["properties"]):
-        assert {name: kind.strip() for name, kind in parts[title].items()} == {name: in_words(kind) for name, kind in fields.items()}
+    for title, fields in (
+        ("The document", top),
+        ("A job", job),
+        ("An attempt", attempt),
+        ("A node", top["nodes"]["items"]["properties"]),
+    ):
+        assert {name: kind.strip() for name, kind in parts[title].items()} == {
+            name: in_words(kind) for name, kind in fields.items()
+        }
     for word in (*JobStatus, *NodeStatus):
         assert re.search(rf"^\| `{word}` \|", text, re.M)
 
@@ -219,8 +253,11 @@ def in_words(schema: dict) -> str:
 # ---- what looking costs, and changes
 def test_looking_changes_nothing_though_the_share_could_be_written_to(share, moment):
     def state() -> dict:
-        return {path: (info.st_mtime_ns, info.st_mode) for path in [share.layout.root, *share.layout.root.rglob("*")]
-                for info in [path.lstat()]}
+        return {
+            path: (info.st_mtime_ns, info.st_mode)
+            for path in [share.layout.root, *share.layout.root.rglob("*")]
+            for info in [path.lstat()]
+        }
 
     before = state()
     SnapshotReader(share).look()

@@ -32,7 +32,12 @@ MINUTES = float(os.environ.get("FAV_SOAK_MINUTES", "30"))
 NODES = 6
 PAUSE_S = (1.0, 8.0)  # between two kills
 PATIENCE_S = 600.0  # for one film
-VICTIMS = ("node", "node", "worker", "supervisor")  # a worker that is killed may be its task's fault, and counts as that
+VICTIMS = (
+    "node",
+    "node",
+    "worker",
+    "supervisor",
+)  # a worker that is killed may be its task's fault, and counts as that
 
 
 @dataclass
@@ -55,7 +60,9 @@ class Soak:
     deaths: list[Death] = field(default_factory=list)
     kill_at: float = 0.0  # on the monotonic clock
     counts: Counter = field(default_factory=Counter)
-    recoveries: list[float] = field(default_factory=list)  # seconds from a kill until the claims are no longer the dead one's
+    recoveries: list[float] = field(
+        default_factory=list
+    )  # seconds from a kill until the claims are no longer the dead one's
 
     def keep_company(self) -> None:
         """Bury who has ended, and start others in their place."""
@@ -165,7 +172,9 @@ def test_films_made_while_nodes_are_killed_all_the_time_are_the_undisturbed_one(
                 except ProcessLookupError:
                     pass
             node.wait()
-    assert subprocess.run([sys.executable, str(ROOT / "node.py"), str(root)], timeout=120).returncode == 0  # buries the last dead
+    assert (
+        subprocess.run([sys.executable, str(ROOT / "node.py"), str(root)], timeout=120).returncode == 0
+    )  # buries the last dead
     print(f"{'minutes':32}{(time.monotonic() - began) / 60:8.1f}")
     for name in sorted(soak.counts):
         print(f"{name:32}{soak.counts[name]:8}")
@@ -173,4 +182,6 @@ def test_films_made_while_nodes_are_killed_all_the_time_are_the_undisturbed_one(
         print(f"{f'{name} recovery, seconds':32}{seconds(soak.recoveries or [0]):8.1f}")
     assert not any(claimed(job) for job in all_jobs(share))
     assert not any(os.listdir(room) for room in (share.layout.nodes, share.layout.bell))
-    assert soak.counts["executions that came to nothing"] <= 2 * soak.counts["kills"]  # at a hand-over a node holds two claims
+    assert (
+        soak.counts["executions that came to nothing"] <= 2 * soak.counts["kills"]
+    )  # at a hand-over a node holds two claims

@@ -81,8 +81,19 @@ class Operator:
         self.file.write_text("".join(f"{line} python={sys.executable}\n" for line in lines))
 
     def start(self, *words: str) -> subprocess.Popen:
-        line = [sys.executable, str(ROOT / "coordinator.py"), "run", str(self.share.layout.root), str(self.video), str(self.style),
-                "--name", "film", "--hosts", str(self.file), *words]
+        line = [
+            sys.executable,
+            str(ROOT / "coordinator.py"),
+            "run",
+            str(self.share.layout.root),
+            str(self.video),
+            str(self.style),
+            "--name",
+            "film",
+            "--hosts",
+            str(self.file),
+            *words,
+        ]
         with open(self.output, "ab") as file:
             return subprocess.Popen(line, stdout=file, stderr=file, env=self.network.environment)
 
@@ -160,8 +171,13 @@ def test_one_table_tells_what_is_wrong_where_and_nothing_starts(network, operato
         code, said = operator.run()
     assert code == 2 and "4 of 5 that are not" in said and "--skip-unfit" in said, said
     told = {line.split("│")[1].strip(): line.split("│")[2] for line in said.splitlines() if line.count("│") == 3}
-    assert "nothing" in told["good"] and "refuses the connection" in told["refuses"] and "ssh-keygen -R" in told["changed"], said
-    assert "no host of that name" in told["nowhere.invalid"] and "no answer within 10 s" in told[hangs.replace(" port=", ":")]
+    assert (
+        "nothing" in told["good"] and "refuses the connection" in told["refuses"] and "ssh-keygen -R" in told["changed"]
+    ), said
+    assert (
+        "no host of that name" in told["nowhere.invalid"]
+        and "no answer within 10 s" in told[hangs.replace(" port=", ":")]
+    )
     assert operator.running == [] and list(share.layout.logs.iterdir()) == []
 
 
@@ -198,7 +214,9 @@ def test_what_a_host_lacks_is_told_with_its_cure(network, operator, share, clip,
     (share.layout.root / spec["video"]).write_bytes(clip.read_bytes() + b"x")
     (share.layout.root / spec["style"]).unlink()
     told = wrong(operator, anton)
-    assert "the job's video, got another content" in told and "the job's style cannot be read (No such file" in told, told
+    assert "the job's video, got another content" in told and "the job's style cannot be read (No such file" in told, (
+        told
+    )
     network.key.with_suffix(".pub").write_text((network.room / "anton" / "host.pub").read_text())
     assert "no key of yours is let in there" in wrong(operator, anton)
 
@@ -215,7 +233,9 @@ def test_bad_hosts_file_is_one_line_before_a_job_is_made(operator):
     for text, word in (("-oProxyCommand=touch${IFS}PWNED\n", "line 1"), ("# nobody\n", "got none")):
         operator.file.write_text(text)
         code, said = operator.run()
-        assert code == 2 and said.startswith("error: ") and word in said and said.count("\n") == 1 and operator.job is None, said
+        assert (
+            code == 2 and said.startswith("error: ") and word in said and said.count("\n") == 1 and operator.job is None
+        ), said
 
 
 # ---- while it works
@@ -290,8 +310,12 @@ def test_two_operators_who_type_the_line_at_once_start_one_node(network, share, 
     remote_process.start(host, str(ROOT), logs, name, ["sleep", "60"])
     (first,) = pids(share.layout.logs)
     try:
-        remote_process.start(host, str(ROOT), logs, name, ["sleep", "60"])  # who saw that nobody stands there, a moment ago
-        assert pids(share.layout.logs) == [first] and remote_process.ask(host, logs, [name]) == {name: remote_process.ProcessState("runs", first)}
+        remote_process.start(
+            host, str(ROOT), logs, name, ["sleep", "60"]
+        )  # who saw that nobody stands there, a moment ago
+        assert pids(share.layout.logs) == [first] and remote_process.ask(host, logs, [name]) == {
+            name: remote_process.ProcessState("runs", first)
+        }
     finally:
         os.kill(first, signal.SIGKILL)
     wait_for(lambda: remote_process.ask(host, logs, [name])[name].how == "ended")

@@ -29,9 +29,30 @@ from tests.helpers.training_material import TINY, WIDE
 @pytest.fixture
 def words(photos, painting, loss_network, tmp_path) -> list[str]:
     """A small training, to be continued with its options."""
-    return ["train", str(painting), str(photos), str(tmp_path / "out.safetensors"), "--loss-network", str(loss_network),
-            "--arch", TINY, "--crop", "32", "--batch", "2", "--style-size", "96", "--num-frame-steps", "0:0,2:1,4:2",
-            "--workers", "0", "--threads", "1", "--precision", "float32"]
+    return [
+        "train",
+        str(painting),
+        str(photos),
+        str(tmp_path / "out.safetensors"),
+        "--loss-network",
+        str(loss_network),
+        "--arch",
+        TINY,
+        "--crop",
+        "32",
+        "--batch",
+        "2",
+        "--style-size",
+        "96",
+        "--num-frame-steps",
+        "0:0,2:1,4:2",
+        "--workers",
+        "0",
+        "--threads",
+        "1",
+        "--precision",
+        "float32",
+    ]
 
 
 def call(*options):
@@ -149,16 +170,23 @@ def test_minutes_end_a_training(words, tmp_path):
 def test_a_style_can_be_the_beginning_of_another(words, tmp_path):
     save_style(random_network(TINY), tmp_path / "before.safetensors", dtype=torch.float32)
     at = words.index("--arch")
-    without = words[:at] + words[at + 2:]
+    without = words[:at] + words[at + 2 :]
     barely = "--iterations", 1, "--learning-rate", 1e-6
     assert call(*without, "--init", tmp_path / "before.safetensors", *barely).exit_code == 0
-    a, b = load_style(tmp_path / "out.safetensors").state_dict(), load_style(tmp_path / "before.safetensors").state_dict()
+    a, b = (
+        load_style(tmp_path / "out.safetensors").state_dict(),
+        load_style(tmp_path / "before.safetensors").state_dict(),
+    )
     assert all((a[key] - value).abs().max() < 2e-3 for key, value in b.items())
     wide = [word.replace("out.safetensors", "wide.safetensors") for word in without]
     assert call(*wide, "--arch", WIDE, "--init", tmp_path / "before.safetensors", *barely).exit_code == 0
     assert load_style(tmp_path / "wide.safetensors").arch == WIDE
     other = [word.replace("out.safetensors", "other.safetensors") for word in without]
-    refused(call(*other, "--arch", HALF_WIDTH, "--init", tmp_path / "before.safetensors"), "its layers with half", "leave --arch out")
+    refused(
+        call(*other, "--arch", HALF_WIDTH, "--init", tmp_path / "before.safetensors"),
+        "its layers with half",
+        "leave --arch out",
+    )
 
 
 def test_clips_are_learnt_from(words, tmp_path, clip):
@@ -196,7 +224,7 @@ def test_bad_inputs_are_refused_in_one_line(words, tmp_path):
         (2, "empty", "got 0"), (3, "out.pth", "ends in .safetensors"), (3, "no/out.safetensors", "existing directory"),
         (3, "old.safetensors", "old.sheet.png: expected a new name"),
     ):  # fmt: skip
-        refused(call(*words[:place], str(tmp_path / name), *words[place + 1:]), name.split("/")[0].split(".")[0], told)
+        refused(call(*words[:place], str(tmp_path / name), *words[place + 1 :]), name.split("/")[0].split(".")[0], told)
     assert (tmp_path / "old.sheet.png").read_text() == "precious"
 
 
@@ -208,7 +236,9 @@ def test_mix_and_steps_are_read():
     assert TrainingConfig("s", mix="single_image:1").steps_at(9999) == 0
 
 
-@pytest.mark.parametrize("text", ["", "shift", "shift:", "shift:x", "shift:1,shift:2", "jump:1", "shift:0", "shift:nan"])
+@pytest.mark.parametrize(
+    "text", ["", "shift", "shift:", "shift:x", "shift:1,shift:2", "jump:1", "shift:0", "shift:nan"]
+)
 def test_bad_mixes_are_refused(text):
     with pytest.raises(FavError, match="--data-mix: expected"):
         parse_mix(text)
@@ -225,4 +255,6 @@ def test_kinds_come_as_often_as_they_are_asked_for():
     kinds = [recipe.kind(iteration) for iteration in range(400)]
     assert 0.7 < kinds.count("single_image") / 400 < 0.8 and set(kinds) == {"shift", "single_image"}
     assert kinds == [recipe.kind(iteration) for iteration in range(400)]
-    assert kinds != [TrainingConfig("s", mix="shift:1,single_image:3", seed=1).kind(iteration) for iteration in range(400)]
+    assert kinds != [
+        TrainingConfig("s", mix="shift:1,single_image:3", seed=1).kind(iteration) for iteration in range(400)
+    ]

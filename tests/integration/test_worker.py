@@ -100,7 +100,10 @@ def test_signal_to_every_process_of_a_node_is_one_and_blames_nobody(share, root)
     job = toy.create(share, chains=1, length=1000, slow=0.2)
     node = start(root, "toy")
     wait_for(lambda: results.count(job, "link", range(1000)) > 2)
-    for pid in [node.pid, *Path(f"/proc/{node.pid}/task/{node.pid}/children").read_text().split()]:  # as Slurm and systemd do
+    for pid in [
+        node.pid,
+        *Path(f"/proc/{node.pid}/task/{node.pid}/children").read_text().split(),
+    ]:  # as Slurm and systemd do
         os.kill(int(pid), signal.SIGTERM)
     output, _ = node.communicate(timeout=20)
     assert node.returncode == 130 and "took its worker down" not in output

@@ -27,7 +27,9 @@ def main(seeds: str, mutation: str | None, lines: int | None) -> None:
         if len(runs) % 1000 == 0:
             click.echo(f"{len(runs)} seeds, {time.monotonic() - began:.0f} s")
     counts = occurred(runs)
-    click.echo(f"{len(runs)} seeds in {time.monotonic() - began:.0f} s, {sum(run.broken is not None for run in runs)} broken")
+    click.echo(
+        f"{len(runs)} seeds in {time.monotonic() - began:.0f} s, {sum(run.broken is not None for run in runs)} broken"
+    )
     click.echo("runs in which each fault occurred: " + ", ".join(f"{kind} {counts[kind]}" for kind in EVERY_FAULT))
 
 

@@ -46,7 +46,7 @@ def told(seed: int, mutation: str | None = None, lines: int | None = None) -> st
         except Violation as violation:
             end = f"broken: {violation}"
     replay = f"python -m tests.simulation {seed}" + (f" --mutation '{mutation}'" if mutation else "")
-    return "\n".join([*play.world.trace[-(lines or 0):], f"seed {seed}: {end}", f"to see all of it: {replay}"])
+    return "\n".join([*play.world.trace[-(lines or 0) :], f"seed {seed}: {end}", f"to see all of it: {replay}"])
 
 
 def pool() -> ProcessPoolExecutor:

@@ -58,7 +58,10 @@ class _NeverDone:
 
 @mutation
 def claim_that_believes_every_error():
-    return [patch.object(Claims, "is_ours", lambda self, placeholder: False), patch.object(recovery, "take_away", _take_away_of_others)]
+    return [
+        patch.object(Claims, "is_ours", lambda self, placeholder: False),
+        patch.object(recovery, "take_away", _take_away_of_others),
+    ]
 
 
 def _take_away_of_others(node, placeholder, aside, token, keep):
@@ -105,6 +108,7 @@ def release_without_looking_at_the_owner():
 @mutation
 def owner_judged_by_a_look_before_the_move():
     """The claim is removed under whatever name it has by now: no look inside after the rename."""
+
     def remove(self, job, task, path, token):
         place = job.layout.attempts_of(task)
         self.share.system.make_dirs(place)
@@ -141,9 +145,18 @@ def nodes_looked_at_before_the_placeholders_are_listed():
             self.observer.look = look
 
     calm = Recovery.run
-    return [patch.object(Recovery, "run", run),
-            patch.object(FailureDetector, "dead", lambda self, identity, lease: (self.silence(identity.incarnation) is None or
-                         self.silence(identity.incarnation) >= lease or self.process_gone(identity)))]
+    return [
+        patch.object(Recovery, "run", run),
+        patch.object(
+            FailureDetector,
+            "dead",
+            lambda self, identity, lease: (
+                self.silence(identity.incarnation) is None
+                or self.silence(identity.incarnation) >= lease
+                or self.process_gone(identity)
+            ),
+        ),
+    ]
 
 
 def remove_everything(system, path):
@@ -155,24 +168,40 @@ def remove_everything(system, path):
 
 @mutation
 def sweep_that_does_not_look_at_what_a_private_directory_holds():
-    return [patch.object(recovery, "remove_private", lambda share, name: remove_everything(share.system, share.layout.private / name))]
+    return [
+        patch.object(
+            recovery, "remove_private", lambda share, name: remove_everything(share.system, share.layout.private / name)
+        )
+    ]
 
 
 @mutation
 def sweep_that_does_not_look_at_names_and_contents():
-    return [patch.object(recovery, "is_private", lambda name: True),
-            patch.object(recovery, "remove_private", lambda share, name: remove_everything(share.system, share.layout.private / name))]
+    return [
+        patch.object(recovery, "is_private", lambda name: True),
+        patch.object(
+            recovery, "remove_private", lambda share, name: remove_everything(share.system, share.layout.private / name)
+        ),
+    ]
 
 
 @mutation
 def sweep_of_notices_by_their_names_alone():
-    return [patch.object(recovery, "remove_notice", lambda share, name: remove_everything(share.system, share.layout.bell / name))]
+    return [
+        patch.object(
+            recovery, "remove_notice", lambda share, name: remove_everything(share.system, share.layout.bell / name)
+        )
+    ]
 
 
 @mutation
 def sweep_of_jobs_without_the_record_of_a_creator():
-    return [patch.object(recovery, "creator_of", lambda share, job: ""),
-            patch.object(recovery, "remove_job_files", lambda share, job, incarnation: remove_everything(share.system, job.root))]
+    return [
+        patch.object(recovery, "creator_of", lambda share, job: ""),
+        patch.object(
+            recovery, "remove_job_files", lambda share, job, incarnation: remove_everything(share.system, job.root)
+        ),
+    ]
 
 
 # ---- publishing
@@ -241,7 +270,10 @@ def full_disk_is_an_error():
 
 @mutation
 def stumbling_server_is_an_error():
-    return [patch.object(retry, "RETRYABLE_ERRNOS", set()), patch.object(worker, "TRANSIENT_ERRNOS", worker.TRANSIENT_ERRNOS - retry.RETRYABLE_ERRNOS)]
+    return [
+        patch.object(retry, "RETRYABLE_ERRNOS", set()),
+        patch.object(worker, "TRANSIENT_ERRNOS", worker.TRANSIENT_ERRNOS - retry.RETRYABLE_ERRNOS),
+    ]
 
 
 # ---- attempts
@@ -252,8 +284,11 @@ def failed_attempts_are_not_counted():
 
 @mutation
 def records_of_one_owner_overwrite_each_other():
-    return [patch.object(attempts, "nonce", lambda: "0"), patch.object(recovery, "nonce", lambda: "0"),
-            patch.object(attempts, "MOST_FAULTS", 3)]
+    return [
+        patch.object(attempts, "nonce", lambda: "0"),
+        patch.object(recovery, "nonce", lambda: "0"),
+        patch.object(attempts, "MOST_FAULTS", 3),
+    ]
 
 
 @mutation
@@ -263,5 +298,8 @@ def vanished_owners_count_as_failures():
 
 @mutation
 def heartbeat_file_is_swept_before_it_is_silent_for_a_lease():
-    return [patch.object(recovery, "LEASE_S", 0.0), patch.object(Recovery, "_owns_any", lambda self, identity, held: False),
-            patch.object(FailureDetector, "silence", lambda self, incarnation: 1e9 if incarnation in self._heard else None)]
+    return [
+        patch.object(recovery, "LEASE_S", 0.0),
+        patch.object(Recovery, "_owns_any", lambda self, identity, held: False),
+        patch.object(FailureDetector, "silence", lambda self, incarnation: 1e9 if incarnation in self._heard else None),
+    ]

@@ -30,8 +30,14 @@ from tests.simulation.world import Host, Process, SimulatedSystem, World
 
 ROOT = Path("/share")
 NAME = "toy"
-STRANGERS = ("private/taxes/2025.txt", "private/host0-1-0123abcd/diary.txt", "bell/notes.txt", "bell/host0-1-0123abcd.000000001",
-             "jobs/exp1/results.csv", "jobs/toy.0123456789ab/data.csv")  # files of other people, some in places that look like ours
+STRANGERS = (
+    "private/taxes/2025.txt",
+    "private/host0-1-0123abcd/diary.txt",
+    "bell/notes.txt",
+    "bell/host0-1-0123abcd.000000001",
+    "jobs/exp1/results.csv",
+    "jobs/toy.0123456789ab/data.csv",
+)  # files of other people, some in places that look like ours
 
 
 class Told:
@@ -41,7 +47,9 @@ class Told:
         self.world, self.agent, self.process = world, agent_of, process
 
     def start(self, job, task) -> None:
-        examined = self.process.health and self.process.health.exam  # a node that failed proves itself on a task that is done
+        examined = (
+            self.process.health and self.process.health.exam
+        )  # a node that failed proves itself on a task that is done
         self.world.executions[str(task)] += not examined
         self.agent().task = str(task)
         self.world.say(self.process, f"starts {task}")
@@ -69,7 +77,12 @@ class Play:
         world.lease = self.lease = rnd.choice([15.0, 15.0, 40.0])
         self.chains, self.length = rnd.choice([(1, 4), (2, 4), (3, 3), (5, 1)])
         self.poison = rnd.randrange(self.chains * self.length) if rnd.random() < 0.15 else None
-        self.spec = {"chains": self.chains, "length": self.length, "poison": self.poison, "slow": rnd.choice([0.0, 0.1, 3.0, 30.0])}
+        self.spec = {
+            "chains": self.chains,
+            "length": self.length,
+            "poison": self.poison,
+            "slow": rnd.choice([0.0, 0.1, 3.0, 30.0]),
+        }
         world.bereaved = self.start_again
 
     # ---- actors
@@ -78,8 +91,15 @@ class Play:
 
     def identity(self, process: Process) -> Identity:
         host = process.host
-        return Identity(f"{host.name}-{process.pid}-{secrets.token_hex(4)}", secrets.token_hex(16), host.name,
-                        f"boot {host.boot} of {host.name}", "", process.pid, process.pid)
+        return Identity(
+            f"{host.name}-{process.pid}-{secrets.token_hex(4)}",
+            secrets.token_hex(16),
+            host.name,
+            f"boot {host.boot} of {host.name}",
+            "",
+            process.pid,
+            process.pid,
+        )
 
     def begin(self, host: Host, submits: bool, delay: float = 0.0) -> None:
         """Start one more node on a machine."""
@@ -140,7 +160,9 @@ class Play:
 
         def body() -> None:
             try:
-                worker = Worker(node, lambda job, node: toy.ToyPlan(job, node, told.say), told, stop, NAME, health=process.health)
+                worker = Worker(
+                    node, lambda job, node: toy.ToyPlan(job, node, told.say), told, stop, NAME, health=process.health
+                )
                 done.append("well" if worker.run() else "failed")
             except EvictedError:
                 done.append("evicted")
@@ -163,8 +185,12 @@ class Play:
             nonce = attempts.nonce()
             job = retry_transient(lambda: find_job(node.share, NAME), node.share, told.say, node.share.system.sleep)
             try:
-                retry_transient(lambda: attempts.record(node, job, Task.named(agent.task), "crashed", "by the test", nonce),
-                          node.share, told.say, node.share.system.sleep)
+                retry_transient(
+                    lambda: attempts.record(node, job, Task.named(agent.task), "crashed", "by the test", nonce),
+                    node.share,
+                    told.say,
+                    node.share.system.sleep,
+                )
             except (OSError, JobRemovedError) as error:
                 told.say(f"could not be written down: {error}")
         return "crashed"
@@ -209,11 +235,22 @@ class Play:
         """What nodes that are gone have left on the share, or the dead still claim."""
         rooms = self.world.server.root.names["share"].names
         strangers = {"/".join(name.split("/")[:2]) for name in STRANGERS}
-        left = [f"{room}/{name}" for room in ("nodes", "private", "bell") for name in rooms[room].names if not (but and name.startswith(but))]
-        named = {json.loads(entry.names["job.json"].data)["id"] for entry in rooms["names"].names.values() if entry.names}
+        left = [
+            f"{room}/{name}"
+            for room in ("nodes", "private", "bell")
+            for name in rooms[room].names
+            if not (but and name.startswith(but))
+        ]
+        named = {
+            json.loads(entry.names["job.json"].data)["id"] for entry in rooms["names"].names.values() if entry.names
+        }
         left += [f"jobs/{name}" for name in rooms["jobs"].names if name not in named]
-        return [name for name in left if name not in strangers] + [f"claims/{name}" for job in rooms["jobs"].names.values() for name in job.names.get("claims", job).names
-                       if "claims" in job.names]
+        return [name for name in left if name not in strangers] + [
+            f"claims/{name}"
+            for job in rooms["jobs"].names.values()
+            for name in job.names.get("claims", job).names
+            if "claims" in job.names
+        ]
 
     def is_there(self, name: str) -> bool:
         entry = self.world.server.root.names["share"]
@@ -299,7 +336,9 @@ class Play:
         right = toy.expected(self.chains, self.length).splitlines(keepends=True)
         for number in range(self.chains * self.length):
             task = toy.link_task(number)
-            blocked = any(task.number // self.length == one.number // self.length and one.number <= number for one in failed)
+            blocked = any(
+                task.number // self.length == one.number // self.length and one.number <= number for one in failed
+            )
             if results.is_done(job, task):
                 if results.read(job, task) != right[number]:
                     raise broken(f"{task} has a wrong result: {results.read(job, task)!r}")
@@ -312,12 +351,30 @@ class Play:
         # A fault of a whole machine silences the hearts of all its nodes, so each of their tasks has to be run again.
         most = tasks + 3 * faults + world.struck_beside + (attempts.MOST_FAULTS if self.poison is not None else 0)
         if sum(world.executions.values()) > most:
-            raise broken(f"{sum(world.executions.values())} executions of {tasks} tasks with {faults} faults: {dict(world.executions)}")
+            raise broken(
+                f"{sum(world.executions.values())} executions of {tasks} tasks with {faults} faults: {dict(world.executions)}"
+            )
 
 
-DISRUPTIVE = {"crash before", "crash after", "crash in flight", "power loss", "worker crash", "pause", "lost reply", "false reply",
-              "passing error", "server away", "cut", "false name from a cache", "false listing from a cache", "full at create", "full at write",
-              "full at fsync", "full at close"}
+DISRUPTIVE = {
+    "crash before",
+    "crash after",
+    "crash in flight",
+    "power loss",
+    "worker crash",
+    "pause",
+    "lost reply",
+    "false reply",
+    "passing error",
+    "server away",
+    "cut",
+    "false name from a cache",
+    "false listing from a cache",
+    "full at create",
+    "full at write",
+    "full at fsync",
+    "full at close",
+}
 
 
 @contextmanager
@@ -326,6 +383,9 @@ def seeded(world: World) -> Iterator[None]:
     token_hex = lambda size=16: f"{world.rnd.getrandbits(8 * size):0{2 * size}x}"
     # No line numbers and paths: a record that is longer where the checkout lies deeper would be written in other pieces.
     format_exc = lambda: "".join(traceback.format_exception_only(sys.exception()))
-    with patch.object(secrets, "token_hex", token_hex), patch.object(traceback, "format_exc", format_exc), \
-            patch.object(ChangeNotifier, "_watch", lambda bell: None):
+    with (
+        patch.object(secrets, "token_hex", token_hex),
+        patch.object(traceback, "format_exc", format_exc),
+        patch.object(ChangeNotifier, "_watch", lambda bell: None),
+    ):
         yield

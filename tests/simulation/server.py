@@ -24,7 +24,6 @@ class Inode:
         self.silence = 0.0  # the longest time between two signs of life, of a heartbeat file
         self.room = ""  # names, claims, results, ...: the room of the layout that it lies in
 
-
     def __str__(self) -> str:
         return f"<{self.ino}>"
 
@@ -128,8 +127,9 @@ class Client:
 
     # ---- files
     def open(self, path, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
-        return self.world.step(self, "create" if flags & os.O_CREAT else "open", path,
-                               lambda: self._open(path, flags, dir_fd))
+        return self.world.step(
+            self, "create" if flags & os.O_CREAT else "open", path, lambda: self._open(path, flags, dir_fd)
+        )
 
     def _open(self, path, flags: int, dir_fd: int | None) -> int:
         writes = bool(flags & (os.O_WRONLY | os.O_RDWR))
@@ -144,7 +144,9 @@ class Client:
             if flags & os.O_DIRECTORY:
                 if inode.names is None:
                     raise fail(errno.ENOTDIR, path)
-                if not self.world.staleness or self.world.rnd.random() < 0.5:  # v3, two changes within one tick: only listing helps
+                if (
+                    not self.world.staleness or self.world.rnd.random() < 0.5
+                ):  # v3, two changes within one tick: only listing helps
                     self.seen.pop(inode.ino, None)  # names are asked for again in a directory that was just opened
         self.last += 1
         self.handles[self.last] = Handle(inode, writes)
@@ -159,7 +161,7 @@ class Client:
         handle = self.handles[fd]
 
         def read() -> bytes:
-            part = bytes(handle.inode.data[handle.at:handle.at + size])
+            part = bytes(handle.inode.data[handle.at : handle.at + size])
             handle.at += len(part)
             return part
 
@@ -167,7 +169,7 @@ class Client:
 
     def write(self, fd: int, data) -> int:
         handle = self.handles[fd]
-        part = bytes(data[:self.world.rnd.randint(1, len(data))])  # others may see the first half
+        part = bytes(data[: self.world.rnd.randint(1, len(data))])  # others may see the first half
 
         def write() -> int:
             self.world.written(handle.inode)
@@ -189,7 +191,7 @@ class Client:
 
     def lose(self, inode: Inode) -> None:
         """What was written and not synced is gone: a power loss, or an fsync that failed."""
-        del inode.data[inode.synced:]
+        del inode.data[inode.synced :]
         self.host.unsynced.discard(inode)
 
     def fstat(self, fd: int):
@@ -208,8 +210,16 @@ class Client:
 
     def _info(self, inode: Inode):
         kind = stat.S_IFREG | 0o600 if inode.names is None else stat.S_IFDIR | 0o700
-        return SimpleNamespace(st_mode=kind, st_ino=inode.ino, st_dev=1, st_size=len(inode.data), st_mtime_ns=inode.mtime,
-                               st_uid=0, st_gid=0, st_nlink=inode.nlink)
+        return SimpleNamespace(
+            st_mode=kind,
+            st_ino=inode.ino,
+            st_dev=1,
+            st_size=len(inode.data),
+            st_mtime_ns=inode.mtime,
+            st_uid=0,
+            st_gid=0,
+            st_nlink=inode.nlink,
+        )
 
     def listdir(self, fd: int) -> list[str]:
         return self.world.step(self, "listdir", self.handles[fd].inode, lambda: self._listdir(self.handles[fd].inode))
@@ -310,5 +320,15 @@ class Client:
         return 0
 
     def statvfs(self, path):
-        return self.world.step(self, "statvfs", path, lambda: SimpleNamespace(
-            f_bavail=0 if self.world.full else 1 << 20, f_frsize=4096, f_favail=1 << 20, f_files=1 << 21, f_ffree=1 << 20))
+        return self.world.step(
+            self,
+            "statvfs",
+            path,
+            lambda: SimpleNamespace(
+                f_bavail=0 if self.world.full else 1 << 20,
+                f_frsize=4096,
+                f_favail=1 << 20,
+                f_files=1 << 21,
+                f_ffree=1 << 20,
+            ),
+        )

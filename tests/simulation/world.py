@@ -14,18 +14,42 @@ from greenlet import getcurrent, greenlet
 from shared.filesystem import FileSystem
 from tests.simulation.server import Client, Inode, Server, fail
 
-MOST_STEPS = 100_000  # of one run: a healthy one ends after some thousand, or when seven nodes wait for slow tasks, after 50,000
+MOST_STEPS = (
+    100_000  # of one run: a healthy one ends after some thousand, or when seven nodes wait for slow tasks, after 50,000
+)
 WRITES = {"create", "write", "fsync", "close", "link", "rename", "unlink", "mkdir", "utime"}
 LIES = {"link", "rename", "unlink", "mkdir", "rmdir"}  # a repeated one may be told that it was done already
 FULL_AT = {"create": 0.3, "write": 0.3, "fsync": 0.9, "close": 0.3, "mkdir": 0.2, "link": 0.1, "rename": 0.1}
 # Each kind of fault: how often it strikes in a run that has it, at most.
 FAULTS = {
-    "crash before": 3, "crash after": 2, "crash in flight": 2, "power loss": 2, "worker crash": 2, "pause": 2, "lost reply": 4,
-    "false reply": 3, "stale": 0, "full": 2, "passing error": 5, "server away": 1, "cut": 2, "clocks": 3,
+    "crash before": 3,
+    "crash after": 2,
+    "crash in flight": 2,
+    "power loss": 2,
+    "worker crash": 2,
+    "pause": 2,
+    "lost reply": 4,
+    "false reply": 3,
+    "stale": 0,
+    "full": 2,
+    "passing error": 5,
+    "server away": 1,
+    "cut": 2,
+    "clocks": 3,
 }
 EVERY_FAULT = [kind for kind in FAULTS if kind not in ("stale", "full", "clocks")] + [
-    "name from a cache", "listing from a cache", "false listing from a cache", "full at create", "full at write", "full at fsync", "full at close", "clock jump",
-    "clocks differ", "clocks drift", "soft mount"]
+    "name from a cache",
+    "listing from a cache",
+    "false listing from a cache",
+    "full at create",
+    "full at write",
+    "full at fsync",
+    "full at close",
+    "clock jump",
+    "clocks differ",
+    "clocks drift",
+    "soft mount",
+]
 
 
 class Violation(BaseException):
@@ -132,7 +156,9 @@ class World:
         self.agents: list[Agent] = []
         self.executions: Counter[str] = Counter()
         self.crashed: Counter[str] = Counter()  # executions in which the worker was taken down, by task
-        self.struck_beside = 0  # executions under way on a machine when a fault struck all of it, beside the first each time
+        self.struck_beside = (
+            0  # executions under way on a machine when a fault struck all of it, beside the first each time
+        )
         self.pids = 1000
         self.bereaved: Callable[[Process], None] = lambda process: None  # told of every process that is killed
         every = list(FAULTS)
@@ -140,8 +166,13 @@ class World:
         if self.kinds:
             self.kinds |= {kind for kind in ("stale", "full") if self.rnd.random() < 0.3}
         horizon = self.rnd.choice([300, 800, 2000])
-        self.due = {kind: sorted(self.rnd.randrange(horizon) for _ in range(self.rnd.randint(1, most)))  # the steps after which it strikes
-                    for kind, most in FAULTS.items() if kind in self.kinds and most}
+        self.due = {
+            kind: sorted(
+                self.rnd.randrange(horizon) for _ in range(self.rnd.randint(1, most))
+            )  # the steps after which it strikes
+            for kind, most in FAULTS.items()
+            if kind in self.kinds and most
+        }
         self.slow = self.rnd.choice([0.002, 0.02, 0.3])  # the longest step of the file server, usually
         self.lag = self.rnd.choice([0.0, 0.02, 0.1])  # the share of steps that take seconds
         self.ambush = self.rnd.random() < 0.7  # whether who moves a placeholder does it at the worst moment
@@ -151,7 +182,9 @@ class World:
         self.outages: list[tuple[float, float]] = []  # when it was or will be
         self.full = 0.0  # until when there is no room
         self.done: set[str] = set()  # tasks that have a result
-        self.moved: dict[tuple[Inode, str], Process] = {}  # placeholders (owner, task) moved by mistake, by whom, and not put back yet
+        self.moved: dict[
+            tuple[Inode, str], Process
+        ] = {}  # placeholders (owner, task) moved by mistake, by whom, and not put back yet
         self.exact = True  # whether links are known, so that nothing at all may be replaced
         self.late: list[tuple[float, Agent, Callable[[], None]]] = []  # steps of the dead that are still on their way
         self.server = Server(lambda: int((self.now + 1e6) * 1e9))
@@ -251,7 +284,9 @@ class World:
         return True
 
     def _fits(self, kind: str, agent: Agent, op: str) -> bool:
-        return {"worker crash": agent.role == "worker", "false reply": op in LIES, "crash in flight": op in WRITES}.get(kind, True)
+        return {"worker crash": agent.role == "worker", "false reply": op in LIES, "crash in flight": op in WRITES}.get(
+            kind, True
+        )
 
     def step(self, client: Client, op: str, path, effect: Callable, lied: int | None = None, source=None):
         """One call of an agent at the file server: others run first, then it happens, or something else does."""
@@ -424,7 +459,11 @@ class World:
     def taken(self, task: str) -> None:
         """Who moved a placeholder sees that a third one has the task by now: the second lost its claim, and nothing else."""
         mine = self.current.process
-        self.moved = {placeholder: other for placeholder, other in self.moved.items() if other is not mine or placeholder[1] != task}
+        self.moved = {
+            placeholder: other
+            for placeholder, other in self.moved.items()
+            if other is not mine or placeholder[1] != task
+        }
 
     def _excuse(self, process: Process) -> None:
         """It was told of an error, or lost an agent, and may leave to others what it has begun."""
@@ -435,7 +474,9 @@ class World:
         heart = self.server.root.names["share"].names["nodes"].names.get(owner["incarnation"])
         alive = any(process.alive and process.pid == owner["pid"] for host in self.hosts for process in host.processes)
         if heart and alive and self.silence(heart) < 0.9 * self.lease:
-            raise self.broken(f"{owner['incarnation']} was taken for dead and was never silent for {0.9 * self.lease:.1f} s")
+            raise self.broken(
+                f"{owner['incarnation']} was taken for dead and was never silent for {0.9 * self.lease:.1f} s"
+            )
 
     def silence(self, heart: Inode) -> float:
         """The longest time for which a heart was not heard, while the server was there."""
@@ -451,7 +492,9 @@ class World:
         if folder.room == "names" and self.exact:
             raise self.broken("a job lost its name")
         if folder.room == "attempts":
-            for moved, task in [one for one, process in self.moved.items() if one[0] is inode and process is self.current.process]:
+            for moved, task in [
+                one for one, process in self.moved.items() if one[0] is inode and process is self.current.process
+            ]:
                 if task not in self.done:  # else its owner has nothing to lose
                     raise self.broken("a living node's placeholder was thrown away")
                 del self.moved[moved, task]

@@ -39,27 +39,38 @@ def test_the_share_is_reached_through_the_one_seam():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 called = ast.unparse(node.func)
-                forbidden = called in {"os." + name for name in ("open", "link", "rename", "unlink", "mkdir", "stat", "listdir", "utime", "replace")}
+                forbidden = called in {
+                    "os." + name
+                    for name in ("open", "link", "rename", "unlink", "mkdir", "stat", "listdir", "utime", "replace")
+                }
                 assert not forbidden, f"{path.name}:{node.lineno} calls {called}: go through shared.filesystem"
 
 
 def test_all_errors_have_one_root():
-    roots = [node.name for path in SOURCES for node in ast.walk(ast.parse(path.read_text()))
-             if isinstance(node, ast.ClassDef) and "Exception" in map(ast.unparse, node.bases)]
+    roots = [
+        node.name
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and "Exception" in map(ast.unparse, node.bases)
+    ]
     assert roots == ["UserError"]
 
 
 @pytest.mark.parametrize("executor", [LocalExecutor, SSHExecutor, SlurmExecutor, DaskExecutor])
 def test_each_way_of_running_a_job_is_an_executor(executor):
     for name in ("ready", "start", "running", "interrupted"):
-        assert list(signature(getattr(executor, name)).parameters) == list(signature(getattr(Executor, name)).parameters)
+        assert list(signature(getattr(executor, name)).parameters) == list(
+            signature(getattr(Executor, name)).parameters
+        )
 
 
 def test_only_tensors_are_read_from_pickles():
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.load", "pickle.load", "pickle.loads"):
-                assert any(word.arg == "weights_only" and ast.unparse(word.value) == "True" for word in node.keywords), path
+                assert any(
+                    word.arg == "weights_only" and ast.unparse(word.value) == "True" for word in node.keywords
+                ), path
 
 
 def _imported(tree: ast.Module) -> list[str]:
@@ -78,7 +89,9 @@ def test_no_module_of_the_tests_imports_a_test_module_or_a_conftest():
         for name in _imported(ast.parse(path.read_text())):
             parts = name.split(".")
             wrong = parts[0] in ("tests", "") and any(part.startswith("test_") or part == "conftest" for part in parts)
-            assert not wrong, f"{path} imports {name}: what two of them share belongs into tests/helpers or a conftest.py"
+            assert not wrong, (
+                f"{path} imports {name}: what two of them share belongs into tests/helpers or a conftest.py"
+            )
 
 
 def test_fixtures_are_not_imported():
@@ -87,6 +100,12 @@ def test_fixtures_are_not_imported():
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "tests":
                 lines = text.splitlines()[node.lineno - 1 : node.end_lineno]
-                assert not any("noqa" in line for line in lines), f"{path}:{node.lineno}: fixtures belong into a conftest.py"
-            fixture = isinstance(node, ast.FunctionDef) and any("fixture" in ast.unparse(one) for one in node.decorator_list)
-            assert not (fixture and path.parent.name == "helpers"), f"{path}:{node.lineno}: fixtures belong into a conftest.py"
+                assert not any("noqa" in line for line in lines), (
+                    f"{path}:{node.lineno}: fixtures belong into a conftest.py"
+                )
+            fixture = isinstance(node, ast.FunctionDef) and any(
+                "fixture" in ast.unparse(one) for one in node.decorator_list
+            )
+            assert not (fixture and path.parent.name == "helpers"), (
+                f"{path}:{node.lineno}: fixtures belong into a conftest.py"
+            )

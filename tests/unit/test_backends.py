@@ -125,12 +125,15 @@ def test_auto_is_openvino_on_the_processor_where_it_is_installed(monkeypatch):
     assert choose("auto", "cpu") == "torch"
 
 
-@pytest.mark.parametrize("name, device, complaint", [
-    ("openvino", "cpu", "backend openvino: expected the package openvino, got .*pip install openvino, or leave"),
-    ("openvino", "cuda:0", "backend openvino: expected --device cpu, got cuda:0"),
-    ("compile", "cpu", r"backend compile: expected a C\+\+ compiler .*apt install g\+\+, or leave --backend out"),
-    ("caffe", "cpu", "backend: expected auto or one of torch, compile, openvino, got 'caffe'"),
-])
+@pytest.mark.parametrize(
+    "name, device, complaint",
+    [
+        ("openvino", "cpu", "backend openvino: expected the package openvino, got .*pip install openvino, or leave"),
+        ("openvino", "cuda:0", "backend openvino: expected --device cpu, got cuda:0"),
+        ("compile", "cpu", r"backend compile: expected a C\+\+ compiler .*apt install g\+\+, or leave --backend out"),
+        ("caffe", "cpu", "backend: expected auto or one of torch, compile, openvino, got 'caffe'"),
+    ],
+)
 def test_a_backend_that_is_not_here_is_refused_in_one_line(name, device, complaint, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     monkeypatch.setattr(shutil, "which", lambda name: None)
@@ -157,7 +160,9 @@ subprocess.run(["true"], check=True)
 
 
 def test_a_child_may_end_after_runners_have_come_and_gone(backend):
-    run = subprocess.run([sys.executable, "-X", "faulthandler", "-c", SIGNALS, backend], cwd=ROOT, capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", SIGNALS, backend], cwd=ROOT, capture_output=True, text=True
+    )
     assert run.returncode == 0, run.stderr
 
 
@@ -193,7 +198,9 @@ def test_another_precision_is_another_job_and_auto_joins_any(clip, style, share)
 
 def test_jobs_of_before_there_was_a_choice_are_float32_and_a_strange_one_is_refused(clip, style, share):
     record = create(share, clip, style).manifest.spec
-    assert JobSpec.from_json({name: value for name, value in record.items() if name != "precision"}).precision == "float32"
+    assert (
+        JobSpec.from_json({name: value for name, value in record.items() if name != "precision"}).precision == "float32"
+    )
     with pytest.raises(FavError, match="expected precision to be float32 or bfloat16, got 'float8'"):
         JobSpec.from_json({**record, "precision": "float8"})
 

@@ -31,7 +31,9 @@ def seen() -> torch.Tensor:
 
 
 def test_plain_network_paints_what_ours_paints(seen):
-    torch.testing.assert_close(150 * painted(plain_network(SHIPPED), seen), painted(load_style(SHIPPED), seen), atol=0.01, rtol=0)
+    torch.testing.assert_close(
+        150 * painted(plain_network(SHIPPED), seen), painted(load_style(SHIPPED), seen), atol=0.01, rtol=0
+    )
 
 
 def test_plain_network_refuses_what_that_program_did_not_know(tmp_path):

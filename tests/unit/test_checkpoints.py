@@ -70,8 +70,15 @@ def test_a_network_that_half_precision_cannot_hold_is_not_written(tmp_path):
 
 @archs
 @channels
-@pytest.mark.parametrize("wrap", [dict, OrderedDict, lambda state: {"state_dict": state, "epoch": 3},
-                                  lambda state: {f"module.{key}": value for key, value in state.items()}])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        dict,
+        OrderedDict,
+        lambda state: {"state_dict": state, "epoch": 3},
+        lambda state: {f"module.{key}": value for key, value in state.items()},
+    ],
+)
 def test_state_dicts_of_the_pytorch_port_are_read(tmp_path, arch, in_channels, wrap):
     network = random_network(arch, in_channels)
     path = save_pth(tmp_path / "checkpoint.pth", wrap(dict(network.state_dict())))
@@ -101,8 +108,9 @@ def test_a_torch7_model_that_was_written_alone_is_read(tmp_path):
     assert_same(load_style(save(tmp_path / "model.t7", style_checkpoint(network)["model"])), network)
 
 
-@pytest.mark.parametrize("arch", [
-    DEFAULT_ARCH, SMALL, TRANSPOSED, "c9s1-4,d6,R6,U2,c3s1-5,c3s1-5,c9s1-3", "c9s1-3,d8,R8,u3,c9s1-3"])
+@pytest.mark.parametrize(
+    "arch", [DEFAULT_ARCH, SMALL, TRANSPOSED, "c9s1-4,d6,R6,U2,c3s1-5,c3s1-5,c9s1-3", "c9s1-3,d8,R8,u3,c9s1-3"]
+)
 def test_the_architecture_is_found_in_the_weights(arch):
     with torch.device("meta"):
         assert architecture_of(StyleNetwork(arch, 7).state_dict()) == arch
@@ -111,9 +119,11 @@ def test_the_architecture_is_found_in_the_weights(arch):
 @pytest.mark.parametrize("name", ["whole.safetensors", "checkpoint.pth", "checkpoint.t7"])
 def test_conversion_loses_nothing(tmp_path, name):
     network = random_network()
-    {"whole.safetensors": lambda path: save_style(network, path, {"by": "Munch"}, torch.float32),
-     "checkpoint.pth": lambda path: save_pth(path, network.state_dict()),
-     "checkpoint.t7": lambda path: save(path, style_checkpoint(network))}[name](tmp_path / name)
+    {
+        "whole.safetensors": lambda path: save_style(network, path, {"by": "Munch"}, torch.float32),
+        "checkpoint.pth": lambda path: save_pth(path, network.state_dict()),
+        "checkpoint.t7": lambda path: save(path, style_checkpoint(network)),
+    }[name](tmp_path / name)
     convert(tmp_path / name, tmp_path / "converted.safetensors")
     assert_same(load_style(tmp_path / "converted.safetensors"), network)
     by = style_facts(tmp_path / "converted.safetensors").metadata.get("by")
@@ -162,13 +172,16 @@ class Payload:
         return os.mkdir, (str(self.target),)
 
 
-@pytest.mark.parametrize("write", [
-    lambda path, payload: torch.save(payload, path),
-    lambda path, payload: torch.save({"1.weight": torch.zeros(2), "x": payload}, path),
-    lambda path, payload: torch.save(payload, path, _use_new_zipfile_serialization=False),
-    lambda path, payload: path.write_bytes(pickle.dumps(payload, 2)),
-    lambda path, payload: path.write_bytes(pickle.dumps(payload, 4)),
-])
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path, payload: torch.save(payload, path),
+        lambda path, payload: torch.save({"1.weight": torch.zeros(2), "x": payload}, path),
+        lambda path, payload: torch.save(payload, path, _use_new_zipfile_serialization=False),
+        lambda path, payload: path.write_bytes(pickle.dumps(payload, 2)),
+        lambda path, payload: path.write_bytes(pickle.dumps(payload, 4)),
+    ],
+)
 def test_code_in_a_pickle_is_refused_and_never_run(tmp_path, write):
     write(tmp_path / "style.pth", Payload(tmp_path / "was here"))
     complaint = "style.pth: (refused, as it holds code|damaged .* or a pickle of something else).*state_dict"
@@ -193,9 +206,12 @@ def test_code_in_a_torch7_file_is_refused(tmp_path):
 @pytest.mark.parametrize("name", ["style.safetensors", "style.pth", "old.pth", "style.t7"])
 def test_truncated_files_are_refused(tmp_path, name):
     network, path = random_network(), tmp_path / name
-    {"style.safetensors": lambda: save_style(network, path), "style.pth": lambda: save_pth(path, network.state_dict()),
-     "old.pth": lambda: save_pth(path, network.state_dict(), _use_new_zipfile_serialization=False),
-     "style.t7": lambda: save(path, style_checkpoint(network))}[name]()
+    {
+        "style.safetensors": lambda: save_style(network, path),
+        "style.pth": lambda: save_pth(path, network.state_dict()),
+        "old.pth": lambda: save_pth(path, network.state_dict(), _use_new_zipfile_serialization=False),
+        "style.t7": lambda: save(path, style_checkpoint(network)),
+    }[name]()
     whole = path.read_bytes()
     for size in [*range(0, 64, 3), 1000, len(whole) // 2, len(whole) - 100, len(whole) - 1]:
         path.write_bytes(whole[:size])
@@ -204,15 +220,18 @@ def test_truncated_files_are_refused(tmp_path, name):
         assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("content, complaint", [
-    (b"", "got 0 bytes"),
-    (b"hello, I am a text", "not a model: expected a style as .safetensors"),
-    (b"\x89PNG\r\n\x1a\n" + bytes(100), "not a model"),
-    (b"PK\x03\x04" + bytes(100), "damaged .*expected a state dict"),
-    (b"\x80\x02" + bytes(100), "damaged .*expected a state dict"),
-    (struct.pack("<Q", 2**60) + b"{" + bytes(100), "damaged safetensors"),
-    (struct.pack("<Q", 2) + b"{}", "1.weight"),
-])
+@pytest.mark.parametrize(
+    "content, complaint",
+    [
+        (b"", "got 0 bytes"),
+        (b"hello, I am a text", "not a model: expected a style as .safetensors"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), "not a model"),
+        (b"PK\x03\x04" + bytes(100), "damaged .*expected a state dict"),
+        (b"\x80\x02" + bytes(100), "damaged .*expected a state dict"),
+        (struct.pack("<Q", 2**60) + b"{" + bytes(100), "damaged safetensors"),
+        (struct.pack("<Q", 2) + b"{}", "1.weight"),
+    ],
+)
 def test_what_is_no_model_is_refused(tmp_path, content, complaint):
     (tmp_path / "style").write_bytes(content)
     with pytest.raises(FavError, match=f"style: .*{complaint}") as error:
@@ -235,13 +254,16 @@ def damaged(change) -> dict[str, torch.Tensor]:
 
 WRONG = {
     "layer 4.bias: .* expects \\(6,\\), got none": lambda state: state.pop("4.bias"),
-    "layer 10.0.0.3.weight: .* expects \\(8, 8, 3, 3\\), got \\(8, 8, 1, 3\\)":
-        lambda state: state.update({"10.0.0.3.weight": torch.zeros(8, 8, 1, 3)}),
-    "layer 2.running_mean: .* expects no such weights, got \\(4,\\)":
-        lambda state: state.update({"2.running_mean": torch.zeros(4)}),
+    "layer 10.0.0.3.weight: .* expects \\(8, 8, 3, 3\\), got \\(8, 8, 1, 3\\)": lambda state: state.update(
+        {"10.0.0.3.weight": torch.zeros(8, 8, 1, 3)}
+    ),
+    "layer 2.running_mean: .* expects no such weights, got \\(4,\\)": lambda state: state.update(
+        {"2.running_mean": torch.zeros(4)}
+    ),
     "layer 24.weight: expected finite": lambda state: state["24.weight"].view(-1)[5:6].fill_(torch.nan),
-    "weights 1.bias: expected floating-point numbers, got torch.int64":
-        lambda state: state.update({"1.bias": torch.zeros(4, dtype=torch.long)}),
+    "weights 1.bias: expected floating-point numbers, got torch.int64": lambda state: state.update(
+        {"1.bias": torch.zeros(4, dtype=torch.long)}
+    ),
 }
 
 
@@ -261,11 +283,17 @@ def test_weights_of_another_kind_of_network_are_refused(tmp_path):
         load_style(save_pth(tmp_path / "net.pth", {"1.weight": "hello"}))
 
 
-@pytest.mark.parametrize("metadata, complaint", [
-    ({"arch": "nonsense"}, "architecture 'nonsense': expected cKsS-C"),
-    ({"arch": SMALL.replace("c3s1-6", "c3s1-9999")}, "layer 18.weight: .* expects \\(9999, 8, 3, 3\\), got \\(6, 8"),
-    ({"arch": SMALL, "tanh_constant": "much"}, "tanh_constant: expected a number, got 'much'"),
-])
+@pytest.mark.parametrize(
+    "metadata, complaint",
+    [
+        ({"arch": "nonsense"}, "architecture 'nonsense': expected cKsS-C"),
+        (
+            {"arch": SMALL.replace("c3s1-6", "c3s1-9999")},
+            "layer 18.weight: .* expects \\(9999, 8, 3, 3\\), got \\(6, 8",
+        ),
+        ({"arch": SMALL, "tanh_constant": "much"}, "tanh_constant: expected a number, got 'much'"),
+    ],
+)
 def test_metadata_that_make_no_sense_are_refused(tmp_path, metadata, complaint):
     safetensors.torch.save_file(random_network().state_dict(), tmp_path / "style.safetensors", metadata)
     with pytest.raises(FavError, match=f"style.safetensors: {complaint}"):
@@ -273,8 +301,10 @@ def test_metadata_that_make_no_sense_are_refused(tmp_path, metadata, complaint):
 
 
 def test_small_files_that_claim_much_memory_are_refused(tmp_path):
-    state = {key: torch.zeros(1).expand(9000, 9000, 9, 9) if value.ndim == 4 else value
-             for key, value in random_network().state_dict().items()}
+    state = {
+        key: torch.zeros(1).expand(9000, 9000, 9, 9) if value.ndim == 4 else value
+        for key, value in random_network().state_dict().items()
+    }
     with pytest.raises(FavError, match="expected at most its own"):
         load_style(save_pth(tmp_path / "spread.pth", state))
     save_pth(tmp_path / "plain.pth", {"1.weight": torch.zeros(1 << 22)})
@@ -298,26 +328,44 @@ def replace(number: int, class_name: str):
     return lambda modules: modules.update({number: TorchObject(class_name, {})})
 
 
-@pytest.mark.parametrize("change, complaint", [
-    (replace(3, "nn.SpatialBatchNormalization"), "layer 2: nn.SpatialBatchNormalization is not known in a style network"),
-    (replace(3, "nn.ReLU"), "layer 2: expected nn.InstanceNormalization, got nn.ReLU"),
-    (replace(26, "nn.Sigmoid"), "layer 25: nn.Sigmoid is not known"),
-    (set_field(1, pad_r=39.0), "layer 0: expected nn.SpatialReflectionPadding with pad_r 40, got 39"),
-    (set_field(2, padW=0.0), "layer 1: expected nn.SpatialConvolution with padW 4, got 0"),
-    (set_field(2, kH=7.0), "layer 1: expected nn.SpatialConvolution with kH 9, got 7"),
-    (set_field(2, nOutputPlane=1e300), "layer 1: expected 1 to 9999 as nOutputPlane"),
-    (set_field(2, nOutputPlane="many"), "layer 1: expected a number as nOutputPlane of nn.SpatialConvolution, got str"),
-    (set_field(2, weight=np.zeros((4, 7, 9, 8), np.float32)), r"layer 1.weight: expected \(4, 7, 9, 9\), got \(4, 7, 9, 8\)"),
-    (set_field(2, weight=None), r"layer 1.weight: expected \(4, 7, 9, 9\), got NoneType"),
-    (set_field(3, eps=1e-3), "layer 2: expected nn.InstanceNormalization with eps 1e-05, got 0.001"),
-    (set_field(11, modules={}), "layer 10: expected an nn.Sequential of ConcatTable and CAddTable"),
-    (lambda modules: modules[11].fields["modules"][1].fields["modules"].update({2: TorchObject("nn.Identity", {})}),
-     "layer 10.0: expected an nn.ConcatTable of Sequential and ShaveImage"),
-    (lambda modules: modules[11].fields["modules"][1].fields["modules"][2].fields.update(size=1.0),
-     "layer 10.0.1: expected nn.ShaveImage with size 2, got 1"),
-    (lambda modules: modules.pop(1), "expected a list of modules"),
-    (lambda modules: modules.pop(max(modules) - 1), "expected a list of modules"),
-])
+@pytest.mark.parametrize(
+    "change, complaint",
+    [
+        (
+            replace(3, "nn.SpatialBatchNormalization"),
+            "layer 2: nn.SpatialBatchNormalization is not known in a style network",
+        ),
+        (replace(3, "nn.ReLU"), "layer 2: expected nn.InstanceNormalization, got nn.ReLU"),
+        (replace(26, "nn.Sigmoid"), "layer 25: nn.Sigmoid is not known"),
+        (set_field(1, pad_r=39.0), "layer 0: expected nn.SpatialReflectionPadding with pad_r 40, got 39"),
+        (set_field(2, padW=0.0), "layer 1: expected nn.SpatialConvolution with padW 4, got 0"),
+        (set_field(2, kH=7.0), "layer 1: expected nn.SpatialConvolution with kH 9, got 7"),
+        (set_field(2, nOutputPlane=1e300), "layer 1: expected 1 to 9999 as nOutputPlane"),
+        (
+            set_field(2, nOutputPlane="many"),
+            "layer 1: expected a number as nOutputPlane of nn.SpatialConvolution, got str",
+        ),
+        (
+            set_field(2, weight=np.zeros((4, 7, 9, 8), np.float32)),
+            r"layer 1.weight: expected \(4, 7, 9, 9\), got \(4, 7, 9, 8\)",
+        ),
+        (set_field(2, weight=None), r"layer 1.weight: expected \(4, 7, 9, 9\), got NoneType"),
+        (set_field(3, eps=1e-3), "layer 2: expected nn.InstanceNormalization with eps 1e-05, got 0.001"),
+        (set_field(11, modules={}), "layer 10: expected an nn.Sequential of ConcatTable and CAddTable"),
+        (
+            lambda modules: (
+                modules[11].fields["modules"][1].fields["modules"].update({2: TorchObject("nn.Identity", {})})
+            ),
+            "layer 10.0: expected an nn.ConcatTable of Sequential and ShaveImage",
+        ),
+        (
+            lambda modules: modules[11].fields["modules"][1].fields["modules"][2].fields.update(size=1.0),
+            "layer 10.0.1: expected nn.ShaveImage with size 2, got 1",
+        ),
+        (lambda modules: modules.pop(1), "expected a list of modules"),
+        (lambda modules: modules.pop(max(modules) - 1), "expected a list of modules"),
+    ],
+)
 def test_torch7_models_that_are_built_otherwise_name_their_module(tmp_path, change, complaint):
     checkpoint = style_checkpoint(random_network())
     change(checkpoint["model"].fields["modules"])
@@ -326,11 +374,17 @@ def test_torch7_models_that_are_built_otherwise_name_their_module(tmp_path, chan
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("root, complaint", [
-    ({"weights": 1}, "expected an nn.Sequential, or a table with one as its model, got a NoneType"),
-    ({"model": TorchObject("nn.gModule", {})}, "expected an nn.Sequential, or a table with one as its model, got nn.gModule"),
-    (sequence(), "expected convolutions and an nn.MulConstant after an nn.Tanh, got none"),
-])
+@pytest.mark.parametrize(
+    "root, complaint",
+    [
+        ({"weights": 1}, "expected an nn.Sequential, or a table with one as its model, got a NoneType"),
+        (
+            {"model": TorchObject("nn.gModule", {})},
+            "expected an nn.Sequential, or a table with one as its model, got nn.gModule",
+        ),
+        (sequence(), "expected convolutions and an nn.MulConstant after an nn.Tanh, got none"),
+    ],
+)
 def test_torch7_files_of_something_else_are_refused(tmp_path, root, complaint):
     with pytest.raises(FavError, match=f"style.t7: {complaint}"):
         load_style(save(tmp_path / "style.t7", root))

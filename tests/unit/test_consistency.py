@@ -49,10 +49,14 @@ def by_hand(flow_bwd, flow_fwd, frame, min_filter):
             left, top = int(bx), int(by)
             right, bottom = min(left + 1, width - 1), min(top + 1, height - 1)
             home = (1 - by + top) * ((1 - bx + left) * flow_fwd[top, left] + (bx - left) * flow_fwd[top, right])
-            home = home + (by - top) * ((1 - bx + left) * flow_fwd[bottom, left] + (bx - left) * flow_fwd[bottom, right])
+            home = home + (by - top) * (
+                (1 - bx + left) * flow_fwd[bottom, left] + (bx - left) * flow_fwd[bottom, right]
+            )
             there = flow_bwd[y, x].astype(float)
             gap = ((there + home) ** 2).sum()
-            allowed = 0.01 * ((there**2).sum() + (home**2).sum()) + 4 / smaller.mean() * max(0, half - smaller[y, x]) + 0.5
+            allowed = (
+                0.01 * ((there**2).sum() + (home**2).sum()) + 4 / smaller.mean() * max(0, half - smaller[y, x]) + 0.5
+            )
             margins[y, x] = gap - allowed
             trusted[y, x] = gap < allowed
     reach = min_filter // 2

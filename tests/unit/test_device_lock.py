@@ -30,8 +30,15 @@ def process(monkeypatch, tmp_path):
     started = []
 
     def start(cards: list[str], *words: str) -> tuple[subprocess.Popen, str]:
-        started.append(subprocess.Popen([sys.executable, "-c", PROGRAM, " ".join(cards), *words], cwd=ROOT, text=True,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-c", PROGRAM, " ".join(cards), *words],
+                cwd=ROOT,
+                text=True,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+        )
         first, again = started[-1].stdout.readline().strip(), started[-1].stdout.readline().strip()
         assert first == again
         return started[-1], first

@@ -24,12 +24,15 @@ SUMMARY = 45  # letters of a command's summary, which click shows whole
 
 @pytest.mark.skipif(importlib.util.find_spec("mkdocs") is None, reason="mkdocs is not installed (the dev extra)")
 def test_the_site_builds_without_a_warning(tmp_path):
-    run = subprocess.run([sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")],
-                         cwd=ROOT, capture_output=True, text=True, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"})
+    run = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+    )
     assert run.returncode == 0 and "WARNING" not in run.stderr, run.stdout + run.stderr
     assert (tmp_path / "site" / "reference" / "commands" / "index.html").is_file()
-
-
 
 
 @pytest.mark.parametrize("page", OTHERS)

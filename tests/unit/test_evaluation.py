@@ -150,7 +150,7 @@ def test_of_a_film_of_any_length_one_second_is_in_memory():
 def test_film_shorter_than_a_second_and_of_one_frame():
     short = measured([texture()] * 3, [texture(3)] * 3)
     assert short[2].film.warping_error == 0 and short[2].film.long_term_error is None
-    one, = measured([texture()], [texture(3)])
+    (one,) = measured([texture()], [texture(3)])
     assert one.film.warping_error is None and one.film.local_contrast > 0
 
 
@@ -264,7 +264,9 @@ def test_frames_that_no_container_counted_are_counted_at_the_end(tmp_path):
     ffmpeg("-i", tmp_path / "v.mkv", "-frames:v", 7, *X264, tmp_path / "f.mkv")
     assert check(EvaluationConfig(str(tmp_path / "v.mkv"), str(tmp_path / "f.mkv")))[2] is None
     refused_late = evaluate(tmp_path / "v.mkv", tmp_path / "f.mkv")
-    assert refused_late.exit_code == 2 and "expected 12 frames" in refused_late.output and "got 7" in refused_late.output
+    assert (
+        refused_late.exit_code == 2 and "expected 12 frames" in refused_late.output and "got 7" in refused_late.output
+    )
     assert "Traceback" not in refused_late.output and {file.name for file in tmp_path.iterdir()} == {"v.mkv", "f.mkv"}
 
 

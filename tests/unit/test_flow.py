@@ -68,7 +68,10 @@ def test_the_number_of_threads_and_what_came_before_change_no_bit(name):
         for number in (1, 2, 3):
             cv2.setNumThreads(number)
             flow = flows.make(name)
-            results += [[flow(*pair).tobytes() for pair in pairs], [flow(*pair).tobytes() for pair in pairs[::-1]][::-1]]
+            results += [
+                [flow(*pair).tobytes() for pair in pairs],
+                [flow(*pair).tobytes() for pair in pairs[::-1]][::-1],
+            ]
     finally:
         cv2.setNumThreads(threads)
     assert all(result == results[0] for result in results)
@@ -98,7 +101,9 @@ def test_frames_that_differ_in_size_or_kind_are_refused():
 def test_unknown_methods_and_weights_too_few_or_too_many_are_refused_before_any_work(tmp_path):
     with pytest.raises(FavError, match="one of dis, farneback, spynet, deepflow, deepflow2, got 'raft'"):
         flows.check("raft")
-    with pytest.raises(FavError, match="expected weights, got none; give with --flow-weights .*github.com/anuragranj/spynet"):
+    with pytest.raises(
+        FavError, match="expected weights, got none; give with --flow-weights .*github.com/anuragranj/spynet"
+    ):
         flows.check("spynet")
     with pytest.raises(FavError, match="flow dis: expected no weights"):
         flows.check("dis", tmp_path)
@@ -108,7 +113,10 @@ def test_unknown_methods_and_weights_too_few_or_too_many_are_refused_before_any_
 
 def test_the_registry_does_not_import_pytorch_for_a_method_that_needs_none():
     code = "import sys, fav.flow; fav.flow.check('dis'); fav.flow.make('dis'); print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+        == "False"
+    )
 
 
 # SPyNet
@@ -140,7 +148,9 @@ def test_each_level_of_spynet_doubles_the_flow_of_the_level_before(tmp_path, tin
 def test_spynet_reads_every_layout_of_the_same_weights_alike(tmp_path, tiny_spynet):
     weights = load_file(tiny_spynet)
     torch.save(weights, tmp_path / "new.pth")
-    torch.save({key.replace("netBasic", "moduleBasic"): value for key, value in weights.items()}, tmp_path / "old.pytorch")
+    torch.save(
+        {key.replace("netBasic", "moduleBasic"): value for key, value in weights.items()}, tmp_path / "old.pytorch"
+    )
     write_torch7(weights, tmp_path / "lua")
     for path in (tmp_path / "new.pth", tmp_path / "old.pytorch", tmp_path / "lua"):
         found = spynet.load_weights(path)
@@ -155,7 +165,10 @@ def write_torch7(weights, directory):
         layers = []
         for number in range(9):
             key = f"netBasic.{level}.netBasic.{number}."
-            convolution = TorchObject("nn.SpatialConvolution", {name: weights[key + name].numpy() for name in ("weight", "bias") if key + name in weights})
+            convolution = TorchObject(
+                "nn.SpatialConvolution",
+                {name: weights[key + name].numpy() for name in ("weight", "bias") if key + name in weights},
+            )
             layers.append(TorchObject("nn.ReLU", {"inplace": True}) if number % 2 else convolution)
         save(directory / f"modelL{level + 1}_F.t7", sequence(*layers))
 
@@ -195,7 +208,9 @@ def test_what_is_no_spynet_is_named(tmp_path, tiny_spynet):
     ):
         with pytest.raises(FavError) as error:
             flows.check("spynet", tmp_path / name)
-        assert complaint in str(error.value) and str(tmp_path / name) in str(error.value) and "\n" not in str(error.value)
+        assert (
+            complaint in str(error.value) and str(tmp_path / name) in str(error.value) and "\n" not in str(error.value)
+        )
     assert not (tmp_path / "ran").exists()
 
 
@@ -276,7 +291,9 @@ def test_words_tell_which_pytorch_computes_spynet():
 
 def test_missing_programs_are_named_with_the_place_to_get_them(programs):
     programs(flow2=None)
-    with pytest.raises(FavError, match="the program deepflow2-static in .* or on PATH, got none; get it from .*https://"):
+    with pytest.raises(
+        FavError, match="the program deepflow2-static in .* or on PATH, got none; get it from .*https://"
+    ):
         flows.check("deepflow2")
     (programs.bin / "deepflow2-static").write_text("not executable")
     with pytest.raises(FavError, match="make it executable"):
@@ -295,8 +312,14 @@ DIES = "import sys; print('reading', file=sys.stderr); sys.exit('no memory left'
         ({"flow2": "import os; os.kill(os.getpid(), 11)"}, "deepflow2-static ended with -11: it said nothing"),
         ({"flow2": "import sys; sys.stdin.read()"}, "out.flo: No such file"),
         ({"flow2": "import sys; sys.stdin.read(); open(sys.argv[3], 'wb').write(b'PIEH')"}, "expected a .flo file"),
-        ({"flow2": FLOW2.replace("flow = ", "flow = np.ones((5, 5, 2), np.float32) #")}, "expected (70, 80, 2), got (5, 5, 2)"),
-        ({"flow2": FLOW2.replace("with open", "flow[3, 3] = np.nan\nwith open")}, "expected finite values, got 2 that are not"),
+        (
+            {"flow2": FLOW2.replace("flow = ", "flow = np.ones((5, 5, 2), np.float32) #")},
+            "expected (70, 80, 2), got (5, 5, 2)",
+        ),
+        (
+            {"flow2": FLOW2.replace("with open", "flow[3, 3] = np.nan\nwith open")},
+            "expected finite values, got 2 that are not",
+        ),
     ],
 )
 def test_a_program_that_fails_is_named_with_its_last_words(programs, tmp_path, broken, complaint):

@@ -22,7 +22,11 @@ from tests.helpers.networks import BUNDLED
 RNG = np.random.default_rng(2)
 FLOW = RNG.normal(0, 12, (17, 23, 2)).astype(np.float32)
 RELIABLE = RNG.integers(0, 2, (17, 23), np.uint8)
-FLOWS = arrays.arrays(np.float32, st.tuples(st.integers(1, 6), st.integers(1, 6), st.just(2)), elements=st.floats(-(2.0**40), 2.0**40, width=32))
+FLOWS = arrays.arrays(
+    np.float32,
+    st.tuples(st.integers(1, 6), st.integers(1, 6), st.just(2)),
+    elements=st.floats(-(2.0**40), 2.0**40, width=32),
+)
 
 
 @settings(deadline=None, max_examples=200)
@@ -41,7 +45,10 @@ def test_rounding_twice_changes_nothing(flow):
     assert quantized(once).tobytes() == once.tobytes()
 
 
-@pytest.mark.parametrize("longest, error", [(0.3, 1 / 512), (127.9, 1 / 512), (128.0, 1 / 256), (255.9, 1 / 256), (256.0, 1 / 128), (5000.0, 1 / 8)])
+@pytest.mark.parametrize(
+    "longest, error",
+    [(0.3, 1 / 512), (127.9, 1 / 512), (128.0, 1 / 256), (255.9, 1 / 256), (256.0, 1 / 128), (5000.0, 1 / 8)],
+)
 def test_the_error_follows_the_longest_motion(longest, error):
     flow = np.clip(FLOW / 40, -0.9, 0.9) * np.float32(longest)
     flow[3, 4] = longest, -longest
@@ -68,7 +75,12 @@ def test_words_travel_with_the_flow():
 def test_flow_that_is_not_finite_is_an_error(bad, tmp_path):
     flow = FLOW.copy()
     flow[0, 0, 1] = bad
-    for use in (quantized, flow_picture, lambda flow: encode_flow(flow, RELIABLE), lambda flow: write_flo(tmp_path / "a.flo", flow)):
+    for use in (
+        quantized,
+        flow_picture,
+        lambda flow: encode_flow(flow, RELIABLE),
+        lambda flow: write_flo(tmp_path / "a.flo", flow),
+    ):
         with pytest.raises(FavError, match="expected finite values, got 1 that are not"):
             use(flow)
 
@@ -78,7 +90,9 @@ def test_flow_of_another_layout_is_an_error():
         quantized(FLOW.transpose(2, 0, 1).astype(np.float64))
 
 
-@pytest.mark.parametrize("reliability", [RELIABLE.T, RELIABLE * 255, RELIABLE.astype(np.float32)], ids=["turned", "0 and 255", "float"])
+@pytest.mark.parametrize(
+    "reliability", [RELIABLE.T, RELIABLE * 255, RELIABLE.astype(np.float32)], ids=["turned", "0 and 255", "float"]
+)
 def test_reliability_of_another_kind_is_an_error(reliability):
     with pytest.raises(FavError, match=r"reliability: expected \(17, 23\) uint8 of 0 and 1"):
         encode_flow(FLOW, np.ascontiguousarray(reliability))

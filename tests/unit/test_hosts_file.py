@@ -15,7 +15,9 @@ def test_a_line_may_be_an_alias_or_say_everything():
     """
     assert read_hosts(text, "hosts.txt") == [
         Host("render"),
-        Host("anna@lab1.example.org", 2222, ("auto", "auto"), "/opt/py/bin/python", "/opt/artistic videos", "/mnt/film"),
+        Host(
+            "anna@lab1.example.org", 2222, ("auto", "auto"), "/opt/py/bin/python", "/opt/artistic videos", "/mnt/film"
+        ),
     ]
 
 

@@ -25,7 +25,12 @@ def test_a_picture_comes_back_as_it_was(shape, dtype):
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.dictionaries(st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=79), st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))))
+@given(
+    st.dictionaries(
+        st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=79),
+        st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])),
+    )
+)
 def test_text_comes_back_as_it_was_and_the_picture_too(text):
     data = encode_png(FRAME, text)
     assert png_text(data) == text
@@ -73,7 +78,9 @@ def test_whole_chunks_around_nonsense_are_refused():
         decode_png(data[:HEAD_END] + chunk + data[-12:])
 
 
-@pytest.mark.parametrize("picture", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)])
+@pytest.mark.parametrize(
+    "picture", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)]
+)
 def test_what_is_no_picture_is_not_encoded(picture):
     with pytest.raises(FavError, match="expected a picture"):
         encode_png(picture)
@@ -92,7 +99,9 @@ def test_a_picture_of_the_user_is_read_in_bgr(tmp_path):
 
 
 def test_grey_and_deep_and_transparent_pictures_become_frames(tmp_path):
-    for number, picture in enumerate((FRAME[..., 0], FRAME.astype(np.uint16) * 257, cv2.cvtColor(FRAME, cv2.COLOR_BGR2BGRA))):
+    for number, picture in enumerate(
+        (FRAME[..., 0], FRAME.astype(np.uint16) * 257, cv2.cvtColor(FRAME, cv2.COLOR_BGR2BGRA))
+    ):
         path = tmp_path / f"{number}.png"
         path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
         frame = read_image(path)

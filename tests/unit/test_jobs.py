@@ -114,7 +114,9 @@ def test_manifest_reads_back():
     assert Manifest.from_bytes(manifest.to_bytes(), Path("x")) == manifest
 
 
-@pytest.mark.parametrize("stem", ["film", "my film (1)", "../../etc/passwd", "-rf", ".hidden", "日本", "a" * 500, "'; rm -rf /"])
+@pytest.mark.parametrize(
+    "stem", ["film", "my film (1)", "../../etc/passwd", "-rf", ".hidden", "日本", "a" * 500, "'; rm -rf /"]
+)
 def test_job_names_are_tame_whatever_a_video_is_called(share, stem):
     assert find_job(share, job_name(stem, "style")) is None  # a valid name, of a job that is not there
 
@@ -129,6 +131,8 @@ def test_creator_that_was_taken_for_dead_is_told_so_and_leaves_no_job(share, nod
         sweep(share, node.identity.incarnation)  # as others do after a lease of silence
         return {"chains": 1, "length": 1}
 
-    with pytest.raises(JobQueueError, match="toy: this machine stood still for longer than a lease .* same line again makes it"):
+    with pytest.raises(
+        JobQueueError, match="toy: this machine stood still for longer than a lease .* same line again makes it"
+    ):
         create_job(node, "toy", toy.LEASE_S, fill)
     assert find_job(share, "toy") is None and list(share.layout.jobs.iterdir()) == []

@@ -44,20 +44,24 @@ def test_large_arrays_reuse_the_memory_of_those_before():
 
 @needs_glibc
 def test_arrays_of_other_threads_reuse_it_too():
-    run("from threading import Thread\n"
+    run(
+        "from threading import Thread\n"
         "fresh(300)\n"
         "found = []\n"
         "thread = Thread(target=lambda: found.append(fresh(300)))\n"
         "thread.start(); thread.join()\n"
-        "assert found[0] < 10")
+        "assert found[0] < 10"
+    )
 
 
 @needs_glibc
 def test_what_is_given_back_is_the_systems():
-    run("before = held(); fresh(300)\n"
+    run(
+        "before = held(); fresh(300)\n"
         "assert held() > before + 250\n"
         "give_back_freed_memory()\n"
-        "assert held() < before + 80")
+        "assert held() < before + 80"
+    )
 
 
 def test_other_c_libraries_keep_their_own_ways(monkeypatch):

@@ -25,7 +25,7 @@ def plain(blue: int, green: int | None = None, red: int | None = None) -> np.nda
 def still(reliable: float = 1) -> FlowField:
     """No motion; the left part of the picture, so large, is reliable."""
     trusted = np.zeros(SHAPE, np.uint8)
-    trusted[:, :round(reliable * SHAPE[1])] = 1
+    trusted[:, : round(reliable * SHAPE[1])] = 1
     return FlowField(np.zeros((*SHAPE, 2), np.float32), trusted)
 
 
@@ -99,7 +99,10 @@ def test_another_level_in_another_shot_is_no_drift():
 
 
 def test_shots_of_one_frame_do_not_drift():
-    assert drift([ColorStats(1, 2, 3, 4), ColorStats(9, 9, 9, 9)], [0, 1]) == (ColorStats(0, 0, 0, 0), ColorStats(0, 0, 0, 0))
+    assert drift([ColorStats(1, 2, 3, 4), ColorStats(9, 9, 9, 9)], [0, 1]) == (
+        ColorStats(0, 0, 0, 0),
+        ColorStats(0, 0, 0, 0),
+    )
 
 
 def test_wander_and_return_has_no_slope_but_a_furthest():

@@ -133,7 +133,9 @@ def test_gradients_do_not_change_what_comes_out():
 @pytest.mark.parametrize("channels", [3, 7])
 @torch.inference_mode()
 def test_one_thread_and_two_give_the_same_bits(channels):
-    network = random_network("c9s1-16,d32,d64,R64,R64,U2,c3s1-32,U2,c9s1-3", channels).to(memory_format=torch.channels_last)
+    network = random_network("c9s1-16,d32,d64,R64,R64,U2,c3s1-32,U2,c9s1-3", channels).to(
+        memory_format=torch.channels_last
+    )
     before, results = torch.get_num_threads(), []
     try:
         for threads in (1, 2):
@@ -147,26 +149,34 @@ def test_one_thread_and_two_give_the_same_bits(channels):
 
 def test_an_architecture_is_read_entry_by_entry():
     assert parse("c9s1-32,d64,R64,U2,u5,f3s2-3") == [
-        Layer("c", 9, 1, 32), Layer("c", 3, 2, 64), Layer("R", 3, 1, 64),
-        Layer("U", 1, 2, 0), Layer("f", 3, 2, 5), Layer("f", 3, 2, 3)]
+        Layer("c", 9, 1, 32),
+        Layer("c", 3, 2, 64),
+        Layer("R", 3, 1, 64),
+        Layer("U", 1, 2, 0),
+        Layer("f", 3, 2, 5),
+        Layer("f", 3, 2, 3),
+    ]
 
 
-@pytest.mark.parametrize("arch, complaint", [
-    ("", "got ''"),
-    ("c9s1-32,,c9s1-3", "got ''"),
-    ("c9s1-32, d64", "got ' d64'"),
-    ("c9s1-32,x5,c9s1-3", "got 'x5'"),
-    ("c9s0-32", "got 'c9s0-32'"),
-    ("c8s1-32,c9s1-3", "odd kernel"),
-    ("c9s1-99999,c9s1-3", "got 'c9s1-99999'"),
-    ("c9s1-32,R16,c9s1-3", "a residual block keeps 32 channels, got R16"),
-    ("c9s1-32,d64,c9s1-3", "got 1/2 times that"),
-    ("c9s1-32,U2,c9s1-3", "got 2 times that"),
-    ("c9s1-32,c9s1-4", "expected 3 channels at the end, got 4"),
-    (",".join(["c3s1-3"] * 101), "at most 100 layers"),
-    ("c3s9-4,c3s9-4,U9,U9,c3s1-3", "expected pictures of 1/64 to 4 times the frame"),
-    ("U8,c3s8-4,c3s1-3", "expected pictures of 1/64 to 4 times the frame"),
-])
+@pytest.mark.parametrize(
+    "arch, complaint",
+    [
+        ("", "got ''"),
+        ("c9s1-32,,c9s1-3", "got ''"),
+        ("c9s1-32, d64", "got ' d64'"),
+        ("c9s1-32,x5,c9s1-3", "got 'x5'"),
+        ("c9s0-32", "got 'c9s0-32'"),
+        ("c8s1-32,c9s1-3", "odd kernel"),
+        ("c9s1-99999,c9s1-3", "got 'c9s1-99999'"),
+        ("c9s1-32,R16,c9s1-3", "a residual block keeps 32 channels, got R16"),
+        ("c9s1-32,d64,c9s1-3", "got 1/2 times that"),
+        ("c9s1-32,U2,c9s1-3", "got 2 times that"),
+        ("c9s1-32,c9s1-4", "expected 3 channels at the end, got 4"),
+        (",".join(["c3s1-3"] * 101), "at most 100 layers"),
+        ("c3s9-4,c3s9-4,U9,U9,c3s1-3", "expected pictures of 1/64 to 4 times the frame"),
+        ("U8,c3s8-4,c3s1-3", "expected pictures of 1/64 to 4 times the frame"),
+    ],
+)
 def test_an_architecture_that_makes_no_sense_is_refused_in_one_line(arch, complaint):
     with pytest.raises(FavError) as error, torch.device("meta"):
         StyleNetwork(arch, 7)

@@ -115,5 +115,14 @@ def test_task_that_raises_three_times_is_failed_and_retry_opens_it(share, node, 
 
 def test_names_of_tasks_are_read_back_and_strangers_files_are_not():
     assert Task.named(str(TASK)) == Task("link", 0) and Task.named("frame.1234567890") == Task("frame", 1234567890)
-    strange = ("notes.txt", "link.1", ".0000001", "link.00000x1", "frame.000000²", "frame.00000001", "frame.0000001~", "a/b.0000001")
+    strange = (
+        "notes.txt",
+        "link.1",
+        ".0000001",
+        "link.00000x1",
+        "frame.000000²",
+        "frame.00000001",
+        "frame.0000001~",
+        "a/b.0000001",
+    )
     assert [Task.named(name) for name in strange] == [None] * len(strange)

@@ -17,7 +17,9 @@ from tests.helpers.video_jobs import TINY
 
 
 def test_clip_that_is_played_forth_and_back_turns_at_its_ends_and_comes_again_after_a_period():
-    shown = [int(picture[0, 0, 0]) for picture, *_ in reel.forth_and_back([grey(level) for level in (10, 20, 30, 40)], 10)]
+    shown = [
+        int(picture[0, 0, 0]) for picture, *_ in reel.forth_and_back([grey(level) for level in (10, 20, 30, 40)], 10)
+    ]
     assert shown == [10, 20, 30, 40, 30, 20, 10, 20, 30, 40]
     assert reel.period([1, 2, 3, 4]) == 6 and reel.period([1, 2]) == 2 and reel.period([1]) == 1
 
@@ -33,7 +35,10 @@ def test_each_frame_comes_with_both_films_and_shots_begin_alike():
 
 def test_drift_of_a_film_is_its_slope_against_another_and_where_it_ends():
     brighter = [grey(60 + number // 5) for number in range(500)]
-    moments = (FrameSample(number, Fraction(number, 25), number == 0, grey(50), film, grey(60)) for number, film in enumerate(brighter))
+    moments = (
+        FrameSample(number, Fraction(number, 25), number == 0, grey(50), film, grey(60))
+        for number, film in enumerate(brighter)
+    )
     course = followed(moments, 250, lambda: None)
     slope, away = course.slope("film", "against"), course.last_minus_first("film", "against")
     assert np.allclose(slope[:3], 20, rtol=0.01) and np.allclose(slope[3:], 0)
@@ -51,4 +56,8 @@ def test_sheet_has_the_shot_that_lasts_and_the_style_its_painting(tmp_path):
         (tmp_path / name).touch()
     assert painting_of(Path("wave_full.safetensors"), tmp_path) == tmp_path / "wave.jpg"
     assert painting_of(Path("scream.safetensors"), tmp_path) is None
-    assert reel.sheet([[("a", grey(1)), ("b", grey(2))], [("c", grey(3))]]).shape == (2 * (48 + 20 + 4), 2 * (64 + 4), 3)
+    assert reel.sheet([[("a", grey(1)), ("b", grey(2))], [("c", grey(3))]]).shape == (
+        2 * (48 + 20 + 4),
+        2 * (64 + 4),
+        3,
+    )

@@ -27,8 +27,24 @@ def plain(*greys: int) -> list[np.ndarray]:
 
 
 def test_hard_cut_of_a_clip_is_found(tmp_path):
-    shots = [f"testsrc2=size=96x64:rate=25:duration={frames / 25}{change}" for frames, change in ((14, ""), (11, ",negate,hue=h=90"))]
-    ffmpeg("-f", "lavfi", "-i", shots[0], "-f", "lavfi", "-i", shots[1], "-filter_complex", "concat=n=2", *X264, tmp_path / "clip.mp4")
+    shots = [
+        f"testsrc2=size=96x64:rate=25:duration={frames / 25}{change}"
+        for frames, change in ((14, ""), (11, ",negate,hue=h=90"))
+    ]
+    ffmpeg(
+        "-f",
+        "lavfi",
+        "-i",
+        shots[0],
+        "-f",
+        "lavfi",
+        "-i",
+        shots[1],
+        "-filter_complex",
+        "concat=n=2",
+        *X264,
+        tmp_path / "clip.mp4",
+    )
     assert of_video(tmp_path / "clip.mp4") == [14]
 
 
@@ -100,7 +116,16 @@ def cut_file(tmp_path, text: str | bytes):
     return path
 
 
-@pytest.mark.parametrize("text", ["0\n14\n250\n", "14,\r\n250\r\n", "\ufeffframe\n14\n250\n", "# by hand\n\n  14 # a door\n\n250", "frame,\n14\n250"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0\n14\n250\n",
+        "14,\r\n250\r\n",
+        "\ufeffframe\n14\n250\n",
+        "# by hand\n\n  14 # a door\n\n250",
+        "frame,\n14\n250",
+    ],
+)
 def test_cut_file_is_read(tmp_path, text):
     assert read_cuts(cut_file(tmp_path, text), frame_count=251)[-2:] == (14, 250)
 

@@ -51,7 +51,9 @@ def test_the_network_sees_frame_prior_and_reliability():
 def test_what_is_half_reliable_is_half_filled():
     prior, fill = np.full((HEIGHT, WIDTH, 3), 200, np.uint8), np.full((HEIGHT, WIDTH, 3), -40, np.float32)
     seen = network_input(frame(), prior, np.full((HEIGHT, WIDTH), 0.25, np.float32), fill)
-    np.testing.assert_allclose(seen[..., 3:6], np.broadcast_to(0.25 * (200 - MEAN_BGR) - 30, (HEIGHT, WIDTH, 3)), rtol=1e-5)
+    np.testing.assert_allclose(
+        seen[..., 3:6], np.broadcast_to(0.25 * (200 - MEAN_BGR) - 30, (HEIGHT, WIDTH, 3)), rtol=1e-5
+    )
     assert (seen[..., 6] == 0.25).all()
 
 
@@ -74,13 +76,16 @@ def test_without_a_prior_nothing_is_reliable():
     assert np.array_equal(seen, network_input(frame(), frame(3), nothing, fill))
 
 
-@pytest.mark.parametrize("pieces, complaint", [
-    ((np.zeros((4, 5), np.uint8),), r"frame: expected \(any, any, 3\), got \(4, 5\)"),
-    ((frame(), frame()), r"reliability: expected \(20, 28\), got none"),
-    ((frame(), frame()[1:], np.ones((20, 28))), r"warped prior: expected \(20, 28, 3\), got \(19, 28, 3\)"),
-    ((frame(), frame(), np.ones((28, 20))), r"reliability: expected \(20, 28\), got \(28, 20\)"),
-    ((frame(), None, None, np.zeros((20, 28))), r"fill: expected \(20, 28, 3\), got \(20, 28\)"),
-])
+@pytest.mark.parametrize(
+    "pieces, complaint",
+    [
+        ((np.zeros((4, 5), np.uint8),), r"frame: expected \(any, any, 3\), got \(4, 5\)"),
+        ((frame(), frame()), r"reliability: expected \(20, 28\), got none"),
+        ((frame(), frame()[1:], np.ones((20, 28))), r"warped prior: expected \(20, 28, 3\), got \(19, 28, 3\)"),
+        ((frame(), frame(), np.ones((28, 20))), r"reliability: expected \(20, 28\), got \(28, 20\)"),
+        ((frame(), None, None, np.zeros((20, 28))), r"fill: expected \(20, 28, 3\), got \(20, 28\)"),
+    ],
+)
 def test_pieces_that_do_not_fit_are_named(pieces, complaint):
     with pytest.raises(FavError, match=complaint):
         network_input(*pieces)
@@ -134,7 +139,9 @@ def test_the_prior_counts_only_where_it_is_reliable(runner):
 
 
 def test_an_image_model_sees_the_frame_alone(image_runner):
-    assert np.array_equal(image_runner.stylize(frame()), image_runner.stylize(frame(), frame(2), np.ones((HEIGHT, WIDTH))))
+    assert np.array_equal(
+        image_runner.stylize(frame()), image_runner.stylize(frame(), frame(2), np.ones((HEIGHT, WIDTH)))
+    )
     assert image_runner.in_channels == 3
 
 
@@ -156,14 +163,18 @@ def test_the_prior_is_not_rounded_again_when_it_is_warped(runner):
 def test_a_cut_starts_anew_with_the_model_for_first_frames(runner, image_runner):
     links = [(frame(1), None), (frame(2), geometry()), (frame(3), None), (frame(4), geometry())]
     out = list(Recurrence(runner, image_runner).film(links))
-    assert np.array_equal(out[0], image_runner.stylize(frame(1))) and np.array_equal(out[2], image_runner.stylize(frame(3)))
+    assert np.array_equal(out[0], image_runner.stylize(frame(1))) and np.array_equal(
+        out[2], image_runner.stylize(frame(3))
+    )
     assert np.array_equal(out[3], runner.stylize(frame(4), out[2], np.ones((HEIGHT, WIDTH))))
 
 
 def test_a_seed_is_the_first_frame(runner):
     seed = frame(9)
     out = list(Recurrence(runner, seed=seed).film([(frame(1), None), (frame(2), geometry())]))
-    assert np.array_equal(out[0], seed) and np.array_equal(out[1], runner.stylize(frame(2), seed, np.ones((HEIGHT, WIDTH))))
+    assert np.array_equal(out[0], seed) and np.array_equal(
+        out[1], runner.stylize(frame(2), seed, np.ones((HEIGHT, WIDTH)))
+    )
 
 
 def test_a_chain_that_is_taken_up_again_is_the_same_film(runner):
@@ -227,8 +238,10 @@ def test_the_bundled_style_keeps_a_film_steadier_than_frames_alone():
 
     def unrest(film: list[np.ndarray]) -> float:
         """Mean square by which reliable pixels differ from the warped frame before."""
-        misses = [np.square(now - warp(before.astype(np.float32), link.flow))[link.reliability > 0].mean()
-                  for now, before, (_, link) in zip(film[1:], film, links[1:])]
+        misses = [
+            np.square(now - warp(before.astype(np.float32), link.flow))[link.reliability > 0].mean()
+            for now, before, (_, link) in zip(film[1:], film, links[1:])
+        ]
         return float(np.mean(misses))
 
     chained = list(Recurrence(runner).film(links))

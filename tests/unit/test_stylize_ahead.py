@@ -53,14 +53,22 @@ def painted(monkeypatch) -> list[int]:
     numbers = []
     for name in ("first", "next"):
         paint = getattr(FrameStylizer, name)
-        monkeypatch.setattr(FrameStylizer, name, lambda studio, frame, *words, paint=paint: (numbers.append(frame), paint(studio, frame, *words))[1])
+        monkeypatch.setattr(
+            FrameStylizer,
+            name,
+            lambda studio, frame, *words, paint=paint: (numbers.append(frame), paint(studio, frame, *words))[1],
+        )
     return numbers
 
 
 def test_next_frame_is_painted_before_this_one_is_published(job, monkeypatch):
     begun = threading.Event()
     paint, publish_bytes = FrameStylizer.next, results.publish_bytes
-    monkeypatch.setattr(FrameStylizer, "next", lambda studio, frame, *words: (frame == 2 and begun.set(), paint(studio, frame, *words))[1])
+    monkeypatch.setattr(
+        FrameStylizer,
+        "next",
+        lambda studio, frame, *words: (frame == 2 and begun.set(), paint(studio, frame, *words))[1],
+    )
 
     def published(node, job, task, data):
         assert task != frame_task(1) or begun.wait(60)
@@ -84,7 +92,9 @@ def test_who_finds_another_picture_published_goes_on_from_that(plan, job, node):
     plan.published(frame_task(1), results.publish_bytes(node, job, frame_task(1), data))
     publish(plan, frame_task(2))
     index = plan.timeline.index
-    assert np.array_equal(plan.shelf.picture(frame_task(2)), plan.studio.next(2, index, other, plan.studio.geometry(2, 1, index)))
+    assert np.array_equal(
+        plan.shelf.picture(frame_task(2)), plan.studio.next(2, index, other, plan.studio.geometry(2, 1, index))
+    )
 
 
 def test_what_fails_ahead_fails_as_its_own_frame_and_not_twice(plan, job, monkeypatch):
@@ -118,7 +128,9 @@ def test_nothing_is_painted_ahead_across_a_cut_or_beyond_the_last_frame(plan, mo
 def test_film_in_one_process_paints_a_frame_while_the_one_before_it_is_used(plan, monkeypatch):
     numbers, begun = painted(monkeypatch), threading.Event()
     paint = FrameStylizer.next
-    monkeypatch.setattr(FrameStylizer, "next", lambda studio, frame, *words: (begun.set(), paint(studio, frame, *words))[1])
+    monkeypatch.setattr(
+        FrameStylizer, "next", lambda studio, frame, *words: (begun.set(), paint(studio, frame, *words))[1]
+    )
     film = stylized(plan.studio, plan.timeline)
     first = next(film)
     assert begun.wait(60)

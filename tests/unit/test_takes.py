@@ -63,7 +63,7 @@ def test_moved_boundaries_lie_where_least_is_reliable_within_the_window(take):
     film = chunks.schemes(lead)[f"warm-up {lead}, cross-faded, moved"](take, size)
     means = [take.steps[number].reliability.mean() for number in range(1, len(take))]
     for fixed, moved in zip(boundaries(len(take), size), film.edges, strict=True):
-        at = {edge: sum(means[edge - lead:edge]) for edge in range(fixed - window, fixed + window + 1)}
+        at = {edge: sum(means[edge - lead : edge]) for edge in range(fixed - window, fixed + window + 1)}
         assert np.isclose(at[moved], min(at.values()))
 
 

@@ -26,8 +26,17 @@ def header(index: int, class_name: str) -> bytes:
 
 @LONGS
 def test_a_table_comes_back_as_it_was(tmp_path, long):
-    table = {"iter": 60000, "loss": {1: 5.5, 2: -0.25}, "name": "für Elise", "train": True, "quiet": False, "none": None,
-             "empty": {}, "": "", "weight": np.arange(6, dtype=np.float32).reshape(2, 3)}
+    table = {
+        "iter": 60000,
+        "loss": {1: 5.5, 2: -0.25},
+        "name": "für Elise",
+        "train": True,
+        "quiet": False,
+        "none": None,
+        "empty": {},
+        "": "",
+        "weight": np.arange(6, dtype=np.float32).reshape(2, 3),
+    }
     read = load(save(tmp_path / "table.t7", table, long))
     assert np.array_equal(read.pop("weight"), table.pop("weight"))
     assert read == table
@@ -45,8 +54,11 @@ def test_every_kind_of_number_is_read(tmp_path, code, cuda, long):
 @LONGS
 def test_a_tensor_looks_at_its_storage_through_strides_and_an_offset(tmp_path, long):
     storage = np.arange(20, dtype=np.float32)
-    views = {"transposed": View(storage, (3, 2), (1, 3), 4), "every other": View(storage, (5,), (2,), 1),
-             "repeated": View(storage, (2, 4), (0, 1), 16)}
+    views = {
+        "transposed": View(storage, (3, 2), (1, 3), 4),
+        "every other": View(storage, (5,), (2,), 1),
+        "repeated": View(storage, (2, 4), (0, 1), 16),
+    }
     read = load(save(tmp_path / "views.t7", views, long))
     assert read["transposed"].tolist() == [[4, 7], [5, 8], [6, 9]]
     assert read["every other"].tolist() == [1, 3, 5, 7, 9]
@@ -56,7 +68,9 @@ def test_a_tensor_looks_at_its_storage_through_strides_and_an_offset(tmp_path, l
 
 def test_one_object_in_two_places_is_one_object(tmp_path):
     shared = TorchObject("nn.ReLU", {"inplace": True})
-    read = load(save(tmp_path / "shared.t7", {"a": shared, "b": shared, "c": TorchObject("nn.ReLU", {"inplace": True})}))
+    read = load(
+        save(tmp_path / "shared.t7", {"a": shared, "b": shared, "c": TorchObject("nn.ReLU", {"inplace": True})})
+    )
     assert read["a"] is read["b"] and read["a"] is not read["c"]
     assert read["a"].class_name == "nn.ReLU" and read["a"].fields == {"inplace": True}
 
@@ -84,7 +98,12 @@ def test_the_published_spynet_weights_are_read(level):
     modules = [model.fields["modules"][number] for number in range(1, 10)]
     assert model.class_name == "nn.Sequential"
     assert [module.fields["weight"].shape for module in modules[::2]] == [
-        (32, 8, 7, 7), (64, 32, 7, 7), (32, 64, 7, 7), (16, 32, 7, 7), (2, 16, 7, 7)]
+        (32, 8, 7, 7),
+        (64, 32, 7, 7),
+        (32, 64, 7, 7),
+        (16, 32, 7, 7),
+        (2, 16, 7, 7),
+    ]
     assert all(1e-3 < module.fields["weight"].std() < 1 for module in modules[::2])
     assert {module.class_name for module in modules[1::2]} == {"cudnn.ReLU"}
     assert modules[0].fields["kW"] == 7 and modules[0].fields["bias"].dtype == np.float32
@@ -109,7 +128,10 @@ HOSTILE = {
     "a tensor of 2 billion dimensions": header(1, "torch.FloatTensor") + ints(2**31 - 1),
     "a tensor of -1 dimensions": header(1, "torch.FloatTensor") + ints(-1),
     "an unknown class with contents of its own": header(1, "torch.Generator") + ints(1) + bytes(8),
-    "a tensor without a storage": header(1, "torch.FloatTensor") + ints(1) + struct.pack("<3q", 1, 1, 1) + ints(3, 2, 0),
+    "a tensor without a storage": header(1, "torch.FloatTensor")
+    + ints(1)
+    + struct.pack("<3q", 1, 1, 1)
+    + ints(3, 2, 0),
 }
 
 
@@ -122,14 +144,17 @@ def test_nonsense_is_refused_with_the_place(tmp_path, what):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("view", [
-    View(np.zeros(6, np.float32), (2, 3), (3, 1), 1),
-    View(np.zeros(6, np.float32), (2, 3), (3, 1), -1),
-    View(np.zeros(6, np.float32), (2,), (-1,), 5),
-    View(np.zeros(6, np.float32), (7,), (0,)),
-    View(np.zeros(6, np.float32), (2**40, 2**40), (0, 0)),
-    View(np.zeros(6, np.float32), (-1, 3), (3, 1)),
-])
+@pytest.mark.parametrize(
+    "view",
+    [
+        View(np.zeros(6, np.float32), (2, 3), (3, 1), 1),
+        View(np.zeros(6, np.float32), (2, 3), (3, 1), -1),
+        View(np.zeros(6, np.float32), (2,), (-1,), 5),
+        View(np.zeros(6, np.float32), (7,), (0,)),
+        View(np.zeros(6, np.float32), (2**40, 2**40), (0, 0)),
+        View(np.zeros(6, np.float32), (-1, 3), (3, 1)),
+    ],
+)
 def test_a_tensor_beyond_its_storage_is_refused(tmp_path, view):
     with pytest.raises(FavError, match="expected a tensor within its 6 values"):
         load(save(tmp_path / "beyond.t7", view))

@@ -42,8 +42,10 @@ def torchvision_features(kind: str, state: dict) -> dict[str, torch.Tensor]:
         name = f"features.{number}"
         if f"{name}.squeeze.weight" in state:
             x = F.conv2d(x, state[f"{name}.squeeze.weight"], state[f"{name}.squeeze.bias"]).relu()
-            sides = [F.conv2d(x, state[f"{name}.{side}.weight"], state[f"{name}.{side}.bias"], padding=k)
-                     for k, side in enumerate(("expand1x1", "expand3x3"))]
+            sides = [
+                F.conv2d(x, state[f"{name}.{side}.weight"], state[f"{name}.{side}.bias"], padding=k)
+                for k, side in enumerate(("expand1x1", "expand3x3"))
+            ]
             x = torch.cat(sides, 1).relu()
         elif f"{name}.weight" in state:
             x = F.conv2d(x, state[f"{name}.weight"], state[f"{name}.bias"], 1 if kind == "vgg16" else 2, PADDING[kind])

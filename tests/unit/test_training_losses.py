@@ -53,8 +53,13 @@ def test_what_is_painted_in_training_is_the_film():
     network[24].weight *= 3  # beyond black and white, so that the clipping is seen
     frames, hung = [picture(number, 24, 28) for number in range(4)], [geometry(number) for number in range(3)]
     film = list(Recurrence(StyleRunner(copy.deepcopy(network))).film(zip(frames, [None, *hung])))
-    painted = paint(network.to(memory_format=torch.channels_last), [tensor(frame) for frame in frames],
-                    [tensor(one.flow) for one in hung], [tensor(one.reliability[..., None]) for one in hung], through=True)
+    painted = paint(
+        network.to(memory_format=torch.channels_last),
+        [tensor(frame) for frame in frames],
+        [tensor(one.flow) for one in hung],
+        [tensor(one.reliability[..., None]) for one in hung],
+        through=True,
+    )
     for ours, theirs in zip(painted.stylized, film, strict=True):
         states = settled(ours)[0].movedim(0, -1).numpy()
         differences = np.abs(states - theirs)
@@ -77,7 +82,7 @@ def test_gradients_go_back_through_the_steps_only_if_asked(through):
     trust = torch.ones(1, 1, 24, 28)
     painted = paint(network, frames, [torch.zeros(1, 2, 24, 28)] * 2, [trust] * 2, through)
     assert len(painted.stylized) == 3 and len(painted.warped) == 2
-    gradient, = torch.autograd.grad(painted.stylized[2].square().sum(), frames[0], allow_unused=True)
+    (gradient,) = torch.autograd.grad(painted.stylized[2].square().sum(), frames[0], allow_unused=True)
     assert (gradient is not None and gradient.abs().max() > 0) == through
 
 
@@ -193,5 +198,5 @@ def test_the_offset_moves_what_the_losses_look_at():
     photos = [tensor(picture(number, 72, 88)) for number in range(3)]
     perception = PerceptualLoss(network, photos[0], photos)
     moved = perception.losses(photos[1], photos[2], (3, 5))
-    cut = [F.pad(photo[..., 5:5 + 65, 3:3 + 81], (0, OFFSETS - 1, 0, OFFSETS - 1)) for photo in photos[1:]]
+    cut = [F.pad(photo[..., 5 : 5 + 65, 3 : 3 + 81], (0, OFFSETS - 1, 0, OFFSETS - 1)) for photo in photos[1:]]
     torch.testing.assert_close(torch.stack(moved), torch.stack(perception.losses(*cut)))

@@ -44,7 +44,9 @@ def test_each_frame_is_the_one_before_warped_by_the_flow(kind, seed):
     for before, now, flow, trust in zip(sequence.frames, sequence.frames[1:], sequence.flow, sequence.reliability):
         assert trust.mean() > 0.6
         misses = np.abs(warp(before.astype(np.float32), flow) - now)[trust > 0]
-        assert misses.max() <= 1.1 and misses.mean() < 0.5  # two roundings to levels, and 1/32 pixel of OpenCV's cubic table
+        assert (
+            misses.max() <= 1.1 and misses.mean() < 0.5
+        )  # two roundings to levels, and 1/32 pixel of OpenCV's cubic table
 
 
 def test_a_flow_of_three_to_the_right_fetches_from_there_and_not_from_outside():
@@ -155,7 +157,7 @@ def test_photographs_that_cannot_be_read_or_are_too_small_are_named(photos):
 def test_sequences_of_a_clip_have_the_flow_of_the_film(tmp_path):
     picture = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (96, 200, 3), np.uint8), (0, 0), 2)
     for number in range(9):  # the picture moves 2 to the left a frame, so things come from the right
-        cv2.imwrite(str(tmp_path / f"f{number:02d}.png"), picture[:, 2 * number:2 * number + 128])
+        cv2.imwrite(str(tmp_path / f"f{number:02d}.png"), picture[:, 2 * number : 2 * number + 128])
     ffmpeg("-i", tmp_path / "f%02d.png", "-crf", "8", tmp_path / "clip.mp4")
     (tmp_path / "text.mp4").write_text("no video")
     clips, digest, notes = open_clips(tmp_path, 3)
@@ -167,8 +169,10 @@ def test_sequences_of_a_clip_have_the_flow_of_the_film(tmp_path):
     assert trusted.mean() > 0.5
     across = np.median(np.abs(sequence.flow[..., 0][trusted]))
     assert 1.2 < across < 9 and np.median(np.abs(sequence.flow[..., 1][trusted])) < 0.3
-    misses = [np.abs(warp(a.astype(np.float32), flow) - b)[trust > 0].mean()
-              for a, b, flow, trust in zip(sequence.frames, sequence.frames[1:], sequence.flow, sequence.reliability)]
+    misses = [
+        np.abs(warp(a.astype(np.float32), flow) - b)[trust > 0].mean()
+        for a, b, flow, trust in zip(sequence.frames, sequence.frames[1:], sequence.flow, sequence.reliability)
+    ]
     assert max(misses) < 4
     again = ClipSampler(clips).draw(np.random.default_rng(5), 64, 3)
     assert np.array_equal(again.frames, sequence.frames) and np.array_equal(again.flow, sequence.flow)

@@ -43,7 +43,9 @@ def test_frames_in_any_order_are_those_of_one_pass(tmp_path, name):
     path = coded(tmp_path, name)
     images, index, warnings = taken(path)
     assert warnings == []
-    counted = FRAMES if "%" in name else int(clips.streams(path, "nb_read_frames", "v:0", count=True)[0]["nb_read_frames"])
+    counted = (
+        FRAMES if "%" in name else int(clips.streams(path, "nb_read_frames", "v:0", count=True)[0]["nb_read_frames"])
+    )
     assert len(images) == len(index) == counted
     assert all(image.flags.c_contiguous and image.dtype == np.uint8 for image in images)
     assert np.all(np.diff(index.pts) > 0)
@@ -68,7 +70,9 @@ def test_checksums_are_of_the_decoded_samples_without_padding(tmp_path, name, pi
     assert taken(path)[1].crc.tolist() == [zlib.crc32(samples[number * size :][:size]) for number in range(FRAMES)]
 
 
-@pytest.mark.parametrize("name", ["h264.mp4", "h264 fragmented.mp4", "h264.mkv", "h264.ts", "open gop.mkv", "vp9.webm", "prores.mov"])
+@pytest.mark.parametrize(
+    "name", ["h264.mp4", "h264 fragmented.mp4", "h264.mkv", "h264.ts", "open gop.mkv", "vp9.webm", "prores.mov"]
+)
 def test_times_are_those_that_ffprobe_sees(tmp_path, name):
     path = coded(tmp_path, name)
     index = taken(path)[1]
@@ -143,7 +147,19 @@ def test_cover_picture_is_not_the_video(tmp_path):
     assert len(taken(tmp_path / "both.mp4")[0]) == FRAMES
 
 
-@pytest.mark.parametrize("name", ["h264.mkv", "h264.ts", "h264 fragmented.mp4", "h264 faststart.mp4", "mpeg4.avi", "vp9.webm", "prores.mov", "mjpeg.avi"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "h264.mkv",
+        "h264.ts",
+        "h264 fragmented.mp4",
+        "h264 faststart.mp4",
+        "mpeg4.avi",
+        "vp9.webm",
+        "prores.mov",
+        "mjpeg.avi",
+    ],
+)
 def test_truncated_video_gives_what_decodes_and_says_so(tmp_path, name):
     if name == "mjpeg.avi":
         whole = make(tmp_path / name, "-c:v", "mjpeg")
@@ -249,7 +265,10 @@ def test_replaced_video_is_noticed(tmp_path):
     path = coded(tmp_path, "h264.mkv")
     index = taken(path)[1]
     make(path, *X264, picture="testsrc=size=96x64")
-    with FrameReader(path) as reader, pytest.raises(FavError, match=r"frame 13 is not the one that was indexed.*replaced.*FFmpeg"):
+    with (
+        FrameReader(path) as reader,
+        pytest.raises(FavError, match=r"frame 13 is not the one that was indexed.*replaced.*FFmpeg"),
+    ):
         reader.read(13, index)
     make(path, *X264, seconds=0.2)
     with FrameReader(path) as reader, pytest.raises(FavError, match="replaced"):

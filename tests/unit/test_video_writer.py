@@ -55,7 +55,23 @@ def sound_times(path: Path, track: int = 0) -> list[float]:
 
 def sound(path: Path, *options) -> np.ndarray:
     """The samples of a file's first sound track, mono at 8 kHz."""
-    words = ["ffmpeg", "-v", "quiet", "-i", str(path), *options, "-map", "0:a:0", "-ac", "1", "-ar", "8000", "-f", "s16le", "-"]
+    words = [
+        "ffmpeg",
+        "-v",
+        "quiet",
+        "-i",
+        str(path),
+        *options,
+        "-map",
+        "0:a:0",
+        "-ac",
+        "1",
+        "-ar",
+        "8000",
+        "-f",
+        "s16le",
+        "-",
+    ]
     return np.frombuffer(subprocess.run(words, check=True, capture_output=True).stdout, np.int16)
 
 
@@ -113,8 +129,10 @@ def test_two_sound_tracks_are_copied_packet_for_packet(tmp_path, suffix):
                 "-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=ita", inputs=(*tone(440), *tone(880)))  # fmt: skip
     out = tmp_path / f"film{suffix}"
     assert rewritten(path, out) == []
-    assert [(track["codec_name"], track["tags"]["language"]) for track in streams(out, "codec_name:stream_tags=language", "a")] == \
-        [("aac", "eng"), ("aac", "ita")]
+    assert [
+        (track["codec_name"], track["tags"]["language"])
+        for track in streams(out, "codec_name:stream_tags=language", "a")
+    ] == [("aac", "eng"), ("aac", "ita")]
     for track in ("0:a:0", "0:a:1"):
         packets = [subprocess.run(["ffmpeg", "-v", "quiet", "-i", file, "-map", track, "-c", "copy", "-f", "streamhash", "-"],
                                   check=True, capture_output=True).stdout for file in (path, out)]  # fmt: skip
@@ -161,25 +179,51 @@ def test_text_subtitles_are_kept(tmp_path, suffix, kind, text):
     out = tmp_path / f"film{suffix}"
     assert rewritten(path, out) == []
     assert streams(out, "codec_name:stream_tags=language", "s") == [{"codec_name": text, "tags": {"language": "fra"}}]
-    words = subprocess.run(["ffmpeg", "-v", "quiet", "-i", str(out), "-f", "srt", "-"], check=True, capture_output=True, text=True).stdout
+    words = subprocess.run(
+        ["ffmpeg", "-v", "quiet", "-i", str(out), "-f", "srt", "-"], check=True, capture_output=True, text=True
+    ).stdout
     assert re.sub("</?i>", "", words) == re.sub("</?i>", "", SUBTITLES)
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
 def test_range_keeps_the_subtitles_that_are_on_screen_at_its_ends(tmp_path, suffix):
     (tmp_path / "words.srt").write_text(SUBTITLES)
-    path = make(tmp_path / "clip.mkv", *X264, "-map", "0:v", "-map", "1", "-c:s", "subrip", inputs=("-i", tmp_path / "words.srt"))
+    path = make(
+        tmp_path / "clip.mkv",
+        *X264,
+        "-map",
+        "0:v",
+        "-map",
+        "1",
+        "-c:s",
+        "subrip",
+        inputs=("-i", tmp_path / "words.srt"),
+    )
     out = tmp_path / f"film{suffix}"
     assert rewritten(path, out, start=8, stop=15) == []  # 0.32 s to 0.6 s
-    words = subprocess.run(["ffmpeg", "-v", "quiet", "-i", str(out), "-f", "srt", "-"], check=True, capture_output=True, text=True).stdout
+    words = subprocess.run(
+        ["ffmpeg", "-v", "quiet", "-i", str(out), "-f", "srt", "-"], check=True, capture_output=True, text=True
+    ).stdout
     assert re.findall("..:..:..,...", words) == ["00:00:00,000", "00:00:00,080", "00:00:00,200", "00:00:00,280"]
 
 
 def test_mov_text_becomes_text_that_matroska_takes(tmp_path):
     (tmp_path / "words.srt").write_text(SUBTITLES)
-    path = make(tmp_path / "clip.mp4", *X264, "-map", "0:v", "-map", "1", "-c:s", "mov_text", inputs=("-i", tmp_path / "words.srt"))
+    path = make(
+        tmp_path / "clip.mp4",
+        *X264,
+        "-map",
+        "0:v",
+        "-map",
+        "1",
+        "-c:s",
+        "mov_text",
+        inputs=("-i", tmp_path / "words.srt"),
+    )
     rewritten(path, tmp_path / "film.mkv")
-    words = subprocess.run(["ffmpeg", "-v", "quiet", "-i", str(tmp_path / "film.mkv"), "-f", "srt", "-"], check=True, capture_output=True).stdout
+    words = subprocess.run(
+        ["ffmpeg", "-v", "quiet", "-i", str(tmp_path / "film.mkv"), "-f", "srt", "-"], check=True, capture_output=True
+    ).stdout
     assert words.decode().replace("\r\n", "\n") == SUBTITLES
 
 
@@ -187,8 +231,12 @@ def test_subtitles_that_are_pictures_are_left_out_of_mp4_with_a_note(tmp_path):
     def segment(kind: int, body: bytes) -> bytes:
         return b"PG" + struct.pack(">IIBH", 18000, 0, kind, len(body)) + body
 
-    (tmp_path / "words.sup").write_bytes(segment(0x16, struct.pack(">HHBHBBBB", 96, 64, 0x10, 0, 0x80, 0, 0, 0)) + segment(0x80, b""))
-    path = make(tmp_path / "clip.mkv", *X264, "-map", "0:v", "-map", "1", "-c:s", "copy", inputs=("-i", tmp_path / "words.sup"))
+    (tmp_path / "words.sup").write_bytes(
+        segment(0x16, struct.pack(">HHBHBBBB", 96, 64, 0x10, 0, 0x80, 0, 0, 0)) + segment(0x80, b"")
+    )
+    path = make(
+        tmp_path / "clip.mkv", *X264, "-map", "0:v", "-map", "1", "-c:s", "copy", inputs=("-i", tmp_path / "words.sup")
+    )
     notes = rewritten(path, tmp_path / "film.mp4")
     assert notes == ["subtitles in stream 1 (hdmv_pgs_subtitle) cannot go into mp4, left out"]
     assert rewritten(path, tmp_path / "film.mkv") == []
@@ -204,7 +252,9 @@ def chapters(path: Path) -> list[tuple[float, float, str]]:
 def test_chapters_are_kept(tmp_path, suffix):
     (tmp_path / "chapters.txt").write_text(CHAPTERS)
     kind = ".mp4" if suffix == ".mkv" else ".mkv"
-    path = make(tmp_path / f"clip{kind}", *X264, "-map", "0:v", "-map_metadata", "1", inputs=("-i", tmp_path / "chapters.txt"))
+    path = make(
+        tmp_path / f"clip{kind}", *X264, "-map", "0:v", "-map_metadata", "1", inputs=("-i", tmp_path / "chapters.txt")
+    )
     out = tmp_path / f"film{suffix}"
     rewritten(path, out)
     assert chapters(out) == chapters(path) == [(0, 0.48, "One"), (0.48, 1, "Two")]
@@ -227,7 +277,9 @@ def test_turned_source_gives_an_upright_film(tmp_path, degrees):
     path, out = clips.rotated(make(tmp_path / "clip.mp4", *X264, "-vf", "setsar=4/3"), degrees), tmp_path / "film.mp4"
     rewritten(path, out, crf=8)
     (stream,) = streams(out, "width,height,sample_aspect_ratio:stream_side_data=rotation")
-    assert (stream["width"], stream["height"], stream["sample_aspect_ratio"]) == ((96, 64, "4:3") if degrees == 180 else (64, 96, "3:4"))
+    assert (stream["width"], stream["height"], stream["sample_aspect_ratio"]) == (
+        (96, 64, "4:3") if degrees == 180 else (64, 96, "3:4")
+    )
     assert "side_data_list" not in stream
     assert np.abs(pictures(out)[::6].astype(int) - pictures(path)[::6]).mean() < 12
 
@@ -240,7 +292,9 @@ def test_odd_frames_are_made_even_by_repeating_their_edge(tmp_path):
     assert np.abs(pictures(out)[0].astype(int) - (40, 90, 200)).max() <= 3
 
 
-PATCHES = np.array([(0, 0, 255), (0, 255, 0), (255, 0, 0), (0, 255, 255), (255, 255, 0), (255, 0, 255), (255, 255, 255), (90, 30, 160)])
+PATCHES = np.array(
+    [(0, 0, 255), (0, 255, 0), (255, 0, 0), (0, 255, 255), (255, 255, 0), (255, 0, 255), (255, 255, 255), (90, 30, 160)]
+)
 
 
 @pytest.mark.parametrize("name, matrix, tags, height", [
@@ -280,7 +334,12 @@ def test_colours_stay_in_their_place(tmp_path):
 
 @pytest.mark.parametrize("suffix", CONTAINERS)
 def test_part_of_a_source_begins_at_zero_with_its_own_sound(tmp_path, suffix):
-    sweep = ("-f", "lavfi", "-i", "aevalsrc='if(lt(t\\,0.4)\\,sin(2*PI*500*t)\\,sin(2*PI*1500*t))':duration=1:sample_rate=48000")
+    sweep = (
+        "-f",
+        "lavfi",
+        "-i",
+        "aevalsrc='if(lt(t\\,0.4)\\,sin(2*PI*500*t)\\,sin(2*PI*1500*t))':duration=1:sample_rate=48000",
+    )
     path, out = make(tmp_path / "clip.mkv", *X264, "-c:a", "aac", inputs=sweep), tmp_path / f"film{suffix}"
     rewritten(path, out, start=10, stop=20)
     assert frame_times(out) == pytest.approx([number / 25 for number in range(10)], abs=0.0006)
@@ -338,7 +397,12 @@ def test_full_disk_is_an_error_of_the_system(tmp_path, suffix):
     path, out = coded(tmp_path, "h264.mp4"), tmp_path / f"film{suffix}"
     out.symlink_to("/dev/full")
     with pytest.raises(OSError) as error:
-        rewritten(path, out, images=[np.random.default_rng(1).integers(0, 255, (240, 320, 3)).astype(np.uint8)] * FRAMES, crf=1)
+        rewritten(
+            path,
+            out,
+            images=[np.random.default_rng(1).integers(0, 255, (240, 320, 3)).astype(np.uint8)] * FRAMES,
+            crf=1,
+        )
     assert error.value.errno == 28
 
 

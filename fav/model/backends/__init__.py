@@ -98,6 +98,8 @@ def _no_openvino() -> str | None:
 
 BACKENDS = {
     "torch": BackendSpec("PyTorch as it is", _make_torch),
-    "compile": BackendSpec("torch.compile, half a minute to start, hardly faster on CPUs", _make_compiled, _no_compiler),
+    "compile": BackendSpec(
+        "torch.compile, half a minute to start, hardly faster on CPUs", _make_compiled, _no_compiler
+    ),
     "openvino": BackendSpec("the fastest on CPUs, starts at once", _make_openvino, _no_openvino, only_cpu=True),
 }

@@ -46,18 +46,28 @@ class OpenVino:
             self._size, self._infer = (height, width), self._compiled(height, width)
         before, multiple = self._network.padding, self._network.multiple
         below, right = (before + -side % multiple for side in (height, width))
-        mirrored = cv2.copyMakeBorder(seen, before, below, before, right, cv2.BORDER_REFLECT_101)  # as ReflectionPad does
+        mirrored = cv2.copyMakeBorder(
+            seen, before, below, before, right, cv2.BORDER_REFLECT_101
+        )  # as ReflectionPad does
         return self._infer(mirrored)[:height, :width].copy()  # the next frame is painted into the same memory
 
     def _compiled(self, height: int, width: int) -> Callable[[np.ndarray], np.ndarray]:
         padding, multiple = self._network.padding, self._network.multiple
         graph = graph_of(self._network, *(2 * padding + side + -side % multiple for side in (height, width)))
-        request = core().compile_model(graph, "CPU", {
-            "INFERENCE_PRECISION_HINT": HINTS[self._precision],
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "NUM_STREAMS": 1,
-            "ENABLE_CPU_PINNING": False,  # nodes on one machine would all take the same cores
-        }).create_infer_request()
+        request = (
+            core()
+            .compile_model(
+                graph,
+                "CPU",
+                {
+                    "INFERENCE_PRECISION_HINT": HINTS[self._precision],
+                    "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+                    "NUM_STREAMS": 1,
+                    "ENABLE_CPU_PINNING": False,  # nodes on one machine would all take the same cores
+                },
+            )
+            .create_infer_request()
+        )
         return lambda mirrored: request.infer([mirrored[None]], share_inputs=True, share_outputs=True)[0][0]
 
 
@@ -87,7 +97,9 @@ def graph_of(network: StyleNetwork, height: int, width: int) -> openvino.Model:
         else:
             x = LAYERS[type(layer)](x, layer)
     x = ops.add(_enlarged(x, factor) if factor > 1 else x, MEAN_BGR[None, :, None, None])
-    levels = ops.convert(ops.clamp(ops.round(x, "half_to_even"), 0, 255), "u8")  # transposed as bytes, a quarter of floats
+    levels = ops.convert(
+        ops.clamp(ops.round(x, "half_to_even"), 0, 255), "u8"
+    )  # transposed as bytes, a quarter of floats
     return openvino.Model([ops.result(ops.transpose(levels, [0, 2, 3, 1]))], [seen], "style network")
 
 
@@ -97,8 +109,15 @@ def _convolved(x: openvino.Output, layer: nn.Conv2d) -> openvino.Output:
 
 
 def _convolved_transposed(x: openvino.Output, layer: nn.ConvTranspose2d) -> openvino.Output:
-    sums = ops.convolution_backprop_data(x, _plain(layer.weight), layer.stride, pads_begin=layer.padding, pads_end=layer.padding,
-                                         dilations=(1, 1), output_padding=layer.output_padding)
+    sums = ops.convolution_backprop_data(
+        x,
+        _plain(layer.weight),
+        layer.stride,
+        pads_begin=layer.padding,
+        pads_end=layer.padding,
+        dilations=(1, 1),
+        output_padding=layer.output_padding,
+    )
     return ops.add(sums, _by_channel(layer.bias))
 
 
@@ -109,7 +128,9 @@ def _convolved_enlarged(x: openvino.Output, layer: nn.Conv2d, factor: int) -> op
     fold = [meeting(pixels, pixels[-1] - pixels[0] + 1).numpy() for pixels in met]
     weight, bias = _plain(layer.weight), _plain(layer.bias)
     found = []
-    for (rows, columns), phases in groupby(product(range(factor), repeat=2), lambda phase: (reach[phase[0]], reach[phase[1]])):
+    for (rows, columns), phases in groupby(
+        product(range(factor), repeat=2), lambda phase: (reach[phase[0]], reach[phase[1]])
+    ):
         weights = [fold[p] @ weight @ fold[q].T for p, q in phases]
         begin, end = (-rows[0], -columns[0]), (rows[1], columns[1])
         sums = ops.convolution(x, np.concatenate(weights), (1, 1), begin, end, (1, 1))

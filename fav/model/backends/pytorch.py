@@ -55,7 +55,9 @@ class _OnePictureNorm(nn.Module):
         self.weight, self.bias = norm.weight, norm.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.batch_norm(x, self.weight, self.bias, None, None, True, 0.0, EPSILON, False)  # F's refuses single pixels
+        return torch.batch_norm(
+            x, self.weight, self.bias, None, None, True, 0.0, EPSILON, False
+        )  # F's refuses single pixels
 
 
 class _Widen(nn.Module):

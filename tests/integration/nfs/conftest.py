@@ -25,8 +25,10 @@ def pytest_terminal_summary(terminalreporter, config):
     versions = sorted({version for _, _, version, _ in rows})
     cells = {(job, case, version): took for job, case, version, took in rows}
     table = [["job", "case", *(f"NFS {version}" for version in versions)], ["---"] * (2 + len(versions))]
-    table += [[job, case, *(cells.get((job, case, version), "") for version in versions)]
-              for job, case in dict.fromkeys((job, case) for job, case, _, _ in rows)]
+    table += [
+        [job, case, *(cells.get((job, case, version), "") for version in versions)]
+        for job, case in dict.fromkeys((job, case) for job, case, _, _ in rows)
+    ]
     text = "\n".join(f"| {' | '.join(row)} |" for row in table)
     terminalreporter.section("NFS: seconds from the start of the command to the end of the last node")
     terminalreporter.write_line(text)

@@ -24,9 +24,11 @@ from tests.helpers import nfs_lab as lab
 from tests.helpers import toy_plan as toy
 from tests.helpers.checkout import ROOT
 
-pytestmark = [pytest.mark.nfs,
-              pytest.mark.skipif(not lab.LAB, reason="FAV_NFS_LAB does not name the run.sh of an NFS lab"),
-              pytest.mark.skipif(os.getuid() != 0, reason="the NFS lab needs root")]
+pytestmark = [
+    pytest.mark.nfs,
+    pytest.mark.skipif(not lab.LAB, reason="FAV_NFS_LAB does not name the run.sh of an NFS lab"),
+    pytest.mark.skipif(os.getuid() != 0, reason="the NFS lab needs root"),
+]
 
 VERSIONS = ["3", "4.2"]
 CHAINS, SLOW, TOY_NODES, FILM_NODES = 8, 0.5, 4, 3
@@ -42,14 +44,17 @@ if [ $NODE = 1 ]; then (
 ) & fi
 """
 # Node 1 fills the disk then, and makes room some time after it was told that there is none.
-BALLAST = WATCH.replace(") & fi", """
+BALLAST = WATCH.replace(
+    ") & fi",
+    """
     for block in 64k 1k; do dd if=/dev/zero of=$SHARED/ballast.$block bs=$block conv=fsync 2>/dev/null; done
     echo "ballast: the disk is full"
     for _ in $(seq 90); do grep -q "no room" $OUT/said && break; sleep 1; done
     sleep 12
     rm $SHARED/ballast.*
     echo "ballast: there is room again"
-) & fi""")
+) & fi""",
+)
 
 
 @dataclass(frozen=True)
@@ -82,8 +87,9 @@ TOY = {
 }
 FILM = {
     "plain": Case(),
-    "server stopped for 20 s, then crashed, off for 5 s, replies 10 ms late":
-        Case(((5, "server-stop:20"), (50, "server-crash:5")), ("--delay-ms", "10"), work=75),
+    "server stopped for 20 s, then crashed, off for 5 s, replies 10 ms late": Case(
+        ((5, "server-stop:20"), (50, "server-crash:5")), ("--delay-ms", "10"), work=75
+    ),
     "one node cut off for 35 s": Case(((10, "net:2:35"),), lost=frozenset({2}), work=120),
     "one node frozen for 35 s": Case(((10, "freeze:2:35"),), lost=frozenset({2}), work=120),
     "clocks an hour apart, one node killed": Case(((10, "kill:3"),), HOUR_APART, lost=frozenset({3}), work=30),
@@ -101,7 +107,9 @@ def run_case(case: Case, command: str, out: Path, *options: str, **where) -> tup
     times = sorted(path.stat().st_mtime for path in jobs[0].layout.results.rglob("*.*"))
     moments = [line.at for line in run.lines if line.who == "event" or line.text.startswith("ballast")]
     if case.events or case.beside == BALLAST:
-        assert moments and times[AMIDST - 1] < moments[0] and moments[-1] < times[-AMIDST], f"not struck amidst work:\n{run.told()}"
+        assert moments and times[AMIDST - 1] < moments[0] and moments[-1] < times[-AMIDST], (
+            f"not struck amidst work:\n{run.told()}"
+        )
     return run, jobs[0]
 
 
@@ -114,10 +122,13 @@ def check_end(case: Case, run: lab.Run, job: Job, nodes: int) -> None:
     assert [path for room in (layout.nodes, layout.private, layout.bell) for path in room.iterdir()] == [], told
     assert [path.name for path in layout.jobs.iterdir()] == [job.manifest.id], told
     tried = [attempt for path in job.layout.attempts.glob("*/*/*") for attempt in attempts.of_task(job, task_of(path))]
-    assert {(attempt.why, attempt.who.partition("-")[0]) for attempt in tried} == {("vanished", f"node{node}") for node in case.lost}, \
-        f"{tried}\n{told}"
+    assert {(attempt.why, attempt.who.partition("-")[0]) for attempt in tried} == {
+        ("vanished", f"node{node}") for node in case.lost
+    }, f"{tried}\n{told}"
     assert bool(run.said("recovered")) == bool(case.lost), told
-    assert {line.who for line in run.said("taken for dead")} == {f"node{node}" for node in case.lost - case.killed}, told
+    assert {line.who for line in run.said("taken for dead")} == {f"node{node}" for node in case.lost - case.killed}, (
+        told
+    )
     if case.beside == BALLAST:
         assert len({line.who for line in run.said("no room")}) > 1 and run.said("going on"), told
 
@@ -144,8 +155,10 @@ def test_toy_job_of_four_nodes_comes_to_the_same_sum(name, version, tmp_path, no
 @pytest.mark.parametrize("version", VERSIONS)
 def test_job_added_while_a_node_waits_is_begun_within_ten_seconds(version, tmp_path, note):
     """Three jobs by another machine, the node idle for longer before each; from manifest to first result by the server's clock."""
-    create = "import sys; from pathlib import Path; from shared.shared_dir import open_share; from tests.helpers import toy_plan as toy; " \
-             "toy.create(open_share(Path(sys.argv[1])), sys.argv[2], chains=1, length=1)"
+    create = (
+        "import sys; from pathlib import Path; from shared.shared_dir import open_share; from tests.helpers import toy_plan as toy; "
+        "toy.create(open_share(Path(sys.argv[1])), sys.argv[2], chains=1, length=1)"
+    )
     command = f"""
 mkdir -p $SHARED/film
 if [ $NODE = 1 ]; then
@@ -160,8 +173,10 @@ else
 fi"""
     run = lab.run(command, tmp_path / "run", nodes=2, version=version, cwd=ROOT)
     jobs = all_jobs(open_share(run.share))
-    took = [min(path.stat().st_mtime for path in job.layout.results.rglob("link/*/*")) - job.layout.manifest.stat().st_mtime
-            for job in jobs]
+    took = [
+        min(path.stat().st_mtime for path in job.layout.results.rglob("link/*/*")) - job.layout.manifest.stat().st_mtime
+        for job in jobs
+    ]
     assert len(jobs) == 3 and max(took) < 10, f"{took}\n{run.told()}"
     note("toy", "a new job is begun, at most", version, f"{max(took):.1f}")
 
@@ -183,8 +198,20 @@ def film_here(clip, tmp_path_factory) -> Callable[[int], tuple[list[str], bytes]
     @cache
     def make(width: int) -> tuple[list[str], bytes]:
         share = tmp_path_factory.mktemp("share")
-        words = [str(clip), str(ROOT / "styles" / "starry_night.safetensors"), "--width", str(width), "--flow", "deepflow",
-                 "--threads", "1", "--lease", "15", "--out", "film.mp4"]
+        words = [
+            str(clip),
+            str(ROOT / "styles" / "starry_night.safetensors"),
+            "--width",
+            str(width),
+            "--flow",
+            "deepflow",
+            "--threads",
+            "1",
+            "--lease",
+            "15",
+            "--out",
+            "film.mp4",
+        ]
         subprocess.run([sys.executable, str(ROOT / "node.py"), str(share), *words], check=True)
         times = [path.stat().st_mtime for path in share.glob("jobs/*/results/frame/*/*")]
         took[width] = max(times) - min(times)
@@ -218,4 +245,9 @@ def test_tests_of_the_job_system_pass_on_a_mount(version, tmp_path, note):
     command = f"mkdir $SHARED/film $SHARED/tests; FAV_TEST_MOUNT=$SHARED/tests {sys.executable} -m pytest -q -p no:cacheprovider {files}"
     run = lab.run(command, tmp_path / "run", nodes=1, version=version, cwd=ROOT, seconds=900)
     assert run.codes == {1: "0"} and run.said(" passed"), run.told()
-    note("tests of the job system", "one client", version, f"{run.over - run.up:.0f} ({run.said(' passed')[-1].text.split(',')[0]})")
+    note(
+        "tests of the job system",
+        "one client",
+        version,
+        f"{run.over - run.up:.0f} ({run.said(' passed')[-1].text.split(',')[0]})",
+    )
