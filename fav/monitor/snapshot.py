@@ -35,6 +35,7 @@ MOST_PIECES = (
     1000  # of an index (100 000 frames): a single look reads no longer one, though that would tell the time left
 )
 LISTEN_S = 1.0  # between two looks while nodes are listened to
+MAX_LISTENS = round(SURE_S / LISTEN_S) + 1
 
 
 class JobStatus(StrEnum):
@@ -184,7 +185,9 @@ class SnapshotReader:
     def nodes(self) -> tuple[NodeSnapshot, ...]:
         """The nodes alone. Those of other machines are listened to until each has renewed its heartbeat, or would be silent."""
         self._hear()
-        while any(map(self._is_unsure, self._identities)):
+        for _ in range(MAX_LISTENS):
+            if not any(map(self._is_unsure, self._identities)):
+                break
             self.share.system.sleep(LISTEN_S)
             self._hear()
         return self._nodes(self._claims([]))
