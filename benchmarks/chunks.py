@@ -33,7 +33,7 @@ from fav.stylize.chain import WORTH, boundaries
 from fav.synthetic.scene import MOTIONS
 
 PATH = click.Path(path_type=Path)
-SIGMA = 16  # of the Gaussian before colours are compared, pixels
+SIGMA = 16  # of the Gaussian before colors are compared, pixels
 WINDOW = 8  # frames by which boundaries may move
 WITHIN = 1.0  # RMS in grey levels at which a repair takes two pictures for the same
 
@@ -192,7 +192,7 @@ def schemes(lead: int) -> dict[str, Callable[[Take, int], Film]]:
 
 @dataclass(frozen=True)
 class Course:
-    """A film, frame after frame: warping error, None for the first; how far colours jump (delta E); local contrast."""
+    """A film, frame after frame: warping error, None for the first; how far colors jump (delta E); local contrast."""
 
     errors: list[float | None]
     jumps: list[float]
@@ -204,12 +204,12 @@ def course(take: Take, pictures: list[np.ndarray]) -> Course:
     for number in range(1, len(take)):
         errors.append(warping_error(pictures[number], pictures[number - 1], take.steps[number]).reliable)
         fetched = warp(pictures[number - 1].astype(np.float32), take.steps[number].flow)
-        step = _colours(pictures[number].astype(np.float32)) - _colours(fetched)
+        step = _colors(pictures[number].astype(np.float32)) - _colors(fetched)
         jumps.append(float(np.percentile(np.linalg.norm(step, axis=-1), 95)))
     return Course(errors, jumps, [local_contrast(picture) for picture in pictures])
 
 
-def _colours(picture: np.ndarray) -> np.ndarray:
+def _colors(picture: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(cv2.GaussianBlur(picture / np.float32(255), (0, 0), SIGMA), cv2.COLOR_BGR2Lab)
 
 
@@ -219,7 +219,7 @@ class Seam:
 
     z: how far the warping error stands out from that of the 12 frames around, the others of the passage left out; edge: the
     same of the boundary itself, nothing left out; change: root of the warping error, grey levels; jump: of low-frequency
-    colours, delta E; contrast: local, by that of off.
+    colors, delta E; contrast: local, by that of off.
     """
 
     z: float
@@ -282,7 +282,7 @@ def main(
 
     Of each take the mean and the worst over its boundaries: z of the warping error at the worst frame of the passage, and at
     the boundary itself; how many grey levels (root of the warping error) change there more than in off; the jump of
-    low-frequency colours; the least local contrast. Then the warping error of the whole film by that of off (whose change is
+    low-frequency colors; the least local contrast. Then the warping error of the whole film by that of off (whose change is
     told in grey levels, g), frames and steps of flow made beyond off's, and how many frames wait for each other in a row.
     """
 
@@ -296,7 +296,7 @@ def main(
     click.echo(f"{style.stem}, {frames} frames, {width} wide, flow {flow}, chunks of {size}; mean and worst")
     click.echo(
         f"{'take, scheme':44}{'z, passage':>14}{'z, boundary':>14}{'change':>14}"
-        f"{'colour jump':>14}{'contrast':>12}{'error/off':>11}{'painted':>9}{'flows':>8}{'serial':>8}"
+        f"{'color jump':>14}{'contrast':>12}{'error/off':>11}{'painted':>9}{'flows':>8}{'serial':>8}"
     )
     for name, take in takes(runner_of(style), motions, videos, frames, width, flow, again=True):
         plain = course(take, off(take, size).pictures)

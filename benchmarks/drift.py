@@ -31,7 +31,7 @@ from fav.synthetic.scene import MOTIONS
 PATH = click.Path(path_type=Path)
 LOOKS = ("blue", "green", "red", "contrast", "saturation", "local contrast")
 SHORT = ("blue", "green", "red", "contr.", "satur.", "local")
-COLOURS = ("tab:blue", "tab:green", "tab:red", "black", "tab:purple", "tab:orange")
+COLORS = ("tab:blue", "tab:green", "tab:red", "black", "tab:purple", "tab:orange")
 PAIRS = (("film", "source"), ("against", "source"), ("film", "against"))
 WORDS = {"film": "memory", "against": "independent", "source": "source"}
 SHOWN_S = (1, 2, 5, 10, 20)
@@ -68,7 +68,7 @@ class Course:
 
 
 def look(picture: np.ndarray) -> list[float]:
-    """The columns LOOKS of one picture. Saturation is the mean difference of a pixel's largest and smallest colour."""
+    """The columns LOOKS of one picture. Saturation is the mean difference of a pixel's largest and smallest color."""
     seen = tone(picture)
     saturation = float((picture.max(-1) - picture.min(-1)).mean())
     return [seen.blue, seen.green, seen.red, seen.contrast, saturation, local_contrast(picture)]
@@ -185,8 +185,8 @@ def plot(title: str, courses: dict[str, Course]) -> Figure:
     panels = figure.subplots(len(courses), len(PAIRS), sharex=True, sharey="row", squeeze=False)
     for (name, course), line in zip(courses.items(), panels):
         for axes, pair in zip(line, PAIRS):
-            for values, label, colour in zip(course.away(*pair).T, LOOKS, COLOURS):
-                axes.plot(values, color=colour, linewidth=0.9, label=label)
+            for values, label, color in zip(course.away(*pair).T, LOOKS, COLORS):
+                axes.plot(values, color=color, linewidth=0.9, label=label)
             axes.axhline(0, color="black", linewidth=0.5)
             axes.set_title(f"{name}: {WORDS[pair[0]]} − {WORDS[pair[1]]}", fontsize="small")
         line[-1].plot(course.apart, color="tab:gray", linewidth=0.9, label="RMS apart")

@@ -34,7 +34,7 @@ from shared.scheduling import MAX_CANDIDATES
 from shared.shared_dir import SharedDir, open_share
 from tests.helpers import fake_video_job as epic
 
-COLOURS = {"one take": "tab:blue", "with cuts": "tab:orange"}
+COLORS = {"one take": "tab:blue", "with cuts": "tab:orange"}
 
 
 class Actor:
@@ -155,7 +155,7 @@ def plot(counts: list[int], found: dict[tuple[str, int | None], list[float]]) ->
             counts,
             [100 * share for share in shares],
             marker="o",
-            color=COLOURS[film],
+            color=COLORS[film],
             linestyle="-" if size else ":",
             label=f"{film}, chunk {size or 'off'}",
         )

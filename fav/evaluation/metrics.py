@@ -1,6 +1,6 @@
 """What "steady" means, in numbers: measures of one stylized frame, and of their course over a film. Pure.
 
-Errors are mean squared differences of samples in [0, 1] (so 1 grey level of 255 everywhere is 1.5e-5); colours and
+Errors are mean squared differences of samples in [0, 1] (so 1 grey level of 255 everywhere is 1.5e-5); colors and
 contrasts are in grey levels, 0 to 255. None stands for what is not defined: the error of a shot's first frame.
 """
 
@@ -31,7 +31,7 @@ class WarpingError:
 
 @dataclass(frozen=True)
 class ColorStats:
-    """Mean colours, and the standard deviation of the luma, in grey levels. Also a difference of two, or its slope."""
+    """Mean colors, and the standard deviation of the luma, in grey levels. Also a difference of two, or its slope."""
 
     blue: float
     green: float
@@ -86,9 +86,9 @@ def measured(
 def warping_error(picture: np.ndarray, earlier: np.ndarray, geometry: FlowField) -> WarpingError:
     """How much a frame differs from an earlier one of its film, (H, W, 3) uint8 both, fetched along the flow.
 
-    With r the reliability and d the difference of the samples in [0, 1], over pixels p and the three colours c:
+    With r the reliability and d the difference of the samples in [0, 1], over pixels p and the three colors c:
     reliable = sum r_p d_pc^2 / (3 sum r_p), the warping error of Lai et al., Learning Blind Video Temporal Consistency
-    (ECCV 2018), averaged over the colours as their program does it; everywhere = sum r_p d_pc^2 / (3 H W), the temporal
+    (ECCV 2018), averaged over the colors as their program does it; everywhere = sum r_p d_pc^2 / (3 H W), the temporal
     loss of Ruder et al., Artistic style transfer for videos and spherical images (IJCV 2018).
     """
     fetched = warp(earlier.astype(np.float32), geometry.flow)
@@ -106,7 +106,7 @@ def distance(picture: np.ndarray, other: np.ndarray) -> float:
 def local_contrast(picture: np.ndarray) -> float:
     """The standard deviation of the luma within squares of 9 pixels, the mean over all pixels; grey levels.
 
-    0 for one colour. What a film loses that is steady because it is grey or blurred.
+    0 for one color. What a film loses that is steady because it is grey or blurred.
     """
     luma = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY).astype(np.float64)
     sums, squares = (
@@ -118,7 +118,7 @@ def local_contrast(picture: np.ndarray) -> float:
 
 
 def tone(picture: np.ndarray) -> ColorStats:
-    """The mean colours and the contrast of a picture (H, W, 3) uint8 BGR."""
+    """The mean colors and the contrast of a picture (H, W, 3) uint8 BGR."""
     luma = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
     return ColorStats(*picture.reshape(-1, 3).mean(0).tolist(), float(luma.std()))
 

@@ -16,7 +16,7 @@ from fav.util.plot_text import plain_text
 MEASURES = tuple(field.name for field in fields(Metrics))
 FRAME = tuple(field.name for field in fields(FrameMetrics) if field.name not in FILMS)
 UNITS = (
-    "errors: mean squared difference of samples in [0, 1]; colours and contrasts: grey levels, 0 to 255; "
+    "errors: mean squared difference of samples in [0, 1]; colors and contrasts: grey levels, 0 to 255; "
     "reliable: share of the picture"
 )
 WORDS = {
@@ -24,7 +24,7 @@ WORDS = {
     "long_term_error": "1 s error, reliable pixels", "long_term_error_all": "1 s error, by all pixels",
     "local_contrast": "local contrast", "style_loss": "style loss", "content_loss": "content loss",
 }  # fmt: skip
-COLOURS = {"film": "tab:blue", "source": "tab:gray", "against": "tab:orange"}
+COLORS = {"film": "tab:blue", "source": "tab:gray", "against": "tab:orange"}
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def plot(evaluation: Evaluation) -> Figure:
                         _gaps(evaluation.values(film, panel)),
                         ".-",
                         label=film,
-                        color=COLOURS[film],
+                        color=COLORS[film],
                         linewidth=1,
                         markersize=3,
                     )
@@ -218,8 +218,8 @@ def _plot_drift(axes: Axes, frames: Sequence[int], evaluation: Evaluation) -> No
     offsets = [row.film.tone.minus(row.source.tone) for row in evaluation.rows]
     first = {row.shot: offset for row, offset in reversed(list(zip(evaluation.rows, offsets)))}
     away = [offset.minus(first[row.shot]) for row, offset in zip(evaluation.rows, offsets)]
-    for name, colour in (("blue", "tab:blue"), ("green", "tab:green"), ("red", "tab:red"), ("contrast", "black")):
-        axes.plot(frames, [getattr(offset, name) for offset in away], label=name, color=colour, linewidth=1)
+    for name, color in (("blue", "tab:blue"), ("green", "tab:green"), ("red", "tab:red"), ("contrast", "black")):
+        axes.plot(frames, [getattr(offset, name) for offset in away], label=name, color=color, linewidth=1)
     axes.axhline(0, color="black", linewidth=0.5)
     axes.set_ylabel("drift of film,\ngrey levels")
 

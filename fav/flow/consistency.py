@@ -58,7 +58,7 @@ def structure(frame: np.ndarray) -> np.ndarray:
     """How well each pixel can be told from its neighbours in every direction.
 
     The smaller eigenvalue of the structure tensor of `frame` (H, W, 3) uint8: central differences, summed
-    over the colours, smoothed with a Gaussian of sigma 3. Returns (H, W) float32, scaled so that the
+    over the colors, smoothed with a Gaussian of sigma 3. Returns (H, W) float32, scaled so that the
     largest is 1; all 0 where the frame has no structure.
     """
     across = cv2.Sobel(frame, cv2.CV_32F, 1, 0, ksize=1, borderType=cv2.BORDER_REPLICATE)

@@ -98,25 +98,25 @@ def check_flow(flow: np.ndarray) -> None:
 def flow_picture(flow: np.ndarray, longest: float | None = None) -> np.ndarray:
     """`flow` (H, W, 2) as a picture (H, W, 3) uint8 BGR: the direction as hue, the length as saturation.
 
-    White is no motion; `longest` is the length in pixels of full colour, None for the longest in this flow;
-    what is longer is darkened. The colour wheel of Baker et al., A Database and Evaluation Methodology for
+    White is no motion; `longest` is the length in pixels of full color, None for the longest in this flow;
+    what is longer is darkened. The color wheel of Baker et al., A Database and Evaluation Methodology for
     Optical Flow (2007), in which right is red and down is yellow.
     """
     check_flow(flow)
     x, y = flow[..., 0], flow[..., 1]
     length = np.hypot(x, y)
     length = length / max(length.max() if longest is None else longest, np.finfo(np.float32).tiny)
-    wheel = _colour_wheel()
+    wheel = _color_wheel()
     turn = (np.arctan2(-y, -x) / np.pi + 1) / 2 * (len(wheel) - 1)
     before = np.floor(turn).astype(int)
     part = (turn - before)[..., None]
     hue = (1 - part) * wheel[before] + part * wheel[(before + 1) % len(wheel)]
     length = length[..., None]
-    colour = np.where(length <= 1, 1 - length * (1 - hue), 0.75 * hue)
-    return (255 * colour[..., ::-1]).astype(np.uint8)
+    color = np.where(length <= 1, 1 - length * (1 - hue), 0.75 * hue)
+    return (255 * color[..., ::-1]).astype(np.uint8)
 
 
-def _colour_wheel() -> np.ndarray:
+def _color_wheel() -> np.ndarray:
     """55 hues (55, 3) RGB in [0, 1]; the eye tells more of them apart between red and yellow than elsewhere."""
     red, yellow, green, cyan, blue, magenta = np.array(
         [[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 1, 1], [0, 0, 1], [1, 0, 1]]

@@ -20,7 +20,7 @@ def network_input(
     """What a video model sees: (H, W, 7) float32.
 
     Channels 0 to 2 are `frame` (H, W, 3) uint8 BGR, 3 to 5 `warped_prior` (H, W, 3), the stylized
-    frame before it, fetched to where it belongs now, both minus the mean colour; 6 is `reliability`
+    frame before it, fetched to where it belongs now, both minus the mean color; 6 is `reliability`
     (H, W), 0 to 1. Where the prior is not reliable stands `fill` (H, W, 3), its mean subtracted; None
     for zeros. Without a prior nothing is reliable. Raises FavError where the pieces do not fit together.
     """

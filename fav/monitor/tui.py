@@ -20,7 +20,7 @@ from shared.errors import JobQueueError, UserError
 
 COLUMNS = ("node", "host", "device", "state", "does", "frames", "a second", "heard of")
 BAR = 40  # characters
-COLOURS = {JobStatus.FINISHED: "green", JobStatus.RUNNING: "blue", JobStatus.FAILED: "red"}
+COLORS = {JobStatus.FINISHED: "green", JobStatus.RUNNING: "blue", JobStatus.FAILED: "red"}
 
 
 class StatusApp(App):
@@ -124,7 +124,7 @@ def jobs_panel(now: Snapshot) -> RenderableType:
 
 def _job(job: JobSnapshot) -> Iterator[RenderableType]:
     chains, done = job.chains or (0, 0)
-    state = job.state, COLOURS.get(job.state, "yellow")
+    state = job.state, COLORS.get(job.state, "yellow")
     yield Text.assemble((job.name, "bold"), "  ", state, f"  {done} of {chains} chains done" if chains else "")
     bars = Table.grid(padding=(0, 2))
     for kind, (made, total) in job.counts.items():

@@ -3,7 +3,7 @@
     measure k   the rows of the frames [k SPAN, (k + 1) SPAN) of the source; needs them stylized, and a second before
     report n    the report in one of its formats; needs every measure k
 
-What is measured is what is published: stylized frames, before strength, colours, mask and encoding. The film is never worse
+What is measured is what is published: stylized frames, before strength, colors, mask and encoding. The film is never worse
 off for it: what fails here is left out.
 """
 

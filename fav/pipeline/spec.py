@@ -138,7 +138,7 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
         1.0
     )
     preserve_colors: Annotated[
-        bool, About(OUTPUT, "Take the style's brightness alone; colours stay those of the source.")
+        bool, About(OUTPUT, "Take the style's brightness alone; colors stay those of the source.")
     ] = False
     mask: Annotated[
         File | None,

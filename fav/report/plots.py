@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from fav.report.data import JobReportData, ResultRecord
 from fav.util.plot_text import plain_text
 
-COLOURS = {"frame": "#3465a4", "lead": "#8ae234", "flow": "#e9a33b"}
+COLORS = {"frame": "#3465a4", "lead": "#8ae234", "flow": "#e9a33b"}
 MINUTE, HOUR = 60.0, 3600.0
 RATES, EACH = 60, 8  # at most so many bars of the rate, of so many frames on average
 WIDTH = 10.5  # inches
@@ -29,8 +29,8 @@ def timeline(facts: JobReportData) -> str:
         took = one.took or 0
         bars[one.node, one.kind].append(((one.published - took - facts.created) / unit, took / unit))
     for line, node in enumerate(nodes):
-        for kind, colour in COLOURS.items():
-            axes.broken_barh(bars[node, kind], (line - 0.4, 0.8), color=colour, linewidth=0)
+        for kind, color in COLORS.items():
+            axes.broken_barh(bars[node, kind], (line - 0.4, 0.8), color=color, linewidth=0)
     marks = {"indexed": facts.indexed, "film": facts.stitched}
     for name, when in marks.items():
         if when is not None:
@@ -40,7 +40,7 @@ def timeline(facts: JobReportData) -> str:
     axes.set_ylim(len(nodes) - 0.5, -0.6)
     axes.set_xlim(left=0)
     axes.set_xlabel(f"{word} since the job was made")
-    handles = [matplotlib.patches.Patch(color=colour, label=kind) for kind, colour in COLOURS.items() if facts.of(kind)]
+    handles = [matplotlib.patches.Patch(color=color, label=kind) for kind, color in COLORS.items() if facts.of(kind)]
     axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, frameon=False, fontsize=8)
     return _svg(figure)
 
@@ -53,7 +53,7 @@ def rate(facts: JobReportData) -> str:
     times = np.array([one.published for one in facts.of("frame")]) - facts.created
     bars = min(max(len(times) // EACH, 1), RATES)
     counts, edges = np.histogram(times, bars, (0, max(times[-1], 1e-3)))
-    axes.stairs(counts / np.diff(edges), edges / unit, fill=True, color=COLOURS["frame"], alpha=0.8)
+    axes.stairs(counts / np.diff(edges), edges / unit, fill=True, color=COLORS["frame"], alpha=0.8)
     axes.set_xlim(left=0)
     axes.set_xlabel(f"{word} since the job was made")
     axes.set_ylabel("frames a second")
@@ -66,7 +66,7 @@ def steadiness(facts: JobReportData, worst: Sequence[int]) -> str:
     figure, axes = _figure(2.4)
     frames = sorted(facts.errors)
     values = [np.nan if facts.errors[frame] is None else facts.errors[frame] for frame in frames]
-    axes.plot(frames, values, color=COLOURS["frame"], linewidth=1)
+    axes.plot(frames, values, color=COLORS["frame"], linewidth=1)
     for name, places, line in (("cuts", facts.cuts, "--"), ("chunks", facts.chunks, ":")):
         for number, place in enumerate(places):
             axes.axvline(place, color="#888a85", linestyle=line, linewidth=0.8, label=None if number else name)

@@ -1,7 +1,7 @@
-"""How much of a stylized frame is seen: its colours, and its share beside the source; pure.
+"""How much of a stylized frame is seen: its colors, and its share beside the source; pure.
 
-The order is fixed: colours first, then the share, which is the strength times the mask. A share that is mixed in
-before would be recoloured, too; and strength and mask are one factor, so that each sample is rounded once.
+The order is fixed: colors first, then the share, which is the strength times the mask. A share that is mixed in
+before would be recolored, too; and strength and mask are one factor, so that each sample is rounded once.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ def luma(frame: np.ndarray) -> np.ndarray:
     return ((_luma(frame) + 500) // 1000).astype(np.uint8)
 
 
-def with_colours_of(stylized: np.ndarray, source: np.ndarray) -> np.ndarray:
+def with_colors_of(stylized: np.ndarray, source: np.ndarray) -> np.ndarray:
     """The luma of `stylized` with the chroma of `source`; all (H, W, 3) uint8 BGR.
 
     Cr and Cb are R - Y and B - Y, scaled, so the source is moved, in all three channels by the same amount, to the

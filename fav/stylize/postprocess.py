@@ -1,4 +1,4 @@
-"""What is done to raw stylized frames on their way into the film: size, colours, mask, strength.
+"""What is done to raw stylized frames on their way into the film: size, colors, mask, strength.
 
 All of it happens when the film is made, from what is published, so none of it is part of a stylized frame: it can be
 changed without stylizing again, and no frame is painted on from a blended one.
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from fav.errors import FavError
-from fav.stylize.blend import blend, luma, share_of, with_colours_of
+from fav.stylize.blend import blend, luma, share_of, with_colors_of
 from fav.stylize.settings import PostprocessSettings
 from fav.util.image_sequence import is_sequence
 from fav.util.images import read_image, resize
@@ -39,7 +39,7 @@ def finished(
         for number, frame in enumerate(frames, start):
             share = share_of(finish.strength, next(masks) if masks else None)
             source, stylized = reader.read(number, index), resize(frame, finish.size)
-            yield blend(source, with_colours_of(stylized, source) if finish.preserve_colors else stylized, share)
+            yield blend(source, with_colors_of(stylized, source) if finish.preserve_colors else stylized, share)
 
 
 def mask_frames(mask: Path, size: tuple[int, int], start: int = 0) -> Iterator[np.ndarray]:

@@ -19,7 +19,7 @@ RATE = 25  # frames a second
 COAST, VALLEY = 56, 44  # frames of the two shots
 AUDIO_RATE = 48000
 
-# Colours are BGR.
+# Colors are BGR.
 NIGHT_TO_GOLD = ((112, 52, 24), (190, 118, 52), (225, 182, 120), (170, 205, 250), (120, 190, 255))
 NOON = ((196, 116, 44), (222, 160, 88), (238, 205, 160), (240, 226, 205))
 SEA = ((70, 42, 12), (118, 80, 24), (150, 122, 50), (190, 178, 110))
@@ -134,14 +134,14 @@ def _noise(height: int, width: int, cell: float, seed: int, stretch: float = 1, 
     return cv2.normalize(total, None, 0, 1, cv2.NORM_MINMAX)
 
 
-def ramp(values: np.ndarray, colours: tuple) -> np.ndarray:
-    """Values in [0, 1] as colours, from the first to the last."""
-    stops = np.linspace(0, 1, len(colours))
-    return np.dstack([np.interp(values, stops, channel) for channel in zip(*colours)]).astype(np.float32)
+def ramp(values: np.ndarray, colors: tuple) -> np.ndarray:
+    """Values in [0, 1] as colors, from the first to the last."""
+    stops = np.linspace(0, 1, len(colors))
+    return np.dstack([np.interp(values, stops, channel) for channel in zip(*colors)]).astype(np.float32)
 
 
-def mix(frame: np.ndarray, colour, share: np.ndarray) -> np.ndarray:
-    return frame + (np.float32(colour) - frame) * np.clip(share, 0, 1).astype(np.float32)[..., None]
+def mix(frame: np.ndarray, color, share: np.ndarray) -> np.ndarray:
+    return frame + (np.float32(color) - frame) * np.clip(share, 0, 1).astype(np.float32)[..., None]
 
 
 def _over(frame: np.ndarray, layer: np.ndarray, shift: float) -> np.ndarray:
@@ -153,9 +153,9 @@ def _over(frame: np.ndarray, layer: np.ndarray, shift: float) -> np.ndarray:
     return mix(frame, seen[..., :3], seen[..., 3])
 
 
-def _sky(width: int, height: int, t: float, colours: tuple, clouds: tuple, seed: int) -> np.ndarray:
+def _sky(width: int, height: int, t: float, colors: tuple, clouds: tuple, seed: int) -> np.ndarray:
     unit = height / 360
-    backdrop, cover = _sky_layers(width, height, colours, seed)
+    backdrop, cover = _sky_layers(width, height, colors, seed)
     drift = np.float32([[1, 0, -(40 + 9 * t) * unit], [0, 1, 0]])
     cover = cv2.warpAffine(cover, drift, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     light = np.clip(cover[..., None] - 0.3, 0, 1)
@@ -163,13 +163,13 @@ def _sky(width: int, height: int, t: float, colours: tuple, clouds: tuple, seed:
 
 
 @lru_cache(maxsize=4)
-def _sky_layers(width: int, height: int, colours: tuple, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _sky_layers(width: int, height: int, colors: tuple, seed: int) -> tuple[np.ndarray, np.ndarray]:
     unit = height / 360
     down = np.linspace(0, 1.5, height, dtype=np.float32)[:, None] + 0.25 * (
         _noise(height, width, 40 * unit, seed, stretch=4) - 0.5
     )
     clouds = _noise(height, width + int(200 * unit), 70 * unit, seed + 100, stretch=2.2, octaves=6)
-    return ramp(np.clip(down, 0, 1), colours), np.maximum(2.6 * (clouds - 0.42), 0)
+    return ramp(np.clip(down, 0, 1), colors), np.maximum(2.6 * (clouds - 0.42), 0)
 
 
 @lru_cache(maxsize=16)
@@ -179,7 +179,7 @@ def _hill(
     foot: float,
     rise: float,
     cell: float,
-    colours: tuple,
+    colors: tuple,
     seed: int,
     ragged: float = 1,
     furrows: bool = False,
@@ -195,7 +195,7 @@ def _hill(
     if furrows:
         leaves = 0.5 * leaves + 0.25 + 0.25 * np.sin((x / unit - 1.4 * depth) * 120 / (60 + np.abs(depth)) / 3)
     tone = 1.5 * (leaves - 0.2) - 0.35 * np.clip(depth / 90, 0, 1) + 0.25 * np.exp(-np.abs(depth) / 6)
-    return np.dstack([ramp(np.clip(tone, 0, 1), colours), np.clip(depth * unit + 0.5, 0, 1)]).astype(np.float32)
+    return np.dstack([ramp(np.clip(tone, 0, 1), colors), np.clip(depth * unit + 0.5, 0, 1)]).astype(np.float32)
 
 
 @lru_cache(maxsize=2)
@@ -245,17 +245,17 @@ def _wave_noise(unit: float) -> np.ndarray:
     return _noise(1400, 2400, 26, 7, stretch=2.6, octaves=4)
 
 
-def _fill(frame: np.ndarray, points: list | np.ndarray, colour: tuple) -> None:
+def _fill(frame: np.ndarray, points: list | np.ndarray, color: tuple) -> None:
     """A filled polygon with smooth edges, placed to 1/16 of a pixel, so that slow things do not jump."""
-    cv2.fillPoly(frame, [np.rint(np.float32(points) * 16).astype(np.int32)], colour, cv2.LINE_AA, shift=4)
+    cv2.fillPoly(frame, [np.rint(np.float32(points) * 16).astype(np.int32)], color, cv2.LINE_AA, shift=4)
 
 
 def _boat(frame: np.ndarray, x: float, y: float, scale: float, roll: float, hull: tuple) -> None:
     """A sailing boat whose waterline is at (x, y); `scale` pixels are 1/40 of its length."""
     turn = np.float32([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
 
-    def part(points, colour):
-        _fill(frame, np.float32(points) @ turn.T * scale + (x, y), colour)
+    def part(points, color):
+        _fill(frame, np.float32(points) @ turn.T * scale + (x, y), color)
 
     part([(-20, -6), (22, -7), (14, 2), (-14, 2)], hull)
     part([(-20, -6), (22, -7), (21, -5), (-19, -4)], (190, 205, 215))
@@ -265,7 +265,7 @@ def _boat(frame: np.ndarray, x: float, y: float, scale: float, roll: float, hull
     part([(-2, -44), (-2, -10), (-17, -9), (-8, -24)], (195, 215, 232))
 
 
-def _balloon(frame: np.ndarray, centre: tuple[float, float], radius: float, colours: tuple) -> None:
+def _balloon(frame: np.ndarray, centre: tuple[float, float], radius: float, colors: tuple) -> None:
     """A hot-air balloon in vertical stripes, darker to the right, with its basket."""
     x, y = centre
     across = np.linspace(-1, 1, 13)
@@ -278,8 +278,8 @@ def _balloon(frame: np.ndarray, centre: tuple[float, float], radius: float, colo
                 ::order
             ]
         shade = 1.05 - 0.35 * (number / 12)
-        _fill(frame, edges, tuple(min(255, shade * channel) for channel in colours[number % 2]))
+        _fill(frame, edges, tuple(min(255, shade * channel) for channel in colors[number % 2]))
     ropes = [[(side * 0.22, 1.08), (side * 0.15, 1.5), (side * 0.12, 1.5)] for side in (-1, 1)]
     basket = [(-0.16, 1.5), (0.16, 1.5), (0.13, 1.75), (-0.13, 1.75)]
-    for points, colour in ((ropes[0], (50, 60, 70)), (ropes[1], (50, 60, 70)), (basket, (40, 72, 110))):
-        _fill(frame, np.float32(points) * radius + (x, y), colour)
+    for points, color in ((ropes[0], (50, 60, 70)), (ropes[1], (50, 60, 70)), (basket, (40, 72, 110))):
+        _fill(frame, np.float32(points) * radius + (x, y), color)

@@ -105,10 +105,10 @@ def view(scene: Scene, number: int) -> View:
         across, down = _moved(away, x, y)
         share = np.clip(cover(across, down) / _size_of_pixel(away) + 0.5, 0, 1)
         there = share > 0
-        colour = np.zeros_like(image)
-        seed, colours = 100 * shot + 10 * level, SEVERAL[shot][level]
-        colour[there] = _texture(across[there], down[there], scene.height / 360, seed, colours)
-        image = mix(image, colour, share)
+        color = np.zeros_like(image)
+        seed, colors = 100 * shot + 10 * level, SEVERAL[shot][level]
+        color[there] = _texture(across[there], down[there], scene.height / 360, seed, colors)
+        image = mix(image, color, share)
         layer[share >= 0.5] = level
         solid = np.where(share == 1, True, solid & (share == 0))
     return View(shot, np.rint(image).astype(np.uint8), layer, solid, poses)
@@ -217,14 +217,14 @@ def _covers(shot: int) -> list[Callable[[np.ndarray, np.ndarray], np.ndarray]]:
     return [everywhere, blobs[0], ridge, *blobs[1:]]
 
 
-def _texture(x: np.ndarray, y: np.ndarray, unit: float, seed: int, colours: tuple) -> np.ndarray:
-    """Colours (N, 3) at places (N,) of a plane, in units; nothing in them is finer than a few pixels of 1/unit."""
+def _texture(x: np.ndarray, y: np.ndarray, unit: float, seed: int, colors: tuple) -> np.ndarray:
+    """Colors (N, 3) at places (N,) of a plane, in units; nothing in them is finer than a few pixels of 1/unit."""
     cell, weight, total, tone = COARSEST, 1.0, 0.0, np.zeros_like(x)
     while cell == COARSEST or cell * unit >= FINEST:  # finer ones would alias: they cannot be warped
         tone += weight * (_noise(x, y, cell, seed) - 0.5)
         total += weight
         cell, weight, seed = cell / 2, weight * 0.7, seed + 1
-    return ramp(np.clip(0.5 + 2.4 * tone / total, 0, 1), colours)[0]
+    return ramp(np.clip(0.5 + 2.4 * tone / total, 0, 1), colors)[0]
 
 
 def _noise(x: np.ndarray, y: np.ndarray, cell: float, seed: int) -> np.ndarray:

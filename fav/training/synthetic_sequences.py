@@ -54,12 +54,12 @@ def compose(layers: list[Layer], side: int, steps: int) -> SyntheticSequence:
         shares, frame = [], np.zeros((side, side, 3), np.float32)
         for layer in layers:
             points = (origins(layer.motions[:step], grid) + layer.place).astype(np.float32)
-            colour = cv2.remap(layer.picture, points, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+            color = cv2.remap(layer.picture, points, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
             cover = np.float32(1) if layer.opacity is None else cv2.remap(layer.opacity, points, None, cv2.INTER_LINEAR)
             shares = [share * (1 - cover) for share in shares] + [
                 np.broadcast_to(cover, (side, side)).astype(np.float32)
             ]
-            frame += (colour - frame) * shares[-1][..., None]
+            frame += (color - frame) * shares[-1][..., None]
         frames.append(np.rint(frame).astype(np.uint8))
         if before is not None:
             shown = np.argmax(shares, axis=0)

@@ -73,7 +73,7 @@ def settled(stylized: Tensor) -> Tensor:
 
 
 def mean_bgr(like: Tensor) -> Tensor:
-    """The mean colour (1, 3, 1, 1) on the device of `like`."""
+    """The mean color (1, 3, 1, 1) on the device of `like`."""
     return torch.from_numpy(MEAN_BGR).to(like.device).view(1, 3, 1, 1)
 
 

@@ -1,4 +1,4 @@
-"""Between the YUV (or other) samples of a codec and BGR pixels, by the colour tags of the stream.
+"""Between the YUV (or other) samples of a codec and BGR pixels, by the color tags of the stream.
 
 Numbers of tags are those of ITU-T H.273, as everywhere in FFmpeg.
 """
@@ -25,7 +25,7 @@ LEFT, MIDDLE = np.array([0.25, 0.5, 0.25]), np.array([0.5, 0.5])  # filters arou
 
 @dataclass(frozen=True)
 class ColorInfo:
-    """Colour tags of a stream: matrix never unknown or RGB, range never unknown; the others as they are (2: unknown)."""
+    """Color tags of a stream: matrix never unknown or RGB, range never unknown; the others as they are (2: unknown)."""
 
     matrix: int
     range: int
@@ -55,7 +55,7 @@ def to_bgr(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
 def to_small_bgr(frame: av.VideoFrame, long_side: int, reformatter: VideoReformatter) -> np.ndarray:
     """A decoded frame as (h, w, 3) uint8 BGR as it is stored, not turned, its longer side at most `long_side`, contiguous.
 
-    Colours are a few grey levels off, but the same on all processors. 0.3 ms for 1280x720.
+    Colors are a few grey levels off, but the same on all processors. 0.3 ms for 1280x720.
     """
     _tag(frame)
     scale = min(long_side / max(frame.width, frame.height), 1)
@@ -65,23 +65,23 @@ def to_small_bgr(frame: av.VideoFrame, long_side: int, reformatter: VideoReforma
     )
 
 
-def from_bgr(image: np.ndarray, colours: ColorInfo, reformatter: VideoReformatter) -> av.VideoFrame:
+def from_bgr(image: np.ndarray, colors: ColorInfo, reformatter: VideoReformatter) -> av.VideoFrame:
     """The picture (H, W, 3) uint8 BGR, H and W even, as a frame in yuv420p.
 
     A chroma sample lies where H.264 has it if nothing else is said: at the left column of its two, between its
-    two rows. (libswscale would put it in the middle, and to_bgr then shows colours half a pixel beside their place.)
+    two rows. (libswscale would put it in the middle, and to_bgr then shows colors half a pixel beside their place.)
     """
     height, width = image.shape[:2]
     frame, (blue, green, red) = av.VideoFrame(width, height, "gbrp"), cv2.split(image)
     for plane, samples in zip(frame.planes, (green, blue, red)):
         _samples(plane)[...] = samples
-    full = reformatter.reformat(frame, format="yuv444p", dst_colorspace=MATRICES[colours.matrix],
-                                dst_color_range=colours.range, interpolation=EXACTLY, threads=1).to_ndarray()  # fmt: skip
+    full = reformatter.reformat(frame, format="yuv444p", dst_colorspace=MATRICES[colors.matrix],
+                                dst_color_range=colors.range, interpolation=EXACTLY, threads=1).to_ndarray()  # fmt: skip
     planes = [full[0], *(cv2.sepFilter2D(plane, -1, LEFT, MIDDLE, anchor=(1, 0), borderType=cv2.BORDER_REPLICATE)[::2, ::2]
                          for plane in full[1:])]  # fmt: skip
     samples = np.concatenate([plane.ravel() for plane in planes]).reshape(height * 3 // 2, width)
     frame = av.VideoFrame.from_ndarray(samples, format="yuv420p")
-    frame.colorspace, frame.color_range = colours.matrix, colours.range
+    frame.colorspace, frame.color_range = colors.matrix, colors.range
     return frame
 
 
@@ -91,10 +91,10 @@ def _samples(plane: av.video.plane.VideoPlane) -> np.ndarray:
 
 
 def _tag(frame: av.VideoFrame) -> None:
-    """Write onto a decoded frame what its colours are taken for, where libswscale reads it."""
+    """Write onto a decoded frame what its colors are taken for, where libswscale reads it."""
     if not frame.format.is_rgb:
-        colours = ColorInfo.of(frame)
-        frame.colorspace, frame.color_range = colours.matrix, colours.range
+        colors = ColorInfo.of(frame)
+        frame.colorspace, frame.color_range = colors.matrix, colors.range
 
 
 def display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:

@@ -36,7 +36,7 @@ class DecodedFrame:
 
     @cached_property
     def crc(self) -> int:
-        """CRC-32 of the decoded samples, without padding, before any conversion of colours."""
+        """CRC-32 of the decoded samples, without padding, before any conversion of colors."""
         return checksum(self._frame)
 
     @property
@@ -45,7 +45,7 @@ class DecodedFrame:
         return bool(self._frame.is_corrupt)
 
     @property
-    def colours(self) -> ColorInfo:
+    def colors(self) -> ColorInfo:
         return ColorInfo.of(self._frame)
 
     @property

@@ -26,7 +26,7 @@ class VideoInfo:
     time_base: Fraction
     rate: Fraction | None  # average frames a second
     pixel_aspect: Fraction  # width : height of a pixel as shown
-    colours: ColorInfo
+    colors: ColorInfo
     frames: int | None  # what the container says; only decoding counts for sure
     seconds: float | None  # what the container says
     sound: bool
@@ -49,7 +49,7 @@ def probe(video: Path | str, fps: float | None = None) -> VideoInfo:
         return VideoInfo(
             path=str(video), width=width, height=height, turned=turned, codec=stream.codec_context.name,
             time_base=decoding.time_base, rate=stream.average_rate or None, pixel_aspect=1 / aspect if turned else aspect,
-            colours=first.colours, frames=count or None, seconds=_seconds(decoding.container), sound=bool(decoding.container.streams.audio),
+            colors=first.colors, frames=count or None, seconds=_seconds(decoding.container), sound=bool(decoding.container.streams.audio),
             suffix=Path(video).suffix.lower(),
         )  # fmt: skip
 

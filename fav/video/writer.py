@@ -1,4 +1,4 @@
-"""Frames into a film with the source's times, sound, subtitles, chapters, pixel aspect and colour tags."""
+"""Frames into a film with the source's times, sound, subtitles, chapters, pixel aspect and color tags."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -55,7 +55,7 @@ def write_film(
     H.264 in yuv420p; the container follows from the name's ending. `name` is the film's, where `out` is not; a `comment` goes
     into the film in the place of the source's. The same input gives the same bytes. Frames are
     all of one size, which need not be the source's; an odd height or width, which H.264 does not take, is made even
-    by repeating the last row or column. An untagged colour matrix is tagged with the one that is used.
+    by repeating the last row or column. An untagged color matrix is tagged with the one that is used.
     `stop` None means to the source's end, which the index reaches then. With `start` 0 and `stop` None the film
     has the times of the source (of MPEG streams, whose clock starts anywhere, from their beginning) and all its
     sound; else it begins at 0 and has the sound of its span, to a packet. Matroska counts milliseconds, and times
@@ -117,10 +117,10 @@ class _Encoder:
         codec.thread_count = threads  # part of what decides the bytes
         codec.flags |= CodecFlags.bitexact
         codec.sample_aspect_ratio = source.pixel_aspect
-        colours = source.colours
-        codec.colorspace, codec.color_range = colours.matrix, colours.range
-        codec.color_primaries, codec.color_trc = colours.primaries, colours.transfer
-        self._stream, self._shape, self._colours = stream, shape, colours
+        colors = source.colors
+        codec.colorspace, codec.color_range = colors.matrix, colors.range
+        codec.color_primaries, codec.color_trc = colors.primaries, colors.transfer
+        self._stream, self._shape, self._colors = stream, shape, colors
         self._reformatter, self._durations = VideoReformatter(), {}
 
     def encode(self, picture: np.ndarray, pts: int, duration: int) -> list[Packet]:
@@ -129,7 +129,7 @@ class _Encoder:
             raise ValueError(f"film: expected frames {self._shape} uint8, got {picture.shape} {picture.dtype}")
         height, width = picture.shape[:2]
         even = cv2.copyMakeBorder(picture, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
-        frame = from_bgr(even, self._colours, self._reformatter)
+        frame = from_bgr(even, self._colors, self._reformatter)
         frame.pts, frame.time_base = pts, self._stream.codec_context.time_base
         self._durations[pts] = duration
         return self._timed(self._stream.encode(frame))

@@ -607,8 +607,8 @@ def chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def head(width: int, height: int, depth: int = 8, colour: int = 2) -> bytes:
-    return chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
+def head(width: int, height: int, depth: int = 8, color: int = 2) -> bytes:
+    return chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0))
 
 
 TURNED = chunk(b"eXIf", b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0")
@@ -688,8 +688,8 @@ KINDS = st.sampled_from(
         b"\0\0\0\0",
     ]
 )
-BODIES = st.one_of(st.binary(max_size=30), st.sampled_from([struct.pack(">IIBBBBB", *size, depth, colour, 0, 0, lace) for size in ((8, 6), (6, 8), (1, 1))
-                                                            for depth in (1, 8, 16) for colour in (0, 2, 3, 6) for lace in (0, 1)]
+BODIES = st.one_of(st.binary(max_size=30), st.sampled_from([struct.pack(">IIBBBBB", *size, depth, color, 0, 0, lace) for size in ((8, 6), (6, 8), (1, 1))
+                                                            for depth in (1, 8, 16) for color in (0, 2, 3, 6) for lace in (0, 1)]
                    + [TURNED[8:-4], zlib.compress(bytes(6 * 25)), zlib.compress(bytes(6 * 49)), SCALE_KEY.encode() + b"\0\0\0\0\0" + b"256.0"]))  # fmt: skip
 
 

@@ -441,7 +441,9 @@ def test_node_whose_program_is_updated_finishes_its_task_and_says_so(share, chec
     )
     wait_for(lambda: results.count(job, "link", range(1000)) > 0)
     path = checkout / "shared" / "supervisor.py"
-    path.write_text(path.read_text().replace("def _work(connection", "def _work(another, connection"))
+    sources = path.read_text()
+    assert "def _work(" in sources
+    path.write_text(sources.replace("def _work(", "def _work(another, "))
     if worker_dies:
         children = Path(f"/proc/{node.pid}/task/{node.pid}/children").read_text().split()
         os.kill(next(int(pid) for pid in children if os.getpgid(int(pid)) == int(pid)), signal.SIGKILL)

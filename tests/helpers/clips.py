@@ -152,7 +152,7 @@ def raw(path: Path, pix_fmt: str, *options) -> bytes:
 
 
 def pictures(path: Path, matrix: str = "auto") -> np.ndarray:
-    """All frames (N, H, W, 3) BGR as FFmpeg shows them, upright, read with that colour matrix."""
+    """All frames (N, H, W, 3) BGR as FFmpeg shows them, upright, read with that color matrix."""
     shown = streams(path, "width,height,pix_fmt,chroma_location:stream_side_data=rotation", "v:0")[0]
     height, width = shown["height"], shown["width"]
     if any(data.get("rotation", 0) % 180 for data in shown.get("side_data_list", [])):

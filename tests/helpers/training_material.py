@@ -16,7 +16,7 @@ REAL = DATA / "loss_network" / "squeezenet1_0.safetensors"
 
 
 def picture(seed: int, height: int = 64, width: int = 80) -> np.ndarray:
-    """Soft coloured blobs."""
+    """Soft colored blobs."""
     noise = np.random.default_rng(seed).normal(128, 900, (height, width, 3)).astype(np.float32)
     return cv2.GaussianBlur(noise, (0, 0), 6).clip(0, 255).astype(np.uint8)
 

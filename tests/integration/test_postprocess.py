@@ -1,4 +1,4 @@
-"""What users decide of a film beyond its style: strength, colours, masks and the size of strokes.
+"""What users decide of a film beyond its style: strength, colors, masks and the size of strokes.
 
 What should be in a film is encoded here a second time and compared byte for byte, since the same frames make the
 same film.
@@ -19,7 +19,7 @@ from fav.errors import FavError
 from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.disk_space import DiskUsage, room_for
 from fav.pipeline.spec import JobSpec
-from fav.stylize.blend import blend, with_colours_of
+from fav.stylize.blend import blend, with_colors_of
 from fav.stylize.postprocess import check_mask, mask_frames
 from fav.stylize.settings import network_size
 from fav.util.images import resize
@@ -82,12 +82,12 @@ def test_strength_one_is_the_plain_film_and_strength_zero_the_source(plain, sour
     assert restitched(plain, "--strength", 0) == film_bytes(plain, clip, sources, tmp_path / "source.mp4")
 
 
-def test_job_with_strength_and_colours_makes_what_stitch_makes_of_a_plain_job(
+def test_job_with_strength_and_colors_makes_what_stitch_makes_of_a_plain_job(
     plain, sources, clip, style, share, tmp_path
 ):
     job = create(share, clip, style, test=COUNT, strength=0.5, preserve_colors=True)
     assert work(job)
-    expected = [blend(source, with_colours_of(frame, source), 0.5) for source, frame in zip(sources, frames_of(plain))]
+    expected = [blend(source, with_colors_of(frame, source), 0.5) for source, frame in zip(sources, frames_of(plain))]
     assert film_of(job).read_bytes() == film_bytes(plain, clip, expected, tmp_path / "expected.mp4")
     assert film_of(job).read_bytes() == restitched(plain, "--strength", 0.5, "--preserve-colors")
     assert restitched(job, "--strength", 1, "--no-preserve-colors") == film_of(plain).read_bytes()

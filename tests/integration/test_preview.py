@@ -37,7 +37,7 @@ def test_missing_frames_are_the_source_and_the_others_those_of_the_film(share, c
         for number, decoded in enumerate(shown):
             source = reader.read(number, shelf.timeline.index)
             expected = source // 2 if number in missing else shelf.frame(number)
-            gap = np.abs(luma(decoded.image()).astype(int) - luma(expected))  # colours have half the resolution
+            gap = np.abs(luma(decoded.image()).astype(int) - luma(expected))  # colors have half the resolution
             assert gap.mean() < 4
 
 

@@ -1,10 +1,10 @@
-"""How much of a stylized frame is seen: shares, colours and their order, in pictures that can be checked in the head."""
+"""How much of a stylized frame is seen: shares, colors and their order, in pictures that can be checked in the head."""
 
 from fractions import Fraction
 
 import numpy as np
 
-from fav.stylize.blend import blend, luma, share_of, with_colours_of
+from fav.stylize.blend import blend, luma, share_of, with_colors_of
 
 EVERY_LEVEL = np.arange(256, dtype=np.uint8)
 
@@ -57,24 +57,24 @@ def test_luma_of_a_grey_is_the_grey_and_green_is_brightest():
     assert [int(luma(flat(*bgr))[0, 0]) for bgr in ((255, 0, 0), (0, 255, 0), (0, 0, 255))] == [29, 150, 76]
 
 
-def test_grey_source_makes_a_coloured_painting_grey():
-    assert (with_colours_of(flat(255, 0, 0), flat(128, 128, 128)) == 29).all()
+def test_grey_source_makes_a_colored_painting_grey():
+    assert (with_colors_of(flat(255, 0, 0), flat(128, 128, 128)) == 29).all()
 
 
 def test_brighter_paint_lifts_all_channels_of_the_source_alike():
-    assert (with_colours_of(flat(110, 110, 110), flat(100, 100, 100)) == 110).all()
-    coloured = flat(60, 120, 90)
-    painted = np.full_like(coloured, int(luma(coloured)[0, 0]) + 20)
-    assert (with_colours_of(painted, coloured) == (80, 140, 110)).all()
+    assert (with_colors_of(flat(110, 110, 110), flat(100, 100, 100)) == 110).all()
+    colored = flat(60, 120, 90)
+    painted = np.full_like(colored, int(luma(colored)[0, 0]) + 20)
+    assert (with_colors_of(painted, colored) == (80, 140, 110)).all()
 
 
 def test_painting_of_the_sources_luma_gives_the_source():
     source = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
-    assert np.array_equal(with_colours_of(source, source), source)
+    assert np.array_equal(with_colors_of(source, source), source)
 
 
-def test_colours_end_where_levels_end():
+def test_colors_end_where_levels_end():
     """The source's luma is 31.794: black paint takes 32 off each channel, white paint adds 223."""
     source = flat(30, 30, 36)
-    assert (with_colours_of(flat(0, 0, 0), source) == (0, 0, 4)).all()
-    assert (with_colours_of(flat(255, 255, 255), source) == (253, 253, 255)).all()
+    assert (with_colors_of(flat(0, 0, 0), source) == (0, 0, 4)).all()
+    assert (with_colors_of(flat(255, 255, 255), source) == (253, 253, 255)).all()

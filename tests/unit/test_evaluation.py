@@ -77,7 +77,7 @@ def test_film_that_is_its_source_has_the_error_of_the_floor():
     assert 0.5 < row.reliable <= 1 and 0.2 < row.long_reliable < 1
 
 
-def test_film_of_one_colour_is_steady_and_has_no_contrast():
+def test_film_of_one_color_is_steady_and_has_no_contrast():
     scene = Scene(160, 96, "handheld", frames=1)
     frames = [view(scene, number).image for number in range(4)]
     for row in measured(frames, [np.full_like(frame, 90) for frame in frames])[1:]:

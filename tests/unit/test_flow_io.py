@@ -138,7 +138,7 @@ def test_damaged_flo_files_are_named(tmp_path):
         read_flo(tmp_path / "missing.flo")
 
 
-def test_the_colour_wheel_shows_right_red_down_yellow_and_rest_white():
+def test_the_color_wheel_shows_right_red_down_yellow_and_rest_white():
     right, down, rest, half = flow_picture(np.float32([[[4, 0], [0, 4], [0, 0], [2, 0]]]))[0].tolist()
     assert right == [0, 0, 255]
     assert down[2] == 255 and down[1] > 220 and down[0] == 0

@@ -34,7 +34,7 @@ def test_one_grey_level_everywhere_is_its_square():
     assert error.reliable == pytest.approx(1 / 255**2) and error.everywhere == error.reliable
 
 
-def test_one_colour_of_three_counts_a_third():
+def test_one_color_of_three_counts_a_third():
     assert warping_error(plain(100, 100, 103), plain(100), still()).reliable == pytest.approx(3 / 255**2)
 
 
@@ -61,7 +61,7 @@ def test_error_is_measured_along_the_flow():
     assert warping_error(moved, earlier, still()).reliable > 0.006
 
 
-def test_one_colour_has_no_local_contrast():
+def test_one_color_has_no_local_contrast():
     assert local_contrast(plain(137)) == 0 == local_contrast(plain(30, 90, 200))
 
 
@@ -77,7 +77,7 @@ def test_broad_and_smooth_shade_has_little_local_contrast():
     assert tone(ramp).contrast > 60 and local_contrast(ramp) < 6  # within nine columns: 2 * sqrt(60 / 9) = 5.2
 
 
-def test_tone_is_the_mean_of_each_colour_and_the_spread_of_the_luma():
+def test_tone_is_the_mean_of_each_color_and_the_spread_of_the_luma():
     half = plain(10, 20, 30)
     half[:, 8:] = (110, 120, 130)
     seen = tone(half)

@@ -38,7 +38,7 @@ def on_ramp(motions: list[Motion]) -> SyntheticSequence:
 @pytest.mark.parametrize("kind", ["shift", "zoom_out", "affine", "elastic"])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_each_frame_is_the_one_before_warped_by_the_flow(kind, seed):
-    # Seen in colours that are positions, an error of the flow of half a pixel would be half a level.
+    # Seen in colors that are positions, an error of the flow of half a pixel would be half a level.
     motions = [motion.scaled(0.4) for motion in draw_motions(kind, np.random.default_rng(seed), SIDE, 3)]
     sequence = on_ramp(motions)
     for before, now, flow, trust in zip(sequence.frames, sequence.frames[1:], sequence.flow, sequence.reliability):

@@ -100,7 +100,7 @@ def test_turned_pictures_come_upright(tmp_path, degrees):
     source = probe(path)
     assert (source.width, source.height) == ((96, 64) if degrees == 180 else (64, 96))
     assert np.array_equal(images, [np.rot90(image, degrees // 90) for image in taken(stored)[0]])
-    # FFmpeg turns before it makes colours, so edges differ; the next turn is 60 grey levels away.
+    # FFmpeg turns before it makes colors, so edges differ; the next turn is 60 grey levels away.
     assert np.abs(np.int16(images) - pictures(path)).mean() < 10
     assert_any_order_gives(path, images, index, [3, 20, 8])
 
@@ -116,7 +116,7 @@ def test_probe_says_what_a_video_is(tmp_path):
     source = probe(path)
     assert (source.width, source.height, source.turned, source.codec, source.suffix) == (96, 64, False, "h264", ".mp4")
     assert (source.frames, source.sound, source.pixel_aspect, source.rate) == (25, True, 2, 25)
-    assert vars(source.colours) == {"matrix": 1, "range": 1, "primaries": 1, "transfer": 1}
+    assert vars(source.colors) == {"matrix": 1, "range": 1, "primaries": 1, "transfer": 1}
 
 
 def test_numbered_images_have_the_rate_they_are_given(tmp_path):

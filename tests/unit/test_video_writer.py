@@ -263,7 +263,7 @@ def test_chapters_are_kept(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", CONTAINERS)
-def test_pixel_aspect_and_colour_tags_are_kept(tmp_path, suffix):
+def test_pixel_aspect_and_color_tags_are_kept(tmp_path, suffix):
     tags = ("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv")
     path, out = make(tmp_path / "clip.mp4", *X264, *tags, "-vf", "setsar=4/3"), tmp_path / f"film{suffix}"
     rewritten(path, out)
@@ -302,7 +302,7 @@ PATCHES = np.array(
     ("bt709 full", "bt709", ("-colorspace", "bt709", "-color_range", "pc"), 64), ("bt2020", "bt2020nc", ("-colorspace", "bt2020nc"), 64),
     ("bt709 10 bit", "bt709", ("-colorspace", "bt709"), 64), ("small untagged", "smpte170m", (), 64), ("large untagged", "bt709", (), 720),
 ])  # fmt: skip
-def test_saturated_colours_come_back(tmp_path, name, matrix, tags, height):
+def test_saturated_colors_come_back(tmp_path, name, matrix, tags, height):
     picture = np.repeat(np.repeat(PATCHES[None], height, 0), 16, 1).astype(np.uint8)
     path, out, ppm = tmp_path / f"{name}.mkv", tmp_path / "film.mp4", tmp_path / "patches.ppm"
     ppm.write_bytes(b"P6 128 %d 255\n" % height + picture[..., ::-1].tobytes())
@@ -319,7 +319,7 @@ def test_saturated_colours_come_back(tmp_path, name, matrix, tags, height):
     assert np.abs(pictures(out, matrix=space)[1][height // 2, 8::16].astype(int) - PATCHES).max() <= 4
 
 
-def test_colours_stay_in_their_place(tmp_path):
+def test_colors_stay_in_their_place(tmp_path):
     path, out = coded(tmp_path, "h264.mp4"), tmp_path / "film.mp4"
     frame = np.full((64, 96, 3), 100, np.uint8)
     frame[:, 40:] = (40, 60, 200)
