@@ -168,6 +168,7 @@ def test_job_whose_files_somebody_has_removed_is_told_by_every_command_and_hides
     assert find_job(share, "gone") is None and work(other)
 
 
+@pytest.mark.slow
 def test_film_that_was_moved_away_is_told_and_made_again(share, clip, style):
     job = create(share, clip, style, test=2)
     assert work(job)
@@ -189,7 +190,11 @@ def test_film_that_was_moved_away_is_told_and_made_again(share, clip, style):
 # ---- inputs that are replaced
 @pytest.mark.parametrize(
     "how",
-    ["replaced", pytest.param("removed", marks=pytest.mark.slow), pytest.param("truncated", marks=pytest.mark.long)],
+    [
+        pytest.param("replaced", marks=pytest.mark.slow),
+        pytest.param("removed", marks=pytest.mark.slow),
+        pytest.param("truncated", marks=pytest.mark.long),
+    ],
 )
 def test_video_that_is_changed_in_mid_job_fails_no_attempt_and_put_back_the_job_goes_on(share, long, clip, style, how):
     video = share.layout.root / "video.mp4"
@@ -257,6 +262,7 @@ def test_node_of_all_jobs_looks_again_whether_the_input_was_put_back(root, clock
 
 
 # ---- versions
+@pytest.mark.slow
 def test_node_of_another_version_says_so_in_one_line_and_a_strict_job_refuses_it(share, clip, style):
     for name, strict in (("any", False), ("strict", True)):
         rewrite(create(share, clip, style, name=name, strict=strict, test=1), sources="0123456789ab")
@@ -356,6 +362,7 @@ def test_python_that_is_too_old_is_one_line(script):
     assert "expected Python 3.11 or newer" in said.stderr, said.stderr
 
 
+@pytest.mark.slow
 def test_node_on_a_machine_without_inotify_hears_of_new_jobs_all_the_same(share, clip, style):
     limit = "/proc/sys/user/max_inotify_instances"  # of a namespace of its own
     alone = ["unshare", "--user", "--map-root-user", "sh", "-c", f'echo 0 > {limit} && exec "$@"', "sh"]

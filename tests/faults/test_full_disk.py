@@ -61,13 +61,19 @@ def end(nodes: list[subprocess.Popen]) -> None:
 
 
 # ---- nodes wait, and go on
-@pytest.mark.parametrize("disk, fill, missing", [
-    ("tmpfs", lambda disk: disk.leave_blocks(8), "0 MiB free"), ("ext4", lambda disk: disk.leave_files(8), "room for [0-9] more files"),
-    pytest.param("ext4", lambda disk: disk.leave_blocks(8), "0 MiB free", marks=pytest.mark.long),
-    pytest.param("tmpfs", lambda disk: disk.leave_files(8), "room for [0-9] more files", marks=pytest.mark.long),
-], indirect=["disk"], ids=["tmpfs, space", "ext4, inodes", "ext4, space", "tmpfs, inodes"])  # fmt: skip
+@pytest.mark.parametrize(
+    "disk, fill, missing",
+    [
+        ("tmpfs", lambda disk: disk.leave_blocks(8), "0 MiB free"),
+        pytest.param("ext4", lambda disk: disk.leave_files(8), "room for [0-9] more files", marks=pytest.mark.slow),
+        pytest.param("ext4", lambda disk: disk.leave_blocks(8), "0 MiB free", marks=pytest.mark.slow),
+        pytest.param("tmpfs", lambda disk: disk.leave_files(8), "room for [0-9] more files", marks=pytest.mark.slow),
+    ],
+    indirect=["disk"],
+    ids=["tmpfs, space", "ext4, inodes", "ext4, space", "tmpfs, inodes"],
+)
 def test_nodes_say_what_is_missing_wait_and_finish_when_there_is_room(disk, fill, missing, tmp_path):
-    """All four: pytest -m "long or not long" tests/faults/test_full_disk.py (40 s)."""
+    """All four: pytest -m "slow or not slow" tests/faults/test_full_disk.py (40 s)."""
     share = open_share(disk.seen / "share")
     job = toy.create(share, chains=2, length=20, slow=0.02)
     outs = [tmp_path / "1.txt", tmp_path / "2.txt"]

@@ -66,7 +66,7 @@ def real(root: Path) -> SharedDir:
     "spec, why, cause",
     [
         ({"poison": 3}, "raised", "ValueError: this link is poison"),
-        ({"deadly": 3}, "crashed", "killed by SIGKILL, out of memory?"),
+        pytest.param({"deadly": 3}, "crashed", "killed by SIGKILL, out of memory?", marks=pytest.mark.slow),
         ({"deadly": 3, "signal": int(signal.SIGSEGV)}, "crashed", "killed by SIGSEGV"),
     ],
     ids=["raises", "killed for memory", "crashes the interpreter"],
@@ -92,6 +92,7 @@ def test_task_that_fails_everywhere_is_tried_on_three_different_nodes_and_the_ot
     assert is_clean(job)
 
 
+@pytest.mark.slow
 def test_lone_node_that_a_first_task_takes_down_again_and_again_does_all_the_others(real):
     job = toy.create(real, chains=2, length=3, deadly=0)
     output, _ = (node := start(real)).communicate(timeout=60)
@@ -132,6 +133,7 @@ sys.exit(node.run())
 """
 
 
+@pytest.mark.slow
 def test_task_that_crashes_after_an_examination_was_broken_off_is_counted(real):
     job = toy.create(real, chains=1, length=1, deadly=0)
     output, _ = (node := start(real, "-c", EXAMINED)).communicate(timeout=60)

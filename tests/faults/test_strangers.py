@@ -682,6 +682,7 @@ def as_user(uid: int, group: int, *command: str) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_two_users_of_a_group_work_on_one_job_and_recover_each_other():
     """The share is the group's; each user has another group first, and a umask that gives nobody anything."""
     if os.getuid() != 0 or not shutil.which("setpriv"):

@@ -457,6 +457,7 @@ def test_node_whose_program_is_updated_finishes_its_task_and_says_so(share, chec
 SHARES = "from fav.training.dataloader import can_have_workers; import sys; sys.exit(can_have_workers())"
 
 
+@pytest.mark.slow
 def test_training_sees_that_its_processes_cannot_share_memory():
     from fav.training.dataloader import can_have_workers
 

@@ -181,9 +181,9 @@ def test_span_is_measured_alike_by_a_node_that_begins_there(whole, share):
 
 @pytest.mark.parametrize("options, words", [
     ({"backward": True, "range": (42, 88)}, ["--range", "42:88"]),
-    ({"independent": True, "range": (64, 104)}, ["--range", "64:104"]),
+    pytest.param({"independent": True, "range": (64, 104)}, ["--range", "64:104"], marks=pytest.mark.slow),
     ({"style_scale": 2.0, "min_filter": 1, "strength": 0.5, "test": 20}, ["--range", "0:20"]),
-    ({"width": 97, "no_cuts": True, "range": (60, 85)}, ["--range", "60:85", "--no-cuts"]),
+    pytest.param({"width": 97, "no_cuts": True, "range": (60, 85)}, ["--range", "60:85", "--no-cuts"], marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_films_of_any_options_are_measured_as_by_the_command(clip, style, against, share, tmp_path, options, words):
     job = create(share, clip, style, **against, **options)

@@ -218,6 +218,7 @@ def test_without_a_terminal_there_are_lines_and_json_for_scripts(share, clip, st
     assert record["jobs"][0]["counts"]["frame"] == [FRAMES, FRAMES] and record["jobs"][0]["chains"] == [2, 2]
 
 
+@pytest.mark.slow
 def test_watching_ends_with_the_job(share, clip, style):
     create(share, clip, style, name="film")
     words = [

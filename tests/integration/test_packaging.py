@@ -127,6 +127,7 @@ def test_installed_fav_tells_its_version_and_all_commands(outside, installed):
     assert not (installed / "shared").exists()
 
 
+@pytest.mark.slow
 def test_installed_fav_makes_a_film_of_its_own_sample_with_a_style_that_ships(outside, tmp_path):
     assert "done: clip.mp4" in outside("sample", "clip.mp4")
     (share := tmp_path / "share").mkdir()

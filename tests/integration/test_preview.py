@@ -94,6 +94,7 @@ def test_run_makes_one_now_and_then_and_leaves_the_last(share, tmp_path, style):
     assert not list(share.layout.root.glob("*.part*")) and not list(share.layout.root.glob(".*"))
 
 
+@pytest.mark.slow
 def test_what_keeps_run_from_previews_is_told_and_the_film_made(share, clip, style):
     (share.layout.root / "film.preview.mp4").mkdir()
     words = [

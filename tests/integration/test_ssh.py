@@ -159,6 +159,7 @@ def test_two_hosts_make_the_film_that_one_machine_makes(network, operator, share
 
 
 # ---- what the preflight tells
+@pytest.mark.slow
 def test_one_table_tells_what_is_wrong_where_and_nothing_starts(network, operator, share):
     _, refuses, changed = network.host("good"), network.host("refuses"), network.host("changed")
     refuses.kill()

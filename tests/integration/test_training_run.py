@@ -130,6 +130,7 @@ def test_a_training_that_is_killed_goes_on_to_the_same_weights(words, tmp_path):
     assert all(torch.equal(a[key], b[key]) for key in b)
 
 
+@pytest.mark.slow
 def test_a_training_that_is_told_to_stop_saves_its_state_and_says_so(words, tmp_path):
     process = started(words, "--iterations", 100000, "--sheet-every", 0)
     until(lambda: (tmp_path / "out.losses.csv").exists())

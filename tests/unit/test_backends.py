@@ -159,6 +159,7 @@ subprocess.run(["true"], check=True)
 """
 
 
+@pytest.mark.slow
 def test_a_child_may_end_after_runners_have_come_and_gone(backend):
     run = subprocess.run(
         [sys.executable, "-X", "faulthandler", "-c", SIGNALS, backend], cwd=ROOT, capture_output=True, text=True

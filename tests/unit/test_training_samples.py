@@ -131,6 +131,7 @@ def test_a_batch_is_a_function_of_seed_and_iteration_whoever_makes_it(photos):
     assert here[0].frames.shape[1:] == (2, 3, 32, 32)
 
 
+@pytest.mark.slow
 def test_a_photograph_that_vanishes_is_one_line_from_a_worker_too(photos):
     album = album_of(photos)
     batches = Batches(TrainingConfig("s", mix="shift:1", crop=32, batch=2), album.photos, [])
