@@ -28,15 +28,15 @@ EVERY_S = 1.0
 def said(facts: JobReportData) -> list[tuple[float, float, float]]:
     """(seconds since the first frame was begun, what was left, what would have been said) from look to look."""
     frames = [one for one in facts.done if one.kind in PAINTED]
-    times, spec = [one.published for one in frames], facts.shelf.spec
-    runs, pace, found = facts.shelf.timeline.runs, ThroughputEstimator(), []
+    times, spec = [one.published for one in frames], facts.artifacts.spec
+    runs, pace, found = facts.artifacts.timeline.runs, ThroughputEstimator(), []
     begin, end = times[0] - (frames[0].took or 0), facts.stitched
     for now in np.arange(begin, times[-1], EVERY_S):
         done = bisect_right(times, now)
         working = sum(one.published - (one.took or 0) <= now < one.published for one in frames)
         pace.see(now, done, working)
         if done < len(frames):
-            made = Counter(facts.shelf.run_of(Task(one.kind, one.number)).start for one in frames[:done])
+            made = Counter(facts.artifacts.run_of(Task(one.kind, one.number)).start for one in frames[:done])
             lefts = [len(run) - made[run.start] for run in runs]
             stitch = stitching(len(frames), (spec.width, spec.height))
             words = seconds_left([left for left in lefts if left], pace, stitch)

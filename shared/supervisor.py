@@ -55,11 +55,11 @@ MOST_CRASHES = 3  # of workers in a row that had not ended a task, nor was one o
 
 
 class SupervisorChannel:
-    """The worker's report to its supervisor: what it does, on the slate; what it says, sent. And the word to stop, received."""
+    """How a worker and its supervisor talk: progress through shared memory, log lines and the request to stop as messages."""
 
     def __init__(self, connection: Connection, memory):
-        self.connection, self.slate = connection, TaskProgressWriter(memory)
-        self.tick, self.end = self.slate.tick, self.slate.end
+        self.connection, self.progress_writer = connection, TaskProgressWriter(memory)
+        self.tick, self.end = self.progress_writer.tick, self.progress_writer.end
         self.stop = threading.Event()
         self.on_stop: Callable[[], None] = lambda: os._exit(EXIT_STOPPED)  # until the loop runs: nothing is claimed
         self._lock = threading.Lock()
@@ -76,11 +76,11 @@ class SupervisorChannel:
 
     def start(self, job: Job, task: Task) -> None:
         setproctitle(f"fav node {job.name} {task.kind} {task.number}")
-        self.slate.start(job.name, task, job.manifest.id)
+        self.progress_writer.start(job.name, task, job.manifest.id)
 
     def wait(self) -> None:
         setproctitle("fav node waiting")
-        self.slate.wait()
+        self.progress_writer.wait()
 
     def say(self, line: str) -> None:
         self._send("say", line)

@@ -55,7 +55,7 @@ class TaskProgressWriter:
     def memory(context: BaseContext):
         """Empty memory for both sides, which goes to the worker among the arguments of its process."""
         try:
-            fd = os.memfd_create("slate")
+            fd = os.memfd_create("task progress")
         except (AttributeError, OSError):  # another kernel, or an old one
             return context.RawArray("c", BYTES)
         os.ftruncate(fd, BYTES)

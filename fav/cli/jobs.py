@@ -165,27 +165,27 @@ def stitch(
         check_out(out)
         check_room(share, out)
     found = the_job(share, job)
-    shelf = JobArtifacts(found)
-    _expect_frames(share, shelf)
-    first = Path(shelf.spec.out)
+    artifacts = JobArtifacts(found)
+    _expect_frames(share, artifacts)
+    first = Path(artifacts.spec.out)
     names = iter([out]) if out else (str(first.with_stem(f"{first.stem}-{number}")) for number in range(2, 1000))
     final = next((path for name in names if not os.path.lexists(path := inside(share.layout.root, name))), None)
     if final is None:
         raise JobQueueError(f"{out}: expected a new name for the film, but the file exists")
     check_film_name(final.name)
     check_video(found)
-    video = brought(share.layout.root, shelf.spec.video)
+    video = brought(share.layout.root, artifacts.spec.video)
     if mask:
-        check_mask(mask, video, shelf.spec.fps)
+        check_mask(mask, video, artifacts.spec.fps)
     finish = replace(
-        shelf.spec.finish(share.layout.root),
+        artifacts.spec.finish(share.layout.root),
         **{name: value for name, value in values.items() if value is not None},
         **({"mask": mask} if mask or no_mask else {}),
     )
     with temporary_member(share) as node:
         private = node.draft().with_suffix(final.suffix)
         try:
-            notes = write(shelf, video, private, crf if crf is not None else shelf.spec.crf, finish)
+            notes = write(artifacts, video, private, crf if crf is not None else artifacts.spec.crf, finish)
         except ResultVanishedError as error:
             _repair(node, found)
             raise JobQueueError(
@@ -199,14 +199,14 @@ def stitch(
     click.echo(f"done: {final}")
 
 
-def _expect_frames(share: SharedDir, shelf: "JobArtifacts") -> None:
+def _expect_frames(share: SharedDir, artifacts: "JobArtifacts") -> None:
     """JobQueueError unless all frames of a job are there. A finished job is opened anew then, so that nodes make them."""
     from fav.pipeline.progress import progress
     from fav.pipeline.repair import in_words, lack, next_step
     from fav.pipeline.task_names import PAINTED
 
-    job = shelf.job
-    words, tasks = lack(shelf)
+    job = artifacts.job
+    words, tasks = lack(artifacts)
     needed = [task for task in tasks if task.kind in (*PAINTED, "index")]
     if not needed:
         return
@@ -214,12 +214,12 @@ def _expect_frames(share: SharedDir, shelf: "JobArtifacts") -> None:
         with ringing(share) as node:
             _repair(node, job)
         raise JobQueueError(f"{job.name}: expected all frames to be there, got {in_words(needed)}; {_first(job)}")
-    if not shelf.timeline.complete:
+    if not artifacts.timeline.complete:
         raise JobQueueError(
             f"{job.name}: expected a job whose video is read to its end, got one that is still at frame "
-            f"{shelf.timeline.known}; wait, or {next_step(job)}"
+            f"{artifacts.timeline.known}; wait, or {next_step(job)}"
         )
-    done, total = progress(shelf)["frame"]
+    done, total = progress(artifacts)["frame"]
     raise JobQueueError(f"{job.name}: expected all frames to be done, got {done} of {total}; wait, or {next_step(job)}")
 
 

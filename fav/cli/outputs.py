@@ -54,13 +54,13 @@ def _cured(job: Job) -> Iterator[None]:
         raise JobQueueError(f"{job.name}: {error}; {cure(job)}") from None
 
 
-def _tell(job: Job, left_out: "OmittedResults", shelf: "JobArtifacts") -> int:
+def _tell(job: Job, left_out: "OmittedResults", artifacts: "JobArtifacts") -> int:
     """Say which frames are left out, if there are such; how many are indexed."""
     from fav.pipeline.repair import cure, lack
 
-    total = shelf.timeline.end - shelf.spec.start
-    if not shelf.timeline.complete and "finished" in job.marks():
-        click.echo(f"{job.name}: {lack(shelf)[0]}")
+    total = artifacts.timeline.end - artifacts.spec.start
+    if not artifacts.timeline.complete and "finished" in job.marks():
+        click.echo(f"{job.name}: {lack(artifacts)[0]}")
     if words := left_out.in_words(total):
         click.echo(f"{job.name}: {words}; {cure(job, len(left_out) > 1)}")
     return total

@@ -141,23 +141,23 @@ def preview(shared: Path, job: str | None, out: Path | None, into: Path | None) 
     from fav.video import check_film_name
 
     share = looked_at(shared)
-    shelf = JobArtifacts(the_job(share, job))
-    check_video(shelf.job)
-    with _cured(shelf.job):
-        shelf.refresh()
-    if shelf.timeline.end <= shelf.spec.start and "finished" in shelf.job.marks():
-        raise JobQueueError(f"{shelf.job.name}: {lack(shelf)[0]}")
+    artifacts = JobArtifacts(the_job(share, job))
+    check_video(artifacts.job)
+    with _cured(artifacts.job):
+        artifacts.refresh()
+    if artifacts.timeline.end <= artifacts.spec.start and "finished" in artifacts.job.marks():
+        raise JobQueueError(f"{artifacts.job.name}: {lack(artifacts)[0]}")
     root = share.layout.root
     default, mark, video = (
-        preview_path(root, shelf.spec),
-        mark_of("preview", shelf.job),
-        brought(root, shelf.spec.video),
+        preview_path(root, artifacts.spec),
+        mark_of("preview", artifacts.job),
+        brought(root, artifacts.spec.video),
     )
     if into:
-        write(shelf, video, into, default, mark)
+        write(artifacts, video, into, default, mark)
         return
     check_film_name(out or default)
     with _shown(share, out, default, mark) as draft:
-        left_out = write(shelf, video, draft.file, draft.out, mark)
-    total = _tell(shelf.job, left_out, shelf)
+        left_out = write(artifacts, video, draft.file, draft.out, mark)
+    total = _tell(artifacts.job, left_out, artifacts)
     click.echo(f"done: {draft.out}, with {total - len(left_out)} stylized frames")

@@ -30,8 +30,8 @@ def report(shared: Path, job: str | None, out: Path | None) -> None:
     found = the_job(share, job)
     with _cured(found):
         facts = gather(found)
-    spec, mark = facts.shelf.spec, mark_of("report", found)
+    spec, mark = facts.artifacts.spec, mark_of("report", found)
     with _shown(share, out, spec.film(share.layout.root).with_suffix(".report.html"), mark) as draft:
         draft.file.write_text(page(facts, brought(share.layout.root, spec.video), mark), encoding="utf-8")
-    _tell(found, facts.left_out, facts.shelf)
+    _tell(found, facts.left_out, facts.artifacts)
     click.echo(f"done: {draft.out}")

@@ -1,4 +1,4 @@
-"""The crew: nodes of one job on a Dask cluster, one on each worker, as workers come and go.
+"""Nodes of one job on a Dask cluster: one on each worker, as workers come and go.
 
 Each is a long task, which Dask counts, and which lives as long as its worker, whoever follows it.
 """

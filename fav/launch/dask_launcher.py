@@ -45,7 +45,7 @@ class DaskExecutor:
     def start(self, job: Job, talk: "LogTail") -> DaskWorkerPool:
         from fav.pipeline.artifacts import JobArtifacts
 
-        self._job, layout, shelf = job, job.share.layout, JobArtifacts(job)
+        self._job, layout, artifacts = job, job.share.layout, JobArtifacts(job)
         sign, word = sign_of(job.share)
         script = HostChecker(job, self.backend).script(PATH, PYTHON, str(layout.root), sign, word, (self.device,))
 
@@ -61,10 +61,10 @@ class DaskExecutor:
         def wanted() -> int:
             """One node for each shot or chunk that is known by now."""
             try:
-                shelf.refresh()
+                artifacts.refresh()
             except (OSError, ResultVanishedError):
                 pass  # the share's weather
-            return max(len(shelf.timeline.runs), 1)
+            return max(len(artifacts.timeline.runs), 1)
 
         self._pool = DaskWorkerPool(self._client, job.manifest.id, words, _unfit, wanted, talk.tell)
         return self._pool

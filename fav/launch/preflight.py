@@ -1,4 +1,4 @@
-"""The scout: looks at hosts before any work starts, all at once, and tells in one table what is wrong where."""
+"""Check all hosts at once, before any work starts, and show in one table what is wrong where."""
 
 import secrets
 from collections.abc import Iterator

@@ -125,21 +125,21 @@ class SSHCluster:
         self._reader = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> "SSHCluster":
-        for outpost in self._outposts.values():
-            outpost.start()
+        for monitor in self._outposts.values():
+            monitor.start()
         self._reader.start()
         return self
 
     def __exit__(self, *why) -> None:
         """Look after the nodes no more; they go on."""
         self._over.set()
-        for outpost in self._outposts.values():
-            outpost.over.set()
+        for monitor in self._outposts.values():
+            monitor.over.set()
 
     @property
     def counts(self) -> bool:
         """Whether a node runs somewhere, or will."""
-        return self._awaited or any(outpost.counts for outpost in list(self._outposts.values()))
+        return self._awaited or any(monitor.counts for monitor in list(self._outposts.values()))
 
     def _outpost(self, site: ReadyHost) -> HostMonitor:
         return HostMonitor(site, self.say, self.leave, self.patience)
@@ -162,9 +162,9 @@ class SSHCluster:
 
     def _drain(self, hosts: set[Host]) -> None:
         for host in hosts:
-            outpost = self._outposts[host]
-            if not outpost.leaving.is_set():
-                outpost.leaving.set()
+            monitor = self._outposts[host]
+            if not monitor.leaving.is_set():
+                monitor.leaving.set()
                 self.say(f"{host.name}: not in the hosts file any more; its nodes finish their frame and leave")
 
     def _is_new(self, host: Host) -> bool:
@@ -173,7 +173,7 @@ class SSHCluster:
 
     def _is_due(self, host: Host) -> bool:
         """Whether to look at it now. The nodes of an earlier line for it must have left: their posts have the same names."""
-        still_there = any(known.label == host.label and outpost.is_alive() for known, outpost in self._outposts.items())
+        still_there = any(known.label == host.label and monitor.is_alive() for known, monitor in self._outposts.items())
         refused = self._refused.get(host)
         return (
             self._is_new(host)
@@ -193,7 +193,7 @@ class SSHCluster:
         finally:
             self._looked_at.discard(host)
         if not self._over.is_set():
-            outpost = self._outpost(site)
+            monitor = self._outpost(site)
             self.say(f"{host.name}: joins")
-            outpost.start()
-            self._outposts = {**self._outposts, host: outpost}
+            monitor.start()
+            self._outposts = {**self._outposts, host: monitor}

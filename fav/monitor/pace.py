@@ -22,18 +22,18 @@ class JobPace:
     chains at work were published; these times are all of one clock, that of the server.
     """
 
-    def __init__(self, shelf: JobArtifacts):
-        self.shelf = shelf
+    def __init__(self, artifacts: JobArtifacts):
+        self.artifacts = artifacts
         self._seen = ThroughputEstimator()
         self._looked = False
 
     def look(self, now: float, claimed: Iterable[str]) -> None:
         """Learn what is done by now. `now` is in seconds of any clock that does not stand still, `claimed` names tasks."""
         with suppress(DamagedFileError):  # nodes will see to it, or the job's `lacks` tells of it
-            self.shelf.refresh()
-        self.shelf.survey()
+            self.artifacts.refresh()
+        self.artifacts.survey()
         chains = self._at_work(claimed)
-        done = sum(run.done for run in self.shelf.timeline.runs)
+        done = sum(run.done for run in self.artifacts.timeline.runs)
         if not self._looked and chains:
             frames, seconds = self._lately(chains)
             if frames:
@@ -48,7 +48,7 @@ class JobPace:
 
     def left(self) -> float | None:
         """Seconds until the film is there; None where its length is not known yet, or no frame was done lately."""
-        timeline, spec = self.shelf.timeline, self.shelf.spec
+        timeline, spec = self.artifacts.timeline, self.artifacts.spec
         if not timeline.complete:
             return None
         stitch_s = stitching(timeline.end - spec.start, (spec.width, spec.height))
@@ -57,7 +57,7 @@ class JobPace:
     def _at_work(self, claimed: Iterable[str]) -> list[FrameChain]:
         """The chains of which a frame is claimed. A node may hold two frames of its chain."""
         tasks = [task for task in map(Task.named, claimed) if task and task.kind in PAINTED]
-        chains = [run for task in tasks if (run := self.shelf.run_of(task))]
+        chains = [run for task in tasks if (run := self.artifacts.run_of(task))]
         return list({run.start: run for run in chains}.values())
 
     def _lately(self, chains: list[FrameChain]) -> tuple[int, float]:
@@ -73,4 +73,4 @@ class JobPace:
         return frames, seconds
 
     def _published(self, run: FrameChain, position: int) -> float:
-        return head(self.shelf.job, painting_task(run, position), 0)[1]
+        return head(self.artifacts.job, painting_task(run, position), 0)[1]

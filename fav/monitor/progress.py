@@ -113,8 +113,8 @@ class ProgressTracker:
     """
 
     def __init__(self, job: Job):
-        self.shelf = JobArtifacts(job)
-        self.pace = JobPace(self.shelf)
+        self.artifacts = JobArtifacts(job)
+        self.pace = JobPace(self.artifacts)
         self._first: int | None = None  # frames that were done at the beginning, or before the first was
         self._next = float("-inf")
         self._seen: tuple[int, int | None, float | None, float | None] = 0, None, None, None
@@ -129,19 +129,19 @@ class ProgressTracker:
 
     def closing(self) -> str:
         """What is left to do when all frames are there."""
-        if self.shelf.spec.evaluate and results.is_done(self.shelf.job, stitch_task(self.shelf.spec)):
-            done, total = self.shelf.measured()
+        if self.artifacts.spec.evaluate and results.is_done(self.artifacts.job, stitch_task(self.artifacts.spec)):
+            done, total = self.artifacts.measured()
             return f"measuring, {done} of {total}"
         return "stitching"
 
     def _count(self) -> tuple[int, int | None, float | None, float | None]:
-        extent, done = self.shelf.extent(), self.shelf.published("frame")
-        total = extent.end - self.shelf.spec.start if extent.complete else None
+        extent, done = self.artifacts.extent(), self.artifacts.published("frame")
+        total = extent.end - self.artifacts.spec.start if extent.complete else None
         if self._first is None or done == 0:
             self._first = done
         if done == self._first:  # nothing can be said yet: the index need not be read
             return done, total, None, None
-        self.pace.look(time.monotonic(), claimed(self.shelf.job))
+        self.pace.look(time.monotonic(), claimed(self.artifacts.job))
         return done, total, self.pace.rate, self.pace.left()
 
 

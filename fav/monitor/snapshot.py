@@ -126,7 +126,7 @@ class Snapshot:
 class _Job:
     """What is remembered of a job between two looks."""
 
-    shelf: JobArtifacts
+    artifacts: JobArtifacts
     pace: JobPace = field(init=False)
     done: dict[int, int] = field(default_factory=dict)  # frames that were done of each run, by its first frame
     lacks: str = ""  # of a finished job
@@ -134,7 +134,7 @@ class _Job:
     counted: float | None = None  # when that was found out, None for a job that is not finished
 
     def __post_init__(self):
-        self.pace = JobPace(self.shelf)
+        self.pace = JobPace(self.artifacts)
 
 
 @dataclass
@@ -223,7 +223,7 @@ class SnapshotReader:
         lacking = [known for known in self._jobs.values() if known.missing]
         with ringing(share) as node:
             for known in lacking:
-                reopen_missing(node, Job(share, known.shelf.job.manifest))
+                reopen_missing(node, Job(share, known.artifacts.job.manifest))
         return count + sum(len(known.missing) for known in lacking)
 
     def _its_jobs(self, share: SharedDir) -> list[Job]:
@@ -247,15 +247,15 @@ class SnapshotReader:
         if job.manifest.id not in self._jobs:
             job.check_directories()
         known = self._known(job, "finished" in marks)
-        shelf = known.shelf
-        counts, names = progress(shelf), failed(job)
+        artifacts = known.artifacts
+        counts, names = progress(artifacts), failed(job)
         state = status_of(marks, claims, names, alive)
-        running, extent = state == JobStatus.RUNNING, shelf.extent()
+        running, extent = state == JobStatus.RUNNING, artifacts.extent()
         surveyed = not self.once or running and extent.pieces <= MOST_PIECES
         if surveyed:
             known.pace.look(now, [claim.task for claim in claims])
             self._credit(known)
-        runs = shelf.timeline.runs
+        runs = artifacts.timeline.runs
         tries = [(str(task), attempt) for task, attempt in of_job(job)]
         told = {name: tuple(attempt for task, attempt in tries if task == name) for name in names[:MOST_TOLD]}
         return JobSnapshot(
@@ -268,13 +268,13 @@ class SnapshotReader:
             claims={claim.task: claim.owner.incarnation if claim.owner else claim.why for claim in claims},
             failed=tuple(names),
             attempts=told,
-            blocked=tuple(blocked(shelf, names)),
+            blocked=tuple(blocked(artifacts, names)),
             troubles=dict(Counter(attempt.why for _, attempt in tries)),
             lacks=known.lacks,
             missing=known.missing,
             notes=tuple(extent.notes),
-            evaluation=evaluated(job) if shelf.spec.evaluate else None,
-            film=str(self.share.layout.root / ("finished" in marks and job.word("finished") or shelf.spec.out)),
+            evaluation=evaluated(job) if artifacts.spec.evaluate else None,
+            film=str(self.share.layout.root / ("finished" in marks and job.word("finished") or artifacts.spec.out)),
         )
 
     def _known(self, job: Job, finished: bool) -> _Job:
@@ -294,7 +294,7 @@ class SnapshotReader:
     def _credit(self, known: _Job) -> None:
         """Ask frames that have come since the last look who made them."""
         fresh = []
-        for run in known.shelf.timeline.runs:
+        for run in known.artifacts.timeline.runs:
             before = known.done.get(run.start)
             known.done[run.start] = run.done
             fresh += [
@@ -302,7 +302,7 @@ class SnapshotReader:
             ]
         for task in fresh[:MOST_HEADS]:
             try:
-                self._frames[png_text(head(known.shelf.job, task, HEAD_BYTES)[0]).get("node", "?")] += 1
+                self._frames[png_text(head(known.artifacts.job, task, HEAD_BYTES)[0]).get("node", "?")] += 1
             except UserError:
                 continue
 

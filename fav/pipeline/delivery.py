@@ -26,7 +26,7 @@ from shared.paths import Task
 
 
 def stitch(
-    shelf: JobArtifacts,
+    artifacts: JobArtifacts,
     video: Path,
     out: Path,
     crf: int,
@@ -35,10 +35,10 @@ def stitch(
 ) -> list[str]:
     """Write the film from what is published into `out`, a new file; returns notes for the user. ResultVanishedError if a frame is
     missing."""
-    spec, timeline = shelf.spec, shelf.timeline
+    spec, timeline = artifacts.spec, artifacts.timeline
 
     def frames() -> Iterator[np.ndarray]:
-        for frame in ahead(shelf.frame, range(spec.start, timeline.end)):
+        for frame in ahead(artifacts.frame, range(spec.start, timeline.end)):
             tick()
             yield frame
 
@@ -57,27 +57,29 @@ def stitch(
         )
 
 
-def preview(shelf: JobArtifacts, video: Path, file: Path, name: Path, mark: str) -> OmittedResults:
+def preview(artifacts: JobArtifacts, video: Path, file: Path, name: Path, mark: str) -> OmittedResults:
     """Write the film as far as its index goes, with darkened frames of the source for stylized ones that are left out.
 
     Into `file`, as a film of this name with this mark as its comment. FavError where nothing is indexed yet.
     """
-    spec, timeline, left_out = shelf.spec, shelf.timeline, OmittedResults()
+    spec, timeline, left_out = artifacts.spec, artifacts.timeline, OmittedResults()
     if timeline.end <= spec.start:
         raise FavError(
-            f"{shelf.job.name}: expected a job whose first frames are indexed, got one that has just begun; wait a little"
+            f"{artifacts.job.name}: expected a job whose first frames are indexed, got one that has just begun; wait a little"
         )
 
     def frames() -> Iterator[np.ndarray]:
         with FrameReader(video, size=spec.network_size, fps=spec.fps) as reader:
             for number in range(spec.start, timeline.end):
                 try:
-                    yield shelf.frame(number)
+                    yield artifacts.frame(number)
                 except ResultVanishedError as error:
                     left_out.add(number, error)
                     yield reader.read(number, timeline.index) // 2
 
-    pictures = finished(frames(), spec.finish(shelf.job.share.layout.root), video, timeline.index, spec.start, spec.fps)
+    pictures = finished(
+        frames(), spec.finish(artifacts.job.share.layout.root), video, timeline.index, spec.start, spec.fps
+    )
     stop = timeline.cut_off if timeline.complete else timeline.end
     write_film(
         file,

@@ -34,8 +34,8 @@ from shared.paths import Task, shard_of
 class EvaluationTasks:
     """One node's part in the evaluation of one job. `text` says who measures, and how it computes."""
 
-    def __init__(self, shelf: JobArtifacts, node: Node, video: Path, flow: Flow, text: dict[str, str]):
-        self.shelf, self.job, self.spec, self.node = shelf, shelf.job, shelf.spec, node
+    def __init__(self, artifacts: JobArtifacts, node: Node, video: Path, flow: Flow, text: dict[str, str]):
+        self.artifacts, self.job, self.spec, self.node = artifacts, artifacts.job, artifacts.spec, node
         self.video, self.flow, self.text = video, flow, text
         self._losses: FrameLosses | None = None
         self.forget()
@@ -60,7 +60,7 @@ class EvaluationTasks:
         """
         if _of_ours(lost):
             return  # it will not come to a report
-        timeline, looked = self.shelf.timeline, set()
+        timeline, looked = self.artifacts.timeline, set()
         there = spans(timeline.start, timeline.end, timeline.complete)
         warm = self._going[0] // SPAN if self._going else None
         for span in sorted(there, key=lambda span: span != warm):
@@ -68,7 +68,7 @@ class EvaluationTasks:
                 continue
             if shard_of(span) not in looked:
                 looked.add(shard_of(span))
-                self._done |= self.shelf.there("measure", shard_of(span))
+                self._done |= self.artifacts.there("measure", shard_of(span))
             if span not in self._done:
                 yield measure_task(span)
         if timeline.complete and self._done.issuperset(there):
@@ -77,7 +77,7 @@ class EvaluationTasks:
 
     def _is_painted(self, span: int, reached: dict[int, int]) -> bool:
         """Whether all stylized frames are there that the rows of a span hang on."""
-        timeline, frames = self.shelf.timeline, self.shelf.frames_of(span)
+        timeline, frames = self.artifacts.timeline, self.artifacts.frames_of(span)
 
         def is_there(frame: int) -> bool:
             run = timeline.run_of(frame)
@@ -119,7 +119,7 @@ class EvaluationTasks:
         return self._report(task) if task.kind == "report" else self._measured(task, tick)
 
     def _measured(self, task: Task, tick: Callable[[], None]) -> bytes:
-        frames = self.shelf.frames_of(task.number)
+        frames = self.artifacts.frames_of(task.number)
         going, self._going = self._going, None  # what an error breaks off cannot go on
         rows = going[1] if going and going[0] == frames.start else self._rows(frames.start, tick)
         found = [asdict(row) for row in islice(rows, len(frames))]
@@ -128,7 +128,7 @@ class EvaluationTasks:
 
     def _rows(self, first: int, tick: Callable[[], None]) -> Iterator[FrameMetrics]:
         """The rows from a frame on: those that `python -m fav evaluate` finds of the published frames."""
-        root, timeline = self.node.share.layout.root, self.shelf.timeline
+        root, timeline = self.node.share.layout.root, self.artifacts.timeline
         shot, begins = timeline.shot_of(first)
         with FrameReader(self.video, fps=self.spec.fps) as reader:
             if self.spec.loss_network and self._losses is None:
@@ -140,20 +140,22 @@ class EvaluationTasks:
     def _shown(self, reader: FrameReader, first: int, tick: Callable[[], None]) -> Iterator[FrameSample]:
         for number in count(first):
             tick()
-            timeline = self.shelf.timeline
+            timeline = self.artifacts.timeline
             seconds = int(timeline.index.pts[number]) * timeline.index.time_base
             cut = timeline.shot_of(number)[1] == number
-            yield FrameSample(number, seconds, cut, self._source(reader, number), self.shelf.frame(number))
+            yield FrameSample(number, seconds, cut, self._source(reader, number), self.artifacts.frame(number))
 
     def _source(self, reader: FrameReader, number: int) -> np.ndarray:
-        return at_size(reader.read(number, self.shelf.timeline.index), self.spec.network_size)
+        return at_size(reader.read(number, self.artifacts.timeline.index), self.spec.network_size)
 
     def _report(self, task: Task) -> Path:
         from fav.evaluation import report  # a second to import
 
         write = {".txt": report.write_text, **report.WRITERS}
-        timeline, spec = self.shelf.timeline, self.spec
-        rows = [row for span in spans(timeline.start, timeline.end, timeline.complete) for row in self.shelf.rows(span)]
+        timeline, spec = self.artifacts.timeline, self.spec
+        rows = [
+            row for span in spans(timeline.start, timeline.end, timeline.complete) for row in self.artifacts.rows(span)
+        ]
         comparison = EvaluationConfig(
             spec.video,
             spec.out,

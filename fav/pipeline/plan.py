@@ -91,8 +91,8 @@ class VideoPlan:
         self.job = job
         self.node = node
         self.say = say
-        self.shelf = JobArtifacts(job, node)
-        self.spec = self.shelf.spec
+        self.artifacts = JobArtifacts(job, node)
+        self.spec = self.artifacts.spec
         root = node.share.layout.root
         self._own_video = Path(video) if video else None
         self.video = self._own_video or brought(root, self.spec.video)
@@ -126,11 +126,11 @@ class VideoPlan:
             return None
         from fav.pipeline.evaluation_tasks import EvaluationTasks
 
-        return EvaluationTasks(self.shelf, self.node, self.video, self.studio.flow, self._author)
+        return EvaluationTasks(self.artifacts, self.node, self.video, self.studio.flow, self._author)
 
     @property
     def timeline(self) -> Timeline:
-        return self.shelf.timeline
+        return self.artifacts.timeline
 
     def _check_inputs(self, sequences: bool = True) -> None:
         """InputChangedError unless all that the film needs is what the job was made for; `sequences` as for `changed_inputs`."""
@@ -192,7 +192,7 @@ class VideoPlan:
         """Of runs, by their first frame, the first position that is claimed or failed."""
         busy: dict[int, int] = {}
         for task in map(Task.named, taken):
-            if task.kind in PAINTED and (run := self.shelf.run_of(task)):
+            if task.kind in PAINTED and (run := self.artifacts.run_of(task)):
                 busy[run.start] = min(run.position(task.number), busy.get(run.start, len(run)))
         return busy
 
@@ -207,7 +207,9 @@ class VideoPlan:
             first = current + FLOW_LEAD
             ahead = [run.frame(position) for position in range(first, min(first + FLOW_AHEAD, len(run)))]
             there = {
-                number for shard in {shard_of(frame) for frame in ahead} for number in self.shelf.there("flow", shard)
+                number
+                for shard in {shard_of(frame) for frame in ahead}
+                for number in self.artifacts.there("flow", shard)
             }
             task = next(
                 (
@@ -227,10 +229,10 @@ class VideoPlan:
             return None if self.timeline.complete else index_task(len(self.timeline.pieces))
         if task.kind not in PAINTED:
             return None
-        run = self.shelf.run_of(task)
+        run = self.artifacts.run_of(task)
         if run.left == 0:
             self._refresh()
-            run = self.shelf.run_of(task)
+            run = self.artifacts.run_of(task)
         return painting_task(run, run.done) if run.left else None
 
     def sample(self, task: Task) -> Task | None:
@@ -240,14 +242,14 @@ class VideoPlan:
             return None
         self._refresh()
         for shard in range(shard_of(self.spec.start), shard_of(self.timeline.end) + 1):
-            for frame in sorted(self.shelf.there("frame", shard)):
+            for frame in sorted(self.artifacts.there("frame", shard)):
                 known = self.spec.start <= frame < self.timeline.end and frame != task.number
                 if known and self._begins(frame_task(frame)) == self._begins(task):  # the others need flow
                     return flow_task(frame) if task.kind == "flow" else frame_task(frame)
         return None
 
     def _begins(self, task: Task) -> bool:
-        return self.shelf.run_of(task).predecessor(task.number) is None
+        return self.artifacts.run_of(task).predecessor(task.number) is None
 
     def published(self, task: Task, ours: bool) -> None:
         if task.kind == "index":
@@ -255,12 +257,12 @@ class VideoPlan:
         elif task.kind == "measure":
             self._measuring.published(task)
         elif task.kind in PAINTED:
-            run = self.shelf.run_of(task)
+            run = self.artifacts.run_of(task)
             if ours and run.position(task.number) == run.done:
                 run.done += 1
                 self._warm = self._fresh
             else:
-                self.shelf.advance(run)
+                self.artifacts.advance(run)
                 self._warm = None  # go on from the published one
             if self._used_flow == task.number and task.kind == "frame" and not self.spec.keep:
                 self.node.share.system.unlink(self.job.layout.result(flow_task(task.number)))
@@ -269,7 +271,7 @@ class VideoPlan:
     def forget(self) -> None:
         self._warm = self._pieces = self._film = None
         self._surveyed = self._recounted = self._over = False
-        self.shelf.forget()
+        self.artifacts.forget()
         if self._measuring:
             self._measuring.forget()
 
@@ -286,7 +288,7 @@ class VideoPlan:
             if not over and told is None:
                 self.say(f"{self.job.name}: the film is there, {self._film}; it is still being measured")
             self._over = over
-        if self._over and missing(self.shelf):
+        if self._over and missing(self.artifacts):
             self.forget()  # somebody has taken something away that we had counted
         return self._film if self._over else None
 
@@ -295,17 +297,17 @@ class VideoPlan:
         self._refresh()
         if not self._recounted and self.timeline.complete:
             self._recounted = True
-            self.shelf.survey()
+            self.artifacts.survey()
         return self.timeline.complete and next(self.timeline.unfinished(), None) is None
 
     def _refresh(self) -> None:
-        self.shelf.refresh()
+        self.artifacts.refresh()
         for note in self.timeline.notes[self._said_notes :]:
             self.say(f"{self.job.name}: {note}")
         self._said_notes = len(self.timeline.notes)
         if not self._surveyed:
             self._surveyed = True
-            self.shelf.survey()
+            self.artifacts.survey()
 
     # ---- how to do it
     def run(self, task: Task, tick: Callable[[], None]) -> bytes | Path:
@@ -360,7 +362,7 @@ class VideoPlan:
         return encode_flow(made.flow, made.reliability, self._text())
 
     def _frame(self, task: Task, tick: Callable[[], None]) -> bytes:
-        run = self.shelf.run_of(task)
+        run = self.artifacts.run_of(task)
         position = run.position(task.number)
         # Not before a frame of this process is published: what takes it down is to be blamed on the task that does so. Not with
         # flow that travels: that takes long, and on the cores of one machine nothing would be gained.
@@ -382,7 +384,7 @@ class VideoPlan:
         at = painting_task(run, position - 1)
         if self._warm and self._warm.task == at:
             return self._warm.painted
-        return None if self.spec.independent else PaintedFrame(self.shelf.picture(at))
+        return None if self.spec.independent else PaintedFrame(self.artifacts.picture(at))
 
     def _geometry(self, frame: int, before: int, tick: Callable[[], None]) -> FlowField:
         """Published by another node, or soon to be; else made here, in memory, and never written."""
@@ -392,7 +394,7 @@ class VideoPlan:
             time.sleep(0.05)
         if results.is_done(self.job, flow_task(frame)):
             self._used_flow = frame
-            return self.shelf.geometry(frame)
+            return self.artifacts.geometry(frame)
         began = time.monotonic()
         made = self.studio.geometry(frame, before, self.timeline.index, tick)
         self._flow_s = time.monotonic() - began
@@ -401,7 +403,7 @@ class VideoPlan:
     def _stitched(self, task: Task, tick: Callable[[], None]) -> Path:
         self._check_inputs(sequences=False)  # its sound is read, which has no checksums
         private = self.node.draft().with_suffix(task.suffix)
-        for note in stitch(self.shelf, self.video, private, self.spec.crf, self._finish, tick):
+        for note in stitch(self.artifacts, self.video, private, self.spec.crf, self._finish, tick):
             self.say(f"{self.job.name}: {note}")
         try:
             write_print(self.node, self.job, private)

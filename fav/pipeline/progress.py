@@ -19,15 +19,15 @@ def evaluated(job: Job) -> str | None:
         return None
 
 
-def blocked(shelf: JobArtifacts, failed: list[str]) -> list[str]:
+def blocked(artifacts: JobArtifacts, failed: list[str]) -> list[str]:
     """What waits for the tasks of these names, which failed, in words for the user."""
     lines = []
     if failed:
         with suppress(DamagedFileError):
-            shelf.refresh()
+            artifacts.refresh()
     for task in map(Task.named, failed):
         waiting = 0
-        run = shelf.run_of(task) if task.kind in PAINTED else None
+        run = artifacts.run_of(task) if task.kind in PAINTED else None
         if run:
             waiting = len(run) - run.position(task.number) - 1
         if waiting:
@@ -36,24 +36,24 @@ def blocked(shelf: JobArtifacts, failed: list[str]) -> list[str]:
             )
         elif task.kind == "index":
             lines.append(
-                f"all frames from {shelf.timeline.known} on wait for piece {task.number} of the index, which failed"
+                f"all frames from {artifacts.timeline.known} on wait for piece {task.number} of the index, which failed"
             )
     return lines
 
 
-def progress(shelf: JobArtifacts) -> dict[str, tuple[int, int | None]]:
+def progress(artifacts: JobArtifacts) -> dict[str, tuple[int, int | None]]:
     """Published and expected numbers of results by kind; None where the end of the film is not known yet.
 
     Spans that are measured are among them in a job with --evaluate, and in one with --chunk the parts of shots that are
     painted to their end, and whole shots among these.
     """
-    extent = shelf.extent()
-    total = extent.end - shelf.spec.start if extent.complete else None
+    extent = artifacts.extent()
+    total = extent.end - artifacts.spec.start if extent.complete else None
     return {
         "index": (extent.pieces, extent.pieces if extent.complete else None),
-        "flow": (shelf.published("flow"), total),
-        "frame": (shelf.published("frame"), total),
-        **({"chunk": shelf.chunks()} if shelf.spec.chunk else {}),
-        **({"measure": shelf.measured()} if shelf.spec.evaluate else {}),
-        "stitch": (int(results.is_done(shelf.job, stitch_task(shelf.spec))), 1),
+        "flow": (artifacts.published("flow"), total),
+        "frame": (artifacts.published("frame"), total),
+        **({"chunk": artifacts.chunks()} if artifacts.spec.chunk else {}),
+        **({"measure": artifacts.measured()} if artifacts.spec.evaluate else {}),
+        "stitch": (int(results.is_done(artifacts.job, stitch_task(artifacts.spec))), 1),
     }

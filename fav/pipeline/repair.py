@@ -44,41 +44,41 @@ WORDS = {"index": "piece{} of the index", "frame": "frame{}", "lead": "lead-in f
 
 
 # ---- what is missing
-def missing(shelf: JobArtifacts, by_names: bool = False) -> list[Task]:
+def missing(artifacts: JobArtifacts, by_names: bool = False) -> list[Task]:
     """The tasks whose results a finished job has and this one has not, asked afresh; an evaluation that failed is none of it.
 
     Where the index is not whole: its missing pieces, as far as that can be told. DamagedFileError where one does not read back; with
     `by_names`, no more of it is read than is needed to know which results there should be.
     """
-    spec, timeline = shelf.spec, shelf.timeline
-    extent = shelf.extent() if by_names and not spec.chunk else None
+    spec, timeline = artifacts.spec, artifacts.timeline
+    extent = artifacts.extent() if by_names and not spec.chunk else None
     if extent is None or not extent.complete:
-        shelf.refresh()
+        artifacts.refresh()
         extent = IndexProgress(len(timeline.pieces), timeline.end, timeline.complete)
     pieces, end = extent.pieces, extent.end
     if not extent.complete:
         last = max(
-            (number for shard in results.shards(shelf.job, "index") for number in shelf.there("index", shard)),
+            (number for shard in results.shards(artifacts.job, "index") for number in artifacts.there("index", shard)),
             default=0,
         )
-        return _absent(shelf, map(index_task, range(max(last, pieces) + 1)))
+        return _absent(artifacts, map(index_task, range(max(last, pieces) + 1)))
     leads = (lead_task(run.frame(position)) for run in timeline.runs for position in range(run.lead))
     wanted = [map(index_task, range(pieces)), map(frame_task, range(spec.start, end)), leads]
     singles = [stitch_task(spec)]
-    if spec.evaluate and not any(Task.named(name).kind in MEASURING for name in failed(shelf.job)):
+    if spec.evaluate and not any(Task.named(name).kind in MEASURING for name in failed(artifacts.job)):
         wanted.append(map(measure_task, spans(spec.start, end, True)))
         singles += map(report_task, REPORTS)
-    return [task for tasks in wanted for task in _absent(shelf, tasks)] + [
-        task for task in singles if not results.is_done(shelf.job, task)
+    return [task for tasks in wanted for task in _absent(artifacts, tasks)] + [
+        task for task in singles if not results.is_done(artifacts.job, task)
     ]
 
 
-def _absent(shelf: JobArtifacts, tasks: Iterable[Task]) -> list[Task]:
+def _absent(artifacts: JobArtifacts, tasks: Iterable[Task]) -> list[Task]:
     """Those of some tasks of one kind whose results are not there; where they are in order, each directory is listed once."""
     absent = []
     for shard, some in groupby(tasks, lambda task: shard_of(task.number)):
         some = list(some)
-        there = shelf.there(some[0].kind, shard)
+        there = artifacts.there(some[0].kind, shard)
         absent += [task for task in some if task.number not in there]
     return absent
 
@@ -102,28 +102,28 @@ def cure(job: Job, many: bool = False) -> str:
     return f"nodes make {them} again ({_start(job)})"
 
 
-def lack(shelf: JobArtifacts, by_names: bool = False) -> tuple[str, list[Task]]:
+def lack(artifacts: JobArtifacts, by_names: bool = False) -> tuple[str, list[Task]]:
     """What a finished job lacks, in words with their cure, empty where that is nothing; and its missing tasks, as `missing`."""
     try:
-        tasks = missing(shelf, by_names)
+        tasks = missing(artifacts, by_names)
     except DamagedFileError as error:
-        return f"{_name(error.task)} does not read back ({error.why}); {cure(shelf.job)}", [error.task]
-    return (f"{in_words(tasks)}; {cure(shelf.job, len(tasks) > 1)}" if tasks else ""), tasks
+        return f"{_name(error.task)} does not read back ({error.why}); {cure(artifacts.job)}", [error.task]
+    return (f"{in_words(tasks)}; {cure(artifacts.job, len(tasks) > 1)}" if tasks else ""), tasks
 
 
 # ---- what does not read back
-def check(shelf: JobArtifacts, say: Callable[[str], None]) -> tuple[list[DamagedFileError], int]:
+def check(artifacts: JobArtifacts, say: Callable[[str], None]) -> tuple[list[DamagedFileError], int]:
     """Read everything back that is published; what does not read back, and how many results that are there were looked at.
 
     Nothing is set aside. From time to time it says how far it is.
     """
-    job, damaged, looked, told = shelf.job, [], 0, time.monotonic()
-    total = sum(map(len, _published(shelf)))
+    job, damaged, looked, told = artifacts.job, [], 0, time.monotonic()
+    total = sum(map(len, _published(artifacts)))
     say(f"{job.name}: reading its {total} results back")
 
     def wrong(task: Task) -> DamagedFileError | None:
         try:
-            verify(shelf, task)
+            verify(artifacts, task)
         except DamagedFileError as error:
             return error
         except ResultVanishedError:
@@ -131,7 +131,7 @@ def check(shelf: JobArtifacts, say: Callable[[str], None]) -> tuple[list[Damaged
         return None
 
     with ThreadPoolExecutor(min(READERS, len(os.sched_getaffinity(0))), "check") as readers:
-        for tasks in _published(shelf):
+        for tasks in _published(artifacts):
             for found in readers.map(wrong, tasks):
                 looked += 1
                 damaged += [found] if found else []
@@ -141,34 +141,34 @@ def check(shelf: JobArtifacts, say: Callable[[str], None]) -> tuple[list[Damaged
     return damaged, looked
 
 
-def _published(shelf: JobArtifacts) -> Iterator[list[Task]]:
+def _published(artifacts: JobArtifacts) -> Iterator[list[Task]]:
     """Every task that has a result, as far as the directories tell: all of one directory together."""
     makers = {"index": index_task, "frame": frame_task, "lead": lead_task, "flow": flow_task, "measure": measure_task}
-    layout = shelf.job.layout
-    shelf.job.share.system.require_directory(layout.results)
+    layout = artifacts.job.layout
+    artifacts.job.share.system.require_directory(layout.results)
     for kind in ("print", "stitch", "report"):
         for directory in (layout.results / kind, layout.shard(kind, 0)):
-            shelf.job.share.system.require_directory(directory)
+            artifacts.job.share.system.require_directory(directory)
     for kind, make in makers.items():
-        shelf.job.share.system.require_directory(layout.results / kind)
-        for shard in results.shards(shelf.job, kind):
-            shelf.job.share.system.require_directory(layout.shard(kind, shard))
-            yield list(map(make, sorted(shelf.there(kind, shard))))
-    singles = [stitch_task(shelf.spec), *map(report_task, REPORTS if shelf.spec.evaluate else ())]
-    yield [task for task in singles if results.is_done(shelf.job, task)]
+        artifacts.job.share.system.require_directory(layout.results / kind)
+        for shard in results.shards(artifacts.job, kind):
+            artifacts.job.share.system.require_directory(layout.shard(kind, shard))
+            yield list(map(make, sorted(artifacts.there(kind, shard))))
+    singles = [stitch_task(artifacts.spec), *map(report_task, REPORTS if artifacts.spec.evaluate else ())]
+    yield [task for task in singles if results.is_done(artifacts.job, task)]
 
 
-def verify(shelf: JobArtifacts, task: Task) -> None:
-    """Read a result back. DamagedFileError where it is not what it should be, and set aside where the shelf has a node."""
+def verify(artifacts: JobArtifacts, task: Task) -> None:
+    """Read a result back. DamagedFileError where it is not what it should be, and set aside where `artifacts` has a node."""
     if task.kind not in ("stitch", "report"):
-        shelf.verify(task)
+        artifacts.verify(task)
         return
     try:
-        wrong = wrong_of_file(shelf, task, shelf.job.layout.result(task))
+        wrong = wrong_of_file(artifacts, task, artifacts.job.layout.result(task))
     except FileNotFoundError:
         raise ResultVanishedError(f"the result of {task} is not there") from None
-    if wrong and shelf.node is not None:
-        results.set_aside(shelf.node, shelf.job, task, None, whatever=True)
+    if wrong and artifacts.node is not None:
+        results.set_aside(artifacts.node, artifacts.job, task, None, whatever=True)
     if wrong:
         raise DamagedFileError(task, wrong)
 
@@ -181,28 +181,28 @@ def _prints(job: Job) -> set[str]:
     return found
 
 
-def wrong_of_file(shelf: JobArtifacts, task: Task, file: Path) -> str | None:
+def wrong_of_file(artifacts: JobArtifacts, task: Task, file: Path) -> str | None:
     """What keeps a file from being a film, or part of an evaluation, that a node made for this job; None where it is one."""
     found, size = hashlib.blake2b(), 0
     try:
-        for part in shelf.job.share.system.parts(file):
+        for part in artifacts.job.share.system.parts(file):
             found.update(part)
             size += len(part)
     except JobQueueError as error:
         return str(error)  # it is not even a file
-    if prints := _prints(shelf.job):
+    if prints := _prints(artifacts.job):
         return None if found.hexdigest() in prints else "its checksum differs"
     if task.kind == "report":  # of a version that wrote no checksums down
         return None if size else "it is empty"
-    return _wrong_of_film(shelf, file)
+    return _wrong_of_film(artifacts, file)
 
 
-def _wrong_of_film(shelf: JobArtifacts, film: Path) -> str | None:
+def _wrong_of_film(artifacts: JobArtifacts, film: Path) -> str | None:
     try:
         with decode(film) as decoding:
-            frames, extent = sum(1 for _ in decoding), shelf.extent()
-        if extent.complete and frames != extent.end - shelf.spec.start:
-            return f"expected {extent.end - shelf.spec.start} frames, got {frames}"
+            frames, extent = sum(1 for _ in decoding), artifacts.extent()
+        if extent.complete and frames != extent.end - artifacts.spec.start:
+            return f"expected {extent.end - artifacts.spec.start} frames, got {frames}"
         return next(iter(decoding.warnings), None)
     except FavError as error:
         return str(error)
@@ -216,9 +216,9 @@ def repair(node: Node, job: Job, say: Callable[[str], None]) -> list[str]:
     is not there any more. Two may do this at once, and whoever dies at it has done no harm: what is missing stays so, and the
     next one goes on. The mark goes last. So a node that sets it once more sees what is missing, or we take it away.
     """
-    shelf = JobArtifacts(job)
-    damaged, looked = check(shelf, say)
-    lines = [*_reopened(node, shelf, damaged), *_shown_again(node, shelf)]
+    artifacts = JobArtifacts(job)
+    damaged, looked = check(artifacts, say)
+    lines = [*_reopened(node, artifacts, damaged), *_shown_again(node, artifacts)]
     return lines or [f"{job.name}: all {looked} results read back, and none is missing"]
 
 
@@ -227,13 +227,13 @@ def reopen_missing(node: Node, job: Job) -> list[str]:
     return _reopened(node, JobArtifacts(job), [])
 
 
-def _reopened(node: Node, shelf: JobArtifacts, damaged: list[DamagedFileError]) -> list[str]:
-    job, root = shelf.job, shelf.job.share.layout.root
-    lost = lack(shelf)[1]
+def _reopened(node: Node, artifacts: JobArtifacts, damaged: list[DamagedFileError]) -> list[str]:
+    job, root = artifacts.job, artifacts.job.share.layout.root
+    lost = lack(artifacts)[1]
     needed = [error for error in damaged if error.task.kind != "flow"]
     if not damaged and not lost:
         return []
-    if (needed or lost) and (wrong := changed_inputs(root, shelf.spec, only=NEEDED)):
+    if (needed or lost) and (wrong := changed_inputs(root, artifacts.spec, only=NEEDED)):
         raise FavError(f"{job.name}: {_all_in_words(needed, lost)}; to make that again: {'; '.join(wrong)}")
     damaged = [error for error in damaged if _set_aside(node, job, error.task)]
     lines = [
@@ -255,14 +255,14 @@ def _reopened(node: Node, shelf: JobArtifacts, damaged: list[DamagedFileError]) 
 
 def _set_aside(node: Node, job: Job, task: Task) -> bool:
     """Set a result aside, if it still does not read back, and do not count that as an attempt of its task; whether it was."""
-    shelf = JobArtifacts(job)
+    artifacts = JobArtifacts(job)
     try:
-        verify(shelf, task)
+        verify(artifacts, task)
     except DamagedFileError:
         if task.kind == "stitch":
-            withdraw(node, job, task, film_of(shelf))
+            withdraw(node, job, task, film_of(artifacts))
         elif task.kind == "report":
-            withdraw(node, job, task, evaluation_name(shelf.spec.film(job.share.layout.root), task.suffix))
+            withdraw(node, job, task, evaluation_name(artifacts.spec.film(job.share.layout.root), task.suffix))
         with suppress(ResultVanishedError):
             verify(JobArtifacts(job, node), task)
         forget(job, task)
@@ -272,29 +272,29 @@ def _set_aside(node: Node, job: Job, task: Task) -> bool:
     return False
 
 
-def film_of(shelf: JobArtifacts) -> Path:
+def film_of(artifacts: JobArtifacts) -> Path:
     """Where the film of a job was shown, or will be."""
-    root = shelf.job.share.layout.root
+    root = artifacts.job.share.layout.root
     with suppress(UserError):
-        if word := shelf.job.word("finished"):
+        if word := artifacts.job.word("finished"):
             return inside(root, word)
-    return shelf.spec.film(root)
+    return artifacts.spec.film(root)
 
 
-def _shown_again(node: Node, shelf: JobArtifacts) -> list[str]:
+def _shown_again(node: Node, artifacts: JobArtifacts) -> list[str]:
     """Give the whole film of a finished job the name that it had, where nothing is there any more."""
-    job, film, lines = shelf.job, film_of(shelf), []
+    job, film, lines = artifacts.job, film_of(artifacts), []
     again = f"coordinator.py retry {job.share.layout.root} {job.name}"
     if "finished" not in job.marks():
         return []
     if job.share.system.exists(film):
-        wrong = wrong_of_file(shelf, stitch_task(shelf.spec), film)
+        wrong = wrong_of_file(artifacts, stitch_task(artifacts.spec), film)
         line = f"{film}: expected the film of {job.name}, got another file ({wrong}); move it away, then {again} shows the film"
         return [line] if wrong else []
-    out = put(node, job, stitch_task(shelf.spec), film, "film", lines.append)
-    for suffix in REPORTS if shelf.spec.evaluate else ():
+    out = put(node, job, stitch_task(artifacts.spec), film, "film", lines.append)
+    for suffix in REPORTS if artifacts.spec.evaluate else ():
         if results.is_done(job, report_task(suffix)):
-            beside = evaluation_name(shelf.spec.film(job.share.layout.root), suffix)
+            beside = evaluation_name(artifacts.spec.film(job.share.layout.root), suffix)
             put(node, job, report_task(suffix), beside, "evaluation", lines.append)
     if out != film:
         job.unmark("finished")

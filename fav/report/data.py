@@ -54,7 +54,7 @@ class JobReportData:
 
     name: str
     state: JobStatus
-    shelf: JobArtifacts
+    artifacts: JobArtifacts
     created: float
     indexed: float | None
     stitched: float | None
@@ -71,18 +71,18 @@ class JobReportData:
     @property
     def cuts(self) -> list[int]:
         """The first frame of each shot but the first."""
-        return [cut for cut in self.shelf.timeline.cuts if cut < self.shelf.timeline.end]
+        return [cut for cut in self.artifacts.timeline.cuts if cut < self.artifacts.timeline.end]
 
     @property
     def chunks(self) -> list[int]:
         """The first frame of each chunk within a shot, but the shot's first."""
-        starts = {run.start for run in self.shelf.timeline.runs} - {self.shelf.spec.start, *self.cuts}
-        return sorted(starts) if self.shelf.spec.chunk else []
+        starts = {run.start for run in self.artifacts.timeline.runs} - {self.artifacts.spec.start, *self.cuts}
+        return sorted(starts) if self.artifacts.spec.chunk else []
 
     def picture(self, number: int) -> np.ndarray | None:
         """A stylized frame as the film shows it, None where it is missing or does not read back: then it is left out."""
         try:
-            return self.shelf.frame(number)
+            return self.artifacts.frame(number)
         except ResultVanishedError as error:
             self.left_out.add(number, error)
         except JobQueueError:
@@ -92,23 +92,23 @@ class JobReportData:
 
 def gather(job: Job) -> JobReportData:
     """Read everything that is published. FavError where nothing is."""
-    shelf = JobArtifacts(job)
-    shelf.refresh()
-    frames = range(shelf.spec.start, shelf.timeline.end)
+    artifacts = JobArtifacts(job)
+    artifacts.refresh()
+    frames = range(artifacts.spec.start, artifacts.timeline.end)
     left_out, odd = OmittedResults(), Counter()
-    done = [one for make in (flow_task, frame_task, lead_task) for one in _done(shelf, make, frames, left_out, odd)]
+    done = [one for make in (flow_task, frame_task, lead_task) for one in _done(artifacts, make, frames, left_out, odd)]
     left_out.missing |= {*frames} - {one.number for one in done if one.kind == "frame"} - left_out.damaged
     if not any(one.kind == "frame" for one in done):
         raise FavError(f"{job.name}: expected stylized frames to report on, got none yet; see coordinator.py status")
-    pieces = [_time(job, index_task(number)) for number in range(len(shelf.timeline.pieces))]
-    errors, measured = _evaluation(job, frames, odd) if shelf.spec.evaluate else ({}, None)
+    pieces = [_time(job, index_task(number)) for number in range(len(artifacts.timeline.pieces))]
+    errors, measured = _evaluation(job, frames, odd) if artifacts.spec.evaluate else ({}, None)
     return JobReportData(
         job.name,
         SnapshotReader(job.share).state(job),
-        shelf,
+        artifacts,
         job.share.system.mtime(job.layout.manifest) / 1e9,
-        max(filter(None, pieces), default=None) if shelf.timeline.complete else None,
-        _time(job, stitch_task(shelf.spec)),
+        max(filter(None, pieces), default=None) if artifacts.timeline.complete else None,
+        _time(job, stitch_task(artifacts.spec)),
         tuple(sorted(_few_nodes(done), key=lambda one: one.published)),
         errors,
         measured,
@@ -124,11 +124,11 @@ def _few_nodes(done: list[ResultRecord]) -> list[ResultRecord]:
 
 
 def _done(
-    shelf: JobArtifacts, make: Callable[[int], Task], frames: range, left_out: OmittedResults, odd: Counter[str]
+    artifacts: JobArtifacts, make: Callable[[int], Task], frames: range, left_out: OmittedResults, odd: Counter[str]
 ) -> Iterator[ResultRecord]:
-    kind, job = make(0).kind, shelf.job
+    kind, job = make(0).kind, artifacts.job
     for shard in range(shard_of(frames.start), shard_of(max(frames.stop - 1, frames.start)) + 1):
-        there = shelf.there(kind, shard)
+        there = artifacts.there(kind, shard)
         for number in sorted(there & {*range(max(frames.start, shard * SHARD), min(frames.stop, (shard + 1) * SHARD))}):
             try:
                 head, published = results.head(job, make(number), HEAD_BYTES)

@@ -42,7 +42,7 @@ def page(facts: JobReportData, video: Path, mark: str) -> str:
 
 def summary(facts: JobReportData) -> dict[str, str]:
     """The job in a few lines."""
-    frames, timeline, spec = facts.of("frame"), facts.shelf.timeline, facts.shelf.spec
+    frames, timeline, spec = facts.of("frame"), facts.artifacts.timeline, facts.artifacts.spec
     wall = frames[-1].published - facts.created
     hosts = {one.node.rsplit("-", 2)[0] for one in facts.done}
     known = str(timeline.end - spec.start) if timeline.complete else "?"
@@ -61,7 +61,7 @@ def summary(facts: JobReportData) -> dict[str, str]:
 
 def left_out(facts: JobReportData, lacking: dict[str, int]) -> dict[str, str]:
     """A line on the frames that are left out, and on what makes no sense; none where there is nothing of the kind."""
-    frames = facts.left_out.in_words(facts.shelf.timeline.end - facts.shelf.spec.start)
+    frames = facts.left_out.in_words(facts.artifacts.timeline.end - facts.artifacts.spec.start)
     odd = ", ".join(f"{times} {what}" for what, times in sorted({**facts.odd, **lacking}.items()))
     return {"left out": "; ".join(filter(None, (frames, odd)))} if frames or odd else {}
 
@@ -70,7 +70,7 @@ def options(facts: JobReportData) -> dict[str, str]:
     """What made the film: the job's options, and what each kind of node computes with."""
     spec = {
         name: value
-        for name, value in facts.shelf.spec.to_json().items()
+        for name, value in facts.artifacts.spec.to_json().items()
         if not name.endswith(("_print", "_prints")) and value not in (None, [], False)
     }  # which tell a person nothing
     classes = sorted({one.numeric_class for one in facts.done})
@@ -97,9 +97,9 @@ def before_and_after(
     facts: JobReportData, video: Path, frames: list[int]
 ) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
     """(number, (source, film)) of those of the frames that can be shown, (H, W, 3) uint8 BGR at the size of the film."""
-    spec, index = facts.shelf.spec, facts.shelf.timeline.index
+    spec, index = facts.artifacts.spec, facts.artifacts.timeline.index
     try:
-        finish = spec.finish(facts.shelf.job.share.layout.root)
+        finish = spec.finish(facts.artifacts.job.share.layout.root)
         with FrameReader(video, size=finish.size, fps=spec.fps) as reader:
             for number in frames:
                 if (painted := facts.picture(number)) is not None:

@@ -512,14 +512,14 @@ def test_film_node_proves_itself_on_a_frame_that_needs_what_the_failed_one_needs
         assert plan.sample(frame_task(CUT + 2)) == frame_task(1) and plan.sample(flow_task(CUT + 2)) == flow_task(1)
         assert plan.sample(frame_task(1)) is None and plan.sample(Task("stitch", 0, ".mp4")) is None
         again = decode_png(plan.run(plan.sample(frame_task(CUT + 2)), lambda: None))
-        shelf = JobArtifacts(job)
-        shelf.refresh()
-        assert np.array_equal(again, shelf.frame(1))
-        assert blocked(shelf, ["frame.0000003", f"frame.{CUT + 2:07d}", f"frame.{CUT + 3:07d}"]) == [
+        artifacts = JobArtifacts(job)
+        artifacts.refresh()
+        assert np.array_equal(again, artifacts.frame(1))
+        assert blocked(artifacts, ["frame.0000003", f"frame.{CUT + 2:07d}", f"frame.{CUT + 3:07d}"]) == [
             f"{CUT - 4} frames wait for frame 3, which failed",
             f"1 frame waits for frame {CUT + 2}, which failed",
         ]
-        assert blocked(shelf, ["index.0000001"]) == [
+        assert blocked(artifacts, ["index.0000001"]) == [
             f"all frames from {CUT + 4} on wait for piece 1 of the index, which failed"
         ]
 

@@ -335,9 +335,9 @@ def test_frame_in_a_chunk_and_in_a_lead_in_are_made_again_alone(copied, chunked)
 
 
 def runs_of(job: Job) -> list:
-    shelf = JobArtifacts(job)
-    shelf.refresh()
-    return shelf.timeline.runs
+    artifacts = JobArtifacts(job)
+    artifacts.refresh()
+    return artifacts.timeline.runs
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, flip])
@@ -546,14 +546,14 @@ def test_node_that_has_counted_all_frames_looks_again_before_it_says_finished(jo
 
 def test_second_operator_does_not_take_away_what_was_made_again(job, plain):
     flip(path(job, frame_task(3)))
-    shelf = JobArtifacts(job)
+    artifacts = JobArtifacts(job)
     from fav.pipeline.repair import _reopened, check
 
-    damaged, _ = check(shelf, print)  # what the second one has seen
+    damaged, _ = check(artifacts, print)  # what the second one has seen
     call(job, "retry")
     assert_repaired(job, plain)
     with temporary_member(job.share) as node:
-        assert _reopened(node, shelf, damaged) == []
+        assert _reopened(node, artifacts, damaged) == []
     assert "finished" in job.marks() and missing(JobArtifacts(job)) == []
 
 

@@ -73,12 +73,12 @@ def picture(tmp_path_factory):
     return path
 
 
-def readers(shelf: JobArtifacts) -> dict:
-    shelf.refresh()
+def readers(artifacts: JobArtifacts) -> dict:
+    artifacts.refresh()
     return {
-        frame_task(1): lambda: shelf.frame(1),
-        flow_task(1): lambda: shelf.geometry(1),
-        measure_task(0): lambda: shelf.rows(0),
+        frame_task(1): lambda: artifacts.frame(1),
+        flow_task(1): lambda: artifacts.geometry(1),
+        measure_task(0): lambda: artifacts.rows(0),
     }
 
 
@@ -109,9 +109,9 @@ def test_huge_piece_of_the_index_takes_neither_time_nor_memory_and_is_made_again
         status.output
     )  # the next node makes it again
     with temporary_member(share) as node:
-        shelf = make_plan_quietly(job, node, None).shelf
+        artifacts = make_plan_quietly(job, node, None).artifacts
         with pytest.raises(ResultVanishedError):
-            shelf.refresh()
+            artifacts.refresh()
     assert [one.why for one in attempts.of_task(job, index_task(0))] == ["damaged"] and not results.is_done(
         job, index_task(0)
     )

@@ -204,9 +204,9 @@ def test_failed_tasks_that_a_job_can_do_without_do_not_fail_it(share, node, job)
 
 # ---- damaged results
 def reader(job: Job, node: Node) -> JobArtifacts:
-    shelf = JobArtifacts.__new__(JobArtifacts)
-    shelf.job, shelf.node = job, node
-    return shelf
+    artifacts = JobArtifacts.__new__(JobArtifacts)
+    artifacts.job, artifacts.node = job, node
+    return artifacts
 
 
 def refuse(data: bytes):
@@ -587,7 +587,7 @@ def test_frame_of_another_size_or_depth_is_set_aside_and_made_again(share, clip,
         do_kind(plan, "index")
         results.publish_bytes(node, job, frame_task(0), encode_png(picture, {}))
         with pytest.raises(ResultVanishedError):
-            plan.shelf.frame(0)
+            plan.artifacts.frame(0)
         assert not results.is_done(job, frame_task(0))
         assert [attempt.why for attempt in attempts.of_task(job, frame_task(0))] == ["damaged"]
 
@@ -603,7 +603,7 @@ def test_piece_of_the_index_that_is_none_is_set_aside_at_once(share, clip, style
         piece["index"] |= change
         results.publish_bytes(node, job, index_task(0), json.dumps(piece).encode())
         with pytest.raises(ResultVanishedError):
-            plan.shelf.refresh()
+            plan.artifacts.refresh()
         assert not results.is_done(job, index_task(0))
 
 

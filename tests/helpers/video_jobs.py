@@ -79,16 +79,16 @@ def film_of(job: Job) -> Path:
 
 def frames_of(job: Job) -> list:
     """The published stylized frames, decoded, in order."""
-    shelf = JobArtifacts(job)
-    shelf.refresh()
-    return [shelf.frame(number) for number in range(shelf.spec.start, shelf.timeline.end)]
+    artifacts = JobArtifacts(job)
+    artifacts.refresh()
+    return [artifacts.frame(number) for number in range(artifacts.spec.start, artifacts.timeline.end)]
 
 
 def index_of(job: Job) -> FrameIndex:
     """What is known of the job's video."""
-    shelf = JobArtifacts(job)
-    shelf.refresh()
-    return shelf.timeline.index
+    artifacts = JobArtifacts(job)
+    artifacts.refresh()
+    return artifacts.timeline.index
 
 
 def probe(path: Path, entries: str, stream: str = "v:0") -> str:
@@ -118,10 +118,10 @@ def same(ones, others) -> bool:
 
 
 def studio_of(job):
-    shelf = JobArtifacts(job)
-    shelf.refresh()
+    artifacts = JobArtifacts(job)
+    artifacts.refresh()
     root = job.share.layout.root
-    return FrameStylizer(root / shelf.spec.video, shelf.spec.look(root)), shelf.timeline.index
+    return FrameStylizer(root / artifacts.spec.video, artifacts.spec.look(root)), artifacts.timeline.index
 
 
 def make_plan_quietly(job: Job, node: Node, say) -> VideoPlan:

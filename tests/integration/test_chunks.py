@@ -115,23 +115,25 @@ def test_independent_frames_need_no_chunks():
 
 # ---- what a film in chunks is
 def test_chunks_are_plain_chains_and_the_film_shows_mixtures_of_two_in_the_passage(chunked, plain):
-    (studio, index), shelf = studio_of(chunked), JobArtifacts(chunked)
-    shelf.refresh()
+    (studio, index), artifacts = studio_of(chunked), JobArtifacts(chunked)
+    artifacts.refresh()
     prior = None
     for number in range(CHUNK - LEAD, 2 * CHUNK):
         task = (lead_task if number < CHUNK else frame_task)(number)
         geometry = studio.geometry(number, number - 1, index)
         prior = studio.first(number, index, False) if prior is None else studio.next(number, index, prior, geometry)
-        assert np.array_equal(shelf.picture(task), prior)
+        assert np.array_equal(artifacts.picture(task), prior)
     shown, whole = frames_of(chunked), frames_of(plain)
     assert np.array_equal(shown[0], whole[0])
-    assert same(shown[-CHUNK:], [shelf.picture(frame_task(number)) for number in range(FRAMES - CHUNK, FRAMES)])
+    assert same(shown[-CHUNK:], [artifacts.picture(frame_task(number)) for number in range(FRAMES - CHUNK, FRAMES)])
     for place in range(1, LEAD + 1):
         number = CHUNK - LEAD - 1 + place
         assert np.array_equal(
-            shelf.picture(frame_task(number)), whole[number]
+            artifacts.picture(frame_task(number)), whole[number]
         )  # the first chunk begins as the whole does
-        assert np.array_equal(shown[number], blend(whole[number], shelf.picture(lead_task(number)), place / (LEAD + 1)))
+        assert np.array_equal(
+            shown[number], blend(whole[number], artifacts.picture(lead_task(number)), place / (LEAD + 1))
+        )
 
 
 def test_short_shots_stay_whole(clip, style, share):

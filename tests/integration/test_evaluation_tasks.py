@@ -170,7 +170,7 @@ def test_span_is_measured_alike_by_a_node_that_begins_there(whole, share):
     for span in spans:
         with temporary_member(whole.share) as node:
             plan = make_plan(whole, node, print, threads=1)
-            plan.shelf.refresh()
+            plan.artifacts.refresh()
             alone, there = (
                 json.loads(plan.run(measure_task(span), lambda: None)),
                 results.read(whole, measure_task(span)),

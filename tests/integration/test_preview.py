@@ -31,12 +31,12 @@ def test_missing_frames_are_the_source_and_the_others_those_of_the_film(share, c
     assert f"with {FRAMES - len(missing)} stylized frames" in previewed(share, "film")
     path = share.layout.root / "film.preview.mp4"
     assert int(probe(path, "stream=nb_read_frames")) == FRAMES and probe(path, "stream=codec_name", "a:0") == "aac"
-    shelf = JobArtifacts(job)
-    shelf.refresh()
+    artifacts = JobArtifacts(job)
+    artifacts.refresh()
     with FrameReader(clip) as reader, decode(path) as shown:
         for number, decoded in enumerate(shown):
-            source = reader.read(number, shelf.timeline.index)
-            expected = source // 2 if number in missing else shelf.frame(number)
+            source = reader.read(number, artifacts.timeline.index)
+            expected = source // 2 if number in missing else artifacts.frame(number)
             gap = np.abs(luma(decoded.image()).astype(int) - luma(expected))  # colors have half the resolution
             assert gap.mean() < 4
 

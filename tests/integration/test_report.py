@@ -105,10 +105,10 @@ def test_the_film_is_on_the_right_and_the_source_on_the_left(report, browser, cl
     browser.get(page.as_uri())
     shot = browser.find_element(By.CSS_SELECTOR, "figure.shown .stack").screenshot_as_png
     seen = cv2.imdecode(np.frombuffer(shot, np.uint8), cv2.IMREAD_COLOR)
-    shelf = JobArtifacts(job)
-    shelf.refresh()
+    artifacts = JobArtifacts(job)
+    artifacts.refresh()
     with FrameReader(clip) as reader:
-        halves = reader.read(0, shelf.timeline.index), shelf.frame(0)
+        halves = reader.read(0, artifacts.timeline.index), artifacts.frame(0)
     seen = cv2.resize(seen, (96, 64), interpolation=cv2.INTER_AREA).astype(int)
     for here, there, columns in ((*halves, slice(2, 44)), (*halves[::-1], slice(52, 94))):
         gap = lambda picture: np.abs(seen[:, columns] - picture[:, columns]).mean()

@@ -214,13 +214,15 @@ def test_shots_that_are_done_are_passed_once():
 def test_survey_counts_what_is_done_of_shots_that_go_over_from_one_directory_to_the_next(share, backward):
     job = make_film(share, 3000, 700, backward=backward)
     paint(job, range(600, 2500))
-    shelf = JobArtifacts(job)
-    shelf.refresh()
-    shelf.survey()
-    assert [run.done for run in shelf.timeline.runs] == ([100, 700, 700, 0, 0] if backward else [0, 700, 700, 400, 0])
+    artifacts = JobArtifacts(job)
+    artifacts.refresh()
+    artifacts.survey()
+    assert [run.done for run in artifacts.timeline.runs] == (
+        [100, 700, 700, 0, 0] if backward else [0, 700, 700, 400, 0]
+    )
     paint(job, range(2500, 3000)) if not backward else paint(job, range(0, 600))
-    again = shelf.timeline.runs[0 if backward else 3]
-    shelf.advance(again)
+    again = artifacts.timeline.runs[0 if backward else 3]
+    artifacts.advance(again)
     assert again.left == 0
 
 
@@ -228,10 +230,10 @@ def most_memory(job: Job) -> int:
     """Bytes that a node's first look at a film takes while it is at it."""
     tracemalloc.start()
     try:
-        shelf = JobArtifacts(job)
-        shelf.refresh()
-        shelf.survey()
-        assert len(shelf.timeline.index) == shelf.timeline.known and next(shelf.timeline.unfinished())
+        artifacts = JobArtifacts(job)
+        artifacts.refresh()
+        artifacts.survey()
+        assert len(artifacts.timeline.index) == artifacts.timeline.known and next(artifacts.timeline.unfinished())
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
