@@ -79,7 +79,8 @@ class SupervisorChannel:
         self.progress_writer.start(job.name, task, job.manifest.id)
 
     def wait(self) -> None:
-        setproctitle("fav node waiting")
+        if not self.progress_writer.busy:  # a task that waits for the disk is still the task in progress
+            setproctitle("fav node waiting")
         self.progress_writer.wait()
 
     def say(self, line: str) -> None:

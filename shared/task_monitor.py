@@ -77,6 +77,11 @@ class TaskProgressWriter:
         self._ended += 1
         self.tick()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a task is in progress."""
+        return self._length > 0
+
     def wait(self) -> None:
         """It waits for the share, which is neither progress nor hanging."""
         self._sign()

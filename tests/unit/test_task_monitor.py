@@ -3,10 +3,12 @@
 import multiprocessing
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 
 from shared.paths import Task
+from shared.supervisor import SupervisorChannel
 from shared.task_monitor import FIRST_S, HANG_S, HANG_TIMES, TaskProgressMonitor, TaskProgressWriter
 
 FRAME = Task("frame", 7)
@@ -97,3 +99,17 @@ def test_what_a_killed_worker_was_at_is_still_there():
     worker.start()
     worker.join()
     assert worker.exitcode == -signal.SIGKILL and Looks(memory).after(0.2).task == ("film", "frame.0000007", "id")
+
+
+def test_title_names_the_task_also_while_it_waits_for_the_disk(memory, monkeypatch):
+    titles = []
+    monkeypatch.setattr("shared.supervisor.setproctitle", titles.append)
+    monkeypatch.setattr(SupervisorChannel, "_listen", lambda channel: None)  # it would end this process with its peer
+    channel = SupervisorChannel(None, memory)
+    job = SimpleNamespace(name="film", manifest=SimpleNamespace(id="film.0123456789ab"))
+    channel.wait()
+    channel.start(job, Task("frame", 12))
+    channel.wait()
+    channel.end()
+    channel.wait()
+    assert titles == ["fav node waiting", "fav node film frame 12", "fav node waiting"]
