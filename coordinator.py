@@ -7,9 +7,8 @@ with installed():
     import click
 
     from fav.cli.commands import COORDINATOR
+    from fav.cli.common import SETTINGS
     from fav.cli.share_argument import HINT, ShareGroup
-
-SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 @click.group(context_settings=SETTINGS, cls=ShareGroup, epilog=HINT)

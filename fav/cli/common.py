@@ -18,6 +18,7 @@ from shared.shared_dir import SharedDir, open_share
 from shared.terminal import ended_by_signals, stopped_code
 
 EXIT_USAGE = 2
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}  # of a command line, for click
 _ROOM = "no room; make some: coordinator.py clean removes a job with its frames"
 _RIGHTS = "this user may not; correct the permissions, or choose another place"
 _SERVER = "its disk or server does not answer as it should; try again, or choose another place"

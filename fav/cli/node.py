@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from fav.cli.common import film_at, one_line_errors
+from fav.cli.common import SETTINGS, film_at, one_line_errors
 from fav.cli.options import BACKEND, FILE, JOB, limits, options, request_of
 from fav.cli.share_argument import ShareCommand
 from fav.model.backends import choose
@@ -44,7 +44,7 @@ def say(line: str) -> None:
             raise
 
 
-@click.command(cls=ShareCommand, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(cls=ShareCommand, context_settings=SETTINGS)
 @click.argument("shared", type=FILE)
 @click.argument("video", required=False)
 @click.argument("style", required=False, type=FILE)

@@ -10,7 +10,7 @@ with installed():
 
     import fav
     from fav.cli.commands import COORDINATOR
-    from fav.cli.common import one_line_errors
+    from fav.cli.common import SETTINGS, one_line_errors
     from fav.cli.evaluate import evaluate
     from fav.cli.node import node
     from fav.cli.options import FILE, FLOW, SizeType, options
@@ -22,8 +22,6 @@ with installed():
     from fav.util.atomic import check_new, new_directory, new_file
     from shared.fscheck.__main__ import main as check_fs
     from shared.source_hash import version
-
-SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 def _tell_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
