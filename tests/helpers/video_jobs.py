@@ -42,6 +42,17 @@ def make_clip(path: Path, size: str = "96x64") -> Path:
     return path
 
 
+def make_moving(path: Path, seconds: int, cut_s: int | None = None) -> Path:
+    """A clip of 192x108 at 25/s of FFmpeg's moving test picture, with a cut after `cut_s` seconds."""
+    source = "testsrc2=size=192x108:rate=25:duration="
+    shots = [f"{source}{seconds}"] if cut_s is None else [f"{source}{cut_s}", f"{source}{seconds - cut_s},negate"]
+    inputs = [word for shot in shots for word in ("-f", "lavfi", "-i", shot)]
+    joined = "".join(f"[{number}:v]" for number in range(len(shots))) + f"concat=n={len(shots)}[v]"
+    subprocess.run(["ffmpeg", "-v", "error", *inputs, "-filter_complex", joined, "-map", "[v]", "-pix_fmt", "yuv420p",
+                    "-preset", "ultrafast", str(path)], check=True)  # fmt: skip
+    return path
+
+
 def make_style(path: Path, in_channels: int = 7, seed: int = 1) -> Path:
     """An untrained style: its pictures are strange, but they depend on every input."""
     torch.manual_seed(seed)

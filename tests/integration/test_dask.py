@@ -27,7 +27,7 @@ from shared.heartbeat import temporary_member
 from shared.jobs import Job, find_job
 from shared.shared_dir import open_share
 from tests.helpers.checkout import ROOT
-from tests.helpers.video_jobs import create, film_of, make_clip, work
+from tests.helpers.video_jobs import create, film_of, make_clip, make_moving, work
 from tests.helpers.waiting import runs, wait_for
 
 MISSING = "the package distributed is missing: pip install distributed"
@@ -104,25 +104,16 @@ def clip(tmp_path_factory) -> Path:
     return make_clip(tmp_path_factory.mktemp("clip") / HOSTILE)
 
 
-def moving(path: Path, seconds: int) -> Path:
-    """A clip with a cut after two seconds."""
-    source = "testsrc2=size=192x108:rate=25:duration="
-    shots = [word for shot in (f"{source}2", f"{source}{seconds - 2},negate") for word in ("-f", "lavfi", "-i", shot)]
-    subprocess.run(["ffmpeg", "-v", "error", *shots, "-filter_complex", "[0:v][1:v]concat=n=2[v]", "-map", "[v]",
-                    "-pix_fmt", "yuv420p", "-preset", "ultrafast", str(path)], check=True)  # fmt: skip
-    return path
-
-
 @pytest.fixture(scope="module")
 def long(tmp_path_factory) -> Path:
     """A clip that keeps two nodes busy for some seconds."""
-    return moving(tmp_path_factory.mktemp("long") / "long.mp4", 12)
+    return make_moving(tmp_path_factory.mktemp("long") / "long.mp4", 12, 2)
 
 
 @pytest.fixture(scope="module")
 def endless(tmp_path_factory) -> Path:
     """A clip that nobody will see the end of."""
-    return moving(tmp_path_factory.mktemp("endless") / "endless.mp4", 120)
+    return make_moving(tmp_path_factory.mktemp("endless") / "endless.mp4", 120, 2)
 
 
 def processes(like: re.Pattern) -> Iterator[int]:

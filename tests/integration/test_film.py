@@ -351,45 +351,23 @@ def test_video_replaced_before_it_was_indexed_is_refused(style, share, tmp_path)
     assert attempts.of_task(job, Task("index", 0)) == []
 
 
+def create_of_images(share, clip, style, directory):
+    """A job whose video is three numbered images, im_1001.png and the next ones in `directory`."""
+    images = str(directory / "im_%04d.png")
+    command = ["ffmpeg", "-v", "error", "-i", str(clip), "-frames:v", "3", "-start_number", "1001", images]
+    subprocess.run(command, check=True)
+    return create(share, images, style, fps=10.0)
+
+
 def test_numbered_images_are_a_video(style, share, clip, tmp_path):
-    subprocess.run(
-        [
-            "ffmpeg",
-            "-v",
-            "error",
-            "-i",
-            str(clip),
-            "-frames:v",
-            "3",
-            "-start_number",
-            "1001",
-            str(tmp_path / "im_%04d.png"),
-        ],
-        check=True,
-    )
-    job = create(share, str(tmp_path / "im_%04d.png"), style, fps=10.0)
+    job = create_of_images(share, clip, style, tmp_path)
     assert work(job)
     assert probe(film_of(job), "stream=nb_read_frames,r_frame_rate") == "10/1,3"
 
 
 @pytest.mark.parametrize("number", [1001, 1002])
 def test_fifo_among_numbered_images_is_refused_and_not_waited_for(style, share, clip, tmp_path, number):
-    subprocess.run(
-        [
-            "ffmpeg",
-            "-v",
-            "error",
-            "-i",
-            str(clip),
-            "-frames:v",
-            "3",
-            "-start_number",
-            "1001",
-            str(tmp_path / "im_%04d.png"),
-        ],
-        check=True,
-    )
-    job = create(share, str(tmp_path / "im_%04d.png"), style, fps=10.0)
+    job = create_of_images(share, clip, style, tmp_path)
     (image := tmp_path / f"im_{number}.png").unlink()
     os.mkfifo(image)
     with pytest.raises(FavError, match=f"im_{number}.png: expected an image of the sequence, got no regular file"):

@@ -70,22 +70,17 @@ def test_a_name_that_is_no_films_is_refused(share, clip, style, tmp_path, name):
     assert refused.exit_code == 2 and "Traceback" not in refused.output
 
 
+def run_with_previews(share, clip, style) -> subprocess.CompletedProcess:
+    """`coordinator.py run` of the job film, with a preview as often as one can be made."""
+    words = ["run", str(share.layout.root), str(clip), str(style), "--name", "film"]
+    words += ["--threads", "1", "--preview-every", "0.001"]
+    return subprocess.run([sys.executable, str(ROOT / "coordinator.py"), *words], capture_output=True, text=True)
+
+
 @pytest.mark.slow
 def test_run_makes_one_now_and_then_and_leaves_the_last(share, tmp_path, style):
     clip = make_clip(tmp_path / "long.mp4", size="640x360")
-    words = [
-        "run",
-        str(share.layout.root),
-        str(clip),
-        str(style),
-        "--name",
-        "film",
-        "--threads",
-        "1",
-        "--preview-every",
-        "0.001",
-    ]
-    done = subprocess.run([sys.executable, str(ROOT / "coordinator.py"), *words], capture_output=True, text=True)
+    done = run_with_previews(share, clip, style)
     path = share.layout.root / "film.preview.mp4"
     assert (
         done.returncode == 0 and f"every 0.001 min, what is done so far: {path}" in done.stdout and done.stderr == ""
@@ -97,19 +92,7 @@ def test_run_makes_one_now_and_then_and_leaves_the_last(share, tmp_path, style):
 @pytest.mark.slow
 def test_what_keeps_run_from_previews_is_told_and_the_film_made(share, clip, style):
     (share.layout.root / "film.preview.mp4").mkdir()
-    words = [
-        "run",
-        str(share.layout.root),
-        str(clip),
-        str(style),
-        "--name",
-        "film",
-        "--threads",
-        "1",
-        "--preview-every",
-        "0.001",
-    ]
-    done = subprocess.run([sys.executable, str(ROOT / "coordinator.py"), *words], capture_output=True, text=True)
+    done = run_with_previews(share, clip, style)
     assert done.returncode == 0 and "done: " in done.stdout and (share.layout.root / "film.mp4").is_file()
     assert done.stderr.startswith("the last preview: ") and done.stderr.count("\n") == 1, done.stderr
 

@@ -29,7 +29,7 @@ from shared.shared_dir import open_share
 from tests.helpers import sshd
 from tests.helpers.checkout import ROOT
 from tests.helpers.sshd import Network, pids
-from tests.helpers.video_jobs import create, film_of, make_clip, work
+from tests.helpers.video_jobs import create, film_of, make_clip, make_moving, work
 from tests.helpers.waiting import runs, wait_for
 
 pytestmark = pytest.mark.skipif(sshd.why_not() is not None, reason=str(sshd.why_not()))
@@ -42,22 +42,16 @@ def clip(tmp_path_factory) -> Path:
     return make_clip(tmp_path_factory.mktemp("clip") / HOSTILE)
 
 
-def moving(path: Path, seconds: int) -> Path:
-    subprocess.run(["ffmpeg", "-v", "error", "-f", "lavfi", "-i", f"testsrc2=size=192x108:rate=25:duration={seconds}",
-                    "-pix_fmt", "yuv420p", "-preset", "ultrafast", str(path)], check=True)  # fmt: skip
-    return path
-
-
 @pytest.fixture(scope="module")
 def long(tmp_path_factory) -> Path:
     """A clip that keeps two nodes busy for some seconds."""
-    return moving(tmp_path_factory.mktemp("long") / "long.mp4", 4)
+    return make_moving(tmp_path_factory.mktemp("long") / "long.mp4", 4)
 
 
 @pytest.fixture(scope="module")
 def endless(tmp_path_factory) -> Path:
     """A clip that nobody will see the end of."""
-    return moving(tmp_path_factory.mktemp("endless") / "endless.mp4", 120)
+    return make_moving(tmp_path_factory.mktemp("endless") / "endless.mp4", 120)
 
 
 @pytest.fixture
