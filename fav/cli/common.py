@@ -4,6 +4,7 @@ import errno
 import functools
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -70,6 +71,14 @@ def one_line_errors(function):
     return wrapped
 
 
+def fail_with(complaints: Sequence[str]) -> None:
+    """Say what could not be read, one line each, and end the command with exit code 2; nothing where there is none."""
+    for complaint in complaints:
+        tell(f"error: {complaint}", err=True)
+    if complaints:
+        sys.exit(EXIT_USAGE)
+
+
 def _text(path: object) -> str:
     return os.fsdecode(path) if isinstance(path, bytes | os.PathLike) else str(path)
 
@@ -116,7 +125,10 @@ def named_job(share: SharedDir, name: str | None) -> Job:
                 f"{name}: there is no job of that name; coordinator.py status {share.layout.root} lists them"
             )
         return job
-    jobs = all_jobs(share)
+    complaints: list[str] = []
+    jobs = all_jobs(share, complaints.append)
+    if complaints and not jobs:
+        raise JobQueueError(complaints[0])
     if not jobs:
         raise JobQueueError(f"{share.layout.root}: there are no jobs here")
     if len(jobs) != 1:

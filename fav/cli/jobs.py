@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fav.cli.common import named_job, one_line_errors, opened, submitted, the_job
+from fav.cli.common import fail_with, named_job, one_line_errors, opened, submitted, the_job
 from fav.cli.options import FILE, JOB, job_option, options
 from fav.errors import FavError
 from fav.pipeline.inputs import check_video
@@ -120,8 +120,9 @@ def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
     silence, and the nodes wait for it.
     """
     share = opened(shared)
+    complaints: list[str] = []
     with ringing(share) as node:
-        jobs = {one: set() for one in ([the_job(share, job)] if job else all_jobs(share))}
+        jobs = {one: set() for one in ([the_job(share, job)] if job else all_jobs(share, complaints.append))}
         recovery = Recovery(node, FailureDetector(share, node.identity))
         count = recovery.run(jobs, frozenset(hosts))
     click.echo(f"recovered {count} task(s)")
@@ -131,6 +132,7 @@ def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
             f"{rest} task(s) are claimed by nodes that are alive, or not silent for long enough to tell; waiting "
             f"nodes recover them after one lease"
         )
+    fail_with(complaints)
 
 
 @click.command()

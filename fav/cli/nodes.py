@@ -1,14 +1,15 @@
 """The commands about nodes, whoever started them: who there is, and asking some of them to leave."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from fav.cli.common import looked_at, one_line_errors, opened
+from fav.cli.common import fail_with, looked_at, one_line_errors, opened
 from fav.cli.options import FILE
 from fav.monitor.schema import nodes_json
-from fav.monitor.snapshot import SnapshotReader
+from fav.monitor.snapshot import NodeSnapshot, SnapshotReader
 from fav.util.table import show_table
 from fav.util.text import duration
 from shared import control
@@ -32,13 +33,17 @@ def nodes(shared: Path, as_json: bool) -> None:
     listens until each node on another machine has renewed its heartbeat, or for three heartbeat intervals. A `silent`
     node may be dead or cut off from the shared directory. Other nodes take over its tasks after one lease.
     """
-    found = SnapshotReader(looked_at(shared)).nodes()
+    now = SnapshotReader(looked_at(shared)).nodes()
     if as_json:
-        click.echo(json.dumps(nodes_json(found), indent=1))
-        return
-    if not found:
+        click.echo(json.dumps(nodes_json(now.nodes), indent=1))
+    elif not now.nodes:
         click.echo("no nodes")
-        return
+    else:
+        _show(now.nodes)
+    fail_with(now.complaints)  # what nodes do on such a job is not known
+
+
+def _show(found: Sequence[NodeSnapshot]) -> None:
     heads = "node", "host", "device", "at work on", "heartbeat renewed", "state"
     show_table(
         heads,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from fav.cli.common import film_at, looked_at, one_line_errors, the_job
+from fav.cli.common import EXIT_USAGE, fail_with, film_at, looked_at, one_line_errors, the_job
 from fav.cli.options import FILE, NumberType
 from fav.errors import FavError
 from fav.monitor.schema import snapshot_json
@@ -45,11 +45,14 @@ def status(shared: Path, job: str | None, as_json: bool, verbose: bool, watch: b
     now = SnapshotReader(share, the_job(share, job).name if job else None, once=True).look()
     if job and now.complaints:
         raise JobQueueError(now.complaints[0])
-    for complaint in now.complaints:
-        click.echo(f"error: {complaint}", err=True)
     if as_json:
         click.echo(json.dumps(snapshot_json(now), indent=1))
-        return
+    else:
+        _show(share, now, verbose)
+    fail_with(now.complaints)
+
+
+def _show(share: SharedDir, now: Snapshot, verbose: bool) -> None:
     if not now.jobs and not now.complaints:
         click.echo("no jobs")
     for one in now.jobs:
@@ -78,6 +81,8 @@ def _watch(share: SharedDir, only: str | None, as_json: bool, every: float) -> N
         said[:] = fresh
 
     if as_json or not sys.stdout.isatty():
-        watch_plainly(reader, every, say, time.sleep)
+        last = watch_plainly(reader, every, say, time.sleep)
+        if last.complaints:
+            sys.exit(EXIT_USAGE)  # the lines, or the JSON, have told them
     else:
         StatusApp(reader, every).run()

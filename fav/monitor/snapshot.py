@@ -182,15 +182,16 @@ class SnapshotReader:
                     complaints.append(f"{job.name}: {str(error).removeprefix(f'{job.name}: ')}")
         return Snapshot(tuple(jobs), tuple(self._counted(nodes)), tuple(complaints))
 
-    def nodes(self) -> tuple[NodeSnapshot, ...]:
-        """The nodes alone. Those of other machines are listened to until each has renewed its heartbeat, or would be silent."""
+    def nodes(self) -> Snapshot:
+        """The nodes, and no job. Those of other machines are listened to until each has renewed its heartbeat, or would be silent."""
         self._hear()
         for _ in range(MAX_LISTENS):
             if not any(map(self._is_unsure, self._identities)):
                 break
             self.share.system.sleep(LISTEN_S)
             self._hear()
-        return self._nodes(self._claims([]))
+        complaints: list[str] = []
+        return Snapshot((), self._nodes(self._claims(complaints)), tuple(complaints))
 
     def state(self, job: Job) -> JobStatus:
         """How one job stands, and nothing else. OSError or JobQueueError where that cannot be read."""

@@ -157,11 +157,11 @@ def cells(node: NodeSnapshot) -> tuple[str, ...]:
 
 def watch_plainly(
     lookout: SnapshotReader, every: float, say: Callable[[Snapshot], None], sleep: Callable[[float], None]
-) -> None:
-    """Say what is new, again and again, until every job is over."""
+) -> Snapshot:
+    """Say what is new, again and again, until every job is over; the last snapshot."""
     while True:
         now = lookout.look()
         say(now)
         if all(job.state in (JobStatus.FINISHED, JobStatus.CANCELLED) for job in now.jobs):
-            return
+            return now
         sleep(every)

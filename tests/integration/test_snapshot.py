@@ -22,6 +22,7 @@ from shared import attempts, control
 from shared.claims import Claims
 from shared.control import ControlCommand
 from shared.filesystem import FileSystem
+from shared.heartbeat import temporary_member
 from shared.identity import Identity
 from shared.jobs import find_job
 from shared.membership import Node
@@ -277,3 +278,38 @@ def test_looking_again_costs_the_same_whatever_the_length_of_the_film(root):
         reader.look()
         costs.append(share.system.os.total - before)
     assert costs[1] - costs[0] <= 20, costs  # the other job's claims
+
+
+ODD = {
+    "a stranger's file": lambda share: share.layout.name("strange").touch(),
+    "a damaged manifest": lambda share: make_film(share, 10, 10, "strange") and (
+        share.layout.named_manifest("strange").write_bytes(b"{")
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("words", ["status", "status --json", "status --watch", "status --watch --json", "nodes",
+                                   "nodes --json", "recover"])  # fmt: skip
+def test_command_that_could_not_read_a_job_does_the_rest_and_says_so_by_its_exit_code(share, odd, words):
+    job = make_film(share, 10, 10)
+    with temporary_member(share) as operator:
+        job.mark(operator, "cancelled")
+    name, *options = words.split()
+    line = [name, str(share.layout.root), *options]
+    whole = CliRunner().invoke(coordinator.main, line)
+    assert whole.exit_code == 0 and whole.output, whole.output
+    odd(share)
+    made = CliRunner().invoke(coordinator.main, line)
+    assert made.exit_code == 2 and "strange" in made.output and "Traceback" not in made.output, made.output
+    if "--watch" not in words:
+        assert made.stdout == whole.stdout or name == "status" and job.name in made.stdout
+        assert made.stderr.startswith("error: ") and made.stderr.count("\n") == 1
+    if "--json" in words:
+        json.loads(made.stdout)
+
+
+def test_share_whose_only_job_cannot_be_read_names_it(share):
+    ODD["a damaged manifest"](share)
+    made = CliRunner().invoke(coordinator.main, ["pause", str(share.layout.root)])
+    assert made.exit_code == 2 and "expected the manifest of a job" in made.output, made.output
