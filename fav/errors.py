@@ -1,8 +1,8 @@
 """The errors of everything but the job system, which `shared` knows nothing of."""
 
-from shared.errors import UserError, plain
+from shared.errors import TYPES_BY_ERRNO, UserError, file_type, plain
 
-__all__ = ["FavError", "plain"]
+__all__ = ["TYPES_BY_ERRNO", "FavError", "file_type", "plain"]
 
 
 class FavError(UserError):

@@ -1,6 +1,8 @@
 """The root of every error that a user reads, and what the job system reports."""
 
+import errno
 import re
+import stat
 import sys
 from contextlib import contextmanager
 
@@ -10,6 +12,17 @@ LEAST = (3, 11)  # of Python
 LONGEST = 4000  # letters of a message
 # Letters that show nothing, though Python calls them printable: with them two names look the same that are not.
 UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+# What has a name, in words, by its type; and by the error of opening it as a regular file, without following links.
+FILE_TYPES = {
+    stat.S_IFREG: "a file",
+    stat.S_IFDIR: "a directory",
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFBLK: "a device",
+    stat.S_IFCHR: "a device",
+}
+TYPES_BY_ERRNO = {errno.ELOOP: stat.S_IFLNK, errno.ENXIO: stat.S_IFSOCK, errno.ENODEV: stat.S_IFCHR}
 INSTALL = "bash install.sh, then use .venv/bin/python"
 
 
@@ -19,6 +32,11 @@ def plain(text: object, most: int = 200) -> str:
     Control characters, those that turn the direction of a line or have no width, and bytes that were no text become `?`.
     """
     return UNSEEN.sub("?", "".join(letter if letter.isprintable() else "?" for letter in str(text)[:most]))
+
+
+def file_type(mode: int) -> str:
+    """What has a name, in words for a message, by its mode as `stat` tells it, or by its type alone."""
+    return FILE_TYPES.get(stat.S_IFMT(mode), "something else")
 
 
 def lacking(error: ImportError) -> str:
@@ -67,6 +85,14 @@ class UserError(Exception):
 
 class JobQueueError(UserError):
     """The shared directory, or what lies in it, is not as it should be."""
+
+
+class OddFileError(JobQueueError):
+    """What is no regular file, or too large a one, has the place of a file. `got` says in words what it is."""
+
+    def __init__(self, message: str, got: str):
+        super().__init__(message)
+        self.got = got
 
 
 class EvictedError(JobQueueError):

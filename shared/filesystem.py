@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from shared import local
-from shared.errors import JobQueueError
+from shared.errors import TYPES_BY_ERRNO, JobQueueError, OddFileError, file_type
 
 NO_SPACE_ERRNOS = {errno.ENOSPC, errno.EDQUOT}
 RETRYABLE_ERRNOS = {
@@ -33,7 +33,6 @@ RETRYABLE_ERRNOS = {
 READ_ONLY_ERRNOS = {errno.EROFS}  # mounted read-only while nodes work
 TRANSIENT_ERRNOS = NO_SPACE_ERRNOS | RETRYABLE_ERRNOS | READ_ONLY_ERRNOS
 NO_LINKS = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
-NO_FILE = {errno.ELOOP: "a symbolic link", errno.ENXIO: "a socket", errno.ENODEV: "a device"}
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 CLOCK = getattr(
@@ -118,9 +117,8 @@ class FileSystem:
         except (FileNotFoundError, NotADirectoryError):
             return
         if not stat.S_ISDIR(mode):
-            what = "a symbolic link" if stat.S_ISLNK(mode) else "something else"
             raise JobQueueError(
-                f"{path}: expected a directory, got {what}; move it away, and the directory itself back (no link is "
+                f"{path}: expected a directory, got {file_type(mode)}; move it away, and the directory itself back (no link is "
                 f"followed here; for more room, use a shared directory on another disk)"
             )
 
@@ -162,7 +160,9 @@ class FileSystem:
         """The content of a regular file of at most `limit` bytes; never follows a link or waits on a FIFO."""
         with self._regular(path) as (fd, info):
             if info.st_size > limit:
-                raise JobQueueError(f"{path}: expected at most {limit} bytes, got {info.st_size}; move it away")
+                raise OddFileError(
+                    f"{path}: expected at most {limit} bytes, got {info.st_size}; move it away", f"{info.st_size} bytes"
+                )
             return self._bytes(fd, info.st_size)
 
     def head(self, path: Path, size: int) -> tuple[bytes, float]:
@@ -183,10 +183,8 @@ class FileSystem:
             try:
                 fd = self._open_in(directory, path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             except OSError as error:
-                if error.errno in NO_FILE:
-                    raise JobQueueError(
-                        f"{path}: expected a regular file, got {NO_FILE[error.errno]}; move it away"
-                    ) from None
+                if error.errno in TYPES_BY_ERRNO:
+                    raise _no_file(path, TYPES_BY_ERRNO[error.errno]) from None
                 if error.errno == errno.EACCES:
                     raise JobQueueError(
                         f"{path}: expected a file that this user may read; correct its permissions"
@@ -195,7 +193,7 @@ class FileSystem:
         try:
             info = self.os.fstat(fd)
             if not stat.S_ISREG(info.st_mode):
-                raise JobQueueError(f"{path}: expected a regular file, got something else; move it away")
+                raise _no_file(path, info.st_mode)
             yield fd, info
         finally:
             self.os.close(fd)
@@ -429,6 +427,11 @@ class FileSystem:
         except (PermissionError, OverflowError):
             pass
         return False
+
+
+def _no_file(path: Path, mode: int) -> OddFileError:
+    got = file_type(mode)
+    return OddFileError(f"{path}: expected a regular file, got {got}; move it away", got)
 
 
 def process_start(pid: int) -> int | None:

@@ -161,7 +161,7 @@ def find_job(share: SharedDir, name: str) -> Job | None:
         return None
     except NotADirectoryError:
         raise JobQueueError(
-            f"{path.parent}: expected a directory with a job's manifest, got something else; move it away"
+            f"{path.parent}: expected a directory with a job's manifest, got no directory; move it away"
         ) from None
     if manifest.name != name or not manifest.id.startswith(
         f"{name}."

@@ -19,14 +19,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fav.errors import FavError
+from fav.errors import FavError, file_type
 
 NEAR = 1 << 18  # bytes at the beginning and at the end of a file in which a mark is looked for
 MOST_NAMES = 1000
 DESCRIPTORS = "/proc/self/fd/"
 UNGUIDED = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-KINDS = {stat.S_IFDIR: "a directory", stat.S_IFLNK: "a symbolic link", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket",
-         stat.S_IFBLK: "a device", stat.S_IFCHR: "a device"}  # fmt: skip
 
 
 class CannotWriteError(FavError):
@@ -187,7 +185,7 @@ def bears(path: Path, mark: str) -> bool:
 def kind_of(path: Path) -> str | None:
     """What has this name, in words; None for nothing."""
     try:
-        return KINDS.get(stat.S_IFMT(os.lstat(path).st_mode), "a file")
+        return file_type(os.lstat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return None
 

@@ -14,14 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from fav.errors import FavError
+from fav.errors import TYPES_BY_ERRNO, FavError, file_type
 
 BLOCK = 1 << 16
 WRITER_S = 5.0  # that a pipe may be without a writer
 WORD_S = 5.0  # of silence before somebody is told what is waited for
 SILENT_S = 600.0  # a program that looks for cuts in a long film says nothing before it is done
-KINDS = ((stat.S_ISFIFO, "a pipe"), (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"),
-         (stat.S_ISSOCK, "a socket"))  # fmt: skip
 
 
 @contextmanager
@@ -78,16 +76,15 @@ def _open(path: Path | str, what: str) -> int:
         return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except OSError as error:
         if error.errno in (errno.ENXIO, errno.ENODEV):
-            raise FavError(_refusal(what, stat.S_IFSOCK if error.errno == errno.ENXIO else stat.S_IFCHR)) from None
+            raise FavError(_refusal(what, TYPES_BY_ERRNO[error.errno])) from None
         raise
     except ValueError:  # a NUL, which no shell can type
         raise FavError(f"{what}: expected the name of a file, got {str(path)[:80]!r}") from None
 
 
 def _refusal(what: str, mode: int) -> str:
-    kind = next((name for is_one, name in KINDS if is_one(mode)), "something else")
-    cure = "; save what comes out of it as a file first" if kind == "a pipe" else ""
-    return f"{what}: expected a file, got {kind}{cure}"
+    cure = "; save what comes out of it as a file first" if stat.S_ISFIFO(mode) else ""
+    return f"{what}: expected a file, got {file_type(mode)}{cure}"
 
 
 def _limited(blocks: Iterator[bytes], what: str, most: int) -> bytes:

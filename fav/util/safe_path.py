@@ -3,7 +3,7 @@
 import os
 from pathlib import Path, PurePosixPath
 
-from fav.errors import FavError
+from fav.errors import FavError, file_type
 
 
 def inside(root: Path, relative: str | None) -> Path | None:
@@ -26,7 +26,7 @@ def brought(root: Path, relative: str | None) -> Path | None:
     if not real.is_relative_to(os.path.realpath(root)):
         raise FavError(f"{path}: expected an input inside the shared directory, got a link to {real}")
     if real.exists() and not (real.is_file() or real.is_dir()):
-        raise FavError(f"{path}: expected a file, got something else; move it away")
+        raise FavError(f"{path}: expected a file, got {file_type(real.stat().st_mode)}; move it away")
     return path
 
 

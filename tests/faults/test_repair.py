@@ -244,7 +244,7 @@ def test_directory_of_results_that_is_something_else_is_named_and_its_advice_wor
     place.rename(away)
     place.symlink_to(away) if level else place.write_text("a file")
     told = call(job, "retry", code=2)
-    what = "a symbolic link" if level else "something else"
+    what = "a symbolic link" if level else "a file"
     assert f"{place}: expected a directory, got {what}; move it away" in told and len(told.splitlines()) == 1
     assert "finished" in job.marks()
     place.unlink()

@@ -492,7 +492,7 @@ def bind(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "make, word",
-    [(bind, "a socket"), (link, "a symbolic link"), (os.mkfifo, "something else"), (Path.mkdir, "something else")],
+    [(bind, "a socket"), (link, "a symbolic link"), (os.mkfifo, "a pipe"), (Path.mkdir, "a directory")],
 )
 def test_what_is_no_file_is_refused_with_the_word_what_it_is(share, tmp_path, make, word):
     make(tmp_path / "x")
@@ -547,7 +547,7 @@ def test_jobs_whose_rooms_are_no_directories_are_left_and_the_others_served(shar
 def test_node_of_a_job_whose_rooms_are_no_directories_ends_in_one_line(share, node, job):
     shutil.rmtree(job.layout.claims)
     job.layout.claims.touch()
-    with pytest.raises(JobQueueError, match="claims: expected a directory, got something else"):
+    with pytest.raises(JobQueueError, match="claims: expected a directory, got a file"):
         work(node, toy.ToyPlan)
 
 
@@ -620,7 +620,7 @@ def test_film_that_is_no_file_is_set_aside_and_made(share, clip, style, make):
 
 # ---- inputs that are not where they should be
 @pytest.mark.parametrize("make, word", [(lambda path: path.symlink_to("/etc/passwd"), "a link to /etc/passwd"),
-                                        (os.mkfifo, "something else")], ids=["link", "fifo"])  # fmt: skip
+                                        (os.mkfifo, "a pipe")], ids=["link", "fifo"])  # fmt: skip
 @pytest.mark.parametrize("name", ["style", "video"])
 def test_input_that_leads_out_of_the_share_or_would_block_is_refused(share, node, clip, style, name, make, word):
     job = films.create(share, clip, style)
