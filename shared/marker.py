@@ -11,9 +11,9 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from shared.errors import JobQueueError, plain
+from shared.errors import JobQueueError, OddFileError, plain
 from shared.filesystem import NO_LINKS, FileSystem
-from shared.paths import ID, NAME, SharedDirPaths, is_incarnation, is_private
+from shared.paths import ID, NAME, SharedDirPaths, is_incarnation, is_notice, is_order, is_private
 from shared.source_hash import version
 
 FORMAT = 1
@@ -50,10 +50,7 @@ class Marker:
             if type(number) is not int or not isinstance(identifier, str):
                 raise ValueError("fav_share and id")
         except (ValueError, KeyError, TypeError, RecursionError):
-            raise JobQueueError(
-                f"{where}: expected the marker of a shared directory, got {plain(repr(data[:40]))}; use another "
-                f"directory; or, where there are jobs, move this file away: it is made again"
-            ) from None
+            raise _no_marker(where, plain(repr(data[:40]))) from None
         if number > FORMAT:
             raise JobQueueError(
                 f"{where}: the shared directory was made by a newer version of this program; update this machine"
@@ -68,10 +65,19 @@ def read_marker(system: FileSystem, layout: SharedDirPaths) -> Marker | None:
             data = system.read(layout.marker, LIMIT)
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OddFileError as error:
+            raise _no_marker(layout.marker, error.got) from None
         if data:
             break
         system.sleep(PAUSE_S)
     return Marker.from_bytes(data, layout.marker)
+
+
+def _no_marker(where: Path, got: str) -> JobQueueError:
+    return JobQueueError(
+        f"{where}: expected the marker of a shared directory, which is a small file, got {got}; use another directory; "
+        f"or, where there are jobs, move this file away: it is made again"
+    )
 
 
 def mark(system: FileSystem, layout: SharedDirPaths) -> Marker:
@@ -121,7 +127,13 @@ def is_old_share(system: FileSystem, layout: SharedDirPaths) -> bool:
         return True
     if names or not all(_is_directory(system, room) for room in layout.rooms()):
         return False
-    mine = {layout.nodes: is_incarnation, layout.private: is_private, layout.jobs: ID.fullmatch}
+    mine = {
+        layout.nodes: is_incarnation,
+        layout.private: is_private,
+        layout.bell: is_notice,
+        layout.orders: is_order,
+        layout.jobs: ID.fullmatch,
+    }  # whoever made a log is not told by its name
     return all(is_ours(name) for room, is_ours in mine.items() for name in system.list(room))
 
 

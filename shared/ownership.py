@@ -13,12 +13,11 @@ from pathlib import Path
 
 from shared.errors import JobQueueError, plain
 from shared.filesystem import Removal
-from shared.paths import CHECK, GRAVE, HARD_LINK_PROBE, JobPaths, is_incarnation, shard_of
+from shared.paths import CHECK, GRAVE, HARD_LINK_PROBE, NOTICE, JobPaths, is_incarnation, shard_of
 from shared.shared_dir import PROBE, SharedDir
 
 TEMPORARY = re.compile(r"[0-9a-f]{16}(\.[A-Za-z0-9]{1,20}){0,2}")  # of `Node.draft`, some with a suffix
 CHECK_FILE = re.compile(r"[0-9a-f]{16}|n{100,}")
-NOTICE = re.compile(r"(.+)\.[0-9]{9}")
 JOB_RECORDS = ("creator", "job.json")  # what proves a directory to be a job's
 
 # How results of the kinds that people make something else of end: a frame as JPEG beside ours is theirs.

@@ -29,6 +29,7 @@ from pathlib import Path
 INCARNATION = re.compile(r"[A-Za-z0-9_-]{1,40}-[0-9]{1,10}-[0-9a-f]{8}")
 GRAVE = re.compile(rf"{INCARNATION.pattern}\.[0-9a-f]{{16}}")  # what is left of a job that a node removes
 CHECK = re.compile(r"check\.[0-9a-f]{16}")  # the ground of check/quick.py
+NOTICE = re.compile(rf"({INCARNATION.pattern})\.[0-9]{{9}}")  # in `bell`
 HARD_LINK_PROBE = re.compile(r"probe(\.twin)?\.[0-9a-f]{16}")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}")
 ID = re.compile(NAME.pattern + r"\.[0-9a-f]{12}")
@@ -58,6 +59,16 @@ class Task:
 def is_incarnation(name: str) -> bool:
     """Whether a name is one that a node gives itself."""
     return INCARNATION.fullmatch(name) is not None
+
+
+def is_notice(name: str) -> bool:
+    """Whether nodes give names of this form to what they make in `bell`."""
+    return NOTICE.fullmatch(name) is not None
+
+
+def is_order(name: str) -> bool:
+    """Whether operators give names of this form to what they make in `orders`."""
+    return is_incarnation(name.rpartition(".")[0])
 
 
 def is_private(name: str) -> bool:

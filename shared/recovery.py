@@ -16,8 +16,8 @@ from shared.filesystem import TRANSIENT_ERRNOS, Removal
 from shared.identity import Identity, node_named
 from shared.jobs import Job, Manifest, all_jobs
 from shared.membership import Node, sweep
-from shared.ownership import NOTICE, creator_of, left_alone, listed, remove_job_files, remove_notice, remove_private
-from shared.paths import ID, JobPaths, Task, is_incarnation, is_private
+from shared.ownership import creator_of, left_alone, listed, remove_job_files, remove_notice, remove_private
+from shared.paths import ID, NOTICE, JobPaths, Task, is_private
 from shared.settings import LEASE_S, POLL_S
 from shared.shared_dir import SharedDir
 
@@ -140,7 +140,7 @@ class Recovery:
                 self._sweep(layout.private / name, lambda: remove_private(self.share, name))
         for name in system.list(layout.bell):
             form = NOTICE.fullmatch(name)
-            if not (form and form[1] in alive) and self._is_over(layout.bell / name, form and is_incarnation(form[1])):
+            if not (form and form[1] in alive) and self._is_over(layout.bell / name, form):
                 self._sweep(layout.bell / name, lambda: remove_notice(self.share, name))
         self._sweep_jobs(alive)
 

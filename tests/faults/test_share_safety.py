@@ -287,9 +287,21 @@ def newer(marker: bytes) -> bytes:
 
 MARKERS = {"empty": file(b""), "no JSON": file(b"\xff\0{"), "no object": file(b"[]"), "no fields": file(b"{}"),
            "deep": file(b"[" * 100_000),
-           "huge": file(b"{" + b" " * (2 << 20) + b"}"), "directory": directory(), "link to one": link("HOME/marker"),
+           "huge": file(b"{" + b" " * (2 << 20) + b"}"), "large": file(b" " * 4097), "directory": directory(), "link to one": link("HOME/marker"),
            "link to itself": link(MARKER),
            "FIFO": FIFO}  # fmt: skip
+
+
+MARKERS_TOLD = {
+    "newer": "newer version of this program; update",
+    "empty": "got b'';",
+    "huge": f"expected the marker of a shared directory, which is a small file, got {(2 << 20) + 2} bytes; ",
+    "large": "got 4097 bytes",
+    "directory": "expected the marker of a shared directory, which is a small file, got a directory; use another",
+    "link to one": "got a symbolic link; use another directory",
+    "link to itself": "got a symbolic link",
+    "FIFO": "got a pipe",
+}
 
 
 @pytest.mark.parametrize("kind", [*MARKERS, "newer"])
@@ -306,7 +318,8 @@ def test_marker_that_does_not_read_is_a_refusal_that_names_it(root, home, base, 
     before, watched = look(root), watch(root)
     with pytest.raises(JobQueueError, match=MARKER) as error:
         open_share(root, clock)
-    assert kind != "newer" or re.search("newer|update", str(error.value))
+    wanted = MARKERS_TOLD.get(kind, "expected the marker of a shared directory, .*; use another directory; or, where")
+    assert re.search(wanted, str(error.value)), error.value
     for words in LOOKS:
         call(root, *words.split())
     assert differences(before, look(root)) == []
@@ -380,6 +393,9 @@ def test_old_share_whose_only_manifests_are_of_one_job_of_many_is_recognized(roo
 
 @pytest.mark.parametrize("change", [
     lambda root, home: (root / "logs").rmdir(), lambda root, home: lay(file(), root / "private" / "diary.txt", home),
+    lambda root, home: lay(file(b""), root / "bell" / "notes.txt", home),
+    lambda root, home: lay(file(b""), root / "bell" / "notes.000000001", home),
+    lambda root, home: lay(holding(("notes.txt", file())), root / "orders", home),
     lambda root, home: lay(directory(), root / "jobs" / "exp1", home), lambda root,
     home: lay(MINE, root / "names" / "me", home),
     lambda root, home: lay(directory(**{"job.json": file(b"{}")}), root / "names" / "film", home),
@@ -387,7 +403,7 @@ def test_old_share_whose_only_manifests_are_of_one_job_of_many_is_recognized(roo
     lambda root, home: lay(link("HOME/toy"), root / "names" / "toy", home),
     lambda root, home: lay(directory(**{"job.json": file(manifest("other"))}), root / "names" / "film", home),
     lambda root, home: lay(FIFO, root / "names" / "film", home),
-], ids=["five rooms", "a diary", "an experiment", "a directory", "no manifest", "a linked manifest",
+], ids=["five rooms", "a diary", "a note", "a numbered note", "an order of its own", "an experiment", "a directory", "no manifest", "a linked manifest",
         "a linked directory", "another's manifest", "a FIFO"])  # fmt: skip
 def test_rooms_without_a_job_that_hold_anything_are_a_strangers(root, home, change):
     old_share(root, ())
