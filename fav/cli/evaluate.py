@@ -8,6 +8,7 @@ from rich.progress import Progress
 
 from fav.cli.common import one_line_errors
 from fav.cli.options import CUTS, FILE, FLOW, FPS, RANGE, FrameRangeType, limits, options
+from fav.cli.outputs import check_place
 from fav.pipeline.request import check_cuts, check_range
 from fav.pipeline.spec import LOSS_NETWORK
 from fav.util.atomic import check_new, new_file
@@ -78,7 +79,7 @@ def evaluate(
     cuts = cuts_in(read_cuts) if read_cuts else () if no_cuts else None
     comparison = EvaluationConfig(video, stylized, start=range[0], stop=range[1], cuts=cuts, **values)
     out = out or Path(stylized).with_suffix(".evaluation")
-    names = [check_new(out.with_name(out.name + suffix)) for suffix in report.WRITERS]
+    names = [check_new(check_place(out.with_name(out.name + suffix))) for suffix in report.WRITERS]
     width, height, frames = check(comparison, seams)
     losses = None
     if style:

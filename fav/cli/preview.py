@@ -11,13 +11,12 @@ import click
 
 from fav.cli.common import looked_at, one_line_errors, the_job
 from fav.cli.options import FILE
-from fav.cli.outputs import _cured, _shown, _tell, mark_of, place_for
+from fav.cli.outputs import _cured, _shown, _tell, mark_of, own_output, place_for
 from fav.errors import FavError
 from fav.launch.program import COORDINATOR
 from fav.monitor.console import tell
 from fav.pipeline.inputs import check_video
 from fav.pipeline.spec import JobSpec
-from fav.util.atomic import own_file
 from fav.util.safe_path import brought
 from shared.errors import JobQueueError, UserError
 from shared.jobs import Job
@@ -72,7 +71,7 @@ def make(job: Job, film: Path, over: threading.Event) -> None:
 
     The unfinished file is this process's, which takes it away whatever becomes of the other one.
     """
-    with own_file(film, mark_of("preview", job)) as draft:
+    with own_output(film, mark_of("preview", job)) as draft:
         into = f"/proc/self/fd/{draft.fd}"
         made = subprocess.Popen(
             [*COMMAND, str(job.share.layout.root), job.name, "--into", into],

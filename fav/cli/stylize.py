@@ -7,6 +7,7 @@ from rich.progress import Progress
 
 from fav.cli.common import one_line_errors
 from fav.cli.options import BACKEND, FILE, LOOK, limits, options, request_of
+from fav.cli.outputs import check_place
 from fav.errors import FavError
 from fav.util.atomic import check_new, new_file
 
@@ -44,7 +45,7 @@ def stylize(
     device_of(device)
     choose(backend, device)
     source = check(request)
-    check_film_name(check_new(out))
+    check_film_name(check_new(check_place(out)))
     look, finish, start, stop, cuts = look_of(request, source)
     timeline = Timeline(start, stop, request.backward, request.independent, request.chunk)
     with new_file(out) as film, Progress() as progress:

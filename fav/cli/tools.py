@@ -14,6 +14,7 @@ with installed():
     from fav.cli.evaluate import evaluate
     from fav.cli.node import node
     from fav.cli.options import FILE, FLOW, SizeType, options
+    from fav.cli.outputs import check_place
     from fav.cli.share_argument import HINT, ShareGroup
     from fav.cli.stylize import stylize
     from fav.cli.train import train
@@ -63,7 +64,7 @@ def flow(first: Path, second: Path, out: Path, flow: str, flow_weights: Path | N
     from fav.flow.io import flow_picture, write_flo
     from fav.util.images import read_image
 
-    if check_new(out).suffix != ".flo":
+    if check_new(check_place(out)).suffix != ".flo":
         raise FavError(f"{out}: expected a name that ends in .flo")
     check_new(out.with_suffix(".png"))
     flows.check(flow, flow_weights)
@@ -90,7 +91,7 @@ def convert(model: Path, out: Path) -> None:
     """
     from fav.model.checkpoints import convert as write
 
-    if check_new(out).suffix != ".safetensors":
+    if check_new(check_place(out)).suffix != ".safetensors":
         raise FavError(f"{out}: expected a name that ends in .safetensors")
     click.echo(f"done: {write(model, out)}")
 
@@ -130,6 +131,7 @@ def sample(out: Path, truth: bool, size: tuple[int, int] | None, **values) -> No
         given |= {"width": size[0], "height": size[1]}
     if given and not truth:
         raise FavError("--motion, --frames and --size: expected with --truth; the sample clip is always the same")
+    check_place(out)
     if truth:
         scene = Scene(**given)
         with new_directory(out) as room, Progress() as progress:

@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from fav.cli.common import one_line_errors
 from fav.cli.options import FILE, NumberType, limits
+from fav.cli.outputs import check_place
 from fav.monitor.console import tell
 from fav.pipeline.spec import LOSS_NETWORK
 from fav.training.config import (
@@ -179,7 +180,7 @@ def train(
     # Read when PyTorch is imported. Threads that spin while they wait take the cores from the samples' workers and from
     # everybody else: on two busy cores an iteration took 11 to 18 s, with this 2 to 3 s.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    names = OutputPaths(out)
+    names = OutputPaths(check_place(out))
     names.check()
     values["mix"] = values["mix"] or DEFAULT_MIX + (VIDEO_SHARE if clips else "")
     recipe = TrainingConfig(style=style_image.name, **values)

@@ -1,6 +1,7 @@
 """Files that are written for people: whole or not at all, under names that nobody guesses, and never over what is not ours."""
 
 import os
+import re
 import signal
 import tempfile
 import threading
@@ -13,12 +14,13 @@ import torch
 from click.testing import CliRunner
 
 import coordinator
-from fav.cli.outputs import place_for
+from fav.cli.outputs import own_output, place_for
 from fav.cli.tools import main
 from fav.errors import FavError
 from fav.model.checkpoints import save_style
 from fav.model.network import StyleNetwork
 from fav.pipeline.delivery import show
+from fav.pipeline.spec import JobSpec
 from fav.training.outputs import OutputPaths
 from fav.util.atomic import CannotWriteError, PathTakenError, bears, exclusive, new_directory, new_file, own_file
 from shared.heartbeat import temporary_member
@@ -307,6 +309,77 @@ def test_page_goes_into_the_current_directory_where_the_share_is_closed(open_pla
             return error
 
     assert "expected a directory that this user may write to" in as_nobody(write) and list(share.iterdir()) == []
+
+
+ROOMS = ["jobs", "private", "names", "orders", "JOBS", "a/jobs", "elsewhere"]  # the last two: by a link
+
+
+@pytest.mark.parametrize("command, place", [
+    *((command, place) for command in ("report", "preview") for place in ROOMS),
+    *((command, place) for command in ("stitch", "submit") for place in ROOMS[:-1]),  # of films in the share alone
+])  # fmt: skip
+def test_nothing_is_written_for_people_where_nodes_write_and_remove(job, clip, style, tmp_path, command, place):
+    root = job.share.layout.root
+    (root / "a").mkdir(exist_ok=True)
+    for path, to in ((root / "a" / "jobs", root / "jobs"), (tmp_path / "elsewhere", root / "jobs")):
+        path.is_symlink() or path.symlink_to(to)
+    name = f"{place}/x{'.html' if command == 'report' else '.mp4'}"
+    out = (tmp_path if place == "elsewhere" else root) / name
+    films = {"submit": (root, clip, style, "--name", "other", "--out", name), "stitch": (root, "--out", name)}
+    before = look(root)
+    made = call(command, *films.get(command, (root, "--out", out)))
+    assert made.exit_code == 2 and made.output.count("\n") == 1, made.output
+    assert re.search("expected a (place|name) outside of|expected a directory, got a symbolic link", made.output)
+    assert look(root) == before
+    (root / "a" / "jobs").unlink()
+
+
+@pytest.mark.parametrize("step", ["stylize", "flow", "convert", "sample", "scene", "evaluate", "train"])
+def test_single_steps_write_nothing_where_nodes_write_and_remove(job, tmp_path, clip, style, step):
+    jobs, a = job.share.layout.jobs, tmp_path / "a.png"
+    cv2.imwrite(str(a), np.zeros((16, 16, 3), np.uint8))
+    words = {
+        "stylize": (clip, style, jobs / "out.mp4"), "flow": (a, a, jobs / "out.flo"), "sample": (jobs / "out.mp4",),
+        "convert": (style, jobs / "out.safetensors"), "scene": ("--truth", "--frames", "1", jobs / "out"),
+        "evaluate": (clip, clip, "--out", jobs / "out"), "train": (a, tmp_path, jobs / "out.safetensors"),
+    }[step]  # fmt: skip
+    before = look(jobs)
+    made = call("sample" if step == "scene" else step, *words, main=main)
+    assert made.exit_code == 2 and "expected a place outside of" in made.output, made.output
+    assert look(jobs) == before
+
+
+def test_file_beside_a_share_that_is_called_as_our_directories_is_written(tmp_path, job):
+    (tmp_path / "jobs").mkdir()
+    made = call("report", job.share.layout.root, "--out", tmp_path / "jobs" / "x.html")
+    assert made.exit_code == 0 and (tmp_path / "jobs" / "x.html").is_file()
+
+
+@pytest.mark.parametrize("error", [Broken, OSError])
+def test_directory_of_a_file_that_is_not_written_is_not_made(room, error):
+    out = room / "films" / "of mine" / "film.report.html"
+    with pytest.raises(error), own_output(place_for(out), MARK) as draft:
+        draft.file.write_text(MARK)
+        raise error
+    assert list(room.iterdir()) == []
+    (room / "films").mkdir()
+    with pytest.raises(error), own_output(place_for(out), MARK):
+        (room / "films" / "notes").touch()
+        raise error
+    assert [path.name for path in (room / "films").iterdir()] == ["notes"]
+    with own_output(place_for(out), MARK) as draft:
+        draft.file.write_text(MARK)
+    assert out.read_text() == MARK
+
+
+def test_command_that_fails_makes_no_directory_for_its_file(job, monkeypatch):
+    def fails(*_):
+        raise FavError("no page today")
+
+    monkeypatch.setattr("fav.report.html.page", fails)
+    monkeypatch.setattr(JobSpec, "film", lambda self, root: root / "films" / "film.mp4")
+    assert call("report", job.share.layout.root).exit_code == 2
+    assert not (job.share.layout.root / "films").exists()
 
 
 # ---- every output of the single steps
