@@ -8,13 +8,15 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.helpers.checkout import ROOT
 from tests.simulation.many import CI_SEEDS, Outcome, catch, occurred, outcomes, pool, told
 from tests.simulation.mutations import MUTATIONS
-from tests.simulation.world import EVERY_FAULT
+from tests.simulation.world import EVERY_FAULT, World
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,19 @@ def test_fault_occurs_in_at_least_ten_runs(runs, fault):
 @pytest.mark.parametrize("mutation", MUTATIONS)
 def test_wrong_protocol_is_found_out(caught, mutation):
     assert caught[mutation] is not None
+
+
+@pytest.mark.parametrize("leases, excused", [(0.5, 0), (0.9, 2), (3.0, 2)])
+def test_cut_excuses_the_nodes_of_a_machine_only_where_it_silences_their_hearts(monkeypatch, leases, excused):
+    world = World(1)
+    world.lease = 60.0
+    host = world.hosts[0]
+    monkeypatch.setattr(host, "at_work", lambda: 3)
+    monkeypatch.setattr(world.rnd, "uniform", lambda least, most: leases)
+    monkeypatch.setattr(world.rnd, "random", lambda: 1.0)  # the call itself reaches the server
+    agent = SimpleNamespace(process=world.process(host))
+    assert world._strike("cut", agent, host.client, "stat", Path("/share/nodes"), lambda: None, 0) is None
+    assert host.cut == world.now + 60.0 * leases and world.struck_beside == excused
 
 
 @pytest.mark.parametrize("seed", [3, 8, 12])

@@ -12,6 +12,7 @@ from pathlib import Path
 from greenlet import getcurrent, greenlet
 
 from shared.filesystem import FileSystem
+from shared.settings import HEARTBEAT_S, POLL_S
 from tests.simulation.server import Client, Inode, Server, fail
 
 MOST_STEPS = (
@@ -361,9 +362,8 @@ class World:
                 self.late.sort(key=lambda one: one[0])
             self.kill(process)
             return Dead()
-        if kind in ("power loss", "cut"):
-            self.struck_beside += max(client.host.at_work() - 1, 0)
         if kind == "power loss":
+            self._strike_beside(client.host)
             for inode in sorted(client.host.unsynced, key=lambda inode: inode.ino):
                 client.lose(inode)
             client.host.boot += 1
@@ -398,7 +398,9 @@ class World:
             self._reach_server(client, path)
             return None
         if kind == "cut":
-            client.host.cut = self.now + rnd.uniform(0.5, 3) * lease
+            client.host.cut = self.now + (length := rnd.uniform(0.5, 3) * lease)
+            if length > lease - HEARTBEAT_S - POLL_S:  # a shorter one silences no heart for a lease
+                self._strike_beside(client.host)
             if rnd.random() < 0.5:
                 self._reach_server(client, path)
             return None
@@ -416,6 +418,10 @@ class World:
                 client.lose(path)
             return fail(rnd.choice([errno.ENOSPC, errno.EDQUOT]), path)
         return None
+
+    def _strike_beside(self, host: Host) -> None:
+        """A fault ends the tasks under way on a whole machine: count those beside the first."""
+        self.struck_beside += max(host.at_work() - 1, 0)
 
     def _try(self, effect: Callable) -> bool:
         """Let a step happen of which nobody hears."""
