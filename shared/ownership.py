@@ -5,6 +5,7 @@ the record of its creator or its manifest. What strangers have put between our f
 the directories above it.
 """
 
+import json
 import os
 import re
 import secrets
@@ -12,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from shared.errors import JobQueueError, plain
-from shared.filesystem import Removal
-from shared.paths import CHECK, GRAVE, HARD_LINK_PROBE, NOTICE, JobPaths, is_incarnation, shard_of
+from shared.filesystem import RECORD_LIMIT, Removal
+from shared.paths import CHECK, GRAVE, HARD_LINK_PROBE, ID, NOTICE, TRASH, JobPaths, is_incarnation, shard_of
 from shared.shared_dir import PROBE, SharedDir
 
 TEMPORARY = re.compile(r"[0-9a-f]{16}(\.[A-Za-z0-9]{1,20}){0,2}")  # of `Node.draft`, some with a suffix
@@ -62,7 +63,12 @@ def remove_private(share: SharedDir, name: str) -> Removal:
     if GRAVE.fullmatch(name):
         grave = JobPaths(path)
         return system.remove(path, _is_of_job(grave, _brought(share, grave)))
+    if TRASH.fullmatch(name):
+        return _remove_trash(share, path)
     if is_incarnation(name):
+        drafts = [path / draft for draft in system.list(path) if TEMPORARY.fullmatch(draft)]
+        if any(_remove_trash(share, draft).failed for draft in drafts if _is_job(share, JobPaths(draft))):
+            return Removal(failed=True)
         return system.remove(
             path, lambda entry, is_directory: is_directory if entry == path else _is_temporary(path, entry)
         )
@@ -75,6 +81,31 @@ def remove_private(share: SharedDir, name: str) -> Removal:
     ):  # its node died as it wrote
         return system.remove(path, lambda entry, is_directory: not is_directory)
     return Removal([path])
+
+
+def _remove_trash(share: SharedDir, path: Path) -> Removal:
+    """Remove a whole job that older versions have moved there: what proves it to be one goes last."""
+    system, layout, total = share.system, JobPaths(path), Removal()
+    if not _is_job(share, layout):
+        return Removal([path])
+    is_ours = _is_of_job(layout, _brought(share, layout))
+    for name in system.entries(path):
+        if name not in (*JOB_RECORDS, layout.brought.name):
+            total.add(system.remove(path / name, is_ours))
+    return total if total.failed else system.remove(path, is_ours)
+
+
+def _is_job(share: SharedDir, layout: JobPaths) -> bool:
+    """Whether the records in a directory prove it to be that of a job, wherever it lies."""
+    try:
+        fields = json.loads(_content(share, layout.manifest, RECORD_LIMIT) or b"{}")
+        if ID.fullmatch(fields.get("id", "")) and "lease" in fields:
+            return True
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        pass
+    return bool(creator_of(share, layout)) or (_content(share, layout.brought, BROUGHT_LIMIT) or b"").startswith(
+        BROUGHT
+    )
 
 
 def _is_temporary(private: Path, entry: Path) -> bool:

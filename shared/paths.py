@@ -33,6 +33,7 @@ NOTICE = re.compile(rf"({INCARNATION.pattern})\.[0-9]{{9}}")  # in `bell`
 HARD_LINK_PROBE = re.compile(r"probe(\.twin)?\.[0-9a-f]{16}")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}")
 ID = re.compile(NAME.pattern + r"\.[0-9a-f]{12}")
+TRASH = re.compile(rf"jobs\.({ID.pattern})")  # a job that an early version has moved into `private`, to remove it
 
 SHARD = 1000  # results a directory; 10^6 tasks make 1000 directories of 1000
 
@@ -73,7 +74,7 @@ def is_order(name: str) -> bool:
 
 def is_private(name: str) -> bool:
     """Whether nodes give names of this form to what they make in `private`."""
-    return any(form.fullmatch(name) for form in (INCARNATION, GRAVE, CHECK, HARD_LINK_PROBE))
+    return any(form.fullmatch(name) for form in (INCARNATION, GRAVE, CHECK, HARD_LINK_PROBE, TRASH))
 
 
 def shard_of(number: int) -> int:

@@ -460,7 +460,43 @@ def test_sweep_removes_what_the_dead_have_left_and_nothing_beside_it(root, home,
     watched.unharmed()
 
 
+def lay_trash(job: Path, proof: str) -> Path:
+    """A job that an early version was removing when its node died."""
+    for place in ("claims", "failed", "results/frame/0000", "attempts/frame/0000/0000001", "inputs"):
+        (job / place).mkdir(parents=True, exist_ok=True)
+    for name in ("results/frame/0000/0000000.png", "inputs/video.mp4", "inputs/style.pth", "failed/frame.0000001"):
+        (job / name).write_bytes(b"ours")
+    (job / "finished").touch()
+    (job / proof).write_bytes(manifest("film") if proof == "job.json" else GONE.encode())
+    return job
+
+
+@pytest.mark.parametrize("proof", ["job.json", "creator"])
+@pytest.mark.parametrize("place", [f"private/jobs.film.{HEX12}", f"private/{GONE}/{HEX16}", f"private/{GONE}.{HEX16}"])
+def test_job_that_an_early_version_was_removing_is_swept(root, home, clock, place, proof):
+    open_share(root, clock)
+    job = lay_trash(root / place, proof)
+    strangers = [lay(thing, job / name, home) for name, thing in (
+        ("notes", file()), ("results/frame/0000/mine.png", file()), ("claims/void", directory(0o700)))]  # fmt: skip
+    watched = watch(root, *strangers)
+    hours(root, clock)
+    watched.unharmed()
+    left = {path.relative_to(job).as_posix() for path in job.rglob("*") if not path.is_dir()}
+    assert left == {"notes", "results/frame/0000/mine.png"}
+    for path in strangers:
+        path.rmdir() if path.is_dir() else path.unlink()
+    shutil.rmtree(job)
+    lay_trash(root / place, proof)
+    hours(root, clock)
+    assert list((root / "private").iterdir()) == []
+
+
 LOOK_ALIKES = {
+    f"private/jobs.film.{HEX12}": [file(), FIFO, link(f"HOME/toy.{HEX12}"), directory(0o700), directory(
+        0o700, photos=file()), directory(claims=directory(), finished=file()),
+        directory(creator=file(b"Michelangelo"), finished=file()), directory(**{"job.json": file(b"{}")}),
+        directory(**{"job.json": link("HOME/job.json")})],
+    "private/jobs.film": [directory(**{"job.json": file(manifest("film"))})],
     f"private/{GONE}": [file(), FIFO, link("HOME/draft"), directory(0o700, taxes=file()),
                         holding((HEX16, link("HOME/thesis.tex")))],
     f"private/{GONE}.{HEX16}": [file(), FIFO, link("HOME/draft"), directory(0o700, taxes=file())],
