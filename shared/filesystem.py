@@ -170,6 +170,11 @@ class FileSystem:
         with self._regular(path) as (fd, info):
             return self._bytes(fd, size), info.st_mtime_ns / 1e9
 
+    def ends(self, path: Path, head: int, tail: int) -> tuple[bytes, bytes]:
+        """The first `head` and the last `tail` bytes of a regular file, as for `read`; fewer where it is shorter."""
+        with self._regular(path) as (fd, info):
+            return self.os.pread(fd, head, 0), self.os.pread(fd, tail, max(info.st_size - tail, 0))
+
     def parts(self, path: Path, size: int = 1 << 20) -> Iterator[bytes]:
         """The content of a regular file of any size, `size` bytes at a time, as for `read`."""
         with self._regular(path) as (fd, _):

@@ -83,6 +83,17 @@ def head(job: Job, task: Task, size: int) -> tuple[bytes, float]:
         raise ResultVanishedError(f"the result of {task} is not there") from None
 
 
+def ends(job: Job, task: Task, head: int, tail: int) -> tuple[bytes, bytes]:
+    """The first and the last bytes of a published result, however large it is.
+
+    ResultVanishedError where it is not there, JobQueueError where it is no file.
+    """
+    try:
+        return job.share.system.ends(job.layout.result(task), head, tail)
+    except FileNotFoundError:
+        raise ResultVanishedError(f"the result of {task} is not there") from None
+
+
 def done_in_shard(job: Job, kind: str, shard: int, suffix: str = "") -> set[int]:
     """Numbers of the tasks of one shard whose results are published; with `suffix`, only of files that end so.
 

@@ -34,9 +34,9 @@ from fav.stylize.blend import blend
 from fav.stylize.chain import FrameChain
 from fav.stylize.settings import LEAD
 from fav.stylize.timeline import IndexSegment, Timeline
-from fav.util.images import decode_png, png_limit
+from fav.util.images import HEAD_END, PNG_END, check_png_ends, decode_png, png_limit
 from shared import results
-from shared.errors import JobQueueError, ResultVanishedError, plain
+from shared.errors import JobQueueError, ResultVanishedError, UserError, plain
 from shared.filesystem import RECORD_LIMIT
 from shared.jobs import Job
 from shared.membership import Node
@@ -266,6 +266,20 @@ class JobArtifacts:
             self.geometry(task.number)
         else:
             self._decoded(task, _a_piece if task.kind == "index" else _some_rows)
+
+    def check_ends(self, task: Task) -> None:
+        """As `verify`, but of a picture or flow only its first and last bytes are read: that finds what is no picture of its
+        size, and what is cut off."""
+        if task.kind not in (*PAINTED, "flow"):
+            self.verify(task)
+            return
+        try:
+            head, tail = results.ends(self.job, task, HEAD_END, len(PNG_END))
+            check_png_ends(head, tail, self._size, 2 if task.kind == "flow" else 1)
+        except ResultVanishedError:
+            raise
+        except UserError as error:
+            raise DamagedFileError(task, error) from None
 
     def _decoded(self, task: Task, decode: Callable, limit: int = RECORD_LIMIT):
         """What is published, decoded. One of more than `limit` bytes, which its kind cannot have, is damaged: a piece of the

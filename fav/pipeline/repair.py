@@ -28,7 +28,7 @@ from fav.pipeline.task_names import (
     stitch_task,
 )
 from fav.util.safe_path import inside
-from fav.video import decode
+from fav.video import decode, probe
 from shared import results
 from shared.attempts import failed, forget
 from shared.errors import JobQueueError, ResultVanishedError, UserError
@@ -112,25 +112,28 @@ def lack(artifacts: JobArtifacts, by_names: bool = False) -> tuple[str, list[Tas
 
 
 # ---- what does not read back
-def check(artifacts: JobArtifacts, say: Callable[[str], None]) -> tuple[list[DamagedFileError], int]:
+def check(
+    artifacts: JobArtifacts, say: Callable[[str], None], whole: bool = True
+) -> tuple[list[DamagedFileError], int]:
     """Read everything back that is published; what does not read back, and how many results that are there were looked at.
 
-    Nothing is set aside. From time to time it says how far it is.
+    Nothing is set aside. From time to time it says how far it is. Not `whole`: of pictures, flow and the film, only their
+    beginnings and ends are read, as `verify` says.
     """
     job, damaged, looked, told = artifacts.job, [], 0, time.monotonic()
     total = sum(map(len, _published(artifacts)))
-    say(f"{job.name}: reading its {total} results back")
+    say(f"{job.name}: reading its {total} results back" if whole else f"{job.name}: looking at its {total} results")
 
     def wrong(task: Task) -> DamagedFileError | None:
         try:
-            verify(artifacts, task)
+            verify(artifacts, task, whole)
         except DamagedFileError as error:
             return error
         except ResultVanishedError:
             pass  # it is missing by now
         return None
 
-    with ThreadPoolExecutor(min(READERS, len(os.sched_getaffinity(0))), "check") as readers:
+    with ThreadPoolExecutor(min(READERS, len(os.sched_getaffinity(0))) if whole else READERS, "check") as readers:
         for tasks in _published(artifacts):
             for found in readers.map(wrong, tasks):
                 looked += 1
@@ -158,16 +161,21 @@ def _published(artifacts: JobArtifacts) -> Iterator[list[Task]]:
     yield [task for task in singles if results.is_done(artifacts.job, task)]
 
 
-def verify(artifacts: JobArtifacts, task: Task) -> None:
-    """Read a result back. DamagedFileError where it is not what it should be, and set aside where `artifacts` has a node."""
+def verify(artifacts: JobArtifacts, task: Task, whole: bool = True) -> None:
+    """Read a result back. DamagedFileError where it is not what it should be, and set aside where `artifacts` has a node.
+
+    Not `whole`: of a picture, flow and the film, no more is looked at than their heads tell and whether they are cut off,
+    and nothing is set aside.
+    """
     if task.kind not in ("stitch", "report"):
-        artifacts.verify(task)
+        (artifacts.verify if whole else artifacts.check_ends)(task)
         return
+    look = wrong_of_file if whole or task.kind == "report" else _wrong_of_head
     try:
-        wrong = wrong_of_file(artifacts, task, artifacts.job.layout.result(task))
+        wrong = look(artifacts, task, artifacts.job.layout.result(task))
     except FileNotFoundError:
         raise ResultVanishedError(f"the result of {task} is not there") from None
-    if wrong and artifacts.node is not None:
+    if wrong and whole and artifacts.node is not None:
         results.set_aside(artifacts.node, artifacts.job, task, None, whatever=True)
     if wrong:
         raise DamagedFileError(task, wrong)
@@ -197,6 +205,16 @@ def wrong_of_file(artifacts: JobArtifacts, task: Task, file: Path) -> str | None
     return _wrong_of_film(artifacts, file)
 
 
+def _wrong_of_head(artifacts: JobArtifacts, task: Task, file: Path) -> str | None:
+    """What keeps a file from being a film, as far as its head tells; None where nothing does."""
+    try:
+        artifacts.job.share.system.head(file, 1)  # no link, no pipe
+        probe(file)
+    except UserError as error:
+        return str(error)
+    return None
+
+
 def _wrong_of_film(artifacts: JobArtifacts, film: Path) -> str | None:
     try:
         with decode(film) as decoding:
@@ -209,17 +227,22 @@ def _wrong_of_film(artifacts: JobArtifacts, film: Path) -> str | None:
 
 
 # ---- what is done about it
-def repair(node: Node, job: Job, say: Callable[[str], None]) -> list[str]:
-    """Read all of a job back, set aside what does not, and take its mark `finished` away where nodes have to make something.
+def repair(node: Node, job: Job, say: Callable[[str], None], whole: bool = True) -> list[str]:
+    """Read all of a job back (not `whole`: as far as `check` says), set aside what does not, and take its mark `finished` away where nodes have to make something.
 
     Returns what was done, in lines for the user. FavError, and nothing is done, where nodes could not make it since an input
     is not there any more. Two may do this at once, and whoever dies at it has done no harm: what is missing stays so, and the
     next one goes on. The mark goes last. So a node that sets it once more sees what is missing, or we take it away.
     """
     artifacts = JobArtifacts(job)
-    damaged, looked = check(artifacts, say)
-    lines = [*_reopened(node, artifacts, damaged), *_shown_again(node, artifacts)]
-    return lines or [f"{job.name}: all {looked} results read back, and none is missing"]
+    damaged, looked = check(artifacts, say, whole)
+    lines = [*_reopened(node, artifacts, damaged), *_shown_again(node, artifacts, whole)]
+    if lines or whole:
+        return lines or [f"{job.name}: all {looked} results read back, and none is missing"]
+    return [
+        f"{job.name}: none of its {looked} results is missing or cut off (coordinator.py retry "
+        f"{job.share.layout.root} {job.name} reads all of them back)"
+    ]
 
 
 def reopen_missing(node: Node, job: Job) -> list[str]:
@@ -281,13 +304,16 @@ def film_of(artifacts: JobArtifacts) -> Path:
     return artifacts.spec.film(root)
 
 
-def _shown_again(node: Node, artifacts: JobArtifacts) -> list[str]:
+def _shown_again(node: Node, artifacts: JobArtifacts, whole: bool) -> list[str]:
     """Give the whole film of a finished job the name that it had, where nothing is there any more."""
     job, film, lines = artifacts.job, film_of(artifacts), []
     again = f"coordinator.py retry {job.share.layout.root} {job.name}"
     if "finished" not in job.marks():
         return []
     if job.share.system.exists(film):
+        result = job.layout.result(stitch_task(artifacts.spec))
+        if not whole and job.share.system.same_file(result, film):
+            return []
         wrong = wrong_of_file(artifacts, stitch_task(artifacts.spec), film)
         line = f"{film}: expected the film of {job.name}, got another file ({wrong}); move it away, then {again} shows the film"
         return [line] if wrong else []
@@ -299,7 +325,8 @@ def _shown_again(node: Node, artifacts: JobArtifacts) -> list[str]:
     if out != film:
         job.unmark("finished")
         job.mark(node, "finished", out.relative_to(job.share.layout.root).as_posix())
-    return [*lines, f"{job.name}: all its results read back; its film is shown again: {out}"]
+    there = "all its results read back" if whole else "none of its results is missing or cut off"
+    return [*lines, f"{job.name}: {there}; its film is shown again: {out}"]
 
 
 # ---- words

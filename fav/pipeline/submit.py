@@ -59,7 +59,7 @@ class SubmitResult:
 def submit(node: Node, request: Request, say: Callable[[str], None] = lambda line: None) -> SubmitResult:
     """Create the job, or join it; FavError in one line if anything is wrong, before any work starts.
 
-    Of a job that is finished everything is read back, which may take long: `say` is told how far that is.
+    Of a job that is finished every result is looked at: `say` is told how far that is.
     """
     request.check()
     share = node.share
@@ -374,6 +374,6 @@ def _join(node: Node, job: Job, request: Request, source: VideoInfo, say: Callab
     if "cancelled" in job.marks():
         raise FavError(f"job {job.name} was cancelled; coordinator.py retry goes on with it, clean removes it")
     if "finished" in job.marks():
-        return SubmitResult(job, False, tuple(repair(node, job, say)))
+        return SubmitResult(job, False, tuple(repair(node, job, say, whole=False)))
     opened = reopen(job)
     return SubmitResult(job, False, (f"{opened} failed task(s) opened anew",) if opened else ())

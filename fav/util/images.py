@@ -19,6 +19,7 @@ MOST_PIXELS = 1 << 28  # of it, 16384x16384: a small file may claim more than me
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 HEAD_BYTES = 4096  # as many have the text of a picture of ours
 HEAD_END = len(SIGNATURE) + 25  # the chunk IHDR is 25 bytes long and always first
+PNG_END = struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))  # the chunk that is always last
 CHUNKS = (b"IHDR", b"iTXt", b"tEXt", b"IDAT", b"IEND")  # others may turn the picture (eXIf) or replace it (acTL, fcTL)
 
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is lower than ours
@@ -75,6 +76,23 @@ def decode_png(data: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
             f"PNG: expected a picture {(stored[1], stored[0], 3)} of 8 or 16 bits, got {frame.shape} {frame.dtype}"
         )
     return frame
+
+
+def check_png_ends(head: bytes, tail: bytes, size: tuple[int, int], depth: int) -> None:
+    """FavError where the first HEAD_END and the last len(PNG_END) bytes of a file are not those of a PNG of `encode_png` of
+    `size` (width, height), `depth` bytes a sample. What lies between them is not known then."""
+    if not head.startswith(SIGNATURE) or len(head) < HEAD_END:
+        raise FavError(f"PNG: expected a PNG signature and a head, got {head[:8]!r} in {len(head)} bytes")
+    body = head[len(SIGNATURE) + 4 : HEAD_END - 4]
+    if struct.unpack(">I", head[HEAD_END - 4 : HEAD_END])[0] != zlib.crc32(body):
+        raise FavError("PNG: expected an undamaged head, its checksum differs")
+    width, height, bits, colors = struct.unpack_from(">IIBB", body, 4)
+    if (width, height, bits, colors) != (*size, 8 * depth, 2):
+        raise FavError(
+            f"PNG: expected a picture of {size[0]}x{size[1]} and {8 * depth} bits RGB, got {width}x{height} and {bits}"
+        )
+    if tail != PNG_END:
+        raise FavError("PNG: expected a whole file up to its chunk IEND, got one that is cut off")
 
 
 def png_text(data: bytes) -> dict[str, str]:

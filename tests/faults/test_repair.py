@@ -31,6 +31,7 @@ from fav.util.images import HEAD_END, SIGNATURE, decode_png, encode_png
 from shared import attempts, results
 from shared.heartbeat import temporary_member
 from shared.jobs import Job, find_job
+from shared.paths import Task
 from shared.shared_dir import open_share
 from shared.worker import Worker
 from tests.helpers import toy_plan as toy
@@ -380,22 +381,68 @@ def test_kept_flow_that_does_not_read_back_is_set_aside_and_the_job_stays_finish
 
 
 # ---- other ways in
-@pytest.mark.parametrize("command", ["run", "submit"])
-def test_same_line_again_repairs(job, plain, clip, style, command):
-    flip(path(job, frame_task(3)))
-    words = (clip, style, "--test", COUNT, "--name", "film")
-    if command == "submit":
-        told = call(job, command, *words)
-        assert "frame 3 did not read back" in told and "1 frame to be made again: 3" in told
-        assert_repaired(job, plain)
-    else:  # its nodes are processes; how they do it is tested above
-        with temporary_member(job.share) as node:
-            from fav.pipeline.request import Request
-            from fav.pipeline.submit import submit
+AGAIN = ("--test", COUNT, "--name", "film")
 
-            joined = submit(node, Request(str(clip), style, given=frozenset({"test", "name"}), test=COUNT, name="film"))
-        assert not joined.created and "frame 3 did not read back" in joined.notes[0]
-        assert_repaired(job, plain)
+
+@pytest.mark.parametrize("damage", [damage for name, damage in BAD.items() if name != "flipped"],
+                         ids=[name for name in BAD if name != "flipped"])  # fmt: skip
+def test_same_line_again_repairs_what_its_head_and_end_tell(job, plain, clip, style, damage):
+    damage(path(job, frame_task(3)))
+    told = call(job, "submit", clip, style, *AGAIN)
+    assert "frame 3 did not read back" in told and "1 frame to be made again: 3" in told
+    assert_repaired(job, plain)
+
+
+@pytest.mark.parametrize("task", [frame_task(2), index_task(0), Task("stitch", 0, ".mp4")],
+                         ids=str)  # fmt: skip
+def test_same_line_again_repairs_what_is_missing(job, plain, clip, style, task):
+    path(job, task).unlink()
+    assert "to be made again" in call(job, "submit", clip, style, *AGAIN)
+    if task.kind == "stitch":
+        film_of(job).unlink()
+    assert_repaired(job, plain)
+
+
+def test_same_line_again_repairs_a_film_that_is_none(job, plain, clip, style):
+    film = path(job, stitch_task(JobArtifacts(job).spec))
+    film.write_bytes(b"")
+    assert "the film to be made again" in call(job, "submit", clip, style, *AGAIN)
+    assert_repaired(job, plain)
+
+
+def test_same_line_again_reads_no_whole_picture_and_no_whole_film(job, clip, style, monkeypatch):
+    def never(*_):
+        raise AssertionError("read whole")
+
+    flip(path(job, frame_task(3)))  # in the midst of it: only who reads all of it can see that
+    with monkeypatch.context() as patched:
+        patched.setattr(JobArtifacts, "picture", never)
+        patched.setattr("fav.pipeline.repair.wrong_of_file", never)
+        told = call(job, "submit", clip, style, *AGAIN)
+    retry = f"coordinator.py retry {job.share.layout.root} film"
+    assert f"none of its 8 results is missing or cut off ({retry} reads all of them back)" in told
+    assert "finished" in job.marks() and "frame 3 did not read back" in call(job, "retry")
+
+
+def test_kept_flow_that_is_cut_off_is_found_by_the_same_line(job, clip, style):
+    flow = path(job, flow_task(3))
+    flow.parent.mkdir(parents=True)
+    flow.write_bytes(encode_flow(np.zeros((64, 96, 2), np.float32), np.ones((64, 96), np.uint8)))
+    assert "is missing or cut off" in call(job, "submit", clip, style, *AGAIN)
+    cut(flow)
+    assert "flow 3 did not read back" in call(job, "submit", clip, style, *AGAIN)
+    assert not flow.exists() and "finished" in job.marks()
+
+
+def test_other_ways_to_type_the_same_line_repair_too(job, plain, clip, style):
+    cut(path(job, frame_task(3)))
+    with temporary_member(job.share) as node:  # the nodes of `run` are processes; how they do it is tested above
+        from fav.pipeline.request import Request
+        from fav.pipeline.submit import submit
+
+        joined = submit(node, Request(str(clip), style, given=frozenset({"test", "name"}), test=COUNT, name="film"))
+    assert not joined.created and "frame 3 did not read back" in joined.notes[0]
+    assert_repaired(job, plain)
 
 
 def test_stitch_that_finds_a_damaged_frame_opens_the_job_and_its_advice_works(job, plain):
