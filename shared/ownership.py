@@ -10,32 +10,17 @@ import os
 import re
 import secrets
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from shared.errors import JobQueueError, plain
 from shared.filesystem import RECORD_LIMIT, Removal
-from shared.paths import CHECK, GRAVE, HARD_LINK_PROBE, ID, NOTICE, TRASH, JobPaths, is_incarnation, shard_of
+from shared.paths import CHECK, GRAVE, HARD_LINK_PROBE, ID, NOTICE, TRASH, JobFiles, JobPaths, is_incarnation, shard_of
 from shared.shared_dir import PROBE, SharedDir
 
 TEMPORARY = re.compile(r"[0-9a-f]{16}(\.[A-Za-z0-9]{1,20}){0,2}")  # of `Node.draft`, some with a suffix
 CHECK_FILE = re.compile(r"[0-9a-f]{16}|n{100,}")
 JOB_RECORDS = ("creator", "job.json")  # what proves a directory to be a job's
-
-# How results of the kinds that people make something else of end: a frame as JPEG beside ours is theirs.
-ENDINGS = {
-    "index": "json",
-    "frame": "png",
-    "lead": "png",
-    "flow": "png",
-    "measure": "json",
-    "stitch": "(?i:mp4|mkv|mov)",
-}
-RESULTS = "|".join(
-    [
-        *(f"{kind}/[0-9]{{4,}}/[0-9]{{7,12}}\\.({ending})" for kind, ending in ENDINGS.items()),
-        rf"(?!({'|'.join(ENDINGS)})/)[a-z]+/[0-9]{{4,}}/[0-9]{{7,12}}\.[A-Za-z0-9]+",
-    ]
-)
 
 # What lies in a job's directory, below its root: directories, and files.
 JOB_DIRECTORIES = re.compile(
@@ -44,17 +29,28 @@ JOB_DIRECTORIES = re.compile(
 )
 JOB_FILES = re.compile(
     r"creator|brought|job\.json|finished|cancelled|paused|priority|(claims|failed)/[a-z]+\.[0-9]{7,12}|"
-    rf"results/({RESULTS})|"
     r"attempts/[a-z]+/[0-9]{4,}/[0-9]{7,12}(\.before\.[0-9a-f]{8})?/(void\.)?([0-9a-f]{32}|damaged)\.[0-9a-f]+"
-)
-# Inputs of a job of a version that kept no list of them: files, or directories of them.
-OLD_INPUTS = re.compile(
-    r"inputs/(video|style|flow_weights|first_frame_style|seed|mask|evaluate|loss_network|mix-[0-9]+)"
-    r"(/[^/]+|\.[^/.]+)?"
 )
 BROUGHT = b"inputs of a job:\0"  # the list of a job's inputs begins so; each name has a NUL after it
 BROUGHT_LIMIT = 1 << 26  # bytes of the list of a job's inputs: a million names
 TOLD = 5  # names of one line about what was removed or left alone
+
+
+@cache
+def _results(files: JobFiles) -> re.Pattern:
+    """Results of a job. Where the ending of a kind is known, a file of the same number with another one, such as a frame
+    as JPEG, is somebody's who has made something of ours."""
+    known = [rf"{kind}/[0-9]{{4,}}/[0-9]{{7,12}}\.({ending})" for kind, ending in files.endings]
+    others = "".join(f"(?!{kind}/)" for kind, _ in files.endings)
+    return re.compile(
+        "|".join(f"results/({one})" for one in (*known, rf"{others}[a-z]+/[0-9]{{4,}}/[0-9]{{7,12}}\.[A-Za-z0-9]+"))
+    )
+
+
+@cache
+def _old_inputs(files: JobFiles) -> re.Pattern:
+    """Inputs of a job that has no list of them: files, or directories of them."""
+    return re.compile(rf"inputs/({files.old_inputs})(/[^/]+|\.[^/.]+)?" if files.old_inputs else r"(?!)")
 
 
 def remove_private(share: SharedDir, name: str) -> Removal:
@@ -62,7 +58,7 @@ def remove_private(share: SharedDir, name: str) -> Removal:
     path, system = share.layout.private / name, share.system
     if GRAVE.fullmatch(name):
         grave = JobPaths(path)
-        return system.remove(path, _is_of_job(grave, _brought(share, grave)))
+        return system.remove(path, _is_of_job(share, grave, _brought(share, grave)))
     if TRASH.fullmatch(name):
         return _remove_trash(share, path)
     if is_incarnation(name):
@@ -88,7 +84,7 @@ def _remove_trash(share: SharedDir, path: Path) -> Removal:
     system, layout, total = share.system, JobPaths(path), Removal()
     if not _is_job(share, layout):
         return Removal([path])
-    is_ours = _is_of_job(layout, _brought(share, layout))
+    is_ours = _is_of_job(share, layout, _brought(share, layout))
     for name in system.entries(path):
         if name not in (*JOB_RECORDS, layout.brought.name):
             total.add(system.remove(path / name, is_ours))
@@ -139,7 +135,7 @@ def remove_job_files(share: SharedDir, layout: JobPaths, incarnation: str) -> Re
     Nodes that still work on it find the manifest gone. `incarnation` is the node that does it; if it dies on the way,
     recovery goes on by the record.
     """
-    system, is_ours, total = share.system, _is_of_job(layout, _brought(share, layout)), Removal()
+    system, is_ours, total = share.system, _is_of_job(share, layout, _brought(share, layout)), Removal()
     proofs = [layout.creator.name, layout.brought.name]
     others = [name for name in system.entries(layout.root) if name not in proofs]
     others.sort(key=lambda name: name != layout.manifest.name)
@@ -162,18 +158,19 @@ def remove_job_files(share: SharedDir, layout: JobPaths, incarnation: str) -> Re
     return total
 
 
-def _is_of_job(layout: JobPaths, brought: "_Brought | None") -> Callable[[Path, bool], bool]:
+def _is_of_job(share: SharedDir, layout: JobPaths, brought: "_Brought | None") -> Callable[[Path, bool], bool]:
     """Which entries of a job's directory are ours, for `FileSystem.remove`."""
+    results, old_inputs = _results(share.files), _old_inputs(share.files)
 
     def is_ours(entry: Path, is_directory: bool) -> bool:
         name = entry.relative_to(layout.root).as_posix()
         if name.startswith("inputs/"):
             if brought is None:
-                return OLD_INPUTS.fullmatch(name) is not None
+                return old_inputs.fullmatch(name) is not None
             return name in (brought.directories if is_directory else brought.files)
         if is_directory:
             return name == "." or JOB_DIRECTORIES.fullmatch(name) is not None
-        return JOB_FILES.fullmatch(name) is not None and _is_in_its_shard(name)
+        return (JOB_FILES.fullmatch(name) or results.fullmatch(name)) is not None and _is_in_its_shard(name)
 
     return is_ours
 
@@ -189,7 +186,7 @@ def _is_in_its_shard(name: str) -> bool:
 
 def remove_results(share: SharedDir, layout: JobPaths, kind: str) -> Removal:
     """Remove the results of one kind of tasks of a job."""
-    return share.system.remove(layout.results / kind, _is_of_job(layout, None))
+    return share.system.remove(layout.results / kind, _is_of_job(share, layout, None))
 
 
 def left_alone(share: SharedDir, strangers: list[Path]) -> str:

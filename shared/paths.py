@@ -57,6 +57,20 @@ class Task:
         return task if str(task) == name else None
 
 
+@dataclass(frozen=True)
+class JobFiles:
+    """What the bridge to a kind of jobs calls its files, as far as the job system must know: to remove them, and nothing
+    beside them that people have made.
+
+    `endings` are kinds of tasks, and the regular expression of what their results' names end in, after the dot; the results
+    of a kind that is not among them may end in anything. `old_inputs` is the expression of names of inputs, without their
+    endings, in jobs of versions that kept no list of them; None: there were no such versions.
+    """
+
+    endings: tuple[tuple[str, str], ...] = ()
+    old_inputs: str | None = None
+
+
 def is_incarnation(name: str) -> bool:
     """Whether a name is one that a node gives itself."""
     return INCARNATION.fullmatch(name) is not None

@@ -10,8 +10,9 @@ from shared.errors import JobQueueError
 from shared.filesystem import NO_LINKS, NO_SPACE_ERRNOS, FileSystem
 from shared.marker import Marker, is_old_share, mark, read_marker, sweep_drafts
 from shared.mount import is_mount_point, mount_of
-from shared.paths import SharedDirPaths
+from shared.paths import JobFiles, SharedDirPaths
 
+NO_FILES = JobFiles()
 PROBE = b"Does this directory know hard links?\n"
 
 
@@ -19,6 +20,7 @@ class SharedDir:
     """A shared directory that was looked at and found fit.
 
     `id` is the random one of its marker, None where it has none. `read_only`: it was opened by a command that only looks.
+    `files` tells what its jobs' files are called.
     """
 
     def __init__(
@@ -29,6 +31,7 @@ class SharedDir:
         is_new: bool = False,
         id: str | None = None,
         read_only: bool = False,
+        files: JobFiles = NO_FILES,
     ):
         self.layout = layout
         self.system = system
@@ -36,6 +39,7 @@ class SharedDir:
         self.is_new = is_new  # it was no shared directory before
         self.id = id
         self.read_only = read_only
+        self.files = files
 
     @property
     def news(self) -> str | None:
@@ -95,12 +99,13 @@ def open_share(
     hard_links: bool | None = None,
     new: bool = True,
     read_only: bool = False,
+    files: JobFiles = NO_FILES,
 ) -> SharedDir:
     """Look at a directory, mark it as a shared one, make our subdirectories in it, and find out whether it knows hard links.
 
     With `hard_links` it was found fit before, and nothing is written. `new`: it may be one that was no shared directory
     until now; then none of our names may exist in it. `read_only`: nothing is written, and the directory may be read-only
-    or another user's. Else this process makes files from now on that the directory's group may use, whatever its umask was.
+    or another user's. `files` tells what the jobs' files are called. Else this process makes files from now on that the directory's group may use, whatever its umask was.
     JobQueueError where the directory is missing, not a directory, taken by other files, not writable, full, or sticky.
     """
     system = system or FileSystem()
@@ -118,7 +123,7 @@ def open_share(
     system.root = root
     system.forget_directories()
     if read_only:
-        return _looked_at(layout, system)
+        return _looked_at(layout, system, files)
     if mode & stat.S_ISVTX:
         raise JobQueueError(
             f"{root}: the directory is sticky (like /tmp), so colleagues could not take over each "
@@ -130,7 +135,7 @@ def open_share(
     os.umask(os.umask(0o077) & ~(mode & 0o077))
     if hard_links is not None:
         marker = read_marker(system, layout)
-        return SharedDir(layout, system, hard_links, id=marker.id if marker else None)
+        return SharedDir(layout, system, hard_links, id=marker.id if marker else None, files=files)
     try:
         is_new, marker = _made(layout, system, new)
         for room in layout.rooms():
@@ -143,10 +148,10 @@ def open_share(
             else "make room or mount it again"
         )
         raise JobQueueError(f"{root}: the shared directory cannot be written to ({error.strerror}); {cure}") from None
-    return SharedDir(layout, system, hard_links, is_new, marker.id if marker else None)
+    return SharedDir(layout, system, hard_links, is_new, marker.id if marker else None, files=files)
 
 
-def _looked_at(layout: SharedDirPaths, system: FileSystem) -> SharedDir:
+def _looked_at(layout: SharedDirPaths, system: FileSystem, files: JobFiles) -> SharedDir:
     """A shared directory of which nothing is changed."""
     try:
         marker = read_marker(system, layout)
@@ -159,7 +164,7 @@ def _looked_at(layout: SharedDirPaths, system: FileSystem) -> SharedDir:
             f"{layout.root}: the shared directory cannot be read ({error.strerror}); correct its permissions, or "
             f"mount it again"
         ) from None
-    return SharedDir(layout, system, hard_links=True, id=marker.id if marker else None, read_only=True)
+    return SharedDir(layout, system, hard_links=True, id=marker.id if marker else None, read_only=True, files=files)
 
 
 def _made(layout: SharedDirPaths, system: FileSystem, new: bool) -> tuple[bool, Marker | None]:

@@ -40,7 +40,7 @@ from shared.jobs import Job, find_job
 from shared.membership import Node
 from shared.node_health import NodeHealth
 from shared.notify import ChangeNotifier
-from shared.paths import Task
+from shared.paths import JobFiles, Task
 from shared.retry import retry_transient
 from shared.shared_dir import SharedDir, open_share
 from shared.source_hash import ROOT, Sources, SourceWatcher
@@ -99,6 +99,7 @@ def _work(
     memory,
     root: str,
     hard_links: bool,
+    files: JobFiles,
     identity: Identity,
     plan_for: str,
     only: str | None,
@@ -121,7 +122,7 @@ def _work(
             raise SourcesReplaced
         module, _, name = plan_for.partition(":")
         make_plan = getattr(importlib.import_module(module), name)
-        node = Node(open_share(Path(root), hard_links=hard_links), identity)
+        node = Node(open_share(Path(root), hard_links=hard_links, files=files), identity)
         worker = Worker(
             node,
             lambda job, node: make_plan(job, node, messenger.say, **options),
@@ -274,6 +275,7 @@ class Supervisor:
             memory,
             str(self.share.layout.root),
             self.share.hard_links,
+            self.share.files,
             node.identity,
             self.plan_for,
             self.only,

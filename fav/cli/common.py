@@ -12,10 +12,11 @@ import click
 from fav.cli.options import request_of
 from fav.errors import FavError
 from fav.monitor.console import _flush, tell
+from fav.pipeline.job_files import open_share
 from shared.errors import JobQueueError, UserError, is_ours, lacking
 from shared.jobs import Job, all_jobs, find_job
 from shared.notify import ringing
-from shared.shared_dir import SharedDir, open_share
+from shared.shared_dir import SharedDir
 from shared.terminal import ended_by_signals, stopped_code
 
 EXIT_USAGE = 2

@@ -11,6 +11,7 @@ from fav.cli.common import fail_with, named_job, one_line_errors, opened, submit
 from fav.cli.options import FILE, JOB, job_option, options
 from fav.errors import FavError
 from fav.pipeline.inputs import check_video
+from fav.pipeline.job_files import open_share
 from fav.pipeline.request import check_out
 from shared.attempts import reopen
 from shared.claims import claimed
@@ -23,7 +24,7 @@ from shared.membership import Node
 from shared.notify import ring, ringing
 from shared.ownership import left_alone
 from shared.recovery import Recovery
-from shared.shared_dir import SharedDir, open_share
+from shared.shared_dir import SharedDir
 
 if TYPE_CHECKING:
     from fav.pipeline.artifacts import JobArtifacts

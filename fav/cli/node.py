@@ -13,6 +13,7 @@ from fav.cli.common import SETTINGS, film_at, one_line_errors
 from fav.cli.options import BACKEND, FILE, JOB, limits, options, request_of
 from fav.cli.share_argument import ShareCommand
 from fav.model.backends import choose
+from fav.pipeline.job_files import open_share
 from fav.util.text import duration
 from shared.errors import plain
 from shared.filesystem import TRANSIENT_ERRNOS
@@ -20,7 +21,7 @@ from shared.fscheck.environment import CLOCKS_S
 from shared.fscheck.local_checks import check_quickly
 from shared.heartbeat import temporary_member
 from shared.jobs import find_job
-from shared.shared_dir import SharedDir, open_share
+from shared.shared_dir import SharedDir
 from shared.supervisor import Supervisor
 from shared.terminal import drop, nobody_reads
 

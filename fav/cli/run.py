@@ -16,8 +16,8 @@ from fav.launch.slurm_launcher import SlurmExecutor
 from fav.monitor.console import tell
 from fav.monitor.snapshot import SnapshotReader
 from fav.monitor.text import failures
+from fav.pipeline.job_files import open_share
 from shared.jobs import Job
-from shared.shared_dir import open_share
 
 HOSTS_HELP = ("Start nodes on these machines by ssh instead: one host per line (docs/how-to/cluster.md). The file is read "
               "again while they work.")  # fmt: skip

@@ -15,12 +15,13 @@ from fav.errors import FavError
 from fav.launch.errors import LaunchError
 from fav.model.backends import choose
 from fav.pipeline.inputs import changed_inputs
+from fav.pipeline.job_files import open_share
 from fav.pipeline.spec import JobSpec
 from shared.errors import UserError, plain
 from shared.filesystem import FileSystem
 from shared.fscheck.local_checks import check_quickly
 from shared.jobs import find_job
-from shared.shared_dir import SharedDir, open_share
+from shared.shared_dir import SharedDir
 from shared.source_hash import version
 
 MARK = "preflight "

@@ -11,6 +11,7 @@ from enum import StrEnum
 from fav.monitor.eta import ThroughputEstimator
 from fav.monitor.pace import JobPace
 from fav.pipeline.artifacts import JobArtifacts
+from fav.pipeline.job_files import open_share
 from fav.pipeline.progress import blocked, evaluated, progress
 from fav.pipeline.repair import lack, reopen_missing
 from fav.pipeline.task_names import OPTIONAL, painting_task
@@ -26,7 +27,7 @@ from shared.jobs import OVER, Job, all_jobs
 from shared.notify import ringing
 from shared.paths import Task
 from shared.results import head
-from shared.shared_dir import SharedDir, open_share
+from shared.shared_dir import SharedDir
 
 MOST_HEADS = 200  # frames whose maker is asked for in one look
 COUNT_AGAIN_S = 60.0  # how often the results of a finished job are counted anew: somebody may have removed some

@@ -18,6 +18,7 @@ import numpy as np
 from fav.errors import FavError
 from fav.flow.field import FlowField
 from fav.flow.io import decode_flow
+from fav.pipeline.job_files import SUFFIX
 from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import (
     PAINTED,
@@ -47,13 +48,6 @@ if TYPE_CHECKING:
     from fav.evaluation.comparison import FrameMetrics
 
 
-SUFFIX = {
-    "index": ".json",
-    "flow": ".png",
-    "frame": ".png",
-    "lead": ".png",
-    "measure": ".json",
-}  # of all results of a kind
 MOST_NUMBERS = 5  # of frames that are named where many are meant
 
 

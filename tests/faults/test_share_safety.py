@@ -867,6 +867,34 @@ def test_clean_moves_and_removes_no_directory_of_a_strangers_that_is_hidden(root
     watched.unharmed()
 
 
+MADE_OF_OURS = ["results/frame/0000/0000001.jpg", "results/flow/0000/0000001.flo", "results/stitch/0000/0000000.gif",
+                "results/index/0000/0000000.csv", "inputs/video.srt"]  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["clean", "sweep"])
+def test_what_people_have_made_of_our_results_beside_them_stays(root, home, film, clock, how):
+    films.work(film)
+    job = film.layout.root
+    for path in MADE_OF_OURS:
+        (job / path).parent.mkdir(exist_ok=True, parents=True)
+    watched = watch(root, *(lay(file(), job / path, home) for path in MADE_OF_OURS))
+    if how == "clean":
+        call(root, "clean", "film")
+    else:  # who cleaned it died when it had the name
+        shutil.rmtree(root / "names" / "film")
+        (job / "creator").write_text(GONE)
+        hours(root, clock)
+    watched.unharmed()
+    left = {path.relative_to(job).as_posix() for path in job.rglob("*") if path.is_file()}
+    assert left == set(MADE_OF_OURS)
+
+
+def test_job_system_itself_knows_no_kind_of_a_task_and_no_input():
+    sources = "".join(path.read_text() for path in (Path(toy.__file__).parents[2] / "shared").glob("*.py"))
+    for word in ("png", "mp4", "stitch", "index/", "flow_weights", "loss_network"):
+        assert word not in sources, word
+
+
 def test_clean_removes_all_of_a_job_where_nobody_has_put_anything_into_it(root, film, clock):
     films.work(film)
     code, said = typed(coordinator.main, "clean", root, "film")

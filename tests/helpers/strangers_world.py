@@ -19,6 +19,7 @@ from hypothesis import note as noted
 import coordinator
 import fav.report.html  # noqa: F401  heavy, and imported late by `report`: the first example would seem to hang
 from fav.errors import FavError
+from fav.pipeline.job_files import open_share
 from fav.pipeline.plan import make_plan
 from fav.pipeline.task_names import frame_task
 from shared.claims import Claims
@@ -30,7 +31,7 @@ from shared.jobs import all_jobs, create_job
 from shared.membership import Node
 from shared.notify import ChangeNotifier
 from shared.recovery import Recovery
-from shared.shared_dir import SharedDir, open_share
+from shared.shared_dir import SharedDir
 from shared.worker import Worker
 from tests.helpers import toy_plan as toy
 from tests.helpers.job_system import Clock
@@ -104,7 +105,7 @@ class World:
         self.root, self.clock, self.dead = root, Ticking(), []
 
     def open(self) -> SharedDir:
-        return open_share(self.root, self.clock)
+        return open_share(self.root, system=self.clock)
 
     def look(self) -> None:
         for words in (("status",), ("status", "--json"), ("status", "toy", "--verbose"), ("nodes",),

@@ -1,0 +1,25 @@
+"""What the files of film jobs are called, for the job system: by these names it tells them from those of other people."""
+
+from pathlib import Path
+
+from shared.filesystem import FileSystem
+from shared.paths import JobFiles
+from shared.shared_dir import SharedDir
+from shared.shared_dir import open_share as open_any
+
+SUFFIX = {
+    "index": ".json",
+    "flow": ".png",
+    "frame": ".png",
+    "lead": ".png",
+    "measure": ".json",
+}  # of all results of a kind
+FILES = JobFiles(
+    endings=(*((kind, suffix[1:]) for kind, suffix in SUFFIX.items()), ("stitch", "(?i:mp4|mkv|mov)")),
+    old_inputs="video|style|flow_weights|first_frame_style|seed|mask|evaluate|loss_network|mix-[0-9]+",
+)
+
+
+def open_share(root: Path, new: bool = True, read_only: bool = False, system: FileSystem | None = None) -> SharedDir:
+    """A shared directory of film jobs; arguments and errors as for `shared.shared_dir.open_share`."""
+    return open_any(root, system, new=new, read_only=read_only, files=FILES)
