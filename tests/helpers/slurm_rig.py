@@ -108,9 +108,12 @@ class Slurm:
         return dict(line.split() for line in lines if re.fullmatch(r"[\d_]+ [A-Z]+", line))
 
     def hurry(self, part: str) -> None:
-        """Let a part of a Slurm job that was requeued begin now: Slurm holds those back for two minutes."""
+        """Let a part of a Slurm job that was requeued begin soon: Slurm holds those back for two minutes.
+
+        Not at once: slurmd refuses credentials of the second in which it revoked those of the job's run before.
+        """
         wait_for(lambda: "Reason=BeginTime" in self.call("scontrol", "show", "job", part), 120)
-        self.call("scontrol", "update", f"JobId={part}", "StartTime=now")
+        self.call("scontrol", "update", f"JobId={part}", "StartTime=now+3")
 
     def said(self, number: str) -> str:
         """What its parts have printed."""
