@@ -1,7 +1,6 @@
 """Which job a command line means: the one of its name that makes the same film, else a new one under a name of its own."""
 
-from collections.abc import Iterator
-from itertools import count
+import itertools
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -62,30 +61,22 @@ def find_or_name(share: SharedDir, request: Request, wanted: JobSpec) -> tuple[s
     """
     if request.name:
         return request.name, find_job(share, request.name), ()
-    name, notes = default_name(request), []
-    for candidate in _candidates(name, plain_name(request)):
+    name, plain, notes = default_name(request), plain_name(request), []
+    if plain != name and (job := find_job(share, plain)) and not _other_frames(job, wanted, request):
+        return plain, job, ()  # versions before gave this name to any size
+    for candidate in itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2))):
         job = find_job(share, candidate)
-        if job is None:
-            if candidate == plain_name(request) != name:
-                continue
-            return candidate, None, tuple(notes)
-        differing = other_film(JobSpec.from_json(job.manifest.spec), wanted, request)
-        if all(OPTIONS[option].stitched if option in OPTIONS else False for option in differing):
-            return candidate, job, ()  # its frames are those that were asked for
+        differing = _other_frames(job, wanted, request) if job else {}
+        if not differing:
+            return candidate, job, () if job else tuple(notes)
         if candidate == name:
             notes.append(f"{name} is another film ({'; '.join(differing.values())}); this one has its own job")
     raise AssertionError("the candidates never end")
 
 
-def _candidates(name: str, plain: str) -> Iterator[str]:
-    """Yield the name, the one that versions before gave to any size, and numbered ones."""
-    yield name
-    if plain != name:
-        yield plain
-    for number in count(2):
-        yield f"{name}-{number}"
-
-
-def other_film(job: JobSpec, wanted: JobSpec, request: Request) -> dict[str, str]:
-    """Compare the film of a job with that of a request, as `differences` does, also in options that were not typed."""
-    return differences(job, wanted, replace(request, given=request.given & {"precision"} | FILM_OPTIONS))
+def _other_frames(job: Job, wanted: JobSpec, request: Request) -> dict[str, str]:
+    """Return in what a job's film differs from a request's, empty where it can be made of the same frames."""
+    given = request.given & {"precision"} | FILM_OPTIONS
+    differing = differences(JobSpec.from_json(job.manifest.spec), wanted, replace(request, given=given))
+    stitched = all(name in OPTIONS and OPTIONS[name].stitched for name in differing)
+    return {} if stitched else differing

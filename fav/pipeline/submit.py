@@ -24,6 +24,7 @@ from fav.pipeline.delivery import evaluation_name
 from fav.pipeline.disk_space import DiskUsage, room_for
 from fav.pipeline.inputs import changed_inputs
 from fav.pipeline.job_naming import FILM_OPTIONS, default_name, find_or_name
+from fav.pipeline.provenance import provenance_of
 from fav.pipeline.repair import repair
 from fav.pipeline.request import Request, differences
 from fav.pipeline.spec import BROUGHT, LAST_FRAME, LOSS_NETWORK, OPTIONS, PLAIN, JobSpec, check_size, digits
@@ -290,7 +291,8 @@ def _fill(share: SharedDir, layout: JobPaths, request: Request, options: dict, n
         _bring(share, layout, style, layout.inputs / f"mix-{number}")
         for number, (style, _) in enumerate(request.mix, 1)
     )
-    spec = JobSpec(**options, **brought, mix=mix, video=_bring_video(share, layout, request.video)).to_json()
+    video, origin = _bring_video(share, layout, request.video), provenance_of(request, share.layout.root)
+    spec = JobSpec(**options, **brought, mix=mix, video=video, provenance=origin).to_json()
     checked = JobSpec.from_json(json.loads(json.dumps(spec)))  # as a node will read it: what it refuses makes no job
     if wrong := changed_inputs(share.layout.root, checked, sequences=False):
         raise FavError(
