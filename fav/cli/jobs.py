@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fav.cli.common import fail_with, named_job, one_line_errors, opened, submitted, the_job
+from fav.cli.common import fail_with, named_job, one_line_errors, opened, share_for, submitted, the_job
 from fav.cli.options import FILE, JOB, job_option, options
 from fav.errors import FavError
 from fav.pipeline.inputs import check_video
-from fav.pipeline.job_files import open_share
 from fav.pipeline.request import check_out
 from shared.attempts import reopen
 from shared.claims import claimed
@@ -45,7 +44,7 @@ def submit(context: click.Context, shared: Path, video: str, style: Path, priori
 
     Nodes that wait for jobs (`node.py SHARED --forever`) begin at once. Others can be started later.
     """
-    share = open_share(shared)
+    share = share_for(shared, video, style)
     job = submitted(context, share, video, style, values)
     if priority is not None:
         with temporary_member(share) as node:

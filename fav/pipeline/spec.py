@@ -294,6 +294,7 @@ class JobSpec(JobOptions[str], frozen=True):
     start: Annotated[int, About(least=0, most=LAST_FRAME)] = 0
     stop: Annotated[int | None, About(least=1, most=LAST_FRAME + 1)] = None
     precision: Annotated[str, About(choices=PRECISIONS)] = "float32"
+    provenance: dict[str, str] | None = None  # for people (`fav.pipeline.provenance`); nothing follows from it
 
     def to_json(self) -> dict:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
@@ -449,7 +450,7 @@ KINDS = {"flag": "true or false", "whole": "a whole number", "number": "a number
          "range": "two frame numbers", "styles": "styles and their weights"}  # fmt: skip
 _KINDS = {bool: KINDS["flag"], int: KINDS["whole"], float: KINDS["number"], Path: KINDS["file"], str: KINDS["text"],
           tuple[int, int | None]: KINDS["range"], tuple[tuple[Path, float], ...]: KINDS["styles"],
-          tuple[str, ...]: "a list of texts", tuple[float, ...]: "a list of numbers",
+          dict[str, str]: "texts by their names", tuple[str, ...]: "a list of texts", tuple[float, ...]: "a list of numbers",
           tuple[Frame, ...]: f"a list of frame numbers from 0 to {LAST_FRAME}"}  # fmt: skip
 
 
