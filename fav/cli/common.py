@@ -155,6 +155,8 @@ def submitted(context: click.Context, share: SharedDir, video: str, style: Path,
     with ringing(share) as node:
         joined = create(node, request_of(context, video, style, values), tell)
     if film := None if joined.created else joined.job.word("finished"):
+        for note in joined.notes:  # of what was repaired, if anything was
+            tell(note)
         tell(f"already done: {film_at(share.layout.root, joined.job.name, film)}")
         return joined.job
     tell(f"{'created' if joined.created else 'joined'} job {joined.job.name}")
