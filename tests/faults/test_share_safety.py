@@ -630,8 +630,9 @@ def test_share_that_is_itself_reached_by_a_link_works(root, base, clock):
     world.work()
     world.hours()
     assert (root / MARKER).is_file() and "finished" in find_job(open_share(root, clock), "toy").marks()
-    for words in ("status", "nodes"):
-        assert typed(coordinator.main, words, base / "mnt")[0] == 0
+    assert typed(coordinator.main, "nodes", base / "mnt")[0] == 0
+    code, said = typed(coordinator.main, "status", base / "mnt")
+    assert code == 2 and said.startswith("error: toy: ") and said.count("\n") == 1  # it is no film
 
 
 @pytest.mark.parametrize("to", ["share", "nowhere", "home/thesis.tex"], ids=["itself", "nowhere", "a file"])
