@@ -107,13 +107,13 @@ class Slurm:
         lines = self.call("squeue", "-h", "--array", "-j", number, "-o", "%i %T").splitlines()
         return dict(line.split() for line in lines if re.fullmatch(r"[\d_]+ [A-Z]+", line))
 
-    def hurry(self, part: str) -> None:
-        """Let a part of a Slurm job that was requeued begin soon: Slurm holds those back for two minutes.
+    def hurry(self, part: str, *changes: str) -> None:
+        """Let a part of a Slurm job that was requeued begin soon, with such changes: Slurm holds those back for two minutes.
 
         Not at once: slurmd refuses credentials of the second in which it revoked those of the job's run before.
         """
         wait_for(lambda: "Reason=BeginTime" in self.call("scontrol", "show", "job", part), 120)
-        self.call("scontrol", "update", f"JobId={part}", "StartTime=now+3")
+        self.call("scontrol", "update", f"JobId={part}", "StartTime=now+3", *changes)
 
     def said(self, number: str) -> str:
         """What its parts have printed."""

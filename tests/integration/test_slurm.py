@@ -1,8 +1,10 @@
 """Nodes that a real Slurm starts, cancels, requeues and runs out of time for: the film is the same."""
 
+import math
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -88,7 +90,8 @@ def test_requeued_nodes_go_on(slurm, job, expected):
 
 
 def test_when_the_time_is_over_the_same_slurm_job_goes_on_later(slurm, job, expected):
-    """The shortest time is a minute, more than the film needs: so the job is paused when its first frames are there."""
+    """The job is paused when its first frames are there, and the time set so that it is nearly over then."""
+    began = time.monotonic()
     number = slurm.submit(
         SCRIPT,
         job.share.layout.root,
@@ -96,14 +99,16 @@ def test_when_the_time_is_over_the_same_slurm_job_goes_on_later(slurm, job, expe
         "film",
         "--cores",
         1,
-        options=("--array", 1, "--time", 1, "--signal", "B:USR1@40"),
+        options=("--array", 1, "--time", 60, "--signal", "B:USR1@40"),
     )
-    wait_for(lambda: frames(job) > 2, 60)
+    wait_for(lambda: frames(job) > 2, 240)
     with temporary_member(job.share) as operator:
         job.mark(operator, "paused")
-    wait_for(lambda: "stopping after" in slurm.said(number), 90)
+    minutes = math.ceil((time.monotonic() - began + 30) / 60)
+    slurm.call("scontrol", "update", f"JobId={number}_1", f"TimeLimit={minutes}")
+    wait_for(lambda: "stopping after" in slurm.said(number), 180)
     job.unmark("paused")
-    slurm.hurry(f"{number}_1")
+    slurm.hurry(f"{number}_1", "TimeLimit=60")
     wait_for(lambda: over(slurm, number), 240)
     assert film_of(job).read_bytes() == expected, slurm.said(number)
     assert re.search(
