@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import fav
-from fav.errors import plain
+from fav.errors import FavError, plain
 from fav.pipeline.request import Request
 from fav.pipeline.spec import BROUGHT, OPTIONS
 from shared.source_hash import version
@@ -40,9 +40,7 @@ def provenance_of(request: Request, root: Path) -> dict[str, str]:
         Texts by `LABELS`: absolute paths of `video` and `style`, what the style's file says of itself, the `command` that
         makes the job again, user and host (`by`), the time in UTC, and the version of the program.
     """
-    from fav.model.checkpoints import style_facts  # imports torch, which who only shows a record does not need
-
-    facts = style_facts(request.style).metadata
+    facts = _style_metadata(request.style)
     entries = {
         "video": os.path.abspath(request.video),
         "style": str(request.style.absolute()),
@@ -73,6 +71,15 @@ def command_of(request: Request, root: Path) -> str:
 def lines_of(provenance: dict[str, str]) -> dict[str, str]:
     """Return the entries of a record in words, by their label; those that this version does not know are left out."""
     return {LABELS[name]: plain(text, LONGEST) for name, text in provenance.items() if name in LABELS}
+
+
+def _style_metadata(style: Path) -> dict[str, str]:
+    from fav.model.checkpoints import style_facts  # imports torch, which who only shows a record does not need
+
+    try:
+        return style_facts(style).metadata
+    except FavError:  # it has changed since it was checked; the copy is checked once more
+        return {}
 
 
 def _user() -> str:

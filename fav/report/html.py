@@ -77,7 +77,7 @@ def options(facts: JobReportData) -> dict[str, str]:
     classes = sorted({one.numeric_class for one in facts.done})
     return {
         **lines_of(facts.artifacts.spec.provenance or {}),
-        **{f"option {name.replace('_', ' ')}": plain(value, 2000) for name, value in spec.items()},
+        **{f"recorded {name.replace('_', ' ')}": plain(value, 2000) for name, value in spec.items()},
         "computed with": "\n".join(classes),
         "reported by": f"Python {platform.python_version()}, OpenCV {cv2.__version__}",
     }
