@@ -34,7 +34,8 @@ class LogStream:
 
     @property
     def _stream(self):
-        return getattr(sys, self.name)
+        stream = getattr(sys, self.name)
+        return getattr(stream, "rich_proxied_file", stream)  # while rich shows progress: what it stands before
 
     @property
     def encoding(self) -> str:

@@ -1,6 +1,6 @@
 """Log lines: what each tells beside its message, how it is written as text or as JSON, and how it is read again.
 
-Modules log through `logging.getLogger(__name__)`. What a line tells of its node, job and task is set once, by `set_node` and
+Modules log through `logging.getLogger(__name__)`. What a line tells of its node, job and task is set once, by `set_defaults` and
 `log_context`. Text that somebody else may have written becomes plain in the formatters, and nowhere else.
 """
 
@@ -35,14 +35,13 @@ _CLOCK = re.compile(
 _LEVELS = {name.lower(): number for name, number in logging.getLevelNamesMapping().items()}
 
 _context: ContextVar[dict[str, str]] = ContextVar("log_context", default={})  # noqa: B039  (it is never changed)
-_node: str | None = None
+_defaults: dict[str, str | None] = {}  # of this process
 _attached: list[logging.Handler] = []  # by `logging_to`
 
 
-def set_node(name: str | None) -> None:
-    """Let every line of this process tell the node of that name; None: no node."""
-    global _node
-    _node = name
+def set_defaults(**fields: str | None) -> None:
+    """Let every line of this process tell these fields (`node`, `job`, `task`), where its context tells no others."""
+    _defaults.update(fields)
 
 
 @contextmanager
@@ -62,7 +61,7 @@ class ContextFilter(logging.Filter):
         known = _context.get()
         for name in FIELDS:
             if getattr(record, name, None) is None:
-                setattr(record, name, known.get(name) or (_node if name == "node" else None))
+                setattr(record, name, known.get(name) or _defaults.get(name))
         return True
 
 

@@ -2,20 +2,24 @@
 
 import errno
 import functools
+import logging
 import os
 import sys
 from pathlib import Path
 
 import click
 
+from fav.cli.log_options import log_settings
 from fav.cli.options import request_of
 from fav.errors import FavError
-from fav.monitor.console import _flush, tell
+from fav.monitor.console import _flush, command_log, tell
 from shared.errors import JobQueueError, UserError, is_ours, lacking
 from shared.jobs import Job, all_jobs, find_job
 from shared.notify import ringing
 from shared.shared_dir import SharedDir, open_share
 from shared.terminal import ended_by_signals, stopped_code
+
+logger = logging.getLogger(__name__)
 
 EXIT_USAGE = 2
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}  # of a command line, for click
@@ -43,6 +47,10 @@ def one_line_errors(function):
     def wrapped(*args, **kwargs):
         for stream in filter(None, (sys.stdout, sys.stderr)):
             stream.reconfigure(errors="backslashreplace")  # file names need not be text
+        with command_log(log_settings()):
+            return told_in_one_line(*args, **kwargs)
+
+    def told_in_one_line(*args, **kwargs):
         try:
             with ended_by_signals():
                 return function(*args, **kwargs)
@@ -131,10 +139,10 @@ def submitted(context: click.Context, share: SharedDir, video: str, style: Path,
     from fav.pipeline.submit import submit as create
 
     with ringing(share) as node:
-        joined = create(node, request_of(context, video, style, values), tell)
+        joined = create(node, request_of(context, video, style, values))
     tell(f"{'created' if joined.created else 'joined'} job {joined.job.name}")
     if joined.created and share.news:  # who joins others is in the right place
-        tell(share.news)
+        logger.info("%s", share.news)
     for note in joined.notes:
-        tell(note)
+        logger.info("%s", note)
     return joined.job

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from fav.errors import FavError
 from fav.pipeline.spec import LAST_FRAME, OPTIONS, JobSpec, Option, TypedOptions, check_plain, check_weights
+from shared.jobs import job_name
 
 LONGEST_NAME = (
     150  # bytes of a film's file name: what is written beside it has longer ones, and file systems end at 255
@@ -21,6 +22,11 @@ class Request(TypedOptions, frozen=True):
     style: Path
     given: frozenset[str] = frozenset()
     cuts: tuple[int, ...] | None = None
+
+    @property
+    def job_name(self) -> str:
+        """The name that the job has or gets."""
+        return self.name or job_name(Path(self.video).stem.replace("%", ""), Path(self.style).stem)
 
     def check(self) -> None:
         """FavError for options that exclude each other or make no sense; looks at no file."""

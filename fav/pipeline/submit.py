@@ -37,7 +37,7 @@ from fav.video import VideoInfo, check_film_name, probe, reaches
 from fav.video.shot_detection import read_cuts
 from shared.attempts import reopen
 from shared.filesystem import FileSystem
-from shared.jobs import NAME, Job, create_job, find_job, job_name
+from shared.jobs import NAME, Job, create_job, find_job
 from shared.local import lock_file
 from shared.membership import Node
 from shared.ownership import note_brought
@@ -56,14 +56,14 @@ class SubmitResult:
     notes: tuple[str, ...] = ()
 
 
-def submit(node: Node, request: Request, say: Callable[[str], None] = lambda line: None) -> SubmitResult:
+def submit(node: Node, request: Request) -> SubmitResult:
     """Create the job, or join it; FavError in one line if anything is wrong, before any work starts.
 
-    Of a job that is finished everything is read back, which may take long: `say` is told how far that is.
+    Of a job that is finished everything is read back, which may take long: how far that is is logged.
     """
     request.check()
     share = node.share
-    name = request.name or job_name(Path(request.video).stem.replace("%", ""), Path(request.style).stem)
+    name = request.job_name
     if not NAME.fullmatch(name):
         raise FavError(
             f"--name: expected letters, digits, '.', '_' and '-', at most 151 and not '-', '.' or '_' first, "
@@ -89,7 +89,7 @@ def submit(node: Node, request: Request, say: Callable[[str], None] = lambda lin
                     job := find_job(share, name)
                 ) is None:  # else others have made it meanwhile, and its film may be there
                     raise
-    return SubmitResult(job, True, notes) if created else _join(node, job, request, source, say)
+    return SubmitResult(job, True, notes) if created else _join(node, job, request, source)
 
 
 @contextmanager
@@ -357,7 +357,7 @@ def _copy(source: Path, target: Path, system: FileSystem) -> None:
     system.sync(target)
 
 
-def _join(node: Node, job: Job, request: Request, source: VideoInfo, say: Callable[[str], None]) -> SubmitResult:
+def _join(node: Node, job: Job, request: Request, source: VideoInfo) -> SubmitResult:
     """The job that is there, if it is the one that was asked for; the same line again opens failed tasks anew, and repairs a
     job that is finished."""
     wanted = JobSpec(video="", style="", **options_of(request, source))
@@ -374,6 +374,6 @@ def _join(node: Node, job: Job, request: Request, source: VideoInfo, say: Callab
     if "cancelled" in job.marks():
         raise FavError(f"job {job.name} was cancelled; coordinator.py retry goes on with it, clean removes it")
     if "finished" in job.marks():
-        return SubmitResult(job, False, tuple(repair(node, job, say)))
+        return SubmitResult(job, False, tuple(repair(node, job)))
     opened = reopen(job)
     return SubmitResult(job, False, (f"{opened} failed task(s) opened anew",) if opened else ())

@@ -744,7 +744,7 @@ def shown(root: Path, clock: Ticking, lay_down: Callable[[Job], list[Path]]) -> 
             results.publish_bytes(node, job, Task("flow", number, ".png"), b"flow of ours")
         results.publish_bytes(node, job, Task("stitch", 0, ".mp4"), b"the film")
         watched = watch(root, *lay_down(job))
-        deliver(node, job, SPEC, print)
+        deliver(node, job, SPEC)
     return job, watched
 
 

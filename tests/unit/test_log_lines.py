@@ -21,7 +21,7 @@ from shared.logs import (
     log_start,
     logging_to,
     parse,
-    set_node,
+    set_defaults,
 )
 from tests.helpers.waiting import wait_for
 
@@ -37,9 +37,9 @@ def record(message: str = "a message", *words, level: int = logging.INFO, **extr
 
 @pytest.fixture
 def node():
-    set_node("lab3-12-0123abcd")
+    set_defaults(node="lab3-12-0123abcd")
     yield
-    set_node(None)
+    set_defaults(node=None)
 
 
 # ---- fields and forms
