@@ -115,8 +115,9 @@ class JSONFormatter(logging.Formatter):
         facts = {
             name: [plain(one, LONGEST) for one in value] if isinstance(value, list) else _plain_or_none(value)
             for name, value in getattr(record, "facts", {}).items()
+            if name not in fields
         }
-        return json.dumps({**facts, **fields}, ensure_ascii=False)
+        return json.dumps(fields | facts, ensure_ascii=False)
 
 
 def _plain_or_none(value: object) -> object:

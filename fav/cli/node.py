@@ -82,8 +82,9 @@ def node(
     request = request_of(context, video, style, values) if video is not None else None
     here = {"video": str(local_video) if local_video else None, "threads": cores, "device": device, "backend": backend}
     settings = log_settings(context)
-    with node_log(settings):
-        begin_log(settings, start_record(request.job_name if request else only), always=True)
+    job = request.job_name if request else only
+    with node_log(settings, job):
+        begin_log(settings, start_record(job), always=True)
         sys.exit(_work(shared, request, only, forever, here))
 
 

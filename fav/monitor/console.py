@@ -17,6 +17,7 @@ from shared.logs import (
     TextFormatter,
     logging_to,
     message_of,
+    set_defaults,
     traceback_of,
     with_traceback,
 )
@@ -123,17 +124,19 @@ def command_log(settings: LogSettings) -> Iterator[None]:
 
 
 @contextmanager
-def node_log(settings: LogSettings) -> Iterator[None]:
+def node_log(settings: LogSettings, job: str | None = None) -> Iterator[None]:
     """Write what is logged to stdout as a node does: to a terminal for people, to anything else with all fields.
 
-    A stream that blocks holds nobody up.
+    A stream that blocks holds nobody up. `job` is the one that the node serves; None for all.
     """
     stream = LogStream(background=True)
+    set_defaults(job=job)
     try:
         with _logging(settings, stream, TextFormatter()):
             yield
     finally:
         stream.close()
+        set_defaults(node=None, job=None)
 
 
 @contextmanager

@@ -35,6 +35,11 @@ def record(message: str = "a message", *words, level: int = logging.INFO, **extr
     return made
 
 
+@pytest.fixture(autouse=True)
+def of_no_node():
+    set_defaults(node=None, job=None)
+
+
 @pytest.fixture
 def node():
     set_defaults(node="lab3-12-0123abcd")
