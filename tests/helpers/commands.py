@@ -2,6 +2,8 @@
 
 from click.testing import CliRunner
 
+from shared.logs import STARTED, parse
+
 
 def call(command, *words):
     return CliRunner().invoke(command, [str(word) for word in words])
@@ -9,6 +11,7 @@ def call(command, *words):
 
 def refused(result, *words: str) -> None:
     assert result.exit_code == 2, result.output
-    assert len(result.output.strip().splitlines()) == 1 and result.output.startswith("error: "), result.output
+    lines = [line for line in result.output.splitlines() if not parse(line).message.startswith(STARTED)]
+    assert len(lines) == 1 and lines[0].startswith("error: "), result.output
     for word in words:
         assert word in result.output, result.output
