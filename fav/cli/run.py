@@ -9,7 +9,7 @@ from click.core import ParameterSource
 
 from fav.cli.common import film_at, one_line_errors, submitted
 from fav.cli.log_options import LOG, log_settings, start_record
-from fav.cli.options import BACKEND, FILE, JOB, NumberType, options
+from fav.cli.options import BACKEND, FILE, JOB, NumberType, options, request_of
 from fav.cli.preview import previews
 from fav.launch.executor import Executor, run_job
 from fav.launch.local_launcher import LocalExecutor
@@ -103,9 +103,9 @@ def run(
         raise click.UsageError("--sbatch goes with --slurm")
     settings = log_settings(context)
     executor = _executor(nodes, hosts, skip_unfit, slurm, words, dask, device, backend, settings.words())
-    begin_log(settings, start_record())
     share = open_share(shared)
     with executor.ready():
+        begin_log(settings, start_record(request_of(context, video, style, values).job_name))
         job = submitted(context, share, video, style, values)
         with previews(job, preview_every):
             logs = run_job(job, executor)

@@ -2,7 +2,7 @@
 
 from click.testing import CliRunner
 
-from shared.logs import STARTED, parse
+from tests.helpers.logs import without_start
 
 
 def call(command, *words):
@@ -11,7 +11,7 @@ def call(command, *words):
 
 def refused(result, *words: str) -> None:
     assert result.exit_code == 2, result.output
-    lines = [line for line in result.output.splitlines() if not parse(line).message.startswith(STARTED)]
-    assert len(lines) == 1 and lines[0].startswith("error: "), result.output
+    said = without_start(result.output)
+    assert len(said.strip().splitlines()) == 1 and said.startswith("error: "), result.output
     for word in words:
         assert word in result.output, result.output

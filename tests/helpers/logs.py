@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from shared.logs import LineHandler, TextFormatter, logging_to, parse
+from shared.logs import STARTED, LineHandler, TextFormatter, logging_to, parse
 
 
 class Lines(list):
@@ -24,7 +24,12 @@ def logged() -> Iterator[Lines]:
         yield lines
 
 
+def without_start(text: str) -> str:
+    """What a node has printed, without the line that says what was started."""
+    return "".join(line for line in text.splitlines(keepends=True) if STARTED not in line)
+
+
 def messages(text: str) -> list[str]:
-    """The messages of a node's log, without its first line, the one that says what was started."""
-    found = [parse(line).message for line in text.splitlines()]
-    return [message for message in found if not message.startswith("started: ")]
+    """The messages of a node's log, without its first line; those of errors after `error: `."""
+    lines = map(parse, without_start(text).splitlines())
+    return ["error: " * (line.level == logging.ERROR) + line.message for line in lines]
