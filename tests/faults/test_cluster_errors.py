@@ -349,7 +349,7 @@ def assert_one_line_without(library, tmp_path, *words):
         capture_output=True,
         text=True,
     )
-    lines = (said.stdout + said.stderr).splitlines()
+    lines = messages(said.stdout + said.stderr)
     assert said.returncode == 2 and len(lines) == 1 and "libGL.so.1" in lines[0] and "bash install.sh" in lines[0], (
         lines
     )
