@@ -338,7 +338,7 @@ class Worker:
     # ---- one task
     def _run_task(self, state: JobState, task: Task) -> None:
         self.events.start(state.job, task)
-        logger.debug("begun")
+        logger.debug("%s: %s begun", state.job.name, task)
         try:
             output = self.context.retry(lambda: state.plan.run(task, self.context.tick))
             if isinstance(output, Path):
@@ -384,7 +384,7 @@ class Worker:
 
     def _after_publish(self, state: JobState, task: Task, ours: bool) -> None:
         """After publishing: claim the task that follows before this one is released."""
-        logger.debug("published" if ours else "another node has published it before")
+        logger.debug("%s: %s %s", state.job.name, task, "published" if ours else "was published by another node before")
         try:
             self.context.on_job(state, lambda: state.plan.published(task, ours))
             following = (

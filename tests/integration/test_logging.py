@@ -45,7 +45,7 @@ def test_every_line_of_a_node_is_json_and_tells_node_job_and_task(share, clip, s
     assert first["command"][1:] == node.args[2:] and first["version"].startswith("fav ") and len(first["sources"]) == 12
     names = {line["node"] for line in rest}
     assert len(names) == 1 and f"-{node.pid}-" in names.pop() and {line["job"] for line in rest} == {job.name}
-    begun = [line["task"] for line in rest if line["message"] == "begun"]
+    begun = [line["task"] for line in rest if line["message"] == f"{job.name}: {line['task']} begun"]
     assert begun.count("stitch.0000000") == 1 and sum(task.startswith("frame.") for task in begun) == FRAMES
     assert [line["level"] for line in rest if "another file has taken this name" in line["message"]] == ["warning"]
     assert rest[-1]["message"].startswith("done: ") and rest[-1]["level"] == "info"
@@ -83,7 +83,7 @@ def test_run_passes_the_form_of_the_log_to_its_nodes_and_repeats_what_they_log(s
     done = subprocess.run([*command, "--log-format", "json", "-v"], capture_output=True, text=True, timeout=120)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0 and done.stderr == "" and lines[-1]["message"].startswith("done: ")
-    assert any(line["message"] == "published" and line["node"] for line in lines)
+    assert any(line["message"].endswith("frame.0000003 published") and line["node"] for line in lines)
     (log,) = share.layout.logs.glob("*.log")
     head, *rest = log.read_text().splitlines()
     assert head == "the log of a node of fav" and all(json.loads(line)["time"] for line in rest)
