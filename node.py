@@ -5,9 +5,8 @@ from shared.errors import installed
 
 with installed():
     from fav.cli.node import node as main
-    from fav.cli.node import say
 
-__all__ = ["main", "say"]
+__all__ = ["main"]
 
 if __name__ == "__main__":
     main()

@@ -50,7 +50,7 @@ class EmptyPlan:
 
     optional: frozenset[str] = frozenset()
 
-    def __init__(self, job: Job, node: Node, say: Callable[[str], None] = print, meter: str | None = None):
+    def __init__(self, job: Job, node: Node, meter: str | None = None):
         self.job, self.node = job, node
         spec = job.manifest.spec
         self.tasks, self.chain, self.pause_s = spec["tasks"], spec["chain"], spec["pause_s"]
@@ -123,9 +123,7 @@ class Ours:
 
     def work(self, place: Path, tasks: int, meter: Path) -> None:
         before = time.process_time()
-        Supervisor(
-            open_share(place), "benchmarks.claims:EmptyPlan", print, "empty", options={"meter": str(meter)}
-        ).run()
+        Supervisor(open_share(place), "benchmarks.claims:EmptyPlan", "empty", options={"meter": str(meter)}).run()
         Meter(meter).beside(time.process_time() - before)
 
 

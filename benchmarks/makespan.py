@@ -47,7 +47,7 @@ class Actor:
             mock.patch("fav.pipeline.plan.FrameStylizer", epic.FakeStylizer),
             mock.patch("fav.pipeline.plan.changed_inputs", lambda *words: []),
         ):
-            self.plan = VideoPlan(job, self.node, print)
+            self.plan = VideoPlan(job, self.node)
         self.claims, self.task = Claims(self.node, job), None
 
     def go_on(self) -> Task | None:

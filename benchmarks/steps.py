@@ -2,6 +2,7 @@
 
 import functools
 import json
+import logging
 import os
 import resource
 import subprocess
@@ -90,7 +91,7 @@ class Later:
         return SimpleNamespace(result=functools.partial(do, *words))
 
 
-def make_plan(job, node, say, steps: str, series: bool, **options):
+def make_plan(job, node, steps: str, series: bool, **options):
     """`fav.pipeline.plan.make_plan` with a stopwatch at its doors; what it shows is in the file `steps` when the film is there."""
     import fav.flow.field
     import fav.model.runner
@@ -107,7 +108,7 @@ def make_plan(job, node, say, steps: str, series: bool, **options):
 
     watch = Stopwatch()
     with watch.step("load models"):
-        plan = fav.pipeline.plan.make_plan(job, node, say, **options)
+        plan = fav.pipeline.plan.make_plan(job, node, **options)
     plan.studio._flow = watch.timed("flow, two directions", plan.studio._flow)
     watch.time("decode", (fav.video.reader.FrameReader, "read"))
     watch.time("decode: checksum", (fav.video.decoding, "checksum"))
@@ -169,9 +170,8 @@ def node(share: Path, video: Path, style: Path, steps: Path, series: bool, **opt
     with temporary_member(opened) as creator:
         job = submit(creator, Request(str(video), style, given=frozenset(options), **options)).job
     here = {"steps": str(steps), "series": series}
-    return Supervisor(
-        opened, "benchmarks.steps:make_plan", functools.partial(print, file=sys.stderr), job.name, options=here
-    ).run()
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    return Supervisor(opened, "benchmarks.steps:make_plan", job.name, options=here).run()
 
 
 # ---- the table

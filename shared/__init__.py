@@ -14,6 +14,7 @@ It knows nothing of video. From the bottom up:
     worker              the loop that claims tasks and runs them; `node_health`, `notify`, `retry` and `job_state` serve it
     task_monitor        what a worker is doing, for its supervisor
     supervisor          the process that keeps the heartbeat going and restarts the worker
+    logs, log_stream    the form of log lines; the stream that they are written to
     source_hash         which version of the program this is
     fscheck/            checks whether a mounted directory keeps the rules that all this relies on
 """

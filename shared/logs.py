@@ -1,3 +1,215 @@
-"""Logs: what nodes have said that somebody else started, one file each in the share's `logs`."""
+"""Log lines: what each tells beside its message, how it is written as text or as JSON, and how it is read again.
 
-LOG_HEAD = "the log of a node of fav"  # the first line of each: what begins otherwise is another's file
+Modules log through `logging.getLogger(__name__)`. What a line tells of its node, job and task is set once, by `set_defaults` and
+`log_context`. Text that somebody else may have written becomes plain in the formatters, and nowhere else.
+"""
+
+import json
+import logging
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared.errors import LONGEST, plain
+
+LOG_HEAD = (
+    "the log of a node of fav"  # the first line of a file in the share's `logs`: what begins otherwise is another's
+)
+STARTED = "started: "  # how the first record of a process begins
+LOGGERS = ("fav", "shared")  # the roots of this program's loggers; those of libraries tell warnings only
+FIELDS = ("node", "job", "task")
+NONE = "-"  # in text, a field without a value
+
+_TEXT = re.compile(
+    r"(?P<time>\d{4}-\d\d-\d\dT[0-9:.]{8,15}[+-]\d\d:\d\d) (?P<level>debug|info|warning|error|critical) "
+    r"(?P<node>\S+) (?P<job>\S+) (?P<task>\S+) (?P<message>.*)"
+)
+_CLOCK = re.compile(
+    r"\d\d:\d\d:\d\d (?P<message>.*)"
+)  # as versions before this one wrote, and the shell that keeps a node
+_LEVELS = {name.lower(): number for name, number in logging.getLevelNamesMapping().items()}
+
+_context: ContextVar[dict[str, str]] = ContextVar("log_context", default={})  # noqa: B039  (it is never changed)
+_defaults: dict[str, str | None] = {}  # of this process
+_attached: list[logging.Handler] = []  # by `logging_to`
+
+
+def set_defaults(**fields: str | None) -> None:
+    """Let every line of this process tell these fields (`node`, `job`, `task`), where its context tells no others."""
+    _defaults.update(fields)
+
+
+@contextmanager
+def log_context(**fields: str) -> Iterator[None]:
+    """Let lines tell these fields (`job`, `task`, `node`) as long as the context lasts, in this thread."""
+    token = _context.set({**_context.get(), **fields})
+    try:
+        yield
+    finally:
+        _context.reset(token)
+
+
+class ContextFilter(logging.Filter):
+    """Gives each record the fields `node`, `job` and `task`; None where there is none. Those that it has already stay."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        known = _context.get()
+        for name in FIELDS:
+            if getattr(record, name, None) is None:
+                setattr(record, name, known.get(name) or _defaults.get(name))
+        return True
+
+
+def set_level(level: int) -> None:
+    """Set from which level on this program's loggers tell what they do."""
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(level)
+
+
+def message_of(record: logging.LogRecord) -> str:
+    """The message of a record, plain, in one line."""
+    return plain(record.getMessage(), LONGEST)
+
+
+def traceback_of(record: logging.LogRecord) -> list[str]:
+    """The traceback of a record, plain, line by line; empty where there is none."""
+    text = record.exc_text or ("".join(traceback.format_exception(*record.exc_info)) if record.exc_info else "")
+    return [plain(line, LONGEST) for line in text.splitlines()]
+
+
+def with_traceback(line: str, record: logging.LogRecord) -> str:
+    """A line with the record's traceback below it, indented: so no line of it looks like one of the log."""
+    return "\n".join((line, *(f"    {one}" for one in traceback_of(record))))
+
+
+def _time_of(record: logging.LogRecord, precision: str) -> str:
+    return datetime.fromtimestamp(record.created).astimezone().isoformat(timespec=precision)
+
+
+class TextFormatter(logging.Formatter):
+    """One line for files: time with its distance from UTC, level, node, job, task, message; `-` for a field without a value."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = (re.sub(r"\s", "_", plain(getattr(record, name, None) or NONE)) for name in FIELDS)
+        words = (_time_of(record, "seconds"), record.levelname.lower(), *fields, message_of(record))
+        return with_traceback(" ".join(words), record)
+
+
+class JSONFormatter(logging.Formatter):
+    """One JSON object a line: `time`, `level`, `logger`, `node`, `job`, `task`, `message`, and `traceback` where there is one.
+
+    What a record has as `facts` (a dictionary) follows. docs/reference/logging.md describes the fields.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {"time": _time_of(record, "milliseconds"), "level": record.levelname.lower(), "logger": record.name}
+        fields |= {name: _plain_or_none(getattr(record, name, None)) for name in FIELDS}
+        fields["message"] = message_of(record)
+        if lines := traceback_of(record):
+            fields["traceback"] = "\n".join(lines)
+        facts = {
+            name: [plain(one, LONGEST) for one in value] if isinstance(value, list) else _plain_or_none(value)
+            for name, value in getattr(record, "facts", {}).items()
+            if name not in fields
+        }
+        return json.dumps(fields | facts, ensure_ascii=False)
+
+
+def _plain_or_none(value: object) -> object:
+    return value if value is None or isinstance(value, int) else plain(value, LONGEST)
+
+
+class LineHandler(logging.StreamHandler):
+    """Writes records, each with its context, to a stream. Nothing that goes wrong there reaches who logs.
+
+    Args:
+        stream: a text stream.
+        formatter: of the lines.
+    """
+
+    def __init__(self, stream, formatter: logging.Formatter):
+        super().__init__(stream)
+        self.setFormatter(formatter)
+        self.addFilter(ContextFilter())
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass  # a log that cannot be written to stops no work, and prints nothing
+
+
+@contextmanager
+def logging_to(handler: logging.Handler, level: int) -> Iterator[None]:
+    """Have this program's records from `level` on, and warnings of libraries, go to `handler` alone; afterwards as before.
+
+    Handlers that others have added (as a test does) stay.
+    """
+    root, loggers = logging.getLogger(), [logging.getLogger(name) for name in LOGGERS]
+    before = [logger.level for logger in loggers]
+    others = [one for one in root.handlers if one in _attached]
+    for one in others:
+        root.removeHandler(one)
+    _attached.append(handler)
+    root.addHandler(handler)
+    set_level(level)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        _attached.remove(handler)
+        for one in others:
+            root.addHandler(one)
+        for logger, number in zip(loggers, before):
+            logger.setLevel(number)
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """A line of a log as its readers see it. The message is as it was read: not plain."""
+
+    message: str
+    level: int = logging.INFO
+    node: str | None = None
+    job: str | None = None
+    task: str | None = None
+
+
+def parse(line: str) -> LogLine:
+    """Read a line of a log, in whichever form; one of no form is a message."""
+    if line.startswith("{"):
+        return _parse_json(line)
+    if found := _TEXT.fullmatch(line):
+        fields = {name: None if found[name] == NONE else found[name] for name in FIELDS}
+        return LogLine(found["message"], _LEVELS[found["level"]], **fields)
+    found = _CLOCK.fullmatch(line)
+    return LogLine(found["message"] if found else line)
+
+
+def _parse_json(line: str) -> LogLine:
+    try:
+        found = json.loads(line)
+        level = _LEVELS[found["level"]]
+        fields = {name: None if found.get(name) is None else str(found[name]) for name in FIELDS}
+        return LogLine(str(found["message"]), level, **fields)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return LogLine(line)  # it is none of ours
+
+
+def log_start(program: str, version: str, host: str, pid: int, job: str | None) -> logging.LogRecord:
+    """The first record of a process: what it is, and of which version. It goes to a handler whatever the level is.
+
+    Args:
+        program: name and version of the program, in words.
+        version: digits that differ where any source does.
+        host: name of this machine.
+        pid: of this process.
+        job: name of the job, where there is one.
+    """
+    words = f"{program} (sources {version}) on {host}, pid {pid}{f', job {job}' if job else ''}: {' '.join(sys.argv)}"
+    record = logging.LogRecord("shared.logs", logging.INFO, __file__, 0, f"{STARTED}%s", (words,), None)
+    record.job = job
+    record.facts = {"version": program, "sources": version, "host": host, "pid": pid, "command": list(sys.argv)}
+    return record

@@ -1,4 +1,4 @@
-"""What a worker needs to know of a job's tasks, and to whom it says what it does: the job system's two doors to the outside."""
+"""What a worker needs to know of a job's tasks, and to whom it tells its progress: the job system's two doors to the outside."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,11 +40,10 @@ class TaskPlan(Protocol):
 
 
 class WorkerEvents(Protocol):
-    """Where a worker says what it does."""
+    """Where a worker tells its progress. What people are to read is logged."""
 
     def start(self, job: Job, task: Task) -> None: ...
     def tick(self) -> None: ...
     def end(self) -> None: ...
     def wait(self) -> None: ...
-    def say(self, line: str) -> None: ...
     def remember(self, health: NodeHealth) -> None: ...  # for the next worker, should this one go down

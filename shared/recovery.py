@@ -4,6 +4,7 @@ It also sweeps what the dead leave behind: their private files, their heartbeat 
 of jobs that they had not finished making or removing. What strangers have put there is left alone, and told once.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,14 +22,15 @@ from shared.paths import ID, NOTICE, JobPaths, Task, is_private
 from shared.settings import LEASE_S, POLL_S
 from shared.shared_dir import SharedDir
 
+logger = logging.getLogger(__name__)
+
 NOBODY = "0" * 32  # a token that no node has
 
 
 class Recovery:
     """What one node does about the others' deaths."""
 
-    def __init__(self, node: Node, observer: FailureDetector, say: Callable[[str], None] = lambda line: None):
-        self.say = say
+    def __init__(self, node: Node, observer: FailureDetector):
         self.node = node
         self.share = node.share
         self.observer = observer
@@ -178,10 +180,10 @@ class Recovery:
     def _tell(self) -> None:
         """Say what was swept in this pass, and once what is not ours."""
         if self._swept:
-            self.say(f"removed what nodes that are gone had left: {listed(self._swept)}")
+            logger.info("removed what nodes that are gone had left: %s", listed(self._swept))
         if fresh := [path for path in self._strangers if path not in self._left_alone]:
             self._left_alone.update(fresh)
-            self.say(left_alone(self.share, fresh))
+            logger.warning("%s", left_alone(self.share, fresh))
 
 
 def _is_known(share: SharedDir, job: JobPaths) -> bool:

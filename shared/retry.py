@@ -1,6 +1,7 @@
 """Weather: a disk that is full or mounted read-only, and a server that stumbles. They pass; nothing is lost by waiting."""
 
 import errno
+import logging
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -12,10 +13,10 @@ LONGEST_PAUSE_S = 60.0
 
 T = TypeVar("T")
 
+logger = logging.getLogger(__name__)
 
-def retry_transient(
-    step: Callable[[], T], share: SharedDir, say: Callable[[str], None], pause: Callable[[float], None]
-) -> T:
+
+def retry_transient(step: Callable[[], T], share: SharedDir, pause: Callable[[float], None]) -> T:
     """Do a step; while the disk is full or closed, wait with growing pauses; while the server stumbles, try again.
 
     `pause` waits some seconds and raises where waiting is to end. Any other error is the caller's; so is one that
@@ -26,7 +27,7 @@ def retry_transient(
         try:
             result = step()
             if said:
-                say("going on")
+                logger.info("going on")
             return result
         except OSError as error:
             if error.errno in NO_SPACE_ERRNOS:
@@ -39,7 +40,7 @@ def retry_transient(
                 raise
             if error.errno != said:
                 said = error.errno
-                say(line)
+                logger.warning("%s", line)
             if error.errno in RETRYABLE_ERRNOS:
                 passing += _answers(share)  # a try while the whole server is away tells nothing of this step
                 if passing > MOST_PASSING:

@@ -6,6 +6,7 @@ that could take it down, writes down what happened, and starts the next worker.
 """
 
 import importlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -37,6 +38,7 @@ from shared.errors import (
 from shared.heartbeat import HeartbeatThread
 from shared.identity import Identity
 from shared.jobs import Job, find_job
+from shared.logs import FIELDS, ContextFilter, set_defaults, set_level
 from shared.membership import Node
 from shared.node_health import NodeHealth
 from shared.notify import ChangeNotifier
@@ -48,6 +50,8 @@ from shared.task_monitor import TaskProgressMonitor, TaskProgressWriter
 from shared.terminal import HALT, LEAVE, halt, is_ignored
 from shared.worker import Worker
 
+logger = logging.getLogger(__name__)
+
 EXIT_FAILED, EXIT_USAGE, EXIT_CRASHED, EXIT_UNWELL, EXIT_EVICTED, EXIT_UPDATED, EXIT_STOPPED = 1, 2, 70, 71, 75, 76, 130
 EXPECTED = (0, EXIT_FAILED, EXIT_USAGE, EXIT_UNWELL, EXIT_EVICTED, EXIT_UPDATED, EXIT_STOPPED)
 AT_ONCE_S = 0.2  # a signal to stop that is handled so soon after the one to go on came before it
@@ -55,7 +59,7 @@ MOST_CRASHES = 3  # of workers in a row that had not ended a task, nor was one o
 
 
 class SupervisorChannel:
-    """How a worker and its supervisor talk: progress through shared memory, log lines and the request to stop as messages."""
+    """How a worker and its supervisor talk: progress through shared memory, log records and the request to stop as messages."""
 
     def __init__(self, connection: Connection, memory):
         self.connection, self.progress_writer = connection, TaskProgressWriter(memory)
@@ -83,8 +87,8 @@ class SupervisorChannel:
             setproctitle("fav node waiting")
         self.progress_writer.wait()
 
-    def say(self, line: str) -> None:
-        self._send("say", line)
+    def log(self, fields: dict) -> None:
+        self._send("log", fields)
 
     def remember(self, health: NodeHealth) -> None:
         self._send("remember", health)
@@ -92,6 +96,37 @@ class SupervisorChannel:
     def _send(self, *message) -> None:
         with self._lock:
             self.connection.send(message)
+
+
+class ChannelHandler(logging.Handler):
+    """Sends a worker's records to its supervisor, which writes them. A worker that is killed loses none that was sent.
+
+    They travel as plain values: what a library adds to its records need not be known to the supervisor.
+    """
+
+    def __init__(self, channel: SupervisorChannel):
+        super().__init__()
+        self.channel = channel
+        self.addFilter(ContextFilter())
+        self.setFormatter(logging.Formatter())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            names = ("name", "levelno", "levelname", "created", *FIELDS)
+            text = record.exc_text or (self.formatter.formatException(record.exc_info) if record.exc_info else None)
+            fields = {name: getattr(record, name) for name in names}
+            self.channel.log(fields | {"msg": record.getMessage(), "exc_text": text})
+        except Exception:
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass  # the supervisor is gone, and soon this worker is
+
+
+def _write_record(fields: dict) -> None:
+    """Write a record of the worker as one of this process."""
+    record = logging.makeLogRecord(fields)
+    logging.getLogger(record.name).handle(record)
 
 
 def _work(
@@ -107,8 +142,9 @@ def _work(
     options: dict,
     health: NodeHealth,
     sources: Sources,
+    log_level: int,
 ) -> None:
-    """The worker process. `plan_for` names a function `module:name` that takes (job, node, say, **options); `sources` are
+    """The worker process. `plan_for` names a function `module:name` that takes (job, node, **options); `sources` are
     those of the supervisor."""
     os.setpgid(0, 0)  # Ctrl-C is the supervisor's; and programs that a task has started go down with the worker
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -117,6 +153,9 @@ def _work(
     )  # a group of its own is in the background, where `stty tostop` would stop it
     setproctitle("fav node starting")
     messenger = SupervisorChannel(connection, memory)
+    logging.getLogger().addHandler(ChannelHandler(messenger))
+    set_level(log_level)
+    set_defaults(node=identity.incarnation, job=only)
     try:
         if sources.replaced():
             raise SourcesReplaced
@@ -125,7 +164,7 @@ def _work(
         node = Node(open_share(Path(root), hard_links=hard_links, files=files), identity)
         worker = Worker(
             node,
-            lambda job, node: make_plan(job, node, messenger.say, **options),
+            lambda job, node: make_plan(job, node, **options),
             messenger,
             messenger.stop,
             only,
@@ -142,19 +181,18 @@ def _work(
     except SourcesReplaced:
         code = EXIT_UPDATED
     except NodeUnhealthyError as error:
-        messenger.say(str(error))
+        logger.warning("%s", error)
         code = EXIT_UNWELL
     except UserError as error:
-        messenger.say(f"error: {error}")
+        logger.error("%s", error)
         code = EXIT_USAGE
     except Exception as error:
         if sources.replaced():
             os._exit(EXIT_UPDATED)
         if isinstance(error, ImportError) and not is_ours(error):
-            messenger.say(f"error: {lacking(error)}")
+            logger.error("%s", lacking(error))
             os._exit(EXIT_USAGE)
-        with suppress(OSError):
-            traceback.print_exc()
+        logger.critical("the worker ends: %s", traceback.format_exception_only(error)[-1].strip(), exc_info=True)
         code = EXIT_CRASHED
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):  # a log on a full disk
@@ -169,7 +207,6 @@ class Supervisor:
         self,
         share: SharedDir,
         plan_for: str,
-        say: Callable[[str], None],
         only: str | None = None,
         forever: bool = False,
         options: dict | None = None,
@@ -177,7 +214,6 @@ class Supervisor:
     ):
         self.share = share
         self.plan_for = plan_for
-        self.say = say
         self.only = only
         self.forever = forever
         self.options = options or {}
@@ -204,6 +240,7 @@ class Supervisor:
             if self._updated():
                 return EXIT_UPDATED
             node = Node(self.share, Identity.here(self.about))
+            set_defaults(node=node.identity.incarnation, job=self.only)
             try:
                 self._weathered(node.join)
             except StopRequested:
@@ -221,11 +258,13 @@ class Supervisor:
                 return code
             if code == EXIT_EVICTED:
                 self.share.check()
-                self.say("this node was taken for dead (was it asleep or cut off?); joining again")
+                logger.warning("this node was taken for dead (was it asleep or cut off?); joining again")
                 continue
             crashes = 0 if harmless else crashes + 1
             if crashes >= MOST_CRASHES:
-                self.say(f"the worker went down {crashes} times before it had ended a task ({_how(code)}); giving up")
+                logger.error(
+                    "the worker went down %d times before it had ended a task (%s); giving up", crashes, _how(code)
+                )
                 return EXIT_FAILED
 
     def _on_signal(self, number, frame) -> None:
@@ -251,11 +290,11 @@ class Supervisor:
         """Whether the sources were replaced, so that no worker could be started any more; says so."""
         if not (self._sources.replaced.is_set() or self._sources.sources.replaced()):
             return False
-        self.say(f"{ROOT}: the program was updated; start this node again")
+        logger.warning("%s: the program was updated; start this node again", ROOT)
         return True
 
     def _weathered(self, step: Callable[[], None]) -> None:
-        retry_transient(step, self.share, self.say, self._pause)
+        retry_transient(step, self.share, self._pause)
 
     def _pause(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -283,6 +322,7 @@ class Supervisor:
             self.options,
             self.health,
             self._sources.sources,
+            logger.getEffectiveLevel(),
         )
         worker = context.Process(target=_work, args=words, daemon=True)
         # Inherited, so that Ctrl-C does not hit it while it starts, nor ever what Slurm and systemd send to every process.
@@ -305,14 +345,14 @@ class Supervisor:
                     worker.join()
                     break
                 watch.look(heart.beats)
-                if message and message[0] == "say":
-                    self.say(message[1])
+                if message and message[0] == "log":
+                    _write_record(message[1])
                 elif message:
                     self.health = message[1]
                 self._signals = max(self._signals, self._ear.signals)
                 if (self._signals or self._sources.replaced.is_set()) and not told:
                     told = True
-                    self.say(
+                    logger.info(
                         "stopping after the current frame (once more to stop at once)"
                         if self._signals
                         else "the program was updated; stopping after the current frame"
@@ -343,7 +383,13 @@ class Supervisor:
 
     def _blame(self, node: Node, job_name: str, task_name: str, job_id: str, why: str, detail: str) -> bool:
         """Write down that a task took its worker down, or that an examination did; False where that was not possible."""
-        self.say(f"{job_name}: {task_name} took its worker down ({detail}); the next worker goes on")
+        logger.warning(
+            "%s: %s took its worker down (%s); the next worker goes on",
+            job_name,
+            task_name,
+            detail,
+            extra={"job": job_name, "task": task_name},
+        )
         if self.health.exam:
             self.health.flunked(detail)
             return True
@@ -361,7 +407,7 @@ class Supervisor:
         except StopRequested:
             pass
         except (OSError, JobQueueError) as error:
-            self.say(f"{job_name}: that could not be written down ({error})")
+            logger.warning("%s: that could not be written down (%s)", job_name, error, extra={"job": job_name})
         return False
 
     def _leave(self, node: Node) -> None:
@@ -372,7 +418,7 @@ class Supervisor:
             self._ear.forget()
             node.leave()
         except OSError as error:
-            self.say(f"could not leave cleanly ({error}); the others will clean up after one lease")
+            logger.warning("could not leave cleanly (%s); the others will clean up after one lease", error)
 
 
 def _kill(worker: BaseProcess) -> None:

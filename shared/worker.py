@@ -4,6 +4,7 @@ What the tasks are and how they run is the business of a `TaskPlan`, one for eac
 """
 
 import errno
+import logging
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from shared.failure_detector import FailureDetector
 from shared.filesystem import TRANSIENT_ERRNOS
 from shared.job_state import JobState
 from shared.jobs import OVER, Job, all_jobs, find_job
+from shared.logs import log_context
 from shared.membership import Node
 from shared.node_health import NodeHealth
 from shared.notify import ChangeNotifier
@@ -37,6 +39,8 @@ from shared.recovery import Recovery
 from shared.scheduling import MAX_CANDIDATES, Scheduler
 from shared.self_test import SelfTest
 from shared.worker_context import WorkerContext
+
+logger = logging.getLogger(__name__)
 
 WAIT_S = 2.0  # after which a waiting node looks by itself
 WAIT_STEPS = 4  # in between, it sees whether a node of this machine has died
@@ -70,7 +74,7 @@ class Worker:
         self.states: dict[str, JobState] = {}
         self.notifier = ChangeNotifier(node)
         detector = FailureDetector(node.share, node.identity)
-        self.recovery = Recovery(node, detector, self._warn_once)
+        self.recovery = Recovery(node, detector)
         self.scheduler = Scheduler(self.context, detector)
         self.self_test = SelfTest(self.context)
         self._looked = self._recovered = float("-inf")
@@ -85,7 +89,7 @@ class Worker:
                 self.context.retry(self._refresh_jobs)
                 found = self._next()
                 if found:
-                    with self._contain_job_errors(found[0]):
+                    with self._contain_job_errors(found[0]), log_context(task=str(found[1])):
                         if self.scheduler.claim_still_held(*found):
                             self._run_task(*found)
                 elif self._all_over():
@@ -114,7 +118,8 @@ class Worker:
             return
         for job in self._jobs():
             if job.manifest.id not in self.states:
-                self._open_job(job)
+                with log_context(job=job.name):
+                    self._open_job(job)
         for state in list(self.states.values()):
             if state.over in (None, "failed", "cancelled", "finished"):
                 with self._contain_job_errors(state):
@@ -135,7 +140,7 @@ class Worker:
     def _warn_once(self, line: str) -> None:
         if line not in self._warned:
             self._warned.add(line)
-            self.events.say(line)
+            logger.warning("%s", line)
 
     def _open_job(self, job: Job) -> None:
         plan, over = None, None
@@ -145,19 +150,19 @@ class Worker:
             over = next(iter(marks & OVER), None)
             if over is None:
                 plan = self.plan_for(job, self.node)
-                self._tell(f"working on {job.name}")
+                self._tell("working on %s", job.name)
                 if job.made_elsewise:
                     self._warn_once(
                         f"{job.name}: {job.made_elsewise}; its frames may differ; bring the same sources to all "
                         f"machines"
                     )
             elif over == "cancelled" and self.only is not None:
-                self.events.say(f"{job.name}: cancelled; coordinator.py retry goes on with it")
+                logger.info("%s: cancelled; coordinator.py retry goes on with it", job.name)
         except (EvictedError, StopRequested):
             raise
         except JobRemovedError as gone:
             over = "gone"
-            self.events.say(str(gone))
+            logger.warning("%s", gone)
         except Exception as error:
             self.context.check_sources()
             if self.only is not None or isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS:
@@ -182,7 +187,7 @@ class Worker:
             if not marks & OVER and (state.over == "finished" or not attempts.failed(state.job)):
                 del self.states[state.job.manifest.id]
         elif "cancelled" in marks:
-            self._close_job(state, "cancelled", f"{state.job.name}: cancelled")
+            self._close_job(state, "cancelled", f"{state.job.name}: cancelled", logging.INFO)
         elif "finished" in marks:
             self._finished(state, state.job.word("finished"))
         else:
@@ -192,9 +197,9 @@ class Worker:
     def _pause_job(self, state: JobState, paused: bool) -> None:
         if paused and not state.paused:
             self._withdraw_next(state)
-            self.events.say(f"{state.job.name}: paused; coordinator.py resume goes on")
+            logger.info("%s: paused; coordinator.py resume goes on", state.job.name)
         elif state.paused and not paused:
-            self.events.say(f"{state.job.name}: goes on")
+            logger.info("%s: goes on", state.job.name)
         state.paused = paused
 
     def _withdraw_next(self, state: JobState) -> None:
@@ -205,18 +210,24 @@ class Worker:
 
     def _finished(self, state: JobState, word: str | None) -> None:
         self._close_job(state, "finished", None)
-        self._tell(f"{state.job.name}: finished: {word}")
+        self._tell("%s: finished: %s", state.job.name, word)
 
-    def _tell(self, line: str) -> None:
-        """Say what a node of many jobs wants to be seen doing; one of a single job says less."""
-        if self.only is None:
-            self.events.say(line)
+    def _tell(self, message: str, *words: object) -> None:
+        """Log what a node of many jobs wants to be seen doing; one of a single job tells less."""
+        logger.log(logging.INFO if self.only is None else logging.DEBUG, message, *words)
 
-    def _close_job(self, state: JobState, how: str, line: str | None) -> None:
+    def _close_job(
+        self,
+        state: JobState,
+        how: str,
+        line: str | None,
+        level: int = logging.WARNING,
+        error: Exception | None = None,
+    ) -> None:
         state.over = how
         state.next = None
         if line:
-            self.events.say(line)
+            logger.log(level, "%s", line, exc_info=error)
         if how != "gone":
             self.context.retry(state.claims.withdraw_all)
 
@@ -243,7 +254,8 @@ class Worker:
     def _contain_job_errors(self, state: JobState) -> Iterator[None]:
         """What is wrong with the files of one job ends this node's work on that job, and not on the others."""
         try:
-            yield
+            with log_context(job=state.job.name):
+                yield
         except (EvictedError, StopRequested, NodeUnhealthyError, SourcesReplaced):
             raise
         except Exception as error:
@@ -256,10 +268,8 @@ class Worker:
                 raise JobQueueError(line) from error
             if self.only is not None:
                 raise
-            with suppress(OSError, JobQueueError):
-                if not known:
-                    traceback.print_exc()
-                self._close_job(state, _end_state(error), line)
+            with suppress(OSError, JobQueueError), log_context(job=state.job.name):
+                self._close_job(state, _end_state(error), line, logging.ERROR, None if known else error)
 
     def _claim_one(self, state: JobState) -> Task | None:
         """Claim the best open task of a job; where there is none, see whether the job is over."""
@@ -307,6 +317,7 @@ class Worker:
                 "failed",
                 f"{state.job.name}: failed, {len(failed)} task(s) used up their attempts: {why}; "
                 f"coordinator.py status shows all, coordinator.py retry opens them anew",
+                logging.ERROR,
             )
         return None
 
@@ -321,12 +332,13 @@ class Worker:
         """Leave a job to the other nodes because this one is not healthy; its failed attempts do not count."""
         for name in self.context.health.failures.get(state.job.manifest.id, ()):
             self.context.on_job(state, lambda: attempts.take_back(self.node, state.job, Task.named(name)))
-        self._close_job(state, "sick", line)
+        self._close_job(state, "sick", line, logging.ERROR)
         self.notifier.ring()
 
     # ---- one task
     def _run_task(self, state: JobState, task: Task) -> None:
         self.events.start(state.job, task)
+        logger.debug("%s: %s begun", state.job.name, task)
         try:
             output = self.context.retry(lambda: state.plan.run(task, self.context.tick))
             if isinstance(output, Path):
@@ -372,6 +384,7 @@ class Worker:
 
     def _after_publish(self, state: JobState, task: Task, ours: bool) -> None:
         """After publishing: claim the task that follows before this one is released."""
+        logger.debug("%s: %s %s", state.job.name, task, "published" if ours else "was published by another node before")
         try:
             self.context.on_job(state, lambda: state.plan.published(task, ours))
             following = (
@@ -398,7 +411,7 @@ class Worker:
 
     def _failed(self, state: JobState, task: Task, detail: str) -> None:
         cause = detail.strip().splitlines()[-1]
-        self.events.say(f"{state.job.name}: {task} failed here: {cause}")
+        logger.warning("%s: %s failed here: %s", state.job.name, task, cause)
         self.context.health.failed(state.job.manifest.id, str(task), cause, self.context.clock())
         self.events.remember(self.context.health)
         nonce = attempts.nonce()
@@ -432,7 +445,7 @@ class Worker:
             jobs = {state.job: state.claims.held for state in self.states.values() if not state.over}
             count = self.recovery.run(jobs)
             if count:
-                self.events.say(f"recovered {count} task(s) of nodes that are gone")
+                logger.info("recovered %d task(s) of nodes that are gone", count)
             return count
         except OSError:
             return 0  # a look that failed judges nobody; the next one comes soon

@@ -40,7 +40,7 @@ class WorkerContext:
 
     def retry(self, step: Callable[[], T]) -> T:
         """Do a step; wait while the disk is full or the server does not answer, see `retry_transient`."""
-        return retry_transient(step, self.node.share, self.events.say, self._pause)
+        return retry_transient(step, self.node.share, self._pause)
 
     def on_job(self, state: JobState, step: Callable[[], T]) -> T:
         """Do a step on the files of a job, as `retry` does.

@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -9,16 +10,19 @@ from pathlib import Path
 
 import click
 
+from fav.cli.log_options import log_settings
 from fav.cli.options import request_of
 from fav.errors import FavError
 from fav.model.bundled_styles import style_file
-from fav.monitor.console import _flush, tell
+from fav.monitor.console import _flush, command_log, tell
 from fav.pipeline.job_files import open_share
 from shared.errors import JobQueueError, UserError, is_ours, lacking
 from shared.jobs import Job, all_jobs, find_job
 from shared.notify import ringing
 from shared.shared_dir import SharedDir
 from shared.terminal import ended_by_signals, stopped_code
+
+logger = logging.getLogger(__name__)
 
 EXIT_USAGE = 2
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}  # of a command line, for click
@@ -46,6 +50,10 @@ def one_line_errors(function):
     def wrapped(*args, **kwargs):
         for stream in filter(None, (sys.stdout, sys.stderr)):
             stream.reconfigure(errors="backslashreplace")  # file names need not be text
+        with command_log(log_settings()):
+            return told_in_one_line(*args, **kwargs)
+
+    def told_in_one_line(*args, **kwargs):
         try:
             with ended_by_signals():
                 return function(*args, **kwargs)
@@ -153,15 +161,15 @@ def submitted(context: click.Context, share: SharedDir, video: str, style: Path,
     from fav.pipeline.submit import submit as create
 
     with ringing(share) as node:
-        joined = create(node, request_of(context, video, style, values), tell)
+        joined = create(node, request_of(context, video, style, values))
     if film := None if joined.created else joined.job.word("finished"):
         for note in joined.notes:  # of what was repaired, if anything was
-            tell(note)
+            logger.info("%s", note)
         tell(f"already done: {film_at(share.layout.root, joined.job.name, film)}")
         return joined.job
     tell(f"{'created' if joined.created else 'joined'} job {joined.job.name}")
     if joined.created and share.news:  # who joins others is in the right place
-        tell(share.news)
+        logger.info("%s", share.news)
     for note in joined.notes:
-        tell(note)
+        logger.info("%s", note)
     return joined.job

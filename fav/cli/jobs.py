@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from fav.cli.common import fail_with, named_job, one_line_errors, opened, share_for, submitted, the_job
+from fav.cli.log_options import LOG
 from fav.cli.options import FILE, JOB, job_option, options
 from fav.errors import FavError
+from fav.monitor.console import tell
 from fav.pipeline.inputs import check_video
 from fav.pipeline.request import check_out
 from shared.attempts import reopen
@@ -37,6 +39,7 @@ PRIORITY = click.IntRange(-999, 999)
 @click.argument("style", type=FILE)
 @click.option("--priority", type=PRIORITY, help="The priority of the job, as `prioritize` sets it.")
 @options(JOB)
+@options(LOG)
 @click.pass_context
 @one_line_errors
 def submit(context: click.Context, shared: Path, video: str, style: Path, priority: int | None, **values) -> None:
@@ -235,6 +238,7 @@ def _first(job: Job) -> str:
 @click.command()
 @click.argument("shared", type=FILE)
 @click.argument("job", required=False)
+@options(LOG)
 @one_line_errors
 def retry(shared: Path, job: str | None) -> None:
     """Retry failed tasks, or repair a finished job.
@@ -248,7 +252,7 @@ def retry(shared: Path, job: str | None) -> None:
     found.unmark("cancelled")
     count = reopen(found)
     if count or "finished" not in marks:
-        click.echo(
+        tell(
             f"{found.name}: {'no longer cancelled, ' if 'cancelled' in marks else ''}{count} failed task(s) opened anew"
         )
     with ringing(share) as node:
@@ -259,8 +263,8 @@ def retry(shared: Path, job: str | None) -> None:
 def _repair(node: Node, job: Job) -> None:
     from fav.pipeline.repair import repair
 
-    for line in repair(node, job, click.echo):
-        click.echo(line)
+    for line in repair(node, job):
+        tell(line)
 
 
 @click.command()

@@ -1,48 +1,36 @@
 """The command `node.py`, which is also `fav node`: joins a shared directory, works on its jobs until they are done, leaves."""
 
+import logging
 import os
 import socket
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
 
 from fav.cli.common import SETTINGS, film_at, one_line_errors, share_for
+from fav.cli.log_options import LOG, log_settings, start_record
 from fav.cli.options import BACKEND, FILE, JOB, limits, options, request_of
 from fav.cli.share_argument import ShareCommand
 from fav.model.backends import choose
+from fav.monitor.console import begin_log, node_log
 from fav.pipeline.job_files import open_share
+from fav.pipeline.job_naming import default_name
 from fav.util.text import duration
-from shared.errors import plain
-from shared.filesystem import TRANSIENT_ERRNOS
 from shared.fscheck.environment import CLOCKS_S
 from shared.fscheck.local_checks import check_quickly
 from shared.heartbeat import temporary_member
 from shared.jobs import find_job
 from shared.shared_dir import SharedDir
 from shared.supervisor import Supervisor
-from shared.terminal import drop, nobody_reads
 
-_unsaid: list[str] = []
+if TYPE_CHECKING:
+    from fav.pipeline.request import Request
 
-
-def say(line: str) -> None:
-    """Print a line with the time; on a disk that is full or away, before the next line that finds room.
-
-    A node whose terminal or pipe is gone works on without a word.
-    """
-    _unsaid.append(f"{time.strftime('%H:%M:%S')} {plain(line, 4000)}")
-    try:
-        while _unsaid:
-            click.echo(_unsaid[0])
-            del _unsaid[0]
-    except OSError as error:
-        if nobody_reads(error, sys.stdout):
-            drop(sys.stdout)
-        elif error.errno not in TRANSIENT_ERRNOS:
-            raise
+logger = logging.getLogger(__name__)
 
 
 @click.command(cls=ShareCommand, context_settings=SETTINGS)
@@ -59,6 +47,7 @@ def say(line: str) -> None:
     "--cores", type=limits("threads"), help="CPU threads of this node, where the job does not say (--threads)."
 )
 @options(BACKEND)
+@options(LOG)
 @click.pass_context
 @one_line_errors
 def node(
@@ -92,25 +81,36 @@ def node(
         raise click.UsageError(
             f"--{typed[0].replace('_', '-')} is decided when a job is made: expected SHARED VIDEO STYLE with it"
         )
+    request = request_of(context, video, style, values) if video is not None else None
+    here = {"video": str(local_video) if local_video else None, "threads": cores, "device": device, "backend": backend}
+    settings = log_settings(context)
+    job = default_name(request) if request else only
+    with node_log(settings, job):
+        begin_log(settings, start_record(job), always=True)
+        sys.exit(_work(shared, request, only, forever, here))
+
+
+def _work(shared: Path, request: "Request | None", only: str | None, forever: bool, here: dict) -> int:
+    """Work until the jobs are done, those that are asked for by `only` or a request, or all; the exit code."""
+    device, backend = here["device"], here["backend"]
     if device not in ("auto", "cpu"):
         from fav.model.devices import device_of
 
         device_of(device)
     if backend != "auto":
         choose(backend, device)
-    share = open_share(shared, new=False) if video is None else share_for(shared, video, style)
+    share = share_for(shared, request.video, request.style) if request else open_share(shared, new=False)
     check_quickly(share)
     _tell_of_clock(share)
-    if video is not None:
-        only = _submit(share, request_of(context, video, style, values))
+    if request is not None:
+        only = _submit(share, request)
         if not forever and (film := _film(share, only)):
-            say(f"already done: {film}")
-            return
-    here = {"video": str(local_video) if local_video else None, "threads": cores, "device": device, "backend": backend}
-    code = Supervisor(share, "fav.pipeline.plan:make_plan", say, only, forever, here, about=device).run()
+            logger.info("already done: %s", film)
+            return 0
+    code = Supervisor(share, "fav.pipeline.plan:make_plan", only, forever, here, about=device).run()
     if code == 0 and only and (film := _film(share, only)):
-        say(f"done: {film}")
-    sys.exit(code)
+        logger.info("done: %s", film)
+    return code
 
 
 def _film(share: SharedDir, name: str) -> Path | None:
@@ -124,21 +124,24 @@ def _tell_of_clock(share: SharedDir) -> None:
     """A line for who reads times, where this machine's clock is not the share's."""
     ahead = time.time() - share.now()
     if abs(ahead) > CLOCKS_S:
-        say(
-            f"the clock of {socket.gethostname()} is {duration(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} that of "
-            f"{share.layout.root}: no harm to the film, but the times in this log are wrong"
+        logger.warning(
+            "the clock of %s is %s %s that of %s: no harm to the film, but the times in this log are wrong",
+            socket.gethostname(),
+            duration(abs(ahead)),
+            "ahead of" if ahead > 0 else "behind",
+            share.layout.root,
         )
 
 
-def _submit(share: SharedDir, request) -> str:
+def _submit(share: SharedDir, request: "Request") -> str:
     """Create the job or join it; its name."""
     from fav.pipeline.submit import submit  # heavy: only who brings a video needs it here
 
     with temporary_member(share) as creator:
-        joined = submit(creator, request, say)
-    say(f"{'created' if joined.created else 'joined'} job {joined.job.name}")
+        joined = submit(creator, request)
+    logger.info("%s job %s", "created" if joined.created else "joined", joined.job.name)
     if joined.created and share.news:  # who joins others is in the right place
-        say(share.news)
+        logger.info("%s", share.news)
     for note in joined.notes:
-        say(note)
+        logger.info("%s", note)
     return joined.job.name

@@ -8,14 +8,16 @@ import click
 from click.core import ParameterSource
 
 from fav.cli.common import film_at, one_line_errors, share_for, submitted
-from fav.cli.options import BACKEND, FILE, JOB, NumberType, options
+from fav.cli.log_options import LOG, log_settings, start_record
+from fav.cli.options import BACKEND, FILE, JOB, NumberType, options, request_of
 from fav.cli.preview import previews
 from fav.launch.executor import Executor, run_job
 from fav.launch.local_launcher import LocalExecutor
 from fav.launch.slurm_launcher import SlurmExecutor
-from fav.monitor.console import tell
+from fav.monitor.console import begin_log, tell
 from fav.monitor.snapshot import SnapshotReader
 from fav.monitor.text import failures
+from fav.pipeline.job_naming import default_name
 from shared.jobs import Job
 
 HOSTS_HELP = ("Start nodes on these machines by ssh instead: one host per line (docs/how-to/cluster.md). The file is read "
@@ -55,6 +57,7 @@ PREVIEW_HELP = "Make a film of the finished frames (as `preview` does), every so
 @click.option("--preview-every", type=NumberType(0, 10**6, min_open=True), metavar="MINUTES", help=PREVIEW_HELP)
 @options(BACKEND)
 @options(JOB)
+@options(LOG)
 @click.pass_context
 @one_line_errors
 def run(
@@ -98,9 +101,11 @@ def run(
         raise click.UsageError("--skip-unfit goes with --hosts")
     if words and not slurm:
         raise click.UsageError("--sbatch goes with --slurm")
-    executor = _executor(nodes, hosts, skip_unfit, slurm, words, dask, device, backend)
+    settings = log_settings(context)
+    executor = _executor(nodes, hosts, skip_unfit, slurm, words, dask, device, backend, settings.words())
     share = share_for(shared, video, style)
     with executor.ready():
+        begin_log(settings, start_record(default_name(request_of(context, video, style, values))))
         job = submitted(context, share, video, style, values)
         if job.word("finished"):
             return
@@ -118,19 +123,20 @@ def _executor(
     dask: str | None,
     device: str,
     backend: str,
+    log: list[str],
 ) -> Executor:
     """What the options say of where the nodes are to run."""
     if slurm:
-        return SlurmExecutor(slurm, device, backend, shlex.split(words))
+        return SlurmExecutor(slurm, device, backend, shlex.split(words), log)
     if dask is not None:
         from fav.launch.dask_launcher import DaskExecutor
 
-        return DaskExecutor(dask, device, backend)
+        return DaskExecutor(dask, device, backend, log)
     if hosts:
         from fav.launch.ssh_launcher import SSHExecutor
 
-        return SSHExecutor(hosts, backend, skip_unfit)
-    return LocalExecutor(nodes, device, backend)
+        return SSHExecutor(hosts, backend, skip_unfit, log)
+    return LocalExecutor(nodes, device, backend, log)
 
 
 def _conclude(job: Job, logs: list[Path]) -> None:

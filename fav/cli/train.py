@@ -1,5 +1,6 @@
 """`python -m fav train`: everything checked before any work starts, then the loop."""
 
+import logging
 import os
 import shlex
 import sys
@@ -9,9 +10,10 @@ import click
 from click.core import ParameterSource
 
 from fav.cli.common import one_line_errors
-from fav.cli.options import FILE, NumberType, limits
+from fav.cli.log_options import LOG, log_settings, start_record
+from fav.cli.options import FILE, NumberType, limits, options
 from fav.cli.outputs import check_place
-from fav.monitor.console import tell
+from fav.monitor.console import begin_log, tell
 from fav.pipeline.spec import LOSS_NETWORK
 from fav.training.config import (
     DEFAULT_MIX,
@@ -24,6 +26,8 @@ from fav.training.config import (
 )
 from fav.training.outputs import OutputPaths
 from fav.util.text import duration
+
+logger = logging.getLogger(__name__)
 
 WEIGHT = NumberType(0)
 
@@ -152,6 +156,7 @@ WEIGHT = NumberType(0)
 @click.option(
     "--sheet-every", type=NumberType(0), default=15, show_default=True, help="Minutes between two contact sheets."
 )
+@options(LOG)
 @click.pass_context
 @one_line_errors
 def train(
@@ -190,15 +195,16 @@ def train(
 
     inputs = TrainingInputs(style_image, photos_dir, loss_network, clips, init, device, threads)
     limits = StopCriteria(iterations, minutes, save_every, sheet_every)
+    begin_log(log_settings(context), start_record())
     loop, batches, notes = prepare(names, inputs, recipe, limits, _words(context))
     for note in notes:
-        click.echo(note)
+        logger.info("%s", note)
     trainer = loop.trainer
     if trainer.iteration:
-        click.echo(f"going on after iteration {trainer.iteration}")
+        logger.info("going on after iteration %d", trainer.iteration)
     workers = workers if workers is not None else 1 if trainer.device.type == "cpu" else 8
     if workers and not can_have_workers():
-        tell(
+        logger.warning(
             "/dev/shm: it cannot be written to, or is full, so all samples are made by this process: slower, and the same style"
         )
         workers = 0
@@ -216,7 +222,7 @@ def _words(context: click.Context) -> str:
     words = ["fav", "train"]
     for parameter in context.command.params:
         value = context.params.get(parameter.name)
-        if context.get_parameter_source(parameter.name) != ParameterSource.COMMANDLINE:
+        if not parameter.expose_value or context.get_parameter_source(parameter.name) != ParameterSource.COMMANDLINE:
             continue
         shown = Path(value).name if parameter.type is FILE or parameter.name == "loss_network" else str(value)
         if isinstance(parameter, click.Argument):

@@ -3,6 +3,7 @@
 Each is a long task, which Dask counts, and which lives as long as its worker, whoever follows it.
 """
 
+import logging
 import math
 import secrets
 import threading
@@ -17,6 +18,8 @@ from shared.errors import plain
 
 if TYPE_CHECKING:
     from distributed import Client, Future
+
+logger = logging.getLogger(__name__)
 
 LOOK_S = 2.0  # between two looks at the cluster
 MOST_MORE = 100  # workers that an adaptive cluster is asked for at a time, beyond those with a node
@@ -36,7 +39,7 @@ class DaskWorkerPool:
     """The nodes of the job with this id. Whoever looks again finds those that run, whoever started them.
 
     `words(address, threads)` are what a worker gets (`dask.occupy`); `unfit` tells in one line what a look there said that
-    failed; `wanted()` is how many nodes the job has work for; `say` tells the operator a line.
+    failed; `wanted()` is how many nodes the job has work for.
     """
 
     def __init__(
@@ -46,9 +49,8 @@ class DaskWorkerPool:
         words: Callable[[str, int], tuple],
         unfit: Callable[[CompletedProcess], str],
         wanted: Callable[[], int],
-        say: Callable[[str], None],
     ):
-        self.client, self.job, self.words, self.unfit, self.wanted, self.say = client, job, words, unfit, wanted, say
+        self.client, self.job, self.words, self.unfit, self.wanted = client, job, words, unfit, wanted
         self.counts = True  # whether a node runs on some worker, or will
         self._slots: dict[str, WorkerSlot] = {}
         self._demand: list[Future] = []
@@ -86,23 +88,22 @@ class DaskWorkerPool:
                     raise
         if silent and self.client.status == "closed":
             self.counts = False
-            self.say(f"the Dask scheduler has not answered for {PATIENCE_S} s; the same line goes on")
+            logger.error("the Dask scheduler has not answered for %d s; the same line goes on", PATIENCE_S)
         elif silent != self._silent:
             self._silent = silent
-            self.say(
-                "the Dask scheduler does not answer (nodes whose workers run go on meanwhile)"
-                if silent
-                else "the Dask scheduler answers again"
-            )
+            if silent:
+                logger.warning("the Dask scheduler does not answer (nodes whose workers run go on meanwhile)")
+            else:
+                logger.info("the Dask scheduler answers again")
 
     def _look(self, threads: Mapping[str, int], tasks: Mapping[str, tuple]) -> None:
         if not threads and not self._empty:
-            self.say("no workers; waiting for some")
+            logger.info("no workers; waiting for some")
         self._empty = not threads
         for address in set(self._slots) - set(threads):
             slot = self._slots.pop(address)
             if slot.task:
-                self.say(f"{address}: the worker is gone; others take its frame over")
+                logger.warning("%s: the worker is gone; others take its frame over", address)
                 slot.task.cancel()
         before = self._nodes
         for address, count in threads.items():
@@ -115,7 +116,7 @@ class DaskWorkerPool:
                 key = next(known, prefix + secrets.token_hex(4))
                 slot.task = start(self.client, key, address, self.words(address, count))
         if self._nodes > before:
-            self.say(f"{self._nodes} node(s) on {len(threads)} worker(s)")
+            logger.info("%d node(s) on %d worker(s)", self._nodes, len(threads))
         self.counts = self._empty or not all(slot.over for slot in self._slots.values())
         self._ask_for_more(threads)
 
@@ -134,11 +135,11 @@ class DaskWorkerPool:
             return  # the connection was lost for a while, or another operator's was: what runs is found again
         if isinstance(how, CompletedProcess):
             slot.over = True
-            self.say(f"{address}: {self.unfit(how)}")
+            logger.warning("%s: %s", address, self.unfit(how))
         elif how in WORDS:
             slot.over = True
             if WORDS[how]:
-                self.say(f"{address}: the node {WORDS[how]}")
+                logger.warning("%s: the node %s", address, WORDS[how])
         else:
             how = f"ended with exit code {how}" if isinstance(how, int) else f"did not come up ({plain(how)})"
             slot.over = slot.deaths == MOST_AGAIN
@@ -148,7 +149,7 @@ class DaskWorkerPool:
                 if slot.over
                 else f"starting it again ({slot.deaths} of {MOST_AGAIN} times)"
             )
-            self.say(f"{address}: the node {how}; {again}")
+            logger.warning("%s: the node %s; %s", address, how, again)
 
     def _ask_for_more(self, threads: Mapping[str, int]) -> None:
         """Have so many tasks wait that an adaptive cluster, which wants one for each thread, has a worker for each node."""

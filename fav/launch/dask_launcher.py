@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -29,8 +29,8 @@ class DaskExecutor:
     """An `Executor`: a node on each worker of a Dask cluster, by its address or scheduler file. They live as long as its
     workers."""
 
-    def __init__(self, cluster: str, device: str, backend: str):
-        self.cluster, self.device, self.backend = cluster, device, backend
+    def __init__(self, cluster: str, device: str, backend: str, log: Sequence[str] = ()):
+        self.cluster, self.device, self.backend, self.log = cluster, device, backend, log
         self._logs: set[Path] = set()
 
     @property
@@ -56,7 +56,13 @@ class DaskExecutor:
                 self._logs.add(log)
                 talk.hear(log)
             command = [PYTHON, *NODE_THERE, str(layout.root), "--job", job.name, "--cores", str(threads)]
-            return script, PATH, [*command, "--device", self.device, "--backend", self.backend], str(log), LOG_HEAD
+            return (
+                script,
+                PATH,
+                [*command, "--device", self.device, "--backend", self.backend, *self.log],
+                str(log),
+                LOG_HEAD,
+            )
 
         def wanted() -> int:
             """One node for each shot or chunk that is known by now."""
@@ -66,7 +72,7 @@ class DaskExecutor:
                 pass  # the share's weather
             return max(len(artifacts.timeline.runs), 1)
 
-        self._pool = DaskWorkerPool(self._client, job.manifest.id, words, _unfit, wanted, talk.tell)
+        self._pool = DaskWorkerPool(self._client, job.manifest.id, words, _unfit, wanted)
         return self._pool
 
     def running(self) -> bool:

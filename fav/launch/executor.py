@@ -1,16 +1,19 @@
 """What all ways of running a job have in common: nodes are started somewhere, and followed until they end."""
 
+import logging
 import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from fav.monitor.console import tell
 from shared.jobs import Job
 from shared.terminal import stopped_code
 
 if TYPE_CHECKING:
     from fav.monitor.progress import LogTail
+
+
+logger = logging.getLogger(__name__)
 
 
 class Executor(Protocol):
@@ -26,7 +29,7 @@ class Executor(Protocol):
     def start(self, job: Job, talk: "LogTail") -> AbstractContextManager[object]:
         """Prepare for nodes of this job, which run at the latest when the context is entered.
 
-        `talk` gets their logs, and what else the operator is to read. On leaving the context, nodes are not looked after any
+        `talk` gets their logs. On leaving the context, nodes are not looked after any
         more. LaunchError where none can be started; then none is.
         """
 
@@ -57,7 +60,7 @@ def run_job(job: Job, executor: Executor) -> list[Path]:
 
 def tell_nodes_go_on(job: Job) -> None:
     """Tell the operator that nodes elsewhere are not followed any more, and how to end them."""
-    tell(
-        f"not following any more; the nodes go on. The same line again follows them; to end them: coordinator.py "
-        f"drain {job.share.layout.root}"
+    logger.info(
+        "not following any more; the nodes go on. The same line again follows them; to end them: coordinator.py drain %s",
+        job.share.layout.root,
     )

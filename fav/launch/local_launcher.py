@@ -1,11 +1,12 @@
 """Start nodes on this machine, and follow them until they end."""
 
+import logging
 import os
 import signal
 import stat
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING
 from fav.launch.errors import LaunchError
 from fav.launch.program import NODE
 from fav.model.backends import choose
-from fav.monitor.console import tell
 from shared.jobs import Job
 from shared.logs import LOG_HEAD
 from shared.terminal import halt, is_ignored
@@ -21,19 +21,20 @@ from shared.terminal import halt, is_ignored
 if TYPE_CHECKING:
     from fav.monitor.progress import LogTail
 
+logger = logging.getLogger(__name__)
+
 HEAD = f"{LOG_HEAD}\n".encode()
 
 
 class LocalExecutor:
-    """An `Executor`: so many nodes on this machine, which share its cores. They end with the command.
-
-    FavError for a backend that this machine does not have.
+    """An `Executor`: so many nodes on this machine, which share its cores. They end with the command. `log` are the
+    options of their logs. FavError for a backend that this machine does not have.
     """
 
-    def __init__(self, nodes: int, device: str, backend: str):
+    def __init__(self, nodes: int, device: str, backend: str, log: Sequence[str] = ()):
         if backend != "auto":
             choose(backend, device)
-        self.nodes, self.words = nodes, ["--device", device, "--backend", backend]
+        self.nodes, self.words = nodes, ["--device", device, "--backend", backend, *log]
         self.logs: list[Path] = []
         self._processes: list[subprocess.Popen] = []
 
@@ -63,7 +64,7 @@ class LocalExecutor:
         return any(process.poll() is None for process in self._processes)
 
     def interrupted(self) -> None:
-        tell("stopping after the current frame (once more to stop at once); the same line again goes on")
+        logger.info("stopping after the current frame (once more to stop at once); the same line again goes on")
         _stop(self._processes)
 
 

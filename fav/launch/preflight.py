@@ -1,7 +1,7 @@
 """Check all hosts at once, before any work starts, and show in one table what is wrong where."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,10 +46,11 @@ class HostRejected:
 class HostChecker:
     """Looks at hosts for one job. What they find wrong is looked for in one pass, so that it can be mended in one."""
 
-    def __init__(self, job: Job, backend: str):
+    def __init__(self, job: Job, backend: str, log: Sequence[str] = ()):
         self.job = job
         self.root = job.share.layout.root
         self.backend = backend
+        self.log = log  # options of the logs of the nodes
         self.version = version()
 
     def look(self, hosts: list[Host]) -> dict[Host, ReadyHost | HostRejected]:
@@ -74,7 +75,18 @@ class HostChecker:
         if isinstance(report, HostRejected):
             return report
         cores = max(1, report.cores // len(host.devices))
-        command = [python, *NODE_THERE, share, "--job", self.job.name, "--cores", str(cores), "--backend", self.backend]
+        command = [
+            python,
+            *NODE_THERE,
+            share,
+            "--job",
+            self.job.name,
+            "--cores",
+            str(cores),
+            "--backend",
+            self.backend,
+            *self.log,
+        ]
         commands = {
             post(self.job.name, host, number): [*command, "--device", device]
             for number, device in enumerate(host.devices)

@@ -1,5 +1,6 @@
 """Running a job by Slurm: queue nodes, and follow them."""
 
+import logging
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -7,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fav.launch import slurm
-from fav.monitor.console import tell
 from shared.jobs import Job, over
 from shared.source_hash import ROOT
 
@@ -15,12 +15,16 @@ if TYPE_CHECKING:
     from fav.monitor.progress import LogTail
 
 
-class SlurmExecutor:
-    """An `Executor`: so many nodes, queued with these options of sbatch. They are Slurm's."""
+logger = logging.getLogger(__name__)
 
-    def __init__(self, nodes: int, device: str, backend: str, options: Sequence[str]):
+
+class SlurmExecutor:
+    """An `Executor`: so many nodes, queued with these options of sbatch. They are Slurm's. `log` are the options of their
+    logs."""
+
+    def __init__(self, nodes: int, device: str, backend: str, options: Sequence[str], log: Sequence[str] = ()):
         self.nodes, self.options = nodes, options
-        self.words = ["--device", device, "--backend", backend]
+        self.words = ["--device", device, "--backend", backend, *log]
         self.logs: list[Path] = []
 
     @contextmanager
@@ -37,8 +41,11 @@ class SlurmExecutor:
         log = layout.logs / f"{job.name}.slurm.{nobody_guesses}.log"
         self._job, self._array = job, slurm.submit(ROOT, self.nodes, words, log, self.options)
         self.logs = self._array.logs
-        tell(
-            f"Slurm job {self._array.number}: {self.nodes} nodes, as there is room; to end them: scancel {self._array.number}"
+        logger.info(
+            "Slurm job %s: %d nodes, as there is room; to end them: scancel %s",
+            self._array.number,
+            self.nodes,
+            self._array.number,
         )
         for log in self.logs:
             talk.hear(log)
@@ -48,4 +55,4 @@ class SlurmExecutor:
         return not over(self._job) and self._array.there
 
     def interrupted(self) -> None:
-        tell(f"not following any more; the nodes go on. To end them: scancel {self._array.number}")
+        logger.info("not following any more; the nodes go on. To end them: scancel %s", self._array.number)

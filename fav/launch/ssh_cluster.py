@@ -3,6 +3,7 @@
 Each host is looked after by a thread of its own, so that one that hangs keeps no other waiting.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from fav.launch.hosts_file import Host
 from fav.launch.remote_process import LaunchRefusedError, ProcessState, ask, start
 from fav.launch.ssh import UnreachableError
 from shared.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 ROUND_S = 10.0  # between two looks at a host, and at the hosts file
 AGAIN_S = 60.0  # after which a host that was not fit is looked at again
@@ -35,13 +38,12 @@ class ReadyHost:
 class HostMonitor(threading.Thread):
     """One host and its posts.
 
-    `say` tells the operator a line; `leave(hostname, pid)` asks a node to finish its task and leave.
+    `leave(hostname, pid)` asks a node to finish its task and leave.
     """
 
-    def __init__(self, site: ReadyHost, say: Callable[[str], None], leave: Callable[[str, int], None], patience: float):
+    def __init__(self, site: ReadyHost, leave: Callable[[str, int], None], patience: float):
         super().__init__(daemon=True)
         self.site = site
-        self.say = lambda line: say(f"{site.host.name}: {line}")
         self.leave = leave
         self.patience = patience  # seconds without an answer after which nobody counts on its nodes
         self.leaving = threading.Event()
@@ -64,11 +66,11 @@ class HostMonitor(threading.Thread):
                 self._round()
                 if self._silent_since is not None:
                     self._silent_since = None
-                    self.say("answers again")
+                    self._log(logging.INFO, "answers again")
             except UnreachableError as error:
                 if self._silent_since is None:
                     self._silent_since = time.monotonic()
-                    self.say(f"{error} (its nodes, if they run, go on meanwhile)")
+                    self._log(logging.WARNING, f"{error} (its nodes, if they run, go on meanwhile)")
             self.over.wait(ROUND_S)
 
     def _round(self) -> None:
@@ -81,7 +83,7 @@ class HostMonitor(threading.Thread):
             elif name in self._met and stand.how == "ended" and stand.number in WORDS:
                 del self.open[name]
                 if word := WORDS[stand.number]:
-                    self.say(f"the node {name} {word}")
+                    self._log(logging.WARNING, f"the node {name} {word}")
             elif self.leaving.is_set():
                 del self.open[name]
             else:
@@ -92,15 +94,19 @@ class HostMonitor(threading.Thread):
             how = f"ended with exit code {stand.number}" if stand.how == "ended" else "died"
             if self.open[name] == MOST_AGAIN:
                 del self.open[name]
-                self.say(f"the node {name} {how} again and again; giving up")
+                self._log(logging.ERROR, f"the node {name} {how} again and again; giving up")
                 return
             self.open[name] += 1
-            self.say(f"the node {name} {how}; starting it again ({self.open[name]} of {MOST_AGAIN} times)")
+            again = f"starting it again ({self.open[name]} of {MOST_AGAIN} times)"
+            self._log(logging.WARNING, f"the node {name} {how}; {again}")
         self._met.add(name)
         try:
             start(self.site.host, self.site.path, self.site.logs, name, self.site.commands[name])
         except LaunchRefusedError as error:
-            self.say(str(error))
+            self._log(logging.WARNING, str(error))
+
+    def _log(self, level: int, line: str) -> None:
+        logger.log(level, "%s: %s", self.site.host.name, line)
 
 
 class SSHCluster:
@@ -111,11 +117,10 @@ class SSHCluster:
         sites: list[ReadyHost],
         read: Callable[[], list[Host]],
         admit: Callable[[Host], ReadyHost],
-        say: Callable[[str], None],
         leave: Callable[[str, int], None],
         patience: float,
     ):
-        self.read, self.admit, self.say, self.leave, self.patience = read, admit, say, leave, patience
+        self.read, self.admit, self.leave, self.patience = read, admit, leave, patience
         self._outposts = {site.host: self._outpost(site) for site in sites}
         self._refused: dict[Host, tuple[str, float]] = {}  # host -> why, and when
         self._looked_at: set[Host] = set()  # just now, each by a thread of its own
@@ -142,7 +147,7 @@ class SSHCluster:
         return self._awaited or any(monitor.counts for monitor in list(self._outposts.values()))
 
     def _outpost(self, site: ReadyHost) -> HostMonitor:
-        return HostMonitor(site, self.say, self.leave, self.patience)
+        return HostMonitor(site, self.leave, self.patience)
 
     def _run(self) -> None:
         while not self._over.wait(ROUND_S):
@@ -151,7 +156,7 @@ class SSHCluster:
             except UserError as error:  # somebody is in the midst of writing it
                 if str(error) != self._complaint:
                     self._complaint = str(error)
-                    self.say(f"{error} (the hosts before this change stay)")
+                    logger.warning("%s (the hosts before this change stay)", error)
                 continue
             self._complaint = ""
             self._awaited = any(host not in self._refused and self._is_new(host) for host in wanted)
@@ -165,7 +170,7 @@ class SSHCluster:
             monitor = self._outposts[host]
             if not monitor.leaving.is_set():
                 monitor.leaving.set()
-                self.say(f"{host.name}: not in the hosts file any more; its nodes finish their frame and leave")
+                logger.info("%s: not in the hosts file any more; its nodes finish their frame and leave", host.name)
 
     def _is_new(self, host: Host) -> bool:
         """Whether it is to be taken on, be it again."""
@@ -187,13 +192,13 @@ class SSHCluster:
             site = self.admit(host)
         except UserError as error:
             if self._refused.get(host, ("",))[0] != str(error):
-                self.say(f"{host.name}: {error} (it is looked at again now and then)")
+                logger.warning("%s: %s (it is looked at again now and then)", host.name, error)
             self._refused[host] = str(error), time.monotonic()
             return
         finally:
             self._looked_at.discard(host)
         if not self._over.is_set():
             monitor = self._outpost(site)
-            self.say(f"{host.name}: joins")
+            logger.info("%s: joins", host.name)
             monitor.start()
             self._outposts = {**self._outposts, host: monitor}

@@ -1,6 +1,7 @@
 """Running a job on a list of hosts: look at all of them first, then start, follow and start again."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,6 @@ from fav.launch.executor import tell_nodes_go_on
 from fav.launch.hosts_file import Host, read_hosts
 from fav.launch.preflight import HostChecker, HostRejected, show
 from fav.launch.ssh_cluster import ReadyHost, SSHCluster
-from fav.monitor.console import tell
 from fav.util.reading import read_file
 from shared.control import ControlCommand, give
 from shared.errors import JobQueueError
@@ -20,6 +20,8 @@ from shared.shared_dir import SharedDir
 
 if TYPE_CHECKING:
     from fav.monitor.progress import LogTail
+
+logger = logging.getLogger(__name__)
 
 LARGEST = 1 << 20  # bytes of a hosts file
 PATIENCE_S = 60.0  # beyond the lease: how long a run whose hosts are all out of reach waits for one to answer
@@ -39,11 +41,11 @@ def hosts_of(path: Path) -> list[Host]:
 class SSHExecutor:
     """An `Executor`: nodes on the hosts of a file. They outlive the command.
 
-    With `skip_unfit` it is enough that one host is fit.
+    With `skip_unfit` it is enough that one host is fit. `log` are the options of the nodes' logs.
     """
 
-    def __init__(self, path: Path, backend: str, skip_unfit: bool):
-        self.path, self.backend, self.skip_unfit = path, backend, skip_unfit
+    def __init__(self, path: Path, backend: str, skip_unfit: bool, log: Sequence[str] = ()):
+        self.path, self.backend, self.skip_unfit, self.log = path, backend, skip_unfit, log
         self.logs: list[Path] = []
 
     @contextmanager
@@ -53,7 +55,7 @@ class SSHExecutor:
 
     def start(self, job: Job, talk: "LogTail") -> SSHCluster:
         """Look at the hosts first."""
-        self._job, self._talk, self._checker = job, talk, HostChecker(job, self.backend)
+        self._job, self._talk, self._checker = job, talk, HostChecker(job, self.backend, self.log)
         found = self._checker.look(hosts_of(self.path))
         sites = [one for one in found.values() if isinstance(one, ReadyHost)]
         if len(sites) < len(found):
@@ -66,12 +68,11 @@ class SSHExecutor:
             )
         for site in sites:
             self._hear(site)
-        tell(f"{sum(len(site.commands) for site in sites)} node(s) on {len(sites)} host(s)")
+        logger.info("%d node(s) on %d host(s)", sum(len(site.commands) for site in sites), len(sites))
         self._cluster = SSHCluster(
             sites,
             lambda: hosts_of(self.path),
             self._admit,
-            talk.tell,
             lambda *who: drain_process(job.share, *who),
             job.manifest.lease + PATIENCE_S,
         )

@@ -1,17 +1,18 @@
 """Following a job whose nodes we have started: how far it is, how fast, and what the nodes say."""
 
 import errno
+import logging
 import os
 import stat
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from fav.errors import FavError
-from fav.monitor.console import tell
+from fav.monitor.console import terminal_console
 from fav.monitor.pace import JobPace
 from fav.monitor.text import count_words, pace_words
 from fav.pipeline.artifacts import JobArtifacts
@@ -21,8 +22,11 @@ from shared import results
 from shared.claims import claimed
 from shared.errors import ResultVanishedError, plain
 from shared.jobs import Job
-from shared.logs import LOG_HEAD
+from shared.logs import LOG_HEAD, STARTED, LogLine, parse
 
+logger = logging.getLogger(__name__)
+
+NOT_TOLD = (LOG_HEAD, STARTED, "done: ", "ended with exit code ")  # lines that begin so: the operator knows
 RARELY = 20  # counting takes a twentieth of a core at most
 STEP = 1 << 20  # bytes that are read of a log at one look
 MOST_SAID = 10_000  # lines that are remembered, so as not to be shown again
@@ -38,7 +42,6 @@ class LogTail:
     def __init__(self, logs: list[Path]):
         self._read: dict[Path, int] = {}
         self._said: dict[str, None] = {}  # the latest last
-        self._told: list[str] = []
         self.behind = False  # whether some log has more than was read of it at the last look
         for log in logs:
             self.hear(log)
@@ -50,18 +53,15 @@ class LogTail:
         except OSError:
             self._read[log] = 0
 
-    def tell(self, line: str) -> None:
-        """Something to be shown that is in no log."""
-        self._told.append(line)
-
-    def lines(self) -> list[str]:
-        fresh, self._told = self._told, []
+    def lines(self) -> list[LogLine]:
+        """What is new. The messages are plain."""
+        fresh: list[LogLine] = []
         self.behind = False
         for log, before in list(self._read.items()):
             try:
                 data = read_on(log, before)
             except NoLogError as error:
-                fresh.append(str(error))
+                fresh.append(LogLine(str(error), logging.WARNING))
                 del self._read[log]
                 continue
             except OSError:
@@ -72,14 +72,11 @@ class LogTail:
                 len(whole) if whole or len(data) < STEP else len(data)
             )  # a line of 1 MiB is none of ours
             for line in whole.decode(errors="replace").splitlines():
-                said = plain(line[9:] if line[2:3] == ":" else line, 2000)  # without the time
-                if (
-                    said not in self._said
-                    and said != LOG_HEAD
-                    and not said.startswith(("done: ", "ended with exit code "))
-                ):
+                read = parse(line)
+                said = plain(read.message, 2000)
+                if said not in self._said and not said.startswith(NOT_TOLD):
                     self._said[said] = None
-                    fresh.append(said)
+                    fresh.append(replace(read, message=said))
         for old in list(self._said)[:-MOST_SAID]:
             del self._said[old]
         return fresh
@@ -148,14 +145,15 @@ class ProgressTracker:
 def follow(job: Job, running: Callable[[], bool], talk: LogTail) -> None:
     """Show the job's progress, and what the nodes say, as long as nodes of ours are `running`."""
     follower = ProgressTracker(job)
-    terminal = Console().is_terminal
+    console = terminal_console()
+    terminal = console.is_terminal
     columns = [
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("frames  {task.fields[words]}"),
     ]
-    with Progress(*columns, disable=not terminal) as bar:
+    with Progress(*columns, console=console, disable=not terminal) as bar:
         line = bar.add_task(job.name, total=None, words="")
         reported, last = -1, time.monotonic()
         while running():
@@ -166,18 +164,23 @@ def follow(job: Job, running: Callable[[], bool], talk: LogTail) -> None:
                 time.sleep(1)
                 continue
             for said in talk.lines():
-                bar.console.print(said, markup=False, emoji=False, highlight=False) if terminal else tell(said)
+                _repeat(said)
             bar.update(line, completed=done, total=total, words=words)
             if not terminal and done != reported and (time.monotonic() - last > 10 or done == total):
                 reported, last = done, time.monotonic()
-                tell(f"{count_words(done, total or None)} frames  {words}")
+                logger.info("%s frames  %s", count_words(done, total or None), words, extra={"job": job.name})
             time.sleep(0.5)
         done, total, *_ = follower.look(at_once=True)
         bar.update(line, completed=done, total=total, words="")
     for _ in range(LAST_LOOKS):
         for said in talk.lines():
-            tell(said)
+            _repeat(said)
         if not talk.behind:
             break
     if not terminal and done != reported:
-        tell(f"{count_words(done, total or None)} frames")
+        logger.info("%s frames", count_words(done, total or None), extra={"job": job.name})
+
+
+def _repeat(line: LogLine) -> None:
+    """Log what a node has logged, as its own."""
+    logger.log(line.level, "%s", line.message, extra={"node": line.node, "job": line.job, "task": line.task})

@@ -1,6 +1,7 @@
 """Write the film from published frames, and give results a name that the user chose."""
 
 import filecmp
+import logging
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,8 @@ from shared.jobs import Job
 from shared.membership import Node
 from shared.ownership import remove_results
 from shared.paths import Task
+
+logger = logging.getLogger(__name__)
 
 
 def stitch(
@@ -96,19 +99,19 @@ def preview(artifacts: JobArtifacts, video: Path, file: Path, name: Path, mark: 
     return left_out
 
 
-def deliver(node: Node, job: Job, spec: JobSpec, say: Callable[[str], None]) -> str:
+def deliver(node: Node, job: Job, spec: JobSpec) -> str:
     """Show the stitched film under the name the user gave it, and remove what only the making needed.
 
     Returns the film's path relative to the shared directory. ResultVanishedError where what is published is not even a file.
     """
     root = node.share.layout.root
-    out = put(node, job, stitch_task(spec), spec.film(root), "film", say)
+    out = put(node, job, stitch_task(spec), spec.film(root), "film")
     if not spec.keep:
         remove_results(node.share, job.layout, "flow")
     return out.relative_to(root).as_posix()
 
 
-def put(node: Node, job: Job, task: Task, wanted: Path, what: str, say: Callable[[str], None]) -> Path:
+def put(node: Node, job: Job, task: Task, wanted: Path, what: str) -> Path:
     """Show a result under a name in the shared directory; where it is shown. `what` is the word for it.
 
     Nothing is ever replaced: if another file has taken the name meanwhile, a number is added to it. ResultVanishedError where
@@ -124,12 +127,12 @@ def put(node: Node, job: Job, task: Task, wanted: Path, what: str, say: Callable
             if show(node, result, out) or alike(result, out):
                 break
         if out != wanted:
-            say(f"{wanted}: another file has taken this name; the {what} is {out}")
+            logger.warning("%s: another file has taken this name; the %s is %s", wanted, what, out)
     except OSError as error:
         if error.errno in TRANSIENT_ERRNOS or isinstance(error, FileNotFoundError):
             raise
         out = result
-        say(f"{wanted}: the {what} cannot be put there ({error.strerror}); it is {result}")
+        logger.warning("%s: the %s cannot be put there (%s); it is %s", wanted, what, error.strerror, result)
     return out
 
 

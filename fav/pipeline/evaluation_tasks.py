@@ -7,6 +7,7 @@ What is measured is what is published: stylized frames, before strength, colors,
 off for it: what fails here is left out.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from itertools import count, islice
@@ -29,6 +30,8 @@ from shared import results
 from shared.attempts import failed
 from shared.membership import Node
 from shared.paths import Task, shard_of
+
+logger = logging.getLogger(__name__)
 
 
 class EvaluationTasks:
@@ -97,7 +100,7 @@ class EvaluationTasks:
         if task.kind == "measure":
             self._done.add(task.number)
 
-    def finish(self, say: Callable[[str], None]) -> bool:
+    def finish(self) -> bool:
         """Show the report beside the film, if it is there or nothing more of it will come; else False. Safe to do twice."""
         lost = _of_ours(failed(self.job))
         there = [suffix for suffix in REPORTS if results.is_done(self.job, report_task(suffix))]
@@ -105,13 +108,15 @@ class EvaluationTasks:
             return False
         film = self.spec.film(self.node.share.layout.root)
         for suffix in there:
-            put(self.node, self.job, report_task(suffix), evaluation_name(film, suffix), "evaluation", say)
+            put(self.node, self.job, report_task(suffix), evaluation_name(film, suffix), "evaluation")
         trouble = (
             f"not all of the film could be measured ({lost[0]} failed; coordinator.py status tells why); the film is whole"
             if lost
             else None
         )
-        say(f"{self.job.name}: {trouble or evaluated(self.job)}")
+        logger.log(
+            logging.WARNING if trouble else logging.INFO, "%s: %s", self.job.name, trouble or evaluated(self.job)
+        )
         return True
 
     # ---- how to do it

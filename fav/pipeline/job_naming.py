@@ -23,10 +23,12 @@ def plain_name(request: Request) -> str:
 
 
 def default_name(request: Request) -> str:
-    """Return the name of a job that got none: video and style, and the size and the frames that were asked for.
+    """Return the job's name as it was typed, else video and style, and the size and the frames that were asked for.
 
     `clip--wave-320w-40f` is 320 pixels wide and has the first 40 frames; `clip--wave-0.5x-100to250` is half as large.
     """
+    if request.name:
+        return request.name
     start, stop = request.range
     if request.test is not None:
         stop = min(start + request.test, stop or start + request.test)

@@ -9,6 +9,7 @@
 and, with --evaluate, those of `measuring.py`.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -51,6 +52,8 @@ from shared.jobs import Job
 from shared.membership import Node
 from shared.paths import Task, shard_of
 
+logger = logging.getLogger(__name__)
+
 if TYPE_CHECKING:
     from fav.pipeline.evaluation_tasks import EvaluationTasks
 
@@ -68,9 +71,9 @@ class CachedFrame:
     painted: PaintedFrame
 
 
-def make_plan(job: Job, node: Node, say: Callable[[str], None], **options) -> "VideoPlan":
+def make_plan(job: Job, node: Node, **options) -> "VideoPlan":
     """The plan of a film job on this node; UserError where it cannot be served here."""
-    return VideoPlan(job, node, say, **options)
+    return VideoPlan(job, node, **options)
 
 
 class VideoPlan:
@@ -82,7 +85,6 @@ class VideoPlan:
         self,
         job: Job,
         node: Node,
-        say: Callable[[str], None],
         video: str | None = None,
         threads: int | None = None,
         device: str = "auto",
@@ -90,7 +92,6 @@ class VideoPlan:
     ):
         self.job = job
         self.node = node
-        self.say = say
         self.artifacts = JobArtifacts(job, node)
         self.spec = self.artifacts.spec
         root = node.share.layout.root
@@ -280,13 +281,11 @@ class VideoPlan:
             return None
         if not self._over:
             give_back_freed_memory()  # a node of many jobs may wait long for the next one
-            over, told = self._measuring is None or self._measuring.finish(self.say), self._film
+            over, told = self._measuring is None or self._measuring.finish(), self._film
             if self._film is None:
-                self._film = deliver(
-                    self.node, self.job, self.spec, self.say
-                )  # at once: it need not wait for its evaluation
+                self._film = deliver(self.node, self.job, self.spec)  # at once: it need not wait for its evaluation
             if not over and told is None:
-                self.say(f"{self.job.name}: the film is there, {self._film}; it is still being measured")
+                logger.info("%s: the film is there, %s; it is still being measured", self.job.name, self._film)
             self._over = over
         if self._over and missing(self.artifacts):
             self.forget()  # somebody has taken something away that we had counted
@@ -303,7 +302,7 @@ class VideoPlan:
     def _refresh(self) -> None:
         self.artifacts.refresh()
         for note in self.timeline.notes[self._said_notes :]:
-            self.say(f"{self.job.name}: {note}")
+            logger.info("%s: %s", self.job.name, note)
         self._said_notes = len(self.timeline.notes)
         if not self._surveyed:
             self._surveyed = True
@@ -404,7 +403,7 @@ class VideoPlan:
         self._check_inputs(sequences=False)  # its sound is read, which has no checksums
         private = self.node.draft().with_suffix(task.suffix)
         for note in stitch(self.artifacts, self.video, private, self.spec.crf, self._finish, tick):
-            self.say(f"{self.job.name}: {note}")
+            logger.info("%s: %s", self.job.name, note)
         try:
             write_print(self.node, self.job, private)
         except BaseException:

@@ -1,9 +1,10 @@
 """Is all of a job there, and does it read back? What is missing or damaged is made open again, so that nodes make it."""
 
 import hashlib
+import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import groupby
@@ -35,6 +36,8 @@ from shared.errors import JobQueueError, ResultVanishedError, UserError
 from shared.jobs import Job
 from shared.membership import Node
 from shared.paths import Task, shard_of
+
+logger = logging.getLogger(__name__)
 
 MOST_TOLD = 20  # damaged results that are told one by one
 TELL_S = 10.0
@@ -112,17 +115,16 @@ def lack(artifacts: JobArtifacts, by_names: bool = False) -> tuple[str, list[Tas
 
 
 # ---- what does not read back
-def check(
-    artifacts: JobArtifacts, say: Callable[[str], None], whole: bool = True
-) -> tuple[list[DamagedFileError], int]:
+def check(artifacts: JobArtifacts, whole: bool = True) -> tuple[list[DamagedFileError], int]:
     """Read everything back that is published; what does not read back, and how many results that are there were looked at.
 
-    Nothing is set aside. From time to time it says how far it is. Not `whole`: of pictures, flow and the film, only their
+    Nothing is set aside. From time to time it logs how far it is. Not `whole`: of pictures, flow and the film, only their
     beginnings and ends are read, as `verify` says.
     """
     job, damaged, looked, told = artifacts.job, [], 0, time.monotonic()
     total = sum(map(len, _published(artifacts)))
-    say(f"{job.name}: reading its {total} results back" if whole else f"{job.name}: looking at its {total} results")
+    how = "reading its %d results back" if whole else "looking at its %d results"
+    logger.info(f"%s: {how}", job.name, total)
 
     def wrong(task: Task) -> DamagedFileError | None:
         try:
@@ -140,7 +142,7 @@ def check(
                 damaged += [found] if found else []
                 if time.monotonic() - told > TELL_S:
                     told = time.monotonic()
-                    say(f"{job.name}: read {looked} of {total} results back")
+                    logger.info("%s: read %d of %d results back", job.name, looked, total)
     return damaged, looked
 
 
@@ -227,7 +229,7 @@ def _wrong_of_film(artifacts: JobArtifacts, film: Path) -> str | None:
 
 
 # ---- what is done about it
-def repair(node: Node, job: Job, say: Callable[[str], None], whole: bool = True) -> list[str]:
+def repair(node: Node, job: Job, whole: bool = True) -> list[str]:
     """Read all of a job back (not `whole`: as far as `check` says), set aside what does not, and take its mark `finished` away where nodes have to make something.
 
     Returns what was done, in lines for the user. FavError, and nothing is done, where nodes could not make it since an input
@@ -235,7 +237,7 @@ def repair(node: Node, job: Job, say: Callable[[str], None], whole: bool = True)
     next one goes on. The mark goes last. So a node that sets it once more sees what is missing, or we take it away.
     """
     artifacts = JobArtifacts(job)
-    damaged, looked = check(artifacts, say, whole)
+    damaged, looked = check(artifacts, whole)
     lines = [*_reopened(node, artifacts, damaged), *_shown_again(node, artifacts, whole)]
     if lines or whole:
         return lines or [f"{job.name}: all {looked} results read back, and none is missing"]
@@ -306,7 +308,7 @@ def film_of(artifacts: JobArtifacts) -> Path:
 
 def _shown_again(node: Node, artifacts: JobArtifacts, whole: bool) -> list[str]:
     """Give the whole film of a finished job the name that it had, where nothing is there any more."""
-    job, film, lines = artifacts.job, film_of(artifacts), []
+    job, film = artifacts.job, film_of(artifacts)
     again = f"coordinator.py retry {job.share.layout.root} {job.name}"
     if "finished" not in job.marks():
         return []
@@ -317,16 +319,16 @@ def _shown_again(node: Node, artifacts: JobArtifacts, whole: bool) -> list[str]:
         wrong = wrong_of_file(artifacts, stitch_task(artifacts.spec), film)
         line = f"{film}: expected the film of {job.name}, got another file ({wrong}); move it away, then {again} shows the film"
         return [line] if wrong else []
-    out = put(node, job, stitch_task(artifacts.spec), film, "film", lines.append)
+    out = put(node, job, stitch_task(artifacts.spec), film, "film")
     for suffix in REPORTS if artifacts.spec.evaluate else ():
         if results.is_done(job, report_task(suffix)):
             beside = evaluation_name(artifacts.spec.film(job.share.layout.root), suffix)
-            put(node, job, report_task(suffix), beside, "evaluation", lines.append)
+            put(node, job, report_task(suffix), beside, "evaluation")
     if out != film:
         job.unmark("finished")
         job.mark(node, "finished", out.relative_to(job.share.layout.root).as_posix())
     there = "all its results read back" if whole else "none of its results is missing or cut off"
-    return [*lines, f"{job.name}: {there}; its film is shown again: {out}"]
+    return [f"{job.name}: {there}; its film is shown again: {out}"]
 
 
 # ---- words

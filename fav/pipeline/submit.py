@@ -60,14 +60,14 @@ class SubmitResult:
     notes: tuple[str, ...] = ()
 
 
-def submit(node: Node, request: Request, say: Callable[[str], None] = lambda line: None) -> SubmitResult:
+def submit(node: Node, request: Request) -> SubmitResult:
     """Create the job, or join it; FavError in one line if anything is wrong, before any work starts.
 
-    Of a job that is finished every result is looked at: `say` is told how far that is.
+    Of a job that is finished every result is looked at: how far that is, is logged.
     """
     request.check()
     share = node.share
-    base = request.name or default_name(request)
+    base = default_name(request)
     if not NAME.fullmatch(base):
         raise FavError(
             f"--name: expected letters, digits, '.', '_' and '-', at most 151 and not '-', '.' or '_' first, "
@@ -97,7 +97,7 @@ def submit(node: Node, request: Request, say: Callable[[str], None] = lambda lin
                 name, job, others = find_or_name(share, request, wanted)
     if created and not request.out and Path(out := job.manifest.spec["out"]).stem != name:
         notes += (f"{Path(out).with_stem(name)} exists already; this film will be {out}",)
-    return SubmitResult(job, True, others + notes) if created else _join(node, job, request, wanted, say)
+    return SubmitResult(job, True, others + notes) if created else _join(node, job, request, wanted)
 
 
 @contextmanager
@@ -375,7 +375,7 @@ def _copy(source: Path, target: Path, system: FileSystem) -> None:
     system.sync(target)
 
 
-def _join(node: Node, job: Job, request: Request, wanted: JobSpec, say: Callable[[str], None]) -> SubmitResult:
+def _join(node: Node, job: Job, request: Request, wanted: JobSpec) -> SubmitResult:
     """The job that is there, if it is the one that was asked for; the same line again opens failed tasks anew, and repairs a
     job that is finished."""
     spec = JobSpec.from_json(job.manifest.spec)
@@ -395,6 +395,6 @@ def _join(node: Node, job: Job, request: Request, wanted: JobSpec, say: Callable
     if "cancelled" in job.marks():
         raise FavError(f"job {job.name} was cancelled; coordinator.py retry goes on with it, clean removes it")
     if "finished" in job.marks():
-        return SubmitResult(job, False, tuple(repair(node, job, say, whole=False)))
+        return SubmitResult(job, False, tuple(repair(node, job, whole=False)))
     opened = reopen(job)
     return SubmitResult(job, False, (f"{opened} failed task(s) opened anew",) if opened else ())

@@ -1,5 +1,6 @@
 """Learning until it is done: time, signals, what is written when, and what is said meanwhile."""
 
+import logging
 import math
 import signal
 import time
@@ -7,11 +8,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 
-from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
 from fav.model.checkpoints import save_style
-from fav.monitor.console import tell
+from fav.monitor.console import terminal_console
 from fav.training.checkpoint import save_state
 from fav.training.config import StopCriteria
 from fav.training.contact_sheet import Samples, contact_sheet
@@ -22,6 +22,8 @@ from fav.training.trainer import Trainer
 from fav.util.atomic import PathTakenError
 from fav.util.text import duration
 from shared.terminal import is_ignored, leave_terminal
+
+logger = logging.getLogger(__name__)
 
 TOLD_EVERY_S = 30  # where there is no terminal to draw on
 SPEED_OVER = 20  # iterations
@@ -39,7 +41,7 @@ class TrainingLoop:
         provenance: Callable[[dict[str, float]], dict[str, str]],
     ):
         self.trainer, self.names, self.limits, self.samples = trainer, names, limits, samples
-        self._provenance, self._say = provenance, tell
+        self._provenance = provenance
         self._ends: deque[float] = deque(maxlen=SPEED_OVER)  # when the last iterations ended
         self._saved_at = trainer.iteration
 
@@ -85,9 +87,13 @@ class TrainingLoop:
         write_own(names.sheet, sheet, mark)
         write_own(names.table, table(trainer.history), table_mark(trainer.history))
         write_own(names.plot, plot(trainer.history, names.out.name, mark), mark)
-        self._say(
-            f"iteration {trainer.iteration}: {names.sheet.name}, {names.plot.name}; the moving clip flickers "
-            f"{facts['moving']:.2f} of frame by frame, the still one drifts {facts['still']:.1f} grey levels"
+        logger.info(
+            "iteration %d: %s, %s; the moving clip flickers %.2f of frame by frame, the still one drifts %.1f grey levels",
+            trainer.iteration,
+            names.sheet.name,
+            names.plot.name,
+            facts["moving"],
+            facts["still"],
         )
 
     def _save(self) -> None:
@@ -99,7 +105,7 @@ class TrainingLoop:
             write()
         except (OSError, PathTakenError) as error:  # a full disk is weather, and what was written before is still there
             why = error.strerror if isinstance(error, OSError) else error
-            self._say(f"iteration {self.trainer.iteration}: not written ({why}); tried again later")
+            logger.warning("iteration %d: not written (%s); tried again later", self.trainer.iteration, why)
 
     def _words(self) -> str:
         means = recent(self.trainer.history, SPEED_OVER)
@@ -117,13 +123,12 @@ class TrainingLoop:
     @contextmanager
     def _progress(self) -> Iterator[Callable[[], None]]:
         """Something to call after each iteration: a live line on a terminal, a line now and then elsewhere."""
-        terminal = Console().is_terminal
+        console = terminal_console()
         columns = [MofNCompleteColumn(), TextColumn("{task.fields[words]}")]  # 80 characters have no room for a bar
         told = -math.inf
-        with Progress(*columns) if terminal else nullcontext() as bar:
+        with Progress(*columns, console=console) if console.is_terminal else nullcontext() as bar:
             if bar:
                 line = bar.add_task("", total=self.limits.iterations, completed=self.trainer.iteration, words="")
-                self._say = lambda text: bar.console.print(text, markup=False, highlight=False)
 
             def after_each() -> None:
                 nonlocal told
@@ -131,12 +136,9 @@ class TrainingLoop:
                     bar.update(line, completed=self.trainer.iteration, words=self._words())
                 elif time.monotonic() - told >= TOLD_EVERY_S:
                     told = time.monotonic()
-                    self._say(f"iteration {self.trainer.iteration} of {self.limits.iterations}: {self._words()}")
+                    logger.info("iteration %d of %d: %s", self.trainer.iteration, self.limits.iterations, self._words())
 
-            try:
-                yield after_each
-            finally:
-                self._say = tell
+            yield after_each
 
 
 class _Every:

@@ -33,6 +33,7 @@ from tests.helpers.checkout import ROOT
 from tests.helpers.commands import call, refused
 from tests.helpers.full_disk import said
 from tests.helpers.job_system import Clock, is_clean, join, make_share, start
+from tests.helpers.logs import messages
 from tests.helpers.video_jobs import create, film_of, work
 from tests.helpers.waiting import wait_for
 
@@ -58,7 +59,7 @@ def frames(job: Job) -> int:
 def ended(node: subprocess.Popen) -> tuple[int, list[str]]:
     """The exit code and the lines of a node, without their times."""
     said = node.communicate(timeout=60)[0]
-    return node.returncode, [line[9:] if line[2:3] == ":" else line for line in said.splitlines()]
+    return node.returncode, messages(said)
 
 
 def rewrite(job: Job, **fields) -> None:
@@ -237,18 +238,18 @@ def test_input_that_was_replaced_since_is_refused_by_the_next_node(share, clip, 
     )
 
 
-def test_node_of_all_jobs_looks_again_whether_the_input_was_put_back(root, clock: Clock):
+def test_node_of_all_jobs_looks_again_whether_the_input_was_put_back(root, clock: Clock, caplog):
     root.mkdir()
     share = open_share(root, clock)
     toy.create(share, chains=1, length=1)
-    changed, said = [True], toy.RecordingEvents()
+    changed = [True]
 
     def plan_for(job, node):
         if changed:
             raise InputChangedError("the video is another one")
-        return toy.ToyPlan(job, node, said.say)
+        return toy.ToyPlan(job, node)
 
-    worker = Worker(join(share), plan_for, said, threading.Event(), forever=True)
+    worker = Worker(join(share), plan_for, toy.RecordingEvents(), threading.Event(), forever=True)
     worker._refresh_jobs()
     clock.now += ASK_AGAIN_S / 2
     changed.clear()
@@ -258,7 +259,7 @@ def test_node_of_all_jobs_looks_again_whether_the_input_was_put_back(root, clock
         clock.now += ASK_AGAIN_S
         worker._refresh_jobs()
     assert [state.over for state in worker.states.values()] == [None]
-    assert said.lines == ["toy: cannot be served here: the video is another one", "working on toy"]
+    assert caplog.messages == ["toy: cannot be served here: the video is another one", "working on toy"]
 
 
 # ---- versions
@@ -348,7 +349,7 @@ def assert_one_line_without(library, tmp_path, *words):
         capture_output=True,
         text=True,
     )
-    lines = (said.stdout + said.stderr).splitlines()
+    lines = messages(said.stdout + said.stderr)
     assert said.returncode == 2 and len(lines) == 1 and "libGL.so.1" in lines[0] and "bash install.sh" in lines[0], (
         lines
     )

@@ -83,7 +83,7 @@ def clock(monkeypatch) -> Slumber:
 
 
 def worker_of(node: Node, report: RecordingEvents) -> Worker:
-    return Worker(node, lambda job, node: toy.ToyPlan(job, node, print), report, Patience(node.share.system), "toy")
+    return Worker(node, toy.ToyPlan, report, Patience(node.share.system), "toy")
 
 
 def test_node_that_slept_after_claiming_and_was_taken_for_dead_starts_nothing(share, clock, job, node):

@@ -17,6 +17,7 @@ from fav.util.text import words
 from shared import results
 from shared.claims import claimed
 from shared.jobs import Job, find_job
+from shared.logs import parse
 from shared.retry import retry_transient
 from shared.shared_dir import SharedDir, open_share
 from tests.helpers import clips
@@ -231,25 +232,28 @@ def test_length_that_only_the_duration_tells_is_enough_for_an_estimate(disk, tmp
     assert call(coordinator.main, "submit", disk.seen / "share", long, style, "--test", "50").exit_code == 0
 
 
-def test_quota_that_is_used_up_is_called_so(tmp_path):
-    errors, lines = [OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))], []
+def test_quota_that_is_used_up_is_called_so(tmp_path, caplog):
+    errors = [OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))]
 
     def step():
         if errors:
             raise errors.pop()
 
-    retry_transient(step, open_share(tmp_path), lines.append, lambda seconds: None)
-    assert lines == [
+    retry_transient(step, open_share(tmp_path), lambda seconds: None)
+    assert caplog.messages == [
         f"{tmp_path}: no room (Disk quota exceeded: the quota of this user or group); waiting until somebody makes some",
         "going on",
     ]
 
 
 LINES = """
-import node, os, sys
-node.say("one"), node.say("two")
-os.unlink(sys.argv[1])
-node.say("three")
+import logging, os, sys
+from fav.monitor.console import LogSettings, node_log
+log = logging.getLogger("fav")
+with node_log(LogSettings()):
+    log.info("one"), log.info("two")
+    os.unlink(sys.argv[1])
+    log.info("three")
 """
 
 
@@ -260,7 +264,7 @@ def test_lines_that_a_full_log_does_not_take_come_with_the_next_that_it_takes(di
     (ballast,) = [path for path in (disk.seen / "ballast").iterdir() if path.stat().st_size]
     assert disk.run("-c", LINES, disk.directory / "ballast" / ballast.name, out=log).wait(60) == 0
     said = log.read_bytes().lstrip(b".").decode().splitlines()
-    assert [line[9:] for line in said] == ["one", "two", "three"]
+    assert [parse(line).message for line in said] == ["one", "two", "three"]
 
 
 def children(pid: int) -> list[int]:

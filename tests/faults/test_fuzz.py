@@ -42,7 +42,7 @@ from tests.helpers import toy_plan as toy
 from tests.helpers import video_jobs as films
 from tests.helpers.failing_filesystem import Weather, work
 from tests.helpers.job_system import join
-from tests.helpers.toy_plan import RecordingEvents
+from tests.helpers.logs import logged
 
 pytestmark = pytest.mark.usefixtures("at_once")
 
@@ -477,15 +477,16 @@ def test_share_into_which_somebody_throws_things(tmp_path_factory, throws, repla
     root.mkdir()
     outside(root / "x").mkdir()
     (outside(root / "x") / "file").write_text("a stranger's")
-    share, report = open_share(root, Weather()), RecordingEvents()
+    share = open_share(root, Weather())
     ours, strange = toy.create(share, "ours", chains=1, length=2), toy.create(share, "strange", chains=1, length=2)
     node, dead = join(share), join(share, host="elsewhere")
     Claims(dead, ours).claim(toy.link_task(0))
     for place, name, thing in throws:
         throw(root / place.format(id=strange.manifest.id) / name, OBJECTS[thing], replace)
-    work(node, toy.ToyPlan, only=None, report=report)
+    with logged() as lines:
+        work(node, toy.ToyPlan, only=None)
     assert results.read(ours, toy.SUM) == toy.expected(1, 2) and "finished" in ours.marks()
     assert attempts.failed(ours) == [] and not dead.heart.exists()
-    assert all(len(line) < 2 * LINE and "\n" not in line for line in report.lines), report.lines
+    assert all(len(line) < 2 * LINE and "\n" not in line for line in lines), lines
     assert (outside(root / "x") / "file").read_text() == "a stranger's"
     shutil.rmtree(root.parent)

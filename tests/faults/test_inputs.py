@@ -330,7 +330,7 @@ def test_node_opens_no_playlist_either(share, private, clip, style):
     film.write_text(PLAYLISTS["film.m3u8"].format(private))
     job.manifest.spec["video_print"] = print_of(film)
     with temporary_member(share) as node, pytest.raises(FavError, match="playlist"):
-        make_plan(job, node, print)
+        make_plan(job, node)
 
 
 def test_picture_is_a_video_of_itself_alone(tmp_path):

@@ -127,7 +127,9 @@ import sys
 from pathlib import Path
 from shared.shared_dir import open_share
 from shared.supervisor import Supervisor
-node = Supervisor(open_share(Path(sys.argv[1])), "tests.helpers.toy_plan:ToyPlan", lambda line: print(line, flush=True), sys.argv[2])
+from tests.helpers.toy_plan import log_to_stdout
+log_to_stdout()
+node = Supervisor(open_share(Path(sys.argv[1])), "tests.helpers.toy_plan:ToyPlan", sys.argv[2])
 node.health.exam = "job", "link"
 sys.exit(node.run())
 """
@@ -148,8 +150,10 @@ from pathlib import Path
 from shared import task_monitor
 from shared.shared_dir import open_share
 from shared.supervisor import Supervisor
+from tests.helpers.toy_plan import log_to_stdout
+log_to_stdout()
 task_monitor.FIRST_S = 1.0
-sys.exit(Supervisor(open_share(Path(sys.argv[1])), "tests.helpers.toy_plan:ToyPlan", lambda line: print(line, flush=True), sys.argv[2]).run())
+sys.exit(Supervisor(open_share(Path(sys.argv[1])), "tests.helpers.toy_plan:ToyPlan", sys.argv[2]).run())
 """
 
 
@@ -190,7 +194,9 @@ import sys
 from pathlib import Path
 from shared.shared_dir import open_share
 from shared.supervisor import Supervisor
-sys.exit(Supervisor(open_share(Path(sys.argv[1])), "tests.faults.test_poison:%s", lambda line: print(line, flush=True)).run())
+from tests.helpers.toy_plan import log_to_stdout
+log_to_stdout()
+sys.exit(Supervisor(open_share(Path(sys.argv[1])), "tests.faults.test_poison:%s").run())
 """
 
 
@@ -287,9 +293,7 @@ class Failing(toy.ToyPlan):
 def serve(node: Node, fails, health: NodeHealth | None = None, forever: bool = False) -> tuple[bool, RecordingEvents]:
     plan = type("Plan", (Failing,), {"fails": staticmethod(fails)})
     report = RecordingEvents()
-    well = Worker(
-        node, lambda job, node: plan(job, node, print), report, threading.Event(), "toy", forever, health
-    ).run()
+    well = Worker(node, plan, report, threading.Event(), "toy", forever, health).run()
     return well, report
 
 
@@ -297,14 +301,14 @@ def poisons(number: int):
     return lambda task: ValueError("poison") if task.number == number else None
 
 
-def test_lone_node_tries_a_task_that_failed_again_at_once(share, node, company):
+def test_lone_node_tries_a_task_that_failed_again_at_once(share, node, company, caplog):
     job = toy.create(share, chains=2, length=3)
     well, report = serve(node, poisons(4))
     assert not well and len(attempts.of_task(job, link_task(4))) == 3 and company.waited < 10
     assert results.done_in_shard(job, "link", 0) == {0, 1, 2, 3}
     # After each failure it shows, once, that it can do what is done: it is the task.
     assert [int(name[-1]) for name in report.tasks] == [0, 1, 2, 3, 4, 1, 4, 1, 4, 1]
-    assert not any("sick" in line for line in report.lines)
+    assert not any("sick" in line for line in caplog.messages)
 
 
 def test_node_leaves_a_failed_task_to_one_that_never_takes_it_for_a_while_and_not_for_ever(share, node, company):
@@ -396,7 +400,7 @@ def test_task_that_somebody_opened_anew_is_tried_at_once(share, node, company):
 
 
 def test_sick_node_that_came_before_any_result_waits_for_one_then_steps_out_and_takes_its_attempts_back(
-    share, node, company
+    share, node, company, caplog
 ):
     job = toy.create(share, chains=9, length=3)
     other, third = company.join(), company.join()
@@ -419,7 +423,7 @@ def test_sick_node_that_came_before_any_result_waits_for_one_then_steps_out_and_
     assert len(list(job.layout.attempts.rglob("*.*"))) == 5  # on three links, not on each of nine
     well, report = serve(node, fails, health)  # a fresh process
     assert not well and company.waited < DOUBT_S and claimed(job) == {}
-    (line,) = [line for line in report.lines if "is sick" in line]
+    (line,) = [line for line in caplog.messages if "is sick" in line]
     assert "MemoryError: nothing left" in line
     assert [attempt.counts for attempt in first() if node_key(attempt.who) == node_key(node.identity.incarnation)] == [
         False
@@ -445,7 +449,7 @@ def test_process_that_a_task_has_spoiled_is_not_taken_for_a_sick_node(share, nod
     assert [attempt.counts for attempt in attempts.of_task(job, link_task(2))] == [True] * 3
 
 
-def test_node_that_falls_sick_when_it_is_alone_leaves_the_rest_of_the_job_open(share, node, company):
+def test_node_that_falls_sick_when_it_is_alone_leaves_the_rest_of_the_job_open(share, node, company, caplog):
     job, health = toy.create(share, chains=9, length=3), NodeHealth()
     fails = lambda task: (
         RuntimeError("the device is lost") if task.number > 4 or results.is_done(job, link_task(4)) else None
@@ -453,7 +457,7 @@ def test_node_that_falls_sick_when_it_is_alone_leaves_the_rest_of_the_job_open(s
     with pytest.raises(NodeUnhealthyError):
         serve(node, fails, health)
     well, report = serve(node, fails, health)
-    assert not well and attempts.failed(job) == [] and sum("is sick" in line for line in report.lines) == 1
+    assert not well and attempts.failed(job) == [] and sum("is sick" in line for line in caplog.messages) == 1
     assert serve(node, lambda task: None)[0]
 
 
@@ -502,7 +506,7 @@ def test_failed_mark_that_a_sick_node_makes_untrue_while_it_is_written_goes_agai
 def test_film_node_proves_itself_on_a_frame_that_needs_what_the_failed_one_needs(real, clip, style):
     job = create(real, clip, style, test=CUT + 4)
     with temporary_member(real) as node:
-        plan = VideoPlan(job, node, print)
+        plan = VideoPlan(job, node)
         assert plan.sample(index_task(0)) is None
         results.publish_bytes(node, job, index_task(0), plan.run(index_task(0), lambda: None))
         assert plan.sample(index_task(1)) == index_task(0) and plan.sample(frame_task(0)) is None
@@ -527,7 +531,7 @@ def test_film_node_proves_itself_on_a_frame_that_needs_what_the_failed_one_needs
 def test_node_that_can_make_no_flow_steps_out_though_flow_may_fail(share, node, company, clip, style, monkeypatch):
     monkeypatch.setitem(flows.METHODS, "dis", replace(flows.METHODS["dis"], slow=True))
     job, painter = create(share, clip, style, no_cuts=True), company.join()
-    plan = VideoPlan(job, painter, print)
+    plan = VideoPlan(job, painter)
     for task in (index_task(0), frame_task(0), frame_task(1)):
         results.publish_bytes(painter, job, task, plan.run(task, lambda: None))
         plan.published(task, True)
@@ -540,7 +544,7 @@ def test_node_that_can_make_no_flow_steps_out_though_flow_may_fail(share, node, 
     def helps() -> bool:
         return Worker(
             node,
-            lambda job, node: NoFlow(job, node, print),
+            lambda job, node: NoFlow(job, node),
             RecordingEvents(),
             threading.Event(),
             job.name,

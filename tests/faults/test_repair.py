@@ -327,9 +327,7 @@ def test_frame_in_a_chunk_and_in_a_lead_in_are_made_again_alone(copied, chunked)
     assert "1 frame to be made again: 12; 1 lead-in frame to be made again: " in call(job, "retry")
     report = RecordingEvents()
     with temporary_member(job.share) as node:
-        assert Worker(
-            node, lambda job, node: make_plan(job, node, report.say), report, threading.Event(), job.name
-        ).run()
+        assert Worker(node, lambda job, node: make_plan(job, node), report, threading.Event(), job.name).run()
     assert sorted(report.tasks) == sorted([str(lead), str(frame_task(12))])
     assert film_of(job).read_bytes() == film_of(chunked).read_bytes()
     assert all(np.array_equal(*pair) for pair in zip(frames_of(job), frames_of(chunked), strict=True))
@@ -584,7 +582,7 @@ def test_node_that_finishes_while_a_frame_is_taken_away_does_not_leave_the_job_f
 def test_node_that_has_counted_all_frames_looks_again_before_it_says_finished(job):
     job.unmark("finished")
     with temporary_member(job.share) as node:
-        plan = make_plan(job, node, print)
+        plan = make_plan(job, node)
         assert list(plan.candidates()) == []
         path(job, frame_task(3)).unlink()
         assert plan.finish() is None
@@ -596,7 +594,7 @@ def test_second_operator_does_not_take_away_what_was_made_again(job, plain):
     artifacts = JobArtifacts(job)
     from fav.pipeline.repair import _reopened, check
 
-    damaged, _ = check(artifacts, print)  # what the second one has seen
+    damaged, _ = check(artifacts)  # what the second one has seen
     call(job, "retry")
     assert_repaired(job, plain)
     with temporary_member(job.share) as node:
@@ -609,7 +607,7 @@ def test_operator_that_died_before_he_took_the_mark_away_is_followed_by_the_next
     with pytest.MonkeyPatch.context() as patch, temporary_member(job.share) as node:
         patch.setattr(Job, "unmark", lambda job, mark: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            repair(node, job, print)
+            repair(node, job)
     assert "finished" in job.marks() and "1 frame missing: 3" in call(job, "status")
     call(job, "retry")
     assert_repaired(job, plain)
@@ -623,14 +621,14 @@ def test_damage_again_and_again_uses_up_no_attempts(job, plain):
         assert attempts.of_task(job, frame_task(3)) == []
 
 
-def test_node_that_waits_takes_a_job_on_again_that_was_finished(root, clock):
+def test_node_that_waits_takes_a_job_on_again_that_was_finished(root, clock, caplog):
     root.mkdir(exist_ok=True)
     share = open_share(root, clock)
     job = toy.create(share, chains=1, length=2)
     report = RecordingEvents()
     with temporary_member(share) as node:
-        worker = Worker(node, lambda job, node: toy.ToyPlan(job, node, print), report, threading.Event())
-        assert worker.run() and "toy: finished: the sum" in report.lines
+        worker = Worker(node, lambda job, node: toy.ToyPlan(job, node), report, threading.Event())
+        assert worker.run() and "toy: finished: the sum" in caplog.messages
         job.layout.result(toy.SUM).unlink()
         job.unmark("finished")
         clock.now += 60
@@ -640,7 +638,7 @@ def test_node_that_waits_takes_a_job_on_again_that_was_finished(root, clock):
         call(job, "clean", "toy")
         clock.now += 60
         worker._refresh_jobs()
-        assert not [line for line in report.lines if "removed" in line] and worker.states == {}
+        assert not [line for line in caplog.messages if "removed" in line] and worker.states == {}
 
 
 def test_mark_that_is_a_strangers_directory_is_named(job):
@@ -709,7 +707,7 @@ def test_nobody_makes_flow_for_frames_that_are_there(job, monkeypatch):
     path(job, frame_task(1)).unlink()
     job.unmark("finished")
     with temporary_member(job.share) as painter, temporary_member(job.share) as helper:
-        plan = VideoPlan(job, helper, print)
+        plan = VideoPlan(job, helper)
         assert [str(task) for task in plan.candidates()] == [str(frame_task(1))]
         Claims(painter, job).claim(frame_task(1))
         assert list(plan.candidates()) == []

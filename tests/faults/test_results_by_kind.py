@@ -12,6 +12,7 @@ import coordinator
 from fav.errors import FavError
 from fav.flow.io import encode_flow
 from fav.pipeline.artifacts import JobArtifacts
+from fav.pipeline.plan import make_plan
 from fav.pipeline.task_names import flow_task, frame_task, index_task, measure_task
 from fav.util.images import HEAD_BYTES, encode_png, png_limit, read_image
 from shared import attempts, results
@@ -22,7 +23,7 @@ from shared.heartbeat import temporary_member
 from shared.shared_dir import open_share
 from tests.helpers import toy_plan as toy
 from tests.helpers.job_system import make_share
-from tests.helpers.video_jobs import create, make_plan_quietly, work
+from tests.helpers.video_jobs import create, work
 
 HUGE = 210 << 20
 
@@ -109,7 +110,7 @@ def test_huge_piece_of_the_index_takes_neither_time_nor_memory_and_is_made_again
         status.output
     )  # the next node makes it again
     with temporary_member(share) as node:
-        artifacts = make_plan_quietly(job, node, None).artifacts
+        artifacts = make_plan(job, node).artifacts
         with pytest.raises(ResultVanishedError):
             artifacts.refresh()
     assert [one.why for one in attempts.of_task(job, index_task(0))] == ["damaged"] and not results.is_done(

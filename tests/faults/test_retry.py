@@ -93,7 +93,7 @@ def test_node_joins_though_one_step_of_it_fails_once(share, clock, method, after
     share.hard_links = links
     node = Node(share, Identity.here())
     clock.nth(method, 0, errno.EIO, after)
-    retry_transient(node.join, share, print, clock.sleep)
+    retry_transient(node.join, share, clock.sleep)
     clock.calm()
     node.beat()
     node.leave()
@@ -114,9 +114,9 @@ class Stumbling:
 
 
 def test_step_that_fails_again_and_again_though_the_share_answers_is_given_up(share, clock):
-    assert retry_transient(Stumbling(MOST_PASSING), share, print, clock.sleep) == "done"
+    assert retry_transient(Stumbling(MOST_PASSING), share, clock.sleep) == "done"
     with pytest.raises(OSError, match="stumbled"):
-        retry_transient(Stumbling(MOST_PASSING + 1), share, print, clock.sleep)
+        retry_transient(Stumbling(MOST_PASSING + 1), share, clock.sleep)
 
 
 def test_step_that_stumbles_once_more_after_a_long_outage_is_tried_again(share, clock):
@@ -124,7 +124,7 @@ def test_step_that_stumbles_once_more_after_a_long_outage_is_tried_again(share, 
     clock.where(
         "list", lambda path: step.left > 0, errno.EIO
     )  # the last failure is the first at which the share answers
-    assert retry_transient(step, share, print, clock.sleep) == "done"
+    assert retry_transient(step, share, clock.sleep) == "done"
     assert clock.calls > clock.struck > MOST_PASSING
 
 
@@ -136,11 +136,11 @@ def test_claim_that_was_won_before_the_server_stumbled_is_carried_out(share, clo
 
 
 @pytest.mark.parametrize("only", ["toy", None])
-def test_stale_handle_at_the_very_first_look_is_not_the_lack_of_jobs(share, clock, job, node, only):
+def test_stale_handle_at_the_very_first_look_is_not_the_lack_of_jobs(share, clock, job, node, only, caplog):
     clock.where("read", lambda path: path.name == "job.json" and not clock.struck, errno.ESTALE)
     report = RecordingEvents()
     assert work(node, only=only, report=report) and clock.struck
-    assert results.is_done(job, toy.SUM) and not any("no jobs" in line for line in report.lines)
+    assert results.is_done(job, toy.SUM) and not any("no jobs" in line for line in caplog.messages)
 
 
 def test_heart_beats_on_after_the_server_has_stumbled(node, clock, monkeypatch):
@@ -155,12 +155,12 @@ def test_heart_beats_on_after_the_server_has_stumbled(node, clock, monkeypatch):
     assert clock.struck == 3 and not heart.evicted.is_set()
 
 
-def test_film_that_finds_no_room_at_publishing_waits_and_is_not_made_again(share, clock, job, node):
+def test_film_that_finds_no_room_at_publishing_waits_and_is_not_made_again(share, clock, job, node, caplog):
     clock.where("make_dirs", lambda path: path.parent.name == "sum" and clock.struck < 12, errno.ENOSPC)
     report = RecordingEvents()
     assert work(node, report=report) and clock.struck == 12
     assert report.tasks.count(str(toy.SUM)) == 1 and results.read(job, toy.SUM) == toy.expected(1, 3)
-    assert records(job) == [] and sum("no room" in line for line in report.lines) == 1
+    assert records(job) == [] and sum("no room" in line for line in caplog.messages) == 1
     assert list(node.private.iterdir()) == []
 
 
@@ -192,7 +192,7 @@ def test_worker_ends_where_another_node_published_the_last_task_a_moment_ago(sha
     assert "finished" in job.marks() and claimed(job) == {}
 
 
-def test_job_whose_directory_is_gone_does_not_keep_a_node_from_the_others(share, node):
+def test_job_whose_directory_is_gone_does_not_keep_a_node_from_the_others(share, node, caplog):
     import shutil
 
     gone, good = toy.create(share, "a", chains=1, length=2), toy.create(share, "b", chains=1, length=2)
@@ -200,7 +200,7 @@ def test_job_whose_directory_is_gone_does_not_keep_a_node_from_the_others(share,
     report = RecordingEvents()
     work(node, only=None, report=report)
     assert_finished(good)
-    assert any("a: its files are gone" in line and "clean" in line for line in report.lines)
+    assert any("a: its files are gone" in line and "clean" in line for line in caplog.messages)
 
 
 # ---- workers that go down, as real processes
@@ -223,7 +223,9 @@ import sys
 from pathlib import Path
 from shared.shared_dir import open_share
 from shared.supervisor import Supervisor
-sys.exit(Supervisor(open_share(Path(sys.argv[1])), sys.argv[2], lambda line: print(line, flush=True), "toy").run())
+from tests.helpers.toy_plan import log_to_stdout
+log_to_stdout()
+sys.exit(Supervisor(open_share(Path(sys.argv[1])), sys.argv[2], "toy").run())
 """
 
 
@@ -239,7 +241,7 @@ def start(share: SharedDir, plan: type) -> subprocess.Popen:
 
 def test_error_outside_of_a_task_restarts_the_worker_and_three_of_them_end_the_node(share, job):
     output, _ = (node := start(share, Broken)).communicate(timeout=60)
-    assert node.returncode == 1 and output.count("RuntimeError: nobody thought of this") == 3, output
+    assert node.returncode == 1 and output.count("the worker ends: RuntimeError: nobody thought of this") == 3, output
     assert "went down 3 times" in output and "exit code 70" in output
     assert records(job) == [] and is_clean(share)
 

@@ -39,6 +39,7 @@ from tests.helpers import toy_plan as toy
 from tests.helpers import video_jobs as films
 from tests.helpers.failing_filesystem import work
 from tests.helpers.job_system import join
+from tests.helpers.logs import without_start
 from tests.helpers.strangers import (
     FIFO,
     GONE,
@@ -129,7 +130,7 @@ def typed(command, *words) -> tuple[int, str]:
     result = CliRunner().invoke(command, [str(word) for word in words])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise AssertionError(f"{words} ended in a traceback") from result.exception
-    return result.exit_code, result.output
+    return result.exit_code, without_start(result.output)
 
 
 def refused(outcome: tuple[int, str], *words: str) -> None:
@@ -797,7 +798,7 @@ def shown(root: Path, clock: Ticking, lay_down: Callable[[Job], list[Path]]) -> 
             results.publish_bytes(node, job, Task("flow", number, ".png"), b"flow of ours")
         results.publish_bytes(node, job, Task("stitch", 0, ".mp4"), b"the film")
         watched = watch(root, *lay_down(job))
-        deliver(node, job, SPEC, print)
+        deliver(node, job, SPEC)
     return job, watched
 
 

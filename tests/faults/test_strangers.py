@@ -46,8 +46,6 @@ from tests.helpers.checkout import ROOT, SOURCES
 from tests.helpers.failing_filesystem import work
 from tests.helpers.job_system import Clock, join
 from tests.helpers.toy_films import SPEC, Premiere
-from tests.helpers.toy_plan import RecordingEvents
-from tests.helpers.video_jobs import make_plan_quietly
 from tests.helpers.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("at_once")
@@ -85,7 +83,7 @@ def test_film_whose_name_another_file_has_taken_gets_a_number_and_the_job_says_w
 def test_film_that_is_delivered_twice_keeps_its_name(any_share):
     job, node = toy.create(any_share, chains=1, length=3), join(any_share)
     assert work(node, Premiere) and job.word("finished") == SPEC.out
-    assert deliver(node, job, SPEC, print) == SPEC.out
+    assert deliver(node, job, SPEC) == SPEC.out
     assert [path.name for path in SPEC.film(any_share.layout.root).parent.iterdir()] == ["my film.mp4"]
 
 
@@ -133,7 +131,7 @@ def test_failed_chain_gets_no_flows_ahead(share, clip, style, monkeypatch):
     monkeypatch.setitem(flows.METHODS, "dis", dataclasses.replace(flows.METHODS["dis"], slow=True))
     job = films.create(share, clip, style, no_cuts=True)
     with temporary_member(share) as node:
-        plan = make_plan(job, node, print)
+        plan = make_plan(job, node)
         do_kind(plan, "index")
         Claims(node, job).claim(frame_task(0))
         assert [task.kind for task in plan.candidates()] == ["flow"]
@@ -146,7 +144,7 @@ def test_failed_chain_gets_no_flows_ahead(share, clip, style, monkeypatch):
 def test_disk_that_is_full_in_mid_stitch_leaves_no_draft(share, clip, style):
     job = films.create(share, clip, style)
     with temporary_member(share) as node:
-        plan = make_plan(job, node, print)
+        plan = make_plan(job, node)
         do_kind(plan, "index")
         grey = encode_png(
             FrameStylizer(plan.video, plan.spec.look(share.layout.root)).reader.read(0, plan.timeline.index), {}
@@ -179,7 +177,7 @@ def test_seed_of_an_independent_backward_film_opens_its_last_frame_whoever_knows
     monkeypatch.setattr(FrameStylizer, "first", watched)
     job = films.create(share, clip, style, backward=True, independent=True, seed=tmp_path / "seed.png")
     with temporary_member(share) as node:
-        plan = make_plan(job, node, print)
+        plan = make_plan(job, node)
         do(plan, next(plan.candidates()))
         early = decode_png(plan.run(frame_task(7), lambda: None))
         do_kind(plan, "index")
@@ -365,7 +363,7 @@ def test_strangers_manifest_stops_nobody(share, node, job, field, value):
 def test_strange_options_of_a_film_job_are_refused_and_the_others_are_served(share, node, job, fields):
     with temporary_member(share) as creator:
         create_job(creator, "a-film", toy.LEASE_S, lambda layout: {**SPEC.to_json(), **fields})
-    plan = lambda job, node, say: make_plan(job, node, say) if job.name == "a-film" else toy.ToyPlan(job, node, say)
+    plan = lambda job, node: make_plan(job, node) if job.name == "a-film" else toy.ToyPlan(job, node)
     assert not work(node, plan, only=None)
     assert results.is_done(job, toy.SUM)
 
@@ -533,15 +531,14 @@ def test_placeholder_of_a_newer_version_is_left_alone_as_long_as_it_is_renewed(s
     assert claimed(job) == {}
 
 
-def test_jobs_whose_rooms_are_no_directories_are_left_and_the_others_served(share, node, job):
+def test_jobs_whose_rooms_are_no_directories_are_left_and_the_others_served(share, node, job, caplog):
     for number, room in enumerate(("claims", "results", "attempts", "failed")):
         broken = toy.create(share, f"a{number}", chains=1, length=2)
         shutil.rmtree(broken.layout.root / room)
         (broken.layout.root / room).touch()
-    report = RecordingEvents()
-    assert not work(node, toy.ToyPlan, only=None, report=report)
+    assert not work(node, toy.ToyPlan, only=None)
     assert results.read(job, toy.SUM) == toy.expected(1, 3) and "finished" in job.marks()
-    assert any("a0: cannot be served here: " in line for line in report.lines)
+    assert any("a0: cannot be served here: " in line for line in caplog.messages)
 
 
 def test_node_of_a_job_whose_rooms_are_no_directories_ends_in_one_line(share, node, job):
@@ -583,7 +580,7 @@ def test_words_of_strangers_do_not_reach_the_terminal_as_they_are(share, node, j
 def test_frame_of_another_size_or_depth_is_set_aside_and_made_again(share, clip, style, picture):
     job = films.create(share, clip, style)
     with temporary_member(share) as node:
-        plan = make_plan(job, node, print)
+        plan = make_plan(job, node)
         do_kind(plan, "index")
         results.publish_bytes(node, job, frame_task(0), encode_png(picture, {}))
         with pytest.raises(ResultVanishedError):
@@ -598,7 +595,7 @@ def test_frame_of_another_size_or_depth_is_set_aside_and_made_again(share, clip,
 def test_piece_of_the_index_that_is_none_is_set_aside_at_once(share, clip, style, change):
     job = films.create(share, clip, style)
     with temporary_member(share) as node:
-        plan = make_plan(job, node, print)
+        plan = make_plan(job, node)
         piece = json.loads(plan.run(index_task(0), lambda: None))
         piece["index"] |= change
         results.publish_bytes(node, job, index_task(0), json.dumps(piece).encode())
@@ -614,7 +611,7 @@ def test_film_that_is_no_file_is_set_aside_and_made(share, clip, style, make):
     film.parent.mkdir(parents=True)
     make(film)
     with temporary_member(share) as node:
-        assert work(node, make_plan_quietly, only=job.name)
+        assert work(node, make_plan, only=job.name)
     assert films.film_of(job).stat().st_size > 1000 and film.samefile(films.film_of(job))
 
 
@@ -628,7 +625,7 @@ def test_input_that_leads_out_of_the_share_or_would_block_is_refused(share, node
     path.unlink()
     make(path)
     with pytest.raises(FavError, match=word):
-        make_plan(job, node, print)
+        make_plan(job, node)
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, link, bind, Path.mkdir])
@@ -665,8 +662,10 @@ sys.path[:0] = sys.argv[1:3]
 from pathlib import Path
 from shared.shared_dir import open_share
 from shared.supervisor import Supervisor
+from tests.helpers.toy_plan import log_to_stdout
+log_to_stdout()
 os.umask(0o077)
-sys.exit(Supervisor(open_share(Path(sys.argv[3])), "tests.helpers.toy_plan:ToyPlan", lambda line: print(line, flush=True), "toy").run())
+sys.exit(Supervisor(open_share(Path(sys.argv[3])), "tests.helpers.toy_plan:ToyPlan", "toy").run())
 """
 
 

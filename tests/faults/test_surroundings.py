@@ -2,6 +2,7 @@
 
 import errno
 import io
+import logging
 import os
 import resource
 import shutil
@@ -18,7 +19,7 @@ import pytest
 from click.testing import CliRunner
 
 from fav.cli.common import one_line_errors
-from fav.monitor.console import tell
+from fav.monitor.console import LogSettings, command_log, node_log, tell
 from shared import attempts, local, results
 from shared.claims import Claims, claimed
 from shared.errors import JobQueueError, SourcesReplaced
@@ -116,16 +117,17 @@ def a_terminal_that_is_gone() -> int:
 
 @pytest.mark.parametrize("gone", [a_pipe_that_nobody_reads, a_terminal_that_is_gone])
 def test_work_goes_on_where_nobody_reads_what_is_said(monkeypatch, gone):
-    import node
-
     fd = gone()
     with written_to(monkeypatch, fd) as stream:
         with pytest.raises(OSError):
             os.write(fd, b"x")
         tell("a line")
         os.write(fd, b"leads to nowhere now")
-        os.dup2(gone(), fd)
-        node.say("a line of a node")
+        for log in (command_log, node_log):
+            os.dup2(gone(), fd)
+            with log(LogSettings()):
+                logging.getLogger("fav").info("a line")
+            os.write(fd, b"leads to nowhere now")
         stream.flush()
     os.close(fd)
 
@@ -264,18 +266,18 @@ class LargePlan(toy.ToyPlan):
 
 
 @pytest.mark.parametrize("only", ["toy", None])
-def test_file_size_limit_of_a_node_costs_no_attempt_and_is_one_line(share, only):
+def test_file_size_limit_of_a_node_costs_no_attempt_and_is_one_line(share, only, caplog):
     job, report = toy.create(share, chains=1, length=2), toy.RecordingEvents()
     node = join(share)
-    worker = Worker(node, lambda job, node: LargePlan(job, node, report.say), report, threading.Event(), only)
+    worker = Worker(node, LargePlan, report, threading.Event(), only)
     with file_size_limit(20_000):
         if only:
             with pytest.raises(JobQueueError) as raised:
                 worker.run()
-            report.say(str(raised.value))
+            logging.getLogger().error("%s", raised.value)
         else:
             assert worker.run() is False
-    (line,) = [line for line in report.lines if "ulimit -f" in line]
+    (line,) = [line for line in caplog.messages if "ulimit -f" in line]
     assert len(line.splitlines()) == 1 and "Traceback" not in line
     assert list(attempts.of_job(job)) == [] and claimed(job) == {} and not list(node.private.iterdir())
 
@@ -407,7 +409,7 @@ def test_failure_under_replaced_sources_is_no_attempt(share):
     job, report = toy.create(share, chains=1, length=3, poison=1), toy.RecordingEvents()
     worker = Worker(
         join(share),
-        lambda job, node: toy.ToyPlan(job, node, report.say),
+        toy.ToyPlan,
         report,
         threading.Event(),
         "toy",

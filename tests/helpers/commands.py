@@ -2,6 +2,8 @@
 
 from click.testing import CliRunner
 
+from tests.helpers.logs import without_start
+
 
 def call(command, *words):
     return CliRunner().invoke(command, [str(word) for word in words])
@@ -9,6 +11,7 @@ def call(command, *words):
 
 def refused(result, *words: str) -> None:
     assert result.exit_code == 2, result.output
-    assert len(result.output.strip().splitlines()) == 1 and result.output.startswith("error: "), result.output
+    said = without_start(result.output)
+    assert len(said.strip().splitlines()) == 1 and said.startswith("error: "), result.output
     for word in words:
         assert word in result.output, result.output

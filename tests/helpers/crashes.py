@@ -166,7 +166,7 @@ class Lone(Supervisor):
     """A node in one process: the same life, its worker a call, so that all its operations have an order."""
 
     def _run_worker(self, node: Node) -> tuple[int, bool]:
-        worker = Worker(node, partial(make_plan, say=self.say), Told(), threading.Event(), self.only)
+        worker = Worker(node, make_plan, Told(), threading.Event(), self.only)
         try:
             return (0 if worker.run() else 1), True
         except EvictedError:
@@ -192,7 +192,7 @@ class Stage:
         share = open_share(self.root, system)
         with temporary_member(share) as creator:
             submit(creator, self.request)
-        return Lone(share, "", lambda line: print(line, flush=True), JOB).run()
+        return Lone(share, "", JOB).run()
 
     @property
     def share(self) -> SharedDir:

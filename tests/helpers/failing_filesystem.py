@@ -97,4 +97,4 @@ def work(node: Node, plan=Film, only: str | None = "toy", report: RecordingEvent
     """Work in this process, on a clock that only steps, until all is over; whether it ended well."""
     make = plan if callable(plan) else lambda job, node: plan
     stop = Patience(node.share.system)
-    return Worker(node, lambda job, node: make(job, node, print), report or RecordingEvents(), stop, only).run()
+    return Worker(node, lambda job, node: make(job, node), report or RecordingEvents(), stop, only).run()

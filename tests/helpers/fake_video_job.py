@@ -102,7 +102,7 @@ class LimitedPlan(VideoPlan):
             mock.patch("fav.pipeline.plan.FrameStylizer", FakeStylizer),
             mock.patch("fav.pipeline.plan.changed_inputs", lambda *words: []),
         ):
-            super().__init__(job, node, print)
+            super().__init__(job, node)
         self.most, self.frames = most, []
 
     def run(self, task, tick):

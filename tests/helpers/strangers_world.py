@@ -127,7 +127,7 @@ class World:
 
     def work(self) -> None:
         """Work on all jobs, for a while."""
-        plan, stop = lambda job, node: toy.ToyPlan(job, node, note), Until(self.clock, self.clock.now + PATIENCE_S)
+        plan, stop = lambda job, node: toy.ToyPlan(job, node), Until(self.clock, self.clock.now + PATIENCE_S)
         self.errand(lambda node: Worker(node, plan, toy.RecordingEvents(), stop).run())
 
     def hours(self) -> None:
@@ -221,9 +221,7 @@ class Films(World):
 
     def work(self) -> None:
         stop = Until(self.clock, self.clock.now + PATIENCE_S)
-        self.errand(
-            lambda node: Worker(node, lambda job, node: make_plan(job, node, note), toy.RecordingEvents(), stop).run()
-        )
+        self.errand(lambda node: Worker(node, make_plan, toy.RecordingEvents(), stop).run())
 
     def create(self) -> None:
         call(

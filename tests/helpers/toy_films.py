@@ -19,4 +19,4 @@ class Premiere(toy.ToyPlan):
         if not film.exists():
             film.parent.mkdir(parents=True)
             film.write_bytes(results.read(self.job, toy.SUM))
-        return deliver(self.node, self.job, SPEC, self.say)
+        return deliver(self.node, self.job, SPEC)

@@ -3,6 +3,7 @@
 `python -m tests.helpers.toy_plan SHARE [JOB]` is a node that works on such jobs.
 """
 
+import logging
 import os
 import signal
 import sys
@@ -40,8 +41,8 @@ class ToyPlan:
 
     optional = frozenset()
 
-    def __init__(self, job: Job, node: Node, say: Callable[[str], None]):
-        self.job, self.node, self.say = job, node, say
+    def __init__(self, job: Job, node: Node):
+        self.job, self.node = job, node
         spec = job.manifest.spec
         self.chains, self.length = spec["chains"], spec["length"]
         self.poison, self.deadly, self.slow = spec.get("poison"), spec.get("deadly"), spec.get("slow", 0.0)
@@ -101,10 +102,9 @@ class ToyPlan:
 
 
 class RecordingEvents:
-    """A report that remembers what was said and begun."""
+    """Remembers which tasks were begun."""
 
     def __init__(self):
-        self.lines: list[str] = []
         self.tasks: list[str] = []
 
     def start(self, job, task):
@@ -115,8 +115,10 @@ class RecordingEvents:
     def wait(self): ...
     def remember(self, health): ...
 
-    def say(self, line):
-        self.lines.append(line)
+
+def log_to_stdout() -> None:
+    """Let this process print what is logged, the messages alone."""
+    logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
 
 
 def create(share: SharedDir, name: str = "toy", lease: float = LEASE_S, **spec) -> Job:
@@ -135,12 +137,12 @@ def expected(chains: int, length: int) -> bytes:
 
 
 if __name__ == "__main__":
+    log_to_stdout()
     only, forever = next(iter(sys.argv[2:]), None), sys.argv[2:] == ["--forever"]
     sys.exit(
         Supervisor(
             open_share(Path(sys.argv[1])),
             "tests.helpers.toy_plan:ToyPlan",
-            lambda line: print(line, flush=True),
             None if forever else only,
             forever,
         ).run()

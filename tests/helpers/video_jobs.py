@@ -11,7 +11,7 @@ import torch
 from fav.model.checkpoints import save_style
 from fav.model.network import StyleNetwork
 from fav.pipeline.artifacts import JobArtifacts
-from fav.pipeline.plan import VideoPlan, make_plan
+from fav.pipeline.plan import make_plan
 from fav.pipeline.request import Request
 from fav.pipeline.spec import JobSpec
 from fav.pipeline.submit import submit
@@ -19,7 +19,6 @@ from fav.stylize.engine import FrameStylizer
 from fav.video import FrameIndex
 from shared.heartbeat import temporary_member
 from shared.jobs import Job
-from shared.membership import Node
 from shared.shared_dir import SharedDir
 from shared.worker import Worker
 from tests.helpers.checkout import ROOT
@@ -70,7 +69,7 @@ def work(job: Job, report: RecordingEvents | None = None, **here) -> bool:
     """Work on a job in this process until it is over; whether it is finished."""
     report = report or RecordingEvents()
     with temporary_member(job.share) as node:
-        plan_for = lambda job, node: make_plan(job, node, report.say, **here)
+        plan_for = lambda job, node: make_plan(job, node, **here)
         return Worker(node, plan_for, report, threading.Event(), job.name).run()
 
 
@@ -133,7 +132,3 @@ def studio_of(job):
     artifacts.refresh()
     root = job.share.layout.root
     return FrameStylizer(root / artifacts.spec.video, artifacts.spec.look(root)), artifacts.timeline.index
-
-
-def make_plan_quietly(job: Job, node: Node, say) -> VideoPlan:
-    return make_plan(job, node, lambda line: None)

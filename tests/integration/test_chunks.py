@@ -197,7 +197,7 @@ def test_killed_nodes_resume_to_the_same_film_byte_for_byte(chunked, clip, style
 def test_damaged_picture_is_made_again_and_the_film_is_the_same(chunked, clip, style, share, spoiled, before):
     job = create(share, clip, style, chunk=CHUNK, no_cuts=True)
     with temporary_member(share) as node:
-        plan = make_plan(job, node, print)  # until the task `before`, or until all is painted
+        plan = make_plan(job, node)  # until the task `before`, or until all is painted
         while (task := next(plan.candidates())) != before and task.kind != "stitch":
             results.publish_bytes(node, job, task, plan.run(task, lambda: None))
             plan.published(task, True)
@@ -211,7 +211,7 @@ def test_damaged_picture_is_made_again_and_the_film_is_the_same(chunked, clip, s
 def test_chunks_wait_for_nothing_but_the_index(clip, style, share):
     job = create(share, clip, style, chunk=CHUNK, no_cuts=True)
     with temporary_member(share) as ours, temporary_member(share) as theirs:
-        plan = make_plan(job, ours, print)
+        plan = make_plan(job, ours)
         index = next(plan.candidates())
         results.publish_bytes(ours, job, index, plan.run(index, lambda: None))
         plan.published(index, True)
@@ -225,7 +225,7 @@ def test_flow_that_travelled_serves_lead_in_and_passage_alike(chunked, clip, sty
     monkeypatch.setitem(flows.METHODS, "dis", replace(flows.METHODS["dis"], slow=True))
     job = create(share, clip, style, chunk=CHUNK, no_cuts=True, keep=True)
     with temporary_member(share) as node:
-        plan = make_plan(job, node, print)
+        plan = make_plan(job, node)
         index = next(plan.candidates())
         results.publish_bytes(node, job, index, plan.run(index, lambda: None))
         plan.published(index, True)
@@ -239,7 +239,7 @@ def test_flow_that_travelled_serves_lead_in_and_passage_alike(chunked, clip, sty
 def test_failed_lead_in_says_who_waits(clip, style, share):
     job = create(share, clip, style, chunk=CHUNK, no_cuts=True)
     with temporary_member(share) as node:
-        plan = make_plan(job, node, print)
+        plan = make_plan(job, node)
         index = next(plan.candidates())
         results.publish_bytes(node, job, index, plan.run(index, lambda: None))
     waiting = f"{LEAD - 1 + CHUNK} frames wait for lead 1, which failed"

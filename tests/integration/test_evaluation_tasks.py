@@ -119,7 +119,7 @@ def owners_of(job: Job, kind: str) -> list[int]:
 
 def begun(job: Job, node, kinds: tuple[str, ...]):
     """A plan of which this node has done all tasks of these kinds."""
-    plan = make_plan(job, node, print, threads=1)
+    plan = make_plan(job, node, threads=1)
     while (task := next((task for task in plan.candidates() if task.kind in kinds), None)) is not None:
         output = plan.run(task, lambda: None)
         publish = results.publish_bytes if isinstance(output, bytes) else results.publish
@@ -169,7 +169,7 @@ def test_span_is_measured_alike_by_a_node_that_begins_there(whole, share):
     spans = range(-(-FRAMES // SPAN))
     for span in spans:
         with temporary_member(whole.share) as node:
-            plan = make_plan(whole, node, print, threads=1)
+            plan = make_plan(whole, node, threads=1)
             plan.artifacts.refresh()
             alone, there = (
                 json.loads(plan.run(measure_task(span), lambda: None)),
@@ -217,11 +217,11 @@ def test_row_hangs_on_what_was_on_the_screen_a_second_earlier():
 def test_idle_node_measures_what_another_has_painted_and_frames_come_first(clip, style, against, share):
     job = create(share, clip, style, no_cuts=True, **against)
     with temporary_member(share) as painter, temporary_member(share) as helper:
-        plan = make_plan(job, helper, print, threads=1)
+        plan = make_plan(job, helper, threads=1)
         named = lambda: [str(task) for task in plan.candidates()]
         begun(job, painter, ("index",))
         assert named() == ["frame.0000000"]
-        painting = make_plan(job, painter, print, threads=1)
+        painting = make_plan(job, painter, threads=1)
         for frame in range(SPAN + 2):
             assert Claims(painter, job).claim(frame_task(frame)).name == "WON"
             assert named() == (["measure.0000000"] if frame >= SPAN else [])
@@ -234,18 +234,17 @@ def test_idle_node_measures_what_another_has_painted_and_frames_come_first(clip,
         assert "measure.0000000" not in named()
 
 
-def test_film_is_shown_before_it_is_measured(whole, clip, style, against, share):
-    job, report = create(share, clip, style, test=14, **against), RecordingEvents()
+def test_film_is_shown_before_it_is_measured(whole, clip, style, against, share, caplog):
+    job = create(share, clip, style, test=14, **against)
     with temporary_member(share) as node:
         plan = begun(job, node, ("index", "frame", "stitch"))
-        plan.say = report.say
         assert not film_of(job).exists() and plan.finish() is None and plan.finish() is None
     assert films.probe(film_of(job), "stream=nb_read_frames") == "14" and "finished" not in job.marks()
-    assert report.lines == ["clip--tiny-14f: the film is there, clip--tiny-14f.mkv; it is still being measured"]
+    assert caplog.messages == ["clip--tiny-14f: the film is there, clip--tiny-14f.mkv; it is still being measured"]
     assert work(job, threads=1) and rows_of(job) == rows_of(whole)[:14]
 
 
-def test_evaluation_that_fails_leaves_the_film_whole_and_status_tells_why(whole, clip, style, against, share):
+def test_evaluation_that_fails_leaves_the_film_whole_and_status_tells_why(whole, clip, style, against, share, caplog):
     job, report = create(share, clip, style, **against), RecordingEvents()
     (job.layout.inputs / "loss_network.pth").write_bytes(b"no network at all")
     assert work(job, report, threads=1)
@@ -253,7 +252,7 @@ def test_evaluation_that_fails_leaves_the_film_whole_and_status_tells_why(whole,
     assert attempts.failed(job) == ["measure.0000000"] and not any(
         report_of(job, suffix).exists() for suffix in REPORTS
     )
-    assert any("not all of the film could be measured" in line for line in report.lines)
+    assert any("not all of the film could be measured" in line for line in caplog.messages)
     told = CliRunner().invoke(coordinator.main, ["status", str(share.layout.root)]).output
     assert "clip--tiny: finished" in told and "measured warping" not in told
     assert "measure.0000000 failed after 3 attempts" in told and "loss_network.pth" in told

@@ -94,7 +94,7 @@ def test_killed_nodes_resume_to_the_same_film_byte_for_byte(plain, clip, style, 
 def test_damaged_frame_is_made_again_and_the_film_is_the_same(plain, clip, style, share):
     job = create(share, clip, style)
     with temporary_member(share) as node:
-        plan = make_plan(job, node, print)
+        plan = make_plan(job, node)
         for task in iter(lambda: next(plan.candidates(), None), None):
             if task.kind == "stitch":
                 break
@@ -112,7 +112,7 @@ def test_flow_that_travelled_gives_the_frames_of_flow_in_memory(plain, clip, sty
     monkeypatch.setitem(flows.METHODS, "dis", slow)
     job = create(share, clip, style, keep=True)
     with temporary_member(share) as node:
-        plan = VideoPlan(job, node, print)
+        plan = VideoPlan(job, node)
         piece = next(plan.candidates())
         results.publish_bytes(node, job, piece, plan.run(piece, lambda: None))
         plan.published(piece, True)
@@ -129,7 +129,7 @@ def test_idle_node_makes_slow_flow_ahead_of_a_chain_that_another_paints(clip, st
     monkeypatch.setitem(flows.METHODS, "dis", slow)
     job = create(share, clip, style, no_cuts=True)
     with temporary_member(share) as painter, temporary_member(share) as helper:
-        plan = VideoPlan(job, helper, print)
+        plan = VideoPlan(job, helper)
         piece = next(plan.candidates())
         results.publish_bytes(helper, job, piece, plan.run(piece, lambda: None))
         assert [str(task) for task in plan.candidates()] == [str(frame_task(0))]
@@ -294,10 +294,10 @@ def test_strict_job_refuses_a_machine_of_another_class(clip, style, share, monke
     assert work(job)
     other = create(share, clip, style, strict=True, test=2, name="other")
     with temporary_member(share) as node:
-        make_plan(other, node, print)
+        make_plan(other, node)
     monkeypatch.setattr(FrameStylizer, "numeric_class", "another processor")
     with temporary_member(share) as node, pytest.raises(JobQueueError, match="strict"):
-        make_plan(other, node, print)
+        make_plan(other, node)
 
 
 def test_frames_say_who_made_them_and_how(plain):
@@ -330,7 +330,7 @@ def test_video_replaced_in_mid_job_is_told_in_a_clear_word_and_is_no_failed_atte
     video = films.make_clip(share.layout.root / "clip.mp4")
     job = create(share, video, style)
     with temporary_member(share) as node:
-        plan = make_plan(job, node, print)
+        plan = make_plan(job, node)
         piece = next(plan.candidates())
         results.publish_bytes(node, job, piece, plan.run(piece, lambda: None))
         films.make_clip(video, size="80x64")

@@ -51,7 +51,7 @@ def test_it_goes_as_far_as_the_index_and_is_replaced_each_time(share, clip, styl
     refused = CliRunner().invoke(coordinator.main, ["preview", str(share.layout.root)])
     assert refused.exit_code == 2 and "got one that has just begun" in refused.output
     with temporary_member(share) as node:
-        plan = make_plan(job, node, print)
+        plan = make_plan(job, node)
         task = next(plan.candidates())
         results.publish_bytes(node, job, task, plan.run(task, lambda: None))
     assert "with 0 stylized frames" in previewed(share)

@@ -1,6 +1,7 @@
 """One run: nodes that type the same line, a coordinator that looks on, whatever goes wrong, and the verdict."""
 
 import json
+import logging
 import secrets
 import sys
 import threading
@@ -17,6 +18,7 @@ from shared.failure_detector import FailureDetector
 from shared.heartbeat import HeartbeatThread
 from shared.identity import Identity
 from shared.jobs import all_jobs, create_job, find_job
+from shared.logs import logging_to
 from shared.membership import Node
 from shared.notify import ChangeNotifier
 from shared.paths import SharedDirPaths, Task
@@ -62,8 +64,16 @@ class Told:
     def remember(self, health) -> None:
         self.process.health = health
 
-    def say(self, line: str) -> None:
-        self.world.say(self.process, f"says: {line}")
+
+class TraceHandler(logging.Handler):
+    """Adds what a process of the world logs to the trace."""
+
+    def __init__(self, world: World):
+        super().__init__()
+        self.world = world
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.world.say(self.world.current.process, f"logs: {record.getMessage()}")
 
 
 class Play:
@@ -119,13 +129,13 @@ class Play:
         say = lambda line: world.say(process, f"says: {line}")
         if submits:
             try:
-                retry_transient(lambda: self.submit(share, process), share, say, system.sleep)
+                retry_transient(lambda: self.submit(share, process), share, system.sleep)
             except JobQueueError as error:
                 say(f"gives up: {error}")
                 return
         for _ in range(100):
             node = Node(share, self.identity(process))
-            retry_transient(node.join, share, say, system.sleep)
+            retry_transient(node.join, share, system.sleep)
             heart = HeartbeatThread(node)
             world.spawn(process, "heart", heart.run)
             outcome = self.work(process, node, heart)
@@ -160,9 +170,7 @@ class Play:
 
         def body() -> None:
             try:
-                worker = Worker(
-                    node, lambda job, node: toy.ToyPlan(job, node, told.say), told, stop, NAME, health=process.health
-                )
+                worker = Worker(node, toy.ToyPlan, told, stop, NAME, health=process.health)
                 done.append("well" if worker.run() else "failed")
             except EvictedError:
                 done.append("evicted")
@@ -183,16 +191,15 @@ class Play:
             return done[0]
         if agent.task:  # it was taken down in a task
             nonce = attempts.nonce()
-            job = retry_transient(lambda: find_job(node.share, NAME), node.share, told.say, node.share.system.sleep)
+            job = retry_transient(lambda: find_job(node.share, NAME), node.share, node.share.system.sleep)
             try:
                 retry_transient(
                     lambda: attempts.record(node, job, Task.named(agent.task), "crashed", "by the test", nonce),
                     node.share,
-                    told.say,
                     node.share.system.sleep,
                 )
             except (OSError, JobRemovedError) as error:
-                told.say(f"could not be written down: {error}")
+                world.say(process, f"could not be written down: {error}")
         return "crashed"
 
     def coordinator(self, process: Process) -> None:
@@ -387,5 +394,6 @@ def seeded(world: World) -> Iterator[None]:
         patch.object(secrets, "token_hex", token_hex),
         patch.object(traceback, "format_exc", format_exc),
         patch.object(ChangeNotifier, "_watch", lambda bell: None),
+        logging_to(TraceHandler(world), logging.INFO if world.trace is not None else logging.CRITICAL + 1),
     ):
         yield

@@ -36,7 +36,7 @@ def node(share):
 @pytest.fixture
 def plan(job, node) -> VideoPlan:
     """At the first frame of the film."""
-    plan = make_plan(job, node, print)
+    plan = make_plan(job, node)
     while next(plan.candidates()).kind == "index":
         publish(plan, next(plan.candidates()))
     yield plan

@@ -1,0 +1,55 @@
+"""The options of commands that log: how much, and in which form."""
+
+import logging
+import os
+import socket
+
+import click
+
+import fav
+from fav.monitor.console import LogSettings
+from shared.logs import log_start
+from shared.source_hash import version
+
+_KEY = "fav.cli.log_options"
+FORMATS = ("text", "json")
+
+
+def _remember(context: click.Context, parameter: click.Parameter, value: object) -> None:
+    context.meta.setdefault(_KEY, {})[parameter.name] = value
+
+
+LOG = [
+    click.option("-v", "--verbose", is_flag=True, expose_value=False, callback=_remember, help="Log each step, too."),
+    click.option(
+        "-q", "--quiet", is_flag=True, expose_value=False, callback=_remember, help="Log only warnings and errors."
+    ),
+    click.option(
+        "--log-format",
+        type=click.Choice(FORMATS),
+        default="text",
+        show_default=True,
+        expose_value=False,
+        callback=_remember,
+        help="Form of the log; json: an object a line (docs/reference/logging.md).",
+    ),
+]
+
+
+def log_settings(context: click.Context | None = None) -> LogSettings:
+    """What the options of the command that runs say; the defaults where it has none.
+
+    Raises:
+        click.UsageError: for --verbose together with --quiet.
+    """
+    context = context or click.get_current_context(silent=True)
+    given = context.meta.get(_KEY, {}) if context else {}
+    if given.get("verbose") and given.get("quiet"):
+        raise click.UsageError("--verbose and --quiet: expected one of them, got both")
+    level = logging.DEBUG if given.get("verbose") else logging.WARNING if given.get("quiet") else logging.INFO
+    return LogSettings(level, given.get("log_format") == "json")
+
+
+def start_record(job: str | None = None) -> logging.LogRecord:
+    """The record that a log begins with."""
+    return log_start(f"fav {fav.__version__}", version(), socket.gethostname(), os.getpid(), job)
