@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import io
 import os
 import sys
 from pathlib import Path
@@ -41,8 +42,9 @@ def one_line_errors(function):
 
     @functools.wraps(function)
     def wrapped(*args, **kwargs):
-        for stream in filter(None, (sys.stdout, sys.stderr)):
-            stream.reconfigure(errors="backslashreplace")  # file names need not be text
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # file names need not be text
         try:
             with ended_by_signals():
                 return function(*args, **kwargs)

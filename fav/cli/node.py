@@ -100,7 +100,7 @@ def node(
     share = open_share(shared, new=video is not None)
     check_quickly(share)
     _tell_of_clock(share)
-    if video is not None:
+    if video is not None and style is not None:
         only = _submit(share, request_of(context, video, style, values))
     here = {"video": str(local_video) if local_video else None, "threads": cores, "device": device, "backend": backend}
     code = Supervisor(share, "fav.pipeline.plan:make_plan", say, only, forever, here, about=device).run()

@@ -131,7 +131,7 @@ class EvaluationTasks:
         root, timeline = self.node.share.layout.root, self.artifacts.timeline
         shot, begins = timeline.shot_of(first)
         with FrameReader(self.video, fps=self.spec.fps) as reader:
-            if self.spec.loss_network and self._losses is None:
+            if self.spec.evaluate and self.spec.loss_network and self._losses is None:
                 painting, network = brought(root, self.spec.evaluate), brought(root, self.spec.loss_network)
                 self._losses = losses_of(painting, str(network), self._source(reader, self.spec.start))
             moments = self._shown(reader, looks_back_to(first, begins, timeline.index), tick)
@@ -163,7 +163,7 @@ class EvaluationTasks:
             stop=spec.stop,
             fps=spec.fps,
             flow=spec.flow,
-            flow_weights=spec.flow_weights and Path(spec.flow_weights),
+            flow_weights=Path(spec.flow_weights) if spec.flow_weights else None,
         )
         private = self.node.draft().with_suffix(task.suffix)
         with exclusive(private) as file:
@@ -174,4 +174,4 @@ class EvaluationTasks:
 
 def _of_ours(names: Iterable[str]) -> list[str]:
     """Those of tasks of an evaluation, sorted."""
-    return sorted(name for name in names if Task.named(name).kind in MEASURING)
+    return sorted(name for name in names if Task.from_name(name).kind in MEASURING)

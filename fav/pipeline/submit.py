@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from msgspec.structs import replace
@@ -104,7 +105,7 @@ def _one_at_a_time(share: SharedDir, name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        if lock:
+        if lock and path:
             with suppress(OSError):
                 if lock.is_locked:
                     path.unlink()  # who waits for it, and who comes now, may both go on: it saves work, no more
@@ -288,7 +289,8 @@ def _fill(share: SharedDir, layout: JobPaths, request: Request, options: dict, n
         _bring(share, layout, style, layout.inputs / f"mix-{number}")
         for number, (style, _) in enumerate(request.mix, 1)
     )
-    spec = JobSpec(**options, **brought, mix=mix, video=_bring_video(share, layout, request.video)).to_json()
+    fields: dict[str, Any] = {**options, **brought, "mix": mix, "video": _bring_video(share, layout, request.video)}
+    spec = JobSpec(**fields).to_json()
     checked = JobSpec.from_json(json.loads(json.dumps(spec)))  # as a node will read it: what it refuses makes no job
     if wrong := changed_inputs(share.layout.root, checked, sequences=False):
         raise FavError(
