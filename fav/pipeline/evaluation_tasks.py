@@ -81,7 +81,8 @@ class EvaluationTasks:
 
         def is_there(frame: int) -> bool:
             run = timeline.run_of(frame)
-            shown = [run, timeline.next_chunk(run)] if run.share(frame) else [run]
+            following = timeline.next_chunk(run) if run.share(frame) else None
+            shown = [run] if following is None else [run, following]
             return all(
                 one.position(frame) < min(len(one) - one.unsure, max(one.done, reached.get(one.start, 0)))
                 for one in shown

@@ -38,11 +38,11 @@ from fav.video import VideoInfo, check_film_name, probe, reaches
 from fav.video.shot_detection import read_cuts
 from shared.attempts import reopen
 from shared.filesystem import FileSystem
-from shared.jobs import NAME, Job, create_job, find_job, job_name
+from shared.jobs import Job, create_job, find_job, job_name
 from shared.local import lock_file
 from shared.membership import Node
 from shared.ownership import note_brought
-from shared.paths import JobPaths
+from shared.paths import NAME, JobPaths
 from shared.shared_dir import SharedDir
 
 TURN_S = 60.0

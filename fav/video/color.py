@@ -78,8 +78,10 @@ def from_bgr(image: np.ndarray, colors: ColorInfo, reformatter: VideoReformatter
         _samples(plane)[...] = samples
     full = reformatter.reformat(frame, format="yuv444p", dst_colorspace=MATRICES[colors.matrix],
                                 dst_color_range=colors.range, interpolation=EXACTLY, threads=1).to_ndarray()  # fmt: skip
-    planes = [full[0], *(cv2.sepFilter2D(plane, -1, LEFT, MIDDLE, anchor=(1, 0), borderType=cv2.BORDER_REPLICATE)[::2, ::2]
-                         for plane in full[1:])]  # fmt: skip
+    planes: list[np.ndarray] = [full[0]]
+    for plane in full[1:]:
+        sides = cv2.sepFilter2D(plane, -1, LEFT, MIDDLE, anchor=(1, 0), borderType=cv2.BORDER_REPLICATE)
+        planes.append(sides[::2, ::2])
     samples = np.concatenate([plane.ravel() for plane in planes]).reshape(height * 3 // 2, width)
     frame = av.VideoFrame.from_ndarray(samples, format="yuv420p")
     frame.colorspace, frame.color_range = colors.matrix, colors.range
