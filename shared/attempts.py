@@ -170,7 +170,7 @@ def in_words(attempts: list[Attempt]) -> str:
 
 def why(job: Job, name: str) -> str:
     """Why the task of that name failed, in one line."""
-    return f"{name}: {in_words(of_task(job, Task.named(name)))}"
+    return f"{name}: {in_words(of_task(job, Task.from_name(name)))}"
 
 
 def failed(job: Job) -> list[str]:
@@ -181,7 +181,7 @@ def failed(job: Job) -> list[str]:
 def reopen(job: Job) -> int:
     """Forget the attempts of all failed tasks, so that they are open again; how many there were."""
     names = failed(job)
-    for task in map(Task.named, names):
+    for task in map(Task.from_name, names):
         forget(job, task)
     return len(names)
 

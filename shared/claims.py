@@ -115,7 +115,7 @@ def let_go(node: Node) -> None:
         claims = Claims(node, job)
         for name, path in claimed(job).items():
             if claims.is_ours(path):
-                claims.withdraw(Task.named(name))
+                claims.withdraw(Task.from_name(name))
 
 
 def take_away(node: Node, placeholder: Path, aside: Path, token: str, keep: bool) -> bool:

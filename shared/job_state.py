@@ -12,7 +12,7 @@ class JobState:
 
     def __init__(self, node: Node, job: Job, plan: TaskPlan | None, over: str | None = None):
         self.job = job
-        self.plan = plan
+        self._plan = plan
         self.claims = Claims(node, job)
         self.next: Task | None = None  # claimed, not begun
         self.asked = float("-inf")  # when the last claim was asked for, by the monotonic clock
@@ -24,3 +24,15 @@ class JobState:
         self.priority = 0  # nodes serve the job with the largest first
         self.idle = 0  # looks in a row at which nothing was open and nothing claimed
         self.vanished = 0
+
+    @property
+    def served(self) -> bool:
+        """Whether this worker has taken the job on, so that there is a plan."""
+        return self._plan is not None
+
+    @property
+    def plan(self) -> TaskPlan:
+        """The tasks of the job; only of one that is served."""
+        if self._plan is None:
+            raise RuntimeError(f"{self.job.name}: expected a job that is served, got one that is over: {self.over}")
+        return self._plan

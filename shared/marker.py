@@ -60,6 +60,7 @@ class Marker:
 
 def read_marker(system: FileSystem, layout: SharedDirPaths) -> Marker | None:
     """The marker of a directory, None where it has none. JobQueueError where its place is taken by something else."""
+    data = b""
     for _ in range(TRIES):
         try:
             data = system.read(layout.marker, LIMIT)

@@ -49,6 +49,8 @@ class NodeHealth:
 
     def flunked(self, why: str) -> None:
         """The examination under way ended badly."""
+        if self.exam is None:
+            raise RuntimeError("expected an examination under way, found none")
         job, kind = self.exam
         doubt = self.doubts[job][kind]
         doubt.exams, doubt.why = doubt.exams + 1, why

@@ -5,12 +5,13 @@ directory stays as small as the number of nodes, whatever a job's size, which a 
 (it looks at every entry) needs; and a new *name* is seen over NFS where a new mtime is not.
 """
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from watchdog.events import FileSystemEventHandler
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer as NativeObserver
 from watchdog.observers.api import BaseObserver
 from watchdog.observers.polling import PollingObserver
@@ -29,7 +30,7 @@ class ChangeNotifier(FileSystemEventHandler):
         self.heard = threading.Event()
         self._count = 0
         self._rope = self._path()
-        self._watcher = None
+        self._watcher: BaseObserver | None = None
 
     def _path(self) -> Path:
         return self.node.share.layout.bell / f"{self.node.identity.incarnation}.{self._count:09d}"
@@ -60,8 +61,10 @@ class ChangeNotifier(FileSystemEventHandler):
     def wake(self) -> None:
         self.heard.set()
 
-    def on_any_event(self, event) -> None:
-        if event.event_type in ("created", "moved") and self.node.identity.incarnation not in event.src_path:
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        if event.event_type in ("created", "moved") and self.node.identity.incarnation not in os.fsdecode(
+            event.src_path
+        ):
             self.heard.set()
 
     def _watch(self) -> None:

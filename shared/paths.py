@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 
+from shared.errors import JobQueueError, plain
+
 # The forms of our own names. A job is named by its user, so its name has the form of many other files' names.
 INCARNATION = re.compile(r"[A-Za-z0-9_-]{1,40}-[0-9]{1,10}-[0-9a-f]{8}")
 GRAVE = re.compile(rf"{INCARNATION.pattern}\.[0-9a-f]{{16}}")  # what is left of a job that a node removes
@@ -55,6 +57,18 @@ class Task:
         kind, _, number = name.rpartition(".")
         task = cls(kind, int(number)) if re.fullmatch("[a-z]+", kind) and re.fullmatch("[0-9]{7,12}", number) else None
         return task if str(task) == name else None
+
+    @classmethod
+    def from_name(cls, name: str) -> "Task":
+        """The task of that name, without its suffix.
+
+        Raises:
+            JobQueueError: no task has such a name.
+        """
+        task = cls.named(name)
+        if task is None:
+            raise JobQueueError(f"{plain(name)}: expected the name of a task, such as frame.0000012")
+        return task
 
 
 @dataclass(frozen=True)

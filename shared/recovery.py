@@ -58,7 +58,7 @@ class Recovery:
         before = self.recovered
         for job, name, path in seen:
             with _strangers_aside():
-                self._judge(job, Task.named(name), path, jobs[job], now_dead)
+                self._judge(job, Task.from_name(name), path, jobs[job], now_dead)
         self._sweep_dead(jobs, now_dead)
         self._sweep_leftovers()
         self._ownerless = {path: seen for path, seen in self._ownerless.items() if path in self._seen_ownerless}

@@ -76,7 +76,7 @@ class Scheduler:
     def needed_and_failed(self, state: JobState) -> list[str]:
         """Names of failed tasks without which the job cannot finish."""
         failed = self.context.on_job(state, lambda: attempts.failed(state.job))
-        return [name for name in failed if Task.named(name).kind not in state.plan.optional]
+        return [name for name in failed if Task.from_name(name).kind not in state.plan.optional]
 
     def defers(self, state: JobState, task: Task) -> bool:
         """Whether to leave a task to the other nodes for now: it failed here, and not yet on all of them."""
@@ -101,5 +101,7 @@ class Scheduler:
         if now - self._counted > 1:
             self._counted = now
             self.context.retry(self.detector.look)
-        names = {node_key(name) for name in self.detector.nodes() if self.detector.silence(name) < 3 * HEARTBEAT_S}
+        names = {
+            node_key(name) for name in self.detector.nodes() if (self.detector.silence(name) or 0.0) < 3 * HEARTBEAT_S
+        }
         return names - {node_key(self.context.node.identity.incarnation)}

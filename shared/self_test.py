@@ -32,7 +32,7 @@ class SelfTest:
         name = state.job.name
         for kind, doubt in list(self.context.health.doubts[state.job.manifest.id].items()):
             if doubt.exams < MOST_EXAMS:
-                sample = self.context.on_job(state, lambda: state.plan.sample(Task.named(doubt.task)))
+                sample = self.context.on_job(state, lambda: state.plan.sample(Task.from_name(doubt.task)))
                 if sample is None or not self._fails(state, kind, sample):
                     continue
                 line = f"{name}: this node failed at {doubt.task}, and at {sample}, which is done ({doubt.why})"

@@ -108,12 +108,13 @@ class ChannelHandler(logging.Handler):
         super().__init__()
         self.channel = channel
         self.addFilter(ContextFilter())
-        self.setFormatter(logging.Formatter())
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             names = ("name", "levelno", "levelname", "created", *FIELDS)
-            text = record.exc_text or (self.formatter.formatException(record.exc_info) if record.exc_info else None)
+            text = record.exc_text or (
+                logging.Formatter().formatException(record.exc_info) if record.exc_info else None
+            )
             fields = {name: getattr(record, name) for name in names}
             self.channel.log(fields | {"msg": record.getMessage(), "exc_text": text})
         except Exception:
@@ -250,8 +251,10 @@ class Supervisor:
                 code, harmless = self._run_worker(node)
             finally:
                 self._leave(node)
-            if code in (0, EXIT_FAILED) or self._signals:
-                return EXIT_STOPPED if self._signals else code
+            if self._signals:
+                return EXIT_STOPPED
+            if code in (0, EXIT_FAILED):
+                return code
             if self._updated():
                 return EXIT_UPDATED
             if code in (EXIT_USAGE, EXIT_STOPPED):
@@ -303,7 +306,7 @@ class Supervisor:
                 raise StopRequested("asked to stop")
             time.sleep(0.1)
 
-    def _run_worker(self, node: Node) -> tuple[int, bool]:
+    def _run_worker(self, node: Node) -> tuple[int | None, bool]:
         """Run one worker process to its end: its exit code, and whether it had ended a task or that one is to blame."""
         self.health.exam = None  # the worker before may have been ended in the midst of one
         context = multiprocessing.get_context("spawn")
@@ -399,7 +402,7 @@ class Supervisor:
         def write() -> None:
             job = find_job(self.share, job_name)
             if job is not None:
-                attempts.record(node, job, Task.named(task_name), why, detail, nonce)
+                attempts.record(node, job, Task.from_name(task_name), why, detail, nonce)
 
         try:
             self._weathered(write)
@@ -424,19 +427,20 @@ class Supervisor:
 def _kill(worker: BaseProcess) -> None:
     """End a worker at once, and all programs that it has started."""
     worker.kill()
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(worker.pid, signal.SIGKILL)
+    if worker.pid is not None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(worker.pid, signal.SIGKILL)
 
 
 def _signal(worker: BaseProcess | None, number: int) -> None:
     """Send a signal to a worker, and to all programs that it has started."""
-    if worker is not None and worker.is_alive():
+    if worker is not None and worker.pid is not None and worker.is_alive():
         for send in (os.kill, os.killpg):  # it may not have its group yet
             with suppress(ProcessLookupError, PermissionError):
                 send(worker.pid, number)
 
 
-def _how(code: int) -> str:
+def _how(code: int | None) -> str:
     """How a process ended, in words."""
     if code is not None and code < 0:
         name = signal.Signals(-code).name

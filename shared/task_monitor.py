@@ -28,6 +28,8 @@ class Memory(mmap.mmap):
     multiprocessing's own lie in /dev/shm, which may be read-only, or in a temporary directory, which there may be none of.
     """
 
+    fd: int
+
     def __new__(cls, fd: int) -> "Memory":
         memory = super().__new__(cls, fd, BYTES)
         memory.fd = fd
@@ -111,18 +113,19 @@ class TaskProgressMonitor:
         length, signs, progress, self.ended = HEAD.unpack_from(self._memory)
         if signs != self._signs:
             if self.task and progress != self._progress:
-                self._longest[self._kind] = max(self._longest.get(self._kind, 0.0), self.silent)
+                kind = _kind(self.task)
+                self._longest[kind] = max(self._longest.get(kind, 0.0), self.silent)
             self.silent, self._signs, self._progress = 0.0, signs, progress
         words = self._memory[HEAD.size : HEAD.size + length].decode(errors="replace").split("\0")
         self.task = tuple(words) if len(words) == 3 else None
 
     @property
-    def _kind(self) -> str:
-        return self.task[1].partition(".")[0]
-
-    @property
     def hangs(self) -> bool:
         if self.task is None:
             return False
-        longest = self._longest.get(self._kind)
+        longest = self._longest.get(_kind(self.task))
         return self.silent > (FIRST_S if longest is None else max(HANG_S, HANG_TIMES * longest))
+
+
+def _kind(task: tuple[str, str, str]) -> str:
+    return task[1].partition(".")[0]

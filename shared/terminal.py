@@ -36,7 +36,7 @@ def open_streams() -> None:
 
 def nobody_reads(error: OSError, stream: TextIO | None) -> bool:
     """Whether writing to a stream failed for good: the reader of the pipe or the terminal is gone."""
-    if error.errno != errno.EIO:
+    if error.errno != errno.EIO or stream is None:
         return error.errno in (errno.EPIPE, errno.EBADF, errno.ENXIO)
     try:
         return not stat.S_ISREG(os.fstat(stream.fileno()).st_mode)  # a file may be on a disk that stumbles
@@ -46,9 +46,12 @@ def nobody_reads(error: OSError, stream: TextIO | None) -> bool:
 
 def drop(stream: TextIO | None) -> None:
     """Let a stream lead to nowhere from now on, with what it could not write."""
+    if stream is None:
+        return
     try:
+        number = stream.fileno()
         nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-        os.dup2(nowhere, stream.fileno())
+        os.dup2(nowhere, number)
         os.close(nowhere)
     except (OSError, ValueError, AttributeError):
         pass  # it is no file, as in tests

@@ -9,6 +9,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from shared import attempts, results
@@ -93,7 +94,7 @@ class Worker:
                         if self.scheduler.claim_still_held(*found):
                             self._run_task(*found)
                 elif self._all_over():
-                    if all(state.plan is None and state.over in OVER for state in self.states.values()):
+                    if all(not state.served and state.over in OVER for state in self.states.values()):
                         self._tell("there are no jobs to work on; with --forever this node would wait for some")
                     well = ("finished",) if self.only else ("finished", "cancelled")
                     return all(state.over in well for state in self.states.values())
@@ -274,6 +275,7 @@ class Worker:
     def _claim_one(self, state: JobState) -> Task | None:
         """Claim the best open task of a job; where there is none, see whether the job is over."""
         learned = True
+        failed: list[str] = []
         while learned:  # each round learns of a result at least, so there is an end
             self.context.check_stop()
             if self.context.health.doubts.get(state.job.manifest.id):
@@ -283,7 +285,7 @@ class Worker:
                     return None
             word = self.context.on_job(state, state.plan.finish)
             if word is not None:
-                self.context.on_job(state, lambda: state.job.mark(self.node, "finished", word))
+                self.context.on_job(state, partial(state.job.mark, self.node, "finished", word))
                 if not self._still_all_there(state):
                     # Who takes results away takes the mark away afterwards, perhaps before we set it: then we have to.
                     self.context.on_job(state, lambda: state.job.unmark("finished"))
@@ -331,7 +333,7 @@ class Worker:
     def _leave_job(self, state: JobState, line: str) -> None:
         """Leave a job to the other nodes because this one is not healthy; its failed attempts do not count."""
         for name in self.context.health.failures.get(state.job.manifest.id, ()):
-            self.context.on_job(state, lambda: attempts.take_back(self.node, state.job, Task.named(name)))
+            self.context.on_job(state, lambda: attempts.take_back(self.node, state.job, Task.from_name(name)))
         self._close_job(state, "sick", line, logging.ERROR)
         self.notifier.ring()
 

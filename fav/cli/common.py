@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import io
 import logging
 import os
 import sys
@@ -48,8 +49,9 @@ def one_line_errors(function):
 
     @functools.wraps(function)
     def wrapped(*args, **kwargs):
-        for stream in filter(None, (sys.stdout, sys.stderr)):
-            stream.reconfigure(errors="backslashreplace")  # file names need not be text
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # file names need not be text
         with command_log(log_settings()):
             return told_in_one_line(*args, **kwargs)
 

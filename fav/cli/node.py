@@ -81,7 +81,7 @@ def node(
         raise click.UsageError(
             f"--{typed[0].replace('_', '-')} is decided when a job is made: expected SHARED VIDEO STYLE with it"
         )
-    request = request_of(context, video, style, values) if video is not None else None
+    request = request_of(context, video, style, values) if video is not None and style is not None else None
     here = {"video": str(local_video) if local_video else None, "threads": cores, "device": device, "backend": backend}
     settings = log_settings(context)
     job = default_name(request) if request else only

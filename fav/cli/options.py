@@ -66,12 +66,16 @@ class ChunkType(click.ParamType):
     name = "frames"
 
     def convert(self, value, param, ctx):
-        if isinstance(value, int) or value in ("auto", "off"):
-            return {"auto": CHUNK, "off": None}.get(value, value)
-        least, most = OPTIONS["chunk"].least, OPTIONS["chunk"].most
-        if not (_is_whole(value) and least <= int(value) <= most):
+        if isinstance(value, int):
+            return value
+        if value in ("auto", "off"):
+            return CHUNK if value == "auto" else None
+        chunk = OPTIONS["chunk"]
+        if not (_is_whole(value) and chunk.accepts(int(value))):
             self.fail(
-                f"expected auto, off, or a number of frames from {least} on, at most {most}, got {value!r}", param, ctx
+                f"expected auto, off, or a number of frames from {chunk.least} on, at most {chunk.most}, got {value!r}",
+                param,
+                ctx,
             )
         return int(value)
 

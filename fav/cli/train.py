@@ -221,9 +221,14 @@ def _words(context: click.Context) -> str:
     """The command as it was typed, with the names of files in the place of their paths: it goes into the style."""
     words = ["fav", "train"]
     for parameter in context.command.params:
-        value = context.params.get(parameter.name)
-        if not parameter.expose_value or context.get_parameter_source(parameter.name) != ParameterSource.COMMANDLINE:
+        name = parameter.name
+        if (
+            not parameter.expose_value
+            or name not in context.params
+            or context.get_parameter_source(name) != ParameterSource.COMMANDLINE
+        ):
             continue
+        value = context.params[name]
         shown = Path(value).name if parameter.type is FILE or parameter.name == "loss_network" else str(value)
         if isinstance(parameter, click.Argument):
             words.append(shown)

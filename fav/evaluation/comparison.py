@@ -152,7 +152,7 @@ def measure(
         step = between(flow, now.source, near.source) if near else None
         if now.number >= begin:
             far = past[0][0] if past and past[0][0].seconds <= now.seconds - LONG_S else None
-            links = [step, *(link for _, link in list(past)[:0:-1])]
+            links = [link for link in (step, *(link for _, link in list(past)[:0:-1])) if link is not None]
             leap = over_long(flow, now.source, far.source, links) if far else None
             yield _row(now, shot, near, step, far, leap, losses)
         past.append((now, step))
@@ -182,9 +182,9 @@ def shown(comparison: EvaluationConfig) -> Iterator[FrameSample]:
                 continue
             frames = [next(film, None) for film in films]
             taken = [before + (frame is not None) for before, frame in zip(taken, frames)]
-            if None in frames:
+            pictures = [frame.image() for frame in frames if frame is not None]
+            if len(pictures) < len(frames):
                 break
-            pictures = [frame.image() for frame in frames]
             height, width = pictures[0].shape[:2]
             yield FrameSample(
                 decoded.number,
@@ -221,14 +221,14 @@ def _row(
     losses: FrameLosses | None,
 ) -> FrameMetrics:
     def of(name: str, given: tuple[float, float] | None) -> Metrics:
-        before = (getattr(near, name), step) if near else None
-        long_before = (getattr(far, name), leap) if far else None
+        before = (getattr(near, name), step) if near and step is not None else None
+        long_before = (getattr(far, name), leap) if far and leap is not None else None
         return measured(getattr(now, name), before, long_before, given)
 
-    film, against = (
-        None if picture is None else of(name, losses(picture, now.source) if losses else None)
-        for name, picture in (("film", now.film), ("against", now.against))
-    )
+    film = of("film", losses(now.film, now.source) if losses else None)
+    against = None
+    if now.against is not None:
+        against = of("against", losses(now.against, now.source) if losses else None)
     return FrameMetrics(
         now.number,
         float(now.seconds),
@@ -248,15 +248,17 @@ def _share(geometry: FlowField | None) -> float | None:
 
 def _check_known(comparison: EvaluationConfig, source: VideoInfo, films: list[VideoInfo]) -> None:
     """Lengths, where the containers know them, and the source is not one that ends earlier than it says."""
-    known = [source.frames, *(film.frames for film in films)]
-    if None in known or not is_sequence(comparison.video) and cut_short(Path(comparison.video)):
+    known = [film.frames for film in films if film.frames is not None]
+    if source.frames is None or len(known) < len(films):
+        return
+    if not is_sequence(comparison.video) and cut_short(Path(comparison.video)):
         return
     if comparison.start >= source.frames:
         raise FavError(
             f"--range: expected a START below the number of frames of {comparison.video} ({source.frames}), "
             f"got {comparison.start}"
         )
-    _check_ends(comparison, known[0], known[1:])
+    _check_ends(comparison, source.frames, known)
 
 
 def _check_ends(comparison: EvaluationConfig, source: int, films: list[int]) -> None:

@@ -120,7 +120,8 @@ def local_contrast(picture: np.ndarray) -> float:
 def tone(picture: np.ndarray) -> ColorStats:
     """The mean colors and the contrast of a picture (H, W, 3) uint8 BGR."""
     luma = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
-    return ColorStats(*picture.reshape(-1, 3).mean(0).tolist(), float(luma.std()))
+    blue, green, red = picture.reshape(-1, 3).mean(0).tolist()
+    return ColorStats(blue, green, red, float(luma.std()))
 
 
 def drift(offsets: Sequence[ColorStats], shots: Sequence[int]) -> tuple[ColorStats, ColorStats]:
@@ -131,10 +132,10 @@ def drift(offsets: Sequence[ColorStats], shots: Sequence[int]) -> tuple[ColorSta
     0 where no shot has two frames. The furthest is the largest distance from the first frame of its shot.
     """
     values = np.array([[getattr(offset, field.name) for field in fields(ColorStats)] for offset in offsets])
-    numbers, shots = np.arange(len(values), dtype=float), np.array(shots)
+    numbers, shot_of = np.arange(len(values), dtype=float), np.array(shots)
     products, squares, furthest = np.zeros(4), 0.0, np.zeros(4)
-    for shot in np.unique(shots):
-        mine = shots == shot
+    for shot in np.unique(shot_of):
+        mine = shot_of == shot
         away = numbers[mine] - numbers[mine].mean()
         products += away @ values[mine]
         squares += away @ away
@@ -150,10 +151,11 @@ def seam_score(errors: Sequence[float | None], shots: Sequence[int], position: i
     known.
     """
     around = range(max(position - NEIGHBOURS, 0), min(position + NEIGHBOURS + 1, len(errors)))
-    others = [errors[at] for at in around if at != position and shots[at] == shots[position] and errors[at] is not None]
-    if errors[position] is None or len(others) < FEWEST:
+    beside = [errors[at] for at in around if at != position and shots[at] == shots[position]]
+    others, here = [error for error in beside if error is not None], errors[position]
+    if here is None or len(others) < FEWEST:
         return None
-    return float((errors[position] - np.mean(others)) / max(np.std(others), ROUNDING))
+    return float((here - np.mean(others)) / max(np.std(others), ROUNDING))
 
 
 def mean_and_95th(values: Sequence[float | None]) -> tuple[float, float] | None:

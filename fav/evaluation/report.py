@@ -210,7 +210,7 @@ def plot(evaluation: Evaluation) -> Figure:
             axes.axvline(seam, color="tab:red", alpha=0.3, linewidth=1)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small")
-    axes.set_xlabel("frame of the source")
+    figure.axes[-1].set_xlabel("frame of the source")
     return figure
 
 

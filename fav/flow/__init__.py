@@ -40,13 +40,19 @@ class FlowMethod:
 def _make_spynet(weights: Path | None, device: str, precision: str) -> Flow:
     from fav.flow import spynet  # PyTorch takes seconds to import
 
-    return spynet.SpyNet(weights, device, precision)
+    return spynet.SpyNet(_given(weights), device, precision)
 
 
 def _check_spynet(weights: Path | None) -> None:
     from fav.flow import spynet
 
-    spynet.load_weights(weights)
+    spynet.load_weights(_given(weights))
+
+
+def _given(weights: Path | None) -> Path:
+    if weights is None:
+        raise FavError(f"flow spynet: expected weights, got none; give with --flow-weights {SPYNET_WEIGHTS}")
+    return weights
 
 
 def _torch() -> str:

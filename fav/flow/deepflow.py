@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from fav.errors import FavError
+from fav.util.opencv import NO_ARRAY
 
 SUMMARY = "a little less error than dis and more reliable pixels at 30 times its time"
 
@@ -26,6 +27,6 @@ def make() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
 
     def flow(frame_a: np.ndarray, frame_b: np.ndarray) -> np.ndarray:
         grey_a, grey_b = (cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for frame in (frame_a, frame_b))
-        return deepflow.calc(grey_a, grey_b, None)
+        return deepflow.calc(grey_a, grey_b, NO_ARRAY)
 
     return flow

@@ -15,6 +15,7 @@ from fav.errors import FavError
 from fav.flow.warp_torch import warp_tensor
 from fav.model import torch7
 from fav.model.checkpoints import is_dense, read_pickle
+from fav.model.devices import placed
 from fav.util.reading import read_file
 
 LARGEST = 1 << 28  # bytes of a file of weights, which has 6 MB
@@ -38,7 +39,7 @@ class SpyNet:
         for number, level in enumerate(self.levels):
             level.load_state_dict({key: found[name_of(number, key)] for key in level.state_dict()})
         self.device, self.type = device, getattr(torch, precision)
-        self.levels.eval().to(device, self.type, memory_format=torch.channels_last)
+        placed(self.levels.eval(), device, self.type)
 
     @torch.inference_mode()
     def __call__(self, frame_a: np.ndarray, frame_b: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from fav.errors import FavError
+from fav.util.opencv import NO_ARRAY
 
 
 def warp(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
@@ -35,4 +36,4 @@ def pixel_grid(height: int, width: int) -> np.ndarray:
 
 
 def _fetch(image: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    return cv2.remap(image, positions, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.remap(image, positions, NO_ARRAY, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

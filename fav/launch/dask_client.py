@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from fav.launch.errors import LaunchError
 from shared.errors import plain
@@ -44,8 +44,9 @@ def occupy(script: str, path: str, command: "list[str]", log: str, head: str):
     # The worker itself wants this task, which it has already: so the task lives as long as its worker, not as long as the
     # operator's connection, and no longer. One that nobody ends would keep a worker of an adaptive cluster for ever.
     wanted = get_client().submit(abs, 0, key=worker.get_current_task())
-    text = {"encoding": "utf-8", "errors": "surrogateescape"}
-    look = subprocess.run(["/bin/sh", "-s"], input=script, capture_output=True, **text)
+    look = subprocess.run(
+        ["/bin/sh", "-s"], input=script, capture_output=True, encoding="utf-8", errors="surrogateescape"
+    )
     if look.returncode:
         return look
     begins = f"{head}\n".encode()
@@ -59,13 +60,14 @@ def occupy(script: str, path: str, command: "list[str]", log: str, head: str):
         file.seek(0)
         if file.read(len(begins)) != begins or not os.path.samestat(os.fstat(file.fileno()), os.lstat(log)):
             raise FileExistsError(f"{log}: expected a log of this program, got another file; remove it")
-        streams = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": file}
-        node = subprocess.Popen(command, cwd=path, start_new_session=True, **streams)
+        node = subprocess.Popen(
+            command, cwd=path, start_new_session=True, stdin=subprocess.DEVNULL, stdout=file, stderr=file
+        )
     # The pipe closes when the worker is to close, or when it is killed: then the node leaves after its frame.
     watch = ["/bin/sh", "-c", 'read -r _; kill "$0"', str(node.pid)]
     guard = subprocess.Popen(watch, stdin=subprocess.PIPE, start_new_session=True)
     while node.poll() is None:
-        if worker.status.name not in ("running", "paused"):
+        if guard.stdin and worker.status.name not in ("running", "paused"):
             guard.stdin.close()
         time.sleep(0.5)
     guard.kill()
@@ -119,6 +121,7 @@ def connected(word: str) -> Iterator["Client"]:
     warnings.filterwarnings("ignore", module="distributed")
     for name in ("distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    version = ""
     try:
         kind, version = asyncio.run(asyncio.wait_for(_answer(address), CONNECT_S))
     except Exception as error:  # of whatever kind: no such host, no certificate, another protocol
@@ -153,5 +156,6 @@ async def _answer(address: str) -> tuple[str, str]:
     from distributed.security import Security
 
     async with rpc(address, timeout=CONNECT_S, connection_args=Security().get_connection_args("client")) as server:
-        kind = (await server.identity())["type"]
-        return kind, (await server.versions())["packages"]["distributed"] if kind == "Scheduler" else ""
+        scheduler = cast(Any, server)  # which has whatever methods the scheduler has
+        kind = (await scheduler.identity())["type"]
+        return kind, (await scheduler.versions())["packages"]["distributed"] if kind == "Scheduler" else ""

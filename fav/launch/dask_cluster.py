@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from subprocess import CompletedProcess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from fav.launch.dask_client import CONNECT_S, PATIENCE_S, demand, start
 from fav.launch.ssh_cluster import MOST_AGAIN, WORDS
@@ -81,7 +81,9 @@ class DaskWorkerPool:
         silent = self.client.status != "running"
         if not silent:
             try:
-                self._look(self.client.nthreads(), self.client.processing())
+                # No coroutines, since the client is a synchronous one.
+                threads = cast("Mapping[str, int]", self.client.nthreads())
+                self._look(threads, cast("Mapping[str, tuple]", self.client.processing()))
             except Exception as error:  # whatever Dask makes of a lost connection
                 silent = True
                 if self.client.status == "running" and not isinstance(error, OSError):
@@ -109,7 +111,7 @@ class DaskWorkerPool:
         for address, count in threads.items():
             slot = self._slots.setdefault(address, WorkerSlot())
             if slot.task and slot.task.done():
-                self._ended(address, slot)
+                self._ended(address, slot, slot.task)
             if not slot.task and not slot.over:
                 prefix = f"{PREFIX}{address}-{self.job}-"
                 known = (key for key in tasks.get(address, ()) if str(key).startswith(prefix))
@@ -124,8 +126,8 @@ class DaskWorkerPool:
     def _nodes(self) -> int:
         return sum(slot.task is not None for slot in self._slots.values())
 
-    def _ended(self, address: str, slot: WorkerSlot) -> None:
-        task, how = slot.task, slot.task.status
+    def _ended(self, address: str, slot: WorkerSlot, task: "Future") -> None:
+        how = task.status
         if how == "finished":
             how = task.result(CONNECT_S)
         elif how == "error":

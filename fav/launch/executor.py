@@ -22,9 +22,11 @@ class Executor(Protocol):
     @property
     def logs(self) -> list[Path]:
         """Where the nodes write what they say."""
+        ...
 
     def ready(self) -> AbstractContextManager[object]:
         """Hold what has to be there before a job is made, as long as nodes are followed; LaunchError where it is not."""
+        ...
 
     def start(self, job: Job, talk: "LogTail") -> AbstractContextManager[object]:
         """Prepare for nodes of this job, which run at the latest when the context is entered.
@@ -32,12 +34,15 @@ class Executor(Protocol):
         `talk` gets their logs. On leaving the context, nodes are not looked after any
         more. LaunchError where none can be started; then none is.
         """
+        ...
 
     def running(self) -> bool:
         """Whether it is worth while to follow: a node of ours works on the job, or will."""
+        ...
 
     def interrupted(self) -> None:
         """After Ctrl-C: let the nodes end if they are this machine's, else leave them; tell the operator which."""
+        ...
 
 
 def run_job(job: Job, executor: Executor) -> list[Path]:

@@ -55,8 +55,11 @@ class LocalExecutor:
         command = [*NODE, str(job.share.layout.root), "--job", job.name, "--cores", str(cores), *self.words]
         with _halting(self._processes):
             for file in files:
-                streams = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": file}
-                self._processes.append(subprocess.Popen(command, start_new_session=True, **streams))
+                self._processes.append(
+                    subprocess.Popen(
+                        command, start_new_session=True, stdin=subprocess.DEVNULL, stdout=file, stderr=file
+                    )
+                )
                 os.close(file)
             yield
 

@@ -78,7 +78,7 @@ class HostMonitor(threading.Thread):
         for name, stand in ask(site.host, site.logs, list(self.open)).items():
             if stand.how == "runs":
                 self._met.add(name)
-                if self.leaving.is_set():
+                if self.leaving.is_set() and stand.number is not None:
                     self.leave(site.hostname, stand.number)
             elif name in self._met and stand.how == "ended" and stand.number in WORDS:
                 del self.open[name]

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import TypeGuard
 
 import safetensors.torch
 import torch
@@ -148,7 +149,7 @@ def _load(path: Path, in_channels: int | None = None) -> tuple[StyleNetwork, _Co
         except FavError as error:
             raise FavError(f"{path}: {error}") from error
     if network.in_channels not in KINDS or in_channels not in (None, network.in_channels):
-        wanted = KINDS.get(in_channels) or " or ".join(KINDS.values())
+        wanted = KINDS.get(in_channels or 0) or " or ".join(KINDS.values())
         got = KINDS.get(network.in_channels, f"a model of {network.in_channels} channels")
         raise FavError(f"{path}: expected {wanted}, got {got}")
     return network, contents
@@ -253,7 +254,7 @@ def nothing_odd(path: Path | str) -> Iterator[None]:
         ) from error
 
 
-def is_dense(value: object) -> bool:
+def is_dense(value: object) -> TypeGuard[Tensor]:
     """Whether it is a tensor of floating-point numbers that lie in memory as they are."""
     return (
         isinstance(value, Tensor)

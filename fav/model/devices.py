@@ -2,10 +2,14 @@
 
 import platform
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+from torch import nn
 
 from fav.errors import FavError
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def device_of(name: str) -> torch.device:
@@ -19,6 +23,12 @@ def device_of(name: str) -> torch.device:
             f"device {name}: not usable here: expected cpu, or cuda:0 and so on with a card and its driver "
             f"({str(error).splitlines()[0][:80]})"
         ) from error
+
+
+def placed(network: Module, device: torch.device | str, dtype: torch.dtype | None = None) -> Module:
+    """The network itself, moved to a device, in channels_last; `dtype` is that of its weights, None for the one they have."""
+    # torch's types do not know memory_format here.
+    return network.to(device, dtype, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
 def best_precision(device: torch.device) -> str:

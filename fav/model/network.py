@@ -8,6 +8,8 @@ import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import reduce
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -86,7 +88,7 @@ class InstanceNorm(nn.Module):
         out = None if torch.is_grad_enabled() or torch.compiler.is_compiling() else x
         x = torch.sub(x, x.mean((2, 3), keepdim=True), out=out)
         bands = x.split(max(1, _SQUARED // x[:, :, 0].numel()), 2)
-        squares = sum(band.square().sum((2, 3), keepdim=True) for band in bands)
+        squares = reduce(torch.add, (band.square().sum((2, 3), keepdim=True) for band in bands))
         scale = self.weight[:, None, None] * (squares / x[0, 0].numel() + EPSILON).rsqrt()
         return torch.addcmul(self.bias[:, None, None], x, scale, out=out)
 
@@ -104,8 +106,13 @@ class ResidualBlock(nn.Sequential):
         )
         super().__init__(nn.Sequential(branch))  # nested as ConcatTable(branch, shortcut) is, for its keys
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self[0][0](x) + x[..., _CROP:-_CROP, _CROP:-_CROP]
+    @property
+    def branch(self) -> nn.Sequential:
+        """The convolutions beside the shortcut."""
+        return cast(nn.Sequential, cast(nn.Sequential, self[0])[0])
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.branch(input) + input[..., _CROP:-_CROP, _CROP:-_CROP]
 
 
 class Upsample(nn.Module):
@@ -182,10 +189,11 @@ class StyleNetwork(nn.Sequential):
         self.arch, self.in_channels, self.tanh_constant = arch, in_channels, tanh_constant
         self.padding, self.multiple = padding, multiple
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """As the layers one after the other, but an upsampling waits for the convolution that needs it:
         the mean and variance of repeated pixels are those of the pixels themselves.
         """
+        x = input
         height, width = x.shape[2:]
         if not self.padding:
             x = ReflectionPad(0, self.multiple)(x)
@@ -247,7 +255,9 @@ def convolve_enlarged(x: Tensor, conv: nn.Conv2d, factor: int) -> Tensor:
     before, after = -nearest, met[-1][0] + size - 1
     small = F.pad(x, (before, after, before, after))
     # Pixels with their channels side by side, as in channels_last: whole pixels are moved, and no other copy is made.
-    phases = F.conv2d(small, weight, conv.bias.repeat(factor**2)).permute(0, 2, 3, 1).unflatten(3, (factor, factor, -1))
+    phases = (
+        F.conv2d(small, weight, bias_of(conv).repeat(factor**2)).permute(0, 2, 3, 1).unflatten(3, (factor, factor, -1))
+    )
     starts = [pixels[0] - nearest for pixels in met]
     rows = [
         torch.stack(
@@ -256,6 +266,13 @@ def convolve_enlarged(x: Tensor, conv: nn.Conv2d, factor: int) -> Tensor:
         for p, top in enumerate(starts)
     ]
     return torch.stack(rows, 2).flatten(1, 2).permute(0, 3, 1, 2)
+
+
+def bias_of(layer: nn.Conv2d | nn.ConvTranspose2d) -> Tensor:
+    """The bias (channels,) of a convolution of a style network, all of which have one."""
+    if layer.bias is None:
+        raise ValueError(f"expected a convolution with a bias, got {layer} without one")
+    return layer.bias
 
 
 def pixels_met(kernel: int, factor: int) -> list[list[int]]:

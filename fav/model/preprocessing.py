@@ -56,7 +56,11 @@ def fill_for(kind: str, key: str, number: int, shape: tuple[int, ...]) -> np.nda
 
 def _checked(what: str, array: np.ndarray | None, expected: tuple[int | None, ...]) -> np.ndarray:
     shape = getattr(array, "shape", ())
-    if len(shape) != len(expected) or any(want not in (None, got) for want, got in zip(expected, shape)):
+    if (
+        array is None
+        or len(shape) != len(expected)
+        or any(want not in (None, got) for want, got in zip(expected, shape))
+    ):
         wanted = ", ".join("any" if want is None else str(want) for want in expected)
         raise FavError(f"{what}: expected ({wanted}), got {shape if array is not None else 'none'}")
     return array

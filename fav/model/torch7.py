@@ -6,6 +6,7 @@ Format: torch7's File.lua, Tensor and Storage. Style models: the authors' models
 import math
 import re
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -166,7 +167,7 @@ def style_model(root: object) -> tuple[str, float, dict[str, torch.Tensor]]:
     if _class(model) != "Sequential":
         raise FavError(f"expected an nn.Sequential, or a table with one as its model, got {_describe(model)}")
     modules = [module for module in _modules(model, "model") if _class(module) not in _IDLE]
-    entries, tanh_constant, in_channels = [], None, None
+    entries, tanh_constant, in_channels, channels = [], None, None, None
     for number, module in enumerate(modules):
         where, name = f"layer {number}", _class(module)
         if name in ("SpatialConvolution", "SpatialConvolutionMM", "SpatialFullConvolution"):
@@ -179,7 +180,7 @@ def style_model(root: object) -> tuple[str, float, dict[str, torch.Tensor]]:
         elif name == "SpatialUpSamplingNearest":
             entries.append(f"U{_integer(module, 'scale_factor', where)}")
         elif name == "Sequential":
-            entries.append(f"R{channels}" if entries else "R")
+            entries.append(f"R{channels}" if channels else "R")
         elif name == "MulConstant":
             tanh_constant = _number(module, "constant_scalar", where)
         elif name not in ("SpatialReflectionPadding", "InstanceNormalization", "ReLU", "Tanh"):
@@ -202,14 +203,14 @@ def _match(module: object, layer: nn.Module, where: str, state: dict[str, torch.
         branch, shortcut = _parts(beside, f"{where}.0", "ConcatTable", "Sequential", "ShaveImage")
         _check(shortcut, f"{where}.0.1", {"ShaveImage"}, {"size": 2})
         parts = _modules(branch, f"{where}.0.0")
-        if len(parts) != len(layer[0][0]):
+        if len(parts) != len(layer.branch):
             raise FavError(
-                f"layer {where}.0.0: expected {len(layer[0][0])} modules in a residual block, got {len(parts)}"
+                f"layer {where}.0.0: expected {len(layer.branch)} modules in a residual block, got {len(parts)}"
             )
-        for number, (part, inner) in enumerate(zip(parts, layer[0][0])):
+        for number, (part, inner) in enumerate(zip(parts, layer.branch)):
             _match(part, inner, f"{where}.0.0.{number}", state)
         return
-    _check(module, where, *_counterpart(layer))
+    module = _check(module, where, *_counterpart(layer))
     for name, parameter in layer.named_parameters():
         value = module.fields.get(name)
         if value is None and name == "bias" and not isinstance(layer, InstanceNorm):
@@ -221,7 +222,7 @@ def _match(module: object, layer: nn.Module, where: str, state: dict[str, torch.
         state[f"{where}.{name}"] = torch.from_numpy(value.astype(np.float32).reshape(parameter.shape))
 
 
-def _counterpart(layer: nn.Module) -> tuple[set[str], dict[str, float]]:
+def _counterpart(layer: nn.Module) -> tuple[set[str], Mapping[str, float]]:
     """The Torch7 classes that do what `layer` does, and the fields by which they do."""
     match layer:
         case ReflectionPad():
@@ -243,13 +244,14 @@ def _counterpart(layer: nn.Module) -> tuple[set[str], dict[str, float]]:
     return {type(layer).__name__}, {}  # ReLU and Tanh have their own names
 
 
-def _check(module: object, where: str, names: set[str], fields: dict[str, float]) -> None:
-    if _class(module) not in names:
+def _check(module: object, where: str, names: set[str], fields: Mapping[str, float]) -> TorchObject:
+    if not isinstance(module, TorchObject) or _class(module) not in names:
         raise FavError(f"layer {where}: expected nn.{min(names)}, got {_describe(module)}")
     for field, expected in fields.items():
         got = _number(module, field, f"layer {where}", default=0)
         if got != expected:
             raise FavError(f"layer {where}: expected {_describe(module)} with {field} {expected:g}, got {got:g}")
+    return module
 
 
 def _parts(module: object, where: str, name: str, *names: str) -> list:
@@ -263,8 +265,8 @@ def _parts(module: object, where: str, name: str, *names: str) -> list:
     return parts
 
 
-def _modules(module: TorchObject, where: str) -> list:
-    table = module.fields.get("modules")
+def _modules(module: object, where: str) -> list:
+    table = module.fields.get("modules") if isinstance(module, TorchObject) else None
     if not isinstance(table, dict) or set(table) != set(range(1, len(table) + 1)):
         raise FavError(f"layer {where}: expected a list of modules in {_describe(module)}")
     return [table[number] for number in range(1, len(table) + 1)]

@@ -90,7 +90,7 @@ class TerminalHandler(logging.Handler):
         from rich.console import Console
 
         super().__init__()
-        self.console = Console(file=stream)
+        self.console = Console(file=stream)  # pyright: ignore[reportArgumentType]  # it writes and flushes, no more
         self.addFilter(ContextFilter())
 
     def emit(self, record: logging.LogRecord) -> None:

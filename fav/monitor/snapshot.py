@@ -343,7 +343,7 @@ class SnapshotReader:
         self._identities = {name: identity for name in names if (identity := self._identity(name)) is not None}
         for name in self._identities:
             beat, before = self._detector.beat(name), self._heard.get(name)
-            if before is None or before.beat != beat:
+            if beat is not None and (before is None or before.beat != beat):
                 self._heard[name] = _Heard(beat, now, renewed=before is not None)
 
     def _is_unsure(self, name: str) -> bool:
@@ -364,7 +364,10 @@ class SnapshotReader:
             return NodeStatus.DEAD
         if heard_s >= SURE_S and not identity.lived_here(self._detector.me):
             return NodeStatus.SILENT
-        asked = {ControlCommand.STOP: NodeStatus.STOPPING, ControlCommand.DRAIN: NodeStatus.DRAINING}
+        asked: dict[ControlCommand | None, NodeStatus] = {
+            ControlCommand.STOP: NodeStatus.STOPPING,
+            ControlCommand.DRAIN: NodeStatus.DRAINING,
+        }
         return asked.get(order, NodeStatus.BUSY if holds else NodeStatus.WAITING)
 
     def _counted(self, nodes: tuple[NodeSnapshot, ...]) -> list[NodeSnapshot]:
@@ -384,6 +387,6 @@ def status_of(marks: set[str], claims: Collection[object], failed: Collection[st
             return state
     if claims:
         return JobStatus.RUNNING
-    if any(Task.named(name).kind not in OPTIONAL for name in failed):
+    if any(Task.from_name(name).kind not in OPTIONAL for name in failed):
         return JobStatus.FAILED
     return JobStatus.STARTING if alive else JobStatus.WAITING

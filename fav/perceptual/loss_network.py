@@ -73,6 +73,8 @@ class LossNetwork(nn.Module):
     Nothing is learnt: the weights have no gradients. Layers after the last one named are left out.
     """
 
+    mean: Tensor
+
     def __init__(self, design: LossNetworkSpec, layers: tuple[str, ...], mean: tuple[float, float, float] = CAFFE_MEAN):
         super().__init__()
         self.design, self.layers = design, layers
@@ -114,4 +116,5 @@ def _build(kind: str, *sizes: int) -> nn.Module:
         return nn.MaxPool2d(sizes[0], 2, ceil_mode=sizes[0] == 3)  # SqueezeNet's pools see the last row, VGG's do not
     if kind == "fire":
         return Fire(*sizes)
-    return nn.Sequential(nn.Conv2d(*sizes), nn.ReLU(inplace=True))
+    inputs, outputs, kernel, stride, padding = sizes
+    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, stride, padding), nn.ReLU(inplace=True))

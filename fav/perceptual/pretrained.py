@@ -84,7 +84,8 @@ def recognized(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor], tup
     if (first := state.get("features.0.weight")) is not None and first.ndim == 4:
         small = "squeezenet1_1" if "features.3.squeeze.weight" in state else "vgg16"
         kind = "squeezenet1_0" if first.shape[-1] == 7 else small
-        return kind, _bgr(_torchvision(kind, state)), tuple(255 * value for value in reversed(TORCHVISION_MEAN))
+        red, green, blue = TORCHVISION_MEAN
+        return kind, _bgr(_torchvision(kind, state)), (255 * blue, 255 * green, 255 * red)
     if "conv1_1.weight" in state:
         return "vgg16", dict(state), VGG_MEAN
     if (first := state.get("conv1.weight")) is not None and first.ndim == 4:

@@ -123,9 +123,8 @@ def put(node: Node, job: Job, task: Task, wanted: Path, what: str) -> Path:
         raise ResultVanishedError(f"{result}: expected a {what}, got something else")
     try:
         node.share.system.make_dirs(wanted.parent)
-        for out in (wanted, *(wanted.with_stem(f"{wanted.stem}-{number}") for number in range(2, 1000))):
-            if show(node, result, out) or alike(result, out):
-                break
+        names = (wanted, *(wanted.with_stem(f"{wanted.stem}-{number}") for number in range(2, 1000)))
+        out = next((name for name in names if show(node, result, name) or alike(result, name)), result)
         if out != wanted:
             logger.warning("%s: another file has taken this name; the %s is %s", wanted, what, out)
     except OSError as error:

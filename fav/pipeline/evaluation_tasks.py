@@ -84,7 +84,8 @@ class EvaluationTasks:
 
         def is_there(frame: int) -> bool:
             run = timeline.run_of(frame)
-            shown = [run, timeline.next_chunk(run)] if run.share(frame) else [run]
+            following = timeline.next_chunk(run) if run.share(frame) else None
+            shown = [run] if following is None else [run, following]
             return all(
                 one.position(frame) < min(len(one) - one.unsure, max(one.done, reached.get(one.start, 0)))
                 for one in shown
@@ -136,7 +137,7 @@ class EvaluationTasks:
         root, timeline = self.node.share.layout.root, self.artifacts.timeline
         shot, begins = timeline.shot_of(first)
         with FrameReader(self.video, fps=self.spec.fps) as reader:
-            if self.spec.loss_network and self._losses is None:
+            if self.spec.evaluate and self.spec.loss_network and self._losses is None:
                 painting, network = brought(root, self.spec.evaluate), brought(root, self.spec.loss_network)
                 self._losses = losses_of(painting, str(network), self._source(reader, self.spec.start))
             moments = self._shown(reader, looks_back_to(first, begins, timeline.index), tick)
@@ -168,7 +169,7 @@ class EvaluationTasks:
             stop=spec.stop,
             fps=spec.fps,
             flow=spec.flow,
-            flow_weights=spec.flow_weights and Path(spec.flow_weights),
+            flow_weights=Path(spec.flow_weights) if spec.flow_weights else None,
         )
         private = self.node.draft().with_suffix(task.suffix)
         with exclusive(private) as file:
@@ -179,4 +180,4 @@ class EvaluationTasks:
 
 def _of_ours(names: Iterable[str]) -> list[str]:
     """Those of tasks of an evaluation, sorted."""
-    return sorted(name for name in names if Task.named(name).kind in MEASURING)
+    return sorted(name for name in names if Task.from_name(name).kind in MEASURING)

@@ -192,10 +192,17 @@ class VideoPlan:
     def _busy(self, taken: set[str]) -> dict[int, int]:
         """Of runs, by their first frame, the first position that is claimed or failed."""
         busy: dict[int, int] = {}
-        for task in map(Task.named, taken):
+        for task in map(Task.from_name, taken):
             if task.kind in PAINTED and (run := self.artifacts.run_of(task)):
                 busy[run.start] = min(run.position(task.number), busy.get(run.start, len(run)))
         return busy
+
+    def _chain_of(self, task: Task) -> FrameChain:
+        """The run that a task of PAINTED belongs to; ValueError where the index does not tell of it."""
+        run = self.artifacts.run_of(task)
+        if run is None:
+            raise ValueError(f"{task}: expected a frame of the index, which ends at {self.timeline.end}")
+        return run
 
     def _served(self, busy: dict[int, int], claims: set[str]) -> list[tuple[FrameChain, int]]:
         """The runs that somebody paints and the position where he is, the longest first; of what `_busy` tells."""
@@ -230,10 +237,10 @@ class VideoPlan:
             return None if self.timeline.complete else index_task(len(self.timeline.pieces))
         if task.kind not in PAINTED:
             return None
-        run = self.artifacts.run_of(task)
+        run = self._chain_of(task)
         if run.left == 0:
             self._refresh()
-            run = self.artifacts.run_of(task)
+            run = self._chain_of(task)
         return painting_task(run, run.done) if run.left else None
 
     def sample(self, task: Task) -> Task | None:
@@ -250,15 +257,15 @@ class VideoPlan:
         return None
 
     def _begins(self, task: Task) -> bool:
-        return self.artifacts.run_of(task).predecessor(task.number) is None
+        return self._chain_of(task).predecessor(task.number) is None
 
     def published(self, task: Task, ours: bool) -> None:
         if task.kind == "index":
             self._refresh()
-        elif task.kind == "measure":
+        elif task.kind == "measure" and self._measuring:
             self._measuring.published(task)
         elif task.kind in PAINTED:
-            run = self.artifacts.run_of(task)
+            run = self._chain_of(task)
             if ours and run.position(task.number) == run.done:
                 run.done += 1
                 self._warm = self._fresh
@@ -321,9 +328,9 @@ class VideoPlan:
 
     def _run(self, task: Task, tick: Callable[[], None]) -> bytes | Path:
         self._began = time.monotonic()
-        if task.kind in MEASURING:
-            return self._measuring.run(task, tick)
         if self._measuring:
+            if task.kind in MEASURING:
+                return self._measuring.run(task, tick)
             self._measuring.rest()
         how = {
             "index": self._index,
@@ -356,12 +363,14 @@ class VideoPlan:
         return sealed(piece.to_json())
 
     def _flow(self, task: Task, tick: Callable[[], None]) -> bytes:
-        run = self.timeline.run_of(task.number)
-        made = self.studio.geometry(task.number, run.predecessor(task.number), self.timeline.index, tick)
+        before = self.timeline.run_of(task.number).predecessor(task.number)
+        if before is None:
+            raise ValueError(f"{task}: expected a frame with one before it in its shot, got the first one")
+        made = self.studio.geometry(task.number, before, self.timeline.index, tick)
         return encode_flow(made.flow, made.reliability, self._text())
 
     def _frame(self, task: Task, tick: Callable[[], None]) -> bytes:
-        run = self.artifacts.run_of(task)
+        run = self._chain_of(task)
         position = run.position(task.number)
         # Not before a frame of this process is published: what takes it down is to be blamed on the task that does so. Not with
         # flow that travels: that takes long, and on the cores of one machine nothing would be gained.

@@ -25,7 +25,7 @@ def blocked(artifacts: JobArtifacts, failed: list[str]) -> list[str]:
     if failed:
         with suppress(DamagedFileError):
             artifacts.refresh()
-    for task in map(Task.named, failed):
+    for task in map(Task.from_name, failed):
         waiting = 0
         run = artifacts.run_of(task) if task.kind in PAINTED else None
         if run:

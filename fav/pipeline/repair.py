@@ -68,7 +68,7 @@ def missing(artifacts: JobArtifacts, by_names: bool = False) -> list[Task]:
     leads = (lead_task(run.frame(position)) for run in timeline.runs for position in range(run.lead))
     wanted = [map(index_task, range(pieces)), map(frame_task, range(spec.start, end)), leads]
     singles = [stitch_task(spec)]
-    if spec.evaluate and not any(Task.named(name).kind in MEASURING for name in failed(artifacts.job)):
+    if spec.evaluate and not any(Task.from_name(name).kind in MEASURING for name in failed(artifacts.job)):
         wanted.append(map(measure_task, spans(spec.start, end, True)))
         singles += map(report_task, REPORTS)
     return [task for tasks in wanted for task in _absent(artifacts, tasks)] + [
@@ -335,7 +335,7 @@ def _shown_again(node: Node, artifacts: JobArtifacts, whole: bool) -> list[str]:
 def next_step(job: Job) -> str:
     """What an operator does so that nodes go on with a job that is not finished."""
     marks, root = job.marks(), job.share.layout.root
-    names = [name for name in failed(job) if Task.named(name).kind not in OPTIONAL]
+    names = [name for name in failed(job) if Task.from_name(name).kind not in OPTIONAL]
     if "cancelled" in marks:
         return f"the job is cancelled: coordinator.py retry {root} {job.name}, then start nodes ({_start(job)})"
     if "paused" in marks:

@@ -96,7 +96,7 @@ def differences(job: JobSpec, wanted: JobSpec, request: Request) -> dict[str, st
     given = request.given - ({"precision"} if request.precision == "auto" else set())  # which means any
     for option in OPTIONS.values():
         if option.name in given:
-            groups.setdefault(option.records, []).append(option)
+            groups.setdefault(option.records or (), []).append(option)
     for records, options in groups.items():
         if any(getattr(job, name) != getattr(wanted, name) for name in records):
             found[options[0].name] = _difference(job, wanted, request, options)

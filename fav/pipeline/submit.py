@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from msgspec.structs import replace
@@ -41,11 +42,11 @@ from fav.video import VideoInfo, check_film_name, probe, reaches
 from fav.video.shot_detection import read_cuts
 from shared.attempts import reopen
 from shared.filesystem import FileSystem
-from shared.jobs import NAME, Job, create_job, find_job
+from shared.jobs import Job, create_job, find_job
 from shared.local import lock_file
 from shared.membership import Node
 from shared.ownership import note_brought
-from shared.paths import JobPaths
+from shared.paths import NAME, JobPaths
 from shared.shared_dir import SharedDir
 
 TURN_S = 60.0
@@ -112,7 +113,7 @@ def _one_at_a_time(share: SharedDir, name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        if lock:
+        if lock and path:
             with suppress(OSError):
                 if lock.is_locked:
                     path.unlink()  # who waits for it, and who comes now, may both go on: it saves work, no more
@@ -292,7 +293,8 @@ def _fill(share: SharedDir, layout: JobPaths, request: Request, options: dict, n
         for number, (style, _) in enumerate(request.mix, 1)
     )
     video, origin = _bring_video(share, layout, request.video), provenance_of(request, share.layout.root)
-    spec = JobSpec(**options, **brought, mix=mix, video=video, provenance=origin).to_json()
+    fields: dict[str, Any] = {**options, **brought, "mix": mix, "video": video, "provenance": origin}
+    spec = JobSpec(**fields).to_json()
     checked = JobSpec.from_json(json.loads(json.dumps(spec)))  # as a node will read it: what it refuses makes no job
     if wrong := changed_inputs(share.layout.root, checked, sequences=False):
         raise FavError(

@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -181,7 +182,8 @@ def _evaluation(job: Job, frames: range, odd: Counter[str]) -> tuple[dict[int, f
         return {}, None
     errors: dict[int, float | None] = {}
     rows = record.get("frames") if isinstance(record, dict) else None
-    for row in rows if isinstance(rows, list) else [None]:
+    listed: list[Any] = rows if isinstance(rows, list) else [None]
+    for row in listed:
         try:
             number, error = row["frame"], row["film"]["warping_error"]
         except DECODE_ERRORS:

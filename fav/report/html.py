@@ -85,8 +85,8 @@ def options(facts: JobReportData) -> dict[str, str]:
 
 def worst_frames(facts: JobReportData) -> list[int]:
     """The frames of the largest warping error, the worst first; cuts have none."""
-    measured = [frame for frame, error in facts.errors.items() if error is not None]
-    return sorted(measured, key=lambda frame: -facts.errors[frame])[:WORST]
+    measured = {frame: error for frame, error in facts.errors.items() if error is not None}
+    return sorted(measured, key=lambda frame: -measured[frame])[:WORST]
 
 
 def shown_frames(facts: JobReportData, worst: list[int]) -> list[int]:

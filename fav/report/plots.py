@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from fav.report.data import JobReportData, ResultRecord
 from fav.util.plot_text import plain_text
@@ -40,7 +41,7 @@ def timeline(facts: JobReportData) -> str:
     axes.set_ylim(len(nodes) - 0.5, -0.6)
     axes.set_xlim(left=0)
     axes.set_xlabel(f"{word} since the job was made")
-    handles = [matplotlib.patches.Patch(color=color, label=kind) for kind, color in COLORS.items() if facts.of(kind)]
+    handles = [Patch(color=color, label=kind) for kind, color in COLORS.items() if facts.of(kind)]
     axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, frameon=False, fontsize=8)
     return _svg(figure)
 
@@ -65,17 +66,21 @@ def steadiness(facts: JobReportData, worst: Sequence[int]) -> str:
     """The warping error of every frame that was measured, with cuts and the worst frames."""
     figure, axes = _figure(2.4)
     frames = sorted(facts.errors)
-    values = [np.nan if facts.errors[frame] is None else facts.errors[frame] for frame in frames]
-    axes.plot(frames, values, color=COLORS["frame"], linewidth=1)
+    axes.plot(frames, _errors(facts, frames), color=COLORS["frame"], linewidth=1)
     for name, places, line in (("cuts", facts.cuts, "--"), ("chunks", facts.chunks, ":")):
         for number, place in enumerate(places):
             axes.axvline(place, color="#888a85", linestyle=line, linewidth=0.8, label=None if number else name)
-    axes.plot(worst, [facts.errors[frame] for frame in worst], "o", color="#cc0000", markersize=4, label="worst frames")
+    axes.plot(worst, _errors(facts, worst), "o", color="#cc0000", markersize=4, label="worst frames")
     axes.set_ylim(bottom=0)
     axes.set_xlabel("frame of the source")
     axes.set_ylabel("warping error")
     axes.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), ncols=3)
     return _svg(figure)
+
+
+def _errors(facts: JobReportData, frames: Sequence[int]) -> list[float]:
+    """The warping errors of frames, NaN where one was not measured."""
+    return [np.nan if (error := facts.errors[frame]) is None else error for frame in frames]
 
 
 def nodes_of(facts: JobReportData) -> list[str]:

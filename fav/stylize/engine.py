@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Lock
 
@@ -57,11 +58,9 @@ class FrameStylizer:
         self.look = look
         self.device = device
         self.reader = FrameReader(video, size=look.size, fps=fps)
-        here = {"device": device, "backend": choose(backend, device), "precision": look.precision}
-        self.runner = StyleRunner(load_mixture(look.style, look.mix), **here)
-        opener = (
-            StyleRunner(load_style(look.first_frame_style, in_channels=3), **here) if look.first_frame_style else None
-        )
+        runner = partial(StyleRunner, device=device, backend=choose(backend, device), precision=look.precision)
+        self.runner = runner(load_mixture(look.style, look.mix))
+        opener = runner(load_style(look.first_frame_style, in_channels=3)) if look.first_frame_style else None
         seed = resize(read_image(look.seed), look.size) if look.seed else None
         self.recurrence = Recurrence(self.runner, opener, seed, look.fill, look.key)
         self._flow = flows.make(look.flow, look.flow_weights, device, self.runner.precision)
@@ -116,7 +115,12 @@ class FrameStylizer:
         self.source(frame, index)
         if after is not None:
             self.look_ahead(after, frame, index)
-        picture = self.first(frame, index, opening) if before is None else self.next(frame, index, prior, geometry)
+        if before is None or geometry is None:
+            picture = self.first(frame, index, opening)
+        elif prior is not None:
+            picture = self.next(frame, index, prior, geometry)
+        else:
+            raise ValueError(f"frame {frame}: expected the picture of frame {before} to paint it on from, got none")
         return picture, time.monotonic() - began
 
     def geometry(
@@ -228,7 +232,9 @@ def stylized(
         for frame, picture in zip(range(run.start, run.stop), chain, strict=True):
             tick()
             share = run.share(frame)
-            yield blend(picture, leads[following.start][following.position(frame)], share) if share else picture
+            if share and following is not None:
+                picture = blend(picture, leads[following.start][following.position(frame)], share)
+            yield picture
 
 
 def _painted(

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from fav.errors import FavError
+from fav.util.opencv import NO_ARRAY
 
 RATE = 25  # frames a second
 COAST, VALLEY = 56, 44  # frames of the two shots
@@ -126,12 +127,12 @@ def _noise(height: int, width: int, cell: float, seed: int, stretch: float = 1, 
     for octave in range(octaves):
         rows, columns = (int(side / (cell / 2**octave * wide)) + 4 for side, wide in ((height, 1), (width, stretch)))
         grid = rng.random((rows, columns), np.float32)
-        scale = np.float32([[cell / 2**octave * stretch, 0, -cell], [0, cell / 2**octave, -cell]])
+        scale = np.array([[cell / 2**octave * stretch, 0, -cell], [0, cell / 2**octave, -cell]], np.float32)
         total += (
             cv2.warpAffine(grid, scale, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
             / 2**octave
         )
-    return cv2.normalize(total, None, 0, 1, cv2.NORM_MINMAX)
+    return cv2.normalize(total, NO_ARRAY, 0, 1, cv2.NORM_MINMAX)
 
 
 def ramp(values: np.ndarray, colors: tuple) -> np.ndarray:
@@ -141,14 +142,14 @@ def ramp(values: np.ndarray, colors: tuple) -> np.ndarray:
 
 
 def mix(frame: np.ndarray, color, share: np.ndarray) -> np.ndarray:
-    return frame + (np.float32(color) - frame) * np.clip(share, 0, 1).astype(np.float32)[..., None]
+    return frame + (np.asarray(color, np.float32) - frame) * np.clip(share, 0, 1).astype(np.float32)[..., None]
 
 
 def _over(frame: np.ndarray, layer: np.ndarray, shift: float) -> np.ndarray:
     """`frame` behind `layer`, a wider picture with opacity (H, W, 4), moved left by `shift` pixels from its middle."""
     height, width = frame.shape[:2]
     left = (layer.shape[1] - width) / 2 + shift
-    move = np.float32([[1, 0, -left], [0, 1, 0]])
+    move = np.array([[1, 0, -left], [0, 1, 0]], np.float32)
     seen = cv2.warpAffine(layer, move, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return mix(frame, seen[..., :3], seen[..., 3])
 
@@ -156,10 +157,10 @@ def _over(frame: np.ndarray, layer: np.ndarray, shift: float) -> np.ndarray:
 def _sky(width: int, height: int, t: float, colors: tuple, clouds: tuple, seed: int) -> np.ndarray:
     unit = height / 360
     backdrop, cover = _sky_layers(width, height, colors, seed)
-    drift = np.float32([[1, 0, -(40 + 9 * t) * unit], [0, 1, 0]])
+    drift = np.array([[1, 0, -(40 + 9 * t) * unit], [0, 1, 0]], np.float32)
     cover = cv2.warpAffine(cover, drift, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     light = np.clip(cover[..., None] - 0.3, 0, 1)
-    return mix(backdrop, np.float32(clouds) * (0.72 + 0.28 * light), 1.5 * np.clip(cover - 0.1, 0, 1))
+    return mix(backdrop, np.array(clouds, np.float32) * (0.72 + 0.28 * light), 1.5 * np.clip(cover - 0.1, 0, 1))
 
 
 @lru_cache(maxsize=4)
@@ -247,15 +248,15 @@ def _wave_noise(unit: float) -> np.ndarray:
 
 def _fill(frame: np.ndarray, points: list | np.ndarray, color: tuple) -> None:
     """A filled polygon with smooth edges, placed to 1/16 of a pixel, so that slow things do not jump."""
-    cv2.fillPoly(frame, [np.rint(np.float32(points) * 16).astype(np.int32)], color, cv2.LINE_AA, shift=4)
+    cv2.fillPoly(frame, [np.rint(np.asarray(points, np.float32) * 16).astype(np.int32)], color, cv2.LINE_AA, shift=4)
 
 
 def _boat(frame: np.ndarray, x: float, y: float, scale: float, roll: float, hull: tuple) -> None:
     """A sailing boat whose waterline is at (x, y); `scale` pixels are 1/40 of its length."""
-    turn = np.float32([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
+    turn = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]], np.float32)
 
     def part(points, color):
-        _fill(frame, np.float32(points) @ turn.T * scale + (x, y), color)
+        _fill(frame, np.array(points, np.float32) @ turn.T * scale + (x, y), color)
 
     part([(-20, -6), (22, -7), (14, 2), (-14, 2)], hull)
     part([(-20, -6), (22, -7), (21, -5), (-19, -4)], (190, 205, 215))
@@ -282,4 +283,4 @@ def _balloon(frame: np.ndarray, centre: tuple[float, float], radius: float, colo
     ropes = [[(side * 0.22, 1.08), (side * 0.15, 1.5), (side * 0.12, 1.5)] for side in (-1, 1)]
     basket = [(-0.16, 1.5), (0.16, 1.5), (0.13, 1.75), (-0.13, 1.75)]
     for points, color in ((ropes[0], (50, 60, 70)), (ropes[1], (50, 60, 70)), (basket, (40, 72, 110))):
-        _fill(frame, np.float32(points) * radius + (x, y), color)
+        _fill(frame, np.array(points, np.float32) * radius + (x, y), color)

@@ -80,7 +80,8 @@ def drift(film: list[np.ndarray]) -> float:
 
 def _unrest(clip: SyntheticSequence, film: list[np.ndarray]) -> float:
     """The mean warping error on reliable pixels."""
-    return float(np.mean([warping_error(*frames).reliable for frames in zip(film[1:], film, _geometry(clip))]))
+    errors = [warping_error(*frames).reliable for frames in zip(film[1:], film, _geometry(clip))]
+    return float(np.mean([error for error in errors if error is not None]))
 
 
 def _film(runner: StyleRunner, clip: SyntheticSequence) -> list[np.ndarray]:

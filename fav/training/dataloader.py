@@ -4,8 +4,8 @@ So a training that is resumed has nothing to replay, and the number of workers c
 """
 
 import signal
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Generator
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -69,13 +69,13 @@ def stacked(sequences: list[SyntheticSequence]) -> Batch:
     return Batch(frames, flow, reliability)
 
 
-def stream(batches: Batches, start: int, stop: int, workers: int, pinned: bool = False) -> Iterator[Batch]:
+def stream(batches: Batches, start: int, stop: int, workers: int, pinned: bool = False) -> Generator[Batch, None, None]:
     """The batches from iteration `start` up to `stop`, made ahead by so many other processes; 0 for none.
 
     Raises FavError where a sample cannot be made.
     """
     # Not forked: a worker would wait for ever for OpenCV's threads, which do not live on in it.
-    ahead = (
+    ahead: dict[str, Any] = (
         dict(prefetch_factor=AHEAD, worker_init_fn=_prepare_worker, multiprocessing_context="spawn") if workers else {}
     )
     loader = DataLoader(batches, None, sampler=range(start, stop), num_workers=workers, pin_memory=pinned, **ahead)

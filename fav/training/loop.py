@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 
-from rich.progress import MofNCompleteColumn, Progress, TextColumn
+from rich.progress import MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from fav.model.checkpoints import save_style
 from fav.monitor.console import terminal_console
@@ -127,6 +127,7 @@ class TrainingLoop:
         columns = [MofNCompleteColumn(), TextColumn("{task.fields[words]}")]  # 80 characters have no room for a bar
         told = -math.inf
         with Progress(*columns, console=console) if console.is_terminal else nullcontext() as bar:
+            line = TaskID(0)
             if bar:
                 line = bar.add_task("", total=self.limits.iterations, completed=self.trainer.iteration, words="")
 

@@ -62,7 +62,7 @@ def _plotted(history: list[list[float]], title: str, mark: str) -> bytes:
 def recent(history: list[list[float]], count: int = SMOOTH) -> dict[str, float]:
     """The means of the last iterations by their names; those OF_STEPS over the ones with steps."""
     rows = np.array(history[-count:])
-    means = dict(zip(COLUMNS, rows.mean(0).tolist()))
+    means: dict[str, float] = dict(zip(COLUMNS, rows.mean(0).tolist()))
     stepped = rows[rows[:, COLUMNS.index("steps")] > 0]
     for name in OF_STEPS:
         means[name] = float(stepped[:, COLUMNS.index(name)].mean()) if len(stepped) else 0.0

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fav.errors import FavError
-from fav.model.network import StyleNetwork, parse
+from fav.model.network import StyleNetwork, bias_of, parse
 
 
 @torch.no_grad()
@@ -27,11 +27,11 @@ def widened(network: StyleNetwork, arch: str, seed: int) -> StyleNetwork:
     larger = StyleNetwork(arch, network.in_channels, network.tanh_constant)
     random = torch.Generator().manual_seed(seed)
     for old, new in zip(network.modules(), larger.modules()):
-        if isinstance(old, (nn.Conv2d, nn.ConvTranspose2d)):
+        if isinstance(old, (nn.Conv2d, nn.ConvTranspose2d)) and isinstance(new, (nn.Conv2d, nn.ConvTranspose2d)):
             reads = 1 if isinstance(old, nn.Conv2d) else 0  # the axis of the weights that the channels read stand on
             weight = _repeated(old.weight, new.weight.shape[1 - reads], 1 - reads)
             new.weight.copy_(_shared_out(weight, new.weight.shape[reads], reads, random))
-            new.bias.copy_(_repeated(old.bias, len(new.bias), 0))
+            bias_of(new).copy_(_repeated(bias_of(old), len(bias_of(new)), 0))
         else:
             for name, value in new.named_parameters(recurse=False):
                 value.copy_(_repeated(getattr(old, name), len(value), 0))

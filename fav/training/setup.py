@@ -11,7 +11,7 @@ from rich.progress import Progress
 
 from fav.errors import FavError
 from fav.model.checkpoints import load_style
-from fav.model.devices import best_precision, device_of
+from fav.model.devices import best_precision, device_of, placed
 from fav.model.network import StyleNetwork
 from fav.perceptual.loss import PerceptualLoss, as_tensor, read_painting
 from fav.perceptual.pretrained import load_loss_network
@@ -59,7 +59,7 @@ def prepare(
         check_same(names.state, recipe, state)
     with autocast(recipe.precision, device):
         perception = PerceptualLoss(
-            network.to(device, memory_format=torch.channels_last),
+            placed(network, device),
             as_tensor(painting).to(device),
             [as_tensor(photo.read(recipe.crop)).to(device) for photo in album.photos[:REFERENCES]],
         )

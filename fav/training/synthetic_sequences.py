@@ -12,6 +12,7 @@ from fav.flow.consistency import lands_inside
 from fav.flow.warp import pixel_grid, warp
 from fav.training.image_folder import ImageFile
 from fav.training.motion_fields import Motion, draw_motions, origins
+from fav.util.opencv import NO_ARRAY
 
 SAME_LAYER = 0.1  # share of a layer by which a pixel and the one fetched for it may differ
 OBJECTS = (0.3, 0.5, 0.2)  # how often none, one and two things move before a photograph
@@ -54,8 +55,10 @@ def compose(layers: list[Layer], side: int, steps: int) -> SyntheticSequence:
         shares, frame = [], np.zeros((side, side, 3), np.float32)
         for layer in layers:
             points = (origins(layer.motions[:step], grid) + layer.place).astype(np.float32)
-            color = cv2.remap(layer.picture, points, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
-            cover = np.float32(1) if layer.opacity is None else cv2.remap(layer.opacity, points, None, cv2.INTER_LINEAR)
+            color = cv2.remap(layer.picture, points, NO_ARRAY, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+            cover = (
+                np.float32(1) if layer.opacity is None else cv2.remap(layer.opacity, points, NO_ARRAY, cv2.INTER_LINEAR)
+            )
             shares = [share * (1 - cover) for share in shares] + [
                 np.broadcast_to(cover, (side, side)).astype(np.float32)
             ]

@@ -1,11 +1,13 @@
 """One iteration of learning, and everything that it changes."""
 
 import copy
+from functools import reduce
 
 import numpy as np
 import torch
 
 from fav.errors import FavError
+from fav.model.devices import placed
 from fav.model.network import StyleNetwork
 from fav.perceptual.loss import OFFSETS, PerceptualLoss
 from fav.training.config import TrainingConfig
@@ -43,7 +45,7 @@ class Trainer:
         self.recipe, self.perception, self.device = recipe, perception, device
         torch.manual_seed(recipe.seed)
         network = init or StyleNetwork(recipe.arch, 7)
-        self.network = network.to(device, memory_format=torch.channels_last).train().requires_grad_()
+        self.network = placed(network, device).train().requires_grad_()
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.optimizer = torch.optim.Adam(self.network.parameters(), recipe.learning_rate)
         self.history: list[list[float]] = []
@@ -102,7 +104,7 @@ class Trainer:
             recipe.temporal_weight,
             recipe.forgetting_weight,
         )
-        return sum(weight * part for weight, part in zip(weights, parts))
+        return reduce(torch.add, (weight * part for weight, part in zip(weights, parts)))
 
     @torch.no_grad()
     def _remember(self) -> None:

@@ -59,7 +59,7 @@ def paint(
 def network_input(frame: Tensor, warped: Tensor | None = None, reliability: Tensor | None = None) -> Tensor:
     """What a video model sees (N, 7, H, W), as `fav.model.preprocessing.network_input` gives it without fill."""
     mean = mean_bgr(frame)
-    if warped is None:
+    if warped is None or reliability is None:
         return torch.cat([frame - mean, torch.zeros_like(frame), torch.zeros_like(frame[:, :1])], 1)
     return torch.cat([frame - mean, (warped - mean) * reliability, reliability], 1)
 

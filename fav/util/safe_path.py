@@ -2,10 +2,15 @@
 
 import os
 from pathlib import Path, PurePosixPath
+from typing import overload
 
 from fav.errors import FavError, file_type
 
 
+@overload
+def inside(root: Path, relative: str) -> Path: ...
+@overload
+def inside(root: Path, relative: str | None) -> Path | None: ...
 def inside(root: Path, relative: str | None) -> Path | None:
     """A path of the record on this machine; FavError where it leads out of the shared directory."""
     if relative is None:
@@ -16,6 +21,10 @@ def inside(root: Path, relative: str | None) -> Path | None:
     return root / path
 
 
+@overload
+def brought(root: Path, relative: str) -> Path: ...
+@overload
+def brought(root: Path, relative: str | None) -> Path | None: ...
 def brought(root: Path, relative: str | None) -> Path | None:
     """The path of an input on this machine; FavError where it leads out of the shared directory, be it by a link, or
     to what is neither a file nor a directory: opening that might wait for ever."""

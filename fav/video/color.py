@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import av
 import cv2
 import numpy as np
+from av.video.plane import VideoPlane
 from av.video.reformatter import Interpolation, VideoReformatter
 
 RGB, BT709, UNKNOWN, SMPTE170M = 0, 1, 2, 6  # matrix coefficients
@@ -77,17 +78,19 @@ def from_bgr(image: np.ndarray, colors: ColorInfo, reformatter: VideoReformatter
         _samples(plane)[...] = samples
     full = reformatter.reformat(frame, format="yuv444p", dst_colorspace=MATRICES[colors.matrix],
                                 dst_color_range=colors.range, interpolation=EXACTLY, threads=1).to_ndarray()  # fmt: skip
-    planes = [full[0], *(cv2.sepFilter2D(plane, -1, LEFT, MIDDLE, anchor=(1, 0), borderType=cv2.BORDER_REPLICATE)[::2, ::2]
-                         for plane in full[1:])]  # fmt: skip
+    planes: list[np.ndarray] = [full[0]]
+    for plane in full[1:]:
+        sides = cv2.sepFilter2D(plane, -1, LEFT, MIDDLE, anchor=(1, 0), borderType=cv2.BORDER_REPLICATE)
+        planes.append(sides[::2, ::2])
     samples = np.concatenate([plane.ravel() for plane in planes]).reshape(height * 3 // 2, width)
     frame = av.VideoFrame.from_ndarray(samples, format="yuv420p")
     frame.colorspace, frame.color_range = colors.matrix, colors.range
     return frame
 
 
-def _samples(plane: av.video.plane.VideoPlane) -> np.ndarray:
+def _samples(plane: VideoPlane) -> np.ndarray:
     """A view (H, W) uint8 of a plane of 8 bits, without the padding of its rows."""
-    return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+    return np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
 
 
 def _tag(frame: av.VideoFrame) -> None:
@@ -107,7 +110,8 @@ def display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
         b = c = 0
     else:
         a = d = 0
-    return tuple(int(np.sign(value)) for value in (a, b, c, d))
+    a, b, c, d = (int(np.sign(value)) for value in (a, b, c, d))
+    return a, b, c, d
 
 
 def upright(image: np.ndarray, a: int, b: int, c: int, d: int) -> np.ndarray:

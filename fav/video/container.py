@@ -6,6 +6,7 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
+from av.error import ArgumentError, FFmpegError
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
@@ -55,9 +56,9 @@ def open_video(video: Path | str, fps: float | None = None) -> InputContainer:
         check_file(video, str(video))
     try:
         return av.open(path, format=kind, options=options, metadata_errors="replace")
-    except (av.FFmpegError, OSError) as error:
+    except (FFmpegError, OSError) as error:
         cure = "; bytes are missing at its end: copy or download it again" if kind is None and _cut_short(path) else ""
-        if isinstance(error, av.ArgumentError) and kind is None:  # what the whitelist leaves out
+        if isinstance(error, ArgumentError) and kind is None:  # what the whitelist leaves out
             raise FavError(
                 f"{video}: expected a video in one file, got a playlist, or another kind of file that is none; make one "
                 f"file of it first, as with ffmpeg -i {plain(video)} film.mp4"

@@ -2,7 +2,7 @@
 
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.codec.context import Flags
+from av.error import FFmpegError
 from av.stream import Discard
 from av.video.reformatter import VideoReformatter
 
@@ -37,21 +38,21 @@ class DecodedFrame:
     @cached_property
     def crc(self) -> int:
         """CRC-32 of the decoded samples, without padding, before any conversion of colors."""
-        return checksum(self._frame)
+        return checksum(self._picture())
 
     @property
     def damaged(self) -> bool:
         """Whether the decoder says that parts of it are patched up."""
-        return bool(self._frame.is_corrupt)
+        return bool(self._picture().is_corrupt)
 
     @property
     def colors(self) -> ColorInfo:
-        return ColorInfo.of(self._frame)
+        return ColorInfo.of(self._picture())
 
     @property
     def turned(self) -> bool:
         """Whether the picture is shown by a quarter turn of what is stored."""
-        return display_matrix(self._frame)[1] != 0
+        return display_matrix(self._picture())[1] != 0
 
     def image(self) -> np.ndarray:
         """The picture (H, W, 3) uint8 BGR, upright, contiguous; for frames from `decode` only until the next is read."""
@@ -95,7 +96,7 @@ class Decoder(Iterator[DecodedFrame]):
         self._intra = codec.codec.intra_only
         if self._intra:
             codec.options = {"err_detect": "explode"}
-        self.time_base: Fraction = self.stream.time_base
+        self.time_base = self.stream.time_base or Fraction(1, av.time_base)  # which is FFmpeg's own
         rate = self.stream.average_rate or self.stream.guessed_rate or DEFAULT_FPS
         self._nominal = max(round(1 / (rate * self.time_base)), 1)
         self._exact, self._rough = VideoReformatter(), VideoReformatter()  # each remembers the one conversion it makes
@@ -104,8 +105,8 @@ class Decoder(Iterator[DecodedFrame]):
         # MP4 keeps no durations but distances in decoding order: for the last frame shown that of the last packet is true.
         self._by_packet = "mp4" in self.container.format.name
         # Matroska need not keep durations, but knows its own: the last frame cannot last longer.
-        ends = "matroska" in self.container.format.name and self.container.duration
-        self._ends = round(Fraction(self.container.duration, av.time_base) / self.time_base) if ends else 2**62
+        ends = self.container.duration if "matroska" in self.container.format.name else None
+        self._ends = round(Fraction(ends, av.time_base) / self.time_base) if ends else 2**62
         self._damaged, self._broken = False, None
         self._begin()
 
@@ -167,7 +168,7 @@ class Decoder(Iterator[DecodedFrame]):
         self._count, self._shown, self._due, self._fed = -1, -(2**62), 0, 0
         self._order: deque[int] = deque()
 
-    def _decode(self) -> Iterator[av.VideoFrame]:
+    def _decode(self) -> Generator[av.VideoFrame, None, None]:
         codec = self.stream.codec_context
         for packet in self._packets():
             if packet is not None:
@@ -176,7 +177,7 @@ class Decoder(Iterator[DecodedFrame]):
                     self._order.append(packet.dts)
             try:
                 frames = codec.decode(packet)
-            except av.FFmpegError:
+            except FFmpegError:
                 self._damaged = True
                 continue
             whole = [frame for frame in frames if not frame.is_corrupt]
@@ -190,7 +191,7 @@ class Decoder(Iterator[DecodedFrame]):
             for packet in self.container.demux(self.stream):
                 if packet.size:  # an empty one would tell the decoder that this is the end
                     yield packet
-        except av.FFmpegError as error:
+        except FFmpegError as error:
             self._broken = error.strerror
         yield None
 
@@ -212,7 +213,7 @@ def checksum(frame: av.VideoFrame) -> int:
     """CRC-32 of a frame's samples, plane after plane, without the padding of rows."""
     crc, planes = 0, frame.planes
     for number, plane in enumerate(planes):
-        rows = np.frombuffer(plane, np.uint8)
+        rows = np.frombuffer(memoryview(plane), np.uint8)
         components = [part for part in frame.format.components if part.plane == number]
         if not components:  # a palette
             row = len(rows)
@@ -222,5 +223,5 @@ def checksum(frame: av.VideoFrame) -> int:
             row = sum(part.width * -(-part.bits // 8) for part in components)
         if row < len(rows) // plane.height:
             rows = rows.reshape(plane.height, -1)[:, :row]
-        crc = zlib.crc32(np.ascontiguousarray(rows), crc)
+        crc = zlib.crc32(np.ascontiguousarray(rows).data, crc)
     return crc

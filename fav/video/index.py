@@ -38,9 +38,10 @@ class FrameIndex:
     def joined(cls, pieces: "Sequence[FrameIndex]") -> "FrameIndex":
         """Consecutive pieces, at least one, as one index."""
         columns = ("pts", "duration", "keyframe", "crc")
-        return cls(
-            *(np.concatenate([getattr(piece, column) for piece in pieces]) for column in columns), pieces[0].time_base
+        pts, duration, keyframe, crc = (
+            np.concatenate([getattr(piece, column) for piece in pieces]) for column in columns
         )
+        return cls(pts, duration, keyframe, crc, pieces[0].time_base)
 
     def to_json(self) -> dict:
         return {
@@ -75,7 +76,8 @@ class FrameIndex:
     @classmethod
     def _from_columns(cls, columns: Sequence, time_base: Fraction) -> "FrameIndex":
         kinds = (np.int64, np.int64, np.bool_, np.uint32)
-        return cls(*(np.array(column, kind) for column, kind in zip(columns, kinds)), time_base)
+        pts, duration, keyframe, crc = (np.array(column, kind) for column, kind in zip(columns, kinds))
+        return cls(pts, duration, keyframe, crc, time_base)
 
     def __len__(self) -> int:
         return len(self.pts)

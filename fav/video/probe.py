@@ -6,6 +6,7 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
+from av.error import FFmpegError
 
 from fav.errors import FavError
 from fav.util.image_sequence import is_sequence, sequence_files
@@ -67,7 +68,7 @@ def reaches(source: VideoInfo, number: int, fps: float | None = None) -> bool:
             return any(
                 count == number for count, _ in enumerate(packet for packet in container.demux(stream) if packet.size)
             )
-        except av.FFmpegError:
+        except FFmpegError:
             return False
 
 

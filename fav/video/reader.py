@@ -6,6 +6,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.error import FFmpegError
 
 from fav.errors import FavError
 from fav.util.images import resize
@@ -29,8 +30,8 @@ class FrameReader:
         self._video, self._size, self._fps = video, size, fps
         self._images: OrderedDict[int, np.ndarray] = OrderedDict()
         self._kept: OrderedDict[int, DecodedFrame] = OrderedDict()
-        self._decoding: Decoder | None = None
-        self._restart()
+        self._decoding = self._opened()
+        self._position, self._aim = -1, None
 
     def read(self, number: int, index: FrameIndex) -> np.ndarray:
         """The frame (H, W, 3) uint8 BGR, upright, not to be written to. The index need only reach beyond `number`.
@@ -108,16 +109,18 @@ class FrameReader:
         self._position, self._aim = -2, keyframe
         try:
             self._decoding.seek(index.pts[keyframe])
-        except av.FFmpegError:
+        except FFmpegError:
             return False
         return True
 
     def _restart(self) -> None:
         """Opened anew, as when it was indexed: seeking to the start is not always the same."""
-        if self._decoding:
-            self.close()
-        self._decoding = Decoder(self._video, self._fps, keep=True)
+        self.close()
+        self._decoding = self._opened()
         self._position, self._aim = -1, None
+
+    def _opened(self) -> Decoder:
+        return Decoder(self._video, self._fps, keep=True)
 
 
 def _remember(store: OrderedDict, key: int, value, limit: int) -> None:

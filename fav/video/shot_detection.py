@@ -51,7 +51,7 @@ class CutDetector:
                 self._detector.process_frame(number - self._min_shot, frame)
             )  # it takes its first number for a cut
         found = self._detector.process_frame(number, frame)
-        self._changes.append(self._detector._frame_score)
+        self._changes.append(self._detector._frame_score or 0.0)
         return bool(found)
 
 

@@ -88,14 +88,14 @@ def sync(ground: ScratchDir) -> Finding:
 @probe("rate")
 def rate(ground: ScratchDir) -> Finding:
     first = ground.file()
-    steps: dict[str, Callable[[], None]] = {"created and synced": lambda: ground.file()}
+    steps: dict[str, Callable[[], object]] = {"created and synced": lambda: ground.file()}
     if ground.hard_links:
         steps["linked"] = lambda: ground.system.link(first, ground.name())
     steps["renewed"] = lambda: ground.system.touch(first)
     return ok(", ".join(f"{word} {_per_second(step):,.0f}/s" for word, step in steps.items()))
 
 
-def _per_second(step: Callable[[], None]) -> float:
+def _per_second(step: Callable[[], object]) -> float:
     began, count = time.perf_counter(), 0
     while (took := time.perf_counter() - began) < RATE_S and count < 2000:
         step()

@@ -244,14 +244,14 @@ def locks(circle: PeerGroup, ground: ScratchDir) -> Finding:
     def attempts() -> list[str]:
         return [in_time(attempt, name) for name in LOCKS]
 
-    first = circle.number == 0
-    if first:
+    mine: list[str] | None = None
+    if circle.number == 0:
         ground.system.make_dirs(circle.arena)
         for name in LOCKS:
             ground.system.write_new(circle.arena / name, b"")
         mine = attempts()
     circle.exchange("locked")
-    told = circle.exchange("lock", mine if first else attempts())
+    told = circle.exchange("lock", attempts() if mine is None else mine)
     for file in held:
         file.close()
     return _locks(told[0], told[1:])

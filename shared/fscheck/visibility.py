@@ -115,7 +115,8 @@ def _look(
     circle: PeerGroup, system: FileSystem, found: list[VisibilityTest], paths: list[Path], before: list[Any]
 ) -> list[float | None]:
     """Seconds after which each change was seen, None where it was not in `LIMIT_S`."""
-    began, delays = system.monotonic(), [None] * len(found)
+    began = system.monotonic()
+    delays: list[float | None] = [None] * len(found)
     circle.tell("looking")
     while None in delays and system.monotonic() - began < LIMIT_S:
         for number, delay in enumerate(delays):

@@ -80,6 +80,17 @@ def test_film_whose_name_another_file_has_taken_gets_a_number_and_the_job_says_w
     assert other.read_bytes() == b"somebody's film"
 
 
+def test_film_stays_where_it_is_published_when_all_its_names_are_taken(share, node, job):
+    film = share.layout.root / SPEC.out
+    film.parent.mkdir()
+    for name in (film, *(film.with_stem(f"{film.stem}-{number}") for number in range(2, 1000))):
+        name.touch()
+    assert work(node, Premiere)
+    told = job.word("finished")
+    assert told == job.layout.result(stitch_task(SPEC)).relative_to(share.layout.root).as_posix()
+    assert (share.layout.root / told).read_bytes() == toy.expected(1, 3)
+
+
 def test_film_that_is_delivered_twice_keeps_its_name(any_share):
     job, node = toy.create(any_share, chains=1, length=3), join(any_share)
     assert work(node, Premiere) and job.word("finished") == SPEC.out

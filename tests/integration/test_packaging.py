@@ -94,7 +94,8 @@ def test_wheel_has_the_sources_the_styles_and_the_licences_and_nothing_at_the_to
     styles = {f"fav/styles/{path.name}" for path in ROOT.glob("styles/*.safetensors")}
     assert len(styles) >= 5 and len(sources) > 150 and "fav/report/page.html" in sources
     others = {name for name in held if metadata not in name}
-    assert others == sources | styles | {"fav/styles/README.md", "fav/styles/LICENSE"}
+    typed = {"fav/py.typed", "fav/_private/shared/py.typed"}
+    assert others == sources | styles | typed | {"fav/styles/README.md", "fav/styles/LICENSE"}
     assert "fav = fav.cli.tools:main" in entry_points
     licences = {name.split("licenses/")[1] for name in held if "/licenses/" in name}
     assert licences == {"LICENSE", "styles/LICENSE"}

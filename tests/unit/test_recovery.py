@@ -3,8 +3,11 @@
 import subprocess
 import sys
 
+import pytest
+
 from shared import attempts, claims
 from shared.claims import Claims, Outcome
+from shared.errors import JobQueueError
 from shared.failure_detector import FailureDetector
 from shared.identity import Identity
 from shared.membership import Node
@@ -126,3 +129,9 @@ def test_names_of_tasks_are_read_back_and_strangers_files_are_not():
         "a/b.0000001",
     )
     assert [Task.named(name) for name in strange] == [None] * len(strange)
+
+
+def test_name_of_no_task_is_refused_where_a_task_is_needed():
+    assert Task.from_name(str(TASK)) == Task("link", 0)
+    with pytest.raises(JobQueueError, match=r"notes\?txt: expected the name of a task"):
+        Task.from_name("notes\ntxt")

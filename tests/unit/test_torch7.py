@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fav.errors import FavError
-from fav.model.torch7 import MAX_DEPTH, TorchObject, load
+from fav.model.torch7 import MAX_DEPTH, TorchObject, load, style_model
 from tests.helpers.material import material
 from tests.helpers.torch7_writer import KINDS, Raw, View, Writer, save, sequence
 
@@ -212,3 +212,10 @@ def test_damaged_bytes_raise_nothing_but_fav_error_and_take_little_memory(tmp_pa
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert peak < 1_000_000
+
+
+def test_a_residual_block_before_any_convolution_is_refused():
+    larger = TorchObject("nn.SpatialUpSamplingNearest", {"scale_factor": 2.0})
+    block = TorchObject("nn.Sequential", {"modules": {}})
+    with pytest.raises(FavError, match="expected convolutions"):
+        style_model(TorchObject("nn.Sequential", {"modules": {1.0: larger, 2.0: block}}))

@@ -6,6 +6,7 @@ Nothing is kept on disk: such a graph is compiled in less than a tenth of a seco
 from collections.abc import Callable
 from functools import cache
 from itertools import groupby, product
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,6 +23,7 @@ from fav.model.network import (
     ScaledTanh,
     StyleNetwork,
     Upsample,
+    bias_of,
     meeting,
     pixels_met,
 )
@@ -100,15 +102,17 @@ def graph_of(network: StyleNetwork, height: int, width: int) -> openvino.Model:
     levels = ops.convert(
         ops.clamp(ops.round(x, "half_to_even"), 0, 255), "u8"
     )  # transposed as bytes, a quarter of floats
-    return openvino.Model([ops.result(ops.transpose(levels, [0, 2, 3, 1]))], [seen], "style network")
+    painted = ops.result(ops.transpose(levels, [0, 2, 3, 1]))
+    # OpenVINO's types take the constructor for that of the class that this one stands for.
+    return openvino.Model([painted], [seen], "style network")  # pyright: ignore[reportGeneralTypeIssues]
 
 
-def _convolved(x: openvino.Output, layer: nn.Conv2d) -> openvino.Output:
+def _convolved(x: openvino.Node, layer: nn.Conv2d) -> openvino.Node:
     sums = ops.convolution(x, _plain(layer.weight), layer.stride, layer.padding, layer.padding, (1, 1))
-    return ops.add(sums, _by_channel(layer.bias))
+    return ops.add(sums, _by_channel(bias_of(layer)))
 
 
-def _convolved_transposed(x: openvino.Output, layer: nn.ConvTranspose2d) -> openvino.Output:
+def _convolved_transposed(x: openvino.Node, layer: nn.ConvTranspose2d) -> openvino.Node:
     sums = ops.convolution_backprop_data(
         x,
         _plain(layer.weight),
@@ -118,15 +122,15 @@ def _convolved_transposed(x: openvino.Output, layer: nn.ConvTranspose2d) -> open
         dilations=(1, 1),
         output_padding=layer.output_padding,
     )
-    return ops.add(sums, _by_channel(layer.bias))
+    return ops.add(sums, _by_channel(bias_of(layer)))
 
 
-def _convolved_enlarged(x: openvino.Output, layer: nn.Conv2d, factor: int) -> openvino.Output:
+def _convolved_enlarged(x: openvino.Node, layer: nn.Conv2d, factor: int) -> openvino.Node:
     """As `convolve_enlarged`: phases that meet the same pixels share a convolution, the others have one each."""
     met = pixels_met(layer.kernel_size[0], factor)
     reach = [(pixels[0], pixels[-1]) for pixels in met]
     fold = [meeting(pixels, pixels[-1] - pixels[0] + 1).numpy() for pixels in met]
-    weight, bias = _plain(layer.weight), _plain(layer.bias)
+    weight, bias = _plain(layer.weight), _plain(bias_of(layer))
     found = []
     for (rows, columns), phases in groupby(
         product(range(factor), repeat=2), lambda phase: (reach[phase[0]], reach[phase[1]])
@@ -138,19 +142,19 @@ def _convolved_enlarged(x: openvino.Output, layer: nn.Conv2d, factor: int) -> op
     return ops.depth_to_space(ops.concat(found, 1) if len(found) > 1 else found[0], "blocks_first", factor)
 
 
-def _normalized(x: openvino.Output, layer: InstanceNorm) -> openvino.Output:
+def _normalized(x: openvino.Node, layer: InstanceNorm) -> openvino.Node:
     x = ops.mvn(x, HEIGHT_AND_WIDTH, True, EPSILON, "inside_sqrt")
     return ops.add(ops.multiply(x, _by_channel(layer.weight)), _by_channel(layer.bias))
 
 
-def _with_block(x: openvino.Output, block: ResidualBlock) -> openvino.Output:
+def _with_block(x: openvino.Node, block: ResidualBlock) -> openvino.Node:
     branch = x
-    for layer in block[0][0]:
+    for layer in block.branch:
         branch = LAYERS[type(layer)](branch, layer)
     return ops.add(branch, ops.slice(x, [2, 2], [-2, -2], [1, 1], HEIGHT_AND_WIDTH))
 
 
-def _enlarged(x: openvino.Output, factor: int) -> openvino.Output:
+def _enlarged(x: openvino.Node, factor: int) -> openvino.Node:
     scales = np.array([factor, factor], np.float32)
     return ops.interpolate(x, scales, "nearest", "scales", [0], [0], "asymmetric", "floor", axes=HEIGHT_AND_WIDTH)
 
@@ -163,7 +167,7 @@ def _by_channel(values: torch.Tensor) -> np.ndarray:
     return _plain(values)[None, :, None, None]
 
 
-LAYERS: dict[type, Callable[[openvino.Output, nn.Module], openvino.Output]] = {
+LAYERS: dict[type[nn.Module], Callable[[openvino.Node, Any], openvino.Node]] = {
     nn.Conv2d: _convolved,
     nn.ConvTranspose2d: _convolved_transposed,
     InstanceNorm: _normalized,

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fav.model.devices import placed
 from fav.model.network import EPSILON, InstanceNorm, StyleNetwork
 from fav.model.preprocessing import MEAN_BGR
 
@@ -19,7 +20,7 @@ class PyTorch:
         # channels_last: the faster order of memory on CPUs, and the one in which convolutions did not depend on the
         # number of threads.
         network = lowered(network) if precision == "bfloat16" else network
-        self._network = network.eval().to(device, memory_format=torch.channels_last)
+        self._network = placed(network.eval(), device)
         self._mean = torch.from_numpy(MEAN_BGR).to(device)
         if compiled:
             # Freezing lays out the weights once, as the convolutions want them.
