@@ -45,7 +45,7 @@ from fav.util.safe_path import brought
 from shared import results
 from shared.attempts import failed
 from shared.claims import claimed
-from shared.errors import InputChangedError, JobQueueError, ResultVanishedError
+from shared.errors import InputChangedError, JobQueueError
 from shared.filesystem import TRANSIENT_ERRNOS
 from shared.jobs import Job
 from shared.membership import Node
@@ -197,10 +197,10 @@ class VideoPlan:
         return busy
 
     def _chain_of(self, task: Task) -> FrameChain:
-        """The run that a task of PAINTED belongs to; ResultVanishedError where the index does not tell of it any more."""
+        """The run that a task of PAINTED belongs to; ValueError where the index does not tell of it."""
         run = self.artifacts.run_of(task)
         if run is None:
-            raise ResultVanishedError(f"{task}: expected a frame of the index, which ends at {self.timeline.end}")
+            raise ValueError(f"{task}: expected a frame of the index, which ends at {self.timeline.end}")
         return run
 
     def _served(self, busy: dict[int, int], claims: set[str]) -> list[tuple[FrameChain, int]]:
