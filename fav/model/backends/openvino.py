@@ -3,7 +3,7 @@
 Nothing is kept on disk: such a graph is compiled in less than a tenth of a second, so that there is no cache to be broken.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from itertools import groupby, product
 
@@ -16,11 +16,15 @@ from torch import nn
 
 from fav.model.network import (
     EPSILON,
+    POINTWISE,
+    Detour,
     InstanceNorm,
     ReflectionPad,
     ResidualBlock,
     ScaledTanh,
+    SeparableBlock,
     StyleNetwork,
+    SubPixel,
     Upsample,
     meeting,
     pixels_met,
@@ -49,7 +53,9 @@ class OpenVino:
         mirrored = cv2.copyMakeBorder(
             seen, before, below, before, right, cv2.BORDER_REFLECT_101
         )  # as ReflectionPad does
-        return self._infer(mirrored)[:height, :width].copy()  # the next frame is painted into the same memory
+        cut = self._network.margin
+        painted = self._infer(mirrored)[cut : cut + height, cut : cut + width]
+        return painted.copy()  # the next frame is painted into the same memory
 
     def _compiled(self, height: int, width: int) -> Callable[[np.ndarray], np.ndarray]:
         padding, multiple = self._network.padding, self._network.multiple
@@ -84,28 +90,46 @@ def graph_of(network: StyleNetwork, height: int, width: int) -> openvino.Model:
     As in `StyleNetwork.forward`, an upsampling waits for the convolution that needs it.
     """
     seen = ops.parameter([1, height, width, network.in_channels], np.float32)
-    x, factor = ops.transpose(seen, [0, 3, 1, 2]), 1
-    for layer in network:
-        if isinstance(layer, ReflectionPad):
-            continue
-        if isinstance(layer, Upsample):
-            factor *= layer.factor
-        elif factor > 1 and isinstance(layer, nn.Conv2d) and layer.stride == (1, 1):
-            x, factor = _convolved_enlarged(x, layer, factor), 1
-        elif factor > 1 and isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, ResidualBlock)):
-            x, factor = LAYERS[type(layer)](_enlarged(x, factor), layer), 1
-        else:
-            x = LAYERS[type(layer)](x, layer)
-    x = ops.add(_enlarged(x, factor) if factor > 1 else x, MEAN_BGR[None, :, None, None])
+    x = _through(ops.transpose(seen, [0, 3, 1, 2]), network)
+    x = ops.add(x, MEAN_BGR[None, :, None, None])
     levels = ops.convert(
         ops.clamp(ops.round(x, "half_to_even"), 0, 255), "u8"
     )  # transposed as bytes, a quarter of floats
     return openvino.Model([ops.result(ops.transpose(levels, [0, 2, 3, 1]))], [seen], "style network")
 
 
+def _through(x: openvino.Output, layers: Iterable[nn.Module]) -> openvino.Output:
+    factor = 1
+    for layer in layers:
+        if isinstance(layer, ReflectionPad):
+            continue
+        if isinstance(layer, Upsample):
+            factor *= layer.factor
+        elif factor > 1 and isinstance(layer, nn.Conv2d) and layer.stride == (1, 1):
+            x, factor = _convolved_enlarged(x, layer, factor), 1
+        elif factor > 1 and not isinstance(layer, POINTWISE):
+            x, factor = LAYERS[type(layer)](_enlarged(x, factor), layer), 1
+        else:
+            x = LAYERS[type(layer)](x, layer)
+    return _enlarged(x, factor) if factor > 1 else x
+
+
 def _convolved(x: openvino.Output, layer: nn.Conv2d) -> openvino.Output:
-    sums = ops.convolution(x, _plain(layer.weight), layer.stride, layer.padding, layer.padding, (1, 1))
+    padding = layer.padding
+    if layer.padding_mode == "replicate":
+        x, padding = _continued(x, padding, padding), (0, 0)
+    weight = _plain(layer.weight)
+    if layer.groups > 1:
+        weight = weight.reshape(layer.groups, -1, *weight.shape[1:])
+        sums = ops.group_convolution(x, weight, layer.stride, padding, padding, layer.dilation)
+    else:
+        sums = ops.convolution(x, weight, layer.stride, padding, padding, layer.dilation)
     return ops.add(sums, _by_channel(layer.bias))
+
+
+def _continued(x: openvino.Output, begin: Sequence[int], end: Sequence[int]) -> openvino.Output:
+    """The picture with its edge pixels repeated, begin up and to the left, end below and to the right."""
+    return ops.pad(x, [0, 0, *begin], [0, 0, *end], "edge")
 
 
 def _convolved_transposed(x: openvino.Output, layer: nn.ConvTranspose2d) -> openvino.Output:
@@ -132,8 +156,10 @@ def _convolved_enlarged(x: openvino.Output, layer: nn.Conv2d, factor: int) -> op
         product(range(factor), repeat=2), lambda phase: (reach[phase[0]], reach[phase[1]])
     ):
         weights = [fold[p] @ weight @ fold[q].T for p, q in phases]
-        begin, end = (-rows[0], -columns[0]), (rows[1], columns[1])
-        sums = ops.convolution(x, np.concatenate(weights), (1, 1), begin, end, (1, 1))
+        begin, end, source = (-rows[0], -columns[0]), (rows[1], columns[1]), x
+        if layer.padding_mode == "replicate":
+            source, begin, end = _continued(x, begin, end), (0, 0), (0, 0)
+        sums = ops.convolution(source, np.concatenate(weights), (1, 1), begin, end, (1, 1))
         found.append(ops.add(sums, np.tile(bias, len(weights))[None, :, None, None]))
     return ops.depth_to_space(ops.concat(found, 1) if len(found) > 1 else found[0], "blocks_first", factor)
 
@@ -144,10 +170,17 @@ def _normalized(x: openvino.Output, layer: InstanceNorm) -> openvino.Output:
 
 
 def _with_block(x: openvino.Output, block: ResidualBlock) -> openvino.Output:
-    branch = x
-    for layer in block[0][0]:
-        branch = LAYERS[type(layer)](branch, layer)
-    return ops.add(branch, ops.slice(x, [2, 2], [-2, -2], [1, 1], HEIGHT_AND_WIDTH))
+    crop = block.crop
+    shortcut = ops.slice(x, [crop, crop], [-crop, -crop], [1, 1], HEIGHT_AND_WIDTH) if crop else x
+    return ops.add(_through(x, block[0][0]), shortcut)
+
+
+def _with_detour(x: openvino.Output, layers: SeparableBlock | Detour) -> openvino.Output:
+    return ops.add(_through(x, layers), x)
+
+
+def _sub_pixel(x: openvino.Output, layer: SubPixel) -> openvino.Output:
+    return ops.depth_to_space(_convolved(x, layer[0]), "depth_first", layer.factor)
 
 
 def _enlarged(x: openvino.Output, factor: int) -> openvino.Output:
@@ -168,6 +201,9 @@ LAYERS: dict[type, Callable[[openvino.Output, nn.Module], openvino.Output]] = {
     nn.ConvTranspose2d: _convolved_transposed,
     InstanceNorm: _normalized,
     ResidualBlock: _with_block,
+    SeparableBlock: _with_detour,
+    Detour: _with_detour,
+    SubPixel: _sub_pixel,
     nn.ReLU: lambda x, layer: ops.relu(x),
     nn.Tanh: lambda x, layer: ops.tanh(x),
     ScaledTanh: lambda x, layer: ops.multiply(x, np.float32(layer.constant)),
