@@ -14,11 +14,10 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.backends import flops, network_of, seconds
 from fav.cli.options import SizeType
 from fav.errors import FavError
+from fav.model.architecture import HALF_WIDTH, receptive_field
 from fav.model.backends import BACKENDS, choose
 from fav.model.devices import best_precision, device_of
-from fav.model.network import receptive_field
 from fav.model.runner import StyleRunner
-from fav.training.config import HALF_WIDTH
 
 CANDIDATES = {
     "half": HALF_WIDTH,

@@ -16,9 +16,10 @@ from click.testing import CliRunner
 
 from fav.cli.tools import main
 from fav.errors import FavError
+from fav.model.architecture import HALF_WIDTH
 from fav.model.checkpoints import load_style, save_style, style_facts
 from fav.training.checkpoint import load_state
-from fav.training.config import HALF_WIDTH, TrainingConfig, parse_mix, parse_steps
+from fav.training.config import TrainingConfig, parse_mix, parse_steps
 from fav.util.images import read_image
 from tests.helpers.checkout import ROOT
 from tests.helpers.commands import refused

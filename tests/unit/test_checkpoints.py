@@ -14,8 +14,9 @@ import safetensors.torch
 import torch
 
 from fav.errors import FavError
+from fav.model.architecture import DEFAULT_ARCH
 from fav.model.checkpoints import architecture_of, convert, load_style, save_style, style_facts
-from fav.model.network import DEFAULT_ARCH, StyleNetwork
+from fav.model.network import StyleNetwork
 from fav.model.torch7 import TorchObject
 from tests.helpers.networks import BUNDLED, SMALL, TRANSPOSED, picture, random_network
 from tests.helpers.torch7_writer import save, sequence, style_checkpoint
