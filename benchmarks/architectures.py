@@ -1,8 +1,9 @@
 """Architectures of the style network, compared: what they weigh, how far they see, and how long a frame takes."""
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from statistics import median
+from time import perf_counter, process_time
 
 import click
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.backends import flops, network_of, seconds
+from benchmarks.backends import flops, network_of
 from fav.cli.options import SizeType
 from fav.errors import FavError
 from fav.model.architecture import HALF_WIDTH, receptive_field
@@ -74,17 +75,19 @@ def main(named: tuple[str, ...], sizes: tuple, backend: str, threads: int | None
         raise click.ClickException(str(error)) from None
     sizes = sizes or ((1024, 436), (1920, 1080))
     precision = best_precision(device_of("cpu"))
-    took = {size: _milliseconds(candidates, size, name, precision, rounds) for size in sizes}
+    took = {size: _timed(candidates, size, name, precision, rounds) for size in sizes}
     click.echo(
-        f"{name} {precision}, {torch.get_num_threads()} threads; GFLOP of a frame of 1024x436; ms a frame, by half width's"
+        f"{name} {precision}, {torch.get_num_threads()} threads; GFLOP of a frame of 1024x436; ms a frame, on the wall and of\n"
+        f"processor time, and the latter by half width's"
     )
-    click.echo(
-        f"{'':16}{'parameters':>11}{'GFLOP':>7}{'sees px':>8}"
-        + "".join(f"{f'{w}x{h}':>12}{'ratio':>6}" for w, h in sizes)
-    )
+    heads = "".join(f"{f'{width}x{height}':>12}{'cores':>8}{'ratio':>7}" for width, height in sizes)
+    click.echo(f"{'':16}{'parameters':>11}{'GFLOP':>7}{'sees px':>8}{heads}")
     for word, network in networks.items():
         weights = sum(value.numel() for value in network.parameters())
-        times = "".join(f"{took[size][word]:12.1f}{took[size][word] / took[size]['half']:6.2f}" for size in sizes)
+        times = ""
+        for size in sizes:
+            wall, cores = took[size][word]
+            times += f"{wall:12.1f}{cores:8.1f}{cores / took[size]['half'][1]:7.2f}"
         click.echo(f"{word:16}{weights:11,}{work(network):7.1f}{receptive_field(network.arch):8}{times}")
     for word, network in networks.items():
         click.echo(f"{word}: {network.arch}")
@@ -97,17 +100,26 @@ def work(network: torch.nn.Module) -> float:
         return flops(lambda: network.to("meta")(torch.empty(1, 7, 436, 1024))) / 1e9
 
 
-def _milliseconds(
+def _timed(
     candidates: dict[str, str], size: tuple[int, int], backend: str, precision: str, rounds: int
-) -> dict[str, float]:
+) -> dict[str, tuple[float, float]]:
+    """Milliseconds a frame, on the wall and of processor time, by the name of the architecture: medians of runs that take turns."""
     width, height = size
     frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     prior, reliability = frame[::-1].astype(np.float32), np.ones((height, width), np.uint8)
-    ways: dict[str, Callable[[], object]] = {}
-    for word, arch in candidates.items():
-        runner = StyleRunner(network_of(arch), backend=backend, precision=precision)
-        ways[word] = lambda runner=runner: runner.stylize(frame, prior, reliability)
-    return {word: 1000 * took for word, took in seconds(ways, rounds).items()}
+    runners = {
+        word: StyleRunner(network_of(arch), backend=backend, precision=precision) for word, arch in candidates.items()
+    }
+    took: dict[str, list[tuple[float, float]]] = {word: [] for word in candidates}
+    for number in range(rounds + 1):  # the first round warms up
+        for word, runner in runners.items():
+            began = perf_counter(), process_time()
+            runner.stylize(frame, prior, reliability)
+            if number:
+                took[word].append((1000 * (perf_counter() - began[0]), 1000 * (process_time() - began[1])))
+    return {
+        word: (median(wall for wall, _ in times), median(cores for _, cores in times)) for word, times in took.items()
+    }
 
 
 if __name__ == "__main__":

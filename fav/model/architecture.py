@@ -26,8 +26,8 @@ PRESETS = {
 MAX_LAYERS = 100
 MAX_STRIDE = 64
 MAX_DEPTH = 6  # of detours in detours: a size each
-EDGE = "E"  # the entry that makes all convolutions but the first continue their input by its edge
-MARGIN = 16  # pixels that E mirrors at each side of a frame, at least
+EDGE = "E"  # the entry that makes all convolutions continue their input by its edge
+MARGIN = 8  # pixels that E mirrors at each side of a frame
 CROP = 2  # what a residual block's two valid 3x3 convolutions eat on each side
 _TOKEN = re.compile(
     r"(?P<kind>[cfp])(?P<kernel>\d{1,2})s(?P<stride>[1-9])-(?P<channels>[1-9]\d{0,3})"
@@ -138,7 +138,7 @@ def geometry(specification: list[Layer], arch: str) -> tuple[int, int]:
         raise FavError(
             f"architecture {arch!r}: expected a picture of the size of the frame, got {1 / scale} times that"
         )
-    return MARGIN + -MARGIN % multiple if edge else math.ceil(eaten), multiple
+    return MARGIN if edge else math.ceil(eaten), multiple
 
 
 def _scales(layers: Sequence[Layer], arch: str, edge: bool, scale: Fraction) -> tuple[Fraction, int, Fraction]:

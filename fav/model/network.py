@@ -17,6 +17,10 @@ from fav.model.architecture import CROP, DEFAULT_ARCH, EDGE, Layer, geometry, pa
 
 TANH_CONSTANT = 150.0
 EPSILON = 1e-5
+# By so many grey levels is the rim of a margin brighter: where all of a frame has one color, the norms have that to scale by.
+# Without any spread they would make a picture of rounding errors. Zeros behind the margin, as much darker or brighter as the
+# frame is, did that as well, but networks learnt to paint a frame along the edges from them.
+RIM = 1.0
 _SQUARED = 1 << 22  # values squared at a time: in larger blocks, fresh memory costs more than the sum
 
 
@@ -117,23 +121,33 @@ class Upsample(nn.Module):
 class ReflectionPad(nn.Module):
     """The picture continued by its mirror images, `padding` pixels up and to the left, and below and
     to the right as far as the next size that is a multiple of `multiple`, and `padding` more.
+
+    A padding that is a `margin`, still there when the picture is painted, counts in that multiple, and its outermost pixels are
+    `RIM` grey levels brighter.
     """
 
-    def __init__(self, padding: int, multiple: int):
+    def __init__(self, padding: int, multiple: int, margin: int = 0):
         super().__init__()
-        self.padding, self.multiple = padding, multiple
+        self.padding, self.multiple, self.margin = padding, multiple, margin
+
+    def pads(self, size: int) -> tuple[int, int]:
+        """The pixels before and behind `size` pixels."""
+        return self.padding, self.padding + -(size + 2 * self.margin) % self.multiple
 
     def forward(self, x: Tensor) -> Tensor:
         for axis in (2, 3):
             size = x.shape[axis]
-            before, after = self.padding, self.padding + -size % self.multiple
+            before, after = self.pads(size)
             if after < size:
                 pads = (0, 0, before, after) if axis == 2 else (before, after, 0, 0)
                 x = F.pad(x, pads, mode="reflect")
             else:  # smaller than its own border: back and forth between its edges
                 steps = torch.arange(-before, size + after, device=x.device) % max(2 * size - 2, 1)
                 x = x.index_select(axis, torch.minimum(steps, 2 * size - 2 - steps))
-        return x
+        if not self.margin:
+            return x
+        inside = x.new_zeros(x.shape[2] - 2, x.shape[3] - 2)
+        return x + F.pad(inside, (1, 1, 1, 1), value=RIM)
 
 
 class ScaledTanh(nn.Module):
@@ -163,17 +177,14 @@ class StyleNetwork(nn.Sequential):
         specification = parse(arch)
         edge = specification[0].kind == EDGE
         padding, multiple = geometry(specification, arch)
-        layers: list[nn.Module] = [ReflectionPad(padding, multiple)] if padding else []
+        margin = padding if edge else 0
+        layers: list[nn.Module] = [ReflectionPad(padding, multiple, margin)] if padding else []
         built, channels = _layers(specification[edge:], in_channels, edge, arch)
-        for first in built[:edge]:
-            # Zeros behind the margin: where all of a frame has one color, the norms scale by its edge, not by rounding errors.
-            if isinstance(first, nn.Conv2d):
-                first.padding_mode = "zeros"
         if channels != 3:
             raise FavError(f"architecture {arch!r}: expected 3 channels at the end, got {channels}")
         super().__init__(*layers, *built, nn.Tanh(), ScaledTanh(tanh_constant))
         self.arch, self.in_channels, self.tanh_constant = arch, in_channels, tanh_constant
-        self.padding, self.multiple, self.margin = padding, multiple, padding if edge else 0
+        self.padding, self.multiple, self.margin = padding, multiple, margin
 
     def forward(self, x: Tensor) -> Tensor:
         """As the layers one after the other, but for what `run_layers` puts off."""

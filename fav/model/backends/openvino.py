@@ -17,6 +17,7 @@ from torch import nn
 from fav.model.network import (
     EPSILON,
     POINTWISE,
+    RIM,
     Detour,
     InstanceNorm,
     ReflectionPad,
@@ -48,18 +49,23 @@ class OpenVino:
         height, width, _ = seen.shape
         if self._size != (height, width):
             self._size, self._infer = (height, width), self._compiled(height, width)
-        before, multiple = self._network.padding, self._network.multiple
-        below, right = (before + -side % multiple for side in (height, width))
-        mirrored = cv2.copyMakeBorder(
-            seen, before, below, before, right, cv2.BORDER_REFLECT_101
-        )  # as ReflectionPad does
+        (above, below), (left, right) = self._pads(height, width)
+        mirrored = cv2.copyMakeBorder(seen, above, below, left, right, cv2.BORDER_REFLECT_101)  # as ReflectionPad does
+        if self._network.margin:
+            mirrored[[0, -1]] += RIM
+            mirrored[1:-1, [0, -1]] += RIM
         cut = self._network.margin
         painted = self._infer(mirrored)[cut : cut + height, cut : cut + width]
         return painted.copy()  # the next frame is painted into the same memory
 
+    def _pads(self, height: int, width: int) -> list[tuple[int, int]]:
+        network = self._network
+        mirror = ReflectionPad(network.padding, network.multiple, network.margin)
+        return [mirror.pads(side) for side in (height, width)]
+
     def _compiled(self, height: int, width: int) -> Callable[[np.ndarray], np.ndarray]:
-        padding, multiple = self._network.padding, self._network.multiple
-        graph = graph_of(self._network, *(2 * padding + side + -side % multiple for side in (height, width)))
+        sides = zip((height, width), self._pads(height, width))
+        graph = graph_of(self._network, *(side + sum(pads) for side, pads in sides))
         request = (
             core()
             .compile_model(
