@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fav.errors import FavError
-from fav.model.architecture import WIDE_VIEW
+from fav.model.architecture import PRESETS, WIDE_VIEW
 
 KINDS = ("single_image", "shift", "zoom_out", "affine", "elastic", "video")
 DEFAULT_MIX = "single_image:2,shift:1,zoom_out:1,affine:4,elastic:2"
@@ -159,5 +159,10 @@ def check_arch(arch: str) -> None:
 
     from fav.model.network import StyleNetwork
 
-    with torch.device("meta"):
-        StyleNetwork(arch, 7)
+    try:
+        with torch.device("meta"):
+            StyleNetwork(arch, 7)
+    except FavError as error:
+        if re.fullmatch(r"[a-z][a-z-]+", arch):  # a name, or meant as one
+            raise FavError(f"--arch: expected {', '.join(PRESETS)} or a string of layers, got {arch[:80]!r}") from None
+        raise error

@@ -7,15 +7,16 @@ import torch.nn.functional as F
 from torch import nn
 
 from fav.errors import FavError
-from fav.model.architecture import DEFAULT_ARCH, WIDE_VIEW, Layer, parse
+from fav.model.architecture import DEFAULT_ARCH, HALF_WIDTH, WIDE_VIEW, Layer, parse
 from fav.model.network import (
     InstanceNorm,
     ReflectionPad,
+    ResidualBlock,
     StyleNetwork,
     Upsample,
     convolve_enlarged,
 )
-from tests.helpers.networks import STRINGS, picture, random_network
+from tests.helpers.networks import SMALL, STRINGS, picture, random_network
 
 
 @torch.inference_mode()
@@ -37,6 +38,27 @@ def test_the_shortcuts_change_nothing_but_the_order_of_the_sums(arch):
     network, x = random_network(arch).double(), picture(24, 48).double()
     rest, cut = nn.Sequential.forward(network, x.clone()), network.margin
     torch.testing.assert_close(network(x.clone()), rest[..., cut : cut + 24, cut : cut + 48])
+
+
+@pytest.mark.parametrize("arch", [DEFAULT_ARCH, HALF_WIDTH, SMALL, "c9s1-4,d6,d8,R8,u6,u4,c9s1-3"])
+@torch.inference_mode()
+def test_styles_of_before_are_painted_bit_for_bit_as_they_were(arch):
+    """By the forward pass of the version that trained them."""
+    network, x = random_network(arch), picture(49, 62)
+    y, factor = x.clone(), 1
+    for layer in network:
+        if isinstance(layer, Upsample):
+            factor *= layer.factor
+        elif factor > 1 and isinstance(layer, nn.Conv2d) and layer.stride == (1, 1):
+            y, factor = convolve_enlarged(y, layer, factor), 1
+        elif isinstance(layer, ReflectionPad):
+            right, below = (layer.padding + -side % 4 for side in (62, 49))
+            y = F.pad(y, (layer.padding, right, layer.padding, below), mode="reflect")
+        elif isinstance(layer, ResidualBlock):
+            y = layer[0][0](y) + y[..., 2:-2, 2:-2]
+        else:
+            y = layer(y)
+    assert torch.equal(network(x), y[..., :49, :62])
 
 
 @torch.inference_mode()
