@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.backends import flops, network_of
 from fav.cli.options import SizeType
 from fav.errors import FavError
-from fav.model.architecture import HALF_WIDTH, receptive_field
+from fav.model.architecture import HALF_WIDTH, WIDE_VIEW, receptive_field
 from fav.model.backends import BACKENDS, choose
 from fav.model.devices import best_precision, device_of
 from fav.model.runner import StyleRunner
@@ -23,13 +23,16 @@ from fav.model.runner import StyleRunner
 CANDIDATES = {
     "half": HALF_WIDTH,
     "third level": "c9s1-16,d32,d64,d128,R128,R128,R128,R128,R128,U2,c3s1-64,U2,c3s1-32,U2,c9s1-3",
-    "strided": "E,c7s2-16,d32,d80,R80,R80,R80,R80,R80,U2,c3s1-32,U2,c3s1-24,U2,c5s1-3",
-    "dilated": "E,c7s2-16,d40,R40,R40d2,R40d4,R40d4,R40,U2,c3s1-24,U2,c5s1-3",
-    "detour": "E,c7s2-16,d32,[d96,R96,R96,R96,R96,U2,c3s1-32],R32,U2,c3s1-24,U2,c5s1-3",
-    "separable": "E,c7s2-16,d48,S48x2k7,[d96,S96x2k7,S96x2k7,S96x2k7,S96x2k7,S96x2k7,U2,c3s1-48],S48x2k7,U2,c3s1-24,U2,c5s1-3",
-    "two detours": "E,c7s2-16,d32,R32,[d64,R64,[d128,R128,R128,U2,c3s1-64],R64,U2,c3s1-32],R32,U2,c3s1-24,U2,c5s1-3",
-    "sub-pixel": "E,c7s2-16,d32,[d96,R96,R96,R96,R96,p3s2-32],R32,p3s2-24,p3s2-3",
+    "dilated": "E,c5s2-16,d40,R40,R40d2,R40d4,R40d4,R40,U2,c3s1-24,U2,c5s1-3",
+    "strided": "E,c7s2-16,d32,d80,R80,R80d2,R80,R80,R80,U2,c3s1-32,U2,c3s1-24,U2,c5s1-3",
     "quarter": "E,c9s4-32,R32,[d96,R96,R96,R96,R96,U2,c3s1-32],R32,U4,c9s1-3",
+    "one detour": "E,c5s2-16,d32,[d96,R96,R96,R96,R96,U2,c3s1-32],R32,U2,c3s1-24,U2,c5s1-3",
+    "separable": (
+        "E,c7s2-16,d48,S48x2k7,[d96,S96x2k7,S96x2k7,S96x2k7,S96x2k7,S96x2k7,U2,c3s1-48],S48x2k7,U2,c3s1-24,U2,c5s1-3"
+    ),
+    "detours": "E,c7s2-16,d32,R32,[d64,R64,[d128,R128,R128,U2,c3s1-64],R64,U2,c3s1-32],R32,U2,c3s1-24,U2,c5s1-3",
+    "sub-pixel": "E,c5s2-16,d32,R32,[d64,R64,[d128,R128,R128,p3s2-64],R64,p3s2-32],R32,p3s2-24,p3s2-3",
+    "wide-view": WIDE_VIEW,
 }
 
 
