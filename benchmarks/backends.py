@@ -23,15 +23,15 @@ from fav.flow.field import (
     FlowField,
     between,
 )
+from fav.model.architecture import DEFAULT_ARCH, HALF_WIDTH
 from fav.model.backends import BACKENDS, choose
 from fav.model.checkpoints import load_style
 from fav.model.devices import device_of
-from fav.model.network import DEFAULT_ARCH, StyleNetwork
+from fav.model.network import StyleNetwork
 from fav.model.preprocessing import network_input
 from fav.model.runner import StyleRunner
 from fav.stylize.recurrence import Recurrence
 from fav.stylize.settings import PRECISIONS
-from fav.training.config import HALF_WIDTH
 from fav.util.images import resize
 
 MATERIAL = ROOT.parent / "shared" / "data"

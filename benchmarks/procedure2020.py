@@ -23,8 +23,8 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.stopwatch import Stopwatch, peak_kb
 from fav.errors import FavError
 from fav.flow.spynet import LEVELS, MEAN, STD, STEP, load_weights, make_level, name_of
+from fav.model.architecture import Layer, parse
 from fav.model.checkpoints import load_style
-from fav.model.network import Layer, parse
 
 FLO_HEAD = np.dtype([("magic", "<f4"), ("width", "<i4"), ("height", "<i4")])
 FLO_MAGIC = 202021.25

@@ -124,7 +124,7 @@ def make_plan(job, node, steps: str, series: bool, **options):
     watch.time("publish: write, sync", (FileSystem, "write_new"))
     watch.time("publish: link, unlink", (results, "publish"))
     watch.time("claims, lists", (Claims, "claim"), (Claims, "release"),
-               *((Worker, name) for name in ("_carry_on", "_claim_one", "_look_around")))  # fmt: skip
+               *((Worker, name) for name in ("_after_publish", "_claim_one", "_refresh_job")))  # fmt: skip
     watch.time("index and cuts", (fav.pipeline.plan.VideoPlan, "_index"))
     watch.time("film: read frames", (fav.pipeline.artifacts.JobArtifacts, "frame"))
     watch.time("film: encode", (fav.pipeline.plan.VideoPlan, "_stitched"))

@@ -13,12 +13,12 @@ from fav.cli.common import one_line_errors
 from fav.cli.log_options import LOG, log_settings, start_record
 from fav.cli.options import FILE, NumberType, limits, options
 from fav.cli.outputs import check_place
+from fav.model.architecture import PRESETS
 from fav.monitor.console import begin_log, tell
 from fav.pipeline.spec import LOSS_NETWORK
 from fav.training.config import (
     DEFAULT_MIX,
     DEFAULT_STEPS,
-    HALF_WIDTH,
     VIDEO_SHARE,
     StopCriteria,
     TrainingConfig,
@@ -51,7 +51,12 @@ WEIGHT = NumberType(0)
     metavar="NAME|FILE",
     help="squeezenet1_1, squeezenet1_0 or vgg16, fetched on first use; or a file of such a network.",
 )
-@click.option("--arch", default="", help=f"Architecture of the style network.  [default: half width, {HALF_WIDTH}]")
+@click.option(
+    "--arch",
+    default="",
+    metavar="NAME|STRING",
+    help=f"Architecture of the style network: {', '.join(PRESETS)}, or a string of layers.  [default: {next(iter(PRESETS))}]",
+)
 @click.option(
     "--init",
     type=FILE,
@@ -185,6 +190,7 @@ def train(
     # Read when PyTorch is imported. Threads that spin while they wait take the cores from the samples' workers and from
     # everybody else: on two busy cores an iteration took 11 to 18 s, with this 2 to 3 s.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    values["arch"] = PRESETS.get(values["arch"], values["arch"])
     names = OutputPaths(check_place(out))
     names.check()
     values["mix"] = values["mix"] or DEFAULT_MIX + (VIDEO_SHARE if clips else "")

@@ -1,13 +1,12 @@
-"""The style network of Fast Artistic Videos, built from the authors' architecture string.
+"""The style network of Fast Artistic Videos, built from an architecture string: the authors' entries, and some of our own.
 
 Sources: Ruder, Dosovitskiy, Brox, "Artistic style transfer for videos and spherical images" (2018);
 Johnson, Alahi, Fei-Fei, "Perceptual losses for real-time style transfer" (2016), whose string this is.
+Sub-pixel convolutions: Shi et al. (2016), with the initial weights of Aitken et al. (2017). Separable blocks: Liu et al.,
+"A ConvNet for the 2020s" (2022).
 """
 
-import math
-import re
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Iterable, Sequence
 from functools import reduce
 from typing import cast
 
@@ -16,59 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fav.errors import FavError
+from fav.model.architecture import CROP, DEFAULT_ARCH, EDGE, Layer, geometry, parse
 
-DEFAULT_ARCH = "c9s1-32,d64,d128,R128,R128,R128,R128,R128,U2,c3s1-64,U2,c9s1-3"
 TANH_CONSTANT = 150.0
 EPSILON = 1e-5
-MAX_LAYERS = 100
-MAX_STRIDE = 64
-_CROP = 2  # what a residual block's two valid 3x3 convolutions eat on each side
+# By so many grey levels is the rim of a margin brighter: where all of a frame has one color, the norms have that to scale by.
+# Without any spread they would make a picture of rounding errors. Zeros behind the margin, as much darker or brighter as the
+# frame is, did that as well, but networks learnt to paint a frame along the edges from them.
+RIM = 1.0
 _SQUARED = 1 << 22  # values squared at a time: in larger blocks, fresh memory costs more than the sum
-_TOKEN = re.compile(
-    r"(?P<kind>c|f)(?P<kernel>\d{1,2})s(?P<stride>[1-9])-(?P<channels>[1-9]\d{0,3})"
-    r"|(?P<short>[duR])(?P<short_channels>[1-9]\d{0,3})|U(?P<factor>[1-9])"
-)
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One entry of an architecture string.
-
-    kind: c convolution, f full (transposed) convolution, R residual block, U nearest upsampling;
-    `d` and `u` are a c and an f of 3x3 and stride 2. channels is what comes out (0 for U: unchanged),
-    stride what the layer divides (c) or multiplies (f, U) the size by.
-    """
-
-    kind: str
-    kernel: int
-    stride: int
-    channels: int
-
-
-def parse(arch: str) -> list[Layer]:
-    """The layers of an architecture string.
-
-    Raises FavError that names the first entry that is not understood.
-    """
-    entries = arch.split(",")
-    if len(entries) > MAX_LAYERS:
-        raise FavError(f"architecture {arch[:200]!r}: expected at most {MAX_LAYERS} layers, got {len(entries)}")
-    return [_parse_entry(entry, arch) for entry in entries]
-
-
-def _parse_entry(entry: str, arch: str) -> Layer:
-    match = _TOKEN.fullmatch(entry)
-    if match is None:
-        raise FavError(f"architecture {arch[:200]!r}: expected cKsS-C, fKsS-C, dC, uC, RC or UN, got {entry[:40]!r}")
-    if match["factor"]:
-        return Layer("U", 1, int(match["factor"]), 0)
-    if match["short"]:
-        kind, stride = {"d": ("c", 2), "u": ("f", 2), "R": ("R", 1)}[match["short"]]
-        return Layer(kind, 3, stride, int(match["short_channels"]))
-    kernel = int(match["kernel"])
-    if kernel % 2 == 0:
-        raise FavError(f"architecture {arch[:200]!r}: expected an odd kernel, got {entry!r}")
-    return Layer(match["kind"], kernel, int(match["stride"]), int(match["channels"]))
 
 
 class InstanceNorm(nn.Module):
@@ -94,25 +49,69 @@ class InstanceNorm(nn.Module):
 
 
 class ResidualBlock(nn.Sequential):
-    """Two valid 3x3 convolutions beside a shortcut cropped to the same size; eats 2 pixels a side."""
+    """Two 3x3 convolutions beside a shortcut; valid ones eat 2 pixels a side (and the shortcut is cropped as much), with `edge`
+    the size stays."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, dilation: int = 1, edge: bool = False):
         branch = nn.Sequential(
-            nn.Conv2d(channels, channels, 3),
+            _convolution(channels, channels, 3, dilation=dilation, edge=edge),
             InstanceNorm(channels),
             nn.ReLU(inplace=True),
-            nn.Conv2d(channels, channels, 3),
+            _convolution(channels, channels, 3, dilation=dilation, edge=edge),
             InstanceNorm(channels),
         )
         super().__init__(nn.Sequential(branch))  # nested as ConcatTable(branch, shortcut) is, for its keys
+        self.crop = 0 if edge else CROP * dilation
 
     @property
     def branch(self) -> nn.Sequential:
         """The convolutions beside the shortcut."""
         return cast(nn.Sequential, cast(nn.Sequential, self[0])[0])
 
-    def forward(self, input: Tensor) -> Tensor:
-        return self.branch(input) + input[..., _CROP:-_CROP, _CROP:-_CROP]
+    def forward(self, x: Tensor) -> Tensor:
+        branch = self.branch(x)
+        return branch + (x[..., self.crop : -self.crop, self.crop : -self.crop] if self.crop else x)
+
+
+class SeparableBlock(nn.Sequential):
+    """A convolution of each channel by itself, a norm, and two 1x1 convolutions with `expansion` times the channels between
+    them, beside a shortcut; the size stays."""
+
+    def __init__(self, channels: int, expansion: int, kernel: int):
+        super().__init__(
+            _convolution(channels, channels, kernel, groups=channels, edge=True),
+            InstanceNorm(channels),
+            nn.Conv2d(channels, expansion * channels, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(expansion * channels, channels, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + x
+
+
+class Detour(nn.Sequential):
+    """Layers whose result is added to what they began with: smaller pictures, which see farther, beside the larger one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return run_layers(self, x) + x
+
+
+class SubPixel(nn.Sequential):
+    """A convolution whose channels then become squares of factor x factor pixels.
+
+    All pixels of a square begin with the same weights (Aitken et al. 2017), so that there is no lattice to be unlearnt.
+    """
+
+    def __init__(self, channels: int, out_channels: int, kernel: int, factor: int, edge: bool):
+        super().__init__(_convolution(channels, factor**2 * out_channels, kernel, edge=edge, padding=kernel // 2))
+        self.factor = factor
+        with torch.no_grad():
+            for value in self[0].parameters():
+                value.copy_(value[:: factor**2].repeat_interleave(factor**2, 0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(self[0](x), self.factor)
 
 
 class Upsample(nn.Module):
@@ -129,23 +128,33 @@ class Upsample(nn.Module):
 class ReflectionPad(nn.Module):
     """The picture continued by its mirror images, `padding` pixels up and to the left, and below and
     to the right as far as the next size that is a multiple of `multiple`, and `padding` more.
+
+    A padding that is a `margin`, still there when the picture is painted, counts in that multiple, and its outermost pixels are
+    `RIM` grey levels brighter.
     """
 
-    def __init__(self, padding: int, multiple: int):
+    def __init__(self, padding: int, multiple: int, margin: int = 0):
         super().__init__()
-        self.padding, self.multiple = padding, multiple
+        self.padding, self.multiple, self.margin = padding, multiple, margin
+
+    def pads(self, size: int) -> tuple[int, int]:
+        """The pixels before and behind `size` pixels."""
+        return self.padding, self.padding + -(size + 2 * self.margin) % self.multiple
 
     def forward(self, x: Tensor) -> Tensor:
         for axis in (2, 3):
             size = x.shape[axis]
-            before, after = self.padding, self.padding + -size % self.multiple
+            before, after = self.pads(size)
             if after < size:
                 pads = (0, 0, before, after) if axis == 2 else (before, after, 0, 0)
                 x = F.pad(x, pads, mode="reflect")
             else:  # smaller than its own border: back and forth between its edges
                 steps = torch.arange(-before, size + after, device=x.device) % max(2 * size - 2, 1)
                 x = x.index_select(axis, torch.minimum(steps, 2 * size - 2 - steps))
-        return x
+        if not self.margin:
+            return x
+        inside = x.new_zeros(x.shape[2] - 2, x.shape[3] - 2)
+        return x + F.pad(inside, (1, 1, 1, 1), value=RIM)
 
 
 class ScaledTanh(nn.Module):
@@ -166,78 +175,110 @@ class StyleNetwork(nn.Sequential):
     The layers stand at the indices that they have in the authors' Lua models, so a state dict has the
     keys of their PyTorch port: `1.weight` the first convolution, `2.weight` its norm, ..., and
     `10.0.0.0.weight` the first convolution of the first residual block.
+    The picture is `padding` pixels larger on each side than the frame, and so much that `multiple` divides its sides;
+    `margin` of these pixels are left when it is painted, and cut off.
     Raises FavError for a string that is malformed or whose layers do not fit together.
     """
 
     def __init__(self, arch: str = DEFAULT_ARCH, in_channels: int = 7, tanh_constant: float = TANH_CONSTANT):
         specification = parse(arch)
-        padding, multiple = _geometry(specification, arch)
-        layers: list[nn.Module] = [ReflectionPad(padding, multiple)] if padding else []
-        channels = in_channels
-        for number, layer in enumerate(specification, 1):
-            if layer.kind == "R" and layer.channels != channels:
-                raise FavError(
-                    f"architecture {arch!r}: a residual block keeps {channels} channels, got R{layer.channels}"
-                )
-            layers.append(_build(layer, channels))
-            channels = layer.channels or channels
-            if layer.kind != "R" and number < len(specification):
-                layers += [InstanceNorm(channels), nn.ReLU(inplace=True)]
+        edge = specification[0].kind == EDGE
+        padding, multiple = geometry(specification, arch)
+        margin = padding if edge else 0
+        layers: list[nn.Module] = [ReflectionPad(padding, multiple, margin)] if padding else []
+        built, channels = _layers(specification[edge:], in_channels, edge, arch)
         if channels != 3:
             raise FavError(f"architecture {arch!r}: expected 3 channels at the end, got {channels}")
-        super().__init__(*layers, nn.Tanh(), ScaledTanh(tanh_constant))
+        super().__init__(*layers, *built, nn.Tanh(), ScaledTanh(tanh_constant))
         self.arch, self.in_channels, self.tanh_constant = arch, in_channels, tanh_constant
-        self.padding, self.multiple = padding, multiple
+        self.padding, self.multiple, self.margin = padding, multiple, margin
 
-    def forward(self, input: Tensor) -> Tensor:
-        """As the layers one after the other, but an upsampling waits for the convolution that needs it:
-        the mean and variance of repeated pixels are those of the pixels themselves.
-        """
-        x = input
+    def forward(self, x: Tensor) -> Tensor:
+        """As the layers one after the other, but for what `run_layers` puts off."""
         height, width = x.shape[2:]
         if not self.padding:
             x = ReflectionPad(0, self.multiple)(x)
-        factor = 1
-        for layer in self:
-            if isinstance(layer, Upsample):
-                factor *= layer.factor
-            elif factor > 1 and isinstance(layer, nn.Conv2d) and layer.stride == (1, 1):
-                x, factor = convolve_enlarged(x, layer, factor), 1
-            elif factor > 1 and isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, ResidualBlock)):
-                x, factor = layer(Upsample(factor)(x)), 1
-            else:
-                x = layer(x)
-        return Upsample(factor)(x)[..., :height, :width] if factor > 1 else x[..., :height, :width]
+        x, cut = run_layers(self, x), self.margin
+        return x[..., cut : cut + height, cut : cut + width]
 
 
-def _geometry(specification: list[Layer], arch: str) -> tuple[int, int]:
-    """Pixels of the frame that the residual blocks eat on each side, and the total stride."""
-    scale, multiple, eaten = Fraction(1), 1, Fraction(0)
+def run_layers(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
+    """As the layers one after the other, but an upsampling waits for the convolution that needs it:
+    the mean and variance of repeated pixels are those of the pixels themselves.
+    """
+    factor = 1
+    for layer in layers:
+        if isinstance(layer, Upsample):
+            factor *= layer.factor
+        elif factor > 1 and isinstance(layer, nn.Conv2d) and layer.stride == (1, 1):
+            x, factor = convolve_enlarged(x, layer, factor), 1
+        elif factor > 1 and not isinstance(layer, POINTWISE):
+            x, factor = layer(Upsample(factor)(x)), 1
+        else:
+            x = layer(x)
+    return Upsample(factor)(x) if factor > 1 else x
+
+
+POINTWISE = (InstanceNorm, nn.ReLU, nn.Tanh, ScaledTanh)  # what is the same before an upsampling and behind it
+
+
+def _layers(specification: Sequence[Layer], channels: int, edge: bool, arch: str) -> tuple[list[nn.Module], int]:
+    """The modules of layers, and the channels that come out. Norms are at the end of what is not a block: a network's last layer
+    has none, a detour's no ReLU, and with `edge` an upsampling has neither."""
+    layers: list[nn.Module] = []
     for layer in specification:
-        if layer.kind == "R":
-            eaten += _CROP * scale
-        scale = scale * layer.stride if layer.kind == "c" else scale / layer.stride
-        multiple = math.lcm(multiple, scale.numerator)
-        if multiple > MAX_STRIDE or scale.denominator > 4:
-            raise FavError(
-                f"architecture {arch[:200]!r}: expected pictures of 1/{MAX_STRIDE} to 4 times the frame on the way"
-            )
-    if scale != 1:
-        raise FavError(
-            f"architecture {arch!r}: expected a picture of the size of the frame, got {1 / scale} times that"
-        )
-    return math.ceil(eaten), multiple
+        if layer.kind in "RS" and layer.channels != channels:
+            raise FavError(f"architecture {arch!r}: a residual block keeps {channels} channels, got {layer}")
+        if layer.kind == "[":
+            inner, after = _layers(layer.inner, channels, edge, arch)
+            if after != channels:
+                raise FavError(f"architecture {arch!r}: a detour keeps {channels} channels, got {after} from {layer}")
+            layers.append(Detour(*inner, *([] if layer.inner[-1].kind in "RS[" else [InstanceNorm(channels)])))
+            continue
+        layers.append(_build(layer, channels, edge))
+        channels = layer.channels or channels
+        if layer is not specification[-1] and layer.kind not in ("RSU" if edge else "RS"):
+            layers += [InstanceNorm(channels), nn.ReLU(inplace=True)]
+    return layers, channels
 
 
-def _build(layer: Layer, channels: int) -> nn.Module:
+def _build(layer: Layer, channels: int, edge: bool) -> nn.Module:
     reach = layer.kernel // 2
-    if layer.kind == "U":
-        return Upsample(layer.stride)
-    if layer.kind == "R":
-        return ResidualBlock(channels)
-    if layer.kind == "f":
-        return nn.ConvTranspose2d(channels, layer.channels, layer.kernel, layer.stride, reach, layer.stride - 1)
-    return nn.Conv2d(channels, layer.channels, layer.kernel, layer.stride, reach)
+    match layer.kind:
+        case "U":
+            return Upsample(layer.stride)
+        case "R":
+            return ResidualBlock(channels, layer.dilation, edge)
+        case "S":
+            return SeparableBlock(channels, layer.expansion, layer.kernel)
+        case "p":
+            return SubPixel(channels, layer.channels, layer.kernel, layer.stride, edge)
+        case "f":
+            return nn.ConvTranspose2d(channels, layer.channels, layer.kernel, layer.stride, reach, layer.stride - 1)
+    return _convolution(channels, layer.channels, layer.kernel, layer.stride, edge=edge, padding=reach)
+
+
+def _convolution(
+    channels: int,
+    out_channels: int,
+    kernel: int,
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+    edge: bool = False,
+    padding: int = 0,
+) -> nn.Conv2d:
+    """A convolution whose input is continued by its edge (`edge`), or by `padding` zeros a side."""
+    return nn.Conv2d(
+        channels,
+        out_channels,
+        kernel,
+        stride,
+        kernel // 2 * dilation if edge else padding,
+        dilation,
+        groups,
+        padding_mode="replicate" if edge and kernel > 1 else "zeros",
+    )
 
 
 def convolve_enlarged(x: Tensor, conv: nn.Conv2d, factor: int) -> Tensor:
@@ -253,7 +294,8 @@ def convolve_enlarged(x: Tensor, conv: nn.Conv2d, factor: int) -> Tensor:
     fold = torch.stack([meeting(pixels, size) for pixels in met]).to(x)
     weight = torch.einsum("pit,qju,octu->pqocij", fold, fold, conv.weight).flatten(0, 2)
     before, after = -nearest, met[-1][0] + size - 1
-    small = F.pad(x, (before, after, before, after))
+    # Repeated pixels are continued by their edge as the pixels themselves are.
+    small = F.pad(x, (before, after, before, after), "replicate" if conv.padding_mode == "replicate" else "constant")
     # Pixels with their channels side by side, as in channels_last: whole pixels are moved, and no other copy is made.
     phases = (
         F.conv2d(small, weight, bias_of(conv).repeat(factor**2)).permute(0, 2, 3, 1).unflatten(3, (factor, factor, -1))

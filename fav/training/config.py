@@ -10,14 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from fav.errors import FavError
+from fav.model.architecture import PRESETS, WIDE_VIEW
 
 KINDS = ("single_image", "shift", "zoom_out", "affine", "elastic", "video")
 DEFAULT_MIX = "single_image:2,shift:1,zoom_out:1,affine:4,elastic:2"
 VIDEO_SHARE = ",video:5"  # what is added to the default where there are clips
 DEFAULT_STEPS = "0:1,800:2,1200:4"
-# Half the width of the authors': half the time of an iteration and 0.36 of that of a film's frame, as measured on a CPU;
-# the style that ships has it, too.
-HALF_WIDTH = "c9s1-16,d32,d64,R64,R64,R64,R64,R64,U2,c3s1-32,U2,c9s1-3"
 MOST_STEPS = 32
 
 
@@ -109,7 +107,7 @@ class TrainingConfig:
         parse_steps(self.steps)
         if ("video" in parse_mix(self.mix)) != clips:
             raise FavError("--data-mix: expected video with --clips and only with them, got one of the two")
-        check_arch(self.arch or HALF_WIDTH)
+        check_arch(self.arch or WIDE_VIEW)
 
     def kind(self, iteration: int) -> str:
         """The kind of the samples of an iteration, drawn by their shares: a function of the seed and the iteration alone."""
@@ -161,5 +159,10 @@ def check_arch(arch: str) -> None:
 
     from fav.model.network import StyleNetwork
 
-    with torch.device("meta"):
-        StyleNetwork(arch, 7)
+    try:
+        with torch.device("meta"):
+            StyleNetwork(arch, 7)
+    except FavError as error:
+        if re.fullmatch(r"[a-z][a-z-]+", arch):  # a name, or meant as one
+            raise FavError(f"--arch: expected {', '.join(PRESETS)} or a string of layers, got {arch[:80]!r}") from None
+        raise error

@@ -3,11 +3,15 @@
 Source: Chen, Goodfellow, Shlens, "Net2Net: Accelerating Learning via Knowledge Transfer" (2016), section 2.2.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
 from fav.errors import FavError
-from fav.model.network import StyleNetwork, bias_of, parse
+from fav.model.architecture import Layer, parse
+from fav.model.network import StyleNetwork, bias_of
 
 
 @torch.no_grad()
@@ -20,9 +24,7 @@ def widened(network: StyleNetwork, arch: str, seed: int) -> StyleNetwork:
     """
     if arch == network.arch:
         return network
-    narrow, wide = parse(network.arch), parse(arch)
-    same = [(a.kind, a.kernel, a.stride) for a in narrow] == [(b.kind, b.kernel, b.stride) for b in wide]
-    if not same or any(b.channels % max(a.channels, 1) for a, b in zip(narrow, wide)):
+    if not _can_widen(parse(network.arch), parse(arch)):
         raise FavError(f"expected {arch}, or its layers with half of the channels or a third, got {network.arch}")
     larger = StyleNetwork(arch, network.in_channels, network.tanh_constant)
     random = torch.Generator().manual_seed(seed)
@@ -36,6 +38,14 @@ def widened(network: StyleNetwork, arch: str, seed: int) -> StyleNetwork:
             for name, value in new.named_parameters(recurse=False):
                 value.copy_(_repeated(getattr(old, name), len(value), 0))
     return larger
+
+
+def _can_widen(narrow: Sequence[Layer], wide: Sequence[Layer]) -> bool:
+    """Whether the layers differ by their channels alone, each of those of `wide` a multiple."""
+    alike = [[replace(layer, channels=0, inner=()) for layer in layers] for layers in (narrow, wide)]
+    return alike[0] == alike[1] and all(
+        b.channels % max(a.channels, 1) == 0 and _can_widen(a.inner, b.inner) for a, b in zip(narrow, wide)
+    )
 
 
 def _repeated(value: Tensor, length: int, axis: int) -> Tensor:

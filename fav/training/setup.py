@@ -10,13 +10,14 @@ from rich.console import Console
 from rich.progress import Progress
 
 from fav.errors import FavError
+from fav.model.architecture import WIDE_VIEW
 from fav.model.checkpoints import load_style
 from fav.model.devices import best_precision, device_of, placed
 from fav.model.network import StyleNetwork
 from fav.perceptual.loss import PerceptualLoss, as_tensor, read_painting
 from fav.perceptual.pretrained import load_loss_network
 from fav.training.checkpoint import check_same, load_state, restore
-from fav.training.config import HALF_WIDTH, StopCriteria, TrainingConfig, TrainingInputs
+from fav.training.config import StopCriteria, TrainingConfig, TrainingInputs
 from fav.training.contact_sheet import samples_of
 from fav.training.dataloader import Batches
 from fav.training.image_folder import FEWEST, ImageFolder, open_album
@@ -52,7 +53,7 @@ def prepare(
         loss_network=kind,
         loss_network_print=network_print,
         init_print=fingerprint(inputs.init) if inputs.init else None,
-        arch=start.arch if start else recipe.arch or HALF_WIDTH,
+        arch=start.arch if start else _architecture(recipe, state),
         precision=_precision(recipe, state, device),
     )
     if state:
@@ -94,6 +95,11 @@ def _device(inputs: TrainingInputs) -> torch.device:
     if device.type == "cuda":
         torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = False, True
     return device
+
+
+def _architecture(recipe: TrainingConfig, state: dict | None) -> str:
+    """What was asked for; else that of the state that there is, or the one of new styles."""
+    return recipe.arch or (str(state["recipe"].get("arch")) if state else WIDE_VIEW)
 
 
 def _precision(recipe: TrainingConfig, state: dict | None, device: torch.device) -> str:

@@ -16,9 +16,10 @@ from click.testing import CliRunner
 
 from fav.cli.tools import main
 from fav.errors import FavError
+from fav.model.architecture import HALF_WIDTH, PRESETS, WIDE_VIEW
 from fav.model.checkpoints import load_style, save_style, style_facts
 from fav.training.checkpoint import load_state
-from fav.training.config import HALF_WIDTH, TrainingConfig, parse_mix, parse_steps
+from fav.training.config import TrainingConfig, parse_mix, parse_steps
 from fav.util.images import read_image
 from tests.helpers.checkout import ROOT
 from tests.helpers.commands import refused
@@ -190,6 +191,19 @@ def test_a_style_can_be_the_beginning_of_another(words, tmp_path):
     )
 
 
+def test_a_new_style_has_the_architecture_of_new_styles_and_goes_on_with_the_one_that_it_has(words, tmp_path):
+    at = words.index("--arch")
+    without = words[:at] + words[at + 2 :]
+    for words_of_arch, iterations, arch in ((["--arch", TINY], 1, TINY), ([], 2, TINY)):
+        assert call(*without, *words_of_arch, "--iterations", iterations).exit_code == 0
+        assert load_style(tmp_path / "out.safetensors").arch == arch
+    new = [word.replace("out.safetensors", "new.safetensors") for word in without]
+    assert call(*new, "--iterations", 1).exit_code == 0
+    assert load_style(tmp_path / "new.safetensors").arch == WIDE_VIEW == PRESETS["wide-view"]
+    assert call(*new, "--arch", "wide-view", "--iterations", 2).exit_code == 0
+    refused(call(*new, "--arch", "half", "--iterations", 3), f"arch was {WIDE_VIEW}, not {HALF_WIDTH}")
+
+
 def test_clips_are_learnt_from(words, tmp_path, clip):
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / "one.mp4").write_bytes(clip.read_bytes())
@@ -202,6 +216,7 @@ def test_clips_are_learnt_from(words, tmp_path, clip):
     (("--arch", "c9s1-4,d6"), "expected a picture of the size of the frame"),
     (("--arch", "c9s1-4,x6"), "got 'x6'"),
     (("--arch", "c9s1-4"), "expected 3 channels at the end"),
+    (("--arch", "wideview"), "expected wide-view, half, full or a string of layers, got 'wideview'"),
     (("--data-mix", "shift:1,video:2"), "expected video with --clips"),
     (("--data-mix", "shift:-1"), "--data-mix"),
     (("--num-frame-steps", "5:1"), "--num-frame-steps"),

@@ -14,6 +14,7 @@ import coordinator
 from fav.errors import FavError
 from fav.model import runner as runner_module
 from fav.model.backends import BACKENDS, choose
+from fav.model.backends.pytorch import lowered
 from fav.model.devices import best_precision
 from fav.model.runner import StyleRunner
 from fav.pipeline.spec import JobSpec
@@ -22,7 +23,7 @@ from fav.util.images import png_text
 from shared.jobs import all_jobs
 from tests.helpers.checkout import ROOT
 from tests.helpers.job_system import make_share
-from tests.helpers.networks import STRINGS, random_network
+from tests.helpers.networks import STRINGS, picture, random_network
 from tests.helpers.video_jobs import create, work
 
 SIZES = [(1, 1), (3, 50), (43, 50)]
@@ -62,6 +63,14 @@ def test_all_paint_what_the_network_paints(backend, arch, in_channels):
         assert np.abs(found - expected).max() <= 1 and np.mean(found != expected) < 0.01
         differences = np.abs(rough.stylize(*pieces(*size)) - expected)
         assert differences.mean() < 2 and (size != SIZES[-1] or differences.mean() < 0.8)
+
+
+@pytest.mark.parametrize("arch", STRINGS)
+def test_lowered_a_network_paints_nearly_the_same(arch):
+    """Also on processors that are not made for bfloat16, where no runner would lower it."""
+    network, x = random_network(arch), picture(43, 50)
+    with torch.inference_mode():
+        assert (lowered(network)(x.bfloat16()) - network(x)).abs().mean() < 0.8
 
 
 def test_a_frame_stays_as_it_was_and_what_was_returned_is_not_painted_over(backend):
@@ -169,8 +178,8 @@ def test_a_child_may_end_after_runners_have_come_and_gone(backend):
 
 @pytest.mark.long
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_compiled_it_paints_what_the_network_paints(precision):
-    arch = "c9s1-4,d8,R8,U2,c9s1-3"
+@pytest.mark.parametrize("arch", ["c9s1-4,d8,R8,U2,c9s1-3", "E,c5s2-8,[d8,S8x2k5,R8d2,U2,c5s1-8],p3s2-3"])
+def test_compiled_it_paints_what_the_network_paints(arch, precision):
     expected = StyleRunner(random_network(arch)).stylize(*pieces(43, 50)).astype(int)
     runner = StyleRunner(random_network(arch), backend="compile", precision=precision)
     assert np.abs(runner.stylize(*pieces(43, 50)) - expected).mean() < 0.8

@@ -14,10 +14,11 @@ import safetensors.torch
 import torch
 
 from fav.errors import FavError
+from fav.model.architecture import DEFAULT_ARCH
 from fav.model.checkpoints import architecture_of, convert, load_style, save_style, style_facts
-from fav.model.network import DEFAULT_ARCH, StyleNetwork
+from fav.model.network import StyleNetwork
 from fav.model.torch7 import TorchObject
-from tests.helpers.networks import BUNDLED, SMALL, TRANSPOSED, picture, random_network
+from tests.helpers.networks import BUNDLED, SMALL, STRINGS, TRANSPOSED, picture, random_network
 from tests.helpers.torch7_writer import save, sequence, style_checkpoint
 
 archs = pytest.mark.parametrize("arch", [SMALL, TRANSPOSED])
@@ -114,6 +115,17 @@ def test_a_torch7_model_that_was_written_alone_is_read(tmp_path):
 def test_the_architecture_is_found_in_the_weights(arch):
     with torch.device("meta"):
         assert architecture_of(StyleNetwork(arch, 7).state_dict()) == arch
+
+
+@pytest.mark.parametrize("arch", [arch for arch in STRINGS if arch.startswith("E")])
+def test_a_style_with_entries_beyond_the_authors_is_read_as_it_was_written(tmp_path, arch):
+    network = random_network(arch)
+    save_style(network, tmp_path / "style.safetensors", dtype=torch.float32)
+    assert_same(load_style(tmp_path / "style.safetensors"), network)
+    assert style_facts(tmp_path / "style.safetensors").arch == arch
+    with pytest.raises(FavError) as error:  # keys alone do not tell strides, borders and detours
+        load_style(save_pth(tmp_path / "style.pth", network.state_dict()))
+    assert "expect" in str(error.value) and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["whole.safetensors", "checkpoint.pth", "checkpoint.t7"])

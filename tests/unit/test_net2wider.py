@@ -10,6 +10,7 @@ from tests.helpers.networks import SMALL, TRANSPOSED, picture, random_network
 WIDER = {
     SMALL: "c9s1-8,d6,d24,R24,R24,R24,R24,R24,U2,c3s1-6,U2,c9s1-3",
     TRANSPOSED: "c9s1-8,d12,d16,R16,R16,u12,u8,c9s1-3",
+    "E,c5s2-4,[d6,S6x2k3,R6d2,U2,c3s1-4],p3s2-4,c3s1-3": "E,c5s2-8,[d18,S18x2k3,R18d2,U2,c3s1-8],p3s2-12,c3s1-3",
 }
 
 
@@ -49,6 +50,8 @@ def test_its_own_architecture_changes_nothing():
     "c9s1-2,d3,d4,R4,R4,R4,R4,R4,U2,c3s1-3,U2,c9s1-3",  # narrower
     "c9s1-8,d12,d16,R16,R16,U2,c3s1-12,U2,c9s1-3",  # fewer layers
     "c7s1-8,d12,d16,R16,R16,R16,R16,R16,U2,c3s1-12,U2,c9s1-3",  # another kernel
+    "c9s1-8,d12,d16,R16d2,R16,R16,R16,R16,U2,c3s1-12,U2,c9s1-3",  # another dilation
+    "E,c9s1-8,d12,d16,R16,R16,R16,R16,R16,U2,c3s1-12,U2,c9s1-3",  # other borders
 ])  # fmt: skip
 def test_what_no_channels_can_be_shared_out_to_is_refused(arch):
     with pytest.raises(FavError, match="its layers with half of the channels"):

@@ -7,17 +7,16 @@ import torch.nn.functional as F
 from torch import nn
 
 from fav.errors import FavError
+from fav.model.architecture import DEFAULT_ARCH, HALF_WIDTH, WIDE_VIEW, Layer, parse
 from fav.model.network import (
-    DEFAULT_ARCH,
     InstanceNorm,
-    Layer,
     ReflectionPad,
+    ResidualBlock,
     StyleNetwork,
     Upsample,
     convolve_enlarged,
-    parse,
 )
-from tests.helpers.networks import STRINGS, picture, random_network
+from tests.helpers.networks import SMALL, STRINGS, picture, random_network
 
 
 @torch.inference_mode()
@@ -37,7 +36,29 @@ def test_the_default_has_the_keys_and_the_padding_of_the_published_models():
 @torch.inference_mode()
 def test_the_shortcuts_change_nothing_but_the_order_of_the_sums(arch):
     network, x = random_network(arch).double(), picture(24, 48).double()
-    torch.testing.assert_close(network(x.clone()), nn.Sequential.forward(network, x.clone())[..., :24, :48])
+    rest, cut = nn.Sequential.forward(network, x.clone()), network.margin
+    torch.testing.assert_close(network(x.clone()), rest[..., cut : cut + 24, cut : cut + 48])
+
+
+@pytest.mark.parametrize("arch", [DEFAULT_ARCH, HALF_WIDTH, SMALL, "c9s1-4,d6,d8,R8,u6,u4,c9s1-3"])
+@torch.inference_mode()
+def test_styles_of_before_are_painted_bit_for_bit_as_they_were(arch):
+    """By the forward pass of the version that trained them."""
+    network, x = random_network(arch), picture(49, 62)
+    y, factor = x.clone(), 1
+    for layer in network:
+        if isinstance(layer, Upsample):
+            factor *= layer.factor
+        elif factor > 1 and isinstance(layer, nn.Conv2d) and layer.stride == (1, 1):
+            y, factor = convolve_enlarged(y, layer, factor), 1
+        elif isinstance(layer, ReflectionPad):
+            right, below = (layer.padding + -side % 4 for side in (62, 49))
+            y = F.pad(y, (layer.padding, right, layer.padding, below), mode="reflect")
+        elif isinstance(layer, ResidualBlock):
+            y = layer[0][0](y) + y[..., 2:-2, 2:-2]
+        else:
+            y = layer(y)
+    assert torch.equal(network(x), y[..., :49, :62])
 
 
 @torch.inference_mode()
@@ -111,6 +132,44 @@ def test_instance_norm_gives_each_channel_its_own_mean_and_spread():
 def test_a_black_frame_is_as_finite_as_any():
     network = random_network()
     assert network(torch.zeros(1, 7, 20, 20)).isfinite().all()
+
+
+@torch.inference_mode()
+def test_an_even_frame_is_painted_as_exactly_as_any_other():
+    """Norms of features without any spread would make rounding errors as large as a picture."""
+    network = random_network(WIDE_VIEW)
+    for level in (-110.0, 0.061, 60.0):  # black, the gray that is nearest to the mean color, white
+        frame = torch.full((1, 7, 40, 60), level)
+        torch.testing.assert_close(
+            network(frame.clone()).double(), random_network(WIDE_VIEW).double()(frame.double()), atol=0.05, rtol=0
+        )
+
+
+@torch.inference_mode()
+def test_a_margin_is_painted_and_cut_off():
+    network, x = random_network("E,c3s1-4,[d6,R6,U2,c3s1-4],c3s1-3"), picture(30, 21)
+    assert (network.padding, network.margin, network.multiple) == (8, 8, 2)
+    mirrored = F.pad(x, (8, 9, 8, 8), mode="reflect")
+    mirrored[..., [0, -1], :] += 1
+    mirrored[..., 1:-1, [0, -1]] += 1
+    painted = nn.Sequential.forward(nn.Sequential(*list(network)[1:]), mirrored)
+    assert painted.shape[2:] == (46, 38)
+    torch.testing.assert_close(network(x), painted[..., 8:38, 8:29], atol=5e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kernel", [3, 5, 9])
+def test_edges_of_repeated_pixels_are_continued_as_those_of_the_small_picture(kernel):
+    conv = nn.Conv2d(4, 5, kernel, padding=kernel // 2, padding_mode="replicate").double()
+    x = picture(7, 9, 4).double()
+    torch.testing.assert_close(convolve_enlarged(x, conv, 2), conv(Upsample(2)(x)))
+
+
+@torch.inference_mode()
+def test_all_pixels_of_a_square_begin_with_the_same_weights():
+    """So a new sub-pixel convolution makes no lattice."""
+    torch.manual_seed(0)
+    y = StyleNetwork("E,c3s1-8,d8,p3s2-8,c3s2-8,p5s2-3", 3)[-3](picture(6, 8, 8))
+    assert torch.equal(y, Upsample(2)(y[..., ::2, ::2]))
 
 
 def test_gradients_reach_every_weight_and_the_frame_before():

@@ -3,7 +3,7 @@
 Nothing is kept on disk: such a graph is compiled in less than a tenth of a second, so that there is no cache to be broken.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from itertools import groupby, product
 from typing import Any
@@ -17,11 +17,16 @@ from torch import nn
 
 from fav.model.network import (
     EPSILON,
+    POINTWISE,
+    RIM,
+    Detour,
     InstanceNorm,
     ReflectionPad,
     ResidualBlock,
     ScaledTanh,
+    SeparableBlock,
     StyleNetwork,
+    SubPixel,
     Upsample,
     bias_of,
     meeting,
@@ -46,16 +51,23 @@ class OpenVino:
         height, width, _ = seen.shape
         if self._size != (height, width):
             self._size, self._infer = (height, width), self._compiled(height, width)
-        before, multiple = self._network.padding, self._network.multiple
-        below, right = (before + -side % multiple for side in (height, width))
-        mirrored = cv2.copyMakeBorder(
-            seen, before, below, before, right, cv2.BORDER_REFLECT_101
-        )  # as ReflectionPad does
-        return self._infer(mirrored)[:height, :width].copy()  # the next frame is painted into the same memory
+        (above, below), (left, right) = self._pads(height, width)
+        mirrored = cv2.copyMakeBorder(seen, above, below, left, right, cv2.BORDER_REFLECT_101)  # as ReflectionPad does
+        if self._network.margin:
+            mirrored[[0, -1]] += RIM
+            mirrored[1:-1, [0, -1]] += RIM
+        cut = self._network.margin
+        painted = self._infer(mirrored)[cut : cut + height, cut : cut + width]
+        return painted.copy()  # the next frame is painted into the same memory
+
+    def _pads(self, height: int, width: int) -> list[tuple[int, int]]:
+        network = self._network
+        mirror = ReflectionPad(network.padding, network.multiple, network.margin)
+        return [mirror.pads(side) for side in (height, width)]
 
     def _compiled(self, height: int, width: int) -> Callable[[np.ndarray], np.ndarray]:
-        padding, multiple = self._network.padding, self._network.multiple
-        graph = graph_of(self._network, *(2 * padding + side + -side % multiple for side in (height, width)))
+        sides = zip((height, width), self._pads(height, width))
+        graph = graph_of(self._network, *(side + sum(pads) for side, pads in sides))
         request = (
             core()
             .compile_model(
@@ -86,19 +98,8 @@ def graph_of(network: StyleNetwork, height: int, width: int) -> openvino.Model:
     As in `StyleNetwork.forward`, an upsampling waits for the convolution that needs it.
     """
     seen = ops.parameter([1, height, width, network.in_channels], np.float32)
-    x, factor = ops.transpose(seen, [0, 3, 1, 2]), 1
-    for layer in network:
-        if isinstance(layer, ReflectionPad):
-            continue
-        if isinstance(layer, Upsample):
-            factor *= layer.factor
-        elif factor > 1 and isinstance(layer, nn.Conv2d) and layer.stride == (1, 1):
-            x, factor = _convolved_enlarged(x, layer, factor), 1
-        elif factor > 1 and isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, ResidualBlock)):
-            x, factor = LAYERS[type(layer)](_enlarged(x, factor), layer), 1
-        else:
-            x = LAYERS[type(layer)](x, layer)
-    x = ops.add(_enlarged(x, factor) if factor > 1 else x, MEAN_BGR[None, :, None, None])
+    x = _through(ops.transpose(seen, [0, 3, 1, 2]), network)
+    x = ops.add(x, MEAN_BGR[None, :, None, None])
     levels = ops.convert(
         ops.clamp(ops.round(x, "half_to_even"), 0, 255), "u8"
     )  # transposed as bytes, a quarter of floats
@@ -107,12 +108,41 @@ def graph_of(network: StyleNetwork, height: int, width: int) -> openvino.Model:
     return openvino.Model([painted], [seen], "style network")  # pyright: ignore[reportGeneralTypeIssues]
 
 
-def _convolved(x: openvino.Node, layer: nn.Conv2d) -> openvino.Node:
-    sums = ops.convolution(x, _plain(layer.weight), layer.stride, layer.padding, layer.padding, (1, 1))
-    return ops.add(sums, _by_channel(bias_of(layer)))
+def _through(x: openvino.Output, layers: Iterable[nn.Module]) -> openvino.Output:
+    factor = 1
+    for layer in layers:
+        if isinstance(layer, ReflectionPad):
+            continue
+        if isinstance(layer, Upsample):
+            factor *= layer.factor
+        elif factor > 1 and isinstance(layer, nn.Conv2d) and layer.stride == (1, 1):
+            x, factor = _convolved_enlarged(x, layer, factor), 1
+        elif factor > 1 and not isinstance(layer, POINTWISE):
+            x, factor = LAYERS[type(layer)](_enlarged(x, factor), layer), 1
+        else:
+            x = LAYERS[type(layer)](x, layer)
+    return _enlarged(x, factor) if factor > 1 else x
 
 
-def _convolved_transposed(x: openvino.Node, layer: nn.ConvTranspose2d) -> openvino.Node:
+def _convolved(x: openvino.Output, layer: nn.Conv2d) -> openvino.Output:
+    padding = layer.padding
+    if layer.padding_mode == "replicate":
+        x, padding = _continued(x, padding, padding), (0, 0)
+    weight = _plain(layer.weight)
+    if layer.groups > 1:
+        weight = weight.reshape(layer.groups, -1, *weight.shape[1:])
+        sums = ops.group_convolution(x, weight, layer.stride, padding, padding, layer.dilation)
+    else:
+        sums = ops.convolution(x, weight, layer.stride, padding, padding, layer.dilation)
+    return ops.add(sums, _by_channel(layer.bias))
+
+
+def _continued(x: openvino.Output, begin: Sequence[int], end: Sequence[int]) -> openvino.Output:
+    """The picture with its edge pixels repeated, begin up and to the left, end below and to the right."""
+    return ops.pad(x, [0, 0, *begin], [0, 0, *end], "edge")
+
+
+def _convolved_transposed(x: openvino.Output, layer: nn.ConvTranspose2d) -> openvino.Output:
     sums = ops.convolution_backprop_data(
         x,
         _plain(layer.weight),
@@ -136,8 +166,10 @@ def _convolved_enlarged(x: openvino.Node, layer: nn.Conv2d, factor: int) -> open
         product(range(factor), repeat=2), lambda phase: (reach[phase[0]], reach[phase[1]])
     ):
         weights = [fold[p] @ weight @ fold[q].T for p, q in phases]
-        begin, end = (-rows[0], -columns[0]), (rows[1], columns[1])
-        sums = ops.convolution(x, np.concatenate(weights), (1, 1), begin, end, (1, 1))
+        begin, end, source = (-rows[0], -columns[0]), (rows[1], columns[1]), x
+        if layer.padding_mode == "replicate":
+            source, begin, end = _continued(x, begin, end), (0, 0), (0, 0)
+        sums = ops.convolution(source, np.concatenate(weights), (1, 1), begin, end, (1, 1))
         found.append(ops.add(sums, np.tile(bias, len(weights))[None, :, None, None]))
     return ops.depth_to_space(ops.concat(found, 1) if len(found) > 1 else found[0], "blocks_first", factor)
 
@@ -147,11 +179,18 @@ def _normalized(x: openvino.Node, layer: InstanceNorm) -> openvino.Node:
     return ops.add(ops.multiply(x, _by_channel(layer.weight)), _by_channel(layer.bias))
 
 
-def _with_block(x: openvino.Node, block: ResidualBlock) -> openvino.Node:
-    branch = x
-    for layer in block.branch:
-        branch = LAYERS[type(layer)](branch, layer)
-    return ops.add(branch, ops.slice(x, [2, 2], [-2, -2], [1, 1], HEIGHT_AND_WIDTH))
+def _with_block(x: openvino.Output, block: ResidualBlock) -> openvino.Output:
+    crop = block.crop
+    shortcut = ops.slice(x, [crop, crop], [-crop, -crop], [1, 1], HEIGHT_AND_WIDTH) if crop else x
+    return ops.add(_through(x, block.branch), shortcut)
+
+
+def _with_detour(x: openvino.Output, layers: SeparableBlock | Detour) -> openvino.Output:
+    return ops.add(_through(x, layers), x)
+
+
+def _sub_pixel(x: openvino.Output, layer: SubPixel) -> openvino.Output:
+    return ops.depth_to_space(_convolved(x, layer[0]), "depth_first", layer.factor)
 
 
 def _enlarged(x: openvino.Node, factor: int) -> openvino.Node:
@@ -172,6 +211,9 @@ LAYERS: dict[type[nn.Module], Callable[[openvino.Node, Any], openvino.Node]] = {
     nn.ConvTranspose2d: _convolved_transposed,
     InstanceNorm: _normalized,
     ResidualBlock: _with_block,
+    SeparableBlock: _with_detour,
+    Detour: _with_detour,
+    SubPixel: _sub_pixel,
     nn.ReLU: lambda x, layer: ops.relu(x),
     nn.Tanh: lambda x, layer: ops.tanh(x),
     ScaledTanh: lambda x, layer: ops.multiply(x, np.float32(layer.constant)),

@@ -38,10 +38,11 @@ def lowered(network: StyleNetwork) -> StyleNetwork:
     behind it: a third of the error comes from there, and near 150 a bfloat16 is a grey level off."""
     network = copy.deepcopy(network)
     kinds = nn.Conv2d, nn.ConvTranspose2d
-    last = max(number for number, layer in enumerate(network) if isinstance(layer, kinds))
+    last = max(number for number, layer in enumerate(network) if any(isinstance(one, kinds) for one in layer.modules()))
+    kept = set(network[last].modules())
     for parent in list(network.modules()):
         for name, child in parent.named_children():
-            if isinstance(child, kinds) and child is not network[last]:
+            if isinstance(child, kinds) and child not in kept:
                 child.bfloat16()
             elif isinstance(child, InstanceNorm):
                 setattr(parent, name, _OnePictureNorm(child))
