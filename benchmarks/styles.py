@@ -17,7 +17,9 @@ from fav import flow as flows
 from fav.evaluation.comparison import EvaluationConfig, FrameSample, measure, use_threads
 from fav.evaluation.metrics import FrameLosses, mean_and_95th
 from fav.evaluation.perceptual_metrics import losses_of
+from fav.evaluation.perceptual_metrics import painting_of as painting_seen
 from fav.evaluation.report import Evaluation
+from fav.evaluation.strokes import stroke_width
 from fav.model.checkpoints import load_style
 from fav.model.runner import StyleRunner
 from fav.util.images import read_image
@@ -28,9 +30,11 @@ SHOWN_S = (1, 2, 5)
 ROWS = {"source": "source", "film": "memory", "against": "independent"}
 # Of the table: a measure, the film that the one with memory is divided by, and what the quotient should be.
 GOALS = (("warping_error", "against", "<=", 1 / 3), ("warping_error", "source", "<=", 2.0),
-         ("style_loss", "against", "<=", 1.1), ("local_contrast", "against", ">=", 0.9))  # fmt: skip
-HEADS = ("memory", "independent", "source", "/indep.", "/source", "memory", "/indep.", "contrast", "goals")
-WIDTHS = (11, 13, 11, 10, 10, 10, 10, 10, 8)
+         ("style_loss", "against", "<=", 1.1), ("local_contrast", "against", ">=", 0.9),
+         ("lattice", "source", "<=", 1.2), ("edge_width", "source", "<=", 1.5))  # fmt: skip
+HEADS = ("memory", "independent", "source", "/indep.", "/source", "memory", "/indep.", "contrast", "lattice", "/source",
+         "strokes", "edges", "/source", "palette", "goals")  # fmt: skip
+WIDTHS = (11, 13, 11, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 8)
 
 
 class Sheet:
@@ -104,7 +108,7 @@ def main(
 ) -> None:
     """Print how steady films in STYLES (.safetensors) are, how much of the painting is in them, and how crisp they are.
 
-    Each video is stylized with memory and frame by frame (as with `--independent`), raw, without an encoder, and measured
+    Lattice, strokes, edges and palette: see docs/how-to/evaluate.md. Each video is stylized with memory and frame by frame (as with `--independent`), raw, without an encoder, and measured
     as by `python -m fav evaluate --against`.
     """
     use_threads(threads)
@@ -114,10 +118,16 @@ def main(
         f"{width} wide, flow {flow}. Warping error: the mean over the frames of that on reliable pixels. Quotients: with memory "
         f"by without, the second by the source. Goals: {', '.join(f'{sign} {goal:.2g}' for *_, sign, goal in GOALS)}"
     )
-    click.echo(f"{'':40}{'warping error':^55}{'style loss':>20}{'local':>10}")
+    click.echo(
+        f"{'':40}{'warping error':^55}{'style loss':>20}{'local':>10}{'grey levels':>20}{'pixels':>10}{'pixels':>20}{'levels':>10}"
+    )
     click.echo(f"{'style, video':40}" + "".join(f"{head:>{width}}" for head, width in zip(HEADS, WIDTHS)))
     for style in styles:
         runner, painting = StyleRunner(load_style(style, in_channels=7)), painting_of(style, paintings)
+        if painting:
+            click.echo(
+                f"{painting.stem}, the painting: strokes of {told(stroke_width(painting_seen(painting)), '.1f')} pixels"
+            )
         rows = [[(f"{painting.stem}, the painting", reel.at_width(read_image(painting), width))]] if painting else []
         for video in videos:
             sheet, losses = Sheet(), losses_of(painting, loss_network) if painting else None
@@ -152,7 +162,7 @@ def line(name: str, evaluation: Evaluation) -> str:
     quotients = [evaluation.ratio(measure, other) for measure, other, *_ in GOALS]
     known = [(value, sign, goal) for value, (*_, sign, goal) in zip(quotients, GOALS) if value is not None]
     met = [value <= goal if sign == "<=" else value >= goal for value, sign, goal in known]
-    by_independent, by_source, style, contrast = quotients
+    by_independent, by_source, style, contrast, lattice, edges = quotients
     cells = [
         *(told(error, ".3g") for error in errors),
         told(by_independent, ".2f"),
@@ -160,6 +170,12 @@ def line(name: str, evaluation: Evaluation) -> str:
         told(mean(evaluation, "film", "style_loss"), ".3f"),
         told(style, ".2f"),
         told(contrast, ".2f"),
+        told(mean(evaluation, "film", "lattice"), ".2f"),
+        told(lattice, ".2f"),
+        told(mean(evaluation, "film", "stroke_width"), ".1f"),
+        told(mean(evaluation, "film", "edge_width"), ".2f"),
+        told(edges, ".2f"),
+        told(mean(evaluation, "film", "palette_distance"), ".1f"),
         f"{sum(met)} of {len(met)}",
     ]
     return f"{name:40}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS))

@@ -220,10 +220,10 @@ def _row(
     leap: FlowField | None,
     losses: FrameLosses | None,
 ) -> FrameMetrics:
-    def of(name: str, given: tuple[float, float] | None) -> Metrics:
+    def of(name: str, given: tuple[float, float, float] | None) -> Metrics:
         before = (getattr(near, name), step) if near else None
         long_before = (getattr(far, name), leap) if far else None
-        return measured(getattr(now, name), before, long_before, given)
+        return measured(getattr(now, name), before, long_before, given, now.source)
 
     film, against = (
         None if picture is None else of(name, losses(picture, now.source) if losses else None)
