@@ -7,6 +7,7 @@ import torch
 
 from fav.evaluation import perceptual_metrics
 from fav.evaluation.lattice import flat_squares, lattice
+from fav.evaluation.motion import motion_error
 from fav.evaluation.sharpness import edge_width
 from fav.evaluation.strokes import stroke_width
 from fav.perceptual.loss import as_tensor
@@ -112,6 +113,16 @@ def test_directions_are_even():
     axes = even_directions()
     torch.testing.assert_close(axes @ axes.T, torch.eye(3) * axes.shape[1] / 3, atol=1e-5, rtol=0)
     assert axes.shape == (3, 16)
+
+
+def test_strokes_that_stick_have_the_motion_of_things():
+    moves, sticks = np.full((20, 30, 2), (3, -1), np.float32), np.zeros((20, 30, 2), np.float32)
+    trusted = np.zeros((20, 30), np.uint8)
+    trusted[:, :10] = 1
+    half = np.where(np.arange(30)[:, None] < 10, moves, sticks)
+    assert motion_error(sticks, moves, np.ones((20, 30))) == 4
+    assert motion_error(half, moves, trusted) == 0 and motion_error(half, moves, 1 - trusted) == 4
+    assert motion_error(half, moves, 0 * trusted) is None
 
 
 @pytest.mark.parametrize("blur", [1, 1.5, 2])
