@@ -1,5 +1,6 @@
 """How good is a style, on real videos: one line a style and a video, with and without memory, and contact sheets."""
 
+import random
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import click
 import cv2
+import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
@@ -119,6 +121,12 @@ def painting_of(style: Path, paintings: Path) -> Path | None:
     metavar="DIR",
     help="Write NAME.sheet.png for each style here: the painting, and frames 1, 2 and 5 s into a shot of each video.",
 )
+@click.option(
+    "--blind",
+    type=PATH,
+    metavar="DIR",
+    help="Write VIDEO.blind.png here: one frame in all STYLES, in an order drawn by lot, with letters; names.txt tells them.",
+)
 @click.option("--frames", type=click.IntRange(1), help="Measure so many frames of each video.  [default: all]")
 @click.option("--threads", type=click.IntRange(1), help="Threads of OpenCV and PyTorch.  [default: theirs]")
 def main(
@@ -129,6 +137,7 @@ def main(
     width: int,
     flow: str,
     sheets: Path | None,
+    blind: Path | None,
     frames: int | None,
     threads: int | None,
 ) -> None:
@@ -150,6 +159,7 @@ def main(
         f"{'pixels':>20}{'levels':>10}{'pixels':>8}"
     )
     click.echo(f"{'style, video':40}" + "".join(f"{head:>{width}}" for head, width in zip(HEADS, WIDTHS)))
+    judged: dict[str, list[tuple[str, np.ndarray]]] = {}  # by video: a frame in each style
     for style in styles:
         runner, painting = StyleRunner(load_style(style, in_channels=7)), painting_of(style, paintings)
         if painting:
@@ -162,6 +172,8 @@ def main(
             motion = Motion(flows.make(flow))
             evaluation = evaluated(video, style, runner, width, flow, losses, sheet, motion, frames)
             click.echo(line(f"{style.stem}, {video.stem}", evaluation, motion.mean))
+            if sheet.kept:
+                judged.setdefault(video.stem, []).append((style.stem, sheet.kept[-1][1].film))
             rows += [
                 [(f"{video.stem}, {words}, {seconds} s", getattr(now, film)) for seconds, now in sheet.kept]
                 for film, words in ROWS.items()
@@ -170,6 +182,22 @@ def main(
         if sheets and rows:
             sheets.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(sheets / f"{style.stem}.sheet.png"), reel.sheet(rows))
+    if blind:
+        write_blind(blind, judged, random.Random())
+
+
+def write_blind(directory: Path, judged: dict[str, list[tuple[str, np.ndarray]]], lots: random.Random) -> None:
+    """For each video a sheet of its pictures, by letters in an order drawn by lot; names.txt says which is which."""
+    directory.mkdir(parents=True, exist_ok=True)
+    told = []
+    for video, pictures in judged.items():
+        drawn = [(chr(ord("A") + number), *one) for number, one in enumerate(lots.sample(pictures, len(pictures)))]
+        rows = [
+            [(letter, picture) for letter, _, picture in drawn[start : start + 2]] for start in range(0, len(drawn), 2)
+        ]
+        cv2.imwrite(str(directory / f"{video}.blind.png"), reel.sheet(rows))
+        told += [f"{video} {letter}: {name}" for letter, name, _ in drawn]
+    (directory / "names.txt").write_text("\n".join(told) + "\n")
 
 
 def evaluated(
