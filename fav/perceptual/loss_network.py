@@ -5,10 +5,12 @@ for large-scale image recognition" (2014), the 16 layers; their use as a loss: J
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+Borders = Literal["zeros", "replicate"]  # what a convolution sees beyond a picture: black, or its border repeated
 CAFFE_MEAN = (104.0, 117.0, 123.0)  # BGR, 0 to 255
 FIRE = (
     16,
@@ -81,7 +83,7 @@ class LossNetwork(nn.Module):
         design: LossNetworkSpec,
         layers: tuple[str, ...],
         mean: tuple[float, float, float] = CAFFE_MEAN,
-        borders: str = "zeros",
+        borders: Borders = "zeros",
         pooling: str = "max",
     ):
         super().__init__()
@@ -110,7 +112,7 @@ class LossNetwork(nn.Module):
 class Fire(nn.Module):
     """SqueezeNet's module: squeezed by a 1x1 convolution, then expanded by 1x1 and 3x3 ones side by side."""
 
-    def __init__(self, inputs: int, squeezed: int, borders: str = "zeros"):
+    def __init__(self, inputs: int, squeezed: int, borders: Borders = "zeros"):
         super().__init__()
         self.squeeze = nn.Conv2d(inputs, squeezed, 1)
         self.expand1 = nn.Conv2d(squeezed, 4 * squeezed, 1)
@@ -121,7 +123,7 @@ class Fire(nn.Module):
         return torch.cat([self.expand1(x), self.expand3(x)], 1).relu_()
 
 
-def _build(kind: str, *sizes: int, borders: str, pooling: str) -> nn.Module:
+def _build(kind: str, *sizes: int, borders: Borders, pooling: str) -> nn.Module:
     if kind == "pool":
         pool = nn.MaxPool2d if pooling == "max" else nn.AvgPool2d
         return pool(sizes[0], 2, ceil_mode=sizes[0] == 3)  # SqueezeNet's pools see the last row, VGG's do not

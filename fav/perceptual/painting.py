@@ -77,7 +77,8 @@ def parse_crop(crop: str) -> tuple[int, int, int, int]:
         raise FavError(
             f"--style-crop: expected X,Y,W,H in pixels of the painting, like 0,120,800,600, got {crop[:80]!r}"
         )
-    return tuple(int(word) for word in match.groups())
+    x, y, width, height = map(int, match.groups())
+    return x, y, width, height
 
 
 def fine_detail(picture: np.ndarray) -> float:
@@ -105,6 +106,7 @@ def without_grain(picture: np.ndarray) -> tuple[np.ndarray, float]:
         return picture, 0.0
     height, width = picture.shape[:2]
     like = at_most(picture, COLORS_OF)
+    cleaned, grain = picture, 0.0
     for grain, median in STRENGTHS:
         small = cv2.medianBlur(np.ascontiguousarray(picture), 3) if median else picture
         small = resize(small, (max(round(width / grain), 1), max(round(height / grain), 1)))
@@ -131,7 +133,8 @@ def with_colors_of(picture: np.ndarray, like: np.ndarray) -> np.ndarray:
 def at_most(picture: np.ndarray, size: int) -> np.ndarray:
     """The picture with `size` pixels on its longer side; as it is where it has fewer."""
     scale = min(1, size / max(picture.shape[:2]))
-    return resize(picture, tuple(max(round(side * scale), 1) for side in picture.shape[1::-1]))
+    height, width = picture.shape[:2]
+    return resize(picture, (max(round(width * scale), 1), max(round(height * scale), 1)))
 
 
 def _cropped(picture: np.ndarray, crop: str, path: Path) -> np.ndarray:

@@ -14,7 +14,7 @@ from torch import Tensor
 from fav.errors import FavError
 from fav.model import torch7
 from fav.model.checkpoints import HEAD, format_of, is_dense, nothing_odd, read_pickle, read_safetensors
-from fav.perceptual.loss_network import CAFFE_MEAN, DESIGNS, LossNetwork
+from fav.perceptual.loss_network import CAFFE_MEAN, DESIGNS, Borders, LossNetwork
 from fav.util.fingerprint import fingerprint
 from fav.util.reading import opened
 
@@ -30,7 +30,7 @@ EXPECTED = "SqueezeNet v1.0 or v1.1 (.safetensors or .pth), or VGG-16 (.pth, .sa
 CAFFE = re.compile(r"^(fire\d)[./](squeeze|expand)(?:(\d)(?:x\d)?)?")
 
 
-def load_loss_network(source: str, borders: str = "zeros", pooling: str = "max") -> tuple[LossNetwork, str, str]:
+def load_loss_network(source: str, borders: Borders = "zeros", pooling: str = "max") -> tuple[LossNetwork, str, str]:
     """The loss network of a file, told by the names and shapes of its tensors; or, by a name in PUBLISHED, a known one.
 
     A published one comes from PyTorch's cache, or is fetched into it and checked. Its layers are those that the losses
