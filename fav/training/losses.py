@@ -62,12 +62,12 @@ def lattice(stylized: Tensor, period: int) -> Tensor:
 
 
 def eased(palette: Tensor) -> Tensor:
-    """The palette loss as it is weighted: L + 20 L^2.
+    """The palette loss as it is weighted: L + 20 L^3.
 
-    A palette that is far off counts for more: for one weight to suit paintings that the style loss colors by itself (0.05 is
-    left) and those that it does not (0.6).
+    A palette that is far off counts for more: for one weight to suit paintings that the style loss colors by itself (0.05 to
+    0.1 is left) and those that it does not (0.6), where the gradient is 23 times as large.
     """
-    return palette + FAR_OFF * palette.square()
+    return palette + FAR_OFF * palette.pow(3)
 
 
 def beyond_range(stylized: Tensor) -> Tensor:
