@@ -1,11 +1,14 @@
 """How good is a style, on real videos: one line a style and a video, with and without memory, and contact sheets."""
 
+import random
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import click
 import cv2
+import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
@@ -16,8 +19,12 @@ from benchmarks import reel
 from fav import flow as flows
 from fav.evaluation.comparison import EvaluationConfig, FrameSample, measure, use_threads
 from fav.evaluation.metrics import FrameLosses, mean_and_95th
+from fav.evaluation.motion import motion_error
 from fav.evaluation.perceptual_metrics import losses_of
+from fav.evaluation.perceptual_metrics import painting_of as painting_seen
 from fav.evaluation.report import Evaluation
+from fav.evaluation.strokes import stroke_width
+from fav.flow.field import between
 from fav.model.checkpoints import load_style
 from fav.model.runner import StyleRunner
 from fav.util.images import read_image
@@ -28,9 +35,32 @@ SHOWN_S = (1, 2, 5)
 ROWS = {"source": "source", "film": "memory", "against": "independent"}
 # Of the table: a measure, the film that the one with memory is divided by, and what the quotient should be.
 GOALS = (("warping_error", "against", "<=", 1 / 3), ("warping_error", "source", "<=", 2.0),
-         ("style_loss", "against", "<=", 1.1), ("local_contrast", "against", ">=", 0.9))  # fmt: skip
-HEADS = ("memory", "independent", "source", "/indep.", "/source", "memory", "/indep.", "contrast", "goals")
-WIDTHS = (11, 13, 11, 10, 10, 10, 10, 10, 8)
+         ("style_loss", "against", "<=", 1.1), ("local_contrast", "against", ">=", 0.9),
+         ("lattice", "source", "<=", 1.2), ("edge_width", "source", "<=", 1.5))  # fmt: skip
+HEADS = ("memory", "independent", "source", "/indep.", "/source", "memory", "/indep.", "contrast", "lattice", "/source",
+         "strokes", "edges", "/source", "palette", "motion", "goals")  # fmt: skip
+WIDTHS = (11, 13, 11, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 8, 8)
+
+
+class Motion:
+    """Lets moments pass, and measures how far the film's motion is from its source's (`fav.evaluation.motion`)."""
+
+    def __init__(self, flow: flows.Flow):
+        self.flow, self.errors = flow, []
+
+    def watch(self, moments: Iterable[FrameSample]) -> Iterator[FrameSample]:
+        before = None
+        for now in moments:
+            if before is not None and not now.cut:
+                seen = between(self.flow, now.source, before.source)
+                self.errors.append(motion_error(self.flow(now.film, before.film), seen.flow, seen.reliability))
+            before = now
+            yield now
+
+    @property
+    def mean(self) -> float | None:
+        found = mean_and_95th(self.errors)
+        return found and found[0]
 
 
 class Sheet:
@@ -91,6 +121,13 @@ def painting_of(style: Path, paintings: Path) -> Path | None:
     metavar="DIR",
     help="Write NAME.sheet.png for each style here: the painting, and frames 1, 2 and 5 s into a shot of each video.",
 )
+@click.option(
+    "--blind",
+    type=PATH,
+    metavar="DIR",
+    help="Write VIDEO.blind.png here: one frame in all STYLES, in an order drawn by lot, with letters; names.txt tells them.",
+)
+@click.option("--frames", type=click.IntRange(1), help="Measure so many frames of each video.  [default: all]")
 @click.option("--threads", type=click.IntRange(1), help="Threads of OpenCV and PyTorch.  [default: theirs]")
 def main(
     styles: tuple[Path, ...],
@@ -100,12 +137,15 @@ def main(
     width: int,
     flow: str,
     sheets: Path | None,
+    blind: Path | None,
+    frames: int | None,
     threads: int | None,
 ) -> None:
     """Print how steady films in STYLES (.safetensors) are, how much of the painting is in them, and how crisp they are.
 
     Each video is stylized with memory and frame by frame (as with `--independent`), raw, without an encoder, and measured
-    as by `python -m fav evaluate --against`.
+    as by `python -m fav evaluate --against`. docs/how-to/evaluate.md has what lattice, strokes, edges and palette mean;
+    motion is how far the film's own motion is from the source's, pixels a frame (tOF).
     """
     use_threads(threads)
     if missing := [str(video) for video in videos if not video.exists()]:
@@ -114,15 +154,26 @@ def main(
         f"{width} wide, flow {flow}. Warping error: the mean over the frames of that on reliable pixels. Quotients: with memory "
         f"by without, the second by the source. Goals: {', '.join(f'{sign} {goal:.2g}' for *_, sign, goal in GOALS)}"
     )
-    click.echo(f"{'':40}{'warping error':^55}{'style loss':>20}{'local':>10}")
+    click.echo(
+        f"{'':40}{'warping error':^55}{'style loss':>20}{'local':>10}{'grey levels':>20}{'pixels':>10}"
+        f"{'pixels':>20}{'levels':>10}{'pixels':>8}"
+    )
     click.echo(f"{'style, video':40}" + "".join(f"{head:>{width}}" for head, width in zip(HEADS, WIDTHS)))
+    judged: dict[str, list[tuple[str, np.ndarray]]] = {}  # by video: a frame in each style
     for style in styles:
         runner, painting = StyleRunner(load_style(style, in_channels=7)), painting_of(style, paintings)
+        if painting:
+            click.echo(
+                f"{painting.stem}, the painting: strokes of {told(stroke_width(painting_seen(painting)), '.1f')} pixels"
+            )
         rows = [[(f"{painting.stem}, the painting", reel.at_width(read_image(painting), width))]] if painting else []
         for video in videos:
             sheet, losses = Sheet(), losses_of(painting, loss_network) if painting else None
-            evaluation = evaluated(video, style, runner, width, flow, losses, sheet)
-            click.echo(line(f"{style.stem}, {video.stem}", evaluation))
+            motion = Motion(flows.make(flow))
+            evaluation = evaluated(video, style, runner, width, flow, losses, sheet, motion, frames)
+            click.echo(line(f"{style.stem}, {video.stem}", evaluation, motion.mean))
+            if sheet.kept:
+                judged.setdefault(video.stem, []).append((style.stem, sheet.kept[-1][1].film))
             rows += [
                 [(f"{video.stem}, {words}, {seconds} s", getattr(now, film)) for seconds, now in sheet.kept]
                 for film, words in ROWS.items()
@@ -131,15 +182,40 @@ def main(
         if sheets and rows:
             sheets.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(sheets / f"{style.stem}.sheet.png"), reel.sheet(rows))
+    if blind:
+        write_blind(blind, judged, random.Random())
+
+
+def write_blind(directory: Path, judged: dict[str, list[tuple[str, np.ndarray]]], lots: random.Random) -> None:
+    """For each video a sheet of its pictures, by letters in an order drawn by lot; names.txt says which is which."""
+    directory.mkdir(parents=True, exist_ok=True)
+    told = []
+    for video, pictures in judged.items():
+        drawn = [(chr(ord("A") + number), *one) for number, one in enumerate(lots.sample(pictures, len(pictures)))]
+        rows = [
+            [(letter, picture) for letter, _, picture in drawn[start : start + 2]] for start in range(0, len(drawn), 2)
+        ]
+        cv2.imwrite(str(directory / f"{video}.blind.png"), reel.sheet(rows))
+        told += [f"{video} {letter}: {name}" for letter, name, _ in drawn]
+    (directory / "names.txt").write_text("\n".join(told) + "\n")
 
 
 def evaluated(
-    video: Path, style: Path, runner: StyleRunner, width: int, flow: str, losses: FrameLosses | None, sheet: Sheet
+    video: Path,
+    style: Path,
+    runner: StyleRunner,
+    width: int,
+    flow: str,
+    losses: FrameLosses | None,
+    sheet: Sheet,
+    motion: Motion,
+    frames: int | None = None,
 ) -> Evaluation:
-    """A video in a style, with memory, against the same without it."""
+    """A video, or its first frames, in a style, with memory, against the same without it."""
     with Progress(transient=True, disable=not Console().is_terminal) as progress:
         bar = progress.add_task(f"{style.stem}, {video.stem}", total=None)
-        moments = sheet.watch(reel.stylized(reel.video(video, width), runner, flows.make(flow)))
+        shown = islice(reel.video(video, width), frames)
+        moments = motion.watch(sheet.watch(reel.stylized(shown, runner, flows.make(flow))))
         found = []
         for row in measure(moments, flows.make(flow), losses):
             found.append(row)
@@ -147,12 +223,12 @@ def evaluated(
     return Evaluation(EvaluationConfig(str(video), style.stem, "independent", flow=flow), (width, 0), tuple(found))
 
 
-def line(name: str, evaluation: Evaluation) -> str:
+def line(name: str, evaluation: Evaluation, motion: float | None) -> str:
     errors = [mean(evaluation, film, "warping_error") for film in ("film", "against", "source")]
     quotients = [evaluation.ratio(measure, other) for measure, other, *_ in GOALS]
     known = [(value, sign, goal) for value, (*_, sign, goal) in zip(quotients, GOALS) if value is not None]
     met = [value <= goal if sign == "<=" else value >= goal for value, sign, goal in known]
-    by_independent, by_source, style, contrast = quotients
+    by_independent, by_source, style, contrast, lattice, edges = quotients
     cells = [
         *(told(error, ".3g") for error in errors),
         told(by_independent, ".2f"),
@@ -160,6 +236,13 @@ def line(name: str, evaluation: Evaluation) -> str:
         told(mean(evaluation, "film", "style_loss"), ".3f"),
         told(style, ".2f"),
         told(contrast, ".2f"),
+        told(mean(evaluation, "film", "lattice"), ".2f"),
+        told(lattice, ".2f"),
+        told(mean(evaluation, "film", "stroke_width"), ".1f"),
+        told(mean(evaluation, "film", "edge_width"), ".2f"),
+        told(edges, ".2f"),
+        told(mean(evaluation, "film", "palette_distance"), ".1f"),
+        told(motion, ".2f"),
         f"{sum(met)} of {len(met)}",
     ]
     return f"{name:40}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS))

@@ -27,7 +27,7 @@ from fav.util.atomic import check_new, new_file
     "--style",
     type=FILE,
     metavar="IMAGE",
-    help="Also measure style loss and content loss, with this image as the style.",
+    help="Also measure style loss, content loss and palette distance, with this image as the style.",
 )
 @click.option(
     "--loss-network",
@@ -81,17 +81,18 @@ def evaluate(
     out = out or Path(stylized).with_suffix(".evaluation")
     names = [check_new(check_place(out.with_name(out.name + suffix))) for suffix in report.WRITERS]
     width, height, frames = check(comparison, seams)
-    losses = None
+    losses, strokes = None, None
     if style:
-        from fav.evaluation.perceptual_metrics import losses_of
+        from fav.evaluation.perceptual_metrics import losses_of, painting_of
+        from fav.evaluation.strokes import stroke_width
 
-        losses = losses_of(style, loss_network)
+        losses, strokes = losses_of(style, loss_network), stroke_width(painting_of(style))
     with ExitStack() as held:
         files = [held.enter_context(new_file(name)) for name in names]
         with Progress() as progress:
             bar = progress.add_task("measuring", total=frames)
             found = tuple(rows(comparison, losses, lambda: progress.advance(bar)))
-        evaluation = report.Evaluation(comparison, (width, height), found, seams)
+        evaluation = report.Evaluation(comparison, (width, height), found, seams, strokes)
         for file, write in zip(files, report.WRITERS.values()):
             write(file.file, evaluation)
     click.echo(report.table(evaluation))

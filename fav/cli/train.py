@@ -91,31 +91,79 @@ WEIGHT = NumberType(0)
     show_default=True,
     help="Side of the training images, in pixels.",
 )
-@click.option("--batch", type=click.IntRange(1, 256), default=4, show_default=True, help="Samples per iteration.")
+@click.option("--batch", type=click.IntRange(1, 256), default=2, show_default=True, help="Samples per iteration.")
 @click.option(
     "--style-size",
     type=click.IntRange(64, 4096),
-    default=512,
+    default=1024,
     show_default=True,
-    help="Longer side of the painting, in pixels; larger gives larger strokes.",
+    help="Longer side of the painting, in pixels, at most as many as it has; larger gives larger strokes.",
+)
+@click.option(
+    "--style-crop",
+    metavar="X,Y,W,H",
+    default="",
+    help="Learn from this part of the painting, in pixels of the file.  [default: all of it]",
+)
+@click.option(
+    "--clean-style/--no-clean-style",
+    "style_clean",
+    default=True,
+    show_default=True,
+    help="Whether the grain of a sharpened picture is taken out before it is learnt from.",
+)
+@click.option(
+    "--style-scales",
+    metavar="N,N,…",
+    default="1,2,4",
+    show_default=True,
+    help="The losses see images so many times smaller: 1 for strokes, 2 and 4 for larger forms.",
+)
+@click.option(
+    "--zoom",
+    type=NumberType(1, 2),
+    default=1.25,
+    show_default=True,
+    help="Largest random enlargement or reduction of images before the loss network; 1: none.",
+)
+@click.option(
+    "--pooling",
+    type=click.Choice(["max", "average"]),
+    default="max",
+    show_default=True,
+    help="Pooling of the loss network. average: for paintings of flat areas.",
 )
 @click.option("--content-weight", type=WEIGHT, default=1, show_default=True, help="Weight of the content loss.")
 @click.option("--style-weight", type=WEIGHT, default=10, show_default=True, help="Weight of the style loss.")
 @click.option(
-    "--temporal-weight", type=WEIGHT, default=100, show_default=True, help="Weight of the temporal loss (steadiness)."
+    "--temporal-weight", type=WEIGHT, default=800, show_default=True, help="Weight of the temporal loss (steadiness)."
 )
 @click.option(
     "--forgetting-weight",
     type=WEIGHT,
-    default=0,
+    default=300,
     show_default=True,
     help="Weight of the difference between a frame stylized without history and the same frame in a film; a fifth more work.",
+)
+@click.option(
+    "--palette-weight",
+    type=WEIGHT,
+    default=1.5,
+    show_default=True,
+    help="Weight of the colors of the painting; colors that are far off count for more.",
+)
+@click.option(
+    "--lattice-weight",
+    type=WEIGHT,
+    default=300,
+    show_default=True,
+    help="Weight of patterns that repeat with the strides of the network.",
 )
 @click.option("--tv-weight", type=WEIGHT, default=5, show_default=True, help="Weight of total variation (smoothness).")
 @click.option(
     "--range-weight",
     type=WEIGHT,
-    default=10,
+    default=20,
     show_default=True,
     help="Weight of values outside 0 to 255 and of burnt-out spots.",
 )
@@ -240,6 +288,8 @@ def _words(context: click.Context) -> str:
             words.append(shown)
         elif parameter.name == "through":
             words.append("--through" if value else "--detached")
+        elif parameter.name == "style_clean":
+            words.append("--clean-style" if value else "--no-clean-style")
         else:
             words += [parameter.opts[0], shown]
     return shlex.join(words)

@@ -220,10 +220,10 @@ def _row(
     leap: FlowField | None,
     losses: FrameLosses | None,
 ) -> FrameMetrics:
-    def of(name: str, given: tuple[float, float] | None) -> Metrics:
+    def of(name: str, given: tuple[float, float, float] | None) -> Metrics:
         before = (getattr(near, name), step) if near and step is not None else None
         long_before = (getattr(far, name), leap) if far and leap is not None else None
-        return measured(getattr(now, name), before, long_before, given)
+        return measured(getattr(now, name), before, long_before, given, now.source)
 
     film = of("film", losses(now.film, now.source) if losses else None)
     against = None

@@ -10,11 +10,14 @@ from dataclasses import dataclass, fields
 import cv2
 import numpy as np
 
+from fav.evaluation.lattice import lattice
+from fav.evaluation.sharpness import edge_width
+from fav.evaluation.strokes import stroke_width
 from fav.flow.field import FlowField
 from fav.flow.warp import warp
 
-# Style and content loss of a picture (H, W, 3) uint8, given the source frame that it shows.
-FrameLosses = Callable[[np.ndarray, np.ndarray], tuple[float, float]]
+# Style loss, content loss and palette distance of a picture (H, W, 3) uint8, given the source frame that it shows.
+FrameLosses = Callable[[np.ndarray, np.ndarray], tuple[float, float, float]]
 
 WINDOW = 9  # pixels: the side of the squares in which local contrast is measured
 NEIGHBOURS, FEWEST = 12, 5  # frames to each side that a seam is compared with; with fewer in all, none is
@@ -57,6 +60,10 @@ class Metrics:
     contrast: float
     style_loss: float | None = None
     content_loss: float | None = None
+    palette_distance: float | None = None
+    lattice: float | None = None
+    stroke_width: float | None = None
+    edge_width: float | None = None
 
     @property
     def tone(self) -> ColorStats:
@@ -67,19 +74,32 @@ def measured(
     picture: np.ndarray,
     before: tuple[np.ndarray, FlowField] | None = None,
     long_before: tuple[np.ndarray, FlowField] | None = None,
-    losses: tuple[float, float] | None = None,
+    losses: tuple[float, float, float] | None = None,
+    source: np.ndarray | None = None,
 ) -> Metrics:
     """All that is measured of one frame (H, W, 3) uint8 of a film.
 
     before and long_before: the film's frame before it and the one a second earlier, with how this one hangs on them
-    (by the source's flow, whichever film is measured); None at a shot's beginning. losses: of style and content.
+    (by the source's flow, whichever film is measured); None at a shot's beginning. losses: as FrameLosses give them.
+    source: the frame that this one was made from; without it, what a style adds to it (`fav.evaluation.lattice`,
+    `fav.evaluation.strokes`) is None.
     """
     short, long = (
         (None, None) if pair is None else _both(warping_error(picture, *pair)) for pair in (before, long_before)
     )
     seen = tone(picture)
     return Metrics(
-        *short, *long, local_contrast(picture), seen.blue, seen.green, seen.red, seen.contrast, *(losses or ())
+        *short,
+        *long,
+        local_contrast(picture),
+        seen.blue,
+        seen.green,
+        seen.red,
+        seen.contrast,
+        *(losses or ()),
+        lattice=None if source is None else lattice(picture, source),
+        stroke_width=None if source is None else stroke_width(picture, source),
+        edge_width=edge_width(picture),
     )
 
 

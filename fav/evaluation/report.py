@@ -16,13 +16,15 @@ from fav.util.plot_text import plain_text
 MEASURES = tuple(field.name for field in fields(Metrics))
 FRAME = tuple(field.name for field in fields(FrameMetrics) if field.name not in FILMS)
 UNITS = (
-    "errors: mean squared difference of samples in [0, 1]; colors and contrasts: grey levels, 0 to 255; "
-    "reliable: share of the picture"
+    "errors: mean squared difference of samples in [0, 1]; colors, contrasts, palette distance and lattice: grey levels, "
+    "0 to 255; widths: pixels; reliable: share of the picture"
 )
 WORDS = {
     "warping_error": "warping error, reliable pixels", "warping_error_all": "warping error, by all pixels",
     "long_term_error": "1 s error, reliable pixels", "long_term_error_all": "1 s error, by all pixels",
     "local_contrast": "local contrast", "style_loss": "style loss", "content_loss": "content loss",
+    "palette_distance": "palette distance, grey levels", "lattice": "lattice, grey levels",
+    "stroke_width": "stroke width, pixels", "edge_width": "edge width, pixels",
 }  # fmt: skip
 COLORS = {"film": "tab:blue", "source": "tab:gray", "against": "tab:orange"}
 
@@ -37,12 +39,16 @@ class BoundaryCheck:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A film, measured: one row a frame, at least one. size is (width, height)."""
+    """A film, measured: one row a frame, at least one. size is (width, height).
+
+    painting_strokes is the width of the painting's own strokes, in pixels, where there is a painting.
+    """
 
     comparison: EvaluationConfig
     size: tuple[int, int]
     rows: tuple[FrameMetrics, ...]
     seams: tuple[int, ...] = ()
+    painting_strokes: float | None = None
 
     @property
     def films(self) -> tuple[str, ...]:
@@ -106,6 +112,8 @@ def table(evaluation: Evaluation) -> str:
             lines.append(
                 _line(words, cells + [_number(evaluation.ratio(measure, other), ".2f") for other in films[1:]])
             )
+    if evaluation.painting_strokes is not None:
+        lines.append(f"{'strokes of the painting, pixels':31}{_number(evaluation.painting_strokes):>13}")
     shares = (mean_and_95th([getattr(row, name) for row in rows]) for name in ("reliable", "long_reliable"))
     short, long = (_number(share and share[0], ".1%") for share in shares)
     lines += [
@@ -159,6 +167,7 @@ def write_json(path: Path, evaluation: Evaluation) -> None:
         **{name: value if value is None else str(value) for name in ("video", "film", "against", "flow", "flow_weights")
            for value in [getattr(comparison, name)]},
         "width": evaluation.size[0], "height": evaluation.size[1], "units": UNITS,
+        "painting": {"stroke_width": evaluation.painting_strokes},
         "cuts": [row.frame for before, row in zip(evaluation.rows, evaluation.rows[1:]) if row.shot != before.shot],
         "totals": {film: {measure: total and {"mean": total[0], "p95": total[1]}
                           for measure, total in evaluation.totals(film).items()} for film in films},

@@ -68,9 +68,9 @@ class ResidualBlock(nn.Sequential):
         """The convolutions beside the shortcut."""
         return cast(nn.Sequential, cast(nn.Sequential, self[0])[0])
 
-    def forward(self, x: Tensor) -> Tensor:
-        branch = self.branch(x)
-        return branch + (x[..., self.crop : -self.crop, self.crop : -self.crop] if self.crop else x)
+    def forward(self, input: Tensor) -> Tensor:
+        branch = self.branch(input)
+        return branch + (input[..., self.crop : -self.crop, self.crop : -self.crop] if self.crop else input)
 
 
 class SeparableBlock(nn.Sequential):
@@ -86,15 +86,15 @@ class SeparableBlock(nn.Sequential):
             nn.Conv2d(expansion * channels, channels, 1),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) + x
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input) + input
 
 
 class Detour(nn.Sequential):
     """Layers whose result is added to what they began with: smaller pictures, which see farther, beside the larger one."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return run_layers(self, x) + x
+    def forward(self, input: Tensor) -> Tensor:
+        return run_layers(self, input) + input
 
 
 class SubPixel(nn.Sequential):
@@ -110,8 +110,8 @@ class SubPixel(nn.Sequential):
             for value in self[0].parameters():
                 value.copy_(value[:: factor**2].repeat_interleave(factor**2, 0))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.pixel_shuffle(self[0](x), self.factor)
+    def forward(self, input: Tensor) -> Tensor:
+        return F.pixel_shuffle(self[0](input), self.factor)
 
 
 class Upsample(nn.Module):
@@ -193,8 +193,9 @@ class StyleNetwork(nn.Sequential):
         self.arch, self.in_channels, self.tanh_constant = arch, in_channels, tanh_constant
         self.padding, self.multiple, self.margin = padding, multiple, margin
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """As the layers one after the other, but for what `run_layers` puts off."""
+        x = input
         height, width = x.shape[2:]
         if not self.padding:
             x = ReflectionPad(0, self.multiple)(x)

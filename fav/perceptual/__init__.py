@@ -1,1 +1,1 @@
-"""The perceptual loss: loss networks, their published weights, and the distances they measure."""
+"""The perceptual loss: loss networks, their published weights, the painting that is learnt from, and the distances."""

@@ -1,68 +1,99 @@
 """Content and style losses by a loss network.
 
-Sources: Gatys, Ecker, Bethge (2016); Johnson, Alahi, Fei-Fei (2016).
+Sources: Gatys, Ecker, Bethge (2016); Johnson, Alahi, Fei-Fei (2016); Snelgrove, "High-resolution multi-scale neural
+texture synthesis" (2017).
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fav.errors import FavError
 from fav.perceptual.loss_network import LossNetwork
-from fav.util.images import read_image, resize
+from fav.perceptual.palette import colors, smaller, squared_distance
 
 TINY = 1e-20  # a unit that nothing is divided by
 OFFSETS = 8  # the stride of the layers that are looked at
-SMALLEST_PAINTING = 64
+SCALES = (1, 2, 4)  # how many times smaller pictures are looked at: strokes, forms, masses
+SMALLEST = 32  # pixels of a picture's shorter side at its smallest scale: the loss network needs some 20
 
 
 class PerceptualLoss:
-    """Content and style losses against one painting, by one loss network.
+    """Content, style and palette losses against one painting, by one loss network.
 
     They are normalized so that one set of weights serves every painting and every loss network. A style layer's loss,
     the squared distance of the Gram matrices, is divided by what untouched photographs have on average: 1 means as
     unlike the painting as a photo, 0 the painting's own statistics. A content layer's loss, the squared distance of
     the features, is divided by the mean energy of the features of the same photographs: 1 means that as much is wrong
-    as there is. Layers of a kind count alike. `painting` is (1, 3, H, W), `photos` are of any sizes.
+    as there is. The palette's is divided by that of the photographs, too. Layers of a kind count alike, and so do the
+    scales: the style is looked at so many times smaller (Snelgrove 2017), the content at the second scale, if there is
+    one, which leaves the strokes free. `painting` is (1, 3, H, W), `photos` are of any sizes. Scales at which the painting
+    or a photograph has less than 32 pixels a side are left out, but for the first.
     """
 
-    def __init__(self, network: LossNetwork, painting: Tensor, photos: Sequence[Tensor]):
+    def __init__(self, network: LossNetwork, painting: Tensor, photos: Sequence[Tensor], scales: Sequence[int] = (1,)):
         self.network = network
         self.content_layers, self.style_layers = network.design.content_layers, network.design.style_layers
+        shortest = min(min(picture.shape[2:]) for picture in (painting, *photos))
+        self.scales = [scale for scale in scales if scale == scales[0] or shortest / scale >= SMALLEST]
+        self.content_scale = self.scales[min(1, len(self.scales) - 1)]
         with torch.no_grad():
-            features = network(painting, self.style_layers)
-            self.target = {layer: gram(features[layer]) for layer in self.style_layers}
+            self.target = self._seen(painting)[0]
             style, content = [], []
             for photo in photos:
-                features = network(photo)
-                style.append([_distance(gram(features[layer]), self.target[layer]) for layer in self.style_layers])
-                content.append([features[layer].float().square().mean() for layer in self.content_layers])
+                grams, features = self._seen(photo)
+                style.append([_distance(*pair) for pair in zip(grams, self.target)])
+                content.append([feature.float().square().mean() for feature in features])
             self.style_units, self.content_units = _units(style), _units(content)
+            self.colors, self.palette_unit = colors(painting), 1.0
+            directions = torch.eye(3, device=painting.device)
+            palettes = [[self.palette(photo, directions)] for photo in photos]
+            self.palette_unit = _units(palettes)[0]
 
-    def losses(self, stylized: Tensor, frames: Tensor, offset: tuple[int, int] = (0, 0)) -> tuple[Tensor, Tensor]:
+    def losses(
+        self, stylized: Tensor, frames: Tensor, offset: tuple[int, int] = (0, 0), zoom: float = 1
+    ) -> tuple[Tensor, Tensor]:
         """(content, style) of stylized pictures of those frames, seen from `offset` (x, y) pixels on, 0 to OFFSETS - 1.
 
-        A loss network that strides over pixels is blind to some of their patterns; seen from elsewhere each time, it is not.
+        A loss network that strides over pixels is blind to some of their patterns; seen from elsewhere each time, and
+        `zoom` times as large, it is not.
         """
         height, width = (side - OFFSETS + 1 for side in stylized.shape[2:])
         stylized, frames = (
-            x[..., offset[1] : offset[1] + height, offset[0] : offset[0] + width] for x in (stylized, frames)
+            smaller(x[..., offset[1] : offset[1] + height, offset[0] : offset[0] + width], 1 / zoom)
+            for x in (stylized, frames)
         )
         with torch.no_grad():
-            wanted = self.network(frames, self.content_layers)
-        features = self.network(stylized)
+            wanted = self.network(smaller(frames, self.content_scale), self.content_layers)
+        grams, features = self._seen(stylized)
         content = [
-            _distance(features[layer].float(), wanted[layer].float()) / unit
-            for layer, unit in zip(self.content_layers, self.content_units)
+            _distance(found.float(), wanted[layer].float()) / unit
+            for found, layer, unit in zip(features, self.content_layers, self.content_units)
         ]
-        style = [
-            _distance(gram(features[layer]), self.target[layer]) / unit
-            for layer, unit in zip(self.style_layers, self.style_units)
-        ]
+        style = [_distance(found, target) / unit for found, target, unit in zip(grams, self.target, self.style_units)]
         return torch.stack(content).mean(), torch.stack(style).mean()
+
+    def palette(self, stylized: Tensor, directions: Tensor) -> Tensor:
+        """How far the colors of all pictures together are from the painting's; 1 is as far as photographs.
+
+        directions: (3, k), those in which colors are compared (`fav.perceptual.palette`).
+        """
+        return squared_distance(colors(stylized), self.colors, directions) / self.palette_unit
+
+    def _seen(self, pictures: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """The Gram matrices of every style layer at every scale, and the content features."""
+        grams: list[Tensor] = []
+        content: list[Tensor] = []
+        for scale in self.scales:
+            layers = self.style_layers
+            if scale == self.content_scale:
+                layers = tuple(dict.fromkeys(layers + self.content_layers))
+            features = self.network(smaller(pictures, scale), layers)
+            grams += [gram(features[layer]) for layer in self.style_layers]
+            if scale == self.content_scale:
+                content = [features[layer] for layer in self.content_layers]
+        return grams, content
 
 
 def gram(features: Tensor) -> Tensor:
@@ -84,16 +115,6 @@ def _units(rows: list[list[Tensor]]) -> list[float]:
 
 def _distance(a: Tensor, b: Tensor) -> Tensor:
     return (a - b).square().mean()
-
-
-def read_painting(path: Path, size: int) -> np.ndarray:
-    """The painting, its longer side `size` pixels if it has as many."""
-    painting = read_image(path)
-    if min(painting.shape[:2]) < SMALLEST_PAINTING:
-        height, width = painting.shape[:2]
-        raise FavError(f"picture {path}: expected at least {SMALLEST_PAINTING} pixels a side, got {width}x{height}")
-    scale = min(1, size / max(painting.shape[:2]))
-    return resize(painting, tuple(max(round(side * scale), 1) for side in painting.shape[1::-1]))
 
 
 def as_tensor(picture: np.ndarray) -> Tensor:

@@ -5,10 +5,12 @@ for large-scale image recognition" (2014), the 16 layers; their use as a loss: J
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+Borders = Literal["zeros", "replicate"]  # what a convolution sees beyond a picture: black, or its border repeated
 CAFFE_MEAN = (104.0, 117.0, 123.0)  # BGR, 0 to 255
 FIRE = (
     16,
@@ -70,17 +72,29 @@ DESIGNS = {
 class LossNetwork(nn.Module):
     """Pictures (N, 3, H, W), BGR, 0 to 255, to the features of the named layers.
 
-    Nothing is learnt: the weights have no gradients. Layers after the last one named are left out.
+    Nothing is learnt: the weights have no gradients. Layers after the last one named are left out. borders: what a
+    convolution sees beyond a picture, "zeros", as in the training of the network, or "replicate", the border repeated: at
+    small sizes much of a picture is near its border, and a style would learn a dark rim. pooling: "max", or "average",
+    which suits paintings of flat areas.
     """
 
     mean: Tensor
 
-    def __init__(self, design: LossNetworkSpec, layers: tuple[str, ...], mean: tuple[float, float, float] = CAFFE_MEAN):
+    def __init__(
+        self,
+        design: LossNetworkSpec,
+        layers: tuple[str, ...],
+        mean: tuple[float, float, float] = CAFFE_MEAN,
+        borders: Borders = "zeros",
+        pooling: str = "max",
+    ):
         super().__init__()
         self.design, self.layers = design, layers
         names = [*design.steps]
         last = max(names.index(layer) for layer in layers)
-        self.steps = nn.ModuleDict({name: _build(*design.steps[name]) for name in names[: last + 1]})
+        self.steps = nn.ModuleDict(
+            {name: _build(*design.steps[name], borders=borders, pooling=pooling) for name in names[: last + 1]}
+        )
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False).eval()
 
@@ -100,21 +114,22 @@ class LossNetwork(nn.Module):
 class Fire(nn.Module):
     """SqueezeNet's module: squeezed by a 1x1 convolution, then expanded by 1x1 and 3x3 ones side by side."""
 
-    def __init__(self, inputs: int, squeezed: int):
+    def __init__(self, inputs: int, squeezed: int, borders: Borders = "zeros"):
         super().__init__()
         self.squeeze = nn.Conv2d(inputs, squeezed, 1)
         self.expand1 = nn.Conv2d(squeezed, 4 * squeezed, 1)
-        self.expand3 = nn.Conv2d(squeezed, 4 * squeezed, 3, padding=1)
+        self.expand3 = nn.Conv2d(squeezed, 4 * squeezed, 3, padding=1, padding_mode=borders)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.squeeze(x).relu_()
         return torch.cat([self.expand1(x), self.expand3(x)], 1).relu_()
 
 
-def _build(kind: str, *sizes: int) -> nn.Module:
+def _build(kind: str, *sizes: int, borders: Borders, pooling: str) -> nn.Module:
     if kind == "pool":
-        return nn.MaxPool2d(sizes[0], 2, ceil_mode=sizes[0] == 3)  # SqueezeNet's pools see the last row, VGG's do not
+        pool = nn.MaxPool2d if pooling == "max" else nn.AvgPool2d
+        return pool(sizes[0], 2, ceil_mode=sizes[0] == 3)  # SqueezeNet's pools see the last row, VGG's do not
     if kind == "fire":
-        return Fire(*sizes)
+        return Fire(*sizes, borders=borders)
     inputs, outputs, kernel, stride, padding = sizes
-    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, stride, padding), nn.ReLU(inplace=True))
+    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, stride, padding, padding_mode=borders), nn.ReLU(inplace=True))

@@ -14,7 +14,7 @@ from torch import Tensor
 from fav.errors import FavError
 from fav.model import torch7
 from fav.model.checkpoints import HEAD, format_of, is_dense, nothing_odd, read_pickle, read_safetensors
-from fav.perceptual.loss_network import CAFFE_MEAN, DESIGNS, LossNetwork
+from fav.perceptual.loss_network import CAFFE_MEAN, DESIGNS, Borders, LossNetwork
 from fav.util.fingerprint import fingerprint
 from fav.util.reading import opened
 
@@ -30,12 +30,12 @@ EXPECTED = "SqueezeNet v1.0 or v1.1 (.safetensors or .pth), or VGG-16 (.pth, .sa
 CAFFE = re.compile(r"^(fire\d)[./](squeeze|expand)(?:(\d)(?:x\d)?)?")
 
 
-def load_loss_network(source: str) -> tuple[LossNetwork, str, str]:
+def load_loss_network(source: str, borders: Borders = "zeros", pooling: str = "max") -> tuple[LossNetwork, str, str]:
     """The loss network of a file, told by the names and shapes of its tensors; or, by a name in PUBLISHED, a known one.
 
     A published one comes from PyTorch's cache, or is fetched into it and checked. Its layers are those that the losses
-    look at. Returned with its kind (a key of DESIGNS) and the fingerprint of its file. Raises FavError where it is missing,
-    cannot be fetched, or is none that is known.
+    look at; borders and pooling are as for `LossNetwork`. Returned with its kind (a key of DESIGNS) and
+    the fingerprint of its file. Raises FavError where it is missing, cannot be fetched, or is none that is known.
     """
     path = fetched(source) if source in PUBLISHED else Path(source)
     with nothing_odd(f"loss network {source}"):
@@ -43,7 +43,8 @@ def load_loss_network(source: str) -> tuple[LossNetwork, str, str]:
         try:
             kind, state, mean = recognized(state)
             design = DESIGNS[kind]
-            network = LossNetwork(design, tuple(dict.fromkeys(design.style_layers + design.content_layers)), mean)
+            layers = tuple(dict.fromkeys(design.style_layers + design.content_layers))
+            network = LossNetwork(design, layers, mean, borders, pooling)
             network.load_state_dict(_for_steps(network, state))
         except FavError as error:
             raise FavError(f"loss network {source}: {error}") from error

@@ -17,7 +17,8 @@ import numpy as np
 
 from fav.evaluation.comparison import EvaluationConfig, FrameMetrics, FrameSample, at_size, looks_back_to, measure
 from fav.evaluation.metrics import FrameLosses
-from fav.evaluation.perceptual_metrics import losses_of
+from fav.evaluation.perceptual_metrics import losses_of, painting_of
+from fav.evaluation.strokes import stroke_width
 from fav.flow import Flow
 from fav.pipeline.artifacts import JobArtifacts, sealed, write_print
 from fav.pipeline.delivery import evaluation_name, put
@@ -171,9 +172,10 @@ class EvaluationTasks:
             flow=spec.flow,
             flow_weights=Path(spec.flow_weights) if spec.flow_weights else None,
         )
+        strokes = stroke_width(painting_of(brought(self.node.share.layout.root, spec.evaluate)))
         private = self.node.draft().with_suffix(task.suffix)
         with exclusive(private) as file:
-            write[task.suffix](file, report.Evaluation(comparison, spec.network_size, tuple(rows)))
+            write[task.suffix](file, report.Evaluation(comparison, spec.network_size, tuple(rows), (), strokes))
             write_print(self.node, self.job, file)
         return private
 

@@ -11,7 +11,7 @@ from fav.training.config import TrainingConfig
 from fav.training.outputs import write_own
 from fav.training.trainer import Trainer
 
-VERSION = 2
+VERSION = 3
 
 
 def save_state(path: Path, trainer: Trainer) -> None:
@@ -30,7 +30,7 @@ def load_state(path: Path) -> dict:
         raise FavError(
             f"{path}: expected the state of a training, got a file that does not read as one; remove it to begin anew"
         ) from error
-    if state.get("version") == 1:
+    if state.get("version") in range(1, VERSION):
         raise FavError(
             f"{path}: expected the state of a training of this version, got one of an earlier version; to go on from "
             f"its style, give that with --init and choose another OUT"

@@ -11,11 +11,12 @@ import numpy as np
 
 from fav.errors import FavError
 from fav.model.architecture import PRESETS, WIDE_VIEW
+from fav.perceptual.painting import parse_crop
 
 KINDS = ("single_image", "shift", "zoom_out", "affine", "elastic", "video")
 DEFAULT_MIX = "single_image:2,shift:1,zoom_out:1,affine:4,elastic:2"
 VIDEO_SHARE = ",video:5"  # what is added to the default where there are clips
-DEFAULT_STEPS = "0:1,800:2,1200:4"
+DEFAULT_STEPS = "0:0,1500:2,2200:4"
 MOST_STEPS = 32
 
 
@@ -49,8 +50,11 @@ class TrainingConfig:
     The names ending in _print are fingerprints of contents; they, `loss_network`, and an `arch` or `precision` that was left
     open ("", "auto") are filled in when the inputs have been looked at. mix are relative shares of kinds of samples, steps
     pairs of an iteration and the number of steps in a row from then on; through says whether gradients go back through
-    the steps. crop is the side of the training pictures, style_size the longer side of the painting, in pixels; holes is
-    the share of steps in whose reliability holes are torn. The weights of the losses are those of `losses`.
+    the steps. crop is the side of the training pictures, style_size the longer side of the painting, in pixels, of which
+    style_crop is learnt from ("" for all); with style_clean, its grain is taken out (`fav.perceptual.painting`).
+    style_scales says how many times smaller the losses look at pictures, zoom how many times larger or smaller, at random,
+    they see them at most; pooling is that of the loss network. holes is the share of steps in whose reliability holes
+    are torn. The weights of the losses are those of `losses` and `fav.perceptual.loss`.
     """
 
     style: str
@@ -65,14 +69,21 @@ class TrainingConfig:
     steps: str = DEFAULT_STEPS
     through: bool = True
     crop: int = 224
-    batch: int = 4
-    style_size: int = 512
+    batch: int = 2
+    style_size: int = 1024
+    style_crop: str = ""
+    style_clean: bool = True
+    style_scales: str = "1,2,4"
+    zoom: float = 1.25
+    pooling: str = "max"
     content_weight: float = 1.0
     style_weight: float = 10.0
     tv_weight: float = 5.0
-    temporal_weight: float = 100.0
-    forgetting_weight: float = 0.0
-    range_weight: float = 10.0
+    temporal_weight: float = 800.0
+    forgetting_weight: float = 300.0
+    range_weight: float = 20.0
+    palette_weight: float = 1.5
+    lattice_weight: float = 300.0
     holes: float = 0.5
     learning_rate: float = 1e-3
     precision: str = "auto"
@@ -105,6 +116,9 @@ class TrainingConfig:
     def check(self, clips: bool) -> None:
         """FavError where mix, steps or arch are not what they have to be; `clips`: whether there are any."""
         parse_steps(self.steps)
+        parse_scales(self.style_scales)
+        if self.style_crop:
+            parse_crop(self.style_crop)
         if ("video" in parse_mix(self.mix)) != clips:
             raise FavError("--data-mix: expected video with --clips and only with them, got one of the two")
         check_arch(self.arch or WIDE_VIEW)
@@ -151,6 +165,15 @@ def parse_steps(text: str) -> list[tuple[int, int]]:
             raise FavError(f"--num-frame-steps: expected iterations that ascend from 0, got {text[:80]!r}")
         steps.append((int(match[1]), int(match[2])))
     return steps
+
+
+def parse_scales(text: str) -> list[int]:
+    """How many times smaller the losses look at pictures, in words like `1,2,4`; FavError where it is none."""
+    if not re.fullmatch(r"[1-9]\d?(,[1-9]\d?){0,4}", text) or len(set(text.split(","))) < len(text.split(",")):
+        raise FavError(
+            f"--style-scales: expected up to 5 different numbers from 1 to 99, like 1,2,4, got {text[:80]!r}"
+        )
+    return sorted(int(word) for word in text.split(","))
 
 
 def check_arch(arch: str) -> None:

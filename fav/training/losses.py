@@ -13,6 +13,8 @@ from fav.perceptual.loss import _distance
 LEVELS = 255.0
 DRIVE = 2.0
 SPIKES = 10.0  # once they are there, less does not move them
+PERIODS = 4  # over which a pattern has to repeat: strokes do not
+FAR_OFF = 20.0
 LOUD = 4.0  # standard deviations: what one value in 16,000 exceeds where they are normally distributed
 
 
@@ -35,6 +37,37 @@ def total_variation(stylized: Tensor) -> Tensor:
     """Mean squared difference of neighbours, across and down, in units of 255 levels squared."""
     across, down = stylized.diff(dim=3), stylized.diff(dim=2)
     return (across.square().mean() + down.square().mean()) / LEVELS**2
+
+
+def lattice(stylized: Tensor, period: int) -> Tensor:
+    """What repeats every `period` pixels, over four periods: the mean square of its deviation from what is around.
+
+    In units of 255 levels squared. period is what a network divides the size of a frame by (`StyleNetwork.multiple`): a
+    network that goes down and up again can lay a pattern of that period over all that is flat, and the loss network, whose
+    own strides are of the same sizes, hardly sees it. 0 for pictures smaller than four periods.
+    """
+    side = torch.ones(period + 1 - period % 2, device=stylized.device)
+    if period % 2 == 0:
+        side[0] = side[-1] = 0.5  # of an even number there is no middle
+    kernel = (side[:, None] * side / period**2).expand(3, 1, -1, -1)  # nothing of that period passes it but the mean
+    edge, block = period // 2, period * PERIODS
+    means = F.conv2d(stylized, kernel, groups=3)
+    fine = stylized[..., edge : edge + means.shape[2], edge : edge + means.shape[3]] - means
+    down, across = (length // block for length in fine.shape[2:])
+    if period < 2 or not down or not across:
+        return stylized.new_zeros(())
+    blocks = fine[..., : down * block, : across * block].reshape(-1, down, PERIODS, period, across, PERIODS, period)
+    cells = blocks.mean((2, 5))
+    return (cells - cells.mean((2, 4), keepdim=True)).square().mean() / LEVELS**2
+
+
+def eased(palette: Tensor) -> Tensor:
+    """The palette loss as it is weighted: L + 20 L^3.
+
+    A palette that is far off counts for more: for one weight to suit paintings that the style loss colors by itself (0.05 to
+    0.1 is left) and those that it does not (0.6), where the gradient is 23 times as large.
+    """
+    return palette + FAR_OFF * palette.pow(3)
 
 
 def beyond_range(stylized: Tensor) -> Tensor:

@@ -14,10 +14,11 @@ from fav.model.architecture import WIDE_VIEW
 from fav.model.checkpoints import load_style
 from fav.model.devices import best_precision, device_of, placed
 from fav.model.network import StyleNetwork
-from fav.perceptual.loss import PerceptualLoss, as_tensor, read_painting
+from fav.perceptual.loss import PerceptualLoss, as_tensor
+from fav.perceptual.painting import read_painting
 from fav.perceptual.pretrained import load_loss_network
 from fav.training.checkpoint import check_same, load_state, restore
-from fav.training.config import StopCriteria, TrainingConfig, TrainingInputs
+from fav.training.config import StopCriteria, TrainingConfig, TrainingInputs, parse_scales
 from fav.training.contact_sheet import samples_of
 from fav.training.dataloader import Batches
 from fav.training.image_folder import FEWEST, ImageFolder, open_album
@@ -41,9 +42,9 @@ def prepare(
     """
     device = _device(inputs)
     state = load_state(names.state) if names.state.exists() else None
-    painting = read_painting(inputs.style_image, recipe.style_size)
+    painting = read_painting(inputs.style_image, recipe.style_size, recipe.style_crop, recipe.style_clean)
     start = _beginning(inputs.init, recipe) if inputs.init else None
-    network, kind, network_print = load_loss_network(inputs.loss_network)
+    network, kind, network_print = load_loss_network(inputs.loss_network, "replicate", recipe.pooling)
     album, clips, clips_print, notes = _material(inputs, recipe)
     recipe = replace(
         recipe,
@@ -61,8 +62,9 @@ def prepare(
     with autocast(recipe.precision, device):
         perception = PerceptualLoss(
             placed(network, device),
-            as_tensor(painting).to(device),
+            as_tensor(painting.picture).to(device),
             [as_tensor(photo.read(recipe.crop)).to(device) for photo in album.photos[:REFERENCES]],
+            parse_scales(recipe.style_scales),
         )
     trainer = Trainer(recipe, perception, device, start)
     if state:
@@ -73,7 +75,7 @@ def prepare(
         return _provenance(trainer, command, losses)
 
     loop = TrainingLoop(trainer, names, limits, samples_of(album.held_out, recipe.crop), provenance)
-    return loop, Batches(recipe, album.photos, clips), notes
+    return loop, Batches(recipe, album.photos, clips), [painting.note, *notes]
 
 
 def _beginning(init: Path, recipe: TrainingConfig) -> StyleNetwork:

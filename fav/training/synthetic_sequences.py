@@ -121,10 +121,12 @@ def torn(reliability: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def draw_window(photos: list[ImageFile], rng: np.random.Generator, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """A photograph, and a place in it for a frame of that side, which is at least half of the photograph's shorter side."""
+    """A photograph, and a place in it for a frame of that side, which is at least half of the photograph's shorter side.
+
+    Small photographs are enlarged: frames of a film have more pixels than they, and more that are smooth.
+    """
     photo = photos[rng.integers(len(photos))]
-    largest = max(min(2 * side, photo.short), side)
-    picture = photo.read(round(side * (largest / side) ** rng.random()))
+    picture = photo.read(round(side * 2 ** rng.random()))
     if rng.random() < 0.5:
         picture = np.ascontiguousarray(picture[:, ::-1])
     height, width = picture.shape[:2]

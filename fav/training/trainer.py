@@ -12,7 +12,7 @@ from fav.model.network import StyleNetwork
 from fav.perceptual.loss import OFFSETS, PerceptualLoss
 from fav.training.config import TrainingConfig
 from fav.training.dataloader import Batch
-from fav.training.losses import beyond_range, forgetting, saturation, temporal, total_variation
+from fav.training.losses import beyond_range, eased, forgetting, lattice, saturation, temporal, total_variation
 from fav.training.unroll import paint
 
 COLUMNS = (
@@ -22,10 +22,13 @@ COLUMNS = (
     "range",
     "temporal",
     "forgetting",
+    "lattice",
+    "palette",
     "total",
     "steps",
     "seconds",
 )  # of the history
+DIRECTIONS = 8  # in which colors are compared, drawn anew each time
 LONGEST_MEMORY = 0.998  # of the average of the weights: some 500 iterations
 
 
@@ -74,17 +77,19 @@ class Trainer:
         self.whole = True
 
     def _losses(self, batch: Batch) -> list[torch.Tensor]:
-        """Content, style, total variation, excess, temporal loss and forgetting, each the mean over the frames of the batch."""
+        """The losses in the order of COLUMNS, each the mean over the frames of the batch."""
         batch = Batch(*(part.to(self.device, non_blocking=True).float() for part in batch))
         frames = [*batch.frames]
         rng = np.random.default_rng(
             (self.recipe.seed, self.iteration, self.recipe.batch)
         )  # a number that no sample has
         offset = rng.integers(OFFSETS, size=2).tolist()
+        zoom = self.recipe.zoom ** rng.uniform(-1, 1)
+        directions = torch.from_numpy(rng.standard_normal((3, DIRECTIONS))).float().to(self.device)
         with autocast(self.recipe.precision, self.device):
             painted = paint(self.network, frames, [*batch.flow], [*batch.reliability], self.recipe.through)
             stylized = torch.cat(painted.stylized)
-            content, style = self.perception.losses(stylized, torch.cat(frames), offset)
+            content, style = self.perception.losses(stylized, torch.cat(frames), offset, zoom)
             parted = content.new_zeros(())
             if self.recipe.forgetting_weight and len(batch.flow):
                 alone = paint(self.network, frames[-1:], [], [], self.recipe.through)
@@ -92,7 +97,9 @@ class Trainer:
         pairs = zip(painted.stylized[1:], painted.warped, batch.reliability)
         unrest = [temporal(*pair) for pair in pairs] or [content.new_zeros(())]
         excess = beyond_range(stylized) + saturation(torch.cat(painted.drive)) + torch.stack(painted.spiky).mean()
-        return [content, style, total_variation(stylized), excess, torch.stack(unrest).mean(), parted]
+        woven = lattice(stylized, self.network.multiple)
+        palette = self.perception.palette(stylized, directions)
+        return [content, style, total_variation(stylized), excess, torch.stack(unrest).mean(), parted, woven, palette]
 
     def _weighted(self, parts: list[torch.Tensor]) -> torch.Tensor:
         recipe = self.recipe
@@ -103,8 +110,10 @@ class Trainer:
             recipe.range_weight,
             recipe.temporal_weight,
             recipe.forgetting_weight,
+            recipe.lattice_weight,
+            recipe.palette_weight,
         )
-        return reduce(torch.add, (weight * part for weight, part in zip(weights, parts)))
+        return reduce(torch.add, (weight * part for weight, part in zip(weights, [*parts[:-1], eased(parts[-1])])))
 
     @torch.no_grad()
     def _remember(self) -> None:

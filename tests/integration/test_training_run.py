@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -204,6 +205,22 @@ def test_a_new_style_has_the_architecture_of_new_styles_and_goes_on_with_the_one
     refused(call(*new, "--arch", "half", "--iterations", 3), f"arch was {WIDE_VIEW}, not {HALF_WIDTH}")
 
 
+def test_what_was_done_to_the_painting_is_said_and_recorded(words, tmp_path):
+    rows, columns = np.mgrid[0:96, 0:96]
+    grain = np.random.default_rng(0).normal(0, 30, (96, 96, 3))
+    cv2.imwrite(words[1], (128 + 60 * np.sin((rows + columns) / 9)[..., None] + grain).clip(0, 255).astype(np.uint8))
+    result = call(*words, "--iterations", 1, "--style-crop", "0,8,96,80", "--pooling", "average", "--zoom", 1)
+    assert "painting: 96x80 pixels" in result.output and "this picture is sharpened" in result.output
+    command = style_facts(tmp_path / "out.safetensors").metadata["command"]
+    assert "--style-crop 0,8,96,80" in command and "--pooling average" in command
+    losses = style_facts(tmp_path / "out.safetensors").metadata["losses"]
+    assert re.search(r"lattice [\d.e-]+, palette \d", losses)
+    raw = [word.replace("out.safetensors", "raw.safetensors") for word in words]
+    result = call(*raw, "--iterations", 1, "--no-clean-style")
+    assert "used as it is" in result.output
+    assert "--no-clean-style" in style_facts(tmp_path / "raw.safetensors").metadata["command"]
+
+
 def test_clips_are_learnt_from(words, tmp_path, clip):
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / "one.mp4").write_bytes(clip.read_bytes())
@@ -220,6 +237,9 @@ def test_clips_are_learnt_from(words, tmp_path, clip):
     (("--data-mix", "shift:1,video:2"), "expected video with --clips"),
     (("--data-mix", "shift:-1"), "--data-mix"),
     (("--num-frame-steps", "5:1"), "--num-frame-steps"),
+    (("--style-crop", "0,0,10"), "--style-crop: expected X,Y,W,H"),
+    (("--style-crop", "50,0,90,90"), "it ends at 140,90"),
+    (("--style-scales", "1,1"), "--style-scales: expected"),
     (("--device", "cuda:77"), "device cuda:77"),
     (("--init", "none.safetensors"), "none.safetensors"),
     (("--loss-network", "none.pth"), "none.pth"),

@@ -159,24 +159,25 @@ def test_losses_are_measured_of_each_film_beside_its_source():
 
     def losses(picture, source):
         seen.append((int(picture[0, 0, 0]), int(source[0, 0, 0])))
-        return float(picture[0, 0, 0]), 7.0
+        return float(picture[0, 0, 0]), 7.0, 3.0
 
     shown = moments([grey(1)] * 2, [grey(30)] * 2, [grey(60)] * 2)
     found = list(measure(shown, make("dis"), losses))
     assert seen == [(30, 1), (60, 1)] * 2
     evaluation = Evaluation(EvaluationConfig("", "", ""), (WIDTH, HEIGHT), tuple(found))
     assert evaluation.ratio("style_loss", "against") == 0.5 and evaluation.ratio("content_loss", "against") == 1
-    assert found[1].source.style_loss is None
+    assert found[1].source.style_loss is None and found[1].film.palette_distance == 3
     assert "style loss" in report.table(evaluation) and len(report.plot(evaluation).axes) == 6
 
 
 def test_losses_are_one_for_the_untouched_source_and_none_where_nothing_is_amiss(painting, loss_network):
     losses, stripes = losses_of(painting, str(loss_network)), cv2.imread(str(painting))
     source = cv2.resize(texture(), stripes.shape[1::-1])
-    style, content = losses(source, source)
+    style, content, palette = losses(source, source)
     assert style == pytest.approx(1, abs=0.02) and content == 0  # 7 pixels of each side are left out
-    style, content = losses(stripes, source)
-    assert style < 0.05 and content > 0.1
+    assert palette > 30
+    style, content, palette = losses(stripes, source)
+    assert style < 0.05 and content > 0.1 and palette == pytest.approx(0, abs=1)
 
 
 def test_source_comes_to_the_size_of_the_film():

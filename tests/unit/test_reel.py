@@ -1,13 +1,15 @@
 """The clips that styles are measured on: forth and back, one shot, with memory and without."""
 
+import random
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from benchmarks import reel
 from benchmarks.drift import followed
-from benchmarks.styles import Sheet, painting_of
+from benchmarks.styles import Sheet, painting_of, write_blind
 from fav.evaluation.comparison import FrameSample
 from fav.flow import make
 from fav.model.network import StyleNetwork
@@ -61,3 +63,14 @@ def test_sheet_has_the_shot_that_lasts_and_the_style_its_painting(tmp_path):
         2 * (64 + 4),
         3,
     )
+
+
+def test_blind_sheet_shows_no_name_and_the_names_lie_beside_it(tmp_path):
+    pictures = [(f"style{level}", grey(level)) for level in (50, 100, 150)]
+    write_blind(tmp_path, {"clip": pictures}, random.Random(1))
+    named = dict(line.split(": ") for line in (tmp_path / "names.txt").read_text().splitlines())
+    assert sorted(named) == ["clip A", "clip B", "clip C"]
+    sheet = cv2.imread(str(tmp_path / "clip.blind.png"))
+    middles = [(20 + 24, 32), (20 + 24, 64 + 4 + 32), (2 * 20 + 48 + 4 + 24, 32)]  # of A, B and C
+    assert [f"style{sheet[place][0]}" for place in middles] == [named[f"clip {letter}"] for letter in "ABC"]
+    assert [f"style{sheet[place][0]}" for place in middles] != [name for name, _ in pictures]

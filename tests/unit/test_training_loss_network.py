@@ -129,6 +129,17 @@ def test_the_real_network_tells_a_picture_from_its_mirror():
     assert not torch.allclose(network(X.flip(3), ("fire5",))["fire5"], features)
 
 
+def test_borders_are_not_black_where_that_is_asked_for(tmp_path):
+    torch.save(weights("squeezenet1_1"), tmp_path / "n.pth")
+    black, repeated, soft = (
+        load_loss_network(str(tmp_path / "n.pth"), *words)[0](X) for words in ((), ("replicate",), ("zeros", "average"))
+    )
+    difference = (black["fire3"] - repeated["fire3"]).abs()
+    assert difference[..., 4:-4, 4:-4].max() == 0 < difference.max()
+    assert torch.equal(black["conv1"], soft["conv1"]) and not torch.allclose(black["fire3"], soft["fire3"])
+    assert black["fire7"].shape == soft["fire7"].shape == repeated["fire7"].shape
+
+
 def test_what_is_no_loss_network_is_refused_in_one_line(tmp_path):
     state = weights("squeezenet1_1")
     files = {"text.pth": b"nothing", "empty.pth": b""}

@@ -14,8 +14,18 @@ from fav.model.network import InstanceNorm, StyleNetwork
 from fav.model.preprocessing import network_input as film_input
 from fav.model.runner import StyleRunner
 from fav.perceptual.loss import OFFSETS, PerceptualLoss, gram
+from fav.perceptual.palette import smaller
 from fav.stylize.recurrence import Recurrence
-from fav.training.losses import beyond_range, forgetting, saturation, spikes, temporal, total_variation
+from fav.training.losses import (
+    beyond_range,
+    eased,
+    forgetting,
+    lattice,
+    saturation,
+    spikes,
+    temporal,
+    total_variation,
+)
 from fav.training.unroll import mean_bgr, network_input, paint, settled
 from tests.helpers.networks import random_network
 from tests.helpers.training_material import TINY, picture, random_loss_network
@@ -191,6 +201,69 @@ def test_the_size_of_a_loss_networks_features_does_not_count(scale):
     pair = photos[0], photos[1]
     ours, theirs = (PerceptualLoss(one, painting, photos).losses(*pair) for one in (network, scaled))
     torch.testing.assert_close(torch.stack(ours), torch.stack(theirs), rtol=1e-3, atol=1e-6)
+
+
+def test_every_scale_counts_alike_and_too_small_ones_are_left_out():
+    network = random_loss_network()
+    photos, painting = [tensor(picture(number, 160, 144)) for number in range(3)], tensor(picture(9, 160, 144))
+    several = PerceptualLoss(network, painting, photos, (1, 2, 4))
+    assert several.scales == [1, 2, 4] and several.content_scale == 2
+    assert PerceptualLoss(network, painting, [tensor(picture(0, 72, 88))], (1, 2, 4)).scales == [1, 2]
+    assert PerceptualLoss(network, tensor(picture(9, 40, 40)), photos, (1, 2, 4)).content_scale == 1
+    pair = F.pad(photos[0], (0, OFFSETS - 1, 0, OFFSETS - 1)), F.pad(photos[1], (0, OFFSETS - 1, 0, OFFSETS - 1))
+    alone = [
+        PerceptualLoss(network, smaller(painting, scale), [smaller(photo, scale) for photo in photos])
+        for scale in (1, 2, 4)
+    ]
+    seen = [
+        one.losses(*(F.pad(smaller(photo, scale), (0, OFFSETS - 1, 0, OFFSETS - 1)) for photo in photos[:2]))
+        for one, scale in zip(alone, (1, 2, 4))
+    ]
+    content, style = several.losses(*pair)
+    assert style.item() == pytest.approx(np.mean([style.item() for _, style in seen]), rel=1e-4)
+    assert content.item() == pytest.approx(seen[1][0].item(), rel=1e-4)
+
+
+def test_zoom_shows_the_losses_a_larger_picture():
+    network = random_loss_network()
+    photos = [tensor(picture(number, 72, 88)) for number in range(3)]
+    perception = PerceptualLoss(network, photos[0], photos)
+    zoomed = perception.losses(photos[1], photos[2], (0, 0), 1.25)
+    larger = [F.interpolate(photo[..., :65, :81], (81, 101), mode="bilinear") for photo in photos[1:]]
+    same = perception.losses(*(F.pad(photo, (0, OFFSETS - 1, 0, OFFSETS - 1)) for photo in larger))
+    torch.testing.assert_close(torch.stack(zoomed), torch.stack(same))
+
+
+def test_the_palette_is_that_of_all_pictures_together_in_units_of_photographs():
+    photos = [tensor(picture(number, 72, 88)) for number in range(4)]
+    painting = tensor(picture(9, 72, 88))
+    perception, axes = PerceptualLoss(random_loss_network(), painting, photos), torch.eye(3)
+    assert np.mean([perception.palette(photo, axes).item() for photo in photos]) == pytest.approx(1, rel=1e-3)
+    assert perception.palette(painting.flip(3), axes).item() < 0.01
+    halves = painting[..., :36, :], painting[..., 36:, :]
+    together = perception.palette(torch.cat(halves), axes).item()
+    assert together < np.mean([perception.palette(half, axes).item() for half in halves])
+    moved = (painting + 20).requires_grad_()
+    perception.palette(moved, axes).backward()
+    assert moved.grad.mean() > 0 and moved.grad[..., :8].abs().max() == 0
+
+
+def test_colors_that_are_far_off_count_for_more():
+    assert eased(torch.tensor([0.0, 0.05, 1.0])).tolist() == pytest.approx([0, 0.0525, 21])
+
+
+@pytest.mark.parametrize("period", [2, 3, 4, 8])
+def test_a_pattern_of_the_period_is_blamed_and_others_are_not(period):
+    y, x = np.mgrid[:160, :160]
+    wave = 25.5 * np.sin(2 * np.pi * (x + 0.5) / period + 0.3)
+    expected = np.square(wave).mean() / 255**2
+    assert lattice(tensor(np.stack([wave] * 3, -1)), period).item() == pytest.approx(expected, rel=0.01)
+    assert lattice(torch.full((2, 3, 160, 160), 77.0), period) == pytest.approx(0, abs=1e-9)
+    slope = tensor(np.stack([x * 1.0] * 3, -1))
+    assert lattice(slope, period).item() < 1e-6
+    strokes = torch.from_numpy(np.random.default_rng(0).normal(128, 20, (1, 3, 160, 160))).float()
+    assert lattice(strokes, period).item() < 1.3 * (20 / 255) ** 2 / 16
+    assert lattice(strokes[..., : 4 * period - 1, :], period) == 0 == lattice(strokes, 1)
 
 
 def test_the_offset_moves_what_the_losses_look_at():

@@ -108,7 +108,7 @@ def graph_of(network: StyleNetwork, height: int, width: int) -> openvino.Model:
     return openvino.Model([painted], [seen], "style network")  # pyright: ignore[reportGeneralTypeIssues]
 
 
-def _through(x: openvino.Output, layers: Iterable[nn.Module]) -> openvino.Output:
+def _through(x: openvino.Node, layers: Iterable[nn.Module]) -> openvino.Node:
     factor = 1
     for layer in layers:
         if isinstance(layer, ReflectionPad):
@@ -124,7 +124,7 @@ def _through(x: openvino.Output, layers: Iterable[nn.Module]) -> openvino.Output
     return _enlarged(x, factor) if factor > 1 else x
 
 
-def _convolved(x: openvino.Output, layer: nn.Conv2d) -> openvino.Output:
+def _convolved(x: openvino.Node, layer: nn.Conv2d) -> openvino.Node:
     padding = layer.padding
     if layer.padding_mode == "replicate":
         x, padding = _continued(x, padding, padding), (0, 0)
@@ -137,12 +137,12 @@ def _convolved(x: openvino.Output, layer: nn.Conv2d) -> openvino.Output:
     return ops.add(sums, _by_channel(layer.bias))
 
 
-def _continued(x: openvino.Output, begin: Sequence[int], end: Sequence[int]) -> openvino.Output:
+def _continued(x: openvino.Node, begin: Sequence[int], end: Sequence[int]) -> openvino.Node:
     """The picture with its edge pixels repeated, begin up and to the left, end below and to the right."""
     return ops.pad(x, [0, 0, *begin], [0, 0, *end], "edge")
 
 
-def _convolved_transposed(x: openvino.Output, layer: nn.ConvTranspose2d) -> openvino.Output:
+def _convolved_transposed(x: openvino.Node, layer: nn.ConvTranspose2d) -> openvino.Node:
     sums = ops.convolution_backprop_data(
         x,
         _plain(layer.weight),
@@ -179,17 +179,17 @@ def _normalized(x: openvino.Node, layer: InstanceNorm) -> openvino.Node:
     return ops.add(ops.multiply(x, _by_channel(layer.weight)), _by_channel(layer.bias))
 
 
-def _with_block(x: openvino.Output, block: ResidualBlock) -> openvino.Output:
+def _with_block(x: openvino.Node, block: ResidualBlock) -> openvino.Node:
     crop = block.crop
     shortcut = ops.slice(x, [crop, crop], [-crop, -crop], [1, 1], HEIGHT_AND_WIDTH) if crop else x
     return ops.add(_through(x, block.branch), shortcut)
 
 
-def _with_detour(x: openvino.Output, layers: SeparableBlock | Detour) -> openvino.Output:
+def _with_detour(x: openvino.Node, layers: SeparableBlock | Detour) -> openvino.Node:
     return ops.add(_through(x, layers), x)
 
 
-def _sub_pixel(x: openvino.Output, layer: SubPixel) -> openvino.Output:
+def _sub_pixel(x: openvino.Node, layer: SubPixel) -> openvino.Node:
     return ops.depth_to_space(_convolved(x, layer[0]), "depth_first", layer.factor)
 
 
