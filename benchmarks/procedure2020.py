@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.stopwatch import Stopwatch, peak_kb
 from fav.errors import FavError
-from fav.flow.spynet import LEVELS, MEAN, STD, STEP, load_weights, make_level, name_of
+from fav.flow.spynet import COARSEST, LEVELS, MEAN, STD, STEP, load_weights, make_level, name_of
 from fav.model.checkpoints import load_style
 from fav.model.network import Layer, parse
 
@@ -97,11 +97,10 @@ class PlainSpyNet:
             for frame in (first, second)
         ]
         for pyramid in pyramids:
-            while len(pyramid) < LEVELS:
+            while len(pyramid) < LEVELS and max(pyramid[0].shape[2:]) > COARSEST:
                 pyramid.insert(0, F.avg_pool2d(pyramid[0], 2, 2))
-        flow = torch.zeros(1, 2, sides[0] // STEP, sides[1] // STEP)
-        for number, level in enumerate(self.levels):
-            one, two = pyramids[0][number], pyramids[1][number]
+        flow = torch.zeros(1, 2, *pyramids[0][0].shape[2:])
+        for number, (level, one, two) in enumerate(zip(self.levels, *pyramids)):
             if number:
                 flow = 2 * F.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=True)
             flow = flow + level(torch.cat([one, _fetched(two, flow), flow], 1))

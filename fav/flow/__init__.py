@@ -25,7 +25,8 @@ class FlowMethod:
     """One way to find flow. `summary` says what it costs and gives, `weights` where to get what it must be given.
 
     `slow` ones take longer than the network, so that it pays to have other machines at them. `by` is what computes the flow
-    where that is not OpenCV, with its version.
+    where that is not OpenCV, with its version. `version` grows with each change that another bit of the flow comes from.
+    Frames with a side below `min_side` pixels are continued to it, since the method sees nothing in them, or refuses them.
     """
 
     name: str
@@ -35,6 +36,8 @@ class FlowMethod:
     weights: str | None = None
     slow: bool = False
     by: Callable[[], str] = lambda: ""
+    version: int = 1
+    min_side: int = MIN_SIDE
 
 
 def _make_spynet(weights: Path | None, device: str, precision: str) -> Flow:
@@ -56,7 +59,8 @@ def _torch() -> str:
 
 
 SPYNET_WEIGHTS = (
-    "the authors' directory of modelL1_F.t7 to modelL6_F.t7 (https://github.com/anuragranj/spynet, models/), "
+    "the authors' directory of modelL1_F.t7 to modelL6_F.t7 (https://github.com/anuragranj/spynet, models/), one of their other "
+    "sets ('models/modelL%d_C.t7'; C, 3, 4 or K), "
     "network-*.pytorch (https://github.com/sniklaus/pytorch-spynet), or a .safetensors file made from either"
 )
 
@@ -73,6 +77,8 @@ METHODS = {
             weights=SPYNET_WEIGHTS,
             slow=True,
             by=_torch,
+            version=2,  # 1 had six levels for frames of every size
+            min_side=1,
         ),
         FlowMethod(
             "deepflow", deepflow.SUMMARY, lambda *words: deepflow.make(), lambda weights: deepflow.check(), slow=True
@@ -101,20 +107,22 @@ def travels(name: str, independent: bool) -> bool:
 
 def words(name: str) -> str:
     """A method by its name and, where OpenCV's version does not tell, what computes it: equal words, equal bits."""
-    by = METHODS[name].by()
-    return f"{name} by {by}" if by else name
+    method = METHODS[name]
+    versioned, by = name if method.version == 1 else f"{name} {method.version}", method.by()
+    return f"{versioned} by {by}" if by else versioned
 
 
 def make(name: str, weights: Path | None = None, device: str = "cpu", precision: str = "float32") -> Flow:
     """A function that takes two frames (H, W, 3) uint8 BGR and returns the flow from the first to the second.
 
     The flow is (H, W, 2) float32, pixels, finite: what is at (x, y) in the first is at (x, y) + flow[y, x] in
-    the second. Any size: frames with a side below 64 pixels are continued to 64 by repeating their border.
+    the second. Any size: most methods see small frames continued to 64 pixels a side by repeating their border.
     The function belongs to one thread. `device` is PyTorch's and `precision` (float32 or bfloat16) that of convolutions, for
     the methods that have them. Raises FavError like `check`; so does the function, where the frames differ in size or
     the method fails.
     """
-    method = _method(name, weights).make(weights, device, precision)
+    side = _method(name, weights).min_side
+    method = METHODS[name].make(weights, device, precision)
 
     def flow(frame_a: np.ndarray, frame_b: np.ndarray) -> np.ndarray:
         for frame in (frame_a, frame_b):
@@ -123,7 +131,7 @@ def make(name: str, weights: Path | None = None, device: str = "cpu", precision:
                     f"flow {name}: expected two frames {(*frame_a.shape[:2], 3)} uint8, got {frame.shape} {frame.dtype}"
                 )
         height, width = frame_a.shape[:2]
-        found = method(_continued(frame_a), _continued(frame_b))[:height, :width].astype(np.float32)
+        found = method(_continued(frame_a, side), _continued(frame_b, side))[:height, :width].astype(np.float32)
         check_flow(found)
         return found
 
@@ -141,6 +149,6 @@ def _method(name: str, weights: Path | None) -> FlowMethod:
     return method
 
 
-def _continued(frame: np.ndarray) -> np.ndarray:
-    bottom, right = (max(MIN_SIDE - side, 0) for side in frame.shape[:2])
+def _continued(frame: np.ndarray, least: int) -> np.ndarray:
+    bottom, right = (max(least - side, 0) for side in frame.shape[:2])
     return cv2.copyMakeBorder(frame, 0, bottom, 0, right, cv2.BORDER_REPLICATE)

@@ -78,7 +78,8 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
         File | None,
         About(
             FRAMES,
-            "Weights for --flow spynet: the authors' directory of modelL{1..6}_F.t7, a .pth or a .safetensors file.",
+            "Weights for --flow spynet: the authors' directory of modelL{1..6}_F.t7, another of their sets "
+            "('DIR/modelL%d_C.t7'; C, 3, 4 or K), a .pth or a .safetensors file.",
         ),
     ] = None
     seed: Annotated[

@@ -135,14 +135,14 @@ def test_a_spynet_that_adds_nothing_finds_no_motion(tmp_path, tiny_spynet):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_each_level_of_spynet_doubles_the_flow_of_the_level_before(tmp_path, tiny_spynet, precision):
-    """All weights 0 but the coarsest level's last bias (1, -2): 1 pixel there is 32 in the picture."""
+    """All weights 0 but the coarsest level's last bias (1, -2): with 3 levels, 1 pixel there is 4 in the picture."""
     weights = {key: torch.zeros_like(value) for key, value in load_file(tiny_spynet).items()}
     weights["netBasic.0.netBasic.8.bias"] = torch.tensor([1.0, -2.0])
     spynet.save_weights(weights, tmp_path / "one.safetensors")
     flow = flows.make("spynet", tmp_path / "one.safetensors", precision=precision)
-    assert np.allclose(flow(texture(64, 96), texture(64, 96)), [32, -64])
+    assert np.allclose(flow(texture(64, 96), texture(64, 96)), [4, -8])
     scaled = flow(texture(65, 100), texture(65, 100))
-    assert np.allclose(scaled, [32 * 100 / 128, -64 * 65 / 96], rtol=1e-5)
+    assert np.allclose(scaled, [4 * 100 / 128, -8 * 65 / 96], rtol=1e-5)
 
 
 def test_spynet_reads_every_layout_of_the_same_weights_alike(tmp_path, tiny_spynet):
@@ -285,8 +285,8 @@ def test_words_tell_one_version_of_the_programs_from_another(programs):
     assert flows.words("deepflow2").split()[:3] == before.split()[:3] and flows.words("deepflow2") != before
 
 
-def test_words_tell_which_pytorch_computes_spynet():
-    assert flows.words("spynet") == f"spynet by torch {torch.__version__}" and flows.words("dis") == "dis"
+def test_words_tell_which_pytorch_and_which_version_of_ours_compute_spynet():
+    assert flows.words("spynet") == f"spynet 2 by torch {torch.__version__}" and flows.words("dis") == "dis"
 
 
 def test_missing_programs_are_named_with_the_place_to_get_them(programs):
