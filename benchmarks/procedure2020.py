@@ -52,7 +52,7 @@ class Residual(nn.Sequential):
 def plain_network(style: Path) -> nn.Sequential:
     """The network of a style file with PyTorch's own layers, one after the other: (1, 7, H, W) to (1, 3, H, W) within +-1.
 
-    The sides are multiples of 4. FavError for a style with transposed convolutions, which that program did not know.
+    Sides that are no multiples of 4 come out larger. FavError for a style with transposed convolutions, which that program did not know.
     """
     loaded = load_style(style, in_channels=7)
     layers: list[nn.Module] = [nn.ReflectionPad2d(loaded.padding)]

@@ -20,6 +20,7 @@ TANH_CONSTANT = 150.0
 EPSILON = 1e-5
 MAX_LAYERS = 100
 MAX_STRIDE = 64
+PUBLISHED = "cfRU"  # kinds of layers that the authors' program has
 _CROP = 2  # what a residual block's two valid 3x3 convolutions eat on each side
 _SQUARED = 1 << 22  # values squared at a time: in larger blocks, fresh memory costs more than the sum
 _TOKEN = re.compile(
@@ -165,6 +166,8 @@ class StyleNetwork(nn.Sequential):
     def __init__(self, arch: str = DEFAULT_ARCH, in_channels: int = 7, tanh_constant: float = TANH_CONSTANT):
         specification = parse(arch)
         padding, multiple = _geometry(specification, arch)
+        if all(layer.kind in PUBLISHED for layer in specification):
+            multiple = 1  # an odd side passes a strided convolution as in the authors' program: one pixel more comes out
         layers: list[nn.Module] = [ReflectionPad(padding, multiple)] if padding else []
         channels = in_channels
         for number, layer in enumerate(specification, 1):
