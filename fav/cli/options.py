@@ -142,7 +142,7 @@ def _type(option: Option) -> click.ParamType:
     return FILE if option.kind == KINDS["file"] else click.STRING
 
 
-FLOW = [job_option("flow"), job_option("flow_weights")]
+FLOW = [job_option("flow"), job_option("flow_weights"), job_option("flow_downscale")]
 CUTS = [job_option("no_cuts"), job_option("read_cuts")]
 RANGE = [job_option("range")]
 FPS = [job_option("fps")]

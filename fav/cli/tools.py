@@ -52,7 +52,7 @@ def main() -> None:
 @click.argument("out", type=FILE)
 @options(FLOW)
 @one_line_errors
-def flow(first: Path, second: Path, out: Path, flow: str, flow_weights: Path | None) -> None:
+def flow(first: Path, second: Path, out: Path, flow: str, flow_weights: Path | None, flow_downscale: int) -> None:
     """Write the optical flow between two images.
 
     The flow leads from FIRST to SECOND. The command writes it to OUT.flo, and a color picture of it to OUT.png.
@@ -73,7 +73,7 @@ def flow(first: Path, second: Path, out: Path, flow: str, flow_weights: Path | N
             f"{second}: expected the size of {first}, {a.shape[1]}x{a.shape[0]}, got {b.shape[1]}x{b.shape[0]}"
         )
     with new_file(out) as numbers, new_file(out.with_suffix(".png")) as picture:
-        found = flows.make(flow, flow_weights)(a, b)
+        found = flows.make(flow, flow_weights, downscale=flow_downscale)(a, b)
         write_flo(numbers.file, found)
         picture.file.write_bytes(cv2.imencode(".png", flow_picture(found))[1].tobytes())
     click.echo(f"done: {numbers.out} and {picture.out}")

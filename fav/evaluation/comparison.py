@@ -41,6 +41,7 @@ class EvaluationConfig:
     fps: float | None = None
     flow: str = "dis"
     flow_weights: Path | None = None
+    flow_downscale: int = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +127,7 @@ def rows(
     comparison: EvaluationConfig, losses: FrameLosses | None = None, tick: Callable[[], None] = lambda: None
 ) -> Iterator[FrameMetrics]:
     """Every frame of the film, measured. FavError where the film and the source turn out to have different lengths."""
-    flow = flows.make(comparison.flow, comparison.flow_weights)
+    flow = flows.make(comparison.flow, comparison.flow_weights, downscale=comparison.flow_downscale)
     for row in measure(shown(comparison), flow, losses):
         tick()
         yield row

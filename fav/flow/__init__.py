@@ -21,6 +21,21 @@ MIN_SIDE = 64  # pixels: below, the coarse levels of some methods see nothing, a
 
 
 @dataclass(frozen=True)
+class FlowOptions:
+    """What a method may be told; each uses what it knows.
+
+    `device` is PyTorch's and `precision` (float32 or bfloat16) that of convolutions. `threads` are those of another program,
+    None for all cores. `downscale` is how many times DeepMatching halves the frames.
+    """
+
+    weights: Path | None = None
+    device: str = "cpu"
+    precision: str = "float32"
+    threads: int | None = None
+    downscale: int = deepflow2.DOWNSCALE
+
+
+@dataclass(frozen=True)
 class FlowMethod:
     """One way to find flow. `summary` says what it costs and gives, `weights` where to get what it must be given.
 
@@ -31,7 +46,7 @@ class FlowMethod:
 
     name: str
     summary: str
-    make: Callable[[Path | None, str, str], Flow]
+    make: Callable[["FlowOptions"], Flow]
     check: Callable[[Path | None], None] = lambda weights: None
     weights: str | None = None
     slow: bool = False
@@ -40,10 +55,10 @@ class FlowMethod:
     min_side: int = MIN_SIDE
 
 
-def _make_spynet(weights: Path | None, device: str, precision: str) -> Flow:
+def _make_spynet(options: FlowOptions) -> Flow:
     from fav.flow import spynet  # PyTorch takes seconds to import
 
-    return spynet.SpyNet(weights, device, precision)
+    return spynet.SpyNet(options.weights, options.device, options.precision)
 
 
 def _check_spynet(weights: Path | None) -> None:
@@ -67,8 +82,8 @@ SPYNET_WEIGHTS = (
 METHODS = {
     method.name: method
     for method in (
-        FlowMethod("dis", dis.SUMMARY, lambda *words: dis.make()),
-        FlowMethod("farneback", farneback.SUMMARY, lambda *words: farneback.flow),
+        FlowMethod("dis", dis.SUMMARY, lambda options: dis.make()),
+        FlowMethod("farneback", farneback.SUMMARY, lambda options: farneback.flow),
         FlowMethod(
             "spynet",
             "a small network made for GPUs, 30 % less error than dis at 20 times its time on a CPU, 40 in float32; needs --flow-weights",
@@ -81,12 +96,12 @@ METHODS = {
             min_side=1,
         ),
         FlowMethod(
-            "deepflow", deepflow.SUMMARY, lambda *words: deepflow.make(), lambda weights: deepflow.check(), slow=True
+            "deepflow", deepflow.SUMMARY, lambda options: deepflow.make(), lambda weights: deepflow.check(), slow=True
         ),
         FlowMethod(
             "deepflow2",
             deepflow2.SUMMARY,
-            lambda *words: deepflow2.make(),
+            lambda options: deepflow2.make(options.threads, options.downscale),
             lambda weights: deepflow2.check(),
             slow=True,
             by=deepflow2.prints,
@@ -112,17 +127,23 @@ def words(name: str) -> str:
     return f"{versioned} by {by}" if by else versioned
 
 
-def make(name: str, weights: Path | None = None, device: str = "cpu", precision: str = "float32") -> Flow:
+def make(
+    name: str,
+    weights: Path | None = None,
+    device: str = "cpu",
+    precision: str = "float32",
+    threads: int | None = None,
+    downscale: int = deepflow2.DOWNSCALE,
+) -> Flow:
     """A function that takes two frames (H, W, 3) uint8 BGR and returns the flow from the first to the second.
 
     The flow is (H, W, 2) float32, pixels, finite: what is at (x, y) in the first is at (x, y) + flow[y, x] in
     the second. Any size: most methods see small frames continued to 64 pixels a side by repeating their border.
-    The function belongs to one thread. `device` is PyTorch's and `precision` (float32 or bfloat16) that of convolutions, for
-    the methods that have them. Raises FavError like `check`; so does the function, where the frames differ in size or
-    the method fails.
+    The function belongs to one thread. The other arguments are those of `FlowOptions`. Raises FavError like `check`; so does the
+    function, where the frames differ in size or the method fails.
     """
     side = _method(name, weights).min_side
-    method = METHODS[name].make(weights, device, precision)
+    method = METHODS[name].make(FlowOptions(weights, device, precision, threads, downscale))
 
     def flow(frame_a: np.ndarray, frame_b: np.ndarray) -> np.ndarray:
         for frame in (frame_a, frame_b):

@@ -22,6 +22,7 @@ PROGRAMS = {
     "deepmatching-static": "DeepMatching at https://thoth.inrialpes.fr/src/deepmatching/",
     "deepflow2-static": "DeepFlow 2 at https://thoth.inrialpes.fr/src/deepflow/",
 }
+DOWNSCALE = 2  # halvings before the matching; with 0, a pair of 512x384 takes 10 GB
 HANG_S = 3600  # a 4K frame takes them many minutes; an hour is no honest work
 
 
@@ -47,9 +48,12 @@ def prints() -> str:
     return " ".join(fingerprint(program(name))[:8] for name in PROGRAMS)
 
 
-def make(hang_s: float = HANG_S) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Flow by `deepmatching A B -nt 0 -downscale 2 | deepflow2 A B OUT.flo -match`, in a temporary directory.
+def make(
+    threads: int | None = None, downscale: int = DOWNSCALE, hang_s: float = HANG_S
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Flow by `deepmatching A B -nt THREADS -downscale N | deepflow2 A B OUT.flo -match`, in a temporary directory.
 
+    `threads` None are those of all cores; the flow is the same whatever their number. `downscale` counts halvings.
     The function raises FavError, with the last line that the program wrote, where one of them fails, and where
     they have not ended after `hang_s` seconds; it leaves no process behind.
     """
@@ -66,7 +70,8 @@ def make(hang_s: float = HANG_S) -> Callable[[np.ndarray, np.ndarray], np.ndarra
             a, b, out = (str(Path(name, file)) for file in ("a.png", "b.png", "out.flo"))
             cv2.imwrite(a, frame_a)
             cv2.imwrite(b, frame_b)
-            _pipe([matching, a, b, "-nt", "0", "-downscale", "2"], [flow2, a, b, out, "-match"], hang_s)
+            words = ["-nt", str(threads or 0), "-downscale", str(downscale)]
+            _pipe([matching, a, b, *words], [flow2, a, b, out, "-match"], hang_s)
             found = read_flo(Path(out))
         if found.shape[:2] != frame_a.shape[:2]:
             raise FavError(f"flow deepflow2: expected {(*frame_a.shape[:2], 2)}, got {found.shape} from {flow2}")

@@ -167,7 +167,9 @@ class StyleNetwork(nn.Sequential):
         specification = parse(arch)
         padding, multiple = _geometry(specification, arch)
         if all(layer.kind in PUBLISHED for layer in specification):
-            multiple = 1  # an odd side passes a strided convolution as in the authors' program: one pixel more comes out
+            multiple = (
+                1  # an odd side passes a strided convolution as in the authors' program: one pixel more comes out
+            )
         layers: list[nn.Module] = [ReflectionPad(padding, multiple)] if padding else []
         channels = in_channels
         for number, layer in enumerate(specification, 1):

@@ -82,6 +82,16 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
             "('DIR/modelL%d_C.t7'; C, 3, 4 or K), a .pth or a .safetensors file.",
         ),
     ] = None
+    flow_downscale: Annotated[
+        int,
+        About(
+            FRAMES,
+            "How many times --flow deepflow2 halves frames before it matches them. 0 is for small frames: it takes 10 GB "
+            "for 512x384.",
+            0,
+            4,
+        ),
+    ] = 2
     seed: Annotated[
         File | None,
         About(
@@ -338,6 +348,7 @@ class JobSpec(JobOptions[str], frozen=True):
             size=self.network_size,
             flow=self.flow,
             flow_weights=brought(root, self.flow_weights),
+            flow_downscale=self.flow_downscale,
             first_frame_style=brought(root, self.first_frame_style),
             seed=brought(root, self.seed),
             min_filter=self.min_filter,

@@ -64,7 +64,9 @@ class FrameStylizer:
         )
         seed = resize(read_image(look.seed), look.size) if look.seed else None
         self.recurrence = Recurrence(self.runner, opener, seed, look.fill, look.key)
-        self._flow = flows.make(look.flow, look.flow_weights, device, self.runner.precision)
+        self._flow = flows.make(
+            look.flow, look.flow_weights, device, self.runner.precision, threads, look.flow_downscale
+        )
         self._eyes = Lock()  # the reader and the flow method are used by one thread at a time
         self._painter, self._helper = ThreadPoolExecutor(1, "paint"), ThreadPoolExecutor(1, "look ahead")
         self._ahead: dict[tuple[int, int], Future] = {}  # of the pair that was looked ahead to

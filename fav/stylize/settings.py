@@ -26,6 +26,7 @@ class StyleSettings:
     min_filter: int
     fill: str
     precision: str
+    flow_downscale: int = 2
     key: str = ""
     mix: tuple[tuple[Path, float], ...] = ()
 

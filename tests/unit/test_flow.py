@@ -217,9 +217,9 @@ def test_what_is_no_spynet_is_named(tmp_path, tiny_spynet):
 # DeepFlow 2, by programs that stand in for the authors'
 
 MATCHING = """
-import sys
+import os, sys
 a, b, *rest = sys.argv[1:]
-assert rest == ["-nt", "0", "-downscale", "2"], rest
+assert rest == ["-nt", os.environ.get("NT", "0"), "-downscale", os.environ.get("DOWNSCALE", "2")], rest
 assert cv2.imread(a).shape == cv2.imread(b).shape
 for number in range(20000):
     print("0 0 3 -2 1.0", number)
@@ -268,6 +268,13 @@ def test_deepflow2_pipes_the_matches_into_the_flow(programs, tmp_path):
     flow = flows.make("deepflow2")(*shifted_pair(120, 161))
     assert error(flow, 3, -2) < 0.25
     assert leftovers(tmp_path) == []
+
+
+def test_threads_and_downscale_reach_deepmatching(programs, monkeypatch):
+    programs()
+    monkeypatch.setenv("NT", "3")
+    monkeypatch.setenv("DOWNSCALE", "1")
+    flows.make("deepflow2", threads=3, downscale=1)(*shifted_pair(70, 80))
 
 
 def test_programs_in_bin_come_before_those_on_the_path(programs, monkeypatch, tmp_path):
