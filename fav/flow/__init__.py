@@ -7,16 +7,18 @@ the number of OpenCV's threads (for SPyNet, PyTorch's must be the same).
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-import cv2
-import numpy as np
+from typing import TYPE_CHECKING
 
 from fav.errors import FavError
-from fav.flow import deepflow, deepflow2, dis, farneback
-from fav.flow.io import check_flow
 
-Flow = Callable[[np.ndarray, np.ndarray], np.ndarray]
+if (
+    TYPE_CHECKING
+):  # OpenCV takes a quarter of a second to import, and whoever only wants the names of the methods needs none of it
+    import numpy as np
 
+Flow = Callable[["np.ndarray", "np.ndarray"], "np.ndarray"]
+
+DOWNSCALE = 2  # halvings before DeepMatching; with 0, a pair of 512x384 takes 10 GB
 MIN_SIDE = 64  # pixels: below, the coarse levels of some methods see nothing, and DIS refuses
 
 
@@ -32,7 +34,7 @@ class FlowOptions:
     device: str = "cpu"
     precision: str = "float32"
     threads: int | None = None
-    downscale: int = deepflow2.DOWNSCALE
+    downscale: int = DOWNSCALE
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,52 @@ class FlowMethod:
     min_side: int = MIN_SIDE
 
 
+def _make_dis(options: FlowOptions) -> Flow:
+    from fav.flow import dis
+
+    return dis.make()
+
+
+def _make_farneback(options: FlowOptions) -> Flow:
+    from fav.flow import farneback
+
+    return farneback.flow
+
+
 def _make_spynet(options: FlowOptions) -> Flow:
     from fav.flow import spynet  # PyTorch takes seconds to import
 
     return spynet.SpyNet(options.weights, options.device, options.precision)
+
+
+def _make_deepflow(options: FlowOptions) -> Flow:
+    from fav.flow import deepflow
+
+    return deepflow.make()
+
+
+def _make_deepflow2(options: FlowOptions) -> Flow:
+    from fav.flow import deepflow2
+
+    return deepflow2.make(options.threads, options.downscale)
+
+
+def _check_deepflow(weights: Path | None) -> None:
+    from fav.flow import deepflow
+
+    deepflow.check()
+
+
+def _check_deepflow2(weights: Path | None) -> None:
+    from fav.flow import deepflow2
+
+    deepflow2.check()
+
+
+def _deepflow2_prints() -> str:
+    from fav.flow import deepflow2
+
+    return deepflow2.prints()
 
 
 def _check_spynet(weights: Path | None) -> None:
@@ -82,11 +126,11 @@ SPYNET_WEIGHTS = (
 METHODS = {
     method.name: method
     for method in (
-        FlowMethod("dis", dis.SUMMARY, lambda options: dis.make()),
-        FlowMethod("farneback", farneback.SUMMARY, lambda options: farneback.flow),
+        FlowMethod("dis", "quick and good, the one to start with (15 ms for 512x384 on two cores)", _make_dis),
+        FlowMethod("farneback", "older, 40 % more error than dis at 3 times its time", _make_farneback),
         FlowMethod(
             "spynet",
-            "a small network made for GPUs, 30 % less error than dis at 20 times its time on a CPU, 40 in float32; needs --flow-weights",
+            "a small network made for GPUs, 30 % less error than dis at 20 times its time on a CPU; needs --flow-weights",
             _make_spynet,
             _check_spynet,
             weights=SPYNET_WEIGHTS,
@@ -96,15 +140,19 @@ METHODS = {
             min_side=1,
         ),
         FlowMethod(
-            "deepflow", deepflow.SUMMARY, lambda options: deepflow.make(), lambda weights: deepflow.check(), slow=True
+            "deepflow",
+            "a little less error than dis and more reliable pixels at 30 times its time",
+            _make_deepflow,
+            _check_deepflow,
+            slow=True,
         ),
         FlowMethod(
             "deepflow2",
-            deepflow2.SUMMARY,
-            lambda options: deepflow2.make(options.threads, options.downscale),
-            lambda weights: deepflow2.check(),
+            "the authors' own, for things that move far; far slower still, and needs their two programs in bin/",
+            _make_deepflow2,
+            _check_deepflow2,
             slow=True,
-            by=deepflow2.prints,
+            by=_deepflow2_prints,
         ),
     )
 }
@@ -115,9 +163,9 @@ def check(name: str, weights: Path | None = None) -> None:
     _method(name, weights).check(weights)
 
 
-def travels(name: str, independent: bool) -> bool:
-    """Whether a film's flow is made ahead, as files, by machines that do not paint."""
-    return METHODS[name].slow and not independent
+def travels(name: str, independent: bool, given: bool = False) -> bool:
+    """Whether a film's flow is made ahead, as files, by machines that do not paint; not if all of it is `given` as files."""
+    return METHODS[name].slow and not independent and not given
 
 
 def words(name: str) -> str:
@@ -133,7 +181,7 @@ def make(
     device: str = "cpu",
     precision: str = "float32",
     threads: int | None = None,
-    downscale: int = deepflow2.DOWNSCALE,
+    downscale: int = DOWNSCALE,
 ) -> Flow:
     """A function that takes two frames (H, W, 3) uint8 BGR and returns the flow from the first to the second.
 
@@ -142,10 +190,14 @@ def make(
     The function belongs to one thread. The other arguments are those of `FlowOptions`. Raises FavError like `check`; so does the
     function, where the frames differ in size or the method fails.
     """
+    import numpy as np
+
+    from fav.flow.io import check_flow
+
     side = _method(name, weights).min_side
     method = METHODS[name].make(FlowOptions(weights, device, precision, threads, downscale))
 
-    def flow(frame_a: np.ndarray, frame_b: np.ndarray) -> np.ndarray:
+    def flow(frame_a: "np.ndarray", frame_b: "np.ndarray") -> "np.ndarray":
         for frame in (frame_a, frame_b):
             if frame.shape != (*frame_a.shape[:2], 3) or frame.dtype != np.uint8:
                 raise FavError(
@@ -170,6 +222,8 @@ def _method(name: str, weights: Path | None) -> FlowMethod:
     return method
 
 
-def _continued(frame: np.ndarray, least: int) -> np.ndarray:
+def _continued(frame: "np.ndarray", least: int) -> "np.ndarray":
+    import cv2
+
     bottom, right = (max(least - side, 0) for side in frame.shape[:2])
     return cv2.copyMakeBorder(frame, 0, bottom, 0, right, cv2.BORDER_REPLICATE)

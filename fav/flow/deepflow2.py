@@ -12,17 +12,15 @@ import cv2
 import numpy as np
 
 from fav.errors import FavError
+from fav.flow import DOWNSCALE
 from fav.flow.io import read_flo
 from fav.util.fingerprint import fingerprint
-
-SUMMARY = "the authors' own, for things that move far; far slower still, and needs their two programs in bin/"
 
 BIN = Path(__file__).resolve().parents[2] / "bin"
 PROGRAMS = {
     "deepmatching-static": "DeepMatching at https://thoth.inrialpes.fr/src/deepmatching/",
     "deepflow2-static": "DeepFlow 2 at https://thoth.inrialpes.fr/src/deepflow/",
 }
-DOWNSCALE = 2  # halvings before the matching; with 0, a pair of 512x384 takes 10 GB
 HANG_S = 3600  # a 4K frame takes them many minutes; an hour is no honest work
 
 
