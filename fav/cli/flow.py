@@ -22,10 +22,12 @@ SIZE = [job_option("width"), job_option("scale")]
 @click.option("--threads", type=limits("threads"), help="CPU threads.  [default: all cores]")
 @one_line_errors
 def flow(first: str, second: str, out: Path | None, threads: int | None, **values) -> None:
-    """Write optical flow: FIRST SECOND OUT between two images, or VIDEO OUT_DIR of a whole clip.
+    """Write the optical flow of two images or of a clip.
 
-    Of two images, the flow leads from FIRST to SECOND. The command writes it to OUT.flo, and a color picture of it to OUT.png.
-    Of a clip, the new directory OUT_DIR gets files as --flow-from reads them: bwd_000001.flo leads from frame 1 to frame 0,
+    FIRST SECOND OUT: the flow leads from image FIRST to image SECOND. The command writes it to OUT.flo, and a color picture of it
+    to OUT.png.
+
+    VIDEO OUT_DIR: the new directory OUT_DIR gets files as --flow-from reads them. bwd_000001.flo leads from frame 1 to frame 0,
     fwd_000000.flo from frame 0 to frame 1, and reliable_000001.pgm is white where bwd_000001.flo may be trusted.
     """
     from fav import flow as flows

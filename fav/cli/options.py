@@ -143,6 +143,10 @@ def _type(option: Option) -> click.ParamType:
 
 
 FLOW = [job_option("flow"), job_option("flow_weights"), job_option("flow_downscale")]
+FLOW_FILES = [
+    job_option(name)
+    for name in ("flow_from", "flow_forward_from", "reliability_from", "invert_reliability", "flow_first", "flow_y_up")
+]
 CUTS = [job_option("no_cuts"), job_option("read_cuts")]
 RANGE = [job_option("range")]
 FPS = [job_option("fps")]

@@ -39,7 +39,8 @@ class FlowOptions:
 
 @dataclass(frozen=True)
 class FlowMethod:
-    """One way to find flow. `summary` says what it costs and gives, `weights` where to get what it must be given.
+    """One way to find flow. `summary` says what it costs and gives, `weights` where to get what it must be given, or may be if its
+    library `downloads` some.
 
     `slow` ones take longer than the network, so that it pays to have other machines at them. `by` is what computes the flow
     where that is not OpenCV, with its version. `version` grows with each change that another bit of the flow comes from.
@@ -51,6 +52,7 @@ class FlowMethod:
     make: Callable[["FlowOptions"], Flow]
     check: Callable[[Path | None], None] = lambda weights: None
     weights: str | None = None
+    downloads: bool = False
     slow: bool = False
     by: Callable[[], str] = lambda: ""
     version: int = 1
@@ -123,6 +125,51 @@ SPYNET_WEIGHTS = (
     "network-*.pytorch (https://github.com/sniklaus/pytorch-spynet), or a .safetensors file made from either"
 )
 
+
+def _make_raft(size: str) -> Callable[[FlowOptions], Flow]:
+    def make(options: FlowOptions) -> Flow:
+        from fav.flow import raft
+
+        return raft.Raft(size, options.weights, options.device, options.precision)
+
+    return make
+
+
+def _check_raft(size: str) -> Callable[[Path | None], None]:
+    def check(weights: Path | None) -> None:
+        from fav.flow import raft
+
+        raft.check(size, weights)
+
+    return check
+
+
+def _raft_version() -> str:
+    from fav.flow import raft
+
+    return raft.version()
+
+
+def _make_liteflownet(options: FlowOptions) -> Flow:
+    from fav.flow import ptlflow
+
+    return ptlflow.PtlFlow("liteflownet", options.weights, options.device)
+
+
+def _check_liteflownet(weights: Path | None) -> None:
+    from fav.flow import ptlflow
+
+    ptlflow.check(weights)
+
+
+def _ptlflow_version() -> str:
+    from fav.flow import ptlflow
+
+    return ptlflow.version()
+
+
+RAFT_WEIGHTS = "a state dict of torchvision (raft_small_C_T_V2-01064c6d.pth, raft_large_C_T_SKHT_V2-ff5fadd5.pth)"
+
 METHODS = {
     method.name: method
     for method in (
@@ -153,6 +200,38 @@ METHODS = {
             _check_deepflow2,
             slow=True,
             by=_deepflow2_prints,
+        ),
+        FlowMethod(
+            "raft-small",
+            "RAFT of torchvision (BSD), a network of 1 million weights, which torchvision downloads; needs torchvision",
+            _make_raft("small"),
+            _check_raft("small"),
+            weights=RAFT_WEIGHTS,
+            downloads=True,
+            slow=True,
+            by=_raft_version,
+            min_side=1,
+        ),
+        FlowMethod(
+            "raft-large",
+            "the same with 5 million weights",
+            _make_raft("large"),
+            _check_raft("large"),
+            weights=RAFT_WEIGHTS,
+            downloads=True,
+            slow=True,
+            by=_raft_version,
+            min_side=1,
+        ),
+        FlowMethod(
+            "liteflownet",
+            "LiteFlowNet of ptlflow (Apache; its weights for research), 5 million weights, which ptlflow downloads; needs ptlflow",
+            _make_liteflownet,
+            _check_liteflownet,
+            weights="a checkpoint of ptlflow (liteflownet-sintel-17991e50.ckpt)",
+            downloads=True,
+            slow=True,
+            by=_ptlflow_version,
         ),
     )
 }
@@ -215,7 +294,7 @@ def _method(name: str, weights: Path | None) -> FlowMethod:
     if name not in METHODS:
         raise FavError(f"flow: expected one of {', '.join(METHODS)}, got {name!r}")
     method = METHODS[name]
-    if method.weights and weights is None:
+    if method.weights and weights is None and not method.downloads:
         raise FavError(f"flow {name}: expected weights, got none; give with --flow-weights {method.weights}")
     if weights is not None and not method.weights:
         raise FavError(f"flow {name}: expected no weights, got {weights}; leave --flow-weights out")

@@ -5,7 +5,7 @@ number t from frame t to t+1, and reliability number t belongs to backward flow 
 number of the file of frame 1, where another program counts otherwise.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -175,9 +175,9 @@ def _decoded(file: Path, how: int) -> np.ndarray:
 # ---- before a job begins
 
 
-def check(files: FlowFiles, frames: range, sizes: tuple[tuple[int, int], ...]) -> None:
+def check(files: FlowFiles, frames: range, cuts: Iterable[int], sizes: tuple[tuple[int, int], ...]) -> None:
     """FavError unless the files that `frames` need are all there, and have one of the `sizes` (width, height), the first of
-    which is the video's. Of the files, the first, the middle and the last are read.
+    which is the video's. Across the `cuts` that are known, by the first frames of shots, none are needed. Of the files, the first, the middle and the last are read.
     """
     patterns = {
         "--flow-from": files.backward,
@@ -195,15 +195,19 @@ def check(files: FlowFiles, frames: range, sizes: tuple[tuple[int, int], ...]) -
         numbers = set(sequence_numbers(str(pattern)))
         if not numbers:
             raise FavError(f"{option} {pattern}: expected numbered files, got none of that name")
-        wanted = frames[:-1] if option == "--flow-forward-from" else frames[1:]
+        step = 1 if option == "--flow-forward-from" else -1
+        begins = set(cuts)
+        wanted = [
+            frame for frame in (frames[:-1] if step > 0 else frames[1:]) if max(frame, frame + step) not in begins
+        ]
         lacking = [frame for frame in wanted if frame + files.first - 1 not in numbers]
         if lacking:
             file = files.file(pattern, lacking[0])
-            leads = lacking[0] + (1 if option == "--flow-forward-from" else -1)
             raise FavError(
                 f"{option} {pattern}: expected a file for each of {len(wanted)} frames, {len(lacking)} are missing; the first is "
-                f"{file.name}, of frame {lacking[0]} to frame {leads}, both counted from 0; there are numbers {min(numbers)} to "
-                f"{max(numbers)}; where they count otherwise, say with --flow-first which number the file of frame 1 has"
+                f"{file.name}, of frame {lacking[0]} to frame {lacking[0] + step}, both counted from 0; there are numbers {min(numbers)} to "
+                f"{max(numbers)}; where they count otherwise, say with --flow-first which number the file of frame 1 has; where a shot begins, say so "
+                f"with --read-cuts"
             )
         for frame in {wanted[0], wanted[len(wanted) // 2], wanted[-1]} if wanted else ():
             file = files.file(pattern, frame)

@@ -55,8 +55,8 @@ class Request(TypedOptions, frozen=True):
             raise FavError("--invert-reliability: expected with --reliability-from")
         if self.reliability_from and self.backward:
             raise FavError("--reliability-from: expected without --backward; it tells of flow to the frame before")
-        if (self.flow_first != 1 or self.flow_y_up) and not (self.flow_from or self.flow_forward_from):
-            raise FavError("--flow-first and --flow-y-up: expected with --flow-from or --flow-forward-from")
+        if self.flow_y_up and not (self.flow_from or self.flow_forward_from):
+            raise FavError("--flow-y-up: expected with --flow-from or --flow-forward-from")
         if self.width and self.scale:
             raise FavError("--width and --scale: expected one of them, got both")
         if self.out is not None:

@@ -78,7 +78,8 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
         About(
             FRAMES,
             "Weights for --flow spynet: the authors' directory of modelL{1..6}_F.t7, another of their sets "
-            "('DIR/modelL%d_C.t7'; C, 3, 4 or K), a .pth or a .safetensors file.",
+            "('DIR/modelL%d_C.t7'; C, 3, 4 or K), a .pth or a .safetensors file. For raft-small, raft-large and liteflownet, a file "
+            "of their library; if none is given, it downloads one.",
         ),
     ] = None
     flow_downscale: Annotated[
@@ -535,6 +536,7 @@ OPTIONS = {each.name: each for each in sorted(map(_described, fields(TypedOption
 FIELDS = {field.name: _described(field) for field in fields(JobSpec)}
 _RECORDED = JobOptions.__struct_fields__
 BROUGHT = ("style", *(name for name in _RECORDED if f"{name}_print" in FIELDS))  # input files, besides the video
+LINKED = ("flow_from", "flow_forward_from", "reliability_from")  # of BROUGHT: large, and with gaps at cuts
 PLAIN = tuple(name for name in _RECORDED if name not in BROUGHT)  # recorded just as they are typed
 
 

@@ -27,7 +27,7 @@ from fav.pipeline.disk_space import DiskUsage, room_for
 from fav.pipeline.inputs import changed_inputs
 from fav.pipeline.repair import repair
 from fav.pipeline.request import Request, differences
-from fav.pipeline.spec import BROUGHT, LAST_FRAME, LOSS_NETWORK, OPTIONS, PLAIN, JobSpec, check_size, digits
+from fav.pipeline.spec import BROUGHT, LAST_FRAME, LINKED, LOSS_NETWORK, OPTIONS, PLAIN, JobSpec, check_size, digits
 from fav.pipeline.task_names import FLOW_AHEAD, REPORTS
 from fav.stylize.postprocess import check_mask
 from fav.stylize.settings import LEAD, PostprocessSettings, StyleSettings, network_size
@@ -49,7 +49,6 @@ from shared.paths import JobPaths
 from shared.shared_dir import SharedDir
 
 TURN_S = 60.0
-LINKED = ("flow_from", "flow_forward_from", "reliability_from")  # inputs that are large, like the video
 
 
 @dataclass(frozen=True)
@@ -175,6 +174,7 @@ def _check_flow_files(request: Request, source: VideoInfo) -> None:
     check_files(
         files,
         frames,
+        request.cuts or (),
         (
             (source.width, source.height),
             network_size(film_size(source, request.width, request.scale), request.style_scale),
@@ -240,7 +240,7 @@ def options_of(request: Request, source: VideoInfo) -> dict:
     return {
         **{name: getattr(request, name) for name in PLAIN},
         "out": request.out,
-        **{f"{name}_print": print_of(getattr(request, name)) for name in BROUGHT},
+        **{f"{name}_print": print_of(getattr(request, name), name in LINKED) for name in BROUGHT},
         "mix_prints": tuple(print_of(style) for style, _ in request.mix),
         "mix_weights": tuple(weight for _, weight in request.mix),
         "video_print": video_fingerprint(request.video),
@@ -313,17 +313,17 @@ def _inputs(share: SharedDir, request: Request) -> DiskUsage:
     paths = [*(getattr(request, name) for name in BROUGHT if name not in LINKED), *(style for style, _ in request.mix)]
     files = [file for path in paths if path for file in _files_of(path)]
     for path in (Path(request.video), *(getattr(request, name) for name in LINKED)):
-        some = _files_of(path) if path else []
+        some = _files_of(path, path != Path(request.video)) if path else []
         if some and some[0].stat().st_dev != share.layout.root.stat().st_dev:  # else they are there, or linked
             files += some
     return DiskUsage(sum(file.stat().st_size for file in files), len(files))
 
 
-def _files_of(path: Path) -> list[Path]:
+def _files_of(path: Path, behind_gaps: bool = False) -> list[Path]:
     """The files of an input: itself, all of a directory (SPyNet's six), or all images of a numbered sequence (a mask's)."""
     if path.is_dir():
         return [file for file in path.iterdir() if file.is_file()]
-    return sequence_files(str(path)) if is_sequence(str(path)) else [path]
+    return sequence_files(str(path), behind_gaps) if is_sequence(str(path)) else [path]
 
 
 def _fill(share: SharedDir, layout: JobPaths, request: Request, options: dict, name: str) -> dict:
@@ -382,7 +382,7 @@ def _bring_large(share: SharedDir, layout: JobPaths, video: str, name: str) -> s
         return real.relative_to(root).as_posix()
     if is_sequence(video):
         target = layout.inputs / name
-        _bring_files(share, layout, sequence_files(video), target, _link_or_copy)
+        _bring_files(share, layout, sequence_files(video, name in LINKED), target, _link_or_copy)
         return (target / path.name).relative_to(share.layout.root).as_posix()
     target = layout.inputs / f"{name}{path.suffix}"
     note_brought(share, layout, [target])

@@ -15,7 +15,7 @@ from fav.flow.io import write_flo
 from fav.pipeline.spec import JobSpec
 from fav.stylize.flow_export import export_flow
 from shared.shared_dir import open_share
-from tests.helpers.video_jobs import FRAMES, create, film_of, frames_of, same, work
+from tests.helpers.video_jobs import CUT, FRAMES, create, film_of, frames_of, same, work
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +145,20 @@ def test_an_unknown_method_in_a_record_is_one_line(clip, style, tmp_path):
     record = create(open_share(tmp_path), clip, style).manifest.spec
     with pytest.raises(FavError, match="job: expected flow to be .*, got 'raft-huge'; update this machine"):
         JobSpec.from_json({**record, "flow": "raft-huge"})
+
+
+def test_flow_with_gaps_at_cuts_is_brought_whole(clip, style, exported, tmp_path):
+    """As it is exported shot by shot. What lies behind a gap is part of the job's input, too."""
+    mine = tmp_path / "mine"
+    shutil.copytree(exported, mine)
+    (mine / f"bwd_{CUT:06d}.flo").unlink()
+    (tmp_path / "cuts.csv").write_text(f"{CUT}\n")
+    (tmp_path / "share").mkdir()
+    share = open_share(tmp_path / "share")
+    given = {"flow_from": mine / "bwd_%06d.flo", "read_cuts": tmp_path / "cuts.csv"}
+    job = create(share, clip, style, **given)
+    assert len(list((job.layout.inputs / "flow_from").iterdir())) == FRAMES - 2
+    assert work(job)
+    write_flo(mine / f"bwd_{FRAMES - 1:06d}.flo", np.zeros((64, 96, 2), np.float32))
+    with pytest.raises(FavError, match="--flow-from has another content"):
+        create(share, clip, style, **given)

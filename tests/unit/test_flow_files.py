@@ -153,23 +153,32 @@ def test_numbers_and_y_of_other_programs(tmp_path):
     write_flo(tmp_path / "mv.0101.flo", np.full((4, 5, 2), (8, -4), np.float32))
     files = FlowFiles(tmp_path / "mv.%04d.flo", first=101, y_up=True)
     assert np.allclose(files.flow(1, 0, (5, 4))[0], (8, 4))
-    check(files, range(0, 2), ((5, 4),))
+    check(files, range(0, 2), (), ((5, 4),))
 
 
 # before a job begins
 
 
 def test_whole_sets_pass_and_gaps_are_named(exported):
-    check(exported, range(0, 5), (SIZE,))
-    check(exported, range(2, 4), (SIZE,))
+    check(exported, range(0, 5), (), (SIZE,))
+    check(exported, range(2, 4), (), (SIZE,))
     exported.file(exported.backward, 3).unlink()
     with pytest.raises(FavError, match=r"--flow-from .*: expected a file for each of 4 frames, 1 are missing; the first is bwd_0003.flo, of "
                                        r"frame 3 to frame 2, .* numbers 1 to 4.*--flow-first"):  # fmt: skip
-        check(exported, range(0, 5), (SIZE,))
+        check(exported, range(0, 5), (), (SIZE,))
     with pytest.raises(
         FavError, match=r"--flow-forward-from .*, 2 are missing; the first is fwd_0004.flo, of frame 4 to frame 5"
     ):
-        check(FlowFiles(None, exported.forward), range(0, 7), (SIZE,))
+        check(FlowFiles(None, exported.forward), range(0, 7), (), (SIZE,))
+
+
+def test_across_a_cut_that_is_known_no_flow_is_needed(exported):
+    exported.file(exported.backward, 3).unlink()
+    exported.file(exported.forward, 2).unlink()
+    exported.file(exported.reliability, 3).unlink()
+    check(exported, range(0, 5), (3,), (SIZE,))
+    with pytest.raises(FavError, match="1 are missing"):
+        check(exported, range(0, 5), (2,), (SIZE,))
 
 
 @pytest.mark.parametrize(
@@ -182,12 +191,12 @@ def test_whole_sets_pass_and_gaps_are_named(exported):
 )
 def test_patterns_that_are_none_are_refused(pattern, complaint, exported):
     with pytest.raises(FavError, match=complaint):
-        check(FlowFiles(exported.backward.with_name(pattern)), range(0, 5), (SIZE,))
+        check(FlowFiles(exported.backward.with_name(pattern)), range(0, 5), (), (SIZE,))
 
 
 def test_another_size_is_refused_with_both(exported):
     with pytest.raises(FavError, match="expected the size of the video, 640x480 or 320x240, got 96x80"):
-        check(exported, range(0, 5), ((640, 480), (320, 240)))
+        check(exported, range(0, 5), (), ((640, 480), (320, 240)))
 
 
 def test_right_files_leave_no_doubt(exported, frames):
