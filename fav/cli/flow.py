@@ -22,7 +22,7 @@ SIZE = [job_option("width"), job_option("scale")]
 @click.option("--threads", type=limits("threads"), help="CPU threads.  [default: all cores]")
 @one_line_errors
 def flow(first: str, second: str, out: Path | None, threads: int | None, **values) -> None:
-    """Write the optical flow of two images or of a clip.
+    """Write optical flow of images or a clip.
 
     FIRST SECOND OUT: the flow leads from image FIRST to image SECOND. The command writes it to OUT.flo, and a color picture of it
     to OUT.png.
