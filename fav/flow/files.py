@@ -5,6 +5,7 @@ number t from frame t to t+1, and reliability number t belongs to backward flow 
 number of the file of frame 1, where another program counts otherwise.
 """
 
+import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from fav.flow.warp import warp
 from fav.util.image_sequence import is_sequence, sequence_numbers
 from fav.util.reading import read_file
 
-SUFFIXES = (".flo", ".png", ".npy")
+SUFFIXES = (".flo", ".png", ".exr", ".npy")
 MASKS = (".pgm", ".png")
 LARGEST = 1 << 31  # bytes of a file
 UNKNOWN = 1e9  # pixels: in a .flo file, longer flow is not known
@@ -103,7 +104,8 @@ def between_numbers(
 def read_flow(file: Path) -> tuple[np.ndarray, np.ndarray]:
     """Flow (H, W, 2) float32, pixels, and where it is known (H, W) bool; FavError for what is none.
 
-    .flo as Middlebury's, 16-bit .png as KITTI's, or a .npy array (H, W, 2) or (2, H, W). Where it is not known it is 0.
+    .flo as Middlebury's, 16-bit .png as KITTI's, .exr with x in red and y in green, or a .npy array (H, W, 2) or (2, H, W). Where
+    it is not known it is 0.
     """
     match file.suffix.lower():
         case ".flo":
@@ -115,8 +117,8 @@ def read_flow(file: Path) -> tuple[np.ndarray, np.ndarray]:
                 raise FavError(f"flow {file}: expected KITTI's PNG of 16 bits and 3 colors, got {picture.dtype}")
             known, y, x = cv2.split(picture)
             flow, known = (cv2.merge([x, y]).astype(np.float32) - KITTI_ZERO) / np.float32(KITTI_STEPS), known > 0
-        case ".npy":
-            flow = _array(file)
+        case ".npy" | ".exr":
+            flow = _array(file) if file.suffix.lower() == ".npy" else _exr(file)
             known = (np.abs(flow) < UNKNOWN).all(-1)
         case _:
             raise FavError(
@@ -156,6 +158,32 @@ def _array(file: Path) -> np.ndarray:
         raise FavError(f"flow {file}: expected an array (H, W, 2) or (2, H, W) of numbers, got {got}")
     with np.errstate(over="ignore"):
         return array.astype(np.float32)
+
+
+def _exr(file: Path) -> np.ndarray:
+    """Red and green of an OpenEXR picture, by FFmpeg: OpenCV's packages come without it."""
+    import av
+
+    try:
+        data = read_file(file, str(file), LARGEST)
+        with av.open(io.BytesIO(data), format="exr_pipe") as container:
+            frame = next(container.decode(video=0))
+    except av.FFmpegError as error:
+        raise FavError(
+            f"flow {file}: expected OpenEXR with channels R and G, got what FFmpeg does not decode ({error.strerror})"
+        ) from error
+    except (StopIteration, IndexError) as error:
+        raise FavError(f"flow {file}: expected an OpenEXR picture, got none") from error
+    except OSError as error:
+        raise FavError(f"{file}: {error.strerror}") from error
+    if "rgb" not in frame.format.name and "gbr" not in frame.format.name or "f32" not in frame.format.name:
+        raise FavError(
+            f"flow {file}: expected OpenEXR with channels R and G as numbers with a point, got {frame.format.name}"
+        )
+    green, _, red = (
+        np.frombuffer(plane, np.float32).reshape(plane.height, -1)[:, : frame.width] for plane in list(frame.planes)[:3]
+    )
+    return cv2.merge([red, green])
 
 
 def _decoded(file: Path, how: int) -> np.ndarray:

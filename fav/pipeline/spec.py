@@ -97,7 +97,7 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
         About(
             FRAMES,
             "Flow from files in place of --flow: file N leads from frame N to frame N-1, counted from 0. .flo, 16-bit PNG "
-            "as of KITTI, or .npy.",
+            "as of KITTI, .exr, or .npy.",
             metavar="bwd_%04d.flo",
         ),
     ] = None

@@ -1,5 +1,6 @@
 """Flow from files: the layouts, the numbering, what is refused, and a film that is the same as with the method itself."""
 
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,28 @@ def test_flow_further_than_a_neighbour_is_computed(exported, frames):
     assert np.array_equal(found.flow, between(flows.make("dis"), frames[3], frames[0]).flow)
 
 
+def open_exr(flow: np.ndarray) -> bytes:
+    """An OpenEXR file without compression, in 32-bit floats: x in R, y in G, 0 in B."""
+    height, width = flow.shape[:2]
+
+    def attribute(name: str, kind: str, data: bytes) -> bytes:
+        return name.encode() + b"\0" + kind.encode() + b"\0" + struct.pack("<i", len(data)) + data
+
+    channels = b"".join(name + b"\0" + struct.pack("<iiii", 2, 0, 1, 1) for name in (b"B", b"G", b"R")) + b"\0"
+    window = struct.pack("<4i", 0, 0, width - 1, height - 1)
+    head = struct.pack("<ii", 20000630, 2) + attribute("channels", "chlist", channels)
+    head += attribute("compression", "compression", b"\0") + attribute("lineOrder", "lineOrder", b"\0")
+    head += attribute("dataWindow", "box2i", window) + attribute("displayWindow", "box2i", window)
+    head += attribute("pixelAspectRatio", "float", struct.pack("<f", 1))
+    head += attribute("screenWindowCenter", "v2f", struct.pack("<ff", 0, 0))
+    head += attribute("screenWindowWidth", "float", struct.pack("<f", 1)) + b"\0"
+    line = 12 * width
+    offsets = b"".join(struct.pack("<Q", len(head) + 8 * height + row * (8 + line)) for row in range(height))
+    rows = [struct.pack("<ii", row, line) + np.float32([0 * flow[row, :, 0], flow[row, :, 1], flow[row, :, 0]]).tobytes()
+            for row in range(height)]  # fmt: skip
+    return head + offsets + b"".join(rows)
+
+
 def test_layouts_are_read_with_what_is_not_known(tmp_path):
     flow = np.float32(np.dstack(np.mgrid[-2:2:0.5, -3:3:0.25]))
     known = np.ones(flow.shape[:2], bool)
@@ -83,7 +106,8 @@ def test_layouts_are_read_with_what_is_not_known(tmp_path):
     np.save(tmp_path / "c.npy", missing)
     kitti = np.dstack([known.astype(np.uint16), *(np.uint16(flow[..., axis] * 64 + 2**15) for axis in (1, 0))])
     cv2.imwrite(str(tmp_path / "a.png"), kitti)
-    for name in ("a.flo", "a.npy", "b.npy", "c.npy", "a.png"):
+    (tmp_path / "a.exr").write_bytes(open_exr(missing))
+    for name in ("a.flo", "a.npy", "b.npy", "c.npy", "a.png", "a.exr"):
         found, where = read_flow(tmp_path / name)
         assert found.dtype == np.float32 and np.array_equal(where, known), name
         assert np.array_equal(found[known], flow[known]) and (found[2, 3] == 0).all(), name
@@ -95,7 +119,10 @@ def test_layouts_are_read_with_what_is_not_known(tmp_path):
         ("a.flo", b"hello", "expected a .flo file"),
         ("a.npy", b"hello", "does not read as one"),
         ("a.png", b"hello", "does not decode"),
-        ("a.exr", b"v/1\x01", "ends in .flo, .png, .npy"),
+        ("a.tif", b"II*", "ends in .flo, .png, .exr, .npy"),
+        ("a.exr", b"v/1\x01", "FFmpeg does not decode"),
+        ("b.exr", b"hello", "FFmpeg does not decode"),
+        ("missing.exr", None, "No such file"),
         ("missing.flo", None, "No such file"),
         ("missing.npy", None, "No such file"),
         ("missing.png", None, "No such file"),
@@ -186,7 +213,7 @@ def test_across_a_cut_that_is_known_no_flow_is_needed(exported):
     [
         ("bwd_0001.flo", "expected numbered files, like"),
         ("nothing_%04d.flo", "got none of that name"),
-        ("bwd_%04d.exr", "convert the files"),
+        ("bwd_%04d.tif", "convert the files"),
     ],
 )
 def test_patterns_that_are_none_are_refused(pattern, complaint, exported):
