@@ -1,5 +1,6 @@
 """`python -m fav flow`: the optical flow between two images, or of a whole clip, as files."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -8,6 +9,7 @@ from rich.progress import Progress
 from fav.cli.common import one_line_errors
 from fav.cli.options import FILE, FLOW, FPS, RANGE, job_option, limits, options
 from fav.errors import FavError
+from fav.flow import METHODS, Flow
 from fav.pipeline.request import check_range
 from fav.util.atomic import check_new, new_directory, new_file
 
@@ -19,9 +21,10 @@ SIZE = [job_option("width"), job_option("scale")]
 @click.argument("second")
 @click.argument("out", type=FILE, required=False)
 @options([*FLOW, *RANGE, *SIZE, *FPS])
+@click.option("--method", type=click.Choice(list(METHODS)), hidden=True, help="As --flow.")
 @click.option("--threads", type=limits("threads"), help="CPU threads.  [default: all cores]")
 @one_line_errors
-def flow(first: str, second: str, out: Path | None, threads: int | None, **values) -> None:
+def flow(first: str, second: str, out: Path | None, method: str | None, threads: int | None, **values) -> None:
     """Write optical flow of images or a clip.
 
     FIRST SECOND OUT: the flow leads from image FIRST to image SECOND. The command writes it to OUT.flo, and a color picture of it
@@ -34,20 +37,22 @@ def flow(first: str, second: str, out: Path | None, threads: int | None, **value
     from fav.evaluation.comparison import use_threads
 
     use_threads(threads)
+    if method:
+        values["flow"] = method
     flows.check(values["flow"], values["flow_weights"])
-    method = lambda: flows.make(
+    make = lambda: flows.make(
         values["flow"], values["flow_weights"], threads=threads, downscale=values["flow_downscale"]
     )
     if out is None:
-        _of_clip(first, Path(second), method, values)
+        _of_clip(first, Path(second), make, values)
         return
     given = [name for name in ("range", "width", "scale", "fps") if values[name] not in (None, (0, None))]
     if given:
         raise FavError(f"--{given[0]}: expected with VIDEO OUT_DIR, not with two images")
-    _of_pair(Path(first), Path(second), out, method)
+    _of_pair(Path(first), Path(second), out, make)
 
 
-def _of_pair(first: Path, second: Path, out: Path, method) -> None:
+def _of_pair(first: Path, second: Path, out: Path, make: Callable[[], Flow]) -> None:
     import cv2
 
     from fav.flow.io import flow_picture, write_flo
@@ -62,13 +67,13 @@ def _of_pair(first: Path, second: Path, out: Path, method) -> None:
             f"{second}: expected the size of {first}, {a.shape[1]}x{a.shape[0]}, got {b.shape[1]}x{b.shape[0]}"
         )
     with new_file(out) as numbers, new_file(out.with_suffix(".png")) as picture:
-        found = method()(a, b)
+        found = make()(a, b)
         write_flo(numbers.file, found)
         picture.file.write_bytes(cv2.imencode(".png", flow_picture(found))[1].tobytes())
     click.echo(f"done: {numbers.out} and {picture.out}")
 
 
-def _of_clip(video: str, out: Path, method, values: dict) -> None:
+def _of_clip(video: str, out: Path, make: Callable[[], Flow], values: dict) -> None:
     from fav.pipeline.submit import film_size
     from fav.stylize.flow_export import export_flow
     from fav.video import probe
@@ -82,7 +87,5 @@ def _of_clip(video: str, out: Path, method, values: dict) -> None:
             "finding flow", total=None if source.frames is None else min(stop or source.frames, source.frames) - start
         )
         size = film_size(source, values["width"], values["scale"])
-        count = export_flow(
-            Path(video), room, method(), start, stop, size, values["fps"], lambda: progress.advance(bar)
-        )
+        count = export_flow(Path(video), room, make(), start, stop, size, values["fps"], lambda: progress.advance(bar))
     click.echo(f"done: {out}, flow of {count} frames; --flow-from '{out}/bwd_%06d.flo' takes it")

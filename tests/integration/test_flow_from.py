@@ -33,7 +33,7 @@ def plain(tmp_path_factory, clip, style):
 
 
 def test_the_command_writes_flow_of_a_clip(clip, exported, tmp_path):
-    run = CliRunner().invoke(main, ["flow", str(clip), str(tmp_path / "out"), "--range", "3:6"])
+    run = CliRunner().invoke(main, ["flow", str(clip), str(tmp_path / "out"), "--range", "3:6", "--method", "dis"])
     assert run.exit_code == 0, run.output
     names = [
         "bwd_000004.flo",
