@@ -15,7 +15,7 @@ from fav.flow.consistency import reliability
 from fav.flow.field import between
 from fav.flow.files import FlowFiles, between_numbers, check, doubts, read_flow
 from fav.flow.io import write_flo
-from tests.unit.test_flow import texture
+from tests.helpers.moving_texture import texture
 
 SIZE = (96, 80)
 

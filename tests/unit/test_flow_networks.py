@@ -11,7 +11,7 @@ import torch
 from fav import flow as flows
 from fav.errors import FavError
 from fav.flow import ptlflow, raft
-from tests.unit.test_flow import shifted_pair, texture
+from tests.helpers.moving_texture import shifted_pair, texture
 
 
 @pytest.fixture(scope="module")
