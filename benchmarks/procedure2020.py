@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.stopwatch import Stopwatch, peak_kb
 from fav.errors import FavError
-from fav.flow.spynet import LEVELS, MEAN, STD, STEP, load_weights, make_level, name_of
+from fav.flow.spynet import COARSEST, LEVELS, MEAN, STD, STEP, load_weights, make_level, name_of
 from fav.model.architecture import Layer, parse
 from fav.model.checkpoints import load_style
 
@@ -52,7 +52,7 @@ class Residual(nn.Sequential):
 def plain_network(style: Path) -> nn.Sequential:
     """The network of a style file with PyTorch's own layers, one after the other: (1, 7, H, W) to (1, 3, H, W) within +-1.
 
-    The sides are multiples of 4. FavError for a style with transposed convolutions, which that program did not know.
+    Sides that are no multiples of 4 come out larger. FavError for a style with transposed convolutions, which that program did not know.
     """
     loaded = load_style(style, in_channels=7)
     layers: list[nn.Module] = [nn.ReflectionPad2d(loaded.padding)]
@@ -97,11 +97,10 @@ class PlainSpyNet:
             for frame in (first, second)
         ]
         for pyramid in pyramids:
-            while len(pyramid) < LEVELS:
+            while len(pyramid) < LEVELS and max(pyramid[0].shape[2:]) > COARSEST:
                 pyramid.insert(0, F.avg_pool2d(pyramid[0], 2, 2))
-        flow = torch.zeros(1, 2, sides[0] // STEP, sides[1] // STEP)
-        for number, level in enumerate(self.levels):
-            one, two = pyramids[0][number], pyramids[1][number]
+        flow = torch.zeros(1, 2, *pyramids[0][0].shape[2:])
+        for number, (level, one, two) in enumerate(zip(self.levels, *pyramids)):
             if number:
                 flow = 2 * F.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=True)
             flow = flow + level(torch.cat([one, _fetched(two, flow), flow], 1))

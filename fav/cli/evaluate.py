@@ -7,8 +7,9 @@ import click
 from rich.progress import Progress
 
 from fav.cli.common import one_line_errors
-from fav.cli.options import CUTS, FILE, FLOW, FPS, RANGE, FrameRangeType, limits, options
+from fav.cli.options import CUTS, FILE, FLOW, FLOW_FILES, FPS, RANGE, FrameRangeType, limits, options
 from fav.cli.outputs import check_place
+from fav.errors import FavError
 from fav.pipeline.request import check_cuts, check_range
 from fav.pipeline.spec import LOSS_NETWORK
 from fav.util.atomic import check_new, new_file
@@ -17,7 +18,7 @@ from fav.util.atomic import check_new, new_file
 @click.command()
 @click.argument("video")
 @click.argument("stylized")
-@options([*FLOW, *CUTS, *RANGE, *FPS])
+@options([*FLOW, *FLOW_FILES, *CUTS, *RANGE, *FPS])
 @click.option(
     "--against",
     metavar="FILM",
@@ -62,6 +63,12 @@ def evaluate(
     no_cuts: bool,
     read_cuts: Path | None,
     range: tuple[int, int | None],
+    flow_from: Path | None,
+    flow_forward_from: Path | None,
+    reliability_from: Path | None,
+    flow_first: int,
+    flow_y_up: bool,
+    invert_reliability: bool,
     **values,
 ) -> None:
     """Measure how steady a stylized film is.
@@ -71,13 +78,17 @@ def evaluate(
     """
     from fav.evaluation import report
     from fav.evaluation.comparison import EvaluationConfig, check, rows, use_threads
+    from fav.flow.files import FlowFiles
     from fav.video.shot_detection import read_cuts as cuts_in
 
     check_cuts(no_cuts, read_cuts)
     check_range(*range)
     use_threads(threads)
+    if reliability_from and not flow_from:
+        raise FavError("--reliability-from: expected with --flow-from, whose flow it tells of")
+    files = FlowFiles(flow_from, flow_forward_from, reliability_from, flow_first, flow_y_up, invert_reliability)
     cuts = cuts_in(read_cuts) if read_cuts else () if no_cuts else None
-    comparison = EvaluationConfig(video, stylized, start=range[0], stop=range[1], cuts=cuts, **values)
+    comparison = EvaluationConfig(video, stylized, start=range[0], stop=range[1], cuts=cuts, flow_files=files, **values)
     out = out or Path(stylized).with_suffix(".evaluation")
     names = [check_new(check_place(out.with_name(out.name + suffix))) for suffix in report.WRITERS]
     width, height, frames = check(comparison, seams)

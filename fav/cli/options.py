@@ -146,7 +146,11 @@ def _type(option: Option) -> click.ParamType:
     return FILE if option.kind == KINDS["file"] else click.STRING
 
 
-FLOW = [job_option("flow"), job_option("flow_weights")]
+FLOW = [job_option("flow"), job_option("flow_weights"), job_option("flow_downscale")]
+FLOW_FILES = [
+    job_option(name)
+    for name in ("flow_from", "flow_forward_from", "reliability_from", "invert_reliability", "flow_first", "flow_y_up")
+]
 CUTS = [job_option("no_cuts"), job_option("read_cuts")]
 RANGE = [job_option("range")]
 FPS = [job_option("fps")]

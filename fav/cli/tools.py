@@ -12,8 +12,9 @@ with installed():
     from fav.cli.commands import COORDINATOR
     from fav.cli.common import SETTINGS, one_line_errors
     from fav.cli.evaluate import evaluate
+    from fav.cli.flow import flow
     from fav.cli.node import node
-    from fav.cli.options import FILE, FLOW, SizeType, options
+    from fav.cli.options import FILE, SizeType
     from fav.cli.outputs import check_place
     from fav.cli.share_argument import HINT, ShareGroup
     from fav.cli.stylize import stylize
@@ -45,39 +46,6 @@ def main() -> None:
 
     JOB is a job's name as `status` shows it; where there is only one job, it may be left out.
     """
-
-
-@main.command()
-@click.argument("first", type=FILE)
-@click.argument("second", type=FILE)
-@click.argument("out", type=FILE)
-@options(FLOW)
-@one_line_errors
-def flow(first: Path, second: Path, out: Path, flow: str, flow_weights: Path | None) -> None:
-    """Write the optical flow between two images.
-
-    The flow leads from FIRST to SECOND. The command writes it to OUT.flo, and a color picture of it to OUT.png.
-    """
-    import cv2
-
-    from fav import flow as flows
-    from fav.flow.io import flow_picture, write_flo
-    from fav.util.images import read_image
-
-    if check_new(check_place(out)).suffix != ".flo":
-        raise FavError(f"{out}: expected a name that ends in .flo")
-    check_new(out.with_suffix(".png"))
-    flows.check(flow, flow_weights)
-    a, b = read_image(first), read_image(second)
-    if a.shape != b.shape:
-        raise FavError(
-            f"{second}: expected the size of {first}, {a.shape[1]}x{a.shape[0]}, got {b.shape[1]}x{b.shape[0]}"
-        )
-    with new_file(out) as numbers, new_file(out.with_suffix(".png")) as picture:
-        found = flows.make(flow, flow_weights)(a, b)
-        write_flo(numbers.file, found)
-        picture.file.write_bytes(cv2.imencode(".png", flow_picture(found))[1].tobytes())
-    click.echo(f"done: {numbers.out} and {picture.out}")
 
 
 @main.command()
@@ -144,6 +112,6 @@ def sample(out: Path, truth: bool, size: tuple[int, int] | None, **values) -> No
     click.echo(f"done: {out}")
 
 
-for command in (stylize, evaluate, train, node, *COORDINATOR):
+for command in (flow, stylize, evaluate, train, node, *COORDINATOR):
     main.add_command(command)
 main.add_command(check_fs, "check-fs")

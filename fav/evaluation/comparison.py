@@ -14,7 +14,9 @@ import numpy as np
 from fav import flow as flows
 from fav.errors import FavError
 from fav.evaluation.metrics import FrameLosses, Metrics, measured
-from fav.flow.field import FlowField, between, over_long
+from fav.flow.field import FlowField, over_long
+from fav.flow.files import FlowFiles, between_numbers
+from fav.flow.files import check as check_files
 from fav.util.image_sequence import is_sequence
 from fav.util.images import resize
 from fav.video import Decoder, FrameIndex, VideoInfo, decode, probe
@@ -30,6 +32,7 @@ class EvaluationConfig:
     """What is to be measured: a film that shows the frames `[start, stop)` of a video, stop None for its end.
 
     against: another film of the same frames, or None. cuts: first frames of shots, None to detect them in the video.
+    flow_files: flow from each frame to the one before it, where it is known.
     """
 
     video: str
@@ -41,6 +44,8 @@ class EvaluationConfig:
     fps: float | None = None
     flow: str = "dis"
     flow_weights: Path | None = None
+    flow_downscale: int = 2
+    flow_files: FlowFiles = FlowFiles()
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +115,11 @@ def check(comparison: EvaluationConfig, seams: tuple[int, ...] = ()) -> tuple[in
             f"got {films[-1].width}x{films[-1].height}"
         )
     _check_known(comparison, source, films)
+    if comparison.flow_files and films[0].frames:
+        shown_frames = range(comparison.start, comparison.start + films[0].frames)
+        check_files(
+            comparison.flow_files, shown_frames, comparison.cuts or (), ((source.width, source.height), (width, height))
+        )
     if (
         seams
         and films[0].frames
@@ -126,20 +136,25 @@ def rows(
     comparison: EvaluationConfig, losses: FrameLosses | None = None, tick: Callable[[], None] = lambda: None
 ) -> Iterator[FrameMetrics]:
     """Every frame of the film, measured. FavError where the film and the source turn out to have different lengths."""
-    flow = flows.make(comparison.flow, comparison.flow_weights)
-    for row in measure(shown(comparison), flow, losses):
+    flow = flows.make(comparison.flow, comparison.flow_weights, downscale=comparison.flow_downscale)
+    for row in measure(shown(comparison), flow, losses, files=comparison.flow_files):
         tick()
         yield row
 
 
 def measure(
-    moments: Iterable[FrameSample], flow: flows.Flow, losses: FrameLosses | None = None, begin: int = 0, shot: int = 0
+    moments: Iterable[FrameSample],
+    flow: flows.Flow,
+    losses: FrameLosses | None = None,
+    begin: int = 0,
+    shot: int = 0,
+    files: FlowFiles = FlowFiles(),  # noqa: B008
 ) -> Iterator[FrameMetrics]:
     """The row of each moment, in their order. Of what went before, the moments of one second and their flow are held.
 
     The frame "a second earlier" is the one that was on the screen then: at 25 frames a second the 25th before. Frames below
     `begin` have no row: what comes after hangs on them. With the moments from `looks_back_to` that frame on, the rows are
-    those of the whole film. `shot` numbers the first moment's shot.
+    those of the whole film. `shot` numbers the first moment's shot. Flow between neighbours is taken from `files` where they have it.
     """
     past: deque[tuple[FrameSample, FlowField | None]] = deque()  # and how each hangs on the one before it
     for now in moments:
@@ -149,7 +164,7 @@ def measure(
         while len(past) > 1 and past[1][0].seconds <= now.seconds - LONG_S:
             past.popleft()
         near = past[-1][0] if past else None
-        step = between(flow, now.source, near.source) if near else None
+        step = between_numbers(files, flow, (now.number, near.number), (now.source, near.source)) if near else None
         if now.number >= begin:
             far = past[0][0] if past and past[0][0].seconds <= now.seconds - LONG_S else None
             links = [link for link in (step, *(link for _, link in list(past)[:0:-1])) if link is not None]

@@ -7,40 +7,104 @@ the number of OpenCV's threads (for SPyNet, PyTorch's must be the same).
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-import cv2
-import numpy as np
+from typing import TYPE_CHECKING
 
 from fav.errors import FavError
-from fav.flow import deepflow, deepflow2, dis, farneback
-from fav.flow.io import check_flow
 
-Flow = Callable[[np.ndarray, np.ndarray], np.ndarray]
+if (
+    TYPE_CHECKING
+):  # OpenCV takes a quarter of a second to import, and whoever only wants the names of the methods needs none of it
+    import numpy as np
 
+Flow = Callable[["np.ndarray", "np.ndarray"], "np.ndarray"]
+
+DOWNSCALE = 2  # halvings before DeepMatching; with 0, a pair of 512x384 takes 10 GB
 MIN_SIDE = 64  # pixels: below, the coarse levels of some methods see nothing, and DIS refuses
 
 
 @dataclass(frozen=True)
+class FlowOptions:
+    """What a method may be told; each uses what it knows.
+
+    `device` is PyTorch's and `precision` (float32 or bfloat16) that of convolutions. `threads` are those of another program,
+    None for all cores. `downscale` is how many times DeepMatching halves the frames.
+    """
+
+    weights: Path | None = None
+    device: str = "cpu"
+    precision: str = "float32"
+    threads: int | None = None
+    downscale: int = DOWNSCALE
+
+
+@dataclass(frozen=True)
 class FlowMethod:
-    """One way to find flow. `summary` says what it costs and gives, `weights` where to get what it must be given.
+    """One way to find flow. `summary` says what it costs and gives, `weights` where to get what it must be given, or may be if its
+    library `downloads` some.
 
     `slow` ones take longer than the network, so that it pays to have other machines at them. `by` is what computes the flow
-    where that is not OpenCV, with its version.
+    where that is not OpenCV, with its version. `version` grows with each change that another bit of the flow comes from.
+    Frames with a side below `min_side` pixels are continued to it, since the method sees nothing in them, or refuses them.
     """
 
     name: str
     summary: str
-    make: Callable[[Path | None, str, str], Flow]
+    make: Callable[["FlowOptions"], Flow]
     check: Callable[[Path | None], None] = lambda weights: None
     weights: str | None = None
+    downloads: bool = False
     slow: bool = False
     by: Callable[[], str] = lambda: ""
+    version: int = 1
+    min_side: int = MIN_SIDE
 
 
-def _make_spynet(weights: Path | None, device: str, precision: str) -> Flow:
+def _make_dis(options: FlowOptions) -> Flow:
+    from fav.flow import dis
+
+    return dis.make()
+
+
+def _make_farneback(options: FlowOptions) -> Flow:
+    from fav.flow import farneback
+
+    return farneback.flow
+
+
+def _make_spynet(options: FlowOptions) -> Flow:
     from fav.flow import spynet  # PyTorch takes seconds to import
 
-    return spynet.SpyNet(_given(weights), device, precision)
+    return spynet.SpyNet(options.weights, options.device, options.precision)
+
+
+def _make_deepflow(options: FlowOptions) -> Flow:
+    from fav.flow import deepflow
+
+    return deepflow.make()
+
+
+def _make_deepflow2(options: FlowOptions) -> Flow:
+    from fav.flow import deepflow2
+
+    return deepflow2.make(options.threads, options.downscale)
+
+
+def _check_deepflow(weights: Path | None) -> None:
+    from fav.flow import deepflow
+
+    deepflow.check()
+
+
+def _check_deepflow2(weights: Path | None) -> None:
+    from fav.flow import deepflow2
+
+    deepflow2.check()
+
+
+def _deepflow2_prints() -> str:
+    from fav.flow import deepflow2
+
+    return deepflow2.prints()
 
 
 def _check_spynet(weights: Path | None) -> None:
@@ -62,34 +126,118 @@ def _torch() -> str:
 
 
 SPYNET_WEIGHTS = (
-    "the authors' directory of modelL1_F.t7 to modelL6_F.t7 (https://github.com/anuragranj/spynet, models/), "
+    "the authors' directory of modelL1_F.t7 to modelL6_F.t7 (https://github.com/anuragranj/spynet, models/), one of their other "
+    "sets ('models/modelL%d_C.t7'; C, 3, 4 or K), "
     "network-*.pytorch (https://github.com/sniklaus/pytorch-spynet), or a .safetensors file made from either"
 )
+
+
+def _make_raft(size: str) -> Callable[[FlowOptions], Flow]:
+    def make(options: FlowOptions) -> Flow:
+        from fav.flow import raft
+
+        return raft.Raft(size, options.weights, options.device, options.precision)
+
+    return make
+
+
+def _check_raft(size: str) -> Callable[[Path | None], None]:
+    def check(weights: Path | None) -> None:
+        from fav.flow import raft
+
+        raft.check(size, weights)
+
+    return check
+
+
+def _raft_version() -> str:
+    from fav.flow import raft
+
+    return raft.version()
+
+
+def _make_liteflownet(options: FlowOptions) -> Flow:
+    from fav.flow import ptlflow
+
+    return ptlflow.PtlFlow("liteflownet", options.weights, options.device)
+
+
+def _check_liteflownet(weights: Path | None) -> None:
+    from fav.flow import ptlflow
+
+    ptlflow.check(weights)
+
+
+def _ptlflow_version() -> str:
+    from fav.flow import ptlflow
+
+    return ptlflow.version()
+
+
+RAFT_WEIGHTS = "a state dict of torchvision (raft_small_C_T_V2-01064c6d.pth, raft_large_C_T_SKHT_V2-ff5fadd5.pth)"
 
 METHODS = {
     method.name: method
     for method in (
-        FlowMethod("dis", dis.SUMMARY, lambda *words: dis.make()),
-        FlowMethod("farneback", farneback.SUMMARY, lambda *words: farneback.flow),
+        FlowMethod("dis", "quick and good, the one to start with (15 ms for 512x384 on two cores)", _make_dis),
+        FlowMethod("farneback", "older, 40 % more error than dis at 3 times its time", _make_farneback),
         FlowMethod(
             "spynet",
-            "a small network made for GPUs, 30 % less error than dis at 20 times its time on a CPU, 40 in float32; needs --flow-weights",
+            "a small network made for GPUs, 30 % less error than dis at 20 times its time on a CPU; needs --flow-weights",
             _make_spynet,
             _check_spynet,
             weights=SPYNET_WEIGHTS,
             slow=True,
             by=_torch,
+            version=2,  # 1 had six levels for frames of every size
+            min_side=1,
         ),
         FlowMethod(
-            "deepflow", deepflow.SUMMARY, lambda *words: deepflow.make(), lambda weights: deepflow.check(), slow=True
+            "deepflow",
+            "a little less error than dis and more reliable pixels at 30 times its time",
+            _make_deepflow,
+            _check_deepflow,
+            slow=True,
         ),
         FlowMethod(
             "deepflow2",
-            deepflow2.SUMMARY,
-            lambda *words: deepflow2.make(),
-            lambda weights: deepflow2.check(),
+            "the authors' own, for things that move far; far slower still, and needs their two programs in bin/",
+            _make_deepflow2,
+            _check_deepflow2,
             slow=True,
-            by=deepflow2.prints,
+            by=_deepflow2_prints,
+        ),
+        FlowMethod(
+            "raft-small",
+            "RAFT of torchvision (BSD), a network of 1 million weights, which torchvision downloads; needs torchvision",
+            _make_raft("small"),
+            _check_raft("small"),
+            weights=RAFT_WEIGHTS,
+            downloads=True,
+            slow=True,
+            by=_raft_version,
+            min_side=1,
+        ),
+        FlowMethod(
+            "raft-large",
+            "the same with 5 million weights",
+            _make_raft("large"),
+            _check_raft("large"),
+            weights=RAFT_WEIGHTS,
+            downloads=True,
+            slow=True,
+            by=_raft_version,
+            min_side=1,
+        ),
+        FlowMethod(
+            "liteflownet",
+            "LiteFlowNet of ptlflow (Apache; its weights for research), 5 million weights, which ptlflow downloads; needs ptlflow",
+            _make_liteflownet,
+            _check_liteflownet,
+            weights="a checkpoint of ptlflow (liteflownet-sintel-17991e50.ckpt)",
+            downloads=True,
+            slow=True,
+            by=_ptlflow_version,
         ),
     )
 }
@@ -100,36 +248,48 @@ def check(name: str, weights: Path | None = None) -> None:
     _method(name, weights).check(weights)
 
 
-def travels(name: str, independent: bool) -> bool:
-    """Whether a film's flow is made ahead, as files, by machines that do not paint."""
-    return METHODS[name].slow and not independent
+def travels(name: str, independent: bool, given: bool = False) -> bool:
+    """Whether a film's flow is made ahead, as files, by machines that do not paint; not if all of it is `given` as files."""
+    return METHODS[name].slow and not independent and not given
 
 
 def words(name: str) -> str:
     """A method by its name and, where OpenCV's version does not tell, what computes it: equal words, equal bits."""
-    by = METHODS[name].by()
-    return f"{name} by {by}" if by else name
+    method = METHODS[name]
+    versioned, by = name if method.version == 1 else f"{name} {method.version}", method.by()
+    return f"{versioned} by {by}" if by else versioned
 
 
-def make(name: str, weights: Path | None = None, device: str = "cpu", precision: str = "float32") -> Flow:
+def make(
+    name: str,
+    weights: Path | None = None,
+    device: str = "cpu",
+    precision: str = "float32",
+    threads: int | None = None,
+    downscale: int = DOWNSCALE,
+) -> Flow:
     """A function that takes two frames (H, W, 3) uint8 BGR and returns the flow from the first to the second.
 
     The flow is (H, W, 2) float32, pixels, finite: what is at (x, y) in the first is at (x, y) + flow[y, x] in
-    the second. Any size: frames with a side below 64 pixels are continued to 64 by repeating their border.
-    The function belongs to one thread. `device` is PyTorch's and `precision` (float32 or bfloat16) that of convolutions, for
-    the methods that have them. Raises FavError like `check`; so does the function, where the frames differ in size or
-    the method fails.
+    the second. Any size: most methods see small frames continued to 64 pixels a side by repeating their border.
+    The function belongs to one thread. The other arguments are those of `FlowOptions`. Raises FavError like `check`; so does the
+    function, where the frames differ in size or the method fails.
     """
-    method = _method(name, weights).make(weights, device, precision)
+    import numpy as np
 
-    def flow(frame_a: np.ndarray, frame_b: np.ndarray) -> np.ndarray:
+    from fav.flow.io import check_flow
+
+    side = _method(name, weights).min_side
+    method = METHODS[name].make(FlowOptions(weights, device, precision, threads, downscale))
+
+    def flow(frame_a: "np.ndarray", frame_b: "np.ndarray") -> "np.ndarray":
         for frame in (frame_a, frame_b):
             if frame.shape != (*frame_a.shape[:2], 3) or frame.dtype != np.uint8:
                 raise FavError(
                     f"flow {name}: expected two frames {(*frame_a.shape[:2], 3)} uint8, got {frame.shape} {frame.dtype}"
                 )
         height, width = frame_a.shape[:2]
-        found = method(_continued(frame_a), _continued(frame_b))[:height, :width].astype(np.float32)
+        found = method(_continued(frame_a, side), _continued(frame_b, side))[:height, :width].astype(np.float32)
         check_flow(found)
         return found
 
@@ -140,13 +300,15 @@ def _method(name: str, weights: Path | None) -> FlowMethod:
     if name not in METHODS:
         raise FavError(f"flow: expected one of {', '.join(METHODS)}, got {name!r}")
     method = METHODS[name]
-    if method.weights and weights is None:
+    if method.weights and weights is None and not method.downloads:
         raise FavError(f"flow {name}: expected weights, got none; give with --flow-weights {method.weights}")
     if weights is not None and not method.weights:
         raise FavError(f"flow {name}: expected no weights, got {weights}; leave --flow-weights out")
     return method
 
 
-def _continued(frame: np.ndarray) -> np.ndarray:
-    bottom, right = (max(MIN_SIDE - side, 0) for side in frame.shape[:2])
+def _continued(frame: "np.ndarray", least: int) -> "np.ndarray":
+    import cv2
+
+    bottom, right = (max(least - side, 0) for side in frame.shape[:2])
     return cv2.copyMakeBorder(frame, 0, bottom, 0, right, cv2.BORDER_REPLICATE)

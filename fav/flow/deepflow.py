@@ -8,8 +8,6 @@ import numpy as np
 from fav.errors import FavError
 from fav.util.opencv import NO_ARRAY
 
-SUMMARY = "a little less error than dis and more reliable pixels at 30 times its time"
-
 
 def check() -> None:
     """Raises FavError where OpenCV came without its contrib modules."""

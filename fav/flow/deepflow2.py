@@ -12,10 +12,9 @@ import cv2
 import numpy as np
 
 from fav.errors import FavError
+from fav.flow import DOWNSCALE
 from fav.flow.io import read_flo
 from fav.util.fingerprint import fingerprint
-
-SUMMARY = "the authors' own, for things that move far; far slower still, and needs their two programs in bin/"
 
 BIN = Path(__file__).resolve().parents[2] / "bin"
 PROGRAMS = {
@@ -47,9 +46,12 @@ def prints() -> str:
     return " ".join(fingerprint(program(name))[:8] for name in PROGRAMS)
 
 
-def make(hang_s: float = HANG_S) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Flow by `deepmatching A B -nt 0 -downscale 2 | deepflow2 A B OUT.flo -match`, in a temporary directory.
+def make(
+    threads: int | None = None, downscale: int = DOWNSCALE, hang_s: float = HANG_S
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Flow by `deepmatching A B -nt THREADS -downscale N | deepflow2 A B OUT.flo -match`, in a temporary directory.
 
+    `threads` None are those of all cores; the flow is the same whatever their number. `downscale` counts halvings.
     The function raises FavError, with the last line that the program wrote, where one of them fails, and where
     they have not ended after `hang_s` seconds; it leaves no process behind.
     """
@@ -66,7 +68,8 @@ def make(hang_s: float = HANG_S) -> Callable[[np.ndarray, np.ndarray], np.ndarra
             a, b, out = (str(Path(name, file)) for file in ("a.png", "b.png", "out.flo"))
             cv2.imwrite(a, frame_a)
             cv2.imwrite(b, frame_b)
-            _pipe([matching, a, b, "-nt", "0", "-downscale", "2"], [flow2, a, b, out, "-match"], hang_s)
+            words = ["-nt", str(threads or 0), "-downscale", str(downscale)]
+            _pipe([matching, a, b, *words], [flow2, a, b, out, "-match"], hang_s)
             found = read_flo(Path(out))
         if found.shape[:2] != frame_a.shape[:2]:
             raise FavError(f"flow deepflow2: expected {(*frame_a.shape[:2], 2)}, got {found.shape} from {flow2}")

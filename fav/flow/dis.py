@@ -7,8 +7,6 @@ import numpy as np
 
 from fav.util.opencv import NO_ARRAY
 
-SUMMARY = "quick and good, the one to start with (15 ms for 512x384 on two cores)"
-
 
 def make(finest_scale: int = 1, refinements: int = 5) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """DIS with OpenCV's medium preset, which searches down to half the resolution and refines 5 times.

@@ -5,8 +5,6 @@ import numpy as np
 
 from fav.util.opencv import NO_ARRAY
 
-SUMMARY = "older, 40 % more error than dis at 3 times its time"
-
 
 def flow(frame_a: np.ndarray, frame_b: np.ndarray) -> np.ndarray:
     """Flow from a to b, (H, W, 2) float32 pixels; the frames are (H, W, 3) uint8 BGR."""

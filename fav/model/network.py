@@ -23,6 +23,7 @@ EPSILON = 1e-5
 # Without any spread they would make a picture of rounding errors. Zeros behind the margin, as much darker or brighter as the
 # frame is, did that as well, but networks learnt to paint a frame along the edges from them.
 RIM = 1.0
+PUBLISHED = "cfRU"  # kinds of layers that the authors' program has
 _SQUARED = 1 << 22  # values squared at a time: in larger blocks, fresh memory costs more than the sum
 
 
@@ -186,12 +187,18 @@ class StyleNetwork(nn.Sequential):
         padding, multiple = geometry(specification, arch)
         margin = padding if edge else 0
         layers: list[nn.Module] = [ReflectionPad(padding, multiple, margin)] if padding else []
+        period = multiple
+        if all(layer.kind in PUBLISHED for layer in specification):
+            multiple = (
+                1  # an odd side passes a strided convolution as in the authors' program: one pixel more comes out
+            )
         built, channels = _layers(specification[edge:], in_channels, edge, arch)
         if channels != 3:
             raise FavError(f"architecture {arch!r}: expected 3 channels at the end, got {channels}")
         super().__init__(*layers, *built, nn.Tanh(), ScaledTanh(tanh_constant))
         self.arch, self.in_channels, self.tanh_constant = arch, in_channels, tanh_constant
         self.padding, self.multiple, self.margin = padding, multiple, margin
+        self.period = period  # pixels at which what an upsampling weaves repeats
 
     def forward(self, input: Tensor) -> Tensor:
         """As the layers one after the other, but for what `run_layers` puts off."""

@@ -132,4 +132,6 @@ def _build(kind: str, *sizes: int, borders: Borders, pooling: str) -> nn.Module:
     if kind == "fire":
         return Fire(*sizes, borders=borders)
     inputs, outputs, kernel, stride, padding = sizes
-    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, stride, padding, padding_mode=borders), nn.ReLU(inplace=True))
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, padding, padding_mode=borders), nn.ReLU(inplace=True)
+    )

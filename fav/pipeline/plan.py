@@ -106,7 +106,9 @@ class VideoPlan:
             own_device(device, backend),
             backend,
         )
-        self._flow_travels = flows.travels(self.spec.flow, self.spec.independent)
+        self._flow_travels = flows.travels(
+            self.spec.flow, self.spec.independent, self.studio.flow_is_given(self.spec.backward)
+        )
         self._stitch, self._finish = stitch_task(self.spec), self.spec.finish(root)
         self._warm: CachedFrame | None = None  # the last stylized frame, as published
         self._fresh: CachedFrame | None = None  # the one that is being published

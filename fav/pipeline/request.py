@@ -1,9 +1,13 @@
 """A user's wish: a video, a style and options, as they were typed."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fav.errors import FavError
 from fav.pipeline.spec import LAST_FRAME, OPTIONS, JobSpec, Option, TypedOptions, check_plain, check_weights, is_unset
+
+if TYPE_CHECKING:
+    from fav.flow.files import FlowFiles
 
 LONGEST_NAME = (
     150  # bytes of a film's file name: what is written beside it has longer ones, and file systems end at 255
@@ -22,6 +26,20 @@ class Request(TypedOptions, frozen=True):
     given: frozenset[str] = frozenset()
     cuts: tuple[int, ...] | None = None
 
+    @property
+    def flow_files(self) -> "FlowFiles":
+        """The files of flow and reliability."""
+        from fav.flow.files import FlowFiles  # OpenCV takes a quarter of a second to import
+
+        return FlowFiles(
+            self.flow_from,
+            self.flow_forward_from,
+            self.reliability_from,
+            self.flow_first,
+            self.flow_y_up,
+            self.invert_reliability,
+        )
+
     def check(self) -> None:
         """FavError for options that exclude each other or make no sense; looks at no file."""
         if self.seed and self.first_frame_style:
@@ -31,6 +49,14 @@ class Request(TypedOptions, frozen=True):
         check_cuts(self.no_cuts, self.read_cuts)
         if self.loss_network and not self.evaluate:
             raise FavError("--loss-network: expected with --evaluate; nothing else looks through it")
+        if self.reliability_from and not self.flow_from:
+            raise FavError("--reliability-from: expected with --flow-from, whose flow it tells of")
+        if self.invert_reliability and not self.reliability_from:
+            raise FavError("--invert-reliability: expected with --reliability-from")
+        if self.reliability_from and self.backward:
+            raise FavError("--reliability-from: expected without --backward; it tells of flow to the frame before")
+        if self.flow_y_up and not (self.flow_from or self.flow_forward_from):
+            raise FavError("--flow-y-up: expected with --flow-from or --flow-forward-from")
         if self.width and self.scale:
             raise FavError("--width and --scale: expected one of them, got both")
         if self.out is not None:

@@ -20,6 +20,7 @@ from msgspec import NODEFAULT, Meta, Struct
 from msgspec.structs import FieldInfo, asdict, fields
 
 from fav.errors import FavError, plain
+from fav.flow import METHODS
 from fav.stylize.settings import LEAD, PRECISIONS, PostprocessSettings, StyleSettings, network_size
 from fav.util.safe_path import brought, inside
 from shared.settings import LEASE_S, SHORTEST_LEASE_S
@@ -65,9 +66,7 @@ class About(Struct, frozen=True):
 
 
 def _flow_methods() -> dict[str, str]:
-    from fav import flow  # OpenCV takes a quarter of a second to import
-
-    return {name: method.summary for name, method in flow.METHODS.items()}
+    return {name: method.summary for name, method in METHODS.items()}
 
 
 class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
@@ -78,9 +77,60 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
         File | None,
         About(
             FRAMES,
-            "Weights for --flow spynet: the authors' directory of modelL{1..6}_F.t7, a .pth or a .safetensors file.",
+            "Weights for --flow spynet: the authors' directory of modelL{1..6}_F.t7, another of their sets "
+            "('DIR/modelL%d_C.t7'; C, 3, 4 or K), a .pth or a .safetensors file. For raft-small, raft-large and liteflownet, a file "
+            "of their library; if none is given, it downloads one.",
         ),
     ] = None
+    flow_downscale: Annotated[
+        int,
+        About(
+            FRAMES,
+            "How many times --flow deepflow2 halves frames before it matches them. 0 is for small frames: it takes 10 GB "
+            "for 512x384.",
+            0,
+            4,
+        ),
+    ] = 2
+    flow_from: Annotated[
+        File | None,
+        About(
+            FRAMES,
+            "Flow from files in place of --flow: file N leads from frame N to frame N-1, counted from 0. .flo, 16-bit PNG "
+            "as of KITTI, .exr, or .npy.",
+            metavar="bwd_%04d.flo",
+        ),
+    ] = None
+    flow_forward_from: Annotated[
+        File | None,
+        About(
+            FRAMES,
+            "The same for the other direction: file N leads from frame N to frame N+1. What is not given is computed "
+            "by --flow.",
+            metavar="fwd_%04d.flo",
+        ),
+    ] = None
+    reliability_from: Annotated[
+        File | None,
+        About(
+            FRAMES,
+            "Where the flow of --flow-from may be trusted, in place of the consistency check: .pgm or .png, white is reliable.",
+            metavar="reliable_%04d.pgm",
+        ),
+    ] = None
+    invert_reliability: Annotated[
+        bool, About(FRAMES, "In the files of --reliability-from, white is not reliable (as in maps of occlusions).")
+    ] = False
+    flow_first: Annotated[
+        int,
+        About(
+            FRAMES,
+            "Number of the flow file of frame 1, if they do not count from 0. (Frame 0 is the video's first.)",
+            0,
+            LAST_FRAME,
+        ),
+    ] = 1
+    flow_y_up: Annotated[bool, About(FRAMES, "In the flow files y counts upwards, as in most renderers.")] = False
     seed: Annotated[
         File | None,
         About(
@@ -239,6 +289,9 @@ class TypedOptions(JobOptions[Path], frozen=True, kw_only=True):
             choices=("auto", *PRECISIONS),
         ),
     ] = "auto"
+    flow_unchecked: Annotated[
+        bool, About(FRAMES, "Take flow files though they explain the first frames badly.", records=())
+    ] = False
     out: Annotated[
         str | None,
         About(
@@ -282,6 +335,9 @@ class JobSpec(JobOptions[str], frozen=True):
     height: Annotated[int, About(least=1, most=MOST_SIDE)]
     out: str
     flow_weights_print: str | None = None
+    flow_from_print: str | None = None
+    flow_forward_from_print: str | None = None
+    reliability_from_print: str | None = None
     first_frame_style_print: str | None = None
     seed_print: str | None = None
     mask_print: str | None = None
@@ -338,6 +394,13 @@ class JobSpec(JobOptions[str], frozen=True):
             size=self.network_size,
             flow=self.flow,
             flow_weights=brought(root, self.flow_weights),
+            flow_downscale=self.flow_downscale,
+            flow_from=brought(root, self.flow_from),
+            flow_forward_from=brought(root, self.flow_forward_from),
+            reliability_from=brought(root, self.reliability_from),
+            invert_reliability=self.invert_reliability,
+            flow_first=self.flow_first,
+            flow_y_up=self.flow_y_up,
             first_frame_style=brought(root, self.first_frame_style),
             seed=brought(root, self.seed),
             min_filter=self.min_filter,
@@ -417,7 +480,7 @@ class Option(About, frozen=True, kw_only=True):
             return False
         if self.odd and value % 2 == 0:
             return False
-        return not isinstance(self.choices, tuple) or not self.choices or value in self.choices
+        return not self.choices or value in self.words
 
     def read(self, value: Any) -> Any:
         """The value of a field of a record; FavError where it has another type or is not accepted."""
@@ -474,6 +537,7 @@ OPTIONS = {each.name: each for each in sorted(map(_described, fields(TypedOption
 FIELDS = {field.name: _described(field) for field in fields(JobSpec)}
 _RECORDED = JobOptions.__struct_fields__
 BROUGHT = ("style", *(name for name in _RECORDED if f"{name}_print" in FIELDS))  # input files, besides the video
+LINKED = ("flow_from", "flow_forward_from", "reliability_from")  # of BROUGHT: large, and with gaps at cuts
 PLAIN = tuple(name for name in _RECORDED if name not in BROUGHT)  # recorded just as they are typed
 
 

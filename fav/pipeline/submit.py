@@ -8,14 +8,18 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock, Timeout
 from msgspec.structs import replace
 
 from fav import flow as flows
 from fav.errors import FavError, plain
+from fav.flow.files import check as check_files
+from fav.flow.files import doubts
 from fav.model.checkpoints import load_style
 from fav.model.devices import best_precision, device_of
 from fav.model.interpolation import load_mixture
@@ -28,7 +32,7 @@ from fav.pipeline.job_naming import FILM_OPTIONS, default_name, find_or_name
 from fav.pipeline.provenance import provenance_of
 from fav.pipeline.repair import repair
 from fav.pipeline.request import Request, differences
-from fav.pipeline.spec import BROUGHT, LAST_FRAME, LOSS_NETWORK, OPTIONS, PLAIN, JobSpec, check_size, digits
+from fav.pipeline.spec import BROUGHT, LAST_FRAME, LINKED, LOSS_NETWORK, OPTIONS, PLAIN, JobSpec, check_size, digits
 from fav.pipeline.task_names import FLOW_AHEAD, REPORTS
 from fav.stylize.postprocess import check_mask
 from fav.stylize.settings import LEAD, PostprocessSettings, StyleSettings, network_size
@@ -38,7 +42,7 @@ from fav.util.image_sequence import is_sequence, sequence_files
 from fav.util.images import read_image
 from fav.util.safe_path import inside
 from fav.util.text import words
-from fav.video import VideoInfo, check_film_name, probe, reaches
+from fav.video import VideoInfo, check_film_name, decode, probe, reaches
 from fav.video.shot_detection import read_cuts
 from shared.attempts import reopen
 from shared.filesystem import FileSystem
@@ -125,7 +129,11 @@ def check(request: Request) -> VideoInfo:
     """Look at every input; returns what the video is. FavError where one is not as it should be."""
     check_arguments(request.video, request.style)
     source = probe(request.video, fps=request.fps)
-    for images in (request.video, str(request.mask or "")):
+    files = request.flow_files
+    for images in (
+        request.video,
+        *(str(path or "") for path in (request.mask, files.backward, files.forward, files.reliability)),
+    ):
         if is_sequence(images):
             check_alike(images)
     load_mixture(request.style, request.mix)
@@ -154,11 +162,50 @@ def check(request: Request) -> VideoInfo:
         if not request.out.isprintable():
             raise FavError(f"--out: expected a name of letters that a terminal shows, got {request.out!r}")
     flows.check(request.flow, request.flow_weights)
+    _check_flow_files(request, source)
     start = request.range[0]
     if start and not reaches(source, start, request.fps):
         known = f" ({source.frames})" if source.frames is not None else ""
         raise FavError(f"--range: expected a START below the number of frames of {request.video}{known}, got {start}")
     return source
+
+
+FLOW_CHECKED = 24  # frames, from the first, among which a few are compared with their neighbours
+
+
+def _check_flow_files(request: Request, source: VideoInfo) -> None:
+    """FavError where files of flow are missing, of another size, or explain the frames clearly better if read otherwise."""
+    files = request.flow_files
+    if not files:
+        return
+    start, stop = request.range
+    ends = [end for end in (stop, source.frames, request.test and start + request.test) if end is not None]
+    frames = range(start, max(min(ends, default=start + 2), start + 1))
+    check_files(
+        files,
+        frames,
+        request.cuts or (),
+        (
+            (source.width, source.height),
+            network_size(film_size(source, request.width, request.scale), request.style_scale),
+        ),
+    )
+    if request.flow_unchecked:
+        return
+    with decode(Path(request.video), request.fps) as decoding:
+        seen = {
+            frame.number: frame.image() for frame in islice(decoding, start, min(frames.stop, start + FLOW_CHECKED))
+        }
+    if seen and (doubt := doubts(files, _some(seen))):
+        raise FavError(f"{doubt}; --flow-unchecked takes them as they are")
+
+
+def _some(frames: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+    """The first three neighbours, three in the middle, and the last three."""
+    first, last = min(frames), max(frames)
+    middle = (first + last) // 2
+    near = {number + step for number in (first + 1, middle, last - 1) for step in (-1, 0, 1)}
+    return {number: frames[number] for number in sorted(near & frames.keys())}
 
 
 def with_cuts(request: Request) -> tuple[Request, tuple[str, ...]]:
@@ -194,17 +241,16 @@ def options_of(request: Request, source: VideoInfo) -> dict:
     start, stop = request.range
     if request.test is not None:
         stop = min(start + request.test, stop or LAST_FRAME + 1)
-    scale = request.scale or (request.width / source.width if request.width else 1.0)
     if request.read_cuts and request.cuts is None:
         raise ValueError("expected a request whose cuts are read (with_cuts)")
     cuts = request.cuts if request.read_cuts else () if request.no_cuts else None
-    size = request.width or max(round(source.width * scale), 1), max(round(source.height * scale), 1)
+    size = film_size(source, request.width, request.scale)
     for each, what in ((size, "film"), (network_size(size, request.style_scale), "picture for the network")):
         check_size(each, what)
     return {
         **{name: getattr(request, name) for name in PLAIN},
         "out": request.out,
-        **{f"{name}_print": print_of(getattr(request, name)) for name in BROUGHT},
+        **{f"{name}_print": print_of(getattr(request, name), name in LINKED) for name in BROUGHT},
         "mix_prints": tuple(print_of(style) for style, _ in request.mix),
         "mix_weights": tuple(weight for _, weight in request.mix),
         "video_print": video_fingerprint(request.video),
@@ -215,6 +261,12 @@ def options_of(request: Request, source: VideoInfo) -> dict:
         "width": size[0],
         "height": size[1],
     }
+
+
+def film_size(source: VideoInfo, width: int | None, scale: float | None) -> tuple[int, int]:
+    """(width, height) of a film by its --width or --scale."""
+    scale = scale or (width / source.width if width else 1.0)
+    return width or max(round(source.width * scale), 1), max(round(source.height * scale), 1)
 
 
 def look_of(
@@ -242,7 +294,9 @@ def _check_space(share: SharedDir, request: Request, source: VideoInfo, options:
         return ()  # nobody knows how long it is
     frames, size = max(stop - options["start"], 0), (options["width"], options["height"])
     travelling = (
-        (frames if request.keep else min(frames, FLOW_AHEAD)) if flows.travels(request.flow, request.independent) else 0
+        (frames if request.keep else min(frames, FLOW_AHEAD))
+        if flows.travels(request.flow, request.independent, request.flow_files.whole(request.backward))
+        else 0
     )
     leads = LEAD * (frames // request.chunk) if request.chunk else 0
     need = room_for(
@@ -266,19 +320,20 @@ def _check_space(share: SharedDir, request: Request, source: VideoInfo, options:
 
 def _inputs(share: SharedDir, request: Request) -> DiskUsage:
     """What is copied into the job."""
-    paths = [*(getattr(request, name) for name in BROUGHT), *(style for style, _ in request.mix)]
+    paths = [*(getattr(request, name) for name in BROUGHT if name not in LINKED), *(style for style, _ in request.mix)]
     files = [file for path in paths if path for file in _files_of(path)]
-    videos = sequence_files(request.video) if is_sequence(request.video) else [Path(request.video)]
-    if videos[0].stat().st_dev != share.layout.root.stat().st_dev:  # else it is there, or linked
-        files += videos
+    for path in (Path(request.video), *(getattr(request, name) for name in LINKED)):
+        some = _files_of(path, path != Path(request.video)) if path else []
+        if some and some[0].stat().st_dev != share.layout.root.stat().st_dev:  # else they are there, or linked
+            files += some
     return DiskUsage(sum(file.stat().st_size for file in files), len(files))
 
 
-def _files_of(path: Path) -> list[Path]:
+def _files_of(path: Path, behind_gaps: bool = False) -> list[Path]:
     """The files of an input: itself, all of a directory (SPyNet's six), or all images of a numbered sequence (a mask's)."""
     if path.is_dir():
         return [file for file in path.iterdir() if file.is_file()]
-    return sequence_files(str(path)) if is_sequence(str(path)) else [path]
+    return sequence_files(str(path), behind_gaps) if is_sequence(str(path)) else [path]
 
 
 def _fill(share: SharedDir, layout: JobPaths, request: Request, options: dict, name: str) -> dict:
@@ -287,12 +342,19 @@ def _fill(share: SharedDir, layout: JobPaths, request: Request, options: dict, n
     taken = _taken(share, request, options["out"])
     if taken:
         raise FavError(f"{taken}: expected a new name for the film, but the file exists; choose another with --out")
-    brought = {name: _bring(share, layout, getattr(request, name), layout.inputs / name) for name in BROUGHT}
+    brought = {
+        name: _bring(share, layout, getattr(request, name), layout.inputs / name)
+        for name in BROUGHT
+        if name not in LINKED
+    }
+    for name in LINKED:
+        path = getattr(request, name)
+        brought[name] = path and _bring_large(share, layout, str(path), name)
     mix = tuple(
         _bring(share, layout, style, layout.inputs / f"mix-{number}")
         for number, (style, _) in enumerate(request.mix, 1)
     )
-    video, origin = _bring_video(share, layout, request.video), provenance_of(request, share.layout.root)
+    video, origin = _bring_large(share, layout, request.video, "video"), provenance_of(request, share.layout.root)
     fields: dict[str, Any] = {**options, **brought, "mix": mix, "video": video, "provenance": origin}
     spec = JobSpec(**fields).to_json()
     checked = JobSpec.from_json(json.loads(json.dumps(spec)))  # as a node will read it: what it refuses makes no job
@@ -332,17 +394,17 @@ def _bring(share: SharedDir, layout: JobPaths, path: Path | None, target: Path) 
     return target.relative_to(share.layout.root).as_posix()
 
 
-def _bring_video(share: SharedDir, layout: JobPaths, video: str) -> str:
-    """Where all nodes read the video: where it is, if that is shared; else linked or copied into the job."""
+def _bring_large(share: SharedDir, layout: JobPaths, video: str, name: str) -> str:
+    """Where all nodes read the video, or files of flow: where it is, if that is shared; else linked or copied into the job."""
     root, path = share.layout.root.resolve(), Path(video)
     real = path.parent.resolve() / path.name if is_sequence(video) else path.resolve()
     if real.is_relative_to(root):
         return real.relative_to(root).as_posix()
     if is_sequence(video):
-        target = layout.inputs / "video"
-        _bring_files(share, layout, sequence_files(video), target, _link_or_copy)
+        target = layout.inputs / name
+        _bring_files(share, layout, sequence_files(video, name in LINKED), target, _link_or_copy)
         return (target / path.name).relative_to(share.layout.root).as_posix()
-    target = layout.inputs / f"video{path.suffix}"
+    target = layout.inputs / f"{name}{path.suffix}"
     note_brought(share, layout, [target])
     _link_or_copy(path.resolve(), target, share.system)
     return target.relative_to(share.layout.root).as_posix()

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from fav import flow as flows
-from fav.flow.field import FlowField, between
+from fav.flow.field import FlowField
+from fav.flow.files import FlowFiles, between_numbers
 from fav.model.backends import choose
 from fav.model.checkpoints import load_style
 from fav.model.interpolation import load_mixture
@@ -63,7 +64,17 @@ class FrameStylizer:
         opener = runner(load_style(look.first_frame_style, in_channels=3)) if look.first_frame_style else None
         seed = resize(read_image(look.seed), look.size) if look.seed else None
         self.recurrence = Recurrence(self.runner, opener, seed, look.fill, look.key)
-        self._flow = flows.make(look.flow, look.flow_weights, device, self.runner.precision)
+        self._flow = flows.make(
+            look.flow, look.flow_weights, device, self.runner.precision, threads, look.flow_downscale
+        )
+        self._files = FlowFiles(
+            look.flow_from,
+            look.flow_forward_from,
+            look.reliability_from,
+            look.flow_first,
+            look.flow_y_up,
+            look.invert_reliability,
+        )
         self._eyes = Lock()  # the reader and the flow method are used by one thread at a time
         self._painter, self._helper = ThreadPoolExecutor(1, "paint"), ThreadPoolExecutor(1, "look ahead")
         self._ahead: dict[tuple[int, int], Future] = {}  # of the pair that was looked ahead to
@@ -74,8 +85,12 @@ class FrameStylizer:
         """What decides the last bits: results of one class are the same byte for byte."""
         return (
             f"{self.runner.numeric_class()}; numpy {np.__version__}; opencv {cv2.__version__}; "
-            f"flow {flows.words(self.look.flow)}"
+            f"flow {'from files, else ' if self._files else ''}{flows.words(self.look.flow)}"
         )
+
+    def flow_is_given(self, backward: bool) -> bool:
+        """Whether all flow that a film needs comes from files; `backward` for one that is stylized from its end."""
+        return self._files.whole(backward)
 
     def painting(
         self,
@@ -161,7 +176,9 @@ class FrameStylizer:
     ) -> tuple[np.ndarray, FlowField]:
         with self._eyes:
             here, there = self.reader.read(frame, index), self.reader.read(before, index)
-            return here, between(self._flow, here, there, self.look.min_filter, tick)
+            return here, between_numbers(
+                self._files, self._flow, (frame, before), (here, there), self.look.min_filter, tick
+            )
 
     def first(self, frame: int, index: FrameIndex, opening: bool) -> np.ndarray:
         """The first picture of a shot; `opening` for the very first of the film, which a seed replaces."""

@@ -13,7 +13,7 @@ class StyleSettings:
 
     `size` is (width, height), at which the network runs; `key` seeds random fills; `mix` are styles that are mixed into
     the first, and their weights. `precision` is what networks may be computed in: bfloat16 where the processor is made
-    for it, else float32 all the same. Defaults and ranges of options are in `fav.pipeline.spec`.
+    for it, else float32 all the same. `flow_from` and the fields behind it are those of `fav.flow.files.FlowFiles`. Defaults and ranges of options are in `fav.pipeline.spec`.
     """
 
     style: Path
@@ -26,6 +26,13 @@ class StyleSettings:
     min_filter: int
     fill: str
     precision: str
+    flow_downscale: int = 2
+    flow_from: Path | None = None
+    flow_forward_from: Path | None = None
+    reliability_from: Path | None = None
+    invert_reliability: bool = False
+    flow_first: int = 1
+    flow_y_up: bool = False
     key: str = ""
     mix: tuple[tuple[Path, float], ...] = ()
 

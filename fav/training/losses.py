@@ -42,7 +42,7 @@ def total_variation(stylized: Tensor) -> Tensor:
 def lattice(stylized: Tensor, period: int) -> Tensor:
     """What repeats every `period` pixels, over four periods: the mean square of its deviation from what is around.
 
-    In units of 255 levels squared. period is what a network divides the size of a frame by (`StyleNetwork.multiple`): a
+    In units of 255 levels squared. period is what a network divides the size of a frame by (`StyleNetwork.period`): a
     network that goes down and up again can lay a pattern of that period over all that is flat, and the loss network, whose
     own strides are of the same sizes, hardly sees it. 0 for pictures smaller than four periods.
     """

@@ -97,7 +97,7 @@ class Trainer:
         pairs = zip(painted.stylized[1:], painted.warped, batch.reliability)
         unrest = [temporal(*pair) for pair in pairs] or [content.new_zeros(())]
         excess = beyond_range(stylized) + saturation(torch.cat(painted.drive)) + torch.stack(painted.spiky).mean()
-        woven = lattice(stylized, self.network.multiple)
+        woven = lattice(stylized, self.network.period)
         palette = self.perception.palette(stylized, directions)
         return [content, style, total_variation(stylized), excess, torch.stack(unrest).mean(), parted, woven, palette]
 

@@ -44,9 +44,11 @@ def check_alike(pattern: str) -> None:
             )
 
 
-def print_of(path: Path | None) -> str | None:
+def print_of(path: Path | None, behind_gaps: bool = False) -> str | None:
     """The fingerprint of a file, of all images of a numbered sequence, or of all files of a directory (SPyNet's six) together;
-    None for None."""
+    None for None. Without `behind_gaps`, a sequence ends at the first gap."""
+    if path is not None and behind_gaps and is_sequence(str(path)):
+        return _joined(sequence_files(str(path), behind_gaps))
     if path is not None and path.is_dir():
         return _joined(sorted(file for file in path.iterdir() if file.is_file()))
     return video_fingerprint(str(path)) if path is not None else None

@@ -32,8 +32,10 @@ def sequence_numbers(pattern: str) -> list[int]:
     return sorted(found)
 
 
-def sequence_files(pattern: str) -> list[Path]:
-    """The files of a numbered image sequence, from the lowest number up to the first gap."""
+def sequence_files(pattern: str, behind_gaps: bool = False) -> list[Path]:
+    """The files of a numbered sequence, from the lowest number up to the first gap; `behind_gaps`: all of them."""
     numbers, path = sequence_numbers(pattern), Path(pattern)
+    if behind_gaps:
+        return [path.parent / (path.name % number) for number in numbers]
     run = takewhile(lambda pair: pair[0] == pair[1], zip(numbers, count(numbers[0] if numbers else 0)))
     return [path.parent / (path.name % number) for number, _ in run]

@@ -19,6 +19,8 @@ from fav.evaluation.comparison import EvaluationConfig, FrameMetrics, FrameSampl
 from fav.evaluation.perceptual_metrics import losses_of
 from fav.evaluation.report import Evaluation
 from fav.flow import make
+from fav.flow.consistency import lands_inside
+from fav.flow.files import read_flow
 from fav.synthetic.scene import Scene, view
 from fav.util.images import encode_png
 from tests.helpers.clips import X264, ffmpeg, frame_times
@@ -308,6 +310,30 @@ def test_film_made_here_is_measured_from_one_command_to_the_next(clip, style, tm
     assert [frame["frame"] for frame in record["frames"]] == list(range(8, 22))
     assert record["cuts"] == [14] and (record["width"], record["height"]) == (98, 66)
     assert record["totals"]["film"]["warping_error"]["mean"] > 0 and record["totals"]["film"]["long_term_error"] is None
+
+
+def test_true_flow_from_files_takes_the_place_of_a_method(tmp_path, monkeypatch):
+    """Of a scene all of which is known: the error that is left is that of the pictures, and reliability is what is in sight."""
+    scene = tmp_path / "scene"
+    words = ["sample", str(scene), "--truth", "--motion", "pan", "--size", "96x64", "--frames", "13"]
+    assert CliRunner().invoke(main, words).exit_code == 0
+    frames, given = str(scene / "frame_%04d.png"), {"--read-cuts": scene / "cuts.csv", "--out": tmp_path / "out"}
+    given |= {"--flow-from": scene / "flow_bwd_%04d.flo", "--reliability-from": scene / "reliability_%04d.png"}
+    run = CliRunner().invoke(
+        main, ["evaluate", frames, frames, *(str(word) for pair in given.items() for word in pair)]
+    )
+    assert run.exit_code == 0, run.output
+    found = json.loads((tmp_path / "out.json").read_text())
+    truth = read_flow(scene / "flow_bwd_0003.flo")[0]
+    mask = cv2.imread(str(scene / "reliability_0003.png"), 0) >= 128
+    wanted = cv2.erode((mask & lands_inside(truth)).astype(np.uint8), np.ones((7, 7), np.uint8)).mean()
+    assert found["frames"][3]["reliable"] == pytest.approx(wanted) and 0.2 < wanted < 1
+    (scene / "flow_bwd_0003.flo").unlink()
+    given["--out"] = tmp_path / "again"
+    again = CliRunner().invoke(
+        main, ["evaluate", frames, frames, *(str(word) for pair in given.items() for word in pair)]
+    )
+    refused(again, "1 are missing; the first is flow_bwd_0003.flo")
 
 
 def test_video_of_one_frame_has_a_report(tmp_path):

@@ -17,20 +17,10 @@ from fav.flow import deepflow2, spynet
 from fav.flow.io import read_flo
 from fav.model.torch7 import TorchObject
 from tests.helpers.material import material
+from tests.helpers.moving_texture import shifted_pair, texture
 from tests.helpers.torch7_writer import save, sequence
 
 OPENCV = ["dis", "farneback", "deepflow"]
-
-
-def texture(height, width, seed=0):
-    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-    return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 2), None, 0, 255, cv2.NORM_MINMAX)
-
-
-def shifted_pair(height, width):
-    """Two views of one texture: what is at (x, y) in the first is at (x + 3, y - 2) in the second."""
-    big = texture(height + 20, width + 20)
-    return big[10 : 10 + height, 10 : 10 + width].copy(), big[12 : 12 + height, 7 : 7 + width].copy()
 
 
 def error(flow, x, y):
@@ -99,7 +89,9 @@ def test_frames_that_differ_in_size_or_kind_are_refused():
 
 
 def test_unknown_methods_and_weights_too_few_or_too_many_are_refused_before_any_work(tmp_path):
-    with pytest.raises(FavError, match="one of dis, farneback, spynet, deepflow, deepflow2, got 'raft'"):
+    with pytest.raises(
+        FavError, match="one of dis, farneback, spynet, deepflow, deepflow2, raft-small, .*, got 'raft'"
+    ):
         flows.check("raft")
     with pytest.raises(
         FavError, match="expected weights, got none; give with --flow-weights .*github.com/anuragranj/spynet"
@@ -135,14 +127,14 @@ def test_a_spynet_that_adds_nothing_finds_no_motion(tmp_path, tiny_spynet):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_each_level_of_spynet_doubles_the_flow_of_the_level_before(tmp_path, tiny_spynet, precision):
-    """All weights 0 but the coarsest level's last bias (1, -2): 1 pixel there is 32 in the picture."""
+    """All weights 0 but the coarsest level's last bias (1, -2): with 3 levels, 1 pixel there is 4 in the picture."""
     weights = {key: torch.zeros_like(value) for key, value in load_file(tiny_spynet).items()}
     weights["netBasic.0.netBasic.8.bias"] = torch.tensor([1.0, -2.0])
     spynet.save_weights(weights, tmp_path / "one.safetensors")
     flow = flows.make("spynet", tmp_path / "one.safetensors", precision=precision)
-    assert np.allclose(flow(texture(64, 96), texture(64, 96)), [32, -64])
+    assert np.allclose(flow(texture(64, 96), texture(64, 96)), [4, -8])
     scaled = flow(texture(65, 100), texture(65, 100))
-    assert np.allclose(scaled, [32 * 100 / 128, -64 * 65 / 96], rtol=1e-5)
+    assert np.allclose(scaled, [4 * 100 / 128, -8 * 65 / 96], rtol=1e-5)
 
 
 def test_spynet_reads_every_layout_of_the_same_weights_alike(tmp_path, tiny_spynet):
@@ -217,9 +209,9 @@ def test_what_is_no_spynet_is_named(tmp_path, tiny_spynet):
 # DeepFlow 2, by programs that stand in for the authors'
 
 MATCHING = """
-import sys
+import os, sys
 a, b, *rest = sys.argv[1:]
-assert rest == ["-nt", "0", "-downscale", "2"], rest
+assert rest == ["-nt", os.environ.get("NT", "0"), "-downscale", os.environ.get("DOWNSCALE", "2")], rest
 assert cv2.imread(a).shape == cv2.imread(b).shape
 for number in range(20000):
     print("0 0 3 -2 1.0", number)
@@ -270,6 +262,13 @@ def test_deepflow2_pipes_the_matches_into_the_flow(programs, tmp_path):
     assert leftovers(tmp_path) == []
 
 
+def test_threads_and_downscale_reach_deepmatching(programs, monkeypatch):
+    programs()
+    monkeypatch.setenv("NT", "3")
+    monkeypatch.setenv("DOWNSCALE", "1")
+    flows.make("deepflow2", threads=3, downscale=1)(*shifted_pair(70, 80))
+
+
 def test_programs_in_bin_come_before_those_on_the_path(programs, monkeypatch, tmp_path):
     programs()
     programs(into=tmp_path / "checkout bin")
@@ -285,8 +284,8 @@ def test_words_tell_one_version_of_the_programs_from_another(programs):
     assert flows.words("deepflow2").split()[:3] == before.split()[:3] and flows.words("deepflow2") != before
 
 
-def test_words_tell_which_pytorch_computes_spynet():
-    assert flows.words("spynet") == f"spynet by torch {torch.__version__}" and flows.words("dis") == "dis"
+def test_words_tell_which_pytorch_and_which_version_of_ours_compute_spynet():
+    assert flows.words("spynet") == f"spynet 2 by torch {torch.__version__}" and flows.words("dis") == "dis"
 
 
 def test_missing_programs_are_named_with_the_place_to_get_them(programs):

@@ -1,0 +1,91 @@
+"""`python -m fav flow`: the optical flow between two images, or of a whole clip, as files."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+from rich.progress import Progress
+
+from fav.cli.common import one_line_errors
+from fav.cli.options import FILE, FLOW, FPS, RANGE, job_option, limits, options
+from fav.errors import FavError
+from fav.flow import METHODS, Flow
+from fav.pipeline.request import check_range
+from fav.util.atomic import check_new, new_directory, new_file
+
+SIZE = [job_option("width"), job_option("scale")]
+
+
+@click.command()
+@click.argument("first")
+@click.argument("second")
+@click.argument("out", type=FILE, required=False)
+@options([*FLOW, *RANGE, *SIZE, *FPS])
+@click.option("--method", type=click.Choice(list(METHODS)), hidden=True, help="As --flow.")
+@click.option("--threads", type=limits("threads"), help="CPU threads.  [default: all cores]")
+@one_line_errors
+def flow(first: str, second: str, out: Path | None, method: str | None, threads: int | None, **values) -> None:
+    """Write optical flow of images or a clip.
+
+    FIRST SECOND OUT: the flow leads from image FIRST to image SECOND. The command writes it to OUT.flo, and a color picture of it
+    to OUT.png.
+
+    VIDEO OUT_DIR: the new directory OUT_DIR gets files as --flow-from reads them. bwd_000001.flo leads from frame 1 to frame 0,
+    fwd_000000.flo from frame 0 to frame 1, and reliable_000001.pgm is white where bwd_000001.flo may be trusted.
+    """
+    from fav import flow as flows
+    from fav.evaluation.comparison import use_threads
+
+    use_threads(threads)
+    if method:
+        values["flow"] = method
+    flows.check(values["flow"], values["flow_weights"])
+    make = lambda: flows.make(
+        values["flow"], values["flow_weights"], threads=threads, downscale=values["flow_downscale"]
+    )
+    if out is None:
+        _of_clip(first, Path(second), make, values)
+        return
+    given = [name for name in ("range", "width", "scale", "fps") if values[name] not in (None, (0, None))]
+    if given:
+        raise FavError(f"--{given[0]}: expected with VIDEO OUT_DIR, not with two images")
+    _of_pair(Path(first), Path(second), out, make)
+
+
+def _of_pair(first: Path, second: Path, out: Path, make: Callable[[], Flow]) -> None:
+    import cv2
+
+    from fav.flow.io import flow_picture, write_flo
+    from fav.util.images import read_image
+
+    if check_new(out).suffix != ".flo":
+        raise FavError(f"{out}: expected a name that ends in .flo")
+    check_new(out.with_suffix(".png"))
+    a, b = read_image(first), read_image(second)
+    if a.shape != b.shape:
+        raise FavError(
+            f"{second}: expected the size of {first}, {a.shape[1]}x{a.shape[0]}, got {b.shape[1]}x{b.shape[0]}"
+        )
+    with new_file(out) as numbers, new_file(out.with_suffix(".png")) as picture:
+        found = make()(a, b)
+        write_flo(numbers.file, found)
+        picture.file.write_bytes(cv2.imencode(".png", flow_picture(found))[1].tobytes())
+    click.echo(f"done: {numbers.out} and {picture.out}")
+
+
+def _of_clip(video: str, out: Path, make: Callable[[], Flow], values: dict) -> None:
+    from fav.pipeline.submit import film_size
+    from fav.stylize.flow_export import export_flow
+    from fav.video import probe
+
+    check_range(*values["range"])
+    if values["width"] and values["scale"]:
+        raise FavError("--width and --scale: expected one of them, got both")
+    source, (start, stop) = probe(video, fps=values["fps"]), values["range"]
+    with new_directory(out) as room, Progress() as progress:
+        bar = progress.add_task(
+            "finding flow", total=None if source.frames is None else min(stop or source.frames, source.frames) - start
+        )
+        size = film_size(source, values["width"], values["scale"])
+        count = export_flow(Path(video), room, make(), start, stop, size, values["fps"], lambda: progress.advance(bar))
+    click.echo(f"done: {out}, flow of {count} frames; --flow-from '{out}/bwd_%06d.flo' takes it")

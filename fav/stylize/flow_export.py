@@ -1,0 +1,52 @@
+"""Flow and reliability of a clip as files, in the layout that `--flow-from` and `--reliability-from` read."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+
+from fav.errors import FavError
+from fav.flow import Flow
+from fav.flow.consistency import reliability
+from fav.flow.io import quantized, write_flo
+from fav.util.images import resize
+from fav.video import decode
+
+BACKWARD, FORWARD, RELIABLE = "bwd_%06d.flo", "fwd_%06d.flo", "reliable_%06d.pgm"
+
+
+def export_flow(
+    video: Path,
+    out: Path,
+    flow: Flow,
+    start: int = 0,
+    stop: int | None = None,
+    size: tuple[int, int] | None = None,
+    fps: float | None = None,
+    tick: Callable[[], None] = lambda: None,
+) -> int:
+    """Write flow in both directions, and where it is reliable, of the frames `[start, stop)` of `video`, to the directory `out`.
+
+    `size` is (width, height) of the flow, None for the video's. The reliability has not been through a minimum filter: a film's
+    own one (`--min-filter`) does that. Returns the number of frames. FavError where there are none.
+    """
+    before, count = None, 0
+    with decode(video, fps) as decoding:
+        for decoded in decoding:
+            number = decoded.number
+            if number == stop:
+                break
+            if number < start:
+                continue
+            here = resize(decoded.image(), size) if size else decoded.image()
+            if before is not None:
+                backward, forward = flow(here, before), flow(before, here)
+                write_flo(out / (BACKWARD % number), backward)
+                write_flo(out / (FORWARD % (number - 1)), forward)
+                trusted = reliability(quantized(backward), quantized(forward), here, min_filter=1)
+                (out / (RELIABLE % number)).write_bytes(cv2.imencode(".pgm", 255 * trusted)[1].tobytes())
+            before, count = here, count + 1
+            tick()
+    if not count:
+        raise FavError(f"{video}: expected more than {start} frames for this --range, got fewer")
+    return count
