@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
+from fav.video.side_data import side_data
+
 RGB, BT709, UNKNOWN, SMPTE170M = 0, 1, 2, 6  # matrix coefficients
 LIMITED, FULL = 1, 2
 MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}  # tag: libswscale's name for the same numbers
@@ -99,10 +101,10 @@ def _tag(frame: av.VideoFrame) -> None:
 
 def display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
     """Signs of (a, b, c, d) in x' = a x + c y, y' = b x + d y, which shows a stored picture upright."""
-    data = frame.side_data.get("DISPLAYMATRIX")
+    data = side_data(frame, "DISPLAYMATRIX")
     if data is None:
         return 1, 0, 0, 1
-    a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].astype(int)
+    a, b, _, c, d = np.frombuffer(data, np.int32)[:5].astype(int)
     if abs(a) + abs(d) >= abs(b) + abs(c):  # an oblique rotation is taken for the nearest right angle
         b = c = 0
     else:

@@ -14,6 +14,7 @@ from av.stream import Discard
 from av.video.reformatter import VideoReformatter
 
 from fav.util.image_sequence import is_sequence, sequence_files, sequence_numbers
+from fav.video import tiff
 from fav.video.color import ColorInfo, display_matrix, to_bgr, to_small_bgr
 from fav.video.container import DEFAULT_FPS, open_video, video_stream
 from fav.video.truncation import cut_short
@@ -93,7 +94,8 @@ class Decoder(Iterator[DecodedFrame]):
         codec.flags |= Flags.bitexact
         codec.thread_count = 1  # with more, how damaged frames are patched up depends on their timing
         self._intra = codec.codec.intra_only
-        if self._intra:
+        self._tiff = codec.name == "tiff"
+        if self._intra and not self._tiff:
             codec.options = {"err_detect": "explode"}
         self.time_base: Fraction = self.stream.time_base
         rate = self.stream.average_rate or self.stream.guessed_rate or DEFAULT_FPS
@@ -177,6 +179,9 @@ class Decoder(Iterator[DecodedFrame]):
             try:
                 frames = codec.decode(packet)
             except av.FFmpegError:
+                self._damaged = True
+                continue
+            if self._tiff and packet is not None and not tiff.decodes(bytes(packet)):
                 self._damaged = True
                 continue
             whole = [frame for frame in frames if not frame.is_corrupt]
