@@ -61,6 +61,7 @@ def evaluate(
     no_cuts: bool,
     read_cuts: Path | None,
     range: tuple[int, int | None],
+    fps: float | None,
     **values,
 ) -> None:
     """Measure how steady a stylized film is.
@@ -70,13 +71,16 @@ def evaluate(
     """
     from fav.evaluation import report
     from fav.evaluation.comparison import EvaluationConfig, check, rows, use_threads
+    from fav.video import SourceSettings
     from fav.video.shot_detection import read_cuts as cuts_in
 
     check_cuts(no_cuts, read_cuts)
     check_range(*range)
     use_threads(threads)
     cuts = cuts_in(read_cuts) if read_cuts else () if no_cuts else None
-    comparison = EvaluationConfig(video, stylized, start=range[0], stop=range[1], cuts=cuts, **values)
+    comparison = EvaluationConfig(
+        video, stylized, start=range[0], stop=range[1], cuts=cuts, settings=SourceSettings(fps), **values
+    )
     out = out or Path(stylized).with_suffix(".evaluation")
     names = [check_new(out.with_name(out.name + suffix)) for suffix in report.WRITERS]
     width, height, frames = check(comparison, seams)

@@ -176,7 +176,7 @@ def stitch(
     check_video(found)
     video = brought(share.layout.root, artifacts.spec.video)
     if mask:
-        check_mask(mask, video, artifacts.spec.fps)
+        check_mask(mask, video, artifacts.spec.source)
     finish = replace(
         artifacts.spec.finish(share.layout.root),
         **{name: value for name, value in values.items() if value is not None},

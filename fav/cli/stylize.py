@@ -49,14 +49,14 @@ def stylize(
     timeline = Timeline(start, stop, request.backward, request.independent, request.chunk)
     with new_file(out) as film, Progress() as progress:
         bar = progress.add_task("looking for cuts", total=source.frames)
-        for piece in index_pieces(Path(video), stop, cuts, request.fps, lambda: progress.advance(bar)):
+        for piece in index_pieces(Path(video), stop, cuts, request.source, lambda: progress.advance(bar)):
             timeline.add(piece)
         if timeline.end <= start:
             raise FavError(f"{video}: expected more than {start} frames for this --range, got {timeline.known}")
         progress.update(bar, description="stylizing", completed=0, total=timeline.end - start)
-        studio = FrameStylizer(Path(video), look, request.fps, threads, device, backend)
+        studio = FrameStylizer(Path(video), look, request.source, threads, device, backend)
         frames = stylized(studio, timeline, lambda: progress.advance(bar))
-        pictures = finished(frames, finish, Path(video), timeline.index, start, request.fps)
+        pictures = finished(frames, finish, Path(video), timeline.index, start, request.source)
         notes = write_film(
             film.file,
             Path(video),
@@ -65,7 +65,7 @@ def stylize(
             start=start,
             stop=timeline.cut_off,
             crf=request.crf,
-            fps=request.fps,
+            settings=request.source,
             name=out,
         )
     for note in (*cuts_read, *timeline.notes, *notes):

@@ -17,7 +17,7 @@ from fav.evaluation.metrics import FrameLosses, Metrics, measured
 from fav.flow.field import FlowField, between, over_long
 from fav.util.image_sequence import is_sequence
 from fav.util.images import resize
-from fav.video import Decoder, FrameIndex, VideoInfo, decode, probe
+from fav.video import AS_IT_IS, Decoder, FrameIndex, SourceSettings, VideoInfo, decode, probe
 from fav.video.shot_detection import cut_finder
 from fav.video.truncation import cut_short
 
@@ -38,7 +38,7 @@ class EvaluationConfig:
     start: int = 0
     stop: int | None = None
     cuts: tuple[int, ...] | None = None
-    fps: float | None = None
+    settings: SourceSettings = AS_IT_IS
     flow: str = "dis"
     flow_weights: Path | None = None
 
@@ -100,7 +100,7 @@ def check(comparison: EvaluationConfig, seams: tuple[int, ...] = ()) -> tuple[in
     Raises FavError for what can be known to be wrong before the work: inputs that are none, sizes and lengths that
     differ, seams (numbers of frames) that the film does not have.
     """
-    source = probe(comparison.video, comparison.fps)
+    source = probe(comparison.video, comparison.settings)
     films = [probe(film) for film in (comparison.film, comparison.against) if film]
     flows.check(comparison.flow, comparison.flow_weights)
     width, height = films[0].width, films[0].height
@@ -168,7 +168,7 @@ def shown(comparison: EvaluationConfig) -> Iterator[FrameSample]:
     """The moments of a comparison as they are decoded, the source brought to the film's size."""
     begins_shot = cut_finder(comparison.cuts)
     with ExitStack() as stack:
-        source = stack.enter_context(decode(comparison.video, comparison.fps))
+        source = stack.enter_context(decode(comparison.video, comparison.settings))
         films = [stack.enter_context(decode(film)) for film in (comparison.film, comparison.against) if film]
         seen, taken = 0, [0] * len(films)
         for decoded in source:

@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
 
 import msgspec
 from msgspec import NODEFAULT, Meta, Struct
@@ -23,6 +23,9 @@ from fav.errors import FavError, plain
 from fav.stylize.settings import LEAD, PRECISIONS, PostprocessSettings, StyleSettings, network_size
 from fav.util.safe_path import brought, inside
 from shared.settings import LEASE_S, SHORTEST_LEASE_S
+
+if TYPE_CHECKING:
+    from fav.video.settings import SourceSettings
 
 LAST_FRAME = 10**12 - 1  # as many digits as the name of a task has
 MOST_SIDE = 1 << 14  # pixels of a picture: x264 takes no more, and OpenCV warps no more than twice as many
@@ -187,6 +190,13 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
             job_only=True,
         ),
     ] = False
+
+    @property
+    def source(self) -> "SourceSettings":
+        """How the video is read."""
+        from fav.video.settings import SourceSettings
+
+        return SourceSettings(self.fps)
 
 
 class TypedOptions(JobOptions[Path], frozen=True, kw_only=True):

@@ -114,7 +114,7 @@ def _one_at_a_time(share: SharedDir, name: str) -> Iterator[None]:
 
 def check(request: Request) -> VideoInfo:
     """Look at every input; returns what the video is. FavError where one is not as it should be."""
-    source = probe(request.video, fps=request.fps)
+    source = probe(request.video, request.source)
     for images in (request.video, str(request.mask or "")):
         if is_sequence(images):
             check_alike(images)
@@ -124,7 +124,7 @@ def check(request: Request) -> VideoInfo:
     if request.seed:
         read_image(request.seed)
     if request.mask:
-        check_mask(request.mask, request.video, request.fps)
+        check_mask(request.mask, request.video, request.source)
     if request.evaluate:
         from fav.evaluation.perceptual_metrics import (  # of no use to most jobs, and slow to import
             losses_of,
@@ -145,7 +145,7 @@ def check(request: Request) -> VideoInfo:
             raise FavError(f"--out: expected a name of letters that a terminal shows, got {request.out!r}")
     flows.check(request.flow, request.flow_weights)
     start = request.range[0]
-    if start and not reaches(source, start, request.fps):
+    if start and not reaches(source, start, request.source):
         known = f" ({source.frames})" if source.frames is not None else ""
         raise FavError(f"--range: expected a START below the number of frames of {request.video}{known}, got {start}")
     return source

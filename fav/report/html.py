@@ -100,10 +100,10 @@ def before_and_after(
     spec, index = facts.artifacts.spec, facts.artifacts.timeline.index
     try:
         finish = spec.finish(facts.artifacts.job.share.layout.root)
-        with FrameReader(video, size=finish.size, fps=spec.fps) as reader:
+        with FrameReader(video, size=finish.size, settings=spec.source) as reader:
             for number in frames:
                 if (painted := facts.picture(number)) is not None:
-                    film = next(finished([painted], finish, video, index, number, spec.fps))
+                    film = next(finished([painted], finish, video, index, number, spec.source))
                     yield number, (reader.read(number, index), film)
     except FavError:
         return  # the video, or the mask, is not the job's any more

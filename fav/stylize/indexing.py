@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fav.stylize.timeline import PIECE, IndexSegment
-from fav.video import FrameIndex, decode
+from fav.video import AS_IT_IS, FrameIndex, SourceSettings, decode
 from fav.video.shot_detection import cut_finder
 
 
@@ -12,7 +12,7 @@ def index_pieces(
     video: Path,
     stop: int | None,
     cuts: tuple[int, ...] | None,
-    fps: float | None = None,
+    settings: SourceSettings = AS_IT_IS,
     tick: Callable[[], None] = lambda: None,
 ) -> Iterator[IndexSegment]:
     """One pass over a video: its frames and cuts, a piece at a time.
@@ -20,7 +20,7 @@ def index_pieces(
     `cuts` are the first frames of shots, None to detect them. Nothing beyond frame `stop` is decoded.
     """
     begins_shot = cut_finder(cuts)
-    decoding = decode(video, fps=fps)
+    decoding = decode(video, settings)
     start, frames, found, number = 0, [], [], -1
     for decoded in decoding:
         number = decoded.number

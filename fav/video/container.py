@@ -12,6 +12,7 @@ from av.video.stream import VideoStream
 from fav.errors import FavError, plain
 from fav.util.image_sequence import is_sequence, sequence_numbers
 from fav.util.reading import check_file
+from fav.video.settings import AS_IT_IS, SourceSettings
 from fav.video.truncation import cut_short
 
 DEFAULT_FPS = 25
@@ -27,7 +28,7 @@ PICTURES = ("png", "jpeg", "bmp", "tiff", "webp", "ppm", "pgm", "pgmyuv", "pbm",
 FORMATS = ",".join((*CONTAINERS, "image2", *(f"{name}_pipe" for name in PICTURES)))
 
 
-def open_video(video: Path | str, fps: float | None = None) -> InputContainer:
+def open_video(video: Path | str, settings: SourceSettings = AS_IT_IS) -> InputContainer:
     """The opened container of a file or image sequence; FavError says why there is none. Nothing but files is opened."""
     # An absolute path has no part that FFmpeg takes for the name of a protocol.
     path, kind = os.path.abspath(video), None
@@ -40,7 +41,7 @@ def open_video(video: Path | str, fps: float | None = None) -> InputContainer:
         numbers = sequence_numbers(str(video))
         if not numbers:
             raise FavError(f"{video}: expected a file, or images numbered without a gap (%d, %04d), but there is none")
-        rate = Fraction(fps or DEFAULT_FPS).limit_denominator(1001)
+        rate = Fraction(settings.fps or DEFAULT_FPS).limit_denominator(1001)
         kind = "image2"
         options |= {
             "format_whitelist": kind,

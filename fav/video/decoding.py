@@ -17,6 +17,7 @@ from fav.util.image_sequence import is_sequence, sequence_files, sequence_number
 from fav.video import tiff
 from fav.video.color import ColorInfo, display_matrix, to_bgr, to_small_bgr
 from fav.video.container import DEFAULT_FPS, open_video, video_stream
+from fav.video.settings import AS_IT_IS, SourceSettings
 from fav.video.truncation import cut_short
 
 
@@ -80,9 +81,9 @@ class Decoder(Iterator[DecodedFrame]):
     With `keep` a frame holds its picture as long as the frame lives. Raises FavError where the video cannot be opened.
     """
 
-    def __init__(self, video: Path | str, fps: float | None = None, keep: bool = False):
-        self.video, self.keep = video, keep
-        self.container = open_video(video, fps)
+    def __init__(self, video: Path | str, settings: SourceSettings = AS_IT_IS, keep: bool = False):
+        self.video, self.settings, self.keep = video, settings, keep
+        self.container = open_video(video, settings)
         try:
             self.stream = video_stream(self.container, video)
         except BaseException:
@@ -205,12 +206,12 @@ class Decoder(Iterator[DecodedFrame]):
         return next((time for time in (frame.pts, frame.dts) if time is not None), self._due)
 
 
-def decode(video: Path | str, fps: float | None = None) -> Decoder:
+def decode(video: Path | str, settings: SourceSettings = AS_IT_IS) -> Decoder:
     """All frames of a video in the order they are shown, in one pass; see Decoder.
 
     A damaged or truncated video gives what decodes. FavError where it cannot be opened at all.
     """
-    return Decoder(video, fps)
+    return Decoder(video, settings)
 
 
 def checksum(frame: av.VideoFrame) -> int:

@@ -12,6 +12,7 @@ from fav.util.image_sequence import is_sequence, sequence_files
 from fav.video.color import ColorInfo
 from fav.video.container import open_video, video_stream
 from fav.video.decoding import decode
+from fav.video.settings import AS_IT_IS, SourceSettings
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,9 @@ class VideoInfo:
     suffix: str
 
 
-def probe(video: Path | str, fps: float | None = None) -> VideoInfo:
-    """Look at a video up to its first frame, which is decoded; FavError where there is none.
-
-    `fps` is the rate of a numbered image sequence, 25 if None; nothing else heeds it.
-    """
-    with decode(video, fps) as decoding:
+def probe(video: Path | str, settings: SourceSettings = AS_IT_IS) -> VideoInfo:
+    """Look at a video up to its first frame, which is decoded; FavError where there is none."""
+    with decode(video, settings) as decoding:
         first = next(decoding, None)
         if first is None:
             raise FavError(f"{video}: expected frames, but not one of its video stream {decoding.stream.index} decodes")
@@ -54,14 +52,14 @@ def probe(video: Path | str, fps: float | None = None) -> VideoInfo:
         )  # fmt: skip
 
 
-def reaches(source: VideoInfo, number: int, fps: float | None = None) -> bool:
+def reaches(source: VideoInfo, number: int, settings: SourceSettings = AS_IT_IS) -> bool:
     """Whether a video may have a frame of that number. Where its container does not say and its length is no sure sign either,
     packets are counted up to there, which are at least as many as frames; nothing is decoded."""
     if source.frames is not None:
         return number < source.frames
     if source.seconds and source.rate and number < source.seconds * source.rate / 2:
         return True
-    with open_video(source.path, fps) as container:
+    with open_video(source.path, settings) as container:
         stream = video_stream(container, source.path)
         try:
             return any(

@@ -11,6 +11,7 @@ from fav.errors import FavError
 from fav.util.images import resize
 from fav.video.decoding import DecodedFrame, Decoder
 from fav.video.index import FrameIndex
+from fav.video.settings import AS_IT_IS, SourceSettings
 
 KEPT = 8  # decoded frames that stay at hand, in the codec's format: whoever goes backward seeks once for eight
 IMAGES = 2  # pictures that stay at hand: callers compare a frame with its neighbour
@@ -25,8 +26,8 @@ class FrameReader:
     entered in the middle, missing times, a wrong seek table), earlier ways in are tried, at last the start.
     """
 
-    def __init__(self, video: Path | str, size: tuple[int, int] | None = None, fps: float | None = None):
-        self._video, self._size, self._fps = video, size, fps
+    def __init__(self, video: Path | str, size: tuple[int, int] | None = None, settings: SourceSettings = AS_IT_IS):
+        self._video, self._size, self._settings = video, size, settings
         self._images: OrderedDict[int, np.ndarray] = OrderedDict()
         self._kept: OrderedDict[int, DecodedFrame] = OrderedDict()
         self._decoding: Decoder | None = None
@@ -116,7 +117,7 @@ class FrameReader:
         """Opened anew, as when it was indexed: seeking to the start is not always the same."""
         if self._decoding:
             self.close()
-        self._decoding = Decoder(self._video, self._fps, keep=True)
+        self._decoding = Decoder(self._video, self._settings, keep=True)
         self._position, self._aim = -1, None
 
 

@@ -20,6 +20,7 @@ from fav.video.color import from_bgr
 from fav.video.container import DEFAULT_FPS, open_video
 from fav.video.index import FrameIndex
 from fav.video.probe import VideoInfo, probe
+from fav.video.settings import AS_IT_IS, SourceSettings
 from fav.video.tracks import Tracks
 
 CONTAINERS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov"}
@@ -46,7 +47,7 @@ def write_film(
     stop: int | None = None,
     crf: int = 18,
     threads: int = 4,
-    fps: float | None = None,
+    settings: SourceSettings = AS_IT_IS,
     name: Path | None = None,
     comment: str | None = None,
 ) -> list[str]:
@@ -64,7 +65,7 @@ def write_film(
     """
     name = name or out
     check_film_name(name)
-    source, to_end = probe(video, fps), stop is None
+    source, to_end = probe(video, settings), stop is None
     stop = len(index) if to_end else stop
     if not 0 <= start < stop <= len(index):
         raise ValueError(f"{video}: expected a part of the {len(index)} frames that are indexed, got {start}:{stop}")
@@ -74,7 +75,7 @@ def write_film(
     picture = next(pictures)
     kind = CONTAINERS[Path(name).suffix.lower()]
     with (
-        open_video(video, fps) as given,
+        open_video(video, settings) as given,
         av.open(os.path.abspath(out), "w", format=kind, container_options={"fflags": "+bitexact"}) as film,
     ):
         shift = _clock(given) if begin is None else begin
