@@ -35,7 +35,7 @@ def stylize(
     from fav.stylize.indexing import index_pieces
     from fav.stylize.postprocess import finished
     from fav.stylize.timeline import Timeline
-    from fav.video import check_film_name, write_film
+    from fav.video import check_film, check_film_name, write_film
 
     request = request_of(context, video, style, values)
     request.check()
@@ -46,6 +46,7 @@ def stylize(
     source = check(request)
     check_film_name(check_new(out))
     look, finish, start, stop, cuts = look_of(request, source)
+    check_film(video, out, start=start, stop=stop, settings=request.source)
     timeline = Timeline(start, stop, request.backward, request.independent, request.chunk)
     with new_file(out) as film, Progress() as progress:
         bar = progress.add_task("looking for cuts", total=source.frames)

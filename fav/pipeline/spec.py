@@ -196,7 +196,7 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
         """How the video is read."""
         from fav.video.settings import SourceSettings
 
-        return SourceSettings(self.fps)
+        return SourceSettings(self.fps, getattr(self, "video_name", None))
 
 
 class TypedOptions(JobOptions[Path], frozen=True, kw_only=True):
@@ -304,6 +304,8 @@ class JobSpec(JobOptions[str], frozen=True):
     start: Annotated[int, About(least=0, most=LAST_FRAME)] = 0
     stop: Annotated[int | None, About(least=1, most=LAST_FRAME + 1)] = None
     precision: Annotated[str, About(choices=PRECISIONS)] = "float32"
+    video_name: str | None = None  # as its user called it; the job may have a copy
+    notes: tuple[str, ...] = ()  # on what of the video is not in the film as it was
 
     def to_json(self) -> dict:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}

@@ -1,5 +1,7 @@
 """From a command line to a job: check everything first, then create the job or join the one that is there."""
 
+import fcntl
+import filecmp
 import hashlib
 import json
 import os
@@ -23,28 +25,32 @@ from fav.pipeline.disk_space import DiskUsage, room_for
 from fav.pipeline.inputs import changed_inputs
 from fav.pipeline.repair import repair
 from fav.pipeline.request import Request, differences
-from fav.pipeline.spec import BROUGHT, LAST_FRAME, LOSS_NETWORK, OPTIONS, PLAIN, JobSpec, check_size, digits
+from fav.pipeline.spec import BROUGHT, LOSS_NETWORK, OPTIONS, PLAIN, JobSpec, check_size, digits
 from fav.pipeline.task_names import FLOW_AHEAD, REPORTS
 from fav.stylize.postprocess import check_mask
 from fav.stylize.settings import LEAD, PostprocessSettings, StyleSettings, network_size
 from fav.util.atomic import exclusive
 from fav.util.fingerprint import check_alike, print_of, video_fingerprint
-from fav.util.image_sequence import is_sequence, sequence_files
+from fav.util.image_sequence import check_whole, is_sequence, sequence_files, title
 from fav.util.images import read_image
 from fav.util.safe_path import inside
 from fav.util.text import words
-from fav.video import VideoInfo, check_film_name, probe, reaches
+from fav.video import VideoInfo, check_film, check_film_name, probe, reaches
 from fav.video.shot_detection import read_cuts
 from shared.attempts import reopen
+from shared.errors import UserError
 from shared.filesystem import FileSystem
-from shared.jobs import NAME, Job, create_job, find_job, job_name
+from shared.jobs import Job, all_jobs, create_job, find_job, job_name
 from shared.local import lock_file
 from shared.membership import Node
 from shared.ownership import note_brought
-from shared.paths import JobPaths
+from shared.paths import NAMED, JobPaths, is_name
 from shared.shared_dir import SharedDir
 
 TURN_S = 60.0
+FICLONE = 0x40049409  # of Linux' ioctl: share the blocks of another file
+CLONED, LINKED, COPIED, FOUND = "cloned", "linked", "copied", "linked from a job that has the same video"
+MOST_NOTES, NOTE_LENGTH = 20, 500
 
 
 @dataclass(frozen=True)
@@ -63,12 +69,9 @@ def submit(node: Node, request: Request, say: Callable[[str], None] = lambda lin
     """
     request.check()
     share = node.share
-    name = request.name or job_name(Path(request.video).stem.replace("%", ""), Path(request.style).stem)
-    if not NAME.fullmatch(name):
-        raise FavError(
-            f"--name: expected letters, digits, '.', '_' and '-', at most 151 and not '-', '.' or '_' first, "
-            f"got {name[:200]!r}"
-        )
+    name = request.name or job_name(title(request.video), Path(request.style).stem)
+    if not is_name(name):
+        raise FavError(f"--name: expected {NAMED}, and not '-', '.' or '_' first, got {name[:200]!r}")
     if request.out:
         check_room(share, request.out)
     request, cuts_read = with_cuts(request)
@@ -77,19 +80,27 @@ def submit(node: Node, request: Request, say: Callable[[str], None] = lambda lin
     with _one_at_a_time(share, name):
         source = check(request)
         job, created = find_job(share, name), False
+        bringing: list[str] = []
         if job is None:
             options = options_of(request, source)
+            film = request.out or f"{name}{film_suffix(request.video)}"
+            options |= {
+                "out": film,
+                "notes": film_notes(request, options, film),
+                "video_name": plain(request.video, 400),
+            }
+            notes += options["notes"]
             try:
                 notes += () if request.no_room_check else _check_space(share, request, source, options)
                 job, created = create_job(
-                    node, name, request.lease, lambda layout: _fill(share, layout, request, options, name)
+                    node, name, request.lease, lambda layout: _fill(share, layout, request, options, bringing.append)
                 )
             except FavError:
                 if (
                     job := find_job(share, name)
                 ) is None:  # else others have made it meanwhile, and its film may be there
                     raise
-    return SubmitResult(job, True, notes) if created else _join(node, job, request, source, say)
+    return SubmitResult(job, True, (*notes, *bringing)) if created else _join(node, job, request, source, say)
 
 
 @contextmanager
@@ -114,6 +125,9 @@ def _one_at_a_time(share: SharedDir, name: str) -> Iterator[None]:
 
 def check(request: Request) -> VideoInfo:
     """Look at every input; returns what the video is. FavError where one is not as it should be."""
+    for images, stop in ((request.video, request.last), (str(request.mask or ""), None)):
+        if is_sequence(images):
+            check_whole(images, stop)
     source = probe(request.video, request.source)
     for images in (request.video, str(request.mask or "")):
         if is_sequence(images):
@@ -151,6 +165,22 @@ def check(request: Request) -> VideoInfo:
     return source
 
 
+def film_suffix(video: str) -> str:
+    """The ending of a film that nobody names: the video's where films may have it."""
+    suffix = Path(video).suffix.lower()
+    return suffix if suffix in (".mkv", ".mov") else ".mp4"
+
+
+def film_notes(request: Request, options: dict, film: Path | str) -> tuple[str, ...]:
+    """What of a video is not in its film as it was; FavError where the film could not be written at all."""
+    return tuple(
+        plain(note, NOTE_LENGTH)
+        for note in check_film(
+            request.video, film, start=options["start"], stop=options["stop"], settings=request.source
+        )[:MOST_NOTES]
+    )
+
+
 def with_cuts(request: Request) -> tuple[Request, tuple[str, ...]]:
     """The request with the cuts of its file, which is read here and nowhere else, since it may be a pipe; and a note on them."""
     if not request.read_cuts:
@@ -181,9 +211,7 @@ def with_loss_network(request: Request) -> tuple[Request, tuple[str, ...]]:
 
 def options_of(request: Request, source: VideoInfo) -> dict:
     """The fields of the spec that follow from the request and what the video is."""
-    start, stop = request.range
-    if request.test is not None:
-        stop = min(start + request.test, stop or LAST_FRAME + 1)
+    start, stop = request.range[0], request.last
     scale = request.scale or (request.width / source.width if request.width else 1.0)
     if request.read_cuts and request.cuts is None:
         raise ValueError("expected a request whose cuts are read (with_cuts)")
@@ -271,10 +299,8 @@ def _files_of(path: Path) -> list[Path]:
     return sequence_files(str(path)) if is_sequence(str(path)) else [path]
 
 
-def _fill(share: SharedDir, layout: JobPaths, request: Request, options: dict, name: str) -> dict:
-    """Bring the inputs into the job's directory; the spec."""
-    options = dict(options)
-    options["out"] = request.out or f"{name}{'.mkv' if Path(request.video).suffix == '.mkv' else '.mp4'}"
+def _fill(share: SharedDir, layout: JobPaths, request: Request, options: dict, say: Callable[[str], None]) -> dict:
+    """Bring the inputs into the job's directory; the spec. `say` is told where the video is now."""
     out = inside(share.layout.root, options["out"])
     if os.path.lexists(out):
         raise FavError(f"{out}: expected a new name for the film, but the file exists; choose another with --out")
@@ -288,7 +314,9 @@ def _fill(share: SharedDir, layout: JobPaths, request: Request, options: dict, n
         _bring(share, layout, style, layout.inputs / f"mix-{number}")
         for number, (style, _) in enumerate(request.mix, 1)
     )
-    spec = JobSpec(**options, **brought, mix=mix, video=_bring_video(share, layout, request.video)).to_json()
+    spec = JobSpec(
+        **options, **brought, mix=mix, video=_bring_video(share, layout, request.video, options["video_print"], say)
+    ).to_json()
     checked = JobSpec.from_json(json.loads(json.dumps(spec)))  # as a node will read it: what it refuses makes no job
     if wrong := changed_inputs(share.layout.root, checked, sequences=False):
         raise FavError(
@@ -312,20 +340,48 @@ def _bring(share: SharedDir, layout: JobPaths, path: Path | None, target: Path) 
     return target.relative_to(share.layout.root).as_posix()
 
 
-def _bring_video(share: SharedDir, layout: JobPaths, video: str) -> str:
-    """Where all nodes read the video: where it is, if that is shared; else linked or copied into the job."""
+def _bring_video(share: SharedDir, layout: JobPaths, video: str, content: str, say: Callable[[str], None]) -> str:
+    """Where all nodes read the video: where it is, if that is shared; else linked or copied into the job.
+
+    `content` is its fingerprint: what another job has already is linked. `say` is told what was done.
+    """
     root, path = share.layout.root.resolve(), Path(video)
     real = path.parent.resolve() / path.name if is_sequence(video) else path.resolve()
     if real.is_relative_to(root):
         return real.relative_to(root).as_posix()
     if is_sequence(video):
         target = layout.inputs / "video"
-        _bring_files(share, layout, sequence_files(video), target, _link_or_copy)
+        ways: set[str] = set()
+        files = sequence_files(video)
+        _bring_files(share, layout, files, target, lambda *paths: ways.add(_link_or_copy(*paths)))
+        say(f"{len(files)} images are {' and '.join(sorted(ways))} into the job{_cost(ways, files)}")
         return (target / path.name).relative_to(share.layout.root).as_posix()
     target = layout.inputs / f"video{path.suffix}"
     note_brought(share, layout, [target])
-    _link_or_copy(path.resolve(), target, share.system)
+    way = _link_or_copy(path.resolve(), target, share.system, True, lambda: _in_share(share, content, path))
+    say(f"{plain(video)} is {way} into the job{_cost({way}, [path])}")
     return target.relative_to(share.layout.root).as_posix()
+
+
+def _cost(ways: set[str], files: list[Path]) -> str:
+    """In words, the room that bringing files took, and what to heed."""
+    if COPIED in ways:
+        return f": {words(sum(file.stat().st_size for file in files))} in {files[0].name if len(files) == 1 else 'all'}"
+    if LINKED in ways:
+        return ", without room; do not write over it before the film is done (a new file of its name is no matter)"
+    return ", without room"
+
+
+def _in_share(share: SharedDir, content: str, video: Path) -> Path | None:
+    """A file of another job with a video's content; None where there is none, or it is not quite the same."""
+    for job in all_jobs(share, lambda line: None):
+        spec = job.manifest.spec
+        if spec.get("video_print") == content and not is_sequence(str(spec.get("video"))):
+            with suppress(OSError, UserError):
+                there = inside(share.layout.root, spec["video"])
+                if filecmp.cmp(there, video, shallow=False):
+                    return there
+    return None
 
 
 def _bring_files(
@@ -338,17 +394,48 @@ def _bring_files(
         put(file, target / file.name, share.system)
 
 
-def _link_or_copy(source: Path, target: Path, system: FileSystem) -> None:
+def _link_or_copy(
+    source: Path,
+    target: Path,
+    system: FileSystem,
+    clones: bool = False,
+    alike: Callable[[], Path | None] = lambda: None,
+) -> str:
+    """Bring a file into a job at the least cost; in a word, how. `alike` finds the same content in the shared directory.
+
+    A clone shares its blocks and yet does not change when its source is written over, as a link does. One of each of many
+    small files would cost more than it saves.
+    """
+    if clones and _cloned(source, target):
+        system.sync(target)
+        return CLONED
     try:
         if (
             source.stat().st_mode & system.file_mode & 0o444 == system.file_mode & 0o444
         ):  # else colleagues could not read it
             system.link(source, target)
-            return
+            return LINKED
     except OSError:
         if system.same_file(source, target):  # only the reply was lost
-            return
+            return LINKED
+    if there := alike():
+        with suppress(OSError):
+            system.link(there, target)
+            return FOUND
     _copy(source, target, system)
+    return COPIED
+
+
+def _cloned(source: Path, target: Path) -> bool:
+    """Make a clone of a file where the file system can (Btrfs, XFS and others)."""
+    with exclusive(target) as file, open(source, "rb") as whole, open(file, "wb") as clone:
+        try:
+            fcntl.ioctl(clone, FICLONE, whole.fileno())
+            return True
+        except OSError:
+            pass
+    target.unlink()
+    return False
 
 
 def _copy(source: Path, target: Path, system: FileSystem) -> None:

@@ -56,6 +56,7 @@ def summary(facts: JobReportData) -> dict[str, str]:
         "work": f"{duration(plots.span(facts.done))} of all nodes together, "
         f"{_count(len(plots.nodes_of(facts)), 'node')} on {_count(len(hosts), 'machine')}",
         **({"measured": facts.measured} if facts.measured else {}),
+        **({"notes": "; ".join(notes)} if (notes := (*spec.notes, *timeline.notes)) else {}),
     }
 
 
@@ -71,7 +72,7 @@ def options(facts: JobReportData) -> dict[str, str]:
     spec = {
         name: value
         for name, value in facts.artifacts.spec.to_json().items()
-        if not name.endswith(("_print", "_prints")) and value not in (None, [], False)
+        if name != "notes" and not name.endswith(("_print", "_prints")) and value not in (None, [], False)
     }  # which tell a person nothing
     classes = sorted({one.numeric_class for one in facts.done})
     return {

@@ -9,7 +9,7 @@ from fav.video.index import FrameIndex
 from fav.video.probe import VideoInfo, probe, reaches
 from fav.video.reader import FrameReader
 from fav.video.settings import AS_IT_IS, SourceSettings
-from fav.video.writer import check_film_name, write_film
+from fav.video.writer import check_film, check_film_name, write_film
 
 __all__ = [
     "AS_IT_IS",
@@ -19,6 +19,7 @@ __all__ = [
     "FrameReader",
     "SourceSettings",
     "VideoInfo",
+    "check_film",
     "check_film_name",
     "decode",
     "probe",

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -15,14 +16,23 @@ from av.video.reformatter import VideoReformatter
 
 from fav.util.image_sequence import is_sequence, sequence_files, sequence_numbers
 from fav.video import tiff
+from fav.video.clock import SECOND, Clock, timed_streams
 from fav.video.color import ColorInfo, display_matrix, to_bgr, to_small_bgr
-from fav.video.container import DEFAULT_FPS, open_video, video_stream
+from fav.video.container import DEFAULT_FPS, frame_rate, open_video, video_stream
+from fav.video.index import FrameIndex
 from fav.video.settings import AS_IT_IS, SourceSettings
 from fav.video.truncation import cut_short
 
+NOTED_S = 0.1  # a step of the clock that is told
+MOST_JUMPS = 5  # that are told one by one
+FORGOTTEN = 1000
+
 
 class DecodedFrame:
-    """A frame: `number` from 0, `pts` and `duration` in units of the time base, `keyframe`, `crc`, and its picture."""
+    """A frame: `number` from 0, `pts` and `duration` in units of the time base, `keyframe`, `crc`, and its picture.
+
+    `shift` is by how much the time is later than the file says, whose clock may jump.
+    """
 
     def __init__(
         self,
@@ -32,8 +42,10 @@ class DecodedFrame:
         duration: int,
         exact: VideoReformatter,
         rough: VideoReformatter,
+        shift: int = 0,
     ):
         self.number, self.pts, self.duration, self.keyframe = number, pts, duration, bool(frame.key_frame)
+        self.shift = shift
         self._frame, self._exact, self._rough = frame, exact, rough
 
     @cached_property
@@ -89,8 +101,10 @@ class Decoder(Iterator[DecodedFrame]):
         except BaseException:
             self.container.close()
             raise
+        self._clock = Clock(self.container)
+        self._wanted = timed_streams(self.container, self.stream) if self._clock.jumps else [self.stream]
         for stream in self.container.streams:
-            stream.discard = Discard.none if stream.index == self.stream.index else Discard.all
+            stream.discard = Discard.none if stream in self._wanted else Discard.all
         codec = self.stream.codec_context
         codec.flags |= Flags.bitexact
         codec.thread_count = 1  # with more, how damaged frames are patched up depends on their timing
@@ -99,7 +113,7 @@ class Decoder(Iterator[DecodedFrame]):
         if self._intra and not self._tiff:
             codec.options = {"err_detect": "explode"}
         self.time_base: Fraction = self.stream.time_base
-        rate = self.stream.average_rate or self.stream.guessed_rate or DEFAULT_FPS
+        rate = frame_rate(self.stream) or DEFAULT_FPS
         self._nominal = max(round(1 / (rate * self.time_base)), 1)
         self._exact, self._rough = VideoReformatter(), VideoReformatter()  # each remembers the one conversion it makes
         # AVI has no times, only an order of packets; times that FFmpeg makes of it are not in the order of frames.
@@ -110,6 +124,8 @@ class Decoder(Iterator[DecodedFrame]):
         ends = "matroska" in self.container.format.name and self.container.duration
         self._ends = round(Fraction(self.container.duration, av.time_base) / self.time_base) if ends else 2**62
         self._damaged, self._broken = False, None
+        self._jumps: list[str] = []
+        self._late = False
         self._begin()
 
     def __enter__(self) -> "Decoder":
@@ -128,47 +144,91 @@ class Decoder(Iterator[DecodedFrame]):
         self._last = None  # what is left when the iterator ends
         frame = next(self._frames)
         self._count += 1
-        pts = max(self._time(frame), self._shown + 1)
+        told, shift = self._time(frame), self._shift
+        pts = max(told, self._shown + 1)
+        self._shift = self._shifts.pop(told, shift) if self._clock.jumps else 0
+        if self._count:
+            self._watch(pts - told, self._shift - shift)
         duration = (self._fed if self._by_packet else frame.duration) or self._nominal
         if 0 < self._ends - pts < duration:
             duration = self._ends - pts
         self._shown, self._due = pts, pts + duration
-        self._last = DecodedFrame(frame, self._count, pts, duration, self._exact, self._rough)
+        self._last = DecodedFrame(frame, self._count, pts, duration, self._exact, self._rough, self._shift)
         return self._last
 
-    def seek(self, pts: int) -> None:
-        """Go on from a keyframe at or before `pts` or thereabouts; numbers count from there. av.FFmpegError if it cannot."""
+    def _watch(self, late: int, jump: int) -> None:
+        """Note where the clock jumps by which a frame is shown, in units of the time base."""
+        step = float(-(jump or late) * self.time_base)
+        if abs(step) > NOTED_S and not self._late:
+            self._jumps.append(f"{abs(step):.3f} s {'back' if step < 0 else 'ahead'} at frame {self._count}")
+        self._late = not jump and step < -NOTED_S  # the frames that follow are late as well
+
+    def seek(self, pts: int, shift: int = 0) -> None:
+        """Go on from a keyframe at or before `pts` or thereabouts; numbers count from there. av.FFmpegError if it cannot.
+
+        Args:
+            pts: The time, as it is in an index.
+            shift: What the index says was added to it.
+        """
         depth = self.stream.codec_context.reorder_depth
         self._frames.close()
-        self.container.seek(int(pts), stream=self.stream)
+        self.container.seek(int(pts - shift), stream=self.stream)
         self.stream.codec_context.reorder_depth = (
             depth  # forgotten by seeking; B-frames would come too early and be lost
         )
         self._begin()
+        self._clock.restart(round(shift * self.time_base * SECOND))
+        self._shift = int(shift)
+
+    def times(self, most_images: int) -> FrameIndex:
+        """The times that frames have, as the packets tell them; nothing is decoded, and all checksums are 0.
+
+        At most so many of a numbered image sequence, whose images would be read. To be called on a fresh decoder.
+        """
+        times, due = [], 0
+        most = most_images if is_sequence(str(self.video)) else None
+        for packet in islice(self._packets(), most):
+            if packet is None or packet.is_discard:
+                continue
+            told = (packet.pts, packet.dts) if self.timed else (packet.dts,)
+            times.append(next((time for time in told if time is not None), due))
+            due = times[-1] + (packet.duration or self._nominal)
+        pts = np.unique(np.array(times, np.int64))
+        last = max(due - int(pts[-1]), 1) if len(pts) else 0
+        return FrameIndex(
+            pts, np.full(len(pts), last), np.zeros(len(pts), bool), np.zeros(len(pts), np.uint32), self.time_base
+        )
 
     @property
     def warnings(self) -> list[str]:
-        notes, count = [], self._count + 1
+        notes, count, name = [], self._count + 1, self.settings.name or self.video
         if is_sequence(str(self.video)):
             used = len(sequence_files(str(self.video)))
             if (there := len(sequence_numbers(str(self.video)))) > used:
                 notes.append(
-                    f"{self.video}: a number is missing; the {used} images before it are used, the {there - used} after it not"
+                    f"{name}: a number is missing; the {used} images before it are used, the {there - used} after it not"
                 )
             if used > count and not self._damaged:
-                notes.append(f"{self.video}: {used - count} of its images do not decode and are left out")
+                notes.append(f"{name}: {used - count} of its images do not decode and are left out")
         elif self._broken:
-            notes.append(f"{self.video}: reading stopped early ({self._broken}); the {count} frames before are used")
+            notes.append(f"{name}: reading stopped early ({self._broken}); the {count} frames before are used")
         elif cut_short(Path(self.video)):
-            notes.append(f"{self.video}: bytes are missing at its end; the {count} frames that decode are used")
+            notes.append(f"{name}: bytes are missing at its end; the {count} frames that decode are used")
         if self._damaged:
-            notes.append(f"{self.video}: parts are damaged; what decodes is used")
+            notes.append(f"{name}: parts are damaged; what decodes is used")
+        if self._jumps:
+            more = f" and {len(self._jumps) - MOST_JUMPS} times more" if len(self._jumps) > MOST_JUMPS else ""
+            notes.append(
+                f"{name}: its clock goes {', '.join(self._jumps[:MOST_JUMPS])}{more}; the film goes on without a jump"
+            )
         return notes
 
     def _begin(self) -> None:
         self._frames, self._last = self._decode(), None
         self._count, self._shown, self._due, self._fed = -1, -(2**62), 0, 0
         self._order: deque[int] = deque()
+        self._shifts: dict[int, int] = {}  # of frames by their time, where it is not always the same
+        self._shift, self._jumped = 0, False
 
     def _decode(self) -> Iterator[av.VideoFrame]:
         codec = self.stream.codec_context
@@ -193,12 +253,23 @@ class Decoder(Iterator[DecodedFrame]):
     def _packets(self) -> Iterator[av.Packet | None]:
         """Packets of the stream, then None, which asks the decoder for what it has left."""
         try:
-            for packet in self.container.demux(self.stream):
+            for packet in self.container.demux(self._wanted):
                 if packet.size:  # an empty one would tell the decoder that this is the end
-                    yield packet
+                    self._clock.correct(packet)
+                    if packet.stream_index == self.stream.index:
+                        self._remember_shift(packet)
+                        yield packet
         except av.FFmpegError as error:
             self._broken = error.strerror
         yield None
+
+    def _remember_shift(self, packet: av.Packet) -> None:
+        self._jumped = self._jumped or self._clock.offset != 0
+        if self._jumped:
+            if len(self._shifts) > FORGOTTEN:  # of frames that did not decode
+                self._shifts.clear()
+            for time in {packet.pts, packet.dts} - {None}:
+                self._shifts[time] = self._clock.ticks(packet)
 
     def _time(self, frame: av.VideoFrame) -> int:
         if not self.timed:

@@ -10,7 +10,7 @@ from av.container import InputContainer
 from fav.errors import FavError
 from fav.util.image_sequence import is_sequence, sequence_files
 from fav.video.color import ColorInfo
-from fav.video.container import open_video, video_stream
+from fav.video.container import frame_rate, open_video, video_stream
 from fav.video.decoding import decode
 from fav.video.settings import AS_IT_IS, SourceSettings
 
@@ -46,7 +46,7 @@ def probe(video: Path | str, settings: SourceSettings = AS_IT_IS) -> VideoInfo:
         count = len(sequence_files(str(video))) if is_sequence(str(video)) else stream.frames
         return VideoInfo(
             path=str(video), width=width, height=height, turned=turned, codec=stream.codec_context.name,
-            time_base=decoding.time_base, rate=stream.average_rate or None, pixel_aspect=1 / aspect if turned else aspect,
+            time_base=decoding.time_base, rate=frame_rate(stream), pixel_aspect=1 / aspect if turned else aspect,
             colors=first.colors, frames=count or None, seconds=_seconds(decoding.container), sound=bool(decoding.container.streams.audio),
             suffix=Path(video).suffix.lower(),
         )  # fmt: skip

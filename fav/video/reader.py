@@ -108,7 +108,7 @@ class FrameReader:
         self._kept.clear()
         self._position, self._aim = -2, keyframe
         try:
-            self._decoding.seek(index.pts[keyframe])
+            self._decoding.seek(int(index.pts[keyframe]), int(index.shift[keyframe]))
         except av.FFmpegError:
             return False
         return True

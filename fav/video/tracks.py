@@ -6,8 +6,11 @@ from fractions import Fraction
 
 import av
 from av.container import InputContainer, OutputContainer
+from av.format import Flags
 from av.packet import Packet
 from av.stream import Stream
+
+from fav.video.clock import Clock, timed_streams
 
 # MP4 could also hold PCM and Vorbis, which few players (and no FFmpeg before 6) read there; FFmpeg itself says
 # of MOV that it takes Opus and FLAC, and then does not.
@@ -21,30 +24,41 @@ TEXT_ENCODER = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip"}
 AAC_RATES = {96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000}
 AAC_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
 AAC_BITS_PER_CHANNEL = 96_000
+TRIED_S = 5  # of sound that must be encoded, in a trial
 
 
 class Tracks:
     """All sound and subtitle streams of `given` that go into `film`, opened for writing and without a header yet.
 
+    `video` is the stream that the film is made of, by which the jumps of the clock are told.
     The part of the source from `begin` to `end` is taken (None: from its beginning, to its end) and comes `shift`
-    earlier, all in seconds. `notes` says in a line each what was left out or encoded anew.
+    earlier, all in seconds. As a `trial`, of sound that must be encoded only the first seconds are. `notes` says in a line
+    each what was left out or encoded anew, `seen` are the streams of which that holds.
     """
 
     def __init__(
         self,
         given: InputContainer,
+        video: Stream,
         film: OutputContainer,
         begin: Fraction | None,
         end: Fraction | None,
         shift: Fraction,
+        trial: bool = False,
     ):
         self.notes: list[str] = []
         self._tracks: dict[int, _Copied] = {}
+        self._clock = Clock(given)
+        self.seen = {stream.index for stream in (*given.streams.audio, *given.streams.subtitles)}
         for stream in (*given.streams.audio, *given.streams.subtitles):
             if track := self._track(stream, film):
                 track.begin, track.end, track.shift = begin, end, shift
+                track.limit = TRIED_S if trial else None
                 self._tracks[stream.index] = track
-        self._packets = self._read(given, [given.streams[index] for index in self._tracks])
+        streams = [given.streams[index] for index in self._tracks]
+        timed = timed_streams(given, video) if self._clock.jumps and streams else []
+        self._timed = {stream.index for stream in timed}
+        self._packets = self._read(given, [*streams, *(stream for stream in timed if stream not in streams)])
         self._next = next(self._packets, None)
 
     def until(self, seconds: Fraction | None) -> Iterator[Packet]:
@@ -55,12 +69,18 @@ class Tracks:
         if seconds is None:
             for track in self._tracks.values():
                 yield from track.finish()
+                if track.left_out:
+                    self.notes.append(
+                        f"sound in stream {track.source}: {float(track.left_out):.3f} s overlap what comes before, left out"
+                    )
 
     def _read(self, given: InputContainer, streams: list[Stream]) -> Iterator[Packet]:
         try:
             for packet in given.demux(streams) if streams else ():
                 if packet.size and packet.dts is not None:
-                    yield packet
+                    self._clock.correct(packet, packet.stream_index in self._timed)
+                    if packet.stream_index in self._tracks:
+                        yield packet
         except av.FFmpegError as error:
             self.notes.append(f"{given.name}: sound or subtitles end early ({error.strerror})")
 
@@ -94,14 +114,22 @@ class _Copied:
     begin: Fraction | None = None
     end: Fraction | None = None
     shift = Fraction(0)
+    limit: int | None = None  # seconds of sound to encode, None for all
 
     def __init__(self, stream: Stream, out: Stream):
-        self.out, self._stream, self._last = out, stream, None
+        self.out, self.source, self._stream, self._last = out, stream.index, stream, None
+        # A muxer that wants times to ascend wants it of its own units, which may be coarser than the source's.
+        self._strict = not out.container.format.flags & Flags.ts_nonstrict.value
+        self.left_out = Fraction(0)  # seconds of sound that overlap what comes before
+        self._newest, self._length, self._trimming = None, 0, False
+        self._written: int | None = None  # the last time in the film's units, where it matters
         # Matroska has no times before 0: a packet there, an encoder's delay, would move all others.
         self._first = -(2**62) if out.container.format.name != "matroska" else 0
 
     def take(self, packet: Packet) -> Iterator[Packet]:
         pts = packet.dts if packet.pts is None else packet.pts
+        if self._overlaps(packet):
+            return
         if self._stream.type == "subtitle" and packet.duration:
             pts = self._clip(packet, pts)
         if self._wanted(pts, packet.time_base):
@@ -111,6 +139,19 @@ class _Copied:
 
     def finish(self) -> Iterator[Packet]:
         return iter(())
+
+    def _overlaps(self, packet: Packet) -> bool:
+        """Whether a packet of sound is left out: its clock went back, and the sound of that time is there already."""
+        if self._stream.type != "audio":
+            return False
+        if self._newest is not None:
+            until = self._newest + (self._length // 2 if self._trimming else 0)
+            self._trimming = packet.dts < until
+            if self._trimming:
+                self.left_out += (packet.duration or 0) * packet.time_base
+                return True
+        self._newest, self._length = packet.dts, packet.duration or 0
+        return False
 
     def _wanted(self, pts: int, time_base: Fraction) -> bool:
         time = pts * time_base
@@ -133,9 +174,19 @@ class _Copied:
         packet.dts, packet.pts = packet.dts - shift, pts - shift
         if self._last is not None and packet.dts <= self._last:  # muxers refuse what many files contain
             packet.dts = self._last + 1
-            packet.pts = max(packet.pts, packet.dts)
+        while self._written is not None and self._film_time(packet) <= self._written:
+            packet.dts += 1
+        packet.pts = max(packet.pts, packet.dts)
         self._last = packet.dts
+        if self._strict:
+            self._written = self._film_time(packet)
         packet.stream = self.out
+
+    def _film_time(self, packet: Packet) -> int:
+        """A packet's time in the film's units, rounded as FFmpeg rounds it: halves away from 0."""
+        of, to = packet.time_base, self.out.time_base
+        number, units = 2 * packet.dts * of.numerator * to.denominator, 2 * of.denominator * to.numerator
+        return (abs(number) + units // 2) // units * (1 if number >= 0 else -1)
 
 
 class _Sound(_Copied):
@@ -147,13 +198,19 @@ class _Sound(_Copied):
         out.layout = AAC_LAYOUTS.get(stream.layout.nb_channels, "stereo")
         out.bit_rate = AAC_BITS_PER_CHANNEL * out.layout.nb_channels
         super().__init__(stream, out)
+        self._encoded = 0.0  # seconds
 
     def take(self, packet: Packet | None) -> Iterator[Packet]:
+        if packet is not None and (self._overlaps(packet) or self.limit is not None and self._encoded > self.limit):
+            return
         try:
             frames = self._stream.decode(packet)
         except av.FFmpegError:
             return  # a damaged packet is a short silence
         for frame in frames:
+            if self.limit is not None and self._encoded > self.limit:
+                return
+            self._encoded += frame.samples / frame.sample_rate
             if frame.pts is None or self._wanted(frame.pts, frame.time_base):
                 if frame.pts is not None:
                     frame.pts -= round(self.shift / frame.time_base)
