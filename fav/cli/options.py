@@ -143,7 +143,7 @@ def _type(option: Option) -> click.ParamType:
 
 
 FLOW = [job_option("flow"), job_option("flow_weights")]
-CUTS = [job_option("no_cuts"), job_option("read_cuts")]
+CUTS = [job_option("no_cuts"), job_option("read_cuts"), job_option("cut_threshold")]
 RANGE = [job_option("range")]
 FPS = [job_option("fps")]
 LOOK = [job_option(name) for name, option in OPTIONS.items() if not option.job_only]

@@ -50,7 +50,8 @@ def stylize(
     timeline = Timeline(start, stop, request.backward, request.independent, request.chunk)
     with new_file(out) as film, Progress() as progress:
         bar = progress.add_task("looking for cuts", total=source.frames)
-        for piece in index_pieces(Path(video), stop, cuts, request.source, lambda: progress.advance(bar)):
+        tick = lambda: progress.advance(bar)
+        for piece in index_pieces(Path(video), stop, cuts, request.source, tick, request.cut_threshold):
             timeline.add(piece)
         if timeline.end <= start:
             raise FavError(f"{video}: expected more than {start} frames for this --range, got {timeline.known}")

@@ -102,6 +102,16 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
             FRAMES, "Frame rate of a numbered image sequence (dir/frame_%04d.png).", 0.001, 1000, unset="25"
         ),
     ] = None
+    cut_threshold: Annotated[
+        float,
+        About(
+            FRAMES,
+            "How much a picture must differ from the one before to begin a shot; lower finds more cuts. (`fav cuts` shows "
+            "them.)",
+            1,
+            255,
+        ),
+    ] = 27.0
     min_filter: Annotated[
         int,
         About(

@@ -148,9 +148,10 @@ def check(request: Request) -> VideoInfo:
         losses_of(request.evaluate, str(request.loss_network)) if request.loss_network else painting_of(
             request.evaluate
         )
-    if request.cuts and source.frames is not None and request.cuts[-1] >= source.frames:
+    if request.cuts and not reaches(source, request.cuts[-1], request.source):
+        known = f" ({source.frames})" if source.frames is not None else ""
         raise FavError(
-            f"{request.read_cuts}: expected frame numbers below {source.frames}, the number of frames, "
+            f"{request.read_cuts}: expected numbers below the number of frames of {request.video}{known}, "
             f"got {request.cuts[-1]}"
         )
     if request.out:

@@ -63,6 +63,11 @@ class DecodedFrame:
         return ColorInfo.of(self._frame)
 
     @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels as it is stored."""
+        return self._frame.width, self._frame.height
+
+    @property
     def turned(self) -> bool:
         """Whether the picture is shown by a quarter turn of what is stored."""
         return display_matrix(self._frame)[1] != 0
@@ -125,6 +130,8 @@ class Decoder(Iterator[DecodedFrame]):
         self._ends = round(Fraction(self.container.duration, av.time_base) / self.time_base) if ends else 2**62
         self._damaged, self._broken = False, None
         self._jumps: list[str] = []
+        self._changes: list[str] = []
+        self._shape: tuple[str, str] | None = None
         self._late = False
         self._begin()
 
@@ -153,8 +160,17 @@ class Decoder(Iterator[DecodedFrame]):
         if 0 < self._ends - pts < duration:
             duration = self._ends - pts
         self._shown, self._due = pts, pts + duration
+        self._look(frame)
         self._last = DecodedFrame(frame, self._count, pts, duration, self._exact, self._rough, self._shift)
         return self._last
+
+    def _look(self, frame: av.VideoFrame) -> None:
+        """Note where the pictures change their shape."""
+        shape = (f"{frame.width}x{frame.height}", frame.format.name)
+        if self._shape not in (None, shape):
+            size, format = (f"{a} to {b}" if a != b else "" for a, b in zip(self._shape, shape))
+            self._changes.append(f"{size or format} at frame {self._count}")
+        self._shape = shape
 
     def _watch(self, late: int, jump: int) -> None:
         """Note where the clock jumps by which a frame is shown, in units of the time base."""
@@ -217,9 +233,11 @@ class Decoder(Iterator[DecodedFrame]):
         if self._damaged:
             notes.append(f"{name}: parts are damaged; what decodes is used")
         if self._jumps:
-            more = f" and {len(self._jumps) - MOST_JUMPS} times more" if len(self._jumps) > MOST_JUMPS else ""
+            notes.append(f"{name}: its clock goes {_few(self._jumps)}; the film goes on without a jump")
+        if self._changes:
             notes.append(
-                f"{name}: its clock goes {', '.join(self._jumps[:MOST_JUMPS])}{more}; the film goes on without a jump"
+                f"{name}: its pictures change from {_few(self._changes)}; all are brought to the film's size, and a new "
+                f"size begins a shot"
             )
         return notes
 
@@ -275,6 +293,11 @@ class Decoder(Iterator[DecodedFrame]):
         if not self.timed:
             return self._order.popleft() if self._order else self._due
         return next((time for time in (frame.pts, frame.dts) if time is not None), self._due)
+
+
+def _few(words: list[str]) -> str:
+    more = f" and {len(words) - MOST_JUMPS} times more" if len(words) > MOST_JUMPS else ""
+    return ", ".join(words[:MOST_JUMPS]) + more
 
 
 def decode(video: Path | str, settings: SourceSettings = AS_IT_IS) -> Decoder:
