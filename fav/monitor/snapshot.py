@@ -273,7 +273,7 @@ class SnapshotReader:
             troubles=dict(Counter(attempt.why for _, attempt in tries)),
             lacks=known.lacks,
             missing=known.missing,
-            notes=tuple(plain(note, 500) for note in artifacts.spec.notes) + tuple(extent.notes),
+            notes=tuple(dict.fromkeys((*(plain(note, 500) for note in artifacts.spec.notes), *extent.notes))),
             evaluation=evaluated(job) if artifacts.spec.evaluate else None,
             film=str(self.share.layout.root / ("finished" in marks and job.word("finished") or artifacts.spec.out)),
         )

@@ -102,6 +102,23 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
             FRAMES, "Frame rate of a numbered image sequence (dir/frame_%04d.png).", 0.001, 1000, unset="25"
         ),
     ] = None
+    hdr: Annotated[
+        str,
+        About(
+            FRAMES,
+            "HDR video (PQ, HLG). tone-map: brought to SDR before it is stylized. keep: stylized as it is stored, "
+            "and tagged so.",
+            choices=("tone-map", "keep"),
+        ),
+    ] = "tone-map"
+    deinterlace: Annotated[
+        str,
+        About(
+            FRAMES,
+            "Interlaced frames. auto: made whole (bwdif). off: stylized with their combs.",
+            choices=("auto", "off"),
+        ),
+    ] = "auto"
     cut_threshold: Annotated[
         float,
         About(
@@ -206,7 +223,8 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
         """How the video is read."""
         from fav.video.settings import SourceSettings
 
-        return SourceSettings(self.fps, getattr(self, "video_name", None))
+        name = getattr(self, "video_name", None)
+        return SourceSettings(self.fps, name, self.hdr == "tone-map", self.deinterlace == "auto")
 
 
 class TypedOptions(JobOptions[Path], frozen=True, kw_only=True):

@@ -86,7 +86,7 @@ def submit(node: Node, request: Request, say: Callable[[str], None] = lambda lin
             film = request.out or f"{name}{film_suffix(request.video)}"
             options |= {
                 "out": film,
-                "notes": film_notes(request, options, film),
+                "notes": (*source.notes, *film_notes(request, options, film)),
                 "video_name": plain(request.video, 400),
             }
             notes += options["notes"]

@@ -56,7 +56,7 @@ def summary(facts: JobReportData) -> dict[str, str]:
         "work": f"{duration(plots.span(facts.done))} of all nodes together, "
         f"{_count(len(plots.nodes_of(facts)), 'node')} on {_count(len(hosts), 'machine')}",
         **({"measured": facts.measured} if facts.measured else {}),
-        **({"notes": "; ".join(notes)} if (notes := (*spec.notes, *timeline.notes)) else {}),
+        **({"notes": "; ".join(notes)} if (notes := dict.fromkeys((*spec.notes, *timeline.notes))) else {}),
     }
 
 

@@ -15,12 +15,14 @@ from av.stream import Discard
 from av.video.reformatter import VideoReformatter
 
 from fav.util.image_sequence import is_sequence, sequence_files, sequence_numbers
-from fav.video import tiff
+from fav.video import hdr, tiff
 from fav.video.clock import SECOND, Clock, timed_streams
-from fav.video.color import ColorInfo, display_matrix, to_bgr, to_small_bgr
+from fav.video.color import ColorInfo, check_matrix, display_matrix, has_alpha, is_hdr, is_linear, to_bgr, to_small_bgr
 from fav.video.container import DEFAULT_FPS, frame_rate, open_video, video_stream
+from fav.video.deinterlacing import deinterlaced
 from fav.video.index import FrameIndex
 from fav.video.settings import AS_IT_IS, SourceSettings
+from fav.video.side_data import side_data
 from fav.video.truncation import cut_short
 
 NOTED_S = 0.1  # a step of the clock that is told
@@ -43,9 +45,12 @@ class DecodedFrame:
         exact: VideoReformatter,
         rough: VideoReformatter,
         shift: int = 0,
+        settings: SourceSettings = AS_IT_IS,
+        neighbours: tuple[av.VideoFrame | None, av.VideoFrame | None] = (None, None),
     ):
         self.number, self.pts, self.duration, self.keyframe = number, pts, duration, bool(frame.key_frame)
-        self.shift = shift
+        self.shift, self._settings, self._neighbours = shift, settings, neighbours
+        self.woven = settings.deinterlace and frame.interlaced_frame
         self._frame, self._exact, self._rough = frame, exact, rough
 
     @cached_property
@@ -60,7 +65,17 @@ class DecodedFrame:
 
     @property
     def colors(self) -> ColorInfo:
-        return ColorInfo.of(self._frame)
+        return ColorInfo.of(self._frame, self._settings.tone_map)
+
+    def check_colors(self, video: Path | str) -> None:
+        """FavError where the colors of the video cannot be told."""
+        check_matrix(self._frame, video)
+
+    @property
+    def neighbours_crc(self) -> tuple[int | None, int | None]:
+        """The checksums of the frames before and after one that is made whole of two fields by them."""
+        before, after = self._neighbours
+        return None if before is None else checksum(before), None if after is None else checksum(after)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -74,7 +89,10 @@ class DecodedFrame:
 
     def image(self) -> np.ndarray:
         """The picture (H, W, 3) uint8 BGR, upright, contiguous; for frames from `decode` only until the next is read."""
-        return to_bgr(self._picture(), self._exact)
+        frame = self._picture()
+        if self.woven:
+            frame = deinterlaced(self._neighbours[0], frame, self._neighbours[1])
+        return to_bgr(frame, self._exact, self._settings.tone_map)
 
     def small(self, long_side: int) -> np.ndarray:
         """The picture as `to_small_bgr` makes it, for a tenth of the time; as long as there is `image`."""
@@ -83,7 +101,7 @@ class DecodedFrame:
     def release(self) -> None:
         """Drop the picture, keep the facts: an index of 4K frames would not fit into memory otherwise."""
         self.crc  # noqa: B018
-        self._frame = None
+        self._frame, self._neighbours = None, (None, None)
 
     def _picture(self) -> av.VideoFrame:
         if self._frame is None:
@@ -132,6 +150,8 @@ class Decoder(Iterator[DecodedFrame]):
         self._jumps: list[str] = []
         self._changes: list[str] = []
         self._shape: tuple[str, str] | None = None
+        self._interlaced = self._captions = False
+        self.facts: list[str] = []  # notes on what is not in the film as it was, of the frames so far
         self._late = False
         self._begin()
 
@@ -149,7 +169,8 @@ class Decoder(Iterator[DecodedFrame]):
         if self._last is not None and not self.keep:
             self._last.release()
         self._last = None  # what is left when the iterator ends
-        frame = next(self._frames)
+        frame = self._peeked or next(self._frames)
+        self._peeked = None
         self._count += 1
         told, shift = self._time(frame), self._shift
         pts = max(told, self._shown + 1)
@@ -161,7 +182,20 @@ class Decoder(Iterator[DecodedFrame]):
             duration = self._ends - pts
         self._shown, self._due = pts, pts + duration
         self._look(frame)
-        self._last = DecodedFrame(frame, self._count, pts, duration, self._exact, self._rough, self._shift)
+        if self.settings.deinterlace and frame.interlaced_frame:
+            self._peeked = next(self._frames, None)
+        self._last = DecodedFrame(
+            frame,
+            self._count,
+            pts,
+            duration,
+            self._exact,
+            self._rough,
+            self._shift,
+            self.settings,
+            (self._before, self._peeked),
+        )
+        self._before = frame
         return self._last
 
     def _look(self, frame: av.VideoFrame) -> None:
@@ -171,6 +205,19 @@ class Decoder(Iterator[DecodedFrame]):
             size, format = (f"{a} to {b}" if a != b else "" for a, b in zip(self._shape, shape))
             self._changes.append(f"{size or format} at frame {self._count}")
         self._shape = shape
+        if not self._count:
+            self.facts += first_facts(frame, self.settings)
+        if frame.interlaced_frame and not self._interlaced:
+            self._interlaced = True
+            fate = (
+                "made whole (bwdif)"
+                if self.settings.deinterlace
+                else "left with their combs, in a film that is progressive"
+            )
+            self.facts.append(f"interlaced frames are {fate}")
+        if not self._captions and side_data(frame, "A53_CC") is not None:
+            self._captions = True
+            self.facts.append("captions within the pictures (CEA-608, CEA-708) are left out")
 
     def _watch(self, late: int, jump: int) -> None:
         """Note where the clock jumps by which a frame is shown, in units of the time base."""
@@ -239,10 +286,11 @@ class Decoder(Iterator[DecodedFrame]):
                 f"{name}: its pictures change from {_few(self._changes)}; all are brought to the film's size, and a new "
                 f"size begins a shot"
             )
-        return notes
+        return notes + self.facts
 
     def _begin(self) -> None:
         self._frames, self._last = self._decode(), None
+        self._peeked = self._before = None
         self._count, self._shown, self._due, self._fed = -1, -(2**62), 0, 0
         self._order: deque[int] = deque()
         self._shifts: dict[int, int] = {}  # of frames by their time, where it is not always the same
@@ -293,6 +341,33 @@ class Decoder(Iterator[DecodedFrame]):
         if not self.timed:
             return self._order.popleft() if self._order else self._due
         return next((time for time in (frame.pts, frame.dts) if time is not None), self._due)
+
+
+def first_facts(frame: av.VideoFrame, settings: SourceSettings) -> list[str]:
+    """Notes on a video, by its first frame."""
+    facts = []
+    if is_hdr(frame):
+        kind = "PQ" if frame.color_trc == hdr.PQ else "HLG"
+        fate = (
+            f"brought to SDR, BT.709 ({hdr.MAPPING}); --hdr keep leaves the values as they are"
+            if settings.tone_map
+            else "kept in 8 bits, without the metadata on its mastering"
+        )
+        facts.append(f"HDR ({kind}) is {fate}")
+    if is_linear(frame):
+        facts.append("linear light is shown as sRGB; what is brighter than 1 is white")
+    if has_alpha(frame) and not _opaque(frame):
+        facts.append("transparency is left out: what is hidden behind it shows")
+    return facts
+
+
+def _opaque(frame: av.VideoFrame) -> bool:
+    """Whether no pixel of a frame with alpha is transparent."""
+    bits = next(part.bits for part in frame.format.components if part.is_alpha)
+    if bits > 16 or "f" in frame.format.name.removeprefix("gbr").removesuffix("le"):
+        return False
+    alpha = VideoReformatter().reformat(frame, format="yuva444p16le").planes[3]
+    return int(np.frombuffer(alpha, np.uint16).reshape(alpha.height, -1)[:, : alpha.width].min()) >= 0xFE00
 
 
 def _few(words: list[str]) -> str:

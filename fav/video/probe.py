@@ -32,6 +32,7 @@ class VideoInfo:
     seconds: float | None  # what the container says
     sound: bool
     suffix: str
+    notes: tuple[str, ...] = ()  # on what a film has otherwise, by the first frame
 
 
 def probe(video: Path | str, settings: SourceSettings = AS_IT_IS) -> VideoInfo:
@@ -40,6 +41,7 @@ def probe(video: Path | str, settings: SourceSettings = AS_IT_IS) -> VideoInfo:
         first = next(decoding, None)
         if first is None:
             raise FavError(f"{video}: expected frames, but not one of its video stream {decoding.stream.index} decodes")
+        first.check_colors(video)
         height, width = first.image().shape[:2]
         stream, turned = decoding.stream, first.turned
         aspect = stream.sample_aspect_ratio or Fraction(1)
@@ -48,7 +50,7 @@ def probe(video: Path | str, settings: SourceSettings = AS_IT_IS) -> VideoInfo:
             path=str(video), width=width, height=height, turned=turned, codec=stream.codec_context.name,
             time_base=decoding.time_base, rate=frame_rate(stream), pixel_aspect=1 / aspect if turned else aspect,
             colors=first.colors, frames=count or None, seconds=_seconds(decoding.container), sound=bool(decoding.container.streams.audio),
-            suffix=Path(video).suffix.lower(),
+            suffix=Path(video).suffix.lower(), notes=tuple(decoding.facts),
         )  # fmt: skip
 
 

@@ -60,7 +60,7 @@ class FrameReader:
     def _decoded(self, number: int, index: FrameIndex) -> DecodedFrame:
         frame = None
         for frame in self._ways(number, index):
-            if frame and frame.crc == index.crc[number]:
+            if frame and frame.crc == index.crc[number] and self._whole(frame, number, index):
                 return frame
         if frame and frame.damaged and frame.pts == index.pts[number]:
             return frame  # decoders may patch up damage by what happens to lie in memory
@@ -68,6 +68,14 @@ class FrameReader:
             f"{self._video}: frame {number} is not the one that was indexed: the file was replaced, or the FFmpeg here "
             f"({av.ffmpeg_version_info}) decodes it otherwise; put the file back, or install the versions that indexed it"
         )
+
+    def _whole(self, frame: DecodedFrame, number: int, index: FrameIndex) -> bool:
+        """Whether what the picture is made of is right: of two fields, its neighbours as well, where they are indexed."""
+        if not frame.woven:
+            return True
+        before, after = frame.neighbours_crc
+        right = before is None if number == 0 else before == index.crc[number - 1]
+        return right and (number + 1 >= len(index) or after == index.crc[number + 1])
 
     def _ways(self, number: int, index: FrameIndex) -> Iterator[DecodedFrame | None]:
         """What comes out for frame `number`, one way after the other, the cheapest first."""
