@@ -154,6 +154,7 @@ def stitch(
     """
     from fav.pipeline.artifacts import JobArtifacts, check_room
     from fav.pipeline.delivery import stitch as write
+    from fav.pipeline.submit import within
     from fav.stylize.postprocess import check_mask
     from fav.util.safe_path import brought, inside
     from fav.video import check_film_name
@@ -162,6 +163,7 @@ def stitch(
         raise FavError("--mask and --no-mask: expected one of them, got both")
     share = opened(shared)
     if out:
+        out = within(share.layout.root, out)
         check_out(out)
         check_room(share, out)
     found = the_job(share, job)

@@ -51,6 +51,7 @@ TURN_S = 60.0
 FICLONE = 0x40049409  # of Linux' ioctl: share the blocks of another file
 CLONED, LINKED, COPIED, FOUND = "cloned", "linked", "copied", "linked from a job that has the same video"
 MOST_NOTES, NOTE_LENGTH = 20, 500
+LEAST_SIDE = 8  # pixels of a film that is made smaller
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,9 @@ def submit(node: Node, request: Request, say: Callable[[str], None] = lambda lin
 
     Of a job that is finished everything is read back, which may take long: `say` is told how far that is.
     """
-    request.check()
     share = node.share
+    request = replace(request, out=within(share.layout.root, request.out))
+    request.check()
     name = request.name or job_name(title(request.video), Path(request.style).stem)
     if not is_name(name):
         raise FavError(f"--name: expected {NAMED}, and not '-', '.' or '_' first, got {name[:200]!r}")
@@ -86,7 +88,7 @@ def submit(node: Node, request: Request, say: Callable[[str], None] = lambda lin
             film = request.out or f"{name}{film_suffix(request.video)}"
             options |= {
                 "out": film,
-                "notes": (*source.notes, *film_notes(request, options, film)),
+                "notes": (*source.notes, *film_notes(request, options, film), *crf_notes(request.crf)),
                 "video_name": plain(request.video, 400),
             }
             notes += options["notes"]
@@ -159,11 +161,24 @@ def check(request: Request) -> VideoInfo:
         if not request.out.isprintable():
             raise FavError(f"--out: expected a name of letters that a terminal shows, got {request.out!r}")
     flows.check(request.flow, request.flow_weights)
+    if request.scale and min(source.width, source.height) * request.scale < LEAST_SIDE <= source.width:
+        raise FavError(
+            f"--scale: expected a film of at least {LEAST_SIDE} pixels a side, got {source.width * request.scale:.0f}x"
+            f"{source.height * request.scale:.0f} of {source.width}x{source.height}"
+        )
     start = request.range[0]
     if start and not reaches(source, start, request.source):
         known = f" ({source.frames})" if source.frames is not None else ""
         raise FavError(f"--range: expected a START below the number of frames of {request.video}{known}, got {start}")
     return source
+
+
+def within(root: Path, out: str | None) -> str | None:
+    """The film's name relative to the shared directory, also where it was given with the way there."""
+    if out is None or not Path(out).is_absolute():
+        return out
+    place = Path(out).parent.resolve() / Path(out).name
+    return place.relative_to(root.resolve()).as_posix() if place.is_relative_to(root.resolve()) else out
 
 
 def film_suffix(video: str) -> str:
@@ -179,6 +194,13 @@ def film_notes(request: Request, options: dict, film: Path | str) -> tuple[str, 
         for note in check_film(
             request.video, film, start=options["start"], stop=options["stop"], settings=request.source
         )[:MOST_NOTES]
+    )
+
+
+def crf_notes(crf: int) -> tuple[str, ...]:
+    """A note where a quality has a price that nobody expects."""
+    return ("--crf 0 is lossless H.264 (High 4:4:4 Predictive), which browsers and most hardware do not play",) * (
+        crf == 0
     )
 
 

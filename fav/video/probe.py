@@ -40,7 +40,10 @@ def probe(video: Path | str, settings: SourceSettings = AS_IT_IS) -> VideoInfo:
     with decode(video, settings) as decoding:
         first = next(decoding, None)
         if first is None:
-            raise FavError(f"{video}: expected frames, but not one of its video stream {decoding.stream.index} decodes")
+            raise FavError(
+                f"{video}: expected frames, but not one of its video stream {decoding.stream.index} decodes"
+                f" ({decoding.stream.codec_context.name}); FFmpeg may not know this kind of it"
+            )
         first.check_colors(video)
         height, width = first.image().shape[:2]
         stream, turned = decoding.stream, first.turned
