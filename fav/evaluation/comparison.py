@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import floor
 from pathlib import Path
@@ -174,7 +174,8 @@ def shown(comparison: EvaluationConfig) -> Iterator[FrameSample]:
     finder, cuts, held = CutFinder(comparison.cuts, comparison.cut_threshold), set(), deque()
     with ExitStack() as stack:
         source = stack.enter_context(decode(comparison.video, comparison.settings))
-        films = [stack.enter_context(decode(film)) for film in (comparison.film, comparison.against) if film]
+        as_source = replace(comparison.settings, fps=None, name=None)
+        films = [stack.enter_context(decode(film, as_source)) for film in (comparison.film, comparison.against) if film]
         seen, taken = 0, [0] * len(films)
         for decoded in source:
             if decoded.number == comparison.stop:

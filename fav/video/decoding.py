@@ -243,24 +243,29 @@ class Decoder(Iterator[DecodedFrame]):
         self._clock.restart(round(shift * self.time_base * SECOND))
         self._shift = int(shift)
 
-    def times(self, most_images: int) -> FrameIndex:
+    def times(self, most_images: int, most_bytes: int) -> tuple[FrameIndex, bool]:
         """The times that frames have, as the packets tell them; nothing is decoded, and all checksums are 0.
 
-        At most so many of a numbered image sequence, whose images would be read. To be called on a fresh decoder.
+        At most so many of a numbered image sequence, whose images would be read, and none behind so many bytes of a file; and
+        whether these are all. To be called on a fresh decoder.
         """
-        times, due = [], 0
+        times, due, whole = [], 0, True
         most = most_images if is_sequence(str(self.video)) else None
         for packet in islice(self._packets(), most):
             if packet is None or packet.is_discard:
                 continue
+            if packet.pos is not None and packet.pos > most_bytes:
+                whole = False
+                break
             told = (packet.pts, packet.dts) if self.timed else (packet.dts,)
             times.append(next((time for time in told if time is not None), due))
             due = times[-1] + (packet.duration or self._nominal)
         pts = np.unique(np.array(times, np.int64))
         last = max(due - int(pts[-1]), 1) if len(pts) else 0
-        return FrameIndex(
+        index = FrameIndex(
             pts, np.full(len(pts), last), np.zeros(len(pts), bool), np.zeros(len(pts), np.uint32), self.time_base
         )
+        return index, whole
 
     @property
     def warnings(self) -> list[str]:

@@ -55,6 +55,7 @@ class Tracks:
                 track.begin, track.end, track.shift = begin, end, shift
                 track.limit = TRIED_S if trial else None
                 self._tracks[stream.index] = track
+        self._enough = end + TRIED_S if trial and end is not None else None
         streams = [given.streams[index] for index in self._tracks]
         timed = timed_streams(given, video) if self._clock.jumps and streams else []
         self._timed = {stream.index for stream in timed}
@@ -79,6 +80,8 @@ class Tracks:
             for packet in given.demux(streams) if streams else ():
                 if packet.size and packet.dts is not None:
                     self._clock.correct(packet, packet.stream_index in self._timed)
+                    if self._enough is not None and packet.dts * packet.time_base > self._enough:
+                        return
                     if packet.stream_index in self._tracks:
                         yield packet
         except av.FFmpegError as error:

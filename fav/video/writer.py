@@ -43,6 +43,7 @@ TRIAL = {
     "bf": "3",
     "x264-params": "b-adapt=0:rc-lookahead=0:sync-lookahead=0",
 }  # as many B-frames
+MOST_BYTES = 2 << 30  # of a file that are read in a trial
 MOST_IMAGES = 100  # of a numbered sequence, in a trial: their times are all alike
 
 
@@ -103,13 +104,14 @@ def check_film(
 
     All sound, subtitles and times of the video go through the container that the name's ending tells. FavError where they do
     not, so that this is known before a frame is stylized. Nothing of the video is decoded but its first frame, and sound that
-    must be encoded anew up to TRIED_S seconds. An hour of film takes some seconds.
+    must be encoded anew up to TRIED_S seconds. An hour of film takes some seconds. Of a file of more than MOST_BYTES, the rest
+    is not read.
     """
     check_film_name(name)
     with Decoder(video, settings) as decoding:
-        index = decoding.times(MOST_IMAGES)
+        index, whole = decoding.times(MOST_IMAGES, MOST_BYTES)
     start = min(start, max(len(index) - 1, 0))
-    stop = stop if stop is not None and start < stop <= len(index) else None
+    stop = stop if stop is not None and start < stop <= len(index) else None if whole else len(index)
     if not len(index):
         raise FavError(f"{video}: expected frames, got none")
     picture = np.full((16, 16, 3), 128, np.uint8)
