@@ -220,17 +220,19 @@ def run(*words) -> bytes:
     return subprocess.run([*map(str, words)], check=True, capture_output=True, stdin=subprocess.DEVNULL).stdout
 
 
-def asked(path: Path, *words) -> dict:
-    return json.loads(run("ffprobe", "-v", "error", *words, "-of", "json", path))
-
-
-def times(path: Path) -> np.ndarray:
-    """When each frame is shown, in seconds from the first on."""
-    frames = asked(path, "-select_streams", "v:0", "-show_entries", "frame=best_effort_timestamp_time")["frames"]
-    shown = np.array([float(frame.get("best_effort_timestamp_time", "nan")) for frame in frames])
+def facts(path: Path) -> tuple[dict, dict, np.ndarray]:
+    """What ffprobe says of the video stream and of the container, and when each frame is shown, from the first on, in seconds."""
+    entries = (
+        "frame=best_effort_timestamp_time:format=duration,start_time:stream=width,height,pix_fmt,color_space,color_range,"
+        "color_transfer,color_primaries,chroma_location,start_time"
+    )
+    said = json.loads(
+        run("ffprobe", "-v", "error", "-select_streams", "v:0", "-show_entries", entries, "-of", "json", path)
+    )
+    shown = np.array([float(frame.get("best_effort_timestamp_time", "nan")) for frame in said["frames"]])
     for at in np.flatnonzero(np.isnan(shown)):  # some frames of MPEG-PS have none: they follow the one before
         shown[at] = shown[at - 1] + (shown[1] - shown[0])
-    return shown - shown[0]
+    return said["streams"][0], said["format"], shown - shown[0]
 
 
 def times_by_ffmpeg(path: Path) -> np.ndarray:
@@ -300,11 +302,9 @@ def judged(source: Source, room: Path) -> Row:
     row = Row(source.name)
     path = made(source, room)
     film = film_of(path, source.film)
-    entries = "stream=width,height,pix_fmt,color_space,color_range,color_transfer,color_primaries,chroma_location,sample_aspect_ratio:stream_side_data=rotation"
-    before, after = (
-        asked(file, "-select_streams", "v:0", "-show_entries", entries)["streams"][0] for file in (path, film)
-    )
-    shown, there = times_by_ffmpeg(path) if source.twice else times(path), times(film)
+    (before, whole, shown), (after, whole_film, there) = facts(path), facts(film)
+    if source.twice:
+        shown = times_by_ffmpeg(path)
     row.frames = len(there)
     if len(there) != len(shown):
         row.wrong.append(f"{len(shown)} frames before")
@@ -312,16 +312,16 @@ def judged(source: Source, room: Path) -> Row:
     row.late = float(np.abs(there - shown).max())
     if row.late > MOST_LATE:
         row.wrong.append("times")
-    lengths = [
-        float(asked(file, "-show_entries", "format=duration")["format"].get("duration", 0)) for file in (path, film)
-    ]
-    row.longer = lengths[1] - lengths[0]
-    if "%" not in source.suffix and lengths[0] and not source.twice and abs(row.longer) > 0.06:
+    frame = 1 / float(Fraction(source.rate))
+    # the length that is told of MPEG-PS ends with the beginning of its last frame
+    row.longer = float(whole_film["duration"]) - max(float(whole.get("duration", 0)), shown[-1] + frame)
+    if not source.twice and abs(row.longer) > 0.06 and "hole" not in source.name:
         row.wrong.append("length")
     if source.sound and not source.twice:
         late = lag(sound(path), sound(film))
-        starts = [float(asked(file, "-select_streams", "v:0", "-show_entries", "stream=start_time")["streams"][0]["start_time"])
-                  - float(asked(file, "-show_entries", "format=start_time")["format"]["start_time"]) for file in (path, film)]  # fmt: skip
+        starts = [
+            float(one["start_time"]) - float(all["start_time"]) for one, all in ((before, whole), (after, whole_film))
+        ]
         late -= starts[1] - starts[0]
         row.lag = f"{late * 1000:.1f}"
         if abs(late) > MOST_LAG:

@@ -151,10 +151,9 @@ def check(request: Request) -> VideoInfo:
             request.evaluate
         )
     if request.cuts and not reaches(source, request.cuts[-1], request.source):
-        known = f" ({source.frames})" if source.frames is not None else ""
+        known = f"{source.frames}, " if source.frames is not None else ""
         raise FavError(
-            f"{request.read_cuts}: expected numbers below the number of frames of {request.video}{known}, "
-            f"got {request.cuts[-1]}"
+            f"{request.read_cuts}: expected frame numbers below {known}the number of frames, got {request.cuts[-1]}"
         )
     if request.out:
         check_film_name(request.out)

@@ -102,7 +102,7 @@ def test_mov_and_upper_case_endings_keep_their_container(share, style, tmp_path)
 def test_cuts_and_ranges_beyond_the_end_are_refused_without_a_count(share, style, tmp_path):
     video = make(tmp_path / "clip.ts", *X264, seconds=0.4)
     (tmp_path / "cuts.csv").write_text("3\n5000\n")
-    with pytest.raises(FavError, match="below the number of frames"):
+    with pytest.raises(FavError, match="expected frame numbers below the number of frames"):
         made(share, video, style, read_cuts=tmp_path / "cuts.csv")
     with pytest.raises(FavError, match="--range: expected a START below"):
         made(share, video, style, range=(400, 500))
