@@ -10,6 +10,7 @@ import click
 
 from fav.cli.options import request_of
 from fav.errors import FavError
+from fav.model.bundled_styles import style_file
 from fav.monitor.console import _flush, tell
 from shared.errors import JobQueueError, UserError, is_ours, lacking
 from shared.jobs import Job, all_jobs, find_job
@@ -89,6 +90,14 @@ def film_at(root: Path, job: str, film: str) -> Path:
     return path
 
 
+def share_for(root: Path, video: str, style: Path) -> SharedDir:
+    """A shared directory, which becomes one here if it is none, after a look at what a job is to be made of."""
+    from fav.pipeline.arguments import check_arguments
+
+    check_arguments(video, style_file(style), root)
+    return open_share(root)
+
+
 def opened(root: Path) -> SharedDir:
     """A shared directory that is one already."""
     return open_share(root, new=False)
@@ -132,6 +141,9 @@ def submitted(context: click.Context, share: SharedDir, video: str, style: Path,
 
     with ringing(share) as node:
         joined = create(node, request_of(context, video, style, values), tell)
+    if film := None if joined.created else joined.job.word("finished"):
+        tell(f"already done: {film_at(share.layout.root, joined.job.name, film)}")
+        return joined.job
     tell(f"{'created' if joined.created else 'joined'} job {joined.job.name}")
     if joined.created and share.news:  # who joins others is in the right place
         tell(share.news)

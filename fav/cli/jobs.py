@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fav.cli.common import named_job, one_line_errors, opened, submitted, the_job
+from fav.cli.common import named_job, one_line_errors, opened, share_for, submitted, the_job
 from fav.cli.options import FILE, JOB, job_option, options
 from fav.errors import FavError
 from fav.pipeline.inputs import check_video
@@ -23,7 +23,7 @@ from shared.membership import Node
 from shared.notify import ring, ringing
 from shared.ownership import left_alone
 from shared.recovery import Recovery
-from shared.shared_dir import SharedDir, open_share
+from shared.shared_dir import SharedDir
 
 if TYPE_CHECKING:
     from fav.pipeline.artifacts import JobArtifacts
@@ -44,7 +44,7 @@ def submit(context: click.Context, shared: Path, video: str, style: Path, priori
 
     Nodes that wait for jobs (`node.py SHARED --forever`) begin at once. Others can be started later.
     """
-    share = open_share(shared)
+    share = share_for(shared, video, style)
     job = submitted(context, share, video, style, values)
     if priority is not None:
         with temporary_member(share) as node:

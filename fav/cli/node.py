@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from fav.cli.common import SETTINGS, film_at, one_line_errors
+from fav.cli.common import SETTINGS, film_at, one_line_errors, share_for
 from fav.cli.options import BACKEND, FILE, JOB, limits, options, request_of
 from fav.cli.share_argument import ShareCommand
 from fav.model.backends import choose
@@ -97,16 +97,26 @@ def node(
         device_of(device)
     if backend != "auto":
         choose(backend, device)
-    share = open_share(shared, new=video is not None)
+    share = open_share(shared, new=False) if video is None else share_for(shared, video, style)
     check_quickly(share)
     _tell_of_clock(share)
     if video is not None:
         only = _submit(share, request_of(context, video, style, values))
+        if not forever and (film := _film(share, only)):
+            say(f"already done: {film}")
+            return
     here = {"video": str(local_video) if local_video else None, "threads": cores, "device": device, "backend": backend}
     code = Supervisor(share, "fav.pipeline.plan:make_plan", say, only, forever, here, about=device).run()
-    if code == 0 and only and (job := find_job(share, only)) and (film := job.word("finished")):
-        say(f"done: {film_at(share.layout.root, only, film)}")
+    if code == 0 and only and (film := _film(share, only)):
+        say(f"done: {film}")
     sys.exit(code)
+
+
+def _film(share: SharedDir, name: str) -> Path | None:
+    """The film of a finished job, None where it is not finished; FavError where it is not there any more."""
+    job = find_job(share, name)
+    film = job.word("finished") if job else None
+    return film_at(share.layout.root, name, film) if film else None
 
 
 def _tell_of_clock(share: SharedDir) -> None:

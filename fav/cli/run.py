@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from fav.cli.common import film_at, one_line_errors, submitted
+from fav.cli.common import film_at, one_line_errors, share_for, submitted
 from fav.cli.options import BACKEND, FILE, JOB, NumberType, options
 from fav.cli.preview import previews
 from fav.launch.executor import Executor, run_job
@@ -17,7 +17,6 @@ from fav.monitor.console import tell
 from fav.monitor.snapshot import SnapshotReader
 from fav.monitor.text import failures
 from shared.jobs import Job
-from shared.shared_dir import open_share
 
 HOSTS_HELP = ("Start nodes on these machines by ssh instead: one host per line (docs/how-to/cluster.md). The file is read "
               "again while they work.")  # fmt: skip
@@ -100,9 +99,11 @@ def run(
     if words and not slurm:
         raise click.UsageError("--sbatch goes with --slurm")
     executor = _executor(nodes, hosts, skip_unfit, slurm, words, dask, device, backend)
-    share = open_share(shared)
+    share = share_for(shared, video, style)
     with executor.ready():
         job = submitted(context, share, video, style, values)
+        if job.word("finished"):
+            return
         with previews(job, preview_every):
             logs = run_job(job, executor)
     _conclude(job, logs)

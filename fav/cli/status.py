@@ -13,6 +13,7 @@ from fav.errors import FavError
 from fav.monitor.schema import snapshot_json
 from fav.monitor.snapshot import JobStatus, Snapshot, SnapshotReader
 from fav.monitor.text import job_lines, lines, node_line
+from fav.pipeline.provenance import lines_of
 from shared.errors import JobQueueError
 from shared.shared_dir import SharedDir
 
@@ -36,7 +37,7 @@ WATCH_HELP = "Full screen, live. Plain lines where the output is not a terminal;
 def status(shared: Path, job: str | None, as_json: bool, verbose: bool, watch: bool, every: float) -> None:
     """Show jobs, nodes, progress and failures.
 
-    Without JOB, it shows all jobs of the shared directory.
+    Without JOB, it shows all jobs of the shared directory. With JOB, it also says what made the film, and from what.
     """
     share = looked_at(shared)
     if watch:
@@ -60,6 +61,8 @@ def status(shared: Path, job: str | None, as_json: bool, verbose: bool, watch: b
                 click.echo(f"  film     {film_at(share.layout.root, one.name, one.film)}")
             except FavError as error:
                 click.echo(f"  {error}")
+        for label, text in lines_of(one.provenance).items() if job else ():
+            click.echo(f"  {label:<8} {text}")
         if one.evaluation:
             click.echo(f"  measured {one.evaluation}")
     for node in now.nodes:

@@ -74,7 +74,8 @@ class JobSnapshot:
     seconds, None where nothing can be said. `claims` has the node that holds each task, or what keeps it from being told.
     `failed` and `missing` are names of tasks, the latter of a finished job; `lacks` tells these in words, with their cure.
     `attempts` are those of the first failed tasks, `troubles` counts all attempts that came to nothing, by why. `blocked`
-    tells what waits for failed tasks. `film` is where the film is, or will be.
+    tells what waits for failed tasks. `film` is where the film is, or will be. `provenance` is as in
+    `fav.pipeline.provenance`, empty for a job of a version that did not record it.
     """
 
     name: str
@@ -93,6 +94,7 @@ class JobSnapshot:
     notes: tuple[str, ...]
     evaluation: str | None
     film: str
+    provenance: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -276,6 +278,7 @@ class SnapshotReader:
             notes=tuple(dict.fromkeys((*(plain(note, 500) for note in artifacts.spec.notes), *extent.notes))),
             evaluation=evaluated(job) if artifacts.spec.evaluate else None,
             film=str(self.share.layout.root / ("finished" in marks and job.word("finished") or artifacts.spec.out)),
+            provenance=artifacts.spec.provenance or {},
         )
 
     def _known(self, job: Job, finished: bool) -> _Job:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fav.errors import FavError
-from fav.pipeline.spec import LAST_FRAME, OPTIONS, JobSpec, Option, TypedOptions, check_plain, check_weights
+from fav.pipeline.spec import LAST_FRAME, OPTIONS, JobSpec, Option, TypedOptions, check_plain, check_weights, is_unset
 
 LONGEST_NAME = (
     150  # bytes of a film's file name: what is written beside it has longer ones, and file systems end at 255
@@ -111,8 +111,9 @@ def differences(job: JobSpec, wanted: JobSpec, request: Request) -> dict[str, st
 
 def _difference(job: JobSpec, wanted: JobSpec, request: Request, options: list[Option]) -> str:
     """In the words that are typed, what a job has instead of some options that decide the same fields of its record."""
-    asked = " ".join(option.typed(getattr(request, option.name)) for option in options)
-    first = options[0]
+    typed = [option for option in options if not is_unset(getattr(request, option.name))]
+    asked = " ".join(option.typed(getattr(request, option.name)) for option in typed or options[:1])
+    first = (typed or options)[0]
     match first.records:
         case ("start", "stop"):
             has = OPTIONS["range"].typed((job.start, job.stop))

@@ -223,7 +223,7 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
         """How the video is read."""
         from fav.video.settings import SourceSettings
 
-        name = getattr(self, "video_name", None)
+        name = (getattr(self, "provenance", None) or {}).get("video")  # the user's file; the job may have a copy
         return SourceSettings(self.fps, name, self.hdr == "tone-map", self.deinterlace == "auto")
 
 
@@ -332,7 +332,7 @@ class JobSpec(JobOptions[str], frozen=True):
     start: Annotated[int, About(least=0, most=LAST_FRAME)] = 0
     stop: Annotated[int | None, About(least=1, most=LAST_FRAME + 1)] = None
     precision: Annotated[str, About(choices=PRECISIONS)] = "float32"
-    video_name: str | None = None  # as its user called it; the job may have a copy
+    provenance: dict[str, str] | None = None  # for people (`fav.pipeline.provenance`); nothing follows from it
     notes: tuple[str, ...] = ()  # on what of the video is not in the film as it was
 
     def to_json(self) -> dict:
@@ -489,7 +489,7 @@ KINDS = {"flag": "true or false", "whole": "a whole number", "number": "a number
          "range": "two frame numbers", "styles": "styles and their weights"}  # fmt: skip
 _KINDS = {bool: KINDS["flag"], int: KINDS["whole"], float: KINDS["number"], Path: KINDS["file"], str: KINDS["text"],
           tuple[int, int | None]: KINDS["range"], tuple[tuple[Path, float], ...]: KINDS["styles"],
-          tuple[str, ...]: "a list of texts", tuple[float, ...]: "a list of numbers",
+          dict[str, str]: "texts by their names", tuple[str, ...]: "a list of texts", tuple[float, ...]: "a list of numbers",
           tuple[Frame, ...]: f"a list of frame numbers from 0 to {LAST_FRAME}"}  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import fcntl
 import filecmp
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -19,10 +20,13 @@ from fav.errors import FavError, plain
 from fav.model.checkpoints import load_style
 from fav.model.devices import best_precision, device_of
 from fav.model.interpolation import load_mixture
+from fav.pipeline.arguments import check_arguments
 from fav.pipeline.artifacts import check_room
 from fav.pipeline.delivery import evaluation_name
 from fav.pipeline.disk_space import DiskUsage, room_for
 from fav.pipeline.inputs import changed_inputs
+from fav.pipeline.job_naming import FILM_OPTIONS, default_name, find_or_name
+from fav.pipeline.provenance import provenance_of
 from fav.pipeline.repair import repair
 from fav.pipeline.request import Request, differences
 from fav.pipeline.spec import BROUGHT, LOSS_NETWORK, OPTIONS, PLAIN, JobSpec, check_size, digits
@@ -31,7 +35,7 @@ from fav.stylize.postprocess import check_mask
 from fav.stylize.settings import LEAD, PostprocessSettings, StyleSettings, network_size
 from fav.util.atomic import exclusive
 from fav.util.fingerprint import check_alike, print_of, video_fingerprint
-from fav.util.image_sequence import check_whole, is_sequence, sequence_files, title
+from fav.util.image_sequence import check_whole, is_sequence, sequence_files
 from fav.util.images import read_image
 from fav.util.safe_path import inside
 from fav.util.text import words
@@ -40,7 +44,7 @@ from fav.video.shot_detection import read_cuts
 from shared.attempts import reopen
 from shared.errors import UserError
 from shared.filesystem import FileSystem
-from shared.jobs import Job, all_jobs, create_job, find_job, job_name
+from shared.jobs import Job, all_jobs, create_job, find_job
 from shared.local import lock_file
 from shared.membership import Node
 from shared.ownership import note_brought
@@ -71,38 +75,42 @@ def submit(node: Node, request: Request, say: Callable[[str], None] = lambda lin
     share = node.share
     request = replace(request, out=within(share.layout.root, request.out))
     request.check()
-    name = request.name or job_name(title(request.video), Path(request.style).stem)
-    if not is_name(name):
-        raise FavError(f"--name: expected {NAMED}, and not '-', '.' or '_' first, got {name[:200]!r}")
+    base = request.name or default_name(request)
+    if not is_name(base):
+        raise FavError(f"--name: expected {NAMED}, and not '-', '.' or '_' first, got {base[:200]!r}")
     if request.out:
         check_room(share, request.out)
     request, cuts_read = with_cuts(request)
     request, notes = with_loss_network(request)
     notes += cuts_read
-    with _one_at_a_time(share, name):
+    with _one_at_a_time(share, base):
         source = check(request)
-        job, created = find_job(share, name), False
-        bringing: list[str] = []
+        options = options_of(request, source)
+        wanted = JobSpec(video="", style="", **options)
+        name, job, others = find_or_name(share, request, wanted)
+        created, bringing = False, []
         if job is None:
-            options = options_of(request, source)
-            film = request.out or f"{name}{film_suffix(request.video)}"
-            options |= {
-                "out": film,
-                "notes": (*source.notes, *film_notes(request, options, film), *crf_notes(request.crf)),
-                "video_name": plain(request.video, 400),
-            }
+            options["notes"] = (*source.notes, *film_notes(request, options), *crf_notes(request.crf))
             notes += options["notes"]
+        while job is None:
             try:
                 notes += () if request.no_room_check else _check_space(share, request, source, options)
                 job, created = create_job(
-                    node, name, request.lease, lambda layout: _fill(share, layout, request, options, bringing.append)
+                    node,
+                    name,
+                    request.lease,
+                    lambda layout: _fill(share, layout, request, options, name, bringing.append),
                 )
             except FavError:
-                if (
-                    job := find_job(share, name)
-                ) is None:  # else others have made it meanwhile, and its film may be there
+                if find_job(share, name) is None:  # else others have made it meanwhile, and its film may be there
                     raise
-    return SubmitResult(job, True, (*notes, *bringing)) if created else _join(node, job, request, source, say)
+            if not created:  # others were first
+                name, job, others = find_or_name(share, request, wanted)
+    if created and not request.out and Path(out := job.manifest.spec["out"]).stem != name:
+        notes += (f"{Path(out).with_stem(name)} exists already; this film will be {out}",)
+    if not created:
+        return _join(node, job, request, wanted, say)
+    return SubmitResult(job, True, (*others, *notes, *bringing))
 
 
 @contextmanager
@@ -127,6 +135,7 @@ def _one_at_a_time(share: SharedDir, name: str) -> Iterator[None]:
 
 def check(request: Request) -> VideoInfo:
     """Look at every input; returns what the video is. FavError where one is not as it should be."""
+    check_arguments(request.video, request.style)
     for images, stop in ((request.video, request.last), (str(request.mask or ""), None)):
         if is_sequence(images):
             check_whole(images, stop)
@@ -186,8 +195,9 @@ def film_suffix(video: str) -> str:
     return suffix if suffix in (".mkv", ".mov") else ".mp4"
 
 
-def film_notes(request: Request, options: dict, film: Path | str) -> tuple[str, ...]:
+def film_notes(request: Request, options: dict) -> tuple[str, ...]:
     """What of a video is not in its film as it was; FavError where the film could not be written at all."""
+    film = request.out or f"film{film_suffix(request.video)}"
     return tuple(
         plain(note, NOTE_LENGTH)
         for note in check_film(
@@ -321,24 +331,22 @@ def _files_of(path: Path) -> list[Path]:
     return sequence_files(str(path)) if is_sequence(str(path)) else [path]
 
 
-def _fill(share: SharedDir, layout: JobPaths, request: Request, options: dict, say: Callable[[str], None]) -> dict:
+def _fill(
+    share: SharedDir, layout: JobPaths, request: Request, options: dict, name: str, say: Callable[[str], None]
+) -> dict:
     """Bring the inputs into the job's directory; the spec. `say` is told where the video is now."""
-    out = inside(share.layout.root, options["out"])
-    if os.path.lexists(out):
-        raise FavError(f"{out}: expected a new name for the film, but the file exists; choose another with --out")
-    for report in (evaluation_name(out, suffix) for suffix in REPORTS if request.evaluate):
-        if os.path.lexists(report):
-            raise FavError(
-                f"{report}: expected a new name for the evaluation, but the file exists; choose another with --out"
-            )
+    options = {**options, "out": request.out or _free_name(share, request, name)}
+    taken = _taken(share, request, options["out"])
+    if taken:
+        raise FavError(f"{taken}: expected a new name for the film, but the file exists; choose another with --out")
     brought = {name: _bring(share, layout, getattr(request, name), layout.inputs / name) for name in BROUGHT}
     mix = tuple(
         _bring(share, layout, style, layout.inputs / f"mix-{number}")
         for number, (style, _) in enumerate(request.mix, 1)
     )
-    spec = JobSpec(
-        **options, **brought, mix=mix, video=_bring_video(share, layout, request.video, options["video_print"], say)
-    ).to_json()
+    video = _bring_video(share, layout, request.video, options["video_print"], say)
+    origin = provenance_of(request, share.layout.root)
+    spec = JobSpec(**options, **brought, mix=mix, video=video, provenance=origin).to_json()
     checked = JobSpec.from_json(json.loads(json.dumps(spec)))  # as a node will read it: what it refuses makes no job
     if wrong := changed_inputs(share.layout.root, checked, sequences=False):
         raise FavError(
@@ -346,6 +354,20 @@ def _fill(share: SharedDir, layout: JobPaths, request: Request, options: dict, s
             f"({wrong[0].partition(';')[0]}); the same line again makes the job"
         )
     return spec
+
+
+def _free_name(share: SharedDir, request: Request, job: str) -> str:
+    """Return the name of the job's film: that of the job, with a number where such a film is there already."""
+    suffix = film_suffix(request.video)
+    names = (f"{job}{'' if number == 1 else f'-{number}'}{suffix}" for number in itertools.count(1))
+    return next(name for name in names if not _taken(share, request, name))
+
+
+def _taken(share: SharedDir, request: Request, out: str) -> Path | None:
+    """Return the file that has the name of a film, or of its evaluation; None where all these names are free."""
+    film = inside(share.layout.root, out)
+    reports = [evaluation_name(film, suffix) for suffix in REPORTS] if request.evaluate else []
+    return next((path for path in (film, *reports) if os.path.lexists(path)), None)
 
 
 def _bring(share: SharedDir, layout: JobPaths, path: Path | None, target: Path) -> str | None:
@@ -466,19 +488,22 @@ def _copy(source: Path, target: Path, system: FileSystem) -> None:
     system.sync(target)
 
 
-def _join(node: Node, job: Job, request: Request, source: VideoInfo, say: Callable[[str], None]) -> SubmitResult:
+def _join(node: Node, job: Job, request: Request, wanted: JobSpec, say: Callable[[str], None]) -> SubmitResult:
     """The job that is there, if it is the one that was asked for; the same line again opens failed tasks anew, and repairs a
     job that is finished."""
-    wanted = JobSpec(video="", style="", **options_of(request, source))
-    differing = differences(JobSpec.from_json(job.manifest.spec), wanted, request)
+    spec = JobSpec.from_json(job.manifest.spec)
+    differing = differences(spec, wanted, replace(request, given=request.given | FILM_OPTIONS))
     if "lease" in request.given and request.lease != job.manifest.lease:
         differing["lease"] = f"--lease {digits(job.manifest.lease)}, not --lease {digits(request.lease)}"
+    if "video" in differing or "style" in differing:
+        other = " and ".join(name for name in ("video", "style") if name in differing)
+        raise FavError(f"job {job.name} is of another {other}; give this one another --name")
     if differing:
         same_frames = all(name in OPTIONS and OPTIONS[name].stitched for name in differing)
         other_film = f", or make another film of its frames: coordinator.py stitch {job.share.layout.root} {job.name}"
         raise FavError(
-            f"job {job.name} exists with other options ({'; '.join(differing.values())}); leave these options out to "
-            f"join it, or give this one another --name{other_film if same_frames else ''}"
+            f"job {job.name} exists with other options ({'; '.join(differing.values())}); give the same options to join "
+            f"it, or give this one another --name{other_film if same_frames else ''}"
         )
     if "cancelled" in job.marks():
         raise FavError(f"job {job.name} was cancelled; coordinator.py retry goes on with it, clean removes it")

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from fav.errors import FavError, plain
+from fav.pipeline.provenance import lines_of
 from fav.report import plots
 from fav.report.data import JobReportData
 from fav.stylize.postprocess import finished
@@ -72,11 +73,14 @@ def options(facts: JobReportData) -> dict[str, str]:
     spec = {
         name: value
         for name, value in facts.artifacts.spec.to_json().items()
-        if name != "notes" and not name.endswith(("_print", "_prints")) and value not in (None, [], False)
+        if name not in ("notes", "provenance")
+        and not name.endswith(("_print", "_prints"))
+        and value not in (None, [], False)
     }  # which tell a person nothing
     classes = sorted({one.numeric_class for one in facts.done})
     return {
-        **{name.replace("_", " "): plain(value, 2000) for name, value in spec.items()},
+        **lines_of(facts.artifacts.spec.provenance or {}),
+        **{f"recorded {name.replace('_', ' ')}": plain(value, 2000) for name, value in spec.items()},
         "computed with": "\n".join(classes),
         "reported by": f"Python {platform.python_version()}, OpenCV {cv2.__version__}",
     }

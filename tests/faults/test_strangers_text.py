@@ -273,7 +273,7 @@ def test_video_whose_name_is_no_text_can_be_told_of(told_job):
     written(told_job, [GOOD] * 3)
     spec = {**job.manifest.spec, "video": "caf\udce9.mp4"}
     facts = gather(type(job)(job.share, dataclasses.replace(job.manifest, spec=spec)))
-    assert options(facts)["video"] == "caf?.mp4"
+    assert options(facts)["recorded video"] == "caf?.mp4"
 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=[*HealthCheck])

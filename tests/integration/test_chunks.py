@@ -250,7 +250,7 @@ def test_failed_lead_in_says_who_waits(clip, style, share):
 def test_chunk_is_recorded_in_the_job_and_another_is_refused(chunked, clip, style):
     assert JobSpec.from_json(chunked.manifest.spec).chunk == CHUNK
     with pytest.raises(FavError, match="--chunk 8, not --chunk off"):
-        create(chunked.share, clip, style, chunk=None)
+        create(chunked.share, clip, style, chunk=None, no_cuts=True, name=chunked.name)
 
 
 @pytest.mark.parametrize("words, chunk", [("auto", 48), ("off", None), ("30", 30)])

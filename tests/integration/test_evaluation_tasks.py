@@ -241,7 +241,7 @@ def test_film_is_shown_before_it_is_measured(whole, clip, style, against, share)
         plan.say = report.say
         assert not film_of(job).exists() and plan.finish() is None and plan.finish() is None
     assert films.probe(film_of(job), "stream=nb_read_frames") == "14" and "finished" not in job.marks()
-    assert report.lines == ["clip--tiny: the film is there, clip--tiny.mkv; it is still being measured"]
+    assert report.lines == ["clip--tiny-14f: the film is there, clip--tiny-14f.mkv; it is still being measured"]
     assert work(job, threads=1) and rows_of(job) == rows_of(whole)[:14]
 
 
@@ -317,7 +317,8 @@ def test_what_cannot_be_measured_with_is_refused_before_there_is_a_job(clip, sty
     refused(call("--evaluate", against["evaluate"], "--loss-network", tmp_path / "text.png"), "text.png")
     refused(call(*network), "--loss-network", "--evaluate")
     (share.layout.root / "clip--tiny.evaluation.json").write_text("precious")
-    refused(call("--evaluate", against["evaluate"], *network), "clip--tiny.evaluation.json", "exists", "--out")
+    out = ("--out", "clip--tiny.mkv")
+    refused(call("--evaluate", against["evaluate"], *network, *out), "clip--tiny.evaluation.json", "exists", "--out")
     assert all_jobs(share) == []
 
 

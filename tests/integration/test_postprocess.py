@@ -229,16 +229,16 @@ def test_controls_are_recorded_and_others_are_refused_with_the_cure(share, clip,
     assert (spec.strength, spec.style_scale, spec.preserve_colors) == (0.4, 2.0, False)
     assert spec.finish(share.layout.root).mask.read_bytes() == mask.read_bytes()
     submit = ("submit", share.layout.root, clip, style, "--name", "job")
-    told_name(call(*submit, "--strength", 0.4, "--mask", mask))
+    told_name(call(*submit, "--strength", 0.4, "--mask", mask, "--style-scale", 2))
     stitch = f"coordinator.py stitch {share.layout.root} job"
     refused(
-        call(*submit, "--strength", 0.5, "--preserve-colors"),
+        call(*submit, "--strength", 0.5, "--preserve-colors", "--mask", mask, "--style-scale", 2),
         "--strength 0.4, not --strength 0.5",
         "no --preserve-colors, not --preserve-colors",
         stitch,
     )
     picture(mask, np.full((4, 4), 8))
-    refused(call(*submit, "--mask", mask), "mask has another content", stitch)
+    refused(call(*submit, "--strength", 0.4, "--mask", mask, "--style-scale", 2), "mask has another content", stitch)
     other = call(*submit, "--strength", 0.5, "--style-scale", 3)
     refused(other, "--style-scale 2, not --style-scale 3")
     assert "stitch" not in other.output  # its frames are others

@@ -47,7 +47,7 @@ def test_what_is_left_out_is_told_at_once_and_stays_in_status(share, style, tmp_
     for word in told:
         assert any(word in note for note in result.notes) and word in status(share), word
         assert word in status(share, "--json")
-    assert result.job.name.startswith("休日--") and spec_of(result).video_name == str(video)
+    assert result.job.name.startswith("休日--") and spec_of(result).source.name == str(video)
 
 
 def test_video_is_linked_or_copied_and_that_is_told(share, style, tmp_path, monkeypatch):

@@ -26,6 +26,15 @@ def test_imports_keep_the_contracts_of_pyproject():
     assert run.returncode == 0, run.stdout + run.stderr
 
 
+def test_packages_stand_on_levels_without_circles():
+    run = subprocess.run([sys.executable, ROOT / "bin" / "structure"], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "circle" not in run.stdout.replace("so that no circle is left", "")
+    assert "\n0 imports would have to go" in run.stdout
+    levels = {line.split()[2]: int(line.split()[1]) for line in run.stdout.splitlines() if line.startswith("level")}
+    assert levels["shared"] == 1 < levels["fav.video"] < levels["fav.pipeline"] < levels["fav.cli"]
+
+
 def test_each_package_and_module_says_what_it_is_for():
     for path in SOURCES:
         text = ast.get_docstring(ast.parse(path.read_text()))

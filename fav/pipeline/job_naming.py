@@ -1,0 +1,83 @@
+"""Which job a command line means: the one of its name that makes the same film, else a new one under a name of its own."""
+
+import itertools
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from fav.pipeline.request import Request, differences
+from fav.pipeline.spec import FRAMES, OPTIONS, OUTPUT, JobSpec, digits
+from fav.util.image_sequence import title
+from shared.jobs import Job, find_job, job_name
+from shared.shared_dir import SharedDir
+
+# They change no frame that a person would call another one, or are decided by the machine that makes the job.
+_MAY_DIFFER = {"threads", "precision", "evaluate", "loss_network", "out"}
+FILM_OPTIONS = frozenset(
+    name for name, option in OPTIONS.items() if option.changes in (FRAMES, OUTPUT) and name not in _MAY_DIFFER
+)
+
+
+def plain_name(request: Request) -> str:
+    """Return the name of a job of the whole video in full size, like `clip--wave`."""
+    return job_name(title(request.video), Path(request.style).stem)
+
+
+def default_name(request: Request) -> str:
+    """Return the name of a job that got none: video and style, and the size and the frames that were asked for.
+
+    `clip--wave-320w-40f` is 320 pixels wide and has the first 40 frames; `clip--wave-0.5x-100to250` is half as large.
+    """
+    start, stop = request.range
+    if request.test is not None:
+        stop = min(start + request.test, stop or start + request.test)
+    parts = [plain_name(request)]
+    if request.width:
+        parts.append(f"{request.width}w")
+    if request.scale:
+        parts.append(f"{digits(request.scale)}x")
+    if start:
+        parts.append(f"{start}to{'end' if stop is None else stop}")
+    elif stop is not None:
+        parts.append(f"{stop}f")
+    return "-".join(parts)
+
+
+def find_or_name(share: SharedDir, request: Request, wanted: JobSpec) -> tuple[str, Job | None, tuple[str, ...]]:
+    """Find the job that a request means, or a name for a new one.
+
+    A job of other frames never answers a request that names no job. One of the same frames does, though its film may
+    differ: the user is told how another film is made of them.
+
+    Args:
+        share: The shared directory.
+        request: What was typed.
+        wanted: The record of the job that the request would make, but for the places of its files.
+
+    Returns:
+        The job's name; the job, None where there is none; and notes for the user.
+
+    Raises:
+        JobQueueError: A manifest of that name cannot be read.
+    """
+    if request.name:
+        return request.name, find_job(share, request.name), ()
+    name, plain, notes = default_name(request), plain_name(request), []
+    if plain != name and (job := find_job(share, plain)) and not _other_frames(job, wanted, request):
+        return plain, job, ()  # versions before gave this name to any size
+    for candidate in itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2))):
+        job = find_job(share, candidate)
+        differing = _other_frames(job, wanted, request) if job else {}
+        if not differing:
+            return candidate, job, () if job else tuple(notes)
+        if candidate == name:
+            notes.append(f"{name} is another film ({'; '.join(differing.values())}); this one has its own job")
+    raise AssertionError("the candidates never end")
+
+
+def _other_frames(job: Job, wanted: JobSpec, request: Request) -> dict[str, str]:
+    """Return in what a job's film differs from a request's, empty where it can be made of the same frames."""
+    given = request.given & {"precision"} | FILM_OPTIONS
+    differing = differences(JobSpec.from_json(job.manifest.spec), wanted, replace(request, given=given))
+    stitched = all(name in OPTIONS and OPTIONS[name].stitched for name in differing)
+    return {} if stitched else differing

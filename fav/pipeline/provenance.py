@@ -1,0 +1,89 @@
+"""Where a job came from: the files that the user named, the line that makes it again, who made it, and when.
+
+It is recorded for people. Nothing is decided by it, so that two jobs of the same film may differ in it.
+"""
+
+import getpass
+import os
+import shlex
+import socket
+import time
+from pathlib import Path
+
+import fav
+from fav.errors import FavError, plain
+from fav.pipeline.request import Request
+from fav.pipeline.spec import BROUGHT, OPTIONS
+from shared.source_hash import version
+
+LONGEST = 4000  # letters of one entry
+STYLE_FACTS = ("style", "arch", "iterations")  # of a style's metadata: the painting, the network, how long it learnt
+LABELS = {
+    "video": "video",
+    "style": "style",
+    "style_facts": "the style",
+    "command": "made by",
+    "by": "submitted by",
+    "when": "submitted",
+    "version": "with",
+}
+
+
+def provenance_of(request: Request, root: Path) -> dict[str, str]:
+    """Return what a job's record says of its origin.
+
+    Args:
+        request: What was typed.
+        root: The shared directory.
+
+    Returns:
+        Texts by `LABELS`: absolute paths of `video` and `style`, what the style's file says of itself, the `command` that
+        makes the job again, user and host (`by`), the time in UTC, and the version of the program.
+    """
+    facts = _style_metadata(request.style)
+    entries = {
+        "video": os.path.abspath(request.video),
+        "style": str(request.style.absolute()),
+        "style_facts": ", ".join(f"{name} {facts[name]}" for name in STYLE_FACTS if facts.get(name)),
+        "command": command_of(request, root),
+        "by": f"{_user()}@{socket.gethostname()}",
+        "when": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
+        "version": f"fav {fav.__version__} (sources {version()})",
+    }
+    return {name: plain(text, LONGEST) for name, text in entries.items() if text}
+
+
+def command_of(request: Request, root: Path) -> str:
+    """Return the line that makes the job again from any directory, on a machine where the files have the same paths."""
+    words = [shlex.quote(os.path.abspath(path)) for path in (root, request.video, request.style)]
+    for name, option in OPTIONS.items():
+        if name not in request.given:
+            continue
+        value = getattr(request, name)
+        if name == "mix":
+            value = tuple((style.absolute(), weight) for style, weight in value)
+        elif name in (*BROUGHT, "read_cuts") and value is not None and Path(value).exists():
+            value = Path(value).absolute()
+        words.append(option.typed(value))
+    return " ".join(["fav run", *words])
+
+
+def lines_of(provenance: dict[str, str]) -> dict[str, str]:
+    """Return the entries of a record in words, by their label; those that this version does not know are left out."""
+    return {LABELS[name]: plain(text, LONGEST) for name, text in provenance.items() if name in LABELS}
+
+
+def _style_metadata(style: Path) -> dict[str, str]:
+    from fav.model.checkpoints import style_facts  # imports torch, which who only shows a record does not need
+
+    try:
+        return style_facts(style).metadata
+    except FavError:  # it has changed since it was checked; the copy is checked once more
+        return {}
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return str(os.getuid())
