@@ -85,7 +85,7 @@ def sources() -> Iterator[Source]:
              "mpeg2": ("-c:v", "mpeg2video", "-q:v", "1"), "mjpeg": ("-c:v", "mjpeg", "-q:v", "1", "-pix_fmt", "yuvj420p"),
              "vp8": ("-c:v", "libvpx", "-b:v", "4M"), "vp9": ("-c:v", "libvpx-vp9", "-crf", "4", "-b:v", "0", "-cpu-used", "8"),
              "ffv1": ("-c:v", "ffv1"), "prores": ("-c:v", "prores_ks"), "theora": ("-c:v", "libtheora", "-q:v", "10"),
-             "huffyuv": ("-c:v", "huffyuv", "-pix_fmt", "yuv422p"), "raw": ("-c:v", "rawvideo", "-pix_fmt", "yuv420p"),
+             "huffyuv": ("-c:v", "huffyuv", "-pix_fmt", "yuv422p"), "raw": ("-c:v", "rawvideo", "-pix_fmt", "uyvy422"),
              "wmv2": ("-c:v", "wmv2", "-q:v", "1"), "flv1": ("-c:v", "flv", "-q:v", "1"), "h264": X264,
              "utvideo": ("-c:v", "utvideo"), "png": ("-c:v", "png"), "qtrle": ("-c:v", "qtrle")}  # fmt: skip
     places = {"h264": "mp4 mkv mov ts avi flv nut", "hevc": "mp4 mkv ts mov", "mpeg4": "avi mp4 mkv mov", "mpeg2": "mpg ts mkv vob",
