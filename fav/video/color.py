@@ -62,7 +62,8 @@ class ColorInfo:
         full = frame.color_range == FULL or frame.format.name.startswith("yuvj")
         rgb = frame.format.is_rgb
         return cls(frame.colorspace if frame.colorspace in MATRICES and not rgb else guess,
-                   FULL if full and not rgb else LIMITED, frame.color_primaries, frame.color_trc)  # fmt: skip
+                   FULL if full and not rgb else LIMITED, frame.color_primaries,
+                   UNKNOWN if frame.color_trc == LINEAR else frame.color_trc)  # fmt: skip
 
 
 def is_hdr(frame: av.VideoFrame) -> bool:
@@ -71,8 +72,12 @@ def is_hdr(frame: av.VideoFrame) -> bool:
 
 
 def is_linear(frame: av.VideoFrame) -> bool:
-    """Whether its values are light itself, as in EXR: floating point and nothing else said."""
-    return frame.color_trc == LINEAR or "f32" in frame.format.name or "f16" in frame.format.name
+    """Whether its values are light itself, as in EXR: floating point, or YUV that says so.
+
+    Whole numbers of red, green and blue are for a display, whatever is said: FFmpeg writes into each DPX that they are light.
+    """
+    floating = "f32" in frame.format.name or "f16" in frame.format.name
+    return floating or frame.color_trc == LINEAR and not frame.format.is_rgb
 
 
 def has_alpha(frame: av.VideoFrame) -> bool:

@@ -159,6 +159,14 @@ def test_light_of_exr_is_shown_as_srgb(tmp_path):
     assert probe(pattern).colors.transfer != 8
 
 
+def test_dpx_is_for_a_display_though_ffmpeg_calls_it_linear(tmp_path):
+    pattern = str(tmp_path / "f_%d.dpx")
+    cv2.imwrite(str(tmp_path / "grey.png"), np.full((32, 32, 3), 99, np.uint8))
+    ffmpeg("-i", tmp_path / "grey.png", "-start_number", 0, pattern)
+    ((image,), _, notes) = taken(pattern)
+    assert set(image.ravel()) == {99} and notes == [] and probe(pattern).colors.transfer == 2
+
+
 def test_colors_by_a_matrix_that_is_not_known_are_refused(tmp_path):
     video = make(
         tmp_path / "ycgco.mkv", *X264, "-x264-params", "colormatrix=YCgCo", "-colorspace", "ycgco", seconds=0.1
