@@ -20,7 +20,7 @@ from fav.stylize.recurrence import Recurrence
 from fav.synthetic.scene import Scene, view
 from fav.util.images import resize
 from fav.video import decode
-from fav.video.shot_detection import cut_finder
+from fav.video.shot_detection import CutFinder
 
 MATERIAL = ROOT.parent / "shared" / "data"
 RATE = 25  # frames a second of clips that are drawn or played forth and back
@@ -37,11 +37,12 @@ def scene(motion: str, size: tuple[int, int], count: int) -> Frames:
 
 def video(path: Path, width: int) -> Frames:
     """All frames of a video at that width, its cuts found as they are when a film is made."""
-    begins_shot = cut_finder(None)
+    with decode(path) as decoding:
+        finder, base = CutFinder(), decoding.time_base
+        cuts = {cut for frame in decoding for cut in finder.push(frame)} | set(finder.finish())
     with decode(path) as decoding:
         for frame in decoding:
-            cut = begins_shot(frame.number, frame.small)
-            yield at_width(frame.image(), width), frame.pts * decoding.time_base, cut
+            yield at_width(frame.image(), width), frame.pts * base, frame.number in cuts
 
 
 def at_width(picture: np.ndarray, width: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from shared.filesystem import RETRYABLE_ERRNOS, FileSystem
 from shared.identity import DECODE_ERRORS, VERSION
 from shared.membership import Node
 from shared.ownership import BROUGHT, remove_job_files
-from shared.paths import ID, NAME, JobPaths
+from shared.paths import NAMED, JobPaths, is_id, is_name, tame
 from shared.settings import LEASE_S, SHORTEST_LEASE_S
 from shared.shared_dir import SharedDir
 from shared.source_hash import version
@@ -59,10 +59,7 @@ class Manifest:
             raise JobQueueError(
                 f"{where}: expected the manifest of a job, got {data[:40]!r} ({plain(repr(error), 100)})"
             ) from None
-        if (
-            not (NAME.fullmatch(manifest.name) and ID.fullmatch(manifest.id))
-            or not SHORTEST_LEASE_S <= manifest.lease < 1e6
-        ):
+        if not (is_name(manifest.name) and is_id(manifest.id)) or not SHORTEST_LEASE_S <= manifest.lease < 1e6:
             raise JobQueueError(f"{where}: expected the manifest of a job, got a name or lease that no job has")
         return manifest
 
@@ -146,14 +143,18 @@ class Job:
 
 def job_name(*parts: str) -> str:
     """A job's name made of the stems of what it is about; whatever a file may be called, the name is tame."""
-    tame = "--".join(re.sub(r"[^A-Za-z0-9._-]+", "_", part).strip("._-")[:60] or "x" for part in parts)
-    return tame
+    return "--".join(_short(tame(part).strip("._-")) or "x" for part in parts)
+
+
+def _short(text: str) -> str:
+    """As many letters as 60 bytes have, and no half of one."""
+    return text.encode()[:60].decode(errors="ignore").strip("._-")
 
 
 def find_job(share: SharedDir, name: str) -> Job | None:
     """The job of that name, None where there is none."""
-    if not NAME.fullmatch(name):
-        raise JobQueueError(f"job name: expected letters, digits, '.', '_' and '-', got {plain(repr(name))}")
+    if not is_name(name):
+        raise JobQueueError(f"job name: expected {NAMED}, got {plain(repr(name))}")
     path = share.layout.named_manifest(name)
     try:
         manifest = Manifest.from_bytes(share.system.read(path), path)

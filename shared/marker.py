@@ -13,7 +13,7 @@ from pathlib import Path
 
 from shared.errors import JobQueueError, OddFileError, plain
 from shared.filesystem import NO_LINKS, FileSystem
-from shared.paths import ID, NAME, SharedDirPaths, is_incarnation, is_notice, is_order, is_private
+from shared.paths import SharedDirPaths, is_id, is_incarnation, is_name, is_notice, is_order, is_private
 from shared.source_hash import version
 
 FORMAT = 1
@@ -133,7 +133,7 @@ def is_old_share(system: FileSystem, layout: SharedDirPaths) -> bool:
         layout.private: is_private,
         layout.bell: is_notice,
         layout.orders: is_order,
-        layout.jobs: ID.fullmatch,
+        layout.jobs: is_id,
     }  # whoever made a log is not told by its name
     return all(is_ours(name) for room, is_ours in mine.items() for name in system.list(room))
 
@@ -141,9 +141,7 @@ def is_old_share(system: FileSystem, layout: SharedDirPaths) -> bool:
 def _is_manifest(system: FileSystem, layout: SharedDirPaths, name: str) -> bool:
     try:
         fields = json.loads(system.read(layout.named_manifest(name)))
-        return bool(
-            fields["name"] == name and NAME.fullmatch(name) and ID.fullmatch(fields["id"]) and "lease" in fields
-        )
+        return bool(fields["name"] == name and is_name(name) and is_id(fields["id"]) and "lease" in fields)
     except (OSError, JobQueueError, ValueError, KeyError, TypeError, RecursionError):
         return False
 

@@ -15,7 +15,18 @@ from pathlib import Path
 
 from shared.errors import JobQueueError, plain
 from shared.filesystem import RECORD_LIMIT, Removal
-from shared.paths import CHECK, GRAVE, HARD_LINK_PROBE, ID, NOTICE, TRASH, JobFiles, JobPaths, is_incarnation, shard_of
+from shared.paths import (
+    CHECK,
+    GRAVE,
+    HARD_LINK_PROBE,
+    NOTICE,
+    TRASH,
+    JobFiles,
+    JobPaths,
+    is_id,
+    is_incarnation,
+    shard_of,
+)
 from shared.shared_dir import PROBE, SharedDir
 
 TEMPORARY = re.compile(r"[0-9a-f]{16}(\.[A-Za-z0-9]{1,20}){0,2}")  # of `Node.draft`, some with a suffix
@@ -95,7 +106,7 @@ def _is_job(share: SharedDir, layout: JobPaths) -> bool:
     """Whether the records in a directory prove it to be that of a job, wherever it lies."""
     try:
         fields = json.loads(_content(share, layout.manifest, RECORD_LIMIT) or b"{}")
-        if ID.fullmatch(fields.get("id", "")) and "lease" in fields:
+        if is_id(fields.get("id", "")) and "lease" in fields:
             return True
     except (ValueError, TypeError, AttributeError, RecursionError):
         pass

@@ -21,6 +21,7 @@ SHARED/
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -33,11 +34,39 @@ GRAVE = re.compile(rf"{INCARNATION.pattern}\.[0-9a-f]{{16}}")  # what is left of
 CHECK = re.compile(r"check\.[0-9a-f]{16}")  # the ground of check/quick.py
 NOTICE = re.compile(rf"({INCARNATION.pattern})\.[0-9]{{9}}")  # in `bell`
 HARD_LINK_PROBE = re.compile(r"probe(\.twin)?\.[0-9a-f]{16}")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}")
-ID = re.compile(NAME.pattern + r"\.[0-9a-f]{12}")
-TRASH = re.compile(rf"jobs\.({ID.pattern})")  # a job that an early version has moved into `private`, to remove it
+TRASH = re.compile(r"jobs\.(.+\.[0-9a-f]{12})")  # a job that an early version has moved into `private`, to remove it
+LONGEST_NAME = 151  # bytes of a job's name; its identity, and what is written beside its film, have longer ones
+NAMED = "letters and digits of any script, '.', '_' and '-', at most 151 bytes"
 
 SHARD = 1000  # results a directory; 10^6 tasks make 1000 directories of 1000
+
+
+def is_name(text: str) -> bool:
+    """Whether a job may have this name: no letter in it is invisible, turns others around, or means something to a shell."""
+    return (
+        bool(text)
+        and _is_letter(text[0], first=True)
+        and all(map(_is_letter, text))
+        and len(text.encode(errors="replace")) <= LONGEST_NAME
+        and unicodedata.is_normalized("NFC", text)
+    )
+
+
+def is_id(text: str) -> bool:
+    """Whether a job may have this identity: its name and twelve random digits."""
+    name, dot, digits = text.rpartition(".")
+    return bool(dot) and is_name(name) and re.fullmatch("[0-9a-f]{12}", digits) is not None
+
+
+def tame(text: str) -> str:
+    """The text with a `_` for what no name of a job has."""
+    letters = (letter if _is_letter(letter) else "\0" for letter in unicodedata.normalize("NFC", text))
+    return re.sub("\0+", "_", "".join(letters))
+
+
+def _is_letter(letter: str, first: bool = False) -> bool:
+    kinds = "LN" if first else "LNM"  # a mark, as many scripts have for vowels, is part of the letter before it
+    return unicodedata.category(letter)[0] in kinds or not first and letter in "._-"
 
 
 @dataclass(frozen=True, order=True)

@@ -18,7 +18,7 @@ from shared.identity import Identity, node_named
 from shared.jobs import Job, Manifest, all_jobs
 from shared.membership import Node, sweep
 from shared.ownership import creator_of, left_alone, listed, remove_job_files, remove_notice, remove_private
-from shared.paths import ID, NOTICE, JobPaths, Task, is_private
+from shared.paths import NOTICE, JobPaths, Task, is_id, is_private
 from shared.settings import LEASE_S, POLL_S
 from shared.shared_dir import SharedDir
 
@@ -150,7 +150,7 @@ class Recovery:
         """Remove the directories of jobs whose creator died before they had their name, or before they were removed."""
         layout, system, named = self.share.layout, self.share.system, None
         for job in (layout.job(name) for name in system.list(layout.jobs)):
-            has_form = ID.fullmatch(job.root.name)
+            has_form = is_id(job.root.name)
             names = system.list(job.root) if has_form else []
             if "creator" not in names and "job.json" in names:
                 continue  # a job as it should be

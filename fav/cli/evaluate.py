@@ -69,6 +69,7 @@ def evaluate(
     flow_first: int,
     flow_y_up: bool,
     invert_reliability: bool,
+    fps: float | None,
     **values,
 ) -> None:
     """Measure how steady a stylized film is.
@@ -79,6 +80,7 @@ def evaluate(
     from fav.evaluation import report
     from fav.evaluation.comparison import EvaluationConfig, check, rows, use_threads
     from fav.flow.files import FlowFiles
+    from fav.video import SourceSettings
     from fav.video.shot_detection import read_cuts as cuts_in
 
     check_cuts(no_cuts, read_cuts)
@@ -88,7 +90,16 @@ def evaluate(
         raise FavError("--reliability-from: expected with --flow-from, whose flow it tells of")
     files = FlowFiles(flow_from, flow_forward_from, reliability_from, flow_first, flow_y_up, invert_reliability)
     cuts = cuts_in(read_cuts) if read_cuts else () if no_cuts else None
-    comparison = EvaluationConfig(video, stylized, start=range[0], stop=range[1], cuts=cuts, flow_files=files, **values)
+    comparison = EvaluationConfig(
+        video,
+        stylized,
+        start=range[0],
+        stop=range[1],
+        cuts=cuts,
+        settings=SourceSettings(fps),
+        flow_files=files,
+        **values,
+    )
     out = out or Path(stylized).with_suffix(".evaluation")
     names = [check_new(check_place(out.with_name(out.name + suffix))) for suffix in report.WRITERS]
     width, height, frames = check(comparison, seams)

@@ -76,16 +76,18 @@ def _of_pair(first: Path, second: Path, out: Path, make: Callable[[], Flow]) -> 
 def _of_clip(video: str, out: Path, make: Callable[[], Flow], values: dict) -> None:
     from fav.pipeline.submit import film_size
     from fav.stylize.flow_export import export_flow
-    from fav.video import probe
+    from fav.video import SourceSettings, probe
 
     check_range(*values["range"])
     if values["width"] and values["scale"]:
         raise FavError("--width and --scale: expected one of them, got both")
-    source, (start, stop) = probe(video, fps=values["fps"]), values["range"]
+    source, (start, stop) = probe(video, SourceSettings(values["fps"])), values["range"]
     with new_directory(out) as room, Progress() as progress:
         bar = progress.add_task(
             "finding flow", total=None if source.frames is None else min(stop or source.frames, source.frames) - start
         )
         size = film_size(source, values["width"], values["scale"])
-        count = export_flow(Path(video), room, make(), start, stop, size, values["fps"], lambda: progress.advance(bar))
+        count = export_flow(
+            Path(video), room, make(), start, stop, size, SourceSettings(values["fps"]), lambda: progress.advance(bar)
+        )
     click.echo(f"done: {out}, flow of {count} frames; --flow-from '{out}/bwd_%06d.flo' takes it")

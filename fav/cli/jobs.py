@@ -159,6 +159,7 @@ def stitch(
     """
     from fav.pipeline.artifacts import JobArtifacts, check_room
     from fav.pipeline.delivery import stitch as write
+    from fav.pipeline.submit import within
     from fav.stylize.postprocess import check_mask
     from fav.util.safe_path import brought, inside
     from fav.video import check_film_name
@@ -167,6 +168,7 @@ def stitch(
         raise FavError("--mask and --no-mask: expected one of them, got both")
     share = opened(shared)
     if out:
+        out = within(share.layout.root, out)
         check_out(out)
         check_room(share, out)
     found = the_job(share, job)
@@ -181,7 +183,7 @@ def stitch(
     check_video(found)
     video = brought(share.layout.root, artifacts.spec.video)
     if mask:
-        check_mask(mask, video, artifacts.spec.fps)
+        check_mask(mask, video, artifacts.spec.source)
     finish = replace(
         artifacts.spec.finish(share.layout.root),
         **{name: value for name, value in values.items() if value is not None},

@@ -151,7 +151,7 @@ FLOW_FILES = [
     job_option(name)
     for name in ("flow_from", "flow_forward_from", "reliability_from", "invert_reliability", "flow_first", "flow_y_up")
 ]
-CUTS = [job_option("no_cuts"), job_option("read_cuts")]
+CUTS = [job_option("no_cuts"), job_option("read_cuts"), job_option("cut_threshold")]
 RANGE = [job_option("range")]
 FPS = [job_option("fps")]
 LOOK = [job_option(name) for name, option in OPTIONS.items() if not option.job_only]

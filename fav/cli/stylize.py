@@ -36,7 +36,7 @@ def stylize(
     from fav.stylize.indexing import index_pieces
     from fav.stylize.postprocess import finished
     from fav.stylize.timeline import Timeline
-    from fav.video import check_film_name, write_film
+    from fav.video import check_film, check_film_name, write_film
 
     request = request_of(context, video, style, values)
     request.check()
@@ -47,17 +47,19 @@ def stylize(
     source = check(request)
     check_film_name(check_new(check_place(out)))
     look, finish, start, stop, cuts = look_of(request, source)
+    check_film(video, out, start=start, stop=stop, settings=request.source)
     timeline = Timeline(start, stop, request.backward, request.independent, request.chunk)
     with new_file(out) as film, Progress() as progress:
         bar = progress.add_task("looking for cuts", total=source.frames)
-        for piece in index_pieces(Path(video), stop, cuts, request.fps, lambda: progress.advance(bar)):
+        tick = lambda: progress.advance(bar)
+        for piece in index_pieces(Path(video), stop, cuts, request.source, tick, request.cut_threshold):
             timeline.add(piece)
         if timeline.end <= start:
             raise FavError(f"{video}: expected more than {start} frames for this --range, got {timeline.known}")
         progress.update(bar, description="stylizing", completed=0, total=timeline.end - start)
-        studio = FrameStylizer(Path(video), look, request.fps, threads, device, backend)
+        studio = FrameStylizer(Path(video), look, request.source, threads, device, backend)
         frames = stylized(studio, timeline, lambda: progress.advance(bar))
-        pictures = finished(frames, finish, Path(video), timeline.index, start, request.fps)
+        pictures = finished(frames, finish, Path(video), timeline.index, start, request.source)
         notes = write_film(
             film.file,
             Path(video),
@@ -66,7 +68,7 @@ def stylize(
             start=start,
             stop=timeline.cut_off,
             crf=request.crf,
-            fps=request.fps,
+            settings=request.source,
             name=out,
         )
     for note in (*cuts_read, *timeline.notes, *notes):

@@ -11,6 +11,7 @@ with installed():
     import fav
     from fav.cli.commands import COORDINATOR
     from fav.cli.common import SETTINGS, one_line_errors
+    from fav.cli.cuts import cuts
     from fav.cli.evaluate import evaluate
     from fav.cli.flow import flow
     from fav.cli.node import node
@@ -112,6 +113,6 @@ def sample(out: Path, truth: bool, size: tuple[int, int] | None, **values) -> No
     click.echo(f"done: {out}")
 
 
-for command in (flow, stylize, evaluate, train, node, *COORDINATOR):
+for command in (flow, stylize, cuts, evaluate, train, node, *COORDINATOR):
     main.add_command(command)
 main.add_command(check_fs, "check-fs")

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import floor
 from pathlib import Path
@@ -19,8 +19,8 @@ from fav.flow.files import FlowFiles, between_numbers
 from fav.flow.files import check as check_files
 from fav.util.image_sequence import is_sequence
 from fav.util.images import resize
-from fav.video import Decoder, FrameIndex, VideoInfo, decode, probe
-from fav.video.shot_detection import cut_finder
+from fav.video import AS_IT_IS, Decoder, FrameIndex, SourceSettings, VideoInfo, decode, probe
+from fav.video.shot_detection import THRESHOLD, CutFinder
 from fav.video.truncation import cut_short
 
 LONG_S = 1  # how far the long-term error looks back
@@ -41,7 +41,8 @@ class EvaluationConfig:
     start: int = 0
     stop: int | None = None
     cuts: tuple[int, ...] | None = None
-    fps: float | None = None
+    cut_threshold: float = THRESHOLD
+    settings: SourceSettings = AS_IT_IS
     flow: str = "dis"
     flow_weights: Path | None = None
     flow_downscale: int = 2
@@ -105,7 +106,7 @@ def check(comparison: EvaluationConfig, seams: tuple[int, ...] = ()) -> tuple[in
     Raises FavError for what can be known to be wrong before the work: inputs that are none, sizes and lengths that
     differ, seams (numbers of frames) that the film does not have.
     """
-    source = probe(comparison.video, comparison.fps)
+    source = probe(comparison.video, comparison.settings)
     films = [probe(film) for film in (comparison.film, comparison.against) if film]
     flows.check(comparison.flow, comparison.flow_weights)
     width, height = films[0].width, films[0].height
@@ -179,12 +180,17 @@ def looks_back_to(frame: int, shot_begins: int, index: FrameIndex) -> int:
     return max(shot_begins, int(np.searchsorted(index.pts, a_second_earlier, side="right")) - 1)
 
 
+def _sample(number: int, seconds: Fraction, source: np.ndarray, films: list[np.ndarray], cuts: set[int]) -> FrameSample:
+    return FrameSample(number, seconds, number in cuts, source, *films)
+
+
 def shown(comparison: EvaluationConfig) -> Iterator[FrameSample]:
     """The moments of a comparison as they are decoded, the source brought to the film's size."""
-    begins_shot = cut_finder(comparison.cuts)
+    finder, cuts, held = CutFinder(comparison.cuts, comparison.cut_threshold), set(), deque()
     with ExitStack() as stack:
-        source = stack.enter_context(decode(comparison.video, comparison.fps))
-        films = [stack.enter_context(decode(film)) for film in (comparison.film, comparison.against) if film]
+        source = stack.enter_context(decode(comparison.video, comparison.settings))
+        as_source = replace(comparison.settings, fps=None, name=None)
+        films = [stack.enter_context(decode(film, as_source)) for film in (comparison.film, comparison.against) if film]
         seen, taken = 0, [0] * len(films)
         for decoded in source:
             if decoded.number == comparison.stop:
@@ -192,7 +198,7 @@ def shown(comparison: EvaluationConfig) -> Iterator[FrameSample]:
             seen = decoded.number + 1
             if comparison.cuts is not None and decoded.number < comparison.start:
                 continue
-            cut = begins_shot(decoded.number, decoded.small)
+            cuts.update(finder.push(decoded))
             if decoded.number < comparison.start:
                 continue
             frames = [next(film, None) for film in films]
@@ -201,13 +207,13 @@ def shown(comparison: EvaluationConfig) -> Iterator[FrameSample]:
             if len(pictures) < len(frames):
                 break
             height, width = pictures[0].shape[:2]
-            yield FrameSample(
-                decoded.number,
-                decoded.pts * source.time_base,
-                cut,
-                at_size(decoded.image(), (width, height)),
-                *pictures,
-            )
+            moment, picture = decoded.pts * source.time_base, at_size(decoded.image(), (width, height))
+            held.append((decoded.number, moment, picture, pictures))
+            while held and held[0][0] < finder.settled:
+                yield _sample(*held.popleft(), cuts)
+        cuts.update(finder.finish())
+        while held:
+            yield _sample(*held.popleft(), cuts)
         if seen <= comparison.start:
             raise FavError(
                 f"{comparison.video}: expected more than {comparison.start} frames for this --range, got {seen}"

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from fav.errors import plain
 from fav.monitor.eta import ThroughputEstimator
 from fav.monitor.pace import JobPace
 from fav.pipeline.artifacts import JobArtifacts
@@ -276,7 +277,7 @@ class SnapshotReader:
             troubles=dict(Counter(attempt.why for _, attempt in tries)),
             lacks=known.lacks,
             missing=known.missing,
-            notes=tuple(extent.notes),
+            notes=tuple(dict.fromkeys((*(plain(note, 500) for note in artifacts.spec.notes), *extent.notes))),
             evaluation=evaluated(job) if artifacts.spec.evaluate else None,
             film=str(self.share.layout.root / ("finished" in marks and job.word("finished") or artifacts.spec.out)),
             provenance=artifacts.spec.provenance or {},

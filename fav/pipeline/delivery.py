@@ -45,7 +45,7 @@ def stitch(
             tick()
             yield frame
 
-    pictures = finished(frames(), finish, video, timeline.index, spec.start, spec.fps)
+    pictures = finished(frames(), finish, video, timeline.index, spec.start, spec.source)
     with exclusive(out) as file:
         return write_film(
             file,
@@ -55,7 +55,7 @@ def stitch(
             start=spec.start,
             stop=timeline.cut_off,
             crf=crf,
-            fps=spec.fps,
+            settings=spec.source,
             name=out,
         )
 
@@ -72,7 +72,7 @@ def preview(artifacts: JobArtifacts, video: Path, file: Path, name: Path, mark: 
         )
 
     def frames() -> Iterator[np.ndarray]:
-        with FrameReader(video, size=spec.network_size, fps=spec.fps) as reader:
+        with FrameReader(video, size=spec.network_size, settings=spec.source) as reader:
             for number in range(spec.start, timeline.end):
                 try:
                     yield artifacts.frame(number)
@@ -81,7 +81,7 @@ def preview(artifacts: JobArtifacts, video: Path, file: Path, name: Path, mark: 
                     yield reader.read(number, timeline.index) // 2
 
     pictures = finished(
-        frames(), spec.finish(artifacts.job.share.layout.root), video, timeline.index, spec.start, spec.fps
+        frames(), spec.finish(artifacts.job.share.layout.root), video, timeline.index, spec.start, spec.source
     )
     stop = timeline.cut_off if timeline.complete else timeline.end
     write_film(
@@ -92,7 +92,7 @@ def preview(artifacts: JobArtifacts, video: Path, file: Path, name: Path, mark: 
         start=spec.start,
         stop=stop,
         crf=spec.crf,
-        fps=spec.fps,
+        settings=spec.source,
         name=name,
         comment=mark,
     )

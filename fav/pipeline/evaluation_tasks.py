@@ -137,7 +137,7 @@ class EvaluationTasks:
         """The rows from a frame on: those that `python -m fav evaluate` finds of the published frames."""
         root, timeline = self.node.share.layout.root, self.artifacts.timeline
         shot, begins = timeline.shot_of(first)
-        with FrameReader(self.video, fps=self.spec.fps) as reader:
+        with FrameReader(self.video, settings=self.spec.source) as reader:
             if self.spec.evaluate and self.spec.loss_network and self._losses is None:
                 painting, network = brought(root, self.spec.evaluate), brought(root, self.spec.loss_network)
                 self._losses = losses_of(painting, str(network), self._source(reader, self.spec.start))
@@ -168,7 +168,7 @@ class EvaluationTasks:
             spec.out,
             start=spec.start,
             stop=spec.stop,
-            fps=spec.fps,
+            settings=spec.source,
             flow=spec.flow,
             flow_weights=Path(spec.flow_weights) if spec.flow_weights else None,
         )

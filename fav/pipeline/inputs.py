@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fav.errors import FavError
-from fav.pipeline.spec import BROUGHT, LINKED, OPTIONS, JobSpec
+from fav.pipeline.spec import BROUGHT, LINKED_INPUTS, OPTIONS, JobSpec
 from fav.util.fingerprint import print_of
 from fav.util.image_sequence import is_sequence
 from fav.util.safe_path import brought
@@ -32,7 +32,7 @@ def changed_inputs(
         if path is None or is_sequence(str(path)) and not sequences:
             continue
         try:
-            if print_of(path, name in LINKED) != wanted:
+            if print_of(path, name in LINKED_INPUTS) != wanted:
                 wrong.append(
                     f"{path}: expected the job's {what}, got another content; was it replaced? put it back, then go on, "
                     f"or make another job with --name"

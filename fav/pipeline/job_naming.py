@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from fav.pipeline.request import Request, differences
 from fav.pipeline.spec import FRAMES, OPTIONS, OUTPUT, JobSpec, digits
+from fav.util.image_sequence import title
 from shared.jobs import Job, find_job, job_name
 from shared.shared_dir import SharedDir
 
@@ -19,7 +20,7 @@ FILM_OPTIONS = frozenset(
 
 def plain_name(request: Request) -> str:
     """Return the name of a job of the whole video in full size, like `clip--wave`."""
-    return job_name(Path(request.video).stem.replace("%", ""), Path(request.style).stem)
+    return job_name(title(request.video), Path(request.style).stem)
 
 
 def default_name(request: Request) -> str:

@@ -101,7 +101,7 @@ class VideoPlan:
         self.studio = FrameStylizer(
             self.video,
             self.spec.look(root),
-            self.spec.fps,
+            self.spec.source,
             self.spec.threads or threads,
             own_device(device, backend),
             backend,
@@ -351,7 +351,12 @@ class VideoPlan:
         begun, self._pieces = self._pieces, None  # a pass that an error breaks off cannot go on
         if begun is None or begun[0] != task.number:
             self._check_inputs()  # later, the checksums of its frames do that
-            begun = 0, index_pieces(self.video, self.spec.stop, self.spec.cuts, self.spec.fps, tick)
+            begun = (
+                0,
+                index_pieces(
+                    self.video, self.spec.stop, self.spec.cuts, self.spec.source, tick, self.spec.cut_threshold
+                ),
+            )
         pieces = begun[1]
         for _ in range(task.number - begun[0]):  # a new owner decodes from the beginning
             next(pieces)

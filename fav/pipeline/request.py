@@ -40,6 +40,12 @@ class Request(TypedOptions, frozen=True):
             self.invert_reliability,
         )
 
+    @property
+    def last(self) -> int | None:
+        """The frame before which the film ends, None where it ends with the video."""
+        start, stop = self.range
+        return stop if self.test is None else min(start + self.test, stop or LAST_FRAME + 1)
+
     def check(self) -> None:
         """FavError for options that exclude each other or make no sense; looks at no file."""
         if self.seed and self.first_frame_style:

@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
 
 import msgspec
 from msgspec import NODEFAULT, Meta, Struct
@@ -24,6 +24,9 @@ from fav.flow import METHODS
 from fav.stylize.settings import LEAD, PRECISIONS, PostprocessSettings, StyleSettings, network_size
 from fav.util.safe_path import brought, inside
 from shared.settings import LEASE_S, SHORTEST_LEASE_S
+
+if TYPE_CHECKING:
+    from fav.video.settings import SourceSettings
 
 LAST_FRAME = 10**12 - 1  # as many digits as the name of a task has
 MOST_SIDE = 1 << 14  # pixels of a picture: x264 takes no more, and OpenCV warps no more than twice as many
@@ -149,6 +152,33 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
             FRAMES, "Frame rate of a numbered image sequence (dir/frame_%04d.png).", 0.001, 1000, unset="25"
         ),
     ] = None
+    hdr: Annotated[
+        str,
+        About(
+            FRAMES,
+            "HDR video (PQ, HLG). tone-map: brought to SDR before it is stylized. keep: stylized as it is stored, "
+            "and tagged so.",
+            choices=("tone-map", "keep"),
+        ),
+    ] = "tone-map"
+    deinterlace: Annotated[
+        str,
+        About(
+            FRAMES,
+            "Interlaced frames. auto: made whole (bwdif). off: stylized with their combs.",
+            choices=("auto", "off"),
+        ),
+    ] = "auto"
+    cut_threshold: Annotated[
+        float,
+        About(
+            FRAMES,
+            "How much a picture must differ from the one before to begin a shot; lower finds more cuts. (`fav cuts` shows "
+            "them.)",
+            1,
+            255,
+        ),
+    ] = 27.0
     min_filter: Annotated[
         int,
         About(
@@ -237,6 +267,14 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
             job_only=True,
         ),
     ] = False
+
+    @property
+    def source(self) -> "SourceSettings":
+        """How the video is read."""
+        from fav.video.settings import SourceSettings
+
+        name = (getattr(self, "provenance", None) or {}).get("video")  # the user's file; the job may have a copy
+        return SourceSettings(self.fps, name, self.hdr == "tone-map", self.deinterlace == "auto")
 
 
 class TypedOptions(JobOptions[Path], frozen=True, kw_only=True):
@@ -351,6 +389,7 @@ class JobSpec(JobOptions[str], frozen=True):
     stop: Annotated[int | None, About(least=1, most=LAST_FRAME + 1)] = None
     precision: Annotated[str, About(choices=PRECISIONS)] = "float32"
     provenance: dict[str, str] | None = None  # for people (`fav.pipeline.provenance`); nothing follows from it
+    notes: tuple[str, ...] = ()  # on what of the video is not in the film as it was
 
     def to_json(self) -> dict:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
@@ -537,7 +576,7 @@ OPTIONS = {each.name: each for each in sorted(map(_described, fields(TypedOption
 FIELDS = {field.name: _described(field) for field in fields(JobSpec)}
 _RECORDED = JobOptions.__struct_fields__
 BROUGHT = ("style", *(name for name in _RECORDED if f"{name}_print" in FIELDS))  # input files, besides the video
-LINKED = ("flow_from", "flow_forward_from", "reliability_from")  # of BROUGHT: large, and with gaps at cuts
+LINKED_INPUTS = ("flow_from", "flow_forward_from", "reliability_from")  # of BROUGHT: large, and with gaps at cuts
 PLAIN = tuple(name for name in _RECORDED if name not in BROUGHT)  # recorded just as they are typed
 
 

@@ -1,5 +1,7 @@
 """From a command line to a job: check everything first, then create the job or join the one that is there."""
 
+import fcntl
+import filecmp
 import hashlib
 import itertools
 import json
@@ -32,28 +34,33 @@ from fav.pipeline.job_naming import FILM_OPTIONS, default_name, find_or_name
 from fav.pipeline.provenance import provenance_of
 from fav.pipeline.repair import repair
 from fav.pipeline.request import Request, differences
-from fav.pipeline.spec import BROUGHT, LAST_FRAME, LINKED, LOSS_NETWORK, OPTIONS, PLAIN, JobSpec, check_size, digits
+from fav.pipeline.spec import BROUGHT, LINKED_INPUTS, LOSS_NETWORK, OPTIONS, PLAIN, JobSpec, check_size, digits
 from fav.pipeline.task_names import FLOW_AHEAD, REPORTS
 from fav.stylize.postprocess import check_mask
 from fav.stylize.settings import LEAD, PostprocessSettings, StyleSettings, network_size
 from fav.util.atomic import exclusive
 from fav.util.fingerprint import check_alike, print_of, video_fingerprint
-from fav.util.image_sequence import is_sequence, sequence_files
+from fav.util.image_sequence import check_whole, is_sequence, sequence_files
 from fav.util.images import read_image
 from fav.util.safe_path import inside
 from fav.util.text import words
-from fav.video import VideoInfo, check_film_name, decode, probe, reaches
+from fav.video import VideoInfo, check_film, check_film_name, decode, probe, reaches
 from fav.video.shot_detection import read_cuts
 from shared.attempts import reopen
+from shared.errors import UserError
 from shared.filesystem import FileSystem
-from shared.jobs import Job, create_job, find_job
+from shared.jobs import Job, all_jobs, create_job, find_job
 from shared.local import lock_file
 from shared.membership import Node
 from shared.ownership import note_brought
-from shared.paths import NAME, JobPaths
+from shared.paths import NAMED, JobPaths, is_name
 from shared.shared_dir import SharedDir
 
 TURN_S = 60.0
+FICLONE = 0x40049409  # of Linux' ioctl: share the blocks of another file
+CLONED, LINKED, COPIED, FOUND = "cloned", "linked", "copied", "linked from a job that has the same video"
+MOST_NOTES, NOTE_LENGTH = 20, 500
+LEAST_SIDE = 8  # pixels of a film that is made smaller
 
 
 @dataclass(frozen=True)
@@ -70,14 +77,12 @@ def submit(node: Node, request: Request) -> SubmitResult:
 
     Of a job that is finished every result is looked at: how far that is, is logged.
     """
-    request.check()
     share = node.share
-    base = default_name(request)
-    if not NAME.fullmatch(base):
-        raise FavError(
-            f"--name: expected letters, digits, '.', '_' and '-', at most 151 and not '-', '.' or '_' first, "
-            f"got {base[:200]!r}"
-        )
+    request = replace(request, out=within(share.layout.root, request.out))
+    request.check()
+    base = request.name or default_name(request)
+    if not is_name(base):
+        raise FavError(f"--name: expected {NAMED}, and not '-', '.' or '_' first, got {base[:200]!r}")
     if request.out:
         check_room(share, request.out)
     request, cuts_read = with_cuts(request)
@@ -88,12 +93,18 @@ def submit(node: Node, request: Request) -> SubmitResult:
         options = options_of(request, source)
         wanted = JobSpec(video="", style="", **options)
         name, job, others = find_or_name(share, request, wanted)
-        created = False
+        created, bringing = False, []
+        if job is None:
+            options["notes"] = (*source.notes, *film_notes(request, options), *crf_notes(request.crf))
+            notes += options["notes"]
         while job is None:
             try:
                 notes += () if request.no_room_check else _check_space(share, request, source, options)
                 job, created = create_job(
-                    node, name, request.lease, lambda layout: _fill(share, layout, request, options, name)
+                    node,
+                    name,
+                    request.lease,
+                    lambda layout: _fill(share, layout, request, options, name, bringing.append),
                 )
             except FavError:
                 if find_job(share, name) is None:  # else others have made it meanwhile, and its film may be there
@@ -102,7 +113,9 @@ def submit(node: Node, request: Request) -> SubmitResult:
                 name, job, others = find_or_name(share, request, wanted)
     if created and not request.out and Path(out := job.manifest.spec["out"]).stem != name:
         notes += (f"{Path(out).with_stem(name)} exists already; this film will be {out}",)
-    return SubmitResult(job, True, others + notes) if created else _join(node, job, request, wanted)
+    if not created:
+        return _join(node, job, request, wanted)
+    return SubmitResult(job, True, (*others, *notes, *bringing))
 
 
 @contextmanager
@@ -128,12 +141,13 @@ def _one_at_a_time(share: SharedDir, name: str) -> Iterator[None]:
 def check(request: Request) -> VideoInfo:
     """Look at every input; returns what the video is. FavError where one is not as it should be."""
     check_arguments(request.video, request.style)
-    source = probe(request.video, fps=request.fps)
     files = request.flow_files
-    for images in (
-        request.video,
-        *(str(path or "") for path in (request.mask, files.backward, files.forward, files.reliability)),
-    ):
+    for images, stop in ((request.video, request.last), (str(request.mask or ""), None)):
+        if is_sequence(images):
+            check_whole(images, stop)
+    source = probe(request.video, request.source)
+    flow_files = (str(path or "") for path in (files.backward, files.forward, files.reliability))
+    for images in (request.video, str(request.mask or ""), *flow_files):
         if is_sequence(images):
             check_alike(images)
     load_mixture(request.style, request.mix)
@@ -142,7 +156,7 @@ def check(request: Request) -> VideoInfo:
     if request.seed:
         read_image(request.seed)
     if request.mask:
-        check_mask(request.mask, request.video, request.fps)
+        check_mask(request.mask, request.video, request.source)
     if request.evaluate:
         from fav.evaluation.perceptual_metrics import (  # of no use to most jobs, and slow to import
             losses_of,
@@ -152,10 +166,10 @@ def check(request: Request) -> VideoInfo:
         losses_of(request.evaluate, str(request.loss_network)) if request.loss_network else painting_of(
             request.evaluate
         )
-    if request.cuts and source.frames is not None and request.cuts[-1] >= source.frames:
+    if request.cuts and not reaches(source, request.cuts[-1], request.source):
+        known = f"{source.frames}, " if source.frames is not None else ""
         raise FavError(
-            f"{request.read_cuts}: expected frame numbers below {source.frames}, the number of frames, "
-            f"got {request.cuts[-1]}"
+            f"{request.read_cuts}: expected frame numbers below {known}the number of frames, got {request.cuts[-1]}"
         )
     if request.out:
         check_film_name(request.out)
@@ -163,8 +177,13 @@ def check(request: Request) -> VideoInfo:
             raise FavError(f"--out: expected a name of letters that a terminal shows, got {request.out!r}")
     flows.check(request.flow, request.flow_weights)
     _check_flow_files(request, source)
+    if request.scale and min(source.width, source.height) * request.scale < LEAST_SIDE <= source.width:
+        raise FavError(
+            f"--scale: expected a film of at least {LEAST_SIDE} pixels a side, got {source.width * request.scale:.0f}x"
+            f"{source.height * request.scale:.0f} of {source.width}x{source.height}"
+        )
     start = request.range[0]
-    if start and not reaches(source, start, request.fps):
+    if start and not reaches(source, start, request.source):
         known = f" ({source.frames})" if source.frames is not None else ""
         raise FavError(f"--range: expected a START below the number of frames of {request.video}{known}, got {start}")
     return source
@@ -192,7 +211,7 @@ def _check_flow_files(request: Request, source: VideoInfo) -> None:
     )
     if request.flow_unchecked:
         return
-    with decode(Path(request.video), request.fps) as decoding:
+    with decode(Path(request.video), request.source) as decoding:
         seen = {
             frame.number: frame.image() for frame in islice(decoding, start, min(frames.stop, start + FLOW_CHECKED))
         }
@@ -206,6 +225,38 @@ def _some(frames: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
     middle = (first + last) // 2
     near = {number + step for number in (first + 1, middle, last - 1) for step in (-1, 0, 1)}
     return {number: frames[number] for number in sorted(near & frames.keys())}
+
+
+def within(root: Path, out: str | None) -> str | None:
+    """The film's name relative to the shared directory, also where it was given with the way there."""
+    if out is None or not Path(out).is_absolute():
+        return out
+    place = Path(out).parent.resolve() / Path(out).name
+    return place.relative_to(root.resolve()).as_posix() if place.is_relative_to(root.resolve()) else out
+
+
+def film_suffix(video: str) -> str:
+    """The ending of a film that nobody names: the video's where films may have it."""
+    suffix = Path(video).suffix.lower()
+    return suffix if suffix in (".mkv", ".mov") else ".mp4"
+
+
+def film_notes(request: Request, options: dict) -> tuple[str, ...]:
+    """What of a video is not in its film as it was; FavError where the film could not be written at all."""
+    film = request.out or f"film{film_suffix(request.video)}"
+    return tuple(
+        plain(note, NOTE_LENGTH)
+        for note in check_film(
+            request.video, film, start=options["start"], stop=options["stop"], settings=request.source
+        )[:MOST_NOTES]
+    )
+
+
+def crf_notes(crf: int) -> tuple[str, ...]:
+    """A note where a quality has a price that nobody expects."""
+    return ("--crf 0 is lossless H.264 (High 4:4:4 Predictive), which browsers and most hardware do not play",) * (
+        crf == 0
+    )
 
 
 def with_cuts(request: Request) -> tuple[Request, tuple[str, ...]]:
@@ -238,9 +289,7 @@ def with_loss_network(request: Request) -> tuple[Request, tuple[str, ...]]:
 
 def options_of(request: Request, source: VideoInfo) -> dict:
     """The fields of the spec that follow from the request and what the video is."""
-    start, stop = request.range
-    if request.test is not None:
-        stop = min(start + request.test, stop or LAST_FRAME + 1)
+    start, stop = request.range[0], request.last
     if request.read_cuts and request.cuts is None:
         raise ValueError("expected a request whose cuts are read (with_cuts)")
     cuts = request.cuts if request.read_cuts else () if request.no_cuts else None
@@ -250,7 +299,7 @@ def options_of(request: Request, source: VideoInfo) -> dict:
     return {
         **{name: getattr(request, name) for name in PLAIN},
         "out": request.out,
-        **{f"{name}_print": print_of(getattr(request, name), name in LINKED) for name in BROUGHT},
+        **{f"{name}_print": print_of(getattr(request, name), name in LINKED_INPUTS) for name in BROUGHT},
         "mix_prints": tuple(print_of(style) for style, _ in request.mix),
         "mix_weights": tuple(weight for _, weight in request.mix),
         "video_print": video_fingerprint(request.video),
@@ -320,9 +369,12 @@ def _check_space(share: SharedDir, request: Request, source: VideoInfo, options:
 
 def _inputs(share: SharedDir, request: Request) -> DiskUsage:
     """What is copied into the job."""
-    paths = [*(getattr(request, name) for name in BROUGHT if name not in LINKED), *(style for style, _ in request.mix)]
+    paths = [
+        *(getattr(request, name) for name in BROUGHT if name not in LINKED_INPUTS),
+        *(style for style, _ in request.mix),
+    ]
     files = [file for path in paths if path for file in _files_of(path)]
-    for path in (Path(request.video), *(getattr(request, name) for name in LINKED)):
+    for path in (Path(request.video), *(getattr(request, name) for name in LINKED_INPUTS)):
         some = _files_of(path, path != Path(request.video)) if path else []
         if some and some[0].stat().st_dev != share.layout.root.stat().st_dev:  # else they are there, or linked
             files += some
@@ -336,8 +388,10 @@ def _files_of(path: Path, behind_gaps: bool = False) -> list[Path]:
     return sequence_files(str(path), behind_gaps) if is_sequence(str(path)) else [path]
 
 
-def _fill(share: SharedDir, layout: JobPaths, request: Request, options: dict, name: str) -> dict:
-    """Bring the inputs into the job's directory; the spec."""
+def _fill(
+    share: SharedDir, layout: JobPaths, request: Request, options: dict, name: str, say: Callable[[str], None]
+) -> dict:
+    """Bring the inputs into the job's directory; the spec. `say` is told where the video is now."""
     options = {**options, "out": request.out or _free_name(share, request, name)}
     taken = _taken(share, request, options["out"])
     if taken:
@@ -345,16 +399,17 @@ def _fill(share: SharedDir, layout: JobPaths, request: Request, options: dict, n
     brought = {
         name: _bring(share, layout, getattr(request, name), layout.inputs / name)
         for name in BROUGHT
-        if name not in LINKED
+        if name not in LINKED_INPUTS
     }
-    for name in LINKED:
+    for name in LINKED_INPUTS:
         path = getattr(request, name)
-        brought[name] = path and _bring_large(share, layout, str(path), name)
+        brought[name] = path and _bring_large(share, layout, str(path), name, options[f"{name}_print"], say)
     mix = tuple(
         _bring(share, layout, style, layout.inputs / f"mix-{number}")
         for number, (style, _) in enumerate(request.mix, 1)
     )
-    video, origin = _bring_large(share, layout, request.video, "video"), provenance_of(request, share.layout.root)
+    video = _bring_large(share, layout, request.video, "video", options["video_print"], say)
+    origin = provenance_of(request, share.layout.root)
     fields: dict[str, Any] = {**options, **brought, "mix": mix, "video": video, "provenance": origin}
     spec = JobSpec(**fields).to_json()
     checked = JobSpec.from_json(json.loads(json.dumps(spec)))  # as a node will read it: what it refuses makes no job
@@ -368,7 +423,7 @@ def _fill(share: SharedDir, layout: JobPaths, request: Request, options: dict, n
 
 def _free_name(share: SharedDir, request: Request, job: str) -> str:
     """Return the name of the job's film: that of the job, with a number where such a film is there already."""
-    suffix = ".mkv" if Path(request.video).suffix == ".mkv" else ".mp4"
+    suffix = film_suffix(request.video)
     names = (f"{job}{'' if number == 1 else f'-{number}'}{suffix}" for number in itertools.count(1))
     return next(name for name in names if not _taken(share, request, name))
 
@@ -394,20 +449,50 @@ def _bring(share: SharedDir, layout: JobPaths, path: Path | None, target: Path) 
     return target.relative_to(share.layout.root).as_posix()
 
 
-def _bring_large(share: SharedDir, layout: JobPaths, video: str, name: str) -> str:
-    """Where all nodes read the video, or files of flow: where it is, if that is shared; else linked or copied into the job."""
+def _bring_large(
+    share: SharedDir, layout: JobPaths, video: str, name: str, content: str, say: Callable[[str], None]
+) -> str:
+    """Where all nodes read the video, or files of flow: where it is, if that is shared; else linked or copied into the job.
+
+    `content` is its fingerprint: what another job has already is linked. `say` is told what was done.
+    """
     root, path = share.layout.root.resolve(), Path(video)
     real = path.parent.resolve() / path.name if is_sequence(video) else path.resolve()
     if real.is_relative_to(root):
         return real.relative_to(root).as_posix()
     if is_sequence(video):
         target = layout.inputs / name
-        _bring_files(share, layout, sequence_files(video, name in LINKED), target, _link_or_copy)
+        ways: set[str] = set()
+        files = sequence_files(video, name in LINKED_INPUTS)
+        _bring_files(share, layout, files, target, lambda *paths: ways.add(_link_or_copy(*paths)))
+        say(f"{len(files)} images are {' and '.join(sorted(ways))} into the job{_cost(ways, files)}")
         return (target / path.name).relative_to(share.layout.root).as_posix()
     target = layout.inputs / f"{name}{path.suffix}"
     note_brought(share, layout, [target])
-    _link_or_copy(path.resolve(), target, share.system)
+    way = _link_or_copy(path.resolve(), target, share.system, True, lambda: _in_share(share, content, path))
+    say(f"{plain(video)} is {way} into the job{_cost({way}, [path])}")
     return target.relative_to(share.layout.root).as_posix()
+
+
+def _cost(ways: set[str], files: list[Path]) -> str:
+    """In words, the room that bringing files took, and what to heed."""
+    if COPIED in ways:
+        return f": {words(sum(file.stat().st_size for file in files))} in {files[0].name if len(files) == 1 else 'all'}"
+    if LINKED in ways:
+        return ", without room; do not write over it before the film is done (a new file of its name is no matter)"
+    return ", without room"
+
+
+def _in_share(share: SharedDir, content: str, video: Path) -> Path | None:
+    """A file of another job with a video's content; None where there is none, or it is not quite the same."""
+    for job in all_jobs(share):
+        spec = job.manifest.spec
+        if spec.get("video_print") == content and not is_sequence(str(spec.get("video"))):
+            with suppress(OSError, UserError):
+                there = inside(share.layout.root, spec["video"])
+                if filecmp.cmp(there, video, shallow=False):
+                    return there
+    return None
 
 
 def _bring_files(
@@ -420,17 +505,48 @@ def _bring_files(
         put(file, target / file.name, share.system)
 
 
-def _link_or_copy(source: Path, target: Path, system: FileSystem) -> None:
+def _link_or_copy(
+    source: Path,
+    target: Path,
+    system: FileSystem,
+    clones: bool = False,
+    alike: Callable[[], Path | None] = lambda: None,
+) -> str:
+    """Bring a file into a job at the least cost; in a word, how. `alike` finds the same content in the shared directory.
+
+    A clone shares its blocks and yet does not change when its source is written over, as a link does. One of each of many
+    small files would cost more than it saves.
+    """
+    if clones and _cloned(source, target):
+        system.sync(target)
+        return CLONED
     try:
         if (
             source.stat().st_mode & system.file_mode & 0o444 == system.file_mode & 0o444
         ):  # else colleagues could not read it
             system.link(source, target)
-            return
+            return LINKED
     except OSError:
         if system.same_file(source, target):  # only the reply was lost
-            return
+            return LINKED
+    if there := alike():
+        with suppress(OSError):
+            system.link(there, target)
+            return FOUND
     _copy(source, target, system)
+    return COPIED
+
+
+def _cloned(source: Path, target: Path) -> bool:
+    """Make a clone of a file where the file system can (Btrfs, XFS and others)."""
+    with exclusive(target) as file, open(source, "rb") as whole, open(file, "wb") as clone:
+        try:
+            fcntl.ioctl(clone, FICLONE, whole.fileno())
+            return True
+        except OSError:
+            pass
+    target.unlink()
+    return False
 
 
 def _copy(source: Path, target: Path, system: FileSystem) -> None:

@@ -57,6 +57,7 @@ def summary(facts: JobReportData) -> dict[str, str]:
         "work": f"{duration(plots.span(facts.done))} of all nodes together, "
         f"{_count(len(plots.nodes_of(facts)), 'node')} on {_count(len(hosts), 'machine')}",
         **({"measured": facts.measured} if facts.measured else {}),
+        **({"notes": "; ".join(notes)} if (notes := dict.fromkeys((*spec.notes, *timeline.notes))) else {}),
     }
 
 
@@ -72,7 +73,9 @@ def options(facts: JobReportData) -> dict[str, str]:
     spec = {
         name: value
         for name, value in facts.artifacts.spec.to_json().items()
-        if not name.endswith(("_print", "_prints")) and name != "provenance" and value not in (None, [], False)
+        if name not in ("notes", "provenance")
+        and not name.endswith(("_print", "_prints"))
+        and value not in (None, [], False)
     }  # which tell a person nothing
     classes = sorted({one.numeric_class for one in facts.done})
     return {
@@ -102,10 +105,10 @@ def before_and_after(
     spec, index = facts.artifacts.spec, facts.artifacts.timeline.index
     try:
         finish = spec.finish(facts.artifacts.job.share.layout.root)
-        with FrameReader(video, size=finish.size, fps=spec.fps) as reader:
+        with FrameReader(video, size=finish.size, settings=spec.source) as reader:
             for number in frames:
                 if (painted := facts.picture(number)) is not None:
-                    film = next(finished([painted], finish, video, index, number, spec.fps))
+                    film = next(finished([painted], finish, video, index, number, spec.source))
                     yield number, (reader.read(number, index), film)
     except FavError:
         return  # the video, or the mask, is not the job's any more

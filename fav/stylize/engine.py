@@ -29,7 +29,7 @@ from fav.stylize.settings import StyleSettings
 from fav.stylize.timeline import Timeline
 from fav.util.images import read_image, resize
 from fav.util.malloc import keep_freed_memory
-from fav.video import FrameIndex, FrameReader
+from fav.video import AS_IT_IS, FrameIndex, FrameReader, SourceSettings
 
 Painting = Future[tuple[np.ndarray, float]]  # of a picture (H, W, 3) uint8, and the seconds that it took
 
@@ -48,7 +48,7 @@ class FrameStylizer:
         self,
         video: Path,
         look: StyleSettings,
-        fps: float | None = None,
+        settings: SourceSettings = AS_IT_IS,
         threads: int | None = None,
         device: str = "cpu",
         backend: str = "auto",
@@ -58,7 +58,7 @@ class FrameStylizer:
         keep_freed_memory()
         self.look = look
         self.device = device
-        self.reader = FrameReader(video, size=look.size, fps=fps)
+        self.reader = FrameReader(video, size=look.size, settings=settings)
         runner = partial(StyleRunner, device=device, backend=choose(backend, device), precision=look.precision)
         self.runner = runner(load_mixture(look.style, look.mix))
         opener = runner(load_style(look.first_frame_style, in_channels=3)) if look.first_frame_style else None

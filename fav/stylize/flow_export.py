@@ -10,7 +10,7 @@ from fav.flow import Flow
 from fav.flow.consistency import reliability
 from fav.flow.io import quantized, write_flo
 from fav.util.images import resize
-from fav.video import decode
+from fav.video import AS_IT_IS, SourceSettings, decode
 
 BACKWARD, FORWARD, RELIABLE = "bwd_%06d.flo", "fwd_%06d.flo", "reliable_%06d.pgm"
 
@@ -22,7 +22,7 @@ def export_flow(
     start: int = 0,
     stop: int | None = None,
     size: tuple[int, int] | None = None,
-    fps: float | None = None,
+    settings: SourceSettings = AS_IT_IS,
     tick: Callable[[], None] = lambda: None,
 ) -> int:
     """Write flow in both directions, and where it is reliable, of the frames `[start, stop)` of `video`, to the directory `out`.
@@ -31,7 +31,7 @@ def export_flow(
     own one (`--min-filter`) does that. Returns the number of frames. FavError where there are none.
     """
     before, count = None, 0
-    with decode(video, fps) as decoding:
+    with decode(video, settings) as decoding:
         for decoded in decoding:
             number = decoded.number
             if number == stop:

@@ -4,35 +4,49 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fav.stylize.timeline import PIECE, IndexSegment
-from fav.video import FrameIndex, decode
-from fav.video.shot_detection import cut_finder
+from fav.video import AS_IT_IS, FrameIndex, SourceSettings, decode
+from fav.video.shot_detection import THRESHOLD, CutFinder
 
 
 def index_pieces(
     video: Path,
     stop: int | None,
     cuts: tuple[int, ...] | None,
-    fps: float | None = None,
+    settings: SourceSettings = AS_IT_IS,
     tick: Callable[[], None] = lambda: None,
+    threshold: float = THRESHOLD,
 ) -> Iterator[IndexSegment]:
     """One pass over a video: its frames and cuts, a piece at a time.
 
-    `cuts` are the first frames of shots, None to detect them. Nothing beyond frame `stop` is decoded.
+    `cuts` are the first frames of shots, None to detect them, at a `threshold` as for `CutDetector`. Nothing beyond frame
+    `stop` is decoded.
     """
-    begins_shot = cut_finder(cuts)
-    decoding = decode(video, fps=fps)
-    start, frames, found, number = 0, [], [], -1
+    finder, start, frames, cuts_found = CutFinder(cuts, threshold), 0, [], []
+    decoding = decode(video, settings)
+
+    def piece(last: bool) -> IndexSegment:
+        """Of the first frames that are held back."""
+        taken = frames if last else frames[:PIECE]
+        mine = tuple(cut for cut in cuts_found if cut < start + len(taken))
+        notes = tuple(decoding.warnings) if last else ()
+        return IndexSegment(start, FrameIndex.of(taken, decoding.time_base), mine, last, notes)
+
     for decoded in decoding:
-        number = decoded.number
-        if stop is not None and number >= stop:
+        if stop is not None and decoded.number >= stop:
             break
-        if number == start + PIECE:
-            # Held back until the next frame is here, so that the last piece knows that it is the last.
-            yield IndexSegment(start, FrameIndex.of(frames, decoding.time_base), tuple(found), last=False)
-            start, frames, found = number, [], []
+        # Held back until the next frame is here, so that the last piece knows that it is the last.
+        if len(frames) >= PIECE and finder.settled >= start + PIECE:
+            yield piece(last=False)
+            start, frames, cuts_found = (
+                start + PIECE,
+                frames[PIECE:],
+                [cut for cut in cuts_found if cut >= start + PIECE],
+            )
         tick()
         frames.append(decoded)
-        if begins_shot(number, decoded.small):
-            found.append(number)
-    notes = tuple(decoding.warnings)
-    yield IndexSegment(start, FrameIndex.of(frames, decoding.time_base), tuple(found), last=True, notes=notes)
+        cuts_found += finder.push(decoded)
+    cuts_found += finder.finish()
+    if len(frames) > PIECE:  # some waited for what may be a flash
+        yield piece(last=False)
+        start, frames, cuts_found = start + PIECE, frames[PIECE:], [cut for cut in cuts_found if cut >= start + PIECE]
+    yield piece(last=True)

@@ -15,7 +15,7 @@ from fav.stylize.blend import blend, luma, share_of, with_colors_of
 from fav.stylize.settings import PostprocessSettings
 from fav.util.image_sequence import is_sequence
 from fav.util.images import read_image, resize
-from fav.video import FrameIndex, FrameReader, decode, probe
+from fav.video import AS_IT_IS, FrameIndex, FrameReader, SourceSettings, decode, probe
 
 
 def finished(
@@ -24,7 +24,7 @@ def finished(
     video: Path | str,
     index: FrameIndex,
     start: int = 0,
-    fps: float | None = None,
+    settings: SourceSettings = AS_IT_IS,
 ) -> Iterator[np.ndarray]:
     """Raw stylized frames, (H, W, 3) uint8 BGR of any one size, as they enter the film; the first is of frame `start`.
 
@@ -35,7 +35,7 @@ def finished(
             yield resize(frame, finish.size)
         return
     masks = mask_frames(finish.mask, finish.size, start) if finish.mask else None
-    with FrameReader(video, size=finish.size, fps=fps) as reader:
+    with FrameReader(video, size=finish.size, settings=settings) as reader:
         for number, frame in enumerate(frames, start):
             share = share_of(finish.strength, next(masks) if masks else None)
             source, stylized = reader.read(number, index), resize(frame, finish.size)
@@ -63,7 +63,7 @@ def mask_frames(mask: Path, size: tuple[int, int], start: int = 0) -> Iterator[n
     )
 
 
-def check_mask(mask: Path, video: Path | str, fps: float | None = None) -> None:
+def check_mask(mask: Path, video: Path | str, settings: SourceSettings = AS_IT_IS) -> None:
     """FavError unless `mask` is a picture, or a video or numbered images of as many frames as `video` has.
 
     Where the containers do not say the same number, both are decoded to count them.
@@ -78,10 +78,10 @@ def check_mask(mask: Path, video: Path | str, fps: float | None = None) -> None:
         return
     try:
         there = probe(mask)
-        source = probe(video, fps)
+        source = probe(video, settings)
         if there.frames is not None and there.frames == source.frames:
             return
-        got, expected = _count(mask), _count(video, fps)
+        got, expected = _count(mask), _count(video, settings)
     except FavError as error:
         raise FavError(f"--mask: {error}") from error
     if got != expected:
@@ -99,6 +99,6 @@ def _is_picture(mask: Path) -> bool:
         return cv2.haveImageReader(f"/dev/fd/{file.fileno()}")  # a name that is not UTF-8 takes OpenCV down
 
 
-def _count(video: Path | str, fps: float | None = None) -> int:
-    with decode(video, fps) as decoding:
+def _count(video: Path | str, settings: SourceSettings = AS_IT_IS) -> int:
+    with decode(video, settings) as decoding:
         return sum(1 for _ in decoding)

@@ -2,10 +2,53 @@
 
 import os
 import re
-from itertools import count, takewhile
+from fnmatch import fnmatchcase
+from itertools import count, pairwise, takewhile
 from pathlib import Path
 
-from fav.errors import FavError
+from fav.errors import FavError, plain
+
+PICTURES = {"png", "jpg", "jpeg", "tif", "tiff", "exr", "dpx", "bmp", "webp", "ppm", "jp2"}
+MOST_TOLD = 8  # gaps
+
+
+def title(video: str) -> str:
+    """What a video is called by a person: a file by its name without ending, numbered images by their directory."""
+    path = Path(video)
+    return (path.absolute().parent.name if is_sequence(video) else path.stem) or path.stem.replace("%", "")
+
+
+def check_whole(pattern: str, stop: int | None = None) -> None:
+    """FavError with the numbers that are missing among those of a sequence; None that `stop` images before it need not know."""
+    numbers = sequence_numbers(pattern)
+    gaps = [(a + 1, b) for a, b in pairwise(numbers) if b > a + 1]
+    if not gaps or stop is not None and stop <= gaps[0][0] - numbers[0]:
+        return
+    told = ", ".join(f"{a}" if b == a + 1 else f"{a} to {b - 1}" for a, b in gaps[:MOST_TOLD])
+    missing, more = sum(b - a for a, b in gaps), ", …" if len(gaps) > MOST_TOLD else ""
+    raise FavError(
+        f"{pattern}: expected images numbered without a gap from {numbers[0]} to {numbers[-1]}, but {missing} "
+        f"{'is' if missing == 1 else 'are'} missing ({told}{more}); put them there, number the images anew, or say "
+        f"--range 0:{gaps[0][0] - numbers[0]}"
+    )
+
+
+def pattern_hint(video: str) -> str:
+    """What to type for the images in a directory, or those that a glob means: `; for its images say dir/frame_%04d.png`."""
+    path = Path(video)
+    directory = path if path.is_dir() else path.parent
+    names = (
+        sorted(name for name in os.listdir(directory) if path.is_dir() or fnmatchcase(name, path.name))
+        if directory.is_dir()
+        else []
+    )
+    for name in names:
+        stem, dot, suffix = name.rpartition(".")
+        number = re.fullmatch(r"(.*?)([0-9]+)", stem)
+        if dot and suffix.lower() in PICTURES and number and "%" not in name:
+            digits = f"%0{len(number[2])}d" if len(number[2]) < 10 and number[2][0] == "0" else "%d"
+            return f"; for numbered images say {plain(str(directory / f'{number[1]}{digits}.{suffix}'))}"
+    return "; for numbered images say dir/frame_%04d.png"
 
 
 def is_sequence(video: str) -> bool:

@@ -1,21 +1,25 @@
 """Decode and encode: the one room with codecs, timestamps and sound.
 
 A video is the path of a file, or a numbered image sequence given as a printf pattern (`dir/frame_%04d.png`),
-for which alone a frame rate `fps` is told. Frames count from 0 in the order they are shown.
+of which SourceSettings has the frame rate. Frames count from 0 in the order they are shown.
 """
 
 from fav.video.decoding import DecodedFrame, Decoder, decode
 from fav.video.index import FrameIndex
 from fav.video.probe import VideoInfo, probe, reaches
 from fav.video.reader import FrameReader
-from fav.video.writer import check_film_name, write_film
+from fav.video.settings import AS_IT_IS, SourceSettings
+from fav.video.writer import check_film, check_film_name, write_film
 
 __all__ = [
+    "AS_IT_IS",
     "DecodedFrame",
     "Decoder",
     "FrameIndex",
     "FrameReader",
+    "SourceSettings",
     "VideoInfo",
+    "check_film",
     "check_film_name",
     "decode",
     "probe",

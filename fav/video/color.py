@@ -4,16 +4,31 @@ Numbers of tags are those of ITU-T H.273, as everywhere in FFmpeg.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import av
 import cv2
 import numpy as np
-from av.video.plane import VideoPlane
 from av.video.reformatter import Interpolation, VideoReformatter
+
+from fav.errors import FavError, plain
+from fav.video import hdr
+from fav.video.side_data import side_data
 
 RGB, BT709, UNKNOWN, SMPTE170M = 0, 1, 2, 6  # matrix coefficients
 LIMITED, FULL = 1, 2
 MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}  # tag: libswscale's name for the same numbers
+LUMA = {
+    1: (0.2126, 0.0722),
+    4: (0.30, 0.11),
+    5: (0.299, 0.114),
+    6: (0.299, 0.114),
+    7: (0.212, 0.087),
+    9: (0.2627, 0.0593),
+}
+OTHER_MATRICES = {8: "YCgCo", 10: "BT.2020 constant luminance", 11: "SMPTE ST 2085", 12: "chromaticity-derived", 13:
+                  "chromaticity-derived", 14: "ICtCp", 15: "IPT-C2", 16: "YCgCo-R", 17: "YCgCo-R"}  # fmt: skip
+LINEAR = 8  # a transfer: light itself
 HD_HEIGHT = 720  # what is untagged is taken for BT.709 from this height on, for BT.601 below
 
 # Within 0.5 grey levels of the formula, where the fast path is 3 off and repeats chroma blockwise;
@@ -21,12 +36,16 @@ HD_HEIGHT = 720  # what is untagged is taken for BT.709 from this height on, for
 EXACTLY = (Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
            | Interpolation.FULL_CHR_H_INP | Interpolation.BITEXACT)  # fmt: skip
 ROUGHLY = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+SHIFT = 16  # bits behind the point of whole numbers
 LEFT, MIDDLE = np.array([0.25, 0.5, 0.25]), np.array([0.5, 0.5])  # filters around a column, and between two rows
 
 
 @dataclass(frozen=True)
 class ColorInfo:
-    """Color tags of a stream: matrix never unknown or RGB, range never unknown; the others as they are (2: unknown)."""
+    """Color tags of a stream: matrix never unknown or RGB, range never unknown; the others as they are (2: unknown).
+
+    With `tone_map`, those of the SDR pictures that are made of HDR.
+    """
 
     matrix: int
     range: int
@@ -34,23 +53,107 @@ class ColorInfo:
     transfer: int
 
     @classmethod
-    def of(cls, frame: av.VideoFrame) -> "ColorInfo":
+    def of(cls, frame: av.VideoFrame, tone_map: bool = False) -> "ColorInfo":
+        if tone_map and is_hdr(frame):
+            return cls(BT709, LIMITED, 1, 1)
+        if is_linear(frame):
+            return cls(BT709 if frame.height >= HD_HEIGHT else SMPTE170M, LIMITED, UNKNOWN, UNKNOWN)
         guess = BT709 if frame.height >= HD_HEIGHT else SMPTE170M
         full = frame.color_range == FULL or frame.format.name.startswith("yuvj")
         rgb = frame.format.is_rgb
         return cls(frame.colorspace if frame.colorspace in MATRICES and not rgb else guess,
-                   FULL if full and not rgb else LIMITED, frame.color_primaries, frame.color_trc)  # fmt: skip
+                   FULL if full and not rgb else LIMITED, frame.color_primaries,
+                   UNKNOWN if frame.color_trc == LINEAR else frame.color_trc)  # fmt: skip
 
 
-def to_bgr(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
-    """A decoded frame as (H, W, 3) uint8 BGR, upright by its display matrix, contiguous."""
+def is_hdr(frame: av.VideoFrame) -> bool:
+    """Whether its values stand for light as PQ and HLG have it."""
+    return frame.color_trc in (hdr.PQ, hdr.HLG)
+
+
+def is_linear(frame: av.VideoFrame) -> bool:
+    """Whether its values are light itself, as in EXR: floating point, or YUV that says so.
+
+    Whole numbers of red, green and blue are for a display, whatever is said: FFmpeg writes into each DPX that they are light.
+    """
+    floating = "f32" in frame.format.name or "f16" in frame.format.name
+    return floating or frame.color_trc == LINEAR and not frame.format.is_rgb
+
+
+def has_alpha(frame: av.VideoFrame) -> bool:
+    return any(part.is_alpha for part in frame.format.components)
+
+
+def check_matrix(frame: av.VideoFrame, video: object) -> None:
+    """FavError where the colors of a video cannot be told."""
+    name = OTHER_MATRICES.get(frame.colorspace)
+    if name and not frame.format.is_rgb:
+        raise FavError(
+            f"{video}: expected colors by a matrix as of BT.709, BT.601 or BT.2020, got {name}; convert the video first: "
+            f"ffmpeg -i {plain(video)} -vf zscale=matrix=709 -crf 12 film.mkv"
+        )
+
+
+def to_bgr(frame: av.VideoFrame, reformatter: VideoReformatter, tone_map: bool = False) -> np.ndarray:
+    """A decoded frame as (H, W, 3) uint8 BGR, upright by its display matrix, contiguous; HDR as SDR with `tone_map`."""
+    turn = display_matrix(frame)
     _tag(frame)
+    if tone_map and is_hdr(frame):
+        green, blue, red, white = _deep(frame, reformatter)
+        image = hdr.to_sdr(red, green, blue, white, frame.color_trc, frame.color_primaries)
+    elif is_linear(frame):
+        image = _of_light(frame, reformatter)
+    elif _bits(frame) > 8 and (frame.format.is_rgb or frame.color_range == FULL or len(frame.format.components) < 3):
+        # libswscale cuts the lower bits off: half a level too bright in the mean
+        green, blue, red, white = _deep(frame, reformatter)
+        image = cv2.merge([_eight_bits(white)[plane] for plane in (blue, green, red)])
+    else:
+        image = _by_swscale(frame, reformatter)
+    return np.ascontiguousarray(upright(image, *turn))
+
+
+def _bits(frame: av.VideoFrame) -> int:
+    return max(part.bits for part in frame.format.components) if frame.format.components else 8
+
+
+def _deep(frame: av.VideoFrame, reformatter: VideoReformatter) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Green, blue and red of a frame in 16 bits, (H, W) uint16 each, and the value that stands for white."""
+    made = reformatter.reformat(frame, format="gbrp16le", interpolation=EXACTLY, threads=1)
+    bits, limited = _bits(frame), frame.color_range == LIMITED and not frame.format.is_rgb
+    white = (1 << 16) - 1 if limited and len(frame.format.components) >= 3 else ((1 << bits) - 1) << (16 - bits)
+    return *(_samples(plane, np.uint16) for plane in made.planes), white
+
+
+@cache
+def _eight_bits(white: int) -> np.ndarray:
+    """The nearest of 8 bits by a value of 16, of which one stands for white."""
+    return np.minimum((np.arange(1 << 16) * 255 + white // 2) // white, 255).astype(np.uint8)
+
+
+def _of_light(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
+    """A picture of light from 0 to 1, as sRGB; brighter light is white."""
+    made = reformatter.reformat(frame, format="gbrpf32le", interpolation=EXACTLY, threads=1)
+    planes = [np.clip(np.nan_to_num(_samples(plane, np.float32)), 0, 1) for plane in made.planes]
+    codes = [np.rint(plane * np.float32((1 << 16) - 1)).astype(np.uint16) for plane in planes]
+    green, blue, red = (_srgb()[code] for code in codes)
+    return cv2.merge((blue, green, red))
+
+
+@cache
+def _srgb() -> np.ndarray:
+    """8 bits of sRGB by light in 16 bits."""
+    light = np.linspace(0, 1, 1 << 16)
+    return np.rint(255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)).astype(
+        np.uint8
+    )
+
+
+def _by_swscale(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
     # Into planes and merged: the same values as into "bgr24", which libswscale has no vector code for, in half the time.
     green, blue, red = map(
         _samples, reformatter.reformat(frame, format="gbrp", interpolation=EXACTLY, threads=1).planes
     )
-    image = cv2.merge((blue, green, red))
-    return np.ascontiguousarray(upright(image, *display_matrix(frame)))
+    return cv2.merge((blue, green, red))
 
 
 def to_small_bgr(frame: av.VideoFrame, long_side: int, reformatter: VideoReformatter) -> np.ndarray:
@@ -73,24 +176,48 @@ def from_bgr(image: np.ndarray, colors: ColorInfo, reformatter: VideoReformatter
     two rows. (libswscale would put it in the middle, and to_bgr then shows colors half a pixel beside their place.)
     """
     height, width = image.shape[:2]
+    if colors.range == FULL:
+        return _frame(_of_full_range(image, colors.matrix), height, width, colors)
     frame, (blue, green, red) = av.VideoFrame(width, height, "gbrp"), cv2.split(image)
     for plane, samples in zip(frame.planes, (green, blue, red)):
         _samples(plane)[...] = samples
     full = reformatter.reformat(frame, format="yuv444p", dst_colorspace=MATRICES[colors.matrix],
                                 dst_color_range=colors.range, interpolation=EXACTLY, threads=1).to_ndarray()  # fmt: skip
-    planes: list[np.ndarray] = [full[0]]
-    for plane in full[1:]:
-        sides = cv2.sepFilter2D(plane, -1, LEFT, MIDDLE, anchor=(1, 0), borderType=cv2.BORDER_REPLICATE)
-        planes.append(sides[::2, ::2])
+    planes = [full[0], *(cv2.sepFilter2D(plane, -1, LEFT, MIDDLE, anchor=(1, 0), borderType=cv2.BORDER_REPLICATE)[::2, ::2]
+                         for plane in full[1:])]  # fmt: skip
+    return _frame(planes, height, width, colors)
+
+
+def _frame(planes: list[np.ndarray], height: int, width: int, colors: ColorInfo) -> av.VideoFrame:
     samples = np.concatenate([plane.ravel() for plane in planes]).reshape(height * 3 // 2, width)
     frame = av.VideoFrame.from_ndarray(samples, format="yuv420p")
     frame.colorspace, frame.color_range = colors.matrix, colors.range
     return frame
 
 
-def _samples(plane: VideoPlane) -> np.ndarray:
-    """A view (H, W) uint8 of a plane of 8 bits, without the padding of its rows."""
-    return np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+def _of_full_range(image: np.ndarray, matrix: int) -> list[np.ndarray]:
+    """Planes of yuv420p; libswscale's chroma is half a level low here. In whole numbers, the same on all processors."""
+    red, blue = LUMA[matrix]
+    rows = np.array([(blue, 1 - red - blue, red),
+                     (0.5, -(1 - red - blue) / (2 * (1 - blue)), -red / (2 * (1 - blue))),
+                     (-blue / (2 * (1 - red)), -(1 - red - blue) / (2 * (1 - red)), 0.5)])  # fmt: skip
+    rows = np.rint(rows * (1 << SHIFT)).astype(np.int32)
+    rows[:, 1] += np.array([1 << SHIFT, 0, 0], np.int32) - rows.sum(axis=1, dtype=np.int32)  # grey stays grey
+    parts = [plane.astype(np.int32) for plane in cv2.split(image)]
+    y, u, v = (sum(weight * part for weight, part in zip(row, parts)) for row in rows)
+    planes = [(y + (1 << SHIFT - 1)) >> SHIFT]
+    for chroma in (u, v):
+        rows_of_two = chroma[::2] + chroma[1::2]
+        padded = np.pad(rows_of_two, ((0, 0), (1, 1)), mode="edge")
+        eighths = padded[:, :-2:2] + 2 * padded[:, 1:-1:2] + padded[:, 2::2]
+        planes.append(((eighths + (1 << SHIFT + 2)) >> SHIFT + 3) + 128)
+    return [np.clip(plane, 0, 255).astype(np.uint8) for plane in planes]
+
+
+def _samples(plane: av.video.plane.VideoPlane, kind: type = np.uint8) -> np.ndarray:
+    """A view (H, W) of a plane whose samples are of a kind, without the padding of its rows."""
+    size = np.dtype(kind).itemsize
+    return np.frombuffer(plane, kind).reshape(plane.height, plane.line_size // size)[:, : plane.width]
 
 
 def _tag(frame: av.VideoFrame) -> None:
@@ -102,16 +229,15 @@ def _tag(frame: av.VideoFrame) -> None:
 
 def display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
     """Signs of (a, b, c, d) in x' = a x + c y, y' = b x + d y, which shows a stored picture upright."""
-    data = frame.side_data.get("DISPLAYMATRIX")
+    data = side_data(frame, "DISPLAYMATRIX")
     if data is None:
         return 1, 0, 0, 1
-    a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].astype(int)
+    a, b, _, c, d = np.frombuffer(data, np.int32)[:5].astype(int)
     if abs(a) + abs(d) >= abs(b) + abs(c):  # an oblique rotation is taken for the nearest right angle
         b = c = 0
     else:
         a = d = 0
-    a, b, c, d = (int(np.sign(value)) for value in (a, b, c, d))
-    return a, b, c, d
+    return tuple(int(np.sign(value)) for value in (a, b, c, d))
 
 
 def upright(image: np.ndarray, a: int, b: int, c: int, d: int) -> np.ndarray:

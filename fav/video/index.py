@@ -11,6 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from fav.video.decoding import DecodedFrame
 
+COLUMNS = {"pts": np.int64, "duration": np.int64, "keyframe": np.bool_, "crc": np.uint32, "shift": np.int64}
 LATEST = 1 << 62  # units of a time base: the sum of two such times is a number, still
 
 
@@ -19,7 +20,8 @@ class FrameIndex:
     """Frames of a video in the order they are shown, or a piece of it. Arrays of one length, read only by custom.
 
     pts int64, ascending, and duration int64 are in units of time_base (seconds); keyframe bool; crc uint32 of the
-    decoded samples. Frame numbers are positions, so an index that readers use starts at frame 0.
+    decoded samples. Frame numbers are positions, so an index that readers use starts at frame 0. shift int64 is what was
+    added to the times in the file because its clock jumps; None: nothing.
     """
 
     pts: np.ndarray
@@ -27,21 +29,23 @@ class FrameIndex:
     keyframe: np.ndarray
     crc: np.ndarray
     time_base: Fraction
+    shift: np.ndarray | None = None
+
+    def __post_init__(self):
+        if self.shift is None:
+            object.__setattr__(self, "shift", np.zeros(len(self.pts), np.int64))
 
     @classmethod
     def of(cls, frames: "Iterable[DecodedFrame]", time_base: Fraction) -> "FrameIndex":
         """The index of decoded frames, of which only the facts are looked at."""
-        facts = [(frame.pts, frame.duration, frame.keyframe, frame.crc) for frame in frames]
-        return cls._from_columns(list(zip(*facts)) or [()] * 4, time_base)
+        facts = [(frame.pts, frame.duration, frame.keyframe, frame.crc, frame.shift) for frame in frames]
+        return cls._from_columns(list(zip(*facts)) or [()] * 5, time_base)
 
     @classmethod
     def joined(cls, pieces: "Sequence[FrameIndex]") -> "FrameIndex":
         """Consecutive pieces, at least one, as one index."""
-        columns = ("pts", "duration", "keyframe", "crc")
-        pts, duration, keyframe, crc = (
-            np.concatenate([getattr(piece, column) for piece in pieces]) for column in columns
-        )
-        return cls(pts, duration, keyframe, crc, pieces[0].time_base)
+        columns = {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in COLUMNS}
+        return cls(**columns, time_base=pieces[0].time_base)
 
     def to_json(self) -> dict:
         return {
@@ -50,7 +54,14 @@ class FrameIndex:
             "crc": self.crc.tolist(),
             "keyframe": np.flatnonzero(self.keyframe).tolist(),
             "time_base": str(self.time_base),
-        }
+        } | self._shifts()
+
+    def _shifts(self) -> dict:
+        """The shift where it changes; nothing where there is none, as of almost all videos."""
+        if not self.shift.any():
+            return {}
+        changes = np.flatnonzero(np.diff(self.shift, prepend=0))
+        return {"shifts": [[int(number), int(self.shift[number])] for number in changes]}
 
     @classmethod
     def from_json(cls, fields: dict) -> "FrameIndex":
@@ -62,9 +73,13 @@ class FrameIndex:
             raise ValueError("expected a fraction of a second as the time base")
         keyframe = np.zeros(count, bool)
         keyframe[keys] = True
-        index = cls._from_columns(
-            (fields["pts"], fields["duration"], keyframe, fields["crc"]), Fraction(fields["time_base"])
-        )
+        shift = np.zeros(count, np.int64)
+        for number, ticks in fields.get("shifts", ()):
+            if not 0 <= number < count or not -LATEST <= ticks <= LATEST:
+                raise ValueError(f"expected shifts of {count} frames")
+            shift[number:] = ticks
+        columns = fields["pts"], fields["duration"], keyframe, fields["crc"], shift
+        index = cls._from_columns(columns, Fraction(fields["time_base"]))
         if any(column.shape != (count,) for column in (index.pts, index.duration, index.crc)):
             raise ValueError(f"expected {count} frames in each column")
         if (index.pts[1:] <= index.pts[:-1]).any() or any(
@@ -75,9 +90,8 @@ class FrameIndex:
 
     @classmethod
     def _from_columns(cls, columns: Sequence, time_base: Fraction) -> "FrameIndex":
-        kinds = (np.int64, np.int64, np.bool_, np.uint32)
-        pts, duration, keyframe, crc = (np.array(column, kind) for column, kind in zip(columns, kinds))
-        return cls(pts, duration, keyframe, crc, time_base)
+        made = {name: np.array(column, kind) for (name, kind), column in zip(COLUMNS.items(), columns)}
+        return cls(**made, time_base=time_base)
 
     def __len__(self) -> int:
         return len(self.pts)

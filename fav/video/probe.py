@@ -11,8 +11,9 @@ from av.error import FFmpegError
 from fav.errors import FavError
 from fav.util.image_sequence import is_sequence, sequence_files
 from fav.video.color import ColorInfo
-from fav.video.container import open_video, video_stream
+from fav.video.container import frame_rate, open_video, video_stream
 from fav.video.decoding import decode
+from fav.video.settings import AS_IT_IS, SourceSettings
 
 
 @dataclass(frozen=True)
@@ -32,37 +33,39 @@ class VideoInfo:
     seconds: float | None  # what the container says
     sound: bool
     suffix: str
+    notes: tuple[str, ...] = ()  # on what a film has otherwise, by the first frame
 
 
-def probe(video: Path | str, fps: float | None = None) -> VideoInfo:
-    """Look at a video up to its first frame, which is decoded; FavError where there is none.
-
-    `fps` is the rate of a numbered image sequence, 25 if None; nothing else heeds it.
-    """
-    with decode(video, fps) as decoding:
+def probe(video: Path | str, settings: SourceSettings = AS_IT_IS) -> VideoInfo:
+    """Look at a video up to its first frame, which is decoded; FavError where there is none."""
+    with decode(video, settings) as decoding:
         first = next(decoding, None)
         if first is None:
-            raise FavError(f"{video}: expected frames, but not one of its video stream {decoding.stream.index} decodes")
+            raise FavError(
+                f"{video}: expected frames, but not one of its video stream {decoding.stream.index} decodes"
+                f" ({decoding.stream.codec_context.name}); FFmpeg may not know this kind of it"
+            )
+        first.check_colors(video)
         height, width = first.image().shape[:2]
         stream, turned = decoding.stream, first.turned
         aspect = stream.sample_aspect_ratio or Fraction(1)
         count = len(sequence_files(str(video))) if is_sequence(str(video)) else stream.frames
         return VideoInfo(
             path=str(video), width=width, height=height, turned=turned, codec=stream.codec_context.name,
-            time_base=decoding.time_base, rate=stream.average_rate or None, pixel_aspect=1 / aspect if turned else aspect,
+            time_base=decoding.time_base, rate=frame_rate(stream), pixel_aspect=1 / aspect if turned else aspect,
             colors=first.colors, frames=count or None, seconds=_seconds(decoding.container), sound=bool(decoding.container.streams.audio),
-            suffix=Path(video).suffix.lower(),
+            suffix=Path(video).suffix.lower(), notes=tuple(decoding.facts),
         )  # fmt: skip
 
 
-def reaches(source: VideoInfo, number: int, fps: float | None = None) -> bool:
+def reaches(source: VideoInfo, number: int, settings: SourceSettings = AS_IT_IS) -> bool:
     """Whether a video may have a frame of that number. Where its container does not say and its length is no sure sign either,
     packets are counted up to there, which are at least as many as frames; nothing is decoded."""
     if source.frames is not None:
         return number < source.frames
     if source.seconds and source.rate and number < source.seconds * source.rate / 2:
         return True
-    with open_video(source.path, fps) as container:
+    with open_video(source.path, settings) as container:
         stream = video_stream(container, source.path)
         try:
             return any(

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.error import FFmpegError
 
 from fav.errors import FavError
 from fav.util.images import resize
 from fav.video.decoding import DecodedFrame, Decoder
 from fav.video.index import FrameIndex
+from fav.video.settings import AS_IT_IS, SourceSettings
 
 KEPT = 8  # decoded frames that stay at hand, in the codec's format: whoever goes backward seeks once for eight
 IMAGES = 2  # pictures that stay at hand: callers compare a frame with its neighbour
@@ -26,8 +26,8 @@ class FrameReader:
     entered in the middle, missing times, a wrong seek table), earlier ways in are tried, at last the start.
     """
 
-    def __init__(self, video: Path | str, size: tuple[int, int] | None = None, fps: float | None = None):
-        self._video, self._size, self._fps = video, size, fps
+    def __init__(self, video: Path | str, size: tuple[int, int] | None = None, settings: SourceSettings = AS_IT_IS):
+        self._video, self._size, self._settings = video, size, settings
         self._images: OrderedDict[int, np.ndarray] = OrderedDict()
         self._kept: OrderedDict[int, DecodedFrame] = OrderedDict()
         self._decoding = self._opened()
@@ -60,14 +60,24 @@ class FrameReader:
     def _decoded(self, number: int, index: FrameIndex) -> DecodedFrame:
         frame = None
         for frame in self._ways(number, index):
-            if frame and frame.crc == index.crc[number]:
+            if frame and frame.crc == index.crc[number] and self._whole(frame, number, index):
                 return frame
         if frame and frame.damaged and frame.pts == index.pts[number]:
             return frame  # decoders may patch up damage by what happens to lie in memory
+        if frame and frame.crc == index.crc[number]:
+            return frame  # a frame beside it is damaged
         raise FavError(
             f"{self._video}: frame {number} is not the one that was indexed: the file was replaced, or the FFmpeg here "
             f"({av.ffmpeg_version_info}) decodes it otherwise; put the file back, or install the versions that indexed it"
         )
+
+    def _whole(self, frame: DecodedFrame, number: int, index: FrameIndex) -> bool:
+        """Whether what the picture is made of is right: of two fields, its neighbours as well, where they are indexed."""
+        if not frame.woven:
+            return True
+        before, after = frame.neighbours_crc
+        right = before is None if number == 0 else before == index.crc[number - 1]
+        return right and (number + 1 >= len(index) or after == index.crc[number + 1])
 
     def _ways(self, number: int, index: FrameIndex) -> Iterator[DecodedFrame | None]:
         """What comes out for frame `number`, one way after the other, the cheapest first."""
@@ -108,8 +118,8 @@ class FrameReader:
         self._kept.clear()
         self._position, self._aim = -2, keyframe
         try:
-            self._decoding.seek(index.pts[keyframe])
-        except FFmpegError:
+            self._decoding.seek(int(index.pts[keyframe]), int(index.shift[keyframe]))
+        except av.FFmpegError:
             return False
         return True
 
@@ -120,7 +130,7 @@ class FrameReader:
         self._position, self._aim = -1, None
 
     def _opened(self) -> Decoder:
-        return Decoder(self._video, self._fps, keep=True)
+        return Decoder(self._video, self._settings, keep=True)
 
 
 def _remember(store: OrderedDict, key: int, value, limit: int) -> None:

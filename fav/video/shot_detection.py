@@ -1,9 +1,12 @@
 """Where shots begin: found by PySceneDetect's content detector as the frames come, or read from a file of the user."""
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 from scenedetect.detectors import ContentDetector
 from scenedetect.scene_detector import FlashFilter
@@ -11,10 +14,15 @@ from scenedetect.scene_detector import FlashFilter
 from fav.errors import FavError
 from fav.util.reading import read_once
 
-# A quarter of a second. Flashes and whip pans pass the threshold several times within a few frames, and each cut
+if TYPE_CHECKING:
+    from fav.video.decoding import DecodedFrame
+
+# A quarter of a second. Whip pans pass the threshold several times within a few frames, and each cut
 # starts a new picture from nothing, which is seen; shots this short hardly exist. (PySceneDetect's 15 frames
 # would lose the second of two cuts that are half a second apart.)
 MIN_SHOT = 6
+FLASH = MIN_SHOT - 1  # frames after which the picture is as it was before
+THRESHOLD = 27.0
 LONGEST = 12  # digits of a frame number
 LARGEST = 1 << 24  # bytes of a file of cuts: more than a million numbers
 LONG_SIDE = 256  # of the pictures that are looked at, as PySceneDetect itself chooses it
@@ -26,43 +34,127 @@ SUDDEN, RECENT, QUIET = 2.0, 3, 15.0
 
 
 class CutDetector:
-    """Finds cuts in frames that come one after the other; each is judged at once, by those before it alone.
+    """Finds cuts in frames that come one after the other. A cut is sure when FLASH more frames are seen.
 
     `threshold` is the mean change of hue, saturation and value (OpenCV's 8-bit HSV) from one frame to the next that
     makes a cut in any case; in quiet shots less does. Within `min_shot` frames after a cut there is no other (the
-    first frame counts as none). The change is that of PySceneDetect's ContentDetector.
+    first frame counts as none). The change is that of PySceneDetect's ContentDetector. Where the picture is soon again
+    what it was before, there was a flash and no cut.
     """
 
-    def __init__(self, threshold: float = 27.0, min_shot: int = MIN_SHOT):
+    def __init__(self, threshold: float = THRESHOLD, min_shot: int = MIN_SHOT):
         self._threshold, self._min_shot = threshold, min_shot
+        self._quiet = QUIET * threshold / THRESHOLD
         self._detector = ContentDetector(threshold, min_scene_len=min_shot, filter_mode=FlashFilter.Mode.SUPPRESS)
         self._changes = deque([threshold], maxlen=RECENT)  # what was before the first frame may have been anything
+        self._seen: deque[np.ndarray] = deque(maxlen=FLASH + 1)  # the last pictures, in HSV
+        self._maybe: PossibleCut | None = None
         self._started = False
 
-    def push(self, number: int, frame: np.ndarray) -> bool:
-        """Whether a new shot begins at this frame, (H, W, 3) uint8 BGR; numbers ascend by one. Never for the first.
+    @property
+    def unsure(self) -> int | None:
+        """The frame that may begin a shot, or be a flash; None where there is none."""
+        return self._maybe.number if self._maybe else None
+
+    def push(self, number: int, frame: np.ndarray) -> list[int]:
+        """The cuts that are sure with this frame, (H, W, 3) uint8 BGR; numbers ascend by one. Never the first frame.
 
         A long side of LONG_SIDE is enough; larger frames find the same cuts and take longer.
         """
-        self._detector._threshold = min(self._threshold, max(QUIET, SUDDEN * max(self._changes)))
+        picture, sure = cv2.cvtColor(frame, cv2.COLOR_BGR2HSV), []
+        before = self._filter._last_above
+        found = self._is_cut(number, frame)
+        if self._maybe and self._maybe.is_like(picture, self._threshold):
+            self._filter._last_above = self._maybe.last_cut  # there was none since
+            self._maybe = None
+        elif self._maybe and number - self._maybe.number >= FLASH:
+            sure, self._maybe = [self._maybe.number], None
+        if found:
+            possible = PossibleCut(number, tuple(self._seen), self._detector._frame_score, before)
+            if possible.is_like(picture, self._threshold):
+                self._filter._last_above = before  # the end of a flash
+            else:
+                self._maybe = possible
+        self._seen.append(picture)
+        return sure
+
+    def finish(self) -> list[int]:
+        """The cuts that are sure when no more frames come."""
+        last, self._maybe = self._maybe, None
+        return [last.number] if last else []
+
+    @property
+    def _filter(self) -> FlashFilter:
+        return self._detector._flash_filter
+
+    def _is_cut(self, number: int, frame: np.ndarray) -> bool:
+        self._detector._threshold = min(self._threshold, max(self._quiet, SUDDEN * max(self._changes)))
         if not self._started:
             self._started = True
-            return bool(
-                self._detector.process_frame(number - self._min_shot, frame)
-            )  # it takes its first number for a cut
+            # it takes its first number for a cut
+            return bool(self._detector.process_frame(number - self._min_shot, frame))
         found = self._detector.process_frame(number, frame)
         self._changes.append(self._detector._frame_score or 0.0)
         return bool(found)
 
 
-def cut_finder(cuts: Iterable[int] | None) -> Callable[[int, Callable[[int], np.ndarray]], bool]:
-    """A function that tells whether a new shot begins at a frame, asked with its number and with what makes its picture, of
-    a long side that is given: one of `cuts`, for which no picture is made, or None to detect them, as `CutDetector` does."""
-    if cuts is not None:
-        given = frozenset(cuts)
-        return lambda number, small: number in given
-    detector = CutDetector()
-    return lambda number, small: detector.push(number, small(LONG_SIDE))
+@dataclass
+class PossibleCut:
+    """A frame that differs by `score` from the one before it, the last of the pictures (HSV) in `before`."""
+
+    number: int
+    before: tuple[np.ndarray, ...]
+    score: float
+    last_cut: int | None
+
+    def is_like(self, picture: np.ndarray, threshold: float) -> bool:
+        """Whether a picture is again one of the shot that came before."""
+        limit = min(self.score / 2, threshold)
+        return any(_distance(earlier, picture) < limit for earlier in self.before)
+
+
+def _distance(a: np.ndarray, b: np.ndarray) -> float:
+    """The mean change of hue, saturation and value, as PySceneDetect has it."""
+    return cv2.norm(a, b, cv2.NORM_L1) / a.size
+
+
+class CutFinder:
+    """Tells where shots begin while a video is decoded: at `cuts`, or where they are found if that is None.
+
+    Where frames change their size, a shot begins in any case.
+    """
+
+    def __init__(self, cuts: Iterable[int] | None = None, threshold: float = THRESHOLD):
+        self._given = None if cuts is None else frozenset(cuts)
+        self._detector = CutDetector(threshold)
+        self._size: tuple[int, int] | None = None
+        self._small: tuple[int, int] | None = None
+        self._seen = 0
+
+    @property
+    def settled(self) -> int:
+        """The cuts before this frame are known."""
+        unsure = self._detector.unsure
+        return self._seen if unsure is None else unsure
+
+    def push(self, frame: "DecodedFrame") -> list[int]:
+        """The cuts that are known with this frame and were not before."""
+        self._seen = frame.number + 1
+        if self._given is not None:
+            return [frame.number] if frame.number in self._given else []
+        small, size = frame.small(LONG_SIDE), frame.size
+        self._small = self._small or (small.shape[1], small.shape[0])
+        if small.shape[1::-1] != self._small:
+            small = cv2.resize(small, self._small, interpolation=cv2.INTER_AREA)
+        found = self._detector.push(frame.number, small)
+        if self._size not in (None, size):
+            found = sorted({*found, *self._detector.finish(), frame.number})
+        self._size = size
+        return found
+
+    def finish(self) -> list[int]:
+        """The cuts that are known when no more frames come."""
+        return self._detector.finish() if self._given is None else []
 
 
 def read_cuts(path: Path | str, frame_count: int | None = None) -> tuple[int, ...]:

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
-from itertools import chain
+from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import av
+import av.logging
 import cv2
 import numpy as np
 from av.codec.context import Flags as CodecFlags
@@ -17,19 +18,33 @@ from av.packet import Packet
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from fav.errors import FavError
+from fav.errors import FavError, plain
 from fav.video.color import from_bgr
-from fav.video.container import DEFAULT_FPS, open_video
+from fav.video.container import DEFAULT_FPS, open_video, video_stream
+from fav.video.decoding import Decoder
+from fav.video.extras import Extras
 from fav.video.index import FrameIndex
 from fav.video.probe import VideoInfo, probe
+from fav.video.settings import AS_IT_IS, SourceSettings
 from fav.video.tracks import Tracks
-
-if TYPE_CHECKING:
-    from av.container.core import Chapter
 
 CONTAINERS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov"}
 AVX512F = 13  # as OpenCV counts processor features; its Python module has no names for them
-TECHNICAL = {"encoder", "major_brand", "minor_version", "compatible_brands"}  # what a muxer says of its own file
+TECHNICAL = {
+    "encoder",
+    "major_brand",
+    "minor_version",
+    "compatible_brands",
+    "timecode",
+}  # what a muxer says of its own file
+
+TRIAL = {
+    "preset": "ultrafast",
+    "bf": "3",
+    "x264-params": "b-adapt=0:rc-lookahead=0:sync-lookahead=0",
+}  # as many B-frames
+MOST_BYTES = 2 << 30  # of a file that are read in a trial
+MOST_IMAGES = 100  # of a numbered sequence, in a trial: their times are all alike
 
 
 def check_film_name(name: Path | str) -> None:
@@ -51,7 +66,7 @@ def write_film(
     stop: int | None = None,
     crf: int = 18,
     threads: int = 4,
-    fps: float | None = None,
+    settings: SourceSettings = AS_IT_IS,
     name: Path | None = None,
     comment: str | None = None,
 ) -> list[str]:
@@ -69,35 +84,111 @@ def write_film(
     """
     name = name or out
     check_film_name(name)
-    source, to_end = probe(video, fps), stop is None
-    stop = len(index) if stop is None else stop
+    pictures = _counted(frames, (len(index) if stop is None else stop) - start, name)
+    options = {"crf": str(crf), "preset": "medium"}
+    if cv2.checkHardwareSupport(AVX512F):
+        # With AVX-512, x264 165 gives other bytes from run to run (its mbtree; seen on Zen 5). Without, those of any machine.
+        options["x264-params"] = "asm=avx2"
+    return _write(out, video, index, pictures, start, stop, options, threads, settings, name, comment)
+
+
+def check_film(
+    video: Path | str,
+    name: Path | str,
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    settings: SourceSettings = AS_IT_IS,
+) -> list[str]:
+    """Write the film of a video, but with small grey pictures and to nowhere; the notes that `write_film` would make.
+
+    All sound, subtitles and times of the video go through the container that the name's ending tells. FavError where they do
+    not, so that this is known before a frame is stylized. Nothing of the video is decoded but its first frame, and sound that
+    must be encoded anew up to TRIED_S seconds. An hour of film takes some seconds. Of a file of more than MOST_BYTES, the rest
+    is not read.
+    """
+    check_film_name(name)
+    with Decoder(video, settings) as decoding:
+        index, whole = decoding.times(MOST_IMAGES, MOST_BYTES)
+    start = min(start, max(len(index) - 1, 0))
+    stop = stop if stop is not None and start < stop <= len(index) else None if whole else len(index)
+    if not len(index):
+        raise FavError(f"{video}: expected frames, got none")
+    picture = np.full((16, 16, 3), 128, np.uint8)
+    count = (len(index) if stop is None else stop) - start
+    try:
+        with _words_of_ffmpeg() as said:
+            return _write(
+                os.devnull, video, index, repeat(picture, count), start, stop, TRIAL, 1, settings, name, None, True
+            )
+    except av.FFmpegError as error:
+        why = "; ".join(dict.fromkeys(line.strip() for _, _, line in said))
+        others = ", ".join(sorted(CONTAINERS.keys() - {Path(name).suffix.lower()}))
+        raise FavError(
+            f"{video}: expected times, sound and subtitles that {Path(name).suffix} takes, got a refusal by FFmpeg "
+            f"({error.strerror}{': ' if why else ''}{plain(why, 300)}); try a film of another kind ({others}), or make a "
+            f"clean copy of the video first: ffmpeg -i {plain(video)} copy.mkv"
+        ) from error
+
+
+@contextmanager
+def _words_of_ffmpeg() -> Iterator[list[tuple[int, str, str]]]:
+    """What FFmpeg says of errors meanwhile, in this thread: level, who, line."""
+    before = av.logging.get_level()
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture() as said:
+            yield said
+    finally:
+        av.logging.set_level(before)
+
+
+def _write(
+    out: Path | str,
+    video: Path | str,
+    index: FrameIndex,
+    pictures: Iterator[np.ndarray],
+    start: int,
+    stop: int | None,
+    options: dict[str, str],
+    threads: int,
+    settings: SourceSettings,
+    name: Path | str,
+    comment: str | None,
+    trial: bool = False,
+) -> list[str]:
+    """As `write_film`; as a `trial`, no more of the sound than needed is encoded."""
+    source, to_end = probe(video, settings), stop is None
+    stop = len(index) if to_end else stop
     if not 0 <= start < stop <= len(index):
         raise ValueError(f"{video}: expected a part of the {len(index)} frames that are indexed, got {start}:{stop}")
     begin = None if to_end and start == 0 else index.pts[start] * index.time_base
     end = None if to_end else index.end(stop) * index.time_base
-    pictures = _counted(frames, stop - start, name)
-    first = next(pictures)
+    picture = next(pictures)
     kind = CONTAINERS[Path(name).suffix.lower()]
     with (
-        open_video(video, fps) as given,
+        open_video(video, settings) as given,
         av.open(os.path.abspath(out), "w", format=kind, container_options={"fflags": "+bitexact"}) as film,
     ):
         shift = _clock(given) if begin is None else begin
-        encoder = _Encoder(film, source, index, first.shape, crf, threads)
-        tracks = Tracks(given, film, begin, end, shift)
+        encoder = _Encoder(film, source, index, picture.shape, options, threads)
+        stream = video_stream(given, video)
+        tracks = Tracks(given, stream, film, begin, end, shift, trial)
+        extras = Extras(given, film, stream, encoder.stream, tracks.seen, start, source.rate)
         left_out = TECHNICAL if comment is None else TECHNICAL | {"comment"}
         film.metadata.update({key: value for key, value in given.metadata.items() if key.lower() not in left_out})
         film.metadata.update({"comment": comment} if comment is not None else {})
         film.set_chapters(_chapters(given, begin, end))
-        for picture, number in zip(chain([first], pictures), range(start, stop)):
+        film.start_encoding()  # from here on the streams have the muxer's time bases
+        film.mux(list(extras.packets()))
+        for number in range(start, stop):
             pts = int(index.pts[number])
             film.mux(encoder.encode(picture, pts - round(shift / index.time_base), index.end(number + 1) - pts))
-            for packet in tracks.until(pts * index.time_base):
-                film.mux_one(packet)
+            film.mux(tracks.until(pts * index.time_base))
+            picture = next(pictures, None)
         film.mux(encoder.rest())
-        for packet in tracks.until(None):
-            film.mux_one(packet)
-    return tracks.notes
+        film.mux(tracks.until(None))
+    return tracks.notes + extras.notes
 
 
 class _Encoder:
@@ -109,13 +200,9 @@ class _Encoder:
         source: VideoInfo,
         index: FrameIndex,
         shape: tuple[int, ...],
-        crf: int,
+        options: dict[str, str],
         threads: int,
     ):
-        options = {"crf": str(crf), "preset": "medium"}
-        if cv2.checkHardwareSupport(AVX512F):
-            # With AVX-512, x264 165 gives other bytes from run to run (its mbtree; seen on Zen 5). Without, those of any machine.
-            options["x264-params"] = "asm=avx2"
         stream: VideoStream = film.add_stream("libx264", rate=source.rate or DEFAULT_FPS, options=options)
         codec = stream.codec_context
         codec.height, codec.width = (side + side % 2 for side in shape[:2])
@@ -126,23 +213,31 @@ class _Encoder:
         colors = source.colors
         codec.colorspace, codec.color_range = colors.matrix, colors.range
         codec.color_primaries, codec.color_trc = colors.primaries, colors.transfer
-        self._stream, self._shape, self._colors = stream, shape, colors
+        self.stream, self._shape, self._colors = stream, shape, colors
         self._reformatter, self._durations = VideoReformatter(), {}
+        self._same: tuple[np.ndarray, av.VideoFrame] | None = None
 
     def encode(self, picture: np.ndarray, pts: int, duration: int) -> list[Packet]:
         """Packets that are ready after one more picture, shown at `pts` for `duration`, in units of the time base."""
         if picture.shape != self._shape or picture.dtype != np.uint8:
             raise ValueError(f"film: expected frames {self._shape} uint8, got {picture.shape} {picture.dtype}")
+        frame = self._frame(picture)
+        frame.pts, frame.time_base = pts, self.stream.codec_context.time_base
+        self._durations[pts] = duration
+        return self._timed(self.stream.encode(frame))
+
+    def _frame(self, picture: np.ndarray) -> av.VideoFrame:
+        """The picture as the encoder takes it; the same object twice, as in a trial, is converted once."""
+        if self._same is not None and self._same[0] is picture:
+            return self._same[1]
         height, width = picture.shape[:2]
         even = cv2.copyMakeBorder(picture, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
-        frame = from_bgr(even, self._colors, self._reformatter)
-        frame.pts, frame.time_base = pts, self._stream.codec_context.time_base
-        self._durations[pts] = duration
-        return self._timed(self._stream.encode(frame))
+        self._same = picture, from_bgr(even, self._colors, self._reformatter)
+        return self._same[1]
 
     def rest(self) -> list[Packet]:
         """Packets that are left when there are no more pictures."""
-        return self._timed(self._stream.encode(None))
+        return self._timed(self.stream.encode(None))
 
     def _timed(self, packets: list[Packet]) -> list[Packet]:
         for packet in packets:
@@ -154,12 +249,11 @@ def _clock(given: InputContainer) -> Fraction:
     """The time at which a source begins whose clock runs from nowhere in particular (MPEG streams), in seconds; else 0."""
     if not given.format.flags & Flags.ts_discont.value:
         return Fraction(0)
-    begins = [
+    return min(
         stream.start_time * stream.time_base
         for stream in (*given.streams.video, *given.streams.audio)
-        if stream.start_time is not None and stream.time_base is not None
-    ]
-    return min(begins, default=Fraction(0))
+        if stream.start_time is not None
+    )
 
 
 def _counted(frames: Iterable[np.ndarray], count: int, out: Path) -> Iterator[np.ndarray]:
@@ -173,15 +267,13 @@ def _counted(frames: Iterable[np.ndarray], count: int, out: Path) -> Iterator[np
         raise FavError(f"{out}: expected {count} frames, got {number}")
 
 
-def _chapters(given: InputContainer, begin: Fraction | None, end: Fraction | None) -> "list[Chapter]":
+def _chapters(given: InputContainer, begin: Fraction | None, end: Fraction | None) -> list[dict]:
     """The source's chapters, those of the span from `begin` to `end` (seconds) where that is given."""
-    chapters: list[Chapter] = []
+    chapters = []
     for chapter in given.chapters():
-        first, last, unit = 0, chapter["end"], chapter["time_base"]
-        if begin is not None and unit is not None:
-            first = round(begin / unit)
-        if end is not None and unit is not None:
-            last = min(last, round(end / unit))
+        first, last = 0 if begin is None else round(begin / chapter["time_base"]), chapter["end"]
+        if end is not None:
+            last = min(last, round(end / chapter["time_base"]))
         if chapter["start"] < last and chapter["end"] > first:
             chapters.append({**chapter, "start": max(chapter["start"], first) - first, "end": last - first})
     return chapters

@@ -34,8 +34,8 @@ from shared import attempts, results
 from shared.claims import Claims
 from shared.errors import JobQueueError
 from shared.identity import DECODE_ERRORS, Identity
-from shared.jobs import NAME, Manifest, find_job, job_name
-from shared.paths import Task
+from shared.jobs import Manifest, find_job, job_name
+from shared.paths import Task, is_name
 from shared.shared_dir import open_share
 from tests.helpers import torch7_writer
 from tests.helpers import toy_plan as toy
@@ -155,7 +155,7 @@ def test_identity(data):
 def test_manifest(data):
     manifest = answer(lambda: Manifest.from_bytes(data, WHERE), JobQueueError)
     if manifest is not None:
-        assert NAME.fullmatch(manifest.id) and 0 < manifest.lease < 1e6
+        assert is_name(manifest.id) and 0 < manifest.lease < 1e6
         assert Manifest.from_bytes(manifest.to_bytes(), WHERE).id == manifest.id
 
 
@@ -211,7 +211,7 @@ def test_name_of_a_task(name):
 @fuzz
 @given(st.text(max_size=200), st.text(max_size=200))
 def test_name_of_a_job(one, other):
-    assert NAME.fullmatch(job_name(one, other))
+    assert is_name(job_name(one, other))
 
 
 @fuzz

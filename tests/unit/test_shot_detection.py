@@ -1,24 +1,27 @@
 """Cuts are found as the frames come, or read from a file whose nonsense is named."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from fav.errors import FavError
 from fav.video import decode
-from fav.video.shot_detection import MIN_SHOT, CutDetector, cut_finder, read_cuts
+from fav.video.shot_detection import FLASH, MIN_SHOT, CutDetector, CutFinder, read_cuts
 from tests.helpers.clips import X264, ffmpeg
 from tests.helpers.material import material
 
 
 def found(frames, **options) -> list[int]:
     detector = CutDetector(**options)
-    return [number for number, frame in enumerate(frames) if detector.push(number, frame)]
+    sure = [cut for number, frame in enumerate(frames) for cut in detector.push(number, frame)]
+    return sure + detector.finish()
 
 
 def of_video(path) -> list[int]:
-    begins_shot = cut_finder(None)
+    finder = CutFinder()
     with decode(path) as decoding:
-        return [decoded.number for decoded in decoding if begins_shot(decoded.number, decoded.small)]
+        return [cut for decoded in decoding for cut in finder.push(decoded)] + finder.finish()
 
 
 def plain(*greys: int) -> list[np.ndarray]:
@@ -70,21 +73,33 @@ def test_one_real_shot_has_no_cut():
     assert of_video(material("videos/bigbuckbunny.mp4")) == []
 
 
-def test_cut_is_known_at_its_frame_and_does_not_depend_on_later_ones():
+def test_cut_is_sure_a_few_frames_later_and_does_not_depend_on_more():
     frames = plain(*[30] * 20, *[220] * 20, *[90] * 20)
     assert found(frames) == [20, 40]
     for stop in range(len(frames)):
         assert found(frames[:stop]) == [cut for cut in (20, 40) if cut < stop]
+    detector = CutDetector()
+    sure = {cut: number for number, frame in enumerate(frames) for cut in detector.push(number, frame)}
+    assert sure == {20: 20 + FLASH, 40: 40 + FLASH} and detector.unsure is None
 
 
 def test_given_cuts_need_no_picture():
-    begins_shot = cut_finder([2, 5])
-    assert [number for number in range(9) if begins_shot(number, None)] == [2, 5]
+    finder = CutFinder([2, 5])
+    assert [cut for number in range(9) for cut in finder.push(SimpleNamespace(number=number))] == [2, 5]
+    assert finder.settled == 9 and finder.finish() == []
 
 
-def test_flash_is_one_cut_and_a_short_first_shot_is_one_too():
-    assert found(plain(*[30] * 20, 250, 250, *[30] * 20)) == [20]
+@pytest.mark.parametrize("flash", [(250,), (250, 250), (150, 150, 150), (250, 200, 150, 90), (60, 120, 180, 250)])
+def test_flash_is_no_cut(flash):
+    assert found(plain(*[30] * 20, *flash, *[30] * 20)) == []
+    assert found(plain(*[30] * 9, *flash, *[30] * 9, *flash, *[30] * 9)) == []
+    assert found(plain(*[30] * 20, *flash, *[30] * 9, *[220] * 9)) == [29 + len(flash)]  # nor does it hide one
+
+
+def test_cut_with_a_flash_on_it_and_a_short_first_shot_are_found():
+    assert found(plain(*[30] * 20, 250, 250, *[120] * 20)) == [20]
     assert found(plain(30, 30, *[220] * 20)) == [2]
+    assert found(plain(*[30] * 20, *[220] * 3)) == [20]  # whoever sees no more cannot tell
 
 
 def test_shot_of_the_least_length_is_kept():
@@ -102,12 +117,16 @@ def test_smaller_change_is_a_cut_only_in_a_quiet_shot():
 
 def test_threshold_decides():
     frames = plain(*[30] * 20, *[220] * 20)
-    assert found(frames, threshold=255) == [20] and found(plain(*[30] * 20, *[60] * 20), threshold=255) == []
+    assert found(frames, threshold=100) == [20] and found(frames, threshold=255) == []
+    assert found(plain(*[30] * 20, *[60] * 20), threshold=100) == []
+    assert found(plain(*[30] * 20, *[60] * 20), threshold=10) == [20]
 
 
 def test_frame_numbers_may_start_anywhere():
     detector = CutDetector()
-    assert [100 + i for i, frame in enumerate(plain(*[30] * 9, *[220] * 9)) if detector.push(100 + i, frame)] == [109]
+    assert [
+        100 + i for i, frame in enumerate(plain(*[30] * 9, *[220] * 9)) if 109 in detector.push(100 + i, frame)
+    ] == [109 + FLASH]
 
 
 def cut_file(tmp_path, text: str | bytes):

@@ -1,0 +1,375 @@
+"""What comes in is what goes out: films of generated sources at `--strength 0`, judged by the ffmpeg and ffprobe of the system.
+
+    python benchmarks/fidelity.py [--only WORD] [--csv FILE]
+
+Each row is a source of its own kind: codec, container, pixel format, matrix and range, rotation, frame rate, size, sound, fields,
+clock. The film is made as the stitch makes it, without the network (whose picture has no share in it). A row is wrong where the
+film has other frames, times, length, sound or tags, a PSNR below LEAST_PSNR, or a color that is off by more than MOST_SHIFT in the
+mean. The program exits with 1 where a row is wrong. Pictures of HDR and of fields are made on purpose otherwise; their PSNR is
+not judged.
+"""
+
+import csv
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import repeat
+from pathlib import Path
+
+import click
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from fav.stylize.indexing import index_pieces
+from fav.stylize.postprocess import finished
+from fav.stylize.settings import PostprocessSettings
+from fav.stylize.timeline import Timeline
+from fav.video import check_film, probe, write_film
+
+LEAST_PSNR, MOST_SHIFT = 34.0, 0.5  # dB; grey levels
+MOST_LATE, MOST_LAG = 0.0021, 0.025  # s: Matroska counts milliseconds; a frame of AAC is 21 ms long
+RATE = 8000  # samples a second in which sounds are compared
+PICTURE = "testsrc2=size={size}:rate={rate}:duration={seconds},gblur=sigma=3"
+X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "2", "-pix_fmt", "yuv420p")
+SOUND = ("-f", "lavfi", "-i", "anoisesrc=d={seconds}:a=0.3:seed=7")
+MATRICES = {
+    "bt709": "709",
+    "smpte170m": "170m",
+    "bt470bg": "470bg",
+    "bt2020nc": "2020_ncl",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source to be made: its file's ending, FFmpeg's options, its picture, and how its film is judged."""
+
+    name: str
+    suffix: str
+    options: tuple[str, ...] = X264
+    size: str = "96x64"
+    rate: str = "25"
+    sound: tuple[str, ...] = ()
+    film: str = ".mp4"
+    seconds: float = 0.48
+    judged: bool = True  # whether the pictures should be those of the source
+    twice: bool = False  # joined with itself, as by `cat`
+    matrix: int | None = None  # of display, written into the file: the orientation of EXIF
+
+
+@dataclass
+class Row:
+    """What was found of a source, in the order of the table, and what of it is wrong."""
+
+    name: str
+    frames: int = 0
+    late: float = 0.0
+    longer: float = 0.0
+    lag: str = "–"
+    psnr: str = "–"
+    shift: str = "–"
+    tags: str = ""
+    wrong: list[str] = field(default_factory=list)
+
+
+def sources() -> Iterator[Source]:
+    """All rows of the table."""
+    small = {"hevc": ("-c:v", "libx265", "-x265-params", "log-level=none:crf=4"), "mpeg4": ("-c:v", "mpeg4", "-q:v", "1"),
+             "mpeg2": ("-c:v", "mpeg2video", "-q:v", "1"), "mjpeg": ("-c:v", "mjpeg", "-q:v", "1", "-pix_fmt", "yuvj420p"),
+             "vp8": ("-c:v", "libvpx", "-b:v", "4M"), "vp9": ("-c:v", "libvpx-vp9", "-crf", "4", "-b:v", "0", "-cpu-used", "8"),
+             "ffv1": ("-c:v", "ffv1"), "prores": ("-c:v", "prores_ks"), "theora": ("-c:v", "libtheora", "-q:v", "10"),
+             "huffyuv": ("-c:v", "huffyuv", "-pix_fmt", "yuv422p"), "raw": ("-c:v", "rawvideo", "-pix_fmt", "uyvy422"),
+             "wmv2": ("-c:v", "wmv2", "-q:v", "1"), "flv1": ("-c:v", "flv", "-q:v", "1"), "h264": X264,
+             "utvideo": ("-c:v", "utvideo"), "png": ("-c:v", "png"), "qtrle": ("-c:v", "qtrle")}  # fmt: skip
+    places = {"h264": "mp4 mkv mov ts avi flv nut", "hevc": "mp4 mkv ts mov", "mpeg4": "avi mp4 mkv mov", "mpeg2": "mpg ts mkv vob",
+              "mjpeg": "avi mov mkv", "vp8": "webm mkv", "vp9": "webm mp4 mkv", "ffv1": "mkv avi nut", "prores": "mov mkv",
+              "theora": "ogv mkv", "huffyuv": "avi mkv", "raw": "avi mov nut", "wmv2": "asf avi", "flv1": "flv", "utvideo": "avi mkv",
+              "png": "mov mkv", "qtrle": "mov"}  # fmt: skip
+    for codec, suffixes in places.items():
+        for suffix in suffixes.split():
+            yield Source(f"{codec} {suffix}", f".{suffix}", small[codec])
+    for suffix in (".mkv", ".mov"):
+        for codec in ("h264", "hevc", "prores", "vp9"):
+            yield Source(f"{codec} mkv to {suffix[1:]}", ".mkv", small[codec], film=suffix)
+    for matrix, tag in (("bt709", 1), ("smpte170m", 6), ("bt2020nc", 9), ("bt470bg", 5)):
+        for full in ("tv", "pc"):
+            for pixels in ("yuv420p", "yuv444p", "yuv420p10le", "yuv422p10le"):
+                scale = f"scale=out_color_matrix={'bt2020' if tag == 9 else matrix}:out_range={full}:flags=accurate_rnd+bitexact"
+                options = (
+                    "-vf",
+                    f"{scale},format={pixels}",
+                    "-c:v",
+                    "ffv1",
+                    "-colorspace",
+                    matrix,
+                    "-color_range",
+                    full,
+                )
+                yield Source(f"{matrix} {full} {pixels}", ".mkv", options)
+    for pixels in ("gray", "gray16le", "rgb24", "rgb48be", "rgba", "pal8"):
+        yield Source(f"png {pixels}", "_%03d.png", ("-c:v", "png", "-pix_fmt", pixels), judged=pixels != "pal8")
+    for kind in ("jpg", "tif", "bmp", "ppm", "dpx", "sgi", "jp2"):
+        yield Source(f"images {kind}", f"_%03d.{kind}", ("-q:v", "1") if kind == "jpg" else ())
+    for orientation in range(1, 9):
+        yield Source(f"orientation {orientation}", ".mp4", matrix=orientation)
+    for rate in ("24000/1001", "24", "30000/1001", "30", "48", "50", "60000/1001", "60", "12.5", "10", "5", "120"):
+        for suffix in (".mp4", ".mkv"):
+            yield Source(f"{rate} frames/s {suffix[1:]}", suffix, rate=rate, sound=("-c:a", "aac"))
+    for size in ("96x65", "97x64", "97x65", "17x33", "320x48", "48x320", "640x360", "1280x720"):
+        yield Source(f"size {size}", ".mkv", ("-c:v", "ffv1", "-pix_fmt", "yuv444p"), size=size, seconds=0.2)
+    for aspect in ("4/3", "16/11", "8/9"):
+        yield Source(f"pixel aspect {aspect}", ".mp4", ("-vf", f"setsar={aspect}", *X264))
+    for suffix, codecs in {".mkv": "aac mp3 ac3 eac3 libopus libvorbis flac pcm_s16le alac mp2", ".mp4": "aac mp3 ac3 alac",
+                           ".mov": "aac pcm_s16le pcm_s24le alac", ".ts": "aac mp2 ac3", ".avi": "mp3 ac3 pcm_s16le"}.items():  # fmt: skip
+        for codec in codecs.split():
+            yield Source(f"sound {codec} {suffix[1:]}", suffix, sound=("-c:a", codec), seconds=1.2)
+    for codec in ("aac", "flac", "libopus", "pcm_s16le"):
+        yield Source(f"sound {codec} mkv to mkv", ".mkv", sound=("-c:a", codec), film=".mkv", seconds=1.2)
+    for name, times in {
+        "variable": "select='lt(n,8)+gt(n,16)*mod(n,3)'",
+        "hole": "setpts=PTS+if(gt(N\\,9)\\,0.5/TB)",
+    }.items():
+        for suffix in (".mp4", ".mkv"):
+            yield Source(f"times {name} {suffix[1:]}", suffix, ("-vf", times, "-vsync", "vfr", *X264), seconds=1)
+    for structure in (
+        "bframes=3",
+        "open-gop=1:keyint=8:min-keyint=8",
+        "intra-refresh=1:keyint=6:bframes=0",
+        "bframes=0",
+    ):
+        yield Source(f"x264 {structure}", ".mkv", (*X264, "-x264-params", structure))
+    for name, suffix, codec in (("ts", ".ts", X264), ("mpg", ".mpg", small["mpeg2"])):
+        yield Source(f"joined {name}", suffix, codec, sound=("-c:a", "mp2"), seconds=0.8, twice=True)
+    fields = ("-vf", "tinterlace=interleave_top,setfield=tff", "-flags", "+ildct+ilme")
+    for suffix in (".mpg", ".ts", ".mkv"):
+        yield Source(f"fields {suffix[1:]}", suffix, (*fields, *small["mpeg2"]), rate="50", judged=False)
+    yield Source("raw dv", ".dv", ("-vf", "scale=720:576", "-c:v", "dvvideo", "-pix_fmt", "yuv420p"), judged=False)
+    for transfer in ("smpte2084", "arib-std-b67"):
+        options = (
+            "-pix_fmt",
+            "yuv420p10le",
+            "-color_trc",
+            transfer,
+            "-color_primaries",
+            "bt2020",
+            "-colorspace",
+            "bt2020nc",
+        )
+        yield Source(f"hdr {transfer}", ".mkv", ("-c:v", "ffv1", *options), judged=False)
+
+
+def made(source: Source, room: Path) -> Path:
+    """The file of a source, in a directory of its own."""
+    room.mkdir()
+    path = room / f"s{source.suffix}"
+    picture = PICTURE.format(size=source.size, rate=source.rate, seconds=source.seconds)
+    sound = [word.format(seconds=source.seconds) for word in SOUND] if source.sound else []
+    run(
+        "ffmpeg",
+        "-v",
+        "error",
+        "-f",
+        "lavfi",
+        "-i",
+        picture,
+        *sound,
+        *source.options,
+        *source.sound,
+        "-shortest" if sound else "-y",
+        path,
+    )
+    if source.twice:
+        path.write_bytes(2 * path.read_bytes())
+    if source.matrix:
+        _orient(path, source.matrix)
+    return path
+
+
+def _orient(path: Path, orientation: int) -> None:
+    """Write an orientation of EXIF into the first track of an MP4."""
+    a, b, c, d = {1: (1, 0, 0, 1), 2: (-1, 0, 0, 1), 3: (-1, 0, 0, -1), 4: (1, 0, 0, -1), 5: (0, 1, 1, 0), 6: (0, 1, -1, 0),
+                  7: (0, -1, -1, 0), 8: (0, -1, 1, 0)}[orientation]  # fmt: skip
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 44
+    values = np.array([a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30], ">i4")
+    data[at : at + 36] = values.tobytes()
+    path.write_bytes(data)
+
+
+def film_of(path: Path, suffix: str) -> Path:
+    """The film of a source at `--strength 0`, made by the code of the stitch."""
+    out, info = path.with_name(f"film{suffix}"), probe(path)
+    check_film(path, out)
+    timeline = Timeline()
+    for piece in index_pieces(path, None, ()):
+        timeline.add(piece)
+    finish = PostprocessSettings((info.width, info.height), 0.0, False, None)
+    nothing = repeat(np.zeros((info.height, info.width, 3), np.uint8), timeline.end)
+    write_film(out, path, timeline.index, finished(nothing, finish, path, timeline.index), crf=2)
+    return out
+
+
+def run(*words) -> bytes:
+    return subprocess.run([*map(str, words)], check=True, capture_output=True, stdin=subprocess.DEVNULL).stdout
+
+
+def facts(path: Path) -> tuple[dict, dict, np.ndarray]:
+    """What ffprobe says of the video stream and of the container, and when each frame is shown, from the first on, in seconds."""
+    entries = (
+        "frame=best_effort_timestamp_time:format=duration,start_time:stream=width,height,pix_fmt,color_space,color_range,"
+        "color_transfer,color_primaries,chroma_location,start_time"
+    )
+    said = json.loads(
+        run("ffprobe", "-v", "error", "-select_streams", "v:0", "-show_entries", entries, "-of", "json", path)
+    )
+    shown = np.array([float(frame.get("best_effort_timestamp_time", "nan")) for frame in said["frames"]])
+    for at in np.flatnonzero(np.isnan(shown)):  # some frames of MPEG-PS have none: they follow the one before
+        shown[at] = shown[at - 1] + (shown[1] - shown[0])
+    return said["streams"][0], said["format"], shown - shown[0]
+
+
+def times_by_ffmpeg(path: Path) -> np.ndarray:
+    """The same where the clock jumps, which ffprobe leaves as it is and ffmpeg does not."""
+    words = (
+        "-map",
+        "0:v",
+        "-map",
+        "0:a",
+        "-vsync",
+        "passthrough",
+        "-enc_time_base:v",
+        "1:90000",
+        "-f",
+        "framecrc",
+        "-",
+    )
+    lines = run("ffmpeg", "-v", "quiet", "-i", path, *words).decode().splitlines()
+    base = next(Fraction(line.split()[-1]) for line in lines if line.startswith("#tb 0"))
+    shown = np.array([float(int(line.split(",")[2]) * base) for line in lines if line.startswith("0,")])
+    return shown - shown[0]
+
+
+def picture(path: Path, stream: dict) -> np.ndarray:
+    """The pictures (N, H, W, 3) in 8 bits, not rounded, as the color tags say; by zimg, which is not what the program uses."""
+    pixels, space = stream["pix_fmt"], stream.get("color_space", "unknown")
+    words: list[str] = []
+    if pixels.startswith("yuv"):
+        matrix = MATRICES.get(space, "709" if stream["height"] >= 720 else "170m")
+        full = "full" if stream.get("color_range") == "pc" or pixels.startswith("yuvj") else "limited"
+        where = stream.get("chroma_location", "center")  # FFmpeg takes what is not said for the middle
+        where = where if where in ("left", "topleft") else "center"
+        words = [
+            "-vf",
+            f"zscale=matrixin={matrix}:rangein={full}:matrix=gbr:range=full:chromalin={where}:filter=bicubic:dither=none",
+        ]
+    raw = run("ffmpeg", "-v", "error", "-noautorotate", "-i", path, "-map", "0:v:0", *words, "-vsync", "passthrough", "-f", "rawvideo",
+              "-pix_fmt", "gbrp16le", "-")  # fmt: skip
+    planes = np.frombuffer(raw, np.uint16).reshape(-1, 3, stream["height"], stream["width"])
+    return planes[:, [1, 0, 2]].transpose(0, 2, 3, 1) * np.float32(255 / 65535)
+
+
+def upright(pictures: np.ndarray, orientation: int) -> np.ndarray:
+    """Pictures (N, H, W, 3) as an orientation of EXIF shows them."""
+    if orientation >= 5:
+        pictures = pictures.transpose(0, 2, 1, 3)
+    down = -1 if orientation in (3, 4, 7, 8) else 1
+    across = -1 if orientation in (2, 3, 6, 7) else 1
+    return pictures[:, ::down, ::across]
+
+
+def sound(path: Path) -> np.ndarray:
+    words = ("-map", "0:a:0", "-af", "aresample=async=1:first_pts=0", "-ac", "1", "-ar", RATE, "-f", "s16le", "-")
+    return np.frombuffer(run("ffmpeg", "-v", "error", "-i", path, *words), np.int16).astype(float)
+
+
+def lag(one: np.ndarray, other: np.ndarray) -> float:
+    """By how many seconds the other sound comes later."""
+    size = 1 << (len(one) + len(other)).bit_length()
+    match = np.fft.irfft(np.conj(np.fft.rfft(one, size)) * np.fft.rfft(other, size))
+    best = int(match.argmax())
+    return (best - size if best > size // 2 else best) / RATE
+
+
+def judged(source: Source, room: Path) -> Row:
+    """Make a source and its film, and compare them."""
+    row = Row(source.name)
+    path = made(source, room)
+    film = film_of(path, source.film)
+    (before, whole, shown), (after, whole_film, there) = facts(path), facts(film)
+    if source.twice:
+        shown = times_by_ffmpeg(path)
+    row.frames = len(there)
+    if len(there) != len(shown):
+        row.wrong.append(f"{len(shown)} frames before")
+        return row
+    row.late = float(np.abs(there - shown).max())
+    if row.late > MOST_LATE:
+        row.wrong.append("times")
+    frame = 1 / float(Fraction(source.rate))
+    # the length that is told of MPEG-PS ends with the beginning of its last frame
+    row.longer = float(whole_film["duration"]) - max(float(whole.get("duration", 0)), shown[-1] + frame)
+    if not source.twice and abs(row.longer) > 0.06 and "hole" not in source.name:
+        row.wrong.append("length")
+    if source.sound and not source.twice:
+        late = lag(sound(path), sound(film))
+        starts = [
+            float(one["start_time"]) - float(all["start_time"]) for one, all in ((before, whole), (after, whole_film))
+        ]
+        late -= starts[1] - starts[0]
+        row.lag = f"{late * 1000:.1f}"
+        if abs(late) > MOST_LAG:
+            row.wrong.append("sound")
+    row.tags = f"{after.get('color_space', '?')} {after.get('color_range', '?')}"
+    if before["pix_fmt"].startswith("yuv") and source.judged:
+        for tag in ("color_space", "color_transfer", "color_primaries"):
+            if before.get(tag, "unknown") not in ("unknown", "reserved", after.get(tag)):
+                row.wrong.append(tag)
+    if source.judged:
+        a, b = upright(picture(path, before), source.matrix or 1), picture(film, after)
+        b = b[:, : a.shape[1], : a.shape[2]]
+        row.psnr = f"{10 * np.log10(255**2 / max(float(np.mean((a - b) ** 2)), 1e-9)):.1f}"
+        shifts = (b - a).mean(axis=(0, 1, 2))
+        row.shift = " ".join(f"{shift:+.2f}" for shift in shifts)
+        if float(row.psnr) < LEAST_PSNR:
+            row.wrong.append("pictures")
+        if np.abs(shifts).max() > MOST_SHIFT:
+            row.wrong.append("colors")
+    return row
+
+
+@click.command()
+@click.option("--only", default="", help="Only the sources whose name has this word.")
+@click.option("--csv", "file", type=click.Path(path_type=Path), help="Write the table there, too.")
+def main(only: str, file: Path | None) -> None:
+    """Make films of generated sources, and compare them with their sources."""
+    rows = []
+    click.echo(f"{'source':28} frames  late ms  longer ms  lag ms   PSNR  shift B G R          tags")
+    with tempfile.TemporaryDirectory() as directory:
+        for number, source in enumerate(one for one in sources() if only in one.name):
+            try:
+                row = judged(source, Path(directory) / str(number))
+            except Exception as error:  # one row is wrong, the others are made
+                said = getattr(error, "stderr", b"") or b""
+                row = Row(
+                    source.name, wrong=[f"{type(error).__name__}: {error} {said.decode(errors='replace')[-200:]}"[:400]]
+                )
+            rows.append(row)
+            click.echo(
+                f"{row.name:28} {row.frames:6}  {row.late * 1000:7.2f}  {row.longer * 1000:9.1f}  {row.lag:>6}  {row.psnr:>5}  "
+                f"{row.shift:20} {row.tags}{'  WRONG: ' if row.wrong else ''}{', '.join(row.wrong)}"
+            )
+    if file:
+        with open(file, "w", newline="") as out:
+            csv.writer(out).writerows([list(Row.__dataclass_fields__), *([*vars(row).values()] for row in rows)])
+    wrong = sum(bool(row.wrong) for row in rows)
+    click.echo(f"{len(rows)} sources, {wrong} wrong")
+    sys.exit(wrong > 0)
+
+
+if __name__ == "__main__":
+    main()

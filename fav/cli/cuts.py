@@ -1,0 +1,54 @@
+"""`python -m fav cuts`: where shots begin in a video, as a file that --read-cuts reads, and as pictures."""
+
+from pathlib import Path
+
+import click
+from rich.progress import Progress
+
+from fav.cli.common import one_line_errors
+from fav.cli.options import FILE, FPS, RANGE, job_option, options
+from fav.errors import FavError
+from fav.pipeline.request import check_range
+from fav.util.atomic import check_new, new_file
+
+
+@click.command()
+@click.argument("video")
+@click.argument("out", type=FILE, required=False)
+@options([*RANGE, job_option("cut_threshold"), *FPS])
+@one_line_errors
+def cuts(video: str, out: Path | None, range: tuple[int, int | None], cut_threshold: float, fps: float | None) -> None:
+    """Find the cuts of a video.
+
+    The command writes OUT.csv, which --read-cuts reads: correct it there. OUT.png shows the last frame before each cut and
+    the first one after it. OUT is VIDEO with .cuts unless you say so.
+    """
+    import cv2
+
+    from fav.util.image_sequence import title
+    from fav.video import SourceSettings, probe
+    from fav.video.cut_list import contact_sheet, find_cuts, write_cuts
+
+    check_range(*range)
+    start, stop = range
+    out = out or Path(f"{title(video)}.cuts.csv")
+    if out.suffix != ".csv":
+        raise FavError(f"{out}: expected a name that ends in .csv")
+    sheet = out.with_suffix(".png")
+    check_new(out), check_new(sheet)
+    settings = SourceSettings(fps)
+    source = probe(video, settings)
+    with Progress() as progress:
+        bar = progress.add_task("looking for cuts", total=source.frames)
+        found = find_cuts(video, settings, cut_threshold, start, stop, lambda: progress.advance(bar))
+    if found.frames <= start:
+        raise FavError(f"--range: expected a START below the number of frames of {video} ({found.frames}), got {start}")
+    with new_file(out) as numbers:
+        numbers.file.write_text(write_cuts(found), encoding="utf-8")
+    shown = ""
+    if found.cuts:
+        with new_file(sheet) as picture:
+            picture.file.write_bytes(cv2.imencode(".png", contact_sheet(found))[1].tobytes())
+        shown = f" and {picture.out}"
+    count = len(found.cuts)
+    click.echo(f"done: {count} cut{'s' if count != 1 else ''} in {found.frames - start} frames: {numbers.out}{shown}")

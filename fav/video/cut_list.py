@@ -1,0 +1,99 @@
+"""The cuts of a whole video, in a file and on a sheet of pictures, for a person to check."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fav.video.decoding import decode
+from fav.video.settings import SourceSettings
+from fav.video.shot_detection import FLASH, CutFinder
+
+WIDTH = 192  # pixels of a picture on the sheet
+LABEL, GAP, COLUMNS, MOST = 18, 6, 4, 400  # pixels of a label, between pictures; pairs in a row, and on the sheet
+WHITE, BLACK = 255, (0, 0, 0)
+
+
+@dataclass
+class CutList:
+    """Cuts, counted from 0; when they are, in seconds; the pictures (h, w, 3) before and after each; frames looked at."""
+
+    cuts: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    pairs: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    frames: int = 0
+    threshold: float = 0.0
+
+
+def find_cuts(
+    video: Path | str,
+    settings: SourceSettings,
+    threshold: float,
+    start: int = 0,
+    stop: int | None = None,
+    tick: Callable[[], None] = lambda: None,
+) -> CutList:
+    """The cuts of the frames `[start, stop)` of a video, found as they are when a film is made of it."""
+    found, finder = CutList(threshold=threshold), CutFinder(threshold=threshold)
+    recent: deque[tuple[int, float, np.ndarray]] = deque(maxlen=FLASH + 3)
+
+    def take(cuts: list[int]) -> None:
+        known = {number: (seconds, picture) for number, seconds, picture in recent}
+        for cut in cuts:
+            if cut <= start:
+                continue
+            seconds, after = known[cut]
+            found.cuts.append(cut)
+            found.seconds.append(seconds)
+            if len(found.pairs) < MOST:
+                found.pairs.append((known[cut - 1][1], after))
+
+    with decode(video, settings) as decoding:
+        for decoded in decoding:
+            if stop is not None and decoded.number >= stop:
+                break
+            tick()
+            found.frames = decoded.number + 1
+            recent.append((decoded.number, float(decoded.pts * decoding.time_base), decoded.small(WIDTH)))
+            take(finder.push(decoded))
+        take(finder.finish())
+    return found
+
+
+def write_cuts(found: CutList) -> str:
+    """The text of a file that `read_cuts` reads."""
+    head = f"# first frames of shots, counted from 0, and their time; {found.frames} frames, --cut-threshold {found.threshold:g}"
+    lines = [f"{cut}  # {seconds:.3f} s" for cut, seconds in zip(found.cuts, found.seconds)]
+    return "\n".join([head, *(lines or ["# none"]), ""])
+
+
+def contact_sheet(found: CutList) -> np.ndarray:
+    """All cuts as pairs of pictures with their frame numbers, (H, W, 3) uint8 BGR; as many as MOST."""
+    cells = [_cell(cut, *pair) for cut, pair in zip(found.cuts, found.pairs)]
+    height, width = (max(cell.shape[side] for cell in cells) for side in (0, 1))
+    rows = -(-len(cells) // COLUMNS)
+    sheet = np.full((rows * (height + GAP) + GAP, min(len(cells), COLUMNS) * (width + GAP) + GAP, 3), WHITE, np.uint8)
+    for number, cell in enumerate(cells):
+        row, column = divmod(number, COLUMNS)
+        top, left = GAP + row * (height + GAP), GAP + column * (width + GAP)
+        sheet[top : top + cell.shape[0], left : left + cell.shape[1]] = cell
+    return sheet
+
+
+def _cell(cut: int, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    pictures = [_fitted(picture) for picture in (before, after)]
+    height = max(picture.shape[0] for picture in pictures)
+    cell = np.full((LABEL + height, 2 * WIDTH + 2, 3), WHITE, np.uint8)
+    for side, (number, picture) in enumerate(zip((cut - 1, cut), pictures)):
+        left = side * (WIDTH + 2)
+        cell[LABEL : LABEL + picture.shape[0], left : left + WIDTH] = picture
+        cv2.putText(cell, str(number), (left + 2, LABEL - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.45, BLACK, 1, cv2.LINE_AA)
+    return cell
+
+
+def _fitted(picture: np.ndarray) -> np.ndarray:
+    height = max(round(picture.shape[0] * WIDTH / picture.shape[1]), 1)
+    return cv2.resize(picture, (WIDTH, height), interpolation=cv2.INTER_AREA)
