@@ -18,8 +18,10 @@ with installed():
     from fav.cli.options import FILE, SizeType
     from fav.cli.outputs import check_place
     from fav.cli.share_argument import HINT, ShareGroup
+    from fav.cli.styles import styles
     from fav.cli.stylize import stylize
     from fav.cli.train import train
+    from fav.cli.try_styles import try_styles
     from fav.errors import FavError
     from fav.synthetic.scene import MOTIONS
     from fav.util.atomic import check_new, new_directory, new_file
@@ -113,6 +115,6 @@ def sample(out: Path, truth: bool, size: tuple[int, int] | None, **values) -> No
     click.echo(f"done: {out}")
 
 
-for command in (flow, stylize, cuts, evaluate, train, node, *COORDINATOR):
+for command in (try_styles, styles, flow, stylize, cuts, evaluate, train, node, *COORDINATOR):
     main.add_command(command)
 main.add_command(check_fs, "check-fs")

@@ -1,0 +1,49 @@
+"""The command `fav styles`: the styles that can be named, and what a style's file says of itself."""
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from fav.cli.common import one_line_errors
+from fav.cli.options import FILE
+from fav.errors import FavError, plain
+from fav.model.bundled_styles import directory, named_styles, style_file, users_directory
+
+
+@click.command()
+@click.argument("style", type=FILE, required=False)
+@one_line_errors
+def styles(style: Path | None) -> None:
+    """List styles, or show one.
+
+    A style that is listed can be typed by its name alone. Put your own into ~/.local/share/fav/styles. With STYLE, the
+    command shows what the file says of itself: the painting, the network, and the line that trained it.
+    """
+    from fav.model.checkpoints import style_facts  # imports torch
+
+    if style is not None:
+        path = style_file(style)
+        facts = style_facts(path)
+        lines = {
+            "file": path,
+            "format": facts.format,
+            "arch": facts.arch,
+            "in_channels": facts.in_channels,
+            **facts.metadata,
+        }
+        for name, text in lines.items():
+            click.echo(f"{name.replace('_', ' ')}: {plain(text, 4000)}")
+        return
+    table = Table(*(Column(head, overflow="fold") for head in ("style", "learnt from", "network", "file")))
+    for name, path in named_styles().items():
+        try:
+            facts = style_facts(path)
+        except FavError as error:
+            table.add_row(*map(Text, (name, "?", "?", plain(error, 200))))
+            continue
+        table.add_row(*map(Text, (name, plain(facts.metadata.get("style", "?"), 100), facts.arch, str(path))))
+    Console().print(table)
+    click.echo(f"{directory()} has those that ship, {users_directory()} is for your own. To see them: fav try VIDEO")

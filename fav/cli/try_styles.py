@@ -1,0 +1,230 @@
+"""The command `fav try`: how a video looks in several styles, on one sheet, before a film is made."""
+
+import itertools
+import math
+import shlex
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fav.cli.common import one_line_errors
+from fav.cli.options import BACKEND, FILE, FPS, StyleWeightType, job_option, limits, options
+from fav.errors import FavError, plain
+from fav.model.bundled_styles import named_styles, style_file
+from fav.util.atomic import check_new, new_file, own_file
+from fav.util.text import duration
+
+if TYPE_CHECKING:
+    from fav.stylize.trial import Variant
+
+MOMENTS = (0.15, 0.5, 0.85)  # of the video's length
+MARK = "fav try"  # in every page of ours, so that only these are replaced
+MOST = 100  # pictures
+
+
+class Moments(click.ParamType):
+    name = "seconds"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, tuple):
+            return value
+        try:
+            moments = tuple(float(part) for part in value.split(","))
+        except ValueError:
+            moments = ()
+        if not moments or not all(math.isfinite(moment) and moment >= 0 for moment in moments):
+            self.fail(f"expected seconds from the beginning, like 12.5 or 3,12.5,40, got {value!r}", param, ctx)
+        return moments
+
+
+@click.command("try")
+@click.argument("video")
+@click.argument("styles", nargs=-1, type=FILE)
+@click.option(
+    "--at",
+    "moments",
+    type=Moments(),
+    metavar="SECONDS,…",
+    help="Moments of the video.  [default: three, spread over it]",
+)
+@job_option("width")
+@click.option("--strength", "strengths", type=limits("strength"), multiple=True, help="Several times for several.")
+@click.option(
+    "--style-scale",
+    "scales",
+    type=limits("style_scale"),
+    multiple=True,
+    help="Size of the strokes. Several times for several.",
+)
+@click.option(
+    "--mix",
+    "mixes",
+    type=StyleWeightType(),
+    multiple=True,
+    metavar="STYLE:WEIGHT",
+    help="Also try each style with this one mixed in. Several times for several.",
+)
+@click.option("--preserve-colors", is_flag=True, help="Keep the colors of the video.")
+@click.option(
+    "--nodes",
+    type=click.IntRange(2, 10000),
+    default=8,
+    show_default=True,
+    help="Also tell the time of the film on so many machines like this one.",
+)
+@click.option("--threads", type=limits("threads"), help="CPU threads.  [default: all cores]")
+@options(FPS)
+@click.option(
+    "--out",
+    type=FILE,
+    metavar="DIRECTORY",
+    help="A new directory for the sheet.  [default: VIDEO.try in the current directory]",
+)
+@options(BACKEND)
+@one_line_errors
+def try_styles(
+    video: str,
+    styles: tuple[Path, ...],
+    moments: tuple[float, ...] | None,
+    width: int | None,
+    strengths: tuple[float, ...],
+    scales: tuple[float, ...],
+    mixes: tuple[tuple[Path, float], ...],
+    preserve_colors: bool,
+    nodes: int,
+    threads: int | None,
+    fps: float | None,
+    out: Path | None,
+    device: str,
+    backend: str,
+) -> None:
+    """Try styles on moments of a video.
+
+    Without STYLE, it tries all that `fav styles` lists. The command writes sheet.png, and index.html with the pictures in full size, into
+    a new directory. Each row has the time of a frame and of the film, and the line that makes it. Strokes have a fixed size
+    in pixels, so try at the width of the film.
+    """
+    from fav.model.backends import choose
+    from fav.model.devices import best_precision, device_of
+    from fav.pipeline.arguments import check_arguments
+    from fav.pipeline.device_lock import own_device
+    from fav.report.trial_sheet import Row
+    from fav.stylize.trial import Variant, trials
+    from fav.util.images import resize
+    from fav.video import SourceSettings, probe
+    from fav.video.moment import frames_at
+
+    found = [style_file(style) for style in styles] or list(named_styles().values())
+    for style in (*found, *(style for style, _ in mixes)):
+        check_arguments(video, style)
+    settings = SourceSettings(fps=fps)
+    source = probe(video, settings)
+    length = source.seconds or (source.frames / float(source.rate) if source.frames and source.rate else None)
+    moments = moments or (tuple(length * part for part in MOMENTS) if length else (0.0,))
+    variants = [
+        Variant(style, mix, scale, strength, preserve_colors)
+        for style, mix, scale, strength in product(
+            found, ((), *((mix,) for mix in mixes)), scales or (1.0,), strengths or (1.0,)
+        )
+    ]
+    if len(variants) * len(moments) > MOST:
+        raise FavError(
+            f"expected at most {MOST} pictures, got {len(variants)} variants of {len(moments)} moments; leave some out"
+        )
+    device = own_device(device, backend)
+    precision = best_precision(device_of(device))
+    backend = choose(backend, device)
+    size = (width, max(round(source.height * width / source.width), 1)) if width else (source.width, source.height)
+    frames = [frames_at(video, moment, 2, settings) for moment in moments]
+    out = _new_directory(out, video)
+    page = _Page(out, f"{Path(video).name} at {size[0]}x{size[1]}", [f"{moment:.1f} s" for moment in moments])
+    page.add(Row("the video", f"{size[0]}x{size[1]}", "", [], []))
+    for number, pair in enumerate(frames):
+        page.show(resize(pair[0], size), f"video-{number}.jpg")
+    for trial in trials(variants, frames, size, device, backend, precision, threads):
+        variant = trial.variant
+        if not trial.moment:
+            page.add(Row(variant.name, "", _command(video, variant, width), [], []))
+            row = len(page.rows) - 1
+        page.rows[-1].facts = _facts(
+            trial.seconds, source.frames or (length and source.rate and round(length * source.rate)), nodes
+        )
+        page.show(trial.picture, f"{row:02d}-{variant.style.stem}-{trial.moment}.jpg")
+        if trial.moment == len(frames) - 1:
+            click.echo(f"{variant.name}: {page.rows[-1].facts}")
+    page.finish()
+    click.echo(f"done: {out / 'index.html'} and {out / 'sheet.png'}")
+
+
+class _Page:
+    """The directory of the sheet; the page is written anew with each picture."""
+
+    def __init__(self, out: Path, title: str, moments: list[str]):
+        self.out, self.title, self.moments, self.rows = out, title, moments, []
+
+    def add(self, row) -> None:
+        self.rows.append(row)
+
+    def show(self, picture, name: str) -> None:
+        """Add a picture (H, W, 3) uint8 BGR to the last row, as a file of this name."""
+        import cv2
+
+        with new_file(self.out / name) as file:
+            file.file.write_bytes(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes())
+        self.rows[-1].pictures.append(picture)
+        self.rows[-1].files.append(name)
+        self._write(False)
+
+    def finish(self) -> None:
+        """Write the sheet, and the page for the last time."""
+        from fav.report.trial_sheet import sheet
+        from fav.util.images import encode_png
+
+        with new_file(self.out / "sheet.png") as file:
+            file.file.write_bytes(encode_png(sheet(self.rows), {"Source": MARK}))
+        self._write(True)
+
+    def _write(self, complete: bool) -> None:
+        from fav.report.trial_sheet import html
+
+        with own_file(self.out / "index.html", MARK) as file:
+            page = html(self.title, self.moments, self.rows, complete, MARK)
+            file.file.write_text(page, encoding="utf-8")
+
+
+def _new_directory(out: Path | None, video: str) -> Path:
+    """Make the directory of the sheet; without a name of its own it is called after the video, with a number if need be."""
+    if out is not None:
+        check_new(out).mkdir()
+        return out
+    stem = plain(Path(video).stem.replace("%", ""), 100) or "video"
+    for number in itertools.count(1):
+        out = Path(f"{stem}.try{'' if number == 1 else f'-{number}'}")
+        try:
+            out.mkdir()
+        except FileExistsError:
+            continue
+        return out
+    raise AssertionError("the numbers never end")
+
+
+def _facts(seconds: float, frames: int | None, nodes: int) -> str:
+    """How long a frame takes here, and about how long the film does, here and on more machines."""
+    each = f"{seconds:.2f} s a frame"
+    if not frames:
+        return each
+    return f"{each}; the film takes about {duration(seconds * frames)} here, {duration(seconds * frames / nodes)} on {nodes} machines"
+
+
+def _command(video: str, variant: "Variant", width: int | None) -> str:
+    """The line that makes the film."""
+    style = variant.style.stem if named_styles().get(variant.style.stem) == variant.style else str(variant.style)
+    words = ["fav run SHARED", shlex.quote(video), shlex.quote(style)]
+    words += [f"--width {width}"] if width else []
+    words += [f"--mix {shlex.quote(f'{mixed}:{weight:g}')}" for mixed, weight in variant.mix]
+    words += [f"--style-scale {variant.style_scale:g}"] if variant.style_scale != 1 else []
+    words += [f"--strength {variant.strength:g}"] if variant.strength != 1 else []
+    words += ["--preserve-colors"] if variant.preserve_colors else []
+    return " ".join(words)

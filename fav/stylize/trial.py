@@ -1,0 +1,111 @@
+"""Moments of a video in several styles and settings, each as the first frame of a shot, and how long a film takes."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fav import flow as flows
+from fav.flow.field import between
+from fav.model.interpolation import load_mixture
+from fav.model.runner import StyleRunner
+from fav.stylize.blend import blend, with_colors_of
+from fav.stylize.settings import network_size
+from fav.util.images import resize
+
+MIN_FILTER = 7  # as for a film, where the time of the flow is measured
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A style with settings: one row of the sheet."""
+
+    style: Path
+    mix: tuple[tuple[Path, float], ...] = ()
+    style_scale: float = 1.0
+    strength: float = 1.0
+    preserve_colors: bool = False
+
+    @property
+    def name(self) -> str:
+        """The style's name and what differs from the defaults, for people."""
+        parts = [self.style.stem, *(f"with {weight:g} {style.stem}" for style, weight in self.mix)]
+        if self.style_scale != 1:
+            parts.append(f"strokes × {self.style_scale:g}")
+        if self.strength != 1:
+            parts.append(f"strength {self.strength:g}")
+        if self.preserve_colors:
+            parts.append("colors of the video")
+        return ", ".join(parts)
+
+    @property
+    def painted(self) -> tuple:
+        """What the network's output depends on: variants with the same differ in what comes after."""
+        return self.style, self.mix, self.style_scale
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A moment in a variant. `seconds` is how long a frame of a film takes here, as far as that is known by now."""
+
+    variant: Variant
+    moment: int
+    picture: np.ndarray
+    seconds: float
+
+
+def trials(
+    variants: list[Variant],
+    moments: list[list[np.ndarray]],
+    size: tuple[int, int],
+    device: str,
+    backend: str,
+    precision: str,
+    threads: int | None = None,
+) -> Iterator[Trial]:
+    """Stylize the first frame of each moment in each variant, one variant after the other.
+
+    Args:
+        variants: What to try; those of one style and stroke size should follow one another, since they share the work.
+        moments: Frames (H, W, 3) uint8 BGR of each moment; where there are two, the time of the flow is measured.
+        size: (width, height) of the film.
+        device: As for `StyleRunner`.
+        backend: As for `StyleRunner`.
+        precision: As for `StyleRunner`.
+        threads: CPU threads; None leaves them.
+
+    Yields:
+        A trial for each variant and moment.
+    """
+    sources = [[resize(frame, size) for frame in frames] for frames in moments]
+    runner, painted, stylized, flow_s, network_s = None, None, [], None, 0.0
+    for variant in variants:
+        if variant.painted != painted:
+            painted, stylized = variant.painted, []
+            runner = StyleRunner(load_mixture(variant.style, variant.mix), threads, device, backend, precision)
+        for moment, frames in enumerate(sources):
+            if moment == len(stylized):
+                frame = resize(frames[0], network_size(size, variant.style_scale))
+                if not moment:
+                    runner.stylize(frame)  # the first time is slower, and no measure
+                began = time.monotonic()
+                stylized.append(runner.stylize(frame))
+                network_s = time.monotonic() - began
+                flow_s = flow_s or _flow_seconds(frames, frame.shape[1::-1])
+            picture = resize(stylized[moment], size)
+            if variant.preserve_colors:
+                picture = with_colors_of(picture, frames[0])
+            yield Trial(variant, moment, blend(frames[0], picture, variant.strength), network_s + (flow_s or 0))
+
+
+def _flow_seconds(frames: list[np.ndarray], size: tuple[int, int]) -> float | None:
+    """The time of the flow in both directions between two frames, None where there is only one."""
+    if len(frames) < 2:
+        return None
+    here, before = (resize(frame, size) for frame in (frames[1], frames[0]))
+    flow = flows.make("dis", None)
+    began = time.monotonic()
+    between(flow, here, before, MIN_FILTER)
+    return time.monotonic() - began
