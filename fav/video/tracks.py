@@ -143,7 +143,8 @@ class _Copied(Generic[AnyStream]):
         if self._stream.type == "subtitle" and packet.duration:
             pts = self._clip(packet, pts)
         if self._wanted(pts, packet.time_base):
-            if self._move(packet, pts) + (packet.duration or 1) > self._first:
+            self._move(packet, pts)
+            if packet.pts is None or packet.pts + (packet.duration or 1) > self._first:
                 yield packet
 
     def finish(self) -> Iterator[Packet]:
@@ -178,8 +179,7 @@ class _Copied(Generic[AnyStream]):
             return first
         return pts
 
-    def _move(self, packet: Packet, pts: int) -> int:
-        """Give a packet its times in the film, and to its stream there; the time at which it is shown."""
+    def _move(self, packet: Packet, pts: int) -> None:
         shift = round(self.shift / packet.time_base)
         dts, pts = _dts(packet) - shift, pts - shift
         if self._last is not None and dts <= self._last:  # muxers refuse what many files contain
@@ -191,7 +191,6 @@ class _Copied(Generic[AnyStream]):
         if self._strict:
             self._written = self._film_time(dts, packet.time_base)
         packet.stream = self.out
-        return pts
 
     def _film_time(self, dts: int, of: Fraction) -> int:
         """A time in units of `of` in the film's units, rounded as FFmpeg rounds it: halves away from 0."""
