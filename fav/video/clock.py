@@ -37,7 +37,7 @@ class Clock:
         if not self.jumps:
             return
         if packet.dts is not None and timed:
-            self._detect(packet)
+            self._detect(packet, packet.dts)
         shift = self.ticks(packet)
         if shift:
             packet.dts = None if packet.dts is None else packet.dts + shift
@@ -47,9 +47,9 @@ class Clock:
         """The offset in units of a packet's time base."""
         return _scaled(self.offset, packet.time_base.denominator, packet.time_base.numerator * SECOND)
 
-    def _detect(self, packet: Packet) -> None:
+    def _detect(self, packet: Packet, dts: int) -> None:
         stream, base = packet.stream_index, packet.time_base
-        at = _scaled(packet.dts, base.numerator * SECOND, base.denominator) + self.offset
+        at = _scaled(dts, base.numerator * SECOND, base.denominator) + self.offset
         due = self._due.get(stream)
         if due is not None:
             if abs(at - due) > AHEAD or at + BACK < self._shown[stream]:

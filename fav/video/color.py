@@ -9,6 +9,7 @@ from functools import cache
 import av
 import cv2
 import numpy as np
+from av.video.plane import VideoPlane
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from fav.errors import FavError, plain
@@ -121,7 +122,8 @@ def _deep(frame: av.VideoFrame, reformatter: VideoReformatter) -> tuple[np.ndarr
     made = reformatter.reformat(frame, format="gbrp16le", interpolation=EXACTLY, threads=1)
     bits, limited = _bits(frame), frame.color_range == LIMITED and not frame.format.is_rgb
     white = (1 << 16) - 1 if limited and len(frame.format.components) >= 3 else ((1 << bits) - 1) << (16 - bits)
-    return *(_samples(plane, np.uint16) for plane in made.planes), white
+    green, blue, red = (_samples(plane, np.uint16) for plane in made.planes)
+    return green, blue, red, white
 
 
 @cache
@@ -204,7 +206,7 @@ def _of_full_range(image: np.ndarray, matrix: int) -> list[np.ndarray]:
     rows = np.rint(rows * (1 << SHIFT)).astype(np.int32)
     rows[:, 1] += np.array([1 << SHIFT, 0, 0], np.int32) - rows.sum(axis=1, dtype=np.int32)  # grey stays grey
     parts = [plane.astype(np.int32) for plane in cv2.split(image)]
-    y, u, v = (sum(weight * part for weight, part in zip(row, parts)) for row in rows)
+    y, u, v = (np.asarray(sum(weight * part for weight, part in zip(row, parts))) for row in rows)
     planes = [(y + (1 << SHIFT - 1)) >> SHIFT]
     for chroma in (u, v):
         rows_of_two = chroma[::2] + chroma[1::2]
@@ -214,10 +216,10 @@ def _of_full_range(image: np.ndarray, matrix: int) -> list[np.ndarray]:
     return [np.clip(plane, 0, 255).astype(np.uint8) for plane in planes]
 
 
-def _samples(plane: av.video.plane.VideoPlane, kind: type = np.uint8) -> np.ndarray:
+def _samples(plane: VideoPlane, kind: type = np.uint8) -> np.ndarray:
     """A view (H, W) of a plane whose samples are of a kind, without the padding of its rows."""
     size = np.dtype(kind).itemsize
-    return np.frombuffer(plane, kind).reshape(plane.height, plane.line_size // size)[:, : plane.width]
+    return np.frombuffer(memoryview(plane), kind).reshape(plane.height, plane.line_size // size)[:, : plane.width]
 
 
 def _tag(frame: av.VideoFrame) -> None:
@@ -237,7 +239,8 @@ def display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
         b = c = 0
     else:
         a = d = 0
-    return tuple(int(np.sign(value)) for value in (a, b, c, d))
+    a, b, c, d = (int(np.sign(value)) for value in (a, b, c, d))
+    return a, b, c, d
 
 
 def upright(image: np.ndarray, a: int, b: int, c: int, d: int) -> np.ndarray:

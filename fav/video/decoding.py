@@ -66,11 +66,11 @@ class DecodedFrame:
 
     @property
     def colors(self) -> ColorInfo:
-        return ColorInfo.of(self._frame, self._settings.tone_map)
+        return ColorInfo.of(self._picture(), self._settings.tone_map)
 
     def check_colors(self, video: Path | str) -> None:
         """FavError where the colors of the video cannot be told."""
-        check_matrix(self._frame, video)
+        check_matrix(self._picture(), video)
 
     @property
     def neighbours_crc(self) -> tuple[int | None, int | None]:
@@ -81,7 +81,7 @@ class DecodedFrame:
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) in pixels as it is stored."""
-        return self._frame.width, self._frame.height
+        return self._picture().width, self._picture().height
 
     @property
     def turned(self) -> bool:
@@ -136,7 +136,7 @@ class Decoder(Iterator[DecodedFrame]):
         self._tiff = codec.name == "tiff"
         if self._intra and not self._tiff:
             codec.options = {"err_detect": "explode"}
-        self.time_base: Fraction = self.stream.time_base
+        self.time_base = self.stream.time_base or Fraction(1, av.time_base)  # which is FFmpeg's own
         rate = frame_rate(self.stream) or DEFAULT_FPS
         self._nominal = max(round(1 / (rate * self.time_base)), 1)
         self._exact, self._rough = VideoReformatter(), VideoReformatter()  # each remembers the one conversion it makes
@@ -331,7 +331,7 @@ class Decoder(Iterator[DecodedFrame]):
                     if packet.stream_index == self.stream.index:
                         self._remember_shift(packet)
                         yield packet
-        except av.FFmpegError as error:
+        except FFmpegError as error:
             self._broken = error.strerror
         yield None
 
@@ -340,8 +340,9 @@ class Decoder(Iterator[DecodedFrame]):
         if self._jumped:
             if len(self._shifts) > FORGOTTEN:  # of frames that did not decode
                 self._shifts.clear()
-            for time in {packet.pts, packet.dts} - {None}:
-                self._shifts[time] = self._clock.ticks(packet)
+            for time in (packet.pts, packet.dts):
+                if time is not None:
+                    self._shifts[time] = self._clock.ticks(packet)
 
     def _time(self, frame: av.VideoFrame) -> int:
         if not self.timed:
@@ -373,7 +374,7 @@ def _opaque(frame: av.VideoFrame) -> bool:
     if bits > 16 or "f" in frame.format.name.removeprefix("gbr").removesuffix("le"):
         return False
     alpha = VideoReformatter().reformat(frame, format="yuva444p16le").planes[3]
-    return int(np.frombuffer(alpha, np.uint16).reshape(alpha.height, -1)[:, : alpha.width].min()) >= 0xFE00
+    return int(np.frombuffer(memoryview(alpha), np.uint16).reshape(alpha.height, -1)[:, : alpha.width].min()) >= 0xFE00
 
 
 def _few(words: list[str]) -> str:

@@ -15,7 +15,8 @@ def deinterlaced(before: av.VideoFrame | None, frame: av.VideoFrame, after: av.V
     A function of the three alone. Neighbours of another size or format are not looked at.
     """
     alike = [one for one in (before, after) if one is not None and _kind(one) == _kind(frame)]
-    frames = [one for one in (before, frame, after) if one is frame or any(one is other for other in alike)]
+    around = [one for one in (before, frame, after) if one is not None]
+    frames = [one for one in around if one is frame or any(one is other for other in alike)]
     graph = Graph()
     source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=TICK)
     graph.link_nodes(source, graph.add(*FILTER), graph.add("buffersink")).configure()
@@ -29,8 +30,9 @@ def deinterlaced(before: av.VideoFrame | None, frame: av.VideoFrame, after: av.V
         for one, time in zip(frames, times):
             one.pts = time
     wanted = frames.index(frame)
-    for _ in range(wanted + 1):
-        made = graph.pull()
+    for _ in range(wanted):
+        graph.vpull()
+    made = graph.vpull()
     made.color_range, made.colorspace = frame.color_range, frame.colorspace
     return made
 

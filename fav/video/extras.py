@@ -6,8 +6,9 @@ from fractions import Fraction
 
 import av
 from av.container import InputContainer, OutputContainer
+from av.error import FFmpegError
 from av.packet import Packet
-from av.stream import Disposition, Stream
+from av.stream import AttachmentStream, Disposition, Stream
 from av.video.stream import VideoStream
 
 TIMECODE = re.compile(r"(\d{2}):(\d{2}):(\d{2})([:;.])(\d{2,3})")
@@ -59,11 +60,11 @@ class Extras:
             out.metadata["timecode"] = code
 
     def _take(self, stream: Stream) -> None:
-        if stream.type == "attachment":
+        if isinstance(stream, AttachmentStream):
             self._attach(stream)
-        elif stream.type == "video" and stream.disposition & Disposition.attached_pic:
+        elif isinstance(stream, VideoStream) and stream.disposition & Disposition.attached_pic:
             self._cover(stream)
-        elif stream.type == "video":
+        elif isinstance(stream, VideoStream):
             self.notes.append(
                 f"the film is made of the video in stream {self._video.index} ({_size(self._video)}); that in stream "
                 f"{stream.index} ({_size(stream)}) is left out"
@@ -71,7 +72,7 @@ class Extras:
         elif "timecode" not in stream.metadata:  # which is the video's as well
             self.notes.append(f"data in stream {stream.index} ({stream.name or 'of unknown kind'}) left out")
 
-    def _attach(self, stream: Stream) -> None:
+    def _attach(self, stream: AttachmentStream) -> None:
         name = stream.metadata.get("filename") or f"attachment {stream.index}"
         if self._container == "matroska":
             self._film.add_attachment(name, stream.mimetype or "application/octet-stream", stream.data)
@@ -80,7 +81,7 @@ class Extras:
 
     def _cover(self, stream: VideoStream) -> None:
         codec = stream.codec_context.codec.canonical_name if stream.codec_context else None
-        suffix, kind = PICTURES.get(codec, (None, None))
+        suffix, kind = PICTURES.get(codec or "", ("", ""))
         picture = _picture(stream) if suffix else None
         if picture and self._container == "matroska":
             self._film.add_attachment(stream.metadata.get("filename") or f"cover.{suffix}", kind, bytes(picture))
@@ -104,7 +105,7 @@ def _picture(stream: VideoStream) -> Packet | None:
     with av.open(stream.container.name, options=stream.container.options) as again:
         try:
             return next((packet for packet in again.demux(again.streams[stream.index]) if packet.size), None)
-        except av.FFmpegError:
+        except FFmpegError:
             return None
 
 

@@ -13,7 +13,7 @@ MAPPING = "BT.2390 tone mapping of 1000 cd/m² to 203 cd/m²"
 PEAK, WHITE = 1000.0, 203.0  # cd/m²: what is mastered for, and what becomes the white of SDR
 GAMMA = 2.4
 CODES = 1 << 16
-LUMA_2020 = np.float32([0.2627, 0.6780, 0.0593])  # red, green, blue
+LUMA_2020 = np.array([0.2627, 0.6780, 0.0593], np.float32)  # red, green, blue
 TO_709 = {  # from the primaries of BT.2020 and of P3 with the white D65 (linear light, red, green, blue)
     9: ((1.660491, -0.587641, -0.072850), (-0.124550, 1.132900, -0.008349), (-0.018151, -0.100579, 1.118730)),
     12: ((1.224940, -0.224940, 0.0), (-0.042057, 1.042057, 0.0), (-0.019638, -0.078636, 1.098274)),
@@ -35,13 +35,13 @@ def to_sdr(
         _light(white, transfer)[channel] for channel in (red, green, blue)
     ]  # PQ: cd/m², HLG: of the scene, up to 1
     if transfer == HLG:
-        luma = sum(share * channel for share, channel in zip(LUMA_2020, light))
+        luma = np.asarray(sum(share * channel for share, channel in zip(LUMA_2020, light)))
         gain = _table(luma, 1.0, _hlg_gain())
         light = [channel * gain for channel in light]
     scale = _table(np.maximum(np.maximum(light[0], light[1]), light[2]), 10_000.0, _mapping())
     light = [channel * scale for channel in light]
     if primaries != 1:
-        rows = np.float32(TO_709.get(primaries, TO_709[9]))
+        rows = np.array(TO_709.get(primaries, TO_709[9]), np.float32)
         light = [row[0] * light[0] + row[1] * light[1] + row[2] * light[2] for row in rows]
     codes = [np.rint(np.clip(channel, 0, 1) * np.float32(CODES - 1)).astype(np.uint16) for channel in light]
     return np.stack([_display()[channel] for channel in reversed(codes)], axis=-1)
@@ -58,16 +58,16 @@ def _light(white: int, transfer: int) -> np.ndarray:
     """Light by code value."""
     code = np.minimum(np.arange(CODES) / white, 1.0)
     if transfer == PQ:
-        return np.float32(_pq_light(code))
+        return np.asarray(_pq_light(code), np.float32)
     a = 0.17883277
     b, c = 1 - 4 * a, 0.5 - a * np.log(4 * a)
-    return np.float32(np.where(code <= 0.5, code * code / 3, (np.exp((code - c) / a) + b) / 12))
+    return np.asarray(np.where(code <= 0.5, code * code / 3, (np.exp((code - c) / a) + b) / 12), np.float32)
 
 
 @cache
 def _hlg_gain() -> np.ndarray:
     """cd/m² by the scene's light, of a display of PEAK, whose system gamma is 1.2."""
-    return np.float32(PEAK * np.linspace(0, 1, CODES) ** (4 * 0.2))
+    return np.asarray(PEAK * np.linspace(0, 1, CODES) ** (4 * 0.2), np.float32)
 
 
 @cache
@@ -79,7 +79,7 @@ def _mapping() -> np.ndarray:
     t = np.clip((code - knee) / (1 - knee), 0, 1)
     curve = (2 * t**3 - 3 * t**2 + 1) * knee + (t**3 - 2 * t**2 + t) * (1 - knee) + (3 * t**2 - 2 * t**3) * most
     mapped = _pq_light(np.where(code < knee, code, curve) * _pq_code(PEAK))
-    return np.float32(mapped / light / WHITE)
+    return np.asarray(mapped / light / WHITE, np.float32)
 
 
 @cache

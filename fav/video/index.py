@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ class FrameIndex:
 
     pts int64, ascending, and duration int64 are in units of time_base (seconds); keyframe bool; crc uint32 of the
     decoded samples. Frame numbers are positions, so an index that readers use starts at frame 0. shift int64 is what was
-    added to the times in the file because its clock jumps; None: nothing.
+    added to the times in the file because its clock jumps; empty: nothing.
     """
 
     pts: np.ndarray
@@ -29,10 +29,10 @@ class FrameIndex:
     keyframe: np.ndarray
     crc: np.ndarray
     time_base: Fraction
-    shift: np.ndarray | None = None
+    shift: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __post_init__(self):
-        if self.shift is None:
+        if not len(self.shift):
             object.__setattr__(self, "shift", np.zeros(len(self.pts), np.int64))
 
     @classmethod

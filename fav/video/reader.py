@@ -6,6 +6,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.error import FFmpegError
 
 from fav.errors import FavError
 from fav.util.images import resize
@@ -119,7 +120,7 @@ class FrameReader:
         self._position, self._aim = -2, keyframe
         try:
             self._decoding.seek(int(index.pts[keyframe]), int(index.shift[keyframe]))
-        except av.FFmpegError:
+        except FFmpegError:
             return False
         return True
 

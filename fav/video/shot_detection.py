@@ -70,7 +70,7 @@ class CutDetector:
         elif self._maybe and number - self._maybe.number >= FLASH:
             sure, self._maybe = [self._maybe.number], None
         if found:
-            possible = PossibleCut(number, tuple(self._seen), self._detector._frame_score, before)
+            possible = PossibleCut(number, tuple(self._seen), self._detector._frame_score or 0.0, before)
             if possible.is_like(picture, self._threshold):
                 self._filter._last_above = before  # the end of a flash
             else:

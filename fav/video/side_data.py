@@ -4,6 +4,8 @@ PyAV makes an object of every side data of a frame before it hands out one, and 
 does. So each frame with EXIF (kind 31) raised ValueError. Kinds without a name get one here, by the enum's own hook.
 """
 
+from types import MethodType
+
 import av
 from av.sidedata.sidedata import Type
 
@@ -16,7 +18,7 @@ def _without_a_name(cls: type[Type], value: object) -> Type | None:
     return kind
 
 
-Type._missing_ = classmethod(_without_a_name)
+Type._missing_ = MethodType(_without_a_name, Type)
 
 
 def side_data(frame: av.VideoFrame, kind: str) -> bytes | None:

@@ -8,6 +8,7 @@ Format: TIFF 6.0.
 import struct
 
 import av
+from av.error import FFmpegError
 
 # Tags that FFmpeg's decoder knows (libavcodec/tiff.c), but for those of maps and of cameras' raw data
 KNOWN = {254, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 282, 283, 284, 292, 293, 297, 317, 320, 322, 323, 324, 325,
@@ -22,7 +23,7 @@ def decodes(data: bytes) -> bool:
     decoder.thread_count = 1
     try:
         return bool(decoder.decode(av.Packet(without_unknown_tags(data))))
-    except av.FFmpegError:
+    except FFmpegError:
         return False
 
 

@@ -3,12 +3,15 @@
 import math
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any, Generic, Literal, TypeVar
 
-import av
+from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
+from av.error import FFmpegError
 from av.format import Flags
 from av.packet import Packet
 from av.stream import Stream
+from av.subtitles.stream import SubtitleStream
 
 from fav.video.clock import Clock, timed_streams
 
@@ -20,11 +23,13 @@ SOUND = {
     "matroska": ("",),
 }  # how the names begin of codecs that are copied
 TEXT = {"subrip", "ass", "ssa", "webvtt", "text", "mov_text"}
-TEXT_ENCODER = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip"}
+TEXT_ENCODER: dict[str, Literal["mov_text", "subrip"]] = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip"}
 AAC_RATES = {96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000}
 AAC_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
 AAC_BITS_PER_CHANNEL = 96_000
 TRIED_S = 5  # of sound that must be encoded, in a trial
+
+AnyStream = TypeVar("AnyStream", bound=Stream)
 
 
 class Tracks:
@@ -47,7 +52,7 @@ class Tracks:
         trial: bool = False,
     ):
         self.notes: list[str] = []
-        self._tracks: dict[int, _Copied] = {}
+        self._tracks: dict[int, _Copied[Any]] = {}
         self._clock = Clock(given)
         self.seen = {stream.index for stream in (*given.streams.audio, *given.streams.subtitles)}
         for stream in (*given.streams.audio, *given.streams.subtitles):
@@ -64,7 +69,7 @@ class Tracks:
 
     def until(self, seconds: Fraction | None) -> Iterator[Packet]:
         """The packets, ready to be muxed, that come before a time of the source; None for all that are left."""
-        while self._next and (seconds is None or self._next.dts * self._next.time_base < seconds):
+        while self._next and (seconds is None or _dts(self._next) * self._next.time_base < seconds):
             yield from self._tracks[self._next.stream_index].take(self._next)
             self._next = next(self._packets, None)
         if seconds is None:
@@ -84,21 +89,22 @@ class Tracks:
                         return
                     if packet.stream_index in self._tracks:
                         yield packet
-        except av.FFmpegError as error:
+        except FFmpegError as error:
             self.notes.append(f"{given.name}: sound or subtitles end early ({error.strerror})")
 
-    def _track(self, stream: Stream, film: OutputContainer) -> "_Copied | None":
+    def _track(self, stream: AudioStream | SubtitleStream, film: OutputContainer) -> "_Copied[Any] | None":
         container, codec = film.format.name, codec_name(stream)
         what = f"{'sound' if stream.type == 'audio' else 'subtitles'} in stream {stream.index} ({codec or 'unknown codec'})"
-        track, fate = None, f"cannot go into {container}, left out"
+        track: _Copied[Any] | None = None
+        fate = f"cannot go into {container}, left out"
         try:
             if codec and (stream.type != "audio" or codec.startswith(SOUND[container])):
                 track = _Copied(stream, film.add_stream_from_template(stream))
         except ValueError:  # the container does not take it
             pass
-        if not track and codec and stream.type == "audio":
+        if not track and codec and isinstance(stream, AudioStream):
             track, fate = _Sound(stream, film), f"cannot go into {container} as it is, encoded anew as AAC"
-        elif not track and codec in TEXT:
+        elif not track and codec in TEXT and isinstance(stream, SubtitleStream):
             encoder = TEXT_ENCODER[container]
             track, fate = _Text(stream, film.add_stream(encoder)), ""
         if not track or fate.endswith("AAC"):
@@ -111,7 +117,7 @@ class Tracks:
         return track
 
 
-class _Copied:
+class _Copied(Generic[AnyStream]):
     """A stream whose packets go into the film as they are."""
 
     begin: Fraction | None = None
@@ -119,8 +125,9 @@ class _Copied:
     shift = Fraction(0)
     limit: int | None = None  # seconds of sound to encode, None for all
 
-    def __init__(self, stream: Stream, out: Stream):
-        self.out, self.source, self._stream, self._last = out, stream.index, stream, None
+    def __init__(self, stream: AnyStream, out: AnyStream):
+        self.out, self.source, self._stream = out, stream.index, stream
+        self._last: int | None = None
         # A muxer that wants times to ascend wants it of its own units, which may be coarser than the source's.
         self._strict = not out.container.format.flags & Flags.ts_nonstrict.value
         self.left_out = Fraction(0)  # seconds of sound that overlap what comes before
@@ -130,14 +137,14 @@ class _Copied:
         self._first = -(2**62) if out.container.format.name != "matroska" else 0
 
     def take(self, packet: Packet) -> Iterator[Packet]:
-        pts = packet.dts if packet.pts is None else packet.pts
+        pts = _dts(packet) if packet.pts is None else packet.pts
         if self._overlaps(packet):
             return
         if self._stream.type == "subtitle" and packet.duration:
             pts = self._clip(packet, pts)
         if self._wanted(pts, packet.time_base):
             self._move(packet, pts)
-            if packet.pts + (packet.duration or 1) > self._first:
+            if packet.pts is None or packet.pts + (packet.duration or 1) > self._first:
                 yield packet
 
     def finish(self) -> Iterator[Packet]:
@@ -149,7 +156,7 @@ class _Copied:
             return False
         if self._newest is not None:
             until = self._newest + (self._length // 2 if self._trimming else 0)
-            self._trimming = packet.dts < until
+            self._trimming = _dts(packet) < until
             if self._trimming:
                 self.left_out += (packet.duration or 0) * packet.time_base
                 return True
@@ -162,40 +169,40 @@ class _Copied:
 
     def _clip(self, packet: Packet, pts: int) -> int:
         """Cut a line of text to the span, in which it may be on screen from the beginning; its new time."""
-        first, last = pts, pts + packet.duration
+        first, last = pts, pts + (packet.duration or 0)
         if self.begin is not None and last * packet.time_base > self.begin:
             first = max(first, math.ceil(self.begin / packet.time_base))
         if self.end is not None:
             last = min(last, math.floor(self.end / packet.time_base))
         if first < last:
-            packet.dts, packet.duration = packet.dts + first - pts, last - first
+            packet.dts, packet.duration = _dts(packet) + first - pts, last - first
             return first
         return pts
 
     def _move(self, packet: Packet, pts: int) -> None:
         shift = round(self.shift / packet.time_base)
-        packet.dts, packet.pts = packet.dts - shift, pts - shift
-        if self._last is not None and packet.dts <= self._last:  # muxers refuse what many files contain
-            packet.dts = self._last + 1
-        while self._written is not None and self._film_time(packet) <= self._written:
-            packet.dts += 1
-        packet.pts = max(packet.pts, packet.dts)
-        self._last = packet.dts
+        dts, pts = _dts(packet) - shift, pts - shift
+        if self._last is not None and dts <= self._last:  # muxers refuse what many files contain
+            dts = self._last + 1
+        while self._written is not None and self._film_time(dts, packet.time_base) <= self._written:
+            dts += 1
+        pts = max(pts, dts)
+        packet.dts, packet.pts, self._last = dts, pts, dts
         if self._strict:
-            self._written = self._film_time(packet)
+            self._written = self._film_time(dts, packet.time_base)
         packet.stream = self.out
 
-    def _film_time(self, packet: Packet) -> int:
-        """A packet's time in the film's units, rounded as FFmpeg rounds it: halves away from 0."""
-        of, to = packet.time_base, self.out.time_base
-        number, units = 2 * packet.dts * of.numerator * to.denominator, 2 * of.denominator * to.numerator
+    def _film_time(self, dts: int, of: Fraction) -> int:
+        """A time in units of `of` in the film's units, rounded as FFmpeg rounds it: halves away from 0."""
+        to = self.out.time_base or of
+        number, units = 2 * dts * of.numerator * to.denominator, 2 * of.denominator * to.numerator
         return (abs(number) + units // 2) // units * (1 if number >= 0 else -1)
 
 
-class _Sound(_Copied):
+class _Sound(_Copied[AudioStream]):
     """Sound that is decoded and encoded anew as AAC."""
 
-    def __init__(self, stream: Stream, film: OutputContainer):
+    def __init__(self, stream: AudioStream, film: OutputContainer):
         rate = stream.sample_rate if stream.sample_rate in AAC_RATES else 48000
         out = film.add_stream("aac", rate=rate)
         out.layout = AAC_LAYOUTS.get(stream.layout.nb_channels, "stereo")
@@ -208,26 +215,27 @@ class _Sound(_Copied):
             return
         try:
             frames = self._stream.decode(packet)
-        except av.FFmpegError:
+        except FFmpegError:
             return  # a damaged packet is a short silence
         for frame in frames:
             if self.limit is not None and self._encoded > self.limit:
                 return
             self._encoded += frame.samples / frame.sample_rate
-            if frame.pts is None or self._wanted(frame.pts, frame.time_base):
-                if frame.pts is not None:
-                    frame.pts -= round(self.shift / frame.time_base)
-                yield from self.out.encode(frame)
+            if frame.pts is not None and frame.time_base is not None:
+                if not self._wanted(frame.pts, frame.time_base):
+                    continue
+                frame.pts -= round(self.shift / frame.time_base)
+            yield from self.out.encode(frame)
 
     def finish(self) -> Iterator[Packet]:
         yield from self.take(None)
         yield from self.out.encode(None)
 
 
-class _Text(_Copied):
+class _Text(_Copied[SubtitleStream]):
     """Subtitles that are text, turned into the kind of text that the container takes."""
 
-    def __init__(self, stream: Stream, out: Stream):
+    def __init__(self, stream: SubtitleStream, out: SubtitleStream):
         super().__init__(stream, out)
         stream.codec_context.open(strict=False)
         out.codec_context.subtitle_header = stream.codec_context.subtitle_header
@@ -236,7 +244,7 @@ class _Text(_Copied):
         for packet in super().take(packet):  # noqa: B020
             try:
                 lines = self._stream.codec_context.decode2(packet)
-            except av.FFmpegError:
+            except FFmpegError:
                 lines = None
             if lines and len(lines):
                 encoded = self.out.codec_context.encode_subtitle(lines)
@@ -248,3 +256,10 @@ class _Text(_Copied):
 def codec_name(stream: Stream) -> str | None:
     """The name of a stream's codec, whichever decoder there is for it; None without a decoder."""
     return stream.codec_context.codec.canonical_name if stream.codec_context else None
+
+
+def _dts(packet: Packet) -> int:
+    """The decoding time of a packet, which all have that are read here."""
+    if packet.dts is None:
+        raise ValueError(f"stream {packet.stream_index}: expected a packet with a time, got one without")
+    return packet.dts

@@ -4,8 +4,9 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
-from itertools import repeat
+from itertools import chain, repeat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import av.logging
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 from av.codec.context import Flags as CodecFlags
 from av.container import InputContainer, OutputContainer
+from av.error import FFmpegError
 from av.format import Flags
 from av.packet import Packet
 from av.video.reformatter import VideoReformatter
@@ -27,6 +29,9 @@ from fav.video.index import FrameIndex
 from fav.video.probe import VideoInfo, probe
 from fav.video.settings import AS_IT_IS, SourceSettings
 from fav.video.tracks import Tracks
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter
 
 CONTAINERS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov"}
 AVX512F = 13  # as OpenCV counts processor features; its Python module has no names for them
@@ -116,12 +121,13 @@ def check_film(
         raise FavError(f"{video}: expected frames, got none")
     picture = np.full((16, 16, 3), 128, np.uint8)
     count = (len(index) if stop is None else stop) - start
+    said: list[tuple[int, str, str]] = []
     try:
         with _words_of_ffmpeg() as said:
             return _write(
                 os.devnull, video, index, repeat(picture, count), start, stop, TRIAL, 1, settings, name, None, True
             )
-    except av.FFmpegError as error:
+    except FFmpegError as error:
         why = "; ".join(dict.fromkeys(line.strip() for _, _, line in said))
         others = ", ".join(sorted(CONTAINERS.keys() - {Path(name).suffix.lower()}))
         raise FavError(
@@ -159,19 +165,19 @@ def _write(
 ) -> list[str]:
     """As `write_film`; as a `trial`, no more of the sound than needed is encoded."""
     source, to_end = probe(video, settings), stop is None
-    stop = len(index) if to_end else stop
+    stop = len(index) if stop is None else stop
     if not 0 <= start < stop <= len(index):
         raise ValueError(f"{video}: expected a part of the {len(index)} frames that are indexed, got {start}:{stop}")
     begin = None if to_end and start == 0 else index.pts[start] * index.time_base
     end = None if to_end else index.end(stop) * index.time_base
-    picture = next(pictures)
+    first = next(pictures)
     kind = CONTAINERS[Path(name).suffix.lower()]
     with (
         open_video(video, settings) as given,
         av.open(os.path.abspath(out), "w", format=kind, container_options={"fflags": "+bitexact"}) as film,
     ):
         shift = _clock(given) if begin is None else begin
-        encoder = _Encoder(film, source, index, picture.shape, options, threads)
+        encoder = _Encoder(film, source, index, first.shape, options, threads)
         stream = video_stream(given, video)
         tracks = Tracks(given, stream, film, begin, end, shift, trial)
         extras = Extras(given, film, stream, encoder.stream, tracks.seen, start, source.rate)
@@ -181,13 +187,14 @@ def _write(
         film.set_chapters(_chapters(given, begin, end))
         film.start_encoding()  # from here on the streams have the muxer's time bases
         film.mux(list(extras.packets()))
-        for number in range(start, stop):
+        for picture, number in zip(chain([first], pictures), range(start, stop)):
             pts = int(index.pts[number])
             film.mux(encoder.encode(picture, pts - round(shift / index.time_base), index.end(number + 1) - pts))
-            film.mux(tracks.until(pts * index.time_base))
-            picture = next(pictures, None)
+            for packet in tracks.until(pts * index.time_base):
+                film.mux_one(packet)
         film.mux(encoder.rest())
-        film.mux(tracks.until(None))
+        for packet in tracks.until(None):
+            film.mux_one(packet)
     return tracks.notes + extras.notes
 
 
@@ -249,11 +256,12 @@ def _clock(given: InputContainer) -> Fraction:
     """The time at which a source begins whose clock runs from nowhere in particular (MPEG streams), in seconds; else 0."""
     if not given.format.flags & Flags.ts_discont.value:
         return Fraction(0)
-    return min(
+    begins = [
         stream.start_time * stream.time_base
         for stream in (*given.streams.video, *given.streams.audio)
-        if stream.start_time is not None
-    )
+        if stream.start_time is not None and stream.time_base is not None
+    ]
+    return min(begins, default=Fraction(0))
 
 
 def _counted(frames: Iterable[np.ndarray], count: int, out: Path) -> Iterator[np.ndarray]:
@@ -267,13 +275,15 @@ def _counted(frames: Iterable[np.ndarray], count: int, out: Path) -> Iterator[np
         raise FavError(f"{out}: expected {count} frames, got {number}")
 
 
-def _chapters(given: InputContainer, begin: Fraction | None, end: Fraction | None) -> list[dict]:
+def _chapters(given: InputContainer, begin: Fraction | None, end: Fraction | None) -> "list[Chapter]":
     """The source's chapters, those of the span from `begin` to `end` (seconds) where that is given."""
-    chapters = []
+    chapters: list[Chapter] = []
     for chapter in given.chapters():
-        first, last = 0 if begin is None else round(begin / chapter["time_base"]), chapter["end"]
-        if end is not None:
-            last = min(last, round(end / chapter["time_base"]))
+        first, last, unit = 0, chapter["end"], chapter["time_base"]
+        if begin is not None and unit is not None:
+            first = round(begin / unit)
+        if end is not None and unit is not None:
+            last = min(last, round(end / unit))
         if chapter["start"] < last and chapter["end"] > first:
             chapters.append({**chapter, "start": max(chapter["start"], first) - first, "end": last - first})
     return chapters
