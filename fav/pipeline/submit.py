@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -227,6 +227,10 @@ def _some(frames: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
     return {number: frames[number] for number in sorted(near & frames.keys())}
 
 
+@overload
+def within(root: Path, out: str) -> str: ...
+@overload
+def within(root: Path, out: str | None) -> str | None: ...
 def within(root: Path, out: str | None) -> str | None:
     """The film's name relative to the shared directory, also where it was given with the way there."""
     if out is None or not Path(out).is_absolute():
