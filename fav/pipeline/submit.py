@@ -491,9 +491,10 @@ def _in_share(share: SharedDir, content: str, video: Path) -> Path | None:
     """A file of another job with a video's content; None where there is none, or it is not quite the same."""
     for job in all_jobs(share):
         spec = job.manifest.spec
-        if spec.get("video_print") == content and not is_sequence(str(spec.get("video"))):
+        film = str(spec.get("video"))
+        if spec.get("video_print") == content and not is_sequence(film):
             with suppress(OSError, UserError):
-                there = inside(share.layout.root, spec["video"])
+                there = inside(share.layout.root, film)
                 if filecmp.cmp(there, video, shallow=False):
                     return there
     return None
