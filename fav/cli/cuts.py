@@ -35,7 +35,8 @@ def cuts(video: str, out: Path | None, range: tuple[int, int | None], cut_thresh
     if out.suffix != ".csv":
         raise FavError(f"{out}: expected a name that ends in .csv")
     sheet = out.with_suffix(".png")
-    check_new(out), check_new(sheet)
+    check_new(out)
+    check_new(sheet)
     settings = SourceSettings(fps)
     source = probe(video, settings)
     with Progress() as progress:

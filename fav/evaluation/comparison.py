@@ -186,7 +186,8 @@ def _sample(number: int, seconds: Fraction, source: np.ndarray, films: list[np.n
 
 def shown(comparison: EvaluationConfig) -> Iterator[FrameSample]:
     """The moments of a comparison as they are decoded, the source brought to the film's size."""
-    finder, cuts, held = CutFinder(comparison.cuts, comparison.cut_threshold), set(), deque()
+    finder, cuts = CutFinder(comparison.cuts, comparison.cut_threshold), set()
+    held: deque[tuple[int, Fraction, np.ndarray, list[np.ndarray]]] = deque()
     with ExitStack() as stack:
         source = stack.enter_context(decode(comparison.video, comparison.settings))
         as_source = replace(comparison.settings, fps=None, name=None)

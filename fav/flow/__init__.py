@@ -74,7 +74,7 @@ def _make_farneback(options: FlowOptions) -> Flow:
 def _make_spynet(options: FlowOptions) -> Flow:
     from fav.flow import spynet  # PyTorch takes seconds to import
 
-    return spynet.SpyNet(options.weights, options.device, options.precision)
+    return spynet.SpyNet(_given(options.weights), options.device, options.precision)
 
 
 def _make_deepflow(options: FlowOptions) -> Flow:

@@ -95,7 +95,7 @@ def between_numbers(
     trusted = files.trusted(*numbers, size) if given else None
     if trusted is None:
         tick()
-        back = files.flow(*numbers[::-1], size)
+        back = files.flow(numbers[1], numbers[0], size)
         trusted = reliability_of(onward, quantized(back[0] if back else compute(there, here)), here, min_filter=1) == 1
     known = trusted & lands_inside(onward) & (given[1] if given else True)
     return FlowField(onward, cv2.erode(known.astype(np.uint8), np.ones((min_filter, min_filter), np.uint8)))
@@ -110,7 +110,7 @@ def read_flow(file: Path) -> tuple[np.ndarray, np.ndarray]:
     match file.suffix.lower():
         case ".flo":
             flow = read_flo(file)
-            known = (np.abs(flow) < UNKNOWN).all(-1)
+            known = np.all(np.abs(flow) < UNKNOWN, axis=-1)
         case ".png":
             picture = _decoded(file, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
             if picture.dtype != np.uint16 or picture.ndim != 3:
@@ -119,12 +119,12 @@ def read_flow(file: Path) -> tuple[np.ndarray, np.ndarray]:
             flow, known = (cv2.merge([x, y]).astype(np.float32) - KITTI_ZERO) / np.float32(KITTI_STEPS), known > 0
         case ".npy" | ".exr":
             flow = _array(file) if file.suffix.lower() == ".npy" else _exr(file)
-            known = (np.abs(flow) < UNKNOWN).all(-1)
+            known = np.all(np.abs(flow) < UNKNOWN, axis=-1)
         case _:
             raise FavError(
                 f"flow {file}: expected a name that ends in {', '.join(SUFFIXES)}; convert it to one of these"
             )
-    known &= np.isfinite(flow).all(-1)
+    known &= np.all(np.isfinite(flow), axis=-1)
     flow[~known] = 0
     return flow, known
 
@@ -134,7 +134,9 @@ def at_size(flow: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     height, width = flow.shape[:2]
     if (width, height) == size:
         return flow
-    return cv2.resize(flow, size, interpolation=cv2.INTER_LINEAR) * np.float32([size[0] / width, size[1] / height])
+    return cv2.resize(flow, size, interpolation=cv2.INTER_LINEAR) * np.array(
+        [size[0] / width, size[1] / height], np.float32
+    )
 
 
 def _mask_at_size(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -163,12 +165,13 @@ def _array(file: Path) -> np.ndarray:
 def _exr(file: Path) -> np.ndarray:
     """Red and green of an OpenEXR picture, by FFmpeg: OpenCV's packages come without it."""
     import av
+    from av.error import FFmpegError
 
     try:
         data = read_file(file, str(file), LARGEST)
-        with av.open(io.BytesIO(data), format="exr_pipe") as container:
+        with av.open(io.BytesIO(data), "r", format="exr_pipe") as container:
             frame = next(container.decode(video=0))
-    except av.FFmpegError as error:
+    except FFmpegError as error:
         raise FavError(
             f"flow {file}: expected OpenEXR with channels R and G, got what FFmpeg does not decode ({error.strerror})"
         ) from error
@@ -181,7 +184,8 @@ def _exr(file: Path) -> np.ndarray:
             f"flow {file}: expected OpenEXR with channels R and G as numbers with a point, got {frame.format.name}"
         )
     green, _, red = (
-        np.frombuffer(plane, np.float32).reshape(plane.height, -1)[:, : frame.width] for plane in list(frame.planes)[:3]
+        np.frombuffer(memoryview(plane), np.float32).reshape(plane.height, -1)[:, : frame.width]
+        for plane in list(frame.planes)[:3]
     )
     return cv2.merge([red, green])
 
@@ -271,15 +275,17 @@ def doubts(files: FlowFiles, frames: dict[int, np.ndarray]) -> str | None:
             readings = {"as it is": (number, step, 1), "turned": (number, -step, 1), "y": (number, step, -1)}
             readings |= {"before": (number + 1, step, 1), "after": (number - 1, step, 1)}
             for name, (file, side, y) in readings.items():
-                if number + side in frames and files.file(pattern, file).exists():
-                    flow, known = files.flow(file, file + step, frame.shape[1::-1])
-                    error = _unexplained(frame, frames[number + side], flow * np.float32([1, y]), known)
+                if number + side not in frames or not files.file(pattern, file).exists():
+                    continue
+                if given := files.flow(file, file + step, frame.shape[1::-1]):
+                    flow, known = given
+                    error = _unexplained(frame, frames[number + side], flow * np.array([1, y], np.float32), known)
                     if error is not None:
                         errors.setdefault(name, []).append(error)
         if "as it is" not in errors:
             continue
         found = {name: np.mean(values) for name, values in errors.items() if 2 * len(values) >= len(errors["as it is"])}
-        best = min(found, key=found.get)
+        best = min(found, key=lambda name: found[name])
         if found[best] < CLEARLY * found["as it is"]:
             cure = cures[best].format(
                 other="--flow-forward-from" if step < 0 else "--flow-from",

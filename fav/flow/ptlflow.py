@@ -1,6 +1,7 @@
 """Networks of the library ptlflow (Morimitsu 2021), of which LiteFlowNet (Hui, Tang and Loy 2018) is one."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ class PtlFlow:
         return np.ascontiguousarray(self.network({"images": both})["flows"][0, 0].permute(1, 2, 0).cpu().numpy())
 
 
-def library():
+def library() -> Any:
     """ptlflow; FavError with the cure where it is not to be had."""
     try:
         import ptlflow

@@ -1,6 +1,8 @@
 """RAFT (Teed and Deng 2020), as torchvision has it: large and small."""
 
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -65,15 +67,14 @@ def network_of(size: str, weights: Path | None) -> nn.Module:
     return network
 
 
-def models_of():
+def models_of() -> ModuleType:
     """torchvision's module; FavError with the cure where it is not to be had."""
     try:
-        from torchvision.models import optical_flow
+        return import_module("torchvision.models.optical_flow")  # which need not be there for a checker of types
     except (ImportError, RuntimeError, OSError) as error:  # not there, or built for another PyTorch
         raise FavError(
             f"flow raft: expected torchvision, got {str(error).splitlines()[0][:200]!r}; {INSTALL}"
         ) from error
-    return optical_flow
 
 
 def check(size: str, weights: Path | None) -> None:
@@ -87,7 +88,7 @@ def check(size: str, weights: Path | None) -> None:
 def version() -> str:
     """torch and torchvision, of which a result is a function."""
     try:
-        import torchvision
+        torchvision = import_module("torchvision")
     except (ImportError, RuntimeError, OSError):
         return f"torch {torch.__version__}"
     return f"torch {torch.__version__} torchvision {torchvision.__version__}"

@@ -19,6 +19,7 @@ from fav.flow.toom_cook import ToomCookChain
 from fav.flow.warp_torch import warp_tensor
 from fav.model import torch7
 from fav.model.checkpoints import is_dense, read_pickle
+from fav.model.devices import placed
 from fav.util.image_sequence import is_sequence
 from fav.util.reading import read_file
 
@@ -42,11 +43,11 @@ class SpyNet:
 
     def __init__(self, weights: Path, device: str = "cpu", precision: str = "float32"):
         found = load_weights(weights)
-        levels = nn.ModuleList(make_level() for _ in range(LEVELS)).eval()
+        levels = [make_level() for _ in range(LEVELS)]
         for number, level in enumerate(levels):
             level.load_state_dict({key: found[name_of(number, key)] for key in level.state_dict()})
         self.device, self.type = device, getattr(torch, precision)
-        levels.to(device, self.type, memory_format=torch.channels_last)
+        placed(nn.ModuleList(levels).eval(), device, self.type)
         chained = torch.device(device).type == "cpu" and precision == "float32"
         self.levels = [ToomCookChain(level) if chained else self._plain(level) for level in levels]
         self._pyramids: deque[tuple[np.ndarray, list[Tensor]]] = deque(maxlen=3)  # of the frames seen last

@@ -36,6 +36,8 @@ class ToomCookChain:
         self._back, self._onward = back.float().T.contiguous(), onward.float()
         self._layers = []
         for layer in convolutions:
+            if layer.bias is None:
+                raise ValueError(f"expected convolutions with a bias, got {layer}")
             weight = torch.einsum("px,oiyx->poyi", kernels, layer.weight.detach().double()).flatten(2)
             self._layers.append((weight.float().contiguous(), layer.bias.detach().float().clone()))
 

@@ -160,6 +160,8 @@ class EvaluationTasks:
 
         write = {".txt": report.write_text, **report.WRITERS}
         timeline, spec = self.artifacts.timeline, self.spec
+        if spec.evaluate is None:
+            raise ValueError(f"{task}: expected a job with --evaluate, got one without")
         rows = [
             row for span in spans(timeline.start, timeline.end, timeline.complete) for row in self.artifacts.rows(span)
         ]

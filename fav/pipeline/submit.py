@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -227,6 +227,10 @@ def _some(frames: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
     return {number: frames[number] for number in sorted(near & frames.keys())}
 
 
+@overload
+def within(root: Path, out: str) -> str: ...
+@overload
+def within(root: Path, out: str | None) -> str | None: ...
 def within(root: Path, out: str | None) -> str | None:
     """The film's name relative to the shared directory, also where it was given with the way there."""
     if out is None or not Path(out).is_absolute():
@@ -487,9 +491,10 @@ def _in_share(share: SharedDir, content: str, video: Path) -> Path | None:
     """A file of another job with a video's content; None where there is none, or it is not quite the same."""
     for job in all_jobs(share):
         spec = job.manifest.spec
-        if spec.get("video_print") == content and not is_sequence(str(spec.get("video"))):
+        film = str(spec.get("video"))
+        if spec.get("video_print") == content and not is_sequence(film):
             with suppress(OSError, UserError):
-                there = inside(share.layout.root, spec["video"])
+                there = inside(share.layout.root, film)
                 if filecmp.cmp(there, video, shallow=False):
                     return there
     return None

@@ -1,5 +1,6 @@
 """What of a video is not in its film is told when the job is made, by `status` and by the report; where it went, too."""
 
+import json
 import os
 import shutil
 
@@ -48,6 +49,23 @@ def test_what_is_left_out_is_told_at_once_and_stays_in_status(share, style, tmp_
         assert any(word in note for note in result.notes) and word in status(share), word
         assert word in status(share, "--json")
     assert result.job.name.startswith("休日--") and spec_of(result).source.name == str(video)
+
+
+@pytest.mark.parametrize("change", [{"video": None}, {"video": 7}, {}], ids=str)
+def test_a_job_that_does_not_tell_its_video_is_not_asked_for_it(share, style, tmp_path, monkeypatch, change):
+    """A new job with the same video gets a copy."""
+    video = make(tmp_path / "clip.mp4", *X264, seconds=0.2)
+    made(share, video, style, name="first")
+    manifest = share.layout.named_manifest("first")
+    record = json.loads(manifest.read_bytes())
+    del record["spec"]["video"]
+    record["spec"] |= change
+    manifest.chmod(0o644)
+    manifest.write_text(json.dumps(record))
+    os.chmod(video, 0o600)  # not linked, since others could not read it
+    monkeypatch.setattr("fav.pipeline.submit._cloned", lambda source, target: False)
+    second = made(share, video, style, name="second")
+    assert any("copied into the job" in note for note in second.notes), second.notes
 
 
 def test_video_is_linked_or_copied_and_that_is_told(share, style, tmp_path, monkeypatch):

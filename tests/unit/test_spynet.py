@@ -228,6 +228,8 @@ def test_a_chain_computes_the_same_bits_each_time():
 def test_layers_of_another_kind_are_refused():
     with pytest.raises(ValueError, match="expected 7x7 convolutions"):
         ToomCookChain(nn.Sequential(nn.Conv2d(2, 2, 3, padding=1)))
+    with pytest.raises(ValueError, match="expected convolutions with a bias"):
+        ToomCookChain(nn.Sequential(nn.Conv2d(2, 2, 7, padding=3, bias=False)))
 
 
 @pytest.mark.parametrize("tile, taps", [(1, 3), (2, 3), (4, 7), (8, 7)])

@@ -6,7 +6,7 @@ Nothing is kept on disk: such a graph is compiled in less than a tenth of a seco
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from itertools import groupby, product
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -125,7 +125,7 @@ def _through(x: openvino.Node, layers: Iterable[nn.Module]) -> openvino.Node:
 
 
 def _convolved(x: openvino.Node, layer: nn.Conv2d) -> openvino.Node:
-    padding = layer.padding
+    padding = cast("tuple[int, int]", layer.padding)  # torch has words for it, too, which no network here uses
     if layer.padding_mode == "replicate":
         x, padding = _continued(x, padding, padding), (0, 0)
     weight = _plain(layer.weight)
@@ -134,7 +134,7 @@ def _convolved(x: openvino.Node, layer: nn.Conv2d) -> openvino.Node:
         sums = ops.group_convolution(x, weight, layer.stride, padding, padding, layer.dilation)
     else:
         sums = ops.convolution(x, weight, layer.stride, padding, padding, layer.dilation)
-    return ops.add(sums, _by_channel(layer.bias))
+    return ops.add(sums, _by_channel(bias_of(layer)))
 
 
 def _continued(x: openvino.Node, begin: Sequence[int], end: Sequence[int]) -> openvino.Node:
@@ -190,7 +190,7 @@ def _with_detour(x: openvino.Node, layers: SeparableBlock | Detour) -> openvino.
 
 
 def _sub_pixel(x: openvino.Node, layer: SubPixel) -> openvino.Node:
-    return ops.depth_to_space(_convolved(x, layer[0]), "depth_first", layer.factor)
+    return ops.depth_to_space(_through(x, layer), "depth_first", layer.factor)
 
 
 def _enlarged(x: openvino.Node, factor: int) -> openvino.Node:
