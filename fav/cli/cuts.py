@@ -7,6 +7,7 @@ from rich.progress import Progress
 
 from fav.cli.common import one_line_errors
 from fav.cli.options import FILE, FPS, RANGE, job_option, options
+from fav.cli.outputs import check_place
 from fav.errors import FavError
 from fav.pipeline.request import check_range
 from fav.util.atomic import check_new, new_file
@@ -35,7 +36,7 @@ def cuts(video: str, out: Path | None, range: tuple[int, int | None], cut_thresh
     if out.suffix != ".csv":
         raise FavError(f"{out}: expected a name that ends in .csv")
     sheet = out.with_suffix(".png")
-    check_new(out)
+    check_new(check_place(out))
     check_new(sheet)
     settings = SourceSettings(fps)
     source = probe(video, settings)

@@ -8,6 +8,7 @@ from rich.progress import Progress
 
 from fav.cli.common import one_line_errors
 from fav.cli.options import FILE, FLOW, FPS, RANGE, job_option, limits, options
+from fav.cli.outputs import check_place
 from fav.errors import FavError
 from fav.flow import METHODS, Flow
 from fav.pipeline.request import check_range
@@ -58,7 +59,7 @@ def _of_pair(first: Path, second: Path, out: Path, make: Callable[[], Flow]) -> 
     from fav.flow.io import flow_picture, write_flo
     from fav.util.images import read_image
 
-    if check_new(out).suffix != ".flo":
+    if check_new(check_place(out)).suffix != ".flo":
         raise FavError(f"{out}: expected a name that ends in .flo")
     check_new(out.with_suffix(".png"))
     a, b = read_image(first), read_image(second)
@@ -82,7 +83,7 @@ def _of_clip(video: str, out: Path, make: Callable[[], Flow], values: dict) -> N
     if values["width"] and values["scale"]:
         raise FavError("--width and --scale: expected one of them, got both")
     source, (start, stop) = probe(video, SourceSettings(values["fps"])), values["range"]
-    with new_directory(out) as room, Progress() as progress:
+    with new_directory(check_place(out)) as room, Progress() as progress:
         bar = progress.add_task(
             "finding flow", total=None if source.frames is None else min(stop or source.frames, source.frames) - start
         )

@@ -11,6 +11,7 @@ import click
 
 from fav.cli.common import one_line_errors
 from fav.cli.options import BACKEND, FILE, FPS, StyleWeightType, job_option, limits, options
+from fav.cli.outputs import check_place
 from fav.errors import FavError, plain
 from fav.model.bundled_styles import named_styles, style_file
 from fav.util.atomic import check_new, new_file, own_file
@@ -143,15 +144,13 @@ def try_styles(
     page.add(Row("the video", f"{size[0]}x{size[1]}", "", [], []))
     for number, pair in enumerate(frames):
         page.show(resize(pair[0], size), f"video-{number}.jpg")
+    number = source.frames or (round(length * source.rate) if length and source.rate else None)
     for trial in trials(variants, frames, size, device, backend, precision, threads):
         variant = trial.variant
         if not trial.moment:
             page.add(Row(variant.name, "", _command(video, variant, width), [], []))
-            row = len(page.rows) - 1
-        page.rows[-1].facts = _facts(
-            trial.seconds, source.frames or (length and source.rate and round(length * source.rate)), nodes
-        )
-        page.show(trial.picture, f"{row:02d}-{variant.style.stem}-{trial.moment}.jpg")
+        page.rows[-1].facts = _facts(trial.seconds, number, nodes)
+        page.show(trial.picture, f"{len(page.rows) - 1:02d}-{variant.style.stem}-{trial.moment}.jpg")
         if trial.moment == len(frames) - 1:
             click.echo(f"{variant.name}: {page.rows[-1].facts}")
     page.finish()
@@ -197,7 +196,7 @@ class _Page:
 def _new_directory(out: Path | None, video: str) -> Path:
     """Make the directory of the sheet; without a name of its own it is called after the video, with a number if need be."""
     if out is not None:
-        check_new(out).mkdir()
+        check_new(check_place(out)).mkdir()
         return out
     stem = plain(Path(video).stem.replace("%", ""), 100) or "video"
     for number in itertools.count(1):

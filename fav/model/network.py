@@ -185,13 +185,12 @@ class StyleNetwork(nn.Sequential):
         specification = parse(arch)
         edge = specification[0].kind == EDGE
         padding, multiple = geometry(specification, arch)
-        margin = padding if edge else 0
-        layers: list[nn.Module] = [ReflectionPad(padding, multiple, margin)] if padding else []
-        period = multiple
+        margin, period = padding if edge else 0, multiple
         if all(layer.kind in PUBLISHED for layer in specification):
             multiple = (
                 1  # an odd side passes a strided convolution as in the authors' program: one pixel more comes out
             )
+        layers: list[nn.Module] = [ReflectionPad(padding, multiple, margin)] if padding else []
         built, channels = _layers(specification[edge:], in_channels, edge, arch)
         if channels != 3:
             raise FavError(f"architecture {arch!r}: expected 3 channels at the end, got {channels}")

@@ -80,9 +80,10 @@ def trials(
         A trial for each variant and moment.
     """
     sources = [[resize(frame, size) for frame in frames] for frames in moments]
-    runner, painted, stylized, flow_s, network_s = None, None, [], None, 0.0
+    stylized: list[np.ndarray] = []
+    painted, runner, flow_s, network_s = None, None, None, 0.0
     for variant in variants:
-        if variant.painted != painted:
+        if runner is None or variant.painted != painted:
             painted, stylized = variant.painted, []
             runner = StyleRunner(load_mixture(variant.style, variant.mix), threads, device, backend, precision)
         for moment, frames in enumerate(sources):

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-import av
 import numpy as np
+from av.error import FFmpegError
 
 from fav.errors import FavError
 from fav.video.decoding import DecodedFrame, Decoder
@@ -31,7 +31,7 @@ def frames_at(
         wanted = (decoding.stream.start_time or 0) + seconds / float(decoding.time_base)
         try:
             decoding.seek(int(wanted))
-        except av.FFmpegError:
+        except FFmpegError:
             pass  # read from the beginning
         found: list[DecodedFrame] = []
         for frame in decoding:

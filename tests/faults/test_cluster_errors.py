@@ -164,7 +164,7 @@ def test_job_whose_files_somebody_has_removed_is_told_by_every_command_and_hides
     refused(call(coordinator.main, "prioritize", root, "gone", 3), "its files are gone")
     refused(call(coordinator.main, "submit", root, clip, style, "--name", "gone"), "its files are gone")
     told = call(coordinator.main, "status", root)
-    assert told.exit_code == 0 and "error: gone: its files are gone" in told.output and "other: waiting" in told.output
+    assert told.exit_code == 2 and "error: gone: its files are gone" in told.output and "other: waiting" in told.output
     assert call(coordinator.main, "clean", root, "gone").exit_code == 0
     assert find_job(share, "gone") is None and work(other)
 
@@ -290,7 +290,7 @@ def test_job_of_a_newer_version_hides_no_other_from_status(share, clip, style):
     newer, other = create(share, clip, style, name="newer"), create(share, clip, style, name="other")
     rewrite(newer, spec=newer.manifest.spec | {"sparkle": 1})
     told = call(coordinator.main, "status", share.layout.root)
-    assert told.exit_code == 0
+    assert told.exit_code == 2
     assert (
         "error: newer: job: expected options that this version knows, got 'sparkle'; update this machine" in told.output
     )

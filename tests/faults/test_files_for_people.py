@@ -334,17 +334,20 @@ def test_nothing_is_written_for_people_where_nodes_write_and_remove(job, clip, s
     (root / "a" / "jobs").unlink()
 
 
-@pytest.mark.parametrize("step", ["stylize", "flow", "convert", "sample", "scene", "evaluate", "train"])
+@pytest.mark.parametrize(
+    "step", ["stylize", "flow", "flows", "cuts", "try", "convert", "sample", "scene", "evaluate", "train"]
+)
 def test_single_steps_write_nothing_where_nodes_write_and_remove(job, tmp_path, clip, style, step):
     jobs, a = job.share.layout.jobs, tmp_path / "a.png"
     cv2.imwrite(str(a), np.zeros((16, 16, 3), np.uint8))
     words = {
         "stylize": (clip, style, jobs / "out.mp4"), "flow": (a, a, jobs / "out.flo"), "sample": (jobs / "out.mp4",),
         "convert": (style, jobs / "out.safetensors"), "scene": ("--truth", "--frames", "1", jobs / "out"),
-        "evaluate": (clip, clip, "--out", jobs / "out"), "train": (a, tmp_path, jobs / "out.safetensors"),
+        "flows": (clip, jobs / "out"), "cuts": (clip, jobs / "out.csv"),
+        "try": (clip, style, "--out", jobs / "out"), "evaluate": (clip, clip, "--out", jobs / "out"), "train": (a, tmp_path, jobs / "out.safetensors"),
     }[step]  # fmt: skip
     before = look(jobs)
-    made = call("sample" if step == "scene" else step, *words, main=main)
+    made = call({"scene": "sample", "flows": "flow"}.get(step, step), *words, main=main)
     assert made.exit_code == 2 and "expected a place outside of" in made.output, made.output
     assert look(jobs) == before
 

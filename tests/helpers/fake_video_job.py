@@ -88,6 +88,9 @@ class FakeStylizer:
 
     def __init__(self, *arguments): ...
 
+    def flow_is_given(self, backward: bool) -> bool:
+        return False
+
     def painting(self, *words):
         done = Future()
         done.set_result((PICTURE, 0.0))

@@ -290,7 +290,8 @@ def test_nodes_command_makes_the_quick_check_before_it_does_anything(shared, mon
     open_share(shared)
     monkeypatch.setattr(FileSystem, "link", lambda self, old, new: link_replaces(old, new))
     done = click.testing.CliRunner().invoke(node_command.main, [str(shared)])
-    assert done.exit_code == 2 and done.output.count("\n") == 1 and "hard links" in done.output, done.output
+    assert done.exit_code == 2 and "hard links" in done.output, done.output
+    assert done.output.count("\n") == 2 and " started: " in done.output.splitlines()[0], done.output
 
 
 # ---- lies that show among several machines alone

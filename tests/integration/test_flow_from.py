@@ -82,7 +82,7 @@ def test_the_same_line_joins_and_other_flow_does_not(clip, style, exported, tmp_
     shutil.copytree(exported, other)
     write_flo(other / "bwd_000001.flo", read_flow(other / "bwd_000001.flo")[0] + np.float32(0.25))
     with pytest.raises(FavError, match="--flow-from has another content"):
-        create(share, clip, style, **given | {"flow_from": other / "bwd_%06d.flo"})
+        create(share, clip, style, **given | {"flow_from": other / "bwd_%06d.flo"}, name=job.name)
 
 
 def test_stylize_takes_flow_from_files_too(clip, style, exported, tmp_path):
@@ -161,4 +161,4 @@ def test_flow_with_gaps_at_cuts_is_brought_whole(clip, style, exported, tmp_path
     assert work(job)
     write_flo(mine / f"bwd_{FRAMES - 1:06d}.flo", np.zeros((64, 96, 2), np.float32))
     with pytest.raises(FavError, match="--flow-from has another content"):
-        create(share, clip, style, **given)
+        create(share, clip, style, **given, name=job.name)

@@ -32,12 +32,12 @@ def seen_by_gradient(arch: str) -> int:
                 setattr(module, name, nn.Identity())
     for value in network.parameters():
         value.data = value.data.abs() if value.ndim == 4 else value.data * 0
-    width = 3 * receptive_field(arch) + 2 * network.multiple
+    width = (3 * receptive_field(arch) // network.period + 2) * network.period  # no side is made to fit
     frame = torch.ones(1, 3, 4, width, dtype=torch.float64, requires_grad=True)
     columns = network(frame)[0, :, 0].sum(0)
     middle = width // 2
     found = []
-    for column in range(middle, middle + network.multiple):
+    for column in range(middle, middle + network.period):
         (gradient,) = torch.autograd.grad(columns[column], frame, retain_graph=True)
         touched = gradient.abs().sum((0, 1, 2)).nonzero().flatten()
         found.append(int(touched[-1] - touched[0]) + 1)

@@ -43,8 +43,8 @@ def test_the_shortcuts_change_nothing_but_the_order_of_the_sums(arch):
 @pytest.mark.parametrize("arch", [DEFAULT_ARCH, HALF_WIDTH, SMALL, "c9s1-4,d6,d8,R8,u6,u4,c9s1-3"])
 @torch.inference_mode()
 def test_styles_of_before_are_painted_bit_for_bit_as_they_were(arch):
-    """By the forward pass of the version that trained them."""
-    network, x = random_network(arch), picture(49, 62)
+    """By the forward pass of the version that trained them, at sizes that it left as they are."""
+    network, x = random_network(arch), picture(48, 64)
     y, factor = x.clone(), 1
     for layer in network:
         if isinstance(layer, Upsample):
@@ -52,13 +52,12 @@ def test_styles_of_before_are_painted_bit_for_bit_as_they_were(arch):
         elif factor > 1 and isinstance(layer, nn.Conv2d) and layer.stride == (1, 1):
             y, factor = convolve_enlarged(y, layer, factor), 1
         elif isinstance(layer, ReflectionPad):
-            right, below = (layer.padding + -side % 4 for side in (62, 49))
-            y = F.pad(y, (layer.padding, right, layer.padding, below), mode="reflect")
+            y = F.pad(y, (layer.padding,) * 4, mode="reflect")
         elif isinstance(layer, ResidualBlock):
             y = layer[0][0](y) + y[..., 2:-2, 2:-2]
         else:
             y = layer(y)
-    assert torch.equal(network(x), y[..., :49, :62])
+    assert torch.equal(network(x), y)
 
 
 @torch.inference_mode()
