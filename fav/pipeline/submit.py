@@ -483,8 +483,8 @@ def _cost(ways: set[str], files: list[Path]) -> str:
     if COPIED in ways:
         return f": {words(sum(file.stat().st_size for file in files))} in {files[0].name if len(files) == 1 else 'all'}"
     if LINKED in ways:
-        return ", without room; do not write over it before the film is done (a new file of its name is no matter)"
-    return ", without room"
+        return ", which takes no space; do not overwrite it before the film is done (a new file in its place is safe)"
+    return ", which takes no space"
 
 
 def _in_share(share: SharedDir, content: str, video: Path) -> Path | None:

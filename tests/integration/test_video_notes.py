@@ -73,7 +73,7 @@ def test_video_is_linked_or_copied_and_that_is_told(share, style, tmp_path, monk
     first = made(share, video, style, name="first")
     inside = share.layout.root / spec_of(first).video
     word = (
-        "linked into the job, without room; do not write over it"
+        "linked into the job, which takes no space; do not overwrite it"
         if os.path.samefile(inside, video)
         else "cloned into the job"
     )
