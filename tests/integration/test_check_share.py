@@ -27,6 +27,7 @@ from shared.settings import LEASE_S
 from shared.shared_dir import open_share
 from tests.helpers.checkout import ROOT
 from tests.helpers.job_system import join
+from tests.helpers.waiting import wait_for
 
 MOUNTED = "1 0 0:1 / / rw,relatime shared:1 - ext4 /dev/sda rw\n"
 
@@ -119,8 +120,10 @@ def test_peer_that_never_comes_is_named_and_nothing_is_called_unfit(shared):
 
 def test_too_many_peers_are_named(shared):
     one, two, three = (PeerGroup(FileSystem(), shared / ROOM, 2, 2, says_so) for _ in range(3))
-    with one, two, three, pytest.raises(PeerLostError, match="expected 2 peers, got 3"):
-        three.gather()
+    with one, two, three:
+        wait_for(lambda: len(three._peers()) == 3)  # each is known from its second pulse on
+        with pytest.raises(PeerLostError, match="expected 2 peers, got 3"):
+            three.gather()
 
 
 @pytest.mark.parametrize(
