@@ -21,7 +21,7 @@ LOG_HEAD = (
     "the log of a node of fav"  # the first line of a file in the share's `logs`: what begins otherwise is another's
 )
 STARTED = "started: "  # how the first record of a process begins
-LOGGERS = ("fav", "shared")  # the roots of this program's loggers; those of libraries tell warnings only
+LOGGERS = ("fav", "shared")  # the roots of this program's loggers; those of libraries tell warnings only, with -v
 FIELDS = ("node", "job", "task")
 NONE = "-"  # in text, a field without a value
 
@@ -141,9 +141,16 @@ class LineHandler(logging.StreamHandler):
         pass  # a log that cannot be written to stops no work, and prints nothing
 
 
+def is_for_people(record: logging.LogRecord) -> bool:
+    """Whether a record is shown: one of this program; of a library only with -v, since nobody here can act on it."""
+    own = record.name.partition(".")[0] in LOGGERS
+    return own or logging.getLogger(LOGGERS[0]).isEnabledFor(logging.DEBUG)
+
+
 @contextmanager
 def logging_to(handler: logging.Handler, level: int) -> Iterator[None]:
-    """Have this program's records from `level` on, and warnings of libraries, go to `handler` alone; afterwards as before.
+    """Have this program's records from `level` on, and with DEBUG warnings of libraries, go to `handler` alone; afterwards
+    as before.
 
     Handlers that others have added (as a test does) stay.
     """
@@ -153,12 +160,14 @@ def logging_to(handler: logging.Handler, level: int) -> Iterator[None]:
     for one in others:
         root.removeHandler(one)
     _attached.append(handler)
+    handler.addFilter(is_for_people)
     root.addHandler(handler)
     set_level(level)
     try:
         yield
     finally:
         root.removeHandler(handler)
+        handler.removeFilter(is_for_people)
         _attached.remove(handler)
         for one in others:
             root.addHandler(one)

@@ -266,3 +266,14 @@ def test_pipe_that_blocks_holds_nobody_up_and_costs_a_bounded_memory(out):
         assert {len(line) for line in lines} == {101} and lines == sorted({*lines})
         wait_for(lambda: not stream._lines or read.readline())
     os.close(writing)
+
+
+@pytest.mark.parametrize("level, shown", [(logging.INFO, ["ours"]), (logging.DEBUG, ["ours", "theirs"])])
+def test_what_libraries_log_is_shown_with_v_alone(level, shown):
+    seen = []
+    handler = logging.Handler()
+    handler.emit = lambda record: seen.append(record.getMessage())
+    with logging_to(handler, level):
+        logging.getLogger("shared.notify").warning("ours")
+        logging.getLogger("watchdog.observers").error("theirs")
+    assert seen == shown
