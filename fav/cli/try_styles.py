@@ -111,6 +111,7 @@ def try_styles(
     from fav.model.devices import best_precision, device_of
     from fav.pipeline.arguments import check_arguments
     from fav.pipeline.device_lock import own_device
+    from fav.pipeline.submit import film_size
     from fav.report.trial_sheet import Row
     from fav.stylize.trial import Variant, trials
     from fav.util.images import resize
@@ -137,7 +138,7 @@ def try_styles(
     device = own_device(device, backend)
     precision = best_precision(device_of(device))
     backend = choose(backend, device)
-    size = (width, max(round(source.height * width / source.width), 1)) if width else (source.width, source.height)
+    size = film_size(source, width, None)
     frames = [frames_at(video, moment, 2, settings) for moment in moments]
     out = _new_directory(out, video)
     page = _Page(out, f"{Path(video).name} at {size[0]}x{size[1]}", [f"{moment:.1f} s" for moment in moments])

@@ -176,6 +176,21 @@ def _ptlflow_version() -> str:
 
 RAFT_WEIGHTS = "a state dict of torchvision (raft_small_C_T_V2-01064c6d.pth, raft_large_C_T_SKHT_V2-ff5fadd5.pth)"
 
+
+def _raft(size: str, summary: str) -> FlowMethod:
+    return FlowMethod(
+        f"raft-{size}",
+        summary,
+        _make_raft(size),
+        _check_raft(size),
+        weights=RAFT_WEIGHTS,
+        downloads=True,
+        slow=True,
+        by=_raft_version,
+        min_side=1,
+    )
+
+
 METHODS = {
     method.name: method
     for method in (
@@ -207,28 +222,11 @@ METHODS = {
             slow=True,
             by=_deepflow2_prints,
         ),
-        FlowMethod(
-            "raft-small",
+        _raft(
+            "small",
             "RAFT of torchvision (BSD), a network of 1 million weights, which torchvision downloads; needs torchvision",
-            _make_raft("small"),
-            _check_raft("small"),
-            weights=RAFT_WEIGHTS,
-            downloads=True,
-            slow=True,
-            by=_raft_version,
-            min_side=1,
         ),
-        FlowMethod(
-            "raft-large",
-            "the same with 5 million weights",
-            _make_raft("large"),
-            _check_raft("large"),
-            weights=RAFT_WEIGHTS,
-            downloads=True,
-            slow=True,
-            by=_raft_version,
-            min_side=1,
-        ),
+        _raft("large", "the same with 5 million weights"),
         FlowMethod(
             "liteflownet",
             "LiteFlowNet of ptlflow (Apache; its weights for research), 5 million weights, which ptlflow downloads; needs ptlflow",

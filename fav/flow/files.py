@@ -9,6 +9,7 @@ import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -30,6 +31,23 @@ KITTI_ZERO, KITTI_STEPS = 1 << 15, 64  # what stands for 0, and steps a pixel
 RELIABLE = 128  # of 255, at least
 
 
+class FlowFileOptions(Protocol):
+    """The options of a film that name files of flow and reliability, and say how they are read."""
+
+    @property
+    def flow_from(self) -> Path | None: ...
+    @property
+    def flow_forward_from(self) -> Path | None: ...
+    @property
+    def reliability_from(self) -> Path | None: ...
+    @property
+    def flow_first(self) -> int: ...
+    @property
+    def flow_y_up(self) -> bool: ...
+    @property
+    def invert_reliability(self) -> bool: ...
+
+
 @dataclass(frozen=True)
 class FlowFiles:
     """Patterns of files like `dir/bwd_%04d.flo`; None for what is not given.
@@ -44,6 +62,18 @@ class FlowFiles:
     first: int = 1
     y_up: bool = False
     inverted: bool = False
+
+    @classmethod
+    def of(cls, options: "FlowFileOptions") -> "FlowFiles":
+        """The files that options of a film name."""
+        return cls(
+            options.flow_from,
+            options.flow_forward_from,
+            options.reliability_from,
+            options.flow_first,
+            options.flow_y_up,
+            options.invert_reliability,
+        )
 
     def __bool__(self) -> bool:
         return bool(self.backward or self.forward)

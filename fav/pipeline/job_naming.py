@@ -30,9 +30,7 @@ def default_name(request: Request) -> str:
     """
     if request.name:
         return request.name
-    start, stop = request.range
-    if request.test is not None:
-        stop = min(start + request.test, stop or start + request.test)
+    start, stop = request.range[0], request.last
     parts = [plain_name(request)]
     if request.width:
         parts.append(f"{request.width}w")

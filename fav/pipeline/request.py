@@ -31,14 +31,7 @@ class Request(TypedOptions, frozen=True):
         """The files of flow and reliability."""
         from fav.flow.files import FlowFiles  # OpenCV takes a quarter of a second to import
 
-        return FlowFiles(
-            self.flow_from,
-            self.flow_forward_from,
-            self.reliability_from,
-            self.flow_first,
-            self.flow_y_up,
-            self.invert_reliability,
-        )
+        return FlowFiles.of(self)
 
     @property
     def last(self) -> int | None:

@@ -80,7 +80,7 @@ def submit(node: Node, request: Request) -> SubmitResult:
     share = node.share
     request = replace(request, out=within(share.layout.root, request.out))
     request.check()
-    base = request.name or default_name(request)
+    base = default_name(request)
     if not is_name(base):
         raise FavError(f"--name: expected {NAMED}, and not '-', '.' or '_' first, got {base[:200]!r}")
     if request.out:
@@ -197,8 +197,8 @@ def _check_flow_files(request: Request, source: VideoInfo) -> None:
     files = request.flow_files
     if not files:
         return
-    start, stop = request.range
-    ends = [end for end in (stop, source.frames, request.test and start + request.test) if end is not None]
+    start = request.range[0]
+    ends = [end for end in (request.last, source.frames) if end is not None]
     frames = range(start, max(min(ends, default=start + 2), start + 1))
     check_files(
         files,

@@ -67,14 +67,7 @@ class FrameStylizer:
         self._flow = flows.make(
             look.flow, look.flow_weights, device, self.runner.precision, threads, look.flow_downscale
         )
-        self._files = FlowFiles(
-            look.flow_from,
-            look.flow_forward_from,
-            look.reliability_from,
-            look.flow_first,
-            look.flow_y_up,
-            look.invert_reliability,
-        )
+        self._files = FlowFiles.of(look)
         self._eyes = Lock()  # the reader and the flow method are used by one thread at a time
         self._painter, self._helper = ThreadPoolExecutor(1, "paint"), ThreadPoolExecutor(1, "look ahead")
         self._ahead: dict[tuple[int, int], Future] = {}  # of the pair that was looked ahead to
