@@ -127,7 +127,7 @@ def main(
 ) -> None:
     """Print how far films in STYLES (.safetensors) wander away from their source in one long shot.
 
-    Three rows a clip: the film with memory and the film made frame by frame (`--independent`), both against the source, and
+    Three rows a clip: the film with memory and the film made frame by frame (`--no-temporal`), both against the source, and
     the one against the other, in which what the style makes of a scene that changes is left out. There also: how far, root
     mean square, the pictures of the two films are apart, and the film with memory from itself where the source is the same
     one round later.

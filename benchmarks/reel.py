@@ -82,7 +82,7 @@ def forth_and_back(pictures: Sequence[np.ndarray], count: int) -> Frames:
 
 
 def stylized(frames: Frames, runner: StyleRunner, flow: flows.Flow) -> Iterator[FrameSample]:
-    """What a film with memory shows of each frame, and against it what one made with `--independent` shows.
+    """What a film with memory shows of each frame, and against it what one made with `--no-temporal` shows.
 
     Raw, as the network gives them, and with flow and reliability as in a film of the default options.
     """

@@ -104,7 +104,7 @@ def main(
 ) -> None:
     """Print how steady films in STYLES (.safetensors) are, how much of the painting is in them, and how crisp they are.
 
-    Each video is stylized with memory and frame by frame (as with `--independent`), raw, without an encoder, and measured
+    Each video is stylized with memory and frame by frame (as with `--no-temporal`), raw, without an encoder, and measured
     as by `python -m fav evaluate --against`.
     """
     use_threads(threads)

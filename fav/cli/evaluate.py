@@ -20,7 +20,7 @@ from fav.util.atomic import check_new, new_file
 @click.option(
     "--against",
     metavar="FILM",
-    help="A film of the same frames and size to compare with, for example one made with --independent.",
+    help="A film of the same frames and size to compare with, for example one made with --no-temporal.",
 )
 @click.option(
     "--style",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fav.cli.common import named_job, one_line_errors, opened, submitted, the_job
-from fav.cli.options import FILE, JOB, job_option, options
+from fav.cli.options import FILE, JOB, RenamedOption, job_option, options
 from fav.errors import FavError
 from fav.pipeline.inputs import check_video
 from fav.pipeline.request import check_out
@@ -105,8 +105,10 @@ def resume(shared: Path, job: str | None) -> None:
 @click.argument("shared", type=FILE)
 @click.argument("job", required=False)
 @click.option(
-    "--now",
+    "--assume-dead",
     "hosts",
+    cls=RenamedOption,
+    former=("--now",),
     multiple=True,
     metavar="HOST",
     help="Treat every node on this host as dead now. Use it only when the host is off.",
@@ -116,7 +118,7 @@ def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
     """Remove the placeholders of dead nodes.
 
     Nodes do this by themselves; this command does it now. It recovers the tasks of nodes on this machine whose process has
-    ended, and of all nodes on a HOST that --now names. It does not judge nodes on other machines: that takes one lease of
+    ended, and of all nodes on a HOST that --assume-dead names. It does not judge nodes on other machines: that takes one lease of
     silence, and the nodes wait for it.
     """
     share = opened(shared)

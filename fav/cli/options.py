@@ -101,6 +101,22 @@ class StyleWeightType(click.ParamType):
             self.fail(f"expected STYLE:WEIGHT, like wave.safetensors:0.3, got {value!r}", param, ctx)
 
 
+class RenamedOption(click.Option):
+    """An option whose former names still work, though no help shows them."""
+
+    def __init__(self, *args, former: tuple[str, ...] = (), **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.former = former
+
+    def add_to_parser(self, parser, ctx) -> None:
+        shown = self.opts
+        self.opts = [*shown, *self.former]
+        try:
+            super().add_to_parser(parser, ctx)
+        finally:
+            self.opts = shown
+
+
 OWN_TYPES = {"range": RangeType(), "chunk": ChunkType(), "mix": StyleWeightType()}  # forms of their own
 
 
@@ -117,12 +133,15 @@ def job_option(name: str, unset: str | None = None):
     option = OPTIONS[name]
     default, unset = (None, unset) if unset else (option.default, option.unset)
     help = f"{option.help}  [default: {unset}]" if unset else option.help
+    former = (option.former_flag,) if option.former_flag else ()
     if option.kind == KINDS["flag"]:
-        return click.option(option.flag, name, is_flag=True, help=help)
+        return click.option(option.flag, name, cls=RenamedOption, former=former, is_flag=True, help=help)
     several = option.kind == KINDS["styles"]
     return click.option(
         option.flag,
         name,
+        cls=RenamedOption,
+        former=former,
         type=_type(option),
         default=default,
         show_default=not is_unset(default),

@@ -8,7 +8,7 @@ import click
 from click.core import ParameterSource
 
 from fav.cli.common import film_at, one_line_errors, submitted
-from fav.cli.options import BACKEND, FILE, JOB, NumberType, options
+from fav.cli.options import BACKEND, FILE, JOB, NumberType, RenamedOption, options
 from fav.cli.preview import previews
 from fav.launch.executor import Executor, run_job
 from fav.launch.local_launcher import LocalExecutor
@@ -40,7 +40,9 @@ PREVIEW_HELP = "Make a film of the finished frames (as `preview` does), every so
 )
 @click.option("--hosts", type=FILE, metavar="FILE", help=HOSTS_HELP)
 @click.option(
-    "--skip-unfit",
+    "--skip-failed-hosts",
+    cls=RenamedOption,
+    former=("--skip-unfit",),
     is_flag=True,
     help="Begin with the hosts that pass all checks, and check the others again every minute.",
 )
@@ -65,7 +67,7 @@ def run(
     style: Path,
     nodes: int,
     hosts: Path | None,
-    skip_unfit: bool,
+    skip_failed_hosts: bool,
     slurm: int | None,
     words: str,
     dask: str | None,
@@ -95,11 +97,11 @@ def run(
             "--nodes is for this machine: with --hosts, the hosts file says nodes=N; --slurm has a number "
             "itself; with --dask there is one a worker"
         )
-    if skip_unfit and not hosts:
-        raise click.UsageError("--skip-unfit goes with --hosts")
+    if skip_failed_hosts and not hosts:
+        raise click.UsageError("--skip-failed-hosts: expected with --hosts")
     if words and not slurm:
-        raise click.UsageError("--sbatch goes with --slurm")
-    executor = _executor(nodes, hosts, skip_unfit, slurm, words, dask, device, backend)
+        raise click.UsageError("--sbatch: expected with --slurm")
+    executor = _executor(nodes, hosts, skip_failed_hosts, slurm, words, dask, device, backend)
     share = open_share(shared)
     with executor.ready():
         job = submitted(context, share, video, style, values)
@@ -111,7 +113,7 @@ def run(
 def _executor(
     nodes: int,
     hosts: Path | None,
-    skip_unfit: bool,
+    skip_failed_hosts: bool,
     slurm: int | None,
     words: str,
     dask: str | None,
@@ -128,7 +130,7 @@ def _executor(
     if hosts:
         from fav.launch.ssh_launcher import SSHExecutor
 
-        return SSHExecutor(hosts, backend, skip_unfit)
+        return SSHExecutor(hosts, backend, skip_failed_hosts)
     return LocalExecutor(nodes, device, backend)
 
 

@@ -46,7 +46,7 @@ def stylize(
     source = check(request)
     check_film_name(check_new(out))
     look, finish, start, stop, cuts = look_of(request, source)
-    timeline = Timeline(start, stop, request.backward, request.independent, request.chunk)
+    timeline = Timeline(start, stop, request.reverse, request.no_temporal, request.chunk)
     with new_file(out) as film, Progress() as progress:
         bar = progress.add_task("looking for cuts", total=source.frames)
         for piece in index_pieces(Path(video), stop, cuts, request.fps, lambda: progress.advance(bar)):

@@ -39,11 +39,11 @@ def hosts_of(path: Path) -> list[Host]:
 class SSHExecutor:
     """An `Executor`: nodes on the hosts of a file. They outlive the command.
 
-    With `skip_unfit` it is enough that one host is fit.
+    With `skip_failed_hosts` it is enough that one host is fit.
     """
 
-    def __init__(self, path: Path, backend: str, skip_unfit: bool):
-        self.path, self.backend, self.skip_unfit = path, backend, skip_unfit
+    def __init__(self, path: Path, backend: str, skip_failed_hosts: bool):
+        self.path, self.backend, self.skip_failed_hosts = path, backend, skip_failed_hosts
         self.logs: list[Path] = []
 
     @contextmanager
@@ -58,10 +58,10 @@ class SSHExecutor:
         sites = [one for one in found.values() if isinstance(one, ReadyHost)]
         if len(sites) < len(found):
             show(found)
-        if len(sites) < len(found) and not (self.skip_unfit and sites):
+        if len(sites) < len(found) and not (self.skip_failed_hosts and sites):
             raise LaunchError(
                 f"{self.path}: expected all hosts to be fit, got {len(found) - len(sites)} of {len(found)} that are "
-                f"not; mend that, take them out, or say --skip-unfit; nothing was started, and the same line "
+                f"not; mend that, take them out, or say --skip-failed-hosts; nothing was started, and the same line "
                 f"again goes on"
             )
         for site in sites:

@@ -116,7 +116,7 @@ class JobArtifacts:
     def forget(self) -> None:
         """Know nothing, as at the beginning."""
         self.timeline = Timeline(
-            self.spec.start, self.spec.stop, self.spec.backward, self.spec.independent, self.spec.chunk
+            self.spec.start, self.spec.stop, self.spec.reverse, self.spec.no_temporal, self.spec.chunk
         )
         self._extent = IndexProgress(0, self.spec.start, False)
         self._tallies = {
@@ -195,7 +195,7 @@ class JobArtifacts:
         """Count what is done of every run. Each directory of results is looked at once, and only while a run there has
         something left."""
         shards = range(shard_of(self.spec.start), shard_of(max(self.timeline.end - 1, self.spec.start)) + 1)
-        for shard in reversed(shards) if self.spec.backward else shards:
+        for shard in reversed(shards) if self.spec.reverse else shards:
             around = range(shard * SHARD - LEAD, (shard + 1) * SHARD + LEAD)
             if any(run.left for run in self.timeline.runs_in(around)):
                 self._count(shard)

@@ -103,7 +103,7 @@ def deliver(node: Node, job: Job, spec: JobSpec, say: Callable[[str], None]) -> 
     """
     root = node.share.layout.root
     out = put(node, job, stitch_task(spec), spec.film(root), "film", say)
-    if not spec.keep:
+    if not spec.keep_flow:
         remove_results(node.share, job.layout, "flow")
     return out.relative_to(root).as_posix()
 

@@ -105,7 +105,7 @@ class VideoPlan:
             own_device(device, backend),
             backend,
         )
-        self._flow_travels = flows.travels(self.spec.flow, self.spec.independent)
+        self._flow_travels = flows.travels(self.spec.flow, self.spec.no_temporal)
         self._stitch, self._finish = stitch_task(self.spec), self.spec.finish(root)
         self._warm: CachedFrame | None = None  # the last stylized frame, as published
         self._fresh: CachedFrame | None = None  # the one that is being published
@@ -139,19 +139,19 @@ class VideoPlan:
             raise InputChangedError("; ".join(wrong))
 
     def _agree_on_class(self) -> None:
-        if not self.spec.strict:
+        if not self.spec.bit_exact:
             return
         if self.job.made_elsewise:
             raise JobQueueError(
-                f"{self.job.name}: the job is --strict and was {self.job.made_elsewise}; bring the same sources here"
+                f"{self.job.name}: the job is --bit-exact and was {self.job.made_elsewise}; bring the same sources here"
             )
         mine = self.studio.numeric_class
         results.publish_bytes(self.node, self.job, CLASS, mine.encode())
         theirs = results.read(self.job, CLASS, CLASS_LIMIT).decode(errors="replace")[:1000]
         if theirs != mine:
             raise JobQueueError(
-                f"{self.job.name}: the job is --strict and this machine computes otherwise: expected "
-                f"[{theirs}], here [{mine}]; use equal machines, or submit without --strict"
+                f"{self.job.name}: the job is --bit-exact and this machine computes otherwise: expected "
+                f"[{theirs}], here [{mine}]; use equal machines, or submit without --bit-exact"
             )
 
     # ---- what to do next
@@ -178,7 +178,7 @@ class VideoPlan:
             all_painted = False
             if run.start in busy:
                 continue  # somebody's chain, or one with a failed frame
-            if run.closed or not run.backward:
+            if run.closed or not run.reverse:
                 yield painting_task(run, run.done)
         if self._flow_travels:
             yield from self._flows_ahead(self._served(busy, claims), taken)
@@ -264,7 +264,7 @@ class VideoPlan:
             else:
                 self.artifacts.advance(run)
                 self._warm = None  # go on from the published one
-            if self._used_flow == task.number and task.kind == "frame" and not self.spec.keep:
+            if self._used_flow == task.number and task.kind == "frame" and not self.spec.keep_flow:
                 self.node.share.system.unlink(self.job.layout.result(flow_task(task.number)))
             self._used_flow = None
 
@@ -384,7 +384,7 @@ class VideoPlan:
         at = painting_task(run, position - 1)
         if self._warm and self._warm.task == at:
             return self._warm.painted
-        return None if self.spec.independent else PaintedFrame(self.artifacts.picture(at))
+        return None if self.spec.no_temporal else PaintedFrame(self.artifacts.picture(at))
 
     def _geometry(self, frame: int, before: int, tick: Callable[[], None]) -> FlowField:
         """Published by another node, or soon to be; else made here, in memory, and never written."""

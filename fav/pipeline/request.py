@@ -24,9 +24,9 @@ class Request(TypedOptions, frozen=True):
 
     def check(self) -> None:
         """FavError for options that exclude each other or make no sense; looks at no file."""
-        if self.seed and self.first_frame_style:
+        if self.init_frame and self.first_frame_style:
             raise FavError(
-                "--seed and --first-frame-style: expected one of them, got both; the seed is the first frame"
+                "--init-frame and --first-frame-style: expected one of them, got both; each gives the first frame"
             )
         check_cuts(self.no_cuts, self.read_cuts)
         if self.loss_network and not self.evaluate:
@@ -90,7 +90,7 @@ def differences(job: JobSpec, wanted: JobSpec, request: Request) -> dict[str, st
     found = {
         name: f"{name} has another content"
         for name in ("video", "style")
-        if getattr(job, f"{name}_print") != getattr(wanted, f"{name}_print")
+        if getattr(job, f"{name}_hash") != getattr(wanted, f"{name}_hash")
     }
     groups: dict[tuple[str, ...], list[Option]] = {}
     given = request.given - ({"precision"} if request.precision == "auto" else set())  # which means any
@@ -110,7 +110,7 @@ def _difference(job: JobSpec, wanted: JobSpec, request: Request, options: list[O
     match first.records:
         case ("start", "stop"):
             has = OPTIONS["range"].typed((job.start, job.stop))
-            if first.name == "test" and job.stop is not None and job.start == wanted.start:
+            if first.name == "frames" and job.stop is not None and job.start == wanted.start:
                 has = first.typed(job.stop - job.start)
         case ("width", "height"):
             if first.name == "width" and job.width != wanted.width:
@@ -121,7 +121,7 @@ def _difference(job: JobSpec, wanted: JobSpec, request: Request, options: list[O
             some = f"--read-cuts ({_few(job.cuts)})" if job.cuts else "--no-cuts"
             has = "cuts that are looked for" if job.cuts is None else some
             asked += f" ({_few(wanted.cuts)})" if wanted.cuts else ""
-        case ("mix_prints", "mix_weights"):
+        case ("mix_hashes", "mix_weights"):
             if job.mix_weights == wanted.mix_weights:
                 return f"{first.flag} has another content"
             has = first.typed(tuple((Path("STYLE"), weight) for weight in job.mix_weights))

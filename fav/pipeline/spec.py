@@ -50,6 +50,7 @@ class About(Struct, frozen=True):
         unset: In words, what None stands for.
         records: Fields of the record that follow from it, where they are not its namesake.
         job_only: Whether it means something only for a job in a shared directory.
+        former: Its name in the version before, which command lines and records of jobs may still have.
     """
 
     changes: str = ""
@@ -62,6 +63,7 @@ class About(Struct, frozen=True):
     unset: str | None = None
     records: tuple[str, ...] | None = None
     job_only: bool = False
+    former: str | None = None
 
 
 def _flow_methods() -> dict[str, str]:
@@ -81,13 +83,13 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
             "Weights for --flow spynet: the authors' directory of modelL{1..6}_F.t7, a .pth or a .safetensors file.",
         ),
     ] = None
-    seed: Annotated[
+    init_frame: Annotated[
         File | None,
         About(
             FRAMES,
-            "An image that is taken as the finished first frame (with --backward: the last), brought to the film's "
-            "size.",
+            "An image that is used as the stylized first frame (with --reverse: the last), resized to the film.",
             metavar="IMAGE",
+            former="seed",
         ),
     ] = None
     first_frame_style: Annotated[
@@ -99,7 +101,7 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
             FRAMES, "Frame rate of a numbered image sequence (dir/frame_%04d.png).", 0.001, 1000, unset="25"
         ),
     ] = None
-    min_filter: Annotated[
+    occlusion_erode: Annotated[
         int,
         About(
             FRAMES,
@@ -107,15 +109,28 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
             1,
             999,
             odd=True,
+            former="min_filter",
         ),
     ] = 7
-    fill: Annotated[
+    occlusion_fill: Annotated[
         str,
-        About(FRAMES, "What the network sees where the flow is unreliable.", choices=("vgg-mean", "uniform-random")),
+        About(
+            FRAMES,
+            "What the network sees where the flow is unreliable.",
+            choices=("vgg-mean", "uniform-random"),
+            former="fill",
+        ),
     ] = "vgg-mean"
-    backward: Annotated[bool, About(FRAMES, "Stylize each shot from its last frame to its first.")] = False
-    independent: Annotated[
-        bool, About(FRAMES, "Stylize frame by frame without memory, for comparison: it flickers.")
+    reverse: Annotated[
+        bool, About(FRAMES, "Stylize each shot from its last frame to its first.", former="backward")
+    ] = False
+    no_temporal: Annotated[
+        bool,
+        About(
+            FRAMES,
+            "Stylize each frame without the previous one, for comparison: the film flickers.",
+            former="independent",
+        ),
     ] = False
     chunk: Annotated[
         int | None,
@@ -176,15 +191,16 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
             FRAMES, "CPU threads of every node.", 1, 1024, unset="all cores of its machine", job_only=True
         ),
     ] = None
-    strict: Annotated[
-        bool, About(SCHEDULING, "Only machines that compute the very same bits may join.", job_only=True)
+    bit_exact: Annotated[
+        bool, About(SCHEDULING, "Only machines that compute the same bits may join.", job_only=True, former="strict")
     ] = False
-    keep: Annotated[
+    keep_flow: Annotated[
         bool,
         About(
             SCHEDULING,
-            "Leave published flow in place when the film is done. (Stylized frames stay until `coordinator.py clean`.)",
+            "Keep the published flow when the film is done. Stylized frames stay until `clean`.",
             job_only=True,
+            former="keep",
         ),
     ] = False
 
@@ -205,9 +221,17 @@ class TypedOptions(JobOptions[Path], frozen=True, kw_only=True):
             FRAMES, "Only these frames, counted from 0, without STOP.", metavar="START:STOP", records=("start", "stop")
         ),
     ] = (0, None)
-    test: Annotated[
+    frames: Annotated[
         int | None,
-        About(FRAMES, "Only the first N frames (of the range).", 1, LAST_FRAME, metavar="N", records=("start", "stop")),
+        About(
+            FRAMES,
+            "Only the first N frames (of the range).",
+            1,
+            LAST_FRAME,
+            metavar="N",
+            records=("start", "stop"),
+            former="test",
+        ),
     ] = None
     no_cuts: Annotated[bool, About(FRAMES, "The video is one single shot: look for no cuts.", records=("cuts",))] = (
         False
@@ -227,7 +251,7 @@ class TypedOptions(JobOptions[Path], frozen=True, kw_only=True):
             FRAMES,
             "Mix another style of the same architecture in; several times for several. STYLE keeps what is left of 1.",
             metavar="STYLE:WEIGHT",
-            records=("mix_prints", "mix_weights"),
+            records=("mix_hashes", "mix_weights"),
         ),
     ] = ()
     precision: Annotated[
@@ -263,10 +287,14 @@ class TypedOptions(JobOptions[Path], frozen=True, kw_only=True):
             job_only=True,
         ),
     ] = LEASE_S
-    no_room_check: Annotated[
+    no_space_check: Annotated[
         bool,
         About(
-            SCHEDULING, "Create the job even if the shared directory seems too small for it.", records=(), job_only=True
+            SCHEDULING,
+            "Create the job even if the shared directory seems too small for it.",
+            records=(),
+            job_only=True,
+            former="no_room_check",
         ),
     ] = False
 
@@ -275,20 +303,20 @@ class JobSpec(JobOptions[str], frozen=True):
     """The record of a job. Paths are relative to the shared directory; sizes in pixels; frames count from 0."""
 
     video: str
-    video_print: str  # fingerprint of the video's content
+    video_hash: str  # fingerprint of the video's content
     style: str
-    style_print: str
+    style_hash: str
     width: Annotated[int, About(least=1, most=MOST_SIDE)]
     height: Annotated[int, About(least=1, most=MOST_SIDE)]
     out: str
-    flow_weights_print: str | None = None
-    first_frame_style_print: str | None = None
-    seed_print: str | None = None
-    mask_print: str | None = None
-    evaluate_print: str | None = None
-    loss_network_print: str | None = None
+    flow_weights_hash: str | None = None
+    first_frame_style_hash: str | None = None
+    init_frame_hash: str | None = None
+    mask_hash: str | None = None
+    evaluate_hash: str | None = None
+    loss_network_hash: str | None = None
     mix: tuple[str, ...] = ()  # styles that are mixed in
-    mix_prints: tuple[str, ...] = ()
+    mix_hashes: tuple[str, ...] = ()
     mix_weights: tuple[float, ...] = ()
     cuts: tuple[Frame, ...] | None = None  # None: detect them; empty: there are none
     start: Annotated[int, About(least=0, most=LAST_FRAME)] = 0
@@ -303,6 +331,9 @@ class JobSpec(JobOptions[str], frozen=True):
         """Read a record; FavError where it is not one of a job that this version can serve."""
         if not isinstance(record, dict):
             raise FavError(f"job: expected the options of a film, got {shown(record)}; {CURE}")
+        record = {
+            FORMER.get(name, name) if FORMER.get(name) not in record else name: value for name, value in record.items()
+        }
         if unknown := {str(name) for name in record} - set(FIELDS):
             raise FavError(
                 f"job: expected options that this version knows, got {', '.join(sorted(unknown))[:200]!r}; "
@@ -317,10 +348,10 @@ class JobSpec(JobOptions[str], frozen=True):
             check_size(size, what)
         if spec.stop is not None and spec.stop <= spec.start:
             raise FavError(f"job: expected frames from {spec.start} on, got none up to {spec.stop}; {CURE}")
-        if not len(spec.mix) == len(spec.mix_prints) == len(spec.mix_weights):
+        if not len(spec.mix) == len(spec.mix_hashes) == len(spec.mix_weights):
             raise FavError(
-                f"job: expected a weight and a print for each of {len(spec.mix)} styles that are mixed in, got "
-                f"{len(spec.mix_weights)} and {len(spec.mix_prints)}; {CURE}"
+                f"job: expected a weight and a hash for each of {len(spec.mix)} styles that are mixed in, got "
+                f"{len(spec.mix_weights)} and {len(spec.mix_hashes)}; {CURE}"
             )
         check_weights(spec.mix_weights)
         for path in (*(getattr(spec, name) for name in ("video", *BROUGHT, "out")), *spec.mix):
@@ -338,10 +369,10 @@ class JobSpec(JobOptions[str], frozen=True):
             flow=self.flow,
             flow_weights=brought(root, self.flow_weights),
             first_frame_style=brought(root, self.first_frame_style),
-            seed=brought(root, self.seed),
-            min_filter=self.min_filter,
-            fill=self.fill,
-            key=self.video_print + self.style_print,
+            init_frame=brought(root, self.init_frame),
+            occlusion_erode=self.occlusion_erode,
+            occlusion_fill=self.occlusion_fill,
+            key=self.video_hash + self.style_hash,
             mix=tuple((brought(root, style), weight) for style, weight in zip(self.mix, self.mix_weights)),
             precision=self.precision,
         )
@@ -366,7 +397,7 @@ class Option(About, frozen=True, kw_only=True):
     """An option of a job, or a field of its record.
 
     Attributes:
-        name: The name in Python, like `min_filter`.
+        name: The name in Python, like `occlusion_erode`.
         kind: In words, what its values are; of an option, one of the values of `KINDS`.
         type: Its type, as msgspec reads it.
         default: Its value if nobody gives one; NODEFAULT where it must be given.
@@ -379,8 +410,13 @@ class Option(About, frozen=True, kw_only=True):
 
     @property
     def flag(self) -> str:
-        """The option as it is typed, like `--min-filter`."""
-        return f"--{self.name.replace('_', '-')}"
+        """The option as it is typed, like `--crf`."""
+        return _flag(self.name)
+
+    @property
+    def former_flag(self) -> str | None:
+        """The option as it was typed in the version before, if it had another name then."""
+        return _flag(self.former) if self.former else None
 
     @property
     def help(self) -> str:
@@ -445,6 +481,10 @@ class Option(About, frozen=True, kw_only=True):
         return f"{self.flag} {shlex.quote(digits(value))}"
 
 
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
 KINDS = {"flag": "true or false", "whole": "a whole number", "number": "a number", "file": "a file", "text": "a text",
          "range": "two frame numbers", "styles": "styles and their weights"}  # fmt: skip
 _KINDS = {bool: KINDS["flag"], int: KINDS["whole"], float: KINDS["number"], Path: KINDS["file"], str: KINDS["text"],
@@ -459,7 +499,7 @@ def _described(field: FieldInfo) -> Option:
     about = next((note for note in notes if isinstance(note, About)), About())
     if get_origin(kind) in (Union, UnionType):
         (kind,) = (part for part in get_args(kind) if part is not NoneType)
-    namesake = f"{field.name}_print" if kind is Path else field.name
+    namesake = f"{field.name}_hash" if kind is Path else field.name
     said = {**asdict(about), "records": (namesake,) if about.records is None else about.records}
     return Option(name=field.name, kind=_KINDS[kind], type=field.type, default=field.default, **said)
 
@@ -472,7 +512,13 @@ def _order(option: Option) -> tuple[bool, bool]:
 OPTIONS = {each.name: each for each in sorted(map(_described, fields(TypedOptions)), key=_order)}
 FIELDS = {field.name: _described(field) for field in fields(JobSpec)}
 _RECORDED = JobOptions.__struct_fields__
-BROUGHT = ("style", *(name for name in _RECORDED if f"{name}_print" in FIELDS))  # input files, besides the video
+BROUGHT = ("style", *(name for name in _RECORDED if f"{name}_hash" in FIELDS))  # input files, besides the video
+FORMER = {  # what records of the version before call a field, and its name now
+    **{f"{name}_print": f"{name}_hash" for name in ("video", *BROUGHT)},
+    "mix_prints": "mix_hashes",
+    **{field.former: name for name, field in FIELDS.items() if field.former},
+    **{f"{FIELDS[name].former}_print": f"{name}_hash" for name in BROUGHT if FIELDS[name].former},
+}
 PLAIN = tuple(name for name in _RECORDED if name not in BROUGHT)  # recorded just as they are typed
 
 

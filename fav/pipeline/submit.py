@@ -28,7 +28,7 @@ from fav.pipeline.task_names import FLOW_AHEAD, REPORTS
 from fav.stylize.postprocess import check_mask
 from fav.stylize.settings import LEAD, PostprocessSettings, StyleSettings, network_size
 from fav.util.atomic import exclusive
-from fav.util.fingerprint import check_alike, print_of, video_fingerprint
+from fav.util.fingerprint import check_alike, hash_of, video_fingerprint
 from fav.util.image_sequence import is_sequence, sequence_files
 from fav.util.images import read_image
 from fav.util.safe_path import inside
@@ -80,7 +80,7 @@ def submit(node: Node, request: Request, say: Callable[[str], None] = lambda lin
         if job is None:
             options = options_of(request, source)
             try:
-                notes += () if request.no_room_check else _check_space(share, request, source, options)
+                notes += () if request.no_space_check else _check_space(share, request, source, options)
                 job, created = create_job(
                     node, name, request.lease, lambda layout: _fill(share, layout, request, options, name)
                 )
@@ -121,8 +121,8 @@ def check(request: Request) -> VideoInfo:
     load_mixture(request.style, request.mix)
     if request.first_frame_style:
         load_style(request.first_frame_style, in_channels=3)
-    if request.seed:
-        read_image(request.seed)
+    if request.init_frame:
+        read_image(request.init_frame)
     if request.mask:
         check_mask(request.mask, request.video, request.fps)
     if request.evaluate:
@@ -182,8 +182,8 @@ def with_loss_network(request: Request) -> tuple[Request, tuple[str, ...]]:
 def options_of(request: Request, source: VideoInfo) -> dict:
     """The fields of the spec that follow from the request and what the video is."""
     start, stop = request.range
-    if request.test is not None:
-        stop = min(start + request.test, stop or LAST_FRAME + 1)
+    if request.frames is not None:
+        stop = min(start + request.frames, stop or LAST_FRAME + 1)
     scale = request.scale or (request.width / source.width if request.width else 1.0)
     if request.read_cuts and request.cuts is None:
         raise ValueError("expected a request whose cuts are read (with_cuts)")
@@ -194,10 +194,10 @@ def options_of(request: Request, source: VideoInfo) -> dict:
     return {
         **{name: getattr(request, name) for name in PLAIN},
         "out": request.out,
-        **{f"{name}_print": print_of(getattr(request, name)) for name in BROUGHT},
-        "mix_prints": tuple(print_of(style) for style, _ in request.mix),
+        **{f"{name}_hash": hash_of(getattr(request, name)) for name in BROUGHT},
+        "mix_hashes": tuple(hash_of(style) for style, _ in request.mix),
         "mix_weights": tuple(weight for _, weight in request.mix),
-        "video_print": video_fingerprint(request.video),
+        "video_hash": video_fingerprint(request.video),
         "start": start,
         "stop": stop,
         "cuts": cuts,
@@ -217,7 +217,7 @@ def look_of(
     look = StyleSettings(
         **{name: getattr(request, name) for name in alike},
         size=network_size(size, request.style_scale),
-        key=options["video_print"] + options["style_print"],
+        key=options["video_hash"] + options["style_hash"],
         precision=options["precision"],
     )
     finish = PostprocessSettings(size, request.strength, request.preserve_colors, request.mask)
@@ -232,7 +232,9 @@ def _check_space(share: SharedDir, request: Request, source: VideoInfo, options:
         return ()  # nobody knows how long it is
     frames, size = max(stop - options["start"], 0), (options["width"], options["height"])
     travelling = (
-        (frames if request.keep else min(frames, FLOW_AHEAD)) if flows.travels(request.flow, request.independent) else 0
+        (frames if request.keep_flow else min(frames, FLOW_AHEAD))
+        if flows.travels(request.flow, request.no_temporal)
+        else 0
     )
     leads = LEAD * (frames // request.chunk) if request.chunk else 0
     need = room_for(
@@ -250,7 +252,7 @@ def _check_space(share: SharedDir, request: Request, source: VideoInfo, options:
         )
     raise FavError(
         f"{root}: expected room for {film}, got {left}; make room (coordinator.py clean removes a job with its "
-        f"frames), make a smaller film (--width, --test), or say --no-room-check"
+        f"frames), make a smaller film (--width, --frames), or give --no-space-check"
     )
 
 

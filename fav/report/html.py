@@ -71,7 +71,7 @@ def options(facts: JobReportData) -> dict[str, str]:
     spec = {
         name: value
         for name, value in facts.artifacts.spec.to_json().items()
-        if not name.endswith(("_print", "_prints")) and value not in (None, [], False)
+        if not name.endswith(("_hash", "_hashes")) and value not in (None, [], False)
     }  # which tell a person nothing
     classes = sorted({one.numeric_class for one in facts.done})
     return {

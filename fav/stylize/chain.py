@@ -14,7 +14,7 @@ WORTH = 3  # chunks: a shorter shot is not done much sooner in chunks than as a 
 class FrameChain:
     """Frames `[start, stop)` that are stylized one after the other, each from the one before.
 
-    A shot or a chunk of one, or the part of it that is known so far; with `backward` from the last to the first. `closed`
+    A shot or a chunk of one, or the part of it that is known so far; with `reverse` from the last to the first. `closed`
     says that its end is known. Positions count from the beginning of the lead-in, `lead` frames long, which lies outside
     `[start, stop)`; `done` counts the finished ones from there. The last `passage` frames pass over into the next chunk. The
     last `unsure` ones may turn out to be in a passage, or in another chunk, when more is known of the shot, so they wait.
@@ -23,7 +23,7 @@ class FrameChain:
     start: int
     stop: int
     closed: bool
-    backward: bool = False
+    reverse: bool = False
     done: int = 0
     lead: int = 0
     passage: int = 0
@@ -39,10 +39,10 @@ class FrameChain:
     def frame(self, position: int) -> int:
         """The frame number at a position of the chain, counted from 0."""
         onward = position - self.lead
-        return self.stop - 1 - onward if self.backward else self.start + onward
+        return self.stop - 1 - onward if self.reverse else self.start + onward
 
     def position(self, frame: int) -> int:
-        return self.lead + (self.stop - 1 - frame if self.backward else frame - self.start)
+        return self.lead + (self.stop - 1 - frame if self.reverse else frame - self.start)
 
     def predecessor(self, frame: int) -> int | None:
         """The frame whose stylized picture this one starts from, None for the first of the chain."""

@@ -62,8 +62,8 @@ class FrameStylizer:
         opener = (
             StyleRunner(load_style(look.first_frame_style, in_channels=3), **here) if look.first_frame_style else None
         )
-        seed = resize(read_image(look.seed), look.size) if look.seed else None
-        self.recurrence = Recurrence(self.runner, opener, seed, look.fill, look.key)
+        seed = resize(read_image(look.init_frame), look.size) if look.init_frame else None
+        self.recurrence = Recurrence(self.runner, opener, seed, look.occlusion_fill, look.key)
         self._flow = flows.make(look.flow, look.flow_weights, device, self.runner.precision)
         self._eyes = Lock()  # the reader and the flow method are used by one thread at a time
         self._painter, self._helper = ThreadPoolExecutor(1, "paint"), ThreadPoolExecutor(1, "look ahead")
@@ -157,7 +157,7 @@ class FrameStylizer:
     ) -> tuple[np.ndarray, FlowField]:
         with self._eyes:
             here, there = self.reader.read(frame, index), self.reader.read(before, index)
-            return here, between(self._flow, here, there, self.look.min_filter, tick)
+            return here, between(self._flow, here, there, self.look.occlusion_erode, tick)
 
     def first(self, frame: int, index: FrameIndex, opening: bool) -> np.ndarray:
         """The first picture of a shot; `opening` for the very first of the film, which a seed replaces."""
@@ -223,7 +223,7 @@ def stylized(
         }
         before = PaintedFrame(leads[run.start][-1]) if run.lead else None
         chain = _painted(studio, timeline, run, range(run.lead, len(run)), before)
-        if run.backward:
+        if run.reverse:
             chain = reversed(list(chain))  # a whole run in memory; a job on a share keeps them there
         for frame, picture in zip(range(run.start, run.stop), chain, strict=True):
             tick()

@@ -21,10 +21,10 @@ class StyleSettings:
     flow: str
     flow_weights: Path | None = None
     first_frame_style: Path | None = None
-    seed: Path | None = None
+    init_frame: Path | None = None
     _: KW_ONLY
-    min_filter: int
-    fill: str
+    occlusion_erode: int
+    occlusion_fill: str
     precision: str
     key: str = ""
     mix: tuple[tuple[Path, float], ...] = ()

@@ -54,7 +54,7 @@ class Timeline:
 
     start: int = 0
     stop: int | None = None
-    backward: bool = False
+    reverse: bool = False
     independent: bool = False
     chunk: int | None = None
     pieces: list[IndexSegment] = field(default_factory=list)
@@ -93,7 +93,7 @@ class Timeline:
     @property
     def opening(self) -> int | None:
         """The very first frame to be painted, None where it is not known yet."""
-        return self.start if not self.backward else self.end - 1 if self.complete else None
+        return self.start if not self.reverse else self.end - 1 if self.complete else None
 
     @property
     def complete(self) -> bool:
@@ -120,7 +120,7 @@ class Timeline:
 
     def next_chunk(self, run: FrameChain) -> FrameChain | None:
         """The chunk that a run passes over into; None where its shot ends with it, or may."""
-        return self.runs[self._position(run.start) + (-1 if self.backward else 1)] if run.passage else None
+        return self.runs[self._position(run.start) + (-1 if self.reverse else 1)] if run.passage else None
 
     def runs_in(self, frames: range) -> list[FrameChain]:
         """The runs that have some of these frames."""
@@ -157,7 +157,7 @@ class Timeline:
                 self._grow(begin, True)
             if begin < self.end:
                 self._shot = begin
-                self.runs.append(FrameChain(begin, begin, False, self.backward))
+                self.runs.append(FrameChain(begin, begin, False, self.reverse))
         if self.runs:
             self._grow(self.end, self.complete or self.independent)
 
@@ -165,14 +165,14 @@ class Timeline:
         """The last shot is known up to `stop`, and ends there if `closed`."""
         last = self.runs[-1]
         last.stop, last.closed, last.unsure = stop, closed, 0
-        if self.chunk is None or self.independent or self.backward and not closed:
+        if self.chunk is None or self.independent or self.reverse and not closed:
             return
         shot, at = self._shot, boundaries(stop - self._shot, self.chunk, last.start - self._shot)
-        cuts = [stop - place for place in reversed(at)] if self.backward else [shot + place for place in at]
+        cuts = [stop - place for place in reversed(at)] if self.reverse else [shot + place for place in at]
         edges = [last.start, *cuts, stop]
-        chunks = [FrameChain(begin, end, closed or end < stop, self.backward) for begin, end in pairwise(edges)]
+        chunks = [FrameChain(begin, end, closed or end < stop, self.reverse) for begin, end in pairwise(edges)]
         for chunk in chunks:
-            begins, ends = (chunk.stop == stop, chunk.start == shot)[:: 1 if self.backward else -1]
+            begins, ends = (chunk.stop == stop, chunk.start == shot)[:: 1 if self.reverse else -1]
             chunk.lead, chunk.passage = 0 if begins else LEAD, 0 if ends else LEAD
         chunks[0].done = last.done
         if not closed:

@@ -44,7 +44,7 @@ def check_alike(pattern: str) -> None:
             )
 
 
-def print_of(path: Path | None) -> str | None:
+def hash_of(path: Path | None) -> str | None:
     """The fingerprint of a file, of all images of a numbered sequence, or of all files of a directory (SPyNet's six) together;
     None for None."""
     if path is not None and path.is_dir():

@@ -24,7 +24,7 @@ from tests.helpers.video_jobs import create, film_of, work
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, clip, style) -> Job:
-    job = create(open_share(tmp_path_factory.mktemp("made")), clip, style, name="film", test=2)
+    job = create(open_share(tmp_path_factory.mktemp("made")), clip, style, name="film", frames=2)
     assert work(job)
     return job
 
@@ -158,7 +158,7 @@ def test_film_cannot_be_wanted_below_what_is_no_directory(finished, clip, style,
     place, mine = root / "films", tmp_path / "mine"
     mine.mkdir()
     place.write_text("mine") if by == "file" else place.symlink_to(mine if by == "link" else "/nowhere/at/all")
-    for words in (["submit", root, clip, style, "--name", "other", "--test", 2], ["stitch", root]):
+    for words in (["submit", root, clip, style, "--name", "other", "--frames", 2], ["stitch", root]):
         for out in ("films/x.mp4", "films/deeper/x.mp4"):
             result = command(*words, "--out", out)
             assert result.exit_code == 2 and f"{place}: expected a directory, got " in result.output, result.output

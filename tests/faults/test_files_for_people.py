@@ -83,7 +83,7 @@ def test_directory_that_is_put_in_the_place_of_a_private_one_gets_no_files(room)
 @pytest.fixture(scope="module")
 def job(tmp_path_factory, clip, style):
     """A finished job of four frames."""
-    made = create(open_share(tmp_path_factory.mktemp("share")), clip, style, name="film", test=4)
+    made = create(open_share(tmp_path_factory.mktemp("share")), clip, style, name="film", frames=4)
     assert work(made)
     return made
 

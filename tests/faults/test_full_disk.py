@@ -147,7 +147,7 @@ def test_on_a_full_disk_status_tells_submit_is_refused_a_node_waits_and_clean_ma
     told = call(coordinator.main, "status", root)
     assert told.exit_code == 0 and "film: waiting for nodes" in told.output, told.output
     refused(
-        call(coordinator.main, "submit", root, clip, style, "--name", "another", "--no-room-check"), "no room", "clean"
+        call(coordinator.main, "submit", root, clip, style, "--name", "another", "--no-space-check"), "no room", "clean"
     )
     assert list((root / "jobs").iterdir()) == [disk.seen / job.layout.root]
     node = disk.run("-m", "tests.helpers.toy_plan", disk.directory / "share", "film", out=out)
@@ -217,9 +217,9 @@ def test_job_that_does_not_fit_is_refused_and_one_that_hardly_does_is_warned_of(
         disk.leave_files(files)
     result = call(coordinator.main, "submit", root, clip, style)
     if outcome == "refused":
-        refused(result, "24 frames of 96x64", "got ", "--no-room-check", "coordinator.py clean")
+        refused(result, "24 frames of 96x64", "got ", "--no-space-check", "coordinator.py clean")
         assert list((root / "jobs").iterdir()) == []
-        result = call(coordinator.main, "submit", root, clip, style, "--no-room-check")
+        result = call(coordinator.main, "submit", root, clip, style, "--no-space-check")
     assert result.exit_code == 0 and "created job" in result.output
     assert ("room is tight" in result.output) == (outcome == "tight")
 
@@ -228,7 +228,7 @@ def test_job_that_does_not_fit_is_refused_and_one_that_hardly_does_is_warned_of(
 def test_length_that_only_the_duration_tells_is_enough_for_an_estimate(disk, tmp_path, style, name):
     long = clips.make(tmp_path / name, *clips.X264, picture="color=red:size=64x64", rate=30, seconds=60)
     refused(call(coordinator.main, "submit", disk.seen / "share", long, style), "1800 frames of 64x64")
-    assert call(coordinator.main, "submit", disk.seen / "share", long, style, "--test", "50").exit_code == 0
+    assert call(coordinator.main, "submit", disk.seen / "share", long, style, "--frames", "50").exit_code == 0
 
 
 def test_quota_that_is_used_up_is_called_so(tmp_path):

@@ -136,7 +136,7 @@ def altered_json(value):
 
 # ---- the job system's records
 IDENTITY = json.loads(Identity.here("torch").to_bytes())
-SPEC = JobSpec(video="jobs/a/inputs/video.mp4", video_print="0" * 32, style="jobs/a/inputs/style.safetensors", style_print="1" * 32,
+SPEC = JobSpec(video="jobs/a/inputs/video.mp4", video_hash="0" * 32, style="jobs/a/inputs/style.safetensors", style_hash="1" * 32,
                 width=640, height=360, out="a.mp4", cuts=(3, 7), stop=20, fps=25.0, threads=2).to_json()  # fmt: skip
 MANIFEST = json.loads(Manifest("a." + "0" * 12, "a", SPEC, 180.0).to_bytes())
 ATTEMPT = {"why": "raised", "who": IDENTITY["incarnation"], "detail": "Traceback\nValueError: no"}
@@ -238,7 +238,7 @@ PIECE = {"start": 0, "index": {**index(5), "time_base": "1/12800"}, "cuts": [2, 
 @fuzz
 @given(altered_json(PIECE), st.booleans(), st.booleans())
 def test_piece_of_the_index(data, backward, independent):
-    timeline = Timeline(backward=backward, independent=independent)
+    timeline = Timeline(reverse=backward, independent=independent)
     try:
         piece = IndexSegment.from_json(json.loads(data))
     except (FavError, *DECODE_ERRORS):

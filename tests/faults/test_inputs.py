@@ -31,7 +31,7 @@ from fav.pipeline.request import Request
 from fav.pipeline.spec import JobSpec
 from fav.pipeline.submit import _fill, check, options_of, submit, with_cuts
 from fav.training.image_folder import open_album
-from fav.util.fingerprint import print_of
+from fav.util.fingerprint import hash_of
 from fav.util.images import encode_png, read_image
 from fav.util.reading import read_once
 from fav.video import decode, probe
@@ -281,7 +281,7 @@ def test_input_that_changes_while_the_job_is_made_makes_none(share, clip, style,
         temporary_member(share) as node,
         pytest.raises(FavError, match=f"expected inputs that stay as they are .*the job's {name}"),
     ):
-        submit(node, Request(str(clip), mine, seed=seed, name="x"))
+        submit(node, Request(str(clip), mine, init_frame=seed, name="x"))
     assert all_jobs(share) == [] and os.listdir(share.layout.jobs) == []
 
 
@@ -328,7 +328,7 @@ def test_node_opens_no_playlist_either(share, private, clip, style):
     film = share.layout.root / job.manifest.spec["video"]
     film.unlink()
     film.write_text(PLAYLISTS["film.m3u8"].format(private))
-    job.manifest.spec["video_print"] = print_of(film)
+    job.manifest.spec["video_hash"] = hash_of(film)
     with temporary_member(share) as node, pytest.raises(FavError, match="playlist"):
         make_plan(job, node, print)
 
@@ -352,7 +352,9 @@ def test_image_of_a_sequence_that_is_a_link_to_another_file_makes_no_job(clip, s
     for number in range(1, 4):
         (tmp_path / f"f_{number}.png").write_bytes(PICTURE)
     sequence = str(tmp_path / "f_%d.png")
-    request = Request(sequence, style) if option == "video" else Request(str(clip), style, mask=Path(sequence), test=3)
+    request = (
+        Request(sequence, style) if option == "video" else Request(str(clip), style, mask=Path(sequence), frames=3)
+    )
     (tmp_path / "f_2.png").unlink()
     (tmp_path / "private.txt").write_text("root:x:0:0")
     (tmp_path / "f_2.png").symlink_to(tmp_path / "private.txt")

@@ -98,7 +98,7 @@ def test_what_is_accepted_can_be_served(clip, style, source, given, width, heigh
     spec = served(request, source)
     for size in ((spec.width, spec.height), spec.network_size):
         assert max(size) <= MOST_SIDE and size[0] * size[1] <= MOST_PIXELS
-    assert spec.min_filter % 2 and (spec.threads or 1) <= 1024 and math.isfinite(request.lease)
+    assert spec.occlusion_erode % 2 and (spec.threads or 1) <= 1024 and math.isfinite(request.lease)
 
 
 @pytest.mark.parametrize("option", ["crf", "min_filter", "threads", "fps", "strength", "style_scale", "chunk", "width"])
@@ -134,10 +134,10 @@ def told(share, clip, style, *words) -> str:
 
 
 @pytest.mark.parametrize("words, complaint", [
-    (["--threads", "5000"], "1<=x<=1024"), (["--min-filter", "65537"], "1<=x<=999"), (["--min-filter", "8"], "--min-filter: expected an odd whole number from 1 to 999, got 8"),
+    (["--threads", "5000"], "1<=x<=1024"), (["--occlusion-erode", "65537"], "1<=x<=999"), (["--occlusion-erode", "8"], "--occlusion-erode: expected an odd whole number from 1 to 999, got 8"),
     (["--width", "70000"], "16<=x<=16384"), (["--width", "8192", "--style-scale", "0.25"], "picture for the network: expected 1 to 16384"),
     (["--range", "0:99999999999999"], "expected frames up to 999999999999"), (["--range", "9999999999999:"], "expected frames up to"),
-    (["--test", "1000000000000000"], "is not in the range"), (["--scale", "nan"], "expected a number"), (["--chunk", "9" * 5000], "from 8 on, at most 999999"),
+    (["--frames", "1000000000000000"], "is not in the range"), (["--scale", "nan"], "expected a number"), (["--chunk", "9" * 5000], "from 8 on, at most 999999"),
     (["--fps", "1e9"], "0.001<=x<=1000"), (["--lease", "nan"], "expected a number"), (["--range", "24:"], "below the number of frames"),
     (["--name", "a" * 152], "--name: expected letters"), (["--name", "-x\x1b[31m"], "--name: expected letters"), (["--name", "a/b"], "--name"),
     (["--out", "a" * 200 + ".mp4"], "at most 150 bytes"), (["--out", "film\x1b[31m.mp4"], "letters that can be seen"), (["--out", ""], "inside SHARED"),
@@ -170,7 +170,7 @@ def test_stitch_takes_no_name_among_what_nodes_remove(share, clip, style):
 
 def test_film_of_the_longest_name_has_all_of_its_files(share, clip, style):
     name = "a" * 146 + ".mp4"
-    job = create(share, clip, style, test=2, out=name)
+    job = create(share, clip, style, frames=2, out=name)
     assert work(job) and job.word("finished") == name
     for command in "report", "preview":
         made = CliRunner().invoke(coordinator.main, [command, str(share.layout.root)])

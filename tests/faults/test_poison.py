@@ -500,7 +500,7 @@ def test_failed_mark_that_a_sick_node_makes_untrue_while_it_is_written_goes_agai
 
 # ---- a film's plan
 def test_film_node_proves_itself_on_a_frame_that_needs_what_the_failed_one_needs(real, clip, style):
-    job = create(real, clip, style, test=CUT + 4)
+    job = create(real, clip, style, frames=CUT + 4)
     with temporary_member(real) as node:
         plan = VideoPlan(job, node, print)
         assert plan.sample(index_task(0)) is None

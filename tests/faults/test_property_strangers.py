@@ -156,7 +156,7 @@ swaps = st.one_of(st.none(), st.tuples(st.sampled_from(SWAPPED), st.one_of(leave
 
 
 STEPS = ["look", "visit", "create", "work", "hours", "die"]  # methods of a world
-COMMANDS = ["prioritize toy 5", "pause toy", "resume toy", "recover", "recover toy --now elsewhere", "retry toy",
+COMMANDS = ["prioritize toy 5", "pause toy", "resume toy", "recover", "recover toy --assume-dead elsewhere", "retry toy",
             "cancel toy", "drain", "stop",
             "stitch toy", "clean toy --force", "clean second --force"]  # fmt: skip
 operations = st.lists(st.sampled_from(STEPS + COMMANDS), max_size=5)
@@ -236,7 +236,7 @@ def film_share(above, tmp_path_factory) -> Path:
     (template / "share").mkdir(mode=0o775)
     share = open_share(template / "share")
     for name, frames in (("made", 3), ("toy", 2)):  # the operations go to the job of that name
-        films.create(share, clip, style, test=frames, name=name, no_room_check=True)
+        films.create(share, clip, style, frames=frames, name=name, no_space_check=True)
     assert films.work(find_job(share, "made"))
     for path in (clip, style):
         shutil.copy(path, template)

@@ -199,7 +199,7 @@ def test_index_is_made_again(job, plain, damage):
 def test_pieces_in_the_midst_of_an_index_are_made_again(root, clip, style, plain, monkeypatch):
     monkeypatch.setattr("fav.stylize.indexing.PIECE", 1)
     root.mkdir(exist_ok=True)
-    job = create(open_share(root), clip, style, name="film", test=COUNT)
+    job = create(open_share(root), clip, style, name="film", frames=COUNT)
     assert work(job)
     flip(path(job, index_task(1)))
     path(job, index_task(3)).unlink()
@@ -383,7 +383,7 @@ def test_kept_flow_that_does_not_read_back_is_set_aside_and_the_job_stays_finish
 @pytest.mark.parametrize("command", ["run", "submit"])
 def test_same_line_again_repairs(job, plain, clip, style, command):
     flip(path(job, frame_task(3)))
-    words = (clip, style, "--test", COUNT, "--name", "film")
+    words = (clip, style, "--frames", COUNT, "--name", "film")
     if command == "submit":
         told = call(job, command, *words)
         assert "frame 3 did not read back" in told and "1 frame to be made again: 3" in told
@@ -393,7 +393,9 @@ def test_same_line_again_repairs(job, plain, clip, style, command):
             from fav.pipeline.request import Request
             from fav.pipeline.submit import submit
 
-            joined = submit(node, Request(str(clip), style, given=frozenset({"test", "name"}), test=COUNT, name="film"))
+            joined = submit(
+                node, Request(str(clip), style, given=frozenset({"test", "name"}), frames=COUNT, name="film")
+            )
         assert not joined.created and "frame 3 did not read back" in joined.notes[0]
         assert_repaired(job, plain)
 
@@ -623,7 +625,7 @@ FORGED = {
 @pytest.mark.parametrize("forged", FORGED)
 def test_planted_picture_costs_the_next_frame_no_attempt_and_is_set_aside(clip, style, root, plain, forged):
     root.mkdir(exist_ok=True)
-    job = create(open_share(root), clip, style, name="film", test=COUNT)
+    job = create(open_share(root), clip, style, name="film", frames=COUNT)
     place = path(job, frame_task(0))
     place.parent.mkdir(parents=True)
     place.write_bytes(FORGED[forged](path(plain, frame_task(0)).read_bytes()))

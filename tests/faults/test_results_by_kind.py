@@ -60,7 +60,7 @@ def made(tmp_path_factory, clip, style):
         clip,
         style,
         name="film",
-        test=4,
+        frames=4,
         evaluate=picture(tmp_path_factory),
     )
     assert work(job)
@@ -101,7 +101,7 @@ def test_result_beyond_its_kind_is_set_aside_unread(made, little_memory, task, h
 
 
 def test_huge_piece_of_the_index_takes_neither_time_nor_memory_and_is_made_again(share, clip, style, little_memory):
-    job = create(share, clip, style, name="film", test=4)
+    job = create(share, clip, style, name="film", frames=4)
     lay(job, index_task(0), b"[" + b"[]," * 1000)
     began = time.monotonic()
     status = CliRunner().invoke(coordinator.main, ["status", str(share.layout.root)])

@@ -117,7 +117,7 @@ def inputs(tmp_path_factory) -> tuple[str, str]:
 @pytest.fixture
 def film(root: Path, inputs) -> Job:
     """A job of three frames in a share of its own."""
-    return films.create(open_share(root), *map(Path, inputs), test=3, name="film", no_room_check=True)
+    return films.create(open_share(root), *map(Path, inputs), frames=3, name="film", no_space_check=True)
 
 
 def watch(root: Path, *paths: Path) -> Watched:
@@ -184,7 +184,7 @@ def test_commands_that_make_a_share_refuse_a_directory_with_our_names_in_one_lin
         lay(thing, root / name, home)
     before, watched = look(root), watch(root)
     words = (node_command.main, root) if command == "node" else (coordinator.main, command, root)
-    refused(typed(*words, *inputs, "--test", "2"), str(root), next(iter(tree)), "director")
+    refused(typed(*words, *inputs, "--frames", "2"), str(root), next(iter(tree)), "director")
     assert differences(before, look(root)) == []
     watched.unharmed()
 
@@ -701,7 +701,7 @@ def test_finished_job_in_which_a_directory_was_moved_and_linked_is_one_line_or_w
 @pytest.mark.parametrize("to", ["HOME/void", "..", "HOME/nowhere"])
 def test_film_is_shown_in_no_directory_that_a_link_leads_to(root, home, inputs, clock, to):
     job = films.create(
-        open_share(root), *map(Path, inputs), test=2, name="film", out="films/film.mp4", no_room_check=True
+        open_share(root), *map(Path, inputs), frames=2, name="film", out="films/film.mp4", no_space_check=True
     )
     watched = watch(root, lay(link(to), root / "films", home))
     Films(root).work()
@@ -713,7 +713,7 @@ def test_film_is_shown_in_no_directory_that_a_link_leads_to(root, home, inputs, 
 
 @pytest.mark.parametrize("words", ["preview film", "report film"])
 def test_what_is_written_beside_a_film_is_written_through_no_link_in_the_share(root, home, inputs, clock, words):
-    films.create(open_share(root), *map(Path, inputs), test=2, name="film", out="films/film.mp4", no_room_check=True)
+    films.create(open_share(root), *map(Path, inputs), frames=2, name="film", out="films/film.mp4", no_space_check=True)
     Films(root).work()
     watched = watch(root, swap(root / "films", link("HOME/void"), home))
     call(root, *words.split())
@@ -729,7 +729,7 @@ def test_directory_of_a_job_that_is_a_link_leads_nothing_outside(root, home, clo
     world = hours(root, clock)
     for step in (world.work, world.die, world.hours):
         step()
-    for words in ("retry toy", "recover toy --now elsewhere", "cancel toy", "clean toy --force"):
+    for words in ("retry toy", "recover toy --assume-dead elsewhere", "cancel toy", "clean toy --force"):
         call(root, *words.split())
     world.hours()
     watched.unharmed()
@@ -907,7 +907,7 @@ def mounted(*words: object) -> Callable[[], None]:
 
 
 def made_film(root: Path, inputs) -> Job:
-    job = films.create(open_share(root), *map(Path, inputs), test=2, name="film", no_room_check=True)
+    job = films.create(open_share(root), *map(Path, inputs), frames=2, name="film", no_space_check=True)
     assert films.work(job)
     return job
 
@@ -995,7 +995,7 @@ def test_share_that_is_a_mount_point_works(root, inputs):
     if os.getuid() != 0:
         pytest.skip("needs root to mount")
     told = in_child(mounted(("-t", "tmpfs", "-o", "mode=775", "tmpfs", root)),
-                    (coordinator.main, "submit", root, *inputs, "--test", "2", "--name", "film"),
+                    (coordinator.main, "submit", root, *inputs, "--frames", "2", "--name", "film"),
                     (coordinator.main, "status", root), (coordinator.main, "clean", root, "--force"))  # fmt: skip
     assert [code for code, _ in told] == [0, 0, 0], told
     assert list(root.iterdir()) == []
@@ -1012,7 +1012,7 @@ def test_room_that_is_a_mount_point_works_or_is_refused_in_one_line_and_keeps_wh
     lay(directory(0o700, **{"p.jpg": file()}), home / "void" / "photos", home)
     before = look(home / "void" / "photos")
     words = (
-        ("submit", *inputs, "--test", "2", "--name", "film"),
+        ("submit", *inputs, "--frames", "2", "--name", "film"),
         ("status",),
         ("prioritize", "film", "2"),
         ("recover",),

@@ -177,7 +177,7 @@ def test_seed_of_an_independent_backward_film_opens_its_last_frame_whoever_knows
         return first(studio, frame, index, opening)
 
     monkeypatch.setattr(FrameStylizer, "first", watched)
-    job = films.create(share, clip, style, backward=True, independent=True, seed=tmp_path / "seed.png")
+    job = films.create(share, clip, style, reverse=True, no_temporal=True, init_frame=tmp_path / "seed.png")
     with temporary_member(share) as node:
         plan = make_plan(job, node, print)
         do(plan, next(plan.candidates()))

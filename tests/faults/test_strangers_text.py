@@ -169,7 +169,7 @@ def told_job(tmp_path_factory, clip, style):
     from shared.shared_dir import open_share
 
     share = open_share(tmp_path_factory.mktemp("share"))
-    job = create(share, clip, style, name="film", test=3, no_cuts=True)
+    job = create(share, clip, style, name="film", frames=3, no_cuts=True)
     spec = {**job.manifest.spec, "evaluate": "none.png"}
     job = type(job)(share, dataclasses.replace(job.manifest, spec=spec))
     with temporary_member(share) as node:

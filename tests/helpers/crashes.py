@@ -179,7 +179,7 @@ class Stage:
     def __init__(self, directory: Path, clip: Path, style: Path, name: str):
         self.root, cuts = directory / name / "share", directory / name / "cuts.csv"
         self.request = Request(
-            str(clip), style, name=JOB, lease=SHORTEST_LEASE_S, test=FRAMES, read_cuts=cuts, threads=1
+            str(clip), style, name=JOB, lease=SHORTEST_LEASE_S, frames=FRAMES, read_cuts=cuts, threads=1
         )
         self.root.mkdir(parents=True)
         cuts.write_text(f"{CUT}\n")

@@ -30,9 +30,9 @@ def make_film(share: SharedDir, frames: int, shot: int, name: str = "film", inde
     """A job of that many frames in shots of `shot` frames; its index is there unless not `indexed`."""
     spec = JobSpec(
         video="none.mp4",
-        video_print="",
+        video_hash="",
         style="none.safetensors",
-        style_print="",
+        style_hash="",
         width=2,
         height=2,
         out=f"{name}.mp4",

@@ -230,7 +230,7 @@ class Films(World):
             "submit",
             str(self.root.parent / "clip.mp4"),
             str(self.root.parent / "tiny.safetensors"),
-            "--test",
+            "--frames",
             "2",
             "--name",
             "second",

@@ -6,7 +6,7 @@ from fav.pipeline.task_names import stitch_task
 from shared import results
 from tests.helpers import toy_plan as toy
 
-SPEC = JobSpec(video="v.mp4", video_print="", style="s", style_print="", width=8, height=8, out="films/my film.mp4")
+SPEC = JobSpec(video="v.mp4", video_hash="", style="s", style_hash="", width=8, height=8, out="films/my film.mp4")
 
 
 class Premiere(toy.ToyPlan):

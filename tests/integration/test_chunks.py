@@ -66,7 +66,7 @@ def test_chunks_are_of_one_length_and_the_last_has_half_of_it_or_more():
     (True, [(0, 14, LEAD, 0), (14, 24, LEAD, LEAD), (24, 34, 0, LEAD), (34, 40, 0, 0)]),
 ])  # fmt: skip
 def test_each_chunk_but_a_shots_first_has_a_lead_in_and_each_but_its_last_a_passage(backward, expected):
-    timeline = Timeline(chunk=10, backward=backward)
+    timeline = Timeline(chunk=10, reverse=backward)
     timeline.add(piece(0, 40, 34, last=True))
     assert shape(timeline) == expected
     for run in timeline.runs:
@@ -82,7 +82,7 @@ def test_each_chunk_but_a_shots_first_has_a_lead_in_and_each_but_its_last_a_pass
 def test_shot_that_grows_gets_the_chunks_of_the_whole_and_paints_nothing_that_another_chunk_may_begin_with(
     step, backward
 ):
-    whole, grown = Timeline(chunk=10, backward=backward), Timeline(chunk=10, backward=backward)
+    whole, grown = Timeline(chunk=10, reverse=backward), Timeline(chunk=10, reverse=backward)
     cuts = (58, 80)
     whole.add(piece(0, 100, *cuts, last=True))
     painted = set()
@@ -148,7 +148,7 @@ def test_status_counts_chunks(chunked, plain):
 
 @pytest.mark.parametrize("backward", [False, True])
 def test_one_process_makes_the_same_film_byte_for_byte(chunked, clip, style, share, tmp_path, backward):
-    job = create(share, clip, style, chunk=CHUNK, no_cuts=True, backward=True) if backward else chunked
+    job = create(share, clip, style, chunk=CHUNK, no_cuts=True, reverse=True) if backward else chunked
     assert work(job)
     out = tmp_path / "film.mp4"
     command = [
@@ -163,7 +163,7 @@ def test_one_process_makes_the_same_film_byte_for_byte(chunked, clip, style, sha
         str(CHUNK),
         "--no-cuts",
     ]
-    subprocess.run([*command, *(["--backward"] if backward else [])], cwd=ROOT, check=True)
+    subprocess.run([*command, *(["--reverse"] if backward else [])], cwd=ROOT, check=True)
     assert out.read_bytes() == film_of(job).read_bytes()
 
 
@@ -223,7 +223,7 @@ def test_chunks_wait_for_nothing_but_the_index(clip, style, share):
 
 def test_flow_that_travelled_serves_lead_in_and_passage_alike(chunked, clip, style, share, monkeypatch):
     monkeypatch.setitem(flows.METHODS, "dis", replace(flows.METHODS["dis"], slow=True))
-    job = create(share, clip, style, chunk=CHUNK, no_cuts=True, keep=True)
+    job = create(share, clip, style, chunk=CHUNK, no_cuts=True, keep_flow=True)
     with temporary_member(share) as node:
         plan = make_plan(job, node, print)
         index = next(plan.candidates())

@@ -235,7 +235,7 @@ def test_idle_node_measures_what_another_has_painted_and_frames_come_first(clip,
 
 
 def test_film_is_shown_before_it_is_measured(whole, clip, style, against, share):
-    job, report = create(share, clip, style, test=14, **against), RecordingEvents()
+    job, report = create(share, clip, style, frames=14, **against), RecordingEvents()
     with temporary_member(share) as node:
         plan = begun(job, node, ("index", "frame", "stitch"))
         plan.say = report.say
@@ -324,7 +324,7 @@ def test_what_cannot_be_measured_with_is_refused_before_there_is_a_job(clip, sty
 def test_without_a_network_at_hand_there_is_no_style_loss(clip, style, against, share, monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(pretrained, "URL", "http://127.0.0.1:9/")
-    submit = ["submit", *map(str, (share.layout.root, clip, style, "--test", 14, "--evaluate", against["evaluate"]))]
+    submit = ["submit", *map(str, (share.layout.root, clip, style, "--frames", 14, "--evaluate", against["evaluate"]))]
     told = CliRunner().invoke(coordinator.main, submit)
     assert (
         told.exit_code == 0 and "without style and content loss: loss network squeezenet1_1: cannot be" in told.output

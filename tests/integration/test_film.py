@@ -110,7 +110,7 @@ def test_damaged_frame_is_made_again_and_the_film_is_the_same(plain, clip, style
 def test_flow_that_travelled_gives_the_frames_of_flow_in_memory(plain, clip, style, share, monkeypatch):
     slow = dataclasses.replace(flows.METHODS["dis"], slow=True)
     monkeypatch.setitem(flows.METHODS, "dis", slow)
-    job = create(share, clip, style, keep=True)
+    job = create(share, clip, style, keep_flow=True)
     with temporary_member(share) as node:
         plan = VideoPlan(job, node, print)
         piece = next(plan.candidates())
@@ -121,7 +121,7 @@ def test_flow_that_travelled_gives_the_frames_of_flow_in_memory(plain, clip, sty
     monkeypatch.setattr(FrameStylizer, "geometry", None)  # whoever calls it now fails
     assert work(job)
     assert same(frames_of(job), frames_of(plain))
-    assert results.count(job, "flow", range(FRAMES)) == FRAMES - 2  # --keep
+    assert results.count(job, "flow", range(FRAMES)) == FRAMES - 2  # --keep-flow
 
 
 def test_idle_node_makes_slow_flow_ahead_of_a_chain_that_another_paints(clip, style, share, monkeypatch):
@@ -189,7 +189,10 @@ def test_node_makes_the_flow_of_the_next_frame_while_it_paints(clip, style, shar
 def test_spynet_computes_in_the_precision_of_the_film(clip, style, tiny_spynet, monkeypatch, precision):
     monkeypatch.setattr("fav.model.runner.best_precision", lambda device: "bfloat16")
     studio = FrameStylizer(
-        clip, StyleSettings(style, (96, 64), "spynet", tiny_spynet, min_filter=7, fill="vgg-mean", precision=precision)
+        clip,
+        StyleSettings(
+            style, (96, 64), "spynet", tiny_spynet, occlusion_erode=7, occlusion_fill="vgg-mean", precision=precision
+        ),
     )
     pair = [np.random.default_rng(number).integers(0, 256, (64, 96, 3), np.uint8) for number in (1, 2)]
     flow = {name: flows.make("spynet", tiny_spynet, precision=name)(*pair) for name in ("float32", "bfloat16")}
@@ -218,7 +221,7 @@ def test_seed_is_the_finished_first_frame(plain, clip, style, share, tmp_path):
 
     picture = np.full((50, 70, 3), (30, 200, 90), np.uint8)
     cv2.imwrite(str(tmp_path / "seed.png"), picture)
-    job = create(share, clip, style, seed=tmp_path / "seed.png")
+    job = create(share, clip, style, init_frame=tmp_path / "seed.png")
     assert work(job)
     assert np.array_equal(frames_of(job)[0], resize(picture, (96, 64)))
     assert not np.array_equal(frames_of(job)[1], frames_of(plain)[1])
@@ -235,7 +238,7 @@ def test_first_frame_style_paints_the_first_frame_of_each_shot(plain, clip, styl
 
 
 def test_backward_starts_from_the_last_frame_of_each_shot(plain, clip, style, share, tmp_path):
-    job = create(share, clip, style, backward=True)
+    job = create(share, clip, style, reverse=True)
     assert work(job)
     frames, (studio, index) = frames_of(job), studio_of(job)
     for frame in (CUT - 1, FRAMES - 1):
@@ -243,13 +246,13 @@ def test_backward_starts_from_the_last_frame_of_each_shot(plain, clip, style, sh
     assert np.array_equal(frames[3], studio.next(3, index, frames[4], studio.geometry(3, 4, index)))
     out = tmp_path / "backward.mp4"
     subprocess.run(
-        [sys.executable, "-m", "fav", "stylize", str(clip), str(style), str(out), "--backward"], cwd=ROOT, check=True
+        [sys.executable, "-m", "fav", "stylize", str(clip), str(style), str(out), "--reverse"], cwd=ROOT, check=True
     )
     assert out.read_bytes() == film_of(job).read_bytes()
 
 
 def test_independent_frames_know_nothing_of_each_other(clip, style, share):
-    job = create(share, clip, style, independent=True)
+    job = create(share, clip, style, no_temporal=True)
     assert work(job)
     studio, index = studio_of(job)
     for frame in (0, 7, CUT, FRAMES - 1):
@@ -257,7 +260,7 @@ def test_independent_frames_know_nothing_of_each_other(clip, style, share):
 
 
 def test_range_and_test_take_a_part(plain, clip, style, share):
-    part = create(share, clip, style, name="part", range=(6, None), test=4, no_cuts=True)
+    part = create(share, clip, style, name="part", range=(6, None), frames=4, no_cuts=True)
     assert work(part)
     assert probe(film_of(part), "stream=nb_read_frames") == "4"
     studio, index = studio_of(part)
@@ -266,7 +269,7 @@ def test_range_and_test_take_a_part(plain, clip, style, share):
 
 @pytest.mark.parametrize("options, size", [({"width": 160}, (107, 160)), ({"scale": 0.75}, (48, 72))])
 def test_width_and_scale_set_the_size_of_the_frames(clip, style, share, options, size):
-    job = create(share, clip, style, test=2, **options)
+    job = create(share, clip, style, frames=2, **options)
     assert work(job)
     assert frames_of(job)[1].shape == (*size, 3)
     width, height = map(int, probe(film_of(job), "stream=width,height").split(","))
@@ -274,8 +277,8 @@ def test_width_and_scale_set_the_size_of_the_frames(clip, style, share, options,
 
 
 def test_random_fill_is_the_same_for_every_node_and_differs_from_the_mean(plain, clip, style, share):
-    first = create(share, clip, style, fill="uniform-random", name="first")
-    second = create(share, clip, style, fill="uniform-random", name="second")
+    first = create(share, clip, style, occlusion_fill="uniform-random", name="first")
+    second = create(share, clip, style, occlusion_fill="uniform-random", name="second")
     assert work(first) and work(second)
     assert same(frames_of(first), frames_of(second))
     assert not np.array_equal(frames_of(first)[0], frames_of(plain)[0])
@@ -290,9 +293,9 @@ def test_crf_and_out_concern_the_film_alone(plain, clip, style, share):
 
 
 def test_strict_job_refuses_a_machine_of_another_class(clip, style, share, monkeypatch):
-    job = create(share, clip, style, strict=True, test=2)
+    job = create(share, clip, style, bit_exact=True, frames=2)
     assert work(job)
-    other = create(share, clip, style, strict=True, test=2, name="other")
+    other = create(share, clip, style, bit_exact=True, frames=2, name="other")
     with temporary_member(share) as node:
         make_plan(other, node, print)
     monkeypatch.setattr(FrameStylizer, "numeric_class", "another processor")
@@ -309,7 +312,7 @@ def test_frames_say_who_made_them_and_how(plain):
 
 def test_video_in_the_share_stays_where_it_is(style, share):
     inside = films.make_clip(share.layout.root / "my clip.mp4")
-    job = create(share, inside, style, test=2)
+    job = create(share, inside, style, frames=2)
     assert JobSpec.from_json(job.manifest.spec).video == "my clip.mp4"
     assert work(job) and inside.exists()
 

@@ -39,7 +39,7 @@ SIZE = (96, 64)
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory, clip, style):
     """A finished job of the default options: the first frames of the clip."""
-    job = create(open_share(tmp_path_factory.mktemp("plain")), clip, style, test=COUNT)
+    job = create(open_share(tmp_path_factory.mktemp("plain")), clip, style, frames=COUNT)
     assert work(job)
     return job
 
@@ -85,7 +85,7 @@ def test_strength_one_is_the_plain_film_and_strength_zero_the_source(plain, sour
 def test_job_with_strength_and_colors_makes_what_stitch_makes_of_a_plain_job(
     plain, sources, clip, style, share, tmp_path
 ):
-    job = create(share, clip, style, test=COUNT, strength=0.5, preserve_colors=True)
+    job = create(share, clip, style, frames=COUNT, strength=0.5, preserve_colors=True)
     assert work(job)
     expected = [blend(source, with_colors_of(frame, source), 0.5) for source, frame in zip(sources, frames_of(plain))]
     assert film_of(job).read_bytes() == film_bytes(plain, clip, expected, tmp_path / "expected.mp4")
@@ -95,7 +95,7 @@ def test_job_with_strength_and_colors_makes_what_stitch_makes_of_a_plain_job(
 
 def test_published_frames_of_such_a_job_are_those_of_a_plain_one(plain, clip, style, share, tmp_path):
     white = picture(tmp_path / "mask.png", np.full((64, 96), 99))
-    job = create(share, clip, style, test=COUNT, strength=0.3, preserve_colors=True, mask=white)
+    job = create(share, clip, style, frames=COUNT, strength=0.3, preserve_colors=True, mask=white)
     assert work(job)
     assert all(np.array_equal(a, b) for a, b in zip(frames_of(job), frames_of(plain), strict=True))
 
@@ -116,7 +116,7 @@ def test_mask_is_white_where_the_style_is_seen(plain, sources, clip, style, shar
     levels = np.zeros((64, 96))
     levels[:, :48] = 255
     mask = picture(tmp_path / "half.png", levels)
-    job = create(share, clip, style, test=COUNT, mask=mask)
+    job = create(share, clip, style, frames=COUNT, mask=mask)
     mask.unlink()  # the job has its own
     assert work(job)
     halves = [np.hstack([frame[:, :48], source[:, 48:]]) for frame, source in zip(frames_of(plain), sources)]
@@ -164,14 +164,14 @@ def test_mask_that_ends_before_the_film_is_told_with_its_cure(tmp_path):
 
 
 def test_larger_strokes_are_painted_on_smaller_frames_and_shown_at_the_films_size(clip, style, share, tmp_path):
-    job = create(share, clip, style, test=COUNT, style_scale=2.0)
+    job = create(share, clip, style, frames=COUNT, style_scale=2.0)
     assert work(job)
     assert {frame.shape for frame in frames_of(job)} == {(32, 48, 3)}
     assert films.probe(film_of(job), "stream=width,height") == "96,64"
     shown = [resize(frame, SIZE) for frame in frames_of(job)]
     assert restitched(job) == film_of(job).read_bytes()
     assert film_of(job).read_bytes() == film_bytes(job, clip, shown, tmp_path / "shown.mp4")
-    small = create(share, clip, style, test=COUNT, width=48, name="small")
+    small = create(share, clip, style, frames=COUNT, width=48, name="small")
     assert work(small)
     assert all(np.array_equal(a, b) for a, b in zip(frames_of(job), frames_of(small), strict=True))
 
@@ -182,7 +182,7 @@ def test_network_runs_at_the_films_size_over_the_scale_of_strokes(scale, size):
 
 
 def test_smallest_film_with_the_largest_strokes_is_made(clip, style, share):
-    job = create(share, clip, style, test=2, width=16, style_scale=4.0)
+    job = create(share, clip, style, frames=2, width=16, style_scale=4.0)
     assert work(job)
     assert {frame.shape for frame in frames_of(job)} == {(3, 4, 3)}
 
@@ -206,7 +206,7 @@ def test_killed_node_goes_on_to_the_same_film_with_all_controls(clip, style, sha
     assert film_of(job).read_bytes() == film_of(undisturbed).read_bytes()
     alone = tmp_path / "alone.mp4"
     words = [
-        "--test",
+        "--frames",
         "8",
         "--strength",
         "0.7",
@@ -272,8 +272,8 @@ def test_mask_and_no_mask_exclude_each_other(plain, tmp_path):
     {"strength": 1.5}, {"strength": float("nan")}, {"strength": "1"}, {"preserve_colors": 1}, {"preserve_colors": None},
     {"style_scale": 0}, {"style_scale": 5}, {"mask": "/etc/passwd"}, {"mask": "../mask.png"}, {"mask": 3},
     {"mix": None}, {"mix": ["a"]}, {"mix_weights": [0.5]},
-    {"mix": ["../a"], "mix_prints": ["1"], "mix_weights": [0.5]}, {"mix": ["a"], "mix_prints": ["1"], "mix_weights": [1]},
-    {"mix": ["a"], "mix_prints": ["1"], "mix_weights": ["nan"]}, {"mix": 7},
+    {"mix": ["../a"], "mix_hashes": ["1"], "mix_weights": [0.5]}, {"mix": ["a"], "mix_hashes": ["1"], "mix_weights": [1]},
+    {"mix": ["a"], "mix_hashes": ["1"], "mix_weights": ["nan"]}, {"mix": 7},
 ])  # fmt: skip
 def test_record_with_controls_that_make_no_sense_is_refused(change):
     with pytest.raises(FavError):

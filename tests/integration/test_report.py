@@ -126,7 +126,7 @@ def test_a_job_without_frames_is_refused_and_an_explicit_name_never_replaced(sha
 
 
 def test_an_unfinished_job_has_a_page_too_and_a_damaged_result_is_left_out(share, clip, style):
-    job = create(share, clip, style, test=6)
+    job = create(share, clip, style, frames=6)
     assert work(job)
     path = job.layout.result(frame_task(2))
     data = path.read_bytes()

@@ -164,7 +164,7 @@ def test_one_table_tells_what_is_wrong_where_and_nothing_starts(network, operato
         hangs = f"127.0.0.1 port={silent.getsockname()[1]}"
         operator.hosts("good", "refuses", "changed", "nowhere.invalid", hangs)
         code, said = operator.run()
-    assert code == 2 and "4 of 5 that are not" in said and "--skip-unfit" in said, said
+    assert code == 2 and "4 of 5 that are not" in said and "--skip-failed-hosts" in said, said
     told = {line.split("│")[1].strip(): line.split("│")[2] for line in said.splitlines() if line.count("│") == 3}
     assert (
         "nothing" in told["good"] and "refuses the connection" in told["refuses"] and "ssh-keygen -R" in told["changed"]
@@ -240,7 +240,7 @@ def test_host_that_dies_in_the_midst_costs_nothing(network, operator, long, styl
     servers = {name: network.host(name) for name in ("anton", "berta")}
     network.host("off").kill()
     operator.hosts(*servers, "off")
-    run = operator.start("--skip-unfit")
+    run = operator.start("--skip-failed-hosts")
     wait_for(lambda: len(operator.running) == 2 and operator.frames() >= 3 and operator.owner(), 60)
     victim = operator.owner()
     for name, server in servers.items():
@@ -261,7 +261,7 @@ class Following(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        run_job(self.job, SSHExecutor(self.operator.file, "auto", skip_unfit=False))
+        run_job(self.job, SSHExecutor(self.operator.file, "auto", skip_failed_hosts=False))
 
     def cancel(self) -> None:
         with temporary_member(self.operator.share) as node:

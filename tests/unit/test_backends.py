@@ -207,7 +207,7 @@ def test_jobs_of_before_there_was_a_choice_are_float32_and_a_strange_one_is_refu
 
 
 def test_each_frame_tells_what_painted_it(clip, style, share, backend):
-    job = create(share, clip, style, precision="bfloat16", test=2)
+    job = create(share, clip, style, precision="bfloat16", frames=2)
     assert work(job, backend=backend)
     told = png_text(job.layout.result(frame_task(1)).read_bytes())["numeric-class"]
     assert told.startswith(f"{backend} ") and f" cpu {BFLOAT16} " in told

@@ -24,7 +24,7 @@ def share(root):
 
 @pytest.fixture
 def job(share, clip, style):
-    return create(share, clip, style, test=CUT + 2)
+    return create(share, clip, style, frames=CUT + 2)
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def test_shots_lie_between_cuts(cuts, start, stop, expected):
 
 
 def test_forward_and_backward_chains():
-    timeline = Timeline(backward=True)
+    timeline = Timeline(reverse=True)
     timeline.add(piece(0, 10, 4, last=True))
     run = timeline.run_of(5)
     assert [run.frame(position) for position in range(6)] == [9, 8, 7, 6, 5, 4]
@@ -92,4 +92,4 @@ def test_record_that_leads_out_of_the_share_or_is_not_ours_is_refused(change):
 
 def test_paths_of_the_look_are_on_this_machine():
     look = SPEC.look(Path("/mnt/film"))
-    assert look.style == Path("/mnt/film/jobs/x/inputs/style.pth") and look.size == (64, 48) and look.seed is None
+    assert look.style == Path("/mnt/film/jobs/x/inputs/style.pth") and look.size == (64, 48) and look.init_frame is None
