@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from shared.command_names import command
 from shared.errors import EvictedError, JobQueueError, JobRemovedError, plain
 from shared.filesystem import RETRYABLE_ERRNOS, FileSystem
 from shared.identity import DECODE_ERRORS, VERSION
@@ -86,7 +87,7 @@ class Job:
             self.share.check()
             self.share.system.require_directory(self.layout.root)
             if _may_be_named(self.share, self.name, self.manifest.id):
-                raise JobRemovedError(f"{self.name}: its files are gone; coordinator.py clean removes the name, too")
+                raise JobRemovedError(f"{self.name}: its files are gone; {command('clean')} removes the name, too")
             raise JobRemovedError(f"job {self.name} was removed while it was being worked on")
         return names & MARKS
 

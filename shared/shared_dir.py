@@ -6,6 +6,7 @@ import stat
 import time
 from pathlib import Path
 
+from shared.command_names import command
 from shared.errors import JobQueueError
 from shared.filesystem import NO_LINKS, NO_SPACE_ERRNOS, FileSystem
 from shared.marker import Marker, is_old_share, mark, read_marker, sweep_drafts
@@ -237,8 +238,8 @@ def _no_share(system: FileSystem, layout: SharedDirPaths, names: list[str]) -> s
     if read_marker(system, outer) is not None or is_old_share(system, outer):
         return f"{root}: expected a shared directory, got {found}; {root.parent} is one"
     return (
-        f"{root}: expected a shared directory, got {found}; is it mounted here, and is that its name? coordinator.py "
-        f"submit and run, and node.py with a video, make a new one"
+        f"{root}: expected a shared directory, got {found}; is it mounted here, and is that its name? "
+        f"{command('submit')} makes a new one"
     )
 
 

@@ -11,7 +11,6 @@ ROOT = (
 )  # the checkout; where the program is installed, the directory fav/_private
 PRIVATE = "_private"
 PARTS = {"fav": ("**/*.py", "**/*.html"), "shared": ("**/*.py",)}
-CHECKOUT = (ROOT / "node.py").is_file()  # whether the program runs from one
 LOOK_S = 5.0  # how often a node looks whether its sources were replaced
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from shared import attempts, results
 from shared.claims import Outcome, claimed
+from shared.command_names import command
 from shared.errors import (
     EvictedError,
     InputChangedError,
@@ -129,7 +130,7 @@ class Worker:
             return all_jobs(self.node.share, self._warn_once)
         job = find_job(self.node.share, self.only)
         if job is None and not any(state.job.name == self.only for state in self.states.values()):
-            raise JobQueueError(f"{self.only}: there is no job of that name; coordinator.py status lists them")
+            raise JobQueueError(f"{self.only}: there is no job of that name; {command('status')} lists them")
         return [job] if job else []
 
     def _warn_once(self, line: str) -> None:
@@ -152,7 +153,7 @@ class Worker:
                         f"machines"
                     )
             elif over == "cancelled" and self.only is not None:
-                self.events.say(f"{job.name}: cancelled; coordinator.py retry goes on with it")
+                self.events.say(f"{job.name}: cancelled; {command('retry')} continues it")
         except (EvictedError, StopRequested):
             raise
         except JobRemovedError as gone:
@@ -192,7 +193,7 @@ class Worker:
     def _pause_job(self, state: JobState, paused: bool) -> None:
         if paused and not state.paused:
             self._withdraw_next(state)
-            self.events.say(f"{state.job.name}: paused; coordinator.py resume goes on")
+            self.events.say(f"{state.job.name}: paused; {command('resume')} continues it")
         elif state.paused and not paused:
             self.events.say(f"{state.job.name}: goes on")
         state.paused = paused
@@ -306,7 +307,7 @@ class Worker:
                 state,
                 "failed",
                 f"{state.job.name}: failed, {len(failed)} task(s) used up their attempts: {why}; "
-                f"coordinator.py status shows all, coordinator.py retry opens them anew",
+                f"{command('status')} shows all, {command('retry')} opens them again",
             )
         return None
 

@@ -11,6 +11,7 @@ import click
 from fav.cli.options import request_of
 from fav.errors import FavError
 from fav.monitor.console import _flush, tell
+from shared.command_names import command
 from shared.errors import JobQueueError, UserError, is_ours, lacking
 from shared.jobs import Job, all_jobs, find_job
 from shared.notify import ringing
@@ -19,7 +20,7 @@ from shared.terminal import ended_by_signals, stopped_code
 
 EXIT_USAGE = 2
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}  # of a command line, for click
-_ROOM = "no room; make some: coordinator.py clean removes a job with its frames"
+_ROOM = "no space; free some: {clean} removes a job with its frames"
 _RIGHTS = "this user may not; correct the permissions, or choose another place"
 _SERVER = "its disk or server does not answer as it should; try again, or choose another place"
 SURROUNDINGS = {  # what of a machine keeps files from being read or written, and the cure
@@ -57,9 +58,8 @@ def one_line_errors(function):
         except OSError as error:
             if error.errno not in SURROUNDINGS:
                 raise
-            tell(
-                f"error: {_text(error.filename or 'the disk')}: {error.strerror}: {SURROUNDINGS[error.errno]}", err=True
-            )
+            cure = SURROUNDINGS[error.errno].format(clean=command("clean"))
+            tell(f"error: {_text(error.filename or 'the disk')}: {error.strerror}: {cure}", err=True)
             sys.exit(EXIT_USAGE)
         except KeyboardInterrupt as error:
             tell("stopped", err=True)
@@ -83,7 +83,7 @@ def film_at(root: Path, job: str, film: str) -> Path:
         there = False
     if not there:
         raise FavError(
-            f"{path}: expected the film of {job}, found none: it was moved or removed; coordinator.py stitch {root} "
+            f"{path}: expected the film of {job}, found none: it was moved or removed; {command('stitch')} {root} "
             f"{job} --out {path.relative_to(root)} makes it again of its frames"
         )
     return path
@@ -113,7 +113,7 @@ def named_job(share: SharedDir, name: str | None) -> Job:
         job = find_job(share, name)
         if job is None:
             raise JobQueueError(
-                f"{name}: there is no job of that name; coordinator.py status {share.layout.root} lists them"
+                f"{name}: there is no job of that name; {command('status')} {share.layout.root} lists them"
             )
         return job
     jobs = all_jobs(share)
@@ -121,7 +121,7 @@ def named_job(share: SharedDir, name: str | None) -> Job:
         raise JobQueueError(f"{share.layout.root}: there are no jobs here")
     if len(jobs) != 1:
         raise JobQueueError(
-            f"{share.layout.root}: expected the name of one of its {len(jobs)} jobs; coordinator.py status lists them"
+            f"{share.layout.root}: expected the name of one of its {len(jobs)} jobs; {command('status')} lists them"
         )
     return jobs[0]
 

@@ -14,6 +14,7 @@ from fav.pipeline.inputs import check_video
 from fav.pipeline.request import check_out
 from shared.attempts import reopen
 from shared.claims import claimed
+from shared.command_names import command
 from shared.errors import JobQueueError, JobRemovedError, ResultVanishedError
 from shared.failure_detector import FailureDetector
 from shared.heartbeat import temporary_member
@@ -42,7 +43,7 @@ PRIORITY = click.IntRange(-999, 999)
 def submit(context: click.Context, shared: Path, video: str, style: Path, priority: int | None, **values) -> None:
     """Create a job and leave the work to nodes.
 
-    Nodes that wait for jobs (`node.py SHARED --forever`) begin at once. Others can be started later.
+    Nodes that wait for jobs (with --forever) begin at once. Others can be started later.
     """
     share = open_share(shared)
     job = submitted(context, share, video, style, values)
@@ -85,7 +86,7 @@ def pause(shared: Path, job: str | None) -> None:
         raise JobQueueError(f"{found.name}: the job is over; expected one that runs or waits")
     with ringing(share) as node:
         found.mark(node, "paused")
-    click.echo(f"{found.name}: paused; coordinator.py resume goes on")
+    click.echo(f"{found.name}: paused; {command('resume')} continues it")
 
 
 @click.command()
@@ -275,7 +276,7 @@ def cancel(shared: Path, job: str | None) -> None:
     share = opened(shared)
     found = the_job(share, job)
     if "finished" in found.marks():
-        raise JobQueueError(f"{found.name}: the job is finished; coordinator.py clean removes it")
+        raise JobQueueError(f"{found.name}: the job is finished; {command('clean')} removes it")
     with ringing(share) as node:
         found.mark(node, "cancelled")
     click.echo(f"{found.name}: cancelled")
@@ -310,7 +311,7 @@ def clean(shared: Path, job: str | None, force: bool) -> None:
     if not force and (film := _film_inside(found)):
         raise JobQueueError(
             f"{found.name}: expected its film outside of the job's directory, got it in there, where it would be "
-            f"removed, too ({film}); copy it away, or bring it out: coordinator.py stitch {share.layout.root} "
+            f"removed, too ({film}); copy it away, or bring it out: {command('stitch')} {share.layout.root} "
             f"{found.name} --out NAME; then say --force"
         )
     strangers = remove_job(Node(share, Identity.here()), found)

@@ -76,8 +76,8 @@ def node(
     """Work on the jobs in the directory SHARED.
 
     \b
-    node.py SHARED VIDEO STYLE   create this job, or join it if it exists; work until it is done
-    node.py SHARED               work on every job in the directory; with --forever, wait for new ones
+    SHARED VIDEO STYLE   create this job, or join it if it exists; work until it is done
+    SHARED               work on every job in the directory; with --forever, wait for new ones
 
     You may type the same line on any number of machines, at any time. A node that is stopped or killed loses at most the
     frame in progress. The same line continues the job.

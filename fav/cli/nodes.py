@@ -12,6 +12,7 @@ from fav.monitor.snapshot import SnapshotReader
 from fav.util.table import show_table
 from fav.util.text import duration
 from shared import control
+from shared.command_names import command
 from shared.control import ControlCommand
 from shared.errors import JobQueueError
 from shared.failure_detector import FailureDetector
@@ -67,7 +68,7 @@ def _order(shared: Path, who: str | None, order: ControlCommand, words: str) -> 
     if not meant:
         whom = f"{who}: expected a host or node" if who else f"{share.layout.root}: expected nodes"
         raise JobQueueError(
-            f"{whom} of those that work here, got none; coordinator.py nodes {share.layout.root} lists them"
+            f"{whom} of those that work here, got none; {command('nodes')} {share.layout.root} lists them"
         )
     for name in meant:
         control.give(share, name, order)

@@ -78,7 +78,7 @@ def run(
 ) -> None:
     """Create a job, start nodes and show progress.
 
-    If the job exists already, the command joins it. Nodes on other machines may join at any time: node.py SHARED.
+    If the job exists already, the command joins it. Nodes on other machines may join at any time.
 
     Ctrl-C, or closing the terminal (but not under nohup), stops the nodes of this machine after their current frames. The
     same line continues the job. With --hosts, the nodes keep running after Ctrl-C, and without this machine. The same line

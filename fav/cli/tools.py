@@ -20,6 +20,7 @@ with installed():
     from fav.errors import FavError
     from fav.synthetic.scene import MOTIONS
     from fav.util.atomic import check_new, new_directory, new_file
+    from shared.command_names import pass_on
     from shared.fscheck.__main__ import main as check_fs
     from shared.source_hash import version
 
@@ -44,6 +45,7 @@ def main() -> None:
 
     JOB is a job's name as `status` shows it; where there is only one job, it may be left out.
     """
+    pass_on()
 
 
 @main.command()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from fav.monitor.console import tell
+from shared.command_names import command
 from shared.jobs import Job
 from shared.terminal import stopped_code
 
@@ -58,6 +59,6 @@ def run_job(job: Job, executor: Executor) -> list[Path]:
 def tell_nodes_go_on(job: Job) -> None:
     """Tell the operator that nodes elsewhere are not followed any more, and how to end them."""
     tell(
-        f"not following any more; the nodes go on. The same line again follows them; to end them: coordinator.py "
-        f"drain {job.share.layout.root}"
+        f"not following any more; the nodes continue. The same line follows them again. To end them: "
+        f"{command('drain')} {job.share.layout.root}"
     )

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fav.launch.errors import LaunchError
+from shared.command_names import CHECKOUT
 from shared.errors import plain
-from shared.source_hash import CHECKOUT
 
 LOOK_S = 5.0  # between two questions to Slurm
 

@@ -27,6 +27,7 @@ from fav.util.safe_path import brought
 from fav.video import FrameReader
 from shared import results
 from shared.attempts import failed
+from shared.command_names import command
 from shared.membership import Node
 from shared.paths import Task, shard_of
 
@@ -107,7 +108,7 @@ class EvaluationTasks:
         for suffix in there:
             put(self.node, self.job, report_task(suffix), evaluation_name(film, suffix), "evaluation", say)
         trouble = (
-            f"not all of the film could be measured ({lost[0]} failed; coordinator.py status tells why); the film is whole"
+            f"not all of the film could be measured ({lost[0]} failed; {command('status')} tells why); the film is whole"
             if lost
             else None
         )

@@ -31,6 +31,7 @@ from fav.util.safe_path import inside
 from fav.video import decode
 from shared import results
 from shared.attempts import failed, forget
+from shared.command_names import command
 from shared.errors import JobQueueError, ResultVanishedError, UserError
 from shared.jobs import Job
 from shared.membership import Node
@@ -98,7 +99,7 @@ def cure(job: Job, many: bool = False) -> str:
     """What makes results again that are missing or do not read back."""
     them = "them" if many else "it"
     if "finished" in job.marks():
-        return f"coordinator.py retry {job.share.layout.root} {job.name} makes {them} again"
+        return f"{command('retry')} {job.share.layout.root} {job.name} makes {them} again"
     return f"nodes make {them} again ({_start(job)})"
 
 
@@ -284,7 +285,7 @@ def film_of(artifacts: JobArtifacts) -> Path:
 def _shown_again(node: Node, artifacts: JobArtifacts) -> list[str]:
     """Give the whole film of a finished job the name that it had, where nothing is there any more."""
     job, film, lines = artifacts.job, film_of(artifacts), []
-    again = f"coordinator.py retry {job.share.layout.root} {job.name}"
+    again = f"{command('retry')} {job.share.layout.root} {job.name}"
     if "finished" not in job.marks():
         return []
     if job.share.system.exists(film):
@@ -308,17 +309,17 @@ def next_step(job: Job) -> str:
     marks, root = job.marks(), job.share.layout.root
     names = [name for name in failed(job) if Task.named(name).kind not in OPTIONAL]
     if "cancelled" in marks:
-        return f"the job is cancelled: coordinator.py retry {root} {job.name}, then start nodes ({_start(job)})"
+        return f"the job is cancelled: {command('retry')} {root} {job.name}, then start nodes ({_start(job)})"
     if "paused" in marks:
-        return f"the job is paused: coordinator.py resume {root} {job.name}, then start nodes ({_start(job)})"
+        return f"the job is paused: {command('resume')} {root} {job.name}, then start nodes ({_start(job)})"
     if names:
         which = ", ".join(names[:3])
-        return f"tasks have failed ({which}): coordinator.py retry {root} {job.name}, then start nodes ({_start(job)})"
+        return f"tasks have failed ({which}): {command('retry')} {root} {job.name}, then start nodes ({_start(job)})"
     return f"start nodes ({_start(job)}), if none wait"
 
 
 def _start(job: Job) -> str:
-    return f"node.py {job.share.layout.root}"
+    return f"{command('node')} {job.share.layout.root}"
 
 
 def _name(task: Task) -> str:

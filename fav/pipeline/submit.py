@@ -36,6 +36,7 @@ from fav.util.text import words
 from fav.video import VideoInfo, check_film_name, probe, reaches
 from fav.video.shot_detection import read_cuts
 from shared.attempts import reopen
+from shared.command_names import command
 from shared.filesystem import FileSystem
 from shared.jobs import NAME, Job, create_job, find_job, job_name
 from shared.local import lock_file
@@ -251,7 +252,7 @@ def _check_space(share: SharedDir, request: Request, source: VideoInfo, options:
             f"room is tight in {root}: the job may take {film}, and {left} are free; where it fills up, nodes wait for room",
         )
     raise FavError(
-        f"{root}: expected room for {film}, got {left}; make room (coordinator.py clean removes a job with its "
+        f"{root}: expected room for {film}, got {left}; make room ({command('clean')} removes a job with its "
         f"frames), make a smaller film (--width, --frames), or give --no-space-check"
     )
 
@@ -368,13 +369,13 @@ def _join(node: Node, job: Job, request: Request, source: VideoInfo, say: Callab
         differing["lease"] = f"--lease {digits(job.manifest.lease)}, not --lease {digits(request.lease)}"
     if differing:
         same_frames = all(name in OPTIONS and OPTIONS[name].stitched for name in differing)
-        other_film = f", or make another film of its frames: coordinator.py stitch {job.share.layout.root} {job.name}"
+        other_film = f", or make another film of its frames: {command('stitch')} {job.share.layout.root} {job.name}"
         raise FavError(
             f"job {job.name} exists with other options ({'; '.join(differing.values())}); leave these options out to "
             f"join it, or give this one another --name{other_film if same_frames else ''}"
         )
     if "cancelled" in job.marks():
-        raise FavError(f"job {job.name} was cancelled; coordinator.py retry goes on with it, clean removes it")
+        raise FavError(f"job {job.name} was cancelled; {command('retry')} continues it, {command('clean')} removes it")
     if "finished" in job.marks():
         return SubmitResult(job, False, tuple(repair(node, job, say)))
     opened = reopen(job)

@@ -16,6 +16,7 @@ from fav.pipeline.task_names import flow_task, frame_task, index_task, lead_task
 from fav.util.images import HEAD_BYTES, png_text
 from shared import results
 from shared.attempts import of_job
+from shared.command_names import command
 from shared.errors import JobQueueError, ResultVanishedError, UserError, plain
 from shared.filesystem import RECORD_LIMIT
 from shared.identity import DECODE_ERRORS
@@ -99,7 +100,7 @@ def gather(job: Job) -> JobReportData:
     done = [one for make in (flow_task, frame_task, lead_task) for one in _done(artifacts, make, frames, left_out, odd)]
     left_out.missing |= {*frames} - {one.number for one in done if one.kind == "frame"} - left_out.damaged
     if not any(one.kind == "frame" for one in done):
-        raise FavError(f"{job.name}: expected stylized frames to report on, got none yet; see coordinator.py status")
+        raise FavError(f"{job.name}: expected stylized frames to report on, got none yet; see {command('status')}")
     pieces = [_time(job, index_task(number)) for number in range(len(artifacts.timeline.pieces))]
     errors, measured = _evaluation(job, frames, odd) if artifacts.spec.evaluate else ({}, None)
     return JobReportData(

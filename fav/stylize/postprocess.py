@@ -59,7 +59,7 @@ def mask_frames(mask: Path, size: tuple[int, int], start: int = 0) -> Iterator[n
                 yield resize(luma(decoded.image()), size)
     raise FavError(
         f"mask {mask}: expected a picture for frame {max(number + 1, start)}, got only {number + 1} frames; "
-        f"make the film again with a whole mask: coordinator.py stitch SHARED JOB --mask MASK"
+        f"make the film again with a whole mask: `stitch SHARED JOB --mask MASK`"
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from shared.command_names import command
 from shared.errors import JobQueueError, plain
 from shared.filesystem import FileSystem
 from shared.fscheck import environment, peer_checks, visibility
@@ -121,7 +122,7 @@ def check(table: FindingLog, shared: Path, peers: int, patience: float, names: i
     if local:
         return "fit: nodes of this machine can work here", _lease(True, None)
     return (
-        f"fit, as far as one machine can tell; now type bin/check-share {shared} --peers N on N machines at a time",
+        f"fit, as far as one machine can tell; now type {command('check-fs')} {shared} --peers N on N machines at a time",
         _lease(False, None),
     )
 

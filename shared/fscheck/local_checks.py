@@ -5,6 +5,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared.command_names import command
 from shared.errors import JobQueueError
 from shared.filesystem import NO_LINKS, NO_SPACE_ERRNOS, RETRYABLE_ERRNOS, FileSystem
 from shared.fscheck.finding import Finding, Probe, Verdict, failed, note, ok, probe, unfit
@@ -181,5 +182,5 @@ def _refuse_if_unfit(share: SharedDir, finding: Finding) -> None:
     if finding.verdict is Verdict.UNFIT and finding.error not in NO_SPACE_ERRNOS | RETRYABLE_ERRNOS:
         root = share.layout.root
         raise JobQueueError(
-            f"{root}: {finding.what}: {finding.figure}; {finding.cure}; bin/check-share {root} tells more"
+            f"{root}: {finding.what}: {finding.figure}; {finding.cure}; {command('check-fs')} {root} tells more"
         )

@@ -18,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from shared.command_names import command
 from shared.errors import JobQueueError
 from shared.filesystem import RETRYABLE_ERRNOS, FileSystem
 from shared.identity import DECODE_ERRORS, Identity
@@ -97,7 +98,7 @@ class PeerGroup:
             if self.system.monotonic() > end:
                 raise PeerLostError(
                     f"{self.room.parent}: expected {self.wanted} peers, got {len(found)} in {self.patience:.0f} s "
-                    f"({', '.join(found)}); type bin/check-share --peers {self.wanted} on all at a time"
+                    f"({', '.join(found)}); type {command('check-fs')} --peers {self.wanted} on all at a time"
                 )
             if found != told:
                 told = found

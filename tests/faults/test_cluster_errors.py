@@ -387,4 +387,4 @@ def test_node_for_a_cancelled_job_says_why_it_ends(share, clip, style):
     job = create(share, clip, style)
     assert call(coordinator.main, "cancel", share.layout.root).exit_code == 0
     code, lines = ended(films.start_node(share, "--job", job.name))
-    assert code == 1 and lines == [f"{job.name}: cancelled; coordinator.py retry goes on with it"]
+    assert code == 1 and lines == [f"{job.name}: cancelled; coordinator.py retry continues it"]

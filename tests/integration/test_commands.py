@@ -224,6 +224,7 @@ def test_recover_removes_the_placeholders_of_a_host_that_is_off(share, clip, sty
     assert (
         "recovered 1 task(s)"
         in call(coordinator.main, "recover", share.layout.root, "--assume-dead", "switched-off").output
+    assert "recovered 0 task(s)" in call(coordinator.main, "recover", share.layout.root, "--now", "switched-off").output
     )
 
 
