@@ -60,7 +60,7 @@ class Actor:
                 else self.plan.run(done, lambda: None)
             )
             self.plan.published(done, results.publish_bytes(self.node, self.job, done, data))
-            self.task = self._first(filter(None, [self.plan.follow(done)]))
+            self.task = self._first(filter(None, [self.plan.next_in_chain(done)]))
             self.claims.release(done)
         while self.task is None:
             found = list(islice(self.plan.candidates(), MAX_CANDIDATES))

@@ -131,12 +131,12 @@ def make_plan(job, node, say, steps: str, series: bool, **options):
         fav.stylize.engine.FrameStylizer.look_ahead, fav.pipeline.artifacts.ahead = (lambda *words: None), map
         plan.studio._painter = Later()
     moments = []
-    paint, publish, finish = plan.run, results.publish_bytes, plan.finish
+    paint, publish, finish = plan.run, results.publish_bytes, plan.finalize
 
-    def run(task, tick):
+    def run(task, report_progress):
         if task.kind == "frame" and not moments:
             moments.append((time.perf_counter(), time.process_time()))
-        return paint(task, tick)
+        return paint(task, report_progress)
 
     def published(node, job, task, data):
         ours = publish(node, job, task, data)
@@ -151,7 +151,7 @@ def make_plan(job, node, say, steps: str, series: bool, **options):
             watch.save(Path(steps), painting=(last[0] - first[0], last[1] - first[1]), peak_kb=peak_kb())
         return word
 
-    plan.run, results.publish_bytes, plan.finish = run, published, finished
+    plan.run, results.publish_bytes, plan.finalize = run, published, finished
     return plan
 
 

@@ -1,8 +1,8 @@
 """The errors of everything but the job system, which `shared` knows nothing of."""
 
-from shared.errors import UserError, plain
+from shared.errors import UserError, sanitize
 
-__all__ = ["FavError", "plain"]
+__all__ = ["FavError", "sanitize"]
 
 
 class FavError(UserError):

@@ -11,9 +11,9 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from shared.errors import JobQueueError, plain
+from shared.errors import JobQueueError, sanitize
 from shared.filesystem import NO_LINKS, FileSystem
-from shared.paths import ID, NAME, SharedDirPaths, is_incarnation, is_private
+from shared.paths import ID, NAME, SharedDirPaths, is_incarnation, is_temporary
 from shared.source_hash import version
 
 FORMAT = 1
@@ -51,7 +51,7 @@ class Marker:
                 raise ValueError("fav_share and id")
         except (ValueError, KeyError, TypeError, RecursionError):
             raise JobQueueError(
-                f"{where}: expected the marker of a shared directory, got {plain(repr(data[:40]))}; use another "
+                f"{where}: expected the marker of a shared directory, got {sanitize(repr(data[:40]))}; use another "
                 f"directory; or, where there are jobs, move this file away: it is made again"
             ) from None
         if number > FORMAT:
@@ -74,7 +74,7 @@ def read_marker(system: FileSystem, layout: SharedDirPaths) -> Marker | None:
     return Marker.from_bytes(data, layout.marker)
 
 
-def mark(system: FileSystem, layout: SharedDirPaths) -> Marker:
+def write_marker(system: FileSystem, layout: SharedDirPaths) -> Marker:
     """Give a directory its marker. Of several nodes that do so at once, one wins; returns the marker that is there."""
     marker, draft = Marker.new(), layout.root / f"{DRAFT}{secrets.token_hex(8)}"
     system.write_new(draft, marker.to_bytes())
@@ -99,7 +99,7 @@ def mark(system: FileSystem, layout: SharedDirPaths) -> Marker:
     return found
 
 
-def sweep_drafts(system: FileSystem, layout: SharedDirPaths, names: list[str]) -> None:
+def remove_drafts(system: FileSystem, layout: SharedDirPaths, names: list[str]) -> None:
     """Remove the drafts of markers whose makers died; `names` are those in the directory, which is marked."""
     for name in names:
         if DRAFT_NAME.fullmatch(name) and _is_draft(system, layout.root / name):
@@ -116,12 +116,12 @@ def _is_draft(system: FileSystem, path: Path) -> bool:
 
 def is_old_share(system: FileSystem, layout: SharedDirPaths) -> bool:
     """Whether a version without markers has made the directory: one of its manifests is there, or nothing but its files."""
-    names = system.list(layout.names)
+    names = system.list(layout.by_name)
     if any(_is_manifest(system, layout, name) for name in names):
         return True
-    if names or not all(_is_directory(system, room) for room in layout.rooms()):
+    if names or not all(_is_directory(system, room) for room in layout.subdirectories()):
         return False
-    mine = {layout.nodes: is_incarnation, layout.private: is_private, layout.jobs: ID.fullmatch}
+    mine = {layout.nodes: is_incarnation, layout.tmp: is_temporary, layout.jobs: ID.fullmatch}
     return all(is_ours(name) for room, is_ours in mine.items() for name in system.list(room))
 
 

@@ -26,46 +26,46 @@ class ChangeNotifier(FileSystemEventHandler):
 
     def __init__(self, node: Node):
         self.node = node
-        self.heard = threading.Event()
+        self.changed = threading.Event()
         self._count = 0
-        self._rope = self._path()
+        self._marker = self._path()
         self._watcher = None
 
     def _path(self) -> Path:
-        return self.node.share.layout.bell / f"{self.node.identity.incarnation}.{self._count:09d}"
+        return self.node.share.layout.notify / f"{self.node.identity.incarnation}.{self._count:09d}"
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Tell the others that something is published. Best effort: waiters look by themselves, too."""
-        before = self._rope
+        before = self._marker
         self._count += 1
-        self._rope = self._path()
+        self._marker = self._path()
         try:
-            self.node.share.system.rename(before, self._rope)
+            self.node.share.system.rename(before, self._marker)
         except FileNotFoundError:
             try:
-                self.node.share.system.write_new(self._rope, b"")
+                self.node.share.system.write_new(self._marker, b"")
             except OSError:
                 pass
         except OSError:
             pass
 
     def wait(self, seconds: float) -> bool:
-        """Wait until another node rings, `wake` is called, or the time is over; whether it rang."""
+        """Wait until another node rings, `wake_up` is called, or the time is over; whether it rang."""
         if self._watcher is None:
             self._watch()
-        rang = self.node.share.system.wait(self.heard, seconds)
-        self.heard.clear()
+        rang = self.node.share.system.wait(self.changed, seconds)
+        self.changed.clear()
         return rang
 
-    def wake(self) -> None:
-        self.heard.set()
+    def wake_up(self) -> None:
+        self.changed.set()
 
     def on_any_event(self, event) -> None:
         if event.event_type in ("created", "moved") and self.node.identity.incarnation not in event.src_path:
-            self.heard.set()
+            self.changed.set()
 
     def _watch(self) -> None:
-        directory = self.node.share.layout.bell
+        directory = self.node.share.layout.notify
         mount = mount_of(
             directory
         )  # elsewhere than on a local file system, the kernel reports no other machine's changes
@@ -77,7 +77,7 @@ class ChangeNotifier(FileSystemEventHandler):
 
     def _watching(self, watcher: BaseObserver) -> BaseObserver:
         watcher.daemon = True
-        watcher.schedule(self, str(self.node.share.layout.bell))
+        watcher.schedule(self, str(self.node.share.layout.notify))
         watcher.start()
         return watcher
 
@@ -87,14 +87,14 @@ class ChangeNotifier(FileSystemEventHandler):
 
 
 @contextmanager
-def ringing(share: SharedDir) -> Iterator[Node]:
+def notify_on_exit(share: SharedDir) -> Iterator[Node]:
     """A node for one errand, which rings when that is done, so that nodes that wait look at once."""
     with temporary_member(share) as node:
         yield node
-        ChangeNotifier(node).ring()
+        ChangeNotifier(node).notify()
 
 
-def ring(share: SharedDir) -> None:
+def notify(share: SharedDir) -> None:
     """Let nodes that wait look at once."""
-    with ringing(share):
+    with notify_on_exit(share):
         pass

@@ -11,9 +11,9 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from shared.errors import JobQueueError, plain
+from shared.errors import JobQueueError, sanitize
 from shared.filesystem import Removal
-from shared.paths import CHECK, GRAVE, HARD_LINK_PROBE, JobPaths, is_incarnation, shard_of
+from shared.paths import CHECK_DIRECTORY, HARD_LINK_PROBE, TRASH, JobPaths, is_incarnation, shard_of
 from shared.shared_dir import PROBE, SharedDir
 
 TEMPORARY = re.compile(r"[0-9a-f]{16}(\.[A-Za-z0-9]{1,20}){0,2}")  # of `Node.draft`, some with a suffix
@@ -52,22 +52,22 @@ OLD_INPUTS = re.compile(
     r"inputs/(video|style|flow_weights|first_frame_style|seed|mask|evaluate|loss_network|mix-[0-9]+)"
     r"(/[^/]+|\.[^/.]+)?"
 )
-BROUGHT = b"inputs of a job:\0"  # the list of a job's inputs begins so; each name has a NUL after it
-BROUGHT_LIMIT = 1 << 26  # bytes of the list of a job's inputs: a million names
-TOLD = 5  # names of one line about what was removed or left alone
+INPUT_LIST_HEADER = b"inputs of a job:\0"  # the list of a job's inputs begins so; each name has a NUL after it
+INPUT_LIST_LIMIT = 1 << 26  # bytes of the list of a job's inputs: a million names
+MAX_LISTED = 5  # names of one line about what was removed or left alone
 
 
-def remove_private(share: SharedDir, name: str) -> Removal:
+def remove_temporary(share: SharedDir, name: str) -> Removal:
     """Remove what a node has left in `private` under that name."""
-    path, system = share.layout.private / name, share.system
-    if GRAVE.fullmatch(name):
+    path, system = share.layout.tmp / name, share.system
+    if TRASH.fullmatch(name):
         grave = JobPaths(path)
-        return system.remove(path, _is_of_job(grave, _brought(share, grave)))
+        return system.remove(path, _is_of_job(grave, _input_list(share, grave)))
     if is_incarnation(name):
         return system.remove(
             path, lambda entry, is_directory: is_directory if entry == path else _is_temporary(path, entry)
         )
-    if CHECK.fullmatch(name):
+    if CHECK_DIRECTORY.fullmatch(name):
         is_check_file = lambda entry: CHECK_FILE.fullmatch(entry.name) is not None
         return system.remove(path, lambda entry, is_directory: is_directory if entry == path else is_check_file(entry))
     content = _content(share, path, len(PROBE))
@@ -88,12 +88,12 @@ def _is_temporary(private: Path, entry: Path) -> bool:
 def remove_notice(share: SharedDir, name: str) -> Removal:
     """Remove a file of that name in `bell`: ours is called after its node and is empty."""
     form = NOTICE.fullmatch(name)
-    return _remove_empty(share, share.layout.bell / name, form[1] if form else "")
+    return _remove_empty(share, share.layout.notify / name, form[1] if form else "")
 
 
-def remove_order(share: SharedDir, incarnation: str, word: str) -> Removal:
+def remove_command(share: SharedDir, incarnation: str, word: str) -> Removal:
     """Remove an order to a node, which is an empty file."""
-    return _remove_empty(share, share.layout.order(incarnation, word), incarnation)
+    return _remove_empty(share, share.layout.command_file(incarnation, word), incarnation)
 
 
 def _remove_empty(share: SharedDir, path: Path, incarnation: str) -> Removal:
@@ -109,15 +109,15 @@ def remove_job_files(share: SharedDir, layout: JobPaths, incarnation: str) -> Re
     Nodes that still work on it find the manifest gone. `incarnation` is the node that does it; if it dies on the way,
     recovery goes on by the record.
     """
-    system, is_ours, total = share.system, _is_of_job(layout, _brought(share, layout)), Removal()
-    proofs = [layout.creator.name, layout.brought.name]
+    system, is_ours, total = share.system, _is_of_job(layout, _input_list(share, layout)), Removal()
+    proofs = [layout.creator.name, layout.input_list.name]
     others = [name for name in system.entries(layout.root) if name not in proofs]
     others.sort(key=lambda name: name != layout.manifest.name)
     for name in others:
         total.add(system.remove(layout.root / name, is_ours))
     if total.failed:
         return total
-    if total.strangers:
+    if total.foreign:
         for name in proofs:
             total.add(system.remove(layout.root / name, is_ours))
         return total
@@ -125,14 +125,14 @@ def remove_job_files(share: SharedDir, layout: JobPaths, incarnation: str) -> Re
         f"{incarnation}.{secrets.token_hex(8)}"  # what is in there is known by that name, down to an empty directory
     )
     try:
-        system.rename(layout.root, share.layout.private / grave)
+        system.rename(layout.root, share.layout.tmp / grave)
     except FileNotFoundError:
         pass  # another node was faster; or it happened, and only the reply was lost
-    total.add(remove_private(share, grave))
+    total.add(remove_temporary(share, grave))
     return total
 
 
-def _is_of_job(layout: JobPaths, brought: "_Brought | None") -> Callable[[Path, bool], bool]:
+def _is_of_job(layout: JobPaths, brought: "_InputList | None") -> Callable[[Path, bool], bool]:
     """Which entries of a job's directory are ours, for `FileSystem.remove`."""
 
     def is_ours(entry: Path, is_directory: bool) -> bool:
@@ -162,16 +162,16 @@ def remove_results(share: SharedDir, layout: JobPaths, kind: str) -> Removal:
     return share.system.remove(layout.results / kind, _is_of_job(layout, None))
 
 
-def left_alone(share: SharedDir, strangers: list[Path]) -> str:
+def foreign_files_message(share: SharedDir, foreign: list[Path]) -> str:
     """A line on what was found between our files, and stays."""
-    names = [path.relative_to(share.layout.root).as_posix() for path in strangers]
-    return f"left alone, as this program did not make it: {listed(names)}"
+    names = [path.relative_to(share.layout.root).as_posix() for path in foreign]
+    return f"left alone, as this program did not make it: {list_names(names)}"
 
 
-def listed(names: list[str]) -> str:
+def list_names(names: list[str]) -> str:
     """The first few names, fit for one line, and how many more there are."""
-    more = len(names) - TOLD
-    return plain(", ".join(names[:TOLD]), 1000) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - MAX_LISTED
+    return sanitize(", ".join(names[:MAX_LISTED]), 1000) + (f" and {more} more" if more > 0 else "")
 
 
 def creator_of(share: SharedDir, layout: JobPaths) -> str | None:
@@ -181,33 +181,37 @@ def creator_of(share: SharedDir, layout: JobPaths) -> str | None:
     """
     data = _content(share, layout.creator, 200)
     if data is None and layout.manifest.name not in share.system.list(layout.root):
-        return "" if (_content(share, layout.brought, BROUGHT_LIMIT) or b"").startswith(BROUGHT) else None
+        return (
+            "" if (_content(share, layout.input_list, INPUT_LIST_LIMIT) or b"").startswith(INPUT_LIST_HEADER) else None
+        )
     name = os.fsdecode(data or b"")
     return name if is_incarnation(name) else None
 
 
-class _Brought:
+class _InputList:
     """The inputs of a job, as its list names them, below the job's directory."""
 
     def __init__(self, data: bytes):
-        self.files = {f"inputs/{os.fsdecode(name)}" for name in data.removeprefix(BROUGHT).split(b"\0") if name}
+        self.files = {
+            f"inputs/{os.fsdecode(name)}" for name in data.removeprefix(INPUT_LIST_HEADER).split(b"\0") if name
+        }
         self.directories = {parent.as_posix() for file in self.files for parent in Path(file).parents}
 
 
-def _brought(share: SharedDir, layout: JobPaths) -> _Brought | None:
+def _input_list(share: SharedDir, layout: JobPaths) -> _InputList | None:
     """The inputs of a job, None for a job of a version that kept no list of them: there, names tell."""
     try:
-        return _Brought(share.system.read(layout.brought, BROUGHT_LIMIT))
+        return _InputList(share.system.read(layout.input_list, INPUT_LIST_LIMIT))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except JobQueueError:
-        return _Brought(b"")
+        return _InputList(b"")
 
 
-def note_brought(share: SharedDir, layout: JobPaths, paths: list[Path]) -> None:
+def record_inputs(share: SharedDir, layout: JobPaths, paths: list[Path]) -> None:
     """Write down which inputs a job is about to get, before they are there."""
     names = b"".join(os.fsencode(path.relative_to(layout.inputs)) + b"\0" for path in paths)
-    share.system.append(layout.brought, names)
+    share.system.append(layout.input_list, names)
 
 
 def _content(share: SharedDir, path: Path, limit: int) -> bytes | None:

@@ -27,8 +27,8 @@ from pathlib import Path
 
 # The forms of our own names. A job is named by its user, so its name has the form of many other files' names.
 INCARNATION = re.compile(r"[A-Za-z0-9_-]{1,40}-[0-9]{1,10}-[0-9a-f]{8}")
-GRAVE = re.compile(rf"{INCARNATION.pattern}\.[0-9a-f]{{16}}")  # what is left of a job that a node removes
-CHECK = re.compile(r"check\.[0-9a-f]{16}")  # the ground of check/quick.py
+TRASH = re.compile(rf"{INCARNATION.pattern}\.[0-9a-f]{{16}}")  # what is left of a job that a node removes
+CHECK_DIRECTORY = re.compile(r"check\.[0-9a-f]{16}")  # the ground of check/quick.py
 HARD_LINK_PROBE = re.compile(r"probe(\.twin)?\.[0-9a-f]{16}")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}")
 ID = re.compile(NAME.pattern + r"\.[0-9a-f]{12}")
@@ -48,7 +48,7 @@ class Task:
         return f"{self.kind}.{self.number:07d}"
 
     @classmethod
-    def named(cls, name: str) -> "Task | None":
+    def parse(cls, name: str) -> "Task | None":
         """The task of that name, without its suffix; None for a name that no task has."""
         kind, _, number = name.rpartition(".")
         task = cls(kind, int(number)) if re.fullmatch("[a-z]+", kind) and re.fullmatch("[0-9]{7,12}", number) else None
@@ -60,9 +60,9 @@ def is_incarnation(name: str) -> bool:
     return INCARNATION.fullmatch(name) is not None
 
 
-def is_private(name: str) -> bool:
-    """Whether nodes give names of this form to what they make in `private`."""
-    return any(form.fullmatch(name) for form in (INCARNATION, GRAVE, CHECK, HARD_LINK_PROBE))
+def is_temporary(name: str) -> bool:
+    """Whether nodes give names of this form to what they make in `tmp`."""
+    return any(form.fullmatch(name) for form in (INCARNATION, TRASH, CHECK_DIRECTORY, HARD_LINK_PROBE))
 
 
 def shard_of(number: int) -> int:
@@ -77,31 +77,31 @@ class SharedDirPaths:
         self.root = Path(root)
         self.marker = self.root / "fav-share.json"
         self.nodes = self.root / "nodes"
-        self.private = self.root / "private"
-        self.bell = self.root / "bell"
+        self.tmp = self.root / "private"
+        self.notify = self.root / "bell"
         self.logs = self.root / "logs"
-        self.orders = self.root / "orders"  # not a room: it is made when the first order is given
-        self.names = self.root / "names"
+        self.control = self.root / "orders"  # not a room: it is made when the first order is given
+        self.by_name = self.root / "names"
         self.jobs = self.root / "jobs"
 
-    def rooms(self) -> tuple[Path, ...]:
-        return self.nodes, self.private, self.bell, self.logs, self.names, self.jobs
+    def subdirectories(self) -> tuple[Path, ...]:
+        return self.nodes, self.tmp, self.notify, self.logs, self.by_name, self.jobs
 
-    def taken(self) -> tuple[Path, ...]:
+    def reserved_names(self) -> tuple[Path, ...]:
         """Every name that this program uses at the top of a shared directory."""
-        return self.marker, *self.rooms(), self.orders
+        return self.marker, *self.subdirectories(), self.control
 
-    def heart(self, incarnation: str) -> Path:
+    def heartbeat(self, incarnation: str) -> Path:
         return self.nodes / incarnation
 
-    def private_of(self, incarnation: str) -> Path:
-        return self.private / incarnation
+    def tmp_of(self, incarnation: str) -> Path:
+        return self.tmp / incarnation
 
-    def order(self, incarnation: str, order: str) -> Path:
-        return self.orders / f"{incarnation}.{order}"
+    def command_file(self, incarnation: str, order: str) -> Path:
+        return self.control / f"{incarnation}.{order}"
 
     def name(self, job_name: str) -> Path:
-        return self.names / job_name
+        return self.by_name / job_name
 
     def named_manifest(self, job_name: str) -> Path:
         return self.name(job_name) / "job.json"
@@ -117,7 +117,7 @@ class JobPaths:
         self.root = root
         self.manifest = root / "job.json"
         self.creator = root / "creator"
-        self.brought = root / "brought"
+        self.input_list = root / "brought"
         self.inputs = root / "inputs"
         self.claims = root / "claims"
         self.results = root / "results"
@@ -128,7 +128,7 @@ class JobPaths:
         self.placeholder = lru_cache(16)(self._placeholder)
         self.result = lru_cache(16)(self._result)
 
-    def rooms(self) -> tuple[Path, ...]:
+    def subdirectories(self) -> tuple[Path, ...]:
         return self.inputs, self.claims, self.results, self.attempts, self.failed
 
     def _placeholder(self, task: Task) -> Path:
@@ -146,5 +146,5 @@ class JobPaths:
     def failure(self, task: Task) -> Path:
         return self.failed / str(task)
 
-    def mark(self, mark: str) -> Path:
-        return self.root / mark
+    def flag(self, flag: str) -> Path:
+        return self.root / flag

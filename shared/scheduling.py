@@ -29,7 +29,7 @@ class Scheduler:
 
         Among equally urgent jobs the one that this node has begun comes first, then the one with the fewest nodes.
         """
-        served = [state for state in states if not state.over and not state.paused]
+        served = [state for state in states if not state.ended_as and not state.paused]
         if len(served) < 2:
             return served
         busy = {state: self._nodes_at(state) for state in served}
@@ -76,22 +76,23 @@ class Scheduler:
     def needed_and_failed(self, state: JobState) -> list[str]:
         """Names of failed tasks without which the job cannot finish."""
         failed = self.context.on_job(state, lambda: attempts.failed(state.job))
-        return [name for name in failed if Task.named(name).kind not in state.plan.optional]
+        return [name for name in failed if Task.parse(name).kind not in state.plan.optional]
 
     def defers(self, state: JobState, task: Task) -> bool:
         """Whether to leave a task to the other nodes for now: it failed here, and not yet on all of them."""
         context, health = self.context, self.context.health
         job, name = state.job.manifest.id, str(task)
-        if job not in health.failures or health.patience(job, name, context.clock()) <= 0:
+        if job not in health.failures or health.backoff_remaining(job, name, context.clock()) <= 0:
             return False
         others = self._others()
         if not others or not health.failed_here(job, name):
             return bool(others)
         failed_on = {
-            node_key(attempt.who) for attempt in context.on_job(state, lambda: attempts.of_task(state.job, task))
+            node_key(attempt.who)
+            for attempt in context.on_job(state, lambda: attempts.attempts_of_task(state.job, task))
         }
         if node_key(context.node.identity.incarnation) not in failed_on:
-            health.reopened(job, name)
+            health.reset(job, name)
             return False
         return not others <= failed_on
 
@@ -100,6 +101,6 @@ class Scheduler:
         now = self.context.clock()
         if now - self._counted > 1:
             self._counted = now
-            self.context.retry(self.detector.look)
-        names = {node_key(name) for name in self.detector.nodes() if self.detector.silence(name) < 3 * HEARTBEAT_S}
+            self.context.retry(self.detector.poll)
+        names = {node_key(name) for name in self.detector.nodes() if self.detector.silent_for(name) < 3 * HEARTBEAT_S}
         return names - {node_key(self.context.node.identity.incarnation)}

@@ -12,9 +12,9 @@ from fav.cli.options import request_of
 from fav.errors import FavError
 from fav.monitor.console import _flush, tell
 from shared.command_names import command
-from shared.errors import JobQueueError, UserError, is_ours, lacking
+from shared.errors import JobQueueError, UserError, is_own_module, missing_dependency_message
 from shared.jobs import Job, all_jobs, find_job
-from shared.notify import ringing
+from shared.notify import notify_on_exit
 from shared.shared_dir import SharedDir, open_share
 from shared.terminal import ended_by_signals, stopped_code
 
@@ -51,9 +51,9 @@ def one_line_errors(function):
             tell(f"error: {error}", err=True)
             sys.exit(EXIT_USAGE)
         except ImportError as error:
-            if is_ours(error):
+            if is_own_module(error):
                 raise
-            tell(f"error: {lacking(error)}", err=True)
+            tell(f"error: {missing_dependency_message(error)}", err=True)
             sys.exit(EXIT_USAGE)
         except OSError as error:
             if error.errno not in SURROUNDINGS:
@@ -102,7 +102,7 @@ def looked_at(root: Path) -> SharedDir:
 def the_job(share: SharedDir, name: str | None) -> Job:
     """The job of that name; None: the only one. JobQueueError in other cases, JobRemovedError where only its name is left."""
     job = named_job(share, name)
-    job.marks()
+    job.flags()
     job.check_directories()
     return job
 
@@ -130,11 +130,11 @@ def submitted(context: click.Context, share: SharedDir, video: str, style: Path,
     """Create the job, or join it, and say so."""
     from fav.pipeline.submit import submit as create
 
-    with ringing(share) as node:
+    with notify_on_exit(share) as node:
         joined = create(node, request_of(context, video, style, values), tell)
     tell(f"{'created' if joined.created else 'joined'} job {joined.job.name}")
-    if joined.created and share.news:  # who joins others is in the right place
-        tell(share.news)
+    if joined.created and share.creation_notice:  # who joins others is in the right place
+        tell(share.creation_notice)
     for note in joined.notes:
         tell(note)
     return joined.job

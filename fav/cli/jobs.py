@@ -19,10 +19,10 @@ from shared.errors import JobQueueError, JobRemovedError, ResultVanishedError
 from shared.failure_detector import FailureDetector
 from shared.heartbeat import temporary_member
 from shared.identity import Identity
-from shared.jobs import OVER, Job, all_jobs, over, remove_job
+from shared.jobs import TERMINAL_FLAGS, Job, all_jobs, is_ended, remove_job
 from shared.membership import Node
-from shared.notify import ring, ringing
-from shared.ownership import left_alone
+from shared.notify import notify, notify_on_exit
+from shared.ownership import foreign_files_message
 from shared.recovery import Recovery
 from shared.shared_dir import SharedDir, open_share
 
@@ -66,7 +66,7 @@ def prioritize(shared: Path, job: str, priority: int) -> None:
     """
     share = opened(shared)
     found = the_job(share, job)
-    with ringing(share) as node:
+    with notify_on_exit(share) as node:
         found.prioritize(node, priority)
     click.echo(f"{found.name}: priority {priority}")
 
@@ -82,10 +82,10 @@ def pause(shared: Path, job: str | None) -> None:
     """
     share = opened(shared)
     found = the_job(share, job)
-    if over(found):
+    if is_ended(found):
         raise JobQueueError(f"{found.name}: the job is over; expected one that runs or waits")
-    with ringing(share) as node:
-        found.mark(node, "paused")
+    with notify_on_exit(share) as node:
+        found.set_flag(node, "paused")
     click.echo(f"{found.name}: paused; {command('resume')} continues it")
 
 
@@ -97,8 +97,8 @@ def resume(shared: Path, job: str | None) -> None:
     """Continue a paused job."""
     share = opened(shared)
     found = the_job(share, job)
-    found.unmark("paused")
-    ring(share)
+    found.clear_flag("paused")
+    notify(share)
     click.echo(f"{found.name}: goes on")
 
 
@@ -123,7 +123,7 @@ def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
     silence, and the nodes wait for it.
     """
     share = opened(shared)
-    with ringing(share) as node:
+    with notify_on_exit(share) as node:
         jobs = {one: set() for one in ([the_job(share, job)] if job else all_jobs(share))}
         recovery = Recovery(node, FailureDetector(share, node.identity))
         count = recovery.run(jobs, frozenset(hosts))
@@ -186,7 +186,7 @@ def stitch(
         **({"mask": mask} if mask or no_mask else {}),
     )
     with temporary_member(share) as node:
-        private = node.draft().with_suffix(final.suffix)
+        private = node.temp_path().with_suffix(final.suffix)
         try:
             notes = write(artifacts, video, private, crf if crf is not None else artifacts.spec.crf, finish)
         except ResultVanishedError as error:
@@ -196,7 +196,7 @@ def stitch(
             ) from None
         share.system.sync(private)
         share.system.make_dirs(final.parent)
-        share.appear(private, final)
+        share.publish_no_replace(private, final)
     for note in notes:
         click.echo(note)
     click.echo(f"done: {final}")
@@ -213,8 +213,8 @@ def _expect_frames(share: SharedDir, artifacts: "JobArtifacts") -> None:
     needed = [task for task in tasks if task.kind in (*PAINTED, "index")]
     if not needed:
         return
-    if "finished" in job.marks():
-        with ringing(share) as node:
+    if "finished" in job.flags():
+        with notify_on_exit(share) as node:
             _repair(node, job)
         raise JobQueueError(f"{job.name}: expected all frames to be there, got {in_words(needed)}; {_first(job)}")
     if not artifacts.timeline.complete:
@@ -245,15 +245,15 @@ def retry(shared: Path, job: str | None) -> None:
     """
     share = opened(shared)
     found = the_job(share, job)
-    marks = found.marks()
-    found.unmark("cancelled")
+    flags = found.flags()
+    found.clear_flag("cancelled")
     count = reopen(found)
-    if count or "finished" not in marks:
+    if count or "finished" not in flags:
         click.echo(
-            f"{found.name}: {'no longer cancelled, ' if 'cancelled' in marks else ''}{count} failed task(s) opened anew"
+            f"{found.name}: {'no longer cancelled, ' if 'cancelled' in flags else ''}{count} failed task(s) opened anew"
         )
-    with ringing(share) as node:
-        if "finished" in marks:
+    with notify_on_exit(share) as node:
+        if "finished" in flags:
             _repair(node, found)
 
 
@@ -275,17 +275,17 @@ def cancel(shared: Path, job: str | None) -> None:
     """
     share = opened(shared)
     found = the_job(share, job)
-    if "finished" in found.marks():
+    if "finished" in found.flags():
         raise JobQueueError(f"{found.name}: the job is finished; {command('clean')} removes it")
-    with ringing(share) as node:
-        found.mark(node, "cancelled")
+    with notify_on_exit(share) as node:
+        found.set_flag(node, "cancelled")
     click.echo(f"{found.name}: cancelled")
 
 
 def _film_inside(job: Job) -> Path | None:
     """The film of a finished job that could not be put where it should be, and lies among the results alone."""
     try:
-        film = job.share.layout.root / (job.word("finished") or "")
+        film = job.share.layout.root / (job.flag_text("finished") or "")
         return film if job.layout.root in film.parents and job.share.system.exists(film) else None
     except (JobQueueError, NotADirectoryError):
         return None
@@ -303,7 +303,7 @@ def clean(shared: Path, job: str | None, force: bool) -> None:
     share = opened(shared)
     found = named_job(share, job)
     try:
-        done = bool(found.marks() & OVER)
+        done = bool(found.flags() & TERMINAL_FLAGS)
     except JobRemovedError:
         done = True
     if not done and not force:
@@ -314,7 +314,7 @@ def clean(shared: Path, job: str | None, force: bool) -> None:
             f"removed, too ({film}); copy it away, or bring it out: {command('stitch')} {share.layout.root} "
             f"{found.name} --out NAME; then say --force"
         )
-    strangers = remove_job(Node(share, Identity.here()), found)
+    foreign = remove_job(Node(share, Identity.here()), found)
     click.echo(f"{found.name}: removed")
-    if strangers:
-        click.echo(left_alone(share, strangers))
+    if foreign:
+        click.echo(foreign_files_message(share, foreign))

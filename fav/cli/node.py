@@ -14,7 +14,7 @@ from fav.cli.options import BACKEND, FILE, JOB, limits, options, request_of
 from fav.cli.share_argument import ShareCommand
 from fav.model.backends import choose
 from fav.util.text import duration
-from shared.errors import plain
+from shared.errors import sanitize
 from shared.filesystem import TRANSIENT_ERRNOS
 from shared.fscheck.environment import CLOCKS_S
 from shared.fscheck.local_checks import check_quickly
@@ -32,7 +32,7 @@ def say(line: str) -> None:
 
     A node whose terminal or pipe is gone works on without a word.
     """
-    _unsaid.append(f"{time.strftime('%H:%M:%S')} {plain(line, 4000)}")
+    _unsaid.append(f"{time.strftime('%H:%M:%S')} {sanitize(line, 4000)}")
     try:
         while _unsaid:
             click.echo(_unsaid[0])
@@ -104,7 +104,7 @@ def node(
         only = _submit(share, request_of(context, video, style, values))
     here = {"video": str(local_video) if local_video else None, "threads": cores, "device": device, "backend": backend}
     code = Supervisor(share, "fav.pipeline.plan:make_plan", say, only, forever, here, about=device).run()
-    if code == 0 and only and (job := find_job(share, only)) and (film := job.word("finished")):
+    if code == 0 and only and (job := find_job(share, only)) and (film := job.flag_text("finished")):
         say(f"done: {film_at(share.layout.root, only, film)}")
     sys.exit(code)
 
@@ -126,8 +126,8 @@ def _submit(share: SharedDir, request) -> str:
     with temporary_member(share) as creator:
         joined = submit(creator, request, say)
     say(f"{'created' if joined.created else 'joined'} job {joined.job.name}")
-    if joined.created and share.news:  # who joins others is in the right place
-        say(share.news)
+    if joined.created and share.creation_notice:  # who joins others is in the right place
+        say(share.creation_notice)
     for note in joined.notes:
         say(note)
     return joined.job.name

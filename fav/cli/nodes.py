@@ -59,7 +59,7 @@ def nodes(shared: Path, as_json: bool) -> None:
 
 def _order(shared: Path, who: str | None, order: ControlCommand, words: str) -> None:
     share = opened(shared)
-    control.sweep(share)
+    control.remove_stale(share)
     me = FailureDetector(share)
     known = {name: identity for name, identity in identities(share).items() if not me.process_gone(identity)}
     meant = [
@@ -71,7 +71,7 @@ def _order(shared: Path, who: str | None, order: ControlCommand, words: str) -> 
             f"{whom} of those that work here, got none; {command('nodes')} {share.layout.root} lists them"
         )
     for name in meant:
-        control.give(share, name, order)
+        control.send(share, name, order)
         click.echo(f"{name}: {words}")
 
 

@@ -27,7 +27,7 @@ def mark_of(what: str, job: Job) -> str:
 def _shown(share: SharedDir, out: Path | None, default: Path, mark: str) -> Iterator[Draft]:
     """A file to write: `out`, a new one; else at the default place, where one that has the mark is replaced."""
     if not out:
-        share.system.follow_no_link(default.parent)
+        share.system.refuse_symlink(default.parent)
     with new_file(out) if out else own_file(place_for(default), mark) as draft:
         yield draft
 
@@ -59,7 +59,7 @@ def _tell(job: Job, left_out: "OmittedResults", artifacts: "JobArtifacts") -> in
     from fav.pipeline.repair import cure, lack
 
     total = artifacts.timeline.end - artifacts.spec.start
-    if not artifacts.timeline.complete and "finished" in job.marks():
+    if not artifacts.timeline.complete and "finished" in job.flags():
         click.echo(f"{job.name}: {lack(artifacts)[0]}")
     if words := left_out.in_words(total):
         click.echo(f"{job.name}: {words}; {cure(job, len(left_out) > 1)}")

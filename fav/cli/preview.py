@@ -53,7 +53,7 @@ def previews(job: Job, minutes: float | None) -> Iterator[None]:
                 wrong = f"error: {error}"
 
     wanted = preview_path(job.share.layout.root, JobSpec.from_json(job.manifest.spec))
-    job.share.system.follow_no_link(wanted.parent)
+    job.share.system.refuse_symlink(wanted.parent)
     film = place_for(wanted)
     tell(f"every {minutes:g} min, what is done so far: {film}")
     thread = threading.Thread(target=run)
@@ -145,7 +145,7 @@ def preview(shared: Path, job: str | None, out: Path | None, into: Path | None) 
     check_video(artifacts.job)
     with _cured(artifacts.job):
         artifacts.refresh()
-    if artifacts.timeline.end <= artifacts.spec.start and "finished" in artifacts.job.marks():
+    if artifacts.timeline.end <= artifacts.spec.start and "finished" in artifacts.job.flags():
         raise JobQueueError(f"{artifacts.job.name}: {lack(artifacts)[0]}")
     root = share.layout.root
     default, mark, video = (

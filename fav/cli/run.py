@@ -136,10 +136,10 @@ def _executor(
 
 def _conclude(job: Job, logs: list[Path]) -> None:
     """The last lines: what came of the job. Exits with 1 where that is no film."""
-    if film := job.word("finished"):
+    if film := job.flag_text("finished"):
         tell(f"done: {film_at(job.share.layout.root, job.name, film)}")
         return
-    if "cancelled" in job.marks():
+    if "cancelled" in job.flags():
         tell("cancelled")
         sys.exit(1)
     for line in failures(SnapshotReader(job.share, once=True).job(job)):

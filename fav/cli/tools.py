@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from shared.errors import installed
+from shared.errors import checked_imports
 
-with installed():
+with checked_imports():
     import click
     from rich.progress import Progress
 

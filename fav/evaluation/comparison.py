@@ -123,12 +123,12 @@ def check(comparison: EvaluationConfig, seams: tuple[int, ...] = ()) -> tuple[in
 
 
 def rows(
-    comparison: EvaluationConfig, losses: FrameLosses | None = None, tick: Callable[[], None] = lambda: None
+    comparison: EvaluationConfig, losses: FrameLosses | None = None, report_progress: Callable[[], None] = lambda: None
 ) -> Iterator[FrameMetrics]:
     """Every frame of the film, measured. FavError where the film and the source turn out to have different lengths."""
     flow = flows.make(comparison.flow, comparison.flow_weights)
     for row in measure(shown(comparison), flow, losses):
-        tick()
+        report_progress()
         yield row
 
 

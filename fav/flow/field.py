@@ -28,16 +28,20 @@ class FlowField:
 
 
 def between(
-    flow: Flow, here: np.ndarray, there: np.ndarray, min_filter: int = 7, tick: Callable[[], None] = lambda: None
+    flow: Flow,
+    here: np.ndarray,
+    there: np.ndarray,
+    min_filter: int = 7,
+    report_progress: Callable[[], None] = lambda: None,
 ) -> FlowField:
     """Flow from frame `here` to frame `there`, both (H, W, 3) uint8, and its reliability, as they travel.
 
-    min_filter as in `fav.flow.consistency.reliability`. `tick` is called between the two directions, each of which may
+    min_filter as in `fav.flow.consistency.reliability`. `report_progress` is called between the two directions, each of which may
     take long.
     """
     # Rounded before they are judged: noise of 1e-4 pixels at the border would count as leaving the image.
     onward = quantized(flow(here, there))
-    tick()
+    report_progress()
     back = quantized(flow(there, here))
     return FlowField(onward, reliability(onward, back, here, min_filter=min_filter))
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fav.launch.errors import LaunchError
-from shared.errors import plain
+from shared.errors import sanitize
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -96,13 +96,13 @@ def address_of(word: str) -> str:
     except OSError as error:
         raise LaunchError(
             f"--dask: expected a scheduler's address as tcp://HOST:8786, or a scheduler file, got "
-            f"{plain(word) or 'nothing'} ({error.strerror})"
+            f"{sanitize(word) or 'nothing'} ({error.strerror})"
         ) from None
     except (ValueError, KeyError, TypeError, RecursionError):
         address = None
     if not isinstance(address, str) or not ADDRESS.fullmatch(address):
         raise LaunchError(
-            f"{plain(word)}: expected a file that `dask scheduler --scheduler-file` wrote, got something else"
+            f"{sanitize(word)}: expected a file that `dask scheduler --scheduler-file` wrote, got something else"
         )
     return address
 
@@ -125,7 +125,7 @@ def connected(word: str) -> Iterator["Client"]:
         kind = _first_line(error) or "no answer"
     if kind != "Scheduler":
         raise LaunchError(
-            f"--dask: expected a Dask scheduler at {plain(address)}, found none within {CONNECT_S} s ({kind})"
+            f"--dask: expected a Dask scheduler at {sanitize(address)}, found none within {CONNECT_S} s ({kind})"
         )
     client = Client.__new__(Client)
     try:
@@ -133,8 +133,8 @@ def connected(word: str) -> Iterator["Client"]:
     except Exception as error:  # too far apart, these show in errors of any kind
         client.status = "closed"  # or it would wait, in vain and for minutes, to be closed
         raise LaunchError(
-            f"--dask: expected a Dask that goes with ours at {plain(address)}, got {plain(version)} there; pip "
-            f"install distributed=={plain(version)} here, or ours there ({_first_line(error)})"
+            f"--dask: expected a Dask that goes with ours at {sanitize(address)}, got {sanitize(version)} there; pip "
+            f"install distributed=={sanitize(version)} here, or ours there ({_first_line(error)})"
         ) from None
     try:
         yield client
@@ -144,7 +144,7 @@ def connected(word: str) -> Iterator["Client"]:
 
 
 def _first_line(error: Exception) -> str:
-    return plain(str(error).partition("\n")[0])
+    return sanitize(str(error).partition("\n")[0])
 
 
 async def _answer(address: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from fav.launch.dask_client import CONNECT_S, PATIENCE_S, demand, start
 from fav.launch.ssh_cluster import MOST_AGAIN, WORDS
-from shared.errors import plain
+from shared.errors import sanitize
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -140,7 +140,7 @@ class DaskWorkerPool:
             if WORDS[how]:
                 self.say(f"{address}: the node {WORDS[how]}")
         else:
-            how = f"ended with exit code {how}" if isinstance(how, int) else f"did not come up ({plain(how)})"
+            how = f"ended with exit code {how}" if isinstance(how, int) else f"did not come up ({sanitize(how)})"
             slot.over = slot.deaths == MOST_AGAIN
             slot.deaths += 1
             again = (

@@ -14,7 +14,7 @@ from fav.launch.executor import tell_nodes_go_on
 from fav.launch.preflight import HostChecker, told
 from fav.launch.program import NODE_THERE, PATH_THERE, python_in
 from shared.errors import ResultVanishedError
-from shared.jobs import Job, over
+from shared.jobs import Job, is_ended
 from shared.logs import LOG_HEAD
 from shared.shared_dir import SharedDir
 
@@ -70,7 +70,7 @@ class DaskExecutor:
         return self._pool
 
     def running(self) -> bool:
-        return self._pool.counts and not over(self._job)
+        return self._pool.counts and not is_ended(self._job)
 
     def interrupted(self) -> None:
         tell_nodes_go_on(self._job)

@@ -16,7 +16,7 @@ from fav.launch.errors import LaunchError
 from fav.model.backends import choose
 from fav.pipeline.inputs import changed_inputs
 from fav.pipeline.spec import JobSpec
-from shared.errors import UserError, plain
+from shared.errors import UserError, sanitize
 from shared.filesystem import FileSystem
 from shared.fscheck.local_checks import check_quickly
 from shared.jobs import find_job
@@ -58,8 +58,8 @@ class HostReport:
             if line.startswith(MARK):
                 try:
                     fields = json.loads(line.removeprefix(MARK))
-                    wrong = tuple(plain(one, 500) for one in fields["wrong"])
-                    return cls(plain(fields["host"]), max(int(fields["cores"]), 1), wrong)
+                    wrong = tuple(sanitize(one, 500) for one in fields["wrong"])
+                    return cls(sanitize(fields["host"]), max(int(fields["cores"]), 1), wrong)
                 except (ValueError, KeyError, TypeError):
                     return None
         return None

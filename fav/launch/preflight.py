@@ -15,7 +15,7 @@ from fav.launch.program import NODE_THERE, PATH_THERE, python_in
 from fav.launch.remote_process import EXIT_REFUSED, post
 from fav.launch.ssh_cluster import ReadyHost
 from fav.util.table import show_table
-from shared.errors import plain
+from shared.errors import sanitize
 from shared.heartbeat import temporary_member
 from shared.jobs import Job
 from shared.source_hash import version
@@ -61,7 +61,7 @@ class HostChecker:
     def _sign(self) -> Iterator[tuple[str, str]]:
         """A file by which a host tells our shared directory from another: its path below the root, and what is in it."""
         with temporary_member(self.job.share) as node:
-            path, word = node.draft(), secrets.token_hex(16)
+            path, word = node.temp_path(), secrets.token_hex(16)
             self.job.share.system.write_new(path, word.encode())
             yield path.relative_to(self.root).as_posix(), word
 
@@ -103,7 +103,7 @@ def places(host: Host, root: Path) -> tuple[str, str, str]:
 
 def _without_report(code: int, said: str, path: str) -> str:
     lines = said.strip().splitlines()
-    last = plain(lines[-1], 300) if lines else f"exit code {code}"
+    last = sanitize(lines[-1], 300) if lines else f"exit code {code}"
     if code == EXIT_REFUSED:
         return last
     if "No module named" in last:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fav.launch import ssh
 from fav.launch.errors import LaunchError
 from fav.launch.hosts_file import Host
-from shared.errors import plain
+from shared.errors import sanitize
 from shared.logs import LOG_HEAD
 
 EXIT_REFUSED = 64  # of a script that started nothing; its last line says why
@@ -134,4 +134,4 @@ def start(host: Host, path: str, logs: str, name: str, command: list[str]) -> No
     done = ssh.run(host, "\n".join((*given, f"set -- {ssh.quoted(*command)}", START)))
     if done.returncode:
         lines = done.stderr.strip().splitlines()
-        raise LaunchRefusedError(plain(lines[-1] if lines else f"exit code {done.returncode}", 300))
+        raise LaunchRefusedError(sanitize(lines[-1] if lines else f"exit code {done.returncode}", 300))

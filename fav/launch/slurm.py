@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fav.launch.errors import LaunchError
 from shared.command_names import CHECKOUT
-from shared.errors import plain
+from shared.errors import sanitize
 
 LOOK_S = 5.0  # between two questions to Slurm
 
@@ -66,7 +66,7 @@ def submit(root: Path, count: int, words: Sequence[str], log: Path, options: Seq
     if done.returncode or number is None:
         said = " ".join((done.stderr or done.stdout).split())
         raise LaunchError(
-            f"--slurm: expected Slurm to take the nodes, got: {plain(said, 500)}; the job is there, the same line goes on"
+            f"--slurm: expected Slurm to take the nodes, got: {sanitize(said, 500)}; the job is there, the same line goes on"
         )
     return JobArray(
         number[0], [log.with_name(f"{log.stem}.{number[0]}_{part}{log.suffix}") for part in range(1, count + 1)]

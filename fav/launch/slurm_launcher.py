@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fav.launch import slurm
 from fav.monitor.console import tell
-from shared.jobs import Job, over
+from shared.jobs import Job, is_ended
 from shared.source_hash import ROOT
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class SlurmExecutor:
         return nullcontext()
 
     def running(self) -> bool:
-        return not over(self._job) and self._array.there
+        return not is_ended(self._job) and self._array.there
 
     def interrupted(self) -> None:
         tell(f"not following any more; the nodes go on. To end them: scancel {self._array.number}")

@@ -12,10 +12,10 @@ from fav.launch.preflight import HostChecker, HostRejected, show
 from fav.launch.ssh_cluster import ReadyHost, SSHCluster
 from fav.monitor.console import tell
 from fav.util.reading import read_file
-from shared.control import ControlCommand, give
+from shared.control import ControlCommand, send
 from shared.errors import JobQueueError
 from shared.identity import identities
-from shared.jobs import Job, over
+from shared.jobs import Job, is_ended
 from shared.shared_dir import SharedDir
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class SSHExecutor:
         return self._cluster
 
     def running(self) -> bool:
-        return self._cluster.counts and not over(self._job)
+        return self._cluster.counts and not is_ended(self._job)
 
     def interrupted(self) -> None:
         tell_nodes_go_on(self._job)
@@ -105,6 +105,6 @@ def drain_process(share: SharedDir, hostname: str, pid: int) -> None:
     try:
         for name, identity in identities(share).items():
             if (identity.host, identity.pid) == (hostname, pid):
-                give(share, name, ControlCommand.DRAIN)
+                send(share, name, ControlCommand.DRAIN)
     except (OSError, JobQueueError):
         pass  # asked again at the next look

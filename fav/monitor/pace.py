@@ -9,7 +9,7 @@ from fav.pipeline.task_names import PAINTED, painting_task
 from fav.stylize.chain import FrameChain
 from shared.errors import JobQueueError, ResultVanishedError
 from shared.paths import Task
-from shared.results import head
+from shared.results import read_head
 
 LATEST = 8  # frames of a chain whose times tell, at the first look, how fast it goes
 MOST_CHAINS = 10  # that are asked for these times
@@ -56,7 +56,7 @@ class JobPace:
 
     def _at_work(self, claimed: Iterable[str]) -> list[FrameChain]:
         """The chains of which a frame is claimed. A node may hold two frames of its chain."""
-        tasks = [task for task in map(Task.named, claimed) if task and task.kind in PAINTED]
+        tasks = [task for task in map(Task.parse, claimed) if task and task.kind in PAINTED]
         chains = [run for task in tasks if (run := self.artifacts.run_of(task))]
         return list({run.start: run for run in chains}.values())
 
@@ -73,4 +73,4 @@ class JobPace:
         return frames, seconds
 
     def _published(self, run: FrameChain, position: int) -> float:
-        return head(self.artifacts.job, painting_task(run, position), 0)[1]
+        return read_head(self.artifacts.job, painting_task(run, position), 0)[1]

@@ -19,7 +19,7 @@ from fav.pipeline.task_names import stitch_task
 from fav.util.atomic import kind_of
 from shared import results
 from shared.claims import claimed
-from shared.errors import ResultVanishedError, plain
+from shared.errors import ResultVanishedError, sanitize
 from shared.jobs import Job
 from shared.logs import LOG_HEAD
 
@@ -72,7 +72,7 @@ class LogTail:
                 len(whole) if whole or len(data) < STEP else len(data)
             )  # a line of 1 MiB is none of ours
             for line in whole.decode(errors="replace").splitlines():
-                said = plain(line[9:] if line[2:3] == ":" else line, 2000)  # without the time
+                said = sanitize(line[9:] if line[2:3] == ":" else line, 2000)  # without the time
                 if (
                     said not in self._said
                     and said != LOG_HEAD

@@ -16,16 +16,16 @@ from fav.pipeline.repair import lack, reopen_missing
 from fav.pipeline.task_names import OPTIONAL, painting_task
 from fav.util.images import HEAD_BYTES, png_text
 from shared import control
-from shared.attempts import Attempt, failed, of_job, reopen
+from shared.attempts import Attempt, attempts_of_job, failed, reopen
 from shared.claims import Claim, claims_of
-from shared.control import ControlCommand, give
+from shared.control import ControlCommand, send
 from shared.errors import JobRemovedError, UserError
 from shared.failure_detector import SURE_S, FailureDetector
-from shared.identity import Identity, node_named
-from shared.jobs import OVER, Job, all_jobs
-from shared.notify import ringing
+from shared.identity import Identity, find_identity
+from shared.jobs import TERMINAL_FLAGS, Job, all_jobs
+from shared.notify import notify_on_exit
 from shared.paths import Task
-from shared.results import head
+from shared.results import read_head
 from shared.shared_dir import SharedDir, open_share
 
 MOST_HEADS = 200  # frames whose maker is asked for in one look
@@ -176,7 +176,7 @@ class SnapshotReader:
                     jobs.append(self._look_at(job, held, alive))
                 except UserError as error:
                     if isinstance(error, JobRemovedError) and job.name not in self.share.system.list(
-                        self.share.layout.names
+                        self.share.layout.by_name
                     ):
                         continue  # cleaned meanwhile
                     complaints.append(f"{job.name}: {str(error).removeprefix(f'{job.name}: ')}")
@@ -196,7 +196,7 @@ class SnapshotReader:
         """How one job stands, and nothing else. OSError or JobQueueError where that cannot be read."""
         claims = claims_of(job)
         nodes = self._nodes({job: claims})
-        return status_of(job.marks(), claims, failed(job), any(node.state in ALIVE for node in nodes))
+        return status_of(job.flags(), claims, failed(job), any(node.state in ALIVE for node in nodes))
 
     def job(self, job: Job) -> JobSnapshot:
         """One job alone, where no node is left. UserError where it cannot be read."""
@@ -205,14 +205,14 @@ class SnapshotReader:
     def pause_or_resume(self) -> list[str]:
         """Pause the jobs that are looked at and not over, or let them go on where all of them are paused; what was done."""
         share = self._to_change()
-        jobs = {job: marks for job in self._its_jobs(share) if not (marks := job.marks()) & OVER}
-        pausing, told = any("paused" not in marks for marks in jobs.values()), []
-        with ringing(share) as node:
+        jobs = {job: flags for job in self._its_jobs(share) if not (flags := job.flags()) & TERMINAL_FLAGS}
+        pausing, told = any("paused" not in flags for flags in jobs.values()), []
+        with notify_on_exit(share) as node:
             for job in jobs:
                 if pausing:
-                    job.mark(node, "paused")
+                    job.set_flag(node, "paused")
                 else:
-                    job.unmark("paused")
+                    job.clear_flag("paused")
                 told.append(f"{job.name} {'is paused' if pausing else 'goes on'}")
         return told
 
@@ -221,7 +221,7 @@ class SnapshotReader:
         share = self._to_change()
         count = sum(reopen(job) for job in self._its_jobs(share))
         lacking = [known for known in self._jobs.values() if known.missing]
-        with ringing(share) as node:
+        with notify_on_exit(share) as node:
             for known in lacking:
                 reopen_missing(node, Job(share, known.artifacts.job.manifest))
         return count + sum(len(known.missing) for known in lacking)
@@ -235,7 +235,7 @@ class SnapshotReader:
 
     def drain(self, node: str) -> None:
         """Ask a node to finish its task and leave."""
-        give(self._to_change(), node, ControlCommand.DRAIN)
+        send(self._to_change(), node, ControlCommand.DRAIN)
 
     def _claims(self, complaints: list[str]) -> dict[Job, list[Claim]]:
         """All jobs with what is claimed of them. Complaints are about the jobs that are looked at."""
@@ -243,20 +243,20 @@ class SnapshotReader:
         return {job: claims_of(job) for job in jobs}
 
     def _look_at(self, job: Job, claims: list[Claim], alive: bool) -> JobSnapshot:
-        marks, now = job.marks(), self.share.system.monotonic()
+        flags, now = job.flags(), self.share.system.monotonic()
         if job.manifest.id not in self._jobs:
             job.check_directories()
-        known = self._known(job, "finished" in marks)
+        known = self._known(job, "finished" in flags)
         artifacts = known.artifacts
         counts, names = progress(artifacts), failed(job)
-        state = status_of(marks, claims, names, alive)
+        state = status_of(flags, claims, names, alive)
         running, extent = state == JobStatus.RUNNING, artifacts.extent()
         surveyed = not self.once or running and extent.pieces <= MOST_PIECES
         if surveyed:
             known.pace.look(now, [claim.task for claim in claims])
             self._credit(known)
         runs = artifacts.timeline.runs
-        tries = [(str(task), attempt) for task, attempt in of_job(job)]
+        tries = [(str(task), attempt) for task, attempt in attempts_of_job(job)]
         told = {name: tuple(attempt for task, attempt in tries if task == name) for name in names[:MOST_TOLD]}
         return JobSnapshot(
             name=job.name,
@@ -274,7 +274,9 @@ class SnapshotReader:
             missing=known.missing,
             notes=tuple(extent.notes),
             evaluation=evaluated(job) if artifacts.spec.evaluate else None,
-            film=str(self.share.layout.root / ("finished" in marks and job.word("finished") or artifacts.spec.out)),
+            film=str(
+                self.share.layout.root / ("finished" in flags and job.flag_text("finished") or artifacts.spec.out)
+            ),
         )
 
     def _known(self, job: Job, finished: bool) -> _Job:
@@ -302,7 +304,7 @@ class SnapshotReader:
             ]
         for task in fresh[:MOST_HEADS]:
             try:
-                self._frames[png_text(head(known.artifacts.job, task, HEAD_BYTES)[0]).get("node", "?")] += 1
+                self._frames[png_text(read_head(known.artifacts.job, task, HEAD_BYTES)[0]).get("node", "?")] += 1
             except UserError:
                 continue
 
@@ -314,7 +316,7 @@ class SnapshotReader:
             for claim in some:
                 if claim.owner:
                     held.setdefault(claim.owner.incarnation, []).append(f"{job.name} {claim.task}")
-        orders = control.given(self.share) if self._identities else {}
+        orders = control.pending(self.share) if self._identities else {}
         clock, now = self._detector.now(self._identities), self.share.system.monotonic()
         found = []
         for name, identity in self._identities.items():
@@ -327,26 +329,24 @@ class SnapshotReader:
 
     def _identity(self, name: str) -> Identity | None:
         try:
-            return self._identities.get(name) or node_named(self.share, name)
+            return self._identities.get(name) or find_identity(self.share, name)
         except OSError:
             return None
 
     def _hear(self) -> None:
         """Look at every heartbeat."""
-        self._detector.look()
+        self._detector.poll()
         names, now = sorted(self._detector.nodes()), self.share.system.monotonic()
         self._identities = {name: identity for name in names if (identity := self._identity(name)) is not None}
         for name in self._identities:
-            beat, before = self._detector.beat(name), self._heard.get(name)
+            beat, before = self._detector.renewed_at(name), self._heard.get(name)
             if before is None or before.beat != beat:
                 self._heard[name] = _Heard(beat, now, renewed=before is not None)
 
     def _is_unsure(self, name: str) -> bool:
         """Whether nothing but the server's clock tells yet if a node of another machine is silent."""
         heard, now = self._heard[name], self.share.system.monotonic()
-        return not (
-            heard.renewed or self._identities[name].lived_here(self._detector.me) or now - heard.since >= SURE_S
-        )
+        return not (heard.renewed or self._identities[name].same_boot(self._detector.me) or now - heard.since >= SURE_S)
 
     def _age(self, name: str, clock: float, now: float) -> float:
         """Seconds since a node's heartbeat was renewed. Where it did not change while we looked, the server's clock tells that,
@@ -357,7 +357,7 @@ class SnapshotReader:
     def _state(self, identity: Identity, heard_s: float, order: ControlCommand | None, holds: bool) -> NodeStatus:
         if self._detector.process_gone(identity):
             return NodeStatus.DEAD
-        if heard_s >= SURE_S and not identity.lived_here(self._detector.me):
+        if heard_s >= SURE_S and not identity.same_boot(self._detector.me):
             return NodeStatus.SILENT
         asked = {ControlCommand.STOP: NodeStatus.STOPPING, ControlCommand.DRAIN: NodeStatus.DRAINING}
         return asked.get(order, NodeStatus.BUSY if holds else NodeStatus.WAITING)
@@ -372,13 +372,13 @@ class SnapshotReader:
         return found
 
 
-def status_of(marks: set[str], claims: Collection[object], failed: Collection[str], alive: bool) -> JobStatus:
+def status_of(flags: set[str], claims: Collection[object], failed: Collection[str], alive: bool) -> JobStatus:
     """How a job stands: by its marks, what is claimed of it, the names of its failed tasks, and whether a node is `alive`."""
     for state in (JobStatus.FINISHED, JobStatus.CANCELLED, JobStatus.PAUSED):
-        if state in marks:
+        if state in flags:
             return state
     if claims:
         return JobStatus.RUNNING
-    if any(Task.named(name).kind not in OPTIONAL for name in failed):
+    if any(Task.parse(name).kind not in OPTIONAL for name in failed):
         return JobStatus.FAILED
     return JobStatus.STARTING if alive else JobStatus.WAITING

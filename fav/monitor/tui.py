@@ -12,7 +12,7 @@ from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.widgets import DataTable, Footer, Static
 
-from fav.errors import plain
+from fav.errors import sanitize
 from fav.monitor.snapshot import JobSnapshot, JobStatus, NodeSnapshot, Snapshot, SnapshotReader
 from fav.monitor.text import count_words, pace_words
 from fav.util.text import duration
@@ -110,7 +110,7 @@ class StatusApp(App):
         try:
             lines = what()
         except (OSError, UserError) as error:
-            lines = [plain(error, 500)]
+            lines = [sanitize(error, 500)]
         for line in lines:
             self.call_from_thread(self.tell, line)
         self.call_from_thread(self.look)

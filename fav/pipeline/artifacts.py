@@ -36,7 +36,7 @@ from fav.stylize.settings import LEAD
 from fav.stylize.timeline import IndexSegment, Timeline
 from fav.util.images import decode_png, png_limit
 from shared import results
-from shared.errors import JobQueueError, ResultVanishedError, plain
+from shared.errors import JobQueueError, ResultVanishedError, sanitize
 from shared.filesystem import RECORD_LIMIT
 from shared.jobs import Job
 from shared.membership import Node
@@ -71,7 +71,7 @@ class DamagedFileError(ResultVanishedError):
     """A published result that does not read back, and why."""
 
     def __init__(self, task: Task, why: object):
-        self.task, self.why = task, plain(why, 300)
+        self.task, self.why = task, sanitize(why, 300)
         super().__init__(f"{task}: it does not read back ({self.why})")
 
 
@@ -111,9 +111,9 @@ class JobArtifacts:
         self.job = job
         self.node = node
         self.spec = JobSpec.from_json(job.manifest.spec)
-        self.forget()
+        self.invalidate_cache()
 
-    def forget(self) -> None:
+    def invalidate_cache(self) -> None:
         """Know nothing, as at the beginning."""
         self.timeline = Timeline(
             self.spec.start, self.spec.stop, self.spec.reverse, self.spec.no_temporal, self.spec.chunk
@@ -125,7 +125,7 @@ class JobArtifacts:
 
     def there(self, kind: str, shard: int) -> set[int]:
         """Numbers of the results of a kind of SUFFIX in one of its directories."""
-        return results.done_in_shard(self.job, kind, shard, SUFFIX[kind])
+        return results.completed_in_shard(self.job, kind, shard, SUFFIX[kind])
 
     def extent(self) -> IndexProgress:
         """How far the index has come by now, read off its last piece alone; as far as before where that does not read back."""
@@ -278,7 +278,7 @@ class JobArtifacts:
             raise
         except Exception as error:  # whatever a decoder makes of bytes that no node of ours wrote
             if self.node is not None:
-                results.set_aside(self.node, self.job, task, data, limit)
+                results.quarantine_result(self.node, self.job, task, data, limit)
             raise DamagedFileError(task, error) from None
 
 
@@ -336,7 +336,7 @@ def check_room(share: SharedDir, out: str) -> None:
     """FavError where a film of that name would lie among what the program itself writes and removes, JobQueueError where a link
     or a file has the place of a directory above it."""
     first = PurePosixPath(out).parts[0]
-    if first.casefold() in {path.name for path in share.layout.taken()}:
+    if first.casefold() in {path.name for path in share.layout.reserved_names()}:
         raise FavError(
             f"--out: expected a name outside of {first}/, where nodes write and remove files; choose another directory"
         )

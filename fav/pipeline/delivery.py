@@ -31,7 +31,7 @@ def stitch(
     out: Path,
     crf: int,
     finish: PostprocessSettings,
-    tick: Callable[[], None] = lambda: None,
+    report_progress: Callable[[], None] = lambda: None,
 ) -> list[str]:
     """Write the film from what is published into `out`, a new file; returns notes for the user. ResultVanishedError if a frame is
     missing."""
@@ -39,7 +39,7 @@ def stitch(
 
     def frames() -> Iterator[np.ndarray]:
         for frame in ahead(artifacts.frame, range(spec.start, timeline.end)):
-            tick()
+            report_progress()
             yield frame
 
     pictures = finished(frames(), finish, video, timeline.index, spec.start, spec.fps)
@@ -116,7 +116,7 @@ def put(node: Node, job: Job, task: Task, wanted: Path, what: str, say: Callable
     """
     result = job.layout.result(task)
     if result.is_symlink() or result.exists() and not result.is_file():
-        results.set_aside(node, job, task, None)
+        results.quarantine_result(node, job, task, None)
         raise ResultVanishedError(f"{result}: expected a {what}, got something else")
     try:
         node.share.system.make_dirs(wanted.parent)
@@ -138,20 +138,20 @@ def alike(result: Path, out: Path) -> bool:
     return not out.is_symlink() and out.is_file() and filecmp.cmp(result, out, shallow=False)
 
 
-def withdraw(node: Node, job: Job, task: Task, out: Path) -> None:
+def abandon(node: Node, job: Job, task: Task, out: Path) -> None:
     """Take a name in the shared directory away from a result that is to be made again, if it is that very file's.
 
     The file is moved away first, and looked at then: the user may have put another one there, which stays, beside it at
     worst.
     """
     system, result = node.share.system, job.layout.result(task)
-    aside = out.with_name(f".{node.draft().name}.{out.name}")
+    aside = out.with_name(f".{node.temp_path().name}.{out.name}")
     try:
         if not system.same_file(result, out):
             return
         system.rename(out, aside)
         if not system.same_file(result, aside):
-            node.share.appear(aside, out)
+            node.share.publish_no_replace(aside, out)
         system.unlink(aside)
     except OSError as error:
         if error.errno in TRANSIENT_ERRNOS:

@@ -39,9 +39,9 @@ class EvaluationTasks:
         self.artifacts, self.job, self.spec, self.node = artifacts, artifacts.job, artifacts.spec, node
         self.video, self.flow, self.text = video, flow, text
         self._losses: FrameLosses | None = None
-        self.forget()
+        self.invalidate_cache()
 
-    def forget(self) -> None:
+    def invalidate_cache(self) -> None:
         """Know nothing, as at the beginning."""
         self._done: set[int] = set()  # spans that were seen to be measured
         self.rest()
@@ -98,7 +98,7 @@ class EvaluationTasks:
         if task.kind == "measure":
             self._done.add(task.number)
 
-    def finish(self, say: Callable[[str], None]) -> bool:
+    def finalize(self, say: Callable[[str], None]) -> bool:
         """Show the report beside the film, if it is there or nothing more of it will come; else False. Safe to do twice."""
         lost = _of_ours(failed(self.job))
         there = [suffix for suffix in REPORTS if results.is_done(self.job, report_task(suffix))]
@@ -116,18 +116,18 @@ class EvaluationTasks:
         return True
 
     # ---- how to do it
-    def run(self, task: Task, tick: Callable[[], None]) -> bytes | Path:
-        return self._report(task) if task.kind == "report" else self._measured(task, tick)
+    def run(self, task: Task, report_progress: Callable[[], None]) -> bytes | Path:
+        return self._report(task) if task.kind == "report" else self._measured(task, report_progress)
 
-    def _measured(self, task: Task, tick: Callable[[], None]) -> bytes:
+    def _measured(self, task: Task, report_progress: Callable[[], None]) -> bytes:
         frames = self.artifacts.frames_of(task.number)
         going, self._going = self._going, None  # what an error breaks off cannot go on
-        rows = going[1] if going and going[0] == frames.start else self._rows(frames.start, tick)
+        rows = going[1] if going and going[0] == frames.start else self._rows(frames.start, report_progress)
         found = [asdict(row) for row in islice(rows, len(frames))]
         self._going = frames.stop, rows
         return sealed({**self.text, "rows": found})
 
-    def _rows(self, first: int, tick: Callable[[], None]) -> Iterator[FrameMetrics]:
+    def _rows(self, first: int, report_progress: Callable[[], None]) -> Iterator[FrameMetrics]:
         """The rows from a frame on: those that `python -m fav evaluate` finds of the published frames."""
         root, timeline = self.node.share.layout.root, self.artifacts.timeline
         shot, begins = timeline.shot_of(first)
@@ -135,12 +135,12 @@ class EvaluationTasks:
             if self.spec.loss_network and self._losses is None:
                 painting, network = brought(root, self.spec.evaluate), brought(root, self.spec.loss_network)
                 self._losses = losses_of(painting, str(network), self._source(reader, self.spec.start))
-            moments = self._shown(reader, looks_back_to(first, begins, timeline.index), tick)
+            moments = self._shown(reader, looks_back_to(first, begins, timeline.index), report_progress)
             yield from measure(moments, self.flow, self._losses, first, shot)
 
-    def _shown(self, reader: FrameReader, first: int, tick: Callable[[], None]) -> Iterator[FrameSample]:
+    def _shown(self, reader: FrameReader, first: int, report_progress: Callable[[], None]) -> Iterator[FrameSample]:
         for number in count(first):
-            tick()
+            report_progress()
             timeline = self.artifacts.timeline
             seconds = int(timeline.index.pts[number]) * timeline.index.time_base
             cut = timeline.shot_of(number)[1] == number
@@ -166,7 +166,7 @@ class EvaluationTasks:
             flow=spec.flow,
             flow_weights=spec.flow_weights and Path(spec.flow_weights),
         )
-        private = self.node.draft().with_suffix(task.suffix)
+        private = self.node.temp_path().with_suffix(task.suffix)
         with exclusive(private) as file:
             write[task.suffix](file, report.Evaluation(comparison, spec.network_size, tuple(rows)))
             write_print(self.node, self.job, file)
@@ -175,4 +175,4 @@ class EvaluationTasks:
 
 def _of_ours(names: Iterable[str]) -> list[str]:
     """Those of tasks of an evaluation, sorted."""
-    return sorted(name for name in names if Task.named(name).kind in MEASURING)
+    return sorted(name for name in names if Task.parse(name).kind in MEASURING)

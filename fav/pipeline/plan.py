@@ -135,15 +135,15 @@ class VideoPlan:
     def _check_inputs(self, sequences: bool = True) -> None:
         """InputChangedError unless all that the film needs is what the job was made for; `sequences` as for `changed_inputs`."""
         if wrong := changed_inputs(self.node.share.layout.root, self.spec, self._own_video, NEEDED, sequences):
-            self.job.marks()  # JobRemovedError where all of it is gone
+            self.job.flags()  # JobRemovedError where all of it is gone
             raise InputChangedError("; ".join(wrong))
 
     def _agree_on_class(self) -> None:
         if not self.spec.bit_exact:
             return
-        if self.job.made_elsewise:
+        if self.job.source_mismatch:
             raise JobQueueError(
-                f"{self.job.name}: the job is --bit-exact and was {self.job.made_elsewise}; bring the same sources here"
+                f"{self.job.name}: the job is --bit-exact and was {self.job.source_mismatch}; bring the same sources here"
             )
         mine = self.studio.numeric_class
         results.publish_bytes(self.node, self.job, CLASS, mine.encode())
@@ -191,7 +191,7 @@ class VideoPlan:
     def _busy(self, taken: set[str]) -> dict[int, int]:
         """Of runs, by their first frame, the first position that is claimed or failed."""
         busy: dict[int, int] = {}
-        for task in map(Task.named, taken):
+        for task in map(Task.parse, taken):
             if task.kind in PAINTED and (run := self.artifacts.run_of(task)):
                 busy[run.start] = min(run.position(task.number), busy.get(run.start, len(run)))
         return busy
@@ -224,7 +224,7 @@ class VideoPlan:
             if task is not None:
                 yield task
 
-    def follow(self, task: Task) -> Task | None:
+    def next_in_chain(self, task: Task) -> Task | None:
         if task.kind == "index":
             return None if self.timeline.complete else index_task(len(self.timeline.pieces))
         if task.kind not in PAINTED:
@@ -235,7 +235,7 @@ class VideoPlan:
             run = self.artifacts.run_of(task)
         return painting_task(run, run.done) if run.left else None
 
-    def sample(self, task: Task) -> Task | None:
+    def self_test_task(self, task: Task) -> Task | None:
         if task.kind == "index":
             return index_task(0) if task.number and results.is_done(self.job, index_task(0)) else None
         if task.kind == "stitch" or task.kind in MEASURING:
@@ -268,19 +268,19 @@ class VideoPlan:
                 self.node.share.system.unlink(self.job.layout.result(flow_task(task.number)))
             self._used_flow = None
 
-    def forget(self) -> None:
+    def invalidate_cache(self) -> None:
         self._warm = self._pieces = self._film = None
         self._surveyed = self._recounted = self._over = False
-        self.artifacts.forget()
+        self.artifacts.invalidate_cache()
         if self._measuring:
-            self._measuring.forget()
+            self._measuring.invalidate_cache()
 
-    def finish(self) -> str | None:
+    def finalize(self) -> str | None:
         if not results.is_done(self.job, self._stitch) or not self._all_painted():
             return None
         if not self._over:
             give_back_freed_memory()  # a node of many jobs may wait long for the next one
-            over, told = self._measuring is None or self._measuring.finish(self.say), self._film
+            over, told = self._measuring is None or self._measuring.finalize(self.say), self._film
             if self._film is None:
                 self._film = deliver(
                     self.node, self.job, self.spec, self.say
@@ -289,7 +289,7 @@ class VideoPlan:
                 self.say(f"{self.job.name}: the film is there, {self._film}; it is still being measured")
             self._over = over
         if self._over and missing(self.artifacts):
-            self.forget()  # somebody has taken something away that we had counted
+            self.invalidate_cache()  # somebody has taken something away that we had counted
         return self._film if self._over else None
 
     def _all_painted(self) -> bool:
@@ -310,9 +310,9 @@ class VideoPlan:
             self.artifacts.survey()
 
     # ---- how to do it
-    def run(self, task: Task, tick: Callable[[], None]) -> bytes | Path:
+    def run(self, task: Task, report_progress: Callable[[], None]) -> bytes | Path:
         try:
-            return self._run(task, tick)
+            return self._run(task, report_progress)
         except JobQueueError:
             raise
         except Exception as error:
@@ -320,10 +320,10 @@ class VideoPlan:
                 self._check_inputs()  # whose fault is it?
             raise
 
-    def _run(self, task: Task, tick: Callable[[], None]) -> bytes | Path:
+    def _run(self, task: Task, report_progress: Callable[[], None]) -> bytes | Path:
         self._began = time.monotonic()
         if task.kind in MEASURING:
-            return self._measuring.run(task, tick)
+            return self._measuring.run(task, report_progress)
         if self._measuring:
             self._measuring.rest()
         how = {
@@ -333,17 +333,17 @@ class VideoPlan:
             "lead": self._frame,
             "stitch": self._stitched,
         }
-        return how[task.kind](task, tick)
+        return how[task.kind](task, report_progress)
 
     def _text(self, seconds: float | None = None) -> dict[str, str]:
         """What a result tells of itself; `seconds` that it took, None for those since its task began."""
         return {**self._author, "seconds": f"{time.monotonic() - self._began if seconds is None else seconds:.3f}"}
 
-    def _index(self, task: Task, tick: Callable[[], None]) -> bytes:
+    def _index(self, task: Task, report_progress: Callable[[], None]) -> bytes:
         begun, self._pieces = self._pieces, None  # a pass that an error breaks off cannot go on
         if begun is None or begun[0] != task.number:
             self._check_inputs()  # later, the checksums of its frames do that
-            begun = 0, index_pieces(self.video, self.spec.stop, self.spec.cuts, self.spec.fps, tick)
+            begun = 0, index_pieces(self.video, self.spec.stop, self.spec.cuts, self.spec.fps, report_progress)
         pieces = begun[1]
         for _ in range(task.number - begun[0]):  # a new owner decodes from the beginning
             next(pieces)
@@ -356,12 +356,12 @@ class VideoPlan:
             )
         return sealed(piece.to_json())
 
-    def _flow(self, task: Task, tick: Callable[[], None]) -> bytes:
+    def _flow(self, task: Task, report_progress: Callable[[], None]) -> bytes:
         run = self.timeline.run_of(task.number)
-        made = self.studio.geometry(task.number, run.predecessor(task.number), self.timeline.index, tick)
+        made = self.studio.geometry(task.number, run.predecessor(task.number), self.timeline.index, report_progress)
         return encode_flow(made.flow, made.reliability, self._text())
 
-    def _frame(self, task: Task, tick: Callable[[], None]) -> bytes:
+    def _frame(self, task: Task, report_progress: Callable[[], None]) -> bytes:
         run = self.artifacts.run_of(task)
         position = run.position(task.number)
         # Not before a frame of this process is published: what takes it down is to be blamed on the task that does so. Not with
@@ -369,7 +369,9 @@ class VideoPlan:
         ahead = self._warm is not None and not self._flow_travels
         before = self._before(run, position)
         geometry = (
-            self._geometry(task.number, run.frame(position - 1), tick) if position and self._flow_travels else None
+            self._geometry(task.number, run.frame(position - 1), report_progress)
+            if position and self._flow_travels
+            else None
         )
         painted = paint(
             self.studio, self.timeline, run, position, before, geometry, position + run.left if ahead else 0
@@ -386,7 +388,7 @@ class VideoPlan:
             return self._warm.painted
         return None if self.spec.no_temporal else PaintedFrame(self.artifacts.picture(at))
 
-    def _geometry(self, frame: int, before: int, tick: Callable[[], None]) -> FlowField:
+    def _geometry(self, frame: int, before: int, report_progress: Callable[[], None]) -> FlowField:
         """Published by another node, or soon to be; else made here, in memory, and never written."""
         waited = time.monotonic()
         name = str(flow_task(frame))
@@ -396,14 +398,14 @@ class VideoPlan:
             self._used_flow = frame
             return self.artifacts.geometry(frame)
         began = time.monotonic()
-        made = self.studio.geometry(frame, before, self.timeline.index, tick)
+        made = self.studio.geometry(frame, before, self.timeline.index, report_progress)
         self._flow_s = time.monotonic() - began
         return made
 
-    def _stitched(self, task: Task, tick: Callable[[], None]) -> Path:
+    def _stitched(self, task: Task, report_progress: Callable[[], None]) -> Path:
         self._check_inputs(sequences=False)  # its sound is read, which has no checksums
-        private = self.node.draft().with_suffix(task.suffix)
-        for note in stitch(self.artifacts, self.video, private, self.spec.crf, self._finish, tick):
+        private = self.node.temp_path().with_suffix(task.suffix)
+        for note in stitch(self.artifacts, self.video, private, self.spec.crf, self._finish, report_progress):
             self.say(f"{self.job.name}: {note}")
         try:
             write_print(self.node, self.job, private)

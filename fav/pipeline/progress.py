@@ -5,7 +5,7 @@ from contextlib import suppress
 from fav.pipeline.artifacts import DamagedFileError, JobArtifacts
 from fav.pipeline.task_names import PAINTED, report_task, stitch_task
 from shared import results
-from shared.errors import JobQueueError, plain
+from shared.errors import JobQueueError, sanitize
 from shared.identity import DECODE_ERRORS
 from shared.jobs import Job
 from shared.paths import Task
@@ -14,7 +14,7 @@ from shared.paths import Task
 def evaluated(job: Job) -> str | None:
     """What was measured of a job's film, in one line; None where that is not published or does not read back."""
     try:
-        return plain(results.read(job, report_task(".txt")).decode().partition("\n")[0], 500)
+        return sanitize(results.read(job, report_task(".txt")).decode().partition("\n")[0], 500)
     except (JobQueueError, *DECODE_ERRORS):
         return None
 
@@ -25,7 +25,7 @@ def blocked(artifacts: JobArtifacts, failed: list[str]) -> list[str]:
     if failed:
         with suppress(DamagedFileError):
             artifacts.refresh()
-    for task in map(Task.named, failed):
+    for task in map(Task.parse, failed):
         waiting = 0
         run = artifacts.run_of(task) if task.kind in PAINTED else None
         if run:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fav.errors import FavError
 from fav.pipeline.artifacts import DamagedFileError, IndexProgress, JobArtifacts, numbers
-from fav.pipeline.delivery import evaluation_name, put, withdraw
+from fav.pipeline.delivery import abandon, evaluation_name, put
 from fav.pipeline.inputs import NEEDED, changed_inputs
 from fav.pipeline.task_names import (
     MEASURING,
@@ -30,7 +30,7 @@ from fav.pipeline.task_names import (
 from fav.util.safe_path import inside
 from fav.video import decode
 from shared import results
-from shared.attempts import failed, forget
+from shared.attempts import clear_attempts, failed
 from shared.command_names import command
 from shared.errors import JobQueueError, ResultVanishedError, UserError
 from shared.jobs import Job
@@ -66,7 +66,7 @@ def missing(artifacts: JobArtifacts, by_names: bool = False) -> list[Task]:
     leads = (lead_task(run.frame(position)) for run in timeline.runs for position in range(run.lead))
     wanted = [map(index_task, range(pieces)), map(frame_task, range(spec.start, end)), leads]
     singles = [stitch_task(spec)]
-    if spec.evaluate and not any(Task.named(name).kind in MEASURING for name in failed(artifacts.job)):
+    if spec.evaluate and not any(Task.parse(name).kind in MEASURING for name in failed(artifacts.job)):
         wanted.append(map(measure_task, spans(spec.start, end, True)))
         singles += map(report_task, REPORTS)
     return [task for tasks in wanted for task in _absent(artifacts, tasks)] + [
@@ -98,7 +98,7 @@ def in_words(tasks: Sequence[Task], what: str = "missing") -> str:
 def cure(job: Job, many: bool = False) -> str:
     """What makes results again that are missing or do not read back."""
     them = "them" if many else "it"
-    if "finished" in job.marks():
+    if "finished" in job.flags():
         return f"{command('retry')} {job.share.layout.root} {job.name} makes {them} again"
     return f"nodes make {them} again ({_start(job)})"
 
@@ -169,14 +169,14 @@ def verify(artifacts: JobArtifacts, task: Task) -> None:
     except FileNotFoundError:
         raise ResultVanishedError(f"the result of {task} is not there") from None
     if wrong and artifacts.node is not None:
-        results.set_aside(artifacts.node, artifacts.job, task, None, whatever=True)
+        results.quarantine_result(artifacts.node, artifacts.job, task, None, whatever=True)
     if wrong:
         raise DamagedFileError(task, wrong)
 
 
 def _prints(job: Job) -> set[str]:
     found = set()
-    for number in results.done_in_shard(job, "print", 0, ".txt"):
+    for number in results.completed_in_shard(job, "print", 0, ".txt"):
         with suppress(JobQueueError):
             found.add(results.read(job, print_task(number)).decode(errors="replace"))
     return found
@@ -245,12 +245,12 @@ def _reopened(node: Node, artifacts: JobArtifacts, damaged: list[DamagedFileErro
     lost = lack(JobArtifacts(job))[1]
     if not lost:
         return lines  # flow is made where it is missing; or another operator was faster, and nodes have made it
-    if "finished" in job.marks():
+    if "finished" in job.flags():
         names = set(failed(job))
         for task in lost:
             if str(task) in names:
-                forget(job, task)
-        job.unmark("finished")
+                clear_attempts(job, task)
+        job.clear_flag("finished")
     return [*lines, f"{job.name}: {in_words(lost, 'to be made again')}; {next_step(job)}"]
 
 
@@ -261,12 +261,12 @@ def _set_aside(node: Node, job: Job, task: Task) -> bool:
         verify(artifacts, task)
     except DamagedFileError:
         if task.kind == "stitch":
-            withdraw(node, job, task, film_of(artifacts))
+            abandon(node, job, task, film_of(artifacts))
         elif task.kind == "report":
-            withdraw(node, job, task, evaluation_name(artifacts.spec.film(job.share.layout.root), task.suffix))
+            abandon(node, job, task, evaluation_name(artifacts.spec.film(job.share.layout.root), task.suffix))
         with suppress(ResultVanishedError):
             verify(JobArtifacts(job, node), task)
-        forget(job, task)
+        clear_attempts(job, task)
         return True
     except ResultVanishedError:
         pass  # somebody else was faster
@@ -277,7 +277,7 @@ def film_of(artifacts: JobArtifacts) -> Path:
     """Where the film of a job was shown, or will be."""
     root = artifacts.job.share.layout.root
     with suppress(UserError):
-        if word := artifacts.job.word("finished"):
+        if word := artifacts.job.flag_text("finished"):
             return inside(root, word)
     return artifacts.spec.film(root)
 
@@ -286,7 +286,7 @@ def _shown_again(node: Node, artifacts: JobArtifacts) -> list[str]:
     """Give the whole film of a finished job the name that it had, where nothing is there any more."""
     job, film, lines = artifacts.job, film_of(artifacts), []
     again = f"{command('retry')} {job.share.layout.root} {job.name}"
-    if "finished" not in job.marks():
+    if "finished" not in job.flags():
         return []
     if job.share.system.exists(film):
         wrong = wrong_of_file(artifacts, stitch_task(artifacts.spec), film)
@@ -298,19 +298,19 @@ def _shown_again(node: Node, artifacts: JobArtifacts) -> list[str]:
             beside = evaluation_name(artifacts.spec.film(job.share.layout.root), suffix)
             put(node, job, report_task(suffix), beside, "evaluation", lines.append)
     if out != film:
-        job.unmark("finished")
-        job.mark(node, "finished", out.relative_to(job.share.layout.root).as_posix())
+        job.clear_flag("finished")
+        job.set_flag(node, "finished", out.relative_to(job.share.layout.root).as_posix())
     return [*lines, f"{job.name}: all its results read back; its film is shown again: {out}"]
 
 
 # ---- words
 def next_step(job: Job) -> str:
     """What an operator does so that nodes go on with a job that is not finished."""
-    marks, root = job.marks(), job.share.layout.root
-    names = [name for name in failed(job) if Task.named(name).kind not in OPTIONAL]
-    if "cancelled" in marks:
+    flags, root = job.flags(), job.share.layout.root
+    names = [name for name in failed(job) if Task.parse(name).kind not in OPTIONAL]
+    if "cancelled" in flags:
         return f"the job is cancelled: {command('retry')} {root} {job.name}, then start nodes ({_start(job)})"
-    if "paused" in marks:
+    if "paused" in flags:
         return f"the job is paused: {command('resume')} {root} {job.name}, then start nodes ({_start(job)})"
     if names:
         which = ", ".join(names[:3])

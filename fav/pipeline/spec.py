@@ -19,10 +19,10 @@ import msgspec
 from msgspec import NODEFAULT, Meta, Struct
 from msgspec.structs import FieldInfo, asdict, fields
 
-from fav.errors import FavError, plain
+from fav.errors import FavError, sanitize
 from fav.stylize.settings import LEAD, PRECISIONS, PostprocessSettings, StyleSettings, network_size
 from fav.util.safe_path import brought, inside
-from shared.settings import LEASE_S, SHORTEST_LEASE_S
+from shared.settings import LEASE_S, MIN_LEASE_S
 
 LAST_FRAME = 10**12 - 1  # as many digits as the name of a task has
 MOST_SIDE = 1 << 14  # pixels of a picture: x264 takes no more, and OpenCV warps no more than twice as many
@@ -281,7 +281,7 @@ class TypedOptions(JobOptions[Path], frozen=True, kw_only=True):
         About(
             SCHEDULING,
             "Seconds of silence after which a node on another machine is taken for dead.",
-            SHORTEST_LEASE_S,
+            MIN_LEASE_S,
             86400,
             records=(),
             job_only=True,
@@ -574,7 +574,7 @@ def check_size(size: tuple[int, int], what: str) -> None:
 
 def check_plain(what: str, text: str) -> None:
     """FavError unless a terminal shows each letter of a text as it is."""
-    if text != plain(text, len(text)):
+    if text != sanitize(text, len(text)):
         raise FavError(f"{what}: expected letters that can be seen, got {ascii(text)[:200]}")
 
 

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from msgspec.structs import replace
 
 from fav import flow as flows
-from fav.errors import FavError, plain
+from fav.errors import FavError, sanitize
 from fav.model.checkpoints import load_style
 from fav.model.devices import best_precision, device_of
 from fav.model.interpolation import load_mixture
@@ -41,7 +41,7 @@ from shared.filesystem import FileSystem
 from shared.jobs import NAME, Job, create_job, find_job, job_name
 from shared.local import lock_file
 from shared.membership import Node
-from shared.ownership import note_brought
+from shared.ownership import record_inputs
 from shared.paths import JobPaths
 from shared.shared_dir import SharedDir
 
@@ -158,7 +158,7 @@ def with_cuts(request: Request) -> tuple[Request, tuple[str, ...]]:
         return request, ()
     cuts = read_cuts(request.read_cuts)
     return replace(request, cuts=cuts), (
-        f"{len(cuts)} cut{'s'[: len(cuts) != 1]} read from {plain(request.read_cuts)}",
+        f"{len(cuts)} cut{'s'[: len(cuts) != 1]} read from {sanitize(request.read_cuts)}",
     )
 
 
@@ -310,7 +310,7 @@ def _bring(share: SharedDir, layout: JobPaths, path: Path | None, target: Path) 
         target = target if path.is_dir() else target / path.name
     else:
         target = target.with_suffix(path.suffix)
-        note_brought(share, layout, [target])
+        record_inputs(share, layout, [target])
         _copy(path, target, share.system)
     return target.relative_to(share.layout.root).as_posix()
 
@@ -326,7 +326,7 @@ def _bring_video(share: SharedDir, layout: JobPaths, video: str) -> str:
         _bring_files(share, layout, sequence_files(video), target, _link_or_copy)
         return (target / path.name).relative_to(share.layout.root).as_posix()
     target = layout.inputs / f"video{path.suffix}"
-    note_brought(share, layout, [target])
+    record_inputs(share, layout, [target])
     _link_or_copy(path.resolve(), target, share.system)
     return target.relative_to(share.layout.root).as_posix()
 
@@ -335,7 +335,7 @@ def _bring_files(
     share: SharedDir, layout: JobPaths, files: list[Path], target: Path, put: Callable[[Path, Path, FileSystem], None]
 ) -> None:
     """Put files into a directory of the job's inputs. They are noted first: what is not on the list is not swept."""
-    note_brought(share, layout, [target / file.name for file in files])
+    record_inputs(share, layout, [target / file.name for file in files])
     share.system.make_dirs(target)
     for file in files:
         put(file, target / file.name, share.system)
@@ -374,9 +374,9 @@ def _join(node: Node, job: Job, request: Request, source: VideoInfo, say: Callab
             f"job {job.name} exists with other options ({'; '.join(differing.values())}); leave these options out to "
             f"join it, or give this one another --name{other_film if same_frames else ''}"
         )
-    if "cancelled" in job.marks():
+    if "cancelled" in job.flags():
         raise FavError(f"job {job.name} was cancelled; {command('retry')} continues it, {command('clean')} removes it")
-    if "finished" in job.marks():
+    if "finished" in job.flags():
         return SubmitResult(job, False, tuple(repair(node, job, say)))
     opened = reopen(job)
     return SubmitResult(job, False, (f"{opened} failed task(s) opened anew",) if opened else ())

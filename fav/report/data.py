@@ -15,9 +15,9 @@ from fav.pipeline.progress import evaluated
 from fav.pipeline.task_names import flow_task, frame_task, index_task, lead_task, report_task, stitch_task
 from fav.util.images import HEAD_BYTES, png_text
 from shared import results
-from shared.attempts import of_job
+from shared.attempts import attempts_of_job
 from shared.command_names import command
-from shared.errors import JobQueueError, ResultVanishedError, UserError, plain
+from shared.errors import JobQueueError, ResultVanishedError, UserError, sanitize
 from shared.filesystem import RECORD_LIMIT
 from shared.identity import DECODE_ERRORS
 from shared.jobs import Job
@@ -113,7 +113,7 @@ def gather(job: Job) -> JobReportData:
         tuple(sorted(_few_nodes(done), key=lambda one: one.published)),
         errors,
         measured,
-        Counter(attempt.cause for _, attempt in of_job(job)),
+        Counter(attempt.cause for _, attempt in attempts_of_job(job)),
         left_out,
         odd,
     )
@@ -132,7 +132,7 @@ def _done(
         there = artifacts.there(kind, shard)
         for number in sorted(there & {*range(max(frames.start, shard * SHARD), min(frames.stop, (shard + 1) * SHARD))}):
             try:
-                head, published = results.head(job, make(number), HEAD_BYTES)
+                head, published = results.read_head(job, make(number), HEAD_BYTES)
                 text = png_text(head)
             except ResultVanishedError:
                 continue  # removed meanwhile
@@ -145,8 +145,8 @@ def _done(
             yield ResultRecord(
                 kind,
                 number,
-                plain(text.get("node", "?"), 80),
-                plain(text.get("numeric-class", "?"), 500),
+                sanitize(text.get("node", "?"), 80),
+                sanitize(text.get("numeric-class", "?"), 500),
                 published,
                 _seconds(text.get("seconds"), odd),
             )
@@ -167,7 +167,7 @@ def _seconds(text: str | None, odd: Counter[str]) -> float | None:
 
 def _time(job: Job, task: Task) -> float | None:
     try:
-        return results.head(job, task, 0)[1]
+        return results.read_head(job, task, 0)[1]
     except JobQueueError:
         return None
 

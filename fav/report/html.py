@@ -10,7 +10,7 @@ from string import Template
 import cv2
 import numpy as np
 
-from fav.errors import FavError, plain
+from fav.errors import FavError, sanitize
 from fav.report import plots
 from fav.report.data import JobReportData
 from fav.stylize.postprocess import finished
@@ -75,7 +75,7 @@ def options(facts: JobReportData) -> dict[str, str]:
     }  # which tell a person nothing
     classes = sorted({one.numeric_class for one in facts.done})
     return {
-        **{name.replace("_", " "): plain(value, 2000) for name, value in spec.items()},
+        **{name.replace("_", " "): sanitize(value, 2000) for name, value in spec.items()},
         "computed with": "\n".join(classes),
         "reported by": f"Python {platform.python_version()}, OpenCV {cv2.__version__}",
     }

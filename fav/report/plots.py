@@ -31,8 +31,8 @@ def timeline(facts: JobReportData) -> str:
     for line, node in enumerate(nodes):
         for kind, color in COLORS.items():
             axes.broken_barh(bars[node, kind], (line - 0.4, 0.8), color=color, linewidth=0)
-    marks = {"indexed": facts.indexed, "film": facts.stitched}
-    for name, when in marks.items():
+    flags = {"indexed": facts.indexed, "film": facts.stitched}
+    for name, when in flags.items():
         if when is not None:
             axes.axvline((when - facts.created) / unit, color="#555753", linestyle=":", linewidth=1)
             axes.text((when - facts.created) / unit, -0.6, name, ha="center", va="bottom", fontsize=8, color="#555753")

@@ -120,14 +120,14 @@ class FrameStylizer:
         return picture, time.monotonic() - began
 
     def geometry(
-        self, frame: int, before: int, index: FrameIndex, tick: Callable[[], None] = lambda: None
+        self, frame: int, before: int, index: FrameIndex, report_progress: Callable[[], None] = lambda: None
     ) -> FlowField:
         """Flow and reliability between a frame and the one before it in the chain, as they travel.
 
-        `tick` is called between the two directions, each of which may take long.
+        `report_progress` is called between the two directions, each of which may take long.
         """
         looked = self._ahead.pop((frame, before), None)
-        here, geometry = looked.result() if looked else self._look(frame, before, index, tick)
+        here, geometry = looked.result() if looked else self._look(frame, before, index, report_progress)
         self._seen = frame, here
         return geometry
 
@@ -153,11 +153,11 @@ class FrameStylizer:
             return self._flow(start, end)
 
     def _look(
-        self, frame: int, before: int, index: FrameIndex, tick: Callable[[], None] = lambda: None
+        self, frame: int, before: int, index: FrameIndex, report_progress: Callable[[], None] = lambda: None
     ) -> tuple[np.ndarray, FlowField]:
         with self._eyes:
             here, there = self.reader.read(frame, index), self.reader.read(before, index)
-            return here, between(self._flow, here, there, self.look.occlusion_erode, tick)
+            return here, between(self._flow, here, there, self.look.occlusion_erode, report_progress)
 
     def first(self, frame: int, index: FrameIndex, opening: bool) -> np.ndarray:
         """The first picture of a shot; `opening` for the very first of the film, which a seed replaces."""
@@ -210,7 +210,7 @@ def paint(
 
 
 def stylized(
-    studio: FrameStylizer, timeline: Timeline, tick: Callable[[], None] = lambda: None
+    studio: FrameStylizer, timeline: Timeline, report_progress: Callable[[], None] = lambda: None
 ) -> Iterator[np.ndarray]:
     """All stylized frames of a film whose index is complete, as it shows them, from its first to its last, in this process."""
     leads: dict[int, list[np.ndarray]] = {}
@@ -226,7 +226,7 @@ def stylized(
         if run.reverse:
             chain = reversed(list(chain))  # a whole run in memory; a job on a share keeps them there
         for frame, picture in zip(range(run.start, run.stop), chain, strict=True):
-            tick()
+            report_progress()
             share = run.share(frame)
             yield blend(picture, leads[following.start][following.position(frame)], share) if share else picture
 

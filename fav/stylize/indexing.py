@@ -13,7 +13,7 @@ def index_pieces(
     stop: int | None,
     cuts: tuple[int, ...] | None,
     fps: float | None = None,
-    tick: Callable[[], None] = lambda: None,
+    report_progress: Callable[[], None] = lambda: None,
 ) -> Iterator[IndexSegment]:
     """One pass over a video: its frames and cuts, a piece at a time.
 
@@ -30,7 +30,7 @@ def index_pieces(
             # Held back until the next frame is here, so that the last piece knows that it is the last.
             yield IndexSegment(start, FrameIndex.of(frames, decoding.time_base), tuple(found), last=False)
             start, frames, found = number, [], []
-        tick()
+        report_progress()
         frames.append(decoded)
         if begins_shot(number, decoded.small):
             found.append(number)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from fav.errors import plain
+from fav.errors import sanitize
 from fav.stylize.chain import FrameChain, boundaries
 from fav.stylize.settings import LEAD
 from fav.video import FrameIndex
@@ -42,7 +42,7 @@ class IndexSegment:
         )
         if not 0 <= start <= min((start, *cuts)) <= max((start, *cuts)) < start + max(len(index), 1):
             raise ValueError(f"expected cuts among the {len(index)} frames from {start} on")
-        return cls(start, index, cuts, bool(fields["last"]), tuple(plain(note, 500) for note in fields["notes"]))
+        return cls(start, index, cuts, bool(fields["last"]), tuple(sanitize(note, 500) for note in fields["notes"]))
 
 
 @dataclass

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fav.errors import FavError, plain
+from fav.errors import FavError, sanitize
 from fav.util.images import LARGEST, MOST_PIXELS, claimed_size, read_image, resize
 from fav.util.reading import read_file
 
@@ -54,8 +54,10 @@ class ImageFolder:
     notes: list[str]
 
 
-def open_album(directory: Path, crop: int, tick: Callable[[int, int], None] = lambda done, total: None) -> ImageFolder:
-    """All pictures of a directory and those below it, each looked at once; `tick` hears how many of how many are.
+def open_album(
+    directory: Path, crop: int, report_progress: Callable[[int, int], None] = lambda done, total: None
+) -> ImageFolder:
+    """All pictures of a directory and those below it, each looked at once; `report_progress` hears how many of how many are.
 
     Every 20th, at most 6, are held out. Raises FavError where fewer than 20 have at least half of `crop` pixels a side.
     """
@@ -69,7 +71,7 @@ def open_album(directory: Path, crop: int, tick: Callable[[int, int], None] = la
     digest = hashlib.blake2b(digest_size=16)
     with ThreadPoolExecutor() as pool:
         for number, (path, short) in enumerate(zip(files, pool.map(_short_side, files)), 1):
-            tick(number, len(files))
+            report_progress(number, len(files))
             if short is None:
                 unread.append(path.name)
             elif short < crop / 2:
@@ -93,7 +95,7 @@ def open_album(directory: Path, crop: int, tick: Callable[[int, int], None] = la
 
 def _notes(what: str, names: list[str]) -> list[str]:
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return [f"{what}: {', '.join(map(plain, names[:NAMED]))}{more}"] if names else []
+    return [f"{what}: {', '.join(map(sanitize, names[:NAMED]))}{more}"] if names else []
 
 
 def _short_side(path: Path) -> int | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fav import flow as flows
-from fav.errors import FavError, plain
+from fav.errors import FavError, sanitize
 from fav.flow.consistency import lands_inside
 from fav.flow.field import FlowField, between
 from fav.stylize.indexing import index_pieces
@@ -33,20 +33,20 @@ class Clip:
 
 
 def open_clips(
-    directory: Path, steps: int, tick: Callable[[], None] = lambda: None
+    directory: Path, steps: int, report_progress: Callable[[], None] = lambda: None
 ) -> tuple[list[Clip], str, list[str]]:
     """The videos of a directory and those below it, decoded once; their fingerprint, and a note on each that was skipped.
 
-    `tick` is called for each frame. Only shots with more than `steps` frames are used. Raises FavError where there is none.
+    `report_progress` is called for each frame. Only shots with more than `steps` frames are used. Raises FavError where there is none.
     """
     if not directory.is_dir():
         raise FavError(f"{directory}: expected a directory of clips")
     clips, notes, digest = [], [], hashlib.blake2b(digest_size=16)
     for path in sorted(path for path in directory.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()):
         try:
-            pieces = list(index_pieces(path, None, None, tick=tick))
+            pieces = list(index_pieces(path, None, None, report_progress=report_progress))
         except FavError as error:
-            notes.append(f"{plain(path.name)}: not readable, left out ({str(error)[:200]})")
+            notes.append(f"{sanitize(path.name)}: not readable, left out ({str(error)[:200]})")
             continue
         index = FrameIndex.joined([piece.index for piece in pieces])
         borders = [0, *(cut for piece in pieces for cut in piece.cuts), len(index)]
@@ -55,7 +55,7 @@ def open_clips(
             clips.append(Clip(path, index, shots))
             digest.update(f"{path.relative_to(directory)}\0{fingerprint(path)}\0".encode(errors="surrogateescape"))
         else:
-            notes.append(f"{plain(path.name)}: no shot of more than {steps} frames, left out")
+            notes.append(f"{sanitize(path.name)}: no shot of more than {steps} frames, left out")
     if not clips:
         told = f" ({notes[0]})" if notes else ""
         raise FavError(f"{directory}: expected clips with a shot of more than {steps} frames, got none{told}")

@@ -9,7 +9,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from fav.errors import FavError, plain
+from fav.errors import FavError, sanitize
 from fav.util.image_sequence import is_sequence, sequence_numbers
 from fav.util.reading import check_file
 from fav.video.truncation import cut_short
@@ -60,7 +60,7 @@ def open_video(video: Path | str, fps: float | None = None) -> InputContainer:
         if isinstance(error, av.ArgumentError) and kind is None:  # what the whitelist leaves out
             raise FavError(
                 f"{video}: expected a video in one file, got a playlist, or another kind of file that is none; make one "
-                f"file of it first, as with ffmpeg -i {plain(video)} film.mp4"
+                f"file of it first, as with ffmpeg -i {sanitize(video)} film.mp4"
             ) from error
         raise FavError(f"{video}: expected a video, got what FFmpeg cannot read ({error.strerror}){cure}") from error
 

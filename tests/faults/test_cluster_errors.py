@@ -26,7 +26,7 @@ from shared.heartbeat import temporary_member
 from shared.jobs import Job, find_job
 from shared.notify import ChangeNotifier
 from shared.shared_dir import SharedDir, open_share
-from shared.worker import ASK_AGAIN_S, Worker
+from shared.worker import RECHECK_S, Worker
 from tests.helpers import toy_plan as toy
 from tests.helpers import video_jobs as films
 from tests.helpers.checkout import ROOT
@@ -150,7 +150,7 @@ def test_node_whose_room_somebody_has_removed_joins_again(share, room):
 
 def test_who_waits_does_so_without_a_bell(share):
     node = join(share)
-    shutil.rmtree(share.layout.bell)
+    shutil.rmtree(share.layout.notify)
     assert not ChangeNotifier(node).wait(0.01)
 
 
@@ -250,14 +250,14 @@ def test_node_of_all_jobs_looks_again_whether_the_input_was_put_back(root, clock
 
     worker = Worker(join(share), plan_for, said, threading.Event(), forever=True)
     worker._refresh_jobs()
-    clock.now += ASK_AGAIN_S / 2
+    clock.now += RECHECK_S / 2
     changed.clear()
     worker._refresh_jobs()
-    assert [state.over for state in worker.states.values()] == ["changed"]
+    assert [state.ended_as for state in worker.states.values()] == ["changed"]
     for _ in range(2):
-        clock.now += ASK_AGAIN_S
+        clock.now += RECHECK_S
         worker._refresh_jobs()
-    assert [state.over for state in worker.states.values()] == [None]
+    assert [state.ended_as for state in worker.states.values()] == [None]
     assert said.lines == ["toy: cannot be served here: the video is another one", "working on toy"]
 
 
@@ -377,10 +377,10 @@ def test_node_on_a_machine_without_inotify_hears_of_new_jobs_all_the_same(share,
     wait_for(lambda: any(share.layout.nodes.iterdir()))
     time.sleep(3)  # it waits for a job
     job = create(share, clip, style, frames=1)
-    wait_for(lambda: job.word("finished") or node.poll() is not None)
+    wait_for(lambda: job.flag_text("finished") or node.poll() is not None)
     node.send_signal(signal.SIGTERM)
     code, lines = ended(node)
-    assert job.word("finished") and "Traceback" not in "\n".join(lines), lines
+    assert job.flag_text("finished") and "Traceback" not in "\n".join(lines), lines
 
 
 def test_node_for_a_cancelled_job_says_why_it_ends(share, clip, style):

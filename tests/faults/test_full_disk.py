@@ -96,7 +96,7 @@ def test_nodes_say_what_is_missing_wait_and_finish_when_there_is_room(disk, fill
 
 def assert_finished(share: SharedDir, job: Job) -> None:
     """The job has the results of an undisturbed run, and nothing else is left."""
-    assert results.read(job, toy.SUM) == toy.expected(2, 20) and "finished" in job.marks()
+    assert results.read(job, toy.SUM) == toy.expected(2, 20) and "finished" in job.flags()
     assert claimed(job) == {} and list(job.layout.attempts.iterdir()) == list(job.layout.failed.iterdir()) == []
     assert is_clean(share)
 

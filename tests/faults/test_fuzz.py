@@ -195,7 +195,7 @@ def test_record_of_an_attempt(job, data, name):
     place.mkdir(parents=True, exist_ok=True)
     try:
         (place / name).write_bytes(data)
-        for attempt in attempts.of_task(job, toy.SUM):
+        for attempt in attempts.attempts_of_task(job, toy.SUM):
             assert (attempt.why + attempt.who + attempt.host + attempt.detail.replace("\n", "")).isprintable()
     finally:
         (place / name).unlink()
@@ -204,7 +204,7 @@ def test_record_of_an_attempt(job, data, name):
 @fuzz
 @given(st.text(max_size=30) | st.from_regex(r"[a-z]{1,8}\.[0-9²]{5,14}(\.bak|~)?", fullmatch=True))
 def test_name_of_a_task(name):
-    task = Task.named(name)
+    task = Task.parse(name)
     assert task is None or str(task) == name and "/" not in name
 
 
@@ -484,8 +484,8 @@ def test_share_into_which_somebody_throws_things(tmp_path_factory, throws, repla
     for place, name, thing in throws:
         throw(root / place.format(id=strange.manifest.id) / name, OBJECTS[thing], replace)
     work(node, toy.ToyPlan, only=None, report=report)
-    assert results.read(ours, toy.SUM) == toy.expected(1, 2) and "finished" in ours.marks()
-    assert attempts.failed(ours) == [] and not dead.heart.exists()
+    assert results.read(ours, toy.SUM) == toy.expected(1, 2) and "finished" in ours.flags()
+    assert attempts.failed(ours) == [] and not dead.heartbeat_file.exists()
     assert all(len(line) < 2 * LINE and "\n" not in line for line in report.lines), report.lines
     assert (outside(root / "x") / "file").read_text() == "a stranger's"
     shutil.rmtree(root.parent)

@@ -22,7 +22,7 @@ from fav.pipeline.submit import options_of
 from fav.stylize.settings import network_size
 from fav.video import VideoInfo, probe
 from shared.jobs import Manifest, all_jobs
-from shared.settings import SHORTEST_LEASE_S
+from shared.settings import MIN_LEASE_S
 from tests.helpers.job_system import make_share
 from tests.helpers.video_jobs import create, work
 
@@ -171,7 +171,7 @@ def test_stitch_takes_no_name_among_what_nodes_remove(share, clip, style):
 def test_film_of_the_longest_name_has_all_of_its_files(share, clip, style):
     name = "a" * 146 + ".mp4"
     job = create(share, clip, style, frames=2, out=name)
-    assert work(job) and job.word("finished") == name
+    assert work(job) and job.flag_text("finished") == name
     for command in "report", "preview":
         made = CliRunner().invoke(coordinator.main, [command, str(share.layout.root)])
         assert made.exit_code == 0, made.output
@@ -196,4 +196,4 @@ def test_manifest_that_no_node_can_serve_is_refused_as_one(clip, style, source, 
     with pytest.raises(FavError, match="expected"):
         JobSpec.from_json({**record, **change})
     assert JobSpec.from_json(json.loads(json.dumps(record))).network_size == network_size((96, 64), 1)
-    assert SHORTEST_LEASE_S == OPTIONS["lease"].least
+    assert MIN_LEASE_S == OPTIONS["lease"].least

@@ -117,7 +117,7 @@ def replaced(file: Path, make) -> None:
 
 def assert_repaired(job: Job, original: Job, **here) -> None:
     """Nodes make what is missing, and the film is the one that it was, under its own name alone."""
-    assert "finished" not in job.marks()
+    assert "finished" not in job.flags()
     assert work(job, **here)
     assert film_of(job).read_bytes() == film_of(original).read_bytes()
     assert [film.name for film in job.share.layout.root.glob("*.mp4")] == [film_of(original).name]
@@ -175,7 +175,7 @@ def test_whole_job_stays_finished_and_untouched(job):
     }
     before = look()
     assert "film: all 8 results read back, and none is missing" in call(job, "retry")
-    assert look() == before and "finished" in job.marks() and film_of(job).exists()
+    assert look() == before and "finished" in job.flags() and film_of(job).exists()
 
 
 def test_several_at_once_are_all_found_and_told(job, plain):
@@ -246,7 +246,7 @@ def test_directory_of_results_that_is_something_else_is_named_and_its_advice_wor
     told = call(job, "retry", code=2)
     what = "a symbolic link" if level else "something else"
     assert f"{place}: expected a directory, got {what}; move it away" in told and len(told.splitlines()) == 1
-    assert "finished" in job.marks()
+    assert "finished" in job.flags()
     place.unlink()
     call(job, "retry")
     if level == 0:
@@ -279,7 +279,7 @@ def test_film_that_its_user_moved_away_is_shown_again(job, plain, tmp_path):
     film_of(job).rename(tmp_path / "mine.mp4")
     assert f"its film is shown again: {film_of(job)}" in call(job, "retry")
     assert film_of(job).read_bytes() == film_of(plain).read_bytes() == (tmp_path / "mine.mp4").read_bytes()
-    assert "finished" in job.marks()
+    assert "finished" in job.flags()
 
 
 def test_file_that_its_user_put_in_the_films_place_stays(job, plain):
@@ -376,7 +376,7 @@ def test_kept_flow_that_does_not_read_back_is_set_aside_and_the_job_stays_finish
     path(job, flow_task(3)).parent.mkdir(parents=True)
     path(job, flow_task(3)).write_bytes(SIGNATURE + chunk(b"IEND", b""))
     assert "flow 3 did not read back" in call(job, "retry")
-    assert not path(job, flow_task(3)).exists() and "finished" in job.marks()
+    assert not path(job, flow_task(3)).exists() and "finished" in job.flags()
 
 
 # ---- other ways in
@@ -430,7 +430,7 @@ def test_stitch_names_the_step_that_a_cancelled_job_needs(share_of_half):
 
 @pytest.fixture
 def share_of_half(job) -> Job:
-    job.unmark("finished")
+    job.clear_flag("finished")
     path(job, frame_task(5)).unlink()
     return job
 
@@ -441,7 +441,7 @@ def test_job_whose_video_is_gone_is_left_as_it_is(job):
     video.rename(video.with_suffix(".away"))
     told = call(job, "retry", code=2)
     assert "1 frame not reading back: 3; to make that again: " in told and "put it back" in told
-    assert path(job, frame_task(3)).read_bytes() == before and "finished" in job.marks()
+    assert path(job, frame_task(3)).read_bytes() == before and "finished" in job.flags()
     video.with_suffix(".away").rename(video)
     assert "1 frame to be made again: 3" in call(job, "retry")
 
@@ -519,30 +519,30 @@ def test_preview_of_a_whole_job_says_nothing_of_the_kind(job):
 # ---- nodes and operators at the same moment
 def test_node_that_finishes_while_a_frame_is_taken_away_does_not_leave_the_job_finished(job, plain):
     """Between the node's last look at the frames and its mark."""
-    job.unmark("finished")
-    mark, taken = Job.mark, []
+    job.clear_flag("finished")
+    mark, taken = Job.set_flag, []
 
     def late(self, node, name, word=""):
         if not taken:
             taken.append(name)
             path(job, frame_task(3)).unlink()
-            job.unmark("finished")  # as the operator does, a moment too early
+            job.clear_flag("finished")  # as the operator does, a moment too early
         mark(self, node, name, word)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Job, "mark", late)
         assert work(job)
     assert taken == ["finished"] and film_of(job).read_bytes() == film_of(plain).read_bytes()
-    assert "finished" in job.marks() and missing(JobArtifacts(job)) == []
+    assert "finished" in job.flags() and missing(JobArtifacts(job)) == []
 
 
 def test_node_that_has_counted_all_frames_looks_again_before_it_says_finished(job):
-    job.unmark("finished")
+    job.clear_flag("finished")
     with temporary_member(job.share) as node:
         plan = make_plan(job, node, print)
         assert list(plan.candidates()) == []
         path(job, frame_task(3)).unlink()
-        assert plan.finish() is None
+        assert plan.finalize() is None
         assert [str(task) for task in plan.candidates()] == [str(frame_task(3))]
 
 
@@ -556,16 +556,16 @@ def test_second_operator_does_not_take_away_what_was_made_again(job, plain):
     assert_repaired(job, plain)
     with temporary_member(job.share) as node:
         assert _reopened(node, artifacts, damaged) == []
-    assert "finished" in job.marks() and missing(JobArtifacts(job)) == []
+    assert "finished" in job.flags() and missing(JobArtifacts(job)) == []
 
 
 def test_operator_that_died_before_he_took_the_mark_away_is_followed_by_the_next(job, plain):
     flip(path(job, frame_task(3)))
     with pytest.MonkeyPatch.context() as patch, temporary_member(job.share) as node:
-        patch.setattr(Job, "unmark", lambda job, mark: 1 / 0)
+        patch.setattr(Job, "clear_flag", lambda job, mark: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             repair(node, job, print)
-    assert "finished" in job.marks() and "1 frame missing: 3" in call(job, "status")
+    assert "finished" in job.flags() and "1 frame missing: 3" in call(job, "status")
     call(job, "retry")
     assert_repaired(job, plain)
 
@@ -575,7 +575,7 @@ def test_damage_again_and_again_uses_up_no_attempts(job, plain):
         flip(path(job, frame_task(3)))
         assert "1 frame to be made again: 3" in call(job, "retry")
         assert_repaired(job, plain)
-        assert attempts.of_task(job, frame_task(3)) == []
+        assert attempts.attempts_of_task(job, frame_task(3)) == []
 
 
 def test_node_that_waits_takes_a_job_on_again_that_was_finished(root, clock):
@@ -587,7 +587,7 @@ def test_node_that_waits_takes_a_job_on_again_that_was_finished(root, clock):
         worker = Worker(node, lambda job, node: toy.ToyPlan(job, node, print), report, threading.Event())
         assert worker.run() and "toy: finished: the sum" in report.lines
         job.layout.result(toy.SUM).unlink()
-        job.unmark("finished")
+        job.clear_flag("finished")
         clock.now += 60
         worker._refresh_jobs()  # as one with --forever does
         clock.now += 60
@@ -599,7 +599,7 @@ def test_node_that_waits_takes_a_job_on_again_that_was_finished(root, clock):
 
 
 def test_mark_that_is_a_strangers_directory_is_named(job):
-    replaced(job.layout.mark("finished"), Path.mkdir)
+    replaced(job.layout.flag("finished"), Path.mkdir)
     path(job, frame_task(3)).unlink()
     assert "expected a mark of the job that can be taken away" in call(job, "retry", code=2)
 
@@ -631,8 +631,8 @@ def test_planted_picture_costs_the_next_frame_no_attempt_and_is_set_aside(clip, 
     place.write_bytes(FORGED[forged](path(plain, frame_task(0)).read_bytes()))
     assert work(job)
     assert film_of(job).read_bytes() == film_of(plain).read_bytes()
-    assert [attempt.why for attempt in attempts.of_task(job, frame_task(0))] == ["damaged"]
-    assert attempts.of_task(job, frame_task(1)) == [] == attempts.failed(job)
+    assert [attempt.why for attempt in attempts.attempts_of_task(job, frame_task(0))] == ["damaged"]
+    assert attempts.attempts_of_task(job, frame_task(1)) == [] == attempts.failed(job)
 
 
 def test_file_of_another_kind_in_place_of_a_frame_is_not_counted_as_that_frame(job, plain):
@@ -640,18 +640,20 @@ def test_file_of_another_kind_in_place_of_a_frame_is_not_counted_as_that_frame(j
         path(job, frame_task(number)).unlink()
     place = path(job, frame_task(0)).with_suffix(".jpg")
     path(job, frame_task(0)).rename(place)
-    job.unmark("finished")
+    job.clear_flag("finished")
     assert_repaired(job, plain)
-    assert list(attempts.of_job(job)) == [] and place.exists()
+    assert list(attempts.attempts_of_job(job)) == [] and place.exists()
 
 
 def test_planted_flow_is_set_aside_and_made_again(job, plain):
     path(job, frame_task(3)).unlink()
     path(job, flow_task(3)).parent.mkdir(parents=True)
     path(job, flow_task(3)).write_bytes(SIGNATURE + chunk(b"IEND", b""))
-    job.unmark("finished")
+    job.clear_flag("finished")
     assert work(job)
-    assert film_of(job).read_bytes() == film_of(plain).read_bytes() and attempts.of_task(job, frame_task(3)) == []
+    assert (
+        film_of(job).read_bytes() == film_of(plain).read_bytes() and attempts.attempts_of_task(job, frame_task(3)) == []
+    )
 
 
 def test_nobody_makes_flow_for_frames_that_are_there(job, monkeypatch):
@@ -662,7 +664,7 @@ def test_nobody_makes_flow_for_frames_that_are_there(job, monkeypatch):
 
     monkeypatch.setitem(flows.METHODS, "dis", dataclasses.replace(flows.METHODS["dis"], slow=True))
     path(job, frame_task(1)).unlink()
-    job.unmark("finished")
+    job.clear_flag("finished")
     with temporary_member(job.share) as painter, temporary_member(job.share) as helper:
         plan = VideoPlan(job, helper, print)
         assert [str(task) for task in plan.candidates()] == [str(frame_task(1))]

@@ -24,7 +24,7 @@ import node as node_command
 from benchmarks.meter import Counting
 from fav.pipeline.delivery import deliver
 from shared import results
-from shared.control import ControlCommand, give
+from shared.control import ControlCommand, send
 from shared.errors import JobQueueError
 from shared.failure_detector import FailureDetector
 from shared.filesystem import FileSystem
@@ -247,7 +247,7 @@ def test_share_that_somebody_moves_into_a_share_is_a_strangers_directory_there(r
     hours(root, clock)
     watched.unharmed()
     World(inner).work()
-    assert "finished" in find_job(open_share(inner), "inner").marks()
+    assert "finished" in find_job(open_share(inner), "inner").flags()
 
 
 @pytest.mark.parametrize("room", [*ROOMS, "orders"])
@@ -320,7 +320,7 @@ def test_copy_of_a_share_with_its_marker_is_a_share(root, base, clock):
     before = look(root)
     World(base / "copy").work()
     hours(base / "copy", clock)
-    assert "finished" in find_job(open_share(base / "copy"), "toy").marks()
+    assert "finished" in find_job(open_share(base / "copy"), "toy").flags()
     assert differences(before, look(root)) == []
 
 
@@ -353,7 +353,7 @@ def test_old_share_is_marked_by_who_writes_and_not_by_who_looks(root, clock, job
     if jobs:
         call(root, "prioritize", "toy", "3")
         World(root).work()
-        assert "finished" in find_job(open_share(root), "toy").marks()
+        assert "finished" in find_job(open_share(root), "toy").flags()
     assert look(root / MARKER) == before
 
 
@@ -374,7 +374,7 @@ def test_old_share_whose_only_manifests_are_of_one_job_of_many_is_recognized(roo
         ("d", FIFO))))  # fmt: skip
     open_share(root, clock)
     hours(root, clock).work()
-    assert (root / MARKER).is_file() and "finished" in find_job(open_share(root), "toy").marks()
+    assert (root / MARKER).is_file() and "finished" in find_job(open_share(root), "toy").flags()
     watched.unharmed()
 
 
@@ -417,14 +417,14 @@ def die(share: SharedDir) -> tuple[Node, list[Path]]:
     world = World(share.layout.root)
     world.die()
     dead = world.dead[0]
-    give(share, dead.identity.incarnation, ControlCommand.DRAIN)
-    grave = share.layout.private / f"{dead.identity.incarnation}.{HEX16}"
+    send(share, dead.identity.incarnation, ControlCommand.DRAIN)
+    grave = share.layout.tmp / f"{dead.identity.incarnation}.{HEX16}"
     (grave / "claims").mkdir(parents=True)
     (grave / "job.json").write_bytes(manifest("buried"))
-    probe = share.layout.private / f"probe.{HEX16}"
+    probe = share.layout.tmp / f"probe.{HEX16}"
     probe.write_bytes(b"Does this directory know hard links?\n")
-    (share.layout.bell / f"{OTHER}.000000003").touch()
-    rooms = share.layout.private, share.layout.nodes, share.layout.bell, share.layout.orders, share.layout.jobs
+    (share.layout.notify / f"{OTHER}.000000003").touch()
+    rooms = share.layout.tmp, share.layout.nodes, share.layout.notify, share.layout.control, share.layout.jobs
     return dead, [path for room in rooms for path in room.iterdir()]
 
 
@@ -504,13 +504,13 @@ def test_what_strangers_have_in_directories_of_the_dead_stays_and_the_rest_goes(
     dead, left = die(share)
     unborn = next(share.layout.jobs.glob("unborn.*"))
     (unborn / "results" / "frame" / "0000").mkdir(parents=True)
-    grave = share.layout.private / f"{dead.identity.incarnation}.{HEX16}"
-    places = (dead.private, grave, unborn, unborn / "results", unborn / "inputs", unborn / "results" / "frame" / "0000")
+    grave = share.layout.tmp / f"{dead.identity.incarnation}.{HEX16}"
+    places = (dead.tmp_dir, grave, unborn, unborn / "results", unborn / "inputs", unborn / "results" / "frame" / "0000")
     watched = watch(root, *(lay(thing, place / name, home) for place in places for name, thing in STRANGE.items()))
     hours(root, clock)
     hours(root, clock)
     watched.unharmed()
-    assert {path.name for path in dead.private.iterdir()} == {*STRANGE}, "what was the dead node's own is gone"
+    assert {path.name for path in dead.tmp_dir.iterdir()} == {*STRANGE}, "what was the dead node's own is gone"
     assert not list(unborn.rglob("creator"))
     call(root, "drain")
     assert not [path for path in left if path.exists() and path.is_file()]
@@ -519,12 +519,12 @@ def test_what_strangers_have_in_directories_of_the_dead_stays_and_the_rest_goes(
 def test_node_that_leaves_keeps_what_strangers_have_in_its_directory(root, home, clock):
     share = open_share(root, clock)
     node = join(share)
-    ChangeNotifier(node).ring()
-    share.system.write_new(node.draft(), b"a frame")
-    watched = watch(root, *(lay(thing, node.private / name, home) for name, thing in STRANGE.items()))
+    ChangeNotifier(node).notify()
+    share.system.write_new(node.temp_path(), b"a frame")
+    watched = watch(root, *(lay(thing, node.tmp_dir / name, home) for name, thing in STRANGE.items()))
     node.leave()
     watched.unharmed()
-    assert {path.name for path in node.private.iterdir()} == {*STRANGE}
+    assert {path.name for path in node.tmp_dir.iterdir()} == {*STRANGE}
 
 
 @pytest.mark.parametrize("kind", LINKS)
@@ -563,7 +563,7 @@ def test_room_that_becomes_a_link_while_a_node_runs_leads_no_sweep_outside(root,
     for _ in range(100):
         clock.now += 4
         with suppress(OSError, JobQueueError):
-            node.beat()
+            node.renew()
         with suppress(OSError, JobQueueError):
             recovery.run({})
     with suppress(OSError, JobQueueError):
@@ -577,7 +577,7 @@ def test_share_that_is_itself_reached_by_a_link_works(root, base, clock):
     world = World(base / "mnt")
     world.work()
     world.hours()
-    assert (root / MARKER).is_file() and "finished" in find_job(open_share(root, clock), "toy").marks()
+    assert (root / MARKER).is_file() and "finished" in find_job(open_share(root, clock), "toy").flags()
     for words in ("status", "nodes"):
         assert typed(coordinator.main, words, base / "mnt")[0] == 0
 

@@ -29,7 +29,7 @@ from fav.training.loss_curves import plot
 from fav.training.trainer import COLUMNS
 from fav.util.images import encode_png
 from shared import results
-from shared.errors import JobQueueError, plain
+from shared.errors import JobQueueError, sanitize
 from shared.heartbeat import temporary_member
 from shared.identity import Identity, identities
 from shared.jobs import Manifest
@@ -61,7 +61,7 @@ def is_plain(text: str) -> bool:
 
 def heart(share: SharedDir, name: str, **fields) -> None:
     """A file in the room of heartbeats."""
-    share.layout.heart(name).write_bytes(dataclasses.replace(LOCAL, **fields).to_bytes())
+    share.layout.heartbeat(name).write_bytes(dataclasses.replace(LOCAL, **fields).to_bytes())
 
 
 # ---- terminals
@@ -72,7 +72,7 @@ def test_heartbeat_file_with_another_name_inside_is_no_node(share, name):
     for command in "status", "nodes":
         output = told(command, share.layout.root)
         assert is_plain(output) and "fake" not in output and "lab" not in output
-    assert "got none" in told("drain", share.layout.root) and not share.layout.orders.exists()
+    assert "got none" in told("drain", share.layout.root) and not share.layout.control.exists()
 
 
 def test_heartbeat_file_with_its_own_name_inside_is_a_node(share):
@@ -105,8 +105,8 @@ def test_host_with_letters_that_nobody_sees_is_no_nodes(share, host):
     ],
 )
 def test_plain_text_has_only_letters_that_are_seen(text):
-    assert plain(f"a{text}b") == f"a?{text[1:]}b"
-    assert plain("æ ☃ 視頻 é") == "æ ☃ 視頻 é"
+    assert sanitize(f"a{text}b") == f"a?{text[1:]}b"
+    assert sanitize("æ ☃ 視頻 é") == "æ ☃ 視頻 é"
 
 
 @pytest.mark.parametrize("error", [FavError, JobQueueError])

@@ -105,9 +105,9 @@ class LimitedPlan(VideoPlan):
             super().__init__(job, node, print)
         self.most, self.frames = most, []
 
-    def run(self, task, tick):
+    def run(self, task, report_progress):
         if len(self.frames) == self.most:
             raise StopRequested("enough")
         if task.kind == "frame":
             self.frames.append(task.number)
-        return super().run(task, tick)
+        return super().run(task, report_progress)

@@ -12,8 +12,8 @@ SPEC = JobSpec(video="v.mp4", video_hash="", style="s", style_hash="", width=8, 
 class Premiere(toy.ToyPlan):
     """A toy job, the sum of which is shown as if it were a film."""
 
-    def finish(self):
-        if super().finish() is None:
+    def finalize(self):
+        if super().finalize() is None:
             return None
         film = self.job.layout.result(stitch_task(SPEC))
         if not film.exists():

@@ -205,7 +205,7 @@ def test_damaged_picture_is_made_again_and_the_film_is_the_same(chunked, clip, s
     damaged.write_bytes(damaged.read_bytes()[:-100])
     assert work(job)
     assert film_of(job).read_bytes() == film_of(chunked).read_bytes()
-    assert [attempt.why for attempt in attempts.of_task(job, spoiled)] == ["damaged"]
+    assert [attempt.why for attempt in attempts.attempts_of_task(job, spoiled)] == ["damaged"]
 
 
 def test_chunks_wait_for_nothing_but_the_index(clip, style, share):

@@ -215,7 +215,7 @@ class Operator:
 
     def cancel(self) -> None:
         with temporary_member(self.share) as node:
-            self.job.mark(node, "cancelled")
+            self.job.set_flag(node, "cancelled")
 
     def close(self) -> None:
         for pid in (*(run.pid for run in self.typed if run.poll() is None), *self.running):

@@ -162,7 +162,7 @@ def test_of_two_nodes_the_one_that_measures_is_killed_and_the_report_is_the_same
     assert report_of(job, ".csv").read_bytes() == report_of(whole, ".csv").read_bytes()
     assert film_of(job).read_bytes() == film_of(whole).read_bytes()
     assert evaluated(job) == evaluated(whole) and str(film_of(job)) in said
-    assert claimed(job) == {} and list(share.layout.private.iterdir()) == []
+    assert claimed(job) == {} and list(share.layout.tmp.iterdir()) == []
 
 
 def test_span_is_measured_alike_by_a_node_that_begins_there(whole, share):
@@ -239,8 +239,8 @@ def test_film_is_shown_before_it_is_measured(whole, clip, style, against, share)
     with temporary_member(share) as node:
         plan = begun(job, node, ("index", "frame", "stitch"))
         plan.say = report.say
-        assert not film_of(job).exists() and plan.finish() is None and plan.finish() is None
-    assert films.probe(film_of(job), "stream=nb_read_frames") == "14" and "finished" not in job.marks()
+        assert not film_of(job).exists() and plan.finalize() is None and plan.finalize() is None
+    assert films.probe(film_of(job), "stream=nb_read_frames") == "14" and "finished" not in job.flags()
     assert report.lines == ["clip--tiny: the film is there, clip--tiny.mkv; it is still being measured"]
     assert work(job, threads=1) and rows_of(job) == rows_of(whole)[:14]
 
@@ -249,7 +249,7 @@ def test_evaluation_that_fails_leaves_the_film_whole_and_status_tells_why(whole,
     job, report = create(share, clip, style, **against), RecordingEvents()
     (job.layout.inputs / "loss_network.pth").write_bytes(b"no network at all")
     assert work(job, report, threads=1)
-    assert film_of(job).read_bytes() == film_of(whole).read_bytes() and "finished" in job.marks()
+    assert film_of(job).read_bytes() == film_of(whole).read_bytes() and "finished" in job.flags()
     assert attempts.failed(job) == ["measure.0000000"] and not any(
         report_of(job, suffix).exists() for suffix in REPORTS
     )
@@ -270,7 +270,7 @@ def test_damaged_rows_are_set_aside_and_measured_again(clip, style, against, sha
     assert work(job, threads=1)
     assert rows_of(job) == sum(rows, []) and len(rows_of(job)) == 11
     for span in (0, 1):
-        assert [attempt.why for attempt in attempts.of_task(job, measure_task(span))] == ["damaged"]
+        assert [attempt.why for attempt in attempts.attempts_of_task(job, measure_task(span))] == ["damaged"]
 
 
 @pytest.mark.parametrize(

@@ -48,9 +48,9 @@ def test_film_has_the_frames_duration_and_sound_of_its_source(plain, clip):
 
 
 def test_finished_job_leaves_no_claim_no_flow_and_no_node(plain):
-    assert claimed(plain) == {} and "finished" in plain.marks()
+    assert claimed(plain) == {} and "finished" in plain.flags()
     assert not (plain.layout.results / "flow").exists()
-    assert list(plain.share.layout.nodes.iterdir()) == list(plain.share.layout.private.iterdir()) == []
+    assert list(plain.share.layout.nodes.iterdir()) == list(plain.share.layout.tmp.iterdir()) == []
     assert progress(JobArtifacts(plain)) == {
         "index": (1, 1),
         "flow": (0, FRAMES),
@@ -88,7 +88,7 @@ def test_killed_nodes_resume_to_the_same_film_byte_for_byte(plain, clip, style, 
         node.communicate()
     assert start_node(share, "--job", job.name).wait(120) == 0
     assert film_of(job).read_bytes() == film_of(plain).read_bytes()
-    assert claimed(job) == {} and list(share.layout.private.iterdir()) == []
+    assert claimed(job) == {} and list(share.layout.tmp.iterdir()) == []
 
 
 def test_damaged_frame_is_made_again_and_the_film_is_the_same(plain, clip, style, share):
@@ -104,7 +104,7 @@ def test_damaged_frame_is_made_again_and_the_film_is_the_same(plain, clip, style
     damaged.write_bytes(damaged.read_bytes()[:-100])  # as an asynchronous export leaves it after a crash
     assert work(job)
     assert film_of(job).read_bytes() == film_of(plain).read_bytes()
-    assert [attempt.why for attempt in attempts.of_task(job, frame_task(5))] == ["damaged"]
+    assert [attempt.why for attempt in attempts.attempts_of_task(job, frame_task(5))] == ["damaged"]
 
 
 def test_flow_that_travelled_gives_the_frames_of_flow_in_memory(plain, clip, style, share, monkeypatch):
@@ -341,7 +341,7 @@ def test_video_replaced_in_mid_job_is_told_in_a_clear_word_and_is_no_failed_atte
             plan.run(frame_task(0), lambda: None)
     with pytest.raises(JobQueueError, match="the job's video, got another content"):
         work(job)
-    assert attempts.of_task(job, frame_task(0)) == []
+    assert attempts.attempts_of_task(job, frame_task(0)) == []
 
 
 def test_video_replaced_before_it_was_indexed_is_refused(style, share, tmp_path):
@@ -351,7 +351,7 @@ def test_video_replaced_before_it_was_indexed_is_refused(style, share, tmp_path)
     inside.write_bytes(films.make_clip(tmp_path / "other.mp4", size="80x64").read_bytes())  # as through a hard link
     with pytest.raises(JobQueueError, match="the job's video, got another content"):
         work(job)
-    assert attempts.of_task(job, Task("index", 0)) == []
+    assert attempts.attempts_of_task(job, Task("index", 0)) == []
 
 
 def create_of_images(share, clip, style, directory):

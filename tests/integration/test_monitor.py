@@ -180,7 +180,7 @@ def test_what_keys_write_has_the_modes_of_the_share_though_it_was_opened_to_look
     lookout.drain("host-1-0123abcd")
     made = {
         path: stat.S_IMODE(path.stat().st_mode)
-        for path in (job.layout.mark("paused"), share.layout.orders, *share.layout.orders.iterdir())
+        for path in (job.layout.flag("paused"), share.layout.control, *share.layout.control.iterdir())
     }
     assert sorted(made.values()) == [0o660, 0o660, 0o770]
 
@@ -206,7 +206,7 @@ def test_key_that_cannot_be_followed_is_answered_with_the_reason(share, clip, st
         assert app.return_code == 0
 
     asyncio.run(session())
-    assert "finished" in job.marks()
+    assert "finished" in job.flags()
 
 
 def test_without_a_terminal_there_are_lines_and_json_for_scripts(share, clip, style):

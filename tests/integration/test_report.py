@@ -141,4 +141,4 @@ def test_an_unfinished_job_has_a_page_too_and_a_damaged_result_is_left_out(share
         4,
         5,
     ]
-    assert results.head(job, frame_task(1), 8)[0] == b"\x89PNG\r\n\x1a\n"
+    assert results.read_head(job, frame_task(1), 8)[0] == b"\x89PNG\r\n\x1a\n"

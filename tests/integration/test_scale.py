@@ -90,9 +90,9 @@ def operations_per_task(share, tasks: int) -> Counter:
     name, seen = f"of-{tasks}", []
 
     class Watched(EmptyPlan):
-        def run(self, task, tick):
+        def run(self, task, report_progress):
             seen.append(Counter(counted(self.node)))
-            return super().run(task, tick)
+            return super().run(task, report_progress)
 
     node = join(share)
     create(node, name, tasks, chain=50)
@@ -112,12 +112,12 @@ def test_no_room_but_the_results_fills_up_with_the_tasks(share, root, node):
     fullest = Counter()
 
     class Watched(EmptyPlan):
-        def run(self, task, tick):
+        def run(self, task, report_progress):
             if task.number % 100 == 0:
                 for room, _, files in os.walk(root):
                     kind = "results" if "results" in Path(room).parts else Path(room).name
                     fullest[kind] = max(fullest[kind], len(files))
-            return super().run(task, tick)
+            return super().run(task, report_progress)
 
     create(node, "job", 1200, chain=50)
     work(node, Watched, "job")
@@ -143,7 +143,7 @@ def test_node_does_not_wait_while_more_is_open_than_it_has_looked_at(share, node
                     other.claim(task)
             return iter(tasks)
 
-        def run(self, task, tick):
+        def run(self, task, report_progress):
             raise StopRequested("enough")
 
     report = work(node, Overtaken, "wide")
@@ -156,9 +156,9 @@ def cost_of_frames(share, name: str, frames: int, shot: int, most: int = 120) ->
     seen = []
 
     class Watched(LimitedPlan):
-        def run(self, task, tick):
+        def run(self, task, report_progress):
             seen.append((counted(self.node).total(), count[0]))
-            return super().run(task, tick)
+            return super().run(task, report_progress)
 
     make_film(share, frames, shot, name)
     node = join(share)

@@ -100,9 +100,9 @@ def test_when_the_time_is_over_the_same_slurm_job_goes_on_later(slurm, job, expe
     )
     wait_for(lambda: frames(job) > 2, 60)
     with temporary_member(job.share) as operator:
-        job.mark(operator, "paused")
+        job.set_flag(operator, "paused")
     wait_for(lambda: "stopping after" in slurm.said(number), 90)
-    job.unmark("paused")
+    job.clear_flag("paused")
     slurm.hurry(f"{number}_1")
     wait_for(lambda: over(slurm, number), 240)
     assert film_of(job).read_bytes() == expected, slurm.said(number)

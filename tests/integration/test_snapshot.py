@@ -77,15 +77,15 @@ def moment(share, monkeypatch):
         "dead": dead(share),
     }
     half_done(share, nodes["busy"])
-    make_film(share, 200, 100, "other").layout.mark("paused").touch()
+    make_film(share, 200, 100, "other").layout.flag("paused").touch()
     make_film(share, 200, 100, "third")
     job = make_film(share, 200, 100, "spoiled")
     for _ in range(3):
         attempts.record(nodes["busy"], job, frame_task(3), "raised", "Traceback\nValueError: three", attempts.nonce())
-    control.give(share, nodes["draining"].identity.incarnation, ControlCommand.DRAIN)
-    control.give(share, nodes["stopping"].identity.incarnation, ControlCommand.STOP)
+    control.send(share, nodes["draining"].identity.incarnation, ControlCommand.DRAIN)
+    control.send(share, nodes["stopping"].identity.incarnation, ControlCommand.STOP)
     long_ago = share.now() - 300
-    os.utime(nodes["silent"].heart, (long_ago, long_ago))
+    os.utime(nodes["silent"].heartbeat_file, (long_ago, long_ago))
     return {node.identity.incarnation: word for word, node in nodes.items()}
 
 
@@ -121,9 +121,9 @@ def test_node_is_busy_though_another_job_is_asked_for(share, node):
 
 def test_heartbeat_that_was_seen_to_change_is_young_whatever_the_clocks_say(share):
     far, reader = join(share, host="far-away"), SnapshotReader(share)
-    os.utime(far.heart, (1e9, 1e9))
+    os.utime(far.heartbeat_file, (1e9, 1e9))
     assert reader.look().nodes[0].state == NodeStatus.SILENT
-    os.utime(far.heart, (1e9 + 4, 1e9 + 4))
+    os.utime(far.heartbeat_file, (1e9 + 4, 1e9 + 4))
     (one,) = reader.look().nodes
     assert one.state == NodeStatus.WAITING and one.heard_s < 4
 
@@ -133,8 +133,8 @@ def test_heartbeat_that_was_seen_to_change_is_young_whatever_the_clocks_say(shar
     ({"paused"}, ["frame.0000001"], [], True, JobStatus.PAUSED), ({"priority"}, ["frame.0000001"], ["frame.0000003"], True, JobStatus.RUNNING),
     (set(), [], ["frame.0000003"], True, JobStatus.FAILED), (set(), [], ["measure.0000000"], True, JobStatus.STARTING),
     (set(), [], [], False, JobStatus.WAITING)])  # fmt: skip
-def test_job_has_one_state(marks, claims, failed, alive, word):
-    assert status_of(marks, claims, failed, alive) == word
+def test_job_has_one_state(flags, claims, failed, alive, word):
+    assert status_of(flags, claims, failed, alive) == word
 
 
 # ---- one estimate of the time left

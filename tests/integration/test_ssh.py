@@ -265,7 +265,7 @@ class Following(threading.Thread):
 
     def cancel(self) -> None:
         with temporary_member(self.operator.share) as node:
-            self.job.mark(node, "cancelled")
+            self.job.set_flag(node, "cancelled")
         self.end()
 
     def end(self) -> None:
@@ -359,7 +359,7 @@ def test_host_that_is_cut_off_for_longer_than_a_lease_changes_nothing(network, o
     before, began = operator.frames(), time.monotonic()
     network.host("berta")
     operator.hosts("anton", "berta")
-    wait_for(lambda: operator.job.word("finished"), 90)
+    wait_for(lambda: operator.job.flag_text("finished"), 90)
     assert time.monotonic() - began > 13 and operator.frames() > before
     for pid in group:
         os.kill(pid, signal.SIGCONT)

@@ -35,7 +35,7 @@ def claim_by_exists_then_open():
         placeholder = self.job.layout.placeholder(task)
         if self.node.share.system.exists(placeholder):
             return Outcome.LOST
-        draft = self.node.draft()
+        draft = self.node.temp_path()
         self.node.share.system.write_new(draft, self.node.identity.to_bytes())
         self.node.share.system.rename(draft, placeholder)
         if results.is_done(self.job, task):
@@ -65,7 +65,7 @@ def claim_that_believes_every_error():
 
 
 def _take_away_of_others(node, placeholder, aside, token, keep):
-    return keep and claims.take_away(node, placeholder, aside, token, keep)
+    return keep and claims.remove_claim(node, placeholder, aside, token, keep)
 
 
 @mutation
@@ -117,7 +117,7 @@ def owner_judged_by_a_look_before_the_move():
         except FileNotFoundError:
             return
         self.recovered += 1
-        attempts.settle(self.node, job, task)
+        attempts.mark_failed_if_exhausted(self.node, job, task)
 
     return [patch.object(Recovery, "_remove", remove)]
 
@@ -126,7 +126,7 @@ def owner_judged_by_a_look_before_the_move():
 def heartbeat_compared_with_the_local_clock():
     def dead(self, identity, lease):
         try:
-            beat = self.share.system.mtime(self.share.layout.heart(identity.incarnation)) / 1e9 - 1e6
+            beat = self.share.system.mtime(self.share.layout.heartbeat(identity.incarnation)) / 1e9 - 1e6
         except FileNotFoundError:
             return True
         return self.share.system.wall() - beat >= lease
@@ -136,13 +136,13 @@ def heartbeat_compared_with_the_local_clock():
 
 @mutation
 def nodes_looked_at_before_the_placeholders_are_listed():
-    def run(self, held, now_dead=frozenset()):
-        self.observer.look()
-        look, self.observer.look = self.observer.look, lambda: None
+    def run(self, held, assumed_dead_hosts=frozenset()):
+        self.detector.poll()
+        look, self.detector.poll = self.detector.poll, lambda: None
         try:
-            return calm(self, held, now_dead)
+            return calm(self, held, assumed_dead_hosts)
         finally:
-            self.observer.look = look
+            self.detector.poll = look
 
     calm = Recovery.run
     return [
@@ -162,7 +162,7 @@ def nodes_looked_at_before_the_placeholders_are_listed():
 def remove_everything(system, path):
     """A directory with all in it, whoever made that; or a file."""
     removal = system.remove(path, lambda entry, is_directory: True)
-    removal.strangers.clear()
+    removal.foreign.clear()
     return removal
 
 
@@ -170,7 +170,7 @@ def remove_everything(system, path):
 def sweep_that_does_not_look_at_what_a_private_directory_holds():
     return [
         patch.object(
-            recovery, "remove_private", lambda share, name: remove_everything(share.system, share.layout.private / name)
+            recovery, "remove_private", lambda share, name: remove_everything(share.system, share.layout.tmp / name)
         )
     ]
 
@@ -180,7 +180,7 @@ def sweep_that_does_not_look_at_names_and_contents():
     return [
         patch.object(recovery, "is_private", lambda name: True),
         patch.object(
-            recovery, "remove_private", lambda share, name: remove_everything(share.system, share.layout.private / name)
+            recovery, "remove_private", lambda share, name: remove_everything(share.system, share.layout.tmp / name)
         ),
     ]
 
@@ -189,7 +189,7 @@ def sweep_that_does_not_look_at_names_and_contents():
 def sweep_of_notices_by_their_names_alone():
     return [
         patch.object(
-            recovery, "remove_notice", lambda share, name: remove_everything(share.system, share.layout.bell / name)
+            recovery, "remove_notice", lambda share, name: remove_everything(share.system, share.layout.notify / name)
         )
     ]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from shared import attempts, results
-from shared.claims import claimed, let_go
+from shared.claims import claimed, release_all
 from shared.errors import EvictedError, JobQueueError, JobRemovedError, NodeUnhealthyError, StopRequested
 from shared.failure_detector import FailureDetector
 from shared.heartbeat import HeartbeatThread
@@ -46,9 +46,9 @@ class Told:
     def __init__(self, world: World, agent_of, process: Process):
         self.world, self.agent, self.process = world, agent_of, process
 
-    def start(self, job, task) -> None:
+    def begin(self, job, task) -> None:
         examined = (
-            self.process.health and self.process.health.exam
+            self.process.health and self.process.health.self_test
         )  # a node that failed proves itself on a task that is done
         self.world.executions[str(task)] += not examined
         self.agent().task = str(task)
@@ -57,9 +57,9 @@ class Told:
     def end(self) -> None:
         self.agent().task = None
 
-    def tick(self) -> None: ...
-    def wait(self) -> None: ...
-    def remember(self, health) -> None:
+    def report_progress(self) -> None: ...
+    def waiting(self) -> None: ...
+    def store_health(self, health) -> None:
         self.process.health = health
 
     def say(self, line: str) -> None:
@@ -129,9 +129,9 @@ class Play:
             heart = HeartbeatThread(node)
             world.spawn(process, "heart", heart.run)
             outcome = self.work(process, node, heart)
-            heart.over.set()
+            heart.stop_event.set()
             try:
-                let_go(node)
+                release_all(node)
                 node.leave()
             except OSError as error:
                 say(f"could not leave cleanly: {error}")
@@ -150,7 +150,7 @@ class Play:
         try:
             create_job(visitor, NAME, self.lease, lambda layout: self.spec)
         finally:
-            heart.over.set()
+            heart.stop_event.set()
             visitor.leave()
 
     def work(self, process: Process, node: Node, heart: HeartbeatThread) -> str:
@@ -186,7 +186,7 @@ class Play:
             job = retry_transient(lambda: find_job(node.share, NAME), node.share, told.say, node.share.system.sleep)
             try:
                 retry_transient(
-                    lambda: attempts.record(node, job, Task.named(agent.task), "crashed", "by the test", nonce),
+                    lambda: attempts.record(node, job, Task.parse(agent.task), "crashed", "by the test", nonce),
                     node.share,
                     told.say,
                     node.share.system.sleep,
@@ -202,12 +202,12 @@ class Play:
         for _ in range(world.rnd.randint(3, 30)):
             world.sleep(world.rnd.uniform(1, 20))
             try:
-                observer = FailureDetector(share, me)
-                observer.look()
+                detector = FailureDetector(share, me)
+                detector.poll()
                 for job in all_jobs(share):
-                    job.marks(), job.word("finished"), claimed(job)
-                    for task in map(Task.named, attempts.failed(job)):
-                        attempts.of_task(job, task)
+                    job.flags(), job.flag_text("finished"), claimed(job)
+                    for task in map(Task.parse, attempts.failed(job)):
+                        attempts.attempts_of_task(job, task)
             except (OSError, JobQueueError) as error:
                 world.say(process, f"says: {error}")
         self.recover(share, process, 1)
@@ -229,7 +229,7 @@ class Play:
         except OSError as error:
             self.world.say(process, f"says: {error}")
         finally:
-            heart.over.set()
+            heart.stop_event.set()
 
     def left_behind(self, but: str = "") -> list[str]:
         """What nodes that are gone have left on the share, or the dead still claim."""
@@ -263,7 +263,7 @@ class Play:
         """Play it to the end. Violation where a promise was broken."""
         world, rnd = self.world, self.world.rnd
         with seeded(world):
-            for room in SharedDirPaths(ROOT).rooms():
+            for room in SharedDirPaths(ROOT).subdirectories():
                 self.make(room)
             for name in STRANGERS:
                 self.make(ROOT / name, b"not made by this program")
@@ -327,11 +327,11 @@ class Play:
             raise broken(f"left behind: {left}")
         if lost := [name for name in STRANGERS if not self.is_there(name)]:
             raise broken(f"removed, though this program did not make it: {lost}")
-        failed = {Task.named(name) for name in attempts.failed(job)}
+        failed = {Task.parse(name) for name in attempts.failed(job)}
         for task in failed:
-            if task.number != self.poison and world.crashed[str(task)] < attempts.MOST_FAULTS:
-                raise broken(f"{task} failed for no good reason: {attempts.of_task(job, task)}")
-            if not any(one.why in ("raised", "crashed") and one.detail for one in attempts.of_task(job, task)):
+            if task.number != self.poison and world.crashed[str(task)] < attempts.MAX_FAILURES:
+                raise broken(f"{task} failed for no good reason: {attempts.attempts_of_task(job, task)}")
+            if not any(one.why in ("raised", "crashed") and one.detail for one in attempts.attempts_of_task(job, task)):
                 raise broken(f"{task} failed without a reason")
         right = toy.expected(self.chains, self.length).splitlines(keepends=True)
         for number in range(self.chains * self.length):
@@ -344,12 +344,12 @@ class Play:
                     raise broken(f"{task} has a wrong result: {results.read(job, task)!r}")
             elif not blocked:
                 raise broken(f"{task} was neither done nor failed")
-        if not failed and (results.read(job, toy.SUM) != b"".join(right) or "finished" not in job.marks()):
+        if not failed and (results.read(job, toy.SUM) != b"".join(right) or "finished" not in job.flags()):
             raise broken("the job is not finished")
         faults = sum(count for kind, count in world.counts.items() if kind in DISRUPTIVE)
         tasks = self.chains * self.length + 1
         # A fault of a whole machine silences the hearts of all its nodes, so each of their tasks has to be run again.
-        most = tasks + 3 * faults + world.struck_beside + (attempts.MOST_FAULTS if self.poison is not None else 0)
+        most = tasks + 3 * faults + world.struck_beside + (attempts.MAX_FAILURES if self.poison is not None else 0)
         if sum(world.executions.values()) > most:
             raise broken(
                 f"{sum(world.executions.values())} executions of {tasks} tasks with {faults} faults: {dict(world.executions)}"

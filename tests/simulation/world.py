@@ -97,7 +97,7 @@ class Agent:
 
     def __init__(self, world: "World", process: Process, role: str, body: Callable[[], None]):
         self.process, self.role = process, role
-        self.alive, self.wake, self.until = True, world.now, None
+        self.alive, self.wake_up, self.until = True, world.now, None
         self.task = None  # that it runs
         self.greenlet = greenlet(lambda: self._run(world, body), world.hub)
 
@@ -214,7 +214,7 @@ class World:
                 if not agent.alive:
                     ended = True
                     continue
-                due = self.now if agent.until is not None and agent.until() else agent.wake
+                due = self.now if agent.until is not None and agent.until() else agent.wake_up
                 due = max(due, agent.process.frozen)
                 if due < soonest:
                     chosen, soonest = agent, due
@@ -240,7 +240,7 @@ class World:
         agent = self.current
         if self.violation:
             raise Dead
-        agent.wake, agent.until = self.now + seconds, until
+        agent.wake_up, agent.until = self.now + seconds, until
         self.hub.switch()
         agent.until = None
         if not agent.alive:

@@ -8,7 +8,7 @@ import pytest
 from shared.errors import EvictedError, JobQueueError
 from shared.filesystem import FileSystem, process_start
 from shared.identity import Identity
-from shared.membership import sweep
+from shared.membership import remove_node
 from shared.notify import ChangeNotifier
 from shared.shared_dir import open_share
 from tests.helpers.job_system import join
@@ -49,8 +49,8 @@ def test_files_are_the_groups_where_the_directory_is(tmp_path):
         node = join(share)
     finally:
         os.umask(before)
-    assert node.heart.stat().st_mode & 0o777 == 0o660
-    assert node.private.stat().st_mode & 0o7777 == 0o2770
+    assert node.heartbeat_file.stat().st_mode & 0o777 == 0o660
+    assert node.tmp_dir.stat().st_mode & 0o7777 == 0o2770
 
 
 def test_files_go_to_the_directorys_group_also_without_setgid(tmp_path):
@@ -59,21 +59,21 @@ def test_files_go_to_the_directorys_group_also_without_setgid(tmp_path):
     tmp_path.chmod(0o770)
     os.chown(tmp_path, -1, 12345)
     node = join(open_share(tmp_path))
-    assert {path.stat().st_gid for path in (node.heart, node.private, node.share.layout.jobs)} == {12345}
+    assert {path.stat().st_gid for path in (node.heartbeat_file, node.tmp_dir, node.share.layout.jobs)} == {12345}
 
 
 def test_node_that_left_leaves_nothing(share):
     node = join(share)
-    ChangeNotifier(node).ring()
+    ChangeNotifier(node).notify()
     node.leave()
-    assert [path for room in share.layout.rooms() for path in room.iterdir()] == []
+    assert [path for room in share.layout.subdirectories() for path in room.iterdir()] == []
 
 
 def test_node_that_was_swept_learns_of_it_at_its_next_beat(share):
     node = join(share)
-    sweep(share, node.identity.incarnation)
+    remove_node(share, node.identity.incarnation)
     with pytest.raises(EvictedError):
-        node.beat()
+        node.renew()
 
 
 def test_identity_reads_back_and_a_strangers_does_not(tmp_path):
@@ -95,9 +95,9 @@ def test_reading_follows_no_link_and_waits_on_no_fifo(share, tmp_path):
 def test_bell_of_another_node_wakes_a_waiter_and_ones_own_does_not(share):
     mine, theirs = ChangeNotifier(join(share)), ChangeNotifier(join(share))
     mine.wait(0.01)  # begins to watch
-    mine.ring()
+    mine.notify()
     assert not mine.wait(0.3)
-    theirs.ring()
+    theirs.notify()
     assert mine.wait(10)
     mine.close()
 
