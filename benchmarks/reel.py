@@ -14,13 +14,13 @@ sys.path.insert(0, str(ROOT))
 
 from fav import flow as flows
 from fav.evaluation.comparison import FrameSample
-from fav.flow.field import between
+from fav.flow.field import estimate
 from fav.model.runner import StyleRunner
 from fav.stylize.recurrence import Recurrence
 from fav.synthetic.scene import Scene, view
 from fav.util.images import resize
 from fav.video import decode
-from fav.video.shot_detection import cut_finder
+from fav.video.shot_detection import make_cut_detector
 
 MATERIAL = ROOT.parent / "shared" / "data"
 RATE = 25  # frames a second of clips that are drawn or played forth and back
@@ -37,10 +37,10 @@ def scene(motion: str, size: tuple[int, int], count: int) -> Frames:
 
 def video(path: Path, width: int) -> Frames:
     """All frames of a video at that width, its cuts found as they are when a film is made."""
-    begins_shot = cut_finder(None)
+    begins_shot = make_cut_detector(None)
     with decode(path) as decoding:
         for frame in decoding:
-            cut = begins_shot(frame.number, frame.small)
+            cut = begins_shot(frame.number, frame.thumbnail)
             yield at_width(frame.image(), width), frame.pts * decoding.time_base, cut
 
 
@@ -91,7 +91,7 @@ def stylized(frames: Frames, runner: StyleRunner, flow: flows.Flow) -> Iterator[
     def hung():
         before = None
         for picture, _, cut in ours:
-            yield picture, None if cut or before is None else between(flow, picture, before)
+            yield picture, None if cut or before is None else estimate(flow, picture, before)
             before = picture
 
     for number, ((picture, seconds, cut), film) in enumerate(zip(theirs, Recurrence(runner).film(hung()))):

@@ -108,7 +108,7 @@ def make_plan(job, node, say, steps: str, series: bool, **options):
     watch = Stopwatch()
     with watch.step("load models"):
         plan = fav.pipeline.plan.make_plan(job, node, say, **options)
-    plan.studio._flow = watch.timed("flow, two directions", plan.studio._flow)
+    plan.stylizer._flow = watch.timed("flow, two directions", plan.stylizer._flow)
     watch.time("decode", (fav.video.reader.FrameReader, "read"))
     watch.time("decode: checksum", (fav.video.decoding, "checksum"))
     watch.time("decode: YUV to BGR", (fav.video.decoding, "to_bgr"))
@@ -128,8 +128,8 @@ def make_plan(job, node, say, steps: str, series: bool, **options):
     watch.time("film: read frames", (fav.pipeline.artifacts.JobArtifacts, "frame"))
     watch.time("film: encode", (fav.pipeline.plan.VideoPlan, "_stitched"))
     if series:
-        fav.stylize.engine.FrameStylizer.look_ahead, fav.pipeline.artifacts.ahead = (lambda *words: None), map
-        plan.studio._painter = Later()
+        fav.stylize.engine.FrameStylizer.prefetch_flow, fav.pipeline.artifacts.prefetch = (lambda *words: None), map
+        plan.stylizer._painter = Later()
     moments = []
     paint, publish, finish = plan.run, results.publish_bytes, plan.finalize
 

@@ -74,7 +74,7 @@ def _text(path: object) -> str:
     return os.fsdecode(path) if isinstance(path, bytes | os.PathLike) else str(path)
 
 
-def film_at(root: Path, job: str, film: str) -> Path:
+def finished_film(root: Path, job: str, film: str) -> Path:
     """The film of a finished job; FavError where it is not there any more."""
     path = root / film
     try:
@@ -89,26 +89,26 @@ def film_at(root: Path, job: str, film: str) -> Path:
     return path
 
 
-def opened(root: Path) -> SharedDir:
+def open_existing(root: Path) -> SharedDir:
     """A shared directory that is one already."""
     return open_share(root, new=False)
 
 
-def looked_at(root: Path) -> SharedDir:
+def open_read_only(root: Path) -> SharedDir:
     """A shared directory in which nothing is changed; it may be read-only, or another user's."""
     return open_share(root, read_only=True)
 
 
-def the_job(share: SharedDir, name: str | None) -> Job:
+def resolve_job(share: SharedDir, name: str | None) -> Job:
     """The job of that name; None: the only one. JobQueueError in other cases, JobRemovedError where only its name is left."""
-    job = named_job(share, name)
+    job = find_or_raise(share, name)
     job.flags()
     job.check_directories()
     return job
 
 
-def named_job(share: SharedDir, name: str | None) -> Job:
-    """As `the_job`, though its files may be gone."""
+def find_or_raise(share: SharedDir, name: str | None) -> Job:
+    """As `resolve_job`, though its files may be gone."""
     if name is not None:
         job = find_job(share, name)
         if job is None:
@@ -126,7 +126,7 @@ def named_job(share: SharedDir, name: str | None) -> Job:
     return jobs[0]
 
 
-def submitted(context: click.Context, share: SharedDir, video: str, style: Path, values: dict) -> Job:
+def submit_and_print(context: click.Context, share: SharedDir, video: str, style: Path, values: dict) -> Job:
     """Create the job, or join it, and say so."""
     from fav.pipeline.submit import submit as create
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fav.cli.common import named_job, one_line_errors, opened, submitted, the_job
+from fav.cli.common import find_or_raise, one_line_errors, open_existing, resolve_job, submit_and_print
 from fav.cli.options import FILE, JOB, RenamedOption, job_option, options
 from fav.errors import FavError
 from fav.pipeline.inputs import check_video
@@ -46,7 +46,7 @@ def submit(context: click.Context, shared: Path, video: str, style: Path, priori
     Nodes that wait for jobs (with --forever) begin at once. Others can be started later.
     """
     share = open_share(shared)
-    job = submitted(context, share, video, style, values)
+    job = submit_and_print(context, share, video, style, values)
     if priority is not None:
         with temporary_member(share) as node:
             job.prioritize(node, priority)
@@ -64,8 +64,8 @@ def prioritize(shared: Path, job: str, priority: int) -> None:
     first. A node changes to a more urgent job after its current frame. Jobs of equal priority share the nodes. Write a
     negative number after two dashes: prioritize SHARED JOB -- -5.
     """
-    share = opened(shared)
-    found = the_job(share, job)
+    share = open_existing(shared)
+    found = resolve_job(share, job)
     with notify_on_exit(share) as node:
         found.prioritize(node, priority)
     click.echo(f"{found.name}: priority {priority}")
@@ -80,8 +80,8 @@ def pause(shared: Path, job: str | None) -> None:
 
     Nodes wait until `resume`.
     """
-    share = opened(shared)
-    found = the_job(share, job)
+    share = open_existing(shared)
+    found = resolve_job(share, job)
     if is_ended(found):
         raise JobQueueError(f"{found.name}: the job is over; expected one that runs or waits")
     with notify_on_exit(share) as node:
@@ -95,8 +95,8 @@ def pause(shared: Path, job: str | None) -> None:
 @one_line_errors
 def resume(shared: Path, job: str | None) -> None:
     """Continue a paused job."""
-    share = opened(shared)
-    found = the_job(share, job)
+    share = open_existing(shared)
+    found = resolve_job(share, job)
     found.clear_flag("paused")
     notify(share)
     click.echo(f"{found.name}: goes on")
@@ -122,9 +122,9 @@ def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
     ended, and of all nodes on a HOST that --assume-dead names. It does not judge nodes on other machines: that takes one lease of
     silence, and the nodes wait for it.
     """
-    share = opened(shared)
+    share = open_existing(shared)
     with notify_on_exit(share) as node:
-        jobs = {one: set() for one in ([the_job(share, job)] if job else all_jobs(share))}
+        jobs = {one: set() for one in ([resolve_job(share, job)] if job else all_jobs(share))}
         recovery = Recovery(node, FailureDetector(share, node.identity))
         count = recovery.run(jobs, frozenset(hosts))
     click.echo(f"recovered {count} task(s)")
@@ -155,33 +155,33 @@ def stitch(
 
     The new film gets a new name. Nothing is stylized.
     """
-    from fav.pipeline.artifacts import JobArtifacts, check_room
+    from fav.pipeline.artifacts import JobArtifacts, check_output_directory
     from fav.pipeline.delivery import stitch as write
     from fav.stylize.postprocess import check_mask
-    from fav.util.safe_path import brought, inside
+    from fav.util.safe_path import resolve_input, resolve_inside
     from fav.video import check_film_name
 
     if mask and no_mask:
         raise FavError("--mask and --no-mask: expected one of them, got both")
-    share = opened(shared)
+    share = open_existing(shared)
     if out:
         check_out(out)
-        check_room(share, out)
-    found = the_job(share, job)
+        check_output_directory(share, out)
+    found = resolve_job(share, job)
     artifacts = JobArtifacts(found)
     _expect_frames(share, artifacts)
     first = Path(artifacts.spec.out)
     names = iter([out]) if out else (str(first.with_stem(f"{first.stem}-{number}")) for number in range(2, 1000))
-    final = next((path for name in names if not os.path.lexists(path := inside(share.layout.root, name))), None)
+    final = next((path for name in names if not os.path.lexists(path := resolve_inside(share.layout.root, name))), None)
     if final is None:
         raise JobQueueError(f"{out}: expected a new name for the film, but the file exists")
     check_film_name(final.name)
     check_video(found)
-    video = brought(share.layout.root, artifacts.spec.video)
+    video = resolve_input(share.layout.root, artifacts.spec.video)
     if mask:
         check_mask(mask, video, artifacts.spec.fps)
     finish = replace(
-        artifacts.spec.finish(share.layout.root),
+        artifacts.spec.postprocess_settings(share.layout.root),
         **{name: value for name, value in values.items() if value is not None},
         **({"mask": mask} if mask or no_mask else {}),
     )
@@ -192,7 +192,7 @@ def stitch(
         except ResultVanishedError as error:
             _repair(node, found)
             raise JobQueueError(
-                f"{found.name}: expected all frames to read back, got one that did not ({error}); {_first(found)}"
+                f"{found.name}: expected all frames to read back, got one that did not ({error}); {_retry_first(found)}"
             ) from None
         share.system.sync(private)
         share.system.make_dirs(final.parent)
@@ -205,28 +205,30 @@ def stitch(
 def _expect_frames(share: SharedDir, artifacts: "JobArtifacts") -> None:
     """JobQueueError unless all frames of a job are there. A finished job is opened anew then, so that nodes make them."""
     from fav.pipeline.progress import progress
-    from fav.pipeline.repair import in_words, lack, next_step
-    from fav.pipeline.task_names import PAINTED
+    from fav.pipeline.repair import describe_missing, describe_tasks, next_step
+    from fav.pipeline.task_names import FRAME_KINDS
 
     job = artifacts.job
-    words, tasks = lack(artifacts)
-    needed = [task for task in tasks if task.kind in (*PAINTED, "index")]
+    words, tasks = describe_missing(artifacts)
+    needed = [task for task in tasks if task.kind in (*FRAME_KINDS, "index")]
     if not needed:
         return
     if "finished" in job.flags():
         with notify_on_exit(share) as node:
             _repair(node, job)
-        raise JobQueueError(f"{job.name}: expected all frames to be there, got {in_words(needed)}; {_first(job)}")
-    if not artifacts.timeline.complete:
+        raise JobQueueError(
+            f"{job.name}: expected all frames to be there, got {describe_tasks(needed)}; {_retry_first(job)}"
+        )
+    if not artifacts.timeline.is_complete:
         raise JobQueueError(
             f"{job.name}: expected a job whose video is read to its end, got one that is still at frame "
-            f"{artifacts.timeline.known}; wait, or {next_step(job)}"
+            f"{artifacts.timeline.indexed_frames}; wait, or {next_step(job)}"
         )
     done, total = progress(artifacts)["frame"]
     raise JobQueueError(f"{job.name}: expected all frames to be done, got {done} of {total}; wait, or {next_step(job)}")
 
 
-def _first(job: Job) -> str:
+def _retry_first(job: Job) -> str:
     """What comes before a film can be stitched, after what was not there is open again."""
     from fav.pipeline.repair import next_step
 
@@ -243,8 +245,8 @@ def retry(shared: Path, job: str | None) -> None:
     Opens the failed tasks of a job again, and continues a job that was cancelled. Of a finished job, reads back every
     result. Nodes then make the missing and the damaged ones again.
     """
-    share = opened(shared)
-    found = the_job(share, job)
+    share = open_existing(shared)
+    found = resolve_job(share, job)
     flags = found.flags()
     found.clear_flag("cancelled")
     count = reopen(found)
@@ -273,8 +275,8 @@ def cancel(shared: Path, job: str | None) -> None:
 
     `retry` continues the job; `clean` removes it.
     """
-    share = opened(shared)
-    found = the_job(share, job)
+    share = open_existing(shared)
+    found = resolve_job(share, job)
     if "finished" in found.flags():
         raise JobQueueError(f"{found.name}: the job is finished; {command('clean')} removes it")
     with notify_on_exit(share) as node:
@@ -300,8 +302,8 @@ def _film_inside(job: Job) -> Path | None:
 @one_line_errors
 def clean(shared: Path, job: str | None, force: bool) -> None:
     """Remove a job and its frames; keep the film."""
-    share = opened(shared)
-    found = named_job(share, job)
+    share = open_existing(shared)
+    found = find_or_raise(share, job)
     try:
         done = bool(found.flags() & TERMINAL_FLAGS)
     except JobRemovedError:

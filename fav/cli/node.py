@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from fav.cli.common import SETTINGS, film_at, one_line_errors
+from fav.cli.common import SETTINGS, finished_film, one_line_errors
 from fav.cli.options import BACKEND, FILE, JOB, limits, options, request_of
 from fav.cli.share_argument import ShareCommand
 from fav.model.backends import choose
@@ -99,17 +99,17 @@ def node(
         choose(backend, device)
     share = open_share(shared, new=video is not None)
     check_quickly(share)
-    _tell_of_clock(share)
+    _report_clock_offset(share)
     if video is not None:
         only = _submit(share, request_of(context, video, style, values))
     here = {"video": str(local_video) if local_video else None, "threads": cores, "device": device, "backend": backend}
     code = Supervisor(share, "fav.pipeline.plan:make_plan", say, only, forever, here, about=device).run()
     if code == 0 and only and (job := find_job(share, only)) and (film := job.flag_text("finished")):
-        say(f"done: {film_at(share.layout.root, only, film)}")
+        say(f"done: {finished_film(share.layout.root, only, film)}")
     sys.exit(code)
 
 
-def _tell_of_clock(share: SharedDir) -> None:
+def _report_clock_offset(share: SharedDir) -> None:
     """A line for who reads times, where this machine's clock is not the share's."""
     ahead = time.time() - share.now()
     if abs(ahead) > CLOCKS_S:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from fav.cli.common import looked_at, one_line_errors, opened
+from fav.cli.common import one_line_errors, open_existing, open_read_only
 from fav.cli.options import FILE
 from fav.monitor.schema import nodes_json
 from fav.monitor.snapshot import SnapshotReader
@@ -33,7 +33,7 @@ def nodes(shared: Path, as_json: bool) -> None:
     listens until each node on another machine has renewed its heartbeat, or for three heartbeat intervals. A `silent`
     node may be dead or cut off from the shared directory. Other nodes take over its tasks after one lease.
     """
-    found = SnapshotReader(looked_at(shared)).nodes()
+    found = SnapshotReader(open_read_only(shared)).nodes()
     if as_json:
         click.echo(json.dumps(nodes_json(found), indent=1))
         return
@@ -58,7 +58,7 @@ def nodes(shared: Path, as_json: bool) -> None:
 
 
 def _order(shared: Path, who: str | None, order: ControlCommand, words: str) -> None:
-    share = opened(shared)
+    share = open_existing(shared)
     control.remove_stale(share)
     me = FailureDetector(share)
     known = {name: identity for name, identity in identities(share).items() if not me.process_gone(identity)}

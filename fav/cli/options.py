@@ -9,7 +9,7 @@ from click.core import ParameterSource
 from fav.model.backends import BACKENDS
 from fav.model.bundled_styles import style_file
 from fav.pipeline.request import Request
-from fav.pipeline.spec import CHUNK, KINDS, MOST_SIDE, OPTIONS, Option, is_unset
+from fav.pipeline.spec import CHUNK, KINDS, MAX_SIDE, OPTIONS, Option, is_unset
 
 FILE = click.Path(path_type=Path)
 DIGITS = 12  # of the numbers that are no more than counted in
@@ -82,7 +82,7 @@ class SizeType(click.ParamType):
     def convert(self, value, param, ctx):
         if isinstance(value, tuple):
             return value
-        sides, most = value.split("x"), MOST_SIDE
+        sides, most = value.split("x"), MAX_SIDE
         if len(sides) != 2 or not all(_is_whole(side) and int(side) <= most for side in sides):
             self.fail(f"expected WIDTHxHEIGHT in pixels, like 640x360, at most {most} each, got {value!r}", param, ctx)
         return int(sides[0]), int(sides[1])
@@ -165,7 +165,7 @@ FLOW = [job_option("flow"), job_option("flow_weights")]
 CUTS = [job_option("no_cuts"), job_option("read_cuts")]
 RANGE = [job_option("range")]
 FPS = [job_option("fps")]
-LOOK = [job_option(name) for name, option in OPTIONS.items() if not option.job_only]
+STYLIZE_OPTIONS = [job_option(name) for name, option in OPTIONS.items() if not option.job_only]
 JOB = [job_option(name) for name in OPTIONS]
 
 BACKEND_HELP = (

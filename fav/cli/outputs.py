@@ -49,18 +49,18 @@ def _cured(job: Job) -> Iterator[None]:
     try:
         yield
     except ResultVanishedError as error:
-        from fav.pipeline.repair import cure
+        from fav.pipeline.repair import how_to_repair
 
-        raise JobQueueError(f"{job.name}: {error}; {cure(job)}") from None
+        raise JobQueueError(f"{job.name}: {error}; {how_to_repair(job)}") from None
 
 
 def _tell(job: Job, left_out: "OmittedResults", artifacts: "JobArtifacts") -> int:
     """Say which frames are left out, if there are such; how many are indexed."""
-    from fav.pipeline.repair import cure, lack
+    from fav.pipeline.repair import describe_missing, how_to_repair
 
     total = artifacts.timeline.end - artifacts.spec.start
-    if not artifacts.timeline.complete and "finished" in job.flags():
-        click.echo(f"{job.name}: {lack(artifacts)[0]}")
-    if words := left_out.in_words(total):
-        click.echo(f"{job.name}: {words}; {cure(job, len(left_out) > 1)}")
+    if not artifacts.timeline.is_complete and "finished" in job.flags():
+        click.echo(f"{job.name}: {describe_missing(artifacts)[0]}")
+    if words := left_out.describe(total):
+        click.echo(f"{job.name}: {words}; {how_to_repair(job, len(left_out) > 1)}")
     return total

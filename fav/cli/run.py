@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from fav.cli.common import film_at, one_line_errors, submitted
+from fav.cli.common import finished_film, one_line_errors, submit_and_print
 from fav.cli.options import BACKEND, FILE, JOB, NumberType, RenamedOption, options
 from fav.cli.preview import previews
 from fav.launch.executor import Executor, run_job
@@ -104,10 +104,10 @@ def run(
     executor = _executor(nodes, hosts, skip_failed_hosts, slurm, words, dask, device, backend)
     share = open_share(shared)
     with executor.ready():
-        job = submitted(context, share, video, style, values)
+        job = submit_and_print(context, share, video, style, values)
         with previews(job, preview_every):
             logs = run_job(job, executor)
-    _conclude(job, logs)
+    _print_result(job, logs)
 
 
 def _executor(
@@ -134,10 +134,10 @@ def _executor(
     return LocalExecutor(nodes, device, backend)
 
 
-def _conclude(job: Job, logs: list[Path]) -> None:
+def _print_result(job: Job, logs: list[Path]) -> None:
     """The last lines: what came of the job. Exits with 1 where that is no film."""
     if film := job.flag_text("finished"):
-        tell(f"done: {film_at(job.share.layout.root, job.name, film)}")
+        tell(f"done: {finished_film(job.share.layout.root, job.name, film)}")
         return
     if "cancelled" in job.flags():
         tell("cancelled")

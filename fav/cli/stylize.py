@@ -6,7 +6,7 @@ import click
 from rich.progress import Progress
 
 from fav.cli.common import one_line_errors
-from fav.cli.options import BACKEND, FILE, LOOK, limits, options, request_of
+from fav.cli.options import BACKEND, FILE, STYLIZE_OPTIONS, limits, options, request_of
 from fav.errors import FavError
 from fav.util.atomic import check_new, new_file
 
@@ -15,7 +15,7 @@ from fav.util.atomic import check_new, new_file
 @click.argument("video")
 @click.argument("style", type=FILE)
 @click.argument("out", type=FILE)
-@options(LOOK)
+@options(STYLIZE_OPTIONS)
 @click.option("--threads", type=limits("threads"), help="CPU threads.  [default: all cores]")
 @options(BACKEND)
 @click.pass_context
@@ -29,41 +29,43 @@ def stylize(
     """
     from fav.model.backends import choose
     from fav.model.devices import device_of
-    from fav.pipeline.device_lock import own_device
-    from fav.pipeline.submit import check, look_of, with_cuts
+    from fav.pipeline.device_lock import acquire_device
+    from fav.pipeline.submit import check, settings_from_request, with_cuts
     from fav.stylize.engine import FrameStylizer, stylized
-    from fav.stylize.indexing import index_pieces
-    from fav.stylize.postprocess import finished
+    from fav.stylize.indexing import index_segments
+    from fav.stylize.postprocess import postprocess
     from fav.stylize.timeline import Timeline
     from fav.video import check_film_name, write_film
 
     request = request_of(context, video, style, values)
     request.check()
     request, cuts_read = with_cuts(request)
-    device = own_device(device, backend)
+    device = acquire_device(device, backend)
     device_of(device)
     choose(backend, device)
     source = check(request)
     check_film_name(check_new(out))
-    look, finish, start, stop, cuts = look_of(request, source)
+    settings, finish, start, stop, cuts = settings_from_request(request, source)
     timeline = Timeline(start, stop, request.reverse, request.no_temporal, request.chunk)
     with new_file(out) as film, Progress() as progress:
         bar = progress.add_task("looking for cuts", total=source.frames)
-        for piece in index_pieces(Path(video), stop, cuts, request.fps, lambda: progress.advance(bar)):
+        for piece in index_segments(Path(video), stop, cuts, request.fps, lambda: progress.advance(bar)):
             timeline.add(piece)
         if timeline.end <= start:
-            raise FavError(f"{video}: expected more than {start} frames for this --range, got {timeline.known}")
+            raise FavError(
+                f"{video}: expected more than {start} frames for this --range, got {timeline.indexed_frames}"
+            )
         progress.update(bar, description="stylizing", completed=0, total=timeline.end - start)
-        studio = FrameStylizer(Path(video), look, request.fps, threads, device, backend)
-        frames = stylized(studio, timeline, lambda: progress.advance(bar))
-        pictures = finished(frames, finish, Path(video), timeline.index, start, request.fps)
+        stylizer = FrameStylizer(Path(video), settings, request.fps, threads, device, backend)
+        frames = stylized(stylizer, timeline, lambda: progress.advance(bar))
+        pictures = postprocess(frames, finish, Path(video), timeline.index, start, request.fps)
         notes = write_film(
             film.file,
             Path(video),
             timeline.index,
             pictures,
             start=start,
-            stop=timeline.cut_off,
+            stop=timeline.stop_or_none,
             crf=request.crf,
             fps=request.fps,
             name=out,

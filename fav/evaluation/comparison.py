@@ -13,13 +13,13 @@ import numpy as np
 
 from fav import flow as flows
 from fav.errors import FavError
-from fav.evaluation.metrics import FrameLosses, Metrics, measured
-from fav.flow.field import FlowField, between, over_long
+from fav.evaluation.metrics import FrameLosses, Metrics, compute_metrics
+from fav.flow.field import FlowField, estimate, estimate_long_range
 from fav.util.image_sequence import is_sequence
 from fav.util.images import resize
 from fav.video import Decoder, FrameIndex, VideoInfo, decode, probe
-from fav.video.shot_detection import cut_finder
-from fav.video.truncation import cut_short
+from fav.video.shot_detection import make_cut_detector
+from fav.video.truncation import is_truncated
 
 LONG_S = 1  # how far the long-term error looks back
 FILMS = ("film", "source", "against")  # what is measured in each row
@@ -138,7 +138,7 @@ def measure(
     """The row of each moment, in their order. Of what went before, the moments of one second and their flow are held.
 
     The frame "a second earlier" is the one that was on the screen then: at 25 frames a second the 25th before. Frames below
-    `begin` have no row: what comes after hangs on them. With the moments from `looks_back_to` that frame on, the rows are
+    `begin` have no row: what comes after hangs on them. With the moments from `first_needed_frame` that frame on, the rows are
     those of the whole film. `shot` numbers the first moment's shot.
     """
     past: deque[tuple[FrameSample, FlowField | None]] = deque()  # and how each hangs on the one before it
@@ -149,16 +149,16 @@ def measure(
         while len(past) > 1 and past[1][0].seconds <= now.seconds - LONG_S:
             past.popleft()
         near = past[-1][0] if past else None
-        step = between(flow, now.source, near.source) if near else None
+        step = estimate(flow, now.source, near.source) if near else None
         if now.number >= begin:
             far = past[0][0] if past and past[0][0].seconds <= now.seconds - LONG_S else None
             links = [step, *(link for _, link in list(past)[:0:-1])]
-            leap = over_long(flow, now.source, far.source, links) if far else None
+            leap = estimate_long_range(flow, now.source, far.source, links) if far else None
             yield _row(now, shot, near, step, far, leap, losses)
         past.append((now, step))
 
 
-def looks_back_to(frame: int, shot_begins: int, index: FrameIndex) -> int:
+def first_needed_frame(frame: int, shot_begins: int, index: FrameIndex) -> int:
     """The first frame that the row of a frame hangs on, in a shot that begins with frame `shot_begins`."""
     a_second_earlier = floor(int(index.pts[frame]) - LONG_S / index.time_base)
     return max(shot_begins, int(np.searchsorted(index.pts, a_second_earlier, side="right")) - 1)
@@ -166,7 +166,7 @@ def looks_back_to(frame: int, shot_begins: int, index: FrameIndex) -> int:
 
 def shown(comparison: EvaluationConfig) -> Iterator[FrameSample]:
     """The moments of a comparison as they are decoded, the source brought to the film's size."""
-    begins_shot = cut_finder(comparison.cuts)
+    begins_shot = make_cut_detector(comparison.cuts)
     with ExitStack() as stack:
         source = stack.enter_context(decode(comparison.video, comparison.fps))
         films = [stack.enter_context(decode(film)) for film in (comparison.film, comparison.against) if film]
@@ -177,7 +177,7 @@ def shown(comparison: EvaluationConfig) -> Iterator[FrameSample]:
             seen = decoded.number + 1
             if comparison.cuts is not None and decoded.number < comparison.start:
                 continue
-            cut = begins_shot(decoded.number, decoded.small)
+            cut = begins_shot(decoded.number, decoded.thumbnail)
             if decoded.number < comparison.start:
                 continue
             frames = [next(film, None) for film in films]
@@ -190,7 +190,7 @@ def shown(comparison: EvaluationConfig) -> Iterator[FrameSample]:
                 decoded.number,
                 decoded.pts * source.time_base,
                 cut,
-                at_size(decoded.image(), (width, height)),
+                resize_like_encoder(decoded.image(), (width, height)),
                 *pictures,
             )
         if seen <= comparison.start:
@@ -200,7 +200,7 @@ def shown(comparison: EvaluationConfig) -> Iterator[FrameSample]:
         _check_ends(comparison, seen + _left(source), [mine + _left(film) for mine, film in zip(taken, films)])
 
 
-def at_size(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resize_like_encoder(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """A frame (H, W, 3) of the source as a film of `size` (width, height) shows it.
 
     Resized, but where only its odd sides were made even, its last row and column are repeated, as the encoder does.
@@ -223,7 +223,7 @@ def _row(
     def of(name: str, given: tuple[float, float] | None) -> Metrics:
         before = (getattr(near, name), step) if near else None
         long_before = (getattr(far, name), leap) if far else None
-        return measured(getattr(now, name), before, long_before, given)
+        return compute_metrics(getattr(now, name), before, long_before, given)
 
     film, against = (
         None if picture is None else of(name, losses(picture, now.source) if losses else None)
@@ -249,7 +249,7 @@ def _share(geometry: FlowField | None) -> float | None:
 def _check_known(comparison: EvaluationConfig, source: VideoInfo, films: list[VideoInfo]) -> None:
     """Lengths, where the containers know them, and the source is not one that ends earlier than it says."""
     known = [source.frames, *(film.frames for film in films)]
-    if None in known or not is_sequence(comparison.video) and cut_short(Path(comparison.video)):
+    if None in known or not is_sequence(comparison.video) and is_truncated(Path(comparison.video)):
         return
     if comparison.start >= source.frames:
         raise FavError(

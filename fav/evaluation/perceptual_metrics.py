@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from fav.evaluation.metrics import FrameLosses
-from fav.perceptual.loss import PerceptualLoss, as_tensor, read_painting
+from fav.perceptual.loss import PerceptualLoss, as_tensor, read_style_image
 from fav.perceptual.pretrained import load_loss_network
 
-PAINTING_SIZE = 512  # pixels of its longer side, as `python -m fav train` sees it by default
+STYLE_IMAGE_SIZE = 512  # pixels of its longer side, as `python -m fav train` sees it by default
 
 
 def losses_of(style: Path, loss_network: str, first: np.ndarray | None = None) -> FrameLosses:
@@ -18,7 +18,7 @@ def losses_of(style: Path, loss_network: str, first: np.ndarray | None = None) -
     Both are in units of the film's first source frame, `first`, or the first that comes: a style loss of 1 is as unlike the
     painting as that frame is, a content loss of 1 as much amiss as there is in it (`fav.perceptual.loss.PerceptualLoss`).
     """
-    painting = as_tensor(painting_of(style))
+    painting = as_tensor(style_image_of(style))
     network = load_loss_network(loss_network)[0]
     units = [] if first is None else [PerceptualLoss(network, painting, [as_tensor(first)])]
 
@@ -32,6 +32,6 @@ def losses_of(style: Path, loss_network: str, first: np.ndarray | None = None) -
     return losses
 
 
-def painting_of(style: Path) -> np.ndarray:
+def style_image_of(style: Path) -> np.ndarray:
     """The painting as it is looked at, (H, W, 3) uint8 BGR; FavError where it is none."""
-    return read_painting(style, PAINTING_SIZE)
+    return read_style_image(style, STYLE_IMAGE_SIZE)

@@ -24,7 +24,7 @@ MIN_SIDE = 64  # pixels: below, the coarse levels of some methods see nothing, a
 class FlowMethod:
     """One way to find flow. `summary` says what it costs and gives, `weights` where to get what it must be given.
 
-    `slow` ones take longer than the network, so that it pays to have other machines at them. `by` is what computes the flow
+    `is_expensive` ones take longer than the network, so that it pays to have other machines at them. `version` is what computes the flow
     where that is not OpenCV, with its version.
     """
 
@@ -33,8 +33,8 @@ class FlowMethod:
     make: Callable[[Path | None, str, str], Flow]
     check: Callable[[Path | None], None] = lambda weights: None
     weights: str | None = None
-    slow: bool = False
-    by: Callable[[], str] = lambda: ""
+    is_expensive: bool = False
+    version: Callable[[], str] = lambda: ""
 
 
 def _make_spynet(weights: Path | None, device: str, precision: str) -> Flow:
@@ -63,27 +63,31 @@ SPYNET_WEIGHTS = (
 METHODS = {
     method.name: method
     for method in (
-        FlowMethod("dis", dis.SUMMARY, lambda *words: dis.make()),
-        FlowMethod("farneback", farneback.SUMMARY, lambda *words: farneback.flow),
+        FlowMethod("dis", dis.SUMMARY, lambda *version_string: dis.make()),
+        FlowMethod("farneback", farneback.SUMMARY, lambda *version_string: farneback.flow),
         FlowMethod(
             "spynet",
             "a small network made for GPUs, 30 % less error than dis at 20 times its time on a CPU, 40 in float32; needs --flow-weights",
             _make_spynet,
             _check_spynet,
             weights=SPYNET_WEIGHTS,
-            slow=True,
-            by=_torch,
+            is_expensive=True,
+            version=_torch,
         ),
         FlowMethod(
-            "deepflow", deepflow.SUMMARY, lambda *words: deepflow.make(), lambda weights: deepflow.check(), slow=True
+            "deepflow",
+            deepflow.SUMMARY,
+            lambda *version_string: deepflow.make(),
+            lambda weights: deepflow.check(),
+            is_expensive=True,
         ),
         FlowMethod(
             "deepflow2",
             deepflow2.SUMMARY,
-            lambda *words: deepflow2.make(),
+            lambda *version_string: deepflow2.make(),
             lambda weights: deepflow2.check(),
-            slow=True,
-            by=deepflow2.prints,
+            is_expensive=True,
+            version=deepflow2.program_hashes,
         ),
     )
 }
@@ -94,15 +98,15 @@ def check(name: str, weights: Path | None = None) -> None:
     _method(name, weights).check(weights)
 
 
-def travels(name: str, independent: bool) -> bool:
+def is_published(name: str, independent: bool) -> bool:
     """Whether a film's flow is made ahead, as files, by machines that do not paint."""
-    return METHODS[name].slow and not independent
+    return METHODS[name].is_expensive and not independent
 
 
-def words(name: str) -> str:
+def version_string(name: str) -> str:
     """A method by its name and, where OpenCV's version does not tell, what computes it: equal words, equal bits."""
-    by = METHODS[name].by()
-    return f"{name} by {by}" if by else name
+    version = METHODS[name].version()
+    return f"{name} by {version}" if version else name
 
 
 def make(name: str, weights: Path | None = None, device: str = "cpu", precision: str = "float32") -> Flow:
@@ -123,7 +127,7 @@ def make(name: str, weights: Path | None = None, device: str = "cpu", precision:
                     f"flow {name}: expected two frames {(*frame_a.shape[:2], 3)} uint8, got {frame.shape} {frame.dtype}"
                 )
         height, width = frame_a.shape[:2]
-        found = method(_continued(frame_a), _continued(frame_b))[:height, :width].astype(np.float32)
+        found = method(_pad_to_min_side(frame_a), _pad_to_min_side(frame_b))[:height, :width].astype(np.float32)
         check_flow(found)
         return found
 
@@ -141,6 +145,6 @@ def _method(name: str, weights: Path | None) -> FlowMethod:
     return method
 
 
-def _continued(frame: np.ndarray) -> np.ndarray:
+def _pad_to_min_side(frame: np.ndarray) -> np.ndarray:
     bottom, right = (max(MIN_SIDE - side, 0) for side in frame.shape[:2])
     return cv2.copyMakeBorder(frame, 0, bottom, 0, right, cv2.BORDER_REPLICATE)

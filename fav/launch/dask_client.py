@@ -1,6 +1,6 @@
 """A Dask cluster that is there already: a client of its scheduler, and tasks on its workers.
 
-A worker is Dask's here. What reaches it is the text of `occupy` and a command line, so it needs neither this program in its
+A worker is Dask's here. What reaches it is the text of `run_node_on_worker` and a command line, so it needs neither this program in its
 Python nor the same Python.
 """
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 CONNECT_S = 10  # to an answer of the scheduler
-PATIENCE_S = 300  # with a scheduler that was there and answers no more: a laptop was closed, a network is down
+TIMEOUT_S = 300  # with a scheduler that was there and answers no more: a laptop was closed, a network is down
 ADDRESS = re.compile(r"[a-z]+://\S+|[^/\s]+:[0-9]+")
 CALL = "(exec(source, scope := {}), scope['occupy'](*words))[1]"
-NOBODY_HAS = {"fav-more-workers": 1}  # a resource
+UNSATISFIABLE_RESOURCE = {"fav-more-workers": 1}  # a resource
 
 
-def occupy(script: str, path: str, command: "list[str]", log: str, head: str):
+def run_node_on_worker(script: str, path: str, command: "list[str]", log: str, head: str):
     """Run on a worker, from this text alone: look with the shell script, then run a node in the directory `path`.
 
     What the node says is added to `log`, a new file or one that begins with the line `head`: FileExistsError for any other.
@@ -75,14 +75,14 @@ def occupy(script: str, path: str, command: "list[str]", log: str, head: str):
 
 
 def start(client: "Client", key: str, address: str, words: tuple) -> "Future":
-    """A task with this key that runs `occupy(*words)` on the worker of this address; a key that is known starts nothing."""
-    call = {"source": inspect.getsource(occupy), "words": words}
+    """A task with this key that runs `run_node_on_worker(*words)` on the worker of this address; a key that is known starts nothing."""
+    call = {"source": inspect.getsource(run_node_on_worker), "words": words}
     return client.submit(eval, CALL, call, key=key, workers=[address], pure=False)
 
 
-def demand(client: "Client", key: str) -> "Future":
+def request_worker(client: "Client", key: str) -> "Future":
     """A task that waits for ever, so that an adaptive cluster grows."""
-    return client.submit(abs, 0, key=key, resources=NOBODY_HAS, pure=False)
+    return client.submit(abs, 0, key=key, resources=UNSATISFIABLE_RESOURCE, pure=False)
 
 
 def address_of(word: str) -> str:
@@ -129,7 +129,7 @@ def connected(word: str) -> Iterator["Client"]:
         )
     client = Client.__new__(Client)
     try:
-        client.__init__(address, timeout=PATIENCE_S, set_as_default=False)
+        client.__init__(address, timeout=TIMEOUT_S, set_as_default=False)
     except Exception as error:  # too far apart, these show in errors of any kind
         client.status = "closed"  # or it would wait, in vain and for minutes, to be closed
         raise LaunchError(

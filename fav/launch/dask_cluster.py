@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from subprocess import CompletedProcess
 from typing import TYPE_CHECKING
 
-from fav.launch.dask_client import CONNECT_S, PATIENCE_S, demand, start
-from fav.launch.ssh_cluster import MOST_AGAIN, WORDS
+from fav.launch.dask_client import CONNECT_S, TIMEOUT_S, request_worker, start
+from fav.launch.ssh_cluster import MAX_RESTARTS, WORDS
 from shared.errors import sanitize
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-LOOK_S = 2.0  # between two looks at the cluster
-MOST_MORE = 100  # workers that an adaptive cluster is asked for at a time, beyond those with a node
+POLL_INTERVAL_S = 2.0  # between two looks at the cluster
+MAX_REPLACEMENTS = 100  # workers that an adaptive cluster is asked for at a time, beyond those with a node
 PREFIX = "fav-node-"  # of keys: Dask takes tasks with the same words there for equally long
 
 
@@ -36,7 +36,7 @@ class DaskWorkerPool:
     """The nodes of the job with this id. Whoever looks again finds those that run, whoever started them.
 
     `words(address, threads)` are what a worker gets (`dask.occupy`); `unfit` tells in one line what a look there said that
-    failed; `wanted()` is how many nodes the job has work for; `say` tells the operator a line.
+    failed; `target_workers()` is how many nodes the job has work for; `say` tells the operator a line.
     """
 
     def __init__(
@@ -45,35 +45,42 @@ class DaskWorkerPool:
         job: str,
         words: Callable[[str, int], tuple],
         unfit: Callable[[CompletedProcess], str],
-        wanted: Callable[[], int],
+        target_workers: Callable[[], int],
         say: Callable[[str], None],
     ):
-        self.client, self.job, self.words, self.unfit, self.wanted, self.say = client, job, words, unfit, wanted, say
-        self.counts = True  # whether a node runs on some worker, or will
+        self.client, self.job, self.words, self.unfit, self.target_workers, self.say = (
+            client,
+            job,
+            words,
+            unfit,
+            target_workers,
+            say,
+        )
+        self.has_active_nodes = True  # whether a node runs on some worker, or will
         self._slots: dict[str, WorkerSlot] = {}
         self._demand: list[Future] = []
         self._empty, self._silent = False, False
         self._over = threading.Event()
-        self._looker = threading.Thread(
+        self._thread = threading.Thread(
             target=self._run, daemon=True
         )  # a scheduler that hangs keeps nobody else waiting
 
     def __enter__(self) -> "DaskWorkerPool":
-        self._looker.start()
+        self._thread.start()
         return self
 
     def __exit__(self, *why) -> None:
         """Look after the nodes no more; they go on."""
         self._over.set()
-        self._looker.join(CONNECT_S)
+        self._thread.join(CONNECT_S)
 
     def _run(self) -> None:
         try:
-            while self.counts and not self._over.is_set():
+            while self.has_active_nodes and not self._over.is_set():
                 self._round()
-                self._over.wait(LOOK_S)
+                self._over.wait(POLL_INTERVAL_S)
         finally:
-            self.counts = False
+            self.has_active_nodes = False
 
     def _round(self) -> None:
         silent = self.client.status != "running"
@@ -85,8 +92,8 @@ class DaskWorkerPool:
                 if self.client.status == "running" and not isinstance(error, OSError):
                     raise
         if silent and self.client.status == "closed":
-            self.counts = False
-            self.say(f"the Dask scheduler has not answered for {PATIENCE_S} s; the same line goes on")
+            self.has_active_nodes = False
+            self.say(f"the Dask scheduler has not answered for {TIMEOUT_S} s; the same line goes on")
         elif silent != self._silent:
             self._silent = silent
             self.say(
@@ -116,7 +123,7 @@ class DaskWorkerPool:
                 slot.task = start(self.client, key, address, self.words(address, count))
         if self._nodes > before:
             self.say(f"{self._nodes} node(s) on {len(threads)} worker(s)")
-        self.counts = self._empty or not all(slot.over for slot in self._slots.values())
+        self.has_active_nodes = self._empty or not all(slot.over for slot in self._slots.values())
         self._ask_for_more(threads)
 
     @property
@@ -141,21 +148,21 @@ class DaskWorkerPool:
                 self.say(f"{address}: the node {WORDS[how]}")
         else:
             how = f"ended with exit code {how}" if isinstance(how, int) else f"did not come up ({sanitize(how)})"
-            slot.over = slot.deaths == MOST_AGAIN
+            slot.over = slot.deaths == MAX_RESTARTS
             slot.deaths += 1
             again = (
                 "again and again; giving up"
                 if slot.over
-                else f"starting it again ({slot.deaths} of {MOST_AGAIN} times)"
+                else f"starting it again ({slot.deaths} of {MAX_RESTARTS} times)"
             )
             self.say(f"{address}: the node {how}; {again}")
 
     def _ask_for_more(self, threads: Mapping[str, int]) -> None:
         """Have so many tasks wait that an adaptive cluster, which wants one for each thread, has a worker for each node."""
         nodes = self._nodes
-        wanted = min(self.wanted(), nodes + MOST_MORE)
+        target_workers = min(self.target_workers(), nodes + MAX_REPLACEMENTS)
         average = sum(threads.values()) / len(threads) if threads else 1
-        more = math.ceil(wanted * average) - nodes if wanted > nodes else 0
+        more = math.ceil(target_workers * average) - nodes if target_workers > nodes else 0
         self._demand = [task for task in self._demand if task.status == "pending"][:more]
         for _ in range(more - len(self._demand)):
-            self._demand.append(demand(self.client, f"{PREFIX}0-{self.job}-{secrets.token_hex(8)}"))
+            self._demand.append(request_worker(self.client, f"{PREFIX}0-{self.job}-{secrets.token_hex(8)}"))

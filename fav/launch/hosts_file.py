@@ -13,7 +13,7 @@ from shared.errors import sanitize
 
 TARGET = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]*@)?[A-Za-z0-9_][A-Za-z0-9._:%-]*")  # never begins like an option
 DEVICE = re.compile(r"auto|cpu|cuda:[0-9]{1,3}")
-MOST_NODES = 1000
+MAX_NODES = 1000
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def _devices(given: dict[str, str]) -> tuple[str, ...]:
     devices = cards or tuple(given.get("devices", "auto").split(","))
     if not all(map(DEVICE.fullmatch, devices)):
         raise ValueError(f"devices= with cpu, cuda:0 and so on, separated by commas, got {given['devices']!r}")
-    nodes = _number("nodes", given["nodes"], MOST_NODES) if "nodes" in given else len(devices)
+    nodes = _number("nodes", given["nodes"], MAX_NODES) if "nodes" in given else len(devices)
     return tuple(devices[number % len(devices)] for number in range(nodes))
 
 

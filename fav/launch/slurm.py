@@ -11,7 +11,7 @@ from fav.launch.errors import LaunchError
 from shared.command_names import CHECKOUT
 from shared.errors import sanitize
 
-LOOK_S = 5.0  # between two questions to Slurm
+POLL_INTERVAL_S = 5.0  # between two questions to Slurm
 
 
 def check() -> None:
@@ -37,7 +37,7 @@ class JobArray:
     @property
     def there(self) -> bool:
         """Whether any of them runs, or waits in the queue. A Slurm that does not answer counts as yes."""
-        if self._there and time.monotonic() - self._asked > LOOK_S:
+        if self._there and time.monotonic() - self._asked > POLL_INTERVAL_S:
             done = subprocess.run(["squeue", "--noheader", "--jobs", self.number], capture_output=True, text=True)
             gone = done.returncode != 0 and "Invalid job id" in done.stderr
             self._there = bool(done.stdout.strip()) or done.returncode != 0 and not gone

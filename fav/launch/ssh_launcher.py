@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fav.launch.errors import LaunchError
 from fav.launch.executor import tell_nodes_go_on
 from fav.launch.hosts_file import Host, read_hosts
-from fav.launch.preflight import HostChecker, HostRejected, show
+from fav.launch.preflight import HostChecker, HostRejected, print_reports
 from fav.launch.ssh_cluster import ReadyHost, SSHCluster
 from fav.monitor.console import tell
 from fav.util.reading import read_file
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fav.monitor.progress import LogTail
 
 LARGEST = 1 << 20  # bytes of a hosts file
-PATIENCE_S = 60.0  # beyond the lease: how long a run whose hosts are all out of reach waits for one to answer
+TIMEOUT_S = 60.0  # beyond the lease: how long a run whose hosts are all out of reach waits for one to answer
 
 
 def hosts_of(path: Path) -> list[Host]:
@@ -54,10 +54,10 @@ class SSHExecutor:
     def start(self, job: Job, talk: "LogTail") -> SSHCluster:
         """Look at the hosts first."""
         self._job, self._talk, self._checker = job, talk, HostChecker(job, self.backend)
-        found = self._checker.look(hosts_of(self.path))
+        found = self._checker.check(hosts_of(self.path))
         sites = [one for one in found.values() if isinstance(one, ReadyHost)]
         if len(sites) < len(found):
-            show(found)
+            print_reports(found)
         if len(sites) < len(found) and not (self.skip_failed_hosts and sites):
             raise LaunchError(
                 f"{self.path}: expected all hosts to be fit, got {len(found) - len(sites)} of {len(found)} that are "
@@ -73,12 +73,12 @@ class SSHExecutor:
             self._admit,
             talk.tell,
             lambda *who: drain_process(job.share, *who),
-            job.manifest.lease + PATIENCE_S,
+            job.manifest.lease + TIMEOUT_S,
         )
         return self._cluster
 
     def running(self) -> bool:
-        return self._cluster.counts and not is_ended(self._job)
+        return self._cluster.has_active_nodes and not is_ended(self._job)
 
     def interrupted(self) -> None:
         tell_nodes_go_on(self._job)
@@ -86,7 +86,7 @@ class SSHExecutor:
     def _admit(self, host: Host) -> ReadyHost:
         """What a host that joins later must pass, too."""
         try:
-            found = self._checker.look([host])[host]
+            found = self._checker.check([host])[host]
         except OSError as error:  # the share's weather
             raise LaunchError(f"it could not be looked at ({error.strerror})") from None
         if isinstance(found, HostRejected):

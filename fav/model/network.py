@@ -194,7 +194,7 @@ class StyleNetwork(nn.Sequential):
             if isinstance(layer, Upsample):
                 factor *= layer.factor
             elif factor > 1 and isinstance(layer, nn.Conv2d) and layer.stride == (1, 1):
-                x, factor = convolve_enlarged(x, layer, factor), 1
+                x, factor = fused_upsample_conv(x, layer, factor), 1
             elif factor > 1 and isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, ResidualBlock)):
                 x, factor = layer(Upsample(factor)(x)), 1
             else:
@@ -232,7 +232,7 @@ def _build(layer: Layer, channels: int) -> nn.Module:
     return nn.Conv2d(channels, layer.channels, layer.kernel, layer.stride, reach)
 
 
-def convolve_enlarged(x: Tensor, conv: nn.Conv2d, factor: int) -> Tensor:
+def fused_upsample_conv(x: Tensor, conv: nn.Conv2d, factor: int) -> Tensor:
     """`conv(Upsample(factor)(x))` without the enlarged picture, for an odd square kernel of stride 1.
 
     A kernel of 9 over pixels repeated twice meets 5 different pixels, whatever the phase: one 5x5

@@ -12,8 +12,8 @@ from fav.monitor.eta import ThroughputEstimator
 from fav.monitor.pace import JobPace
 from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.progress import blocked, evaluated, progress
-from fav.pipeline.repair import lack, reopen_missing
-from fav.pipeline.task_names import OPTIONAL, painting_task
+from fav.pipeline.repair import describe_missing, reopen_missing
+from fav.pipeline.task_names import OPTIONAL_KINDS, stylize_task
 from fav.util.images import HEAD_BYTES, png_text
 from shared import control
 from shared.attempts import Attempt, attempts_of_job, failed, reopen
@@ -28,10 +28,10 @@ from shared.paths import Task
 from shared.results import read_head
 from shared.shared_dir import SharedDir, open_share
 
-MOST_HEADS = 200  # frames whose maker is asked for in one look
-COUNT_AGAIN_S = 60.0  # how often the results of a finished job are counted anew: somebody may have removed some
-MOST_TOLD = 20  # failed tasks that are told one by one
-MOST_PIECES = (
+MAX_HEADER_READS = 200  # frames whose maker is asked for in one look
+RECOUNT_S = 60.0  # how often the results of a finished job are counted anew: somebody may have removed some
+MAX_LISTED = 20  # failed tasks that are told one by one
+MAX_SEGMENTS = (
     1000  # of an index (100 000 frames): a single look reads no longer one, though that would tell the time left
 )
 LISTEN_S = 1.0  # between two looks while nodes are listened to
@@ -138,7 +138,7 @@ class _Job:
 
 
 @dataclass
-class _Heard:
+class _Heartbeat:
     """The last heartbeat of a node that was seen: its time by the server's clock, and when by ours it was seen first.
 
     `renewed`: it came while we looked, so how old it is can be told without the server's clock.
@@ -160,11 +160,11 @@ class SnapshotReader:
         self._jobs: dict[str, _Job] = {}
         self._detector = FailureDetector(share)
         self._identities: dict[str, Identity] = {}  # by node; what is in a heartbeat file never changes
-        self._heard: dict[str, _Heard] = {}  # by node
+        self._heard: dict[str, _Heartbeat] = {}  # by node
         self._frames: Counter[str] = Counter()  # by node
         self._paces: dict[str, ThroughputEstimator] = {}  # by node
 
-    def look(self) -> Snapshot:
+    def read(self) -> Snapshot:
         """Everything as it is now. OSError or JobQueueError where the directory cannot be read."""
         complaints: list[str] = []
         claims = self._claims(complaints)
@@ -184,12 +184,12 @@ class SnapshotReader:
 
     def nodes(self) -> tuple[NodeSnapshot, ...]:
         """The nodes alone. Those of other machines are listened to until each has renewed its heartbeat, or would be silent."""
-        self._hear()
+        self._listen()
         for _ in range(MAX_LISTENS):
             if not any(map(self._is_unsure, self._identities)):
                 break
             self.share.system.sleep(LISTEN_S)
-            self._hear()
+            self._listen()
         return self._nodes(self._claims([]))
 
     def state(self, job: Job) -> JobStatus:
@@ -250,19 +250,19 @@ class SnapshotReader:
         artifacts = known.artifacts
         counts, names = progress(artifacts), failed(job)
         state = status_of(flags, claims, names, alive)
-        running, extent = state == JobStatus.RUNNING, artifacts.extent()
-        surveyed = not self.once or running and extent.pieces <= MOST_PIECES
+        running, extent = state == JobStatus.RUNNING, artifacts.index_progress()
+        surveyed = not self.once or running and extent.pieces <= MAX_SEGMENTS
         if surveyed:
-            known.pace.look(now, [claim.task for claim in claims])
-            self._credit(known)
-        runs = artifacts.timeline.runs
+            known.pace.poll(now, [claim.task for claim in claims])
+            self._count_frames_by_node(known)
+        runs = artifacts.timeline.chains
         tries = [(str(task), attempt) for task, attempt in attempts_of_job(job)]
-        told = {name: tuple(attempt for task, attempt in tries if task == name) for name in names[:MOST_TOLD]}
+        told = {name: tuple(attempt for task, attempt in tries if task == name) for name in names[:MAX_LISTED]}
         return JobSnapshot(
             name=job.name,
             state=state,
             counts=counts,
-            chains=(len(runs), sum(not run.left for run in runs)) if surveyed else None,
+            chains=(len(runs), sum(not run.remaining for run in runs)) if surveyed else None,
             rate=known.pace.rate if running else None,
             left=known.pace.left() if running else None,
             claims={claim.task: claim.owner.incarnation if claim.owner else claim.why for claim in claims},
@@ -284,8 +284,8 @@ class SnapshotReader:
         known, now = self._jobs.get(job.manifest.id), self.share.system.monotonic()
         if known is None or finished != (known.counted is not None):
             known = self._jobs[job.manifest.id] = _Job(JobArtifacts(job))
-        if finished and (known.counted is None or now - known.counted > COUNT_AGAIN_S):
-            lacks, tasks = lack(JobArtifacts(job), by_names=True)
+        if finished and (known.counted is None or now - known.counted > RECOUNT_S):
+            lacks, tasks = describe_missing(JobArtifacts(job), by_names=True)
             if lacks != known.lacks:
                 known = self._jobs[job.manifest.id] = _Job(
                     JobArtifacts(job), lacks=lacks, missing=tuple(map(str, tasks))
@@ -293,16 +293,16 @@ class SnapshotReader:
             known.counted = now
         return known
 
-    def _credit(self, known: _Job) -> None:
+    def _count_frames_by_node(self, known: _Job) -> None:
         """Ask frames that have come since the last look who made them."""
         fresh = []
-        for run in known.artifacts.timeline.runs:
+        for run in known.artifacts.timeline.chains:
             before = known.done.get(run.start)
             known.done[run.start] = run.done
             fresh += [
-                painting_task(run, position) for position in range(run.done if before is None else before, run.done)
+                stylize_task(run, position) for position in range(run.done if before is None else before, run.done)
             ]
-        for task in fresh[:MOST_HEADS]:
+        for task in fresh[:MAX_HEADER_READS]:
             try:
                 self._frames[png_text(read_head(known.artifacts.job, task, HEAD_BYTES)[0]).get("node", "?")] += 1
             except UserError:
@@ -310,7 +310,7 @@ class SnapshotReader:
 
     def _nodes(self, claims: dict[Job, list[Claim]]) -> tuple[NodeSnapshot, ...]:
         """All nodes, whose frames are not counted yet."""
-        self._hear()
+        self._listen()
         held: dict[str, list[str]] = {}
         for job, some in claims.items():
             for claim in some:
@@ -333,7 +333,7 @@ class SnapshotReader:
         except OSError:
             return None
 
-    def _hear(self) -> None:
+    def _listen(self) -> None:
         """Look at every heartbeat."""
         self._detector.poll()
         names, now = sorted(self._detector.nodes()), self.share.system.monotonic()
@@ -341,7 +341,7 @@ class SnapshotReader:
         for name in self._identities:
             beat, before = self._detector.renewed_at(name), self._heard.get(name)
             if before is None or before.beat != beat:
-                self._heard[name] = _Heard(beat, now, renewed=before is not None)
+                self._heard[name] = _Heartbeat(beat, now, renewed=before is not None)
 
     def _is_unsure(self, name: str) -> bool:
         """Whether nothing but the server's clock tells yet if a node of another machine is silent."""
@@ -367,7 +367,7 @@ class SnapshotReader:
         now, found = self.share.system.monotonic(), []
         for node in nodes:
             pace = self._paces.setdefault(node.node, ThroughputEstimator())
-            pace.see(now, self._frames[node.node], 1)
+            pace.observe(now, self._frames[node.node], 1)
             found.append(replace(node, frames=self._frames[node.node], rate=pace.rate))
         return found
 
@@ -379,6 +379,6 @@ def status_of(flags: set[str], claims: Collection[object], failed: Collection[st
             return state
     if claims:
         return JobStatus.RUNNING
-    if any(Task.parse(name).kind not in OPTIONAL for name in failed):
+    if any(Task.parse(name).kind not in OPTIONAL_KINDS for name in failed):
         return JobStatus.FAILED
     return JobStatus.STARTING if alive else JobStatus.WAITING

@@ -1,6 +1,6 @@
 """A snapshot in lines of text, for terminals, logs and files."""
 
-from fav.monitor.snapshot import ALIVE, MOST_TOLD, JobSnapshot, JobStatus, NodeSnapshot, Snapshot
+from fav.monitor.snapshot import ALIVE, MAX_LISTED, JobSnapshot, JobStatus, NodeSnapshot, Snapshot
 from fav.util.text import duration
 from shared.attempts import summarize
 
@@ -31,7 +31,7 @@ def failures(job: JobSnapshot, each: bool = False, verbose: bool = False) -> lis
             )
             lines += [f"    {line}" for line in attempt.detail.strip().splitlines()] if verbose else []
     more = len(job.failed) - len(job.attempts)
-    return [*lines, *([f"{more} more task(s) failed"] if more else []), *job.blocked[:MOST_TOLD]]
+    return [*lines, *([f"{more} more task(s) failed"] if more else []), *job.blocked[:MAX_LISTED]]
 
 
 def job_lines(job: JobSnapshot, verbose: bool = False) -> list[str]:

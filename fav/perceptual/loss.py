@@ -16,7 +16,7 @@ from fav.util.images import read_image, resize
 
 TINY = 1e-20  # a unit that nothing is divided by
 OFFSETS = 8  # the stride of the layers that are looked at
-SMALLEST_PAINTING = 64
+MIN_STYLE_IMAGE = 64
 
 
 class PerceptualLoss:
@@ -86,12 +86,12 @@ def _distance(a: Tensor, b: Tensor) -> Tensor:
     return (a - b).square().mean()
 
 
-def read_painting(path: Path, size: int) -> np.ndarray:
+def read_style_image(path: Path, size: int) -> np.ndarray:
     """The painting, its longer side `size` pixels if it has as many."""
     painting = read_image(path)
-    if min(painting.shape[:2]) < SMALLEST_PAINTING:
+    if min(painting.shape[:2]) < MIN_STYLE_IMAGE:
         height, width = painting.shape[:2]
-        raise FavError(f"picture {path}: expected at least {SMALLEST_PAINTING} pixels a side, got {width}x{height}")
+        raise FavError(f"picture {path}: expected at least {MIN_STYLE_IMAGE} pixels a side, got {width}x{height}")
     scale = min(1, size / max(painting.shape[:2]))
     return resize(painting, tuple(max(round(side * scale), 1) for side in painting.shape[1::-1]))
 

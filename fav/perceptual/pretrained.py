@@ -14,7 +14,7 @@ from torch import Tensor
 from fav.errors import FavError
 from fav.model import torch7
 from fav.model.checkpoints import HEAD, format_of, is_dense, nothing_odd, read_pickle, read_safetensors
-from fav.perceptual.loss_network import CAFFE_MEAN, DESIGNS, LossNetwork
+from fav.perceptual.loss_network import CAFFE_MEAN, LOSS_NETWORKS, LossNetwork
 from fav.util.fingerprint import fingerprint
 from fav.util.reading import opened
 
@@ -42,7 +42,7 @@ def load_loss_network(source: str) -> tuple[LossNetwork, str, str]:
         state = _read(path)
         try:
             kind, state, mean = recognized(state)
-            design = DESIGNS[kind]
+            design = LOSS_NETWORKS[kind]
             network = LossNetwork(design, tuple(dict.fromkeys(design.style_layers + design.content_layers)), mean)
             network.load_state_dict(_for_steps(network, state))
         except FavError as error:
@@ -100,7 +100,7 @@ def _caffe_name(match: re.Match) -> str:
 def _torchvision(kind: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """torchvision's `features.N`, where activations count too, by our names."""
     numbers, number = {}, 0
-    for name, (sort, *_) in DESIGNS[kind].steps.items():
+    for name, (sort, *_) in LOSS_NETWORKS[kind].steps.items():
         numbers[number] = name
         number += 2 if sort == "conv" else 1
     renamed = {}
@@ -162,7 +162,7 @@ def _from_torch7(path: Path) -> dict[str, Tensor]:
         if isinstance(module, torch7.TorchObject) and "SpatialConvolution" in module.class_name
     ]
     state = {}
-    convolutions = [(name, step) for name, step in DESIGNS["vgg16"].steps.items() if step[0] == "conv"]
+    convolutions = [(name, step) for name, step in LOSS_NETWORKS["vgg16"].steps.items() if step[0] == "conv"]
     for fields, (name, step) in zip(found, convolutions):
         _, inputs, outputs, kernel, *_ = step
         for part, shape in (("weight", (outputs, inputs, kernel, kernel)), ("bias", (outputs,))):

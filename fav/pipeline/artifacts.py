@@ -20,19 +20,19 @@ from fav.flow.field import FlowField
 from fav.flow.io import decode_flow
 from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import (
-    PAINTED,
-    SPAN,
+    FRAME_KINDS,
+    WINDOW_FRAMES,
+    evaluation_windows,
     flow_task,
     frame_task,
+    hash_task,
     index_task,
-    lead_task,
     measure_task,
-    print_task,
-    spans,
+    warmup_task,
 )
 from fav.stylize.blend import blend
 from fav.stylize.chain import FrameChain
-from fav.stylize.settings import LEAD
+from fav.stylize.settings import CROSSFADE
 from fav.stylize.timeline import IndexSegment, Timeline
 from fav.util.images import decode_png, png_limit
 from shared import results
@@ -54,7 +54,7 @@ SUFFIX = {
     "lead": ".png",
     "measure": ".json",
 }  # of all results of a kind
-MOST_NUMBERS = 5  # of frames that are named where many are meant
+MAX_NUMBERS = 5  # of frames that are named where many are meant
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class IndexProgress:
 
     pieces: int
     end: int
-    complete: bool
+    is_complete: bool
     notes: tuple[str, ...] = ()
 
 
@@ -88,7 +88,7 @@ class OmittedResults:
     def __len__(self) -> int:
         return len(self.missing | self.damaged)
 
-    def in_words(self, total: int) -> str | None:
+    def describe(self, total: int) -> str | None:
         """One line for the user, None where nothing is left out."""
         kinds = (self.missing, "missing"), (self.damaged, f"that do{'es' * (len(self.damaged) == 1)} not read back")
         parts = [f"{len(frames)} {words} ({numbers(sorted(frames))})" for frames, words in kinds if frames]
@@ -98,7 +98,7 @@ class OmittedResults:
 
 def numbers(of: Sequence[int]) -> str:
     """The first few numbers, in words."""
-    return ", ".join(map(str, of[:MOST_NUMBERS])) + (", …" if len(of) > MOST_NUMBERS else "")
+    return ", ".join(map(str, of[:MAX_NUMBERS])) + (", …" if len(of) > MAX_NUMBERS else "")
 
 
 class JobArtifacts:
@@ -127,47 +127,51 @@ class JobArtifacts:
         """Numbers of the results of a kind of SUFFIX in one of its directories."""
         return results.completed_in_shard(self.job, kind, shard, SUFFIX[kind])
 
-    def extent(self) -> IndexProgress:
+    def index_progress(self) -> IndexProgress:
         """How far the index has come by now, read off its last piece alone; as far as before where that does not read back."""
         pieces, shard = self._extent.pieces, None
-        while not self._extent.complete and shard_of(pieces) != shard:
+        while not self._extent.is_complete and shard_of(pieces) != shard:
             shard = shard_of(pieces)
             there = self.there("index", shard)
             while pieces in there:
                 pieces += 1
         if pieces > self._extent.pieces:
             try:
-                last = self._decoded(index_task(pieces - 1), lambda data: IndexSegment.from_json(unsealed(data)))
+                last = self._decoded(
+                    index_task(pieces - 1), lambda data: IndexSegment.from_json(without_checksum(data))
+                )
             except DamagedFileError:
                 return self._extent
             timeline = Timeline(self.spec.start, self.spec.stop)
-            timeline.known = last.start
+            timeline.indexed_frames = last.start
             timeline.add(last)
-            self._extent = IndexProgress(pieces, max(timeline.end, self.spec.start), timeline.complete, last.notes)
+            self._extent = IndexProgress(pieces, max(timeline.end, self.spec.start), timeline.is_complete, last.notes)
         return self._extent
 
     def published(self, kind: str) -> int:
         """How many frames, or flows of frames, of the film are there, as far as its index has come."""
-        return self._tallies[kind].count(range(self.spec.start, self.extent().end))
+        return self._tallies[kind].count(range(self.spec.start, self.index_progress().end))
 
     def measured(self) -> tuple[int, int | None]:
         """How many spans of the film are measured, and how many there are; None where its end is not known yet."""
-        extent = self.extent()
-        there = spans(self.spec.start, extent.end, extent.complete)
-        return self._tallies["measure"].count(there), len(there) if extent.complete else None
+        extent = self.index_progress()
+        there = evaluation_windows(self.spec.start, extent.end, extent.is_complete)
+        return self._tallies["measure"].count(there), len(there) if extent.is_complete else None
 
     def chunks(self) -> tuple[int, int | None]:
         """How many chunks and whole shots are painted, and how many there are; None where the film's end is not known yet."""
         with suppress(DamagedFileError):
-            self.refresh()
-        self.survey()
-        runs = self.timeline.runs
-        return sum(run.closed and not run.left for run in runs), len(runs) if self.timeline.complete else None
+            self.load_new_segments()
+        self.count_all()
+        runs = self.timeline.chains
+        return sum(chain.is_final and not chain.remaining for chain in runs), len(
+            runs
+        ) if self.timeline.is_complete else None
 
-    def refresh(self) -> None:
+    def load_new_segments(self) -> None:
         """Take in the pieces of the index that were published since."""
         shard, there = None, set()
-        while not self.timeline.complete:
+        while not self.timeline.is_complete:
             number = len(self.timeline.pieces)
             if shard_of(number) != shard:
                 shard = shard_of(number)
@@ -177,51 +181,51 @@ class JobArtifacts:
             self.timeline.add(self._decoded(index_task(number), self._piece))
 
     def _piece(self, data: bytes) -> IndexSegment:
-        piece = IndexSegment.from_json(unsealed(data))
-        if piece.start != self.timeline.known or not len(piece.index):
+        piece = IndexSegment.from_json(without_checksum(data))
+        if piece.start != self.timeline.indexed_frames or not len(piece.index):
             raise ValueError(
-                f"expected frames from {self.timeline.known} on, got {len(piece.index)} from {piece.start} on"
+                f"expected frames from {self.timeline.indexed_frames} on, got {len(piece.index)} from {piece.start} on"
             )
         return piece
 
-    def run_of(self, task: Task) -> FrameChain | None:
+    def chain_of(self, task: Task) -> FrameChain | None:
         """The run that a task of PAINTED belongs to, None where there is none as far as the film is known."""
         if not self.spec.start <= task.number < self.timeline.end:
             return None
-        run = self.timeline.run_of(task.number)
-        return self.timeline.next_chunk(run) if task.kind == "lead" else run
+        chain = self.timeline.chain_of(task.number)
+        return self.timeline.next_chunk(chain) if task.kind == "lead" else chain
 
-    def survey(self) -> None:
+    def count_all(self) -> None:
         """Count what is done of every run. Each directory of results is looked at once, and only while a run there has
         something left."""
         shards = range(shard_of(self.spec.start), shard_of(max(self.timeline.end - 1, self.spec.start)) + 1)
         for shard in reversed(shards) if self.spec.reverse else shards:
-            around = range(shard * SHARD - LEAD, (shard + 1) * SHARD + LEAD)
-            if any(run.left for run in self.timeline.runs_in(around)):
+            around = range(shard * SHARD - CROSSFADE, (shard + 1) * SHARD + CROSSFADE)
+            if any(chain.remaining for chain in self.timeline.chains_in(around)):
                 self._count(shard)
 
-    def advance(self, run: FrameChain) -> None:
+    def count_from(self, chain: FrameChain) -> None:
         """Count the frames of a run that are published from its beginning on, and of those that lie beside it."""
         shard = None
-        while run.left and shard_of(run.frame(run.done)) != shard:
-            shard = shard_of(run.frame(run.done))
+        while chain.remaining and shard_of(chain.frame(chain.done)) != shard:
+            shard = shard_of(chain.frame(chain.done))
             self._count(shard)
 
     def _count(self, shard: int) -> None:
         """Count what is done in one directory of frames; of a run, what comes after what is done already."""
         frames = self.there("frame", shard)
         leads = self.there("lead", shard) if self.spec.chunk else set()
-        beside = LEAD if leads else 0  # where a lead-in lies, out of its run
+        beside = CROSSFADE if leads else 0  # where a lead-in lies, out of its run
         around = range(shard * SHARD - beside, (shard + 1) * SHARD + beside)
-        for run in self.timeline.runs_in(around) if frames or leads else ():
-            while run.left and run.frame(run.done) in (leads if run.is_lead(run.done) else frames):
-                run.done += 1
+        for chain in self.timeline.chains_in(around) if frames or leads else ():
+            while chain.remaining and chain.frame(chain.done) in (leads if chain.is_warmup(chain.done) else frames):
+                chain.done += 1
 
     def frame(self, number: int) -> np.ndarray:
         """A stylized frame as the film shows it, of published ones."""
-        picture, run = self.picture(frame_task(number)), self.timeline.run_of(number)
-        share = run.share(number)
-        return blend(picture, self.picture(lead_task(number)), share) if share else picture
+        picture, chain = self.picture(frame_task(number)), self.timeline.chain_of(number)
+        share = chain.crossfade_weight(number)
+        return blend(picture, self.picture(warmup_task(number)), share) if share else picture
 
     def picture(self, task: Task) -> np.ndarray:
         """What a task of PAINTED has published."""
@@ -247,7 +251,7 @@ class JobArtifacts:
         from fav.evaluation.comparison import FrameMetrics
 
         def decode(data: bytes) -> list[FrameMetrics]:
-            rows = [FrameMetrics.from_json(row) for row in unsealed(data)["rows"]]
+            rows = [FrameMetrics.from_json(row) for row in without_checksum(data)["rows"]]
             if [row.frame for row in rows] != list(self.frames_of(span)):
                 raise ValueError(f"expected rows of the frames {self.frames_of(span)}")
             return rows
@@ -256,16 +260,16 @@ class JobArtifacts:
 
     def frames_of(self, span: int) -> range:
         """The frames of the film that a span has."""
-        return range(max(span * SPAN, self.spec.start), min((span + 1) * SPAN, self.timeline.end))
+        return range(max(span * WINDOW_FRAMES, self.spec.start), min((span + 1) * WINDOW_FRAMES, self.timeline.end))
 
     def verify(self, task: Task) -> None:
         """Read a result of a kind of SUFFIX back. DamagedFileError where it is not what it should be, ResultVanishedError where it is gone."""
-        if task.kind in PAINTED:
+        if task.kind in FRAME_KINDS:
             self.picture(task)
         elif task.kind == "flow":
             self.geometry(task.number)
         else:
-            self._decoded(task, _a_piece if task.kind == "index" else _some_rows)
+            self._decoded(task, _as_segment if task.kind == "index" else _as_rows)
 
     def _decoded(self, task: Task, decode: Callable, limit: int = RECORD_LIMIT):
         """What is published, decoded. One of more than `limit` bytes, which its kind cannot have, is damaged: a piece of the
@@ -282,42 +286,42 @@ class JobArtifacts:
             raise DamagedFileError(task, error) from None
 
 
-def _a_piece(data: bytes) -> None:
+def _as_segment(data: bytes) -> None:
     """Of an index, whatever comes before it."""
-    if not len(IndexSegment.from_json(unsealed(data)).index):
+    if not len(IndexSegment.from_json(without_checksum(data)).index):
         raise ValueError("expected frames, got none")
 
 
-def _some_rows(data: bytes) -> None:
+def _as_rows(data: bytes) -> None:
     from fav.evaluation.comparison import FrameMetrics
 
-    if not [FrameMetrics.from_json(row) for row in unsealed(data)["rows"]]:
+    if not [FrameMetrics.from_json(row) for row in without_checksum(data)["rows"]]:
         raise ValueError("expected rows, got none")
 
 
-def write_print(node: Node, job: Job, made: Path) -> None:
+def publish_hash(node: Node, job: Job, made: Path) -> None:
     """Write down the checksum of a file that was made here, before it is published: each that is has one."""
     with open(made, "rb") as file:
         found = hashlib.file_digest(file, "blake2b").hexdigest().encode()
     for number in count():
-        if results.publish_bytes(node, job, print_task(number), found) or _is_print(job, number, found):
+        if results.publish_bytes(node, job, hash_task(number), found) or _is_published_hash(job, number, found):
             return
 
 
-def _is_print(job: Job, number: int, wanted: bytes) -> bool:
+def _is_published_hash(job: Job, number: int, wanted: bytes) -> bool:
     try:
-        return results.read(job, print_task(number)) == wanted
+        return results.read(job, hash_task(number)) == wanted
     except JobQueueError:
         return False
 
 
-def sealed(fields: dict) -> bytes:
+def with_checksum(fields: dict) -> bytes:
     """A record as JSON with its checksum, which finds a flipped bit that is JSON, too. ValueError for what is no number."""
     return json.dumps({**fields, "checksum": _checksum(fields)}, allow_nan=False).encode()
 
 
-def unsealed(data: bytes) -> dict:
-    """The record that `sealed` made, or an older version without a checksum.
+def without_checksum(data: bytes) -> dict:
+    """The record that `with_checksum` made, or an older version without a checksum.
 
     ValueError where it is damaged, and what else Python raises where it is no record at all.
     """
@@ -332,7 +336,7 @@ def _checksum(fields: dict) -> int:
     return zlib.crc32(json.dumps(fields).encode())
 
 
-def check_room(share: SharedDir, out: str) -> None:
+def check_output_directory(share: SharedDir, out: str) -> None:
     """FavError where a film of that name would lie among what the program itself writes and removes, JobQueueError where a link
     or a file has the place of a directory above it."""
     first = PurePosixPath(out).parts[0]

@@ -11,10 +11,10 @@ from fav.errors import FavError
 from fav.pipeline.artifacts import JobArtifacts, OmittedResults
 from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import stitch_task
-from fav.stylize.postprocess import finished
+from fav.stylize.postprocess import postprocess
 from fav.stylize.settings import PostprocessSettings
 from fav.util.atomic import exclusive, private_name, take_name
-from fav.util.prefetch import ahead
+from fav.util.prefetch import prefetch
 from fav.video import FrameReader, write_film
 from shared import results
 from shared.errors import ResultVanishedError
@@ -38,11 +38,11 @@ def stitch(
     spec, timeline = artifacts.spec, artifacts.timeline
 
     def frames() -> Iterator[np.ndarray]:
-        for frame in ahead(artifacts.frame, range(spec.start, timeline.end)):
+        for frame in prefetch(artifacts.frame, range(spec.start, timeline.end)):
             report_progress()
             yield frame
 
-    pictures = finished(frames(), finish, video, timeline.index, spec.start, spec.fps)
+    pictures = postprocess(frames(), finish, video, timeline.index, spec.start, spec.fps)
     with exclusive(out) as file:
         return write_film(
             file,
@@ -50,7 +50,7 @@ def stitch(
             timeline.index,
             pictures,
             start=spec.start,
-            stop=timeline.cut_off,
+            stop=timeline.stop_or_none,
             crf=crf,
             fps=spec.fps,
             name=out,
@@ -77,10 +77,15 @@ def preview(artifacts: JobArtifacts, video: Path, file: Path, name: Path, mark: 
                     left_out.add(number, error)
                     yield reader.read(number, timeline.index) // 2
 
-    pictures = finished(
-        frames(), spec.finish(artifacts.job.share.layout.root), video, timeline.index, spec.start, spec.fps
+    pictures = postprocess(
+        frames(),
+        spec.postprocess_settings(artifacts.job.share.layout.root),
+        video,
+        timeline.index,
+        spec.start,
+        spec.fps,
     )
-    stop = timeline.cut_off if timeline.complete else timeline.end
+    stop = timeline.stop_or_none if timeline.is_complete else timeline.end
     write_film(
         file,
         video,
@@ -102,13 +107,13 @@ def deliver(node: Node, job: Job, spec: JobSpec, say: Callable[[str], None]) -> 
     Returns the film's path relative to the shared directory. ResultVanishedError where what is published is not even a file.
     """
     root = node.share.layout.root
-    out = put(node, job, stitch_task(spec), spec.film(root), "film", say)
+    out = publish_under_name(node, job, stitch_task(spec), spec.film(root), "film", say)
     if not spec.keep_flow:
         remove_results(node.share, job.layout, "flow")
     return out.relative_to(root).as_posix()
 
 
-def put(node: Node, job: Job, task: Task, wanted: Path, what: str, say: Callable[[str], None]) -> Path:
+def publish_under_name(node: Node, job: Job, task: Task, wanted: Path, what: str, say: Callable[[str], None]) -> Path:
     """Show a result under a name in the shared directory; where it is shown. `what` is the word for it.
 
     Nothing is ever replaced: if another file has taken the name meanwhile, a number is added to it. ResultVanishedError where
@@ -121,7 +126,7 @@ def put(node: Node, job: Job, task: Task, wanted: Path, what: str, say: Callable
     try:
         node.share.system.make_dirs(wanted.parent)
         for out in (wanted, *(wanted.with_stem(f"{wanted.stem}-{number}") for number in range(2, 1000))):
-            if show(node, result, out) or alike(result, out):
+            if link_or_copy(node, result, out) or alike(result, out):
                 break
         if out != wanted:
             say(f"{wanted}: another file has taken this name; the {what} is {out}")
@@ -163,7 +168,7 @@ def evaluation_name(film: Path, suffix: str) -> Path:
     return film.with_suffix(f".evaluation{suffix}")
 
 
-def show(node: Node, film: Path, out: Path) -> bool:
+def link_or_copy(node: Node, film: Path, out: Path) -> bool:
     """Give a whole file a second name, by a link, or by a copy where there are none; False if the name is taken."""
     system = node.share.system
     try:

@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 from fav.pipeline.artifacts import DamagedFileError, JobArtifacts
-from fav.pipeline.task_names import PAINTED, report_task, stitch_task
+from fav.pipeline.task_names import FRAME_KINDS, report_task, stitch_task
 from shared import results
 from shared.errors import JobQueueError, sanitize
 from shared.identity import DECODE_ERRORS
@@ -24,19 +24,19 @@ def blocked(artifacts: JobArtifacts, failed: list[str]) -> list[str]:
     lines = []
     if failed:
         with suppress(DamagedFileError):
-            artifacts.refresh()
+            artifacts.load_new_segments()
     for task in map(Task.parse, failed):
         waiting = 0
-        run = artifacts.run_of(task) if task.kind in PAINTED else None
+        run = artifacts.chain_of(task) if task.kind in FRAME_KINDS else None
         if run:
-            waiting = len(run) - run.position(task.number) - 1
+            waiting = len(run) - run.index_of(task.number) - 1
         if waiting:
             lines.append(
                 f"{waiting} frame{'s wait' if waiting > 1 else ' waits'} for {task.kind} {task.number}, which failed"
             )
         elif task.kind == "index":
             lines.append(
-                f"all frames from {artifacts.timeline.known} on wait for piece {task.number} of the index, which failed"
+                f"all frames from {artifacts.timeline.indexed_frames} on wait for piece {task.number} of the index, which failed"
             )
     return lines
 
@@ -47,10 +47,10 @@ def progress(artifacts: JobArtifacts) -> dict[str, tuple[int, int | None]]:
     Spans that are measured are among them in a job with --evaluate, and in one with --chunk the parts of shots that are
     painted to their end, and whole shots among these.
     """
-    extent = artifacts.extent()
-    total = extent.end - artifacts.spec.start if extent.complete else None
+    extent = artifacts.index_progress()
+    total = extent.end - artifacts.spec.start if extent.is_complete else None
     return {
-        "index": (extent.pieces, extent.pieces if extent.complete else None),
+        "index": (extent.pieces, extent.pieces if extent.is_complete else None),
         "flow": (artifacts.published("flow"), total),
         "frame": (artifacts.published("frame"), total),
         **({"chunk": artifacts.chunks()} if artifacts.spec.chunk else {}),

@@ -11,23 +11,23 @@ from pathlib import Path
 
 from fav.errors import FavError
 from fav.pipeline.artifacts import DamagedFileError, IndexProgress, JobArtifacts, numbers
-from fav.pipeline.delivery import abandon, evaluation_name, put
+from fav.pipeline.delivery import abandon, evaluation_name, publish_under_name
 from fav.pipeline.inputs import NEEDED, changed_inputs
 from fav.pipeline.task_names import (
-    MEASURING,
-    OPTIONAL,
+    EVALUATION_KINDS,
+    OPTIONAL_KINDS,
     REPORTS,
+    evaluation_windows,
     flow_task,
     frame_task,
+    hash_task,
     index_task,
-    lead_task,
     measure_task,
-    print_task,
     report_task,
-    spans,
     stitch_task,
+    warmup_task,
 )
-from fav.util.safe_path import inside
+from fav.util.safe_path import resolve_inside
 from fav.video import decode
 from shared import results
 from shared.attempts import clear_attempts, failed
@@ -37,7 +37,7 @@ from shared.jobs import Job
 from shared.membership import Node
 from shared.paths import Task, shard_of
 
-MOST_TOLD = 20  # damaged results that are told one by one
+MAX_LISTED = 20  # damaged results that are told one by one
 TELL_S = 10.0
 READERS = 8  # at most so many results are read at the same time
 WORDS = {"index": "piece{} of the index", "frame": "frame{}", "lead": "lead-in frame{}", "flow": "flow{}",
@@ -52,22 +52,22 @@ def missing(artifacts: JobArtifacts, by_names: bool = False) -> list[Task]:
     `by_names`, no more of it is read than is needed to know which results there should be.
     """
     spec, timeline = artifacts.spec, artifacts.timeline
-    extent = artifacts.extent() if by_names and not spec.chunk else None
-    if extent is None or not extent.complete:
-        artifacts.refresh()
-        extent = IndexProgress(len(timeline.pieces), timeline.end, timeline.complete)
+    extent = artifacts.index_progress() if by_names and not spec.chunk else None
+    if extent is None or not extent.is_complete:
+        artifacts.load_new_segments()
+        extent = IndexProgress(len(timeline.pieces), timeline.end, timeline.is_complete)
     pieces, end = extent.pieces, extent.end
-    if not extent.complete:
+    if not extent.is_complete:
         last = max(
             (number for shard in results.shards(artifacts.job, "index") for number in artifacts.there("index", shard)),
             default=0,
         )
         return _absent(artifacts, map(index_task, range(max(last, pieces) + 1)))
-    leads = (lead_task(run.frame(position)) for run in timeline.runs for position in range(run.lead))
+    leads = (warmup_task(run.frame(position)) for run in timeline.chains for position in range(run.warmup))
     wanted = [map(index_task, range(pieces)), map(frame_task, range(spec.start, end)), leads]
     singles = [stitch_task(spec)]
-    if spec.evaluate and not any(Task.parse(name).kind in MEASURING for name in failed(artifacts.job)):
-        wanted.append(map(measure_task, spans(spec.start, end, True)))
+    if spec.evaluate and not any(Task.parse(name).kind in EVALUATION_KINDS for name in failed(artifacts.job)):
+        wanted.append(map(measure_task, evaluation_windows(spec.start, end, True)))
         singles += map(report_task, REPORTS)
     return [task for tasks in wanted for task in _absent(artifacts, tasks)] + [
         task for task in singles if not results.is_done(artifacts.job, task)
@@ -84,7 +84,7 @@ def _absent(artifacts: JobArtifacts, tasks: Iterable[Task]) -> list[Task]:
     return absent
 
 
-def in_words(tasks: Sequence[Task], what: str = "missing") -> str:
+def describe_tasks(tasks: Sequence[Task], what: str = "missing") -> str:
     """Which tasks, in words: how many of each kind, and the first few of them."""
     parts = []
     for kind, some in groupby(tasks, lambda task: task.kind):
@@ -95,21 +95,21 @@ def in_words(tasks: Sequence[Task], what: str = "missing") -> str:
     return "; ".join(parts)
 
 
-def cure(job: Job, many: bool = False) -> str:
+def how_to_repair(job: Job, many: bool = False) -> str:
     """What makes results again that are missing or do not read back."""
     them = "them" if many else "it"
     if "finished" in job.flags():
         return f"{command('retry')} {job.share.layout.root} {job.name} makes {them} again"
-    return f"nodes make {them} again ({_start(job)})"
+    return f"nodes make {them} again ({_start_command(job)})"
 
 
-def lack(artifacts: JobArtifacts, by_names: bool = False) -> tuple[str, list[Task]]:
+def describe_missing(artifacts: JobArtifacts, by_names: bool = False) -> tuple[str, list[Task]]:
     """What a finished job lacks, in words with their cure, empty where that is nothing; and its missing tasks, as `missing`."""
     try:
         tasks = missing(artifacts, by_names)
     except DamagedFileError as error:
-        return f"{_name(error.task)} does not read back ({error.why}); {cure(artifacts.job)}", [error.task]
-    return (f"{in_words(tasks)}; {cure(artifacts.job, len(tasks) > 1)}" if tasks else ""), tasks
+        return f"{_name(error.task)} does not read back ({error.why}); {how_to_repair(artifacts.job)}", [error.task]
+    return (f"{describe_tasks(tasks)}; {how_to_repair(artifacts.job, len(tasks) > 1)}" if tasks else ""), tasks
 
 
 # ---- what does not read back
@@ -144,7 +144,7 @@ def check(artifacts: JobArtifacts, say: Callable[[str], None]) -> tuple[list[Dam
 
 def _published(artifacts: JobArtifacts) -> Iterator[list[Task]]:
     """Every task that has a result, as far as the directories tell: all of one directory together."""
-    makers = {"index": index_task, "frame": frame_task, "lead": lead_task, "flow": flow_task, "measure": measure_task}
+    makers = {"index": index_task, "frame": frame_task, "lead": warmup_task, "flow": flow_task, "measure": measure_task}
     layout = artifacts.job.layout
     artifacts.job.share.system.require_directory(layout.results)
     for kind in ("print", "stitch", "report"):
@@ -174,11 +174,11 @@ def verify(artifacts: JobArtifacts, task: Task) -> None:
         raise DamagedFileError(task, wrong)
 
 
-def _prints(job: Job) -> set[str]:
+def _film_hashes(job: Job) -> set[str]:
     found = set()
     for number in results.completed_in_shard(job, "print", 0, ".txt"):
         with suppress(JobQueueError):
-            found.add(results.read(job, print_task(number)).decode(errors="replace"))
+            found.add(results.read(job, hash_task(number)).decode(errors="replace"))
     return found
 
 
@@ -191,7 +191,7 @@ def wrong_of_file(artifacts: JobArtifacts, task: Task, file: Path) -> str | None
             size += len(part)
     except JobQueueError as error:
         return str(error)  # it is not even a file
-    if prints := _prints(artifacts.job):
+    if prints := _film_hashes(artifacts.job):
         return None if found.hexdigest() in prints else "its checksum differs"
     if task.kind == "report":  # of a version that wrote no checksums down
         return None if size else "it is empty"
@@ -201,8 +201,8 @@ def wrong_of_file(artifacts: JobArtifacts, task: Task, file: Path) -> str | None
 def _wrong_of_film(artifacts: JobArtifacts, film: Path) -> str | None:
     try:
         with decode(film) as decoding:
-            frames, extent = sum(1 for _ in decoding), artifacts.extent()
-        if extent.complete and frames != extent.end - artifacts.spec.start:
+            frames, extent = sum(1 for _ in decoding), artifacts.index_progress()
+        if extent.is_complete and frames != extent.end - artifacts.spec.start:
             return f"expected {extent.end - artifacts.spec.start} frames, got {frames}"
         return next(iter(decoding.warnings), None)
     except FavError as error:
@@ -219,7 +219,7 @@ def repair(node: Node, job: Job, say: Callable[[str], None]) -> list[str]:
     """
     artifacts = JobArtifacts(job)
     damaged, looked = check(artifacts, say)
-    lines = [*_reopened(node, artifacts, damaged), *_shown_again(node, artifacts)]
+    lines = [*_reopened(node, artifacts, damaged), *_restore_film(node, artifacts)]
     return lines or [f"{job.name}: all {looked} results read back, and none is missing"]
 
 
@@ -230,19 +230,19 @@ def reopen_missing(node: Node, job: Job) -> list[str]:
 
 def _reopened(node: Node, artifacts: JobArtifacts, damaged: list[DamagedFileError]) -> list[str]:
     job, root = artifacts.job, artifacts.job.share.layout.root
-    lost = lack(artifacts)[1]
+    lost = describe_missing(artifacts)[1]
     needed = [error for error in damaged if error.task.kind != "flow"]
     if not damaged and not lost:
         return []
     if (needed or lost) and (wrong := changed_inputs(root, artifacts.spec, only=NEEDED)):
-        raise FavError(f"{job.name}: {_all_in_words(needed, lost)}; to make that again: {'; '.join(wrong)}")
-    damaged = [error for error in damaged if _set_aside(node, job, error.task)]
+        raise FavError(f"{job.name}: {_describe_all(needed, lost)}; to make that again: {'; '.join(wrong)}")
+    damaged = [error for error in damaged if _quarantine(node, job, error.task)]
     lines = [
-        f"{job.name}: {_name(error.task)} did not read back ({error.why}): set aside" for error in damaged[:MOST_TOLD]
+        f"{job.name}: {_name(error.task)} did not read back ({error.why}): set aside" for error in damaged[:MAX_LISTED]
     ]
-    if len(damaged) > MOST_TOLD:
-        lines.append(f"{job.name}: {len(damaged) - MOST_TOLD} more did not read back: set aside")
-    lost = lack(JobArtifacts(job))[1]
+    if len(damaged) > MAX_LISTED:
+        lines.append(f"{job.name}: {len(damaged) - MAX_LISTED} more did not read back: set aside")
+    lost = describe_missing(JobArtifacts(job))[1]
     if not lost:
         return lines  # flow is made where it is missing; or another operator was faster, and nodes have made it
     if "finished" in job.flags():
@@ -251,17 +251,17 @@ def _reopened(node: Node, artifacts: JobArtifacts, damaged: list[DamagedFileErro
             if str(task) in names:
                 clear_attempts(job, task)
         job.clear_flag("finished")
-    return [*lines, f"{job.name}: {in_words(lost, 'to be made again')}; {next_step(job)}"]
+    return [*lines, f"{job.name}: {describe_tasks(lost, 'to be made again')}; {next_step(job)}"]
 
 
-def _set_aside(node: Node, job: Job, task: Task) -> bool:
+def _quarantine(node: Node, job: Job, task: Task) -> bool:
     """Set a result aside, if it still does not read back, and do not count that as an attempt of its task; whether it was."""
     artifacts = JobArtifacts(job)
     try:
         verify(artifacts, task)
     except DamagedFileError:
         if task.kind == "stitch":
-            abandon(node, job, task, film_of(artifacts))
+            abandon(node, job, task, film_path(artifacts))
         elif task.kind == "report":
             abandon(node, job, task, evaluation_name(artifacts.spec.film(job.share.layout.root), task.suffix))
         with suppress(ResultVanishedError):
@@ -273,18 +273,18 @@ def _set_aside(node: Node, job: Job, task: Task) -> bool:
     return False
 
 
-def film_of(artifacts: JobArtifacts) -> Path:
+def film_path(artifacts: JobArtifacts) -> Path:
     """Where the film of a job was shown, or will be."""
     root = artifacts.job.share.layout.root
     with suppress(UserError):
         if word := artifacts.job.flag_text("finished"):
-            return inside(root, word)
+            return resolve_inside(root, word)
     return artifacts.spec.film(root)
 
 
-def _shown_again(node: Node, artifacts: JobArtifacts) -> list[str]:
+def _restore_film(node: Node, artifacts: JobArtifacts) -> list[str]:
     """Give the whole film of a finished job the name that it had, where nothing is there any more."""
-    job, film, lines = artifacts.job, film_of(artifacts), []
+    job, film, lines = artifacts.job, film_path(artifacts), []
     again = f"{command('retry')} {job.share.layout.root} {job.name}"
     if "finished" not in job.flags():
         return []
@@ -292,11 +292,11 @@ def _shown_again(node: Node, artifacts: JobArtifacts) -> list[str]:
         wrong = wrong_of_file(artifacts, stitch_task(artifacts.spec), film)
         line = f"{film}: expected the film of {job.name}, got another file ({wrong}); move it away, then {again} shows the film"
         return [line] if wrong else []
-    out = put(node, job, stitch_task(artifacts.spec), film, "film", lines.append)
+    out = publish_under_name(node, job, stitch_task(artifacts.spec), film, "film", lines.append)
     for suffix in REPORTS if artifacts.spec.evaluate else ():
         if results.is_done(job, report_task(suffix)):
             beside = evaluation_name(artifacts.spec.film(job.share.layout.root), suffix)
-            put(node, job, report_task(suffix), beside, "evaluation", lines.append)
+            publish_under_name(node, job, report_task(suffix), beside, "evaluation", lines.append)
     if out != film:
         job.clear_flag("finished")
         job.set_flag(node, "finished", out.relative_to(job.share.layout.root).as_posix())
@@ -307,18 +307,18 @@ def _shown_again(node: Node, artifacts: JobArtifacts) -> list[str]:
 def next_step(job: Job) -> str:
     """What an operator does so that nodes go on with a job that is not finished."""
     flags, root = job.flags(), job.share.layout.root
-    names = [name for name in failed(job) if Task.parse(name).kind not in OPTIONAL]
+    names = [name for name in failed(job) if Task.parse(name).kind not in OPTIONAL_KINDS]
     if "cancelled" in flags:
-        return f"the job is cancelled: {command('retry')} {root} {job.name}, then start nodes ({_start(job)})"
+        return f"the job is cancelled: {command('retry')} {root} {job.name}, then start nodes ({_start_command(job)})"
     if "paused" in flags:
-        return f"the job is paused: {command('resume')} {root} {job.name}, then start nodes ({_start(job)})"
+        return f"the job is paused: {command('resume')} {root} {job.name}, then start nodes ({_start_command(job)})"
     if names:
         which = ", ".join(names[:3])
-        return f"tasks have failed ({which}): {command('retry')} {root} {job.name}, then start nodes ({_start(job)})"
-    return f"start nodes ({_start(job)}), if none wait"
+        return f"tasks have failed ({which}): {command('retry')} {root} {job.name}, then start nodes ({_start_command(job)})"
+    return f"start nodes ({_start_command(job)}), if none wait"
 
 
-def _start(job: Job) -> str:
+def _start_command(job: Job) -> str:
     return f"{command('node')} {job.share.layout.root}"
 
 
@@ -329,7 +329,7 @@ def _name(task: Task) -> str:
     return f"{WORDS[task.kind].format('')} {task.number}"
 
 
-def _all_in_words(damaged: list[DamagedFileError], lost: list[Task]) -> str:
+def _describe_all(damaged: list[DamagedFileError], lost: list[Task]) -> str:
     tasks = [error.task for error in damaged]
-    broken = in_words(tasks, "not reading back")
-    return "; ".join(filter(None, (broken, in_words([task for task in lost if task not in tasks]))))
+    broken = describe_tasks(tasks, "not reading back")
+    return "; ".join(filter(None, (broken, describe_tasks([task for task in lost if task not in tasks]))))

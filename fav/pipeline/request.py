@@ -5,9 +5,7 @@ from pathlib import Path
 from fav.errors import FavError
 from fav.pipeline.spec import LAST_FRAME, OPTIONS, JobSpec, Option, TypedOptions, check_plain, check_weights
 
-LONGEST_NAME = (
-    150  # bytes of a film's file name: what is written beside it has longer ones, and file systems end at 255
-)
+MAX_NAME = 150  # bytes of a film's file name: what is written beside it has longer ones, and file systems end at 255
 
 
 class Request(TypedOptions, frozen=True):
@@ -55,12 +53,12 @@ def check_out(out: str) -> None:
         raise FavError(f"--out: expected a name inside SHARED, got {out}")
     check_plain("--out", out)
     if (
-        len(path.name.encode()) > LONGEST_NAME
+        len(path.name.encode()) > MAX_NAME
         or len(out.encode()) > 900
         or max(len(part.encode()) for part in path.parts) > 255
     ):
         raise FavError(
-            f"--out: expected a name of at most {LONGEST_NAME} bytes, in directories of at most 255 each and 900 in "
+            f"--out: expected a name of at most {MAX_NAME} bytes, in directories of at most 255 each and 900 in "
             f"all, got {out[:80]}…"
         )
 

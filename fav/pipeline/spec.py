@@ -20,13 +20,13 @@ from msgspec import NODEFAULT, Meta, Struct
 from msgspec.structs import FieldInfo, asdict, fields
 
 from fav.errors import FavError, sanitize
-from fav.stylize.settings import LEAD, PRECISIONS, PostprocessSettings, StyleSettings, network_size
-from fav.util.safe_path import brought, inside
+from fav.stylize.settings import CROSSFADE, PRECISIONS, PostprocessSettings, StyleSettings, network_size
+from fav.util.safe_path import resolve_input, resolve_inside
 from shared.settings import LEASE_S, MIN_LEASE_S
 
 LAST_FRAME = 10**12 - 1  # as many digits as the name of a task has
-MOST_SIDE = 1 << 14  # pixels of a picture: x264 takes no more, and OpenCV warps no more than twice as many
-MOST_PIXELS = 1 << 26  # of a picture, 8192x8192: domes have as many, and no network is known to be given more
+MAX_SIDE = 1 << 14  # pixels of a picture: x264 takes no more, and OpenCV warps no more than twice as many
+MAX_PIXELS = 1 << 26  # of a picture, 8192x8192: domes have as many, and no network is known to be given more
 CHUNK = 48  # frames: 7 more for each are a seventh of the work
 LOSS_NETWORK = "squeezenet1_1"  # the one that measures if nobody names another
 
@@ -36,7 +36,7 @@ Frame = Annotated[int, Meta(ge=0, le=LAST_FRAME)]  # its number
 File = TypeVar("File")  # an input: a path as it was typed, or, in the record, one relative to the shared directory
 
 
-class About(Struct, frozen=True):
+class OptionInfo(Struct, frozen=True):
     """What is said of an option, or of a field of the record, besides its type and default.
 
     Attributes:
@@ -75,17 +75,17 @@ def _flow_methods() -> dict[str, str]:
 class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
     """The options that a job records as they were typed. Of input files it records where their copies are."""
 
-    flow: Annotated[str, About(FRAMES, "Optical flow method.", choices=_flow_methods)] = "dis"
+    flow: Annotated[str, OptionInfo(FRAMES, "Optical flow method.", choices=_flow_methods)] = "dis"
     flow_weights: Annotated[
         File | None,
-        About(
+        OptionInfo(
             FRAMES,
             "Weights for --flow spynet: the authors' directory of modelL{1..6}_F.t7, a .pth or a .safetensors file.",
         ),
     ] = None
     init_frame: Annotated[
         File | None,
-        About(
+        OptionInfo(
             FRAMES,
             "An image that is used as the stylized first frame (with --reverse: the last), resized to the film.",
             metavar="IMAGE",
@@ -93,17 +93,18 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
         ),
     ] = None
     first_frame_style: Annotated[
-        File | None, About(FRAMES, "A 3-channel image model that paints the first frame of each shot.", metavar="MODEL")
+        File | None,
+        OptionInfo(FRAMES, "A 3-channel image model that paints the first frame of each shot.", metavar="MODEL"),
     ] = None
     fps: Annotated[
         float | None,
-        About(  # a fraction of at most 1001 is made of it
+        OptionInfo(  # a fraction of at most 1001 is made of it
             FRAMES, "Frame rate of a numbered image sequence (dir/frame_%04d.png).", 0.001, 1000, unset="25"
         ),
     ] = None
     occlusion_erode: Annotated[
         int,
-        About(
+        OptionInfo(
             FRAMES,
             "Unreliable regions grow by a minimum filter of this many pixels, an odd number; 1: not at all.",
             1,
@@ -114,7 +115,7 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
     ] = 7
     occlusion_fill: Annotated[
         str,
-        About(
+        OptionInfo(
             FRAMES,
             "What the network sees where the flow is unreliable.",
             choices=("vgg-mean", "uniform-random"),
@@ -122,11 +123,11 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
         ),
     ] = "vgg-mean"
     reverse: Annotated[
-        bool, About(FRAMES, "Stylize each shot from its last frame to its first.", former="backward")
+        bool, OptionInfo(FRAMES, "Stylize each shot from its last frame to its first.", former="backward")
     ] = False
     no_temporal: Annotated[
         bool,
-        About(
+        OptionInfo(
             FRAMES,
             "Stylize each frame without the previous one, for comparison: the film flickers.",
             former="independent",
@@ -134,12 +135,12 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
     ] = False
     chunk: Annotated[
         int | None,
-        About(
+        OptionInfo(
             FRAMES,
             "Long shots are painted in parts of so many frames, by several nodes at the same time; one passes over "
-            f"into the next within {LEAD} frames, which are painted twice. auto: {CHUNK}. Shots of fewer than three "
+            f"into the next within {CROSSFADE} frames, which are painted twice. auto: {CHUNK}. Shots of fewer than three "
             "parts stay whole.",
-            LEAD + 1,
+            CROSSFADE + 1,
             10**6 - 1,
             metavar="auto|N|off",
             unset="off",
@@ -147,27 +148,29 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
     ] = None
     style_scale: Annotated[
         float,
-        About(FRAMES, "Size of the strokes: 2 is twice as large, and a quarter of the work.", 0.25, 4, metavar="S"),
+        OptionInfo(
+            FRAMES, "Size of the strokes: 2 is twice as large, and a quarter of the work.", 0.25, 4, metavar="S"
+        ),
     ] = 1.0
-    strength: Annotated[float, About(OUTPUT, "How far from the source: 1 is the style alone, 0 the source.", 0, 1)] = (
-        1.0
-    )
+    strength: Annotated[
+        float, OptionInfo(OUTPUT, "How far from the source: 1 is the style alone, 0 the source.", 0, 1)
+    ] = 1.0
     preserve_colors: Annotated[
-        bool, About(OUTPUT, "Take the style's brightness alone; colors stay those of the source.")
+        bool, OptionInfo(OUTPUT, "Take the style's brightness alone; colors stay those of the source.")
     ] = False
     mask: Annotated[
         File | None,
-        About(
+        OptionInfo(
             OUTPUT,
             "Stylize only where this is white; grey is a mixture. A picture, or a video or numbered images "
             "(dir/mask_%04d.png) of as many frames as the video; brought to the film's size.",
             metavar="VIDEO_OR_IMAGE",
         ),
     ] = None
-    crf: Annotated[int, About(OUTPUT, "Quality of the H.264 film: lower is better and larger.", 0, 51)] = 18
+    crf: Annotated[int, OptionInfo(OUTPUT, "Quality of the H.264 film: lower is better and larger.", 0, 51)] = 18
     evaluate: Annotated[
         File | None,
-        About(
+        OptionInfo(
             OUTPUT,
             "Measure the film while it is made, and how much of this picture is in it: the film's name with "
             ".evaluation.txt, .csv, .json and .png.",
@@ -177,7 +180,7 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
     ] = None
     loss_network: Annotated[
         File | None,
-        About(
+        OptionInfo(
             OUTPUT,
             "The network that --evaluate measures style and content loss with, as for `python -m fav train`.",
             metavar="NAME|FILE",
@@ -187,16 +190,17 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
     ] = None
     threads: Annotated[
         int | None,
-        About(  # FRAMES, since their last bits may depend on it
+        OptionInfo(  # FRAMES, since their last bits may depend on it
             FRAMES, "CPU threads of every node.", 1, 1024, unset="all cores of its machine", job_only=True
         ),
     ] = None
     bit_exact: Annotated[
-        bool, About(SCHEDULING, "Only machines that compute the same bits may join.", job_only=True, former="strict")
+        bool,
+        OptionInfo(SCHEDULING, "Only machines that compute the same bits may join.", job_only=True, former="strict"),
     ] = False
     keep_flow: Annotated[
         bool,
-        About(
+        OptionInfo(
             SCHEDULING,
             "Keep the published flow when the film is done. Stylized frames stay until `clean`.",
             job_only=True,
@@ -210,20 +214,23 @@ class TypedOptions(JobOptions[Path], frozen=True, kw_only=True):
 
     width: Annotated[
         int | None,
-        About(FRAMES, "Width of the film in pixels; the height follows.", 16, MOST_SIDE, records=("width", "height")),
+        OptionInfo(
+            FRAMES, "Width of the film in pixels; the height follows.", 16, MAX_SIDE, records=("width", "height")
+        ),
     ] = None
     scale: Annotated[
-        float | None, About(FRAMES, "Size of the film relative to the video.", 0.01, 8, records=("width", "height"))
+        float | None,
+        OptionInfo(FRAMES, "Size of the film relative to the video.", 0.01, 8, records=("width", "height")),
     ] = None
     range: Annotated[
         tuple[int, int | None],
-        About(
+        OptionInfo(
             FRAMES, "Only these frames, counted from 0, without STOP.", metavar="START:STOP", records=("start", "stop")
         ),
     ] = (0, None)
     frames: Annotated[
         int | None,
-        About(
+        OptionInfo(
             FRAMES,
             "Only the first N frames (of the range).",
             1,
@@ -233,12 +240,12 @@ class TypedOptions(JobOptions[Path], frozen=True, kw_only=True):
             former="test",
         ),
     ] = None
-    no_cuts: Annotated[bool, About(FRAMES, "The video is one single shot: look for no cuts.", records=("cuts",))] = (
-        False
-    )
+    no_cuts: Annotated[
+        bool, OptionInfo(FRAMES, "The video is one single shot: look for no cuts.", records=("cuts",))
+    ] = False
     read_cuts: Annotated[
         Path | None,
-        About(
+        OptionInfo(
             FRAMES,
             "Take the cuts from a file, the number of a shot's first frame a line, counted from 0.",
             metavar="FILE.csv",
@@ -247,7 +254,7 @@ class TypedOptions(JobOptions[Path], frozen=True, kw_only=True):
     ] = None
     mix: Annotated[
         tuple[tuple[Path, float], ...],
-        About(
+        OptionInfo(
             FRAMES,
             "Mix another style of the same architecture in; several times for several. STYLE keeps what is left of 1.",
             metavar="STYLE:WEIGHT",
@@ -256,7 +263,7 @@ class TypedOptions(JobOptions[Path], frozen=True, kw_only=True):
     ] = ()
     precision: Annotated[
         str,
-        About(
+        OptionInfo(
             FRAMES,
             "What the network, and SPyNet, may be computed in. A processor that is not made for bfloat16 takes "
             "float32 all the same. auto: bfloat16 if the processor that the job is made on is.",
@@ -265,7 +272,7 @@ class TypedOptions(JobOptions[Path], frozen=True, kw_only=True):
     ] = "auto"
     out: Annotated[
         str | None,
-        About(
+        OptionInfo(
             OUTPUT,
             "The film's name, relative to SHARED: .mp4, .mkv or .mov.",
             metavar="FILE",
@@ -274,11 +281,11 @@ class TypedOptions(JobOptions[Path], frozen=True, kw_only=True):
         ),
     ] = None
     name: Annotated[
-        str | None, About(SCHEDULING, "The job's name.", unset="VIDEO--STYLE", records=(), job_only=True)
+        str | None, OptionInfo(SCHEDULING, "The job's name.", unset="VIDEO--STYLE", records=(), job_only=True)
     ] = None
     lease: Annotated[
         float,
-        About(
+        OptionInfo(
             SCHEDULING,
             "Seconds of silence after which a node on another machine is taken for dead.",
             MIN_LEASE_S,
@@ -289,7 +296,7 @@ class TypedOptions(JobOptions[Path], frozen=True, kw_only=True):
     ] = LEASE_S
     no_space_check: Annotated[
         bool,
-        About(
+        OptionInfo(
             SCHEDULING,
             "Create the job even if the shared directory seems too small for it.",
             records=(),
@@ -306,8 +313,8 @@ class JobSpec(JobOptions[str], frozen=True):
     video_hash: str  # fingerprint of the video's content
     style: str
     style_hash: str
-    width: Annotated[int, About(least=1, most=MOST_SIDE)]
-    height: Annotated[int, About(least=1, most=MOST_SIDE)]
+    width: Annotated[int, OptionInfo(least=1, most=MAX_SIDE)]
+    height: Annotated[int, OptionInfo(least=1, most=MAX_SIDE)]
     out: str
     flow_weights_hash: str | None = None
     first_frame_style_hash: str | None = None
@@ -319,9 +326,9 @@ class JobSpec(JobOptions[str], frozen=True):
     mix_hashes: tuple[str, ...] = ()
     mix_weights: tuple[float, ...] = ()
     cuts: tuple[Frame, ...] | None = None  # None: detect them; empty: there are none
-    start: Annotated[int, About(least=0, most=LAST_FRAME)] = 0
-    stop: Annotated[int | None, About(least=1, most=LAST_FRAME + 1)] = None
-    precision: Annotated[str, About(choices=PRECISIONS)] = "float32"
+    start: Annotated[int, OptionInfo(least=0, most=LAST_FRAME)] = 0
+    stop: Annotated[int | None, OptionInfo(least=1, most=LAST_FRAME + 1)] = None
+    precision: Annotated[str, OptionInfo(choices=PRECISIONS)] = "float32"
 
     def to_json(self) -> dict:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
@@ -330,7 +337,7 @@ class JobSpec(JobOptions[str], frozen=True):
     def from_json(cls, record: dict) -> "JobSpec":
         """Read a record; FavError where it is not one of a job that this version can serve."""
         if not isinstance(record, dict):
-            raise FavError(f"job: expected the options of a film, got {shown(record)}; {CURE}")
+            raise FavError(f"job: expected the options of a film, got {format_value(record)}; {CURE}")
         record = {
             FORMER.get(name, name) if FORMER.get(name) not in record else name: value for name, value in record.items()
         }
@@ -354,33 +361,33 @@ class JobSpec(JobOptions[str], frozen=True):
                 f"{len(spec.mix_weights)} and {len(spec.mix_hashes)}; {CURE}"
             )
         check_weights(spec.mix_weights)
-        for path in (*(getattr(spec, name) for name in ("video", *BROUGHT, "out")), *spec.mix):
-            inside(Path("/"), path)
-        for name in set(FIELDS) - {"video", *BROUGHT}:
+        for path in (*(getattr(spec, name) for name in ("video", *INPUT_FIELDS, "out")), *spec.mix):
+            resolve_inside(Path("/"), path)
+        for name in set(FIELDS) - {"video", *INPUT_FIELDS}:
             if isinstance(value := getattr(spec, name), str):
                 check_plain(f"job: {name}", value)
         return spec
 
-    def look(self, root: Path) -> StyleSettings:
-        """What decides a pixel, with paths on this machine; FavError where one is not what `brought` promises."""
+    def style_settings(self, root: Path) -> StyleSettings:
+        """What decides a pixel, with paths on this machine; FavError where one is not what `resolve_input` promises."""
         return StyleSettings(
-            style=brought(root, self.style),
+            style=resolve_input(root, self.style),
             size=self.network_size,
             flow=self.flow,
-            flow_weights=brought(root, self.flow_weights),
-            first_frame_style=brought(root, self.first_frame_style),
-            init_frame=brought(root, self.init_frame),
+            flow_weights=resolve_input(root, self.flow_weights),
+            first_frame_style=resolve_input(root, self.first_frame_style),
+            init_frame=resolve_input(root, self.init_frame),
             occlusion_erode=self.occlusion_erode,
             occlusion_fill=self.occlusion_fill,
             key=self.video_hash + self.style_hash,
-            mix=tuple((brought(root, style), weight) for style, weight in zip(self.mix, self.mix_weights)),
+            mix=tuple((resolve_input(root, style), weight) for style, weight in zip(self.mix, self.mix_weights)),
             precision=self.precision,
         )
 
-    def finish(self, root: Path) -> PostprocessSettings:
+    def postprocess_settings(self, root: Path) -> PostprocessSettings:
         """How the film is made of the stylized frames; FavError as for `look`."""
         return PostprocessSettings(
-            (self.width, self.height), self.strength, self.preserve_colors, brought(root, self.mask)
+            (self.width, self.height), self.strength, self.preserve_colors, resolve_input(root, self.mask)
         )
 
     @property
@@ -390,10 +397,10 @@ class JobSpec(JobOptions[str], frozen=True):
 
     def film(self, root: Path) -> Path:
         """Where the user finds the film."""
-        return inside(root, self.out)
+        return resolve_inside(root, self.out)
 
 
-class Option(About, frozen=True, kw_only=True):
+class Option(OptionInfo, frozen=True, kw_only=True):
     """An option of a job, or a field of its record.
 
     Attributes:
@@ -437,10 +444,10 @@ class Option(About, frozen=True, kw_only=True):
         if self.least is None or self.most is None:
             return self.kind
         kind = self.kind.replace("a ", "an odd ", 1) if self.odd else self.kind
-        return f"{kind} from {digits(self.least)} to {digits(self.most)}"
+        return f"{kind} from {format_number(self.least)} to {format_number(self.most)}"
 
     @property
-    def stitched(self) -> bool:
+    def output_only(self) -> bool:
         """Whether another film of the same frames may have another value."""
         return self.changes == OUTPUT and not self.job_only
 
@@ -464,7 +471,7 @@ class Option(About, frozen=True, kw_only=True):
             if self.accepts(found):
                 return found
         expected = f"{self.expected}, or nothing" if self.default is None else self.expected
-        raise FavError(f"job: expected {self.name} to be {expected}, got {shown(value)}; {CURE}")
+        raise FavError(f"job: expected {self.name} to be {expected}, got {format_value(value)}; {CURE}")
 
     def typed(self, value: Any) -> str:
         """The option with a value as it is typed; `no --name` where it is left out."""
@@ -474,11 +481,11 @@ class Option(About, frozen=True, kw_only=True):
         if value is True:
             return self.flag
         if self.kind == KINDS["styles"]:
-            return " ".join(f"{self.flag} {shlex.quote(f'{style}:{digits(weight)}')}" for style, weight in value)
+            return " ".join(f"{self.flag} {shlex.quote(f'{style}:{format_number(weight)}')}" for style, weight in value)
         if self.kind == KINDS["range"]:
             start, stop = value
             return f"{self.flag} {start}:{'' if stop is None else stop}"
-        return f"{self.flag} {shlex.quote(digits(value))}"
+        return f"{self.flag} {shlex.quote(format_number(value))}"
 
 
 def _flag(name: str) -> str:
@@ -496,7 +503,7 @@ _KINDS = {bool: KINDS["flag"], int: KINDS["whole"], float: KINDS["number"], Path
 def _described(field: FieldInfo) -> Option:
     """What a line of the schema says."""
     kind, *notes = get_args(field.type) if get_origin(field.type) is Annotated else (field.type,)
-    about = next((note for note in notes if isinstance(note, About)), About())
+    about = next((note for note in notes if isinstance(note, OptionInfo)), OptionInfo())
     if get_origin(kind) in (Union, UnionType):
         (kind,) = (part for part in get_args(kind) if part is not NoneType)
     namesake = f"{field.name}_hash" if kind is Path else field.name
@@ -512,14 +519,14 @@ def _order(option: Option) -> tuple[bool, bool]:
 OPTIONS = {each.name: each for each in sorted(map(_described, fields(TypedOptions)), key=_order)}
 FIELDS = {field.name: _described(field) for field in fields(JobSpec)}
 _RECORDED = JobOptions.__struct_fields__
-BROUGHT = ("style", *(name for name in _RECORDED if f"{name}_hash" in FIELDS))  # input files, besides the video
+INPUT_FIELDS = ("style", *(name for name in _RECORDED if f"{name}_hash" in FIELDS))  # input files, besides the video
 FORMER = {  # what records of the version before call a field, and its name now
-    **{f"{name}_print": f"{name}_hash" for name in ("video", *BROUGHT)},
+    **{f"{name}_print": f"{name}_hash" for name in ("video", *INPUT_FIELDS)},
     "mix_prints": "mix_hashes",
     **{field.former: name for name, field in FIELDS.items() if field.former},
-    **{f"{FIELDS[name].former}_print": f"{name}_hash" for name in BROUGHT if FIELDS[name].former},
+    **{f"{FIELDS[name].former}_print": f"{name}_hash" for name in INPUT_FIELDS if FIELDS[name].former},
 }
-PLAIN = tuple(name for name in _RECORDED if name not in BROUGHT)  # recorded just as they are typed
+VALUE_FIELDS = tuple(name for name in _RECORDED if name not in INPUT_FIELDS)  # recorded just as they are typed
 
 
 def form() -> list[dict[str, Any]]:
@@ -549,12 +556,12 @@ def is_unset(value: Any) -> bool:
     return value is None or value is False or value in ((), (0, None))
 
 
-def digits(value: Any) -> str:
+def format_number(value: Any) -> str:
     """A number as it is typed, without the `.0` that Python adds; anything else as it is."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value of a record for a message: short, and never an error itself."""
     try:
         return repr(value)[:200]
@@ -565,9 +572,9 @@ def shown(value: Any) -> str:
 def check_size(size: tuple[int, int], what: str) -> None:
     """FavError unless pictures of (width, height) can be painted and written."""
     width, height = size
-    if not (1 <= width <= MOST_SIDE and 1 <= height <= MOST_SIDE and width * height <= MOST_PIXELS):
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE and width * height <= MAX_PIXELS):
         raise FavError(
-            f"{what}: expected 1 to {MOST_SIDE} pixels a side and at most {MOST_PIXELS} in all, got {width}x{height}; "
+            f"{what}: expected 1 to {MAX_SIDE} pixels a side and at most {MAX_PIXELS} in all, got {width}x{height}; "
             f"choose another --width, --scale or --style-scale"
         )
 

@@ -17,22 +17,31 @@ from fav.errors import FavError, sanitize
 from fav.model.checkpoints import load_style
 from fav.model.devices import best_precision, device_of
 from fav.model.interpolation import load_mixture
-from fav.pipeline.artifacts import check_room
+from fav.pipeline.artifacts import check_output_directory
 from fav.pipeline.delivery import evaluation_name
-from fav.pipeline.disk_space import DiskUsage, room_for
+from fav.pipeline.disk_space import DiskUsage, required_space
 from fav.pipeline.inputs import changed_inputs
 from fav.pipeline.repair import repair
 from fav.pipeline.request import Request, differences
-from fav.pipeline.spec import BROUGHT, LAST_FRAME, LOSS_NETWORK, OPTIONS, PLAIN, JobSpec, check_size, digits
+from fav.pipeline.spec import (
+    INPUT_FIELDS,
+    LAST_FRAME,
+    LOSS_NETWORK,
+    OPTIONS,
+    VALUE_FIELDS,
+    JobSpec,
+    check_size,
+    format_number,
+)
 from fav.pipeline.task_names import FLOW_AHEAD, REPORTS
 from fav.stylize.postprocess import check_mask
-from fav.stylize.settings import LEAD, PostprocessSettings, StyleSettings, network_size
+from fav.stylize.settings import CROSSFADE, PostprocessSettings, StyleSettings, network_size
 from fav.util.atomic import exclusive
 from fav.util.fingerprint import check_alike, hash_of, video_fingerprint
 from fav.util.image_sequence import is_sequence, sequence_files
 from fav.util.images import read_image
-from fav.util.safe_path import inside
-from fav.util.text import words
+from fav.util.safe_path import resolve_inside
+from fav.util.text import format_bytes
 from fav.video import VideoInfo, check_film_name, probe, reaches
 from fav.video.shot_detection import read_cuts
 from shared.attempts import reopen
@@ -45,7 +54,7 @@ from shared.ownership import record_inputs
 from shared.paths import JobPaths
 from shared.shared_dir import SharedDir
 
-TURN_S = 60.0
+LOCK_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -71,15 +80,15 @@ def submit(node: Node, request: Request, say: Callable[[str], None] = lambda lin
             f"got {name[:200]!r}"
         )
     if request.out:
-        check_room(share, request.out)
+        check_output_directory(share, request.out)
     request, cuts_read = with_cuts(request)
     request, notes = with_loss_network(request)
     notes += cuts_read
-    with _one_at_a_time(share, name):
+    with _submit_lock(share, name):
         source = check(request)
         job, created = find_job(share, name), False
         if job is None:
-            options = options_of(request, source)
+            options = spec_fields(request, source)
             try:
                 notes += () if request.no_space_check else _check_space(share, request, source, options)
                 job, created = create_job(
@@ -94,11 +103,11 @@ def submit(node: Node, request: Request, say: Callable[[str], None] = lambda lin
 
 
 @contextmanager
-def _one_at_a_time(share: SharedDir, name: str) -> Iterator[None]:
+def _submit_lock(share: SharedDir, name: str) -> Iterator[None]:
     """Ten nodes started on this host at once would copy the video ten times. It saves work, no more: one that stands
-    still while it has the turn keeps the others waiting for `TURN_S` only."""
+    still while it has the turn keeps the others waiting for `LOCK_TIMEOUT_S` only."""
     path = lock_file(hashlib.blake2b(os.fsencode(share.layout.root / name), digest_size=8).hexdigest())
-    lock = FileLock(path, timeout=TURN_S) if path else None
+    lock = FileLock(path, timeout=LOCK_TIMEOUT_S) if path else None
     with suppress(Timeout, OSError, NotImplementedError):  # odd files under its name, a file system without locks
         if lock:
             lock.acquire()
@@ -129,10 +138,10 @@ def check(request: Request) -> VideoInfo:
     if request.evaluate:
         from fav.evaluation.perceptual_metrics import (  # of no use to most jobs, and slow to import
             losses_of,
-            painting_of,
+            style_image_of,
         )
 
-        losses_of(request.evaluate, str(request.loss_network)) if request.loss_network else painting_of(
+        losses_of(request.evaluate, str(request.loss_network)) if request.loss_network else style_image_of(
             request.evaluate
         )
     if request.cuts and source.frames is not None and request.cuts[-1] >= source.frames:
@@ -180,7 +189,7 @@ def with_loss_network(request: Request) -> tuple[Request, tuple[str, ...]]:
         return request, (f"the film is measured without style and content loss: {error}",)
 
 
-def options_of(request: Request, source: VideoInfo) -> dict:
+def spec_fields(request: Request, source: VideoInfo) -> dict:
     """The fields of the spec that follow from the request and what the video is."""
     start, stop = request.range
     if request.frames is not None:
@@ -193,9 +202,9 @@ def options_of(request: Request, source: VideoInfo) -> dict:
     for each, what in ((size, "film"), (network_size(size, request.style_scale), "picture for the network")):
         check_size(each, what)
     return {
-        **{name: getattr(request, name) for name in PLAIN},
+        **{name: getattr(request, name) for name in VALUE_FIELDS},
         "out": request.out,
-        **{f"{name}_hash": hash_of(getattr(request, name)) for name in BROUGHT},
+        **{f"{name}_hash": hash_of(getattr(request, name)) for name in INPUT_FIELDS},
         "mix_hashes": tuple(hash_of(style) for style, _ in request.mix),
         "mix_weights": tuple(weight for _, weight in request.mix),
         "video_hash": video_fingerprint(request.video),
@@ -208,21 +217,21 @@ def options_of(request: Request, source: VideoInfo) -> dict:
     }
 
 
-def look_of(
+def settings_from_request(
     request: Request, source: VideoInfo
 ) -> tuple[StyleSettings, PostprocessSettings, int, int | None, tuple[int, ...] | None]:
     """The look and finish of a film that is made in this process, its first frame, the one after its last, and its cuts."""
-    options = options_of(request, source)
+    options = spec_fields(request, source)
     alike = {field.name for field in fields(StyleSettings)} & set(Request.__struct_fields__) - {"precision"}
     size = options["width"], options["height"]
-    look = StyleSettings(
+    settings = StyleSettings(
         **{name: getattr(request, name) for name in alike},
         size=network_size(size, request.style_scale),
         key=options["video_hash"] + options["style_hash"],
         precision=options["precision"],
     )
     finish = PostprocessSettings(size, request.strength, request.preserve_colors, request.mask)
-    return look, finish, options["start"], options["stop"], options["cuts"]
+    return settings, finish, options["start"], options["stop"], options["cuts"]
 
 
 def _check_space(share: SharedDir, request: Request, source: VideoInfo, options: dict) -> tuple[str, ...]:
@@ -234,19 +243,19 @@ def _check_space(share: SharedDir, request: Request, source: VideoInfo, options:
     frames, size = max(stop - options["start"], 0), (options["width"], options["height"])
     travelling = (
         (frames if request.keep_flow else min(frames, FLOW_AHEAD))
-        if flows.travels(request.flow, request.no_temporal)
+        if flows.is_published(request.flow, request.no_temporal)
         else 0
     )
-    leads = LEAD * (frames // request.chunk) if request.chunk else 0
-    need = room_for(
+    leads = CROSSFADE * (frames // request.chunk) if request.chunk else 0
+    need = required_space(
         frames + leads, network_size(size, request.style_scale), travelling, request.crf, _inputs(share, request), size
     )
     root, system = share.layout.root, share.system
     free = system.free_bytes(root), system.free_files(root)
     if need.fits(*free):
         return ()
-    left = words(free[0]) + ("" if free[1] is None else f" and {free[1]} files")
-    film = f"up to {words(need.size)} in {need.files} files for {frames} frames of {size[0]}x{size[1]}"
+    left = format_bytes(free[0]) + ("" if free[1] is None else f" and {free[1]} files")
+    film = f"up to {format_bytes(need.size)} in {need.files} files for {frames} frames of {size[0]}x{size[1]}"
     if need.half.fits(*free):
         return (
             f"room is tight in {root}: the job may take {film}, and {left} are free; where it fills up, nodes wait for room",
@@ -259,7 +268,7 @@ def _check_space(share: SharedDir, request: Request, source: VideoInfo, options:
 
 def _inputs(share: SharedDir, request: Request) -> DiskUsage:
     """What is copied into the job."""
-    paths = [*(getattr(request, name) for name in BROUGHT), *(style for style, _ in request.mix)]
+    paths = [*(getattr(request, name) for name in INPUT_FIELDS), *(style for style, _ in request.mix)]
     files = [file for path in paths if path for file in _files_of(path)]
     videos = sequence_files(request.video) if is_sequence(request.video) else [Path(request.video)]
     if videos[0].stat().st_dev != share.layout.root.stat().st_dev:  # else it is there, or linked
@@ -278,7 +287,7 @@ def _fill(share: SharedDir, layout: JobPaths, request: Request, options: dict, n
     """Bring the inputs into the job's directory; the spec."""
     options = dict(options)
     options["out"] = request.out or f"{name}{'.mkv' if Path(request.video).suffix == '.mkv' else '.mp4'}"
-    out = inside(share.layout.root, options["out"])
+    out = resolve_inside(share.layout.root, options["out"])
     if os.path.lexists(out):
         raise FavError(f"{out}: expected a new name for the film, but the file exists; choose another with --out")
     for report in (evaluation_name(out, suffix) for suffix in REPORTS if request.evaluate):
@@ -286,12 +295,14 @@ def _fill(share: SharedDir, layout: JobPaths, request: Request, options: dict, n
             raise FavError(
                 f"{report}: expected a new name for the evaluation, but the file exists; choose another with --out"
             )
-    brought = {name: _bring(share, layout, getattr(request, name), layout.inputs / name) for name in BROUGHT}
+    brought = {
+        name: _import_input(share, layout, getattr(request, name), layout.inputs / name) for name in INPUT_FIELDS
+    }
     mix = tuple(
-        _bring(share, layout, style, layout.inputs / f"mix-{number}")
+        _import_input(share, layout, style, layout.inputs / f"mix-{number}")
         for number, (style, _) in enumerate(request.mix, 1)
     )
-    spec = JobSpec(**options, **brought, mix=mix, video=_bring_video(share, layout, request.video)).to_json()
+    spec = JobSpec(**options, **brought, mix=mix, video=_import_video(share, layout, request.video)).to_json()
     checked = JobSpec.from_json(json.loads(json.dumps(spec)))  # as a node will read it: what it refuses makes no job
     if wrong := changed_inputs(share.layout.root, checked, sequences=False):
         raise FavError(
@@ -301,12 +312,12 @@ def _fill(share: SharedDir, layout: JobPaths, request: Request, options: dict, n
     return spec
 
 
-def _bring(share: SharedDir, layout: JobPaths, path: Path | None, target: Path) -> str | None:
+def _import_input(share: SharedDir, layout: JobPaths, path: Path | None, target: Path) -> str | None:
     """Copy a file (or SPyNet's directory, or a mask's images) into the job; its path relative to the shared directory."""
     if path is None:
         return None
     if path.is_dir() or is_sequence(str(path)):
-        _bring_files(share, layout, _files_of(path), target, _copy)
+        _import_files(share, layout, _files_of(path), target, _copy)
         target = target if path.is_dir() else target / path.name
     else:
         target = target.with_suffix(path.suffix)
@@ -315,7 +326,7 @@ def _bring(share: SharedDir, layout: JobPaths, path: Path | None, target: Path) 
     return target.relative_to(share.layout.root).as_posix()
 
 
-def _bring_video(share: SharedDir, layout: JobPaths, video: str) -> str:
+def _import_video(share: SharedDir, layout: JobPaths, video: str) -> str:
     """Where all nodes read the video: where it is, if that is shared; else linked or copied into the job."""
     root, path = share.layout.root.resolve(), Path(video)
     real = path.parent.resolve() / path.name if is_sequence(video) else path.resolve()
@@ -323,7 +334,7 @@ def _bring_video(share: SharedDir, layout: JobPaths, video: str) -> str:
         return real.relative_to(root).as_posix()
     if is_sequence(video):
         target = layout.inputs / "video"
-        _bring_files(share, layout, sequence_files(video), target, _link_or_copy)
+        _import_files(share, layout, sequence_files(video), target, _link_or_copy)
         return (target / path.name).relative_to(share.layout.root).as_posix()
     target = layout.inputs / f"video{path.suffix}"
     record_inputs(share, layout, [target])
@@ -331,7 +342,7 @@ def _bring_video(share: SharedDir, layout: JobPaths, video: str) -> str:
     return target.relative_to(share.layout.root).as_posix()
 
 
-def _bring_files(
+def _import_files(
     share: SharedDir, layout: JobPaths, files: list[Path], target: Path, put: Callable[[Path, Path, FileSystem], None]
 ) -> None:
     """Put files into a directory of the job's inputs. They are noted first: what is not on the list is not swept."""
@@ -363,12 +374,12 @@ def _copy(source: Path, target: Path, system: FileSystem) -> None:
 def _join(node: Node, job: Job, request: Request, source: VideoInfo, say: Callable[[str], None]) -> SubmitResult:
     """The job that is there, if it is the one that was asked for; the same line again opens failed tasks anew, and repairs a
     job that is finished."""
-    wanted = JobSpec(video="", style="", **options_of(request, source))
+    wanted = JobSpec(video="", style="", **spec_fields(request, source))
     differing = differences(JobSpec.from_json(job.manifest.spec), wanted, request)
     if "lease" in request.given and request.lease != job.manifest.lease:
-        differing["lease"] = f"--lease {digits(job.manifest.lease)}, not --lease {digits(request.lease)}"
+        differing["lease"] = f"--lease {format_number(job.manifest.lease)}, not --lease {format_number(request.lease)}"
     if differing:
-        same_frames = all(name in OPTIONS and OPTIONS[name].stitched for name in differing)
+        same_frames = all(name in OPTIONS and OPTIONS[name].output_only for name in differing)
         other_film = f", or make another film of its frames: {command('stitch')} {job.share.layout.root} {job.name}"
         raise FavError(
             f"job {job.name} exists with other options ({'; '.join(differing.values())}); leave these options out to "

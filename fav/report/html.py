@@ -13,7 +13,7 @@ import numpy as np
 from fav.errors import FavError, sanitize
 from fav.report import plots
 from fav.report.data import JobReportData
-from fav.stylize.postprocess import finished
+from fav.stylize.postprocess import postprocess
 from fav.util.text import duration
 from fav.video import FrameReader
 
@@ -28,14 +28,14 @@ def page(facts: JobReportData, video: Path, mark: str) -> str:
     """The page of a job, with pictures of its `video`; `mark` says at its head what made it."""
     worst = worst_frames(facts)
     chosen = shown_frames(facts, worst)
-    shown = dict(before_and_after(facts, video, chosen))
+    shown = dict(comparison_frames(facts, video, chosen))
     lacking = {"pictures that cannot be shown": len(chosen) - len(shown)} if len(shown) < len(chosen) else {}
     parts = {
         "title": escape(facts.name), "mark": escape(mark), "summary": _table({**summary(facts), **left_out(facts, lacking)}),
         "pictures": "\n".join(_picture(facts, number, *pair) for number, pair in shown.items()),
         "choices": "".join(f'<button data-frame="{number}">{number}</button>' for number in shown) or "–",
         "timeline": plots.timeline(facts), "rate": plots.rate(facts), "nodes": _nodes(facts),
-        "steadiness": _steadiness(facts, worst), "attempts": _attempts(facts), "options": _table(options(facts)),
+        "steadiness": _warping_errors(facts, worst), "attempts": _attempts(facts), "options": _table(options(facts)),
     }  # fmt: skip
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(parts)
 
@@ -45,7 +45,7 @@ def summary(facts: JobReportData) -> dict[str, str]:
     frames, timeline, spec = facts.of("frame"), facts.artifacts.timeline, facts.artifacts.spec
     wall = frames[-1].published - facts.created
     hosts = {one.node.rsplit("-", 2)[0] for one in facts.done}
-    known = str(timeline.end - spec.start) if timeline.complete else "?"
+    known = str(timeline.end - spec.start) if timeline.is_complete else "?"
     return {
         "state": str(facts.state),
         "frames": f"{len(frames)} of {known}, {spec.width}×{spec.height}, in {_count(len(facts.cuts) + 1, 'shot')}",
@@ -61,7 +61,7 @@ def summary(facts: JobReportData) -> dict[str, str]:
 
 def left_out(facts: JobReportData, lacking: dict[str, int]) -> dict[str, str]:
     """A line on the frames that are left out, and on what makes no sense; none where there is nothing of the kind."""
-    frames = facts.left_out.in_words(facts.artifacts.timeline.end - facts.artifacts.spec.start)
+    frames = facts.left_out.describe(facts.artifacts.timeline.end - facts.artifacts.spec.start)
     odd = ", ".join(f"{times} {what}" for what, times in sorted({**facts.odd, **lacking}.items()))
     return {"left out": "; ".join(filter(None, (frames, odd)))} if frames or odd else {}
 
@@ -93,17 +93,17 @@ def shown_frames(facts: JobReportData, worst: list[int]) -> list[int]:
     return sorted({*worst, *(there[round(place)] for place in np.linspace(0, len(there) - 1, PICTURES - len(worst)))})
 
 
-def before_and_after(
+def comparison_frames(
     facts: JobReportData, video: Path, frames: list[int]
 ) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
     """(number, (source, film)) of those of the frames that can be shown, (H, W, 3) uint8 BGR at the size of the film."""
     spec, index = facts.artifacts.spec, facts.artifacts.timeline.index
     try:
-        finish = spec.finish(facts.artifacts.job.share.layout.root)
+        finish = spec.postprocess_settings(facts.artifacts.job.share.layout.root)
         with FrameReader(video, size=finish.size, fps=spec.fps) as reader:
             for number in frames:
                 if (painted := facts.picture(number)) is not None:
-                    film = next(finished([painted], finish, video, index, number, spec.fps))
+                    film = next(postprocess([painted], finish, video, index, number, spec.fps))
                     yield number, (reader.read(number, index), film)
     except FavError:
         return  # the video, or the mask, is not the job's any more
@@ -151,10 +151,10 @@ def _nodes(facts: JobReportData) -> str:
     return _rows(heads, rows)
 
 
-def _steadiness(facts: JobReportData, worst: list[int]) -> str:
+def _warping_errors(facts: JobReportData, worst: list[int]) -> str:
     if not facts.errors:
         return "<p>Not measured: a job with <code>--evaluate PAINTING</code> is; so does <code>python -m fav evaluate</code>.</p>"
-    return plots.steadiness(facts, worst)
+    return plots.plot_warping_error(facts, worst)
 
 
 def _attempts(facts: JobReportData) -> str:

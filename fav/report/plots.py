@@ -61,7 +61,7 @@ def rate(facts: JobReportData) -> str:
 
 
 @plain_text()
-def steadiness(facts: JobReportData, worst: Sequence[int]) -> str:
+def plot_warping_error(facts: JobReportData, worst: Sequence[int]) -> str:
     """The warping error of every frame that was measured, with cuts and the worst frames."""
     figure, axes = _figure(2.4)
     frames = sorted(facts.errors)

@@ -3,7 +3,7 @@
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
-LEAD = 7  # frames in which one chunk of a shot passes over into the next
+CROSSFADE = 7  # frames in which one chunk of a shot passes over into the next
 PRECISIONS = ("float32", "bfloat16")
 
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from fav import flow as flows
 from fav.errors import FavError, sanitize
-from fav.flow.consistency import lands_inside
-from fav.flow.field import FlowField, between
-from fav.stylize.indexing import index_pieces
+from fav.flow.consistency import inside_image
+from fav.flow.field import FlowField, estimate
+from fav.stylize.indexing import index_segments
 from fav.training.synthetic_sequences import SyntheticSequence
 from fav.util.fingerprint import fingerprint
 from fav.util.images import resize
@@ -44,11 +44,11 @@ def open_clips(
     clips, notes, digest = [], [], hashlib.blake2b(digest_size=16)
     for path in sorted(path for path in directory.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()):
         try:
-            pieces = list(index_pieces(path, None, None, report_progress=report_progress))
+            pieces = list(index_segments(path, None, None, report_progress=report_progress))
         except FavError as error:
             notes.append(f"{sanitize(path.name)}: not readable, left out ({str(error)[:200]})")
             continue
-        index = FrameIndex.joined([piece.index for piece in pieces])
+        index = FrameIndex.concat([piece.index for piece in pieces])
         borders = [0, *(cut for piece in pieces for cut in piece.cuts), len(index)]
         shots = [(start, stop) for start, stop in zip(borders, borders[1:]) if stop - start > steps]
         if shots:
@@ -85,7 +85,7 @@ class ClipSampler:
             frames = [np.ascontiguousarray(frame[:, ::-1]) for frame in frames]
         left, top = (int(rng.integers(whole - side + 1)) for whole in size)
         window = slice(top, top + side), slice(left, left + side)
-        hung = [_cropped(between(self._flow, here, there), window) for there, here in zip(frames, frames[1:])]
+        hung = [_cropped(estimate(self._flow, here, there), window) for there, here in zip(frames, frames[1:])]
         return SyntheticSequence(
             np.stack([frame[window] for frame in frames]),
             np.stack([part.flow for part in hung]) if hung else np.zeros((0, side, side, 2), np.float32),
@@ -104,4 +104,4 @@ class ClipSampler:
 def _cropped(whole: FlowField, window: tuple[slice, slice]) -> FlowField:
     """That part of it; what lies outside of the window cannot be fetched any more."""
     flow = np.ascontiguousarray(whole.flow[window])
-    return FlowField(flow, whole.reliability[window] * lands_inside(flow).astype(np.uint8))
+    return FlowField(flow, whole.reliability[window] * inside_image(flow).astype(np.uint8))

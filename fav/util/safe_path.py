@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from fav.errors import FavError
 
 
-def inside(root: Path, relative: str | None) -> Path | None:
+def resolve_inside(root: Path, relative: str | None) -> Path | None:
     """A path of the record on this machine; FavError where it leads out of the shared directory."""
     if relative is None:
         return None
@@ -16,10 +16,10 @@ def inside(root: Path, relative: str | None) -> Path | None:
     return root / path
 
 
-def brought(root: Path, relative: str | None) -> Path | None:
+def resolve_input(root: Path, relative: str | None) -> Path | None:
     """The path of an input on this machine; FavError where it leads out of the shared directory, be it by a link, or
     to what is neither a file nor a directory: opening that might wait for ever."""
-    path = inside(root, relative)
+    path = resolve_inside(root, relative)
     if path is None:
         return None
     real = Path(os.path.realpath(path))

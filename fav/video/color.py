@@ -17,9 +17,9 @@ HD_HEIGHT = 720  # what is untagged is taken for BT.709 from this height on, for
 
 # Within 0.5 grey levels of the formula, where the fast path is 3 off and repeats chroma blockwise;
 # the same on all processors. 4 ms instead of 1 ms for 1280x720.
-EXACTLY = (Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+ACCURATE_FLAGS = (Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
            | Interpolation.FULL_CHR_H_INP | Interpolation.BITEXACT)  # fmt: skip
-ROUGHLY = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+FAST_FLAGS = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 LEFT, MIDDLE = np.array([0.25, 0.5, 0.25]), np.array([0.5, 0.5])  # filters around a column, and between two rows
 
 
@@ -46,7 +46,7 @@ def to_bgr(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
     _tag(frame)
     # Into planes and merged: the same values as into "bgr24", which libswscale has no vector code for, in half the time.
     green, blue, red = map(
-        _samples, reformatter.reformat(frame, format="gbrp", interpolation=EXACTLY, threads=1).planes
+        _samples, reformatter.reformat(frame, format="gbrp", interpolation=ACCURATE_FLAGS, threads=1).planes
     )
     image = cv2.merge((blue, green, red))
     return np.ascontiguousarray(upright(image, *display_matrix(frame)))
@@ -61,7 +61,7 @@ def to_small_bgr(frame: av.VideoFrame, long_side: int, reformatter: VideoReforma
     scale = min(long_side / max(frame.width, frame.height), 1)
     width, height = (max(round(side * scale), 1) for side in (frame.width, frame.height))
     return np.ascontiguousarray(
-        reformatter.reformat(frame, width, height, "bgr24", interpolation=ROUGHLY, threads=1).to_ndarray()
+        reformatter.reformat(frame, width, height, "bgr24", interpolation=FAST_FLAGS, threads=1).to_ndarray()
     )
 
 
@@ -76,7 +76,7 @@ def from_bgr(image: np.ndarray, colors: ColorInfo, reformatter: VideoReformatter
     for plane, samples in zip(frame.planes, (green, blue, red)):
         _samples(plane)[...] = samples
     full = reformatter.reformat(frame, format="yuv444p", dst_colorspace=MATRICES[colors.matrix],
-                                dst_color_range=colors.range, interpolation=EXACTLY, threads=1).to_ndarray()  # fmt: skip
+                                dst_color_range=colors.range, interpolation=ACCURATE_FLAGS, threads=1).to_ndarray()  # fmt: skip
     planes = [full[0], *(cv2.sepFilter2D(plane, -1, LEFT, MIDDLE, anchor=(1, 0), borderType=cv2.BORDER_REPLICATE)[::2, ::2]
                          for plane in full[1:])]  # fmt: skip
     samples = np.concatenate([plane.ravel() for plane in planes]).reshape(height * 3 // 2, width)

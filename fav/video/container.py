@@ -12,7 +12,7 @@ from av.video.stream import VideoStream
 from fav.errors import FavError, sanitize
 from fav.util.image_sequence import is_sequence, sequence_numbers
 from fav.util.reading import check_file
-from fav.video.truncation import cut_short
+from fav.video.truncation import is_truncated
 
 DEFAULT_FPS = 25
 # What is opened as a video: demuxers of one file, which open no other. FFmpeg knows many that do (lists of segments, of pictures, of
@@ -77,4 +77,4 @@ def video_stream(container: InputContainer, video: Path | str) -> VideoStream:
 
 
 def _cut_short(path: str) -> bool:
-    return os.path.isfile(path) and cut_short(Path(path))
+    return os.path.isfile(path) and is_truncated(Path(path))

@@ -16,7 +16,7 @@ from av.video.reformatter import VideoReformatter
 from fav.util.image_sequence import is_sequence, sequence_files, sequence_numbers
 from fav.video.color import ColorInfo, display_matrix, to_bgr, to_small_bgr
 from fav.video.container import DEFAULT_FPS, open_video, video_stream
-from fav.video.truncation import cut_short
+from fav.video.truncation import is_truncated
 
 
 class DecodedFrame:
@@ -49,7 +49,7 @@ class DecodedFrame:
         return ColorInfo.of(self._frame)
 
     @property
-    def turned(self) -> bool:
+    def is_rotated(self) -> bool:
         """Whether the picture is shown by a quarter turn of what is stored."""
         return display_matrix(self._frame)[1] != 0
 
@@ -57,11 +57,11 @@ class DecodedFrame:
         """The picture (H, W, 3) uint8 BGR, upright, contiguous; for frames from `decode` only until the next is read."""
         return to_bgr(self._picture(), self._exact)
 
-    def small(self, long_side: int) -> np.ndarray:
+    def thumbnail(self, long_side: int) -> np.ndarray:
         """The picture as `to_small_bgr` makes it, for a tenth of the time; as long as there is `image`."""
         return to_small_bgr(self._picture(), long_side, self._rough)
 
-    def release(self) -> None:
+    def drop_pixels(self) -> None:
         """Drop the picture, keep the facts: an index of 4K frames would not fit into memory otherwise."""
         self.crc  # noqa: B018
         self._frame = None
@@ -97,7 +97,7 @@ class Decoder(Iterator[DecodedFrame]):
             codec.options = {"err_detect": "explode"}
         self.time_base: Fraction = self.stream.time_base
         rate = self.stream.average_rate or self.stream.guessed_rate or DEFAULT_FPS
-        self._nominal = max(round(1 / (rate * self.time_base)), 1)
+        self._frame_duration = max(round(1 / (rate * self.time_base)), 1)
         self._exact, self._rough = VideoReformatter(), VideoReformatter()  # each remembers the one conversion it makes
         # AVI has no times, only an order of packets; times that FFmpeg makes of it are not in the order of frames.
         self.timed = self.container.format.name != "avi"
@@ -105,7 +105,7 @@ class Decoder(Iterator[DecodedFrame]):
         self._by_packet = "mp4" in self.container.format.name
         # Matroska need not keep durations, but knows its own: the last frame cannot last longer.
         ends = "matroska" in self.container.format.name and self.container.duration
-        self._ends = round(Fraction(self.container.duration, av.time_base) / self.time_base) if ends else 2**62
+        self._container_end = round(Fraction(self.container.duration, av.time_base) / self.time_base) if ends else 2**62
         self._damaged, self._broken = False, None
         self._begin()
 
@@ -121,15 +121,15 @@ class Decoder(Iterator[DecodedFrame]):
 
     def __next__(self) -> DecodedFrame:
         if self._last is not None and not self.keep:
-            self._last.release()
+            self._last.drop_pixels()
         self._last = None  # what is left when the iterator ends
         frame = next(self._frames)
         self._count += 1
-        pts = max(self._time(frame), self._shown + 1)
-        duration = (self._fed if self._by_packet else frame.duration) or self._nominal
-        if 0 < self._ends - pts < duration:
-            duration = self._ends - pts
-        self._shown, self._due = pts, pts + duration
+        pts = max(self._time(frame), self._last_pts + 1)
+        duration = (self._packet_duration if self._by_packet else frame.duration) or self._frame_duration
+        if 0 < self._container_end - pts < duration:
+            duration = self._container_end - pts
+        self._last_pts, self._expected_pts = pts, pts + duration
         self._last = DecodedFrame(frame, self._count, pts, duration, self._exact, self._rough)
         return self._last
 
@@ -156,7 +156,7 @@ class Decoder(Iterator[DecodedFrame]):
                 notes.append(f"{self.video}: {used - count} of its images do not decode and are left out")
         elif self._broken:
             notes.append(f"{self.video}: reading stopped early ({self._broken}); the {count} frames before are used")
-        elif cut_short(Path(self.video)):
+        elif is_truncated(Path(self.video)):
             notes.append(f"{self.video}: bytes are missing at its end; the {count} frames that decode are used")
         if self._damaged:
             notes.append(f"{self.video}: parts are damaged; what decodes is used")
@@ -164,14 +164,14 @@ class Decoder(Iterator[DecodedFrame]):
 
     def _begin(self) -> None:
         self._frames, self._last = self._decode(), None
-        self._count, self._shown, self._due, self._fed = -1, -(2**62), 0, 0
+        self._count, self._last_pts, self._expected_pts, self._packet_duration = -1, -(2**62), 0, 0
         self._order: deque[int] = deque()
 
     def _decode(self) -> Iterator[av.VideoFrame]:
         codec = self.stream.codec_context
         for packet in self._packets():
             if packet is not None:
-                self._fed = packet.duration
+                self._packet_duration = packet.duration
                 if packet.dts is not None:
                     self._order.append(packet.dts)
             try:
@@ -196,8 +196,8 @@ class Decoder(Iterator[DecodedFrame]):
 
     def _time(self, frame: av.VideoFrame) -> int:
         if not self.timed:
-            return self._order.popleft() if self._order else self._due
-        return next((time for time in (frame.pts, frame.dts) if time is not None), self._due)
+            return self._order.popleft() if self._order else self._expected_pts
+        return next((time for time in (frame.pts, frame.dts) if time is not None), self._expected_pts)
 
 
 def decode(video: Path | str, fps: float | None = None) -> Decoder:

@@ -43,7 +43,7 @@ def probe(video: Path | str, fps: float | None = None) -> VideoInfo:
         if first is None:
             raise FavError(f"{video}: expected frames, but not one of its video stream {decoding.stream.index} decodes")
         height, width = first.image().shape[:2]
-        stream, turned = decoding.stream, first.turned
+        stream, turned = decoding.stream, first.is_rotated
         aspect = stream.sample_aspect_ratio or Fraction(1)
         count = len(sequence_files(str(video))) if is_sequence(str(video)) else stream.frames
         return VideoInfo(

@@ -55,7 +55,7 @@ class CutDetector:
         return bool(found)
 
 
-def cut_finder(cuts: Iterable[int] | None) -> Callable[[int, Callable[[int], np.ndarray]], bool]:
+def make_cut_detector(cuts: Iterable[int] | None) -> Callable[[int, Callable[[int], np.ndarray]], bool]:
     """A function that tells whether a new shot begins at a frame, asked with its number and with what makes its picture, of
     a long side that is given: one of `cuts`, for which no picture is made, or None to detect them, as `CutDetector` does."""
     if cuts is not None:

@@ -47,7 +47,7 @@ class Tracks:
         self._packets = self._read(given, [given.streams[index] for index in self._tracks])
         self._next = next(self._packets, None)
 
-    def until(self, seconds: Fraction | None) -> Iterator[Packet]:
+    def packets_until(self, seconds: Fraction | None) -> Iterator[Packet]:
         """The packets, ready to be muxed, that come before a time of the source; None for all that are left."""
         while self._next and (seconds is None or self._next.dts * self._next.time_base < seconds):
             yield from self._tracks[self._next.stream_index].take(self._next)
@@ -104,15 +104,15 @@ class _Copied:
         pts = packet.dts if packet.pts is None else packet.pts
         if self._stream.type == "subtitle" and packet.duration:
             pts = self._clip(packet, pts)
-        if self._wanted(pts, packet.time_base):
-            self._move(packet, pts)
+        if self._overlaps(pts, packet.time_base):
+            self._shift(packet, pts)
             if packet.pts + (packet.duration or 1) > self._first:
                 yield packet
 
     def finish(self) -> Iterator[Packet]:
         return iter(())
 
-    def _wanted(self, pts: int, time_base: Fraction) -> bool:
+    def _overlaps(self, pts: int, time_base: Fraction) -> bool:
         time = pts * time_base
         return (self.begin is None or self.begin <= time) and (self.end is None or time < self.end)
 
@@ -128,7 +128,7 @@ class _Copied:
             return first
         return pts
 
-    def _move(self, packet: Packet, pts: int) -> None:
+    def _shift(self, packet: Packet, pts: int) -> None:
         shift = round(self.shift / packet.time_base)
         packet.dts, packet.pts = packet.dts - shift, pts - shift
         if self._last is not None and packet.dts <= self._last:  # muxers refuse what many files contain
@@ -154,7 +154,7 @@ class _Sound(_Copied):
         except av.FFmpegError:
             return  # a damaged packet is a short silence
         for frame in frames:
-            if frame.pts is None or self._wanted(frame.pts, frame.time_base):
+            if frame.pts is None or self._overlaps(frame.pts, frame.time_base):
                 if frame.pts is not None:
                     frame.pts -= round(self.shift / frame.time_base)
                 yield from self.out.encode(frame)

@@ -24,7 +24,7 @@ from fav.video.tracks import Tracks
 
 CONTAINERS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov"}
 AVX512F = 13  # as OpenCV counts processor features; its Python module has no names for them
-TECHNICAL = {"encoder", "major_brand", "minor_version", "compatible_brands"}  # what a muxer says of its own file
+MUXER_TAGS = {"encoder", "major_brand", "minor_version", "compatible_brands"}  # what a muxer says of its own file
 
 
 def check_film_name(name: Path | str) -> None:
@@ -80,17 +80,17 @@ def write_film(
         shift = _clock(given) if begin is None else begin
         encoder = _Encoder(film, source, index, picture.shape, crf, threads)
         tracks = Tracks(given, film, begin, end, shift)
-        left_out = TECHNICAL if comment is None else TECHNICAL | {"comment"}
+        left_out = MUXER_TAGS if comment is None else MUXER_TAGS | {"comment"}
         film.metadata.update({key: value for key, value in given.metadata.items() if key.lower() not in left_out})
         film.metadata.update({"comment": comment} if comment is not None else {})
         film.set_chapters(_chapters(given, begin, end))
         for number in range(start, stop):
             pts = int(index.pts[number])
             film.mux(encoder.encode(picture, pts - round(shift / index.time_base), index.end(number + 1) - pts))
-            film.mux(tracks.until(pts * index.time_base))
+            film.mux(tracks.packets_until(pts * index.time_base))
             picture = next(pictures, None)
         film.mux(encoder.rest())
-        film.mux(tracks.until(None))
+        film.mux(tracks.packets_until(None))
     return tracks.notes
 
 

@@ -18,7 +18,7 @@ from fav.cli.tools import main
 from fav.errors import FavError
 from fav.model.checkpoints import save_style
 from fav.model.network import StyleNetwork
-from fav.pipeline.delivery import show
+from fav.pipeline.delivery import link_or_copy
 from fav.training.outputs import OutputPaths
 from fav.util.atomic import CannotWriteError, PathTakenError, bears, exclusive, new_directory, new_file, own_file
 from shared.heartbeat import temporary_member
@@ -115,10 +115,10 @@ def test_link_under_the_name_of_a_copy_is_not_followed(share, tmp_path, monkeypa
         patched.setattr(share.system, "link", no_links)
         patched.setattr(os, "link", no_links)
         out.with_name(f".{node.identity.incarnation}.film.mp4").symlink_to(victim)
-        assert show(node, film, out)
-        assert show(node, film, out) and out.read_bytes() == b"film"
+        assert link_or_copy(node, film, out)
+        assert link_or_copy(node, film, out) and out.read_bytes() == b"film"
         film.write_bytes(b"other")
-        assert not show(node, film, out)
+        assert not link_or_copy(node, film, out)
     assert victim.read_text() == "export PATH=mine" and out.read_bytes() == b"film"
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import coordinator
-from fav.pipeline.disk_space import BLOCK, DiskUsage, room_for
-from fav.util.text import words
+from fav.pipeline.disk_space import BLOCK, DiskUsage, required_space
+from fav.util.text import format_bytes
 from shared import results
 from shared.claims import claimed
 from shared.jobs import Job, find_job
@@ -166,19 +166,21 @@ def test_on_a_full_disk_status_tells_submit_is_refused_a_node_waits_and_clean_ma
 
 # ---- the estimate
 def test_estimate_counts_every_kind_of_file():
-    plain = room_for(1000, (640, 360))
+    plain = required_space(1000, (640, 360))
     assert 2.5 * 640 * 360 * 1000 <= plain.size < 1.2 * 2.5 * 640 * 360 * 1000 and 1000 < plain.files < 1100
-    assert room_for(1000, (640, 360), flows=64).files - plain.files == 64
-    assert 64 * 330 * 1024 <= room_for(1000, (640, 360), flows=64).size - plain.size < 64 * 400 * 1024
-    assert room_for(1000, (640, 360), inputs=DiskUsage(10**6, 3)) == DiskUsage(plain.size + 10**6, plain.files + 3)
-    assert room_for(1000, (640, 360), crf=0).size > plain.size > room_for(1000, (640, 360), crf=40).size
-    assert room_for(10, (16, 16)).size >= 60 * BLOCK  # files take whole blocks
+    assert required_space(1000, (640, 360), flows=64).files - plain.files == 64
+    assert 64 * 330 * 1024 <= required_space(1000, (640, 360), flows=64).size - plain.size < 64 * 400 * 1024
+    assert required_space(1000, (640, 360), inputs=DiskUsage(10**6, 3)) == DiskUsage(
+        plain.size + 10**6, plain.files + 3
+    )
+    assert required_space(1000, (640, 360), crf=0).size > plain.size > required_space(1000, (640, 360), crf=40).size
+    assert required_space(10, (16, 16)).size >= 60 * BLOCK  # files take whole blocks
     assert plain.fits(plain.size, plain.files) and plain.fits(plain.size, None)
     assert not plain.fits(plain.size - 1, None) and not plain.fits(plain.size, plain.files - 1)
 
 
 def test_sizes_are_said_in_words():
-    assert [words(size) for size in (0, 1536, 340 * 1024, 2.1 * 2**30, 999.9 * 2**30, 5 * 2**40)] == [
+    assert [format_bytes(size) for size in (0, 1536, 340 * 1024, 2.1 * 2**30, 999.9 * 2**30, 5 * 2**40)] == [
         "0.0 KiB",
         "1.5 KiB",
         "340 KiB",
@@ -192,7 +194,7 @@ def test_finished_job_took_no_more_room_than_was_estimated(clip, style, tmp_path
     job = films.create(open_share(tmp_path), clip, style)
     before = used(tmp_path)
     assert films.work(job)
-    estimate = room_for(FRAMES, (96, 64))
+    estimate = required_space(FRAMES, (96, 64))
     assert estimate.size / 4 < used(tmp_path) - before < estimate.size
 
 

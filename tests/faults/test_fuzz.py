@@ -169,7 +169,7 @@ def test_options_of_a_film(record):
     spec = answer(lambda: JobSpec.from_json(json.loads(json.dumps(record))), FavError)
     if spec is not None:
         root = Path("/share")
-        for path in (spec.film(root), spec.look(root).style, root / spec.video):
+        for path in (spec.film(root), spec.style_settings(root).style, root / spec.video):
             assert (
                 os.fsencode(path)
                 and b"\0" not in os.fsencode(path)
@@ -245,13 +245,12 @@ def test_piece_of_the_index(data, backward, independent):
         return
     if answer(lambda: timeline.add(piece) or timeline, ValueError) is None:
         return
-    for run in timeline.runs:
+    for run in timeline.chains:
         assert 0 <= run.start < run.stop <= len(timeline.index)
     for number in range(len(timeline.index)):
-        assert timeline.run_of(number).start <= number < timeline.run_of(number).stop
+        assert timeline.chain_of(number).start <= number < timeline.chain_of(number).stop
         assert (
-            timeline.index.number_at(timeline.index.pts[number]) == number
-            and timeline.index.end(number + 1) is not None
+            timeline.index.frame_at(timeline.index.pts[number]) == number and timeline.index.end(number + 1) is not None
         )
         (
             timeline.index.crc[number],

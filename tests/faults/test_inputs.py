@@ -29,8 +29,8 @@ from fav.perceptual.pretrained import load_loss_network
 from fav.pipeline.plan import make_plan
 from fav.pipeline.request import Request
 from fav.pipeline.spec import JobSpec
-from fav.pipeline.submit import _fill, check, options_of, submit, with_cuts
-from fav.training.image_folder import open_album
+from fav.pipeline.submit import _fill, check, spec_fields, submit, with_cuts
+from fav.training.image_folder import open_image_folder
 from fav.util.fingerprint import hash_of
 from fav.util.images import encode_png, read_image
 from fav.util.reading import read_once
@@ -134,7 +134,7 @@ def test_pipes_among_photographs_are_told_and_left_out(tmp_path):
         (tmp_path / f"{number}.png").write_bytes(PICTURE)
     os.mkfifo(tmp_path / "pipe\x1b[31m.png")
     (tmp_path / "endless.jpg").symlink_to("/dev/zero")
-    album = soon(open_album, tmp_path, 64)
+    album = soon(open_image_folder, tmp_path, 64)
     assert len(album.photos) + len(album.held_out) == 20 and album.notes == [
         "no files, left out: endless.jpg, pipe?[31m.png"
     ]
@@ -258,7 +258,7 @@ def test_request_whose_cuts_were_not_read_makes_no_job(clip, style, tmp_path):
     (tmp_path / "cuts.csv").write_text("10\n")
     request = Request(str(clip), style, read_cuts=tmp_path / "cuts.csv")
     with pytest.raises(ValueError, match="with_cuts"):
-        options_of(request, check(request))
+        spec_fields(request, check(request))
     (tmp_path / "cuts.csv").write_text("10\n999\n")
     with pytest.raises(FavError, match="expected frame numbers below 24"):
         check(with_cuts(request)[0])

@@ -17,8 +17,8 @@ import coordinator
 from fav.cli.options import JOB, options, request_of
 from fav.errors import FavError
 from fav.pipeline.request import Request
-from fav.pipeline.spec import LAST_FRAME, MOST_PIXELS, MOST_SIDE, OPTIONS, JobSpec
-from fav.pipeline.submit import options_of
+from fav.pipeline.spec import LAST_FRAME, MAX_PIXELS, MAX_SIDE, OPTIONS, JobSpec
+from fav.pipeline.submit import spec_fields
 from fav.stylize.settings import network_size
 from fav.video import VideoInfo, probe
 from shared.jobs import Manifest, all_jobs
@@ -55,7 +55,7 @@ def typed(clip: Path, style: Path, words: list[str]) -> Request:
 
 def served(request: Request, source: VideoInfo) -> JobSpec:
     """What a node reads of the job that this request makes; FavError where it refuses it."""
-    spec = JobSpec(video="v.mp4", style="s.pth", **{**options_of(request, source), "out": request.out or "x.mp4"})
+    spec = JobSpec(video="v.mp4", style="s.pth", **{**spec_fields(request, source), "out": request.out or "x.mp4"})
     manifest = Manifest("x.0123456789ab", "x", spec.to_json(), request.lease)
     return JobSpec.from_json(Manifest.from_bytes(manifest.to_bytes(), Path("job.json")).spec)
 
@@ -92,12 +92,12 @@ def test_what_is_accepted_can_be_served(clip, style, source, given, width, heigh
     words = [f"--{name}={value}" for name, value in given.items() if name != "mix"]
     try:
         request = typed(clip, style, words)
-        options_of(request, source)
+        spec_fields(request, source)
     except (click.ClickException, FavError):
         return
     spec = served(request, source)
     for size in ((spec.width, spec.height), spec.network_size):
-        assert max(size) <= MOST_SIDE and size[0] * size[1] <= MOST_PIXELS
+        assert max(size) <= MAX_SIDE and size[0] * size[1] <= MAX_PIXELS
     assert spec.occlusion_erode % 2 and (spec.threads or 1) <= 1024 and math.isfinite(request.lease)
 
 

@@ -176,14 +176,14 @@ class Deadly(VideoPlan):
 
     def __init__(self, *words, **options):
         super().__init__(*words, **options)
-        paint = self.studio.next
+        paint = self.stylizer.next
 
         def painted(frame: int, *words):
             if frame == 5:
                 os.kill(os.getpid(), signal.SIGKILL)
             return paint(frame, *words)
 
-        self.studio.next = painted
+        self.stylizer.next = painted
 
 
 FILM_NODE = """
@@ -519,7 +519,7 @@ def test_film_node_proves_itself_on_a_frame_that_needs_what_the_failed_one_needs
         assert plan.self_test_task(frame_task(1)) is None and plan.self_test_task(Task("stitch", 0, ".mp4")) is None
         again = decode_png(plan.run(plan.self_test_task(frame_task(CUT + 2)), lambda: None))
         artifacts = JobArtifacts(job)
-        artifacts.refresh()
+        artifacts.load_new_segments()
         assert np.array_equal(again, artifacts.frame(1))
         assert blocked(artifacts, ["frame.0000003", f"frame.{CUT + 2:07d}", f"frame.{CUT + 3:07d}"]) == [
             f"{CUT - 4} frames wait for frame 3, which failed",

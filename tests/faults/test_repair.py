@@ -22,11 +22,19 @@ from fav.errors import FavError
 from fav.flow.io import SCALE_KEY, decode_flow, encode_flow
 from fav.monitor.snapshot import SnapshotReader
 from fav.monitor.text import lines
-from fav.pipeline.artifacts import JobArtifacts, unsealed
+from fav.pipeline.artifacts import JobArtifacts, without_checksum
 from fav.pipeline.delivery import evaluation_name
 from fav.pipeline.plan import VideoPlan, make_plan
 from fav.pipeline.repair import missing, repair
-from fav.pipeline.task_names import flow_task, frame_task, index_task, lead_task, measure_task, report_task, stitch_task
+from fav.pipeline.task_names import (
+    flow_task,
+    frame_task,
+    index_task,
+    measure_task,
+    report_task,
+    stitch_task,
+    warmup_task,
+)
 from fav.util.images import HEAD_END, SIGNATURE, decode_png, encode_png
 from shared import attempts, results
 from shared.heartbeat import temporary_member
@@ -197,7 +205,7 @@ def test_index_is_made_again(job, plain, damage):
 
 
 def test_pieces_in_the_midst_of_an_index_are_made_again(root, clip, style, plain, monkeypatch):
-    monkeypatch.setattr("fav.stylize.indexing.PIECE", 1)
+    monkeypatch.setattr("fav.stylize.indexing.SEGMENT_FRAMES", 1)
     root.mkdir(exist_ok=True)
     job = create(open_share(root), clip, style, name="film", frames=COUNT)
     assert work(job)
@@ -217,7 +225,7 @@ def test_record_with_any_bit_flipped_is_not_taken_for_another_one(job):
         changed[place] ^= 1
         try:
             assert {
-                name: value for name, value in unsealed(bytes(changed)).items() if name != "checksum"
+                name: value for name, value in without_checksum(bytes(changed)).items() if name != "checksum"
             } == wanted or b'"checksum"' not in changed
         except ValueError:
             pass
@@ -320,7 +328,7 @@ def test_film_gone_and_frames_damaged(job, plain):
 
 def test_frame_in_a_chunk_and_in_a_lead_in_are_made_again_alone(copied, chunked):
     job = copied(chunked)
-    lead = next(lead_task(run.frame(2)) for run in runs_of(job) if run.lead)
+    lead = next(warmup_task(run.frame(2)) for run in runs_of(job) if run.warmup)
     flip(path(job, lead))
     path(job, frame_task(12)).unlink()
     assert "1 frame to be made again: 12; 1 lead-in frame to be made again: " in call(job, "retry")
@@ -336,8 +344,8 @@ def test_frame_in_a_chunk_and_in_a_lead_in_are_made_again_alone(copied, chunked)
 
 def runs_of(job: Job) -> list:
     artifacts = JobArtifacts(job)
-    artifacts.refresh()
-    return artifacts.timeline.runs
+    artifacts.load_new_segments()
+    return artifacts.timeline.chains
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, flip])
@@ -474,19 +482,19 @@ def test_status_tells_a_lost_and_a_damaged_index(job):
 
 
 def test_watch_sees_a_job_that_was_opened_anew(job):
-    lookout = SnapshotReader(job.share)
-    assert lookout.look().jobs[0].counts["frame"] == (COUNT, COUNT)
+    reader = SnapshotReader(job.share)
+    assert reader.read().jobs[0].counts["frame"] == (COUNT, COUNT)
     path(job, frame_task(3)).unlink()
     call(job, "retry")
-    (now,) = lookout.look().jobs
+    (now,) = reader.read().jobs
     assert now.state == "waiting for nodes" and now.counts["frame"] == (COUNT - 1, COUNT) and now.lacks == ""
 
 
 def test_key_of_the_watch_opens_a_job_with_missing_frames(job, plain):
     path(job, frame_task(3)).unlink()
-    lookout = SnapshotReader(job.share)
-    assert "1 frame missing: 3" in lines(lookout.look())[0]
-    assert lookout.retry() == 1
+    reader = SnapshotReader(job.share)
+    assert "1 frame missing: 3" in lines(reader.read())[0]
+    assert reader.retry() == 1
     assert_repaired(job, plain)
 
 

@@ -74,7 +74,7 @@ def picture(tmp_path_factory):
 
 
 def readers(artifacts: JobArtifacts) -> dict:
-    artifacts.refresh()
+    artifacts.load_new_segments()
     return {
         frame_task(1): lambda: artifacts.frame(1),
         flow_task(1): lambda: artifacts.geometry(1),
@@ -111,7 +111,7 @@ def test_huge_piece_of_the_index_takes_neither_time_nor_memory_and_is_made_again
     with temporary_member(share) as node:
         artifacts = make_plan_quietly(job, node, None).artifacts
         with pytest.raises(ResultVanishedError):
-            artifacts.refresh()
+            artifacts.load_new_segments()
     assert [one.why for one in attempts.attempts_of_task(job, index_task(0))] == ["damaged"] and not results.is_done(
         job, index_task(0)
     )

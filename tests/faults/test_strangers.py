@@ -149,7 +149,8 @@ def test_disk_that_is_full_in_mid_stitch_leaves_no_draft(share, clip, style):
         plan = make_plan(job, node, print)
         do_kind(plan, "index")
         grey = encode_png(
-            FrameStylizer(plan.video, plan.spec.look(share.layout.root)).reader.read(0, plan.timeline.index), {}
+            FrameStylizer(plan.video, plan.spec.style_settings(share.layout.root)).reader.read(0, plan.timeline.index),
+            {},
         )
         for number in range(films.FRAMES):
             results.publish_bytes(node, job, frame_task(number), grey)
@@ -168,13 +169,13 @@ def test_disk_that_is_full_in_mid_stitch_leaves_no_draft(share, clip, style):
 def test_seed_of_an_independent_backward_film_opens_its_last_frame_whoever_knows_how_much(
     share, clip, style, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("fav.stylize.indexing.PIECE", 8)
+    monkeypatch.setattr("fav.stylize.indexing.SEGMENT_FRAMES", 8)
     (tmp_path / "seed.png").write_bytes(encode_png(np.full((32, 32, 3), 200, np.uint8), {}))
     opened, first = [], FrameStylizer.first
 
-    def watched(studio, frame, index, opening):
+    def watched(stylizer, frame, index, opening):
         opened.append((frame, opening))
-        return first(studio, frame, index, opening)
+        return first(stylizer, frame, index, opening)
 
     monkeypatch.setattr(FrameStylizer, "first", watched)
     job = films.create(share, clip, style, reverse=True, no_temporal=True, init_frame=tmp_path / "seed.png")
@@ -603,7 +604,7 @@ def test_piece_of_the_index_that_is_none_is_set_aside_at_once(share, clip, style
         piece["index"] |= change
         results.publish_bytes(node, job, index_task(0), json.dumps(piece).encode())
         with pytest.raises(ResultVanishedError):
-            plan.artifacts.refresh()
+            plan.artifacts.load_new_segments()
         assert not results.is_done(job, index_task(0))
 
 

@@ -22,9 +22,9 @@ from fav.monitor.snapshot import NodeSnapshot, NodeStatus, Snapshot, SnapshotRea
 from fav.monitor.tui import StatusApp
 from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import frame_task, index_task, report_task
-from fav.report.data import gather
+from fav.report.data import collect
 from fav.report.html import options, page
-from fav.stylize.indexing import index_pieces
+from fav.stylize.indexing import index_segments
 from fav.training.loss_curves import plot
 from fav.training.trainer import COLUMNS
 from fav.util.images import encode_png
@@ -68,7 +68,7 @@ def heart(share: SharedDir, name: str, **fields) -> None:
 @pytest.mark.parametrize("name", [FORGED, "lab7-1-0123abcd", "lab\u202e7"])
 def test_heartbeat_file_with_another_name_inside_is_no_node(share, name):
     heart(share, name)
-    assert identities(share) == {} and SnapshotReader(share).look().nodes == ()
+    assert identities(share) == {} and SnapshotReader(share).read().nodes == ()
     for command in "status", "nodes":
         output = told(command, share.layout.root)
         assert is_plain(output) and "fake" not in output and "lab" not in output
@@ -173,7 +173,7 @@ def told_job(tmp_path_factory, clip, style):
     spec = {**job.manifest.spec, "evaluate": "none.png"}
     job = type(job)(share, dataclasses.replace(job.manifest, spec=spec))
     with temporary_member(share) as node:
-        piece = next(index_pieces(clip, 3, ()))
+        piece = next(index_segments(clip, 3, ()))
         results.publish_bytes(node, job, index_task(0), json.dumps(piece.to_json()).encode())
     return job, clip
 
@@ -188,7 +188,7 @@ def written(told_job, texts: list[dict], evaluation: bytes = b'{"frames": []}'):
     path = job.layout.result(report_task(".json"))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(evaluation)
-    return gather(job)
+    return collect(job)
 
 
 def page_of(told_job, *what) -> str:
@@ -258,12 +258,12 @@ def test_page_is_made_with_times_of_other_centuries_and_without_a_picture_that_d
     os.utime(job.layout.result(frame_task(1)), (2**40, 2**40))
     head = job.layout.result(frame_task(2)).read_bytes()[:-20]
     job.layout.result(frame_task(2)).write_bytes(head)
-    made = page(gather(job), video, "mark")
+    made = page(collect(job), video, "mark")
     assert "1 pictures that cannot be shown" in made and 'data-frame="0"' in made
 
 
 def test_nodes_that_made_least_are_added_up(told_job, monkeypatch):
-    monkeypatch.setattr("fav.report.data.MOST_NODES", 1)
+    monkeypatch.setattr("fav.report.data.MAX_NODES", 1)
     facts = written(told_job, [{**GOOD, "node": "much"}, {**GOOD, "node": "much"}, {**GOOD, "node": "little"}])
     assert {one.node for one in facts.done} == {"much", "others"}
 
@@ -272,7 +272,7 @@ def test_video_whose_name_is_no_text_can_be_told_of(told_job):
     job, _ = told_job
     written(told_job, [GOOD] * 3)
     spec = {**job.manifest.spec, "video": "caf\udce9.mp4"}
-    facts = gather(type(job)(job.share, dataclasses.replace(job.manifest, spec=spec)))
+    facts = collect(type(job)(job.share, dataclasses.replace(job.manifest, spec=spec)))
     assert options(facts)["video"] == "caf?.mp4"
 
 

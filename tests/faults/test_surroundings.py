@@ -55,8 +55,8 @@ def places(monkeypatch, tmp_path):
 # ---- streams
 STREAMS = """
 import os, sys
-from shared.errors import installed
-with installed():
+from shared.errors import checked_imports
+with checked_imports():
     pass
 fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
 os.write(2, b"what a library says of errors")
@@ -229,10 +229,10 @@ def test_notes_do_not_grow_without_end_and_the_last_ones_stay(places):
 
 @pytest.mark.parametrize("odd", ["nothing", "a directory", "a link", "a FIFO"])
 def test_odd_file_at_the_name_of_a_lock_keeps_nobody_from_submitting(places, share, odd):
-    from fav.pipeline.submit import _one_at_a_time
+    from fav.pipeline.submit import _submit_lock
 
     places("tmp")
-    with _one_at_a_time(share, "film"):
+    with _submit_lock(share, "film"):
         (path,) = [path for path in local.lock_file("x").parent.iterdir() if path.suffix == ".lock"]
     assert not path.exists()  # they do not pile up
     {
@@ -242,7 +242,7 @@ def test_odd_file_at_the_name_of_a_lock_keeps_nobody_from_submitting(places, sha
         "a FIFO": lambda: os.mkfifo(path),
     }[odd]()
     entered = []
-    with _one_at_a_time(share, "film"):
+    with _submit_lock(share, "film"):
         entered.append(True)
     assert entered
 
@@ -327,11 +327,11 @@ def test_mount_whose_name_is_no_text_stops_no_node(root):
 
 
 def test_lock_of_a_share_whose_name_is_no_text(tmp_path):
-    from fav.pipeline.submit import _one_at_a_time
+    from fav.pipeline.submit import _submit_lock
 
     for name in (b"caf\xe9", b"a\n\xff"):
         os.mkdir(os.path.join(os.fsencode(tmp_path), name))
-        with _one_at_a_time(open_share(tmp_path / os.fsdecode(name)), "film"):
+        with _submit_lock(open_share(tmp_path / os.fsdecode(name)), "film"):
             pass
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from fav.pipeline.plan import VideoPlan
 from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import frame_task, index_task
-from fav.stylize.timeline import PIECE, IndexSegment
+from fav.stylize.timeline import SEGMENT_FRAMES, IndexSegment
 from fav.util.images import encode_png
 from fav.video import FrameIndex
 from shared.errors import StopRequested
@@ -49,17 +49,20 @@ def make_film(share: SharedDir, frames: int, shot: int, name: str = "film", inde
 
 def put_index(job: Job, part: range, frames: int, shot: int) -> None:
     """Publish the pieces of the index that describe a part of the frames."""
-    for start in range(part.start, part.stop, PIECE):
-        put(job, index_task(start // PIECE), json.dumps(piece(start, frames, shot).to_json()).encode())
+    for start in range(part.start, part.stop, SEGMENT_FRAMES):
+        put(job, index_task(start // SEGMENT_FRAMES), json.dumps(piece(start, frames, shot).to_json()).encode())
 
 
 def piece(start: int, frames: int, shot: int) -> IndexSegment:
-    numbers = np.arange(start, min(start + PIECE, frames))
+    numbers = np.arange(start, min(start + SEGMENT_FRAMES, frames))
     index = FrameIndex(
         numbers * 512, np.full(len(numbers), 512), numbers % 12 == 0, numbers * 2654435761 % 2**32, Fraction(1, 12800)
     )
     return IndexSegment(
-        start, index, tuple(int(number) for number in numbers if number and number % shot == 0), start + PIECE >= frames
+        start,
+        index,
+        tuple(int(number) for number in numbers if number and number % shot == 0),
+        start + SEGMENT_FRAMES >= frames,
     )
 
 

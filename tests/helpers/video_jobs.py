@@ -91,14 +91,14 @@ def film_of(job: Job) -> Path:
 def frames_of(job: Job) -> list:
     """The published stylized frames, decoded, in order."""
     artifacts = JobArtifacts(job)
-    artifacts.refresh()
+    artifacts.load_new_segments()
     return [artifacts.frame(number) for number in range(artifacts.spec.start, artifacts.timeline.end)]
 
 
 def index_of(job: Job) -> FrameIndex:
     """What is known of the job's video."""
     artifacts = JobArtifacts(job)
-    artifacts.refresh()
+    artifacts.load_new_segments()
     return artifacts.timeline.index
 
 
@@ -130,9 +130,9 @@ def same(ones, others) -> bool:
 
 def studio_of(job):
     artifacts = JobArtifacts(job)
-    artifacts.refresh()
+    artifacts.load_new_segments()
     root = job.share.layout.root
-    return FrameStylizer(root / artifacts.spec.video, artifacts.spec.look(root)), artifacts.timeline.index
+    return FrameStylizer(root / artifacts.spec.video, artifacts.spec.style_settings(root)), artifacts.timeline.index
 
 
 def make_plan_quietly(job: Job, node: Node, say) -> VideoPlan:

@@ -12,13 +12,13 @@ from click.testing import CliRunner
 
 import coordinator
 from fav.cli.tools import main
-from fav.evaluation.comparison import LONG_S, FrameMetrics, looks_back_to
+from fav.evaluation.comparison import LONG_S, FrameMetrics, first_needed_frame
 from fav.perceptual import pretrained
 from fav.pipeline.delivery import evaluation_name
 from fav.pipeline.plan import make_plan
 from fav.pipeline.progress import evaluated
 from fav.pipeline.spec import JobSpec
-from fav.pipeline.task_names import REPORTS, SPAN, frame_task, measure_task
+from fav.pipeline.task_names import REPORTS, WINDOW_FRAMES, frame_task, measure_task
 from fav.video import FrameIndex
 from shared import attempts, results
 from shared.claims import Claims, claimed
@@ -166,16 +166,16 @@ def test_of_two_nodes_the_one_that_measures_is_killed_and_the_report_is_the_same
 
 
 def test_span_is_measured_alike_by_a_node_that_begins_there(whole, share):
-    spans = range(-(-FRAMES // SPAN))
+    spans = range(-(-FRAMES // WINDOW_FRAMES))
     for span in spans:
         with temporary_member(whole.share) as node:
             plan = make_plan(whole, node, print, threads=1)
-            plan.artifacts.refresh()
+            plan.artifacts.load_new_segments()
             alone, there = (
                 json.loads(plan.run(measure_task(span), lambda: None)),
                 results.read(whole, measure_task(span)),
             )
-        assert alone["rows"] == json.loads(there)["rows"] and alone["numeric-class"] == plan.studio.numeric_class
+        assert alone["rows"] == json.loads(there)["rows"] and alone["numeric-class"] == plan.stylizer.numeric_class
     assert len(spans) == 3
 
 
@@ -211,7 +211,7 @@ def test_row_hangs_on_what_was_on_the_screen_a_second_earlier():
     for begins in (0, 5):
         for frame in range(begins, len(pts)):
             earlier = [number for number in range(begins, frame) if pts[number] * base <= pts[frame] * base - LONG_S]
-            assert looks_back_to(frame, begins, index) == max(earlier, default=begins)
+            assert first_needed_frame(frame, begins, index) == max(earlier, default=begins)
 
 
 def test_idle_node_measures_what_another_has_painted_and_frames_come_first(clip, style, against, share):
@@ -222,9 +222,9 @@ def test_idle_node_measures_what_another_has_painted_and_frames_come_first(clip,
         begun(job, painter, ("index",))
         assert named() == ["frame.0000000"]
         painting = make_plan(job, painter, print, threads=1)
-        for frame in range(SPAN + 2):
+        for frame in range(WINDOW_FRAMES + 2):
             assert Claims(painter, job).claim(frame_task(frame)).name == "WON"
-            assert named() == (["measure.0000000"] if frame >= SPAN else [])
+            assert named() == (["measure.0000000"] if frame >= WINDOW_FRAMES else [])
             next(painting.candidates(), None)
             results.publish_bytes(painter, job, frame_task(frame), painting.run(frame_task(frame), lambda: None))
             painting.published(frame_task(frame), ours=True)
@@ -263,10 +263,10 @@ def test_damaged_rows_are_set_aside_and_measured_again(clip, style, against, sha
     job = create(share, clip, style, range=(44, 55), **against)
     with temporary_member(share) as node:
         begun(job, node, ("index", "frame", "measure"))
-    cut_off, exchanged = (job.layout.result(measure_task(span)) for span in (0, 1))
-    rows = [json.loads(path.read_bytes())["rows"] for path in (cut_off, exchanged)]
-    exchanged.write_bytes(cut_off.read_bytes())
-    cut_off.write_bytes(cut_off.read_bytes()[:-100])
+    stop_or_none, exchanged = (job.layout.result(measure_task(span)) for span in (0, 1))
+    rows = [json.loads(path.read_bytes())["rows"] for path in (stop_or_none, exchanged)]
+    exchanged.write_bytes(stop_or_none.read_bytes())
+    stop_or_none.write_bytes(stop_or_none.read_bytes()[:-100])
     assert work(job, threads=1)
     assert rows_of(job) == sum(rows, []) and len(rows_of(job)) == 11
     for span in (0, 1):

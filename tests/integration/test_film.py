@@ -18,7 +18,7 @@ from fav.pipeline.progress import progress
 from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import flow_task, frame_task
 from fav.stylize.engine import FrameStylizer
-from fav.stylize.indexing import index_pieces
+from fav.stylize.indexing import index_segments
 from fav.stylize.settings import StyleSettings
 from fav.util.images import resize
 from shared import attempts, results
@@ -140,43 +140,43 @@ def test_idle_node_makes_slow_flow_ahead_of_a_chain_that_another_paints(clip, st
 
 
 def test_no_warp_across_a_cut(plain, clip, style):
-    studio, index = studio_of(plain)
-    assert np.array_equal(frames_of(plain)[CUT], studio.first(CUT, index, opening=False))
+    stylizer, index = studio_of(plain)
+    assert np.array_equal(frames_of(plain)[CUT], stylizer.first(CUT, index, opening=False))
 
 
 def test_flow_made_ahead_is_the_flow_made_when_it_is_needed(plain):
-    (studio, index), (other, _) = studio_of(plain), studio_of(plain)
-    studio.look_ahead(5, 4, index)
-    made, expected = studio.geometry(5, 4, index), other.geometry(5, 4, index)
+    (stylizer, index), (other, _) = studio_of(plain), studio_of(plain)
+    stylizer.prefetch_flow(5, 4, index)
+    made, expected = stylizer.geometry(5, 4, index), other.geometry(5, 4, index)
     assert np.array_equal(made.flow, expected.flow) and np.array_equal(made.reliability, expected.reliability)
-    assert np.array_equal(studio.source(5, index), other.source(5, index))
+    assert np.array_equal(stylizer.source(5, index), other.source(5, index))
 
 
 def test_who_goes_elsewhere_than_ahead_gets_the_flow_that_is_asked_for(plain):
-    (studio, index), (other, _) = studio_of(plain), studio_of(plain)
-    studio.look_ahead(5, 4, index)
-    studio.look_ahead(20, 19, index)
+    (stylizer, index), (other, _) = studio_of(plain), studio_of(plain)
+    stylizer.prefetch_flow(5, 4, index)
+    stylizer.prefetch_flow(20, 19, index)
     for pair in ((9, 8), (5, 4), (20, 19)):
-        assert np.array_equal(studio.geometry(*pair, index).flow, other.geometry(*pair, index).flow)
+        assert np.array_equal(stylizer.geometry(*pair, index).flow, other.geometry(*pair, index).flow)
 
 
 def test_what_fails_ahead_is_raised_when_it_is_asked_for(plain, monkeypatch):
-    studio, index = studio_of(plain)
-    monkeypatch.setattr(studio, "_flow", lambda *frames: 1 / 0)
-    studio.look_ahead(5, 4, index)
-    first = studio.first(0, index, opening=False)
+    stylizer, index = studio_of(plain)
+    monkeypatch.setattr(stylizer, "_flow", lambda *frames: 1 / 0)
+    stylizer.prefetch_flow(5, 4, index)
+    first = stylizer.first(0, index, opening=False)
     assert np.array_equal(first, frames_of(plain)[0])
     with pytest.raises(ZeroDivisionError):
-        studio.geometry(5, 4, index)
+        stylizer.geometry(5, 4, index)
 
 
 def test_node_makes_the_flow_of_the_next_frame_while_it_paints(clip, style, share, monkeypatch):
     looked = []
-    ahead = FrameStylizer.look_ahead
+    ahead = FrameStylizer.prefetch_flow
     monkeypatch.setattr(
         FrameStylizer,
-        "look_ahead",
-        lambda studio, frame, before, index: (looked.append((frame, before)), ahead(studio, frame, before, index)),
+        "prefetch_flow",
+        lambda stylizer, frame, before, index: (looked.append((frame, before)), ahead(stylizer, frame, before, index)),
     )
     job = create(share, clip, style)
     assert work(job)
@@ -188,7 +188,7 @@ def test_node_makes_the_flow_of_the_next_frame_while_it_paints(clip, style, shar
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_spynet_computes_in_the_precision_of_the_film(clip, style, tiny_spynet, monkeypatch, precision):
     monkeypatch.setattr("fav.model.runner.best_precision", lambda device: "bfloat16")
-    studio = FrameStylizer(
+    stylizer = FrameStylizer(
         clip,
         StyleSettings(
             style, (96, 64), "spynet", tiny_spynet, occlusion_erode=7, occlusion_fill="vgg-mean", precision=precision
@@ -196,8 +196,8 @@ def test_spynet_computes_in_the_precision_of_the_film(clip, style, tiny_spynet, 
     )
     pair = [np.random.default_rng(number).integers(0, 256, (64, 96, 3), np.uint8) for number in (1, 2)]
     flow = {name: flows.make("spynet", tiny_spynet, precision=name)(*pair) for name in ("float32", "bfloat16")}
-    assert np.array_equal(studio.flow(*pair), flow.pop(precision)) and not np.array_equal(
-        studio.flow(*pair), *flow.values()
+    assert np.array_equal(stylizer.flow(*pair), flow.pop(precision)) and not np.array_equal(
+        stylizer.flow(*pair), *flow.values()
     )
 
 
@@ -212,8 +212,8 @@ def test_read_cuts_takes_the_users_cuts(plain, clip, style, share, tmp_path):
     (tmp_path / "cuts.csv").write_text("5\n")
     job = create(share, clip, style, read_cuts=tmp_path / "cuts.csv")
     assert work(job)
-    studio, index = studio_of(job)
-    assert np.array_equal(frames_of(job)[5], studio.first(5, index, opening=False))
+    stylizer, index = studio_of(job)
+    assert np.array_equal(frames_of(job)[5], stylizer.first(5, index, opening=False))
 
 
 def test_seed_is_the_finished_first_frame(plain, clip, style, share, tmp_path):
@@ -232,18 +232,20 @@ def test_first_frame_style_paints_the_first_frame_of_each_shot(plain, clip, styl
     opener = films.make_style(tmp_path / "image.safetensors", in_channels=3, seed=5)
     job = create(share, clip, style, first_frame_style=opener)
     assert work(job)
-    studio, index = studio_of(job)
+    stylizer, index = studio_of(job)
     for frame in (0, CUT):
-        assert np.array_equal(frames_of(job)[frame], studio.recurrence.opener.stylize(studio.reader.read(frame, index)))
+        assert np.array_equal(
+            frames_of(job)[frame], stylizer.recurrence.opener.stylize(stylizer.reader.read(frame, index))
+        )
 
 
 def test_backward_starts_from_the_last_frame_of_each_shot(plain, clip, style, share, tmp_path):
     job = create(share, clip, style, reverse=True)
     assert work(job)
-    frames, (studio, index) = frames_of(job), studio_of(job)
+    frames, (stylizer, index) = frames_of(job), studio_of(job)
     for frame in (CUT - 1, FRAMES - 1):
-        assert np.array_equal(frames[frame], studio.first(frame, index, opening=False))
-    assert np.array_equal(frames[3], studio.next(3, index, frames[4], studio.geometry(3, 4, index)))
+        assert np.array_equal(frames[frame], stylizer.first(frame, index, opening=False))
+    assert np.array_equal(frames[3], stylizer.next(3, index, frames[4], stylizer.geometry(3, 4, index)))
     out = tmp_path / "backward.mp4"
     subprocess.run(
         [sys.executable, "-m", "fav", "stylize", str(clip), str(style), str(out), "--reverse"], cwd=ROOT, check=True
@@ -254,17 +256,17 @@ def test_backward_starts_from_the_last_frame_of_each_shot(plain, clip, style, sh
 def test_independent_frames_know_nothing_of_each_other(clip, style, share):
     job = create(share, clip, style, no_temporal=True)
     assert work(job)
-    studio, index = studio_of(job)
+    stylizer, index = studio_of(job)
     for frame in (0, 7, CUT, FRAMES - 1):
-        assert np.array_equal(frames_of(job)[frame], studio.first(frame, index, opening=False))
+        assert np.array_equal(frames_of(job)[frame], stylizer.first(frame, index, opening=False))
 
 
 def test_range_and_test_take_a_part(plain, clip, style, share):
     part = create(share, clip, style, name="part", range=(6, None), frames=4, no_cuts=True)
     assert work(part)
     assert probe(film_of(part), "stream=nb_read_frames") == "4"
-    studio, index = studio_of(part)
-    assert np.array_equal(frames_of(part)[0], studio.first(6, index, opening=False))
+    stylizer, index = studio_of(part)
+    assert np.array_equal(frames_of(part)[0], stylizer.first(6, index, opening=False))
 
 
 @pytest.mark.parametrize("options, size", [({"width": 160}, (107, 160)), ({"scale": 0.75}, (48, 72))])
@@ -384,16 +386,16 @@ def test_fifo_among_numbered_images_is_refused_and_not_waited_for(style, share, 
 def test_long_index_comes_in_pieces_that_can_be_resumed(clip):
     import fav.stylize.indexing
 
-    whole = list(index_pieces(clip, None, None))
+    whole = list(index_segments(clip, None, None))
     assert [len(piece.index) for piece in whole] == [FRAMES] and whole[0].cuts == (CUT,)
-    before, fav.stylize.indexing.PIECE = fav.stylize.indexing.PIECE, 10
+    before, fav.stylize.indexing.SEGMENT_FRAMES = fav.stylize.indexing.SEGMENT_FRAMES, 10
     try:
-        pieces = list(index_pieces(clip, None, None))
+        pieces = list(index_segments(clip, None, None))
     finally:
-        fav.stylize.indexing.PIECE = before
+        fav.stylize.indexing.SEGMENT_FRAMES = before
     assert [(piece.start, len(piece.index), piece.cuts, piece.last) for piece in pieces] == [
         (0, 10, (), False),
         (10, 10, (CUT,), False),
         (20, 4, (), True),
     ]
-    assert [piece.last for piece in index_pieces(clip, 10, None)] == [True]
+    assert [piece.last for piece in index_segments(clip, 10, None)] == [True]

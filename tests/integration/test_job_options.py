@@ -15,8 +15,8 @@ from fav.cli.options_table import page
 from fav.errors import FavError
 from fav.model.preprocessing import FILLS
 from fav.pipeline.request import Request, differences
-from fav.pipeline.spec import BROUGHT, FIELDS, FORMER, KINDS, LAST_FRAME, OPTIONS, PLAIN, JobSpec, form
-from fav.pipeline.submit import options_of, with_cuts
+from fav.pipeline.spec import FIELDS, FORMER, INPUT_FIELDS, KINDS, LAST_FRAME, OPTIONS, VALUE_FIELDS, JobSpec, form
+from fav.pipeline.submit import spec_fields, with_cuts
 from fav.video import VideoInfo, probe
 from shared.jobs import Manifest, all_jobs
 from tests.helpers.checkout import ROOT
@@ -121,10 +121,10 @@ def typed(clip: Path | str, style: Path, words: list) -> Request:
 
 def record_of(request: Request, source: VideoInfo) -> JobSpec:
     """The record of the job that a request makes, with other places for its inputs."""
-    places = {name: f"jobs/a/inputs/{name}" for name in BROUGHT if getattr(request, name) is not None}
+    places = {name: f"jobs/a/inputs/{name}" for name in INPUT_FIELDS if getattr(request, name) is not None}
     mix = tuple(f"jobs/a/inputs/mix-{number}" for number, _ in enumerate(request.mix, 1))
     return JobSpec(
-        **{**options_of(request, source), **places, "video": "a.mp4", "mix": mix, "out": request.out or "a.mp4"}
+        **{**spec_fields(request, source), **places, "video": "a.mp4", "mix": mix, "out": request.out or "a.mp4"}
     )
 
 
@@ -169,9 +169,9 @@ def test_former_names_of_options_still_work_and_are_in_no_help(clip, style):
 def test_what_the_schema_says_of_its_fields_holds():
     assert OPTIONS["flow"].words == tuple(flow.METHODS) and OPTIONS["occlusion_fill"].words == FILLS
     assert {name for option in OPTIONS.values() for name in option.records} <= set(FIELDS)
-    assert {"video", *BROUGHT} == {name.removesuffix("_hash") for name in FIELDS if name.endswith("_hash")}
+    assert {"video", *INPUT_FIELDS} == {name.removesuffix("_hash") for name in FIELDS if name.endswith("_hash")}
     assert {option.changes for option in OPTIONS.values()} == {"the frames", "only the output", "only the scheduling"}
-    stitched = {name for name, option in OPTIONS.items() if option.stitched}
+    stitched = {name for name, option in OPTIONS.items() if option.output_only}
     assert {"strength", "preserve_colors", "mask", "crf"} <= stitched and not stitched & {"flow", "out", "evaluate"}
 
 
@@ -240,7 +240,9 @@ def test_what_the_command_line_accepts_a_node_accepts(clip, style, source, tmp_p
         return
     read = through_json(spec)
     assert read == spec
-    assert {name: getattr(read, name) for name in PLAIN} == {name: getattr(request, name) for name in PLAIN}
+    assert {name: getattr(read, name) for name in VALUE_FIELDS} == {
+        name: getattr(request, name) for name in VALUE_FIELDS
+    }
     assert read.mix_weights == tuple(weight for _, weight in request.mix) and request.precision in (
         "auto",
         read.precision,
@@ -266,7 +268,7 @@ def accepted_when_typed(clip, style, *words) -> bool:
     return True
 
 
-NUMBERS = [name for name in PLAIN if OPTIONS[name].least is not None]
+NUMBERS = [name for name in VALUE_FIELDS if OPTIONS[name].least is not None]
 
 
 @pytest.mark.parametrize("name", [*NUMBERS, "occlusion_fill"])

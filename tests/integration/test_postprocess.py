@@ -17,9 +17,9 @@ from click.testing import CliRunner
 import coordinator
 from fav.errors import FavError
 from fav.pipeline.artifacts import JobArtifacts
-from fav.pipeline.disk_space import DiskUsage, room_for
+from fav.pipeline.disk_space import DiskUsage, required_space
 from fav.pipeline.spec import JobSpec
-from fav.stylize.blend import blend, with_colors_of
+from fav.stylize.blend import blend, transfer_chroma
 from fav.stylize.postprocess import check_mask, mask_frames
 from fav.stylize.settings import network_size
 from fav.util.images import resize
@@ -87,7 +87,7 @@ def test_job_with_strength_and_colors_makes_what_stitch_makes_of_a_plain_job(
 ):
     job = create(share, clip, style, frames=COUNT, strength=0.5, preserve_colors=True)
     assert work(job)
-    expected = [blend(source, with_colors_of(frame, source), 0.5) for source, frame in zip(sources, frames_of(plain))]
+    expected = [blend(source, transfer_chroma(frame, source), 0.5) for source, frame in zip(sources, frames_of(plain))]
     assert film_of(job).read_bytes() == film_bytes(plain, clip, expected, tmp_path / "expected.mp4")
     assert film_of(job).read_bytes() == restitched(plain, "--strength", 0.5, "--preserve-colors")
     assert restitched(job, "--strength", 1, "--no-preserve-colors") == film_of(plain).read_bytes()
@@ -227,7 +227,7 @@ def test_controls_are_recorded_and_others_are_refused_with_the_cure(share, clip,
     job = create(share, clip, style, strength=0.4, mask=mask, style_scale=2.0, name="job")
     spec = JobSpec.from_json(job.manifest.spec)
     assert (spec.strength, spec.style_scale, spec.preserve_colors) == (0.4, 2.0, False)
-    assert spec.finish(share.layout.root).mask.read_bytes() == mask.read_bytes()
+    assert spec.postprocess_settings(share.layout.root).mask.read_bytes() == mask.read_bytes()
     submit = ("submit", share.layout.root, clip, style, "--name", "job")
     told_name(call(*submit, "--strength", 0.4, "--mask", mask))
     stitch = f"coordinator.py stitch {share.layout.root} job"
@@ -259,9 +259,13 @@ def test_estimate_of_room_counts_a_masks_images_and_published_frames_at_their_si
         create(share, clip, style, name=name, **options)
     plain, masked, fine = rooms
     assert masked.files == plain.files + films.FRAMES
-    frames_alone = room_for(films.FRAMES, (192, 128), film_size=SIZE)
-    assert fine.size - plain.size == frames_alone.size - room_for(films.FRAMES, SIZE).size
-    assert room_for(films.FRAMES, (192, 128)).size > frames_alone.size > plain.size + 2 * films.FRAMES * 2.5 * 96 * 64
+    frames_alone = required_space(films.FRAMES, (192, 128), film_size=SIZE)
+    assert fine.size - plain.size == frames_alone.size - required_space(films.FRAMES, SIZE).size
+    assert (
+        required_space(films.FRAMES, (192, 128)).size
+        > frames_alone.size
+        > plain.size + 2 * films.FRAMES * 2.5 * 96 * 64
+    )
 
 
 def test_mask_and_no_mask_exclude_each_other(plain, tmp_path):

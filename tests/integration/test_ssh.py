@@ -180,7 +180,7 @@ def wrong(operator: Operator, line: str) -> str:
     """What the preflight has against a host."""
     job = operator.job or create(operator.share, operator.video, operator.style, name="film")
     hosts = read_hosts(line, "hosts.txt")
-    found = HostChecker(job, "auto").look(hosts)[hosts[0]]
+    found = HostChecker(job, "auto").check(hosts)[hosts[0]]
     return "\n".join(found.wrong) if isinstance(found, HostRejected) else ""
 
 
@@ -308,12 +308,12 @@ def test_two_operators_who_type_the_line_at_once_start_one_node(network, share, 
         remote_process.start(
             host, str(ROOT), logs, name, ["sleep", "60"]
         )  # who saw that nobody stands there, a moment ago
-        assert pids(share.layout.logs) == [first] and remote_process.ask(host, logs, [name]) == {
+        assert pids(share.layout.logs) == [first] and remote_process.query(host, logs, [name]) == {
             name: remote_process.ProcessState("runs", first)
         }
     finally:
         os.kill(first, signal.SIGKILL)
-    wait_for(lambda: remote_process.ask(host, logs, [name])[name].how == "ended")
+    wait_for(lambda: remote_process.query(host, logs, [name])[name].how == "ended")
 
 
 @pytest.mark.slow

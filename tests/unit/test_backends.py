@@ -144,7 +144,7 @@ def test_a_backend_that_is_not_here_is_refused_in_one_line(name, device, complai
 
 SIGNALS = """
 import signal, subprocess, sys
-from fav.util.malloc import give_back_freed_memory
+from fav.util.malloc import malloc_trim
 from fav.model.runner import StyleRunner
 from tests.unit.test_backends import pieces
 from tests.helpers.networks import random_network
@@ -154,7 +154,7 @@ for _ in range(4):
     runners = [*runners[-1:], StyleRunner(random_network(), backend=sys.argv[1])]
     runners[-1].stylize(*pieces(20, 28))
 runners.clear()
-give_back_freed_memory()
+malloc_trim()
 subprocess.run(["true"], check=True)
 """
 

@@ -14,7 +14,7 @@ from fav.model.network import (
     ReflectionPad,
     StyleNetwork,
     Upsample,
-    convolve_enlarged,
+    fused_upsample_conv,
     parse,
 )
 from tests.helpers.networks import STRINGS, picture, random_network
@@ -95,7 +95,7 @@ def test_a_mirror_goes_back_and_forth_over_frames_smaller_than_its_border(size):
 def test_a_convolution_of_repeated_pixels_is_done_on_the_small_picture(kernel, factor):
     conv = nn.Conv2d(4, 5, kernel, padding=kernel // 2).double()
     x = picture(7, 9, 4).double()
-    torch.testing.assert_close(convolve_enlarged(x, conv, factor), conv(Upsample(factor)(x)))
+    torch.testing.assert_close(fused_upsample_conv(x, conv, factor), conv(Upsample(factor)(x)))
 
 
 def test_instance_norm_gives_each_channel_its_own_mean_and_spread():

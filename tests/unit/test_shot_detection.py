@@ -5,7 +5,7 @@ import pytest
 
 from fav.errors import FavError
 from fav.video import decode
-from fav.video.shot_detection import MIN_SHOT, CutDetector, cut_finder, read_cuts
+from fav.video.shot_detection import MIN_SHOT, CutDetector, make_cut_detector, read_cuts
 from tests.helpers.clips import X264, ffmpeg
 from tests.helpers.material import material
 
@@ -16,9 +16,9 @@ def found(frames, **options) -> list[int]:
 
 
 def of_video(path) -> list[int]:
-    begins_shot = cut_finder(None)
+    begins_shot = make_cut_detector(None)
     with decode(path) as decoding:
-        return [decoded.number for decoded in decoding if begins_shot(decoded.number, decoded.small)]
+        return [decoded.number for decoded in decoding if begins_shot(decoded.number, decoded.thumbnail)]
 
 
 def plain(*greys: int) -> list[np.ndarray]:
@@ -78,7 +78,7 @@ def test_cut_is_known_at_its_frame_and_does_not_depend_on_later_ones():
 
 
 def test_given_cuts_need_no_picture():
-    begins_shot = cut_finder([2, 5])
+    begins_shot = make_cut_detector([2, 5])
     assert [number for number in range(9) if begins_shot(number, None)] == [2, 5]
 
 

@@ -10,7 +10,7 @@ from benchmarks.take import Take, check, takes
 from fav.model.network import StyleNetwork
 from fav.model.runner import StyleRunner
 from fav.stylize.blend import blend
-from fav.stylize.chain import boundaries
+from fav.stylize.chain import chunk_starts
 from tests.helpers.pictures import grey
 from tests.helpers.video_jobs import TINY
 
@@ -62,7 +62,7 @@ def test_moved_boundaries_lie_where_least_is_reliable_within_the_window(take):
     lead, size, window = 3, 12, 8
     film = chunks.schemes(lead)[f"warm-up {lead}, cross-faded, moved"](take, size)
     means = [take.steps[number].reliability.mean() for number in range(1, len(take))]
-    for fixed, moved in zip(boundaries(len(take), size), film.edges, strict=True):
+    for fixed, moved in zip(chunk_starts(len(take), size), film.edges, strict=True):
         at = {edge: sum(means[edge - lead : edge]) for edge in range(fixed - window, fixed + window + 1)}
         assert np.isclose(at[moved], min(at.values()))
 

@@ -35,7 +35,7 @@ class OpenVino:
     """A backend (see `fav.model.backends`). A graph is made for the size of the first frame, and anew when that changes."""
 
     def __init__(self, network: StyleNetwork, precision: str):
-        self.words = f"openvino {openvino.get_version()} cpu {precision}"
+        self.description = f"openvino {openvino.get_version()} cpu {precision}"
         self._network, self._precision = network, precision
         self._size: tuple[int, int] | None = None
         self._infer: Callable[[np.ndarray], np.ndarray]
@@ -53,7 +53,7 @@ class OpenVino:
 
     def _compiled(self, height: int, width: int) -> Callable[[np.ndarray], np.ndarray]:
         padding, multiple = self._network.padding, self._network.multiple
-        graph = graph_of(self._network, *(2 * padding + side + -side % multiple for side in (height, width)))
+        graph = build_ov_model(self._network, *(2 * padding + side + -side % multiple for side in (height, width)))
         request = (
             core()
             .compile_model(
@@ -78,7 +78,7 @@ def core() -> openvino.Core:
     return openvino.Core()
 
 
-def graph_of(network: StyleNetwork, height: int, width: int) -> openvino.Model:
+def build_ov_model(network: StyleNetwork, height: int, width: int) -> openvino.Model:
     """The network behind its ReflectionPad: (1, H, W, in_channels) float32 to (1, H, W, 3) uint8, for H and W that it divides.
 
     As in `StyleNetwork.forward`, an upsampling waits for the convolution that needs it.
