@@ -56,12 +56,7 @@ def test_arrays_of_other_threads_reuse_it_too():
 
 @needs_glibc
 def test_what_is_given_back_is_the_systems():
-    run(
-        "before = held(); fresh(300)\n"
-        "assert held() > before + 250\n"
-        "malloc_trim()\n"
-        "assert held() < before + 80"
-    )
+    run("before = held(); fresh(300)\nassert held() > before + 250\nmalloc_trim()\nassert held() < before + 80")
 
 
 def test_other_c_libraries_keep_their_own_ways(monkeypatch):
