@@ -133,7 +133,7 @@ def main(frames: int, nodes: str, chunk: int, paint_ms: float, index_ms: float, 
 
     Efficiency: the time that one node takes with --chunk off, divided by the number of nodes and the time that they take.
     """
-    seconds = {"frame": paint_ms / 1000, "lead": paint_ms / 1000, "index": SEGMENT_FRAMES * index_ms / 1000}
+    seconds = {"frame": paint_ms / 1000, "warmup": paint_ms / 1000, "index": SEGMENT_FRAMES * index_ms / 1000}
     counts = list(map(int, nodes.split(",")))
     alone = frames * (paint_ms + index_ms) / 1000
     click.echo(f"{frames} frames, {paint_ms:g} ms each, index {index_ms:g} ms; seconds, and efficiency")

@@ -128,7 +128,7 @@ def make_plan(job, node, say, steps: str, series: bool, **options):
     watch.time("film: read frames", (fav.pipeline.artifacts.JobArtifacts, "frame"))
     watch.time("film: encode", (fav.pipeline.plan.VideoPlan, "_stitched"))
     if series:
-        fav.stylize.engine.FrameStylizer.prefetch_flow, fav.pipeline.artifacts.prefetch = (lambda *words: None), map
+        fav.stylize.engine.FrameStylizer.prefetch_flow, fav.pipeline.delivery.prefetch = (lambda *words: None), map
         plan.stylizer._painter = Later()
     moments = []
     paint, publish, finish = plan.run, results.publish_bytes, plan.finalize

@@ -1,7 +1,7 @@
 """The marker: a small file that makes a directory a shared directory of this program.
 
-A directory becomes one only if none of our names exist in it, so that nobody's own `jobs` or `private` is taken for
-ours. A shared directory made before there were markers is recognized by what lies in its subdirectories.
+A directory becomes one only if none of our names exist in it, so that nobody's own `jobs` or `tmp` is taken for
+ours. A shared directory whose marker was removed is recognized by what lies in its subdirectories.
 """
 
 import json
@@ -16,7 +16,8 @@ from shared.filesystem import NO_LINKS, FileSystem
 from shared.paths import ID, NAME, SharedDirPaths, is_incarnation, is_temporary
 from shared.source_hash import version
 
-FORMAT = 1
+FORMAT = 2  # 1: other names of the subdirectories and of some options
+OLD_NAMES = {"names", "private", "bell", "jobs"}  # subdirectories of a shared directory of format 1
 LIMIT = 4096  # bytes
 BEGINNING = b'{"fav_share": '  # of every marker: also one that its maker did not finish writing is known by it
 DRAFT = ".fav-share."  # and 16 hexadecimal digits: a marker that is being made
@@ -58,7 +59,22 @@ class Marker:
             raise JobQueueError(
                 f"{where}: the shared directory was made by a newer version of this program; update this machine"
             )
+        if number < FORMAT:
+            raise JobQueueError(_older(where.parent))
         return cls(number, identifier)
+
+
+def _older(root: Path) -> str:
+    return (
+        f"{root}: the shared directory was made by an older version of this program; finish its jobs with that version, "
+        f"or use a new directory"
+    )
+
+
+def refuse_old_layout(layout: SharedDirPaths, names: list[str]) -> None:
+    """JobQueueError where a version without markers made the directory, `names` being those in it."""
+    if OLD_NAMES <= set(names):
+        raise JobQueueError(_older(layout.root))
 
 
 def read_marker(system: FileSystem, layout: SharedDirPaths) -> Marker | None:
@@ -114,8 +130,8 @@ def _is_draft(system: FileSystem, path: Path) -> bool:
     return data[: len(BEGINNING)] == BEGINNING[: len(data)]
 
 
-def is_old_share(system: FileSystem, layout: SharedDirPaths) -> bool:
-    """Whether a version without markers has made the directory: one of its manifests is there, or nothing but its files."""
+def is_unmarked_share(system: FileSystem, layout: SharedDirPaths) -> bool:
+    """Whether it is a shared directory without its marker: one of its manifests is there, or nothing but its files."""
     names = system.list(layout.by_name)
     if any(_is_manifest(system, layout, name) for name in names):
         return True

@@ -25,7 +25,7 @@ JOB_RECORDS = ("creator", "job.json")  # what proves a directory to be a job's
 ENDINGS = {
     "index": "json",
     "frame": "png",
-    "lead": "png",
+    "warmup": "png",
     "flow": "png",
     "measure": "json",
     "stitch": "(?i:mp4|mkv|mov)",
@@ -43,7 +43,7 @@ JOB_DIRECTORIES = re.compile(
     r"attempts/[a-z]+/[0-9]{4,}/[0-9]{7,12}(\.before\.[0-9a-f]{8})?"
 )
 JOB_FILES = re.compile(
-    r"creator|brought|job\.json|finished|cancelled|paused|priority|(claims|failed)/[a-z]+\.[0-9]{7,12}|"
+    r"creator|inputs\.list|job\.json|finished|cancelled|paused|priority|(claims|failed)/[a-z]+\.[0-9]{7,12}|"
     rf"results/({RESULTS})|"
     r"attempts/[a-z]+/[0-9]{4,}/[0-9]{7,12}(\.before\.[0-9a-f]{8})?/(void\.)?([0-9a-f]{32}|damaged)\.[0-9a-f]+"
 )
@@ -58,7 +58,7 @@ MAX_LISTED = 5  # names of one line about what was removed or left alone
 
 
 def remove_temporary(share: SharedDir, name: str) -> Removal:
-    """Remove what a node has left in `private` under that name."""
+    """Remove what a node has left in `tmp` under that name."""
     path, system = share.layout.tmp / name, share.system
     if TRASH.fullmatch(name):
         grave = JobPaths(path)
@@ -86,7 +86,7 @@ def _is_temporary(private: Path, entry: Path) -> bool:
 
 
 def remove_notice(share: SharedDir, name: str) -> Removal:
-    """Remove a file of that name in `bell`: ours is called after its node and is empty."""
+    """Remove a file of that name in `notify`: ours is called after its node and is empty."""
     form = NOTICE.fullmatch(name)
     return _remove_empty(share, share.layout.notify / name, form[1] if form else "")
 

@@ -3,14 +3,14 @@
 SHARED/
   fav-share.json                 marks the directory as a shared directory of this program
   nodes/<incarnation>            heartbeat file of a running node: who it is
-  private/<incarnation>/         files that it is making
-  bell/<incarnation>.<count>     renamed when it has published something
+  tmp/<incarnation>/             files that it is making
+  notify/<incarnation>.<count>   renamed when it has published something
   logs/<name>.log                what nodes started by the coordinator said, after a first line of ours (`logs`)
-  orders/<incarnation>.<order>   what the operator asks of a node: to drain or to stop
-  names/<job name>/job.json      the manifest of the job of that name
+  control/<incarnation>.<verb>   what the operator asks of a node: to drain or to stop
+  by-name/<job name>/job.json    the manifest of the job of that name
   jobs/<job id>/
     creator                      the node that makes the job, until it has its name; or that removes it
-    brought                      names of the files that were put into inputs, each with a NUL after it
+    inputs.list                  names of the files that were put into inputs, each with a NUL after it
     job.json                     the manifest, written once
     inputs/                      style, and the video where it was copied in
     claims/<task>                placeholders
@@ -77,11 +77,11 @@ class SharedDirPaths:
         self.root = Path(root)
         self.marker = self.root / "fav-share.json"
         self.nodes = self.root / "nodes"
-        self.tmp = self.root / "private"
-        self.notify = self.root / "bell"
+        self.tmp = self.root / "tmp"
+        self.notify = self.root / "notify"
         self.logs = self.root / "logs"
-        self.control = self.root / "orders"  # not a room: it is made when the first order is given
-        self.by_name = self.root / "names"
+        self.control = self.root / "control"  # made when the first command is sent
+        self.by_name = self.root / "by-name"
         self.jobs = self.root / "jobs"
 
     def subdirectories(self) -> tuple[Path, ...]:
@@ -117,7 +117,7 @@ class JobPaths:
         self.root = root
         self.manifest = root / "job.json"
         self.creator = root / "creator"
-        self.input_list = root / "brought"
+        self.input_list = root / "inputs.list"
         self.inputs = root / "inputs"
         self.claims = root / "claims"
         self.results = root / "results"

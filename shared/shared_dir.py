@@ -9,7 +9,7 @@ from pathlib import Path
 from shared.command_names import command
 from shared.errors import JobQueueError
 from shared.filesystem import NO_LINKS, NO_SPACE_ERRNOS, FileSystem
-from shared.marker import Marker, is_old_share, read_marker, remove_drafts, write_marker
+from shared.marker import Marker, is_unmarked_share, read_marker, refuse_old_layout, remove_drafts, write_marker
 from shared.mount import is_mount_point, mount_of
 from shared.paths import SharedDirPaths
 
@@ -152,8 +152,10 @@ def _open_read_only(layout: SharedDirPaths, system: FileSystem) -> SharedDir:
     try:
         marker = read_marker(system, layout)
         names = system.list(layout.root)
+        if marker is None:
+            refuse_old_layout(layout, names)
         _require_subdirectories(layout, system)
-        if marker is None and not is_old_share(system, layout):
+        if marker is None and not is_unmarked_share(system, layout):
             raise JobQueueError(_no_share(system, layout, names))
     except OSError as error:
         raise JobQueueError(
@@ -169,8 +171,10 @@ def _ensure_marked(layout: SharedDirPaths, system: FileSystem, new: bool) -> tup
     An old one stays without a marker while its disk is full: `clean`, the cure for that, must work there.
     """
     names, marker = system.list(layout.root), read_marker(system, layout)
+    if marker is None:
+        refuse_old_layout(layout, names)
     taken = [path.name for path in layout.reserved_names() if path.name in names and path != layout.marker]
-    is_new = marker is None and not (taken and is_old_share(system, layout))
+    is_new = marker is None and not (taken and is_unmarked_share(system, layout))
     if is_new and taken:
         marker = read_marker(system, layout)  # another node may have marked the directory after our first look
         is_new = marker is None
@@ -235,7 +239,7 @@ def _no_share(system: FileSystem, layout: SharedDirPaths, names: list[str]) -> s
     root = layout.root
     found = "one without jobs" if names else "an empty one"
     outer = SharedDirPaths(root.parent)
-    if read_marker(system, outer) is not None or is_old_share(system, outer):
+    if read_marker(system, outer) is not None or is_unmarked_share(system, outer):
         return f"{root}: expected a shared directory, got {found}; {root.parent} is one"
     return (
         f"{root}: expected a shared directory, got {found}; is it mounted here, and is that its name? "

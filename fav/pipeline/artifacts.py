@@ -51,7 +51,7 @@ SUFFIX = {
     "index": ".json",
     "flow": ".png",
     "frame": ".png",
-    "lead": ".png",
+    "warmup": ".png",
     "measure": ".json",
 }  # of all results of a kind
 MAX_NUMBERS = 5  # of frames that are named where many are meant
@@ -193,7 +193,7 @@ class JobArtifacts:
         if not self.spec.start <= task.number < self.timeline.end:
             return None
         chain = self.timeline.chain_of(task.number)
-        return self.timeline.next_chunk(chain) if task.kind == "lead" else chain
+        return self.timeline.next_chunk(chain) if task.kind == "warmup" else chain
 
     def count_all(self) -> None:
         """Count what is done of every run. Each directory of results is looked at once, and only while a run there has
@@ -214,7 +214,7 @@ class JobArtifacts:
     def _count(self, shard: int) -> None:
         """Count what is done in one directory of frames; of a run, what comes after what is done already."""
         frames = self.there("frame", shard)
-        leads = self.there("lead", shard) if self.spec.chunk else set()
+        leads = self.there("warmup", shard) if self.spec.chunk else set()
         beside = CROSSFADE if leads else 0  # where a lead-in lies, out of its run
         around = range(shard * SHARD - beside, (shard + 1) * SHARD + beside)
         for chain in self.timeline.chains_in(around) if frames or leads else ():

@@ -334,7 +334,7 @@ class VideoPlan:
             "index": self._index,
             "flow": self._flow,
             "frame": self._frame,
-            "lead": self._frame,
+            "warmup": self._frame,
             "stitch": self._stitched,
         }
         return how[task.kind](task, report_progress)

@@ -40,7 +40,7 @@ from shared.paths import Task, shard_of
 MAX_LISTED = 20  # damaged results that are told one by one
 TELL_S = 10.0
 READERS = 8  # at most so many results are read at the same time
-WORDS = {"index": "piece{} of the index", "frame": "frame{}", "lead": "lead-in frame{}", "flow": "flow{}",
+WORDS = {"index": "piece{} of the index", "frame": "frame{}", "warmup": "warmup frame{}", "flow": "flow{}",
          "measure": "measured part{}", "report": "part{} of the evaluation"}  # fmt: skip
 
 
@@ -144,7 +144,13 @@ def check(artifacts: JobArtifacts, say: Callable[[str], None]) -> tuple[list[Dam
 
 def _published(artifacts: JobArtifacts) -> Iterator[list[Task]]:
     """Every task that has a result, as far as the directories tell: all of one directory together."""
-    makers = {"index": index_task, "frame": frame_task, "lead": warmup_task, "flow": flow_task, "measure": measure_task}
+    makers = {
+        "index": index_task,
+        "frame": frame_task,
+        "warmup": warmup_task,
+        "flow": flow_task,
+        "measure": measure_task,
+    }
     layout = artifacts.job.layout
     artifacts.job.share.system.require_directory(layout.results)
     for kind in ("print", "stitch", "report"):

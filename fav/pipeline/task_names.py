@@ -6,7 +6,7 @@ from fav.pipeline.spec import JobSpec
 from fav.stylize.chain import FrameChain
 from shared.paths import Task
 
-FRAME_KINDS = ("frame", "lead")  # kinds of tasks that paint a picture
+FRAME_KINDS = ("frame", "warmup")  # kinds of tasks that paint a picture
 EVALUATION_KINDS = frozenset({"measure", "report"})  # kinds of tasks of an evaluation
 OPTIONAL_KINDS = EVALUATION_KINDS | {"flow"}  # that may fail: whoever paints makes missing flow
 WINDOW_FRAMES = 50  # frames that are measured in one task: the second before them is looked at once more
@@ -27,7 +27,7 @@ def frame_task(frame: int) -> Task:
 
 
 def warmup_task(frame: int) -> Task:
-    return Task("lead", frame, ".png")
+    return Task("warmup", frame, ".png")
 
 
 def stylize_task(run: FrameChain, position: int) -> Task:

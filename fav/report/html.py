@@ -133,7 +133,7 @@ def _nodes(facts: JobReportData) -> str:
     rows = []
     for node in plots.nodes_of(facts):
         mine = [one for one in facts.done if one.node == node]
-        frames, flows = ([one for one in mine if one.kind in kinds] for kinds in (("frame", "lead"), ("flow",)))
+        frames, flows = ([one for one in mine if one.kind in kinds] for kinds in (("frame", "warmup"), ("flow",)))
         since, until = min(one.published - (one.took or 0) for one in mine), max(one.published for one in mine)
         busy = plots.span(mine) / (until - since) if until > since else None
         each = plots.span(frames) / len(frames) if frames else None

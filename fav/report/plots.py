@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from fav.report.data import JobReportData, ResultRecord
 from fav.util.plot_text import plain_text
 
-COLORS = {"frame": "#3465a4", "lead": "#8ae234", "flow": "#e9a33b"}
+COLORS = {"frame": "#3465a4", "warmup": "#8ae234", "flow": "#e9a33b"}
 MINUTE, HOUR = 60.0, 3600.0
 RATES, EACH = 60, 8  # at most so many bars of the rate, of so many frames on average
 WIDTH = 10.5  # inches

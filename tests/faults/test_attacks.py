@@ -40,7 +40,7 @@ def command(*words):
     return CliRunner().invoke(coordinator.main, [str(word) for word in words])
 
 
-@pytest.mark.parametrize("room", ["private", "nodes"])
+@pytest.mark.parametrize("room", ["tmp", "nodes"])
 def test_node_that_joins_again_makes_nothing_through_a_link(share, tmp_path, room):
     mine, place = tmp_path / "mine", share.layout.root / room
     mine.mkdir()
@@ -96,7 +96,7 @@ def test_advice_about_a_damaged_marker_works(finished, damage, monkeypatch):
     )
     marker.rename(root / "away")
     assert command("retry", root).exit_code == 0
-    assert marker.read_bytes().startswith(b'{"fav_share": 1') and (root / "away").read_bytes() == damage
+    assert marker.read_bytes().startswith(b'{"fav_share": 2') and (root / "away").read_bytes() == damage
 
 
 def test_file_in_the_place_of_a_directory_ends_any_command_with_one_line(tmp_path):

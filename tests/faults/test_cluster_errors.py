@@ -136,7 +136,7 @@ def test_room_of_a_job_that_somebody_has_removed_is_made_again(share, room):
     assert attempts.failed(job) == [str(toy.link_task(1))] and results.count(job, "link", range(6)) == 4
 
 
-@pytest.mark.parametrize("room", ["nodes", "private"])
+@pytest.mark.parametrize("room", ["nodes", "tmp"])
 def test_node_whose_room_somebody_has_removed_joins_again(share, room):
     job = toy.create(share, chains=1, length=40, slow=0.05, gate=20)
     node = start(share.layout.root, "toy")

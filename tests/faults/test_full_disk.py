@@ -156,7 +156,7 @@ def test_on_a_full_disk_status_tells_submit_is_refused_a_node_waits_and_clean_ma
         assert call(coordinator.main, "clean", root, "--force").output == "film: removed\n"
         assert (
             os.statvfs(disk.seen).f_bavail > 0
-            and list((root / "private").glob("*.*")) == list((root / "jobs").iterdir()) == []
+            and list((root / "tmp").glob("*.*")) == list((root / "jobs").iterdir()) == []
         )
         assert node.wait(30) == 2 and "going on" in out.read_text() and "no job of that name" in out.read_text()
     finally:

@@ -445,7 +445,7 @@ OBJECTS = {
     "noise": lambda path: path.write_bytes(bytes(range(256))),
 }  # fmt: skip
 PLACES = [  # rooms of a share, and of the job of a stranger that is served beside ours
-    "nodes", "private", "bell", "logs", "names", "names/strange", "jobs", "jobs/{id}", "jobs/{id}/claims", "jobs/{id}/results",
+    "nodes", "tmp", "notify", "logs", "by-name", "by-name/strange", "jobs", "jobs/{id}", "jobs/{id}/claims", "jobs/{id}/results",
     "jobs/{id}/results/link", "jobs/{id}/results/link/0000", "jobs/{id}/attempts", "jobs/{id}/attempts/link/0000/0000000",
     "jobs/{id}/failed", "jobs/{id}/inputs",
 ]  # fmt: skip

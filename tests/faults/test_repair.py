@@ -331,7 +331,7 @@ def test_frame_in_a_chunk_and_in_a_lead_in_are_made_again_alone(copied, chunked)
     lead = next(warmup_task(run.frame(2)) for run in runs_of(job) if run.warmup)
     flip(path(job, lead))
     path(job, frame_task(12)).unlink()
-    assert "1 frame to be made again: 12; 1 lead-in frame to be made again: " in call(job, "retry")
+    assert "1 frame to be made again: 12; 1 warmup frame to be made again: " in call(job, "retry")
     report = RecordingEvents()
     with temporary_member(job.share) as node:
         assert Worker(

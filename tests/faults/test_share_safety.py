@@ -172,10 +172,10 @@ def test_directory_that_has_one_of_our_names_is_no_new_share_and_stays_as_it_is(
 
 
 @pytest.mark.parametrize("command", ["submit", "run", "node"])
-@pytest.mark.parametrize("tree", [{"private": holding(("taxes", holding(("2025.txt", file()))), ("diary.txt", file()),
+@pytest.mark.parametrize("tree", [{"tmp": holding(("taxes", holding(("2025.txt", file()))), ("diary.txt", file()),
                                                       mode=0o700)},
                                   {"jobs": holding(("train.sbatch", file()), ("exp1", directory(results=file())))},
-                                  {"bell": directory(notes=file())},
+                                  {"notify": directory(notes=file())},
                                   {"logs": directory(0o700)},
                                   {"nodes": link("HOME/secrets"), "logs": link("HOME/secrets")}, {MARKER: file(b"")}],
                          ids=lambda tree: "+".join(tree))  # fmt: skip
@@ -226,16 +226,16 @@ def test_marker_is_written_once(root, clock):
 
 
 def test_subdirectory_of_a_directory_that_was_refused_becomes_a_share(root, home, clock):
-    mine = lay(MINE, root / "private", home)
+    mine = lay(MINE, root / "tmp", home)
     (root / "films").mkdir()
     watched = watch(root, mine)
     toy.create(open_share(root / "films", clock), chains=1, length=1)
     hours(root / "films", clock)
-    assert (root / "films" / MARKER).is_file() and sorted(os.listdir(root)) == ["films", "private"]
+    assert (root / "films" / MARKER).is_file() and sorted(os.listdir(root)) == ["films", "tmp"]
     watched.unharmed()
 
 
-@pytest.mark.parametrize("place", ["inner", "jobs/inner", "private/inner", f"jobs/toy.{HEX12}", f"private/{GONE}"])
+@pytest.mark.parametrize("place", ["inner", "jobs/inner", "tmp/inner", f"jobs/toy.{HEX12}", f"tmp/{GONE}"])
 def test_share_that_somebody_moves_into_a_share_is_a_strangers_directory_there(root, base, clock, place):
     toy.create(open_share(root, clock), chains=1, length=1)
     (base / "other").mkdir()
@@ -250,7 +250,7 @@ def test_share_that_somebody_moves_into_a_share_is_a_strangers_directory_there(r
     assert "finished" in find_job(open_share(inner), "inner").flags()
 
 
-@pytest.mark.parametrize("room", [*ROOMS, "orders"])
+@pytest.mark.parametrize("room", [*ROOMS, "control"])
 def test_room_of_a_share_becomes_no_share_itself(root, clock, room):
     open_share(root, clock)
     (root / room).mkdir(exist_ok=True)
@@ -331,11 +331,11 @@ def old_share(root: Path, jobs: tuple[str, ...] = ("film",), without: tuple[str,
         if room not in without:
             (root / room).mkdir(mode=0o775)
     for name in jobs:
-        (root / "names" / name).mkdir()
+        (root / "by-name" / name).mkdir()
         (place := root / "jobs" / f"{name}.{HEX12}").mkdir()
         for room in JOB_ROOMS:
             (place / room).mkdir()
-        for path in (root / "names" / name / "job.json", place / "job.json"):
+        for path in (root / "by-name" / name / "job.json", place / "job.json"):
             path.write_bytes(manifest(name))
     for path in (root, *root.rglob("*")):
         os.utime(path, ns=(10**18, 10**18))
@@ -369,7 +369,7 @@ def test_old_share_is_marked_by_any_command_that_writes(root, words):
 
 def test_old_share_whose_only_manifests_are_of_one_job_of_many_is_recognized(root, clock, home):
     old_share(root, ("toy",))
-    watched = watch(root, *(lay(thing, root / "names" / name, home) for name, thing in (
+    watched = watch(root, *(lay(thing, root / "by-name" / name, home) for name, thing in (
         ("photos", MINE), ("b", directory(**{"job.json": file(NEWER)})), ("c", directory(**{"job.json": FIFO})),
         ("d", FIFO))))  # fmt: skip
     open_share(root, clock)
@@ -379,14 +379,14 @@ def test_old_share_whose_only_manifests_are_of_one_job_of_many_is_recognized(roo
 
 
 @pytest.mark.parametrize("change", [
-    lambda root, home: (root / "logs").rmdir(), lambda root, home: lay(file(), root / "private" / "diary.txt", home),
+    lambda root, home: (root / "logs").rmdir(), lambda root, home: lay(file(), root / "tmp" / "diary.txt", home),
     lambda root, home: lay(directory(), root / "jobs" / "exp1", home), lambda root,
-    home: lay(MINE, root / "names" / "me", home),
-    lambda root, home: lay(directory(**{"job.json": file(b"{}")}), root / "names" / "film", home),
-    lambda root, home: lay(directory(**{"job.json": link("HOME/job.json")}), root / "names" / "toy", home),
-    lambda root, home: lay(link("HOME/toy"), root / "names" / "toy", home),
-    lambda root, home: lay(directory(**{"job.json": file(manifest("other"))}), root / "names" / "film", home),
-    lambda root, home: lay(FIFO, root / "names" / "film", home),
+    home: lay(MINE, root / "by-name" / "me", home),
+    lambda root, home: lay(directory(**{"job.json": file(b"{}")}), root / "by-name" / "film", home),
+    lambda root, home: lay(directory(**{"job.json": link("HOME/job.json")}), root / "by-name" / "toy", home),
+    lambda root, home: lay(link("HOME/toy"), root / "by-name" / "toy", home),
+    lambda root, home: lay(directory(**{"job.json": file(manifest("other"))}), root / "by-name" / "film", home),
+    lambda root, home: lay(FIFO, root / "by-name" / "film", home),
 ], ids=["five rooms", "a diary", "an experiment", "a directory", "no manifest", "a linked manifest",
         "a linked directory", "another's manifest", "a FIFO"])  # fmt: skip
 def test_rooms_without_a_job_that_hold_anything_are_a_strangers(root, home, change):
@@ -400,8 +400,8 @@ def test_rooms_without_a_job_that_hold_anything_are_a_strangers(root, home, chan
 
 def test_what_users_have_in_the_rooms_of_an_old_share_stays(root, home, clock):
     old_share(root, ("toy",))
-    mine = {"private/taxes": MINE, "private/diary.txt": file(), "jobs/train.sbatch": file(),
-            "jobs/exp1": directory(results=file()), "bell/notes.txt": file(),
+    mine = {"tmp/taxes": MINE, "tmp/diary.txt": file(), "jobs/train.sbatch": file(),
+            "jobs/exp1": directory(results=file()), "notify/notes.txt": file(),
             "nodes/notes.txt": file(), "logs/mine.log": file(), f"jobs/exp.{HEX12}": 
             directory(notes=file())}  # fmt: skip
     watched = watch(root, *(lay(thing, root / name, home) for name, thing in mine.items()))
@@ -432,7 +432,7 @@ def test_sweep_removes_what_the_dead_have_left_and_nothing_beside_it(root, home,
     share = open_share(root, clock)
     dead, left = die(share)
     assert len(left) >= 8
-    strangers = [lay(thing, root / room / name, home) for room in (*ROOMS, "orders") for name, thing in (
+    strangers = [lay(thing, root / room / name, home) for room in (*ROOMS, "control") for name, thing in (
         ("taxes", MINE), ("diary.txt", file()), ("empty", file(b"")), ("void", directory(0o700)), ("FIFO", FIFO),
         ("secrets", link("HOME/secrets")),
         ("thesis", Thing("hard", to="thesis.tex")), ("..hidden", file()), ("a b\n", file()),
@@ -445,18 +445,18 @@ def test_sweep_removes_what_the_dead_have_left_and_nothing_beside_it(root, home,
 
 
 LOOK_ALIKES = {
-    f"private/{GONE}": [file(), FIFO, link("HOME/draft"), directory(0o700, taxes=file()),
+    f"tmp/{GONE}": [file(), FIFO, link("HOME/draft"), directory(0o700, taxes=file()),
                         holding((HEX16, link("HOME/thesis.tex")))],
-    f"private/{GONE}.{HEX16}": [file(), FIFO, link("HOME/draft"), directory(0o700, taxes=file())],
-    f"private/probe.{HEX16}": [file(b"my probe"), FIFO, link("HOME/thesis.tex"), MINE, directory()],
-    f"private/{HEX16}": [file(), MINE], "private/probe.mine": [file(b"Does this directory know hard links?\n")],
-    f"bell/{GONE}.000000007": [file(), FIFO, link("HOME/empty"), MINE, directory()],
-    "bell/notes.000000007": [file(b"")], f"bell/{GONE}.7": [file(b"")], f"bell/{GONE}": [file(b""), MINE],
+    f"tmp/{GONE}.{HEX16}": [file(), FIFO, link("HOME/draft"), directory(0o700, taxes=file())],
+    f"tmp/probe.{HEX16}": [file(b"my probe"), FIFO, link("HOME/thesis.tex"), MINE, directory()],
+    f"tmp/{HEX16}": [file(), MINE], "tmp/probe.mine": [file(b"Does this directory know hard links?\n")],
+    f"notify/{GONE}.000000007": [file(), FIFO, link("HOME/empty"), MINE, directory()],
+    "notify/notes.000000007": [file(b"")], f"notify/{GONE}.7": [file(b"")], f"notify/{GONE}": [file(b""), MINE],
     f"nodes/{GONE}": [file(), file(b""), file(IDENTITY), FIFO, link(f"HOME/{GONE}"), MINE,
                       file(IDENTITY.replace(b'"version": 1', b'"version": 99'))],
     "nodes/copy": [file(IDENTITY)],
-    f"orders/{GONE}.drain": [file(), FIFO, link("HOME/empty"), MINE], f"orders/{GONE}.go": [file(b"")],
-    "orders/notes.stop": [file(b""), file(), MINE],
+    f"control/{GONE}.drain": [file(), FIFO, link("HOME/empty"), MINE], f"control/{GONE}.go": [file(b"")],
+    "control/notes.stop": [file(b""), file(), MINE],
     f"logs/{GONE}.log": [file(b""), MINE],
     f"jobs/toy.{HEX12}": [
         file(), FIFO, link(f"HOME/toy.{HEX12}"), directory(0o700, photos=file()),
@@ -528,7 +528,7 @@ def test_node_that_leaves_keeps_what_strangers_have_in_its_directory(root, home,
 
 
 @pytest.mark.parametrize("kind", LINKS)
-@pytest.mark.parametrize("room", [*ROOMS, "orders"])
+@pytest.mark.parametrize("room", [*ROOMS, "control"])
 def test_room_that_is_a_link_is_refused_by_name_and_nothing_is_touched_through_it(root, home, clock, room, kind):
     toy.create(open_share(root, clock), chains=1, length=1)
     die(open_share(root, clock))
@@ -542,7 +542,7 @@ def test_room_that_is_a_link_is_refused_by_name_and_nothing_is_touched_through_i
 
 
 @pytest.mark.parametrize("thing", [file(), FIFO], ids=["file", "FIFO"])
-@pytest.mark.parametrize("room", [*ROOMS, "orders"])
+@pytest.mark.parametrize("room", [*ROOMS, "control"])
 def test_room_that_is_no_directory_is_refused_by_name(root, home, clock, room, thing):
     toy.create(open_share(root, clock), chains=1, length=1)
     watched = watch(root, swap(root / room, thing, home))
@@ -553,7 +553,7 @@ def test_room_that_is_no_directory_is_refused_by_name(root, home, clock, room, t
     watched.unharmed()
 
 
-@pytest.mark.parametrize("room", ["private", "jobs", "bell", "nodes", "names"])
+@pytest.mark.parametrize("room", ["tmp", "jobs", "notify", "nodes", "by-name"])
 def test_room_that_becomes_a_link_while_a_node_runs_leads_no_sweep_outside(root, home, clock, room):
     share = open_share(root, clock)
     node = join(share)
@@ -593,8 +593,8 @@ def test_shared_directory_that_is_a_link_to_none_is_refused_in_one_line(base, to
 def test_hard_links_of_a_users_files_in_the_rooms_change_nothing_of_the_files(root, home, clock):
     toy.create(open_share(root, clock), chains=1, length=1)
     job = find_job(open_share(root, clock), "toy").layout
-    (root / "orders").mkdir()
-    places = [root / room for room in (*ROOMS, "orders")] + [job.root / room for room in JOB_ROOMS]
+    (root / "control").mkdir()
+    places = [root / room for room in (*ROOMS, "control")] + [job.root / room for room in JOB_ROOMS]
     watched = watch(root, *(lay(Thing("hard", to="thesis.tex"), place / "thesis.tex", home) for place in places))
     hours(root, clock).work()
     call(root, "clean", "toy", "--force")
@@ -618,7 +618,7 @@ def test_who_looks_changes_nothing(root, home, film, kind):
             old_share(root)
         elif kind == "rooms of a stranger":
             for room in ROOMS:
-                lay(MINE if room == "private" else directory(0o700), root / room, home)
+                lay(MINE if room == "tmp" else directory(0o700), root / room, home)
     for path in (root, *root.iterdir()):
         if path.is_dir():
             path.chmod(0o711)
@@ -627,7 +627,7 @@ def test_who_looks_changes_nothing(root, home, film, kind):
         quietly(root, *words.split(), writes={"report": "film.report.html", "preview": "film.preview.mp4"}.get(words))
 
 
-@pytest.mark.parametrize("room", [*ROOMS, "orders"])
+@pytest.mark.parametrize("room", [*ROOMS, "control"])
 def test_link_for_a_room_changes_no_mode_of_a_users_directory(root, home, film, room):
     root.chmod(0o777)
     watched = watch(root, swap(root / room, link("HOME/secrets"), home))
@@ -645,9 +645,9 @@ def modes(*paths: Path) -> dict[str, tuple]:
 @pytest.mark.parametrize("mode", [0o700, 0o711, 0o2770])
 def test_mode_and_group_of_rooms_that_were_there_are_left_as_their_owner_has_set_them(root, film, clock, mode):
     root.chmod(0o777)
-    (root / "orders").mkdir()
-    rooms = [root / room for room in (*ROOMS, "orders")]
-    rooms += [film.layout.root, *(film.layout.root / room for room in JOB_ROOMS), root / "names" / "film"]
+    (root / "control").mkdir()
+    rooms = [root / room for room in (*ROOMS, "control")]
+    rooms += [film.layout.root, *(film.layout.root / room for room in JOB_ROOMS), root / "by-name" / "film"]
     for path in rooms:
         path.chmod(mode)
         if os.getuid() == 0:
@@ -785,7 +785,7 @@ def test_clean_leaves_what_strangers_have_in_a_job_and_says_so_in_one_line(root,
     assert code == 0 and f"jobs/{job.name}" in said and len(said.strip().splitlines()) <= 2, said
     watched.unharmed()
     left = {path.name for path in job.rglob("*") if not path.is_dir()}
-    assert left <= {*STRANGE, "mine"} and not (root / "names" / "film").exists()
+    assert left <= {*STRANGE, "mine"} and not (root / "by-name" / "film").exists()
     hours(root, clock)
     watched.unharmed()
     assert find_job(open_share(root, clock), "film") is None
@@ -806,7 +806,7 @@ def test_clean_takes_no_strangers_file_for_a_result_that_no_task_can_have(root, 
 
 
 @pytest.mark.parametrize("name", [".nfs of mine", ".nfs000000000000000100000001", ".fav-share.mine"])
-@pytest.mark.parametrize("place", ["jobs/ID", "jobs/ID/claims", "names/toy", "private"])
+@pytest.mark.parametrize("place", ["jobs/ID", "jobs/ID/claims", "by-name/toy", "tmp"])
 def test_clean_moves_and_removes_no_directory_of_a_strangers_that_is_hidden(root, home, clock, place, name):
     job = toy.create(open_share(root, clock), chains=1, length=2).layout.root
     watched = watch(root, lay(directory(0o700, photos=file()), root / place.replace("ID", job.name) / name, home))
@@ -819,12 +819,12 @@ def test_clean_removes_all_of_a_job_where_nobody_has_put_anything_into_it(root, 
     films.work(film)
     code, said = typed(coordinator.main, "clean", root, "film")
     assert code == 0 and "film: removed" in said
-    assert not film.layout.root.exists() and not list((root / "private").iterdir()) and (root / "film.mp4").is_file()
+    assert not film.layout.root.exists() and not list((root / "tmp").iterdir()) and (root / "film.mp4").is_file()
 
 
 def test_job_of_the_same_name_can_be_made_after_one_was_cleaned_with_strangers_files_in_it(root, home, clock):
     job = toy.create(open_share(root, clock), chains=1, length=2)
-    mine = [lay(file(), job.layout.root / "notes", home), lay(file(), root / "names" / "toy" / "notes", home)]
+    mine = [lay(file(), job.layout.root / "notes", home), lay(file(), root / "by-name" / "toy" / "notes", home)]
     watched = watch(root, mine[0])
     call(root, "clean", "toy", "--force")
     watched.unharmed()
@@ -935,7 +935,7 @@ def test_share_of_another_user_can_be_looked_at(inputs):
         assert differences(before, look(root)) == []
 
 
-@pytest.mark.parametrize("room", ["private", "jobs", "names"])
+@pytest.mark.parametrize("room", ["tmp", "jobs", "by-name"])
 def test_share_with_a_room_that_another_user_may_not_enter_is_one_line(inputs, room):
     with public() as root:
         made_film(root, inputs)
@@ -1001,7 +1001,7 @@ def test_share_that_is_a_mount_point_works(root, inputs):
     assert list(root.iterdir()) == []
 
 
-@pytest.mark.parametrize("room", ["jobs", "private", "names"])
+@pytest.mark.parametrize("room", ["jobs", "tmp", "by-name"])
 def test_room_that_is_a_mount_point_works_or_is_refused_in_one_line_and_keeps_what_lies_in_it(
     root, home, clock, inputs, room
 ):
@@ -1041,7 +1041,7 @@ class CountingClock(FileSystem):
         return self.now
 
 
-@pytest.mark.parametrize("room", ["jobs", "private", "bell", "nodes", "orders", "logs"])
+@pytest.mark.parametrize("room", ["jobs", "tmp", "notify", "nodes", "control", "logs"])
 def test_pass_of_a_node_costs_no_operation_more_where_hundreds_of_strangers_directories_lie(root, room):
     share = open_share(root, system := CountingClock())
     toy.create(share, chains=1, length=1)

@@ -731,7 +731,7 @@ def test_two_users_of_a_group_work_on_one_job_and_recover_each_other():
         subprocess.run(
             as_user(users[1], group, python, "-c", SWEEP, str(ROOT), packages, str(root)), cwd="/", check=True
         )
-        assert not any(any((root / room).iterdir()) for room in ("nodes", "private"))
+        assert not any(any((root / room).iterdir()) for room in ("nodes", "tmp"))
 
 
 SWEEP = """

@@ -143,7 +143,7 @@ def test_screen_shows_markup_as_text(word):
     node = NodeSnapshot("a-1-0123abcd", word, 1, word, NodeStatus.BUSY, 1.0, (word,), 0, None)
 
     class Looks:
-        def look(self):
+        def read(self):
             return Snapshot((), (node,), (word,))
 
     async def session():

@@ -312,7 +312,7 @@ class Sweep:
 
     def differences(self, stage: Stage) -> list[str]:
         """Between what is there after all and what the undisturbed node left."""
-        faults = [f"{room}/ is not empty" for room in ("nodes", "bell") if os.listdir(stage.root / room)]
+        faults = [f"{room}/ is not empty" for room in ("nodes", "notify") if os.listdir(stage.root / room)]
         if stage.film.read_bytes() != self.film:
             faults.append("the film is another one")
         stage.let_a_lease_pass()

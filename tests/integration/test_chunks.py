@@ -139,7 +139,7 @@ def test_chunks_are_plain_chains_and_the_film_shows_mixtures_of_two_in_the_passa
 def test_short_shots_stay_whole(clip, style, share):
     ones, others = create(share, clip, style, chunk=CHUNK, name="cut"), create(share, clip, style, name="off")
     assert work(ones) and work(others)
-    assert same(frames_of(ones), frames_of(others)) and not (ones.layout.results / "lead").exists()
+    assert same(frames_of(ones), frames_of(others)) and not (ones.layout.results / "warmup").exists()
 
 
 def test_status_counts_chunks(chunked, plain):
@@ -181,7 +181,7 @@ def test_killed_nodes_resume_to_the_same_film_byte_for_byte(chunked, clip, style
     job = create(share, clip, style, chunk=CHUNK, no_cuts=True)
     for pictures in (4, 27):
         node = start_node(share, "--job", job.name)
-        while len([*job.layout.results.glob("frame/*/*.png"), *job.layout.results.glob("lead/*/*.png")]) < pictures:
+        while len([*job.layout.results.glob("frame/*/*.png"), *job.layout.results.glob("warmup/*/*.png")]) < pictures:
             assert node.poll() is None
             time.sleep(0.005)
         node.send_signal(signal.SIGKILL)
@@ -215,7 +215,7 @@ def test_chunks_wait_for_nothing_but_the_index(clip, style, share):
         index = next(plan.candidates())
         results.publish_bytes(ours, job, index, plan.run(index, lambda: None))
         plan.published(index, True)
-        longest_first = ["lead.0000001", "lead.0000009", "frame.0000000"]
+        longest_first = ["warmup.0000001", "warmup.0000009", "frame.0000000"]
         assert [str(task) for task in plan.candidates()] == longest_first
         Claims(theirs, job).claim(warmup_task(1))
         assert [str(task) for task in plan.candidates()] == longest_first[1:]

@@ -201,7 +201,7 @@ def test_of_a_film_in_chunks_is_measured_what_it_shows(clip, style, against, sha
         cv2.imwrite(str(tmp_path / "shown" / f"{number:07d}.png"), frame)
     command(job, clip, tmp_path / "found", against, "--range", "30:95", "--no-cuts", frames=tmp_path / "shown")
     assert report_of(job, ".csv").read_bytes() == (tmp_path / "found.csv").read_bytes()
-    assert any((job.layout.results / "lead").rglob("*.png"))
+    assert any((job.layout.results / "warmup").rglob("*.png"))
 
 
 def test_row_hangs_on_what_was_on_the_screen_a_second_earlier():

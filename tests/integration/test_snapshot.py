@@ -103,7 +103,7 @@ def test_all_views_say_the_same_word_of_each_node_and_job(share, moment):
     assert {node["node"]: node["state"] for node in record["nodes"]} == moment
     table = [line.strip("│ ").split("│") for line in call(share, "nodes").splitlines() if "│" in line]
     assert {row[0].strip(): row[-1].strip() for row in table} == moment
-    watched = lines(SnapshotReader(open_share(share.layout.root, read_only=True)).look())
+    watched = lines(SnapshotReader(open_share(share.layout.root, read_only=True)).read())
     assert (
         dict(re.fullmatch(r"node (\S+): (\w+)", line).groups() for line in watched if line.startswith("node "))
         == moment

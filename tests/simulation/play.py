@@ -31,10 +31,10 @@ from tests.simulation.world import Host, Process, SimulatedSystem, World
 ROOT = Path("/share")
 NAME = "toy"
 STRANGERS = (
-    "private/taxes/2025.txt",
-    "private/host0-1-0123abcd/diary.txt",
-    "bell/notes.txt",
-    "bell/host0-1-0123abcd.000000001",
+    "tmp/taxes/2025.txt",
+    "tmp/host0-1-0123abcd/diary.txt",
+    "notify/notes.txt",
+    "notify/host0-1-0123abcd.000000001",
     "jobs/exp1/results.csv",
     "jobs/toy.0123456789ab/data.csv",
 )  # files of other people, some in places that look like ours
@@ -237,12 +237,12 @@ class Play:
         strangers = {"/".join(name.split("/")[:2]) for name in STRANGERS}
         left = [
             f"{room}/{name}"
-            for room in ("nodes", "private", "bell")
+            for room in ("nodes", "tmp", "notify")
             for name in rooms[room].names
             if not (but and name.startswith(but))
         ]
         named = {
-            json.loads(entry.names["job.json"].data)["id"] for entry in rooms["names"].names.values() if entry.names
+            json.loads(entry.names["job.json"].data)["id"] for entry in rooms["by-name"].names.values() if entry.names
         }
         left += [f"jobs/{name}" for name in rooms["jobs"].names if name not in named]
         return [name for name in left if name not in strangers] + [
@@ -286,7 +286,7 @@ class Play:
             if part not in folder.names:
                 child = self.world.server.new(content is None or part != path.name)
                 child.data += content or b"" if child.names is None else b""
-                child.room = folder.room or (part if part in ("names", "nodes", "private", "bell") else "")
+                child.room = folder.room or (part if part in ("by-name", "nodes", "tmp", "notify") else "")
                 folder.names[part] = child
             folder = folder.names[part]
 

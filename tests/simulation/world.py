@@ -489,7 +489,7 @@ class World:
             return
         if folder.room == "results" and (self.exact or replaced_by is None or replaced_by.data != inode.data):
             raise self.broken(f"a published result was {'replaced' if replaced_by else 'removed'}")
-        if folder.room == "names" and self.exact:
+        if folder.room == "by-name" and self.exact:
             raise self.broken("a job lost its name")
         if folder.room == "attempts":
             for moved, task in [

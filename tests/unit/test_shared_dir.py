@@ -111,3 +111,32 @@ def test_start_time_tells_processes_of_one_pid_apart(share):
     start = process_start(os.getpid())
     assert not share.system.process_gone(os.getpid(), start)
     assert share.system.process_gone(os.getpid(), start + 1)
+
+
+# ---- a shared directory of the version before
+@pytest.fixture
+def older(tmp_path):
+    """A shared directory as the version before made it, with a job."""
+    for room in ("nodes", "private", "bell", "logs", "names/film", "jobs/film.0123456789ab/results/frame/0000"):
+        (tmp_path / room).mkdir(parents=True)
+    (tmp_path / "fav-share.json").write_text('{"fav_share": 1, "id": "0123456789abcdef", "made": "", "by": ""}\n')
+    (tmp_path / "names" / "film" / "job.json").write_text("{}")
+    (tmp_path / "jobs" / "film.0123456789ab" / "results" / "frame" / "0000" / "0000000.png").write_bytes(b"a frame")
+    return tmp_path
+
+
+@pytest.mark.parametrize("marked", [True, False])
+@pytest.mark.parametrize("how", [{}, {"new": False}, {"read_only": True}])
+def test_share_of_the_version_before_is_refused_and_nothing_in_it_changes(older, marked, how):
+    if not marked:  # versions before that one wrote no marker
+        (older / "fav-share.json").unlink()
+    before = {path: path.read_bytes() if path.is_file() else None for path in older.rglob("*")}
+    with pytest.raises(JobQueueError, match="made by an older version .* with that version, or use a new directory$"):
+        open_share(older, **how)
+    assert {path: path.read_bytes() if path.is_file() else None for path in older.rglob("*")} == before
+
+
+def test_new_share_is_marked_with_the_format_of_now(tmp_path):
+    open_share(tmp_path)
+    assert (tmp_path / "fav-share.json").read_text().startswith('{"fav_share": 2, ')
+    assert {"by-name", "tmp", "notify", "jobs", "nodes", "logs"} < {path.name for path in tmp_path.iterdir()}

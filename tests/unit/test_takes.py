@@ -77,7 +77,7 @@ def test_cross_fade_of_the_benchmark_is_that_of_films(take):
 
 
 def test_three_nodes_paint_three_chunks_in_the_time_of_the_longest():
-    seconds = {"frame": 0.1, "lead": 0.1, "index": 0.0}
+    seconds = {"frame": 0.1, "warmup": 0.1, "index": 0.0}
     off, painted = makespan(144, [], None, 3, seconds)
     assert np.isclose(off, 14.4, atol=0.3) and painted == 144
     chunked, painted = makespan(144, [], 48, 3, seconds)
