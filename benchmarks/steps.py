@@ -95,6 +95,7 @@ def make_plan(job, node, say, steps: str, series: bool, **options):
     import fav.flow.field
     import fav.model.runner
     import fav.pipeline.artifacts
+    import fav.pipeline.delivery
     import fav.pipeline.plan
     import fav.stylize.engine
     import fav.stylize.recurrence

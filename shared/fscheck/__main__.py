@@ -62,7 +62,7 @@ class FindingLog:
 )
 @click.option(
     "--wait",
-    "patience",
+    "timeout_s",
     type=click.FloatRange(1),
     default=120.0,
     show_default=True,
