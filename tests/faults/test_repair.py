@@ -538,7 +538,7 @@ def test_node_that_finishes_while_a_frame_is_taken_away_does_not_leave_the_job_f
         mark(self, node, name, word)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Job, "mark", late)
+        patch.setattr(Job, "set_flag", late)
         assert work(job)
     assert taken == ["finished"] and film_of(job).read_bytes() == film_of(plain).read_bytes()
     assert "finished" in job.flags() and missing(JobArtifacts(job)) == []

@@ -60,7 +60,7 @@ class _NeverDone:
 def claim_that_believes_every_error():
     return [
         patch.object(Claims, "is_ours", lambda self, placeholder: False),
-        patch.object(recovery, "take_away", _take_away_of_others),
+        patch.object(recovery, "remove_claim", _take_away_of_others),
     ]
 
 
@@ -90,7 +90,7 @@ def placeholder_of_another_is_not_linked_back():
             node.share.system.unlink(aside)
         return owner is None or owner.token == token
 
-    return [patch.object(claims, "take_away", take_away), patch.object(recovery, "take_away", take_away)]
+    return [patch.object(claims, "remove_claim", take_away), patch.object(recovery, "remove_claim", take_away)]
 
 
 @mutation
@@ -101,7 +101,7 @@ def release_without_looking_at_the_owner():
             node.share.system.unlink(aside)
         return True
 
-    return [patch.object(claims, "take_away", take_away), patch.object(recovery, "take_away", take_away)]
+    return [patch.object(claims, "remove_claim", take_away), patch.object(recovery, "remove_claim", take_away)]
 
 
 # ---- recovery
@@ -131,7 +131,7 @@ def heartbeat_compared_with_the_local_clock():
             return True
         return self.share.system.wall() - beat >= lease
 
-    return [patch.object(FailureDetector, "dead", dead)]
+    return [patch.object(FailureDetector, "is_dead", dead)]
 
 
 @mutation
@@ -149,10 +149,10 @@ def nodes_looked_at_before_the_placeholders_are_listed():
         patch.object(Recovery, "run", run),
         patch.object(
             FailureDetector,
-            "dead",
+            "is_dead",
             lambda self, identity, lease: (
-                self.silence(identity.incarnation) is None
-                or self.silence(identity.incarnation) >= lease
+                self.silent_for(identity.incarnation) is None
+                or self.silent_for(identity.incarnation) >= lease
                 or self.process_gone(identity)
             ),
         ),
@@ -170,7 +170,7 @@ def remove_everything(system, path):
 def sweep_that_does_not_look_at_what_a_private_directory_holds():
     return [
         patch.object(
-            recovery, "remove_private", lambda share, name: remove_everything(share.system, share.layout.tmp / name)
+            recovery, "remove_temporary", lambda share, name: remove_everything(share.system, share.layout.tmp / name)
         )
     ]
 
@@ -178,9 +178,9 @@ def sweep_that_does_not_look_at_what_a_private_directory_holds():
 @mutation
 def sweep_that_does_not_look_at_names_and_contents():
     return [
-        patch.object(recovery, "is_private", lambda name: True),
+        patch.object(recovery, "is_temporary", lambda name: True),
         patch.object(
-            recovery, "remove_private", lambda share, name: remove_everything(share.system, share.layout.tmp / name)
+            recovery, "remove_temporary", lambda share, name: remove_everything(share.system, share.layout.tmp / name)
         ),
     ]
 
@@ -279,7 +279,7 @@ def stumbling_server_is_an_error():
 # ---- attempts
 @mutation
 def failed_attempts_are_not_counted():
-    return [patch.object(attempts, "settle", lambda node, job, task: False)]
+    return [patch.object(attempts, "mark_failed_if_exhausted", lambda node, job, task: False)]
 
 
 @mutation
@@ -287,13 +287,13 @@ def records_of_one_owner_overwrite_each_other():
     return [
         patch.object(attempts, "nonce", lambda: "0"),
         patch.object(recovery, "nonce", lambda: "0"),
-        patch.object(attempts, "MOST_FAULTS", 3),
+        patch.object(attempts, "MAX_FAILURES", 3),
     ]
 
 
 @mutation
 def vanished_owners_count_as_failures():
-    return [patch.object(attempts, "MOST_VANISHED", 1)]
+    return [patch.object(attempts, "MAX_VANISHED_OWNERS", 1)]
 
 
 @mutation
@@ -301,5 +301,7 @@ def heartbeat_file_is_swept_before_it_is_silent_for_a_lease():
     return [
         patch.object(recovery, "LEASE_S", 0.0),
         patch.object(Recovery, "_owns_any", lambda self, identity, held: False),
-        patch.object(FailureDetector, "silence", lambda self, incarnation: 1e9 if incarnation in self._heard else None),
+        patch.object(
+            FailureDetector, "silent_for", lambda self, incarnation: 1e9 if incarnation in self._last_change else None
+        ),
     ]
