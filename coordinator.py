@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """The operator's side: submit, run and watch jobs, and put them right."""
 
-from shared.errors import installed
+from shared.errors import checked_imports
 
-with installed():
+with checked_imports():
     import click
 
     from fav.cli.commands import COORDINATOR

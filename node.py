@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """A node: joins a shared directory, works on its jobs until they are done, leaves. See `fav.cli.node`."""
 
-from shared.errors import installed
+from shared.errors import checked_imports
 
-with installed():
+with checked_imports():
     from fav.cli.node import node as main
 
 __all__ = ["main"]

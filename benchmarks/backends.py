@@ -21,7 +21,7 @@ from fav.cli.options import SizeType
 from fav.errors import FavError
 from fav.flow.field import (
     FlowField,
-    between,
+    estimate,
 )
 from fav.model.architecture import DEFAULT_ARCH, HALF_WIDTH
 from fav.model.backends import BACKENDS, choose
@@ -134,7 +134,7 @@ def links_of(video: Path, width: int, count: int) -> list[Link]:
         if not there:
             raise click.ClickException(f"{video}: expected a video of {count} frames, got {len(links)}")
         frame = resize(frame, (width, round(frame.shape[0] * width / frame.shape[1])))
-        links.append((frame, between(flow, frame, links[-1][0]) if links else None))
+        links.append((frame, estimate(flow, frame, links[-1][0]) if links else None))
     return links
 
 

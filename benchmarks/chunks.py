@@ -21,15 +21,15 @@ from benchmarks import reel
 from benchmarks.take import STILL, VIDEOS, Take, check, runner_of, takes
 from fav import flow as flows
 from fav.evaluation.comparison import use_threads
-from fav.evaluation.metrics import distance, local_contrast, seam_score, warping_error
+from fav.evaluation.metrics import boundary_zscore, distance, local_contrast, warping_error
 from fav.flow.field import (
     FlowField,
-    between,
-    over_long,
+    estimate,
+    estimate_long_range,
 )
 from fav.flow.warp import warp
 from fav.stylize.blend import blend
-from fav.stylize.chain import WORTH, boundaries
+from fav.stylize.chain import MIN_CHUNKS, chunk_starts
 from fav.synthetic.scene import MOTIONS
 
 PATH = click.Path(path_type=Path)
@@ -55,11 +55,11 @@ Lead = list[np.ndarray]  # the pictures of a lead-in, and of the boundary itself
 
 
 def direct(take: Take, number: int, earlier: int) -> FlowField:
-    return between(take.flow, take.frames[number], take.frames[earlier])
+    return estimate(take.flow, take.frames[number], take.frames[earlier])
 
 
 def in_steps(take: Take, number: int, earlier: int) -> FlowField:
-    return over_long(take.flow, take.frames[number], take.frames[earlier], take.steps[number:earlier:-1])
+    return estimate_long_range(take.flow, take.frames[number], take.frames[earlier], take.steps[number:earlier:-1])
 
 
 def hard(take: Take, prior: np.ndarray, begin: int, lead: Lead) -> list[np.ndarray]:
@@ -97,7 +97,7 @@ class Scheme:
     window: int = 0
 
     def __call__(self, take: Take, size: int) -> Film:
-        edges = [self._moved(take, edge) for edge in boundaries(len(take), size)]
+        edges = [self._moved(take, edge) for edge in chunk_starts(len(take), size)]
         leads = self._leads(take, edges, size)
         pictures: list[np.ndarray] = []
         for begin, end in zip([0, *edges], [*edges, len(take)]):
@@ -132,7 +132,7 @@ class Scheme:
 
 
 def off(take: Take, size: int) -> Film:
-    return Film(list(take.chain(0, len(take))), [*boundaries(len(take), size)], len(take), len(take), len(take))
+    return Film(list(take.chain(0, len(take))), [*chunk_starts(len(take), size)], len(take), len(take), len(take))
 
 
 def repaired(take: Take, size: int) -> Film:
@@ -153,7 +153,7 @@ def repaired(take: Take, size: int) -> Film:
 
 def two_sided(take: Take, size: int, lead: int = 7) -> Film:
     """Chunks begin with their anchors; back from there a chain of some frames, which the chunk before passes over into."""
-    edges = [*boundaries(len(take), size)]
+    edges = [*chunk_starts(len(take), size)]
     anchors = {edge: lead_in[0] for edge, lead_in in Scheme(0, direct)._leads(take, edges, size).items()}
     pictures: list[np.ndarray] = []
     for begin, end in zip([0, *edges], [*edges, len(take)]):
@@ -215,7 +215,7 @@ def _colors(picture: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Seam:
-    """At one boundary, the worst frame of the `passage` that leads over it: all but contrast are minus the same for `off`.
+    """At one boundary, the worst frame of the `crossfade` that leads over it: all but contrast are minus the same for `off`.
 
     z: how far the warping error stands out from that of the 12 frames around, the others of the passage left out; edge: the
     same of the boundary itself, nothing left out; change: root of the warping error, grey levels; jump: of low-frequency
@@ -229,16 +229,16 @@ class Seam:
     contrast: float
 
 
-def seam(edge: int, passage: int, film: Course, plain: Course) -> Seam:
-    frames, shots = range(edge - passage + 1, edge + 1), [0] * len(film.errors)
+def seam(edge: int, crossfade: int, film: Course, plain: Course) -> Seam:
+    frames, shots = range(edge - crossfade + 1, edge + 1), [0] * len(film.errors)
 
     def score(errors: list[float | None], at: int) -> float:
         alone = [error if number == at or number not in frames else None for number, error in enumerate(errors)]
-        return seam_score(alone, shots, at) or 0.0
+        return boundary_zscore(alone, shots, at) or 0.0
 
     return Seam(
         max(score(film.errors, at) - score(plain.errors, at) for at in frames),
-        (seam_score(film.errors, shots, edge) or 0) - (seam_score(plain.errors, shots, edge) or 0),
+        (boundary_zscore(film.errors, shots, edge) or 0) - (boundary_zscore(plain.errors, shots, edge) or 0),
         max(255 * (film.errors[at] ** 0.5 - plain.errors[at] ** 0.5) for at in frames),
         max(film.jumps[at] - plain.jumps[at] for at in frames),
         min(film.contrasts[at] / plain.contrasts[at] for at in frames),
@@ -291,11 +291,11 @@ def main(
 
     use_threads(threads)
     check(motions, videos, fail)
-    if frames < WORTH * size:
-        fail(f"--frames: expected {WORTH} chunks or more, {WORTH * size} frames, got {frames}")
+    if frames < MIN_CHUNKS * size:
+        fail(f"--frames: expected {MIN_CHUNKS} chunks or more, {MIN_CHUNKS * size} frames, got {frames}")
     click.echo(f"{style.stem}, {frames} frames, {width} wide, flow {flow}, chunks of {size}; mean and worst")
     click.echo(
-        f"{'take, scheme':44}{'z, passage':>14}{'z, boundary':>14}{'change':>14}"
+        f"{'take, scheme':44}{'z, crossfade':>14}{'z, boundary':>14}{'change':>14}"
         f"{'color jump':>14}{'contrast':>12}{'error/off':>11}{'painted':>9}{'flows':>8}{'serial':>8}"
     )
     for name, take in takes(runner_of(style), motions, videos, frames, width, flow, again=True):

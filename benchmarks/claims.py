@@ -58,9 +58,9 @@ class EmptyPlan:
         if self.meter:
             self.counting = node.share.system.os = Counting()
             self.meter.begin()
-        self.forget()
+        self.invalidate_cache()
 
-    def forget(self) -> None:
+    def invalidate_cache(self) -> None:
         self.done = [0] * -(-self.tasks // self.chain)  # of each chain
         self.first = 0  # chains before this one are done
         for shard in range(shard_of(self.tasks - 1) + 1):
@@ -71,7 +71,7 @@ class EmptyPlan:
 
     def _survey(self, shard: int) -> None:
         """Learn of all that is done in one directory of results."""
-        there = results.done_in_shard(self.job, "empty", shard)
+        there = results.completed_in_shard(self.job, "empty", shard)
         if not there:
             return
         for chain in range(shard * SHARD // self.chain, min((shard + 1) * SHARD // self.chain, len(self.done))):
@@ -79,7 +79,7 @@ class EmptyPlan:
                 self.done[chain] += 1
 
     def candidates(self) -> Iterator[Task]:
-        taken = [task for task in map(Task.named, claimed(self.job)) if task.kind == "empty"]
+        taken = [task for task in map(Task.parse, claimed(self.job)) if task.kind == "empty"]
         busy = {task.number // self.chain for task in taken}
         while self.first < len(self.done) and self.done[self.first] == self._length(self.first):
             self.first += 1
@@ -89,7 +89,7 @@ class EmptyPlan:
         if self.first == len(self.done):
             yield END
 
-    def run(self, task: Task, tick: Callable[[], None]) -> bytes:
+    def run(self, task: Task, report_progress: Callable[[], None]) -> bytes:
         if self.pause_s:
             time.sleep(self.pause_s)
         return rivals.RESULT
@@ -102,12 +102,12 @@ class EmptyPlan:
         elif task.kind == "empty":
             self._survey(shard_of(task.number))
 
-    def follow(self, task: Task) -> Task | None:
+    def next_in_chain(self, task: Task) -> Task | None:
         following = task.number + 1
         if task.kind == "empty" and following % self.chain and following < self.tasks:
             return empty_task(following)
 
-    def finish(self) -> str | None:
+    def finalize(self) -> str | None:
         return "the end" if results.is_done(self.job, END) else None
 
 

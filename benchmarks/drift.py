@@ -74,7 +74,7 @@ def look(picture: np.ndarray) -> list[float]:
     return [seen.blue, seen.green, seen.red, seen.contrast, saturation, local_contrast(picture)]
 
 
-def followed(moments: Iterable[FrameSample], period: int | None, tick: Callable[[], None]) -> Course:
+def followed(moments: Iterable[FrameSample], period: int | None, report_progress: Callable[[], None]) -> Course:
     """What moments look like; after `period` frames, where it is known, the source comes again."""
     looks, kept, apart, again, lap = {name: [] for name in WORDS}, [], [], [], deque()
     for now in moments:
@@ -87,7 +87,7 @@ def followed(moments: Iterable[FrameSample], period: int | None, tick: Callable[
             again.append(distance(now.film, lap.popleft()))
         if period:
             lap.append(now.film)
-        tick()
+        report_progress()
     return Course(
         {name: np.array(column) for name, column in looks.items()}, np.array(apart), np.array(again), tuple(kept)
     )
@@ -127,7 +127,7 @@ def main(
 ) -> None:
     """Print how far films in STYLES (.safetensors) wander away from their source in one long shot.
 
-    Three rows a clip: the film with memory and the film made frame by frame (`--independent`), both against the source, and
+    Three rows a clip: the film with memory and the film made frame by frame (`--no-temporal`), both against the source, and
     the one against the other, in which what the style makes of a scene that changes is left out. There also: how far, root
     mean square, the pictures of the two films are apart, and the film with memory from itself where the source is the same
     one round later.

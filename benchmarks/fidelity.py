@@ -25,8 +25,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from fav.stylize.indexing import index_pieces
-from fav.stylize.postprocess import finished
+from fav.stylize.indexing import index_segments
+from fav.stylize.postprocess import postprocess
 from fav.stylize.settings import PostprocessSettings
 from fav.stylize.timeline import Timeline
 from fav.video import check_film, probe, write_film
@@ -206,11 +206,11 @@ def film_of(path: Path, suffix: str) -> Path:
     out, info = path.with_name(f"film{suffix}"), probe(path)
     check_film(path, out)
     timeline = Timeline()
-    for piece in index_pieces(path, None, ()):
+    for piece in index_segments(path, None, ()):
         timeline.add(piece)
     finish = PostprocessSettings((info.width, info.height), 0.0, False, None)
     nothing = repeat(np.zeros((info.height, info.width, 3), np.uint8), timeline.end)
-    write_film(out, path, timeline.index, finished(nothing, finish, path, timeline.index), crf=2)
+    write_film(out, path, timeline.index, postprocess(nothing, finish, path, timeline.index), crf=2)
     return out
 
 

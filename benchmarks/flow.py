@@ -24,9 +24,9 @@ from fav.flow import dis
 from fav.flow.consistency import reliability
 from fav.flow.field import (
     FlowField,
-    between,
-    composed,
-    over_long,
+    compose,
+    estimate,
+    estimate_long_range,
 )
 from fav.flow.io import read_flo
 from fav.synthetic.scene import HIDDEN, MOTIONS, RELIABLE, Scene, Truth, view
@@ -190,12 +190,12 @@ def print_scene(entries: dict[str, Entry], apart: int) -> None:
 
 def ways(flow: flows.Flow, images: list[np.ndarray]) -> dict[str, FlowField]:
     """How the last image hangs on the first, by flow from one to the other and, where others lie between, by way of them."""
-    direct = between(flow, images[-1], images[0])
+    direct = estimate(flow, images[-1], images[0])
     if len(images) == 2:
         return {"": direct}
-    steps = [between(flow, here, there) for there, here in zip(images, images[1:])][::-1]
-    again = over_long(flow, images[-1], images[0], steps)
-    return {", direct": direct, ", composed": composed(steps), ", matched again": again}
+    steps = [estimate(flow, here, there) for there, here in zip(images, images[1:])][::-1]
+    again = estimate_long_range(flow, images[-1], images[0], steps)
+    return {", direct": direct, ", composed": compose(steps), ", matched again": again}
 
 
 def judged(found: FlowField, known: Truth) -> tuple[float, ...]:

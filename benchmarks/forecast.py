@@ -14,9 +14,9 @@ sys.path.insert(0, str(ROOT))
 from fav.cli.common import one_line_errors
 from fav.cli.options import FILE
 from fav.errors import FavError
-from fav.monitor.eta import ThroughputEstimator, seconds_left, stitching
-from fav.pipeline.task_names import PAINTED
-from fav.report.data import JobReportData, gather
+from fav.monitor.eta import ThroughputEstimator, encode_seconds, estimate_seconds_left
+from fav.pipeline.task_names import FRAME_KINDS
+from fav.report.data import JobReportData, collect
 from fav.util.text import duration
 from shared.jobs import find_job
 from shared.paths import Task
@@ -27,19 +27,19 @@ EVERY_S = 1.0
 
 def said(facts: JobReportData) -> list[tuple[float, float, float]]:
     """(seconds since the first frame was begun, what was left, what would have been said) from look to look."""
-    frames = [one for one in facts.done if one.kind in PAINTED]
+    frames = [one for one in facts.done if one.kind in FRAME_KINDS]
     times, spec = [one.published for one in frames], facts.artifacts.spec
-    runs, pace, found = facts.artifacts.timeline.runs, ThroughputEstimator(), []
+    runs, pace, found = facts.artifacts.timeline.chains, ThroughputEstimator(), []
     begin, end = times[0] - (frames[0].took or 0), facts.stitched
     for now in np.arange(begin, times[-1], EVERY_S):
         done = bisect_right(times, now)
         working = sum(one.published - (one.took or 0) <= now < one.published for one in frames)
-        pace.see(now, done, working)
+        pace.observe(now, done, working)
         if done < len(frames):
-            made = Counter(facts.artifacts.run_of(Task(one.kind, one.number)).start for one in frames[:done])
+            made = Counter(facts.artifacts.chain_of(Task(one.kind, one.number)).start for one in frames[:done])
             lefts = [len(run) - made[run.start] for run in runs]
-            stitch = stitching(len(frames), (spec.width, spec.height))
-            words = seconds_left([left for left in lefts if left], pace, stitch)
+            stitch = encode_seconds(len(frames), (spec.width, spec.height))
+            words = estimate_seconds_left([left for left in lefts if left], pace, stitch)
             found += [(now - begin, end - now, words)] if words is not None else []
     return found
 
@@ -51,7 +51,7 @@ def said(facts: JobReportData) -> list[tuple[float, float, float]]:
 def main(shared: Path, job: str) -> None:
     """Print what `status --watch` would have said during the finished JOB under SHARED, a line each tenth of it."""
     found = find_job(open_share(shared), job)
-    facts = gather(found) if found else None
+    facts = collect(found) if found else None
     if facts is None or facts.stitched is None:
         raise FavError(f"{job}: expected a finished job under {shared}, got {'an unfinished one' if facts else 'none'}")
     looks = said(facts)

@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from fav.pipeline.plan import VideoPlan
-from fav.pipeline.task_names import PAINTED
-from fav.stylize.timeline import PIECE, IndexSegment
+from fav.pipeline.task_names import FRAME_KINDS
+from fav.stylize.timeline import SEGMENT_FRAMES, IndexSegment
 from shared import results
 from shared.claims import Claims, Outcome
 from shared.identity import Identity
@@ -60,7 +60,7 @@ class Actor:
                 else self.plan.run(done, lambda: None)
             )
             self.plan.published(done, results.publish_bytes(self.node, self.job, done, data))
-            self.task = self._first(filter(None, [self.plan.follow(done)]))
+            self.task = self._first(filter(None, [self.plan.next_in_chain(done)]))
             self.claims.release(done)
         while self.task is None:
             found = list(islice(self.plan.candidates(), MAX_CANDIDATES))
@@ -87,8 +87,10 @@ def makespan(
 ) -> tuple[float, int]:
     """Seconds until all frames are there, and the number of frames painted; `seconds` a task takes by its kind."""
     index = [
-        replace(epic.piece(start, frames, frames), cuts=tuple(cut for cut in cuts if start <= cut < start + PIECE))
-        for start in range(0, frames, PIECE)
+        replace(
+            epic.piece(start, frames, frames), cuts=tuple(cut for cut in cuts if start <= cut < start + SEGMENT_FRAMES)
+        )
+        for start in range(0, frames, SEGMENT_FRAMES)
     ]
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as place:
         share = open_share(Path(place))
@@ -98,7 +100,7 @@ def makespan(
         while True:
             now, number = heapq.heappop(events)
             done = actors[number].task
-            if done and done.kind in PAINTED:
+            if done and done.kind in FRAME_KINDS:
                 painted, last = painted + 1, now
             task = actors[number].go_on()
             if task and task.kind == "stitch":
@@ -131,7 +133,7 @@ def main(frames: int, nodes: str, chunk: int, paint_ms: float, index_ms: float, 
 
     Efficiency: the time that one node takes with --chunk off, divided by the number of nodes and the time that they take.
     """
-    seconds = {"frame": paint_ms / 1000, "lead": paint_ms / 1000, "index": PIECE * index_ms / 1000}
+    seconds = {"frame": paint_ms / 1000, "warmup": paint_ms / 1000, "index": SEGMENT_FRAMES * index_ms / 1000}
     counts = list(map(int, nodes.split(",")))
     alone = frames * (paint_ms + index_ms) / 1000
     click.echo(f"{frames} frames, {paint_ms:g} ms each, index {index_ms:g} ms; seconds, and efficiency")

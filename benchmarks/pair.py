@@ -16,7 +16,7 @@ from fav.cli.common import one_line_errors
 from fav.cli.options import FILE, SizeType
 from fav.pipeline.request import Request
 from fav.pipeline.submit import submit
-from fav.pipeline.task_names import PAINTED
+from fav.pipeline.task_names import FRAME_KINDS
 from shared.heartbeat import temporary_member
 from shared.jobs import Job
 from shared.shared_dir import open_share
@@ -41,7 +41,7 @@ def painting_s(clip: Path, style: Path, nodes: int, chunk: int | None) -> tuple[
 
 
 def spread_s(job: Job) -> tuple[float, int]:
-    moments = [path.stat().st_mtime for kind in PAINTED for path in (job.layout.results / kind).rglob("*.png")]
+    moments = [path.stat().st_mtime for kind in FRAME_KINDS for path in (job.layout.results / kind).rglob("*.png")]
     return max(moments) - min(moments), len(moments)
 
 

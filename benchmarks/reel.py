@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))
 
 from fav import flow as flows
 from fav.evaluation.comparison import FrameSample
-from fav.flow.field import between
+from fav.flow.field import estimate
 from fav.model.runner import StyleRunner
 from fav.stylize.recurrence import Recurrence
 from fav.synthetic.scene import Scene, view
@@ -83,7 +83,7 @@ def forth_and_back(pictures: Sequence[np.ndarray], count: int) -> Frames:
 
 
 def stylized(frames: Frames, runner: StyleRunner, flow: flows.Flow) -> Iterator[FrameSample]:
-    """What a film with memory shows of each frame, and against it what one made with `--independent` shows.
+    """What a film with memory shows of each frame, and against it what one made with `--no-temporal` shows.
 
     Raw, as the network gives them, and with flow and reliability as in a film of the default options.
     """
@@ -92,7 +92,7 @@ def stylized(frames: Frames, runner: StyleRunner, flow: flows.Flow) -> Iterator[
     def hung():
         before = None
         for picture, _, cut in ours:
-            yield picture, None if cut or before is None else between(flow, picture, before)
+            yield picture, None if cut or before is None else estimate(flow, picture, before)
             before = picture
 
     for number, ((picture, seconds, cut), film) in enumerate(zip(theirs, Recurrence(runner).film(hung()))):

@@ -18,7 +18,7 @@ from fav.cli.options import FILE, SizeType
 from fav.flow import Flow
 from fav.flow.spynet import SpyNet, load_weights, make_level, name_of
 from fav.util.images import read_image, resize
-from fav.util.malloc import keep_freed_memory
+from fav.util.malloc import tune_malloc
 
 
 def channels_last(weights: Path) -> SpyNet:
@@ -43,7 +43,7 @@ def channels_last(weights: Path) -> SpyNet:
 def main(first: Path, second: Path, spynet: Path, size: tuple[int, int], threads: int, rounds: int) -> None:
     """Print a table for both directions of flow between images FIRST and SECOND."""
     torch.set_num_threads(threads)
-    keep_freed_memory()
+    tune_malloc()
     frames = [resize(read_image(path), size) for path in (first, second)]
     forms: dict[str, Flow] = {
         "as published": PlainSpyNet(spynet), "channels_last": channels_last(spynet), "here": SpyNet(spynet)

@@ -96,6 +96,7 @@ def make_plan(job, node, steps: str, series: bool, **options):
     import fav.flow.field
     import fav.model.runner
     import fav.pipeline.artifacts
+    import fav.pipeline.delivery
     import fav.pipeline.plan
     import fav.stylize.engine
     import fav.stylize.recurrence
@@ -109,7 +110,7 @@ def make_plan(job, node, steps: str, series: bool, **options):
     watch = Stopwatch()
     with watch.step("load models"):
         plan = fav.pipeline.plan.make_plan(job, node, **options)
-    plan.studio._flow = watch.timed("flow, two directions", plan.studio._flow)
+    plan.stylizer._flow = watch.timed("flow, two directions", plan.stylizer._flow)
     watch.time("decode", (fav.video.reader.FrameReader, "read"))
     watch.time("decode: checksum", (fav.video.decoding, "checksum"))
     watch.time("decode: YUV to BGR", (fav.video.decoding, "to_bgr"))
@@ -129,15 +130,15 @@ def make_plan(job, node, steps: str, series: bool, **options):
     watch.time("film: read frames", (fav.pipeline.artifacts.JobArtifacts, "frame"))
     watch.time("film: encode", (fav.pipeline.plan.VideoPlan, "_stitched"))
     if series:
-        fav.stylize.engine.FrameStylizer.look_ahead, fav.pipeline.artifacts.ahead = (lambda *words: None), map
-        plan.studio._painter = Later()
+        fav.stylize.engine.FrameStylizer.prefetch_flow, fav.pipeline.delivery.prefetch = (lambda *words: None), map
+        plan.stylizer._painter = Later()
     moments = []
-    paint, publish, finish = plan.run, results.publish_bytes, plan.finish
+    paint, publish, finish = plan.run, results.publish_bytes, plan.finalize
 
-    def run(task, tick):
+    def run(task, report_progress):
         if task.kind == "frame" and not moments:
             moments.append((time.perf_counter(), time.process_time()))
-        return paint(task, tick)
+        return paint(task, report_progress)
 
     def published(node, job, task, data):
         ours = publish(node, job, task, data)
@@ -152,7 +153,7 @@ def make_plan(job, node, steps: str, series: bool, **options):
             watch.save(Path(steps), painting=(last[0] - first[0], last[1] - first[1]), peak_kb=peak_kb())
         return word
 
-    plan.run, results.publish_bytes, plan.finish = run, published, finished
+    plan.run, results.publish_bytes, plan.finalize = run, published, finished
     return plan
 
 

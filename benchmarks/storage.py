@@ -20,12 +20,12 @@ from fav.cli.options import FILE, SizeType
 from fav.flow.io import encode_flow
 from fav.pipeline.spec import OPTIONS
 from fav.stylize.engine import FrameStylizer
-from fav.stylize.indexing import index_pieces
+from fav.stylize.indexing import index_segments
 from fav.stylize.settings import StyleSettings
 from fav.stylize.timeline import Timeline
 from fav.util.images import encode_png
 
-DEFAULTS = {name: OPTIONS[name].default for name in ("min_filter", "fill")}
+DEFAULTS = {name: OPTIONS[name].default for name in ("occlusion_erode", "occlusion_fill")}
 # A line of the table: files of the procedure of 2020 by the ends of their names, and of ours.
 LINES = {
     "source frames": ((".ppm",), ()),
@@ -47,17 +47,17 @@ def bytes_of_2020(clip: Path, style: Path, spynet: Path, threads: int) -> Counte
 def bytes_of_ours(clip: Path, look: StyleSettings, threads: int) -> Counter[str]:
     """Bytes of the results that a job publishes, by kind; of the flow as well, which travels with the slow methods alone."""
     timeline, found = Timeline(), Counter()
-    for piece in index_pieces(clip, None, ()):
+    for piece in index_segments(clip, None, ()):
         timeline.add(piece)
-    studio = FrameStylizer(clip, look, threads=threads)
-    picture = studio.first(0, timeline.index, opening=True)
+    stylizer = FrameStylizer(clip, look, threads=threads)
+    picture = stylizer.first(0, timeline.index, opening=True)
     found["frame"] += len(encode_png(picture))
     for number in range(1, timeline.end):
-        geometry = studio.geometry(number, number - 1, timeline.index)
-        picture = studio.next(number, timeline.index, picture, geometry)
+        geometry = stylizer.geometry(number, number - 1, timeline.index)
+        picture = stylizer.next(number, timeline.index, picture, geometry)
         found["flow"] += len(encode_flow(geometry.flow, geometry.reliability))
         found["frame"] += len(encode_png(picture))
-    studio.close()
+    stylizer.close()
     return found
 
 

@@ -21,10 +21,10 @@ from fav.evaluation.comparison import EvaluationConfig, FrameSample, measure, us
 from fav.evaluation.metrics import FrameLosses, mean_and_95th
 from fav.evaluation.motion import motion_error
 from fav.evaluation.perceptual_metrics import losses_of
-from fav.evaluation.perceptual_metrics import painting_of as painting_seen
+from fav.evaluation.perceptual_metrics import style_image_of as painting_seen
 from fav.evaluation.report import Evaluation
 from fav.evaluation.strokes import stroke_width
-from fav.flow.field import between
+from fav.flow.field import estimate
 from fav.model.checkpoints import load_style
 from fav.model.runner import StyleRunner
 from fav.util.images import read_image
@@ -52,7 +52,7 @@ class Motion:
         before = None
         for now in moments:
             if before is not None and not now.cut:
-                seen = between(self.flow, now.source, before.source)
+                seen = estimate(self.flow, now.source, before.source)
                 self.errors.append(motion_error(self.flow(now.film, before.film), seen.flow, seen.reliability))
             before = now
             yield now
@@ -143,7 +143,7 @@ def main(
 ) -> None:
     """Print how steady films in STYLES (.safetensors) are, how much of the painting is in them, and how crisp they are.
 
-    Each video is stylized with memory and frame by frame (as with `--independent`), raw, without an encoder, and measured
+    Each video is stylized with memory and frame by frame (as with `--no-temporal`), raw, without an encoder, and measured
     as by `python -m fav evaluate --against`. docs/how-to/evaluate.md has what lattice, strokes, edges and palette mean;
     motion is how far the film's own motion is from the source's, pixels a frame (tOF).
     """

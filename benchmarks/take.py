@@ -15,7 +15,7 @@ from benchmarks import reel
 from fav import flow as flows
 from fav.flow.field import (
     FlowField,
-    between,
+    estimate,
 )
 from fav.model.backends import choose
 from fav.model.checkpoints import load_style
@@ -92,5 +92,5 @@ def check(motions: str, videos: Sequence[Path], fail: Callable[[str], None]) -> 
 
 def _take(frames: list[np.ndarray], runner: StyleRunner, flow: str) -> Take:
     method = flows.make(flow)
-    steps = [None, *(between(method, here, there) for there, here in zip(frames, islice(frames, 1, None)))]
+    steps = [None, *(estimate(method, here, there) for there, here in zip(frames, islice(frames, 1, None)))]
     return Take(frames, steps, method, runner)

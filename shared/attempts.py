@@ -11,16 +11,16 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from shared.errors import JobQueueError, plain
+from shared.errors import JobQueueError, sanitize
 from shared.identity import DECODE_ERRORS, Identity, node_key
 from shared.jobs import Job
 from shared.membership import Node
 from shared.paths import Task
 
-MOST_FAULTS = 3  # attempts that raised, took their process down, hung, or left a damaged result
-MOST_VANISHED = 10  # owners that vanished: mostly not the task's fault
-MOST_FAILED_TASKS = 50  # a job with more of them is sick as a whole
-VOID = "void."
+MAX_FAILURES = 3  # attempts that raised, took their process down, hung, or left a damaged result
+MAX_VANISHED_OWNERS = 10  # owners that vanished: mostly not the task's fault
+MAX_FAILED_TASKS = 50  # a job with more of them is sick as a whole
+IGNORED_PREFIX = "void."
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def record(node: Node, job: Job, task: Task, why: str, detail: str, nonce: str) 
 
     Tried again with the same `nonce` after an error, it counts once. JobRemovedError where the job was cleaned.
     """
-    job.marks()
+    job.flags()
     place = job.layout.attempts_of(task)
     node.share.system.make_dirs(place, below=job.layout.root)
     content = {"why": why, "who": node.identity.incarnation, "host": node.identity.host, "detail": detail[-20_000:]}
@@ -60,21 +60,21 @@ def record(node: Node, job: Job, task: Task, why: str, detail: str, nonce: str) 
         node.share.system.write_new(place / f"{node.identity.token}.{nonce}", json.dumps(content).encode())
     except FileExistsError:
         pass
-    settle(node, job, task)
+    mark_failed_if_exhausted(node, job, task)
 
 
-def of_task(job: Job, task: Task) -> list[Attempt]:
+def attempts_of_task(job: Job, task: Task) -> list[Attempt]:
     """All recorded attempts of a task that came to nothing."""
     return [attempt for _, attempt in _records(job, task)]
 
 
-def of_job(job: Job) -> Iterator[tuple[Task, Attempt]]:
+def attempts_of_job(job: Job) -> Iterator[tuple[Task, Attempt]]:
     """All recorded attempts of a job that came to nothing, but those of tasks that were opened anew."""
     system, place = job.share.system, job.layout.attempts
     for kind in system.list(place):
         for shard in system.list(place / kind):
-            for task in filter(None, (Task.named(f"{kind}.{number}") for number in system.list(place / kind / shard))):
-                yield from ((task, attempt) for attempt in of_task(job, task))
+            for task in filter(None, (Task.parse(f"{kind}.{number}") for number in system.list(place / kind / shard))):
+                yield from ((task, attempt) for attempt in attempts_of_task(job, task))
 
 
 def _records(job: Job, task: Task) -> Iterator[tuple[str, Attempt]]:
@@ -88,15 +88,15 @@ def _records(job: Job, task: Task) -> Iterator[tuple[str, Attempt]]:
             data = job.share.system.read(place / name)
             fields = json.loads(data) if data else {}
             if "why" in fields:
-                detail = "\n".join(plain(line, 2000) for line in str(fields["detail"]).splitlines())
+                detail = "\n".join(sanitize(line, 2000) for line in str(fields["detail"]).splitlines())
                 yield (
                     name,
                     Attempt(
-                        plain(fields["why"]),
-                        plain(fields["who"]),
+                        sanitize(fields["why"]),
+                        sanitize(fields["who"]),
                         detail,
-                        plain(fields.get("host", "")),
-                        counts=not name.startswith(VOID),
+                        sanitize(fields.get("host", "")),
+                        counts=not name.startswith(IGNORED_PREFIX),
                     ),
                 )
             elif not data:  # without hard links: its owner died between making the placeholder and writing it
@@ -111,9 +111,9 @@ def _records(job: Job, task: Task) -> Iterator[tuple[str, Attempt]]:
             yield name, Attempt("unreadable", "", str(error))
 
 
-def settle(node: Node, job: Job, task: Task) -> bool:
+def mark_failed_if_exhausted(node: Node, job: Job, task: Task) -> bool:
     """Mark a task that used up its attempts as failed; whether it is."""
-    attempts = of_task(job, task)
+    attempts = attempts_of_task(job, task)
     if not _used_up(attempts):
         return False
     last = max(attempts, key=lambda attempt: attempt.why != "vanished")
@@ -128,19 +128,19 @@ def settle(node: Node, job: Job, task: Task) -> bool:
 def _used_up(attempts: list[Attempt]) -> bool:
     vanished = sum(attempt.why == "vanished" for attempt in attempts)
     faults = sum(attempt.why != "vanished" and attempt.counts for attempt in attempts)
-    return faults >= MOST_FAULTS or vanished >= MOST_VANISHED
+    return faults >= MAX_FAILURES or vanished >= MAX_VANISHED_OWNERS
 
 
 def _open_again(job: Job, task: Task) -> bool:
     """Remove the mark of a failed task that has attempts left; whether it had. After the mark was written, or a record
     was taken back: of two nodes that do one each, at least one sees both."""
-    if _used_up(of_task(job, task)):
+    if _used_up(attempts_of_task(job, task)):
         return False
     job.share.system.unlink(job.layout.failure(task))
     return True
 
 
-def take_back(node: Node, job: Job, task: Task) -> None:
+def ignore_attempts(node: Node, job: Job, task: Task) -> None:
     """What this node failed at, in all its incarnations, is not to count: it was the node, and not the task."""
     place = job.layout.attempts_of(task)
     for name, attempt in _records(job, task):
@@ -150,13 +150,13 @@ def take_back(node: Node, job: Job, task: Task) -> None:
             and node_key(attempt.who) == node_key(node.identity.incarnation)
         ):
             try:
-                node.share.system.rename(place / name, place / f"{VOID}{name}")
+                node.share.system.rename(place / name, place / f"{IGNORED_PREFIX}{name}")
             except FileNotFoundError:
                 pass  # only the reply of the first try was lost; or somebody opened the task anew
     _open_again(job, task)
 
 
-def in_words(attempts: list[Attempt]) -> str:
+def summarize(attempts: list[Attempt]) -> str:
     """Some attempts in one line: each cause once, and on which nodes."""
     causes: dict[str, Counter[str]] = {}
     for attempt in attempts:
@@ -170,23 +170,23 @@ def in_words(attempts: list[Attempt]) -> str:
 
 def why(job: Job, name: str) -> str:
     """Why the task of that name failed, in one line."""
-    return f"{name}: {in_words(of_task(job, Task.from_name(name)))}"
+    return f"{name}: {summarize(attempts_of_task(job, Task.from_name(name)))}"
 
 
 def failed(job: Job) -> list[str]:
     """Names of the failed tasks."""
-    return [name for name in job.share.system.list(job.layout.failed) if Task.named(name)]
+    return [name for name in job.share.system.list(job.layout.failed) if Task.parse(name)]
 
 
 def reopen(job: Job) -> int:
     """Forget the attempts of all failed tasks, so that they are open again; how many there were."""
     names = failed(job)
     for task in map(Task.from_name, names):
-        forget(job, task)
+        clear_attempts(job, task)
     return len(names)
 
 
-def forget(job: Job, task: Task) -> None:
+def clear_attempts(job: Job, task: Task) -> None:
     """Let the attempts of a task count no more, and open it anew if it failed."""
     place = job.layout.attempts_of(task)
     try:

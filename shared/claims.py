@@ -10,7 +10,7 @@ from enum import Enum, auto
 from pathlib import Path
 
 from shared import results
-from shared.errors import JobQueueError, plain
+from shared.errors import JobQueueError, sanitize
 from shared.identity import Identity, read_identity
 from shared.jobs import Job, all_jobs
 from shared.membership import Node
@@ -37,7 +37,7 @@ class Claims:
         system, placeholder = self.node.share.system, self.job.layout.placeholder(task)
         try:
             if self.node.share.hard_links:
-                system.link(self.node.heart, placeholder)
+                system.link(self.node.heartbeat_file, placeholder)
             else:
                 system.write_new(placeholder, self.node.identity.to_bytes())
         except OSError as error:
@@ -46,7 +46,7 @@ class Claims:
                     return Outcome.LOST
                 if isinstance(error, FileNotFoundError):
                     self.node.check()
-                    self.job.marks()
+                    self.job.flags()
                     # Somebody has removed the directory; the next try finds it.
                     system.make_dirs(placeholder.parent, below=self.job.layout.root)
                 raise
@@ -65,19 +65,21 @@ class Claims:
         self.node.share.system.unlink(self.job.layout.placeholder(task))
         self.held.discard(task)
 
-    def withdraw(self, task: Task) -> None:
+    def abandon(self, task: Task) -> None:
         """Give up a claim without a result, unless somebody else's placeholder lies there by now."""
         self.held.discard(task)
-        take_away(self.node, self.job.layout.placeholder(task), self.node.draft(), self.node.identity.token, keep=False)
+        remove_claim(
+            self.node, self.job.layout.placeholder(task), self.node.temp_path(), self.node.identity.token, keep=False
+        )
 
-    def withdraw_all(self) -> None:
+    def abandon_all(self) -> None:
         for task in list(self.held):
-            self.withdraw(task)
+            self.abandon(task)
 
 
 def claimed(job: Job) -> dict[str, Path]:
     """Placeholders that are there now, by the name of their task; strangers' files are none. A done task may be claimed."""
-    return {name: job.layout.claims / name for name in job.share.system.list(job.layout.claims) if Task.named(name)}
+    return {name: job.layout.claims / name for name in job.share.system.list(job.layout.claims) if Task.parse(name)}
 
 
 @dataclass(frozen=True)
@@ -105,20 +107,20 @@ def claims_of(job: Job) -> list[Claim]:
             owner = read_identity(job.share, path)
             found.append(Claim(name, owner, "" if owner else "?"))
         except (OSError, JobQueueError) as error:
-            found.append(Claim(name, None, plain(error, 500)))
+            found.append(Claim(name, None, sanitize(error, 500)))
     return found
 
 
-def let_go(node: Node) -> None:
+def release_all(node: Node) -> None:
     """Withdraw whatever this node has left claimed, in any job."""
     for job in all_jobs(node.share):
         claims = Claims(node, job)
         for name, path in claimed(job).items():
             if claims.is_ours(path):
-                claims.withdraw(Task.from_name(name))
+                claims.abandon(Task.from_name(name))
 
 
-def take_away(node: Node, placeholder: Path, aside: Path, token: str, keep: bool) -> bool:
+def remove_claim(node: Node, placeholder: Path, aside: Path, token: str, keep: bool) -> bool:
     """Remove a placeholder if it carries `token`: move it aside first, then look, then decide.
 
     Never by inode, time or link count, and never by a look *before* the move: the name may carry
@@ -137,7 +139,7 @@ def take_away(node: Node, placeholder: Path, aside: Path, token: str, keep: bool
             system.unlink(aside)
         return True
     try:
-        node.share.appear(aside, placeholder)
+        node.share.publish_no_replace(aside, placeholder)
     except FileExistsError:
         pass  # a third node claimed it meanwhile; the second lost its claim, and nothing else
     system.unlink(aside)

@@ -8,11 +8,11 @@ import threading
 from contextlib import suppress
 from enum import IntEnum
 
-from shared.ownership import remove_order
+from shared.ownership import remove_command
 from shared.paths import is_incarnation
 from shared.shared_dir import SharedDir
 
-LOOK_S = 2.0  # how often a node looks for orders
+POLL_INTERVAL_S = 2.0  # how often a node looks for orders
 
 
 class ControlCommand(IntEnum):
@@ -22,39 +22,39 @@ class ControlCommand(IntEnum):
     STOP = 2
 
     @property
-    def word(self) -> str:
+    def verb(self) -> str:
         return self.name.lower()
 
 
-def give(share: SharedDir, incarnation: str, order: ControlCommand) -> None:
+def send(share: SharedDir, incarnation: str, order: ControlCommand) -> None:
     """Ask it of one node. It follows within a few seconds, over NFS within a minute; doing so twice is no error."""
-    share.system.make_dirs(share.layout.orders)
+    share.system.make_dirs(share.layout.control)
     with suppress(FileExistsError):
-        share.system.write_new(share.layout.order(incarnation, order.word), b"")
+        share.system.write_new(share.layout.command_file(incarnation, order.verb), b"")
 
 
-def given(share: SharedDir) -> dict[str, ControlCommand]:
+def pending(share: SharedDir) -> dict[str, ControlCommand]:
     """The orders that lie there, by incarnation; of two for one node the stronger."""
     found: dict[str, ControlCommand] = {}
-    for name in share.system.list(share.layout.orders):
-        incarnation, _, word = name.rpartition(".")
-        order = next((order for order in ControlCommand if order.word == word), None)
+    for name in share.system.list(share.layout.control):
+        incarnation, _, verb = name.rpartition(".")
+        order = next((order for order in ControlCommand if order.verb == verb), None)
         if order and is_incarnation(incarnation):
             found[incarnation] = max(order, found.get(incarnation, order))
     return found
 
 
-def take_back(share: SharedDir, incarnation: str) -> None:
+def clear_commands(share: SharedDir, incarnation: str) -> None:
     """Remove the orders of a node that has left."""
     for order in ControlCommand:
-        remove_order(share, incarnation, order.word)
+        remove_command(share, incarnation, order.verb)
 
 
-def sweep(share: SharedDir) -> None:
+def remove_stale(share: SharedDir) -> None:
     """Remove the orders of nodes that are not there any more."""
     alive = set(share.system.list(share.layout.nodes))
-    for incarnation in set(given(share)) - alive:
-        take_back(share, incarnation)
+    for incarnation in set(pending(share)) - alive:
+        clear_commands(share, incarnation)
 
 
 class ControlListener:
@@ -67,20 +67,20 @@ class ControlListener:
         self._names: list[str] = []
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def listen(self, incarnation: str) -> None:
+    def add_name(self, incarnation: str) -> None:
         """Listen for this name, too."""
         self._names.append(incarnation)
         if self._thread.ident is None:
             self._thread.start()
 
-    def forget(self) -> None:
+    def acknowledge(self) -> None:
         """Take the orders back that were heard."""
         for name in self._names if self.signals else ():
-            take_back(self.share, name)
+            clear_commands(self.share, name)
 
     def _run(self) -> None:
         over = threading.Event()
-        while not self.share.system.wait(over, LOOK_S):
+        while not self.share.system.wait(over, POLL_INTERVAL_S):
             with suppress(OSError):  # the server stumbles, or a stranger's directory: the next look comes soon
-                orders = given(self.share)
+                orders = pending(self.share)
                 self.signals = max(self.signals, *(orders.get(name, 0) for name in self._names))

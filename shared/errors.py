@@ -8,10 +8,12 @@ from contextlib import contextmanager
 
 from shared.terminal import open_streams
 
-LEAST = (3, 11)  # of Python
-LONGEST = 4000  # letters of a message
+MIN_PYTHON = (3, 11)  # of Python
+MAX_LENGTH = 4000  # letters of a message
 # Letters that show nothing, though Python calls them printable: with them two names look the same that are not.
-UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 # What has a name, in words, by its type; and by the error of opening it as a regular file, without following links.
 FILE_TYPES = {
     stat.S_IFREG: "a file",
@@ -26,12 +28,12 @@ TYPES_BY_ERRNO = {errno.ELOOP: stat.S_IFLNK, errno.ENXIO: stat.S_IFSOCK, errno.E
 INSTALL = "bash install.sh, then use .venv/bin/python"
 
 
-def plain(text: object, most: int = 200) -> str:
+def sanitize(text: object, most: int = 200) -> str:
     """What somebody wrote, fit for one line of a terminal, a page or a plot: at most so many letters, each of which is seen.
 
     Control characters, those that turn the direction of a line or have no width, and bytes that were no text become `?`.
     """
-    return UNSEEN.sub("?", "".join(letter if letter.isprintable() else "?" for letter in str(text)[:most]))
+    return INVISIBLE.sub("?", "".join(letter if letter.isprintable() else "?" for letter in str(text)[:most]))
 
 
 def file_type(mode: int) -> str:
@@ -39,35 +41,33 @@ def file_type(mode: int) -> str:
     return FILE_TYPES.get(stat.S_IFMT(mode), "something else")
 
 
-def lacking(error: ImportError) -> str:
+def missing_dependency_message(error: ImportError) -> str:
     """In one line, that this Python lacks a library, or one does not load in it."""
-    return f"{sys.executable}: a library is missing or does not load ({plain(error, 300)}); {INSTALL}"
+    return f"{sys.executable}: a library is missing or does not load ({sanitize(error, 300)}); {INSTALL}"
 
 
-def is_ours(error: ImportError) -> bool:
+def is_own_module(error: ImportError) -> bool:
     """Whether it is a part of this program that is missing: then something is wrong with it, and not with the machine."""
     return (error.name or "").partition(".")[0] in ("fav", "shared")
 
 
 @contextmanager
-def installed():
+def checked_imports():
     """For a command's imports: they end it in one line with its cure where this Python is too old, or lacks a library.
 
     Standard streams that are closed are opened first.
     """
     open_streams()
     wrong = None
-    if sys.version_info < LEAST:
-        wrong = (
-            f"{sys.executable}: expected Python {LEAST[0]}.{LEAST[1]} or newer, got {sys.version.split()[0]}; {INSTALL}"
-        )
+    if sys.version_info < MIN_PYTHON:
+        wrong = f"{sys.executable}: expected Python {MIN_PYTHON[0]}.{MIN_PYTHON[1]} or newer, got {sys.version.split()[0]}; {INSTALL}"
     try:
         if wrong is None:
             yield
     except ImportError as error:
-        if is_ours(error):
+        if is_own_module(error):
             raise
-        wrong = lacking(error)
+        wrong = missing_dependency_message(error)
     if wrong is not None:
         print(f"error: {wrong}", file=sys.stderr)
         sys.exit(2)
@@ -80,7 +80,7 @@ class UserError(Exception):
     """
 
     def __str__(self) -> str:
-        return plain(super().__str__(), LONGEST)
+        return sanitize(super().__str__(), MAX_LENGTH)
 
 
 class JobQueueError(UserError):

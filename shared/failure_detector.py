@@ -28,9 +28,9 @@ class FailureDetector:
         self.me = me or Identity.here()
         self.gap = 0.0  # seconds between the last two looks, as far as they count
         self._last_look: float | None = None
-        self._heard: dict[str, tuple[int, float]] = {}  # incarnation -> (mtime, seconds of silence)
+        self._last_change: dict[str, tuple[int, float]] = {}  # incarnation -> (mtime, seconds of silence)
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Look at every heartbeat once; OSError where the directory cannot be looked at."""
         system = self.share.system
         now = system.monotonic()
@@ -38,28 +38,28 @@ class FailureDetector:
         gap = 0.0 if self._last_look is None else min(now - self._last_look, POLL_S)
         for name in filter(is_incarnation, system.list(self.share.layout.nodes)):
             try:
-                mtime = system.mtime(self.share.layout.heart(name))
+                mtime = system.mtime(self.share.layout.heartbeat(name))
             except OSError as error:
                 if error.errno in RETRYABLE_ERRNOS:
                     raise
                 continue  # it has left, or is no heartbeat file at all
-            before, silence = self._heard.get(name, (mtime, -gap))
+            before, silence = self._last_change.get(name, (mtime, -gap))
             heard[name] = mtime, silence + gap if mtime == before else 0.0
-        self._heard = heard
+        self._last_change = heard
         self._last_look, self.gap = now, gap
 
     def nodes(self) -> list[str]:
         """Incarnations that have a heartbeat file, as of the last look."""
-        return list(self._heard)
+        return list(self._last_change)
 
-    def silence(self, incarnation: str) -> float | None:
+    def silent_for(self, incarnation: str) -> float | None:
         """Seconds for which its heartbeat has not changed, None where it has no heartbeat file."""
-        found = self._heard.get(incarnation)
+        found = self._last_change.get(incarnation)
         return found[1] if found else None
 
-    def beat(self, incarnation: str) -> float | None:
+    def renewed_at(self, incarnation: str) -> float | None:
         """When its heartbeat was renewed, as of the last look: seconds since 1970 by the clock of the share. For people."""
-        found = self._heard.get(incarnation)
+        found = self._last_change.get(incarnation)
         return found[0] / 1e9 if found else None
 
     def now(self, known: Mapping[str, Identity] | None = None) -> float:
@@ -68,13 +68,13 @@ class FailureDetector:
         `known` are the nodes that have a heartbeat file, None to read these files. A node of this machine whose process lives has renewed its heartbeat some seconds ago. Where there is none, this
         machine's clock counts, unless a heartbeat is newer.
         """
-        newest = max((mtime for mtime, _ in self._heard.values()), default=0) / 1e9
+        newest = max((mtime for mtime, _ in self._last_change.values()), default=0) / 1e9
         local = [
             identity
             for identity in (identities(self.share) if known is None else known).values()
-            if identity.lived_here(self.me)
+            if identity.same_boot(self.me)
         ]
-        if any(not self.process_gone(identity) for identity in local if identity.incarnation in self._heard):
+        if any(not self.process_gone(identity) for identity in local if identity.incarnation in self._last_change):
             return newest
         return max(newest, time.time())
 
@@ -86,17 +86,17 @@ class FailureDetector:
         """
         system = self.share.system
         return (
-            identity.lived_here(self.me)
+            identity.same_boot(self.me)
             and system.process_gone(identity.pid, identity.start)
-            and (system.started_here(identity.token) or (self.silence(identity.incarnation) or 0.0) >= SURE_S)
+            and (system.started_here(identity.token) or (self.silent_for(identity.incarnation) or 0.0) >= SURE_S)
         )
 
-    def dead(self, identity: Identity, lease: float) -> bool:
+    def is_dead(self, identity: Identity, lease: float) -> bool:
         """Whether an owner of placeholders that were listed *before* the last look is dead."""
-        silence = self.silence(identity.incarnation)
+        silence = self.silent_for(identity.incarnation)
         if silence is None:  # it has left, or joined a moment ago and the list of nodes was an old one
             return not (
                 identity.incarnation in self.share.system.list(self.share.layout.nodes)
-                or self.share.system.exists(self.share.layout.heart(identity.incarnation))
+                or self.share.system.exists(self.share.layout.heartbeat(identity.incarnation))
             )
         return silence >= lease or self.process_gone(identity)

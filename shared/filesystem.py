@@ -35,10 +35,10 @@ TRANSIENT_ERRNOS = NO_SPACE_ERRNOS | RETRYABLE_ERRNOS | READ_ONLY_ERRNOS
 NO_LINKS = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-CLOCK = getattr(
+BOOT_CLOCK = getattr(
     time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC
 )  # goes on while the machine is suspended: a claim ages then, too
-SILLY = re.compile(r"\.nfs[0-9a-f]{8,}")  # what an NFS client calls a file that was removed while it was open
+SILLY_RENAME = re.compile(r"\.nfs[0-9a-f]{8,}")  # what an NFS client calls a file that was removed while it was open
 RECORD_LIMIT = 1 << 20  # no identity, manifest or attempt of ours comes near 1 MiB
 
 
@@ -46,11 +46,11 @@ RECORD_LIMIT = 1 << 20  # no identity, manifest or attempt of ours comes near 1 
 class Removal:
     """What `FileSystem.remove` left in place: entries that are not ours, and whether it failed to remove one that is."""
 
-    strangers: list[Path] = field(default_factory=list)
+    foreign: list[Path] = field(default_factory=list)
     failed: bool = False
 
     def add(self, other: "Removal") -> None:
-        self.strangers += other.strangers
+        self.foreign += other.foreign
         self.failed |= other.failed
 
 
@@ -71,7 +71,7 @@ class FileSystem:
 
     # ---- the clock
     def monotonic(self) -> float:
-        return time.clock_gettime(CLOCK)
+        return time.clock_gettime(BOOT_CLOCK)
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
@@ -81,14 +81,14 @@ class FileSystem:
         return event.wait(seconds)
 
     # ---- links
-    def follow_no_link(self, directory: Path) -> None:
+    def refuse_symlink(self, directory: Path) -> None:
         """NotADirectoryError where a directory below the root, or one above it there, is a symbolic link.
 
-        A directory that was seen to be real is not looked at again before `forget_directories`.
+        A directory that was seen to be real is not looked at again before `drop_directory_cache`.
         """
         if not self._is_below_root(directory) or os.fspath(directory) in self._real:
             return
-        self.follow_no_link(directory.parent)
+        self.refuse_symlink(directory.parent)
         try:
             mode = self.os.stat(directory, follow_symlinks=False).st_mode
         except (FileNotFoundError, NotADirectoryError):
@@ -98,7 +98,7 @@ class FileSystem:
         if stat.S_ISDIR(mode):
             self._real.add(os.fspath(directory))
 
-    def forget_directories(self) -> None:
+    def drop_directory_cache(self) -> None:
         """Look at every directory anew: one may have been replaced by a link."""
         self._real = set()
 
@@ -108,7 +108,7 @@ class FileSystem:
     def require_directory(self, path: Path) -> None:
         """JobQueueError where something else than a directory has its place; it may be missing.
 
-        One that was seen to be real is not looked at again, as for `follow_no_link`.
+        One that was seen to be real is not looked at again, as for `refuse_symlink`.
         """
         if os.fspath(path) in self._real:
             return
@@ -124,7 +124,7 @@ class FileSystem:
 
     # ---- reading
     @contextmanager
-    def _opened(self, directory: Path):
+    def _open_dir(self, directory: Path):
         """A directory, opened. An NFS client asks the server again about the names in a directory that was just
         opened; without it, a name that was missing once stays missing for up to a minute. That holds for the
         directory's own name as well, so it is asked for again from above."""
@@ -135,14 +135,14 @@ class FileSystem:
             self.os.close(fd)
 
     def _open(self, directory: Path) -> int:
-        self.follow_no_link(directory)
+        self.refuse_symlink(directory)
         flags = DIRECTORY | (os.O_NOFOLLOW if self._is_below_root(directory) else 0)
         try:
             return self.os.open(directory, flags)
         except FileNotFoundError:
             if directory.parent == directory:
                 raise
-            with self._opened(directory.parent) as above:
+            with self._open_dir(directory.parent) as above:
                 return self._open_in(above, directory.name, flags)
 
     def _open_in(self, directory: int, name: str, flags: int) -> int:
@@ -184,7 +184,7 @@ class FileSystem:
     @contextmanager
     def _regular(self, path: Path) -> Iterator[tuple[int, os.stat_result]]:
         """A regular file, opened to read, and what it is; JobQueueError where it is none or not for us."""
-        with self._opened(path.parent) as directory:
+        with self._open_dir(path.parent) as directory:
             try:
                 fd = self._open_in(directory, path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             except OSError as error:
@@ -213,7 +213,7 @@ class FileSystem:
     def exists(self, path: Path) -> bool:
         """Whether the name is there now, asked of the server and not of a cache."""
         try:
-            with self._opened(path.parent) as directory:
+            with self._open_dir(path.parent) as directory:
                 self.os.stat(path.name, dir_fd=directory, follow_symlinks=False)
         except (FileNotFoundError, NotADirectoryError):
             return False
@@ -222,7 +222,7 @@ class FileSystem:
     def entries(self, directory: Path) -> list[str]:
         """All names in a directory, sorted; none if it does not exist."""
         try:
-            with self._opened(directory) as fd:
+            with self._open_dir(directory) as fd:
                 return sorted(self.os.listdir(fd))
         except (FileNotFoundError, NotADirectoryError):
             return []
@@ -233,7 +233,7 @@ class FileSystem:
 
     def mtime(self, path: Path) -> int:
         """The modification time in ns, through a fresh open: stat alone may show one that is 10 s old."""
-        self.follow_no_link(path.parent)
+        self.refuse_symlink(path.parent)
         fd = self.os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             return self.os.fstat(fd).st_mtime_ns
@@ -258,11 +258,11 @@ class FileSystem:
     # ---- writing
     def write_new(self, path: Path, data: bytes) -> None:
         """A new file with this content, synced; on failure no file stays behind."""
-        self.follow_no_link(path.parent)
+        self.refuse_symlink(path.parent)
         fd = self.os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, self.file_mode)
         try:
             try:
-                self._give(fd, self.file_mode)
+                self._set_owner_mode(fd, self.file_mode)
                 view = memoryview(data)
                 while view:
                     view = view[self.os.write(fd, view) :]
@@ -275,17 +275,17 @@ class FileSystem:
 
     def sync(self, path: Path) -> None:
         """Make a finished private file durable and the colleagues' to link."""
-        self.follow_no_link(path.parent)
+        self.refuse_symlink(path.parent)
         fd = self.os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            self._give(fd, self.file_mode)
+            self._set_owner_mode(fd, self.file_mode)
             self.os.fsync(fd)
         finally:
             self.os.close(fd)
 
     def append(self, path: Path, data: bytes) -> None:
         """Add to the end of a file, which is made where it is missing. Only one process may do so at a time."""
-        self.follow_no_link(path.parent)
+        self.refuse_symlink(path.parent)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         fd = self.os.open(path, flags, self.file_mode)
         try:
@@ -297,24 +297,24 @@ class FileSystem:
             self.os.close(fd)
 
     def link(self, old: Path, new: Path) -> None:
-        self.follow_no_link(new.parent)
+        self.refuse_symlink(new.parent)
         self.os.link(old, new, follow_symlinks=False)
 
     def rename(self, old: Path, new: Path) -> None:
-        self.follow_no_link(old.parent)
-        self.follow_no_link(new.parent)
+        self.refuse_symlink(old.parent)
+        self.refuse_symlink(new.parent)
         self.os.rename(old, new)
 
     def unlink(self, path: Path) -> None:
         """Remove a name; it is no error if it is gone."""
         try:
-            self.follow_no_link(path.parent)
+            self.refuse_symlink(path.parent)
             self.os.unlink(path)
         except FileNotFoundError:
             pass
 
     def touch(self, path: Path) -> None:
-        self.follow_no_link(path.parent)
+        self.refuse_symlink(path.parent)
         self.os.utime(path)
 
     def make_dirs(self, path: Path, below: Path | None = None) -> None:
@@ -324,7 +324,7 @@ class FileSystem:
         """
         if path == below:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
-        self.follow_no_link(path)
+        self.refuse_symlink(path)
         try:
             try:
                 self.os.mkdir(path, self.dir_mode)
@@ -334,17 +334,17 @@ class FileSystem:
                 self.make_dirs(path.parent, below)
                 self.os.mkdir(path, self.dir_mode)  # no further: some directories will not have another
         except FileExistsError:  # also after a lost reply: then it has the mode that the umask left it
-            self.follow_no_link(path)
+            self.refuse_symlink(path)
             if not stat.S_ISDIR(self.os.stat(path).st_mode):
                 raise
             return
         fd = self.os.open(path, DIRECTORY | os.O_NOFOLLOW)
         try:
-            self._give(fd, self.dir_mode)
+            self._set_owner_mode(fd, self.dir_mode)
         finally:
             self.os.close(fd)
 
-    def _give(self, fd: int, mode: int) -> None:
+    def _set_owner_mode(self, fd: int, mode: int) -> None:
         """Give a file or directory that this process has just made to the share's group, as far as this user may."""
         info = self.os.stat(fd)
         if self.group is not None and info.st_gid != self.group:
@@ -375,7 +375,7 @@ class FileSystem:
     def _descended(self, directory: Path) -> Iterator[int]:
         """A directory, opened name by name from the root on, so that none of them can become a link meanwhile."""
         if not self._is_below_root(directory):
-            with self._opened(directory) as fd:
+            with self._open_dir(directory) as fd:
                 yield fd
             return
         with self._descended(directory.parent) as above:
@@ -389,19 +389,19 @@ class FileSystem:
         try:
             mode = self.os.stat(path.name, dir_fd=above, follow_symlinks=False).st_mode
             is_directory = stat.S_ISDIR(mode)
-            if stat.S_ISREG(mode) and SILLY.fullmatch(path.name):
+            if stat.S_ISREG(mode) and SILLY_RENAME.fullmatch(path.name):
                 removal.failed = True  # a file that was removed while it was open: it goes when it is closed
             elif not (is_directory or stat.S_ISREG(mode)) or not is_ours(path, is_directory):
-                removal.strangers.append(path)
+                removal.foreign.append(path)
             elif is_directory:
                 fd = self.os.open(path.name, DIRECTORY | os.O_NOFOLLOW, dir_fd=above)
-                before = len(removal.strangers)
+                before = len(removal.foreign)
                 try:
                     for name in sorted(self.os.listdir(fd)):
                         self._remove(fd, path / name, is_ours, removal)
                 finally:
                     self.os.close(fd)
-                if len(removal.strangers) == before:
+                if len(removal.foreign) == before:
                     self.os.rmdir(path.name, dir_fd=above)
             else:
                 self.os.unlink(path.name, dir_fd=above)
@@ -411,9 +411,9 @@ class FileSystem:
             removal.failed = True
 
     # ---- processes
-    def note(self, token: str) -> None:
+    def record_node(self, token: str) -> None:
         """Write down that the node with this token was started on this machine."""
-        local.note(token)
+        local.record_node(token)
 
     def started_here(self, token: str) -> bool:
         """Whether the node with this token was started on this machine, as far as that was written down."""

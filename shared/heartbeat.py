@@ -12,25 +12,25 @@ from shared.shared_dir import SharedDir
 
 
 class HeartbeatThread(threading.Thread):
-    """Beats for a node in a thread of its own until `over` is set; `evicted` tells that others took it for dead."""
+    """Beats for a node in a thread of its own until `stop_event` is set; `evicted` tells that others took it for dead."""
 
     def __init__(self, node: Node):
         super().__init__(daemon=True)
         self.node = node
-        self.over, self.evicted = threading.Event(), threading.Event()
-        self.last = node.share.system.monotonic()  # of the last beat that reached the share
+        self.stop_event, self.evicted = threading.Event(), threading.Event()
+        self.last_renewal = node.share.system.monotonic()  # of the last beat that reached the share
 
     @property
-    def beats(self) -> bool:
+    def is_reachable(self) -> bool:
         """Whether the share could be reached lately."""
-        return self.node.share.system.monotonic() - self.last < 3 * HEARTBEAT_S
+        return self.node.share.system.monotonic() - self.last_renewal < 3 * HEARTBEAT_S
 
     def run(self) -> None:
         system = self.node.share.system
-        while not system.wait(self.over, HEARTBEAT_S):
+        while not system.wait(self.stop_event, HEARTBEAT_S):
             try:
-                self.node.beat()
-                self.last = system.monotonic()
+                self.node.renew()
+                self.last_renewal = system.monotonic()
             except JobQueueError:
                 self.evicted.set()
                 return
@@ -42,11 +42,11 @@ class HeartbeatThread(threading.Thread):
 def temporary_member(share: SharedDir, about: str = "") -> Iterator[Node]:
     """A node for the time of one errand: joined, its heart beating, and gone afterwards."""
     node = Node(share, Identity.here(about))
-    heart = HeartbeatThread(node)
+    heartbeat = HeartbeatThread(node)
     try:
         node.join()
-        heart.start()
+        heartbeat.start()
         yield node
     finally:
-        heart.over.set()
+        heartbeat.stop_event.set()
         node.leave()

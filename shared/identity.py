@@ -8,7 +8,7 @@ import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from shared.errors import JobQueueError, plain
+from shared.errors import JobQueueError, sanitize
 from shared.filesystem import process_start
 from shared.paths import is_incarnation
 from shared.shared_dir import SharedDir
@@ -67,19 +67,19 @@ class Identity:
             identity = cls(**{name: kind(fields[name]) for name, kind in cls.__annotations__.items()})
         except DECODE_ERRORS as error:
             raise JobQueueError(
-                f"{where}: expected the identity of a node, got {data[:40]!r} ({plain(error, 100)})"
+                f"{where}: expected the identity of a node, got {data[:40]!r} ({sanitize(error, 100)})"
             ) from None
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,80}", identity.incarnation) or not re.fullmatch(
             r"[0-9a-f]{32}", identity.token
         ):
             raise JobQueueError(f"{where}: expected the identity of a node, got a name that no node gives itself")
         if not all(
-            text == plain(text, 1000) for text in (identity.host, identity.boot, identity.pid_ns, identity.about)
+            text == sanitize(text, 1000) for text in (identity.host, identity.boot, identity.pid_ns, identity.about)
         ):
             raise JobQueueError(f"{where}: expected the identity of a node, got one with words that no terminal shows")
         return identity
 
-    def lived_here(self, other: "Identity") -> bool:
+    def same_boot(self, other: "Identity") -> bool:
         """Whether both are processes of one boot of one machine and see each other's pids."""
         return bool(self.boot) and (self.host, self.boot, self.pid_ns) == (other.host, other.boot, other.pid_ns)
 
@@ -121,11 +121,11 @@ def read_identity(share: SharedDir, path: Path) -> Identity | None:
     return Identity.from_bytes(data, path) if data else None
 
 
-def node_named(share: SharedDir, name: str) -> Identity | None:
+def find_identity(share: SharedDir, name: str) -> Identity | None:
     """Who has the heartbeat file of that name; None where it is gone, empty, or a stranger's: one that has another name
     inside, or does not read. OSError as for `read_identity`."""
     try:
-        identity = read_identity(share, share.layout.heart(name))
+        identity = read_identity(share, share.layout.heartbeat(name))
     except JobQueueError:
         return None
     return identity if identity is not None and identity.incarnation == name else None
@@ -136,7 +136,7 @@ def identities(share: SharedDir) -> dict[str, Identity]:
     found = {}
     for name in filter(is_incarnation, share.system.list(share.layout.nodes)):
         try:
-            identity = node_named(share, name)
+            identity = find_identity(share, name)
         except OSError:
             continue
         if identity is not None:

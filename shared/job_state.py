@@ -10,7 +10,7 @@ from shared.protocols import TaskPlan
 class JobState:
     """One job as this worker serves it."""
 
-    def __init__(self, node: Node, job: Job, plan: TaskPlan | None, over: str | None = None):
+    def __init__(self, node: Node, job: Job, plan: TaskPlan | None, ended_as: str | None = None):
         self.job = job
         self._plan = plan
         self.claims = Claims(node, job)
@@ -18,7 +18,9 @@ class JobState:
         self.asked = float("-inf")  # when the last claim was asked for, by the monotonic clock
         self.failed: list[str] = []  # names of failed tasks, as of the last look
         self.deferred = False  # whether open tasks were left to other nodes at the last look
-        self.over = over  # finished, cancelled, failed, gone, refused, changed or sick; only then there may be no plan
+        self.ended_as = (
+            ended_as  # finished, cancelled, failed, gone, refused, changed or sick; only then there may be no plan
+        )
         self.since = node.share.system.monotonic()  # it was taken on
         self.paused = False
         self.priority = 0  # nodes serve the job with the largest first
@@ -34,5 +36,5 @@ class JobState:
     def plan(self) -> TaskPlan:
         """The tasks of the job; only of one that is served."""
         if self._plan is None:
-            raise RuntimeError(f"{self.job.name}: expected a job that is served, got one that is over: {self.over}")
+            raise RuntimeError(f"{self.job.name}: expected a job that is served, got one that is over: {self.ended_as}")
         return self._plan

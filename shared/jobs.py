@@ -8,20 +8,21 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from shared.errors import EvictedError, JobQueueError, JobRemovedError, plain
+from shared.command_names import command
+from shared.errors import EvictedError, JobQueueError, JobRemovedError, sanitize
 from shared.filesystem import RETRYABLE_ERRNOS, FileSystem
 from shared.identity import DECODE_ERRORS, VERSION
 from shared.membership import Node
-from shared.ownership import BROUGHT, remove_job_files
+from shared.ownership import INPUT_LIST_HEADER, remove_job_files
 from shared.paths import NAMED, JobPaths, is_id, is_name, tame
-from shared.settings import LEASE_S, SHORTEST_LEASE_S
+from shared.settings import LEASE_S, MIN_LEASE_S
 from shared.shared_dir import SharedDir
 from shared.source_hash import version
 
-LOOKS_FOR_TAKEN = 15
+NAME_LOOKUP_TRIES = 15
 REMOVAL_TRIES = 3
-OVER = frozenset({"finished", "cancelled"})  # marks of a job that nothing more is to be done for
-MARKS = OVER | {"paused", "priority"}
+TERMINAL_FLAGS = frozenset({"finished", "cancelled"})  # marks of a job that nothing more is to be done for
+FLAGS = TERMINAL_FLAGS | {"paused", "priority"}
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,13 @@ class Manifest:
                 str(fields["name"]),
                 dict(fields["spec"]),
                 float(fields["lease"]),
-                sources=plain(fields.get("sources", ""), 40),
+                sources=sanitize(fields.get("sources", ""), 40),
             )
         except DECODE_ERRORS as error:
             raise JobQueueError(
-                f"{where}: expected the manifest of a job, got {data[:40]!r} ({plain(repr(error), 100)})"
+                f"{where}: expected the manifest of a job, got {data[:40]!r} ({sanitize(repr(error), 100)})"
             ) from None
-        if not (is_name(manifest.name) and is_id(manifest.id)) or not SHORTEST_LEASE_S <= manifest.lease < 1e6:
+        if not (is_name(manifest.name) and is_id(manifest.id)) or not MIN_LEASE_S <= manifest.lease < 1e6:
             raise JobQueueError(f"{where}: expected the manifest of a job, got a name or lease that no job has")
         return manifest
 
@@ -76,53 +77,53 @@ class Job:
     def name(self) -> str:
         return self.manifest.name
 
-    def marks(self) -> set[str]:
+    def flags(self) -> set[str]:
         """The marks set on the job. JobRemovedError where it was cleaned, or its files were removed by hand."""
         names = set(self.share.system.list(self.layout.root))
         if "job.json" not in names:
             self.share.check()
             self.share.system.require_directory(self.layout.root)
             if _may_be_named(self.share, self.name, self.manifest.id):
-                raise JobRemovedError(f"{self.name}: its files are gone; coordinator.py clean removes the name, too")
+                raise JobRemovedError(f"{self.name}: its files are gone; {command('clean')} removes the name, too")
             raise JobRemovedError(f"job {self.name} was removed while it was being worked on")
-        return names & MARKS
+        return names & FLAGS
 
     def check_directories(self) -> None:
         """JobQueueError where something else than a directory has the place of one of the job's."""
-        for directory in (self.layout.root, *self.layout.rooms()):
+        for directory in (self.layout.root, *self.layout.subdirectories()):
             self.share.system.require_directory(directory)
 
     @property
-    def made_elsewise(self) -> str | None:
+    def source_mismatch(self) -> str | None:
         """In words, that other sources of this program made the job than run here; None where they are the same or unknown."""
         if self.manifest.sources in ("", version()):
             return None
         return f"made by another version of this program: expected {self.manifest.sources}, got {version()}"
 
-    def mark(self, node: Node, mark: str, word: str = "") -> None:
+    def set_flag(self, node: Node, mark: str, word: str = "") -> None:
         """Set a mark, with a word for who reads it; the first word stays."""
-        draft = node.draft()
+        draft = node.temp_path()
         self.share.system.write_new(draft, word.encode())
         try:
-            self.share.appear(draft, self.layout.mark(mark))
+            self.share.publish_no_replace(draft, self.layout.flag(mark))
         except FileExistsError:
             pass
         finally:
             self.share.system.unlink(draft)
 
-    def word(self, mark: str) -> str | None:
+    def flag_text(self, mark: str) -> str | None:
         """The word that a mark was set with, None where it is not set."""
         try:
-            return plain(self.share.system.read(self.layout.mark(mark)).decode(errors="replace"), 1000)
+            return sanitize(self.share.system.read(self.layout.flag(mark)).decode(errors="replace"), 1000)
         except FileNotFoundError:
             return None
 
-    def unmark(self, mark: str) -> None:
+    def clear_flag(self, mark: str) -> None:
         """Take a mark away. Nodes that look afterwards take the job on again, if nothing else keeps them from it.
 
         JobQueueError where a stranger's directory has its name.
         """
-        path = self.layout.mark(mark)
+        path = self.layout.flag(mark)
         try:
             self.share.system.unlink(path)
         except (IsADirectoryError, PermissionError) as error:
@@ -130,15 +131,15 @@ class Job:
                 f"{path}: expected a mark of the job that can be taken away ({error.strerror}); move it away"
             ) from None
 
-    def priority(self, marks: set[str]) -> int:
+    def priority(self, flags: set[str]) -> int:
         """Which jobs nodes serve first: those of the largest number. 0 where nobody said anything (of these marks), or nonsense."""
-        word = self.word("priority") if "priority" in marks else None
+        word = self.flag_text("priority") if "priority" in flags else None
         return int(word) if word and re.fullmatch(r"-?[0-9]{1,3}", word) else 0
 
     def prioritize(self, node: Node, priority: int) -> None:
         """Say which priority it has from now on, -999 to 999."""
-        self.unmark("priority")
-        self.mark(node, "priority", str(priority))
+        self.clear_flag("priority")
+        self.set_flag(node, "priority", str(priority))
 
 
 def job_name(*parts: str) -> str:
@@ -154,7 +155,7 @@ def _short(text: str) -> str:
 def find_job(share: SharedDir, name: str) -> Job | None:
     """The job of that name, None where there is none."""
     if not is_name(name):
-        raise JobQueueError(f"job name: expected {NAMED}, got {plain(repr(name))}")
+        raise JobQueueError(f"job name: expected {NAMED}, got {sanitize(repr(name))}")
     path = share.layout.named_manifest(name)
     try:
         manifest = Manifest.from_bytes(share.system.read(path), path)
@@ -173,10 +174,10 @@ def find_job(share: SharedDir, name: str) -> Job | None:
     return Job(share, manifest)
 
 
-def all_jobs(share: SharedDir, complain: Callable[[str], None] = lambda line: None) -> list[Job]:
+def all_jobs(share: SharedDir, warn: Callable[[str], None] = lambda line: None) -> list[Job]:
     """Every job, by name; one that cannot be read is complained of and left out."""
     jobs = []
-    for name in share.system.list(share.layout.names):
+    for name in share.system.list(share.layout.by_name):
         try:
             job = find_job(share, name)
             if job is not None:
@@ -184,9 +185,9 @@ def all_jobs(share: SharedDir, complain: Callable[[str], None] = lambda line: No
         except OSError as error:
             if error.errno in RETRYABLE_ERRNOS:
                 raise  # the jobs are there, they only could not be read just now
-            complain(str(error))
+            warn(str(error))
         except JobQueueError as error:
-            complain(str(error))
+            warn(str(error))
     return jobs
 
 
@@ -201,10 +202,10 @@ def create_job(node: Node, name: str, lease: float, fill: Callable[[JobPaths], d
     layout = share.layout.job(job_id)
     try:
         _begin(node, layout)
-        for room in layout.rooms():
+        for room in layout.subdirectories():
             share.system.make_dirs(room)
         manifest = Manifest(job_id, name, fill(layout), lease, sources=version())
-        draft = node.draft()
+        draft = node.temp_path()
         share.system.write_new(draft, manifest.to_bytes())
         _move(share.system, draft, layout.manifest)
         try:
@@ -229,7 +230,7 @@ def create_job(node: Node, name: str, lease: float, fill: Callable[[JobPaths], d
 
 def _find_taken(share: SharedDir, name: str) -> Job:
     """The job that has taken a name, also where this machine's view of the directory is some seconds old."""
-    for _ in range(LOOKS_FOR_TAKEN):
+    for _ in range(NAME_LOOKUP_TRIES):
         found = find_job(share, name)
         if found is not None:
             return found
@@ -251,12 +252,12 @@ def _may_be_named(share: SharedDir, name: str, job_id: str) -> bool:
 
 def _begin(node: Node, layout: JobPaths) -> None:
     """Make a job's directory, with the record of its creator in it from the first moment on."""
-    system, draft = node.share.system, node.draft()
+    system, draft = node.share.system, node.temp_path()
     system.make_dirs(draft)
     system.write_new(draft / layout.creator.name, node.identity.incarnation.encode())
     system.make_dirs(layout.root.parent)
     _move(system, draft, layout.root)
-    system.write_new(layout.brought, BROUGHT)
+    system.write_new(layout.input_list, INPUT_LIST_HEADER)
 
 
 def _check_alive(node: Node, name: str) -> None:
@@ -273,7 +274,7 @@ def _check_alive(node: Node, name: str) -> None:
 def _take_name(node: Node, manifest: Manifest) -> None:
     """Give the job its name: a directory with the manifest in it, renamed. That is one step also where hard links are
     not known, and never over another job's, since only an empty directory is ever replaced."""
-    system, draft = node.share.system, node.draft()
+    system, draft = node.share.system, node.temp_path()
     system.make_dirs(draft)
     system.write_new(draft / "job.json", manifest.to_bytes())
     system.rename(draft, node.share.layout.name(manifest.name))
@@ -301,12 +302,12 @@ def remove_job(node: Node, job: Job) -> list[Path]:
         pass
     name, manifest = share.layout.name(job.name), share.layout.named_manifest(job.name)
     removal = share.system.remove(name, lambda entry, is_directory: entry == (name if is_directory else manifest))
-    strangers = removal.strangers
+    foreign = removal.foreign
     for _ in range(REMOVAL_TRIES):  # a node may publish a last result meanwhile
         removal = remove_job_files(share, layout, node.identity.incarnation)
         if not removal.failed:
             break
-    return strangers + removal.strangers
+    return foreign + removal.foreign
 
 
 def _remove_quietly(node: Node, layout: JobPaths) -> None:
@@ -317,9 +318,9 @@ def _remove_quietly(node: Node, layout: JobPaths) -> None:
         pass
 
 
-def over(job: Job) -> bool:
+def is_ended(job: Job) -> bool:
     """Whether nothing more is to be done for it, as far as the share says now."""
     try:
-        return bool(job.marks() & OVER)
+        return bool(job.flags() & TERMINAL_FLAGS)
     except (JobRemovedError, OSError) as error:
         return isinstance(error, JobRemovedError)

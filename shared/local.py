@@ -13,7 +13,7 @@ from pathlib import Path
 from shared.mount import mount_of
 
 NODES = "fav-nodes"  # tokens of the nodes that were started here, a line each
-MOST_BYTES = 1 << 17  # of that file; then the older part is forgotten
+MAX_BYTES = 1 << 17  # of that file; then the older part is forgotten
 SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -23,7 +23,7 @@ def lock_file(name: str) -> Path | None:
     return place / f"fav-{name}.lock" if place else None
 
 
-def note(token: str) -> None:
+def record_node(token: str) -> None:
     """Write down that the node with this token was started on this machine."""
     for place in _places(make=True):
         mount = mount_of(place)
@@ -33,8 +33,8 @@ def note(token: str) -> None:
             fd = os.open(place / NODES, os.O_RDWR | os.O_CREAT | os.O_APPEND | SAFE, 0o600)
             with open(fd, "r+b", buffering=0) as file:
                 if _is_file(fd):
-                    if os.fstat(fd).st_size > MOST_BYTES:
-                        kept = file.read(2 * MOST_BYTES)[-MOST_BYTES // 2 :].partition(b"\n")[2]
+                    if os.fstat(fd).st_size > MAX_BYTES:
+                        kept = file.read(2 * MAX_BYTES)[-MAX_BYTES // 2 :].partition(b"\n")[2]
                         file.truncate(0)
                         file.write(kept)
                     file.write(f"{token}\n".encode())
@@ -46,7 +46,7 @@ def started_here(token: str) -> bool:
         with suppress(OSError):
             fd = os.open(place / NODES, os.O_RDONLY | SAFE)
             with open(fd, "rb") as file:
-                if _is_file(fd) and f"{token}\n".encode() in file.read(2 * MOST_BYTES):
+                if _is_file(fd) and f"{token}\n".encode() in file.read(2 * MAX_BYTES):
                     return True
     return False
 

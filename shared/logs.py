@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 
-from shared.errors import LONGEST, plain
+from shared.errors import MAX_LENGTH, sanitize
 
 LOG_HEAD = (
     "the log of a node of fav"  # the first line of a file in the share's `logs`: what begins otherwise is another's
@@ -73,13 +73,13 @@ def set_level(level: int) -> None:
 
 def message_of(record: logging.LogRecord) -> str:
     """The message of a record, plain, in one line."""
-    return plain(record.getMessage(), LONGEST)
+    return sanitize(record.getMessage(), MAX_LENGTH)
 
 
 def traceback_of(record: logging.LogRecord) -> list[str]:
     """The traceback of a record, plain, line by line; empty where there is none."""
     text = record.exc_text or ("".join(traceback.format_exception(*record.exc_info)) if record.exc_info else "")
-    return [plain(line, LONGEST) for line in text.splitlines()]
+    return [sanitize(line, MAX_LENGTH) for line in text.splitlines()]
 
 
 def with_traceback(line: str, record: logging.LogRecord) -> str:
@@ -95,7 +95,7 @@ class TextFormatter(logging.Formatter):
     """One line for files: time with its distance from UTC, level, node, job, task, message; `-` for a field without a value."""
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = (re.sub(r"\s", "_", plain(getattr(record, name, None) or NONE)) for name in FIELDS)
+        fields = (re.sub(r"\s", "_", sanitize(getattr(record, name, None) or NONE)) for name in FIELDS)
         words = (_time_of(record, "seconds"), record.levelname.lower(), *fields, message_of(record))
         return with_traceback(" ".join(words), record)
 
@@ -113,7 +113,7 @@ class JSONFormatter(logging.Formatter):
         if lines := traceback_of(record):
             fields["traceback"] = "\n".join(lines)
         facts = {
-            name: [plain(one, LONGEST) for one in value] if isinstance(value, list) else _plain_or_none(value)
+            name: [sanitize(one, MAX_LENGTH) for one in value] if isinstance(value, list) else _plain_or_none(value)
             for name, value in getattr(record, "facts", {}).items()
             if name not in fields
         }
@@ -121,7 +121,7 @@ class JSONFormatter(logging.Formatter):
 
 
 def _plain_or_none(value: object) -> object:
-    return value if value is None or isinstance(value, int) else plain(value, LONGEST)
+    return value if value is None or isinstance(value, int) else sanitize(value, MAX_LENGTH)
 
 
 class LineHandler(logging.StreamHandler):

@@ -1,7 +1,7 @@
 """The marker: a small file that makes a directory a shared directory of this program.
 
-A directory becomes one only if none of our names exist in it, so that nobody's own `jobs` or `private` is taken for
-ours. A shared directory made before there were markers is recognized by what lies in its subdirectories.
+A directory becomes one only if none of our names exist in it, so that nobody's own `jobs` or `tmp` is taken for
+ours. A shared directory whose marker was removed is recognized by what lies in its subdirectories.
 """
 
 import json
@@ -11,12 +11,13 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from shared.errors import JobQueueError, OddFileError, plain
+from shared.errors import JobQueueError, OddFileError, sanitize
 from shared.filesystem import NO_LINKS, FileSystem
-from shared.paths import SharedDirPaths, is_id, is_incarnation, is_name, is_notice, is_order, is_private
+from shared.paths import SharedDirPaths, is_id, is_incarnation, is_name, is_notice, is_order, is_temporary
 from shared.source_hash import version
 
-FORMAT = 1
+FORMAT = 2  # 1: other names of the subdirectories and of some options
+OLD_NAMES = {"names", "private", "bell", "jobs"}  # subdirectories of a shared directory of format 1
 LIMIT = 4096  # bytes
 BEGINNING = b'{"fav_share": '  # of every marker: also one that its maker did not finish writing is known by it
 DRAFT = ".fav-share."  # and 16 hexadecimal digits: a marker that is being made
@@ -50,12 +51,27 @@ class Marker:
             if type(number) is not int or not isinstance(identifier, str):
                 raise ValueError("fav_share and id")
         except (ValueError, KeyError, TypeError, RecursionError):
-            raise _no_marker(where, plain(repr(data[:40]))) from None
+            raise _no_marker(where, sanitize(repr(data[:40]))) from None
         if number > FORMAT:
             raise JobQueueError(
                 f"{where}: the shared directory was made by a newer version of this program; update this machine"
             )
+        if number < FORMAT:
+            raise JobQueueError(_older(where.parent))
         return cls(number, identifier)
+
+
+def _older(root: Path) -> str:
+    return (
+        f"{root}: the shared directory was made by an older version of this program; finish its jobs with that version, "
+        f"or use a new directory"
+    )
+
+
+def refuse_old_layout(layout: SharedDirPaths, names: list[str]) -> None:
+    """JobQueueError where a version without markers made the directory, `names` being those in it."""
+    if OLD_NAMES <= set(names):
+        raise JobQueueError(_older(layout.root))
 
 
 def read_marker(system: FileSystem, layout: SharedDirPaths) -> Marker | None:
@@ -81,7 +97,7 @@ def _no_marker(where: Path, got: str) -> JobQueueError:
     )
 
 
-def mark(system: FileSystem, layout: SharedDirPaths) -> Marker:
+def write_marker(system: FileSystem, layout: SharedDirPaths) -> Marker:
     """Give a directory its marker. Of several nodes that do so at once, one wins; returns the marker that is there."""
     marker, draft = Marker.new(), layout.root / f"{DRAFT}{secrets.token_hex(8)}"
     system.write_new(draft, marker.to_bytes())
@@ -106,7 +122,7 @@ def mark(system: FileSystem, layout: SharedDirPaths) -> Marker:
     return found
 
 
-def sweep_drafts(system: FileSystem, layout: SharedDirPaths, names: list[str]) -> None:
+def remove_drafts(system: FileSystem, layout: SharedDirPaths, names: list[str]) -> None:
     """Remove the drafts of markers whose makers died; `names` are those in the directory, which is marked."""
     for name in names:
         if DRAFT_NAME.fullmatch(name) and _is_draft(system, layout.root / name):
@@ -121,18 +137,18 @@ def _is_draft(system: FileSystem, path: Path) -> bool:
     return data[: len(BEGINNING)] == BEGINNING[: len(data)]
 
 
-def is_old_share(system: FileSystem, layout: SharedDirPaths) -> bool:
-    """Whether a version without markers has made the directory: one of its manifests is there, or nothing but its files."""
-    names = system.list(layout.names)
+def is_unmarked_share(system: FileSystem, layout: SharedDirPaths) -> bool:
+    """Whether it is a shared directory without its marker: one of its manifests is there, or nothing but its files."""
+    names = system.list(layout.by_name)
     if any(_is_manifest(system, layout, name) for name in names):
         return True
-    if names or not all(_is_directory(system, room) for room in layout.rooms()):
+    if names or not all(_is_directory(system, room) for room in layout.subdirectories()):
         return False
     mine = {
         layout.nodes: is_incarnation,
-        layout.private: is_private,
-        layout.bell: is_notice,
-        layout.orders: is_order,
+        layout.tmp: is_temporary,
+        layout.notify: is_notice,
+        layout.control: is_order,
         layout.jobs: is_id,
     }  # whoever made a log is not told by its name
     return all(is_ours(name) for room, is_ours in mine.items() for name in system.list(room))

@@ -21,7 +21,7 @@ LOCAL = {
     "vfat",
     "exfat",
 }
-FLEETING = {"tmpfs", "ramfs", "overlay"}  # in memory, or in one container
+VOLATILE = {"tmpfs", "ramfs", "overlay"}  # in memory, or in one container
 LONGEST_CACHE_S = 60  # of NFS attributes by default; the default lease is made for it
 
 # option -> why it is bad. What the server's export says (async) cannot be seen from here.
@@ -32,7 +32,7 @@ BAD_OPTIONS = {
     "noserverino": "one file looks like two under two names; mount it with serverino",
     "nobarrier": "a power loss may cost what was already safe; mount it with barriers",
 }
-BLIND_OPTIONS = {  # fit for the nodes of one machine
+INCOHERENT_OPTIONS = {  # fit for the nodes of one machine
     "nocto": "opening a file does not ask the server, so what other machines write is seen late; mount it without nocto",
     "cache=loose": "what other machines write is seen late or never; mount it with cache=none or strict",
     "cache=fscache": "what other machines write is seen late or never; mount it with cache=none or strict",
@@ -54,19 +54,19 @@ class Mount:
         return self.kind in LOCAL
 
     @property
-    def blind(self) -> bool:
+    def is_incoherent(self) -> bool:
         """Whether it was mounted so as not to see in time what other machines do."""
-        return any(option in BLIND_OPTIONS for option in self.options)
+        return any(option in INCOHERENT_OPTIONS for option in self.options)
 
-    def complaints(self) -> list[str]:
+    def warnings(self) -> list[str]:
         """What is bad about the way it is mounted, one line each with its cure."""
-        bad = BAD_OPTIONS | BLIND_OPTIONS
+        bad = BAD_OPTIONS | INCOHERENT_OPTIONS
         lines = [f"{option}: {bad[option]}" for option in self.options if option in bad]
         for option in self.options:
             name, _, value = option.partition("=")
             if name in CACHE_OPTIONS and value.isdecimal() and int(value) > LONGEST_CACHE_S:
                 lines.append(f"{option}: changes may be seen so many seconds late; use at most {LONGEST_CACHE_S}")
-        if self.kind in FLEETING:
+        if self.kind in VOLATILE:
             lines.append(f"{self.kind}: other machines do not see it, and a restart may empty it")
         return list(dict.fromkeys(lines))
 

@@ -7,11 +7,11 @@ be spoiled by the task), is sick, and the tasks are not.
 
 from dataclasses import dataclass, field
 
-LEAVE_S = 60.0  # for so long a task that failed here once is left to the others: they may be in the midst of a task
-LEAVE_AGAIN_S = 300.0  # and the third attempt: it is the last one
-MOST_DOUBTS = 3  # attempts that fail in a row before this node leaves the whole kind to the others, ...
-DOUBT_S = 20.0  # ... and for how long: until they have done a task that it can prove itself on
-MOST_EXAMS = 2
+BACKOFF_S = 60.0  # for so long a task that failed here once is left to the others: they may be in the midst of a task
+LAST_BACKOFF_S = 300.0  # and the third attempt: it is the last one
+MAX_FAILURES_IN_A_ROW = 3  # attempts that fail in a row before this node leaves the whole kind to the others, ...
+KIND_BACKOFF_S = 20.0  # ... and for how long: until they have done a task that it can prove itself on
+MAX_SELF_TESTS = 2
 
 
 @dataclass
@@ -30,51 +30,51 @@ class KindSuspicion:
     why: str = ""
     row: int = 0
     when: float = 0.0
-    exams: int = 0  # failed
+    self_tests: int = 0  # failed
 
 
 @dataclass
 class NodeHealth:
-    """By job id, the names of tasks and kinds of tasks. `exam` is the job id and kind of the examination under way."""
+    """By job id, the names of tasks and kinds of tasks. `self_test` is the job id and kind of the examination under way."""
 
     failures: dict[str, dict[str, TaskFailures]] = field(default_factory=dict)
-    doubts: dict[str, dict[str, KindSuspicion]] = field(default_factory=dict)
-    exam: tuple[str, str] | None = None
+    suspicions: dict[str, dict[str, KindSuspicion]] = field(default_factory=dict)
+    self_test: tuple[str, str] | None = None
 
     def failed(self, job: str, task: str, why: str, now: float) -> None:
         failure = self.failures.setdefault(job, {}).setdefault(task, TaskFailures())
         failure.times, failure.when = failure.times + 1, now
-        doubt = self.doubts.setdefault(job, {}).setdefault(_kind(task), KindSuspicion())
-        doubt.task, doubt.why, doubt.row, doubt.when = task, why, doubt.row + 1, now
+        suspicion = self.suspicions.setdefault(job, {}).setdefault(_kind(task), KindSuspicion())
+        suspicion.task, suspicion.why, suspicion.row, suspicion.when = task, why, suspicion.row + 1, now
 
-    def flunked(self, why: str) -> None:
+    def self_test_failed(self, why: str) -> None:
         """The examination under way ended badly."""
-        if self.exam is None:
+        if self.self_test is None:
             raise RuntimeError("expected an examination under way, found none")
-        job, kind = self.exam
-        doubt = self.doubts[job][kind]
-        doubt.exams, doubt.why = doubt.exams + 1, why
-        self.exam = None
+        job, kind = self.self_test
+        suspicion = self.suspicions[job][kind]
+        suspicion.self_tests, suspicion.why = suspicion.self_tests + 1, why
+        self.self_test = None
 
-    def proved(self, job: str, kind: str) -> bool:
+    def self_test_passed(self, job: str, kind: str) -> bool:
         """Tasks of that kind can be done here; whether there was a doubt."""
-        return self.doubts.get(job, {}).pop(kind, None) is not None
+        return self.suspicions.get(job, {}).pop(kind, None) is not None
 
-    def reopened(self, job: str, task: str) -> None:
+    def reset(self, job: str, task: str) -> None:
         """Somebody opened the task anew: what was before does not count."""
         self.failures.get(job, {}).pop(task, None)
 
     def failed_here(self, job: str, task: str) -> bool:
         return task in self.failures.get(job, {})
 
-    def patience(self, job: str, task: str, now: float) -> float:
+    def backoff_remaining(self, job: str, task: str, now: float) -> float:
         """Seconds for which this task is still to be left to the other nodes, as long as there are some."""
-        doubt, failure = self.doubts.get(job, {}).get(_kind(task)), self.failures.get(job, {}).get(task)
+        suspicion, failure = self.suspicions.get(job, {}).get(_kind(task)), self.failures.get(job, {}).get(task)
         waits = [0.0]
-        if doubt and doubt.row >= MOST_DOUBTS:
-            waits.append(doubt.when + DOUBT_S - now)
+        if suspicion and suspicion.row >= MAX_FAILURES_IN_A_ROW:
+            waits.append(suspicion.when + KIND_BACKOFF_S - now)
         if failure:
-            waits.append(failure.when + (LEAVE_S if failure.times == 1 else LEAVE_AGAIN_S) - now)
+            waits.append(failure.when + (BACKOFF_S if failure.times == 1 else LAST_BACKOFF_S) - now)
         return max(waits)
 
 

@@ -1,8 +1,8 @@
-"""The bell: how a node that waits learns at once that another one has published something.
+"""Change notifications: a node that waits learns at once that another node has published something.
 
-Each node has one file in `bell/`, and renames it to the next count when it has published. That
-directory stays as small as the number of nodes, whatever a job's size, which a polling watcher
-(it looks at every entry) needs; and a new *name* is seen over NFS where a new mtime is not.
+Each node has one file in `notify/` and renames it to the next count when it has published. So the directory has as
+many entries as there are nodes, whatever the size of a job. A polling watcher reads every entry, so it must stay small.
+A new name is seen over NFS where a new modification time is not.
 """
 
 import os
@@ -23,52 +23,52 @@ from shared.shared_dir import SharedDir
 
 
 class ChangeNotifier(FileSystemEventHandler):
-    """One node's end of the rope, and its ear."""
+    """Sends the notifications of one node, and waits for those of the others."""
 
     def __init__(self, node: Node):
         self.node = node
-        self.heard = threading.Event()
+        self.changed = threading.Event()
         self._count = 0
-        self._rope = self._path()
+        self._marker = self._path()
         self._watcher: BaseObserver | None = None
 
     def _path(self) -> Path:
-        return self.node.share.layout.bell / f"{self.node.identity.incarnation}.{self._count:09d}"
+        return self.node.share.layout.notify / f"{self.node.identity.incarnation}.{self._count:09d}"
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Tell the others that something is published. Best effort: waiters look by themselves, too."""
-        before = self._rope
+        before = self._marker
         self._count += 1
-        self._rope = self._path()
+        self._marker = self._path()
         try:
-            self.node.share.system.rename(before, self._rope)
+            self.node.share.system.rename(before, self._marker)
         except FileNotFoundError:
             try:
-                self.node.share.system.write_new(self._rope, b"")
+                self.node.share.system.write_new(self._marker, b"")
             except OSError:
                 pass
         except OSError:
             pass
 
     def wait(self, seconds: float) -> bool:
-        """Wait until another node rings, `wake` is called, or the time is over; whether it rang."""
+        """Wait until another node rings, `wake_up` is called, or the time is over; whether it rang."""
         if self._watcher is None:
             self._watch()
-        rang = self.node.share.system.wait(self.heard, seconds)
-        self.heard.clear()
+        rang = self.node.share.system.wait(self.changed, seconds)
+        self.changed.clear()
         return rang
 
-    def wake(self) -> None:
-        self.heard.set()
+    def wake_up(self) -> None:
+        self.changed.set()
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         if event.event_type in ("created", "moved") and self.node.identity.incarnation not in os.fsdecode(
             event.src_path
         ):
-            self.heard.set()
+            self.changed.set()
 
     def _watch(self) -> None:
-        directory = self.node.share.layout.bell
+        directory = self.node.share.layout.notify
         mount = mount_of(
             directory
         )  # elsewhere than on a local file system, the kernel reports no other machine's changes
@@ -80,7 +80,7 @@ class ChangeNotifier(FileSystemEventHandler):
 
     def _watching(self, watcher: BaseObserver) -> BaseObserver:
         watcher.daemon = True
-        watcher.schedule(self, str(self.node.share.layout.bell))
+        watcher.schedule(self, str(self.node.share.layout.notify))
         watcher.start()
         return watcher
 
@@ -90,14 +90,14 @@ class ChangeNotifier(FileSystemEventHandler):
 
 
 @contextmanager
-def ringing(share: SharedDir) -> Iterator[Node]:
+def notify_on_exit(share: SharedDir) -> Iterator[Node]:
     """A node for one errand, which rings when that is done, so that nodes that wait look at once."""
     with temporary_member(share) as node:
         yield node
-        ChangeNotifier(node).ring()
+        ChangeNotifier(node).notify()
 
 
-def ring(share: SharedDir) -> None:
+def notify(share: SharedDir) -> None:
     """Let nodes that wait look at once."""
-    with ringing(share):
+    with notify_on_exit(share):
         pass

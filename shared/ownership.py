@@ -13,11 +13,10 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from shared.errors import JobQueueError, plain
+from shared.errors import JobQueueError, sanitize
 from shared.filesystem import RECORD_LIMIT, Removal
 from shared.paths import (
-    CHECK,
-    GRAVE,
+    CHECK_DIRECTORY,
     HARD_LINK_PROBE,
     NOTICE,
     TRASH,
@@ -39,12 +38,12 @@ JOB_DIRECTORIES = re.compile(
     r"attempts/[a-z]+/[0-9]{4,}/[0-9]{7,12}(\.before\.[0-9a-f]{8})?"
 )
 JOB_FILES = re.compile(
-    r"creator|brought|job\.json|finished|cancelled|paused|priority|(claims|failed)/[a-z]+\.[0-9]{7,12}|"
+    r"creator|inputs\.list|job\.json|finished|cancelled|paused|priority|(claims|failed)/[a-z]+\.[0-9]{7,12}|"
     r"attempts/[a-z]+/[0-9]{4,}/[0-9]{7,12}(\.before\.[0-9a-f]{8})?/(void\.)?([0-9a-f]{32}|damaged)\.[0-9a-f]+"
 )
-BROUGHT = b"inputs of a job:\0"  # the list of a job's inputs begins so; each name has a NUL after it
-BROUGHT_LIMIT = 1 << 26  # bytes of the list of a job's inputs: a million names
-TOLD = 5  # names of one line about what was removed or left alone
+INPUT_LIST_HEADER = b"inputs of a job:\0"  # the list of a job's inputs begins so; each name has a NUL after it
+INPUT_LIST_LIMIT = 1 << 26  # bytes of the list of a job's inputs: a million names
+MAX_LISTED = 5  # names of one line about what was removed or left alone
 
 
 @cache
@@ -64,22 +63,20 @@ def _old_inputs(files: JobFiles) -> re.Pattern:
     return re.compile(rf"inputs/({files.old_inputs})(/[^/]+|\.[^/.]+)?" if files.old_inputs else r"(?!)")
 
 
-def remove_private(share: SharedDir, name: str) -> Removal:
-    """Remove what a node has left in `private` under that name."""
-    path, system = share.layout.private / name, share.system
-    if GRAVE.fullmatch(name):
-        grave = JobPaths(path)
-        return system.remove(path, _is_of_job(share, grave, _brought(share, grave)))
+def remove_temporary(share: SharedDir, name: str) -> Removal:
+    """Remove what a node has left in `tmp` under that name."""
+    path, system = share.layout.tmp / name, share.system
     if TRASH.fullmatch(name):
-        return _remove_trash(share, path)
+        grave = JobPaths(path)
+        return system.remove(path, _is_of_job(share, grave, _input_list(share, grave)))
     if is_incarnation(name):
         drafts = [path / draft for draft in system.list(path) if TEMPORARY.fullmatch(draft)]
-        if any(_remove_trash(share, draft).failed for draft in drafts if _is_job(share, JobPaths(draft))):
+        if any(_remove_draft(share, draft).failed for draft in drafts if _is_job(share, JobPaths(draft))):
             return Removal(failed=True)
         return system.remove(
             path, lambda entry, is_directory: is_directory if entry == path else _is_temporary(path, entry)
         )
-    if CHECK.fullmatch(name):
+    if CHECK_DIRECTORY.fullmatch(name):
         is_check_file = lambda entry: CHECK_FILE.fullmatch(entry.name) is not None
         return system.remove(path, lambda entry, is_directory: is_directory if entry == path else is_check_file(entry))
     content = _content(share, path, len(PROBE))
@@ -90,14 +87,14 @@ def remove_private(share: SharedDir, name: str) -> Removal:
     return Removal([path])
 
 
-def _remove_trash(share: SharedDir, path: Path) -> Removal:
-    """Remove a whole job that older versions have moved there: what proves it to be one goes last."""
+def _remove_draft(share: SharedDir, path: Path) -> Removal:
+    """Remove a job that was not finished when its node died. The records that prove it a job go last."""
     system, layout, total = share.system, JobPaths(path), Removal()
     if not _is_job(share, layout):
         return Removal([path])
-    is_ours = _is_of_job(share, layout, _brought(share, layout))
+    is_ours = _is_of_job(share, layout, _input_list(share, layout))
     for name in system.entries(path):
-        if name not in (*JOB_RECORDS, layout.brought.name):
+        if name not in (*JOB_RECORDS, layout.input_list.name):
             total.add(system.remove(path / name, is_ours))
     return total if total.failed else system.remove(path, is_ours)
 
@@ -110,8 +107,8 @@ def _is_job(share: SharedDir, layout: JobPaths) -> bool:
             return True
     except (ValueError, TypeError, AttributeError, RecursionError):
         pass
-    return bool(creator_of(share, layout)) or (_content(share, layout.brought, BROUGHT_LIMIT) or b"").startswith(
-        BROUGHT
+    return bool(creator_of(share, layout)) or (_content(share, layout.input_list, INPUT_LIST_LIMIT) or b"").startswith(
+        INPUT_LIST_HEADER
     )
 
 
@@ -123,14 +120,14 @@ def _is_temporary(private: Path, entry: Path) -> bool:
 
 
 def remove_notice(share: SharedDir, name: str) -> Removal:
-    """Remove a file of that name in `bell`: ours is called after its node and is empty."""
+    """Remove a file of that name in `notify`: ours is called after its node and is empty."""
     form = NOTICE.fullmatch(name)
-    return _remove_empty(share, share.layout.bell / name, form[1] if form else "")
+    return _remove_empty(share, share.layout.notify / name, form[1] if form else "")
 
 
-def remove_order(share: SharedDir, incarnation: str, word: str) -> Removal:
+def remove_command(share: SharedDir, incarnation: str, word: str) -> Removal:
     """Remove an order to a node, which is an empty file."""
-    return _remove_empty(share, share.layout.order(incarnation, word), incarnation)
+    return _remove_empty(share, share.layout.command_file(incarnation, word), incarnation)
 
 
 def _remove_empty(share: SharedDir, path: Path, incarnation: str) -> Removal:
@@ -146,15 +143,15 @@ def remove_job_files(share: SharedDir, layout: JobPaths, incarnation: str) -> Re
     Nodes that still work on it find the manifest gone. `incarnation` is the node that does it; if it dies on the way,
     recovery goes on by the record.
     """
-    system, is_ours, total = share.system, _is_of_job(share, layout, _brought(share, layout)), Removal()
-    proofs = [layout.creator.name, layout.brought.name]
+    system, is_ours, total = share.system, _is_of_job(share, layout, _input_list(share, layout)), Removal()
+    proofs = [layout.creator.name, layout.input_list.name]
     others = [name for name in system.entries(layout.root) if name not in proofs]
     others.sort(key=lambda name: name != layout.manifest.name)
     for name in others:
         total.add(system.remove(layout.root / name, is_ours))
     if total.failed:
         return total
-    if total.strangers:
+    if total.foreign:
         for name in proofs:
             total.add(system.remove(layout.root / name, is_ours))
         return total
@@ -162,14 +159,14 @@ def remove_job_files(share: SharedDir, layout: JobPaths, incarnation: str) -> Re
         f"{incarnation}.{secrets.token_hex(8)}"  # what is in there is known by that name, down to an empty directory
     )
     try:
-        system.rename(layout.root, share.layout.private / grave)
+        system.rename(layout.root, share.layout.tmp / grave)
     except FileNotFoundError:
         pass  # another node was faster; or it happened, and only the reply was lost
-    total.add(remove_private(share, grave))
+    total.add(remove_temporary(share, grave))
     return total
 
 
-def _is_of_job(share: SharedDir, layout: JobPaths, brought: "_Brought | None") -> Callable[[Path, bool], bool]:
+def _is_of_job(share: SharedDir, layout: JobPaths, brought: "_InputList | None") -> Callable[[Path, bool], bool]:
     """Which entries of a job's directory are ours, for `FileSystem.remove`."""
     results, old_inputs = _results(share.files), _old_inputs(share.files)
 
@@ -200,16 +197,16 @@ def remove_results(share: SharedDir, layout: JobPaths, kind: str) -> Removal:
     return share.system.remove(layout.results / kind, _is_of_job(share, layout, None))
 
 
-def left_alone(share: SharedDir, strangers: list[Path]) -> str:
+def foreign_files_message(share: SharedDir, foreign: list[Path]) -> str:
     """A line on what was found between our files, and stays."""
-    names = [path.relative_to(share.layout.root).as_posix() for path in strangers]
-    return f"left alone, as this program did not make it: {listed(names)}"
+    names = [path.relative_to(share.layout.root).as_posix() for path in foreign]
+    return f"left alone, as this program did not make it: {list_names(names)}"
 
 
-def listed(names: list[str]) -> str:
+def list_names(names: list[str]) -> str:
     """The first few names, fit for one line, and how many more there are."""
-    more = len(names) - TOLD
-    return plain(", ".join(names[:TOLD]), 1000) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - MAX_LISTED
+    return sanitize(", ".join(names[:MAX_LISTED]), 1000) + (f" and {more} more" if more > 0 else "")
 
 
 def creator_of(share: SharedDir, layout: JobPaths) -> str | None:
@@ -219,33 +216,37 @@ def creator_of(share: SharedDir, layout: JobPaths) -> str | None:
     """
     data = _content(share, layout.creator, 200)
     if data is None and layout.manifest.name not in share.system.list(layout.root):
-        return "" if (_content(share, layout.brought, BROUGHT_LIMIT) or b"").startswith(BROUGHT) else None
+        return (
+            "" if (_content(share, layout.input_list, INPUT_LIST_LIMIT) or b"").startswith(INPUT_LIST_HEADER) else None
+        )
     name = os.fsdecode(data or b"")
     return name if is_incarnation(name) else None
 
 
-class _Brought:
+class _InputList:
     """The inputs of a job, as its list names them, below the job's directory."""
 
     def __init__(self, data: bytes):
-        self.files = {f"inputs/{os.fsdecode(name)}" for name in data.removeprefix(BROUGHT).split(b"\0") if name}
+        self.files = {
+            f"inputs/{os.fsdecode(name)}" for name in data.removeprefix(INPUT_LIST_HEADER).split(b"\0") if name
+        }
         self.directories = {parent.as_posix() for file in self.files for parent in Path(file).parents}
 
 
-def _brought(share: SharedDir, layout: JobPaths) -> _Brought | None:
+def _input_list(share: SharedDir, layout: JobPaths) -> _InputList | None:
     """The inputs of a job, None for a job of a version that kept no list of them: there, names tell."""
     try:
-        return _Brought(share.system.read(layout.brought, BROUGHT_LIMIT))
+        return _InputList(share.system.read(layout.input_list, INPUT_LIST_LIMIT))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except JobQueueError:
-        return _Brought(b"")
+        return _InputList(b"")
 
 
-def note_brought(share: SharedDir, layout: JobPaths, paths: list[Path]) -> None:
+def record_inputs(share: SharedDir, layout: JobPaths, paths: list[Path]) -> None:
     """Write down which inputs a job is about to get, before they are there."""
     names = b"".join(os.fsencode(path.relative_to(layout.inputs)) + b"\0" for path in paths)
-    share.system.append(layout.brought, names)
+    share.system.append(layout.input_list, names)
 
 
 def _content(share: SharedDir, path: Path, limit: int) -> bytes | None:

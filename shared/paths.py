@@ -3,14 +3,14 @@
 SHARED/
   fav-share.json                 marks the directory as a shared directory of this program
   nodes/<incarnation>            heartbeat file of a running node: who it is
-  private/<incarnation>/         files that it is making
-  bell/<incarnation>.<count>     renamed when it has published something
+  tmp/<incarnation>/             files that it is making
+  notify/<incarnation>.<count>   renamed when it has published something
   logs/<name>.log                what nodes started by the coordinator said, after a first line of ours (`logs`)
-  orders/<incarnation>.<order>   what the operator asks of a node: to drain or to stop
-  names/<job name>/job.json      the manifest of the job of that name
+  control/<incarnation>.<verb>   what the operator asks of a node: to drain or to stop
+  by-name/<job name>/job.json    the manifest of the job of that name
   jobs/<job id>/
     creator                      the node that makes the job, until it has its name; or that removes it
-    brought                      names of the files that were put into inputs, each with a NUL after it
+    inputs.list                  names of the files that were put into inputs, each with a NUL after it
     job.json                     the manifest, written once
     inputs/                      style, and the video where it was copied in
     claims/<task>                placeholders
@@ -26,15 +26,14 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 
-from shared.errors import JobQueueError, plain
+from shared.errors import JobQueueError, sanitize
 
 # The forms of our own names. A job is named by its user, so its name has the form of many other files' names.
 INCARNATION = re.compile(r"[A-Za-z0-9_-]{1,40}-[0-9]{1,10}-[0-9a-f]{8}")
-GRAVE = re.compile(rf"{INCARNATION.pattern}\.[0-9a-f]{{16}}")  # what is left of a job that a node removes
-CHECK = re.compile(r"check\.[0-9a-f]{16}")  # the ground of check/quick.py
-NOTICE = re.compile(rf"({INCARNATION.pattern})\.[0-9]{{9}}")  # in `bell`
+TRASH = re.compile(rf"{INCARNATION.pattern}\.[0-9a-f]{{16}}")  # what is left of a job that a node removes
+CHECK_DIRECTORY = re.compile(r"check\.[0-9a-f]{16}")  # the ground of check/quick.py
+NOTICE = re.compile(rf"({INCARNATION.pattern})\.[0-9]{{9}}")  # in `notify`
 HARD_LINK_PROBE = re.compile(r"probe(\.twin)?\.[0-9a-f]{16}")
-TRASH = re.compile(r"jobs\.(.+\.[0-9a-f]{12})")  # a job that an early version has moved into `private`, to remove it
 LONGEST_NAME = 151  # bytes of a job's name; its identity, and what is written beside its film, have longer ones
 NAMED = "letters and digits of any script, '.', '_' and '-', at most 151 bytes"
 
@@ -81,7 +80,7 @@ class Task:
         return f"{self.kind}.{self.number:07d}"
 
     @classmethod
-    def named(cls, name: str) -> "Task | None":
+    def parse(cls, name: str) -> "Task | None":
         """The task of that name, without its suffix; None for a name that no task has."""
         kind, _, number = name.rpartition(".")
         task = cls(kind, int(number)) if re.fullmatch("[a-z]+", kind) and re.fullmatch("[0-9]{7,12}", number) else None
@@ -94,9 +93,9 @@ class Task:
         Raises:
             JobQueueError: no task has such a name.
         """
-        task = cls.named(name)
+        task = cls.parse(name)
         if task is None:
-            raise JobQueueError(f"{plain(name)}: expected the name of a task, such as frame.0000012")
+            raise JobQueueError(f"{sanitize(name)}: expected the name of a task, such as frame.0000012")
         return task
 
 
@@ -120,18 +119,18 @@ def is_incarnation(name: str) -> bool:
 
 
 def is_notice(name: str) -> bool:
-    """Whether nodes give names of this form to what they make in `bell`."""
+    """Whether nodes give names of this form to what they make in `notify`."""
     return NOTICE.fullmatch(name) is not None
 
 
 def is_order(name: str) -> bool:
-    """Whether operators give names of this form to what they make in `orders`."""
+    """Whether operators give names of this form to what they make in `control`."""
     return is_incarnation(name.rpartition(".")[0])
 
 
-def is_private(name: str) -> bool:
-    """Whether nodes give names of this form to what they make in `private`."""
-    return any(form.fullmatch(name) for form in (INCARNATION, GRAVE, CHECK, HARD_LINK_PROBE, TRASH))
+def is_temporary(name: str) -> bool:
+    """Whether nodes give names of this form to what they make in `tmp`."""
+    return any(form.fullmatch(name) for form in (INCARNATION, TRASH, CHECK_DIRECTORY, HARD_LINK_PROBE))
 
 
 def shard_of(number: int) -> int:
@@ -146,31 +145,31 @@ class SharedDirPaths:
         self.root = Path(root)
         self.marker = self.root / "fav-share.json"
         self.nodes = self.root / "nodes"
-        self.private = self.root / "private"
-        self.bell = self.root / "bell"
+        self.tmp = self.root / "tmp"
+        self.notify = self.root / "notify"
         self.logs = self.root / "logs"
-        self.orders = self.root / "orders"  # not a room: it is made when the first order is given
-        self.names = self.root / "names"
+        self.control = self.root / "control"  # made when the first command is sent
+        self.by_name = self.root / "by-name"
         self.jobs = self.root / "jobs"
 
-    def rooms(self) -> tuple[Path, ...]:
-        return self.nodes, self.private, self.bell, self.logs, self.names, self.jobs
+    def subdirectories(self) -> tuple[Path, ...]:
+        return self.nodes, self.tmp, self.notify, self.logs, self.by_name, self.jobs
 
-    def taken(self) -> tuple[Path, ...]:
+    def reserved_names(self) -> tuple[Path, ...]:
         """Every name that this program uses at the top of a shared directory."""
-        return self.marker, *self.rooms(), self.orders
+        return self.marker, *self.subdirectories(), self.control
 
-    def heart(self, incarnation: str) -> Path:
+    def heartbeat(self, incarnation: str) -> Path:
         return self.nodes / incarnation
 
-    def private_of(self, incarnation: str) -> Path:
-        return self.private / incarnation
+    def tmp_of(self, incarnation: str) -> Path:
+        return self.tmp / incarnation
 
-    def order(self, incarnation: str, order: str) -> Path:
-        return self.orders / f"{incarnation}.{order}"
+    def command_file(self, incarnation: str, order: str) -> Path:
+        return self.control / f"{incarnation}.{order}"
 
     def name(self, job_name: str) -> Path:
-        return self.names / job_name
+        return self.by_name / job_name
 
     def named_manifest(self, job_name: str) -> Path:
         return self.name(job_name) / "job.json"
@@ -186,7 +185,7 @@ class JobPaths:
         self.root = root
         self.manifest = root / "job.json"
         self.creator = root / "creator"
-        self.brought = root / "brought"
+        self.input_list = root / "inputs.list"
         self.inputs = root / "inputs"
         self.claims = root / "claims"
         self.results = root / "results"
@@ -197,7 +196,7 @@ class JobPaths:
         self.placeholder = lru_cache(16)(self._placeholder)
         self.result = lru_cache(16)(self._result)
 
-    def rooms(self) -> tuple[Path, ...]:
+    def subdirectories(self) -> tuple[Path, ...]:
         return self.inputs, self.claims, self.results, self.attempts, self.failed
 
     def _placeholder(self, task: Task) -> Path:
@@ -215,5 +214,5 @@ class JobPaths:
     def failure(self, task: Task) -> Path:
         return self.failed / str(task)
 
-    def mark(self, mark: str) -> Path:
-        return self.root / mark
+    def flag(self, flag: str) -> Path:
+        return self.root / flag

@@ -18,8 +18,8 @@ class TaskPlan(Protocol):
         """Tasks that can run now and seem unclaimed, the best first; reads the state of the share."""
         ...
 
-    def run(self, task: Task, tick: Callable[[], None]) -> bytes | Path:
-        """Do a task: its result in memory, or a private file. `tick` in long tasks: still at it.
+    def run(self, task: Task, report_progress: Callable[[], None]) -> bytes | Path:
+        """Do a task: its result in memory, or a private file. `report_progress` in long tasks: still at it.
 
         ResultVanishedError where something published is gone; any other exception is a failed attempt.
         """
@@ -29,19 +29,19 @@ class TaskPlan(Protocol):
         """The task is done; not `ours` where another node's result was there first (or before we began)."""
         ...
 
-    def follow(self, task: Task) -> Task | None:
+    def next_in_chain(self, task: Task) -> Task | None:
         """The task to claim before this one is released, so that a chain stays where its state is warm."""
         ...
 
-    def sample(self, task: Task) -> Task | None:
+    def self_test_task(self, task: Task) -> Task | None:
         """A task like this one that is done, on which a node can prove itself; None where there is none."""
         ...
 
-    def finish(self) -> str | None:
+    def finalize(self) -> str | None:
         """Take the job's last steps if all is published; a word for the user then, else None. Safe to do twice."""
         ...
 
-    def forget(self) -> None:
+    def invalidate_cache(self) -> None:
         """Drop what was remembered of the share's state: something of it was not true."""
         ...
 
@@ -49,8 +49,8 @@ class TaskPlan(Protocol):
 class WorkerEvents(Protocol):
     """Where a worker tells its progress. What people are to read is logged."""
 
-    def start(self, job: Job, task: Task) -> None: ...
-    def tick(self) -> None: ...
+    def begin(self, job: Job, task: Task) -> None: ...
+    def report_progress(self) -> None: ...
     def end(self) -> None: ...
-    def wait(self) -> None: ...
-    def remember(self, health: NodeHealth) -> None: ...  # for the next worker, should this one go down
+    def waiting(self) -> None: ...
+    def store_health(self, health: NodeHealth) -> None: ...  # for the next worker, should this one go down

@@ -9,90 +9,101 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from shared.attempts import nonce, settle
-from shared.claims import claimed, owner_of, take_away
+from shared.attempts import mark_failed_if_exhausted, nonce
+from shared.claims import claimed, owner_of, remove_claim
 from shared.errors import JobQueueError
 from shared.failure_detector import FailureDetector
 from shared.filesystem import TRANSIENT_ERRNOS, Removal
-from shared.identity import Identity, node_named
+from shared.identity import Identity, find_identity
 from shared.jobs import Job, Manifest, all_jobs
-from shared.membership import Node, sweep
-from shared.ownership import creator_of, left_alone, listed, remove_job_files, remove_notice, remove_private
-from shared.paths import NOTICE, JobPaths, Task, is_id, is_private
+from shared.membership import Node, remove_node
+from shared.ownership import (
+    creator_of,
+    foreign_files_message,
+    list_names,
+    remove_job_files,
+    remove_notice,
+    remove_temporary,
+)
+from shared.paths import NOTICE, JobPaths, Task, is_id, is_temporary
 from shared.settings import LEASE_S, POLL_S
 from shared.shared_dir import SharedDir
 
 logger = logging.getLogger(__name__)
 
-NOBODY = "0" * 32  # a token that no node has
+NO_OWNER_TOKEN = "0" * 32  # a token that no node has
 
 
 class Recovery:
     """What one node does about the others' deaths."""
 
-    def __init__(self, node: Node, observer: FailureDetector):
+    def __init__(self, node: Node, detector: FailureDetector):
         self.node = node
         self.share = node.share
-        self.observer = observer
+        self.detector = detector
         self.recovered = 0
         self.due = 0.0  # seconds after which the next pass is worth while
-        self._neighbours: list[Identity] = []  # living nodes of this machine, as of the last pass
-        self._ownerless: dict[
+        self._local_peers: list[Identity] = []  # living nodes of this machine, as of the last pass
+        self._unowned_since: dict[
             Path, tuple[int | None, float]
         ] = {}  # what has no owner that can be asked for -> mtime, seconds seen so
-        self._seen_ownerless: set[Path] = set()
-        self._swept: list[str] = []  # in this pass, relative to the shared directory
-        self._strangers: list[Path] = []  # found in this pass, not made by this program
-        self._left_alone: set[Path] = set()  # strangers that we have told of
+        self._seen_unowned: set[Path] = set()
+        self._removed_names: list[str] = []  # in this pass, relative to the shared directory
+        self._foreign: list[Path] = []  # found in this pass, not made by this program
+        self._reported_foreign: set[Path] = set()  # strangers that we have told of
 
-    def run(self, jobs: dict[Job, set[Task]], now_dead: frozenset[str] = frozenset()) -> int:
+    def run(self, jobs: dict[Job, set[Task]], assumed_dead_hosts: frozenset[str] = frozenset()) -> int:
         """One pass over the given jobs (each with the tasks that this node holds itself).
 
-        `now_dead` are hosts whose nodes the operator declares dead. Returns how many orphans were removed.
+        `assumed_dead_hosts` are hosts whose nodes the operator declares dead. Returns how many orphans were removed.
         OSError where the share cannot be looked at: then nobody was judged by what was not seen.
         """
-        self._seen_ownerless, self._neighbours, self._swept, self._strangers, self.due = set(), [], [], [], POLL_S
-        self.share.system.forget_directories()
+        self._seen_unowned, self._local_peers, self._removed_names, self._foreign, self.due = set(), [], [], [], POLL_S
+        self.share.system.drop_directory_cache()
         seen = [(job, name, path) for job in jobs for name, path in claimed(job).items()]
-        self.observer.look()  # after the placeholders were listed: their owners joined before that
+        self.detector.poll()  # after the placeholders were listed: their owners joined before that
         before = self.recovered
         for job, name, path in seen:
-            with _strangers_aside():
-                self._judge(job, Task.from_name(name), path, jobs[job], now_dead)
-        self._sweep_dead(jobs, now_dead)
-        self._sweep_leftovers()
-        self._ownerless = {path: seen for path, seen in self._ownerless.items() if path in self._seen_ownerless}
+            with _ignore_foreign_files():
+                self._check_claim(job, Task.from_name(name), path, jobs[job], assumed_dead_hosts)
+        self._remove_dead_nodes(jobs, assumed_dead_hosts)
+        self._remove_stale_files()
+        self._unowned_since = {path: seen for path, seen in self._unowned_since.items() if path in self._seen_unowned}
         self._tell()
         return self.recovered - before
 
-    def neighbour_died(self) -> bool:
+    def local_peer_died(self) -> bool:
         """Whether a node of this machine that lived at the last pass is gone; asks the process table, not the share."""
-        return any(map(self.observer.process_gone, self._neighbours))
+        return any(map(self.detector.process_gone, self._local_peers))
 
-    def _judge(self, job: Job, task: Task, path: Path, held: set[Task], now_dead: frozenset[str]) -> None:
+    def _check_claim(
+        self, job: Job, task: Task, path: Path, held: set[Task], assumed_dead_hosts: frozenset[str]
+    ) -> None:
         owner = owner_of(self.share, path)
         if owner is None:
             # Created without hard links and not yet written, or by a stranger, or by a newer version: it gets one lease,
             # and as long as it is renewed, another one.
-            if self.share.system.exists(path) and self._ownerless_for(path, job.manifest.lease, self._mtime(path)):
-                self._remove(job, task, path, NOBODY)
+            if self.share.system.exists(path) and self._unowned_longer_than(
+                path, job.manifest.lease, self._mtime(path)
+            ):
+                self._remove(job, task, path, NO_OWNER_TOKEN)
         elif owner.token == self.node.identity.token:
             if not any(str(task) == str(mine) for mine in held):  # a link back that came too late, a link that failed
-                take_away(self.node, path, self.node.draft(), owner.token, keep=False)
-        elif owner.host in now_dead or self.observer.dead(owner, job.manifest.lease):
+                remove_claim(self.node, path, self.node.temp_path(), owner.token, keep=False)
+        elif owner.host in assumed_dead_hosts or self.detector.is_dead(owner, job.manifest.lease):
             self._remove(job, task, path, owner.token)
         else:
-            self.due = min(self.due, job.manifest.lease - (self.observer.silence(owner.incarnation) or 0.0))
+            self.due = min(self.due, job.manifest.lease - (self.detector.silent_for(owner.incarnation) or 0.0))
 
-    def _ownerless_for(self, path: Path, lease: float, mtime: int | None = None) -> bool:
+    def _unowned_longer_than(self, path: Path, lease: float, mtime: int | None = None) -> bool:
         """Whether it has been seen without an owner, and unchanged, for one lease, summed as an observer sums silence."""
-        self._seen_ownerless.add(path)
-        before, age = self._ownerless.get(path, (mtime, -self.observer.gap))
-        self._ownerless[path] = mtime, age + self.observer.gap if mtime == before else 0.0
-        return self._ownerless[path][1] >= lease
+        self._seen_unowned.add(path)
+        before, age = self._unowned_since.get(path, (mtime, -self.detector.gap))
+        self._unowned_since[path] = mtime, age + self.detector.gap if mtime == before else 0.0
+        return self._unowned_since[path][1] >= lease
 
     def _mtime(self, path: Path) -> int | None:
-        with _strangers_aside():
+        with _ignore_foreign_files():
             return self.share.system.mtime(path)
         return None
 
@@ -100,30 +111,30 @@ class Recovery:
         place = job.layout.attempts_of(task)
         self.share.system.make_dirs(place, below=job.layout.root)
         # The record of the attempt *is* the placeholder, moved: if we die here, nothing counts twice.
-        if take_away(self.node, path, place / f"{token}.{nonce()}", token, keep=True):
+        if remove_claim(self.node, path, place / f"{token}.{nonce()}", token, keep=True):
             self.recovered += 1
-            settle(self.node, job, task)
+            mark_failed_if_exhausted(self.node, job, task)
 
-    def _sweep_dead(self, jobs: dict[Job, set[Task]], now_dead: frozenset[str]) -> None:
+    def _remove_dead_nodes(self, jobs: dict[Job, set[Task]], assumed_dead_hosts: frozenset[str]) -> None:
         longest = None  # lease of all jobs of the share: the node may be at work on one that we do not serve
-        for name in self.observer.nodes():
+        for name in self.detector.nodes():
             if name == self.node.identity.incarnation:
                 continue
-            identity = node_named(self.share, name)
+            identity = find_identity(self.share, name)
             if identity is None:
                 continue
-            gone = self.observer.process_gone(identity) or identity.host in now_dead
+            gone = self.detector.process_gone(identity) or identity.host in assumed_dead_hosts
             if not gone:
-                if identity.lived_here(self.observer.me):
-                    self._neighbours.append(identity)
-                silence = self.observer.silence(name) or 0.0
+                if identity.same_boot(self.detector.me):
+                    self._local_peers.append(identity)
+                silence = self.detector.silent_for(name) or 0.0
                 if silence < min((job.manifest.lease for job in jobs), default=LEASE_S):
                     continue
                 longest = longest or max((job.manifest.lease for job in all_jobs(self.share)), default=LEASE_S)
                 gone = silence >= longest
             if gone and not self._owns_any(identity, jobs):
-                sweep(self.share, name)
-                self._swept.append(f"node {name}")
+                remove_node(self.share, name)
+                self._removed_names.append(f"node {name}")
 
     def _owns_any(self, identity: Identity, jobs: dict[Job, set[Task]]) -> bool:
         for job in jobs:
@@ -133,20 +144,20 @@ class Recovery:
                     return True
         return False
 
-    def _sweep_leftovers(self) -> None:
+    def _remove_stale_files(self) -> None:
         """Remove private files, notices and unfinished jobs of nodes that have no heartbeat file (any more)."""
         layout, system = self.share.layout, self.share.system
-        alive = set(self.observer.nodes()) | {self.node.identity.incarnation}
-        for name in system.list(layout.private):
-            if name not in alive and self._is_over(layout.private / name, is_private(name)):
-                self._sweep(layout.private / name, lambda: remove_private(self.share, name))
-        for name in system.list(layout.bell):
+        alive = set(self.detector.nodes()) | {self.node.identity.incarnation}
+        for name in system.list(layout.tmp):
+            if name not in alive and self._is_over(layout.tmp / name, is_temporary(name)):
+                self._remove_stale(layout.tmp / name, lambda: remove_temporary(self.share, name))
+        for name in system.list(layout.notify):
             form = NOTICE.fullmatch(name)
-            if not (form and form[1] in alive) and self._is_over(layout.bell / name, form):
-                self._sweep(layout.bell / name, lambda: remove_notice(self.share, name))
-        self._sweep_jobs(alive)
+            if not (form and form[1] in alive) and self._is_over(layout.notify / name, form):
+                self._remove_stale(layout.notify / name, lambda: remove_notice(self.share, name))
+        self._remove_unfinished_jobs(alive)
 
-    def _sweep_jobs(self, alive: set[str]) -> None:
+    def _remove_unfinished_jobs(self, alive: set[str]) -> None:
         """Remove the directories of jobs whose creator died before they had their name, or before they were removed."""
         layout, system, named = self.share.layout, self.share.system, None
         for job in (layout.job(name) for name in system.list(layout.jobs)):
@@ -162,28 +173,28 @@ class Recovery:
             if job.root in named:
                 system.unlink(job.creator)  # it has its name, and its creator died then
             else:
-                self._sweep(job.root, lambda: remove_job_files(self.share, job, self.node.identity.incarnation))
+                self._remove_stale(job.root, lambda: remove_job_files(self.share, job, self.node.identity.incarnation))
 
     def _is_over(self, path: Path, is_ours: object) -> bool:
         """Whether a lease has passed over what a node seems to have left; what is not ours is told, and left alone."""
         if not is_ours:
-            self._strangers.append(path)
+            self._foreign.append(path)
             return False
-        return self._ownerless_for(path, LEASE_S)
+        return self._unowned_longer_than(path, LEASE_S)
 
-    def _sweep(self, path: Path, remove: Callable[[], Removal]) -> None:
+    def _remove_stale(self, path: Path, remove: Callable[[], Removal]) -> None:
         removal = remove()
-        self._strangers += removal.strangers
-        if not removal.strangers and not removal.failed:
-            self._swept.append(path.relative_to(self.share.layout.root).as_posix())
+        self._foreign += removal.foreign
+        if not removal.foreign and not removal.failed:
+            self._removed_names.append(path.relative_to(self.share.layout.root).as_posix())
 
     def _tell(self) -> None:
         """Say what was swept in this pass, and once what is not ours."""
-        if self._swept:
-            logger.info("removed what nodes that are gone had left: %s", listed(self._swept))
-        if fresh := [path for path in self._strangers if path not in self._left_alone]:
-            self._left_alone.update(fresh)
-            logger.warning("%s", left_alone(self.share, fresh))
+        if self._removed_names:
+            logger.info("removed what nodes that are gone had left: %s", list_names(self._removed_names))
+        if fresh := [path for path in self._foreign if path not in self._reported_foreign]:
+            self._reported_foreign.update(fresh)
+            logger.warning("%s", foreign_files_message(self.share, fresh))
 
 
 def _is_known(share: SharedDir, job: JobPaths) -> bool:
@@ -198,7 +209,7 @@ def _is_known(share: SharedDir, job: JobPaths) -> bool:
 
 
 @contextmanager
-def _strangers_aside() -> Iterator[None]:
+def _ignore_foreign_files() -> Iterator[None]:
     """A step that may fail on what a stranger has put into its way, and then is left out; not so in bad weather."""
     try:
         yield

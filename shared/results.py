@@ -4,7 +4,7 @@ import re
 import secrets
 from pathlib import Path
 
-from shared.attempts import settle
+from shared.attempts import mark_failed_if_exhausted
 from shared.errors import JobQueueError, ResultVanishedError
 from shared.filesystem import RECORD_LIMIT
 from shared.jobs import Job
@@ -20,16 +20,16 @@ def publish(node: Node, job: Job, task: Task, private: Path) -> bool:
     False where the task was done already; then the published one counts. The private file is gone in both cases,
     and stays where an error is raised, so that the step can be tried again.
     """
-    ours = _appear(node, job, private, job.layout.result(task))
+    ours = _publish_no_replace(node, job, private, job.layout.result(task))
     node.share.system.unlink(private)
     return ours
 
 
-def _appear(node: Node, job: Job, private: Path, final: Path) -> bool:
+def _publish_no_replace(node: Node, job: Job, private: Path, final: Path) -> bool:
     system = node.share.system
     for _ in range(2):
         try:
-            node.share.appear(private, final)
+            node.share.publish_no_replace(private, final)
             return True
         except OSError as error:
             if system.same_file(private, final):
@@ -38,16 +38,16 @@ def _appear(node: Node, job: Job, private: Path, final: Path) -> bool:
                 return False
             if not isinstance(error, FileNotFoundError):
                 raise
-        job.marks()
+        job.flags()
         node.check()
         system.make_dirs(final.parent, below=job.layout.root)  # the shard's directory is not there yet
-    node.share.appear(private, final)
+    node.share.publish_no_replace(private, final)
     return True
 
 
 def publish_bytes(node: Node, job: Job, task: Task, data: bytes) -> bool:
     """Publish a result that is held in memory."""
-    private = node.draft()
+    private = node.temp_path()
     node.share.system.write_new(private, data)
     try:
         return publish(node, job, task, private)
@@ -72,7 +72,7 @@ def read(job: Job, task: Task, limit: int = RECORD_LIMIT) -> bytes:
         raise ResultVanishedError(f"the result of {task} is not there") from None
 
 
-def head(job: Job, task: Task, size: int) -> tuple[bytes, float]:
+def read_head(job: Job, task: Task, size: int) -> tuple[bytes, float]:
     """The first `size` bytes of a published result, and when it was written: seconds since 1970 by the server's clock.
 
     ResultVanishedError where it is not there.
@@ -83,18 +83,18 @@ def head(job: Job, task: Task, size: int) -> tuple[bytes, float]:
         raise ResultVanishedError(f"the result of {task} is not there") from None
 
 
-def ends(job: Job, task: Task, head: int, tail: int) -> tuple[bytes, bytes]:
+def ends(job: Job, task: Task, read_head: int, tail: int) -> tuple[bytes, bytes]:
     """The first and the last bytes of a published result, however large it is.
 
     ResultVanishedError where it is not there, JobQueueError where it is no file.
     """
     try:
-        return job.share.system.ends(job.layout.result(task), head, tail)
+        return job.share.system.ends(job.layout.result(task), read_head, tail)
     except FileNotFoundError:
         raise ResultVanishedError(f"the result of {task} is not there") from None
 
 
-def done_in_shard(job: Job, kind: str, shard: int, suffix: str = "") -> set[int]:
+def completed_in_shard(job: Job, kind: str, shard: int, suffix: str = "") -> set[int]:
     """Numbers of the tasks of one shard whose results are published; with `suffix`, only of files that end so.
 
     Where all tasks of a kind have one suffix, it tells their results from what other programs made of these.
@@ -121,7 +121,7 @@ class ResultCounter:
     def __init__(self, job: Job, kind: str, suffix: str = ""):
         self.job = job
         self.kind = kind
-        self.suffix = suffix  # as for `done_in_shard`
+        self.suffix = suffix  # as for `completed_in_shard`
         self._full: set[range] = set()
 
     def count(self, numbers: range) -> int:
@@ -132,7 +132,7 @@ class ResultCounter:
             part = range(max(start, numbers.start), min(start + SHARD, numbers.stop))
             if part not in self._full and self.job.layout.shard(self.kind, shard_of(start)).name in there:
                 done = sum(
-                    number in part for number in done_in_shard(self.job, self.kind, shard_of(start), self.suffix)
+                    number in part for number in completed_in_shard(self.job, self.kind, shard_of(start), self.suffix)
                 )
                 if done < len(part):
                     total += done
@@ -142,7 +142,7 @@ class ResultCounter:
         return total
 
 
-def set_aside(
+def quarantine_result(
     node: Node, job: Job, task: Task, damaged: bytes | None, limit: int = RECORD_LIMIT, whatever: bool = False
 ) -> None:
     """Take a published result that does not read back out of the way, so that its task is open again.
@@ -159,17 +159,17 @@ def set_aside(
     except FileNotFoundError:
         if not system.exists(aside):
             return  # another node was faster
-    if not whatever and _another(node, aside, damaged, limit):
+    if not whatever and _is_other_result(node, aside, damaged, limit):
         try:
-            node.share.appear(aside, result)
+            node.share.publish_no_replace(aside, result)
         except FileExistsError:
             pass
         system.unlink(aside)
         return
-    settle(node, job, task)
+    mark_failed_if_exhausted(node, job, task)
 
 
-def _another(node: Node, aside: Path, damaged: bytes | None, limit: int) -> bool:
+def _is_other_result(node: Node, aside: Path, damaged: bytes | None, limit: int) -> bool:
     """Whether what was taken aside is another result than the one that was judged."""
     try:
         return node.share.system.read(aside, limit) != damaged

@@ -8,8 +8,8 @@ from typing import TypeVar
 from shared.filesystem import NO_SPACE_ERRNOS, READ_ONLY_ERRNOS, RETRYABLE_ERRNOS
 from shared.shared_dir import SharedDir
 
-MOST_PASSING = 10  # failures of one step right after which the share itself could be reached
-LONGEST_PAUSE_S = 60.0
+MAX_RETRIES = 10  # failures of one step right after which the share itself could be reached
+MAX_PAUSE_S = 60.0
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ def retry_transient(step: Callable[[], T], share: SharedDir, pause: Callable[[fl
     """Do a step; while the disk is full or closed, wait with growing pauses; while the server stumbles, try again.
 
     `pause` waits some seconds and raises where waiting is to end. Any other error is the caller's; so is one that
-    usually passes and came more than `MOST_PASSING` times although the share itself answered right afterwards.
+    usually passes and came more than `MAX_RETRIES` times although the share itself answered right afterwards.
     """
     seconds, passing, said = 1.0, 0, None  # what was said is known by its error: the room that is left goes up and down
     while True:
@@ -43,10 +43,10 @@ def retry_transient(step: Callable[[], T], share: SharedDir, pause: Callable[[fl
                 logger.warning("%s", line)
             if error.errno in RETRYABLE_ERRNOS:
                 passing += _answers(share)  # a try while the whole server is away tells nothing of this step
-                if passing > MOST_PASSING:
+                if passing > MAX_RETRIES:
                     raise
         pause(seconds)
-        seconds = min(2 * seconds, LONGEST_PAUSE_S)
+        seconds = min(2 * seconds, MAX_PAUSE_S)
 
 
 def _free(share: SharedDir, error: OSError) -> str:

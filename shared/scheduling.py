@@ -29,7 +29,7 @@ class Scheduler:
 
         Among equally urgent jobs the one that this node has begun comes first, then the one with the fewest nodes.
         """
-        served = [state for state in states if not state.over and not state.paused]
+        served = [state for state in states if not state.ended_as and not state.paused]
         if len(served) < 2:
             return served
         busy = {state: self._nodes_at(state) for state in served}
@@ -82,16 +82,17 @@ class Scheduler:
         """Whether to leave a task to the other nodes for now: it failed here, and not yet on all of them."""
         context, health = self.context, self.context.health
         job, name = state.job.manifest.id, str(task)
-        if job not in health.failures or health.patience(job, name, context.clock()) <= 0:
+        if job not in health.failures or health.backoff_remaining(job, name, context.clock()) <= 0:
             return False
         others = self._others()
         if not others or not health.failed_here(job, name):
             return bool(others)
         failed_on = {
-            node_key(attempt.who) for attempt in context.on_job(state, lambda: attempts.of_task(state.job, task))
+            node_key(attempt.who)
+            for attempt in context.on_job(state, lambda: attempts.attempts_of_task(state.job, task))
         }
         if node_key(context.node.identity.incarnation) not in failed_on:
-            health.reopened(job, name)
+            health.reset(job, name)
             return False
         return not others <= failed_on
 
@@ -100,8 +101,10 @@ class Scheduler:
         now = self.context.clock()
         if now - self._counted > 1:
             self._counted = now
-            self.context.retry(self.detector.look)
+            self.context.retry(self.detector.poll)
         names = {
-            node_key(name) for name in self.detector.nodes() if (self.detector.silence(name) or 0.0) < 3 * HEARTBEAT_S
+            node_key(name)
+            for name in self.detector.nodes()
+            if (self.detector.silent_for(name) or 0.0) < 3 * HEARTBEAT_S
         }
         return names - {node_key(self.context.node.identity.incarnation)}

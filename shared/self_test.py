@@ -12,7 +12,7 @@ from shared.errors import (
     StopRequested,
 )
 from shared.job_state import JobState
-from shared.node_health import MOST_EXAMS
+from shared.node_health import MAX_SELF_TESTS
 from shared.paths import Task
 from shared.worker_context import WorkerContext
 
@@ -30,42 +30,42 @@ class SelfTest:
             NodeUnhealthyError: the node failed the test, and is to take it again in a fresh process.
         """
         name = state.job.name
-        for kind, doubt in list(self.context.health.doubts[state.job.manifest.id].items()):
-            if doubt.exams < MOST_EXAMS:
-                sample = self.context.on_job(state, lambda: state.plan.sample(Task.from_name(doubt.task)))
+        for kind, suspicion in list(self.context.health.suspicions[state.job.manifest.id].items()):
+            if suspicion.self_tests < MAX_SELF_TESTS:
+                sample = self.context.on_job(state, lambda: state.plan.self_test_task(Task.from_name(suspicion.task)))
                 if sample is None or not self._fails(state, kind, sample):
                     continue
-                line = f"{name}: this node failed at {doubt.task}, and at {sample}, which is done ({doubt.why})"
-                if doubt.exams < MOST_EXAMS:
+                line = f"{name}: this node failed at {suspicion.task}, and at {sample}, which is done ({suspicion.why})"
+                if suspicion.self_tests < MAX_SELF_TESTS:
                     raise NodeUnhealthyError(f"{line}; trying once more in a fresh process")
             return (
-                f"{name}: this node is sick and leaves the job to the others: it failed at {doubt.task}, and at tasks "
-                f"that are done: {doubt.why}; mend that (is there memory? is the device free?), then start it again"
+                f"{name}: this node is sick and leaves the job to the others: it failed at {suspicion.task}, and at tasks "
+                f"that are done: {suspicion.why}; mend that (is there memory? is the device free?), then start it again"
             )
         return None
 
     def _fails(self, state: JobState, kind: str, sample: Task) -> bool:
         """Whether this node fails at a task that is done."""
         context, job = self.context, state.job.manifest.id
-        context.health.exam = job, kind
-        context.events.remember(context.health)
-        context.events.start(state.job, sample)
+        context.health.self_test = job, kind
+        context.events.store_health(context.health)
+        context.events.begin(state.job, sample)
         try:
-            output = context.retry(lambda: state.plan.run(sample, context.tick))
+            output = context.retry(lambda: state.plan.run(sample, context.report_progress))
             if isinstance(output, Path):
                 context.retry(lambda: context.node.share.system.unlink(output))
-            context.health.proved(job, kind)
+            context.health.self_test_passed(job, kind)
         except ResultVanishedError:
-            state.plan.forget()  # that shows nothing
+            state.plan.invalidate_cache()  # that shows nothing
         except (StopRequested, EvictedError, JobRemovedError, InputChangedError):
             raise
         except Exception as error:
             context.check_sources()
             context.retry(context.node.check)
-            context.health.flunked(traceback.format_exception_only(error)[-1].strip())
+            context.health.self_test_failed(traceback.format_exception_only(error)[-1].strip())
             return True
         finally:
-            context.health.exam = None
+            context.health.self_test = None
             context.events.end()
-            context.events.remember(context.health)
+            context.events.store_health(context.health)
         return False

@@ -6,9 +6,10 @@ import stat
 import time
 from pathlib import Path
 
+from shared.command_names import command
 from shared.errors import JobQueueError
 from shared.filesystem import NO_LINKS, NO_SPACE_ERRNOS, FileSystem
-from shared.marker import Marker, is_old_share, mark, read_marker, sweep_drafts
+from shared.marker import Marker, is_unmarked_share, read_marker, refuse_old_layout, remove_drafts, write_marker
 from shared.mount import is_mount_point, mount_of
 from shared.paths import JobFiles, SharedDirPaths
 
@@ -42,7 +43,7 @@ class SharedDir:
         self.files = files
 
     @property
-    def news(self) -> str | None:
+    def creation_notice(self) -> str | None:
         """A line for who has just made a shared directory of it; None where it was one before."""
         if not self.is_new:
             return None
@@ -63,8 +64,8 @@ class SharedDir:
             )
         if marker is not None and self.id is not None and marker.id != self.id:
             raise JobQueueError(f"{root}: another shared directory is there now; was something else mounted? {cure}")
-        self.system.forget_directories()
-        _require_rooms(self.layout, self.system)
+        self.system.drop_directory_cache()
+        _require_subdirectories(self.layout, self.system)
 
     def now(self) -> float:
         """Seconds since 1970 by the clock that writes the times of its files: that of the server, if there is one.
@@ -74,12 +75,12 @@ class SharedDir:
         if self.read_only:
             return time.time()
         try:
-            self.system.touch(self.layout.private)  # needs no room
-            return self.system.mtime(self.layout.private) / 1e9
+            self.system.touch(self.layout.tmp)  # needs no room
+            return self.system.mtime(self.layout.tmp) / 1e9
         except OSError:  # not every file system does that to a directory
             return time.time()
 
-    def appear(self, private: Path, final: Path) -> None:
+    def publish_no_replace(self, private: Path, final: Path) -> None:
         """Give a finished private file its final name in one step, never over another.
 
         The private name stays where hard links are known and goes where they are not (there, the
@@ -121,9 +122,9 @@ def open_share(
     if not stat.S_ISDIR(mode):
         raise JobQueueError(f"{root}: expected a directory that all machines mount, got a file")
     system.root = root
-    system.forget_directories()
+    system.drop_directory_cache()
     if read_only:
-        return _looked_at(layout, system, files)
+        return _open_read_only(layout, system, files)
     if mode & stat.S_ISVTX:
         raise JobQueueError(
             f"{root}: the directory is sticky (like /tmp), so colleagues could not take over each "
@@ -137,8 +138,8 @@ def open_share(
         marker = read_marker(system, layout)
         return SharedDir(layout, system, hard_links, id=marker.id if marker else None, files=files)
     try:
-        is_new, marker = _made(layout, system, new)
-        for room in layout.rooms():
+        is_new, marker = _ensure_marked(layout, system, new)
+        for room in layout.subdirectories():
             system.make_dirs(room)
         hard_links = _hard_links(layout, system)
     except OSError as error:
@@ -151,13 +152,15 @@ def open_share(
     return SharedDir(layout, system, hard_links, is_new, marker.id if marker else None, files=files)
 
 
-def _looked_at(layout: SharedDirPaths, system: FileSystem, files: JobFiles) -> SharedDir:
+def _open_read_only(layout: SharedDirPaths, system: FileSystem, files: JobFiles) -> SharedDir:
     """A shared directory of which nothing is changed."""
     try:
         marker = read_marker(system, layout)
         names = system.list(layout.root)
-        _require_rooms(layout, system)
-        if marker is None and not is_old_share(system, layout):
+        if marker is None:
+            refuse_old_layout(layout, names)
+        _require_subdirectories(layout, system)
+        if marker is None and not is_unmarked_share(system, layout):
             raise JobQueueError(_no_share(system, layout, names))
     except OSError as error:
         raise JobQueueError(
@@ -167,14 +170,16 @@ def _looked_at(layout: SharedDirPaths, system: FileSystem, files: JobFiles) -> S
     return SharedDir(layout, system, hard_links=True, id=marker.id if marker else None, read_only=True, files=files)
 
 
-def _made(layout: SharedDirPaths, system: FileSystem, new: bool) -> tuple[bool, Marker | None]:
+def _ensure_marked(layout: SharedDirPaths, system: FileSystem, new: bool) -> tuple[bool, Marker | None]:
     """See to it that the directory is a shared one; whether it was none before, and its marker.
 
     An old one stays without a marker while its disk is full: `clean`, the cure for that, must work there.
     """
     names, marker = system.list(layout.root), read_marker(system, layout)
-    taken = [path.name for path in layout.taken() if path.name in names and path != layout.marker]
-    is_new = marker is None and not (taken and is_old_share(system, layout))
+    if marker is None:
+        refuse_old_layout(layout, names)
+    taken = [path.name for path in layout.reserved_names() if path.name in names and path != layout.marker]
+    is_new = marker is None and not (taken and is_unmarked_share(system, layout))
     if is_new and taken:
         marker = read_marker(system, layout)  # another node may have marked the directory after our first look
         is_new = marker is None
@@ -191,8 +196,8 @@ def _made(layout: SharedDirPaths, system: FileSystem, new: bool) -> tuple[bool, 
             f"{layout.root}: expected a directory for a new shared one, got a part of the shared directory {above}; "
             f"use that one"
         )
-    _require_rooms(layout, system)
-    for room in layout.rooms():
+    _require_subdirectories(layout, system)
+    for room in layout.subdirectories():
         if is_mount_point(room):
             raise JobQueueError(
                 f"{room}: expected a part of the shared directory, got a mount of its own; nodes move files between "
@@ -200,18 +205,18 @@ def _made(layout: SharedDirPaths, system: FileSystem, new: bool) -> tuple[bool, 
             )
     if marker is None:
         try:
-            marker = mark(system, layout)
+            marker = write_marker(system, layout)
         except OSError as error:
             if is_new or error.errno not in NO_SPACE_ERRNOS:
                 raise
     if marker is not None:
-        sweep_drafts(system, layout, names)
+        remove_drafts(system, layout, names)
     return is_new, marker
 
 
-def _require_rooms(layout: SharedDirPaths, system: FileSystem) -> None:
+def _require_subdirectories(layout: SharedDirPaths, system: FileSystem) -> None:
     """JobQueueError where a link or a file has taken the place of one of our subdirectories."""
-    for room in (*layout.rooms(), layout.orders):
+    for room in (*layout.subdirectories(), layout.control):
         system.require_directory(room)
 
 
@@ -220,7 +225,7 @@ def _inside_of(system: FileSystem, layout: SharedDirPaths) -> Path | None:
     below = layout.root
     for above in layout.root.parents:
         outer = SharedDirPaths(above)
-        if below in outer.taken() and read_marker(system, outer) is not None:
+        if below in outer.reserved_names() and read_marker(system, outer) is not None:
             return above
         below = above
     return None
@@ -232,28 +237,28 @@ def _listed(names: list[str]) -> str:
 
 def _has_jobs(system: FileSystem, layout: SharedDirPaths) -> bool:
     """Whether the subdirectories that are never removed are there."""
-    return {layout.names.name, layout.jobs.name} <= set(system.list(layout.root))
+    return {layout.by_name.name, layout.jobs.name} <= set(system.list(layout.root))
 
 
 def _no_share(system: FileSystem, layout: SharedDirPaths, names: list[str]) -> str:
     root = layout.root
     found = "one without jobs" if names else "an empty one"
     outer = SharedDirPaths(root.parent)
-    if read_marker(system, outer) is not None or is_old_share(system, outer):
+    if read_marker(system, outer) is not None or is_unmarked_share(system, outer):
         return f"{root}: expected a shared directory, got {found}; {root.parent} is one"
     return (
-        f"{root}: expected a shared directory, got {found}; is it mounted here, and is that its name? coordinator.py "
-        f"submit and run, and node.py with a video, make a new one"
+        f"{root}: expected a shared directory, got {found}; is it mounted here, and is that its name? "
+        f"{command('submit')} makes a new one"
     )
 
 
 def _hard_links(layout: SharedDirPaths, system: FileSystem) -> bool:
-    probe = layout.private / f"probe.{secrets.token_hex(8)}"
+    probe = layout.tmp / f"probe.{secrets.token_hex(8)}"
     twin = probe.with_suffix(".twin" + probe.suffix)
     try:
         system.write_new(probe, PROBE)
     except OSError as error:
-        if error.errno in NO_SPACE_ERRNOS and _links_what_is_there(layout, system, twin):
+        if error.errno in NO_SPACE_ERRNOS and _can_link_existing(layout, system, twin):
             return True
         raise
     try:
@@ -268,9 +273,12 @@ def _hard_links(layout: SharedDirPaths, system: FileSystem) -> bool:
         system.unlink(probe)
 
 
-def _links_what_is_there(layout: SharedDirPaths, system: FileSystem, twin: Path) -> bool:
+def _can_link_existing(layout: SharedDirPaths, system: FileSystem, twin: Path) -> bool:
     """The probe for a disk without room for a new file: there, nodes wait, `status` tells and `clean` makes room."""
-    for path in (*map(layout.heart, system.list(layout.nodes)), *map(layout.named_manifest, system.list(layout.names))):
+    for path in (
+        *map(layout.heartbeat, system.list(layout.nodes)),
+        *map(layout.named_manifest, system.list(layout.by_name)),
+    ):
         try:
             system.link(path, twin)
             system.unlink(twin)

@@ -11,8 +11,7 @@ ROOT = (
 )  # the checkout; where the program is installed, the directory fav/_private
 PRIVATE = "_private"
 PARTS = {"fav": ("**/*.py", "**/*.html"), "shared": ("**/*.py",)}
-CHECKOUT = (ROOT / "node.py").is_file()  # whether the program runs from one
-LOOK_S = 5.0  # how often a node looks whether its sources were replaced
+POLL_INTERVAL_S = 5.0  # how often a node looks whether its sources were replaced
 
 
 @cache  # a checkout that is replaced under a process that runs does not change that process
@@ -81,7 +80,7 @@ class SourceWatcher(threading.Thread):
 
     def run(self) -> None:
         while not self.sources.replaced():
-            threading.Event().wait(LOOK_S)
+            threading.Event().wait(POLL_INTERVAL_S)
         self.replaced.set()
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from setproctitle import setproctitle
 
 from shared import attempts
-from shared.claims import let_go
+from shared.claims import release_all
 from shared.control import ControlListener
 from shared.errors import (
     EvictedError,
@@ -32,8 +32,8 @@ from shared.errors import (
     SourcesReplaced,
     StopRequested,
     UserError,
-    is_ours,
-    lacking,
+    is_own_module,
+    missing_dependency_message,
 )
 from shared.heartbeat import HeartbeatThread
 from shared.identity import Identity
@@ -55,7 +55,7 @@ logger = logging.getLogger(__name__)
 EXIT_FAILED, EXIT_USAGE, EXIT_CRASHED, EXIT_UNWELL, EXIT_EVICTED, EXIT_UPDATED, EXIT_STOPPED = 1, 2, 70, 71, 75, 76, 130
 EXPECTED = (0, EXIT_FAILED, EXIT_USAGE, EXIT_UNWELL, EXIT_EVICTED, EXIT_UPDATED, EXIT_STOPPED)
 AT_ONCE_S = 0.2  # a signal to stop that is handled so soon after the one to go on came before it
-MOST_CRASHES = 3  # of workers in a row that had not ended a task, nor was one on record as what took them down
+MAX_CRASHES = 3  # of workers in a row that had not ended a task, nor was one on record as what took them down
 
 
 class SupervisorChannel:
@@ -63,7 +63,7 @@ class SupervisorChannel:
 
     def __init__(self, connection: Connection, memory):
         self.connection, self.progress_writer = connection, TaskProgressWriter(memory)
-        self.tick, self.end = self.progress_writer.tick, self.progress_writer.end
+        self.report_progress, self.end = self.progress_writer.report_progress, self.progress_writer.end
         self.stop = threading.Event()
         self.on_stop: Callable[[], None] = lambda: os._exit(EXIT_STOPPED)  # until the loop runs: nothing is claimed
         self._lock = threading.Lock()
@@ -78,19 +78,19 @@ class SupervisorChannel:
         except (EOFError, OSError):
             os.killpg(0, signal.SIGKILL)  # the supervisor is gone, and nobody beats the heart any more
 
-    def start(self, job: Job, task: Task) -> None:
+    def begin(self, job: Job, task: Task) -> None:
         setproctitle(f"fav node {job.name} {task.kind} {task.number}")
-        self.progress_writer.start(job.name, task, job.manifest.id)
+        self.progress_writer.begin(job.name, task, job.manifest.id)
 
-    def wait(self) -> None:
+    def waiting(self) -> None:
         if not self.progress_writer.busy:  # a task that waits for the disk is still the task in progress
             setproctitle("fav node waiting")
-        self.progress_writer.wait()
+        self.progress_writer.waiting()
 
     def log(self, fields: dict) -> None:
         self._send("log", fields)
 
-    def remember(self, health: NodeHealth) -> None:
+    def store_health(self, health: NodeHealth) -> None:
         self._send("remember", health)
 
     def _send(self, *message) -> None:
@@ -130,7 +130,7 @@ def _write_record(fields: dict) -> None:
     logging.getLogger(record.name).handle(record)
 
 
-def _work(
+def _worker_main(
     connection: Connection,
     memory,
     root: str,
@@ -173,7 +173,7 @@ def _work(
             health,
             sources.replaced,
         )
-        messenger.on_stop = worker.notifier.wake
+        messenger.on_stop = worker.notifier.wake_up
         code = 0 if worker.run() else EXIT_FAILED
     except StopRequested:
         code = EXIT_STOPPED
@@ -190,8 +190,8 @@ def _work(
     except Exception as error:
         if sources.replaced():
             os._exit(EXIT_UPDATED)
-        if isinstance(error, ImportError) and not is_ours(error):
-            logger.error("%s", lacking(error))
+        if isinstance(error, ImportError) and not is_own_module(error):
+            logger.error("%s", missing_dependency_message(error))
             os._exit(EXIT_USAGE)
         logger.critical("the worker ends: %s", traceback.format_exception_only(error)[-1].strip(), exc_info=True)
         code = EXIT_CRASHED
@@ -220,7 +220,7 @@ class Supervisor:
         self.options = options or {}
         self.about = about
         self.health = NodeHealth()
-        self._ear = ControlListener(share)
+        self._control = ControlListener(share)
         self._signals = 0  # how strongly it was asked to leave: 1 after the task at hand, 2 at once
         self._worker: BaseProcess | None = None  # while it runs
         self._continued = float("-inf")  # when SIGCONT came last
@@ -243,11 +243,11 @@ class Supervisor:
             node = Node(self.share, Identity.here(self.about))
             set_defaults(node=node.identity.incarnation, job=self.only)
             try:
-                self._weathered(node.join)
+                self._retry_transient(node.join)
             except StopRequested:
                 return EXIT_STOPPED
             try:
-                self._ear.listen(node.identity.incarnation)
+                self._control.add_name(node.identity.incarnation)
                 code, harmless = self._run_worker(node)
             finally:
                 self._leave(node)
@@ -264,9 +264,11 @@ class Supervisor:
                 logger.warning("this node was taken for dead (was it asleep or cut off?); joining again")
                 continue
             crashes = 0 if harmless else crashes + 1
-            if crashes >= MOST_CRASHES:
+            if crashes >= MAX_CRASHES:
                 logger.error(
-                    "the worker went down %d times before it had ended a task (%s); giving up", crashes, _how(code)
+                    "the worker went down %d times before it had ended a task (%s); giving up",
+                    crashes,
+                    _describe_exit(code),
                 )
                 return EXIT_FAILED
 
@@ -296,7 +298,7 @@ class Supervisor:
         logger.warning("%s: the program was updated; start this node again", ROOT)
         return True
 
-    def _weathered(self, step: Callable[[], None]) -> None:
+    def _retry_transient(self, step: Callable[[], None]) -> None:
         retry_transient(step, self.share, self._pause)
 
     def _pause(self, seconds: float) -> None:
@@ -308,7 +310,7 @@ class Supervisor:
 
     def _run_worker(self, node: Node) -> tuple[int | None, bool]:
         """Run one worker process to its end: its exit code, and whether it had ended a task or that one is to blame."""
-        self.health.exam = None  # the worker before may have been ended in the midst of one
+        self.health.self_test = None  # the worker before may have been ended in the midst of one
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         memory = TaskProgressWriter.memory(context)
@@ -327,7 +329,7 @@ class Supervisor:
             self._sources.sources,
             logger.getEffectiveLevel(),
         )
-        worker = context.Process(target=_work, args=words, daemon=True)
+        worker = context.Process(target=_worker_main, args=words, daemon=True)
         # Inherited, so that Ctrl-C does not hit it while it starts, nor ever what Slurm and systemd send to every process.
         before = {number: signal.signal(number, signal.SIG_IGN) for number in LEAVE}
         worker.start()
@@ -335,8 +337,8 @@ class Supervisor:
         for number, handler in before.items():
             signal.signal(number, handler)
         theirs.close()
-        heart = HeartbeatThread(node)
-        heart.start()
+        heartbeat = HeartbeatThread(node)
+        heartbeat.start()
         watch, told, why = TaskProgressMonitor(memory), False, "crashed"
         try:
             while True:
@@ -347,12 +349,12 @@ class Supervisor:
                 except (EOFError, OSError):
                     worker.join()
                     break
-                watch.look(heart.beats)
+                watch.poll(heartbeat.is_reachable)
                 if message and message[0] == "log":
                     _write_record(message[1])
                 elif message:
                     self.health = message[1]
-                self._signals = max(self._signals, self._ear.signals)
+                self._signals = max(self._signals, self._control.signals)
                 if (self._signals or self._sources.replaced.is_set()) and not told:
                     told = True
                     logger.info(
@@ -364,27 +366,27 @@ class Supervisor:
                         ours.send("stop")
                     except OSError:
                         pass
-                if self._signals > 1 or heart.evicted.is_set():
+                if self._signals > 1 or heartbeat.evicted.is_set():
                     _kill(worker)
-                elif watch.hangs:
+                elif watch.is_hung:
                     why = "hung"
                     _kill(worker)
         finally:
-            heart.over.set()
+            heartbeat.stop_event.set()
             _kill(worker)
             worker.join()
             self._worker = None
-        watch.look(heart.beats)
+        watch.poll(heartbeat.is_reachable)
         ended_task = watch.ended > 0
-        if heart.evicted.is_set():
+        if heartbeat.evicted.is_set():
             return EXIT_EVICTED, ended_task
         code = worker.exitcode
         if watch.task and code not in EXPECTED and self._signals < 2:
-            how = f"no sign of progress for {watch.silent:.0f} s" if why == "hung" else _how(code)
-            return code, self._blame(node, *watch.task, why, how) or ended_task
+            how = f"no sign of progress for {watch.silent_for:.0f} s" if why == "hung" else _describe_exit(code)
+            return code, self._record_crash(node, *watch.task, why, how) or ended_task
         return code, ended_task or code in (EXIT_UNWELL, EXIT_UPDATED)
 
-    def _blame(self, node: Node, job_name: str, task_name: str, job_id: str, why: str, detail: str) -> bool:
+    def _record_crash(self, node: Node, job_name: str, task_name: str, job_id: str, why: str, detail: str) -> bool:
         """Write down that a task took its worker down, or that an examination did; False where that was not possible."""
         logger.warning(
             "%s: %s took its worker down (%s); the next worker goes on",
@@ -393,8 +395,8 @@ class Supervisor:
             detail,
             extra={"job": job_name, "task": task_name},
         )
-        if self.health.exam:
-            self.health.flunked(detail)
+        if self.health.self_test:
+            self.health.self_test_failed(detail)
             return True
         self.health.failed(job_id, task_name, detail, self.share.system.monotonic())
         nonce = attempts.nonce()
@@ -405,7 +407,7 @@ class Supervisor:
                 attempts.record(node, job, Task.from_name(task_name), why, detail, nonce)
 
         try:
-            self._weathered(write)
+            self._retry_transient(write)
             return True
         except StopRequested:
             pass
@@ -416,9 +418,9 @@ class Supervisor:
     def _leave(self, node: Node) -> None:
         """Withdraw whatever the worker left claimed, then go."""
         try:
-            let_go(node)
-            ChangeNotifier(node).ring()
-            self._ear.forget()
+            release_all(node)
+            ChangeNotifier(node).notify()
+            self._control.acknowledge()
             node.leave()
         except OSError as error:
             logger.warning("could not leave cleanly (%s); the others will clean up after one lease", error)
@@ -440,7 +442,7 @@ def _signal(worker: BaseProcess | None, number: int) -> None:
                 send(worker.pid, number)
 
 
-def _how(code: int | None) -> str:
+def _describe_exit(code: int | None) -> str:
     """How a process ended, in words."""
     if code is not None and code < 0:
         name = signal.Signals(-code).name

@@ -18,8 +18,8 @@ HEAD = struct.Struct(
     "=4Q"
 )  # number of bytes that name the task, 0 without one; signs of life; signs of progress; tasks ended
 # A task that gives no sign of progress for so long hangs: so many times the longest silence of its kind so far, but
-# at least HANG_S. Before there was one of its kind: FIRST_S, since slow flow of large frames takes an hour.
-HANG_TIMES, HANG_S, FIRST_S = 30.0, 600.0, 7500.0
+# at least HANG_S. Before there was one of its kind: FIRST_TASK_TIMEOUT_S, since slow flow of large frames takes an hour.
+HANG_FACTOR, HANG_S, FIRST_TASK_TIMEOUT_S = 30.0, 600.0, 7500.0
 
 
 class Memory(mmap.mmap):
@@ -63,13 +63,13 @@ class TaskProgressWriter:
         os.ftruncate(fd, BYTES)
         return Memory(fd)
 
-    def start(self, job_name: str, task: Task, job_id: str) -> None:
+    def begin(self, job_name: str, task: Task, job_id: str) -> None:
         words = "\0".join((job_name, str(task), job_id)).encode()
         self._memory[HEAD.size : HEAD.size + len(words)] = words
         self._length = len(words)
         self._sign()
 
-    def tick(self) -> None:
+    def report_progress(self) -> None:
         """The task gets on."""
         self._progress += 1
         self._sign()
@@ -77,14 +77,14 @@ class TaskProgressWriter:
     def end(self) -> None:
         self._length = 0
         self._ended += 1
-        self.tick()
+        self.report_progress()
 
     @property
     def busy(self) -> bool:
         """Whether a task is in progress."""
         return self._length > 0
 
-    def wait(self) -> None:
+    def waiting(self) -> None:
         """It waits for the share, which is neither progress nor hanging."""
         self._sign()
 
@@ -100,31 +100,31 @@ class TaskProgressMonitor:
         self._memory, self._monotonic = memory, monotonic
         self.task: tuple[str, str, str] | None = None  # names of job and task, id of the job
         self.ended = 0  # tasks
-        self.silent = 0.0
+        self.silent_for = 0.0
         self._longest: dict[str, float] = {}  # by kind of task
         self._signs = self._progress = 0
         self._looked = monotonic()
 
-    def look(self, share_answers: bool) -> None:
+    def poll(self, share_answers: bool) -> None:
         now = self._monotonic()
         if share_answers:
-            self.silent += min(now - self._looked, 1.0)  # a machine that slept has not waited for its worker
+            self.silent_for += min(now - self._looked, 1.0)  # a machine that slept has not waited for its worker
         self._looked = now
         length, signs, progress, self.ended = HEAD.unpack_from(self._memory)
         if signs != self._signs:
             if self.task and progress != self._progress:
                 kind = _kind(self.task)
-                self._longest[kind] = max(self._longest.get(kind, 0.0), self.silent)
-            self.silent, self._signs, self._progress = 0.0, signs, progress
+                self._longest[kind] = max(self._longest.get(kind, 0.0), self.silent_for)
+            self.silent_for, self._signs, self._progress = 0.0, signs, progress
         words = self._memory[HEAD.size : HEAD.size + length].decode(errors="replace").split("\0")
         self.task = tuple(words) if len(words) == 3 else None
 
     @property
-    def hangs(self) -> bool:
+    def is_hung(self) -> bool:
         if self.task is None:
             return False
         longest = self._longest.get(_kind(self.task))
-        return self.silent > (FIRST_S if longest is None else max(HANG_S, HANG_TIMES * longest))
+        return self.silent_for > (FIRST_TASK_TIMEOUT_S if longest is None else max(HANG_S, HANG_FACTOR * longest))
 
 
 def _kind(task: tuple[str, str, str]) -> str:

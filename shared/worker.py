@@ -14,6 +14,7 @@ from pathlib import Path
 
 from shared import attempts, results
 from shared.claims import Outcome, claimed
+from shared.command_names import command
 from shared.errors import (
     EvictedError,
     InputChangedError,
@@ -24,12 +25,12 @@ from shared.errors import (
     SourcesReplaced,
     StopRequested,
     UserError,
-    plain,
+    sanitize,
 )
 from shared.failure_detector import FailureDetector
 from shared.filesystem import TRANSIENT_ERRNOS
 from shared.job_state import JobState
-from shared.jobs import OVER, Job, all_jobs, find_job
+from shared.jobs import TERMINAL_FLAGS, Job, all_jobs, find_job
 from shared.logs import log_context
 from shared.membership import Node
 from shared.node_health import NodeHealth
@@ -45,11 +46,11 @@ logger = logging.getLogger(__name__)
 
 WAIT_S = 2.0  # after which a waiting node looks by itself
 WAIT_STEPS = 4  # in between, it sees whether a node of this machine has died
-LOOK_S = 2.0  # how often a busy node looks for marks and new jobs
-LOOK_SOON_S = 0.2  # how often a waiting node does, while others notify it
-ASK_AGAIN_S = 60.0  # how often a job with an input that was changed is looked at: somebody may have put it back
-MOST_VANISHED_INPUTS = 10  # in a row, before that counts as a failed attempt
-TOLD = 3  # failed tasks that the last word of a job names
+POLL_INTERVAL_S = 2.0  # how often a busy node looks for marks and new jobs
+MIN_POLL_INTERVAL_S = 0.2  # how often a waiting node does, while others notify it
+RECHECK_S = 60.0  # how often a job with an input that was changed is looked at: somebody may have put it back
+MAX_VANISHED_INPUTS = 10  # in a row, before that counts as a failed attempt
+MAX_LISTED = 3  # failed tasks that the last word of a job names
 
 
 class Worker:
@@ -94,38 +95,40 @@ class Worker:
                         if self.scheduler.claim_still_held(*found):
                             self._run_task(*found)
                 elif self._all_over():
-                    if all(not state.served and state.over in OVER for state in self.states.values()):
-                        self._tell("there are no jobs to work on; with --forever this node would wait for some")
+                    if all(not state.served and state.ended_as in TERMINAL_FLAGS for state in self.states.values()):
+                        self._log_multi_job(
+                            "there are no jobs to work on; with --forever this node would wait for some"
+                        )
                     well = ("finished",) if self.only else ("finished", "cancelled")
-                    return all(state.over in well for state in self.states.values())
+                    return all(state.ended_as in well for state in self.states.values())
                 else:
-                    self.events.wait()
+                    self.events.waiting()
                     self._wait()
         finally:
             self.notifier.close()
             for state in self.states.values():
                 try:
-                    state.claims.withdraw_all()
+                    state.claims.abandon_all()
                 except OSError:
                     pass  # the job is gone, or the supervisor or another node will see to it
 
     def _all_over(self) -> bool:
-        ends = [state.over for state in self.states.values()]
+        ends = [state.ended_as for state in self.states.values()]
         return all(ends) and (not self.forever or "sick" in ends)
 
     def _refresh_jobs(self) -> None:
         clock = self.context.clock()
-        if clock - self._looked < LOOK_S:
+        if clock - self._looked < POLL_INTERVAL_S:
             return
         for job in self._jobs():
             if job.manifest.id not in self.states:
                 with log_context(job=job.name):
                     self._open_job(job)
         for state in list(self.states.values()):
-            if state.over in (None, "failed", "cancelled", "finished"):
+            if state.ended_as in (None, "failed", "cancelled", "finished"):
                 with self._contain_job_errors(state):
                     self._refresh_job(state)
-            elif state.over == "changed" and clock - state.since > ASK_AGAIN_S:
+            elif state.ended_as == "changed" and clock - state.since > RECHECK_S:
                 del self.states[state.job.manifest.id]
         self._recover()
         self._looked = clock
@@ -135,7 +138,7 @@ class Worker:
             return all_jobs(self.node.share, self._warn_once)
         job = find_job(self.node.share, self.only)
         if job is None and not any(state.job.name == self.only for state in self.states.values()):
-            raise JobQueueError(f"{self.only}: there is no job of that name; coordinator.py status lists them")
+            raise JobQueueError(f"{self.only}: there is no job of that name; {command('status')} lists them")
         return [job] if job else []
 
     def _warn_once(self, line: str) -> None:
@@ -146,19 +149,19 @@ class Worker:
     def _open_job(self, job: Job) -> None:
         plan, over = None, None
         try:
-            marks = job.marks()
+            flags = job.flags()
             job.check_directories()
-            over = next(iter(marks & OVER), None)
+            over = next(iter(flags & TERMINAL_FLAGS), None)
             if over is None:
                 plan = self.plan_for(job, self.node)
-                self._tell("working on %s", job.name)
-                if job.made_elsewise:
+                self._log_multi_job("working on %s", job.name)
+                if job.source_mismatch:
                     self._warn_once(
-                        f"{job.name}: {job.made_elsewise}; its frames may differ; bring the same sources to all "
+                        f"{job.name}: {job.source_mismatch}; its frames may differ; bring the same sources to all "
                         f"machines"
                     )
             elif over == "cancelled" and self.only is not None:
-                logger.info("%s: cancelled; coordinator.py retry goes on with it", job.name)
+                logger.info("%s: cancelled; %s continues it", job.name, command("retry"))
         except (EvictedError, StopRequested):
             raise
         except JobRemovedError as gone:
@@ -169,51 +172,51 @@ class Worker:
             if self.only is not None or isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS:
                 raise
             over = _end_state(error)  # the other jobs go on
-            self._warn_once(f"{job.name}: cannot be served here: {plain(error, 500) or type(error).__name__}")
+            self._warn_once(f"{job.name}: cannot be served here: {sanitize(error, 500) or type(error).__name__}")
         self.states[job.manifest.id] = JobState(self.node, job, plan, over)
 
     def _refresh_job(self, state: JobState) -> None:
         try:
-            marks = state.job.marks()
-            if not state.over:
+            flags = state.job.flags()
+            if not state.ended_as:
                 state.job.check_directories()
         except JobRemovedError as gone:
-            if state.over != "finished":
+            if state.ended_as != "finished":
                 self._close_job(state, "gone", str(gone))
             elif self.only is None:
                 del self.states[state.job.manifest.id]  # cleaned; that is no trouble
             return
-        if state.over:
+        if state.ended_as:
             # Somebody opened it anew: its failed tasks, or one that was finished and is to be repaired.
-            if not marks & OVER and (state.over == "finished" or not attempts.failed(state.job)):
+            if not flags & TERMINAL_FLAGS and (state.ended_as == "finished" or not attempts.failed(state.job)):
                 del self.states[state.job.manifest.id]
-        elif "cancelled" in marks:
+        elif "cancelled" in flags:
             self._close_job(state, "cancelled", f"{state.job.name}: cancelled", logging.INFO)
-        elif "finished" in marks:
-            self._finished(state, state.job.word("finished"))
+        elif "finished" in flags:
+            self._on_finished(state, state.job.flag_text("finished"))
         else:
-            state.priority = state.job.priority(marks)
-            self._pause_job(state, "paused" in marks)
+            state.priority = state.job.priority(flags)
+            self._pause_job(state, "paused" in flags)
 
     def _pause_job(self, state: JobState, paused: bool) -> None:
         if paused and not state.paused:
-            self._withdraw_next(state)
-            logger.info("%s: paused; coordinator.py resume goes on", state.job.name)
+            self._abandon_next(state)
+            logger.info("%s: paused; %s continues it", state.job.name, command("resume"))
         elif state.paused and not paused:
             logger.info("%s: goes on", state.job.name)
         state.paused = paused
 
-    def _withdraw_next(self, state: JobState) -> None:
+    def _abandon_next(self, state: JobState) -> None:
         """Give the task that is claimed and not begun to the others."""
         task, state.next = state.next, None
         if task is not None:
-            self.context.retry(lambda: state.claims.withdraw(task))
+            self.context.retry(lambda: state.claims.abandon(task))
 
-    def _finished(self, state: JobState, word: str | None) -> None:
+    def _on_finished(self, state: JobState, word: str | None) -> None:
         self._close_job(state, "finished", None)
-        self._tell("%s: finished: %s", state.job.name, word)
+        self._log_multi_job("%s: finished: %s", state.job.name, word)
 
-    def _tell(self, message: str, *words: object) -> None:
+    def _log_multi_job(self, message: str, *words: object) -> None:
         """Log what a node of many jobs wants to be seen doing; one of a single job tells less."""
         logger.log(logging.INFO if self.only is None else logging.DEBUG, message, *words)
 
@@ -225,12 +228,12 @@ class Worker:
         level: int = logging.WARNING,
         error: Exception | None = None,
     ) -> None:
-        state.over = how
+        state.ended_as = how
         state.next = None
         if line:
             logger.log(level, "%s", line, exc_info=error)
         if how != "gone":
-            self.context.retry(state.claims.withdraw_all)
+            self.context.retry(state.claims.abandon_all)
 
     def _next(self) -> tuple[JobState, Task] | None:
         for state in self.scheduler.by_priority(self.states.values()):
@@ -244,10 +247,10 @@ class Worker:
                 except JobRemovedError as gone:
                     self._close_job(state, "gone", str(gone))
                 except ResultVanishedError:
-                    state.plan.forget()
+                    state.plan.invalidate_cache()
             if task is not None:
                 for other in self.states.values():
-                    self._withdraw_next(other)  # of a job that is less urgent
+                    self._abandon_next(other)  # of a job that is less urgent
                 return state, task
         return None
 
@@ -263,7 +266,7 @@ class Worker:
             if isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS:
                 raise
             self.context.check_sources()
-            line = f"{state.job.name}: cannot be served here: {plain(error, 500) or type(error).__name__}"
+            line = f"{state.job.name}: cannot be served here: {sanitize(error, 500) or type(error).__name__}"
             known = isinstance(error, OSError | UserError)
             if self.only is not None and known:
                 raise JobQueueError(line) from error
@@ -278,24 +281,24 @@ class Worker:
         failed: list[str] = []
         while learned:  # each round learns of a result at least, so there is an end
             self.context.check_stop()
-            if self.context.health.doubts.get(state.job.manifest.id):
+            if self.context.health.suspicions.get(state.job.manifest.id):
                 reason = self.self_test.run(state)
                 if reason:
                     self._leave_job(state, reason)
                     return None
-            word = self.context.on_job(state, state.plan.finish)
+            word = self.context.on_job(state, state.plan.finalize)
             if word is not None:
-                self.context.on_job(state, partial(state.job.mark, self.node, "finished", word))
+                self.context.on_job(state, partial(state.job.set_flag, self.node, "finished", word))
                 if not self._still_all_there(state):
                     # Who takes results away takes the mark away afterwards, perhaps before we set it: then we have to.
-                    self.context.on_job(state, lambda: state.job.unmark("finished"))
+                    self.context.on_job(state, lambda: state.job.clear_flag("finished"))
                     continue
-                self.notifier.ring()
-                self._finished(state, word)
+                self.notifier.notify()
+                self._on_finished(state, word)
                 return None
             state.deferred, failed = False, self.scheduler.needed_and_failed(state)
             state.failed = failed
-            if len(failed) > attempts.MOST_FAILED_TASKS:
+            if len(failed) > attempts.MAX_FAILED_TASKS:
                 break
             learned, lost = False, 0
             tasks = self.scheduler.candidates(state)
@@ -313,49 +316,51 @@ class Worker:
         # Twice: between the last release of one node and its next claim there is nothing to be seen, either.
         state.idle = 0 if state.deferred or self.context.on_job(state, lambda: claimed(state.job)) else state.idle + 1
         if failed and state.idle >= 2:
-            why = self.context.on_job(state, lambda: "; ".join(attempts.why(state.job, name) for name in failed[:TOLD]))
+            why = self.context.on_job(
+                state, lambda: "; ".join(attempts.why(state.job, name) for name in failed[:MAX_LISTED])
+            )
             self._close_job(
                 state,
                 "failed",
                 f"{state.job.name}: failed, {len(failed)} task(s) used up their attempts: {why}; "
-                f"coordinator.py status shows all, coordinator.py retry opens them anew",
+                f"{command('status')} shows all, {command('retry')} opens them again",
                 logging.ERROR,
             )
         return None
 
     def _still_all_there(self, state: JobState) -> bool:
         try:
-            return self.context.on_job(state, state.plan.finish) is not None
+            return self.context.on_job(state, state.plan.finalize) is not None
         except ResultVanishedError:
-            state.plan.forget()
+            state.plan.invalidate_cache()
             return False
 
     def _leave_job(self, state: JobState, line: str) -> None:
         """Leave a job to the other nodes because this one is not healthy; its failed attempts do not count."""
         for name in self.context.health.failures.get(state.job.manifest.id, ()):
-            self.context.on_job(state, lambda: attempts.take_back(self.node, state.job, Task.from_name(name)))
+            self.context.on_job(state, lambda: attempts.ignore_attempts(self.node, state.job, Task.from_name(name)))
         self._close_job(state, "sick", line, logging.ERROR)
-        self.notifier.ring()
+        self.notifier.notify()
 
     # ---- one task
     def _run_task(self, state: JobState, task: Task) -> None:
-        self.events.start(state.job, task)
+        self.events.begin(state.job, task)
         logger.debug("%s: %s begun", state.job.name, task)
         try:
-            output = self.context.retry(lambda: state.plan.run(task, self.context.tick))
+            output = self.context.retry(lambda: state.plan.run(task, self.context.report_progress))
             if isinstance(output, Path):
                 self.context.retry(lambda: self.node.share.system.sync(output))
                 ours = self.context.retry(lambda: results.publish(self.node, state.job, task, output))
             else:
                 ours = self.context.retry(lambda: results.publish_bytes(self.node, state.job, task, output))
         except ResultVanishedError as error:
-            state.plan.forget()
+            state.plan.invalidate_cache()
             state.vanished += 1
-            if state.vanished >= MOST_VANISHED_INPUTS:
+            if state.vanished >= MAX_VANISHED_INPUTS:
                 state.vanished = 0
-                self._failed(state, task, f"the input vanished {MOST_VANISHED_INPUTS} times: {error}")
+                self._failed(state, task, f"the input vanished {MAX_VANISHED_INPUTS} times: {error}")
             else:
-                self.context.retry(lambda: state.claims.withdraw(task))
+                self.context.retry(lambda: state.claims.abandon(task))
         except (StopRequested, EvictedError):
             raise
         except InputChangedError:
@@ -378,8 +383,8 @@ class Worker:
         else:
             state.vanished = 0
             self.events.end()
-            if self.context.health.proved(state.job.manifest.id, task.kind):
-                self.events.remember(self.context.health)
+            if self.context.health.self_test_passed(state.job.manifest.id, task.kind):
+                self.events.store_health(self.context.health)
             self._after_publish(state, task, ours)
             return
         self.events.end()
@@ -390,7 +395,9 @@ class Worker:
         try:
             self.context.on_job(state, lambda: state.plan.published(task, ours))
             following = (
-                None if self.context.stop.is_set() else self.context.on_job(state, lambda: state.plan.follow(task))
+                None
+                if self.context.stop.is_set()
+                else self.context.on_job(state, lambda: state.plan.next_in_chain(task))
             )
             if (
                 following is not None
@@ -403,34 +410,34 @@ class Worker:
                 elif outcome is Outcome.DONE:
                     self.context.on_job(state, lambda: state.plan.published(following, ours=False))
         except ResultVanishedError:
-            state.plan.forget()
+            state.plan.invalidate_cache()
         except JobRemovedError as gone:
             self._close_job(state, "gone", str(gone))
             return
         self.context.retry(lambda: state.claims.release(task))
-        if self.recovery.observer.nodes() != [self.node.identity.incarnation]:  # else there was nobody at the last look
-            self.notifier.ring()
+        if self.recovery.detector.nodes() != [self.node.identity.incarnation]:  # else there was nobody at the last look
+            self.notifier.notify()
 
     def _failed(self, state: JobState, task: Task, detail: str) -> None:
         cause = detail.strip().splitlines()[-1]
         logger.warning("%s: %s failed here: %s", state.job.name, task, cause)
         self.context.health.failed(state.job.manifest.id, str(task), cause, self.context.clock())
-        self.events.remember(self.context.health)
+        self.events.store_health(self.context.health)
         nonce = attempts.nonce()
         try:
             self.context.retry(lambda: attempts.record(self.node, state.job, task, "raised", detail, nonce))
         except JobRemovedError as gone:
             self._close_job(state, "gone", str(gone))
             return
-        state.plan.forget()
-        self.context.retry(lambda: state.claims.withdraw(task))
+        state.plan.invalidate_cache()
+        self.context.retry(lambda: state.claims.abandon(task))
 
     # ---- waiting and recovery
     def _wait(self) -> None:
         """Until another node notifies this one, a dead node's task is open again, or it is time to look; never longer than `WAIT_S`."""
         for _ in range(WAIT_STEPS):
             rung = self.notifier.wait(WAIT_S / WAIT_STEPS)
-            if rung and self.context.clock() - self._looked > LOOK_SOON_S:
+            if rung and self.context.clock() - self._looked > MIN_POLL_INTERVAL_S:
                 self._looked = float("-inf")  # it may have rung for a new job
             if rung or self._recover():
                 return
@@ -440,11 +447,11 @@ class Worker:
         clock = self.context.clock()
         # A step early, so that waiting does not stretch a gap beyond POLL_S: what is more does not count as silence.
         due = self.recovery.due - WAIT_S / WAIT_STEPS
-        if clock - self._recovered < due and not self.recovery.neighbour_died():
+        if clock - self._recovered < due and not self.recovery.local_peer_died():
             return 0
         self._recovered = clock
         try:
-            jobs = {state.job: state.claims.held for state in self.states.values() if not state.over}
+            jobs = {state.job: state.claims.held for state in self.states.values() if not state.ended_as}
             count = self.recovery.run(jobs)
             if count:
                 logger.info("recovered %d task(s) of nodes that are gone", count)

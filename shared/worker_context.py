@@ -54,13 +54,13 @@ class WorkerContext:
             return self.retry(step)
         except FileNotFoundError as error:
             self.retry(self.node.check)
-            self.retry(state.job.marks)
+            self.retry(state.job.flags)
             raise ResultVanishedError(str(error)) from error
 
-    def tick(self) -> None:
+    def report_progress(self) -> None:
         """Tell that the task in progress goes on. Raises StopRequested when the worker is to stop."""
         self.check_stop()
-        self.events.tick()
+        self.events.report_progress()
 
     def check_stop(self) -> None:
         """Raises StopRequested when the worker is to stop."""
@@ -73,6 +73,6 @@ class WorkerContext:
             raise SourcesReplaced
 
     def _pause(self, seconds: float) -> None:
-        self.events.wait()
+        self.events.waiting()
         self.node.share.system.wait(self.stop, seconds)
         self.check_stop()

@@ -17,9 +17,10 @@ from fav.errors import FavError
 from fav.model.bundled_styles import style_file
 from fav.monitor.console import _flush, command_log, tell
 from fav.pipeline.job_files import open_share
-from shared.errors import JobQueueError, UserError, is_ours, lacking
+from shared.command_names import command
+from shared.errors import JobQueueError, UserError, is_own_module, missing_dependency_message
 from shared.jobs import Job, all_jobs, find_job
-from shared.notify import ringing
+from shared.notify import notify_on_exit
 from shared.shared_dir import SharedDir
 from shared.terminal import ended_by_signals, stopped_code
 
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 EXIT_USAGE = 2
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}  # of a command line, for click
-_ROOM = "no room; make some: coordinator.py clean removes a job with its frames"
+_ROOM = "no space; free some: {clean} removes a job with its frames"
 _RIGHTS = "this user may not; correct the permissions, or choose another place"
 _SERVER = "its disk or server does not answer as it should; try again, or choose another place"
 SURROUNDINGS = {  # what of a machine keeps files from being read or written, and the cure
@@ -63,16 +64,15 @@ def one_line_errors(function):
             tell(f"error: {error}", err=True)
             sys.exit(EXIT_USAGE)
         except ImportError as error:
-            if is_ours(error):
+            if is_own_module(error):
                 raise
-            tell(f"error: {lacking(error)}", err=True)
+            tell(f"error: {missing_dependency_message(error)}", err=True)
             sys.exit(EXIT_USAGE)
         except OSError as error:
             if error.errno not in SURROUNDINGS:
                 raise
-            tell(
-                f"error: {_text(error.filename or 'the disk')}: {error.strerror}: {SURROUNDINGS[error.errno]}", err=True
-            )
+            cure = SURROUNDINGS[error.errno].format(clean=command("clean"))
+            tell(f"error: {_text(error.filename or 'the disk')}: {error.strerror}: {cure}", err=True)
             sys.exit(EXIT_USAGE)
         except KeyboardInterrupt as error:
             tell("stopped", err=True)
@@ -95,7 +95,7 @@ def _text(path: object) -> str:
     return os.fsdecode(path) if isinstance(path, bytes | os.PathLike) else str(path)
 
 
-def film_at(root: Path, job: str, film: str) -> Path:
+def finished_film(root: Path, job: str, film: str) -> Path:
     """The film of a finished job; FavError where it is not there any more."""
     path = root / film
     try:
@@ -104,7 +104,7 @@ def film_at(root: Path, job: str, film: str) -> Path:
         there = False
     if not there:
         raise FavError(
-            f"{path}: expected the film of {job}, found none: it was moved or removed; coordinator.py stitch {root} "
+            f"{path}: expected the film of {job}, found none: it was moved or removed; {command('stitch')} {root} "
             f"{job} --out {path.relative_to(root)} makes it again of its frames"
         )
     return path
@@ -118,31 +118,31 @@ def share_for(root: Path, video: str, style: Path) -> SharedDir:
     return open_share(root)
 
 
-def opened(root: Path) -> SharedDir:
+def open_existing(root: Path) -> SharedDir:
     """A shared directory that is one already."""
     return open_share(root, new=False)
 
 
-def looked_at(root: Path) -> SharedDir:
+def open_read_only(root: Path) -> SharedDir:
     """A shared directory in which nothing is changed; it may be read-only, or another user's."""
     return open_share(root, read_only=True)
 
 
-def the_job(share: SharedDir, name: str | None) -> Job:
+def resolve_job(share: SharedDir, name: str | None) -> Job:
     """The job of that name; None: the only one. JobQueueError in other cases, JobRemovedError where only its name is left."""
-    job = named_job(share, name)
-    job.marks()
+    job = find_or_raise(share, name)
+    job.flags()
     job.check_directories()
     return job
 
 
-def named_job(share: SharedDir, name: str | None) -> Job:
-    """As `the_job`, though its files may be gone."""
+def find_or_raise(share: SharedDir, name: str | None) -> Job:
+    """As `resolve_job`, though its files may be gone."""
     if name is not None:
         job = find_job(share, name)
         if job is None:
             raise JobQueueError(
-                f"{name}: there is no job of that name; coordinator.py status {share.layout.root} lists them"
+                f"{name}: there is no job of that name; {command('status')} {share.layout.root} lists them"
             )
         return job
     complaints: list[str] = []
@@ -153,25 +153,25 @@ def named_job(share: SharedDir, name: str | None) -> Job:
         raise JobQueueError(f"{share.layout.root}: there are no jobs here")
     if len(jobs) != 1:
         raise JobQueueError(
-            f"{share.layout.root}: expected the name of one of its {len(jobs)} jobs; coordinator.py status lists them"
+            f"{share.layout.root}: expected the name of one of its {len(jobs)} jobs; {command('status')} lists them"
         )
     return jobs[0]
 
 
-def submitted(context: click.Context, share: SharedDir, video: str, style: Path, values: dict) -> Job:
+def submit_and_print(context: click.Context, share: SharedDir, video: str, style: Path, values: dict) -> Job:
     """Create the job, or join it, and say so."""
     from fav.pipeline.submit import submit as create
 
-    with ringing(share) as node:
+    with notify_on_exit(share) as node:
         joined = create(node, request_of(context, video, style, values))
-    if film := None if joined.created else joined.job.word("finished"):
+    if film := None if joined.created else joined.job.flag_text("finished"):
         for note in joined.notes:  # of what was repaired, if anything was
             logger.info("%s", note)
-        tell(f"already done: {film_at(share.layout.root, joined.job.name, film)}")
+        tell(f"already done: {finished_film(share.layout.root, joined.job.name, film)}")
         return joined.job
     tell(f"{'created' if joined.created else 'joined'} job {joined.job.name}")
-    if joined.created and share.news:  # who joins others is in the right place
-        logger.info("%s", share.news)
+    if joined.created and share.creation_notice:  # who joins others is in the right place
+        logger.info("%s", share.creation_notice)
     for note in joined.notes:
         logger.info("%s", note)
     return joined.job

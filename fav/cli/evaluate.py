@@ -22,7 +22,7 @@ from fav.util.atomic import check_new, new_file
 @click.option(
     "--against",
     metavar="FILM",
-    help="A film of the same frames and size to compare with, for example one made with --independent.",
+    help="A film of the same frames and size to compare with, for example one made with --no-temporal.",
 )
 @click.option(
     "--style",
@@ -105,10 +105,10 @@ def evaluate(
     width, height, frames = check(comparison, seams)
     losses, strokes = None, None
     if style:
-        from fav.evaluation.perceptual_metrics import losses_of, painting_of
+        from fav.evaluation.perceptual_metrics import losses_of, style_image_of
         from fav.evaluation.strokes import stroke_width
 
-        losses, strokes = losses_of(style, loss_network), stroke_width(painting_of(style))
+        losses, strokes = losses_of(style, loss_network), stroke_width(style_image_of(style))
     with ExitStack() as held:
         files = [held.enter_context(new_file(name)) for name in names]
         with Progress() as progress:

@@ -7,23 +7,32 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fav.cli.common import fail_with, named_job, one_line_errors, opened, share_for, submitted, the_job
+from fav.cli.common import (
+    fail_with,
+    find_or_raise,
+    one_line_errors,
+    open_existing,
+    resolve_job,
+    share_for,
+    submit_and_print,
+)
 from fav.cli.log_options import LOG
-from fav.cli.options import FILE, JOB, job_option, options
+from fav.cli.options import FILE, JOB, RenamedOption, job_option, options
 from fav.errors import FavError
 from fav.monitor.console import tell
 from fav.pipeline.inputs import check_video
 from fav.pipeline.request import check_out
 from shared.attempts import reopen
 from shared.claims import claimed
+from shared.command_names import command
 from shared.errors import JobQueueError, JobRemovedError, ResultVanishedError
 from shared.failure_detector import FailureDetector
 from shared.heartbeat import temporary_member
 from shared.identity import Identity
-from shared.jobs import OVER, Job, all_jobs, over, remove_job
+from shared.jobs import TERMINAL_FLAGS, Job, all_jobs, is_ended, remove_job
 from shared.membership import Node
-from shared.notify import ring, ringing
-from shared.ownership import left_alone
+from shared.notify import notify, notify_on_exit
+from shared.ownership import foreign_files_message
 from shared.recovery import Recovery
 from shared.shared_dir import SharedDir
 
@@ -45,10 +54,10 @@ PRIORITY = click.IntRange(-999, 999)
 def submit(context: click.Context, shared: Path, video: str, style: Path, priority: int | None, **values) -> None:
     """Create a job and leave the work to nodes.
 
-    Nodes that wait for jobs (`node.py SHARED --forever`) begin at once. Others can be started later.
+    Nodes that wait for jobs (with --forever) begin at once. Others can be started later.
     """
     share = share_for(shared, video, style)
-    job = submitted(context, share, video, style, values)
+    job = submit_and_print(context, share, video, style, values)
     if priority is not None:
         with temporary_member(share) as node:
             job.prioritize(node, priority)
@@ -66,9 +75,9 @@ def prioritize(shared: Path, job: str, priority: int) -> None:
     first. A node changes to a more urgent job after its current frame. Jobs of equal priority share the nodes. Write a
     negative number after two dashes: prioritize SHARED JOB -- -5.
     """
-    share = opened(shared)
-    found = the_job(share, job)
-    with ringing(share) as node:
+    share = open_existing(shared)
+    found = resolve_job(share, job)
+    with notify_on_exit(share) as node:
         found.prioritize(node, priority)
     click.echo(f"{found.name}: priority {priority}")
 
@@ -82,13 +91,13 @@ def pause(shared: Path, job: str | None) -> None:
 
     Nodes wait until `resume`.
     """
-    share = opened(shared)
-    found = the_job(share, job)
-    if over(found):
+    share = open_existing(shared)
+    found = resolve_job(share, job)
+    if is_ended(found):
         raise JobQueueError(f"{found.name}: the job is over; expected one that runs or waits")
-    with ringing(share) as node:
-        found.mark(node, "paused")
-    click.echo(f"{found.name}: paused; coordinator.py resume goes on")
+    with notify_on_exit(share) as node:
+        found.set_flag(node, "paused")
+    click.echo(f"{found.name}: paused; {command('resume')} continues it")
 
 
 @click.command()
@@ -97,10 +106,10 @@ def pause(shared: Path, job: str | None) -> None:
 @one_line_errors
 def resume(shared: Path, job: str | None) -> None:
     """Continue a paused job."""
-    share = opened(shared)
-    found = the_job(share, job)
-    found.unmark("paused")
-    ring(share)
+    share = open_existing(shared)
+    found = resolve_job(share, job)
+    found.clear_flag("paused")
+    notify(share)
     click.echo(f"{found.name}: goes on")
 
 
@@ -108,8 +117,10 @@ def resume(shared: Path, job: str | None) -> None:
 @click.argument("shared", type=FILE)
 @click.argument("job", required=False)
 @click.option(
-    "--now",
+    "--assume-dead",
     "hosts",
+    cls=RenamedOption,
+    former=("--now",),
     multiple=True,
     metavar="HOST",
     help="Treat every node on this host as dead now. Use it only when the host is off.",
@@ -119,13 +130,13 @@ def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
     """Remove the placeholders of dead nodes.
 
     Nodes do this by themselves; this command does it now. It recovers the tasks of nodes on this machine whose process has
-    ended, and of all nodes on a HOST that --now names. It does not judge nodes on other machines: that takes one lease of
+    ended, and of all nodes on a HOST that --assume-dead names. It does not judge nodes on other machines: that takes one lease of
     silence, and the nodes wait for it.
     """
-    share = opened(shared)
+    share = open_existing(shared)
     complaints: list[str] = []
-    with ringing(share) as node:
-        jobs = {one: set() for one in ([the_job(share, job)] if job else all_jobs(share, complaints.append))}
+    with notify_on_exit(share) as node:
+        jobs = {one: set() for one in ([resolve_job(share, job)] if job else all_jobs(share, complaints.append))}
         recovery = Recovery(node, FailureDetector(share, node.identity))
         count = recovery.run(jobs, frozenset(hosts))
     click.echo(f"recovered {count} task(s)")
@@ -157,50 +168,50 @@ def stitch(
 
     The new film gets a new name. Nothing is stylized.
     """
-    from fav.pipeline.artifacts import JobArtifacts, check_room
+    from fav.pipeline.artifacts import JobArtifacts, check_output_directory
     from fav.pipeline.delivery import stitch as write
     from fav.pipeline.submit import within
     from fav.stylize.postprocess import check_mask
-    from fav.util.safe_path import brought, inside
+    from fav.util.safe_path import resolve_input, resolve_inside
     from fav.video import check_film_name
 
     if mask and no_mask:
         raise FavError("--mask and --no-mask: expected one of them, got both")
-    share = opened(shared)
+    share = open_existing(shared)
     if out:
         out = within(share.layout.root, out)
         check_out(out)
-        check_room(share, out)
-    found = the_job(share, job)
+        check_output_directory(share, out)
+    found = resolve_job(share, job)
     artifacts = JobArtifacts(found)
     _expect_frames(share, artifacts)
     first = Path(artifacts.spec.out)
     names = iter([out]) if out else (str(first.with_stem(f"{first.stem}-{number}")) for number in range(2, 1000))
-    final = next((path for name in names if not os.path.lexists(path := inside(share.layout.root, name))), None)
+    final = next((path for name in names if not os.path.lexists(path := resolve_inside(share.layout.root, name))), None)
     if final is None:
         raise JobQueueError(f"{out}: expected a new name for the film, but the file exists")
     check_film_name(final.name)
     check_video(found)
-    video = brought(share.layout.root, artifacts.spec.video)
+    video = resolve_input(share.layout.root, artifacts.spec.video)
     if mask:
         check_mask(mask, video, artifacts.spec.source)
     finish = replace(
-        artifacts.spec.finish(share.layout.root),
+        artifacts.spec.postprocess_settings(share.layout.root),
         **{name: value for name, value in values.items() if value is not None},
         **({"mask": mask} if mask or no_mask else {}),
     )
     with temporary_member(share) as node:
-        private = node.draft().with_suffix(final.suffix)
+        private = node.temp_path().with_suffix(final.suffix)
         try:
             notes = write(artifacts, video, private, crf if crf is not None else artifacts.spec.crf, finish)
         except ResultVanishedError as error:
             _repair(node, found)
             raise JobQueueError(
-                f"{found.name}: expected all frames to read back, got one that did not ({error}); {_first(found)}"
+                f"{found.name}: expected all frames to read back, got one that did not ({error}); {_retry_first(found)}"
             ) from None
         share.system.sync(private)
         share.system.make_dirs(final.parent)
-        share.appear(private, final)
+        share.publish_no_replace(private, final)
     for note in notes:
         click.echo(note)
     click.echo(f"done: {final}")
@@ -209,28 +220,30 @@ def stitch(
 def _expect_frames(share: SharedDir, artifacts: "JobArtifacts") -> None:
     """JobQueueError unless all frames of a job are there. A finished job is opened anew then, so that nodes make them."""
     from fav.pipeline.progress import progress
-    from fav.pipeline.repair import in_words, lack, next_step
-    from fav.pipeline.task_names import PAINTED
+    from fav.pipeline.repair import describe_missing, describe_tasks, next_step
+    from fav.pipeline.task_names import FRAME_KINDS
 
     job = artifacts.job
-    words, tasks = lack(artifacts)
-    needed = [task for task in tasks if task.kind in (*PAINTED, "index")]
+    words, tasks = describe_missing(artifacts)
+    needed = [task for task in tasks if task.kind in (*FRAME_KINDS, "index")]
     if not needed:
         return
-    if "finished" in job.marks():
-        with ringing(share) as node:
+    if "finished" in job.flags():
+        with notify_on_exit(share) as node:
             _repair(node, job)
-        raise JobQueueError(f"{job.name}: expected all frames to be there, got {in_words(needed)}; {_first(job)}")
-    if not artifacts.timeline.complete:
+        raise JobQueueError(
+            f"{job.name}: expected all frames to be there, got {describe_tasks(needed)}; {_retry_first(job)}"
+        )
+    if not artifacts.timeline.is_complete:
         raise JobQueueError(
             f"{job.name}: expected a job whose video is read to its end, got one that is still at frame "
-            f"{artifacts.timeline.known}; wait, or {next_step(job)}"
+            f"{artifacts.timeline.indexed_frames}; wait, or {next_step(job)}"
         )
     done, total = progress(artifacts)["frame"]
     raise JobQueueError(f"{job.name}: expected all frames to be done, got {done} of {total}; wait, or {next_step(job)}")
 
 
-def _first(job: Job) -> str:
+def _retry_first(job: Job) -> str:
     """What comes before a film can be stitched, after what was not there is open again."""
     from fav.pipeline.repair import next_step
 
@@ -248,17 +261,17 @@ def retry(shared: Path, job: str | None) -> None:
     Opens the failed tasks of a job again, and continues a job that was cancelled. Of a finished job, reads back every
     result. Nodes then make the missing and the damaged ones again.
     """
-    share = opened(shared)
-    found = the_job(share, job)
-    marks = found.marks()
-    found.unmark("cancelled")
+    share = open_existing(shared)
+    found = resolve_job(share, job)
+    flags = found.flags()
+    found.clear_flag("cancelled")
     count = reopen(found)
-    if count or "finished" not in marks:
+    if count or "finished" not in flags:
         tell(
-            f"{found.name}: {'no longer cancelled, ' if 'cancelled' in marks else ''}{count} failed task(s) opened anew"
+            f"{found.name}: {'no longer cancelled, ' if 'cancelled' in flags else ''}{count} failed task(s) opened anew"
         )
-    with ringing(share) as node:
-        if "finished" in marks:
+    with notify_on_exit(share) as node:
+        if "finished" in flags:
             _repair(node, found)
 
 
@@ -278,19 +291,19 @@ def cancel(shared: Path, job: str | None) -> None:
 
     `retry` continues the job; `clean` removes it.
     """
-    share = opened(shared)
-    found = the_job(share, job)
-    if "finished" in found.marks():
-        raise JobQueueError(f"{found.name}: the job is finished; coordinator.py clean removes it")
-    with ringing(share) as node:
-        found.mark(node, "cancelled")
+    share = open_existing(shared)
+    found = resolve_job(share, job)
+    if "finished" in found.flags():
+        raise JobQueueError(f"{found.name}: the job is finished; {command('clean')} removes it")
+    with notify_on_exit(share) as node:
+        found.set_flag(node, "cancelled")
     click.echo(f"{found.name}: cancelled")
 
 
 def _film_inside(job: Job) -> Path | None:
     """The film of a finished job that could not be put where it should be, and lies among the results alone."""
     try:
-        film = job.share.layout.root / (job.word("finished") or "")
+        film = job.share.layout.root / (job.flag_text("finished") or "")
         return film if job.layout.root in film.parents and job.share.system.exists(film) else None
     except (JobQueueError, NotADirectoryError):
         return None
@@ -305,10 +318,10 @@ def _film_inside(job: Job) -> Path | None:
 @one_line_errors
 def clean(shared: Path, job: str | None, force: bool) -> None:
     """Remove a job and its frames; keep the film."""
-    share = opened(shared)
-    found = named_job(share, job)
+    share = open_existing(shared)
+    found = find_or_raise(share, job)
     try:
-        done = bool(found.marks() & OVER)
+        done = bool(found.flags() & TERMINAL_FLAGS)
     except JobRemovedError:
         done = True
     if not done and not force:
@@ -316,10 +329,10 @@ def clean(shared: Path, job: str | None, force: bool) -> None:
     if not force and (film := _film_inside(found)):
         raise JobQueueError(
             f"{found.name}: expected its film outside of the job's directory, got it in there, where it would be "
-            f"removed, too ({film}); copy it away, or bring it out: coordinator.py stitch {share.layout.root} "
+            f"removed, too ({film}); copy it away, or bring it out: {command('stitch')} {share.layout.root} "
             f"{found.name} --out NAME; then say --force"
         )
-    strangers = remove_job(Node(share, Identity.here()), found)
+    foreign = remove_job(Node(share, Identity.here()), found)
     click.echo(f"{found.name}: removed")
-    if strangers:
-        click.echo(left_alone(share, strangers))
+    if foreign:
+        click.echo(foreign_files_message(share, foreign))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from fav.cli.common import SETTINGS, film_at, one_line_errors, share_for
+from fav.cli.common import SETTINGS, finished_film, one_line_errors, share_for
 from fav.cli.log_options import LOG, log_settings, start_record
 from fav.cli.options import BACKEND, FILE, JOB, limits, options, request_of
 from fav.cli.share_argument import ShareCommand
@@ -66,8 +66,8 @@ def node(
     """Work on the jobs in the directory SHARED.
 
     \b
-    node.py SHARED VIDEO STYLE   create this job, or join it if it exists; work until it is done
-    node.py SHARED               work on every job in the directory; with --forever, wait for new ones
+    SHARED VIDEO STYLE   create this job, or join it if it exists; work until it is done
+    SHARED               work on every job in the directory; with --forever, wait for new ones
 
     You may type the same line on any number of machines, at any time. A node that is stopped or killed loses at most the
     frame in progress. The same line continues the job.
@@ -101,7 +101,7 @@ def _work(shared: Path, request: "Request | None", only: str | None, forever: bo
         choose(backend, device)
     share = share_for(shared, request.video, request.style) if request else open_share(shared, new=False)
     check_quickly(share)
-    _tell_of_clock(share)
+    _report_clock_offset(share)
     if request is not None:
         only = _submit(share, request)
         if not forever and (film := _film(share, only)):
@@ -116,11 +116,11 @@ def _work(shared: Path, request: "Request | None", only: str | None, forever: bo
 def _film(share: SharedDir, name: str) -> Path | None:
     """The film of a finished job, None where it is not finished; FavError where it is not there any more."""
     job = find_job(share, name)
-    film = job.word("finished") if job else None
-    return film_at(share.layout.root, name, film) if film else None
+    film = job.flag_text("finished") if job else None
+    return finished_film(share.layout.root, name, film) if film else None
 
 
-def _tell_of_clock(share: SharedDir) -> None:
+def _report_clock_offset(share: SharedDir) -> None:
     """A line for who reads times, where this machine's clock is not the share's."""
     ahead = time.time() - share.now()
     if abs(ahead) > CLOCKS_S:
@@ -140,8 +140,8 @@ def _submit(share: SharedDir, request: "Request") -> str:
     with temporary_member(share) as creator:
         joined = submit(creator, request)
     logger.info("%s job %s", "created" if joined.created else "joined", joined.job.name)
-    if joined.created and share.news:  # who joins others is in the right place
-        logger.info("%s", share.news)
+    if joined.created and share.creation_notice:  # who joins others is in the right place
+        logger.info("%s", share.creation_notice)
     for note in joined.notes:
         logger.info("%s", note)
     return joined.job.name

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
-from fav.cli.common import fail_with, looked_at, one_line_errors, opened
+from fav.cli.common import fail_with, one_line_errors, open_existing, open_read_only
 from fav.cli.options import FILE
 from fav.monitor.schema import nodes_json
 from fav.monitor.snapshot import NodeSnapshot, SnapshotReader
 from fav.util.table import show_table
 from fav.util.text import duration
 from shared import control
+from shared.command_names import command
 from shared.control import ControlCommand
 from shared.errors import JobQueueError
 from shared.failure_detector import FailureDetector
@@ -33,7 +34,7 @@ def nodes(shared: Path, as_json: bool) -> None:
     listens until each node on another machine has renewed its heartbeat, or for three heartbeat intervals. A `silent`
     node may be dead or cut off from the shared directory. Other nodes take over its tasks after one lease.
     """
-    now = SnapshotReader(looked_at(shared)).nodes()
+    now = SnapshotReader(open_read_only(shared)).nodes()
     if as_json:
         click.echo(json.dumps(nodes_json(now.nodes), indent=1))
     elif not now.nodes:
@@ -62,8 +63,8 @@ def _show(found: Sequence[NodeSnapshot]) -> None:
 
 
 def _order(shared: Path, who: str | None, order: ControlCommand, words: str) -> None:
-    share = opened(shared)
-    control.sweep(share)
+    share = open_existing(shared)
+    control.remove_stale(share)
     me = FailureDetector(share)
     known = {name: identity for name, identity in identities(share).items() if not me.process_gone(identity)}
     meant = [
@@ -72,10 +73,10 @@ def _order(shared: Path, who: str | None, order: ControlCommand, words: str) -> 
     if not meant:
         whom = f"{who}: expected a host or node" if who else f"{share.layout.root}: expected nodes"
         raise JobQueueError(
-            f"{whom} of those that work here, got none; coordinator.py nodes {share.layout.root} lists them"
+            f"{whom} of those that work here, got none; {command('nodes')} {share.layout.root} lists them"
         )
     for name in meant:
-        control.give(share, name, order)
+        control.send(share, name, order)
         click.echo(f"{name}: {words}")
 
 

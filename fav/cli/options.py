@@ -9,7 +9,7 @@ from click.core import ParameterSource
 from fav.model.backends import BACKENDS
 from fav.model.bundled_styles import style_file
 from fav.pipeline.request import Request
-from fav.pipeline.spec import CHUNK, KINDS, MOST_SIDE, OPTIONS, Option, is_unset
+from fav.pipeline.spec import CHUNK, KINDS, MAX_SIDE, OPTIONS, Option, is_unset
 
 FILE = click.Path(path_type=Path)
 DIGITS = 12  # of the numbers that are no more than counted in
@@ -86,7 +86,7 @@ class SizeType(click.ParamType):
     def convert(self, value, param, ctx):
         if isinstance(value, tuple):
             return value
-        sides, most = value.split("x"), MOST_SIDE
+        sides, most = value.split("x"), MAX_SIDE
         if len(sides) != 2 or not all(_is_whole(side) and int(side) <= most for side in sides):
             self.fail(f"expected WIDTHxHEIGHT in pixels, like 640x360, at most {most} each, got {value!r}", param, ctx)
         return int(sides[0]), int(sides[1])
@@ -105,6 +105,22 @@ class StyleWeightType(click.ParamType):
             self.fail(f"expected STYLE:WEIGHT, like wave.safetensors:0.3, got {value!r}", param, ctx)
 
 
+class RenamedOption(click.Option):
+    """An option whose former names still work, though no help shows them."""
+
+    def __init__(self, *args, former: tuple[str, ...] = (), **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.former = former
+
+    def add_to_parser(self, parser, ctx) -> None:
+        shown = self.opts
+        self.opts = [*shown, *self.former]
+        try:
+            super().add_to_parser(parser, ctx)
+        finally:
+            self.opts = shown
+
+
 OWN_TYPES = {"range": RangeType(), "chunk": ChunkType(), "mix": StyleWeightType()}  # forms of their own
 
 
@@ -121,12 +137,15 @@ def job_option(name: str, unset: str | None = None):
     option = OPTIONS[name]
     default, unset = (None, unset) if unset else (option.default, option.unset)
     help = f"{option.help}  [default: {unset}]" if unset else option.help
+    former = (option.former_flag,) if option.former_flag else ()
     if option.kind == KINDS["flag"]:
-        return click.option(option.flag, name, is_flag=True, help=help)
+        return click.option(option.flag, name, cls=RenamedOption, former=former, is_flag=True, help=help)
     several = option.kind == KINDS["styles"]
     return click.option(
         option.flag,
         name,
+        cls=RenamedOption,
+        former=former,
         type=_type(option),
         default=default,
         show_default=not is_unset(default),
@@ -154,7 +173,7 @@ FLOW_FILES = [
 CUTS = [job_option("no_cuts"), job_option("read_cuts"), job_option("cut_threshold")]
 RANGE = [job_option("range")]
 FPS = [job_option("fps")]
-LOOK = [job_option(name) for name, option in OPTIONS.items() if not option.job_only]
+STYLIZE_OPTIONS = [job_option(name) for name, option in OPTIONS.items() if not option.job_only]
 JOB = [job_option(name) for name in OPTIONS]
 
 BACKEND_HELP = (

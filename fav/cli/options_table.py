@@ -2,7 +2,7 @@
 
 import click
 
-from fav.pipeline.spec import KINDS, OPTIONS, Option, digits, is_unset
+from fav.pipeline.spec import KINDS, OPTIONS, Option, format_number, is_unset
 
 HEAD = """# Options of a job
 
@@ -34,7 +34,7 @@ def rows() -> list[str]:
 
 def page() -> str:
     """Make the page docs/reference/job-options.md."""
-    stitch = ", ".join(f"`{option.flag}`" for option in OPTIONS.values() if option.stitched)
+    stitch = ", ".join(f"`{option.flag}`" for option in OPTIONS.values() if option.output_only)
     return HEAD.format(stitch=stitch) + "\n".join(rows()) + "\n"
 
 
@@ -50,7 +50,7 @@ def _value(option: Option) -> str:
 def _default(option: Option) -> str:
     if is_unset(option.default):
         return option.unset or ""
-    return f"`{digits(option.default)}`"
+    return f"`{format_number(option.default)}`"
 
 
 @click.command()

@@ -30,7 +30,7 @@ def _shown(share: SharedDir, out: Path | None, default: Path, mark: str) -> Iter
     """A file to write: `out`, a new one; else at the default place, where one that has the mark is replaced."""
     check_place(out or default, share.layout.root)
     if not out:
-        share.system.follow_no_link(default.parent)
+        share.system.refuse_symlink(default.parent)
     with new_file(out) if out else own_output(place_for(default), mark) as draft:
         yield draft
 
@@ -62,7 +62,7 @@ def check_place(out: Path, root: Path | None = None) -> Path:
     below = real
     for above in real.parents:
         layout = SharedDirPaths(above)
-        ours = {path.name for path in layout.taken()}
+        ours = {path.name for path in layout.reserved_names()}
         if below.name.casefold() in ours and (str(above) == known or layout.marker.is_file()):
             raise FavError(
                 f"{out}: expected a place outside of {below}, where nodes write and remove files; choose another"
@@ -87,18 +87,18 @@ def _cured(job: Job) -> Iterator[None]:
     try:
         yield
     except ResultVanishedError as error:
-        from fav.pipeline.repair import cure
+        from fav.pipeline.repair import how_to_repair
 
-        raise JobQueueError(f"{job.name}: {error}; {cure(job)}") from None
+        raise JobQueueError(f"{job.name}: {error}; {how_to_repair(job)}") from None
 
 
 def _tell(job: Job, left_out: "OmittedResults", artifacts: "JobArtifacts") -> int:
     """Say which frames are left out, if there are such; how many are indexed."""
-    from fav.pipeline.repair import cure, lack
+    from fav.pipeline.repair import describe_missing, how_to_repair
 
     total = artifacts.timeline.end - artifacts.spec.start
-    if not artifacts.timeline.complete and "finished" in job.marks():
-        click.echo(f"{job.name}: {lack(artifacts)[0]}")
-    if words := left_out.in_words(total):
-        click.echo(f"{job.name}: {words}; {cure(job, len(left_out) > 1)}")
+    if not artifacts.timeline.is_complete and "finished" in job.flags():
+        click.echo(f"{job.name}: {describe_missing(artifacts)[0]}")
+    if words := left_out.describe(total):
+        click.echo(f"{job.name}: {words}; {how_to_repair(job, len(left_out) > 1)}")
     return total

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from fav.cli.common import looked_at, one_line_errors, the_job
+from fav.cli.common import one_line_errors, open_read_only, resolve_job
 from fav.cli.options import FILE
 from fav.cli.outputs import _cured, _shown, _tell, mark_of, own_output, place_for
 from fav.errors import FavError
@@ -17,7 +17,7 @@ from fav.launch.program import COORDINATOR
 from fav.monitor.console import tell
 from fav.pipeline.inputs import check_video
 from fav.pipeline.spec import JobSpec
-from fav.util.safe_path import brought
+from fav.util.safe_path import resolve_input
 from shared.errors import JobQueueError, UserError
 from shared.jobs import Job
 
@@ -52,7 +52,7 @@ def previews(job: Job, minutes: float | None) -> Iterator[None]:
                 wrong = f"error: {error}"
 
     wanted = preview_path(job.share.layout.root, JobSpec.from_json(job.manifest.spec))
-    job.share.system.follow_no_link(wanted.parent)
+    job.share.system.refuse_symlink(wanted.parent)
     film = place_for(wanted)
     tell(f"every {minutes:g} min, what is done so far: {film}")
     thread = threading.Thread(target=run)
@@ -84,14 +84,14 @@ def make(job: Job, film: Path, over: threading.Event) -> None:
             start_new_session=True,
         )  # Ctrl-C is for us
         try:
-            said = _said(made, over)
+            said = _output(made, over)
         finally:
             _end(made)
         if made.returncode:
             raise PreviewError(said.strip() or f"it ended with exit code {made.returncode}")
 
 
-def _said(process: subprocess.Popen, over: threading.Event) -> str:
+def _output(process: subprocess.Popen, over: threading.Event) -> str:
     """What a process says on stderr until it ends; PreviewError where `over` comes first."""
     while not over.is_set():
         try:
@@ -136,21 +136,21 @@ def preview(shared: Path, job: str | None, out: Path | None, into: Path | None) 
     """
     from fav.pipeline.artifacts import JobArtifacts
     from fav.pipeline.delivery import preview as write
-    from fav.pipeline.repair import lack
+    from fav.pipeline.repair import describe_missing
     from fav.video import check_film_name
 
-    share = looked_at(shared)
-    artifacts = JobArtifacts(the_job(share, job))
+    share = open_read_only(shared)
+    artifacts = JobArtifacts(resolve_job(share, job))
     check_video(artifacts.job)
     with _cured(artifacts.job):
-        artifacts.refresh()
-    if artifacts.timeline.end <= artifacts.spec.start and "finished" in artifacts.job.marks():
-        raise JobQueueError(f"{artifacts.job.name}: {lack(artifacts)[0]}")
+        artifacts.load_new_segments()
+    if artifacts.timeline.end <= artifacts.spec.start and "finished" in artifacts.job.flags():
+        raise JobQueueError(f"{artifacts.job.name}: {describe_missing(artifacts)[0]}")
     root = share.layout.root
     default, mark, video = (
         preview_path(root, artifacts.spec),
         mark_of("preview", artifacts.job),
-        brought(root, artifacts.spec.video),
+        resolve_input(root, artifacts.spec.video),
     )
     if into:
         write(artifacts, video, into, default, mark)

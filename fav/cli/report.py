@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from fav.cli.common import looked_at, one_line_errors, the_job
+from fav.cli.common import one_line_errors, open_read_only, resolve_job
 from fav.cli.options import FILE
 from fav.cli.outputs import _cured, _shown, _tell, mark_of
-from fav.util.safe_path import brought
+from fav.util.safe_path import resolve_input
 
 
 @click.command()
@@ -23,15 +23,15 @@ def report(shared: Path, job: str | None, out: Path | None) -> None:
     It shows frames before and after, what each node did when, how steady the film is, and all settings. It needs no other
     file and no network. You can make it while the job runs.
     """
-    from fav.report.data import gather
+    from fav.report.data import collect
     from fav.report.html import page
 
-    share = looked_at(shared)
-    found = the_job(share, job)
+    share = open_read_only(shared)
+    found = resolve_job(share, job)
     with _cured(found):
-        facts = gather(found)
+        facts = collect(found)
     spec, mark = facts.artifacts.spec, mark_of("report", found)
     with _shown(share, out, spec.film(share.layout.root).with_suffix(".report.html"), mark) as draft:
-        draft.file.write_text(page(facts, brought(share.layout.root, spec.video), mark), encoding="utf-8")
+        draft.file.write_text(page(facts, resolve_input(share.layout.root, spec.video), mark), encoding="utf-8")
     _tell(found, facts.left_out, facts.artifacts)
     click.echo(f"done: {draft.out}")

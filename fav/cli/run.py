@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from fav.cli.common import film_at, one_line_errors, share_for, submitted
+from fav.cli.common import finished_film, one_line_errors, share_for, submit_and_print
 from fav.cli.log_options import LOG, log_settings, start_record
-from fav.cli.options import BACKEND, FILE, JOB, NumberType, options, request_of
+from fav.cli.options import BACKEND, FILE, JOB, NumberType, RenamedOption, options, request_of
 from fav.cli.preview import previews
 from fav.launch.executor import Executor, run_job
 from fav.launch.local_launcher import LocalExecutor
@@ -41,7 +41,9 @@ PREVIEW_HELP = "Make a film of the finished frames (as `preview` does), every so
 )
 @click.option("--hosts", type=FILE, metavar="FILE", help=HOSTS_HELP)
 @click.option(
-    "--skip-unfit",
+    "--skip-failed-hosts",
+    cls=RenamedOption,
+    former=("--skip-unfit",),
     is_flag=True,
     help="Begin with the hosts that pass all checks, and check the others again every minute.",
 )
@@ -67,7 +69,7 @@ def run(
     style: Path,
     nodes: int,
     hosts: Path | None,
-    skip_unfit: bool,
+    skip_failed_hosts: bool,
     slurm: int | None,
     words: str,
     dask: str | None,
@@ -78,7 +80,7 @@ def run(
 ) -> None:
     """Create a job, start nodes and show progress.
 
-    If the job exists already, the command joins it. Nodes on other machines may join at any time: node.py SHARED.
+    If the job exists already, the command joins it. Nodes on other machines may join at any time.
 
     Ctrl-C, or closing the terminal (but not under nohup), stops the nodes of this machine after their current frames. The
     same line continues the job. With --hosts, the nodes keep running after Ctrl-C, and without this machine. The same line
@@ -97,27 +99,27 @@ def run(
             "--nodes is for this machine: with --hosts, the hosts file says nodes=N; --slurm has a number "
             "itself; with --dask there is one a worker"
         )
-    if skip_unfit and not hosts:
-        raise click.UsageError("--skip-unfit goes with --hosts")
+    if skip_failed_hosts and not hosts:
+        raise click.UsageError("--skip-failed-hosts: expected with --hosts")
     if words and not slurm:
-        raise click.UsageError("--sbatch goes with --slurm")
+        raise click.UsageError("--sbatch: expected with --slurm")
     settings = log_settings(context)
-    executor = _executor(nodes, hosts, skip_unfit, slurm, words, dask, device, backend, settings.words())
+    executor = _executor(nodes, hosts, skip_failed_hosts, slurm, words, dask, device, backend, settings.words())
     share = share_for(shared, video, style)
     with executor.ready():
         begin_log(settings, start_record(default_name(request_of(context, video, style, values))))
-        job = submitted(context, share, video, style, values)
-        if job.word("finished"):
+        job = submit_and_print(context, share, video, style, values)
+        if job.flag_text("finished"):
             return
         with previews(job, preview_every):
             logs = run_job(job, executor)
-    _conclude(job, logs)
+    _print_result(job, logs)
 
 
 def _executor(
     nodes: int,
     hosts: Path | None,
-    skip_unfit: bool,
+    skip_failed_hosts: bool,
     slurm: int | None,
     words: str,
     dask: str | None,
@@ -135,16 +137,16 @@ def _executor(
     if hosts:
         from fav.launch.ssh_launcher import SSHExecutor
 
-        return SSHExecutor(hosts, backend, skip_unfit, log)
+        return SSHExecutor(hosts, backend, skip_failed_hosts, log)
     return LocalExecutor(nodes, device, backend, log)
 
 
-def _conclude(job: Job, logs: list[Path]) -> None:
+def _print_result(job: Job, logs: list[Path]) -> None:
     """The last lines: what came of the job. Exits with 1 where that is no film."""
-    if film := job.word("finished"):
-        tell(f"done: {film_at(job.share.layout.root, job.name, film)}")
+    if film := job.flag_text("finished"):
+        tell(f"done: {finished_film(job.share.layout.root, job.name, film)}")
         return
-    if "cancelled" in job.marks():
+    if "cancelled" in job.flags():
         tell("cancelled")
         sys.exit(1)
     for line in failures(SnapshotReader(job.share, once=True).job(job)):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from fav.cli.common import EXIT_USAGE, fail_with, film_at, looked_at, one_line_errors, the_job
+from fav.cli.common import EXIT_USAGE, fail_with, finished_film, one_line_errors, open_read_only, resolve_job
 from fav.cli.options import FILE, NumberType
 from fav.errors import FavError
 from fav.monitor.schema import snapshot_json
@@ -39,11 +39,11 @@ def status(shared: Path, job: str | None, as_json: bool, verbose: bool, watch: b
 
     Without JOB, it shows all jobs of the shared directory. With JOB, it also says what made the film, and from what.
     """
-    share = looked_at(shared)
+    share = open_read_only(shared)
     if watch:
-        _watch(share, the_job(share, job).name if job else None, as_json, every)
+        _watch(share, resolve_job(share, job).name if job else None, as_json, every)
         return
-    now = SnapshotReader(share, the_job(share, job).name if job else None, once=True).look()
+    now = SnapshotReader(share, resolve_job(share, job).name if job else None, once=True).read()
     if job and now.complaints:
         raise JobQueueError(now.complaints[0])
     if as_json:
@@ -61,7 +61,7 @@ def _show(share: SharedDir, now: Snapshot, verbose: bool, provenance: bool) -> N
             click.echo(line)
         if one.state == JobStatus.FINISHED:
             try:
-                click.echo(f"  film     {film_at(share.layout.root, one.name, one.film)}")
+                click.echo(f"  film     {finished_film(share.layout.root, one.name, one.film)}")
             except FavError as error:
                 click.echo(f"  {error}")
         for label, text in lines_of(one.provenance).items() if provenance else ():
@@ -73,7 +73,7 @@ def _show(share: SharedDir, now: Snapshot, verbose: bool, provenance: bool) -> N
 
 
 def _watch(share: SharedDir, only: str | None, as_json: bool, every: float) -> None:
-    from fav.monitor.tui import StatusApp, watch_plainly
+    from fav.monitor.tui import StatusApp, watch_lines
 
     reader, said = SnapshotReader(share, only), []
 
@@ -84,7 +84,7 @@ def _watch(share: SharedDir, only: str | None, as_json: bool, every: float) -> N
         said[:] = fresh
 
     if as_json or not sys.stdout.isatty():
-        last = watch_plainly(reader, every, say, time.sleep)
+        last = watch_lines(reader, every, say, time.sleep)
         if last.complaints:
             sys.exit(EXIT_USAGE)  # the lines, or the JSON, have told them
     else:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from fav.cli.common import one_line_errors
 from fav.cli.options import FILE
-from fav.errors import FavError, plain
+from fav.errors import FavError, sanitize
 from fav.model.bundled_styles import directory, named_styles, style_file, users_directory
 
 
@@ -35,15 +35,15 @@ def styles(style: Path | None) -> None:
             **facts.metadata,
         }
         for name, text in lines.items():
-            click.echo(f"{name.replace('_', ' ')}: {plain(text, 4000)}")
+            click.echo(f"{name.replace('_', ' ')}: {sanitize(text, 4000)}")
         return
     table = Table(*(Column(head, overflow="fold") for head in ("style", "learnt from", "network", "file")))
     for name, path in named_styles().items():
         try:
             facts = style_facts(path)
         except FavError as error:
-            table.add_row(*map(Text, (name, "?", "?", plain(error, 200))))
+            table.add_row(*map(Text, (name, "?", "?", sanitize(error, 200))))
             continue
-        table.add_row(*map(Text, (name, plain(facts.metadata.get("style", "?"), 100), facts.arch, str(path))))
+        table.add_row(*map(Text, (name, sanitize(facts.metadata.get("style", "?"), 100), facts.arch, str(path))))
     Console().print(table)
     click.echo(f"{directory()} has those that ship, {users_directory()} is for your own. To see them: fav try VIDEO")

@@ -6,7 +6,7 @@ import click
 from rich.progress import Progress
 
 from fav.cli.common import one_line_errors
-from fav.cli.options import BACKEND, FILE, LOOK, limits, options, request_of
+from fav.cli.options import BACKEND, FILE, STYLIZE_OPTIONS, limits, options, request_of
 from fav.cli.outputs import check_place
 from fav.errors import FavError
 from fav.util.atomic import check_new, new_file
@@ -16,7 +16,7 @@ from fav.util.atomic import check_new, new_file
 @click.argument("video")
 @click.argument("style", type=FILE)
 @click.argument("out", type=FILE)
-@options(LOOK)
+@options(STYLIZE_OPTIONS)
 @click.option("--threads", type=limits("threads"), help="CPU threads.  [default: all cores]")
 @options(BACKEND)
 @click.pass_context
@@ -30,43 +30,45 @@ def stylize(
     """
     from fav.model.backends import choose
     from fav.model.devices import device_of
-    from fav.pipeline.device_lock import own_device
-    from fav.pipeline.submit import check, look_of, with_cuts
+    from fav.pipeline.device_lock import acquire_device
+    from fav.pipeline.submit import check, settings_from_request, with_cuts
     from fav.stylize.engine import FrameStylizer, stylized
-    from fav.stylize.indexing import index_pieces
-    from fav.stylize.postprocess import finished
+    from fav.stylize.indexing import index_segments
+    from fav.stylize.postprocess import postprocess
     from fav.stylize.timeline import Timeline
     from fav.video import check_film, check_film_name, write_film
 
     request = request_of(context, video, style, values)
     request.check()
     request, cuts_read = with_cuts(request)
-    device = own_device(device, backend)
+    device = acquire_device(device, backend)
     device_of(device)
     choose(backend, device)
     source = check(request)
     check_film_name(check_new(check_place(out)))
-    look, finish, start, stop, cuts = look_of(request, source)
+    settings, finish, start, stop, cuts = settings_from_request(request, source)
     check_film(video, out, start=start, stop=stop, settings=request.source)
-    timeline = Timeline(start, stop, request.backward, request.independent, request.chunk)
+    timeline = Timeline(start, stop, request.reverse, request.no_temporal, request.chunk)
     with new_file(out) as film, Progress() as progress:
         bar = progress.add_task("looking for cuts", total=source.frames)
-        tick = lambda: progress.advance(bar)
-        for piece in index_pieces(Path(video), stop, cuts, request.source, tick, request.cut_threshold):
+        report_progress = lambda: progress.advance(bar)
+        for piece in index_segments(Path(video), stop, cuts, request.source, report_progress, request.cut_threshold):
             timeline.add(piece)
         if timeline.end <= start:
-            raise FavError(f"{video}: expected more than {start} frames for this --range, got {timeline.known}")
+            raise FavError(
+                f"{video}: expected more than {start} frames for this --range, got {timeline.indexed_frames}"
+            )
         progress.update(bar, description="stylizing", completed=0, total=timeline.end - start)
-        studio = FrameStylizer(Path(video), look, request.source, threads, device, backend)
-        frames = stylized(studio, timeline, lambda: progress.advance(bar))
-        pictures = finished(frames, finish, Path(video), timeline.index, start, request.source)
+        stylizer = FrameStylizer(Path(video), settings, request.source, threads, device, backend)
+        frames = stylized(stylizer, timeline, lambda: progress.advance(bar))
+        pictures = postprocess(frames, finish, Path(video), timeline.index, start, request.source)
         notes = write_film(
             film.file,
             Path(video),
             timeline.index,
             pictures,
             start=start,
-            stop=timeline.cut_off,
+            stop=timeline.stop_or_none,
             crf=request.crf,
             settings=request.source,
             name=out,

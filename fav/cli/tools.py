@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from shared.errors import installed
+from shared.errors import checked_imports
 
-with installed():
+with checked_imports():
     import click
     from rich.progress import Progress
 
@@ -25,6 +25,7 @@ with installed():
     from fav.errors import FavError
     from fav.synthetic.scene import MOTIONS
     from fav.util.atomic import check_new, new_directory, new_file
+    from shared.command_names import pass_on
     from shared.fscheck.__main__ import main as check_fs
     from shared.source_hash import version
 
@@ -49,6 +50,7 @@ def main() -> None:
 
     JOB is a job's name as `status` shows it; where there is only one job, it may be left out.
     """
+    pass_on()
 
 
 @main.command()

@@ -12,7 +12,7 @@ import click
 from fav.cli.common import one_line_errors
 from fav.cli.options import BACKEND, FILE, FPS, StyleWeightType, job_option, limits, options
 from fav.cli.outputs import check_place
-from fav.errors import FavError, plain
+from fav.errors import FavError, sanitize
 from fav.model.bundled_styles import named_styles, style_file
 from fav.util.atomic import check_new, new_file, own_file
 from fav.util.text import duration
@@ -110,7 +110,7 @@ def try_styles(
     from fav.model.backends import choose
     from fav.model.devices import best_precision, device_of
     from fav.pipeline.arguments import check_arguments
-    from fav.pipeline.device_lock import own_device
+    from fav.pipeline.device_lock import acquire_device
     from fav.pipeline.submit import film_size
     from fav.report.trial_sheet import Row
     from fav.stylize.trial import Variant, trials
@@ -135,7 +135,7 @@ def try_styles(
         raise FavError(
             f"expected at most {MOST} pictures, got {len(variants)} variants of {len(moments)} moments; leave some out"
         )
-    device = own_device(device, backend)
+    device = acquire_device(device, backend)
     precision = best_precision(device_of(device))
     backend = choose(backend, device)
     size = film_size(source, width, None)
@@ -199,7 +199,7 @@ def _new_directory(out: Path | None, video: str) -> Path:
     if out is not None:
         check_new(check_place(out)).mkdir()
         return out
-    stem = plain(Path(video).stem.replace("%", ""), 100) or "video"
+    stem = sanitize(Path(video).stem.replace("%", ""), 100) or "video"
     for number in itertools.count(1):
         out = Path(f"{stem}.try{'' if number == 1 else f'-{number}'}")
         try:

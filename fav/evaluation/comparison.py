@@ -13,15 +13,15 @@ import numpy as np
 
 from fav import flow as flows
 from fav.errors import FavError
-from fav.evaluation.metrics import FrameLosses, Metrics, measured
-from fav.flow.field import FlowField, over_long
+from fav.evaluation.metrics import FrameLosses, Metrics, compute_metrics
+from fav.flow.field import FlowField, estimate_long_range
 from fav.flow.files import FlowFiles, between_numbers
 from fav.flow.files import check as check_files
 from fav.util.image_sequence import is_sequence
 from fav.util.images import resize
 from fav.video import AS_IT_IS, Decoder, FrameIndex, SourceSettings, VideoInfo, decode, probe
 from fav.video.shot_detection import THRESHOLD, CutFinder
-from fav.video.truncation import cut_short
+from fav.video.truncation import is_truncated
 
 LONG_S = 1  # how far the long-term error looks back
 FILMS = ("film", "source", "against")  # what is measured in each row
@@ -134,12 +134,12 @@ def check(comparison: EvaluationConfig, seams: tuple[int, ...] = ()) -> tuple[in
 
 
 def rows(
-    comparison: EvaluationConfig, losses: FrameLosses | None = None, tick: Callable[[], None] = lambda: None
+    comparison: EvaluationConfig, losses: FrameLosses | None = None, report_progress: Callable[[], None] = lambda: None
 ) -> Iterator[FrameMetrics]:
     """Every frame of the film, measured. FavError where the film and the source turn out to have different lengths."""
     flow = flows.make(comparison.flow, comparison.flow_weights, downscale=comparison.flow_downscale)
     for row in measure(shown(comparison), flow, losses, files=comparison.flow_files):
-        tick()
+        report_progress()
         yield row
 
 
@@ -154,7 +154,7 @@ def measure(
     """The row of each moment, in their order. Of what went before, the moments of one second and their flow are held.
 
     The frame "a second earlier" is the one that was on the screen then: at 25 frames a second the 25th before. Frames below
-    `begin` have no row: what comes after hangs on them. With the moments from `looks_back_to` that frame on, the rows are
+    `begin` have no row: what comes after hangs on them. With the moments from `first_needed_frame` that frame on, the rows are
     those of the whole film. `shot` numbers the first moment's shot. Flow between neighbours is taken from `files` where they have it.
     """
     past: deque[tuple[FrameSample, FlowField | None]] = deque()  # and how each hangs on the one before it
@@ -169,12 +169,12 @@ def measure(
         if now.number >= begin:
             far = past[0][0] if past and past[0][0].seconds <= now.seconds - LONG_S else None
             links = [link for link in (step, *(link for _, link in list(past)[:0:-1])) if link is not None]
-            leap = over_long(flow, now.source, far.source, links) if far else None
+            leap = estimate_long_range(flow, now.source, far.source, links) if far else None
             yield _row(now, shot, near, step, far, leap, losses)
         past.append((now, step))
 
 
-def looks_back_to(frame: int, shot_begins: int, index: FrameIndex) -> int:
+def first_needed_frame(frame: int, shot_begins: int, index: FrameIndex) -> int:
     """The first frame that the row of a frame hangs on, in a shot that begins with frame `shot_begins`."""
     a_second_earlier = floor(int(index.pts[frame]) - LONG_S / index.time_base)
     return max(shot_begins, int(np.searchsorted(index.pts, a_second_earlier, side="right")) - 1)
@@ -208,7 +208,7 @@ def shown(comparison: EvaluationConfig) -> Iterator[FrameSample]:
             if len(pictures) < len(frames):
                 break
             height, width = pictures[0].shape[:2]
-            moment, picture = decoded.pts * source.time_base, at_size(decoded.image(), (width, height))
+            moment, picture = decoded.pts * source.time_base, resize_like_encoder(decoded.image(), (width, height))
             held.append((decoded.number, moment, picture, pictures))
             while held and held[0][0] < finder.settled:
                 yield _sample(*held.popleft(), cuts)
@@ -222,7 +222,7 @@ def shown(comparison: EvaluationConfig) -> Iterator[FrameSample]:
         _check_ends(comparison, seen + _left(source), [mine + _left(film) for mine, film in zip(taken, films)])
 
 
-def at_size(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resize_like_encoder(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """A frame (H, W, 3) of the source as a film of `size` (width, height) shows it.
 
     Resized, but where only its odd sides were made even, its last row and column are repeated, as the encoder does.
@@ -245,7 +245,7 @@ def _row(
     def of(name: str, given: tuple[float, float, float] | None) -> Metrics:
         before = (getattr(near, name), step) if near and step is not None else None
         long_before = (getattr(far, name), leap) if far and leap is not None else None
-        return measured(getattr(now, name), before, long_before, given, now.source)
+        return compute_metrics(getattr(now, name), before, long_before, given, now.source)
 
     film = of("film", losses(now.film, now.source) if losses else None)
     against = None
@@ -273,7 +273,7 @@ def _check_known(comparison: EvaluationConfig, source: VideoInfo, films: list[Vi
     known = [film.frames for film in films if film.frames is not None]
     if source.frames is None or len(known) < len(films):
         return
-    if not is_sequence(comparison.video) and cut_short(Path(comparison.video)):
+    if not is_sequence(comparison.video) and is_truncated(Path(comparison.video)):
         return
     if comparison.start >= source.frames:
         raise FavError(

@@ -70,7 +70,7 @@ class Metrics:
         return ColorStats(self.blue, self.green, self.red, self.contrast)
 
 
-def measured(
+def compute_metrics(
     picture: np.ndarray,
     before: tuple[np.ndarray, FlowField] | None = None,
     long_before: tuple[np.ndarray, FlowField] | None = None,
@@ -163,7 +163,7 @@ def drift(offsets: Sequence[ColorStats], shots: Sequence[int]) -> tuple[ColorSta
     return ColorStats(*(products / (squares or 1)).tolist()), ColorStats(*furthest.tolist())
 
 
-def seam_score(errors: Sequence[float | None], shots: Sequence[int], position: int) -> float | None:
+def boundary_zscore(errors: Sequence[float | None], shots: Sequence[int], position: int) -> float | None:
     """How far the error at a position stands out from the 12 before and the 12 after it within its shot, in their spread.
 
     (e - mean) / standard deviation of the neighbours, without the frame itself; the spread is at least what rounding

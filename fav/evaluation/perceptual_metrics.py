@@ -21,7 +21,7 @@ def losses_of(style: Path, loss_network: str, first: np.ndarray | None = None) -
     much amiss as there is in it (`fav.perceptual.loss.PerceptualLoss`). The palette distance is in grey levels
     (`palette_distance`). Raises FavError where the painting or the network is not at hand.
     """
-    painting = as_tensor(painting_of(style))
+    painting = as_tensor(style_image_of(style))
     wanted = colors(painting)
     network = load_loss_network(loss_network, "replicate")[0]
     units = [] if first is None else [PerceptualLoss(network, painting, [as_tensor(first)], SCALES)]
@@ -45,6 +45,6 @@ def palette_distance(picture: torch.Tensor, wanted: torch.Tensor) -> float:
     return float(squared_distance(colors(picture), wanted, even_directions())) ** 0.5
 
 
-def painting_of(style: Path) -> np.ndarray:
+def style_image_of(style: Path) -> np.ndarray:
     """The painting as it is looked at, (H, W, 3) uint8 BGR; FavError where it is none."""
     return read_painting(style).picture

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fav.evaluation.comparison import FILMS, EvaluationConfig, FrameMetrics
-from fav.evaluation.metrics import ColorStats, Metrics, drift, mean_and_95th, seam_score
+from fav.evaluation.metrics import ColorStats, Metrics, boundary_zscore, drift, mean_and_95th
 from fav.util.plot_text import plain_text
 
 MEASURES = tuple(field.name for field in fields(Metrics))
@@ -86,7 +86,7 @@ class Evaluation:
         """The seams that were asked about."""
         errors, places = self.values("film", "warping_error"), {row.frame: place for place, row in enumerate(self.rows)}
         return [
-            BoundaryCheck(frame, seam_score(errors, self.shots, places[frame]) if frame in places else None)
+            BoundaryCheck(frame, boundary_zscore(errors, self.shots, places[frame]) if frame in places else None)
             for frame in self.seams
         ]
 

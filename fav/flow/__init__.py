@@ -42,8 +42,8 @@ class FlowMethod:
     """One way to find flow. `summary` says what it costs and gives, `weights` where to get what it must be given, or may be if its
     library `downloads` some.
 
-    `slow` ones take longer than the network, so that it pays to have other machines at them. `by` is what computes the flow
-    where that is not OpenCV, with its version. `version` grows with each change that another bit of the flow comes from.
+    `is_expensive` ones take longer than the network, so that it pays to have other machines at them. `version` is what computes the flow
+    where that is not OpenCV, with its version. `revision` grows with each change that another bit of the flow comes from.
     Frames with a side below `min_side` pixels are continued to it, since the method sees nothing in them, or refuses them.
     """
 
@@ -53,9 +53,9 @@ class FlowMethod:
     check: Callable[[Path | None], None] = lambda weights: None
     weights: str | None = None
     downloads: bool = False
-    slow: bool = False
-    by: Callable[[], str] = lambda: ""
-    version: int = 1
+    is_expensive: bool = False
+    version: Callable[[], str] = lambda: ""
+    revision: int = 1
     min_side: int = MIN_SIDE
 
 
@@ -104,7 +104,7 @@ def _check_deepflow2(weights: Path | None) -> None:
 def _deepflow2_prints() -> str:
     from fav.flow import deepflow2
 
-    return deepflow2.prints()
+    return deepflow2.program_hashes()
 
 
 def _check_spynet(weights: Path | None) -> None:
@@ -185,8 +185,8 @@ def _raft(size: str, summary: str) -> FlowMethod:
         _check_raft(size),
         weights=RAFT_WEIGHTS,
         downloads=True,
-        slow=True,
-        by=_raft_version,
+        is_expensive=True,
+        version=_raft_version,
         min_side=1,
     )
 
@@ -202,9 +202,9 @@ METHODS = {
             _make_spynet,
             _check_spynet,
             weights=SPYNET_WEIGHTS,
-            slow=True,
-            by=_torch,
-            version=2,  # 1 had six levels for frames of every size
+            is_expensive=True,
+            version=_torch,
+            revision=2,  # 1 had six levels for frames of every size
             min_side=1,
         ),
         FlowMethod(
@@ -212,15 +212,15 @@ METHODS = {
             "a little less error than dis and more reliable pixels at 30 times its time",
             _make_deepflow,
             _check_deepflow,
-            slow=True,
+            is_expensive=True,
         ),
         FlowMethod(
             "deepflow2",
             "the authors' own, for things that move far; far slower still, and needs their two programs in bin/",
             _make_deepflow2,
             _check_deepflow2,
-            slow=True,
-            by=_deepflow2_prints,
+            is_expensive=True,
+            version=_deepflow2_prints,
         ),
         _raft(
             "small",
@@ -234,8 +234,8 @@ METHODS = {
             _check_liteflownet,
             weights="a checkpoint of ptlflow (liteflownet-sintel-17991e50.ckpt)",
             downloads=True,
-            slow=True,
-            by=_ptlflow_version,
+            is_expensive=True,
+            version=_ptlflow_version,
         ),
     )
 }
@@ -246,16 +246,16 @@ def check(name: str, weights: Path | None = None) -> None:
     _method(name, weights).check(weights)
 
 
-def travels(name: str, independent: bool, given: bool = False) -> bool:
+def is_published(name: str, independent: bool, given: bool = False) -> bool:
     """Whether a film's flow is made ahead, as files, by machines that do not paint; not if all of it is `given` as files."""
-    return METHODS[name].slow and not independent and not given
+    return METHODS[name].is_expensive and not independent and not given
 
 
-def words(name: str) -> str:
+def version_string(name: str) -> str:
     """A method by its name and, where OpenCV's version does not tell, what computes it: equal words, equal bits."""
     method = METHODS[name]
-    versioned, by = name if method.version == 1 else f"{name} {method.version}", method.by()
-    return f"{versioned} by {by}" if by else versioned
+    versioned, version = name if method.revision == 1 else f"{name} {method.revision}", method.version()
+    return f"{versioned} by {version}" if version else versioned
 
 
 def make(
@@ -287,7 +287,9 @@ def make(
                     f"flow {name}: expected two frames {(*frame_a.shape[:2], 3)} uint8, got {frame.shape} {frame.dtype}"
                 )
         height, width = frame_a.shape[:2]
-        found = method(_continued(frame_a, side), _continued(frame_b, side))[:height, :width].astype(np.float32)
+        found = method(_pad_to_min_side(frame_a, side), _pad_to_min_side(frame_b, side))[:height, :width].astype(
+            np.float32
+        )
         check_flow(found)
         return found
 
@@ -305,7 +307,7 @@ def _method(name: str, weights: Path | None) -> FlowMethod:
     return method
 
 
-def _continued(frame: "np.ndarray", least: int) -> "np.ndarray":
+def _pad_to_min_side(frame: "np.ndarray", least: int) -> "np.ndarray":
     import cv2
 
     bottom, right = (max(least - side, 0) for side in frame.shape[:2])

@@ -29,8 +29,8 @@ def reliability(flow_bwd: np.ndarray, flow_fwd: np.ndarray, frame: np.ndarray, m
         )
     home = warp(flow_fwd, flow_bwd)
     gap = _squared_length(flow_bwd + home)
-    allowed = 0.01 * (_squared_length(flow_bwd) + _squared_length(home)) + slack(structure(frame)) + 0.5
-    trusted = ((gap < allowed) & lands_inside(flow_bwd)).astype(np.uint8)
+    allowed = 0.01 * (_squared_length(flow_bwd) + _squared_length(home)) + flat_tolerance(min_eigenvalue(frame)) + 0.5
+    trusted = ((gap < allowed) & inside_image(flow_bwd)).astype(np.uint8)
     return cv2.erode(trusted, np.ones((min_filter, min_filter), np.uint8))
 
 
@@ -43,7 +43,7 @@ def round_trip_error(flow_bwd: np.ndarray, flow_fwd: np.ndarray) -> np.ndarray:
     return np.sqrt(_squared_length(flow_bwd + warp(flow_fwd, flow_bwd)))
 
 
-def lands_inside(flow: np.ndarray) -> np.ndarray:
+def inside_image(flow: np.ndarray) -> np.ndarray:
     """Whether every pixel that is fetched for (x, y) + flow[y, x] lies in the picture: (H, W) bool.
 
     Of the four neighbours those with weight count, so that a still picture is inside up to its last
@@ -54,7 +54,7 @@ def lands_inside(flow: np.ndarray) -> np.ndarray:
     return (x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1)
 
 
-def structure(frame: np.ndarray) -> np.ndarray:
+def min_eigenvalue(frame: np.ndarray) -> np.ndarray:
     """How well each pixel can be told from its neighbours in every direction.
 
     The smaller eigenvalue of the structure tensor of `frame` (H, W, 3) uint8: central differences, summed
@@ -68,15 +68,15 @@ def structure(frame: np.ndarray) -> np.ndarray:
     return smaller / max(smaller.max(), np.finfo(np.float32).tiny)
 
 
-def slack(structure: np.ndarray) -> np.ndarray:
+def flat_tolerance(min_eigenvalue: np.ndarray) -> np.ndarray:
     """What a round trip may miss in flat regions, beyond the rest of the rule: (H, W) float32, squared pixels.
 
-    From 0 where `structure` (H, W) is half its mean or more, up to 2 where there is none.
+    From 0 where `min_eigenvalue` (H, W) is half its mean or more, up to 2 where there is none.
     """
-    mean = structure.mean()
+    mean = min_eigenvalue.mean()
     if mean == 0:
-        return np.full_like(structure, 2)
-    return 4 / mean * np.maximum(0, mean / 2 - structure)
+        return np.full_like(min_eigenvalue, 2)
+    return 4 / mean * np.maximum(0, mean / 2 - min_eigenvalue)
 
 
 def _smooth_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:

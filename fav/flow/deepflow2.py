@@ -41,7 +41,7 @@ def program(name: str) -> Path:
     return Path(found)
 
 
-def prints() -> str:
+def program_hashes() -> str:
     """The beginnings of the two programs' fingerprints, which have no versions."""
     return " ".join(fingerprint(program(name))[:8] for name in PROGRAMS)
 

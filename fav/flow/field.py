@@ -12,7 +12,7 @@ from fav.flow.consistency import reliability
 from fav.flow.io import quantized
 from fav.flow.warp import warp
 
-ASTRAY = 1.0  # pixels: composed flow that is right is off by less
+MAX_ROUND_TRIP = 1.0  # pixels: composed flow that is right is off by less
 CERTAIN = 0.999  # of an interpolated reliability: all four neighbours that have weight are 1
 
 
@@ -27,22 +27,26 @@ class FlowField:
     reliability: np.ndarray
 
 
-def between(
-    flow: Flow, here: np.ndarray, there: np.ndarray, min_filter: int = 7, tick: Callable[[], None] = lambda: None
+def estimate(
+    flow: Flow,
+    here: np.ndarray,
+    there: np.ndarray,
+    min_filter: int = 7,
+    report_progress: Callable[[], None] = lambda: None,
 ) -> FlowField:
     """Flow from frame `here` to frame `there`, both (H, W, 3) uint8, and its reliability, as they travel.
 
-    min_filter as in `fav.flow.consistency.reliability`. `tick` is called between the two directions, each of which may
+    min_filter as in `fav.flow.consistency.reliability`. `report_progress` is called between the two directions, each of which may
     take long.
     """
     # Rounded before they are judged: noise of 1e-4 pixels at the border would count as leaving the image.
     onward = quantized(flow(here, there))
-    tick()
+    report_progress()
     back = quantized(flow(there, here))
     return FlowField(onward, reliability(onward, back, here, min_filter=min_filter))
 
 
-def composed(steps: Iterable[FlowField]) -> FlowField:
+def compose(steps: Iterable[FlowField]) -> FlowField:
     """One step in place of several, at least one: the first leads from the frame itself, each from where the last one led.
 
     Reliable, 0 or 1, where every step is on the way.
@@ -50,7 +54,7 @@ def composed(steps: Iterable[FlowField]) -> FlowField:
     return reduce(_after, steps)
 
 
-def over_long(
+def estimate_long_range(
     flow: Flow, here: np.ndarray, there: np.ndarray, steps: Iterable[FlowField], min_filter: int = 7
 ) -> FlowField:
     """How `here` hangs on `there`, some frames earlier, by the steps that lie between (the newest first).
@@ -60,11 +64,11 @@ def over_long(
     reliable. (docs/how-to/evaluate.md compares this with flow from the one to the other, which loses its way where things
     move fast, and is reliable in places where it is wrong.)
     """
-    far = composed(steps)
-    rest = between(flow, here, warp(there, far.flow), min_filter)
-    astray = (cv2.magnitude(*cv2.split(rest.flow)) >= ASTRAY).astype(np.uint8)
+    far = compose(steps)
+    rest = estimate(flow, here, warp(there, far.flow), min_filter)
+    astray = (cv2.magnitude(*cv2.split(rest.flow)) >= MAX_ROUND_TRIP).astype(np.uint8)
     astray = cv2.dilate(astray, np.ones((min_filter, min_filter), np.uint8))
-    return composed([FlowField(rest.flow, rest.reliability * (1 - astray)), far])
+    return compose([FlowField(rest.flow, rest.reliability * (1 - astray)), far])
 
 
 def _after(first: FlowField, second: FlowField) -> FlowField:

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from fav.errors import FavError
-from fav.flow.consistency import lands_inside
+from fav.flow.consistency import inside_image
 from fav.flow.consistency import reliability as reliability_of
 from fav.flow.field import FlowField
 from fav.flow.io import quantized, read_flo
@@ -113,9 +113,9 @@ def between_numbers(
     numbers: tuple[int, int],
     frames: tuple[np.ndarray, np.ndarray],
     min_filter: int = 7,
-    tick: Callable[[], None] = lambda: None,
+    report_progress: Callable[[], None] = lambda: None,
 ) -> FlowField:
-    """As `fav.flow.field.between` for two neighbours by their `numbers`; what the files do not give is computed.
+    """As `fav.flow.field.estimate` for two neighbours by their `numbers`; what the files do not give is computed.
 
     Where reliability is given, the other direction is not asked for. What is not known in a file is not reliable.
     """
@@ -124,10 +124,10 @@ def between_numbers(
     onward = quantized(given[0] if given else compute(here, there))
     trusted = files.trusted(*numbers, size) if given else None
     if trusted is None:
-        tick()
+        report_progress()
         back = files.flow(numbers[1], numbers[0], size)
         trusted = reliability_of(onward, quantized(back[0] if back else compute(there, here)), here, min_filter=1) == 1
-    known = trusted & lands_inside(onward) & (given[1] if given else True)
+    known = trusted & inside_image(onward) & (given[1] if given else True)
     return FlowField(onward, cv2.erode(known.astype(np.uint8), np.ones((min_filter, min_filter), np.uint8)))
 
 
@@ -284,7 +284,7 @@ MOVING = 4  # grey levels between a frame and its neighbour: only there a flow t
 FEW = 0.001  # of a frame's pixels: less than these tell nothing
 
 
-def doubts(files: FlowFiles, frames: dict[int, np.ndarray]) -> str | None:
+def suspicions(files: FlowFiles, frames: dict[int, np.ndarray]) -> str | None:
     """In words, how the files are to be read if not as they are: another reading explains the frames clearly better.
 
     `frames` (H, W, 3) uint8 of some numbers, with both neighbours among them. Each is compared, where it differs from it, with its
@@ -334,7 +334,7 @@ def doubts(files: FlowFiles, frames: dict[int, np.ndarray]) -> str | None:
 def _unexplained(frame: np.ndarray, neighbour: np.ndarray, flow: np.ndarray, known: np.ndarray) -> float | None:
     """Grey levels by which `frame` differs from its neighbour along its flow, where it differs from it at all; None: nowhere."""
     moving = np.abs(neighbour.astype(np.int16) - frame).mean(-1) > MOVING
-    known = known & lands_inside(flow) & moving
+    known = known & inside_image(flow) & moving
     if known.mean() < FEW:
         return None
     return float(np.abs(warp(neighbour, flow).astype(np.int16) - frame).mean(-1)[known].mean())

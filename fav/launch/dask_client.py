@@ -1,6 +1,6 @@
 """A Dask cluster that is there already: a client of its scheduler, and tasks on its workers.
 
-A worker is Dask's here. What reaches it is the text of `occupy` and a command line, so it needs neither this program in its
+A worker is Dask's here. What reaches it is the text of `run_node_on_worker` and a command line, so it needs neither this program in its
 Python nor the same Python.
 """
 
@@ -16,19 +16,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from fav.launch.errors import LaunchError
-from shared.errors import plain
+from shared.errors import sanitize
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
 CONNECT_S = 10  # to an answer of the scheduler
-PATIENCE_S = 300  # with a scheduler that was there and answers no more: a laptop was closed, a network is down
+TIMEOUT_S = 300  # with a scheduler that was there and answers no more: a laptop was closed, a network is down
 ADDRESS = re.compile(r"[a-z]+://\S+|[^/\s]+:[0-9]+")
-CALL = "(exec(source, scope := {}), scope['occupy'](*words))[1]"
-NOBODY_HAS = {"fav-more-workers": 1}  # a resource
+CALL = "(exec(source, scope := {}), scope['run_node_on_worker'](*words))[1]"
+UNSATISFIABLE_RESOURCE = {"fav-more-workers": 1}  # a resource
 
 
-def occupy(script: str, path: str, command: "list[str]", log: str, head: str):
+def run_node_on_worker(script: str, path: str, command: "list[str]", log: str, head: str):
     """Run on a worker, from this text alone: look with the shell script, then run a node in the directory `path`.
 
     What the node says is added to `log`, a new file or one that begins with the line `head`: FileExistsError for any other.
@@ -77,14 +77,14 @@ def occupy(script: str, path: str, command: "list[str]", log: str, head: str):
 
 
 def start(client: "Client", key: str, address: str, words: tuple) -> "Future":
-    """A task with this key that runs `occupy(*words)` on the worker of this address; a key that is known starts nothing."""
-    call = {"source": inspect.getsource(occupy), "words": words}
+    """A task with this key that runs `run_node_on_worker(*words)` on the worker of this address; a key that is known starts nothing."""
+    call = {"source": inspect.getsource(run_node_on_worker), "words": words}
     return client.submit(eval, CALL, call, key=key, workers=[address], pure=False)
 
 
-def demand(client: "Client", key: str) -> "Future":
+def request_worker(client: "Client", key: str) -> "Future":
     """A task that waits for ever, so that an adaptive cluster grows."""
-    return client.submit(abs, 0, key=key, resources=NOBODY_HAS, pure=False)
+    return client.submit(abs, 0, key=key, resources=UNSATISFIABLE_RESOURCE, pure=False)
 
 
 def address_of(word: str) -> str:
@@ -98,13 +98,13 @@ def address_of(word: str) -> str:
     except OSError as error:
         raise LaunchError(
             f"--dask: expected a scheduler's address as tcp://HOST:8786, or a scheduler file, got "
-            f"{plain(word) or 'nothing'} ({error.strerror})"
+            f"{sanitize(word) or 'nothing'} ({error.strerror})"
         ) from None
     except (ValueError, KeyError, TypeError, RecursionError):
         address = None
     if not isinstance(address, str) or not ADDRESS.fullmatch(address):
         raise LaunchError(
-            f"{plain(word)}: expected a file that `dask scheduler --scheduler-file` wrote, got something else"
+            f"{sanitize(word)}: expected a file that `dask scheduler --scheduler-file` wrote, got something else"
         )
     return address
 
@@ -128,16 +128,16 @@ def connected(word: str) -> Iterator["Client"]:
         kind = _first_line(error) or "no answer"
     if kind != "Scheduler":
         raise LaunchError(
-            f"--dask: expected a Dask scheduler at {plain(address)}, found none within {CONNECT_S} s ({kind})"
+            f"--dask: expected a Dask scheduler at {sanitize(address)}, found none within {CONNECT_S} s ({kind})"
         )
     client = Client.__new__(Client)
     try:
-        client.__init__(address, timeout=PATIENCE_S, set_as_default=False)
+        client.__init__(address, timeout=TIMEOUT_S, set_as_default=False)
     except Exception as error:  # too far apart, these show in errors of any kind
         client.status = "closed"  # or it would wait, in vain and for minutes, to be closed
         raise LaunchError(
-            f"--dask: expected a Dask that goes with ours at {plain(address)}, got {plain(version)} there; pip "
-            f"install distributed=={plain(version)} here, or ours there ({_first_line(error)})"
+            f"--dask: expected a Dask that goes with ours at {sanitize(address)}, got {sanitize(version)} there; pip "
+            f"install distributed=={sanitize(version)} here, or ours there ({_first_line(error)})"
         ) from None
     try:
         yield client
@@ -147,7 +147,7 @@ def connected(word: str) -> Iterator["Client"]:
 
 
 def _first_line(error: Exception) -> str:
-    return plain(str(error).partition("\n")[0])
+    return sanitize(str(error).partition("\n")[0])
 
 
 async def _answer(address: str) -> tuple[str, str]:

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from subprocess import CompletedProcess
 from typing import TYPE_CHECKING, cast
 
-from fav.launch.dask_client import CONNECT_S, PATIENCE_S, demand, start
-from fav.launch.ssh_cluster import MOST_AGAIN, WORDS
-from shared.errors import plain
+from fav.launch.dask_client import CONNECT_S, TIMEOUT_S, request_worker, start
+from fav.launch.ssh_cluster import MAX_RESTARTS, WORDS
+from shared.errors import sanitize
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
 logger = logging.getLogger(__name__)
 
-LOOK_S = 2.0  # between two looks at the cluster
-MOST_MORE = 100  # workers that an adaptive cluster is asked for at a time, beyond those with a node
+POLL_INTERVAL_S = 2.0  # between two looks at the cluster
+MAX_REPLACEMENTS = 100  # workers that an adaptive cluster is asked for at a time, beyond those with a node
 PREFIX = "fav-node-"  # of keys: Dask takes tasks with the same words there for equally long
 
 
@@ -38,8 +38,8 @@ class WorkerSlot:
 class DaskWorkerPool:
     """The nodes of the job with this id. Whoever looks again finds those that run, whoever started them.
 
-    `words(address, threads)` are what a worker gets (`dask.occupy`); `unfit` tells in one line what a look there said that
-    failed; `wanted()` is how many nodes the job has work for.
+    `words(address, threads)` are what a worker gets (`run_node_on_worker`); `unfit` tells in one line what a look there said that
+    failed; `target_workers()` is how many nodes the job has work for.
     """
 
     def __init__(
@@ -48,34 +48,34 @@ class DaskWorkerPool:
         job: str,
         words: Callable[[str, int], tuple],
         unfit: Callable[[CompletedProcess], str],
-        wanted: Callable[[], int],
+        target_workers: Callable[[], int],
     ):
-        self.client, self.job, self.words, self.unfit, self.wanted = client, job, words, unfit, wanted
-        self.counts = True  # whether a node runs on some worker, or will
+        self.client, self.job, self.words, self.unfit, self.target_workers = client, job, words, unfit, target_workers
+        self.has_active_nodes = True  # whether a node runs on some worker, or will
         self._slots: dict[str, WorkerSlot] = {}
         self._demand: list[Future] = []
         self._empty, self._silent = False, False
         self._over = threading.Event()
-        self._looker = threading.Thread(
+        self._thread = threading.Thread(
             target=self._run, daemon=True
         )  # a scheduler that hangs keeps nobody else waiting
 
     def __enter__(self) -> "DaskWorkerPool":
-        self._looker.start()
+        self._thread.start()
         return self
 
     def __exit__(self, *why) -> None:
         """Look after the nodes no more; they go on."""
         self._over.set()
-        self._looker.join(CONNECT_S)
+        self._thread.join(CONNECT_S)
 
     def _run(self) -> None:
         try:
-            while self.counts and not self._over.is_set():
+            while self.has_active_nodes and not self._over.is_set():
                 self._round()
-                self._over.wait(LOOK_S)
+                self._over.wait(POLL_INTERVAL_S)
         finally:
-            self.counts = False
+            self.has_active_nodes = False
 
     def _round(self) -> None:
         silent = self.client.status != "running"
@@ -89,8 +89,8 @@ class DaskWorkerPool:
                 if self.client.status == "running" and not isinstance(error, OSError):
                     raise
         if silent and self.client.status == "closed":
-            self.counts = False
-            logger.error("the Dask scheduler has not answered for %d s; the same line goes on", PATIENCE_S)
+            self.has_active_nodes = False
+            logger.error("the Dask scheduler has not answered for %d s; the same line goes on", TIMEOUT_S)
         elif silent != self._silent:
             self._silent = silent
             if silent:
@@ -119,7 +119,7 @@ class DaskWorkerPool:
                 slot.task = start(self.client, key, address, self.words(address, count))
         if self._nodes > before:
             logger.info("%d node(s) on %d worker(s)", self._nodes, len(threads))
-        self.counts = self._empty or not all(slot.over for slot in self._slots.values())
+        self.has_active_nodes = self._empty or not all(slot.over for slot in self._slots.values())
         self._ask_for_more(threads)
 
     @property
@@ -143,22 +143,22 @@ class DaskWorkerPool:
             if WORDS[how]:
                 logger.warning("%s: the node %s", address, WORDS[how])
         else:
-            how = f"ended with exit code {how}" if isinstance(how, int) else f"did not come up ({plain(how)})"
-            slot.over = slot.deaths == MOST_AGAIN
+            how = f"ended with exit code {how}" if isinstance(how, int) else f"did not come up ({sanitize(how)})"
+            slot.over = slot.deaths == MAX_RESTARTS
             slot.deaths += 1
             again = (
                 "again and again; giving up"
                 if slot.over
-                else f"starting it again ({slot.deaths} of {MOST_AGAIN} times)"
+                else f"starting it again ({slot.deaths} of {MAX_RESTARTS} times)"
             )
             logger.warning("%s: the node %s; %s", address, how, again)
 
     def _ask_for_more(self, threads: Mapping[str, int]) -> None:
         """Have so many tasks wait that an adaptive cluster, which wants one for each thread, has a worker for each node."""
         nodes = self._nodes
-        wanted = min(self.wanted(), nodes + MOST_MORE)
+        target_workers = min(self.target_workers(), nodes + MAX_REPLACEMENTS)
         average = sum(threads.values()) / len(threads) if threads else 1
-        more = math.ceil(wanted * average) - nodes if wanted > nodes else 0
+        more = math.ceil(target_workers * average) - nodes if target_workers > nodes else 0
         self._demand = [task for task in self._demand if task.status == "pending"][:more]
         for _ in range(more - len(self._demand)):
-            self._demand.append(demand(self.client, f"{PREFIX}0-{self.job}-{secrets.token_hex(8)}"))
+            self._demand.append(request_worker(self.client, f"{PREFIX}0-{self.job}-{secrets.token_hex(8)}"))

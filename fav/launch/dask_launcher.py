@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from fav.launch.dask_client import connected
 from fav.launch.dask_cluster import DaskWorkerPool
 from fav.launch.executor import tell_nodes_go_on
-from fav.launch.preflight import HostChecker, told
+from fav.launch.preflight import HostChecker, parse_report
 from fav.launch.program import NODE_THERE, PATH_THERE, python_in
 from shared.errors import ResultVanishedError
-from shared.jobs import Job, over
+from shared.jobs import Job, is_ended
 from shared.logs import LOG_HEAD
 from shared.shared_dir import SharedDir
 
@@ -46,8 +46,8 @@ class DaskExecutor:
         from fav.pipeline.artifacts import JobArtifacts
 
         self._job, layout, artifacts = job, job.share.layout, JobArtifacts(job)
-        sign, word = sign_of(job.share)
-        script = HostChecker(job, self.backend).script(PATH, PYTHON, str(layout.root), sign, word, (self.device,))
+        nonce_file, word = nonce_file_of(job.share)
+        script = HostChecker(job, self.backend).script(PATH, PYTHON, str(layout.root), nonce_file, word, (self.device,))
 
         def words(address: str, threads: int) -> tuple:
             """What the worker gets."""
@@ -67,26 +67,26 @@ class DaskExecutor:
         def wanted() -> int:
             """One node for each shot or chunk that is known by now."""
             try:
-                artifacts.refresh()
+                artifacts.load_new_segments()
             except (OSError, ResultVanishedError):
                 pass  # the share's weather
-            return max(len(artifacts.timeline.runs), 1)
+            return max(len(artifacts.timeline.chains), 1)
 
         self._pool = DaskWorkerPool(self._client, job.manifest.id, words, _unfit, wanted)
         return self._pool
 
     def running(self) -> bool:
-        return self._pool.counts and not over(self._job)
+        return self._pool.has_active_nodes and not is_ended(self._job)
 
     def interrupted(self) -> None:
         tell_nodes_go_on(self._job)
 
 
 def _unfit(said: CompletedProcess) -> str:
-    return "; ".join(told(said, PATH).wrong) or f"the look failed with exit code {said.returncode}"
+    return "; ".join(parse_report(said, PATH).wrong) or f"the look failed with exit code {said.returncode}"
 
 
-def sign_of(share: SharedDir) -> tuple[str, str]:
+def nonce_file_of(share: SharedDir) -> tuple[str, str]:
     """A file by which workers tell our shared directory from another: its path below the root, and what is in it.
 
     It stays, since a look waits on a worker that is busy.

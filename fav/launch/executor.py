@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from shared.command_names import command
 from shared.jobs import Job
 from shared.terminal import stopped_code
 
@@ -66,6 +67,7 @@ def run_job(job: Job, executor: Executor) -> list[Path]:
 def tell_nodes_go_on(job: Job) -> None:
     """Tell the operator that nodes elsewhere are not followed any more, and how to end them."""
     logger.info(
-        "not following any more; the nodes go on. The same line again follows them; to end them: coordinator.py drain %s",
+        "not following any more; the nodes continue. The same line follows them again. To end them: %s %s",
+        command("drain"),
         job.share.layout.root,
     )

@@ -17,7 +17,7 @@ from fav.model.backends import choose
 from fav.pipeline.inputs import changed_inputs
 from fav.pipeline.job_files import open_share
 from fav.pipeline.spec import JobSpec
-from shared.errors import UserError, plain
+from shared.errors import UserError, sanitize
 from shared.filesystem import FileSystem
 from shared.fscheck.local_checks import check_quickly
 from shared.jobs import find_job
@@ -30,11 +30,11 @@ LIBRARIES = ("av", "cv2", "torch")
 
 @dataclass(frozen=True)
 class ProbeRequest:
-    """Can this job be served there? `sign` is a file below the shared directory that holds `word`."""
+    """Can this job be served there? `nonce_file` is a file below the shared directory that holds `nonce`."""
 
     root: str
-    sign: str
-    word: str
+    nonce_file: str
+    nonce: str
     job: str
     version: str
     devices: tuple[str, ...] = ("auto",)
@@ -59,14 +59,14 @@ class HostReport:
             if line.startswith(MARK):
                 try:
                     fields = json.loads(line.removeprefix(MARK))
-                    wrong = tuple(plain(one, 500) for one in fields["wrong"])
-                    return cls(plain(fields["host"]), max(int(fields["cores"]), 1), wrong)
+                    wrong = tuple(sanitize(one, 500) for one in fields["wrong"])
+                    return cls(sanitize(fields["host"]), max(int(fields["cores"]), 1), wrong)
                 except (ValueError, KeyError, TypeError):
                     return None
         return None
 
 
-def look(question: ProbeRequest) -> HostReport:
+def probe_host(question: ProbeRequest) -> HostReport:
     """Look at everything; what follows from something wrong is not looked at."""
     here = HostReport(socket.gethostname(), len(os.sched_getaffinity(0)))
     if question.version != (mine := version()):
@@ -101,16 +101,16 @@ def _same_share(question: ProbeRequest) -> SharedDir:
     """The shared directory, if it is the operator's; nothing is written into another one."""
     root = Path(question.root)
     try:
-        word = FileSystem().read(root / question.sign).decode(errors="replace")
+        nonce = FileSystem().read(root / question.nonce_file).decode(errors="replace")
     except PermissionError as error:
         raise LaunchError(f"{root}: expected a shared directory that this user may read ({error.strerror})") from None
     except OSError:
-        word = None
-    if word != question.word and root.is_dir():
+        nonce = None
+    if nonce != question.nonce and root.is_dir():
         raise LaunchError(
             f"{root}: expected the operator's shared directory, got another one (a hosts file: share= says where it is)"
         )
-    if word != question.word:
+    if nonce != question.nonce:
         raise LaunchError(
             f"{root}: expected the shared directory, found nothing; mount it (a hosts file: share= says where it is)"
         )
@@ -141,6 +141,6 @@ def _devices(question: ProbeRequest) -> list[str]:
 
 if __name__ == "__main__":
     fields = json.loads(sys.argv[1])
-    report = look(ProbeRequest(**{**fields, "devices": tuple(fields["devices"])}))
+    report = probe_host(ProbeRequest(**{**fields, "devices": tuple(fields["devices"])}))
     print(MARK + json.dumps(asdict(report)))
     sys.exit(bool(report.wrong))

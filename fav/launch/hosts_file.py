@@ -9,11 +9,11 @@ import shlex
 from dataclasses import dataclass
 
 from fav.launch.errors import LaunchError
-from shared.errors import plain
+from shared.errors import sanitize
 
 TARGET = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]*@)?[A-Za-z0-9_][A-Za-z0-9._:%-]*")  # never begins like an option
 DEVICE = re.compile(r"auto|cpu|cuda:[0-9]{1,3}")
-MOST_NODES = 1000
+MAX_NODES = 1000
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def read_hosts(text: str, where: str) -> list[Host]:
                     f"a host that no line above has, got {host.name} again; nodes=N starts several nodes there"
                 )
         except ValueError as error:
-            raise LaunchError(f"{where}, line {number}: expected {plain(error, 300)}") from None
+            raise LaunchError(f"{where}, line {number}: expected {sanitize(error, 300)}") from None
         if host:
             hosts[host.label] = host
     return list(hosts.values())
@@ -85,7 +85,7 @@ def _devices(given: dict[str, str]) -> tuple[str, ...]:
     devices = cards or tuple(given.get("devices", "auto").split(","))
     if not all(map(DEVICE.fullmatch, devices)):
         raise ValueError(f"devices= with cpu, cuda:0 and so on, separated by commas, got {given['devices']!r}")
-    nodes = _number("nodes", given["nodes"], MOST_NODES) if "nodes" in given else len(devices)
+    nodes = _number("nodes", given["nodes"], MAX_NODES) if "nodes" in given else len(devices)
     return tuple(devices[number % len(devices)] for number in range(nodes))
 
 

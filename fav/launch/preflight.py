@@ -12,10 +12,10 @@ from fav.launch import ssh
 from fav.launch.host_probe import HostReport, ProbeRequest
 from fav.launch.hosts_file import Host
 from fav.launch.program import NODE_THERE, PATH_THERE, python_in
-from fav.launch.remote_process import EXIT_REFUSED, post
+from fav.launch.remote_process import EXIT_REFUSED, process_name
 from fav.launch.ssh_cluster import ReadyHost
 from fav.util.table import show_table
-from shared.errors import plain
+from shared.errors import sanitize
 from shared.heartbeat import temporary_member
 from shared.jobs import Job
 from shared.source_hash import version
@@ -53,23 +53,25 @@ class HostChecker:
         self.log = log  # options of the logs of the nodes
         self.version = version()
 
-    def look(self, hosts: list[Host]) -> dict[Host, ReadyHost | HostRejected]:
+    def check(self, hosts: list[Host]) -> dict[Host, ReadyHost | HostRejected]:
         """Look at all of these side by side."""
-        with self._sign() as (sign, word), ThreadPoolExecutor(AT_ONCE) as pool:
-            return dict(zip(hosts, pool.map(lambda host: self._look_at(host, sign, word), hosts)))
+        with self._sign() as (nonce_file, nonce), ThreadPoolExecutor(AT_ONCE) as pool:
+            return dict(zip(hosts, pool.map(lambda host: self._look_at(host, nonce_file, nonce), hosts)))
 
     @contextmanager
     def _sign(self) -> Iterator[tuple[str, str]]:
         """A file by which a host tells our shared directory from another: its path below the root, and what is in it."""
         with temporary_member(self.job.share) as node:
-            path, word = node.draft(), secrets.token_hex(16)
-            self.job.share.system.write_new(path, word.encode())
-            yield path.relative_to(self.root).as_posix(), word
+            path, nonce = node.temp_path(), secrets.token_hex(16)
+            self.job.share.system.write_new(path, nonce.encode())
+            yield path.relative_to(self.root).as_posix(), nonce
 
-    def _look_at(self, host: Host, sign: str, word: str) -> ReadyHost | HostRejected:
+    def _look_at(self, host: Host, nonce_file: str, nonce: str) -> ReadyHost | HostRejected:
         path, python, share = places(host, self.root)
         try:
-            report = told(ssh.run(host, self.script(path, python, share, sign, word, host.devices)), path)
+            report = parse_report(
+                ssh.run(host, self.script(path, python, share, nonce_file, nonce, host.devices)), path
+            )
         except ssh.UnreachableError as error:
             return HostRejected((str(error),))
         if isinstance(report, HostRejected):
@@ -88,18 +90,18 @@ class HostChecker:
             *self.log,
         ]
         commands = {
-            post(self.job.name, host, number): [*command, "--device", device]
+            process_name(self.job.name, host, number): [*command, "--device", device]
             for number, device in enumerate(host.devices)
         }
         return ReadyHost(host, report.host, path, f"{share}/logs", commands)
 
-    def script(self, path: str, python: str, share: str, sign: str, word: str, devices: tuple[str, ...]) -> str:
-        """What a shell has to run for a look from the checkout `path`; it fails where something is wrong (`told`)."""
-        question = ProbeRequest(share, sign, word, self.job.name, self.version, devices, self.backend)
+    def script(self, path: str, python: str, share: str, nonce_file: str, nonce: str, devices: tuple[str, ...]) -> str:
+        """What a shell has to run for a look from the checkout `path`; it fails where something is wrong (`parse_report`)."""
+        question = ProbeRequest(share, nonce_file, nonce, self.job.name, self.version, devices, self.backend)
         return f"path={ssh.quoted(path)} python={ssh.quoted(python)} question={ssh.quoted(question.to_json())}{SCRIPT}"
 
 
-def told(done: CompletedProcess[str], path: str) -> HostReport | HostRejected:
+def parse_report(done: CompletedProcess[str], path: str) -> HostReport | HostRejected:
     """What came of a look from the checkout `path`."""
     report = HostReport.read(done.stdout)
     if report is None:
@@ -115,7 +117,7 @@ def places(host: Host, root: Path) -> tuple[str, str, str]:
 
 def _without_report(code: int, said: str, path: str) -> str:
     lines = said.strip().splitlines()
-    last = plain(lines[-1], 300) if lines else f"exit code {code}"
+    last = sanitize(lines[-1], 300) if lines else f"exit code {code}"
     if code == EXIT_REFUSED:
         return last
     if "No module named" in last:
@@ -123,7 +125,7 @@ def _without_report(code: int, said: str, path: str) -> str:
     return f"{path}: the preflight did not run there: {last}"
 
 
-def show(found: dict[Host, ReadyHost | HostRejected]) -> None:
+def print_reports(found: dict[Host, ReadyHost | HostRejected]) -> None:
     """One table of what is wrong where."""
     show_table(
         ("host", "what is wrong"),

@@ -2,7 +2,8 @@
 
 import sys
 
-from shared.source_hash import CHECKOUT, ROOT
+from shared.command_names import CHECKOUT
+from shared.source_hash import ROOT
 
 # -P: no directory that happens to be called `fav` where the operator is.
 INSTALLED = [sys.executable, "-P", "-m", "fav"]

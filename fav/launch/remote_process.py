@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from fav.launch import ssh
 from fav.launch.errors import LaunchError
 from fav.launch.hosts_file import Host
-from shared.errors import plain
+from shared.errors import sanitize
 from shared.logs import LOG_HEAD
 
 EXIT_REFUSED = 64  # of a script that started nothing; its last line says why
 
 # The keeper of one node: outlives the connection, and writes down which process the node is and with which code it ended.
 # $1 its state, the rest is the command. A process is known by its pid and the time of its start.
-KEEPER = r"""
+WATCHER_SH = r"""
 state=$1; shift
 "$@" < /dev/null &
 node=$!
@@ -30,15 +30,15 @@ echo "ended $code" > "$state.$node" && mv -f -- "$state.$node" "$state"
 """
 
 # Whether the process with this pid and time of start is there.
-STANDS = r"""
+IS_RUNNING_SH = r"""
 begun() { sed 's/.*) //' "/proc/$1/stat" 2> /dev/null | cut -d ' ' -f 20; }
 stands() { kill -0 "$1" 2> /dev/null && { [ -z "${2:-}" ] || [ "$(begun "$1")" = "$2" ]; }; }
 """
 
 # A log that is no file of ours to write to is left alone: a FIFO would hang. What was opened is looked at once more by its
 # descriptor, since a shell follows links; nothing is written before. `first` reads one line, however long that is.
-START = (
-    STANDS
+START_SH = (
+    IS_RUNNING_SH
     + r"""
 set -uf
 first() { head -c 200 "$1" 2> /dev/null | tr -d '\0' | head -n 1; }
@@ -72,8 +72,8 @@ exit 64
 """
 )
 
-ASK = (
-    STANDS
+QUERY_SH = (
+    IS_RUNNING_SH
     + r"""
 set -f
 for name in "$@"; do
@@ -109,14 +109,14 @@ class ProcessState:
     number: int | None = None
 
 
-def post(job: str, host: Host, number: int) -> str:
+def process_name(job: str, host: Host, number: int) -> str:
     """The name of a post, which is tame wherever it came from."""
     return f"{re.sub(r'[^A-Za-z0-9._-]', '_', job)}.{host.label}.{number}"
 
 
-def ask(host: Host, logs: str, posts: list[str]) -> dict[str, ProcessState]:
+def query(host: Host, logs: str, posts: list[str]) -> dict[str, ProcessState]:
     """What stands where; UnreachableError where the host does not tell."""
-    done = ssh.run(host, f"logs={ssh.quoted(logs)}\nset -- {ssh.quoted(*posts)}\n{ASK}")
+    done = ssh.run(host, f"logs={ssh.quoted(logs)}\nset -- {ssh.quoted(*posts)}\n{QUERY_SH}")
     found = {}
     for line in done.stdout.splitlines():
         if answer := ANSWER.fullmatch(line):
@@ -129,9 +129,9 @@ def ask(host: Host, logs: str, posts: list[str]) -> dict[str, ProcessState]:
 
 def start(host: Host, path: str, logs: str, name: str, command: list[str]) -> None:
     """Start a node there, detached from this connection, unless one runs. Refused, with the reason, where none came up."""
-    values = {"path": path, "logs": logs, "name": name, "keeper": KEEPER, "head": LOG_HEAD}
+    values = {"path": path, "logs": logs, "name": name, "keeper": WATCHER_SH, "head": LOG_HEAD}
     given = [f"{key}={ssh.quoted(value)}" for key, value in values.items()]
-    done = ssh.run(host, "\n".join((*given, f"set -- {ssh.quoted(*command)}", START)))
+    done = ssh.run(host, "\n".join((*given, f"set -- {ssh.quoted(*command)}", START_SH)))
     if done.returncode:
         lines = done.stderr.strip().splitlines()
-        raise LaunchRefusedError(plain(lines[-1] if lines else f"exit code {done.returncode}", 300))
+        raise LaunchRefusedError(sanitize(lines[-1] if lines else f"exit code {done.returncode}", 300))

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fav.launch.errors import LaunchError
-from shared.errors import plain
-from shared.source_hash import CHECKOUT
+from shared.command_names import CHECKOUT
+from shared.errors import sanitize
 
-LOOK_S = 5.0  # between two questions to Slurm
+POLL_INTERVAL_S = 5.0  # between two questions to Slurm
 
 
 def check() -> None:
@@ -37,7 +37,7 @@ class JobArray:
     @property
     def there(self) -> bool:
         """Whether any of them runs, or waits in the queue. A Slurm that does not answer counts as yes."""
-        if self._there and time.monotonic() - self._asked > LOOK_S:
+        if self._there and time.monotonic() - self._asked > POLL_INTERVAL_S:
             done = subprocess.run(["squeue", "--noheader", "--jobs", self.number], capture_output=True, text=True)
             gone = done.returncode != 0 and "Invalid job id" in done.stderr
             self._there = bool(done.stdout.strip()) or done.returncode != 0 and not gone
@@ -66,7 +66,7 @@ def submit(root: Path, count: int, words: Sequence[str], log: Path, options: Seq
     if done.returncode or number is None:
         said = " ".join((done.stderr or done.stdout).split())
         raise LaunchError(
-            f"--slurm: expected Slurm to take the nodes, got: {plain(said, 500)}; the job is there, the same line goes on"
+            f"--slurm: expected Slurm to take the nodes, got: {sanitize(said, 500)}; the job is there, the same line goes on"
         )
     return JobArray(
         number[0], [log.with_name(f"{log.stem}.{number[0]}_{part}{log.suffix}") for part in range(1, count + 1)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fav.launch import slurm
-from shared.jobs import Job, over
+from shared.jobs import Job, is_ended
 from shared.source_hash import ROOT
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class SlurmExecutor:
         return nullcontext()
 
     def running(self) -> bool:
-        return not over(self._job) and self._array.there
+        return not is_ended(self._job) and self._array.there
 
     def interrupted(self) -> None:
         logger.info("not following any more; the nodes go on. To end them: scancel %s", self._array.number)

@@ -12,7 +12,7 @@ import subprocess
 
 from fav.launch.errors import LaunchError
 from fav.launch.hosts_file import Host
-from shared.errors import plain
+from shared.errors import sanitize
 
 CONNECT_S = 10  # to an answer of the host
 LIMIT_S = 60.0  # for all of it: a host may accept a connection and then hang
@@ -85,4 +85,4 @@ def _reason(host: Host, said: str) -> str:
                 host=f"[{name}]:{host.port}" if host.port else name, target=f"{port} {host.target}".strip()
             )
     lines = said.strip().splitlines()
-    return f"ssh failed: {plain(lines[-1]) if lines else 'it did not say why'}"
+    return f"ssh failed: {sanitize(lines[-1]) if lines else 'it did not say why'}"

@@ -10,15 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fav.launch.hosts_file import Host
-from fav.launch.remote_process import LaunchRefusedError, ProcessState, ask, start
+from fav.launch.remote_process import LaunchRefusedError, ProcessState, query, start
 from fav.launch.ssh import UnreachableError
 from shared.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 ROUND_S = 10.0  # between two looks at a host, and at the hosts file
-AGAIN_S = 60.0  # after which a host that was not fit is looked at again
-MOST_AGAIN = 3  # times that a node which dies is started again
+RECHECK_S = 60.0  # after which a host that was not fit is looked at again
+MAX_RESTARTS = 3  # times that a node which dies is started again
 WORDS = {  # exit codes of a node that knew what it did: it is not started again
     0: None, 1: "gave up; its log says why", 2: "cannot work there; its log says why", 130: "was told to leave",
 }  # fmt: skip
@@ -41,11 +41,11 @@ class HostMonitor(threading.Thread):
     `leave(hostname, pid)` asks a node to finish its task and leave.
     """
 
-    def __init__(self, site: ReadyHost, leave: Callable[[str, int], None], patience: float):
+    def __init__(self, site: ReadyHost, leave: Callable[[str, int], None], timeout_s: float):
         super().__init__(daemon=True)
         self.site = site
         self.leave = leave
-        self.patience = patience  # seconds without an answer after which nobody counts on its nodes
+        self.timeout_s = timeout_s  # seconds without an answer after which nobody counts on its nodes
         self.leaving = threading.Event()
         self.over = threading.Event()
         self.open = dict.fromkeys(
@@ -55,9 +55,9 @@ class HostMonitor(threading.Thread):
         self._silent_since: float | None = None
 
     @property
-    def counts(self) -> bool:
+    def has_active_nodes(self) -> bool:
         """Whether a node runs there, or will."""
-        silent = self._silent_since is not None and time.monotonic() - self._silent_since > self.patience
+        silent = self._silent_since is not None and time.monotonic() - self._silent_since > self.timeout_s
         return bool(self.open) and not silent
 
     def run(self) -> None:
@@ -75,7 +75,7 @@ class HostMonitor(threading.Thread):
 
     def _round(self) -> None:
         site = self.site
-        for name, stand in ask(site.host, site.logs, list(self.open)).items():
+        for name, stand in query(site.host, site.logs, list(self.open)).items():
             if stand.how == "runs":
                 self._met.add(name)
                 if self.leaving.is_set() and stand.number is not None:
@@ -92,12 +92,12 @@ class HostMonitor(threading.Thread):
     def _start(self, name: str, stand: ProcessState) -> None:
         if name in self._met:
             how = f"ended with exit code {stand.number}" if stand.how == "ended" else "died"
-            if self.open[name] == MOST_AGAIN:
+            if self.open[name] == MAX_RESTARTS:
                 del self.open[name]
                 self._log(logging.ERROR, f"the node {name} {how} again and again; giving up")
                 return
             self.open[name] += 1
-            again = f"starting it again ({self.open[name]} of {MOST_AGAIN} times)"
+            again = f"starting it again ({self.open[name]} of {MAX_RESTARTS} times)"
             self._log(logging.WARNING, f"the node {name} {how}; {again}")
         self._met.add(name)
         try:
@@ -110,18 +110,18 @@ class HostMonitor(threading.Thread):
 
 
 class SSHCluster:
-    """All hosts of a job. `read` gives the hosts that are wanted now, `admit` looks at a new one: UserError if it is no good."""
+    """All hosts of a job. `read` gives the hosts that are wanted now, `check_host` looks at a new one: UserError if it is no good."""
 
     def __init__(
         self,
         sites: list[ReadyHost],
         read: Callable[[], list[Host]],
-        admit: Callable[[Host], ReadyHost],
+        check_host: Callable[[Host], ReadyHost],
         leave: Callable[[str, int], None],
-        patience: float,
+        timeout_s: float,
     ):
-        self.read, self.admit, self.leave, self.patience = read, admit, leave, patience
-        self._outposts = {site.host: self._outpost(site) for site in sites}
+        self.read, self.check_host, self.leave, self.timeout_s = read, check_host, leave, timeout_s
+        self._monitors = {site.host: self._monitor(site) for site in sites}
         self._refused: dict[Host, tuple[str, float]] = {}  # host -> why, and when
         self._looked_at: set[Host] = set()  # just now, each by a thread of its own
         self._complaint = ""
@@ -130,7 +130,7 @@ class SSHCluster:
         self._reader = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> "SSHCluster":
-        for monitor in self._outposts.values():
+        for monitor in self._monitors.values():
             monitor.start()
         self._reader.start()
         return self
@@ -138,16 +138,16 @@ class SSHCluster:
     def __exit__(self, *why) -> None:
         """Look after the nodes no more; they go on."""
         self._over.set()
-        for monitor in self._outposts.values():
+        for monitor in self._monitors.values():
             monitor.over.set()
 
     @property
-    def counts(self) -> bool:
+    def has_active_nodes(self) -> bool:
         """Whether a node runs somewhere, or will."""
-        return self._awaited or any(monitor.counts for monitor in list(self._outposts.values()))
+        return self._awaited or any(monitor.has_active_nodes for monitor in list(self._monitors.values()))
 
-    def _outpost(self, site: ReadyHost) -> HostMonitor:
-        return HostMonitor(site, self.leave, self.patience)
+    def _monitor(self, site: ReadyHost) -> HostMonitor:
+        return HostMonitor(site, self.leave, self.timeout_s)
 
     def _run(self) -> None:
         while not self._over.wait(ROUND_S):
@@ -160,36 +160,36 @@ class SSHCluster:
                 continue
             self._complaint = ""
             self._awaited = any(host not in self._refused and self._is_new(host) for host in wanted)
-            self._drain(set(self._outposts) - set(wanted))
-            for host in filter(self._is_due, wanted):
+            self._drain(set(self._monitors) - set(wanted))
+            for host in filter(self._should_recheck, wanted):
                 self._looked_at.add(host)
-                threading.Thread(target=self._take_on, args=(host,), daemon=True).start()
+                threading.Thread(target=self._add_host, args=(host,), daemon=True).start()
 
     def _drain(self, hosts: set[Host]) -> None:
         for host in hosts:
-            monitor = self._outposts[host]
+            monitor = self._monitors[host]
             if not monitor.leaving.is_set():
                 monitor.leaving.set()
                 logger.info("%s: not in the hosts file any more; its nodes finish their frame and leave", host.name)
 
     def _is_new(self, host: Host) -> bool:
         """Whether it is to be taken on, be it again."""
-        return host not in self._outposts or self._outposts[host].leaving.is_set()
+        return host not in self._monitors or self._monitors[host].leaving.is_set()
 
-    def _is_due(self, host: Host) -> bool:
+    def _should_recheck(self, host: Host) -> bool:
         """Whether to look at it now. The nodes of an earlier line for it must have left: their posts have the same names."""
-        still_there = any(known.label == host.label and monitor.is_alive() for known, monitor in self._outposts.items())
+        still_there = any(known.label == host.label and monitor.is_alive() for known, monitor in self._monitors.items())
         refused = self._refused.get(host)
         return (
             self._is_new(host)
             and not still_there
             and host not in self._looked_at
-            and (refused is None or time.monotonic() - refused[1] > AGAIN_S)
+            and (refused is None or time.monotonic() - refused[1] > RECHECK_S)
         )
 
-    def _take_on(self, host: Host) -> None:
+    def _add_host(self, host: Host) -> None:
         try:
-            site = self.admit(host)
+            site = self.check_host(host)
         except UserError as error:
             if self._refused.get(host, ("",))[0] != str(error):
                 logger.warning("%s: %s (it is looked at again now and then)", host.name, error)
@@ -198,7 +198,7 @@ class SSHCluster:
         finally:
             self._looked_at.discard(host)
         if not self._over.is_set():
-            monitor = self._outpost(site)
+            monitor = self._monitor(site)
             logger.info("%s: joins", host.name)
             monitor.start()
-            self._outposts = {**self._outposts, host: monitor}
+            self._monitors = {**self._monitors, host: monitor}

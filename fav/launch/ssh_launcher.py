@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from fav.launch.errors import LaunchError
 from fav.launch.executor import tell_nodes_go_on
 from fav.launch.hosts_file import Host, read_hosts
-from fav.launch.preflight import HostChecker, HostRejected, show
+from fav.launch.preflight import HostChecker, HostRejected, print_reports
 from fav.launch.ssh_cluster import ReadyHost, SSHCluster
 from fav.util.reading import read_file
-from shared.control import ControlCommand, give
+from shared.control import ControlCommand, send
 from shared.errors import JobQueueError
 from shared.identity import identities
-from shared.jobs import Job, over
+from shared.jobs import Job, is_ended
 from shared.shared_dir import SharedDir
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LARGEST = 1 << 20  # bytes of a hosts file
-PATIENCE_S = 60.0  # beyond the lease: how long a run whose hosts are all out of reach waits for one to answer
+TIMEOUT_S = 60.0  # beyond the lease: how long a run whose hosts are all out of reach waits for one to answer
 
 
 def hosts_of(path: Path) -> list[Host]:
@@ -41,11 +41,11 @@ def hosts_of(path: Path) -> list[Host]:
 class SSHExecutor:
     """An `Executor`: nodes on the hosts of a file. They outlive the command.
 
-    With `skip_unfit` it is enough that one host is fit. `log` are the options of the nodes' logs.
+    With `skip_failed_hosts` it is enough that one host is fit. `log` are the options of the nodes' logs.
     """
 
-    def __init__(self, path: Path, backend: str, skip_unfit: bool, log: Sequence[str] = ()):
-        self.path, self.backend, self.skip_unfit, self.log = path, backend, skip_unfit, log
+    def __init__(self, path: Path, backend: str, skip_failed_hosts: bool, log: Sequence[str] = ()):
+        self.path, self.backend, self.skip_failed_hosts, self.log = path, backend, skip_failed_hosts, log
         self.logs: list[Path] = []
 
     @contextmanager
@@ -56,14 +56,14 @@ class SSHExecutor:
     def start(self, job: Job, talk: "LogTail") -> SSHCluster:
         """Look at the hosts first."""
         self._job, self._talk, self._checker = job, talk, HostChecker(job, self.backend, self.log)
-        found = self._checker.look(hosts_of(self.path))
+        found = self._checker.check(hosts_of(self.path))
         sites = [one for one in found.values() if isinstance(one, ReadyHost)]
         if len(sites) < len(found):
-            show(found)
-        if len(sites) < len(found) and not (self.skip_unfit and sites):
+            print_reports(found)
+        if len(sites) < len(found) and not (self.skip_failed_hosts and sites):
             raise LaunchError(
                 f"{self.path}: expected all hosts to be fit, got {len(found) - len(sites)} of {len(found)} that are "
-                f"not; mend that, take them out, or say --skip-unfit; nothing was started, and the same line "
+                f"not; mend that, take them out, or say --skip-failed-hosts; nothing was started, and the same line "
                 f"again goes on"
             )
         for site in sites:
@@ -74,12 +74,12 @@ class SSHExecutor:
             lambda: hosts_of(self.path),
             self._admit,
             lambda *who: drain_process(job.share, *who),
-            job.manifest.lease + PATIENCE_S,
+            job.manifest.lease + TIMEOUT_S,
         )
         return self._cluster
 
     def running(self) -> bool:
-        return self._cluster.counts and not over(self._job)
+        return self._cluster.has_active_nodes and not is_ended(self._job)
 
     def interrupted(self) -> None:
         tell_nodes_go_on(self._job)
@@ -87,7 +87,7 @@ class SSHExecutor:
     def _admit(self, host: Host) -> ReadyHost:
         """What a host that joins later must pass, too."""
         try:
-            found = self._checker.look([host])[host]
+            found = self._checker.check([host])[host]
         except OSError as error:  # the share's weather
             raise LaunchError(f"it could not be looked at ({error.strerror})") from None
         if isinstance(found, HostRejected):
@@ -106,6 +106,6 @@ def drain_process(share: SharedDir, hostname: str, pid: int) -> None:
     try:
         for name, identity in identities(share).items():
             if (identity.host, identity.pid) == (hostname, pid):
-                give(share, name, ControlCommand.DRAIN)
+                send(share, name, ControlCommand.DRAIN)
     except (OSError, JobQueueError):
         pass  # asked again at the next look

@@ -218,7 +218,7 @@ def run_layers(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
         if isinstance(layer, Upsample):
             factor *= layer.factor
         elif factor > 1 and isinstance(layer, nn.Conv2d) and layer.stride == (1, 1):
-            x, factor = convolve_enlarged(x, layer, factor), 1
+            x, factor = fused_upsample_conv(x, layer, factor), 1
         elif factor > 1 and not isinstance(layer, POINTWISE):
             x, factor = layer(Upsample(factor)(x)), 1
         else:
@@ -288,7 +288,7 @@ def _convolution(
     )
 
 
-def convolve_enlarged(x: Tensor, conv: nn.Conv2d, factor: int) -> Tensor:
+def fused_upsample_conv(x: Tensor, conv: nn.Conv2d, factor: int) -> Tensor:
     """`conv(Upsample(factor)(x))` without the enlarged picture, for an odd square kernel of stride 1.
 
     A kernel of 9 over pixels repeated twice meets 5 different pixels, whatever the phase: one 5x5

@@ -63,6 +63,6 @@ class StyleRunner:
         """
         if self.device.type == "cuda":
             card = torch.cuda.get_device_name(self.device)
-            return f"{self._backend.words}, {card}, cudnn {torch.backends.cudnn.version()}"
+            return f"{self._backend.description}, {card}, cudnn {torch.backends.cudnn.version()}"
         capability = torch.backends.cpu.get_cpu_capability()
-        return f"{self._backend.words} {capability}, {torch.get_num_threads()} threads, {_processor()}"
+        return f"{self._backend.description} {capability}, {torch.get_num_threads()} threads, {_processor()}"

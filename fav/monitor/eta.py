@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Sequence
 
 WINDOW_S = 120.0  # of the past that tells how fast frames are made
-FEWEST = 8  # frames in it, however long that takes
+MIN_FRAMES = 8  # frames in it, however long that takes
 MANY = 10_000  # shots; of more, their sum tells all
 STITCH_S = 0.008, 0.06  # for a frame, and for its million pixels, on one machine; small beside the rest
 
@@ -16,10 +16,10 @@ class ThroughputEstimator:
     def __init__(self):
         self._seen: deque[tuple[float, int, int]] = deque()
 
-    def see(self, now: float, frames: int, painters: int) -> None:
-        """At `now`, seconds of any clock that does not stand still, `frames` were done and `painters` nodes painted."""
-        self._seen.append((now, frames, painters))
-        while len(self._seen) > 2 and now - self._seen[1][0] >= WINDOW_S and frames - self._seen[1][1] >= FEWEST:
+    def observe(self, now: float, frames: int, active_workers: int) -> None:
+        """At `now`, seconds of any clock that does not stand still, `frames` were done and `active_workers` nodes painted."""
+        self._seen.append((now, frames, active_workers))
+        while len(self._seen) > 2 and now - self._seen[1][0] >= WINDOW_S and frames - self._seen[1][1] >= MIN_FRAMES:
             self._seen.popleft()
 
     @property
@@ -29,7 +29,7 @@ class ThroughputEstimator:
         return frames / seconds if frames and seconds > 0 else None
 
     @property
-    def painters(self) -> float:
+    def active_workers(self) -> float:
         """How many nodes painted on average, at least 1: single looks find some between two frames."""
         looks = list(self._seen)
         worked = sum((after[0] - before[0]) * before[2] for before, after in zip(looks, looks[1:]))
@@ -37,33 +37,33 @@ class ThroughputEstimator:
         return max(worked / seconds, 1.0) if seconds > 0 else 1.0
 
     @property
-    def frame_s(self) -> float | None:
+    def seconds_per_frame(self) -> float | None:
         """Seconds that one node paints at a frame; None before one was done."""
-        return self.painters / self.rate if self.rate else None
+        return self.active_workers / self.rate if self.rate else None
 
     @property
     def _frames(self) -> int:
         return self._seen[-1][1] - self._seen[0][1] if self._seen else 0
 
 
-def seconds_left(shots: Sequence[int], pace: ThroughputEstimator, stitch_s: float = 0.0) -> float | None:
+def estimate_seconds_left(shots: Sequence[int], pace: ThroughputEstimator, stitch_s: float = 0.0) -> float | None:
     """Seconds until the film is there, with `shots` frames left in each shot and as many nodes as lately; None before a
     frame was done. stitch_s is what is left when all frames are there.
 
     As nodes do it: whoever is free takes the longest shot that nobody has.
     """
-    if pace.frame_s is None:
+    if pace.seconds_per_frame is None:
         return None
-    painters = round(pace.painters)
+    active_workers = round(pace.active_workers)
     if len(shots) > MANY:
-        return max(max(shots), sum(shots) / painters) * pace.frame_s + stitch_s
-    free = [0] * min(painters, max(len(shots), 1))
+        return max(max(shots), sum(shots) / active_workers) * pace.seconds_per_frame + stitch_s
+    free = [0] * min(active_workers, max(len(shots), 1))
     for frames in sorted(shots, reverse=True):
         heapq.heapreplace(free, free[0] + frames)
-    return max(free) * pace.frame_s + stitch_s
+    return max(free) * pace.seconds_per_frame + stitch_s
 
 
-def stitching(frames: int, size: tuple[int, int]) -> float:
+def encode_seconds(frames: int, size: tuple[int, int]) -> float:
     """Seconds to make a film of so many frames of `size` (width, height)."""
     each, area = STITCH_S
     return frames * (each + area * size[0] * size[1] / 1e6)

@@ -3,16 +3,16 @@
 from collections.abc import Iterable
 from contextlib import suppress
 
-from fav.monitor.eta import ThroughputEstimator, seconds_left, stitching
+from fav.monitor.eta import ThroughputEstimator, encode_seconds, estimate_seconds_left
 from fav.pipeline.artifacts import DamagedFileError, JobArtifacts
-from fav.pipeline.task_names import PAINTED, painting_task
+from fav.pipeline.task_names import FRAME_KINDS, stylize_task
 from fav.stylize.chain import FrameChain
 from shared.errors import JobQueueError, ResultVanishedError
 from shared.paths import Task
-from shared.results import head
+from shared.results import read_head
 
 LATEST = 8  # frames of a chain whose times tell, at the first look, how fast it goes
-MOST_CHAINS = 10  # that are asked for these times
+MAX_CHAINS = 10  # that are asked for these times
 
 
 class JobPace:
@@ -27,19 +27,19 @@ class JobPace:
         self._seen = ThroughputEstimator()
         self._looked = False
 
-    def look(self, now: float, claimed: Iterable[str]) -> None:
+    def poll(self, now: float, claimed: Iterable[str]) -> None:
         """Learn what is done by now. `now` is in seconds of any clock that does not stand still, `claimed` names tasks."""
         with suppress(DamagedFileError):  # nodes will see to it, or the job's `lacks` tells of it
-            self.artifacts.refresh()
-        self.artifacts.survey()
+            self.artifacts.load_new_segments()
+        self.artifacts.count_all()
         chains = self._at_work(claimed)
-        done = sum(run.done for run in self.artifacts.timeline.runs)
+        done = sum(chain.done for chain in self.artifacts.timeline.chains)
         if not self._looked and chains:
             frames, seconds = self._lately(chains)
             if frames:
-                self._seen.see(now - seconds / len(chains), done - frames, len(chains))
+                self._seen.observe(now - seconds / len(chains), done - frames, len(chains))
         self._looked = True
-        self._seen.see(now, done, len(chains))
+        self._seen.observe(now, done, len(chains))
 
     @property
     def rate(self) -> float | None:
@@ -49,28 +49,30 @@ class JobPace:
     def left(self) -> float | None:
         """Seconds until the film is there; None where its length is not known yet, or no frame was done lately."""
         timeline, spec = self.artifacts.timeline, self.artifacts.spec
-        if not timeline.complete:
+        if not timeline.is_complete:
             return None
-        stitch_s = stitching(timeline.end - spec.start, (spec.width, spec.height))
-        return seconds_left([run.left for run in timeline.runs if run.left], self._seen, stitch_s)
+        stitch_s = encode_seconds(timeline.end - spec.start, (spec.width, spec.height))
+        return estimate_seconds_left(
+            [chain.remaining for chain in timeline.chains if chain.remaining], self._seen, stitch_s
+        )
 
     def _at_work(self, claimed: Iterable[str]) -> list[FrameChain]:
         """The chains of which a frame is claimed. A node may hold two frames of its chain."""
-        tasks = [task for task in map(Task.named, claimed) if task and task.kind in PAINTED]
-        chains = [run for task in tasks if (run := self.artifacts.run_of(task))]
-        return list({run.start: run for run in chains}.values())
+        tasks = [task for task in map(Task.parse, claimed) if task and task.kind in FRAME_KINDS]
+        chains = [chain for task in tasks if (chain := self.artifacts.chain_of(task))]
+        return list({chain.start: chain for chain in chains}.values())
 
     def _lately(self, chains: list[FrameChain]) -> tuple[int, float]:
         """How many frames of these chains were made lately, and in how many seconds of a node."""
         frames, seconds = 0, 0.0
-        for run in chains[:MOST_CHAINS]:
-            first, last = max(run.done - LATEST, 0), run.done - 1
+        for chain in chains[:MAX_CHAINS]:
+            first, last = max(chain.done - LATEST, 0), chain.done - 1
             if last > first:
                 with suppress(ResultVanishedError, JobQueueError):
-                    took = self._published(run, last) - self._published(run, first)
+                    took = self._published(chain, last) - self._published(chain, first)
                     if took > 0:
                         frames, seconds = frames + last - first, seconds + took
         return frames, seconds
 
-    def _published(self, run: FrameChain, position: int) -> float:
-        return head(self.artifacts.job, painting_task(run, position), 0)[1]
+    def _published(self, chain: FrameChain, position: int) -> float:
+        return read_head(self.artifacts.job, stylize_task(chain, position), 0)[1]

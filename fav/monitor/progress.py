@@ -20,17 +20,17 @@ from fav.pipeline.task_names import stitch_task
 from fav.util.atomic import kind_of
 from shared import results
 from shared.claims import claimed
-from shared.errors import ResultVanishedError, plain
+from shared.errors import ResultVanishedError, sanitize
 from shared.jobs import Job
 from shared.logs import LOG_HEAD, STARTED, LogLine, parse
 
 logger = logging.getLogger(__name__)
 
 NOT_TOLD = (LOG_HEAD, STARTED, "done: ", "ended with exit code ")  # lines that begin so: the operator knows
-RARELY = 20  # counting takes a twentieth of a core at most
+POLL_COST_FACTOR = 20  # counting takes a twentieth of a core at most
 STEP = 1 << 20  # bytes that are read of a log at one look
-MOST_SAID = 10_000  # lines that are remembered, so as not to be shown again
-LAST_LOOKS = 100  # at logs, when all nodes have ended
+MAX_LINES = 10_000  # lines that are remembered, so as not to be shown again
+FINAL_POLLS = 100  # at logs, when all nodes have ended
 
 
 class LogTail:
@@ -73,11 +73,11 @@ class LogTail:
             )  # a line of 1 MiB is none of ours
             for line in whole.decode(errors="replace").splitlines():
                 read = parse(line)
-                said = plain(read.message, 2000)
+                said = sanitize(read.message, 2000)
                 if said not in self._said and not said.startswith(NOT_TOLD):
                     self._said[said] = None
                     fresh.append(replace(read, message=said))
-        for old in list(self._said)[:-MOST_SAID]:
+        for old in list(self._said)[:-MAX_LINES]:
             del self._said[old]
         return fresh
 
@@ -106,7 +106,7 @@ def read_on(log: Path, place: int) -> bytes:
 class ProgressTracker:
     """Counts a job's frames again and again at little cost, and estimates the time left as every view does (`JobPace`).
 
-    A look that took long, since the job is large or the mount slow, is the last for `RARELY` times as long.
+    A look that took long, since the job is large or the mount slow, is the last for `POLL_COST_FACTOR` times as long.
     """
 
     def __init__(self, job: Job):
@@ -116,12 +116,12 @@ class ProgressTracker:
         self._next = float("-inf")
         self._seen: tuple[int, int | None, float | None, float | None] = 0, None, None, None
 
-    def look(self, at_once: bool = False) -> tuple[int, int | None, float | None, float | None]:
+    def poll(self, at_once: bool = False) -> tuple[int, int | None, float | None, float | None]:
         """Frames done, frames in all (None: not known yet), frames a second, seconds left."""
         began = time.monotonic()
         if at_once or began >= self._next:
             self._seen = self._count()
-            self._next = time.monotonic() + RARELY * (time.monotonic() - began)
+            self._next = time.monotonic() + POLL_COST_FACTOR * (time.monotonic() - began)
         return self._seen
 
     def closing(self) -> str:
@@ -132,13 +132,13 @@ class ProgressTracker:
         return "stitching"
 
     def _count(self) -> tuple[int, int | None, float | None, float | None]:
-        extent, done = self.artifacts.extent(), self.artifacts.published("frame")
-        total = extent.end - self.artifacts.spec.start if extent.complete else None
+        extent, done = self.artifacts.index_progress(), self.artifacts.published("frame")
+        total = extent.end - self.artifacts.spec.start if extent.is_complete else None
         if self._first is None or done == 0:
             self._first = done
         if done == self._first:  # nothing can be said yet: the index need not be read
             return done, total, None, None
-        self.pace.look(time.monotonic(), claimed(self.artifacts.job))
+        self.pace.poll(time.monotonic(), claimed(self.artifacts.job))
         return done, total, self.pace.rate, self.pace.left()
 
 
@@ -158,7 +158,7 @@ def follow(job: Job, running: Callable[[], bool], talk: LogTail) -> None:
         reported, last = -1, time.monotonic()
         while running():
             try:
-                done, total, rate, left = follower.look()
+                done, total, rate, left = follower.poll()
                 words = follower.closing() if done == total else pace_words(rate, left)
             except (OSError, ResultVanishedError):
                 time.sleep(1)
@@ -170,9 +170,9 @@ def follow(job: Job, running: Callable[[], bool], talk: LogTail) -> None:
                 reported, last = done, time.monotonic()
                 logger.info("%s frames  %s", count_words(done, total or None), words, extra={"job": job.name})
             time.sleep(0.5)
-        done, total, *_ = follower.look(at_once=True)
+        done, total, *_ = follower.poll(at_once=True)
         bar.update(line, completed=done, total=total, words="")
-    for _ in range(LAST_LOOKS):
+    for _ in range(FINAL_POLLS):
         for said in talk.lines():
             _repeat(said)
         if not talk.behind:

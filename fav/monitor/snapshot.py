@@ -8,32 +8,32 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from fav.errors import plain
+from fav.errors import sanitize
 from fav.monitor.eta import ThroughputEstimator
 from fav.monitor.pace import JobPace
 from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.job_files import open_share
 from fav.pipeline.progress import blocked, evaluated, progress
-from fav.pipeline.repair import lack, reopen_missing
-from fav.pipeline.task_names import OPTIONAL, painting_task
+from fav.pipeline.repair import describe_missing, reopen_missing
+from fav.pipeline.task_names import OPTIONAL_KINDS, stylize_task
 from fav.util.images import HEAD_BYTES, png_text
 from shared import control
-from shared.attempts import Attempt, failed, of_job, reopen
+from shared.attempts import Attempt, attempts_of_job, failed, reopen
 from shared.claims import Claim, claims_of
-from shared.control import ControlCommand, give
+from shared.control import ControlCommand, send
 from shared.errors import JobRemovedError, UserError
 from shared.failure_detector import SURE_S, FailureDetector
-from shared.identity import Identity, node_named
-from shared.jobs import OVER, Job, all_jobs
-from shared.notify import ringing
+from shared.identity import Identity, find_identity
+from shared.jobs import TERMINAL_FLAGS, Job, all_jobs
+from shared.notify import notify_on_exit
 from shared.paths import Task
-from shared.results import head
+from shared.results import read_head
 from shared.shared_dir import SharedDir
 
-MOST_HEADS = 200  # frames whose maker is asked for in one look
-COUNT_AGAIN_S = 60.0  # how often the results of a finished job are counted anew: somebody may have removed some
-MOST_TOLD = 20  # failed tasks that are told one by one
-MOST_PIECES = (
+MAX_HEADER_READS = 200  # frames whose maker is asked for in one look
+RECOUNT_S = 60.0  # how often the results of a finished job are counted anew: somebody may have removed some
+MAX_LISTED = 20  # failed tasks that are told one by one
+MAX_SEGMENTS = (
     1000  # of an index (100 000 frames): a single look reads no longer one, though that would tell the time left
 )
 LISTEN_S = 1.0  # between two looks while nodes are listened to
@@ -142,7 +142,7 @@ class _Job:
 
 
 @dataclass
-class _Heard:
+class _Heartbeat:
     """The last heartbeat of a node that was seen: its time by the server's clock, and when by ours it was seen first.
 
     `renewed`: it came while we looked, so how old it is can be told without the server's clock.
@@ -164,11 +164,11 @@ class SnapshotReader:
         self._jobs: dict[str, _Job] = {}
         self._detector = FailureDetector(share)
         self._identities: dict[str, Identity] = {}  # by node; what is in a heartbeat file never changes
-        self._heard: dict[str, _Heard] = {}  # by node
+        self._heard: dict[str, _Heartbeat] = {}  # by node
         self._frames: Counter[str] = Counter()  # by node
         self._paces: dict[str, ThroughputEstimator] = {}  # by node
 
-    def look(self) -> Snapshot:
+    def read(self) -> Snapshot:
         """Everything as it is now. OSError or JobQueueError where the directory cannot be read."""
         complaints: list[str] = []
         claims = self._claims(complaints)
@@ -180,7 +180,7 @@ class SnapshotReader:
                     jobs.append(self._look_at(job, held, alive))
                 except UserError as error:
                     if isinstance(error, JobRemovedError) and job.name not in self.share.system.list(
-                        self.share.layout.names
+                        self.share.layout.by_name
                     ):
                         continue  # cleaned meanwhile
                     complaints.append(f"{job.name}: {str(error).removeprefix(f'{job.name}: ')}")
@@ -188,12 +188,12 @@ class SnapshotReader:
 
     def nodes(self) -> Snapshot:
         """The nodes, and no job. Those of other machines are listened to until each has renewed its heartbeat, or would be silent."""
-        self._hear()
+        self._listen()
         for _ in range(MAX_LISTENS):
             if not any(map(self._is_unsure, self._identities)):
                 break
             self.share.system.sleep(LISTEN_S)
-            self._hear()
+            self._listen()
         complaints: list[str] = []
         return Snapshot((), self._nodes(self._claims(complaints)), tuple(complaints))
 
@@ -201,7 +201,7 @@ class SnapshotReader:
         """How one job stands, and nothing else. OSError or JobQueueError where that cannot be read."""
         claims = claims_of(job)
         nodes = self._nodes({job: claims})
-        return status_of(job.marks(), claims, failed(job), any(node.state in ALIVE for node in nodes))
+        return status_of(job.flags(), claims, failed(job), any(node.state in ALIVE for node in nodes))
 
     def job(self, job: Job) -> JobSnapshot:
         """One job alone, where no node is left. UserError where it cannot be read."""
@@ -210,14 +210,14 @@ class SnapshotReader:
     def pause_or_resume(self) -> list[str]:
         """Pause the jobs that are looked at and not over, or let them go on where all of them are paused; what was done."""
         share = self._to_change()
-        jobs = {job: marks for job in self._its_jobs(share) if not (marks := job.marks()) & OVER}
-        pausing, told = any("paused" not in marks for marks in jobs.values()), []
-        with ringing(share) as node:
+        jobs = {job: flags for job in self._its_jobs(share) if not (flags := job.flags()) & TERMINAL_FLAGS}
+        pausing, told = any("paused" not in flags for flags in jobs.values()), []
+        with notify_on_exit(share) as node:
             for job in jobs:
                 if pausing:
-                    job.mark(node, "paused")
+                    job.set_flag(node, "paused")
                 else:
-                    job.unmark("paused")
+                    job.clear_flag("paused")
                 told.append(f"{job.name} {'is paused' if pausing else 'goes on'}")
         return told
 
@@ -226,7 +226,7 @@ class SnapshotReader:
         share = self._to_change()
         count = sum(reopen(job) for job in self._its_jobs(share))
         lacking = [known for known in self._jobs.values() if known.missing]
-        with ringing(share) as node:
+        with notify_on_exit(share) as node:
             for known in lacking:
                 reopen_missing(node, Job(share, known.artifacts.job.manifest))
         return count + sum(len(known.missing) for known in lacking)
@@ -240,7 +240,7 @@ class SnapshotReader:
 
     def drain(self, node: str) -> None:
         """Ask a node to finish its task and leave."""
-        give(self._to_change(), node, ControlCommand.DRAIN)
+        send(self._to_change(), node, ControlCommand.DRAIN)
 
     def _claims(self, complaints: list[str]) -> dict[Job, list[Claim]]:
         """All jobs with what is claimed of them. Complaints are about the jobs that are looked at."""
@@ -248,26 +248,26 @@ class SnapshotReader:
         return {job: claims_of(job) for job in jobs}
 
     def _look_at(self, job: Job, claims: list[Claim], alive: bool) -> JobSnapshot:
-        marks, now = job.marks(), self.share.system.monotonic()
+        flags, now = job.flags(), self.share.system.monotonic()
         if job.manifest.id not in self._jobs:
             job.check_directories()
-        known = self._known(job, "finished" in marks)
+        known = self._known(job, "finished" in flags)
         artifacts = known.artifacts
         counts, names = progress(artifacts), failed(job)
-        state = status_of(marks, claims, names, alive)
-        running, extent = state == JobStatus.RUNNING, artifacts.extent()
-        surveyed = not self.once or running and extent.pieces <= MOST_PIECES
+        state = status_of(flags, claims, names, alive)
+        running, extent = state == JobStatus.RUNNING, artifacts.index_progress()
+        surveyed = not self.once or running and extent.pieces <= MAX_SEGMENTS
         if surveyed:
-            known.pace.look(now, [claim.task for claim in claims])
-            self._credit(known)
-        runs = artifacts.timeline.runs
-        tries = [(str(task), attempt) for task, attempt in of_job(job)]
-        told = {name: tuple(attempt for task, attempt in tries if task == name) for name in names[:MOST_TOLD]}
+            known.pace.poll(now, [claim.task for claim in claims])
+            self._count_frames_by_node(known)
+        runs = artifacts.timeline.chains
+        tries = [(str(task), attempt) for task, attempt in attempts_of_job(job)]
+        told = {name: tuple(attempt for task, attempt in tries if task == name) for name in names[:MAX_LISTED]}
         return JobSnapshot(
             name=job.name,
             state=state,
             counts=counts,
-            chains=(len(runs), sum(not run.left for run in runs)) if surveyed else None,
+            chains=(len(runs), sum(not run.remaining for run in runs)) if surveyed else None,
             rate=known.pace.rate if running else None,
             left=known.pace.left() if running else None,
             claims={claim.task: claim.owner.incarnation if claim.owner else claim.why for claim in claims},
@@ -277,9 +277,11 @@ class SnapshotReader:
             troubles=dict(Counter(attempt.why for _, attempt in tries)),
             lacks=known.lacks,
             missing=known.missing,
-            notes=tuple(dict.fromkeys((*(plain(note, 500) for note in artifacts.spec.notes), *extent.notes))),
+            notes=tuple(dict.fromkeys((*(sanitize(note, 500) for note in artifacts.spec.notes), *extent.notes))),
             evaluation=evaluated(job) if artifacts.spec.evaluate else None,
-            film=str(self.share.layout.root / ("finished" in marks and job.word("finished") or artifacts.spec.out)),
+            film=str(
+                self.share.layout.root / ("finished" in flags and job.flag_text("finished") or artifacts.spec.out)
+            ),
             provenance=artifacts.spec.provenance or {},
         )
 
@@ -288,8 +290,8 @@ class SnapshotReader:
         known, now = self._jobs.get(job.manifest.id), self.share.system.monotonic()
         if known is None or finished != (known.counted is not None):
             known = self._jobs[job.manifest.id] = _Job(JobArtifacts(job))
-        if finished and (known.counted is None or now - known.counted > COUNT_AGAIN_S):
-            lacks, tasks = lack(JobArtifacts(job), by_names=True)
+        if finished and (known.counted is None or now - known.counted > RECOUNT_S):
+            lacks, tasks = describe_missing(JobArtifacts(job), by_names=True)
             if lacks != known.lacks:
                 known = self._jobs[job.manifest.id] = _Job(
                     JobArtifacts(job), lacks=lacks, missing=tuple(map(str, tasks))
@@ -297,30 +299,30 @@ class SnapshotReader:
             known.counted = now
         return known
 
-    def _credit(self, known: _Job) -> None:
+    def _count_frames_by_node(self, known: _Job) -> None:
         """Ask frames that have come since the last look who made them."""
         fresh = []
-        for run in known.artifacts.timeline.runs:
+        for run in known.artifacts.timeline.chains:
             before = known.done.get(run.start)
             known.done[run.start] = run.done
             fresh += [
-                painting_task(run, position) for position in range(run.done if before is None else before, run.done)
+                stylize_task(run, position) for position in range(run.done if before is None else before, run.done)
             ]
-        for task in fresh[:MOST_HEADS]:
+        for task in fresh[:MAX_HEADER_READS]:
             try:
-                self._frames[png_text(head(known.artifacts.job, task, HEAD_BYTES)[0]).get("node", "?")] += 1
+                self._frames[png_text(read_head(known.artifacts.job, task, HEAD_BYTES)[0]).get("node", "?")] += 1
             except UserError:
                 continue
 
     def _nodes(self, claims: dict[Job, list[Claim]]) -> tuple[NodeSnapshot, ...]:
         """All nodes, whose frames are not counted yet."""
-        self._hear()
+        self._listen()
         held: dict[str, list[str]] = {}
         for job, some in claims.items():
             for claim in some:
                 if claim.owner:
                     held.setdefault(claim.owner.incarnation, []).append(f"{job.name} {claim.task}")
-        orders = control.given(self.share) if self._identities else {}
+        orders = control.pending(self.share) if self._identities else {}
         clock, now = self._detector.now(self._identities), self.share.system.monotonic()
         found = []
         for name, identity in self._identities.items():
@@ -333,26 +335,24 @@ class SnapshotReader:
 
     def _identity(self, name: str) -> Identity | None:
         try:
-            return self._identities.get(name) or node_named(self.share, name)
+            return self._identities.get(name) or find_identity(self.share, name)
         except OSError:
             return None
 
-    def _hear(self) -> None:
+    def _listen(self) -> None:
         """Look at every heartbeat."""
-        self._detector.look()
+        self._detector.poll()
         names, now = sorted(self._detector.nodes()), self.share.system.monotonic()
         self._identities = {name: identity for name in names if (identity := self._identity(name)) is not None}
         for name in self._identities:
-            beat, before = self._detector.beat(name), self._heard.get(name)
+            beat, before = self._detector.renewed_at(name), self._heard.get(name)
             if beat is not None and (before is None or before.beat != beat):
-                self._heard[name] = _Heard(beat, now, renewed=before is not None)
+                self._heard[name] = _Heartbeat(beat, now, renewed=before is not None)
 
     def _is_unsure(self, name: str) -> bool:
         """Whether nothing but the server's clock tells yet if a node of another machine is silent."""
         heard, now = self._heard[name], self.share.system.monotonic()
-        return not (
-            heard.renewed or self._identities[name].lived_here(self._detector.me) or now - heard.since >= SURE_S
-        )
+        return not (heard.renewed or self._identities[name].same_boot(self._detector.me) or now - heard.since >= SURE_S)
 
     def _age(self, name: str, clock: float, now: float) -> float:
         """Seconds since a node's heartbeat was renewed. Where it did not change while we looked, the server's clock tells that,
@@ -363,7 +363,7 @@ class SnapshotReader:
     def _state(self, identity: Identity, heard_s: float, order: ControlCommand | None, holds: bool) -> NodeStatus:
         if self._detector.process_gone(identity):
             return NodeStatus.DEAD
-        if heard_s >= SURE_S and not identity.lived_here(self._detector.me):
+        if heard_s >= SURE_S and not identity.same_boot(self._detector.me):
             return NodeStatus.SILENT
         asked: dict[ControlCommand | None, NodeStatus] = {
             ControlCommand.STOP: NodeStatus.STOPPING,
@@ -376,18 +376,18 @@ class SnapshotReader:
         now, found = self.share.system.monotonic(), []
         for node in nodes:
             pace = self._paces.setdefault(node.node, ThroughputEstimator())
-            pace.see(now, self._frames[node.node], 1)
+            pace.observe(now, self._frames[node.node], 1)
             found.append(replace(node, frames=self._frames[node.node], rate=pace.rate))
         return found
 
 
-def status_of(marks: set[str], claims: Collection[object], failed: Collection[str], alive: bool) -> JobStatus:
+def status_of(flags: set[str], claims: Collection[object], failed: Collection[str], alive: bool) -> JobStatus:
     """How a job stands: by its marks, what is claimed of it, the names of its failed tasks, and whether a node is `alive`."""
     for state in (JobStatus.FINISHED, JobStatus.CANCELLED, JobStatus.PAUSED):
-        if state in marks:
+        if state in flags:
             return state
     if claims:
         return JobStatus.RUNNING
-    if any(Task.from_name(name).kind not in OPTIONAL for name in failed):
+    if any(Task.from_name(name).kind not in OPTIONAL_KINDS for name in failed):
         return JobStatus.FAILED
     return JobStatus.STARTING if alive else JobStatus.WAITING

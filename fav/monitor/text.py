@@ -1,8 +1,8 @@
 """A snapshot in lines of text, for terminals, logs and files."""
 
-from fav.monitor.snapshot import ALIVE, MOST_TOLD, JobSnapshot, JobStatus, NodeSnapshot, Snapshot
+from fav.monitor.snapshot import ALIVE, MAX_LISTED, JobSnapshot, JobStatus, NodeSnapshot, Snapshot
 from fav.util.text import duration
-from shared.attempts import in_words
+from shared.attempts import summarize
 
 
 def count_words(done: int, total: int | None) -> str:
@@ -21,7 +21,7 @@ def failures(job: JobSnapshot, each: bool = False, verbose: bool = False) -> lis
     lines = []
     for name, tries in job.attempts.items():
         if not each:
-            lines.append(f"{name} failed after {len(tries)} attempts: {in_words(list(tries))}")
+            lines.append(f"{name} failed after {len(tries)} attempts: {summarize(list(tries))}")
             continue
         lines.append(f"{name} failed after {len(tries)} attempts: {tries[-1].cause if tries else '?'}")
         for attempt in tries:
@@ -31,7 +31,7 @@ def failures(job: JobSnapshot, each: bool = False, verbose: bool = False) -> lis
             )
             lines += [f"    {line}" for line in attempt.detail.strip().splitlines()] if verbose else []
     more = len(job.failed) - len(job.attempts)
-    return [*lines, *([f"{more} more task(s) failed"] if more else []), *job.blocked[:MOST_TOLD]]
+    return [*lines, *([f"{more} more task(s) failed"] if more else []), *job.blocked[:MAX_LISTED]]
 
 
 def job_lines(job: JobSnapshot, verbose: bool = False) -> list[str]:

@@ -12,7 +12,7 @@ from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.widgets import DataTable, Footer, Static
 
-from fav.errors import plain
+from fav.errors import sanitize
 from fav.monitor.snapshot import JobSnapshot, JobStatus, NodeSnapshot, Snapshot, SnapshotReader
 from fav.monitor.text import count_words, pace_words
 from fav.util.text import duration
@@ -38,9 +38,9 @@ class StatusApp(App):
         Binding("d", "drain", "let the node under the cursor leave"),
     ]
 
-    def __init__(self, lookout: SnapshotReader, every: float):
+    def __init__(self, reader: SnapshotReader, every: float):
         super().__init__()
-        self.lookout, self.every = lookout, every
+        self.reader, self.every = reader, every
         self.now: Snapshot | None = None
 
     def compose(self) -> ComposeResult:
@@ -58,7 +58,7 @@ class StatusApp(App):
     def look(self) -> None:
         """In a thread: a share that is away keeps the keys working."""
         try:
-            now = self.lookout.look()
+            now = self.reader.read()
         except (OSError, JobQueueError) as error:
             self.call_from_thread(self.say, f"the shared directory does not answer: {error}")
             return
@@ -71,7 +71,7 @@ class StatusApp(App):
         place = table.cursor_row
         table.clear()
         for node in now.nodes:
-            table.add_row(*map(Text, cells(node)), key=node.node)  # a str would be parsed as markup
+            table.add_row(*map(Text, format_row(node)), key=node.node)  # a str would be parsed as markup
         if table.row_count:
             table.move_cursor(row=min(place, table.row_count - 1))
         self.say("; ".join(now.complaints))
@@ -84,11 +84,11 @@ class StatusApp(App):
         self.notify(line, markup=False)
 
     def action_pause(self) -> None:
-        self._do(self.lookout.pause_or_resume)
+        self._do(self.reader.pause_or_resume)
 
     def action_retry(self) -> None:
         def retry() -> list[str]:
-            count = self.lookout.retry()
+            count = self.reader.retry()
             return [f"{count} failed task{'s'[: count != 1]} opened anew"]
 
         self._do(retry)
@@ -99,7 +99,7 @@ class StatusApp(App):
             node = str(table.get_row_at(table.cursor_row)[0])
 
             def drain() -> list[str]:
-                self.lookout.drain(node)
+                self.reader.drain(node)
                 return [f"{node} finishes its task and leaves"]
 
             self._do(drain)
@@ -110,7 +110,7 @@ class StatusApp(App):
         try:
             lines = what()
         except (OSError, UserError) as error:
-            lines = [plain(error, 500)]
+            lines = [sanitize(error, 500)]
         for line in lines:
             self.call_from_thread(self.tell, line)
         self.call_from_thread(self.look)
@@ -141,7 +141,7 @@ def _job(job: JobSnapshot) -> Iterator[RenderableType]:
         yield Text(f"failed: {', '.join(job.failed[:8])}{' …' if len(job.failed) > 8 else ''}", "red")
 
 
-def cells(node: NodeSnapshot) -> tuple[str, ...]:
+def format_row(node: NodeSnapshot) -> tuple[str, ...]:
     """A node's line of the table."""
     return (
         node.node,
@@ -155,12 +155,12 @@ def cells(node: NodeSnapshot) -> tuple[str, ...]:
     )
 
 
-def watch_plainly(
-    lookout: SnapshotReader, every: float, say: Callable[[Snapshot], None], sleep: Callable[[float], None]
+def watch_lines(
+    reader: SnapshotReader, every: float, say: Callable[[Snapshot], None], sleep: Callable[[float], None]
 ) -> Snapshot:
     """Say what is new, again and again, until every job is over; the last snapshot."""
     while True:
-        now = lookout.look()
+        now = reader.read()
         say(now)
         if all(job.state in (JobStatus.FINISHED, JobStatus.CANCELLED) for job in now.jobs):
             return now

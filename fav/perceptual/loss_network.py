@@ -62,7 +62,7 @@ def _vgg16() -> LossNetworkSpec:
     return LossNetworkSpec("VGG-16", steps, ("conv1_2", "conv2_2", "conv3_3", "conv4_3"), ("conv3_3",))
 
 
-DESIGNS = {
+LOSS_NETWORKS = {
     "squeezenet1_0": _squeezenet("SqueezeNet v1.0", 96, 7, ("conv1", "fire4", "fire8")),
     "squeezenet1_1": _squeezenet("SqueezeNet v1.1", 64, 3, ("conv1", "fire3", "fire5")),
     "vgg16": _vgg16(),

@@ -14,7 +14,7 @@ from torch import Tensor
 from fav.errors import FavError
 from fav.model import torch7
 from fav.model.checkpoints import HEAD, format_of, is_dense, nothing_odd, read_pickle, read_safetensors
-from fav.perceptual.loss_network import CAFFE_MEAN, DESIGNS, Borders, LossNetwork
+from fav.perceptual.loss_network import CAFFE_MEAN, LOSS_NETWORKS, Borders, LossNetwork
 from fav.util.fingerprint import fingerprint
 from fav.util.reading import opened
 
@@ -34,7 +34,7 @@ def load_loss_network(source: str, borders: Borders = "zeros", pooling: str = "m
     """The loss network of a file, told by the names and shapes of its tensors; or, by a name in PUBLISHED, a known one.
 
     A published one comes from PyTorch's cache, or is fetched into it and checked. Its layers are those that the losses
-    look at; borders and pooling are as for `LossNetwork`. Returned with its kind (a key of DESIGNS) and
+    look at; borders and pooling are as for `LossNetwork`. Returned with its kind (a key of LOSS_NETWORKS) and
     the fingerprint of its file. Raises FavError where it is missing, cannot be fetched, or is none that is known.
     """
     path = fetched(source) if source in PUBLISHED else Path(source)
@@ -42,7 +42,7 @@ def load_loss_network(source: str, borders: Borders = "zeros", pooling: str = "m
         state = _read(path)
         try:
             kind, state, mean = recognized(state)
-            design = DESIGNS[kind]
+            design = LOSS_NETWORKS[kind]
             layers = tuple(dict.fromkeys(design.style_layers + design.content_layers))
             network = LossNetwork(design, layers, mean, borders, pooling)
             network.load_state_dict(_for_steps(network, state))
@@ -78,7 +78,7 @@ def fetched(name: str) -> Path:
 
 
 def recognized(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor], tuple[float, float, float]]:
-    """Which design (a key of DESIGNS) weights are of, the weights by our names, and the mean (BGR, 0 to 255) of its input.
+    """Which design (a key of LOSS_NETWORKS) weights are of, the weights by our names, and the mean (BGR, 0 to 255) of its input.
 
     torchvision's networks see RGB in its normalization; the weights returned see BGR, 0 to 255, minus the mean.
     """
@@ -102,7 +102,7 @@ def _caffe_name(match: re.Match) -> str:
 def _torchvision(kind: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """torchvision's `features.N`, where activations count too, by our names."""
     numbers, number = {}, 0
-    for name, (sort, *_) in DESIGNS[kind].steps.items():
+    for name, (sort, *_) in LOSS_NETWORKS[kind].steps.items():
         numbers[number] = name
         number += 2 if sort == "conv" else 1
     renamed = {}
@@ -164,7 +164,7 @@ def _from_torch7(path: Path) -> dict[str, Tensor]:
         if isinstance(module, torch7.TorchObject) and "SpatialConvolution" in module.class_name
     ]
     state = {}
-    convolutions = [(name, step) for name, step in DESIGNS["vgg16"].steps.items() if step[0] == "conv"]
+    convolutions = [(name, step) for name, step in LOSS_NETWORKS["vgg16"].steps.items() if step[0] == "conv"]
     for fields, (name, step) in zip(found, convolutions):
         _, inputs, outputs, kernel, *_ = step
         for part, shape in (("weight", (outputs, inputs, kernel, kernel)), ("bias", (outputs,))):

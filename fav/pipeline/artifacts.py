@@ -21,23 +21,23 @@ from fav.flow.io import decode_flow
 from fav.pipeline.job_files import SUFFIX
 from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import (
-    PAINTED,
-    SPAN,
+    FRAME_KINDS,
+    WINDOW_FRAMES,
+    evaluation_windows,
     flow_task,
     frame_task,
+    hash_task,
     index_task,
-    lead_task,
     measure_task,
-    print_task,
-    spans,
+    warmup_task,
 )
 from fav.stylize.blend import blend
 from fav.stylize.chain import FrameChain
-from fav.stylize.settings import LEAD
+from fav.stylize.settings import CROSSFADE
 from fav.stylize.timeline import IndexSegment, Timeline
 from fav.util.images import HEAD_END, PNG_END, check_png_ends, decode_png, png_limit
 from shared import results
-from shared.errors import JobQueueError, ResultVanishedError, UserError, plain
+from shared.errors import JobQueueError, ResultVanishedError, UserError, sanitize
 from shared.filesystem import RECORD_LIMIT
 from shared.jobs import Job
 from shared.membership import Node
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from fav.evaluation.comparison import FrameMetrics
 
 
-MOST_NUMBERS = 5  # of frames that are named where many are meant
+MAX_NUMBERS = 5  # of frames that are named where many are meant
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class IndexProgress:
 
     pieces: int
     end: int
-    complete: bool
+    is_complete: bool
     notes: tuple[str, ...] = ()
 
 
@@ -65,7 +65,7 @@ class DamagedFileError(ResultVanishedError):
     """A published result that does not read back, and why."""
 
     def __init__(self, task: Task, why: object):
-        self.task, self.why = task, plain(why, 300)
+        self.task, self.why = task, sanitize(why, 300)
         super().__init__(f"{task}: it does not read back ({self.why})")
 
 
@@ -82,7 +82,7 @@ class OmittedResults:
     def __len__(self) -> int:
         return len(self.missing | self.damaged)
 
-    def in_words(self, total: int) -> str | None:
+    def describe(self, total: int) -> str | None:
         """One line for the user, None where nothing is left out."""
         kinds = (self.missing, "missing"), (self.damaged, f"that do{'es' * (len(self.damaged) == 1)} not read back")
         parts = [f"{len(frames)} {words} ({numbers(sorted(frames))})" for frames, words in kinds if frames]
@@ -92,7 +92,7 @@ class OmittedResults:
 
 def numbers(of: Sequence[int]) -> str:
     """The first few numbers, in words."""
-    return ", ".join(map(str, of[:MOST_NUMBERS])) + (", …" if len(of) > MOST_NUMBERS else "")
+    return ", ".join(map(str, of[:MAX_NUMBERS])) + (", …" if len(of) > MAX_NUMBERS else "")
 
 
 class JobArtifacts:
@@ -105,12 +105,12 @@ class JobArtifacts:
         self.job = job
         self.node = node
         self.spec = JobSpec.from_json(job.manifest.spec)
-        self.forget()
+        self.invalidate_cache()
 
-    def forget(self) -> None:
+    def invalidate_cache(self) -> None:
         """Know nothing, as at the beginning."""
         self.timeline = Timeline(
-            self.spec.start, self.spec.stop, self.spec.backward, self.spec.independent, self.spec.chunk
+            self.spec.start, self.spec.stop, self.spec.reverse, self.spec.no_temporal, self.spec.chunk
         )
         self._extent = IndexProgress(0, self.spec.start, False)
         self._tallies = {
@@ -119,49 +119,53 @@ class JobArtifacts:
 
     def there(self, kind: str, shard: int) -> set[int]:
         """Numbers of the results of a kind of SUFFIX in one of its directories."""
-        return results.done_in_shard(self.job, kind, shard, SUFFIX[kind])
+        return results.completed_in_shard(self.job, kind, shard, SUFFIX[kind])
 
-    def extent(self) -> IndexProgress:
+    def index_progress(self) -> IndexProgress:
         """How far the index has come by now, read off its last piece alone; as far as before where that does not read back."""
         pieces, shard = self._extent.pieces, None
-        while not self._extent.complete and shard_of(pieces) != shard:
+        while not self._extent.is_complete and shard_of(pieces) != shard:
             shard = shard_of(pieces)
             there = self.there("index", shard)
             while pieces in there:
                 pieces += 1
         if pieces > self._extent.pieces:
             try:
-                last = self._decoded(index_task(pieces - 1), lambda data: IndexSegment.from_json(unsealed(data)))
+                last = self._decoded(
+                    index_task(pieces - 1), lambda data: IndexSegment.from_json(without_checksum(data))
+                )
             except DamagedFileError:
                 return self._extent
             timeline = Timeline(self.spec.start, self.spec.stop)
-            timeline.known = last.start
+            timeline.indexed_frames = last.start
             timeline.add(last)
-            self._extent = IndexProgress(pieces, max(timeline.end, self.spec.start), timeline.complete, last.notes)
+            self._extent = IndexProgress(pieces, max(timeline.end, self.spec.start), timeline.is_complete, last.notes)
         return self._extent
 
     def published(self, kind: str) -> int:
         """How many frames, or flows of frames, of the film are there, as far as its index has come."""
-        return self._tallies[kind].count(range(self.spec.start, self.extent().end))
+        return self._tallies[kind].count(range(self.spec.start, self.index_progress().end))
 
     def measured(self) -> tuple[int, int | None]:
         """How many spans of the film are measured, and how many there are; None where its end is not known yet."""
-        extent = self.extent()
-        there = spans(self.spec.start, extent.end, extent.complete)
-        return self._tallies["measure"].count(there), len(there) if extent.complete else None
+        extent = self.index_progress()
+        there = evaluation_windows(self.spec.start, extent.end, extent.is_complete)
+        return self._tallies["measure"].count(there), len(there) if extent.is_complete else None
 
     def chunks(self) -> tuple[int, int | None]:
         """How many chunks and whole shots are painted, and how many there are; None where the film's end is not known yet."""
         with suppress(DamagedFileError):
-            self.refresh()
-        self.survey()
-        runs = self.timeline.runs
-        return sum(run.closed and not run.left for run in runs), len(runs) if self.timeline.complete else None
+            self.load_new_segments()
+        self.count_all()
+        runs = self.timeline.chains
+        return sum(chain.is_final and not chain.remaining for chain in runs), len(
+            runs
+        ) if self.timeline.is_complete else None
 
-    def refresh(self) -> None:
+    def load_new_segments(self) -> None:
         """Take in the pieces of the index that were published since."""
         shard, there = None, set()
-        while not self.timeline.complete:
+        while not self.timeline.is_complete:
             number = len(self.timeline.pieces)
             if shard_of(number) != shard:
                 shard = shard_of(number)
@@ -171,54 +175,54 @@ class JobArtifacts:
             self.timeline.add(self._decoded(index_task(number), self._piece))
 
     def _piece(self, data: bytes) -> IndexSegment:
-        piece = IndexSegment.from_json(unsealed(data))
-        if piece.start != self.timeline.known or not len(piece.index):
+        piece = IndexSegment.from_json(without_checksum(data))
+        if piece.start != self.timeline.indexed_frames or not len(piece.index):
             raise ValueError(
-                f"expected frames from {self.timeline.known} on, got {len(piece.index)} from {piece.start} on"
+                f"expected frames from {self.timeline.indexed_frames} on, got {len(piece.index)} from {piece.start} on"
             )
         return piece
 
-    def run_of(self, task: Task) -> FrameChain | None:
-        """The run that a task of PAINTED belongs to, None where there is none as far as the film is known."""
+    def chain_of(self, task: Task) -> FrameChain | None:
+        """The run that a task of FRAME_KINDS belongs to, None where there is none as far as the film is known."""
         if not self.spec.start <= task.number < self.timeline.end:
             return None
-        run = self.timeline.run_of(task.number)
-        return self.timeline.next_chunk(run) if task.kind == "lead" else run
+        chain = self.timeline.chain_of(task.number)
+        return self.timeline.next_chunk(chain) if task.kind == "warmup" else chain
 
-    def survey(self) -> None:
+    def count_all(self) -> None:
         """Count what is done of every run. Each directory of results is looked at once, and only while a run there has
         something left."""
         shards = range(shard_of(self.spec.start), shard_of(max(self.timeline.end - 1, self.spec.start)) + 1)
-        for shard in reversed(shards) if self.spec.backward else shards:
-            around = range(shard * SHARD - LEAD, (shard + 1) * SHARD + LEAD)
-            if any(run.left for run in self.timeline.runs_in(around)):
+        for shard in reversed(shards) if self.spec.reverse else shards:
+            around = range(shard * SHARD - CROSSFADE, (shard + 1) * SHARD + CROSSFADE)
+            if any(chain.remaining for chain in self.timeline.chains_in(around)):
                 self._count(shard)
 
-    def advance(self, run: FrameChain) -> None:
+    def count_from(self, chain: FrameChain) -> None:
         """Count the frames of a run that are published from its beginning on, and of those that lie beside it."""
         shard = None
-        while run.left and shard_of(run.frame(run.done)) != shard:
-            shard = shard_of(run.frame(run.done))
+        while chain.remaining and shard_of(chain.frame(chain.done)) != shard:
+            shard = shard_of(chain.frame(chain.done))
             self._count(shard)
 
     def _count(self, shard: int) -> None:
         """Count what is done in one directory of frames; of a run, what comes after what is done already."""
         frames = self.there("frame", shard)
-        leads = self.there("lead", shard) if self.spec.chunk else set()
-        beside = LEAD if leads else 0  # where a lead-in lies, out of its run
+        leads = self.there("warmup", shard) if self.spec.chunk else set()
+        beside = CROSSFADE if leads else 0  # where a lead-in lies, out of its run
         around = range(shard * SHARD - beside, (shard + 1) * SHARD + beside)
-        for run in self.timeline.runs_in(around) if frames or leads else ():
-            while run.left and run.frame(run.done) in (leads if run.is_lead(run.done) else frames):
-                run.done += 1
+        for chain in self.timeline.chains_in(around) if frames or leads else ():
+            while chain.remaining and chain.frame(chain.done) in (leads if chain.is_warmup(chain.done) else frames):
+                chain.done += 1
 
     def frame(self, number: int) -> np.ndarray:
         """A stylized frame as the film shows it, of published ones."""
-        picture, run = self.picture(frame_task(number)), self.timeline.run_of(number)
-        share = run.share(number)
-        return blend(picture, self.picture(lead_task(number)), share) if share else picture
+        picture, chain = self.picture(frame_task(number)), self.timeline.chain_of(number)
+        share = chain.crossfade_weight(number)
+        return blend(picture, self.picture(warmup_task(number)), share) if share else picture
 
     def picture(self, task: Task) -> np.ndarray:
-        """What a task of PAINTED has published."""
+        """What a task of FRAME_KINDS has published."""
         return self._decoded(task, self._picture, png_limit(self._size, 1))
 
     def _picture(self, data: bytes) -> np.ndarray:
@@ -241,7 +245,7 @@ class JobArtifacts:
         from fav.evaluation.comparison import FrameMetrics
 
         def decode(data: bytes) -> list[FrameMetrics]:
-            rows = [FrameMetrics.from_json(row) for row in unsealed(data)["rows"]]
+            rows = [FrameMetrics.from_json(row) for row in without_checksum(data)["rows"]]
             if [row.frame for row in rows] != list(self.frames_of(span)):
                 raise ValueError(f"expected rows of the frames {self.frames_of(span)}")
             return rows
@@ -250,21 +254,21 @@ class JobArtifacts:
 
     def frames_of(self, span: int) -> range:
         """The frames of the film that a span has."""
-        return range(max(span * SPAN, self.spec.start), min((span + 1) * SPAN, self.timeline.end))
+        return range(max(span * WINDOW_FRAMES, self.spec.start), min((span + 1) * WINDOW_FRAMES, self.timeline.end))
 
     def verify(self, task: Task) -> None:
         """Read a result of a kind of SUFFIX back. DamagedFileError where it is not what it should be, ResultVanishedError where it is gone."""
-        if task.kind in PAINTED:
+        if task.kind in FRAME_KINDS:
             self.picture(task)
         elif task.kind == "flow":
             self.geometry(task.number)
         else:
-            self._decoded(task, _a_piece if task.kind == "index" else _some_rows)
+            self._decoded(task, _as_segment if task.kind == "index" else _as_rows)
 
     def check_ends(self, task: Task) -> None:
         """As `verify`, but of a picture or flow only its first and last bytes are read: that finds what is no picture of its
         size, and what is cut off."""
-        if task.kind not in (*PAINTED, "flow"):
+        if task.kind not in (*FRAME_KINDS, "flow"):
             self.verify(task)
             return
         try:
@@ -286,46 +290,46 @@ class JobArtifacts:
             raise
         except Exception as error:  # whatever a decoder makes of bytes that no node of ours wrote
             if self.node is not None:
-                results.set_aside(self.node, self.job, task, data, limit)
+                results.quarantine_result(self.node, self.job, task, data, limit)
             raise DamagedFileError(task, error) from None
 
 
-def _a_piece(data: bytes) -> None:
+def _as_segment(data: bytes) -> None:
     """Of an index, whatever comes before it."""
-    if not len(IndexSegment.from_json(unsealed(data)).index):
+    if not len(IndexSegment.from_json(without_checksum(data)).index):
         raise ValueError("expected frames, got none")
 
 
-def _some_rows(data: bytes) -> None:
+def _as_rows(data: bytes) -> None:
     from fav.evaluation.comparison import FrameMetrics
 
-    if not [FrameMetrics.from_json(row) for row in unsealed(data)["rows"]]:
+    if not [FrameMetrics.from_json(row) for row in without_checksum(data)["rows"]]:
         raise ValueError("expected rows, got none")
 
 
-def write_print(node: Node, job: Job, made: Path) -> None:
+def publish_hash(node: Node, job: Job, made: Path) -> None:
     """Write down the checksum of a file that was made here, before it is published: each that is has one."""
     with open(made, "rb") as file:
         found = hashlib.file_digest(file, "blake2b").hexdigest().encode()
     for number in count():
-        if results.publish_bytes(node, job, print_task(number), found) or _is_print(job, number, found):
+        if results.publish_bytes(node, job, hash_task(number), found) or _is_published_hash(job, number, found):
             return
 
 
-def _is_print(job: Job, number: int, wanted: bytes) -> bool:
+def _is_published_hash(job: Job, number: int, wanted: bytes) -> bool:
     try:
-        return results.read(job, print_task(number)) == wanted
+        return results.read(job, hash_task(number)) == wanted
     except JobQueueError:
         return False
 
 
-def sealed(fields: dict) -> bytes:
+def with_checksum(fields: dict) -> bytes:
     """A record as JSON with its checksum, which finds a flipped bit that is JSON, too. ValueError for what is no number."""
     return json.dumps({**fields, "checksum": _checksum(fields)}, allow_nan=False).encode()
 
 
-def unsealed(data: bytes) -> dict:
-    """The record that `sealed` made, or an older version without a checksum.
+def without_checksum(data: bytes) -> dict:
+    """The record that `with_checksum` made, or an older version without a checksum.
 
     ValueError where it is damaged, and what else Python raises where it is no record at all.
     """
@@ -340,11 +344,11 @@ def _checksum(fields: dict) -> int:
     return zlib.crc32(json.dumps(fields).encode())
 
 
-def check_room(share: SharedDir, out: str) -> None:
+def check_output_directory(share: SharedDir, out: str) -> None:
     """FavError where a film of that name would lie among what the program itself writes and removes, JobQueueError where a link
     or a file has the place of a directory above it."""
     first = PurePosixPath(out).parts[0]
-    if first.casefold() in {path.name for path in share.layout.taken()}:
+    if first.casefold() in {path.name for path in share.layout.reserved_names()}:
         raise FavError(
             f"--out: expected a name outside of {first}/, where nodes write and remove files; choose another directory"
         )

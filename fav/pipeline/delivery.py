@@ -12,10 +12,10 @@ from fav.errors import FavError
 from fav.pipeline.artifacts import JobArtifacts, OmittedResults
 from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import stitch_task
-from fav.stylize.postprocess import finished
+from fav.stylize.postprocess import postprocess
 from fav.stylize.settings import PostprocessSettings
 from fav.util.atomic import exclusive, private_name, take_name
-from fav.util.prefetch import ahead
+from fav.util.prefetch import prefetch
 from fav.video import FrameReader, write_film
 from shared import results
 from shared.errors import ResultVanishedError
@@ -34,18 +34,18 @@ def stitch(
     out: Path,
     crf: int,
     finish: PostprocessSettings,
-    tick: Callable[[], None] = lambda: None,
+    report_progress: Callable[[], None] = lambda: None,
 ) -> list[str]:
     """Write the film from what is published into `out`, a new file; returns notes for the user. ResultVanishedError if a frame is
     missing."""
     spec, timeline = artifacts.spec, artifacts.timeline
 
     def frames() -> Iterator[np.ndarray]:
-        for frame in ahead(artifacts.frame, range(spec.start, timeline.end)):
-            tick()
+        for frame in prefetch(artifacts.frame, range(spec.start, timeline.end)):
+            report_progress()
             yield frame
 
-    pictures = finished(frames(), finish, video, timeline.index, spec.start, spec.source)
+    pictures = postprocess(frames(), finish, video, timeline.index, spec.start, spec.source)
     with exclusive(out) as file:
         return write_film(
             file,
@@ -53,7 +53,7 @@ def stitch(
             timeline.index,
             pictures,
             start=spec.start,
-            stop=timeline.cut_off,
+            stop=timeline.stop_or_none,
             crf=crf,
             settings=spec.source,
             name=out,
@@ -80,10 +80,15 @@ def preview(artifacts: JobArtifacts, video: Path, file: Path, name: Path, mark: 
                     left_out.add(number, error)
                     yield reader.read(number, timeline.index) // 2
 
-    pictures = finished(
-        frames(), spec.finish(artifacts.job.share.layout.root), video, timeline.index, spec.start, spec.source
+    pictures = postprocess(
+        frames(),
+        spec.postprocess_settings(artifacts.job.share.layout.root),
+        video,
+        timeline.index,
+        spec.start,
+        spec.source,
     )
-    stop = timeline.cut_off if timeline.complete else timeline.end
+    stop = timeline.stop_or_none if timeline.is_complete else timeline.end
     write_film(
         file,
         video,
@@ -105,13 +110,13 @@ def deliver(node: Node, job: Job, spec: JobSpec) -> str:
     Returns the film's path relative to the shared directory. ResultVanishedError where what is published is not even a file.
     """
     root = node.share.layout.root
-    out = put(node, job, stitch_task(spec), spec.film(root), "film")
-    if not spec.keep:
+    out = publish_under_name(node, job, stitch_task(spec), spec.film(root), "film")
+    if not spec.keep_flow:
         remove_results(node.share, job.layout, "flow")
     return out.relative_to(root).as_posix()
 
 
-def put(node: Node, job: Job, task: Task, wanted: Path, what: str) -> Path:
+def publish_under_name(node: Node, job: Job, task: Task, wanted: Path, what: str) -> Path:
     """Show a result under a name in the shared directory; where it is shown. `what` is the word for it.
 
     Nothing is ever replaced: if another file has taken the name meanwhile, a number is added to it. ResultVanishedError where
@@ -119,12 +124,12 @@ def put(node: Node, job: Job, task: Task, wanted: Path, what: str) -> Path:
     """
     result = job.layout.result(task)
     if result.is_symlink() or result.exists() and not result.is_file():
-        results.set_aside(node, job, task, None)
+        results.quarantine_result(node, job, task, None)
         raise ResultVanishedError(f"{result}: expected a {what}, got something else")
     try:
         node.share.system.make_dirs(wanted.parent)
         names = (wanted, *(wanted.with_stem(f"{wanted.stem}-{number}") for number in range(2, 1000)))
-        out = next((name for name in names if show(node, result, name) or alike(result, name)), result)
+        out = next((name for name in names if link_or_copy(node, result, name) or alike(result, name)), result)
         if out != wanted:
             logger.warning("%s: another file has taken this name; the %s is %s", wanted, what, out)
     except OSError as error:
@@ -140,20 +145,20 @@ def alike(result: Path, out: Path) -> bool:
     return not out.is_symlink() and out.is_file() and filecmp.cmp(result, out, shallow=False)
 
 
-def withdraw(node: Node, job: Job, task: Task, out: Path) -> None:
+def abandon(node: Node, job: Job, task: Task, out: Path) -> None:
     """Take a name in the shared directory away from a result that is to be made again, if it is that very file's.
 
     The file is moved away first, and looked at then: the user may have put another one there, which stays, beside it at
     worst.
     """
     system, result = node.share.system, job.layout.result(task)
-    aside = out.with_name(f".{node.draft().name}.{out.name}")
+    aside = out.with_name(f".{node.temp_path().name}.{out.name}")
     try:
         if not system.same_file(result, out):
             return
         system.rename(out, aside)
         if not system.same_file(result, aside):
-            node.share.appear(aside, out)
+            node.share.publish_no_replace(aside, out)
         system.unlink(aside)
     except OSError as error:
         if error.errno in TRANSIENT_ERRNOS:
@@ -165,7 +170,7 @@ def evaluation_name(film: Path, suffix: str) -> Path:
     return film.with_suffix(f".evaluation{suffix}")
 
 
-def show(node: Node, film: Path, out: Path) -> bool:
+def link_or_copy(node: Node, film: Path, out: Path) -> bool:
     """Give a whole file a second name, by a link, or by a copy where there are none; False if the name is taken."""
     system = node.share.system
     try:

@@ -12,7 +12,7 @@ _held: list[FileLock] = []  # until this process ends
 
 
 @cache
-def own_device(device: str, backend: str = "auto") -> str:
+def acquire_device(device: str, backend: str = "auto") -> str:
     """`device` as PyTorch calls it. `auto` is the first card that this machine's other processes of this user left,
     `cuda:0` and so on, which this process then has until it ends; `cpu` where there is none, or `backend` knows no cards.
     """
@@ -22,10 +22,10 @@ def own_device(device: str, backend: str = "auto") -> str:
         return "cpu"
     # By what is printed on it: its number is another one where Slurm shows each process its own card only.
     cards = (str(torch.cuda.get_device_properties(number).uuid) for number in range(torch.cuda.device_count()))
-    return next((f"cuda:{number}" for number, card in enumerate(cards) if _taken(card)), "cpu")
+    return next((f"cuda:{number}" for number, card in enumerate(cards) if _try_lock(card)), "cpu")
 
 
-def _taken(card: str) -> bool:
+def _try_lock(card: str) -> bool:
     path = lock_file(card)
     if path is None:
         return True

@@ -30,7 +30,7 @@ class DiskUsage:
         return DiskUsage(self.size // 2, self.files // 2)
 
 
-def room_for(
+def required_space(
     frames: int,
     size: tuple[int, int],
     flows: int = 0,

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from fav.errors import FavError
-from fav.pipeline.spec import BROUGHT, LINKED_INPUTS, OPTIONS, JobSpec
-from fav.util.fingerprint import print_of
+from fav.pipeline.spec import INPUT_FIELDS, LINKED_INPUTS, OPTIONS, JobSpec
+from fav.util.fingerprint import hash_of
 from fav.util.image_sequence import is_sequence
-from fav.util.safe_path import brought
+from fav.util.safe_path import resolve_input
 from shared.jobs import Job
 
-INPUTS = ("video", *BROUGHT)
+INPUTS = ("video", *INPUT_FIELDS)
 NEEDED = tuple(
     name for name in INPUTS if name not in OPTIONS or not OPTIONS[name].job_only
 )  # without these there is no film
@@ -21,18 +21,18 @@ def changed_inputs(
     """A line with its cure for each input that is not what the job was made for, or cannot be read.
 
     `video` is the copy that is read instead of the shared one, `only` names inputs. Without `sequences`, numbered images are
-    not looked at: each of them would be read. FavError as for `brought`.
+    not looked at: each of them would be read. FavError as for `resolve_input`.
     """
-    prints = [(name, getattr(spec, name), getattr(spec, f"{name}_print")) for name in only]
+    hashes = [(name, getattr(spec, name), getattr(spec, f"{name}_hash")) for name in only]
     if "style" in only:
-        prints += [("style", path, one) for path, one in zip(spec.mix, spec.mix_prints)]
+        hashes += [("style", path, one) for path, one in zip(spec.mix, spec.mix_hashes)]
     wrong = []
-    for name, relative, wanted in prints:
-        path, what = video if video and name == "video" else brought(root, relative), name.replace("_", " ")
+    for name, relative, wanted in hashes:
+        path, what = video if video and name == "video" else resolve_input(root, relative), name.replace("_", " ")
         if path is None or is_sequence(str(path)) and not sequences:
             continue
         try:
-            if print_of(path, name in LINKED_INPUTS) != wanted:
+            if hash_of(path, name in LINKED_INPUTS) != wanted:
                 wrong.append(
                     f"{path}: expected the job's {what}, got another content; was it replaced? put it back, then go on, "
                     f"or make another job with --name"

@@ -11,7 +11,7 @@ SUFFIX = {
     "index": ".json",
     "flow": ".png",
     "frame": ".png",
-    "lead": ".png",
+    "warmup": ".png",
     "measure": ".json",
 }  # of all results of a kind
 FILES = JobFiles(

@@ -6,7 +6,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from fav.pipeline.request import Request, differences
-from fav.pipeline.spec import FRAMES, OPTIONS, OUTPUT, JobSpec, digits
+from fav.pipeline.spec import FRAMES, OPTIONS, OUTPUT, JobSpec, format_number
 from fav.util.image_sequence import title
 from shared.jobs import Job, find_job, job_name
 from shared.shared_dir import SharedDir
@@ -35,7 +35,7 @@ def default_name(request: Request) -> str:
     if request.width:
         parts.append(f"{request.width}w")
     if request.scale:
-        parts.append(f"{digits(request.scale)}x")
+        parts.append(f"{format_number(request.scale)}x")
     if start:
         parts.append(f"{start}to{'end' if stop is None else stop}")
     elif stop is not None:
@@ -79,5 +79,5 @@ def _other_frames(job: Job, wanted: JobSpec, request: Request) -> dict[str, str]
     """Return in what a job's film differs from a request's, empty where it can be made of the same frames."""
     given = request.given & {"precision"} | FILM_OPTIONS
     differing = differences(JobSpec.from_json(job.manifest.spec), wanted, replace(request, given=given))
-    stitched = all(name in OPTIONS and OPTIONS[name].stitched for name in differing)
+    stitched = all(name in OPTIONS and OPTIONS[name].output_only for name in differing)
     return {} if stitched else differing

@@ -3,10 +3,10 @@
     index k   frames and cuts of a piece of the video; needs nothing but the video
     flow t    flow and reliability of frame t towards the one before it in its shot
     frame t   the stylized frame; needs the one before it, and flow t (published, or made on the spot)
-    lead t    with --chunk, the same of a chunk's lead-in, which the film does not show (`run.py`)
+    warmup t  with --chunk, the same of a chunk's lead-in, which the film does not show (`fav.stylize.chain`)
     stitch    the film; needs all frames
 
-and, with --evaluate, those of `measuring.py`.
+and, with --evaluate, those of `fav.pipeline.evaluation_tasks`.
 """
 
 import logging
@@ -20,29 +20,29 @@ from fav import flow as flows
 from fav.errors import FavError
 from fav.flow.field import FlowField
 from fav.flow.io import encode_flow
-from fav.pipeline.artifacts import JobArtifacts, sealed, write_print
+from fav.pipeline.artifacts import JobArtifacts, publish_hash, with_checksum
 from fav.pipeline.delivery import deliver, stitch
-from fav.pipeline.device_lock import own_device
+from fav.pipeline.device_lock import acquire_device
 from fav.pipeline.inputs import NEEDED, changed_inputs
 from fav.pipeline.repair import missing
 from fav.pipeline.task_names import (
+    EVALUATION_KINDS,
     FLOW_AHEAD,
-    MEASURING,
-    OPTIONAL,
-    PAINTED,
+    FRAME_KINDS,
+    OPTIONAL_KINDS,
     flow_task,
     frame_task,
     index_task,
-    painting_task,
     stitch_task,
+    stylize_task,
 )
 from fav.stylize.chain import FrameChain
-from fav.stylize.engine import FrameStylizer, PaintedFrame, paint
-from fav.stylize.indexing import index_pieces
+from fav.stylize.engine import FrameStylizer, StylizedFrame, stylize_position
+from fav.stylize.indexing import index_segments
 from fav.stylize.timeline import IndexSegment, Timeline
 from fav.util.images import encode_png
-from fav.util.malloc import give_back_freed_memory
-from fav.util.safe_path import brought
+from fav.util.malloc import malloc_trim
+from fav.util.safe_path import resolve_input
 from shared import results
 from shared.attempts import failed
 from shared.claims import claimed
@@ -57,9 +57,9 @@ logger = logging.getLogger(__name__)
 if TYPE_CHECKING:
     from fav.pipeline.evaluation_tasks import EvaluationTasks
 
-FLOW_LEAD = 2  # nearer to the frame that is being painted, its own node is done first
+FLOW_MIN_LOOKAHEAD = 2  # nearer to the frame that is being painted, its own node is done first
 
-CLASS = Task("class", 0, ".txt")  # the numeric class of a strict job, published by its first node
+NUMERIC_CLASS_TASK = Task("class", 0, ".txt")  # the numeric class of a strict job, published by its first node
 CLASS_LIMIT = 1 << 16  # bytes
 
 
@@ -68,7 +68,7 @@ class CachedFrame:
     """A stylized frame, and the task that made it."""
 
     task: Task
-    painted: PaintedFrame
+    painted: StylizedFrame
 
 
 def make_plan(job: Job, node: Node, **options) -> "VideoPlan":
@@ -79,7 +79,7 @@ def make_plan(job: Job, node: Node, **options) -> "VideoPlan":
 class VideoPlan:
     """One node's view of one film job (a `shared.protocols.TaskPlan`)."""
 
-    optional = OPTIONAL
+    optional = OPTIONAL_KINDS
 
     def __init__(
         self,
@@ -96,40 +96,40 @@ class VideoPlan:
         self.spec = self.artifacts.spec
         root = node.share.layout.root
         self._own_video = Path(video) if video else None
-        self.video = self._own_video or brought(root, self.spec.video)
+        self.video = self._own_video or resolve_input(root, self.spec.video)
         self._check_inputs(sequences=self._own_video is not None)
-        self.studio = FrameStylizer(
+        self.stylizer = FrameStylizer(
             self.video,
-            self.spec.look(root),
+            self.spec.style_settings(root),
             self.spec.source,
             self.spec.threads or threads,
-            own_device(device, backend),
+            acquire_device(device, backend),
             backend,
         )
-        self._flow_travels = flows.travels(
-            self.spec.flow, self.spec.independent, self.studio.flow_is_given(self.spec.backward)
+        self._publishes_flow = flows.is_published(
+            self.spec.flow, self.spec.no_temporal, self.stylizer.flow_is_given(self.spec.reverse)
         )
-        self._stitch, self._finish = stitch_task(self.spec), self.spec.finish(root)
-        self._warm: CachedFrame | None = None  # the last stylized frame, as published
-        self._fresh: CachedFrame | None = None  # the one that is being published
-        self._used_flow: int | None = None
+        self._stitch, self._postprocess_settings = stitch_task(self.spec), self.spec.postprocess_settings(root)
+        self._last_frame: CachedFrame | None = None  # the last stylized frame, as published
+        self._publishing: CachedFrame | None = None  # the one that is being published
+        self._consumed_flow: int | None = None
         self._began = time.monotonic()  # the task at hand
         self._film: str | None = None  # where it is, if it is shown already
         self._over = False  # whether all of the job's end was told
-        self._author = {"node": node.identity.incarnation, "numeric-class": self.studio.numeric_class}
-        self._measuring = self._measures()
+        self._author = {"node": node.identity.incarnation, "numeric-class": self.stylizer.numeric_class}
+        self._evaluation = self._has_evaluation()
         self._pieces: tuple[int, Iterator[IndexSegment]] | None = None
         self._said_notes = 0
         self._surveyed = self._recounted = False
         self._flow_s = 1.0
-        self._agree_on_class()
+        self._check_numeric_class()
 
-    def _measures(self) -> "EvaluationTasks | None":
+    def _has_evaluation(self) -> "EvaluationTasks | None":
         if not self.spec.evaluate:
             return None
         from fav.pipeline.evaluation_tasks import EvaluationTasks
 
-        return EvaluationTasks(self.artifacts, self.node, self.video, self.studio.flow, self._author)
+        return EvaluationTasks(self.artifacts, self.node, self.video, self.stylizer.flow, self._author)
 
     @property
     def timeline(self) -> Timeline:
@@ -138,23 +138,23 @@ class VideoPlan:
     def _check_inputs(self, sequences: bool = True) -> None:
         """InputChangedError unless all that the film needs is what the job was made for; `sequences` as for `changed_inputs`."""
         if wrong := changed_inputs(self.node.share.layout.root, self.spec, self._own_video, NEEDED, sequences):
-            self.job.marks()  # JobRemovedError where all of it is gone
+            self.job.flags()  # JobRemovedError where all of it is gone
             raise InputChangedError("; ".join(wrong))
 
-    def _agree_on_class(self) -> None:
-        if not self.spec.strict:
+    def _check_numeric_class(self) -> None:
+        if not self.spec.bit_exact:
             return
-        if self.job.made_elsewise:
+        if self.job.source_mismatch:
             raise JobQueueError(
-                f"{self.job.name}: the job is --strict and was {self.job.made_elsewise}; bring the same sources here"
+                f"{self.job.name}: the job is --bit-exact and was {self.job.source_mismatch}; bring the same sources here"
             )
-        mine = self.studio.numeric_class
-        results.publish_bytes(self.node, self.job, CLASS, mine.encode())
-        theirs = results.read(self.job, CLASS, CLASS_LIMIT).decode(errors="replace")[:1000]
+        mine = self.stylizer.numeric_class
+        results.publish_bytes(self.node, self.job, NUMERIC_CLASS_TASK, mine.encode())
+        theirs = results.read(self.job, NUMERIC_CLASS_TASK, CLASS_LIMIT).decode(errors="replace")[:1000]
         if theirs != mine:
             raise JobQueueError(
-                f"{self.job.name}: the job is --strict and this machine computes otherwise: expected "
-                f"[{theirs}], here [{mine}]; use equal machines, or submit without --strict"
+                f"{self.job.name}: the job is --bit-exact and this machine computes otherwise: expected "
+                f"[{theirs}], here [{mine}]; use equal machines, or submit without --bit-exact"
             )
 
     # ---- what to do next
@@ -164,58 +164,62 @@ class VideoPlan:
             found = True
             yield task
         if not found:
-            give_back_freed_memory()  # this node will wait for others
+            malloc_trim()  # this node will wait for others
 
     def _open_tasks(self) -> Iterator[Task]:
         self._refresh()
         claims = set(claimed(self.job))
         lost = set(failed(self.job))
         taken = claims | lost
-        if not self.timeline.complete:
+        if not self.timeline.is_complete:
             piece = index_task(len(self.timeline.pieces))
             if str(piece) not in taken:
                 yield piece
-        busy = self._busy(taken)
-        all_painted = self.timeline.complete
-        for run in self.timeline.unfinished():
+        busy = self._claimed_positions(taken)
+        all_painted = self.timeline.is_complete
+        for chain in self.timeline.pending_chains():
             all_painted = False
-            if run.start in busy:
+            if chain.start in busy:
                 continue  # somebody's chain, or one with a failed frame
-            if run.closed or not run.backward:
-                yield painting_task(run, run.done)
-        if self._flow_travels:
-            yield from self._flows_ahead(self._served(busy, claims), taken)
+            if chain.is_final or not chain.reverse:
+                yield stylize_task(chain, chain.done)
+        if self._publishes_flow:
+            yield from self._flow_candidates(self._active_chains(busy, claims), taken)
         if all_painted and str(self._stitch) not in taken and not results.is_done(self.job, self._stitch):
             yield self._stitch
-        if self._measuring:
-            reached = {run.start: position for run, position in self._served(busy, claims)}
-            yield from self._measuring.candidates(reached, taken, lost)
+        if self._evaluation:
+            reached = {chain.start: position for chain, position in self._active_chains(busy, claims)}
+            yield from self._evaluation.candidates(reached, taken, lost)
 
-    def _busy(self, taken: set[str]) -> dict[int, int]:
+    def _claimed_positions(self, taken: set[str]) -> dict[int, int]:
         """Of runs, by their first frame, the first position that is claimed or failed."""
         busy: dict[int, int] = {}
         for task in map(Task.from_name, taken):
-            if task.kind in PAINTED and (run := self.artifacts.run_of(task)):
-                busy[run.start] = min(run.position(task.number), busy.get(run.start, len(run)))
+            if task.kind in FRAME_KINDS and (chain := self.artifacts.chain_of(task)):
+                busy[chain.start] = min(chain.index_of(task.number), busy.get(chain.start, len(chain)))
         return busy
 
     def _chain_of(self, task: Task) -> FrameChain:
-        """The run that a task of PAINTED belongs to; ValueError where the index does not tell of it."""
-        run = self.artifacts.run_of(task)
-        if run is None:
+        """The run that a task of FRAME_KINDS belongs to; ValueError where the index does not tell of it."""
+        chain = self.artifacts.chain_of(task)
+        if chain is None:
             raise ValueError(f"{task}: expected a frame of the index, which ends at {self.timeline.end}")
-        return run
+        return chain
 
-    def _served(self, busy: dict[int, int], claims: set[str]) -> list[tuple[FrameChain, int]]:
-        """The runs that somebody paints and the position where he is, the longest first; of what `_busy` tells."""
-        runs = ((self.timeline.run_of(start), position) for start, position in busy.items())
-        served = [(run, position) for run, position in runs if run.left and str(painting_task(run, position)) in claims]
-        return sorted(served, key=lambda one: -one[0].left)
+    def _active_chains(self, busy: dict[int, int], claims: set[str]) -> list[tuple[FrameChain, int]]:
+        """The runs that somebody paints and the position where he is, the longest first; of what `_claimed_positions` tells."""
+        runs = ((self.timeline.chain_of(start), position) for start, position in busy.items())
+        served = [
+            (chain, position)
+            for chain, position in runs
+            if chain.remaining and str(stylize_task(chain, position)) in claims
+        ]
+        return sorted(served, key=lambda one: -one[0].remaining)
 
-    def _flows_ahead(self, served: list[tuple[FrameChain, int]], taken: set[str]) -> Iterator[Task]:
-        for run, current in served:
-            first = current + FLOW_LEAD
-            ahead = [run.frame(position) for position in range(first, min(first + FLOW_AHEAD, len(run)))]
+    def _flow_candidates(self, served: list[tuple[FrameChain, int]], taken: set[str]) -> Iterator[Task]:
+        for chain, current in served:
+            first = current + FLOW_MIN_LOOKAHEAD
+            ahead = [chain.frame(position) for position in range(first, min(first + FLOW_AHEAD, len(chain)))]
             there = {
                 number
                 for shard in {shard_of(frame) for frame in ahead}
@@ -227,28 +231,28 @@ class VideoPlan:
                     for position, frame in enumerate(ahead, first)
                     if frame not in there
                     and str(flow_task(frame)) not in taken
-                    and not results.is_done(self.job, painting_task(run, position))
+                    and not results.is_done(self.job, stylize_task(chain, position))
                 ),
                 None,
             )  # as beside a frame made again
             if task is not None:
                 yield task
 
-    def follow(self, task: Task) -> Task | None:
+    def next_in_chain(self, task: Task) -> Task | None:
         if task.kind == "index":
-            return None if self.timeline.complete else index_task(len(self.timeline.pieces))
-        if task.kind not in PAINTED:
+            return None if self.timeline.is_complete else index_task(len(self.timeline.pieces))
+        if task.kind not in FRAME_KINDS:
             return None
-        run = self._chain_of(task)
-        if run.left == 0:
+        chain = self._chain_of(task)
+        if chain.remaining == 0:
             self._refresh()
-            run = self._chain_of(task)
-        return painting_task(run, run.done) if run.left else None
+            chain = self._chain_of(task)
+        return stylize_task(chain, chain.done) if chain.remaining else None
 
-    def sample(self, task: Task) -> Task | None:
+    def self_test_task(self, task: Task) -> Task | None:
         if task.kind == "index":
             return index_task(0) if task.number and results.is_done(self.job, index_task(0)) else None
-        if task.kind == "stitch" or task.kind in MEASURING:
+        if task.kind == "stitch" or task.kind in EVALUATION_KINDS:
             return None
         self._refresh()
         for shard in range(shard_of(self.spec.start), shard_of(self.timeline.end) + 1):
@@ -264,63 +268,63 @@ class VideoPlan:
     def published(self, task: Task, ours: bool) -> None:
         if task.kind == "index":
             self._refresh()
-        elif task.kind == "measure" and self._measuring:
-            self._measuring.published(task)
-        elif task.kind in PAINTED:
-            run = self._chain_of(task)
-            if ours and run.position(task.number) == run.done:
-                run.done += 1
-                self._warm = self._fresh
+        elif task.kind == "measure" and self._evaluation:
+            self._evaluation.published(task)
+        elif task.kind in FRAME_KINDS:
+            chain = self._chain_of(task)
+            if ours and chain.index_of(task.number) == chain.done:
+                chain.done += 1
+                self._last_frame = self._publishing
             else:
-                self.artifacts.advance(run)
-                self._warm = None  # go on from the published one
-            if self._used_flow == task.number and task.kind == "frame" and not self.spec.keep:
+                self.artifacts.count_from(chain)
+                self._last_frame = None  # go on from the published one
+            if self._consumed_flow == task.number and task.kind == "frame" and not self.spec.keep_flow:
                 self.node.share.system.unlink(self.job.layout.result(flow_task(task.number)))
-            self._used_flow = None
+            self._consumed_flow = None
 
-    def forget(self) -> None:
-        self._warm = self._pieces = self._film = None
+    def invalidate_cache(self) -> None:
+        self._last_frame = self._pieces = self._film = None
         self._surveyed = self._recounted = self._over = False
-        self.artifacts.forget()
-        if self._measuring:
-            self._measuring.forget()
+        self.artifacts.invalidate_cache()
+        if self._evaluation:
+            self._evaluation.invalidate_cache()
 
-    def finish(self) -> str | None:
-        if not results.is_done(self.job, self._stitch) or not self._all_painted():
+    def finalize(self) -> str | None:
+        if not results.is_done(self.job, self._stitch) or not self._all_stylized():
             return None
         if not self._over:
-            give_back_freed_memory()  # a node of many jobs may wait long for the next one
-            over, told = self._measuring is None or self._measuring.finish(), self._film
+            malloc_trim()  # a node of many jobs may wait long for the next one
+            over, told = self._evaluation is None or self._evaluation.finalize(), self._film
             if self._film is None:
                 self._film = deliver(self.node, self.job, self.spec)  # at once: it need not wait for its evaluation
             if not over and told is None:
                 logger.info("%s: the film is there, %s; it is still being measured", self.job.name, self._film)
             self._over = over
         if self._over and missing(self.artifacts):
-            self.forget()  # somebody has taken something away that we had counted
+            self.invalidate_cache()  # somebody has taken something away that we had counted
         return self._film if self._over else None
 
-    def _all_painted(self) -> bool:
+    def _all_stylized(self) -> bool:
         """Whether the index and all frames are there, though the film may be: it stays when one of them is made again."""
         self._refresh()
-        if not self._recounted and self.timeline.complete:
+        if not self._recounted and self.timeline.is_complete:
             self._recounted = True
-            self.artifacts.survey()
-        return self.timeline.complete and next(self.timeline.unfinished(), None) is None
+            self.artifacts.count_all()
+        return self.timeline.is_complete and next(self.timeline.pending_chains(), None) is None
 
     def _refresh(self) -> None:
-        self.artifacts.refresh()
+        self.artifacts.load_new_segments()
         for note in self.timeline.notes[self._said_notes :]:
             logger.info("%s: %s", self.job.name, note)
         self._said_notes = len(self.timeline.notes)
         if not self._surveyed:
             self._surveyed = True
-            self.artifacts.survey()
+            self.artifacts.count_all()
 
     # ---- how to do it
-    def run(self, task: Task, tick: Callable[[], None]) -> bytes | Path:
+    def run(self, task: Task, report_progress: Callable[[], None]) -> bytes | Path:
         try:
-            return self._run(task, tick)
+            return self._run(task, report_progress)
         except JobQueueError:
             raise
         except Exception as error:
@@ -328,33 +332,38 @@ class VideoPlan:
                 self._check_inputs()  # whose fault is it?
             raise
 
-    def _run(self, task: Task, tick: Callable[[], None]) -> bytes | Path:
+    def _run(self, task: Task, report_progress: Callable[[], None]) -> bytes | Path:
         self._began = time.monotonic()
-        if self._measuring:
-            if task.kind in MEASURING:
-                return self._measuring.run(task, tick)
-            self._measuring.rest()
+        if self._evaluation:
+            if task.kind in EVALUATION_KINDS:
+                return self._evaluation.run(task, report_progress)
+            self._evaluation.release_memory()
         how = {
             "index": self._index,
             "flow": self._flow,
             "frame": self._frame,
-            "lead": self._frame,
+            "warmup": self._frame,
             "stitch": self._stitched,
         }
-        return how[task.kind](task, tick)
+        return how[task.kind](task, report_progress)
 
     def _text(self, seconds: float | None = None) -> dict[str, str]:
         """What a result tells of itself; `seconds` that it took, None for those since its task began."""
         return {**self._author, "seconds": f"{time.monotonic() - self._began if seconds is None else seconds:.3f}"}
 
-    def _index(self, task: Task, tick: Callable[[], None]) -> bytes:
+    def _index(self, task: Task, report_progress: Callable[[], None]) -> bytes:
         begun, self._pieces = self._pieces, None  # a pass that an error breaks off cannot go on
         if begun is None or begun[0] != task.number:
             self._check_inputs()  # later, the checksums of its frames do that
             begun = (
                 0,
-                index_pieces(
-                    self.video, self.spec.stop, self.spec.cuts, self.spec.source, tick, self.spec.cut_threshold
+                index_segments(
+                    self.video,
+                    self.spec.stop,
+                    self.spec.cuts,
+                    self.spec.source,
+                    report_progress,
+                    self.spec.cut_threshold,
                 ),
             )
         pieces = begun[1]
@@ -367,61 +376,65 @@ class VideoPlan:
                 f"{self.video}: expected more than {self.spec.start} frames for this --range, "
                 f"got {piece.start + len(piece.index)}"
             )
-        return sealed(piece.to_json())
+        return with_checksum(piece.to_json())
 
-    def _flow(self, task: Task, tick: Callable[[], None]) -> bytes:
-        before = self.timeline.run_of(task.number).predecessor(task.number)
+    def _flow(self, task: Task, report_progress: Callable[[], None]) -> bytes:
+        before = self.timeline.chain_of(task.number).predecessor(task.number)
         if before is None:
             raise ValueError(f"{task}: expected a frame with one before it in its shot, got the first one")
-        made = self.studio.geometry(task.number, before, self.timeline.index, tick)
+        made = self.stylizer.geometry(task.number, before, self.timeline.index, report_progress)
         return encode_flow(made.flow, made.reliability, self._text())
 
-    def _frame(self, task: Task, tick: Callable[[], None]) -> bytes:
-        run = self._chain_of(task)
-        position = run.position(task.number)
+    def _frame(self, task: Task, report_progress: Callable[[], None]) -> bytes:
+        chain = self._chain_of(task)
+        position = chain.index_of(task.number)
         # Not before a frame of this process is published: what takes it down is to be blamed on the task that does so. Not with
         # flow that travels: that takes long, and on the cores of one machine nothing would be gained.
-        ahead = self._warm is not None and not self._flow_travels
-        before = self._before(run, position)
+        ahead = self._last_frame is not None and not self._publishes_flow
+        before = self._before(chain, position)
         geometry = (
-            self._geometry(task.number, run.frame(position - 1), tick) if position and self._flow_travels else None
+            self._geometry(task.number, chain.frame(position - 1), report_progress)
+            if position and self._publishes_flow
+            else None
         )
-        painted = paint(
-            self.studio, self.timeline, run, position, before, geometry, position + run.left if ahead else 0
+        painted = stylize_position(
+            self.stylizer, self.timeline, chain, position, before, geometry, position + chain.remaining if ahead else 0
         )
-        self._fresh = CachedFrame(task, painted)
+        self._publishing = CachedFrame(task, painted)
         return encode_png(painted.picture, self._text(painted.seconds))
 
-    def _before(self, run: FrameChain, position: int) -> PaintedFrame | None:
+    def _before(self, chain: FrameChain, position: int) -> StylizedFrame | None:
         """What the picture at a position is painted on from."""
         if position == 0:
             return None
-        at = painting_task(run, position - 1)
-        if self._warm and self._warm.task == at:
-            return self._warm.painted
-        return None if self.spec.independent else PaintedFrame(self.artifacts.picture(at))
+        at = stylize_task(chain, position - 1)
+        if self._last_frame and self._last_frame.task == at:
+            return self._last_frame.painted
+        return None if self.spec.no_temporal else StylizedFrame(self.artifacts.picture(at))
 
-    def _geometry(self, frame: int, before: int, tick: Callable[[], None]) -> FlowField:
+    def _geometry(self, frame: int, before: int, report_progress: Callable[[], None]) -> FlowField:
         """Published by another node, or soon to be; else made here, in memory, and never written."""
         waited = time.monotonic()
         name = str(flow_task(frame))
         while name in claimed(self.job) and time.monotonic() - waited < 2 * self._flow_s:
             time.sleep(0.05)
         if results.is_done(self.job, flow_task(frame)):
-            self._used_flow = frame
+            self._consumed_flow = frame
             return self.artifacts.geometry(frame)
         began = time.monotonic()
-        made = self.studio.geometry(frame, before, self.timeline.index, tick)
+        made = self.stylizer.geometry(frame, before, self.timeline.index, report_progress)
         self._flow_s = time.monotonic() - began
         return made
 
-    def _stitched(self, task: Task, tick: Callable[[], None]) -> Path:
+    def _stitched(self, task: Task, report_progress: Callable[[], None]) -> Path:
         self._check_inputs(sequences=False)  # its sound is read, which has no checksums
-        private = self.node.draft().with_suffix(task.suffix)
-        for note in stitch(self.artifacts, self.video, private, self.spec.crf, self._finish, tick):
+        private = self.node.temp_path().with_suffix(task.suffix)
+        for note in stitch(
+            self.artifacts, self.video, private, self.spec.crf, self._postprocess_settings, report_progress
+        ):
             logger.info("%s: %s", self.job.name, note)
         try:
-            write_print(self.node, self.job, private)
+            publish_hash(self.node, self.job, private)
         except BaseException:
             self.node.share.system.unlink(private)  # room for the next try
             raise

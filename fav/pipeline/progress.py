@@ -3,9 +3,9 @@
 from contextlib import suppress
 
 from fav.pipeline.artifacts import DamagedFileError, JobArtifacts
-from fav.pipeline.task_names import PAINTED, report_task, stitch_task
+from fav.pipeline.task_names import FRAME_KINDS, report_task, stitch_task
 from shared import results
-from shared.errors import JobQueueError, plain
+from shared.errors import JobQueueError, sanitize
 from shared.identity import DECODE_ERRORS
 from shared.jobs import Job
 from shared.paths import Task
@@ -14,7 +14,7 @@ from shared.paths import Task
 def evaluated(job: Job) -> str | None:
     """What was measured of a job's film, in one line; None where that is not published or does not read back."""
     try:
-        return plain(results.read(job, report_task(".txt")).decode().partition("\n")[0], 500)
+        return sanitize(results.read(job, report_task(".txt")).decode().partition("\n")[0], 500)
     except (JobQueueError, *DECODE_ERRORS):
         return None
 
@@ -24,19 +24,19 @@ def blocked(artifacts: JobArtifacts, failed: list[str]) -> list[str]:
     lines = []
     if failed:
         with suppress(DamagedFileError):
-            artifacts.refresh()
+            artifacts.load_new_segments()
     for task in map(Task.from_name, failed):
         waiting = 0
-        run = artifacts.run_of(task) if task.kind in PAINTED else None
+        run = artifacts.chain_of(task) if task.kind in FRAME_KINDS else None
         if run:
-            waiting = len(run) - run.position(task.number) - 1
+            waiting = len(run) - run.index_of(task.number) - 1
         if waiting:
             lines.append(
                 f"{waiting} frame{'s wait' if waiting > 1 else ' waits'} for {task.kind} {task.number}, which failed"
             )
         elif task.kind == "index":
             lines.append(
-                f"all frames from {artifacts.timeline.known} on wait for piece {task.number} of the index, which failed"
+                f"all frames from {artifacts.timeline.indexed_frames} on wait for piece {task.number} of the index, which failed"
             )
     return lines
 
@@ -47,10 +47,10 @@ def progress(artifacts: JobArtifacts) -> dict[str, tuple[int, int | None]]:
     Spans that are measured are among them in a job with --evaluate, and in one with --chunk the parts of shots that are
     painted to their end, and whole shots among these.
     """
-    extent = artifacts.extent()
-    total = extent.end - artifacts.spec.start if extent.complete else None
+    extent = artifacts.index_progress()
+    total = extent.end - artifacts.spec.start if extent.is_complete else None
     return {
-        "index": (extent.pieces, extent.pieces if extent.complete else None),
+        "index": (extent.pieces, extent.pieces if extent.is_complete else None),
         "flow": (artifacts.published("flow"), total),
         "frame": (artifacts.published("frame"), total),
         **({"chunk": artifacts.chunks()} if artifacts.spec.chunk else {}),

@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 import fav
-from fav.errors import FavError, plain
+from fav.errors import FavError, sanitize
 from fav.pipeline.request import Request
-from fav.pipeline.spec import BROUGHT, OPTIONS
+from fav.pipeline.spec import INPUT_FIELDS, OPTIONS
 from shared.source_hash import version
 
 LONGEST = 4000  # letters of one entry
@@ -50,7 +50,7 @@ def provenance_of(request: Request, root: Path) -> dict[str, str]:
         "when": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
         "version": f"fav {fav.__version__} (sources {version()})",
     }
-    return {name: plain(text, LONGEST) for name, text in entries.items() if text}
+    return {name: sanitize(text, LONGEST) for name, text in entries.items() if text}
 
 
 def command_of(request: Request, root: Path) -> str:
@@ -62,7 +62,7 @@ def command_of(request: Request, root: Path) -> str:
         value = getattr(request, name)
         if name == "mix":
             value = tuple((style.absolute(), weight) for style, weight in value)
-        elif name in (*BROUGHT, "read_cuts") and value is not None and Path(value).exists():
+        elif name in (*INPUT_FIELDS, "read_cuts") and value is not None and Path(value).exists():
             value = Path(value).absolute()
         words.append(option.typed(value))
     return " ".join(["fav run", *words])
@@ -70,7 +70,7 @@ def command_of(request: Request, root: Path) -> str:
 
 def lines_of(provenance: dict[str, str]) -> dict[str, str]:
     """Return the entries of a record in words, by their label; those that this version does not know are left out."""
-    return {LABELS[name]: plain(text, LONGEST) for name, text in provenance.items() if name in LABELS}
+    return {LABELS[name]: sanitize(text, LONGEST) for name, text in provenance.items() if name in LABELS}
 
 
 def _style_metadata(style: Path) -> dict[str, str]:

@@ -12,26 +12,27 @@ from pathlib import Path
 
 from fav.errors import FavError
 from fav.pipeline.artifacts import DamagedFileError, IndexProgress, JobArtifacts, numbers
-from fav.pipeline.delivery import evaluation_name, put, withdraw
+from fav.pipeline.delivery import abandon, evaluation_name, publish_under_name
 from fav.pipeline.inputs import NEEDED, changed_inputs
 from fav.pipeline.task_names import (
-    MEASURING,
-    OPTIONAL,
+    EVALUATION_KINDS,
+    OPTIONAL_KINDS,
     REPORTS,
+    evaluation_windows,
     flow_task,
     frame_task,
+    hash_task,
     index_task,
-    lead_task,
     measure_task,
-    print_task,
     report_task,
-    spans,
     stitch_task,
+    warmup_task,
 )
-from fav.util.safe_path import inside
+from fav.util.safe_path import resolve_inside
 from fav.video import decode, probe
 from shared import results
-from shared.attempts import failed, forget
+from shared.attempts import clear_attempts, failed
+from shared.command_names import command
 from shared.errors import JobQueueError, ResultVanishedError, UserError
 from shared.jobs import Job
 from shared.membership import Node
@@ -39,10 +40,10 @@ from shared.paths import Task, shard_of
 
 logger = logging.getLogger(__name__)
 
-MOST_TOLD = 20  # damaged results that are told one by one
+MAX_LISTED = 20  # damaged results that are told one by one
 TELL_S = 10.0
 READERS = 8  # at most so many results are read at the same time
-WORDS = {"index": "piece{} of the index", "frame": "frame{}", "lead": "lead-in frame{}", "flow": "flow{}",
+WORDS = {"index": "piece{} of the index", "frame": "frame{}", "warmup": "warmup frame{}", "flow": "flow{}",
          "measure": "measured part{}", "report": "part{} of the evaluation"}  # fmt: skip
 
 
@@ -54,22 +55,22 @@ def missing(artifacts: JobArtifacts, by_names: bool = False) -> list[Task]:
     `by_names`, no more of it is read than is needed to know which results there should be.
     """
     spec, timeline = artifacts.spec, artifacts.timeline
-    extent = artifacts.extent() if by_names and not spec.chunk else None
-    if extent is None or not extent.complete:
-        artifacts.refresh()
-        extent = IndexProgress(len(timeline.pieces), timeline.end, timeline.complete)
+    extent = artifacts.index_progress() if by_names and not spec.chunk else None
+    if extent is None or not extent.is_complete:
+        artifacts.load_new_segments()
+        extent = IndexProgress(len(timeline.pieces), timeline.end, timeline.is_complete)
     pieces, end = extent.pieces, extent.end
-    if not extent.complete:
+    if not extent.is_complete:
         last = max(
             (number for shard in results.shards(artifacts.job, "index") for number in artifacts.there("index", shard)),
             default=0,
         )
         return _absent(artifacts, map(index_task, range(max(last, pieces) + 1)))
-    leads = (lead_task(run.frame(position)) for run in timeline.runs for position in range(run.lead))
+    leads = (warmup_task(run.frame(position)) for run in timeline.chains for position in range(run.warmup))
     wanted = [map(index_task, range(pieces)), map(frame_task, range(spec.start, end)), leads]
     singles = [stitch_task(spec)]
-    if spec.evaluate and not any(Task.from_name(name).kind in MEASURING for name in failed(artifacts.job)):
-        wanted.append(map(measure_task, spans(spec.start, end, True)))
+    if spec.evaluate and not any(Task.from_name(name).kind in EVALUATION_KINDS for name in failed(artifacts.job)):
+        wanted.append(map(measure_task, evaluation_windows(spec.start, end, True)))
         singles += map(report_task, REPORTS)
     return [task for tasks in wanted for task in _absent(artifacts, tasks)] + [
         task for task in singles if not results.is_done(artifacts.job, task)
@@ -86,7 +87,7 @@ def _absent(artifacts: JobArtifacts, tasks: Iterable[Task]) -> list[Task]:
     return absent
 
 
-def in_words(tasks: Sequence[Task], what: str = "missing") -> str:
+def describe_tasks(tasks: Sequence[Task], what: str = "missing") -> str:
     """Which tasks, in words: how many of each kind, and the first few of them."""
     parts = []
     for kind, some in groupby(tasks, lambda task: task.kind):
@@ -97,21 +98,21 @@ def in_words(tasks: Sequence[Task], what: str = "missing") -> str:
     return "; ".join(parts)
 
 
-def cure(job: Job, many: bool = False) -> str:
+def how_to_repair(job: Job, many: bool = False) -> str:
     """What makes results again that are missing or do not read back."""
     them = "them" if many else "it"
-    if "finished" in job.marks():
-        return f"coordinator.py retry {job.share.layout.root} {job.name} makes {them} again"
-    return f"nodes make {them} again ({_start(job)})"
+    if "finished" in job.flags():
+        return f"{command('retry')} {job.share.layout.root} {job.name} makes {them} again"
+    return f"nodes make {them} again ({_start_command(job)})"
 
 
-def lack(artifacts: JobArtifacts, by_names: bool = False) -> tuple[str, list[Task]]:
+def describe_missing(artifacts: JobArtifacts, by_names: bool = False) -> tuple[str, list[Task]]:
     """What a finished job lacks, in words with their cure, empty where that is nothing; and its missing tasks, as `missing`."""
     try:
         tasks = missing(artifacts, by_names)
     except DamagedFileError as error:
-        return f"{_name(error.task)} does not read back ({error.why}); {cure(artifacts.job)}", [error.task]
-    return (f"{in_words(tasks)}; {cure(artifacts.job, len(tasks) > 1)}" if tasks else ""), tasks
+        return f"{_name(error.task)} does not read back ({error.why}); {how_to_repair(artifacts.job)}", [error.task]
+    return (f"{describe_tasks(tasks)}; {how_to_repair(artifacts.job, len(tasks) > 1)}" if tasks else ""), tasks
 
 
 # ---- what does not read back
@@ -148,7 +149,13 @@ def check(artifacts: JobArtifacts, whole: bool = True) -> tuple[list[DamagedFile
 
 def _published(artifacts: JobArtifacts) -> Iterator[list[Task]]:
     """Every task that has a result, as far as the directories tell: all of one directory together."""
-    makers = {"index": index_task, "frame": frame_task, "lead": lead_task, "flow": flow_task, "measure": measure_task}
+    makers = {
+        "index": index_task,
+        "frame": frame_task,
+        "warmup": warmup_task,
+        "flow": flow_task,
+        "measure": measure_task,
+    }
     layout = artifacts.job.layout
     artifacts.job.share.system.require_directory(layout.results)
     for kind in ("print", "stitch", "report"):
@@ -178,16 +185,16 @@ def verify(artifacts: JobArtifacts, task: Task, whole: bool = True) -> None:
     except FileNotFoundError:
         raise ResultVanishedError(f"the result of {task} is not there") from None
     if wrong and whole and artifacts.node is not None:
-        results.set_aside(artifacts.node, artifacts.job, task, None, whatever=True)
+        results.quarantine_result(artifacts.node, artifacts.job, task, None, whatever=True)
     if wrong:
         raise DamagedFileError(task, wrong)
 
 
-def _prints(job: Job) -> set[str]:
+def _film_hashes(job: Job) -> set[str]:
     found = set()
-    for number in results.done_in_shard(job, "print", 0, ".txt"):
+    for number in results.completed_in_shard(job, "print", 0, ".txt"):
         with suppress(JobQueueError):
-            found.add(results.read(job, print_task(number)).decode(errors="replace"))
+            found.add(results.read(job, hash_task(number)).decode(errors="replace"))
     return found
 
 
@@ -200,7 +207,7 @@ def wrong_of_file(artifacts: JobArtifacts, task: Task, file: Path) -> str | None
             size += len(part)
     except JobQueueError as error:
         return str(error)  # it is not even a file
-    if prints := _prints(artifacts.job):
+    if prints := _film_hashes(artifacts.job):
         return None if found.hexdigest() in prints else "its checksum differs"
     if task.kind == "report":  # of a version that wrote no checksums down
         return None if size else "it is empty"
@@ -220,8 +227,8 @@ def _wrong_of_head(artifacts: JobArtifacts, task: Task, file: Path) -> str | Non
 def _wrong_of_film(artifacts: JobArtifacts, film: Path) -> str | None:
     try:
         with decode(film) as decoding:
-            frames, extent = sum(1 for _ in decoding), artifacts.extent()
-        if extent.complete and frames != extent.end - artifacts.spec.start:
+            frames, extent = sum(1 for _ in decoding), artifacts.index_progress()
+        if extent.is_complete and frames != extent.end - artifacts.spec.start:
             return f"expected {extent.end - artifacts.spec.start} frames, got {frames}"
         return next(iter(decoding.warnings), None)
     except FavError as error:
@@ -238,11 +245,11 @@ def repair(node: Node, job: Job, whole: bool = True) -> list[str]:
     """
     artifacts = JobArtifacts(job)
     damaged, looked = check(artifacts, whole)
-    lines = [*_reopened(node, artifacts, damaged), *_shown_again(node, artifacts, whole)]
+    lines = [*_reopened(node, artifacts, damaged), *_restore_film(node, artifacts, whole)]
     if lines or whole:
         return lines or [f"{job.name}: all {looked} results read back, and none is missing"]
     return [
-        f"{job.name}: none of its {looked} results is missing or cut off (coordinator.py retry "
+        f"{job.name}: none of its {looked} results is missing or cut off ({command('retry')} "
         f"{job.share.layout.root} {job.name} reads all of them back)"
     ]
 
@@ -254,63 +261,63 @@ def reopen_missing(node: Node, job: Job) -> list[str]:
 
 def _reopened(node: Node, artifacts: JobArtifacts, damaged: list[DamagedFileError]) -> list[str]:
     job, root = artifacts.job, artifacts.job.share.layout.root
-    lost = lack(artifacts)[1]
+    lost = describe_missing(artifacts)[1]
     needed = [error for error in damaged if error.task.kind != "flow"]
     if not damaged and not lost:
         return []
     if (needed or lost) and (wrong := changed_inputs(root, artifacts.spec, only=NEEDED)):
-        raise FavError(f"{job.name}: {_all_in_words(needed, lost)}; to make that again: {'; '.join(wrong)}")
-    damaged = [error for error in damaged if _set_aside(node, job, error.task)]
+        raise FavError(f"{job.name}: {_describe_all(needed, lost)}; to make that again: {'; '.join(wrong)}")
+    damaged = [error for error in damaged if _quarantine(node, job, error.task)]
     lines = [
-        f"{job.name}: {_name(error.task)} did not read back ({error.why}): set aside" for error in damaged[:MOST_TOLD]
+        f"{job.name}: {_name(error.task)} did not read back ({error.why}): set aside" for error in damaged[:MAX_LISTED]
     ]
-    if len(damaged) > MOST_TOLD:
-        lines.append(f"{job.name}: {len(damaged) - MOST_TOLD} more did not read back: set aside")
-    lost = lack(JobArtifacts(job))[1]
+    if len(damaged) > MAX_LISTED:
+        lines.append(f"{job.name}: {len(damaged) - MAX_LISTED} more did not read back: set aside")
+    lost = describe_missing(JobArtifacts(job))[1]
     if not lost:
         return lines  # flow is made where it is missing; or another operator was faster, and nodes have made it
-    if "finished" in job.marks():
+    if "finished" in job.flags():
         names = set(failed(job))
         for task in lost:
             if str(task) in names:
-                forget(job, task)
-        job.unmark("finished")
-    return [*lines, f"{job.name}: {in_words(lost, 'to be made again')}; {next_step(job)}"]
+                clear_attempts(job, task)
+        job.clear_flag("finished")
+    return [*lines, f"{job.name}: {describe_tasks(lost, 'to be made again')}; {next_step(job)}"]
 
 
-def _set_aside(node: Node, job: Job, task: Task) -> bool:
+def _quarantine(node: Node, job: Job, task: Task) -> bool:
     """Set a result aside, if it still does not read back, and do not count that as an attempt of its task; whether it was."""
     artifacts = JobArtifacts(job)
     try:
         verify(artifacts, task)
     except DamagedFileError:
         if task.kind == "stitch":
-            withdraw(node, job, task, film_of(artifacts))
+            abandon(node, job, task, film_path(artifacts))
         elif task.kind == "report":
-            withdraw(node, job, task, evaluation_name(artifacts.spec.film(job.share.layout.root), task.suffix))
+            abandon(node, job, task, evaluation_name(artifacts.spec.film(job.share.layout.root), task.suffix))
         with suppress(ResultVanishedError):
             verify(JobArtifacts(job, node), task)
-        forget(job, task)
+        clear_attempts(job, task)
         return True
     except ResultVanishedError:
         pass  # somebody else was faster
     return False
 
 
-def film_of(artifacts: JobArtifacts) -> Path:
+def film_path(artifacts: JobArtifacts) -> Path:
     """Where the film of a job was shown, or will be."""
     root = artifacts.job.share.layout.root
     with suppress(UserError):
-        if word := artifacts.job.word("finished"):
-            return inside(root, word)
+        if word := artifacts.job.flag_text("finished"):
+            return resolve_inside(root, word)
     return artifacts.spec.film(root)
 
 
-def _shown_again(node: Node, artifacts: JobArtifacts, whole: bool) -> list[str]:
+def _restore_film(node: Node, artifacts: JobArtifacts, whole: bool) -> list[str]:
     """Give the whole film of a finished job the name that it had, where nothing is there any more."""
-    job, film = artifacts.job, film_of(artifacts)
-    again = f"coordinator.py retry {job.share.layout.root} {job.name}"
-    if "finished" not in job.marks():
+    job, film = artifacts.job, film_path(artifacts)
+    again = f"{command('retry')} {job.share.layout.root} {job.name}"
+    if "finished" not in job.flags():
         return []
     if job.share.system.exists(film):
         result = job.layout.result(stitch_task(artifacts.spec))
@@ -319,14 +326,14 @@ def _shown_again(node: Node, artifacts: JobArtifacts, whole: bool) -> list[str]:
         wrong = wrong_of_file(artifacts, stitch_task(artifacts.spec), film)
         line = f"{film}: expected the film of {job.name}, got another file ({wrong}); move it away, then {again} shows the film"
         return [line] if wrong else []
-    out = put(node, job, stitch_task(artifacts.spec), film, "film")
+    out = publish_under_name(node, job, stitch_task(artifacts.spec), film, "film")
     for suffix in REPORTS if artifacts.spec.evaluate else ():
         if results.is_done(job, report_task(suffix)):
             beside = evaluation_name(artifacts.spec.film(job.share.layout.root), suffix)
-            put(node, job, report_task(suffix), beside, "evaluation")
+            publish_under_name(node, job, report_task(suffix), beside, "evaluation")
     if out != film:
-        job.unmark("finished")
-        job.mark(node, "finished", out.relative_to(job.share.layout.root).as_posix())
+        job.clear_flag("finished")
+        job.set_flag(node, "finished", out.relative_to(job.share.layout.root).as_posix())
     there = "all its results read back" if whole else "none of its results is missing or cut off"
     return [f"{job.name}: {there}; its film is shown again: {out}"]
 
@@ -334,20 +341,20 @@ def _shown_again(node: Node, artifacts: JobArtifacts, whole: bool) -> list[str]:
 # ---- words
 def next_step(job: Job) -> str:
     """What an operator does so that nodes go on with a job that is not finished."""
-    marks, root = job.marks(), job.share.layout.root
-    names = [name for name in failed(job) if Task.from_name(name).kind not in OPTIONAL]
-    if "cancelled" in marks:
-        return f"the job is cancelled: coordinator.py retry {root} {job.name}, then start nodes ({_start(job)})"
-    if "paused" in marks:
-        return f"the job is paused: coordinator.py resume {root} {job.name}, then start nodes ({_start(job)})"
+    flags, root = job.flags(), job.share.layout.root
+    names = [name for name in failed(job) if Task.from_name(name).kind not in OPTIONAL_KINDS]
+    if "cancelled" in flags:
+        return f"the job is cancelled: {command('retry')} {root} {job.name}, then start nodes ({_start_command(job)})"
+    if "paused" in flags:
+        return f"the job is paused: {command('resume')} {root} {job.name}, then start nodes ({_start_command(job)})"
     if names:
         which = ", ".join(names[:3])
-        return f"tasks have failed ({which}): coordinator.py retry {root} {job.name}, then start nodes ({_start(job)})"
-    return f"start nodes ({_start(job)}), if none wait"
+        return f"tasks have failed ({which}): {command('retry')} {root} {job.name}, then start nodes ({_start_command(job)})"
+    return f"start nodes ({_start_command(job)}), if none wait"
 
 
-def _start(job: Job) -> str:
-    return f"node.py {job.share.layout.root}"
+def _start_command(job: Job) -> str:
+    return f"{command('node')} {job.share.layout.root}"
 
 
 def _name(task: Task) -> str:
@@ -357,7 +364,7 @@ def _name(task: Task) -> str:
     return f"{WORDS[task.kind].format('')} {task.number}"
 
 
-def _all_in_words(damaged: list[DamagedFileError], lost: list[Task]) -> str:
+def _describe_all(damaged: list[DamagedFileError], lost: list[Task]) -> str:
     tasks = [error.task for error in damaged]
-    broken = in_words(tasks, "not reading back")
-    return "; ".join(filter(None, (broken, in_words([task for task in lost if task not in tasks]))))
+    broken = describe_tasks(tasks, "not reading back")
+    return "; ".join(filter(None, (broken, describe_tasks([task for task in lost if task not in tasks]))))

@@ -9,9 +9,7 @@ from fav.pipeline.spec import LAST_FRAME, OPTIONS, JobSpec, Option, TypedOptions
 if TYPE_CHECKING:
     from fav.flow.files import FlowFiles
 
-LONGEST_NAME = (
-    150  # bytes of a film's file name: what is written beside it has longer ones, and file systems end at 255
-)
+MAX_NAME = 150  # bytes of a film's file name: what is written beside it has longer ones, and file systems end at 255
 
 
 class Request(TypedOptions, frozen=True):
@@ -37,13 +35,13 @@ class Request(TypedOptions, frozen=True):
     def last(self) -> int | None:
         """The frame before which the film ends, None where it ends with the video."""
         start, stop = self.range
-        return stop if self.test is None else min(start + self.test, stop or LAST_FRAME + 1)
+        return stop if self.frames is None else min(start + self.frames, stop or LAST_FRAME + 1)
 
     def check(self) -> None:
         """FavError for options that exclude each other or make no sense; looks at no file."""
-        if self.seed and self.first_frame_style:
+        if self.init_frame and self.first_frame_style:
             raise FavError(
-                "--seed and --first-frame-style: expected one of them, got both; the seed is the first frame"
+                "--init-frame and --first-frame-style: expected one of them, got both; each gives the first frame"
             )
         check_cuts(self.no_cuts, self.read_cuts)
         if self.loss_network and not self.evaluate:
@@ -52,8 +50,8 @@ class Request(TypedOptions, frozen=True):
             raise FavError("--reliability-from: expected with --flow-from, whose flow it tells of")
         if self.invert_reliability and not self.reliability_from:
             raise FavError("--invert-reliability: expected with --reliability-from")
-        if self.reliability_from and self.backward:
-            raise FavError("--reliability-from: expected without --backward; it tells of flow to the frame before")
+        if self.reliability_from and self.reverse:
+            raise FavError("--reliability-from: expected without --reverse; it tells of flow to the frame before")
         if self.flow_y_up and not (self.flow_from or self.flow_forward_from):
             raise FavError("--flow-y-up: expected with --flow-from or --flow-forward-from")
         if self.width and self.scale:
@@ -80,12 +78,12 @@ def check_out(out: str) -> None:
         raise FavError(f"--out: expected a name inside SHARED, got {out}")
     check_plain("--out", out)
     if (
-        len(path.name.encode()) > LONGEST_NAME
+        len(path.name.encode()) > MAX_NAME
         or len(out.encode()) > 900
         or max(len(part.encode()) for part in path.parts) > 255
     ):
         raise FavError(
-            f"--out: expected a name of at most {LONGEST_NAME} bytes, in directories of at most 255 each and 900 in "
+            f"--out: expected a name of at most {MAX_NAME} bytes, in directories of at most 255 each and 900 in "
             f"all, got {out[:80]}…"
         )
 
@@ -115,7 +113,7 @@ def differences(job: JobSpec, wanted: JobSpec, request: Request) -> dict[str, st
     found = {
         name: f"{name} has another content"
         for name in ("video", "style")
-        if getattr(job, f"{name}_print") != getattr(wanted, f"{name}_print")
+        if getattr(job, f"{name}_hash") != getattr(wanted, f"{name}_hash")
     }
     groups: dict[tuple[str, ...], list[Option]] = {}
     given = request.given - ({"precision"} if request.precision == "auto" else set())  # which means any
@@ -136,7 +134,7 @@ def _difference(job: JobSpec, wanted: JobSpec, request: Request, options: list[O
     match first.records:
         case ("start", "stop"):
             has = OPTIONS["range"].typed((job.start, job.stop))
-            if first.name == "test" and job.stop is not None and job.start == wanted.start:
+            if first.name == "frames" and job.stop is not None and job.start == wanted.start:
                 has = first.typed(job.stop - job.start)
         case ("width", "height"):
             if first.name == "width" and job.width != wanted.width:
@@ -147,7 +145,7 @@ def _difference(job: JobSpec, wanted: JobSpec, request: Request, options: list[O
             some = f"--read-cuts ({_few(job.cuts)})" if job.cuts else "--no-cuts"
             has = "cuts that are looked for" if job.cuts is None else some
             asked += f" ({_few(wanted.cuts)})" if wanted.cuts else ""
-        case ("mix_prints", "mix_weights"):
+        case ("mix_hashes", "mix_weights"):
             if job.mix_weights == wanted.mix_weights:
                 return f"{first.flag} has another content"
             has = first.typed(tuple((Path("STYLE"), weight) for weight in job.mix_weights))

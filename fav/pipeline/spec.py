@@ -19,18 +19,18 @@ import msgspec
 from msgspec import NODEFAULT, Meta, Struct
 from msgspec.structs import FieldInfo, asdict, fields
 
-from fav.errors import FavError, plain
+from fav.errors import FavError, sanitize
 from fav.flow import METHODS
-from fav.stylize.settings import LEAD, PRECISIONS, PostprocessSettings, StyleSettings, network_size
-from fav.util.safe_path import brought, inside
-from shared.settings import LEASE_S, SHORTEST_LEASE_S
+from fav.stylize.settings import CROSSFADE, PRECISIONS, PostprocessSettings, StyleSettings, network_size
+from fav.util.safe_path import resolve_input, resolve_inside
+from shared.settings import LEASE_S, MIN_LEASE_S
 
 if TYPE_CHECKING:
     from fav.video.settings import SourceSettings
 
 LAST_FRAME = 10**12 - 1  # as many digits as the name of a task has
-MOST_SIDE = 1 << 14  # pixels of a picture: x264 takes no more, and OpenCV warps no more than twice as many
-MOST_PIXELS = 1 << 26  # of a picture, 8192x8192: domes have as many, and no network is known to be given more
+MAX_SIDE = 1 << 14  # pixels of a picture: x264 takes no more, and OpenCV warps no more than twice as many
+MAX_PIXELS = 1 << 26  # of a picture, 8192x8192: domes have as many, and no network is known to be given more
 CHUNK = 48  # frames: 7 more for each are a seventh of the work
 LOSS_NETWORK = "squeezenet1_1"  # the one that measures if nobody names another
 
@@ -40,7 +40,7 @@ Frame = Annotated[int, Meta(ge=0, le=LAST_FRAME)]  # its number
 File = TypeVar("File")  # an input: a path as it was typed, or, in the record, one relative to the shared directory
 
 
-class About(Struct, frozen=True):
+class OptionInfo(Struct, frozen=True):
     """What is said of an option, or of a field of the record, besides its type and default.
 
     Attributes:
@@ -54,6 +54,7 @@ class About(Struct, frozen=True):
         unset: In words, what None stands for.
         records: Fields of the record that follow from it, where they are not its namesake.
         job_only: Whether it means something only for a job in a shared directory.
+        former: Its name in the version before, which command lines and records of jobs may still have.
     """
 
     changes: str = ""
@@ -66,6 +67,7 @@ class About(Struct, frozen=True):
     unset: str | None = None
     records: tuple[str, ...] | None = None
     job_only: bool = False
+    former: str | None = None
 
 
 def _flow_methods() -> dict[str, str]:
@@ -75,10 +77,10 @@ def _flow_methods() -> dict[str, str]:
 class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
     """The options that a job records as they were typed. Of input files it records where their copies are."""
 
-    flow: Annotated[str, About(FRAMES, "Optical flow method.", choices=_flow_methods)] = "dis"
+    flow: Annotated[str, OptionInfo(FRAMES, "Optical flow method.", choices=_flow_methods)] = "dis"
     flow_weights: Annotated[
         File | None,
-        About(
+        OptionInfo(
             FRAMES,
             "Weights for --flow spynet: the authors' directory of modelL{1..6}_F.t7, another of their sets "
             "('DIR/modelL%d_C.t7'; C, 3, 4 or K), a .pth or a .safetensors file. For raft-small, raft-large and liteflownet, a file "
@@ -87,7 +89,7 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
     ] = None
     flow_downscale: Annotated[
         int,
-        About(
+        OptionInfo(
             FRAMES,
             "How many times --flow deepflow2 halves frames before it matches them. 0 is for small frames: it takes 10 GB "
             "for 512x384.",
@@ -97,7 +99,7 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
     ] = 2
     flow_from: Annotated[
         File | None,
-        About(
+        OptionInfo(
             FRAMES,
             "Flow from files in place of --flow: file N leads from frame N to frame N-1, counted from 0. .flo, 16-bit PNG "
             "as of KITTI, .exr, or .npy.",
@@ -106,7 +108,7 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
     ] = None
     flow_forward_from: Annotated[
         File | None,
-        About(
+        OptionInfo(
             FRAMES,
             "The same for the other direction: file N leads from frame N to frame N+1. What is not given is computed "
             "by --flow.",
@@ -115,46 +117,48 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
     ] = None
     reliability_from: Annotated[
         File | None,
-        About(
+        OptionInfo(
             FRAMES,
             "Where the flow of --flow-from may be trusted, in place of the consistency check: .pgm or .png, white is reliable.",
             metavar="reliable_%04d.pgm",
         ),
     ] = None
     invert_reliability: Annotated[
-        bool, About(FRAMES, "In the files of --reliability-from, white is not reliable (as in maps of occlusions).")
+        bool,
+        OptionInfo(FRAMES, "In the files of --reliability-from, white is not reliable (as in maps of occlusions)."),
     ] = False
     flow_first: Annotated[
         int,
-        About(
+        OptionInfo(
             FRAMES,
             "Number of the flow file of frame 1, if they do not count from 0. (Frame 0 is the video's first.)",
             0,
             LAST_FRAME,
         ),
     ] = 1
-    flow_y_up: Annotated[bool, About(FRAMES, "In the flow files y counts upwards, as in most renderers.")] = False
-    seed: Annotated[
+    flow_y_up: Annotated[bool, OptionInfo(FRAMES, "In the flow files y counts upwards, as in most renderers.")] = False
+    init_frame: Annotated[
         File | None,
-        About(
+        OptionInfo(
             FRAMES,
-            "An image that is taken as the finished first frame (with --backward: the last), brought to the film's "
-            "size.",
+            "An image that is used as the stylized first frame (with --reverse: the last), resized to the film.",
             metavar="IMAGE",
+            former="seed",
         ),
     ] = None
     first_frame_style: Annotated[
-        File | None, About(FRAMES, "A 3-channel image model that paints the first frame of each shot.", metavar="MODEL")
+        File | None,
+        OptionInfo(FRAMES, "A 3-channel image model that paints the first frame of each shot.", metavar="MODEL"),
     ] = None
     fps: Annotated[
         float | None,
-        About(  # a fraction of at most 1001 is made of it
+        OptionInfo(  # a fraction of at most 1001 is made of it
             FRAMES, "Frame rate of a numbered image sequence (dir/frame_%04d.png).", 0.001, 1000, unset="25"
         ),
     ] = None
     hdr: Annotated[
         str,
-        About(
+        OptionInfo(
             FRAMES,
             "HDR video (PQ, HLG). tone-map: brought to SDR before it is stylized. keep: stylized as it is stored, "
             "and tagged so.",
@@ -163,7 +167,7 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
     ] = "tone-map"
     deinterlace: Annotated[
         str,
-        About(
+        OptionInfo(
             FRAMES,
             "Interlaced frames. auto: made whole (bwdif). off: stylized with their combs.",
             choices=("auto", "off"),
@@ -171,7 +175,7 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
     ] = "auto"
     cut_threshold: Annotated[
         float,
-        About(
+        OptionInfo(
             FRAMES,
             "How much a picture must differ from the one before to begin a shot; lower finds more cuts. (`fav cuts` shows "
             "them.)",
@@ -179,32 +183,45 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
             255,
         ),
     ] = 27.0
-    min_filter: Annotated[
+    occlusion_erode: Annotated[
         int,
-        About(
+        OptionInfo(
             FRAMES,
             "Unreliable regions grow by a minimum filter of this many pixels, an odd number; 1: not at all.",
             1,
             999,
             odd=True,
+            former="min_filter",
         ),
     ] = 7
-    fill: Annotated[
+    occlusion_fill: Annotated[
         str,
-        About(FRAMES, "What the network sees where the flow is unreliable.", choices=("vgg-mean", "uniform-random")),
+        OptionInfo(
+            FRAMES,
+            "What the network sees where the flow is unreliable.",
+            choices=("vgg-mean", "uniform-random"),
+            former="fill",
+        ),
     ] = "vgg-mean"
-    backward: Annotated[bool, About(FRAMES, "Stylize each shot from its last frame to its first.")] = False
-    independent: Annotated[
-        bool, About(FRAMES, "Stylize frame by frame without memory, for comparison: it flickers.")
+    reverse: Annotated[
+        bool, OptionInfo(FRAMES, "Stylize each shot from its last frame to its first.", former="backward")
+    ] = False
+    no_temporal: Annotated[
+        bool,
+        OptionInfo(
+            FRAMES,
+            "Stylize each frame without the previous one, for comparison: the film flickers.",
+            former="independent",
+        ),
     ] = False
     chunk: Annotated[
         int | None,
-        About(
+        OptionInfo(
             FRAMES,
             "Long shots are painted in parts of so many frames, by several nodes at the same time; one passes over "
-            f"into the next within {LEAD} frames, which are painted twice. auto: {CHUNK}. Shots of fewer than three "
+            f"into the next within {CROSSFADE} frames, which are painted twice. auto: {CHUNK}. Shots of fewer than three "
             "parts stay whole.",
-            LEAD + 1,
+            CROSSFADE + 1,
             10**6 - 1,
             metavar="auto|N|off",
             unset="off",
@@ -212,27 +229,29 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
     ] = None
     style_scale: Annotated[
         float,
-        About(FRAMES, "Size of the strokes: 2 is twice as large, and a quarter of the work.", 0.25, 4, metavar="S"),
+        OptionInfo(
+            FRAMES, "Size of the strokes: 2 is twice as large, and a quarter of the work.", 0.25, 4, metavar="S"
+        ),
     ] = 1.0
-    strength: Annotated[float, About(OUTPUT, "How far from the source: 1 is the style alone, 0 the source.", 0, 1)] = (
-        1.0
-    )
+    strength: Annotated[
+        float, OptionInfo(OUTPUT, "How far from the source: 1 is the style alone, 0 the source.", 0, 1)
+    ] = 1.0
     preserve_colors: Annotated[
-        bool, About(OUTPUT, "Take the style's brightness alone; colors stay those of the source.")
+        bool, OptionInfo(OUTPUT, "Take the style's brightness alone; colors stay those of the source.")
     ] = False
     mask: Annotated[
         File | None,
-        About(
+        OptionInfo(
             OUTPUT,
             "Stylize only where this is white; grey is a mixture. A picture, or a video or numbered images "
             "(dir/mask_%04d.png) of as many frames as the video; brought to the film's size.",
             metavar="VIDEO_OR_IMAGE",
         ),
     ] = None
-    crf: Annotated[int, About(OUTPUT, "Quality of the H.264 film: lower is better and larger.", 0, 51)] = 18
+    crf: Annotated[int, OptionInfo(OUTPUT, "Quality of the H.264 film: lower is better and larger.", 0, 51)] = 18
     evaluate: Annotated[
         File | None,
-        About(
+        OptionInfo(
             OUTPUT,
             "Measure the film while it is made, and how much of this picture is in it: the film's name with "
             ".evaluation.txt, .csv, .json and .png.",
@@ -242,7 +261,7 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
     ] = None
     loss_network: Annotated[
         File | None,
-        About(
+        OptionInfo(
             OUTPUT,
             "The network that --evaluate measures style and content loss with, as for `python -m fav train`.",
             metavar="NAME|FILE",
@@ -252,19 +271,21 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
     ] = None
     threads: Annotated[
         int | None,
-        About(  # FRAMES, since their last bits may depend on it
+        OptionInfo(  # FRAMES, since their last bits may depend on it
             FRAMES, "CPU threads of every node.", 1, 1024, unset="all cores of its machine", job_only=True
         ),
     ] = None
-    strict: Annotated[
-        bool, About(SCHEDULING, "Only machines that compute the very same bits may join.", job_only=True)
-    ] = False
-    keep: Annotated[
+    bit_exact: Annotated[
         bool,
-        About(
+        OptionInfo(SCHEDULING, "Only machines that compute the same bits may join.", job_only=True, former="strict"),
+    ] = False
+    keep_flow: Annotated[
+        bool,
+        OptionInfo(
             SCHEDULING,
-            "Leave published flow in place when the film is done. (Stylized frames stay until `coordinator.py clean`.)",
+            "Keep the published flow when the film is done. Stylized frames stay until `clean`.",
             job_only=True,
+            former="keep",
         ),
     ] = False
 
@@ -282,27 +303,38 @@ class TypedOptions(JobOptions[Path], frozen=True, kw_only=True):
 
     width: Annotated[
         int | None,
-        About(FRAMES, "Width of the film in pixels; the height follows.", 16, MOST_SIDE, records=("width", "height")),
+        OptionInfo(
+            FRAMES, "Width of the film in pixels; the height follows.", 16, MAX_SIDE, records=("width", "height")
+        ),
     ] = None
     scale: Annotated[
-        float | None, About(FRAMES, "Size of the film relative to the video.", 0.01, 8, records=("width", "height"))
+        float | None,
+        OptionInfo(FRAMES, "Size of the film relative to the video.", 0.01, 8, records=("width", "height")),
     ] = None
     range: Annotated[
         tuple[int, int | None],
-        About(
+        OptionInfo(
             FRAMES, "Only these frames, counted from 0, without STOP.", metavar="START:STOP", records=("start", "stop")
         ),
     ] = (0, None)
-    test: Annotated[
+    frames: Annotated[
         int | None,
-        About(FRAMES, "Only the first N frames (of the range).", 1, LAST_FRAME, metavar="N", records=("start", "stop")),
+        OptionInfo(
+            FRAMES,
+            "Only the first N frames (of the range).",
+            1,
+            LAST_FRAME,
+            metavar="N",
+            records=("start", "stop"),
+            former="test",
+        ),
     ] = None
-    no_cuts: Annotated[bool, About(FRAMES, "The video is one single shot: look for no cuts.", records=("cuts",))] = (
-        False
-    )
+    no_cuts: Annotated[
+        bool, OptionInfo(FRAMES, "The video is one single shot: look for no cuts.", records=("cuts",))
+    ] = False
     read_cuts: Annotated[
         Path | None,
-        About(
+        OptionInfo(
             FRAMES,
             "Take the cuts from a file, the number of a shot's first frame a line, counted from 0.",
             metavar="FILE.csv",
@@ -311,16 +343,16 @@ class TypedOptions(JobOptions[Path], frozen=True, kw_only=True):
     ] = None
     mix: Annotated[
         tuple[tuple[Path, float], ...],
-        About(
+        OptionInfo(
             FRAMES,
             "Mix another style of the same architecture in; several times for several. STYLE keeps what is left of 1.",
             metavar="STYLE:WEIGHT",
-            records=("mix_prints", "mix_weights"),
+            records=("mix_hashes", "mix_weights"),
         ),
     ] = ()
     precision: Annotated[
         str,
-        About(
+        OptionInfo(
             FRAMES,
             "What the network, and SPyNet, may be computed in. A processor that is not made for bfloat16 takes "
             "float32 all the same. auto: bfloat16 if the processor that the job is made on is.",
@@ -328,11 +360,11 @@ class TypedOptions(JobOptions[Path], frozen=True, kw_only=True):
         ),
     ] = "auto"
     flow_unchecked: Annotated[
-        bool, About(FRAMES, "Take flow files though they explain the first frames badly.", records=())
+        bool, OptionInfo(FRAMES, "Take flow files though they explain the first frames badly.", records=())
     ] = False
     out: Annotated[
         str | None,
-        About(
+        OptionInfo(
             OUTPUT,
             "The film's name, relative to SHARED: .mp4, .mkv or .mov.",
             metavar="FILE",
@@ -341,23 +373,27 @@ class TypedOptions(JobOptions[Path], frozen=True, kw_only=True):
         ),
     ] = None
     name: Annotated[
-        str | None, About(SCHEDULING, "The job's name.", unset="VIDEO--STYLE", records=(), job_only=True)
+        str | None, OptionInfo(SCHEDULING, "The job's name.", unset="VIDEO--STYLE", records=(), job_only=True)
     ] = None
     lease: Annotated[
         float,
-        About(
+        OptionInfo(
             SCHEDULING,
             "Seconds of silence after which a node on another machine is taken for dead.",
-            SHORTEST_LEASE_S,
+            MIN_LEASE_S,
             86400,
             records=(),
             job_only=True,
         ),
     ] = LEASE_S
-    no_room_check: Annotated[
+    no_space_check: Annotated[
         bool,
-        About(
-            SCHEDULING, "Create the job even if the shared directory seems too small for it.", records=(), job_only=True
+        OptionInfo(
+            SCHEDULING,
+            "Create the job even if the shared directory seems too small for it.",
+            records=(),
+            job_only=True,
+            former="no_room_check",
         ),
     ] = False
 
@@ -366,28 +402,28 @@ class JobSpec(JobOptions[str], frozen=True):
     """The record of a job. Paths are relative to the shared directory; sizes in pixels; frames count from 0."""
 
     video: str
-    video_print: str  # fingerprint of the video's content
+    video_hash: str  # fingerprint of the video's content
     style: str
-    style_print: str
-    width: Annotated[int, About(least=1, most=MOST_SIDE)]
-    height: Annotated[int, About(least=1, most=MOST_SIDE)]
+    style_hash: str
+    width: Annotated[int, OptionInfo(least=1, most=MAX_SIDE)]
+    height: Annotated[int, OptionInfo(least=1, most=MAX_SIDE)]
     out: str
-    flow_weights_print: str | None = None
-    flow_from_print: str | None = None
-    flow_forward_from_print: str | None = None
-    reliability_from_print: str | None = None
-    first_frame_style_print: str | None = None
-    seed_print: str | None = None
-    mask_print: str | None = None
-    evaluate_print: str | None = None
-    loss_network_print: str | None = None
+    flow_weights_hash: str | None = None
+    flow_from_hash: str | None = None
+    flow_forward_from_hash: str | None = None
+    reliability_from_hash: str | None = None
+    first_frame_style_hash: str | None = None
+    init_frame_hash: str | None = None
+    mask_hash: str | None = None
+    evaluate_hash: str | None = None
+    loss_network_hash: str | None = None
     mix: tuple[str, ...] = ()  # styles that are mixed in
-    mix_prints: tuple[str, ...] = ()
+    mix_hashes: tuple[str, ...] = ()
     mix_weights: tuple[float, ...] = ()
     cuts: tuple[Frame, ...] | None = None  # None: detect them; empty: there are none
-    start: Annotated[int, About(least=0, most=LAST_FRAME)] = 0
-    stop: Annotated[int | None, About(least=1, most=LAST_FRAME + 1)] = None
-    precision: Annotated[str, About(choices=PRECISIONS)] = "float32"
+    start: Annotated[int, OptionInfo(least=0, most=LAST_FRAME)] = 0
+    stop: Annotated[int | None, OptionInfo(least=1, most=LAST_FRAME + 1)] = None
+    precision: Annotated[str, OptionInfo(choices=PRECISIONS)] = "float32"
     provenance: dict[str, str] | None = None  # for people (`fav.pipeline.provenance`); nothing follows from it
     notes: tuple[str, ...] = ()  # on what of the video is not in the film as it was
 
@@ -398,7 +434,10 @@ class JobSpec(JobOptions[str], frozen=True):
     def from_json(cls, record: dict) -> "JobSpec":
         """Read a record; FavError where it is not one of a job that this version can serve."""
         if not isinstance(record, dict):
-            raise FavError(f"job: expected the options of a film, got {shown(record)}; {CURE}")
+            raise FavError(f"job: expected the options of a film, got {format_value(record)}; {CURE}")
+        record = {
+            FORMER.get(name, name) if FORMER.get(name) not in record else name: value for name, value in record.items()
+        }
         if unknown := {str(name) for name in record} - set(FIELDS):
             raise FavError(
                 f"job: expected options that this version knows, got {', '.join(sorted(unknown))[:200]!r}; "
@@ -413,46 +452,46 @@ class JobSpec(JobOptions[str], frozen=True):
             check_size(size, what)
         if spec.stop is not None and spec.stop <= spec.start:
             raise FavError(f"job: expected frames from {spec.start} on, got none up to {spec.stop}; {CURE}")
-        if not len(spec.mix) == len(spec.mix_prints) == len(spec.mix_weights):
+        if not len(spec.mix) == len(spec.mix_hashes) == len(spec.mix_weights):
             raise FavError(
-                f"job: expected a weight and a print for each of {len(spec.mix)} styles that are mixed in, got "
-                f"{len(spec.mix_weights)} and {len(spec.mix_prints)}; {CURE}"
+                f"job: expected a weight and a hash for each of {len(spec.mix)} styles that are mixed in, got "
+                f"{len(spec.mix_weights)} and {len(spec.mix_hashes)}; {CURE}"
             )
         check_weights(spec.mix_weights)
-        for path in (*(getattr(spec, name) for name in ("video", *BROUGHT, "out")), *spec.mix):
-            inside(Path("/"), path)
-        for name in set(FIELDS) - {"video", *BROUGHT}:
+        for path in (*(getattr(spec, name) for name in ("video", *INPUT_FIELDS, "out")), *spec.mix):
+            resolve_inside(Path("/"), path)
+        for name in set(FIELDS) - {"video", *INPUT_FIELDS}:
             if isinstance(value := getattr(spec, name), str):
                 check_plain(f"job: {name}", value)
         return spec
 
-    def look(self, root: Path) -> StyleSettings:
-        """What decides a pixel, with paths on this machine; FavError where one is not what `brought` promises."""
+    def style_settings(self, root: Path) -> StyleSettings:
+        """What decides a pixel, with paths on this machine; FavError where one is not what `resolve_input` promises."""
         return StyleSettings(
-            style=brought(root, self.style),
+            style=resolve_input(root, self.style),
             size=self.network_size,
             flow=self.flow,
-            flow_weights=brought(root, self.flow_weights),
+            flow_weights=resolve_input(root, self.flow_weights),
             flow_downscale=self.flow_downscale,
-            flow_from=brought(root, self.flow_from),
-            flow_forward_from=brought(root, self.flow_forward_from),
-            reliability_from=brought(root, self.reliability_from),
+            flow_from=resolve_input(root, self.flow_from),
+            flow_forward_from=resolve_input(root, self.flow_forward_from),
+            reliability_from=resolve_input(root, self.reliability_from),
             invert_reliability=self.invert_reliability,
             flow_first=self.flow_first,
             flow_y_up=self.flow_y_up,
-            first_frame_style=brought(root, self.first_frame_style),
-            seed=brought(root, self.seed),
-            min_filter=self.min_filter,
-            fill=self.fill,
-            key=self.video_print + self.style_print,
-            mix=tuple((brought(root, style), weight) for style, weight in zip(self.mix, self.mix_weights)),
+            first_frame_style=resolve_input(root, self.first_frame_style),
+            init_frame=resolve_input(root, self.init_frame),
+            occlusion_erode=self.occlusion_erode,
+            occlusion_fill=self.occlusion_fill,
+            key=self.video_hash + self.style_hash,
+            mix=tuple((resolve_input(root, style), weight) for style, weight in zip(self.mix, self.mix_weights)),
             precision=self.precision,
         )
 
-    def finish(self, root: Path) -> PostprocessSettings:
-        """How the film is made of the stylized frames; FavError as for `look`."""
+    def postprocess_settings(self, root: Path) -> PostprocessSettings:
+        """How the film is made of the stylized frames; FavError as for `style_settings`."""
         return PostprocessSettings(
-            (self.width, self.height), self.strength, self.preserve_colors, brought(root, self.mask)
+            (self.width, self.height), self.strength, self.preserve_colors, resolve_input(root, self.mask)
         )
 
     @property
@@ -462,14 +501,14 @@ class JobSpec(JobOptions[str], frozen=True):
 
     def film(self, root: Path) -> Path:
         """Where the user finds the film."""
-        return inside(root, self.out)
+        return resolve_inside(root, self.out)
 
 
-class Option(About, frozen=True, kw_only=True):
+class Option(OptionInfo, frozen=True, kw_only=True):
     """An option of a job, or a field of its record.
 
     Attributes:
-        name: The name in Python, like `min_filter`.
+        name: The name in Python, like `occlusion_erode`.
         kind: In words, what its values are; of an option, one of the values of `KINDS`.
         type: Its type, as msgspec reads it.
         default: Its value if nobody gives one; NODEFAULT where it must be given.
@@ -482,8 +521,13 @@ class Option(About, frozen=True, kw_only=True):
 
     @property
     def flag(self) -> str:
-        """The option as it is typed, like `--min-filter`."""
-        return f"--{self.name.replace('_', '-')}"
+        """The option as it is typed, like `--crf`."""
+        return _flag(self.name)
+
+    @property
+    def former_flag(self) -> str | None:
+        """The option as it was typed in the version before, if it had another name then."""
+        return _flag(self.former) if self.former else None
 
     @property
     def help(self) -> str:
@@ -504,10 +548,10 @@ class Option(About, frozen=True, kw_only=True):
         if self.least is None or self.most is None:
             return self.kind
         kind = self.kind.replace("a ", "an odd ", 1) if self.odd else self.kind
-        return f"{kind} from {digits(self.least)} to {digits(self.most)}"
+        return f"{kind} from {format_number(self.least)} to {format_number(self.most)}"
 
     @property
-    def stitched(self) -> bool:
+    def output_only(self) -> bool:
         """Whether another film of the same frames may have another value."""
         return self.changes == OUTPUT and not self.job_only
 
@@ -531,7 +575,7 @@ class Option(About, frozen=True, kw_only=True):
             if self.accepts(found):
                 return found
         expected = f"{self.expected}, or nothing" if self.default is None else self.expected
-        raise FavError(f"job: expected {self.name} to be {expected}, got {shown(value)}; {CURE}")
+        raise FavError(f"job: expected {self.name} to be {expected}, got {format_value(value)}; {CURE}")
 
     def typed(self, value: Any) -> str:
         """The option with a value as it is typed; `no --name` where it is left out."""
@@ -541,11 +585,15 @@ class Option(About, frozen=True, kw_only=True):
         if value is True:
             return self.flag
         if self.kind == KINDS["styles"]:
-            return " ".join(f"{self.flag} {shlex.quote(f'{style}:{digits(weight)}')}" for style, weight in value)
+            return " ".join(f"{self.flag} {shlex.quote(f'{style}:{format_number(weight)}')}" for style, weight in value)
         if self.kind == KINDS["range"]:
             start, stop = value
             return f"{self.flag} {start}:{'' if stop is None else stop}"
-        return f"{self.flag} {shlex.quote(digits(value))}"
+        return f"{self.flag} {shlex.quote(format_number(value))}"
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 KINDS = {"flag": "true or false", "whole": "a whole number", "number": "a number", "file": "a file", "text": "a text",
@@ -559,10 +607,10 @@ _KINDS = {bool: KINDS["flag"], int: KINDS["whole"], float: KINDS["number"], Path
 def _described(field: FieldInfo) -> Option:
     """What a line of the schema says."""
     kind, *notes = get_args(field.type) if get_origin(field.type) is Annotated else (field.type,)
-    about = next((note for note in notes if isinstance(note, About)), About())
+    about = next((note for note in notes if isinstance(note, OptionInfo)), OptionInfo())
     if get_origin(kind) in (Union, UnionType):
         (kind,) = (part for part in get_args(kind) if part is not NoneType)
-    namesake = f"{field.name}_print" if kind is Path else field.name
+    namesake = f"{field.name}_hash" if kind is Path else field.name
     said = {**asdict(about), "records": (namesake,) if about.records is None else about.records}
     return Option(name=field.name, kind=_KINDS[kind], type=field.type, default=field.default, **said)
 
@@ -575,9 +623,15 @@ def _order(option: Option) -> tuple[bool, bool]:
 OPTIONS = {each.name: each for each in sorted(map(_described, fields(TypedOptions)), key=_order)}
 FIELDS = {field.name: _described(field) for field in fields(JobSpec)}
 _RECORDED = JobOptions.__struct_fields__
-BROUGHT = ("style", *(name for name in _RECORDED if f"{name}_print" in FIELDS))  # input files, besides the video
-LINKED_INPUTS = ("flow_from", "flow_forward_from", "reliability_from")  # of BROUGHT: large, and with gaps at cuts
-PLAIN = tuple(name for name in _RECORDED if name not in BROUGHT)  # recorded just as they are typed
+INPUT_FIELDS = ("style", *(name for name in _RECORDED if f"{name}_hash" in FIELDS))  # input files, besides the video
+LINKED_INPUTS = ("flow_from", "flow_forward_from", "reliability_from")  # of INPUT_FIELDS: large, and with gaps at cuts
+FORMER = {  # what records of the version before call a field, and its name now
+    **{f"{name}_print": f"{name}_hash" for name in ("video", *INPUT_FIELDS)},
+    "mix_prints": "mix_hashes",
+    **{field.former: name for name, field in FIELDS.items() if field.former},
+    **{f"{FIELDS[name].former}_print": f"{name}_hash" for name in INPUT_FIELDS if FIELDS[name].former},
+}
+VALUE_FIELDS = tuple(name for name in _RECORDED if name not in INPUT_FIELDS)  # recorded just as they are typed
 
 
 def form() -> list[dict[str, Any]]:
@@ -607,12 +661,12 @@ def is_unset(value: Any) -> bool:
     return value is None or value is False or value in ((), (0, None))
 
 
-def digits(value: Any) -> str:
+def format_number(value: Any) -> str:
     """A number as it is typed, without the `.0` that Python adds; anything else as it is."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value of a record for a message: short, and never an error itself."""
     try:
         return repr(value)[:200]
@@ -623,16 +677,16 @@ def shown(value: Any) -> str:
 def check_size(size: tuple[int, int], what: str) -> None:
     """FavError unless pictures of (width, height) can be painted and written."""
     width, height = size
-    if not (1 <= width <= MOST_SIDE and 1 <= height <= MOST_SIDE and width * height <= MOST_PIXELS):
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE and width * height <= MAX_PIXELS):
         raise FavError(
-            f"{what}: expected 1 to {MOST_SIDE} pixels a side and at most {MOST_PIXELS} in all, got {width}x{height}; "
+            f"{what}: expected 1 to {MAX_SIDE} pixels a side and at most {MAX_PIXELS} in all, got {width}x{height}; "
             f"choose another --width, --scale or --style-scale"
         )
 
 
 def check_plain(what: str, text: str) -> None:
     """FavError unless a terminal shows each letter of a text as it is."""
-    if text != plain(text, len(text)):
+    if text != sanitize(text, len(text)):
         raise FavError(f"{what}: expected letters that can be seen, got {ascii(text)[:200]}")
 
 

@@ -19,44 +19,54 @@ from filelock import FileLock, Timeout
 from msgspec.structs import replace
 
 from fav import flow as flows
-from fav.errors import FavError, plain
+from fav.errors import FavError, sanitize
 from fav.flow.files import check as check_files
-from fav.flow.files import doubts
+from fav.flow.files import suspicions
 from fav.model.checkpoints import load_style
 from fav.model.devices import best_precision, device_of
 from fav.model.interpolation import load_mixture
 from fav.pipeline.arguments import check_arguments
-from fav.pipeline.artifacts import check_room
+from fav.pipeline.artifacts import check_output_directory
 from fav.pipeline.delivery import evaluation_name
-from fav.pipeline.disk_space import DiskUsage, room_for
+from fav.pipeline.disk_space import DiskUsage, required_space
 from fav.pipeline.inputs import changed_inputs
 from fav.pipeline.job_naming import FILM_OPTIONS, default_name, find_or_name
 from fav.pipeline.provenance import provenance_of
 from fav.pipeline.repair import repair
 from fav.pipeline.request import Request, differences
-from fav.pipeline.spec import BROUGHT, LINKED_INPUTS, LOSS_NETWORK, OPTIONS, PLAIN, JobSpec, check_size, digits
+from fav.pipeline.spec import (
+    INPUT_FIELDS,
+    LINKED_INPUTS,
+    LOSS_NETWORK,
+    OPTIONS,
+    VALUE_FIELDS,
+    JobSpec,
+    check_size,
+    format_number,
+)
 from fav.pipeline.task_names import FLOW_AHEAD, REPORTS
 from fav.stylize.postprocess import check_mask
-from fav.stylize.settings import LEAD, PostprocessSettings, StyleSettings, network_size
+from fav.stylize.settings import CROSSFADE, PostprocessSettings, StyleSettings, network_size
 from fav.util.atomic import exclusive
-from fav.util.fingerprint import check_alike, print_of, video_fingerprint
+from fav.util.fingerprint import check_alike, hash_of, video_fingerprint
 from fav.util.image_sequence import check_whole, is_sequence, sequence_files
 from fav.util.images import read_image
-from fav.util.safe_path import inside
-from fav.util.text import words
+from fav.util.safe_path import resolve_inside
+from fav.util.text import format_bytes
 from fav.video import VideoInfo, check_film, check_film_name, decode, probe, reaches
 from fav.video.shot_detection import read_cuts
 from shared.attempts import reopen
+from shared.command_names import command
 from shared.errors import UserError
 from shared.filesystem import FileSystem
 from shared.jobs import Job, all_jobs, create_job, find_job
 from shared.local import lock_file
 from shared.membership import Node
-from shared.ownership import note_brought
+from shared.ownership import record_inputs
 from shared.paths import NAMED, JobPaths, is_name
 from shared.shared_dir import SharedDir
 
-TURN_S = 60.0
+LOCK_TIMEOUT_S = 60.0
 FICLONE = 0x40049409  # of Linux' ioctl: share the blocks of another file
 CLONED, LINKED, COPIED, FOUND = "cloned", "linked", "copied", "linked from a job that has the same video"
 MOST_NOTES, NOTE_LENGTH = 20, 500
@@ -84,13 +94,13 @@ def submit(node: Node, request: Request) -> SubmitResult:
     if not is_name(base):
         raise FavError(f"--name: expected {NAMED}, and not '-', '.' or '_' first, got {base[:200]!r}")
     if request.out:
-        check_room(share, request.out)
+        check_output_directory(share, request.out)
     request, cuts_read = with_cuts(request)
     request, notes = with_loss_network(request)
     notes += cuts_read
-    with _one_at_a_time(share, base):
+    with _submit_lock(share, base):
         source = check(request)
-        options = options_of(request, source)
+        options = spec_fields(request, source)
         wanted = JobSpec(video="", style="", **options)
         name, job, others = find_or_name(share, request, wanted)
         created, bringing = False, []
@@ -99,7 +109,7 @@ def submit(node: Node, request: Request) -> SubmitResult:
             notes += options["notes"]
         while job is None:
             try:
-                notes += () if request.no_room_check else _check_space(share, request, source, options)
+                notes += () if request.no_space_check else _check_space(share, request, source, options)
                 job, created = create_job(
                     node,
                     name,
@@ -119,11 +129,11 @@ def submit(node: Node, request: Request) -> SubmitResult:
 
 
 @contextmanager
-def _one_at_a_time(share: SharedDir, name: str) -> Iterator[None]:
+def _submit_lock(share: SharedDir, name: str) -> Iterator[None]:
     """Ten nodes started on this host at once would copy the video ten times. It saves work, no more: one that stands
-    still while it has the turn keeps the others waiting for `TURN_S` only."""
+    still while it has the turn keeps the others waiting for `LOCK_TIMEOUT_S` only."""
     path = lock_file(hashlib.blake2b(os.fsencode(share.layout.root / name), digest_size=8).hexdigest())
-    lock = FileLock(path, timeout=TURN_S) if path else None
+    lock = FileLock(path, timeout=LOCK_TIMEOUT_S) if path else None
     with suppress(Timeout, OSError, NotImplementedError):  # odd files under its name, a file system without locks
         if lock:
             lock.acquire()
@@ -153,17 +163,17 @@ def check(request: Request) -> VideoInfo:
     load_mixture(request.style, request.mix)
     if request.first_frame_style:
         load_style(request.first_frame_style, in_channels=3)
-    if request.seed:
-        read_image(request.seed)
+    if request.init_frame:
+        read_image(request.init_frame)
     if request.mask:
         check_mask(request.mask, request.video, request.source)
     if request.evaluate:
         from fav.evaluation.perceptual_metrics import (  # of no use to most jobs, and slow to import
             losses_of,
-            painting_of,
+            style_image_of,
         )
 
-        losses_of(request.evaluate, str(request.loss_network)) if request.loss_network else painting_of(
+        losses_of(request.evaluate, str(request.loss_network)) if request.loss_network else style_image_of(
             request.evaluate
         )
     if request.cuts and not reaches(source, request.cuts[-1], request.source):
@@ -215,7 +225,7 @@ def _check_flow_files(request: Request, source: VideoInfo) -> None:
         seen = {
             frame.number: frame.image() for frame in islice(decoding, start, min(frames.stop, start + FLOW_CHECKED))
         }
-    if seen and (doubt := doubts(files, _some(seen))):
+    if seen and (doubt := suspicions(files, _some(seen))):
         raise FavError(f"{doubt}; --flow-unchecked takes them as they are")
 
 
@@ -249,7 +259,7 @@ def film_notes(request: Request, options: dict) -> tuple[str, ...]:
     """What of a video is not in its film as it was; FavError where the film could not be written at all."""
     film = request.out or f"film{film_suffix(request.video)}"
     return tuple(
-        plain(note, NOTE_LENGTH)
+        sanitize(note, NOTE_LENGTH)
         for note in check_film(
             request.video, film, start=options["start"], stop=options["stop"], settings=request.source
         )[:MOST_NOTES]
@@ -269,7 +279,7 @@ def with_cuts(request: Request) -> tuple[Request, tuple[str, ...]]:
         return request, ()
     cuts = read_cuts(request.read_cuts)
     return replace(request, cuts=cuts), (
-        f"{len(cuts)} cut{'s'[: len(cuts) != 1]} read from {plain(request.read_cuts)}",
+        f"{len(cuts)} cut{'s'[: len(cuts) != 1]} read from {sanitize(request.read_cuts)}",
     )
 
 
@@ -291,7 +301,7 @@ def with_loss_network(request: Request) -> tuple[Request, tuple[str, ...]]:
         return request, (f"the film is measured without style and content loss: {error}",)
 
 
-def options_of(request: Request, source: VideoInfo) -> dict:
+def spec_fields(request: Request, source: VideoInfo) -> dict:
     """The fields of the spec that follow from the request and what the video is."""
     start, stop = request.range[0], request.last
     if request.read_cuts and request.cuts is None:
@@ -301,12 +311,12 @@ def options_of(request: Request, source: VideoInfo) -> dict:
     for each, what in ((size, "film"), (network_size(size, request.style_scale), "picture for the network")):
         check_size(each, what)
     return {
-        **{name: getattr(request, name) for name in PLAIN},
+        **{name: getattr(request, name) for name in VALUE_FIELDS},
         "out": request.out,
-        **{f"{name}_print": print_of(getattr(request, name), name in LINKED_INPUTS) for name in BROUGHT},
-        "mix_prints": tuple(print_of(style) for style, _ in request.mix),
+        **{f"{name}_hash": hash_of(getattr(request, name), name in LINKED_INPUTS) for name in INPUT_FIELDS},
+        "mix_hashes": tuple(hash_of(style) for style, _ in request.mix),
         "mix_weights": tuple(weight for _, weight in request.mix),
-        "video_print": video_fingerprint(request.video),
+        "video_hash": video_fingerprint(request.video),
         "start": start,
         "stop": stop,
         "cuts": cuts,
@@ -322,21 +332,21 @@ def film_size(source: VideoInfo, width: int | None, scale: float | None) -> tupl
     return width or max(round(source.width * scale), 1), max(round(source.height * scale), 1)
 
 
-def look_of(
+def settings_from_request(
     request: Request, source: VideoInfo
 ) -> tuple[StyleSettings, PostprocessSettings, int, int | None, tuple[int, ...] | None]:
     """The look and finish of a film that is made in this process, its first frame, the one after its last, and its cuts."""
-    options = options_of(request, source)
+    options = spec_fields(request, source)
     alike = {field.name for field in fields(StyleSettings)} & set(Request.__struct_fields__) - {"precision"}
     size = options["width"], options["height"]
-    look = StyleSettings(
+    settings = StyleSettings(
         **{name: getattr(request, name) for name in alike},
         size=network_size(size, request.style_scale),
-        key=options["video_print"] + options["style_print"],
+        key=options["video_hash"] + options["style_hash"],
         precision=options["precision"],
     )
     finish = PostprocessSettings(size, request.strength, request.preserve_colors, request.mask)
-    return look, finish, options["start"], options["stop"], options["cuts"]
+    return settings, finish, options["start"], options["stop"], options["cuts"]
 
 
 def _check_space(share: SharedDir, request: Request, source: VideoInfo, options: dict) -> tuple[str, ...]:
@@ -347,34 +357,34 @@ def _check_space(share: SharedDir, request: Request, source: VideoInfo, options:
         return ()  # nobody knows how long it is
     frames, size = max(stop - options["start"], 0), (options["width"], options["height"])
     travelling = (
-        (frames if request.keep else min(frames, FLOW_AHEAD))
-        if flows.travels(request.flow, request.independent, request.flow_files.whole(request.backward))
+        (frames if request.keep_flow else min(frames, FLOW_AHEAD))
+        if flows.is_published(request.flow, request.no_temporal, request.flow_files.whole(request.reverse))
         else 0
     )
-    leads = LEAD * (frames // request.chunk) if request.chunk else 0
-    need = room_for(
+    leads = CROSSFADE * (frames // request.chunk) if request.chunk else 0
+    need = required_space(
         frames + leads, network_size(size, request.style_scale), travelling, request.crf, _inputs(share, request), size
     )
     root, system = share.layout.root, share.system
     free = system.free_bytes(root), system.free_files(root)
     if need.fits(*free):
         return ()
-    left = words(free[0]) + ("" if free[1] is None else f" and {free[1]} files")
-    film = f"up to {words(need.size)} in {need.files} files for {frames} frames of {size[0]}x{size[1]}"
+    left = format_bytes(free[0]) + ("" if free[1] is None else f" and {free[1]} files")
+    film = f"up to {format_bytes(need.size)} in {need.files} files for {frames} frames of {size[0]}x{size[1]}"
     if need.half.fits(*free):
         return (
             f"room is tight in {root}: the job may take {film}, and {left} are free; where it fills up, nodes wait for room",
         )
     raise FavError(
-        f"{root}: expected room for {film}, got {left}; make room (coordinator.py clean removes a job with its "
-        f"frames), make a smaller film (--width, --test), or say --no-room-check"
+        f"{root}: expected room for {film}, got {left}; make room ({command('clean')} removes a job with its "
+        f"frames), make a smaller film (--width, --frames), or give --no-space-check"
     )
 
 
 def _inputs(share: SharedDir, request: Request) -> DiskUsage:
     """What is copied into the job."""
     paths = [
-        *(getattr(request, name) for name in BROUGHT if name not in LINKED_INPUTS),
+        *(getattr(request, name) for name in INPUT_FIELDS if name not in LINKED_INPUTS),
         *(style for style, _ in request.mix),
     ]
     files = [file for path in paths if path for file in _files_of(path)]
@@ -401,18 +411,18 @@ def _fill(
     if taken:
         raise FavError(f"{taken}: expected a new name for the film, but the file exists; choose another with --out")
     brought = {
-        name: _bring(share, layout, getattr(request, name), layout.inputs / name)
-        for name in BROUGHT
+        name: _import_input(share, layout, getattr(request, name), layout.inputs / name)
+        for name in INPUT_FIELDS
         if name not in LINKED_INPUTS
     }
     for name in LINKED_INPUTS:
         path = getattr(request, name)
-        brought[name] = path and _bring_large(share, layout, str(path), name, options[f"{name}_print"], say)
+        brought[name] = path and _bring_large(share, layout, str(path), name, options[f"{name}_hash"], say)
     mix = tuple(
-        _bring(share, layout, style, layout.inputs / f"mix-{number}")
+        _import_input(share, layout, style, layout.inputs / f"mix-{number}")
         for number, (style, _) in enumerate(request.mix, 1)
     )
-    video = _bring_large(share, layout, request.video, "video", options["video_print"], say)
+    video = _bring_large(share, layout, request.video, "video", options["video_hash"], say)
     origin = provenance_of(request, share.layout.root)
     fields: dict[str, Any] = {**options, **brought, "mix": mix, "video": video, "provenance": origin}
     spec = JobSpec(**fields).to_json()
@@ -434,21 +444,21 @@ def _free_name(share: SharedDir, request: Request, job: str) -> str:
 
 def _taken(share: SharedDir, request: Request, out: str) -> Path | None:
     """Return the file that has the name of a film, or of its evaluation; None where all these names are free."""
-    film = inside(share.layout.root, out)
+    film = resolve_inside(share.layout.root, out)
     reports = [evaluation_name(film, suffix) for suffix in REPORTS] if request.evaluate else []
     return next((path for path in (film, *reports) if os.path.lexists(path)), None)
 
 
-def _bring(share: SharedDir, layout: JobPaths, path: Path | None, target: Path) -> str | None:
+def _import_input(share: SharedDir, layout: JobPaths, path: Path | None, target: Path) -> str | None:
     """Copy a file (or SPyNet's directory, or a mask's images) into the job; its path relative to the shared directory."""
     if path is None:
         return None
     if path.is_dir() or is_sequence(str(path)):
-        _bring_files(share, layout, _files_of(path), target, _copy)
+        _import_files(share, layout, _files_of(path), target, _copy)
         target = target if path.is_dir() else target / path.name
     else:
         target = target.with_suffix(path.suffix)
-        note_brought(share, layout, [target])
+        record_inputs(share, layout, [target])
         _copy(path, target, share.system)
     return target.relative_to(share.layout.root).as_posix()
 
@@ -468,20 +478,20 @@ def _bring_large(
         target = layout.inputs / name
         ways: set[str] = set()
         files = sequence_files(video, name in LINKED_INPUTS)
-        _bring_files(share, layout, files, target, lambda *paths: ways.add(_link_or_copy(*paths)))
+        _import_files(share, layout, files, target, lambda *paths: ways.add(_link_or_copy(*paths)))
         say(f"{len(files)} images are {' and '.join(sorted(ways))} into the job{_cost(ways, files)}")
         return (target / path.name).relative_to(share.layout.root).as_posix()
     target = layout.inputs / f"{name}{path.suffix}"
-    note_brought(share, layout, [target])
+    record_inputs(share, layout, [target])
     way = _link_or_copy(path.resolve(), target, share.system, True, lambda: _in_share(share, content, path))
-    say(f"{plain(video)} is {way} into the job{_cost({way}, [path])}")
+    say(f"{sanitize(video)} is {way} into the job{_cost({way}, [path])}")
     return target.relative_to(share.layout.root).as_posix()
 
 
 def _cost(ways: set[str], files: list[Path]) -> str:
     """In words, the room that bringing files took, and what to heed."""
     if COPIED in ways:
-        return f": {words(sum(file.stat().st_size for file in files))} in {files[0].name if len(files) == 1 else 'all'}"
+        return f": {format_bytes(sum(file.stat().st_size for file in files))} in {files[0].name if len(files) == 1 else 'all'}"
     if LINKED in ways:
         return ", which takes no space; do not overwrite it before the film is done (a new file in its place is safe)"
     return ", which takes no space"
@@ -492,19 +502,19 @@ def _in_share(share: SharedDir, content: str, video: Path) -> Path | None:
     for job in all_jobs(share):
         spec = job.manifest.spec
         film = str(spec.get("video"))
-        if spec.get("video_print") == content and not is_sequence(film):
+        if spec.get("video_hash") == content and not is_sequence(film):
             with suppress(OSError, UserError):
-                there = inside(share.layout.root, film)
+                there = resolve_inside(share.layout.root, film)
                 if filecmp.cmp(there, video, shallow=False):
                     return there
     return None
 
 
-def _bring_files(
+def _import_files(
     share: SharedDir, layout: JobPaths, files: list[Path], target: Path, put: Callable[[Path, Path, FileSystem], None]
 ) -> None:
     """Put files into a directory of the job's inputs. They are noted first: what is not on the list is not swept."""
-    note_brought(share, layout, [target / file.name for file in files])
+    record_inputs(share, layout, [target / file.name for file in files])
     share.system.make_dirs(target)
     for file in files:
         put(file, target / file.name, share.system)
@@ -566,20 +576,20 @@ def _join(node: Node, job: Job, request: Request, wanted: JobSpec) -> SubmitResu
     spec = JobSpec.from_json(job.manifest.spec)
     differing = differences(spec, wanted, replace(request, given=request.given | FILM_OPTIONS))
     if "lease" in request.given and request.lease != job.manifest.lease:
-        differing["lease"] = f"--lease {digits(job.manifest.lease)}, not --lease {digits(request.lease)}"
+        differing["lease"] = f"--lease {format_number(job.manifest.lease)}, not --lease {format_number(request.lease)}"
     if "video" in differing or "style" in differing:
         other = " and ".join(name for name in ("video", "style") if name in differing)
         raise FavError(f"job {job.name} is of another {other}; give this one another --name")
     if differing:
-        same_frames = all(name in OPTIONS and OPTIONS[name].stitched for name in differing)
-        other_film = f", or make another film of its frames: coordinator.py stitch {job.share.layout.root} {job.name}"
+        same_frames = all(name in OPTIONS and OPTIONS[name].output_only for name in differing)
+        other_film = f", or make another film of its frames: {command('stitch')} {job.share.layout.root} {job.name}"
         raise FavError(
             f"job {job.name} exists with other options ({'; '.join(differing.values())}); give the same options to join "
             f"it, or give this one another --name{other_film if same_frames else ''}"
         )
-    if "cancelled" in job.marks():
-        raise FavError(f"job {job.name} was cancelled; coordinator.py retry goes on with it, clean removes it")
-    if "finished" in job.marks():
+    if "cancelled" in job.flags():
+        raise FavError(f"job {job.name} was cancelled; {command('retry')} continues it, {command('clean')} removes it")
+    if "finished" in job.flags():
         return SubmitResult(job, False, tuple(repair(node, job, whole=False)))
     opened = reopen(job)
     return SubmitResult(job, False, (f"{opened} failed task(s) opened anew",) if opened else ())

@@ -6,10 +6,10 @@ from fav.pipeline.spec import JobSpec
 from fav.stylize.chain import FrameChain
 from shared.paths import Task
 
-PAINTED = ("frame", "lead")  # kinds of tasks that paint a picture
-MEASURING = frozenset({"measure", "report"})  # kinds of tasks of an evaluation
-OPTIONAL = MEASURING | {"flow"}  # that may fail: whoever paints makes missing flow
-SPAN = 50  # frames that are measured in one task: the second before them is looked at once more
+FRAME_KINDS = ("frame", "warmup")  # kinds of tasks that paint a picture
+EVALUATION_KINDS = frozenset({"measure", "report"})  # kinds of tasks of an evaluation
+OPTIONAL_KINDS = EVALUATION_KINDS | {"flow"}  # that may fail: whoever paints makes missing flow
+WINDOW_FRAMES = 50  # frames that are measured in one task: the second before them is looked at once more
 REPORTS = (".txt", ".csv", ".json", ".png")  # what the evaluation of a film is told in
 FLOW_AHEAD = 64  # flows that others may have ready for one shot: bounds the room they take
 
@@ -26,12 +26,12 @@ def frame_task(frame: int) -> Task:
     return Task("frame", frame, ".png")
 
 
-def lead_task(frame: int) -> Task:
-    return Task("lead", frame, ".png")
+def warmup_task(frame: int) -> Task:
+    return Task("warmup", frame, ".png")
 
 
-def painting_task(run: FrameChain, position: int) -> Task:
-    return (lead_task if run.is_lead(position) else frame_task)(run.frame(position))
+def stylize_task(run: FrameChain, position: int) -> Task:
+    return (warmup_task if run.is_warmup(position) else frame_task)(run.frame(position))
 
 
 def stitch_task(spec: JobSpec) -> Task:
@@ -46,14 +46,14 @@ def report_task(suffix: str) -> Task:
     return Task("report", REPORTS.index(suffix), suffix)
 
 
-def print_task(number: int) -> Task:
+def hash_task(number: int) -> Task:
     """The checksum of a film, or of a part of its evaluation, that a node has made and will publish."""
     return Task("print", number, ".txt")
 
 
-def spans(start: int, end: int, complete: bool) -> range:
+def evaluation_windows(start: int, end: int, complete: bool) -> range:
     """The spans in which no frame is still to come, of the frames `[start, end)` that are known of a film.
 
-    Span k has the frames `[k SPAN, (k + 1) SPAN)` of the source, as far as the film has them.
+    Span k has the frames `[k WINDOW_FRAMES, (k + 1) WINDOW_FRAMES)` of the source, as far as the film has them.
     """
-    return range(start // SPAN, -(-end // SPAN) if complete else end // SPAN)
+    return range(start // WINDOW_FRAMES, -(-end // WINDOW_FRAMES) if complete else end // WINDOW_FRAMES)

@@ -13,11 +13,12 @@ from fav.errors import FavError
 from fav.monitor.snapshot import JobStatus, SnapshotReader
 from fav.pipeline.artifacts import DamagedFileError, JobArtifacts, OmittedResults
 from fav.pipeline.progress import evaluated
-from fav.pipeline.task_names import flow_task, frame_task, index_task, lead_task, report_task, stitch_task
+from fav.pipeline.task_names import flow_task, frame_task, index_task, report_task, stitch_task, warmup_task
 from fav.util.images import HEAD_BYTES, png_text
 from shared import results
-from shared.attempts import of_job
-from shared.errors import JobQueueError, ResultVanishedError, UserError, plain
+from shared.attempts import attempts_of_job
+from shared.command_names import command
+from shared.errors import JobQueueError, ResultVanishedError, UserError, sanitize
 from shared.filesystem import RECORD_LIMIT
 from shared.identity import DECODE_ERRORS
 from shared.jobs import Job
@@ -25,9 +26,9 @@ from shared.paths import SHARD, Task, shard_of
 
 JSON = ".json"
 ROW_LIMIT = 8192  # bytes of a frame in the report of an evaluation
-MOST_NODES = 200  # that are told apart; of others, those that made least, all is added up
-MOST_S = 1e6  # that a task can have taken
-MOST_ERROR = 1e6  # of a mean squared difference of samples in [0, 1]
+MAX_NODES = 200  # that are told apart; of others, those that made least, all is added up
+MAX_SECONDS = 1e6  # that a task can have taken
+MAX_ERROR = 1e6  # of a mean squared difference of samples in [0, 1]
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class JobReportData:
     @property
     def chunks(self) -> list[int]:
         """The first frame of each chunk within a shot, but the shot's first."""
-        starts = {run.start for run in self.artifacts.timeline.runs} - {self.artifacts.spec.start, *self.cuts}
+        starts = {run.start for run in self.artifacts.timeline.chains} - {self.artifacts.spec.start, *self.cuts}
         return sorted(starts) if self.artifacts.spec.chunk else []
 
     def picture(self, number: int) -> np.ndarray | None:
@@ -91,16 +92,18 @@ class JobReportData:
         return None
 
 
-def gather(job: Job) -> JobReportData:
+def collect(job: Job) -> JobReportData:
     """Read everything that is published. FavError where nothing is."""
     artifacts = JobArtifacts(job)
-    artifacts.refresh()
+    artifacts.load_new_segments()
     frames = range(artifacts.spec.start, artifacts.timeline.end)
     left_out, odd = OmittedResults(), Counter()
-    done = [one for make in (flow_task, frame_task, lead_task) for one in _done(artifacts, make, frames, left_out, odd)]
+    done = [
+        one for make in (flow_task, frame_task, warmup_task) for one in _done(artifacts, make, frames, left_out, odd)
+    ]
     left_out.missing |= {*frames} - {one.number for one in done if one.kind == "frame"} - left_out.damaged
     if not any(one.kind == "frame" for one in done):
-        raise FavError(f"{job.name}: expected stylized frames to report on, got none yet; see coordinator.py status")
+        raise FavError(f"{job.name}: expected stylized frames to report on, got none yet; see {command('status')}")
     pieces = [_time(job, index_task(number)) for number in range(len(artifacts.timeline.pieces))]
     errors, measured = _evaluation(job, frames, odd) if artifacts.spec.evaluate else ({}, None)
     return JobReportData(
@@ -108,19 +111,19 @@ def gather(job: Job) -> JobReportData:
         SnapshotReader(job.share).state(job),
         artifacts,
         job.share.system.mtime(job.layout.manifest) / 1e9,
-        max(filter(None, pieces), default=None) if artifacts.timeline.complete else None,
+        max(filter(None, pieces), default=None) if artifacts.timeline.is_complete else None,
         _time(job, stitch_task(artifacts.spec)),
         tuple(sorted(_few_nodes(done), key=lambda one: one.published)),
         errors,
         measured,
-        Counter(attempt.cause for _, attempt in of_job(job)),
+        Counter(attempt.cause for _, attempt in attempts_of_job(job)),
         left_out,
         odd,
     )
 
 
 def _few_nodes(done: list[ResultRecord]) -> list[ResultRecord]:
-    known = {node for node, _ in Counter(one.node for one in done).most_common(MOST_NODES)}
+    known = {node for node, _ in Counter(one.node for one in done).most_common(MAX_NODES)}
     return [one if one.node in known else replace(one, node="others") for one in done]
 
 
@@ -132,7 +135,7 @@ def _done(
         there = artifacts.there(kind, shard)
         for number in sorted(there & {*range(max(frames.start, shard * SHARD), min(frames.stop, (shard + 1) * SHARD))}):
             try:
-                head, published = results.head(job, make(number), HEAD_BYTES)
+                head, published = results.read_head(job, make(number), HEAD_BYTES)
                 text = png_text(head)
             except ResultVanishedError:
                 continue  # removed meanwhile
@@ -145,8 +148,8 @@ def _done(
             yield ResultRecord(
                 kind,
                 number,
-                plain(text.get("node", "?"), 80),
-                plain(text.get("numeric-class", "?"), 500),
+                sanitize(text.get("node", "?"), 80),
+                sanitize(text.get("numeric-class", "?"), 500),
                 published,
                 _seconds(text.get("seconds"), odd),
             )
@@ -159,7 +162,7 @@ def _seconds(text: str | None, odd: Counter[str]) -> float | None:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
-    if not 0 <= seconds <= MOST_S:
+    if not 0 <= seconds <= MAX_SECONDS:
         odd["times that no task takes"] += 1
         return None
     return seconds
@@ -167,7 +170,7 @@ def _seconds(text: str | None, odd: Counter[str]) -> float | None:
 
 def _time(job: Job, task: Task) -> float | None:
     try:
-        return results.head(job, task, 0)[1]
+        return results.read_head(job, task, 0)[1]
     except JobQueueError:
         return None
 
@@ -188,7 +191,7 @@ def _evaluation(job: Job, frames: range, odd: Counter[str]) -> tuple[dict[int, f
             number, error = row["frame"], row["film"]["warping_error"]
         except DECODE_ERRORS:
             number, error = None, None
-        fits = isinstance(error, int | float) and not isinstance(error, bool) and 0 <= error <= MOST_ERROR
+        fits = isinstance(error, int | float) and not isinstance(error, bool) and 0 <= error <= MAX_ERROR
         if type(number) is int and number in frames and (error is None or fits):
             errors[number] = error
         else:

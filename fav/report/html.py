@@ -10,11 +10,11 @@ from string import Template
 import cv2
 import numpy as np
 
-from fav.errors import FavError, plain
+from fav.errors import FavError, sanitize
 from fav.pipeline.provenance import lines_of
 from fav.report import plots
 from fav.report.data import JobReportData
-from fav.stylize.postprocess import finished
+from fav.stylize.postprocess import postprocess
 from fav.util.text import duration
 from fav.video import FrameReader
 
@@ -29,14 +29,14 @@ def page(facts: JobReportData, video: Path, mark: str) -> str:
     """The page of a job, with pictures of its `video`; `mark` says at its head what made it."""
     worst = worst_frames(facts)
     chosen = shown_frames(facts, worst)
-    shown = dict(before_and_after(facts, video, chosen))
+    shown = dict(comparison_frames(facts, video, chosen))
     lacking = {"pictures that cannot be shown": len(chosen) - len(shown)} if len(shown) < len(chosen) else {}
     parts = {
         "title": escape(facts.name), "mark": escape(mark), "summary": _table({**summary(facts), **left_out(facts, lacking)}),
         "pictures": "\n".join(_picture(facts, number, *pair) for number, pair in shown.items()),
         "choices": "".join(f'<button data-frame="{number}">{number}</button>' for number in shown) or "–",
         "timeline": plots.timeline(facts), "rate": plots.rate(facts), "nodes": _nodes(facts),
-        "steadiness": _steadiness(facts, worst), "attempts": _attempts(facts), "options": _table(options(facts)),
+        "steadiness": _warping_errors(facts, worst), "attempts": _attempts(facts), "options": _table(options(facts)),
     }  # fmt: skip
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(parts)
 
@@ -46,7 +46,7 @@ def summary(facts: JobReportData) -> dict[str, str]:
     frames, timeline, spec = facts.of("frame"), facts.artifacts.timeline, facts.artifacts.spec
     wall = frames[-1].published - facts.created
     hosts = {one.node.rsplit("-", 2)[0] for one in facts.done}
-    known = str(timeline.end - spec.start) if timeline.complete else "?"
+    known = str(timeline.end - spec.start) if timeline.is_complete else "?"
     return {
         "state": str(facts.state),
         "frames": f"{len(frames)} of {known}, {spec.width}×{spec.height}, in {_count(len(facts.cuts) + 1, 'shot')}",
@@ -63,7 +63,7 @@ def summary(facts: JobReportData) -> dict[str, str]:
 
 def left_out(facts: JobReportData, lacking: dict[str, int]) -> dict[str, str]:
     """A line on the frames that are left out, and on what makes no sense; none where there is nothing of the kind."""
-    frames = facts.left_out.in_words(facts.artifacts.timeline.end - facts.artifacts.spec.start)
+    frames = facts.left_out.describe(facts.artifacts.timeline.end - facts.artifacts.spec.start)
     odd = ", ".join(f"{times} {what}" for what, times in sorted({**facts.odd, **lacking}.items()))
     return {"left out": "; ".join(filter(None, (frames, odd)))} if frames or odd else {}
 
@@ -74,13 +74,13 @@ def options(facts: JobReportData) -> dict[str, str]:
         name: value
         for name, value in facts.artifacts.spec.to_json().items()
         if name not in ("notes", "provenance")
-        and not name.endswith(("_print", "_prints"))
+        and not name.endswith(("_hash", "_hashes"))
         and value not in (None, [], False)
     }  # which tell a person nothing
     classes = sorted({one.numeric_class for one in facts.done})
     return {
         **lines_of(facts.artifacts.spec.provenance or {}),
-        **{f"recorded {name.replace('_', ' ')}": plain(value, 2000) for name, value in spec.items()},
+        **{f"recorded {name.replace('_', ' ')}": sanitize(value, 2000) for name, value in spec.items()},
         "computed with": "\n".join(classes),
         "reported by": f"Python {platform.python_version()}, OpenCV {cv2.__version__}",
     }
@@ -98,17 +98,17 @@ def shown_frames(facts: JobReportData, worst: list[int]) -> list[int]:
     return sorted({*worst, *(there[round(place)] for place in np.linspace(0, len(there) - 1, PICTURES - len(worst)))})
 
 
-def before_and_after(
+def comparison_frames(
     facts: JobReportData, video: Path, frames: list[int]
 ) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
     """(number, (source, film)) of those of the frames that can be shown, (H, W, 3) uint8 BGR at the size of the film."""
     spec, index = facts.artifacts.spec, facts.artifacts.timeline.index
     try:
-        finish = spec.finish(facts.artifacts.job.share.layout.root)
+        finish = spec.postprocess_settings(facts.artifacts.job.share.layout.root)
         with FrameReader(video, size=finish.size, settings=spec.source) as reader:
             for number in frames:
                 if (painted := facts.picture(number)) is not None:
-                    film = next(finished([painted], finish, video, index, number, spec.source))
+                    film = next(postprocess([painted], finish, video, index, number, spec.source))
                     yield number, (reader.read(number, index), film)
     except FavError:
         return  # the video, or the mask, is not the job's any more
@@ -138,7 +138,7 @@ def _nodes(facts: JobReportData) -> str:
     rows = []
     for node in plots.nodes_of(facts):
         mine = [one for one in facts.done if one.node == node]
-        frames, flows = ([one for one in mine if one.kind in kinds] for kinds in (("frame", "lead"), ("flow",)))
+        frames, flows = ([one for one in mine if one.kind in kinds] for kinds in (("frame", "warmup"), ("flow",)))
         since, until = min(one.published - (one.took or 0) for one in mine), max(one.published for one in mine)
         busy = plots.span(mine) / (until - since) if until > since else None
         each = plots.span(frames) / len(frames) if frames else None
@@ -156,10 +156,10 @@ def _nodes(facts: JobReportData) -> str:
     return _rows(heads, rows)
 
 
-def _steadiness(facts: JobReportData, worst: list[int]) -> str:
+def _warping_errors(facts: JobReportData, worst: list[int]) -> str:
     if not facts.errors:
         return "<p>Not measured: a job with <code>--evaluate PAINTING</code> is; so does <code>python -m fav evaluate</code>.</p>"
-    return plots.steadiness(facts, worst)
+    return plots.plot_warping_error(facts, worst)
 
 
 def _attempts(facts: JobReportData) -> str:

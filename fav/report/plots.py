@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from fav.report.data import JobReportData, ResultRecord
 from fav.util.plot_text import plain_text
 
-COLORS = {"frame": "#3465a4", "lead": "#8ae234", "flow": "#e9a33b"}
+COLORS = {"frame": "#3465a4", "warmup": "#8ae234", "flow": "#e9a33b"}
 MINUTE, HOUR = 60.0, 3600.0
 RATES, EACH = 60, 8  # at most so many bars of the rate, of so many frames on average
 WIDTH = 10.5  # inches
@@ -32,8 +32,8 @@ def timeline(facts: JobReportData) -> str:
     for line, node in enumerate(nodes):
         for kind, color in COLORS.items():
             axes.broken_barh(bars[node, kind], (line - 0.4, 0.8), color=color, linewidth=0)
-    marks = {"indexed": facts.indexed, "film": facts.stitched}
-    for name, when in marks.items():
+    flags = {"indexed": facts.indexed, "film": facts.stitched}
+    for name, when in flags.items():
         if when is not None:
             axes.axvline((when - facts.created) / unit, color="#555753", linestyle=":", linewidth=1)
             axes.text((when - facts.created) / unit, -0.6, name, ha="center", va="bottom", fontsize=8, color="#555753")
@@ -62,7 +62,7 @@ def rate(facts: JobReportData) -> str:
 
 
 @plain_text()
-def steadiness(facts: JobReportData, worst: Sequence[int]) -> str:
+def plot_warping_error(facts: JobReportData, worst: Sequence[int]) -> str:
     """The warping error of every frame that was measured, with cuts and the worst frames."""
     figure, axes = _figure(2.4)
     frames = sorted(facts.errors)

@@ -14,7 +14,7 @@ def luma(frame: np.ndarray) -> np.ndarray:
     return ((_luma(frame) + 500) // 1000).astype(np.uint8)
 
 
-def with_colors_of(stylized: np.ndarray, source: np.ndarray) -> np.ndarray:
+def transfer_chroma(stylized: np.ndarray, source: np.ndarray) -> np.ndarray:
     """The luma of `stylized` with the chroma of `source`; all (H, W, 3) uint8 BGR.
 
     Cr and Cb are R - Y and B - Y, scaled, so the source is moved, in all three channels by the same amount, to the
@@ -41,7 +41,7 @@ def blend(source: np.ndarray, stylized: np.ndarray, share: float | np.ndarray) -
     return np.rint(source + step).astype(np.uint8)
 
 
-def share_of(strength: float, mask: np.ndarray | None = None) -> float | np.ndarray:
+def style_weight(strength: float, mask: np.ndarray | None = None) -> float | np.ndarray:
     """The share of style for `blend`: the strength, 0 to 1, times the mask (H, W) uint8, 255 for all, where there is one."""
     return strength if mask is None else strength * mask / 255
 

@@ -28,10 +28,10 @@ from fav.stylize.recurrence import Recurrence
 from fav.stylize.settings import StyleSettings
 from fav.stylize.timeline import Timeline
 from fav.util.images import read_image, resize
-from fav.util.malloc import keep_freed_memory
+from fav.util.malloc import tune_malloc
 from fav.video import AS_IT_IS, FrameIndex, FrameReader, SourceSettings
 
-Painting = Future[tuple[np.ndarray, float]]  # of a picture (H, W, 3) uint8, and the seconds that it took
+PendingFrame = Future[tuple[np.ndarray, float]]  # of a picture (H, W, 3) uint8, and the seconds that it took
 
 CORES = torch.get_num_threads()  # asked before anything has changed it
 
@@ -39,7 +39,7 @@ CORES = torch.get_num_threads()  # asked before anything has changed it
 class FrameStylizer:
     """A video and a look, ready to work. Models are loaded on first use and then kept.
 
-    It has two threads of its own, one for `painting` and one to `look_ahead`; while the first is at work, whoever has the
+    It has two threads of its own, one for `painting` and one to `prefetch_flow`; while the first is at work, whoever has the
     studio may ask for `flow`, and for nothing else. `threads` is for the whole process: a node may make a film with the
     threads that its job wants, and then one with all.
     """
@@ -47,45 +47,47 @@ class FrameStylizer:
     def __init__(
         self,
         video: Path,
-        look: StyleSettings,
-        settings: SourceSettings = AS_IT_IS,
+        settings: StyleSettings,
+        source: SourceSettings = AS_IT_IS,
         threads: int | None = None,
         device: str = "cpu",
         backend: str = "auto",
     ):
         torch.set_num_threads(threads or CORES)
         cv2.setNumThreads(threads or -1)
-        keep_freed_memory()
-        self.look = look
+        tune_malloc()
+        self.settings = settings
         self.device = device
-        self.reader = FrameReader(video, size=look.size, settings=settings)
-        runner = partial(StyleRunner, device=device, backend=choose(backend, device), precision=look.precision)
-        self.runner = runner(load_mixture(look.style, look.mix))
-        opener = runner(load_style(look.first_frame_style, in_channels=3)) if look.first_frame_style else None
-        seed = resize(read_image(look.seed), look.size) if look.seed else None
-        self.recurrence = Recurrence(self.runner, opener, seed, look.fill, look.key)
+        self.reader = FrameReader(video, size=settings.size, settings=source)
+        runner = partial(StyleRunner, device=device, backend=choose(backend, device), precision=settings.precision)
+        self.runner = runner(load_mixture(settings.style, settings.mix))
+        opener = runner(load_style(settings.first_frame_style, in_channels=3)) if settings.first_frame_style else None
+        seed = resize(read_image(settings.init_frame), settings.size) if settings.init_frame else None
+        self.recurrence = Recurrence(self.runner, opener, seed, settings.occlusion_fill, settings.key)
         self._flow = flows.make(
-            look.flow, look.flow_weights, device, self.runner.precision, threads, look.flow_downscale
+            settings.flow, settings.flow_weights, device, self.runner.precision, threads, settings.flow_downscale
         )
-        self._files = FlowFiles.of(look)
-        self._eyes = Lock()  # the reader and the flow method are used by one thread at a time
+        self._files = FlowFiles.of(settings)
+        self._decode_lock = Lock()  # the reader and the flow method are used by one thread at a time
         self._painter, self._helper = ThreadPoolExecutor(1, "paint"), ThreadPoolExecutor(1, "look ahead")
         self._ahead: dict[tuple[int, int], Future] = {}  # of the pair that was looked ahead to
-        self._seen: tuple[int, np.ndarray] | None = None  # the source frame that was looked at last, by its number
+        self._last_source: tuple[int, np.ndarray] | None = (
+            None  # the source frame that was looked at last, by its number
+        )
 
     @property
     def numeric_class(self) -> str:
         """What decides the last bits: results of one class are the same byte for byte."""
         return (
             f"{self.runner.numeric_class()}; numpy {np.__version__}; opencv {cv2.__version__}; "
-            f"flow {'from files, else ' if self._files else ''}{flows.words(self.look.flow)}"
+            f"flow {'from files, else ' if self._files else ''}{flows.version_string(self.settings.flow)}"
         )
 
     def flow_is_given(self, backward: bool) -> bool:
         """Whether all flow that a film needs comes from files; `backward` for one that is stylized from its end."""
         return self._files.whole(backward)
 
-    def painting(
+    def submit_frame(
         self,
         run: FrameChain,
         position: int,
@@ -93,7 +95,7 @@ class FrameStylizer:
         prior: np.ndarray | None,
         geometry: FlowField | None = None,
         ahead: bool = True,
-    ) -> Painting:
+    ) -> PendingFrame:
         """Begin to paint the picture at a position of a run, beside whatever else is done.
 
         `prior` is the picture before it in the chain, which a first one and independent ones do without; `geometry` is made
@@ -104,7 +106,7 @@ class FrameStylizer:
         before = run.frame(position - 1) if chained and position else None
         after = run.frame(position + 1) if chained and ahead and position + 1 < len(run) else None
         return self._painter.submit(
-            self._paint, frame, before, after, timeline.index, frame == timeline.opening, prior, geometry
+            self._paint, frame, before, after, timeline.index, frame == timeline.first_frame, prior, geometry
         )
 
     def _paint(
@@ -122,7 +124,7 @@ class FrameStylizer:
             geometry = self.geometry(frame, before, index)
         self.source(frame, index)
         if after is not None:
-            self.look_ahead(after, frame, index)
+            self.prefetch_flow(after, frame, index)
         if before is None or geometry is None:
             picture = self.first(frame, index, opening)
         elif prior is not None:
@@ -132,18 +134,18 @@ class FrameStylizer:
         return picture, time.monotonic() - began
 
     def geometry(
-        self, frame: int, before: int, index: FrameIndex, tick: Callable[[], None] = lambda: None
+        self, frame: int, before: int, index: FrameIndex, report_progress: Callable[[], None] = lambda: None
     ) -> FlowField:
         """Flow and reliability between a frame and the one before it in the chain, as they travel.
 
-        `tick` is called between the two directions, each of which may take long.
+        `report_progress` is called between the two directions, each of which may take long.
         """
         looked = self._ahead.pop((frame, before), None)
-        here, geometry = looked.result() if looked else self._look(frame, before, index, tick)
-        self._seen = frame, here
+        here, geometry = looked.result() if looked else self._look(frame, before, index, report_progress)
+        self._last_source = frame, here
         return geometry
 
-    def look_ahead(self, frame: int, before: int, index: FrameIndex) -> None:
+    def prefetch_flow(self, frame: int, before: int, index: FrameIndex) -> None:
         """Begin to make the geometry of a frame beside whatever else is done, for when it is asked for.
 
         One pair at a time; what of an earlier one was not asked for is dropped. What fails is raised when it is asked for.
@@ -154,23 +156,23 @@ class FrameStylizer:
 
     def source(self, frame: int, index: FrameIndex) -> np.ndarray:
         """A source frame (H, W, 3) uint8 BGR at the size of the look, not to be written to."""
-        if self._seen is None or self._seen[0] != frame:
-            with self._eyes:
-                self._seen = frame, self.reader.read(frame, index)
-        return self._seen[1]
+        if self._last_source is None or self._last_source[0] != frame:
+            with self._decode_lock:
+                self._last_source = frame, self.reader.read(frame, index)
+        return self._last_source[1]
 
     def flow(self, start: np.ndarray, end: np.ndarray) -> np.ndarray:
         """As a method of `fav.flow`: (H, W, 2) float32 pixels, from one frame (H, W, 3) to another."""
-        with self._eyes:
+        with self._decode_lock:
             return self._flow(start, end)
 
     def _look(
-        self, frame: int, before: int, index: FrameIndex, tick: Callable[[], None] = lambda: None
+        self, frame: int, before: int, index: FrameIndex, report_progress: Callable[[], None] = lambda: None
     ) -> tuple[np.ndarray, FlowField]:
-        with self._eyes:
+        with self._decode_lock:
             here, there = self.reader.read(frame, index), self.reader.read(before, index)
             return here, between_numbers(
-                self._files, self._flow, (frame, before), (here, there), self.look.min_filter, tick
+                self._files, self._flow, (frame, before), (here, there), self.settings.occlusion_erode, report_progress
             )
 
     def first(self, frame: int, index: FrameIndex, opening: bool) -> np.ndarray:
@@ -188,7 +190,7 @@ class FrameStylizer:
 
 
 @dataclass
-class PaintedFrame:
+class StylizedFrame:
     """A stylized frame of a chain, and the painting of the one that follows, where that is begun.
 
     `seconds` that it took, None where it was not begun before it was asked for.
@@ -196,18 +198,18 @@ class PaintedFrame:
 
     picture: np.ndarray
     seconds: float | None = None
-    following: Painting | None = None
+    following: PendingFrame | None = None
 
 
-def paint(
-    studio: FrameStylizer,
+def stylize_position(
+    stylizer: FrameStylizer,
     timeline: Timeline,
     run: FrameChain,
     position: int,
-    before: PaintedFrame | None,
+    before: StylizedFrame | None,
     geometry: FlowField | None = None,
     until: int = 0,
-) -> PaintedFrame:
+) -> StylizedFrame:
     """The frame at a position of a run, painted on from the one `before` it, which a first one and independent ones do without.
 
     The one that follows is begun, too, where its position is less than `until`. `geometry` is made where it is not given.
@@ -215,42 +217,42 @@ def paint(
     prior, begun = None, None
     if before:
         prior, begun, before.following = before.picture, before.following, None  # what has failed is not asked again
-    painting = begun or studio.painting(run, position, timeline, prior, geometry, position + 1 < until)
+    painting = begun or stylizer.submit_frame(run, position, timeline, prior, geometry, position + 1 < until)
     picture, seconds = painting.result()
     following = None
     if position + 1 < until:
-        following = studio.painting(run, position + 1, timeline, picture, None, position + 2 < until)
-    return PaintedFrame(picture, seconds if begun else None, following)
+        following = stylizer.submit_frame(run, position + 1, timeline, picture, None, position + 2 < until)
+    return StylizedFrame(picture, seconds if begun else None, following)
 
 
 def stylized(
-    studio: FrameStylizer, timeline: Timeline, tick: Callable[[], None] = lambda: None
+    stylizer: FrameStylizer, timeline: Timeline, report_progress: Callable[[], None] = lambda: None
 ) -> Iterator[np.ndarray]:
     """All stylized frames of a film whose index is complete, as it shows them, from its first to its last, in this process."""
     leads: dict[int, list[np.ndarray]] = {}
-    for run in timeline.runs:
+    for run in timeline.chains:
         following = timeline.next_chunk(run)
         leads = {
-            chunk.start: leads.get(chunk.start) or list(_painted(studio, timeline, chunk, range(chunk.lead)))
+            chunk.start: leads.get(chunk.start) or list(_stylized_chain(stylizer, timeline, chunk, range(chunk.warmup)))
             for chunk in (run, following)
             if chunk
         }
-        before = PaintedFrame(leads[run.start][-1]) if run.lead else None
-        chain = _painted(studio, timeline, run, range(run.lead, len(run)), before)
-        if run.backward:
+        before = StylizedFrame(leads[run.start][-1]) if run.warmup else None
+        chain = _stylized_chain(stylizer, timeline, run, range(run.warmup, len(run)), before)
+        if run.reverse:
             chain = reversed(list(chain))  # a whole run in memory; a job on a share keeps them there
         for frame, picture in zip(range(run.start, run.stop), chain, strict=True):
-            tick()
-            share = run.share(frame)
+            report_progress()
+            share = run.crossfade_weight(frame)
             if share and following is not None:
-                picture = blend(picture, leads[following.start][following.position(frame)], share)
+                picture = blend(picture, leads[following.start][following.index_of(frame)], share)
             yield picture
 
 
-def _painted(
-    studio: FrameStylizer, timeline: Timeline, run: FrameChain, positions: range, before: PaintedFrame | None = None
+def _stylized_chain(
+    stylizer: FrameStylizer, timeline: Timeline, run: FrameChain, positions: range, before: StylizedFrame | None = None
 ) -> Iterator[np.ndarray]:
     """The pictures at positions of a run, from the one `before` them. Each is painted while the one before it is used."""
     for position in positions:
-        before = paint(studio, timeline, run, position, before, until=positions.stop)
+        before = stylize_position(stylizer, timeline, run, position, before, until=positions.stop)
         yield before.picture

@@ -23,12 +23,12 @@ def export_flow(
     stop: int | None = None,
     size: tuple[int, int] | None = None,
     settings: SourceSettings = AS_IT_IS,
-    tick: Callable[[], None] = lambda: None,
+    report_progress: Callable[[], None] = lambda: None,
 ) -> int:
     """Write flow in both directions, and where it is reliable, of the frames `[start, stop)` of `video`, to the directory `out`.
 
     `size` is (width, height) of the flow, None for the video's. The reliability has not been through a minimum filter: a film's
-    own one (`--min-filter`) does that. Returns the number of frames. FavError where there are none.
+    own one (`--occlusion-erode`) does that. Returns the number of frames. FavError where there are none.
     """
     before, count = None, 0
     with decode(video, settings) as decoding:
@@ -46,7 +46,7 @@ def export_flow(
                 trusted = reliability(quantized(backward), quantized(forward), here, min_filter=1)
                 (out / (RELIABLE % number)).write_bytes(cv2.imencode(".pgm", 255 * trusted)[1].tobytes())
             before, count = here, count + 1
-            tick()
+            report_progress()
     if not count:
         raise FavError(f"{video}: expected more than {start} frames for this --range, got fewer")
     return count

@@ -3,17 +3,17 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from fav.stylize.timeline import PIECE, IndexSegment
+from fav.stylize.timeline import SEGMENT_FRAMES, IndexSegment
 from fav.video import AS_IT_IS, FrameIndex, SourceSettings, decode
 from fav.video.shot_detection import THRESHOLD, CutFinder
 
 
-def index_pieces(
+def index_segments(
     video: Path,
     stop: int | None,
     cuts: tuple[int, ...] | None,
     settings: SourceSettings = AS_IT_IS,
-    tick: Callable[[], None] = lambda: None,
+    report_progress: Callable[[], None] = lambda: None,
     threshold: float = THRESHOLD,
 ) -> Iterator[IndexSegment]:
     """One pass over a video: its frames and cuts, a piece at a time.
@@ -26,7 +26,7 @@ def index_pieces(
 
     def piece(last: bool) -> IndexSegment:
         """Of the first frames that are held back."""
-        taken = frames if last else frames[:PIECE]
+        taken = frames if last else frames[:SEGMENT_FRAMES]
         mine = tuple(cut for cut in cuts_found if cut < start + len(taken))
         notes = tuple(decoding.warnings) if last else ()
         return IndexSegment(start, FrameIndex.of(taken, decoding.time_base), mine, last, notes)
@@ -35,18 +35,22 @@ def index_pieces(
         if stop is not None and decoded.number >= stop:
             break
         # Held back until the next frame is here, so that the last piece knows that it is the last.
-        if len(frames) >= PIECE and finder.settled >= start + PIECE:
+        if len(frames) >= SEGMENT_FRAMES and finder.settled >= start + SEGMENT_FRAMES:
             yield piece(last=False)
             start, frames, cuts_found = (
-                start + PIECE,
-                frames[PIECE:],
-                [cut for cut in cuts_found if cut >= start + PIECE],
+                start + SEGMENT_FRAMES,
+                frames[SEGMENT_FRAMES:],
+                [cut for cut in cuts_found if cut >= start + SEGMENT_FRAMES],
             )
-        tick()
+        report_progress()
         frames.append(decoded)
         cuts_found += finder.push(decoded)
     cuts_found += finder.finish()
-    if len(frames) > PIECE:  # some waited for what may be a flash
+    if len(frames) > SEGMENT_FRAMES:  # some waited for what may be a flash
         yield piece(last=False)
-        start, frames, cuts_found = start + PIECE, frames[PIECE:], [cut for cut in cuts_found if cut >= start + PIECE]
+        start, frames, cuts_found = (
+            start + SEGMENT_FRAMES,
+            frames[SEGMENT_FRAMES:],
+            [cut for cut in cuts_found if cut >= start + SEGMENT_FRAMES],
+        )
     yield piece(last=True)

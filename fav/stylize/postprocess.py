@@ -11,14 +11,14 @@ import cv2
 import numpy as np
 
 from fav.errors import FavError
-from fav.stylize.blend import blend, luma, share_of, with_colors_of
+from fav.stylize.blend import blend, luma, style_weight, transfer_chroma
 from fav.stylize.settings import PostprocessSettings
 from fav.util.image_sequence import is_sequence
 from fav.util.images import read_image, resize
 from fav.video import AS_IT_IS, FrameIndex, FrameReader, SourceSettings, decode, probe
 
 
-def finished(
+def postprocess(
     frames: Iterable[np.ndarray],
     finish: PostprocessSettings,
     video: Path | str,
@@ -37,9 +37,9 @@ def finished(
     masks = mask_frames(finish.mask, finish.size, start) if finish.mask else None
     with FrameReader(video, size=finish.size, settings=settings) as reader:
         for number, frame in enumerate(frames, start):
-            share = share_of(finish.strength, next(masks) if masks else None)
+            share = style_weight(finish.strength, next(masks) if masks else None)
             source, stylized = reader.read(number, index), resize(frame, finish.size)
-            yield blend(source, with_colors_of(stylized, source) if finish.preserve_colors else stylized, share)
+            yield blend(source, transfer_chroma(stylized, source) if finish.preserve_colors else stylized, share)
 
 
 def mask_frames(mask: Path, size: tuple[int, int], start: int = 0) -> Iterator[np.ndarray]:
@@ -59,7 +59,7 @@ def mask_frames(mask: Path, size: tuple[int, int], start: int = 0) -> Iterator[n
                 yield resize(luma(decoded.image()), size)
     raise FavError(
         f"mask {mask}: expected a picture for frame {max(number + 1, start)}, got only {number + 1} frames; "
-        f"make the film again with a whole mask: coordinator.py stitch SHARED JOB --mask MASK"
+        f"make the film again with a whole mask: `stitch SHARED JOB --mask MASK`"
     )
 
 

@@ -27,14 +27,14 @@ class Recurrence:
 
     runner: "StyleRunner"
     opener: "StyleRunner | None" = None
-    seed: np.ndarray | None = None
+    init_frame: np.ndarray | None = None
     fill: str = FILLS[0]
     key: str = ""
 
     def first(self, frame: np.ndarray, number: int = 0, opening: bool = False) -> np.ndarray:
         """The stylized `frame` (H, W, 3) uint8 with this number, which begins a shot; `opening`: the film."""
-        if opening and self.seed is not None:
-            return self.seed
+        if opening and self.init_frame is not None:
+            return self.init_frame
         return (self.opener or self.runner).stylize(frame, fill=self._fill(number, frame))
 
     def next(self, frame: np.ndarray, prior: np.ndarray, geometry: FlowField, number: int = 0) -> np.ndarray:

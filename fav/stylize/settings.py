@@ -3,7 +3,7 @@
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
-LEAD = 7  # frames in which one chunk of a shot passes over into the next
+CROSSFADE = 7  # frames in which one chunk of a shot passes over into the next
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -21,10 +21,10 @@ class StyleSettings:
     flow: str
     flow_weights: Path | None = None
     first_frame_style: Path | None = None
-    seed: Path | None = None
+    init_frame: Path | None = None
     _: KW_ONLY
-    min_filter: int
-    fill: str
+    occlusion_erode: int
+    occlusion_fill: str
     precision: str
     flow_downscale: int = 2
     flow_from: Path | None = None

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from fav.errors import plain
-from fav.stylize.chain import FrameChain, boundaries
-from fav.stylize.settings import LEAD
+from fav.errors import sanitize
+from fav.stylize.chain import FrameChain, chunk_starts
+from fav.stylize.settings import CROSSFADE
 from fav.video import FrameIndex
 
-PIECE = 100  # frames that one piece of the index describes
+SEGMENT_FRAMES = 100  # frames that one piece of the index describes
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class IndexSegment:
         )
         if not 0 <= start <= min((start, *cuts)) <= max((start, *cuts)) < start + max(len(index), 1):
             raise ValueError(f"expected cuts among the {len(index)} frames from {start} on")
-        return cls(start, index, cuts, bool(fields["last"]), tuple(plain(note, 500) for note in fields["notes"]))
+        return cls(start, index, cuts, bool(fields["last"]), tuple(sanitize(note, 500) for note in fields["notes"]))
 
 
 @dataclass
@@ -54,12 +54,12 @@ class Timeline:
 
     start: int = 0
     stop: int | None = None
-    backward: bool = False
+    reverse: bool = False
     independent: bool = False
     chunk: int | None = None
     pieces: list[IndexSegment] = field(default_factory=list)
-    known: int = 0  # frames of the source that are indexed
-    runs: list[FrameChain] = field(default_factory=list)
+    indexed_frames: int = 0  # frames of the source that are indexed
+    chains: list[FrameChain] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     cuts: list[int] = field(default_factory=list)  # that are known, but for one at the very beginning
     _joined: FrameIndex | None = None
@@ -71,111 +71,117 @@ class Timeline:
 
     def add(self, piece: IndexSegment) -> None:
         """Take the next piece in; runs keep what they have done."""
-        if piece.start != self.known:
-            raise ValueError(f"piece of the index: expected frame {self.known}, got frame {piece.start}")
+        if piece.start != self.indexed_frames:
+            raise ValueError(f"piece of the index: expected frame {self.indexed_frames}, got frame {piece.start}")
         self.pieces.append(piece)
-        self.known += len(piece.index)
+        self.indexed_frames += len(piece.index)
         self.notes += piece.notes
         self.cuts += [cut for cut in piece.cuts if self.start < cut]
-        self._divide(piece)
+        self._split(piece)
 
     @property
     def index(self) -> FrameIndex:
         """The index of all known frames."""
-        if self._joined is None or len(self._joined) < self.known:
+        if self._joined is None or len(self._joined) < self.indexed_frames:
             missing = self.pieces[self._in_index :]
-            self._joined = FrameIndex.joined(
+            self._joined = FrameIndex.concat(
                 [*([self._joined] if self._joined else []), *(piece.index for piece in missing)]
             )
             self._in_index = len(self.pieces)
         return self._joined
 
     @property
-    def opening(self) -> int | None:
+    def first_frame(self) -> int | None:
         """The very first frame to be painted, None where it is not known yet."""
-        return self.start if not self.backward else self.end - 1 if self.complete else None
+        return self.start if not self.reverse else self.end - 1 if self.is_complete else None
 
     @property
-    def complete(self) -> bool:
-        return bool(self.pieces) and (self.pieces[-1].last or self.stop is not None and self.known >= self.stop)
+    def is_complete(self) -> bool:
+        return bool(self.pieces) and (
+            self.pieces[-1].last or self.stop is not None and self.indexed_frames >= self.stop
+        )
 
     @property
     def end(self) -> int:
         """One past the last frame of the film that is known."""
-        return self.known if self.stop is None else min(self.stop, self.known)
+        return self.indexed_frames if self.stop is None else min(self.stop, self.indexed_frames)
 
     @property
-    def cut_off(self) -> int | None:
+    def stop_or_none(self) -> int | None:
         """The frame before which the film ends, None where it goes on to the source's own end."""
-        return None if self.stop is None or self.stop > self.known else self.stop
+        return None if self.stop is None or self.stop > self.indexed_frames else self.stop
 
     def shot_of(self, frame: int) -> tuple[int, int]:
         """The number, counted from 0, of the shot that a known frame of the film is in, and its first frame."""
         number = bisect_right(self.cuts, frame)
         return number, self.cuts[number - 1] if number else self.start
 
-    def run_of(self, frame: int) -> FrameChain:
+    def chain_of(self, frame: int) -> FrameChain:
         """The run that a known frame belongs to."""
-        return self.runs[self._position(frame)]
+        return self.chains[self._position(frame)]
 
-    def next_chunk(self, run: FrameChain) -> FrameChain | None:
+    def next_chunk(self, chain: FrameChain) -> FrameChain | None:
         """The chunk that a run passes over into; None where its shot ends with it, or may."""
-        return self.runs[self._position(run.start) + (-1 if self.backward else 1)] if run.passage else None
+        return self.chains[self._position(chain.start) + (-1 if self.reverse else 1)] if chain.crossfade else None
 
-    def runs_in(self, frames: range) -> list[FrameChain]:
+    def chains_in(self, frames: range) -> list[FrameChain]:
         """The runs that have some of these frames."""
-        return self.runs[max(self._position(frames.start), 0) : self._position(frames.stop - 1) + 1]
+        return self.chains[max(self._position(frames.start), 0) : self._position(frames.stop - 1) + 1]
 
     def _position(self, frame: int) -> int:
-        return bisect_right(self.runs, frame, key=lambda run: run.start) - 1
+        return bisect_right(self.chains, frame, key=lambda chain: chain.start) - 1
 
-    def unfinished(self) -> Iterator[FrameChain]:
+    def pending_chains(self) -> Iterator[FrameChain]:
         """The runs that are not done, first those that had most left when the film last grew.
 
         Whoever takes only a few pays for no more, however many there are.
         """
-        if self._sorted_at != self.known:
-            self._open = {run.start: run for run in sorted(self.runs, key=lambda run: -run.left) if run.left}
-            self._over, self._sorted_at = [], self.known
+        if self._sorted_at != self.indexed_frames:
+            self._open = {
+                chain.start: chain
+                for chain in sorted(self.chains, key=lambda chain: -chain.remaining)
+                if chain.remaining
+            }
+            self._over, self._sorted_at = [], self.indexed_frames
         for start in self._over:
             self._open.pop(start, None)
         self._over = []
-        for start, run in self._open.items():
-            if run.left:
-                yield run
+        for start, chain in self._open.items():
+            if chain.remaining:
+                yield chain
             else:
                 self._over.append(start)  # and each that is done is passed only once
 
-    def _divide(self, piece: IndexSegment) -> None:
+    def _split(self, piece: IndexSegment) -> None:
         """Go on with the last run, and begin new ones at the piece's cuts; flat in the length of the film."""
         begins = {piece.start} if self.independent else set(piece.cuts)
         edges = sorted(
-            {begin for begin in begins if self.start < begin < self.end} | ({self.start} if not self.runs else set())
+            {begin for begin in begins if self.start < begin < self.end} | ({self.start} if not self.chains else set())
         )
         for begin in edges:
-            if self.runs:
-                self._grow(begin, True)
+            if self.chains:
+                self._extend(begin, True)
             if begin < self.end:
                 self._shot = begin
-                self.runs.append(FrameChain(begin, begin, False, self.backward))
-        if self.runs:
-            self._grow(self.end, self.complete or self.independent)
+                self.chains.append(FrameChain(begin, begin, False, self.reverse))
+        if self.chains:
+            self._extend(self.end, self.is_complete or self.independent)
 
-    def _grow(self, stop: int, closed: bool) -> None:
+    def _extend(self, stop: int, closed: bool) -> None:
         """The last shot is known up to `stop`, and ends there if `closed`."""
-        last = self.runs[-1]
-        last.stop, last.closed, last.unsure = stop, closed, 0
-        if self.chunk is None or self.independent or self.backward and not closed:
+        last = self.chains[-1]
+        last.stop, last.is_final, last.undecided = stop, closed, 0
+        if self.chunk is None or self.independent or self.reverse and not closed:
             return
-        shot, at = self._shot, boundaries(stop - self._shot, self.chunk, last.start - self._shot)
-        cuts = [stop - place for place in reversed(at)] if self.backward else [shot + place for place in at]
+        shot, at = self._shot, chunk_starts(stop - self._shot, self.chunk, last.start - self._shot)
+        cuts = [stop - place for place in reversed(at)] if self.reverse else [shot + place for place in at]
         edges = [last.start, *cuts, stop]
-        chunks = [FrameChain(begin, end, closed or end < stop, self.backward) for begin, end in pairwise(edges)]
+        chunks = [FrameChain(begin, end, closed or end < stop, self.reverse) for begin, end in pairwise(edges)]
         for chunk in chunks:
-            begins, ends = (chunk.stop == stop, chunk.start == shot)[:: 1 if self.backward else -1]
-            chunk.lead, chunk.passage = 0 if begins else LEAD, 0 if ends else LEAD
+            begins, ends = (chunk.stop == stop, chunk.start == shot)[:: 1 if self.reverse else -1]
+            chunk.warmup, chunk.crossfade = 0 if begins else CROSSFADE, 0 if ends else CROSSFADE
         chunks[0].done = last.done
         if not closed:
-            passage = chunks[-1].start + self.chunk - LEAD  # if the shot goes on for long enough
-            chunks[-1].unsure = max(stop - passage, 0)
-        self.runs[-1:] = chunks
+            crossfade = chunks[-1].start + self.chunk - CROSSFADE  # if the shot goes on for long enough
+            chunks[-1].undecided = max(stop - crossfade, 0)
+        self.chains[-1:] = chunks

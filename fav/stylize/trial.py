@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from fav import flow as flows
-from fav.flow.field import between
+from fav.flow.field import estimate
 from fav.model.interpolation import load_mixture
 from fav.model.runner import StyleRunner
-from fav.stylize.blend import blend, with_colors_of
+from fav.stylize.blend import blend, transfer_chroma
 from fav.stylize.settings import network_size
 from fav.util.images import resize
 
@@ -97,7 +97,7 @@ def trials(
                 flow_s = flow_s or _flow_seconds(frames, frame.shape[1::-1])
             picture = resize(stylized[moment], size)
             if variant.preserve_colors:
-                picture = with_colors_of(picture, frames[0])
+                picture = transfer_chroma(picture, frames[0])
             yield Trial(variant, moment, blend(frames[0], picture, variant.strength), network_s + (flow_s or 0))
 
 
@@ -108,5 +108,5 @@ def _flow_seconds(frames: list[np.ndarray], size: tuple[int, int]) -> float | No
     here, before = (resize(frame, size) for frame in (frames[1], frames[0]))
     flow = flows.make("dis", None)
     began = time.monotonic()
-    between(flow, here, before, MIN_FILTER)
+    estimate(flow, here, before, MIN_FILTER)
     return time.monotonic() - began

@@ -136,7 +136,7 @@ def truth(here: View, there: View) -> Truth:
     return Truth(flow, np.where(inside, seen, HIDDEN).astype(np.uint8))
 
 
-def write_scene(out: Path, scene: Scene, tick: Callable[[], None] = lambda: None) -> None:
+def write_scene(out: Path, scene: Scene, report_progress: Callable[[], None] = lambda: None) -> None:
     """Write all frames and what is known of them into the directory `out`, which must exist.
 
     frame_%04d.png, and for every frame that has one before it in its shot flow_bwd_%04d.flo and reliability_%04d.png
@@ -152,7 +152,7 @@ def write_scene(out: Path, scene: Scene, tick: Callable[[], None] = lambda: None
             write_flo(out / f"flow_bwd_{number:04d}.flo", known.flow)
             (out / f"reliability_{number:04d}.png").write_bytes(cv2.imencode(".png", known.seen)[1].tobytes())
         before = here
-        tick()
+        report_progress()
 
 
 def _poses(scene: Scene, shot: int, n: float) -> np.ndarray:

@@ -14,7 +14,7 @@ from fav.model.runner import StyleRunner
 from fav.stylize.recurrence import Recurrence
 from fav.training.image_folder import ImageFile
 from fav.training.motion_fields import still
-from fav.training.synthetic_sequences import Layer, SyntheticSequence, compose, draw_object, draw_window
+from fav.training.synthetic_sequences import Layer, SyntheticSequence, compose, sample_background, sample_foreground
 from fav.util.images import encode_png
 
 FRAMES = 25
@@ -35,12 +35,12 @@ class Samples:
 def samples_of(photos: list[ImageFile], side: int) -> Samples:
     """What a sheet shows, made of photographs that were held out; the same ones give the same samples."""
     rng = np.random.default_rng(1)
-    background, place = draw_window(photos[:1], rng, side)
+    background, place = sample_background(photos[:1], rng, side)
     pan = replace(still(), offset=np.array([1.7, 0.4]), matrix=0.002 * np.eye(2), centre=np.full(2, side / 2))
     drift = replace(still(), offset=np.array([-2.3, 0.9]))
     clips = []
     for motions in ([pan] * FRAMES, [still()] * FRAMES):
-        thing = draw_object(
+        thing = sample_foreground(
             photos[-1:], np.random.default_rng(2), side, [drift] * FRAMES if motions[0] is pan else motions
         )
         clips.append(compose([Layer(background, place, motions), thing], side, FRAMES - 1))

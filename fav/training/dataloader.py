@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from fav.errors import FavError
 from fav.training.config import TrainingConfig
 from fav.training.image_folder import ImageFile
-from fav.training.synthetic_sequences import SyntheticSequence, draw_sequence, torn
+from fav.training.synthetic_sequences import SyntheticSequence, draw_sequence, drop_reliability
 from fav.training.video_clips import Clip, ClipSampler
 
 AHEAD = 3  # batches that each worker makes ahead
@@ -57,7 +57,9 @@ class Batches(Dataset):
             sequence = self._sampler.draw(rng, recipe.crop, steps)
         else:
             sequence = draw_sequence(kind, self.photos, rng, recipe.crop, steps)
-        told = [torn(trust, rng) if rng.random() < recipe.holes else trust for trust in sequence.reliability]
+        told = [
+            drop_reliability(trust, rng) if rng.random() < recipe.holes else trust for trust in sequence.reliability
+        ]
         return SyntheticSequence(sequence.frames, sequence.flow, np.stack(told) if told else sequence.reliability)
 
 

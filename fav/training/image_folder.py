@@ -9,12 +9,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fav.errors import FavError, plain
-from fav.util.images import LARGEST, MOST_PIXELS, claimed_size, read_image, resize
+from fav.errors import FavError, sanitize
+from fav.util.images import MAX_PIXELS, MAX_SIDE, claimed_size, read_image, resize
 from fav.util.reading import read_file
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm"}
-FEWEST = 20
+MIN_IMAGES = 20
 HELD_OUT_EVERY, HELD_OUT = 20, 6
 NAMED = 5  # files named in full before the rest is counted
 # JPEGs are decoded at a fraction for a fraction of the time.
@@ -54,8 +54,10 @@ class ImageFolder:
     notes: list[str]
 
 
-def open_album(directory: Path, crop: int, tick: Callable[[int, int], None] = lambda done, total: None) -> ImageFolder:
-    """All pictures of a directory and those below it, each looked at once; `tick` hears how many of how many are.
+def open_image_folder(
+    directory: Path, crop: int, report_progress: Callable[[int, int], None] = lambda done, total: None
+) -> ImageFolder:
+    """All pictures of a directory and those below it, each looked at once; `report_progress` hears how many of how many are.
 
     Every 20th, at most 6, are held out. Raises FavError where fewer than 20 have at least half of `crop` pixels a side.
     """
@@ -69,7 +71,7 @@ def open_album(directory: Path, crop: int, tick: Callable[[int, int], None] = la
     digest = hashlib.blake2b(digest_size=16)
     with ThreadPoolExecutor() as pool:
         for number, (path, short) in enumerate(zip(files, pool.map(_short_side, files)), 1):
-            tick(number, len(files))
+            report_progress(number, len(files))
             if short is None:
                 unread.append(path.name)
             elif short < crop / 2:
@@ -81,10 +83,10 @@ def open_album(directory: Path, crop: int, tick: Callable[[int, int], None] = la
                 )
     notes = _notes("no files, left out", others) + _notes("not readable, left out", unread)
     notes += _notes(f"smaller than {crop // 2} pixels, left out", small)
-    if len(readable) < FEWEST:
+    if len(readable) < MIN_IMAGES:
         told = f" ({'; '.join(notes)})" if notes else ""
         raise FavError(
-            f"{directory}: expected at least {FEWEST} photographs to learn from, got {len(readable)}{told}; "
+            f"{directory}: expected at least {MIN_IMAGES} photographs to learn from, got {len(readable)}{told}; "
             f"some hundred are good"
         )
     held_out = readable[::HELD_OUT_EVERY][:HELD_OUT]
@@ -93,7 +95,7 @@ def open_album(directory: Path, crop: int, tick: Callable[[int, int], None] = la
 
 def _notes(what: str, names: list[str]) -> list[str]:
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return [f"{what}: {', '.join(map(plain, names[:NAMED]))}{more}"] if names else []
+    return [f"{what}: {', '.join(map(sanitize, names[:NAMED]))}{more}"] if names else []
 
 
 def _short_side(path: Path) -> int | None:
@@ -103,9 +105,9 @@ def _short_side(path: Path) -> int | None:
 
 def _decode(path: Path, flags: int) -> np.ndarray | None:
     try:
-        data = read_file(path, f"picture {path}", LARGEST)
+        data = read_file(path, f"picture {path}", MAX_SIDE)
         width, height = claimed_size(data) or (0, 0)
-        fits = data and width * height <= MOST_PIXELS
+        fits = data and width * height <= MAX_PIXELS
         return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if fits else None
     except (FavError, OSError, cv2.error):
         return None

@@ -18,7 +18,7 @@ FAR_OFF = 20.0
 LOUD = 4.0  # standard deviations: what one value in 16,000 exceeds where they are normally distributed
 
 
-def temporal(stylized: Tensor, warped: Tensor, reliability: Tensor) -> Tensor:
+def temporal_loss(stylized: Tensor, warped: Tensor, reliability: Tensor) -> Tensor:
     """How far pictures are from the warped pictures before them, where those can be trusted.
 
     1/(N 3 H W) sum over all values of reliability (stylized - warped)^2 / 255^2, with reliability (N, 1, H, W), 0 to 1:
@@ -28,7 +28,7 @@ def temporal(stylized: Tensor, warped: Tensor, reliability: Tensor) -> Tensor:
     return (reliability * (stylized - warped).square()).mean() / LEVELS**2
 
 
-def forgetting(stylized: Tensor, alone: Tensor) -> Tensor:
+def history_loss(stylized: Tensor, alone: Tensor) -> Tensor:
     """How far the last picture of a chain is from the same frame painted from nothing: the mean square, in units of 255 levels squared."""
     return _distance(stylized, alone) / LEVELS**2
 
@@ -70,12 +70,12 @@ def eased(palette: Tensor) -> Tensor:
     return palette + FAR_OFF * palette.pow(3)
 
 
-def beyond_range(stylized: Tensor) -> Tensor:
+def range_loss(stylized: Tensor) -> Tensor:
     """Mean squared excess over 255 and below 0, which a film would cut off, in units of 255 levels squared."""
     return (stylized - stylized.clamp(0, LEVELS)).square().mean() / LEVELS**2
 
 
-def saturation(drive: Tensor) -> Tensor:
+def tanh_saturation_loss(drive: Tensor) -> Tensor:
     """How far what goes into the tanh is beyond +-2, where a picture is white or black in any case: the mean, squared up to 1.
 
     There the tanh is flat and lets no other loss through. Instance normalization invites spots that grow without bound,
@@ -86,7 +86,7 @@ def saturation(drive: Tensor) -> Tensor:
     return 2 * F.huber_loss(excess, torch.zeros_like(excess))
 
 
-def spikes(features: Tensor) -> Tensor:
+def outlier_loss(features: Tensor) -> Tensor:
     """How far values of features (N, C, H, W) stand out of their channel, beyond 4 standard deviations: the mean square, ten times.
 
     A norm invites such spots: a few huge values rule the mean and the variance by which all others are seen (Karras et al.

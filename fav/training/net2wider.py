@@ -15,7 +15,7 @@ from fav.model.network import StyleNetwork, bias_of
 
 
 @torch.no_grad()
-def widened(network: StyleNetwork, arch: str, seed: int) -> StyleNetwork:
+def net2wider(network: StyleNetwork, arch: str, seed: int) -> StyleNetwork:
     """A network of architecture `arch` with the function of `network`, but for rounding; `network` itself where arch is its own.
 
     A channel becomes several that are alike, and each weight that read from it is shared out among them at random, by

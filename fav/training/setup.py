@@ -21,16 +21,16 @@ from fav.training.checkpoint import check_same, load_state, restore
 from fav.training.config import StopCriteria, TrainingConfig, TrainingInputs, parse_scales
 from fav.training.contact_sheet import samples_of
 from fav.training.dataloader import Batches
-from fav.training.image_folder import FEWEST, ImageFolder, open_album
+from fav.training.image_folder import MIN_IMAGES, ImageFolder, open_image_folder
 from fav.training.loop import TrainingLoop
 from fav.training.loss_curves import shown, table_mark
-from fav.training.net2wider import widened
+from fav.training.net2wider import net2wider
 from fav.training.outputs import OutputPaths
 from fav.training.trainer import Trainer, autocast
 from fav.training.video_clips import Clip, open_clips
 from fav.util.fingerprint import fingerprint
 
-REFERENCES = FEWEST // 2  # photographs that give the losses their units
+REFERENCES = MIN_IMAGES // 2  # photographs that give the losses their units
 
 
 def prepare(
@@ -43,7 +43,7 @@ def prepare(
     device = _device(inputs)
     state = load_state(names.state) if names.state.exists() else None
     painting = read_painting(inputs.style_image, recipe.style_size, recipe.style_crop, recipe.style_clean)
-    start = _beginning(inputs.init, recipe) if inputs.init else None
+    start = _init_network(inputs.init, recipe) if inputs.init else None
     network, kind, network_print = load_loss_network(inputs.loss_network, "replicate", recipe.pooling)
     album, clips, clips_print, notes = _material(inputs, recipe)
     recipe = replace(
@@ -78,11 +78,11 @@ def prepare(
     return loop, Batches(recipe, album.photos, clips), [painting.note, *notes]
 
 
-def _beginning(init: Path, recipe: TrainingConfig) -> StyleNetwork:
+def _init_network(init: Path, recipe: TrainingConfig) -> StyleNetwork:
     """The network of --init, made as wide as --arch says."""
     network = load_style(init, in_channels=7)
     try:
-        return widened(network, recipe.arch or network.arch, recipe.seed)
+        return net2wider(network, recipe.arch or network.arch, recipe.seed)
     except FavError as error:
         raise FavError(
             f"--init {init} with --arch {recipe.arch}: {error}; leave --arch out to keep that width"
@@ -115,7 +115,7 @@ def _material(inputs: TrainingInputs, recipe: TrainingConfig) -> tuple[ImageFold
     """The photographs, the clips and their fingerprint, and notes on what was left out."""
     with Progress(transient=True, disable=not Console().is_terminal) as progress:
         bar = progress.add_task("looking at the photographs", total=None)
-        album = open_album(
+        album = open_image_folder(
             inputs.photos, recipe.crop, lambda done, total: progress.update(bar, completed=done, total=total)
         )
         if not inputs.clips:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from fav.flow.consistency import lands_inside
+from fav.flow.consistency import inside_image
 from fav.flow.warp import pixel_grid, warp
 from fav.training.image_folder import ImageFile
 from fav.training.motion_fields import Motion, draw_motions, origins
@@ -74,7 +74,7 @@ def compose(layers: list[Layer], side: int, steps: int) -> SyntheticSequence:
             for number, share in enumerate(shares):
                 same |= (shown == number) & (np.abs(warp(before[number], flow) - share) < SAME_LAYER)
             flows.append(flow)
-            trusted.append((same & lands_inside(flow)).astype(np.uint8))
+            trusted.append((same & inside_image(flow)).astype(np.uint8))
         before = shares
     flow, reliability = _stacked(flows, (side, side, 2), np.float32), _stacked(trusted, (side, side), np.uint8)
     return SyntheticSequence(np.stack(frames), flow, reliability)
@@ -84,15 +84,15 @@ def draw_sequence(
     kind: str, photos: list[ImageFile], rng: np.random.Generator, side: int, steps: int
 ) -> SyntheticSequence:
     """A sequence of a kind of sample (not video), drawn from `photos`. Raises FavError where a photograph cannot be read."""
-    layers = [Layer(*draw_window(photos, rng, side), draw_motions(kind, rng, side, steps))]
+    layers = [Layer(*sample_background(photos, rng, side), draw_motions(kind, rng, side, steps))]
     if kind in ("affine", "elastic"):
         for _ in range(rng.choice(len(OBJECTS), p=OBJECTS)):
-            layers.append(draw_object(photos, rng, side, draw_motions(kind, rng, side, steps)))
+            layers.append(sample_foreground(photos, rng, side, draw_motions(kind, rng, side, steps)))
     sequence = compose(layers, side, steps)
-    return disturbed(sequence, rng) if kind in ("affine", "elastic") else sequence
+    return add_noise(sequence, rng) if kind in ("affine", "elastic") else sequence
 
 
-def disturbed(sequence: SyntheticSequence, rng: np.random.Generator) -> SyntheticSequence:
+def add_noise(sequence: SyntheticSequence, rng: np.random.Generator) -> SyntheticSequence:
     """The sequence with light that changes by up to 6 % and noise of up to 6 grey levels; each in half of all cases."""
     count = len(sequence.frames)
     gain = 1 + (rng.uniform(-0.03, 0.03) * np.linspace(-1, 1, count) + rng.normal(0, 0.01, count)) * (
@@ -105,7 +105,7 @@ def disturbed(sequence: SyntheticSequence, rng: np.random.Generator) -> Syntheti
     return SyntheticSequence(np.rint(frames).clip(0, 255).astype(np.uint8), sequence.flow, sequence.reliability)
 
 
-def torn(reliability: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def drop_reliability(reliability: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The reliability (H, W) uint8 as flow that is only estimated might leave it: less at its edges, with holes, or gone.
 
     Nowhere more than before: what may not be trusted stays so.
@@ -113,14 +113,14 @@ def torn(reliability: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.1:
         return np.zeros_like(reliability)
     side = len(reliability)
-    torn = cv2.erode(reliability, np.ones((7, 7), np.uint8)) if rng.random() < 0.7 else reliability.copy()
+    drop_reliability = cv2.erode(reliability, np.ones((7, 7), np.uint8)) if rng.random() < 0.7 else reliability.copy()
     for _ in range(rng.integers(0, 7)):
         centre, axes = rng.integers(0, side, 2).tolist(), rng.integers(side // 32 + 1, side // 4 + 2, 2).tolist()
-        cv2.ellipse(torn, centre, axes, rng.uniform(0, 180), 0, 360, 0, -1)
-    return torn
+        cv2.ellipse(drop_reliability, centre, axes, rng.uniform(0, 180), 0, 360, 0, -1)
+    return drop_reliability
 
 
-def draw_window(photos: list[ImageFile], rng: np.random.Generator, side: int) -> tuple[np.ndarray, np.ndarray]:
+def sample_background(photos: list[ImageFile], rng: np.random.Generator, side: int) -> tuple[np.ndarray, np.ndarray]:
     """A photograph, and a place in it for a frame of that side, which is at least half of the photograph's shorter side.
 
     Small photographs are enlarged: frames of a film have more pixels than they, and more that are smooth.
@@ -133,11 +133,11 @@ def draw_window(photos: list[ImageFile], rng: np.random.Generator, side: int) ->
     return picture, np.array([rng.integers(width - side + 1), rng.integers(height - side + 1)], np.float32)
 
 
-def draw_object(photos: list[ImageFile], rng: np.random.Generator, side: int, motions: list[Motion]) -> Layer:
+def sample_foreground(photos: list[ImageFile], rng: np.random.Generator, side: int, motions: list[Motion]) -> Layer:
     """A round thing with a wavy edge, cut out of a photograph, somewhere in the frame."""
     radius = rng.uniform(0.1, 0.3) * side
     size = int(3 * radius) + 2
-    picture, corner = draw_window(photos, rng, size)
+    picture, corner = sample_background(photos, rng, size)
     picture = picture[int(corner[1]) : int(corner[1]) + size, int(corner[0]) : int(corner[0]) + size]
     away = pixel_grid(size, size) - np.float32((size - 1) / 2)
     angle = np.arctan2(away[..., 1], away[..., 0])

@@ -12,8 +12,16 @@ from fav.model.network import StyleNetwork
 from fav.perceptual.loss import OFFSETS, PerceptualLoss
 from fav.training.config import TrainingConfig
 from fav.training.dataloader import Batch
-from fav.training.losses import beyond_range, eased, forgetting, lattice, saturation, temporal, total_variation
-from fav.training.unroll import paint
+from fav.training.losses import (
+    eased,
+    history_loss,
+    lattice,
+    range_loss,
+    tanh_saturation_loss,
+    temporal_loss,
+    total_variation,
+)
+from fav.training.unroll import unroll
 
 COLUMNS = (
     "content",
@@ -72,7 +80,7 @@ class Trainer:
         total.backward()
         self.whole = False
         self.optimizer.step()
-        self._remember()
+        self._update_ema()
         self.history.append([*values, len(batch.flow), self.seconds])
         self.whole = True
 
@@ -87,16 +95,20 @@ class Trainer:
         zoom = self.recipe.zoom ** rng.uniform(-1, 1)
         directions = torch.from_numpy(rng.standard_normal((3, DIRECTIONS))).float().to(self.device)
         with autocast(self.recipe.precision, self.device):
-            painted = paint(self.network, frames, [*batch.flow], [*batch.reliability], self.recipe.through)
+            painted = unroll(self.network, frames, [*batch.flow], [*batch.reliability], self.recipe.through)
             stylized = torch.cat(painted.stylized)
             content, style = self.perception.losses(stylized, torch.cat(frames), offset, zoom)
             parted = content.new_zeros(())
             if self.recipe.forgetting_weight and len(batch.flow):
-                alone = paint(self.network, frames[-1:], [], [], self.recipe.through)
-                parted = forgetting(painted.stylized[-1], alone.stylized[0])
+                alone = unroll(self.network, frames[-1:], [], [], self.recipe.through)
+                parted = history_loss(painted.stylized[-1], alone.stylized[0])
         pairs = zip(painted.stylized[1:], painted.warped, batch.reliability)
-        unrest = [temporal(*pair) for pair in pairs] or [content.new_zeros(())]
-        excess = beyond_range(stylized) + saturation(torch.cat(painted.drive)) + torch.stack(painted.spiky).mean()
+        unrest = [temporal_loss(*pair) for pair in pairs] or [content.new_zeros(())]
+        excess = (
+            range_loss(stylized)
+            + tanh_saturation_loss(torch.cat(painted.pre_tanh))
+            + torch.stack(painted.outliers).mean()
+        )
         woven = lattice(stylized, self.network.period)
         palette = self.perception.palette(stylized, directions)
         return [content, style, total_variation(stylized), excess, torch.stack(unrest).mean(), parted, woven, palette]
@@ -116,7 +128,7 @@ class Trainer:
         return reduce(torch.add, (weight * part for weight, part in zip(weights, [*parts[:-1], eased(parts[-1])])))
 
     @torch.no_grad()
-    def _remember(self) -> None:
+    def _update_ema(self) -> None:
         memory = min(LONGEST_MEMORY, (1 + self.iteration) / (10 + self.iteration))
         for average, value in zip(self.average.parameters(), self.network.parameters()):
             average.lerp_(value, 1 - memory)

@@ -11,23 +11,23 @@ from torch import Tensor, nn
 from fav.flow.warp_torch import warp_tensor
 from fav.model.network import InstanceNorm, StyleNetwork
 from fav.model.preprocessing import MEAN_BGR
-from fav.training.losses import spikes
+from fav.training.losses import outlier_loss
 
 
 @dataclass(frozen=True)
 class UnrollOutput:
-    """What the network made of S frames: `stylized`, S pictures, neither clipped nor rounded; `drive`, S times what went
-    into the tanh that they come from; `spiky`, for each norm that was passed, the `losses.spikes` of what came in; and for
+    """What the network made of S frames: `stylized`, S pictures, neither clipped nor rounded; `pre_tanh`, S times what went
+    into the tanh that they come from; `outliers`, for each norm that was passed, the `outlier_loss` of what came in; and for
     each frame but the first `warped`, the state of the frame before it, fetched to where it belongs, which the network saw.
     """
 
     stylized: list[Tensor]
-    drive: list[Tensor]
-    spiky: list[Tensor]
+    pre_tanh: list[Tensor]
+    outliers: list[Tensor]
     warped: list[Tensor]
 
 
-def paint(
+def unroll(
     network: StyleNetwork, frames: list[Tensor], flows: list[Tensor], reliability: list[Tensor], through: bool
 ) -> UnrollOutput:
     """S frames in a row, the first from nothing, each further one painted on from the one before.
@@ -36,24 +36,24 @@ def paint(
     gradients go through the states back to the first frame; without, each state is taken as given.
     """
     tanh = next(layer for layer in network if isinstance(layer, nn.Tanh))
-    drive: list[Tensor] = []
-    spiky: list[Tensor] = []
-    listening = [tanh.register_forward_pre_hook(lambda layer, inputs: drive.append(inputs[0].float()))]
+    pre_tanh: list[Tensor] = []
+    outliers: list[Tensor] = []
+    listening = [tanh.register_forward_pre_hook(lambda layer, inputs: pre_tanh.append(inputs[0].float()))]
     listening += [
-        norm.register_forward_pre_hook(lambda layer, inputs: spiky.append(spikes(inputs[0])))
+        norm.register_forward_pre_hook(lambda layer, inputs: outliers.append(outlier_loss(inputs[0])))
         for norm in network.modules()
         if isinstance(norm, InstanceNorm)
     ]
     try:
         stylized, warped = [_painted(network, network_input(frames[0]))], []
         for frame, flow, trust in zip(frames[1:], flows, reliability):
-            state = settled(stylized[-1] if through else stylized[-1].detach())
+            state = quantize_ste(stylized[-1] if through else stylized[-1].detach())
             warped.append(warp_tensor(state, flow))
             stylized.append(_painted(network, network_input(frame, warped[-1], trust)))
     finally:
         for ear in listening:
             ear.remove()
-    return UnrollOutput(stylized, drive, spiky, warped)
+    return UnrollOutput(stylized, pre_tanh, outliers, warped)
 
 
 def network_input(frame: Tensor, warped: Tensor | None = None, reliability: Tensor | None = None) -> Tensor:
@@ -64,7 +64,7 @@ def network_input(frame: Tensor, warped: Tensor | None = None, reliability: Tens
     return torch.cat([frame - mean, (warped - mean) * reliability, reliability], 1)
 
 
-def settled(stylized: Tensor) -> Tensor:
+def quantize_ste(stylized: Tensor) -> Tensor:
     """The state that a frame hands to the next: rounded to grey levels and clipped as in a film.
 
     Gradients go straight through (Bengio et al. 2013), also where values are clipped.

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from fav import flow as flows
-from fav.errors import FavError, plain
-from fav.flow.consistency import lands_inside
-from fav.flow.field import FlowField, between
-from fav.stylize.indexing import index_pieces
+from fav.errors import FavError, sanitize
+from fav.flow.consistency import inside_image
+from fav.flow.field import FlowField, estimate
+from fav.stylize.indexing import index_segments
 from fav.training.synthetic_sequences import SyntheticSequence
 from fav.util.fingerprint import fingerprint
 from fav.util.images import resize
@@ -33,29 +33,29 @@ class Clip:
 
 
 def open_clips(
-    directory: Path, steps: int, tick: Callable[[], None] = lambda: None
+    directory: Path, steps: int, report_progress: Callable[[], None] = lambda: None
 ) -> tuple[list[Clip], str, list[str]]:
     """The videos of a directory and those below it, decoded once; their fingerprint, and a note on each that was skipped.
 
-    `tick` is called for each frame. Only shots with more than `steps` frames are used. Raises FavError where there is none.
+    `report_progress` is called for each frame. Only shots with more than `steps` frames are used. Raises FavError where there is none.
     """
     if not directory.is_dir():
         raise FavError(f"{directory}: expected a directory of clips")
     clips, notes, digest = [], [], hashlib.blake2b(digest_size=16)
     for path in sorted(path for path in directory.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()):
         try:
-            pieces = list(index_pieces(path, None, None, tick=tick))
+            pieces = list(index_segments(path, None, None, report_progress=report_progress))
         except FavError as error:
-            notes.append(f"{plain(path.name)}: not readable, left out ({str(error)[:200]})")
+            notes.append(f"{sanitize(path.name)}: not readable, left out ({str(error)[:200]})")
             continue
-        index = FrameIndex.joined([piece.index for piece in pieces])
+        index = FrameIndex.concat([piece.index for piece in pieces])
         borders = [0, *(cut for piece in pieces for cut in piece.cuts), len(index)]
         shots = [(start, stop) for start, stop in zip(borders, borders[1:]) if stop - start > steps]
         if shots:
             clips.append(Clip(path, index, shots))
             digest.update(f"{path.relative_to(directory)}\0{fingerprint(path)}\0".encode(errors="surrogateescape"))
         else:
-            notes.append(f"{plain(path.name)}: no shot of more than {steps} frames, left out")
+            notes.append(f"{sanitize(path.name)}: no shot of more than {steps} frames, left out")
     if not clips:
         told = f" ({notes[0]})" if notes else ""
         raise FavError(f"{directory}: expected clips with a shot of more than {steps} frames, got none{told}")
@@ -85,7 +85,7 @@ class ClipSampler:
             frames = [np.ascontiguousarray(frame[:, ::-1]) for frame in frames]
         left, top = (int(rng.integers(whole - side + 1)) for whole in size)
         window = slice(top, top + side), slice(left, left + side)
-        hung = [_cropped(between(self._flow, here, there), window) for there, here in zip(frames, frames[1:])]
+        hung = [_cropped(estimate(self._flow, here, there), window) for there, here in zip(frames, frames[1:])]
         return SyntheticSequence(
             np.stack([frame[window] for frame in frames]),
             np.stack([part.flow for part in hung]) if hung else np.zeros((0, side, side, 2), np.float32),
@@ -104,4 +104,4 @@ class ClipSampler:
 def _cropped(whole: FlowField, window: tuple[slice, slice]) -> FlowField:
     """That part of it; what lies outside of the window cannot be fetched any more."""
     flow = np.ascontiguousarray(whole.flow[window])
-    return FlowField(flow, whole.reliability[window] * lands_inside(flow).astype(np.uint8))
+    return FlowField(flow, whole.reliability[window] * inside_image(flow).astype(np.uint8))

@@ -44,7 +44,7 @@ def check_alike(pattern: str) -> None:
             )
 
 
-def print_of(path: Path | None, behind_gaps: bool = False) -> str | None:
+def hash_of(path: Path | None, behind_gaps: bool = False) -> str | None:
     """The fingerprint of a file, of all images of a numbered sequence, or of all files of a directory (SPyNet's six) together;
     None for None. Without `behind_gaps`, a sequence ends at the first gap."""
     if path is not None and behind_gaps and is_sequence(str(path)):

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from itertools import count, pairwise, takewhile
 from pathlib import Path
 
-from fav.errors import FavError, plain
+from fav.errors import FavError, sanitize
 
 PICTURES = {"png", "jpg", "jpeg", "tif", "tiff", "exr", "dpx", "bmp", "webp", "ppm", "jp2"}
 MOST_TOLD = 8  # gaps
@@ -47,7 +47,7 @@ def pattern_hint(video: str) -> str:
         number = re.fullmatch(r"(.*?)([0-9]+)", stem)
         if dot and suffix.lower() in PICTURES and number and "%" not in name:
             digits = f"%0{len(number[2])}d" if len(number[2]) < 10 and number[2][0] == "0" else "%d"
-            return f"; for numbered images say {plain(str(directory / f'{number[1]}{digits}.{suffix}'))}"
+            return f"; for numbered images say {sanitize(str(directory / f'{number[1]}{digits}.{suffix}'))}"
     return "; for numbered images say dir/frame_%04d.png"
 
 

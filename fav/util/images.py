@@ -14,8 +14,8 @@ from PIL import Image
 from fav.errors import FavError
 from fav.util.reading import read_file
 
-LARGEST = 1 << 29  # bytes of a picture file of the user
-MOST_PIXELS = 1 << 28  # of it, 16384x16384: a small file may claim more than memory holds
+MAX_SIDE = 1 << 29  # bytes of a picture file of the user
+MAX_PIXELS = 1 << 28  # of it, 16384x16384: a small file may claim more than memory holds
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 HEAD_BYTES = 4096  # as many have the text of a picture of ours
 HEAD_END = len(SIGNATURE) + 25  # the chunk IHDR is 25 bytes long and always first
@@ -113,12 +113,12 @@ def png_text(data: bytes) -> dict[str, str]:
 def read_image(path: Path) -> np.ndarray:
     """The picture in a file, in any format OpenCV reads, upright: (H, W, 3) uint8 BGR. FavError says what is wrong."""
     try:
-        data = read_file(path, f"picture {path}", LARGEST)
+        data = read_file(path, f"picture {path}", MAX_SIDE)
     except OSError as error:
         raise FavError(f"picture {path}: {error.strerror}") from error
     width, height = claimed_size(data) or (0, 0)
-    if width * height > MOST_PIXELS:
-        raise FavError(f"picture {path}: expected at most {MOST_PIXELS} pixels, got {width}x{height}")
+    if width * height > MAX_PIXELS:
+        raise FavError(f"picture {path}: expected at most {MAX_PIXELS} pixels, got {width}x{height}")
     frame = _decoded(data, cv2.IMREAD_COLOR) if data else None
     if frame is None:
         raise FavError(f"picture {path}: expected an image (PNG, JPEG, PPM, …), got {len(data)} bytes that are none")

@@ -7,12 +7,12 @@ TRIM_THRESHOLD, TOP_PAD, MMAP_MAX, ARENA_MAX = -1, -2, -4, -8
 STEP = 64 << 20  # bytes by which the heap grows
 
 
-def keep_freed_memory() -> bool:
+def tune_malloc() -> bool:
     """Have large arrays and tensors reuse memory of this process instead of asking the system for fresh pages each time.
 
     Every frame takes the same few hundred MB and frees them, and the system would clear them anew for each: a third of the
     time of a 1920x1080 frame (`benchmarks/README.md`). The most that a process holds grows by a tenth or so, and stays until
-    `give_back_freed_memory`. False where the C library cannot do that (only glibc can).
+    `malloc_trim`. False where the C library cannot do that (only glibc can).
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -24,7 +24,7 @@ def keep_freed_memory() -> bool:
     )
 
 
-def give_back_freed_memory() -> None:
+def malloc_trim() -> None:
     """Give memory that nothing uses back to the system; where the C library cannot, it keeps it."""
     try:
         ctypes.CDLL(None).malloc_trim(0)

@@ -8,7 +8,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def ahead(make: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+def prefetch(make: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """`make` of each item, in order. A thread makes the next one while the caller uses this one; never more than that.
 
     An error of `make` is raised where its result would have come.

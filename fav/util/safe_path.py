@@ -8,10 +8,10 @@ from fav.errors import FavError, file_type
 
 
 @overload
-def inside(root: Path, relative: str) -> Path: ...
+def resolve_inside(root: Path, relative: str) -> Path: ...
 @overload
-def inside(root: Path, relative: str | None) -> Path | None: ...
-def inside(root: Path, relative: str | None) -> Path | None:
+def resolve_inside(root: Path, relative: str | None) -> Path | None: ...
+def resolve_inside(root: Path, relative: str | None) -> Path | None:
     """A path of the record on this machine; FavError where it leads out of the shared directory."""
     if relative is None:
         return None
@@ -22,13 +22,13 @@ def inside(root: Path, relative: str | None) -> Path | None:
 
 
 @overload
-def brought(root: Path, relative: str) -> Path: ...
+def resolve_input(root: Path, relative: str) -> Path: ...
 @overload
-def brought(root: Path, relative: str | None) -> Path | None: ...
-def brought(root: Path, relative: str | None) -> Path | None:
+def resolve_input(root: Path, relative: str | None) -> Path | None: ...
+def resolve_input(root: Path, relative: str | None) -> Path | None:
     """The path of an input on this machine; FavError where it leads out of the shared directory, be it by a link, or
     to what is neither a file nor a directory: opening that might wait for ever."""
-    path = inside(root, relative)
+    path = resolve_inside(root, relative)
     if path is None:
         return None
     real = Path(os.path.realpath(path))

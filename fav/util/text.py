@@ -13,7 +13,7 @@ def duration(seconds: float | None) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60} min"
 
 
-def words(size: float) -> str:
+def format_bytes(size: float) -> str:
     """`340 KiB`, `2.1 GiB`."""
     for unit in ("KiB", "MiB", "GiB"):  # noqa: B007
         size /= 1024

@@ -12,7 +12,7 @@ import numpy as np
 from av.video.plane import VideoPlane
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from fav.errors import FavError, plain
+from fav.errors import FavError, sanitize
 from fav.video import hdr
 from fav.video.side_data import side_data
 
@@ -34,9 +34,9 @@ HD_HEIGHT = 720  # what is untagged is taken for BT.709 from this height on, for
 
 # Within 0.5 grey levels of the formula, where the fast path is 3 off and repeats chroma blockwise;
 # the same on all processors. 4 ms instead of 1 ms for 1280x720.
-EXACTLY = (Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+ACCURATE_FLAGS = (Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
            | Interpolation.FULL_CHR_H_INP | Interpolation.BITEXACT)  # fmt: skip
-ROUGHLY = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+FAST_FLAGS = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 SHIFT = 16  # bits behind the point of whole numbers
 LEFT, MIDDLE = np.array([0.25, 0.5, 0.25]), np.array([0.5, 0.5])  # filters around a column, and between two rows
 
@@ -91,7 +91,7 @@ def check_matrix(frame: av.VideoFrame, video: object) -> None:
     if name and not frame.format.is_rgb:
         raise FavError(
             f"{video}: expected colors by a matrix as of BT.709, BT.601 or BT.2020, got {name}; convert the video first: "
-            f"ffmpeg -i {plain(video)} -vf zscale=matrix=709 -crf 12 film.mkv"
+            f"ffmpeg -i {sanitize(video)} -vf zscale=matrix=709 -crf 12 film.mkv"
         )
 
 
@@ -119,7 +119,7 @@ def _bits(frame: av.VideoFrame) -> int:
 
 def _deep(frame: av.VideoFrame, reformatter: VideoReformatter) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """Green, blue and red of a frame in 16 bits, (H, W) uint16 each, and the value that stands for white."""
-    made = reformatter.reformat(frame, format="gbrp16le", interpolation=EXACTLY, threads=1)
+    made = reformatter.reformat(frame, format="gbrp16le", interpolation=ACCURATE_FLAGS, threads=1)
     bits, limited = _bits(frame), frame.color_range == LIMITED and not frame.format.is_rgb
     white = (1 << 16) - 1 if limited and len(frame.format.components) >= 3 else ((1 << bits) - 1) << (16 - bits)
     green, blue, red = (_samples(plane, np.uint16) for plane in made.planes)
@@ -134,7 +134,7 @@ def _eight_bits(white: int) -> np.ndarray:
 
 def _of_light(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
     """A picture of light from 0 to 1, as sRGB; brighter light is white."""
-    made = reformatter.reformat(frame, format="gbrpf32le", interpolation=EXACTLY, threads=1)
+    made = reformatter.reformat(frame, format="gbrpf32le", interpolation=ACCURATE_FLAGS, threads=1)
     planes = [np.clip(np.nan_to_num(_samples(plane, np.float32)), 0, 1) for plane in made.planes]
     codes = [np.rint(plane * np.float32((1 << 16) - 1)).astype(np.uint16) for plane in planes]
     green, blue, red = (_srgb()[code] for code in codes)
@@ -153,7 +153,7 @@ def _srgb() -> np.ndarray:
 def _by_swscale(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
     # Into planes and merged: the same values as into "bgr24", which libswscale has no vector code for, in half the time.
     green, blue, red = map(
-        _samples, reformatter.reformat(frame, format="gbrp", interpolation=EXACTLY, threads=1).planes
+        _samples, reformatter.reformat(frame, format="gbrp", interpolation=ACCURATE_FLAGS, threads=1).planes
     )
     return cv2.merge((blue, green, red))
 
@@ -167,7 +167,7 @@ def to_small_bgr(frame: av.VideoFrame, long_side: int, reformatter: VideoReforma
     scale = min(long_side / max(frame.width, frame.height), 1)
     width, height = (max(round(side * scale), 1) for side in (frame.width, frame.height))
     return np.ascontiguousarray(
-        reformatter.reformat(frame, width, height, "bgr24", interpolation=ROUGHLY, threads=1).to_ndarray()
+        reformatter.reformat(frame, width, height, "bgr24", interpolation=FAST_FLAGS, threads=1).to_ndarray()
     )
 
 
@@ -184,7 +184,7 @@ def from_bgr(image: np.ndarray, colors: ColorInfo, reformatter: VideoReformatter
     for plane, samples in zip(frame.planes, (green, blue, red)):
         _samples(plane)[...] = samples
     full = reformatter.reformat(frame, format="yuv444p", dst_colorspace=MATRICES[colors.matrix],
-                                dst_color_range=colors.range, interpolation=EXACTLY, threads=1).to_ndarray()  # fmt: skip
+                                dst_color_range=colors.range, interpolation=ACCURATE_FLAGS, threads=1).to_ndarray()  # fmt: skip
     planes = [full[0], *(cv2.sepFilter2D(plane, -1, LEFT, MIDDLE, anchor=(1, 0), borderType=cv2.BORDER_REPLICATE)[::2, ::2]
                          for plane in full[1:])]  # fmt: skip
     return _frame(planes, height, width, colors)

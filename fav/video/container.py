@@ -10,11 +10,11 @@ from av.error import ArgumentError, FFmpegError
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from fav.errors import FavError, plain
+from fav.errors import FavError, sanitize
 from fav.util.image_sequence import is_sequence, pattern_hint, sequence_numbers
 from fav.util.reading import check_file
 from fav.video.settings import AS_IT_IS, SourceSettings
-from fav.video.truncation import cut_short
+from fav.video.truncation import is_truncated
 
 DEFAULT_FPS = 25
 NTSC = (24, 30, 48, 60, 120)
@@ -68,7 +68,7 @@ def open_video(video: Path | str, settings: SourceSettings = AS_IT_IS) -> InputC
         if isinstance(error, ArgumentError) and kind is None:  # what the whitelist leaves out
             raise FavError(
                 f"{video}: expected a video in one file, got a playlist, or another kind of file that is none; make one "
-                f"file of it first, as with ffmpeg -i {plain(video)} film.mp4"
+                f"file of it first, as with ffmpeg -i {sanitize(video)} film.mp4"
             ) from error
         raise FavError(f"{video}: expected a video, got what FFmpeg cannot read ({error.strerror}){cure}") from error
 
@@ -113,4 +113,4 @@ def frame_rate(stream: VideoStream) -> Fraction | None:
 
 
 def _cut_short(path: str) -> bool:
-    return os.path.isfile(path) and cut_short(Path(path))
+    return os.path.isfile(path) and is_truncated(Path(path))

@@ -34,7 +34,7 @@ def find_cuts(
     threshold: float,
     start: int = 0,
     stop: int | None = None,
-    tick: Callable[[], None] = lambda: None,
+    report_progress: Callable[[], None] = lambda: None,
 ) -> CutList:
     """The cuts of the frames `[start, stop)` of a video, found as they are when a film is made of it."""
     found, finder = CutList(threshold=threshold), CutFinder(threshold=threshold)
@@ -55,9 +55,9 @@ def find_cuts(
         for decoded in decoding:
             if stop is not None and decoded.number >= stop:
                 break
-            tick()
+            report_progress()
             found.frames = decoded.number + 1
-            recent.append((decoded.number, float(decoded.pts * decoding.time_base), decoded.small(WIDTH)))
+            recent.append((decoded.number, float(decoded.pts * decoding.time_base), decoded.thumbnail(WIDTH)))
             take(finder.push(decoded))
         take(finder.finish())
     return found

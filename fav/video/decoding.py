@@ -24,7 +24,7 @@ from fav.video.deinterlacing import deinterlaced
 from fav.video.index import FrameIndex
 from fav.video.settings import AS_IT_IS, SourceSettings
 from fav.video.side_data import side_data
-from fav.video.truncation import cut_short
+from fav.video.truncation import is_truncated
 
 NOTED_S = 0.1  # a step of the clock that is told
 MOST_JUMPS = 5  # that are told one by one
@@ -50,7 +50,7 @@ class DecodedFrame:
         neighbours: tuple[av.VideoFrame | None, av.VideoFrame | None] = (None, None),
     ):
         self.number, self.pts, self.duration, self.keyframe = number, pts, duration, bool(frame.key_frame)
-        self.shift, self._settings, self._neighbours = shift, settings, neighbours
+        self.shift, self._settings, self._local_peers = shift, settings, neighbours
         self.woven = settings.deinterlace and frame.interlaced_frame
         self._frame, self._exact, self._rough = frame, exact, rough
 
@@ -75,7 +75,7 @@ class DecodedFrame:
     @property
     def neighbours_crc(self) -> tuple[int | None, int | None]:
         """The checksums of the frames before and after one that is made whole of two fields by them."""
-        before, after = self._neighbours
+        before, after = self._local_peers
         return None if before is None else checksum(before), None if after is None else checksum(after)
 
     @property
@@ -84,7 +84,7 @@ class DecodedFrame:
         return self._picture().width, self._picture().height
 
     @property
-    def turned(self) -> bool:
+    def is_rotated(self) -> bool:
         """Whether the picture is shown by a quarter turn of what is stored."""
         return display_matrix(self._picture())[1] != 0
 
@@ -92,17 +92,17 @@ class DecodedFrame:
         """The picture (H, W, 3) uint8 BGR, upright, contiguous; for frames from `decode` only until the next is read."""
         frame = self._picture()
         if self.woven:
-            frame = deinterlaced(self._neighbours[0], frame, self._neighbours[1])
+            frame = deinterlaced(self._local_peers[0], frame, self._local_peers[1])
         return to_bgr(frame, self._exact, self._settings.tone_map)
 
-    def small(self, long_side: int) -> np.ndarray:
+    def thumbnail(self, long_side: int) -> np.ndarray:
         """The picture as `to_small_bgr` makes it, for a tenth of the time; as long as there is `image`."""
         return to_small_bgr(self._picture(), long_side, self._rough)
 
-    def release(self) -> None:
+    def drop_pixels(self) -> None:
         """Drop the picture, keep the facts: an index of 4K frames would not fit into memory otherwise."""
         self.crc  # noqa: B018
-        self._frame, self._neighbours = None, (None, None)
+        self._frame, self._local_peers = None, (None, None)
 
     def _picture(self) -> av.VideoFrame:
         if self._frame is None:
@@ -138,7 +138,7 @@ class Decoder(Iterator[DecodedFrame]):
             codec.options = {"err_detect": "explode"}
         self.time_base = self.stream.time_base or Fraction(1, av.time_base)  # which is FFmpeg's own
         rate = frame_rate(self.stream) or DEFAULT_FPS
-        self._nominal = max(round(1 / (rate * self.time_base)), 1)
+        self._frame_duration = max(round(1 / (rate * self.time_base)), 1)
         self._exact, self._rough = VideoReformatter(), VideoReformatter()  # each remembers the one conversion it makes
         # AVI has no times, only an order of packets; times that FFmpeg makes of it are not in the order of frames.
         self.timed = self.container.format.name != "avi"
@@ -146,7 +146,7 @@ class Decoder(Iterator[DecodedFrame]):
         self._by_packet = "mp4" in self.container.format.name
         # Matroska need not keep durations, but knows its own: the last frame cannot last longer.
         ends = self.container.duration if "matroska" in self.container.format.name else None
-        self._ends = round(Fraction(ends, av.time_base) / self.time_base) if ends else 2**62
+        self._container_end = round(Fraction(ends, av.time_base) / self.time_base) if ends else 2**62
         self._damaged, self._broken = False, None
         self._jumps: list[str] = []
         self._changes: list[str] = []
@@ -168,20 +168,20 @@ class Decoder(Iterator[DecodedFrame]):
 
     def __next__(self) -> DecodedFrame:
         if self._last is not None and not self.keep:
-            self._last.release()
+            self._last.drop_pixels()
         self._last = None  # what is left when the iterator ends
         frame = self._peeked or next(self._frames)
         self._peeked = None
         self._count += 1
         told, shift = self._time(frame), self._shift
-        pts = max(told, self._shown + 1)
+        pts = max(told, self._last_pts + 1)
         self._shift = self._shifts.pop(told, shift) if self._clock.jumps else 0
         if self._count:
             self._watch(pts - told, self._shift - shift)
-        duration = (self._fed if self._by_packet else frame.duration) or self._nominal
-        if 0 < self._ends - pts < duration:
-            duration = self._ends - pts
-        self._shown, self._due = pts, pts + duration
+        duration = (self._packet_duration if self._by_packet else frame.duration) or self._frame_duration
+        if 0 < self._container_end - pts < duration:
+            duration = self._container_end - pts
+        self._last_pts, self._expected_pts = pts, pts + duration
         self._look(frame)
         if self.settings.deinterlace and frame.interlaced_frame:
             self._peeked = next(self._frames, None)
@@ -260,7 +260,7 @@ class Decoder(Iterator[DecodedFrame]):
                 break
             told = (packet.pts, packet.dts) if self.timed else (packet.dts,)
             times.append(next((time for time in told if time is not None), due))
-            due = times[-1] + (packet.duration or self._nominal)
+            due = times[-1] + (packet.duration or self._frame_duration)
         pts = np.unique(np.array(times, np.int64))
         last = max(due - int(pts[-1]), 1) if len(pts) else 0
         index = FrameIndex(
@@ -281,7 +281,7 @@ class Decoder(Iterator[DecodedFrame]):
                 notes.append(f"{name}: {used - count} of its images do not decode and are left out")
         elif self._broken:
             notes.append(f"{name}: reading stopped early ({self._broken}); the {count} frames before are used")
-        elif cut_short(Path(self.video)):
+        elif is_truncated(Path(self.video)):
             notes.append(f"{name}: bytes are missing at its end; the {count} frames that decode are used")
         if self._damaged:
             notes.append(f"{name}: parts are damaged; what decodes is used")
@@ -297,7 +297,7 @@ class Decoder(Iterator[DecodedFrame]):
     def _begin(self) -> None:
         self._frames, self._last = self._decode(), None
         self._peeked = self._before = None
-        self._count, self._shown, self._due, self._fed = -1, -(2**62), 0, 0
+        self._count, self._last_pts, self._expected_pts, self._packet_duration = -1, -(2**62), 0, 0
         self._order: deque[int] = deque()
         self._shifts: dict[int, int] = {}  # of frames by their time, where it is not always the same
         self._shift, self._jumped = 0, False
@@ -306,7 +306,7 @@ class Decoder(Iterator[DecodedFrame]):
         codec = self.stream.codec_context
         for packet in self._packets():
             if packet is not None:
-                self._fed = packet.duration
+                self._packet_duration = packet.duration
                 if packet.dts is not None:
                     self._order.append(packet.dts)
             try:
@@ -346,8 +346,8 @@ class Decoder(Iterator[DecodedFrame]):
 
     def _time(self, frame: av.VideoFrame) -> int:
         if not self.timed:
-            return self._order.popleft() if self._order else self._due
-        return next((time for time in (frame.pts, frame.dts) if time is not None), self._due)
+            return self._order.popleft() if self._order else self._expected_pts
+        return next((time for time in (frame.pts, frame.dts) if time is not None), self._expected_pts)
 
 
 def first_facts(frame: av.VideoFrame, settings: SourceSettings) -> list[str]:

@@ -42,7 +42,7 @@ class FrameIndex:
         return cls._from_columns(list(zip(*facts)) or [()] * 5, time_base)
 
     @classmethod
-    def joined(cls, pieces: "Sequence[FrameIndex]") -> "FrameIndex":
+    def concat(cls, pieces: "Sequence[FrameIndex]") -> "FrameIndex":
         """Consecutive pieces, at least one, as one index."""
         columns = {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in COLUMNS}
         return cls(**columns, time_base=pieces[0].time_base)
@@ -96,7 +96,7 @@ class FrameIndex:
     def __len__(self) -> int:
         return len(self.pts)
 
-    def number_at(self, pts: int) -> int | None:
+    def frame_at(self, pts: int) -> int | None:
         """The frame that is shown from exactly this time on, None if there is none."""
         number = int(np.searchsorted(self.pts, pts))
         return number if number < len(self) and self.pts[number] == pts else None

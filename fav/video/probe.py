@@ -47,7 +47,7 @@ def probe(video: Path | str, settings: SourceSettings = AS_IT_IS) -> VideoInfo:
             )
         first.check_colors(video)
         height, width = first.image().shape[:2]
-        stream, turned = decoding.stream, first.turned
+        stream, turned = decoding.stream, first.is_rotated
         aspect = stream.sample_aspect_ratio or Fraction(1)
         count = len(sequence_files(str(video))) if is_sequence(str(video)) else stream.frames
         return VideoInfo(

@@ -14,9 +14,9 @@ from fav.video.decoding import DecodedFrame, Decoder
 from fav.video.index import FrameIndex
 from fav.video.settings import AS_IT_IS, SourceSettings
 
-KEPT = 8  # decoded frames that stay at hand, in the codec's format: whoever goes backward seeks once for eight
+FRAME_CACHE = 8  # decoded frames that stay at hand, in the codec's format: whoever goes backward seeks once for eight
 IMAGES = 2  # pictures that stay at hand: callers compare a frame with its neighbour
-BACK = (1, 2, 5)  # keyframes to try, counted backward, before decoding from the start
+SEEK_BACK_KEYFRAMES = (1, 2, 5)  # keyframes to try, counted backward, before decoding from the start
 
 
 class FrameReader:
@@ -60,7 +60,7 @@ class FrameReader:
 
     def _decoded(self, number: int, index: FrameIndex) -> DecodedFrame:
         frame = None
-        for frame in self._ways(number, index):
+        for frame in self._seek_candidates(number, index):
             if frame and frame.crc == index.crc[number] and self._whole(frame, number, index):
                 return frame
         if frame and frame.damaged and frame.pts == index.pts[number]:
@@ -80,13 +80,13 @@ class FrameReader:
         right = before is None if number == 0 else before == index.crc[number - 1]
         return right and (number + 1 >= len(index) or after == index.crc[number + 1])
 
-    def _ways(self, number: int, index: FrameIndex) -> Iterator[DecodedFrame | None]:
+    def _seek_candidates(self, number: int, index: FrameIndex) -> Iterator[DecodedFrame | None]:
         """What comes out for frame `number`, one way after the other, the cheapest first."""
         yield self._kept.get(number)
         keyframes = np.flatnonzero(index.keyframe[: number + 1])
         if len(keyframes) and keyframes[-1] <= self._position + 1 <= number or self._position + 1 == number:
             yield self._decode_to(number, index)
-        for keyframe in (int(keyframes[-back]) for back in BACK if back <= len(keyframes)):
+        for keyframe in (int(keyframes[-back]) for back in SEEK_BACK_KEYFRAMES if back <= len(keyframes)):
             if keyframe > 0:
                 yield self._decode_to(number, index) if self._seek(keyframe, index) else None
         self._restart()
@@ -97,7 +97,7 @@ class FrameReader:
             found = self._number_of(frame, index)
             if found is not None:
                 self._position = found
-                _remember(self._kept, found, frame, KEPT)
+                _remember(self._kept, found, frame, FRAME_CACHE)
             if found == number:
                 return frame
             if found is None and frame.keyframe or frame.pts > index.pts[number]:
@@ -109,7 +109,7 @@ class FrameReader:
         if self._aim is None:
             return self._position + 1
         if self._decoding.timed:
-            return index.number_at(frame.pts)
+            return index.frame_at(frame.pts)
         if frame.crc != index.crc[self._aim]:
             return None
         found, self._aim = self._aim, None

@@ -142,7 +142,7 @@ class CutFinder:
         self._seen = frame.number + 1
         if self._given is not None:
             return [frame.number] if frame.number in self._given else []
-        small, size = frame.small(LONG_SIDE), frame.size
+        small, size = frame.thumbnail(LONG_SIDE), frame.size
         self._small = self._small or (small.shape[1], small.shape[0])
         if small.shape[1::-1] != self._small:
             small = cv2.resize(small, self._small, interpolation=cv2.INTER_AREA)

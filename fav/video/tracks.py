@@ -67,7 +67,7 @@ class Tracks:
         self._packets = self._read(given, [*streams, *(stream for stream in timed if stream not in streams)])
         self._next = next(self._packets, None)
 
-    def until(self, seconds: Fraction | None) -> Iterator[Packet]:
+    def packets_until(self, seconds: Fraction | None) -> Iterator[Packet]:
         """The packets, ready to be muxed, that come before a time of the source; None for all that are left."""
         while self._next and (seconds is None or _dts(self._next) * self._next.time_base < seconds):
             yield from self._tracks[self._next.stream_index].take(self._next)
@@ -142,8 +142,8 @@ class _Copied(Generic[AnyStream]):
             return
         if self._stream.type == "subtitle" and packet.duration:
             pts = self._clip(packet, pts)
-        if self._wanted(pts, packet.time_base):
-            self._move(packet, pts)
+        if self._in_span(pts, packet.time_base):
+            self._shift(packet, pts)
             if packet.pts is None or packet.pts + (packet.duration or 1) > self._first:
                 yield packet
 
@@ -163,7 +163,7 @@ class _Copied(Generic[AnyStream]):
         self._newest, self._length = packet.dts, packet.duration or 0
         return False
 
-    def _wanted(self, pts: int, time_base: Fraction) -> bool:
+    def _in_span(self, pts: int, time_base: Fraction) -> bool:
         time = pts * time_base
         return (self.begin is None or self.begin <= time) and (self.end is None or time < self.end)
 
@@ -179,7 +179,7 @@ class _Copied(Generic[AnyStream]):
             return first
         return pts
 
-    def _move(self, packet: Packet, pts: int) -> None:
+    def _shift(self, packet: Packet, pts: int) -> None:
         shift = round(self.shift / packet.time_base)
         dts, pts = _dts(packet) - shift, pts - shift
         if self._last is not None and dts <= self._last:  # muxers refuse what many files contain
@@ -222,7 +222,7 @@ class _Sound(_Copied[AudioStream]):
                 return
             self._encoded += frame.samples / frame.sample_rate
             if frame.pts is not None and frame.time_base is not None:
-                if not self._wanted(frame.pts, frame.time_base):
+                if not self._in_span(frame.pts, frame.time_base):
                     continue
                 frame.pts -= round(self.shift / frame.time_base)
             yield from self.out.encode(frame)

@@ -12,7 +12,7 @@ BOXES = {b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide",
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 
-def cut_short(path: Path) -> bool:
+def is_truncated(path: Path) -> bool:
     """True where bytes are surely missing at the file's end; False where they are not or the format cannot tell."""
     size = path.stat().st_size
     with open(path, "rb") as file:

@@ -20,7 +20,7 @@ from av.packet import Packet
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from fav.errors import FavError, plain
+from fav.errors import FavError, sanitize
 from fav.video.color import from_bgr
 from fav.video.container import DEFAULT_FPS, open_video, video_stream
 from fav.video.decoding import Decoder
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 CONTAINERS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov"}
 AVX512F = 13  # as OpenCV counts processor features; its Python module has no names for them
-TECHNICAL = {
+MUXER_TAGS = {
     "encoder",
     "major_brand",
     "minor_version",
@@ -132,8 +132,8 @@ def check_film(
         others = ", ".join(sorted(CONTAINERS.keys() - {Path(name).suffix.lower()}))
         raise FavError(
             f"{video}: expected times, sound and subtitles that {Path(name).suffix} takes, got a refusal by FFmpeg "
-            f"({error.strerror}{': ' if why else ''}{plain(why, 300)}); try a film of another kind ({others}), or make a "
-            f"clean copy of the video first: ffmpeg -i {plain(video)} copy.mkv"
+            f"({error.strerror}{': ' if why else ''}{sanitize(why, 300)}); try a film of another kind ({others}), or make a "
+            f"clean copy of the video first: ffmpeg -i {sanitize(video)} copy.mkv"
         ) from error
 
 
@@ -181,7 +181,7 @@ def _write(
         stream = video_stream(given, video)
         tracks = Tracks(given, stream, film, begin, end, shift, trial)
         extras = Extras(given, film, stream, encoder.stream, tracks.seen, start, source.rate)
-        left_out = TECHNICAL if comment is None else TECHNICAL | {"comment"}
+        left_out = MUXER_TAGS if comment is None else MUXER_TAGS | {"comment"}
         film.metadata.update({key: value for key, value in given.metadata.items() if key.lower() not in left_out})
         film.metadata.update({"comment": comment} if comment is not None else {})
         film.set_chapters(_chapters(given, begin, end))
@@ -190,10 +190,10 @@ def _write(
         for picture, number in zip(chain([first], pictures), range(start, stop)):
             pts = int(index.pts[number])
             film.mux(encoder.encode(picture, pts - round(shift / index.time_base), index.end(number + 1) - pts))
-            for packet in tracks.until(pts * index.time_base):
+            for packet in tracks.packets_until(pts * index.time_base):
                 film.mux_one(packet)
         film.mux(encoder.rest())
-        for packet in tracks.until(None):
+        for packet in tracks.packets_until(None):
             film.mux_one(packet)
     return tracks.notes + extras.notes
 

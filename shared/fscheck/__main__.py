@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from shared.errors import JobQueueError, plain
+from shared.command_names import command
+from shared.errors import JobQueueError, sanitize
 from shared.filesystem import FileSystem
 from shared.fscheck import environment, peer_checks, visibility
 from shared.fscheck.finding import Finding, Verdict, failed, unfit
@@ -20,14 +21,14 @@ from shared.shared_dir import open_share
 from shared.terminal import ended_by_signals, open_streams
 
 EXIT_UNFIT, EXIT_UNKNOWN, EXIT_STOPPED = 1, 2, 130
-ROOM = "check-share"
+DIRECTORY_NAME = "check-share"
 SAFETY = 3  # times the longest silence that is usual: a machine may be busy, a heartbeat may go astray
 RECONNECT_S = 60.0  # by which the clients of a server that was away come back one after the other
 
 
 def _say(line: str) -> None:
     """Print a line in which other peers may have words."""
-    click.echo(plain(line, 1000))
+    click.echo(sanitize(line, 1000))
 
 
 class FindingLog:
@@ -61,7 +62,7 @@ class FindingLog:
 )
 @click.option(
     "--wait",
-    "patience",
+    "timeout_s",
     type=click.FloatRange(1),
     default=120.0,
     show_default=True,
@@ -72,7 +73,7 @@ class FindingLog:
     "--names", type=click.IntRange(1), default=1000, show_default=True, help="How many names the peers race for."
 )
 @click.option("--quick", is_flag=True, help="Only what every node looks at when it joins.")
-def main(shared: Path, peers: int, patience: float, names: int, quick: bool) -> None:
+def main(shared: Path, peers: int, timeout_s: float, names: int, quick: bool) -> None:
     """Check whether a mount can be used for jobs.
 
     The command checks what the nodes rely on in the directory SHARED. It says what to do about each problem, and which
@@ -84,7 +85,7 @@ def main(shared: Path, peers: int, patience: float, names: int, quick: bool) -> 
     click.echo(f"{shared}, seen from {socket.gethostname()}\n")
     try:
         with ended_by_signals():
-            advice = check(table, shared.resolve(), peers, patience, names, quick)
+            advice = check(table, shared.resolve(), peers, timeout_s, names, quick)
     except PeerLostError as error:
         lost = f"error: {error}"
     except JobQueueError as error:
@@ -98,55 +99,55 @@ def main(shared: Path, peers: int, patience: float, names: int, quick: bool) -> 
     sys.exit(EXIT_UNFIT if table.unfit else EXIT_UNKNOWN if lost else 0)
 
 
-def check(table: FindingLog, shared: Path, peers: int, patience: float, names: int, quick: bool) -> tuple[str, ...]:
+def check(table: FindingLog, shared: Path, peers: int, timeout_s: float, names: int, quick: bool) -> tuple[str, ...]:
     """Fill the table until something is unfit; the last lines, where nothing is. PeerLostError, JobQueueError."""
     mount = mount_of(shared)
     local = mount is not None and mount.local
-    table.add(environment.mounted(mount, peers == 1), environment.writers(FileSystem(), shared))
+    table.add(environment.mounted(mount, peers == 1), environment.permissions(FileSystem(), shared))
     if table.unfit:
         return ()
     system = open_share(shared, hard_links=True).system  # for modes and group as nodes have them; nothing is written
     try:
-        with PeerGroup(system, shared / ROOM, peers, patience, _say) as circle:
-            ground = ScratchDir.at(system, circle.place / "ground")
-            for probe in QUICK if quick else (*NEEDED, *environment.PEOPLE):
-                table.add(probe(ground))
+        with PeerGroup(system, shared / DIRECTORY_NAME, peers, timeout_s, _say) as group:
+            scratch = ScratchDir.at(system, group.place / "ground")
+            for probe in QUICK if quick else (*NEEDED, *environment.INFO_CHECKS):
+                table.add(probe(scratch))
             if quick or table.unfit:
                 return ("fit, as far as a quick look can tell",)
             if peers > 1:
-                return check_together(table, circle, ground, mount, names)
+                return check_together(table, group, scratch, mount, names)
     except OSError as error:
         table.add(failed(error))
         return ()
     if local:
         return "fit: nodes of this machine can work here", _lease(True, None)
     return (
-        f"fit, as far as one machine can tell; now type bin/check-share {shared} --peers N on N machines at a time",
+        f"fit, as far as one machine can tell; now type {command('check-fs')} {shared} --peers N on N machines at a time",
         _lease(False, None),
     )
 
 
 def check_together(
-    table: FindingLog, circle: PeerGroup, ground: ScratchDir, mount: Mount | None, names: int
+    table: FindingLog, group: PeerGroup, scratch: ScratchDir, mount: Mount | None, names: int
 ) -> tuple[str, ...]:
     """The part of `check` that all peers do at once."""
-    circle.gather()
-    party, findings = peer_checks.introduce(circle, ground, mount)
+    group.join()
+    info, findings = peer_checks.exchange_info(group, scratch, mount)
     table.add(*findings)
     if table.unfit:
-        circle.part()
+        group.leave()
         return ()
-    table.add(*peer_checks.race(circle, ground, names))
-    table.add(peer_checks.appear(circle, ground))
+    table.add(*peer_checks.race(group, scratch, names))
+    table.add(peer_checks.check_publish(group, scratch))
     click.echo("looking for how long changes stay unseen: up to a minute")
-    findings, delay = visibility.watch(circle, ground)
-    table.add(*findings, peer_checks.locks(circle, ground))
-    circle.part()
-    return "fit: nodes can work here", _lease(party.local, delay if party.machines > 1 else None)
+    findings, delay = visibility.watch(group, scratch)
+    table.add(*findings, peer_checks.try_locks(group, scratch))
+    group.leave()
+    return "fit: nodes can work here", _lease(info.local, delay if info.machines > 1 else None)
 
 
 def _lease(local: bool, delay: float | None) -> str:
-    seconds, why = lease(local, delay)
+    seconds, why = recommend_lease(local, delay)
     if seconds < LEASE_S:
         return f"lease: --lease {seconds:.0f} is enough ({why}); the default is {LEASE_S:.0f}"
     if seconds > LEASE_S:
@@ -165,7 +166,7 @@ def _conclude(table: FindingLog, advice: tuple[str, ...]) -> None:
         click.echo(line)
 
 
-def lease(local: bool, delay: float | None) -> tuple[float, str]:
+def recommend_lease(local: bool, delay: float | None) -> tuple[float, str]:
     """Seconds, and why.
 
     `local`: everybody sees the directory as a file system of the own machine. `delay`: seconds after which other

@@ -29,14 +29,14 @@ REPLACED = 100  # times that a file is replaced while somebody reads it
 def mounted(mount: Mount | None, alone: bool) -> Finding:
     if mount is None:
         return ok("unknown: this system does not tell")
-    figure, complaints = f"{mount.kind} {mount.source} {','.join(mount.options)}", mount.complaints()
-    if mount.blind and not alone:
+    figure, complaints = f"{mount.kind} {mount.source} {','.join(mount.options)}", mount.warnings()
+    if mount.is_incoherent and not alone:
         return unfit(figure, "; ".join(complaints))
     return note(figure, "; ".join(complaints)) if complaints else ok(figure)
 
 
 @probe("who may write")
-def writers(system: FileSystem, share: Path) -> Finding:
+def permissions(system: FileSystem, share: Path) -> Finding:
     info = system.os.stat(share)
     mode, group = info.st_mode, _name(grp.getgrgid, info.st_gid)
     figure = f"{stat.filemode(mode)} {_name(pwd.getpwuid, info.st_uid)}:{group}"
@@ -59,8 +59,8 @@ def _name(lookup: Callable, number: int) -> str:
 
 
 @probe("room")
-def room(ground: ScratchDir) -> Finding:
-    free, files = ground.system.free_bytes(ground.root), ground.system.free_files(ground.root)
+def free_space(scratch: ScratchDir) -> Finding:
+    free, files = scratch.system.free_bytes(scratch.root), scratch.system.free_files(scratch.root)
     figure = f"{free / 2**30:.1f} GiB, " + ("files without limit" if files is None else f"{files:,} files")
     if free < LITTLE_BYTES or files is not None and files < FEW_FILES:
         return note(figure, "that is little for a film; on a full disk nodes wait until somebody makes room")
@@ -68,30 +68,30 @@ def room(ground: ScratchDir) -> Finding:
 
 
 @probe("fsync")
-def sync(ground: ScratchDir) -> Finding:
+def sync(scratch: ScratchDir) -> Finding:
     took = []
     for _ in range(5):
         began = time.perf_counter()
-        ground.system.write_new(ground.name(), bytes(1 << 16))
+        scratch.system.write_new(scratch.name(), bytes(1 << 16))
         took.append(time.perf_counter() - began)
     figure = f"{1000 * statistics.median(took):.1f} ms for a file of 64 KiB"
-    directory = ground.system.os.open(ground.root, os.O_RDONLY | os.O_DIRECTORY)
+    directory = scratch.system.os.open(scratch.root, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        ground.system.os.fsync(directory)
+        scratch.system.os.fsync(directory)
     except OSError as error:  # nodes never need it: a result that a crash took is made again
         return ok(f"{figure}; none of directories ({error.strerror})")
     finally:
-        ground.system.os.close(directory)
+        scratch.system.os.close(directory)
     return ok(f"{figure}; of directories, too")
 
 
 @probe("rate")
-def rate(ground: ScratchDir) -> Finding:
-    first = ground.file()
-    steps: dict[str, Callable[[], object]] = {"created and synced": lambda: ground.file()}
-    if ground.hard_links:
-        steps["linked"] = lambda: ground.system.link(first, ground.name())
-    steps["renewed"] = lambda: ground.system.touch(first)
+def rate(scratch: ScratchDir) -> Finding:
+    first = scratch.file()
+    steps: dict[str, Callable[[], object]] = {"created and synced": lambda: scratch.file()}
+    if scratch.hard_links:
+        steps["linked"] = lambda: scratch.system.link(first, scratch.name())
+    steps["renewed"] = lambda: scratch.system.touch(first)
     return ok(", ".join(f"{word} {_per_second(step):,.0f}/s" for word, step in steps.items()))
 
 
@@ -104,20 +104,20 @@ def _per_second(step: Callable[[], object]) -> float:
 
 
 @probe("replaced while read")
-def replaced(ground: ScratchDir) -> Finding:
+def replace_while_read(scratch: ScratchDir) -> Finding:
     """Nodes never replace a file; other programs do."""
     name, contents, over, odd = (
-        ground.file(),
+        scratch.file(),
         {bytes([65 + n]) * (n + 1) * 1000 for n in range(2)},
         threading.Event(),
         [],
     )
-    contents.add(ground.system.read(name))
+    contents.add(scratch.system.read(name))
 
     def read() -> None:
         while not over.is_set():
             try:
-                if ground.system.read(name) not in contents:
+                if scratch.system.read(name) not in contents:
                     odd.append("half a file")
             except OSError as error:
                 odd.append(error.strerror)
@@ -126,9 +126,9 @@ def replaced(ground: ScratchDir) -> Finding:
     reader.start()
     try:
         for number in range(REPLACED):
-            new = ground.name()
-            ground.system.write_new(new, bytes([65 + number % 2]) * (number % 2 + 1) * 1000)
-            ground.system.rename(new, name)
+            new = scratch.name()
+            scratch.system.write_new(new, bytes([65 + number % 2]) * (number % 2 + 1) * 1000)
+            scratch.system.rename(new, name)
     except FileExistsError:
         return ok("a taken name is refused")
     finally:
@@ -142,12 +142,12 @@ def replaced(ground: ScratchDir) -> Finding:
 
 
 @probe("removed while open")
-def removed(ground: ScratchDir) -> Finding:
-    path, os_ = ground.file(), ground.system.os
+def unlink_while_open(scratch: ScratchDir) -> Finding:
+    path, os_ = scratch.file(), scratch.system.os
     fd = os_.open(path, os.O_RDONLY)
     try:
-        ground.system.unlink(path)
-        left = [name for name in os_.listdir(ground.root) if name.startswith(".nfs")]
+        scratch.system.unlink(path)
+        left = [name for name in os_.listdir(scratch.root) if name.startswith(".nfs")]
         try:
             whole = os_.read(fd, 100) == path.name.encode()
         except OSError:
@@ -160,15 +160,15 @@ def removed(ground: ScratchDir) -> Finding:
 
 
 @probe("letters")
-def letters(ground: ScratchDir) -> Finding:
-    ground.system.write_new(ground.root / "Film", b"")
+def case_sensitivity(scratch: ScratchDir) -> Finding:
+    scratch.system.write_new(scratch.root / "Film", b"")
     accented = "\N{LATIN SMALL LETTER E WITH ACUTE}"
     try:
-        ground.system.write_new(ground.root / accented, b"")
-        one_accent = ground.system.exists(ground.root / unicodedata.normalize("NFD", accented))
+        scratch.system.write_new(scratch.root / accented, b"")
+        one_accent = scratch.system.exists(scratch.root / unicodedata.normalize("NFD", accented))
     except OSError as error:
         return note(f"names beyond ASCII are refused ({error.strerror})", "give films plain names")
-    if ground.system.exists(ground.root / "film"):
+    if scratch.system.exists(scratch.root / "film"):
         return note("large and small letters are one", "do not give two jobs names that differ in that alone")
     return ok(
         "large and small letters differ; "
@@ -177,20 +177,20 @@ def letters(ground: ScratchDir) -> Finding:
 
 
 @probe("locks")
-def locks(ground: ScratchDir) -> Finding:
+def locks(scratch: ScratchDir) -> Finding:
     """Nodes use none on the shared directory; other programs do."""
 
     def lock(name: str) -> str:
-        with open(ground.file(), "r+b") as file:
+        with open(scratch.file(), "r+b") as file:
             getattr(fcntl, name)(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return "works"
 
-    said = [in_time(lock, name) for name in LOCKS]
+    said = [call_with_timeout(lock, name) for name in LOCKS]
     figure = ", ".join(f"{name}: {word}" for name, word in zip(LOCKS, said))
     return ok(figure) if set(said) == {"works"} else note(figure, "nodes need none; other programs may")
 
 
-def in_time(attempt: Callable[[str], str], name: str) -> str:
+def call_with_timeout(attempt: Callable[[str], str], name: str) -> str:
     """What an attempt answers or fails with, or that it does not: a lock server that is gone holds its caller for ever."""
     said = []
 
@@ -206,20 +206,20 @@ def in_time(attempt: Callable[[str], str], name: str) -> str:
     return said[0] if said else f"no answer in {LOCK_S:.0f} s"
 
 
-def offset(ground: ScratchDir) -> float:
+def offset(scratch: ScratchDir) -> float:
     """Seconds by which the clock of the file system is ahead of this machine's. For people: no decision rests on it."""
-    path, before = ground.file(), time.time()
-    ground.system.touch(path)
-    return ground.system.mtime(path) / 1e9 - (before + time.time()) / 2
+    path, before = scratch.file(), time.time()
+    scratch.system.touch(path)
+    return scratch.system.mtime(path) / 1e9 - (before + time.time()) / 2
 
 
 @probe("clock")
-def clock(ground: ScratchDir) -> Finding:
-    ahead = offset(ground)
+def clock(scratch: ScratchDir) -> Finding:
+    ahead = offset(scratch)
     figure = f"the server's is {abs(ahead):.2f} s {'ahead' if ahead > 0 else 'behind'}"
     if abs(ahead) > CLOCKS_S:
         return note(figure, "no node compares clocks; people who read times and logs do")
     return ok(figure)
 
 
-PEOPLE = (room, sync, rate, replaced, removed, letters, locks, clock)
+INFO_CHECKS = (free_space, sync, rate, replace_while_read, unlink_while_open, case_sensitivity, locks, clock)

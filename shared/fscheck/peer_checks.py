@@ -11,10 +11,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from shared.fscheck.environment import CLOCKS_S, LOCKS, in_time, offset
+from shared.fscheck.environment import CLOCKS_S, LOCKS, call_with_timeout, offset
 from shared.fscheck.finding import Finding, note, ok, probe, unfit
-from shared.fscheck.local_checks import WRONG, ScratchDir
-from shared.fscheck.peer_group import LOOK_S, PeerGroup
+from shared.fscheck.local_checks import WRONG_CONTENT, ScratchDir
+from shared.fscheck.peer_group import POLL_INTERVAL_S, PeerGroup
 from shared.mount import Mount
 
 SHOT_S = 5.0  # to wait for the starting shot
@@ -32,16 +32,16 @@ class PeerInfo:
     hard_links: bool
 
 
-def introduce(circle: PeerGroup, ground: ScratchDir, mount: Mount | None) -> tuple[PeerInfo, list[Finding]]:
+def exchange_info(group: PeerGroup, scratch: ScratchDir, mount: Mount | None) -> tuple[PeerInfo, list[Finding]]:
     """Who takes part, and in what they differ."""
-    told = circle.exchange(
+    told = group.all_gather(
         "hello",
         {
-            "machine": circle.identity.boot or circle.identity.host,
+            "machine": group.identity.boot or group.identity.host,
             "kind": mount.kind if mount else "?",
             "local": bool(mount and mount.local),
-            "links": ground.hard_links,
-            "ahead": offset(ground),
+            "links": scratch.hard_links,
+            "ahead": offset(scratch),
         },
     )
     party = PeerInfo(
@@ -83,7 +83,7 @@ class ClaimRace:
     won: list[list[int]]
     errors: list[str]
 
-    def finding(self, circle: PeerGroup, names: int, spoilt: int = 0) -> Finding:
+    def finding(self, group: PeerGroup, names: int, spoilt: int = 0) -> Finding:
         winners = Counter(number for numbers in self.won for number in numbers)
         twice = sum(count > 1 for count in winners.values())
         if self.errors:
@@ -91,21 +91,23 @@ class ClaimRace:
                 self.errors[0], "this is what nodes do to each other's files: correct permissions, or mount it again"
             )
         if twice or spoilt:
-            return unfit(f"{twice} of {names} names had two winners, {spoilt} of those read back were spoilt", WRONG)
+            return unfit(
+                f"{twice} of {names} names had two winners, {spoilt} of those read back were spoilt", WRONG_CONTENT
+            )
         if len(winners) < names:
             return note(
                 f"{names - len(winners)} of {names} names were won by nobody",
                 "replies were lost; nodes look again then",
             )
         shares = " + ".join(str(len(numbers)) for numbers in self.won)
-        return ok(f"{names} names, each won by exactly one of {len(circle.members)} ({shares})")
+        return ok(f"{names} names, each won by exactly one of {len(group.members)} ({shares})")
 
 
-def _run(circle: PeerGroup, way: str, names: Iterable[int], step: Callable[[int], None]) -> ClaimRace:
+def _run(group: PeerGroup, way: str, names: Iterable[int], step: Callable[[int], None]) -> ClaimRace:
     """Do a step with every name in turn, while the others do the same."""
-    system, shot = circle.system, circle.arena / f"shot.{way}"
-    circle.exchange(f"{way} begins")
-    if circle.number == 0:
+    system, shot = group.system, group.shared_dir / f"shot.{way}"
+    group.all_gather(f"{way} begins")
+    if group.number == 0:
         system.write_new(shot, b"")
     end = system.monotonic() + SHOT_S
     while not system.exists(shot) and system.monotonic() < end:
@@ -121,66 +123,66 @@ def _run(circle: PeerGroup, way: str, names: Iterable[int], step: Callable[[int]
                 ahead.popleft() for _ in range(bool(ahead))
             )  # leap to where it is, or it wins all the rest unopposed
         except OSError as other:
-            error = f"{other.strerror} ({circle.identity.host})"
-    told = circle.exchange(way, [won, error])
+            error = f"{other.strerror} ({group.identity.host})"
+    told = group.all_gather(way, [won, error])
     return ClaimRace([won for won, _ in told], [error for _, error in told if error])
 
 
-def race(circle: PeerGroup, ground: ScratchDir, names: int) -> list[Finding]:
+def race(group: PeerGroup, scratch: ScratchDir, names: int) -> list[Finding]:
     """Everybody wants every name: to create it, to link to it, to move it away; and links back what it has moved."""
-    system, arena = ground.system, circle.arena
-    system.make_dirs(arena)
+    system, shared_dir = scratch.system, group.shared_dir
+    system.make_dirs(shared_dir)
     findings = []
 
     def put(number: int) -> None:
-        system.write_new(arena / f"created.{number}", f"{number} {circle.me}".encode())
+        system.write_new(shared_dir / f"created.{number}", f"{number} {group.me}".encode())
 
-    create = _run(circle, "create", range(names), put)
-    winner = {f"{n} {peer}" for peer, numbers in zip(circle.members, create.won) for n in numbers}
+    create = _run(group, "create", range(names), put)
+    winner = {f"{n} {peer}" for peer, numbers in zip(group.members, create.won) for n in numbers}
     held = [
-        system.read(arena / f"created.{n}").decode(errors="replace")
+        system.read(shared_dir / f"created.{n}").decode(errors="replace")
         for n in range(0, names, SAMPLE)
         if not create.errors
     ]
-    spoilt = max(circle.exchange("read back", sum(one not in winner for one in held)))
-    findings.append(_to_create(create, circle, names, spoilt, ground.hard_links))
+    spoilt = max(group.all_gather("read back", sum(one not in winner for one in held)))
+    findings.append(_to_create(create, group, names, spoilt, scratch.hard_links))
     if create.errors:
         return findings
 
-    if ground.hard_links:
-        mine = ground.file()
-        link = _run(circle, "link", range(names), lambda n: system.link(mine, arena / f"linked.{n}"))
-        findings.append(_to_link(link, circle, names))
-    aside = [ground.name() for _ in range(names)]
-    move = _run(circle, "move", range(names), lambda n: system.rename(arena / f"created.{n}", aside[n]))
-    findings.append(_to_move(move, circle, names))
-    moved = move.won[circle.number][:SAMPLE]
-    back = system.link if ground.hard_links else system.rename
-    again = _run(circle, "back", moved, lambda n: back(aside[n], arena / f"back.{n}"))
-    findings.append(_back(again, sum(len(numbers[:SAMPLE]) for numbers in move.won)))
+    if scratch.hard_links:
+        mine = scratch.file()
+        link = _run(group, "link", range(names), lambda n: system.link(mine, shared_dir / f"linked.{n}"))
+        findings.append(_to_link(link, group, names))
+    aside = [scratch.name() for _ in range(names)]
+    move = _run(group, "move", range(names), lambda n: system.rename(shared_dir / f"created.{n}", aside[n]))
+    findings.append(_to_move(move, group, names))
+    moved = move.won[group.number][:SAMPLE]
+    back = system.link if scratch.hard_links else system.rename
+    again = _run(group, "back", moved, lambda n: back(aside[n], shared_dir / f"back.{n}"))
+    findings.append(_undo(again, sum(len(numbers[:SAMPLE]) for numbers in move.won)))
     return findings
 
 
 @probe("race to create")
-def _to_create(create: ClaimRace, circle: PeerGroup, names: int, spoilt: int, hard_links: bool) -> Finding:
-    finding = create.finding(circle, names, spoilt)
-    if finding.cure == WRONG and hard_links:
+def _to_create(create: ClaimRace, group: PeerGroup, names: int, spoilt: int, hard_links: bool) -> Finding:
+    finding = create.finding(group, names, spoilt)
+    if finding.cure == WRONG_CONTENT and hard_links:
         return note(finding.figure, "nodes claim by hard links here, which do not mind; other programs may")
     return finding
 
 
 @probe("race to link")
-def _to_link(link: ClaimRace, circle: PeerGroup, names: int) -> Finding:
-    return link.finding(circle, names)
+def _to_link(link: ClaimRace, group: PeerGroup, names: int) -> Finding:
+    return link.finding(group, names)
 
 
 @probe("race to move away")
-def _to_move(move: ClaimRace, circle: PeerGroup, names: int) -> Finding:
-    return move.finding(circle, names)
+def _to_move(move: ClaimRace, group: PeerGroup, names: int) -> Finding:
+    return move.finding(group, names)
 
 
 @probe("others' files")
-def _back(back: ClaimRace, count: int) -> Finding:
+def _undo(back: ClaimRace, count: int) -> Finding:
     done = sum(map(len, back.won))
     if back.errors or done != count:
         return unfit(
@@ -191,30 +193,30 @@ def _back(back: ClaimRace, count: int) -> Finding:
 
 
 # ---- what a first look finds
-def appear(circle: PeerGroup, ground: ScratchDir) -> Finding:
+def check_publish(group: PeerGroup, scratch: ScratchDir) -> Finding:
     """Everybody publishes files and reads the others' as soon as they are seen."""
-    system, place = ground.system, circle.arena / "published"
+    system, place = scratch.system, group.shared_dir / "published"
     system.make_dirs(place)
-    circle.exchange("publish begins")
-    publish = system.link if ground.hard_links else system.rename
-    seen, broken, wanted, end = set(), 0, FILES * len(circle.members), system.monotonic() + FILES_S
+    group.all_gather("publish begins")
+    publish = system.link if scratch.hard_links else system.rename
+    seen, broken, wanted, end = set(), 0, FILES * len(group.members), system.monotonic() + FILES_S
     published = 0
     while (published < FILES or len(seen) < wanted) and system.monotonic() < end:
         if published < FILES:
             content = os.urandom(FILE_BYTES)
-            draft = ground.name()
+            draft = scratch.name()
             system.write_new(draft, content)
             publish(draft, place / hashlib.sha256(content).hexdigest())
             published += 1
         else:
-            system.sleep(LOOK_S)
+            system.sleep(POLL_INTERVAL_S)
         for name in set(system.list(place)) - seen:
             try:
                 broken += hashlib.sha256(system.read(place / name)).hexdigest() != name
                 seen.add(name)
             except FileNotFoundError:
                 pass  # listed, and cannot be opened yet: nodes ask again, too
-    told = circle.exchange("publish", [broken, wanted - len(seen)])
+    told = group.all_gather("publish", [broken, wanted - len(seen)])
     return _whole(wanted, sum(broken for broken, _ in told), sum(missing for _, missing in told))
 
 
@@ -222,18 +224,19 @@ def appear(circle: PeerGroup, ground: ScratchDir) -> Finding:
 def _whole(files: int, broken: int, missing: int) -> Finding:
     if broken or missing:
         return unfit(
-            f"of {files} published files {broken} looks found a part, {missing} nothing in {FILES_S:.0f} s", WRONG
+            f"of {files} published files {broken} looks found a part, {missing} nothing in {FILES_S:.0f} s",
+            WRONG_CONTENT,
         )
     return ok(f"{files} published files were whole when first seen")
 
 
 # ---- locks
-def locks(circle: PeerGroup, ground: ScratchDir) -> Finding:
+def try_locks(group: PeerGroup, scratch: ScratchDir) -> Finding:
     """The first peer locks, the others try. Nodes use no locks on the shared directory."""
     held = []
 
     def attempt(name: str) -> str:
-        file = open(circle.arena / name, "r+b")
+        file = open(group.shared_dir / name, "r+b")
         held.append(file)
         try:
             getattr(fcntl, name)(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -242,16 +245,16 @@ def locks(circle: PeerGroup, ground: ScratchDir) -> Finding:
         return "granted"
 
     def attempts() -> list[str]:
-        return [in_time(attempt, name) for name in LOCKS]
+        return [call_with_timeout(attempt, name) for name in LOCKS]
 
     mine: list[str] | None = None
-    if circle.number == 0:
-        ground.system.make_dirs(circle.arena)
+    if group.number == 0:
+        scratch.system.make_dirs(group.shared_dir)
         for name in LOCKS:
-            ground.system.write_new(circle.arena / name, b"")
+            scratch.system.write_new(group.shared_dir / name, b"")
         mine = attempts()
-    circle.exchange("locked")
-    told = circle.exchange("lock", attempts() if mine is None else mine)
+    group.all_gather("locked")
+    told = group.all_gather("lock", attempts() if mine is None else mine)
     for file in held:
         file.close()
     return _locks(told[0], told[1:])

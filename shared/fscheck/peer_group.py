@@ -18,12 +18,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from shared.command_names import command
 from shared.errors import JobQueueError
 from shared.filesystem import RETRYABLE_ERRNOS, FileSystem
 from shared.identity import DECODE_ERRORS, Identity
 
 PULSE_S = 0.5
-LOOK_S = 0.05
+POLL_INTERVAL_S = 0.05
 LEFT = ".left"
 FRESH_S = 10.0  # a pulse that changed so lately is that of a peer that comes
 
@@ -33,13 +34,13 @@ class PeerLostError(JobQueueError):
 
 
 class PeerGroup:
-    """This process's place among the peers. `patience`: seconds to wait for one that does not come or falls silent."""
+    """This process's place among the peers. `timeout_s`: seconds to wait for one that does not come or falls silent."""
 
-    def __init__(self, system: FileSystem, room: Path, wanted: int, patience: float, say: Callable[[str], None]):
-        self.system, self.room, self.wanted, self.patience, self.say = system, room, wanted, patience, say
+    def __init__(self, system: FileSystem, directory: Path, wanted: int, timeout_s: float, say: Callable[[str], None]):
+        self.system, self.directory, self.wanted, self.timeout_s, self.say = system, directory, wanted, timeout_s, say
         self.identity = Identity.here("check-share")
         self.me = self.identity.incarnation
-        self.place = room / self.me
+        self.place = directory / self.me
         self.members = [self.me]
         self._pulses: dict[str, tuple[str, float, bool]] = {}  # peer -> its pulse, when it was new, whether it changed
         self._over = threading.Event()
@@ -51,15 +52,15 @@ class PeerGroup:
         return self.members.index(self.me)
 
     @property
-    def arena(self) -> Path:
+    def shared_dir(self) -> Path:
         """A directory of all peers."""
-        return self.room / self.members[0] / "arena"
+        return self.directory / self.members[0] / "arena"
 
     def __enter__(self) -> "PeerGroup":
         """OSError where the directory cannot be written to."""
         try:
             self.system.make_dirs(self.place)
-            self.system.note(self.identity.token)
+            self.system.record_node(self.identity.token)
             self._write("identity", {**asdict(self.identity), "peers": self.wanted})
         except BaseException:
             self._remove()
@@ -76,53 +77,55 @@ class PeerGroup:
         """Remove what is ours, and what was left by those that are gone."""
         honest = FileSystem()  # whatever a test lets the checked one see
         honest.root = self.system.root
-        for peer in self.system.list(self.room):
-            if peer == self.me or self._is_peer(peer) and (self._is_gone(peer) or self._silence(peer) > self.patience):
-                left = self.room / f"{peer}{LEFT}"
+        for peer in self.system.list(self.directory):
+            if peer == self.me or self._is_peer(peer) and (self._is_gone(peer) or self._silence(peer) > self.timeout_s):
+                left = self.directory / f"{peer}{LEFT}"
                 try:
-                    self.system.rename(self.room / peer, left)  # first, so that the others cannot make more files in it
+                    self.system.rename(
+                        self.directory / peer, left
+                    )  # first, so that the others cannot make more files in it
                 except OSError:
-                    left = self.room / peer
+                    left = self.directory / peer
                 honest.remove(left, lambda entry, is_directory: True)
         try:
-            self.system.os.rmdir(self.room)
+            self.system.os.rmdir(self.directory)
         except OSError:
             pass  # others are at it, or their remains are there
 
     # ---- finding each other
-    def gather(self) -> None:
+    def join(self) -> None:
         """Wait until so many peers are there as are wanted, and all know of each other. PeerLostError if that takes too long."""
-        end, told = self.system.monotonic() + self.patience, None
+        end, told = self.system.monotonic() + self.timeout_s, None
         while len(found := self._peers()) != self.wanted:
             if self.system.monotonic() > end:
                 raise PeerLostError(
-                    f"{self.room.parent}: expected {self.wanted} peers, got {len(found)} in {self.patience:.0f} s "
-                    f"({', '.join(found)}); type bin/check-share --peers {self.wanted} on all at a time"
+                    f"{self.directory.parent}: expected {self.wanted} peers, got {len(found)} in {self.timeout_s:.0f} s "
+                    f"({', '.join(found)}); type {command('check-fs')} --peers {self.wanted} on all at a time"
                 )
             if found != told:
                 told = found
                 self.say(f"waiting for {self.wanted} peers, here are {len(found)}: {', '.join(found)}")
-            self.system.sleep(LOOK_S)
+            self.system.sleep(POLL_INTERVAL_S)
         self.members = found
-        if any(members != found for members in self.exchange("circle", found)):
+        if any(members != found for members in self.all_gather("circle", found)):
             raise PeerLostError(
-                f"{self.room.parent}: expected peers that agree on who takes part, got several circles; "
+                f"{self.directory.parent}: expected peers that agree on who takes part, got several circles; "
                 f"start all {self.wanted} again"
             )
 
     def _peers(self) -> list[str]:
         """The living that look for a circle of this size and are in no other; this peer among them."""
         found = [self.me]
-        for peer in self.system.list(self.room):
+        for peer in self.system.list(self.directory):
             if peer != self.me and self._silence(peer) < FRESH_S and self._pulses[peer][2]:
-                identity, circle = self._read(peer, "identity") or {}, self._said(peer, "circle")
-                if identity.get("peers") == self.wanted and (circle is None or self.me in circle[0]):
+                identity, group = self._read(peer, "identity") or {}, self._said(peer, "circle")
+                if identity.get("peers") == self.wanted and (group is None or self.me in group[0]):
                     found.append(peer)
         return sorted(found)
 
     def _silence(self, peer: str) -> float:
         """Seconds, by this machine's clock, for which a peer's pulse has had the same name."""
-        names = self.system.list(self.room / peer)
+        names = self.system.list(self.directory / peer)
         pulse = max((name for name in names if name.startswith("pulse.")), default="")
         now = self.system.monotonic()
         before = self._pulses.get(peer)
@@ -151,13 +154,13 @@ class PeerGroup:
         """What the others say at a step, in the order of the members. PeerLostError where one does not come to it."""
         return [self._hear(peer, step) for peer in self.members if peer != self.me]
 
-    def exchange(self, step: str, value: Any = None) -> list[Any]:
+    def all_gather(self, step: str, value: Any = None) -> list[Any]:
         """Tell, and hear what all tell at this step, this peer among them."""
         self.tell(step, value)
         heard = self.hear(step)
         return [*heard[: self.number], value, *heard[self.number :]]
 
-    def part(self) -> None:
+    def leave(self) -> None:
         """Wait until nobody needs our files any more."""
         self.tell("over")
         for peer in self.members:
@@ -168,13 +171,13 @@ class PeerGroup:
 
     def _hear(self, peer: str, step: str) -> Any:
         while (said := self._said(peer, step)) is None:
-            if not self.system.exists(self.room / peer):
+            if not self.system.exists(self.directory / peer):
                 raise PeerLostError(f"{peer} has left")
             if self._is_gone(peer):
                 raise PeerLostError(f"{peer} has died")
-            if self._silence(peer) > self.patience:
-                raise PeerLostError(f"{peer} has been silent for {self.patience:.0f} s")
-            self.system.sleep(LOOK_S)
+            if self._silence(peer) > self.timeout_s:
+                raise PeerLostError(f"{peer} has been silent for {self.timeout_s:.0f} s")
+            self.system.sleep(POLL_INTERVAL_S)
         return said[0]
 
     def _said(self, peer: str, step: str) -> list | None:
@@ -188,7 +191,7 @@ class PeerGroup:
     def _read(self, peer: str, name: str) -> Any:
         """What a peer wrote under that name; None while it is not there, not whole, or cannot be read just now."""
         try:
-            return json.loads(self.system.read(self.room / peer / name))
+            return json.loads(self.system.read(self.directory / peer / name))
         except (FileNotFoundError, NotADirectoryError, JobQueueError, *DECODE_ERRORS):
             return None
         except OSError as error:
@@ -203,7 +206,7 @@ class PeerGroup:
 
     def _identity(self, peer: str) -> Identity | None:
         try:
-            return Identity.from_bytes(json.dumps(self._read(peer, "identity")).encode(), self.room / peer)
+            return Identity.from_bytes(json.dumps(self._read(peer, "identity")).encode(), self.directory / peer)
         except (JobQueueError, OSError):
             return None
 
@@ -211,7 +214,7 @@ class PeerGroup:
         identity = self._identity(peer)
         return (
             identity is not None
-            and identity.lived_here(self.identity)
+            and identity.same_boot(self.identity)
             and self.system.process_gone(identity.pid, identity.start)
             and self.system.started_here(identity.token)
         )  # else it may be on a copy of this machine, made while it ran

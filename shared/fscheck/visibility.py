@@ -9,14 +9,14 @@ from typing import Any
 from shared.filesystem import RETRYABLE_ERRNOS, FileSystem
 from shared.fscheck.finding import Finding, note, ok, probe, unfit
 from shared.fscheck.local_checks import ScratchDir
-from shared.fscheck.peer_group import LOOK_S, PeerGroup
+from shared.fscheck.peer_group import POLL_INTERVAL_S, PeerGroup
 from shared.membership import Node
 from shared.notify import ChangeNotifier
 from shared.paths import SharedDirPaths
 from shared.shared_dir import SharedDir
 
 LIMIT_S = 65.0  # an NFS client may remember what it saw for 60 s
-LATE_S = 10.0  # worth a word
+NOTEWORTHY_DELAY_S = 10.0  # worth a word
 TICK_S = 0.1  # an NFS 3 client that looks between two changes of one tick of the server's clock misses the second
 LONG_AGO = 10**18  # ns
 HEARTBEAT = "heartbeat, opened"
@@ -37,7 +37,7 @@ class VisibilityTest:
     look: Callable[[Path], Any]
 
 
-def changes(system: FileSystem, bell: ChangeNotifier) -> list[VisibilityTest]:
+def changes(system: FileSystem, notifier: ChangeNotifier) -> list[VisibilityTest]:
     """Each has a directory of its own, since opening one makes an NFS client ask for all names in it."""
 
     def nothing(path: Path) -> None:
@@ -73,56 +73,56 @@ def changes(system: FileSystem, bell: ChangeNotifier) -> list[VisibilityTest]:
         VisibilityTest("name made anew", True, old, anew, system.read),
         VisibilityTest(HEARTBEAT, True, old, system.touch, system.mtime),
         VisibilityTest("  … by stat alone", False, old, system.touch, by_name),
-        VisibilityTest("bell", False, nothing, lambda path: bell.ring(), lambda path: bell.wait(0.0)),
+        VisibilityTest("notification", False, nothing, lambda path: notifier.notify(), lambda path: notifier.wait(0.0)),
     ]
 
 
-def watch(circle: PeerGroup, ground: ScratchDir) -> tuple[list[Finding], float]:
+def watch(group: PeerGroup, scratch: ScratchDir) -> tuple[list[Finding], float]:
     """The findings, and the seconds after which a heartbeat was seen by the slowest peer (at most LIMIT_S).
 
     A delay counts from when the observer said that it looks, so it is too long by the time which that took to arrive.
     """
-    system, place = ground.system, circle.arena / "sight"
-    bell = ChangeNotifier(Node(SharedDir(SharedDirPaths(place), system, ground.hard_links), circle.identity))
-    found = changes(system, bell)
+    system, place = scratch.system, group.shared_dir / "sight"
+    notifier = ChangeNotifier(Node(SharedDir(SharedDirPaths(place), system, scratch.hard_links), group.identity))
+    found = changes(system, notifier)
     paths = [place / str(number) / "name" for number in range(len(found))]
-    if circle.number == 0:
+    if group.number == 0:
         for change, path in zip(found, paths):
             system.make_dirs(path.parent)
             change.lay(path)
-        system.make_dirs(bell.node.share.layout.bell)
-    circle.exchange("laid")
+        system.make_dirs(notifier.node.share.layout.notify)
+    group.all_gather("laid")
     try:
-        bell.wait(LOOK_S)  # begins to watch
+        notifier.wait(POLL_INTERVAL_S)  # begins to watch
         before = [change.look(path) for change, path in zip(found, paths)]
-        circle.exchange("seen before")
-        if circle.number == 0:
-            circle.hear("looking")
+        group.all_gather("seen before")
+        if group.number == 0:
+            group.hear("looking")
             for change, path in zip(found, paths):
                 change.make(path)
             delays: list[float | None] = [0.0] * len(found)
         else:
-            delays = _look(circle, system, found, paths, before)
-        told = circle.exchange("seen", delays)
+            delays = _look(group, system, found, paths, before)
+        told = group.all_gather("seen", delays)
     finally:
-        bell.close()
+        notifier.close()
     slowest = [None if None in column else max(column) for column in zip(*told)]
     heartbeat = next(delay for change, delay in zip(found, slowest) if change.what == HEARTBEAT)
     return [_seen(change, delay) for change, delay in zip(found, slowest)], LIMIT_S if heartbeat is None else heartbeat
 
 
 def _look(
-    circle: PeerGroup, system: FileSystem, found: list[VisibilityTest], paths: list[Path], before: list[Any]
+    group: PeerGroup, system: FileSystem, found: list[VisibilityTest], paths: list[Path], before: list[Any]
 ) -> list[float | None]:
     """Seconds after which each change was seen, None where it was not in `LIMIT_S`."""
     began = system.monotonic()
     delays: list[float | None] = [None] * len(found)
-    circle.tell("looking")
+    group.tell("looking")
     while None in delays and system.monotonic() - began < LIMIT_S:
         for number, delay in enumerate(delays):
             if delay is None and _now(found[number], paths[number]) not in (before[number], None):
                 delays[number] = system.monotonic() - began
-        system.sleep(LOOK_S)
+        system.sleep(POLL_INTERVAL_S)
     return delays
 
 
@@ -143,7 +143,7 @@ def _seen(change: VisibilityTest, delay: float | None) -> Finding:
             return unfit(figure, CURE) if change.needed else ok(f"{figure}; nodes do not wait for it")
         figure = f"seen by others after {delay:.2f} s" if delay < 1 else f"seen by others after {delay:.0f} s"
         if not change.needed:
-            return ok(figure if delay < LATE_S else f"{figure}; nodes do not wait for it")
-        return note(figure, "work goes on late by so much") if delay > LATE_S else ok(figure)
+            return ok(figure if delay < NOTEWORTHY_DELAY_S else f"{figure}; nodes do not wait for it")
+        return note(figure, "work goes on late by so much") if delay > NOTEWORTHY_DELAY_S else ok(figure)
 
     return finding()

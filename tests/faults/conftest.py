@@ -16,16 +16,16 @@ from tests.helpers.strangers_world import MEMORY
 
 @pytest.fixture
 def at_once(monkeypatch) -> None:
-    """In this process nobody waits for a bell or a disk."""
-    monkeypatch.setattr(ChangeNotifier, "wait", lambda bell, seconds: step(bell.node.share.system, seconds))
+    """In this process nobody waits for a notification or a disk."""
+    monkeypatch.setattr(ChangeNotifier, "wait", lambda notifier, seconds: step(notifier.node.share.system, seconds))
     monkeypatch.setattr(os, "fsync", lambda fd: None)
 
 
 @pytest.fixture(scope="module")
 def all_at_once() -> Iterator[None]:
-    """In this module nobody waits for a bell, a disk or the world's clock."""
+    """In this module nobody waits for a notification, a disk or the world's clock."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(ChangeNotifier, "wait", lambda bell, seconds: bell.node.share.system.sleep(seconds))
+        patched.setattr(ChangeNotifier, "wait", lambda notifier, seconds: notifier.node.share.system.sleep(seconds))
         patched.setattr(FileSystem, "sleep", lambda system, seconds: None)
         patched.setattr(os, "fsync", lambda fd: None)
         yield

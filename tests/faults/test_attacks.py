@@ -24,7 +24,7 @@ from tests.helpers.video_jobs import create, film_of, work
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, clip, style) -> Job:
-    job = create(open_share(tmp_path_factory.mktemp("made")), clip, style, name="film", test=2)
+    job = create(open_share(tmp_path_factory.mktemp("made")), clip, style, name="film", frames=2)
     assert work(job)
     return job
 
@@ -40,7 +40,7 @@ def command(*words):
     return CliRunner().invoke(coordinator.main, [str(word) for word in words])
 
 
-@pytest.mark.parametrize("room", ["private", "nodes"])
+@pytest.mark.parametrize("room", ["tmp", "nodes"])
 def test_node_that_joins_again_makes_nothing_through_a_link(share, tmp_path, room):
     mine, place = tmp_path / "mine", share.layout.root / room
     mine.mkdir()
@@ -48,7 +48,7 @@ def test_node_that_joins_again_makes_nothing_through_a_link(share, tmp_path, roo
     place.rename(tmp_path / "moved")
     place.symlink_to(mine)
     with pytest.raises(JobQueueError):
-        node.beat()
+        node.renew()
         node.check()
     with pytest.raises(JobQueueError, match=f"{room}: expected a directory, got a symbolic link; move it away"):
         Node(share, Identity.here()).join()
@@ -66,7 +66,7 @@ def test_report_and_retry_bear_with_what_has_the_place_of_results(finished, tmp_
     assert report.exit_code == 0, report.output
     retry = command("retry", root)
     assert retry.exit_code == 2 and f"{place}: expected a directory, got " in retry.output
-    assert finished.layout.mark("finished").exists(), "nodes cannot make it"
+    assert finished.layout.flag("finished").exists(), "nodes cannot make it"
     place.unlink()
     retry = command("retry", root)
     assert retry.exit_code == 0 and "the film to be made again" in retry.output
@@ -96,7 +96,7 @@ def test_advice_about_a_damaged_marker_works(finished, damage, monkeypatch):
     )
     marker.rename(root / "away")
     assert command("retry", root).exit_code == 0
-    assert marker.read_bytes().startswith(b'{"fav_share": 1') and (root / "away").read_bytes() == damage
+    assert marker.read_bytes().startswith(b'{"fav_share": 2') and (root / "away").read_bytes() == damage
 
 
 def test_file_in_the_place_of_a_directory_ends_any_command_with_one_line(tmp_path):
@@ -131,7 +131,7 @@ def test_clean_leaves_what_somebody_made_of_the_results_beside_them(finished, na
 
 @pytest.mark.parametrize("name", ["notes.txt", "style.backup/style.safetensors", "videos/video.mp4"])
 def test_clean_of_an_old_job_leaves_what_is_no_input_of_it(finished, name):
-    finished.layout.brought.unlink()
+    finished.layout.input_list.unlink()
     mine = finished.layout.inputs / name
     mine.parent.mkdir(exist_ok=True)
     mine.write_text("mine")
@@ -142,7 +142,7 @@ def test_clean_of_an_old_job_leaves_what_is_no_input_of_it(finished, name):
 
 
 def test_clean_of_an_old_job_removes_all_of_its_inputs(finished):
-    finished.layout.brought.unlink()
+    finished.layout.input_list.unlink()
     for name in ("video", "flow_weights", "mask"):
         (finished.layout.inputs / name).mkdir()
         (finished.layout.inputs / name / "f_0001.any.png").write_text("copied")
@@ -158,17 +158,17 @@ def test_film_cannot_be_wanted_below_what_is_no_directory(finished, clip, style,
     place, mine = root / "films", tmp_path / "mine"
     mine.mkdir()
     place.write_text("mine") if by == "file" else place.symlink_to(mine if by == "link" else "/nowhere/at/all")
-    for words in (["submit", root, clip, style, "--name", "other", "--test", 2], ["stitch", root]):
+    for words in (["submit", root, clip, style, "--name", "other", "--frames", 2], ["stitch", root]):
         for out in ("films/x.mp4", "films/deeper/x.mp4"):
             result = command(*words, "--out", out)
             assert result.exit_code == 2 and f"{place}: expected a directory, got " in result.output, result.output
-    assert [path.name for path in finished.share.layout.names.iterdir()] == ["film"] and list(mine.iterdir()) == []
+    assert [path.name for path in finished.share.layout.by_name.iterdir()] == ["film"] and list(mine.iterdir()) == []
 
 
 def test_clean_keeps_the_film_that_lies_in_the_job_alone(finished):
     root, result = finished.share.layout.root, finished.layout.result(stitch_task(JobArtifacts(finished).spec))
     film_of(finished).unlink()
-    finished.layout.mark("finished").write_text(result.relative_to(root).as_posix())
+    finished.layout.flag("finished").write_text(result.relative_to(root).as_posix())
     refused = command("clean", root)
     assert refused.exit_code == 2 and str(result) in refused.output and result.exists()
     assert command("stitch", root, "--out", "saved.mp4").exit_code == 0 and (root / "saved.mp4").exists()

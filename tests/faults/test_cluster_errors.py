@@ -26,7 +26,7 @@ from shared.heartbeat import temporary_member
 from shared.jobs import Job, find_job
 from shared.notify import ChangeNotifier
 from shared.shared_dir import SharedDir, open_share
-from shared.worker import ASK_AGAIN_S, Worker
+from shared.worker import RECHECK_S, Worker
 from tests.helpers import toy_plan as toy
 from tests.helpers import video_jobs as films
 from tests.helpers.checkout import ROOT
@@ -86,7 +86,7 @@ def test_directory_within_the_shared_one_is_told_which_is_meant(share):
 
 def test_who_makes_a_new_shared_directory_is_told_so_once(tmp_path, clip, style):
     (tmp_path / "new").mkdir()
-    words = "submit", tmp_path / "new", clip, style, "--test", 1
+    words = "submit", tmp_path / "new", clip, style, "--frames", 1
     assert "new: a new shared directory" in call(coordinator.main, *words).output
     assert "new shared directory" not in call(coordinator.main, *words).output
 
@@ -137,7 +137,7 @@ def test_room_of_a_job_that_somebody_has_removed_is_made_again(share, room):
     assert attempts.failed(job) == [str(toy.link_task(1))] and results.count(job, "link", range(6)) == 4
 
 
-@pytest.mark.parametrize("room", ["nodes", "private"])
+@pytest.mark.parametrize("room", ["nodes", "tmp"])
 def test_node_whose_room_somebody_has_removed_joins_again(share, room):
     job = toy.create(share, chains=1, length=40, slow=0.05, gate=20)
     node = start(share.layout.root, "toy")
@@ -149,14 +149,14 @@ def test_node_whose_room_somebody_has_removed_joins_again(share, room):
     assert results.read(job, toy.SUM) == toy.expected(1, 40) and attempts.failed(job) == []
 
 
-def test_who_waits_does_so_without_a_bell(share):
+def test_who_waits_does_so_without_a_notification(share):
     node = join(share)
-    shutil.rmtree(share.layout.bell)
+    shutil.rmtree(share.layout.notify)
     assert not ChangeNotifier(node).wait(0.01)
 
 
 def test_job_whose_files_somebody_has_removed_is_told_by_every_command_and_hides_no_other(share, clip, style):
-    gone, other = create(share, clip, style, name="gone"), create(share, clip, style, name="other", test=1)
+    gone, other = create(share, clip, style, name="gone"), create(share, clip, style, name="other", frames=1)
     shutil.rmtree(gone.layout.root)
     root = share.layout.root
     for word in ("pause", "resume", "retry", "cancel", "recover", "stitch", "preview", "report", "status"):
@@ -171,7 +171,7 @@ def test_job_whose_files_somebody_has_removed_is_told_by_every_command_and_hides
 
 @pytest.mark.slow
 def test_film_that_was_moved_away_is_told_and_made_again(share, clip, style):
-    job = create(share, clip, style, test=2)
+    job = create(share, clip, style, frames=2)
     assert work(job)
     film_of(job).unlink()
     told = f"{film_of(job)}: expected the film of {job.name}, found none"
@@ -220,7 +220,7 @@ def test_video_that_is_changed_in_mid_job_fails_no_attempt_and_put_back_the_job_
 def test_film_is_not_stitched_again_with_the_sound_of_another_video(share, clip, style):
     video = share.layout.root / "video.mp4"
     shutil.copy(clip, video)
-    assert work(create(share, video, style, test=2))
+    assert work(create(share, video, style, frames=2))
     shutil.copy(style, video)
     for command in ("stitch", "preview"):
         refused(call(coordinator.main, command, share.layout.root), "video.mp4: expected the job's video, got another")
@@ -229,7 +229,7 @@ def test_film_is_not_stitched_again_with_the_sound_of_another_video(share, clip,
 @pytest.mark.parametrize("name", ["style", pytest.param("seed", marks=pytest.mark.slow)])
 def test_input_that_was_replaced_since_is_refused_by_the_next_node(share, clip, style, tmp_path, name):
     subprocess.run(["ffmpeg", "-v", "error", "-i", str(clip), "-frames:v", "1", str(tmp_path / "seed.png")], check=True)
-    job = create(share, clip, style, seed=tmp_path / "seed.png")
+    job = create(share, clip, style, init_frame=tmp_path / "seed.png")
     (path,) = job.layout.inputs.glob(f"{name}.*")
     path.write_bytes(films.make_style(tmp_path / "other.safetensors", seed=2).read_bytes())
     code, lines = ended(films.start_node(share, "--job", job.name))
@@ -251,14 +251,14 @@ def test_node_of_all_jobs_looks_again_whether_the_input_was_put_back(root, clock
 
     worker = Worker(join(share), plan_for, toy.RecordingEvents(), threading.Event(), forever=True)
     worker._refresh_jobs()
-    clock.now += ASK_AGAIN_S / 2
+    clock.now += RECHECK_S / 2
     changed.clear()
     worker._refresh_jobs()
-    assert [state.over for state in worker.states.values()] == ["changed"]
+    assert [state.ended_as for state in worker.states.values()] == ["changed"]
     for _ in range(2):
-        clock.now += ASK_AGAIN_S
+        clock.now += RECHECK_S
         worker._refresh_jobs()
-    assert [state.over for state in worker.states.values()] == [None]
+    assert [state.ended_as for state in worker.states.values()] == [None]
     assert caplog.messages == ["toy: cannot be served here: the video is another one", "working on toy"]
 
 
@@ -266,18 +266,18 @@ def test_node_of_all_jobs_looks_again_whether_the_input_was_put_back(root, clock
 @pytest.mark.slow
 def test_node_of_another_version_says_so_in_one_line_and_a_strict_job_refuses_it(share, clip, style):
     for name, strict in (("any", False), ("strict", True)):
-        rewrite(create(share, clip, style, name=name, strict=strict, test=1), sources="0123456789ab")
+        rewrite(create(share, clip, style, name=name, bit_exact=strict, frames=1), sources="0123456789ab")
     code, lines = ended(films.start_node(share, "--job", "any"))
     assert code == 0 and "any: made by another version of this program: expected 0123456789ab, got " in lines[0], lines
     code, lines = ended(films.start_node(share, "--job", "strict"))
     assert (
-        code == 2 and len(lines) == 1 and "strict: the job is --strict and was made by another version" in lines[0]
+        code == 2 and len(lines) == 1 and "strict: the job is --bit-exact and was made by another version" in lines[0]
     ), lines
 
 
 @pytest.mark.slow
 def test_job_of_an_older_version_that_did_not_say_which_is_served_without_a_word(share, clip, style):
-    job = create(share, clip, style, test=1)
+    job = create(share, clip, style, frames=1)
     path = share.layout.named_manifest(job.name)
     path.write_text(
         json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name != "sources"})
@@ -316,7 +316,7 @@ def with_clock(hours: float, script: str, *words: object) -> subprocess.Popen:
 @pytest.mark.slow
 @pytest.mark.parametrize("hours, word", [(3, "3 h 0 min ahead of"), (-30, "30 h 0 min behind")])
 def test_clock_that_is_hours_off_is_one_line_and_makes_the_same_film(share, clip, style, hours, word):
-    job = create(share, clip, style, test=2)
+    job = create(share, clip, style, frames=2)
     code, lines = ended(with_clock(hours, "node.py", share.layout.root, "--job", job.name))
     assert code == 0 and len(lines) == 2 and word in lines[0] and "no harm to the film" in lines[0], lines
 
@@ -377,15 +377,15 @@ def test_node_on_a_machine_without_inotify_hears_of_new_jobs_all_the_same(share,
     )
     wait_for(lambda: any(share.layout.nodes.iterdir()))
     time.sleep(3)  # it waits for a job
-    job = create(share, clip, style, test=1)
-    wait_for(lambda: job.word("finished") or node.poll() is not None)
+    job = create(share, clip, style, frames=1)
+    wait_for(lambda: job.flag_text("finished") or node.poll() is not None)
     node.send_signal(signal.SIGTERM)
     code, lines = ended(node)
-    assert job.word("finished") and "Traceback" not in "\n".join(lines), lines
+    assert job.flag_text("finished") and "Traceback" not in "\n".join(lines), lines
 
 
 def test_node_for_a_cancelled_job_says_why_it_ends(share, clip, style):
     job = create(share, clip, style)
     assert call(coordinator.main, "cancel", share.layout.root).exit_code == 0
     code, lines = ended(films.start_node(share, "--job", job.name))
-    assert code == 1 and lines == [f"{job.name}: cancelled; coordinator.py retry goes on with it"]
+    assert code == 1 and lines == [f"{job.name}: cancelled; coordinator.py retry continues it"]

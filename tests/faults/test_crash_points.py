@@ -78,7 +78,7 @@ class Slumber(Clock):
 
 @pytest.fixture
 def clock(monkeypatch) -> Slumber:
-    monkeypatch.setattr(ChangeNotifier, "wait", lambda bell, seconds: bell.node.share.system.sleep(seconds))
+    monkeypatch.setattr(ChangeNotifier, "wait", lambda notifier, seconds: notifier.node.share.system.sleep(seconds))
     return Slumber()
 
 
@@ -92,7 +92,7 @@ def test_node_that_slept_after_claiming_and_was_taken_for_dead_starts_nothing(sh
 
     def recovered() -> None:
         Recovery(other, FailureDetector(share, other.identity)).run({job: set()}, frozenset({node.identity.host}))
-        assert claimed(job) == {} and not node.heart.exists()
+        assert claimed(job) == {} and not node.heartbeat_file.exists()
 
     clock.beginning, clock.meanwhile = str(toy.link_task(0)), recovered
     report = RecordingEvents()
@@ -102,7 +102,7 @@ def test_node_that_slept_after_claiming_and_was_taken_for_dead_starts_nothing(sh
 
 
 def test_node_that_slept_after_claiming_and_has_no_heartbeat_file_any_more_starts_nothing(share, clock, job, node):
-    clock.beginning, clock.meanwhile = str(toy.link_task(0)), lambda: share.system.unlink(node.heart)
+    clock.beginning, clock.meanwhile = str(toy.link_task(0)), lambda: share.system.unlink(node.heartbeat_file)
     report = RecordingEvents()
     with pytest.raises(EvictedError):
         worker_of(node, report).run()
@@ -161,7 +161,7 @@ def test_silent_owner_is_recovered_within_a_lease_and_a_poll_by_a_node_that_wait
     owner, worker = join(share, host="elsewhere"), worker_of(node, RecordingEvents())
     Claims(owner, job).claim(toy.link_task(0))
     worker.context.retry(worker._refresh_jobs)
-    owner.beat()  # right after a pass, so that the next one learns of it last
+    owner.renew()  # right after a pass, so that the next one learns of it last
     began = clock.now
     while claimed(job) and clock.now < began + 10 * toy.LEASE_S:
         worker.context.retry(worker._refresh_jobs)

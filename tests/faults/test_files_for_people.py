@@ -19,7 +19,7 @@ from fav.cli.tools import main
 from fav.errors import FavError
 from fav.model.checkpoints import save_style
 from fav.model.network import StyleNetwork
-from fav.pipeline.delivery import show
+from fav.pipeline.delivery import link_or_copy
 from fav.pipeline.spec import JobSpec
 from fav.training.outputs import OutputPaths
 from fav.util.atomic import CannotWriteError, PathTakenError, bears, exclusive, new_directory, new_file, own_file
@@ -85,7 +85,7 @@ def test_directory_that_is_put_in_the_place_of_a_private_one_gets_no_files(room)
 @pytest.fixture(scope="module")
 def job(tmp_path_factory, clip, style):
     """A finished job of four frames."""
-    made = create(open_share(tmp_path_factory.mktemp("share")), clip, style, name="film", test=4)
+    made = create(open_share(tmp_path_factory.mktemp("share")), clip, style, name="film", frames=4)
     assert work(made)
     return made
 
@@ -117,10 +117,10 @@ def test_link_under_the_name_of_a_copy_is_not_followed(share, tmp_path, monkeypa
         patched.setattr(share.system, "link", no_links)
         patched.setattr(os, "link", no_links)
         out.with_name(f".{node.identity.incarnation}.film.mp4").symlink_to(victim)
-        assert show(node, film, out)
-        assert show(node, film, out) and out.read_bytes() == b"film"
+        assert link_or_copy(node, film, out)
+        assert link_or_copy(node, film, out) and out.read_bytes() == b"film"
         film.write_bytes(b"other")
-        assert not show(node, film, out)
+        assert not link_or_copy(node, film, out)
     assert victim.read_text() == "export PATH=mine" and out.read_bytes() == b"film"
 
 
@@ -311,7 +311,7 @@ def test_page_goes_into_the_current_directory_where_the_share_is_closed(open_pla
     assert "expected a directory that this user may write to" in as_nobody(write) and list(share.iterdir()) == []
 
 
-ROOMS = ["jobs", "private", "names", "orders", "JOBS", "a/jobs", "elsewhere"]  # the last two: by a link
+ROOMS = ["jobs", "tmp", "by-name", "control", "JOBS", "a/jobs", "elsewhere"]  # the last two: by a link
 
 
 @pytest.mark.parametrize("command, place", [

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import coordinator
-from fav.pipeline.disk_space import BLOCK, DiskUsage, room_for
-from fav.util.text import words
+from fav.pipeline.disk_space import BLOCK, DiskUsage, required_space
+from fav.util.text import format_bytes
 from shared import results
 from shared.claims import claimed
 from shared.jobs import Job, find_job
@@ -97,7 +97,7 @@ def test_nodes_say_what_is_missing_wait_and_finish_when_there_is_room(disk, fill
 
 def assert_finished(share: SharedDir, job: Job) -> None:
     """The job has the results of an undisturbed run, and nothing else is left."""
-    assert results.read(job, toy.SUM) == toy.expected(2, 20) and "finished" in job.marks()
+    assert results.read(job, toy.SUM) == toy.expected(2, 20) and "finished" in job.flags()
     assert claimed(job) == {} and list(job.layout.attempts.iterdir()) == list(job.layout.failed.iterdir()) == []
     assert is_clean(share)
 
@@ -148,7 +148,9 @@ def test_on_a_full_disk_status_tells_submit_is_refused_a_node_waits_and_clean_ma
     told = call(coordinator.main, "status", root)
     assert told.exit_code == 0 and "film: waiting for nodes" in told.output, told.output
     refused(
-        call(coordinator.main, "submit", root, clip, style, "--name", "another", "--no-room-check"), "no room", "clean"
+        call(coordinator.main, "submit", root, clip, style, "--name", "another", "--no-space-check"),
+        "no space",
+        "clean",
     )
     assert list((root / "jobs").iterdir()) == [disk.seen / job.layout.root]
     node = disk.run("-m", "tests.helpers.toy_plan", disk.directory / "share", "film", out=out)
@@ -157,7 +159,7 @@ def test_on_a_full_disk_status_tells_submit_is_refused_a_node_waits_and_clean_ma
         assert call(coordinator.main, "clean", root, "--force").output == "film: removed\n"
         assert (
             os.statvfs(disk.seen).f_bavail > 0
-            and list((root / "private").glob("*.*")) == list((root / "jobs").iterdir()) == []
+            and list((root / "tmp").glob("*.*")) == list((root / "jobs").iterdir()) == []
         )
         assert node.wait(30) == 2 and "going on" in out.read_text() and "no job of that name" in out.read_text()
     finally:
@@ -167,19 +169,21 @@ def test_on_a_full_disk_status_tells_submit_is_refused_a_node_waits_and_clean_ma
 
 # ---- the estimate
 def test_estimate_counts_every_kind_of_file():
-    plain = room_for(1000, (640, 360))
+    plain = required_space(1000, (640, 360))
     assert 2.5 * 640 * 360 * 1000 <= plain.size < 1.2 * 2.5 * 640 * 360 * 1000 and 1000 < plain.files < 1100
-    assert room_for(1000, (640, 360), flows=64).files - plain.files == 64
-    assert 64 * 330 * 1024 <= room_for(1000, (640, 360), flows=64).size - plain.size < 64 * 400 * 1024
-    assert room_for(1000, (640, 360), inputs=DiskUsage(10**6, 3)) == DiskUsage(plain.size + 10**6, plain.files + 3)
-    assert room_for(1000, (640, 360), crf=0).size > plain.size > room_for(1000, (640, 360), crf=40).size
-    assert room_for(10, (16, 16)).size >= 60 * BLOCK  # files take whole blocks
+    assert required_space(1000, (640, 360), flows=64).files - plain.files == 64
+    assert 64 * 330 * 1024 <= required_space(1000, (640, 360), flows=64).size - plain.size < 64 * 400 * 1024
+    assert required_space(1000, (640, 360), inputs=DiskUsage(10**6, 3)) == DiskUsage(
+        plain.size + 10**6, plain.files + 3
+    )
+    assert required_space(1000, (640, 360), crf=0).size > plain.size > required_space(1000, (640, 360), crf=40).size
+    assert required_space(10, (16, 16)).size >= 60 * BLOCK  # files take whole blocks
     assert plain.fits(plain.size, plain.files) and plain.fits(plain.size, None)
     assert not plain.fits(plain.size - 1, None) and not plain.fits(plain.size, plain.files - 1)
 
 
 def test_sizes_are_said_in_words():
-    assert [words(size) for size in (0, 1536, 340 * 1024, 2.1 * 2**30, 999.9 * 2**30, 5 * 2**40)] == [
+    assert [format_bytes(size) for size in (0, 1536, 340 * 1024, 2.1 * 2**30, 999.9 * 2**30, 5 * 2**40)] == [
         "0.0 KiB",
         "1.5 KiB",
         "340 KiB",
@@ -193,7 +197,7 @@ def test_finished_job_took_no_more_room_than_was_estimated(clip, style, tmp_path
     job = films.create(open_share(tmp_path), clip, style)
     before = used(tmp_path)
     assert films.work(job)
-    estimate = room_for(FRAMES, (96, 64))
+    estimate = required_space(FRAMES, (96, 64))
     assert estimate.size / 4 < used(tmp_path) - before < estimate.size
 
 
@@ -218,9 +222,9 @@ def test_job_that_does_not_fit_is_refused_and_one_that_hardly_does_is_warned_of(
         disk.leave_files(files)
     result = call(coordinator.main, "submit", root, clip, style)
     if outcome == "refused":
-        refused(result, "24 frames of 96x64", "got ", "--no-room-check", "coordinator.py clean")
+        refused(result, "24 frames of 96x64", "got ", "--no-space-check", "coordinator.py clean")
         assert list((root / "jobs").iterdir()) == []
-        result = call(coordinator.main, "submit", root, clip, style, "--no-room-check")
+        result = call(coordinator.main, "submit", root, clip, style, "--no-space-check")
     assert result.exit_code == 0 and "created job" in result.output
     assert ("room is tight" in result.output) == (outcome == "tight")
 
@@ -229,7 +233,7 @@ def test_job_that_does_not_fit_is_refused_and_one_that_hardly_does_is_warned_of(
 def test_length_that_only_the_duration_tells_is_enough_for_an_estimate(disk, tmp_path, style, name):
     long = clips.make(tmp_path / name, *clips.X264, picture="color=red:size=64x64", rate=30, seconds=60)
     refused(call(coordinator.main, "submit", disk.seen / "share", long, style), "1800 frames of 64x64")
-    assert call(coordinator.main, "submit", disk.seen / "share", long, style, "--test", "50").exit_code == 0
+    assert call(coordinator.main, "submit", disk.seen / "share", long, style, "--frames", "50").exit_code == 0
 
 
 def test_quota_that_is_used_up_is_called_so(tmp_path, caplog):

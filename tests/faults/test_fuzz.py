@@ -136,7 +136,7 @@ def altered_json(value):
 
 # ---- the job system's records
 IDENTITY = json.loads(Identity.here("torch").to_bytes())
-SPEC = JobSpec(video="jobs/a/inputs/video.mp4", video_print="0" * 32, style="jobs/a/inputs/style.safetensors", style_print="1" * 32,
+SPEC = JobSpec(video="jobs/a/inputs/video.mp4", video_hash="0" * 32, style="jobs/a/inputs/style.safetensors", style_hash="1" * 32,
                 width=640, height=360, out="a.mp4", cuts=(3, 7), stop=20, fps=25.0, threads=2).to_json()  # fmt: skip
 MANIFEST = json.loads(Manifest("a." + "0" * 12, "a", SPEC, 180.0).to_bytes())
 ATTEMPT = {"why": "raised", "who": IDENTITY["incarnation"], "detail": "Traceback\nValueError: no"}
@@ -169,7 +169,7 @@ def test_options_of_a_film(record):
     spec = answer(lambda: JobSpec.from_json(json.loads(json.dumps(record))), FavError)
     if spec is not None:
         root = Path("/share")
-        for path in (spec.film(root), spec.look(root).style, root / spec.video):
+        for path in (spec.film(root), spec.style_settings(root).style, root / spec.video):
             assert (
                 os.fsencode(path)
                 and b"\0" not in os.fsencode(path)
@@ -195,7 +195,7 @@ def test_record_of_an_attempt(job, data, name):
     place.mkdir(parents=True, exist_ok=True)
     try:
         (place / name).write_bytes(data)
-        for attempt in attempts.of_task(job, toy.SUM):
+        for attempt in attempts.attempts_of_task(job, toy.SUM):
             assert (attempt.why + attempt.who + attempt.host + attempt.detail.replace("\n", "")).isprintable()
     finally:
         (place / name).unlink()
@@ -204,7 +204,7 @@ def test_record_of_an_attempt(job, data, name):
 @fuzz
 @given(st.text(max_size=30) | st.from_regex(r"[a-z]{1,8}\.[0-9²]{5,14}(\.bak|~)?", fullmatch=True))
 def test_name_of_a_task(name):
-    task = Task.named(name)
+    task = Task.parse(name)
     assert task is None or str(task) == name and "/" not in name
 
 
@@ -238,20 +238,19 @@ PIECE = {"start": 0, "index": {**index(5), "time_base": "1/12800"}, "cuts": [2, 
 @fuzz
 @given(altered_json(PIECE), st.booleans(), st.booleans())
 def test_piece_of_the_index(data, backward, independent):
-    timeline = Timeline(backward=backward, independent=independent)
+    timeline = Timeline(reverse=backward, independent=independent)
     try:
         piece = IndexSegment.from_json(json.loads(data))
     except (FavError, *DECODE_ERRORS):
         return
     if answer(lambda: timeline.add(piece) or timeline, ValueError) is None:
         return
-    for run in timeline.runs:
+    for run in timeline.chains:
         assert 0 <= run.start < run.stop <= len(timeline.index)
     for number in range(len(timeline.index)):
-        assert timeline.run_of(number).start <= number < timeline.run_of(number).stop
+        assert timeline.chain_of(number).start <= number < timeline.chain_of(number).stop
         assert (
-            timeline.index.number_at(timeline.index.pts[number]) == number
-            and timeline.index.end(number + 1) is not None
+            timeline.index.frame_at(timeline.index.pts[number]) == number and timeline.index.end(number + 1) is not None
         )
         (
             timeline.index.crc[number],
@@ -446,7 +445,7 @@ OBJECTS = {
     "noise": lambda path: path.write_bytes(bytes(range(256))),
 }  # fmt: skip
 PLACES = [  # rooms of a share, and of the job of a stranger that is served beside ours
-    "nodes", "private", "bell", "logs", "names", "names/strange", "jobs", "jobs/{id}", "jobs/{id}/claims", "jobs/{id}/results",
+    "nodes", "tmp", "notify", "logs", "by-name", "by-name/strange", "jobs", "jobs/{id}", "jobs/{id}/claims", "jobs/{id}/results",
     "jobs/{id}/results/link", "jobs/{id}/results/link/0000", "jobs/{id}/attempts", "jobs/{id}/attempts/link/0000/0000000",
     "jobs/{id}/failed", "jobs/{id}/inputs",
 ]  # fmt: skip
@@ -485,8 +484,8 @@ def test_share_into_which_somebody_throws_things(tmp_path_factory, throws, repla
         throw(root / place.format(id=strange.manifest.id) / name, OBJECTS[thing], replace)
     with logged() as lines:
         work(node, toy.ToyPlan, only=None)
-    assert results.read(ours, toy.SUM) == toy.expected(1, 2) and "finished" in ours.marks()
-    assert attempts.failed(ours) == [] and not dead.heart.exists()
+    assert results.read(ours, toy.SUM) == toy.expected(1, 2) and "finished" in ours.flags()
+    assert attempts.failed(ours) == [] and not dead.heartbeat_file.exists()
     assert all(len(line) < 2 * LINE and "\n" not in line for line in lines), lines
     assert (outside(root / "x") / "file").read_text() == "a stranger's"
     shutil.rmtree(root.parent)

@@ -29,9 +29,9 @@ from fav.perceptual.pretrained import load_loss_network
 from fav.pipeline.plan import make_plan
 from fav.pipeline.request import Request
 from fav.pipeline.spec import JobSpec
-from fav.pipeline.submit import _fill, check, options_of, submit, with_cuts
-from fav.training.image_folder import open_album
-from fav.util.fingerprint import print_of
+from fav.pipeline.submit import _fill, check, spec_fields, submit, with_cuts
+from fav.training.image_folder import open_image_folder
+from fav.util.fingerprint import hash_of
 from fav.util.images import encode_png, read_image
 from fav.util.reading import read_once
 from fav.video import decode, probe
@@ -92,7 +92,7 @@ def fed(path: Path, data: bytes) -> threading.Thread:
 # ---- pipes, devices and endless files
 @pytest.mark.parametrize("kind, word", [("fifo", "got a pipe; save"), ("/dev/zero", "got a device")])
 @pytest.mark.parametrize(
-    "option", ["video", "style", "mix", "first_frame_style", "seed", "mask", "evaluate", "flow_weights"]
+    "option", ["video", "style", "mix", "first_frame_style", "init_frame", "mask", "evaluate", "flow_weights"]
 )
 def test_input_that_is_no_file_is_refused_at_once(clip, style, fifo, option, kind, word):
     path = fifo if kind == "fifo" else Path(kind)
@@ -134,7 +134,7 @@ def test_pipes_among_photographs_are_told_and_left_out(tmp_path):
         (tmp_path / f"{number}.png").write_bytes(PICTURE)
     os.mkfifo(tmp_path / "pipe\x1b[31m.png")
     (tmp_path / "endless.jpg").symlink_to("/dev/zero")
-    album = soon(open_album, tmp_path, 64)
+    album = soon(open_image_folder, tmp_path, 64)
     assert len(album.photos) + len(album.held_out) == 20 and album.notes == [
         "no files, left out: endless.jpg, pipe?[31m.png"
     ]
@@ -258,19 +258,19 @@ def test_request_whose_cuts_were_not_read_makes_no_job(clip, style, tmp_path):
     (tmp_path / "cuts.csv").write_text("10\n")
     request = Request(str(clip), style, read_cuts=tmp_path / "cuts.csv")
     with pytest.raises(ValueError, match="with_cuts"):
-        options_of(request, check(request))
+        spec_fields(request, check(request))
     (tmp_path / "cuts.csv").write_text("10\n999\n")
     with pytest.raises(FavError, match="expected frame numbers below 24"):
         check(with_cuts(request)[0])
 
 
 # ---- inputs that change while they are copied
-@pytest.mark.parametrize("name", ["style", "seed"])
+@pytest.mark.parametrize("name", ["style", "init frame"])
 def test_input_that_changes_while_the_job_is_made_makes_none(share, clip, style, tmp_path, monkeypatch, name):
     seed, mine = tmp_path / "seed.png", tmp_path / "style.safetensors"
     seed.write_bytes(PICTURE)
     mine.write_bytes(style.read_bytes())
-    changing = {"style": mine, "seed": seed}[name]
+    changing = {"style": mine, "init frame": seed}[name]
 
     def and_then(*words):
         changing.write_bytes(changing.read_bytes() + b"more")
@@ -281,7 +281,7 @@ def test_input_that_changes_while_the_job_is_made_makes_none(share, clip, style,
         temporary_member(share) as node,
         pytest.raises(FavError, match=f"expected inputs that stay as they are .*the job's {name}"),
     ):
-        submit(node, Request(str(clip), mine, seed=seed, name="x"))
+        submit(node, Request(str(clip), mine, init_frame=seed, name="x"))
     assert all_jobs(share) == [] and os.listdir(share.layout.jobs) == []
 
 
@@ -328,7 +328,7 @@ def test_node_opens_no_playlist_either(share, private, clip, style):
     film = share.layout.root / job.manifest.spec["video"]
     film.unlink()
     film.write_text(PLAYLISTS["film.m3u8"].format(private))
-    job.manifest.spec["video_print"] = print_of(film)
+    job.manifest.spec["video_hash"] = hash_of(film)
     with temporary_member(share) as node, pytest.raises(FavError, match="playlist"):
         make_plan(job, node)
 
@@ -352,7 +352,9 @@ def test_image_of_a_sequence_that_is_a_link_to_another_file_makes_no_job(clip, s
     for number in range(1, 4):
         (tmp_path / f"f_{number}.png").write_bytes(PICTURE)
     sequence = str(tmp_path / "f_%d.png")
-    request = Request(sequence, style) if option == "video" else Request(str(clip), style, mask=Path(sequence), test=3)
+    request = (
+        Request(sequence, style) if option == "video" else Request(str(clip), style, mask=Path(sequence), frames=3)
+    )
     (tmp_path / "f_2.png").unlink()
     (tmp_path / "private.txt").write_text("root:x:0:0")
     (tmp_path / "f_2.png").symlink_to(tmp_path / "private.txt")

@@ -14,7 +14,7 @@ import pytest
 from fav.launch import dask_client, remote_process
 from fav.launch.hosts_file import Host, read_hosts
 from fav.launch.local_launcher import HEAD, log_at
-from fav.monitor.progress import LAST_LOOKS, MOST_SAID, STEP, LogTail, follow
+from fav.monitor.progress import FINAL_POLLS, MAX_LINES, STEP, LogTail, follow
 from shared.logs import LOG_HEAD
 from tests.helpers.job_system import make_share
 from tests.helpers.odd_files import bind, dangling, link, look
@@ -99,8 +99,8 @@ def test_what_was_said_is_remembered_for_a_while_alone(logs):
     (log := logs / "film.0.log").write_text("")
     talk = LogTail([log])
     with open(log, "w") as file:
-        file.writelines(f"{number}\n" for number in range(2 * MOST_SAID))
-    assert len(talk.lines()) == 2 * MOST_SAID and len(talk._said) == MOST_SAID
+        file.writelines(f"{number}\n" for number in range(2 * MAX_LINES))
+    assert len(talk.lines()) == 2 * MAX_LINES and len(talk._said) == MAX_LINES
 
 
 def test_log_that_grows_without_end_does_not_keep_the_command(share, clip, style, logs, monkeypatch):
@@ -116,7 +116,7 @@ def test_log_that_grows_without_end_does_not_keep_the_command(share, clip, style
 
     monkeypatch.setattr(talk, "lines", lines)
     follow(create(share, clip, style), lambda: False, talk)
-    assert len(looks) == LAST_LOOKS
+    assert len(looks) == FINAL_POLLS
 
 
 def test_first_line_of_a_log_is_not_told(logs):
@@ -177,7 +177,7 @@ def test_post_begins_a_log_and_goes_on_with_it(tmp_path, logs, host):
         remote_process.start(host, str(tmp_path), str(logs), "film.lab.0", ["sh", "-c", f"echo hello; exit {code}"])
         wait_for(
             lambda: (
-                remote_process.ask(host, str(logs), ["film.lab.0"])
+                remote_process.query(host, str(logs), ["film.lab.0"])
                 == {"film.lab.0": remote_process.ProcessState("ended", code)}
             ),
             20,
@@ -208,7 +208,7 @@ def test_post_leaves_the_state_of_another_alone(tmp_path, logs, host, make):
     with pytest.raises(remote_process.LaunchRefusedError, match="film.lab.0.state: expected a file"):
         remote_process.start(host, str(tmp_path), str(logs), "film.lab.0", ["true"])
     assert (state.lstat().st_ino, state.lstat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
-    assert remote_process.ask(host, str(logs), ["film.lab.0"])["film.lab.0"].how in ("none", "died")
+    assert remote_process.query(host, str(logs), ["film.lab.0"])["film.lab.0"].how in ("none", "died")
 
 
 # ---- writing: nodes by Dask
@@ -219,7 +219,7 @@ def occupy(tmp_path, logs, monkeypatch):
     there = ModuleType("distributed")
     there.get_worker, there.get_client = lambda: worker, lambda: SimpleNamespace(submit=lambda *words, **more: None)
     monkeypatch.setitem(sys.modules, "distributed", there)
-    return lambda *command: dask_client.occupy(
+    return lambda *command: dask_client.run_node_on_worker(
         "exit 0", str(tmp_path), list(command), str(logs / "film.dask.log"), LOG_HEAD
     )
 

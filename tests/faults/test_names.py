@@ -36,7 +36,7 @@ def room(tmp_path) -> Path:
 def test_share_whose_name_is_no_text_has_its_film_and_all_commands(room, clip, style):
     root = room / "share\nof 'all'"
     root.mkdir()
-    job = create(open_share(root), clip, style, name="job", test=2, threads=1)
+    job = create(open_share(root), clip, style, name="job", frames=2, threads=1)
     assert work(job) and film_of(job).is_file()
     assert "finished" in call("status", root) and '"finished"' in call("status", root, "--json")
     call("nodes", root)
@@ -58,10 +58,10 @@ def test_inputs_whose_names_are_no_text_are_read(room, clip, style):
         room / f"{ODD}.clip.mp4",
         room / f"{ODD}.style.safetensors",
         name="job",
-        test=1,
+        frames=1,
         threads=1,
         mask=room / f"{ODD}.png",
-        seed=room / f"{ODD}.png",
+        init_frame=room / f"{ODD}.png",
     )
     assert work(job)
 

@@ -111,18 +111,18 @@ def at(place: str, names: st.SearchStrategy | list[str], what: st.SearchStrategy
 
 
 IN_ROOMS = [
-    at("", words, things), at("", ["check-share", f"{MARKER}~", "Private", "jobs.bak", "films", "photos",
-                                   "orders.old"], things),
-    *(at(room, words, things) for room in (*ROOMS, "orders")),
-    at("private", [GONE, f"{GONE}.{HEX16}"], st.one_of(no_directory, HEX_ENTRIES)),
-    at("private", [f"probe.{HEX16}", f"probe.twin.{HEX16}"], no_empty),
+    at("", words, things), at("", ["check-share", f"{MARKER}~", "Tmp", "jobs.bak", "films", "photos",
+                                   "control.old"], things),
+    *(at(room, words, things) for room in (*ROOMS, "control")),
+    at("tmp", [GONE, f"{GONE}.{HEX16}"], st.one_of(no_directory, HEX_ENTRIES)),
+    at("tmp", [f"probe.{HEX16}", f"probe.twin.{HEX16}"], no_empty),
     at("nodes", [GONE], st.one_of(leaves, dirs(leaves))), at("nodes", ["copy", "notes"], st.just(file(IDENTITY))),
-    at("bell", [f"{GONE}.000000007"], no_empty), at("bell", ["notes.000000001", f"{GONE}.7", GONE,
+    at("notify", [f"{GONE}.000000007"], no_empty), at("notify", ["notes.000000001", f"{GONE}.7", GONE,
                                                              f"{GONE}.000000001~"], things),
-    at("orders", [f"{GONE}.drain", f"{GONE}.stop"], no_empty),
-    at("orders", ["notes.drain", "my.stop", f"{GONE}.go", GONE], things),
+    at("control", [f"{GONE}.drain", f"{GONE}.stop"], no_empty),
+    at("control", ["notes.drain", "my.stop", f"{GONE}.go", GONE], things),
     at("logs", ["toy.host.0.log", f"{GONE}.log"], things),
-    at("names", ["other", "film", f"toy.{HEX12}"], st.one_of(leaves, dirs(leaves), st.sampled_from(NO_NAMES))),
+    at("by-name", ["other", "film", f"toy.{HEX12}"], st.one_of(leaves, dirs(leaves), st.sampled_from(NO_NAMES))),
     at("jobs", [f"toy.{HEX12}", f"exp.{HEX12}"], st.one_of(leaves, full, st.sampled_from(NO_JOBS))),
     at("jobs", ["exp1", f"toy.{HEX12}.old", "toy", f"TOY.{HEX12.upper()}"],
        st.one_of(things, st.sampled_from(NO_JOBS))),
@@ -146,9 +146,9 @@ IN_JOB = [
     at("dead", [HEX16], st.one_of(links, st.just(FIFO), full)),
 ]  # fmt: skip
 strangers = st.lists(st.one_of(*IN_ROOMS, *IN_JOB), min_size=6, max_size=20, unique_by=lambda entry: entry[:2])
-SWAPPED = [*ROOMS, "orders", "job", "job/claims", "job/results", "job/results/link", "job/results/link/0000",
+SWAPPED = [*ROOMS, "control", "job", "job/claims", "job/results", "job/results/link", "job/results/link/0000",
            "job/attempts", "job/attempts/link",
-           "job/failed", "job/inputs", "names/toy", "dead"]  # fmt: skip
+           "job/failed", "job/inputs", "by-name/toy", "dead"]  # fmt: skip
 swaps = st.one_of(st.none(), st.tuples(st.sampled_from(SWAPPED), st.one_of(leaves, st.just(link("HOME/moved")))))
 
 
@@ -156,7 +156,7 @@ swaps = st.one_of(st.none(), st.tuples(st.sampled_from(SWAPPED), st.one_of(leave
 
 
 STEPS = ["look", "visit", "create", "work", "hours", "die"]  # methods of a world
-COMMANDS = ["prioritize toy 5", "pause toy", "resume toy", "recover", "recover toy --now elsewhere", "retry toy",
+COMMANDS = ["prioritize toy 5", "pause toy", "resume toy", "recover", "recover toy --assume-dead elsewhere", "retry toy",
             "cancel toy", "drain", "stop",
             "stitch toy", "clean toy --force", "clean second --force"]  # fmt: skip
 operations = st.lists(st.sampled_from(STEPS + COMMANDS), max_size=5)
@@ -236,7 +236,7 @@ def film_share(above, tmp_path_factory) -> Path:
     (template / "share").mkdir(mode=0o775)
     share = open_share(template / "share")
     for name, frames in (("made", 3), ("toy", 2)):  # the operations go to the job of that name
-        films.create(share, clip, style, test=frames, name=name, no_room_check=True)
+        films.create(share, clip, style, frames=frames, name=name, no_space_check=True)
     assert films.work(find_job(share, "made"))
     for path in (clip, style):
         shutil.copy(path, template)
@@ -299,7 +299,7 @@ old_names = st.sampled_from(
 
 
 def rooms_of_others(what: st.SearchStrategy) -> st.SearchStrategy:
-    return st.fixed_dictionaries({}, optional={name: old_names if name == "names" else what for name in NAMES})
+    return st.fixed_dictionaries({}, optional={name: old_names if name == "by-name" else what for name in NAMES})
 
 
 empty_rooms = st.just({room: directory(0o700) for room in ROOMS})
@@ -377,15 +377,15 @@ def is_to_be_refused(tree: dict[str, Thing], marked: bool) -> bool | None:
     there = [name for name in tree if name in NAMES]
     if not there:
         return False
-    if any(tree[name].kind != "directory" for name in there if name in (*ROOMS, "orders")):
+    if any(tree[name].kind != "directory" for name in there if name in (*ROOMS, "control")):
         return True
     if marked:
         return False
     if MARKER in there:
         return True if there == [MARKER] else None
     if {*ROOMS} <= {*there} and not any(tree[room].inside for room in ROOMS):
-        return None if "orders" in there else False
-    return None if "names" in there and manifest_reads(tree["names"]) else True
+        return None if "control" in there else False
+    return None if "by-name" in there and manifest_reads(tree["by-name"]) else True
 
 
 def manifest_reads(names: Thing) -> bool:

@@ -22,13 +22,22 @@ from fav.errors import FavError
 from fav.flow.io import SCALE_KEY, decode_flow, encode_flow
 from fav.monitor.snapshot import SnapshotReader
 from fav.monitor.text import lines
-from fav.pipeline.artifacts import JobArtifacts, unsealed
+from fav.pipeline.artifacts import JobArtifacts, without_checksum
 from fav.pipeline.delivery import evaluation_name
 from fav.pipeline.plan import VideoPlan, make_plan
 from fav.pipeline.repair import missing, repair
-from fav.pipeline.task_names import flow_task, frame_task, index_task, lead_task, measure_task, report_task, stitch_task
+from fav.pipeline.task_names import (
+    flow_task,
+    frame_task,
+    index_task,
+    measure_task,
+    report_task,
+    stitch_task,
+    warmup_task,
+)
 from fav.util.images import HEAD_END, SIGNATURE, decode_png, encode_png
 from shared import attempts, results
+from shared.command_names import command
 from shared.heartbeat import temporary_member
 from shared.jobs import Job, find_job
 from shared.paths import Task
@@ -57,7 +66,7 @@ def made(tmp_path_factory, clip, style, **options) -> Job:
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory, clip, style) -> Job:
-    return made(tmp_path_factory, clip, style, test=COUNT)
+    return made(tmp_path_factory, clip, style, frames=COUNT)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +78,7 @@ def chunked(tmp_path_factory, clip, style) -> Job:
 def measured(tmp_path_factory, clip, style) -> Job:
     painting = tmp_path_factory.mktemp("painting") / "stripes.png"
     cv2.imwrite(str(painting), np.full((96, 96, 3), (20, 90, 220), np.uint8))
-    return made(tmp_path_factory, clip, style, test=COUNT, evaluate=painting)
+    return made(tmp_path_factory, clip, style, frames=COUNT, evaluate=painting)
 
 
 @pytest.fixture
@@ -118,7 +127,7 @@ def replaced(file: Path, make) -> None:
 
 def assert_repaired(job: Job, original: Job, **here) -> None:
     """Nodes make what is missing, and the film is the one that it was, under its own name alone."""
-    assert "finished" not in job.marks()
+    assert "finished" not in job.flags()
     assert work(job, **here)
     assert film_of(job).read_bytes() == film_of(original).read_bytes()
     assert [film.name for film in job.share.layout.root.glob("*.mp4")] == [film_of(original).name]
@@ -176,7 +185,7 @@ def test_whole_job_stays_finished_and_untouched(job):
     }
     before = look()
     assert "film: all 8 results read back, and none is missing" in call(job, "retry")
-    assert look() == before and "finished" in job.marks() and film_of(job).exists()
+    assert look() == before and "finished" in job.flags() and film_of(job).exists()
 
 
 def test_several_at_once_are_all_found_and_told(job, plain):
@@ -198,9 +207,9 @@ def test_index_is_made_again(job, plain, damage):
 
 
 def test_pieces_in_the_midst_of_an_index_are_made_again(root, clip, style, plain, monkeypatch):
-    monkeypatch.setattr("fav.stylize.indexing.PIECE", 1)
+    monkeypatch.setattr("fav.stylize.indexing.SEGMENT_FRAMES", 1)
     root.mkdir(exist_ok=True)
-    job = create(open_share(root), clip, style, name="film", test=COUNT)
+    job = create(open_share(root), clip, style, name="film", frames=COUNT)
     assert work(job)
     flip(path(job, index_task(1)))
     path(job, index_task(3)).unlink()
@@ -218,7 +227,7 @@ def test_record_with_any_bit_flipped_is_not_taken_for_another_one(job):
         changed[place] ^= 1
         try:
             assert {
-                name: value for name, value in unsealed(bytes(changed)).items() if name != "checksum"
+                name: value for name, value in without_checksum(bytes(changed)).items() if name != "checksum"
             } == wanted or b'"checksum"' not in changed
         except ValueError:
             pass
@@ -247,7 +256,7 @@ def test_directory_of_results_that_is_something_else_is_named_and_its_advice_wor
     told = call(job, "retry", code=2)
     what = "a symbolic link" if level else "a file"
     assert f"{place}: expected a directory, got {what}; move it away" in told and len(told.splitlines()) == 1
-    assert "finished" in job.marks()
+    assert "finished" in job.flags()
     place.unlink()
     call(job, "retry")
     if level == 0:
@@ -280,7 +289,7 @@ def test_film_that_its_user_moved_away_is_shown_again(job, plain, tmp_path):
     film_of(job).rename(tmp_path / "mine.mp4")
     assert f"its film is shown again: {film_of(job)}" in call(job, "retry")
     assert film_of(job).read_bytes() == film_of(plain).read_bytes() == (tmp_path / "mine.mp4").read_bytes()
-    assert "finished" in job.marks()
+    assert "finished" in job.flags()
 
 
 def test_file_that_its_user_put_in_the_films_place_stays(job, plain):
@@ -321,10 +330,10 @@ def test_film_gone_and_frames_damaged(job, plain):
 
 def test_frame_in_a_chunk_and_in_a_lead_in_are_made_again_alone(copied, chunked):
     job = copied(chunked)
-    lead = next(lead_task(run.frame(2)) for run in runs_of(job) if run.lead)
+    lead = next(warmup_task(run.frame(2)) for run in runs_of(job) if run.warmup)
     flip(path(job, lead))
     path(job, frame_task(12)).unlink()
-    assert "1 frame to be made again: 12; 1 lead-in frame to be made again: " in call(job, "retry")
+    assert "1 frame to be made again: 12; 1 warmup frame to be made again: " in call(job, "retry")
     report = RecordingEvents()
     with temporary_member(job.share) as node:
         assert Worker(node, lambda job, node: make_plan(job, node), report, threading.Event(), job.name).run()
@@ -335,8 +344,8 @@ def test_frame_in_a_chunk_and_in_a_lead_in_are_made_again_alone(copied, chunked)
 
 def runs_of(job: Job) -> list:
     artifacts = JobArtifacts(job)
-    artifacts.refresh()
-    return artifacts.timeline.runs
+    artifacts.load_new_segments()
+    return artifacts.timeline.chains
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, flip])
@@ -375,11 +384,11 @@ def test_kept_flow_that_does_not_read_back_is_set_aside_and_the_job_stays_finish
     path(job, flow_task(3)).parent.mkdir(parents=True)
     path(job, flow_task(3)).write_bytes(SIGNATURE + chunk(b"IEND", b""))
     assert "flow 3 did not read back" in call(job, "retry")
-    assert not path(job, flow_task(3)).exists() and "finished" in job.marks()
+    assert not path(job, flow_task(3)).exists() and "finished" in job.flags()
 
 
 # ---- other ways in
-AGAIN = ("--test", COUNT, "--name", "film")
+AGAIN = ("--frames", COUNT, "--name", "film")
 
 
 @pytest.mark.parametrize("damage", [damage for name, damage in BAD.items() if name != "flipped"],
@@ -417,9 +426,9 @@ def test_same_line_again_reads_no_whole_picture_and_no_whole_film(job, clip, sty
         patched.setattr(JobArtifacts, "picture", never)
         patched.setattr("fav.pipeline.repair.wrong_of_file", never)
         told = call(job, "submit", clip, style, *AGAIN)
-    retry = f"coordinator.py retry {job.share.layout.root} film"
+    retry = f"{command('retry')} {job.share.layout.root} film"
     assert f"none of its 8 results is missing or cut off ({retry} reads all of them back)" in told
-    assert "finished" in job.marks() and "frame 3 did not read back" in call(job, "retry")
+    assert "finished" in job.flags() and "frame 3 did not read back" in call(job, "retry")
 
 
 def test_kept_flow_that_is_cut_off_is_found_by_the_same_line(job, clip, style):
@@ -429,7 +438,7 @@ def test_kept_flow_that_is_cut_off_is_found_by_the_same_line(job, clip, style):
     assert "is missing or cut off" in call(job, "submit", clip, style, *AGAIN)
     cut(flow)
     assert "flow 3 did not read back" in call(job, "submit", clip, style, *AGAIN)
-    assert not flow.exists() and "finished" in job.marks()
+    assert not flow.exists() and "finished" in job.flags()
 
 
 def test_other_ways_to_type_the_same_line_repair_too(job, plain, clip, style):
@@ -438,7 +447,7 @@ def test_other_ways_to_type_the_same_line_repair_too(job, plain, clip, style):
         from fav.pipeline.request import Request
         from fav.pipeline.submit import submit
 
-        joined = submit(node, Request(str(clip), style, given=frozenset({"test", "name"}), test=COUNT, name="film"))
+        joined = submit(node, Request(str(clip), style, given=frozenset({"frames", "name"}), frames=COUNT, name="film"))
     assert not joined.created and "frame 3 did not read back" in joined.notes[0]
     assert_repaired(job, plain)
 
@@ -473,7 +482,7 @@ def test_stitch_names_the_step_that_a_cancelled_job_needs(share_of_half):
 
 @pytest.fixture
 def share_of_half(job) -> Job:
-    job.unmark("finished")
+    job.clear_flag("finished")
     path(job, frame_task(5)).unlink()
     return job
 
@@ -484,7 +493,7 @@ def test_job_whose_video_is_gone_is_left_as_it_is(job):
     video.rename(video.with_suffix(".away"))
     told = call(job, "retry", code=2)
     assert "1 frame not reading back: 3; to make that again: " in told and "put it back" in told
-    assert path(job, frame_task(3)).read_bytes() == before and "finished" in job.marks()
+    assert path(job, frame_task(3)).read_bytes() == before and "finished" in job.flags()
     video.with_suffix(".away").rename(video)
     assert "1 frame to be made again: 3" in call(job, "retry")
 
@@ -517,19 +526,19 @@ def test_status_tells_a_lost_and_a_damaged_index(job):
 
 
 def test_watch_sees_a_job_that_was_opened_anew(job):
-    lookout = SnapshotReader(job.share)
-    assert lookout.look().jobs[0].counts["frame"] == (COUNT, COUNT)
+    reader = SnapshotReader(job.share)
+    assert reader.read().jobs[0].counts["frame"] == (COUNT, COUNT)
     path(job, frame_task(3)).unlink()
     call(job, "retry")
-    (now,) = lookout.look().jobs
+    (now,) = reader.read().jobs
     assert now.state == "waiting for nodes" and now.counts["frame"] == (COUNT - 1, COUNT) and now.lacks == ""
 
 
 def test_key_of_the_watch_opens_a_job_with_missing_frames(job, plain):
     path(job, frame_task(3)).unlink()
-    lookout = SnapshotReader(job.share)
-    assert "1 frame missing: 3" in lines(lookout.look())[0]
-    assert lookout.retry() == 1
+    reader = SnapshotReader(job.share)
+    assert "1 frame missing: 3" in lines(reader.read())[0]
+    assert reader.retry() == 1
     assert_repaired(job, plain)
 
 
@@ -562,30 +571,30 @@ def test_preview_of_a_whole_job_says_nothing_of_the_kind(job):
 # ---- nodes and operators at the same moment
 def test_node_that_finishes_while_a_frame_is_taken_away_does_not_leave_the_job_finished(job, plain):
     """Between the node's last look at the frames and its mark."""
-    job.unmark("finished")
-    mark, taken = Job.mark, []
+    job.clear_flag("finished")
+    mark, taken = Job.set_flag, []
 
     def late(self, node, name, word=""):
         if not taken:
             taken.append(name)
             path(job, frame_task(3)).unlink()
-            job.unmark("finished")  # as the operator does, a moment too early
+            job.clear_flag("finished")  # as the operator does, a moment too early
         mark(self, node, name, word)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Job, "mark", late)
+        patch.setattr(Job, "set_flag", late)
         assert work(job)
     assert taken == ["finished"] and film_of(job).read_bytes() == film_of(plain).read_bytes()
-    assert "finished" in job.marks() and missing(JobArtifacts(job)) == []
+    assert "finished" in job.flags() and missing(JobArtifacts(job)) == []
 
 
 def test_node_that_has_counted_all_frames_looks_again_before_it_says_finished(job):
-    job.unmark("finished")
+    job.clear_flag("finished")
     with temporary_member(job.share) as node:
         plan = make_plan(job, node)
         assert list(plan.candidates()) == []
         path(job, frame_task(3)).unlink()
-        assert plan.finish() is None
+        assert plan.finalize() is None
         assert [str(task) for task in plan.candidates()] == [str(frame_task(3))]
 
 
@@ -599,16 +608,16 @@ def test_second_operator_does_not_take_away_what_was_made_again(job, plain):
     assert_repaired(job, plain)
     with temporary_member(job.share) as node:
         assert _reopened(node, artifacts, damaged) == []
-    assert "finished" in job.marks() and missing(JobArtifacts(job)) == []
+    assert "finished" in job.flags() and missing(JobArtifacts(job)) == []
 
 
 def test_operator_that_died_before_he_took_the_mark_away_is_followed_by_the_next(job, plain):
     flip(path(job, frame_task(3)))
     with pytest.MonkeyPatch.context() as patch, temporary_member(job.share) as node:
-        patch.setattr(Job, "unmark", lambda job, mark: 1 / 0)
+        patch.setattr(Job, "clear_flag", lambda job, mark: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             repair(node, job)
-    assert "finished" in job.marks() and "1 frame missing: 3" in call(job, "status")
+    assert "finished" in job.flags() and "1 frame missing: 3" in call(job, "status")
     call(job, "retry")
     assert_repaired(job, plain)
 
@@ -618,7 +627,7 @@ def test_damage_again_and_again_uses_up_no_attempts(job, plain):
         flip(path(job, frame_task(3)))
         assert "1 frame to be made again: 3" in call(job, "retry")
         assert_repaired(job, plain)
-        assert attempts.of_task(job, frame_task(3)) == []
+        assert attempts.attempts_of_task(job, frame_task(3)) == []
 
 
 def test_node_that_waits_takes_a_job_on_again_that_was_finished(root, clock, caplog):
@@ -630,7 +639,7 @@ def test_node_that_waits_takes_a_job_on_again_that_was_finished(root, clock, cap
         worker = Worker(node, lambda job, node: toy.ToyPlan(job, node), report, threading.Event())
         assert worker.run() and "toy: finished: the sum" in caplog.messages
         job.layout.result(toy.SUM).unlink()
-        job.unmark("finished")
+        job.clear_flag("finished")
         clock.now += 60
         worker._refresh_jobs()  # as one with --forever does
         clock.now += 60
@@ -642,7 +651,7 @@ def test_node_that_waits_takes_a_job_on_again_that_was_finished(root, clock, cap
 
 
 def test_mark_that_is_a_strangers_directory_is_named(job):
-    replaced(job.layout.mark("finished"), Path.mkdir)
+    replaced(job.layout.flag("finished"), Path.mkdir)
     path(job, frame_task(3)).unlink()
     assert "expected a mark of the job that can be taken away" in call(job, "retry", code=2)
 
@@ -668,14 +677,14 @@ FORGED = {
 @pytest.mark.parametrize("forged", FORGED)
 def test_planted_picture_costs_the_next_frame_no_attempt_and_is_set_aside(clip, style, root, plain, forged):
     root.mkdir(exist_ok=True)
-    job = create(open_share(root), clip, style, name="film", test=COUNT)
+    job = create(open_share(root), clip, style, name="film", frames=COUNT)
     place = path(job, frame_task(0))
     place.parent.mkdir(parents=True)
     place.write_bytes(FORGED[forged](path(plain, frame_task(0)).read_bytes()))
     assert work(job)
     assert film_of(job).read_bytes() == film_of(plain).read_bytes()
-    assert [attempt.why for attempt in attempts.of_task(job, frame_task(0))] == ["damaged"]
-    assert attempts.of_task(job, frame_task(1)) == [] == attempts.failed(job)
+    assert [attempt.why for attempt in attempts.attempts_of_task(job, frame_task(0))] == ["damaged"]
+    assert attempts.attempts_of_task(job, frame_task(1)) == [] == attempts.failed(job)
 
 
 def test_file_of_another_kind_in_place_of_a_frame_is_not_counted_as_that_frame(job, plain):
@@ -683,18 +692,20 @@ def test_file_of_another_kind_in_place_of_a_frame_is_not_counted_as_that_frame(j
         path(job, frame_task(number)).unlink()
     place = path(job, frame_task(0)).with_suffix(".jpg")
     path(job, frame_task(0)).rename(place)
-    job.unmark("finished")
+    job.clear_flag("finished")
     assert_repaired(job, plain)
-    assert list(attempts.of_job(job)) == [] and place.exists()
+    assert list(attempts.attempts_of_job(job)) == [] and place.exists()
 
 
 def test_planted_flow_is_set_aside_and_made_again(job, plain):
     path(job, frame_task(3)).unlink()
     path(job, flow_task(3)).parent.mkdir(parents=True)
     path(job, flow_task(3)).write_bytes(SIGNATURE + chunk(b"IEND", b""))
-    job.unmark("finished")
+    job.clear_flag("finished")
     assert work(job)
-    assert film_of(job).read_bytes() == film_of(plain).read_bytes() and attempts.of_task(job, frame_task(3)) == []
+    assert (
+        film_of(job).read_bytes() == film_of(plain).read_bytes() and attempts.attempts_of_task(job, frame_task(3)) == []
+    )
 
 
 def test_nobody_makes_flow_for_frames_that_are_there(job, monkeypatch):
@@ -703,9 +714,9 @@ def test_nobody_makes_flow_for_frames_that_are_there(job, monkeypatch):
     from fav import flow as flows
     from shared.claims import Claims
 
-    monkeypatch.setitem(flows.METHODS, "dis", dataclasses.replace(flows.METHODS["dis"], slow=True))
+    monkeypatch.setitem(flows.METHODS, "dis", dataclasses.replace(flows.METHODS["dis"], is_expensive=True))
     path(job, frame_task(1)).unlink()
-    job.unmark("finished")
+    job.clear_flag("finished")
     with temporary_member(job.share) as painter, temporary_member(job.share) as helper:
         plan = VideoPlan(job, helper)
         assert [str(task) for task in plan.candidates()] == [str(frame_task(1))]

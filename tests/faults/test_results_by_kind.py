@@ -16,7 +16,7 @@ from fav.pipeline.plan import make_plan
 from fav.pipeline.task_names import flow_task, frame_task, index_task, measure_task
 from fav.util.images import HEAD_BYTES, encode_png, png_limit, read_image
 from shared import attempts, results
-from shared.attempts import MOST_FAULTS
+from shared.attempts import MAX_FAILURES
 from shared.errors import JobQueueError, ResultVanishedError
 from shared.filesystem import RECORD_LIMIT
 from shared.heartbeat import temporary_member
@@ -61,7 +61,7 @@ def made(tmp_path_factory, clip, style):
         clip,
         style,
         name="film",
-        test=4,
+        frames=4,
         evaluate=picture(tmp_path_factory),
     )
     assert work(job)
@@ -75,7 +75,7 @@ def picture(tmp_path_factory):
 
 
 def readers(artifacts: JobArtifacts) -> dict:
-    artifacts.refresh()
+    artifacts.load_new_segments()
     return {
         frame_task(1): lambda: artifacts.frame(1),
         flow_task(1): lambda: artifacts.geometry(1),
@@ -96,13 +96,13 @@ def test_result_beyond_its_kind_is_set_aside_unread(made, little_memory, task, h
     with temporary_member(made.share) as node:
         with pytest.raises(ResultVanishedError, match="expected at most"):
             readers(JobArtifacts(made, node))[task]()
-    assert not result.exists() and [one.why for one in attempts.of_task(made, task)] == ["damaged"]
+    assert not result.exists() and [one.why for one in attempts.attempts_of_task(made, task)] == ["damaged"]
     if before is not None:
         result.write_bytes(before)
 
 
 def test_huge_piece_of_the_index_takes_neither_time_nor_memory_and_is_made_again(share, clip, style, little_memory):
-    job = create(share, clip, style, name="film", test=4)
+    job = create(share, clip, style, name="film", frames=4)
     lay(job, index_task(0), b"[" + b"[]," * 1000)
     began = time.monotonic()
     status = CliRunner().invoke(coordinator.main, ["status", str(share.layout.root)])
@@ -112,8 +112,8 @@ def test_huge_piece_of_the_index_takes_neither_time_nor_memory_and_is_made_again
     with temporary_member(share) as node:
         artifacts = make_plan(job, node).artifacts
         with pytest.raises(ResultVanishedError):
-            artifacts.refresh()
-    assert [one.why for one in attempts.of_task(job, index_task(0))] == ["damaged"] and not results.is_done(
+            artifacts.load_new_segments()
+    assert [one.why for one in attempts.attempts_of_task(job, index_task(0))] == ["damaged"] and not results.is_done(
         job, index_task(0)
     )
     assert work(job) and (share.layout.root / "film.mp4").exists()
@@ -122,10 +122,10 @@ def test_huge_piece_of_the_index_takes_neither_time_nor_memory_and_is_made_again
 def test_result_that_is_too_large_again_and_again_is_a_failed_task(share):
     job = toy.create(share, chains=1, length=3)
     with temporary_member(share) as node:
-        for _ in range(MOST_FAULTS):
+        for _ in range(MAX_FAILURES):
             assert attempts.failed(job) == []
             lay(job, toy.link_task(0))
-            results.set_aside(node, job, toy.link_task(0), None)
+            results.quarantine_result(node, job, toy.link_task(0), None)
     assert attempts.failed(job) == [str(toy.link_task(0))]
 
 
@@ -133,9 +133,9 @@ def test_good_result_that_came_in_the_place_of_one_too_large_stays(share):
     job = toy.create(share, chains=1, length=3)
     with temporary_member(share) as node:
         results.publish_bytes(node, job, toy.link_task(0), b"good")  # by another node, after ours had looked
-        results.set_aside(node, job, toy.link_task(0), None)
-        results.set_aside(node, job, toy.link_task(0), b"go")
-    assert results.read(job, toy.link_task(0)) == b"good" and attempts.of_task(job, toy.link_task(0)) == []
+        results.quarantine_result(node, job, toy.link_task(0), None)
+        results.quarantine_result(node, job, toy.link_task(0), b"go")
+    assert results.read(job, toy.link_task(0)) == b"good" and attempts.attempts_of_task(job, toy.link_task(0)) == []
 
 
 def test_limits_are_those_of_what_is_asked_for(share):

@@ -16,7 +16,7 @@ from shared.identity import Identity
 from shared.jobs import Job
 from shared.membership import Node
 from shared.paths import Task
-from shared.retry import MOST_PASSING, retry_transient
+from shared.retry import MAX_RETRIES, retry_transient
 from shared.shared_dir import SharedDir, open_share
 from tests.helpers import toy_plan as toy
 from tests.helpers.checkout import ROOT
@@ -38,7 +38,7 @@ def records(job: Job) -> list[Path]:
 
 
 def assert_finished(job: Job) -> None:
-    assert "finished" in job.marks() and results.read(job, toy.SUM) == toy.expected(1, 2)
+    assert "finished" in job.flags() and results.read(job, toy.SUM) == toy.expected(1, 2)
     assert claimed(job) == {} and records(job) == []
 
 
@@ -95,7 +95,7 @@ def test_node_joins_though_one_step_of_it_fails_once(share, clock, method, after
     clock.nth(method, 0, errno.EIO, after)
     retry_transient(node.join, share, clock.sleep)
     clock.calm()
-    node.beat()
+    node.renew()
     node.leave()
     assert is_clean(share)
 
@@ -114,18 +114,18 @@ class Stumbling:
 
 
 def test_step_that_fails_again_and_again_though_the_share_answers_is_given_up(share, clock):
-    assert retry_transient(Stumbling(MOST_PASSING), share, clock.sleep) == "done"
+    assert retry_transient(Stumbling(MAX_RETRIES), share, clock.sleep) == "done"
     with pytest.raises(OSError, match="stumbled"):
-        retry_transient(Stumbling(MOST_PASSING + 1), share, clock.sleep)
+        retry_transient(Stumbling(MAX_RETRIES + 1), share, clock.sleep)
 
 
 def test_step_that_stumbles_once_more_after_a_long_outage_is_tried_again(share, clock):
-    step = Stumbling(2 * MOST_PASSING)
+    step = Stumbling(2 * MAX_RETRIES)
     clock.where(
         "list", lambda path: step.left > 0, errno.EIO
     )  # the last failure is the first at which the share answers
     assert retry_transient(step, share, clock.sleep) == "done"
-    assert clock.calls > clock.struck > MOST_PASSING
+    assert clock.calls > clock.struck > MAX_RETRIES
 
 
 def test_claim_that_was_won_before_the_server_stumbled_is_carried_out(share, clock, job, node):
@@ -147,10 +147,10 @@ def test_heart_beats_on_after_the_server_has_stumbled(node, clock, monkeypatch):
     monkeypatch.setattr("shared.heartbeat.HEARTBEAT_S", 0.005)
     clock.where("touch", lambda path: clock.struck < 3, errno.ESTALE)
     heart = HeartbeatThread(node)
-    began = heart.last
+    began = heart.last_renewal
     heart.start()
-    wait_for(lambda: heart.last > began)
-    heart.over.set()
+    wait_for(lambda: heart.last_renewal > began)
+    heart.stop_event.set()
     heart.join()
     assert clock.struck == 3 and not heart.evicted.is_set()
 
@@ -161,7 +161,7 @@ def test_film_that_finds_no_room_at_publishing_waits_and_is_not_made_again(share
     assert work(node, report=report) and clock.struck == 12
     assert report.tasks.count(str(toy.SUM)) == 1 and results.read(job, toy.SUM) == toy.expected(1, 3)
     assert records(job) == [] and sum("no room" in line for line in caplog.messages) == 1
-    assert list(node.private.iterdir()) == []
+    assert list(node.tmp_dir.iterdir()) == []
 
 
 def test_attempt_whose_record_stumbles_counts_once(share, clock, node):
@@ -189,7 +189,7 @@ def test_worker_ends_where_another_node_published_the_last_task_a_moment_ago(sha
             return tasks
 
     assert work(node, Overtaken)
-    assert "finished" in job.marks() and claimed(job) == {}
+    assert "finished" in job.flags() and claimed(job) == {}
 
 
 def test_job_whose_directory_is_gone_does_not_keep_a_node_from_the_others(share, node, caplog):
@@ -212,7 +212,7 @@ class Broken(toy.ToyPlan):
 class Outside(toy.ToyPlan):
     """Each task is a program of its own, which writes down its process and sleeps."""
 
-    def run(self, task: Task, tick) -> bytes:
+    def run(self, task: Task, report_progress) -> bytes:
         program = "import os, sys, time; open(sys.argv[1], 'w').write(f'{os.getpid()} '); time.sleep(60)"
         subprocess.run([sys.executable, "-c", program, str(self.job.layout.inputs / "pid")])
         return b""

@@ -24,7 +24,7 @@ import node as node_command
 from benchmarks.meter import Counting
 from fav.pipeline.delivery import deliver
 from shared import results
-from shared.control import ControlCommand, give
+from shared.control import ControlCommand, send
 from shared.errors import JobQueueError
 from shared.failure_detector import FailureDetector
 from shared.filesystem import FileSystem
@@ -118,7 +118,7 @@ def inputs(tmp_path_factory) -> tuple[str, str]:
 @pytest.fixture
 def film(root: Path, inputs) -> Job:
     """A job of three frames in a share of its own."""
-    return films.create(open_share(root), *map(Path, inputs), test=3, name="film", no_room_check=True)
+    return films.create(open_share(root), *map(Path, inputs), frames=3, name="film", no_space_check=True)
 
 
 def watch(root: Path, *paths: Path) -> Watched:
@@ -173,10 +173,10 @@ def test_directory_that_has_one_of_our_names_is_no_new_share_and_stays_as_it_is(
 
 
 @pytest.mark.parametrize("command", ["submit", "run", "node"])
-@pytest.mark.parametrize("tree", [{"private": holding(("taxes", holding(("2025.txt", file()))), ("diary.txt", file()),
+@pytest.mark.parametrize("tree", [{"tmp": holding(("taxes", holding(("2025.txt", file()))), ("diary.txt", file()),
                                                       mode=0o700)},
                                   {"jobs": holding(("train.sbatch", file()), ("exp1", directory(results=file())))},
-                                  {"bell": directory(notes=file())},
+                                  {"notify": directory(notes=file())},
                                   {"logs": directory(0o700)},
                                   {"nodes": link("HOME/secrets"), "logs": link("HOME/secrets")}, {MARKER: file(b"")}],
                          ids=lambda tree: "+".join(tree))  # fmt: skip
@@ -185,7 +185,7 @@ def test_commands_that_make_a_share_refuse_a_directory_with_our_names_in_one_lin
         lay(thing, root / name, home)
     before, watched = look(root), watch(root)
     words = (node_command.main, root) if command == "node" else (coordinator.main, command, root)
-    refused(typed(*words, *inputs, "--test", "2"), str(root), next(iter(tree)), "director")
+    refused(typed(*words, *inputs, "--frames", "2"), str(root), next(iter(tree)), "director")
     assert differences(before, look(root)) == []
     watched.unharmed()
 
@@ -193,7 +193,7 @@ def test_commands_that_make_a_share_refuse_a_directory_with_our_names_in_one_lin
 def test_directory_with_other_things_becomes_a_share_and_they_stay_as_they_are(root, home, clock):
     others = {"photos": MINE, "taxes": directory(0o700, **{"2025.txt": file()}), ".hidden": file(mode=0),
               "Private": MINE, "jobs.bak": MINE,
-              "private ": FIFO, "fav-share.json~": file(b"{}"), "nowhere": link("HOME/nowhere"),
+              "tmp ": FIFO, "fav-share.json~": file(b"{}"), "nowhere": link("HOME/nowhere"),
               "secrets": link("HOME/secrets"), "above": link(".."),
               "thesis": Thing("hard", to="thesis.tex"), ".nfs00000001": file()}  # fmt: skip
     watched = watch(root, *(lay(thing, root / name, home) for name, thing in others.items()))
@@ -227,16 +227,16 @@ def test_marker_is_written_once(root, clock):
 
 
 def test_subdirectory_of_a_directory_that_was_refused_becomes_a_share(root, home, clock):
-    mine = lay(MINE, root / "private", home)
+    mine = lay(MINE, root / "tmp", home)
     (root / "films").mkdir()
     watched = watch(root, mine)
     toy.create(open_share(root / "films", clock), chains=1, length=1)
     hours(root / "films", clock)
-    assert (root / "films" / MARKER).is_file() and sorted(os.listdir(root)) == ["films", "private"]
+    assert (root / "films" / MARKER).is_file() and sorted(os.listdir(root)) == ["films", "tmp"]
     watched.unharmed()
 
 
-@pytest.mark.parametrize("place", ["inner", "jobs/inner", "private/inner", f"jobs/toy.{HEX12}", f"private/{GONE}"])
+@pytest.mark.parametrize("place", ["inner", "jobs/inner", "tmp/inner", f"jobs/toy.{HEX12}", f"tmp/{GONE}"])
 def test_share_that_somebody_moves_into_a_share_is_a_strangers_directory_there(root, base, clock, place):
     toy.create(open_share(root, clock), chains=1, length=1)
     (base / "other").mkdir()
@@ -248,10 +248,10 @@ def test_share_that_somebody_moves_into_a_share_is_a_strangers_directory_there(r
     hours(root, clock)
     watched.unharmed()
     World(inner).work()
-    assert "finished" in find_job(open_share(inner), "inner").marks()
+    assert "finished" in find_job(open_share(inner), "inner").flags()
 
 
-@pytest.mark.parametrize("room", [*ROOMS, "orders"])
+@pytest.mark.parametrize("room", [*ROOMS, "control"])
 def test_room_of_a_share_becomes_no_share_itself(root, clock, room):
     open_share(root, clock)
     (root / room).mkdir(exist_ok=True)
@@ -334,7 +334,7 @@ def test_copy_of_a_share_with_its_marker_is_a_share(root, base, clock):
     before = look(root)
     World(base / "copy").work()
     hours(base / "copy", clock)
-    assert "finished" in find_job(open_share(base / "copy"), "toy").marks()
+    assert "finished" in find_job(open_share(base / "copy"), "toy").flags()
     assert differences(before, look(root)) == []
 
 
@@ -345,11 +345,11 @@ def old_share(root: Path, jobs: tuple[str, ...] = ("film",), without: tuple[str,
         if room not in without:
             (root / room).mkdir(mode=0o775)
     for name in jobs:
-        (root / "names" / name).mkdir()
+        (root / "by-name" / name).mkdir()
         (place := root / "jobs" / f"{name}.{HEX12}").mkdir()
         for room in JOB_ROOMS:
             (place / room).mkdir()
-        for path in (root / "names" / name / "job.json", place / "job.json"):
+        for path in (root / "by-name" / name / "job.json", place / "job.json"):
             path.write_bytes(manifest(name))
     for path in (root, *root.rglob("*")):
         os.utime(path, ns=(10**18, 10**18))
@@ -367,7 +367,7 @@ def test_old_share_is_marked_by_who_writes_and_not_by_who_looks(root, clock, job
     if jobs:
         call(root, "prioritize", "toy", "3")
         World(root).work()
-        assert "finished" in find_job(open_share(root), "toy").marks()
+        assert "finished" in find_job(open_share(root), "toy").flags()
     assert look(root / MARKER) == before
 
 
@@ -383,27 +383,27 @@ def test_old_share_is_marked_by_any_command_that_writes(root, words):
 
 def test_old_share_whose_only_manifests_are_of_one_job_of_many_is_recognized(root, clock, home):
     old_share(root, ("toy",))
-    watched = watch(root, *(lay(thing, root / "names" / name, home) for name, thing in (
+    watched = watch(root, *(lay(thing, root / "by-name" / name, home) for name, thing in (
         ("photos", MINE), ("b", directory(**{"job.json": file(NEWER)})), ("c", directory(**{"job.json": FIFO})),
         ("d", FIFO))))  # fmt: skip
     open_share(root, clock)
     hours(root, clock).work()
-    assert (root / MARKER).is_file() and "finished" in find_job(open_share(root), "toy").marks()
+    assert (root / MARKER).is_file() and "finished" in find_job(open_share(root), "toy").flags()
     watched.unharmed()
 
 
 @pytest.mark.parametrize("change", [
-    lambda root, home: (root / "logs").rmdir(), lambda root, home: lay(file(), root / "private" / "diary.txt", home),
-    lambda root, home: lay(file(b""), root / "bell" / "notes.txt", home),
-    lambda root, home: lay(file(b""), root / "bell" / "notes.000000001", home),
-    lambda root, home: lay(holding(("notes.txt", file())), root / "orders", home),
+    lambda root, home: (root / "logs").rmdir(), lambda root, home: lay(file(), root / "tmp" / "diary.txt", home),
+    lambda root, home: lay(file(b""), root / "notify" / "notes.txt", home),
+    lambda root, home: lay(file(b""), root / "notify" / "notes.000000001", home),
+    lambda root, home: lay(holding(("notes.txt", file())), root / "control", home),
     lambda root, home: lay(directory(), root / "jobs" / "exp1", home), lambda root,
-    home: lay(MINE, root / "names" / "me", home),
-    lambda root, home: lay(directory(**{"job.json": file(b"{}")}), root / "names" / "film", home),
-    lambda root, home: lay(directory(**{"job.json": link("HOME/job.json")}), root / "names" / "toy", home),
-    lambda root, home: lay(link("HOME/toy"), root / "names" / "toy", home),
-    lambda root, home: lay(directory(**{"job.json": file(manifest("other"))}), root / "names" / "film", home),
-    lambda root, home: lay(FIFO, root / "names" / "film", home),
+    home: lay(MINE, root / "by-name" / "me", home),
+    lambda root, home: lay(directory(**{"job.json": file(b"{}")}), root / "by-name" / "film", home),
+    lambda root, home: lay(directory(**{"job.json": link("HOME/job.json")}), root / "by-name" / "toy", home),
+    lambda root, home: lay(link("HOME/toy"), root / "by-name" / "toy", home),
+    lambda root, home: lay(directory(**{"job.json": file(manifest("other"))}), root / "by-name" / "film", home),
+    lambda root, home: lay(FIFO, root / "by-name" / "film", home),
 ], ids=["five rooms", "a diary", "a note", "a numbered note", "an order of its own", "an experiment", "a directory", "no manifest", "a linked manifest",
         "a linked directory", "another's manifest", "a FIFO"])  # fmt: skip
 def test_rooms_without_a_job_that_hold_anything_are_a_strangers(root, home, change):
@@ -417,8 +417,8 @@ def test_rooms_without_a_job_that_hold_anything_are_a_strangers(root, home, chan
 
 def test_what_users_have_in_the_rooms_of_an_old_share_stays(root, home, clock):
     old_share(root, ("toy",))
-    mine = {"private/taxes": MINE, "private/diary.txt": file(), "jobs/train.sbatch": file(),
-            "jobs/exp1": directory(results=file()), "bell/notes.txt": file(),
+    mine = {"tmp/taxes": MINE, "tmp/diary.txt": file(), "jobs/train.sbatch": file(),
+            "jobs/exp1": directory(results=file()), "notify/notes.txt": file(),
             "nodes/notes.txt": file(), "logs/mine.log": file(), f"jobs/exp.{HEX12}": 
             directory(notes=file())}  # fmt: skip
     watched = watch(root, *(lay(thing, root / name, home) for name, thing in mine.items()))
@@ -434,14 +434,14 @@ def die(share: SharedDir) -> tuple[Node, list[Path]]:
     world = World(share.layout.root)
     world.die()
     dead = world.dead[0]
-    give(share, dead.identity.incarnation, ControlCommand.DRAIN)
-    grave = share.layout.private / f"{dead.identity.incarnation}.{HEX16}"
+    send(share, dead.identity.incarnation, ControlCommand.DRAIN)
+    grave = share.layout.tmp / f"{dead.identity.incarnation}.{HEX16}"
     (grave / "claims").mkdir(parents=True)
     (grave / "job.json").write_bytes(manifest("buried"))
-    probe = share.layout.private / f"probe.{HEX16}"
+    probe = share.layout.tmp / f"probe.{HEX16}"
     probe.write_bytes(b"Does this directory know hard links?\n")
-    (share.layout.bell / f"{OTHER}.000000003").touch()
-    rooms = share.layout.private, share.layout.nodes, share.layout.bell, share.layout.orders, share.layout.jobs
+    (share.layout.notify / f"{OTHER}.000000003").touch()
+    rooms = share.layout.tmp, share.layout.nodes, share.layout.notify, share.layout.control, share.layout.jobs
     return dead, [path for room in rooms for path in room.iterdir()]
 
 
@@ -449,7 +449,7 @@ def test_sweep_removes_what_the_dead_have_left_and_nothing_beside_it(root, home,
     share = open_share(root, clock)
     dead, left = die(share)
     assert len(left) >= 8
-    strangers = [lay(thing, root / room / name, home) for room in (*ROOMS, "orders") for name, thing in (
+    strangers = [lay(thing, root / room / name, home) for room in (*ROOMS, "control") for name, thing in (
         ("taxes", MINE), ("diary.txt", file()), ("empty", file(b"")), ("void", directory(0o700)), ("FIFO", FIFO),
         ("secrets", link("HOME/secrets")),
         ("thesis", Thing("hard", to="thesis.tex")), ("..hidden", file()), ("a b\n", file()),
@@ -473,8 +473,8 @@ def lay_trash(job: Path, proof: str) -> Path:
 
 
 @pytest.mark.parametrize("proof", ["job.json", "creator"])
-@pytest.mark.parametrize("place", [f"private/jobs.film.{HEX12}", f"private/{GONE}/{HEX16}", f"private/{GONE}.{HEX16}"])
-def test_job_that_an_early_version_was_removing_is_swept(root, home, clock, place, proof):
+@pytest.mark.parametrize("place", [f"tmp/{GONE}/{HEX16}", f"tmp/{GONE}.{HEX16}"])
+def test_job_that_a_dead_node_was_making_or_removing_is_swept(root, home, clock, place, proof):
     open_share(root, clock)
     job = lay_trash(root / place, proof)
     strangers = [lay(thing, job / name, home) for name, thing in (
@@ -489,27 +489,27 @@ def test_job_that_an_early_version_was_removing_is_swept(root, home, clock, plac
     shutil.rmtree(job)
     lay_trash(root / place, proof)
     hours(root, clock)
-    assert list((root / "private").iterdir()) == []
+    assert list((root / "tmp").iterdir()) == []
 
 
 LOOK_ALIKES = {
-    f"private/jobs.film.{HEX12}": [file(), FIFO, link(f"HOME/toy.{HEX12}"), directory(0o700), directory(
+    f"tmp/jobs.film.{HEX12}": [file(), FIFO, link(f"HOME/toy.{HEX12}"), directory(0o700), directory(
         0o700, photos=file()), directory(claims=directory(), finished=file()),
         directory(creator=file(b"Michelangelo"), finished=file()), directory(**{"job.json": file(b"{}")}),
         directory(**{"job.json": link("HOME/job.json")})],
-    "private/jobs.film": [directory(**{"job.json": file(manifest("film"))})],
-    f"private/{GONE}": [file(), FIFO, link("HOME/draft"), directory(0o700, taxes=file()),
+    "tmp/jobs.film": [directory(**{"job.json": file(manifest("film"))})],
+    f"tmp/{GONE}": [file(), FIFO, link("HOME/draft"), directory(0o700, taxes=file()),
                         holding((HEX16, link("HOME/thesis.tex")))],
-    f"private/{GONE}.{HEX16}": [file(), FIFO, link("HOME/draft"), directory(0o700, taxes=file())],
-    f"private/probe.{HEX16}": [file(b"my probe"), FIFO, link("HOME/thesis.tex"), MINE, directory()],
-    f"private/{HEX16}": [file(), MINE], "private/probe.mine": [file(b"Does this directory know hard links?\n")],
-    f"bell/{GONE}.000000007": [file(), FIFO, link("HOME/empty"), MINE, directory()],
-    "bell/notes.000000007": [file(b"")], f"bell/{GONE}.7": [file(b"")], f"bell/{GONE}": [file(b""), MINE],
+    f"tmp/{GONE}.{HEX16}": [file(), FIFO, link("HOME/draft"), directory(0o700, taxes=file())],
+    f"tmp/probe.{HEX16}": [file(b"my probe"), FIFO, link("HOME/thesis.tex"), MINE, directory()],
+    f"tmp/{HEX16}": [file(), MINE], "tmp/probe.mine": [file(b"Does this directory know hard links?\n")],
+    f"notify/{GONE}.000000007": [file(), FIFO, link("HOME/empty"), MINE, directory()],
+    "notify/notes.000000007": [file(b"")], f"notify/{GONE}.7": [file(b"")], f"notify/{GONE}": [file(b""), MINE],
     f"nodes/{GONE}": [file(), file(b""), file(IDENTITY), FIFO, link(f"HOME/{GONE}"), MINE,
                       file(IDENTITY.replace(b'"version": 1', b'"version": 99'))],
     "nodes/copy": [file(IDENTITY)],
-    f"orders/{GONE}.drain": [file(), FIFO, link("HOME/empty"), MINE], f"orders/{GONE}.go": [file(b"")],
-    "orders/notes.stop": [file(b""), file(), MINE],
+    f"control/{GONE}.drain": [file(), FIFO, link("HOME/empty"), MINE], f"control/{GONE}.go": [file(b"")],
+    "control/notes.stop": [file(b""), file(), MINE],
     f"logs/{GONE}.log": [file(b""), MINE],
     f"jobs/toy.{HEX12}": [
         file(), FIFO, link(f"HOME/toy.{HEX12}"), directory(0o700, photos=file()),
@@ -557,13 +557,13 @@ def test_what_strangers_have_in_directories_of_the_dead_stays_and_the_rest_goes(
     dead, left = die(share)
     unborn = next(share.layout.jobs.glob("unborn.*"))
     (unborn / "results" / "frame" / "0000").mkdir(parents=True)
-    grave = share.layout.private / f"{dead.identity.incarnation}.{HEX16}"
-    places = (dead.private, grave, unborn, unborn / "results", unborn / "inputs", unborn / "results" / "frame" / "0000")
+    grave = share.layout.tmp / f"{dead.identity.incarnation}.{HEX16}"
+    places = (dead.tmp_dir, grave, unborn, unborn / "results", unborn / "inputs", unborn / "results" / "frame" / "0000")
     watched = watch(root, *(lay(thing, place / name, home) for place in places for name, thing in STRANGE.items()))
     hours(root, clock)
     hours(root, clock)
     watched.unharmed()
-    assert {path.name for path in dead.private.iterdir()} == {*STRANGE}, "what was the dead node's own is gone"
+    assert {path.name for path in dead.tmp_dir.iterdir()} == {*STRANGE}, "what was the dead node's own is gone"
     assert not list(unborn.rglob("creator"))
     call(root, "drain")
     assert not [path for path in left if path.exists() and path.is_file()]
@@ -572,16 +572,16 @@ def test_what_strangers_have_in_directories_of_the_dead_stays_and_the_rest_goes(
 def test_node_that_leaves_keeps_what_strangers_have_in_its_directory(root, home, clock):
     share = open_share(root, clock)
     node = join(share)
-    ChangeNotifier(node).ring()
-    share.system.write_new(node.draft(), b"a frame")
-    watched = watch(root, *(lay(thing, node.private / name, home) for name, thing in STRANGE.items()))
+    ChangeNotifier(node).notify()
+    share.system.write_new(node.temp_path(), b"a frame")
+    watched = watch(root, *(lay(thing, node.tmp_dir / name, home) for name, thing in STRANGE.items()))
     node.leave()
     watched.unharmed()
-    assert {path.name for path in node.private.iterdir()} == {*STRANGE}
+    assert {path.name for path in node.tmp_dir.iterdir()} == {*STRANGE}
 
 
 @pytest.mark.parametrize("kind", LINKS)
-@pytest.mark.parametrize("room", [*ROOMS, "orders"])
+@pytest.mark.parametrize("room", [*ROOMS, "control"])
 def test_room_that_is_a_link_is_refused_by_name_and_nothing_is_touched_through_it(root, home, clock, room, kind):
     toy.create(open_share(root, clock), chains=1, length=1)
     die(open_share(root, clock))
@@ -595,7 +595,7 @@ def test_room_that_is_a_link_is_refused_by_name_and_nothing_is_touched_through_i
 
 
 @pytest.mark.parametrize("thing", [file(), FIFO], ids=["file", "FIFO"])
-@pytest.mark.parametrize("room", [*ROOMS, "orders"])
+@pytest.mark.parametrize("room", [*ROOMS, "control"])
 def test_room_that_is_no_directory_is_refused_by_name(root, home, clock, room, thing):
     toy.create(open_share(root, clock), chains=1, length=1)
     watched = watch(root, swap(root / room, thing, home))
@@ -606,7 +606,7 @@ def test_room_that_is_no_directory_is_refused_by_name(root, home, clock, room, t
     watched.unharmed()
 
 
-@pytest.mark.parametrize("room", ["private", "jobs", "bell", "nodes", "names"])
+@pytest.mark.parametrize("room", ["tmp", "jobs", "notify", "nodes", "by-name"])
 def test_room_that_becomes_a_link_while_a_node_runs_leads_no_sweep_outside(root, home, clock, room):
     share = open_share(root, clock)
     node = join(share)
@@ -616,7 +616,7 @@ def test_room_that_becomes_a_link_while_a_node_runs_leads_no_sweep_outside(root,
     for _ in range(100):
         clock.now += 4
         with suppress(OSError, JobQueueError):
-            node.beat()
+            node.renew()
         with suppress(OSError, JobQueueError):
             recovery.run({})
     with suppress(OSError, JobQueueError):
@@ -630,7 +630,7 @@ def test_share_that_is_itself_reached_by_a_link_works(root, base, clock):
     world = World(base / "mnt")
     world.work()
     world.hours()
-    assert (root / MARKER).is_file() and "finished" in find_job(open_share(root, clock), "toy").marks()
+    assert (root / MARKER).is_file() and "finished" in find_job(open_share(root, clock), "toy").flags()
     assert typed(coordinator.main, "nodes", base / "mnt")[0] == 0
     code, said = typed(coordinator.main, "status", base / "mnt")
     assert code == 2 and said.startswith("error: toy: ") and said.count("\n") == 1  # it is no film
@@ -647,8 +647,8 @@ def test_shared_directory_that_is_a_link_to_none_is_refused_in_one_line(base, to
 def test_hard_links_of_a_users_files_in_the_rooms_change_nothing_of_the_files(root, home, clock):
     toy.create(open_share(root, clock), chains=1, length=1)
     job = find_job(open_share(root, clock), "toy").layout
-    (root / "orders").mkdir()
-    places = [root / room for room in (*ROOMS, "orders")] + [job.root / room for room in JOB_ROOMS]
+    (root / "control").mkdir()
+    places = [root / room for room in (*ROOMS, "control")] + [job.root / room for room in JOB_ROOMS]
     watched = watch(root, *(lay(Thing("hard", to="thesis.tex"), place / "thesis.tex", home) for place in places))
     hours(root, clock).work()
     call(root, "clean", "toy", "--force")
@@ -672,7 +672,7 @@ def test_who_looks_changes_nothing(root, home, film, kind):
             old_share(root)
         elif kind == "rooms of a stranger":
             for room in ROOMS:
-                lay(MINE if room == "private" else directory(0o700), root / room, home)
+                lay(MINE if room == "tmp" else directory(0o700), root / room, home)
     for path in (root, *root.iterdir()):
         if path.is_dir():
             path.chmod(0o711)
@@ -681,7 +681,7 @@ def test_who_looks_changes_nothing(root, home, film, kind):
         quietly(root, *words.split(), writes={"report": "film.report.html", "preview": "film.preview.mp4"}.get(words))
 
 
-@pytest.mark.parametrize("room", [*ROOMS, "orders"])
+@pytest.mark.parametrize("room", [*ROOMS, "control"])
 def test_link_for_a_room_changes_no_mode_of_a_users_directory(root, home, film, room):
     root.chmod(0o777)
     watched = watch(root, swap(root / room, link("HOME/secrets"), home))
@@ -699,9 +699,9 @@ def modes(*paths: Path) -> dict[str, tuple]:
 @pytest.mark.parametrize("mode", [0o700, 0o711, 0o2770])
 def test_mode_and_group_of_rooms_that_were_there_are_left_as_their_owner_has_set_them(root, film, clock, mode):
     root.chmod(0o777)
-    (root / "orders").mkdir()
-    rooms = [root / room for room in (*ROOMS, "orders")]
-    rooms += [film.layout.root, *(film.layout.root / room for room in JOB_ROOMS), root / "names" / "film"]
+    (root / "control").mkdir()
+    rooms = [root / room for room in (*ROOMS, "control")]
+    rooms += [film.layout.root, *(film.layout.root / room for room in JOB_ROOMS), root / "by-name" / "film"]
     for path in rooms:
         path.chmod(mode)
         if os.getuid() == 0:
@@ -755,7 +755,7 @@ def test_finished_job_in_which_a_directory_was_moved_and_linked_is_one_line_or_w
 @pytest.mark.parametrize("to", ["HOME/void", "..", "HOME/nowhere"])
 def test_film_is_shown_in_no_directory_that_a_link_leads_to(root, home, inputs, clock, to):
     job = films.create(
-        open_share(root), *map(Path, inputs), test=2, name="film", out="films/film.mp4", no_room_check=True
+        open_share(root), *map(Path, inputs), frames=2, name="film", out="films/film.mp4", no_space_check=True
     )
     watched = watch(root, lay(link(to), root / "films", home))
     Films(root).work()
@@ -767,7 +767,7 @@ def test_film_is_shown_in_no_directory_that_a_link_leads_to(root, home, inputs, 
 
 @pytest.mark.parametrize("words", ["preview film", "report film"])
 def test_what_is_written_beside_a_film_is_written_through_no_link_in_the_share(root, home, inputs, clock, words):
-    films.create(open_share(root), *map(Path, inputs), test=2, name="film", out="films/film.mp4", no_room_check=True)
+    films.create(open_share(root), *map(Path, inputs), frames=2, name="film", out="films/film.mp4", no_space_check=True)
     Films(root).work()
     watched = watch(root, swap(root / "films", link("HOME/void"), home))
     call(root, *words.split())
@@ -783,7 +783,7 @@ def test_directory_of_a_job_that_is_a_link_leads_nothing_outside(root, home, clo
     world = hours(root, clock)
     for step in (world.work, world.die, world.hours):
         step()
-    for words in ("retry toy", "recover toy --now elsewhere", "cancel toy", "clean toy --force"):
+    for words in ("retry toy", "recover toy --assume-dead elsewhere", "cancel toy", "clean toy --force"):
         call(root, *words.split())
     world.hours()
     watched.unharmed()
@@ -839,7 +839,7 @@ def test_clean_leaves_what_strangers_have_in_a_job_and_says_so_in_one_line(root,
     assert code == 0 and f"jobs/{job.name}" in said and len(said.strip().splitlines()) <= 2, said
     watched.unharmed()
     left = {path.name for path in job.rglob("*") if not path.is_dir()}
-    assert left <= {*STRANGE, "mine"} and not (root / "names" / "film").exists()
+    assert left <= {*STRANGE, "mine"} and not (root / "by-name" / "film").exists()
     hours(root, clock)
     watched.unharmed()
     assert find_job(open_share(root, clock), "film") is None
@@ -860,7 +860,7 @@ def test_clean_takes_no_strangers_file_for_a_result_that_no_task_can_have(root, 
 
 
 @pytest.mark.parametrize("name", [".nfs of mine", ".nfs000000000000000100000001", ".fav-share.mine"])
-@pytest.mark.parametrize("place", ["jobs/ID", "jobs/ID/claims", "names/toy", "private"])
+@pytest.mark.parametrize("place", ["jobs/ID", "jobs/ID/claims", "by-name/toy", "tmp"])
 def test_clean_moves_and_removes_no_directory_of_a_strangers_that_is_hidden(root, home, clock, place, name):
     job = toy.create(open_share(root, clock), chains=1, length=2).layout.root
     watched = watch(root, lay(directory(0o700, photos=file()), root / place.replace("ID", job.name) / name, home))
@@ -883,7 +883,7 @@ def test_what_people_have_made_of_our_results_beside_them_stays(root, home, film
     if how == "clean":
         call(root, "clean", "film")
     else:  # who cleaned it died when it had the name
-        shutil.rmtree(root / "names" / "film")
+        shutil.rmtree(root / "by-name" / "film")
         (job / "creator").write_text(GONE)
         hours(root, clock)
     watched.unharmed()
@@ -901,12 +901,12 @@ def test_clean_removes_all_of_a_job_where_nobody_has_put_anything_into_it(root, 
     films.work(film)
     code, said = typed(coordinator.main, "clean", root, "film")
     assert code == 0 and "film: removed" in said
-    assert not film.layout.root.exists() and not list((root / "private").iterdir()) and (root / "film.mp4").is_file()
+    assert not film.layout.root.exists() and not list((root / "tmp").iterdir()) and (root / "film.mp4").is_file()
 
 
 def test_job_of_the_same_name_can_be_made_after_one_was_cleaned_with_strangers_files_in_it(root, home, clock):
     job = toy.create(open_share(root, clock), chains=1, length=2)
-    mine = [lay(file(), job.layout.root / "notes", home), lay(file(), root / "names" / "toy" / "notes", home)]
+    mine = [lay(file(), job.layout.root / "notes", home), lay(file(), root / "by-name" / "toy" / "notes", home)]
     watched = watch(root, mine[0])
     call(root, "clean", "toy", "--force")
     watched.unharmed()
@@ -989,7 +989,7 @@ def mounted(*words: object) -> Callable[[], None]:
 
 
 def made_film(root: Path, inputs) -> Job:
-    job = films.create(open_share(root), *map(Path, inputs), test=2, name="film", no_room_check=True)
+    job = films.create(open_share(root), *map(Path, inputs), frames=2, name="film", no_space_check=True)
     assert films.work(job)
     return job
 
@@ -1017,7 +1017,7 @@ def test_share_of_another_user_can_be_looked_at(inputs):
         assert differences(before, look(root)) == []
 
 
-@pytest.mark.parametrize("room", ["private", "jobs", "names"])
+@pytest.mark.parametrize("room", ["tmp", "jobs", "by-name"])
 def test_share_with_a_room_that_another_user_may_not_enter_is_one_line(inputs, room):
     with public() as root:
         made_film(root, inputs)
@@ -1077,13 +1077,13 @@ def test_share_that_is_a_mount_point_works(root, inputs):
     if os.getuid() != 0:
         pytest.skip("needs root to mount")
     told = in_child(mounted(("-t", "tmpfs", "-o", "mode=775", "tmpfs", root)),
-                    (coordinator.main, "submit", root, *inputs, "--test", "2", "--name", "film"),
+                    (coordinator.main, "submit", root, *inputs, "--frames", "2", "--name", "film"),
                     (coordinator.main, "status", root), (coordinator.main, "clean", root, "--force"))  # fmt: skip
     assert [code for code, _ in told] == [0, 0, 0], told
     assert list(root.iterdir()) == []
 
 
-@pytest.mark.parametrize("room", ["jobs", "private", "names"])
+@pytest.mark.parametrize("room", ["jobs", "tmp", "by-name"])
 def test_room_that_is_a_mount_point_works_or_is_refused_in_one_line_and_keeps_what_lies_in_it(
     root, home, clock, inputs, room
 ):
@@ -1094,7 +1094,7 @@ def test_room_that_is_a_mount_point_works_or_is_refused_in_one_line_and_keeps_wh
     lay(directory(0o700, **{"p.jpg": file()}), home / "void" / "photos", home)
     before = look(home / "void" / "photos")
     words = (
-        ("submit", *inputs, "--test", "2", "--name", "film"),
+        ("submit", *inputs, "--frames", "2", "--name", "film"),
         ("status",),
         ("prioritize", "film", "2"),
         ("recover",),
@@ -1123,7 +1123,7 @@ class CountingClock(FileSystem):
         return self.now
 
 
-@pytest.mark.parametrize("room", ["jobs", "private", "bell", "nodes", "orders", "logs"])
+@pytest.mark.parametrize("room", ["jobs", "tmp", "notify", "nodes", "control", "logs"])
 def test_pass_of_a_node_costs_no_operation_more_where_hundreds_of_strangers_directories_lie(root, room):
     share = open_share(root, system := CountingClock())
     toy.create(share, chains=1, length=1)

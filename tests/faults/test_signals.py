@@ -58,7 +58,7 @@ def begun(job, count: int = 1) -> bool:
 
 def left_nothing(job) -> bool:
     layout = job.share.layout
-    return claimed(job) == {} and not any(list(room.iterdir()) for room in (layout.nodes, layout.private, layout.bell))
+    return claimed(job) == {} and not any(list(room.iterdir()) for room in (layout.nodes, layout.tmp, layout.notify))
 
 
 def state(pid: int) -> str:
@@ -86,7 +86,7 @@ def test_terminal_that_is_closed_lets_a_node_leave_like_sigterm(share, start):
     os.close(master)
     output, _ = node.communicate(timeout=20)
     assert node.returncode == 130 and "stopping after the current frame" in output, output
-    assert left_nothing(job) and list(attempts.of_job(job)) == []
+    assert left_nothing(job) and list(attempts.attempts_of_job(job)) == []
 
 
 def test_second_sighup_of_a_terminal_does_not_break_off_the_task_at_hand(share, start):
@@ -115,7 +115,7 @@ def test_sigquit_ends_a_node_at_once_and_leaves_nothing(share, start):
     wait_for(lambda: claimed(job))
     node.send_signal(signal.SIGQUIT)
     node.communicate(timeout=10)
-    assert node.returncode == 130 and left_nothing(job) and list(attempts.of_job(job)) == []
+    assert node.returncode == 130 and left_nothing(job) and list(attempts.attempts_of_job(job)) == []
 
 
 def test_ctrl_z_stops_the_worker_with_its_supervisor_and_both_go_on(share, start):
@@ -131,7 +131,7 @@ def test_ctrl_z_stops_the_worker_with_its_supervisor_and_both_go_on(share, start
     node.send_signal(signal.SIGCONT)
     output, _ = node.communicate(timeout=20)
     assert node.returncode == 0 and results.read(job, toy.SUM) == toy.expected(1, 12), output
-    assert left_nothing(job) and list(attempts.of_job(job)) == []
+    assert left_nothing(job) and list(attempts.attempts_of_job(job)) == []
 
 
 def test_ctrl_z_in_a_terminal_without_a_shell_stops_nobody(share, start):

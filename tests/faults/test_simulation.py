@@ -73,6 +73,7 @@ def test_run_is_the_same_whenever_and_wherever_it_is_replayed(seed, tmp_path):
     elsewhere = tmp_path / "a checkout that lies deeper"
     for room in ("shared", "tests"):
         shutil.copytree(ROOT / room, elsewhere / room)
+    shutil.copy(ROOT / "node.py", elsewhere)  # messages name the scripts of a checkout where it is one
     told = {
         subprocess.run(
             [sys.executable, "-m", "tests.simulation", str(seed)],

@@ -75,7 +75,7 @@ def test_film_whose_name_another_file_has_taken_gets_a_number_and_the_job_says_w
     other.parent.mkdir()
     other.write_bytes(b"somebody's film")
     assert work(node, Premiere)
-    assert job.word("finished") == "films/my film-2.mp4"
+    assert job.flag_text("finished") == "films/my film-2.mp4"
     assert (share.layout.root / "films/my film-2.mp4").read_bytes() == toy.expected(1, 3)
     assert other.read_bytes() == b"somebody's film"
 
@@ -86,14 +86,14 @@ def test_film_stays_where_it_is_published_when_all_its_names_are_taken(share, no
     for name in (film, *(film.with_stem(f"{film.stem}-{number}") for number in range(2, 1000))):
         name.touch()
     assert work(node, Premiere)
-    told = job.word("finished")
+    told = job.flag_text("finished")
     assert told == job.layout.result(stitch_task(SPEC)).relative_to(share.layout.root).as_posix()
     assert (share.layout.root / told).read_bytes() == toy.expected(1, 3)
 
 
 def test_film_that_is_delivered_twice_keeps_its_name(any_share):
     job, node = toy.create(any_share, chains=1, length=3), join(any_share)
-    assert work(node, Premiere) and job.word("finished") == SPEC.out
+    assert work(node, Premiere) and job.flag_text("finished") == SPEC.out
     assert deliver(node, job, SPEC) == SPEC.out
     assert [path.name for path in SPEC.film(any_share.layout.root).parent.iterdir()] == ["my film.mp4"]
 
@@ -111,7 +111,7 @@ def test_film_is_copied_to_where_no_link_leads(share, node, job, monkeypatch, co
     other = share.layout.root / SPEC.out
     other.parent.mkdir()
     other.write_bytes(b"somebody's film")
-    assert work(node, Premiere) and job.word("finished") == "films/my film-2.mp4"
+    assert work(node, Premiere) and job.flag_text("finished") == "films/my film-2.mp4"
     assert (share.layout.root / "films/my film-2.mp4").read_bytes() == toy.expected(1, 3)
     assert sorted(path.name for path in other.parent.iterdir()) == ["my film-2.mp4", "my film.mp4"]
 
@@ -139,15 +139,15 @@ def do_kind(plan: VideoPlan, kind: str) -> None:
 
 
 def test_failed_chain_gets_no_flows_ahead(share, clip, style, monkeypatch):
-    monkeypatch.setitem(flows.METHODS, "dis", dataclasses.replace(flows.METHODS["dis"], slow=True))
+    monkeypatch.setitem(flows.METHODS, "dis", dataclasses.replace(flows.METHODS["dis"], is_expensive=True))
     job = films.create(share, clip, style, no_cuts=True)
     with temporary_member(share) as node:
         plan = make_plan(job, node)
         do_kind(plan, "index")
         Claims(node, job).claim(frame_task(0))
         assert [task.kind for task in plan.candidates()] == ["flow"]
-        Claims(node, job).withdraw(frame_task(0))
-        for _ in range(attempts.MOST_FAULTS):
+        Claims(node, job).abandon(frame_task(0))
+        for _ in range(attempts.MAX_FAILURES):
             attempts.record(node, job, frame_task(0), "raised", "poison", attempts.nonce())
         assert list(plan.candidates()) == []
 
@@ -158,7 +158,8 @@ def test_disk_that_is_full_in_mid_stitch_leaves_no_draft(share, clip, style):
         plan = make_plan(job, node)
         do_kind(plan, "index")
         grey = encode_png(
-            FrameStylizer(plan.video, plan.spec.look(share.layout.root)).reader.read(0, plan.timeline.index), {}
+            FrameStylizer(plan.video, plan.spec.style_settings(share.layout.root)).reader.read(0, plan.timeline.index),
+            {},
         )
         for number in range(films.FRAMES):
             results.publish_bytes(node, job, frame_task(number), grey)
@@ -170,23 +171,23 @@ def test_disk_that_is_full_in_mid_stitch_leaves_no_draft(share, clip, style):
 
         with pytest.raises(OSError, match="No space"):
             plan.run(stitch_task(plan.spec), full)
-        assert list(node.private.iterdir()) == []
+        assert list(node.tmp_dir.iterdir()) == []
         assert plan.run(stitch_task(plan.spec), lambda: None).stat().st_size > 1000  # and it can be made afterwards
 
 
 def test_seed_of_an_independent_backward_film_opens_its_last_frame_whoever_knows_how_much(
     share, clip, style, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("fav.stylize.indexing.PIECE", 8)
+    monkeypatch.setattr("fav.stylize.indexing.SEGMENT_FRAMES", 8)
     (tmp_path / "seed.png").write_bytes(encode_png(np.full((32, 32, 3), 200, np.uint8), {}))
     opened, first = [], FrameStylizer.first
 
-    def watched(studio, frame, index, opening):
+    def watched(stylizer, frame, index, opening):
         opened.append((frame, opening))
-        return first(studio, frame, index, opening)
+        return first(stylizer, frame, index, opening)
 
     monkeypatch.setattr(FrameStylizer, "first", watched)
-    job = films.create(share, clip, style, backward=True, independent=True, seed=tmp_path / "seed.png")
+    job = films.create(share, clip, style, reverse=True, no_temporal=True, init_frame=tmp_path / "seed.png")
     with temporary_member(share) as node:
         plan = make_plan(job, node)
         do(plan, next(plan.candidates()))
@@ -203,10 +204,10 @@ class Helped(toy.ToyPlan):
 
 
 def test_failed_tasks_that_a_job_can_do_without_do_not_fail_it(share, node, job):
-    for number in range(attempts.MOST_FAILED_TASKS + 1):
-        for _ in range(attempts.MOST_FAULTS):
+    for number in range(attempts.MAX_FAILED_TASKS + 1):
+        for _ in range(attempts.MAX_FAILURES):
             attempts.record(node, job, Task("flow", number), "raised", "MemoryError", attempts.nonce())
-    assert len(attempts.failed(job)) == attempts.MOST_FAILED_TASKS + 1
+    assert len(attempts.failed(job)) == attempts.MAX_FAILED_TASKS + 1
     assert work(node, Helped) and results.read(job, toy.SUM) == toy.expected(1, 3)
     assert VideoPlan.optional == {"flow", "measure", "report"}
 
@@ -223,7 +224,7 @@ def refuse(data: bytes):
 
 
 def test_result_that_is_damaged_three_times_is_a_failed_task(share, node, job):
-    for _ in range(attempts.MOST_FAULTS):
+    for _ in range(attempts.MAX_FAILURES):
         assert attempts.failed(job) == []
         results.publish_bytes(node, job, TASK, b"damaged")
         with pytest.raises(ResultVanishedError):
@@ -244,7 +245,7 @@ def test_good_result_that_replaced_the_damaged_one_meanwhile_stays(any_share):
     with pytest.raises(ResultVanishedError):
         reader(job, node)._decoded(TASK, slow)
     assert results.read(job, TASK) == b"good"
-    assert [attempt.why for attempt in attempts.of_task(job, TASK)] == ["damaged"]
+    assert [attempt.why for attempt in attempts.attempts_of_task(job, TASK)] == ["damaged"]
 
 
 def test_result_that_is_no_file_is_set_aside(share, node, job):
@@ -252,7 +253,7 @@ def test_result_that_is_no_file_is_set_aside(share, node, job):
     job.layout.result(TASK).symlink_to("/etc/passwd")
     with pytest.raises(ResultVanishedError):
         reader(job, node)._decoded(TASK, bytes)
-    assert not results.is_done(job, TASK) and len(attempts.of_task(job, TASK)) == 1
+    assert not results.is_done(job, TASK) and len(attempts.attempts_of_task(job, TASK)) == 1
 
 
 # ---- who is dead
@@ -282,18 +283,18 @@ def test_silent_owner_on_a_job_of_long_leases_is_not_swept_by_those_of_short_lea
     Claims(owner, slow).claim(TASK)
     recovery = recovery_of(node)
     watch(recovery, [fast], clock, 600 - 2 * POLL_S)
-    assert owner.heart.exists() and owner.private.exists()
+    assert owner.heartbeat_file.exists() and owner.tmp_dir.exists()
     watch(recovery, [fast, slow], clock, 4 * POLL_S)
-    assert not owner.heart.exists() and claimed(slow) == {}
+    assert not owner.heartbeat_file.exists() and claimed(slow) == {}
 
 
 def test_owners_that_die_before_they_have_said_their_name_count_as_vanished(share, node, job, clock):
     recovery = recovery_of(node)
-    for _round in range(attempts.MOST_VANISHED):
+    for _round in range(attempts.MAX_VANISHED_OWNERS):
         assert attempts.failed(job) == []
         job.layout.placeholder(TASK).touch()
         watch(recovery, [job], clock, toy.LEASE_S + POLL_S)
-    assert {attempt.why for attempt in attempts.of_task(job, TASK)} == {"vanished"}
+    assert {attempt.why for attempt in attempts.attempts_of_task(job, TASK)} == {"vanished"}
     assert attempts.failed(job) == [str(TASK)]
 
 
@@ -340,13 +341,13 @@ def test_strangers_file_stops_neither_work_nor_recovery(share, node, clock, make
     job = toy.create(share, chains=2, length=2)
     dead = join(share, host="elsewhere")
     Claims(dead, job).claim(toy.link_task(2))
-    for room, name in ((share.layout.nodes, "x"), (share.layout.names, "x"), (share.layout.bell, "x"), (share.layout.private, "x"),
+    for room, name in ((share.layout.nodes, "x"), (share.layout.by_name, "x"), (share.layout.notify, "x"), (share.layout.tmp, "x"),
                        (share.layout.jobs, "x"), (job.layout.root, "x"), (job.layout.claims, "frame.²"),
                        (job.layout.claims, "frame.bak"), (job.layout.claims, str(TASK)), (job.layout.failed, "link.bak"),
                        (job.layout.failed, "link.000000²"), (job.layout.results, "link.bak")):  # fmt: skip
         make(room / name)
     assert work(node, toy.ToyPlan) and results.read(job, toy.SUM) == toy.expected(2, 2)
-    assert claimed(job) == {} and not dead.heart.exists()
+    assert claimed(job) == {} and not dead.heartbeat_file.exists()
 
 
 @pytest.mark.parametrize("name", ["0000000.txt~", "0000000.txt.bak", "000000².txt", "0000000"])
@@ -435,7 +436,7 @@ def create_and_remove(share: SharedDir) -> None:
 def traces(share: SharedDir) -> list[str]:
     """What lies in the rooms of the share, except jobs that have a name."""
     named = {job.layout.root for job in all_jobs(share)}
-    rooms = (share.layout.nodes, share.layout.private, share.layout.bell, share.layout.jobs)
+    rooms = (share.layout.nodes, share.layout.tmp, share.layout.notify, share.layout.jobs)
     return [str(path.relative_to(share.layout.root)) for room in rooms for path in room.iterdir() if path not in named]
 
 
@@ -467,7 +468,7 @@ def test_what_a_living_creator_has_not_finished_is_left_alone(share, node, clock
     def fill(layout):
         for _ in range(3 * int(LEASE_S / POLL_S)):
             clock.now += POLL_S
-            maker.beat()
+            maker.renew()
             recovery.run({})
         (layout.inputs / "style").write_bytes(b"it took long to copy")
         return {"chains": 1, "length": 2}
@@ -476,11 +477,11 @@ def test_what_a_living_creator_has_not_finished_is_left_alone(share, node, clock
     assert (job.layout.inputs / "style").exists() and not job.layout.creator.exists()
 
 
-def test_private_files_and_bells_without_a_node_get_one_lease(share, node, clock):
+def test_temporary_files_and_notifications_without_a_node_get_one_lease(share, node, clock):
     gone = "gone-1-0123abcd"
-    (share.layout.private / gone).mkdir()
-    (share.layout.private / gone / ("a" * 16)).touch()
-    (share.layout.bell / f"{gone}.000000007").touch()
+    (share.layout.tmp / gone).mkdir()
+    (share.layout.tmp / gone / ("a" * 16)).touch()
+    (share.layout.notify / f"{gone}.000000007").touch()
     (unfinished := share.layout.job("toy." + "1" * 12)).root.mkdir()
     unfinished.creator.write_text(gone)
     recovery = recovery_of(node)
@@ -525,8 +526,8 @@ def test_placeholder_that_is_no_file_keeps_nobody_from_the_dead(share, node, job
     make(job.layout.placeholder(TASK))  # judged before the dead one's
     recovery = recovery_of(node)
     watch(recovery, [job], clock, toy.LEASE_S + POLL_S)
-    assert claimed(job) == {} and [attempt.why for attempt in attempts.of_task(job, task)] == ["vanished"]
-    assert [attempt.why for attempt in attempts.of_task(job, TASK)] == ["unreadable"]
+    assert claimed(job) == {} and [attempt.why for attempt in attempts.attempts_of_task(job, task)] == ["vanished"]
+    assert [attempt.why for attempt in attempts.attempts_of_task(job, TASK)] == ["unreadable"]
 
 
 def test_placeholder_of_a_newer_version_is_left_alone_as_long_as_it_is_renewed(share, node, job, clock):
@@ -548,7 +549,7 @@ def test_jobs_whose_rooms_are_no_directories_are_left_and_the_others_served(shar
         shutil.rmtree(broken.layout.root / room)
         (broken.layout.root / room).touch()
     assert not work(node, toy.ToyPlan, only=None)
-    assert results.read(job, toy.SUM) == toy.expected(1, 3) and "finished" in job.marks()
+    assert results.read(job, toy.SUM) == toy.expected(1, 3) and "finished" in job.flags()
     assert any("a0: cannot be served here: " in line for line in caplog.messages)
 
 
@@ -580,7 +581,7 @@ def test_words_of_strangers_do_not_reach_the_terminal_as_they_are(share, node, j
     (place / "x.y").write_text(
         json.dumps({"why": "raised", "who": "\x1b[2J", "detail": "first\n\x1b]0;title\x07\ud800"})
     )
-    (attempt,) = attempts.of_task(job, TASK)
+    (attempt,) = attempts.attempts_of_task(job, TASK)
     assert attempt.who == "?[2J" and attempt.detail == "first\n?]0;title??"
 
 
@@ -597,7 +598,7 @@ def test_frame_of_another_size_or_depth_is_set_aside_and_made_again(share, clip,
         with pytest.raises(ResultVanishedError):
             plan.artifacts.frame(0)
         assert not results.is_done(job, frame_task(0))
-        assert [attempt.why for attempt in attempts.of_task(job, frame_task(0))] == ["damaged"]
+        assert [attempt.why for attempt in attempts.attempts_of_task(job, frame_task(0))] == ["damaged"]
 
 
 @pytest.mark.parametrize(
@@ -611,7 +612,7 @@ def test_piece_of_the_index_that_is_none_is_set_aside_at_once(share, clip, style
         piece["index"] |= change
         results.publish_bytes(node, job, index_task(0), json.dumps(piece).encode())
         with pytest.raises(ResultVanishedError):
-            plan.artifacts.refresh()
+            plan.artifacts.load_new_segments()
         assert not results.is_done(job, index_task(0))
 
 
@@ -740,7 +741,7 @@ def test_two_users_of_a_group_work_on_one_job_and_recover_each_other():
         subprocess.run(
             as_user(users[1], group, python, "-c", SWEEP, str(ROOT), packages, str(root)), cwd="/", check=True
         )
-        assert not any(any((root / room).iterdir()) for room in ("nodes", "private"))
+        assert not any(any((root / room).iterdir()) for room in ("nodes", "tmp"))
 
 
 SWEEP = """

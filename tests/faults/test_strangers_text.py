@@ -22,14 +22,14 @@ from fav.monitor.snapshot import NodeSnapshot, NodeStatus, Snapshot, SnapshotRea
 from fav.monitor.tui import StatusApp
 from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import frame_task, index_task, report_task
-from fav.report.data import gather
+from fav.report.data import collect
 from fav.report.html import options, page
-from fav.stylize.indexing import index_pieces
+from fav.stylize.indexing import index_segments
 from fav.training.loss_curves import plot
 from fav.training.trainer import COLUMNS
 from fav.util.images import encode_png
 from shared import results
-from shared.errors import JobQueueError, plain
+from shared.errors import JobQueueError, sanitize
 from shared.heartbeat import temporary_member
 from shared.identity import Identity, identities
 from shared.jobs import Manifest
@@ -61,18 +61,18 @@ def is_plain(text: str) -> bool:
 
 def heart(share: SharedDir, name: str, **fields) -> None:
     """A file in the room of heartbeats."""
-    share.layout.heart(name).write_bytes(dataclasses.replace(LOCAL, **fields).to_bytes())
+    share.layout.heartbeat(name).write_bytes(dataclasses.replace(LOCAL, **fields).to_bytes())
 
 
 # ---- terminals
 @pytest.mark.parametrize("name", [FORGED, "lab7-1-0123abcd", "lab\u202e7"])
 def test_heartbeat_file_with_another_name_inside_is_no_node(share, name):
     heart(share, name)
-    assert identities(share) == {} and SnapshotReader(share).look().nodes == ()
+    assert identities(share) == {} and SnapshotReader(share).read().nodes == ()
     for command in "status", "nodes":
         output = told(command, share.layout.root)
         assert is_plain(output) and "fake" not in output and "lab" not in output
-    assert "got none" in told("drain", share.layout.root) and not share.layout.orders.exists()
+    assert "got none" in told("drain", share.layout.root) and not share.layout.control.exists()
 
 
 def test_heartbeat_file_with_its_own_name_inside_is_a_node(share):
@@ -105,8 +105,8 @@ def test_host_with_letters_that_nobody_sees_is_no_nodes(share, host):
     ],
 )
 def test_plain_text_has_only_letters_that_are_seen(text):
-    assert plain(f"a{text}b") == f"a?{text[1:]}b"
-    assert plain("æ ☃ 視頻 é") == "æ ☃ 視頻 é"
+    assert sanitize(f"a{text}b") == f"a?{text[1:]}b"
+    assert sanitize("æ ☃ 視頻 é") == "æ ☃ 視頻 é"
 
 
 @pytest.mark.parametrize("error", [FavError, JobQueueError])
@@ -134,7 +134,7 @@ def test_manifest_with_escapes_in_its_words_is_refused(share, clip, style, out):
     output = told("status", share.layout.root)
     assert is_plain(output) and "film: job: out: expected letters that can be seen" in output
     with pytest.raises(FavError, match="fill"):
-        JobSpec.from_json({**job.manifest.spec, "fill": "\x1b[31m"})
+        JobSpec.from_json({**job.manifest.spec, "occlusion_fill": "\x1b[31m"})
 
 
 # ---- the full screen
@@ -143,7 +143,7 @@ def test_screen_shows_markup_as_text(word):
     node = NodeSnapshot("a-1-0123abcd", word, 1, word, NodeStatus.BUSY, 1.0, (word,), 0, None)
 
     class Looks:
-        def look(self):
+        def read(self):
             return Snapshot((), (node,), (word,))
 
     async def session():
@@ -169,11 +169,11 @@ def told_job(tmp_path_factory, clip, style):
     from shared.shared_dir import open_share
 
     share = open_share(tmp_path_factory.mktemp("share"))
-    job = create(share, clip, style, name="film", test=3, no_cuts=True)
+    job = create(share, clip, style, name="film", frames=3, no_cuts=True)
     spec = {**job.manifest.spec, "evaluate": "none.png"}
     job = type(job)(share, dataclasses.replace(job.manifest, spec=spec))
     with temporary_member(share) as node:
-        piece = next(index_pieces(clip, 3, ()))
+        piece = next(index_segments(clip, 3, ()))
         results.publish_bytes(node, job, index_task(0), json.dumps(piece.to_json()).encode())
     return job, clip
 
@@ -188,7 +188,7 @@ def written(told_job, texts: list[dict], evaluation: bytes = b'{"frames": []}'):
     path = job.layout.result(report_task(".json"))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(evaluation)
-    return gather(job)
+    return collect(job)
 
 
 def page_of(told_job, *what) -> str:
@@ -258,12 +258,12 @@ def test_page_is_made_with_times_of_other_centuries_and_without_a_picture_that_d
     os.utime(job.layout.result(frame_task(1)), (2**40, 2**40))
     head = job.layout.result(frame_task(2)).read_bytes()[:-20]
     job.layout.result(frame_task(2)).write_bytes(head)
-    made = page(gather(job), video, "mark")
+    made = page(collect(job), video, "mark")
     assert "1 pictures that cannot be shown" in made and 'data-frame="0"' in made
 
 
 def test_nodes_that_made_least_are_added_up(told_job, monkeypatch):
-    monkeypatch.setattr("fav.report.data.MOST_NODES", 1)
+    monkeypatch.setattr("fav.report.data.MAX_NODES", 1)
     facts = written(told_job, [{**GOOD, "node": "much"}, {**GOOD, "node": "much"}, {**GOOD, "node": "little"}])
     assert {one.node for one in facts.done} == {"much", "others"}
 
@@ -272,7 +272,7 @@ def test_video_whose_name_is_no_text_can_be_told_of(told_job):
     job, _ = told_job
     written(told_job, [GOOD] * 3)
     spec = {**job.manifest.spec, "video": "caf\udce9.mp4"}
-    facts = gather(type(job)(job.share, dataclasses.replace(job.manifest, spec=spec)))
+    facts = collect(type(job)(job.share, dataclasses.replace(job.manifest, spec=spec)))
     assert options(facts)["recorded video"] == "caf?.mp4"
 
 

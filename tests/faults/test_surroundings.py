@@ -56,8 +56,8 @@ def places(monkeypatch, tmp_path):
 # ---- streams
 STREAMS = """
 import os, sys
-from shared.errors import installed
-with installed():
+from shared.errors import checked_imports
+with checked_imports():
     pass
 fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
 os.write(2, b"what a library says of errors")
@@ -141,7 +141,7 @@ def test_full_disk_under_the_output_is_one_line(monkeypatch, capfd):
     with written_to(monkeypatch, fd), pytest.raises(SystemExit) as ended:
         command()
     told = capfd.readouterr().err
-    assert ended.value.code == 2 and told.startswith("error: ") and "no room" in told and len(told.splitlines()) == 1
+    assert ended.value.code == 2 and told.startswith("error: ") and "no space" in told and len(told.splitlines()) == 1
     os.close(fd)
 
 
@@ -195,7 +195,7 @@ def test_places_that_somebody_else_could_write_to_are_not_used_and_not_touched(p
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     place.symlink_to(tmp_path / "elsewhere")
     assert local.lock_file("x") is None and not local.started_here("0" * 32)
-    local.note("0" * 32)
+    local.record_node("0" * 32)
     assert not list((tmp_path / "elsewhere").iterdir())
     place.unlink()
     place.mkdir()
@@ -210,31 +210,31 @@ def test_odd_file_at_the_name_of_the_notes_stops_nobody(places):
     place = places("tmp")
     assert local.lock_file("x").parent == place and place.stat().st_mode & 0o777 == 0o700
     os.mkfifo(place / local.NODES)
-    local.note("0" * 32)
+    local.record_node("0" * 32)
     assert not local.started_here("0" * 32)
     (place / local.NODES).unlink()
     (place / local.NODES).mkdir()
-    local.note("0" * 32)
+    local.record_node("0" * 32)
     assert not local.started_here("0" * 32)
 
 
 def test_notes_do_not_grow_without_end_and_the_last_ones_stay(places):
     place = places("tmp")
-    for number in range(2 * local.MOST_BYTES // 33):
+    for number in range(2 * local.MAX_BYTES // 33):
         if number == 1:
-            (place / local.NODES).write_bytes(b"".join(b"%032x\n" % n for n in range(local.MOST_BYTES // 33 + 1)))
+            (place / local.NODES).write_bytes(b"".join(b"%032x\n" % n for n in range(local.MAX_BYTES // 33 + 1)))
         if number < 3:
-            local.note("f" * 31 + str(number))
+            local.record_node("f" * 31 + str(number))
     assert all(local.started_here("f" * 31 + str(number)) for number in (1, 2)) and not local.started_here(f"{0:032x}")
-    assert (place / local.NODES).stat().st_size <= local.MOST_BYTES
+    assert (place / local.NODES).stat().st_size <= local.MAX_BYTES
 
 
 @pytest.mark.parametrize("odd", ["nothing", "a directory", "a link", "a FIFO"])
 def test_odd_file_at_the_name_of_a_lock_keeps_nobody_from_submitting(places, share, odd):
-    from fav.pipeline.submit import _one_at_a_time
+    from fav.pipeline.submit import _submit_lock
 
     places("tmp")
-    with _one_at_a_time(share, "film"):
+    with _submit_lock(share, "film"):
         (path,) = [path for path in local.lock_file("x").parent.iterdir() if path.suffix == ".lock"]
     assert not path.exists()  # they do not pile up
     {
@@ -244,7 +244,7 @@ def test_odd_file_at_the_name_of_a_lock_keeps_nobody_from_submitting(places, sha
         "a FIFO": lambda: os.mkfifo(path),
     }[odd]()
     entered = []
-    with _one_at_a_time(share, "film"):
+    with _submit_lock(share, "film"):
         entered.append(True)
     assert entered
 
@@ -261,7 +261,7 @@ def file_size_limit(size: int):
 
 
 class LargePlan(toy.ToyPlan):
-    def run(self, task, tick):
+    def run(self, task, report_progress):
         return b"x" * 100_000
 
 
@@ -279,7 +279,7 @@ def test_file_size_limit_of_a_node_costs_no_attempt_and_is_one_line(share, only,
             assert worker.run() is False
     (line,) = [line for line in caplog.messages if "ulimit -f" in line]
     assert len(line.splitlines()) == 1 and "Traceback" not in line
-    assert list(attempts.of_job(job)) == [] and claimed(job) == {} and not list(node.private.iterdir())
+    assert list(attempts.attempts_of_job(job)) == [] and claimed(job) == {} and not list(node.tmp_dir.iterdir())
 
 
 def test_file_size_limit_is_one_line_of_a_command(tmp_path):
@@ -329,11 +329,11 @@ def test_mount_whose_name_is_no_text_stops_no_node(root):
 
 
 def test_lock_of_a_share_whose_name_is_no_text(tmp_path):
-    from fav.pipeline.submit import _one_at_a_time
+    from fav.pipeline.submit import _submit_lock
 
     for name in (b"caf\xe9", b"a\n\xff"):
         os.mkdir(os.path.join(os.fsencode(tmp_path), name))
-        with _one_at_a_time(open_share(tmp_path / os.fsdecode(name)), "film"):
+        with _submit_lock(open_share(tmp_path / os.fsdecode(name)), "film"):
             pass
 
 
@@ -355,15 +355,15 @@ def test_living_node_of_a_copy_of_this_machine_is_never_evicted(share, clock, pl
     node = join(share)
     recovery = Recovery(node, FailureDetector(share, node.identity))
     assert watch(recovery, job, clock, 10 * toy.LEASE_S, other) == 0
-    other.beat()
-    assert other.heart.exists() and claimed(job) and not recovery.neighbour_died()
+    other.renew()
+    assert other.heartbeat_file.exists() and claimed(job) and not recovery.local_peer_died()
 
 
 def test_node_that_only_looks_does_not_call_the_other_copy_dead(share, places):
     other = twin(share, places)
-    observer = FailureDetector(share)
-    observer.look()
-    assert not observer.process_gone(other.identity)
+    detector = FailureDetector(share)
+    detector.poll()
+    assert not detector.process_gone(other.identity)
 
 
 def test_silent_node_of_a_copy_is_recovered_before_its_lease(share, clock, places):
@@ -417,10 +417,10 @@ def test_failure_under_replaced_sources_is_no_attempt(share):
     )
     with pytest.raises(SourcesReplaced):
         worker.run()
-    assert list(attempts.of_job(job)) == [] and claimed(job) == {} and results.is_done(job, toy.link_task(0))
+    assert list(attempts.attempts_of_job(job)) == [] and claimed(job) == {} and results.is_done(job, toy.link_task(0))
 
 
-SOON = "import sys; from shared import source_hash; source_hash.LOOK_S = 0.2; sys.argv[:1] = ['toy']; import runpy; runpy.run_module('tests.helpers.toy_plan', run_name='__main__')"
+SOON = "import sys; from shared import source_hash; source_hash.POLL_INTERVAL_S = 0.2; sys.argv[:1] = ['toy']; import runpy; runpy.run_module('tests.helpers.toy_plan', run_name='__main__')"
 
 
 @pytest.fixture
@@ -444,15 +444,15 @@ def test_node_whose_program_is_updated_finishes_its_task_and_says_so(share, chec
     wait_for(lambda: results.count(job, "link", range(1000)) > 0)
     path = checkout / "shared" / "supervisor.py"
     sources = path.read_text()
-    assert "def _work(" in sources
-    path.write_text(sources.replace("def _work(", "def _work(another, "))
+    assert "def _worker_main(" in sources
+    path.write_text(sources.replace("def _worker_main(", "def _worker_main(another, "))
     if worker_dies:
         children = Path(f"/proc/{node.pid}/task/{node.pid}/children").read_text().split()
         os.kill(next(int(pid) for pid in children if os.getpgid(int(pid)) == int(pid)), signal.SIGKILL)
     output, _ = node.communicate(timeout=20)
     assert node.returncode == 76 and "the program was updated; start this node again" in output, output
     assert "Traceback" not in output and claimed(job) == {} and not list(share.layout.nodes.iterdir())
-    assert worker_dies or list(attempts.of_job(job)) == []
+    assert worker_dies or list(attempts.attempts_of_job(job)) == []
 
 
 # ---- a training without room to share

@@ -15,11 +15,11 @@ logger = logging.getLogger("shared.test")
 class ChattyPlan(ToyPlan):
     """A toy plan; a file among the job's inputs tells that a worker went down."""
 
-    def run(self, task: Task, tick) -> bytes:
+    def run(self, task: Task, report_progress) -> bytes:
         went_down = self.job.layout.inputs / "went down"
         if not went_down.exists():
             went_down.touch()
             for number in range(LINES):
                 logger.info("line %d", number)
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().run(task, tick)
+        return super().run(task, report_progress)

@@ -40,7 +40,7 @@ from shared.membership import Node
 from shared.notify import ChangeNotifier
 from shared.paths import Task
 from shared.recovery import Recovery
-from shared.settings import LEASE_S, POLL_S, SHORTEST_LEASE_S
+from shared.settings import LEASE_S, MIN_LEASE_S, POLL_S
 from shared.shared_dir import SharedDir, open_share
 from shared.supervisor import EXIT_EVICTED, Supervisor
 from shared.worker import Worker
@@ -158,7 +158,7 @@ def ending(point: Point, number: int, woken: Callable[[], None] = lambda: None) 
 class Told(RecordingEvents):
     """A report that prints which tasks are begun."""
 
-    def start(self, job: Job, task: Task) -> None:
+    def begin(self, job: Job, task: Task) -> None:
         print(f"begins {task}", flush=True)
 
 
@@ -178,9 +178,7 @@ class Stage:
 
     def __init__(self, directory: Path, clip: Path, style: Path, name: str):
         self.root, cuts = directory / name / "share", directory / name / "cuts.csv"
-        self.request = Request(
-            str(clip), style, name=JOB, lease=SHORTEST_LEASE_S, test=FRAMES, read_cuts=cuts, threads=1
-        )
+        self.request = Request(str(clip), style, name=JOB, lease=MIN_LEASE_S, frames=FRAMES, read_cuts=cuts, threads=1)
         self.root.mkdir(parents=True)
         cuts.write_text(f"{CUT}\n")
 
@@ -212,7 +210,7 @@ class Stage:
         """Of every attempt its task and what went wrong."""
         job = self.job()
         tasks = [Task(path.parent.parent.name, int(path.name)) for path in job.layout.attempts.glob("*/*/*")]
-        return sorted(f"{task} {attempt.why}" for task in tasks for attempt in attempts.of_task(job, task))
+        return sorted(f"{task} {attempt.why}" for task in tasks for attempt in attempts.attempts_of_task(job, task))
 
     def files(self) -> set[str]:
         """All that lies there but attempts, by names that do not depend on chance."""
@@ -314,7 +312,7 @@ class Sweep:
 
     def differences(self, stage: Stage) -> list[str]:
         """Between what is there after all and what the undisturbed node left."""
-        faults = [f"{room}/ is not empty" for room in ("nodes", "bell") if os.listdir(stage.root / room)]
+        faults = [f"{room}/ is not empty" for room in ("nodes", "notify") if os.listdir(stage.root / room)]
         if stage.film.read_bytes() != self.film:
             faults.append("the film is another one")
         stage.let_a_lease_pass()
@@ -354,8 +352,8 @@ def _at(sweep: Sweep, how: str, point: Point) -> tuple[Point, list[str]]:
 def main(directory: Path, clip: Path, style: Path, how: str, which: str, step: str = "1") -> int:
     torch.set_num_threads(1)  # a pool of threads does not survive a fork
     cv2.setNumThreads(1)
-    ChangeNotifier.wait = lambda bell, seconds: bell.node.share.system.wait(
-        bell.heard, seconds
+    ChangeNotifier.wait = lambda notifier, seconds: notifier.node.share.system.wait(
+        notifier.changed, seconds
     )  # no node waits here; clocks step
     make_stage = partial(Stage, directory, clip, style)
     sweep = _undisturbed(directory, make_stage, CHANGES + LOOKS if which == "every" else CHANGES)

@@ -85,11 +85,11 @@ class Patience(threading.Event):
 class Film(toy.ToyPlan):
     """A plan whose sum is a private file, as films are."""
 
-    def run(self, task: Task, tick) -> bytes | Path:
+    def run(self, task: Task, report_progress) -> bytes | Path:
         if task != toy.SUM:
-            return super().run(task, tick)
-        private = self.node.draft()
-        private.write_bytes(super().run(task, tick))
+            return super().run(task, report_progress)
+        private = self.node.temp_path()
+        private.write_bytes(super().run(task, report_progress))
         return private
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from fav.pipeline.plan import VideoPlan
 from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import frame_task, index_task
-from fav.stylize.timeline import PIECE, IndexSegment
+from fav.stylize.timeline import SEGMENT_FRAMES, IndexSegment
 from fav.util.images import encode_png
 from fav.video import FrameIndex
 from shared.errors import StopRequested
@@ -30,9 +30,9 @@ def make_film(share: SharedDir, frames: int, shot: int, name: str = "film", inde
     """A job of that many frames in shots of `shot` frames; its index is there unless not `indexed`."""
     spec = JobSpec(
         video="none.mp4",
-        video_print="",
+        video_hash="",
         style="none.safetensors",
-        style_print="",
+        style_hash="",
         width=2,
         height=2,
         out=f"{name}.mp4",
@@ -49,17 +49,20 @@ def make_film(share: SharedDir, frames: int, shot: int, name: str = "film", inde
 
 def put_index(job: Job, part: range, frames: int, shot: int) -> None:
     """Publish the pieces of the index that describe a part of the frames."""
-    for start in range(part.start, part.stop, PIECE):
-        put(job, index_task(start // PIECE), json.dumps(piece(start, frames, shot).to_json()).encode())
+    for start in range(part.start, part.stop, SEGMENT_FRAMES):
+        put(job, index_task(start // SEGMENT_FRAMES), json.dumps(piece(start, frames, shot).to_json()).encode())
 
 
 def piece(start: int, frames: int, shot: int) -> IndexSegment:
-    numbers = np.arange(start, min(start + PIECE, frames))
+    numbers = np.arange(start, min(start + SEGMENT_FRAMES, frames))
     index = FrameIndex(
         numbers * 512, np.full(len(numbers), 512), numbers % 12 == 0, numbers * 2654435761 % 2**32, Fraction(1, 12800)
     )
     return IndexSegment(
-        start, index, tuple(int(number) for number in numbers if number and number % shot == 0), start + PIECE >= frames
+        start,
+        index,
+        tuple(int(number) for number in numbers if number and number % shot == 0),
+        start + SEGMENT_FRAMES >= frames,
     )
 
 
@@ -91,7 +94,7 @@ class FakeStylizer:
     def flow_is_given(self, backward: bool) -> bool:
         return False
 
-    def painting(self, *words):
+    def submit_frame(self, *words):
         done = Future()
         done.set_result((PICTURE, 0.0))
         return done
@@ -108,9 +111,9 @@ class LimitedPlan(VideoPlan):
             super().__init__(job, node)
         self.most, self.frames = most, []
 
-    def run(self, task, tick):
+    def run(self, task, report_progress):
         if len(self.frames) == self.most:
             raise StopRequested("enough")
         if task.kind == "frame":
             self.frames.append(task.number)
-        return super().run(task, tick)
+        return super().run(task, report_progress)

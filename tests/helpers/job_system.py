@@ -55,7 +55,7 @@ def start(root: Path, *arguments: str) -> subprocess.Popen:
 
 
 def is_clean(share) -> bool:
-    return not any(list(room.iterdir()) for room in (share.layout.nodes, share.layout.private, share.layout.bell))
+    return not any(list(room.iterdir()) for room in (share.layout.nodes, share.layout.tmp, share.layout.notify))
 
 
 def watch(recovery: Recovery, job, clock, seconds: float, owner: Node | None = None) -> int:
@@ -66,10 +66,10 @@ def watch(recovery: Recovery, job, clock, seconds: float, owner: Node | None = N
         seconds -= POLL_S
         if owner:
             system = owner.share.system
-            before = system.mtime(owner.heart)
+            before = system.mtime(owner.heartbeat_file)
             while (
-                system.mtime(owner.heart) == before
+                system.mtime(owner.heartbeat_file) == before
             ):  # the clock of a server ticks a hundred times a second, or more often
-                owner.beat()
+                owner.renew()
         count += recovery.run({job: set()})
     return count

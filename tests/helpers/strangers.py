@@ -14,9 +14,9 @@ from pathlib import Path
 from shared.identity import VERSION, Identity
 from shared.jobs import Manifest
 
-ROOMS = ("nodes", "private", "bell", "logs", "names", "jobs")
+ROOMS = ("nodes", "tmp", "notify", "logs", "by-name", "jobs")
 MARKER = "fav-share.json"
-NAMES = (*ROOMS, "orders", MARKER)  # that are ours in a shared directory
+NAMES = (*ROOMS, "control", MARKER)  # that are ours in a shared directory
 OLD = 1_500_000_000_123_456_789  # when strangers changed their files last, in ns: whoever touches one is found out
 
 HEX12, HEX16 = "0a1b2c3d4e5f", "0123456789abcdef"

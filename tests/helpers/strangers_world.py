@@ -119,7 +119,7 @@ class World:
             what(node)
 
     def visit(self) -> None:
-        self.errand(lambda node: ChangeNotifier(node).ring())
+        self.errand(lambda node: ChangeNotifier(node).notify())
 
     def create(self) -> None:
         with suppress(*REFUSALS):
@@ -139,7 +139,7 @@ class World:
         with patch("shared.failure_detector.POLL_S", HOUR):
             for _ in range(4):
                 self.clock.now += HOUR
-                node.beat()
+                node.renew()
                 recovery.run({job: set() for job in all_jobs(node.share)})
 
     def die(self) -> Path | None:
@@ -148,20 +148,20 @@ class World:
             share = self.open()
             dead = Node(share, Identity(**{**vars(Identity.here()), "host": "elsewhere", "boot": "another"}))
             dead.join()
-            ChangeNotifier(dead).ring()
-            share.system.write_new(dead.draft(), b"a frame")
+            ChangeNotifier(dead).notify()
+            share.system.write_new(dead.temp_path(), b"a frame")
             for job in all_jobs(share):
                 with suppress(OSError):  # a job with a link in it: a node that works on it says so in one line
                     Claims(dead, job).claim(self.task)
             with suppress(Gone):
                 create_job(dead, "unborn", toy.LEASE_S, die)
             self.dead.append(dead)
-            return dead.private
+            return dead.tmp_dir
 
     def remains(self) -> list[Path]:
         """What the dead have left."""
         unborn = list((self.root / "jobs").glob("unborn.*"))
-        return [path for dead in self.dead for path in (dead.heart, dead.private) if path.exists()] + unborn
+        return [path for dead in self.dead for path in (dead.heartbeat_file, dead.tmp_dir) if path.exists()] + unborn
 
 
 class Gone(BaseException):
@@ -229,7 +229,7 @@ class Films(World):
             "submit",
             str(self.root.parent / "clip.mp4"),
             str(self.root.parent / "tiny.safetensors"),
-            "--test",
+            "--frames",
             "2",
             "--name",
             "second",

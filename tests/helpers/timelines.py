@@ -18,9 +18,9 @@ def piece(start: int, count: int, *cuts: int, last: bool = False) -> IndexSegmen
 
 SPEC = JobSpec(
     video="a.mp4",
-    video_print="1",
+    video_hash="1",
     style="jobs/x/inputs/style.pth",
-    style_print="2",
+    style_hash="2",
     width=64,
     height=48,
     out="a.mp4",

@@ -6,14 +6,14 @@ from fav.pipeline.task_names import stitch_task
 from shared import results
 from tests.helpers import toy_plan as toy
 
-SPEC = JobSpec(video="v.mp4", video_print="", style="s", style_print="", width=8, height=8, out="films/my film.mp4")
+SPEC = JobSpec(video="v.mp4", video_hash="", style="s", style_hash="", width=8, height=8, out="films/my film.mp4")
 
 
 class Premiere(toy.ToyPlan):
     """A toy job, the sum of which is shown as if it were a film."""
 
-    def finish(self):
-        if super().finish() is None:
+    def finalize(self):
+        if super().finalize() is None:
             return None
         film = self.job.layout.result(stitch_task(SPEC))
         if not film.exists():

@@ -60,11 +60,11 @@ class ToyPlan:
             yield SUM
 
     def _advance(self, chain: int) -> None:
-        there = results.done_in_shard(self.job, "link", 0)
+        there = results.completed_in_shard(self.job, "link", 0)
         while self.done[chain] < self.length and chain * self.length + self.done[chain] in there:
             self.done[chain] += 1
 
-    def run(self, task: Task, tick: Callable[[], None]) -> bytes:
+    def run(self, task: Task, report_progress: Callable[[], None]) -> bytes:
         system = self.node.share.system
         system.sleep(self.slow)
         if task == SUM:
@@ -84,20 +84,20 @@ class ToyPlan:
         if task.kind == "link":
             self._advance(task.number // self.length)
 
-    def follow(self, task: Task) -> Task | None:
+    def next_in_chain(self, task: Task) -> Task | None:
         return link_task(task.number + 1) if task.kind == "link" and (task.number + 1) % self.length else None
 
-    def sample(self, task: Task) -> Task | None:
+    def self_test_task(self, task: Task) -> Task | None:
         begins = lambda number: number % self.length == 0
-        there = results.done_in_shard(self.job, "link", 0) if task.kind == "link" else ()
+        there = results.completed_in_shard(self.job, "link", 0) if task.kind == "link" else ()
         return next(
             (link_task(n) for n in sorted(there) if n != task.number and begins(n) == begins(task.number)), None
         )
 
-    def finish(self) -> str | None:
+    def finalize(self) -> str | None:
         return "the sum" if results.is_done(self.job, SUM) else None
 
-    def forget(self) -> None:
+    def invalidate_cache(self) -> None:
         self.done = [0] * self.chains
 
 
@@ -107,13 +107,13 @@ class RecordingEvents:
     def __init__(self):
         self.tasks: list[str] = []
 
-    def start(self, job, task):
+    def begin(self, job, task):
         self.tasks.append(str(task))
 
-    def tick(self): ...
+    def report_progress(self): ...
     def end(self): ...
-    def wait(self): ...
-    def remember(self, health): ...
+    def waiting(self): ...
+    def store_health(self, health): ...
 
 
 def log_to_stdout() -> None:

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import torch
 
-from fav.perceptual.loss_network import DESIGNS, LossNetwork
-from fav.training.image_folder import ImageFolder, open_album
+from fav.perceptual.loss_network import LOSS_NETWORKS, LossNetwork
+from fav.training.image_folder import ImageFolder, open_image_folder
 from tests.helpers.material import DATA
 
 TINY = "c3s1-4,d8,R8,U2,c3s1-3"
@@ -49,7 +49,7 @@ def make_loss_network(path: Path) -> Path:
 def torchvision_state(kind: str, last: int = 30) -> dict[str, torch.Tensor]:
     """Random weights by torchvision's names: `features.N` counts convolutions, activations, poolings and fire modules."""
     state, number = {}, 0
-    for sort, *sizes in DESIGNS[kind].steps.values():
+    for sort, *sizes in LOSS_NETWORKS[kind].steps.values():
         if number > last:
             break
         if sort == "conv":
@@ -71,10 +71,10 @@ def _convolution(name: str, inputs: int, outputs: int, kernel: int) -> dict[str,
 
 
 def album_of(directory: Path) -> ImageFolder:
-    return open_album(directory, 32)
+    return open_image_folder(directory, 32)
 
 
 def random_loss_network(kind: str = "squeezenet1_1") -> LossNetwork:
     torch.manual_seed(0)
-    design = DESIGNS[kind]
+    design = LOSS_NETWORKS[kind]
     return LossNetwork(design, tuple(dict.fromkeys(design.style_layers + design.content_layers)))

@@ -90,14 +90,14 @@ def film_of(job: Job) -> Path:
 def frames_of(job: Job) -> list:
     """The published stylized frames, decoded, in order."""
     artifacts = JobArtifacts(job)
-    artifacts.refresh()
+    artifacts.load_new_segments()
     return [artifacts.frame(number) for number in range(artifacts.spec.start, artifacts.timeline.end)]
 
 
 def index_of(job: Job) -> FrameIndex:
     """What is known of the job's video."""
     artifacts = JobArtifacts(job)
-    artifacts.refresh()
+    artifacts.load_new_segments()
     return artifacts.timeline.index
 
 
@@ -129,6 +129,6 @@ def same(ones, others) -> bool:
 
 def studio_of(job):
     artifacts = JobArtifacts(job)
-    artifacts.refresh()
+    artifacts.load_new_segments()
     root = job.share.layout.root
-    return FrameStylizer(root / artifacts.spec.video, artifacts.spec.look(root)), artifacts.timeline.index
+    return FrameStylizer(root / artifacts.spec.video, artifacts.spec.style_settings(root)), artifacts.timeline.index

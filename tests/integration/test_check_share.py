@@ -17,8 +17,8 @@ import node as node_command
 from shared.errors import JobQueueError
 from shared.filesystem import NO_LINKS, FileSystem
 from shared.fscheck import peer_checks, visibility
-from shared.fscheck.__main__ import ROOM, FindingLog, check_together, lease
-from shared.fscheck.environment import PEOPLE, mounted
+from shared.fscheck.__main__ import DIRECTORY_NAME, FindingLog, check_together, recommend_lease
+from shared.fscheck.environment import INFO_CHECKS, mounted
 from shared.fscheck.finding import Verdict
 from shared.fscheck.local_checks import NEEDED, ScratchDir, check_quickly
 from shared.fscheck.peer_group import PeerGroup, PeerLostError
@@ -84,7 +84,7 @@ def test_local_directory_is_fit_and_nothing_is_left_in_it(shared):
         "room",
     ):
         assert any(probe in line and line.startswith(("ok", "note")) for line in output.splitlines()), (probe, output)
-    assert sorted(shared.rglob("*")) == before and node.heart.exists()
+    assert sorted(shared.rglob("*")) == before and node.heartbeat_file.exists()
 
 
 def test_launcher_runs_the_quick_part_on_a_relative_path(shared):
@@ -119,11 +119,11 @@ def test_peer_that_never_comes_is_named_and_nothing_is_called_unfit(shared):
 
 
 def test_too_many_peers_are_named(shared):
-    one, two, three = (PeerGroup(FileSystem(), shared / ROOM, 2, 2, says_so) for _ in range(3))
+    one, two, three = (PeerGroup(FileSystem(), shared / DIRECTORY_NAME, 2, 2, says_so) for _ in range(3))
     with one, two, three:
         wait_for(lambda: len(three._peers()) == 3)  # each is known from its second pulse on
         with pytest.raises(PeerLostError, match="expected 2 peers, got 3"):
-            three.gather()
+            three.join()
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_peer_that_ends_in_the_middle_does_not_keep_the_others_and_is_cleaned_up
     wait = 2 if end == signal.SIGSTOP else 60
     peers = [start(shared, "--peers", 2, "--names", 400, "--wait", wait) for _ in range(2)]
     try:
-        until(lambda: list(shared.glob(f"{ROOM}/*/arena/created.5")))
+        until(lambda: list(shared.glob(f"{DIRECTORY_NAME}/*/arena/created.5")))
         peers[0].send_signal(end)
         output = peers[1].communicate(timeout=60)[0]
         if end == signal.SIGTERM:
@@ -149,7 +149,7 @@ def test_peer_that_ends_in_the_middle_does_not_keep_the_others_and_is_cleaned_up
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_check_that_is_stopped_leaves_nothing(shared, number):
     process = start(shared, "--peers", 2)
-    until(lambda: list(shared.glob(f"{ROOM}/*/ground")))
+    until(lambda: list(shared.glob(f"{DIRECTORY_NAME}/*/ground")))
     process.send_signal(number)
     output = process.communicate(timeout=90)[0]
     assert process.returncode == 130 and "stopped" in output and "Traceback" not in output, output
@@ -158,7 +158,7 @@ def test_check_that_is_stopped_leaves_nothing(shared, number):
 
 def test_remains_of_a_check_that_was_killed_are_removed_by_the_next_on_that_machine(shared):
     process = start(shared, "--peers", 2)
-    until(lambda: list(shared.glob(f"{ROOM}/*/ground")))
+    until(lambda: list(shared.glob(f"{DIRECTORY_NAME}/*/ground")))
     process.kill()
     process.communicate()
     assert list(shared.iterdir()) != []
@@ -242,8 +242,8 @@ LIES = [
 
 @pytest.mark.parametrize("what, lies", LIES, ids=lambda value: value if isinstance(value, str) else "-".join(value))
 def test_every_broken_rule_is_named_with_a_cure(tmp_path, what, lies):
-    ground = ScratchDir(FileSystem(Liar(**lies)), tmp_path, hard_links=True)
-    found = {finding.what: finding for finding in (probe(ground) for probe in NEEDED)}
+    scratch = ScratchDir(FileSystem(Liar(**lies)), tmp_path, hard_links=True)
+    found = {finding.what: finding for finding in (probe(scratch) for probe in NEEDED)}
     assert found[what].verdict is Verdict.UNFIT and found[what].cure, found
     assert found[what].error == (errno.EIO if "fsync" in lies else None), found
 
@@ -260,23 +260,23 @@ def test_node_refuses_a_broken_mount_in_one_line(shared, what, lies):
         check_quickly(share)
     line = str(refusal.value)
     assert str(shared) in line and "bin/check-share" in line and "\n" not in line
-    assert list(share.layout.private.iterdir()) == []
+    assert list(share.layout.tmp.iterdir()) == []
 
 
 def test_honest_directory_has_no_unfit_property_and_no_error(tmp_path):
-    ground = ScratchDir.at(FileSystem(), tmp_path)
-    for probe in (*NEEDED, *PEOPLE):
-        finding = probe(ground)
+    scratch = ScratchDir.at(FileSystem(), tmp_path)
+    for probe in (*NEEDED, *INFO_CHECKS):
+        finding = probe(scratch)
         assert finding.verdict is not Verdict.UNFIT and finding.error is None, finding
         assert finding.verdict is Verdict.OK or finding.what == "room", finding
-    assert ground.hard_links
+    assert scratch.hard_links
 
 
 @pytest.mark.parametrize("code", sorted(NO_LINKS))
 def test_directory_without_hard_links_is_fit_with_a_note(shared, code):
     share = open_share(shared, FileSystem(Liar(link=fails(code))))
-    ground = ScratchDir.at(share.system, shared / "ground")
-    findings = [probe(ground) for probe in NEEDED]
+    scratch = ScratchDir.at(share.system, shared / "ground")
+    findings = [probe(scratch) for probe in NEEDED]
     assert [finding.what for finding in findings if finding.verdict is not Verdict.OK] == ["hard links"], findings
     check_quickly(share)
 
@@ -286,7 +286,7 @@ def test_bad_weather_keeps_no_node_from_joining(shared, code):
     share = open_share(shared)
     share.system.os = Liar(fsync=fails(code))
     check_quickly(share)
-    assert list(share.layout.private.iterdir()) == []
+    assert list(share.layout.tmp.iterdir()) == []
 
 
 def test_nodes_command_makes_the_quick_check_before_it_does_anything(shared, monkeypatch):
@@ -303,7 +303,7 @@ def meet(shared: Path, *systems: FileSystem, names: int = 40) -> dict[str, Verdi
     tables = [FindingLog() for _ in systems]
 
     def take_part(table: FindingLog, system: FileSystem) -> None:
-        with PeerGroup(system, shared / ROOM, len(systems), 30, says_so) as circle:
+        with PeerGroup(system, shared / DIRECTORY_NAME, len(systems), 30, says_so) as circle:
             check_together(table, circle, ScratchDir.at(system, circle.place / "ground"), mount_of(shared), names)
 
     threads = [threading.Thread(target=take_part, args=pair) for pair in zip(tables, systems)]
@@ -470,7 +470,7 @@ def test_what_is_no_directory_is_a_wrong_command_line(tmp_path, name):
 def test_bad_mount_options_are_named(options, word):
     mount = mount_of(Path("/mnt/film/sub"), MOUNTED + f"2 1 0:2 / /mnt/film rw - nfs4 server:/film {options}\n")
     assert mount.kind == "nfs4" and not mount.local
-    assert word in mount.complaints()[0] if word else mount.complaints() == []
+    assert word in mount.warnings()[0] if word else mount.warnings() == []
 
 
 def test_mount_that_is_blind_for_other_machines_is_unfit_for_several_alone():
@@ -488,7 +488,7 @@ def test_mount_point_of_any_name_is_found_and_the_last_one_counts():
 
 
 def test_lease_follows_what_was_seen():
-    assert lease(local=True, delay=None)[0] == 30
-    assert lease(local=False, delay=None)[0] == LEASE_S
-    assert lease(local=False, delay=0.1)[0] == 60
-    assert lease(local=False, delay=60.0)[0] == 210 > LEASE_S
+    assert recommend_lease(local=True, delay=None)[0] == 30
+    assert recommend_lease(local=False, delay=None)[0] == LEASE_S
+    assert recommend_lease(local=False, delay=0.1)[0] == 60
+    assert recommend_lease(local=False, delay=60.0)[0] == 210 > LEASE_S

@@ -17,11 +17,11 @@ from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.plan import make_plan
 from fav.pipeline.progress import blocked, progress
 from fav.pipeline.spec import JobSpec
-from fav.pipeline.task_names import flow_task, frame_task, lead_task
+from fav.pipeline.task_names import flow_task, frame_task, warmup_task
 from fav.stylize.blend import blend
-from fav.stylize.chain import boundaries
+from fav.stylize.chain import chunk_starts
 from fav.stylize.engine import FrameStylizer
-from fav.stylize.settings import LEAD
+from fav.stylize.settings import CROSSFADE
 from fav.stylize.timeline import Timeline
 from shared import attempts, results
 from shared.claims import Claims, claimed
@@ -51,30 +51,30 @@ def plain(tmp_path_factory, clip, style):
 
 
 def shape(timeline: Timeline) -> list[tuple]:
-    return [(run.start, run.stop, run.lead, run.passage) for run in timeline.runs]
+    return [(run.start, run.stop, run.warmup, run.crossfade) for run in timeline.chains]
 
 
 # ---- which chunks there are
 def test_chunks_are_of_one_length_and_the_last_has_half_of_it_or_more():
-    assert list(boundaries(35, 10)) == [10, 20, 30] and list(boundaries(34, 10)) == [10, 20]
-    assert list(boundaries(29, 10)) == []  # too short to gain
-    assert list(boundaries(10**9, 10, after=10**9 - 21)) == [10**9 - 20, 10**9 - 10]
+    assert list(chunk_starts(35, 10)) == [10, 20, 30] and list(chunk_starts(34, 10)) == [10, 20]
+    assert list(chunk_starts(29, 10)) == []  # too short to gain
+    assert list(chunk_starts(10**9, 10, after=10**9 - 21)) == [10**9 - 20, 10**9 - 10]
 
 
 @pytest.mark.parametrize("backward, expected", [
-    (False, [(0, 10, 0, LEAD), (10, 20, LEAD, LEAD), (20, 34, LEAD, 0), (34, 40, 0, 0)]),
-    (True, [(0, 14, LEAD, 0), (14, 24, LEAD, LEAD), (24, 34, 0, LEAD), (34, 40, 0, 0)]),
+    (False, [(0, 10, 0, CROSSFADE), (10, 20, CROSSFADE, CROSSFADE), (20, 34, CROSSFADE, 0), (34, 40, 0, 0)]),
+    (True, [(0, 14, CROSSFADE, 0), (14, 24, CROSSFADE, CROSSFADE), (24, 34, 0, CROSSFADE), (34, 40, 0, 0)]),
 ])  # fmt: skip
 def test_each_chunk_but_a_shots_first_has_a_lead_in_and_each_but_its_last_a_passage(backward, expected):
-    timeline = Timeline(chunk=10, backward=backward)
+    timeline = Timeline(chunk=10, reverse=backward)
     timeline.add(piece(0, 40, 34, last=True))
     assert shape(timeline) == expected
-    for run in timeline.runs:
+    for run in timeline.chains:
         following = timeline.next_chunk(run)
-        assert (following is not None) == bool(run.passage)
+        assert (following is not None) == bool(run.crossfade)
         if following:
-            lead_in = [following.frame(position) for position in range(LEAD)]
-            assert lead_in == [run.frame(len(run) - run.passage + place) for place in range(LEAD)]
+            lead_in = [following.frame(position) for position in range(CROSSFADE)]
+            assert lead_in == [run.frame(len(run) - run.crossfade + place) for place in range(CROSSFADE)]
 
 
 @pytest.mark.parametrize("backward", [False, True])
@@ -82,7 +82,7 @@ def test_each_chunk_but_a_shots_first_has_a_lead_in_and_each_but_its_last_a_pass
 def test_shot_that_grows_gets_the_chunks_of_the_whole_and_paints_nothing_that_another_chunk_may_begin_with(
     step, backward
 ):
-    whole, grown = Timeline(chunk=10, backward=backward), Timeline(chunk=10, backward=backward)
+    whole, grown = Timeline(chunk=10, reverse=backward), Timeline(chunk=10, reverse=backward)
     cuts = (58, 80)
     whole.add(piece(0, 100, *cuts, last=True))
     painted = set()
@@ -91,20 +91,20 @@ def test_shot_that_grows_gets_the_chunks_of_the_whole_and_paints_nothing_that_an
         grown.add(
             piece(start, count, *(cut for cut in cuts if start <= cut < start + count), last=start + count == 100)
         )
-        for run in grown.runs:
-            while run.left and (run.closed or not backward):
-                painted.add((run.is_lead(run.done), run.frame(run.done)))
+        for run in grown.chains:
+            while run.remaining and (run.is_final or not backward):
+                painted.add((run.is_warmup(run.done), run.frame(run.done)))
                 run.done += 1
-    assert shape(grown) == shape(whole) and all(run.closed and not run.left for run in grown.runs)
-    assert painted == {(run.is_lead(at), run.frame(at)) for run in whole.runs for at in range(len(run))}
+    assert shape(grown) == shape(whole) and all(run.is_final and not run.remaining for run in grown.chains)
+    assert painted == {(run.is_warmup(at), run.frame(at)) for run in whole.chains for at in range(len(run))}
 
 
 def test_share_of_the_next_chunk_grows_evenly_over_the_passage():
     timeline = Timeline(chunk=10)
     timeline.add(piece(0, 30, last=True))
-    shares = [timeline.run_of(frame).share(frame) for frame in range(30)]
-    passage = [place / (LEAD + 1) for place in range(1, LEAD + 1)]
-    assert shares == [0, 0, 0, *passage, 0, 0, 0, *passage, *[0] * 10]
+    shares = [timeline.chain_of(frame).crossfade_weight(frame) for frame in range(30)]
+    crossfade = [place / (CROSSFADE + 1) for place in range(1, CROSSFADE + 1)]
+    assert shares == [0, 0, 0, *crossfade, 0, 0, 0, *crossfade, *[0] * 10]
 
 
 def test_independent_frames_need_no_chunks():
@@ -115,31 +115,31 @@ def test_independent_frames_need_no_chunks():
 
 # ---- what a film in chunks is
 def test_chunks_are_plain_chains_and_the_film_shows_mixtures_of_two_in_the_passage(chunked, plain):
-    (studio, index), artifacts = studio_of(chunked), JobArtifacts(chunked)
-    artifacts.refresh()
+    (stylizer, index), artifacts = studio_of(chunked), JobArtifacts(chunked)
+    artifacts.load_new_segments()
     prior = None
-    for number in range(CHUNK - LEAD, 2 * CHUNK):
-        task = (lead_task if number < CHUNK else frame_task)(number)
-        geometry = studio.geometry(number, number - 1, index)
-        prior = studio.first(number, index, False) if prior is None else studio.next(number, index, prior, geometry)
+    for number in range(CHUNK - CROSSFADE, 2 * CHUNK):
+        task = (warmup_task if number < CHUNK else frame_task)(number)
+        geometry = stylizer.geometry(number, number - 1, index)
+        prior = stylizer.first(number, index, False) if prior is None else stylizer.next(number, index, prior, geometry)
         assert np.array_equal(artifacts.picture(task), prior)
     shown, whole = frames_of(chunked), frames_of(plain)
     assert np.array_equal(shown[0], whole[0])
     assert same(shown[-CHUNK:], [artifacts.picture(frame_task(number)) for number in range(FRAMES - CHUNK, FRAMES)])
-    for place in range(1, LEAD + 1):
-        number = CHUNK - LEAD - 1 + place
+    for place in range(1, CROSSFADE + 1):
+        number = CHUNK - CROSSFADE - 1 + place
         assert np.array_equal(
             artifacts.picture(frame_task(number)), whole[number]
         )  # the first chunk begins as the whole does
         assert np.array_equal(
-            shown[number], blend(whole[number], artifacts.picture(lead_task(number)), place / (LEAD + 1))
+            shown[number], blend(whole[number], artifacts.picture(warmup_task(number)), place / (CROSSFADE + 1))
         )
 
 
 def test_short_shots_stay_whole(clip, style, share):
     ones, others = create(share, clip, style, chunk=CHUNK, name="cut"), create(share, clip, style, name="off")
     assert work(ones) and work(others)
-    assert same(frames_of(ones), frames_of(others)) and not (ones.layout.results / "lead").exists()
+    assert same(frames_of(ones), frames_of(others)) and not (ones.layout.results / "warmup").exists()
 
 
 def test_status_counts_chunks(chunked, plain):
@@ -148,7 +148,7 @@ def test_status_counts_chunks(chunked, plain):
 
 @pytest.mark.parametrize("backward", [False, True])
 def test_one_process_makes_the_same_film_byte_for_byte(chunked, clip, style, share, tmp_path, backward):
-    job = create(share, clip, style, chunk=CHUNK, no_cuts=True, backward=True) if backward else chunked
+    job = create(share, clip, style, chunk=CHUNK, no_cuts=True, reverse=True) if backward else chunked
     assert work(job)
     out = tmp_path / "film.mp4"
     command = [
@@ -163,7 +163,7 @@ def test_one_process_makes_the_same_film_byte_for_byte(chunked, clip, style, sha
         str(CHUNK),
         "--no-cuts",
     ]
-    subprocess.run([*command, *(["--backward"] if backward else [])], cwd=ROOT, check=True)
+    subprocess.run([*command, *(["--reverse"] if backward else [])], cwd=ROOT, check=True)
     assert out.read_bytes() == film_of(job).read_bytes()
 
 
@@ -181,7 +181,7 @@ def test_killed_nodes_resume_to_the_same_film_byte_for_byte(chunked, clip, style
     job = create(share, clip, style, chunk=CHUNK, no_cuts=True)
     for pictures in (4, 27):
         node = start_node(share, "--job", job.name)
-        while len([*job.layout.results.glob("frame/*/*.png"), *job.layout.results.glob("lead/*/*.png")]) < pictures:
+        while len([*job.layout.results.glob("frame/*/*.png"), *job.layout.results.glob("warmup/*/*.png")]) < pictures:
             assert node.poll() is None
             time.sleep(0.005)
         node.send_signal(signal.SIGKILL)
@@ -192,7 +192,7 @@ def test_killed_nodes_resume_to_the_same_film_byte_for_byte(chunked, clip, style
 
 
 @pytest.mark.parametrize("spoiled, before", [
-    (lead_task(3), lead_task(4)), (frame_task(8), frame_task(9)), (frame_task(5), None), (lead_task(5), None),
+    (warmup_task(3), warmup_task(4)), (frame_task(8), frame_task(9)), (frame_task(5), None), (warmup_task(5), None),
 ])  # fmt: skip
 def test_damaged_picture_is_made_again_and_the_film_is_the_same(chunked, clip, style, share, spoiled, before):
     job = create(share, clip, style, chunk=CHUNK, no_cuts=True)
@@ -205,7 +205,7 @@ def test_damaged_picture_is_made_again_and_the_film_is_the_same(chunked, clip, s
     damaged.write_bytes(damaged.read_bytes()[:-100])
     assert work(job)
     assert film_of(job).read_bytes() == film_of(chunked).read_bytes()
-    assert [attempt.why for attempt in attempts.of_task(job, spoiled)] == ["damaged"]
+    assert [attempt.why for attempt in attempts.attempts_of_task(job, spoiled)] == ["damaged"]
 
 
 def test_chunks_wait_for_nothing_but_the_index(clip, style, share):
@@ -215,15 +215,15 @@ def test_chunks_wait_for_nothing_but_the_index(clip, style, share):
         index = next(plan.candidates())
         results.publish_bytes(ours, job, index, plan.run(index, lambda: None))
         plan.published(index, True)
-        longest_first = ["lead.0000001", "lead.0000009", "frame.0000000"]
+        longest_first = ["warmup.0000001", "warmup.0000009", "frame.0000000"]
         assert [str(task) for task in plan.candidates()] == longest_first
-        Claims(theirs, job).claim(lead_task(1))
+        Claims(theirs, job).claim(warmup_task(1))
         assert [str(task) for task in plan.candidates()] == longest_first[1:]
 
 
 def test_flow_that_travelled_serves_lead_in_and_passage_alike(chunked, clip, style, share, monkeypatch):
-    monkeypatch.setitem(flows.METHODS, "dis", replace(flows.METHODS["dis"], slow=True))
-    job = create(share, clip, style, chunk=CHUNK, no_cuts=True, keep=True)
+    monkeypatch.setitem(flows.METHODS, "dis", replace(flows.METHODS["dis"], is_expensive=True))
+    job = create(share, clip, style, chunk=CHUNK, no_cuts=True, keep_flow=True)
     with temporary_member(share) as node:
         plan = make_plan(job, node)
         index = next(plan.candidates())
@@ -242,8 +242,8 @@ def test_failed_lead_in_says_who_waits(clip, style, share):
         plan = make_plan(job, node)
         index = next(plan.candidates())
         results.publish_bytes(node, job, index, plan.run(index, lambda: None))
-    waiting = f"{LEAD - 1 + CHUNK} frames wait for lead 1, which failed"
-    assert blocked(JobArtifacts(job), [str(lead_task(CHUNK - LEAD))]) == [waiting]
+    waiting = f"{CROSSFADE - 1 + CHUNK} frames wait for warmup 1, which failed"
+    assert blocked(JobArtifacts(job), [str(warmup_task(CHUNK - CROSSFADE))]) == [waiting]
 
 
 # ---- what is recorded

@@ -61,14 +61,14 @@ def test_bad_styles_are_refused_in_one_line_and_no_code_is_run(share, clip, tmp_
 @pytest.mark.parametrize("options, words", [
     (["--flow", "spynet"], ["spynet", "--flow-weights"]),
     (["--flow", "deepflow2"], ["deepflow2", "deepmatching"]),
-    (["--seed", "a.png", "--first-frame-style", "b.pth"], ["--seed", "--first-frame-style"]),
-    (["--seed", "missing.png"], ["missing.png"]),
+    (["--init-frame", "a.png", "--first-frame-style", "b.pth"], ["--init-frame", "--first-frame-style"]),
+    (["--init-frame", "missing.png"], ["missing.png"]),
     (["--no-cuts", "--read-cuts", "c.csv"], ["--no-cuts", "--read-cuts"]),
     (["--read-cuts", "missing.csv"], ["missing.csv"]),
     (["--width", "100", "--scale", "0.5"], ["--width", "--scale"]),
     (["--range", "9:3"], ["--range", "9:3"]),
     (["--range", "1000:"], ["--range", "1000", "24"]),
-    (["--min-filter", "4"], ["--min-filter", "odd"]),
+    (["--occlusion-erode", "4"], ["--occlusion-erode", "odd"]),
     (["--out", "film.webm"], ["film.webm", ".mp4"]),
     (["--out", "../film.mp4"], ["../film.mp4"]),
     (["--name", "../x"], ["../x"]),
@@ -121,9 +121,9 @@ def test_joining_with_other_options_says_which_differ(share, clip, style, tmp_pa
     refused(call(coordinator.main, *submit), "--crf 20, not --crf 18", "stitch")
     assert "joined job job" in call(coordinator.main, *submit, "--crf", "20").output
     refused(
-        call(coordinator.main, *submit, "--crf", "30", "--backward"),
+        call(coordinator.main, *submit, "--crf", "30", "--reverse"),
         "--crf 20, not --crf 30",
-        "no --backward, not --backward",
+        "no --reverse, not --reverse",
     )
     other = films.make_style(tmp_path / "other.safetensors", seed=9)
     refused(call(coordinator.main, "submit", share.layout.root, clip, other, "--name", "job"), "is of another style")
@@ -161,7 +161,7 @@ def test_run_makes_a_film_with_two_nodes_and_says_where(share, clip, style):
 
 
 def test_status_stitch_clean_of_a_finished_job(share, clip, style):
-    job = create(share, clip, style, test=4)
+    job = create(share, clip, style, frames=4)
     assert "frame    0 of ?" in call(coordinator.main, "status", share.layout.root).output
     refused(call(coordinator.main, "clean", share.layout.root), "not finished")
     refused(call(coordinator.main, "stitch", share.layout.root), "at frame 0")
@@ -185,7 +185,7 @@ def test_status_json_is_json(share, clip, style):
 
 
 def test_cancel_and_retry(share, clip, style):
-    job = create(share, clip, style, test=2)
+    job = create(share, clip, style, frames=2)
     assert call(coordinator.main, "cancel", share.layout.root).exit_code == 0
     assert not work(job)
     assert call(coordinator.main, "retry", share.layout.root).exit_code == 0
@@ -193,7 +193,7 @@ def test_cancel_and_retry(share, clip, style):
 
 
 def test_failed_task_is_shown_and_retried(share, clip, style):
-    job = create(share, clip, style, test=2)
+    job = create(share, clip, style, frames=2)
     from shared import attempts
     from shared.heartbeat import temporary_member
 
@@ -219,7 +219,9 @@ def test_recover_removes_the_placeholders_of_a_host_that_is_off(share, clip, sty
     job = create(share, clip, style)
     Claims(join(share, host="switched-off"), job).claim(toy.Task("index", 0, ".json"))
     assert "1 task(s) are claimed" in call(coordinator.main, "recover", share.layout.root).output
-    assert "recovered 1 task(s)" in call(coordinator.main, "recover", share.layout.root, "--now", "switched-off").output
+    for option, count in (("--assume-dead", 1), ("--now", 0)):  # its former name works, too
+        done = call(coordinator.main, "recover", share.layout.root, option, "switched-off")
+        assert f"recovered {count} task(s)" in done.output
 
 
 def test_flow_command_writes_flo_and_picture(tmp_path):
@@ -239,7 +241,7 @@ def test_flow_command_writes_flo_and_picture(tmp_path):
 
 def test_single_steps_never_overwrite_a_file(clip, style, tmp_path):
     before = clip.read_bytes()
-    refused(call(fav_main, "stylize", clip, style, clip, "--test", 2), clip.name, "exists")
+    refused(call(fav_main, "stylize", clip, style, clip, "--frames", 2), clip.name, "exists")
     assert clip.read_bytes() == before
     (tmp_path / "a.png").write_text("precious")
     refused(call(fav_main, "flow", tmp_path / "a.png", tmp_path / "a.png", tmp_path / "a.flo"), "a.png", "exists")
@@ -265,7 +267,7 @@ def test_missing_local_video_is_one_line(share, clip, style, tmp_path):
 
 
 def test_node_of_all_jobs_says_what_it_works_on_and_what_came_of_it(share, clip, style):
-    create(share, clip, style, test=1)
+    create(share, clip, style, frames=1)
     serve = [sys.executable, str(ROOT / "node.py"), str(share.layout.root)]
     told = subprocess.run(serve, capture_output=True, text=True, timeout=60)
     assert (

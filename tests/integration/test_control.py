@@ -9,7 +9,7 @@ import coordinator
 from shared import attempts, control, results
 from shared.claims import Claims, claimed
 from shared.control import ControlCommand
-from shared.membership import sweep
+from shared.membership import remove_node
 from tests.helpers import toy_plan as toy
 from tests.helpers.job_system import is_clean, join, start
 from tests.helpers.waiting import wait_for
@@ -26,7 +26,7 @@ def test_drained_node_finishes_its_task_and_leaves_nothing(share, root):
     assert "asked to leave after its current task" in call("drain", root).output
     output, _ = node.communicate(timeout=20)
     assert node.returncode == 130 and "stopping after the current frame" in output, output
-    assert claimed(job) == {} and is_clean(share) and list(share.layout.orders.iterdir()) == []
+    assert claimed(job) == {} and is_clean(share) and list(share.layout.control.iterdir()) == []
 
 
 def test_stopped_node_leaves_in_the_midst_of_a_task_and_that_counts_as_no_attempt(share, root):
@@ -37,7 +37,7 @@ def test_stopped_node_leaves_in_the_midst_of_a_task_and_that_counts_as_no_attemp
     assert call("stop", root).exit_code == 0
     node.communicate(timeout=20)
     assert node.returncode == 130 and time.monotonic() - began < 10
-    assert claimed(job) == {} and is_clean(share) and attempts.of_task(job, toy.link_task(0)) == []
+    assert claimed(job) == {} and is_clean(share) and attempts.attempts_of_task(job, toy.link_task(0)) == []
 
 
 def test_only_the_node_that_is_meant_leaves(share, root):
@@ -58,23 +58,23 @@ def test_node_that_was_taken_for_dead_hears_what_was_ordered_before(share, root)
     node = start(root, "toy")
     wait_for(lambda: results.count(job, "link", range(1000)) > 2)
     (first,) = share.system.list(share.layout.nodes)
-    sweep(share, first)
-    control.give(share, first, ControlCommand.DRAIN)
+    remove_node(share, first)
+    control.send(share, first, ControlCommand.DRAIN)
     node.communicate(timeout=30)
-    assert node.returncode == 130 and control.given(share) == {}
+    assert node.returncode == 130 and control.pending(share) == {}
 
 
 def test_of_two_orders_the_stronger_counts_and_those_of_nobody_are_swept(share):
     node = join(share)
-    control.give(share, node.identity.incarnation, ControlCommand.STOP)
-    control.give(share, node.identity.incarnation, ControlCommand.DRAIN)
-    control.give(share, node.identity.incarnation, ControlCommand.DRAIN)
-    control.give(share, "gone-1-00000000", ControlCommand.DRAIN)
-    (share.layout.orders / "a stranger's file").touch()
-    control.sweep(share)
-    assert control.given(share) == {node.identity.incarnation: ControlCommand.STOP}
-    control.take_back(share, node.identity.incarnation)
-    assert control.given(share) == {} and share.system.list(share.layout.orders) == ["a stranger's file"]
+    control.send(share, node.identity.incarnation, ControlCommand.STOP)
+    control.send(share, node.identity.incarnation, ControlCommand.DRAIN)
+    control.send(share, node.identity.incarnation, ControlCommand.DRAIN)
+    control.send(share, "gone-1-00000000", ControlCommand.DRAIN)
+    (share.layout.control / "a stranger's file").touch()
+    control.remove_stale(share)
+    assert control.pending(share) == {node.identity.incarnation: ControlCommand.STOP}
+    control.clear_commands(share, node.identity.incarnation)
+    assert control.pending(share) == {} and share.system.list(share.layout.control) == ["a stranger's file"]
 
 
 def test_nobody_to_ask_is_one_line(share, root):
@@ -96,6 +96,6 @@ def test_table_of_nodes_tells_who_works_on_what_and_who_is_silent(share, root, m
     assert near["state"] == "busy" and near["tasks"][0].startswith("toy link.") and near["pid"] == node.pid
     node.kill()
     node.communicate()
-    sweep(share, far["node"])
+    remove_node(share, far["node"])
     table = call("nodes", root).output
     assert "dead" in table and near["node"] in table and " s ago" in table

@@ -215,7 +215,7 @@ class Operator:
 
     def cancel(self) -> None:
         with temporary_member(self.share) as node:
-            self.job.mark(node, "cancelled")
+            self.job.set_flag(node, "cancelled")
 
     def close(self) -> None:
         for pid in (*(run.pid for run in self.typed if run.poll() is None), *self.running):
@@ -312,7 +312,7 @@ def test_nodes_outlive_operator_and_connection_and_are_found_again(cluster, oper
         nodes = operator.running
         run.send_signal(end)
         assert run.wait(20) == code, operator.said
-    assert "not following any more; the nodes go on" in operator.said
+    assert "not following any more; the nodes continue" in operator.said
     before, told, wire = operator.frames(), operator.said.count("1 node(s) on 1 worker(s)"), Wire(cluster.address)
     again = operator.start(dask=wire.address)
     wait_for(lambda: operator.said.count("1 node(s) on 1 worker(s)") > told, 20)
@@ -320,7 +320,7 @@ def test_nodes_outlive_operator_and_connection_and_are_found_again(cluster, oper
     wait_for(lambda: "the Dask scheduler does not answer" in operator.said, 20)
     wire.open = True
     wait_for(lambda: "the Dask scheduler answers again" in operator.said, 20)
-    time.sleep(dask_cluster.LOOK_S)
+    time.sleep(dask_cluster.POLL_INTERVAL_S)
     assert operator.running == nodes and operator.frames() > before
     assert CliRunner().invoke(coordinator.main, ["drain", str(operator.share.layout.root)]).exit_code == 0
     assert again.wait(30) == 1 and "was told to leave" in operator.said and "not finished" in operator.said, (
@@ -388,7 +388,7 @@ def test_what_is_no_scheduler_is_one_line_before_a_job_is_made(cluster, operator
 
 
 def test_worker_that_is_not_fit_is_one_line(cluster, operator, share, clip, style, tmp_path, monkeypatch):
-    monkeypatch.setattr(dask_cluster, "LOOK_S", 0.2)
+    monkeypatch.setattr(dask_cluster, "POLL_INTERVAL_S", 0.2)
     cluster.worker("--no-nanny")
     cluster.await_workers(1)
     other = tmp_path / "other version"
@@ -409,7 +409,7 @@ def test_worker_that_is_not_fit_is_one_line(cluster, operator, share, clip, styl
 
 
 def test_node_that_dies_again_and_again_is_given_up(cluster, operator, tmp_path, monkeypatch):
-    monkeypatch.setattr(dask_cluster, "LOOK_S", 0.2)
+    monkeypatch.setattr(dask_cluster, "POLL_INTERVAL_S", 0.2)
     cluster.worker("--no-nanny")
     cluster.await_workers(1)
     python = tmp_path / "python"

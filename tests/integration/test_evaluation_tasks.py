@@ -12,13 +12,13 @@ from click.testing import CliRunner
 
 import coordinator
 from fav.cli.tools import main
-from fav.evaluation.comparison import LONG_S, FrameMetrics, looks_back_to
+from fav.evaluation.comparison import LONG_S, FrameMetrics, first_needed_frame
 from fav.perceptual import pretrained
 from fav.pipeline.delivery import evaluation_name
 from fav.pipeline.plan import make_plan
 from fav.pipeline.progress import evaluated
 from fav.pipeline.spec import JobSpec
-from fav.pipeline.task_names import REPORTS, SPAN, frame_task, measure_task
+from fav.pipeline.task_names import REPORTS, WINDOW_FRAMES, frame_task, measure_task
 from fav.video import FrameIndex
 from shared import attempts, results
 from shared.claims import Claims, claimed
@@ -162,27 +162,27 @@ def test_of_two_nodes_the_one_that_measures_is_killed_and_the_report_is_the_same
     assert report_of(job, ".csv").read_bytes() == report_of(whole, ".csv").read_bytes()
     assert film_of(job).read_bytes() == film_of(whole).read_bytes()
     assert evaluated(job) == evaluated(whole) and str(film_of(job)) in said
-    assert claimed(job) == {} and list(share.layout.private.iterdir()) == []
+    assert claimed(job) == {} and list(share.layout.tmp.iterdir()) == []
 
 
 def test_span_is_measured_alike_by_a_node_that_begins_there(whole, share):
-    spans = range(-(-FRAMES // SPAN))
+    spans = range(-(-FRAMES // WINDOW_FRAMES))
     for span in spans:
         with temporary_member(whole.share) as node:
             plan = make_plan(whole, node, threads=1)
-            plan.artifacts.refresh()
+            plan.artifacts.load_new_segments()
             alone, there = (
                 json.loads(plan.run(measure_task(span), lambda: None)),
                 results.read(whole, measure_task(span)),
             )
-        assert alone["rows"] == json.loads(there)["rows"] and alone["numeric-class"] == plan.studio.numeric_class
+        assert alone["rows"] == json.loads(there)["rows"] and alone["numeric-class"] == plan.stylizer.numeric_class
     assert len(spans) == 3
 
 
 @pytest.mark.parametrize("options, words", [
-    ({"backward": True, "range": (42, 88)}, ["--range", "42:88"]),
-    pytest.param({"independent": True, "range": (64, 104)}, ["--range", "64:104"], marks=pytest.mark.slow),
-    ({"style_scale": 2.0, "min_filter": 1, "strength": 0.5, "test": 20}, ["--range", "0:20"]),
+    ({"reverse": True, "range": (42, 88)}, ["--range", "42:88"]),
+    pytest.param({"no_temporal": True, "range": (64, 104)}, ["--range", "64:104"], marks=pytest.mark.slow),
+    ({"style_scale": 2.0, "occlusion_erode": 1, "strength": 0.5, "frames": 20}, ["--range", "0:20"]),
     pytest.param({"width": 97, "no_cuts": True, "range": (60, 85)}, ["--range", "60:85", "--no-cuts"], marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_films_of_any_options_are_measured_as_by_the_command(clip, style, against, share, tmp_path, options, words):
@@ -201,7 +201,7 @@ def test_of_a_film_in_chunks_is_measured_what_it_shows(clip, style, against, sha
         cv2.imwrite(str(tmp_path / "shown" / f"{number:07d}.png"), frame)
     command(job, clip, tmp_path / "found", against, "--range", "30:95", "--no-cuts", frames=tmp_path / "shown")
     assert report_of(job, ".csv").read_bytes() == (tmp_path / "found.csv").read_bytes()
-    assert any((job.layout.results / "lead").rglob("*.png"))
+    assert any((job.layout.results / "warmup").rglob("*.png"))
 
 
 def test_row_hangs_on_what_was_on_the_screen_a_second_earlier():
@@ -211,7 +211,7 @@ def test_row_hangs_on_what_was_on_the_screen_a_second_earlier():
     for begins in (0, 5):
         for frame in range(begins, len(pts)):
             earlier = [number for number in range(begins, frame) if pts[number] * base <= pts[frame] * base - LONG_S]
-            assert looks_back_to(frame, begins, index) == max(earlier, default=begins)
+            assert first_needed_frame(frame, begins, index) == max(earlier, default=begins)
 
 
 def test_idle_node_measures_what_another_has_painted_and_frames_come_first(clip, style, against, share):
@@ -222,9 +222,9 @@ def test_idle_node_measures_what_another_has_painted_and_frames_come_first(clip,
         begun(job, painter, ("index",))
         assert named() == ["frame.0000000"]
         painting = make_plan(job, painter, threads=1)
-        for frame in range(SPAN + 2):
+        for frame in range(WINDOW_FRAMES + 2):
             assert Claims(painter, job).claim(frame_task(frame)).name == "WON"
-            assert named() == (["measure.0000000"] if frame >= SPAN else [])
+            assert named() == (["measure.0000000"] if frame >= WINDOW_FRAMES else [])
             next(painting.candidates(), None)
             results.publish_bytes(painter, job, frame_task(frame), painting.run(frame_task(frame), lambda: None))
             painting.published(frame_task(frame), ours=True)
@@ -235,11 +235,11 @@ def test_idle_node_measures_what_another_has_painted_and_frames_come_first(clip,
 
 
 def test_film_is_shown_before_it_is_measured(whole, clip, style, against, share, caplog):
-    job = create(share, clip, style, test=14, **against)
+    job = create(share, clip, style, frames=14, **against)
     with temporary_member(share) as node:
         plan = begun(job, node, ("index", "frame", "stitch"))
-        assert not film_of(job).exists() and plan.finish() is None and plan.finish() is None
-    assert films.probe(film_of(job), "stream=nb_read_frames") == "14" and "finished" not in job.marks()
+        assert not film_of(job).exists() and plan.finalize() is None and plan.finalize() is None
+    assert films.probe(film_of(job), "stream=nb_read_frames") == "14" and "finished" not in job.flags()
     assert caplog.messages == ["clip--tiny-14f: the film is there, clip--tiny-14f.mkv; it is still being measured"]
     assert work(job, threads=1) and rows_of(job) == rows_of(whole)[:14]
 
@@ -248,7 +248,7 @@ def test_evaluation_that_fails_leaves_the_film_whole_and_status_tells_why(whole,
     job, report = create(share, clip, style, **against), RecordingEvents()
     (job.layout.inputs / "loss_network.pth").write_bytes(b"no network at all")
     assert work(job, report, threads=1)
-    assert film_of(job).read_bytes() == film_of(whole).read_bytes() and "finished" in job.marks()
+    assert film_of(job).read_bytes() == film_of(whole).read_bytes() and "finished" in job.flags()
     assert attempts.failed(job) == ["measure.0000000"] and not any(
         report_of(job, suffix).exists() for suffix in REPORTS
     )
@@ -262,14 +262,14 @@ def test_damaged_rows_are_set_aside_and_measured_again(clip, style, against, sha
     job = create(share, clip, style, range=(44, 55), **against)
     with temporary_member(share) as node:
         begun(job, node, ("index", "frame", "measure"))
-    cut_off, exchanged = (job.layout.result(measure_task(span)) for span in (0, 1))
-    rows = [json.loads(path.read_bytes())["rows"] for path in (cut_off, exchanged)]
-    exchanged.write_bytes(cut_off.read_bytes())
-    cut_off.write_bytes(cut_off.read_bytes()[:-100])
+    stop_or_none, exchanged = (job.layout.result(measure_task(span)) for span in (0, 1))
+    rows = [json.loads(path.read_bytes())["rows"] for path in (stop_or_none, exchanged)]
+    exchanged.write_bytes(stop_or_none.read_bytes())
+    stop_or_none.write_bytes(stop_or_none.read_bytes()[:-100])
     assert work(job, threads=1)
     assert rows_of(job) == sum(rows, []) and len(rows_of(job)) == 11
     for span in (0, 1):
-        assert [attempt.why for attempt in attempts.of_task(job, measure_task(span))] == ["damaged"]
+        assert [attempt.why for attempt in attempts.attempts_of_task(job, measure_task(span))] == ["damaged"]
 
 
 @pytest.mark.parametrize(
@@ -324,7 +324,7 @@ def test_what_cannot_be_measured_with_is_refused_before_there_is_a_job(clip, sty
 def test_without_a_network_at_hand_there_is_no_style_loss(clip, style, against, share, monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(pretrained, "URL", "http://127.0.0.1:9/")
-    submit = ["submit", *map(str, (share.layout.root, clip, style, "--test", 14, "--evaluate", against["evaluate"]))]
+    submit = ["submit", *map(str, (share.layout.root, clip, style, "--frames", 14, "--evaluate", against["evaluate"]))]
     told = CliRunner().invoke(coordinator.main, submit)
     assert (
         told.exit_code == 0 and "without style and content loss: loss network squeezenet1_1: cannot be" in told.output

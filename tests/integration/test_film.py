@@ -18,7 +18,7 @@ from fav.pipeline.progress import progress
 from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import flow_task, frame_task
 from fav.stylize.engine import FrameStylizer
-from fav.stylize.indexing import index_pieces
+from fav.stylize.indexing import index_segments
 from fav.stylize.settings import StyleSettings
 from fav.util.images import resize
 from shared import attempts, results
@@ -48,9 +48,9 @@ def test_film_has_the_frames_duration_and_sound_of_its_source(plain, clip):
 
 
 def test_finished_job_leaves_no_claim_no_flow_and_no_node(plain):
-    assert claimed(plain) == {} and "finished" in plain.marks()
+    assert claimed(plain) == {} and "finished" in plain.flags()
     assert not (plain.layout.results / "flow").exists()
-    assert list(plain.share.layout.nodes.iterdir()) == list(plain.share.layout.private.iterdir()) == []
+    assert list(plain.share.layout.nodes.iterdir()) == list(plain.share.layout.tmp.iterdir()) == []
     assert progress(JobArtifacts(plain)) == {
         "index": (1, 1),
         "flow": (0, FRAMES),
@@ -88,7 +88,7 @@ def test_killed_nodes_resume_to_the_same_film_byte_for_byte(plain, clip, style, 
         node.communicate()
     assert start_node(share, "--job", job.name).wait(120) == 0
     assert film_of(job).read_bytes() == film_of(plain).read_bytes()
-    assert claimed(job) == {} and list(share.layout.private.iterdir()) == []
+    assert claimed(job) == {} and list(share.layout.tmp.iterdir()) == []
 
 
 def test_damaged_frame_is_made_again_and_the_film_is_the_same(plain, clip, style, share):
@@ -104,13 +104,13 @@ def test_damaged_frame_is_made_again_and_the_film_is_the_same(plain, clip, style
     damaged.write_bytes(damaged.read_bytes()[:-100])  # as an asynchronous export leaves it after a crash
     assert work(job)
     assert film_of(job).read_bytes() == film_of(plain).read_bytes()
-    assert [attempt.why for attempt in attempts.of_task(job, frame_task(5))] == ["damaged"]
+    assert [attempt.why for attempt in attempts.attempts_of_task(job, frame_task(5))] == ["damaged"]
 
 
 def test_flow_that_travelled_gives_the_frames_of_flow_in_memory(plain, clip, style, share, monkeypatch):
-    slow = dataclasses.replace(flows.METHODS["dis"], slow=True)
+    slow = dataclasses.replace(flows.METHODS["dis"], is_expensive=True)
     monkeypatch.setitem(flows.METHODS, "dis", slow)
-    job = create(share, clip, style, keep=True)
+    job = create(share, clip, style, keep_flow=True)
     with temporary_member(share) as node:
         plan = VideoPlan(job, node)
         piece = next(plan.candidates())
@@ -121,11 +121,11 @@ def test_flow_that_travelled_gives_the_frames_of_flow_in_memory(plain, clip, sty
     monkeypatch.setattr(FrameStylizer, "geometry", None)  # whoever calls it now fails
     assert work(job)
     assert same(frames_of(job), frames_of(plain))
-    assert results.count(job, "flow", range(FRAMES)) == FRAMES - 2  # --keep
+    assert results.count(job, "flow", range(FRAMES)) == FRAMES - 2  # --keep-flow
 
 
 def test_idle_node_makes_slow_flow_ahead_of_a_chain_that_another_paints(clip, style, share, monkeypatch):
-    slow = dataclasses.replace(flows.METHODS["dis"], slow=True)
+    slow = dataclasses.replace(flows.METHODS["dis"], is_expensive=True)
     monkeypatch.setitem(flows.METHODS, "dis", slow)
     job = create(share, clip, style, no_cuts=True)
     with temporary_member(share) as painter, temporary_member(share) as helper:
@@ -140,43 +140,43 @@ def test_idle_node_makes_slow_flow_ahead_of_a_chain_that_another_paints(clip, st
 
 
 def test_no_warp_across_a_cut(plain, clip, style):
-    studio, index = studio_of(plain)
-    assert np.array_equal(frames_of(plain)[CUT], studio.first(CUT, index, opening=False))
+    stylizer, index = studio_of(plain)
+    assert np.array_equal(frames_of(plain)[CUT], stylizer.first(CUT, index, opening=False))
 
 
 def test_flow_made_ahead_is_the_flow_made_when_it_is_needed(plain):
-    (studio, index), (other, _) = studio_of(plain), studio_of(plain)
-    studio.look_ahead(5, 4, index)
-    made, expected = studio.geometry(5, 4, index), other.geometry(5, 4, index)
+    (stylizer, index), (other, _) = studio_of(plain), studio_of(plain)
+    stylizer.prefetch_flow(5, 4, index)
+    made, expected = stylizer.geometry(5, 4, index), other.geometry(5, 4, index)
     assert np.array_equal(made.flow, expected.flow) and np.array_equal(made.reliability, expected.reliability)
-    assert np.array_equal(studio.source(5, index), other.source(5, index))
+    assert np.array_equal(stylizer.source(5, index), other.source(5, index))
 
 
 def test_who_goes_elsewhere_than_ahead_gets_the_flow_that_is_asked_for(plain):
-    (studio, index), (other, _) = studio_of(plain), studio_of(plain)
-    studio.look_ahead(5, 4, index)
-    studio.look_ahead(20, 19, index)
+    (stylizer, index), (other, _) = studio_of(plain), studio_of(plain)
+    stylizer.prefetch_flow(5, 4, index)
+    stylizer.prefetch_flow(20, 19, index)
     for pair in ((9, 8), (5, 4), (20, 19)):
-        assert np.array_equal(studio.geometry(*pair, index).flow, other.geometry(*pair, index).flow)
+        assert np.array_equal(stylizer.geometry(*pair, index).flow, other.geometry(*pair, index).flow)
 
 
 def test_what_fails_ahead_is_raised_when_it_is_asked_for(plain, monkeypatch):
-    studio, index = studio_of(plain)
-    monkeypatch.setattr(studio, "_flow", lambda *frames: 1 / 0)
-    studio.look_ahead(5, 4, index)
-    first = studio.first(0, index, opening=False)
+    stylizer, index = studio_of(plain)
+    monkeypatch.setattr(stylizer, "_flow", lambda *frames: 1 / 0)
+    stylizer.prefetch_flow(5, 4, index)
+    first = stylizer.first(0, index, opening=False)
     assert np.array_equal(first, frames_of(plain)[0])
     with pytest.raises(ZeroDivisionError):
-        studio.geometry(5, 4, index)
+        stylizer.geometry(5, 4, index)
 
 
 def test_node_makes_the_flow_of_the_next_frame_while_it_paints(clip, style, share, monkeypatch):
     looked = []
-    ahead = FrameStylizer.look_ahead
+    ahead = FrameStylizer.prefetch_flow
     monkeypatch.setattr(
         FrameStylizer,
-        "look_ahead",
-        lambda studio, frame, before, index: (looked.append((frame, before)), ahead(studio, frame, before, index)),
+        "prefetch_flow",
+        lambda stylizer, frame, before, index: (looked.append((frame, before)), ahead(stylizer, frame, before, index)),
     )
     job = create(share, clip, style)
     assert work(job)
@@ -188,13 +188,16 @@ def test_node_makes_the_flow_of_the_next_frame_while_it_paints(clip, style, shar
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_spynet_computes_in_the_precision_of_the_film(clip, style, tiny_spynet, monkeypatch, precision):
     monkeypatch.setattr("fav.model.runner.best_precision", lambda device: "bfloat16")
-    studio = FrameStylizer(
-        clip, StyleSettings(style, (96, 64), "spynet", tiny_spynet, min_filter=7, fill="vgg-mean", precision=precision)
+    stylizer = FrameStylizer(
+        clip,
+        StyleSettings(
+            style, (96, 64), "spynet", tiny_spynet, occlusion_erode=7, occlusion_fill="vgg-mean", precision=precision
+        ),
     )
     pair = [np.random.default_rng(number).integers(0, 256, (64, 96, 3), np.uint8) for number in (1, 2)]
     flow = {name: flows.make("spynet", tiny_spynet, precision=name)(*pair) for name in ("float32", "bfloat16")}
-    assert np.array_equal(studio.flow(*pair), flow.pop(precision)) and not np.array_equal(
-        studio.flow(*pair), *flow.values()
+    assert np.array_equal(stylizer.flow(*pair), flow.pop(precision)) and not np.array_equal(
+        stylizer.flow(*pair), *flow.values()
     )
 
 
@@ -209,8 +212,8 @@ def test_read_cuts_takes_the_users_cuts(plain, clip, style, share, tmp_path):
     (tmp_path / "cuts.csv").write_text("5\n")
     job = create(share, clip, style, read_cuts=tmp_path / "cuts.csv")
     assert work(job)
-    studio, index = studio_of(job)
-    assert np.array_equal(frames_of(job)[5], studio.first(5, index, opening=False))
+    stylizer, index = studio_of(job)
+    assert np.array_equal(frames_of(job)[5], stylizer.first(5, index, opening=False))
 
 
 def test_seed_is_the_finished_first_frame(plain, clip, style, share, tmp_path):
@@ -218,7 +221,7 @@ def test_seed_is_the_finished_first_frame(plain, clip, style, share, tmp_path):
 
     picture = np.full((50, 70, 3), (30, 200, 90), np.uint8)
     cv2.imwrite(str(tmp_path / "seed.png"), picture)
-    job = create(share, clip, style, seed=tmp_path / "seed.png")
+    job = create(share, clip, style, init_frame=tmp_path / "seed.png")
     assert work(job)
     assert np.array_equal(frames_of(job)[0], resize(picture, (96, 64)))
     assert not np.array_equal(frames_of(job)[1], frames_of(plain)[1])
@@ -229,44 +232,46 @@ def test_first_frame_style_paints_the_first_frame_of_each_shot(plain, clip, styl
     opener = films.make_style(tmp_path / "image.safetensors", in_channels=3, seed=5)
     job = create(share, clip, style, first_frame_style=opener)
     assert work(job)
-    studio, index = studio_of(job)
+    stylizer, index = studio_of(job)
     for frame in (0, CUT):
-        assert np.array_equal(frames_of(job)[frame], studio.recurrence.opener.stylize(studio.reader.read(frame, index)))
+        assert np.array_equal(
+            frames_of(job)[frame], stylizer.recurrence.opener.stylize(stylizer.reader.read(frame, index))
+        )
 
 
 def test_backward_starts_from_the_last_frame_of_each_shot(plain, clip, style, share, tmp_path):
-    job = create(share, clip, style, backward=True)
+    job = create(share, clip, style, reverse=True)
     assert work(job)
-    frames, (studio, index) = frames_of(job), studio_of(job)
+    frames, (stylizer, index) = frames_of(job), studio_of(job)
     for frame in (CUT - 1, FRAMES - 1):
-        assert np.array_equal(frames[frame], studio.first(frame, index, opening=False))
-    assert np.array_equal(frames[3], studio.next(3, index, frames[4], studio.geometry(3, 4, index)))
+        assert np.array_equal(frames[frame], stylizer.first(frame, index, opening=False))
+    assert np.array_equal(frames[3], stylizer.next(3, index, frames[4], stylizer.geometry(3, 4, index)))
     out = tmp_path / "backward.mp4"
     subprocess.run(
-        [sys.executable, "-m", "fav", "stylize", str(clip), str(style), str(out), "--backward"], cwd=ROOT, check=True
+        [sys.executable, "-m", "fav", "stylize", str(clip), str(style), str(out), "--reverse"], cwd=ROOT, check=True
     )
     assert out.read_bytes() == film_of(job).read_bytes()
 
 
 def test_independent_frames_know_nothing_of_each_other(clip, style, share):
-    job = create(share, clip, style, independent=True)
+    job = create(share, clip, style, no_temporal=True)
     assert work(job)
-    studio, index = studio_of(job)
+    stylizer, index = studio_of(job)
     for frame in (0, 7, CUT, FRAMES - 1):
-        assert np.array_equal(frames_of(job)[frame], studio.first(frame, index, opening=False))
+        assert np.array_equal(frames_of(job)[frame], stylizer.first(frame, index, opening=False))
 
 
 def test_range_and_test_take_a_part(plain, clip, style, share):
-    part = create(share, clip, style, name="part", range=(6, None), test=4, no_cuts=True)
+    part = create(share, clip, style, name="part", range=(6, None), frames=4, no_cuts=True)
     assert work(part)
     assert probe(film_of(part), "stream=nb_read_frames") == "4"
-    studio, index = studio_of(part)
-    assert np.array_equal(frames_of(part)[0], studio.first(6, index, opening=False))
+    stylizer, index = studio_of(part)
+    assert np.array_equal(frames_of(part)[0], stylizer.first(6, index, opening=False))
 
 
 @pytest.mark.parametrize("options, size", [({"width": 160}, (107, 160)), ({"scale": 0.75}, (48, 72))])
 def test_width_and_scale_set_the_size_of_the_frames(clip, style, share, options, size):
-    job = create(share, clip, style, test=2, **options)
+    job = create(share, clip, style, frames=2, **options)
     assert work(job)
     assert frames_of(job)[1].shape == (*size, 3)
     width, height = map(int, probe(film_of(job), "stream=width,height").split(","))
@@ -274,8 +279,8 @@ def test_width_and_scale_set_the_size_of_the_frames(clip, style, share, options,
 
 
 def test_random_fill_is_the_same_for_every_node_and_differs_from_the_mean(plain, clip, style, share):
-    first = create(share, clip, style, fill="uniform-random", name="first")
-    second = create(share, clip, style, fill="uniform-random", name="second")
+    first = create(share, clip, style, occlusion_fill="uniform-random", name="first")
+    second = create(share, clip, style, occlusion_fill="uniform-random", name="second")
     assert work(first) and work(second)
     assert same(frames_of(first), frames_of(second))
     assert not np.array_equal(frames_of(first)[0], frames_of(plain)[0])
@@ -290,13 +295,13 @@ def test_crf_and_out_concern_the_film_alone(plain, clip, style, share):
 
 
 def test_strict_job_refuses_a_machine_of_another_class(clip, style, share, monkeypatch):
-    job = create(share, clip, style, strict=True, test=2)
+    job = create(share, clip, style, bit_exact=True, frames=2)
     assert work(job)
-    other = create(share, clip, style, strict=True, test=2, name="other")
+    other = create(share, clip, style, bit_exact=True, frames=2, name="other")
     with temporary_member(share) as node:
         make_plan(other, node)
     monkeypatch.setattr(FrameStylizer, "numeric_class", "another processor")
-    with temporary_member(share) as node, pytest.raises(JobQueueError, match="strict"):
+    with temporary_member(share) as node, pytest.raises(JobQueueError, match="--bit-exact"):
         make_plan(other, node)
 
 
@@ -309,7 +314,7 @@ def test_frames_say_who_made_them_and_how(plain):
 
 def test_video_in_the_share_stays_where_it_is(style, share):
     inside = films.make_clip(share.layout.root / "my clip.mp4")
-    job = create(share, inside, style, test=2)
+    job = create(share, inside, style, frames=2)
     assert JobSpec.from_json(job.manifest.spec).video == "my clip.mp4"
     assert work(job) and inside.exists()
 
@@ -338,7 +343,7 @@ def test_video_replaced_in_mid_job_is_told_in_a_clear_word_and_is_no_failed_atte
             plan.run(frame_task(0), lambda: None)
     with pytest.raises(JobQueueError, match="the job's video, got another content"):
         work(job)
-    assert attempts.of_task(job, frame_task(0)) == []
+    assert attempts.attempts_of_task(job, frame_task(0)) == []
 
 
 def test_video_replaced_before_it_was_indexed_is_refused(style, share, tmp_path):
@@ -348,7 +353,7 @@ def test_video_replaced_before_it_was_indexed_is_refused(style, share, tmp_path)
     inside.write_bytes(films.make_clip(tmp_path / "other.mp4", size="80x64").read_bytes())  # as through a hard link
     with pytest.raises(JobQueueError, match="the job's video, got another content"):
         work(job)
-    assert attempts.of_task(job, Task("index", 0)) == []
+    assert attempts.attempts_of_task(job, Task("index", 0)) == []
 
 
 def create_of_images(share, clip, style, directory):
@@ -381,16 +386,16 @@ def test_fifo_among_numbered_images_is_refused_and_not_waited_for(style, share, 
 def test_long_index_comes_in_pieces_that_can_be_resumed(clip):
     import fav.stylize.indexing
 
-    whole = list(index_pieces(clip, None, None))
+    whole = list(index_segments(clip, None, None))
     assert [len(piece.index) for piece in whole] == [FRAMES] and whole[0].cuts == (CUT,)
-    before, fav.stylize.indexing.PIECE = fav.stylize.indexing.PIECE, 10
+    before, fav.stylize.indexing.SEGMENT_FRAMES = fav.stylize.indexing.SEGMENT_FRAMES, 10
     try:
-        pieces = list(index_pieces(clip, None, None))
+        pieces = list(index_segments(clip, None, None))
     finally:
-        fav.stylize.indexing.PIECE = before
+        fav.stylize.indexing.SEGMENT_FRAMES = before
     assert [(piece.start, len(piece.index), piece.cuts, piece.last) for piece in pieces] == [
         (0, 10, (), False),
         (10, 10, (CUT,), False),
         (20, 4, (), True),
     ]
-    assert [piece.last for piece in index_pieces(clip, 10, None)] == [True]
+    assert [piece.last for piece in index_segments(clip, 10, None)] == [True]

@@ -59,7 +59,7 @@ def test_a_film_from_exported_flow_is_the_film_of_the_method_byte_for_byte(
 ):
     job = create(open_share(tmp_path), clip, style, **{name: exported / pattern for name, pattern in given.items()})
     spec = JobSpec.from_json(job.manifest.spec)
-    assert spec.flow_from.startswith("jobs/") and spec.flow_from_print
+    assert spec.flow_from.startswith("jobs/") and spec.flow_from_hash
     assert work(job)
     assert same(frames_of(job), frames_of(plain)) and film_of(job).read_bytes() == film_of(plain).read_bytes()
 
@@ -67,7 +67,7 @@ def test_a_film_from_exported_flow_is_the_film_of_the_method_byte_for_byte(
 def test_flow_in_the_shared_directory_stays_where_it_is(clip, style, exported, tmp_path):
     share = open_share(tmp_path)
     shutil.copytree(exported, tmp_path / "my flow")
-    job = create(share, clip, style, flow_from=tmp_path / "my flow" / "bwd_%06d.flo", test=3)
+    job = create(share, clip, style, flow_from=tmp_path / "my flow" / "bwd_%06d.flo", frames=3)
     assert JobSpec.from_json(job.manifest.spec).flow_from == "my flow/bwd_%06d.flo"
     assert work(job)
 
@@ -75,7 +75,7 @@ def test_flow_in_the_shared_directory_stays_where_it_is(clip, style, exported, t
 def test_the_same_line_joins_and_other_flow_does_not(clip, style, exported, tmp_path):
     (tmp_path / "share").mkdir()
     share = open_share(tmp_path / "share")
-    given = {"flow_from": exported / "bwd_%06d.flo", "test": 3}
+    given = {"flow_from": exported / "bwd_%06d.flo", "frames": 3}
     job = create(share, clip, style, **given)
     assert create(share, clip, style, **given).layout.root == job.layout.root
     other = tmp_path / "other"
@@ -97,7 +97,7 @@ def test_stylize_takes_flow_from_files_too(clip, style, exported, tmp_path):
     }
     for name, words in runs.items():
         run = CliRunner().invoke(
-            main, ["stylize", str(clip), str(style), str(tmp_path / f"{name}.mp4"), "--test", "6", *words]
+            main, ["stylize", str(clip), str(style), str(tmp_path / f"{name}.mp4"), "--frames", "6", *words]
         )
         assert run.exit_code == 0, run.output
     assert (tmp_path / "method.mp4").read_bytes() == (tmp_path / "files.mp4").read_bytes()
@@ -108,7 +108,7 @@ def test_a_film_from_its_end_takes_the_forward_files(clip, style, exported, tmp_
     pictures = []
     for name, given in (("plain", {}), ("files", patterns)):
         (tmp_path / name).mkdir()
-        job = create(open_share(tmp_path / name), clip, style, backward=True, test=8, **given)
+        job = create(open_share(tmp_path / name), clip, style, reverse=True, frames=8, **given)
         assert work(job)
         pictures.append(frames_of(job))
     assert same(*pictures)
@@ -118,17 +118,17 @@ def test_a_film_from_its_end_takes_the_forward_files(clip, style, exported, tmp_
     "options, complaint",
     [
         (
-            {"flow_from": "fwd_%06d.flo", "test": 12},
+            {"flow_from": "fwd_%06d.flo", "frames": 12},
             "--flow-from .* expected a file for each of 11|as --flow-forward-from",
         ),
         ({"flow_from": "none_%06d.flo"}, "got none of that name"),
-        ({"flow_forward_from": "bwd_%06d.flo", "test": 12, "flow_first": 0}, "--flow-forward-from"),
+        ({"flow_forward_from": "bwd_%06d.flo", "frames": 12, "flow_first": 0}, "--flow-forward-from"),
         ({"reliability_from": "reliable_%06d.pgm"}, "--reliability-from: expected with --flow-from"),
         ({"flow_from": "bwd_%06d.flo", "invert_reliability": True}, "--invert-reliability: expected with"),
         ({"flow_y_up": True}, "expected with --flow-from"),
         (
-            {"flow_from": "bwd_%06d.flo", "reliability_from": "reliable_%06d.pgm", "backward": True},
-            "without --backward",
+            {"flow_from": "bwd_%06d.flo", "reliability_from": "reliable_%06d.pgm", "reverse": True},
+            "without --reverse",
         ),
         ({"flow_from": "bwd_%06d.flo", "flow_first": 7}, "--flow-from .* are missing"),
     ],
@@ -138,7 +138,7 @@ def test_what_does_not_fit_is_refused_before_the_job_is_made(clip, style, export
     with pytest.raises(FavError, match=complaint) as error:
         create(open_share(tmp_path), clip, style, **given)
     assert "\n" not in str(error.value)
-    assert not (tmp_path / "names").exists() or not list((tmp_path / "names").iterdir())
+    assert not (tmp_path / "by-name").exists() or not list((tmp_path / "by-name").iterdir())
 
 
 def test_an_unknown_method_in_a_record_is_one_line(clip, style, tmp_path):

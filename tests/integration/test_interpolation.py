@@ -61,11 +61,13 @@ def submitted(share, clip, style, *words):
 
 
 def test_job_brings_all_styles_and_paints_with_their_mixture(share, clip, style, other):
-    assert submitted(share, clip, style, "--test", 2, "--mix", f"{other}:0.25", "--precision", "float32").exit_code == 0
+    assert (
+        submitted(share, clip, style, "--frames", 2, "--mix", f"{other}:0.25", "--precision", "float32").exit_code == 0
+    )
     (job,) = all_jobs(share)
     spec = JobSpec.from_json(job.manifest.spec)
     assert spec.mix_weights == (0.25,) and (share.layout.root / spec.mix[0]).read_bytes() == other.read_bytes()
-    plain = create(share, clip, style, test=2, name="plain")
+    plain = create(share, clip, style, frames=2, name="plain")
     assert work(job, backend="torch") and work(plain)
     with FrameReader(clip) as reader:
         source = reader.read(0, index_of(job))

@@ -29,20 +29,22 @@ def names(share) -> list[str]:
         ({}, "clip--wave"),
         ({"width": 320}, "clip--wave-320w"),
         ({"scale": 0.5}, "clip--wave-0.5x"),
-        ({"test": 40}, "clip--wave-40f"),
-        ({"width": 320, "test": 40}, "clip--wave-320w-40f"),
+        ({"frames": 40}, "clip--wave-40f"),
+        ({"width": 320, "frames": 40}, "clip--wave-320w-40f"),
         ({"range": (0, 40)}, "clip--wave-40f"),
         ({"range": (100, 250)}, "clip--wave-100to250"),
         ({"range": (100, None)}, "clip--wave-100toend"),
-        ({"range": (100, 250), "test": 10}, "clip--wave-100to110"),
-        ({"range": (100, 105), "test": 10}, "clip--wave-100to105"),
+        ({"range": (100, 250), "frames": 10}, "clip--wave-100to110"),
+        ({"range": (100, 105), "frames": 10}, "clip--wave-100to105"),
     ],
 )
 def test_size_and_frames_belong_to_the_default_name(tmp_path, options, name):
     assert default_name(Request(video="a/clip.mp4", style=tmp_path / "wave.safetensors", **options)) == name
 
 
-@pytest.mark.parametrize("small", [("--width", 48), ("--test", 5), ("--range", "3:9"), ("--width", 48, "--test", 5)])
+@pytest.mark.parametrize(
+    "small", [("--width", 48), ("--frames", 5), ("--range", "3:9"), ("--width", 48, "--frames", 5)]
+)
 def test_the_whole_film_is_made_after_a_small_test(share, root, clip, style, small):
     assert submit(root, clip, style, *small).exit_code == 0
     job = all_jobs(share)[0]
@@ -53,7 +55,8 @@ def test_the_whole_film_is_made_after_a_small_test(share, root, clip, style, sma
 
 
 @pytest.mark.parametrize(
-    "options", [("--style-scale", 2), ("--chunk", 9), ("--independent",), ("--no-cuts",), ("--fill", "uniform-random")]
+    "options",
+    [("--style-scale", 2), ("--chunk", 9), ("--no-temporal",), ("--no-cuts",), ("--occlusion-fill", "uniform-random")],
 )
 def test_options_that_were_not_typed_count_too(share, root, clip, style, options):
     submit(root, clip, style, *options)
@@ -89,11 +92,11 @@ def test_a_job_of_a_version_before_with_that_size_is_joined(share, root, clip, s
 
 
 def test_a_finished_job_answers_at_once(share, root, clip, style):
-    submit(root, clip, style, "--test", 3)
+    submit(root, clip, style, "--frames", 3)
     job = all_jobs(share)[0]
     work(job)
     for command in ("submit", "run"):
-        result = call(coordinator.main, command, root, clip, style, "--test", 3)
+        result = call(coordinator.main, command, root, clip, style, "--frames", 3)
         assert result.exit_code == 0 and result.output.endswith(f"already done: {film_of(job)}\n"), result.output
         assert "joined" not in result.output
 
@@ -107,7 +110,7 @@ def test_a_film_of_that_name_is_left_alone(share, root, clip, style):
 
 
 def test_a_job_says_what_it_was_made_of(share, root, clip, style):
-    submit(root, clip, style, "--test", 3, "--mix", f"{style}:0.25", "--strength", 0.5)
+    submit(root, clip, style, "--frames", 3, "--mix", f"{style}:0.25", "--strength", 0.5)
     status = call(coordinator.main, "status", root, names(share)[0])
     told = json.loads(call(coordinator.main, "status", root, "--json").output)["jobs"][0]["provenance"]
     assert told["video"] == str(clip) and told["style"] == str(style)

@@ -15,8 +15,8 @@ from fav.cli.options_table import page
 from fav.errors import FavError
 from fav.model.preprocessing import FILLS
 from fav.pipeline.request import Request, differences
-from fav.pipeline.spec import BROUGHT, FIELDS, KINDS, LAST_FRAME, OPTIONS, PLAIN, JobSpec, form
-from fav.pipeline.submit import options_of, with_cuts
+from fav.pipeline.spec import FIELDS, FORMER, INPUT_FIELDS, KINDS, LAST_FRAME, OPTIONS, VALUE_FIELDS, JobSpec, form
+from fav.pipeline.submit import spec_fields, with_cuts
 from fav.video import VideoInfo, probe
 from shared.jobs import Manifest, all_jobs
 from tests.helpers.checkout import ROOT
@@ -74,6 +74,7 @@ MANIFEST = b"""{
 }
 """
 RECORD = json.loads(MANIFEST)["spec"]
+NOW = {FORMER.get(name, name): value for name, value in RECORD.items()}
 # As the first jobs were written: without masks, mixtures, parts of shots, measurements and a choice of precision.
 OLDEST = {
     "video": "clip.mp4",
@@ -120,10 +121,10 @@ def typed(clip: Path | str, style: Path, words: list) -> Request:
 
 def record_of(request: Request, source: VideoInfo) -> JobSpec:
     """The record of the job that a request makes, with other places for its inputs."""
-    places = {name: f"jobs/a/inputs/{name}" for name in BROUGHT if getattr(request, name) is not None}
+    places = {name: f"jobs/a/inputs/{name}" for name in INPUT_FIELDS if getattr(request, name) is not None}
     mix = tuple(f"jobs/a/inputs/mix-{number}" for number, _ in enumerate(request.mix, 1))
     return JobSpec(
-        **{**options_of(request, source), **places, "video": "a.mp4", "mix": mix, "out": request.out or "a.mp4"}
+        **{**spec_fields(request, source), **places, "video": "a.mp4", "mix": mix, "out": request.out or "a.mp4"}
     )
 
 
@@ -148,12 +149,29 @@ def test_options_of_the_command_line_are_those_of_the_schema():
             )
 
 
+def test_former_names_of_options_still_work_and_are_in_no_help(clip, style):
+    renamed = [option for option in OPTIONS.values() if option.former]
+    assert len(renamed) == 9 and not {option.former for option in renamed} & set(OPTIONS)
+    values = {"whole": "3", "file": style, "text": "uniform-random"}
+    for option in renamed:
+        value = next((values[kind] for kind in values if KINDS[kind] == option.kind), None)
+        then, now = (
+            typed(clip, style, [flag, *([] if value is None else [value])])
+            for flag in (option.former_flag, option.flag)
+        )
+        assert then == now and now.given == {option.name} and getattr(now, option.name) != option.default
+    for command in coordinator.main.commands.values():
+        text = command.get_help(click.Context(command))
+        former = {former for param in command.params for former in getattr(param, "former", ())}
+        assert not [flag for flag in former if f" {flag} " in text]
+
+
 def test_what_the_schema_says_of_its_fields_holds():
-    assert OPTIONS["flow"].words == tuple(flow.METHODS) and OPTIONS["fill"].words == FILLS
+    assert OPTIONS["flow"].words == tuple(flow.METHODS) and OPTIONS["occlusion_fill"].words == FILLS
     assert {name for option in OPTIONS.values() for name in option.records} <= set(FIELDS)
-    assert {"video", *BROUGHT} == {name.removesuffix("_print") for name in FIELDS if name.endswith("_print")}
+    assert {"video", *INPUT_FIELDS} == {name.removesuffix("_hash") for name in FIELDS if name.endswith("_hash")}
     assert {option.changes for option in OPTIONS.values()} == {"the frames", "only the output", "only the scheduling"}
-    stitched = {name for name, option in OPTIONS.items() if option.stitched}
+    stitched = {name for name, option in OPTIONS.items() if option.output_only}
     assert {"strength", "preserve_colors", "mask", "crf"} <= stitched and not stitched & {"flow", "out", "evaluate"}
 
 
@@ -168,7 +186,7 @@ def test_form_has_a_field_for_each_option():
     assert list(fields) == list(OPTIONS) and all(field["help"] and field["changes"] for field in fields.values())
     crf = {"type": "a whole number", "default": 18, "least": 0, "most": 51, "choices": [], "changes": "only the output"}
     assert crf.items() <= fields["crf"].items()
-    assert fields["fill"]["choices"] == ["vgg-mean", "uniform-random"] and fields["fps"]["unset"] == "25"
+    assert fields["occlusion_fill"]["choices"] == ["vgg-mean", "uniform-random"] and fields["fps"]["unset"] == "25"
 
 
 # ---- what the command line accepts, a node accepts
@@ -222,7 +240,9 @@ def test_what_the_command_line_accepts_a_node_accepts(clip, style, source, tmp_p
         return
     read = through_json(spec)
     assert read == spec
-    assert {name: getattr(read, name) for name in PLAIN} == {name: getattr(request, name) for name in PLAIN}
+    assert {name: getattr(read, name) for name in VALUE_FIELDS} == {
+        name: getattr(request, name) for name in VALUE_FIELDS
+    }
     assert read.mix_weights == tuple(weight for _, weight in request.mix) and request.precision in (
         "auto",
         read.precision,
@@ -234,7 +254,7 @@ def test_what_the_command_line_accepts_a_node_accepts(clip, style, source, tmp_p
 
 def accepted_at_reading(**change) -> bool:
     try:
-        JobSpec.from_json(json.loads(json.dumps({**RECORD, **change})))
+        JobSpec.from_json(json.loads(json.dumps({**NOW, **change})))
     except FavError:
         return False
     return True
@@ -248,10 +268,10 @@ def accepted_when_typed(clip, style, *words) -> bool:
     return True
 
 
-NUMBERS = [name for name in PLAIN if OPTIONS[name].least is not None]
+NUMBERS = [name for name in VALUE_FIELDS if OPTIONS[name].least is not None]
 
 
-@pytest.mark.parametrize("name", [*NUMBERS, "fill"])
+@pytest.mark.parametrize("name", [*NUMBERS, "occlusion_fill"])
 @settings(max_examples=60, deadline=None, suppress_health_check=[*HealthCheck])
 @given(data=st.data())
 def test_a_value_is_accepted_at_both_ends_or_at_none(clip, style, name, data):
@@ -285,27 +305,36 @@ def test_a_range_is_accepted_at_both_ends_or_at_none(clip, style, start, stop):
 @settings(max_examples=100, deadline=None, suppress_health_check=[*HealthCheck])
 @given(weights=st.lists(st.floats(0, 1) | st.floats(), max_size=3))
 def test_weights_are_accepted_at_both_ends_or_at_none(clip, style, weights):
-    change = {"mix": ["a"] * len(weights), "mix_prints": ["1"] * len(weights), "mix_weights": weights}
+    change = {"mix": ["a"] * len(weights), "mix_hashes": ["1"] * len(weights), "mix_weights": weights}
     words = [f"--mix={style}:{weight}" for weight in weights]
     assert accepted_at_reading(**change) == accepted_when_typed(clip, style, *words)
 
 
 # ---- manifests
-def test_a_manifest_of_before_reads_and_is_written_as_it_was():
+def test_a_manifest_of_before_reads_and_is_written_with_the_names_of_now():
     spec = JobSpec.from_json(Manifest.from_bytes(MANIFEST, Path("job.json")).spec)
     assert spec.mix_weights == (0.25,) and spec.cuts == (14, 48) and spec.stop == 60 and spec.threads == 2
     written = spec.to_json()
-    assert {name: written[name] for name in RECORD} == RECORD
-    added = written.keys() - RECORD.keys()  # options that are newer than the manifest have their defaults
+    assert {name: written[name] for name in NOW} == NOW
+    assert (written["init_frame"], written["occlusion_erode"], written["bit_exact"]) == (None, 7, True)
+    assert written["video_hash"] == RECORD["video_print"] and not set(FORMER) & set(written)
+    added = written.keys() - {
+        FORMER.get(name, name) for name in RECORD
+    }  # options that are newer than the manifest have their defaults
     assert {name: written[name] for name in added} == {
         name: list(default) if isinstance(default := FIELDS[name].default, tuple) else default for name in added
     }
 
 
+def test_a_field_under_both_its_names_is_refused():
+    with pytest.raises(FavError, match="expected options that this version knows, got 'fill'"):
+        JobSpec.from_json({**RECORD, "occlusion_fill": "vgg-mean"})
+
+
 def test_a_job_of_now_is_written_with_the_same_fields(share, clip, style):
     create(share, clip, style)
     (job,) = all_jobs(share)
-    assert set(job.manifest.spec) >= set(RECORD)
+    assert set(job.manifest.spec) >= set(NOW)
 
 
 def test_a_manifest_of_the_oldest_form_reads():
@@ -334,7 +363,7 @@ LIST = "expected cuts to be a list of frame numbers from 0 to 999999999999, or n
         ({"crf": -1}, "expected crf to be a whole number from 0 to 51, got -1" + AGAIN),
         ({"crf": None}, "expected crf to be a whole number from 0 to 51, got None" + AGAIN),
         ({"crf": True}, "expected crf to be a whole number from 0 to 51, got True" + AGAIN),
-        ({"min_filter": 8}, "expected min_filter to be an odd whole number from 1 to 999, got 8" + AGAIN),
+        ({"min_filter": 8}, "expected occlusion_erode to be an odd whole number from 1 to 999, got 8" + AGAIN),
         ({"strength": float("nan")}, "expected strength to be a number from 0 to 1, got nan" + AGAIN),
         ({"strength": float("inf")}, "expected strength to be a number from 0 to 1, got inf" + AGAIN),
         ({"fps": HUGE}, f"expected fps to be a number from 0.001 to 1000, or nothing, got {MANY}" + AGAIN),
@@ -347,14 +376,14 @@ LIST = "expected cuts to be a list of frame numbers from 0 to 999999999999, or n
         ({"cuts": [HUGE]}, LIST + MANY + AGAIN),
         ({"mix_weights": ["nan"]}, "expected mix_weights to be a list of numbers, got ['nan']" + AGAIN),
         ({"mix": None}, "expected mix to be a list of texts, got None" + AGAIN),
-        ({"backward": "yes"}, "expected backward to be true or false, got 'yes'" + AGAIN),
-        ({"fill": "plaid"}, "expected fill to be vgg-mean or uniform-random, got 'plaid'" + AGAIN),
-        ({"fill": ["vgg-mean"]}, "expected fill to be vgg-mean or uniform-random, got ['vgg-mean']" + AGAIN),
+        ({"backward": "yes"}, "expected reverse to be true or false, got 'yes'" + AGAIN),
+        ({"fill": "plaid"}, "expected occlusion_fill to be vgg-mean or uniform-random, got 'plaid'" + AGAIN),
+        ({"fill": ["vgg-mean"]}, "expected occlusion_fill to be vgg-mean or uniform-random, got ['vgg-mean']" + AGAIN),
         ({"mask": 3}, "expected mask to be a text, or nothing, got 3" + AGAIN),
         ({"stop": 5}, "expected frames from 5 on, got none up to 5" + AGAIN),
         (
             {"mix_weights": []},
-            "expected a weight and a print for each of 1 styles that are mixed in, got 0 and 1" + AGAIN,
+            "expected a weight and a hash for each of 1 styles that are mixed in, got 0 and 1" + AGAIN,
         ),
     ],
 )
@@ -367,7 +396,7 @@ def test_a_record_that_makes_no_sense_is_refused_in_one_line_with_the_cure(chang
 @pytest.mark.parametrize(
     "record, complaint",
     [
-        ({}, "got none for video, video_print, style, style_print, width, height, out; make the job again"),
+        ({}, "got none for video, video_hash, style, style_hash, width, height, out; make the job again"),
         ([], r"got \[\]; update this machine"),
         (None, "got None; update this machine"),
         (7, "got 7; update this machine"),
@@ -386,20 +415,24 @@ def test_what_is_no_record_is_refused(record, complaint):
         ("--width=96", "--scale=0.5", "96x64 pixels, not --scale 0.5 (48x32)"),
         ("", "--width=320", "--width 96, not --width 320"),
         ("--crf=20", "--crf=30", "--crf 20, not --crf 30"),
-        ("", "--backward", "no --backward, not --backward"),
+        ("", "--reverse", "no --reverse, not --reverse"),
         ("", "--fps=12.5", "no --fps, not --fps 12.5"),
         ("--style-scale=2", "--style-scale=0.3", "--style-scale 2, not --style-scale 0.3"),
         ("--chunk=auto", "--chunk=off", "--chunk 48, not --chunk off"),
         ("", "--chunk=30", "--chunk off, not --chunk 30"),
         ("--strength=0", "--strength=1", "--strength 0, not --strength 1"),
         ("--crf=0", "--crf=1", "--crf 0, not --crf 1"),
-        ("--fill=uniform-random", "--fill=vgg-mean", "--fill uniform-random, not --fill vgg-mean"),
+        (
+            "--occlusion-fill=uniform-random",
+            "--occlusion-fill=vgg-mean",
+            "--occlusion-fill uniform-random, not --occlusion-fill vgg-mean",
+        ),
         ("--precision=bfloat16", "--precision=float32", "--precision bfloat16, not --precision float32"),
         ("--range=5:9", "--range=5:", "--range 5:9, not --range 5:"),
         ("", "--range=5:", "no --range, not --range 5:"),
-        ("--test=4", "--test=3", "--test 4, not --test 3"),
-        ("--range=5:9", "--test=3", "--range 5:9, not --test 3"),
-        ("--range=5:9", "--range=5:9 --test=3", "--range 5:9, not --range 5:9 --test 3"),
+        ("--frames=4", "--frames=3", "--frames 4, not --frames 3"),
+        ("--range=5:9", "--frames=3", "--range 5:9, not --frames 3"),
+        ("--range=5:9", "--range=5:9 --frames=3", "--range 5:9, not --range 5:9 --frames 3"),
         ("", "--no-cuts", "cuts that are looked for, not --no-cuts"),
         ("--no-cuts", "--read-cuts=CUTS", "--no-cuts, not --read-cuts CUTS (3, 9)"),
         ("--read-cuts=CUTS", "--no-cuts", "--read-cuts (3, 9), not --no-cuts"),
@@ -409,12 +442,12 @@ def test_what_is_no_record_is_refused(record, complaint):
         ("", "--mask=STYLE", "no --mask, not --mask STYLE"),
         ("--mask=CUTS", "--mask=STYLE", "--mask has another content"),
         ("--out=a.mp4", "--out=b c.mp4", "--out a.mp4, not --out 'b c.mp4'"),
-        ("", "--strict --crf=18", "no --strict, not --strict"),
+        ("", "--bit-exact --crf=18", "no --bit-exact, not --bit-exact"),
         ("--crf=20", "", ""),
         (
             "--crf=20 --width=96",
-            "--crf=20 --scale=1 --threads=2 --keep",
-            "no --keep, not --keep; no --threads, not --threads 2",
+            "--crf=20 --scale=1 --threads=2 --keep-flow",
+            "no --keep-flow, not --keep-flow; no --threads, not --threads 2",
         ),
     ],
 )

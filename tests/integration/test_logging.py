@@ -96,16 +96,15 @@ def test_node_whose_streams_are_closed_or_full_works(share, closed):
     job = toy.create(share, chains=1, length=1)
     node = [sys.executable, "-c", TOY_NODE, str(share.layout.root)]
     done = subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", *node], capture_output=True, cwd=ROOT, timeout=60)
-    assert done.returncode == 0 and "finished" in job.marks() and b"Traceback" not in done.stderr, done
+    assert done.returncode == 0 and "finished" in job.flags() and b"Traceback" not in done.stderr, done
 
 
 TOY_NODE = """
 import sys
 from contextlib import contextmanager, suppress
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from shared.errors import installed
-with installed():
+from shared.errors import checked_imports
+with checked_imports():
     pass
 from fav.monitor.console import LogSettings, node_log
 from shared.shared_dir import open_share
@@ -124,7 +123,7 @@ def test_node_whose_output_nobody_reads_is_not_held_up(share):
     os.write(writing, b"x" * size)
     node = subprocess.Popen([sys.executable, "-c", TOY_NODE, str(share.layout.root)], cwd=ROOT, stdout=writing)
     try:
-        assert node.wait(60) == 0 and "finished" in job.marks()
+        assert node.wait(60) == 0 and "finished" in job.flags()
     finally:
         node.kill()
         os.close(reading)

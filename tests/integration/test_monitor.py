@@ -13,13 +13,13 @@ from click.testing import CliRunner
 from textual.widgets import DataTable
 
 import coordinator
-from fav.monitor.eta import WINDOW_S, ThroughputEstimator, seconds_left, stitching
+from fav.monitor.eta import WINDOW_S, ThroughputEstimator, encode_seconds, estimate_seconds_left
 from fav.monitor.snapshot import JobStatus, NodeStatus, SnapshotReader
 from fav.monitor.text import lines
 from fav.monitor.tui import StatusApp
 from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.task_names import frame_task
-from fav.util.safe_path import brought
+from fav.util.safe_path import resolve_input
 from shared.attempts import failed, record
 from shared.claims import claimed
 from shared.heartbeat import temporary_member
@@ -30,52 +30,56 @@ from tests.helpers.waiting import wait_for
 
 
 # ---- the forecast
-def paced(rate: float, painters: int, seconds: int = 20) -> ThroughputEstimator:
-    """`painters` nodes that made `rate` frames a second, all together."""
+def paced(rate: float, active_workers: int, seconds: int = 20) -> ThroughputEstimator:
+    """`active_workers` nodes that made `rate` frames a second, all together."""
     pace = ThroughputEstimator()
     for now in range(seconds + 1):
-        pace.see(now, int(rate * now), painters)
+        pace.observe(now, int(rate * now), active_workers)
     return pace
 
 
 def test_one_long_shot_is_no_faster_with_many_nodes():
-    assert seconds_left([100], paced(rate=1, painters=1)) == pytest.approx(100)
-    assert seconds_left([100], paced(rate=8, painters=8)) == pytest.approx(100)  # each of the eight makes 1 a second
-    assert seconds_left([100] * 8, paced(rate=8, painters=8)) == pytest.approx(100)
+    assert estimate_seconds_left([100], paced(rate=1, active_workers=1)) == pytest.approx(100)
+    assert estimate_seconds_left([100], paced(rate=8, active_workers=8)) == pytest.approx(
+        100
+    )  # each of the eight makes 1 a second
+    assert estimate_seconds_left([100] * 8, paced(rate=8, active_workers=8)) == pytest.approx(100)
 
 
 def test_the_longest_shots_are_taken_first_and_the_film_is_stitched_at_last():
-    pace = paced(rate=2, painters=2)
-    assert seconds_left([3, 3, 2, 2, 2], pace) == pytest.approx(7)  # 3 + 2 + 2 beside 3 + 2
-    assert seconds_left([3, 3], pace, stitch_s=4) == pytest.approx(7) and seconds_left([], pace, 4) == pytest.approx(4)
-    assert seconds_left([1] * 20_000, pace) == pytest.approx(10_000)
-    assert stitching(200, (1000, 1000)) == pytest.approx(2 * stitching(100, (1000, 1000)))
+    pace = paced(rate=2, active_workers=2)
+    assert estimate_seconds_left([3, 3, 2, 2, 2], pace) == pytest.approx(7)  # 3 + 2 + 2 beside 3 + 2
+    assert estimate_seconds_left([3, 3], pace, stitch_s=4) == pytest.approx(7) and estimate_seconds_left(
+        [], pace, 4
+    ) == pytest.approx(4)
+    assert estimate_seconds_left([1] * 20_000, pace) == pytest.approx(10_000)
+    assert encode_seconds(200, (1000, 1000)) == pytest.approx(2 * encode_seconds(100, (1000, 1000)))
 
 
 def test_what_was_long_ago_does_not_count():
     pace = ThroughputEstimator()
     for now in range(1000):
-        pace.see(now, now if now < 500 else 500 + 4 * (now - 500), painters=1)
+        pace.observe(now, now if now < 500 else 500 + 4 * (now - 500), active_workers=1)
     assert pace.rate == pytest.approx(4) and len(pace._seen) <= WINDOW_S + 2
 
 
 def test_slow_frames_are_waited_for_before_the_past_is_forgotten():
     pace = ThroughputEstimator()
     for minute in range(60):
-        pace.see(60 * minute, minute // 10, painters=1)  # a frame in ten minutes
-    assert pace.frame_s == pytest.approx(600, rel=0.2)
+        pace.observe(60 * minute, minute // 10, active_workers=1)  # a frame in ten minutes
+    assert pace.seconds_per_frame == pytest.approx(600, rel=0.2)
 
 
 def test_nothing_is_said_before_a_frame_was_done():
     assert (
         ThroughputEstimator().rate is None
-        and ThroughputEstimator().frame_s is None
-        and seconds_left([3], ThroughputEstimator()) is None
+        and ThroughputEstimator().seconds_per_frame is None
+        and estimate_seconds_left([3], ThroughputEstimator()) is None
     )
     pace = ThroughputEstimator()
-    pace.see(0, 0, 1)
-    pace.see(5, 0, 1)
-    assert pace.rate is None and seconds_left([3], pace) is None
+    pace.observe(0, 0, 1)
+    pace.observe(5, 0, 1)
+    assert pace.rate is None and estimate_seconds_left([3], pace) is None
 
 
 # ---- the look
@@ -83,8 +87,8 @@ def test_nothing_is_said_before_a_frame_was_done():
 def test_the_look_shows_who_does_what_and_whose_frames_came(share, tmp_path, style):
     clip = make_clip(tmp_path / "large.mp4", size="1280x720")  # there is time to look
     job = create(share, clip, style, name="film")
-    lookout = SnapshotReader(share)
-    before = lookout.look()
+    reader = SnapshotReader(share)
+    before = reader.read()
     assert [(one.state, one.counts["frame"], one.left) for one in before.jobs] == [
         ("waiting for nodes", (0, None), None)
     ]
@@ -92,10 +96,10 @@ def test_the_look_shows_who_does_what_and_whose_frames_came(share, tmp_path, sty
     seen = []
     try:
         while node.poll() is None:
-            seen.append(lookout.look())
+            seen.append(reader.read())
     finally:
         node.communicate()
-    now = lookout.look()
+    now = reader.read()
     assert [(one.state, one.counts["frame"], one.chains) for one in now.jobs] == [
         ("finished", (FRAMES, FRAMES), (2, 2))
     ]
@@ -110,13 +114,13 @@ def test_the_look_shows_who_does_what_and_whose_frames_came(share, tmp_path, sty
 def test_a_dead_node_is_dead_and_what_failed_is_named(share, clip, style):
     create(share, clip, style, name="film")
     node = start_node(share, "--job", "film", "--forever")
-    lookout = SnapshotReader(share, "film")
-    wait_for(lambda: any(one.state == NodeStatus.BUSY for one in lookout.look().nodes), 60)
+    reader = SnapshotReader(share, "film")
+    wait_for(lambda: any(one.state == NodeStatus.BUSY for one in reader.read().nodes), 60)
     for pid in subprocess.run(["pgrep", "-P", str(node.pid)], capture_output=True, text=True).stdout.split():
         subprocess.run(["kill", "-KILL", pid])
     node.send_signal(signal.SIGKILL)
     node.communicate()
-    assert [one.state for one in lookout.look().nodes] == [NodeStatus.DEAD]
+    assert [one.state for one in reader.read().nodes] == [NodeStatus.DEAD]
 
 
 def spoiled(share, clip, style):
@@ -156,7 +160,7 @@ def test_the_screen_shows_it_and_its_keys_work(share, clip, style):
 def test_the_node_under_the_cursor_is_drained(share, clip, style):
     create(share, clip, style, name="film")
     node = start_node(share, "--forever")
-    wait_for(lambda: SnapshotReader(share).look().nodes)
+    wait_for(lambda: SnapshotReader(share).read().nodes)
 
     async def session():
         app = StatusApp(SnapshotReader(share), every=0.2)
@@ -175,12 +179,12 @@ def test_the_node_under_the_cursor_is_drained(share, clip, style):
 def test_what_keys_write_has_the_modes_of_the_share_though_it_was_opened_to_look(share, clip, style):
     job, root = create(share, clip, style, name="film"), share.layout.root
     root.chmod(0o770)
-    lookout = SnapshotReader(open_share(root, read_only=True))
-    assert lookout.pause_or_resume() == ["film is paused"]
-    lookout.drain("host-1-0123abcd")
+    reader = SnapshotReader(open_share(root, read_only=True))
+    assert reader.pause_or_resume() == ["film is paused"]
+    reader.drain("host-1-0123abcd")
     made = {
         path: stat.S_IMODE(path.stat().st_mode)
-        for path in (job.layout.mark("paused"), share.layout.orders, *share.layout.orders.iterdir())
+        for path in (job.layout.flag("paused"), share.layout.control, *share.layout.control.iterdir())
     }
     assert sorted(made.values()) == [0o660, 0o660, 0o770]
 
@@ -190,7 +194,7 @@ def test_key_that_cannot_be_followed_is_answered_with_the_reason(share, clip, st
     assert work(job)
     frame = job.layout.result(frame_task(3))
     frame.unlink()
-    brought(share.layout.root, JobArtifacts(job).spec.video).unlink()
+    resolve_input(share.layout.root, JobArtifacts(job).spec.video).unlink()
 
     async def session():
         app = StatusApp(SnapshotReader(open_share(share.layout.root, read_only=True)), every=0.2)
@@ -206,7 +210,7 @@ def test_key_that_cannot_be_followed_is_answered_with_the_reason(share, clip, st
         assert app.return_code == 0
 
     asyncio.run(session())
-    assert "finished" in job.marks()
+    assert "finished" in job.flags()
 
 
 def test_without_a_terminal_there_are_lines_and_json_for_scripts(share, clip, style):
@@ -242,5 +246,5 @@ def test_watching_ends_with_the_job(share, clip, style):
 def test_lines_name_complaints(share, clip, style):
     create(share, clip, style, name="film")
     share.layout.name("strange").touch()
-    told = lines(SnapshotReader(share).look())
+    told = lines(SnapshotReader(share).read())
     assert len(told) == 2 and told[1].startswith("error: ") and "strange" in told[1]

@@ -136,7 +136,7 @@ def test_installed_fav_makes_a_film_of_its_own_sample_with_a_style_that_ships(ou
         "run",
         "clip.mp4",
         "wave",
-        "--test",
+        "--frames",
         6,
         "--width",
         64,
@@ -195,7 +195,7 @@ def test_job_is_made_with_a_style_that_ships(share, clip):
         ("run", ["s", "clip.mp4", "wave"], False),
         ("run", ["--nodes", "2", "clip.mp4", "wave"], True),
         ("submit", ["clip.mp4", "wave", "--name", "x"], True),
-        ("submit", ["s", "clip.mp4", "--strict", "wave"], False),
+        ("submit", ["s", "clip.mp4", "--bit-exact", "wave"], False),
         ("prioritize", ["job", "5"], True),
         ("prioritize", ["job", "--", "-5"], True),
         ("prioritize", ["s", "job", "5"], False),
@@ -249,7 +249,7 @@ def test_commands_work_in_the_shared_directory_of_the_environment(share, tmp_pat
     monkeypatch.setenv("FAV_SHARE", str(share.layout.root))
     call = lambda group, *words: CliRunner().invoke(group, words)
     for group in (coordinator.main, main):
-        assert call(group, "pause", "toy").output == "toy: paused; coordinator.py resume goes on\n"
+        assert call(group, "pause", "toy").output == "toy: paused; coordinator.py resume continues it\n"
         assert call(group, "resume").output == "toy: goes on\n"
         assert call(group, "prioritize", "toy", "3").output == "toy: priority 3\n"
         assert call(group, "nodes").output == "no nodes\n"

@@ -17,9 +17,9 @@ from click.testing import CliRunner
 import coordinator
 from fav.errors import FavError
 from fav.pipeline.artifacts import JobArtifacts
-from fav.pipeline.disk_space import DiskUsage, room_for
+from fav.pipeline.disk_space import DiskUsage, required_space
 from fav.pipeline.spec import JobSpec
-from fav.stylize.blend import blend, with_colors_of
+from fav.stylize.blend import blend, transfer_chroma
 from fav.stylize.postprocess import check_mask, mask_frames
 from fav.stylize.settings import network_size
 from fav.util.images import resize
@@ -39,7 +39,7 @@ SIZE = (96, 64)
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory, clip, style):
     """A finished job of the default options: the first frames of the clip."""
-    job = create(open_share(tmp_path_factory.mktemp("plain")), clip, style, test=COUNT)
+    job = create(open_share(tmp_path_factory.mktemp("plain")), clip, style, frames=COUNT)
     assert work(job)
     return job
 
@@ -85,9 +85,9 @@ def test_strength_one_is_the_plain_film_and_strength_zero_the_source(plain, sour
 def test_job_with_strength_and_colors_makes_what_stitch_makes_of_a_plain_job(
     plain, sources, clip, style, share, tmp_path
 ):
-    job = create(share, clip, style, test=COUNT, strength=0.5, preserve_colors=True)
+    job = create(share, clip, style, frames=COUNT, strength=0.5, preserve_colors=True)
     assert work(job)
-    expected = [blend(source, with_colors_of(frame, source), 0.5) for source, frame in zip(sources, frames_of(plain))]
+    expected = [blend(source, transfer_chroma(frame, source), 0.5) for source, frame in zip(sources, frames_of(plain))]
     assert film_of(job).read_bytes() == film_bytes(plain, clip, expected, tmp_path / "expected.mp4")
     assert film_of(job).read_bytes() == restitched(plain, "--strength", 0.5, "--preserve-colors")
     assert restitched(job, "--strength", 1, "--no-preserve-colors") == film_of(plain).read_bytes()
@@ -95,7 +95,7 @@ def test_job_with_strength_and_colors_makes_what_stitch_makes_of_a_plain_job(
 
 def test_published_frames_of_such_a_job_are_those_of_a_plain_one(plain, clip, style, share, tmp_path):
     white = picture(tmp_path / "mask.png", np.full((64, 96), 99))
-    job = create(share, clip, style, test=COUNT, strength=0.3, preserve_colors=True, mask=white)
+    job = create(share, clip, style, frames=COUNT, strength=0.3, preserve_colors=True, mask=white)
     assert work(job)
     assert all(np.array_equal(a, b) for a, b in zip(frames_of(job), frames_of(plain), strict=True))
 
@@ -116,7 +116,7 @@ def test_mask_is_white_where_the_style_is_seen(plain, sources, clip, style, shar
     levels = np.zeros((64, 96))
     levels[:, :48] = 255
     mask = picture(tmp_path / "half.png", levels)
-    job = create(share, clip, style, test=COUNT, mask=mask)
+    job = create(share, clip, style, frames=COUNT, mask=mask)
     mask.unlink()  # the job has its own
     assert work(job)
     halves = [np.hstack([frame[:, :48], source[:, 48:]]) for frame, source in zip(frames_of(plain), sources)]
@@ -159,19 +159,19 @@ def test_mask_that_ends_before_the_film_is_told_with_its_cure(tmp_path):
         picture(tmp_path / f"mask_{number}.png", np.full((4, 4), number))
     masks = mask_frames(tmp_path / "mask_%d.png", (4, 4), start=1)
     assert [int(next(masks)[0, 0]) for _ in range(2)] == [1, 2]
-    with pytest.raises(FavError, match="picture for frame 3, got only 3 frames.*coordinator.py stitch"):
+    with pytest.raises(FavError, match="picture for frame 3, got only 3 frames.*`stitch SHARED JOB --mask MASK`"):
         next(masks)
 
 
 def test_larger_strokes_are_painted_on_smaller_frames_and_shown_at_the_films_size(clip, style, share, tmp_path):
-    job = create(share, clip, style, test=COUNT, style_scale=2.0)
+    job = create(share, clip, style, frames=COUNT, style_scale=2.0)
     assert work(job)
     assert {frame.shape for frame in frames_of(job)} == {(32, 48, 3)}
     assert films.probe(film_of(job), "stream=width,height") == "96,64"
     shown = [resize(frame, SIZE) for frame in frames_of(job)]
     assert restitched(job) == film_of(job).read_bytes()
     assert film_of(job).read_bytes() == film_bytes(job, clip, shown, tmp_path / "shown.mp4")
-    small = create(share, clip, style, test=COUNT, width=48, name="small")
+    small = create(share, clip, style, frames=COUNT, width=48, name="small")
     assert work(small)
     assert all(np.array_equal(a, b) for a, b in zip(frames_of(job), frames_of(small), strict=True))
 
@@ -182,7 +182,7 @@ def test_network_runs_at_the_films_size_over_the_scale_of_strokes(scale, size):
 
 
 def test_smallest_film_with_the_largest_strokes_is_made(clip, style, share):
-    job = create(share, clip, style, test=2, width=16, style_scale=4.0)
+    job = create(share, clip, style, frames=2, width=16, style_scale=4.0)
     assert work(job)
     assert {frame.shape for frame in frames_of(job)} == {(3, 4, 3)}
 
@@ -192,7 +192,7 @@ def test_killed_node_goes_on_to_the_same_film_with_all_controls(clip, style, sha
     levels = np.zeros((10, 10))
     levels[:, :5] = 200
     controls = dict(
-        test=8, strength=0.7, preserve_colors=True, style_scale=2.0, mask=picture(tmp_path / "mask.png", levels)
+        frames=8, strength=0.7, preserve_colors=True, style_scale=2.0, mask=picture(tmp_path / "mask.png", levels)
     )
     undisturbed, job = (create(share, clip, style, name=name, **controls) for name in ("undisturbed", "killed"))
     assert work(undisturbed)
@@ -206,7 +206,7 @@ def test_killed_node_goes_on_to_the_same_film_with_all_controls(clip, style, sha
     assert film_of(job).read_bytes() == film_of(undisturbed).read_bytes()
     alone = tmp_path / "alone.mp4"
     words = [
-        "--test",
+        "--frames",
         "8",
         "--strength",
         "0.7",
@@ -227,7 +227,7 @@ def test_controls_are_recorded_and_others_are_refused_with_the_cure(share, clip,
     job = create(share, clip, style, strength=0.4, mask=mask, style_scale=2.0, name="job")
     spec = JobSpec.from_json(job.manifest.spec)
     assert (spec.strength, spec.style_scale, spec.preserve_colors) == (0.4, 2.0, False)
-    assert spec.finish(share.layout.root).mask.read_bytes() == mask.read_bytes()
+    assert spec.postprocess_settings(share.layout.root).mask.read_bytes() == mask.read_bytes()
     submit = ("submit", share.layout.root, clip, style, "--name", "job")
     told_name(call(*submit, "--strength", 0.4, "--mask", mask, "--style-scale", 2))
     stitch = f"coordinator.py stitch {share.layout.root} job"
@@ -259,9 +259,13 @@ def test_estimate_of_room_counts_a_masks_images_and_published_frames_at_their_si
         create(share, clip, style, name=name, **options)
     plain, masked, fine = rooms
     assert masked.files == plain.files + films.FRAMES
-    frames_alone = room_for(films.FRAMES, (192, 128), film_size=SIZE)
-    assert fine.size - plain.size == frames_alone.size - room_for(films.FRAMES, SIZE).size
-    assert room_for(films.FRAMES, (192, 128)).size > frames_alone.size > plain.size + 2 * films.FRAMES * 2.5 * 96 * 64
+    frames_alone = required_space(films.FRAMES, (192, 128), film_size=SIZE)
+    assert fine.size - plain.size == frames_alone.size - required_space(films.FRAMES, SIZE).size
+    assert (
+        required_space(films.FRAMES, (192, 128)).size
+        > frames_alone.size
+        > plain.size + 2 * films.FRAMES * 2.5 * 96 * 64
+    )
 
 
 def test_mask_and_no_mask_exclude_each_other(plain, tmp_path):
@@ -272,8 +276,8 @@ def test_mask_and_no_mask_exclude_each_other(plain, tmp_path):
     {"strength": 1.5}, {"strength": float("nan")}, {"strength": "1"}, {"preserve_colors": 1}, {"preserve_colors": None},
     {"style_scale": 0}, {"style_scale": 5}, {"mask": "/etc/passwd"}, {"mask": "../mask.png"}, {"mask": 3},
     {"mix": None}, {"mix": ["a"]}, {"mix_weights": [0.5]},
-    {"mix": ["../a"], "mix_prints": ["1"], "mix_weights": [0.5]}, {"mix": ["a"], "mix_prints": ["1"], "mix_weights": [1]},
-    {"mix": ["a"], "mix_prints": ["1"], "mix_weights": ["nan"]}, {"mix": 7},
+    {"mix": ["../a"], "mix_hashes": ["1"], "mix_weights": [0.5]}, {"mix": ["a"], "mix_hashes": ["1"], "mix_weights": [1]},
+    {"mix": ["a"], "mix_hashes": ["1"], "mix_weights": ["nan"]}, {"mix": 7},
 ])  # fmt: skip
 def test_record_with_controls_that_make_no_sense_is_refused(change):
     with pytest.raises(FavError):

@@ -32,7 +32,7 @@ def test_missing_frames_are_the_source_and_the_others_those_of_the_film(share, c
     path = share.layout.root / "film.preview.mp4"
     assert int(probe(path, "stream=nb_read_frames")) == FRAMES and probe(path, "stream=codec_name", "a:0") == "aac"
     artifacts = JobArtifacts(job)
-    artifacts.refresh()
+    artifacts.load_new_segments()
     with FrameReader(clip) as reader, decode(path) as shown:
         for number, decoded in enumerate(shown):
             source = reader.read(number, artifacts.timeline.index)
@@ -42,7 +42,7 @@ def test_missing_frames_are_the_source_and_the_others_those_of_the_film(share, c
 
 
 def test_it_goes_as_far_as_the_index_and_is_replaced_each_time(share, clip, style, monkeypatch):
-    monkeypatch.setattr("fav.stylize.indexing.PIECE", 8)
+    monkeypatch.setattr("fav.stylize.indexing.SEGMENT_FRAMES", 8)
     from fav.pipeline.plan import make_plan
     from shared import results
     from shared.heartbeat import temporary_member

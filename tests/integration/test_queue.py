@@ -90,7 +90,7 @@ def test_paused_jobs_are_laid_down_and_resumed(share, root):
     call(share, "resume")
     wait_for(lambda: done(job) > before)
     (output,) = leave(node)
-    assert "paused; coordinator.py resume goes on" in output and "goes on" in output
+    assert "paused; coordinator.py resume continues it" in output and "goes on" in output
 
 
 def test_a_job_added_while_nodes_wait_is_begun_soon(share, root):
@@ -99,7 +99,7 @@ def test_a_job_added_while_nodes_wait_is_begun_soon(share, root):
     time.sleep(1.5)  # imports and all: the node waits
     job = toy.create(share, "toy", chains=1, length=3)
     with temporary_member(share) as operator:
-        ChangeNotifier(operator).ring()
+        ChangeNotifier(operator).notify()
     began = time.monotonic()
     wait_for(lambda: done(job) > 0, 20)
     print(f"begun after {time.monotonic() - began:.2f} s")
@@ -110,8 +110,8 @@ def test_a_job_added_while_nodes_wait_is_begun_soon(share, root):
 def test_a_priority_that_is_none_counts_as_ordinary(share, word):
     job = toy.create(share, "toy", chains=1, length=1)
     with temporary_member(share) as node:
-        job.mark(node, "priority", word)
-    assert job.priority(job.marks()) == 0
+        job.set_flag(node, "priority", word)
+    assert job.priority(job.flags()) == 0
 
 
 def test_the_last_word_on_priority_counts_and_finished_jobs_are_not_paused(share):
@@ -119,7 +119,7 @@ def test_the_last_word_on_priority_counts_and_finished_jobs_are_not_paused(share
     job = find_job(share, "toy")
     call(share, "prioritize", "toy", "7")
     call(share, "prioritize", "toy", "--", "-3")
-    assert job.priority(job.marks()) == -3 and [one.name for one in all_jobs(share)] == ["toy"]
+    assert job.priority(job.flags()) == -3 and [one.name for one in all_jobs(share)] == ["toy"]
     call(share, "cancel", "toy")
     made = CliRunner().invoke(coordinator.main, ["pause", str(share.layout.root), "toy"])
     assert made.exit_code == 2 and "the job is over" in made.output

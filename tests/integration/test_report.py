@@ -11,7 +11,7 @@ from click.testing import CliRunner
 import coordinator
 from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.task_names import frame_task
-from fav.report.data import gather
+from fav.report.data import collect
 from fav.report.html import shown_frames
 from fav.video import FrameReader
 from shared import results
@@ -58,7 +58,7 @@ def browser(tmp_path_factory):
 
 def test_facts_are_what_was_published(report):
     job, _ = report
-    facts = gather(job)
+    facts = collect(job)
     assert facts.state == "finished"
     assert sorted(one.number for one in facts.of("frame")) == list(range(FRAMES)) and facts.of("flow") == []
     assert facts.cuts == [CUT] and facts.stitched is not None and facts.created <= facts.indexed <= facts.stitched
@@ -95,7 +95,7 @@ def test_slider_moves_and_numbers_are_those_of_the_job(report, browser):
     shown = [figure.get_attribute("data-frame") for figure in find("figure") if figure.is_displayed()]
     assert shown == [str(FRAMES - 1)]
     cells = [cell.text for cell in find("table.rows tbody tr:first-child td")]
-    assert cells[1] == str(FRAMES) and cells[0] == gather(job).done[0].node
+    assert cells[1] == str(FRAMES) and cells[0] == collect(job).done[0].node
 
 
 def test_the_film_is_on_the_right_and_the_source_on_the_left(report, browser, clip):
@@ -106,7 +106,7 @@ def test_the_film_is_on_the_right_and_the_source_on_the_left(report, browser, cl
     shot = browser.find_element(By.CSS_SELECTOR, "figure.shown .stack").screenshot_as_png
     seen = cv2.imdecode(np.frombuffer(shot, np.uint8), cv2.IMREAD_COLOR)
     artifacts = JobArtifacts(job)
-    artifacts.refresh()
+    artifacts.load_new_segments()
     with FrameReader(clip) as reader:
         halves = reader.read(0, artifacts.timeline.index), artifacts.frame(0)
     seen = cv2.resize(seen, (96, 64), interpolation=cv2.INTER_AREA).astype(int)
@@ -126,14 +126,14 @@ def test_a_job_without_frames_is_refused_and_an_explicit_name_never_replaced(sha
 
 
 def test_an_unfinished_job_has_a_page_too_and_a_damaged_result_is_left_out(share, clip, style):
-    job = create(share, clip, style, test=6)
+    job = create(share, clip, style, frames=6)
     assert work(job)
     path = job.layout.result(frame_task(2))
     data = path.read_bytes()
     path.unlink()
     path.write_bytes(data[:60])
     shutil.rmtree(job.layout.results / "stitch")
-    facts = gather(job)
+    facts = collect(job)
     assert facts.stitched is None and [one.number for one in sorted(facts.of("frame"), key=lambda one: one.number)] == [
         0,
         1,
@@ -141,4 +141,4 @@ def test_an_unfinished_job_has_a_page_too_and_a_damaged_result_is_left_out(share
         4,
         5,
     ]
-    assert results.head(job, frame_task(1), 8)[0] == b"\x89PNG\r\n\x1a\n"
+    assert results.read_head(job, frame_task(1), 8)[0] == b"\x89PNG\r\n\x1a\n"

@@ -90,14 +90,14 @@ def operations_per_task(share, tasks: int) -> Counter:
     name, seen = f"of-{tasks}", []
 
     class Watched(EmptyPlan):
-        def run(self, task, tick):
+        def run(self, task, report_progress):
             seen.append(Counter(counted(self.node)))
-            return super().run(task, tick)
+            return super().run(task, report_progress)
 
     node = join(share)
     create(node, name, tasks, chain=50)
     work(node, Watched, name)
-    node.leave()  # who is not alone rings a bell for the others, too
+    node.leave()  # who is not alone notifies the others, too
     assert len(seen) == tasks + 1  # and the one that tells of the end
     return Counter({name: number / (tasks - 1) for name, number in (seen[tasks - 1] - seen[0]).items()})
 
@@ -112,12 +112,12 @@ def test_no_room_but_the_results_fills_up_with_the_tasks(share, root, node):
     fullest = Counter()
 
     class Watched(EmptyPlan):
-        def run(self, task, tick):
+        def run(self, task, report_progress):
             if task.number % 100 == 0:
                 for room, _, files in os.walk(root):
                     kind = "results" if "results" in Path(room).parts else Path(room).name
                     fullest[kind] = max(fullest[kind], len(files))
-            return super().run(task, tick)
+            return super().run(task, report_progress)
 
     create(node, "job", 1200, chain=50)
     work(node, Watched, "job")
@@ -143,7 +143,7 @@ def test_node_does_not_wait_while_more_is_open_than_it_has_looked_at(share, node
                     other.claim(task)
             return iter(tasks)
 
-        def run(self, task, tick):
+        def run(self, task, report_progress):
             raise StopRequested("enough")
 
     report = work(node, Overtaken, "wide")
@@ -156,15 +156,15 @@ def cost_of_frames(share, name: str, frames: int, shot: int, most: int = 120) ->
     seen = []
 
     class Watched(LimitedPlan):
-        def run(self, task, tick):
+        def run(self, task, report_progress):
             seen.append((counted(self.node).total(), count[0]))
-            return super().run(task, tick)
+            return super().run(task, report_progress)
 
     make_film(share, frames, shot, name)
     node = join(share)
     with steps() as count:
         work(node, lambda job, node: Watched(job, node, most), name)
-    node.leave()  # who is not alone rings a bell for the others, too
+    node.leave()  # who is not alone notifies the others, too
     assert len(seen) == most + 1
     (operations, before), (more_operations, after) = seen[0], seen[-1]
     return (more_operations - operations) / most, (after - before) / most
@@ -197,33 +197,33 @@ def test_shots_that_are_done_are_passed_once():
     timeline = Timeline()
     for start in range(0, 20_000, 100):
         timeline.add(piece(start, 20_000, 10))
-    next(timeline.unfinished())
-    for run in timeline.runs[:-1]:
+    next(timeline.pending_chains())
+    for run in timeline.chains[:-1]:
         run.done = len(run)
-    assert list(timeline.unfinished()) == timeline.runs[-1:]
+    assert list(timeline.pending_chains()) == timeline.chains[-1:]
     with steps() as count:
-        assert list(islice(timeline.unfinished(), 20)) == timeline.runs[-1:]
-        list(timeline.unfinished())
+        assert list(islice(timeline.pending_chains(), 20)) == timeline.chains[-1:]
+        list(timeline.pending_chains())
     assert count[0] > 1999  # the dead are dropped in the first of them
     with steps() as count:
-        assert list(timeline.unfinished()) == timeline.runs[-1:]
+        assert list(timeline.pending_chains()) == timeline.chains[-1:]
     assert count[0] < 20
 
 
 @pytest.mark.parametrize("backward", [False, True])
 def test_survey_counts_what_is_done_of_shots_that_go_over_from_one_directory_to_the_next(share, backward):
-    job = make_film(share, 3000, 700, backward=backward)
+    job = make_film(share, 3000, 700, reverse=backward)
     paint(job, range(600, 2500))
     artifacts = JobArtifacts(job)
-    artifacts.refresh()
-    artifacts.survey()
-    assert [run.done for run in artifacts.timeline.runs] == (
+    artifacts.load_new_segments()
+    artifacts.count_all()
+    assert [run.done for run in artifacts.timeline.chains] == (
         [100, 700, 700, 0, 0] if backward else [0, 700, 700, 400, 0]
     )
     paint(job, range(2500, 3000)) if not backward else paint(job, range(0, 600))
-    again = artifacts.timeline.runs[0 if backward else 3]
-    artifacts.advance(again)
-    assert again.left == 0
+    again = artifacts.timeline.chains[0 if backward else 3]
+    artifacts.count_from(again)
+    assert again.remaining == 0
 
 
 def most_memory(job: Job) -> int:
@@ -231,9 +231,11 @@ def most_memory(job: Job) -> int:
     tracemalloc.start()
     try:
         artifacts = JobArtifacts(job)
-        artifacts.refresh()
-        artifacts.survey()
-        assert len(artifacts.timeline.index) == artifacts.timeline.known and next(artifacts.timeline.unfinished())
+        artifacts.load_new_segments()
+        artifacts.count_all()
+        assert len(artifacts.timeline.index) == artifacts.timeline.indexed_frames and next(
+            artifacts.timeline.pending_chains()
+        )
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -255,7 +257,7 @@ def looks(share, frames: int) -> list[int]:
     follower = ProgressTracker(job)
     for _ in range(3):
         before = share.system.os.total
-        assert follower.look(at_once=True)[:2] == (frames - 100, frames)
+        assert follower.poll(at_once=True)[:2] == (frames - 100, frames)
         found.append(share.system.os.total - before)
     return found
 
@@ -283,13 +285,13 @@ def test_what_a_film_lacks_is_told_by_names_without_reading_its_index(share):
 def test_film_is_counted_right_while_its_index_and_its_directories_fill_up(share):
     job = make_film(share, 2500, 100, indexed=False)
     follower = ProgressTracker(job)
-    assert follower.look(at_once=True)[:2] == (0, None)
+    assert follower.poll(at_once=True)[:2] == (0, None)
     put_index(job, range(0, 1300), 2500, 100)
     paint(job, range(1250))
-    assert follower.look(at_once=True)[:2] == (1250, None)
+    assert follower.poll(at_once=True)[:2] == (1250, None)
     put_index(job, range(1300, 2500), 2500, 100)
     paint(job, range(2000, 2500))
-    assert follower.look(at_once=True)[:2] == (1750, 2500)
+    assert follower.poll(at_once=True)[:2] == (1750, 2500)
     paint(job, range(1250, 2000))
-    assert follower.look(at_once=True)[:2] == (2500, 2500)
+    assert follower.poll(at_once=True)[:2] == (2500, 2500)
     assert claimed(job) == {}

@@ -104,11 +104,11 @@ def test_when_the_time_is_over_the_same_slurm_job_goes_on_later(slurm, job, expe
     )
     wait_for(lambda: frames(job) > 2, PATIENCE_S)
     with temporary_member(job.share) as operator:
-        job.mark(operator, "paused")
+        job.set_flag(operator, "paused")
     minutes = math.ceil((time.monotonic() - began + 30) / 60)
     slurm.call("scontrol", "update", f"JobId={number}_1", f"TimeLimit={minutes}")
     wait_for(lambda: "stopping after" in slurm.said(number), 180)
-    job.unmark("paused")
+    job.clear_flag("paused")
     slurm.hurry(f"{number}_1", "TimeLimit=60")
     wait_for(lambda: over(slurm, number), PATIENCE_S)
     assert film_of(job).read_bytes() == expected, slurm.said(number)

@@ -15,7 +15,7 @@ from fav.monitor.schema import nodes_schema, snapshot_schema
 from fav.monitor.snapshot import JobStatus, NodeStatus, SnapshotReader, status_of
 from fav.monitor.text import lines
 from fav.pipeline.task_names import frame_task
-from fav.report.data import gather
+from fav.report.data import collect
 from fav.report.html import summary
 from fav.util.images import encode_png
 from shared import attempts, control
@@ -78,15 +78,15 @@ def moment(share, monkeypatch):
         "dead": dead(share),
     }
     half_done(share, nodes["busy"])
-    make_film(share, 200, 100, "other").layout.mark("paused").touch()
+    make_film(share, 200, 100, "other").layout.flag("paused").touch()
     make_film(share, 200, 100, "third")
     job = make_film(share, 200, 100, "spoiled")
     for _ in range(3):
         attempts.record(nodes["busy"], job, frame_task(3), "raised", "Traceback\nValueError: three", attempts.nonce())
-    control.give(share, nodes["draining"].identity.incarnation, ControlCommand.DRAIN)
-    control.give(share, nodes["stopping"].identity.incarnation, ControlCommand.STOP)
+    control.send(share, nodes["draining"].identity.incarnation, ControlCommand.DRAIN)
+    control.send(share, nodes["stopping"].identity.incarnation, ControlCommand.STOP)
     long_ago = share.now() - 300
-    os.utime(nodes["silent"].heart, (long_ago, long_ago))
+    os.utime(nodes["silent"].heartbeat_file, (long_ago, long_ago))
     return {node.identity.incarnation: word for word, node in nodes.items()}
 
 
@@ -104,13 +104,13 @@ def test_all_views_say_the_same_word_of_each_node_and_job(share, moment):
     assert {node["node"]: node["state"] for node in record["nodes"]} == moment
     table = [line.strip("│ ").split("│") for line in call(share, "nodes").splitlines() if "│" in line]
     assert {row[0].strip(): row[-1].strip() for row in table} == moment
-    watched = lines(SnapshotReader(open_share(share.layout.root, read_only=True)).look())
+    watched = lines(SnapshotReader(open_share(share.layout.root, read_only=True)).read())
     assert (
         dict(re.fullmatch(r"node (\S+): (\w+)", line).groups() for line in watched if line.startswith("node "))
         == moment
     )
     assert dict(re.match(r"(\w+): ([\w ]+)", line).groups() for line in watched if not line.startswith("node ")) == JOBS
-    assert summary(gather(find_job(share, "film")))["state"] == JOBS["film"]
+    assert summary(collect(find_job(share, "film")))["state"] == JOBS["film"]
 
 
 def test_node_is_busy_though_another_job_is_asked_for(share, node):
@@ -122,38 +122,38 @@ def test_node_is_busy_though_another_job_is_asked_for(share, node):
 
 def test_heartbeat_that_was_seen_to_change_is_young_whatever_the_clocks_say(share):
     far, reader = join(share, host="far-away"), SnapshotReader(share)
-    os.utime(far.heart, (1e9, 1e9))
-    assert reader.look().nodes[0].state == NodeStatus.SILENT
-    os.utime(far.heart, (1e9 + 4, 1e9 + 4))
-    (one,) = reader.look().nodes
+    os.utime(far.heartbeat_file, (1e9, 1e9))
+    assert reader.read().nodes[0].state == NodeStatus.SILENT
+    os.utime(far.heartbeat_file, (1e9 + 4, 1e9 + 4))
+    (one,) = reader.read().nodes
     assert one.state == NodeStatus.WAITING and one.heard_s < 4
 
 
-@pytest.mark.parametrize("marks, claims, failed, alive, word", [
+@pytest.mark.parametrize("flags, claims, failed, alive, word", [
     ({"finished", "paused"}, ["frame.0000001"], [], True, JobStatus.FINISHED), ({"cancelled"}, [], [], True, JobStatus.CANCELLED),
     ({"paused"}, ["frame.0000001"], [], True, JobStatus.PAUSED), ({"priority"}, ["frame.0000001"], ["frame.0000003"], True, JobStatus.RUNNING),
     (set(), [], ["frame.0000003"], True, JobStatus.FAILED), (set(), [], ["measure.0000000"], True, JobStatus.STARTING),
     (set(), [], [], False, JobStatus.WAITING)])  # fmt: skip
-def test_job_has_one_state(marks, claims, failed, alive, word):
-    assert status_of(marks, claims, failed, alive) == word
+def test_job_has_one_state(flags, claims, failed, alive, word):
+    assert status_of(flags, claims, failed, alive) == word
 
 
 # ---- one estimate of the time left
 def test_all_views_say_the_same_time_left(share, node):
     job = half_done(share, node)
     follower = ProgressTracker(job)
-    assert follower.look(at_once=True) == (100, 200, None, None)
+    assert follower.poll(at_once=True) == (100, 200, None, None)
     for shot in (0, 100):
         paint_at(job, shot + 50, 1e9 + FRAME_S * 50)
     left = pytest.approx(49 * FRAME_S, rel=0.05)  # two nodes paint a shot each; and the film is stitched
     rate = pytest.approx(2 / FRAME_S, rel=0.05)
-    assert follower.look(at_once=True) == (102, 200, rate, left)
+    assert follower.poll(at_once=True) == (102, 200, rate, left)
     (told,) = json.loads(call(share, "status", "--json"))["jobs"]
     assert (told["rate"], told["left"]) == (rate, left)
-    (now,) = SnapshotReader(share).look().jobs
+    (now,) = SnapshotReader(share).read().jobs
     assert (now.rate, now.left) == (rate, left)
     assert "102 of 200  1.00 a second, 1 min 40 s left" in call(share, "status")
-    assert "102 of 200 frames, 1.00 a second, 1 min 40 s left" in "\n".join(lines(SnapshotReader(share).look()))
+    assert "102 of 200 frames, 1.00 a second, 1 min 40 s left" in "\n".join(lines(SnapshotReader(share).read()))
 
 
 # ---- what scripts read
@@ -261,7 +261,7 @@ def test_looking_changes_nothing_though_the_share_could_be_written_to(share, mom
         }
 
     before = state()
-    SnapshotReader(share).look()
+    SnapshotReader(share).read()
     SnapshotReader(share).nodes()
     assert state() == before
 
@@ -273,9 +273,9 @@ def test_looking_again_costs_the_same_whatever_the_length_of_the_film(root):
     for frames in (1000, 8000):
         paint(make_film(share, frames, 100, f"of-{frames}"), range(frames - 100))
         reader = SnapshotReader(share, f"of-{frames}")
-        reader.look()
+        reader.read()
         before = share.system.os.total
-        reader.look()
+        reader.read()
         costs.append(share.system.os.total - before)
     assert costs[1] - costs[0] <= 20, costs  # the other job's claims
 
@@ -294,7 +294,7 @@ ODD = {
 def test_command_that_could_not_read_a_job_does_the_rest_and_says_so_by_its_exit_code(share, odd, words):
     job = make_film(share, 10, 10)
     with temporary_member(share) as operator:
-        job.mark(operator, "cancelled")
+        job.set_flag(operator, "cancelled")
     name, *options = words.split()
     line = [name, str(share.layout.root), *options]
     whole = CliRunner().invoke(coordinator.main, line)

@@ -23,7 +23,7 @@ import pytest
 from shared import attempts
 from shared.claims import claimed
 from shared.jobs import Job, all_jobs
-from shared.settings import SHORTEST_LEASE_S
+from shared.settings import MIN_LEASE_S
 from shared.shared_dir import SharedDir, open_share
 from tests.helpers import video_jobs as films
 from tests.helpers.checkout import ROOT
@@ -111,7 +111,7 @@ class Soak:
     def run(self, job: Job) -> None:
         """Kill and join until the film is finished."""
         end = time.monotonic() + PATIENCE_S
-        while "finished" not in job.marks():
+        while "finished" not in job.flags():
             assert time.monotonic() < end, f"{job.name} is not finished after {PATIENCE_S:g} s; see {self.log}"
             self.keep_company()
             # Else a slow machine would have no node that lives long enough to start; what the dead have claimed is no sign.
@@ -164,7 +164,7 @@ def test_films_made_while_nodes_are_killed_all_the_time_are_the_undisturbed_one(
     seed = int(os.environ.get("FAV_SOAK_SEED", random.randrange(10**6)))
     print(f"\nFAV_SOAK_SEED={seed}")
     clip = films.make_clip(tmp_path / "clip.mp4")
-    options = {"lease": SHORTEST_LEASE_S, "threads": 1, "scale": 3.0}  # large enough for deaths in the midst of a frame
+    options = {"lease": MIN_LEASE_S, "threads": 1, "scale": 3.0}  # large enough for deaths in the midst of a frame
     (tmp_path / "calm").mkdir()
     calm = create(open_share(tmp_path / "calm"), clip, style, **options)
     assert work(calm)
@@ -205,7 +205,7 @@ def test_films_made_while_nodes_are_killed_all_the_time_are_the_undisturbed_one(
         print(f"{'slowest recovery, seconds':32}{slowest:8.1f}  (killed at {death.clock}: {', '.join(death.tasks)})")
         print(f"{'  of it without a worker up':32}{death.alone:8.1f}")
     assert not any(claimed(job) for job in all_jobs(share))
-    assert not any(os.listdir(room) for room in (share.layout.nodes, share.layout.bell))
+    assert not any(os.listdir(room) for room in (share.layout.nodes, share.layout.notify))
     assert (
         soak.counts["executions that came to nothing"] <= 2 * soak.counts["kills"]
     )  # at a hand-over a node holds two claims

@@ -164,7 +164,7 @@ def test_one_table_tells_what_is_wrong_where_and_nothing_starts(network, operato
         hangs = f"127.0.0.1 port={silent.getsockname()[1]}"
         operator.hosts("good", "refuses", "changed", "nowhere.invalid", hangs)
         code, said = operator.run()
-    assert code == 2 and "4 of 5 that are not" in said and "--skip-unfit" in said, said
+    assert code == 2 and "4 of 5 that are not" in said and "--skip-failed-hosts" in said, said
     told = {line.split("│")[1].strip(): line.split("│")[2] for line in said.splitlines() if line.count("│") == 3}
     assert (
         "nothing" in told["good"] and "refuses the connection" in told["refuses"] and "ssh-keygen -R" in told["changed"]
@@ -180,7 +180,7 @@ def wrong(operator: Operator, line: str) -> str:
     """What the preflight has against a host."""
     job = operator.job or create(operator.share, operator.video, operator.style, name="film")
     hosts = read_hosts(line, "hosts.txt")
-    found = HostChecker(job, "auto").look(hosts)[hosts[0]]
+    found = HostChecker(job, "auto").check(hosts)[hosts[0]]
     return "\n".join(found.wrong) if isinstance(found, HostRejected) else ""
 
 
@@ -240,7 +240,7 @@ def test_host_that_dies_in_the_midst_costs_nothing(network, operator, long, styl
     servers = {name: network.host(name) for name in ("anton", "berta")}
     network.host("off").kill()
     operator.hosts(*servers, "off")
-    run = operator.start("--skip-unfit")
+    run = operator.start("--skip-failed-hosts")
     wait_for(lambda: len(operator.running) == 2 and operator.frames() >= 3 and operator.owner(), 60)
     victim = operator.owner()
     for name, server in servers.items():
@@ -261,11 +261,11 @@ class Following(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        run_job(self.job, SSHExecutor(self.operator.file, "auto", skip_unfit=False))
+        run_job(self.job, SSHExecutor(self.operator.file, "auto", skip_failed_hosts=False))
 
     def cancel(self) -> None:
         with temporary_member(self.operator.share) as node:
-            self.job.mark(node, "cancelled")
+            self.job.set_flag(node, "cancelled")
         self.end()
 
     def end(self) -> None:
@@ -308,12 +308,12 @@ def test_two_operators_who_type_the_line_at_once_start_one_node(network, share, 
         remote_process.start(
             host, str(ROOT), logs, name, ["sleep", "60"]
         )  # who saw that nobody stands there, a moment ago
-        assert pids(share.layout.logs) == [first] and remote_process.ask(host, logs, [name]) == {
+        assert pids(share.layout.logs) == [first] and remote_process.query(host, logs, [name]) == {
             name: remote_process.ProcessState("runs", first)
         }
     finally:
         os.kill(first, signal.SIGKILL)
-    wait_for(lambda: remote_process.ask(host, logs, [name])[name].how == "ended")
+    wait_for(lambda: remote_process.query(host, logs, [name])[name].how == "ended")
 
 
 @pytest.mark.slow
@@ -359,7 +359,7 @@ def test_host_that_is_cut_off_for_longer_than_a_lease_changes_nothing(network, o
     before, began = operator.frames(), time.monotonic()
     network.host("berta")
     operator.hosts("anton", "berta")
-    wait_for(lambda: operator.job.word("finished"), 90)
+    wait_for(lambda: operator.job.flag_text("finished"), 90)
     assert time.monotonic() - began > 13 and operator.frames() > before
     for pid in group:
         os.kill(pid, signal.SIGCONT)

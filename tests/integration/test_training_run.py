@@ -94,7 +94,7 @@ def test_a_style_is_learnt_and_films(words, tmp_path, clip):
     assert not any(os.sep + "tmp" in value or str(tmp_path) in value for value in facts.metadata.values())
     assert "'photos of '" in facts.metadata["command"] and "--crop 32" in facts.metadata["command"]
     assert out.stat().st_size < 20_000  # float16
-    filmed = call("stylize", clip, out, tmp_path / "film.mp4", "--test", 3, "--threads", 1)
+    filmed = call("stylize", clip, out, tmp_path / "film.mp4", "--frames", 3, "--threads", 1)
     assert filmed.exit_code == 0, filmed.output
     assert sorted(path.name for path in tmp_path.glob("*out*")) == [
         "out.losses.csv", "out.losses.png", "out.safetensors", "out.safetensors.training", "out.sheet.png"]  # fmt: skip

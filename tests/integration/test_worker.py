@@ -39,7 +39,7 @@ def test_node_killed_at_any_moment_costs_nothing_and_the_next_one_goes_on(share,
 def test_worker_ends_when_its_supervisor_is_killed(share, root):
     toy.create(share, chains=1, length=100, slow=0.1)
     node = start(root, "toy")
-    wait_for(lambda: list(share.layout.private.glob("*")))
+    wait_for(lambda: list(share.layout.tmp.glob("*")))
     children = lambda: Path(f"/proc/{node.pid}/task/{node.pid}/children").read_text().split()
     wait_for(lambda: len(children()) >= 1)
     pids = children()
@@ -53,9 +53,9 @@ def test_poisoned_task_fails_after_three_attempts_and_other_chains_finish(share,
     node = start(root, "toy")
     output, _ = node.communicate(timeout=60)
     assert node.returncode == 1 and "link.0000002" in output and "retry" in output
-    assert [attempt.why for attempt in attempts.of_task(job, toy.link_task(2))] == ["raised"] * 3
-    assert "this link is poison" in attempts.of_task(job, toy.link_task(2))[0].detail
-    assert results.done_in_shard(job, "link", 0) == {0, 1, 5, 6, 7, 8, 9}
+    assert [attempt.why for attempt in attempts.attempts_of_task(job, toy.link_task(2))] == ["raised"] * 3
+    assert "this link is poison" in attempts.attempts_of_task(job, toy.link_task(2))[0].detail
+    assert results.completed_in_shard(job, "link", 0) == {0, 1, 5, 6, 7, 8, 9}
     assert claimed(job) == {} and is_clean(share)
 
 
@@ -64,8 +64,8 @@ def test_task_that_kills_its_process_is_counted_and_the_node_lives_on(share, roo
     node = start(root, "toy")
     output, _ = node.communicate(timeout=60)
     assert node.returncode == 1 and "SIGKILL" in output
-    assert [attempt.why for attempt in attempts.of_task(job, toy.link_task(2))] == ["crashed"] * 3
-    assert results.done_in_shard(job, "link", 0) == {0, 1, 5, 6, 7, 8, 9}
+    assert [attempt.why for attempt in attempts.attempts_of_task(job, toy.link_task(2))] == ["crashed"] * 3
+    assert results.completed_in_shard(job, "link", 0) == {0, 1, 5, 6, 7, 8, 9}
 
 
 def test_process_list_shows_the_task_in_progress(share, root):
@@ -107,7 +107,7 @@ def test_signal_to_every_process_of_a_node_is_one_and_blames_nobody(share, root)
         os.kill(int(pid), signal.SIGTERM)
     output, _ = node.communicate(timeout=20)
     assert node.returncode == 130 and "took its worker down" not in output
-    assert claimed(job) == {} and is_clean(share) and list(attempts.of_job(job)) == []
+    assert claimed(job) == {} and is_clean(share) and list(attempts.attempts_of_job(job)) == []
 
 
 def test_second_signal_stops_a_node_in_the_middle_of_a_task(share, root):
@@ -118,22 +118,22 @@ def test_second_signal_stops_a_node_in_the_middle_of_a_task(share, root):
     time.sleep(0.3)
     node.send_signal(signal.SIGINT)
     node.communicate(timeout=10)
-    assert claimed(job) == {} and is_clean(share) and attempts.of_task(job, toy.link_task(0)) == []
+    assert claimed(job) == {} and is_clean(share) and attempts.attempts_of_task(job, toy.link_task(0)) == []
 
 
 def test_node_that_was_taken_for_dead_joins_again_and_finishes(share, root):
-    from shared.membership import sweep
+    from shared.membership import remove_node
 
     job = toy.create(share, chains=1, length=200, slow=0.05)
     node = start(root, "toy")
     wait_for(lambda: results.count(job, "link", range(200)) > 2)
     (first,) = share.layout.nodes.iterdir()
-    sweep(share, first.name)
+    remove_node(share, first.name)
     wait_for(lambda: any(path.name != first.name for path in share.layout.nodes.iterdir()))
     node.send_signal(signal.SIGINT)
     output, _ = node.communicate(timeout=20)
     assert "taken for dead" in output
-    assert attempts.of_task(job, toy.link_task(0)) == [] and attempts.failed(job) == []
+    assert attempts.attempts_of_task(job, toy.link_task(0)) == [] and attempts.failed(job) == []
 
 
 def test_cancelled_job_ends_its_nodes(share, root):
@@ -143,7 +143,7 @@ def test_cancelled_job_ends_its_nodes(share, root):
     from shared.heartbeat import temporary_member
 
     with temporary_member(share) as operator:
-        job.mark(operator, "cancelled")
+        job.set_flag(operator, "cancelled")
     assert "cancelled" in node.communicate(timeout=20)[0]
     assert claimed(job) == {}
 

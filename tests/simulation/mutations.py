@@ -35,7 +35,7 @@ def claim_by_exists_then_open():
         placeholder = self.job.layout.placeholder(task)
         if self.node.share.system.exists(placeholder):
             return Outcome.LOST
-        draft = self.node.draft()
+        draft = self.node.temp_path()
         self.node.share.system.write_new(draft, self.node.identity.to_bytes())
         self.node.share.system.rename(draft, placeholder)
         if results.is_done(self.job, task):
@@ -60,12 +60,12 @@ class _NeverDone:
 def claim_that_believes_every_error():
     return [
         patch.object(Claims, "is_ours", lambda self, placeholder: False),
-        patch.object(recovery, "take_away", _take_away_of_others),
+        patch.object(recovery, "remove_claim", _take_away_of_others),
     ]
 
 
 def _take_away_of_others(node, placeholder, aside, token, keep):
-    return keep and claims.take_away(node, placeholder, aside, token, keep)
+    return keep and claims.remove_claim(node, placeholder, aside, token, keep)
 
 
 @mutation
@@ -90,7 +90,7 @@ def placeholder_of_another_is_not_linked_back():
             node.share.system.unlink(aside)
         return owner is None or owner.token == token
 
-    return [patch.object(claims, "take_away", take_away), patch.object(recovery, "take_away", take_away)]
+    return [patch.object(claims, "remove_claim", take_away), patch.object(recovery, "remove_claim", take_away)]
 
 
 @mutation
@@ -101,7 +101,7 @@ def release_without_looking_at_the_owner():
             node.share.system.unlink(aside)
         return True
 
-    return [patch.object(claims, "take_away", take_away), patch.object(recovery, "take_away", take_away)]
+    return [patch.object(claims, "remove_claim", take_away), patch.object(recovery, "remove_claim", take_away)]
 
 
 # ---- recovery
@@ -117,7 +117,7 @@ def owner_judged_by_a_look_before_the_move():
         except FileNotFoundError:
             return
         self.recovered += 1
-        attempts.settle(self.node, job, task)
+        attempts.mark_failed_if_exhausted(self.node, job, task)
 
     return [patch.object(Recovery, "_remove", remove)]
 
@@ -126,33 +126,33 @@ def owner_judged_by_a_look_before_the_move():
 def heartbeat_compared_with_the_local_clock():
     def dead(self, identity, lease):
         try:
-            beat = self.share.system.mtime(self.share.layout.heart(identity.incarnation)) / 1e9 - 1e6
+            beat = self.share.system.mtime(self.share.layout.heartbeat(identity.incarnation)) / 1e9 - 1e6
         except FileNotFoundError:
             return True
         return self.share.system.wall() - beat >= lease
 
-    return [patch.object(FailureDetector, "dead", dead)]
+    return [patch.object(FailureDetector, "is_dead", dead)]
 
 
 @mutation
 def nodes_looked_at_before_the_placeholders_are_listed():
-    def run(self, held, now_dead=frozenset()):
-        self.observer.look()
-        look, self.observer.look = self.observer.look, lambda: None
+    def run(self, held, assumed_dead_hosts=frozenset()):
+        self.detector.poll()
+        look, self.detector.poll = self.detector.poll, lambda: None
         try:
-            return calm(self, held, now_dead)
+            return calm(self, held, assumed_dead_hosts)
         finally:
-            self.observer.look = look
+            self.detector.poll = look
 
     calm = Recovery.run
     return [
         patch.object(Recovery, "run", run),
         patch.object(
             FailureDetector,
-            "dead",
+            "is_dead",
             lambda self, identity, lease: (
-                self.silence(identity.incarnation) is None
-                or self.silence(identity.incarnation) >= lease
+                self.silent_for(identity.incarnation) is None
+                or self.silent_for(identity.incarnation) >= lease
                 or self.process_gone(identity)
             ),
         ),
@@ -162,7 +162,7 @@ def nodes_looked_at_before_the_placeholders_are_listed():
 def remove_everything(system, path):
     """A directory with all in it, whoever made that; or a file."""
     removal = system.remove(path, lambda entry, is_directory: True)
-    removal.strangers.clear()
+    removal.foreign.clear()
     return removal
 
 
@@ -170,7 +170,7 @@ def remove_everything(system, path):
 def sweep_that_does_not_look_at_what_a_private_directory_holds():
     return [
         patch.object(
-            recovery, "remove_private", lambda share, name: remove_everything(share.system, share.layout.private / name)
+            recovery, "remove_temporary", lambda share, name: remove_everything(share.system, share.layout.tmp / name)
         )
     ]
 
@@ -178,9 +178,9 @@ def sweep_that_does_not_look_at_what_a_private_directory_holds():
 @mutation
 def sweep_that_does_not_look_at_names_and_contents():
     return [
-        patch.object(recovery, "is_private", lambda name: True),
+        patch.object(recovery, "is_temporary", lambda name: True),
         patch.object(
-            recovery, "remove_private", lambda share, name: remove_everything(share.system, share.layout.private / name)
+            recovery, "remove_temporary", lambda share, name: remove_everything(share.system, share.layout.tmp / name)
         ),
     ]
 
@@ -189,7 +189,7 @@ def sweep_that_does_not_look_at_names_and_contents():
 def sweep_of_notices_by_their_names_alone():
     return [
         patch.object(
-            recovery, "remove_notice", lambda share, name: remove_everything(share.system, share.layout.bell / name)
+            recovery, "remove_notice", lambda share, name: remove_everything(share.system, share.layout.notify / name)
         )
     ]
 
@@ -279,7 +279,7 @@ def stumbling_server_is_an_error():
 # ---- attempts
 @mutation
 def failed_attempts_are_not_counted():
-    return [patch.object(attempts, "settle", lambda node, job, task: False)]
+    return [patch.object(attempts, "mark_failed_if_exhausted", lambda node, job, task: False)]
 
 
 @mutation
@@ -287,13 +287,13 @@ def records_of_one_owner_overwrite_each_other():
     return [
         patch.object(attempts, "nonce", lambda: "0"),
         patch.object(recovery, "nonce", lambda: "0"),
-        patch.object(attempts, "MOST_FAULTS", 3),
+        patch.object(attempts, "MAX_FAILURES", 3),
     ]
 
 
 @mutation
 def vanished_owners_count_as_failures():
-    return [patch.object(attempts, "MOST_VANISHED", 1)]
+    return [patch.object(attempts, "MAX_VANISHED_OWNERS", 1)]
 
 
 @mutation
@@ -301,5 +301,7 @@ def heartbeat_file_is_swept_before_it_is_silent_for_a_lease():
     return [
         patch.object(recovery, "LEASE_S", 0.0),
         patch.object(Recovery, "_owns_any", lambda self, identity, held: False),
-        patch.object(FailureDetector, "silence", lambda self, incarnation: 1e9 if incarnation in self._heard else None),
+        patch.object(
+            FailureDetector, "silent_for", lambda self, incarnation: 1e9 if incarnation in self._last_change else None
+        ),
     ]

@@ -12,7 +12,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from shared import attempts, results
-from shared.claims import claimed, let_go
+from shared.claims import claimed, release_all
 from shared.errors import EvictedError, JobQueueError, JobRemovedError, NodeUnhealthyError, StopRequested
 from shared.failure_detector import FailureDetector
 from shared.heartbeat import HeartbeatThread
@@ -33,10 +33,10 @@ from tests.simulation.world import Host, Process, SimulatedSystem, World
 ROOT = Path("/share")
 NAME = "toy"
 STRANGERS = (
-    "private/taxes/2025.txt",
-    "private/host0-1-0123abcd/diary.txt",
-    "bell/notes.txt",
-    "bell/host0-1-0123abcd.000000001",
+    "tmp/taxes/2025.txt",
+    "tmp/host0-1-0123abcd/diary.txt",
+    "notify/notes.txt",
+    "notify/host0-1-0123abcd.000000001",
     "jobs/exp1/results.csv",
     "jobs/toy.0123456789ab/data.csv",
 )  # files of other people, some in places that look like ours
@@ -48,9 +48,9 @@ class Told:
     def __init__(self, world: World, agent_of, process: Process):
         self.world, self.agent, self.process = world, agent_of, process
 
-    def start(self, job, task) -> None:
+    def begin(self, job, task) -> None:
         examined = (
-            self.process.health and self.process.health.exam
+            self.process.health and self.process.health.self_test
         )  # a node that failed proves itself on a task that is done
         self.world.executions[str(task)] += not examined
         self.agent().task = str(task)
@@ -59,9 +59,9 @@ class Told:
     def end(self) -> None:
         self.agent().task = None
 
-    def tick(self) -> None: ...
-    def wait(self) -> None: ...
-    def remember(self, health) -> None:
+    def report_progress(self) -> None: ...
+    def waiting(self) -> None: ...
+    def store_health(self, health) -> None:
         self.process.health = health
 
 
@@ -139,9 +139,9 @@ class Play:
             heart = HeartbeatThread(node)
             world.spawn(process, "heart", heart.run)
             outcome = self.work(process, node, heart)
-            heart.over.set()
+            heart.stop_event.set()
             try:
-                let_go(node)
+                release_all(node)
                 node.leave()
             except OSError as error:
                 say(f"could not leave cleanly: {error}")
@@ -160,7 +160,7 @@ class Play:
         try:
             create_job(visitor, NAME, self.lease, lambda layout: self.spec)
         finally:
-            heart.over.set()
+            heart.stop_event.set()
             visitor.leave()
 
     def work(self, process: Process, node: Node, heart: HeartbeatThread) -> str:
@@ -194,7 +194,7 @@ class Play:
             job = retry_transient(lambda: find_job(node.share, NAME), node.share, node.share.system.sleep)
             try:
                 retry_transient(
-                    lambda: attempts.record(node, job, Task.named(agent.task), "crashed", "by the test", nonce),
+                    lambda: attempts.record(node, job, Task.parse(agent.task), "crashed", "by the test", nonce),
                     node.share,
                     node.share.system.sleep,
                 )
@@ -209,12 +209,12 @@ class Play:
         for _ in range(world.rnd.randint(3, 30)):
             world.sleep(world.rnd.uniform(1, 20))
             try:
-                observer = FailureDetector(share, me)
-                observer.look()
+                detector = FailureDetector(share, me)
+                detector.poll()
                 for job in all_jobs(share):
-                    job.marks(), job.word("finished"), claimed(job)
-                    for task in map(Task.named, attempts.failed(job)):
-                        attempts.of_task(job, task)
+                    job.flags(), job.flag_text("finished"), claimed(job)
+                    for task in map(Task.parse, attempts.failed(job)):
+                        attempts.attempts_of_task(job, task)
             except (OSError, JobQueueError) as error:
                 world.say(process, f"says: {error}")
         self.recover(share, process, 1)
@@ -236,7 +236,7 @@ class Play:
         except OSError as error:
             self.world.say(process, f"says: {error}")
         finally:
-            heart.over.set()
+            heart.stop_event.set()
 
     def left_behind(self, but: str = "") -> list[str]:
         """What nodes that are gone have left on the share, or the dead still claim."""
@@ -244,12 +244,12 @@ class Play:
         strangers = {"/".join(name.split("/")[:2]) for name in STRANGERS}
         left = [
             f"{room}/{name}"
-            for room in ("nodes", "private", "bell")
+            for room in ("nodes", "tmp", "notify")
             for name in rooms[room].names
             if not (but and name.startswith(but))
         ]
         named = {
-            json.loads(entry.names["job.json"].data)["id"] for entry in rooms["names"].names.values() if entry.names
+            json.loads(entry.names["job.json"].data)["id"] for entry in rooms["by-name"].names.values() if entry.names
         }
         left += [f"jobs/{name}" for name in rooms["jobs"].names if name not in named]
         return [name for name in left if name not in strangers] + [
@@ -270,7 +270,7 @@ class Play:
         """Play it to the end. Violation where a promise was broken."""
         world, rnd = self.world, self.world.rnd
         with seeded(world):
-            for room in SharedDirPaths(ROOT).rooms():
+            for room in SharedDirPaths(ROOT).subdirectories():
                 self.make(room)
             for name in STRANGERS:
                 self.make(ROOT / name, b"not made by this program")
@@ -293,7 +293,7 @@ class Play:
             if part not in folder.names:
                 child = self.world.server.new(content is None or part != path.name)
                 child.data += content or b"" if child.names is None else b""
-                child.room = folder.room or (part if part in ("names", "nodes", "private", "bell") else "")
+                child.room = folder.room or (part if part in ("by-name", "nodes", "tmp", "notify") else "")
                 folder.names[part] = child
             folder = folder.names[part]
 
@@ -334,11 +334,11 @@ class Play:
             raise broken(f"left behind: {left}")
         if lost := [name for name in STRANGERS if not self.is_there(name)]:
             raise broken(f"removed, though this program did not make it: {lost}")
-        failed = {Task.named(name) for name in attempts.failed(job)}
+        failed = {Task.parse(name) for name in attempts.failed(job)}
         for task in failed:
-            if task.number != self.poison and world.crashed[str(task)] < attempts.MOST_FAULTS:
-                raise broken(f"{task} failed for no good reason: {attempts.of_task(job, task)}")
-            if not any(one.why in ("raised", "crashed") and one.detail for one in attempts.of_task(job, task)):
+            if task.number != self.poison and world.crashed[str(task)] < attempts.MAX_FAILURES:
+                raise broken(f"{task} failed for no good reason: {attempts.attempts_of_task(job, task)}")
+            if not any(one.why in ("raised", "crashed") and one.detail for one in attempts.attempts_of_task(job, task)):
                 raise broken(f"{task} failed without a reason")
         right = toy.expected(self.chains, self.length).splitlines(keepends=True)
         for number in range(self.chains * self.length):
@@ -351,12 +351,12 @@ class Play:
                     raise broken(f"{task} has a wrong result: {results.read(job, task)!r}")
             elif not blocked:
                 raise broken(f"{task} was neither done nor failed")
-        if not failed and (results.read(job, toy.SUM) != b"".join(right) or "finished" not in job.marks()):
+        if not failed and (results.read(job, toy.SUM) != b"".join(right) or "finished" not in job.flags()):
             raise broken("the job is not finished")
         faults = sum(count for kind, count in world.counts.items() if kind in DISRUPTIVE)
         tasks = self.chains * self.length + 1
         # A fault of a whole machine silences the hearts of all its nodes, so each of their tasks has to be run again.
-        most = tasks + 3 * faults + world.struck_beside + (attempts.MOST_FAULTS if self.poison is not None else 0)
+        most = tasks + 3 * faults + world.struck_beside + (attempts.MAX_FAILURES if self.poison is not None else 0)
         if sum(world.executions.values()) > most:
             raise broken(
                 f"{sum(world.executions.values())} executions of {tasks} tasks with {faults} faults: {dict(world.executions)}"
@@ -393,7 +393,7 @@ def seeded(world: World) -> Iterator[None]:
     with (
         patch.object(secrets, "token_hex", token_hex),
         patch.object(traceback, "format_exc", format_exc),
-        patch.object(ChangeNotifier, "_watch", lambda bell: None),
+        patch.object(ChangeNotifier, "_watch", lambda notifier: None),
         logging_to(TraceHandler(world), logging.INFO if world.trace is not None else logging.CRITICAL + 1),
     ):
         yield

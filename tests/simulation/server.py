@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 LOOKUP_S = 55.0  # as long may a client believe what it once knew of a name
 LISTING_S = 8.0  # and of a directory's names
-ROOMS = {"nodes", "private", "bell", "names", "claims", "results", "attempts", "failed"}
+ROOMS = {"nodes", "tmp", "notify", "by-name", "claims", "results", "attempts", "failed"}
 
 
 class Inode:

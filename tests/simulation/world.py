@@ -98,7 +98,7 @@ class Agent:
 
     def __init__(self, world: "World", process: Process, role: str, body: Callable[[], None]):
         self.process, self.role = process, role
-        self.alive, self.wake, self.until = True, world.now, None
+        self.alive, self.wake_up, self.until = True, world.now, None
         self.task = None  # that it runs
         self.greenlet = greenlet(lambda: self._run(world, body), world.hub)
 
@@ -215,7 +215,7 @@ class World:
                 if not agent.alive:
                     ended = True
                     continue
-                due = self.now if agent.until is not None and agent.until() else agent.wake
+                due = self.now if agent.until is not None and agent.until() else agent.wake_up
                 due = max(due, agent.process.frozen)
                 if due < soonest:
                     chosen, soonest = agent, due
@@ -241,7 +241,7 @@ class World:
         agent = self.current
         if self.violation:
             raise Dead
-        agent.wake, agent.until = self.now + seconds, until
+        agent.wake_up, agent.until = self.now + seconds, until
         self.hub.switch()
         agent.until = None
         if not agent.alive:
@@ -495,7 +495,7 @@ class World:
             return
         if folder.room == "results" and (self.exact or replaced_by is None or replaced_by.data != inode.data):
             raise self.broken(f"a published result was {'replaced' if replaced_by else 'removed'}")
-        if folder.room == "names" and self.exact:
+        if folder.room == "by-name" and self.exact:
             raise self.broken("a job lost its name")
         if folder.room == "attempts":
             for moved, task in [

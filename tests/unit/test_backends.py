@@ -153,7 +153,7 @@ def test_a_backend_that_is_not_here_is_refused_in_one_line(name, device, complai
 
 SIGNALS = """
 import signal, subprocess, sys
-from fav.util.malloc import give_back_freed_memory
+from fav.util.malloc import malloc_trim
 from fav.model.runner import StyleRunner
 from tests.unit.test_backends import pieces
 from tests.helpers.networks import random_network
@@ -163,7 +163,7 @@ for _ in range(4):
     runners = [*runners[-1:], StyleRunner(random_network(), backend=sys.argv[1])]
     runners[-1].stylize(*pieces(20, 28))
 runners.clear()
-give_back_freed_memory()
+malloc_trim()
 subprocess.run(["true"], check=True)
 """
 
@@ -216,7 +216,7 @@ def test_jobs_of_before_there_was_a_choice_are_float32_and_a_strange_one_is_refu
 
 
 def test_each_frame_tells_what_painted_it(clip, style, share, backend):
-    job = create(share, clip, style, precision="bfloat16", test=2)
+    job = create(share, clip, style, precision="bfloat16", frames=2)
     assert work(job, backend=backend)
     told = png_text(job.layout.result(frame_task(1)).read_bytes())["numeric-class"]
     assert told.startswith(f"{backend} ") and f" cpu {BFLOAT16} " in told

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from fav.stylize.blend import blend, luma, share_of, with_colors_of
+from fav.stylize.blend import blend, luma, style_weight, transfer_chroma
 
 EVERY_LEVEL = np.arange(256, dtype=np.uint8)
 
@@ -33,7 +33,7 @@ def test_each_sample_is_at_the_nearest_level_and_halves_are_at_the_even_one():
 
 def test_mask_shares_pixel_by_pixel():
     mask = np.array([[0, 255, 51], [255, 0, 102]], np.uint8)  # 51 is a fifth of 255
-    mixed = blend(flat(0, 0, 0), flat(100, 50, 10), share_of(1.0, mask))
+    mixed = blend(flat(0, 0, 0), flat(100, 50, 10), style_weight(1.0, mask))
     assert mixed[..., 0].tolist() == [[0, 100, 20], [100, 0, 40]] and mixed[..., 2].tolist() == [[0, 10, 2], [10, 0, 4]]
 
 
@@ -41,14 +41,14 @@ def test_white_and_black_of_a_mask_copy_every_level_of_either_frame():
     source, stylized = np.repeat(EVERY_LEVEL, 3).reshape(16, 16, 3), np.repeat(EVERY_LEVEL[::-1], 3).reshape(16, 16, 3)
     mask = np.zeros((16, 16), np.uint8)
     mask[:, 8:] = 255
-    mixed = blend(source, stylized, share_of(1.0, mask))
+    mixed = blend(source, stylized, style_weight(1.0, mask))
     assert np.array_equal(mixed[:, :8], source[:, :8]) and np.array_equal(mixed[:, 8:], stylized[:, 8:])
 
 
 def test_strength_and_mask_are_one_factor():
     mask = np.full((2, 3), 51, np.uint8)
-    assert (blend(flat(0, 0, 0), flat(100, 200, 0), share_of(0.5, mask)) == (10, 20, 0)).all()
-    assert share_of(0.5) == 0.5
+    assert (blend(flat(0, 0, 0), flat(100, 200, 0), style_weight(0.5, mask)) == (10, 20, 0)).all()
+    assert style_weight(0.5) == 0.5
 
 
 def test_luma_of_a_grey_is_the_grey_and_green_is_brightest():
@@ -58,23 +58,23 @@ def test_luma_of_a_grey_is_the_grey_and_green_is_brightest():
 
 
 def test_grey_source_makes_a_colored_painting_grey():
-    assert (with_colors_of(flat(255, 0, 0), flat(128, 128, 128)) == 29).all()
+    assert (transfer_chroma(flat(255, 0, 0), flat(128, 128, 128)) == 29).all()
 
 
 def test_brighter_paint_lifts_all_channels_of_the_source_alike():
-    assert (with_colors_of(flat(110, 110, 110), flat(100, 100, 100)) == 110).all()
+    assert (transfer_chroma(flat(110, 110, 110), flat(100, 100, 100)) == 110).all()
     colored = flat(60, 120, 90)
     painted = np.full_like(colored, int(luma(colored)[0, 0]) + 20)
-    assert (with_colors_of(painted, colored) == (80, 140, 110)).all()
+    assert (transfer_chroma(painted, colored) == (80, 140, 110)).all()
 
 
 def test_painting_of_the_sources_luma_gives_the_source():
     source = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
-    assert np.array_equal(with_colors_of(source, source), source)
+    assert np.array_equal(transfer_chroma(source, source), source)
 
 
 def test_colors_end_where_levels_end():
     """The source's luma is 31.794: black paint takes 32 off each channel, white paint adds 223."""
     source = flat(30, 30, 36)
-    assert (with_colors_of(flat(0, 0, 0), source) == (0, 0, 4)).all()
-    assert (with_colors_of(flat(255, 255, 255), source) == (253, 253, 255)).all()
+    assert (transfer_chroma(flat(0, 0, 0), source) == (0, 0, 4)).all()
+    assert (transfer_chroma(flat(255, 255, 255), source) == (253, 253, 255)).all()

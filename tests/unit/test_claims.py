@@ -10,7 +10,7 @@ from shared import claims, results
 from shared.claims import Claims, Outcome
 from shared.errors import EvictedError
 from shared.identity import Identity
-from shared.membership import Node, sweep
+from shared.membership import Node, remove_node
 from shared.shared_dir import open_share
 from tests.helpers import toy_plan as toy
 from tests.helpers.job_system import join
@@ -35,7 +35,7 @@ def test_released_task_can_be_claimed_again(any_share):
     job, node = toy.create(any_share, chains=1, length=3), join(any_share)
     mine = Claims(node, job)
     mine.claim(TASK)
-    mine.withdraw(TASK)
+    mine.abandon(TASK)
     assert Claims(join(any_share), job).claim(TASK) is Outcome.WON
 
 
@@ -56,12 +56,12 @@ def test_withdrawing_late_gives_the_next_owner_its_placeholder_back(any_share):
     slept.claim(TASK)
     job.share.system.unlink(job.layout.placeholder(TASK))  # recovered while it slept ...
     Claims(second, job).claim(TASK)  # ... and claimed by another
-    slept.withdraw(TASK)
+    slept.abandon(TASK)
     assert Claims(second, job).is_ours(job.layout.placeholder(TASK))
 
 
 def test_evicted_node_cannot_claim(share, node, job):
-    sweep(share, node.identity.incarnation)
+    remove_node(share, node.identity.incarnation)
     with pytest.raises(EvictedError):
         Claims(node, job).claim(TASK)
 
@@ -112,11 +112,11 @@ def test_one_of_eight_processes_wins_each_of_fifty_tasks(root, links, monkeypatc
 def test_renaming_a_placeholder_onto_its_own_inode_would_do_nothing(share, node, job):
     # The danger that private names which are never reused avoid: POSIX lets this rename succeed and move nothing.
     Claims(node, job).claim(TASK)
-    placeholder, other = job.layout.placeholder(TASK), node.private / "other link"
+    placeholder, other = job.layout.placeholder(TASK), node.tmp_dir / "other link"
     os.link(placeholder, other)
     os.rename(placeholder, other)
     assert placeholder.exists()
-    assert node.draft() != node.draft()
+    assert node.temp_path() != node.temp_path()
 
 
 def test_node_joins_although_what_it_has_made_is_swept_before_it_has_a_heart(share, monkeypatch):
@@ -124,10 +124,10 @@ def test_node_joins_although_what_it_has_made_is_swept_before_it_has_a_heart(sha
 
     def swept_once(path):
         make_dirs(path)
-        if path == node.private and not swept:
+        if path == node.tmp_dir and not swept:
             swept.append(path)
             path.rmdir()
 
     monkeypatch.setattr(share.system, "make_dirs", swept_once)
     node.join()
-    assert swept and node.heart.exists() and not list(node.private.iterdir())
+    assert swept and node.heartbeat_file.exists() and not list(node.tmp_dir.iterdir())

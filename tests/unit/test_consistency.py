@@ -4,7 +4,7 @@ import pytest
 
 from fav.errors import FavError
 from fav.flow import make
-from fav.flow.consistency import lands_inside, reliability, round_trip_error, slack, structure
+from fav.flow.consistency import flat_tolerance, inside_image, min_eigenvalue, reliability, round_trip_error
 from tests.helpers.material import material
 
 RNG = np.random.default_rng(3)
@@ -102,7 +102,7 @@ def test_a_hundredth_of_a_pixel_outside_is_outside():
     flow = still()
     flow[0, 0, 0] = flow[1, 0, 1] = -0.01
     flow[39, 55] = 0.01
-    assert np.argwhere(~lands_inside(flow)).tolist() == [[0, 0], [39, 55]]
+    assert np.argwhere(~inside_image(flow)).tolist() == [[0, 0], [39, 55]]
 
 
 def test_what_a_moving_square_uncovers_is_not_reliable():
@@ -135,19 +135,19 @@ def test_flat_regions_may_miss_home_by_more():
 
 
 def test_structure_is_1_at_its_largest_and_needs_two_directions():
-    assert structure(NOISE).max() == 1 and structure(NOISE).min() >= 0
+    assert min_eigenvalue(NOISE).max() == 1 and min_eigenvalue(NOISE).min() >= 0
     stripes = np.zeros((40, 56, 3), np.uint8)
     stripes[:, ::4] = 255
-    assert structure(stripes).max() == 0
+    assert min_eigenvalue(stripes).max() == 0
     stripes[20, 28:] = 255
-    corner = np.unravel_index(structure(stripes).argmax(), (40, 56))
+    corner = np.unravel_index(min_eigenvalue(stripes).argmax(), (40, 56))
     assert abs(corner[0] - 20) <= 2 and corner[1] >= 25
 
 
 def test_slack_goes_from_nothing_to_two():
-    assert slack(np.float32([[0, 0.25, 0.5, 1.25]])).tolist() == [[2, 0, 0, 0]]
-    assert slack(np.float32([[0, 0.125, 0.5, 1.375]])).tolist() == [[2, 1, 0, 0]]
-    assert slack(np.zeros((2, 2), np.float32)).tolist() == [[2, 2], [2, 2]]
+    assert flat_tolerance(np.float32([[0, 0.25, 0.5, 1.25]])).tolist() == [[2, 0, 0, 0]]
+    assert flat_tolerance(np.float32([[0, 0.125, 0.5, 1.375]])).tolist() == [[2, 1, 0, 0]]
+    assert flat_tolerance(np.zeros((2, 2), np.float32)).tolist() == [[2, 2], [2, 2]]
 
 
 def test_the_round_trip_error_is_what_is_missing_to_home():
@@ -170,7 +170,7 @@ def test_the_number_of_threads_changes_no_bit():
     try:
         for number in (1, 2, 3):
             cv2.setNumThreads(number)
-            results.append((reliability(flow, -flow, frame).tobytes(), structure(frame).tobytes()))
+            results.append((reliability(flow, -flow, frame).tobytes(), min_eigenvalue(frame).tobytes()))
     finally:
         cv2.setNumThreads(threads)
     assert len(set(results)) == 1

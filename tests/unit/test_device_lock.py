@@ -16,9 +16,9 @@ names = sys.argv[1].split()
 torch.cuda.is_available = lambda: bool(names)
 torch.cuda.device_count = lambda: len(names)
 torch.cuda.get_device_properties = lambda number: types.SimpleNamespace(uuid=names[number])
-from fav.pipeline.device_lock import own_device
-print(own_device(*sys.argv[2:]), flush=True)
-print(own_device(*sys.argv[2:]), flush=True)
+from fav.pipeline.device_lock import acquire_device
+print(acquire_device(*sys.argv[2:]), flush=True)
+print(acquire_device(*sys.argv[2:]), flush=True)
 sys.stdin.read()
 """
 

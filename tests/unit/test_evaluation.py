@@ -15,11 +15,19 @@ from click.testing import CliRunner
 from fav.cli.tools import main
 from fav.errors import FavError
 from fav.evaluation import report
-from fav.evaluation.comparison import EvaluationConfig, FrameMetrics, FrameSample, at_size, check, measure, rows
+from fav.evaluation.comparison import (
+    EvaluationConfig,
+    FrameMetrics,
+    FrameSample,
+    check,
+    measure,
+    resize_like_encoder,
+    rows,
+)
 from fav.evaluation.perceptual_metrics import losses_of
 from fav.evaluation.report import Evaluation
 from fav.flow import make
-from fav.flow.consistency import lands_inside
+from fav.flow.consistency import inside_image
 from fav.flow.files import read_flow
 from fav.synthetic.scene import Scene, view
 from fav.util.images import encode_png
@@ -184,11 +192,11 @@ def test_losses_are_one_for_the_untouched_source_and_none_where_nothing_is_amiss
 
 def test_source_comes_to_the_size_of_the_film():
     odd = texture()[:65, :97]
-    even = at_size(odd, (98, 66))
+    even = resize_like_encoder(odd, (98, 66))
     assert np.array_equal(even[:65, :97], odd)
     assert np.array_equal(even[65, :97], odd[64]) and np.array_equal(even[:, 97], even[:, 96])
-    assert at_size(texture(), (49, 33)).shape == (33, 49, 3)
-    assert np.array_equal(at_size(texture(), (98, 66)), texture())
+    assert resize_like_encoder(texture(), (49, 33)).shape == (33, 49, 3)
+    assert np.array_equal(resize_like_encoder(texture(), (98, 66)), texture())
 
 
 def test_files_say_the_same_as_the_table(tmp_path):
@@ -326,7 +334,7 @@ def test_true_flow_from_files_takes_the_place_of_a_method(tmp_path, monkeypatch)
     found = json.loads((tmp_path / "out.json").read_text())
     truth = read_flow(scene / "flow_bwd_0003.flo")[0]
     mask = cv2.imread(str(scene / "reliability_0003.png"), 0) >= 128
-    wanted = cv2.erode((mask & lands_inside(truth)).astype(np.uint8), np.ones((7, 7), np.uint8)).mean()
+    wanted = cv2.erode((mask & inside_image(truth)).astype(np.uint8), np.ones((7, 7), np.uint8)).mean()
     assert found["frames"][3]["reliable"] == pytest.approx(wanted) and 0.2 < wanted < 1
     (scene / "flow_bwd_0003.flo").unlink()
     given["--out"] = tmp_path / "again"

@@ -278,14 +278,20 @@ def test_programs_in_bin_come_before_those_on_the_path(programs, monkeypatch, tm
 
 def test_words_tell_one_version_of_the_programs_from_another(programs):
     programs()
-    before = flows.words("deepflow2")
-    assert re.fullmatch("deepflow2 by [0-9a-f]{8} [0-9a-f]{8}", before) and flows.words("deepflow2") == before
+    before = flows.version_string("deepflow2")
+    assert re.fullmatch("deepflow2 by [0-9a-f]{8} [0-9a-f]{8}", before) and flows.version_string("deepflow2") == before
     programs(flow2=FLOW2 + "# of another year\n")
-    assert flows.words("deepflow2").split()[:3] == before.split()[:3] and flows.words("deepflow2") != before
+    assert (
+        flows.version_string("deepflow2").split()[:3] == before.split()[:3]
+        and flows.version_string("deepflow2") != before
+    )
 
 
 def test_words_tell_which_pytorch_and_which_version_of_ours_compute_spynet():
-    assert flows.words("spynet") == f"spynet 2 by torch {torch.__version__}" and flows.words("dis") == "dis"
+    assert (
+        flows.version_string("spynet") == f"spynet 2 by torch {torch.__version__}"
+        and flows.version_string("dis") == "dis"
+    )
 
 
 def test_missing_programs_are_named_with_the_place_to_get_them(programs):

@@ -12,8 +12,8 @@ import pytest
 from fav import flow as flows
 from fav.errors import FavError
 from fav.flow.consistency import reliability
-from fav.flow.field import between
-from fav.flow.files import FlowFiles, between_numbers, check, doubts, read_flow
+from fav.flow.field import estimate
+from fav.flow.files import FlowFiles, between_numbers, check, read_flow, suspicions
 from fav.flow.io import write_flo
 from tests.helpers.moving_texture import texture
 
@@ -35,7 +35,7 @@ def exported(frames, tmp_path) -> FlowFiles:
         onward, back = flow(here, before), flow(before, here)
         write_flo(tmp_path / f"bwd_{number:04d}.flo", onward)
         write_flo(tmp_path / f"fwd_{number - 1:04d}.flo", back)
-        field = between(flow, here, before, 1)
+        field = estimate(flow, here, before, 1)
         cv2.imwrite(str(tmp_path / f"reliable_{number:04d}.pgm"), 255 * field.reliability)
     return FlowFiles(tmp_path / "bwd_%04d.flo", tmp_path / "fwd_%04d.flo", tmp_path / "reliable_%04d.pgm")
 
@@ -51,7 +51,7 @@ def test_fields_from_files_are_those_of_the_method_bit_by_bit(given, exported, f
     compute = never if given in ("bwd fwd", "bwd reliable") else flows.make("dis")
     assert files.whole(backward=False) == (compute is never)
     for number in (1, 3, 4):
-        wanted = between(flows.make("dis"), frames[number], frames[number - 1])
+        wanted = estimate(flows.make("dis"), frames[number], frames[number - 1])
         found = between_numbers(files, compute, (number, number - 1), (frames[number], frames[number - 1]))
         assert np.array_equal(found.flow, wanted.flow) and np.array_equal(found.reliability, wanted.reliability)
 
@@ -59,7 +59,7 @@ def test_fields_from_files_are_those_of_the_method_bit_by_bit(given, exported, f
 def test_a_film_from_its_end_takes_forward_flow(exported, frames):
     files = FlowFiles(exported.backward, exported.forward)
     found = between_numbers(files, never, (2, 3), (frames[2], frames[3]))
-    wanted = between(flows.make("dis"), frames[2], frames[3])
+    wanted = estimate(flows.make("dis"), frames[2], frames[3])
     assert np.array_equal(found.flow, wanted.flow) and np.array_equal(found.reliability, wanted.reliability)
     assert files.whole(backward=True) and not FlowFiles(exported.backward, None, exported.reliability).whole(
         backward=True
@@ -68,7 +68,7 @@ def test_a_film_from_its_end_takes_forward_flow(exported, frames):
 
 def test_flow_further_than_a_neighbour_is_computed(exported, frames):
     found = between_numbers(exported, flows.make("dis"), (3, 0), (frames[3], frames[0]))
-    assert np.array_equal(found.flow, between(flows.make("dis"), frames[3], frames[0]).flow)
+    assert np.array_equal(found.flow, estimate(flows.make("dis"), frames[3], frames[0]).flow)
 
 
 def open_exr(flow: np.ndarray) -> bytes:
@@ -162,7 +162,7 @@ def test_unknown_flow_is_unreliable_and_white_means_reliable_unless_inverted(exp
 
 def test_reliability_grows_its_holes_by_the_minimum_filter(exported, frames):
     wanted = reliability(
-        *(between(flows.make("dis"), *pair).flow for pair in ((frames[1], frames[0]), (frames[0], frames[1]))),
+        *(estimate(flows.make("dis"), *pair).flow for pair in ((frames[1], frames[0]), (frames[0], frames[1]))),
         frames[1],
         9,
     )
@@ -227,25 +227,25 @@ def test_another_size_is_refused_with_both(exported):
 
 
 def test_right_files_leave_no_doubt(exported, frames):
-    assert doubts(exported, dict(enumerate(frames))) is None
+    assert suspicions(exported, dict(enumerate(frames))) is None
     still = dict.fromkeys(range(5), frames[0])
     for file in exported.backward.parent.glob("*.flo"):
         write_flo(file, np.zeros((*SIZE[::-1], 2), np.float32))
-    assert doubts(exported, still) is None
+    assert suspicions(exported, still) is None
 
 
 def test_the_other_direction_is_told(exported, frames):
     swapped = FlowFiles(exported.forward, None)
-    assert "as --flow-forward-from" in doubts(swapped, dict(enumerate(frames)))
-    assert "as --flow-from" in doubts(FlowFiles(None, exported.backward), dict(enumerate(frames)))
+    assert "as --flow-forward-from" in suspicions(swapped, dict(enumerate(frames)))
+    assert "as --flow-from" in suspicions(FlowFiles(None, exported.backward), dict(enumerate(frames)))
 
 
 def test_y_that_counts_upwards_is_told(exported, frames):
     for file in exported.backward.parent.glob("bwd*.flo"):
         write_flo(file, read_flow(file)[0] * np.float32([1, -1]))
     up = FlowFiles(exported.backward)
-    assert "y seems to count upwards; say --flow-y-up" in doubts(up, dict(enumerate(frames)))
-    assert doubts(FlowFiles(exported.backward, y_up=True), dict(enumerate(frames))) is None
+    assert "y seems to count upwards; say --flow-y-up" in suspicions(up, dict(enumerate(frames)))
+    assert suspicions(FlowFiles(exported.backward, y_up=True), dict(enumerate(frames))) is None
 
 
 def test_numbers_that_are_off_by_one_are_told(frames, tmp_path):
@@ -256,8 +256,8 @@ def test_numbers_that_are_off_by_one_are_told(frames, tmp_path):
         )
     wrong = FlowFiles(tmp_path / "bwd_%04d.flo")
     write_flo(tmp_path / "bwd_0001.flo", np.zeros((*SIZE[::-1], 2), np.float32))
-    assert "--flow-first 2" in doubts(wrong, dict(enumerate(shifted)))
-    assert doubts(FlowFiles(tmp_path / "bwd_%04d.flo", first=2), dict(enumerate(shifted))) is None
+    assert "--flow-first 2" in suspicions(wrong, dict(enumerate(shifted)))
+    assert suspicions(FlowFiles(tmp_path / "bwd_%04d.flo", first=2), dict(enumerate(shifted))) is None
 
 
 def test_names_of_methods_are_known_without_opencv():

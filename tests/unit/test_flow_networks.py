@@ -33,7 +33,7 @@ def test_raft_reads_weights_and_keeps_the_size_of_any_frame(size, models, tmp_pa
     for shape in ((5, 9), (130, 150)):
         found = flow(texture(*shape), texture(*shape, seed=1))
         assert found.shape == (*shape, 2) and np.isfinite(found).all() and found.any()
-    assert "torchvision" in flows.words(f"raft-{size}")
+    assert "torchvision" in flows.version_string(f"raft-{size}")
 
 
 def test_weights_of_another_raft_are_refused(models, tmp_path):
@@ -77,7 +77,7 @@ def test_liteflownet_sees_both_frames_from_0_to_1(monkeypatch):
     assert np.array_equal(flows.make("liteflownet")(a, b), np.dstack(np.meshgrid(np.arange(80.0), np.arange(70.0))))
     seen = network.seen[0]["images"]
     torch.testing.assert_close(seen[0, 1], torch.tensor(b).permute(2, 0, 1) / 255)
-    assert flows.words("liteflownet").endswith("ptlflow 0.1")
+    assert flows.version_string("liteflownet").endswith("ptlflow 0.1")
 
 
 def test_liteflownet_with_random_weights_keeps_the_size(tmp_path):
@@ -102,7 +102,7 @@ def test_a_library_that_is_not_there_is_one_line_with_the_cure(name, package, mo
         with pytest.raises(FavError, match=f"expected .*{package}.*install") as error:
             act(name)
         assert "\n" not in str(error.value)
-    assert package not in flows.words(name)
+    assert package not in flows.version_string(name)
 
 
 def test_weights_that_cannot_be_downloaded_are_one_line_with_their_address(models, monkeypatch):

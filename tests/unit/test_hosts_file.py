@@ -4,7 +4,7 @@ import pytest
 
 from fav.launch.errors import LaunchError
 from fav.launch.hosts_file import Host, read_hosts
-from fav.launch.remote_process import post
+from fav.launch.remote_process import process_name
 
 
 def test_a_line_may_be_an_alias_or_say_everything():
@@ -49,5 +49,5 @@ def test_one_machine_twice_is_refused_since_its_logs_would_mix():
 
 
 def test_names_of_posts_are_tame():
-    assert post("clip--tiny", Host("anna@lab.example.org", 22), 0) == "clip--tiny.lab.example.org_22.0"
-    assert set(post("$(touch x) '\n-", Host("a"), 1)) <= set("abcdefghijklmnopqrstuvwxyz_.1-")
+    assert process_name("clip--tiny", Host("anna@lab.example.org", 22), 0) == "clip--tiny.lab.example.org_22.0"
+    assert set(process_name("$(touch x) '\n-", Host("a"), 1)) <= set("abcdefghijklmnopqrstuvwxyz_.1-")

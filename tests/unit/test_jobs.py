@@ -10,7 +10,7 @@ import pytest
 from shared.errors import JobQueueError, JobRemovedError
 from shared.heartbeat import temporary_member
 from shared.jobs import Manifest, all_jobs, create_job, find_job, job_name, remove_job
-from shared.membership import sweep
+from shared.membership import remove_node
 from shared.shared_dir import open_share
 from tests.helpers import toy_plan as toy
 
@@ -56,10 +56,10 @@ def test_creator_whose_inputs_fail_leaves_nothing(share, node):
 
 def test_removed_job_is_gone_for_those_who_work_on_it(share, node, job):
     remove_job(node, job)
-    assert not job.layout.root.exists() and list(node.private.iterdir()) == []
+    assert not job.layout.root.exists() and list(node.tmp_dir.iterdir()) == []
     assert all_jobs(share) == []
     with pytest.raises(JobRemovedError):
-        job.marks()
+        job.flags()
 
 
 def test_resubmitted_job_never_shares_a_directory_with_its_predecessor(share, node, job):
@@ -128,7 +128,7 @@ def test_hostile_job_name_is_refused(share):
 
 def test_creator_that_was_taken_for_dead_is_told_so_and_leaves_no_job(share, node):
     def fill(layout):
-        sweep(share, node.identity.incarnation)  # as others do after a lease of silence
+        remove_node(share, node.identity.incarnation)  # as others do after a lease of silence
         return {"chains": 1, "length": 1}
 
     with pytest.raises(

@@ -12,7 +12,7 @@ from tests.helpers.checkout import ROOT
 PROGRAM = """
 import resource
 import numpy as np
-from fav.util.malloc import give_back_freed_memory, keep_freed_memory
+from fav.util.malloc import malloc_trim, tune_malloc
 
 MB, PAGES = 1 << 20, (1 << 20) // 4096
 
@@ -25,7 +25,7 @@ def fresh(megabytes):
     array[::4096] = 1
     return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / PAGES
 
-assert keep_freed_memory()
+assert tune_malloc()
 {lines}
 """
 
@@ -56,15 +56,10 @@ def test_arrays_of_other_threads_reuse_it_too():
 
 @needs_glibc
 def test_what_is_given_back_is_the_systems():
-    run(
-        "before = held(); fresh(300)\n"
-        "assert held() > before + 250\n"
-        "give_back_freed_memory()\n"
-        "assert held() < before + 80"
-    )
+    run("before = held(); fresh(300)\nassert held() > before + 250\nmalloc_trim()\nassert held() < before + 80")
 
 
 def test_other_c_libraries_keep_their_own_ways(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
-    assert malloc.keep_freed_memory() is False
-    malloc.give_back_freed_memory()
+    assert malloc.tune_malloc() is False
+    malloc.malloc_trim()

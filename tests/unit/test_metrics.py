@@ -5,11 +5,11 @@ import pytest
 
 from fav.evaluation.metrics import (
     ColorStats,
+    boundary_zscore,
+    compute_metrics,
     drift,
     local_contrast,
     mean_and_95th,
-    measured,
-    seam_score,
     tone,
     warping_error,
 )
@@ -114,28 +114,28 @@ def test_wander_and_return_has_no_slope_but_a_furthest():
 def test_seam_stands_out_in_the_spread_of_its_neighbours():
     errors = [1.0, 3.0] * 20  # mean 2, spread 1
     errors[20] = 6.0
-    assert seam_score(errors, [0] * 40, 20) == pytest.approx(4)
-    assert seam_score(errors, [0] * 40, 8) == pytest.approx(-1, abs=0.7)
+    assert boundary_zscore(errors, [0] * 40, 20) == pytest.approx(4)
+    assert boundary_zscore(errors, [0] * 40, 8) == pytest.approx(-1, abs=0.7)
 
 
 def test_seam_is_compared_with_twelve_to_each_side_of_its_own_shot():
     errors = [50.0] * 8 + [1.0, 3.0] * 6 + [6.0] + [1.0, 3.0] * 6 + [50.0] * 8
-    assert seam_score(errors, [0] * 41, 20) == pytest.approx(4)  # 8 to 32, itself left out
+    assert boundary_zscore(errors, [0] * 41, 20) == pytest.approx(4)  # 8 to 32, itself left out
     shots = [0] * 20 + [1] * 21  # the shot begins at 20, whose error is that of a cut
-    assert seam_score([None if at == 20 else error for at, error in enumerate(errors)], shots, 20) is None
-    assert seam_score([100.0] * 15 + errors[15:], [0] * 15 + [1] * 26, 20) == pytest.approx(4, abs=0.2)
+    assert boundary_zscore([None if at == 20 else error for at, error in enumerate(errors)], shots, 20) is None
+    assert boundary_zscore([100.0] * 15 + errors[15:], [0] * 15 + [1] * 26, 20) == pytest.approx(4, abs=0.2)
 
 
 def test_seam_with_too_few_neighbours_has_no_score():
-    assert seam_score([1.0, 2.0, 9.0, 1.0, 2.0], [0] * 5, 2) is None
+    assert boundary_zscore([1.0, 2.0, 9.0, 1.0, 2.0], [0] * 5, 2) is None
 
 
 def test_rounding_is_no_spread():
     # Where everything is still, a seam of one grey level is far above what rounding makes, and the score is finite.
     errors = [0.0] * 25
     errors[12] = 1 / 255**2
-    assert seam_score(errors, [0] * 25, 12) == pytest.approx(12)
-    assert seam_score([0.0] * 25, [0] * 25, 12) == 0
+    assert boundary_zscore(errors, [0] * 25, 12) == pytest.approx(12)
+    assert boundary_zscore([0.0] * 25, [0] * 25, 12) == 0
 
 
 def test_mean_and_95th_percentile_leave_out_what_is_not_defined():
@@ -144,10 +144,10 @@ def test_mean_and_95th_percentile_leave_out_what_is_not_defined():
 
 
 def test_first_frame_of_a_shot_has_no_error():
-    alone = measured(plain(100, 110, 120))
+    alone = compute_metrics(plain(100, 110, 120))
     assert alone.warping_error is alone.warping_error_all is alone.long_term_error is alone.long_term_error_all is None
     assert alone.tone == ColorStats(100, 110, 120, 0) and alone.style_loss is None
-    later = measured(plain(110), (plain(100), still(0.5)), (plain(90), still()), losses=(3.0, 4.0))
+    later = compute_metrics(plain(110), (plain(100), still(0.5)), (plain(90), still()), losses=(3.0, 4.0))
     assert later.warping_error == pytest.approx((10 / 255) ** 2)
     assert later.warping_error_all == pytest.approx((10 / 255) ** 2 / 2)
     assert later.long_term_error == pytest.approx((20 / 255) ** 2)

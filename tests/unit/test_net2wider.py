@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fav.errors import FavError
-from fav.training.net2wider import widened
+from fav.training.net2wider import net2wider
 from tests.helpers.networks import SMALL, TRANSPOSED, picture, random_network
 
 WIDER = {
@@ -18,7 +18,7 @@ WIDER = {
 @pytest.mark.parametrize("in_channels", [3, 7])
 def test_a_wider_network_paints_the_same(arch, wide, in_channels):
     network = random_network(arch, in_channels)
-    larger = widened(network, wide, seed=0)
+    larger = net2wider(network, wide, seed=0)
     assert (larger.arch, larger.in_channels, larger.tanh_constant) == (wide, in_channels, network.tanh_constant)
     x = picture(20, 24, in_channels)
     with torch.inference_mode():
@@ -26,7 +26,7 @@ def test_a_wider_network_paints_the_same(arch, wide, in_channels):
 
 
 def test_channels_that_began_alike_learn_to_differ():
-    larger = widened(random_network(), WIDER[SMALL], seed=0).requires_grad_()
+    larger = net2wider(random_network(), WIDER[SMALL], seed=0).requires_grad_()
     first = larger[1].weight
     assert torch.equal(first[:4], first[4:])
     larger(picture(20, 24)).square().mean().backward()
@@ -35,14 +35,14 @@ def test_channels_that_began_alike_learn_to_differ():
 
 
 def test_the_same_seed_gives_the_same_weights():
-    states = [widened(random_network(), WIDER[SMALL], seed).state_dict() for seed in (0, 0, 1)]
+    states = [net2wider(random_network(), WIDER[SMALL], seed).state_dict() for seed in (0, 0, 1)]
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
     assert not all(torch.equal(value, states[2][key]) for key, value in states[0].items())
 
 
 def test_its_own_architecture_changes_nothing():
     network = random_network()
-    assert widened(network, SMALL, seed=0) is network
+    assert net2wider(network, SMALL, seed=0) is network
 
 
 @pytest.mark.parametrize("arch", [
@@ -55,4 +55,4 @@ def test_its_own_architecture_changes_nothing():
 ])  # fmt: skip
 def test_what_no_channels_can_be_shared_out_to_is_refused(arch):
     with pytest.raises(FavError, match="its layers with half of the channels"):
-        widened(random_network(), arch, seed=0)
+        net2wider(random_network(), arch, seed=0)

@@ -14,7 +14,7 @@ from fav.model.network import (
     ResidualBlock,
     StyleNetwork,
     Upsample,
-    convolve_enlarged,
+    fused_upsample_conv,
 )
 from tests.helpers.networks import SMALL, STRINGS, picture, random_network
 
@@ -50,7 +50,7 @@ def test_styles_of_before_are_painted_bit_for_bit_as_they_were(arch):
         if isinstance(layer, Upsample):
             factor *= layer.factor
         elif factor > 1 and isinstance(layer, nn.Conv2d) and layer.stride == (1, 1):
-            y, factor = convolve_enlarged(y, layer, factor), 1
+            y, factor = fused_upsample_conv(y, layer, factor), 1
         elif isinstance(layer, ReflectionPad):
             y = F.pad(y, (layer.padding,) * 4, mode="reflect")
         elif isinstance(layer, ResidualBlock):
@@ -117,7 +117,7 @@ def test_a_mirror_goes_back_and_forth_over_frames_smaller_than_its_border(size):
 def test_a_convolution_of_repeated_pixels_is_done_on_the_small_picture(kernel, factor):
     conv = nn.Conv2d(4, 5, kernel, padding=kernel // 2).double()
     x = picture(7, 9, 4).double()
-    torch.testing.assert_close(convolve_enlarged(x, conv, factor), conv(Upsample(factor)(x)))
+    torch.testing.assert_close(fused_upsample_conv(x, conv, factor), conv(Upsample(factor)(x)))
 
 
 def test_instance_norm_gives_each_channel_its_own_mean_and_spread():
@@ -162,7 +162,7 @@ def test_a_margin_is_painted_and_cut_off():
 def test_edges_of_repeated_pixels_are_continued_as_those_of_the_small_picture(kernel):
     conv = nn.Conv2d(4, 5, kernel, padding=kernel // 2, padding_mode="replicate").double()
     x = picture(7, 9, 4).double()
-    torch.testing.assert_close(convolve_enlarged(x, conv, 2), conv(Upsample(2)(x)))
+    torch.testing.assert_close(fused_upsample_conv(x, conv, 2), conv(Upsample(2)(x)))
 
 
 @torch.inference_mode()

@@ -59,7 +59,7 @@ def test_owner_of_this_host_whose_process_is_gone_is_recovered_at_once(share, no
     dead.join()
     Claims(dead, job).claim(TASK)
     assert Recovery(node, FailureDetector(share, node.identity)).run({job: set()}) == 1
-    assert not dead.heart.exists() and not dead.private.exists()
+    assert not dead.heartbeat_file.exists() and not dead.tmp_dir.exists()
 
 
 def test_operators_word_recovers_a_host_at_once(share, node, job):
@@ -70,7 +70,7 @@ def test_operators_word_recovers_a_host_at_once(share, node, job):
 def test_owner_without_heartbeat_file_is_dead(share, node, job):
     owner = join(share, host="elsewhere")
     Claims(owner, job).claim(TASK)
-    share.system.unlink(owner.heart)
+    share.system.unlink(owner.heartbeat_file)
     assert Recovery(node, FailureDetector(share, node.identity)).run({job: set()}) == 1
 
 
@@ -79,7 +79,7 @@ def test_own_placeholder_that_is_not_held_is_removed_and_counts_for_nothing(shar
     recovery = Recovery(node, FailureDetector(share, node.identity))
     assert recovery.run({job: {TASK}}) == 0 and claims.claimed(job)
     assert recovery.run({job: set()}) == 0 and not claims.claimed(job)
-    assert attempts.of_task(job, TASK) == []
+    assert attempts.attempts_of_task(job, TASK) == []
 
 
 def test_empty_placeholder_gets_one_lease(share, node, job, clock):
@@ -96,11 +96,11 @@ def test_recovered_orphan_is_on_record_once_with_its_owner(share, node, job):
     Claims(owner, job).claim(TASK)
     for _ in range(3):
         Recovery(node, FailureDetector(share, node.identity)).run({job: set()}, frozenset({"switched-off"}))
-    assert [(a.why, a.who) for a in attempts.of_task(job, TASK)] == [("vanished", owner.identity.incarnation)]
+    assert [(a.why, a.who) for a in attempts.attempts_of_task(job, TASK)] == [("vanished", owner.identity.incarnation)]
 
 
 def test_task_whose_owners_vanish_ten_times_is_failed(share, node, job):
-    for _round in range(attempts.MOST_VANISHED):
+    for _round in range(attempts.MAX_VANISHED_OWNERS):
         assert attempts.failed(job) == []
         Claims(join(share, host="switched-off"), job).claim(TASK)
         Recovery(node, FailureDetector(share, node.identity)).run({job: set()}, frozenset({"switched-off"}))
@@ -108,16 +108,16 @@ def test_task_whose_owners_vanish_ten_times_is_failed(share, node, job):
 
 
 def test_task_that_raises_three_times_is_failed_and_retry_opens_it(share, node, job):
-    for _ in range(attempts.MOST_FAULTS):
+    for _ in range(attempts.MAX_FAILURES):
         assert attempts.failed(job) == []
         attempts.record(node, job, TASK, "raised", "Traceback ...\nValueError: poison", attempts.nonce())
     assert attempts.failed(job) == [str(TASK)]
     assert attempts.reopen(job) == 1
-    assert attempts.failed(job) == [] and attempts.of_task(job, TASK) == []
+    assert attempts.failed(job) == [] and attempts.attempts_of_task(job, TASK) == []
 
 
 def test_names_of_tasks_are_read_back_and_strangers_files_are_not():
-    assert Task.named(str(TASK)) == Task("link", 0) and Task.named("frame.1234567890") == Task("frame", 1234567890)
+    assert Task.parse(str(TASK)) == Task("link", 0) and Task.parse("frame.1234567890") == Task("frame", 1234567890)
     strange = (
         "notes.txt",
         "link.1",
@@ -128,7 +128,7 @@ def test_names_of_tasks_are_read_back_and_strangers_files_are_not():
         "frame.0000001~",
         "a/b.0000001",
     )
-    assert [Task.named(name) for name in strange] == [None] * len(strange)
+    assert [Task.parse(name) for name in strange] == [None] * len(strange)
 
 
 def test_name_of_no_task_is_refused_where_a_task_is_needed():

@@ -18,7 +18,7 @@ def test_published_result_reads_back(any_share):
     job, node = toy.create(any_share, chains=1, length=3), join(any_share)
     assert results.publish_bytes(node, job, TASK, b"whole")
     assert results.read(job, TASK) == b"whole"
-    assert list(node.private.iterdir()) == []
+    assert list(node.tmp_dir.iterdir()) == []
 
 
 def test_second_publisher_loses_and_the_first_result_stays(any_share):
@@ -50,7 +50,7 @@ def test_full_disk_leaves_no_partial_result(share, node, job, monkeypatch, call)
         with pytest.raises(OSError) as error:
             results.publish_bytes(node, job, TASK, b"whole")
     assert error.value.errno == errno.ENOSPC
-    assert not results.is_done(job, TASK) and list(node.private.iterdir()) == []
+    assert not results.is_done(job, TASK) and list(node.tmp_dir.iterdir()) == []
 
 
 def test_missing_result_is_a_vanished_input(job):
@@ -60,10 +60,10 @@ def test_missing_result_is_a_vanished_input(job):
 
 def test_damaged_result_is_set_aside_its_task_open_and_the_attempt_counted(share, node, job):
     results.publish_bytes(node, job, TASK, b"dam")
-    results.set_aside(node, job, TASK, b"dam")
-    results.set_aside(node, job, TASK, b"dam")  # as by a second reader
+    results.quarantine_result(node, job, TASK, b"dam")
+    results.quarantine_result(node, job, TASK, b"dam")  # as by a second reader
     assert not results.is_done(job, TASK)
-    assert [attempt.why for attempt in attempts.of_task(job, TASK)] == ["damaged"]
+    assert [attempt.why for attempt in attempts.attempts_of_task(job, TASK)] == ["damaged"]
 
 
 def test_late_publication_into_a_cleaned_job_says_so(share, node, job):
@@ -75,6 +75,6 @@ def test_late_publication_into_a_cleaned_job_says_so(share, node, job):
 def test_a_shard_holds_a_thousand_results_and_counts_are_exact(share, node, job):
     for number in (0, 999, 1000, 2500):
         results.publish_bytes(node, job, toy.link_task(number), b"x")
-    assert results.done_in_shard(job, "link", 0) == {0, 999}
+    assert results.completed_in_shard(job, "link", 0) == {0, 999}
     assert results.count(job, "link", range(0, 3000)) == 4
     assert results.count(job, "link", range(999, 1001)) == 2

@@ -8,7 +8,7 @@ import pytest
 from shared.errors import EvictedError, JobQueueError
 from shared.filesystem import FileSystem, process_start
 from shared.identity import Identity
-from shared.membership import sweep
+from shared.membership import remove_node
 from shared.notify import ChangeNotifier
 from shared.shared_dir import open_share
 from tests.helpers.job_system import join
@@ -49,8 +49,8 @@ def test_files_are_the_groups_where_the_directory_is(tmp_path):
         node = join(share)
     finally:
         os.umask(before)
-    assert node.heart.stat().st_mode & 0o777 == 0o660
-    assert node.private.stat().st_mode & 0o7777 == 0o2770
+    assert node.heartbeat_file.stat().st_mode & 0o777 == 0o660
+    assert node.tmp_dir.stat().st_mode & 0o7777 == 0o2770
 
 
 def test_files_go_to_the_directorys_group_also_without_setgid(tmp_path):
@@ -59,21 +59,21 @@ def test_files_go_to_the_directorys_group_also_without_setgid(tmp_path):
     tmp_path.chmod(0o770)
     os.chown(tmp_path, -1, 12345)
     node = join(open_share(tmp_path))
-    assert {path.stat().st_gid for path in (node.heart, node.private, node.share.layout.jobs)} == {12345}
+    assert {path.stat().st_gid for path in (node.heartbeat_file, node.tmp_dir, node.share.layout.jobs)} == {12345}
 
 
 def test_node_that_left_leaves_nothing(share):
     node = join(share)
-    ChangeNotifier(node).ring()
+    ChangeNotifier(node).notify()
     node.leave()
-    assert [path for room in share.layout.rooms() for path in room.iterdir()] == []
+    assert [path for room in share.layout.subdirectories() for path in room.iterdir()] == []
 
 
 def test_node_that_was_swept_learns_of_it_at_its_next_beat(share):
     node = join(share)
-    sweep(share, node.identity.incarnation)
+    remove_node(share, node.identity.incarnation)
     with pytest.raises(EvictedError):
-        node.beat()
+        node.renew()
 
 
 def test_identity_reads_back_and_a_strangers_does_not(tmp_path):
@@ -92,12 +92,12 @@ def test_reading_follows_no_link_and_waits_on_no_fifo(share, tmp_path):
             share.system.read(tmp_path / name)
 
 
-def test_bell_of_another_node_wakes_a_waiter_and_ones_own_does_not(share):
+def test_notification_of_another_node_wakes_a_waiter_and_ones_own_does_not(share):
     mine, theirs = ChangeNotifier(join(share)), ChangeNotifier(join(share))
     mine.wait(0.01)  # begins to watch
-    mine.ring()
+    mine.notify()
     assert not mine.wait(0.3)
-    theirs.ring()
+    theirs.notify()
     assert mine.wait(10)
     mine.close()
 
@@ -111,3 +111,32 @@ def test_start_time_tells_processes_of_one_pid_apart(share):
     start = process_start(os.getpid())
     assert not share.system.process_gone(os.getpid(), start)
     assert share.system.process_gone(os.getpid(), start + 1)
+
+
+# ---- a shared directory of the version before
+@pytest.fixture
+def older(tmp_path):
+    """A shared directory as the version before made it, with a job."""
+    for room in ("nodes", "private", "bell", "logs", "names/film", "jobs/film.0123456789ab/results/frame/0000"):
+        (tmp_path / room).mkdir(parents=True)
+    (tmp_path / "fav-share.json").write_text('{"fav_share": 1, "id": "0123456789abcdef", "made": "", "by": ""}\n')
+    (tmp_path / "names" / "film" / "job.json").write_text("{}")
+    (tmp_path / "jobs" / "film.0123456789ab" / "results" / "frame" / "0000" / "0000000.png").write_bytes(b"a frame")
+    return tmp_path
+
+
+@pytest.mark.parametrize("marked", [True, False])
+@pytest.mark.parametrize("how", [{}, {"new": False}, {"read_only": True}])
+def test_share_of_the_version_before_is_refused_and_nothing_in_it_changes(older, marked, how):
+    if not marked:  # versions before that one wrote no marker
+        (older / "fav-share.json").unlink()
+    before = {path: path.read_bytes() if path.is_file() else None for path in older.rglob("*")}
+    with pytest.raises(JobQueueError, match="made by an older version .* with that version, or use a new directory$"):
+        open_share(older, **how)
+    assert {path: path.read_bytes() if path.is_file() else None for path in older.rglob("*")} == before
+
+
+def test_new_share_is_marked_with_the_format_of_now(tmp_path):
+    open_share(tmp_path)
+    assert (tmp_path / "fav-share.json").read_text().startswith('{"fav_share": 2, ')
+    assert {"by-name", "tmp", "notify", "jobs", "nodes", "logs"} < {path.name for path in tmp_path.iterdir()}

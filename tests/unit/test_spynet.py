@@ -13,7 +13,7 @@ from fav.flow import spynet, toom_cook
 from fav.flow.toom_cook import ToomCookChain
 from fav.model.torch7 import TorchObject
 from fav.pipeline.submit import _files_of
-from fav.util.fingerprint import print_of
+from fav.util.fingerprint import hash_of
 from fav.util.images import read_image
 from tests.helpers.material import DATA
 from tests.helpers.networks import make_tiny_spynet
@@ -165,7 +165,7 @@ def test_each_published_set_is_found_by_its_name(name, sets, tmp_path):
     flows.check("spynet", pattern)
     levels = 5 if name in "34" else 6
     assert [file.name for file in _files_of(pattern)] == [f"modelL{level}_{name}.t7" for level in range(1, levels + 1)]
-    assert print_of(pattern) != print_of(tmp_path / "models")
+    assert hash_of(pattern) != hash_of(tmp_path / "models")
 
 
 def test_a_directory_of_several_sets_means_sintel_final_or_asks(sets, tmp_path):

@@ -171,7 +171,7 @@ def test_a_cut_starts_anew_with_the_model_for_first_frames(runner, image_runner)
 
 def test_a_seed_is_the_first_frame(runner):
     seed = frame(9)
-    out = list(Recurrence(runner, seed=seed).film([(frame(1), None), (frame(2), geometry())]))
+    out = list(Recurrence(runner, init_frame=seed).film([(frame(1), None), (frame(2), geometry())]))
     assert np.array_equal(out[0], seed) and np.array_equal(
         out[1], runner.stylize(frame(2), seed, np.ones((HEIGHT, WIDTH)))
     )
@@ -181,7 +181,7 @@ def test_a_chain_that_is_taken_up_again_is_the_same_film(runner):
     links = [(frame(1), None), *((frame(number), geometry(0.3, -0.7, 0.5)) for number in range(2, 6))]
     whole = list(Recurrence(runner, fill="uniform-random", key="job").film(links, number=10))
     rest = [(frame(3), None), *links[3:]]
-    resumed = list(Recurrence(runner, seed=whole[2], fill="uniform-random", key="job").film(rest, number=12))
+    resumed = list(Recurrence(runner, init_frame=whole[2], fill="uniform-random", key="job").film(rest, number=12))
     assert all(np.array_equal(a, b) for a, b in zip(whole[2:], resumed, strict=True))
 
 

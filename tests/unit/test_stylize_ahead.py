@@ -24,7 +24,7 @@ def share(root):
 
 @pytest.fixture
 def job(share, clip, style):
-    return create(share, clip, style, test=CUT + 2)
+    return create(share, clip, style, frames=CUT + 2)
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def plan(job, node) -> VideoPlan:
     while next(plan.candidates()).kind == "index":
         publish(plan, next(plan.candidates()))
     yield plan
-    plan.studio.close()
+    plan.stylizer.close()
 
 
 def publish(plan: VideoPlan, task) -> None:
@@ -56,7 +56,7 @@ def painted(monkeypatch) -> list[int]:
         monkeypatch.setattr(
             FrameStylizer,
             name,
-            lambda studio, frame, *words, paint=paint: (numbers.append(frame), paint(studio, frame, *words))[1],
+            lambda stylizer, frame, *words, paint=paint: (numbers.append(frame), paint(stylizer, frame, *words))[1],
         )
     return numbers
 
@@ -67,7 +67,7 @@ def test_next_frame_is_painted_before_this_one_is_published(job, monkeypatch):
     monkeypatch.setattr(
         FrameStylizer,
         "next",
-        lambda studio, frame, *words: (frame == 2 and begun.set(), paint(studio, frame, *words))[1],
+        lambda stylizer, frame, *words: (frame == 2 and begun.set(), paint(stylizer, frame, *words))[1],
     )
 
     def published(node, job, task, data):
@@ -93,18 +93,18 @@ def test_who_finds_another_picture_published_goes_on_from_that(plan, job, node):
     publish(plan, frame_task(2))
     index = plan.timeline.index
     assert np.array_equal(
-        plan.artifacts.picture(frame_task(2)), plan.studio.next(2, index, other, plan.studio.geometry(2, 1, index))
+        plan.artifacts.picture(frame_task(2)), plan.stylizer.next(2, index, other, plan.stylizer.geometry(2, 1, index))
     )
 
 
 def test_what_fails_ahead_fails_as_its_own_frame_and_not_twice(plan, job, monkeypatch):
     paint, failed = FrameStylizer.next, []
 
-    def once(studio, frame, *words):
+    def once(stylizer, frame, *words):
         if frame == 2 and not failed:
             failed.append(frame)
             raise OSError(errno.ENOSPC, "no space left")
-        return paint(studio, frame, *words)
+        return paint(stylizer, frame, *words)
 
     monkeypatch.setattr(FrameStylizer, "next", once)
     publish(plan, frame_task(0))
@@ -113,7 +113,7 @@ def test_what_fails_ahead_fails_as_its_own_frame_and_not_twice(plan, job, monkey
         plan.run(frame_task(2), lambda: None)
     publish(plan, frame_task(2))
     index = plan.timeline.index
-    expected = plan.studio.next(2, index, plan.artifacts.picture(frame_task(1)), plan.studio.geometry(2, 1, index))
+    expected = plan.stylizer.next(2, index, plan.artifacts.picture(frame_task(1)), plan.stylizer.geometry(2, 1, index))
     assert np.array_equal(plan.artifacts.picture(frame_task(2)), expected)
 
 
@@ -121,7 +121,7 @@ def test_nothing_is_painted_ahead_across_a_cut_or_beyond_the_last_frame(plan, mo
     numbers = painted(monkeypatch)
     for frame in range(CUT + 2):
         publish(plan, frame_task(frame))
-    plan.studio.close()
+    plan.stylizer.close()
     assert numbers == [*range(CUT + 2)]
 
 
@@ -129,9 +129,9 @@ def test_film_in_one_process_paints_a_frame_while_the_one_before_it_is_used(plan
     numbers, begun = painted(monkeypatch), threading.Event()
     paint = FrameStylizer.next
     monkeypatch.setattr(
-        FrameStylizer, "next", lambda studio, frame, *words: (begun.set(), paint(studio, frame, *words))[1]
+        FrameStylizer, "next", lambda stylizer, frame, *words: (begun.set(), paint(stylizer, frame, *words))[1]
     )
-    film = stylized(plan.studio, plan.timeline)
+    film = stylized(plan.stylizer, plan.timeline)
     first = next(film)
     assert begun.wait(60)
     assert len([first, *film]) == CUT + 2 and numbers == [*range(CUT + 2)]

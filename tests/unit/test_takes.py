@@ -10,7 +10,7 @@ from benchmarks.take import Take, check, takes
 from fav.model.network import StyleNetwork
 from fav.model.runner import StyleRunner
 from fav.stylize.blend import blend
-from fav.stylize.chain import boundaries
+from fav.stylize.chain import chunk_starts
 from tests.helpers.pictures import grey
 from tests.helpers.video_jobs import TINY
 
@@ -62,7 +62,7 @@ def test_moved_boundaries_lie_where_least_is_reliable_within_the_window(take):
     lead, size, window = 3, 12, 8
     film = chunks.schemes(lead)[f"warm-up {lead}, cross-faded, moved"](take, size)
     means = [take.steps[number].reliability.mean() for number in range(1, len(take))]
-    for fixed, moved in zip(boundaries(len(take), size), film.edges, strict=True):
+    for fixed, moved in zip(chunk_starts(len(take), size), film.edges, strict=True):
         at = {edge: sum(means[edge - lead : edge]) for edge in range(fixed - window, fixed + window + 1)}
         assert np.isclose(at[moved], min(at.values()))
 
@@ -77,7 +77,7 @@ def test_cross_fade_of_the_benchmark_is_that_of_films(take):
 
 
 def test_three_nodes_paint_three_chunks_in_the_time_of_the_longest():
-    seconds = {"frame": 0.1, "lead": 0.1, "index": 0.0}
+    seconds = {"frame": 0.1, "warmup": 0.1, "index": 0.0}
     off, painted = makespan(144, [], None, 3, seconds)
     assert np.isclose(off, 14.4, atol=0.3) and painted == 144
     chunked, painted = makespan(144, [], 48, 3, seconds)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from fav.errors import FavError
 from fav.model.torch7 import TorchObject
 from fav.perceptual import pretrained
-from fav.perceptual.loss_network import DESIGNS
+from fav.perceptual.loss_network import LOSS_NETWORKS
 from fav.perceptual.pretrained import fetched, load_loss_network, recognized
 from tests.helpers.material import material
 from tests.helpers.networks import BUNDLED
@@ -71,7 +71,7 @@ def caffe(state: dict) -> dict:
     return {re.sub(r"\.(squeeze|expand\d)", lambda found: names[found[0]], name): value for name, value in ours.items()}
 
 
-@pytest.mark.parametrize("kind", DESIGNS)
+@pytest.mark.parametrize("kind", LOSS_NETWORKS)
 def test_torchvisions_files_give_torchvisions_features(tmp_path, kind):
     state = weights(kind)
     torch.save(state, tmp_path / "network.pth")
@@ -79,7 +79,7 @@ def test_torchvisions_files_give_torchvisions_features(tmp_path, kind):
     assert found == kind and len(fingerprint) == 32
     expected = torchvision_features(kind, state)
     features = network(X)
-    assert set(features) == set(expected) and set(DESIGNS[kind].style_layers) == set(expected)
+    assert set(features) == set(expected) and set(LOSS_NETWORKS[kind].style_layers) == set(expected)
     for layer, value in expected.items():
         torch.testing.assert_close(features[layer], value, rtol=1e-3, atol=1e-3)
     assert not any(value.requires_grad for value in network.parameters())
@@ -102,7 +102,7 @@ def test_caffes_names_give_the_same_features_but_for_the_mean(tmp_path, kind):
 
 def test_the_lua_vgg_is_read(tmp_path):
     modules, state = [], {}
-    for name, (sort, *sizes) in DESIGNS["vgg16"].steps.items():
+    for name, (sort, *sizes) in LOSS_NETWORKS["vgg16"].steps.items():
         if sort == "pool":
             modules.append(TorchObject("nn.SpatialMaxPooling", {}))
             continue

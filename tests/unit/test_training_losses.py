@@ -17,16 +17,16 @@ from fav.perceptual.loss import OFFSETS, PerceptualLoss, gram
 from fav.perceptual.palette import smaller
 from fav.stylize.recurrence import Recurrence
 from fav.training.losses import (
-    beyond_range,
     eased,
-    forgetting,
+    history_loss,
     lattice,
-    saturation,
-    spikes,
-    temporal,
+    outlier_loss,
+    range_loss,
+    tanh_saturation_loss,
+    temporal_loss,
     total_variation,
 )
-from fav.training.unroll import mean_bgr, network_input, paint, settled
+from fav.training.unroll import mean_bgr, network_input, quantize_ste, unroll
 from tests.helpers.networks import random_network
 from tests.helpers.training_material import TINY, picture, random_loss_network
 
@@ -63,7 +63,7 @@ def test_what_is_painted_in_training_is_the_film():
     network[24].weight *= 3  # beyond black and white, so that the clipping is seen
     frames, hung = [picture(number, 24, 28) for number in range(4)], [geometry(number) for number in range(3)]
     film = list(Recurrence(StyleRunner(copy.deepcopy(network))).film(zip(frames, [None, *hung])))
-    painted = paint(
+    painted = unroll(
         network.to(memory_format=torch.channels_last),
         [tensor(frame) for frame in frames],
         [tensor(one.flow) for one in hung],
@@ -71,7 +71,7 @@ def test_what_is_painted_in_training_is_the_film():
         through=True,
     )
     for ours, theirs in zip(painted.stylized, film, strict=True):
-        states = settled(ours)[0].movedim(0, -1).numpy()
+        states = quantize_ste(ours)[0].movedim(0, -1).numpy()
         differences = np.abs(states - theirs)
         # A value on the border between two levels may fall to either side, and those after it follow a little.
         assert differences.max() <= 2 and (differences > 0).mean() < 0.02
@@ -79,7 +79,7 @@ def test_what_is_painted_in_training_is_the_film():
 
 def test_states_are_rounded_and_clipped_and_gradients_go_straight_through():
     x = torch.tensor([-7.0, 0.4, 99.5, 100.5, 254.6, 300.0], requires_grad=True)
-    state = settled(x)
+    state = quantize_ste(x)
     assert state.tolist() == [0, 0, 100, 100, 255, 255]
     (state * torch.arange(6)).sum().backward()
     assert x.grad.tolist() == [0, 1, 2, 3, 4, 5]
@@ -90,7 +90,7 @@ def test_gradients_go_back_through_the_steps_only_if_asked(through):
     network = random_network(TINY)
     frames = [tensor(picture(number, 24, 28)).requires_grad_() for number in range(3)]
     trust = torch.ones(1, 1, 24, 28)
-    painted = paint(network, frames, [torch.zeros(1, 2, 24, 28)] * 2, [trust] * 2, through)
+    painted = unroll(network, frames, [torch.zeros(1, 2, 24, 28)] * 2, [trust] * 2, through)
     assert len(painted.stylized) == 3 and len(painted.warped) == 2
     (gradient,) = torch.autograd.grad(painted.stylized[2].square().sum(), frames[0], allow_unused=True)
     assert (gradient is not None and gradient.abs().max() > 0) == through
@@ -132,24 +132,24 @@ def test_gram_matrices_are_mean_products_and_have_their_gradients():
 def test_the_temporal_loss_is_the_mean_over_all_pixels_of_what_is_reliable():
     stylized, warped = torch.full((1, 3, 2, 2), 51.0), torch.zeros(1, 3, 2, 2)
     trust = torch.tensor([[1.0, 0.0], [0.5, 0.0]]).view(1, 1, 2, 2)
-    assert temporal(stylized, warped, trust).item() == pytest.approx(0.2**2 * 1.5 / 4)
+    assert temporal_loss(stylized, warped, trust).item() == pytest.approx(0.2**2 * 1.5 / 4)
 
 
 def test_what_was_forgotten_is_the_mean_over_all_values():
     stylized = torch.zeros(1, 3, 2, 2)
-    assert forgetting(stylized, stylized) == 0
-    assert forgetting(stylized, stylized + torch.tensor([51.0, 0.0])).item() == pytest.approx(0.2**2 / 2)
+    assert history_loss(stylized, stylized) == 0
+    assert history_loss(stylized, stylized + torch.tensor([51.0, 0.0])).item() == pytest.approx(0.2**2 / 2)
 
 
 def test_variation_and_excess_are_in_units_of_the_whole_range():
     steps = torch.tensor([[0.0, 51.0], [0.0, 51.0]]).expand(1, 3, 2, 2)
     assert total_variation(steps).item() == pytest.approx(0.2**2)
-    assert beyond_range(torch.tensor([-51.0, 0.0, 255.0, 306.0])).item() == pytest.approx(0.2**2 / 2)
+    assert range_loss(torch.tensor([-51.0, 0.0, 255.0, 306.0])).item() == pytest.approx(0.2**2 / 2)
 
 
 def test_what_saturates_is_blamed_and_has_a_gradient():
     drive = torch.tensor([-77.0, -3.0, -2.5, -2.0, 0.0, 2.0], requires_grad=True)
-    blame = saturation(drive)
+    blame = tanh_saturation_loss(drive)
     assert blame.item() == pytest.approx((2 * 75 - 1 + 1 + 0.25) / 6)
     blame.backward()
     np.testing.assert_allclose(6 * drive.grad, [-2, -2, -1, 0, 0, 0], atol=1e-6)
@@ -159,19 +159,19 @@ def test_one_value_that_rules_its_channel_is_blamed_and_ordinary_ones_are_not():
     quiet = torch.randn(1, 1, 40, 50, generator=torch.Generator().manual_seed(0)).clamp(-3, 3)
     loud = quiet.clone()
     loud[0, 0, 20, 20] = 1e6  # (1e6 - mean) / deviation is sqrt(2000 - 1) then, whatever the others are
-    assert spikes(100 * quiet + 7) == 0
-    assert spikes(loud).item() == pytest.approx(10 * (1999**0.5 - 4) ** 2 / 2000, rel=1e-3)
-    assert spikes(torch.cat([quiet, loud], 1)).item() == pytest.approx(spikes(loud).item() / 2)
+    assert outlier_loss(100 * quiet + 7) == 0
+    assert outlier_loss(loud).item() == pytest.approx(10 * (1999**0.5 - 4) ** 2 / 2000, rel=1e-3)
+    assert outlier_loss(torch.cat([quiet, loud], 1)).item() == pytest.approx(outlier_loss(loud).item() / 2)
 
 
 def test_what_goes_into_the_tanh_is_handed_out_and_nothing_listens_afterwards():
     network = random_network(TINY)
     frames, trust = [tensor(picture(number, 24, 28)) for number in range(2)], torch.ones(1, 1, 24, 28)
-    painted = paint(network, frames, [torch.zeros(1, 2, 24, 28)], [trust], through=True)
-    assert len(painted.drive) == 2 and not network[-2]._forward_pre_hooks
+    painted = unroll(network, frames, [torch.zeros(1, 2, 24, 28)], [trust], through=True)
+    assert len(painted.pre_tanh) == 2 and not network[-2]._forward_pre_hooks
     norms = [layer for layer in network.modules() if isinstance(layer, InstanceNorm)]
-    assert len(painted.spiky) == 2 * len(norms) and not any(norm._forward_pre_hooks for norm in norms)
-    for drive, stylized in zip(painted.drive, painted.stylized):
+    assert len(painted.outliers) == 2 * len(norms) and not any(norm._forward_pre_hooks for norm in norms)
+    for drive, stylized in zip(painted.pre_tanh, painted.stylized):
         torch.testing.assert_close(150 * drive.tanh() + mean_bgr(drive), stylized)
 
 

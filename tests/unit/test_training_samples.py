@@ -11,9 +11,16 @@ from fav.errors import FavError
 from fav.flow.warp import pixel_grid, warp
 from fav.training.config import TrainingConfig
 from fav.training.dataloader import Batches, stream
-from fav.training.image_folder import open_album
+from fav.training.image_folder import open_image_folder
 from fav.training.motion_fields import Motion, draw_motions, origins, still
-from fav.training.synthetic_sequences import Layer, SyntheticSequence, compose, disturbed, draw_sequence, torn
+from fav.training.synthetic_sequences import (
+    Layer,
+    SyntheticSequence,
+    add_noise,
+    compose,
+    draw_sequence,
+    drop_reliability,
+)
 from fav.training.video_clips import ClipSampler, open_clips
 from tests.helpers.clips import ffmpeg
 from tests.helpers.training_material import album_of
@@ -93,7 +100,7 @@ def test_origins_lead_back_through_all_steps():
 def test_holes_never_make_anything_reliable():
     trust = np.ones((64, 64), np.uint8)
     trust[:, :20] = 0
-    tears = [torn(trust, np.random.default_rng(seed)) for seed in range(60)]
+    tears = [drop_reliability(trust, np.random.default_rng(seed)) for seed in range(60)]
     assert all((tear <= trust).all() for tear in tears) and trust[:, 20:].all()
     assert 0.1 < np.mean([tear[:, 20:].mean() for tear in tears]) < 0.95
     assert any(not tear.any() for tear in tears) and len({tear.tobytes() for tear in tears}) > 30
@@ -101,7 +108,7 @@ def test_holes_never_make_anything_reliable():
 
 def test_light_and_noise_change_the_frames_alone():
     sequence = on_ramp([still()] * 4)
-    changed = [disturbed(sequence, np.random.default_rng(seed)) for seed in range(8)]
+    changed = [add_noise(sequence, np.random.default_rng(seed)) for seed in range(8)]
     for one in changed:
         assert np.array_equal(one.flow, sequence.flow) and np.array_equal(one.reliability, sequence.reliability)
     differences = [np.abs(one.frames.astype(int) - sequence.frames).mean() for one in changed]
@@ -147,12 +154,12 @@ def test_photographs_that_cannot_be_read_or_are_too_small_are_named(photos):
     (photos / "empty.png").touch()
     cv2.imwrite(str(photos / "tiny.png"), np.zeros((9, 9, 3), np.uint8))
     (photos / "notes.txt").write_text("not looked at")
-    album = open_album(photos, 64)
+    album = open_image_folder(photos, 64)
     assert album.notes == ["not readable, left out: empty.png, text.jpg", "smaller than 32 pixels, left out: tiny.png"]
     assert len(album.photos) + len(album.held_out) == 24 and len(album.held_out) == 2
     assert not {photo.path for photo in album.photos} & {photo.path for photo in album.held_out}
     with pytest.raises(FavError, match="expected at least 20 photographs to learn from, got 0"):
-        open_album(photos, 400)
+        open_image_folder(photos, 400)
 
 
 def test_sequences_of_a_clip_have_the_flow_of_the_film(tmp_path):

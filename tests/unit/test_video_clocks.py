@@ -136,7 +136,9 @@ def test_what_the_muxer_refuses_is_told_before_any_frame(tmp_path, monkeypatch):
     # the muxer's own word, on a stream that it does not take
     monkeypatch.setitem(__import__("fav.video.tracks", fromlist=["SOUND"]).SOUND, "mp4", ("",))
     monkeypatch.setattr("fav.video.tracks._Copied._overlaps", lambda self, packet: setattr(packet, "dts", 7) or False)
-    monkeypatch.setattr("fav.video.tracks._Copied._move", lambda self, packet, pts: setattr(packet, "stream", self.out))
+    monkeypatch.setattr(
+        "fav.video.tracks._Copied._shift", lambda self, packet, pts: setattr(packet, "stream", self.out)
+    )
     with pytest.raises(FavError, match=r"expected times, sound and subtitles that \.mp4 takes.*pts .* < dts.*\.mkv"):
         check_film(video, "film.mp4")
 

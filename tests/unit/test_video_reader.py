@@ -232,11 +232,11 @@ def test_index_travels_in_pieces_as_json(tmp_path):
     with decode(path) as decoding:
         frames = list(decoding)
     pieces = [FrameIndex.of(part, whole.time_base) for part in (frames[:10], frames[10:20], frames[20:], [])]
-    sent = FrameIndex.joined([FrameIndex.from_json(json.loads(json.dumps(piece.to_json()))) for piece in pieces])
+    sent = FrameIndex.concat([FrameIndex.from_json(json.loads(json.dumps(piece.to_json()))) for piece in pieces])
     assert sent.to_json() == whole.to_json() and len(sent) == FRAMES
     with FrameReader(path) as reader:
         assert np.array_equal(reader.read(7, pieces[0]), images[7])
-        assert np.array_equal(reader.read(15, FrameIndex.joined(pieces[:2])), images[15])
+        assert np.array_equal(reader.read(15, FrameIndex.concat(pieces[:2])), images[15])
 
 
 def test_reading_on_never_seeks_and_the_frame_before_is_at_hand(tmp_path, monkeypatch):
@@ -279,8 +279,8 @@ def test_replaced_video_is_noticed(tmp_path):
 def test_small_pictures_are_the_pictures_but_small(tmp_path, name):
     with decode(coded(tmp_path, name)) as decoding:
         for decoded in decoding:
-            picture, small = decoded.image(), decoded.small(48)
-            assert small.shape == (32, 48, 3) and decoded.small(1000).shape == picture.shape
+            picture, small = decoded.image(), decoded.thumbnail(48)
+            assert small.shape == (32, 48, 3) and decoded.thumbnail(1000).shape == picture.shape
             gap = cv2.absdiff(*(cv2.resize(image, (6, 4), interpolation=cv2.INTER_AREA) for image in (picture, small)))
             assert gap.mean() < 4 and gap.max() < 16
 
@@ -288,7 +288,7 @@ def test_small_pictures_are_the_pictures_but_small(tmp_path, name):
 @pytest.mark.parametrize("size", ["640x2", "2x640", "1000x36"])
 def test_small_pictures_of_slim_ones_are_there(tmp_path, size):
     with decode(make(tmp_path / "slim.mkv", "-c:v", "ffv1", picture=f"color=c=0x808080:size={size}")) as decoding:
-        small = next(decoding).small(256)
+        small = next(decoding).thumbnail(256)
     assert max(small.shape[:2]) == 256 and min(small.shape[:2]) >= 1 and np.abs(small.astype(int) - 128).max() <= 2
 
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from fav.cli.cuts import cuts as cuts_command
 from fav.errors import FavError
-from fav.stylize.indexing import index_pieces
+from fav.stylize.indexing import index_segments
 from fav.util.image_sequence import check_whole, title
 from fav.video import check_film, decode, probe, write_film
 from fav.video.shot_detection import read_cuts
@@ -31,7 +31,7 @@ def test_change_of_size_in_mid_stream_is_a_cut_and_a_note(tmp_path):
     large = make(tmp_path / "b.ts", *X264, "-output_ts_offset", 0.4, picture="testsrc2=size=192x64", seconds=0.4)
     video = tmp_path / "both.ts"
     video.write_bytes(small.read_bytes() + large.read_bytes())
-    (piece,) = index_pieces(video, None, None)
+    (piece,) = index_segments(video, None, None)
     assert len(piece.index) == 20 and piece.cuts == (10,)
     assert any("change from 96x64 to 192x64 at frame 10;" in note for note in piece.notes), piece.notes
     assert check_film(video, "film.mp4") == []
@@ -41,7 +41,7 @@ def test_images_of_mixed_sizes_and_kinds_are_one_video(tmp_path):
     pattern = images(tmp_path, range(4))
     images(tmp_path, (4, 5), (128, 96))
     cv2.imwrite(pattern % 2, np.full((64, 96), 46, np.uint8))
-    (piece,) = index_pieces(pattern, None, None)
+    (piece,) = index_segments(pattern, None, None)
     assert len(piece.index) == 6 and piece.cuts == (4,)  # grey instead of colors is no other shot
     (note,) = piece.notes
     assert "gray" in note and "96x64 to 128x96 at frame 4" in note

@@ -2,7 +2,7 @@
 
 A backend takes what the network sees, (H, W, in_channels) float32 as of `fav.model.preprocessing.network_input`, and returns the
 stylized frame, (H, W, 3) uint8 BGR. The same input gives the same bytes, from run to run and from process to process,
-as long as its `words`, the number of threads and the processor are the same.
+as long as its `description`, the number of threads and the processor are the same.
 """
 
 import os
@@ -24,9 +24,9 @@ COMPILERS = ("g++", "clang++")
 
 
 class Backend(Protocol):
-    """`words` say in one line what decides the last bits: the library, its version, the device and the precision."""
+    """`description` say in one line what decides the last bits: the library, its version, the device and the precision."""
 
-    words: str
+    description: str
 
     def __call__(self, seen: np.ndarray) -> np.ndarray: ...
 

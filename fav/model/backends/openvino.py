@@ -42,7 +42,7 @@ class OpenVino:
     """A backend (see `fav.model.backends`). A graph is made for the size of the first frame, and anew when that changes."""
 
     def __init__(self, network: StyleNetwork, precision: str):
-        self.words = f"openvino {openvino.get_version()} cpu {precision}"
+        self.description = f"openvino {openvino.get_version()} cpu {precision}"
         self._network, self._precision = network, precision
         self._size: tuple[int, int] | None = None
         self._infer: Callable[[np.ndarray], np.ndarray]
@@ -67,7 +67,7 @@ class OpenVino:
 
     def _compiled(self, height: int, width: int) -> Callable[[np.ndarray], np.ndarray]:
         sides = zip((height, width), self._pads(height, width))
-        graph = graph_of(self._network, *(side + sum(pads) for side, pads in sides))
+        graph = build_ov_model(self._network, *(side + sum(pads) for side, pads in sides))
         request = (
             core()
             .compile_model(
@@ -92,7 +92,7 @@ def core() -> openvino.Core:
     return openvino.Core()
 
 
-def graph_of(network: StyleNetwork, height: int, width: int) -> openvino.Model:
+def build_ov_model(network: StyleNetwork, height: int, width: int) -> openvino.Model:
     """The network behind its ReflectionPad: (1, H, W, in_channels) float32 to (1, H, W, 3) uint8, for H and W that it divides.
 
     As in `StyleNetwork.forward`, an upsampling waits for the convolution that needs it.

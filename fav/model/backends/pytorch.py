@@ -15,7 +15,7 @@ class PyTorch:
     """A backend (see `fav.model.backends`). `precision` is that of the convolutions and of what passes between them."""
 
     def __init__(self, network: StyleNetwork, precision: str, device: torch.device, compiled: bool = False):
-        self.words = f"torch{' compile' if compiled else ''} {torch.__version__} {device.type} {precision}"
+        self.description = f"torch{' compile' if compiled else ''} {torch.__version__} {device.type} {precision}"
         self._device, self._type = device, getattr(torch, precision)
         # channels_last: the faster order of memory on CPUs, and the one in which convolutions did not depend on the
         # number of threads.

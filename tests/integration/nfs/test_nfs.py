@@ -117,11 +117,15 @@ def check_end(case: Case, run: lab.Run, job: Job, nodes: int) -> None:
     """Every node ended well, only the lost lost anything, all of it was taken up by others, and nothing is left."""
     told = run.told()
     assert run.codes == {node: "0" for node in range(1, nodes + 1) if node not in case.killed}, told
-    assert "finished" in job.marks() and claimed(job) == {} and attempts.failed(job) == [], told
+    assert "finished" in job.flags() and claimed(job) == {} and attempts.failed(job) == [], told
     layout = job.share.layout
-    assert [path for room in (layout.nodes, layout.private, layout.bell) for path in room.iterdir()] == [], told
+    assert [path for room in (layout.nodes, layout.tmp, layout.notify) for path in room.iterdir()] == [], told
     assert [path.name for path in layout.jobs.iterdir()] == [job.manifest.id], told
-    tried = [attempt for path in job.layout.attempts.glob("*/*/*") for attempt in attempts.of_task(job, task_of(path))]
+    tried = [
+        attempt
+        for path in job.layout.attempts.glob("*/*/*")
+        for attempt in attempts.attempts_of_task(job, task_of(path))
+    ]
     assert {(attempt.why, attempt.who.partition("-")[0]) for attempt in tried} == {
         ("vanished", f"node{node}") for node in case.lost
     }, f"{tried}\n{told}"
