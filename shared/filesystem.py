@@ -44,14 +44,20 @@ RECORD_LIMIT = 1 << 20  # no identity, manifest or attempt of ours comes near 1 
 
 @dataclass
 class Removal:
-    """What `FileSystem.remove` left in place: entries that are not ours, and whether it failed to remove one that is."""
+    """What `FileSystem.remove` did.
+
+    `foreign` are the entries that it left because they are not ours. `failed` is whether it failed to remove one of ours.
+    `freed` are the bytes of the removed files; a file that has another hard link frees none.
+    """
 
     foreign: list[Path] = field(default_factory=list)
     failed: bool = False
+    freed: int = 0
 
     def add(self, other: "Removal") -> None:
         self.foreign += other.foreign
         self.failed |= other.failed
+        self.freed += other.freed
 
 
 class FileSystem:
@@ -387,7 +393,8 @@ class FileSystem:
 
     def _remove(self, above: int, path: Path, is_ours: Callable[[Path, bool], bool], removal: Removal) -> None:
         try:
-            mode = self.os.stat(path.name, dir_fd=above, follow_symlinks=False).st_mode
+            info = self.os.stat(path.name, dir_fd=above, follow_symlinks=False)
+            mode = info.st_mode
             is_directory = stat.S_ISDIR(mode)
             if stat.S_ISREG(mode) and SILLY_RENAME.fullmatch(path.name):
                 removal.failed = True  # a file that was removed while it was open: it goes when it is closed
@@ -405,6 +412,7 @@ class FileSystem:
                     self.os.rmdir(path.name, dir_fd=above)
             else:
                 self.os.unlink(path.name, dir_fd=above)
+                removal.freed += info.st_size if info.st_nlink == 1 else 0
         except FileNotFoundError:
             pass
         except OSError:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from shared.command_names import command
 from shared.errors import EvictedError, JobQueueError, JobRemovedError, sanitize
-from shared.filesystem import RETRYABLE_ERRNOS, FileSystem
+from shared.filesystem import RETRYABLE_ERRNOS, FileSystem, Removal
 from shared.identity import DECODE_ERRORS, VERSION
 from shared.membership import Node
 from shared.ownership import INPUT_LIST_HEADER, remove_job_files
@@ -289,8 +289,8 @@ def _move(system: FileSystem, draft: Path, final: Path) -> None:
             raise
 
 
-def remove_job(node: Node, job: Job) -> list[Path]:
-    """Remove the job's name first, then its files; nodes that still work on it find it gone. Returns what is not ours.
+def remove_job(node: Node, job: Job) -> Removal:
+    """Remove the job's name first, then its files; nodes that still work on it find it gone.
 
     The node need not have joined: on a full disk, for which this is the cure, it could not.
     """
@@ -302,12 +302,13 @@ def remove_job(node: Node, job: Job) -> list[Path]:
         pass
     name, manifest = share.layout.name(job.name), share.layout.named_manifest(job.name)
     removal = share.system.remove(name, lambda entry, is_directory: entry == (name if is_directory else manifest))
-    foreign = removal.foreign
+    foreign, freed = removal.foreign, removal.freed
     for _ in range(REMOVAL_TRIES):  # a node may publish a last result meanwhile
         removal = remove_job_files(share, layout, node.identity.incarnation)
+        freed += removal.freed
         if not removal.failed:
             break
-    return foreign + removal.foreign
+    return Removal(foreign + removal.foreign, removal.failed, freed)
 
 
 def _remove_quietly(node: Node, layout: JobPaths) -> None:

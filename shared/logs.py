@@ -44,6 +44,12 @@ def set_defaults(**fields: str | None) -> None:
     _defaults.update(fields)
 
 
+def is_log_of(head: bytes, job: str) -> bool:
+    """Whether a file is a log of nodes of that job, by its first bytes: our first line, then a line that names the job."""
+    first, _, rest = head.decode(errors="replace").partition("\n")
+    return first == LOG_HEAD and (f", job {job}: " in rest or f'"job": "{job}"' in rest)
+
+
 @contextmanager
 def log_context(**fields: str) -> Iterator[None]:
     """Let lines tell these fields (`job`, `task`, `node`) as long as the context lasts, in this thread."""

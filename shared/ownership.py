@@ -15,6 +15,7 @@ from pathlib import Path
 
 from shared.errors import JobQueueError, sanitize
 from shared.filesystem import RECORD_LIMIT, Removal
+from shared.logs import is_log_of
 from shared.paths import (
     CHECK_DIRECTORY,
     HARD_LINK_PROBE,
@@ -43,6 +44,7 @@ JOB_FILES = re.compile(
 )
 INPUT_LIST_HEADER = b"inputs of a job:\0"  # the list of a job's inputs begins so; each name has a NUL after it
 INPUT_LIST_LIMIT = 1 << 26  # bytes of the list of a job's inputs: a million names
+LOG_HEAD_BYTES = 8192  # of a log that are read to tell whose it is
 MAX_LISTED = 5  # names of one line about what was removed or left alone
 
 
@@ -195,6 +197,23 @@ def _is_in_its_shard(name: str) -> bool:
 def remove_results(share: SharedDir, layout: JobPaths, kind: str) -> Removal:
     """Remove the results of one kind of tasks of a job."""
     return share.system.remove(layout.results / kind, _is_of_job(share, layout, None))
+
+
+def remove_logs(share: SharedDir, job: str) -> Removal:
+    """Remove the logs of the nodes of one job. Files that do not begin as such a log stay."""
+    total, logs = Removal(), share.layout.logs
+    for name in share.system.list(logs):
+        if name.startswith(f"{job}.") and name.endswith(".log") and is_log_of(_head(share, logs / name), job):
+            total.add(share.system.remove(logs / name, lambda entry, is_directory: not is_directory))
+    return total
+
+
+def _head(share: SharedDir, path: Path) -> bytes:
+    """The first bytes of a regular file; none where it is something else, or gone."""
+    try:
+        return share.system.head(path, LOG_HEAD_BYTES)[0]
+    except (OSError, JobQueueError):
+        return b""
 
 
 def foreign_files_message(share: SharedDir, foreign: list[Path]) -> str:

@@ -50,8 +50,8 @@ class SharedDir:
         mount = mount_of(self.layout.root)
         lies = f" ({mount.kind}, {'on this machine' if mount.local else f'from {mount.source}'})" if mount else ""
         return (
-            f"{self.layout.root}: a new shared directory{lies}; where others have worked in it already, it is not the "
-            f"same one"
+            f"{self.layout.root}: made a new shared directory{lies}; if nodes work in it already, this is not the one "
+            f"that they see: check the mount"
         )
 
     def check(self) -> None:

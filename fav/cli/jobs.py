@@ -1,6 +1,7 @@
 """The commands of a job's life: submit, prioritize, pause, resume, recover, stitch, retry, cancel, clean."""
 
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,29 +18,30 @@ from fav.cli.common import (
     submit_and_print,
 )
 from fav.cli.log_options import LOG
-from fav.cli.options import FILE, JOB, RenamedOption, job_option, options
+from fav.cli.options import FILE, JOB, NumberType, RenamedOption, WholeType, job_option, options
 from fav.errors import FavError
 from fav.monitor.console import tell
 from fav.pipeline.inputs import check_video
 from fav.pipeline.request import check_out
+from fav.util.text import format_bytes
 from shared.attempts import reopen
 from shared.claims import claimed
 from shared.command_names import command
 from shared.errors import JobQueueError, JobRemovedError, ResultVanishedError
 from shared.failure_detector import FailureDetector
 from shared.heartbeat import temporary_member
-from shared.identity import Identity
+from shared.identity import Identity, identities
 from shared.jobs import TERMINAL_FLAGS, Job, all_jobs, is_ended, remove_job
 from shared.membership import Node
 from shared.notify import notify, notify_on_exit
-from shared.ownership import foreign_files_message
+from shared.ownership import foreign_files_message, remove_logs
 from shared.recovery import Recovery
 from shared.shared_dir import SharedDir
 
 if TYPE_CHECKING:
     from fav.pipeline.artifacts import JobArtifacts
 
-PRIORITY = click.IntRange(-999, 999)
+PRIORITY = WholeType(-999, 999)
 
 
 @click.command()
@@ -58,9 +60,17 @@ def submit(context: click.Context, shared: Path, video: str, style: Path, priori
     """
     share = share_for(shared, video, style)
     job = submit_and_print(context, share, video, style, values)
+    if not is_ended(job) and not _has_nodes(share):
+        click.echo(f"no node works in {share.layout.root}; start one: {command('node')} {share.layout.root}")
     if priority is not None:
         with temporary_member(share) as node:
             job.prioritize(node, priority)
+
+
+def _has_nodes(share: SharedDir) -> bool:
+    """Whether a node has joined whose process is not known to be gone."""
+    detector = FailureDetector(share)
+    return any(not detector.process_gone(identity) for identity in identities(share).values())
 
 
 @click.command()
@@ -108,9 +118,14 @@ def resume(shared: Path, job: str | None) -> None:
     """Continue a paused job."""
     share = open_existing(shared)
     found = resolve_job(share, job)
+    if is_ended(found):
+        raise JobQueueError(f"{found.name}: expected a paused job, got one that is over")
+    if "paused" not in found.flags():
+        click.echo(f"{found.name}: was not paused")
+        return
     found.clear_flag("paused")
     notify(share)
-    click.echo(f"{found.name}: goes on")
+    click.echo(f"{found.name}: continues")
 
 
 @click.command()
@@ -134,7 +149,12 @@ def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
     silence, and the nodes wait for it.
     """
     share = open_existing(shared)
-    complaints: list[str] = []
+    known = {identity.host for identity in identities(share).values()}
+    complaints = [
+        f"{host}: expected the host of a node, found no node there; {command('nodes')} {share.layout.root} lists them"
+        for host in hosts
+        if host not in known
+    ]
     with notify_on_exit(share) as node:
         jobs = {one: set() for one in ([resolve_job(share, job)] if job else all_jobs(share, complaints.append))}
         recovery = Recovery(node, FailureDetector(share, node.identity))
@@ -312,27 +332,70 @@ def _film_inside(job: Job) -> Path | None:
 @click.command()
 @click.argument("shared", type=FILE)
 @click.argument("job", required=False)
+@click.option("--finished", is_flag=True, help="Remove all jobs that are finished or cancelled.")
+@click.option(
+    "--older-than",
+    "days",
+    type=NumberType(0, 100000),
+    metavar="DAYS",
+    help="With --finished: only those that have been so for this many days.",
+)
 @click.option(
     "--force", is_flag=True, help="Remove it even if it is not finished, nodes work on it, or its film lies in it."
 )
 @one_line_errors
-def clean(shared: Path, job: str | None, force: bool) -> None:
-    """Remove a job and its frames; keep the film."""
+def clean(shared: Path, job: str | None, finished: bool, days: float | None, force: bool) -> None:
+    """Remove a job with its frames and logs; keep the film.
+
+    It says how much space is free again. Reports, previews and films stay.
+    """
+    if finished and (job or force):
+        raise FavError("--finished: expected without JOB and --force; it takes all jobs that are over")
+    if days is not None and not finished:
+        raise FavError("--older-than: expected with --finished")
     share = open_existing(shared)
-    found = find_or_raise(share, job)
+    if not finished:
+        _clean(share, find_or_raise(share, job), force)
+        return
+    complaints: list[str] = []
+    ended = [job for job in all_jobs(share, complaints.append) if is_ended(job) and _ended_days(job) >= (days or 0)]
+    for found in ended:
+        try:
+            _clean(share, found, force=False)
+        except JobQueueError as error:
+            complaints.append(str(error))
+    if not ended:
+        click.echo("no jobs to remove")
+    fail_with(complaints)
+
+
+def _ended_days(job: Job) -> float:
+    """For how many days a job has been finished or cancelled; 0 where its files are gone."""
+    system = job.share.system
+    times = [system.mtime(job.layout.flag(flag)) for flag in TERMINAL_FLAGS if system.exists(job.layout.flag(flag))]
+    return (time.time() - max(times) / 1e9) / 86400 if times else 0.0
+
+
+def _clean(share: SharedDir, job: Job, force: bool) -> None:
     try:
-        done = bool(found.flags() & TERMINAL_FLAGS)
+        done = bool(job.flags() & TERMINAL_FLAGS)
+        film = job.flag_text("finished")
     except JobRemovedError:
-        done = True
+        done, film = True, None
     if not done and not force:
-        raise JobQueueError(f"{found.name}: the job is not finished; cancel it first, or say --force")
-    if not force and (film := _film_inside(found)):
+        raise JobQueueError(f"{job.name}: the job is not finished; cancel it first, or say --force")
+    if not force and (inside := _film_inside(job)):
         raise JobQueueError(
-            f"{found.name}: expected its film outside of the job's directory, got it in there, where it would be "
-            f"removed, too ({film}); copy it away, or bring it out: {command('stitch')} {share.layout.root} "
-            f"{found.name} --out NAME; then say --force"
+            f"{job.name}: expected its film outside of the job's directory, got it in there, where it would be "
+            f"removed, too ({inside}); copy it away, or bring it out: {command('stitch')} {share.layout.root} "
+            f"{job.name} --out NAME; then say --force"
         )
-    foreign = remove_job(Node(share, Identity.here()), found)
-    click.echo(f"{found.name}: removed")
-    if foreign:
-        click.echo(foreign_files_message(share, foreign))
+    removal = remove_job(Node(share, Identity.here()), job)
+    removal.add(remove_logs(share, job.name))
+    stays = share.layout.root / film if film else None
+    click.echo(
+        f"{job.name}: removed, {format_bytes(removal.freed)} freed"
+        + (f"; the film stays: {stays}" if stays and share.system.exists(stays) else "")
+    )
+    if removal.foreign:
+        click.echo(foreign_files_message(share, removal.foreign))

@@ -16,19 +16,40 @@ DIGITS = 12  # of the numbers that are no more than counted in
 
 
 class NumberType(click.FloatRange):
-    """A number within a range; `nan` and `inf`, which click takes for such, are none."""
+    """A number within a range; `nan` and `inf`, which Python reads as numbers, are none."""
 
     def convert(self, value, param, ctx):
-        number = super().convert(value, param, ctx)
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
         if not math.isfinite(number):
-            self.fail(f"expected a number, got {value!r}", param, ctx)
-        return number
+            self.fail(f"expected a number{_bounds(self)}, got {value!r}", param, ctx)
+        return super().convert(number, param, ctx)
+
+
+class WholeType(click.IntRange):
+    """A whole number within a range."""
+
+    def convert(self, value, param, ctx):
+        try:
+            number = int(value)
+        except ValueError:
+            self.fail(f"expected a whole number{_bounds(self)}, got {value!r}", param, ctx)
+        return super().convert(number, param, ctx)
+
+
+def _bounds(numbers: click.FloatRange | click.IntRange) -> str:
+    if numbers.min is None:
+        return ""
+    least = f"{'above' if numbers.min_open else 'from'} {numbers.min:g}"
+    return f" {least}" + ("" if numbers.max is None else f" to {numbers.max:g}")
 
 
 def limits(option: str) -> click.ParamType:
     """The numbers that an option of a job may have."""
     found = OPTIONS[option]
-    return (click.IntRange if found.kind == KINDS["whole"] else NumberType)(found.least, found.most)
+    return (WholeType if found.kind == KINDS["whole"] else NumberType)(found.least, found.most)
 
 
 def _is_whole(text: str) -> bool:

@@ -9,7 +9,7 @@ from click.core import ParameterSource
 
 from fav.cli.common import finished_film, one_line_errors, share_for, submit_and_print
 from fav.cli.log_options import LOG, log_settings, start_record
-from fav.cli.options import BACKEND, FILE, JOB, NumberType, RenamedOption, options, request_of
+from fav.cli.options import BACKEND, FILE, JOB, NumberType, RenamedOption, WholeType, options, request_of
 from fav.cli.preview import previews
 from fav.launch.executor import Executor, run_job
 from fav.launch.local_launcher import LocalExecutor
@@ -34,7 +34,7 @@ PREVIEW_HELP = "Make a film of the finished frames (as `preview` does), every so
 @click.argument("style", type=FILE)
 @click.option(
     "--nodes",
-    type=click.IntRange(1, 1000),
+    type=WholeType(1, 1000),
     default=1,
     show_default=True,
     help="Nodes to start on this machine; they share its cores.",
@@ -47,7 +47,7 @@ PREVIEW_HELP = "Make a film of the finished frames (as `preview` does), every so
     is_flag=True,
     help="Begin with the hosts that pass all checks, and check the others again every minute.",
 )
-@click.option("--slurm", type=click.IntRange(1), metavar="NODES", help=SLURM_HELP)
+@click.option("--slurm", type=WholeType(1), metavar="NODES", help=SLURM_HELP)
 @click.option(
     "--sbatch",
     "words",

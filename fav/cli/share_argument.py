@@ -7,6 +7,7 @@ which happens to have a job's name changes nothing.
 """
 
 import os
+from difflib import get_close_matches
 
 import click
 
@@ -71,7 +72,13 @@ class ShareGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        name, command, words = super().resolve_command(ctx, args)
+        try:
+            name, command, words = super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            close = get_close_matches(args[0], self.list_commands(ctx))
+            if close:
+                error.message += f" Did you mean {' or '.join(close)}?"
+            raise
         if command is not None and not isinstance(command, ShareCommand):
             words = with_share(command, ctx, words)
         return name, command, words

@@ -12,8 +12,10 @@ from fav.cli.options import FILE, NumberType
 from fav.errors import FavError
 from fav.monitor.schema import snapshot_json
 from fav.monitor.snapshot import JobStatus, Snapshot, SnapshotReader
-from fav.monitor.text import job_lines, lines, node_line
+from fav.monitor.text import JOB_HEADS, count_nodes, job_lines, job_rows, lines, node_line, problems
 from fav.pipeline.provenance import lines_of
+from fav.util.table import show_table
+from shared.command_names import command
 from shared.errors import JobQueueError
 from shared.shared_dir import SharedDir
 
@@ -37,7 +39,8 @@ WATCH_HELP = "Full screen, live. Plain lines where the output is not a terminal;
 def status(shared: Path, job: str | None, as_json: bool, verbose: bool, watch: bool, every: float) -> None:
     """Show jobs, nodes, progress and failures.
 
-    Without JOB, it shows all jobs of the shared directory. With JOB, it also says what made the film, and from what.
+    Without JOB, it shows all jobs of the shared directory: several of them as a table, running ones first. With JOB, it
+    also says what made the film, and from what.
     """
     share = open_read_only(shared)
     if watch:
@@ -48,6 +51,8 @@ def status(shared: Path, job: str | None, as_json: bool, verbose: bool, watch: b
         raise JobQueueError(now.complaints[0])
     if as_json:
         click.echo(json.dumps(snapshot_json(now), indent=1))
+    elif len(now.jobs) > 1 and not verbose:
+        _show_table(share, now)
     else:
         _show(share, now, verbose, provenance=job is not None)
     fail_with(now.complaints)
@@ -70,6 +75,17 @@ def _show(share: SharedDir, now: Snapshot, verbose: bool, provenance: bool) -> N
             click.echo(f"  measured {one.evaluation}")
     for node in now.nodes:
         click.echo(node_line(node))
+
+
+def _show_table(share: SharedDir, now: Snapshot) -> None:
+    show_table(JOB_HEADS, job_rows(now.jobs))
+    for job in now.jobs:
+        for line in problems(job):
+            click.echo(line)
+    nodes = count_nodes(now.nodes)
+    root = share.layout.root
+    click.echo(f"nodes: {nodes}; {command('nodes')} {root} lists them" if nodes else "nodes: none")
+    click.echo(f"{command('status')} {root} JOB tells more of a job")
 
 
 def _watch(share: SharedDir, only: str | None, as_json: bool, every: float) -> None:

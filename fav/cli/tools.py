@@ -15,7 +15,7 @@ with checked_imports():
     from fav.cli.evaluate import evaluate
     from fav.cli.flow import flow
     from fav.cli.node import node
-    from fav.cli.options import FILE, SizeType
+    from fav.cli.options import FILE, SizeType, WholeType
     from fav.cli.outputs import check_place
     from fav.cli.share_argument import HINT, ShareGroup
     from fav.cli.styles import styles
@@ -86,7 +86,7 @@ def convert(model: Path, out: Path) -> None:
 )
 @click.option(
     "--frames",
-    type=click.IntRange(1),
+    type=WholeType(1),
     help="With --truth: number of frames. A scene of 12 or more has a cut in the middle.  [default: 50]",
 )
 @click.option("--size", type=SizeType(), metavar="WxH", help="With --truth: size of the frames.  [default: 640x360]")

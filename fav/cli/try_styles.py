@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fav.cli.common import one_line_errors
-from fav.cli.options import BACKEND, FILE, FPS, StyleWeightType, job_option, limits, options
+from fav.cli.options import BACKEND, FILE, FPS, StyleWeightType, WholeType, job_option, limits, options
 from fav.cli.outputs import check_place
 from fav.errors import FavError, sanitize
 from fav.model.bundled_styles import named_styles, style_file
@@ -70,7 +70,7 @@ class Moments(click.ParamType):
 @click.option("--preserve-colors", is_flag=True, help="Keep the colors of the video.")
 @click.option(
     "--nodes",
-    type=click.IntRange(2, 10000),
+    type=WholeType(2, 10000),
     default=8,
     show_default=True,
     help="Also tell the time of the film on so many machines like this one.",

@@ -124,6 +124,12 @@ class ProgressTracker:
             self._next = time.monotonic() + POLL_COST_FACTOR * (time.monotonic() - began)
         return self._seen
 
+    def opening(self) -> str:
+        """What nodes do before the first frame is finished, where the number of frames is not known yet."""
+        if self.artifacts.index_progress().pieces or claimed(self.artifacts.job):
+            return "reading the video"
+        return "nodes are getting ready"
+
     def closing(self) -> str:
         """What is left to do when all frames are there."""
         if self.artifacts.spec.evaluate and results.is_done(self.artifacts.job, stitch_task(self.artifacts.spec)):
@@ -156,17 +162,25 @@ def follow(job: Job, running: Callable[[], bool], talk: LogTail) -> None:
     with Progress(*columns, console=console, disable=not terminal) as bar:
         line = bar.add_task(job.name, total=None, words="")
         reported, last = -1, time.monotonic()
+        opening = ""
         while running():
             try:
                 done, total, rate, left = follower.poll()
-                words = follower.closing() if done == total else pace_words(rate, left)
+                if not done and total is None:
+                    words = follower.opening()
+                else:
+                    words = follower.closing() if done == total else pace_words(rate, left)
             except (OSError, ResultVanishedError):
                 time.sleep(1)
                 continue
             for said in talk.lines():
                 _repeat(said)
             bar.update(line, completed=done, total=total, words=words)
-            if not terminal and done != reported and (time.monotonic() - last > 10 or done == total):
+            if not terminal and not done and total is None:
+                if words != opening:
+                    opening = words
+                    logger.info("%s", words, extra={"job": job.name})
+            elif not terminal and done != reported and (time.monotonic() - last > 10 or done == total):
                 reported, last = done, time.monotonic()
                 logger.info("%s frames  %s", count_words(done, total or None), words, extra={"job": job.name})
             time.sleep(0.5)

@@ -1,8 +1,22 @@
 """A snapshot in lines of text, for terminals, logs and files."""
 
+from collections import Counter
+from collections.abc import Sequence
+
 from fav.monitor.snapshot import ALIVE, MAX_LISTED, JobSnapshot, JobStatus, NodeSnapshot, Snapshot
 from fav.util.text import duration
 from shared.attempts import summarize
+
+JOB_HEADS = "job", "state", "frames", "done", "speed and time left", "submitted by"
+ORDER = [  # of the jobs in a table
+    JobStatus.RUNNING,
+    JobStatus.FAILED,
+    JobStatus.STARTING,
+    JobStatus.WAITING,
+    JobStatus.PAUSED,
+    JobStatus.CANCELLED,
+    JobStatus.FINISHED,
+]
 
 
 def count_words(done: int, total: int | None) -> str:
@@ -44,6 +58,34 @@ def job_lines(job: JobSnapshot, verbose: bool = False) -> list[str]:
     lines += [f"  {note}" for note in job.notes]
     lines += [f"  {task} is being worked on by {node}" for task, node in job.claims.items()]
     return lines + [f"  {line}" for line in failures(job, each=True, verbose=verbose)]
+
+
+def job_rows(jobs: Sequence[JobSnapshot]) -> list[tuple[str, ...]]:
+    """Return one row of `JOB_HEADS` for each job: those that nodes work on first, the finished ones last."""
+    rows = []
+    for job in sorted(jobs, key=lambda job: (ORDER.index(job.state), job.name)):
+        done, total = job.counts["frame"]
+        rows.append(
+            (
+                job.name,
+                f"{job.state}{', incomplete' if job.lacks else ''}",
+                count_words(done, total),
+                f"{100 * done // total} %" if total else "",
+                pace_words(job.rate, job.left),
+                job.provenance.get("by", ""),
+            )
+        )
+    return rows
+
+
+def problems(job: JobSnapshot) -> list[str]:
+    """Return what a user has to know of a job beside its row in the table: lacks, failures and what waits for them."""
+    return [f"{job.name}: {line}" for line in ([job.lacks] if job.lacks else []) + failures(job)]
+
+
+def count_nodes(nodes: Sequence[NodeSnapshot]) -> str:
+    """Return how many nodes there are in each state: `3 busy, 1 waiting`; empty where there are none."""
+    return ", ".join(f"{count} {state}" for state, count in Counter(node.state for node in nodes).items())
 
 
 def node_line(node: NodeSnapshot) -> str:

@@ -87,7 +87,7 @@ def test_directory_within_the_shared_one_is_told_which_is_meant(share):
 def test_who_makes_a_new_shared_directory_is_told_so_once(tmp_path, clip, style):
     (tmp_path / "new").mkdir()
     words = "submit", tmp_path / "new", clip, style, "--frames", 1
-    assert "new: a new shared directory" in call(coordinator.main, *words).output
+    assert "new: made a new shared directory" in call(coordinator.main, *words).output
     assert "new shared directory" not in call(coordinator.main, *words).output
 
 

@@ -2,8 +2,11 @@
 
 import os
 import pickle
+import re
 import subprocess
 import sys
+import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ import coordinator
 import node as node_command
 from fav.cli.tools import main as fav_main
 from shared.jobs import all_jobs
+from shared.logs import LOG_HEAD
 from tests.helpers import toy_plan as toy
 from tests.helpers import video_jobs as films
 from tests.helpers.checkout import ROOT
@@ -219,9 +223,12 @@ def test_recover_removes_the_placeholders_of_a_host_that_is_off(share, clip, sty
     job = create(share, clip, style)
     Claims(join(share, host="switched-off"), job).claim(toy.Task("index", 0, ".json"))
     assert "1 task(s) are claimed" in call(coordinator.main, "recover", share.layout.root).output
-    for option, count in (("--assume-dead", 1), ("--now", 0)):  # its former name works, too
-        done = call(coordinator.main, "recover", share.layout.root, option, "switched-off")
-        assert f"recovered {count} task(s)" in done.output
+    done = call(coordinator.main, "recover", share.layout.root, "--assume-dead", "switched-off")
+    assert done.exit_code == 0 and "recovered 1 task(s)" in done.output
+    # Its former name works, too. A host that has no node, as after a typing error, is reported.
+    done = call(coordinator.main, "recover", share.layout.root, "--now", "switched-of")
+    assert done.exit_code == 2 and "recovered 0 task(s)" in done.output
+    assert "switched-of: expected the host of a node, found no node there" in done.output
 
 
 def test_flow_command_writes_flo_and_picture(tmp_path):
@@ -292,3 +299,96 @@ def test_sample_command_makes_a_clip_with_sound(tmp_path):
     assert call(fav_main, "sample", tmp_path / "sample.mp4").exit_code == 0
     assert int(probe(tmp_path / "sample.mp4", "stream=nb_read_frames")) > 50
     assert probe(tmp_path / "sample.mp4", "stream=codec_type", "a:0") == "audio"
+
+
+def test_mistyped_command_is_answered_with_the_closest_one():
+    for main in (coordinator.main, fav_main):
+        told = call(main, "stauts")
+        assert told.exit_code == 2 and "No such command 'stauts'. Did you mean status" in told.output
+        assert "Did you mean" not in call(main, "qqqqqq").output
+
+
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        (("--strength", "60%"), "expected a number from 0 to 1, got '60%'"),
+        (("--strength", "nan"), "expected a number from 0 to 1, got 'nan'"),
+        (("--width", "320x180"), "expected a whole number from "),
+        (("--priority", "high"), "expected a whole number from -999 to 999, got 'high'"),
+    ],
+)
+def test_numbers_are_refused_in_words(share, clip, style, words, expected):
+    told = call(coordinator.main, "submit", share.layout.root, clip, style, *words)
+    assert told.exit_code == 2 and f"Invalid value for '{words[0]}': {expected}" in told.output
+    assert all_jobs(share) == []
+
+
+def test_submit_says_that_no_node_works_here(share, clip, style):
+    told = call(coordinator.main, "submit", share.layout.root, clip, style, "--name", "one").output
+    assert f"no node works in {share.layout.root}; start one: node.py {share.layout.root}" in told
+    join(share, host="elsewhere")
+    told = call(coordinator.main, "submit", share.layout.root, clip, style, "--name", "two").output
+    assert "created job two" in told and "no node works" not in told
+
+
+def test_resume_says_where_there_is_nothing_to_resume(share, clip, style):
+    job = create(share, clip, style)
+    assert call(coordinator.main, "resume", share.layout.root).output == f"{job.name}: was not paused\n"
+    assert "paused" in call(coordinator.main, "pause", share.layout.root).output
+    assert call(coordinator.main, "resume", share.layout.root).output == f"{job.name}: continues\n"
+    call(coordinator.main, "cancel", share.layout.root)
+    refused(call(coordinator.main, "resume", share.layout.root), "expected a paused job, got one that is over")
+
+
+def test_status_shows_several_jobs_as_a_table(share, clip, style):
+    from shared.claims import Claims
+
+    done, open_job = create(share, clip, style, name="a-done"), create(share, clip, style, name="b-open")
+    work(done)
+    Claims(join(share), open_job).claim(toy.Task("index", 0, ".json"))
+    told = call(coordinator.main, "status", share.layout.root).output
+    lines = told.splitlines()
+    (first,) = (number for number, line in enumerate(lines) if "b-open" in line)
+    (second,) = (number for number, line in enumerate(lines) if "a-done" in line)
+    assert first < second and "running" in lines[first]
+    assert "finished" in lines[second] and f"{FRAMES} of {FRAMES}" in lines[second] and "100 %" in lines[second]
+    assert "nodes: 1 busy" in told and "JOB tells more of a job" in told
+    assert (
+        "index" not in told
+        and "index    1 of 1" in call(coordinator.main, "status", share.layout.root, "a-done").output
+    )
+
+
+def test_clean_says_what_it_freed_and_where_the_film_stays(share, clip, style):
+    job = create(share, clip, style, name="one")
+    work(job)
+    trees = job.layout.root, share.layout.name(job.name)
+    files = [path.stat() for tree in trees for path in tree.rglob("*") if path.is_file()]
+    links = Counter(info.st_ino for info in files)  # a file that has a name elsewhere, as the film, is still there
+    freed = sum({info.st_ino: info.st_size for info in files if links[info.st_ino] == info.st_nlink}.values())
+    ours, other = share.layout.logs / "one.here.0.log", share.layout.logs / "one.two.here.0.log"
+    ours.write_text(f"{LOG_HEAD}\n2026-01-01T00:00:00+00:00 info - one - started: fav on here, job one: node.py\n")
+    other.write_text(f"{LOG_HEAD}\n2026-01-01T00:00:00+00:00 info - one - started: fav on here, job one.two: node.py\n")
+    (share.layout.logs / "one.notes.log").write_text("somebody's own notes, job one: none")
+    told = call(coordinator.main, "clean", share.layout.root).output
+    said = re.fullmatch(rf"one: removed, (\d+) KiB freed; the film stays: {re.escape(str(film_of(job)))}\n", told)
+    assert said and abs(int(said[1]) - freed / 1024) < 2, (told, freed)
+    assert {path.name for path in share.layout.logs.iterdir()} == {other.name, "one.notes.log"}
+
+
+def test_clean_removes_all_jobs_that_have_been_over_for_long(share, clip, style):
+    old, new, going = (create(share, clip, style, name=name) for name in ("old", "new", "going"))
+    for job in (old, new):
+        call(coordinator.main, "cancel", share.layout.root, job.name)
+    two_days_ago = time.time() - 2 * 86400
+    os.utime(old.layout.flag("cancelled"), (two_days_ago, two_days_ago))
+    clean = lambda *words: call(coordinator.main, "clean", share.layout.root, *words).output
+    assert clean("--finished", "--older-than", "1").startswith("old: removed")
+    assert {job.name for job in all_jobs(share)} == {"new", "going"}
+    assert clean("--finished").startswith("new: removed")
+    assert clean("--finished") == "no jobs to remove\n"
+    assert [job.name for job in all_jobs(share)] == [going.name]
+    refused(
+        call(coordinator.main, "clean", share.layout.root, "going", "--finished"), "--finished: expected without JOB"
+    )
+    refused(call(coordinator.main, "clean", share.layout.root, "--older-than", "1"), "--older-than: expected with")

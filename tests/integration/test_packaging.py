@@ -250,7 +250,7 @@ def test_commands_work_in_the_shared_directory_of_the_environment(share, tmp_pat
     call = lambda group, *words: CliRunner().invoke(group, words)
     for group in (coordinator.main, main):
         assert call(group, "pause", "toy").output == "toy: paused; coordinator.py resume continues it\n"
-        assert call(group, "resume").output == "toy: goes on\n"
+        assert call(group, "resume").output == "toy: continues\n"
         assert call(group, "prioritize", "toy", "3").output == "toy: priority 3\n"
         assert call(group, "nodes").output == "no nodes\n"
     other = call(main, "status", "./toy")
