@@ -345,9 +345,9 @@ def _film_inside(job: Job) -> Path | None:
 )
 @one_line_errors
 def clean(shared: Path, job: str | None, finished: bool, days: float | None, force: bool) -> None:
-    """Remove a job with its frames and logs; keep the film.
+    """Remove a job with its frames and logs.
 
-    It says how much space is free again. Reports, previews and films stay.
+    Films, reports and previews stay. The command says how much space is free again.
     """
     if finished and (job or force):
         raise FavError("--finished: expected without JOB and --force; it takes all jobs that are over")

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+from collections import Counter
 
 import pytest
 from click.testing import CliRunner
@@ -94,9 +95,13 @@ JOBS = {"film": "running", "other": "paused", "third": "nodes are getting ready"
 
 
 def test_all_views_say_the_same_word_of_each_node_and_job(share, moment):
-    told = call(share, "status")
+    told = call(share, "status", "--verbose")
     assert dict(re.findall(r"^node (\S+): (\w+) \(", told, re.M)) == moment
     assert dict(re.findall(r"^(\w+): ([\w ]+)$", told, re.M)) == JOBS
+    told = call(share, "status")
+    table = [line.strip("│ ").split("│") for line in told.splitlines() if "│" in line]
+    assert {row[0].strip(): row[1].strip() for row in table} == JOBS
+    assert Counter(moment.values()) == {word: int(count) for count, word in re.findall(r"(\d+) (\w+)[,;]", told)}
     record = json.loads(call(share, "status", "--json"))
     assert {node["node"]: node["state"] for node in record["nodes"]} == moment
     assert {job["name"]: job["state"] for job in record["jobs"]} == JOBS
