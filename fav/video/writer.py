@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from itertools import chain, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import av
 import av.logging
@@ -21,7 +21,8 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from fav.errors import FavError, sanitize
-from fav.video.color import from_bgr
+from fav.video.codecs import CONTAINERS, DEFAULT, EncoderSettings, check_container, encoder_settings, trial_settings
+from fav.video.color import even_size, film_colors, frame_of
 from fav.video.container import DEFAULT_FPS, open_video, video_stream
 from fav.video.decoding import Decoder
 from fav.video.extras import Extras
@@ -33,8 +34,6 @@ from fav.video.tracks import Tracks
 if TYPE_CHECKING:
     from av.container.core import Chapter
 
-CONTAINERS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov"}
-AVX512F = 13  # as OpenCV counts processor features; its Python module has no names for them
 MUXER_TAGS = {
     "encoder",
     "major_brand",
@@ -43,22 +42,20 @@ MUXER_TAGS = {
     "timecode",
 }  # what a muxer says of its own file
 
-TRIAL = {
-    "preset": "ultrafast",
-    "bf": "3",
-    "x264-params": "b-adapt=0:rc-lookahead=0:sync-lookahead=0",
-}  # as many B-frames
+TRIED_FRAMES = 3  # of the film's size, by its encoder
 MOST_BYTES = 2 << 30  # of a file that are read in a trial
 MOST_IMAGES = 100  # of a numbered sequence, in a trial: their times are all alike
 
 
-def check_film_name(name: Path | str) -> None:
-    """FavError unless the name ends as a film that can be written does."""
+def check_film_name(name: Path | str, codec: str | None = None) -> None:
+    """FavError unless the name ends as a film that can be written does; of a codec, one that may have it."""
     suffix = Path(name).suffix
     if suffix.lower() not in CONTAINERS:
         raise FavError(
             f"{name}: expected the name of a film that ends in {', '.join(CONTAINERS)}, got {suffix or 'no ending'}"
         )
+    if codec is not None:
+        check_container(codec, name)
 
 
 def write_film(
@@ -69,17 +66,19 @@ def write_film(
     *,
     start: int = 0,
     stop: int | None = None,
-    crf: int = 18,
-    threads: int = 4,
+    encoder: EncoderSettings | None = None,
     settings: SourceSettings = AS_IT_IS,
     name: Path | None = None,
     comment: str | None = None,
+    crf: int = 18,
 ) -> list[str]:
-    """Write `frames`, (H, W, 3) uint8 BGR each, as the frames `[start, stop)` of `video` into `out`; notes for the user.
+    """Write `frames`, (H, W, 3) BGR each, as the frames `[start, stop)` of `video` into `out`; notes for the user.
 
-    H.264 in yuv420p; the container follows from the name's ending. `name` is the film's, where `out` is not; a `comment` goes
-    into the film in the place of the source's. The same input gives the same bytes. Frames are
-    all of one size, which need not be the source's; an odd height or width, which H.264 does not take, is made even
+    Frames are uint8, or uint16 of which 65535 is white.
+    The container follows from the name's ending. `name` is the film's, where `out` is not; a `comment` goes
+    into the film in the place of the source's. `encoder` is H.264 in yuv420p of the quality `crf` where it is not given. The
+    same input gives the same bytes, by encoders that are not hardware. Frames are
+    all of one size, which need not be the source's; an odd height or width, which the pixel format does not take, is made even
     by repeating the last row or column. An untagged color matrix is tagged with the one that is used.
     `stop` None means to the source's end, which the index reaches then. With `start` 0 and `stop` None the film
     has the times of the source (of MPEG streams, whose clock starts anywhere, from their beginning) and all its
@@ -87,14 +86,10 @@ def write_film(
     are rounded to them. Raises FavError where the name does not fit, or where `frames` are fewer or more than the
     span has; OSError where the system does not take the bytes.
     """
-    name = name or out
-    check_film_name(name)
+    name, encoder = name or out, encoder or encoder_settings(crf=crf)
+    check_film_name(name, encoder.name)
     pictures = _counted(frames, (len(index) if stop is None else stop) - start, name)
-    options = {"crf": str(crf), "preset": "medium"}
-    if cv2.checkHardwareSupport(AVX512F):
-        # With AVX-512, x264 165 gives other bytes from run to run (its mbtree; seen on Zen 5). Without, those of any machine.
-        options["x264-params"] = "asm=avx2"
-    return _write(out, video, index, pictures, start, stop, options, threads, settings, name, comment)
+    return _write(out, video, index, pictures, start, stop, encoder, settings, name, comment)
 
 
 def check_film(
@@ -104,15 +99,20 @@ def check_film(
     start: int = 0,
     stop: int | None = None,
     settings: SourceSettings = AS_IT_IS,
+    encoder: EncoderSettings | None = None,
+    size: tuple[int, int] | None = None,
 ) -> list[str]:
     """Write the film of a video, but with small grey pictures and to nowhere; the notes that `write_film` would make.
 
     All sound, subtitles and times of the video go through the container that the name's ending tells. FavError where they do
     not, so that this is known before a frame is stylized. Nothing of the video is decoded but its first frame, and sound that
     must be encoded anew up to TRIED_S seconds. An hour of film takes some seconds. Of a file of more than MOST_BYTES, the rest
-    is not read.
+    is not read. The encoder makes some frames of `size`, (width, height), where that is given.
     """
-    check_film_name(name)
+    encoder = encoder or encoder_settings()
+    check_film_name(name, encoder.name)
+    if size is not None:
+        _check_encoder(encoder, name, size)
     with Decoder(video, settings) as decoding:
         index, whole = decoding.times(MOST_IMAGES, MOST_BYTES)
     start = min(start, max(len(index) - 1, 0))
@@ -125,7 +125,7 @@ def check_film(
     try:
         with _words_of_ffmpeg() as said:
             return _write(
-                os.devnull, video, index, repeat(picture, count), start, stop, TRIAL, 1, settings, name, None, True
+                os.devnull, video, index, repeat(picture, count), start, stop, trial_settings(encoder.name), settings, name, None, True
             )
     except FFmpegError as error:
         why = "; ".join(dict.fromkeys(line.strip() for _, _, line in said))
@@ -135,6 +135,45 @@ def check_film(
             f"({error.strerror}{': ' if why else ''}{sanitize(why, 300)}); try a film of another kind ({others}), or make a "
             f"clean copy of the video first: ffmpeg -i {sanitize(video)} copy.mkv"
         ) from error
+
+
+def _check_encoder(encoder: EncoderSettings, name: Path | str, size: tuple[int, int]) -> None:
+    """FavError unless the encoder makes frames of a size, for a film of that name, on this machine."""
+    height, width = even_size(size[1], size[0], encoder.pixel_format)
+    said: list[tuple[int, str, str]] = []
+    try:
+        with (
+            _words_of_ffmpeg() as said,
+            av.open(os.devnull, "w", format=CONTAINERS[Path(name).suffix.lower()]) as film,
+        ):
+            stream = _video_stream(film, encoder, Fraction(DEFAULT_FPS))
+            stream.codec_context.height, stream.codec_context.width = height, width
+            frame = av.VideoFrame(width, height, encoder.pixel_format)
+            for plane in frame.planes:
+                plane.update(bytes(plane.buffer_size))
+            for frame.pts in range(TRIED_FRAMES):
+                film.mux(stream.encode(frame))
+            film.mux(stream.encode(None))
+    except (FFmpegError, OSError) as error:
+        why = "; ".join(dict.fromkeys(line.strip() for _, _, line in said))
+        raise FavError(
+            f"--codec {encoder.name}: expected an encoder that works here, got a refusal of frames of {width}x{height} in "
+            f"{encoder.pixel_format} by {encoder.codec} ({error.strerror}{': ' if why else ''}{sanitize(why, 300)}); take another "
+            f"--codec, such as {DEFAULT}"
+        ) from error
+
+
+def _video_stream(film: OutputContainer, encoder: EncoderSettings, rate: Fraction) -> VideoStream:
+    """A new stream of a film, opened for writing, by this encoder."""
+    # PyAV's types name the encoders of which they know that it gives a VideoStream.
+    stream = cast(VideoStream, film.add_stream(cast(Any, encoder.codec), rate=rate, options=encoder.options))
+    codec = stream.codec_context
+    codec.pix_fmt = encoder.pixel_format
+    codec.thread_count = encoder.threads  # part of what decides the bytes
+    codec.flags |= CodecFlags.bitexact
+    if tag := encoder.tags.get(film.format.name):
+        codec.codec_tag = tag
+    return stream
 
 
 @contextmanager
@@ -156,8 +195,7 @@ def _write(
     pictures: Iterator[np.ndarray],
     start: int,
     stop: int | None,
-    options: dict[str, str],
-    threads: int,
+    encoding: EncoderSettings,
     settings: SourceSettings,
     name: Path | str,
     comment: str | None,
@@ -177,7 +215,7 @@ def _write(
         av.open(os.path.abspath(out), "w", format=kind, container_options={"fflags": "+bitexact"}) as film,
     ):
         shift = _clock(given) if begin is None else begin
-        encoder = _Encoder(film, source, index, first.shape, options, threads)
+        encoder = _Encoder(film, source, index, first, encoding)
         stream = video_stream(given, video)
         tracks = Tracks(given, stream, film, begin, end, shift, trial)
         extras = Extras(given, film, stream, encoder.stream, tracks.seen, start, source.rate)
@@ -206,28 +244,26 @@ class _Encoder:
         film: OutputContainer,
         source: VideoInfo,
         index: FrameIndex,
-        shape: tuple[int, ...],
-        options: dict[str, str],
-        threads: int,
+        first: np.ndarray,
+        encoding: EncoderSettings,
     ):
-        stream: VideoStream = film.add_stream("libx264", rate=source.rate or DEFAULT_FPS, options=options)
-        codec = stream.codec_context
-        codec.height, codec.width = (side + side % 2 for side in shape[:2])
-        codec.pix_fmt, codec.time_base, stream.time_base = "yuv420p", index.time_base, index.time_base
-        codec.thread_count = threads  # part of what decides the bytes
-        codec.flags |= CodecFlags.bitexact
+        stream = _video_stream(film, encoding, source.rate or Fraction(DEFAULT_FPS))
+        codec, pixel_format = stream.codec_context, encoding.pixel_format
+        codec.height, codec.width = even_size(*first.shape[:2], pixel_format)
+        codec.time_base, stream.time_base = index.time_base, index.time_base
         codec.sample_aspect_ratio = source.pixel_aspect
-        colors = source.colors
+        colors = film_colors(source.colors, pixel_format, encoding.full_range)
         codec.colorspace, codec.color_range = colors.matrix, colors.range
         codec.color_primaries, codec.color_trc = colors.primaries, colors.transfer
-        self.stream, self._shape, self._colors = stream, shape, colors
+        self.stream, self._shape, self._type, self._colors = stream, first.shape, first.dtype, colors
+        self._pixel_format, self._even = pixel_format, (codec.height, codec.width)
         self._reformatter, self._durations = VideoReformatter(), {}
         self._same: tuple[np.ndarray, av.VideoFrame] | None = None
 
     def encode(self, picture: np.ndarray, pts: int, duration: int) -> list[Packet]:
         """Packets that are ready after one more picture, shown at `pts` for `duration`, in units of the time base."""
-        if picture.shape != self._shape or picture.dtype != np.uint8:
-            raise ValueError(f"film: expected frames {self._shape} uint8, got {picture.shape} {picture.dtype}")
+        if picture.shape != self._shape or picture.dtype != self._type or picture.dtype not in (np.uint8, np.uint16):
+            raise ValueError(f"film: expected frames {self._shape} uint8 or uint16, got {picture.shape} {picture.dtype}")
         frame = self._frame(picture)
         frame.pts, frame.time_base = pts, self.stream.codec_context.time_base
         self._durations[pts] = duration
@@ -237,9 +273,9 @@ class _Encoder:
         """The picture as the encoder takes it; the same object twice, as in a trial, is converted once."""
         if self._same is not None and self._same[0] is picture:
             return self._same[1]
-        height, width = picture.shape[:2]
-        even = cv2.copyMakeBorder(picture, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
-        self._same = picture, from_bgr(even, self._colors, self._reformatter)
+        down, across = (even - side for even, side in zip(self._even, picture.shape))
+        even = cv2.copyMakeBorder(picture, 0, down, 0, across, cv2.BORDER_REPLICATE)
+        self._same = picture, frame_of(even, self._colors, self._pixel_format, self._reformatter)
         return self._same[1]
 
     def rest(self) -> list[Packet]:
