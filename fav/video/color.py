@@ -210,9 +210,7 @@ def from_bgr(image: np.ndarray, colors: ColorInfo, reformatter: VideoReformatter
     return _frame(planes, height, width, colors)
 
 
-def frame_of(
-    image: np.ndarray, colors: ColorInfo, pixel_format: str, reformatter: VideoReformatter
-) -> av.VideoFrame:
+def frame_of(image: np.ndarray, colors: ColorInfo, pixel_format: str, reformatter: VideoReformatter) -> av.VideoFrame:
     """The picture as a frame in any pixel format that films have.
 
     Args:
@@ -236,7 +234,9 @@ def frame_of(
     bits = _bits(frame)
     if pixel_format == "bgr0":
         samples = np.frombuffer(memoryview(frame.planes[0]), np.uint8).reshape(height, -1)[:, : 4 * width]
-        samples.reshape(height, width, 4)[...] = cv2.merge([*cv2.split(_rgb_samples(image, 8)), np.zeros((height, width), np.uint8)])
+        samples.reshape(height, width, 4)[...] = cv2.merge(
+            [*cv2.split(_rgb_samples(image, 8)), np.zeros((height, width), np.uint8)]
+        )
     elif frame.format.is_rgb:
         blue, green, red = cv2.split(_rgb_samples(image, bits))
         for plane, samples in zip(frame.planes, (green, blue, red)):

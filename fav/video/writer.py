@@ -1,10 +1,14 @@
-"""Frames into a film with the source's times, sound, subtitles, chapters, pixel aspect and color tags."""
+"""Frames into a film with the source's times, sound, subtitles, chapters, pixel aspect and color tags.
+
+A film is made in two steps: frames are encoded in segments (`encode_segment`), each by itself, anywhere; and the packets of all
+segments are put into a container, with all else that the source has (`mux_film`). `write_film` does both.
+"""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
-from itertools import chain, repeat
+from itertools import chain, islice, pairwise, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,9 +29,11 @@ from fav.video.codecs import CONTAINERS, DEFAULT, EncoderSettings, check_contain
 from fav.video.color import even_size, film_colors, frame_of
 from fav.video.container import DEFAULT_FPS, open_video, video_stream
 from fav.video.decoding import Decoder
+from fav.video.encoded import EncodedPacket, EncodedSegment, decoding_delay
 from fav.video.extras import Extras
 from fav.video.index import FrameIndex
 from fav.video.probe import VideoInfo, probe
+from fav.video.segments import SEGMENT_LENGTH, segment_starts
 from fav.video.settings import AS_IT_IS, SourceSettings
 from fav.video.tracks import Tracks
 
@@ -58,6 +64,12 @@ def check_film_name(name: Path | str, codec: str | None = None) -> None:
         check_container(codec, name)
 
 
+def segments_of(start: int, stop: int, cuts: Sequence[int] = (), length: int = SEGMENT_LENGTH) -> list[range]:
+    """The segments of the frames `[start, stop)` of a film with these cuts."""
+    borders = [start, *segment_starts(start, stop, cuts, True, length), stop]
+    return [range(begin, end) for begin, end in pairwise(borders)]
+
+
 def write_film(
     out: Path,
     video: Path | str,
@@ -70,14 +82,14 @@ def write_film(
     settings: SourceSettings = AS_IT_IS,
     name: Path | None = None,
     comment: str | None = None,
+    cuts: Sequence[int] = (),
     crf: int = 18,
 ) -> list[str]:
     """Write `frames`, (H, W, 3) BGR each, as the frames `[start, stop)` of `video` into `out`; notes for the user.
 
-    Frames are uint8, or uint16 of which 65535 is white.
-    The container follows from the name's ending. `name` is the film's, where `out` is not; a `comment` goes
+    Frames are uint8, or uint16 of which 65535 is white. The container follows from the name's ending. `name` is the film's, where `out` is not; a `comment` goes
     into the film in the place of the source's. `encoder` is H.264 in yuv420p of the quality `crf` where it is not given. The
-    same input gives the same bytes, by encoders that are not hardware. Frames are
+    film is encoded in segments that begin at some of the `cuts`. The same input gives the same bytes, by encoders that are no hardware. Frames are
     all of one size, which need not be the source's; an odd height or width, which the pixel format does not take, is made even
     by repeating the last row or column. An untagged color matrix is tagged with the one that is used.
     `stop` None means to the source's end, which the index reaches then. With `start` 0 and `stop` None the film
@@ -88,8 +100,65 @@ def write_film(
     """
     name, encoder = name or out, encoder or encoder_settings(crf=crf)
     check_film_name(name, encoder.name)
-    pictures = _counted(frames, (len(index) if stop is None else stop) - start, name)
-    return _write(out, video, index, pictures, start, stop, encoder, settings, name, comment)
+    end = len(index) if stop is None else stop
+    pictures = _counted(frames, end - start, name)
+    first = next(pictures, None)
+    if first is None:
+        raise FavError(f"{name}: expected frames, got none")
+    pictures = chain([first], pictures)
+
+    def encode(segment: range, extradata: bytes) -> EncodedSegment:
+        made = encode_segment(islice(pictures, len(segment)), segment, video, index, encoder, settings, name)
+        if segment.stop == end:
+            next(pictures, None)  # it tells of frames that are too many
+        return made
+
+    segments = segments_of(start, end, cuts) if 0 <= start < end else []
+    return mux_film(
+        out,
+        video,
+        index,
+        encode,
+        segments=segments,
+        shape=first.shape[:2],
+        to_end=stop is None,
+        encoder=encoder,
+        settings=settings,
+        name=name,
+        comment=comment,
+    )
+
+
+def encode_segment(
+    frames: Iterable[np.ndarray],
+    segment: range,
+    video: Path | str,
+    index: FrameIndex,
+    encoder: EncoderSettings,
+    settings: SourceSettings = AS_IT_IS,
+    name: Path | str = "film.mp4",
+    about: dict[str, str] | None = None,
+) -> EncodedSegment:
+    """Encode `frames`, (H, W, 3) uint8 or uint16 BGR each, as this segment of a film of `video` that is called `name`.
+
+    The packets depend on the frames, their times in the index, and the encoder's settings alone. `about` goes into the segment.
+    FavError where there are fewer or more frames than the segment has.
+    """
+    pictures = _counted(frames, len(segment), Path(name))
+    first = next(pictures)
+    packets: list[EncodedPacket] = []
+    with av.open(os.devnull, "w", format=_container(name), container_options={"fflags": "+bitexact"}) as nowhere:
+        made = _Encoder(nowhere, probe(video, settings), index, first.shape[:2], encoder)
+        nowhere.start_encoding()
+        for picture, number in zip(chain([first], pictures), segment, strict=True):
+            packets += made.encode(picture, int(index.pts[number]))
+        packets += made.rest()
+        extradata = made.extradata
+    if sorted(packet.pts for packet in packets) != index.pts[segment.start : segment.stop].tolist():
+        raise FavError(
+            f"{name}: expected a packet for each of the frames {segment.start} to {segment.stop}, got others"
+        )
+    return EncodedSegment(segment.start, segment.stop, tuple(packets), extradata, decoding_delay(packets), about)
 
 
 def check_film(
@@ -113,6 +182,7 @@ def check_film(
     check_film_name(name, encoder.name)
     if size is not None:
         _check_encoder(encoder, name, size)
+    trial = trial_settings(encoder.name)
     with Decoder(video, settings) as decoding:
         index, whole = decoding.times(MOST_IMAGES, MOST_BYTES)
     start = min(start, max(len(index) - 1, 0))
@@ -120,12 +190,25 @@ def check_film(
     if not len(index):
         raise FavError(f"{video}: expected frames, got none")
     picture = np.full((16, 16, 3), 128, np.uint8)
-    count = (len(index) if stop is None else stop) - start
     said: list[tuple[int, str, str]] = []
+
+    def encode(segment: range, extradata: bytes) -> EncodedSegment:
+        return encode_segment(repeat(picture, len(segment)), segment, video, index, trial, settings, name)
+
     try:
         with _words_of_ffmpeg() as said:
-            return _write(
-                os.devnull, video, index, repeat(picture, count), start, stop, trial_settings(encoder.name), settings, name, None, True
+            return mux_film(
+                os.devnull,
+                video,
+                index,
+                encode,
+                segments=[range(start, len(index) if stop is None else stop)],
+                shape=picture.shape[:2],
+                to_end=stop is None,
+                encoder=trial,
+                settings=settings,
+                name=name,
+                trial=True,
             )
     except FFmpegError as error:
         why = "; ".join(dict.fromkeys(line.strip() for _, _, line in said))
@@ -144,7 +227,7 @@ def _check_encoder(encoder: EncoderSettings, name: Path | str, size: tuple[int, 
     try:
         with (
             _words_of_ffmpeg() as said,
-            av.open(os.devnull, "w", format=CONTAINERS[Path(name).suffix.lower()]) as film,
+            av.open(os.devnull, "w", format=_container(name)) as film,
         ):
             stream = _video_stream(film, encoder, Fraction(DEFAULT_FPS))
             stream.codec_context.height, stream.codec_context.width = height, width
@@ -166,7 +249,7 @@ def _check_encoder(encoder: EncoderSettings, name: Path | str, size: tuple[int, 
 def _video_stream(film: OutputContainer, encoder: EncoderSettings, rate: Fraction) -> VideoStream:
     """A new stream of a film, opened for writing, by this encoder."""
     # PyAV's types name the encoders of which they know that it gives a VideoStream.
-    stream = cast(VideoStream, film.add_stream(cast(Any, encoder.codec), rate=rate, options=encoder.options))
+    stream = cast(VideoStream, film.add_stream(cast(Any, encoder.codec), rate=rate, options=dict(encoder.options)))
     codec = stream.codec_context
     codec.pix_fmt = encoder.pixel_format
     codec.thread_count = encoder.threads  # part of what decides the bytes
@@ -188,86 +271,144 @@ def _words_of_ffmpeg() -> Iterator[list[tuple[int, str, str]]]:
         av.logging.set_level(before)
 
 
-def _write(
+def mux_film(
     out: Path | str,
     video: Path | str,
     index: FrameIndex,
-    pictures: Iterator[np.ndarray],
-    start: int,
-    stop: int | None,
-    encoding: EncoderSettings,
-    settings: SourceSettings,
+    encoded: Callable[[range, bytes], EncodedSegment],
+    *,
+    segments: Sequence[range],
+    shape: tuple[int, ...],
+    to_end: bool,
+    encoder: EncoderSettings,
+    settings: SourceSettings = AS_IT_IS,
     name: Path | str,
-    comment: str | None,
+    comment: str | None = None,
     trial: bool = False,
 ) -> list[str]:
-    """As `write_film`; as a `trial`, no more of the sound than needed is encoded."""
-    source, to_end = probe(video, settings), stop is None
-    stop = len(index) if stop is None else stop
+    """Put encoded segments into a film, with all else of the source; notes for the user. Arguments and errors as for `write_film`.
+
+    Args:
+        out: The film's file.
+        video: The source.
+        index: Its frames.
+        encoded: Gives each segment in turn, of which the decoder's configuration must be these bytes.
+        segments: The frames of each, one after the other.
+        shape: (height, width) of the frames.
+        to_end: Whether the film goes on to the source's end, with all its sound.
+        encoder: That of the segments.
+        settings: How the source is read.
+        name: The film's.
+        comment: It goes into the film in the place of the source's.
+        trial: Encode no more of the sound than needed.
+    """
+    source = probe(video, settings)
+    start, stop = (segments[0].start, segments[-1].stop) if segments else (0, 0)
     if not 0 <= start < stop <= len(index):
         raise ValueError(f"{video}: expected a part of the {len(index)} frames that are indexed, got {start}:{stop}")
     begin = None if to_end and start == 0 else index.pts[start] * index.time_base
     end = None if to_end else index.end(stop) * index.time_base
-    first = next(pictures)
-    kind = CONTAINERS[Path(name).suffix.lower()]
     with (
         open_video(video, settings) as given,
-        av.open(os.path.abspath(out), "w", format=kind, container_options={"fflags": "+bitexact"}) as film,
+        av.open(os.path.abspath(out), "w", format=_container(name), container_options={"fflags": "+bitexact"}) as film,
     ):
         shift = _clock(given) if begin is None else begin
-        encoder = _Encoder(film, source, index, first, encoding)
+        made = _Encoder(
+            film, source, index, shape, encoder
+        )  # it encodes nothing, and tells the muxer what the packets are
         stream = video_stream(given, video)
         tracks = Tracks(given, stream, film, begin, end, shift, trial)
-        extras = Extras(given, film, stream, encoder.stream, tracks.seen, start, source.rate)
+        extras = Extras(given, film, stream, made.stream, tracks.seen, start, source.rate)
         left_out = MUXER_TAGS if comment is None else MUXER_TAGS | {"comment"}
         film.metadata.update({key: value for key, value in given.metadata.items() if key.lower() not in left_out})
         film.metadata.update({"comment": comment} if comment is not None else {})
         film.set_chapters(_chapters(given, begin, end))
         film.start_encoding()  # from here on the streams have the muxer's time bases
         film.mux(list(extras.packets()))
-        for picture, number in zip(chain([first], pictures), range(start, stop)):
-            pts = int(index.pts[number])
-            film.mux(encoder.encode(picture, pts - round(shift / index.time_base), index.end(number + 1) - pts))
-            for packet in tracks.packets_until(pts * index.time_base):
+        timing = _Timing(index, start, round(shift / index.time_base))
+        for segment in segments:
+            for packet in timing.timed(encoded(segment, made.extradata)):
+                for other in tracks.packets_until(timing.reached):
+                    film.mux_one(other)
+                packet.stream = made.stream
                 film.mux_one(packet)
-        film.mux(encoder.rest())
         for packet in tracks.packets_until(None):
             film.mux_one(packet)
     return tracks.notes + extras.notes
 
 
+class _Timing:
+    """The times of all packets of a film whose first frame is `start`; it comes `shift` units of the index earlier.
+
+    An encoder counts decoding times from the beginning of its segment. From the second one on they are those that one
+    encoder of all frames would give: each frame is decoded when the frame `delay` before it is shown.
+    """
+
+    def __init__(self, index: FrameIndex, start: int, shift: int):
+        self._index, self._start, self._shift = index, start, shift
+        self._delay: int | None = None
+        self.reached = Fraction(0)  # seconds of the source: the time of the last frame that was decoded
+
+    def timed(self, segment: EncodedSegment) -> Iterator[Packet]:
+        """The packets of the next segment, ready to be muxed."""
+        index, first = self._index, self._delay is None
+        if self._delay is None:
+            self._delay = segment.delay
+        elif segment.delay != self._delay:
+            raise ValueError(f"film: expected segments that decode {self._delay} frames ahead, got {segment.delay}")
+        for number, one in enumerate(segment.packets, segment.start):
+            frame = index.frame_at(one.pts)
+            if frame is None or not segment.start <= frame < segment.stop:
+                raise ValueError(
+                    f"film: expected packets of frames {segment.start} to {segment.stop}, got another time"
+                )
+            dts = one.dts if first else int(index.pts[number - self._delay])
+            packet = Packet(one.data)
+            packet.time_base, packet.is_keyframe = index.time_base, one.keyframe
+            packet.pts, packet.dts = one.pts - self._shift, dts - self._shift
+            packet.duration = index.end(frame + 1) - one.pts
+            self.reached = int(index.pts[number]) * index.time_base
+            yield packet
+
+
 class _Encoder:
-    """The video stream of the film."""
+    """The video stream of `film`, of which all is set but the header is not written."""
 
     def __init__(
         self,
         film: OutputContainer,
         source: VideoInfo,
         index: FrameIndex,
-        first: np.ndarray,
-        encoding: EncoderSettings,
+        shape: tuple[int, ...],
+        settings: EncoderSettings,
     ):
-        stream = _video_stream(film, encoding, source.rate or Fraction(DEFAULT_FPS))
-        codec, pixel_format = stream.codec_context, encoding.pixel_format
-        codec.height, codec.width = even_size(*first.shape[:2], pixel_format)
+        stream = _video_stream(film, settings, source.rate or Fraction(DEFAULT_FPS))
+        codec = stream.codec_context
+        codec.height, codec.width = even_size(*shape[:2], settings.pixel_format)
         codec.time_base, stream.time_base = index.time_base, index.time_base
         codec.sample_aspect_ratio = source.pixel_aspect
-        colors = film_colors(source.colors, pixel_format, encoding.full_range)
+        colors = film_colors(source.colors, settings.pixel_format, settings.full_range)
         codec.colorspace, codec.color_range = colors.matrix, colors.range
         codec.color_primaries, codec.color_trc = colors.primaries, colors.transfer
-        self.stream, self._shape, self._type, self._colors = stream, first.shape, first.dtype, colors
-        self._pixel_format, self._even = pixel_format, (codec.height, codec.width)
-        self._reformatter, self._durations = VideoReformatter(), {}
+        self.stream, self._shape, self._colors = stream, shape, colors
+        self._pixel_format, self._even = settings.pixel_format, (codec.height, codec.width)
+        self._reformatter = VideoReformatter()
         self._same: tuple[np.ndarray, av.VideoFrame] | None = None
 
-    def encode(self, picture: np.ndarray, pts: int, duration: int) -> list[Packet]:
-        """Packets that are ready after one more picture, shown at `pts` for `duration`, in units of the time base."""
-        if picture.shape != self._shape or picture.dtype != self._type or picture.dtype not in (np.uint8, np.uint16):
-            raise ValueError(f"film: expected frames {self._shape} uint8 or uint16, got {picture.shape} {picture.dtype}")
+    @property
+    def extradata(self) -> bytes:
+        """The decoder's configuration, which is known once encoding has started."""
+        return bytes(self.stream.codec_context.extradata or b"")
+
+    def encode(self, picture: np.ndarray, pts: int) -> list[EncodedPacket]:
+        """Packets that are ready after one more picture, shown at `pts`, in units of the time base."""
+        if picture.shape != (*self._shape, 3) or picture.dtype not in (np.uint8, np.uint16):
+            raise ValueError(
+                f"film: expected frames {(*self._shape, 3)} uint8 or uint16, got {picture.shape} {picture.dtype}"
+            )
         frame = self._frame(picture)
         frame.pts, frame.time_base = pts, self.stream.codec_context.time_base
-        self._durations[pts] = duration
-        return self._timed(self.stream.encode(frame))
+        return _kept(self.stream.encode(frame))
 
     def _frame(self, picture: np.ndarray) -> av.VideoFrame:
         """The picture as the encoder takes it; the same object twice, as in a trial, is converted once."""
@@ -278,14 +419,24 @@ class _Encoder:
         self._same = picture, frame_of(even, self._colors, self._pixel_format, self._reformatter)
         return self._same[1]
 
-    def rest(self) -> list[Packet]:
+    def rest(self) -> list[EncodedPacket]:
         """Packets that are left when there are no more pictures."""
-        return self._timed(self.stream.encode(None))
+        return _kept(self.stream.encode(None))
 
-    def _timed(self, packets: list[Packet]) -> list[Packet]:
-        for packet in packets:
-            packet.duration = self._durations.pop(packet.pts)
-        return packets
+
+def _kept(packets: list[Packet]) -> list[EncodedPacket]:
+    """What is kept of packets."""
+    kept = []
+    for packet in packets:
+        if packet.pts is None or packet.dts is None:
+            raise ValueError("encoder: expected packets with times, got one without")
+        kept.append(EncodedPacket(packet.pts, packet.dts, bytes(packet), packet.is_keyframe))
+    return kept
+
+
+def _container(name: Path | str) -> str:
+    """FFmpeg's name of a film's container."""
+    return CONTAINERS[Path(name).suffix.lower()]
 
 
 def _clock(given: InputContainer) -> Fraction:
