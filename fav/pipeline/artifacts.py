@@ -31,7 +31,7 @@ from fav.pipeline.task_names import (
     measure_task,
     warmup_task,
 )
-from fav.stylize.blend import blend
+from fav.stylize.blend import blend, deepened
 from fav.stylize.chain import FrameChain
 from fav.stylize.settings import CROSSFADE
 from fav.stylize.timeline import IndexSegment, Timeline
@@ -215,11 +215,14 @@ class JobArtifacts:
             while chain.remaining and chain.frame(chain.done) in (leads if chain.is_warmup(chain.done) else frames):
                 chain.done += 1
 
-    def frame(self, number: int) -> np.ndarray:
-        """A stylized frame as the film shows it, of published ones."""
+    def frame(self, number: int, deep: bool = False) -> np.ndarray:
+        """A stylized frame as the film shows it, of published ones; one that is mixed of two has 16 bits where it is `deep`."""
         picture, chain = self.picture(frame_task(number)), self.timeline.chain_of(number)
         share = chain.crossfade_weight(number)
-        return blend(picture, self.picture(warmup_task(number)), share) if share else picture
+        if not share:
+            return picture
+        other = self.picture(warmup_task(number))
+        return blend(deepened(picture), deepened(other), share) if deep else blend(picture, other, share)
 
     def picture(self, task: Task) -> np.ndarray:
         """What a task of FRAME_KINDS has published."""

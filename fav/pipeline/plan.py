@@ -430,7 +430,13 @@ class VideoPlan:
         self._check_inputs(sequences=False)  # its sound is read, which has no checksums
         private = self.node.temp_path().with_suffix(task.suffix)
         for note in stitch(
-            self.artifacts, self.video, private, self.spec.crf, self._postprocess_settings, report_progress
+            self.artifacts,
+            self.video,
+            private,
+            self.spec.encoder,
+            self._postprocess_settings,
+            report_progress,
+            Path(self.spec.out),
         ):
             logger.info("%s: %s", self.job.name, note)
         try:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fav.errors import FavError
 from fav.pipeline.artifacts import DamagedFileError, IndexProgress, JobArtifacts, numbers
-from fav.pipeline.delivery import abandon, evaluation_name, publish_under_name
+from fav.pipeline.delivery import abandon, evaluation_name, has_images, publish_images, publish_under_name
 from fav.pipeline.inputs import NEEDED, changed_inputs
 from fav.pipeline.task_names import (
     EVALUATION_KINDS,
@@ -30,6 +30,7 @@ from fav.pipeline.task_names import (
 )
 from fav.util.safe_path import resolve_inside
 from fav.video import decode, probe
+from fav.video.image_output import images_in
 from shared import results
 from shared.attempts import clear_attempts, failed
 from shared.command_names import command
@@ -218,7 +219,10 @@ def _wrong_of_head(artifacts: JobArtifacts, task: Task, file: Path) -> str | Non
     """What keeps a file from being a film, as far as its head tells; None where nothing does."""
     try:
         artifacts.job.share.system.head(file, 1)  # no link, no pipe
-        probe(file)
+        if artifacts.spec.is_images:
+            sum(1 for _ in images_in(file))
+        else:
+            probe(file)
     except UserError as error:
         return str(error)
     return None
@@ -226,11 +230,15 @@ def _wrong_of_head(artifacts: JobArtifacts, task: Task, file: Path) -> str | Non
 
 def _wrong_of_film(artifacts: JobArtifacts, film: Path) -> str | None:
     try:
-        with decode(film) as decoding:
-            frames, extent = sum(1 for _ in decoding), artifacts.index_progress()
+        extent, warnings = artifacts.index_progress(), []
+        if artifacts.spec.is_images:
+            frames = sum(1 for _ in images_in(film))
+        else:
+            with decode(film) as decoding:
+                frames, warnings = sum(1 for _ in decoding), decoding.warnings
         if extent.is_complete and frames != extent.end - artifacts.spec.start:
             return f"expected {extent.end - artifacts.spec.start} frames, got {frames}"
-        return next(iter(decoding.warnings), None)
+        return next(iter(warnings), None)
     except FavError as error:
         return str(error)
 
@@ -319,14 +327,18 @@ def _restore_film(node: Node, artifacts: JobArtifacts, whole: bool) -> list[str]
     again = f"{command('retry')} {job.share.layout.root} {job.name}"
     if "finished" not in job.flags():
         return []
-    if job.share.system.exists(film):
-        result = job.layout.result(stitch_task(artifacts.spec))
+    result = job.layout.result(stitch_task(artifacts.spec))
+    if artifacts.spec.is_images:
+        if film.is_dir() and has_images(result, film, whole):
+            return []
+    elif job.share.system.exists(film):
         if not whole and job.share.system.same_file(result, film):
             return []
         wrong = wrong_of_file(artifacts, stitch_task(artifacts.spec), film)
         line = f"{film}: expected the film of {job.name}, got another file ({wrong}); move it away, then {again} shows the film"
         return [line] if wrong else []
-    out = publish_under_name(node, job, stitch_task(artifacts.spec), film, "film")
+    publish = publish_images if artifacts.spec.is_images else publish_under_name
+    out = publish(node, job, stitch_task(artifacts.spec), film, "film")
     for suffix in REPORTS if artifacts.spec.evaluate else ():
         if results.is_done(job, report_task(suffix)):
             beside = evaluation_name(artifacts.spec.film(job.share.layout.root), suffix)

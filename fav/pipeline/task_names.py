@@ -35,7 +35,8 @@ def stylize_task(run: FrameChain, position: int) -> Task:
 
 
 def stitch_task(spec: JobSpec) -> Task:
-    return Task("stitch", 0, Path(spec.out).suffix)
+    """The film; numbered images are in one tar until they are delivered."""
+    return Task("stitch", 0, ".tar" if spec.is_images else Path(spec.out).suffix)
 
 
 def measure_task(span: int) -> Task:

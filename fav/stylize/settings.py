@@ -40,12 +40,15 @@ class StyleSettings:
 @dataclass(frozen=True)
 class PostprocessSettings:
     """What is done to stylized frames when the film is made: a film of `size`, (width, height), and how much of the style
-    is seen in it, as in `fav.stylize.blend`. It decides no stylized pixel: other films can be made of the same frames."""
+    is seen in it, as in `fav.stylize.blend`. It decides no stylized pixel: other films can be made of the same frames.
+
+    `deep` makes frames of 16 bits, for a film of more than 8."""
 
     size: tuple[int, int]
     strength: float
     preserve_colors: bool
     mask: Path | None
+    deep: bool = False
 
     @property
     def needs_source(self) -> bool:

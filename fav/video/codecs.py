@@ -15,11 +15,13 @@ from av.codec import Codec as EncoderOfFFmpeg
 from av.codec.codec import UnknownCodecError
 
 from fav.errors import FavError
+from fav.util.image_sequence import is_image_output
 
 CONTAINERS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov", ".webm": "webm"}
 THREADS = 4  # of an encoder; of some, the bytes depend on it
 AVX512F = 13  # as OpenCV counts processor features; its Python module has no names for them
 DEFAULT = "h264"
+HALVED_BY, MOST_BYTES = 6, 2.5  # steps of quality that halve a film; bytes a pixel, which frames take that lose nothing
 
 YUV8 = ("yuv420p", "yuv422p", "yuv444p")
 YUV10, YUV12 = (tuple(f"{name}{bits}le" for name in YUV8) for bits in (10, 12))
@@ -53,6 +55,11 @@ class EncoderSettings:
     def bits(self) -> int:
         """Bits of a sample."""
         return max(part.bits for part in av.VideoFormat(self.pixel_format, 16, 16).components)
+
+    @property
+    def is_images(self) -> bool:
+        """Whether it makes numbered images, each of which is a file of its own."""
+        return self.name in IMAGES
 
 
 @dataclass(frozen=True)
@@ -161,11 +168,67 @@ HARDWARE = {
     },
 }  # fmt: skip
 ALL = CODECS | HARDWARE
+IMAGES = {
+    "png": Codec("PNG", "png", (".png",), ("rgb24", "rgb48le"), None, (), None, {}, "other programs", 4.0),
+    "tiff": Codec("TIFF", "tiff", (".tif", ".tiff"), ("rgb24", "rgb48le"), None, (), None, {}, "print, retouching", 4.0),
+    "exr": Codec("OpenEXR", "exr", (".exr",), ("gbrpf16le", "gbrpf32le"), None, (), None, {"compression": "zip16"},
+                 "compositing, in linear light", 8.0),
+}  # fmt: skip
 os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 tells its errors alone; else 20 lines of every film
 
 
+def film_settings(
+    name: Path | str,
+    codec: str = DEFAULT,
+    *,
+    pixel_format: str | None = None,
+    preset: str | None = None,
+    crf: int | None = None,
+    check: bool = True,
+) -> EncoderSettings:
+    """What encodes a film of this name: as `encoder_settings`, or the images of a name such as `dir/frame_%06d.png`, which have
+    no codec. FavError also where the name's ending does not go with the codec."""
+    if not is_image_output(str(name)):
+        check_container(codec, name)
+        return encoder_settings(codec, pixel_format=pixel_format, preset=preset, crf=crf, check=check)
+    suffix = Path(name).suffix.lower()
+    kind, about = next((kind, about) for kind, about in IMAGES.items() if suffix in about.suffixes)
+    return EncoderSettings(
+        about.encoder, dict(about.options), _pixel_format(about, (), pixel_format, suffix), name=kind
+    )
+
+
+def check_no_codec(given: Iterable[str]) -> None:
+    """FavError where options of a codec were `given`, by their names, for images."""
+    for option in ("codec", "crf", "preset"):
+        if option in given:
+            raise FavError(
+                f"--{option}: expected without numbered images, which have no codec; --pixel-format goes with them"
+            )
+
+
+def bytes_per_pixel(encoder: EncoderSettings) -> float:
+    """What a film takes of each pixel of a frame: a sane upper end, as in `fav.pipeline.disk_space`."""
+    about = (ALL | IMAGES)[encoder.name]
+    if about.crf is None:
+        return about.size * (2 if encoder.bits > 10 and encoder.name != "exr" else 1)
+    steps = about.crf[2] - int(encoder.options[about.quality_option])
+    return min(about.size * 2 ** (steps / HALVED_BY), MOST_BYTES)
+
+
+def usual_crf(codec: str) -> int | None:
+    """The quality of a codec if nobody says; None where it has no scale."""
+    crf = ALL[codec].crf
+    return crf[2] if crf else None
+
+
 def encoder_settings(
-    codec: str = DEFAULT, *, pixel_format: str | None = None, preset: str | None = None, crf: int | None = None
+    codec: str = DEFAULT,
+    *,
+    pixel_format: str | None = None,
+    preset: str | None = None,
+    crf: int | None = None,
+    check: bool = True,
 ) -> EncoderSettings:
     """What encodes a film in a codec of `ALL`.
 
@@ -174,6 +237,7 @@ def encoder_settings(
         pixel_format: FFmpeg's name, with or without `le`; None for the usual one.
         preset: One of the codec's; None for the usual one.
         crf: The quality on the codec's scale; None for the usual one.
+        check: Whether the FFmpeg of this machine must have the encoder.
 
     Raises:
         FavError: The codec has no such format, preset or quality, or the FFmpeg here lacks the encoder; with what would do.
@@ -181,8 +245,8 @@ def encoder_settings(
     about = ALL.get(codec)
     if about is None:
         raise FavError(f"--codec: expected one of {', '.join(ALL)}, got {codec!r}")
-    there = _check_encoder(codec, about)
-    pixel_format = _pixel_format(codec, about, there, pixel_format)
+    there = _check_encoder(codec, about) if check else ()
+    pixel_format = _pixel_format(about, there, pixel_format, f"--codec {codec}")
     options = dict(about.options)
     if about.crf is None and crf is not None:
         raise FavError(f"--crf: expected without --codec {codec}, which has no scale of quality{_instead(about)}")
@@ -214,6 +278,11 @@ def check_container(codec: str, name: Path | str) -> None:
             f"{name}: expected a film in {about.title} to end in {_either(about.suffixes)}, got {suffix or 'no ending'}"
             + (f"; in {suffix}, --codec {_either(others)} would do" if others else "")
         )
+
+
+def film_suffixes(codec: str) -> tuple[str, ...]:
+    """The endings of films that may have the codec."""
+    return ALL[codec].suffixes
 
 
 def film_suffix(codec: str, video: str) -> str:
@@ -258,16 +327,15 @@ def available() -> list[str]:
     return [name for name, about in ALL.items() if about.encoder in av.codecs_available]
 
 
-def _pixel_format(codec: str, about: Codec, there: tuple[str, ...], wanted: str | None) -> str:
+def _pixel_format(about: Codec, there: tuple[str, ...], wanted: str | None, what: str) -> str:
+    """The format that is meant, of those that the encoder has, which are not known where `there` is empty."""
     formats = [name for name in about.pixel_formats if not there or name in there]
-    if wanted is None:
-        return formats[0]
+    wanted = wanted or about.pixel_formats[0]
     for name in formats:
         if wanted in (name, name.removesuffix("le")):
             return name
     raise FavError(
-        f"--pixel-format: expected one of {', '.join(name.removesuffix('le') for name in formats)} for --codec {codec}, "
-        f"got {wanted!r}"
+        f"--pixel-format: expected one of {', '.join(name.removesuffix('le') for name in formats)} for {what}, got {wanted}"
     )
 
 

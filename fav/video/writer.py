@@ -16,6 +16,7 @@ import av
 import av.logging
 import cv2
 import numpy as np
+from av.codec.codec import UnknownCodecError
 from av.codec.context import Flags as CodecFlags
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
@@ -25,12 +26,14 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from fav.errors import FavError, sanitize
+from fav.util.image_sequence import OUTPUTS, check_pattern, is_image_output
 from fav.video.codecs import CONTAINERS, DEFAULT, EncoderSettings, check_container, encoder_settings, trial_settings
 from fav.video.color import even_size, film_colors, frame_of
 from fav.video.container import DEFAULT_FPS, open_video, video_stream
 from fav.video.decoding import Decoder
 from fav.video.encoded import EncodedPacket, EncodedSegment, decoding_delay
 from fav.video.extras import Extras
+from fav.video.image_output import first_number, image_bytes, image_notes, write_images
 from fav.video.index import FrameIndex
 from fav.video.probe import VideoInfo, probe
 from fav.video.segments import SEGMENT_LENGTH, segment_starts
@@ -54,11 +57,15 @@ MOST_IMAGES = 100  # of a numbered sequence, in a trial: their times are all ali
 
 
 def check_film_name(name: Path | str, codec: str | None = None) -> None:
-    """FavError unless the name ends as a film that can be written does; of a codec, one that may have it."""
+    """FavError unless the name ends as a film, or as images, that can be written; of a codec, as a film that may have it."""
+    if is_image_output(str(name)):
+        check_pattern(name)
+        return
     suffix = Path(name).suffix
     if suffix.lower() not in CONTAINERS:
         raise FavError(
-            f"{name}: expected the name of a film that ends in {', '.join(CONTAINERS)}, got {suffix or 'no ending'}"
+            f"{name}: expected the name of a film that ends in {', '.join(CONTAINERS)}, or numbered images such as "
+            f"'dir/frame_%06d.png' ({', '.join(OUTPUTS)}), got {suffix or 'no ending'}"
         )
     if codec is not None:
         check_container(codec, name)
@@ -147,6 +154,11 @@ def encode_segment(
     pictures = _counted(frames, len(segment), Path(name))
     first = next(pictures)
     packets: list[EncodedPacket] = []
+    if encoder.is_images:
+        for picture, number in zip(chain([first], pictures), segment, strict=True):
+            pts = int(index.pts[number])
+            packets.append(EncodedPacket(pts, pts, image_bytes(picture, encoder), True))
+        return EncodedSegment(segment.start, segment.stop, tuple(packets), b"", 0, about)
     with av.open(os.devnull, "w", format=_container(name), container_options={"fflags": "+bitexact"}) as nowhere:
         made = _Encoder(nowhere, probe(video, settings), index, first.shape[:2], encoder)
         nowhere.start_encoding()
@@ -180,6 +192,10 @@ def check_film(
     """
     encoder = encoder or encoder_settings()
     check_film_name(name, encoder.name)
+    if encoder.is_images:
+        if size is not None:
+            image_bytes(np.zeros((size[1], size[0], 3), np.uint16 if encoder.bits > 8 else np.uint8), encoder)
+        return image_notes(video, settings)
     if size is not None:
         _check_encoder(encoder, name, size)
     trial = trial_settings(encoder.name)
@@ -247,9 +263,15 @@ def _check_encoder(encoder: EncoderSettings, name: Path | str, size: tuple[int, 
 
 
 def _video_stream(film: OutputContainer, encoder: EncoderSettings, rate: Fraction) -> VideoStream:
-    """A new stream of a film, opened for writing, by this encoder."""
-    # PyAV's types name the encoders of which they know that it gives a VideoStream.
-    stream = cast(VideoStream, film.add_stream(cast(Any, encoder.codec), rate=rate, options=dict(encoder.options)))
+    """A new stream of a film, opened for writing, by this encoder. FavError where FFmpeg has none."""
+    try:
+        # PyAV's types name the encoders of which they know that it gives a VideoStream.
+        stream = cast(VideoStream, film.add_stream(cast(Any, encoder.codec), rate=rate, options=dict(encoder.options)))
+    except UnknownCodecError:
+        raise FavError(
+            f"--codec {encoder.name}: expected an FFmpeg with the encoder {encoder.codec}, but that of PyAV {av.__version__} "
+            f"here has none; install the version of PyAV that the other machines have"
+        ) from None
     codec = stream.codec_context
     codec.pix_fmt = encoder.pixel_format
     codec.thread_count = encoder.threads  # part of what decides the bytes
@@ -306,6 +328,14 @@ def mux_film(
     start, stop = (segments[0].start, segments[-1].stop) if segments else (0, 0)
     if not 0 <= start < stop <= len(index):
         raise ValueError(f"{video}: expected a part of the {len(index)} frames that are indexed, got {start}:{stop}")
+    if encoder.is_images:
+        made_images = (
+            (first_number(video) + number, packet.data)
+            for segment in segments
+            for number, packet in zip(segment, encoded(segment, b"").packets, strict=True)
+        )
+        write_images(Path(out), name, made_images)
+        return image_notes(video, settings)
     begin = None if to_end and start == 0 else index.pts[start] * index.time_base
     end = None if to_end else index.end(stop) * index.time_base
     with (
