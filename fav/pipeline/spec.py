@@ -22,7 +22,7 @@ from msgspec.structs import FieldInfo, asdict, fields
 from fav.errors import FavError, sanitize
 from fav.flow import METHODS
 from fav.stylize.settings import CROSSFADE, PRECISIONS, PostprocessSettings, StyleSettings, network_size
-from fav.util.image_sequence import is_image_output
+from fav.util.image_sequence import check_pattern, is_image_output
 from fav.util.safe_path import resolve_input, resolve_inside
 from shared.settings import LEASE_S, MIN_LEASE_S
 
@@ -504,6 +504,8 @@ class JobSpec(JobOptions[str], frozen=True):
         check_weights(spec.mix_weights)
         for path in (*(getattr(spec, name) for name in ("video", *INPUT_FIELDS, "out")), *spec.mix):
             resolve_inside(Path("/"), path)
+        if spec.is_images:
+            check_pattern(spec.out)
         for name in set(FIELDS) - {"video", *INPUT_FIELDS}:
             if isinstance(value := getattr(spec, name), str):
                 check_plain(f"job: {name}", value)
