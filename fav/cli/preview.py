@@ -17,6 +17,7 @@ from fav.launch.program import COORDINATOR
 from fav.monitor.console import tell
 from fav.pipeline.inputs import check_video
 from fav.pipeline.spec import JobSpec
+from fav.util.image_sequence import is_image_output
 from fav.util.safe_path import resolve_input
 from shared.errors import JobQueueError, UserError
 from shared.jobs import Job
@@ -115,6 +116,8 @@ def _end(process: subprocess.Popen) -> None:
 def preview_path(root: Path, spec: JobSpec) -> Path:
     """Where the preview of a job lies if nobody says otherwise: beside its film."""
     film = spec.film(root)
+    if spec.is_images:
+        return film.with_name(f"{film.name}.preview.mp4")
     return film.with_suffix(f".preview{film.suffix}")
 
 
@@ -124,7 +127,8 @@ def preview_path(root: Path, spec: JobSpec) -> Path:
 @click.option(
     "--out",
     type=FILE,
-    help="The film's file.  [default: beside the film, FILM.preview.mp4 and so on, replaced each time]",
+    help="The film's file, or a small animation: .gif or .webp.  [default: beside the film, FILM.preview.mp4 and so on, "
+    "replaced each time]",
 )
 @click.option("--into", type=FILE, hidden=True)  # what `run` has opened, which puts it in its place, or takes it away
 @one_line_errors
@@ -134,6 +138,7 @@ def preview(shared: Path, job: str | None, out: Path | None, into: Path | None) 
     Where a frame is missing, the film shows the source, darkened. It covers the part of the video that the job has read.
     You can make it while the job runs; nodes are not disturbed.
     """
+    from fav.pipeline.animation import animate, is_animation
     from fav.pipeline.artifacts import JobArtifacts
     from fav.pipeline.delivery import preview as write
     from fav.pipeline.repair import describe_missing
@@ -155,8 +160,15 @@ def preview(shared: Path, job: str | None, out: Path | None, into: Path | None) 
     if into:
         write(artifacts, video, into, default, mark)
         return
-    check_film_name(out or default)
+    animation = out is not None and is_animation(out)
+    if out and is_image_output(out.name):
+        raise FavError(f"{out}: expected a film or an animation, got numbered images; take .mp4, .gif or .webp")
+    if out and not animation:
+        check_film_name(out, artifacts.spec.codec)
     with _shown(share, out, default, mark) as draft:
-        left_out = write(artifacts, video, draft.file, draft.out, mark)
+        if animation:
+            left_out = animate(artifacts, video, draft.file, draft.out)
+        else:
+            left_out = write(artifacts, video, draft.file, draft.out, mark)
     total = _tell(artifacts.job, left_out, artifacts)
     click.echo(f"done: {draft.out}, with {total - len(left_out)} stylized frames")

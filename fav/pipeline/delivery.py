@@ -67,16 +67,21 @@ def stitch(
         )
 
 
+def check_begun(artifacts: JobArtifacts) -> None:
+    """FavError where no frame of the film is indexed yet."""
+    if artifacts.timeline.end <= artifacts.spec.start:
+        raise FavError(
+            f"{artifacts.job.name}: expected a job whose first frames are indexed, got one that has just begun; wait a little"
+        )
+
+
 def preview(artifacts: JobArtifacts, video: Path, file: Path, name: Path, mark: str) -> OmittedResults:
     """Write the film as far as its index goes, with darkened frames of the source for stylized ones that are left out.
 
     Into `file`, as a film of this name with this mark as its comment. FavError where nothing is indexed yet.
     """
     spec, timeline, left_out = artifacts.spec, artifacts.timeline, OmittedResults()
-    if timeline.end <= spec.start:
-        raise FavError(
-            f"{artifacts.job.name}: expected a job whose first frames are indexed, got one that has just begun; wait a little"
-        )
+    check_begun(artifacts)
 
     encoder = spec.encoder if not spec.is_images else encoder_settings()
     finish = replace(spec.postprocess_settings(artifacts.job.share.layout.root), deep=encoder.bits > 8)

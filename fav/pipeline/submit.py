@@ -390,7 +390,7 @@ def spec_fields(request: Request, source: VideoInfo) -> dict:
     return {
         **{name: getattr(request, name) for name in VALUE_FIELDS},
         "out": request.out,
-        "crf": usual_crf(request.codec) if request.crf is None else request.crf,
+        **_encoding_fields(request),
         **{f"{name}_hash": hash_of(getattr(request, name), name in LINKED_INPUTS) for name in INPUT_FIELDS},
         "mix_hashes": tuple(hash_of(style) for style, _ in request.mix),
         "mix_weights": tuple(weight for _, weight in request.mix),
@@ -401,6 +401,19 @@ def spec_fields(request: Request, source: VideoInfo) -> dict:
         "precision": best_precision(device_of("cpu")) if request.precision == "auto" else request.precision,
         "width": size[0],
         "height": size[1],
+    }
+
+
+def _encoding_fields(request: Request) -> dict:
+    """The fields that say how the film is encoded: the same ones for a usual value as for none, so that such jobs are alike."""
+    name = request.out or f"film{film_suffix(request.codec, request.video)}"
+    usual = film_settings(name, request.codec, check=False)
+    chosen = film_settings(name, request.codec, pixel_format=request.pixel_format, check=False)
+    preset = film_settings(name, request.codec, pixel_format=request.pixel_format, preset=request.preset, check=False)
+    return {
+        "pixel_format": None if chosen == usual else chosen.pixel_format.removesuffix("le"),
+        "preset": None if preset == chosen else request.preset,
+        "crf": usual_crf(request.codec) if request.crf is None else request.crf,
     }
 
 

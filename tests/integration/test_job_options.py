@@ -18,6 +18,7 @@ from fav.pipeline.request import Request, differences
 from fav.pipeline.spec import FIELDS, FORMER, INPUT_FIELDS, KINDS, LAST_FRAME, OPTIONS, VALUE_FIELDS, JobSpec, form
 from fav.pipeline.submit import spec_fields, with_cuts
 from fav.video import VideoInfo, probe
+from fav.video.codecs import usual_crf
 from shared.jobs import Manifest, all_jobs
 from tests.helpers.checkout import ROOT
 from tests.helpers.video_jobs import create
@@ -179,13 +180,23 @@ def test_what_the_schema_says_of_its_fields_holds():
 def test_committed_page_of_the_options_is_up_to_date():
     assert (ROOT / "docs" / "reference" / "job-options.md").read_text() == page()
     assert r"| `--chunk` | `auto\|N\|off`: a whole number from 8 to 999999 | off | the frames | Long shots" in page()
-    assert "| `--crf` | a whole number from 0 to 63 | 18; 20 for hevc, 24 for av1 and vp9 | only the output | Quality" in page()
+    assert (
+        "| `--crf` | a whole number from 0 to 63 | 18; 20 for hevc, 24 for av1 and vp9 | only the output | Quality"
+        in page()
+    )
 
 
 def test_form_has_a_field_for_each_option():
     fields = {field["name"]: field for field in json.loads(json.dumps(form()))}
     assert list(fields) == list(OPTIONS) and all(field["help"] and field["changes"] for field in fields.values())
-    crf = {"type": "a whole number", "default": None, "least": 0, "most": 63, "choices": [], "changes": "only the output"}
+    crf = {
+        "type": "a whole number",
+        "default": None,
+        "least": 0,
+        "most": 63,
+        "choices": [],
+        "changes": "only the output",
+    }
     assert crf.items() <= fields["crf"].items()
     assert fields["occlusion_fill"]["choices"] == ["vgg-mean", "uniform-random"] and fields["fps"]["unset"] == "25"
 
@@ -241,9 +252,11 @@ def test_what_the_command_line_accepts_a_node_accepts(clip, style, source, tmp_p
         return
     read = through_json(spec)
     assert read == spec
-    assert {name: getattr(read, name) for name in VALUE_FIELDS} == {
-        name: getattr(request, name) for name in VALUE_FIELDS
-    }
+    encoding = {"pixel_format", "preset", "crf"}  # what is usual is recorded as if nobody had typed it; `crf` always is
+    assert all(getattr(read, name) == getattr(request, name) for name in set(VALUE_FIELDS) - encoding)
+    assert read.crf == (usual_crf(read.codec) if request.crf is None else request.crf)
+    assert read.preset in (None, request.preset)
+    assert read.pixel_format in (None, (request.pixel_format or "").removesuffix("le"))
     assert read.mix_weights == tuple(weight for _, weight in request.mix) and request.precision in (
         "auto",
         read.precision,
