@@ -169,9 +169,11 @@ def stitch(
     The new film gets a new name. Nothing is stylized.
     """
     from fav.pipeline.artifacts import JobArtifacts, check_output_directory
+    from fav.pipeline.delivery import FilmSegments
     from fav.pipeline.delivery import stitch as write
     from fav.pipeline.submit import within
     from fav.stylize.postprocess import check_mask
+    from fav.util.atomic import exclusive
     from fav.util.safe_path import resolve_input, resolve_inside
     from fav.video import check_film_name
 
@@ -200,10 +202,12 @@ def stitch(
         **{name: value for name, value in values.items() if value is not None},
         **({"mask": mask} if mask or no_mask else {}),
     )
+    encoder = replace(artifacts.spec, **({} if crf is None else {"crf": crf})).encoder
     with temporary_member(share) as node:
         private = node.temp_path().with_suffix(final.suffix)
         try:
-            notes = write(artifacts, video, private, crf if crf is not None else artifacts.spec.crf, finish)
+            with exclusive(private) as file, FilmSegments(artifacts, video, encoder, finish) as segments:
+                notes = write(artifacts, video, file, encoder, segments.get, segments.encode, private)
         except ResultVanishedError as error:
             _repair(node, found)
             raise JobQueueError(

@@ -21,12 +21,12 @@ from msgspec.structs import FieldInfo, asdict, fields
 
 from fav.errors import FavError, sanitize
 from fav.flow import METHODS
-from fav.stylize.settings import CROSSFADE, PRECISIONS, PostprocessSettings, StyleSettings, network_size
+from fav.stylize.settings import CROSSFADE, PRECISIONS, SEGMENT_LENGTH, PostprocessSettings, StyleSettings, network_size
 from fav.util.safe_path import resolve_input, resolve_inside
 from shared.settings import LEASE_S, MIN_LEASE_S
 
 if TYPE_CHECKING:
-    from fav.video.settings import SourceSettings
+    from fav.video import EncoderSettings, SourceSettings
 
 LAST_FRAME = 10**12 - 1  # as many digits as the name of a task has
 MAX_SIDE = 1 << 14  # pixels of a picture: x264 takes no more, and OpenCV warps no more than twice as many
@@ -424,6 +424,7 @@ class JobSpec(JobOptions[str], frozen=True):
     start: Annotated[int, OptionInfo(least=0, most=LAST_FRAME)] = 0
     stop: Annotated[int | None, OptionInfo(least=1, most=LAST_FRAME + 1)] = None
     precision: Annotated[str, OptionInfo(choices=PRECISIONS)] = "float32"
+    segment_frames: Annotated[int, OptionInfo(least=3, most=10**6)] = SEGMENT_LENGTH  # of the film, encoded as one task
     provenance: dict[str, str] | None = None  # for people (`fav.pipeline.provenance`); nothing follows from it
     notes: tuple[str, ...] = ()  # on what of the video is not in the film as it was
 
@@ -493,6 +494,13 @@ class JobSpec(JobOptions[str], frozen=True):
         return PostprocessSettings(
             (self.width, self.height), self.strength, self.preserve_colors, resolve_input(root, self.mask)
         )
+
+    @property
+    def encoder(self) -> "EncoderSettings":
+        """How the film is encoded."""
+        from fav.video import encoder_settings
+
+        return encoder_settings(self.crf)
 
     @property
     def network_size(self) -> tuple[int, int]:

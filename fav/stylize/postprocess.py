@@ -25,16 +25,18 @@ def postprocess(
     index: FrameIndex,
     start: int = 0,
     settings: SourceSettings = AS_IT_IS,
+    masks: Iterator[np.ndarray] | None = None,
 ) -> Iterator[np.ndarray]:
     """Raw stylized frames, (H, W, 3) uint8 BGR of any one size, as they enter the film; the first is of frame `start`.
 
-    The source, `video` with its index, is decoded only where the finish needs it. FavError where the mask ends before the frames do.
+    `masks` are those of the frames, where somebody has them at hand. The source, `video` with its index, is decoded only where the finish needs it. FavError where the mask ends before the frames do.
     """
     if not finish.needs_source:
         for frame in frames:
             yield resize(frame, finish.size)
         return
-    masks = mask_frames(finish.mask, finish.size, start) if finish.mask else None
+    if finish.mask and masks is None:
+        masks = mask_frames(finish.mask, finish.size, start)
     with FrameReader(video, size=finish.size, settings=settings) as reader:
         for number, frame in enumerate(frames, start):
             share = style_weight(finish.strength, next(masks) if masks else None)

@@ -5,16 +5,27 @@ of which SourceSettings has the frame rate. Frames count from 0 in the order the
 """
 
 from fav.video.decoding import DecodedFrame, Decoder, decode
+from fav.video.encoded import EncodedSegment
 from fav.video.index import FrameIndex
 from fav.video.probe import VideoInfo, probe, reaches
 from fav.video.reader import FrameReader
 from fav.video.settings import AS_IT_IS, SourceSettings
-from fav.video.writer import check_film, check_film_name, write_film
+from fav.video.writer import (
+    EncoderSettings,
+    check_film,
+    check_film_name,
+    encode_segment,
+    encoder_settings,
+    mux_film,
+    write_film,
+)
 
 __all__ = [
     "AS_IT_IS",
     "DecodedFrame",
     "Decoder",
+    "EncodedSegment",
+    "EncoderSettings",
     "FrameIndex",
     "FrameReader",
     "SourceSettings",
@@ -22,6 +33,9 @@ __all__ = [
     "check_film",
     "check_film_name",
     "decode",
+    "encode_segment",
+    "encoder_settings",
+    "mux_film",
     "probe",
     "reaches",
     "write_film",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import chain, islice, pairwise, repeat
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,6 @@ from fav.video.encoded import EncodedPacket, EncodedSegment, decoding_delay
 from fav.video.extras import Extras
 from fav.video.index import FrameIndex
 from fav.video.probe import VideoInfo, probe
-from fav.video.segments import SEGMENT_LENGTH, segment_starts
 from fav.video.settings import AS_IT_IS, SourceSettings
 from fav.video.tracks import Tracks
 
@@ -88,12 +87,6 @@ TRIAL = EncoderSettings(  # as many B-frames
 )
 
 
-def segments_of(start: int, stop: int, cuts: Sequence[int] = (), length: int = SEGMENT_LENGTH) -> list[range]:
-    """The segments of the frames `[start, stop)` of a film with these cuts."""
-    borders = [start, *segment_starts(start, stop, cuts, True, length), stop]
-    return [range(begin, end) for begin, end in pairwise(borders)]
-
-
 def write_film(
     out: Path,
     video: Path | str,
@@ -106,14 +99,14 @@ def write_film(
     settings: SourceSettings = AS_IT_IS,
     name: Path | None = None,
     comment: str | None = None,
-    cuts: Sequence[int] = (),
+    segments: Sequence[range] | None = None,
     crf: int = 18,
 ) -> list[str]:
     """Write `frames`, (H, W, 3) uint8 BGR each, as the frames `[start, stop)` of `video` into `out`; notes for the user.
 
     The container follows from the name's ending. `name` is the film's, where `out` is not; a `comment` goes
-    into the film in the place of the source's. `encoder` is H.264 in yuv420p of the quality `crf` where it is not given. The
-    film is encoded in segments that begin at some of the `cuts`. The same input gives the same bytes. Frames are
+    into the film in the place of the source's. `encoder` is H.264 in yuv420p of the quality `crf` where it is not given. Each of the
+    `segments`, one after the other, is encoded by itself; None: all frames as one. The same input gives the same bytes. Frames are
     all of one size, which need not be the source's; an odd height or width, which H.264 does not take, is made even
     by repeating the last row or column. An untagged color matrix is tagged with the one that is used.
     `stop` None means to the source's end, which the index reaches then. With `start` 0 and `stop` None the film
@@ -137,13 +130,12 @@ def write_film(
             next(pictures, None)  # it tells of frames that are too many
         return made
 
-    segments = segments_of(start, end, cuts) if 0 <= start < end else []
     return mux_film(
         out,
         video,
         index,
         encode,
-        segments=segments,
+        segments=[range(start, end)] if segments is None else segments,
         shape=first.shape[:2],
         to_end=stop is None,
         encoder=encoder,
@@ -179,7 +171,9 @@ def encode_segment(
         packets += made.rest()
         extradata = made.extradata
     if sorted(packet.pts for packet in packets) != index.pts[segment.start : segment.stop].tolist():
-        raise FavError(f"{name}: expected a packet for each of the frames {segment.start} to {segment.stop}, got others")
+        raise FavError(
+            f"{name}: expected a packet for each of the frames {segment.start} to {segment.stop}, got others"
+        )
     return EncodedSegment(segment.start, segment.stop, tuple(packets), extradata, decoding_delay(packets), about)
 
 
@@ -287,12 +281,12 @@ def mux_film(
     end = None if to_end else index.end(stop) * index.time_base
     with (
         open_video(video, settings) as given,
-        av.open(
-            os.path.abspath(out), "w", format=_container(name), container_options={"fflags": "+bitexact"}
-        ) as film,
+        av.open(os.path.abspath(out), "w", format=_container(name), container_options={"fflags": "+bitexact"}) as film,
     ):
         shift = _clock(given) if begin is None else begin
-        made = _Encoder(film, source, index, shape, encoder)  # it encodes nothing, and tells the muxer what the packets are
+        made = _Encoder(
+            film, source, index, shape, encoder
+        )  # it encodes nothing, and tells the muxer what the packets are
         stream = video_stream(given, video)
         tracks = Tracks(given, stream, film, begin, end, shift, trial)
         extras = Extras(given, film, stream, made.stream, tracks.seen, start, source.rate)
@@ -336,7 +330,9 @@ class _Timing:
         for number, one in enumerate(segment.packets, segment.start):
             frame = index.frame_at(one.pts)
             if frame is None or not segment.start <= frame < segment.stop:
-                raise ValueError(f"film: expected packets of frames {segment.start} to {segment.stop}, got another time")
+                raise ValueError(
+                    f"film: expected packets of frames {segment.start} to {segment.stop}, got another time"
+                )
             dts = one.dts if first else int(index.pts[number - self._delay])
             packet = Packet(one.data)
             packet.time_base, packet.is_keyframe = index.time_base, one.keyframe
