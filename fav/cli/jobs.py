@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from msgspec import structs
 
 from fav.cli.common import (
     fail_with,
@@ -202,7 +203,7 @@ def stitch(
         **{name: value for name, value in values.items() if value is not None},
         **({"mask": mask} if mask or no_mask else {}),
     )
-    encoder = replace(artifacts.spec, **({} if crf is None else {"crf": crf})).encoder
+    encoder = (artifacts.spec if crf is None else structs.replace(artifacts.spec, crf=crf)).encoder
     with temporary_member(share) as node:
         private = node.temp_path().with_suffix(final.suffix)
         try:

@@ -179,18 +179,19 @@ class VideoPlan:
             if str(piece) not in taken:
                 yield piece
         busy = self._claimed_positions(taken)
-        all_painted = self.timeline.is_complete
+        all_painted, can_paint = self.timeline.is_complete, False
         for chain in self.timeline.pending_chains():
             all_painted = False
             if chain.start in busy:
                 continue  # somebody's chain, or one with a failed frame
             if chain.is_final or not chain.reverse:
+                can_paint = True  # which comes first: others wait for it
                 yield stylize_task(chain, chain.done)
         if self._publishes_flow:
             yield from self._flow_candidates(self._active_chains(busy, claims), taken)
         stitched = all_painted and results.is_done(self.job, self._stitch)
         reached = {chain.start: position for chain, position in self._active_chains(busy, claims)}
-        if not stitched:
+        if not stitched and not can_paint:
             yield from self._encoding.candidates(reached, taken)
         if not stitched and all_painted and self._encoding.all_encoded and str(self._stitch) not in taken:
             yield self._stitch

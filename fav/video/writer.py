@@ -49,6 +49,7 @@ MUXER_TAGS = {
     "timecode",
 }  # what a muxer says of its own file
 
+DELAY_FRAMES = 32  # that tell how far an encoder looks ahead; none reorders more than 16
 MOST_BYTES = 2 << 30  # of a file that are read in a trial
 MOST_IMAGES = 100  # of a numbered sequence, in a trial: their times are all alike
 
@@ -174,7 +175,7 @@ def encode_segment(
         raise FavError(
             f"{name}: expected a packet for each of the frames {segment.start} to {segment.stop}, got others"
         )
-    return EncodedSegment(segment.start, segment.stop, tuple(packets), extradata, decoding_delay(packets), about)
+    return EncodedSegment(segment.start, segment.stop, tuple(packets), extradata, about)
 
 
 def check_film(
@@ -296,7 +297,8 @@ def mux_film(
         film.set_chapters(_chapters(given, begin, end))
         film.start_encoding()  # from here on the streams have the muxer's time bases
         film.mux(list(extras.packets()))
-        timing = _Timing(index, start, round(shift / index.time_base))
+        delay = _delay(encoder, source) if len(segments) > 1 else None
+        timing = _Timing(index, range(start, stop), round(shift / index.time_base), delay)
         for segment in segments:
             for packet in timing.timed(encoded(segment, made.extradata)):
                 for other in tracks.packets_until(timing.reached):
@@ -309,37 +311,55 @@ def mux_film(
 
 
 class _Timing:
-    """The times of all packets of a film whose first frame is `start`; it comes `shift` units of the index earlier.
+    """The times of all packets of a film of these frames; it comes `shift` units of the index earlier.
 
-    An encoder counts decoding times from the beginning of its segment. From the second one on they are those that one
-    encoder of all frames would give: each frame is decoded when the frame `delay` before it is shown.
+    An encoder counts decoding times from the beginning of its segment. With several segments they are those that one encoder of
+    all frames would give, by whose `delay` each frame is decoded before the place of its packet is shown.
     """
 
-    def __init__(self, index: FrameIndex, start: int, shift: int):
-        self._index, self._start, self._shift = index, start, shift
-        self._delay: int | None = None
-        self.reached = Fraction(0)  # seconds of the source: the time of the last frame that was decoded
+    def __init__(self, index: FrameIndex, frames: range, shift: int, delay: int | None):
+        self._index, self._frames, self._shift, self._delay = index, frames, shift, delay
+        self.reached = Fraction(0)  # seconds of the source: the time of the frame whose place the last packet has
 
     def timed(self, segment: EncodedSegment) -> Iterator[Packet]:
         """The packets of the next segment, ready to be muxed."""
-        index, first = self._index, self._delay is None
-        if self._delay is None:
-            self._delay = segment.delay
-        elif segment.delay != self._delay:
-            raise ValueError(f"film: expected segments that decode {self._delay} frames ahead, got {segment.delay}")
+        index = self._index
         for number, one in enumerate(segment.packets, segment.start):
             frame = index.frame_at(one.pts)
             if frame is None or not segment.start <= frame < segment.stop:
                 raise ValueError(
                     f"film: expected packets of frames {segment.start} to {segment.stop}, got another time"
                 )
-            dts = one.dts if first else int(index.pts[number - self._delay])
             packet = Packet(one.data)
             packet.time_base, packet.is_keyframe = index.time_base, one.keyframe
+            dts = self._decoded(number) if self._delay is not None else one.dts
+            if dts > one.pts:
+                raise ValueError(f"film: expected frame {frame} to be decoded before it is shown, got a later time")
             packet.pts, packet.dts = one.pts - self._shift, dts - self._shift
             packet.duration = index.end(frame + 1) - one.pts
             self.reached = int(index.pts[number]) * index.time_base
             yield packet
+
+    def _decoded(self, place: int) -> int:
+        """When the packet at the place of a frame is decoded, where all frames are in one stream."""
+        pts, first, delay = self._index.pts, self._frames.start, self._delay or 0
+        if place - delay >= first:
+            return int(pts[place - delay])
+        return int(pts[place] - (pts[min(first + delay, self._frames.stop - 1)] - pts[first]))
+
+
+def _delay(settings: EncoderSettings, source: VideoInfo) -> int:
+    """By how many frames decoding runs ahead with an encoder, as `decoding_delay` tells of some frames."""
+    picture, packets = np.full((64, 64, 3), 128, np.uint8), []
+    times = np.arange(DELAY_FRAMES)
+    index = FrameIndex(times, np.ones_like(times), times == 0, times, Fraction(1, 25))
+    with av.open(os.devnull, "w", format="matroska", container_options={"fflags": "+bitexact"}) as nowhere:
+        made = _Encoder(nowhere, source, index, picture.shape[:2], settings)
+        nowhere.start_encoding()
+        for pts in times:
+            packets += made.encode(picture, int(pts))
+        packets += made.rest()
+    return decoding_delay(packets)
 
 
 class _Encoder:
