@@ -177,10 +177,11 @@ def stitch(
     The new film gets a new name. Nothing is stylized.
     """
     from fav.pipeline.artifacts import JobArtifacts, check_output_directory
+    from fav.pipeline.delivery import FilmSegments, unpack_images
     from fav.pipeline.delivery import stitch as write
-    from fav.pipeline.delivery import unpack_images
     from fav.pipeline.submit import another_film, within
     from fav.stylize.postprocess import check_mask
+    from fav.util.atomic import exclusive
     from fav.util.safe_path import resolve_input
 
     if mask and no_mask:
@@ -204,10 +205,15 @@ def stitch(
         **{name: value for name, value in values.items() if value is not None},
         **({"mask": mask} if mask or no_mask else {}),
     )
+    name = Path(spec.out)
     with temporary_member(share) as node:
         private, final = node.temp_path(), spec.film(share.layout.root)
         try:
-            notes = write(artifacts, video, private, spec.encoder, finish, name=Path(spec.out))
+            with (
+                exclusive(private) as file,
+                FilmSegments(artifacts, video, spec.encoder, finish, name=name) as segments,
+            ):
+                notes = write(artifacts, video, file, spec.encoder, segments.get, segments.encode, name)
         except ResultVanishedError as error:
             _repair(node, found)
             raise JobQueueError(

@@ -37,6 +37,7 @@ def stylize(
     from fav.stylize.engine import FrameStylizer, stylized
     from fav.stylize.indexing import index_segments
     from fav.stylize.postprocess import postprocess
+    from fav.stylize.segments import segments_of
     from fav.stylize.timeline import Timeline
     from fav.video import check_film, check_film_name, write_film
 
@@ -75,6 +76,7 @@ def stylize(
             start=start,
             stop=timeline.stop_or_none,
             encoder=encoder,
+            segments=segments_of(start, timeline.end, timeline.cuts),
             settings=request.source,
             name=out,
         )

@@ -13,6 +13,7 @@ SUFFIX = {
     "frame": ".png",
     "warmup": ".png",
     "measure": ".json",
+    "encode": ".seg",
 }  # of all results of a kind
 FILES = JobFiles(
     endings=(*((kind, suffix[1:]) for kind, suffix in SUFFIX.items()), ("stitch", "(?i:mp4|mkv|mov|webm|tar)")),

@@ -16,8 +16,10 @@ from fav.pipeline.delivery import abandon, evaluation_name, has_images, publish_
 from fav.pipeline.inputs import NEEDED, changed_inputs
 from fav.pipeline.task_names import (
     EVALUATION_KINDS,
+    INTERMEDIATE_KINDS,
     OPTIONAL_KINDS,
     REPORTS,
+    encode_task,
     evaluation_windows,
     flow_task,
     frame_task,
@@ -45,7 +47,7 @@ MAX_LISTED = 20  # damaged results that are told one by one
 TELL_S = 10.0
 READERS = 8  # at most so many results are read at the same time
 WORDS = {"index": "piece{} of the index", "frame": "frame{}", "warmup": "warmup frame{}", "flow": "flow{}",
-         "measure": "measured part{}", "report": "part{} of the evaluation"}  # fmt: skip
+         "encode": "segment{} of the film", "measure": "measured part{}", "report": "part{} of the evaluation"}  # fmt: skip
 
 
 # ---- what is missing
@@ -156,6 +158,7 @@ def _published(artifacts: JobArtifacts) -> Iterator[list[Task]]:
         "warmup": warmup_task,
         "flow": flow_task,
         "measure": measure_task,
+        "encode": encode_task,
     }
     layout = artifacts.job.layout
     artifacts.job.share.system.require_directory(layout.results)
@@ -270,7 +273,7 @@ def reopen_missing(node: Node, job: Job) -> list[str]:
 def _reopened(node: Node, artifacts: JobArtifacts, damaged: list[DamagedFileError]) -> list[str]:
     job, root = artifacts.job, artifacts.job.share.layout.root
     lost = describe_missing(artifacts)[1]
-    needed = [error for error in damaged if error.task.kind != "flow"]
+    needed = [error for error in damaged if error.task.kind not in INTERMEDIATE_KINDS]
     if not damaged and not lost:
         return []
     if (needed or lost) and (wrong := changed_inputs(root, artifacts.spec, only=NEEDED)):
@@ -283,7 +286,7 @@ def _reopened(node: Node, artifacts: JobArtifacts, damaged: list[DamagedFileErro
         lines.append(f"{job.name}: {len(damaged) - MAX_LISTED} more did not read back: set aside")
     lost = describe_missing(JobArtifacts(job))[1]
     if not lost:
-        return lines  # flow is made where it is missing; or another operator was faster, and nodes have made it
+        return lines  # flow and segments are made where they are missing; or another operator was faster, and nodes have made it
     if "finished" in job.flags():
         names = set(failed(job))
         for task in lost:

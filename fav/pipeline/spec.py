@@ -21,7 +21,7 @@ from msgspec.structs import FieldInfo, asdict, fields
 
 from fav.errors import FavError, sanitize
 from fav.flow import METHODS
-from fav.stylize.settings import CROSSFADE, PRECISIONS, PostprocessSettings, StyleSettings, network_size
+from fav.stylize.settings import CROSSFADE, PRECISIONS, SEGMENT_LENGTH, PostprocessSettings, StyleSettings, network_size
 from fav.util.image_sequence import check_pattern, is_image_output
 from fav.util.safe_path import resolve_input, resolve_inside
 from shared.settings import LEASE_S, MIN_LEASE_S
@@ -468,6 +468,7 @@ class JobSpec(JobOptions[str], frozen=True):
     start: Annotated[int, OptionInfo(least=0, most=LAST_FRAME)] = 0
     stop: Annotated[int | None, OptionInfo(least=1, most=LAST_FRAME + 1)] = None
     precision: Annotated[str, OptionInfo(choices=PRECISIONS)] = "float32"
+    segment_frames: Annotated[int, OptionInfo(least=3, most=10**6)] = SEGMENT_LENGTH  # of the film, encoded as one task
     provenance: dict[str, str] | None = None  # for people (`fav.pipeline.provenance`); nothing follows from it
     notes: tuple[str, ...] = ()  # on what of the video is not in the film as it was
 

@@ -46,7 +46,7 @@ from fav.pipeline.spec import (
 )
 from fav.pipeline.task_names import FLOW_AHEAD, REPORTS
 from fav.stylize.postprocess import check_mask
-from fav.stylize.settings import CROSSFADE, PostprocessSettings, StyleSettings, network_size
+from fav.stylize.settings import CROSSFADE, SEGMENT_LENGTH, PostprocessSettings, StyleSettings, network_size
 from fav.util.atomic import exclusive
 from fav.util.fingerprint import check_alike, hash_of, video_fingerprint
 from fav.util.image_sequence import check_whole, is_image_output, is_sequence, sequence_files
@@ -80,6 +80,7 @@ LOCK_TIMEOUT_S = 60.0
 FICLONE = 0x40049409  # of Linux' ioctl: share the blocks of another file
 CLONED, LINKED, COPIED, FOUND = "cloned", "linked", "copied", "linked from a job that has the same video"
 MOST_NOTES, NOTE_LENGTH = 20, 500
+SEGMENT_BYTES, LEAST_SEGMENT = 256 << 20, 3  # of a segment whose frames are large; its frames
 LEAST_SIDE = 8  # pixels of a film that is made smaller
 
 
@@ -267,10 +268,15 @@ def within(root: Path, out: str | None) -> str | None:
     return place.relative_to(root.resolve()).as_posix() if place.is_relative_to(root.resolve()) else out
 
 
+def film_name(request: Request) -> str:
+    """The film's name, or one with its ending, where the job gives the name."""
+    return request.out or f"film{film_suffix(request.codec, request.video)}"
+
+
 def film_encoder(request: Request, out: Path | str | None = None) -> EncoderSettings:
     """How the film is encoded, which is called `out` where it is made without a job; FavError where codec, format, preset, quality and the film's name do not go together, or the FFmpeg
     here lacks the encoder."""
-    name = str(out or request.out or f"film{film_suffix(request.codec, request.video)}")
+    name = str(out or film_name(request))
     check_film_name(name)
     if is_image_output(name):
         check_no_codec(request.given)
@@ -279,7 +285,7 @@ def film_encoder(request: Request, out: Path | str | None = None) -> EncoderSett
 
 def film_notes(request: Request, options: dict) -> tuple[str, ...]:
     """What of a video is not in its film as it was; FavError where the film could not be written at all."""
-    film = request.out or f"film{film_suffix(request.codec, request.video)}"
+    film = film_name(request)
     notes = check_film(
         request.video,
         film,
@@ -390,7 +396,7 @@ def spec_fields(request: Request, source: VideoInfo) -> dict:
     return {
         **{name: getattr(request, name) for name in VALUE_FIELDS},
         "out": request.out,
-        **_encoding_fields(request),
+        **_encoding_fields(request, size),
         **{f"{name}_hash": hash_of(getattr(request, name), name in LINKED_INPUTS) for name in INPUT_FIELDS},
         "mix_hashes": tuple(hash_of(style) for style, _ in request.mix),
         "mix_weights": tuple(weight for _, weight in request.mix),
@@ -404,9 +410,9 @@ def spec_fields(request: Request, source: VideoInfo) -> dict:
     }
 
 
-def _encoding_fields(request: Request) -> dict:
+def _encoding_fields(request: Request, size: tuple[int, int]) -> dict:
     """The fields that say how the film is encoded: the same ones for a usual value as for none, so that such jobs are alike."""
-    name = request.out or f"film{film_suffix(request.codec, request.video)}"
+    name = film_name(request)
     usual = film_settings(name, request.codec, check=False)
     chosen = film_settings(name, request.codec, pixel_format=request.pixel_format, check=False)
     preset = film_settings(name, request.codec, pixel_format=request.pixel_format, preset=request.preset, check=False)
@@ -414,7 +420,16 @@ def _encoding_fields(request: Request) -> dict:
         "pixel_format": None if chosen == usual else chosen.pixel_format.removesuffix("le"),
         "preset": None if preset == chosen else request.preset,
         "crf": usual_crf(request.codec) if request.crf is None else request.crf,
+        "segment_frames": _segment_frames(chosen, size),
     }
+
+
+def _segment_frames(encoder: EncoderSettings, size: tuple[int, int]) -> int:
+    """How many frames are encoded as one task: as many as the memory of a node holds, where each is encoded by itself."""
+    if not encoder.is_intra:
+        return SEGMENT_LENGTH
+    frame = bytes_per_pixel(encoder) * size[0] * size[1]
+    return max(min(int(SEGMENT_BYTES / frame), SEGMENT_LENGTH), LEAST_SEGMENT)
 
 
 def film_size(source: VideoInfo, width: int | None, scale: float | None) -> tuple[int, int]:
@@ -461,7 +476,8 @@ def _check_space(share: SharedDir, request: Request, source: VideoInfo, options:
         travelling,
         inputs=_inputs(share, request),
         film_size=size,
-        film=bytes_per_pixel(encoder) * (2 if encoder.is_images else 1),  # images are in a tar until they are delivered
+        film=bytes_per_pixel(encoder)
+        * (1.5 if encoder.is_images else 1),  # images are in a tar until they are delivered
     )
     root, system = share.layout.root, share.system
     free = system.free_bytes(root), system.free_files(root)

@@ -25,18 +25,20 @@ def postprocess(
     index: FrameIndex,
     start: int = 0,
     settings: SourceSettings = AS_IT_IS,
+    masks: Iterator[np.ndarray] | None = None,
 ) -> Iterator[np.ndarray]:
     """Raw stylized frames, (H, W, 3) uint8 or uint16 BGR of any one size, as they enter the film; the first is of frame `start`.
 
     They are uint16, of which 65535 is white, where the finish is deep.
 
-    The source, `video` with its index, is decoded only where the finish needs it. FavError where the mask ends before the frames do.
+    `masks` are those of the frames, where somebody has them at hand. The source, `video` with its index, is decoded only where the finish needs it. FavError where the mask ends before the frames do.
     """
     if not finish.needs_source:
         for frame in frames:
             yield resize(deepened(frame) if finish.deep else frame, finish.size)
         return
-    masks = mask_frames(finish.mask, finish.size, start, finish.deep) if finish.mask else None
+    if finish.mask and masks is None:
+        masks = mask_frames(finish.mask, finish.size, start, finish.deep)
     with FrameReader(video, size=finish.size, settings=settings, deep=finish.deep) as reader:
         for number, frame in enumerate(frames, start):
             share = style_weight(finish.strength, next(masks) if masks else None)

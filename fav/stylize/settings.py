@@ -4,6 +4,8 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 CROSSFADE = 7  # frames in which one chunk of a shot passes over into the next
+# frames of a film that are encoded as one task, at most: some 5 s, so that nobody waits long for the last one
+SEGMENT_LENGTH = 144
 PRECISIONS = ("float32", "bfloat16")
 
 

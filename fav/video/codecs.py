@@ -57,6 +57,11 @@ class EncoderSettings:
         return max(part.bits for part in av.VideoFormat(self.pixel_format, 16, 16).components)
 
     @property
+    def is_intra(self) -> bool:
+        """Whether each frame is encoded by itself, so that it does not matter where segments begin."""
+        return self.is_images or ALL[self.name].crf is None and ALL[self.name].deterministic
+
+    @property
     def is_images(self) -> bool:
         """Whether it makes numbered images, each of which is a file of its own."""
         return self.name in IMAGES

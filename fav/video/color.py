@@ -154,7 +154,9 @@ def _deep_of_yuv(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndar
     blue = luma + np.float32(2 * (1 - of_blue)) * cb
     red = luma + np.float32(2 * (1 - of_red)) * cr
     green = (luma - np.float32(of_red) * red - np.float32(of_blue) * blue) / np.float32(1 - of_red - of_blue)
-    return cv2.merge([np.rint(np.clip(plane, 0, 1) * np.float32(65535)).astype(np.uint16) for plane in (blue, green, red)])
+    return cv2.merge(
+        [np.rint(np.clip(plane, 0, 1) * np.float32(65535)).astype(np.uint16) for plane in (blue, green, red)]
+    )
 
 
 @cache

@@ -39,15 +39,13 @@ class EncodedPacket:
 class EncodedSegment:
     """The frames `[start, stop)` of a film, encoded; packets in the order in which they are decoded.
 
-    `extradata` is the decoder's configuration (of H.264, SPS and PPS). `delay` is the number of frames by which decoding runs
-    ahead, as the encoder's own times tell. `about` is what the maker says of itself, for people.
+    `extradata` is the decoder's configuration (of H.264, SPS and PPS). `about` is what the maker says of itself, for people.
     """
 
     start: int
     stop: int
     packets: tuple[EncodedPacket, ...]
     extradata: bytes
-    delay: int
     about: dict[str, str] | None = None
 
     def to_bytes(self) -> bytes:
@@ -55,7 +53,6 @@ class EncodedSegment:
         payload = b"".join(packet.data for packet in self.packets)
         fields = {
             "frames": [self.start, self.stop],
-            "delay": self.delay,
             "extradata": b64encode(self.extradata).decode(),
             "packets": [[one.pts, one.dts, len(one.data), int(one.keyframe)] for one in self.packets],
             "blake2b": _digest(payload),
@@ -84,7 +81,7 @@ class EncodedSegment:
         if place != len(payload) or len(packets) != stop - start or not packets[0].keyframe:
             raise ValueError(f"expected {stop - start} packets in {len(payload)} bytes, the first one a keyframe")
         about = {str(key): str(value) for key, value in fields["about"].items()}
-        return cls(start, stop, tuple(packets), b64decode(fields["extradata"]), int(fields["delay"]), about)
+        return cls(start, stop, tuple(packets), b64decode(fields["extradata"]), about)
 
 
 def check_ends(head: bytes, tail: bytes, size: int | None = None) -> int:
@@ -100,14 +97,12 @@ def check_ends(head: bytes, tail: bytes, size: int | None = None) -> int:
 
 
 def decoding_delay(packets: Sequence[EncodedPacket]) -> int:
-    """By how many frames decoding runs ahead: in the order of their packets, each frame is decoded when the one so many
-    frames before it, in the order they are shown, is shown. ValueError where the times of the encoder do not say so."""
+    """By how many frames decoding runs ahead: a frame is decoded when the one that is shown so many frames before the place of
+    its packet is shown. ValueError where the times of the encoder do not say so, as those of very few frames."""
     shown = sorted(packet.pts for packet in packets)
-    if packets[-1].dts in shown:
-        return len(packets) - 1 - shown.index(packets[-1].dts)
-    if len(packets) == 1 or packets[-1].dts < shown[0]:
-        return 0  # too few frames to tell, so that nothing comes after them
-    raise ValueError("encoder: expected decoding times that are those of frames, got others")
+    if packets[-1].dts not in shown:
+        raise ValueError("encoder: expected decoding times that are those of frames, got others")
+    return len(packets) - 1 - shown.index(packets[-1].dts)
 
 
 def _digest(payload: bytes) -> str:

@@ -2,6 +2,7 @@
 
 import tarfile
 from collections.abc import Iterable, Iterator
+from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 from typing import IO
@@ -40,7 +41,7 @@ def _exr(picture: np.ndarray, encoder: EncoderSettings) -> bytes:
     codec = av.CodecContext.create(encoder.codec, "w")
     if not isinstance(codec, VideoCodecContext):
         raise TypeError(f"{encoder.codec}: expected an encoder of pictures")
-    codec.width, codec.height, codec.pix_fmt, codec.framerate = frame.width, frame.height, "gbrpf32le", 25
+    codec.width, codec.height, codec.pix_fmt, codec.framerate = frame.width, frame.height, "gbrpf32le", Fraction(25)
     codec.options = encoder.options | {"format": "half" if encoder.pixel_format == "gbrpf16le" else "float"}
     codec.thread_count = 1
     frame.pts = 0

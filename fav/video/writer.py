@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
-from itertools import chain, islice, pairwise, repeat
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -36,7 +36,6 @@ from fav.video.extras import Extras
 from fav.video.image_output import first_number, image_bytes, image_notes, write_images
 from fav.video.index import FrameIndex
 from fav.video.probe import VideoInfo, probe
-from fav.video.segments import SEGMENT_LENGTH, segment_starts
 from fav.video.settings import AS_IT_IS, SourceSettings
 from fav.video.tracks import Tracks
 
@@ -52,6 +51,7 @@ MUXER_TAGS = {
 }  # what a muxer says of its own file
 
 TRIED_FRAMES = 3  # of the film's size, by its encoder
+DELAY_FRAMES = 32  # that tell how far an encoder looks ahead; none reorders more than 16
 MOST_BYTES = 2 << 30  # of a file that are read in a trial
 MOST_IMAGES = 100  # of a numbered sequence, in a trial: their times are all alike
 
@@ -71,12 +71,6 @@ def check_film_name(name: Path | str, codec: str | None = None) -> None:
         check_container(codec, name)
 
 
-def segments_of(start: int, stop: int, cuts: Sequence[int] = (), length: int = SEGMENT_LENGTH) -> list[range]:
-    """The segments of the frames `[start, stop)` of a film with these cuts."""
-    borders = [start, *segment_starts(start, stop, cuts, True, length), stop]
-    return [range(begin, end) for begin, end in pairwise(borders)]
-
-
 def write_film(
     out: Path,
     video: Path | str,
@@ -89,14 +83,16 @@ def write_film(
     settings: SourceSettings = AS_IT_IS,
     name: Path | None = None,
     comment: str | None = None,
-    cuts: Sequence[int] = (),
+    segments: Sequence[range] | None = None,
     crf: int = 18,
 ) -> list[str]:
     """Write `frames`, (H, W, 3) BGR each, as the frames `[start, stop)` of `video` into `out`; notes for the user.
 
-    Frames are uint8, or uint16 of which 65535 is white. The container follows from the name's ending. `name` is the film's, where `out` is not; a `comment` goes
-    into the film in the place of the source's. `encoder` is H.264 in yuv420p of the quality `crf` where it is not given. The
-    film is encoded in segments that begin at some of the `cuts`. The same input gives the same bytes, by encoders that are no hardware. Frames are
+    Frames are uint8, or uint16 of which 65535 is white. The container follows from the name's ending. `name` is the film's, where
+    `out` is not; a `comment` goes into the film in the place of the source's. `encoder` is H.264 in yuv420p of the quality `crf`
+    where it is not given. Each of the `segments`, one after the other, is encoded by itself; None: all frames as one. The same
+    input gives the same bytes, by encoders that are no hardware. Numbered images go into a tar, or into `out` where that is a
+    directory. Frames are
     all of one size, which need not be the source's; an odd height or width, which the pixel format does not take, is made even
     by repeating the last row or column. An untagged color matrix is tagged with the one that is used.
     `stop` None means to the source's end, which the index reaches then. With `start` 0 and `stop` None the film
@@ -120,13 +116,12 @@ def write_film(
             next(pictures, None)  # it tells of frames that are too many
         return made
 
-    segments = segments_of(start, end, cuts) if 0 <= start < end else []
     return mux_film(
         out,
         video,
         index,
         encode,
-        segments=segments,
+        segments=[range(start, end)] if segments is None else segments,
         shape=first.shape[:2],
         to_end=stop is None,
         encoder=encoder,
@@ -158,7 +153,7 @@ def encode_segment(
         for picture, number in zip(chain([first], pictures), segment, strict=True):
             pts = int(index.pts[number])
             packets.append(EncodedPacket(pts, pts, image_bytes(picture, encoder), True))
-        return EncodedSegment(segment.start, segment.stop, tuple(packets), b"", 0, about)
+        return EncodedSegment(segment.start, segment.stop, tuple(packets), b"", about)
     with av.open(os.devnull, "w", format=_container(name), container_options={"fflags": "+bitexact"}) as nowhere:
         made = _Encoder(nowhere, probe(video, settings), index, first.shape[:2], encoder)
         nowhere.start_encoding()
@@ -170,7 +165,7 @@ def encode_segment(
         raise FavError(
             f"{name}: expected a packet for each of the frames {segment.start} to {segment.stop}, got others"
         )
-    return EncodedSegment(segment.start, segment.stop, tuple(packets), extradata, decoding_delay(packets), about)
+    return EncodedSegment(segment.start, segment.stop, tuple(packets), extradata, about)
 
 
 def check_film(
@@ -355,7 +350,8 @@ def mux_film(
         film.set_chapters(_chapters(given, begin, end))
         film.start_encoding()  # from here on the streams have the muxer's time bases
         film.mux(list(extras.packets()))
-        timing = _Timing(index, start, round(shift / index.time_base))
+        delay = _delay(encoder, source) if len(segments) > 1 else None
+        timing = _Timing(index, range(start, stop), round(shift / index.time_base), delay)
         for segment in segments:
             for packet in timing.timed(encoded(segment, made.extradata)):
                 for other in tracks.packets_until(timing.reached):
@@ -368,37 +364,55 @@ def mux_film(
 
 
 class _Timing:
-    """The times of all packets of a film whose first frame is `start`; it comes `shift` units of the index earlier.
+    """The times of all packets of a film of these frames; it comes `shift` units of the index earlier.
 
-    An encoder counts decoding times from the beginning of its segment. From the second one on they are those that one
-    encoder of all frames would give: each frame is decoded when the frame `delay` before it is shown.
+    An encoder counts decoding times from the beginning of its segment. With several segments they are those that one encoder of
+    all frames would give, by whose `delay` each frame is decoded before the place of its packet is shown.
     """
 
-    def __init__(self, index: FrameIndex, start: int, shift: int):
-        self._index, self._start, self._shift = index, start, shift
-        self._delay: int | None = None
-        self.reached = Fraction(0)  # seconds of the source: the time of the last frame that was decoded
+    def __init__(self, index: FrameIndex, frames: range, shift: int, delay: int | None):
+        self._index, self._frames, self._shift, self._delay = index, frames, shift, delay
+        self.reached = Fraction(0)  # seconds of the source: the time of the frame whose place the last packet has
 
     def timed(self, segment: EncodedSegment) -> Iterator[Packet]:
         """The packets of the next segment, ready to be muxed."""
-        index, first = self._index, self._delay is None
-        if self._delay is None:
-            self._delay = segment.delay
-        elif segment.delay != self._delay:
-            raise ValueError(f"film: expected segments that decode {self._delay} frames ahead, got {segment.delay}")
+        index = self._index
         for number, one in enumerate(segment.packets, segment.start):
             frame = index.frame_at(one.pts)
             if frame is None or not segment.start <= frame < segment.stop:
                 raise ValueError(
                     f"film: expected packets of frames {segment.start} to {segment.stop}, got another time"
                 )
-            dts = one.dts if first else int(index.pts[number - self._delay])
             packet = Packet(one.data)
             packet.time_base, packet.is_keyframe = index.time_base, one.keyframe
+            dts = self._decoded(number) if self._delay is not None else one.dts
+            if dts > one.pts:
+                raise ValueError(f"film: expected frame {frame} to be decoded before it is shown, got a later time")
             packet.pts, packet.dts = one.pts - self._shift, dts - self._shift
             packet.duration = index.end(frame + 1) - one.pts
             self.reached = int(index.pts[number]) * index.time_base
             yield packet
+
+    def _decoded(self, place: int) -> int:
+        """When the packet at the place of a frame is decoded, where all frames are in one stream."""
+        pts, first, delay = self._index.pts, self._frames.start, self._delay or 0
+        if place - delay >= first:
+            return int(pts[place - delay])
+        return int(pts[place] - (pts[min(first + delay, self._frames.stop - 1)] - pts[first]))
+
+
+def _delay(settings: EncoderSettings, source: VideoInfo) -> int:
+    """By how many frames decoding runs ahead with an encoder, as `decoding_delay` tells of some frames."""
+    picture, packets = np.full((64, 64, 3), 128, np.uint8), []
+    times = np.arange(DELAY_FRAMES)
+    index = FrameIndex(times, np.ones_like(times), times == 0, times, Fraction(1, 25))
+    with av.open(os.devnull, "w", format="matroska", container_options={"fflags": "+bitexact"}) as nowhere:
+        made = _Encoder(nowhere, source, index, picture.shape[:2], settings)
+        nowhere.start_encoding()
+        for pts in times:
+            packets += made.encode(picture, int(pts))
+        packets += made.rest()
+    return decoding_delay(packets)
 
 
 class _Encoder:
@@ -414,7 +428,8 @@ class _Encoder:
     ):
         stream = _video_stream(film, settings, source.rate or Fraction(DEFAULT_FPS))
         codec = stream.codec_context
-        codec.height, codec.width = even_size(*shape[:2], settings.pixel_format)
+        height, width = shape[:2]
+        codec.height, codec.width = even_size(height, width, settings.pixel_format)
         codec.time_base, stream.time_base = index.time_base, index.time_base
         codec.sample_aspect_ratio = source.pixel_aspect
         colors = film_colors(source.colors, settings.pixel_format, settings.full_range)

@@ -45,8 +45,9 @@ from shared.shared_dir import SharedDir, open_share
 from shared.supervisor import EXIT_EVICTED, Supervisor
 from shared.worker import Worker
 from tests.helpers.toy_plan import RecordingEvents
+from tests.helpers.video_jobs import short_segments
 
-JOB, FRAMES, CUT = "film", 4, 2
+JOB, FRAMES, CUT, SEGMENT = "film", 4, 2, 3  # two segments
 CHANGES = ("create", "write", "link", "rename", "unlink", "mkdir", "rmdir", "utime", "chmod", "chown")
 LOOKS = (
     "open",
@@ -188,7 +189,7 @@ class Stage:
             dir=self.root.parent, prefix="machine."
         )  # a lock of one machine is none of another
         share = open_share(self.root, system)
-        with temporary_member(share) as creator:
+        with temporary_member(share) as creator, short_segments(SEGMENT):
             submit(creator, self.request)
         return Lone(share, "", JOB).run()
 
