@@ -105,7 +105,10 @@ def to_bgr(
     turn = display_matrix(frame)
     _tag(frame)
     if tone_map and is_hdr(frame):
-        green, blue, red, white = _deep(frame, reformatter)
+        if deep and not frame.format.is_rgb:
+            (blue, green, red), white = cv2.split(_deep_of_yuv(frame, reformatter)), 65535
+        else:
+            green, blue, red, white = _deep(frame, reformatter)
         image = hdr.to_sdr(red, green, blue, white, frame.color_trc, frame.color_primaries, deep)
     elif is_linear(frame):
         image = _of_light(frame, reformatter, deep)
