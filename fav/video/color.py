@@ -112,8 +112,16 @@ def to_bgr(
         image = hdr.to_sdr(red, green, blue, white, frame.color_trc, frame.color_primaries, deep)
     elif is_linear(frame):
         image = _of_light(frame, reformatter, deep)
+    elif deep and frame.format.is_rgb and _bits(frame) == 8:
+        image = _by_swscale(frame, reformatter).astype(np.uint16) * 257
     elif deep and (frame.format.is_rgb or len(frame.format.components) < 3):
-        green, blue, red, white = _deep(frame, reformatter)
+        if frame.format.name.startswith("gbr") and frame.format.name.endswith("le"):
+            white = (
+                1 << _bits(frame)
+            ) - 1  # libswscale, from one number of bits to another, is a sixth of a level of 8 off
+            green, blue, red = (_samples(plane, np.uint16) for plane in frame.planes[:3])
+        else:
+            green, blue, red, white = _deep(frame, reformatter)
         image = cv2.merge([_sixteen_bits(white)[plane] for plane in (blue, green, red)])
     elif deep:
         image = _deep_of_yuv(frame, reformatter)
