@@ -47,7 +47,7 @@ MAX_LISTED = 20  # damaged results that are told one by one
 TELL_S = 10.0
 READERS = 8  # at most so many results are read at the same time
 WORDS = {"index": "piece{} of the index", "frame": "frame{}", "warmup": "warmup frame{}", "flow": "flow{}",
-         "encode": "segment{} of the film", "measure": "measured part{}", "report": "part{} of the evaluation"}  # fmt: skip
+         "encode": "film segment{}", "measure": "measured part{}", "report": "part{} of the evaluation"}  # fmt: skip
 
 
 # ---- what is missing

@@ -184,7 +184,7 @@ def test_every_way_in_which_a_frame_is_bad_is_found(job, plain, first):
 def test_segment_that_is_bad_is_set_aside_and_a_film_that_is_there_stays(job, plain, how):
     {"flip": flip, "cut": cut}[how](path(job, encode_task(0)))
     told = call(job, "retry")
-    assert "film: segment 0 of the film did not read back (" in told and "made again" not in told
+    assert "film: film segment 0 did not read back (" in told and "made again" not in told
     assert "finished" in job.flags() and not path(job, encode_task(0)).exists()
     assert "done: " in call(job, "stitch")
     assert film_of(job).with_stem("film-2").read_bytes() == film_of(plain).read_bytes()
