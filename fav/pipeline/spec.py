@@ -506,7 +506,7 @@ class JobSpec(JobOptions[str], frozen=True):
         for path in (*(getattr(spec, name) for name in ("video", *INPUT_FIELDS, "out")), *spec.mix):
             resolve_inside(Path("/"), path)
         if spec.is_images:
-            check_pattern(spec.out)
+            check_pattern(spec.out, "job: ")
         for name in set(FIELDS) - {"video", *INPUT_FIELDS}:
             if isinstance(value := getattr(spec, name), str):
                 check_plain(f"job: {name}", value)
