@@ -1,7 +1,7 @@
-"""How soon a film is painted by 1 to 256 nodes: the nodes' own scheduling on a share in memory, while time is made up.
+"""How soon a film is there with 1 to 256 nodes: the nodes' own scheduling on a share in memory, while time is made up.
 
-Each node has its plan (`fav.pipeline.plan`), claims and publishes as ever; only painting takes no time, and the clock goes on by
-what it would take. The film's stitching, which is one task, is not counted.
+Each node has its plan (`fav.pipeline.plan`), claims and publishes as ever; only painting and encoding take no time, and the clock
+goes on by what they would take. The file server serves one node after the other, where its limits are given.
 """
 
 import heapq
@@ -9,7 +9,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from unittest import mock
@@ -34,6 +34,7 @@ from shared.scheduling import MAX_CANDIDATES
 from shared.shared_dir import SharedDir, open_share
 from tests.helpers import fake_video_job as epic
 
+OPERATIONS = 15  # that the file server does for a task (`benchmarks/README.md`, what a task costs)
 COLORS = {"one take": "tab:blue", "with cuts": "tab:orange"}
 
 
@@ -54,11 +55,12 @@ class Actor:
         """Publish what it had, and claim the next; None where there is nothing to do."""
         done, self.task = self.task, None
         if done:
-            data = (
-                json.dumps(self.index[done.number].to_json()).encode()
-                if done.kind == "index"
-                else self.plan.run(done, lambda: None)
-            )
+            if done.kind in ("encode", "stitch"):
+                data = b"packets"
+            elif done.kind == "index":
+                data = json.dumps(self.index[done.number].to_json()).encode()
+            else:
+                data = self.plan.run(done, lambda: None)
             self.plan.published(done, results.publish_bytes(self.node, self.job, done, data))
             self.task = self._first(filter(None, [self.plan.next_in_chain(done)]))
             self.claims.release(done)
@@ -82,10 +84,44 @@ class Actor:
         return None
 
 
+@dataclass
+class FileServer:
+    """A server that does one thing after the other: operations and bytes a second, 0 for no limit."""
+
+    operations: float = 0
+    size: float = 0
+    free: float = 0.0
+
+    def done(self, now: float, task: Task, cost: "Costs", frames: int) -> float:
+        """When the server has done what a task of so many frames asks for, which is ready at `now`."""
+        moved = frames * (cost.frame_bytes if task.kind in FRAME_KINDS else 2 * cost.film_bytes)
+        moved += frames * cost.frame_bytes * (task.kind == "encode")  # it reads the frames
+        busy = OPERATIONS / self.operations if self.operations else 0.0
+        self.free = max(self.free, now) + busy + (moved / self.size if self.size else 0.0)
+        return self.free
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds of one node, and bytes, for each frame."""
+
+    paint: float
+    index: float
+    encode: float
+    mux: float
+    frame_bytes: float
+    film_bytes: float
+
+    def seconds(self, task: Task, frames: int) -> float:
+        """What a task of so many frames takes."""
+        each = {"index": self.index, "encode": self.encode, "stitch": self.mux}
+        return frames * each.get(task.kind, self.paint)
+
+
 def makespan(
-    frames: int, cuts: list[int], chunk: int | None, nodes: int, seconds: dict[str, float]
-) -> tuple[float, int]:
-    """Seconds until all frames are there, and the number of frames painted; `seconds` a task takes by its kind."""
+    frames: int, cuts: list[int], chunk: int | None, nodes: int, costs: Costs, server: FileServer
+) -> tuple[float, float, int]:
+    """Seconds until the film is there, and until all frames are, and the number of frames painted."""
     index = [
         replace(
             epic.piece(start, frames, frames), cuts=tuple(cut for cut in cuts if start <= cut < start + SEGMENT_FRAMES)
@@ -99,20 +135,39 @@ def makespan(
         events, idle, painted, last = [(0.0, number) for number in range(nodes)], [], 0, 0.0
         while True:
             now, number = heapq.heappop(events)
-            done = actors[number].task
+            actor = actors[number]
+            done = actor.task
             if done and done.kind in FRAME_KINDS:
                 painted, last = painted + 1, now
-            task = actors[number].go_on()
-            if task and task.kind == "stitch":
-                return last, painted
+            if done and done.kind == "stitch":
+                return now, last, painted
+            task = actor.go_on()
             if task:
-                heapq.heappush(events, (now + seconds[task.kind], number))
+                size = _frames_of(task, actor, frames)
+                ready = now + costs.seconds(task, size)
+                heapq.heappush(events, (max(ready, server.done(now, task, costs, size)), number))
             else:
                 idle.append(number)
-            if done and done.kind == "index":  # nothing else opens what others could do
+            if done and (done.kind == "index" or _may_open(done, actor)):
                 for waiting in idle:
                     heapq.heappush(events, (now, waiting))
                 idle = []
+
+
+def _frames_of(task: Task, actor: Actor, frames: int) -> int:
+    """How many frames a task concerns."""
+    if task.kind == "encode":
+        return len(actor.plan.artifacts.segments[task.number])
+    return {"index": SEGMENT_FRAMES, "stitch": frames}.get(task.kind, 1)
+
+
+def _may_open(done: Task, actor: Actor) -> bool:
+    """Whether the last task of a node may open a segment to others: its frame is the last of one, or of a chain."""
+    if done.kind not in FRAME_KINDS:
+        return False
+    chain = actor.plan.artifacts.chain_of(done)
+    ends = {part.stop - 1 for part in actor.plan.artifacts.segments}
+    return done.number in ends or chain is not None and not chain.remaining
 
 
 def cuts_of(frames: int) -> list[int]:
@@ -127,24 +182,54 @@ def cuts_of(frames: int) -> list[int]:
 @click.option("--chunk", type=click.IntRange(8), default=48, show_default=True)
 @click.option("--paint-ms", type=float, default=100.0, show_default=True, help="Of a frame: flow, network, PNG.")
 @click.option("--index-ms", type=float, default=1.6, show_default=True, help="Of a frame of the index: decoding, cuts.")
+@click.option("--encode-ms", type=float, default=30.0, show_default=True, help="Of a frame: read, encoded.")
+@click.option("--mux-ms", type=float, default=0.05, show_default=True, help="Of a frame in the stitch.")
+@click.option("--frame-kb", type=float, default=450.0, show_default=True, help="Of a stylized frame.")
+@click.option("--film-kb", type=float, default=30.0, show_default=True, help="Of a frame in the film.")
+@click.option(
+    "--server-ops", type=float, default=0.0, help="Operations a second of the file server.  [default: no limit]"
+)
+@click.option(
+    "--server-mb", type=float, default=0.0, help="Megabytes a second of the file server.  [default: no limit]"
+)
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE.png", help="Write a plot here.")
-def main(frames: int, nodes: str, chunk: int, paint_ms: float, index_ms: float, out: Path | None) -> None:
-    """Print how long films of FRAMES frames are painted by so many nodes, with --chunk off and with chunks.
+def main(
+    frames: int,
+    nodes: str,
+    chunk: int,
+    paint_ms: float,
+    index_ms: float,
+    encode_ms: float,
+    mux_ms: float,
+    frame_kb: float,
+    film_kb: float,
+    server_ops: float,
+    server_mb: float,
+    out: Path | None,
+) -> None:
+    """Print how soon films of FRAMES frames are there with so many nodes, with --chunk off and with chunks.
 
     Efficiency: the time that one node takes with --chunk off, divided by the number of nodes and the time that they take.
     """
-    seconds = {"frame": paint_ms / 1000, "warmup": paint_ms / 1000, "index": SEGMENT_FRAMES * index_ms / 1000}
+    costs = Costs(*(each / 1000 for each in (paint_ms, index_ms, encode_ms, mux_ms)), frame_kb * 1e3, film_kb * 1e3)
     counts = list(map(int, nodes.split(",")))
-    alone = frames * (paint_ms + index_ms) / 1000
-    click.echo(f"{frames} frames, {paint_ms:g} ms each, index {index_ms:g} ms; seconds, and efficiency")
+    alone = frames * (paint_ms + index_ms + encode_ms + mux_ms) / 1000
+    click.echo(
+        f"{frames} frames, painted in {paint_ms:g} ms each, indexed in {index_ms:g}, encoded in {encode_ms:g}; "
+        "seconds to the film, and efficiency"
+    )
     click.echo(f"{'':28}" + "".join(f"{count:>14}" for count in counts))
     found = {}
     for film, cuts in {"one take": [], "with cuts": cuts_of(frames)}.items():
         for size in (None, chunk):
-            spans = [makespan(frames, cuts, size, count, seconds) for count in counts]
-            found[film, size] = [alone / count / span for count, (span, _) in zip(counts, spans)]
-            cells = "".join(f"{span:8.1f} {share:4.0%} " for (span, _), share in zip(spans, found[film, size]))
-            click.echo(f"{film + ', chunk ' + str(size or 'off'):28}{cells}  {spans[0][1] / frames - 1:.1%} added")
+            spans = []
+            for count in counts:
+                click.echo(f"{film}, chunk {size or 'off'}, {count} nodes …", err=True)
+                server = FileServer(server_ops, server_mb * 1e6)
+                spans.append(makespan(frames, cuts, size, count, costs, server))
+            found[film, size] = [alone / count / span for count, (span, *_) in zip(counts, spans)]
+            cells = "".join(f"{span:8.1f} {share:4.0%} " for (span, *_), share in zip(spans, found[film, size]))
+            click.echo(f"{film + ', chunk ' + str(size or 'off'):28}{cells}  {spans[0][2] / frames - 1:.1%} added")
     if out:
         plot(counts, found).savefig(out, dpi=100)
 

@@ -1,6 +1,5 @@
 """The commands of a job's life: submit, prioritize, pause, resume, recover, stitch, retry, cancel, clean."""
 
-import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -173,7 +172,9 @@ def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
 @click.argument("shared", type=FILE)
 @click.argument("job", required=False)
 @click.option("--out", help="The film's name, relative to SHARED.  [default: the job's name and a number]")
-@options([job_option(name, unset="the job's") for name in ("crf", "strength", "mask")])
+@options(
+    [job_option(name, unset="the job's") for name in ("codec", "pixel_format", "preset", "crf", "strength", "mask")]
+)
 @click.option(
     "--preserve-colors/--no-preserve-colors",
     default=None,
@@ -182,18 +183,26 @@ def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
 @click.option("--no-mask", is_flag=True, help="Leave the job's mask out.")
 @one_line_errors
 def stitch(
-    shared: Path, job: str | None, out: str | None, crf: int | None, mask: Path | None, no_mask: bool, **values
+    shared: Path,
+    job: str | None,
+    out: str | None,
+    mask: Path | None,
+    no_mask: bool,
+    strength: float | None,
+    preserve_colors: bool | None,
+    **encoding,
 ) -> None:
     """Make the film again from finished frames.
 
     The new film gets a new name. Nothing is stylized.
     """
     from fav.pipeline.artifacts import JobArtifacts, check_output_directory
+    from fav.pipeline.delivery import FilmSegments, unpack_images
     from fav.pipeline.delivery import stitch as write
-    from fav.pipeline.submit import within
+    from fav.pipeline.submit import another_film, within
     from fav.stylize.postprocess import check_mask
-    from fav.util.safe_path import resolve_input, resolve_inside
-    from fav.video import check_film_name
+    from fav.util.atomic import exclusive
+    from fav.util.safe_path import resolve_input
 
     if mask and no_mask:
         raise FavError("--mask and --no-mask: expected one of them, got both")
@@ -205,25 +214,26 @@ def stitch(
     found = resolve_job(share, job)
     artifacts = JobArtifacts(found)
     _expect_frames(share, artifacts)
-    first = Path(artifacts.spec.out)
-    names = iter([out]) if out else (str(first.with_stem(f"{first.stem}-{number}")) for number in range(2, 1000))
-    final = next((path for name in names if not os.path.lexists(path := resolve_inside(share.layout.root, name))), None)
-    if final is None:
-        raise JobQueueError(f"{out}: expected a new name for the film, but the file exists")
-    check_film_name(final.name)
+    spec = another_film(artifacts.spec, share.layout.root, out, **encoding)
     check_video(found)
     video = resolve_input(share.layout.root, artifacts.spec.video)
     if mask:
         check_mask(mask, video, artifacts.spec.source)
+    values = {"strength": strength, "preserve_colors": preserve_colors}
     finish = replace(
-        artifacts.spec.postprocess_settings(share.layout.root),
+        spec.postprocess_settings(share.layout.root),
         **{name: value for name, value in values.items() if value is not None},
         **({"mask": mask} if mask or no_mask else {}),
     )
+    name = Path(spec.out)
     with temporary_member(share) as node:
-        private = node.temp_path().with_suffix(final.suffix)
+        private, final = node.temp_path(), spec.film(share.layout.root)
         try:
-            notes = write(artifacts, video, private, crf if crf is not None else artifacts.spec.crf, finish)
+            with (
+                exclusive(private) as file,
+                FilmSegments(artifacts, video, spec.encoder, finish, name=name) as segments,
+            ):
+                notes = write(artifacts, video, file, spec.encoder, segments.get, segments.encode, name)
         except ResultVanishedError as error:
             _repair(node, found)
             raise JobQueueError(
@@ -231,7 +241,12 @@ def stitch(
             ) from None
         share.system.sync(private)
         share.system.make_dirs(final.parent)
-        share.publish_no_replace(private, final)
+        if not spec.is_images:
+            share.publish_no_replace(private, final)
+        elif not unpack_images(node, private, final):
+            raise JobQueueError(
+                f"{final}: expected a new directory, but somebody has put files there; choose another --out"
+            )
     for note in notes:
         click.echo(note)
     click.echo(f"done: {final}")

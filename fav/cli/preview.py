@@ -3,13 +3,15 @@
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from fav.cli.common import one_line_errors, open_read_only, resolve_job
+from fav.cli.common import one_line_errors, open_existing, open_read_only, resolve_job
 from fav.cli.options import FILE
 from fav.cli.outputs import _cured, _shown, _tell, mark_of, own_output, place_for
 from fav.errors import FavError
@@ -17,9 +19,16 @@ from fav.launch.program import COORDINATOR
 from fav.monitor.console import tell
 from fav.pipeline.inputs import check_video
 from fav.pipeline.spec import JobSpec
+from fav.pipeline.task_names import encode_task
+from fav.util.image_sequence import is_image_output
 from fav.util.safe_path import resolve_input
 from shared.errors import JobQueueError, UserError
+from shared.heartbeat import temporary_member
 from shared.jobs import Job
+from shared.results import publish_bytes
+
+if TYPE_CHECKING:
+    from fav.video import EncodedSegment
 
 GRACE_S = 5.0  # after which a preview that was asked to end is killed
 COMMAND = [*COORDINATOR, "preview"]
@@ -112,9 +121,30 @@ def _end(process: subprocess.Popen) -> None:
             process.communicate()
 
 
+@contextmanager
+def publishing(shared: Path, job: Job) -> "Iterator[Callable[[int, EncodedSegment], None]]":
+    """Publish the segments of the film that a preview encodes, so that neither the next one nor a node encodes them again.
+
+    Nothing is claimed: where a node is at the same segment, the first one counts. What keeps them from being published is no
+    trouble of the preview.
+    """
+    with temporary_member(open_existing(shared)) as node:
+
+        def keep(number: int, segment: "EncodedSegment") -> None:
+            with suppress(OSError, JobQueueError):
+                about = {"node": node.identity.incarnation}
+                publish_bytes(
+                    node, Job(node.share, job.manifest), encode_task(number), replace(segment, about=about).to_bytes()
+                )
+
+        yield keep
+
+
 def preview_path(root: Path, spec: JobSpec) -> Path:
     """Where the preview of a job lies if nobody says otherwise: beside its film."""
     film = spec.film(root)
+    if spec.is_images:
+        return film.with_name(f"{film.name}.preview.mp4")
     return film.with_suffix(f".preview{film.suffix}")
 
 
@@ -124,7 +154,8 @@ def preview_path(root: Path, spec: JobSpec) -> Path:
 @click.option(
     "--out",
     type=FILE,
-    help="The film's file.  [default: beside the film, FILM.preview.mp4 and so on, replaced each time]",
+    help="The film's file, or a small animation: .gif or .webp.  [default: beside the film, FILM.preview.mp4 and so on, "
+    "replaced each time]",
 )
 @click.option("--into", type=FILE, hidden=True)  # what `run` has opened, which puts it in its place, or takes it away
 @one_line_errors
@@ -134,6 +165,7 @@ def preview(shared: Path, job: str | None, out: Path | None, into: Path | None) 
     Where a frame is missing, the film shows the source, darkened. It covers the part of the video that the job has read.
     You can make it while the job runs; nodes are not disturbed.
     """
+    from fav.pipeline.animation import animate, is_animation
     from fav.pipeline.artifacts import JobArtifacts
     from fav.pipeline.delivery import preview as write
     from fav.pipeline.repair import describe_missing
@@ -153,10 +185,18 @@ def preview(shared: Path, job: str | None, out: Path | None, into: Path | None) 
         resolve_input(root, artifacts.spec.video),
     )
     if into:
-        write(artifacts, video, into, default, mark)
+        with publishing(shared, artifacts.job) as keep:
+            write(artifacts, video, into, default, mark, keep)
         return
-    check_film_name(out or default)
+    animation = out is not None and is_animation(out)
+    if out and is_image_output(out.name):
+        raise FavError(f"{out}: expected a film or an animation, got numbered images; take .mp4, .gif or .webp")
+    if out and not animation:
+        check_film_name(out, artifacts.spec.codec)
     with _shown(share, out, default, mark) as draft:
-        left_out = write(artifacts, video, draft.file, draft.out, mark)
+        if animation:
+            left_out = animate(artifacts, video, draft.file, draft.out)
+        else:
+            left_out = write(artifacts, video, draft.file, draft.out, mark)
     total = _tell(artifacts.job, left_out, artifacts)
     click.echo(f"done: {draft.out}, with {total - len(left_out)} stylized frames")

@@ -51,9 +51,12 @@ class JobPace:
         timeline, spec = self.artifacts.timeline, self.artifacts.spec
         if not timeline.is_complete:
             return None
-        stitch_s = encode_seconds(timeline.end - spec.start, (spec.width, spec.height))
+        each_s = encode_seconds(1, (spec.width, spec.height))
+        segments = [len(frames) for frames in self.artifacts.segments]
+        left = sum(segments) * (1 - self.artifacts.encoded()[0] / len(segments))  # frames
+        encode_s = each_s * max(min(max(segments), left), left / round(self._seen.active_workers))
         return estimate_seconds_left(
-            [chain.remaining for chain in timeline.chains if chain.remaining], self._seen, stitch_s
+            [chain.remaining for chain in timeline.chains if chain.remaining], self._seen, encode_s
         )
 
     def _at_work(self, claimed: Iterable[str]) -> list[FrameChain]:

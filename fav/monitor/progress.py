@@ -135,7 +135,8 @@ class ProgressTracker:
         if self.artifacts.spec.evaluate and results.is_done(self.artifacts.job, stitch_task(self.artifacts.spec)):
             done, total = self.artifacts.measured()
             return f"measuring, {done} of {total}"
-        return "stitching"
+        done, total = self.artifacts.encoded()
+        return "stitching" if done == total else f"encoding, segment {count_words(done, total)}"
 
     def _count(self) -> tuple[int, int | None, float | None, float | None]:
         extent, done = self.artifacts.index_progress(), self.artifacts.published("frame")

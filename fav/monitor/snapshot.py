@@ -253,13 +253,14 @@ class SnapshotReader:
             job.check_directories()
         known = self._known(job, "finished" in flags)
         artifacts = known.artifacts
-        counts, names = progress(artifacts), failed(job)
+        names = failed(job)
         state = status_of(flags, claims, names, alive)
         running, extent = state == JobStatus.RUNNING, artifacts.index_progress()
         surveyed = not self.once or running and extent.pieces <= MAX_SEGMENTS
         if surveyed:
             known.pace.poll(now, [claim.task for claim in claims])
             self._count_frames_by_node(known)
+        counts = progress(artifacts)  # with what was learned of the index
         runs = artifacts.timeline.chains
         tries = [(str(task), attempt) for task, attempt in attempts_of_job(job)]
         told = {name: tuple(attempt for task, attempt in tries if task == name) for name in names[:MAX_LISTED]}

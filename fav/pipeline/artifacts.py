@@ -23,19 +23,22 @@ from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import (
     FRAME_KINDS,
     WINDOW_FRAMES,
+    encode_task,
     evaluation_windows,
     flow_task,
     frame_task,
     hash_task,
     index_task,
     measure_task,
+    stitch_task,
     warmup_task,
 )
-from fav.stylize.blend import blend
+from fav.stylize.blend import blend, deepened
 from fav.stylize.chain import FrameChain
 from fav.stylize.settings import CROSSFADE
 from fav.stylize.timeline import IndexSegment, Timeline
 from fav.util.images import HEAD_END, PNG_END, check_png_ends, decode_png, png_limit
+from fav.video import EncodedSegment, encoded
 from shared import results
 from shared.errors import JobQueueError, ResultVanishedError, UserError, sanitize
 from shared.filesystem import RECORD_LIMIT
@@ -82,6 +85,10 @@ class OmittedResults:
     def __len__(self) -> int:
         return len(self.missing | self.damaged)
 
+    def any_of(self, frames: range) -> bool:
+        """Whether one of these frames is left out."""
+        return any(number in frames for number in self.missing | self.damaged)
+
     def describe(self, total: int) -> str | None:
         """One line for the user, None where nothing is left out."""
         kinds = (self.missing, "missing"), (self.damaged, f"that do{'es' * (len(self.damaged) == 1)} not read back")
@@ -114,7 +121,7 @@ class JobArtifacts:
         )
         self._extent = IndexProgress(0, self.spec.start, False)
         self._tallies = {
-            kind: results.ResultCounter(self.job, kind, SUFFIX[kind]) for kind in ("flow", "frame", "measure")
+            kind: results.ResultCounter(self.job, kind, SUFFIX[kind]) for kind in ("flow", "frame", "measure", "encode")
         }
 
     def there(self, kind: str, shard: int) -> set[int]:
@@ -189,6 +196,20 @@ class JobArtifacts:
         chain = self.timeline.chain_of(task.number)
         return self.timeline.next_chunk(chain) if task.kind == "warmup" else chain
 
+    @property
+    def segments(self) -> Sequence[range]:
+        """The frames of each segment of the film that is settled, as far as the index was taken in."""
+        return self.timeline.segments(self.spec.segment_frames)
+
+    def encoded(self) -> tuple[int, int | None]:
+        """How many segments are encoded, and how many there are; None where the index was not taken in to its end."""
+        total = len(self.segments) if self.timeline.is_complete else None
+        there = (max(results.shards(self.job, "encode"), default=-1) + 1) * SHARD
+        done = self._tallies["encode"].count(range(there if total is None else total))
+        if total is None and results.is_done(self.job, stitch_task(self.spec)):
+            total = done  # of a film that is there
+        return done, total
+
     def count_all(self) -> None:
         """Count what is done of every run. Each directory of results is looked at once, and only while a run there has
         something left."""
@@ -215,11 +236,14 @@ class JobArtifacts:
             while chain.remaining and chain.frame(chain.done) in (leads if chain.is_warmup(chain.done) else frames):
                 chain.done += 1
 
-    def frame(self, number: int) -> np.ndarray:
-        """A stylized frame as the film shows it, of published ones."""
+    def frame(self, number: int, deep: bool = False) -> np.ndarray:
+        """A stylized frame as the film shows it, of published ones; one that is mixed of two has 16 bits where it is `deep`."""
         picture, chain = self.picture(frame_task(number)), self.timeline.chain_of(number)
         share = chain.crossfade_weight(number)
-        return blend(picture, self.picture(warmup_task(number)), share) if share else picture
+        if not share:
+            return picture
+        other = self.picture(warmup_task(number))
+        return blend(deepened(picture), deepened(other), share) if deep else blend(picture, other, share)
 
     def picture(self, task: Task) -> np.ndarray:
         """What a task of FRAME_KINDS has published."""
@@ -239,6 +263,17 @@ class JobArtifacts:
         """The published flow and reliability of a frame."""
         size = self._size
         return FlowField(*self._decoded(flow_task(number), lambda data: decode_flow(data, size), png_limit(size, 2)))
+
+    def segment(self, number: int) -> EncodedSegment:
+        """A published segment of the film, whose index is known that far."""
+        frames = self.segments[number]
+        return self._decoded(
+            encode_task(number), lambda data: EncodedSegment.from_bytes(data, frames), self._segment_limit(len(frames))
+        )
+
+    def _segment_limit(self, frames: int) -> int:
+        """Bytes that so many encoded frames can take: what they take as they are, with 32 bits a sample, and some more."""
+        return RECORD_LIMIT + frames * (RECORD_LIMIT + 12 * self.spec.width * self.spec.height)
 
     def rows(self, span: int) -> list["FrameMetrics"]:
         """What was measured of the frames of a span of the film, whose index is known that far."""
@@ -262,21 +297,26 @@ class JobArtifacts:
             self.picture(task)
         elif task.kind == "flow":
             self.geometry(task.number)
+        elif task.kind == "encode":
+            self._decoded(task, EncodedSegment.from_bytes, self._segment_limit(2 * self.spec.segment_frames))
         else:
             self._decoded(task, _as_segment if task.kind == "index" else _as_rows)
 
     def check_ends(self, task: Task) -> None:
-        """As `verify`, but of a picture or flow only its first and last bytes are read: that finds what is no picture of its
-        size, and what is cut off."""
-        if task.kind not in (*FRAME_KINDS, "flow"):
+        """As `verify`, but of a picture, flow or segment only its first and last bytes are read: that finds what is no picture
+        of its size, and what is cut off."""
+        if task.kind not in (*FRAME_KINDS, "flow", "encode"):
             self.verify(task)
             return
         try:
+            if task.kind == "encode":
+                encoded.check_ends(*results.ends(self.job, task, encoded.HEAD_END, len(encoded.TAIL)))
+                return
             head, tail = results.ends(self.job, task, HEAD_END, len(PNG_END))
             check_png_ends(head, tail, self._size, 2 if task.kind == "flow" else 1)
         except ResultVanishedError:
             raise
-        except UserError as error:
+        except (UserError, ValueError) as error:
             raise DamagedFileError(task, error) from None
 
     def _decoded(self, task: Task, decode: Callable, limit: int = RECORD_LIMIT):

@@ -1,10 +1,17 @@
 """Write the film from published frames, and give results a name that the user chose."""
 
+import errno
 import filecmp
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
@@ -12,11 +19,13 @@ from fav.errors import FavError
 from fav.pipeline.artifacts import JobArtifacts, OmittedResults
 from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import stitch_task
-from fav.stylize.postprocess import postprocess
+from fav.stylize.postprocess import mask_frames, postprocess
 from fav.stylize.settings import PostprocessSettings
 from fav.util.atomic import exclusive, private_name, take_name
 from fav.util.prefetch import prefetch
-from fav.video import FrameReader, write_film
+from fav.video import EncodedSegment, FrameReader, encode_segment, mux_film
+from fav.video.codecs import EncoderSettings, encoder_settings
+from fav.video.image_output import images_in
 from shared import results
 from shared.errors import ResultVanishedError
 from shared.filesystem import NO_LINKS, TRANSIENT_ERRNOS
@@ -27,81 +36,241 @@ from shared.paths import Task
 
 logger = logging.getLogger(__name__)
 
+CORES_EACH = 2  # that one encoder keeps busy, with the frames that are read for it
+
+
+def encode(
+    artifacts: JobArtifacts,
+    video: Path,
+    frames: range,
+    finish: PostprocessSettings,
+    encoder: EncoderSettings,
+    *,
+    frame_of: Callable[[int], np.ndarray] | None = None,
+    masks: Iterator[np.ndarray] | None = None,
+    report_progress: Callable[[], None] = lambda: None,
+    name: Path | None = None,
+) -> EncodedSegment:
+    """Encode these frames as a segment of the film from what is published. ResultVanishedError if a frame is missing.
+
+    `name` is the film's, where it is not the job's. `frame_of` gives a frame as it is before `finish`, where that is not what is published; `masks` are those of the frames,
+    where somebody has them at hand.
+    """
+    spec, index = artifacts.spec, artifacts.timeline.index
+
+    def stylized() -> Iterator[np.ndarray]:
+        for frame in prefetch(frame_of or partial(artifacts.frame, deep=finish.deep), frames):
+            report_progress()
+            yield frame
+
+    pictures = postprocess(stylized(), finish, video, index, frames.start, spec.source, masks)
+    return encode_segment(pictures, frames, video, index, encoder, spec.source, name or spec.out)
+
 
 def stitch(
     artifacts: JobArtifacts,
     video: Path,
     out: Path,
-    crf: int,
-    finish: PostprocessSettings,
-    report_progress: Callable[[], None] = lambda: None,
+    encoder: EncoderSettings,
+    encoded: Callable[[range], EncodedSegment],
+    again: Callable[[range], EncodedSegment],
+    name: Path | None = None,
+    comment: str | None = None,
 ) -> list[str]:
-    """Write the film from what is published into `out`, a new file; returns notes for the user. ResultVanishedError if a frame is
-    missing."""
+    """Put the film together, as far as its index goes; notes for the user.
+
+    Args:
+        artifacts: What is published.
+        video: The source.
+        out: Where the film is written.
+        encoder: How its segments are encoded.
+        encoded: Gives each segment in turn.
+        again: Encodes a segment here, where the other one comes from a machine whose encoder configures decoders otherwise.
+        name: The film's, where `out` is not.
+        comment: It goes into the film in the place of the source's.
+    """
     spec, timeline = artifacts.spec, artifacts.timeline
 
-    def frames() -> Iterator[np.ndarray]:
-        for frame in prefetch(artifacts.frame, range(spec.start, timeline.end)):
-            report_progress()
-            yield frame
+    def segment(frames: range, extradata: bytes) -> EncodedSegment:
+        there = encoded(frames)
+        if there.extradata == extradata:
+            return there
+        logger.info("%s: other software encoded frames %d to %d; once more", artifacts.job.name, frames[0], frames[-1])
+        return again(frames)
 
-    pictures = postprocess(frames(), finish, video, timeline.index, spec.start, spec.source)
-    with exclusive(out) as file:
-        return write_film(
-            file,
-            video,
-            timeline.index,
-            pictures,
-            start=spec.start,
-            stop=timeline.stop_or_none,
-            crf=crf,
-            settings=spec.source,
-            name=out,
-        )
+    return mux_film(
+        out,
+        video,
+        timeline.index,
+        segment,
+        segments=film_segments(artifacts),
+        shape=(spec.height, spec.width),
+        to_end=timeline.is_complete and timeline.stop_or_none is None,
+        encoder=encoder,
+        settings=spec.source,
+        name=name or out,
+        comment=comment,
+    )
 
 
-def preview(artifacts: JobArtifacts, video: Path, file: Path, name: Path, mark: str) -> OmittedResults:
-    """Write the film as far as its index goes, with darkened frames of the source for stylized ones that are left out.
-
-    Into `file`, as a film of this name with this mark as its comment. FavError where nothing is indexed yet.
-    """
-    spec, timeline, left_out = artifacts.spec, artifacts.timeline, OmittedResults()
-    if timeline.end <= spec.start:
+def check_begun(artifacts: JobArtifacts) -> None:
+    """FavError where no frame of the film is indexed yet."""
+    if artifacts.timeline.end <= artifacts.spec.start:
         raise FavError(
             f"{artifacts.job.name}: expected a job whose first frames are indexed, got one that has just begun; wait a little"
         )
 
-    def frames() -> Iterator[np.ndarray]:
-        with FrameReader(video, size=spec.network_size, settings=spec.source) as reader:
-            for number in range(spec.start, timeline.end):
-                try:
-                    yield artifacts.frame(number)
-                except ResultVanishedError as error:
-                    left_out.add(number, error)
-                    yield reader.read(number, timeline.index) // 2
 
-    pictures = postprocess(
-        frames(),
-        spec.postprocess_settings(artifacts.job.share.layout.root),
-        video,
-        timeline.index,
-        spec.start,
-        spec.source,
-    )
-    stop = timeline.stop_or_none if timeline.is_complete else timeline.end
-    write_film(
-        file,
-        video,
-        timeline.index,
-        pictures,
-        start=spec.start,
-        stop=stop,
-        crf=spec.crf,
-        settings=spec.source,
-        name=name,
-        comment=mark,
-    )
+def film_segments(artifacts: JobArtifacts) -> list[range]:
+    """The segments of the film as far as its index goes; the last one is not settled where that is not the end."""
+    settled, end = list(artifacts.segments), artifacts.timeline.end
+    begin = settled[-1].stop if settled else artifacts.spec.start
+    return settled if begin == end else [*settled, range(begin, end)]
+
+
+def preview(
+    artifacts: JobArtifacts,
+    video: Path,
+    file: Path,
+    name: Path,
+    mark: str,
+    keep: Callable[[int, EncodedSegment], None] | None = None,
+) -> OmittedResults:
+    """Write the film as far as its index goes, with darkened frames of the source for stylized ones that are left out.
+
+    Into `file`, as a film of this name with this mark as its comment. Segments that are published are taken; `keep` is given the
+    number and the content of each other one that is as nodes would publish it. FavError where nothing is indexed yet.
+    """
+    spec, timeline, left_out = artifacts.spec, artifacts.timeline, OmittedResults()
+    check_begun(artifacts)
+    reading = Lock()
+    encoder = spec.encoder if not spec.is_images else encoder_settings()
+    finish = replace(spec.postprocess_settings(artifacts.job.share.layout.root), deep=encoder.bits > 8)
+
+    def shown(number: int) -> np.ndarray:
+        try:
+            return artifacts.frame(number, finish.deep)
+        except ResultVanishedError as error:
+            with reading:
+                left_out.add(number, error)
+                return reader.read(number, timeline.index) // 2
+
+    def made(number: int, segment: EncodedSegment) -> None:
+        if keep and not left_out.any_of(range(segment.start, segment.stop)):
+            keep(number, segment)
+
+    with (
+        FrameReader(video, size=spec.network_size, settings=spec.source) as reader,
+        FilmSegments(artifacts, video, encoder, finish, shown, made, name) as segments,
+    ):
+        stitch(artifacts, video, file, encoder, segments.get, segments.encode, name, mark)
     return left_out
+
+
+class FilmSegments:
+    """The segments of a film for a command: published ones where they are as they should be, else encoded in the cores here.
+
+    While one segment is put into the film, the next ones are encoded, a few at a time. With a mask, which may be a video that
+    must be decoded in order, they are encoded one after the other.
+    """
+
+    def __init__(
+        self,
+        artifacts: JobArtifacts,
+        video: Path,
+        encoder: EncoderSettings,
+        finish: PostprocessSettings,
+        frame_of: Callable[[int], np.ndarray] | None = None,
+        made: Callable[[int, EncodedSegment], None] = lambda number, segment: None,
+        name: Path | None = None,
+    ):
+        """`encoder`, `finish`, `frame_of` and `name` as for `encode`; `made` is told of each settled segment that was encoded here."""
+        self._artifacts, self._video, self._encoder, self._finish = artifacts, video, encoder, finish
+        self._frame_of, self._made, self._segments = frame_of, made, film_segments(artifacts)
+        self._name = name
+        own = artifacts.spec.encoder, artifacts.spec.postprocess_settings(artifacts.job.share.layout.root)
+        self._take_published = own == (encoder, finish)
+        self._masks = SharedMasks(finish, artifacts.spec.start)
+        self._many = 1 if finish.mask else max(len(os.sched_getaffinity(0)) // CORES_EACH, 1)
+        self._threads = ThreadPoolExecutor(self._many, "encode")
+        self._coming: dict[range, Future[EncodedSegment]] = {}
+        self._over = False
+
+    def __enter__(self) -> "FilmSegments":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over = True
+        self._threads.shutdown(cancel_futures=True)
+
+    def get(self, frames: range) -> EncodedSegment:
+        """The segment of these frames; they are asked for one after the other. ResultVanishedError where a frame is missing."""
+        number = self._segments.index(frames)
+        for ahead in self._segments[number : number + self._many + 1]:
+            if ahead not in self._coming:
+                self._coming[ahead] = self._threads.submit(self._make, ahead)
+        return self._coming.pop(frames).result()
+
+    def encode(self, frames: range) -> EncodedSegment:
+        """The segment of these frames, encoded here."""
+        return encode(
+            self._artifacts,
+            self._video,
+            frames,
+            self._finish,
+            self._encoder,
+            frame_of=self._frame_of,
+            masks=self._masks.of_frames(frames),
+            report_progress=self._check_over,
+            name=self._name,
+        )
+
+    def _make(self, frames: range) -> EncodedSegment:
+        number = self._segments.index(frames)
+        settled = number < len(self._artifacts.segments)
+        if self._take_published and settled:
+            with suppress(ResultVanishedError):  # or it does not read back
+                return self._artifacts.segment(number)
+        segment = self.encode(frames)
+        if self._take_published and settled:
+            self._made(number, segment)
+        return segment
+
+    def _check_over(self) -> None:
+        if self._over:
+            raise CancelledError
+
+
+def _mask_frames(finish: PostprocessSettings, start: int) -> Iterator[np.ndarray]:
+    if finish.mask is None:
+        raise ValueError("expected a film with a mask, got one without")
+    return mask_frames(finish.mask, finish.size, start, finish.deep)
+
+
+class SharedMasks:
+    """The masks for segments that are encoded one after the other: what of a video was decoded is not decoded once more."""
+
+    def __init__(self, finish: PostprocessSettings, start: int):
+        self._finish, self._next = finish, start
+        self._masks: Iterator[np.ndarray] | None = None
+
+    def of_frames(self, frames: range) -> Iterator[np.ndarray] | None:
+        """The masks of these frames; None without a mask."""
+        return self._given(frames) if self._finish.mask else None
+
+    def _given(self, frames: range) -> Iterator[np.ndarray]:
+        if self._finish.mask is None:
+            return
+        if self._masks is None or frames.start < self._next:
+            self._masks, self._next = _mask_frames(self._finish, frames.start), frames.start
+        masks, self._masks = self._masks, None  # one that fails is not asked again
+        while self._next < frames.stop:
+            mask = next(masks)
+            self._next += 1
+            if self._next > frames.start:
+                if self._next == frames.stop:
+                    self._masks = masks
+                yield mask
 
 
 def deliver(node: Node, job: Job, spec: JobSpec) -> str:
@@ -110,7 +279,8 @@ def deliver(node: Node, job: Job, spec: JobSpec) -> str:
     Returns the film's path relative to the shared directory. ResultVanishedError where what is published is not even a file.
     """
     root = node.share.layout.root
-    out = publish_under_name(node, job, stitch_task(spec), spec.film(root), "film")
+    publish = publish_images if spec.is_images else publish_under_name
+    out = publish(node, job, stitch_task(spec), spec.film(root), "film")
     if not spec.keep_flow:
         remove_results(node.share, job.layout, "flow")
     return out.relative_to(root).as_posix()
@@ -138,6 +308,73 @@ def publish_under_name(node: Node, job: Job, task: Task, wanted: Path, what: str
         out = result
         logger.warning("%s: the %s cannot be put there (%s); it is %s", wanted, what, error.strerror, result)
     return out
+
+
+def publish_images(node: Node, job: Job, task: Task, wanted: Path, what: str) -> Path:
+    """Show the images in a result, a tar, in a directory of the shared directory; where they are shown. As `publish_under_name`.
+
+    The directory appears whole. One that is there must be empty, or have these images by name and size.
+    """
+    result = job.layout.result(task)
+    if result.is_symlink() or result.exists() and not result.is_file():
+        results.quarantine_result(node, job, task, None)
+        raise ResultVanishedError(f"{result}: expected a {what}, got something else")
+    try:
+        node.share.system.make_dirs(wanted.parent)
+        names = (wanted, *(wanted.with_name(f"{wanted.name}-{number}") for number in range(2, 1000)))
+        out = next(
+            (name for name in names if has_images(result, name) or is_free(name) and unpack_images(node, result, name)),
+            result,
+        )
+        if out != wanted:
+            logger.warning("%s: another directory has taken this name; the images are in %s", wanted, out)
+    except OSError as error:
+        if error.errno in TRANSIENT_ERRNOS or isinstance(error, FileNotFoundError):
+            raise
+        out = result
+        logger.warning("%s: the images cannot be put there (%s); they are in %s", wanted, error.strerror, result)
+    return out
+
+
+def is_free(directory: Path) -> bool:
+    """Whether nothing has this name, or an empty directory."""
+    if not os.path.lexists(directory):
+        return True
+    return directory.is_dir() and not directory.is_symlink() and not any(directory.iterdir())
+
+
+def has_images(result: Path, directory: Path, whole: bool = False) -> bool:
+    """Whether a directory has the images in a tar, by name and size; `whole`: by their content."""
+    if directory.is_symlink() or not directory.is_dir():
+        return False
+    for name, content in images_in(result):
+        image, size = directory / name, content.seek(0, os.SEEK_END)
+        if image.is_symlink() or not image.is_file() or image.stat().st_size != size:
+            return False
+        content.seek(0)
+        if whole and image.read_bytes() != content.read():
+            return False
+    return True
+
+
+def unpack_images(node: Node, result: Path, directory: Path) -> bool:
+    """Put the images in a tar into a directory, which gets its name when it is whole; whether it has them now."""
+    system, draft = node.share.system, private_name(directory)
+    system.make_dirs(draft)
+    try:
+        for name, content in images_in(result):
+            with exclusive(draft / name) as file, open(file, "wb") as image:
+                shutil.copyfileobj(content, image)
+            system.sync(draft / name)
+        try:
+            system.rename(draft, directory)  # over an empty directory, and never over another one
+            return True
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                raise
+            return has_images(result, directory)  # another node was first
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def alike(result: Path, out: Path) -> bool:

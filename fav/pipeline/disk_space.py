@@ -11,6 +11,7 @@ FRAME, FLOW = 2.5, 1.5  # bytes a pixel
 FILM, HALVED_BY = 0.2, 6  # bytes a pixel at crf 18, and the steps of crf that halve a film
 BLOCK = 4096  # what the smallest file takes
 PER_FRAME = 64  # bytes of the index
+SEGMENT = 48  # frames of a segment of the film, at least
 SMALL_FILES = 50  # directories, manifest, marks, placeholders, logs, drafts
 
 
@@ -37,15 +38,21 @@ def required_space(
     crf: int = 18,
     inputs: DiskUsage = DiskUsage(0, 0),
     film_size: tuple[int, int] | None = None,
+    film: float | None = None,
 ) -> DiskUsage:
     """What a film of so many frames of `size` (width, height) takes until it is done, of which `flows` have flow that travels.
 
-    `film_size` is that of the film, where it is another."""
+    `film_size` is that of the film, where it is another. `film` is what it takes, in bytes a pixel, where it is not H.264 of the
+    quality `crf`."""
     pixels, shown = (width * height for width, height in (size, film_size or size))
     pictures = frames * _blocks(FRAME * pixels) + flows * _blocks(FLOW * pixels)
-    film = _blocks(frames * shown * min(FILM * 2 ** ((18 - crf) / HALVED_BY), FRAME))
+    film = min(FILM * 2 ** ((18 - crf) / HALVED_BY), FRAME) if film is None else film
+    whole = 2 * _blocks(frames * shown * film)  # and its segments
     rest = _blocks(frames * PER_FRAME) + SMALL_FILES * BLOCK
-    return DiskUsage(pictures + film + rest + inputs.size, frames + flows + frames // 100 + SMALL_FILES + inputs.files)
+    return DiskUsage(
+        pictures + whole + rest + inputs.size,
+        frames + flows + frames // 100 + frames // SEGMENT + SMALL_FILES + inputs.files,
+    )
 
 
 def _blocks(size: float) -> int:

@@ -98,20 +98,10 @@ class EvaluationTasks:
         """Whether all stylized frames are there that the rows of a span hang on."""
         timeline, frames = self.artifacts.timeline, self.artifacts.frames_of(span)
 
-        def is_there(frame: int) -> bool:
-            run = timeline.chain_of(frame)
-            following = timeline.next_chunk(run) if run.crossfade_weight(frame) else None
-            shown = [run] if following is None else [run, following]
-            return all(
-                one.index_of(frame) < min(len(one) - one.undecided, max(one.done, reached.get(one.start, 0)))
-                for one in shown
-            )
-
-        if not is_there(frames.stop - 1):  # so it is with most spans that are not
+        if not timeline.is_painted(frames.stop - 1, reached):  # so it is with most spans that are not
             return False
         needed = range(first_needed_frame(frames.start, timeline.shot_of(frames.start)[1], timeline.index), frames.stop)
-        parts = [(max(run.start, needed.start), min(run.stop, needed.stop) - 1) for run in timeline.chains_in(needed)]
-        return all(is_there(frame) for part in parts for frame in part)
+        return timeline.are_painted(needed, reached)
 
     def published(self, task: Task) -> None:
         if task.kind == "measure":

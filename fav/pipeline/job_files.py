@@ -13,9 +13,10 @@ SUFFIX = {
     "frame": ".png",
     "warmup": ".png",
     "measure": ".json",
+    "encode": ".seg",
 }  # of all results of a kind
 FILES = JobFiles(
-    endings=(*((kind, suffix[1:]) for kind, suffix in SUFFIX.items()), ("stitch", "(?i:mp4|mkv|mov)")),
+    endings=(*((kind, suffix[1:]) for kind, suffix in SUFFIX.items()), ("stitch", "(?i:mp4|mkv|mov|webm|tar)")),
     old_inputs="video|style|flow_weights|first_frame_style|seed|mask|evaluate|loss_network|mix-[0-9]+",
 )
 

@@ -4,7 +4,8 @@
     flow t    flow and reliability of frame t towards the one before it in its shot
     frame t   the stylized frame; needs the one before it, and flow t (published, or made on the spot)
     warmup t  with --chunk, the same of a chunk's lead-in, which the film does not show (`fav.stylize.chain`)
-    stitch    the film; needs all frames
+    encode k  a segment of the film, encoded; needs its frames (`fav.pipeline.encode_tasks`)
+    stitch    the film; needs all segments
 
 and, with --evaluate, those of `fav.pipeline.evaluation_tasks`.
 """
@@ -21,8 +22,9 @@ from fav.errors import FavError
 from fav.flow.field import FlowField
 from fav.flow.io import encode_flow
 from fav.pipeline.artifacts import JobArtifacts, publish_hash, with_checksum
-from fav.pipeline.delivery import deliver, stitch
+from fav.pipeline.delivery import deliver
 from fav.pipeline.device_lock import acquire_device
+from fav.pipeline.encode_tasks import EncodeTasks
 from fav.pipeline.inputs import NEEDED, changed_inputs
 from fav.pipeline.repair import missing
 from fav.pipeline.task_names import (
@@ -40,6 +42,7 @@ from fav.stylize.chain import FrameChain
 from fav.stylize.engine import FrameStylizer, StylizedFrame, stylize_position
 from fav.stylize.indexing import index_segments
 from fav.stylize.timeline import IndexSegment, Timeline
+from fav.util.atomic import exclusive
 from fav.util.images import encode_png
 from fav.util.malloc import malloc_trim
 from fav.util.safe_path import resolve_input
@@ -109,7 +112,7 @@ class VideoPlan:
         self._publishes_flow = flows.is_published(
             self.spec.flow, self.spec.no_temporal, self.stylizer.flow_is_given(self.spec.reverse)
         )
-        self._stitch, self._postprocess_settings = stitch_task(self.spec), self.spec.postprocess_settings(root)
+        self._stitch, self._encoding = stitch_task(self.spec), EncodeTasks(self.artifacts, self.video)
         self._last_frame: CachedFrame | None = None  # the last stylized frame, as published
         self._publishing: CachedFrame | None = None  # the one that is being published
         self._consumed_flow: int | None = None
@@ -176,19 +179,23 @@ class VideoPlan:
             if str(piece) not in taken:
                 yield piece
         busy = self._claimed_positions(taken)
-        all_painted = self.timeline.is_complete
+        all_painted, can_paint = self.timeline.is_complete, False
         for chain in self.timeline.pending_chains():
             all_painted = False
             if chain.start in busy:
                 continue  # somebody's chain, or one with a failed frame
             if chain.is_final or not chain.reverse:
+                can_paint = True  # which comes first: others wait for it
                 yield stylize_task(chain, chain.done)
         if self._publishes_flow:
             yield from self._flow_candidates(self._active_chains(busy, claims), taken)
-        if all_painted and str(self._stitch) not in taken and not results.is_done(self.job, self._stitch):
+        stitched = all_painted and results.is_done(self.job, self._stitch)
+        reached = {chain.start: position for chain, position in self._active_chains(busy, claims)}
+        if not stitched and not can_paint:
+            yield from self._encoding.candidates(reached, taken)
+        if not stitched and all_painted and self._encoding.all_encoded and str(self._stitch) not in taken:
             yield self._stitch
         if self._evaluation:
-            reached = {chain.start: position for chain, position in self._active_chains(busy, claims)}
             yield from self._evaluation.candidates(reached, taken, lost)
 
     def _claimed_positions(self, taken: set[str]) -> dict[int, int]:
@@ -254,6 +261,9 @@ class VideoPlan:
             return index_task(0) if task.number and results.is_done(self.job, index_task(0)) else None
         if task.kind == "stitch" or task.kind in EVALUATION_KINDS:
             return None
+        if task.kind == "encode":
+            self._refresh()
+            return self._encoding.sample(task)
         self._refresh()
         for shard in range(shard_of(self.spec.start), shard_of(self.timeline.end) + 1):
             for frame in sorted(self.artifacts.there("frame", shard)):
@@ -268,6 +278,8 @@ class VideoPlan:
     def published(self, task: Task, ours: bool) -> None:
         if task.kind == "index":
             self._refresh()
+        elif task.kind == "encode":
+            self._encoding.published(task)
         elif task.kind == "measure" and self._evaluation:
             self._evaluation.published(task)
         elif task.kind in FRAME_KINDS:
@@ -286,6 +298,7 @@ class VideoPlan:
         self._last_frame = self._pieces = self._film = None
         self._surveyed = self._recounted = self._over = False
         self.artifacts.invalidate_cache()
+        self._encoding.invalidate_cache()
         if self._evaluation:
             self._evaluation.invalidate_cache()
 
@@ -343,6 +356,7 @@ class VideoPlan:
             "flow": self._flow,
             "frame": self._frame,
             "warmup": self._frame,
+            "encode": self._encoded,
             "stitch": self._stitched,
         }
         return how[task.kind](task, report_progress)
@@ -426,12 +440,16 @@ class VideoPlan:
         self._flow_s = time.monotonic() - began
         return made
 
+    def _encoded(self, task: Task, report_progress: Callable[[], None]) -> bytes:
+        self._refresh()
+        return self._encoding.run(task, report_progress, self._text)
+
     def _stitched(self, task: Task, report_progress: Callable[[], None]) -> Path:
         self._check_inputs(sequences=False)  # its sound is read, which has no checksums
         private = self.node.temp_path().with_suffix(task.suffix)
-        for note in stitch(
-            self.artifacts, self.video, private, self.spec.crf, self._postprocess_settings, report_progress
-        ):
+        with exclusive(private) as file:
+            notes = self._encoding.stitch(file, Path(self.spec.out), report_progress)
+        for note in notes:
             logger.info("%s: %s", self.job.name, note)
         try:
             publish_hash(self.node, self.job, private)

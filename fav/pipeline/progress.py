@@ -34,6 +34,8 @@ def blocked(artifacts: JobArtifacts, failed: list[str]) -> list[str]:
             lines.append(
                 f"{waiting} frame{'s wait' if waiting > 1 else ' waits'} for {task.kind} {task.number}, which failed"
             )
+        elif task.kind == "encode":
+            lines.append(f"the film waits for its segment {task.number}, which failed")
         elif task.kind == "index":
             lines.append(
                 f"all frames from {artifacts.timeline.indexed_frames} on wait for piece {task.number} of the index, which failed"
@@ -55,5 +57,6 @@ def progress(artifacts: JobArtifacts) -> dict[str, tuple[int, int | None]]:
         "frame": (artifacts.published("frame"), total),
         **({"chunk": artifacts.chunks()} if artifacts.spec.chunk else {}),
         **({"measure": artifacts.measured()} if artifacts.spec.evaluate else {}),
+        "encode": artifacts.encoded(),
         "stitch": (int(results.is_done(artifacts.job, stitch_task(artifacts.spec))), 1),
     }

@@ -12,12 +12,14 @@ from pathlib import Path
 
 from fav.errors import FavError
 from fav.pipeline.artifacts import DamagedFileError, IndexProgress, JobArtifacts, numbers
-from fav.pipeline.delivery import abandon, evaluation_name, publish_under_name
+from fav.pipeline.delivery import abandon, evaluation_name, has_images, publish_images, publish_under_name
 from fav.pipeline.inputs import NEEDED, changed_inputs
 from fav.pipeline.task_names import (
     EVALUATION_KINDS,
+    INTERMEDIATE_KINDS,
     OPTIONAL_KINDS,
     REPORTS,
+    encode_task,
     evaluation_windows,
     flow_task,
     frame_task,
@@ -30,6 +32,7 @@ from fav.pipeline.task_names import (
 )
 from fav.util.safe_path import resolve_inside
 from fav.video import decode, probe
+from fav.video.image_output import images_in
 from shared import results
 from shared.attempts import clear_attempts, failed
 from shared.command_names import command
@@ -44,7 +47,7 @@ MAX_LISTED = 20  # damaged results that are told one by one
 TELL_S = 10.0
 READERS = 8  # at most so many results are read at the same time
 WORDS = {"index": "piece{} of the index", "frame": "frame{}", "warmup": "warmup frame{}", "flow": "flow{}",
-         "measure": "measured part{}", "report": "part{} of the evaluation"}  # fmt: skip
+         "encode": "film segment{}", "measure": "measured part{}", "report": "part{} of the evaluation"}  # fmt: skip
 
 
 # ---- what is missing
@@ -155,6 +158,7 @@ def _published(artifacts: JobArtifacts) -> Iterator[list[Task]]:
         "warmup": warmup_task,
         "flow": flow_task,
         "measure": measure_task,
+        "encode": encode_task,
     }
     layout = artifacts.job.layout
     artifacts.job.share.system.require_directory(layout.results)
@@ -218,7 +222,10 @@ def _wrong_of_head(artifacts: JobArtifacts, task: Task, file: Path) -> str | Non
     """What keeps a file from being a film, as far as its head tells; None where nothing does."""
     try:
         artifacts.job.share.system.head(file, 1)  # no link, no pipe
-        probe(file)
+        if artifacts.spec.is_images:
+            sum(1 for _ in images_in(file))
+        else:
+            probe(file)
     except UserError as error:
         return str(error)
     return None
@@ -226,11 +233,15 @@ def _wrong_of_head(artifacts: JobArtifacts, task: Task, file: Path) -> str | Non
 
 def _wrong_of_film(artifacts: JobArtifacts, film: Path) -> str | None:
     try:
-        with decode(film) as decoding:
-            frames, extent = sum(1 for _ in decoding), artifacts.index_progress()
+        extent, warnings = artifacts.index_progress(), []
+        if artifacts.spec.is_images:
+            frames = sum(1 for _ in images_in(film))
+        else:
+            with decode(film) as decoding:
+                frames, warnings = sum(1 for _ in decoding), decoding.warnings
         if extent.is_complete and frames != extent.end - artifacts.spec.start:
             return f"expected {extent.end - artifacts.spec.start} frames, got {frames}"
-        return next(iter(decoding.warnings), None)
+        return next(iter(warnings), None)
     except FavError as error:
         return str(error)
 
@@ -262,7 +273,7 @@ def reopen_missing(node: Node, job: Job) -> list[str]:
 def _reopened(node: Node, artifacts: JobArtifacts, damaged: list[DamagedFileError]) -> list[str]:
     job, root = artifacts.job, artifacts.job.share.layout.root
     lost = describe_missing(artifacts)[1]
-    needed = [error for error in damaged if error.task.kind != "flow"]
+    needed = [error for error in damaged if error.task.kind not in INTERMEDIATE_KINDS]
     if not damaged and not lost:
         return []
     if (needed or lost) and (wrong := changed_inputs(root, artifacts.spec, only=NEEDED)):
@@ -275,7 +286,7 @@ def _reopened(node: Node, artifacts: JobArtifacts, damaged: list[DamagedFileErro
         lines.append(f"{job.name}: {len(damaged) - MAX_LISTED} more did not read back: set aside")
     lost = describe_missing(JobArtifacts(job))[1]
     if not lost:
-        return lines  # flow is made where it is missing; or another operator was faster, and nodes have made it
+        return lines  # flow and segments are made where they are missing; or another operator was faster, and nodes have made it
     if "finished" in job.flags():
         names = set(failed(job))
         for task in lost:
@@ -319,14 +330,18 @@ def _restore_film(node: Node, artifacts: JobArtifacts, whole: bool) -> list[str]
     again = f"{command('retry')} {job.share.layout.root} {job.name}"
     if "finished" not in job.flags():
         return []
-    if job.share.system.exists(film):
-        result = job.layout.result(stitch_task(artifacts.spec))
+    result = job.layout.result(stitch_task(artifacts.spec))
+    if artifacts.spec.is_images:
+        if film.is_dir() and has_images(result, film, whole):
+            return []
+    elif job.share.system.exists(film):
         if not whole and job.share.system.same_file(result, film):
             return []
         wrong = wrong_of_file(artifacts, stitch_task(artifacts.spec), film)
         line = f"{film}: expected the film of {job.name}, got another file ({wrong}); move it away, then {again} shows the film"
         return [line] if wrong else []
-    out = publish_under_name(node, job, stitch_task(artifacts.spec), film, "film")
+    publish = publish_images if artifacts.spec.is_images else publish_under_name
+    out = publish(node, job, stitch_task(artifacts.spec), film, "film")
     for suffix in REPORTS if artifacts.spec.evaluate else ():
         if results.is_done(job, report_task(suffix)):
             beside = evaluation_name(artifacts.spec.film(job.share.layout.root), suffix)

@@ -21,16 +21,21 @@ from msgspec.structs import FieldInfo, asdict, fields
 
 from fav.errors import FavError, sanitize
 from fav.flow import METHODS
-from fav.stylize.settings import CROSSFADE, PRECISIONS, PostprocessSettings, StyleSettings, network_size
+from fav.stylize.settings import CROSSFADE, PRECISIONS, SEGMENT_LENGTH, PostprocessSettings, StyleSettings, network_size
+from fav.util.image_sequence import check_pattern, is_image_output
 from fav.util.safe_path import resolve_input, resolve_inside
 from shared.settings import LEASE_S, MIN_LEASE_S
 
 if TYPE_CHECKING:
+    from fav.video.codecs import EncoderSettings
     from fav.video.settings import SourceSettings
 
 LAST_FRAME = 10**12 - 1  # as many digits as the name of a task has
 MAX_SIDE = 1 << 14  # pixels of a picture: x264 takes no more, and OpenCV warps no more than twice as many
 MAX_PIXELS = 1 << 26  # of a picture, 8192x8192: domes have as many, and no network is known to be given more
+CODECS = ("h264", "hevc", "av1", "vp9", "prores", "ffv1")  # of `fav.video.codecs`, which is slow to import
+HARDWARE_CODECS = ("h264_nvenc", "hevc_nvenc", "av1_nvenc", "h264_videotoolbox", "hevc_videotoolbox", "h264_vaapi", "hevc_vaapi",
+                   "av1_vaapi")  # fmt: skip
 CHUNK = 48  # frames: 7 more for each are a seventh of the work
 LOSS_NETWORK = "squeezenet1_1"  # the one that measures if nobody names another
 
@@ -248,7 +253,45 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
             metavar="VIDEO_OR_IMAGE",
         ),
     ] = None
-    crf: Annotated[int, OptionInfo(OUTPUT, "Quality of the H.264 film: lower is better and larger.", 0, 51)] = 18
+    codec: Annotated[
+        str,
+        OptionInfo(
+            OUTPUT,
+            "Codec of the film. Those with a _ are hardware encoders, where FFmpeg and the machine have them. Numbered images "
+            "(--out 'dir/frame_%06d.png') have none.",
+            choices=(*CODECS, *HARDWARE_CODECS),
+        ),
+    ] = CODECS[0]
+    pixel_format: Annotated[
+        str | None,
+        OptionInfo(
+            OUTPUT,
+            "Pixel format of the film, by FFmpeg's name: yuv420p, yuv420p10, yuv422p10 and so on. With more than 8 bits, "
+            "strength, mask, colors and crossfades are computed in 16.",
+            metavar="NAME",
+            unset="yuv420p; 10 bits for hevc, av1 and prores; RGB for ffv1",
+        ),
+    ] = None
+    preset: Annotated[
+        str | None,
+        OptionInfo(
+            OUTPUT,
+            "Speed of the encoder: slow to veryfast for h264 and hevc, 0 (best) to 13 for av1, 0 to 8 for vp9. The profile of "
+            "prores: proxy, lt, standard, hq, 4444, 4444xq.",
+            metavar="NAME",
+            unset="medium; 6 for av1, 2 for vp9; hq or 4444 for prores",
+        ),
+    ] = None
+    crf: Annotated[
+        int | None,
+        OptionInfo(
+            OUTPUT,
+            "Quality of the film: lower is better and larger. Up to 51 for h264 and hevc, 63 for av1 and vp9.",
+            0,
+            63,
+            unset="18; 20 for hevc, 24 for av1 and vp9",
+        ),
+    ] = None
     evaluate: Annotated[
         File | None,
         OptionInfo(
@@ -366,7 +409,8 @@ class TypedOptions(JobOptions[Path], frozen=True, kw_only=True):
         str | None,
         OptionInfo(
             OUTPUT,
-            "The film's name, relative to SHARED: .mp4, .mkv or .mov.",
+            "The film's name, relative to SHARED: .mp4, .mkv, .mov or .webm; or numbered images in a new directory: "
+            "'dir/frame_%06d.png', .tif or .exr.",
             metavar="FILE",
             unset="the job's name",
             job_only=True,
@@ -424,6 +468,7 @@ class JobSpec(JobOptions[str], frozen=True):
     start: Annotated[int, OptionInfo(least=0, most=LAST_FRAME)] = 0
     stop: Annotated[int | None, OptionInfo(least=1, most=LAST_FRAME + 1)] = None
     precision: Annotated[str, OptionInfo(choices=PRECISIONS)] = "float32"
+    segment_frames: Annotated[int, OptionInfo(least=3, most=10**6)] = SEGMENT_LENGTH  # of the film, encoded as one task
     provenance: dict[str, str] | None = None  # for people (`fav.pipeline.provenance`); nothing follows from it
     notes: tuple[str, ...] = ()  # on what of the video is not in the film as it was
 
@@ -460,6 +505,8 @@ class JobSpec(JobOptions[str], frozen=True):
         check_weights(spec.mix_weights)
         for path in (*(getattr(spec, name) for name in ("video", *INPUT_FIELDS, "out")), *spec.mix):
             resolve_inside(Path("/"), path)
+        if spec.is_images:
+            check_pattern(spec.out, "job: ")
         for name in set(FIELDS) - {"video", *INPUT_FIELDS}:
             if isinstance(value := getattr(spec, name), str):
                 check_plain(f"job: {name}", value)
@@ -491,8 +538,26 @@ class JobSpec(JobOptions[str], frozen=True):
     def postprocess_settings(self, root: Path) -> PostprocessSettings:
         """How the film is made of the stylized frames; FavError as for `style_settings`."""
         return PostprocessSettings(
-            (self.width, self.height), self.strength, self.preserve_colors, resolve_input(root, self.mask)
+            (self.width, self.height),
+            self.strength,
+            self.preserve_colors,
+            resolve_input(root, self.mask),
+            self.encoder.bits > 8,
         )
+
+    @property
+    def encoder(self) -> "EncoderSettings":
+        """How the film is encoded; whether this machine can is not looked at."""
+        from fav.video.codecs import film_settings
+
+        return film_settings(
+            self.out, self.codec, pixel_format=self.pixel_format, preset=self.preset, crf=self.crf, check=False
+        )
+
+    @property
+    def is_images(self) -> bool:
+        """Whether the film is numbered images, in a directory of their own."""
+        return is_image_output(self.out)
 
     @property
     def network_size(self) -> tuple[int, int]:
@@ -500,8 +565,9 @@ class JobSpec(JobOptions[str], frozen=True):
         return network_size((self.width, self.height), self.style_scale)
 
     def film(self, root: Path) -> Path:
-        """Where the user finds the film."""
-        return resolve_inside(root, self.out)
+        """Where the user finds the film; of numbered images, their directory."""
+        out = resolve_inside(root, self.out)
+        return out.parent if self.is_images else out
 
 
 class Option(OptionInfo, frozen=True, kw_only=True):

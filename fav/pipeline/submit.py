@@ -27,7 +27,7 @@ from fav.model.devices import best_precision, device_of
 from fav.model.interpolation import load_mixture
 from fav.pipeline.arguments import check_arguments
 from fav.pipeline.artifacts import check_output_directory
-from fav.pipeline.delivery import evaluation_name
+from fav.pipeline.delivery import evaluation_name, is_free
 from fav.pipeline.disk_space import DiskUsage, required_space
 from fav.pipeline.inputs import changed_inputs
 from fav.pipeline.job_naming import FILM_OPTIONS, default_name, find_or_name
@@ -46,14 +46,24 @@ from fav.pipeline.spec import (
 )
 from fav.pipeline.task_names import FLOW_AHEAD, REPORTS
 from fav.stylize.postprocess import check_mask
-from fav.stylize.settings import CROSSFADE, PostprocessSettings, StyleSettings, network_size
+from fav.stylize.settings import CROSSFADE, SEGMENT_LENGTH, PostprocessSettings, StyleSettings, network_size
 from fav.util.atomic import exclusive
 from fav.util.fingerprint import check_alike, hash_of, video_fingerprint
-from fav.util.image_sequence import check_whole, is_sequence, sequence_files
+from fav.util.image_sequence import check_whole, is_image_output, is_sequence, sequence_files
 from fav.util.images import read_image
 from fav.util.safe_path import resolve_inside
 from fav.util.text import format_bytes
 from fav.video import VideoInfo, check_film, check_film_name, decode, probe, reaches
+from fav.video.codecs import (
+    DEFAULT,
+    EncoderSettings,
+    bytes_per_pixel,
+    check_no_codec,
+    film_settings,
+    film_suffix,
+    film_suffixes,
+    usual_crf,
+)
 from fav.video.shot_detection import read_cuts
 from shared.attempts import reopen
 from shared.command_names import command
@@ -70,6 +80,7 @@ LOCK_TIMEOUT_S = 60.0
 FICLONE = 0x40049409  # of Linux' ioctl: share the blocks of another file
 CLONED, LINKED, COPIED, FOUND = "cloned", "linked", "copied", "linked from a job that has the same video"
 MOST_NOTES, NOTE_LENGTH = 20, 500
+SEGMENT_BYTES, LEAST_SEGMENT = 256 << 20, 3  # of a segment whose frames are large; its frames
 LEAST_SIDE = 8  # pixels of a film that is made smaller
 
 
@@ -105,7 +116,11 @@ def submit(node: Node, request: Request) -> SubmitResult:
         name, job, others = find_or_name(share, request, wanted)
         created, bringing = False, []
         if job is None:
-            options["notes"] = (*source.notes, *film_notes(request, options), *crf_notes(request.crf))
+            options["notes"] = (
+                *source.notes,
+                *film_notes(request, options),
+                *crf_notes(options["crf"], options["codec"]),
+            )
             notes += options["notes"]
         while job is None:
             try:
@@ -148,9 +163,13 @@ def _submit_lock(share: SharedDir, name: str) -> Iterator[None]:
                 lock.release()
 
 
-def check(request: Request) -> VideoInfo:
-    """Look at every input; returns what the video is. FavError where one is not as it should be."""
+def check(request: Request, out: Path | None = None) -> VideoInfo:
+    """Look at every input; returns what the video is. FavError where one is not as it should be.
+
+    `out` is the film, where it is made without a job.
+    """
     check_arguments(request.video, request.style)
+    film_encoder(request, out)
     files = request.flow_files
     for images, stop in ((request.video, request.last), (str(request.mask or ""), None)):
         if is_sequence(images):
@@ -249,27 +268,91 @@ def within(root: Path, out: str | None) -> str | None:
     return place.relative_to(root.resolve()).as_posix() if place.is_relative_to(root.resolve()) else out
 
 
-def film_suffix(video: str) -> str:
-    """The ending of a film that nobody names: the video's where films may have it."""
-    suffix = Path(video).suffix.lower()
-    return suffix if suffix in (".mkv", ".mov") else ".mp4"
+def film_name(request: Request) -> str:
+    """The film's name, or one with its ending, where the job gives the name."""
+    return request.out or f"film{film_suffix(request.codec, request.video)}"
+
+
+def film_encoder(request: Request, out: Path | str | None = None) -> EncoderSettings:
+    """How the film is encoded, which is called `out` where it is made without a job; FavError where codec, format, preset, quality and the film's name do not go together, or the FFmpeg
+    here lacks the encoder."""
+    name = str(out or film_name(request))
+    check_film_name(name)
+    if is_image_output(name):
+        check_no_codec(request.given)
+    return film_settings(name, request.codec, pixel_format=request.pixel_format, preset=request.preset, crf=request.crf)
 
 
 def film_notes(request: Request, options: dict) -> tuple[str, ...]:
     """What of a video is not in its film as it was; FavError where the film could not be written at all."""
-    film = request.out or f"film{film_suffix(request.video)}"
-    return tuple(
-        sanitize(note, NOTE_LENGTH)
-        for note in check_film(
-            request.video, film, start=options["start"], stop=options["stop"], settings=request.source
-        )[:MOST_NOTES]
+    film = film_name(request)
+    notes = check_film(
+        request.video,
+        film,
+        start=options["start"],
+        stop=options["stop"],
+        settings=request.source,
+        encoder=film_encoder(request),
+        size=(options["width"], options["height"]),
     )
+    return tuple(sanitize(note, NOTE_LENGTH) for note in notes[:MOST_NOTES])
 
 
-def crf_notes(crf: int) -> tuple[str, ...]:
+def another_film(
+    spec: JobSpec,
+    root: Path,
+    out: str | None,
+    codec: str | None = None,
+    pixel_format: str | None = None,
+    preset: str | None = None,
+    crf: int | None = None,
+) -> JobSpec:
+    """The record of another film of the same frames: what is None is as in the job, as far as that goes with the rest.
+
+    FavError where it does not go together, or the film's name, relative to the shared directory `root`, is taken.
+    """
+    given = {name: value for name, value in (("codec", codec), ("preset", preset), ("crf", crf)) if value is not None}
+    codec = codec or spec.codec
+    if out is None:
+        first = Path(spec.out)
+        if given.get("codec") and (spec.is_images or first.suffix.lower() not in film_suffixes(codec)):
+            first = first.parent if spec.is_images else first
+            first = first.with_name(f"{first.stem}{film_suffixes(codec)[0]}")
+        names = map(str, _numbered(first, 1 if first != Path(spec.out) else 2))
+        out = next(name for name in names if not _taken_name(root, name))
+    elif _taken_name(root, out):
+        raise FavError(f"{out}: expected a new name for the film, but the file exists")
+    check_film_name(out)
+    if is_image_output(out):
+        check_no_codec(given)
+    if codec == spec.codec and is_image_output(out) == spec.is_images:
+        pixel_format, preset = pixel_format or spec.pixel_format, preset or spec.preset
+        crf = spec.crf if crf is None else crf
+    crf = usual_crf(codec) if crf is None else crf
+    film_settings(out, codec, pixel_format=pixel_format, preset=preset, crf=crf)
+    return replace(spec, out=out, codec=codec, pixel_format=pixel_format, preset=preset, crf=crf)
+
+
+def _numbered(out: Path, first: int) -> Iterator[Path]:
+    """The name of a film, and with numbers from `first` on, of which 1 is none; of images, those of their directory."""
+    for number in itertools.count(first):
+        end = f"-{number}" if number > 1 else ""
+        if is_image_output(str(out)):
+            yield out.parent.with_name(f"{out.parent.name}{end}") / out.name
+        else:
+            yield out.with_stem(f"{out.stem}{end}")
+
+
+def _taken_name(root: Path, out: str) -> bool:
+    """Whether something has the name of a film in the shared directory; of images, whether something is in their directory."""
+    film = resolve_inside(root, out)
+    return not is_free(film.parent) if is_image_output(out) else os.path.lexists(film)
+
+
+def crf_notes(crf: int | None, codec: str = DEFAULT) -> tuple[str, ...]:
     """A note where a quality has a price that nobody expects."""
     return ("--crf 0 is lossless H.264 (High 4:4:4 Predictive), which browsers and most hardware do not play",) * (
-        crf == 0
+        crf == 0 and codec == DEFAULT
     )
 
 
@@ -313,6 +396,7 @@ def spec_fields(request: Request, source: VideoInfo) -> dict:
     return {
         **{name: getattr(request, name) for name in VALUE_FIELDS},
         "out": request.out,
+        **_encoding_fields(request, size),
         **{f"{name}_hash": hash_of(getattr(request, name), name in LINKED_INPUTS) for name in INPUT_FIELDS},
         "mix_hashes": tuple(hash_of(style) for style, _ in request.mix),
         "mix_weights": tuple(weight for _, weight in request.mix),
@@ -326,6 +410,28 @@ def spec_fields(request: Request, source: VideoInfo) -> dict:
     }
 
 
+def _encoding_fields(request: Request, size: tuple[int, int]) -> dict:
+    """The fields that say how the film is encoded: the same ones for a usual value as for none, so that such jobs are alike."""
+    name = film_name(request)
+    usual = film_settings(name, request.codec, check=False)
+    chosen = film_settings(name, request.codec, pixel_format=request.pixel_format, check=False)
+    preset = film_settings(name, request.codec, pixel_format=request.pixel_format, preset=request.preset, check=False)
+    return {
+        "pixel_format": None if chosen == usual else chosen.pixel_format.removesuffix("le"),
+        "preset": None if preset == chosen else request.preset,
+        "crf": usual_crf(request.codec) if request.crf is None else request.crf,
+        "segment_frames": _segment_frames(chosen, size),
+    }
+
+
+def _segment_frames(encoder: EncoderSettings, size: tuple[int, int]) -> int:
+    """How many frames are encoded as one task: as many as the memory of a node holds, where each is encoded by itself."""
+    if not encoder.is_intra:
+        return SEGMENT_LENGTH
+    frame = bytes_per_pixel(encoder) * size[0] * size[1]
+    return max(min(int(SEGMENT_BYTES / frame), SEGMENT_LENGTH), LEAST_SEGMENT)
+
+
 def film_size(source: VideoInfo, width: int | None, scale: float | None) -> tuple[int, int]:
     """(width, height) of a film by its --width or --scale."""
     scale = scale or (width / source.width if width else 1.0)
@@ -333,9 +439,9 @@ def film_size(source: VideoInfo, width: int | None, scale: float | None) -> tupl
 
 
 def settings_from_request(
-    request: Request, source: VideoInfo
+    request: Request, source: VideoInfo, out: Path | None = None
 ) -> tuple[StyleSettings, PostprocessSettings, int, int | None, tuple[int, ...] | None]:
-    """The look and finish of a film that is made in this process, its first frame, the one after its last, and its cuts."""
+    """The look and finish of a film `out` that is made in this process, its first frame, the one after its last, and its cuts."""
     options = spec_fields(request, source)
     alike = {field.name for field in fields(StyleSettings)} & set(Request.__struct_fields__) - {"precision"}
     size = options["width"], options["height"]
@@ -345,7 +451,8 @@ def settings_from_request(
         key=options["video_hash"] + options["style_hash"],
         precision=options["precision"],
     )
-    finish = PostprocessSettings(size, request.strength, request.preserve_colors, request.mask)
+    deep = film_encoder(request, out).bits > 8
+    finish = PostprocessSettings(size, request.strength, request.preserve_colors, request.mask, deep)
     return settings, finish, options["start"], options["stop"], options["cuts"]
 
 
@@ -362,8 +469,15 @@ def _check_space(share: SharedDir, request: Request, source: VideoInfo, options:
         else 0
     )
     leads = CROSSFADE * (frames // request.chunk) if request.chunk else 0
+    encoder = film_encoder(request)
     need = required_space(
-        frames + leads, network_size(size, request.style_scale), travelling, request.crf, _inputs(share, request), size
+        frames + leads,
+        network_size(size, request.style_scale),
+        travelling,
+        inputs=_inputs(share, request),
+        film_size=size,
+        film=bytes_per_pixel(encoder)
+        * (1.5 if encoder.is_images else 1),  # images are in a tar until they are delivered
     )
     root, system = share.layout.root, share.system
     free = system.free_bytes(root), system.free_files(root)
@@ -409,7 +523,8 @@ def _fill(
     options = {**options, "out": request.out or _free_name(share, request, name)}
     taken = _taken(share, request, options["out"])
     if taken:
-        raise FavError(f"{taken}: expected a new name for the film, but the file exists; choose another with --out")
+        what = "directory has files" if taken.is_dir() else "file exists"
+        raise FavError(f"{taken}: expected a new name for the film, but the {what}; choose another with --out")
     brought = {
         name: _import_input(share, layout, getattr(request, name), layout.inputs / name)
         for name in INPUT_FIELDS
@@ -437,7 +552,7 @@ def _fill(
 
 def _free_name(share: SharedDir, request: Request, job: str) -> str:
     """Return the name of the job's film: that of the job, with a number where such a film is there already."""
-    suffix = film_suffix(request.video)
+    suffix = film_suffix(request.codec, request.video)
     names = (f"{job}{'' if number == 1 else f'-{number}'}{suffix}" for number in itertools.count(1))
     return next(name for name in names if not _taken(share, request, name))
 
@@ -445,8 +560,11 @@ def _free_name(share: SharedDir, request: Request, job: str) -> str:
 def _taken(share: SharedDir, request: Request, out: str) -> Path | None:
     """Return the file that has the name of a film, or of its evaluation; None where all these names are free."""
     film = resolve_inside(share.layout.root, out)
+    if is_image_output(out):
+        film = film.parent
+    films = [] if is_image_output(out) and is_free(film) else [film]
     reports = [evaluation_name(film, suffix) for suffix in REPORTS] if request.evaluate else []
-    return next((path for path in (film, *reports) if os.path.lexists(path)), None)
+    return next((path for path in (*films, *reports) if os.path.lexists(path)), None)
 
 
 def _import_input(share: SharedDir, layout: JobPaths, path: Path | None, target: Path) -> str | None:

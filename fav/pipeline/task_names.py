@@ -9,6 +9,7 @@ from shared.paths import Task
 FRAME_KINDS = ("frame", "warmup")  # kinds of tasks that paint a picture
 EVALUATION_KINDS = frozenset({"measure", "report"})  # kinds of tasks of an evaluation
 OPTIONAL_KINDS = EVALUATION_KINDS | {"flow"}  # that may fail: whoever paints makes missing flow
+INTERMEDIATE_KINDS = frozenset({"flow", "encode"})  # of results that a finished film needs no more
 WINDOW_FRAMES = 50  # frames that are measured in one task: the second before them is looked at once more
 REPORTS = (".txt", ".csv", ".json", ".png")  # what the evaluation of a film is told in
 FLOW_AHEAD = 64  # flows that others may have ready for one shot: bounds the room they take
@@ -35,7 +36,13 @@ def stylize_task(run: FrameChain, position: int) -> Task:
 
 
 def stitch_task(spec: JobSpec) -> Task:
-    return Task("stitch", 0, Path(spec.out).suffix)
+    """The film; numbered images are in one tar until they are delivered."""
+    return Task("stitch", 0, ".tar" if spec.is_images else Path(spec.out).suffix)
+
+
+def encode_task(number: int) -> Task:
+    """A segment of the film, counted from 0, encoded."""
+    return Task("encode", number, ".seg")
 
 
 def measure_task(span: int) -> Task:

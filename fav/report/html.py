@@ -3,6 +3,7 @@
 import base64
 import platform
 from collections.abc import Iterator
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from string import Template
@@ -104,7 +105,7 @@ def comparison_frames(
     """(number, (source, film)) of those of the frames that can be shown, (H, W, 3) uint8 BGR at the size of the film."""
     spec, index = facts.artifacts.spec, facts.artifacts.timeline.index
     try:
-        finish = spec.postprocess_settings(facts.artifacts.job.share.layout.root)
+        finish = replace(spec.postprocess_settings(facts.artifacts.job.share.layout.root), deep=False)
         with FrameReader(video, size=finish.size, settings=spec.source) as reader:
             for number in frames:
                 if (painted := facts.picture(number)) is not None:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from fav.errors import FavError
-from fav.stylize.blend import blend, luma, style_weight, transfer_chroma
+from fav.stylize.blend import blend, deepened, luma, style_weight, transfer_chroma
 from fav.stylize.settings import PostprocessSettings
 from fav.util.image_sequence import is_sequence
 from fav.util.images import read_image, resize
@@ -25,30 +25,36 @@ def postprocess(
     index: FrameIndex,
     start: int = 0,
     settings: SourceSettings = AS_IT_IS,
+    masks: Iterator[np.ndarray] | None = None,
 ) -> Iterator[np.ndarray]:
-    """Raw stylized frames, (H, W, 3) uint8 BGR of any one size, as they enter the film; the first is of frame `start`.
+    """Raw stylized frames, (H, W, 3) uint8 or uint16 BGR of any one size, as they enter the film; the first is of frame `start`.
 
-    The source, `video` with its index, is decoded only where the finish needs it. FavError where the mask ends before the frames do.
+    They are uint16, of which 65535 is white, where the finish is deep.
+
+    `masks` are those of the frames, where somebody has them at hand. The source, `video` with its index, is decoded only where the finish needs it. FavError where the mask ends before the frames do.
     """
     if not finish.needs_source:
         for frame in frames:
-            yield resize(frame, finish.size)
+            yield resize(deepened(frame) if finish.deep else frame, finish.size)
         return
-    masks = mask_frames(finish.mask, finish.size, start) if finish.mask else None
-    with FrameReader(video, size=finish.size, settings=settings) as reader:
+    if finish.mask and masks is None:
+        masks = mask_frames(finish.mask, finish.size, start, finish.deep)
+    with FrameReader(video, size=finish.size, settings=settings, deep=finish.deep) as reader:
         for number, frame in enumerate(frames, start):
             share = style_weight(finish.strength, next(masks) if masks else None)
-            source, stylized = reader.read(number, index), resize(frame, finish.size)
+            source = reader.read(number, index)
+            stylized = resize(deepened(frame) if finish.deep else frame, finish.size)
             yield blend(source, transfer_chroma(stylized, source) if finish.preserve_colors else stylized, share)
 
 
-def mask_frames(mask: Path, size: tuple[int, int], start: int = 0) -> Iterator[np.ndarray]:
+def mask_frames(mask: Path, size: tuple[int, int], start: int = 0, deep: bool = False) -> Iterator[np.ndarray]:
     """The mask (H, W) uint8 of each frame of the source from `start` on, at `size`, without an end; 255 is all style.
 
-    A picture is the mask of every frame. FavError where a video has no more frames.
+    A `deep` one is uint16, and 65535 all style. A picture is the mask of every frame. FavError where a video has no more frames.
     """
     if _is_picture(mask):
-        picture = resize(luma(read_image(mask)), size)
+        picture = read_image(mask, deep)
+        picture = resize(luma(deepened(picture) if deep else picture), size)
         while True:
             yield picture
     number = -1
@@ -56,7 +62,7 @@ def mask_frames(mask: Path, size: tuple[int, int], start: int = 0) -> Iterator[n
         for decoded in decoding:
             number = decoded.number
             if number >= start:
-                yield resize(luma(decoded.image()), size)
+                yield resize(luma(decoded.image(deep)), size)
     raise FavError(
         f"mask {mask}: expected a picture for frame {max(number + 1, start)}, got only {number + 1} frames; "
         f"make the film again with a whole mask: `stitch SHARED JOB --mask MASK`"

@@ -4,6 +4,8 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 CROSSFADE = 7  # frames in which one chunk of a shot passes over into the next
+# frames of a film that are encoded as one task, at most: some 5 s, so that nobody waits long for the last one
+SEGMENT_LENGTH = 144
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -40,12 +42,15 @@ class StyleSettings:
 @dataclass(frozen=True)
 class PostprocessSettings:
     """What is done to stylized frames when the film is made: a film of `size`, (width, height), and how much of the style
-    is seen in it, as in `fav.stylize.blend`. It decides no stylized pixel: other films can be made of the same frames."""
+    is seen in it, as in `fav.stylize.blend`. It decides no stylized pixel: other films can be made of the same frames.
+
+    `deep` makes frames of 16 bits, for a film of more than 8."""
 
     size: tuple[int, int]
     strength: float
     preserve_colors: bool
     mask: Path | None
+    deep: bool = False
 
     @property
     def needs_source(self) -> bool:

@@ -1,13 +1,14 @@
 """What is known of a film's frames and shots while its index is still being made; pure."""
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from fav.errors import sanitize
 from fav.stylize.chain import FrameChain, chunk_starts
-from fav.stylize.settings import CROSSFADE
+from fav.stylize.segments import segment_starts
+from fav.stylize.settings import CROSSFADE, SEGMENT_LENGTH
 from fav.video import FrameIndex
 
 SEGMENT_FRAMES = 100  # frames that one piece of the index describes
@@ -68,6 +69,8 @@ class Timeline:
     _over: list[int] = field(default_factory=list)  # of these, what was seen to be done
     _sorted_at: int = 0  # frames that were known then
     _shot: int = 0  # the first frame of the last shot
+    _segments: list[range] = field(default_factory=list)
+    _divided_at: int = -1  # frames that were known then
 
     def add(self, piece: IndexSegment) -> None:
         """Take the next piece in; runs keep what they have done."""
@@ -116,9 +119,41 @@ class Timeline:
         number = bisect_right(self.cuts, frame)
         return number, self.cuts[number - 1] if number else self.start
 
+    def segments(self, length: int = SEGMENT_LENGTH) -> Sequence[range]:
+        """The segments of the film that are settled, as `fav.stylize.segments` tells; all of them where it `is_complete`."""
+        if self._divided_at == self.indexed_frames:
+            return self._segments
+        begin = self._segments[-1].stop if self._segments else self.start
+        if self.end > begin:
+            borders = [begin, *segment_starts(begin, self.end, self.cuts, length)]
+            borders += [self.end] if self.is_complete else []
+            self._segments += [range(first, stop) for first, stop in pairwise(borders)]
+        self._divided_at = self.indexed_frames
+        return self._segments
+
     def chain_of(self, frame: int) -> FrameChain:
         """The run that a known frame belongs to."""
         return self.chains[self._position(frame)]
+
+    def is_painted(self, frame: int, reached: Mapping[int, int]) -> bool:
+        """Whether what the film shows of a known frame is there, of two chunks where one passes over into the next.
+
+        `reached` tells of runs, by their first frame, how many of their frames are there, where it is more than their `done`.
+        """
+        run = self.chain_of(frame)
+        following = self.next_chunk(run) if run.crossfade_weight(frame) else None
+        shown = [run] if following is None else [run, following]
+        return all(
+            one.index_of(frame) < min(len(one) - one.undecided, max(one.done, reached.get(one.start, 0)))
+            for one in shown
+        )
+
+    def are_painted(self, frames: range, reached: Mapping[int, int]) -> bool:
+        """As `is_painted`, of all these frames; each run paints its own one after the other."""
+        if not self.is_painted(frames.stop - 1, reached):  # so it is with most parts that are not there
+            return False
+        parts = [(max(run.start, frames.start), min(run.stop, frames.stop) - 1) for run in self.chains_in(frames)]
+        return all(self.is_painted(frame, reached) for part in parts for frame in part)
 
     def next_chunk(self, chain: FrameChain) -> FrameChain | None:
         """The chunk that a run passes over into; None where its shot ends with it, or may."""

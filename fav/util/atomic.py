@@ -75,10 +75,10 @@ def own_file(out: Path, mark: str) -> Iterator[Draft]:
 
 
 @contextmanager
-def new_directory(out: Path) -> Iterator[Path]:
+def new_directory(out: Path, empty: bool = False) -> Iterator[Path]:
     """Fill a directory that is called `out` afterwards, and replaces nothing; the path for who fills it. FavError, at once,
-    where that cannot be, and in the end where somebody has taken the name."""
-    check_new(out)
+    where that cannot be, and in the end where somebody has taken the name. With `empty`, an empty directory may have it."""
+    check_new_directory(out, empty)
     private = private_name(out)
     with _told_of(out, private):
         os.mkdir(private, 0o700)  # nobody else gets in, so plain names are safe there
@@ -90,14 +90,19 @@ def new_directory(out: Path) -> Iterator[Path]:
                 _sync(file)
             _check_private(fd, private)
             try:
-                os.mkdir(out)  # ours alone; a rename replaces it, and would replace any empty directory
+                made = not (empty and os.path.lexists(out))
+                if made:
+                    os.mkdir(out)  # ours alone; a rename replaces it, and would replace any empty directory
             except FileExistsError:
                 raise _taken(out) from None
             os.fchmod(fd, stat.S_IMODE(os.lstat(out).st_mode))
             try:
                 os.rename(private, out)
-            except BaseException:
-                os.rmdir(out)
+            except BaseException as error:
+                if isinstance(error, OSError) and error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                    raise _taken(out) from None  # somebody has put something there
+                if made:
+                    os.rmdir(out)
                 raise
         finally:
             if _is(fd, private):
@@ -129,6 +134,13 @@ def check_new(out: Path) -> Path:
     if os.path.lexists(out):
         raise _taken(out)
     return out
+
+
+def check_new_directory(out: Path, empty: bool = False) -> Path:
+    """As `check_new`; with `empty`, an empty directory may have the name."""
+    if empty and out.is_dir() and not out.is_symlink() and not any(out.iterdir()):
+        return out
+    return check_new(out)
 
 
 def check_own(out: Path, mark: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from fav.errors import FavError, sanitize
 
 PICTURES = {"png", "jpg", "jpeg", "tif", "tiff", "exr", "dpx", "bmp", "webp", "ppm", "jp2"}
+OUTPUTS = (".png", ".tif", ".tiff", ".exr")  # endings of numbered images that can be made
 MOST_TOLD = 8  # gaps
 
 
@@ -49,6 +50,22 @@ def pattern_hint(video: str) -> str:
             digits = f"%0{len(number[2])}d" if len(number[2]) < 10 and number[2][0] == "0" else "%d"
             return f"; for numbered images say {sanitize(str(directory / f'{number[1]}{digits}.{suffix}'))}"
     return "; for numbered images say dir/frame_%04d.png"
+
+
+def is_image_output(name: str) -> bool:
+    """Whether a film of this name is numbered images."""
+    return "%" in Path(name).name and Path(name).suffix.lower() in OUTPUTS
+
+
+def check_pattern(name: Path | str, where: str = "") -> None:
+    """FavError unless images of this name can be made: a pattern such as `dir/frame_%06d.png`, in a directory of their own."""
+    path = Path(name)
+    if not re.fullmatch(r"[^%]*%(?:0[0-9])?d[^%]*", path.name):
+        raise FavError(f"{where}{name}: expected a pattern with one number, such as dir/frame_%06d.png, got {path.name!r}")
+    if path.name.startswith("."):
+        raise FavError(f"{where}{name}: expected images that are no hidden files, got {path.name!r}")
+    if path.parent == Path("."):
+        raise FavError(f"{where}{name}: expected images in a directory of their own, such as dir/{path.name}")
 
 
 def is_sequence(video: str) -> bool:

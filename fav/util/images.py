@@ -110,8 +110,11 @@ def png_text(data: bytes) -> dict[str, str]:
     return text
 
 
-def read_image(path: Path) -> np.ndarray:
-    """The picture in a file, in any format OpenCV reads, upright: (H, W, 3) uint8 BGR. FavError says what is wrong."""
+def read_image(path: Path, deep: bool = False) -> np.ndarray:
+    """The picture in a file, in any format OpenCV reads, upright: (H, W, 3) uint8 BGR. FavError says what is wrong.
+
+    With `deep`, one of 16 bits stays uint16.
+    """
     try:
         data = read_file(path, f"picture {path}", MAX_SIDE)
     except OSError as error:
@@ -119,7 +122,9 @@ def read_image(path: Path) -> np.ndarray:
     width, height = claimed_size(data) or (0, 0)
     if width * height > MAX_PIXELS:
         raise FavError(f"picture {path}: expected at most {MAX_PIXELS} pixels, got {width}x{height}")
-    frame = _decoded(data, cv2.IMREAD_COLOR) if data else None
+    frame = _decoded(data, cv2.IMREAD_COLOR | (cv2.IMREAD_ANYDEPTH if deep else 0)) if data else None
+    if frame is not None and frame.dtype not in (np.uint8, np.uint16):  # floating point
+        frame = _decoded(data, cv2.IMREAD_COLOR)
     if frame is None:
         raise FavError(f"picture {path}: expected an image (PNG, JPEG, PPM, …), got {len(data)} bytes that are none")
     return frame

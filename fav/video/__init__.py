@@ -4,17 +4,21 @@ A video is the path of a file, or a numbered image sequence given as a printf pa
 of which SourceSettings has the frame rate. Frames count from 0 in the order they are shown.
 """
 
+from fav.video.codecs import EncoderSettings, encoder_settings
 from fav.video.decoding import DecodedFrame, Decoder, decode
+from fav.video.encoded import EncodedSegment
 from fav.video.index import FrameIndex
 from fav.video.probe import VideoInfo, probe, reaches
 from fav.video.reader import FrameReader
 from fav.video.settings import AS_IT_IS, SourceSettings
-from fav.video.writer import check_film, check_film_name, write_film
+from fav.video.writer import check_film, check_film_name, encode_segment, mux_film, write_film
 
 __all__ = [
     "AS_IT_IS",
     "DecodedFrame",
     "Decoder",
+    "EncodedSegment",
+    "EncoderSettings",
     "FrameIndex",
     "FrameReader",
     "SourceSettings",
@@ -22,6 +26,9 @@ __all__ = [
     "check_film",
     "check_film_name",
     "decode",
+    "encode_segment",
+    "encoder_settings",
+    "mux_film",
     "probe",
     "reaches",
     "write_film",

@@ -3,7 +3,7 @@
 Numbers of tags are those of ITU-T H.273, as everywhere in FFmpeg.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import av
@@ -95,15 +95,36 @@ def check_matrix(frame: av.VideoFrame, video: object) -> None:
         )
 
 
-def to_bgr(frame: av.VideoFrame, reformatter: VideoReformatter, tone_map: bool = False) -> np.ndarray:
-    """A decoded frame as (H, W, 3) uint8 BGR, upright by its display matrix, contiguous; HDR as SDR with `tone_map`."""
+def to_bgr(
+    frame: av.VideoFrame, reformatter: VideoReformatter, tone_map: bool = False, deep: bool = False
+) -> np.ndarray:
+    """A decoded frame as (H, W, 3) uint8 BGR, upright by its display matrix, contiguous; HDR as SDR with `tone_map`.
+
+    `deep` gives uint16, of which 65535 is white, and keeps what a source of more than 8 bits has.
+    """
     turn = display_matrix(frame)
     _tag(frame)
     if tone_map and is_hdr(frame):
-        green, blue, red, white = _deep(frame, reformatter)
-        image = hdr.to_sdr(red, green, blue, white, frame.color_trc, frame.color_primaries)
+        if deep and not frame.format.is_rgb:
+            (blue, green, red), white = cv2.split(_deep_of_yuv(frame, reformatter)), 65535
+        else:
+            green, blue, red, white = _deep(frame, reformatter)
+        image = hdr.to_sdr(red, green, blue, white, frame.color_trc, frame.color_primaries, deep)
     elif is_linear(frame):
-        image = _of_light(frame, reformatter)
+        image = _of_light(frame, reformatter, deep)
+    elif deep and frame.format.is_rgb and _bits(frame) == 8:
+        image = _by_swscale(frame, reformatter).astype(np.uint16) * 257
+    elif deep and (frame.format.is_rgb or len(frame.format.components) < 3):
+        if frame.format.name.startswith("gbr") and frame.format.name.endswith("le"):
+            white = (
+                1 << _bits(frame)
+            ) - 1  # libswscale, from one number of bits to another, is a sixth of a level of 8 off
+            green, blue, red = (_samples(plane, np.uint16) for plane in frame.planes[:3])
+        else:
+            green, blue, red, white = _deep(frame, reformatter)
+        image = cv2.merge([_sixteen_bits(white)[plane] for plane in (blue, green, red)])
+    elif deep:
+        image = _deep_of_yuv(frame, reformatter)
     elif _bits(frame) > 8 and (frame.format.is_rgb or frame.color_range == FULL or len(frame.format.components) < 3):
         # libswscale cuts the lower bits off: half a level too bright in the mean
         green, blue, red, white = _deep(frame, reformatter)
@@ -126,28 +147,63 @@ def _deep(frame: av.VideoFrame, reformatter: VideoReformatter) -> tuple[np.ndarr
     return green, blue, red, white
 
 
+def _deep_of_yuv(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
+    """A frame of Y, Cb and Cr as (H, W, 3) uint16 BGR. libswscale, which brings chroma to full size, would be a third of a level
+    of 8 bits too dark in the mean. Elementwise float32, the same on all processors."""
+    matrix, full = frame.colorspace, frame.color_range == FULL
+    made = reformatter.reformat(
+        frame, format="yuv444p16le", src_colorspace=MATRICES[matrix], dst_colorspace=MATRICES[matrix],
+        src_color_range=frame.color_range, dst_color_range=frame.color_range, interpolation=ACCURATE_FLAGS, threads=1,
+    )  # fmt: skip
+    bits, (of_red, of_blue) = _bits(frame), LUMA[matrix]
+    one = np.float32(1 << 8)  # what a level of 8 bits is in 16
+    black, luma_span, chroma_span = 16 * one, 219 * one, 224 * one
+    if full:  # libswscale fills the lower bits of luma, and not those of chroma
+        black, luma_span, chroma_span = 0, np.float32(65535), np.float32(((1 << bits) - 1) << (16 - bits))
+    planes = (_samples(plane, np.uint16).astype(np.float32) for plane in made.planes)
+    luma, cb, cr = (next(planes) - black) / luma_span, *((plane - 128 * one) / chroma_span for plane in planes)
+    blue = luma + np.float32(2 * (1 - of_blue)) * cb
+    red = luma + np.float32(2 * (1 - of_red)) * cr
+    green = (luma - np.float32(of_red) * red - np.float32(of_blue) * blue) / np.float32(1 - of_red - of_blue)
+    return cv2.merge(
+        [np.rint(np.clip(plane, 0, 1) * np.float32(65535)).astype(np.uint16) for plane in (blue, green, red)]
+    )
+
+
 @cache
 def _eight_bits(white: int) -> np.ndarray:
     """The nearest of 8 bits by a value of 16, of which one stands for white."""
     return np.minimum((np.arange(1 << 16) * 255 + white // 2) // white, 255).astype(np.uint8)
 
 
-def _of_light(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
+@cache
+def _sixteen_bits(white: int) -> np.ndarray:
+    """The value of 16 bits by another one, of which one stands for white."""
+    return np.minimum((np.arange(1 << 16) * 65535 + white // 2) // white, 65535).astype(np.uint16)
+
+
+def _of_light(frame: av.VideoFrame, reformatter: VideoReformatter, deep: bool = False) -> np.ndarray:
     """A picture of light from 0 to 1, as sRGB; brighter light is white."""
     made = reformatter.reformat(frame, format="gbrpf32le", interpolation=ACCURATE_FLAGS, threads=1)
     planes = [np.clip(np.nan_to_num(_samples(plane, np.float32)), 0, 1) for plane in made.planes]
     codes = [np.rint(plane * np.float32((1 << 16) - 1)).astype(np.uint16) for plane in planes]
-    green, blue, red = (_srgb()[code] for code in codes)
+    green, blue, red = (_srgb(deep)[code] for code in codes)
     return cv2.merge((blue, green, red))
 
 
 @cache
-def _srgb() -> np.ndarray:
-    """8 bits of sRGB by light in 16 bits."""
+def _srgb(deep: bool = False) -> np.ndarray:
+    """8 bits of sRGB, or 16, by light in 16 bits."""
     light = np.linspace(0, 1, 1 << 16)
-    return np.rint(255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)).astype(
-        np.uint8
-    )
+    code = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    return np.rint(65535 * code).astype(np.uint16) if deep else np.rint(255 * code).astype(np.uint8)
+
+
+@cache
+def _light_of_srgb(top: int) -> np.ndarray:
+    """Light from 0 to 1 by a value of sRGB, of which `top` is white."""
+    code = np.arange(top + 1) / top
+    return np.where(code <= 0.04045, code / 12.92, ((code + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
 
 def _by_swscale(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
@@ -188,6 +244,100 @@ def from_bgr(image: np.ndarray, colors: ColorInfo, reformatter: VideoReformatter
     planes = [full[0], *(cv2.sepFilter2D(plane, -1, LEFT, MIDDLE, anchor=(1, 0), borderType=cv2.BORDER_REPLICATE)[::2, ::2]
                          for plane in full[1:])]  # fmt: skip
     return _frame(planes, height, width, colors)
+
+
+def frame_of(image: np.ndarray, colors: ColorInfo, pixel_format: str, reformatter: VideoReformatter) -> av.VideoFrame:
+    """The picture as a frame in any pixel format that films have.
+
+    Args:
+        image: (H, W, 3) BGR, uint8 or uint16 of which 65535 is white; H and W as `even_size` makes them.
+        colors: What the frame is tagged with; in yuv420p they decide the samples as in `from_bgr`.
+        pixel_format: FFmpeg's name: planar YUV, planar RGB, `bgr0`, or the semi-planar `p010le`.
+        reformatter: It is used for some formats of 8 bits, and for semi-planar ones.
+
+    Returns:
+        A new frame; each sample is the nearest to the formula of H.273, chroma at the left column of its two.
+    """
+    if pixel_format == "yuv420p" and image.dtype == np.uint8:
+        return from_bgr(image, colors, reformatter)
+    if pixel_format == "p010le":
+        planar = frame_of(image, colors, "yuv420p10le", reformatter)
+        made = reformatter.reformat(planar, format=pixel_format, interpolation=ACCURATE_FLAGS, threads=1)
+        made.colorspace, made.color_range = colors.matrix, colors.range
+        return made
+    height, width = image.shape[:2]
+    frame = av.VideoFrame(width, height, pixel_format)
+    bits = _bits(frame)
+    if pixel_format == "bgr0":
+        samples = np.frombuffer(memoryview(frame.planes[0]), np.uint8).reshape(height, -1)[:, : 4 * width]
+        samples.reshape(height, width, 4)[...] = cv2.merge(
+            [*cv2.split(_rgb_samples(image, 8)), np.zeros((height, width), np.uint8)]
+        )
+    elif frame.format.is_rgb:
+        blue, green, red = cv2.split(_rgb_samples(image, bits))
+        for plane, samples in zip(frame.planes, (green, blue, red)):
+            _samples(plane, samples.dtype.type)[...] = samples
+    else:
+        half = frame.planes[1].width < width, frame.planes[1].height < height
+        for plane, samples in zip(frame.planes, _yuv_samples(image, colors, bits, *half)):
+            _samples(plane, samples.dtype.type)[...] = samples
+    frame.colorspace, frame.color_range = colors.matrix, colors.range
+    return frame
+
+
+def film_colors(colors: ColorInfo, pixel_format: str, full_range: bool) -> ColorInfo:
+    """The tags of a film whose source has `colors`, in a pixel format, by a codec that may say full range, or may not."""
+    if av.VideoFormat(pixel_format, 16, 16).is_rgb:
+        return replace(colors, matrix=RGB, range=FULL)
+    return colors if full_range else replace(colors, range=LIMITED)
+
+
+def even_size(height: int, width: int, pixel_format: str) -> tuple[int, int]:
+    """(height, width) of a film of such frames: even where a chroma sample covers two rows or columns."""
+    shape = av.VideoFormat(pixel_format, 16, 16)
+    down, across = shape.chroma_height(16) < 16, shape.chroma_width(16) < 16
+    return height + (height % 2 if down else 0), width + (width % 2 if across else 0)
+
+
+def light_of(image: np.ndarray, pixel_format: str) -> av.VideoFrame:
+    """A picture, (H, W, 3) uint8 or uint16 BGR, of sRGB, as one of light from 0 to 1: what `is_linear` reads back."""
+    height, width = image.shape[:2]
+    frame = av.VideoFrame(width, height, pixel_format)
+    blue, green, red = cv2.split(_light_of_srgb(255 if image.dtype == np.uint8 else 65535)[image])
+    for plane, samples in zip(frame.planes, (green, blue, red)):
+        _samples(plane, np.float32)[...] = samples
+    return frame
+
+
+def _rgb_samples(image: np.ndarray, bits: int) -> np.ndarray:
+    """The picture in so many bits, each sample at the nearest level."""
+    top, white = (255 if image.dtype == np.uint8 else 65535), (1 << bits) - 1
+    if top == white:
+        return image
+    levels = (np.arange(top + 1) * white + top // 2) // top
+    return levels.astype(np.uint8 if bits == 8 else np.uint16)[image]
+
+
+def _yuv_samples(
+    image: np.ndarray, colors: ColorInfo, bits: int, half_width: bool, half_height: bool
+) -> list[np.ndarray]:
+    """Planes of Y, Cb and Cr in so many bits. Elementwise float32, the same on all processors."""
+    top = np.float32(255 if image.dtype == np.uint8 else 65535)
+    blue, green, red = (plane.astype(np.float32) / top for plane in cv2.split(image))
+    of_red, of_blue = (np.float32(share) for share in LUMA[colors.matrix])
+    luma = of_red * red + (1 - of_red - of_blue) * green + of_blue * blue
+    whole, one = (1 << bits) - 1, 1 << (bits - 8)
+    black, luma_span, chroma_span = (0, whole, whole) if colors.range == FULL else (16 * one, 219 * one, 224 * one)
+    planes = [black + np.float32(luma_span) * luma]
+    for channel, share in ((blue, of_blue), (red, of_red)):
+        chroma = (channel - luma) * (np.float32(chroma_span) / (2 * (1 - share)))
+        if half_height:
+            chroma = (chroma[::2] + chroma[1::2]) / 2
+        if half_width:
+            padded = np.pad(chroma, ((0, 0), (1, 1)), mode="edge")
+            chroma = (padded[:, :-2:2] + 2 * padded[:, 1:-1:2] + padded[:, 2::2]) / 4
+        planes.append(chroma + 128 * one)
+    return [np.clip(np.rint(plane), 0, whole).astype(np.uint8 if bits == 8 else np.uint16) for plane in planes]
 
 
 def _frame(planes: list[np.ndarray], height: int, width: int, colors: ColorInfo) -> av.VideoFrame:

@@ -88,12 +88,15 @@ class DecodedFrame:
         """Whether the picture is shown by a quarter turn of what is stored."""
         return display_matrix(self._picture())[1] != 0
 
-    def image(self) -> np.ndarray:
-        """The picture (H, W, 3) uint8 BGR, upright, contiguous; for frames from `decode` only until the next is read."""
+    def image(self, deep: bool = False) -> np.ndarray:
+        """The picture (H, W, 3) uint8 BGR, upright, contiguous; for frames from `decode` only until the next is read.
+
+        `deep` gives uint16, of which 65535 is white.
+        """
         frame = self._picture()
         if self.woven:
             frame = deinterlaced(self._local_peers[0], frame, self._local_peers[1])
-        return to_bgr(frame, self._exact, self._settings.tone_map)
+        return to_bgr(frame, self._exact, self._settings.tone_map, deep)
 
     def thumbnail(self, long_side: int) -> np.ndarray:
         """The picture as `to_small_bgr` makes it, for a tenth of the time; as long as there is `image`."""

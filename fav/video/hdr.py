@@ -21,7 +21,13 @@ TO_709 = {  # from the primaries of BT.2020 and of P3 with the white D65 (linear
 
 
 def to_sdr(
-    red: np.ndarray, green: np.ndarray, blue: np.ndarray, white: int, transfer: int, primaries: int
+    red: np.ndarray,
+    green: np.ndarray,
+    blue: np.ndarray,
+    white: int,
+    transfer: int,
+    primaries: int,
+    deep: bool = False,
 ) -> np.ndarray:
     """The picture (H, W, 3) uint8 BGR that shows the same scene in SDR.
 
@@ -30,6 +36,7 @@ def to_sdr(
         white: The code value of 1.
         transfer: PQ or HLG.
         primaries: Of the source, as H.273 numbers them; what is not known is taken for BT.2020.
+        deep: Give uint16, of which 65535 is white.
     """
     light = [
         _light(white, transfer)[channel] for channel in (red, green, blue)
@@ -43,6 +50,8 @@ def to_sdr(
     if primaries != 1:
         rows = np.array(TO_709.get(primaries, TO_709[9]), np.float32)
         light = [row[0] * light[0] + row[1] * light[1] + row[2] * light[2] for row in rows]
+    if deep:
+        return np.stack([_table(channel, 1.0, _deep_display()) for channel in reversed(light)], axis=-1)
     codes = [np.rint(np.clip(channel, 0, 1) * np.float32(CODES - 1)).astype(np.uint16) for channel in light]
     return np.stack([_display()[channel] for channel in reversed(codes)], axis=-1)
 
@@ -86,6 +95,12 @@ def _mapping() -> np.ndarray:
 def _display() -> np.ndarray:
     """8-bit code by light from 0 to 1 in 16 bits."""
     return np.rint(255 * np.linspace(0, 1, CODES) ** (1 / GAMMA)).astype(np.uint8)
+
+
+@cache
+def _deep_display() -> np.ndarray:
+    """16-bit code by the fourth root of light from 0 to 1."""
+    return np.rint(65535 * np.linspace(0, 1, CODES) ** (4 / GAMMA)).astype(np.uint16)
 
 
 def _pq_light(code: np.ndarray | float) -> np.ndarray:

@@ -27,8 +27,14 @@ class FrameReader:
     entered in the middle, missing times, a wrong seek table), earlier ways in are tried, at last the start.
     """
 
-    def __init__(self, video: Path | str, size: tuple[int, int] | None = None, settings: SourceSettings = AS_IT_IS):
-        self._video, self._size, self._settings = video, size, settings
+    def __init__(
+        self,
+        video: Path | str,
+        size: tuple[int, int] | None = None,
+        settings: SourceSettings = AS_IT_IS,
+        deep: bool = False,
+    ):
+        self._video, self._size, self._settings, self._deep = video, size, settings, deep
         self._images: OrderedDict[int, np.ndarray] = OrderedDict()
         self._kept: OrderedDict[int, DecodedFrame] = OrderedDict()
         self._decoding = self._opened()
@@ -37,13 +43,15 @@ class FrameReader:
     def read(self, number: int, index: FrameIndex) -> np.ndarray:
         """The frame (H, W, 3) uint8 BGR, upright, not to be written to. The index need only reach beyond `number`.
 
+        A `deep` reader gives uint16, of which 65535 is white.
+
         Raises FavError where the video is not, or is not decoded as, the one that was indexed.
         """
         if not 0 <= number < len(index):
             raise ValueError(f"{self._video}: expected a frame of the {len(index)} that are indexed, got {number}")
         if number not in self._images:
             frame = self._decoded(number, index)
-            image = frame.image()
+            image = frame.image(self._deep)
             _remember(self._images, number, resize(image, self._size) if self._size else image, IMAGES)
         self._images.move_to_end(number)
         return self._images[number]

@@ -21,9 +21,16 @@ SOUND = {
     "mp4": ("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"),
     "mov": ("aac", "mp3", "ac3", "eac3", "alac", "pcm_"),
     "matroska": ("",),
+    "webm": ("opus", "vorbis"),
 }  # how the names begin of codecs that are copied
 TEXT = {"subrip", "ass", "ssa", "webvtt", "text", "mov_text"}
-TEXT_ENCODER: dict[str, Literal["mov_text", "subrip"]] = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip"}
+SUBTITLES = {"webm": "webvtt"}  # FFmpeg finds out when it writes the header; of the others it knows before
+TEXT_ENCODER: dict[str, Literal["mov_text", "subrip", "webvtt"]] = {
+    "mp4": "mov_text",
+    "mov": "mov_text",
+    "matroska": "subrip",
+    "webm": "webvtt",
+}
 AAC_RATES = {96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000}
 AAC_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
 AAC_BITS_PER_CHANNEL = 96_000
@@ -98,16 +105,17 @@ class Tracks:
         track: _Copied[Any] | None = None
         fate = f"cannot go into {container}, left out"
         try:
-            if codec and (stream.type != "audio" or codec.startswith(SOUND[container])):
+            if codec and codec.startswith(SOUND[container] if stream.type == "audio" else SUBTITLES.get(container, "")):
                 track = _Copied(stream, film.add_stream_from_template(stream))
         except ValueError:  # the container does not take it
             pass
         if not track and codec and isinstance(stream, AudioStream):
-            track, fate = _Sound(stream, film), f"cannot go into {container} as it is, encoded anew as AAC"
+            track = _Sound(stream, film)
+            fate = f"cannot go into {container} as it is, encoded anew as {'Opus' if container == 'webm' else 'AAC'}"
         elif not track and codec in TEXT and isinstance(stream, SubtitleStream):
             encoder = TEXT_ENCODER[container]
             track, fate = _Text(stream, film.add_stream(encoder)), ""
-        if not track or fate.endswith("AAC"):
+        if not track or isinstance(track, _Sound):
             self.notes.append(f"{what} {fate}")
         if track:
             track.out.disposition = stream.disposition
@@ -134,7 +142,7 @@ class _Copied(Generic[AnyStream]):
         self._newest, self._length, self._trimming = None, 0, False
         self._written: int | None = None  # the last time in the film's units, where it matters
         # Matroska has no times before 0: a packet there, an encoder's delay, would move all others.
-        self._first = -(2**62) if out.container.format.name != "matroska" else 0
+        self._first = -(2**62) if out.container.format.name not in ("matroska", "webm") else 0
 
     def take(self, packet: Packet) -> Iterator[Packet]:
         pts = _dts(packet) if packet.pts is None else packet.pts
@@ -200,11 +208,12 @@ class _Copied(Generic[AnyStream]):
 
 
 class _Sound(_Copied[AudioStream]):
-    """Sound that is decoded and encoded anew as AAC."""
+    """Sound that is decoded and encoded anew: as AAC, in WebM as Opus."""
 
     def __init__(self, stream: AudioStream, film: OutputContainer):
-        rate = stream.sample_rate if stream.sample_rate in AAC_RATES else 48000
-        out = film.add_stream("aac", rate=rate)
+        opus = film.format.name == "webm"
+        rate = stream.sample_rate if stream.sample_rate in AAC_RATES and not opus else 48000
+        out = film.add_stream("libopus" if opus else "aac", rate=rate)
         out.layout = AAC_LAYOUTS.get(stream.layout.nb_channels, "stereo")
         out.bit_rate = AAC_BITS_PER_CHANNEL * out.layout.nb_channels
         super().__init__(stream, out)

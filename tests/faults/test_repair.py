@@ -27,6 +27,7 @@ from fav.pipeline.delivery import evaluation_name
 from fav.pipeline.plan import VideoPlan, make_plan
 from fav.pipeline.repair import missing, repair
 from fav.pipeline.task_names import (
+    encode_task,
     flow_task,
     frame_task,
     index_task,
@@ -165,7 +166,7 @@ def test_retry_opens_a_finished_job_with_one_bad_frame_and_the_film_comes_back(j
         and "film: 1 frame to be made again: 3; start nodes (node.py " in told
     )
     assert_repaired(job, plain)
-    assert "all 8 results read back, and none is missing" in call(job, "retry")
+    assert "all 9 results read back, and none is missing" in call(job, "retry")
 
 
 @pytest.mark.parametrize("first", [0, 5])
@@ -179,12 +180,31 @@ def test_every_way_in_which_a_frame_is_bad_is_found(job, plain, first):
     assert_repaired(job, plain)
 
 
+@pytest.mark.parametrize("how", ["flip", "cut"])
+def test_segment_that_is_bad_is_set_aside_and_a_film_that_is_there_stays(job, plain, how):
+    {"flip": flip, "cut": cut}[how](path(job, encode_task(0)))
+    told = call(job, "retry")
+    assert "film: film segment 0 did not read back (" in told and "made again" not in told
+    assert "finished" in job.flags() and not path(job, encode_task(0)).exists()
+    assert "done: " in call(job, "stitch")
+    assert film_of(job).with_stem("film-2").read_bytes() == film_of(plain).read_bytes()
+
+
+@pytest.mark.parametrize("how", ["flip", "cut"])
+def test_segment_that_is_bad_is_made_again_where_the_film_is_gone_too(job, plain, how):
+    {"flip": flip, "cut": cut}[how](path(job, encode_task(0)))
+    path(job, stitch_task(JobArtifacts(job).spec)).unlink()
+    film_of(job).unlink()
+    call(job, "retry")
+    assert_repaired(job, plain)
+
+
 def test_whole_job_stays_finished_and_untouched(job):
     look = lambda: {
         file: (file.lstat().st_ino, file.lstat().st_mtime_ns) for file in job.layout.root.rglob("*") if file.is_file()
     }
     before = look()
-    assert "film: all 8 results read back, and none is missing" in call(job, "retry")
+    assert "film: all 9 results read back, and none is missing" in call(job, "retry")
     assert look() == before and "finished" in job.flags() and film_of(job).exists()
 
 
@@ -427,7 +447,7 @@ def test_same_line_again_reads_no_whole_picture_and_no_whole_film(job, clip, sty
         patched.setattr("fav.pipeline.repair.wrong_of_file", never)
         told = call(job, "submit", clip, style, *AGAIN)
     retry = f"{command('retry')} {job.share.layout.root} film"
-    assert f"none of its 8 results is missing or cut off ({retry} reads all of them back)" in told
+    assert f"none of its 9 results is missing or cut off ({retry} reads all of them back)" in told
     assert "finished" in job.flags() and "frame 3 did not read back" in call(job, "retry")
 
 
@@ -455,7 +475,7 @@ def test_other_ways_to_type_the_same_line_repair_too(job, plain, clip, style):
 def test_stitch_that_finds_a_damaged_frame_opens_the_job_and_its_advice_works(job, plain):
     flip(path(job, frame_task(3)))
     flip(path(job, frame_task(5)))
-    told = call(job, "stitch", code=2)
+    told = call(job, "stitch", "--crf", "30", code=2)  # a film like the first one would be made of its segments
     assert "frame 3 did not read back" in told and "frame 5 did not read back" in told
     assert "start nodes (node.py " in told.splitlines()[-1] and told.splitlines()[-1].startswith("error: ")
     assert_repaired(job, plain)
@@ -543,6 +563,8 @@ def test_key_of_the_watch_opens_a_job_with_missing_frames(job, plain):
 
 
 def test_preview_and_report_say_what_they_leave_out(job):
+    assert "with 6 stylized frames" in call(job, "preview")
+    path(job, encode_task(0)).unlink()
     flip(path(job, frame_task(1)))
     path(job, frame_task(3)).unlink()
     path(job, frame_task(4)).unlink()

@@ -1,4 +1,7 @@
-"""A job without pictures: a chain of small tasks, each made from the one before, and a sum at the end.
+"""A job without pictures: chains of small tasks, each made from the one before, and a sum at the end.
+
+With `parts`, the links of a chain are put together in a task of their own as soon as they are there, as a film's segments are, while
+other chains go on; the sum is made of these.
 
 `python -m tests.helpers.toy_plan SHARE [JOB]` is a node that works on such jobs.
 """
@@ -28,6 +31,10 @@ def link_task(number: int) -> Task:
     return Task("link", number, ".txt")
 
 
+def part_task(chain: int) -> Task:
+    return Task("part", chain, ".txt")
+
+
 SUM = Task("sum", 0, ".txt")
 
 
@@ -47,6 +54,7 @@ class ToyPlan:
         self.chains, self.length = spec["chains"], spec["length"]
         self.poison, self.deadly, self.slow = spec.get("poison"), spec.get("deadly"), spec.get("slow", 0.0)
         self.signal, self.gate = spec.get("signal", signal.SIGKILL), spec.get("gate")
+        self.parts = spec.get("parts", False)
         self.done = [0] * self.chains
 
     def candidates(self) -> Iterator[Task]:
@@ -56,8 +64,18 @@ class ToyPlan:
             self._advance(chain)
             if self.done[chain] < self.length and not any(str(link_task(number)) in taken for number in numbers):
                 yield link_task(chain * self.length + self.done[chain])
-        if all(done == self.length for done in self.done) and str(SUM) not in taken:
+        parts = self._missing_parts()
+        whole = [chain for chain in parts if self.done[chain] == self.length]
+        yield from (part_task(chain) for chain in whole if str(part_task(chain)) not in taken)
+        if not parts and all(done == self.length for done in self.done) and str(SUM) not in taken:
             yield SUM
+
+    def _missing_parts(self) -> list[int]:
+        there = results.completed_in_shard(self.job, "part", 0) if self.parts else range(self.chains)
+        return [chain for chain in range(self.chains) if chain not in there]
+
+    def _links(self, chain: int) -> range:
+        return range(chain * self.length, (chain + 1) * self.length)
 
     def _advance(self, chain: int) -> None:
         there = results.completed_in_shard(self.job, "link", 0)
@@ -67,8 +85,11 @@ class ToyPlan:
     def run(self, task: Task, report_progress: Callable[[], None]) -> bytes:
         system = self.node.share.system
         system.sleep(self.slow)
-        if task == SUM:
-            return b"".join(results.read(self.job, link_task(n)) for n in range(self.chains * self.length))
+        if task == SUM and self.parts:
+            return b"".join(results.read(self.job, part_task(chain)) for chain in range(self.chains))
+        if task == SUM or task.kind == "part":
+            numbers = range(self.chains * self.length) if task == SUM else self._links(task.number)
+            return b"".join(results.read(self.job, link_task(number)) for number in numbers)
         while task.number % self.length == self.gate and "go" not in system.list(self.job.layout.inputs):
             system.sleep(0.05)
         if task.number == self.poison:

@@ -3,18 +3,22 @@
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
 
 from fav.model.checkpoints import save_style
 from fav.model.network import StyleNetwork
+from fav.pipeline import submit as submission
 from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.plan import make_plan
 from fav.pipeline.request import Request
 from fav.pipeline.spec import JobSpec
-from fav.pipeline.submit import submit
+from fav.pipeline.submit import spec_fields, submit
 from fav.stylize.engine import FrameStylizer
 from fav.video import FrameIndex
 from shared.heartbeat import temporary_member
@@ -63,6 +67,13 @@ def create(share: SharedDir, video: Path | str, style: Path, **options) -> Job:
     """Create a job as the command line does, all options typed."""
     with temporary_member(share) as node:
         return submit(node, Request(str(video), style, given=frozenset(options), **options)).job
+
+
+@contextmanager
+def short_segments(frames: int) -> Iterator[None]:
+    """Jobs that are created here have a film in segments of at most so many frames; their nodes may be anywhere."""
+    with mock.patch.object(submission, "spec_fields", lambda *words: {**spec_fields(*words), "segment_frames": frames}):
+        yield
 
 
 def work(job: Job, report: RecordingEvents | None = None, **here) -> bool:

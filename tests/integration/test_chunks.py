@@ -198,7 +198,7 @@ def test_damaged_picture_is_made_again_and_the_film_is_the_same(chunked, clip, s
     job = create(share, clip, style, chunk=CHUNK, no_cuts=True)
     with temporary_member(share) as node:
         plan = make_plan(job, node)  # until the task `before`, or until all is painted
-        while (task := next(plan.candidates())) != before and task.kind != "stitch":
+        while (task := next(plan.candidates())) != before and task.kind != "encode":
             results.publish_bytes(node, job, task, plan.run(task, lambda: None))
             plan.published(task, True)
     damaged = job.layout.result(spoiled)

@@ -18,6 +18,7 @@ from fav.pipeline.request import Request, differences
 from fav.pipeline.spec import FIELDS, FORMER, INPUT_FIELDS, KINDS, LAST_FRAME, OPTIONS, VALUE_FIELDS, JobSpec, form
 from fav.pipeline.submit import spec_fields, with_cuts
 from fav.video import VideoInfo, probe
+from fav.video.codecs import usual_crf
 from shared.jobs import Manifest, all_jobs
 from tests.helpers.checkout import ROOT
 from tests.helpers.video_jobs import create
@@ -172,19 +173,30 @@ def test_what_the_schema_says_of_its_fields_holds():
     assert {"video", *INPUT_FIELDS} == {name.removesuffix("_hash") for name in FIELDS if name.endswith("_hash")}
     assert {option.changes for option in OPTIONS.values()} == {"the frames", "only the output", "only the scheduling"}
     stitched = {name for name, option in OPTIONS.items() if option.output_only}
-    assert {"strength", "preserve_colors", "mask", "crf"} <= stitched and not stitched & {"flow", "out", "evaluate"}
+    assert {"strength", "preserve_colors", "mask", "codec", "pixel_format", "preset", "crf"} <= stitched
+    assert not stitched & {"flow", "out", "evaluate"}
 
 
 def test_committed_page_of_the_options_is_up_to_date():
     assert (ROOT / "docs" / "reference" / "job-options.md").read_text() == page()
     assert r"| `--chunk` | `auto\|N\|off`: a whole number from 8 to 999999 | off | the frames | Long shots" in page()
-    assert "| `--crf` | a whole number from 0 to 51 | `18` | only the output | Quality" in page()
+    assert (
+        "| `--crf` | a whole number from 0 to 63 | 18; 20 for hevc, 24 for av1 and vp9 | only the output | Quality"
+        in page()
+    )
 
 
 def test_form_has_a_field_for_each_option():
     fields = {field["name"]: field for field in json.loads(json.dumps(form()))}
     assert list(fields) == list(OPTIONS) and all(field["help"] and field["changes"] for field in fields.values())
-    crf = {"type": "a whole number", "default": 18, "least": 0, "most": 51, "choices": [], "changes": "only the output"}
+    crf = {
+        "type": "a whole number",
+        "default": None,
+        "least": 0,
+        "most": 63,
+        "choices": [],
+        "changes": "only the output",
+    }
     assert crf.items() <= fields["crf"].items()
     assert fields["occlusion_fill"]["choices"] == ["vgg-mean", "uniform-random"] and fields["fps"]["unset"] == "25"
 
@@ -240,9 +252,11 @@ def test_what_the_command_line_accepts_a_node_accepts(clip, style, source, tmp_p
         return
     read = through_json(spec)
     assert read == spec
-    assert {name: getattr(read, name) for name in VALUE_FIELDS} == {
-        name: getattr(request, name) for name in VALUE_FIELDS
-    }
+    encoding = {"pixel_format", "preset", "crf"}  # what is usual is recorded as if nobody had typed it; `crf` always is
+    assert all(getattr(read, name) == getattr(request, name) for name in set(VALUE_FIELDS) - encoding)
+    assert read.crf == (usual_crf(read.codec) if request.crf is None else request.crf)
+    assert read.preset in (None, request.preset)
+    assert read.pixel_format in (None, (request.pixel_format or "").removesuffix("le"))
     assert read.mix_weights == tuple(weight for _, weight in request.mix) and request.precision in (
         "auto",
         read.precision,
@@ -360,9 +374,10 @@ LIST = "expected cuts to be a list of frame numbers from 0 to 999999999999, or n
         ({"width": "320"}, "expected width to be a whole number from 1 to 16384, got '320'" + AGAIN),
         ({"width": "\ud800"}, r"expected width to be a whole number from 1 to 16384, got '\ud800'" + AGAIN),
         ({"width": 320.5}, "expected width to be a whole number from 1 to 16384, got 320.5" + AGAIN),
-        ({"crf": -1}, "expected crf to be a whole number from 0 to 51, got -1" + AGAIN),
-        ({"crf": None}, "expected crf to be a whole number from 0 to 51, got None" + AGAIN),
-        ({"crf": True}, "expected crf to be a whole number from 0 to 51, got True" + AGAIN),
+        ({"crf": -1}, "expected crf to be a whole number from 0 to 63, or nothing, got -1" + AGAIN),
+        ({"strength": None}, "expected strength to be a number from 0 to 1, got None" + AGAIN),
+        ({"out": "f_%d.png"}, "f_%d.png: expected images in a directory of their own, such as dir/f_%d.png"),
+        ({"crf": True}, "expected crf to be a whole number from 0 to 63, or nothing, got True" + AGAIN),
         ({"min_filter": 8}, "expected occlusion_erode to be an odd whole number from 1 to 999, got 8" + AGAIN),
         ({"strength": float("nan")}, "expected strength to be a number from 0 to 1, got nan" + AGAIN),
         ({"strength": float("inf")}, "expected strength to be a number from 0 to 1, got inf" + AGAIN),

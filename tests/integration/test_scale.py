@@ -189,8 +189,8 @@ def test_shots_that_others_have_painted_are_learned_of_a_directory_at_a_time(sha
 
     before = counted(node)["link"]
     report = work(node, lambda job, node: Late(job, node, 0), "film")
-    assert counted(node)["link"] - before <= 5  # of 200 shots in two directories, and the stitch
-    assert report.tasks == ["stitch.0000000"]
+    assert counted(node)["link"] - before <= 5  # of 200 shots in two directories, and a segment
+    assert report.tasks == ["encode.0000000"]
 
 
 def test_shots_that_are_done_are_passed_once():

@@ -157,8 +157,8 @@ def test_all_views_say_the_same_time_left(share, node):
     assert (told["rate"], told["left"]) == (rate, left)
     (now,) = SnapshotReader(share).read().jobs
     assert (now.rate, now.left) == (rate, left)
-    assert "102 of 200  1.00 a second, 1 min 40 s left" in call(share, "status")
-    assert "102 of 200 frames, 1.00 a second, 1 min 40 s left" in "\n".join(lines(SnapshotReader(share).read()))
+    assert "102 of 200  1.00 a second, 1 min 39 s left" in call(share, "status")
+    assert "102 of 200 frames, 1.00 a second, 1 min 39 s left" in "\n".join(lines(SnapshotReader(share).read()))
 
 
 # ---- what scripts read

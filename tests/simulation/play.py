@@ -86,11 +86,13 @@ class Play:
         world.exact = self.links
         world.lease = self.lease = rnd.choice([15.0, 15.0, 40.0])
         self.chains, self.length = rnd.choice([(1, 4), (2, 4), (3, 3), (5, 1)])
+        self.parts = seed % 5 == 1  # not drawn: all other seeds play as they did without
         self.poison = rnd.randrange(self.chains * self.length) if rnd.random() < 0.15 else None
         self.spec = {
             "chains": self.chains,
             "length": self.length,
             "poison": self.poison,
+            **({"parts": True} if self.parts else {}),
             "slow": rnd.choice([0.0, 0.1, 3.0, 30.0]),
         }
         world.bereaved = self.start_again
@@ -351,10 +353,13 @@ class Play:
                     raise broken(f"{task} has a wrong result: {results.read(job, task)!r}")
             elif not blocked:
                 raise broken(f"{task} was neither done nor failed")
+        for chain in range(self.chains if self.parts and not failed else 0):
+            if results.read(job, toy.part_task(chain)) != b"".join(right[chain * self.length :][: self.length]):
+                raise broken(f"part {chain} has a wrong result")
         if not failed and (results.read(job, toy.SUM) != b"".join(right) or "finished" not in job.flags()):
             raise broken("the job is not finished")
         faults = sum(count for kind, count in world.counts.items() if kind in DISRUPTIVE)
-        tasks = self.chains * self.length + 1
+        tasks = self.chains * self.length + 1 + (self.chains if self.parts else 0)
         # A fault of a whole machine silences the hearts of all its nodes, so each of their tasks has to be run again.
         most = tasks + 3 * faults + world.struck_beside + (attempts.MAX_FAILURES if self.poison is not None else 0)
         if sum(world.executions.values()) > most:

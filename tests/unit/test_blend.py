@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from fav.stylize.blend import blend, luma, style_weight, transfer_chroma
+from fav.stylize.blend import blend, deepened, luma, style_weight, transfer_chroma
 
 EVERY_LEVEL = np.arange(256, dtype=np.uint8)
 
@@ -78,3 +78,24 @@ def test_colors_end_where_levels_end():
     source = flat(30, 30, 36)
     assert (transfer_chroma(flat(0, 0, 0), source) == (0, 0, 4)).all()
     assert (transfer_chroma(flat(255, 255, 255), source) == (253, 253, 255)).all()
+
+
+def test_sixteen_bits_are_mixed_in_their_own_levels():
+    source, stylized = np.zeros((1, 1, 3), np.uint16), np.full((1, 1, 3), 65535, np.uint16)
+    assert blend(source, stylized, 0.5)[0, 0, 0] == 32768 and blend(source, stylized, 0.001)[0, 0, 0] == 66
+    mask = np.array([[0, 65535, 32768]], np.uint16)
+    mixed = blend(np.zeros((1, 3, 3), np.uint16), np.full((1, 3, 3), 1000, np.uint16), style_weight(1.0, mask))
+    assert mixed[0, :, 0].tolist() == [0, 1000, 500]
+
+
+def test_colors_and_brightness_are_the_same_in_eight_bits_and_sixteen():
+    source, stylized = flat(90, 120, 60), flat(80, 160, 40)
+    moved = transfer_chroma(deepened(stylized), deepened(source))
+    assert np.abs(moved / 257 - transfer_chroma(stylized, source)).max() <= 0.5 and moved.dtype == np.uint16
+    assert luma(flat(7, 7, 7)).tolist() == (luma(deepened(flat(7, 7, 7))) // 257).tolist()
+
+
+def test_white_and_black_stay_so_in_sixteen_bits():
+    levels = deepened(EVERY_LEVEL)
+    assert levels[0] == 0 and levels[255] == 65535 and np.array_equal(levels // 257, EVERY_LEVEL)
+    assert deepened(levels) is levels

@@ -83,7 +83,7 @@ def test_record_of_a_job_reads_back():
 
 @pytest.mark.parametrize("change", [
     {"video": "/etc/passwd"}, {"style": "../../secret"}, {"out": "a/../../b.mp4"}, {"seed": ""}, {"newer": 1}, {"cuts": ["x"]},
-    {"width": "wide"}, {"crf": None}, {"flow": 3}, {"reverse": "yes"},
+    {"width": "wide"}, {"crf": "x"}, {"flow": 3}, {"reverse": "yes"},
 ])  # fmt: skip
 def test_record_that_leads_out_of_the_share_or_is_not_ours_is_refused(change):
     with pytest.raises(FavError):

@@ -212,3 +212,38 @@ def test_whole_frames_are_the_same_however_they_are_reached(interlaced):
     with FrameReader(interlaced) as reader:
         for number in [*reversed(numbers), *numbers[::3], *numbers[::7]]:
             assert np.array_equal(reader.read(number, index), images[number]), number
+
+
+@pytest.mark.parametrize("bits", (8, 10, 12))
+@pytest.mark.parametrize("kind", ("tv", "pc", "rgb"))
+def test_sixteen_bits_are_read_exactly(tmp_path, bits, kind):
+    """By the formula of H.273, from the very samples: to a hundredth of a level of 8 bits."""
+    top, end = (1 << bits) - 1, f"{bits}le" if bits > 8 else ""
+    planes = np.random.default_rng(7).integers(0, top + 1, (3, 32, 64)).astype("u1" if bits == 8 else "<u2")
+    if kind != "rgb":  # grey and near it, so that nothing is clipped
+        planes[0] = top // 3 + planes[0] % (1 << bits - 2)
+        planes[1:] = (1 << bits - 1) + planes[1:] % (1 << bits - 5)
+    (tmp_path / "raw").write_bytes(planes.tobytes())
+    tags = [] if kind == "rgb" else ["-colorspace", "bt709", "-color_range", kind]
+    ffmpeg("-f", "rawvideo", "-pix_fmt", ("gbrp" if kind == "rgb" else "yuv444p") + end, "-s", "64x32", "-i", tmp_path / "raw",
+           "-c:v", "ffv1", *tags, tmp_path / "clip.mkv")  # fmt: skip
+    index = taken(tmp_path / "clip.mkv")[1]
+    with FrameReader(tmp_path / "clip.mkv", deep=True) as reader:
+        read = reader.read(0, index).astype(float) / 65535 * 255
+    one, values = 1 << bits - 8, planes.astype(float)
+    if kind == "rgb":
+        green, blue, red = values / top
+    else:
+        luma = (values[0] - 16 * one) / (219 * one) if kind == "tv" else values[0] / top
+        cb, cr = ((plane - 128 * one) / (224 * one if kind == "tv" else top) for plane in values[1:])
+        red, blue = luma + 1.5748 * cr, luma + 1.8556 * cb
+        green = (luma - 0.2126 * red - 0.0722 * blue) / 0.7152
+    assert np.abs(read - 255 * np.clip(np.stack([blue, green, red], axis=-1), 0, 1)).max() < 0.01
+
+
+def test_hdr_in_sixteen_bits_is_the_same_with_more_steps(tmp_path):
+    video = hdr_clip(tmp_path / "hdr.mkv", "smpte2084")
+    flat, index, _ = taken(video)
+    with FrameReader(video, deep=True) as reader:
+        deep = reader.read(0, index)
+    assert deep.dtype == np.uint16 and np.abs(deep / 257 - flat[0]).max() < 1.6

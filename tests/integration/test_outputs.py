@@ -1,0 +1,138 @@
+"""A job whose film is numbered images, other films of its frames, and animations."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+import coordinator
+from fav.cli.tools import main as fav
+from fav.pipeline.artifacts import JobArtifacts
+from fav.pipeline.delivery import publish_images
+from fav.pipeline.task_names import frame_task, stitch_task
+from fav.stylize.blend import blend, deepened
+from fav.util.images import decode_png
+from fav.video import FrameReader
+from shared.heartbeat import temporary_member
+from shared.shared_dir import open_share
+from tests.helpers.video_jobs import create, film_of, index_of, probe, short_segments, work
+
+COUNT = 6
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory, clip, style):
+    """A finished job of 16-bit images at half the strength."""
+    share = open_share(tmp_path_factory.mktemp("images"))
+    with short_segments(3):
+        made = create(
+            share, clip, style, name="film", frames=COUNT, out="images/f_%04d.png", pixel_format="rgb48", strength=0.5
+        )
+    assert work(made)
+    return made
+
+
+def call(*words) -> str:
+    made = CliRunner().invoke(coordinator.main, [str(word) for word in words])
+    assert made.exit_code == 0, made.output
+    return made.output.strip().splitlines()[-1].removeprefix("done: ")
+
+
+def refusal(*words) -> str:
+    made = CliRunner().invoke(coordinator.main, [str(word) for word in words])
+    assert made.exit_code != 0
+    return made.output
+
+
+def test_images_are_mixed_in_sixteen_bits(job, clip):
+    directory = film_of(job)
+    assert sorted(path.name for path in directory.iterdir()) == [f"f_{number:04}.png" for number in range(COUNT)]
+    assert job.flag_text("finished") == "images" and not list(directory.parent.glob(".*"))
+    artifacts = JobArtifacts(job)
+    with FrameReader(clip, deep=True) as reader:
+        for number in range(COUNT):
+            source = reader.read(number, index_of(job))
+            expected = blend(source, deepened(artifacts.picture(frame_task(number))), 0.5)
+            shown = decode_png((directory / f"f_{number:04}.png").read_bytes())
+            assert np.array_equal(shown, expected)
+    assert len(np.unique(shown)) > 1000
+
+
+def test_images_that_were_removed_are_shown_again_and_others_are_left_alone(job):
+    directory = film_of(job)
+    (directory / "f_0002.png").write_bytes(b"mine")
+    with temporary_member(job.share) as node:
+        task = stitch_task(JobArtifacts(job).spec)
+        out = publish_images(node, job, task, directory, "film")
+    assert out.name == "images-2" and (directory / "f_0002.png").read_bytes() == b"mine"
+    (directory / "f_0002.png").write_bytes((out / "f_0002.png").read_bytes())
+    with temporary_member(job.share) as node:
+        assert publish_images(node, job, task, directory, "film") == directory
+    for path in out.iterdir():
+        path.unlink()
+    out.rmdir()
+
+
+def test_other_films_of_the_same_frames_are_stitched(job):
+    root = job.share.layout.root
+    film = Path(call("stitch", root, "film", "--codec", "hevc"))
+    assert (
+        film == root / "images.mp4"
+        and probe(film, "stream=codec_name,pix_fmt,nb_read_frames") == f"hevc,yuv420p10le,{COUNT}"
+    )
+    film = Path(call("stitch", root, "film", "--out", "b.mov", "--codec", "prores", "--strength", "1"))
+    assert probe(film, "stream=codec_name,pix_fmt,nb_read_frames") == f"prores,yuv422p10le,{COUNT}"
+    images = Path(call("stitch", root, "film", "--out", "more/f_%02d.tif"))
+    assert len(list(images.iterdir())) == COUNT and images == root / "more"
+    assert "in .mp4, --codec h264, hevc, av1 or vp9 would do" in refusal(
+        "stitch", root, "film", "--out", "c.mp4", "--codec", "prores"
+    )
+    assert "expected a new name" in refusal("stitch", root, "film", "--out", "more/g_%02d.tif")
+    assert "expected without numbered images" in refusal("stitch", root, "film", "--out", "n/g_%02d.tif", "--crf", "3")
+    assert not (root / "n").exists() and not (root / "c.mp4").exists()
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_preview_may_be_an_animation(job, tmp_path, suffix):
+    out = tmp_path / f"so far{suffix}"
+    assert f"with {COUNT} stylized frames" in call("preview", job.share.layout.root, "film", "--out", out)
+    with Image.open(out) as animation:
+        assert animation.is_animated and animation.n_frames == COUNT and animation.size == (96, 64)
+        lasts = 0
+        for number in range(animation.n_frames):
+            animation.seek(number)
+            animation.load()  # which tells of WebP how long it lasts
+            lasts += animation.info["duration"]
+    assert abs(lasts - 1000 * COUNT / 12) <= 10
+
+
+def test_preview_of_images_is_a_film(job):
+    film = job.share.layout.root / "images.preview.mp4"
+    call("preview", job.share.layout.root, "film")
+    assert probe(film, "stream=codec_name,nb_read_frames") == f"h264,{COUNT}"
+    assert "got numbered images" in refusal("preview", job.share.layout.root, "film", "--out", "x/f_%d.png")
+
+
+@pytest.mark.parametrize("words, complaint", [
+    (("--out", "film.mov", "--codec", "vp9"), "expected a film in VP9 to end in .webm, .mkv or .mp4, got .mov"),
+    (("--pixel-format", "yuv444p12"), "expected one of yuv420p, "),
+    (("--out", "film.mkv", "--codec", "ffv1", "--crf", "3"), "--crf: expected without --codec ffv1"),
+    (("--out", "f_%d.png"), "in a directory of their own"),
+    (("--out", "d/f_%d.png", "--codec", "av1"), "--codec: expected without numbered images"),
+])  # fmt: skip
+def test_what_does_not_go_together_makes_no_job(tmp_path, clip, style, words, complaint):
+    assert complaint in refusal("submit", tmp_path, clip, style, *words)
+    assert not (tmp_path / "by-name").exists() or not list((tmp_path / "by-name").iterdir())
+
+
+def test_stylize_makes_images_in_a_directory_that_is_new_or_empty(tmp_path, clip, style):
+    out = tmp_path / "images" / "f_%03d.exr"
+    out.parent.mkdir()
+    words = ["stylize", str(clip), str(style), str(out), "--frames", "2"]
+    made = CliRunner().invoke(fav, words)
+    assert made.exit_code == 0, made.output
+    assert sorted(path.name for path in out.parent.iterdir()) == ["f_000.exr", "f_001.exr"]
+    again = CliRunner().invoke(fav, words)
+    assert again.exit_code != 0 and "expected a new name" in again.output
