@@ -208,7 +208,7 @@ def stitch(
         private = node.temp_path().with_suffix(final.suffix)
         try:
             with exclusive(private) as file, FilmSegments(artifacts, video, encoder, finish) as segments:
-                notes = write(artifacts, video, file, encoder, segments.get, segments.encode, private)
+                notes = write(artifacts, video, file, encoder, segments.get, segments.again, private)
         except ResultVanishedError as error:
             _repair(node, found)
             raise JobQueueError(
