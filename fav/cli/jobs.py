@@ -233,7 +233,7 @@ def stitch(
                 exclusive(private) as file,
                 FilmSegments(artifacts, video, spec.encoder, finish, name=name) as segments,
             ):
-                notes = write(artifacts, video, file, spec.encoder, segments.get, segments.encode, name)
+                notes = write(artifacts, video, file, spec.encoder, segments.get, segments.again, name)
         except ResultVanishedError as error:
             _repair(node, found)
             raise JobQueueError(

@@ -156,14 +156,16 @@ def preview(
                 return reader.read(number, timeline.index) // 2
 
     def made(number: int, segment: EncodedSegment) -> None:
-        if keep and not left_out.any_of(range(segment.start, segment.stop)):
+        with reading:
+            whole = not left_out.any_of(range(segment.start, segment.stop))
+        if keep and whole:
             keep(number, segment)
 
     with (
         FrameReader(video, size=spec.network_size, settings=spec.source) as reader,
         FilmSegments(artifacts, video, encoder, finish, shown, made, name) as segments,
     ):
-        stitch(artifacts, video, file, encoder, segments.get, segments.encode, name, mark)
+        stitch(artifacts, video, file, encoder, segments.get, segments.again, name, mark)
     return left_out
 
 
@@ -211,8 +213,11 @@ class FilmSegments:
                 self._coming[ahead] = self._threads.submit(self._make, ahead)
         return self._coming.pop(frames).result()
 
-    def encode(self, frames: range) -> EncodedSegment:
-        """The segment of these frames, encoded here."""
+    def again(self, frames: range) -> EncodedSegment:
+        """The segment of these frames, encoded here, whatever is published."""
+        return self._threads.submit(self._encode, frames).result()
+
+    def _encode(self, frames: range) -> EncodedSegment:
         return encode(
             self._artifacts,
             self._video,
@@ -231,7 +236,7 @@ class FilmSegments:
         if self._take_published and settled:
             with suppress(ResultVanishedError):  # or it does not read back
                 return self._artifacts.segment(number)
-        segment = self.encode(frames)
+        segment = self._encode(frames)
         if self._take_published and settled:
             self._made(number, segment)
         return segment

@@ -138,9 +138,10 @@ class VideoPlan:
     def timeline(self) -> Timeline:
         return self.artifacts.timeline
 
-    def _check_inputs(self, sequences: bool = True) -> None:
-        """InputChangedError unless all that the film needs is what the job was made for; `sequences` as for `changed_inputs`."""
-        if wrong := changed_inputs(self.node.share.layout.root, self.spec, self._own_video, NEEDED, sequences):
+    def _check_inputs(self, sequences: bool = True, only: tuple[str, ...] = NEEDED) -> None:
+        """InputChangedError unless these inputs, or all that the film needs, are what the job was made for; arguments as for
+        `changed_inputs`."""
+        if wrong := changed_inputs(self.node.share.layout.root, self.spec, self._own_video, only, sequences):
             self.job.flags()  # JobRemovedError where all of it is gone
             raise InputChangedError("; ".join(wrong))
 
@@ -441,6 +442,7 @@ class VideoPlan:
         return made
 
     def _encoded(self, task: Task, report_progress: Callable[[], None]) -> bytes:
+        self._check_inputs(sequences=False, only=("mask",))  # which has no checksums
         self._refresh()
         return self._encoding.run(task, report_progress, self._text)
 
