@@ -653,7 +653,7 @@ def test_node_that_waits_takes_a_job_on_again_that_was_finished(root, clock, cap
 def test_mark_that_is_a_strangers_directory_is_named(job):
     replaced(job.layout.flag("finished"), Path.mkdir)
     path(job, frame_task(3)).unlink()
-    assert "expected a mark of the job that can be taken away" in call(job, "retry", code=2)
+    assert "expected a flag of the job that can be removed" in call(job, "retry", code=2)
 
 
 # ---- results that pass their checksums

@@ -100,7 +100,7 @@ def test_bad_shared_directories_are_refused_in_one_line(clip, style, tmp_path):
 def test_read_only_and_full_directories_are_refused_in_one_line(clip, style, tmp_path):
     if os.getuid() != 0:
         pytest.skip("needs root to mount a small file system")
-    for options, fill, word in (("ro,mode=755", False, "writable"), ("size=64k,mode=755", True, "make room")):
+    for options, fill, word in (("ro,mode=755", False, "writable"), ("size=64k,mode=755", True, "free some space")):
         mount = tmp_path / word.replace(" ", "")
         mount.mkdir()
         script = (
