@@ -13,7 +13,7 @@ from pathlib import Path
 
 from shared.errors import JobQueueError, OddFileError, sanitize
 from shared.filesystem import NO_LINKS, FileSystem
-from shared.paths import SharedDirPaths, is_id, is_incarnation, is_name, is_notice, is_order, is_temporary
+from shared.paths import SharedDirPaths, is_id, is_incarnation, is_name, is_notice, is_request, is_temporary
 from shared.source_hash import version
 
 FORMAT = 2  # 1: other names of the subdirectories and of some options
@@ -148,7 +148,7 @@ def is_unmarked_share(system: FileSystem, layout: SharedDirPaths) -> bool:
         layout.nodes: is_incarnation,
         layout.tmp: is_temporary,
         layout.notify: is_notice,
-        layout.control: is_order,
+        layout.control: is_request,
         layout.jobs: is_id,
     }  # not `logs`: names of logs prove nothing
     return all(is_ours(name) for directory, is_ours in mine.items() for name in system.list(directory))

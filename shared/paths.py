@@ -124,7 +124,7 @@ def is_notice(name: str) -> bool:
     return NOTICE.fullmatch(name) is not None
 
 
-def is_order(name: str) -> bool:
+def is_request(name: str) -> bool:
     """Whether a name has the form of our files in `control`."""
     return is_incarnation(name.rpartition(".")[0])
 

@@ -142,7 +142,7 @@ class Worker:
             return all_jobs(self.node.share, self._warn_once)
         job = find_job(self.node.share, self.only)
         if job is None and not any(state.job.name == self.only for state in self.states.values()):
-            raise JobQueueError(f"{self.only}: there is no job of that name; {command('status')} lists them")
+            raise JobQueueError(f"{self.only}: there is no job with that name; {command('status')} lists them")
         return [job] if job else []
 
     def _warn_once(self, line: str) -> None:

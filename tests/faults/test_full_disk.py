@@ -161,7 +161,7 @@ def test_on_a_full_disk_status_tells_submit_is_refused_a_node_waits_and_clean_ma
             os.statvfs(disk.seen).f_bavail > 0
             and list((root / "tmp").glob("*.*")) == list((root / "jobs").iterdir()) == []
         )
-        assert node.wait(30) == 2 and "continuing" in out.read_text() and "no job of that name" in out.read_text()
+        assert node.wait(30) == 2 and "continuing" in out.read_text() and "no job with that name" in out.read_text()
     finally:
         end([node])
     assert is_clean(open_share(root))

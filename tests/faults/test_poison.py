@@ -585,5 +585,5 @@ def test_retry_and_the_same_line_again_open_a_failed_task_anew(share, node, clip
     for _ in range(attempts.MAX_FAILURES):
         attempts.record(node, job, frame_task(7), "raised", "MemoryError", attempts.nonce())
     line = [*words, str(share.layout.root), *([str(clip), str(style)] if words == ["submit"] else [])]
-    assert "1 failed task(s) opened anew" in CliRunner().invoke(coordinator.main, line).output
+    assert "1 failed task(s) reopened" in CliRunner().invoke(coordinator.main, line).output
     assert attempts.failed(job) == [] and attempts.attempts_of_task(job, frame_task(7)) == []

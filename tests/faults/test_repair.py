@@ -376,7 +376,7 @@ def test_failed_evaluation_of_a_finished_job_is_opened_anew_by_retry(copied, mea
         for number in range(3):
             attempts.record(node, job, measure_task(0), "raised", "ValueError: no", f"{number:016}")
     told = call(job, "retry")
-    assert "1 failed task(s) opened anew" in told and "1 measured part to be made again: 0" in told
+    assert "1 failed task(s) reopened" in told and "1 measured part to be made again: 0" in told
     assert_repaired(job, measured)
 
 

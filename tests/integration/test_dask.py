@@ -404,7 +404,7 @@ def test_worker_that_is_not_fit_is_one_line(cluster, operator, share, clip, styl
         monkeypatch.setattr(by_dask, "PYTHON", str(python))
         code, said = operator.in_this_process()
         (line,) = (line for line in said.splitlines() if line.startswith(f"warning: {address}"))
-        assert code == 1 and words in line and "not finished, and no node came up" in said, said
+        assert code == 1 and words in line and "not finished, and no node started" in said, said
     assert not list(share.layout.logs.glob("*.log")) and operator.frames() == 0
 
 

@@ -160,7 +160,7 @@ def test_job_that_cannot_be_served_here_does_not_keep_the_others_from_it(share, 
 def test_unknown_job_is_one_line(root, share):
     node = start(root, "nothing")
     output, _ = node.communicate(timeout=20)
-    assert node.returncode == 2 and "there is no job of that name" in output and "Traceback" not in output
+    assert node.returncode == 2 and "there is no job with that name" in output and "Traceback" not in output
 
 
 @pytest.mark.slow
