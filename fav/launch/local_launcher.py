@@ -75,7 +75,9 @@ class LocalExecutor:
         return any(process.poll() is None for process in self._processes)
 
     def interrupted(self) -> None:
-        logger.info("stopping after the current frame (repeat the request to stop at once); the same command continues the job")
+        logger.info(
+            "stopping after the current frame (repeat the request to stop at once); the same command continues the job"
+        )
         _stop(self._processes)
 
 
