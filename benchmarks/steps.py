@@ -131,7 +131,7 @@ def make_plan(job, node, steps: str, series: bool, **options):
     watch.time("film: encode", (fav.pipeline.plan.VideoPlan, "_stitched"))
     if series:
         fav.stylize.engine.FrameStylizer.prefetch_flow, fav.pipeline.delivery.prefetch = (lambda *words: None), map
-        plan.stylizer._painter = Later()
+        plan.stylizer._frames = Later()
     moments = []
     paint, publish, finish = plan.run, results.publish_bytes, plan.finalize
 

@@ -7,15 +7,15 @@ It knows nothing of video. From the bottom up:
     filesystem          the only module that touches the file system, the clock and the process table
     paths               where each file of the shared directory lies
     shared_dir          one opened directory; `marker` and `ownership` say what in it is ours
-    identity            who a node is; `membership` and `heartbeat` make it known; `failure_detector` tells who is alive
-    control             what the operator asks of a node
-    results, claims     a finished task's file; the placeholder of a task in progress; `attempts` counts failed tries
+    identity            who a node is; `membership` and `heartbeat` publish it; `failure_detector` finds dead nodes
+    control             requests of the operator to a node
+    results, claims     the file of a finished task; the placeholder of a task in progress; `attempts` counts failed tries
     recovery            removes the placeholders of dead nodes
-    jobs, protocols     a job and its state; what its tasks are
-    worker              the loop that claims tasks and runs them; `node_health`, `notify`, `retry` and `job_state` serve it
-    task_monitor        what a worker is doing, for its supervisor
-    supervisor          the process that keeps the heartbeat going and restarts the worker
+    jobs, protocols     a job and its state; what a plan of its tasks must offer
+    worker              the loop that claims tasks and runs them; `node_health`, `notify`, `retry` and `job_state` support it
+    task_monitor        the progress of a worker, for its supervisor
+    supervisor          the process that renews the heartbeat and restarts the worker
     logs, log_stream    the form of log lines; the stream that they are written to
     source_hash         which version of the program this is
-    fscheck/            checks whether a mounted directory keeps the rules that all this relies on
+    fscheck/            checks whether a mounted directory has the properties that claims and results need
 """

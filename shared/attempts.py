@@ -1,8 +1,8 @@
-"""Attempts that came to nothing, one file each, and the tasks that have used theirs up.
+"""Records of failed attempts, one file each, and the tasks that used up their attempts.
 
-A record is either a JSON file that says what went wrong, or the placeholder itself of an owner that
-vanished (its identity), or a result that did not read back (`damaged.<nonce>`). One that its node took
-back (`void.<token>.<nonce>`) does not count.
+There are three kinds of records: a JSON file with the error; the placeholder of an owner that vanished (its
+identity); a damaged result (`damaged.<nonce>`). A record that its node withdrew (`void.<token>.<nonce>`) does
+not count.
 """
 
 import json
@@ -17,17 +17,22 @@ from shared.jobs import Job
 from shared.membership import Node
 from shared.paths import Task
 
-MAX_FAILURES = 3  # attempts that raised, took their process down, hung, or left a damaged result
+MAX_FAILURES = 3  # attempts that raised, crashed their process, hung, or left a damaged result
 MAX_VANISHED_OWNERS = 10  # owners that vanished: mostly not the task's fault
-MAX_FAILED_TASKS = 50  # a job with more of them is sick as a whole
+MAX_FAILED_TASKS = 50  # a job with more failed tasks fails as a whole
 IGNORED_PREFIX = "void."
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """`why` is raised, crashed, hung, damaged or vanished; `detail` a traceback or an owner.
+    """One failed attempt.
 
-    It `counts`, unless the node `who` took it back: then the node was sick, and not the task.
+    Attributes:
+        why: raised, crashed, hung, damaged, vanished or unreadable.
+        who: the incarnation that failed, "" if unknown.
+        detail: a traceback, or the owner.
+        host: the machine of that node, "" if unknown.
+        counts: False if the node withdrew the record, because the node was at fault and not the task.
     """
 
     why: str
@@ -43,14 +48,17 @@ class Attempt:
 
 
 def nonce() -> str:
-    """What makes the name of one record."""
+    """A random part of the name of one record."""
     return secrets.token_hex(8)
 
 
 def record(node: Node, job: Job, task: Task, why: str, detail: str, nonce: str) -> None:
-    """Write down that this node's attempt failed; marks the task failed when that was the last one.
+    """Record that this node's attempt failed. Marks the task as failed if it has no attempts left.
 
-    Tried again with the same `nonce` after an error, it counts once. JobRemovedError where the job was cleaned.
+    A second call with the same `nonce` writes no second record.
+
+    Raises:
+        JobRemovedError: the job was removed.
     """
     job.flags()
     place = job.layout.attempts_of(task)
@@ -64,12 +72,12 @@ def record(node: Node, job: Job, task: Task, why: str, detail: str, nonce: str) 
 
 
 def attempts_of_task(job: Job, task: Task) -> list[Attempt]:
-    """All recorded attempts of a task that came to nothing."""
+    """All recorded failed attempts of a task."""
     return [attempt for _, attempt in _records(job, task)]
 
 
 def attempts_of_job(job: Job) -> Iterator[tuple[Task, Attempt]]:
-    """All recorded attempts of a job that came to nothing, but those of tasks that were opened anew."""
+    """All recorded failed attempts of a job, except those before a task was reopened."""
     system, place = job.share.system, job.layout.attempts
     for kind in system.list(place):
         for shard in system.list(place / kind):
@@ -78,7 +86,7 @@ def attempts_of_job(job: Job) -> Iterator[tuple[Task, Attempt]]:
 
 
 def _records(job: Job, task: Task) -> Iterator[tuple[str, Attempt]]:
-    """Names of the records of a task's attempts, and what they say."""
+    """The names of a task's records, and their content."""
     place = job.layout.attempts_of(task)
     for name in job.share.system.list(place):
         if name.startswith("damaged."):
@@ -100,10 +108,12 @@ def _records(job: Job, task: Task) -> Iterator[tuple[str, Attempt]]:
                     ),
                 )
             elif not data:  # without hard links: its owner died between making the placeholder and writing it
-                yield name, Attempt("vanished", "", "before it had said its name")
+                yield name, Attempt("vanished", "", "before it wrote its identity")
             else:
                 owner = Identity.from_bytes(data, place / name)
-                if name.partition(".")[0] == owner.token:  # else a living one's, moved by a recoverer that died then
+                if (
+                    name.partition(".")[0] == owner.token
+                ):  # else a live node's, moved by a recovering node that then died
                     yield name, Attempt("vanished", owner.incarnation, f"{owner.host}, process {owner.pid}", owner.host)
         except FileNotFoundError:
             continue
@@ -112,7 +122,7 @@ def _records(job: Job, task: Task) -> Iterator[tuple[str, Attempt]]:
 
 
 def mark_failed_if_exhausted(node: Node, job: Job, task: Task) -> bool:
-    """Mark a task that used up its attempts as failed; whether it is."""
+    """Mark a task as failed if it used up its attempts. Returns whether it is failed."""
     attempts = attempts_of_task(job, task)
     if not _used_up(attempts):
         return False
@@ -122,7 +132,7 @@ def mark_failed_if_exhausted(node: Node, job: Job, task: Task) -> bool:
         node.share.system.write_new(job.layout.failure(task), f"{last.why} on {last.who}: {last.detail}".encode())
     except FileExistsError:
         pass
-    return not _open_again(job, task)  # a node may have taken its own back meanwhile
+    return not _open_again(job, task)  # a node may have withdrawn its records meanwhile
 
 
 def _used_up(attempts: list[Attempt]) -> bool:
@@ -132,8 +142,10 @@ def _used_up(attempts: list[Attempt]) -> bool:
 
 
 def _open_again(job: Job, task: Task) -> bool:
-    """Remove the mark of a failed task that has attempts left; whether it had. After the mark was written, or a record
-    was taken back: of two nodes that do one each, at least one sees both."""
+    """Remove the mark of a failed task if it has attempts left. Returns whether it has.
+
+    A node calls this after it wrote the mark, or withdrew a record. If two nodes do one each, at least one sees both.
+    """
     if _used_up(attempts_of_task(job, task)):
         return False
     job.share.system.unlink(job.layout.failure(task))
@@ -141,7 +153,7 @@ def _open_again(job: Job, task: Task) -> bool:
 
 
 def ignore_attempts(node: Node, job: Job, task: Task) -> None:
-    """What this node failed at, in all its incarnations, is not to count: it was the node, and not the task."""
+    """Withdraw the records of this node, of all its incarnations: the node was at fault, not the task."""
     place = job.layout.attempts_of(task)
     for name, attempt in _records(job, task):
         if (
@@ -152,15 +164,15 @@ def ignore_attempts(node: Node, job: Job, task: Task) -> None:
             try:
                 node.share.system.rename(place / name, place / f"{IGNORED_PREFIX}{name}")
             except FileNotFoundError:
-                pass  # only the reply of the first try was lost; or somebody opened the task anew
+                pass  # the reply of the first try was lost; or the task was reopened
     _open_again(job, task)
 
 
 def summarize(attempts: list[Attempt]) -> str:
-    """Some attempts in one line: each cause once, and on which nodes."""
+    """Attempts in one line: each cause once, with its nodes."""
     causes: dict[str, Counter[str]] = {}
     for attempt in attempts:
-        where = f"{attempt.why} on {attempt.who or '?'}" + ("" if attempt.counts else ", found sick")
+        where = f"{attempt.why} on {attempt.who or '?'}" + ("" if attempt.counts else ", unhealthy")
         causes.setdefault(attempt.cause, Counter())[where] += 1
     return "; ".join(
         f"{cause} ({', '.join(place if times == 1 else f'{times} times {place}' for place, times in where.items())})"
@@ -169,7 +181,7 @@ def summarize(attempts: list[Attempt]) -> str:
 
 
 def why(job: Job, name: str) -> str:
-    """Why the task of that name failed, in one line."""
+    """Why the task with this name failed, in one line."""
     return f"{name}: {summarize(attempts_of_task(job, Task.from_name(name)))}"
 
 
@@ -179,7 +191,7 @@ def failed(job: Job) -> list[str]:
 
 
 def reopen(job: Job) -> int:
-    """Forget the attempts of all failed tasks, so that they are open again; how many there were."""
+    """Reopen all failed tasks. Returns how many there were."""
     names = failed(job)
     for task in map(Task.from_name, names):
         clear_attempts(job, task)
@@ -187,7 +199,7 @@ def reopen(job: Job) -> int:
 
 
 def clear_attempts(job: Job, task: Task) -> None:
-    """Let the attempts of a task count no more, and open it anew if it failed."""
+    """Discount all attempts of a task so far, and reopen it if it failed."""
     place = job.layout.attempts_of(task)
     try:
         job.share.system.rename(place, place.with_name(f"{place.name}.before.{secrets.token_hex(4)}"))

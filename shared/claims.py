@@ -1,8 +1,8 @@
 """Claims: one node's ownership of one task, made by the atomic appearance of a placeholder.
 
-A placeholder is a hard link to its owner's heartbeat file, so that one `utime` renews every claim;
-where hard links are refused it is an exclusively created file with the same content. Claims save
-work and carry no correctness: losing one costs a repeated task.
+A placeholder is a hard link to its owner's heartbeat file, so one `utime` renews every claim. Without hard
+links, it is an exclusively created file with the same content. Claims only save work: a lost claim costs a
+repeated task, never a wrong result.
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Claims:
         self.held: set[Task] = set()
 
     def claim(self, task: Task) -> Outcome:
-        """Try to become the owner. DONE where the result was published before we asked."""
+        """Try to claim a task. DONE if its result was already published."""
         system, placeholder = self.node.share.system, self.job.layout.placeholder(task)
         try:
             if self.node.share.hard_links:
@@ -47,7 +47,7 @@ class Claims:
                 if isinstance(error, FileNotFoundError):
                     self.node.check()
                     self.job.flags()
-                    # Somebody has removed the directory; the next try finds it.
+                    # Somebody removed the directory; the next try finds it again.
                     system.make_dirs(placeholder.parent, below=self.job.layout.root)
                 raise
         if results.is_done(self.job, task):  # perhaps since before we read that it was open
@@ -66,7 +66,7 @@ class Claims:
         self.held.discard(task)
 
     def abandon(self, task: Task) -> None:
-        """Give up a claim without a result, unless somebody else's placeholder lies there by now."""
+        """Give up a claim without a result. The placeholder of another owner stays."""
         self.held.discard(task)
         remove_claim(
             self.node, self.job.layout.placeholder(task), self.node.temp_path(), self.node.identity.token, keep=False
@@ -78,13 +78,13 @@ class Claims:
 
 
 def claimed(job: Job) -> dict[str, Path]:
-    """Placeholders that are there now, by the name of their task; strangers' files are none. A done task may be claimed."""
+    """The present placeholders, by the name of their task; other files are ignored. A done task may be claimed."""
     return {name: job.layout.claims / name for name in job.share.system.list(job.layout.claims) if Task.parse(name)}
 
 
 @dataclass(frozen=True)
 class Claim:
-    """Who has claimed a task. `owner` is None where it cannot be told; then `why` says the reason."""
+    """Who has claimed a task. `owner` is None if it is unknown; then `why` has the reason."""
 
     task: str
     owner: Identity | None
@@ -92,7 +92,7 @@ class Claim:
 
 
 def owner_of(share: SharedDir, placeholder: Path) -> Identity | None:
-    """Who is named in a placeholder; None where it is gone or empty, a stranger's, or of a newer version."""
+    """The owner named in a placeholder; None if it is gone, empty, not ours, or of a newer version."""
     try:
         return read_identity(share, placeholder)
     except JobQueueError:
@@ -100,7 +100,7 @@ def owner_of(share: SharedDir, placeholder: Path) -> Identity | None:
 
 
 def claims_of(job: Job) -> list[Claim]:
-    """The claims on a job's tasks with their owners, for those who look: nothing that lies there stops them."""
+    """The claims on a job's tasks with their owners, for display: an unreadable placeholder is no error."""
     found = []
     for name, path in claimed(job).items():
         try:
@@ -112,7 +112,7 @@ def claims_of(job: Job) -> list[Claim]:
 
 
 def release_all(node: Node) -> None:
-    """Withdraw whatever this node has left claimed, in any job."""
+    """Give up all claims of this node, in all jobs."""
     for job in all_jobs(node.share):
         claims = Claims(node, job)
         for name, path in claimed(job).items():
@@ -121,17 +121,26 @@ def release_all(node: Node) -> None:
 
 
 def remove_claim(node: Node, placeholder: Path, aside: Path, token: str, keep: bool) -> bool:
-    """Remove a placeholder if it carries `token`: move it aside first, then look, then decide.
+    """Remove a placeholder if it has `token`: rename it to `aside` first, then read it, then decide.
 
-    Never by inode, time or link count, and never by a look *before* the move: the name may carry
-    another owner's placeholder by then, and that one is linked back. `aside` must never have been
-    used; with `keep` it stays there as the record of an attempt. Whether one was removed.
+    Inode, time and link count prove nothing. Nor does a read *before* the rename: the name may have another
+    owner's placeholder by then. That one is linked back.
+
+    Args:
+        node: this node.
+        placeholder: the path to remove.
+        aside: a path that was never used before.
+        token: of the owner whose placeholder is to be removed.
+        keep: leave the file at `aside`, as the record of an attempt.
+
+    Returns:
+        Whether a placeholder was removed.
     """
     system = node.share.system
     try:
         system.rename(placeholder, aside)
     except FileNotFoundError:
-        if not system.exists(aside):  # or it happened, and only the reply was lost
+        if not system.exists(aside):  # else it happened, and only the reply was lost
             return False
     owner = owner_of(node.share, aside)
     if owner is None or owner.token == token:
@@ -141,6 +150,6 @@ def remove_claim(node: Node, placeholder: Path, aside: Path, token: str, keep: b
     try:
         node.share.publish_no_replace(aside, placeholder)
     except FileExistsError:
-        pass  # a third node claimed it meanwhile; the second lost its claim, and nothing else
+        pass  # a third node claimed it meanwhile: the second one loses its claim, nothing else
     system.unlink(aside)
     return False

@@ -1,4 +1,4 @@
-"""How a command of this program is typed: as the user started the program, so that a message names a command he can repeat."""
+"""How a command of this program is typed, for messages: in the form in which the user started the program."""
 
 import os
 import sys
@@ -6,11 +6,11 @@ from pathlib import Path
 
 CHECKOUT = (Path(__file__).resolve().parent.parent / "node.py").is_file()  # whether the program runs from one
 ENTRY = "FAV_ENTRY"  # environment variable: what the user typed, for the processes that this one starts
-SCRIPTS = {"node": "node.py", "check-fs": "bin/check-share"}  # of a checkout; coordinator.py has the other commands
+SCRIPTS = {"node": "node.py", "check-fs": "bin/check-share"}  # in a checkout; coordinator.py has the other commands
 
 
 def entry() -> str:
-    """What the program was started by: `fav`, `python -m fav`, or `coordinator.py`, which stands for all scripts."""
+    """How the program was started: `fav`, `python -m fav`, or `coordinator.py` for any script of a checkout."""
     path = Path(sys.argv[0])
     if path.name in ("node.py", "coordinator.py"):
         return os.environ.get(ENTRY, "coordinator.py")
@@ -22,12 +22,12 @@ def entry() -> str:
 
 
 def pass_on() -> None:
-    """Let the processes that this one starts name commands as it does itself."""
+    """Pass the form of commands on to child processes."""
     os.environ[ENTRY] = entry()
 
 
 def command(name: str) -> str:
-    """A command as the user types it: `fav status`, or `coordinator.py status`.
+    """A command as the user would type it: `fav status`, or `coordinator.py status`.
 
     Args:
         name: One of the commands of `fav`, like "status", "node" or "check-fs".

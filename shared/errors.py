@@ -1,4 +1,4 @@
-"""The root of every error that a user reads, and what the job system reports."""
+"""The root of every error that a user reads, and the errors of the job system."""
 
 import errno
 import re
@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from shared.terminal import open_streams
 
 MIN_PYTHON = (3, 11)  # of Python
-MAX_LENGTH = 4000  # letters of a message
-# Letters that show nothing, though Python calls them printable: with them two names look the same that are not.
+MAX_LENGTH = 4000  # characters of a message
+# Invisible characters that Python counts as printable: with them, two different names look the same.
 INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
-# What has a name, in words, by its type; and by the error of opening it as a regular file, without following links.
+# A directory entry in words, by its type; and by the error of opening it as a regular file without following links.
 FILE_TYPES = {
     stat.S_IFREG: "a file",
     stat.S_IFDIR: "a directory",
@@ -29,33 +29,37 @@ INSTALL = "bash install.sh, then use .venv/bin/python"
 
 
 def sanitize(text: object, most: int = 200) -> str:
-    """What somebody wrote, fit for one line of a terminal, a page or a plot: at most so many letters, each of which is seen.
+    """Make foreign text safe for one line of a terminal, a page or a plot.
 
-    Control characters, those that turn the direction of a line or have no width, and bytes that were no text become `?`.
+    Control characters, invisible characters, changes of the writing direction and undecodable bytes become `?`.
+
+    Args:
+        text: the text, or an object with one.
+        most: the number of characters that are kept.
     """
     return INVISIBLE.sub("?", "".join(letter if letter.isprintable() else "?" for letter in str(text)[:most]))
 
 
 def file_type(mode: int) -> str:
-    """What has a name, in words for a message, by its mode as `stat` tells it, or by its type alone."""
+    """A directory entry in words for a message. `mode` is that of `stat`, or the type alone."""
     return FILE_TYPES.get(stat.S_IFMT(mode), "something else")
 
 
 def missing_dependency_message(error: ImportError) -> str:
-    """In one line, that this Python lacks a library, or one does not load in it."""
+    """One line: this Python lacks a library, or cannot load one."""
     return f"{sys.executable}: a library is missing or does not load ({sanitize(error, 300)}); {INSTALL}"
 
 
 def is_own_module(error: ImportError) -> bool:
-    """Whether it is a part of this program that is missing: then something is wrong with it, and not with the machine."""
+    """Whether a module of this program is missing: then the program is broken, not the installation of its libraries."""
     return (error.name or "").partition(".")[0] in ("fav", "shared")
 
 
 @contextmanager
 def checked_imports():
-    """For a command's imports: they end it in one line with its cure where this Python is too old, or lacks a library.
+    """Context for a command's imports: exits with one line if this Python is too old or lacks a library.
 
-    Standard streams that are closed are opened first.
+    Opens closed standard streams first.
     """
     open_streams()
     wrong = None
@@ -74,9 +78,9 @@ def checked_imports():
 
 
 class UserError(Exception):
-    """The root of every error that a user reads, of the whole program.
+    """The root of every error that a user reads, in the whole program.
 
-    Its message is one line: where, what was expected, what was there, what to do. It is plain, whatever it quotes.
+    Its message is one line: where, what was expected, what was there, what to do. Quoted text is sanitized.
     """
 
     def __str__(self) -> str:
@@ -84,11 +88,11 @@ class UserError(Exception):
 
 
 class JobQueueError(UserError):
-    """The shared directory, or what lies in it, is not as it should be."""
+    """The shared directory, or a file in it, is not as it should be."""
 
 
 class OddFileError(JobQueueError):
-    """What is no regular file, or too large a one, has the place of a file. `got` says in words what it is."""
+    """A path is not a regular file, or the file is too large. `got` describes what is there."""
 
     def __init__(self, message: str, got: str):
         super().__init__(message)
@@ -96,19 +100,19 @@ class OddFileError(JobQueueError):
 
 
 class EvictedError(JobQueueError):
-    """This node's heartbeat file is gone: others took it for dead, so it has to join again."""
+    """This node's heartbeat file is gone: others considered the node dead, so it has to join again."""
 
 
 class ResultVanishedError(JobQueueError):
-    """A published input that was seen is not there any more: read the state again."""
+    """A published input that was there before is gone: the state must be read again."""
 
 
 class InputChangedError(JobQueueError):
-    """An input of the job is not what it was made for: no attempt has failed, and nobody can go on until it is put back."""
+    """An input of the job has changed. No attempt has failed, but no node can continue until the input is restored."""
 
 
 class JobRemovedError(JobQueueError):
-    """The job's directory is gone: it was cleaned while this node worked on it."""
+    """The job's directory is gone: it was removed while this node worked on it."""
 
 
 class StopRequested(JobQueueError):
@@ -116,8 +120,8 @@ class StopRequested(JobQueueError):
 
 
 class SourcesReplaced(JobQueueError):
-    """The program's sources were replaced while it ran: what it would load from now on does not go with what it has loaded."""
+    """The program's sources were replaced while it ran: modules loaded later would not fit those loaded before."""
 
 
 class NodeUnhealthyError(JobQueueError):
-    """This node fails at what is done already: a fresh process is to show whether the node is sick."""
+    """This node failed its self-test; a second test in a fresh process decides whether the node is unhealthy."""

@@ -1,7 +1,7 @@
 """Which nodes are alive.
 
-A node renews its heartbeat file by `utime`. Nobody compares that time with a clock: an owner is dead when its heartbeat
-has not *changed* for one lease of the observer's own clock.
+A node renews its heartbeat file by `utime`. That time is never compared with a clock: an owner is dead when its
+heartbeat has not *changed* for one lease on the observer's own clock.
 """
 
 import time
@@ -13,25 +13,25 @@ from shared.paths import is_incarnation
 from shared.settings import HEARTBEAT_S, POLL_S
 from shared.shared_dir import SharedDir
 
-SURE_S = 3 * HEARTBEAT_S  # of silence, after which a process that is not on this machine is believed to be gone
+SURE_S = 3 * HEARTBEAT_S  # of silence, after which a pid that this machine does not have counts as gone
 
 
 class FailureDetector:
-    """Who is silent, and for how long, by this process's own monotonic clock.
+    """Measures for how long each node has been silent, on this process's own monotonic clock.
 
-    Only gaps between two successful looks count, each at most `POLL_S`, so that an observer that
-    slept or was cut off judges nobody.
+    Only gaps between two successful polls count, each for at most `POLL_S`. So an observer that was suspended or
+    disconnected declares no node dead.
     """
 
     def __init__(self, share: SharedDir, me: Identity | None = None):
         self.share = share
         self.me = me or Identity.here()
-        self.gap = 0.0  # seconds between the last two looks, as far as they count
+        self.gap = 0.0  # seconds between the last two polls, as far as they count
         self._last_look: float | None = None
         self._last_change: dict[str, tuple[int, float]] = {}  # incarnation -> (mtime, seconds of silence)
 
     def poll(self) -> None:
-        """Look at every heartbeat once; OSError where the directory cannot be looked at."""
+        """Read every heartbeat once. Raises OSError if the directory cannot be read."""
         system = self.share.system
         now = system.monotonic()
         heard = {}
@@ -42,31 +42,34 @@ class FailureDetector:
             except OSError as error:
                 if error.errno in RETRYABLE_ERRNOS:
                     raise
-                continue  # it has left, or is no heartbeat file at all
+                continue  # the node has left, or this is no heartbeat file
             before, silence = self._last_change.get(name, (mtime, -gap))
             heard[name] = mtime, silence + gap if mtime == before else 0.0
         self._last_change = heard
         self._last_look, self.gap = now, gap
 
     def nodes(self) -> list[str]:
-        """Incarnations that have a heartbeat file, as of the last look."""
+        """Incarnations that had a heartbeat file at the last poll."""
         return list(self._last_change)
 
     def silent_for(self, incarnation: str) -> float | None:
-        """Seconds for which its heartbeat has not changed, None where it has no heartbeat file."""
+        """Seconds for which a heartbeat has not changed, None if there is no heartbeat file."""
         found = self._last_change.get(incarnation)
         return found[1] if found else None
 
     def renewed_at(self, incarnation: str) -> float | None:
-        """When its heartbeat was renewed, as of the last look: seconds since 1970 by the clock of the share. For people."""
+        """When a heartbeat was renewed, at the last poll: seconds since 1970 on the share's clock. For display only."""
         found = self._last_change.get(incarnation)
         return found[0] / 1e9 if found else None
 
     def now(self, known: Mapping[str, Identity] | None = None) -> float:
-        """Seconds since 1970 by the clock of the share, as far as that can be told without writing to it; for people.
+        """An estimate of the share's clock without writing to it, in seconds since 1970. For display only.
 
-        `known` are the nodes that have a heartbeat file, None to read these files. A node of this machine whose process lives has renewed its heartbeat some seconds ago. Where there is none, this
-        machine's clock counts, unless a heartbeat is newer.
+        A live node of this machine has renewed its heartbeat some seconds ago: then it is the newest heartbeat.
+        Otherwise it is this machine's clock, unless a heartbeat is newer.
+
+        Args:
+            known: the nodes that have a heartbeat file; None reads these files.
         """
         newest = max((mtime for mtime, _ in self._last_change.values()), default=0) / 1e9
         local = [
@@ -79,10 +82,10 @@ class FailureDetector:
         return max(newest, time.time())
 
     def process_gone(self, identity: Identity) -> bool:
-        """Whether it lived on this machine, in this boot, and its process is gone.
+        """Whether a node ran on this machine, in this boot, and its process is gone.
 
-        A machine that was copied while it ran has the name, the boot and the process table of its twin. So the process
-        table is believed only about a node that was started here for certain, or one whose heart is silent.
+        A clone of a running machine has the same host name, boot and pids. So the process table counts only for a node
+        that was certainly started here, or whose heartbeat is silent.
         """
         system = self.share.system
         return (
@@ -92,9 +95,9 @@ class FailureDetector:
         )
 
     def is_dead(self, identity: Identity, lease: float) -> bool:
-        """Whether an owner of placeholders that were listed *before* the last look is dead."""
+        """Whether an owner of placeholders that were listed *before* the last poll is dead."""
         silence = self.silent_for(identity.incarnation)
-        if silence is None:  # it has left, or joined a moment ago and the list of nodes was an old one
+        if silence is None:  # it has left; or it joined a moment ago, after the list of nodes was read
             return not (
                 identity.incarnation in self.share.system.list(self.share.layout.nodes)
                 or self.share.system.exists(self.share.layout.heartbeat(identity.incarnation))

@@ -1,7 +1,6 @@
-"""The one seam to the file system, the clock and the process table.
+"""The only access of `shared` to the file system, the clock and the process table.
 
-Everything in `shared` that touches the world goes through a `FileSystem`, and a `FileSystem` touches files through `self.os`
-alone: the `os` module, or whatever a test puts in its place. All paths are absolute.
+A `FileSystem` touches files only through `self.os`: the `os` module, or a replacement in tests. All paths are absolute.
 """
 
 import errno
@@ -29,7 +28,7 @@ RETRYABLE_ERRNOS = {
     errno.ENOLCK,
     errno.ENOTCONN,
     errno.EHOSTDOWN,
-}  # the last two: of FUSE and SMB, whose server is away
+}  # the last two: from FUSE and SMB when their server does not answer
 READ_ONLY_ERRNOS = {errno.EROFS}  # mounted read-only while nodes work
 TRANSIENT_ERRNOS = NO_SPACE_ERRNOS | RETRYABLE_ERRNOS | READ_ONLY_ERRNOS
 NO_LINKS = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
@@ -37,7 +36,7 @@ NO_LINKS = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EML
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 BOOT_CLOCK = getattr(
     time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC
-)  # goes on while the machine is suspended: a claim ages then, too
+)  # runs on while the machine is suspended, because a claim ages then, too
 SILLY_RENAME = re.compile(r"\.nfs[0-9a-f]{8,}")  # what an NFS client calls a file that was removed while it was open
 RECORD_LIMIT = 1 << 20  # no identity, manifest or attempt of ours comes near 1 MiB
 
@@ -61,10 +60,10 @@ class Removal:
 
 
 class FileSystem:
-    """The real world. Modes and group are the share's, so that colleagues can link and rename our files.
+    """Access to the real file system. Files get the share's modes and group, so that others can link and rename them.
 
     Below `root`, the shared directory, no symbolic link is followed: a link in the place of a directory is an error
-    (NotADirectoryError), and modes and groups are set on nothing but what this process has just created.
+    (NotADirectoryError). Modes and groups are set only on files that this process has just created.
     """
 
     def __init__(self, os=os):
@@ -73,7 +72,7 @@ class FileSystem:
         self.dir_mode = 0o700
         self.group: int | None = None  # None: as the file system decides
         self.root: Path | None = None  # the shared directory; None: links are followed everywhere
-        self._real: set[str] = set()  # directories below the root that were seen to be no links
+        self._real: set[str] = set()  # directories below the root that are known not to be links
 
     # ---- the clock
     def monotonic(self) -> float:
@@ -83,14 +82,14 @@ class FileSystem:
         time.sleep(seconds)
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
-        """Wait for an event, at most so long; whether it is set."""
+        """Wait for an event for at most `seconds`. Returns whether it is set."""
         return event.wait(seconds)
 
     # ---- links
     def refuse_symlink(self, directory: Path) -> None:
-        """NotADirectoryError where a directory below the root, or one above it there, is a symbolic link.
+        """Raise NotADirectoryError if a directory below the root, or one of its parents there, is a symbolic link.
 
-        A directory that was seen to be real is not looked at again before `drop_directory_cache`.
+        The answer is cached for real directories until `drop_directory_cache`.
         """
         if not self._is_below_root(directory) or os.fspath(directory) in self._real:
             return
@@ -98,24 +97,21 @@ class FileSystem:
         try:
             mode = self.os.stat(directory, follow_symlinks=False).st_mode
         except (FileNotFoundError, NotADirectoryError):
-            return  # whoever goes on with this path gets the same error
+            return  # the caller's next step on this path gets the same error
         if stat.S_ISLNK(mode):
             raise NotADirectoryError(errno.ENOTDIR, "expected a directory, got a symbolic link", os.fspath(directory))
         if stat.S_ISDIR(mode):
             self._real.add(os.fspath(directory))
 
     def drop_directory_cache(self) -> None:
-        """Look at every directory anew: one may have been replaced by a link."""
+        """Check every directory again: one may have been replaced by a link."""
         self._real = set()
 
     def _is_below_root(self, path: Path) -> bool:
         return self.root is not None and os.fspath(path).startswith(os.path.join(self.root, ""))
 
     def require_directory(self, path: Path) -> None:
-        """JobQueueError where something else than a directory has its place; it may be missing.
-
-        One that was seen to be real is not looked at again, as for `refuse_symlink`.
-        """
+        """Raise JobQueueError if the path is anything but a directory; it may be missing. Cached like `refuse_symlink`."""
         if os.fspath(path) in self._real:
             return
         try:
@@ -125,15 +121,18 @@ class FileSystem:
         if not stat.S_ISDIR(mode):
             raise JobQueueError(
                 f"{path}: expected a directory, got {file_type(mode)}; move it away, and the directory itself back (no link is "
-                f"followed here; for more room, use a shared directory on another disk)"
+                f"followed here; for more space, use a shared directory on another disk)"
             )
 
     # ---- reading
     @contextmanager
     def _open_dir(self, directory: Path):
-        """A directory, opened. An NFS client asks the server again about the names in a directory that was just
-        opened; without it, a name that was missing once stays missing for up to a minute. That holds for the
-        directory's own name as well, so it is asked for again from above."""
+        """Open a directory.
+
+        An NFS client asks the server again about names in a directory that was just opened. Otherwise a name that
+        was missing once stays missing for up to a minute. That holds for the directory's own name, too: on
+        FileNotFoundError it is opened through its parent.
+        """
         fd = self._open(directory)
         try:
             yield fd
@@ -156,8 +155,8 @@ class FileSystem:
         try:
             return self.os.open(name, flags, dir_fd=directory)
         except FileNotFoundError:
-            # NFS v3, two changes of a directory within one tick of the server: who looked between them goes on to
-            # miss the second name, until it lists the directory.
+            # NFS v3, two changes of a directory within one tick of the server: a client that looked in between does
+            # not find the second name until it lists the directory.
             if name not in self.os.listdir(directory):
                 raise
             return self.os.open(name, flags, dir_fd=directory)
@@ -189,7 +188,7 @@ class FileSystem:
 
     @contextmanager
     def _regular(self, path: Path) -> Iterator[tuple[int, os.stat_result]]:
-        """A regular file, opened to read, and what it is; JobQueueError where it is none or not for us."""
+        """Open a regular file to read, with its stat. Raises JobQueueError if it is not one, or may not be read."""
         with self._open_dir(path.parent) as directory:
             try:
                 fd = self._open_in(directory, path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -217,7 +216,7 @@ class FileSystem:
         return b"".join(parts)
 
     def exists(self, path: Path) -> bool:
-        """Whether the name is there now, asked of the server and not of a cache."""
+        """Whether the name exists now, according to the server, not a cache."""
         try:
             with self._open_dir(path.parent) as directory:
                 self.os.stat(path.name, dir_fd=directory, follow_symlinks=False)
@@ -238,7 +237,7 @@ class FileSystem:
         return [name for name in self.entries(directory) if not name.startswith(".nfs")]
 
     def mtime(self, path: Path) -> int:
-        """The modification time in ns, through a fresh open: stat alone may show one that is 10 s old."""
+        """The modification time in ns. Opens the file: over NFS, stat alone may give a time that is 10 s old."""
         self.refuse_symlink(path.parent)
         fd = self.os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
@@ -263,7 +262,7 @@ class FileSystem:
 
     # ---- writing
     def write_new(self, path: Path, data: bytes) -> None:
-        """A new file with this content, synced; on failure no file stays behind."""
+        """Create a file with this content and sync it. On failure, no file stays behind."""
         self.refuse_symlink(path.parent)
         fd = self.os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, self.file_mode)
         try:
@@ -272,7 +271,7 @@ class FileSystem:
                 view = memoryview(data)
                 while view:
                     view = view[self.os.write(fd, view) :]
-                self.os.fsync(fd)  # where a full disk shows over NFS
+                self.os.fsync(fd)  # over NFS, a full disk is reported here
             finally:
                 self.os.close(fd)
         except BaseException:
@@ -280,7 +279,7 @@ class FileSystem:
             raise
 
     def sync(self, path: Path) -> None:
-        """Make a finished private file durable and the colleagues' to link."""
+        """Sync a finished temporary file, and set its group and mode so that other users can link it."""
         self.refuse_symlink(path.parent)
         fd = self.os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
@@ -290,7 +289,7 @@ class FileSystem:
             self.os.close(fd)
 
     def append(self, path: Path, data: bytes) -> None:
-        """Add to the end of a file, which is made where it is missing. Only one process may do so at a time."""
+        """Append to a file; creates it if it is missing. Only one process may do so at a time."""
         self.refuse_symlink(path.parent)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         fd = self.os.open(path, flags, self.file_mode)
@@ -312,7 +311,7 @@ class FileSystem:
         self.os.rename(old, new)
 
     def unlink(self, path: Path) -> None:
-        """Remove a name; it is no error if it is gone."""
+        """Remove a name. A missing name is no error."""
         try:
             self.refuse_symlink(path.parent)
             self.os.unlink(path)
@@ -324,9 +323,14 @@ class FileSystem:
         self.os.utime(path)
 
     def make_dirs(self, path: Path, below: Path | None = None) -> None:
-        """The directory and its parents, with the share's mode; it is no error if it is there.
+        """Create a directory and its parents, with the share's mode. An existing one is no error.
 
-        FileNotFoundError where `below`, a directory above it, is missing: that one is not made.
+        Args:
+            path: the directory.
+            below: a parent that is not created.
+
+        Raises:
+            FileNotFoundError: `below` is missing.
         """
         if path == below:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
@@ -338,8 +342,8 @@ class FileSystem:
                 if path.parent == path:
                     raise
                 self.make_dirs(path.parent, below)
-                self.os.mkdir(path, self.dir_mode)  # no further: some directories will not have another
-        except FileExistsError:  # also after a lost reply: then it has the mode that the umask left it
+                self.os.mkdir(path, self.dir_mode)  # no third try: some directories allow no subdirectory
+        except FileExistsError:  # also after a lost reply: then the mode is the one after the umask
             self.refuse_symlink(path)
             if not stat.S_ISDIR(self.os.stat(path).st_mode):
                 raise
@@ -351,21 +355,25 @@ class FileSystem:
             self.os.close(fd)
 
     def _set_owner_mode(self, fd: int, mode: int) -> None:
-        """Give a file or directory that this process has just made to the share's group, as far as this user may."""
+        """Set mode and group of a file or directory that this process has just made, as far as this user may."""
         info = self.os.stat(fd)
         if self.group is not None and info.st_gid != self.group:
             try:
                 self.os.chown(fd, -1, self.group)
             except PermissionError:
                 pass  # not a member of it
-        if stat.S_IMODE(info.st_mode) & 0o777 != mode & 0o777:  # the umask may have taken what the group needs
+        if stat.S_IMODE(info.st_mode) & 0o777 != mode & 0o777:  # the umask may have removed permissions of the group
             self.os.chmod(fd, mode)
 
     def remove(self, path: Path, is_ours: Callable[[Path, bool], bool]) -> Removal:
-        """Remove a file, or a directory with what is in it, as far as that is ours; follows no link on the way.
+        """Remove a file, or a directory with its content, as far as it is ours. Follows no link.
 
-        `is_ours` is asked for each regular file (False) and each directory (True), a directory before what is in it.
-        Links, FIFOs and the like are never ours. A directory goes when it is empty. Others may be removing it, too.
+        Links, FIFOs and other special files are never ours. A directory is removed when it is empty. Other nodes may
+        remove it at the same time.
+
+        Args:
+            path: the file or directory.
+            is_ours: called with each path and whether it is a directory, a directory before its content.
         """
         removal = Removal()
         try:
@@ -379,7 +387,7 @@ class FileSystem:
 
     @contextmanager
     def _descended(self, directory: Path) -> Iterator[int]:
-        """A directory, opened name by name from the root on, so that none of them can become a link meanwhile."""
+        """Open a directory name by name from the root, so that none of them can become a link meanwhile."""
         if not self._is_below_root(directory):
             with self._open_dir(directory) as fd:
                 yield fd
@@ -397,7 +405,7 @@ class FileSystem:
             mode = info.st_mode
             is_directory = stat.S_ISDIR(mode)
             if stat.S_ISREG(mode) and SILLY_RENAME.fullmatch(path.name):
-                removal.failed = True  # a file that was removed while it was open: it goes when it is closed
+                removal.failed = True  # a file that was removed while open: it disappears when it is closed
             elif not (is_directory or stat.S_ISREG(mode)) or not is_ours(path, is_directory):
                 removal.foreign.append(path)
             elif is_directory:
@@ -420,11 +428,11 @@ class FileSystem:
 
     # ---- processes
     def record_node(self, token: str) -> None:
-        """Write down that the node with this token was started on this machine."""
+        """Record that the node with this token was started on this machine."""
         local.record_node(token)
 
     def started_here(self, token: str) -> bool:
-        """Whether the node with this token was started on this machine, as far as that was written down."""
+        """Whether the node with this token was started on this machine, as far as that was recorded."""
         return local.started_here(token)
 
     def process_gone(self, pid: int, start: int) -> bool:
@@ -432,7 +440,7 @@ class FileSystem:
         try:
             return process_start(pid) != start
         except (PermissionError, FileNotFoundError, ProcessLookupError):
-            pass  # where /proc hides the processes of others (hidepid), the kernel still tells of them
+            pass  # /proc may hide the processes of others (hidepid); the kernel still answers `kill`
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
@@ -448,9 +456,11 @@ def _no_file(path: Path, mode: int) -> OddFileError:
 
 
 def process_start(pid: int) -> int | None:
-    """Start time of a process in clock ticks after boot, None for a dead one that its parent has not buried.
+    """Start time of a process in clock ticks after boot, None for a zombie.
 
-    FileNotFoundError or ProcessLookupError where there is none, or it is hidden from us.
+    Raises:
+        FileNotFoundError: there is no such process, or it is hidden from this user.
+        ProcessLookupError: likewise.
     """
-    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()  # the name before it may be no text
+    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()  # the name before it may be any bytes
     return None if fields[0] in b"ZX" else int(fields[19])

@@ -12,17 +12,17 @@ from shared.shared_dir import SharedDir
 
 
 class HeartbeatThread(threading.Thread):
-    """Beats for a node in a thread of its own until `stop_event` is set; `evicted` tells that others took it for dead."""
+    """Renews a node's heartbeat until `stop_event` is set. `evicted` is set if other nodes considered the node dead."""
 
     def __init__(self, node: Node):
         super().__init__(daemon=True)
         self.node = node
         self.stop_event, self.evicted = threading.Event(), threading.Event()
-        self.last_renewal = node.share.system.monotonic()  # of the last beat that reached the share
+        self.last_renewal = node.share.system.monotonic()  # of the last renewal that reached the share
 
     @property
     def is_reachable(self) -> bool:
-        """Whether the share could be reached lately."""
+        """Whether a recent renewal reached the share."""
         return self.node.share.system.monotonic() - self.last_renewal < 3 * HEARTBEAT_S
 
     def run(self) -> None:
@@ -35,12 +35,12 @@ class HeartbeatThread(threading.Thread):
                 self.evicted.set()
                 return
             except OSError:
-                pass  # the server stumbles; the next beat comes soon
+                pass  # a temporary error of the server; the next renewal comes soon
 
 
 @contextmanager
 def temporary_member(share: SharedDir, about: str = "") -> Iterator[Node]:
-    """A node for the time of one errand: joined, its heart beating, and gone afterwards."""
+    """A node for one short action: it joins, has a heartbeat, and leaves afterwards."""
     node = Node(share, Identity.here(about))
     heartbeat = HeartbeatThread(node)
     try:

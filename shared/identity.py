@@ -21,7 +21,7 @@ DECODE_ERRORS = (
     AttributeError,
     ArithmeticError,
     RecursionError,
-)  # what strangers' JSON leads to
+)  # what decoding foreign JSON can raise
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,11 @@ class Identity:
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,80}", identity.incarnation) or not re.fullmatch(
             r"[0-9a-f]{32}", identity.token
         ):
-            raise JobQueueError(f"{where}: expected the identity of a node, got a name that no node gives itself")
+            raise JobQueueError(f"{where}: expected the identity of a node, got a name that no node has")
         if not all(
             text == sanitize(text, 1000) for text in (identity.host, identity.boot, identity.pid_ns, identity.about)
         ):
-            raise JobQueueError(f"{where}: expected the identity of a node, got one with words that no terminal shows")
+            raise JobQueueError(f"{where}: expected the identity of a node, got one with unprintable text")
         return identity
 
     def same_boot(self, other: "Identity") -> bool:
@@ -85,7 +85,7 @@ class Identity:
 
 
 def node_key(incarnation: str) -> str:
-    """What all incarnations of one `node.py` have in common: its host and process id."""
+    """The part that all incarnations of one `node.py` share: its host and process id."""
     return incarnation.rpartition("-")[0]
 
 
@@ -111,7 +111,7 @@ def _link(path: str) -> str:
 
 
 def read_identity(share: SharedDir, path: Path) -> Identity | None:
-    """Who is named in a heartbeat file or placeholder; None where the file is gone or still empty."""
+    """Read a heartbeat file or a placeholder. None if the file is gone or still empty."""
     try:
         data = share.system.read(path, limit=4096)
     except FileNotFoundError:
@@ -122,8 +122,10 @@ def read_identity(share: SharedDir, path: Path) -> Identity | None:
 
 
 def find_identity(share: SharedDir, name: str) -> Identity | None:
-    """Who has the heartbeat file of that name; None where it is gone, empty, or a stranger's: one that has another name
-    inside, or does not read. OSError as for `read_identity`."""
+    """Read the heartbeat file with that name. OSError as for `read_identity`.
+
+    None if it is gone, empty, unreadable, or has another name inside: then this program did not make it.
+    """
     try:
         identity = read_identity(share, share.layout.heartbeat(name))
     except JobQueueError:
@@ -132,7 +134,7 @@ def find_identity(share: SharedDir, name: str) -> Identity | None:
 
 
 def identities(share: SharedDir) -> dict[str, Identity]:
-    """The nodes that have a heartbeat file, by incarnation; strangers' files are left out."""
+    """The nodes that have a heartbeat file, by incarnation. Other files are ignored."""
     found = {}
     for name in filter(is_incarnation, share.system.list(share.layout.nodes)):
         try:

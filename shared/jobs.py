@@ -21,14 +21,20 @@ from shared.source_hash import version
 
 NAME_LOOKUP_TRIES = 15
 REMOVAL_TRIES = 3
-TERMINAL_FLAGS = frozenset({"finished", "cancelled"})  # marks of a job that nothing more is to be done for
+TERMINAL_FLAGS = frozenset({"finished", "cancelled"})  # flags of a job without further work
 FLAGS = TERMINAL_FLAGS | {"paused", "priority"}
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a job is. `spec` belongs to the bridge that knows what its tasks do; `sources` is the version of the sources that
-    made it, empty where that is not known."""
+    """What a job is.
+
+    Attributes:
+        id: its name and twelve random hexadecimal digits.
+        spec: its options; only `fav/pipeline` reads them.
+        lease: seconds of silence after which its nodes count as dead.
+        sources: the version of the sources that created it, "" if unknown.
+    """
 
     id: str
     name: str
@@ -78,30 +84,30 @@ class Job:
         return self.manifest.name
 
     def flags(self) -> set[str]:
-        """The marks set on the job. JobRemovedError where it was cleaned, or its files were removed by hand."""
+        """The flags that are set. Raises JobRemovedError if the job, or its files, were removed."""
         names = set(self.share.system.list(self.layout.root))
         if "job.json" not in names:
             self.share.check()
             self.share.system.require_directory(self.layout.root)
             if _may_be_named(self.share, self.name, self.manifest.id):
                 raise JobRemovedError(f"{self.name}: its files are gone; {command('clean')} removes the name, too")
-            raise JobRemovedError(f"job {self.name} was removed while it was being worked on")
+            raise JobRemovedError(f"job {self.name} was removed while nodes worked on it")
         return names & FLAGS
 
     def check_directories(self) -> None:
-        """JobQueueError where something else than a directory has the place of one of the job's."""
+        """Raise JobQueueError if something else is in the place of one of the job's directories."""
         for directory in (self.layout.root, *self.layout.subdirectories()):
             self.share.system.require_directory(directory)
 
     @property
     def source_mismatch(self) -> str | None:
-        """In words, that other sources of this program made the job than run here; None where they are the same or unknown."""
+        """A sentence if another version of this program created the job; None if it is the same, or unknown."""
         if self.manifest.sources in ("", version()):
             return None
         return f"made by another version of this program: expected {self.manifest.sources}, got {version()}"
 
     def set_flag(self, node: Node, mark: str, word: str = "") -> None:
-        """Set a mark, with a word for who reads it; the first word stays."""
+        """Set a flag, with a text for people. If it is already set, its text stays."""
         draft = node.temp_path()
         self.share.system.write_new(draft, word.encode())
         try:
@@ -112,48 +118,49 @@ class Job:
             self.share.system.unlink(draft)
 
     def flag_text(self, mark: str) -> str | None:
-        """The word that a mark was set with, None where it is not set."""
+        """The text of a flag, None if it is not set."""
         try:
             return sanitize(self.share.system.read(self.layout.flag(mark)).decode(errors="replace"), 1000)
         except FileNotFoundError:
             return None
 
     def clear_flag(self, mark: str) -> None:
-        """Take a mark away. Nodes that look afterwards take the job on again, if nothing else keeps them from it.
+        """Clear a flag. Nodes that poll afterwards serve the job again, unless another flag prevents it.
 
-        JobQueueError where a stranger's directory has its name.
+        Raises:
+            JobQueueError: the flag is a directory that this program did not make.
         """
         path = self.layout.flag(mark)
         try:
             self.share.system.unlink(path)
         except (IsADirectoryError, PermissionError) as error:
             raise JobQueueError(
-                f"{path}: expected a mark of the job that can be taken away ({error.strerror}); move it away"
+                f"{path}: expected a flag of the job that can be removed ({error.strerror}); move it away"
             ) from None
 
     def priority(self, flags: set[str]) -> int:
-        """Which jobs nodes serve first: those of the largest number. 0 where nobody said anything (of these marks), or nonsense."""
+        """The job's priority, given its flags; nodes serve the largest first. 0 if it is not set, or not a number."""
         word = self.flag_text("priority") if "priority" in flags else None
         return int(word) if word and re.fullmatch(r"-?[0-9]{1,3}", word) else 0
 
     def prioritize(self, node: Node, priority: int) -> None:
-        """Say which priority it has from now on, -999 to 999."""
+        """Set the priority, -999 to 999."""
         self.clear_flag("priority")
         self.set_flag(node, "priority", str(priority))
 
 
 def job_name(*parts: str) -> str:
-    """A job's name made of the stems of what it is about; whatever a file may be called, the name is tame."""
+    """Build a valid job name from file stems, whatever characters these have."""
     return "--".join(_short(tame(part).strip("._-")) or "x" for part in parts)
 
 
 def _short(text: str) -> str:
-    """As many letters as 60 bytes have, and no half of one."""
+    """The text cut to 60 bytes, at a character boundary."""
     return text.encode()[:60].decode(errors="ignore").strip("._-")
 
 
 def find_job(share: SharedDir, name: str) -> Job | None:
-    """The job of that name, None where there is none."""
+    """The job with that name, None if there is none."""
     if not is_name(name):
         raise JobQueueError(f"job name: expected {NAMED}, got {sanitize(repr(name))}")
     path = share.layout.named_manifest(name)
@@ -165,9 +172,7 @@ def find_job(share: SharedDir, name: str) -> Job | None:
         raise JobQueueError(
             f"{path.parent}: expected a directory with a job's manifest, got no directory; move it away"
         ) from None
-    if manifest.name != name or not manifest.id.startswith(
-        f"{name}."
-    ):  # a copy: who cleans it would remove another job
+    if manifest.name != name or not manifest.id.startswith(f"{name}."):  # a copy: cleaning it would remove another job
         raise JobQueueError(
             f"{path}: expected the manifest of job {name}, got that of {manifest.name} ({manifest.id}); move it away"
         )
@@ -175,7 +180,7 @@ def find_job(share: SharedDir, name: str) -> Job | None:
 
 
 def all_jobs(share: SharedDir, warn: Callable[[str], None] = lambda line: None) -> list[Job]:
-    """Every job, by name; one that cannot be read is complained of and left out."""
+    """All jobs, sorted by name. A job that cannot be read is reported through `warn` and left out."""
     jobs = []
     for name in share.system.list(share.layout.by_name):
         try:
@@ -184,7 +189,7 @@ def all_jobs(share: SharedDir, warn: Callable[[str], None] = lambda line: None) 
                 jobs.append(job)
         except OSError as error:
             if error.errno in RETRYABLE_ERRNOS:
-                raise  # the jobs are there, they only could not be read just now
+                raise  # a temporary error: the jobs exist
             warn(str(error))
         except JobQueueError as error:
             warn(str(error))
@@ -192,18 +197,25 @@ def all_jobs(share: SharedDir, warn: Callable[[str], None] = lambda line: None) 
 
 
 def create_job(node: Node, name: str, lease: float, fill: Callable[[JobPaths], dict]) -> tuple[Job, bool]:
-    """Create the job, or join the one that another node created a moment before.
+    """Create a job, or join the one that another node created a moment before.
 
-    `fill` puts the inputs into the new job's directory and returns the spec; its work is thrown away
-    where another node was faster. Returns the job, and whether it is ours.
+    Args:
+        node: this node.
+        name: of the job.
+        lease: seconds of silence after which the job's nodes count as dead.
+        fill: puts the inputs into the new job's directory and returns the spec. Its work is discarded if another node
+            was faster.
+
+    Returns:
+        The job, and whether this node created it.
     """
     share = node.share
     job_id = f"{name}.{secrets.token_hex(6)}"
     layout = share.layout.job(job_id)
     try:
         _begin(node, layout)
-        for room in layout.subdirectories():
-            share.system.make_dirs(room)
+        for directory in layout.subdirectories():
+            share.system.make_dirs(directory)
         manifest = Manifest(job_id, name, fill(layout), lease, sources=version())
         draft = node.temp_path()
         share.system.write_new(draft, manifest.to_bytes())
@@ -212,7 +224,7 @@ def create_job(node: Node, name: str, lease: float, fill: Callable[[JobPaths], d
             _take_name(node, manifest)
         except OSError as error:
             taken = error.errno in (errno.EEXIST, errno.ENOTEMPTY)
-            found = _find_taken(share, name) if taken else find_job(share, name)  # ours, if only the reply was lost
+            found = _find_taken(share, name) if taken else find_job(share, name)  # ours, if the reply was lost
             if found is None:
                 raise
             if found.manifest.id != job_id:
@@ -229,7 +241,7 @@ def create_job(node: Node, name: str, lease: float, fill: Callable[[JobPaths], d
 
 
 def _find_taken(share: SharedDir, name: str) -> Job:
-    """The job that has taken a name, also where this machine's view of the directory is some seconds old."""
+    """The job that has taken a name. Waits, because this machine's view of the directory may be seconds old."""
     for _ in range(NAME_LOOKUP_TRIES):
         found = find_job(share, name)
         if found is not None:
@@ -245,13 +257,13 @@ def _may_be_named(share: SharedDir, name: str, job_id: str) -> bool:
         found = find_job(share, name)
         return found is not None and found.manifest.id == job_id
     except JobQueueError:
-        return False  # the name carries something else
+        return False  # the name belongs to something else
     except OSError:
-        return True  # then it stays; recovery removes what has no name
+        return True  # then the job's files stay; recovery removes them if they have no name
 
 
 def _begin(node: Node, layout: JobPaths) -> None:
-    """Make a job's directory, with the record of its creator in it from the first moment on."""
+    """Make a job's directory. It appears with the record of its creator in it."""
     system, draft = node.share.system, node.temp_path()
     system.make_dirs(draft)
     system.write_new(draft / layout.creator.name, node.identity.incarnation.encode())
@@ -261,19 +273,22 @@ def _begin(node: Node, layout: JobPaths) -> None:
 
 
 def _check_alive(node: Node, name: str) -> None:
-    """JobQueueError where others took this node for dead and swept what it was making."""
+    """Raise JobQueueError if others considered this node dead and removed the files that it was making."""
     try:
         node.check()
     except EvictedError:
         raise JobQueueError(
-            f"{name}: this machine stood still for longer than a lease while the job was made; the same line again "
-            f"makes it"
+            f"{name}: this machine was suspended or disconnected for longer than a lease while it created the job; "
+            f"run the same command again"
         ) from None
 
 
 def _take_name(node: Node, manifest: Manifest) -> None:
-    """Give the job its name: a directory with the manifest in it, renamed. That is one step also where hard links are
-    not known, and never over another job's, since only an empty directory is ever replaced."""
+    """Give the job its name: rename a directory with the manifest in it.
+
+    That is one atomic step, also without hard links. It never replaces another job's name, because a rename replaces
+    only an empty directory.
+    """
     system, draft = node.share.system, node.temp_path()
     system.make_dirs(draft)
     system.write_new(draft / "job.json", manifest.to_bytes())
@@ -281,7 +296,7 @@ def _take_name(node: Node, manifest: Manifest) -> None:
 
 
 def _move(system: FileSystem, draft: Path, final: Path) -> None:
-    """Rename to a name that nobody else has."""
+    """Rename to a name that no other node uses."""
     try:
         system.rename(draft, final)
     except FileNotFoundError:
@@ -292,12 +307,15 @@ def _move(system: FileSystem, draft: Path, final: Path) -> None:
 def remove_job(node: Node, job: Job) -> Removal:
     """Remove the job's name first, then its files; nodes that still work on it find it gone.
 
-    The node need not have joined: on a full disk, for which this is the cure, it could not.
+    The node need not have joined: on a full disk it could not, and removing a job is the cure for that.
+
+    Returns:
+        Files that this program did not make. They stay.
     """
     share, layout = node.share, job.layout
     share.system.require_directory(layout.root)
     try:
-        share.system.write_new(layout.creator, node.identity.incarnation.encode())  # if we die without the name
+        share.system.write_new(layout.creator, node.identity.incarnation.encode())  # if this node dies after the name
     except OSError:
         pass
     name, manifest = share.layout.name(job.name), share.layout.named_manifest(job.name)
@@ -312,7 +330,7 @@ def remove_job(node: Node, job: Job) -> Removal:
 
 
 def _remove_quietly(node: Node, layout: JobPaths) -> None:
-    """Where it fails, recovery removes the directory once its creator has left."""
+    """Remove a job's files. If that fails, recovery removes them after the creator has left."""
     try:
         remove_job_files(node.share, layout, node.identity.incarnation)
     except OSError:
@@ -320,7 +338,7 @@ def _remove_quietly(node: Node, layout: JobPaths) -> None:
 
 
 def is_ended(job: Job) -> bool:
-    """Whether nothing more is to be done for it, as far as the share says now."""
+    """Whether a job is finished, cancelled or removed, according to the share now."""
     try:
         return bool(job.flags() & TERMINAL_FLAGS)
     except (JobRemovedError, OSError) as error:

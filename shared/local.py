@@ -1,6 +1,6 @@
-"""Places of this user on this machine, for what is of use here only; and which nodes were started here.
+"""Directories of this user on this machine, for lock files, and for the record of the nodes that were started here.
 
-Nothing that must be right rests on them: where there is no such place, work goes on without.
+Correctness does not depend on them: without such a directory, nodes work, too.
 """
 
 import os
@@ -12,22 +12,22 @@ from pathlib import Path
 
 from shared.mount import mount_of
 
-NODES = "fav-nodes"  # tokens of the nodes that were started here, a line each
-MAX_BYTES = 1 << 17  # of that file; then the older part is forgotten
+NODES = "fav-nodes"  # tokens of the nodes that were started here, one per line
+MAX_BYTES = 1 << 17  # of that file; beyond it the older part is removed
 SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def lock_file(name: str) -> Path | None:
-    """Where to lock something among this user's processes on this machine; None where there is no place for it."""
+    """The path of a lock file for this user's processes on this machine; None if there is no directory for it."""
     place = next(_places(make=True), None)
     return place / f"fav-{name}.lock" if place else None
 
 
 def record_node(token: str) -> None:
-    """Write down that the node with this token was started on this machine."""
+    """Record that the node with this token was started on this machine."""
     for place in _places(make=True):
         mount = mount_of(place)
-        if mount is None or not mount.local:  # other machines would read it as theirs
+        if mount is None or not mount.local:  # other machines would read it as their own
             continue
         with suppress(OSError):
             fd = os.open(place / NODES, os.O_RDWR | os.O_CREAT | os.O_APPEND | SAFE, 0o600)
@@ -41,7 +41,7 @@ def record_node(token: str) -> None:
 
 
 def started_here(token: str) -> bool:
-    """Whether the node with this token was started on this machine, as far as that was written down."""
+    """Whether the node with this token was started on this machine, as far as that was recorded."""
     for place in _places(make=False):
         with suppress(OSError):
             fd = os.open(place / NODES, os.O_RDONLY | SAFE)
@@ -52,23 +52,23 @@ def started_here(token: str) -> bool:
 
 
 def _places(make: bool) -> Iterator[Path]:
-    """Directories that nobody else can write to: the system's own for that, and one beside the temporary files."""
+    """Directories that no other user can write to: the system's runtime directory, and one among the temporary files."""
     given = os.environ.get("XDG_RUNTIME_DIR")
     if given and os.path.isabs(given) and _is_ours(Path(given)):
         yield Path(given)
-    with suppress(OSError):  # no directory for temporary files can be written to
+    with suppress(OSError):  # there may be no writable directory for temporary files
         place = Path(tempfile.gettempdir(), f"fav-{os.getuid()}")
         if make:
             with suppress(FileExistsError):
                 place.mkdir(mode=0o700)
-        if _is_ours(place):  # anybody may have put anything there under this name
+        if _is_ours(place):  # another user may have made something with this name
             yield place
 
 
 def _is_ours(place: Path) -> bool:
     try:
         info = os.lstat(place)
-    except (OSError, ValueError):  # not there; a name that is none
+    except (OSError, ValueError):  # missing; or not a valid path
         return False
     return stat.S_ISDIR(info.st_mode) and info.st_uid == os.getuid() and not info.st_mode & 0o077
 

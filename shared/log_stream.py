@@ -1,4 +1,4 @@
-"""The stream that a log is written to: a terminal, a pipe or a file that may be full, away or gone while work goes on."""
+"""The stream of a log: a terminal, a pipe or a file. It may become full, unreachable or closed while work continues."""
 
 import os
 import sys
@@ -7,24 +7,24 @@ from collections import deque
 
 from shared.terminal import drop, nobody_reads
 
-MOST_LINES = 10_000  # that wait for room; beyond them the oldest are lost
-AGAIN_S = 2.0  # after which a stream that took nothing is tried again
+MAX_LINES = 10_000  # that wait to be written; beyond them the oldest are dropped
+RETRY_S = 2.0  # after which a stream that accepted nothing is tried again
 
 
 class LogStream:
-    """Writes to a standard stream and never raises: what finds no room waits for the next try, and keeps its order.
+    """Writes to a standard stream and never raises. Lines that cannot be written wait in order for the next try.
 
-    Where nobody reads any more (the end of a pipe is closed, a terminal is gone), lines lead to nowhere.
+    Without a reader (a closed pipe, a closed terminal), lines are discarded.
 
     Args:
-        name: `stdout` or `stderr`; what `sys` has by that name when a line is written.
-        background: write from a thread, so that a stream which blocks (a pipe that nobody reads, Ctrl-S) holds nobody up.
+        name: `stdout` or `stderr`; looked up in `sys` whenever a line is written.
+        background: write from a thread, so that a stream that blocks (a pipe without reader, Ctrl-S) blocks no caller.
     """
 
     def __init__(self, name: str = "stdout", background: bool = False):
         self.name = name
         self._lines: deque[bytes] = deque()
-        self._torn = False  # whether the first line was written in part
+        self._is_partial = False  # whether the first line was partly written
         self._changed = threading.Condition()
         self._writing = threading.Lock()
         self._closing = False
@@ -35,7 +35,7 @@ class LogStream:
     @property
     def _stream(self):
         stream = getattr(sys, self.name)
-        return getattr(stream, "rich_proxied_file", stream)  # while rich shows progress: what it stands before
+        return getattr(stream, "rich_proxied_file", stream)  # while rich shows progress: the stream behind its proxy
 
     @property
     def encoding(self) -> str:
@@ -51,24 +51,24 @@ class LogStream:
         return self._stream.fileno()
 
     def write(self, text: str) -> int:
-        """Take a text, which `flush` or the thread writes."""
+        """Queue a text; `flush` or the thread writes it."""
         if not text:
             return 0
         with self._changed:
             self._lines.append(text.encode(self.encoding, "backslashreplace"))
-            if len(self._lines) > MOST_LINES:
-                del self._lines[self._torn]  # never the one that is written in part
+            if len(self._lines) > MAX_LINES:
+                del self._lines[self._is_partial]  # never the partly written line
             self._changed.notify()
         return len(text)
 
     def flush(self) -> None:
-        """Write what was taken, as far as the stream takes it."""
+        """Write the queue, as far as the stream accepts it."""
         if self._thread is None:
             with self._writing:
                 self._write_all()
 
     def close(self, patience: float = 2.0) -> None:
-        """Write what is left, for at most `patience` seconds."""
+        """Write the rest, for at most `patience` seconds."""
         if self._thread is None:
             self.flush()
             return
@@ -85,28 +85,28 @@ class LogStream:
             if not self._write_all():
                 with self._changed:
                     if not self._closing:
-                        self._changed.wait(AGAIN_S)
+                        self._changed.wait(RETRY_S)
             with self._changed:
                 if self._closing:
                     break
         self._write_all()
 
     def _write_all(self) -> bool:
-        """Write all lines; whether none is left."""
+        """Write all lines. Returns whether the queue is empty."""
         while self._lines:
             line = self._lines[0]
             try:
                 written = _put(self._stream, line)
             except OSError as error:
                 if not nobody_reads(error, self._stream):
-                    return False  # no room, or a server that is away: both pass
+                    return False  # a full disk or an unreachable server: both are temporary
                 drop(self._stream)
                 written = len(line)
             except (ValueError, AttributeError):
                 written = len(line)  # the stream was closed, or there is none
             with self._changed:
-                self._torn = written < len(line)
-                if self._torn:
+                self._is_partial = written < len(line)
+                if self._is_partial:
                     self._lines[0] = line[written:]
                 else:
                     self._lines.popleft()
@@ -114,15 +114,15 @@ class LogStream:
 
 
 def _put(stream, data: bytes) -> int:
-    """Write to a stream, past its buffer where it is a file: what a full disk did not take must not stay there.
+    """Write to a stream, without its buffer if it is a file: bytes that a full disk refused must not stay in it.
 
     Returns:
-        How many bytes were written.
+        The number of bytes written.
     """
     stream.flush()
     try:
         fd = stream.fileno()
-    except (OSError, ValueError, AttributeError):  # a stand-in for a stream, in memory
+    except (OSError, ValueError, AttributeError):  # a stream in memory
         stream.write(data.decode(stream.encoding or "utf-8", "replace"))
         stream.flush()
         return len(data)

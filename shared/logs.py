@@ -1,7 +1,7 @@
-"""Log lines: what each tells beside its message, how it is written as text or as JSON, and how it is read again.
+"""Log lines: their fields, their text and JSON formats, and a parser for both.
 
-Modules log through `logging.getLogger(__name__)`. What a line tells of its node, job and task is set once, by `set_defaults` and
-`log_context`. Text that somebody else may have written becomes plain in the formatters, and nowhere else.
+Modules log through `logging.getLogger(__name__)`. `set_defaults` and `log_context` set the fields node, job and task.
+Only the formatters sanitize foreign text.
 """
 
 import json
@@ -17,11 +17,9 @@ from datetime import datetime
 
 from shared.errors import MAX_LENGTH, sanitize
 
-LOG_HEAD = (
-    "the log of a node of fav"  # the first line of a file in the share's `logs`: what begins otherwise is another's
-)
-STARTED = "started: "  # how the first record of a process begins
-LOGGERS = ("fav", "shared")  # the roots of this program's loggers; those of libraries tell warnings only, with -v
+LOG_HEAD = "the log of a node of fav"  # the first line of our files in the share's `logs`; other files are not ours
+STARTED = "started: "  # the beginning of a process's first record
+LOGGERS = ("fav", "shared")  # the roots of this program's loggers; of libraries, only warnings are shown, with -v
 FIELDS = ("node", "job", "task")
 NONE = "-"  # in text, a field without a value
 
@@ -31,7 +29,7 @@ _TEXT = re.compile(
 )
 _CLOCK = re.compile(
     r"\d\d:\d\d:\d\d (?P<message>.*)"
-)  # as versions before this one wrote, and the shell that keeps a node
+)  # the format of older versions, and of the shell script that watches a node
 _LEVELS = {name.lower(): number for name, number in logging.getLevelNamesMapping().items()}
 
 _context: ContextVar[dict[str, str]] = ContextVar("log_context", default={})  # noqa: B039  (it is never changed)
@@ -40,7 +38,7 @@ _attached: list[logging.Handler] = []  # by `logging_to`
 
 
 def set_defaults(**fields: str | None) -> None:
-    """Let every line of this process tell these fields (`node`, `job`, `task`), where its context tells no others."""
+    """Set default fields (`node`, `job`, `task`) for all log lines of this process; a `log_context` overrides them."""
     _defaults.update(fields)
 
 
@@ -52,7 +50,7 @@ def is_log_of(head: bytes, job: str) -> bool:
 
 @contextmanager
 def log_context(**fields: str) -> Iterator[None]:
-    """Let lines tell these fields (`job`, `task`, `node`) as long as the context lasts, in this thread."""
+    """Set fields (`job`, `task`, `node`) of the log lines of this thread inside the context."""
     token = _context.set({**_context.get(), **fields})
     try:
         yield
@@ -61,7 +59,7 @@ def log_context(**fields: str) -> Iterator[None]:
 
 
 class ContextFilter(logging.Filter):
-    """Gives each record the fields `node`, `job` and `task`; None where there is none. Those that it has already stay."""
+    """Adds the fields `node`, `job` and `task` to each record, None if unknown. Existing values stay."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         known = _context.get()
@@ -72,24 +70,24 @@ class ContextFilter(logging.Filter):
 
 
 def set_level(level: int) -> None:
-    """Set from which level on this program's loggers tell what they do."""
+    """Set the level of this program's loggers."""
     for name in LOGGERS:
         logging.getLogger(name).setLevel(level)
 
 
 def message_of(record: logging.LogRecord) -> str:
-    """The message of a record, plain, in one line."""
+    """The sanitized message of a record, in one line."""
     return sanitize(record.getMessage(), MAX_LENGTH)
 
 
 def traceback_of(record: logging.LogRecord) -> list[str]:
-    """The traceback of a record, plain, line by line; empty where there is none."""
+    """The sanitized lines of a record's traceback; empty if there is none."""
     text = record.exc_text or ("".join(traceback.format_exception(*record.exc_info)) if record.exc_info else "")
     return [sanitize(line, MAX_LENGTH) for line in text.splitlines()]
 
 
 def with_traceback(line: str, record: logging.LogRecord) -> str:
-    """A line with the record's traceback below it, indented: so no line of it looks like one of the log."""
+    """A line with the record's traceback below it. The indent distinguishes the traceback from log lines."""
     return "\n".join((line, *(f"    {one}" for one in traceback_of(record))))
 
 
@@ -98,7 +96,7 @@ def _time_of(record: logging.LogRecord, precision: str) -> str:
 
 
 class TextFormatter(logging.Formatter):
-    """One line for files: time with its distance from UTC, level, node, job, task, message; `-` for a field without a value."""
+    """One line for files: time with UTC offset, level, node, job, task, message. `-` is a field without a value."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields = (re.sub(r"\s", "_", sanitize(getattr(record, name, None) or NONE)) for name in FIELDS)
@@ -107,9 +105,9 @@ class TextFormatter(logging.Formatter):
 
 
 class JSONFormatter(logging.Formatter):
-    """One JSON object a line: `time`, `level`, `logger`, `node`, `job`, `task`, `message`, and `traceback` where there is one.
+    """One JSON object per line: `time`, `level`, `logger`, `node`, `job`, `task`, `message`, and `traceback` if any.
 
-    What a record has as `facts` (a dictionary) follows. docs/reference/logging.md describes the fields.
+    The entries of a record's `facts` (a dictionary) follow. docs/reference/logging.md describes the fields.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -131,11 +129,11 @@ def _plain_or_none(value: object) -> object:
 
 
 class LineHandler(logging.StreamHandler):
-    """Writes records, each with its context, to a stream. Nothing that goes wrong there reaches who logs.
+    """Writes records with their fields to a stream. Errors of the stream never reach the caller of the logger.
 
     Args:
         stream: a text stream.
-        formatter: of the lines.
+        formatter: the format of the lines.
     """
 
     def __init__(self, stream, formatter: logging.Formatter):
@@ -144,21 +142,20 @@ class LineHandler(logging.StreamHandler):
         self.addFilter(ContextFilter())
 
     def handleError(self, record: logging.LogRecord) -> None:
-        pass  # a log that cannot be written to stops no work, and prints nothing
+        pass  # a log that cannot be written stops no work and prints nothing
 
 
 def is_for_people(record: logging.LogRecord) -> bool:
-    """Whether a record is shown: one of this program; of a library only with -v, since nobody here can act on it."""
+    """Whether a record is shown: those of this program always; those of libraries only with -v."""
     own = record.name.partition(".")[0] in LOGGERS
     return own or logging.getLogger(LOGGERS[0]).isEnabledFor(logging.DEBUG)
 
 
 @contextmanager
 def logging_to(handler: logging.Handler, level: int) -> Iterator[None]:
-    """Have this program's records from `level` on, and with DEBUG warnings of libraries, go to `handler` alone; afterwards
-    as before.
+    """Send this program's records to `handler` alone inside the context.
 
-    Handlers that others have added (as a test does) stay.
+    It gets records from `level` on, and with DEBUG the warnings of libraries. Handlers that other code has added stay.
     """
     root, loggers = logging.getLogger(), [logging.getLogger(name) for name in LOGGERS]
     before = [logger.level for logger in loggers]
@@ -183,7 +180,7 @@ def logging_to(handler: logging.Handler, level: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class LogLine:
-    """A line of a log as its readers see it. The message is as it was read: not plain."""
+    """A parsed line of a log. The message is not sanitized."""
 
     message: str
     level: int = logging.INFO
@@ -193,7 +190,7 @@ class LogLine:
 
 
 def parse(line: str) -> LogLine:
-    """Read a line of a log, in whichever form; one of no form is a message."""
+    """Parse a log line of any format. A line of no known format becomes the message."""
     if line.startswith("{"):
         return _parse_json(line)
     if found := _TEXT.fullmatch(line):
@@ -210,18 +207,18 @@ def _parse_json(line: str) -> LogLine:
         fields = {name: None if found.get(name) is None else str(found[name]) for name in FIELDS}
         return LogLine(str(found["message"]), level, **fields)
     except (ValueError, KeyError, TypeError, RecursionError):
-        return LogLine(line)  # it is none of ours
+        return LogLine(line)  # not a line of ours
 
 
 def log_start(program: str, version: str, host: str, pid: int, job: str | None) -> logging.LogRecord:
-    """The first record of a process: what it is, and of which version. It goes to a handler whatever the level is.
+    """The first record of a process: the program, its version, the host and the command. Handlers show it at any level.
 
     Args:
-        program: name and version of the program, in words.
-        version: digits that differ where any source does.
+        program: name and version of the program.
+        version: digits that differ if any source file differs.
         host: name of this machine.
         pid: of this process.
-        job: name of the job, where there is one.
+        job: name of the job, if there is one.
     """
     words = f"{program} (sources {version}) on {host}, pid {pid}{f', job {job}' if job else ''}: {' '.join(sys.argv)}"
     record = logging.LogRecord("shared.logs", logging.INFO, __file__, 0, f"{STARTED}%s", (words,), None)

@@ -1,7 +1,7 @@
 """The marker: a small file that makes a directory a shared directory of this program.
 
-A directory becomes one only if none of our names exist in it, so that nobody's own `jobs` or `tmp` is taken for
-ours. A shared directory whose marker was removed is recognized by what lies in its subdirectories.
+A directory becomes one only if none of our names exist in it, so that a user's own `jobs` or `tmp` is not mistaken
+for ours. A shared directory whose marker was removed is recognized by the content of its subdirectories.
 """
 
 import json
@@ -13,22 +13,22 @@ from pathlib import Path
 
 from shared.errors import JobQueueError, OddFileError, sanitize
 from shared.filesystem import NO_LINKS, FileSystem
-from shared.paths import SharedDirPaths, is_id, is_incarnation, is_name, is_notice, is_order, is_temporary
+from shared.paths import SharedDirPaths, is_id, is_incarnation, is_name, is_notice, is_request, is_temporary
 from shared.source_hash import version
 
 FORMAT = 2  # 1: other names of the subdirectories and of some options
 OLD_NAMES = {"names", "private", "bell", "jobs"}  # subdirectories of a shared directory of format 1
 LIMIT = 4096  # bytes
-BEGINNING = b'{"fav_share": '  # of every marker: also one that its maker did not finish writing is known by it
+BEGINNING = b'{"fav_share": '  # of every marker: an incomplete one is recognized by it, too
 DRAFT = ".fav-share."  # and 16 hexadecimal digits: a marker that is being made
 DRAFT_NAME = re.compile(re.escape(DRAFT) + "[0-9a-f]{16}")
-TRIES = 10  # at an empty marker, where hard links are refused and another node may be writing it
+TRIES = 10  # to read an empty marker: without hard links, another node may be writing it
 PAUSE_S = 0.2
 
 
 @dataclass(frozen=True)
 class Marker:
-    """`id` is random; `made` and `by` (date and version of the program) are for people."""
+    """The content of a marker. `id` is random; `made` (date) and `by` (version of the program) are for display."""
 
     fav_share: int
     id: str
@@ -44,7 +44,7 @@ class Marker:
 
     @classmethod
     def from_bytes(cls, data: bytes, where: Path) -> "Marker":
-        """Raises JobQueueError where this is no marker that this version can read."""
+        """Parse a marker. Raises JobQueueError if this version cannot read it."""
         try:
             fields = json.loads(data)
             number, identifier = fields["fav_share"], fields["id"]
@@ -69,13 +69,13 @@ def _older(root: Path) -> str:
 
 
 def refuse_old_layout(layout: SharedDirPaths, names: list[str]) -> None:
-    """JobQueueError where a version without markers made the directory, `names` being those in it."""
+    """Raise JobQueueError if a version without markers made the directory. `names` are its entries."""
     if OLD_NAMES <= set(names):
         raise JobQueueError(_older(layout.root))
 
 
 def read_marker(system: FileSystem, layout: SharedDirPaths) -> Marker | None:
-    """The marker of a directory, None where it has none. JobQueueError where its place is taken by something else."""
+    """The marker of a directory, None if it has none. Raises JobQueueError if something else has its name."""
     data = b""
     for _ in range(TRIES):
         try:
@@ -98,13 +98,13 @@ def _no_marker(where: Path, got: str) -> JobQueueError:
 
 
 def write_marker(system: FileSystem, layout: SharedDirPaths) -> Marker:
-    """Give a directory its marker. Of several nodes that do so at once, one wins; returns the marker that is there."""
+    """Create the marker of a directory. If several nodes do so at once, one wins; all get the winner's marker."""
     marker, draft = Marker.new(), layout.root / f"{DRAFT}{secrets.token_hex(8)}"
     system.write_new(draft, marker.to_bytes())
     try:
         system.link(draft, layout.marker)
     except (FileExistsError, FileNotFoundError):
-        pass  # another one has marked it, and may have swept our draft then
+        pass  # another node has marked it, and may have removed our draft
     except OSError as error:
         if error.errno not in NO_LINKS:
             raise
@@ -117,13 +117,13 @@ def write_marker(system: FileSystem, layout: SharedDirPaths) -> Marker:
     found = read_marker(system, layout)
     if found is None:
         raise JobQueueError(
-            f"{layout.marker}: expected the marker that was just made, found nothing; is the directory being removed?"
+            f"{layout.marker}: expected the marker that was just made, got nothing; is the directory being removed?"
         )
     return found
 
 
 def remove_drafts(system: FileSystem, layout: SharedDirPaths, names: list[str]) -> None:
-    """Remove the drafts of markers whose makers died; `names` are those in the directory, which is marked."""
+    """Remove the drafts of markers whose makers died. `names` are the entries of the directory, which is marked."""
     for name in names:
         if DRAFT_NAME.fullmatch(name) and _is_draft(system, layout.root / name):
             system.unlink(layout.root / name)
@@ -138,20 +138,20 @@ def _is_draft(system: FileSystem, path: Path) -> bool:
 
 
 def is_unmarked_share(system: FileSystem, layout: SharedDirPaths) -> bool:
-    """Whether it is a shared directory without its marker: one of its manifests is there, or nothing but its files."""
+    """Whether this is a shared directory without its marker: it has a manifest, or only files of this program."""
     names = system.list(layout.by_name)
     if any(_is_manifest(system, layout, name) for name in names):
         return True
-    if names or not all(_is_directory(system, room) for room in layout.subdirectories()):
+    if names or not all(_is_directory(system, path) for path in layout.subdirectories()):
         return False
     mine = {
         layout.nodes: is_incarnation,
         layout.tmp: is_temporary,
         layout.notify: is_notice,
-        layout.control: is_order,
+        layout.control: is_request,
         layout.jobs: is_id,
-    }  # whoever made a log is not told by its name
-    return all(is_ours(name) for room, is_ours in mine.items() for name in system.list(room))
+    }  # not `logs`: names of logs prove nothing
+    return all(is_ours(name) for directory, is_ours in mine.items() for name in system.list(directory))
 
 
 def _is_manifest(system: FileSystem, layout: SharedDirPaths, name: str) -> bool:
@@ -163,7 +163,7 @@ def _is_manifest(system: FileSystem, layout: SharedDirPaths, name: str) -> bool:
 
 
 def _is_directory(system: FileSystem, path: Path) -> bool:
-    """Whether it is a directory, and no link to one."""
+    """Whether a path is a directory, not a link to one."""
     try:
         system.require_directory(path)
         return system.exists(path)

@@ -1,4 +1,4 @@
-"""A node's place in the shared directory: its heartbeat file and its private directory."""
+"""A node's membership in the shared directory: its heartbeat file and its temporary directory."""
 
 import secrets
 from pathlib import Path
@@ -12,7 +12,7 @@ JOIN_TRIES = 3
 
 
 class Node:
-    """This process's place in the shared directory: its heartbeat file and its private directory."""
+    """This process as a member of the shared directory: its heartbeat file and its temporary directory."""
 
     def __init__(self, share: SharedDir, identity: Identity):
         self.share = share
@@ -21,19 +21,19 @@ class Node:
         self.tmp_dir = share.layout.tmp_of(identity.incarnation)
 
     def join(self) -> None:
-        """Show the first sign of life; until then the node may claim nothing."""
+        """Publish the heartbeat file. Before that, the node may claim nothing."""
         for left in reversed(range(JOIN_TRIES)):
             try:
                 return self._publish_heartbeat()
             except (
                 FileExistsError,
                 FileNotFoundError,
-            ):  # away for a lease, its directory was swept: it had no heart yet
+            ):  # suspended for a lease: its temporary directory, without a heartbeat file, was removed
                 if not left:
                     raise
 
     def _publish_heartbeat(self) -> None:
-        self.share.check()  # a node that was cut off may join again: it must not make rooms where nothing is mounted
+        self.share.check()  # a node that rejoins must not make directories where nothing is mounted any more
         self.share.system.make_dirs(self.heartbeat_file.parent)
         self.share.system.make_dirs(self.tmp_dir)
         draft = self.temp_path()
@@ -41,42 +41,44 @@ class Node:
         self.share.system.record_node(self.identity.token)
         try:
             self.share.publish_no_replace(draft, self.heartbeat_file)
-        except (FileExistsError, FileNotFoundError):  # it happened, only the reply was lost: nobody else has this name
+        except (FileExistsError, FileNotFoundError):  # the reply may be lost: no other node uses this name
             if not self.share.system.exists(self.heartbeat_file):
                 raise
         self.share.system.unlink(draft)
 
     def renew(self) -> None:
-        """Renew every claim of this node at once. EvictedError where others took the node for dead."""
+        """Renew all claims of this node at once. Raises EvictedError if others considered the node dead."""
         try:
             self.share.system.touch(self.heartbeat_file)
         except FileNotFoundError:
             self.check()
 
     def check(self) -> None:
-        """EvictedError if the heartbeat file is gone, or the private directory; looks into the directories themselves.
+        """Check that the heartbeat file and the temporary directory exist. Lists the directories, past NFS caches.
 
-        JobQueueError where the shared directory itself is gone.
+        Raises:
+            EvictedError: one of them is gone.
+            JobQueueError: the shared directory itself is gone.
         """
         system = self.share.system
         if self.heartbeat_file.name not in system.list(self.share.layout.nodes) or not system.exists(self.tmp_dir):
             self.share.check()
-            raise EvictedError(f"{self.identity.incarnation} was taken for dead by the other nodes")
+            raise EvictedError(f"{self.identity.incarnation} was considered dead by the other nodes")
 
     def temp_path(self) -> Path:
-        """A new private path, never used again. NotADirectoryError where the private directory was replaced by a link."""
+        """A new temporary path, never used again. Raises NotADirectoryError if the directory was replaced by a link."""
         self.share.system.refuse_symlink(self.tmp_dir)
         return self.tmp_dir / secrets.token_hex(8)
 
     def leave(self) -> None:
-        """Remove what is private, the heartbeat file last; all claims must be released by now."""
+        """Remove the temporary files, then the heartbeat file. All claims must be released before."""
         remove_node(self.share, self.identity.incarnation)
 
 
 def remove_node(share: SharedDir, incarnation: str) -> None:
-    """Remove all traces of a node that has left or died and holds no placeholder any more; the heartbeat file last."""
+    """Remove all files of a node that has left or died, the heartbeat file last. It must hold no placeholder."""
     if remove_temporary(share, incarnation).failed:
-        return  # whoever comes next tries again
+        return  # the next recovery pass tries again
     for name in share.system.list(share.layout.notify):
         if name.rpartition(".")[0] == incarnation:
             remove_notice(share, name)

@@ -1,4 +1,4 @@
-"""What a directory is mounted as, and what that says about it."""
+"""How a directory is mounted, and which mount options cause problems."""
 
 import os
 import re
@@ -24,18 +24,18 @@ LOCAL = {
 VOLATILE = {"tmpfs", "ramfs", "overlay"}  # in memory, or in one container
 LONGEST_CACHE_S = 60  # of NFS attributes by default; the default lease is made for it
 
-# option -> why it is bad. What the server's export says (async) cannot be seen from here.
+# option -> why it is bad. Options of the server's export (async) cannot be seen from here.
 BAD_OPTIONS = {
-    "soft": "a server that is away makes errors instead of pauses; mount it hard",
-    "softerr": "a server that is away makes errors instead of pauses; mount it hard",
+    "soft": "an unreachable server causes errors instead of pauses; mount it hard",
+    "softerr": "an unreachable server causes errors instead of pauses; mount it hard",
     "nolock": "file locks stay on this machine; nodes need none, other programs may",
-    "noserverino": "one file looks like two under two names; mount it with serverino",
-    "nobarrier": "a power loss may cost what was already safe; mount it with barriers",
+    "noserverino": "one file with two names looks like two files; mount it with serverino",
+    "nobarrier": "a power loss may destroy synced files; mount it with barriers",
 }
-INCOHERENT_OPTIONS = {  # fit for the nodes of one machine
-    "nocto": "opening a file does not ask the server, so what other machines write is seen late; mount it without nocto",
-    "cache=loose": "what other machines write is seen late or never; mount it with cache=none or strict",
-    "cache=fscache": "what other machines write is seen late or never; mount it with cache=none or strict",
+INCOHERENT_OPTIONS = {  # suitable for the nodes of one machine
+    "nocto": "opening a file does not ask the server, so other machines' changes are seen late; mount it without nocto",
+    "cache=loose": "other machines' changes are seen late or never; mount it with cache=none or strict",
+    "cache=fscache": "other machines' changes are seen late or never; mount it with cache=none or strict",
 }
 CACHE_OPTIONS = ("acregmax", "acdirmax", "acregmin", "acdirmin", "actimeo")
 
@@ -50,29 +50,29 @@ class Mount:
 
     @property
     def local(self) -> bool:
-        """Whether the kernel reports other processes' changes there: not so on NFS, SMB, FUSE and their like."""
+        """Whether this is a local file system, where the kernel reports all changes; not NFS, SMB or FUSE."""
         return self.kind in LOCAL
 
     @property
     def is_incoherent(self) -> bool:
-        """Whether it was mounted so as not to see in time what other machines do."""
+        """Whether its options delay other machines' changes without limit."""
         return any(option in INCOHERENT_OPTIONS for option in self.options)
 
     def warnings(self) -> list[str]:
-        """What is bad about the way it is mounted, one line each with its cure."""
+        """The problems of this mount, one line each with the cure."""
         bad = BAD_OPTIONS | INCOHERENT_OPTIONS
         lines = [f"{option}: {bad[option]}" for option in self.options if option in bad]
         for option in self.options:
             name, _, value = option.partition("=")
             if name in CACHE_OPTIONS and value.isdecimal() and int(value) > LONGEST_CACHE_S:
-                lines.append(f"{option}: changes may be seen so many seconds late; use at most {LONGEST_CACHE_S}")
+                lines.append(f"{option}: changes may be seen that many seconds late; use at most {LONGEST_CACHE_S}")
         if self.kind in VOLATILE:
             lines.append(f"{self.kind}: other machines do not see it, and a restart may empty it")
         return list(dict.fromkeys(lines))
 
 
 def mount_of(path: Path, table: str | None = None) -> Mount | None:
-    """The mount that a path lies on, None where the kernel does not tell. `table` is the content of mountinfo."""
+    """The mount of a path, None if the kernel does not report it. `table` is the content of mountinfo."""
     found, longest, resolved = None, -1, str(path.resolve())
     for line in _lines(table):
         before, _, after = line.partition(" - ")
@@ -88,7 +88,7 @@ def mount_of(path: Path, table: str | None = None) -> Mount | None:
 
 
 def is_mount_point(path: Path) -> bool:
-    """Whether something is mounted at this very path, be it a directory of the same disk; False where the kernel does not tell."""
+    """Whether something is mounted at exactly this path, also a bind mount. False if the kernel does not report it."""
     resolved = str(path.resolve())
     return any(_point(line.split()) == resolved for line in _lines(None))
 
@@ -101,5 +101,5 @@ def _lines(table: str | None) -> list[str]:
 
 
 def _point(fields: list[str]) -> str:
-    """Where a line of the table mounts something; odd letters are written there as three octal digits."""
+    """The mount point of a line of the table. Special characters are written there as three octal digits."""
     return re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), fields[4])

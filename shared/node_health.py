@@ -1,22 +1,21 @@
-"""What a node remembers of its own failures, from one worker process to the next.
+"""A node's record of its own failures. It survives the worker process.
 
-A task that failed here is left to the other nodes for a while. And a node that failed proves itself, as soon
-as it can, on a task that is done: one that fails at that, too, and once more in a fresh process (the first may
-be spoiled by the task), is sick, and the tasks are not.
+A task that failed here is left to the other nodes for a while. The node then tests itself on a task that another node
+has done. If it fails there, and again in a fresh process, the node is unhealthy and the task is not at fault.
 """
 
 from dataclasses import dataclass, field
 
-BACKOFF_S = 60.0  # for so long a task that failed here once is left to the others: they may be in the midst of a task
-LAST_BACKOFF_S = 300.0  # and the third attempt: it is the last one
-MAX_FAILURES_IN_A_ROW = 3  # attempts that fail in a row before this node leaves the whole kind to the others, ...
-KIND_BACKOFF_S = 20.0  # ... and for how long: until they have done a task that it can prove itself on
+BACKOFF_S = 60.0  # how long a task that failed here once is left to the other nodes, which may be busy
+LAST_BACKOFF_S = 300.0  # how long the third and last attempt is left to them
+MAX_FAILURES_IN_A_ROW = 3  # failed attempts in a row before this node leaves the whole kind of task to the others, ...
+KIND_BACKOFF_S = 20.0  # ... for this long: until they have done a task that it can test itself on
 MAX_SELF_TESTS = 2
 
 
 @dataclass
 class TaskFailures:
-    """Attempts of this node at one task that came to nothing, and when the last one did, in seconds of the system's clock."""
+    """This node's failed attempts at one task, and the time of the last one in seconds of the monotonic clock."""
 
     times: int = 0
     when: float = 0.0
@@ -24,7 +23,7 @@ class TaskFailures:
 
 @dataclass
 class KindSuspicion:
-    """Tasks of one kind have failed here, and none was done since: `row` of them, the last being `task`, because of `why`."""
+    """Failures of one kind of task here since the last success: `row` of them; the last one was `task`, because of `why`."""
 
     task: str = ""
     why: str = ""
@@ -35,7 +34,7 @@ class KindSuspicion:
 
 @dataclass
 class NodeHealth:
-    """By job id, the names of tasks and kinds of tasks. `self_test` is the job id and kind of the examination under way."""
+    """A node's failures, by job id and by task or kind. `self_test` is the job id and kind of a self-test in progress."""
 
     failures: dict[str, dict[str, TaskFailures]] = field(default_factory=dict)
     suspicions: dict[str, dict[str, KindSuspicion]] = field(default_factory=dict)
@@ -48,27 +47,27 @@ class NodeHealth:
         suspicion.task, suspicion.why, suspicion.row, suspicion.when = task, why, suspicion.row + 1, now
 
     def self_test_failed(self, why: str) -> None:
-        """The examination under way ended badly."""
+        """Record that the self-test in progress failed."""
         if self.self_test is None:
-            raise RuntimeError("expected an examination under way, found none")
+            raise RuntimeError("expected a self-test in progress, got none")
         job, kind = self.self_test
         suspicion = self.suspicions[job][kind]
         suspicion.self_tests, suspicion.why = suspicion.self_tests + 1, why
         self.self_test = None
 
     def self_test_passed(self, job: str, kind: str) -> bool:
-        """Tasks of that kind can be done here; whether there was a doubt."""
+        """Clear the suspicion of a kind of task. Returns whether there was one."""
         return self.suspicions.get(job, {}).pop(kind, None) is not None
 
     def reset(self, job: str, task: str) -> None:
-        """Somebody opened the task anew: what was before does not count."""
+        """Forget the failures of a task that was reopened."""
         self.failures.get(job, {}).pop(task, None)
 
     def failed_here(self, job: str, task: str) -> bool:
         return task in self.failures.get(job, {})
 
     def backoff_remaining(self, job: str, task: str, now: float) -> float:
-        """Seconds for which this task is still to be left to the other nodes, as long as there are some."""
+        """Seconds for which this task is still left to other nodes, if there are any."""
         suspicion, failure = self.suspicions.get(job, {}).get(_kind(task)), self.failures.get(job, {}).get(task)
         waits = [0.0]
         if suspicion and suspicion.row >= MAX_FAILURES_IN_A_ROW:

@@ -1,8 +1,8 @@
-"""Change notifications: a node that waits learns at once that another node has published something.
+"""Change notifications: a waiting node learns at once that another node has published something.
 
-Each node has one file in `notify/` and renames it to the next count when it has published. So the directory has as
-many entries as there are nodes, whatever the size of a job. A polling watcher reads every entry, so it must stay small.
-A new name is seen over NFS where a new modification time is not.
+Each node has one file in `notify/` and renames it to the next count after it has published. So the directory has one
+entry per node, whatever the size of a job. It must stay small because a polling watcher reads every entry. Over NFS,
+a new name is seen at once; a new modification time is not.
 """
 
 import os
@@ -36,7 +36,7 @@ class ChangeNotifier(FileSystemEventHandler):
         return self.node.share.layout.notify / f"{self.node.identity.incarnation}.{self._count:09d}"
 
     def notify(self) -> None:
-        """Tell the others that something is published. Best effort: waiters look by themselves, too."""
+        """Tell the others that something is published. Best effort: waiting nodes also poll."""
         before = self._marker
         self._count += 1
         self._marker = self._path()
@@ -51,12 +51,12 @@ class ChangeNotifier(FileSystemEventHandler):
             pass
 
     def wait(self, seconds: float) -> bool:
-        """Wait until another node rings, `wake_up` is called, or the time is over; whether it rang."""
+        """Wait for a notification or `wake_up`, for at most `seconds`. Returns whether there was one."""
         if self._watcher is None:
             self._watch()
-        rang = self.node.share.system.wait(self.changed, seconds)
+        notified = self.node.share.system.wait(self.changed, seconds)
         self.changed.clear()
-        return rang
+        return notified
 
     def wake_up(self) -> None:
         self.changed.set()
@@ -69,13 +69,11 @@ class ChangeNotifier(FileSystemEventHandler):
 
     def _watch(self) -> None:
         directory = self.node.share.layout.notify
-        mount = mount_of(
-            directory
-        )  # elsewhere than on a local file system, the kernel reports no other machine's changes
+        mount = mount_of(directory)  # on network file systems, the kernel does not report the changes of other machines
         try:
             self._watcher = self._watching(NativeObserver() if mount and mount.local else PollingObserver(timeout=1.0))
         except OSError:  # no inotify instances or watches left on this machine
-            with suppress(OSError):  # the directory is gone: who waits looks by itself
+            with suppress(OSError):  # the directory is gone: waiting nodes still poll
                 self._watcher = self._watching(PollingObserver(timeout=1.0))
 
     def _watching(self, watcher: BaseObserver) -> BaseObserver:
@@ -91,13 +89,13 @@ class ChangeNotifier(FileSystemEventHandler):
 
 @contextmanager
 def notify_on_exit(share: SharedDir) -> Iterator[Node]:
-    """A node for one errand, which rings when that is done, so that nodes that wait look at once."""
+    """A node for one short action. It notifies waiting nodes at the end."""
     with temporary_member(share) as node:
         yield node
         ChangeNotifier(node).notify()
 
 
 def notify(share: SharedDir) -> None:
-    """Let nodes that wait look at once."""
+    """Notify all waiting nodes."""
     with notify_on_exit(share):
         pass

@@ -1,8 +1,8 @@
-"""What this program has made in a shared directory, told by its name and its content. Nothing else is ever removed.
+"""Which files of a shared directory this program made, by name and content. It never removes others.
 
-A name alone is not enough: a node's private directory is known by its heartbeat file or the random end of its name, a job's by
-the record of its creator or its manifest. What strangers have put between our files stays where it is, and with it
-the directories above it.
+A name alone is not enough. A node's temporary directory is recognized by its heartbeat file or the random end of its
+name; a job's directory by the record of its creator or its manifest. Foreign files between ours stay in place, and so
+do the directories above them.
 """
 
 import json
@@ -31,9 +31,9 @@ from shared.shared_dir import PROBE, SharedDir
 
 TEMPORARY = re.compile(r"[0-9a-f]{16}(\.[A-Za-z0-9]{1,20}){0,2}")  # of `Node.draft`, some with a suffix
 CHECK_FILE = re.compile(r"[0-9a-f]{16}|n{100,}")
-JOB_RECORDS = ("creator", "job.json")  # what proves a directory to be a job's
+JOB_RECORDS = ("creator", "job.json")  # files that prove a directory to be a job's
 
-# What lies in a job's directory, below its root: directories, and files.
+# Relative paths in a job's directory: of directories, and of files.
 JOB_DIRECTORIES = re.compile(
     r"inputs|claims|failed|(results|attempts)(/[a-z]+(/[0-9]{4,})?)?|"
     r"attempts/[a-z]+/[0-9]{4,}/[0-9]{7,12}(\.before\.[0-9a-f]{8})?"
@@ -42,16 +42,15 @@ JOB_FILES = re.compile(
     r"creator|inputs\.list|job\.json|finished|cancelled|paused|priority|(claims|failed)/[a-z]+\.[0-9]{7,12}|"
     r"attempts/[a-z]+/[0-9]{4,}/[0-9]{7,12}(\.before\.[0-9a-f]{8})?/(void\.)?([0-9a-f]{32}|damaged)\.[0-9a-f]+"
 )
-INPUT_LIST_HEADER = b"inputs of a job:\0"  # the list of a job's inputs begins so; each name has a NUL after it
+INPUT_LIST_HEADER = b"inputs of a job:\0"  # beginning of the list of a job's inputs; each name has a NUL after it
 INPUT_LIST_LIMIT = 1 << 26  # bytes of the list of a job's inputs: a million names
 LOG_HEAD_BYTES = 8192  # of a log that are read to tell whose it is
-MAX_LISTED = 5  # names of one line about what was removed or left alone
+MAX_LISTED = 5  # names in a line about removed or foreign files
 
 
 @cache
 def _results(files: JobFiles) -> re.Pattern:
-    """Results of a job. Where the ending of a kind is known, a file of the same number with another one, such as a frame
-    as JPEG, is somebody's who has made something of ours."""
+    """Paths of a job's results. If the suffix of a kind is known, a file with another one (a frame as JPEG) is not ours."""
     known = [rf"{kind}/[0-9]{{4,}}/[0-9]{{7,12}}\.({ending})" for kind, ending in files.endings]
     others = "".join(f"(?!{kind}/)" for kind, _ in files.endings)
     return re.compile(
@@ -61,16 +60,16 @@ def _results(files: JobFiles) -> re.Pattern:
 
 @cache
 def _old_inputs(files: JobFiles) -> re.Pattern:
-    """Inputs of a job that has no list of them: files, or directories of them."""
+    """Paths of inputs of a job without a list of inputs: files, or directories of files."""
     return re.compile(rf"inputs/({files.old_inputs})(/[^/]+|\.[^/.]+)?" if files.old_inputs else r"(?!)")
 
 
 def remove_temporary(share: SharedDir, name: str) -> Removal:
-    """Remove what a node has left in `tmp` under that name."""
+    """Remove an entry of `tmp` that a node has left, if this program made it."""
     path, system = share.layout.tmp / name, share.system
     if TRASH.fullmatch(name):
-        grave = JobPaths(path)
-        return system.remove(path, _is_of_job(share, grave, _input_list(share, grave)))
+        trash = JobPaths(path)
+        return system.remove(path, _is_of_job(share, trash, _input_list(share, trash)))
     if is_incarnation(name):
         drafts = [path / draft for draft in system.list(path) if TEMPORARY.fullmatch(draft)]
         if any(_remove_draft(share, draft).failed for draft in drafts if _is_job(share, JobPaths(draft))):
@@ -84,13 +83,13 @@ def remove_temporary(share: SharedDir, name: str) -> Removal:
     content = _content(share, path, len(PROBE))
     if (
         HARD_LINK_PROBE.fullmatch(name) and content is not None and PROBE.startswith(content)
-    ):  # its node died as it wrote
+    ):  # its node died while it wrote the file
         return system.remove(path, lambda entry, is_directory: not is_directory)
     return Removal([path])
 
 
 def _remove_draft(share: SharedDir, path: Path) -> Removal:
-    """Remove a job that was not finished when its node died. The records that prove it a job go last."""
+    """Remove an incomplete job whose node died. The records that prove it to be a job are removed last."""
     system, layout, total = share.system, JobPaths(path), Removal()
     if not _is_job(share, layout):
         return Removal([path])
@@ -102,7 +101,7 @@ def _remove_draft(share: SharedDir, path: Path) -> Removal:
 
 
 def _is_job(share: SharedDir, layout: JobPaths) -> bool:
-    """Whether the records in a directory prove it to be that of a job, wherever it lies."""
+    """Whether the records in a directory prove it to be a job's, wherever it is."""
     try:
         fields = json.loads(_content(share, layout.manifest, RECORD_LIMIT) or b"{}")
         if is_id(fields.get("id", "")) and "lease" in fields:
@@ -114,36 +113,41 @@ def _is_job(share: SharedDir, layout: JobPaths) -> bool:
     )
 
 
-def _is_temporary(private: Path, entry: Path) -> bool:
-    """Whether a node made it in its private directory: a file, or the beginning of a job's directory."""
-    if entry.parent == private:
+def _is_temporary(tmp_dir: Path, entry: Path) -> bool:
+    """Whether a node made this entry of its temporary directory: a file, or an incomplete job's directory."""
+    if entry.parent == tmp_dir:
         return TEMPORARY.fullmatch(entry.name) is not None
-    return entry.name in JOB_RECORDS and entry.parent.parent == private
+    return entry.name in JOB_RECORDS and entry.parent.parent == tmp_dir
 
 
 def remove_notice(share: SharedDir, name: str) -> Removal:
-    """Remove a file of that name in `notify`: ours is called after its node and is empty."""
+    """Remove a file in `notify` if it is ours: it is named after its node and empty."""
     form = NOTICE.fullmatch(name)
     return _remove_empty(share, share.layout.notify / name, form[1] if form else "")
 
 
 def remove_command(share: SharedDir, incarnation: str, word: str) -> Removal:
-    """Remove an order to a node, which is an empty file."""
+    """Remove a request to a node, which is an empty file."""
     return _remove_empty(share, share.layout.command_file(incarnation, word), incarnation)
 
 
 def _remove_empty(share: SharedDir, path: Path, incarnation: str) -> Removal:
-    """Remove an empty file that is called after a node."""
+    """Remove a file that is named after a node, if it is empty."""
     if is_incarnation(incarnation) and _content(share, path, 1) == b"":
         return share.system.remove(path, lambda entry, is_directory: not is_directory)
     return Removal([path])
 
 
 def remove_job_files(share: SharedDir, layout: JobPaths, incarnation: str) -> Removal:
-    """Remove a job's directory, which somebody has proved to be one: its manifest first, the record of its creator last.
+    """Remove a job's directory: its manifest first, the record of its creator last.
 
-    Nodes that still work on it find the manifest gone. `incarnation` is the node that does it; if it dies on the way,
-    recovery goes on by the record.
+    The caller has checked that it is a job's. Nodes that still work on it find the manifest gone. If this node dies
+    meanwhile, recovery continues because of the record.
+
+    Args:
+        share: the shared directory.
+        layout: paths of the job.
+        incarnation: this node.
     """
     system, is_ours, total = share.system, _is_of_job(share, layout, _input_list(share, layout)), Removal()
     proofs = [layout.creator.name, layout.input_list.name]
@@ -157,27 +161,27 @@ def remove_job_files(share: SharedDir, layout: JobPaths, incarnation: str) -> Re
         for name in proofs:
             total.add(system.remove(layout.root / name, is_ours))
         return total
-    grave = (
-        f"{incarnation}.{secrets.token_hex(8)}"  # what is in there is known by that name, down to an empty directory
+    trash = (
+        f"{incarnation}.{secrets.token_hex(8)}"  # the name alone proves that this directory is ours, also when empty
     )
     try:
-        system.rename(layout.root, share.layout.tmp / grave)
+        system.rename(layout.root, share.layout.tmp / trash)
     except FileNotFoundError:
         pass  # another node was faster; or it happened, and only the reply was lost
-    total.add(remove_temporary(share, grave))
+    total.add(remove_temporary(share, trash))
     return total
 
 
-def _is_of_job(share: SharedDir, layout: JobPaths, brought: "_InputList | None") -> Callable[[Path, bool], bool]:
+def _is_of_job(share: SharedDir, layout: JobPaths, inputs: "_InputList | None") -> Callable[[Path, bool], bool]:
     """Which entries of a job's directory are ours, for `FileSystem.remove`."""
     results, old_inputs = _results(share.files), _old_inputs(share.files)
 
     def is_ours(entry: Path, is_directory: bool) -> bool:
         name = entry.relative_to(layout.root).as_posix()
         if name.startswith("inputs/"):
-            if brought is None:
+            if inputs is None:
                 return old_inputs.fullmatch(name) is not None
-            return name in (brought.directories if is_directory else brought.files)
+            return name in (inputs.directories if is_directory else inputs.files)
         if is_directory:
             return name == "." or JOB_DIRECTORIES.fullmatch(name) is not None
         return (JOB_FILES.fullmatch(name) or results.fullmatch(name)) is not None and _is_in_its_shard(name)
@@ -186,7 +190,7 @@ def _is_of_job(share: SharedDir, layout: JobPaths, brought: "_InputList | None")
 
 
 def _is_in_its_shard(name: str) -> bool:
-    """Whether a result or an attempt lies in the directory that nodes put one of its number into; True for other files."""
+    """Whether a result or an attempt is in the shard of its number. True for other files."""
     parts = name.split("/")
     if parts[0] not in ("results", "attempts"):
         return True
@@ -195,7 +199,7 @@ def _is_in_its_shard(name: str) -> bool:
 
 
 def remove_results(share: SharedDir, layout: JobPaths, kind: str) -> Removal:
-    """Remove the results of one kind of tasks of a job."""
+    """Remove a job's results of one kind of task."""
     return share.system.remove(layout.results / kind, _is_of_job(share, layout, None))
 
 
@@ -217,21 +221,21 @@ def _head(share: SharedDir, path: Path) -> bytes:
 
 
 def foreign_files_message(share: SharedDir, foreign: list[Path]) -> str:
-    """A line on what was found between our files, and stays."""
+    """A line about foreign files between ours, which stay."""
     names = [path.relative_to(share.layout.root).as_posix() for path in foreign]
-    return f"left alone, as this program did not make it: {list_names(names)}"
+    return f"kept, because this program did not make it: {list_names(names)}"
 
 
 def list_names(names: list[str]) -> str:
-    """The first few names, fit for one line, and how many more there are."""
+    """The first few names in one line, and the number of further ones."""
     more = len(names) - MAX_LISTED
     return sanitize(", ".join(names[:MAX_LISTED]), 1000) + (f" and {more} more" if more > 0 else "")
 
 
 def creator_of(share: SharedDir, layout: JobPaths) -> str | None:
-    """The node that makes a job or removes it, "" for one that died as it had removed nearly all of it.
+    """The node that creates or removes a job; "" if that node died when only the list of inputs was left.
 
-    None where nothing proves that the directory is that of a job which is being made or removed.
+    None if nothing proves that the directory is a job's which is being created or removed.
     """
     data = _content(share, layout.creator, 200)
     if data is None and layout.manifest.name not in share.system.list(layout.root):
@@ -243,7 +247,7 @@ def creator_of(share: SharedDir, layout: JobPaths) -> str | None:
 
 
 class _InputList:
-    """The inputs of a job, as its list names them, below the job's directory."""
+    """The inputs of a job according to its list, as paths relative to the job's directory."""
 
     def __init__(self, data: bytes):
         self.files = {
@@ -253,7 +257,7 @@ class _InputList:
 
 
 def _input_list(share: SharedDir, layout: JobPaths) -> _InputList | None:
-    """The inputs of a job, None for a job of a version that kept no list of them: there, names tell."""
+    """The inputs of a job; None for a job of an older version without such a list."""
     try:
         return _InputList(share.system.read(layout.input_list, INPUT_LIST_LIMIT))
     except (FileNotFoundError, NotADirectoryError):
@@ -263,13 +267,13 @@ def _input_list(share: SharedDir, layout: JobPaths) -> _InputList | None:
 
 
 def record_inputs(share: SharedDir, layout: JobPaths, paths: list[Path]) -> None:
-    """Write down which inputs a job is about to get, before they are there."""
+    """Record the inputs of a job before they are put there."""
     names = b"".join(os.fsencode(path.relative_to(layout.inputs)) + b"\0" for path in paths)
     share.system.append(layout.input_list, names)
 
 
 def _content(share: SharedDir, path: Path, limit: int) -> bytes | None:
-    """The content of a small regular file, None where it is something else, larger, or gone."""
+    """The content of a small regular file; None if it is something else, larger, or gone."""
     try:
         return share.system.read(path, limit)
     except (FileNotFoundError, NotADirectoryError, PermissionError, JobQueueError):

@@ -1,23 +1,23 @@
-"""Every path of the job system, spelled once.
+"""Every path of the job system, defined once.
 
 SHARED/
   fav-share.json                 marks the directory as a shared directory of this program
   nodes/<incarnation>            heartbeat file of a running node: who it is
-  tmp/<incarnation>/             files that it is making
-  notify/<incarnation>.<count>   renamed when it has published something
-  logs/<name>.log                what nodes started by the coordinator said, after a first line of ours (`logs`)
-  control/<incarnation>.<verb>   what the operator asks of a node: to drain or to stop
-  by-name/<job name>/job.json    the manifest of the job of that name
+  tmp/<incarnation>/             temporary files of that node
+  notify/<incarnation>.<count>   renamed when the node has published something
+  logs/<name>.log                output of nodes that the coordinator started; the first line marks it as ours (`logs`)
+  control/<incarnation>.<verb>   request of the operator to a node: drain or stop
+  by-name/<job name>/job.json    the manifest of the job with that name
   jobs/<job id>/
-    creator                      the node that makes the job, until it has its name; or that removes it
+    creator                      the node that creates the job, until it has its name; or that removes it
     inputs.list                  names of the files that were put into inputs, each with a NUL after it
     job.json                     the manifest, written once
-    inputs/                      style, and the video where it was copied in
+    inputs/                      the style, and a link or copy of the video
     claims/<task>                placeholders
     results/<kind>/<shard>/      published results
-    attempts/<kind>/<shard>/<number>/<token>.<nonce>   what went wrong, one file an attempt
+    attempts/<kind>/<shard>/<number>/<token>.<nonce>   one file per failed attempt
     failed/<task>                tasks that used up their attempts
-    cancelled, finished, paused, priority    marks
+    cancelled, finished, paused, priority    flags of the job
 """
 
 import re
@@ -28,20 +28,20 @@ from pathlib import Path
 
 from shared.errors import JobQueueError, sanitize
 
-# The forms of our own names. A job is named by its user, so its name has the form of many other files' names.
+# Patterns of our own names. Users name jobs, so a job's name looks like many other files' names.
 INCARNATION = re.compile(r"[A-Za-z0-9_-]{1,40}-[0-9]{1,10}-[0-9a-f]{8}")
-TRASH = re.compile(rf"{INCARNATION.pattern}\.[0-9a-f]{{16}}")  # what is left of a job that a node removes
-CHECK_DIRECTORY = re.compile(r"check\.[0-9a-f]{16}")  # the ground of check/quick.py
+TRASH = re.compile(rf"{INCARNATION.pattern}\.[0-9a-f]{{16}}")  # the rest of a job that a node is removing
+CHECK_DIRECTORY = re.compile(r"check\.[0-9a-f]{16}")  # scratch directory of fscheck.local_checks.check_quickly
 NOTICE = re.compile(rf"({INCARNATION.pattern})\.[0-9]{{9}}")  # in `notify`
 HARD_LINK_PROBE = re.compile(r"probe(\.twin)?\.[0-9a-f]{16}")
-LONGEST_NAME = 151  # bytes of a job's name; its identity, and what is written beside its film, have longer ones
+LONGEST_NAME = 151  # bytes of a job's name; its id, and files beside its film, have longer names
 NAMED = "letters and digits of any script, '.', '_' and '-', at most 151 bytes"
 
-SHARD = 1000  # results a directory; 10^6 tasks make 1000 directories of 1000
+SHARD = 1000  # results per directory; 10^6 tasks need 1000 directories
 
 
 def is_name(text: str) -> bool:
-    """Whether a job may have this name: no letter in it is invisible, turns others around, or means something to a shell."""
+    """Whether this is a valid job name: no character is invisible, changes the writing direction, or is special to a shell."""
     return (
         bool(text)
         and _is_letter(text[0], first=True)
@@ -52,25 +52,25 @@ def is_name(text: str) -> bool:
 
 
 def is_id(text: str) -> bool:
-    """Whether a job may have this identity: its name and twelve random digits."""
+    """Whether this is a valid job id: a name and twelve random hexadecimal digits."""
     name, dot, digits = text.rpartition(".")
     return bool(dot) and is_name(name) and re.fullmatch("[0-9a-f]{12}", digits) is not None
 
 
 def tame(text: str) -> str:
-    """The text with a `_` for what no name of a job has."""
+    """The text with characters that are invalid in job names replaced by `_`."""
     letters = (letter if _is_letter(letter) else "\0" for letter in unicodedata.normalize("NFC", text))
     return re.sub("\0+", "_", "".join(letters))
 
 
 def _is_letter(letter: str, first: bool = False) -> bool:
-    kinds = "LN" if first else "LNM"  # a mark, as many scripts have for vowels, is part of the letter before it
+    kinds = "LN" if first else "LNM"  # M: combining marks, which many scripts use for vowels
     return unicodedata.category(letter)[0] in kinds or not first and letter in "._-"
 
 
 @dataclass(frozen=True, order=True)
 class Task:
-    """The least that one node can own. `suffix` is that of its result's file."""
+    """The least that one node can own. `suffix` is the suffix of its result file."""
 
     kind: str
     number: int
@@ -81,17 +81,17 @@ class Task:
 
     @classmethod
     def parse(cls, name: str) -> "Task | None":
-        """The task of that name, without its suffix; None for a name that no task has."""
+        """The task with that name, without its suffix; None if the name is not a task's."""
         kind, _, number = name.rpartition(".")
         task = cls(kind, int(number)) if re.fullmatch("[a-z]+", kind) and re.fullmatch("[0-9]{7,12}", number) else None
         return task if str(task) == name else None
 
     @classmethod
     def from_name(cls, name: str) -> "Task":
-        """The task of that name, without its suffix.
+        """The task with that name, without its suffix.
 
         Raises:
-            JobQueueError: no task has such a name.
+            JobQueueError: the name is not a task's.
         """
         task = cls.parse(name)
         if task is None:
@@ -101,12 +101,13 @@ class Task:
 
 @dataclass(frozen=True)
 class JobFiles:
-    """What the bridge to a kind of jobs calls its files, as far as the job system must know: to remove them, and nothing
-    beside them that people have made.
+    """File names of one type of job. The job system needs them to remove a job's files and no others.
 
-    `endings` are kinds of tasks, and the regular expression of what their results' names end in, after the dot; the results
-    of a kind that is not among them may end in anything. `old_inputs` is the expression of names of inputs, without their
-    endings, in jobs of versions that kept no list of them; None: there were no such versions.
+    Attributes:
+        endings: pairs of a task kind and a regular expression of the suffixes of its results, without the dot. Other
+            kinds may have any suffix.
+        old_inputs: regular expression of the stems of inputs in jobs of older versions, which kept no list of inputs;
+            None if there were no such versions.
     """
 
     endings: tuple[tuple[str, str], ...] = ()
@@ -114,22 +115,22 @@ class JobFiles:
 
 
 def is_incarnation(name: str) -> bool:
-    """Whether a name is one that a node gives itself."""
+    """Whether a name has the form of an incarnation."""
     return INCARNATION.fullmatch(name) is not None
 
 
 def is_notice(name: str) -> bool:
-    """Whether nodes give names of this form to what they make in `notify`."""
+    """Whether a name has the form of our files in `notify`."""
     return NOTICE.fullmatch(name) is not None
 
 
-def is_order(name: str) -> bool:
-    """Whether operators give names of this form to what they make in `control`."""
+def is_request(name: str) -> bool:
+    """Whether a name has the form of our files in `control`."""
     return is_incarnation(name.rpartition(".")[0])
 
 
 def is_temporary(name: str) -> bool:
-    """Whether nodes give names of this form to what they make in `tmp`."""
+    """Whether a name has the form of our entries in `tmp`."""
     return any(form.fullmatch(name) for form in (INCARNATION, TRASH, CHECK_DIRECTORY, HARD_LINK_PROBE))
 
 
@@ -148,7 +149,7 @@ class SharedDirPaths:
         self.tmp = self.root / "tmp"
         self.notify = self.root / "notify"
         self.logs = self.root / "logs"
-        self.control = self.root / "control"  # made when the first command is sent
+        self.control = self.root / "control"  # made with the first request
         self.by_name = self.root / "by-name"
         self.jobs = self.root / "jobs"
 
@@ -156,7 +157,7 @@ class SharedDirPaths:
         return self.nodes, self.tmp, self.notify, self.logs, self.by_name, self.jobs
 
     def reserved_names(self) -> tuple[Path, ...]:
-        """Every name that this program uses at the top of a shared directory."""
+        """Every path that this program uses directly in a shared directory."""
         return self.marker, *self.subdirectories(), self.control
 
     def heartbeat(self, incarnation: str) -> Path:
@@ -191,7 +192,7 @@ class JobPaths:
         self.results = root / "results"
         self.attempts = root / "attempts"
         self.failed = root / "failed"
-        # A path takes as long to make as a file system to ask for it, and a task's are needed twice or three times.
+        # To build a path takes as long as a file operation, and each task needs its paths two or three times.
         self.shard = cache(self._shard)
         self.placeholder = lru_cache(16)(self._placeholder)
         self.result = lru_cache(16)(self._result)

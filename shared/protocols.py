@@ -1,4 +1,4 @@
-"""What a worker needs to know of a job's tasks, and to whom it tells its progress: the job system's two doors to the outside."""
+"""The two interfaces of the job system: the tasks of a job (`TaskPlan`), and the progress of a worker (`WorkerEvents`)."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,47 +10,55 @@ from shared.paths import Task
 
 
 class TaskPlan(Protocol):
-    """The tasks of one job, as one node sees them. Tasks of `optional` kinds may fail without harm to the job."""
+    """The tasks of one job, for one node. The job can finish without the tasks of `optional` kinds."""
 
     optional: frozenset[str]
 
     def candidates(self) -> Iterator[Task]:
-        """Tasks that can run now and seem unclaimed, the best first; reads the state of the share."""
+        """Tasks that can run now and seem unclaimed, the best first. Reads the state of the share."""
         ...
 
     def run(self, task: Task, report_progress: Callable[[], None]) -> bytes | Path:
-        """Do a task: its result in memory, or a private file. `report_progress` in long tasks: still at it.
+        """Run a task.
 
-        ResultVanishedError where something published is gone; any other exception is a failed attempt.
+        Args:
+            task: the task.
+            report_progress: long tasks call it now and then.
+
+        Returns:
+            The result in memory, or a temporary file with it.
+
+        Raises:
+            ResultVanishedError: a published input is gone. Any other exception is a failed attempt.
         """
         ...
 
     def published(self, task: Task, ours: bool) -> None:
-        """The task is done; not `ours` where another node's result was there first (or before we began)."""
+        """Note that a task is done. `ours` is False if another node's result was published first."""
         ...
 
     def next_in_chain(self, task: Task) -> Task | None:
-        """The task to claim before this one is released, so that a chain stays where its state is warm."""
+        """The task to claim before this one is released, so that a chain stays on the node that has its state cached."""
         ...
 
     def self_test_task(self, task: Task) -> Task | None:
-        """A task like this one that is done, on which a node can prove itself; None where there is none."""
+        """A task of the same kind that is done, for a node's self-test; None if there is none."""
         ...
 
     def finalize(self) -> str | None:
-        """Take the job's last steps if all is published; a word for the user then, else None. Safe to do twice."""
+        """Finish the job if all tasks are published: a text for the user, else None. A repeat does no harm."""
         ...
 
     def invalidate_cache(self) -> None:
-        """Drop what was remembered of the share's state: something of it was not true."""
+        """Drop the cached state of the share, because a part of it was wrong."""
         ...
 
 
 class WorkerEvents(Protocol):
-    """Where a worker tells its progress. What people are to read is logged."""
+    """Receives the progress of a worker. Messages for people are logged instead."""
 
     def begin(self, job: Job, task: Task) -> None: ...
     def report_progress(self) -> None: ...
     def end(self) -> None: ...
     def waiting(self) -> None: ...
-    def store_health(self, health: NodeHealth) -> None: ...  # for the next worker, should this one go down
+    def store_health(self, health: NodeHealth) -> None: ...  # for the next worker, if this one crashes

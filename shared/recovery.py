@@ -1,7 +1,7 @@
 """Recovery: finds the placeholders of dead nodes and removes them, so that their tasks are open again.
 
-It also sweeps what the dead leave behind: their private files, their heartbeat file last, and the directories
-of jobs that they had not finished making or removing. What strangers have put there is left alone, and told once.
+It also removes other files of dead nodes: their temporary files, then their heartbeat file, and the directories of
+jobs that they had not finished creating or removing. Foreign files stay and are reported once.
 """
 
 import logging
@@ -35,33 +35,40 @@ NO_OWNER_TOKEN = "0" * 32  # a token that no node has
 
 
 class Recovery:
-    """What one node does about the others' deaths."""
+    """The recovery passes of one node."""
 
     def __init__(self, node: Node, detector: FailureDetector):
         self.node = node
         self.share = node.share
         self.detector = detector
         self.recovered = 0
-        self.due = 0.0  # seconds after which the next pass is worth while
-        self._local_peers: list[Identity] = []  # living nodes of this machine, as of the last pass
+        self.due = 0.0  # seconds after which the next pass is useful
+        self._local_peers: list[Identity] = []  # live nodes of this machine, at the last pass
         self._unowned_since: dict[
             Path, tuple[int | None, float]
-        ] = {}  # what has no owner that can be asked for -> mtime, seconds seen so
+        ] = {}  # path without a known owner -> mtime, seconds seen without a change
         self._seen_unowned: set[Path] = set()
         self._removed_names: list[str] = []  # in this pass, relative to the shared directory
         self._foreign: list[Path] = []  # found in this pass, not made by this program
-        self._reported_foreign: set[Path] = set()  # strangers that we have told of
+        self._reported_foreign: set[Path] = set()
 
     def run(self, jobs: dict[Job, set[Task]], assumed_dead_hosts: frozenset[str] = frozenset()) -> int:
-        """One pass over the given jobs (each with the tasks that this node holds itself).
+        """Run one pass.
 
-        `assumed_dead_hosts` are hosts whose nodes the operator declares dead. Returns how many orphans were removed.
-        OSError where the share cannot be looked at: then nobody was judged by what was not seen.
+        Args:
+            jobs: the jobs, each with the tasks that this node holds itself.
+            assumed_dead_hosts: hosts whose nodes the operator declares dead.
+
+        Returns:
+            The number of orphans that were removed.
+
+        Raises:
+            OSError: the share cannot be read. Then no node was declared dead.
         """
         self._seen_unowned, self._local_peers, self._removed_names, self._foreign, self.due = set(), [], [], [], POLL_S
         self.share.system.drop_directory_cache()
         seen = [(job, name, path) for job in jobs for name, path in claimed(job).items()]
-        self.detector.poll()  # after the placeholders were listed: their owners joined before that
+        self.detector.poll()  # after listing the placeholders: their owners had joined before
         before = self.recovered
         for job, name, path in seen:
             with _ignore_foreign_files():
@@ -69,11 +76,11 @@ class Recovery:
         self._remove_dead_nodes(jobs, assumed_dead_hosts)
         self._remove_stale_files()
         self._unowned_since = {path: seen for path, seen in self._unowned_since.items() if path in self._seen_unowned}
-        self._tell()
+        self._log_removed()
         return self.recovered - before
 
     def local_peer_died(self) -> bool:
-        """Whether a node of this machine that lived at the last pass is gone; asks the process table, not the share."""
+        """Whether a node of this machine has died since the last pass. Reads the process table, not the share."""
         return any(map(self.detector.process_gone, self._local_peers))
 
     def _check_claim(
@@ -81,14 +88,16 @@ class Recovery:
     ) -> None:
         owner = owner_of(self.share, path)
         if owner is None:
-            # Created without hard links and not yet written, or by a stranger, or by a newer version: it gets one lease,
-            # and as long as it is renewed, another one.
+            # Not yet written (without hard links), foreign, or of a newer version: it gets one lease, and another one
+            # whenever it is renewed.
             if self.share.system.exists(path) and self._unowned_longer_than(
                 path, job.manifest.lease, self._mtime(path)
             ):
                 self._remove(job, task, path, NO_OWNER_TOKEN)
         elif owner.token == self.node.identity.token:
-            if not any(str(task) == str(mine) for mine in held):  # a link back that came too late, a link that failed
+            if not any(
+                str(task) == str(mine) for mine in held
+            ):  # linked back too late, or a link that reported an error
                 remove_claim(self.node, path, self.node.temp_path(), owner.token, keep=False)
         elif owner.host in assumed_dead_hosts or self.detector.is_dead(owner, job.manifest.lease):
             self._remove(job, task, path, owner.token)
@@ -96,7 +105,7 @@ class Recovery:
             self.due = min(self.due, job.manifest.lease - (self.detector.silent_for(owner.incarnation) or 0.0))
 
     def _unowned_longer_than(self, path: Path, lease: float, mtime: int | None = None) -> bool:
-        """Whether it has been seen without an owner, and unchanged, for one lease, summed as an observer sums silence."""
+        """Whether a path has had no owner, and no change, for one lease, measured like a node's silence."""
         self._seen_unowned.add(path)
         before, age = self._unowned_since.get(path, (mtime, -self.detector.gap))
         self._unowned_since[path] = mtime, age + self.detector.gap if mtime == before else 0.0
@@ -110,13 +119,13 @@ class Recovery:
     def _remove(self, job: Job, task: Task, path: Path, token: str) -> None:
         place = job.layout.attempts_of(task)
         self.share.system.make_dirs(place, below=job.layout.root)
-        # The record of the attempt *is* the placeholder, moved: if we die here, nothing counts twice.
+        # The renamed placeholder *is* the record of the attempt: if this node dies here, nothing counts twice.
         if remove_claim(self.node, path, place / f"{token}.{nonce()}", token, keep=True):
             self.recovered += 1
             mark_failed_if_exhausted(self.node, job, task)
 
     def _remove_dead_nodes(self, jobs: dict[Job, set[Task]], assumed_dead_hosts: frozenset[str]) -> None:
-        longest = None  # lease of all jobs of the share: the node may be at work on one that we do not serve
+        longest = None  # lease of all jobs: the node may work on a job that this node does not serve
         for name in self.detector.nodes():
             if name == self.node.identity.incarnation:
                 continue
@@ -145,7 +154,7 @@ class Recovery:
         return False
 
     def _remove_stale_files(self) -> None:
-        """Remove private files, notices and unfinished jobs of nodes that have no heartbeat file (any more)."""
+        """Remove temporary files, notices and unfinished jobs of nodes without a heartbeat file."""
         layout, system = self.share.layout, self.share.system
         alive = set(self.detector.nodes()) | {self.node.identity.incarnation}
         for name in system.list(layout.tmp):
@@ -158,25 +167,25 @@ class Recovery:
         self._remove_unfinished_jobs(alive)
 
     def _remove_unfinished_jobs(self, alive: set[str]) -> None:
-        """Remove the directories of jobs whose creator died before they had their name, or before they were removed."""
+        """Remove directories of jobs whose creator died before they had a name, or before they were removed."""
         layout, system, named = self.share.layout, self.share.system, None
         for job in (layout.job(name) for name in system.list(layout.jobs)):
             has_form = is_id(job.root.name)
             names = system.list(job.root) if has_form else []
             if "creator" not in names and "job.json" in names:
-                continue  # a job as it should be
+                continue  # a complete job
             creator = creator_of(self.share, job) if has_form and _is_known(self.share, job) else None
             if creator in alive or not self._is_over(job.root, creator is not None):
                 continue
             if named is None:
                 named = {layout.jobs / one.manifest.id for one in all_jobs(self.share)}
             if job.root in named:
-                system.unlink(job.creator)  # it has its name, and its creator died then
+                system.unlink(job.creator)  # it has its name: its creator died after that step
             else:
                 self._remove_stale(job.root, lambda: remove_job_files(self.share, job, self.node.identity.incarnation))
 
     def _is_over(self, path: Path, is_ours: object) -> bool:
-        """Whether a lease has passed over what a node seems to have left; what is not ours is told, and left alone."""
+        """Whether a file of a dead node is older than a lease. A foreign file is noted, and never counts."""
         if not is_ours:
             self._foreign.append(path)
             return False
@@ -188,17 +197,17 @@ class Recovery:
         if not removal.foreign and not removal.failed:
             self._removed_names.append(path.relative_to(self.share.layout.root).as_posix())
 
-    def _tell(self) -> None:
-        """Say what was swept in this pass, and once what is not ours."""
+    def _log_removed(self) -> None:
+        """Log what this pass removed, and each foreign file once."""
         if self._removed_names:
-            logger.info("removed what nodes that are gone had left: %s", list_names(self._removed_names))
+            logger.info("removed files of dead nodes: %s", list_names(self._removed_names))
         if fresh := [path for path in self._foreign if path not in self._reported_foreign]:
             self._reported_foreign.update(fresh)
             logger.warning("%s", foreign_files_message(self.share, fresh))
 
 
 def _is_known(share: SharedDir, job: JobPaths) -> bool:
-    """Whether the directory of a job has no manifest, or one that this version can read."""
+    """Whether a job's directory has no manifest, or one that this version can read."""
     try:
         Manifest.from_bytes(share.system.read(job.manifest), job.manifest)
     except FileNotFoundError:
@@ -210,7 +219,7 @@ def _is_known(share: SharedDir, job: JobPaths) -> bool:
 
 @contextmanager
 def _ignore_foreign_files() -> Iterator[None]:
-    """A step that may fail on what a stranger has put into its way, and then is left out; not so in bad weather."""
+    """Ignore errors that foreign files cause. Temporary errors of the file system are raised."""
     try:
         yield
     except OSError as error:

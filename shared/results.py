@@ -1,4 +1,4 @@
-"""Published results: whole and synced under their final name, or not there at all; never replaced."""
+"""Published results: a complete, synced file with its final name, or no file; never replaced."""
 
 import re
 import secrets
@@ -15,10 +15,12 @@ RESULT = re.compile(r"[0-9]{7,12}\.[A-Za-z0-9]+")  # not an editor's copy of one
 
 
 def publish(node: Node, job: Job, task: Task, private: Path) -> bool:
-    """Give a finished, synced private file of ours its final name.
+    """Give a finished, synced temporary file its final name.
 
-    False where the task was done already; then the published one counts. The private file is gone in both cases,
-    and stays where an error is raised, so that the step can be tried again.
+    The temporary file is removed, except when an error is raised: then the step can be tried again.
+
+    Returns:
+        False if the task was already done; then the published result counts.
     """
     ours = _publish_no_replace(node, job, private, job.layout.result(task))
     node.share.system.unlink(private)
@@ -33,7 +35,7 @@ def _publish_no_replace(node: Node, job: Job, private: Path, final: Path) -> boo
             return True
         except OSError as error:
             if system.same_file(private, final):
-                return True  # it happened, only the reply was lost
+                return True  # it happened, and only the reply was lost
             if system.exists(final):
                 return False
             if not isinstance(error, FileNotFoundError):
@@ -57,14 +59,16 @@ def publish_bytes(node: Node, job: Job, task: Task, data: bytes) -> bool:
 
 
 def is_done(job: Job, task: Task) -> bool:
-    """Whether the task's result is published, asked afresh."""
+    """Whether the task's result is published, according to the server now."""
     return job.share.system.exists(job.layout.result(task))
 
 
 def read(job: Job, task: Task, limit: int = RECORD_LIMIT) -> bytes:
-    """A published result of at most `limit` bytes, as many as its kind can have; of a larger one nothing is read.
+    """Read a published result of at most `limit` bytes, the maximum for its kind. A larger one is not read.
 
-    ResultVanishedError where it is not there, JobQueueError where it is larger, or no file.
+    Raises:
+        ResultVanishedError: the result is missing.
+        JobQueueError: it is larger, or not a file.
     """
     try:
         return job.share.system.read(job.layout.result(task), limit)
@@ -73,9 +77,10 @@ def read(job: Job, task: Task, limit: int = RECORD_LIMIT) -> bytes:
 
 
 def read_head(job: Job, task: Task, size: int) -> tuple[bytes, float]:
-    """The first `size` bytes of a published result, and when it was written: seconds since 1970 by the server's clock.
+    """The first `size` bytes of a published result, and its time: seconds since 1970 on the server's clock.
 
-    ResultVanishedError where it is not there.
+    Raises:
+        ResultVanishedError: the result is missing.
     """
     try:
         return job.share.system.head(job.layout.result(task), size)
@@ -84,9 +89,11 @@ def read_head(job: Job, task: Task, size: int) -> tuple[bytes, float]:
 
 
 def ends(job: Job, task: Task, read_head: int, tail: int) -> tuple[bytes, bytes]:
-    """The first and the last bytes of a published result, however large it is.
+    """The first and the last bytes of a published result of any size.
 
-    ResultVanishedError where it is not there, JobQueueError where it is no file.
+    Raises:
+        ResultVanishedError: the result is missing.
+        JobQueueError: it is not a file.
     """
     try:
         return job.share.system.ends(job.layout.result(task), read_head, tail)
@@ -95,16 +102,17 @@ def ends(job: Job, task: Task, read_head: int, tail: int) -> tuple[bytes, bytes]
 
 
 def completed_in_shard(job: Job, kind: str, shard: int, suffix: str = "") -> set[int]:
-    """Numbers of the tasks of one shard whose results are published; with `suffix`, only of files that end so.
+    """Numbers of the done tasks of one shard.
 
-    Where all tasks of a kind have one suffix, it tells their results from what other programs made of these.
+    `suffix` counts only results with that suffix. If all tasks of a kind have the same one, it excludes files that
+    other programs made from our results.
     """
     names = job.share.system.list(job.layout.shard(kind, shard))
     return {int(name.partition(".")[0]) for name in names if RESULT.fullmatch(name) and name.endswith(suffix)}
 
 
 def shards(job: Job, kind: str) -> list[int]:
-    """Numbers of the directories that there are of the results of a kind."""
+    """Numbers of the existing result directories of a kind."""
     names = job.share.system.list(job.layout.shard(kind, 0).parent)
     numbers = [int(name) for name in names if re.fullmatch("[0-9]{4,9}", name)]
     return sorted({number for number in numbers if job.layout.shard(kind, number).name in names})
@@ -116,7 +124,7 @@ def count(job: Job, kind: str, numbers: range) -> int:
 
 
 class ResultCounter:
-    """Counts the results of one kind again and again; a directory that was once seen to be full is not looked at again."""
+    """Counts the results of one kind repeatedly. A shard that was once complete is not listed again."""
 
     def __init__(self, job: Job, kind: str, suffix: str = ""):
         self.job = job
@@ -125,7 +133,7 @@ class ResultCounter:
         self._full: set[range] = set()
 
     def count(self, numbers: range) -> int:
-        """How many of the tasks of these numbers have a published result."""
+        """How many of these tasks have a published result."""
         there = set(self.job.share.system.list(self.job.layout.shard(self.kind, 0).parent))
         total = 0
         for start in range(numbers.start - numbers.start % SHARD, numbers.stop, SHARD):
@@ -145,11 +153,16 @@ class ResultCounter:
 def quarantine_result(
     node: Node, job: Job, task: Task, damaged: bytes | None, limit: int = RECORD_LIMIT, whatever: bool = False
 ) -> None:
-    """Take a published result that does not read back out of the way, so that its task is open again.
+    """Rename a damaged result, so that its task is open again. The renamed file is the record of a failed attempt.
 
-    What is left is the record of a damaged attempt. `damaged` is what was read; where the name carries something
-    else by now, another node was faster and that one stays. None: it is not even a file of at most `limit` bytes that can
-    be read. `whatever`: it is not looked at again; so for one that is too large to be compared.
+    Args:
+        node: this node.
+        job: the job.
+        task: the task.
+        damaged: the content that was read. If the result has another content by now, another node was faster, and
+            that result stays. None: it is not a readable file of at most `limit` bytes.
+        limit: the maximum size of the result in bytes.
+        whatever: skip the comparison, for a result that is too large for it.
     """
     system, place, result = node.share.system, job.layout.attempts_of(task), job.layout.result(task)
     system.make_dirs(place, below=job.layout.root)
@@ -170,8 +183,8 @@ def quarantine_result(
 
 
 def _is_other_result(node: Node, aside: Path, damaged: bytes | None, limit: int) -> bool:
-    """Whether what was taken aside is another result than the one that was judged."""
+    """Whether the renamed file is not the damaged one, but another node's new result."""
     try:
         return node.share.system.read(aside, limit) != damaged
-    except JobQueueError:  # no file, or too large: as it was, where nothing was read
+    except JobQueueError:  # not a file, or too large: the same one, if nothing was read before
         return damaged is not None

@@ -13,7 +13,7 @@ from shared.paths import Task
 from shared.settings import HEARTBEAT_S, POLL_S
 from shared.worker_context import WorkerContext
 
-MAX_CANDIDATES = 20  # of a look; where others were faster at one of so many, the next look leaves that out
+MAX_CANDIDATES = 20  # per poll; tasks that other nodes claimed first are left out at the next poll
 
 
 class Scheduler:
@@ -41,7 +41,7 @@ class Scheduler:
         try:
             return 1 + len(self.context.on_job(state, lambda: claimed(state.job)))
         except (JobRemovedError, ResultVanishedError):
-            return 0  # it is the next to be looked at, and closed
+            return 0  # then the job comes first, and is closed
 
     def candidates(self, state: JobState) -> list[Task]:
         """Open tasks of a job that this node should claim, the best first; at most MAX_CANDIDATES."""
@@ -55,14 +55,14 @@ class Scheduler:
                 yield task
 
     def claim(self, state: JobState, task: Task) -> Outcome:
-        """Ask for the claim of one task."""
+        """Try to claim one task."""
         state.asked = self.context.clock()
         return self.context.on_job(state, lambda: state.claims.claim(task))
 
     def claim_still_held(self, state: JobState, task: Task) -> bool:
-        """Whether a claim may be acted on.
+        """Whether this node still owns a claimed task.
 
-        A claim that is not fresh is looked at again: the other nodes may have taken this node for dead since.
+        A claim that is not fresh is read again: other nodes may have considered this node dead since.
         """
         context = self.context
         if context.clock() - state.asked < POLL_S:
@@ -74,12 +74,12 @@ class Scheduler:
         return False
 
     def needed_and_failed(self, state: JobState) -> list[str]:
-        """Names of failed tasks without which the job cannot finish."""
+        """Names of the failed tasks that the job needs to finish."""
         failed = self.context.on_job(state, lambda: attempts.failed(state.job))
         return [name for name in failed if Task.from_name(name).kind not in state.plan.optional]
 
     def defers(self, state: JobState, task: Task) -> bool:
-        """Whether to leave a task to the other nodes for now: it failed here, and not yet on all of them."""
+        """Whether to leave a task to other nodes for now: it failed here, and not yet on all of them."""
         context, health = self.context, self.context.health
         job, name = state.job.manifest.id, str(task)
         if job not in health.failures or health.backoff_remaining(job, name, context.clock()) <= 0:
@@ -97,7 +97,7 @@ class Scheduler:
         return not others <= failed_on
 
     def _others(self) -> set[str]:
-        """The other nodes whose heartbeat changed lately."""
+        """The other nodes whose heartbeat changed recently."""
         now = self.context.clock()
         if now - self._counted > 1:
             self._counted = now

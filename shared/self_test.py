@@ -18,16 +18,19 @@ from shared.worker_context import WorkerContext
 
 
 class SelfTest:
-    """Runs tasks that are done once more on this node, and throws their results away."""
+    """Repeats finished tasks on this node and discards their results."""
 
     def __init__(self, context: WorkerContext):
         self.context = context
 
     def run(self, state: JobState) -> str | None:
-        """Test each kind of task that failed here; the reason to leave the job, or None.
+        """Test each kind of task that failed here.
+
+        Returns:
+            The reason to leave the job, or None.
 
         Raises:
-            NodeUnhealthyError: the node failed the test, and is to take it again in a fresh process.
+            NodeUnhealthyError: the node failed the test; the next one runs in a fresh process.
         """
         name = state.job.name
         for kind, suspicion in list(self.context.health.suspicions[state.job.manifest.id].items()):
@@ -35,17 +38,19 @@ class SelfTest:
                 sample = self.context.on_job(state, lambda: state.plan.self_test_task(Task.from_name(suspicion.task)))
                 if sample is None or not self._fails(state, kind, sample):
                     continue
-                line = f"{name}: this node failed at {suspicion.task}, and at {sample}, which is done ({suspicion.why})"
+                line = (
+                    f"{name}: this node failed at {suspicion.task}, and at the finished task {sample} ({suspicion.why})"
+                )
                 if suspicion.self_tests < MAX_SELF_TESTS:
                     raise NodeUnhealthyError(f"{line}; trying once more in a fresh process")
             return (
-                f"{name}: this node is sick and leaves the job to the others: it failed at {suspicion.task}, and at tasks "
-                f"that are done: {suspicion.why}; mend that (is there memory? is the device free?), then start it again"
+                f"{name}: this node is unhealthy and leaves the job to other nodes: it failed at {suspicion.task}, and at "
+                f"finished tasks: {suspicion.why}; correct that (enough memory? is the device free?), then start it again"
             )
         return None
 
     def _fails(self, state: JobState, kind: str, sample: Task) -> bool:
-        """Whether this node fails at a task that is done."""
+        """Whether this node fails at a finished task."""
         context, job = self.context, state.job.manifest.id
         context.health.self_test = job, kind
         context.events.store_health(context.health)
@@ -56,7 +61,7 @@ class SelfTest:
                 context.retry(lambda: context.node.share.system.unlink(output))
             context.health.self_test_passed(job, kind)
         except ResultVanishedError:
-            state.plan.invalidate_cache()  # that shows nothing
+            state.plan.invalidate_cache()  # neither passed nor failed
         except (StopRequested, EvictedError, JobRemovedError, InputChangedError):
             raise
         except Exception as error:

@@ -1,6 +1,6 @@
-"""Times in seconds that all nodes of a directory agree on."""
+"""Times in seconds that are the same for all nodes of a shared directory."""
 
-LEASE_S = 180.0  # an NFS client may show an old mtime for 60 s, a rebooting server is away for 90 s
-MIN_LEASE_S = 15.0  # the least that a job may ask for
-HEARTBEAT_S = 4.0  # several to the shortest lease
-POLL_S = 4.0  # between two looks at the heartbeats of others; a longer pause counts as this much silence
+LEASE_S = 180.0  # default; an NFS client may show an old mtime for 60 s, a rebooting server is down for 90 s
+MIN_LEASE_S = 15.0  # the shortest lease of a job
+HEARTBEAT_S = 4.0  # between two renewals: several within the shortest lease
+POLL_S = 4.0  # between two polls of the heartbeats; a longer gap counts as this much silence

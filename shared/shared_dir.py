@@ -1,4 +1,4 @@
-"""One opened shared directory: its layout, the system it is reached through, and what it can do."""
+"""One opened shared directory: its paths, its file system, and whether it supports hard links."""
 
 import os
 import secrets
@@ -18,10 +18,16 @@ PROBE = b"Does this directory know hard links?\n"
 
 
 class SharedDir:
-    """A shared directory that was looked at and found fit.
+    """An opened shared directory.
 
-    `id` is the random one of its marker, None where it has none. `read_only`: it was opened by a command that only looks.
-    `files` tells what its jobs' files are called.
+    Attributes:
+        layout: its paths.
+        system: access to its files.
+        hard_links: whether it supports them.
+        is_new: it was no shared directory before.
+        id: the random one of its marker, None without a marker.
+        read_only: opened by a command that changes nothing.
+        files: the names of its jobs' files.
     """
 
     def __init__(
@@ -37,54 +43,54 @@ class SharedDir:
         self.layout = layout
         self.system = system
         self.hard_links = hard_links
-        self.is_new = is_new  # it was no shared directory before
+        self.is_new = is_new
         self.id = id
         self.read_only = read_only
         self.files = files
 
     @property
     def creation_notice(self) -> str | None:
-        """A line for who has just made a shared directory of it; None where it was one before."""
+        """A line for the user who has just made it a shared directory; None if it was one before."""
         if not self.is_new:
             return None
         mount = mount_of(self.layout.root)
-        lies = f" ({mount.kind}, {'on this machine' if mount.local else f'from {mount.source}'})" if mount else ""
+        mounted = f" ({mount.kind}, {'on this machine' if mount.local else f'from {mount.source}'})" if mount else ""
         return (
-            f"{self.layout.root}: made a new shared directory{lies}; if nodes work in it already, this is not the one "
-            f"that they see: check the mount"
+            f"{self.layout.root}: made a new shared directory{mounted}; if you expected one with jobs, this is another "
+            f"directory: check the mount"
         )
 
     def check(self) -> None:
-        """JobQueueError where the directory is not there any more, is another one, or has a link in a subdirectory's place."""
-        root, cure = self.layout.root, "put that right, then the same line again goes on"
+        """Raise JobQueueError if the directory is gone, is another one, or a link replaced one of its subdirectories."""
+        root, cure = self.layout.root, "correct that, then run the same command again"
         marker = read_marker(self.system, self.layout)
         if marker is None and not _has_jobs(self.system, self.layout):
-            raise JobQueueError(
-                f"{root}: the shared directory is not there any more; was it unmounted, moved or emptied? {cure}"
-            )
+            raise JobQueueError(f"{root}: the shared directory is gone; was it unmounted, moved or emptied? {cure}")
         if marker is not None and self.id is not None and marker.id != self.id:
             raise JobQueueError(f"{root}: another shared directory is there now; was something else mounted? {cure}")
         self.system.drop_directory_cache()
         _require_subdirectories(self.layout, self.system)
 
     def now(self) -> float:
-        """Seconds since 1970 by the clock that writes the times of its files: that of the server, if there is one.
+        """Seconds since 1970 on the clock that sets the times of its files: the server's, if there is one.
 
-        For people: no decision rests on it. Where the share was opened to look only, it is this machine's clock.
+        For display only. If the share was opened read-only, it is this machine's clock.
         """
         if self.read_only:
             return time.time()
         try:
-            self.system.touch(self.layout.tmp)  # needs no room
+            self.system.touch(self.layout.tmp)  # needs no free space
             return self.system.mtime(self.layout.tmp) / 1e9
-        except OSError:  # not every file system does that to a directory
+        except OSError:  # not every file system allows that for a directory
             return time.time()
 
     def publish_no_replace(self, private: Path, final: Path) -> None:
-        """Give a finished private file its final name in one step, never over another.
+        """Give a finished temporary file its final name in one step, without replacing another file.
 
-        The private name stays where hard links are known and goes where they are not (there, the
-        step is a rename, which would replace an equal result). FileExistsError where the name is taken.
+        With hard links, the temporary name stays. Without them the step is a rename, and the temporary name is gone.
+
+        Raises:
+            FileExistsError: the name is taken.
         """
         if self.hard_links:
             self.system.link(private, final)
@@ -102,12 +108,20 @@ def open_share(
     read_only: bool = False,
     files: JobFiles = NO_FILES,
 ) -> SharedDir:
-    """Look at a directory, mark it as a shared one, make our subdirectories in it, and find out whether it knows hard links.
+    """Open a shared directory: check and mark it, make its subdirectories, and test for hard links.
 
-    With `hard_links` it was found fit before, and nothing is written. `new`: it may be one that was no shared directory
-    until now; then none of our names may exist in it. `read_only`: nothing is written, and the directory may be read-only
-    or another user's. `files` tells what the jobs' files are called. Else this process makes files from now on that the directory's group may use, whatever its umask was.
-    JobQueueError where the directory is missing, not a directory, taken by other files, not writable, full, or sticky.
+    Unless `read_only`, it also changes this process's umask, so that the directory's group may use new files.
+
+    Args:
+        root: the directory.
+        system: access to it; a new `FileSystem` by default.
+        hard_links: the known answer to the test for hard links: then nothing is checked or written.
+        new: it may become a shared directory now. Then none of our names may exist in it.
+        read_only: nothing is written; the directory may be read-only, or another user's.
+        files: names of the jobs' files.
+
+    Raises:
+        JobQueueError: the directory is missing, no directory, has other files, is not writable, full, or sticky.
     """
     system = system or FileSystem()
     root = Path(os.path.abspath(root))
@@ -118,7 +132,7 @@ def open_share(
     except FileNotFoundError:
         raise JobQueueError(f"{root}: expected the shared directory, found nothing; create or mount it first") from None
     except OSError as error:
-        raise JobQueueError(f"{root}: the shared directory cannot be looked at ({error.strerror})") from None
+        raise JobQueueError(f"{root}: the shared directory cannot be read ({error.strerror})") from None
     if not stat.S_ISDIR(mode):
         raise JobQueueError(f"{root}: expected a directory that all machines mount, got a file")
     system.root = root
@@ -127,7 +141,7 @@ def open_share(
         return _open_read_only(layout, system, files)
     if mode & stat.S_ISVTX:
         raise JobQueueError(
-            f"{root}: the directory is sticky (like /tmp), so colleagues could not take over each "
+            f"{root}: the directory is sticky (like /tmp), so users could not take over each "
             f"other's tasks; use a directory below it"
         )
     system.group = info.st_gid
@@ -139,21 +153,21 @@ def open_share(
         return SharedDir(layout, system, hard_links, id=marker.id if marker else None, files=files)
     try:
         is_new, marker = _ensure_marked(layout, system, new)
-        for room in layout.subdirectories():
-            system.make_dirs(room)
+        for directory in layout.subdirectories():
+            system.make_dirs(directory)
         hard_links = _hard_links(layout, system)
     except OSError as error:
         cure = (
             "mount it writable, or correct its permissions"
             if error.errno in (1, 13, 30)
-            else "make room or mount it again"
+            else "free some space or mount it again"
         )
         raise JobQueueError(f"{root}: the shared directory cannot be written to ({error.strerror}); {cure}") from None
     return SharedDir(layout, system, hard_links, is_new, marker.id if marker else None, files=files)
 
 
 def _open_read_only(layout: SharedDirPaths, system: FileSystem, files: JobFiles) -> SharedDir:
-    """A shared directory of which nothing is changed."""
+    """Open a shared directory without changing anything."""
     try:
         marker = read_marker(system, layout)
         names = system.list(layout.root)
@@ -171,9 +185,9 @@ def _open_read_only(layout: SharedDirPaths, system: FileSystem, files: JobFiles)
 
 
 def _ensure_marked(layout: SharedDirPaths, system: FileSystem, new: bool) -> tuple[bool, Marker | None]:
-    """See to it that the directory is a shared one; whether it was none before, and its marker.
+    """Make the directory a shared one if it is not. Returns whether it was not, and its marker.
 
-    An old one stays without a marker while its disk is full: `clean`, the cure for that, must work there.
+    On a full disk, an existing one without a marker stays without: `clean`, which frees space, must work there.
     """
     names, marker = system.list(layout.root), read_marker(system, layout)
     if marker is None:
@@ -197,11 +211,11 @@ def _ensure_marked(layout: SharedDirPaths, system: FileSystem, new: bool) -> tup
             f"use that one"
         )
     _require_subdirectories(layout, system)
-    for room in layout.subdirectories():
-        if is_mount_point(room):
+    for directory in layout.subdirectories():
+        if is_mount_point(directory):
             raise JobQueueError(
-                f"{room}: expected a part of the shared directory, got a mount of its own; nodes move files between "
-                f"these directories, which no system does across mounts: use a shared directory on that disk"
+                f"{directory}: expected a part of the shared directory, got a mount point; nodes rename files between "
+                f"these directories, which is impossible across mounts: use a shared directory on that disk"
             )
     if marker is None:
         try:
@@ -215,13 +229,13 @@ def _ensure_marked(layout: SharedDirPaths, system: FileSystem, new: bool) -> tup
 
 
 def _require_subdirectories(layout: SharedDirPaths, system: FileSystem) -> None:
-    """JobQueueError where a link or a file has taken the place of one of our subdirectories."""
-    for room in (*layout.subdirectories(), layout.control):
-        system.require_directory(room)
+    """Raise JobQueueError if one of our subdirectories is a link or a file."""
+    for directory in (*layout.subdirectories(), layout.control):
+        system.require_directory(directory)
 
 
 def _inside_of(system: FileSystem, layout: SharedDirPaths) -> Path | None:
-    """The shared directory in one of whose subdirectories this one lies, None where it lies in none."""
+    """The shared directory that has this directory below one of its subdirectories; None if there is none."""
     below = layout.root
     for above in layout.root.parents:
         outer = SharedDirPaths(above)
@@ -274,7 +288,7 @@ def _hard_links(layout: SharedDirPaths, system: FileSystem) -> bool:
 
 
 def _can_link_existing(layout: SharedDirPaths, system: FileSystem, twin: Path) -> bool:
-    """The probe for a disk without room for a new file: there, nodes wait, `status` tells and `clean` makes room."""
+    """The test for hard links on a full disk, with existing files. Nodes wait there; `status` and `clean` must work."""
     for path in (
         *map(layout.heartbeat, system.list(layout.nodes)),
         *map(layout.named_manifest, system.list(layout.by_name)),
@@ -284,5 +298,5 @@ def _can_link_existing(layout: SharedDirPaths, system: FileSystem, twin: Path) -
             system.unlink(twin)
             return True
         except OSError:
-            pass  # no file, or gone
+            pass  # not a file, or gone
     return False

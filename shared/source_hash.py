@@ -1,4 +1,4 @@
-"""Which version of this program it is: told by its sources themselves, whether they came by git, by rsync or by hand."""
+"""The version of this program: a hash of its source files, so it does not matter how they were installed."""
 
 import hashlib
 import os
@@ -6,19 +6,17 @@ import threading
 from functools import cache
 from pathlib import Path
 
-ROOT = (
-    Path(__file__).resolve().parent.parent
-)  # the checkout; where the program is installed, the directory fav/_private
+ROOT = Path(__file__).resolve().parent.parent  # the checkout; for an installed program, the directory fav/_private
 PRIVATE = "_private"
 PARTS = {"fav": ("**/*.py", "**/*.html"), "shared": ("**/*.py",)}
-POLL_INTERVAL_S = 5.0  # how often a node looks whether its sources were replaced
+POLL_INTERVAL_S = 5.0  # how often a node checks whether its sources were replaced
 
 
-@cache  # a checkout that is replaced under a process that runs does not change that process
+@cache  # a running process keeps its version when its checkout is replaced
 def version(root: Path = ROOT) -> str:
-    """Twelve hexadecimal digits that differ where any source does; the ends of lines do not count.
+    """Twelve hexadecimal digits that differ if any source file differs; line endings do not count.
 
-    A checkout and what was installed from it have the same.
+    A checkout and an installation from it have the same version.
     """
     digest = hashlib.blake2b(digest_size=6)
     for name, path in sorted(_files(root).items()):
@@ -28,7 +26,7 @@ def version(root: Path = ROOT) -> str:
 
 
 def _files(root: Path) -> dict[str, Path]:
-    """Each source by its name in a checkout."""
+    """The source files by their names in a checkout."""
     places = {package: root / package for package in PARTS}
     if root.name == PRIVATE:
         places["fav"] = root.parent
@@ -46,32 +44,29 @@ def _content(path: Path) -> bytes:
 
 
 class Sources:
-    """The sources as they were when this was made, to tell whether they are still those that a process runs.
-
-    Files that were added since do not count: they are not of the program that runs.
-    """
+    """The source files at one time, to find out later whether they were replaced. Files added since do not count."""
 
     def __init__(self, root: Path = ROOT):
-        self._prints = {path: (_stamp(path), _print(path)) for path in _files(root).values()}
+        self._fingerprints = {path: (_stamp(path), _fingerprint(path)) for path in _files(root).values()}
 
     def replaced(self) -> bool:
-        """Whether one of them is another by now, or gone. False where that cannot be seen just now."""
-        for path, (stamp, known) in self._prints.items():
+        """Whether one of them has changed or is gone. False if they cannot be read now."""
+        for path, (stamp, known) in self._fingerprints.items():
             try:
                 now = _stamp(path)
                 if now != stamp:
-                    if _print(path) != known:
+                    if _fingerprint(path) != known:
                         return True
-                    self._prints[path] = now, known
+                    self._fingerprints[path] = now, known
             except (FileNotFoundError, NotADirectoryError):
                 return True
             except OSError:
-                return False  # its disk is away
+                return False  # the disk cannot be reached
         return False
 
 
 class SourceWatcher(threading.Thread):
-    """Looks at the sources now and then, in a thread of its own: they may lie on a server that is away."""
+    """Checks the sources now and then, in a thread: their server may not answer."""
 
     def __init__(self, sources: Sources):
         super().__init__(daemon=True)
@@ -89,5 +84,5 @@ def _stamp(path: Path) -> tuple[int, ...]:
     return info.st_mtime_ns, info.st_ctime_ns, info.st_size, info.st_ino
 
 
-def _print(path: Path) -> bytes:
+def _fingerprint(path: Path) -> bytes:
     return hashlib.blake2b(_content(path)).digest()

@@ -1,8 +1,8 @@
-"""The process that a user starts as a node: it keeps the heart beating and runs a worker beside it.
+"""The process that a user starts as a node: it renews the heartbeat and runs a worker process.
 
-The worker is a process of its own, so that a task that crashes the interpreter, is killed for its
-memory or hangs costs an attempt and not the node. The supervisor stays small: it imports no library
-that could take it down, writes down what happened, and starts the next worker.
+The worker is a separate process. So a task that crashes the interpreter, runs out of memory or hangs costs
+one attempt, and the node continues. The supervisor imports no library that could crash it. It records what
+happened and starts the next worker.
 """
 
 import importlib
@@ -54,12 +54,12 @@ logger = logging.getLogger(__name__)
 
 EXIT_FAILED, EXIT_USAGE, EXIT_CRASHED, EXIT_UNWELL, EXIT_EVICTED, EXIT_UPDATED, EXIT_STOPPED = 1, 2, 70, 71, 75, 76, 130
 EXPECTED = (0, EXIT_FAILED, EXIT_USAGE, EXIT_UNWELL, EXIT_EVICTED, EXIT_UPDATED, EXIT_STOPPED)
-AT_ONCE_S = 0.2  # a signal to stop that is handled so soon after the one to go on came before it
-MAX_CRASHES = 3  # of workers in a row that had not ended a task, nor was one on record as what took them down
+AT_ONCE_S = 0.2  # a stop signal handled this soon after SIGCONT was sent before it
+MAX_CRASHES = 3  # of workers in a row that had ended no task, and whose crash was not recorded for a task
 
 
 class SupervisorChannel:
-    """How a worker and its supervisor talk: progress through shared memory, log records and the request to stop as messages."""
+    """The connection of a worker to its supervisor: progress in shared memory; log records and the stop request as messages."""
 
     def __init__(self, connection: Connection, memory):
         self.connection, self.progress_writer = connection, TaskProgressWriter(memory)
@@ -76,14 +76,14 @@ class SupervisorChannel:
             self.on_stop()
             self.connection.recv()
         except (EOFError, OSError):
-            os.killpg(0, signal.SIGKILL)  # the supervisor is gone, and nobody beats the heart any more
+            os.killpg(0, signal.SIGKILL)  # the supervisor is gone, so nobody renews the heartbeat
 
     def begin(self, job: Job, task: Task) -> None:
         setproctitle(f"fav node {job.name} {task.kind} {task.number}")
         self.progress_writer.begin(job.name, task, job.manifest.id)
 
     def waiting(self) -> None:
-        if not self.progress_writer.busy:  # a task that waits for the disk is still the task in progress
+        if not self.progress_writer.busy:  # a task that waits for the disk is still in progress
             setproctitle("fav node waiting")
         self.progress_writer.waiting()
 
@@ -99,9 +99,9 @@ class SupervisorChannel:
 
 
 class ChannelHandler(logging.Handler):
-    """Sends a worker's records to its supervisor, which writes them. A worker that is killed loses none that was sent.
+    """Sends a worker's log records to its supervisor, which writes them, also after the worker was killed.
 
-    They travel as plain values: what a library adds to its records need not be known to the supervisor.
+    Only plain values are sent: the supervisor need not import the types that libraries add to records.
     """
 
     def __init__(self, channel: SupervisorChannel):
@@ -121,11 +121,11 @@ class ChannelHandler(logging.Handler):
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
-        pass  # the supervisor is gone, and soon this worker is
+        pass  # the supervisor is gone, and this worker ends soon
 
 
 def _write_record(fields: dict) -> None:
-    """Write a record of the worker as one of this process."""
+    """Log a worker's record in this process."""
     record = logging.makeLogRecord(fields)
     logging.getLogger(record.name).handle(record)
 
@@ -145,13 +145,15 @@ def _worker_main(
     sources: Sources,
     log_level: int,
 ) -> None:
-    """The worker process. `plan_for` names a function `module:name` that takes (job, node, **options); `sources` are
-    those of the supervisor."""
-    os.setpgid(0, 0)  # Ctrl-C is the supervisor's; and programs that a task has started go down with the worker
+    """Run the worker process.
+
+    `plan_for` names a function `module:name` that takes (job, node, **options). `sources` are the supervisor's.
+    """
+    os.setpgid(0, 0)  # Ctrl-C goes to the supervisor only; and programs started by a task are killed with the worker
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(
         signal.SIGTTOU, signal.SIG_IGN
-    )  # a group of its own is in the background, where `stty tostop` would stop it
+    )  # the new process group is in the background, where `stty tostop` would stop it
     setproctitle("fav node starting")
     messenger = SupervisorChannel(connection, memory)
     logging.getLogger().addHandler(ChannelHandler(messenger))
@@ -198,11 +200,11 @@ def _worker_main(
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):  # a log on a full disk
             stream.flush()
-    os._exit(code)  # not through the destructors of libraries that a task may have left in any state
+    os._exit(code)  # without the destructors of libraries, whose state is unknown after a task
 
 
 class Supervisor:
-    """One node: incarnation after incarnation, worker after worker, until the work is over."""
+    """One node. It joins, runs worker processes until the work is done, and joins again if it was evicted."""
 
     def __init__(
         self,
@@ -221,13 +223,13 @@ class Supervisor:
         self.about = about
         self.health = NodeHealth()
         self._control = ControlListener(share)
-        self._signals = 0  # how strongly it was asked to leave: 1 after the task at hand, 2 at once
+        self._signals = 0  # 1: leave after the current task; 2: at once
         self._worker: BaseProcess | None = None  # while it runs
-        self._continued = float("-inf")  # when SIGCONT came last
+        self._continued = float("-inf")  # time of the last SIGCONT
         self._sources = SourceWatcher(Sources())
 
     def run(self) -> int:
-        """Work until done; the exit code. Call it in the main thread: it takes the signals that end and stop a process."""
+        """Work until done. Returns the exit code. Sets signal handlers, so it must run in the main thread."""
         for number in LEAVE:
             if number in (signal.SIGINT, signal.SIGTERM) or not is_ignored(number):
                 signal.signal(number, self._on_signal)
@@ -261,28 +263,30 @@ class Supervisor:
                 return code
             if code == EXIT_EVICTED:
                 self.share.check()
-                logger.warning("this node was taken for dead (was it asleep or cut off?); joining again")
+                logger.warning(
+                    "the others considered this node dead (was it suspended or disconnected?); joining again"
+                )
                 continue
             crashes = 0 if harmless else crashes + 1
             if crashes >= MAX_CRASHES:
                 logger.error(
-                    "the worker went down %d times before it had ended a task (%s); giving up",
+                    "the worker ended %d times before it had finished a task (%s); giving up",
                     crashes,
                     _describe_exit(code),
                 )
                 return EXIT_FAILED
 
     def _on_signal(self, number, frame) -> None:
-        if number == signal.SIGQUIT and self._signals >= LEAVE[number]:  # it hangs, and whoever sends this knows
+        if number == signal.SIGQUIT and self._signals >= LEAVE[number]:  # the user repeats it: this process hangs
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         if number == signal.SIGHUP:
             self._signals = max(self._signals, LEAVE[number])
         else:
-            self._signals += LEAVE[number]  # no more is done here: what it interrupts may be writing a line
+            self._signals += LEAVE[number]  # no logging here: the interrupted code may be writing a line
 
     def _on_halt(self, number, frame) -> None:
-        """Stop with the worker, and go on with it."""
+        """Stop together with the worker, and continue together."""
         _signal(self._worker, signal.SIGSTOP)
         if time.monotonic() - self._continued > AT_ONCE_S:
             halt(number)
@@ -292,7 +296,7 @@ class Supervisor:
         self._continued = time.monotonic()
 
     def _updated(self) -> bool:
-        """Whether the sources were replaced, so that no worker could be started any more; says so."""
+        """Whether the sources were replaced, so that no new worker can start. Logs it."""
         if not (self._sources.replaced.is_set() or self._sources.sources.replaced()):
             return False
         logger.warning("%s: the program was updated; start this node again", ROOT)
@@ -309,12 +313,16 @@ class Supervisor:
             time.sleep(0.1)
 
     def _run_worker(self, node: Node) -> tuple[int | None, bool]:
-        """Run one worker process to its end: its exit code, and whether it had ended a task or that one is to blame."""
-        self.health.self_test = None  # the worker before may have been ended in the midst of one
+        """Run one worker process to its end.
+
+        Returns:
+            Its exit code, and whether it made progress: it ended a task, or its crash was recorded for a task.
+        """
+        self.health.self_test = None  # the previous worker may have ended during a self-test
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         memory = TaskProgressWriter.memory(context)
-        words = (
+        arguments = (
             theirs,
             memory,
             str(self.share.layout.root),
@@ -329,8 +337,8 @@ class Supervisor:
             self._sources.sources,
             logger.getEffectiveLevel(),
         )
-        worker = context.Process(target=_worker_main, args=words, daemon=True)
-        # Inherited, so that Ctrl-C does not hit it while it starts, nor ever what Slurm and systemd send to every process.
+        worker = context.Process(target=_worker_main, args=arguments, daemon=True)
+        # The worker inherits that these are ignored: Ctrl-C while it starts, and what Slurm and systemd send to all processes.
         before = {number: signal.signal(number, signal.SIG_IGN) for number in LEAVE}
         worker.start()
         self._worker = worker
@@ -339,7 +347,7 @@ class Supervisor:
         theirs.close()
         heartbeat = HeartbeatThread(node)
         heartbeat.start()
-        watch, told, why = TaskProgressMonitor(memory), False, "crashed"
+        monitor, asked, why = TaskProgressMonitor(memory), False, "crashed"
         try:
             while True:
                 message = None
@@ -349,16 +357,16 @@ class Supervisor:
                 except (EOFError, OSError):
                     worker.join()
                     break
-                watch.poll(heartbeat.is_reachable)
+                monitor.poll(heartbeat.is_reachable)
                 if message and message[0] == "log":
                     _write_record(message[1])
                 elif message:
                     self.health = message[1]
                 self._signals = max(self._signals, self._control.signals)
-                if (self._signals or self._sources.replaced.is_set()) and not told:
-                    told = True
+                if (self._signals or self._sources.replaced.is_set()) and not asked:
+                    asked = True
                     logger.info(
-                        "stopping after the current frame (once more to stop at once)"
+                        "stopping after the current frame (repeat the request to stop at once)"
                         if self._signals
                         else "the program was updated; stopping after the current frame"
                     )
@@ -368,7 +376,7 @@ class Supervisor:
                         pass
                 if self._signals > 1 or heartbeat.evicted.is_set():
                     _kill(worker)
-                elif watch.is_hung:
+                elif monitor.is_hung:
                     why = "hung"
                     _kill(worker)
         finally:
@@ -376,20 +384,20 @@ class Supervisor:
             _kill(worker)
             worker.join()
             self._worker = None
-        watch.poll(heartbeat.is_reachable)
-        ended_task = watch.ended > 0
+        monitor.poll(heartbeat.is_reachable)
+        ended_task = monitor.ended > 0
         if heartbeat.evicted.is_set():
             return EXIT_EVICTED, ended_task
         code = worker.exitcode
-        if watch.task and code not in EXPECTED and self._signals < 2:
-            how = f"no sign of progress for {watch.silent_for:.0f} s" if why == "hung" else _describe_exit(code)
-            return code, self._record_crash(node, *watch.task, why, how) or ended_task
+        if monitor.task and code not in EXPECTED and self._signals < 2:
+            how = f"no progress for {monitor.silent_for:.0f} s" if why == "hung" else _describe_exit(code)
+            return code, self._record_crash(node, *monitor.task, why, how) or ended_task
         return code, ended_task or code in (EXIT_UNWELL, EXIT_UPDATED)
 
     def _record_crash(self, node: Node, job_name: str, task_name: str, job_id: str, why: str, detail: str) -> bool:
-        """Write down that a task took its worker down, or that an examination did; False where that was not possible."""
+        """Record that a task, or a self-test, crashed its worker. Returns False if that was not possible."""
         logger.warning(
-            "%s: %s took its worker down (%s); the next worker goes on",
+            "%s: %s crashed its worker (%s); the next worker continues",
             job_name,
             task_name,
             detail,
@@ -412,22 +420,22 @@ class Supervisor:
         except StopRequested:
             pass
         except (OSError, JobQueueError) as error:
-            logger.warning("%s: that could not be written down (%s)", job_name, error, extra={"job": job_name})
+            logger.warning("%s: that could not be recorded (%s)", job_name, error, extra={"job": job_name})
         return False
 
     def _leave(self, node: Node) -> None:
-        """Withdraw whatever the worker left claimed, then go."""
+        """Give up the claims that the worker left, then leave."""
         try:
             release_all(node)
             ChangeNotifier(node).notify()
             self._control.acknowledge()
             node.leave()
         except OSError as error:
-            logger.warning("could not leave cleanly (%s); the others will clean up after one lease", error)
+            logger.warning("could not leave cleanly (%s); other nodes will clean up after one lease", error)
 
 
 def _kill(worker: BaseProcess) -> None:
-    """End a worker at once, and all programs that it has started."""
+    """Kill a worker and all programs that it has started."""
     worker.kill()
     if worker.pid is not None:
         with suppress(ProcessLookupError, PermissionError):
@@ -437,13 +445,13 @@ def _kill(worker: BaseProcess) -> None:
 def _signal(worker: BaseProcess | None, number: int) -> None:
     """Send a signal to a worker, and to all programs that it has started."""
     if worker is not None and worker.pid is not None and worker.is_alive():
-        for send in (os.kill, os.killpg):  # it may not have its group yet
+        for send in (os.kill, os.killpg):  # it may not have its own process group yet
             with suppress(ProcessLookupError, PermissionError):
                 send(worker.pid, number)
 
 
 def _describe_exit(code: int | None) -> str:
-    """How a process ended, in words."""
+    """A description of how a process ended."""
     if code is not None and code < 0:
         name = signal.Signals(-code).name
         return f"killed by {name}" + (", out of memory?" if name == "SIGKILL" else "")

@@ -1,6 +1,6 @@
-"""What a worker is doing, in memory that it shares with its supervisor; and how the supervisor reads it.
+"""The progress of a worker, in memory that it shares with its supervisor.
 
-A task costs the worker a few bytes, and its supervisor nothing. What was written last stays there when the worker is gone.
+The worker writes a few bytes per task. They remain readable after the worker has died.
 """
 
 import mmap
@@ -16,16 +16,16 @@ from shared.paths import Task
 BYTES = 1024
 HEAD = struct.Struct(
     "=4Q"
-)  # number of bytes that name the task, 0 without one; signs of life; signs of progress; tasks ended
-# A task that gives no sign of progress for so long hangs: so many times the longest silence of its kind so far, but
-# at least HANG_S. Before there was one of its kind: FIRST_TASK_TIMEOUT_S, since slow flow of large frames takes an hour.
+)  # bytes of the task's name, 0 without a task; then counters of signs of life, signs of progress, and ended tasks
+# A task hangs after HANG_FACTOR times the longest silence of its kind so far, but at least HANG_S. For the first task
+# of a kind it is FIRST_TASK_TIMEOUT_S, because slow flow of large frames takes an hour.
 HANG_FACTOR, HANG_S, FIRST_TASK_TIMEOUT_S = 30.0, 600.0, 7500.0
 
 
 class Memory(mmap.mmap):
-    """Bytes that two processes share; the other one gets them as an argument. `fd` is closed with it.
+    """Memory that two processes share; the child process gets it as an argument. `fd` is closed with it.
 
-    multiprocessing's own lie in /dev/shm, which may be read-only, or in a temporary directory, which there may be none of.
+    Shared memory of multiprocessing needs a writable /dev/shm or temporary directory; this one does not.
     """
 
     fd: int
@@ -55,10 +55,10 @@ class TaskProgressWriter:
 
     @staticmethod
     def memory(context: BaseContext):
-        """Empty memory for both sides, which goes to the worker among the arguments of its process."""
+        """Empty memory for both sides, to be passed to the worker as an argument of its process."""
         try:
             fd = os.memfd_create("task progress")
-        except (AttributeError, OSError):  # another kernel, or an old one
+        except (AttributeError, OSError):  # not Linux, or an old kernel
             return context.RawArray("c", BYTES)
         os.ftruncate(fd, BYTES)
         return Memory(fd)
@@ -70,7 +70,7 @@ class TaskProgressWriter:
         self._sign()
 
     def report_progress(self) -> None:
-        """The task gets on."""
+        """Note that the task makes progress."""
         self._progress += 1
         self._sign()
 
@@ -85,7 +85,7 @@ class TaskProgressWriter:
         return self._length > 0
 
     def waiting(self) -> None:
-        """It waits for the share, which is neither progress nor hanging."""
+        """Note that the task waits for the share: neither progress nor a hang."""
         self._sign()
 
     def _sign(self) -> None:
@@ -94,7 +94,7 @@ class TaskProgressWriter:
 
 
 class TaskProgressMonitor:
-    """The supervisor's side: which task a worker is at, and for how long it has given no sign of life while the share answered."""
+    """The supervisor's side: the worker's task, and the seconds without a sign of life while the share answered."""
 
     def __init__(self, memory, monotonic: Callable[[], float] = time.monotonic):
         self._memory, self._monotonic = memory, monotonic
@@ -108,7 +108,7 @@ class TaskProgressMonitor:
     def poll(self, share_answers: bool) -> None:
         now = self._monotonic()
         if share_answers:
-            self.silent_for += min(now - self._looked, 1.0)  # a machine that slept has not waited for its worker
+            self.silent_for += min(now - self._looked, 1.0)  # time in which the machine was suspended does not count
         self._looked = now
         length, signs, progress, self.ended = HEAD.unpack_from(self._memory)
         if signs != self._signs:

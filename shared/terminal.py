@@ -1,6 +1,6 @@
-"""The terminal: streams that may be closed or gone, and the signals that come from it.
+"""The terminal: standard streams that may be closed, and the signals that a terminal sends.
 
-A node may outlive its terminal, the reader of its pipe and the room on the disk of its log.
+A node may outlive its terminal, the reader of its pipe, and the free space on the disk of its log.
 """
 
 import errno
@@ -15,37 +15,37 @@ from contextlib import contextmanager
 from typing import TextIO
 
 STREAMS = ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w"))
-# How strongly each signal asks a node to leave: after its task, or at once. A terminal that closes sends SIGHUP twice.
+# Signals that ask a node to leave; 1: after its task, 2: at once. A terminal that closes sends SIGHUP twice.
 LEAVE = {signal.SIGINT: 1, signal.SIGTERM: 1, signal.SIGHUP: 1, signal.SIGQUIT: 2}
-HALT = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)  # Ctrl-Z, and what a terminal does to who is in the background
+HALT = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)  # Ctrl-Z, and terminal access of a background process
 
 
 def open_streams() -> None:
-    """Open those of the standard streams that are closed, to nowhere.
+    """Open closed standard streams on /dev/null.
 
-    Else the next file that is opened has the number of one, and what a library says is written into it.
+    Otherwise the next opened file would get the descriptor of one, and output of libraries would be written into it.
     """
     for number, name, mode in STREAMS:
         try:
             os.fstat(number)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number is this one
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # gets the lowest free descriptor: this one
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, mode, closefd=False, errors="backslashreplace"))
 
 
 def nobody_reads(error: OSError, stream: TextIO | None) -> bool:
-    """Whether writing to a stream failed for good: the reader of the pipe or the terminal is gone."""
+    """Whether writing to a stream failed permanently: the reader of the pipe, or the terminal, is gone."""
     if error.errno != errno.EIO or stream is None:
         return error.errno in (errno.EPIPE, errno.EBADF, errno.ENXIO)
     try:
-        return not stat.S_ISREG(os.fstat(stream.fileno()).st_mode)  # a file may be on a disk that stumbles
+        return not stat.S_ISREG(os.fstat(stream.fileno()).st_mode)  # for a file, EIO may be temporary
     except (OSError, ValueError, AttributeError):
         return False
 
 
 def drop(stream: TextIO | None) -> None:
-    """Let a stream lead to nowhere from now on, with what it could not write."""
+    """Redirect a stream to /dev/null, with its unwritten buffer."""
     if stream is None:
         return
     try:
@@ -54,11 +54,11 @@ def drop(stream: TextIO | None) -> None:
         os.dup2(nowhere, number)
         os.close(nowhere)
     except (OSError, ValueError, AttributeError):
-        pass  # it is no file, as in tests
+        pass  # not a file, as in tests
 
 
 def leave_terminal() -> None:
-    """Drop the streams that lead to a terminal that is gone; to be called when SIGHUP came, before more is written."""
+    """Drop the streams of a terminal that is gone. To be called after SIGHUP, before anything is written."""
     for stream in (sys.stdout, sys.stderr):
         try:
             termios.tcgetattr(stream.fileno())
@@ -66,16 +66,16 @@ def leave_terminal() -> None:
             if error.args[0] == errno.EIO:
                 drop(stream)
         except (OSError, ValueError, AttributeError):
-            pass  # it is no file
+            pass  # not a file
 
 
 def is_ignored(number: int) -> bool:
-    """Whether this process was started with the signal ignored, as `nohup` and a shell's `&` do."""
+    """Whether this process was started with the signal ignored, as by `nohup` or a shell's `&`."""
     return signal.getsignal(number) is signal.SIG_IGN
 
 
 class Ended(KeyboardInterrupt):
-    """A signal other than that of Ctrl-C asked the process to end. `number` is that of the signal."""
+    """A signal other than SIGINT asked the process to end. `number` is the signal's."""
 
     def __init__(self, number: int):
         super().__init__()
@@ -84,10 +84,10 @@ class Ended(KeyboardInterrupt):
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end what runs as Ctrl-C does, so that it takes its unfinished files away: `Ended`.
+    """Raise `Ended` inside the context on SIGTERM and SIGHUP, as Ctrl-C raises KeyboardInterrupt.
 
-    One that was ignored when the process began (`nohup`) stays so. A terminal that closes sends SIGHUP twice: once it is
-    ending, that changes nothing.
+    So unfinished files are removed. A signal that was ignored before (`nohup`) stays ignored. A terminal that closes
+    sends SIGHUP twice; the second one is ignored.
     """
     ending = False
 
@@ -115,7 +115,7 @@ def ended_by_signals() -> Iterator[None]:
 
 def halt(number: int) -> None:
     """Stop this process as the signal would without a handler. Returns when the process is continued."""
-    if not _has_terminal():  # then somebody sent it, and will send SIGCONT
+    if not _has_terminal():  # then another process sent it, and will send SIGCONT
         signal.raise_signal(signal.SIGSTOP)
         return
     handler = signal.signal(number, signal.SIG_DFL)  # the kernel knows whether there is a shell that could continue us
@@ -132,5 +132,5 @@ def _has_terminal() -> bool:
 
 
 def stopped_code(asked: KeyboardInterrupt) -> int:
-    """The exit code of a command that was ended by a signal, as a shell has it."""
+    """The exit code of a command that a signal ended, as in a shell: 128 + signal number."""
     return 128 + (asked.number if isinstance(asked, Ended) else signal.SIGINT)

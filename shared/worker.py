@@ -1,6 +1,6 @@
-"""The loop of one worker: claim a task, run it, publish its result, release it, until all jobs are over.
+"""The loop of one worker: claim a task, run it, publish its result, release it, until all jobs are done.
 
-What the tasks are and how they run is the business of a `TaskPlan`, one for each job.
+A `TaskPlan` per job knows the tasks and how to run them.
 """
 
 import errno
@@ -44,13 +44,13 @@ from shared.worker_context import WorkerContext
 
 logger = logging.getLogger(__name__)
 
-WAIT_S = 2.0  # after which a waiting node looks by itself
-WAIT_STEPS = 4  # in between, it sees whether a node of this machine has died
-POLL_INTERVAL_S = 2.0  # how often a busy node looks for marks and new jobs
-MIN_POLL_INTERVAL_S = 0.2  # how often a waiting node does, while others notify it
-RECHECK_S = 60.0  # how often a job with an input that was changed is looked at: somebody may have put it back
+WAIT_S = 2.0  # after which a waiting node polls without a notification
+WAIT_STEPS = 4  # after each of them, it checks whether a node of this machine has died
+POLL_INTERVAL_S = 2.0  # how often a busy node checks for flags and new jobs
+MIN_POLL_INTERVAL_S = 0.2  # how often a waiting node does, at most, when others notify it
+RECHECK_S = 60.0  # how often a job with a changed input is checked again: the input may be restored
 MAX_VANISHED_INPUTS = 10  # in a row, before that counts as a failed attempt
-MAX_LISTED = 3  # failed tasks that the last word of a job names
+MAX_LISTED = 3  # failed tasks that the last message about a job names
 
 
 class Worker:
@@ -84,7 +84,11 @@ class Worker:
 
     # ---- the loop
     def run(self) -> bool:
-        """Work until every job served is over; whether all of them ended well. StopRequested when asked to."""
+        """Work until all served jobs are done. Returns whether all of them ended well.
+
+        Raises:
+            StopRequested: the worker was asked to stop.
+        """
         try:
             while True:
                 self.context.check_stop()
@@ -110,11 +114,11 @@ class Worker:
                 try:
                     state.claims.abandon_all()
                 except OSError:
-                    pass  # the job is gone, or the supervisor or another node will see to it
+                    pass  # the job is gone, or the supervisor or another node will release them
 
     def _all_over(self) -> bool:
         ends = [state.ended_as for state in self.states.values()]
-        return all(ends) and (not self.forever or "sick" in ends)
+        return all(ends) and (not self.forever or "unhealthy" in ends)
 
     def _refresh_jobs(self) -> None:
         clock = self.context.clock()
@@ -138,7 +142,7 @@ class Worker:
             return all_jobs(self.node.share, self._warn_once)
         job = find_job(self.node.share, self.only)
         if job is None and not any(state.job.name == self.only for state in self.states.values()):
-            raise JobQueueError(f"{self.only}: there is no job of that name; {command('status')} lists them")
+            raise JobQueueError(f"{self.only}: there is no job with that name; {command('status')} lists them")
         return [job] if job else []
 
     def _warn_once(self, line: str) -> None:
@@ -157,7 +161,7 @@ class Worker:
                 self._log_multi_job("working on %s", job.name)
                 if job.source_mismatch:
                     self._warn_once(
-                        f"{job.name}: {job.source_mismatch}; its frames may differ; bring the same sources to all "
+                        f"{job.name}: {job.source_mismatch}; its frames may differ; install the same version on all "
                         f"machines"
                     )
             elif over == "cancelled" and self.only is not None:
@@ -171,7 +175,7 @@ class Worker:
             self.context.check_sources()
             if self.only is not None or isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS:
                 raise
-            over = _end_state(error)  # the other jobs go on
+            over = _end_state(error)  # the other jobs continue
             self._warn_once(f"{job.name}: cannot be served here: {sanitize(error, 500) or type(error).__name__}")
         self.states[job.manifest.id] = JobState(self.node, job, plan, over)
 
@@ -184,10 +188,10 @@ class Worker:
             if state.ended_as != "finished":
                 self._close_job(state, "gone", str(gone))
             elif self.only is None:
-                del self.states[state.job.manifest.id]  # cleaned; that is no trouble
+                del self.states[state.job.manifest.id]  # removed after it had finished
             return
         if state.ended_as:
-            # Somebody opened it anew: its failed tasks, or one that was finished and is to be repaired.
+            # The job was reopened: its failed tasks, or a finished job for repair.
             if not flags & TERMINAL_FLAGS and (state.ended_as == "finished" or not attempts.failed(state.job)):
                 del self.states[state.job.manifest.id]
         elif "cancelled" in flags:
@@ -203,22 +207,22 @@ class Worker:
             self._abandon_next(state)
             logger.info("%s: paused; %s continues it", state.job.name, command("resume"))
         elif state.paused and not paused:
-            logger.info("%s: goes on", state.job.name)
+            logger.info("%s: resumed", state.job.name)
         state.paused = paused
 
     def _abandon_next(self, state: JobState) -> None:
-        """Give the task that is claimed and not begun to the others."""
+        """Give up the task that is claimed and not begun."""
         task, state.next = state.next, None
         if task is not None:
             self.context.retry(lambda: state.claims.abandon(task))
 
-    def _on_finished(self, state: JobState, word: str | None) -> None:
+    def _on_finished(self, state: JobState, text: str | None) -> None:
         self._close_job(state, "finished", None)
-        self._log_multi_job("%s: finished: %s", state.job.name, word)
+        self._log_multi_job("%s: finished: %s", state.job.name, text)
 
-    def _log_multi_job(self, message: str, *words: object) -> None:
-        """Log what a node of many jobs wants to be seen doing; one of a single job tells less."""
-        logger.log(logging.INFO if self.only is None else logging.DEBUG, message, *words)
+    def _log_multi_job(self, message: str, *arguments: object) -> None:
+        """Log at INFO if this node serves all jobs, else at DEBUG."""
+        logger.log(logging.INFO if self.only is None else logging.DEBUG, message, *arguments)
 
     def _close_job(
         self,
@@ -250,13 +254,13 @@ class Worker:
                     state.plan.invalidate_cache()
             if task is not None:
                 for other in self.states.values():
-                    self._abandon_next(other)  # of a job that is less urgent
+                    self._abandon_next(other)  # of a less urgent job
                 return state, task
         return None
 
     @contextmanager
     def _contain_job_errors(self, state: JobState) -> Iterator[None]:
-        """What is wrong with the files of one job ends this node's work on that job, and not on the others."""
+        """Turn an error in one job's files into the end of this node's work on that job; other jobs continue."""
         try:
             with log_context(job=state.job.name):
                 yield
@@ -276,25 +280,25 @@ class Worker:
                 self._close_job(state, _end_state(error), line, logging.ERROR, None if known else error)
 
     def _claim_one(self, state: JobState) -> Task | None:
-        """Claim the best open task of a job; where there is none, see whether the job is over."""
+        """Claim the best open task of a job. If there is none, check whether the job is done."""
         learned = True
         failed: list[str] = []
-        while learned:  # each round learns of a result at least, so there is an end
+        while learned:  # each round learns of at least one result, so the loop ends
             self.context.check_stop()
             if self.context.health.suspicions.get(state.job.manifest.id):
                 reason = self.self_test.run(state)
                 if reason:
                     self._leave_job(state, reason)
                     return None
-            word = self.context.on_job(state, state.plan.finalize)
-            if word is not None:
-                self.context.on_job(state, partial(state.job.set_flag, self.node, "finished", word))
+            text = self.context.on_job(state, state.plan.finalize)
+            if text is not None:
+                self.context.on_job(state, partial(state.job.set_flag, self.node, "finished", text))
                 if not self._still_all_there(state):
-                    # Who takes results away takes the mark away afterwards, perhaps before we set it: then we have to.
+                    # A node that removes results clears the flag afterwards, perhaps before this node set it.
                     self.context.on_job(state, lambda: state.job.clear_flag("finished"))
                     continue
                 self.notifier.notify()
-                self._on_finished(state, word)
+                self._on_finished(state, text)
                 return None
             state.deferred, failed = False, self.scheduler.needed_and_failed(state)
             state.failed = failed
@@ -312,8 +316,8 @@ class Worker:
                     learned = True
                     break  # the plan may have learned of others, too
                 lost += outcome is Outcome.LOST
-            learned = learned or lost > 0 and len(tasks) == MAX_CANDIDATES  # there may be more than those
-        # Twice: between the last release of one node and its next claim there is nothing to be seen, either.
+            learned = learned or lost > 0 and len(tasks) == MAX_CANDIDATES  # there may be more candidates
+        # Two idle polls are needed: between a node's release and its next claim, no placeholder is visible.
         state.idle = 0 if state.deferred or self.context.on_job(state, lambda: claimed(state.job)) else state.idle + 1
         if failed and state.idle >= 2:
             why = self.context.on_job(
@@ -336,10 +340,10 @@ class Worker:
             return False
 
     def _leave_job(self, state: JobState, line: str) -> None:
-        """Leave a job to the other nodes because this one is not healthy; its failed attempts do not count."""
+        """Leave a job to other nodes because this one is unhealthy. Its failed attempts do not count."""
         for name in self.context.health.failures.get(state.job.manifest.id, ()):
             self.context.on_job(state, lambda: attempts.ignore_attempts(self.node, state.job, Task.from_name(name)))
-        self._close_job(state, "sick", line, logging.ERROR)
+        self._close_job(state, "unhealthy", line, logging.ERROR)
         self.notifier.notify()
 
     # ---- one task
@@ -372,13 +376,13 @@ class Worker:
             self.context.check_sources()
             if (
                 isinstance(error, OSError) and error.errno == errno.EFBIG
-            ):  # this machine's limit: nothing is wrong with the task
+            ):  # a limit of this machine, not an error of the task
                 self.events.end()
                 raise JobQueueError(
-                    f"{error.filename or task}: larger than a file may be here ({error.strerror}); raise this node's "
-                    f"limit (ulimit -f), or use a file system without one, then start it again"
+                    f"{error.filename or task}: the file is too large for this machine ({error.strerror}); raise this "
+                    f"node's limit (ulimit -f), or use a file system without one, then start it again"
                 ) from error
-            self.context.retry(self.node.check)  # a node whose private directory was swept under it has not failed
+            self.context.retry(self.node.check)  # not a failure if others removed this node's temporary directory
             self._failed(state, task, traceback.format_exc())
         else:
             state.vanished = 0
@@ -390,7 +394,7 @@ class Worker:
         self.events.end()
 
     def _after_publish(self, state: JobState, task: Task, ours: bool) -> None:
-        """After publishing: claim the task that follows before this one is released."""
+        """After publishing: claim the next task of the chain, then release this one."""
         logger.debug("%s: %s %s", state.job.name, task, "published" if ours else "was published by another node before")
         try:
             self.context.on_job(state, lambda: state.plan.published(task, ours))
@@ -415,7 +419,7 @@ class Worker:
             self._close_job(state, "gone", str(gone))
             return
         self.context.retry(lambda: state.claims.release(task))
-        if self.recovery.detector.nodes() != [self.node.identity.incarnation]:  # else there was nobody at the last look
+        if self.recovery.detector.nodes() != [self.node.identity.incarnation]:  # else no other node at the last poll
             self.notifier.notify()
 
     def _failed(self, state: JobState, task: Task, detail: str) -> None:
@@ -434,18 +438,18 @@ class Worker:
 
     # ---- waiting and recovery
     def _wait(self) -> None:
-        """Until another node notifies this one, a dead node's task is open again, or it is time to look; never longer than `WAIT_S`."""
+        """Wait until another node notifies this one, a task is recovered, or `WAIT_S` have passed."""
         for _ in range(WAIT_STEPS):
-            rung = self.notifier.wait(WAIT_S / WAIT_STEPS)
-            if rung and self.context.clock() - self._looked > MIN_POLL_INTERVAL_S:
-                self._looked = float("-inf")  # it may have rung for a new job
-            if rung or self._recover():
+            notified = self.notifier.wait(WAIT_S / WAIT_STEPS)
+            if notified and self.context.clock() - self._looked > MIN_POLL_INTERVAL_S:
+                self._looked = float("-inf")  # there may be a new job
+            if notified or self._recover():
                 return
 
     def _recover(self) -> int:
-        """Recover tasks of the dead, if that is due; how many."""
+        """Recover tasks of dead nodes if a pass is due. Returns how many."""
         clock = self.context.clock()
-        # A step early, so that waiting does not stretch a gap beyond POLL_S: what is more does not count as silence.
+        # One step early, so that waiting does not make a gap longer than POLL_S, which would count in part only.
         due = self.recovery.due - WAIT_S / WAIT_STEPS
         if clock - self._recovered < due and not self.recovery.local_peer_died():
             return 0
@@ -454,12 +458,12 @@ class Worker:
             jobs = {state.job: state.claims.held for state in self.states.values() if not state.ended_as}
             count = self.recovery.run(jobs)
             if count:
-                logger.info("recovered %d task(s) of nodes that are gone", count)
+                logger.info("recovered %d task(s) of dead nodes", count)
             return count
         except OSError:
-            return 0  # a look that failed judges nobody; the next one comes soon
+            return 0  # a failed pass declares no node dead; the next one comes soon
 
 
 def _end_state(error: Exception) -> str:
-    """How a job is over for a node that cannot serve it because of this error."""
+    """The end state of a job that this node cannot serve because of an error."""
     return "changed" if isinstance(error, InputChangedError) else "refused"

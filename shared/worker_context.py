@@ -1,4 +1,4 @@
-"""What the parts of a worker share: its node, its events, and how they do a step on the shared directory."""
+"""What the parts of a worker share: its node, its events, and how a step on the shared directory is retried."""
 
 import threading
 from collections.abc import Callable
@@ -15,14 +15,14 @@ T = TypeVar("T")
 
 
 class WorkerContext:
-    """One worker as its parts see it.
+    """The common state of one worker's parts.
 
     Args:
-        node: the node that the worker works for; it has joined.
-        events: told what the worker does.
-        stop: set when the worker is to stop.
-        health: what the node remembers of its failures.
-        updated: whether the program's sources were replaced; then a failure is nobody's.
+        node: the node of the worker; it has joined.
+        events: receives the worker's progress.
+        stop: set when the worker must stop.
+        health: the node's record of its failures.
+        updated: whether the program's sources were replaced; then a failure is no failed attempt.
     """
 
     def __init__(
@@ -35,20 +35,20 @@ class WorkerContext:
         self.updated = updated
 
     def clock(self) -> float:
-        """Seconds of this machine's monotonic clock."""
+        """This machine's monotonic clock in seconds."""
         return self.node.share.system.monotonic()
 
     def retry(self, step: Callable[[], T]) -> T:
-        """Do a step; wait while the disk is full or the server does not answer, see `retry_transient`."""
+        """Run a step; wait while the disk is full or the server does not answer, see `retry_transient`."""
         return retry_transient(step, self.node.share, self._pause)
 
     def on_job(self, state: JobState, step: Callable[[], T]) -> T:
-        """Do a step on the files of a job, as `retry` does.
+        """Run a step on the files of a job, as `retry` does.
 
         Raises:
             JobRemovedError: the job's files are gone.
-            EvictedError: the other nodes took this node for dead.
-            ResultVanishedError: a file is gone, and the job is not.
+            EvictedError: other nodes considered this node dead.
+            ResultVanishedError: a file is gone, but not the job.
         """
         try:
             return self.retry(step)
@@ -58,17 +58,17 @@ class WorkerContext:
             raise ResultVanishedError(str(error)) from error
 
     def report_progress(self) -> None:
-        """Tell that the task in progress goes on. Raises StopRequested when the worker is to stop."""
+        """Report that the task in progress continues. Raises StopRequested if the worker must stop."""
         self.check_stop()
         self.events.report_progress()
 
     def check_stop(self) -> None:
-        """Raises StopRequested when the worker is to stop."""
+        """Raise StopRequested if the worker must stop."""
         if self.stop.is_set():
             raise StopRequested("asked to stop")
 
     def check_sources(self) -> None:
-        """Raises SourcesReplaced when they were: a module that is imported later does not fit those imported before."""
+        """Raise SourcesReplaced if they were: modules imported later would not fit those imported before."""
         if self.updated():
             raise SourcesReplaced
 

@@ -1,4 +1,4 @@
-"""What the commands have in common: errors in one line, and words for times."""
+"""What all commands share: errors in one line, and how they open directories and find jobs."""
 
 import errno
 import functools
@@ -31,10 +31,10 @@ SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}  # 
 _ROOM = "no space; free some: {clean} removes a job with its frames"
 _RIGHTS = "this user may not; correct the permissions, or choose another place"
 _SERVER = "its disk or server does not answer as it should; try again, or choose another place"
-SURROUNDINGS = {  # what of a machine keeps files from being read or written, and the cure
+SURROUNDINGS = {  # errors of the machine that prevent reading or writing files, and the cure
     errno.ENOSPC: _ROOM,
     errno.EDQUOT: _ROOM,
-    errno.EFBIG: "larger than a file may be here; raise the limit (ulimit -f), or choose another file system",
+    errno.EFBIG: "the file is too large for this machine; raise the limit (ulimit -f), or choose another file system",
     errno.ENOTDIR: "something else has the place of a directory; move it away, and the directory itself back",
     errno.EROFS: "mounted read-only; choose another place, or mount it writable",
     errno.EACCES: _RIGHTS,
@@ -46,7 +46,7 @@ SURROUNDINGS = {  # what of a machine keeps files from being read or written, an
 
 
 def one_line_errors(function):
-    """Turn what a user can cure into one line and exit code 2; anything else keeps its traceback."""
+    """Decorator: print errors that a user can correct in one line, and exit with 2. Others keep their traceback."""
 
     @functools.wraps(function)
     def wrapped(*args, **kwargs):
@@ -84,7 +84,7 @@ def one_line_errors(function):
 
 
 def fail_with(complaints: Sequence[str]) -> None:
-    """Say what could not be read, one line each, and end the command with exit code 2; nothing where there is none."""
+    """Print the complaints, one line each, and exit with code 2. Does nothing if there are none."""
     for complaint in complaints:
         tell(f"error: {complaint}", err=True)
     if complaints:
@@ -96,22 +96,22 @@ def _text(path: object) -> str:
 
 
 def finished_film(root: Path, job: str, film: str) -> Path:
-    """The film of a finished job; FavError where it is not there any more."""
+    """The film of a finished job. Raises FavError if it is gone."""
     path = root / film
     try:
-        there = path.name in os.listdir(path.parent)  # not of a cache
+        there = path.name in os.listdir(path.parent)  # not from a cache
     except OSError:
         there = False
     if not there:
         raise FavError(
             f"{path}: expected the film of {job}, found none: it was moved or removed; {command('stitch')} {root} "
-            f"{job} --out {path.relative_to(root)} makes it again of its frames"
+            f"{job} --out {path.relative_to(root)} makes it again from its frames"
         )
     return path
 
 
 def share_for(root: Path, video: str, style: Path) -> SharedDir:
-    """A shared directory, which becomes one here if it is none, after a look at what a job is to be made of."""
+    """Open a shared directory, or make one, after checking the video and the style of the job."""
     from fav.pipeline.arguments import check_arguments
 
     check_arguments(video, style_file(style), root)
@@ -119,17 +119,20 @@ def share_for(root: Path, video: str, style: Path) -> SharedDir:
 
 
 def open_existing(root: Path) -> SharedDir:
-    """A shared directory that is one already."""
+    """Open an existing shared directory."""
     return open_share(root, new=False)
 
 
 def open_read_only(root: Path) -> SharedDir:
-    """A shared directory in which nothing is changed; it may be read-only, or another user's."""
+    """Open a shared directory without changing it. It may be read-only, or another user's."""
     return open_share(root, read_only=True)
 
 
 def resolve_job(share: SharedDir, name: str | None) -> Job:
-    """The job of that name; None: the only one. JobQueueError in other cases, JobRemovedError where only its name is left."""
+    """The job with that name; None: the only job.
+
+    Raises JobQueueError if there is no such job, JobRemovedError if only its name is left.
+    """
     job = find_or_raise(share, name)
     job.flags()
     job.check_directories()
@@ -137,12 +140,12 @@ def resolve_job(share: SharedDir, name: str | None) -> Job:
 
 
 def find_or_raise(share: SharedDir, name: str | None) -> Job:
-    """As `resolve_job`, though its files may be gone."""
+    """Like `resolve_job`, but the job's files may be gone."""
     if name is not None:
         job = find_job(share, name)
         if job is None:
             raise JobQueueError(
-                f"{name}: there is no job of that name; {command('status')} {share.layout.root} lists them"
+                f"{name}: there is no job with that name; {command('status')} {share.layout.root} lists them"
             )
         return job
     complaints: list[str] = []
@@ -159,18 +162,18 @@ def find_or_raise(share: SharedDir, name: str | None) -> Job:
 
 
 def submit_and_print(context: click.Context, share: SharedDir, video: str, style: Path, values: dict) -> Job:
-    """Create the job, or join it, and say so."""
+    """Create the job, or join it, and print which."""
     from fav.pipeline.submit import submit as create
 
     with notify_on_exit(share) as node:
         joined = create(node, request_of(context, video, style, values))
     if film := None if joined.created else joined.job.flag_text("finished"):
-        for note in joined.notes:  # of what was repaired, if anything was
+        for note in joined.notes:  # about repairs, if any
             logger.info("%s", note)
         tell(f"already done: {finished_film(share.layout.root, joined.job.name, film)}")
         return joined.job
     tell(f"{'created' if joined.created else 'joined'} job {joined.job.name}")
-    if joined.created and share.creation_notice:  # who joins others is in the right place
+    if joined.created and share.creation_notice:  # who joins an existing job has the right directory
         logger.info("%s", share.creation_notice)
     for note in joined.notes:
         logger.info("%s", note)

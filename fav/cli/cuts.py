@@ -1,4 +1,4 @@
-"""`python -m fav cuts`: where shots begin in a video, as a file that --read-cuts reads, and as pictures."""
+"""The command `fav cuts`: find the cuts of a video, as a file for --read-cuts and as a contact sheet."""
 
 from pathlib import Path
 

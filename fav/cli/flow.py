@@ -83,12 +83,19 @@ def _of_clip(video: str, out: Path, make: Callable[[], Flow], values: dict) -> N
     if values["width"] and values["scale"]:
         raise FavError("--width and --scale: expected one of them, got both")
     source, (start, stop) = probe(video, SourceSettings(values["fps"])), values["range"]
-    with new_directory(check_place(out)) as room, Progress() as progress:
+    with new_directory(check_place(out)) as directory, Progress() as progress:
         bar = progress.add_task(
             "finding flow", total=None if source.frames is None else min(stop or source.frames, source.frames) - start
         )
         size = film_size(source, values["width"], values["scale"])
         count = export_flow(
-            Path(video), room, make(), start, stop, size, SourceSettings(values["fps"]), lambda: progress.advance(bar)
+            Path(video),
+            directory,
+            make(),
+            start,
+            stop,
+            size,
+            SourceSettings(values["fps"]),
+            lambda: progress.advance(bar),
         )
     click.echo(f"done: {out}, flow of {count} frames; --flow-from '{out}/bwd_%06d.flo' takes it")

@@ -1,4 +1,4 @@
-"""The commands of a job's life: submit, prioritize, pause, resume, recover, stitch, retry, cancel, clean."""
+"""The commands for jobs: submit, prioritize, pause, resume, recover, stitch, retry, cancel, clean."""
 
 import time
 from dataclasses import replace
@@ -124,7 +124,7 @@ def resume(shared: Path, job: str | None) -> None:
         return
     found.clear_flag("paused")
     notify(share)
-    click.echo(f"{found.name}: continues")
+    click.echo(f"{found.name}: resumed")
 
 
 @click.command()
@@ -253,7 +253,7 @@ def stitch(
 
 
 def _expect_frames(share: SharedDir, artifacts: "JobArtifacts") -> None:
-    """JobQueueError unless all frames of a job are there. A finished job is opened anew then, so that nodes make them."""
+    """Raise JobQueueError unless all frames of a job are published. Reopens a finished job, so that nodes make them."""
     from fav.pipeline.progress import progress
     from fav.pipeline.repair import describe_missing, describe_tasks, next_step
     from fav.pipeline.task_names import FRAME_KINDS
@@ -279,7 +279,7 @@ def _expect_frames(share: SharedDir, artifacts: "JobArtifacts") -> None:
 
 
 def _retry_first(job: Job) -> str:
-    """What comes before a film can be stitched, after what was not there is open again."""
+    """What to do before a film can be stitched, after missing frames were reopened."""
     from fav.pipeline.repair import next_step
 
     return f"{next_step(job)}; when it is finished again, the same line stitches it"
@@ -302,9 +302,7 @@ def retry(shared: Path, job: str | None) -> None:
     found.clear_flag("cancelled")
     count = reopen(found)
     if count or "finished" not in flags:
-        tell(
-            f"{found.name}: {'no longer cancelled, ' if 'cancelled' in flags else ''}{count} failed task(s) opened anew"
-        )
+        tell(f"{found.name}: {'no longer cancelled, ' if 'cancelled' in flags else ''}{count} failed task(s) reopened")
     with notify_on_exit(share) as node:
         if "finished" in flags:
             _repair(node, found)
@@ -336,7 +334,7 @@ def cancel(shared: Path, job: str | None) -> None:
 
 
 def _film_inside(job: Job) -> Path | None:
-    """The film of a finished job that could not be put where it should be, and lies among the results alone."""
+    """The film of a finished job if it is only among the results, because it could not be delivered; else None."""
     try:
         film = job.share.layout.root / (job.flag_text("finished") or "")
         return film if job.layout.root in film.parents and job.share.system.exists(film) else None

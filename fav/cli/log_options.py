@@ -1,4 +1,4 @@
-"""The options of commands that log: how much, and in which form."""
+"""The log options of commands: level and format."""
 
 import logging
 import os
@@ -37,7 +37,7 @@ LOG = [
 
 
 def log_settings(context: click.Context | None = None) -> LogSettings:
-    """What the options of the command that runs say; the defaults where it has none.
+    """The log settings of the running command; the defaults if it has no log options.
 
     Raises:
         click.UsageError: for --verbose together with --quiet.
@@ -51,5 +51,5 @@ def log_settings(context: click.Context | None = None) -> LogSettings:
 
 
 def start_record(job: str | None = None) -> logging.LogRecord:
-    """The record that a log begins with."""
+    """The first record of a log."""
     return log_start(f"fav {fav.__version__}", version(), socket.gethostname(), os.getpid(), job)

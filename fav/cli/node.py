@@ -1,4 +1,4 @@
-"""The command `node.py`, which is also `fav node`: joins a shared directory, works on its jobs until they are done, leaves."""
+"""The command `node.py` or `fav node`: join a shared directory, work on its jobs until they are done, and leave."""
 
 import logging
 import os
@@ -91,7 +91,7 @@ def node(
 
 
 def _work(shared: Path, request: "Request | None", only: str | None, forever: bool, here: dict) -> int:
-    """Work until the jobs are done, those that are asked for by `only` or a request, or all; the exit code."""
+    """Work until the jobs are done: the one of `only` or of the request, or all. Returns the exit code."""
     device, backend = here["device"], here["backend"]
     if device not in ("auto", "cpu"):
         from fav.model.devices import device_of
@@ -114,14 +114,14 @@ def _work(shared: Path, request: "Request | None", only: str | None, forever: bo
 
 
 def _film(share: SharedDir, name: str) -> Path | None:
-    """The film of a finished job, None where it is not finished; FavError where it is not there any more."""
+    """The film of a finished job; None if it is not finished. Raises FavError if the film is gone."""
     job = find_job(share, name)
     film = job.flag_text("finished") if job else None
     return finished_film(share.layout.root, name, film) if film else None
 
 
 def _report_clock_offset(share: SharedDir) -> None:
-    """A line for who reads times, where this machine's clock is not the share's."""
+    """Log a warning if this machine's clock differs from the share's."""
     ahead = time.time() - share.now()
     if abs(ahead) > CLOCKS_S:
         logger.warning(
@@ -134,13 +134,13 @@ def _report_clock_offset(share: SharedDir) -> None:
 
 
 def _submit(share: SharedDir, request: "Request") -> str:
-    """Create the job or join it; its name."""
-    from fav.pipeline.submit import submit  # heavy: only who brings a video needs it here
+    """Create the job or join it. Returns its name."""
+    from fav.pipeline.submit import submit  # slow to import, and not needed without a video
 
     with temporary_member(share) as creator:
         joined = submit(creator, request)
     logger.info("%s job %s", "created" if joined.created else "joined", joined.job.name)
-    if joined.created and share.creation_notice:  # who joins others is in the right place
+    if joined.created and share.creation_notice:  # who joins an existing job has the right directory
         logger.info("%s", share.creation_notice)
     for note in joined.notes:
         logger.info("%s", note)

@@ -1,4 +1,4 @@
-"""The commands about nodes, whoever started them: who there is, and asking some of them to leave."""
+"""The commands for nodes: list them, and ask them to leave. It does not matter who started them."""
 
 import json
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ def nodes(shared: Path, as_json: bool) -> None:
         click.echo("no nodes")
     else:
         _show(now.nodes)
-    fail_with(now.complaints)  # what nodes do on such a job is not known
+    fail_with(now.complaints)  # the tasks of such a job are unknown
 
 
 def _show(found: Sequence[NodeSnapshot]) -> None:
@@ -62,7 +62,7 @@ def _show(found: Sequence[NodeSnapshot]) -> None:
     )
 
 
-def _order(shared: Path, who: str | None, order: ControlCommand, words: str) -> None:
+def _request(shared: Path, who: str | None, request: ControlCommand, words: str) -> None:
     share = open_existing(shared)
     control.remove_stale(share)
     me = FailureDetector(share)
@@ -76,7 +76,7 @@ def _order(shared: Path, who: str | None, order: ControlCommand, words: str) -> 
             f"{whom} of those that work here, got none; {command('nodes')} {share.layout.root} lists them"
         )
     for name in meant:
-        control.send(share, name, order)
+        control.send(share, name, request)
         click.echo(f"{name}: {words}")
 
 
@@ -90,7 +90,7 @@ def drain(shared: Path, who: str | None) -> None:
     Give a host, one node, or nothing for all nodes. The request goes through the shared directory, so it does not matter
     who started them. Other nodes take the tasks that a node has not begun.
     """
-    _order(shared, who, ControlCommand.DRAIN, "asked to leave after its current task")
+    _request(shared, who, ControlCommand.DRAIN, "asked to leave after its current task")
 
 
 @click.command()
@@ -103,4 +103,4 @@ def stop(shared: Path, who: str | None) -> None:
     Give a host, one node, or nothing for all nodes. Their tasks are open again for other nodes, and do not count as failed
     attempts.
     """
-    _order(shared, who, ControlCommand.STOP, "asked to leave at once")
+    _request(shared, who, ControlCommand.STOP, "asked to leave at once")

@@ -1,4 +1,4 @@
-"""The command line's options that make a job, spelled once for `node.py`, `coordinator.py` and `python -m fav`."""
+"""The click options of a job, defined once for `node.py`, `coordinator.py` and `python -m fav`."""
 
 import math
 from pathlib import Path
@@ -12,11 +12,11 @@ from fav.pipeline.request import Request
 from fav.pipeline.spec import CHUNK, KINDS, MAX_SIDE, OPTIONS, Option, is_unset
 
 FILE = click.Path(path_type=Path)
-DIGITS = 12  # of the numbers that are no more than counted in
+DIGITS = 12  # maximum length of whole numbers
 
 
 class NumberType(click.FloatRange):
-    """A number within a range; `nan` and `inf`, which Python reads as numbers, are none."""
+    """A number within a range. Refuses `nan` and `inf`, which Python reads as numbers."""
 
     def convert(self, value, param, ctx):
         try:
@@ -47,13 +47,13 @@ def _bounds(numbers: click.FloatRange | click.IntRange) -> str:
 
 
 def limits(option: str) -> click.ParamType:
-    """The numbers that an option of a job may have."""
+    """The click type with the range of a numeric option of a job."""
     found = OPTIONS[option]
     return (WholeType if found.kind == KINDS["whole"] else NumberType)(found.least, found.most)
 
 
 def _is_whole(text: str) -> bool:
-    """Whether it is a number of few digits: Python refuses to read one of thousands, and nothing here has so many."""
+    """Whether this is a whole number of at most DIGITS digits. Python refuses to parse one of thousands of digits."""
     return text.isascii() and text.isdigit() and len(text) <= DIGITS
 
 
@@ -119,7 +119,7 @@ class StyleWeightType(click.ParamType):
     def convert(self, value, param, ctx):
         if isinstance(value, tuple):
             return value
-        style, _, weight = value.rpartition(":")  # the last colon: file names may have some, too
+        style, _, weight = value.rpartition(":")  # the last colon, because file names may contain colons
         try:
             return style_file(Path(style)), float(weight) if style else float("")
         except ValueError:
@@ -127,7 +127,7 @@ class StyleWeightType(click.ParamType):
 
 
 class RenamedOption(click.Option):
-    """An option whose former names still work, though no help shows them."""
+    """An option whose former names still work, but are not shown in help."""
 
     def __init__(self, *args, former: tuple[str, ...] = (), **kwargs) -> None:
         super().__init__(*args, **kwargs)
@@ -142,7 +142,7 @@ class RenamedOption(click.Option):
             self.opts = shown
 
 
-OWN_TYPES = {"range": RangeType(), "chunk": ChunkType(), "mix": StyleWeightType()}  # forms of their own
+OWN_TYPES = {"range": RangeType(), "chunk": ChunkType(), "mix": StyleWeightType()}  # options with their own syntax
 
 
 def job_option(name: str, unset: str | None = None):
@@ -150,7 +150,7 @@ def job_option(name: str, unset: str | None = None):
 
     Args:
         name: One of `OPTIONS`.
-        unset: In words, what it means to leave the option out, where that is not the default of a job.
+        unset: Text for the default, if it differs from the default of a job.
 
     Returns:
         A decorator for a click command.
@@ -202,7 +202,7 @@ BACKEND_HELP = (
     + " ".join(f"{name}: {method.summary}." for name, method in BACKENDS.items())
 )
 
-DEVICE_HELP = "What the networks run on: cpu, or cuda:0 and so on. auto: a card that no other node here has; cpu where there is none."
+DEVICE_HELP = "What the networks run on: cpu, or cuda:0 and so on. auto: a GPU that no other node here uses, or cpu."
 
 BACKEND = [
     click.option("--device", default="auto", show_default=True, help=DEVICE_HELP),
@@ -213,7 +213,7 @@ BACKEND = [
 
 
 def options(group: list):
-    """Decorate a click command with a group of options, in their order."""
+    """Decorator: add a group of options to a click command, in their order."""
 
     def decorate(command):
         for option in reversed(group):
@@ -224,7 +224,7 @@ def options(group: list):
 
 
 def request_of(context: click.Context, video: str, style: Path, values: dict) -> Request:
-    """What the user asked for, and which options were typed at all."""
+    """The request of a command line, with the names of the options that were typed."""
     typed = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
     given = frozenset(name for name in values if context.get_parameter_source(name) in typed)
     return Request(video=video, style=style_file(style), given=given, **values)

@@ -1,4 +1,4 @@
-"""The commands that show a job, finished or not: a page about it, and a film of what is there."""
+"""The command `report`: an HTML page about a job, finished or not."""
 
 from pathlib import Path
 

@@ -127,7 +127,7 @@ def _executor(
     backend: str,
     log: list[str],
 ) -> Executor:
-    """What the options say of where the nodes are to run."""
+    """The executor that the options ask for."""
     if slurm:
         return SlurmExecutor(slurm, device, backend, shlex.split(words), log)
     if dask is not None:
@@ -142,7 +142,7 @@ def _executor(
 
 
 def _print_result(job: Job, logs: list[Path]) -> None:
-    """The last lines: what came of the job. Exits with 1 where that is no film."""
+    """Print the result of the job. Exits with 1 if there is no film."""
     if film := job.flag_text("finished"):
         tell(f"done: {finished_film(job.share.layout.root, job.name, film)}")
         return
@@ -151,6 +151,6 @@ def _print_result(job: Job, logs: list[Path]) -> None:
         sys.exit(1)
     for line in failures(SnapshotReader(job.share, once=True).job(job)):
         tell(line, err=True)
-    said = f"; what the nodes said is in {', '.join(map(str, logs))}" if logs else ", and no node came up"
-    tell(f"not finished{said}", err=True)
+    where = f"; the logs of the nodes are {', '.join(map(str, logs))}" if logs else ", and no node started"
+    tell(f"not finished{where}", err=True)
     sys.exit(1)

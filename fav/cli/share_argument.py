@@ -1,9 +1,9 @@
-"""The environment variable FAV_SHARE: what a command takes for SHARED where that is left out.
+"""The environment variable FAV_SHARE: the value of SHARED for commands whose line does not have it.
 
-How many words a command line has tells whether SHARED is among them: `run` takes three, or two where SHARED is left out. One
-case is not told by the number: a command that takes SHARED and then, if one likes, a JOB or HOST. There, one word alone is
-SHARED if it has a slash or is `.` or `..`; any other word is the JOB or HOST. The rule looks at no file, so that a directory
-which happens to have a job's name changes nothing.
+The number of words on the command line shows whether SHARED is among them: `run` takes three, or two without SHARED.
+One case is ambiguous: a command that takes SHARED and optionally a JOB or HOST. There, a single word is SHARED if it
+contains a slash, or is `.` or `..`; otherwise it is the JOB or HOST. The rule checks no files, so a directory with a
+job's name changes nothing.
 """
 
 import os
@@ -16,10 +16,10 @@ HINT = f"SHARED may be left out where the environment variable {VARIABLE} has it
 
 
 def with_share(command: click.Command, context: click.Context, words: list[str]) -> list[str]:
-    """The command line of `command`, with SHARED of the environment in front where it is left out.
+    """The command line of `command`, with SHARED of the environment in front if it is missing.
 
     Args:
-        command: A command; those whose first argument is not SHARED are left alone.
+        command: A command. If its first argument is not SHARED, nothing is added.
         context: Of the command, or of the group that it is in.
         words: The command line after the command's name.
     """
@@ -34,7 +34,7 @@ def with_share(command: click.Command, context: click.Context, words: list[str])
 
 
 def _positional(command: click.Command, context: click.Context, words: list[str]) -> list[str] | None:
-    """The words that are neither options nor their values; None where an option is none, or a request for help."""
+    """The words that are neither options nor their values; None for an unknown option or a request for help."""
     parser = click.Command(
         None,
         params=[param for param in command.get_params(context) if isinstance(param, click.Option)],
@@ -44,7 +44,7 @@ def _positional(command: click.Command, context: click.Context, words: list[str]
     try:
         given, positional, _ = parser.parse_args(list(words))
     except click.UsageError:
-        return None  # told when the whole line is read
+        return None  # click reports it when it parses the whole line
     return None if given.get("help") else positional
 
 
@@ -56,11 +56,11 @@ def _left_out(given: list[str], arguments: list[click.Argument]) -> bool:
         return False
     if len(arguments) == 2 and len(given) == 1:  # SHARED [JOB]
         return not ("/" in given[0] or given[0] in (".", ".."))
-    return len(given) == len(arguments) - 1  # VIDEO STYLE, where SHARED alone would do, too
+    return len(given) == len(arguments) - 1  # VIDEO STYLE of a command that also accepts SHARED alone
 
 
 class ShareCommand(click.Command):
-    """A command of its own with SHARED."""
+    """A stand-alone command with SHARED."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, with_share(self, ctx, args))

@@ -1,4 +1,4 @@
-"""The command that tells how far jobs are; scripts read it, too."""
+"""The command `status`: shows jobs and nodes, for people and as JSON for scripts."""
 
 import json
 import sys
@@ -102,6 +102,6 @@ def _watch(share: SharedDir, only: str | None, as_json: bool, every: float) -> N
     if as_json or not sys.stdout.isatty():
         last = watch_lines(reader, every, say, time.sleep)
         if last.complaints:
-            sys.exit(EXIT_USAGE)  # the lines, or the JSON, have told them
+            sys.exit(EXIT_USAGE)  # the output has the complaints already
     else:
         StatusApp(reader, every).run()

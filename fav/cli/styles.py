@@ -1,4 +1,4 @@
-"""The command `fav styles`: the styles that can be named, and what a style's file says of itself."""
+"""The command `fav styles`: list the named styles, or show the metadata of a style file."""
 
 from pathlib import Path
 

@@ -30,7 +30,7 @@ with checked_imports():
     from shared.source_hash import version
 
 
-def _tell_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
+def _print_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
     if asked and not context.resilient_parsing:
         click.echo(f"fav {fav.__version__} (sources {version()})")
         context.exit()
@@ -42,7 +42,7 @@ def _tell_version(context: click.Context, _: click.Parameter, asked: bool) -> No
     is_flag=True,
     is_eager=True,
     expose_value=False,
-    callback=_tell_version,
+    callback=_print_version,
     help="Show the version, and exit.",
 )
 def main() -> None:
@@ -107,9 +107,9 @@ def sample(out: Path, truth: bool, size: tuple[int, int] | None, **values) -> No
     check_place(out)
     if truth:
         scene = Scene(**given)
-        with new_directory(out) as room, Progress() as progress:
+        with new_directory(out) as directory, Progress() as progress:
             bar = progress.add_task("drawing", total=scene.frames)
-            write_scene(room, scene, lambda: progress.advance(bar))
+            write_scene(directory, scene, lambda: progress.advance(bar))
     else:
         with new_file(out) as clip:
             write_sample(clip.file)

@@ -1,4 +1,4 @@
-"""The command `fav try`: how a video looks in several styles, on one sheet, before a film is made."""
+"""The command `fav try`: a contact sheet of a video in several styles, before a film is made."""
 
 import itertools
 import math
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MOMENTS = (0.15, 0.5, 0.85)  # of the video's length
 MARK = "fav try"  # in every page of ours, so that only these are replaced
-MOST = 100  # pictures
+MAX_PICTURES = 100
 
 
 class Moments(click.ParamType):
@@ -131,9 +131,10 @@ def try_styles(
             found, ((), *((mix,) for mix in mixes)), scales or (1.0,), strengths or (1.0,)
         )
     ]
-    if len(variants) * len(moments) > MOST:
+    if len(variants) * len(moments) > MAX_PICTURES:
         raise FavError(
-            f"expected at most {MOST} pictures, got {len(variants)} variants of {len(moments)} moments; leave some out"
+            f"expected at most {MAX_PICTURES} pictures, got {len(variants)} variants of {len(moments)} moments; leave "
+            f"some out"
         )
     device = acquire_device(device, backend)
     precision = best_precision(device_of(device))
@@ -159,7 +160,7 @@ def try_styles(
 
 
 class _Page:
-    """The directory of the sheet; the page is written anew with each picture."""
+    """The directory of the sheet. The page is rewritten with each picture."""
 
     def __init__(self, out: Path, title: str, moments: list[str]):
         self.out, self.title, self.moments, self.rows = out, title, moments, []
@@ -168,7 +169,7 @@ class _Page:
         self.rows.append(row)
 
     def show(self, picture, name: str) -> None:
-        """Add a picture (H, W, 3) uint8 BGR to the last row, as a file of this name."""
+        """Add a picture (H, W, 3) uint8 BGR to the last row, as a file with this name."""
         import cv2
 
         with new_file(self.out / name) as file:
@@ -195,7 +196,7 @@ class _Page:
 
 
 def _new_directory(out: Path | None, video: str) -> Path:
-    """Make the directory of the sheet; without a name of its own it is called after the video, with a number if need be."""
+    """Make the directory of the sheet. By default its name is the video's, with a number if that is taken."""
     if out is not None:
         check_new(check_place(out)).mkdir()
         return out
@@ -211,7 +212,7 @@ def _new_directory(out: Path | None, video: str) -> Path:
 
 
 def _facts(seconds: float, frames: int | None, nodes: int) -> str:
-    """How long a frame takes here, and about how long the film does, here and on more machines."""
+    """The time of a frame here, and estimates for the film, here and on more machines."""
     each = f"{seconds:.2f} s a frame"
     if not frames:
         return each
@@ -219,7 +220,7 @@ def _facts(seconds: float, frames: int | None, nodes: int) -> str:
 
 
 def _command(video: str, variant: "Variant", width: int | None) -> str:
-    """The line that makes the film."""
+    """The command line that makes the film."""
     style = variant.style.stem if named_styles().get(variant.style.stem) == variant.style else str(variant.style)
     words = ["fav run SHARED", shlex.quote(video), shlex.quote(style)]
     words += [f"--width {width}"] if width else []

@@ -1,6 +1,6 @@
-"""How steady a stylized film is, and how its strokes look, in numbers.
+"""Metrics of a stylized film: temporal consistency and the look of its strokes.
 
-`metrics` measures one frame and the course of a film; it is pure. `lattice`, `strokes`, `sharpness` and `motion` define one
-measure each. `comparison` measures a film against its source while both are decoded. `perceptual_metrics` measures style and
-content loss and the distance of the palettes. `report` writes a table, CSV, JSON and a plot.
+`metrics` measures one frame against earlier ones; it is pure. `lattice`, `strokes`, `sharpness` and `motion` define one
+metric each. `comparison` measures a film against its source while both are decoded. `perceptual_metrics` computes style
+and content loss and the palette distance. `report` writes a table, CSV, JSON and a plot.
 """

@@ -1,4 +1,4 @@
-"""Measuring a stylized film against its source: both are decoded once, side by side, and one second of them is kept."""
+"""Measure a stylized film against its source. Both are decoded once, in parallel; one second of them is in memory."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -29,10 +29,10 @@ FILMS = ("film", "source", "against")  # what is measured in each row
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What is to be measured: a film that shows the frames `[start, stop)` of a video, stop None for its end.
+    """What to measure: a film of the frames `[start, stop)` of a video (stop None: to its end).
 
-    against: another film of the same frames, or None. cuts: first frames of shots, None to detect them in the video.
-    flow_files: flow from each frame to the one before it, where it is known.
+    `against` is another film of the same frames, to compare with. `cuts` are the first frames of shots; None detects
+    them. `flow_files` has known flow from each frame to the one before it.
     """
 
     video: str
@@ -51,9 +51,9 @@ class EvaluationConfig:
 
 @dataclass(frozen=True, eq=False)
 class FrameSample:
-    """One moment: frame `number` of the source and what the films show then, (H, W, 3) uint8 of one size.
+    """One frame of the source and of the films, (H, W, 3) uint8 of one size.
 
-    seconds is the source's time, cut whether a shot begins.
+    `number` and `seconds` are the source's. `cut`: a shot begins with it.
     """
 
     number: int
@@ -66,9 +66,10 @@ class FrameSample:
 
 @dataclass(frozen=True)
 class FrameMetrics:
-    """What was measured of one frame; its number is the source's.
+    """The metrics of one frame. Its number is the source's.
 
-    reliable and long_reliable are shares of the picture, None at a shot's beginning and in its first second.
+    `reliable` and `long_reliable` are fractions of the frame with reliable flow to the frame before, and to the one a
+    second earlier. They are None at a shot's beginning, and in its first second.
     """
 
     frame: int
@@ -83,7 +84,7 @@ class FrameMetrics:
 
     @classmethod
     def from_json(cls, record: dict) -> "FrameMetrics":
-        """A row from what `dataclasses.asdict` made of it; ValueError, or what else Python raises, for other records."""
+        """Parse the output of `dataclasses.asdict`. Raises ValueError, KeyError or TypeError for anything else."""
         row = cls(**{**record, **{name: Metrics(**record[name]) if record[name] else None for name in FILMS}})
         values = [*vars(row).values(), *vars(row.film).values(), *vars(row.source).values()]
         if not all(value is None or isinstance(value, int | float | Metrics) for value in values):
@@ -92,7 +93,7 @@ class FrameMetrics:
 
 
 def use_threads(number: int | None) -> None:
-    """As many threads of OpenCV and PyTorch; None leaves them."""
+    """Set the number of threads of OpenCV and PyTorch; None changes nothing."""
     if number:
         import torch  # takes seconds to import
 
@@ -101,10 +102,13 @@ def use_threads(number: int | None) -> None:
 
 
 def check(comparison: EvaluationConfig, seams: tuple[int, ...] = ()) -> tuple[int, int, int | None]:
-    """Width and height of the film, and the number of its frames where the container knows it.
+    """Check the inputs before the work.
 
-    Raises FavError for what can be known to be wrong before the work: inputs that are none, sizes and lengths that
-    differ, seams (numbers of frames) that the film does not have.
+    Returns:
+        Width and height of the film, and the number of its frames if the container has it.
+
+    Raises:
+        FavError: an input is not a video, sizes or lengths differ, or the film lacks a frame of `seams`.
     """
     source = probe(comparison.video, comparison.settings)
     films = [probe(film) for film in (comparison.film, comparison.against) if film]
@@ -136,7 +140,7 @@ def check(comparison: EvaluationConfig, seams: tuple[int, ...] = ()) -> tuple[in
 def rows(
     comparison: EvaluationConfig, losses: FrameLosses | None = None, report_progress: Callable[[], None] = lambda: None
 ) -> Iterator[FrameMetrics]:
-    """Every frame of the film, measured. FavError where the film and the source turn out to have different lengths."""
+    """Yield the metrics of each frame. Raises FavError if the film and the source have different lengths."""
     flow = flows.make(comparison.flow, comparison.flow_weights, downscale=comparison.flow_downscale)
     for row in measure(shown(comparison), flow, losses, files=comparison.flow_files):
         report_progress()
@@ -151,13 +155,19 @@ def measure(
     shot: int = 0,
     files: FlowFiles = FlowFiles(),  # noqa: B008
 ) -> Iterator[FrameMetrics]:
-    """The row of each moment, in their order. Of what went before, the moments of one second and their flow are held.
+    """Yield the metrics of each frame, in order. The samples of one second and their flow are in memory.
 
-    The frame "a second earlier" is the one that was on the screen then: at 25 frames a second the 25th before. Frames below
-    `begin` have no row: what comes after hangs on them. With the moments from `first_needed_frame` that frame on, the rows are
-    those of the whole film. `shot` numbers the first moment's shot. Flow between neighbours is taken from `files` where they have it.
+    The frame a second earlier is the one that was shown then: at 25 frames per second, the 25th before.
+
+    Args:
+        moments: the samples, from `first_needed_frame(begin)` on.
+        flow: the method.
+        losses: computes the perceptual losses of a frame, if they are wanted.
+        begin: frames before this one have no row; later ones need them.
+        shot: number of the first sample's shot.
+        files: known flow between neighboring frames.
     """
-    past: deque[tuple[FrameSample, FlowField | None]] = deque()  # and how each hangs on the one before it
+    past: deque[tuple[FrameSample, FlowField | None]] = deque()  # with the flow to the sample before
     for now in moments:
         if now.cut and past:
             past.clear()
@@ -175,7 +185,7 @@ def measure(
 
 
 def first_needed_frame(frame: int, shot_begins: int, index: FrameIndex) -> int:
-    """The first frame that the row of a frame hangs on, in a shot that begins with frame `shot_begins`."""
+    """The first frame that the metrics of a frame depend on, in a shot that begins with frame `shot_begins`."""
     a_second_earlier = floor(int(index.pts[frame]) - LONG_S / index.time_base)
     return max(shot_begins, int(np.searchsorted(index.pts, a_second_earlier, side="right")) - 1)
 
@@ -185,7 +195,7 @@ def _sample(number: int, seconds: Fraction, source: np.ndarray, films: list[np.n
 
 
 def shown(comparison: EvaluationConfig) -> Iterator[FrameSample]:
-    """The moments of a comparison as they are decoded, the source brought to the film's size."""
+    """Yield the samples of a comparison while both are decoded. The source is resized to the film's size."""
     finder, cuts = CutFinder(comparison.cuts, comparison.cut_threshold), set()
     held: deque[tuple[int, Fraction, np.ndarray, list[np.ndarray]]] = deque()
     with ExitStack() as stack:
@@ -223,9 +233,9 @@ def shown(comparison: EvaluationConfig) -> Iterator[FrameSample]:
 
 
 def resize_like_encoder(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A frame (H, W, 3) of the source as a film of `size` (width, height) shows it.
+    """Resize a source frame (H, W, 3) to a film's `size` (width, height), as the encoder does.
 
-    Resized, but where only its odd sides were made even, its last row and column are repeated, as the encoder does.
+    If only odd sides were made even, the last row and column are repeated instead.
     """
     height, width = frame.shape[:2]
     if size == (width + width % 2, height + height % 2):
@@ -269,7 +279,7 @@ def _share(geometry: FlowField | None) -> float | None:
 
 
 def _check_known(comparison: EvaluationConfig, source: VideoInfo, films: list[VideoInfo]) -> None:
-    """Lengths, where the containers know them, and the source is not one that ends earlier than it says."""
+    """Check lengths that the containers report, unless the source is truncated."""
     known = [film.frames for film in films if film.frames is not None]
     if source.frames is None or len(known) < len(films):
         return
@@ -284,7 +294,7 @@ def _check_known(comparison: EvaluationConfig, source: VideoInfo, films: list[Vi
 
 
 def _check_ends(comparison: EvaluationConfig, source: int, films: list[int]) -> None:
-    """FavError unless films with so many frames show the part of a source with so many."""
+    """Raise FavError unless the films' numbers of frames match the part of the source."""
     stop = source if comparison.stop is None else min(comparison.stop, source)
     for name, frames in zip((comparison.film, comparison.against), films):
         if frames != stop - comparison.start:
@@ -296,5 +306,5 @@ def _check_ends(comparison: EvaluationConfig, source: int, films: list[int]) -> 
 
 
 def _left(decoding: Decoder) -> int:
-    """The number of frames that are still to come, decoded for nothing else."""
+    """Decode and count the remaining frames."""
     return sum(1 for _ in decoding)

@@ -13,13 +13,19 @@ from fav.perceptual.pretrained import load_loss_network
 
 
 def losses_of(style: Path, loss_network: str, first: np.ndarray | None = None) -> FrameLosses:
-    """How to measure style loss, content loss and palette distance against the painting `style`.
+    """Make a function that computes style loss, content loss and palette distance of a frame.
 
-    The painting is the one that `python -m fav train` learns from by default: without the grain of its photograph; the
-    style loss is the mean over three scales (1, 1/2, 1/4). Both losses are in units of the film's first source frame,
-    `first`, or the first that comes: a style loss of 1 is as unlike the painting as that frame is, a content loss of 1 as
-    much amiss as there is in it (`fav.perceptual.loss.PerceptualLoss`). The palette distance is in grey levels
-    (`palette_distance`). Raises FavError where the painting or the network is not at hand.
+    The style image is denoised as by `python -m fav train`. The style loss is the mean over three scales (1, 1/2, 1/4).
+    Both losses are normalized by the film's first source frame: that frame itself has a style loss of 1, and a content
+    loss of 1 is its mean feature energy (`fav.perceptual.loss.PerceptualLoss`). The palette distance is in gray levels.
+
+    Args:
+        style: the style image.
+        loss_network: its name or file.
+        first: the first source frame, (H, W, 3) uint8 BGR; None: the first frame that is measured.
+
+    Raises:
+        FavError: the style image or the network cannot be read.
     """
     painting = as_tensor(style_image_of(style))
     wanted = colors(painting)
@@ -37,14 +43,14 @@ def losses_of(style: Path, loss_network: str, first: np.ndarray | None = None) -
 
 
 def palette_distance(picture: torch.Tensor, wanted: torch.Tensor) -> float:
-    """How far the colors of a picture (1, 3, H, W) are from those of a painting (`palette.colors`), in grey levels.
+    """The distance of an image's colors (1, 3, H, W) from those of a style image (`palette.colors`), in gray levels.
 
-    The sliced Wasserstein distance in 16 even directions times the root of 3, at a quarter of the size: pictures that
-    are alike but for a shift of 30 levels in one color are 30 apart.
+    It is the sliced Wasserstein distance in 16 even directions times the root of 3, at a quarter of the size. A shift
+    of one color channel by 30 levels gives 30.
     """
     return float(squared_distance(colors(picture), wanted, even_directions())) ** 0.5
 
 
 def style_image_of(style: Path) -> np.ndarray:
-    """The painting as it is looked at, (H, W, 3) uint8 BGR; FavError where it is none."""
+    """The style image as used by the losses, (H, W, 3) uint8 BGR. Raises FavError if it cannot be read."""
     return read_painting(style).picture

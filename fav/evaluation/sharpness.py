@@ -1,23 +1,23 @@
-"""A guard against blur: how wide the sharpest edges of a frame are. Pure.
+"""The width of the sharpest edges of a frame, to detect blur. Pure.
 
-The width of an edge is the range of the luma around it divided by the steepest step from pixel to pixel: 1 for an edge
-between two pixels, s sqrt(2 pi) for one that was blurred by a Gaussian of standard deviation s, whatever its contrast
-(the perceptual blur of Marziliano et al. 2002, by slope in place of extrema). A film that is steady because it is blurred
+The width of an edge is the range of the luma around it divided by the steepest step between pixels. It does not depend
+on the contrast: 1 for an edge between two pixels, s sqrt(2 pi) after a Gaussian blur of standard deviation s (the
+perceptual blur of Marziliano et al. 2002, by slope instead of extrema). A film that is consistent because it is blurred
 has wider edges than its source.
 """
 
 import cv2
 import numpy as np
 
-AROUND = 13  # pixels: the side of the square whose range belongs to an edge
-STEEPEST = 0.05  # share of the pixels that counts as edges
-FAINT = 4.0  # grey levels: a smaller step is no edge
+AROUND = 13  # pixels: the side of the square around an edge in which the range is taken
+STEEPEST = 0.05  # fraction of the pixels that counts as edges
+FAINT = 4.0  # gray levels: a smaller step is no edge
 
 
 def edge_width(picture: np.ndarray) -> float | None:
     """The median width of the steepest twentieth of the pixels of a picture (H, W, 3) uint8, in pixels.
 
-    None where no step from pixel to pixel has 4 grey levels.
+    None if no step between pixels has 4 gray levels.
     """
     luma = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY).astype(np.float32)
     across = np.abs(np.diff(luma, axis=1))[:-1]

@@ -1,26 +1,26 @@
-"""How wide strokes are: where the autocorrelation of what a style added has fallen to one half. Pure.
+"""The width of strokes, from the autocorrelation of the texture that a style added. Pure.
 
-Of the luma the mean over a Gaussian of 8 pixels is taken away and, in a film, what the source explains; what is left is
-the style's. In squares of 64 pixels, across the strokes (in the direction in which it falls soonest), the
-autocorrelation of stripes of w pixels, dark and bright by turns, is a triangle that has one half at w / 4; so the width
-is four times that lag, in pixels. It is the median over all squares, each counted by its variance. The definition is
-this project's; a painting is measured at the size at which it is learnt from.
+The texture is the luma minus its Gaussian mean (8 pixels) and, in a film, minus the part that the source explains. The
+autocorrelation of dark and bright stripes of w pixels, across the stripes, is a triangle that falls to one half at a lag
+of w / 4. So the width is four times that lag, in the direction in which it falls first, in blocks of 64 pixels. The
+result is the median of all blocks, weighted by their variance. This definition is the project's own. A style image is
+measured at the size that training uses.
 """
 
 import cv2
 import numpy as np
 
-BLOCK, STEP = 64, 48  # pixels: the side of the squares that are looked at, and how far they are apart
-COARSE = 8.0  # pixels: the standard deviation of what counts as form, not as strokes
-DIRECTIONS = 16  # in which the autocorrelation is followed
+BLOCK, STEP = 64, 48  # pixels: side of the blocks, and their distance
+COARSE = 8.0  # pixels: standard deviation of the Gaussian; larger structures are shapes, not strokes
+DIRECTIONS = 16  # in which the autocorrelation is sampled
 LAGS = np.arange(0, 16.25, 0.25)  # pixels
-FAINT = 1.0  # grey levels squared: a square of less variance shows no strokes
+FAINT = 1.0  # gray levels squared: a block with less variance has no strokes
 
 
 def stroke_width(picture: np.ndarray, source: np.ndarray | None = None) -> float | None:
-    """The width of the strokes in a picture (H, W, 3) uint8, in pixels; of a film's frame with its source.
+    """The width of the strokes in an image (H, W, 3) uint8, in pixels. For a film's frame, give its `source`.
 
-    None where the picture is smaller than a square of 64 pixels, or shows no strokes.
+    None if the image is smaller than a block of 64 pixels, or has no strokes.
     """
     if min(picture.shape[:2]) < BLOCK:
         return None
@@ -38,7 +38,7 @@ def stroke_width(picture: np.ndarray, source: np.ndarray | None = None) -> float
 
 
 def _fine(picture: np.ndarray) -> np.ndarray:
-    """The luma without what is coarse, (H, W) float32."""
+    """The luma without coarse structures, (H, W) float32."""
     luma = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY).astype(np.float32)
     return luma - cv2.GaussianBlur(luma, (0, 0), COARSE, borderType=cv2.BORDER_REFLECT)
 
@@ -49,15 +49,17 @@ def _squares(values: np.ndarray) -> np.ndarray:
 
 
 def _without(residual: np.ndarray, source: np.ndarray) -> np.ndarray:
-    """Each square without the multiple of the source's that explains most of it."""
+    """Each block minus its projection on the source's block."""
     energy = np.maximum(np.square(source).sum((1, 2)), 1e-9)
     share = (residual * source).sum((1, 2)) / energy
     return residual - share[:, None, None] * source
 
 
 def _half_lags(blocks: np.ndarray) -> np.ndarray:
-    """For squares (N, 64, 64), the lag in pixels at which the autocorrelation first is one half, in the direction where it
-    is soonest; the farthest that is looked at where it stays above."""
+    """The smallest lag in pixels, over all directions, at which the autocorrelation of blocks (N, 64, 64) is one half.
+
+    If it stays above one half, the result is the largest lag.
+    """
     window = np.hanning(BLOCK + 2)[1:-1].astype(np.float32)
     window = np.outer(window, window)
     means = (blocks * window).sum((1, 2)) / window.sum()
@@ -77,5 +79,5 @@ def _half_lags(blocks: np.ndarray) -> np.ndarray:
 
 
 def _autocorrelation(blocks: np.ndarray) -> np.ndarray:
-    """Of squares that fade to nothing at their borders, around which it goes; lag (y, x) at [y, x]."""
+    """The circular autocorrelation of windowed blocks; lag (y, x) is at [y, x]."""
     return np.fft.irfft2(np.abs(np.fft.rfft2(blocks)) ** 2, (BLOCK, BLOCK))

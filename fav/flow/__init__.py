@@ -1,7 +1,7 @@
-"""Optical flow by several methods, all alike to call: `make("dis")(a, b)` is the flow from a to b.
+"""Optical flow by several methods with one interface: `make("dis")(a, b)` is the flow from a to b.
 
-A method sees the frames alone: the same two frames give the same flow, bit by bit, whatever
-the number of OpenCV's threads (for SPyNet, PyTorch's must be the same).
+The flow depends only on the two frames, bit by bit, and not on the number of OpenCV's threads. (For SPyNet, the number
+of PyTorch's threads must be the same.)
 """
 
 from collections.abc import Callable
@@ -11,23 +11,21 @@ from typing import TYPE_CHECKING
 
 from fav.errors import FavError
 
-if (
-    TYPE_CHECKING
-):  # OpenCV takes a quarter of a second to import, and whoever only wants the names of the methods needs none of it
+if TYPE_CHECKING:  # OpenCV takes a quarter of a second to import, and the names of the methods do not need it
     import numpy as np
 
 Flow = Callable[["np.ndarray", "np.ndarray"], "np.ndarray"]
 
 DOWNSCALE = 2  # halvings before DeepMatching; with 0, a pair of 512x384 takes 10 GB
-MIN_SIDE = 64  # pixels: below, the coarse levels of some methods see nothing, and DIS refuses
+MIN_SIDE = 64  # pixels: smaller frames are too small for the coarse levels of some methods, and DIS refuses them
 
 
 @dataclass(frozen=True)
 class FlowOptions:
-    """What a method may be told; each uses what it knows.
+    """Options of the methods. Each method uses those that apply to it.
 
-    `device` is PyTorch's and `precision` (float32 or bfloat16) that of convolutions. `threads` are those of another program,
-    None for all cores. `downscale` is how many times DeepMatching halves the frames.
+    `device` is PyTorch's, `precision` (float32 or bfloat16) that of convolutions. `threads` are those of an external
+    program, None for all cores. `downscale` is how often the frames are halved before DeepMatching.
     """
 
     weights: Path | None = None
@@ -39,12 +37,19 @@ class FlowOptions:
 
 @dataclass(frozen=True)
 class FlowMethod:
-    """One way to find flow. `summary` says what it costs and gives, `weights` where to get what it must be given, or may be if its
-    library `downloads` some.
+    """One flow method.
 
-    `is_expensive` ones take longer than the network, so that it pays to have other machines at them. `version` is what computes the flow
-    where that is not OpenCV, with its version. `revision` grows with each change that another bit of the flow comes from.
-    Frames with a side below `min_side` pixels are continued to it, since the method sees nothing in them, or refuses them.
+    Attributes:
+        name: as in `--flow`.
+        summary: its cost and quality.
+        make: makes the function.
+        check: raises FavError if it cannot be used.
+        weights: where to get its weights, which are required unless its library `downloads` some.
+        downloads: whether its library can download weights.
+        is_expensive: it takes longer than the style network, so it should be divided among machines.
+        version: the library that computes the flow, with its version; "" for OpenCV.
+        revision: grows with each change of the code that changes a bit of the flow.
+        min_side: frames with a smaller side, in pixels, are padded to it.
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""Where a warped pixel may be trusted: the forward-backward rule of Ruder, Dosovitskiy and Brox.
+"""The reliability of warped pixels: the forward-backward consistency check of Ruder, Dosovitskiy and Brox.
 
-Source: Artistic Style Transfer for Videos (2016), section 4.3, with the two changes of the authors' own
-program: no motion boundaries, and a slack for flat regions, where no flow is exact and nobody sees it.
+Source: Artistic Style Transfer for Videos (2016), section 4.3, with two changes from the authors' program: no motion
+boundaries, and a tolerance for flat regions, where flow is inexact but errors are invisible.
 """
 
 import cv2
@@ -14,12 +14,19 @@ SIGMA = 3.0  # of the Gaussian that smooths the structure tensor, pixels
 
 
 def reliability(flow_bwd: np.ndarray, flow_fwd: np.ndarray, frame: np.ndarray, min_filter: int = 7) -> np.ndarray:
-    """1 where frame t-1, fetched along `flow_bwd`, shows what frame t shows; 0 where it may not.
+    """Whether frame t-1, warped by `flow_bwd`, shows the same points as frame t.
 
-    flow_bwd leads from t to t-1, flow_fwd from t-1 to t, both (H, W, 2) float32, pixels; frame is frame t,
-    (H, W, 3) uint8. min_filter is the odd side, in pixels, of the minimum filter that ends it (1 for none);
-    what lies beyond the border does not count there. Returns (H, W) uint8, 0 or 1. Raises FavError where
-    the three do not fit together.
+    Args:
+        flow_bwd: (H, W, 2) float32 pixels, from t to t-1.
+        flow_fwd: (H, W, 2) float32 pixels, from t-1 to t.
+        frame: frame t, (H, W, 3) uint8.
+        min_filter: odd side in pixels of the final minimum filter (1: none). It ignores pixels outside of the frame.
+
+    Returns:
+        (H, W) uint8, 1 where the warped pixel is reliable, else 0.
+
+    Raises:
+        FavError: the sizes differ.
     """
     if min_filter < 1 or min_filter % 2 == 0:
         raise FavError(f"minimum filter: expected an odd side of 1 pixel or more, got {min_filter}")
@@ -27,15 +34,15 @@ def reliability(flow_bwd: np.ndarray, flow_fwd: np.ndarray, frame: np.ndarray, m
         raise FavError(
             f"reliability: expected two flows and a frame of one size, got {flow_bwd.shape}, {flow_fwd.shape} and {frame.shape}"
         )
-    home = warp(flow_fwd, flow_bwd)
-    gap = _squared_length(flow_bwd + home)
-    allowed = 0.01 * (_squared_length(flow_bwd) + _squared_length(home)) + flat_tolerance(min_eigenvalue(frame)) + 0.5
+    back = warp(flow_fwd, flow_bwd)
+    gap = _squared_length(flow_bwd + back)
+    allowed = 0.01 * (_squared_length(flow_bwd) + _squared_length(back)) + flat_tolerance(min_eigenvalue(frame)) + 0.5
     trusted = ((gap < allowed) & inside_image(flow_bwd)).astype(np.uint8)
     return cv2.erode(trusted, np.ones((min_filter, min_filter), np.uint8))
 
 
 def round_trip_error(flow_bwd: np.ndarray, flow_fwd: np.ndarray) -> np.ndarray:
-    """Distance by which each pixel of frame t misses home after going to t-1 and back.
+    """Distance between each pixel of frame t and its position after the way to t-1 and back.
 
     flow_bwd leads from t to t-1, flow_fwd from t-1 to t; both (H, W, 2) float32, pixels.
     Returns (H, W) float32, pixels.
@@ -44,10 +51,10 @@ def round_trip_error(flow_bwd: np.ndarray, flow_fwd: np.ndarray) -> np.ndarray:
 
 
 def inside_image(flow: np.ndarray) -> np.ndarray:
-    """Whether every pixel that is fetched for (x, y) + flow[y, x] lies in the picture: (H, W) bool.
+    """Whether the position (x, y) + flow[y, x] is inside the image: (H, W) bool.
 
-    Of the four neighbours those with weight count, so that a still picture is inside up to its last
-    row and column (the authors' program calls those outside).
+    Only neighbors with a weight count. So zero flow is inside also in the last row and column, unlike in the authors'
+    program.
     """
     height, width = flow.shape[:2]
     x, y = cv2.split(cv2.add(pixel_grid(height, width), flow))
@@ -55,11 +62,10 @@ def inside_image(flow: np.ndarray) -> np.ndarray:
 
 
 def min_eigenvalue(frame: np.ndarray) -> np.ndarray:
-    """How well each pixel can be told from its neighbours in every direction.
+    """The smaller eigenvalue of the structure tensor: how distinct each pixel is from its neighbors in all directions.
 
-    The smaller eigenvalue of the structure tensor of `frame` (H, W, 3) uint8: central differences, summed
-    over the colors, smoothed with a Gaussian of sigma 3. Returns (H, W) float32, scaled so that the
-    largest is 1; all 0 where the frame has no structure.
+    Central differences of `frame` (H, W, 3) uint8, summed over the colors, smoothed with a Gaussian of sigma 3. Returns
+    (H, W) float32, scaled to a maximum of 1; all 0 for a uniform frame.
     """
     across = cv2.Sobel(frame, cv2.CV_32F, 1, 0, ksize=1, borderType=cv2.BORDER_REPLICATE)
     down = cv2.Sobel(frame, cv2.CV_32F, 0, 1, ksize=1, borderType=cv2.BORDER_REPLICATE)
@@ -69,9 +75,9 @@ def min_eigenvalue(frame: np.ndarray) -> np.ndarray:
 
 
 def flat_tolerance(min_eigenvalue: np.ndarray) -> np.ndarray:
-    """What a round trip may miss in flat regions, beyond the rest of the rule: (H, W) float32, squared pixels.
+    """The additional tolerance of the check in flat regions: (H, W) float32, squared pixels.
 
-    From 0 where `min_eigenvalue` (H, W) is half its mean or more, up to 2 where there is none.
+    It is 0 where `min_eigenvalue` (H, W) is at least half its mean, and grows to 2 where it is 0.
     """
     mean = min_eigenvalue.mean()
     if mean == 0:

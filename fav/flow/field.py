@@ -1,4 +1,4 @@
-"""How a frame hangs on an earlier one: the one before it, or one that is a second away."""
+"""Flow and reliability between a frame and an earlier one: the one before it, or one that is a second earlier."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ CERTAIN = 0.999  # of an interpolated reliability: all four neighbours that have
 
 @dataclass(frozen=True)
 class FlowField:
-    """How a frame hangs on the one before it in the chain.
+    """Flow from a frame to the one before it in the chain, and its reliability.
 
-    flow (H, W, 2) float32, pixels, leads from the frame to the one before; reliability (H, W), 0 to 1.
+    `flow` is (H, W, 2) float32 pixels, `reliability` (H, W), 0 to 1.
     """
 
     flow: np.ndarray
@@ -34,12 +34,12 @@ def estimate(
     min_filter: int = 7,
     report_progress: Callable[[], None] = lambda: None,
 ) -> FlowField:
-    """Flow from frame `here` to frame `there`, both (H, W, 3) uint8, and its reliability, as they travel.
+    """Flow from frame `here` to frame `there`, both (H, W, 3) uint8, and its reliability, rounded as on disk.
 
-    min_filter as in `fav.flow.consistency.reliability`. `report_progress` is called between the two directions, each of which may
-    take long.
+    `min_filter` is as in `fav.flow.consistency.reliability`. `report_progress` is called between the two directions, each
+    of which may take long.
     """
-    # Rounded before they are judged: noise of 1e-4 pixels at the border would count as leaving the image.
+    # Rounded before the check: noise of 1e-4 pixels at the border would count as outside of the image.
     onward = quantized(flow(here, there))
     report_progress()
     back = quantized(flow(there, here))
@@ -47,9 +47,9 @@ def estimate(
 
 
 def compose(steps: Iterable[FlowField]) -> FlowField:
-    """One step in place of several, at least one: the first leads from the frame itself, each from where the last one led.
+    """Compose several steps (at least one) into one. The first starts at the frame, each next one where the last ended.
 
-    Reliable, 0 or 1, where every step is on the way.
+    The result is reliable, 0 or 1, where all steps are.
     """
     return reduce(_after, steps)
 
@@ -57,18 +57,17 @@ def compose(steps: Iterable[FlowField]) -> FlowField:
 def estimate_long_range(
     flow: Flow, here: np.ndarray, there: np.ndarray, steps: Iterable[FlowField], min_filter: int = 7
 ) -> FlowField:
-    """How `here` hangs on `there`, some frames earlier, by the steps that lie between (the newest first).
+    """Flow from `here` to `there`, some frames earlier, given the steps between them (the newest first).
 
-    The steps are composed; then `there`, warped that way, is matched with `here` once more, which takes away what
-    the steps' errors sum up to. Where that moves a pixel, or one near it, by 1 pixel or more, the way there is not
-    reliable. (docs/how-to/evaluate.md compares this with flow from the one to the other, which loses its way where things
-    move fast, and is reliable in places where it is wrong.)
+    Composes the steps, warps `there` by the result, and estimates the remaining flow from `here` to it: this corrects
+    the accumulated errors. Pixels near a correction of 1 pixel or more are not reliable. (docs/how-to/evaluate.md compares
+    this with direct flow, which fails for fast motion, and is then wrong in places that count as reliable.)
     """
     far = compose(steps)
     rest = estimate(flow, here, warp(there, far.flow), min_filter)
-    astray = (cv2.magnitude(*cv2.split(rest.flow)) >= MAX_ROUND_TRIP).astype(np.uint8)
-    astray = cv2.dilate(astray, np.ones((min_filter, min_filter), np.uint8))
-    return compose([FlowField(rest.flow, rest.reliability * (1 - astray)), far])
+    inconsistent = (cv2.magnitude(*cv2.split(rest.flow)) >= MAX_ROUND_TRIP).astype(np.uint8)
+    inconsistent = cv2.dilate(inconsistent, np.ones((min_filter, min_filter), np.uint8))
+    return compose([FlowField(rest.flow, rest.reliability * (1 - inconsistent)), far])
 
 
 def _after(first: FlowField, second: FlowField) -> FlowField:

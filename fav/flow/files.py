@@ -50,10 +50,10 @@ class FlowFileOptions(Protocol):
 
 @dataclass(frozen=True)
 class FlowFiles:
-    """Patterns of files like `dir/bwd_%04d.flo`; None for what is not given.
+    """Patterns of files like `dir/bwd_%04d.flo`; None if not given.
 
-    first is the number of the file of frame 1. y_up tells that y of the files counts upwards; inverted that white pixels of
-    the reliability are the unreliable ones.
+    `first` is the number of the file of frame 1. `y_up`: y of the files counts upwards. `inverted`: white pixels of the
+    reliability are the unreliable ones.
     """
 
     backward: Path | None = None
@@ -79,16 +79,16 @@ class FlowFiles:
         return bool(self.backward or self.forward)
 
     def whole(self, backward: bool) -> bool:
-        """Whether nothing is left to be computed; `backward` for a film that is stylized from its end."""
+        """Whether all flow is given. `backward`: the film is stylized from its end."""
         return bool(self.forward and self.backward or self.backward and self.reliability and not backward)
 
     def file(self, pattern: Path, frame: int) -> Path:
         return pattern.parent / (pattern.name % (frame + self.first - 1))
 
     def flow(self, start: int, end: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray] | None:
-        """Flow between neighbours, from frame `start` to frame `end`, at `size` (width, height), and where it is known.
+        """Flow (H, W, 2) float32 from frame `start` to its neighbor `end` at `size` (width, height), and a mask (H, W).
 
-        (H, W, 2) float32 and (H, W) bool; None where no such files are given.
+        The mask is True where the flow is known. None if no such files are given.
         """
         pattern = {start - 1: self.backward, start + 1: self.forward}.get(end)
         if pattern is None:
@@ -99,7 +99,7 @@ class FlowFiles:
         return at_size(flow, size), _mask_at_size(known, size)
 
     def trusted(self, start: int, end: int, size: tuple[int, int]) -> np.ndarray | None:
-        """Where flow from frame `start` to frame `end` may be trusted: (H, W) bool at `size`; None where no file tells."""
+        """Where flow from frame `start` to frame `end` is reliable: (H, W) bool at `size`; None without a file."""
         if self.reliability is None or end != start - 1:
             return None
         file = self.file(self.reliability, start)
@@ -115,9 +115,9 @@ def between_numbers(
     min_filter: int = 7,
     report_progress: Callable[[], None] = lambda: None,
 ) -> FlowField:
-    """As `fav.flow.field.estimate` for two neighbours by their `numbers`; what the files do not give is computed.
+    """Like `fav.flow.field.estimate` for two neighboring frames, given by their `numbers`; uses the files if possible.
 
-    Where reliability is given, the other direction is not asked for. What is not known in a file is not reliable.
+    If the reliability is given, the other direction is not needed. Unknown flow in a file is not reliable.
     """
     (here, there), size = frames, frames[0].shape[1::-1]
     given = files.flow(*numbers, size)
@@ -132,10 +132,10 @@ def between_numbers(
 
 
 def read_flow(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Flow (H, W, 2) float32, pixels, and where it is known (H, W) bool; FavError for what is none.
+    """Read flow (H, W, 2) float32 in pixels, and where it is known, (H, W) bool. Unknown flow is 0.
 
-    .flo as Middlebury's, 16-bit .png as KITTI's, .exr with x in red and y in green, or a .npy array (H, W, 2) or (2, H, W). Where
-    it is not known it is 0.
+    Formats: Middlebury's .flo, KITTI's 16-bit .png, .exr with x in red and y in green, or a .npy array (H, W, 2) or
+    (2, H, W). Raises FavError for other files.
     """
     match file.suffix.lower():
         case ".flo":
@@ -160,7 +160,7 @@ def read_flow(file: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def at_size(flow: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """`flow` (H, W, 2) of pictures that are brought to `size` (width, height): resized, and as much longer or shorter."""
+    """Resize `flow` (H, W, 2) to `size` (width, height), and scale its vectors."""
     height, width = flow.shape[:2]
     if (width, height) == size:
         return flow
@@ -170,7 +170,7 @@ def at_size(flow: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _mask_at_size(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Whether all of what lies under a pixel is set."""
+    """Resize a mask; a pixel is True if all pixels below it are."""
     if mask.shape[1::-1] == size:
         return mask
     return cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) > 0.999
@@ -193,7 +193,7 @@ def _array(file: Path) -> np.ndarray:
 
 
 def _exr(file: Path) -> np.ndarray:
-    """Red and green of an OpenEXR picture, by FFmpeg: OpenCV's packages come without it."""
+    """Red and green of an OpenEXR image, by FFmpeg: OpenCV's packages do not support it."""
     import av
     from av.error import FFmpegError
 
@@ -238,8 +238,9 @@ def _decoded(file: Path, how: int) -> np.ndarray:
 
 
 def check(files: FlowFiles, frames: range, cuts: Iterable[int], sizes: tuple[tuple[int, int], ...]) -> None:
-    """FavError unless the files that `frames` need are all there, and have one of the `sizes` (width, height), the first of
-    which is the video's. Across the `cuts` that are known, by the first frames of shots, none are needed. Of the files, the first, the middle and the last are read.
+    """Raise FavError unless all files for `frames` exist and have one of the `sizes` (width, height).
+
+    The first size is the video's. No files are needed across `cuts`. Only the first, middle and last file are read.
     """
     patterns = {
         "--flow-from": files.backward,
@@ -285,11 +286,14 @@ FEW = 0.001  # of a frame's pixels: less than these tell nothing
 
 
 def suspicions(files: FlowFiles, frames: dict[int, np.ndarray]) -> str | None:
-    """In words, how the files are to be read if not as they are: another reading explains the frames clearly better.
+    """Detect wrong options for the files: the advice, if another interpretation explains the frames clearly better.
 
-    `frames` (H, W, 3) uint8 of some numbers, with both neighbours among them. Each is compared, where it differs from it, with its
-    neighbour warped to it: by the flow as it is read; as flow to the other neighbour; with y the other way; and with the number
-    of a neighbouring file. None where the flow as it is read is about as good as any, and where nothing moves.
+    Compares each frame with its neighbor, warped by the flow in four interpretations: as given; as flow to the other
+    neighbor; with y inverted; with the number of a neighboring file. None if the flow as given is about as good as any, or
+    nothing moves.
+
+    Args:
+        frames: (H, W, 3) uint8 by number, with the neighbors of each compared frame.
     """
     cures = {
         "turned": "they seem to lead the other way; give them as {other}",
@@ -332,7 +336,7 @@ def suspicions(files: FlowFiles, frames: dict[int, np.ndarray]) -> str | None:
 
 
 def _unexplained(frame: np.ndarray, neighbour: np.ndarray, flow: np.ndarray, known: np.ndarray) -> float | None:
-    """Grey levels by which `frame` differs from its neighbour along its flow, where it differs from it at all; None: nowhere."""
+    """Mean difference in gray levels of `frame` and its warped neighbor, where the two differ; None if nowhere."""
     moving = np.abs(neighbour.astype(np.int16) - frame).mean(-1) > MOVING
     known = known & inside_image(flow) & moving
     if known.mean() < FEW:

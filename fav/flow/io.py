@@ -1,7 +1,7 @@
-"""Flow as bytes: .flo files, the compact PNG in which flow travels, and a picture to look at.
+"""Encode flow: .flo files, the compact PNG in which flow is published, and a color visualization.
 
-Flow that travels is rounded; flow that stays in memory goes through the same rounding (`quantized`), so
-that the film does not depend on who computed what.
+Published flow is rounded. Flow in memory gets the same rounding (`quantized`), so that the film does not depend on which
+node computed it.
 """
 
 import struct

@@ -1,7 +1,7 @@
-"""A Dask cluster that is there already: a client of its scheduler, and tasks on its workers.
+"""A client of an existing Dask cluster, and the task that runs a node on a worker.
 
-A worker is Dask's here. What reaches it is the text of `run_node_on_worker` and a command line, so it needs neither this program in its
-Python nor the same Python.
+In this file, a worker is Dask's. It gets only the source text of `run_node_on_worker` and a command line. So its
+Python need not have this program, nor be of the same version.
 """
 
 import asyncio
@@ -21,18 +21,28 @@ from shared.errors import sanitize
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-CONNECT_S = 10  # to an answer of the scheduler
-TIMEOUT_S = 300  # with a scheduler that was there and answers no more: a laptop was closed, a network is down
+CONNECT_S = 10  # maximum wait for an answer of the scheduler
+TIMEOUT_S = 300  # maximum wait for a scheduler that stopped answering (a suspended laptop, a broken network)
 ADDRESS = re.compile(r"[a-z]+://\S+|[^/\s]+:[0-9]+")
 CALL = "(exec(source, scope := {}), scope['run_node_on_worker'](*words))[1]"
 UNSATISFIABLE_RESOURCE = {"fav-more-workers": 1}  # a resource
 
 
 def run_node_on_worker(script: str, path: str, command: "list[str]", log: str, head: str):
-    """Run on a worker, from this text alone: look with the shell script, then run a node in the directory `path`.
+    """Run a node on a Dask worker. Only this source text is sent to the worker.
 
-    What the node says is added to `log`, a new file or one that begins with the line `head`: FileExistsError for any other.
-    Returns the node's exit code when it has ended, or what the script said, if it failed.
+    Args:
+        script: shell script that checks the worker's machine first.
+        path: working directory of the node.
+        command: of the node.
+        log: file that gets the node's output; new, or it begins with the line `head`.
+        head: first line of our logs.
+
+    Returns:
+        The node's exit code, or the CompletedProcess of the script if that failed.
+
+    Raises:
+        FileExistsError: `log` is another file.
     """
     import os
     import subprocess
@@ -41,14 +51,14 @@ def run_node_on_worker(script: str, path: str, command: "list[str]", log: str, h
     from distributed import get_client, get_worker
 
     worker = get_worker()
-    # The worker itself wants this task, which it has already: so the task lives as long as its worker, not as long as the
-    # operator's connection, and no longer. One that nobody ends would keep a worker of an adaptive cluster for ever.
-    wanted = get_client().submit(abs, 0, key=worker.get_current_task())
-    look = subprocess.run(
+    # The worker requests its own task. So the task lives as long as its worker, not as the operator's connection.
+    # A task that lives longer would keep a worker of an adaptive cluster for ever.
+    own_request = get_client().submit(abs, 0, key=worker.get_current_task())
+    check = subprocess.run(
         ["/bin/sh", "-s"], input=script, capture_output=True, encoding="utf-8", errors="surrogateescape"
     )
-    if look.returncode:
-        return look
+    if check.returncode:
+        return check
     begins = f"{head}\n".encode()
     try:
         with open(log, "xb") as file:
@@ -63,7 +73,7 @@ def run_node_on_worker(script: str, path: str, command: "list[str]", log: str, h
         node = subprocess.Popen(
             command, cwd=path, start_new_session=True, stdin=subprocess.DEVNULL, stdout=file, stderr=file
         )
-    # The pipe closes when the worker is to close, or when it is killed: then the node leaves after its frame.
+    # The pipe closes when the worker closes or is killed: then the node leaves after its frame.
     watch = ["/bin/sh", "-c", 'read -r _; kill "$0"', str(node.pid)]
     guard = subprocess.Popen(watch, stdin=subprocess.PIPE, start_new_session=True)
     while node.poll() is None:
@@ -72,29 +82,33 @@ def run_node_on_worker(script: str, path: str, command: "list[str]", log: str, h
         time.sleep(0.5)
     guard.kill()
     guard.wait()
-    del wanted
+    del own_request
     return node.returncode
 
 
 def start(client: "Client", key: str, address: str, words: tuple) -> "Future":
-    """A task with this key that runs `run_node_on_worker(*words)` on the worker of this address; a key that is known starts nothing."""
+    """Submit `run_node_on_worker(*words)` to the worker at `address`. A known key returns the running task."""
     call = {"source": inspect.getsource(run_node_on_worker), "words": words}
     return client.submit(eval, CALL, call, key=key, workers=[address], pure=False)
 
 
 def request_worker(client: "Client", key: str) -> "Future":
-    """A task that waits for ever, so that an adaptive cluster grows."""
+    """Submit a task that can never run, so that an adaptive cluster grows."""
     return client.submit(abs, 0, key=key, resources=UNSATISFIABLE_RESOURCE, pure=False)
 
 
 def address_of(word: str) -> str:
-    """The word itself, or the address in the scheduler file of that name; LaunchError where it is neither."""
+    """The scheduler's address: `word` itself, or from the scheduler file with that name.
+
+    Raises:
+        LaunchError: it is neither.
+    """
     if ADDRESS.fullmatch(word):
         return word
     try:
-        there = Path(word)
-        waits = there.exists() and not (there.is_file() or there.is_dir())  # a FIFO, which nobody may write into
-        address = None if waits else json.loads(there.read_bytes())["address"]
+        path = Path(word)
+        blocks = path.exists() and not (path.is_file() or path.is_dir())  # a FIFO, perhaps without a writer
+        address = None if blocks else json.loads(path.read_bytes())["address"]
     except OSError as error:
         raise LaunchError(
             f"--dask: expected a scheduler's address as tcp://HOST:8786, or a scheduler file, got "
@@ -111,20 +125,20 @@ def address_of(word: str) -> str:
 
 @contextmanager
 def connected(word: str) -> Iterator["Client"]:
-    """A client of the scheduler with this address or scheduler file; LaunchError, before any work, where there is none."""
+    """Connect to the scheduler with this address or scheduler file. Raises LaunchError if there is none."""
     address = address_of(word)
     try:
         from distributed import Client
     except ImportError:
         raise LaunchError("--dask: expected the package distributed, found none; pip install distributed") from None
-    # What Dask warns of we say in our words; that its versions differ in other packages means nothing here.
+    # Our messages replace Dask's warnings. Different versions of other packages do not matter here.
     warnings.filterwarnings("ignore", module="distributed")
     for name in ("distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     version = ""
     try:
         kind, version = asyncio.run(asyncio.wait_for(_answer(address), CONNECT_S))
-    except Exception as error:  # of whatever kind: no such host, no certificate, another protocol
+    except Exception as error:  # of any type: no such host, no certificate, another protocol
         kind = _first_line(error) or "no answer"
     if kind != "Scheduler":
         raise LaunchError(
@@ -133,16 +147,16 @@ def connected(word: str) -> Iterator["Client"]:
     client = Client.__new__(Client)
     try:
         client.__init__(address, timeout=TIMEOUT_S, set_as_default=False)
-    except Exception as error:  # too far apart, these show in errors of any kind
-        client.status = "closed"  # or it would wait, in vain and for minutes, to be closed
+    except Exception as error:  # incompatible versions cause errors of any type
+        client.status = "closed"  # otherwise closing it would wait for minutes
         raise LaunchError(
-            f"--dask: expected a Dask that goes with ours at {sanitize(address)}, got {sanitize(version)} there; pip "
+            f"--dask: expected a Dask that is compatible with ours at {sanitize(address)}, got {sanitize(version)}; pip "
             f"install distributed=={sanitize(version)} here, or ours there ({_first_line(error)})"
         ) from None
     try:
         yield client
     finally:
-        with suppress(OSError):  # a scheduler that hangs
+        with suppress(OSError):  # the scheduler hangs
             client.close(CONNECT_S)
 
 
@@ -151,11 +165,11 @@ def _first_line(error: Exception) -> str:
 
 
 async def _answer(address: str) -> tuple[str, str]:
-    """What answers there, in Dask's own word, and of which version."""
+    """The type of Dask process at an address, and its version."""
     from distributed import rpc
     from distributed.security import Security
 
     async with rpc(address, timeout=CONNECT_S, connection_args=Security().get_connection_args("client")) as server:
-        scheduler = cast(Any, server)  # which has whatever methods the scheduler has
+        scheduler = cast(Any, server)  # a proxy with all methods of the scheduler
         kind = (await scheduler.identity())["type"]
         return kind, (await scheduler.versions())["packages"]["distributed"] if kind == "Scheduler" else ""

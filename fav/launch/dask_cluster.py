@@ -1,6 +1,6 @@
-"""Nodes of one job on a Dask cluster: one on each worker, as workers come and go.
+"""Nodes of one job on a Dask cluster: one on each worker, while workers come and go.
 
-Each is a long task, which Dask counts, and which lives as long as its worker, whoever follows it.
+Each node is one long Dask task. It lives as long as its worker, even if no command follows it.
 """
 
 import logging
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-POLL_INTERVAL_S = 2.0  # between two looks at the cluster
-MAX_REPLACEMENTS = 100  # workers that an adaptive cluster is asked for at a time, beyond those with a node
-PREFIX = "fav-node-"  # of keys: Dask takes tasks with the same words there for equally long
+POLL_INTERVAL_S = 2.0  # between two polls of the cluster
+MAX_REPLACEMENTS = 100  # workers that are requested from an adaptive cluster at once
+PREFIX = "fav-node-"  # of task keys: Dask assumes equal durations for keys with the same prefix
 
 
 @dataclass
 class WorkerSlot:
-    """What is known of one worker: the task of its node, how often that died, and whether there is to be none any more."""
+    """One worker: the task of its node, how often the node died, and whether it gets no further node (`over`)."""
 
     task: "Future | None" = None
     deaths: int = 0
@@ -36,10 +36,14 @@ class WorkerSlot:
 
 
 class DaskWorkerPool:
-    """The nodes of the job with this id. Whoever looks again finds those that run, whoever started them.
+    """The nodes of one job. Finds nodes that already run, whichever command started them.
 
-    `words(address, threads)` are what a worker gets (`run_node_on_worker`); `unfit` tells in one line what a look there said that
-    failed; `target_workers()` is how many nodes the job has work for.
+    Args:
+        client: of the cluster.
+        job: id of the job.
+        words: (address, threads) to the arguments of `run_node_on_worker`.
+        unfit: a failed check of a worker's machine to one line.
+        target_workers: the number of nodes that the job has work for.
     """
 
     def __init__(
@@ -56,16 +60,14 @@ class DaskWorkerPool:
         self._demand: list[Future] = []
         self._empty, self._silent = False, False
         self._over = threading.Event()
-        self._thread = threading.Thread(
-            target=self._run, daemon=True
-        )  # a scheduler that hangs keeps nobody else waiting
+        self._thread = threading.Thread(target=self._run, daemon=True)  # a thread, because the scheduler may hang
 
     def __enter__(self) -> "DaskWorkerPool":
         self._thread.start()
         return self
 
     def __exit__(self, *why) -> None:
-        """Look after the nodes no more; they go on."""
+        """Stop following the nodes; they continue."""
         self._over.set()
         self._thread.join(CONNECT_S)
 
@@ -81,31 +83,32 @@ class DaskWorkerPool:
         silent = self.client.status != "running"
         if not silent:
             try:
-                # No coroutines, since the client is a synchronous one.
+                # The client is synchronous, so these are no coroutines.
                 threads = cast("Mapping[str, int]", self.client.nthreads())
-                self._look(threads, cast("Mapping[str, tuple]", self.client.processing()))
-            except Exception as error:  # whatever Dask makes of a lost connection
+                self._update(threads, cast("Mapping[str, tuple]", self.client.processing()))
+            except Exception as error:  # Dask raises various types for a lost connection
                 silent = True
                 if self.client.status == "running" and not isinstance(error, OSError):
                     raise
         if silent and self.client.status == "closed":
             self.has_active_nodes = False
-            logger.error("the Dask scheduler has not answered for %d s; the same line goes on", TIMEOUT_S)
+            logger.error("the Dask scheduler has not answered for %d s; the same command continues", TIMEOUT_S)
         elif silent != self._silent:
             self._silent = silent
             if silent:
-                logger.warning("the Dask scheduler does not answer (nodes whose workers run go on meanwhile)")
+                logger.warning("the Dask scheduler does not answer (nodes continue on workers that run)")
             else:
                 logger.info("the Dask scheduler answers again")
 
-    def _look(self, threads: Mapping[str, int], tasks: Mapping[str, tuple]) -> None:
+    def _update(self, threads: Mapping[str, int], tasks: Mapping[str, tuple]) -> None:
+        """Start nodes on new workers, and handle those that have ended."""
         if not threads and not self._empty:
             logger.info("no workers; waiting for some")
         self._empty = not threads
         for address in set(self._slots) - set(threads):
             slot = self._slots.pop(address)
             if slot.task:
-                logger.warning("%s: the worker is gone; others take its frame over", address)
+                logger.warning("%s: the worker is gone; other nodes take over its frame", address)
                 slot.task.cancel()
         before = self._nodes
         for address, count in threads.items():
@@ -134,7 +137,7 @@ class DaskWorkerPool:
             how = task.exception(CONNECT_S)
         slot.task = None
         if how == "cancelled":
-            return  # the connection was lost for a while, or another operator's was: what runs is found again
+            return  # a connection was lost for a while, ours or another operator's: a running node is found again
         if isinstance(how, CompletedProcess):
             slot.over = True
             logger.warning("%s: %s", address, self.unfit(how))
@@ -143,18 +146,16 @@ class DaskWorkerPool:
             if WORDS[how]:
                 logger.warning("%s: the node %s", address, WORDS[how])
         else:
-            how = f"ended with exit code {how}" if isinstance(how, int) else f"did not come up ({sanitize(how)})"
+            how = f"ended with exit code {how}" if isinstance(how, int) else f"did not start ({sanitize(how)})"
             slot.over = slot.deaths == MAX_RESTARTS
             slot.deaths += 1
             again = (
-                "again and again; giving up"
-                if slot.over
-                else f"starting it again ({slot.deaths} of {MAX_RESTARTS} times)"
+                "too often; giving up" if slot.over else f"starting it again ({slot.deaths} of {MAX_RESTARTS} times)"
             )
             logger.warning("%s: the node %s; %s", address, how, again)
 
     def _ask_for_more(self, threads: Mapping[str, int]) -> None:
-        """Have so many tasks wait that an adaptive cluster, which wants one for each thread, has a worker for each node."""
+        """Let tasks wait, so that an adaptive cluster (one task per thread) grows to one worker per node."""
         nodes = self._nodes
         target_workers = min(self.target_workers(), nodes + MAX_REPLACEMENTS)
         average = sum(threads.values()) / len(threads) if threads else 1

@@ -1,4 +1,4 @@
-"""Running a job by Dask: a node on each worker, as workers come and go."""
+"""Run a job by Dask: a node on each worker, while workers come and go."""
 
 import re
 import secrets
@@ -26,8 +26,14 @@ PYTHON = python_in(PATH)
 
 
 class DaskExecutor:
-    """An `Executor`: a node on each worker of a Dask cluster, by its address or scheduler file. They live as long as its
-    workers."""
+    """An `Executor`: a node on each worker of a Dask cluster.
+
+    Args:
+        cluster: the scheduler's address, or a scheduler file.
+        device: of the nodes.
+        backend: of the nodes.
+        log: log options of the nodes.
+    """
 
     def __init__(self, cluster: str, device: str, backend: str, log: Sequence[str] = ()):
         self.cluster, self.device, self.backend, self.log = cluster, device, backend, log
@@ -42,7 +48,7 @@ class DaskExecutor:
         with connected(self.cluster) as self._client:
             yield
 
-    def start(self, job: Job, talk: "LogTail") -> DaskWorkerPool:
+    def start(self, job: Job, log_tail: "LogTail") -> DaskWorkerPool:
         from fav.pipeline.artifacts import JobArtifacts
 
         self._job, layout, artifacts = job, job.share.layout, JobArtifacts(job)
@@ -50,11 +56,11 @@ class DaskExecutor:
         script = HostChecker(job, self.backend).script(PATH, PYTHON, str(layout.root), nonce_file, word, (self.device,))
 
         def words(address: str, threads: int) -> tuple:
-            """What the worker gets."""
+            """The arguments of `run_node_on_worker`."""
             log = layout.logs / f"{job.name}.dask.{re.sub('[^A-Za-z0-9.-]', '_', address.rpartition('://')[2])}.log"
             if log not in self._logs:
                 self._logs.add(log)
-                talk.hear(log)
+                log_tail.add(log)
             command = [PYTHON, *NODE_THERE, str(layout.root), "--job", job.name, "--cores", str(threads)]
             return (
                 script,
@@ -65,11 +71,11 @@ class DaskExecutor:
             )
 
         def wanted() -> int:
-            """One node for each shot or chunk that is known by now."""
+            """One node per known chain."""
             try:
                 artifacts.load_new_segments()
             except (OSError, ResultVanishedError):
-                pass  # the share's weather
+                pass  # a temporary error of the share
             return max(len(artifacts.timeline.chains), 1)
 
         self._pool = DaskWorkerPool(self._client, job.manifest.id, words, _unfit, wanted)
@@ -83,13 +89,13 @@ class DaskExecutor:
 
 
 def _unfit(said: CompletedProcess) -> str:
-    return "; ".join(parse_report(said, PATH).wrong) or f"the look failed with exit code {said.returncode}"
+    return "; ".join(parse_report(said, PATH).wrong) or f"the check failed with exit code {said.returncode}"
 
 
 def nonce_file_of(share: SharedDir) -> tuple[str, str]:
-    """A file by which workers tell our shared directory from another: its path below the root, and what is in it.
+    """A file that identifies our shared directory for workers: its path below the root, and its content.
 
-    It stays, since a look waits on a worker that is busy.
+    It is not removed, because the check on a busy worker may come late.
     """
     path = share.layout.logs / "dask.sign"
     try:

@@ -4,4 +4,4 @@ from fav.errors import FavError
 
 
 class LaunchError(FavError):
-    """Nodes cannot be started, or cannot be followed any more."""
+    """Nodes cannot be started, or can no longer be followed."""

@@ -1,4 +1,4 @@
-"""What all ways of running a job have in common: nodes are started somewhere, and followed until they end."""
+"""The interface of all ways to run a job: start nodes somewhere, and follow them until they end."""
 
 import logging
 import sys
@@ -22,42 +22,44 @@ class Executor(Protocol):
 
     @property
     def logs(self) -> list[Path]:
-        """Where the nodes write what they say."""
+        """The log files of the nodes."""
         ...
 
     def ready(self) -> AbstractContextManager[object]:
-        """Hold what has to be there before a job is made, as long as nodes are followed; LaunchError where it is not."""
+        """Check, and hold, what must exist before the job is created. Raises LaunchError if it is missing."""
         ...
 
-    def start(self, job: Job, talk: "LogTail") -> AbstractContextManager[object]:
-        """Prepare for nodes of this job, which run at the latest when the context is entered.
+    def start(self, job: Job, log_tail: "LogTail") -> AbstractContextManager[object]:
+        """Start nodes of this job; they run at the latest inside the context.
 
-        `talk` gets their logs. On leaving the context, nodes are not looked after any
-        more. LaunchError where none can be started; then none is.
+        Adds their logs to `log_tail`. Outside of the context, nodes are not restarted any more.
+
+        Raises:
+            LaunchError: no node can be started; then none was.
         """
         ...
 
     def running(self) -> bool:
-        """Whether it is worth while to follow: a node of ours works on the job, or will."""
+        """Whether a node of this executor works on the job, or will."""
         ...
 
     def interrupted(self) -> None:
-        """After Ctrl-C: let the nodes end if they are this machine's, else leave them; tell the operator which."""
+        """React to Ctrl-C: stop the nodes if they run on this machine, else leave them. Logs which."""
         ...
 
 
 def run_job(job: Job, executor: Executor) -> list[Path]:
-    """Start nodes for a job, and follow them until none runs any more or the job is over; their logs.
+    """Start nodes for a job, and follow them until all have ended or the job is done. Returns their logs.
 
-    Ctrl-C, or a signal that ends the command, exits with its code.
+    Ctrl-C, or a signal that ends the command, exits with its exit code.
     """
     from fav.monitor.progress import LogTail, follow
 
-    talk = LogTail([])
-    nodes = executor.start(job, talk)
+    log_tail = LogTail([])
+    nodes = executor.start(job, log_tail)
     try:
         with nodes:
-            follow(job, executor.running, talk)
+            follow(job, executor.running, log_tail)
     except KeyboardInterrupt as asked:
         executor.interrupted()
         sys.exit(stopped_code(asked))
@@ -65,9 +67,9 @@ def run_job(job: Job, executor: Executor) -> list[Path]:
 
 
 def tell_nodes_go_on(job: Job) -> None:
-    """Tell the operator that nodes elsewhere are not followed any more, and how to end them."""
+    """Log that nodes on other machines continue, and how to end them."""
     logger.info(
-        "not following any more; the nodes continue. The same line follows them again. To end them: %s %s",
+        "not following any more; the nodes continue. The same command follows them again. To end them: %s %s",
         command("drain"),
         job.share.layout.root,
     )

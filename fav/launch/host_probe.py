@@ -1,6 +1,6 @@
-"""What one host can tell before any work starts: `python -m fav.launch.host_probe QUESTION` in the checkout there.
+"""Check one host before work starts: `python -m fav.launch.host_probe REQUEST` in the checkout there.
 
-Prints one line, `preflight` and JSON, after whatever else the machine prints. Its exit code is 1 where something is wrong.
+Prints one line, `preflight` and JSON, after other output of the machine. The exit code is 1 if a check failed.
 """
 
 import json
@@ -30,7 +30,7 @@ LIBRARIES = ("av", "cv2", "torch")
 
 @dataclass(frozen=True)
 class ProbeRequest:
-    """Can this job be served there? `nonce_file` is a file below the shared directory that holds `nonce`."""
+    """The job that a host is checked for. `nonce_file` is a file below the shared directory that contains `nonce`."""
 
     root: str
     nonce_file: str
@@ -46,7 +46,7 @@ class ProbeRequest:
 
 @dataclass(frozen=True)
 class HostReport:
-    """`wrong`: a line for each thing that keeps nodes from working there. `host` is what nodes will call it."""
+    """The result. `wrong`: a line for each failed check. `host`: the host name that its nodes have."""
 
     host: str
     cores: int
@@ -54,7 +54,7 @@ class HostReport:
 
     @classmethod
     def read(cls, said: str) -> "HostReport | None":
-        """The report in what a host said, None where there is none."""
+        """Find the report in a host's output, None if there is none."""
         for line in said.splitlines():
             if line.startswith(MARK):
                 try:
@@ -67,7 +67,7 @@ class HostReport:
 
 
 def probe_host(question: ProbeRequest) -> HostReport:
-    """Look at everything; what follows from something wrong is not looked at."""
+    """Run all checks, except those that depend on a failed one."""
     here = HostReport(socket.gethostname(), len(os.sched_getaffinity(0)))
     if question.version != (mine := version()):
         return HostReport(
@@ -75,7 +75,7 @@ def probe_host(question: ProbeRequest) -> HostReport:
             here.cores,
             (
                 f"another version of this program: expected {question.version}, got {mine}; "
-                f"bring the same sources there, then bash install.sh",
+                f"install the same version there, then bash install.sh",
             ),
         )
     if missing := [name for name in LIBRARIES if find_spec(name) is None]:
@@ -98,7 +98,7 @@ def probe_host(question: ProbeRequest) -> HostReport:
 
 
 def _same_share(question: ProbeRequest) -> SharedDir:
-    """The shared directory, if it is the operator's; nothing is written into another one."""
+    """Open the shared directory if it is the operator's. Nothing is written into another one."""
     root = Path(question.root)
     try:
         nonce = FileSystem().read(root / question.nonce_file).decode(errors="replace")
@@ -129,7 +129,7 @@ def _devices(question: ProbeRequest) -> list[str]:
     for device in dict.fromkeys(question.devices):
         try:
             if device not in ("auto", "cpu"):
-                from fav.model.devices import device_of  # slow to import, and of no use on most hosts
+                from fav.model.devices import device_of  # slow to import, and rarely needed
 
                 device_of(device)
             if question.backend != "auto":

@@ -1,4 +1,4 @@
-"""The hosts file: one host a line, what may follow is `key=value`, `#` begins a comment; pure.
+"""The hosts file: one host per line, then optional `key=value` pairs; `#` begins a comment. Pure functions.
 
 anna@lab1.example.org  nodes=2
 render                 gpus=2  path="/opt/artistic videos"      # an alias of ~/.ssh/config
@@ -18,7 +18,7 @@ MAX_NODES = 1000
 
 @dataclass(frozen=True)
 class Host:
-    """A machine on which nodes are to run. None: as on the operator's machine."""
+    """A machine for nodes. None: as on the operator's machine."""
 
     target: str  # [user@]host, or an alias of OpenSSH's configuration
     port: int | None = None
@@ -29,19 +29,24 @@ class Host:
 
     @property
     def name(self) -> str:
-        """What it is called in tables."""
+        """Its name in tables."""
         return self.target if self.port is None else f"{self.target}:{self.port}"
 
     @property
     def label(self) -> str:
-        """Its name, fit for a file's name."""
+        """Its name in file names."""
         return re.sub(r"[^A-Za-z0-9.-]", "_", self.name.rpartition("@")[2])
 
 
 def read_hosts(text: str, where: str) -> list[Host]:
-    """The hosts of a hosts file, in its order; LaunchError with the number of the first line that is none.
+    """Parse a hosts file. No two hosts may have the same label, because their nodes' logs would have the same names.
 
-    No two may have the same label, since their nodes' logs would.
+    Args:
+        text: of the file.
+        where: name of the file, for messages.
+
+    Raises:
+        LaunchError: a line is invalid; the message has its number.
     """
     hosts: dict[str, Host] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -60,7 +65,7 @@ def read_hosts(text: str, where: str) -> list[Host]:
 
 
 def _host(words: list[str]) -> Host:
-    """ValueError, which tells what was expected."""
+    """Parse the words of a line. Raises ValueError with what was expected."""
     target, *pairs = words
     if not TARGET.fullmatch(target):
         raise ValueError(f"[user@]host or an alias of OpenSSH, got {target!r}")
@@ -78,11 +83,11 @@ def _host(words: list[str]) -> Host:
 
 
 def _devices(given: dict[str, str]) -> tuple[str, ...]:
-    """The device of each node: the cards in turn, or what it finds."""
+    """The device of each node: the GPUs in turn, or `auto`."""
     if "gpus" in given and "devices" in given:
         raise ValueError("gpus=NUMBER or devices=LIST, got both")
-    cards = tuple(f"cuda:{card}" for card in range(_number("gpus", given["gpus"], 64))) if "gpus" in given else ()
-    devices = cards or tuple(given.get("devices", "auto").split(","))
+    gpus = tuple(f"cuda:{gpu}" for gpu in range(_number("gpus", given["gpus"], 64))) if "gpus" in given else ()
+    devices = gpus or tuple(given.get("devices", "auto").split(","))
     if not all(map(DEVICE.fullmatch, devices)):
         raise ValueError(f"devices= with cpu, cuda:0 and so on, separated by commas, got {given['devices']!r}")
     nodes = _number("nodes", given["nodes"], MAX_NODES) if "nodes" in given else len(devices)

@@ -27,8 +27,16 @@ HEAD = f"{LOG_HEAD}\n".encode()
 
 
 class LocalExecutor:
-    """An `Executor`: so many nodes on this machine, which share its cores. They end with the command. `log` are the
-    options of their logs. FavError for a backend that this machine does not have.
+    """An `Executor`: nodes on this machine, which share its cores. They end with the command.
+
+    Args:
+        nodes: their number.
+        device: of the nodes.
+        backend: of the nodes.
+        log: log options of the nodes.
+
+    Raises:
+        FavError: this machine does not have the backend.
     """
 
     def __init__(self, nodes: int, device: str, backend: str, log: Sequence[str] = ()):
@@ -41,12 +49,12 @@ class LocalExecutor:
     def ready(self) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def start(self, job: Job, talk: "LogTail") -> AbstractContextManager[None]:
+    def start(self, job: Job, log_tail: "LogTail") -> AbstractContextManager[None]:
         host = os.uname().nodename.split(".")[0]
         found = [log_at(job.share.layout.logs / f"{job.name}.{host}.{number}.log") for number in range(self.nodes)]
         self.logs = [log for log, _ in found]
         for log in self.logs:
-            talk.hear(log)
+            log_tail.add(log)
         return self._started(job, [file for _, file in found])
 
     @contextmanager
@@ -67,13 +75,15 @@ class LocalExecutor:
         return any(process.poll() is None for process in self._processes)
 
     def interrupted(self) -> None:
-        logger.info("stopping after the current frame (once more to stop at once); the same line again goes on")
+        logger.info(
+            "stopping after the current frame (repeat the request to stop at once); the same command continues the job"
+        )
         _stop(self._processes)
 
 
 @contextmanager
 def _halting(processes: list[subprocess.Popen]) -> Iterator[None]:
-    """Let Ctrl-Z stop and continue these nodes, too, which are in sessions of their own."""
+    """Let Ctrl-Z stop and continue these nodes, too: they have their own sessions."""
 
     def on_halt(number: int, frame: object) -> None:
         for process in processes:
@@ -91,8 +101,11 @@ def _halting(processes: list[subprocess.Popen]) -> Iterator[None]:
 
 
 def log_at(path: Path) -> tuple[Path, int]:
-    """A log and its descriptor, to append to: this one if it is new, or begins as ours do; else (no room, a colleague's, a link,
-    a FIFO, a file of another kind) a new one of this machine's own."""
+    """Open a log to append to. Returns its path and descriptor.
+
+    It is `path` if that is new, or a log of ours. Otherwise (a full disk, another user's file, a link, a FIFO) it is a
+    new file in the temporary directory.
+    """
     flags = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     for new in (os.O_CREAT | os.O_EXCL, 0):
         try:
@@ -106,21 +119,21 @@ def log_at(path: Path) -> tuple[Path, int]:
                 return path, fd
         except OSError:
             if new:
-                os.unlink(path)  # there is no room for a line
+                os.unlink(path)  # the disk is full
         os.close(fd)
     try:
         fd, own = tempfile.mkstemp(prefix=f"{path.stem}.", suffix=".log")
     except OSError as error:
         raise LaunchError(
             f"{path}: expected a log that can be written to, or a temporary directory for one, got neither "
-            f"({error.strerror}); make room there, or set TMPDIR"
+            f"({error.strerror}); free some space there, or set TMPDIR"
         ) from None
     os.write(fd, HEAD)
     return Path(own), fd
 
 
 def _stop(processes: list[subprocess.Popen]) -> None:
-    """Ask nodes to leave after their current frame; a second Ctrl-C makes that at once."""
+    """Ask nodes to leave after their current frame. A second Ctrl-C makes them leave at once."""
     for _ in range(2):
         for process in processes:
             if process.poll() is None:

@@ -1,4 +1,4 @@
-"""Check all hosts at once, before any work starts, and show in one table what is wrong where."""
+"""Check all hosts in parallel before work starts, and show failed checks in one table."""
 
 import secrets
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from shared.heartbeat import temporary_member
 from shared.jobs import Job
 from shared.source_hash import version
 
-AT_ONCE = 32  # hosts that are looked at side by side
+MAX_PARALLEL = 32  # hosts that are checked at the same time
 
 SCRIPT = r"""
 cd -- "$path" 2> /dev/null || {
@@ -38,13 +38,13 @@ exec "$python" -m fav.launch.host_probe "$question"
 
 @dataclass(frozen=True)
 class HostRejected:
-    """A host on which no node can be started, and why: a line for each thing that is wrong."""
+    """A host on which no node can be started. `wrong`: a line for each failed check."""
 
     wrong: tuple[str, ...]
 
 
 class HostChecker:
-    """Looks at hosts for one job. What they find wrong is looked for in one pass, so that it can be mended in one."""
+    """Checks hosts for one job. One pass reports all problems of a host, so that they can be corrected together."""
 
     def __init__(self, job: Job, backend: str, log: Sequence[str] = ()):
         self.job = job
@@ -54,19 +54,19 @@ class HostChecker:
         self.version = version()
 
     def check(self, hosts: list[Host]) -> dict[Host, ReadyHost | HostRejected]:
-        """Look at all of these side by side."""
-        with self._sign() as (nonce_file, nonce), ThreadPoolExecutor(AT_ONCE) as pool:
-            return dict(zip(hosts, pool.map(lambda host: self._look_at(host, nonce_file, nonce), hosts)))
+        """Check these hosts in parallel."""
+        with self._nonce_file() as (nonce_file, nonce), ThreadPoolExecutor(MAX_PARALLEL) as pool:
+            return dict(zip(hosts, pool.map(lambda host: self._check(host, nonce_file, nonce), hosts)))
 
     @contextmanager
-    def _sign(self) -> Iterator[tuple[str, str]]:
-        """A file by which a host tells our shared directory from another: its path below the root, and what is in it."""
+    def _nonce_file(self) -> Iterator[tuple[str, str]]:
+        """A file that identifies our shared directory for a host: its path below the root, and its content."""
         with temporary_member(self.job.share) as node:
             path, nonce = node.temp_path(), secrets.token_hex(16)
             self.job.share.system.write_new(path, nonce.encode())
             yield path.relative_to(self.root).as_posix(), nonce
 
-    def _look_at(self, host: Host, nonce_file: str, nonce: str) -> ReadyHost | HostRejected:
+    def _check(self, host: Host, nonce_file: str, nonce: str) -> ReadyHost | HostRejected:
         path, python, share = places(host, self.root)
         try:
             report = parse_report(
@@ -96,13 +96,13 @@ class HostChecker:
         return ReadyHost(host, report.host, path, f"{share}/logs", commands)
 
     def script(self, path: str, python: str, share: str, nonce_file: str, nonce: str, devices: tuple[str, ...]) -> str:
-        """What a shell has to run for a look from the checkout `path`; it fails where something is wrong (`parse_report`)."""
+        """The shell script that checks a machine from the checkout `path`. `parse_report` reads its output."""
         question = ProbeRequest(share, nonce_file, nonce, self.job.name, self.version, devices, self.backend)
         return f"path={ssh.quoted(path)} python={ssh.quoted(python)} question={ssh.quoted(question.to_json())}{SCRIPT}"
 
 
 def parse_report(done: CompletedProcess[str], path: str) -> HostReport | HostRejected:
-    """What came of a look from the checkout `path`."""
+    """Parse the output of the script of `HostChecker`, which ran in the checkout `path`."""
     report = HostReport.read(done.stdout)
     if report is None:
         return HostRejected((_without_report(done.returncode, done.stderr, path),))
@@ -110,7 +110,7 @@ def parse_report(done: CompletedProcess[str], path: str) -> HostReport | HostRej
 
 
 def places(host: Host, root: Path) -> tuple[str, str, str]:
-    """The checkout, the Python and the shared directory there; where the hosts file does not say, they are as here."""
+    """The checkout, the Python and the shared directory on a host; by default as on this machine."""
     path = host.path or PATH_THERE
     return path, host.python or python_in(path), host.share or str(root)
 
@@ -121,12 +121,14 @@ def _without_report(code: int, said: str, path: str) -> str:
     if code == EXIT_REFUSED:
         return last
     if "No module named" in last:
-        return f"{path}: {last}: an older version, or not installed; bring the same sources there, then bash install.sh"
+        return (
+            f"{path}: {last}: an older version, or not installed; install the same version there, then bash install.sh"
+        )
     return f"{path}: the preflight did not run there: {last}"
 
 
 def print_reports(found: dict[Host, ReadyHost | HostRejected]) -> None:
-    """One table of what is wrong where."""
+    """Print one table with the failed checks of all hosts."""
     show_table(
         ("host", "what is wrong"),
         [

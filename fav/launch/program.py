@@ -1,20 +1,20 @@
-"""How this program is started: from a checkout by its scripts, where it is installed by `python -m fav`."""
+"""The commands that start this program: the scripts of a checkout, or `python -m fav` for an installed program."""
 
 import sys
 
 from shared.command_names import CHECKOUT
 from shared.source_hash import ROOT
 
-# -P: no directory that happens to be called `fav` where the operator is.
+# -P: do not import from a directory `fav` in the current directory.
 INSTALLED = [sys.executable, "-P", "-m", "fav"]
 NODE = [sys.executable, str(ROOT / "node.py")] if CHECKOUT else [*INSTALLED, "node"]
 COORDINATOR = [sys.executable, str(ROOT / "coordinator.py")] if CHECKOUT else INSTALLED
 
-# On another machine, after its Python and in this directory.
+# The command on another machine, after its Python; and the directory to run it in.
 NODE_THERE = ["node.py"] if CHECKOUT else ["-m", "fav", "node"]
 PATH_THERE = str(ROOT) if CHECKOUT else "/"
 
 
 def python_in(path: str) -> str:
-    """The Python that install.sh has made in a checkout; without one, the Python of the same path as here."""
+    """The Python of the checkout `path`; for an installed program, the same path as on this machine."""
     return f"{path}/.venv/bin/python" if CHECKOUT or path != PATH_THERE else sys.executable

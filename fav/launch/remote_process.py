@@ -1,7 +1,7 @@
-"""Posts: the places on a host where a node of one job stands, and what is known of whom stands there.
+"""Start nodes of one job on a host through ssh, and query their state.
 
-Each has a log and a file with its node's process in the share's `logs`, so that whoever types the line again finds the
-nodes that run, and anybody reads why one ended.
+Each node has a log and a state file with its process in the share's `logs`. So a repeated command finds the nodes
+that run, and users can read why one ended.
 """
 
 import re
@@ -13,15 +13,15 @@ from fav.launch.hosts_file import Host
 from shared.errors import sanitize
 from shared.logs import LOG_HEAD
 
-EXIT_REFUSED = 64  # of a script that started nothing; its last line says why
+EXIT_REFUSED = 64  # of a script that started nothing; its last line has the reason
 
-# The keeper of one node: outlives the connection, and writes down which process the node is and with which code it ended.
-# $1 its state, the rest is the command. A process is known by its pid and the time of its start.
+# Runs one node, outlives the connection, and records the node's process and exit code in the state file.
+# $1 is the state file, the rest is the command. A process is identified by its pid and start time.
 WATCHER_SH = r"""
 state=$1; shift
 "$@" < /dev/null &
 node=$!
-set -C  # never onto what somebody has put there
+set -C  # never overwrite a file
 echo "$node $(sed 's/.*) //' "/proc/$node/stat" 2> /dev/null | cut -d ' ' -f 20)" > "$state" || { kill "$node"; exit 1; }
 wait "$node"
 code=$?
@@ -29,14 +29,14 @@ echo "$(date +%H:%M:%S) ended with exit code $code"
 echo "ended $code" > "$state.$node" && mv -f -- "$state.$node" "$state"
 """
 
-# Whether the process with this pid and time of start is there.
+# Whether the process with this pid and start time exists.
 IS_RUNNING_SH = r"""
 begun() { sed 's/.*) //' "/proc/$1/stat" 2> /dev/null | cut -d ' ' -f 20; }
 stands() { kill -0 "$1" 2> /dev/null && { [ -z "${2:-}" ] || [ "$(begun "$1")" = "$2" ]; }; }
 """
 
-# A log that is no file of ours to write to is left alone: a FIFO would hang. What was opened is looked at once more by its
-# descriptor, since a shell follows links; nothing is written before. `first` reads one line, however long that is.
+# Only a regular file of ours is used as the log: a FIFO would block. The opened file is checked again through its
+# descriptor before anything is written, because a shell follows links. `first` reads one line of at most 200 bytes.
 START_SH = (
     IS_RUNNING_SH
     + r"""
@@ -97,25 +97,24 @@ ANSWER = re.compile(r"post (\S+) (none|died|runs [0-9]+|ended [0-9]+)")
 
 
 class LaunchRefusedError(LaunchError):
-    """The host answers, and a node cannot be started there."""
+    """The host answers, but a node cannot be started there."""
 
 
 @dataclass(frozen=True)
 class ProcessState:
-    """What is known of a post: `none` was started yet, one `runs` (with its process id), has `ended` (with its exit code),
-    or `died` without a word."""
+    """The state of a node's process: `none` (not started), `runs` (with its pid), `ended` (with its exit code), `died`."""
 
     how: str
     number: int | None = None
 
 
 def process_name(job: str, host: Host, number: int) -> str:
-    """The name of a post, which is tame wherever it came from."""
+    """The name of a node's process, of safe characters only."""
     return f"{re.sub(r'[^A-Za-z0-9._-]', '_', job)}.{host.label}.{number}"
 
 
 def query(host: Host, logs: str, posts: list[str]) -> dict[str, ProcessState]:
-    """What stands where; UnreachableError where the host does not tell."""
+    """Query the states of nodes' processes, by name. Raises UnreachableError if the host does not answer."""
     done = ssh.run(host, f"logs={ssh.quoted(logs)}\nset -- {ssh.quoted(*posts)}\n{QUERY_SH}")
     found = {}
     for line in done.stdout.splitlines():
@@ -128,7 +127,12 @@ def query(host: Host, logs: str, posts: list[str]) -> dict[str, ProcessState]:
 
 
 def start(host: Host, path: str, logs: str, name: str, command: list[str]) -> None:
-    """Start a node there, detached from this connection, unless one runs. Refused, with the reason, where none came up."""
+    """Start a node on a host, detached from this connection, unless it runs already.
+
+    Raises:
+        LaunchRefusedError: the node did not start; the message has the reason.
+        UnreachableError: the host does not answer.
+    """
     values = {"path": path, "logs": logs, "name": name, "keeper": WATCHER_SH, "head": LOG_HEAD}
     given = [f"{key}={ssh.quoted(value)}" for key, value in values.items()]
     done = ssh.run(host, "\n".join((*given, f"set -- {ssh.quoted(*command)}", START_SH)))

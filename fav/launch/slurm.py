@@ -1,4 +1,4 @@
-"""Nodes by Slurm: queued as an array, each of whose parts is a node (`bin/node.sbatch`). Slurm supervises them."""
+"""Queue nodes by Slurm as a job array, one node per array task (`bin/node.sbatch`). Slurm supervises them."""
 
 import re
 import shutil
@@ -11,11 +11,11 @@ from fav.launch.errors import LaunchError
 from shared.command_names import CHECKOUT
 from shared.errors import sanitize
 
-POLL_INTERVAL_S = 5.0  # between two questions to Slurm
+POLL_INTERVAL_S = 5.0  # between two calls of squeue
 
 
 def check() -> None:
-    """LaunchError, before any work, where there is no Slurm to be asked."""
+    """Raise LaunchError if Slurm cannot be used from here."""
     if not CHECKOUT:
         raise LaunchError(
             "--slurm: expected to run from a checkout, which has bin/node.sbatch, got a program that was installed by "
@@ -28,7 +28,7 @@ def check() -> None:
 
 
 class JobArray:
-    """Nodes that were queued together; `logs` are where each will write."""
+    """Nodes that were queued together, and the log of each."""
 
     def __init__(self, number: str, logs: list[Path]):
         self.number, self.logs = number, logs
@@ -36,7 +36,7 @@ class JobArray:
 
     @property
     def there(self) -> bool:
-        """Whether any of them runs, or waits in the queue. A Slurm that does not answer counts as yes."""
+        """Whether any of them runs or is queued. True if Slurm does not answer."""
         if self._there and time.monotonic() - self._asked > POLL_INTERVAL_S:
             done = subprocess.run(["squeue", "--noheader", "--jobs", self.number], capture_output=True, text=True)
             gone = done.returncode != 0 and "Invalid job id" in done.stderr
@@ -46,9 +46,17 @@ class JobArray:
 
 
 def submit(root: Path, count: int, words: Sequence[str], log: Path, options: Sequence[str]) -> JobArray:
-    """Queue `count` nodes of the checkout `root`, with these words for node.py and these options of sbatch.
+    """Queue nodes.
 
-    Their logs are `log` with `.NUMBER_PART` before its suffix. LaunchError with Slurm's words where it refuses.
+    Args:
+        root: the checkout.
+        count: number of nodes.
+        words: arguments of node.py.
+        log: path of the logs, which get `.NUMBER_PART` before the suffix.
+        options: of sbatch.
+
+    Raises:
+        LaunchError: Slurm refused; the message has its answer.
     """
     output = log.with_name(f"{log.stem.replace('%', '%%')}.%A_%a{log.suffix}")
     command = [
@@ -66,7 +74,8 @@ def submit(root: Path, count: int, words: Sequence[str], log: Path, options: Seq
     if done.returncode or number is None:
         said = " ".join((done.stderr or done.stdout).split())
         raise LaunchError(
-            f"--slurm: expected Slurm to take the nodes, got: {sanitize(said, 500)}; the job is there, the same line goes on"
+            f"--slurm: expected Slurm to queue the nodes, got: {sanitize(said, 500)}; the job exists, the same command "
+            f"continues it"
         )
     return JobArray(
         number[0], [log.with_name(f"{log.stem}.{number[0]}_{part}{log.suffix}") for part in range(1, count + 1)]

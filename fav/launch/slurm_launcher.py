@@ -1,4 +1,4 @@
-"""Running a job by Slurm: queue nodes, and follow them."""
+"""Run a job by Slurm: queue nodes, and follow them."""
 
 import logging
 import secrets
@@ -19,8 +19,15 @@ logger = logging.getLogger(__name__)
 
 
 class SlurmExecutor:
-    """An `Executor`: so many nodes, queued with these options of sbatch. They are Slurm's. `log` are the options of their
-    logs."""
+    """An `Executor`: nodes that Slurm queues and supervises.
+
+    Args:
+        nodes: their number.
+        device: of the nodes.
+        backend: of the nodes.
+        options: of sbatch.
+        log: log options of the nodes.
+    """
 
     def __init__(self, nodes: int, device: str, backend: str, options: Sequence[str], log: Sequence[str] = ()):
         self.nodes, self.options = nodes, options
@@ -32,27 +39,24 @@ class SlurmExecutor:
         slurm.check()
         yield
 
-    def start(self, job: Job, talk: "LogTail") -> AbstractContextManager[None]:
-        layout, nobody_guesses = (
-            job.share.layout,
-            secrets.token_hex(4),
-        )  # a name that nobody has taken: Slurm would follow a link
+    def start(self, job: Job, log_tail: "LogTail") -> AbstractContextManager[None]:
+        layout, random = job.share.layout, secrets.token_hex(4)  # Slurm would follow a link with a known name
         words = [str(layout.root), "--job", job.name, *self.words]
-        log = layout.logs / f"{job.name}.slurm.{nobody_guesses}.log"
+        log = layout.logs / f"{job.name}.slurm.{random}.log"
         self._job, self._array = job, slurm.submit(ROOT, self.nodes, words, log, self.options)
         self.logs = self._array.logs
         logger.info(
-            "Slurm job %s: %d nodes, as there is room; to end them: scancel %s",
+            "Slurm job %s: %d nodes, started when resources are free; to end them: scancel %s",
             self._array.number,
             self.nodes,
             self._array.number,
         )
         for log in self.logs:
-            talk.hear(log)
+            log_tail.add(log)
         return nullcontext()
 
     def running(self) -> bool:
         return not is_ended(self._job) and self._array.there
 
     def interrupted(self) -> None:
-        logger.info("not following any more; the nodes go on. To end them: scancel %s", self._array.number)
+        logger.info("not following any more; the nodes continue. To end them: scancel %s", self._array.number)

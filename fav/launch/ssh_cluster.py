@@ -1,6 +1,6 @@
-"""The fleet: nodes of one job on the hosts of a hosts file, which is read again and again while they work.
+"""Nodes of one job on the hosts of a hosts file, which is read repeatedly while they work.
 
-Each host is looked after by a thread of its own, so that one that hangs keeps no other waiting.
+Each host has its own thread, so that a host that hangs does not block the others.
 """
 
 import logging
@@ -16,42 +16,43 @@ from shared.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-ROUND_S = 10.0  # between two looks at a host, and at the hosts file
-RECHECK_S = 60.0  # after which a host that was not fit is looked at again
-MAX_RESTARTS = 3  # times that a node which dies is started again
-WORDS = {  # exit codes of a node that knew what it did: it is not started again
-    0: None, 1: "gave up; its log says why", 2: "cannot work there; its log says why", 130: "was told to leave",
+ROUND_S = 10.0  # between two polls of a host, and of the hosts file
+RECHECK_S = 60.0  # after which a rejected host is checked again
+MAX_RESTARTS = 3  # of a node that dies
+WORDS = {  # exit codes after which a node is not started again
+    0: None, 1: "gave up; its log says why", 2: "cannot work there; its log says why", 130: "was asked to leave",
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ReadyHost:
-    """A host that passed the preflight, and what stands there: `commands` of its posts by their names."""
+    """A host that passed the preflight. `commands`: the command of each node's process, by name."""
 
     host: Host
-    hostname: str  # what its nodes call it
+    hostname: str  # as its nodes have it
     path: str
     logs: str
     commands: dict[str, list[str]]
 
 
 class HostMonitor(threading.Thread):
-    """One host and its posts.
+    """Keeps the nodes of one host running.
 
-    `leave(hostname, pid)` asks a node to finish its task and leave.
+    Args:
+        site: the host.
+        leave: (hostname, pid) asks a node to finish its task and leave.
+        timeout_s: seconds without an answer after which its nodes count as inactive.
     """
 
     def __init__(self, site: ReadyHost, leave: Callable[[str, int], None], timeout_s: float):
         super().__init__(daemon=True)
         self.site = site
         self.leave = leave
-        self.timeout_s = timeout_s  # seconds without an answer after which nobody counts on its nodes
+        self.timeout_s = timeout_s
         self.leaving = threading.Event()
         self.over = threading.Event()
-        self.open = dict.fromkeys(
-            site.commands, 0
-        )  # post where a node is or is to be -> how often it was started again
-        self._met: set[str] = set()  # posts where a node was seen or started by us
+        self.open = dict.fromkeys(site.commands, 0)  # name of a process that runs or will run -> number of restarts
+        self._met: set[str] = set()  # names of processes that were seen or started
         self._silent_since: float | None = None
 
     @property
@@ -70,31 +71,31 @@ class HostMonitor(threading.Thread):
             except UnreachableError as error:
                 if self._silent_since is None:
                     self._silent_since = time.monotonic()
-                    self._log(logging.WARNING, f"{error} (its nodes, if they run, go on meanwhile)")
+                    self._log(logging.WARNING, f"{error} (its nodes, if they run, continue)")
             self.over.wait(ROUND_S)
 
     def _round(self) -> None:
         site = self.site
-        for name, stand in query(site.host, site.logs, list(self.open)).items():
-            if stand.how == "runs":
+        for name, state in query(site.host, site.logs, list(self.open)).items():
+            if state.how == "runs":
                 self._met.add(name)
-                if self.leaving.is_set() and stand.number is not None:
-                    self.leave(site.hostname, stand.number)
-            elif name in self._met and stand.how == "ended" and stand.number in WORDS:
+                if self.leaving.is_set() and state.number is not None:
+                    self.leave(site.hostname, state.number)
+            elif name in self._met and state.how == "ended" and state.number in WORDS:
                 del self.open[name]
-                if word := WORDS[stand.number]:
+                if word := WORDS[state.number]:
                     self._log(logging.WARNING, f"the node {name} {word}")
             elif self.leaving.is_set():
                 del self.open[name]
             else:
-                self._start(name, stand)
+                self._start(name, state)
 
-    def _start(self, name: str, stand: ProcessState) -> None:
+    def _start(self, name: str, state: ProcessState) -> None:
         if name in self._met:
-            how = f"ended with exit code {stand.number}" if stand.how == "ended" else "died"
+            how = f"ended with exit code {state.number}" if state.how == "ended" else "died"
             if self.open[name] == MAX_RESTARTS:
                 del self.open[name]
-                self._log(logging.ERROR, f"the node {name} {how} again and again; giving up")
+                self._log(logging.ERROR, f"the node {name} {how} too often; giving up")
                 return
             self.open[name] += 1
             again = f"starting it again ({self.open[name]} of {MAX_RESTARTS} times)"
@@ -110,7 +111,15 @@ class HostMonitor(threading.Thread):
 
 
 class SSHCluster:
-    """All hosts of a job. `read` gives the hosts that are wanted now, `check_host` looks at a new one: UserError if it is no good."""
+    """All hosts of a job.
+
+    Args:
+        sites: the hosts to start with.
+        read: the hosts of the hosts file now.
+        check_host: checks a new host. Raises UserError if it is rejected.
+        leave: as for `HostMonitor`.
+        timeout_s: as for `HostMonitor`.
+    """
 
     def __init__(
         self,
@@ -123,9 +132,9 @@ class SSHCluster:
         self.read, self.check_host, self.leave, self.timeout_s = read, check_host, leave, timeout_s
         self._monitors = {site.host: self._monitor(site) for site in sites}
         self._refused: dict[Host, tuple[str, float]] = {}  # host -> why, and when
-        self._looked_at: set[Host] = set()  # just now, each by a thread of its own
-        self._complaint = ""
-        self._awaited = False  # whether there are hosts that are not taken on yet
+        self._in_check: set[Host] = set()  # hosts that a thread is checking
+        self._error = ""  # of the hosts file
+        self._awaited = False  # whether there are hosts that have not joined yet
         self._over = threading.Event()
         self._reader = threading.Thread(target=self._run, daemon=True)
 
@@ -136,7 +145,7 @@ class SSHCluster:
         return self
 
     def __exit__(self, *why) -> None:
-        """Look after the nodes no more; they go on."""
+        """Stop following the nodes; they continue."""
         self._over.set()
         for monitor in self._monitors.values():
             monitor.over.set()
@@ -153,16 +162,16 @@ class SSHCluster:
         while not self._over.wait(ROUND_S):
             try:
                 wanted = self.read()
-            except UserError as error:  # somebody is in the midst of writing it
-                if str(error) != self._complaint:
-                    self._complaint = str(error)
+            except UserError as error:  # the user may be writing it
+                if str(error) != self._error:
+                    self._error = str(error)
                     logger.warning("%s (the hosts before this change stay)", error)
                 continue
-            self._complaint = ""
+            self._error = ""
             self._awaited = any(host not in self._refused and self._is_new(host) for host in wanted)
             self._drain(set(self._monitors) - set(wanted))
             for host in filter(self._should_recheck, wanted):
-                self._looked_at.add(host)
+                self._in_check.add(host)
                 threading.Thread(target=self._add_host, args=(host,), daemon=True).start()
 
     def _drain(self, hosts: set[Host]) -> None:
@@ -170,20 +179,20 @@ class SSHCluster:
             monitor = self._monitors[host]
             if not monitor.leaving.is_set():
                 monitor.leaving.set()
-                logger.info("%s: not in the hosts file any more; its nodes finish their frame and leave", host.name)
+                logger.info("%s: no longer in the hosts file; its nodes finish their frame and leave", host.name)
 
     def _is_new(self, host: Host) -> bool:
-        """Whether it is to be taken on, be it again."""
+        """Whether a host must be added, or added again."""
         return host not in self._monitors or self._monitors[host].leaving.is_set()
 
     def _should_recheck(self, host: Host) -> bool:
-        """Whether to look at it now. The nodes of an earlier line for it must have left: their posts have the same names."""
+        """Whether to check a host now. Its earlier nodes must have left, because their processes have the same names."""
         still_there = any(known.label == host.label and monitor.is_alive() for known, monitor in self._monitors.items())
         refused = self._refused.get(host)
         return (
             self._is_new(host)
             and not still_there
-            and host not in self._looked_at
+            and host not in self._in_check
             and (refused is None or time.monotonic() - refused[1] > RECHECK_S)
         )
 
@@ -192,11 +201,11 @@ class SSHCluster:
             site = self.check_host(host)
         except UserError as error:
             if self._refused.get(host, ("",))[0] != str(error):
-                logger.warning("%s: %s (it is looked at again now and then)", host.name, error)
+                logger.warning("%s: %s (it is checked again every minute)", host.name, error)
             self._refused[host] = str(error), time.monotonic()
             return
         finally:
-            self._looked_at.discard(host)
+            self._in_check.discard(host)
         if not self._over.is_set():
             monitor = self._monitor(site)
             logger.info("%s: joins", host.name)

@@ -1,4 +1,4 @@
-"""Running a job on a list of hosts: look at all of them first, then start, follow and start again."""
+"""Run a job on a list of hosts by ssh: check all of them first, then start, follow and restart nodes."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -23,25 +23,29 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LARGEST = 1 << 20  # bytes of a hosts file
-TIMEOUT_S = 60.0  # beyond the lease: how long a run whose hosts are all out of reach waits for one to answer
+MAX_BYTES = 1 << 20  # of a hosts file
+TIMEOUT_S = 60.0  # beyond the lease: how long a run waits when no host answers
 
 
 def hosts_of(path: Path) -> list[Host]:
-    """The hosts in a file, which is read again and again; FavError where there are none, or a line is none."""
+    """Read the hosts file. Raises FavError if it has no hosts, or an invalid line."""
     try:
-        hosts = read_hosts(read_file(path, f"--hosts {path}", LARGEST).decode(errors="replace"), str(path))
+        hosts = read_hosts(read_file(path, f"--hosts {path}", MAX_BYTES).decode(errors="replace"), str(path))
     except OSError as error:
-        raise LaunchError(f"{path}: expected a file of hosts, one a line ({error.strerror})") from None
+        raise LaunchError(f"{path}: expected a file of hosts, one per line ({error.strerror})") from None
     if not hosts:
-        raise LaunchError(f"{path}: expected one host a line, got none")
+        raise LaunchError(f"{path}: expected one host per line, got none")
     return hosts
 
 
 class SSHExecutor:
     """An `Executor`: nodes on the hosts of a file. They outlive the command.
 
-    With `skip_failed_hosts` it is enough that one host is fit. `log` are the options of the nodes' logs.
+    Args:
+        path: the hosts file.
+        backend: of the nodes.
+        skip_failed_hosts: start if at least one host passes the check.
+        log: log options of the nodes.
     """
 
     def __init__(self, path: Path, backend: str, skip_failed_hosts: bool, log: Sequence[str] = ()):
@@ -53,26 +57,26 @@ class SSHExecutor:
         hosts_of(self.path)
         yield
 
-    def start(self, job: Job, talk: "LogTail") -> SSHCluster:
-        """Look at the hosts first."""
-        self._job, self._talk, self._checker = job, talk, HostChecker(job, self.backend, self.log)
+    def start(self, job: Job, log_tail: "LogTail") -> SSHCluster:
+        """Check the hosts, then start nodes on them."""
+        self._job, self._log_tail, self._checker = job, log_tail, HostChecker(job, self.backend, self.log)
         found = self._checker.check(hosts_of(self.path))
         sites = [one for one in found.values() if isinstance(one, ReadyHost)]
         if len(sites) < len(found):
             print_reports(found)
         if len(sites) < len(found) and not (self.skip_failed_hosts and sites):
             raise LaunchError(
-                f"{self.path}: expected all hosts to be fit, got {len(found) - len(sites)} of {len(found)} that are "
-                f"not; mend that, take them out, or say --skip-failed-hosts; nothing was started, and the same line "
-                f"again goes on"
+                f"{self.path}: expected all hosts to pass the check, got {len(found) - len(sites)} of {len(found)} that "
+                f"failed; correct that, remove them, or use --skip-failed-hosts; nothing was started, and the same "
+                f"command continues"
             )
         for site in sites:
-            self._hear(site)
+            self._add_logs(site)
         logger.info("%d node(s) on %d host(s)", sum(len(site.commands) for site in sites), len(sites))
         self._cluster = SSHCluster(
             sites,
             lambda: hosts_of(self.path),
-            self._admit,
+            self._check_host,
             lambda *who: drain_process(job.share, *who),
             job.manifest.lease + TIMEOUT_S,
         )
@@ -84,21 +88,21 @@ class SSHExecutor:
     def interrupted(self) -> None:
         tell_nodes_go_on(self._job)
 
-    def _admit(self, host: Host) -> ReadyHost:
-        """What a host that joins later must pass, too."""
+    def _check_host(self, host: Host) -> ReadyHost:
+        """Check a host that was added later. Raises LaunchError if it is rejected."""
         try:
             found = self._checker.check([host])[host]
-        except OSError as error:  # the share's weather
-            raise LaunchError(f"it could not be looked at ({error.strerror})") from None
+        except OSError as error:  # a temporary error of the share
+            raise LaunchError(f"it could not be checked ({error.strerror})") from None
         if isinstance(found, HostRejected):
             raise LaunchError("; ".join(found.wrong))
-        self._hear(found)
+        self._add_logs(found)
         return found
 
-    def _hear(self, site: ReadyHost) -> None:
+    def _add_logs(self, site: ReadyHost) -> None:
         for name in site.commands:
             self.logs.append(self._job.share.layout.logs / f"{name}.log")
-            self._talk.hear(self.logs[-1])
+            self._log_tail.add(self.logs[-1])
 
 
 def drain_process(share: SharedDir, hostname: str, pid: int) -> None:
@@ -108,4 +112,4 @@ def drain_process(share: SharedDir, hostname: str, pid: int) -> None:
             if (identity.host, identity.pid) == (hostname, pid):
                 send(share, name, ControlCommand.DRAIN)
     except (OSError, JobQueueError):
-        pass  # asked again at the next look
+        pass  # asked again at the next poll

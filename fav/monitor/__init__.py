@@ -1,4 +1,4 @@
-"""A job while it runs: `snapshot` reads its state once for every view.
+"""The state of jobs while they run: `snapshot` reads it once for all views.
 
 `pace` and `eta` estimate the time left. `text`, `schema` (JSON), `tui` and `progress` show both.
 """

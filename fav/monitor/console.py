@@ -1,4 +1,4 @@
-"""Print lines to a terminal that may be closed or full: what a command answers, and what is logged on the way to it."""
+"""Print the answers and the log of a command to a stream that may be closed or full."""
 
 import logging
 import sys
@@ -32,20 +32,22 @@ STYLES = {logging.DEBUG: "dim", logging.WARNING: "yellow", logging.ERROR: "bold 
 
 @dataclass(frozen=True)
 class LogSettings:
-    """How a command logs: from which level on, and in which form."""
+    """The log level of a command, and whether it logs as JSON."""
 
     level: int = logging.INFO
     as_json: bool = False
 
     def words(self) -> list[str]:
-        """The options with which a node logs so. Its log has all that a node tells, though the command be quiet."""
+        """The options of a node that logs like this command. A quiet command does not make its nodes quiet."""
         words = ["--verbose"] if self.level <= logging.DEBUG else []
         return words + (["--log-format", "json"] if self.as_json else [])
 
 
 def tell(line: str, err: bool = False) -> None:
-    """Print a line. Where nobody reads it any more (a terminal that is closed, the end of a pipe) or there is no room for it,
-    work goes on without. Where the command logs as JSON, the line is a record, too, whatever the level is."""
+    """Print a line of a command's answer. It is dropped if the stream is closed or its disk is full.
+
+    If the command logs as JSON, the line becomes a JSON record, whatever the log level.
+    """
     if _handler is not None and isinstance(_handler.formatter, JSONFormatter):
         level, handler = logging.INFO, _handler
         if err:
@@ -61,7 +63,7 @@ def tell(line: str, err: bool = False) -> None:
 
 
 def _flush() -> None:
-    """Write what was not written yet; what cannot be, Python would complain of once more when it ends."""
+    """Flush the standard streams. One that cannot be flushed is dropped: Python would report it again at its end."""
     for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()
@@ -69,9 +71,9 @@ def _flush() -> None:
             drop(stream)
 
 
-# ---- what is logged
+# ---- the log
 class PeopleFormatter(logging.Formatter):
-    """The message, and before it the level where that is not usual."""
+    """The message, with a prefix for warnings and errors."""
 
     def format(self, record: logging.LogRecord) -> str:
         return with_traceback(PREFIXES.get(record.levelno, "") + message_of(record), record)
@@ -80,10 +82,10 @@ class PeopleFormatter(logging.Formatter):
 class TerminalHandler(logging.Handler):
     """Writes records to a terminal: the time, and the message in the color of its level.
 
-    Lines are not folded, so that paths can be copied.
+    Lines are not wrapped, so that paths can be copied.
 
     Args:
-        stream: that leads to a terminal.
+        stream: a stream to a terminal.
     """
 
     def __init__(self, stream: LogStream):
@@ -104,7 +106,7 @@ class TerminalHandler(logging.Handler):
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
-        pass  # work goes on without a word
+        pass  # a broken terminal must not stop the work
 
 
 def _styled(record: logging.LogRecord) -> tuple[str, str]:
@@ -112,12 +114,12 @@ def _styled(record: logging.LogRecord) -> tuple[str, str]:
     return "\n    ".join(lines), STYLES.get(record.levelno, "")
 
 
-_handler: logging.Handler | None = None  # of the command that runs
+_handler: logging.Handler | None = None  # of the running command
 
 
 @contextmanager
 def command_log(settings: LogSettings) -> Iterator[None]:
-    """Write what is logged to stdout, among what the command answers, until the context ends."""
+    """Log to stdout inside the context, together with the command's answers."""
     stream = LogStream()
     with _logging(settings, stream, PeopleFormatter()):
         yield
@@ -125,9 +127,13 @@ def command_log(settings: LogSettings) -> Iterator[None]:
 
 @contextmanager
 def node_log(settings: LogSettings, job: str | None = None) -> Iterator[None]:
-    """Write what is logged to stdout as a node does: to a terminal for people, to anything else with all fields.
+    """Log to stdout like a node inside the context: messages only to a terminal, otherwise lines with all fields.
 
-    A stream that blocks holds nobody up. `job` is the one that the node serves; None for all.
+    A stream that blocks does not block the node.
+
+    Args:
+        settings: of the log.
+        job: the job that the node serves; None for all.
     """
     stream = LogStream(background=True)
     set_defaults(job=job)
@@ -157,12 +163,12 @@ def _logging(settings: LogSettings, stream: LogStream, text: logging.Formatter) 
 
 
 def begin_log(settings: LogSettings, record: logging.LogRecord, always: bool = False) -> None:
-    """Write the record that a log begins with. A terminal is no log: there, only --verbose shows it.
+    """Write the first record of a log. On a terminal, only --verbose shows it.
 
     Args:
         settings: of the log.
-        record: the first one.
-        always: write it though the command be quiet.
+        record: the first record.
+        always: write it even if the command is quiet.
     """
     usual = logging.DEBUG if isinstance(_handler, TerminalHandler) else logging.INFO
     if _handler is not None and (settings.level <= usual or always and usual == logging.INFO):
@@ -170,7 +176,7 @@ def begin_log(settings: LogSettings, record: logging.LogRecord, always: bool = F
 
 
 def terminal_console() -> "Console":
-    """The console of `rich` that lines go to; what shows progress there needs it, so that lines come above it."""
+    """The `rich` console of the log. A progress bar must use it, so that log lines appear above the bar."""
     from rich.console import Console
 
     return _handler.console if isinstance(_handler, TerminalHandler) else Console()

@@ -1,4 +1,4 @@
-"""How fast a job goes and how long it still takes: one estimate, which every view of the job shows."""
+"""The rate and the time left of a job. All views of the job show this estimate."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -11,15 +11,15 @@ from shared.errors import JobQueueError, ResultVanishedError
 from shared.paths import Task
 from shared.results import read_head
 
-LATEST = 8  # frames of a chain whose times tell, at the first look, how fast it goes
-MAX_CHAINS = 10  # that are asked for these times
+LATEST = 8  # frames of a chain whose times give the rate at the first poll
+MAX_CHAINS = 10  # whose times are read
 
 
 class JobPace:
-    """The pace of one job, from look to look.
+    """The rate of one job, measured between polls.
 
-    The first look has no earlier one to compare with. It takes the pace from the times at which the latest frames of the
-    chains at work were published; these times are all of one clock, that of the server.
+    The first poll uses the times at which the latest frames of the active chains were published. All these times are
+    of one clock, the server's.
     """
 
     def __init__(self, artifacts: JobArtifacts):
@@ -28,8 +28,13 @@ class JobPace:
         self._looked = False
 
     def poll(self, now: float, claimed: Iterable[str]) -> None:
-        """Learn what is done by now. `now` is in seconds of any clock that does not stand still, `claimed` names tasks."""
-        with suppress(DamagedFileError):  # nodes will see to it, or the job's `lacks` tells of it
+        """Read the progress.
+
+        Args:
+            now: seconds of a monotonic clock.
+            claimed: names of the claimed tasks.
+        """
+        with suppress(DamagedFileError):  # nodes repair it, or the job's `lacks` reports it
             self.artifacts.load_new_segments()
         self.artifacts.count_all()
         chains = self._at_work(claimed)
@@ -43,11 +48,11 @@ class JobPace:
 
     @property
     def rate(self) -> float | None:
-        """Frames a second, of all nodes together; None before one was done."""
+        """Frames per second, of all nodes together; None before one was done."""
         return self._seen.rate
 
     def left(self) -> float | None:
-        """Seconds until the film is there; None where its length is not known yet, or no frame was done lately."""
+        """Seconds until the film is complete; None if its length is unknown, or no frame was done recently."""
         timeline, spec = self.artifacts.timeline, self.artifacts.spec
         if not timeline.is_complete:
             return None
@@ -60,13 +65,13 @@ class JobPace:
         )
 
     def _at_work(self, claimed: Iterable[str]) -> list[FrameChain]:
-        """The chains of which a frame is claimed. A node may hold two frames of its chain."""
+        """The chains with a claimed frame. A node may hold two frames of its chain."""
         tasks = [task for task in map(Task.parse, claimed) if task and task.kind in FRAME_KINDS]
         chains = [chain for task in tasks if (chain := self.artifacts.chain_of(task))]
         return list({chain.start: chain for chain in chains}.values())
 
     def _lately(self, chains: list[FrameChain]) -> tuple[int, float]:
-        """How many frames of these chains were made lately, and in how many seconds of a node."""
+        """The number of recent frames of these chains, and the seconds that one node needed for them."""
         frames, seconds = 0, 0.0
         for chain in chains[:MAX_CHAINS]:
             first, last = max(chain.done - LATEST, 0), chain.done - 1

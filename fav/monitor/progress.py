@@ -1,4 +1,4 @@
-"""Following a job whose nodes we have started: how far it is, how fast, and what the nodes say."""
+"""Follow a job whose nodes this command has started: show its progress and the log lines of its nodes."""
 
 import errno
 import logging
@@ -26,35 +26,35 @@ from shared.logs import LOG_HEAD, STARTED, LogLine, parse
 
 logger = logging.getLogger(__name__)
 
-NOT_TOLD = (LOG_HEAD, STARTED, "done: ", "ended with exit code ")  # lines that begin so: the operator knows
-POLL_COST_FACTOR = 20  # counting takes a twentieth of a core at most
-STEP = 1 << 20  # bytes that are read of a log at one look
-MAX_LINES = 10_000  # lines that are remembered, so as not to be shown again
-FINAL_POLLS = 100  # at logs, when all nodes have ended
+HIDDEN = (LOG_HEAD, STARTED, "done: ", "ended with exit code ")  # beginnings of lines that are not shown
+POLL_COST_FACTOR = 20  # counting takes at most a twentieth of a core
+STEP = 1 << 20  # bytes that are read of a log per poll
+MAX_LINES = 10_000  # lines that are remembered, so that none is shown twice
+FINAL_POLLS = 100  # of the logs after all nodes have ended
 
 
 class LogTail:
-    """What nodes say into their logs from now on, each thing once, however many of them say it.
+    """Reads the new lines of nodes' logs. Equal lines of several nodes are shown once.
 
-    Only regular files are read, some of each at a time, and none is waited on: what lies in the share may be anybody's.
+    Reads only regular files, at most `STEP` bytes of each per poll, and never blocks: other programs may have made them.
     """
 
     def __init__(self, logs: list[Path]):
         self._read: dict[Path, int] = {}
-        self._said: dict[str, None] = {}  # the latest last
-        self.behind = False  # whether some log has more than was read of it at the last look
+        self._shown: dict[str, None] = {}  # the latest last
+        self.behind = False  # whether a log has more than was read at the last poll
         for log in logs:
-            self.hear(log)
+            self.add(log)
 
-    def hear(self, log: Path) -> None:
-        """Read this log, too; it need not be there yet."""
+    def add(self, log: Path) -> None:
+        """Read this log, too; it need not exist yet."""
         try:
             self._read[log] = log.lstat().st_size
         except OSError:
             self._read[log] = 0
 
     def lines(self) -> list[LogLine]:
-        """What is new. The messages are plain."""
+        """The new lines, with sanitized messages."""
         fresh: list[LogLine] = []
         self.behind = False
         for log, before in list(self._read.items()):
@@ -65,59 +65,59 @@ class LogTail:
                 del self._read[log]
                 continue
             except OSError:
-                continue  # not there yet, or the share's weather
+                continue  # not there yet, or a temporary error of the share
             self.behind |= len(data) == STEP
             whole = data[: data.rfind(b"\n") + 1]
             self._read[log] = before + (
                 len(whole) if whole or len(data) < STEP else len(data)
-            )  # a line of 1 MiB is none of ours
+            )  # a line of 1 MiB is not ours
             for line in whole.decode(errors="replace").splitlines():
                 read = parse(line)
-                said = sanitize(read.message, 2000)
-                if said not in self._said and not said.startswith(NOT_TOLD):
-                    self._said[said] = None
-                    fresh.append(replace(read, message=said))
-        for old in list(self._said)[:-MAX_LINES]:
-            del self._said[old]
+                message = sanitize(read.message, 2000)
+                if message not in self._shown and not message.startswith(HIDDEN):
+                    self._shown[message] = None
+                    fresh.append(replace(read, message=message))
+        for old in list(self._shown)[:-MAX_LINES]:
+            del self._shown[old]
         return fresh
 
 
 class NoLogError(FavError):
-    """What has the name of a log is none; the message is a line for the operator."""
+    """The file with the name of a log is not a log."""
 
 
 def read_on(log: Path, place: int) -> bytes:
-    """What is in a log from there on, at most STEP bytes. NoLogError where it is no regular file or not for this user."""
+    """Read at most STEP bytes of a log from an offset. Raises NoLogError if it is no regular file, or not readable."""
     try:
         fd = os.open(log, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EACCES):
             raise
         got = "one that this user may not read" if error.errno == errno.EACCES else kind_of(log)
-        raise NoLogError(f"{log}: expected a log, got {got}; it is left out") from None
+        raise NoLogError(f"{log}: expected a log, got {got}; it is ignored") from None
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise NoLogError(f"{log}: expected a log, got {kind_of(log)}; it is left out")
+            raise NoLogError(f"{log}: expected a log, got {kind_of(log)}; it is ignored")
         return os.pread(fd, STEP, place)
     finally:
         os.close(fd)
 
 
 class ProgressTracker:
-    """Counts a job's frames again and again at little cost, and estimates the time left as every view does (`JobPace`).
+    """Counts a job's frames repeatedly, and estimates the time left with `JobPace`.
 
-    A look that took long, since the job is large or the mount slow, is the last for `POLL_COST_FACTOR` times as long.
+    After each count it waits `POLL_COST_FACTOR` times as long as the count took: a job may be large, a mount slow.
     """
 
     def __init__(self, job: Job):
         self.artifacts = JobArtifacts(job)
         self.pace = JobPace(self.artifacts)
-        self._first: int | None = None  # frames that were done at the beginning, or before the first was
+        self._first: int | None = None  # frames that were done at the first poll
         self._next = float("-inf")
         self._seen: tuple[int, int | None, float | None, float | None] = 0, None, None, None
 
     def poll(self, at_once: bool = False) -> tuple[int, int | None, float | None, float | None]:
-        """Frames done, frames in all (None: not known yet), frames a second, seconds left."""
+        """Frames done, frames in total (None: unknown), frames per second, seconds left."""
         began = time.monotonic()
         if at_once or began >= self._next:
             self._seen = self._count()
@@ -131,7 +131,7 @@ class ProgressTracker:
         return "nodes are getting ready"
 
     def closing(self) -> str:
-        """What is left to do when all frames are there."""
+        """The step after the last frame."""
         if self.artifacts.spec.evaluate and results.is_done(self.artifacts.job, stitch_task(self.artifacts.spec)):
             done, total = self.artifacts.measured()
             return f"measuring, {done} of {total}"
@@ -143,15 +143,15 @@ class ProgressTracker:
         total = extent.end - self.artifacts.spec.start if extent.is_complete else None
         if self._first is None or done == 0:
             self._first = done
-        if done == self._first:  # nothing can be said yet: the index need not be read
+        if done == self._first:  # no rate yet: the index need not be read
             return done, total, None, None
         self.pace.poll(time.monotonic(), claimed(self.artifacts.job))
         return done, total, self.pace.rate, self.pace.left()
 
 
-def follow(job: Job, running: Callable[[], bool], talk: LogTail) -> None:
-    """Show the job's progress, and what the nodes say, as long as nodes of ours are `running`."""
-    follower = ProgressTracker(job)
+def follow(job: Job, running: Callable[[], bool], log_tail: LogTail) -> None:
+    """Show the job's progress and its nodes' log lines while `running()` is true."""
+    tracker = ProgressTracker(job)
     console = terminal_console()
     terminal = console.is_terminal
     columns = [
@@ -166,16 +166,16 @@ def follow(job: Job, running: Callable[[], bool], talk: LogTail) -> None:
         opening = ""
         while running():
             try:
-                done, total, rate, left = follower.poll()
+                done, total, rate, left = tracker.poll()
                 if not done and total is None:
-                    words = follower.opening()
+                    words = tracker.opening()
                 else:
-                    words = follower.closing() if done == total else pace_words(rate, left)
+                    words = tracker.closing() if done == total else pace_words(rate, left)
             except (OSError, ResultVanishedError):
                 time.sleep(1)
                 continue
-            for said in talk.lines():
-                _repeat(said)
+            for log_line in log_tail.lines():
+                _repeat(log_line)
             bar.update(line, completed=done, total=total, words=words)
             if not terminal and not done and total is None:
                 if words != opening:
@@ -185,17 +185,17 @@ def follow(job: Job, running: Callable[[], bool], talk: LogTail) -> None:
                 reported, last = done, time.monotonic()
                 logger.info("%s frames  %s", count_words(done, total or None), words, extra={"job": job.name})
             time.sleep(0.5)
-        done, total, *_ = follower.poll(at_once=True)
+        done, total, *_ = tracker.poll(at_once=True)
         bar.update(line, completed=done, total=total, words="")
     for _ in range(FINAL_POLLS):
-        for said in talk.lines():
-            _repeat(said)
-        if not talk.behind:
+        for log_line in log_tail.lines():
+            _repeat(log_line)
+        if not log_tail.behind:
             break
     if not terminal and done != reported:
         logger.info("%s frames", count_words(done, total or None), extra={"job": job.name})
 
 
 def _repeat(line: LogLine) -> None:
-    """Log what a node has logged, as its own."""
+    """Log a node's line again, with its level and fields."""
     logger.log(line.level, "%s", line.message, extra={"node": line.node, "job": line.job, "task": line.task})

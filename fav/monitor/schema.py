@@ -1,6 +1,7 @@
-"""A snapshot as JSON for scripts, and the JSON Schema of it, made of the snapshot's own types.
+"""A snapshot as JSON for scripts, and its JSON Schema, derived from the snapshot's types.
 
-docs/reference/status-json.md documents each field. VERSION grows when a field goes away or changes its meaning; new fields may come.
+docs/reference/status-json.md documents each field. VERSION grows when a field is removed or changes its meaning. New
+fields may be added without that.
 """
 
 from dataclasses import asdict, fields, is_dataclass
@@ -15,12 +16,12 @@ PRIMITIVES = {str: "string", int: "integer", float: "number", bool: "boolean", N
 
 
 def snapshot_json(now: Snapshot) -> dict:
-    """What `status --json` prints, and `status --watch --json` in each line."""
+    """The output of `status --json`, and each line of `status --watch --json`."""
     return {"version": VERSION, **asdict(now)}
 
 
 def nodes_json(nodes: tuple[NodeSnapshot, ...]) -> dict:
-    """What `nodes --json` prints."""
+    """The output of `nodes --json`."""
     return {"version": VERSION, "nodes": [asdict(node) for node in nodes]}
 
 
@@ -46,7 +47,7 @@ def _object(properties: dict) -> dict:
 
 
 def _of(kind: type) -> dict:
-    """The schema of one type of a snapshot."""
+    """The schema of one type."""
     origin, parts = get_origin(kind), get_args(kind)
     if kind in PRIMITIVES:
         return {"type": PRIMITIVES[kind]}

@@ -1,6 +1,6 @@
-"""What is going on under a shared directory, read off it at little cost: one snapshot, which every view only renders.
+"""The state of jobs and nodes of a shared directory, in one snapshot. All views only render it.
 
-Nothing is changed by looking. `fav/monitor/schema.py` makes JSON of a snapshot; docs/reference/status-json.md documents each field.
+Reading changes nothing. `fav/monitor/schema.py` turns a snapshot into JSON; docs/reference/status-json.md documents it.
 """
 
 from collections import Counter
@@ -30,33 +30,31 @@ from shared.paths import Task
 from shared.results import read_head
 from shared.shared_dir import SharedDir
 
-MAX_HEADER_READS = 200  # frames whose maker is asked for in one look
-RECOUNT_S = 60.0  # how often the results of a finished job are counted anew: somebody may have removed some
-MAX_LISTED = 20  # failed tasks that are told one by one
-MAX_SEGMENTS = (
-    1000  # of an index (100 000 frames): a single look reads no longer one, though that would tell the time left
-)
-LISTEN_S = 1.0  # between two looks while nodes are listened to
+MAX_HEADER_READS = 200  # frames per snapshot whose header is read for their node
+RECOUNT_S = 60.0  # how often the results of a finished job are counted again: some may have been removed
+MAX_LISTED = 20  # failed tasks that are listed one by one
+MAX_SEGMENTS = 1000  # of an index (100 000 frames): a single snapshot reads no longer one and has no time left then
+LISTEN_S = 1.0  # between two polls of the heartbeats
 MAX_LISTENS = round(SURE_S / LISTEN_S) + 1
 
 
 class JobStatus(StrEnum):
-    """How a job stands. A mark that somebody set comes first, then what is claimed and what has failed."""
+    """The state of a job. A flag counts first, then claimed tasks, then failed ones."""
 
     FINISHED = "finished"
     CANCELLED = "cancelled"
     PAUSED = "paused"
     RUNNING = "running"  # some of its tasks are claimed
-    FAILED = "failed"  # nothing is claimed, and a task that the film needs has failed
-    STARTING = "nodes are getting ready"  # nothing is claimed yet, but there are nodes
+    FAILED = "failed"  # no task is claimed, and one that the film needs has failed
+    STARTING = "nodes are getting ready"  # no task is claimed yet, but there are nodes
     WAITING = "waiting for nodes"
 
 
 class NodeStatus(StrEnum):
-    """What a node does. Of several words that fit, the first one here counts."""
+    """The state of a node. If several apply, the first one here counts."""
 
     DEAD = "dead"  # it ran on this machine, and its process is gone
-    SILENT = "silent"  # of another machine; no heartbeat for SURE_S: it may be dead, or cut off
+    SILENT = "silent"  # on another machine; no heartbeat for SURE_S: it may be dead or disconnected
     STOPPING = "stopping"  # it was asked to leave at once
     DRAINING = "draining"  # it was asked to finish its task and leave
     BUSY = "busy"  # it has claimed tasks
@@ -70,13 +68,24 @@ ALIVE = frozenset(NodeStatus) - {NodeStatus.DEAD, NodeStatus.SILENT}
 class JobSnapshot:
     """A job at one moment.
 
-    `counts` are results published and expected by kind (None: not known yet). `chains` are shots, or chunks of them: all,
-    and those that are done; None where a single look did not need to know. `rate` is in frames a second and `left` in
-    seconds, None where nothing can be said. `claims` has the node that holds each task, or what keeps it from being told.
-    `failed` and `missing` are names of tasks, the latter of a finished job; `lacks` tells these in words, with their cure.
-    `attempts` are those of the first failed tasks, `troubles` counts all attempts that came to nothing, by why. `blocked`
-    tells what waits for failed tasks. `film` is where the film is, or will be. `provenance` is as in
-    `fav.pipeline.provenance`, empty for a job of a version that did not record it.
+    Attributes:
+        name: of the job.
+        state: its state.
+        counts: by kind of task, the published and the expected results (None: unknown).
+        chains: all chains and the finished ones; None if a single snapshot did not read the index.
+        rate: frames per second, None if unknown.
+        left: seconds until the film is complete, None if unknown.
+        claims: the node of each claimed task, or why it is unknown.
+        failed: names of failed tasks.
+        attempts: the failed attempts of the first failed tasks.
+        blocked: lines about tasks that wait for failed ones.
+        troubles: the number of all failed attempts, by reason.
+        lacks: a line about missing results of a finished job, with the cure.
+        missing: names of the tasks of these results.
+        notes: remarks about the video.
+        evaluation: the measurements in one line; None without --evaluate, or before they are done.
+        film: where the film is, or will be.
+        provenance: as in `fav.pipeline.provenance`; empty for jobs of older versions.
     """
 
     name: str
@@ -102,8 +111,16 @@ class JobSnapshot:
 class NodeSnapshot:
     """A node at one moment.
 
-    `about` is its device and numeric class, `heard_s` seconds since its heartbeat was renewed. `tasks` is what it holds, of
-    all jobs. `frames` counts those that were seen to come from it, `rate` how many of them a second; a single look sees none.
+    Attributes:
+        node: its incarnation.
+        host: its machine.
+        pid: its process.
+        about: its device and numeric class.
+        state: its state.
+        heard_s: seconds since its heartbeat was renewed.
+        tasks: the tasks that it holds, of all jobs.
+        frames: frames that it has published since the first snapshot; 0 in a single snapshot.
+        rate: frames per second of these, None if unknown.
     """
 
     node: str
@@ -119,7 +136,7 @@ class NodeSnapshot:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Jobs and nodes of a shared directory at one moment; `complaints` are about what could not be read."""
+    """Jobs and nodes of a shared directory at one moment. `complaints`: lines about jobs that cannot be read."""
 
     jobs: tuple[JobSnapshot, ...]
     nodes: tuple[NodeSnapshot, ...]
@@ -128,14 +145,14 @@ class Snapshot:
 
 @dataclass
 class _Job:
-    """What is remembered of a job between two looks."""
+    """What is known of a job between two snapshots."""
 
     artifacts: JobArtifacts
     pace: JobPace = field(init=False)
-    done: dict[int, int] = field(default_factory=dict)  # frames that were done of each run, by its first frame
+    done: dict[int, int] = field(default_factory=dict)  # finished frames of each chain, by its first frame
     lacks: str = ""  # of a finished job
     missing: tuple[str, ...] = ()
-    counted: float | None = None  # when that was found out, None for a job that is not finished
+    counted: float | None = None  # time of that count, None for a job that is not finished
 
     def __post_init__(self):
         self.pace = JobPace(self.artifacts)
@@ -143,9 +160,12 @@ class _Job:
 
 @dataclass
 class _Heartbeat:
-    """The last heartbeat of a node that was seen: its time by the server's clock, and when by ours it was seen first.
+    """The last heartbeat of a node.
 
-    `renewed`: it came while we looked, so how old it is can be told without the server's clock.
+    Attributes:
+        beat: its time on the server's clock.
+        since: when it was first seen, on this machine's clock.
+        renewed: it changed between two polls, so its age is known without the server's clock.
     """
 
     beat: float
@@ -154,22 +174,22 @@ class _Heartbeat:
 
 
 class SnapshotReader:
-    """Looks at the jobs of a share, or at the one of a name.
+    """Reads snapshots of all jobs of a share, or of the one named `only`.
 
-    `once`: there will be one look. Then it reads the index of a film only where that tells the time left.
+    `once`: there will be one snapshot. Then the index of a film is read only if that gives the time left.
     """
 
     def __init__(self, share: SharedDir, only: str | None = None, once: bool = False):
         self.share, self.only, self.once = share, only, once
         self._jobs: dict[str, _Job] = {}
         self._detector = FailureDetector(share)
-        self._identities: dict[str, Identity] = {}  # by node; what is in a heartbeat file never changes
+        self._identities: dict[str, Identity] = {}  # by node; the content of a heartbeat file never changes
         self._heard: dict[str, _Heartbeat] = {}  # by node
         self._frames: Counter[str] = Counter()  # by node
         self._paces: dict[str, ThroughputEstimator] = {}  # by node
 
     def read(self) -> Snapshot:
-        """Everything as it is now. OSError or JobQueueError where the directory cannot be read."""
+        """A snapshot of now. Raises OSError or JobQueueError if the directory cannot be read."""
         complaints: list[str] = []
         claims = self._claims(complaints)
         jobs, nodes = [], self._nodes(claims)
@@ -177,17 +197,17 @@ class SnapshotReader:
         for job, held in claims.items():
             if self.only is None or job.name == self.only:
                 try:
-                    jobs.append(self._look_at(job, held, alive))
+                    jobs.append(self._job_snapshot(job, held, alive))
                 except UserError as error:
                     if isinstance(error, JobRemovedError) and job.name not in self.share.system.list(
                         self.share.layout.by_name
                     ):
-                        continue  # cleaned meanwhile
+                        continue  # removed meanwhile
                     complaints.append(f"{job.name}: {str(error).removeprefix(f'{job.name}: ')}")
         return Snapshot(tuple(jobs), tuple(self._counted(nodes)), tuple(complaints))
 
     def nodes(self) -> Snapshot:
-        """The nodes, and no job. Those of other machines are listened to until each has renewed its heartbeat, or would be silent."""
+        """A snapshot of the nodes only. Polls until each node of another machine has renewed its heartbeat, or is silent."""
         self._listen()
         for _ in range(MAX_LISTENS):
             if not any(map(self._is_unsure, self._identities)):
@@ -198,31 +218,31 @@ class SnapshotReader:
         return Snapshot((), self._nodes(self._claims(complaints)), tuple(complaints))
 
     def state(self, job: Job) -> JobStatus:
-        """How one job stands, and nothing else. OSError or JobQueueError where that cannot be read."""
+        """The state of one job only. Raises OSError or JobQueueError if it cannot be read."""
         claims = claims_of(job)
         nodes = self._nodes({job: claims})
         return status_of(job.flags(), claims, failed(job), any(node.state in ALIVE for node in nodes))
 
     def job(self, job: Job) -> JobSnapshot:
-        """One job alone, where no node is left. UserError where it cannot be read."""
-        return self._look_at(job, claims_of(job), alive=False)
+        """A snapshot of one job without nodes. Raises UserError if it cannot be read."""
+        return self._job_snapshot(job, claims_of(job), alive=False)
 
     def pause_or_resume(self) -> list[str]:
-        """Pause the jobs that are looked at and not over, or let them go on where all of them are paused; what was done."""
+        """Pause the unfinished jobs, or resume them if all are paused. Returns a line per job."""
         share = self._to_change()
         jobs = {job: flags for job in self._its_jobs(share) if not (flags := job.flags()) & TERMINAL_FLAGS}
-        pausing, told = any("paused" not in flags for flags in jobs.values()), []
+        pausing, lines = any("paused" not in flags for flags in jobs.values()), []
         with notify_on_exit(share) as node:
             for job in jobs:
                 if pausing:
                     job.set_flag(node, "paused")
                 else:
                     job.clear_flag("paused")
-                told.append(f"{job.name} {'is paused' if pausing else 'goes on'}")
-        return told
+                lines.append(f"{job.name} {'is paused' if pausing else 'is resumed'}")
+        return lines
 
     def retry(self) -> int:
-        """Open all failed tasks of the jobs that are looked at anew, and what finished ones lack; how many there were."""
+        """Reopen all failed tasks, and the missing results of finished jobs. Returns how many there were."""
         share = self._to_change()
         count = sum(reopen(job) for job in self._its_jobs(share))
         lacking = [known for known in self._jobs.values() if known.missing]
@@ -235,7 +255,7 @@ class SnapshotReader:
         return [job for job in all_jobs(share) if self.only in (None, job.name)]
 
     def _to_change(self) -> SharedDir:
-        """The share, opened to write: one that was opened to look knows neither its modes nor its hard links. JobQueueError."""
+        """The share, opened for writing. Raises JobQueueError if that is not possible."""
         return open_share(self.share.layout.root, new=False) if self.share.read_only else self.share
 
     def drain(self, node: str) -> None:
@@ -243,11 +263,11 @@ class SnapshotReader:
         send(self._to_change(), node, ControlCommand.DRAIN)
 
     def _claims(self, complaints: list[str]) -> dict[Job, list[Claim]]:
-        """All jobs with what is claimed of them. Complaints are about the jobs that are looked at."""
+        """All jobs with their claims. Adds lines about unreadable jobs to `complaints`, unless one job was asked for."""
         jobs = all_jobs(self.share, complaints.append if self.only is None else lambda line: None)
         return {job: claims_of(job) for job in jobs}
 
-    def _look_at(self, job: Job, claims: list[Claim], alive: bool) -> JobSnapshot:
+    def _job_snapshot(self, job: Job, claims: list[Claim], alive: bool) -> JobSnapshot:
         flags, now = job.flags(), self.share.system.monotonic()
         if job.manifest.id not in self._jobs:
             job.check_directories()
@@ -261,19 +281,19 @@ class SnapshotReader:
             known.pace.poll(now, [claim.task for claim in claims])
             self._count_frames_by_node(known)
         counts = progress(artifacts)  # with what was learned of the index
-        runs = artifacts.timeline.chains
+        chains = artifacts.timeline.chains
         tries = [(str(task), attempt) for task, attempt in attempts_of_job(job)]
-        told = {name: tuple(attempt for task, attempt in tries if task == name) for name in names[:MAX_LISTED]}
+        attempts = {name: tuple(attempt for task, attempt in tries if task == name) for name in names[:MAX_LISTED]}
         return JobSnapshot(
             name=job.name,
             state=state,
             counts=counts,
-            chains=(len(runs), sum(not run.remaining for run in runs)) if surveyed else None,
+            chains=(len(chains), sum(not chain.remaining for chain in chains)) if surveyed else None,
             rate=known.pace.rate if running else None,
             left=known.pace.left() if running else None,
             claims={claim.task: claim.owner.incarnation if claim.owner else claim.why for claim in claims},
             failed=tuple(names),
-            attempts=told,
+            attempts=attempts,
             blocked=tuple(blocked(artifacts, names)),
             troubles=dict(Counter(attempt.why for _, attempt in tries)),
             lacks=known.lacks,
@@ -287,7 +307,7 @@ class SnapshotReader:
         )
 
     def _known(self, job: Job, finished: bool) -> _Job:
-        """What is known of a job; from the beginning where it is finished by now, or is not any more, or lacks something else."""
+        """What is known of a job. Starts again if it was finished or reopened, or if other results are missing."""
         known, now = self._jobs.get(job.manifest.id), self.share.system.monotonic()
         if known is None or finished != (known.counted is not None):
             known = self._jobs[job.manifest.id] = _Job(JobArtifacts(job))
@@ -301,13 +321,14 @@ class SnapshotReader:
         return known
 
     def _count_frames_by_node(self, known: _Job) -> None:
-        """Ask frames that have come since the last look who made them."""
+        """Read from the headers of new frames which node made them."""
         fresh = []
-        for run in known.artifacts.timeline.chains:
-            before = known.done.get(run.start)
-            known.done[run.start] = run.done
+        for chain in known.artifacts.timeline.chains:
+            before = known.done.get(chain.start)
+            known.done[chain.start] = chain.done
             fresh += [
-                stylize_task(run, position) for position in range(run.done if before is None else before, run.done)
+                stylize_task(chain, position)
+                for position in range(chain.done if before is None else before, chain.done)
             ]
         for task in fresh[:MAX_HEADER_READS]:
             try:
@@ -316,19 +337,19 @@ class SnapshotReader:
                 continue
 
     def _nodes(self, claims: dict[Job, list[Claim]]) -> tuple[NodeSnapshot, ...]:
-        """All nodes, whose frames are not counted yet."""
+        """All nodes, without their frames."""
         self._listen()
         held: dict[str, list[str]] = {}
         for job, some in claims.items():
             for claim in some:
                 if claim.owner:
                     held.setdefault(claim.owner.incarnation, []).append(f"{job.name} {claim.task}")
-        orders = control.pending(self.share) if self._identities else {}
+        requests = control.pending(self.share) if self._identities else {}
         clock, now = self._detector.now(self._identities), self.share.system.monotonic()
         found = []
         for name, identity in self._identities.items():
             heard_s, tasks = self._age(name, clock, now), tuple(sorted(held.get(name, ())))
-            state = self._state(identity, heard_s, orders.get(name), bool(tasks))
+            state = self._state(identity, heard_s, requests.get(name), bool(tasks))
             found.append(
                 NodeSnapshot(name, identity.host, identity.pid, identity.about, state, heard_s, tasks, 0, None)
             )
@@ -341,7 +362,7 @@ class SnapshotReader:
             return None
 
     def _listen(self) -> None:
-        """Look at every heartbeat."""
+        """Poll every heartbeat."""
         self._detector.poll()
         names, now = sorted(self._detector.nodes()), self.share.system.monotonic()
         self._identities = {name: identity for name in names if (identity := self._identity(name)) is not None}
@@ -351,17 +372,19 @@ class SnapshotReader:
                 self._heard[name] = _Heartbeat(beat, now, renewed=before is not None)
 
     def _is_unsure(self, name: str) -> bool:
-        """Whether nothing but the server's clock tells yet if a node of another machine is silent."""
+        """Whether a node of another machine may be silent, and only the server's clock can say so yet."""
         heard, now = self._heard[name], self.share.system.monotonic()
         return not (heard.renewed or self._identities[name].same_boot(self._detector.me) or now - heard.since >= SURE_S)
 
     def _age(self, name: str, clock: float, now: float) -> float:
-        """Seconds since a node's heartbeat was renewed. Where it did not change while we looked, the server's clock tells that,
-        as far as it is known to somebody who does not write to the share."""
+        """Seconds since a node's heartbeat was renewed.
+
+        If it did not change between polls, this uses an estimate of the server's clock (`FailureDetector.now`).
+        """
         heard = self._heard[name]
         return now - heard.since if heard.renewed else max(now - heard.since, clock - heard.beat)
 
-    def _state(self, identity: Identity, heard_s: float, order: ControlCommand | None, holds: bool) -> NodeStatus:
+    def _state(self, identity: Identity, heard_s: float, request: ControlCommand | None, holds: bool) -> NodeStatus:
         if self._detector.process_gone(identity):
             return NodeStatus.DEAD
         if heard_s >= SURE_S and not identity.same_boot(self._detector.me):
@@ -370,10 +393,10 @@ class SnapshotReader:
             ControlCommand.STOP: NodeStatus.STOPPING,
             ControlCommand.DRAIN: NodeStatus.DRAINING,
         }
-        return asked.get(order, NodeStatus.BUSY if holds else NodeStatus.WAITING)
+        return asked.get(request, NodeStatus.BUSY if holds else NodeStatus.WAITING)
 
     def _counted(self, nodes: tuple[NodeSnapshot, ...]) -> list[NodeSnapshot]:
-        """The nodes with the frames that were seen to come from them."""
+        """The nodes with the number and rate of their frames."""
         now, found = self.share.system.monotonic(), []
         for node in nodes:
             pace = self._paces.setdefault(node.node, ThroughputEstimator())
@@ -383,7 +406,14 @@ class SnapshotReader:
 
 
 def status_of(flags: set[str], claims: Collection[object], failed: Collection[str], alive: bool) -> JobStatus:
-    """How a job stands: by its marks, what is claimed of it, the names of its failed tasks, and whether a node is `alive`."""
+    """The state of a job.
+
+    Args:
+        flags: of the job.
+        claims: its claims.
+        failed: names of its failed tasks.
+        alive: whether there is a live node.
+    """
     for state in (JobStatus.FINISHED, JobStatus.CANCELLED, JobStatus.PAUSED):
         if state in flags:
             return state

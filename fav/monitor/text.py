@@ -20,18 +20,24 @@ ORDER = [  # of the jobs in a table
 
 
 def count_words(done: int, total: int | None) -> str:
-    """`3 of 10`; `3 of ?` where the total is not known yet."""
+    """`3 of 10`; `3 of ?` if the total is unknown."""
     return f"{done} of {total if total is not None else '?'}"
 
 
 def pace_words(rate: float | None, left: float | None) -> str:
-    """How fast a job goes, in frames a second, and how long it still takes; empty where nothing can be said."""
+    """The rate of a job in frames per second, and the time left; empty if both are unknown."""
     words = [f"{rate:.2f} a second"] if rate else []
     return ", ".join(words + ([f"{duration(left)} left"] if left is not None else []))
 
 
 def failures(job: JobSnapshot, each: bool = False, verbose: bool = False) -> list[str]:
-    """What failed, why, and what waits for it; `each` attempt in a line of its own, `verbose` with its traceback."""
+    """Lines about failed tasks, and about tasks that wait for them.
+
+    Args:
+        job: the job.
+        each: one line per attempt.
+        verbose: with the traceback of each attempt.
+    """
     lines = []
     for name, tries in job.attempts.items():
         if not each:
@@ -39,9 +45,9 @@ def failures(job: JobSnapshot, each: bool = False, verbose: bool = False) -> lis
             continue
         lines.append(f"{name} failed after {len(tries)} attempts: {tries[-1].cause if tries else '?'}")
         for attempt in tries:
-            sick = "" if attempt.counts else " (that node was found sick: it does not count)"
+            ignored = "" if attempt.counts else " (that node was unhealthy: it does not count)"
             lines.append(
-                f"  {attempt.why} on node {attempt.who or '?'} of {attempt.host or '?'}{sick}: {attempt.cause}"
+                f"  {attempt.why} on node {attempt.who or '?'} of {attempt.host or '?'}{ignored}: {attempt.cause}"
             )
             lines += [f"    {line}" for line in attempt.detail.strip().splitlines()] if verbose else []
     more = len(job.failed) - len(job.attempts)
@@ -49,7 +55,7 @@ def failures(job: JobSnapshot, each: bool = False, verbose: bool = False) -> lis
 
 
 def job_lines(job: JobSnapshot, verbose: bool = False) -> list[str]:
-    """All that `status` says of a job but its film."""
+    """The lines of `status` about a job, except for its film."""
     lines = [f"{job.name}: {job.state}{'; ' * bool(job.lacks)}{job.lacks}"]
     for kind, (done, total) in job.counts.items():
         if kind != "flow" or done:
@@ -89,14 +95,14 @@ def count_nodes(nodes: Sequence[NodeSnapshot]) -> str:
 
 
 def node_line(node: NodeSnapshot) -> str:
-    """What `status` says of a node."""
+    """The line of `status` about a node."""
     return f"node {node.node}: {node.state} (heartbeat renewed {duration(node.heard_s)} ago)"
 
 
 def lines(now: Snapshot) -> list[str]:
-    """What `status --watch` says where there is no screen: a line a node and a line a job."""
+    """The output of `status --watch` without a terminal: a line per node and a line per job."""
     working = sum(bool(node.tasks) and node.state in ALIVE for node in now.nodes)
-    told = [f"node {node.node}: {node.state}" for node in now.nodes]
+    found = [f"node {node.node}: {node.state}" for node in now.nodes]
     for job in now.jobs:
         parts = [
             f"{job.name}: {job.state}",
@@ -106,5 +112,5 @@ def lines(now: Snapshot) -> list[str]:
             f"{working} of {len(now.nodes)} nodes at work" if job.state == JobStatus.RUNNING else "",
             f"{len(job.failed)} failed" if job.failed else "",
         ]
-        told.append(", ".join(filter(None, parts)))
-    return told + [f"error: {complaint}" for complaint in now.complaints]
+        found.append(", ".join(filter(None, parts)))
+    return found + [f"error: {complaint}" for complaint in now.complaints]

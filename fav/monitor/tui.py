@@ -1,4 +1,4 @@
-"""The screen of `coordinator.py status --watch`: calm, a bar for each kind of task, a line for each node."""
+"""The screen of `coordinator.py status --watch`: a bar for each kind of task, a line for each node."""
 
 from collections.abc import Callable, Iterator
 
@@ -24,18 +24,18 @@ COLORS = {JobStatus.FINISHED: "green", JobStatus.RUNNING: "blue", JobStatus.FAIL
 
 
 class StatusApp(App):
-    """Looks at a share again and again until somebody presses q."""
+    """Shows the state of a share, and updates it until the user presses q."""
 
     CSS = """
     #jobs { height: 1fr; padding: 1 2; }
     #nodes { height: auto; max-height: 50%; }
-    #word { height: auto; padding: 0 2; color: $text-muted; }
+    #message { height: auto; padding: 0 2; color: $text-muted; }
     """
     BINDINGS = [
         Binding("q", "quit", "leave"),
-        Binding("p", "pause", "pause or go on"),
-        Binding("r", "retry", "open failed tasks anew"),
-        Binding("d", "drain", "let the node under the cursor leave"),
+        Binding("p", "pause", "pause or resume"),
+        Binding("r", "retry", "reopen failed tasks"),
+        Binding("d", "drain", "drain the node under the cursor"),
     ]
 
     def __init__(self, reader: SnapshotReader, every: float):
@@ -46,17 +46,17 @@ class StatusApp(App):
     def compose(self) -> ComposeResult:
         yield VerticalScroll(Static(id="panel"), id="jobs")
         yield DataTable(id="nodes", cursor_type="row")
-        yield Static(id="word")
+        yield Static(id="message")
         yield Footer()
 
     def on_mount(self) -> None:
         self.query_one(DataTable).add_columns(*COLUMNS)
-        self.look()
-        self.set_interval(self.every, self.look)
+        self.poll()
+        self.set_interval(self.every, self.poll)
 
-    @work(thread=True, exclusive=True, group="look")
-    def look(self) -> None:
-        """In a thread: a share that is away keeps the keys working."""
+    @work(thread=True, exclusive=True, group="poll")
+    def poll(self) -> None:
+        """Read and show a snapshot, in a thread: while the share does not answer, the keys still work."""
         try:
             now = self.reader.read()
         except (OSError, JobQueueError) as error:
@@ -76,8 +76,8 @@ class StatusApp(App):
             table.move_cursor(row=min(place, table.row_count - 1))
         self.say("; ".join(now.complaints))
 
-    def say(self, word: str) -> None:
-        self.query_one("#word", Static).update(Text(word))
+    def say(self, message: str) -> None:
+        self.query_one("#message", Static).update(Text(message))
 
     def tell(self, line: str) -> None:
         """Show a line for some seconds."""
@@ -89,7 +89,7 @@ class StatusApp(App):
     def action_retry(self) -> None:
         def retry() -> list[str]:
             count = self.reader.retry()
-            return [f"{count} failed task{'s'[: count != 1]} opened anew"]
+            return [f"{count} failed task{'s'[: count != 1]} reopened"]
 
         self._do(retry)
 
@@ -106,18 +106,18 @@ class StatusApp(App):
 
     @work(thread=True)
     def _do(self, what: Callable[[], list[str]]) -> None:
-        """Do what a key asks for, in a thread, and show what came of it, or why it cannot be done."""
+        """Run the action of a key in a thread, and show its result or its error."""
         try:
             lines = what()
         except (OSError, UserError) as error:
             lines = [sanitize(error, 500)]
         for line in lines:
             self.call_from_thread(self.tell, line)
-        self.call_from_thread(self.look)
+        self.call_from_thread(self.poll)
 
 
 def jobs_panel(now: Snapshot) -> RenderableType:
-    """All jobs, those that run first."""
+    """All jobs, running ones first."""
     jobs = sorted(now.jobs, key=lambda job: (job.state != JobStatus.RUNNING, job.state == JobStatus.FINISHED, job.name))
     return Group(*(part for job in jobs for part in (*_job(job), Text()))) if jobs else Text("no jobs")
 
@@ -142,7 +142,7 @@ def _job(job: JobSnapshot) -> Iterator[RenderableType]:
 
 
 def format_row(node: NodeSnapshot) -> tuple[str, ...]:
-    """A node's line of the table."""
+    """A node's row of the table."""
     return (
         node.node,
         node.host,
@@ -158,7 +158,7 @@ def format_row(node: NodeSnapshot) -> tuple[str, ...]:
 def watch_lines(
     reader: SnapshotReader, every: float, say: Callable[[Snapshot], None], sleep: Callable[[float], None]
 ) -> Snapshot:
-    """Say what is new, again and again, until every job is over; the last snapshot."""
+    """Read a snapshot and pass it to `say`, every `every` seconds, until all jobs are done. Returns the last one."""
     while True:
         now = reader.read()
         say(now)

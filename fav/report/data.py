@@ -1,4 +1,4 @@
-"""What a job's results tell: who made what, when, and how long it took."""
+"""Read a job's results for the report: which node made each one, when, and how long it took."""
 
 import json
 import math
@@ -26,15 +26,23 @@ from shared.paths import SHARD, Task, shard_of
 
 JSON = ".json"
 ROW_LIMIT = 8192  # bytes of a frame in the report of an evaluation
-MAX_NODES = 200  # that are told apart; of others, those that made least, all is added up
-MAX_SECONDS = 1e6  # that a task can have taken
-MAX_ERROR = 1e6  # of a mean squared difference of samples in [0, 1]
+MAX_NODES = 200  # that are listed; nodes with fewer results are summed up as "others"
+MAX_SECONDS = 1e6  # a task takes less
+MAX_ERROR = 1e6  # a mean squared difference of samples in [0, 1] is less
 
 
 @dataclass(frozen=True)
 class ResultRecord:
-    """A published result. `published` is a time of the server's clock, in seconds since 1970; `took` is in seconds, None
-    where the node did not say. `numeric_class` decides the last bits."""
+    """A published result.
+
+    Attributes:
+        kind: of its task.
+        number: of its task.
+        node: the node that made it.
+        numeric_class: of that node.
+        published: its time on the server's clock, seconds since 1970.
+        took: seconds that the task took, None if unknown.
+    """
 
     kind: str
     number: int
@@ -46,12 +54,21 @@ class ResultRecord:
 
 @dataclass(frozen=True)
 class JobReportData:
-    """A job as it is now; its `state` is the word that `status` says. Times as in `ResultRecord`; `stitched` is None where there is no film yet.
+    """A job at one moment. Times are on the server's clock, in seconds since 1970.
 
-    `errors` has the warping error of each frame that was measured, None where it is not defined; `measured` what was
-    measured in one line, None for a job without --evaluate, or before it is there. `attempts` counts what went wrong, by
-    its cause. `left_out` are frames that are not among `done`, and, once pictures were looked for, those that have none.
-    `odd` counts what else was read and makes no sense, by what it is: it is left out, too.
+    Attributes:
+        name: of the job.
+        state: as in `status`.
+        artifacts: access to its results.
+        created: when it was created.
+        indexed: when the index was complete, None before.
+        stitched: when the film was made, None before.
+        done: all published flow fields and frames.
+        errors: the warping error of each measured frame, None if it is not defined.
+        measured: the measurements in one line; None without --evaluate, or before they are done.
+        attempts: the number of failed attempts, by cause.
+        left_out: frames that are missing or damaged. `picture` adds those that cannot be read.
+        odd: the number of other ignored values, by kind.
     """
 
     name: str
@@ -72,17 +89,17 @@ class JobReportData:
 
     @property
     def cuts(self) -> list[int]:
-        """The first frame of each shot but the first."""
+        """The first frame of each shot, except for the first shot."""
         return [cut for cut in self.artifacts.timeline.cuts if cut < self.artifacts.timeline.end]
 
     @property
     def chunks(self) -> list[int]:
-        """The first frame of each chunk within a shot, but the shot's first."""
-        starts = {run.start for run in self.artifacts.timeline.chains} - {self.artifacts.spec.start, *self.cuts}
+        """The first frame of each chunk, except at the start of a shot."""
+        starts = {chain.start for chain in self.artifacts.timeline.chains} - {self.artifacts.spec.start, *self.cuts}
         return sorted(starts) if self.artifacts.spec.chunk else []
 
     def picture(self, number: int) -> np.ndarray | None:
-        """A stylized frame as the film shows it, None where it is missing or does not read back: then it is left out."""
+        """A stylized frame, (H, W, 3) uint8 BGR; None if it is missing or damaged, which `left_out` notes."""
         try:
             return self.artifacts.frame(number)
         except ResultVanishedError as error:
@@ -93,7 +110,7 @@ class JobReportData:
 
 
 def collect(job: Job) -> JobReportData:
-    """Read everything that is published. FavError where nothing is."""
+    """Read all published results. Raises FavError if there are no frames."""
     artifacts = JobArtifacts(job)
     artifacts.load_new_segments()
     frames = range(artifacts.spec.start, artifacts.timeline.end)
@@ -143,7 +160,7 @@ def _done(
                 if kind == "frame":
                     left_out.add(number, DamagedFileError(make(number), error))
                 else:
-                    odd["results that do not read"] += 1  # nodes see to that
+                    odd["results that cannot be read"] += 1  # nodes make them again
                 continue
             yield ResultRecord(
                 kind,
@@ -163,7 +180,7 @@ def _seconds(text: str | None, odd: Counter[str]) -> float | None:
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds <= MAX_SECONDS:
-        odd["times that no task takes"] += 1
+        odd["impossible durations"] += 1
         return None
     return seconds
 
@@ -181,7 +198,7 @@ def _evaluation(job: Job, frames: range, odd: Counter[str]) -> tuple[dict[int, f
     except ResultVanishedError:
         return {}, None
     except (JobQueueError, *DECODE_ERRORS):
-        odd["results that do not read"] += 1
+        odd["results that cannot be read"] += 1
         return {}, None
     errors: dict[int, float | None] = {}
     rows = record.get("frames") if isinstance(record, dict) else None
@@ -195,5 +212,5 @@ def _evaluation(job: Job, frames: range, odd: Counter[str]) -> tuple[dict[int, f
         if type(number) is int and number in frames and (error is None or fits):
             errors[number] = error
         else:
-            odd["measurements that are none"] += 1
+            odd["invalid measurements"] += 1
     return errors, evaluated(job)

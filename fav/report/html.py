@@ -1,4 +1,4 @@
-"""One self-contained page of HTML: pictures before and after, who did what when, how steady the film is, what made it."""
+"""The report as one self-contained page of HTML: pictures, the timeline of the nodes, the warping error, the options."""
 
 import base64
 import platform
@@ -20,20 +20,26 @@ from fav.util.text import duration
 from fav.video import FrameReader
 
 PICTURES = 5
-WORST = 3  # of the pictures are the frames of the largest warping error, where it was measured
-WIDEST = 960  # pixels of a picture
+WORST = 3  # of the pictures are the frames with the largest warping error, if it was measured
+MAX_WIDTH = 960  # pixels of a picture
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 85, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 TEMPLATE = Path(__file__).with_name("page.html")
 
 
 def page(facts: JobReportData, video: Path, mark: str) -> str:
-    """The page of a job, with pictures of its `video`; `mark` says at its head what made it."""
+    """Make the page of a job.
+
+    Args:
+        facts: the job.
+        video: its source, for the pictures.
+        mark: the HTML comment at the head that marks the page as made by this program.
+    """
     worst = worst_frames(facts)
     chosen = shown_frames(facts, worst)
     shown = dict(comparison_frames(facts, video, chosen))
-    lacking = {"pictures that cannot be shown": len(chosen) - len(shown)} if len(shown) < len(chosen) else {}
+    not_shown = {"pictures that cannot be shown": len(chosen) - len(shown)} if len(shown) < len(chosen) else {}
     parts = {
-        "title": escape(facts.name), "mark": escape(mark), "summary": _table({**summary(facts), **left_out(facts, lacking)}),
+        "title": escape(facts.name), "mark": escape(mark), "summary": _table({**summary(facts), **left_out(facts, not_shown)}),
         "pictures": "\n".join(_picture(facts, number, *pair) for number, pair in shown.items()),
         "choices": "".join(f'<button data-frame="{number}">{number}</button>' for number in shown) or "–",
         "timeline": plots.timeline(facts), "rate": plots.rate(facts), "nodes": _nodes(facts),
@@ -51,8 +57,8 @@ def summary(facts: JobReportData) -> dict[str, str]:
     return {
         "state": str(facts.state),
         "frames": f"{len(frames)} of {known}, {spec.width}×{spec.height}, in {_count(len(facts.cuts) + 1, 'shot')}",
-        "film": spec.out if facts.stitched else "not there yet",
-        "time": f"{duration(wall)} from the job's making to the last frame: {len(frames) / wall:.2f} frames a second"
+        "film": spec.out if facts.stitched else "not made yet",
+        "time": f"{duration(wall)} from the job's creation to the last frame: {len(frames) / wall:.2f} frames a second"
         if wall > 0
         else "?",
         "work": f"{duration(plots.span(facts.done))} of all nodes together, "
@@ -62,22 +68,22 @@ def summary(facts: JobReportData) -> dict[str, str]:
     }
 
 
-def left_out(facts: JobReportData, lacking: dict[str, int]) -> dict[str, str]:
-    """A line on the frames that are left out, and on what makes no sense; none where there is nothing of the kind."""
+def left_out(facts: JobReportData, not_shown: dict[str, int]) -> dict[str, str]:
+    """A line about frames and values that were ignored; empty if there are none."""
     frames = facts.left_out.describe(facts.artifacts.timeline.end - facts.artifacts.spec.start)
-    odd = ", ".join(f"{times} {what}" for what, times in sorted({**facts.odd, **lacking}.items()))
+    odd = ", ".join(f"{times} {what}" for what, times in sorted({**facts.odd, **not_shown}.items()))
     return {"left out": "; ".join(filter(None, (frames, odd)))} if frames or odd else {}
 
 
 def options(facts: JobReportData) -> dict[str, str]:
-    """What made the film: the job's options, and what each kind of node computes with."""
+    """The job's options, and the numeric classes of its nodes."""
     spec = {
         name: value
         for name, value in facts.artifacts.spec.to_json().items()
         if name not in ("notes", "provenance")
         and not name.endswith(("_hash", "_hashes"))
         and value not in (None, [], False)
-    }  # which tell a person nothing
+    }  # without hashes and empty values
     classes = sorted({one.numeric_class for one in facts.done})
     return {
         **lines_of(facts.artifacts.spec.provenance or {}),
@@ -88,31 +94,31 @@ def options(facts: JobReportData) -> dict[str, str]:
 
 
 def worst_frames(facts: JobReportData) -> list[int]:
-    """The frames of the largest warping error, the worst first; cuts have none."""
+    """The frames with the largest warping error, the worst first. Frames after a cut have none."""
     measured = {frame: error for frame, error in facts.errors.items() if error is not None}
     return sorted(measured, key=lambda frame: -measured[frame])[:WORST]
 
 
 def shown_frames(facts: JobReportData, worst: list[int]) -> list[int]:
-    """Frames to look at: the worst, and others evenly along what is there."""
-    there = sorted(one.number for one in facts.of("frame"))
-    return sorted({*worst, *(there[round(place)] for place in np.linspace(0, len(there) - 1, PICTURES - len(worst)))})
+    """The frames to show: the worst ones, and others at even distances."""
+    done = sorted(one.number for one in facts.of("frame"))
+    return sorted({*worst, *(done[round(place)] for place in np.linspace(0, len(done) - 1, PICTURES - len(worst)))})
 
 
 def comparison_frames(
     facts: JobReportData, video: Path, frames: list[int]
 ) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
-    """(number, (source, film)) of those of the frames that can be shown, (H, W, 3) uint8 BGR at the size of the film."""
+    """Yield (number, (source, film)) for each frame that can be shown, (H, W, 3) uint8 BGR at the size of the film."""
     spec, index = facts.artifacts.spec, facts.artifacts.timeline.index
     try:
-        finish = replace(spec.postprocess_settings(facts.artifacts.job.share.layout.root), deep=False)
-        with FrameReader(video, size=finish.size, settings=spec.source) as reader:
+        settings = replace(spec.postprocess_settings(facts.artifacts.job.share.layout.root), deep=False)
+        with FrameReader(video, size=settings.size, settings=spec.source) as reader:
             for number in frames:
-                if (painted := facts.picture(number)) is not None:
-                    film = next(postprocess([painted], finish, video, index, number, spec.source))
+                if (stylized := facts.picture(number)) is not None:
+                    film = next(postprocess([stylized], settings, video, index, number, spec.source))
                     yield number, (reader.read(number, index), film)
     except FavError:
-        return  # the video, or the mask, is not the job's any more
+        return  # the video or the mask has changed since
 
 
 def _picture(facts: JobReportData, number: int, source: np.ndarray, film: np.ndarray) -> str:
@@ -129,8 +135,8 @@ def _picture(facts: JobReportData, number: int, source: np.ndarray, film: np.nda
 
 def _jpeg(picture: np.ndarray) -> str:
     height, width = picture.shape[:2]
-    if width > WIDEST:
-        picture = cv2.resize(picture, (WIDEST, round(height * WIDEST / width)), interpolation=cv2.INTER_AREA)
+    if width > MAX_WIDTH:
+        picture = cv2.resize(picture, (MAX_WIDTH, round(height * MAX_WIDTH / width)), interpolation=cv2.INTER_AREA)
     data = cv2.imencode(".jpg", picture, JPEG)[1].tobytes()
     return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
 
@@ -159,13 +165,13 @@ def _nodes(facts: JobReportData) -> str:
 
 def _warping_errors(facts: JobReportData, worst: list[int]) -> str:
     if not facts.errors:
-        return "<p>Not measured: a job with <code>--evaluate PAINTING</code> is; so does <code>python -m fav evaluate</code>.</p>"
+        return "<p>Not measured. Use <code>--evaluate PAINTING</code>, or <code>python -m fav evaluate</code>.</p>"
     return plots.plot_warping_error(facts, worst)
 
 
 def _attempts(facts: JobReportData) -> str:
     if not facts.attempts:
-        return "<p>Nothing went wrong.</p>"
+        return "<p>No attempt failed.</p>"
     return _rows(("what", "how often"), [[cause, str(times)] for cause, times in facts.attempts.most_common(50)])
 
 

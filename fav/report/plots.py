@@ -1,4 +1,4 @@
-"""The pictures of the page, as SVG: who did what when, how fast it went, how steady the film is."""
+"""The plots of the report as SVG: the timeline of the nodes, the rate, the warping error."""
 
 import io
 from collections import defaultdict
@@ -15,13 +15,13 @@ from fav.util.plot_text import plain_text
 
 COLORS = {"frame": "#3465a4", "warmup": "#8ae234", "flow": "#e9a33b"}
 MINUTE, HOUR = 60.0, 3600.0
-RATES, EACH = 60, 8  # at most so many bars of the rate, of so many frames on average
+MAX_BARS, FRAMES_PER_BAR = 60, 8  # of the rate; frames on average
 WIDTH = 10.5  # inches
 
 
 @plain_text()
 def timeline(facts: JobReportData) -> str:
-    """A line a node, a bar a task: from when it was begun, as far as the node said so, to when its result was there."""
+    """A row per node and a bar per task, from its beginning (if known) to its publication."""
     nodes = nodes_of(facts)
     figure, axes = _figure(1.1 + 0.28 * len(nodes))
     unit, word = _unit(facts)
@@ -40,7 +40,7 @@ def timeline(facts: JobReportData) -> str:
     axes.set_yticks(range(len(nodes)), nodes, fontsize=8)
     axes.set_ylim(len(nodes) - 0.5, -0.6)
     axes.set_xlim(left=0)
-    axes.set_xlabel(f"{word} since the job was made")
+    axes.set_xlabel(f"{word} since the job was created")
     handles = [Patch(color=color, label=kind) for kind, color in COLORS.items() if facts.of(kind)]
     axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, frameon=False, fontsize=8)
     return _svg(figure)
@@ -48,22 +48,22 @@ def timeline(facts: JobReportData) -> str:
 
 @plain_text()
 def rate(facts: JobReportData) -> str:
-    """Frames a second along the time, all nodes together."""
+    """Frames per second over time, of all nodes together."""
     figure, axes = _figure(2.2)
     unit, word = _unit(facts)
     times = np.array([one.published for one in facts.of("frame")]) - facts.created
-    bars = min(max(len(times) // EACH, 1), RATES)
+    bars = min(max(len(times) // FRAMES_PER_BAR, 1), MAX_BARS)
     counts, edges = np.histogram(times, bars, (0, max(times[-1], 1e-3)))
     axes.stairs(counts / np.diff(edges), edges / unit, fill=True, color=COLORS["frame"], alpha=0.8)
     axes.set_xlim(left=0)
-    axes.set_xlabel(f"{word} since the job was made")
+    axes.set_xlabel(f"{word} since the job was created")
     axes.set_ylabel("frames a second")
     return _svg(figure)
 
 
 @plain_text()
 def plot_warping_error(facts: JobReportData, worst: Sequence[int]) -> str:
-    """The warping error of every frame that was measured, with cuts and the worst frames."""
+    """The warping error of each measured frame, with the cuts and the worst frames."""
     figure, axes = _figure(2.4)
     frames = sorted(facts.errors)
     axes.plot(frames, _errors(facts, frames), color=COLORS["frame"], linewidth=1)
@@ -79,12 +79,12 @@ def plot_warping_error(facts: JobReportData, worst: Sequence[int]) -> str:
 
 
 def _errors(facts: JobReportData, frames: Sequence[int]) -> list[float]:
-    """The warping errors of frames, NaN where one was not measured."""
+    """The warping errors of frames, NaN if not defined."""
     return [np.nan if (error := facts.errors[frame]) is None else error for frame in frames]
 
 
 def nodes_of(facts: JobReportData) -> list[str]:
-    """The nodes that made something, in the order in which they first did."""
+    """The nodes with results, in the order of their first result."""
     first: dict[str, float] = defaultdict(lambda: float("inf"))
     for one in facts.done:
         first[one.node] = min(first[one.node], one.published)
@@ -92,7 +92,7 @@ def nodes_of(facts: JobReportData) -> list[str]:
 
 
 def span(done: Sequence[ResultRecord]) -> float:
-    """Seconds that the tasks took, as far as their nodes said so."""
+    """The sum of the tasks' durations in seconds, as far as known."""
     return sum(one.took or 0.0 for one in done)
 
 
@@ -109,7 +109,7 @@ def _figure(height: float) -> tuple[Figure, Axes]:
 
 
 def _svg(figure: Figure) -> str:
-    """Without the XML head, as a page takes it."""
+    """The figure as SVG without the XML declaration, to be embedded in a page."""
     file = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "fav"}):
         figure.savefig(file, format="svg", metadata={"Date": None})

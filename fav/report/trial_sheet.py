@@ -1,4 +1,4 @@
-"""The sheet of `fav try`: a picture, and a page with the same pictures in full size."""
+"""The contact sheet of `fav try`: one image, and an HTML page with the same pictures in full size."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,15 @@ _TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).parent), autoesc
 
 @dataclass
 class Row:
-    """A line of the sheet: a name, facts and the line to type, and a picture (H, W, 3) uint8 BGR and its file by moment."""
+    """A row of the sheet.
+
+    Attributes:
+        name: of the style.
+        facts: a line about it.
+        command: the command line that uses it.
+        pictures: one per moment, (H, W, 3) uint8 BGR.
+        files: the files of these.
+    """
 
     name: str
     facts: str
@@ -27,12 +35,12 @@ class Row:
 
 
 def sheet(rows: list[Row]) -> np.ndarray:
-    """Draw the rows below one another, (H, W, 3) uint8 BGR."""
+    """Draw all rows into one image, (H, W, 3) uint8 BGR."""
     return np.vstack([_strip(row, max(len(row.pictures) for row in rows)) for row in rows])
 
 
 def html(title: str, moments: list[str], rows: list[Row], complete: bool, mark: str) -> str:
-    """Make the page. While it is not `complete`, browsers load it again every few seconds."""
+    """Make the page. Until it is `complete`, browsers reload it every few seconds."""
     return _TEMPLATES.get_template("trial.html").render(
         title=title, moments=moments, rows=rows, complete=complete, mark=mark
     )
@@ -53,5 +61,5 @@ def _strip(row: Row, columns: int) -> np.ndarray:
 
 
 def _write(strip: np.ndarray, text: str, bottom: int, color: tuple[int, int, int]) -> None:
-    plain = text.replace("×", "x").encode("ascii", "replace").decode()  # OpenCV's font has no other letters
+    plain = text.replace("×", "x").encode("ascii", "replace").decode()  # OpenCV's font has only ASCII characters
     cv2.putText(strip, plain, (GAP, bottom), cv2.FONT_HERSHEY_SIMPLEX, 0.45, color, 1, cv2.LINE_AA)

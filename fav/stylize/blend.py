@@ -1,9 +1,9 @@
-"""How much of a stylized frame is seen: its colors, and its share beside the source; pure.
+"""Blend a stylized frame with its source: chroma transfer, then a weighted mixture; pure.
 
-The order is fixed: colors first, then the share, which is the strength times the mask. A share that is mixed in
-before would be recolored, too; and strength and mask are one factor, so that each sample is rounded once.
+The weight is the strength times the mask, in one factor, so that each sample is rounded once. The mixture comes last:
+otherwise the source's part would be recolored, too.
 
-Frames are uint8, or uint16 of which 65535 is white: a film of more than 8 bits is mixed in 16.
+Frames are uint8, or uint16 where 65535 is white: a film of more than 8 bits is mixed in 16 bits.
 """
 
 import numpy as np
@@ -24,9 +24,9 @@ def deepened(frame: np.ndarray) -> np.ndarray:
 def transfer_chroma(stylized: np.ndarray, source: np.ndarray) -> np.ndarray:
     """The luma of `stylized` with the chroma of `source`; all (H, W, 3) BGR of one type.
 
-    Cr and Cb are R - Y and B - Y, scaled, so the source is moved, in all three channels by the same amount, to the
-    luma that was painted; what leaves black to white is clipped. Luma and chroma rather than Lab: it is whole-number
-    arithmetic, the same on every machine, and Lab's larger gamut of lightness would clip in more places.
+    Cr and Cb are R - Y and B - Y, scaled. So the same amount is added to all three channels of the source, to reach the
+    luma of `stylized`; values below black and above white are clipped. This needs only integers, so it is the same on every
+    machine, and it clips fewer pixels than Lab.
 
     Source: Gatys, Bethge, Hertzmann, Shechtman, "Preserving color in neural artistic style transfer" (2016),
     section 3.2, luminance-only transfer, with YIQ's luma, which is BT.601's.
@@ -36,9 +36,10 @@ def transfer_chroma(stylized: np.ndarray, source: np.ndarray) -> np.ndarray:
 
 
 def blend(source: np.ndarray, stylized: np.ndarray, share: float | np.ndarray) -> np.ndarray:
-    """`source` and `stylized`, both (H, W, 3) of one type, mixed: each sample at the nearest level, halves to the even one.
+    """Mix `source` and `stylized`, both (H, W, 3) of one type. Each sample is rounded to the nearest level, halves to even.
 
-    share, 0 to 1, is that of the stylized frame: one number, or (H, W). Of 1, it is `stylized` itself, of 0 `source`.
+    `share` is the weight of the stylized frame, 0 to 1: a number, or an array (H, W). 1 returns `stylized` itself, 0
+    `source`.
     """
     if np.ndim(share) == 0 and share in (0, 1):
         return stylized if share else source
@@ -50,7 +51,7 @@ def blend(source: np.ndarray, stylized: np.ndarray, share: float | np.ndarray) -
 
 
 def style_weight(strength: float, mask: np.ndarray | None = None) -> float | np.ndarray:
-    """The share of style for `blend`: the strength, 0 to 1, times the mask (H, W), white for all, where there is one."""
+    """The weight for `blend`: the strength, 0 to 1, times the mask (H, W), where white is 1, if there is one."""
     return strength if mask is None else strength * mask / _white(mask)
 
 
@@ -59,5 +60,5 @@ def _white(frame: np.ndarray) -> int:
 
 
 def _luma(frame: np.ndarray) -> np.ndarray:
-    """In thousandths of a level."""
+    """Luma in thousandths of a level."""
     return frame.astype(np.int32) @ LUMA_BGR

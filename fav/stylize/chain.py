@@ -1,23 +1,30 @@
-"""A chain of frames that are stylized one after the other, and how one chunk of a long shot passes over into the next; pure.
+"""Chains of frames that are stylized one after the other, and the crossfade between chunks of a long shot; pure.
 
-A chunk begins with a lead-in: the last CROSSFADE frames of the chunk before it, painted from nothing. So both chunks have
-pictures of these frames, and the film shows a mixture of the two in which the share of the later one grows from frame to
-frame. No chunk waits for another. (benchmarks/README.md compares this with other ways.)
+A chunk begins with a warmup: it also stylizes the last CROSSFADE frames of the chunk before it, without a previous
+frame. So both chunks have these frames, and the film crossfades from the earlier chunk to the later one. No chunk waits
+for another. (benchmarks/README.md compares this with other methods.)
 """
 
 from dataclasses import dataclass
 
-MIN_CHUNKS = 3  # chunks: a shorter shot is not done much sooner in chunks than as a whole beside others
+MIN_CHUNKS = 3  # a shot with fewer chunks is not split, because that would save little time
 
 
 @dataclass
 class FrameChain:
     """Frames `[start, stop)` that are stylized one after the other, each from the one before.
 
-    A shot or a chunk of one, or the part of it that is known so far; with `reverse` from the last to the first. `is_final`
-    says that its end is known. Positions count from the beginning of the lead-in, `warmup` frames long, which lies outside
-    `[start, stop)`; `done` counts the finished ones from there. The last `crossfade` frames pass over into the next chunk. The
-    last `undecided` ones may turn out to be in a passage, or in another chunk, when more is known of the shot, so they wait.
+    It is a shot or a chunk, or the part of it that is indexed so far. Positions count from the beginning of the warmup.
+
+    Attributes:
+        start: the first frame, without the warmup.
+        stop: one past the last frame.
+        is_final: whether its end is known.
+        reverse: stylize from the last frame to the first.
+        done: number of finished positions.
+        warmup: frames before the chunk, outside of `[start, stop)`, that are stylized first.
+        crossfade: the last frames, which are crossfaded with the next chunk.
+        undecided: the last frames, which wait: more of the index may put them into a crossfade, or another chunk.
     """
 
     start: int
@@ -45,24 +52,29 @@ class FrameChain:
         return self.warmup + (self.stop - 1 - frame if self.reverse else frame - self.start)
 
     def predecessor(self, frame: int) -> int | None:
-        """The frame whose stylized picture this one starts from, None for the first of the chain."""
+        """The frame before this one in the chain, None for the first."""
         position = self.index_of(frame)
         return None if position == 0 else self.frame(position - 1)
 
     def is_warmup(self, position: int) -> bool:
-        """Whether what is painted there belongs to the lead-in."""
+        """Whether a position belongs to the warmup."""
         return position < self.warmup
 
     def crossfade_weight(self, frame: int) -> float:
-        """The share of the next chunk's picture in what the film shows of a frame: growing evenly in the passage, else 0."""
+        """The weight of the next chunk's frame in the film: it grows linearly in the crossfade, else it is 0."""
         return max(0, self.index_of(frame) - len(self) + self.crossfade + 1) / (self.crossfade + 1)
 
 
 def chunk_starts(length: int, chunk: int, after: int = 0) -> range:
-    """Positions, counted from a shot's beginning and greater than `after`, at which chunks begin in a shot of this length.
+    """Offsets from a shot's beginning at which chunks begin.
 
-    As a shot grows, none of them goes away. One of fewer than MIN_CHUNKS chunks stays whole, and the last chunk has half the
-    length or more.
+    A longer `length` never removes one. A shot of fewer than MIN_CHUNKS chunks is not split. The last chunk has at least
+    half the length.
+
+    Args:
+        length: of the shot, in frames.
+        chunk: length of a chunk.
+        after: only offsets greater than this.
     """
     first = (after // chunk + 1) * chunk
     return range(first, length - chunk // 2 + 1, chunk) if length >= MIN_CHUNKS * chunk else range(0)

@@ -1,6 +1,6 @@
-"""One film's arithmetic on this machine: source frames, flow and network brought together.
+"""Stylize the frames of one video on this machine: decode source frames, compute flow, run the network.
 
-The one-process command and the tasks of a job both make their frames here, so they make the same ones.
+The one-process command and the tasks of a job both use it, so they make the same frames.
 """
 
 import time
@@ -31,17 +31,24 @@ from fav.util.images import read_image, resize
 from fav.util.malloc import tune_malloc
 from fav.video import AS_IT_IS, FrameIndex, FrameReader, SourceSettings
 
-PendingFrame = Future[tuple[np.ndarray, float]]  # of a picture (H, W, 3) uint8, and the seconds that it took
+PendingFrame = Future[tuple[np.ndarray, float]]  # a stylized frame (H, W, 3) uint8, and the seconds that it took
 
-CORES = torch.get_num_threads()  # asked before anything has changed it
+CORES = torch.get_num_threads()  # read before anything changes it
 
 
 class FrameStylizer:
-    """A video and a look, ready to work. Models are loaded on first use and then kept.
+    """Stylizes frames of one video with one set of style settings.
 
-    It has two threads of its own, one for `painting` and one to `prefetch_flow`; while the first is at work, whoever has the
-    studio may ask for `flow`, and for nothing else. `threads` is for the whole process: a node may make a film with the
-    threads that its job wants, and then one with all.
+    It has two threads, one for `submit_frame` and one for `prefetch_flow`. While the first is busy, other threads may
+    call only `flow`.
+
+    Args:
+        video: the source.
+        settings: style, size, flow method and so on.
+        source: how to read the video.
+        threads: CPU threads of the whole process; None: all cores.
+        device: of the networks.
+        backend: of the style network.
     """
 
     def __init__(
@@ -69,47 +76,49 @@ class FrameStylizer:
         )
         self._files = FlowFiles.of(settings)
         self._decode_lock = Lock()  # the reader and the flow method are used by one thread at a time
-        self._painter, self._helper = ThreadPoolExecutor(1, "paint"), ThreadPoolExecutor(1, "look ahead")
-        self._ahead: dict[tuple[int, int], Future] = {}  # of the pair that was looked ahead to
-        self._last_source: tuple[int, np.ndarray] | None = (
-            None  # the source frame that was looked at last, by its number
-        )
+        self._frames, self._flows = ThreadPoolExecutor(1, "stylize"), ThreadPoolExecutor(1, "prefetch flow")
+        self._ahead: dict[tuple[int, int], Future] = {}  # flow of the pair that is prefetched
+        self._last_source: tuple[int, np.ndarray] | None = None  # the last source frame, with its number
 
     @property
     def numeric_class(self) -> str:
-        """What decides the last bits: results of one class are the same byte for byte."""
+        """The numeric class: equal classes compute equal bits."""
         return (
             f"{self.runner.numeric_class()}; numpy {np.__version__}; opencv {cv2.__version__}; "
             f"flow {'from files, else ' if self._files else ''}{flows.version_string(self.settings.flow)}"
         )
 
     def flow_is_given(self, backward: bool) -> bool:
-        """Whether all flow that a film needs comes from files; `backward` for one that is stylized from its end."""
+        """Whether all flow of the film comes from files. `backward`: the film is stylized from its end."""
         return self._files.whole(backward)
 
     def submit_frame(
         self,
-        run: FrameChain,
+        chain: FrameChain,
         position: int,
         timeline: Timeline,
         prior: np.ndarray | None,
         geometry: FlowField | None = None,
         ahead: bool = True,
     ) -> PendingFrame:
-        """Begin to paint the picture at a position of a run, beside whatever else is done.
+        """Start to stylize a frame in a thread. The future raises its errors.
 
-        `prior` is the picture before it in the chain, which a first one and independent ones do without; `geometry` is made
-        where it is not given. With `ahead` the geometry of the next position is begun, too, as soon as this one's is made. What
-        fails is raised by the future.
+        Args:
+            chain: the frame's chain.
+            position: of the frame in the chain.
+            timeline: of the film.
+            prior: the stylized frame before it; None for a first or an independent frame.
+            geometry: its flow; None computes it.
+            ahead: then start to compute the flow of the next position.
         """
-        frame, chained = run.frame(position), not timeline.independent
-        before = run.frame(position - 1) if chained and position else None
-        after = run.frame(position + 1) if chained and ahead and position + 1 < len(run) else None
-        return self._painter.submit(
-            self._paint, frame, before, after, timeline.index, frame == timeline.first_frame, prior, geometry
+        frame, chained = chain.frame(position), not timeline.independent
+        before = chain.frame(position - 1) if chained and position else None
+        after = chain.frame(position + 1) if chained and ahead and position + 1 < len(chain) else None
+        return self._frames.submit(
+            self._stylize, frame, before, after, timeline.index, frame == timeline.first_frame, prior, geometry
         )
 
-    def _paint(
+    def _stylize(
         self,
         frame: int,
         before: int | None,
@@ -130,43 +139,45 @@ class FrameStylizer:
         elif prior is not None:
             picture = self.next(frame, index, prior, geometry)
         else:
-            raise ValueError(f"frame {frame}: expected the picture of frame {before} to paint it on from, got none")
+            raise ValueError(f"frame {frame}: expected the stylized frame {before}, got none")
         return picture, time.monotonic() - began
 
     def geometry(
         self, frame: int, before: int, index: FrameIndex, report_progress: Callable[[], None] = lambda: None
     ) -> FlowField:
-        """Flow and reliability between a frame and the one before it in the chain, as they travel.
+        """Flow and reliability between a frame and the one before it in the chain, rounded as on disk.
 
         `report_progress` is called between the two directions, each of which may take long.
         """
-        looked = self._ahead.pop((frame, before), None)
-        here, geometry = looked.result() if looked else self._look(frame, before, index, report_progress)
+        prefetched = self._ahead.pop((frame, before), None)
+        here, geometry = (
+            prefetched.result() if prefetched else self._estimate_flow(frame, before, index, report_progress)
+        )
         self._last_source = frame, here
         return geometry
 
     def prefetch_flow(self, frame: int, before: int, index: FrameIndex) -> None:
-        """Begin to make the geometry of a frame beside whatever else is done, for when it is asked for.
+        """Start to compute the flow of a frame in a thread; `geometry` returns it, or raises its error.
 
-        One pair at a time; what of an earlier one was not asked for is dropped. What fails is raised when it is asked for.
+        Keeps one pair only: an earlier one that was not used is dropped.
         """
-        for looked in self._ahead.values():
-            looked.cancel()
-        self._ahead = {(frame, before): self._helper.submit(self._look, frame, before, index)}
+        for prefetched in self._ahead.values():
+            prefetched.cancel()
+        self._ahead = {(frame, before): self._flows.submit(self._estimate_flow, frame, before, index)}
 
     def source(self, frame: int, index: FrameIndex) -> np.ndarray:
-        """A source frame (H, W, 3) uint8 BGR at the size of the look, not to be written to."""
+        """A source frame (H, W, 3) uint8 BGR at the size of the settings. The caller must not change it."""
         if self._last_source is None or self._last_source[0] != frame:
             with self._decode_lock:
                 self._last_source = frame, self.reader.read(frame, index)
         return self._last_source[1]
 
     def flow(self, start: np.ndarray, end: np.ndarray) -> np.ndarray:
-        """As a method of `fav.flow`: (H, W, 2) float32 pixels, from one frame (H, W, 3) to another."""
+        """Flow (H, W, 2) float32 in pixels, from one frame (H, W, 3) to another, as a method of `fav.flow`."""
         with self._decode_lock:
             return self._flow(start, end)
 
-    def _look(
+    def _estimate_flow(
         self, frame: int, before: int, index: FrameIndex, report_progress: Callable[[], None] = lambda: None
     ) -> tuple[np.ndarray, FlowField]:
         with self._decode_lock:
@@ -176,24 +187,27 @@ class FrameStylizer:
             )
 
     def first(self, frame: int, index: FrameIndex, opening: bool) -> np.ndarray:
-        """The first picture of a shot; `opening` for the very first of the film, which a seed replaces."""
+        """The first stylized frame of a shot. `opening`: it is the first one of the film, which `init_frame` replaces."""
         return self.recurrence.first(self.source(frame, index), frame, opening)
 
     def next(self, frame: int, index: FrameIndex, prior: np.ndarray, geometry: FlowField) -> np.ndarray:
-        """The picture of a frame, painted on from the stylized picture `prior` of the one before it."""
+        """A stylized frame, given the stylized frame `prior` before it."""
         return self.recurrence.next(self.source(frame, index), prior, geometry, frame)
 
     def close(self) -> None:
-        for thread in self._painter, self._helper:
+        for thread in self._frames, self._flows:
             thread.shutdown(cancel_futures=True)
         self.reader.close()
 
 
 @dataclass
 class StylizedFrame:
-    """A stylized frame of a chain, and the painting of the one that follows, where that is begun.
+    """A stylized frame of a chain.
 
-    `seconds` that it took, None where it was not begun before it was asked for.
+    Attributes:
+        picture: (H, W, 3) uint8 BGR.
+        seconds: that it took, if it was started before it was asked for, else None.
+        following: the next frame, if it is started.
     """
 
     picture: np.ndarray
@@ -204,55 +218,67 @@ class StylizedFrame:
 def stylize_position(
     stylizer: FrameStylizer,
     timeline: Timeline,
-    run: FrameChain,
+    chain: FrameChain,
     position: int,
     before: StylizedFrame | None,
     geometry: FlowField | None = None,
     until: int = 0,
 ) -> StylizedFrame:
-    """The frame at a position of a run, painted on from the one `before` it, which a first one and independent ones do without.
+    """Stylize the frame at a position of a chain.
 
-    The one that follows is begun, too, where its position is less than `until`. `geometry` is made where it is not given.
+    Args:
+        stylizer: of the video.
+        timeline: of the film.
+        chain: the frame's chain.
+        position: of the frame in the chain.
+        before: the stylized frame before it; None for a first or an independent frame.
+        geometry: its flow; None computes it.
+        until: start to stylize the next frame, too, if its position is less than this.
     """
     prior, begun = None, None
     if before:
-        prior, begun, before.following = before.picture, before.following, None  # what has failed is not asked again
-    painting = begun or stylizer.submit_frame(run, position, timeline, prior, geometry, position + 1 < until)
-    picture, seconds = painting.result()
+        prior, begun, before.following = before.picture, before.following, None  # a failed one is not used again
+    pending = begun or stylizer.submit_frame(chain, position, timeline, prior, geometry, position + 1 < until)
+    picture, seconds = pending.result()
     following = None
     if position + 1 < until:
-        following = stylizer.submit_frame(run, position + 1, timeline, picture, None, position + 2 < until)
+        following = stylizer.submit_frame(chain, position + 1, timeline, picture, None, position + 2 < until)
     return StylizedFrame(picture, seconds if begun else None, following)
 
 
 def stylized(
     stylizer: FrameStylizer, timeline: Timeline, report_progress: Callable[[], None] = lambda: None
 ) -> Iterator[np.ndarray]:
-    """All stylized frames of a film whose index is complete, as it shows them, from its first to its last, in this process."""
-    leads: dict[int, list[np.ndarray]] = {}
-    for run in timeline.chains:
-        following = timeline.next_chunk(run)
-        leads = {
-            chunk.start: leads.get(chunk.start) or list(_stylized_chain(stylizer, timeline, chunk, range(chunk.warmup)))
-            for chunk in (run, following)
+    """All stylized frames of a film whose index is complete, in order and with crossfades, in this process."""
+    warmups: dict[int, list[np.ndarray]] = {}
+    for chain in timeline.chains:
+        following = timeline.next_chunk(chain)
+        warmups = {
+            chunk.start: warmups.get(chunk.start)
+            or list(_stylized_chain(stylizer, timeline, chunk, range(chunk.warmup)))
+            for chunk in (chain, following)
             if chunk
         }
-        before = StylizedFrame(leads[run.start][-1]) if run.warmup else None
-        chain = _stylized_chain(stylizer, timeline, run, range(run.warmup, len(run)), before)
-        if run.reverse:
-            chain = reversed(list(chain))  # a whole run in memory; a job on a share keeps them there
-        for frame, picture in zip(range(run.start, run.stop), chain, strict=True):
+        before = StylizedFrame(warmups[chain.start][-1]) if chain.warmup else None
+        pictures = _stylized_chain(stylizer, timeline, chain, range(chain.warmup, len(chain)), before)
+        if chain.reverse:
+            pictures = reversed(list(pictures))  # a whole chain in memory; a job has them in the shared directory
+        for frame, picture in zip(range(chain.start, chain.stop), pictures, strict=True):
             report_progress()
-            share = run.crossfade_weight(frame)
-            if share and following is not None:
-                picture = blend(picture, leads[following.start][following.index_of(frame)], share)
+            weight = chain.crossfade_weight(frame)
+            if weight and following is not None:
+                picture = blend(picture, warmups[following.start][following.index_of(frame)], weight)
             yield picture
 
 
 def _stylized_chain(
-    stylizer: FrameStylizer, timeline: Timeline, run: FrameChain, positions: range, before: StylizedFrame | None = None
+    stylizer: FrameStylizer,
+    timeline: Timeline,
+    chain: FrameChain,
+    positions: range,
+    before: StylizedFrame | None = None,
 ) -> Iterator[np.ndarray]:
-    """The pictures at positions of a run, from the one `before` them. Each is painted while the one before it is used."""
+    """The stylized frames at positions of a chain. Each is computed while the caller uses the one before it."""
     for position in positions:
-        before = stylize_position(stylizer, timeline, run, position, before, until=positions.stop)
+        before = stylize_position(stylizer, timeline, chain, position, before, until=positions.stop)
         yield before.picture

@@ -25,10 +25,25 @@ def export_flow(
     settings: SourceSettings = AS_IT_IS,
     report_progress: Callable[[], None] = lambda: None,
 ) -> int:
-    """Write flow in both directions, and where it is reliable, of the frames `[start, stop)` of `video`, to the directory `out`.
+    """Write flow in both directions and its reliability, for frames `[start, stop)` of `video`, to the directory `out`.
 
-    `size` is (width, height) of the flow, None for the video's. The reliability has not been through a minimum filter: a film's
-    own one (`--occlusion-erode`) does that. Returns the number of frames. FavError where there are none.
+    The reliability is not eroded; `--occlusion-erode` of a film does that.
+
+    Args:
+        video: the source.
+        out: an existing directory.
+        flow: the method.
+        start: the first frame.
+        stop: one past the last frame; None: to the end.
+        size: (width, height) of the flow; None: the video's.
+        settings: how to read the video.
+        report_progress: called for each frame.
+
+    Returns:
+        The number of frames.
+
+    Raises:
+        FavError: there are no frames.
     """
     before, count = None, 0
     with decode(video, settings) as decoding:

@@ -16,16 +16,21 @@ def index_segments(
     report_progress: Callable[[], None] = lambda: None,
     threshold: float = THRESHOLD,
 ) -> Iterator[IndexSegment]:
-    """One pass over a video: its frames and cuts, a piece at a time.
+    """Index a video in one pass, and yield the segments.
 
-    `cuts` are the first frames of shots, None to detect them, at a `threshold` as for `CutDetector`. Nothing beyond frame
-    `stop` is decoded.
+    Args:
+        video: the source.
+        stop: decode nothing from this frame on; None: to the end.
+        cuts: the first frames of shots; None detects them.
+        settings: how to read the video.
+        report_progress: called for each frame.
+        threshold: for the detection, as for `CutDetector`.
     """
     finder, start, frames, cuts_found = CutFinder(cuts, threshold), 0, [], []
     decoding = decode(video, settings)
 
     def piece(last: bool) -> IndexSegment:
-        """Of the first frames that are held back."""
+        """A segment of the first buffered frames."""
         taken = frames if last else frames[:SEGMENT_FRAMES]
         mine = tuple(cut for cut in cuts_found if cut < start + len(taken))
         notes = tuple(decoding.warnings) if last else ()
@@ -34,7 +39,7 @@ def index_segments(
     for decoded in decoding:
         if stop is not None and decoded.number >= stop:
             break
-        # Held back until the next frame is here, so that the last piece knows that it is the last.
+        # A segment waits for the next frame, because the last one must be marked as the last.
         if len(frames) >= SEGMENT_FRAMES and finder.settled >= start + SEGMENT_FRAMES:
             yield piece(last=False)
             start, frames, cuts_found = (
@@ -46,7 +51,7 @@ def index_segments(
         frames.append(decoded)
         cuts_found += finder.push(decoded)
     cuts_found += finder.finish()
-    if len(frames) > SEGMENT_FRAMES:  # some waited for what may be a flash
+    if len(frames) > SEGMENT_FRAMES:  # some waited because the cut detector was undecided (a flash)
         yield piece(last=False)
         start, frames, cuts_found = (
             start + SEGMENT_FRAMES,

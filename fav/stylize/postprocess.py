@@ -1,7 +1,7 @@
-"""What is done to raw stylized frames on their way into the film: size, colors, mask, strength.
+"""Postprocessing of stylized frames for the film: size, colors, mask, strength.
 
-All of it happens when the film is made, from what is published, so none of it is part of a stylized frame: it can be
-changed without stylizing again, and no frame is painted on from a blended one.
+It is applied when the film is encoded, and is not part of the published frames. So it can be changed without
+stylizing again, and the recurrence never uses a blended frame.
 """
 
 from collections.abc import Iterable, Iterator
@@ -27,11 +27,22 @@ def postprocess(
     settings: SourceSettings = AS_IT_IS,
     masks: Iterator[np.ndarray] | None = None,
 ) -> Iterator[np.ndarray]:
-    """Raw stylized frames, (H, W, 3) uint8 or uint16 BGR of any one size, as they enter the film; the first is of frame `start`.
+    """Apply the postprocessing to stylized frames.
 
-    They are uint16, of which 65535 is white, where the finish is deep.
+    Args:
+        frames: (H, W, 3) uint8 BGR, all of one size.
+        finish: what to apply.
+        video: the source, which is decoded only if needed.
+        index: of the source.
+        start: number of the first frame.
+        settings: how to read the source.
+        masks: of the frames, where the caller has them already.
 
-    `masks` are those of the frames, where somebody has them at hand. The source, `video` with its index, is decoded only where the finish needs it. FavError where the mask ends before the frames do.
+    Yields:
+        (H, W, 3) uint8, or uint16 with `finish.deep`, where 65535 is white.
+
+    Raises:
+        FavError: the mask ends before the frames do.
     """
     if not finish.needs_source:
         for frame in frames:
@@ -41,16 +52,17 @@ def postprocess(
         masks = mask_frames(finish.mask, finish.size, start, finish.deep)
     with FrameReader(video, size=finish.size, settings=settings, deep=finish.deep) as reader:
         for number, frame in enumerate(frames, start):
-            share = style_weight(finish.strength, next(masks) if masks else None)
+            weight = style_weight(finish.strength, next(masks) if masks else None)
             source = reader.read(number, index)
             stylized = resize(deepened(frame) if finish.deep else frame, finish.size)
-            yield blend(source, transfer_chroma(stylized, source) if finish.preserve_colors else stylized, share)
+            yield blend(source, transfer_chroma(stylized, source) if finish.preserve_colors else stylized, weight)
 
 
 def mask_frames(mask: Path, size: tuple[int, int], start: int = 0, deep: bool = False) -> Iterator[np.ndarray]:
-    """The mask (H, W) uint8 of each frame of the source from `start` on, at `size`, without an end; 255 is all style.
+    """Yield the mask (H, W) uint8 of each source frame from `start` on, at `size`; 255 is full style.
 
-    A `deep` one is uint16, and 65535 all style. A picture is the mask of every frame. FavError where a video has no more frames.
+    With `deep`, it is uint16, and 65535 is full style. An image is the mask of every frame, so the iterator has no end.
+    Raises FavError if a video has no more frames.
     """
     if _is_picture(mask):
         picture = read_image(mask, deep)
@@ -70,9 +82,9 @@ def mask_frames(mask: Path, size: tuple[int, int], start: int = 0, deep: bool = 
 
 
 def check_mask(mask: Path, video: Path | str, settings: SourceSettings = AS_IT_IS) -> None:
-    """FavError unless `mask` is a picture, or a video or numbered images of as many frames as `video` has.
+    """Raise FavError unless `mask` is an image, or a video or image sequence with as many frames as `video`.
 
-    Where the containers do not say the same number, both are decoded to count them.
+    If the containers do not report equal numbers, both are decoded to count the frames.
     """
     if not (mask.is_file() or is_sequence(str(mask))):
         raise FavError(
@@ -98,11 +110,11 @@ def check_mask(mask: Path, video: Path | str, settings: SourceSettings = AS_IT_I
 
 
 def _is_picture(mask: Path) -> bool:
-    """Whether OpenCV knows its kind by its first bytes; else it is for FFmpeg."""
+    """Whether OpenCV recognizes an image by its first bytes; other files are read by FFmpeg."""
     if is_sequence(str(mask)):
         return False
     with open(mask, "rb") as file:
-        return cv2.haveImageReader(f"/dev/fd/{file.fileno()}")  # a name that is not UTF-8 takes OpenCV down
+        return cv2.haveImageReader(f"/dev/fd/{file.fileno()}")  # a name that is not UTF-8 crashes OpenCV
 
 
 def _count(video: Path | str, settings: SourceSettings = AS_IT_IS) -> int:

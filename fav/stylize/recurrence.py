@@ -1,4 +1,4 @@
-"""The recurrence: each frame is painted on from the stylized frame before it, warped to where it belongs now.
+"""The recurrence: each frame is stylized together with the stylized frame before it, warped by the optical flow.
 
 Source: Ruder, Dosovitskiy, Brox, "Artistic style transfer for videos and spherical images" (2018), section 4.
 """
@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Recurrence:
-    """How a style paints the frames of a film.
+    """Stylizes the frames of a film.
 
-    opener: the model that paints the first frame of each shot, `runner` where it is None. seed: taken for the very first
-    stylized frame of the film. fill, key: as for `fill_for`.
+    Attributes:
+        runner: the style network.
+        opener: the network for the first frame of each shot; None: `runner`.
+        init_frame: replaces the first stylized frame of the film.
+        fill: as for `fill_for`.
+        key: as for `fill_for`.
     """
 
     runner: "StyleRunner"
@@ -32,24 +36,26 @@ class Recurrence:
     key: str = ""
 
     def first(self, frame: np.ndarray, number: int = 0, opening: bool = False) -> np.ndarray:
-        """The stylized `frame` (H, W, 3) uint8 with this number, which begins a shot; `opening`: the film."""
+        """Stylize the first `frame` (H, W, 3) uint8 of a shot. `opening`: it is the first one of the film."""
         if opening and self.init_frame is not None:
             return self.init_frame
         return (self.opener or self.runner).stylize(frame, fill=self._fill(number, frame))
 
     def next(self, frame: np.ndarray, prior: np.ndarray, geometry: FlowField, number: int = 0) -> np.ndarray:
-        """The stylized `frame`, painted on from `prior`, the stylized frame before it in the chain."""
-        # Warped as float32: rounding to grey levels once more, each frame, would blur into the chain.
+        """Stylize `frame`, given the stylized frame `prior` before it in the chain."""
+        # Warped as float32: one more rounding to gray levels per frame would blur the chain.
         warped = warp(prior.astype(np.float32), geometry.flow)
         return self.runner.stylize(frame, warped, geometry.reliability, self._fill(number, frame))
 
     def film(
         self, frames: Iterable[tuple[np.ndarray, FlowField | None]], number: int = 0, step: int = 1
     ) -> Iterator[np.ndarray]:
-        """The stylized frames of a film, in its order; each waits for the one before.
+        """Yield the stylized frames of a film, in order.
 
-        frames are pairs of a frame and how it hangs on the frame before it; None begins a shot. number counts the first
-        frame, step leads to the next.
+        Args:
+            frames: pairs of a frame and its flow to the frame before; None begins a shot.
+            number: of the first frame.
+            step: from one number to the next.
         """
         prior = None
         for frame, geometry in frames:

@@ -1,21 +1,20 @@
-"""The settings that decide a stylized pixel, and those that decide the film made of it."""
+"""The settings of stylized frames, and those of the film that is made of them."""
 
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
-CROSSFADE = 7  # frames in which one chunk of a shot passes over into the next
-# frames of a film that are encoded as one task, at most: some 5 s, so that nobody waits long for the last one
-SEGMENT_LENGTH = 144
+CROSSFADE = 7  # frames of the crossfade from one chunk of a shot to the next
+SEGMENT_LENGTH = 144  # frames of a film that are encoded as one task, at most: some 5 s, so that the last one ends soon
 PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
 class StyleSettings:
-    """Everything that decides a stylized pixel.
+    """All settings that change the pixels of stylized frames.
 
-    `size` is (width, height), at which the network runs; `key` seeds random fills; `mix` are styles that are mixed into
-    the first, and their weights. `precision` is what networks may be computed in: bfloat16 where the processor is made
-    for it, else float32 all the same. `flow_from` and the fields behind it are those of `fav.flow.files.FlowFiles`. Defaults and ranges of options are in `fav.pipeline.spec`.
+    `size` is (width, height) at which the network runs. `key` seeds random fills. `mix` has further styles and their
+    weights. `precision` bfloat16 is used only if the processor supports it, else float32. `flow_from` to `flow_y_up` are
+    those of `fav.flow.files.FlowFiles`. `fav.pipeline.spec` has the defaults and ranges of all options.
     """
 
     style: Path
@@ -41,10 +40,10 @@ class StyleSettings:
 
 @dataclass(frozen=True)
 class PostprocessSettings:
-    """What is done to stylized frames when the film is made: a film of `size`, (width, height), and how much of the style
-    is seen in it, as in `fav.stylize.blend`. It decides no stylized pixel: other films can be made of the same frames.
+    """The settings of `fav.stylize.postprocess`. They change only the film (of `size`, width and height), not the frames.
 
-    `deep` makes frames of 16 bits, for a film of more than 8."""
+    `deep` makes frames of 16 bits, for a film of more than 8.
+    """
 
     size: tuple[int, int]
     strength: float
@@ -58,6 +57,6 @@ class PostprocessSettings:
 
 
 def network_size(size: tuple[int, int], style_scale: float) -> tuple[int, int]:
-    """The size at which a film of `size` goes through the network, so that strokes come `style_scale` times as large."""
+    """The size (width, height) at which the network runs, so that strokes are `style_scale` times as large in the film."""
     width, height = (max(round(side / style_scale), 1) for side in size)
     return width, height

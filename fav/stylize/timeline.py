@@ -1,4 +1,4 @@
-"""What is known of a film's frames and shots while its index is still being made; pure."""
+"""The known frames and shots of a film while its index is being made; pure."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,12 +11,12 @@ from fav.stylize.segments import segment_starts
 from fav.stylize.settings import CROSSFADE, SEGMENT_LENGTH
 from fav.video import FrameIndex
 
-SEGMENT_FRAMES = 100  # frames that one piece of the index describes
+SEGMENT_FRAMES = 100  # frames per segment of the index
 
 
 @dataclass(frozen=True)
 class IndexSegment:
-    """One published piece of the index: frames `[start, start + len(index))` of the source."""
+    """One segment of the index: frames `[start, start + len(index))` of the source."""
 
     start: int
     index: FrameIndex
@@ -35,7 +35,7 @@ class IndexSegment:
 
     @classmethod
     def from_json(cls, fields: dict) -> "IndexSegment":
-        """ValueError, or what else Python raises over values of other kinds, where the record is none of `to_json`."""
+        """Parse the output of `to_json`. Raises ValueError, KeyError or TypeError for anything else."""
         start, index, cuts = (
             int(fields["start"]),
             FrameIndex.from_json(fields["index"]),
@@ -48,9 +48,9 @@ class IndexSegment:
 
 @dataclass
 class Timeline:
-    """The pieces so far of the part `[start, stop)` of a film (stop None: to its end).
+    """The segments so far of the part `[start, stop)` of a film (stop None: to its end).
 
-    chunk: long shots are cut into runs of so many frames, which `fav.stylize.chain` joins; None leaves them whole.
+    `chunk`: long shots are split into chunks of that many frames; None: they are not split.
     """
 
     start: int = 0
@@ -62,20 +62,20 @@ class Timeline:
     indexed_frames: int = 0  # frames of the source that are indexed
     chains: list[FrameChain] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    cuts: list[int] = field(default_factory=list)  # that are known, but for one at the very beginning
+    cuts: list[int] = field(default_factory=list)  # known cuts, except at the very beginning
     _joined: FrameIndex | None = None
     _in_index: int = 0
-    _open: dict[int, FrameChain] = field(default_factory=dict)  # by their beginning, the longest first
-    _over: list[int] = field(default_factory=list)  # of these, what was seen to be done
-    _sorted_at: int = 0  # frames that were known then
+    _open: dict[int, FrameChain] = field(default_factory=dict)  # unfinished chains by their start, the longest first
+    _over: list[int] = field(default_factory=list)  # of these, the ones that are finished by now
+    _sorted_at: int = 0  # indexed frames when `_open` was sorted
     _shot: int = 0  # the first frame of the last shot
     _segments: list[range] = field(default_factory=list)
     _divided_at: int = -1  # frames that were known then
 
     def add(self, piece: IndexSegment) -> None:
-        """Take the next piece in; runs keep what they have done."""
+        """Add the next segment. Chains keep their `done`."""
         if piece.start != self.indexed_frames:
-            raise ValueError(f"piece of the index: expected frame {self.indexed_frames}, got frame {piece.start}")
+            raise ValueError(f"segment of the index: expected frame {self.indexed_frames}, got frame {piece.start}")
         self.pieces.append(piece)
         self.indexed_frames += len(piece.index)
         self.notes += piece.notes
@@ -95,7 +95,7 @@ class Timeline:
 
     @property
     def first_frame(self) -> int | None:
-        """The very first frame to be painted, None where it is not known yet."""
+        """The frame that is stylized first; None if it is not known yet."""
         return self.start if not self.reverse else self.end - 1 if self.is_complete else None
 
     @property
@@ -106,16 +106,16 @@ class Timeline:
 
     @property
     def end(self) -> int:
-        """One past the last frame of the film that is known."""
+        """One past the last known frame of the film."""
         return self.indexed_frames if self.stop is None else min(self.stop, self.indexed_frames)
 
     @property
     def stop_or_none(self) -> int | None:
-        """The frame before which the film ends, None where it goes on to the source's own end."""
+        """The frame before which the film ends; None if it ends with the source."""
         return None if self.stop is None or self.stop > self.indexed_frames else self.stop
 
     def shot_of(self, frame: int) -> tuple[int, int]:
-        """The number, counted from 0, of the shot that a known frame of the film is in, and its first frame."""
+        """The number (from 0) and the first frame of the shot of a known frame."""
         number = bisect_right(self.cuts, frame)
         return number, self.cuts[number - 1] if number else self.start
 
@@ -132,7 +132,7 @@ class Timeline:
         return self._segments
 
     def chain_of(self, frame: int) -> FrameChain:
-        """The run that a known frame belongs to."""
+        """The chain of a known frame."""
         return self.chains[self._position(frame)]
 
     def is_painted(self, frame: int, reached: Mapping[int, int]) -> bool:
@@ -156,20 +156,20 @@ class Timeline:
         return all(self.is_painted(frame, reached) for part in parts for frame in part)
 
     def next_chunk(self, chain: FrameChain) -> FrameChain | None:
-        """The chunk that a run passes over into; None where its shot ends with it, or may."""
+        """The chunk that follows a chain by a crossfade; None if the shot ends with the chain, or may."""
         return self.chains[self._position(chain.start) + (-1 if self.reverse else 1)] if chain.crossfade else None
 
     def chains_in(self, frames: range) -> list[FrameChain]:
-        """The runs that have some of these frames."""
+        """The chains that contain some of these frames."""
         return self.chains[max(self._position(frames.start), 0) : self._position(frames.stop - 1) + 1]
 
     def _position(self, frame: int) -> int:
         return bisect_right(self.chains, frame, key=lambda chain: chain.start) - 1
 
     def pending_chains(self) -> Iterator[FrameChain]:
-        """The runs that are not done, first those that had most left when the film last grew.
+        """The unfinished chains, those with most frames left first.
 
-        Whoever takes only a few pays for no more, however many there are.
+        They are sorted only when the index grows. To take a few of many costs little.
         """
         if self._sorted_at != self.indexed_frames:
             self._open = {
@@ -185,10 +185,10 @@ class Timeline:
             if chain.remaining:
                 yield chain
             else:
-                self._over.append(start)  # and each that is done is passed only once
+                self._over.append(start)  # each finished chain is visited only once
 
     def _split(self, piece: IndexSegment) -> None:
-        """Go on with the last run, and begin new ones at the piece's cuts; flat in the length of the film."""
+        """Extend the last chain, and begin new ones at the segment's cuts. The cost does not depend on the film's length."""
         begins = {piece.start} if self.independent else set(piece.cuts)
         edges = sorted(
             {begin for begin in begins if self.start < begin < self.end} | ({self.start} if not self.chains else set())
@@ -203,7 +203,7 @@ class Timeline:
             self._extend(self.end, self.is_complete or self.independent)
 
     def _extend(self, stop: int, closed: bool) -> None:
-        """The last shot is known up to `stop`, and ends there if `closed`."""
+        """Extend the last shot to `stop`; it ends there if `closed`."""
         last = self.chains[-1]
         last.stop, last.is_final, last.undecided = stop, closed, 0
         if self.chunk is None or self.independent or self.reverse and not closed:
@@ -217,6 +217,6 @@ class Timeline:
             chunk.warmup, chunk.crossfade = 0 if begins else CROSSFADE, 0 if ends else CROSSFADE
         chunks[0].done = last.done
         if not closed:
-            crossfade = chunks[-1].start + self.chunk - CROSSFADE  # if the shot goes on for long enough
+            crossfade = chunks[-1].start + self.chunk - CROSSFADE  # if the shot continues for long enough
             chunks[-1].undecided = max(stop - crossfade, 0)
         self.chains[-1:] = chunks

@@ -1,4 +1,4 @@
-"""Moments of a video in several styles and settings, each as the first frame of a shot, and how long a film takes."""
+"""Stylize single frames of a video in several styles and settings, and estimate the time of a film."""
 
 import time
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from fav.stylize.blend import blend, transfer_chroma
 from fav.stylize.settings import network_size
 from fav.util.images import resize
 
-MIN_FILTER = 7  # as for a film, where the time of the flow is measured
+MIN_FILTER = 7  # as for a film; used to measure the time of the flow
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """The style's name and what differs from the defaults, for people."""
+        """The style's name, and the settings that differ from the defaults."""
         parts = [self.style.stem, *(f"with {weight:g} {style.stem}" for style, weight in self.mix)]
         if self.style_scale != 1:
             parts.append(f"strokes × {self.style_scale:g}")
@@ -41,14 +41,14 @@ class Variant:
         return ", ".join(parts)
 
     @property
-    def painted(self) -> tuple:
-        """What the network's output depends on: variants with the same differ in what comes after."""
+    def network_settings(self) -> tuple:
+        """The settings that decide the network's output. The others are applied afterwards."""
         return self.style, self.mix, self.style_scale
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A moment in a variant. `seconds` is how long a frame of a film takes here, as far as that is known by now."""
+    """One moment in one variant. `seconds`: the estimated time of one frame of a film on this machine."""
 
     variant: Variant
     moment: int
@@ -68,7 +68,7 @@ def trials(
     """Stylize the first frame of each moment in each variant, one variant after the other.
 
     Args:
-        variants: What to try; those of one style and stroke size should follow one another, since they share the work.
+        variants: What to try. Variants with equal `network_settings` should follow each other: they share the work.
         moments: Frames (H, W, 3) uint8 BGR of each moment; where there are two, the time of the flow is measured.
         size: (width, height) of the film.
         device: As for `StyleRunner`.
@@ -81,16 +81,16 @@ def trials(
     """
     sources = [[resize(frame, size) for frame in frames] for frames in moments]
     stylized: list[np.ndarray] = []
-    painted, runner, flow_s, network_s = None, None, None, 0.0
+    current, runner, flow_s, network_s = None, None, None, 0.0
     for variant in variants:
-        if runner is None or variant.painted != painted:
-            painted, stylized = variant.painted, []
+        if runner is None or variant.network_settings != current:
+            current, stylized = variant.network_settings, []
             runner = StyleRunner(load_mixture(variant.style, variant.mix), threads, device, backend, precision)
         for moment, frames in enumerate(sources):
             if moment == len(stylized):
                 frame = resize(frames[0], network_size(size, variant.style_scale))
                 if not moment:
-                    runner.stylize(frame)  # the first time is slower, and no measure
+                    runner.stylize(frame)  # the first run is slower, so it is not measured
                 began = time.monotonic()
                 stylized.append(runner.stylize(frame))
                 network_s = time.monotonic() - began
@@ -102,7 +102,7 @@ def trials(
 
 
 def _flow_seconds(frames: list[np.ndarray], size: tuple[int, int]) -> float | None:
-    """The time of the flow in both directions between two frames, None where there is only one."""
+    """Seconds of the flow in both directions between two frames; None if there is only one."""
     if len(frames) < 2:
         return None
     here, before = (resize(frame, size) for frame in (frames[1], frames[0]))

@@ -1,12 +1,12 @@
-"""Files for people: whole and synced under their name, or not there at all, and never in the place of somebody else's.
+"""Output files of commands: complete and synced under their name, or absent; they never replace another program's file.
 
-A file is made under a private name beside its own that nobody can guess, with O_CREAT, O_EXCL and O_NOFOLLOW. Those who write
-it get a path that leads to this very file by its descriptor: a link that somebody puts under the private name leads nobody
-astray. When all went well, the file takes its name in one step. Whatever else ends the writing, it is removed; signals end it
-by an exception, where a command sees to that (`commands.one_line_errors`).
+A file is created under a random temporary name beside its final one, with O_CREAT, O_EXCL and O_NOFOLLOW. The writer gets
+a path through its descriptor, so a link that is put under the temporary name has no effect. At the end the file gets
+its final name in one step. If anything fails, it is removed; commands turn signals into exceptions for this
+(`one_line_errors`).
 
-There is one rule of syncing: the content of a file is synced before it takes its name, its directory is not. So after a loss of
-power a name holds the whole new file, the whole one before it, or nothing.
+A file is synced before it gets its name; its directory is not. So after a power loss, a name has the complete new file,
+the complete old one, or none.
 """
 
 import errno
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from fav.errors import FavError, file_type
 
-NEAR = 1 << 18  # bytes at the beginning and at the end of a file in which a mark is looked for
+NEAR = 1 << 18  # bytes at the beginning and at the end of a file that are searched for a mark
 MOST_NAMES = 1000
 DESCRIPTORS = "/proc/self/fd/"
 UNGUIDED = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -32,13 +32,19 @@ class CannotWriteError(FavError):
 
 
 class PathTakenError(FavError):
-    """The name is taken by what this program did not write there."""
+    """The name is taken by a file that this program did not write."""
 
 
 @dataclass
 class Draft:
-    """A file that is being written. `file` is the path for who writes it, `out` the name that it takes: in the end, that
-    where it lies. `fd` is its descriptor and `private` its name until then."""
+    """A file that is being written.
+
+    Attributes:
+        file: the path to write to.
+        out: its final name.
+        fd: its descriptor.
+        private: its temporary name.
+    """
 
     file: Path
     out: Path
@@ -48,9 +54,9 @@ class Draft:
 
 @contextmanager
 def new_file(out: Path) -> Iterator[Draft]:
-    """Write a file that is called `out` afterwards, and replaces nothing. FavError, at once, where that cannot be.
+    """Write a new file `out` that replaces nothing. Raises FavError at once if that is impossible.
 
-    If somebody takes the name in the meantime, a number is added to it (`Draft.out`), so that no work is lost.
+    If the name is taken meanwhile, a number is added to it (`Draft.out`), so that no work is lost.
     """
     check_new(out)
     with _draft(out) as draft:
@@ -61,10 +67,10 @@ def new_file(out: Path) -> Iterator[Draft]:
 
 @contextmanager
 def own_file(out: Path, mark: str) -> Iterator[Draft]:
-    """Write a file that is called `out` afterwards, be it in the place of an earlier one of ours, which has `mark` in it.
+    """Write a file `out` that may replace an earlier one of ours, which contains `mark`.
 
-    The new file must have it, too, near its beginning or its end. FavError, at once and again in the end, where something
-    else has the name.
+    The new file must contain it, too, near its beginning or end. Raises FavError, at once or at the end, if another file
+    has the name.
     """
     check_own(out, mark)
     with _draft(out) as draft:
@@ -76,23 +82,25 @@ def own_file(out: Path, mark: str) -> Iterator[Draft]:
 
 @contextmanager
 def new_directory(out: Path, empty: bool = False) -> Iterator[Path]:
-    """Fill a directory that is called `out` afterwards, and replaces nothing; the path for who fills it. FavError, at once,
-    where that cannot be, and in the end where somebody has taken the name. With `empty`, an empty directory may have it."""
+    """Fill a new directory `out` that replaces nothing; yields the path to write to. With `empty`, `out` may be an empty one.
+
+    Raises FavError at once if that is impossible, and at the end if the name is taken meanwhile.
+    """
     check_new_directory(out, empty)
     private = private_name(out)
-    with _told_of(out, private):
-        os.mkdir(private, 0o700)  # nobody else gets in, so plain names are safe there
+    with _errors_name(out, private):
+        os.mkdir(private, 0o700)  # closed to other users, so plain names are safe there
         fd = os.open(private, os.O_RDONLY | os.O_DIRECTORY | UNGUIDED)
         try:
-            room = _by_descriptor(fd, private)
-            yield room
-            for file in filter(Path.is_file, room.rglob("*")):
+            directory = _by_descriptor(fd, private)
+            yield directory
+            for file in filter(Path.is_file, directory.rglob("*")):
                 _sync(file)
             _check_private(fd, private)
             try:
                 made = not (empty and os.path.lexists(out))
                 if made:
-                    os.mkdir(out)  # ours alone; a rename replaces it, and would replace any empty directory
+                    os.mkdir(out)  # reserves the name: a rename would replace any empty directory
             except FileExistsError:
                 raise _taken(out) from None
             os.fchmod(fd, stat.S_IMODE(os.lstat(out).st_mode))
@@ -112,23 +120,23 @@ def new_directory(out: Path, empty: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[Path]:
-    """Make a file under exactly this name, and write it by the path that is given; it is removed where that is broken off.
+    """Create a file with exactly this name; yields the path to write to. It is removed if an exception is raised.
 
-    FileExistsError where the name is taken, be it by a link.
+    Raises FileExistsError if the name is taken, also by a link.
     """
     fd = _make(path)
     try:
         yield _by_descriptor(fd, path)
     except BaseException as error:
         _remove(fd, path)
-        _tell(error, path)
+        _set_name(error, path)
         raise
     finally:
         os.close(fd)
 
 
 def check_new(out: Path) -> Path:
-    """The name itself, if nothing has it; FavError otherwise, or where there is no directory for it."""
+    """Return `out`. Raises FavError if the name is taken, or its directory is missing."""
     if not out.parent.is_dir():
         raise FavError(f"{out}: expected an existing directory to write to, but there is no {out.parent}")
     if os.path.lexists(out):
@@ -144,21 +152,21 @@ def check_new_directory(out: Path, empty: bool = False) -> Path:
 
 
 def check_own(out: Path, mark: str) -> None:
-    """PathTakenError where the name is taken, and not by a file that has the mark."""
+    """Raise PathTakenError if the name is taken by anything but a file with the mark."""
     if (kind := kind_of(out)) and not bears(out, mark):
         raise PathTakenError(
-            f"{out}: expected a place for a file, got {kind} of that name, which this program did not write for this; "
+            f"{out}: expected a free name for a file, got {kind} that this program did not write for this; "
             f"move it away, or choose another name"
         )
 
 
 def private_name(out: Path) -> Path:
-    """A name beside `out` that nobody can guess, with its ending, by which some tell what to write."""
+    """A random name beside `out`, with the same suffix, because some libraries choose the format by it."""
     return out.with_name(f".{secrets.token_hex(8)}{out.suffix[:20]}")
 
 
 def take_name(private: Path, name: Path) -> bool:
-    """Give a finished file its name in one step; False, and nothing is changed, where something has that name."""
+    """Give a finished file its name in one step. Returns False, and changes nothing, if the name is taken."""
     try:
         os.link(private, name, follow_symlinks=False)
         return True
@@ -181,7 +189,7 @@ def take_name(private: Path, name: Path) -> bool:
 
 
 def bears(path: Path, mark: str) -> bool:
-    """Whether this is a regular file with a mark near its beginning or its end; waits for nothing and follows no link."""
+    """Whether this is a regular file with a mark near its beginning or end. Never blocks, and follows no link."""
     try:
         fd = os.open(path, os.O_RDONLY | UNGUIDED)
     except OSError:
@@ -195,7 +203,7 @@ def bears(path: Path, mark: str) -> bool:
 
 
 def kind_of(path: Path) -> str | None:
-    """What has this name, in words; None for nothing."""
+    """A directory entry in words; None if there is none."""
     try:
         return file_type(os.lstat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -205,7 +213,7 @@ def kind_of(path: Path) -> str | None:
 @contextmanager
 def _draft(out: Path) -> Iterator[Draft]:
     private = private_name(out)
-    with _told_of(out, private):
+    with _errors_name(out, private):
         fd = _make(private)
         try:
             yield Draft(_by_descriptor(fd, private), out, fd, private)
@@ -215,24 +223,24 @@ def _draft(out: Path) -> Iterator[Draft]:
 
 
 @contextmanager
-def _told_of(out: Path, private: Path) -> Iterator[None]:
-    """Errors of the private name told of the name that a person knows; CannotWriteError where no file can be made."""
+def _errors_name(out: Path, private: Path) -> Iterator[None]:
+    """Let errors name `out` instead of its temporary name. Raises CannotWriteError if no file can be created."""
     try:
         yield
     except OSError as error:
         if str(error.filename) == str(private) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise CannotWriteError(
-                f"{out}: expected a directory that this user may write to, got one that is closed "
+                f"{out}: expected a directory that this user may write to, got one without permission "
                 f"({error.strerror}); choose another, or correct its permissions"
             ) from None
         if str(error.filename) == str(private) and error.errno in (errno.ENOENT, errno.ENOTDIR):
             raise FavError(f"{out}: expected an existing directory to write to, but there is no {out.parent}") from None
-        _tell(error, out, private)
+        _set_name(error, out, private)
         raise
 
 
-def _tell(error: BaseException, out: Path, private: Path | None = None) -> None:
-    """Let an error speak of the name that a person knows."""
+def _set_name(error: BaseException, out: Path, private: Path | None = None) -> None:
+    """Replace a temporary name in an error by the final one."""
     if isinstance(error, OSError) and str(error.filename).startswith((DESCRIPTORS, str(private))):
         error.filename = str(out)
 
@@ -242,13 +250,13 @@ def _make(path: Path) -> int:
 
 
 def _by_descriptor(fd: int, path: Path) -> Path:
-    """A path that leads to what is open, whatever its name leads to; where the system has none, the name."""
+    """A path to an open file or directory through its descriptor; its name, if the system has no such paths."""
     by_descriptor = Path(f"{DESCRIPTORS}{fd}")
     return by_descriptor if by_descriptor.exists() else path
 
 
 def _is(fd: int, path: Path) -> bool:
-    """Whether the name leads to what is open."""
+    """Whether the name belongs to the open file or directory."""
     try:
         return os.path.samestat(os.fstat(fd), os.lstat(path))
     except OSError:
@@ -257,14 +265,14 @@ def _is(fd: int, path: Path) -> bool:
 
 def _remove(fd: int, path: Path) -> None:
     if _is(fd, path):
-        with suppress(OSError):  # what has ended the writing is of more interest
+        with suppress(OSError):  # the first error is more useful
             os.unlink(path)
 
 
 def _check_private(fd: int, path: Path) -> None:
     if not _is(fd, path):
         raise FavError(
-            f"{path}: expected the file that is being written, got something else; who else writes to this directory?"
+            f"{path}: expected the file that is being written, got something else; does another program write there?"
         )
 
 

@@ -1,31 +1,31 @@
-"""Memory that a process has used stays with it."""
+"""Tune glibc's malloc: keep freed pages in the process, to avoid page faults in each frame."""
 
 import ctypes
 
-# glibc's names for what can be set (malloc.h), none of which Python knows.
+# Parameters of glibc's mallopt (malloc.h); Python has no names for them.
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX, ARENA_MAX = -1, -2, -4, -8
 STEP = 64 << 20  # bytes by which the heap grows
 
 
 def tune_malloc() -> bool:
-    """Have large arrays and tensors reuse memory of this process instead of asking the system for fresh pages each time.
+    """Let large arrays and tensors reuse freed memory of this process instead of new pages of the system.
 
-    Every frame takes the same few hundred MB and frees them, and the system would clear them anew for each: a third of the
-    time of a 1920x1080 frame (`benchmarks/README.md`). The most that a process holds grows by a tenth or so, and stays until
-    `malloc_trim`. False where the C library cannot do that (only glibc can).
+    Each frame needs the same few hundred MB. The system would clear new pages for each one, which takes a third of the
+    time of a 1920x1080 frame (`benchmarks/README.md`). The peak memory grows by about a tenth, until `malloc_trim`.
+    Returns False if the C library is not glibc.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):
         return False
-    # One arena: those of other threads cannot hold a large array.
+    # One arena only: those of other threads cannot hold a large array.
     return all(
         mallopt(name, value) for name, value in ((MMAP_MAX, 0), (TRIM_THRESHOLD, -1), (TOP_PAD, STEP), (ARENA_MAX, 1))
     )
 
 
 def malloc_trim() -> None:
-    """Give memory that nothing uses back to the system; where the C library cannot, it keeps it."""
+    """Return unused memory to the system, if the C library can."""
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (OSError, AttributeError, TypeError):

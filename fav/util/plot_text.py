@@ -1,4 +1,4 @@
-"""How plots treat words that others wrote: as text, whatever is in them."""
+"""Let plots show foreign text literally."""
 
 import warnings
 from collections.abc import Iterator
@@ -9,8 +9,7 @@ import matplotlib
 
 @contextmanager
 def plain_text() -> Iterator[None]:
-    """Figures that are made, and saved, in here show `$` and backslashes as they are, and no warning reaches the terminal where
-    the font lacks a letter, or a word needs all of the room."""
+    """Context in which figures show `$` and backslashes literally, and matplotlib prints no warnings about text."""
     with matplotlib.rc_context({"text.parse_math": False, "text.usetex": False}), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

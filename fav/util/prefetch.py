@@ -1,4 +1,4 @@
-"""The next one made while this one is used."""
+"""Compute the next item in a thread while the caller uses the current one."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,9 +9,9 @@ R = TypeVar("R")
 
 
 def prefetch(make: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """`make` of each item, in order. A thread makes the next one while the caller uses this one; never more than that.
+    """Yield `make(item)` for each item, in order. A thread computes one item ahead.
 
-    An error of `make` is raised where its result would have come.
+    An error of `make` is raised in place of its result.
     """
     with ThreadPoolExecutor(1, "ahead") as helper:
         coming: Future[R] | None = None

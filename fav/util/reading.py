@@ -1,6 +1,6 @@
-"""Files of the user, read whole and once: regular ones, of a size that such a file may have, without ever waiting.
+"""Read files of the user completely, with a limit on their size, and without blocking.
 
-Opening a FIFO waits for a writer, and a device need not end: so a file is opened without waiting, and looked at, first.
+To open a FIFO blocks, and a device may have no end. So files are opened with O_NONBLOCK and their type is checked first.
 """
 
 import errno
@@ -17,14 +17,14 @@ from typing import BinaryIO
 from fav.errors import TYPES_BY_ERRNO, FavError, file_type
 
 BLOCK = 1 << 16
-WRITER_S = 5.0  # that a pipe may be without a writer
-WORD_S = 5.0  # of silence before somebody is told what is waited for
-SILENT_S = 600.0  # a program that looks for cuts in a long film says nothing before it is done
+WRITER_S = 5.0  # maximum wait for a writer of a pipe
+NOTICE_S = 5.0  # of silence before a message says what this process waits for
+SILENT_S = 600.0  # maximum silence: a program that finds cuts in a long film writes only at its end
 
 
 @contextmanager
 def opened(path: Path | str, what: str) -> Iterator[BinaryIO]:
-    """A regular file, opened to read. FavError, which begins with `what`, for anything else; OSError as for `open`."""
+    """Open a regular file to read. Raises FavError, which begins with `what`, for anything else; OSError as `open` does."""
     fd = _open(path, what)
     try:
         kind = os.fstat(fd).st_mode
@@ -40,7 +40,7 @@ def opened(path: Path | str, what: str) -> Iterator[BinaryIO]:
 
 
 def check_file(path: Path | str, what: str) -> None:
-    """FavError, which begins with `what`, unless it is a regular file that can be read."""
+    """Raise FavError, which begins with `what`, unless this is a readable regular file."""
     try:
         with opened(path, what):
             pass
@@ -49,8 +49,10 @@ def check_file(path: Path | str, what: str) -> None:
 
 
 def read_file(path: Path | str, what: str, most: int) -> bytes:
-    """The content of a regular file of at most so many bytes. FavError, which begins with `what`, for anything else;
-    OSError as for `open`."""
+    """Read a regular file of at most `most` bytes.
+
+    Raises FavError, which begins with `what`, for anything else, and OSError as `open` does.
+    """
     with opened(path, what) as file:
         size = os.fstat(file.fileno()).st_size
         if size > most:
@@ -59,8 +61,10 @@ def read_file(path: Path | str, what: str, most: int) -> bytes:
 
 
 def read_once(path: Path | str, what: str, most: int) -> bytes:
-    """As `read_file`, but a pipe (`<(program)`, /dev/stdin) is read to its end, too. Whoever waits is told so; FavError where
-    nobody writes into the pipe, or its writer is silent for ten minutes."""
+    """Like `read_file`, but also reads a pipe (`<(program)`, /dev/stdin) to its end. Prints a line if it has to wait.
+
+    Raises FavError if the pipe has no writer, or the writer is silent for ten minutes.
+    """
     fd = _open(path, what)
     try:
         kind = os.fstat(fd).st_mode
@@ -78,12 +82,12 @@ def _open(path: Path | str, what: str) -> int:
         if error.errno in (errno.ENXIO, errno.ENODEV):
             raise FavError(_refusal(what, TYPES_BY_ERRNO[error.errno])) from None
         raise
-    except ValueError:  # a NUL, which no shell can type
+    except ValueError:  # the name contains NUL
         raise FavError(f"{what}: expected the name of a file, got {str(path)[:80]!r}") from None
 
 
 def _refusal(what: str, mode: int) -> str:
-    cure = "; save what comes out of it as a file first" if stat.S_ISFIFO(mode) else ""
+    cure = "; save its output as a file first" if stat.S_ISFIFO(mode) else ""
     return f"{what}: expected a file, got {file_type(mode)}{cure}"
 
 
@@ -98,28 +102,28 @@ def _limited(blocks: Iterator[bytes], what: str, most: int) -> bytes:
 
 
 def _drained(fd: int, what: str) -> Iterator[bytes]:
-    """What comes out of a pipe that was opened without waiting, up to its end."""
-    pipe, began, told = select.poll(), time.monotonic(), False
+    """Yield the content of a pipe that was opened with O_NONBLOCK, up to its end."""
+    pipe, began, noticed = select.poll(), time.monotonic(), False
     pipe.register(fd, select.POLLIN)
-    heard, come = began, False
+    last, received = began, False
     while True:
         events = pipe.poll(200)
         now = time.monotonic()
         try:
             block = os.read(fd, BLOCK)
-        except BlockingIOError:  # somebody has it open to write, and writes nothing now
-            if now - heard > SILENT_S:
+        except BlockingIOError:  # it has a writer, which writes nothing now
+            if now - last > SILENT_S:
                 raise FavError(
                     f"{what}: expected an end of what is written into the pipe, got nothing for {SILENT_S:.0f} s"
                 ) from None
-            if not told and now - heard > WORD_S:
-                told = True
+            if not noticed and now - last > NOTICE_S:
+                noticed = True
                 print(f"waiting for {what}: nothing comes out of the pipe yet", file=sys.stderr, flush=True)
             continue
         if block:
-            heard, come = now, True
+            last, received = now, True
             yield block
-        elif come or events:
+        elif received or events:
             return
         elif now - began > WRITER_S:
             raise FavError(f"{what}: expected a pipe that a program writes into, got one without any")

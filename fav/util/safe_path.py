@@ -1,4 +1,4 @@
-"""Paths from a job's record, checked so that none leads out of the shared directory."""
+"""Resolve paths of a job's manifest, and check that none leads out of the shared directory."""
 
 import os
 from pathlib import Path, PurePosixPath
@@ -12,7 +12,7 @@ def resolve_inside(root: Path, relative: str) -> Path: ...
 @overload
 def resolve_inside(root: Path, relative: str | None) -> Path | None: ...
 def resolve_inside(root: Path, relative: str | None) -> Path | None:
-    """A path of the record on this machine; FavError where it leads out of the shared directory."""
+    """A path of the manifest on this machine. Raises FavError if it leads out of the shared directory."""
     if relative is None:
         return None
     path = PurePosixPath(relative)
@@ -26,8 +26,11 @@ def resolve_input(root: Path, relative: str) -> Path: ...
 @overload
 def resolve_input(root: Path, relative: str | None) -> Path | None: ...
 def resolve_input(root: Path, relative: str | None) -> Path | None:
-    """The path of an input on this machine; FavError where it leads out of the shared directory, be it by a link, or
-    to what is neither a file nor a directory: opening that might wait for ever."""
+    """The path of an input on this machine.
+
+    Raises FavError if it leads out of the shared directory, also by a link, or is neither a file nor a directory: to open
+    such an entry may block for ever.
+    """
     path = resolve_inside(root, relative)
     if path is None:
         return None
@@ -40,7 +43,7 @@ def resolve_input(root: Path, relative: str | None) -> Path | None:
 
 
 def _is_name(path: str) -> bool:
-    """Whether the system takes it for a path at all."""
+    """Whether the system accepts this as a path."""
     try:
         data = os.fsencode(path)
     except UnicodeEncodeError:

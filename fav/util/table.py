@@ -4,11 +4,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-WIDTH = 160  # of a table where no terminal has a width
+WIDTH = 160  # characters of a table outside of a terminal
 
 
 def show_table(heads: tuple[str, ...], rows: list[tuple[str, ...]], stderr: bool = False) -> None:
-    """Print a table; what is in it is taken for text, whatever it looks like."""
+    """Print a table. The cells are literal text, without markup."""
     table = Table(*heads)
     for row in rows:
         table.add_row(*map(Text, row))

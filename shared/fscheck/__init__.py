@@ -1,6 +1,6 @@
-"""Check whether a mounted directory keeps the rules that the protocol needs.
+"""Check whether a mounted directory has the properties that the protocol needs.
 
-`local_checks` are those that one machine can make alone; each node makes a part of them when it joins. With `peer_group`
-several machines meet through the directory. `peer_checks` and `visibility` find who wins a name, and who sees a change after
-how long. `environment` tells what is worth knowing. The command is `python -m shared.fscheck`.
+`local_checks` need one machine; each node runs some of them when it joins. `peer_group` connects several machines
+through the directory. `peer_checks` race them for names; `visibility` measures when they see each other's changes.
+`environment` reports further facts. The command is `python -m shared.fscheck`.
 """

@@ -1,4 +1,4 @@
-"""The command: one line a property, then what to do."""
+"""The command of the file system check: one line per property, then advice."""
 
 import math
 import socket
@@ -22,17 +22,17 @@ from shared.terminal import ended_by_signals, open_streams
 
 EXIT_UNFIT, EXIT_UNKNOWN, EXIT_STOPPED = 1, 2, 130
 DIRECTORY_NAME = "check-share"
-SAFETY = 3  # times the longest silence that is usual: a machine may be busy, a heartbeat may go astray
-RECONNECT_S = 60.0  # by which the clients of a server that was away come back one after the other
+SAFETY_FACTOR = 3  # times the longest usual silence: a machine may be busy, a heartbeat may be lost
+RECONNECT_S = 60.0  # within which clients reconnect after an outage of the server
 
 
 def _say(line: str) -> None:
-    """Print a line in which other peers may have words."""
+    """Print a line that may contain text from other peers."""
     click.echo(sanitize(line, 1000))
 
 
 class FindingLog:
-    """Findings, shown as they come."""
+    """The findings so far. Each is printed at once."""
 
     def __init__(self):
         self.findings: list[Finding] = []
@@ -72,7 +72,7 @@ class FindingLog:
 @click.option(
     "--names", type=click.IntRange(1), default=1000, show_default=True, help="How many names the peers race for."
 )
-@click.option("--quick", is_flag=True, help="Only what every node looks at when it joins.")
+@click.option("--quick", is_flag=True, help="Only what every node checks when it joins.")
 def main(shared: Path, peers: int, timeout_s: float, names: int, quick: bool) -> None:
     """Check whether a mount can be used for jobs.
 
@@ -93,27 +93,35 @@ def main(shared: Path, peers: int, timeout_s: float, names: int, quick: bool) ->
     except KeyboardInterrupt:
         click.echo("stopped", err=True)
         sys.exit(EXIT_STOPPED)
-    _conclude(table, advice)
+    _print_summary(table, advice)
     if lost:
         click.echo(lost, err=True)
     sys.exit(EXIT_UNFIT if table.unfit else EXIT_UNKNOWN if lost else 0)
 
 
 def check(table: FindingLog, shared: Path, peers: int, timeout_s: float, names: int, quick: bool) -> tuple[str, ...]:
-    """Fill the table until something is unfit; the last lines, where nothing is. PeerLostError, JobQueueError."""
+    """Add findings to the table until one is unfit.
+
+    Returns:
+        The last lines of the output; empty if something is unfit.
+
+    Raises:
+        PeerLostError: a peer is gone.
+        JobQueueError: the directory cannot be used as a shared directory.
+    """
     mount = mount_of(shared)
     local = mount is not None and mount.local
     table.add(environment.mounted(mount, peers == 1), environment.permissions(FileSystem(), shared))
     if table.unfit:
         return ()
-    system = open_share(shared, hard_links=True).system  # for modes and group as nodes have them; nothing is written
+    system = open_share(shared, hard_links=True).system  # with the modes and group of nodes; writes nothing
     try:
         with PeerGroup(system, shared / DIRECTORY_NAME, peers, timeout_s, _say) as group:
             scratch = ScratchDir.at(system, group.place / "ground")
             for probe in QUICK if quick else (*NEEDED, *environment.INFO_CHECKS):
                 table.add(probe(scratch))
             if quick or table.unfit:
-                return ("fit, as far as a quick look can tell",)
+                return ("fit, according to the quick check",)
             if peers > 1:
                 return check_together(table, group, scratch, mount, names)
     except OSError as error:
@@ -122,7 +130,7 @@ def check(table: FindingLog, shared: Path, peers: int, timeout_s: float, names: 
     if local:
         return "fit: nodes of this machine can work here", _lease(True, None)
     return (
-        f"fit, as far as one machine can tell; now type {command('check-fs')} {shared} --peers N on N machines at a time",
+        f"fit, according to one machine; now run {command('check-fs')} {shared} --peers N on N machines at the same time",
         _lease(False, None),
     )
 
@@ -130,7 +138,7 @@ def check(table: FindingLog, shared: Path, peers: int, timeout_s: float, names: 
 def check_together(
     table: FindingLog, group: PeerGroup, scratch: ScratchDir, mount: Mount | None, names: int
 ) -> tuple[str, ...]:
-    """The part of `check` that all peers do at once."""
+    """The part of `check` that all peers run at the same time."""
     group.join()
     info, findings = peer_checks.exchange_info(group, scratch, mount)
     table.add(*findings)
@@ -139,7 +147,7 @@ def check_together(
         return ()
     table.add(*peer_checks.race(group, scratch, names))
     table.add(peer_checks.check_publish(group, scratch))
-    click.echo("looking for how long changes stay unseen: up to a minute")
+    click.echo("measuring when other machines see changes: up to a minute")
     findings, delay = visibility.watch(group, scratch)
     table.add(*findings, peer_checks.try_locks(group, scratch))
     group.leave()
@@ -155,8 +163,8 @@ def _lease(local: bool, delay: float | None) -> str:
     return f"lease: keep the default, {LEASE_S:.0f} s: {why}"
 
 
-def _conclude(table: FindingLog, advice: tuple[str, ...]) -> None:
-    """The last lines: what follows from the table."""
+def _print_summary(table: FindingLog, advice: tuple[str, ...]) -> None:
+    """Print the last lines: the cures of all findings, and the advice."""
     click.echo()
     for finding in table.of(Verdict.NOTE):
         _say(f"note: {finding.what.strip(' …')}: {finding.cure}")
@@ -167,18 +175,22 @@ def _conclude(table: FindingLog, advice: tuple[str, ...]) -> None:
 
 
 def recommend_lease(local: bool, delay: float | None) -> tuple[float, str]:
-    """Seconds, and why.
+    """Recommend a lease.
 
-    `local`: everybody sees the directory as a file system of the own machine. `delay`: seconds after which other
-    machines saw a heartbeat, None where nobody looked from another machine.
+    Args:
+        local: all peers have the directory on a local file system.
+        delay: seconds after which other machines saw a heartbeat; None if no other machine took part.
+
+    Returns:
+        The lease in seconds, and the reason.
     """
     if delay is None and not local:
         return LEASE_S, "it was not seen from other machines"
     silence = HEARTBEAT_S + POLL_S + (delay or 0.0)
-    seconds = max(SAFETY * silence, 0.0 if local else RECONNECT_S)
-    why = f"{SAFETY} times a silence of {silence:.1f} s"
+    seconds = max(SAFETY_FACTOR * silence, 0.0 if local else RECONNECT_S)
+    why = f"{SAFETY_FACTOR} times a silence of {silence:.1f} s"
     if not local:
-        why += f", at least {RECONNECT_S:.0f} s for a server that was away"
+        why += f", at least {RECONNECT_S:.0f} s for an outage of the server"
     return math.ceil(seconds / 10) * 10.0, why
 
 

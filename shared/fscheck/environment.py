@@ -1,4 +1,4 @@
-"""What nodes can live with either way, and people want to know: whose, how much, how fast, which surprises."""
+"""Facts about the directory that nodes do not depend on: permissions, free space, speed, unusual behavior."""
 
 import fcntl
 import grp
@@ -19,20 +19,20 @@ from shared.mount import Mount
 
 LITTLE_BYTES, FEW_FILES = 1 << 30, 10_000
 RATE_S = 0.3  # for which a rate is measured
-LOCK_S = 15.0  # a server that has just started may keep the first lock waiting for its grace period; then we go on
+LOCK_S = 15.0  # maximum wait for a lock: a server that has just started delays locks for its grace period
 LOCKS = ("flock", "lockf")
-CLOCKS_S = 60.0  # of difference that is worth a word
-REPLACED = 100  # times that a file is replaced while somebody reads it
+CLOCKS_S = 60.0  # difference of clocks that is reported
+REPLACED = 100  # how often a file is replaced while a thread reads it
 
 
 @probe("mount")
 def mounted(mount: Mount | None, alone: bool) -> Finding:
     if mount is None:
-        return ok("unknown: this system does not tell")
-    figure, complaints = f"{mount.kind} {mount.source} {','.join(mount.options)}", mount.warnings()
+        return ok("unknown: this system does not report it")
+    figure, warnings = f"{mount.kind} {mount.source} {','.join(mount.options)}", mount.warnings()
     if mount.is_incoherent and not alone:
-        return unfit(figure, "; ".join(complaints))
-    return note(figure, "; ".join(complaints)) if complaints else ok(figure)
+        return unfit(figure, "; ".join(warnings))
+    return note(figure, "; ".join(warnings)) if warnings else ok(figure)
 
 
 @probe("who may write")
@@ -41,14 +41,12 @@ def permissions(system: FileSystem, share: Path) -> Finding:
     mode, group = info.st_mode, _name(grp.getgrgid, info.st_gid)
     figure = f"{stat.filemode(mode)} {_name(pwd.getpwuid, info.st_uid)}:{group}"
     if mode & stat.S_ISVTX:
-        return unfit(
-            f"{figure}: sticky", "colleagues could not take over each other's tasks: chmod -t, or use one below it"
-        )
+        return unfit(f"{figure}: sticky", "users could not take over each other's tasks: chmod -t, or use one below it")
     if mode & stat.S_IWOTH:
         return ok(f"{figure}: everybody")
     if mode & stat.S_IWGRP:
         return ok(f"{figure}: group {group}")
-    return ok(f"{figure}: this user alone (chgrp GROUP, chmod g+rwxs for colleagues)")
+    return ok(f"{figure}: this user alone (chgrp GROUP, chmod g+rwxs for others)")
 
 
 def _name(lookup: Callable, number: int) -> str:
@@ -58,12 +56,12 @@ def _name(lookup: Callable, number: int) -> str:
         return str(number)
 
 
-@probe("room")
+@probe("free space")
 def free_space(scratch: ScratchDir) -> Finding:
     free, files = scratch.system.free_bytes(scratch.root), scratch.system.free_files(scratch.root)
     figure = f"{free / 2**30:.1f} GiB, " + ("files without limit" if files is None else f"{files:,} files")
     if free < LITTLE_BYTES or files is not None and files < FEW_FILES:
-        return note(figure, "that is little for a film; on a full disk nodes wait until somebody makes room")
+        return note(figure, "that is little for a film; on a full disk, nodes wait for free space")
     return ok(figure)
 
 
@@ -78,11 +76,11 @@ def sync(scratch: ScratchDir) -> Finding:
     directory = scratch.system.os.open(scratch.root, os.O_RDONLY | os.O_DIRECTORY)
     try:
         scratch.system.os.fsync(directory)
-    except OSError as error:  # nodes never need it: a result that a crash took is made again
-        return ok(f"{figure}; none of directories ({error.strerror})")
+    except OSError as error:  # nodes do not need it: a result that was lost in a crash is made again
+        return ok(f"{figure}; not for directories ({error.strerror})")
     finally:
         scratch.system.os.close(directory)
-    return ok(f"{figure}; of directories, too")
+    return ok(f"{figure}; directories, too")
 
 
 @probe("rate")
@@ -106,7 +104,7 @@ def _per_second(step: Callable[[], object]) -> float:
 @probe("replaced while read")
 def replace_while_read(scratch: ScratchDir) -> Finding:
     """Nodes never replace a file; other programs do."""
-    name, contents, over, odd = (
+    name, contents, stop, unexpected = (
         scratch.file(),
         {bytes([65 + n]) * (n + 1) * 1000 for n in range(2)},
         threading.Event(),
@@ -115,12 +113,12 @@ def replace_while_read(scratch: ScratchDir) -> Finding:
     contents.add(scratch.system.read(name))
 
     def read() -> None:
-        while not over.is_set():
+        while not stop.is_set():
             try:
                 if scratch.system.read(name) not in contents:
-                    odd.append("half a file")
+                    unexpected.append("half a file")
             except OSError as error:
-                odd.append(error.strerror)
+                unexpected.append(error.strerror)
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
@@ -132,13 +130,13 @@ def replace_while_read(scratch: ScratchDir) -> Finding:
     except FileExistsError:
         return ok("a taken name is refused")
     finally:
-        over.set()
+        stop.set()
         reader.join()
-    if odd:
+    if unexpected:
         return note(
-            f"{len(odd)} looks of a reader found {odd[0]}", "nodes never replace a file; edit none that is in use"
+            f"{len(unexpected)} reads got: {unexpected[0]}", "nodes never replace a file; edit none that is in use"
         )
-    return ok(f"{REPLACED} times, and a reader always found a whole file")
+    return ok(f"{REPLACED} times, and a reader always got a complete file")
 
 
 @probe("removed while open")
@@ -155,11 +153,11 @@ def unlink_while_open(scratch: ScratchDir) -> Finding:
     finally:
         os_.close(fd)
     if not whole:
-        return note("its content is gone", "nodes read whole files at once; other programs may stumble")
+        return note("its content is gone", "nodes read whole files at once; other programs may fail")
     return ok("its content stays" + (" (as .nfs… until it is closed)" if left else ""))
 
 
-@probe("letters")
+@probe("letter case")
 def case_sensitivity(scratch: ScratchDir) -> Finding:
     scratch.system.write_new(scratch.root / "Film", b"")
     accented = "\N{LATIN SMALL LETTER E WITH ACUTE}"
@@ -167,47 +165,46 @@ def case_sensitivity(scratch: ScratchDir) -> Finding:
         scratch.system.write_new(scratch.root / accented, b"")
         one_accent = scratch.system.exists(scratch.root / unicodedata.normalize("NFD", accented))
     except OSError as error:
-        return note(f"names beyond ASCII are refused ({error.strerror})", "give films plain names")
+        return note(f"names with other than ASCII characters are refused ({error.strerror})", "give films ASCII names")
     if scratch.system.exists(scratch.root / "film"):
-        return note("large and small letters are one", "do not give two jobs names that differ in that alone")
+        return note("names are case-insensitive", "do not give two jobs names that differ only in case")
     return ok(
-        "large and small letters differ; "
-        + ("accents are normalized" if one_accent else "names are kept byte for byte")
+        "names are case-sensitive; " + ("accents are normalized" if one_accent else "names are kept byte for byte")
     )
 
 
 @probe("locks")
 def locks(scratch: ScratchDir) -> Finding:
-    """Nodes use none on the shared directory; other programs do."""
+    """Nodes use no locks on the shared directory; other programs do."""
 
     def lock(name: str) -> str:
         with open(scratch.file(), "r+b") as file:
             getattr(fcntl, name)(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return "works"
 
-    said = [call_with_timeout(lock, name) for name in LOCKS]
-    figure = ", ".join(f"{name}: {word}" for name, word in zip(LOCKS, said))
-    return ok(figure) if set(said) == {"works"} else note(figure, "nodes need none; other programs may")
+    answers = [call_with_timeout(lock, name) for name in LOCKS]
+    figure = ", ".join(f"{name}: {answer}" for name, answer in zip(LOCKS, answers))
+    return ok(figure) if set(answers) == {"works"} else note(figure, "nodes need none; other programs may")
 
 
 def call_with_timeout(attempt: Callable[[str], str], name: str) -> str:
-    """What an attempt answers or fails with, or that it does not: a lock server that is gone holds its caller for ever."""
-    said = []
+    """Call `attempt(name)` in a thread: its answer, its error, or a timeout. A dead lock server blocks its caller for ever."""
+    answers = []
 
     def run() -> None:
         try:
-            said.append(attempt(name))
+            answers.append(attempt(name))
         except OSError as error:
-            said.append(error.strerror)
+            answers.append(error.strerror)
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(LOCK_S)
-    return said[0] if said else f"no answer in {LOCK_S:.0f} s"
+    return answers[0] if answers else f"no answer in {LOCK_S:.0f} s"
 
 
 def offset(scratch: ScratchDir) -> float:
-    """Seconds by which the clock of the file system is ahead of this machine's. For people: no decision rests on it."""
+    """Seconds by which the clock of the file system is ahead of this machine's. For display only."""
     path, before = scratch.file(), time.time()
     scratch.system.touch(path)
     return scratch.system.mtime(path) / 1e9 - (before + time.time()) / 2
@@ -218,7 +215,7 @@ def clock(scratch: ScratchDir) -> Finding:
     ahead = offset(scratch)
     figure = f"the server's is {abs(ahead):.2f} s {'ahead' if ahead > 0 else 'behind'}"
     if abs(ahead) > CLOCKS_S:
-        return note(figure, "no node compares clocks; people who read times and logs do")
+        return note(figure, "nodes compare no clocks, but times in logs will differ")
     return ok(figure)
 
 

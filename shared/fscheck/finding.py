@@ -1,4 +1,4 @@
-"""What was found out about a directory, one line a property."""
+"""Findings about a directory, one line per property."""
 
 import errno
 from collections.abc import Callable
@@ -17,9 +17,14 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """The `figure` of the property `what`; where the verdict is not ok, `cure` says what follows.
+    """One property of the directory.
 
-    `error` is the errno where the property could not be looked at.
+    Attributes:
+        figure: the result in words.
+        verdict: ok, note or unfit.
+        cure: what to do, if the verdict is not ok.
+        what: name of the property.
+        error: the errno, if the property could not be checked.
     """
 
     figure: str
@@ -37,12 +42,12 @@ def ok(figure: str) -> Finding:
 
 
 def note(figure: str, cure: str) -> Finding:
-    """Worth knowing; nodes can work here."""
+    """A finding that users should know; nodes can work here."""
     return Finding(figure, Verdict.NOTE, cure)
 
 
 def unfit(figure: str, cure: str) -> Finding:
-    """Claims or results rest on this, and it does not hold."""
+    """A finding that makes claims or results unsafe."""
     return Finding(figure, Verdict.UNFIT, cure)
 
 
@@ -50,25 +55,25 @@ Probe = Callable[..., Finding]
 
 
 def probe(what: str) -> Callable[[Probe], Probe]:
-    """Name the property that a function looks into, and make a finding of an error of the file system."""
+    """Decorator: name the property that a function checks, and turn an error of the file system into a finding."""
 
-    def named(look: Probe) -> Probe:
-        @wraps(look)
-        def looked(*args) -> Finding:
+    def decorate(check: Probe) -> Probe:
+        @wraps(check)
+        def checked(*args) -> Finding:
             try:
-                return replace(look(*args), what=what)
+                return replace(check(*args), what=what)
             except OSError as error:
                 return replace(failed(error), what=what)
 
-        return looked
+        return checked
 
-    return named
+    return decorate
 
 
 def failed(error: OSError) -> Finding:
-    """What an error of the file system says of it."""
+    """The finding for an error of the file system."""
     if error.errno in NO_SPACE_ERRNOS:
-        cure = "make room"
+        cure = "free some space"
     elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         cure = "mount it writable, or correct its permissions"
     else:

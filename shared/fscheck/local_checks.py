@@ -1,4 +1,4 @@
-"""What claims and results rest on, as far as one machine can see it."""
+"""Checks of the properties that claims and results need, on one machine."""
 
 import errno
 import secrets
@@ -12,13 +12,13 @@ from shared.fscheck.finding import Finding, Probe, Verdict, failed, note, ok, pr
 from shared.ownership import remove_temporary
 from shared.shared_dir import SharedDir
 
-LONGEST_NAME = 151  # of a job; nothing else that nodes name is as long
-WRONG_CONTENT = "claims rest on this: use another file system, or mount it another way"
+LONGEST_NAME = 151  # bytes of a job's name, the longest name that nodes use
+WRONG_CONTENT = "claims need this: use another file system, or mount it another way"
 
 
 @dataclass(frozen=True)
 class ScratchDir:
-    """An empty directory to try things in; `hard_links`: whether the file system knows them."""
+    """An empty directory for the checks. `hard_links`: whether the file system supports them."""
 
     system: FileSystem
     root: Path
@@ -26,7 +26,7 @@ class ScratchDir:
 
     @classmethod
     def at(cls, system: FileSystem, root: Path) -> "ScratchDir":
-        """Make the directory, and find out about hard links. OSError where it cannot be written to."""
+        """Make the directory and test for hard links. Raises OSError if it cannot be written to."""
         system.make_dirs(root)
         scratch = cls(system, root, False)
         try:
@@ -42,13 +42,13 @@ class ScratchDir:
         return self.root / secrets.token_hex(8)
 
     def file(self) -> Path:
-        """A new file, made as nodes make theirs; its content is its first name."""
+        """A new file, made like those of nodes; its content is its first name."""
         path = self.name()
         self.system.write_new(path, path.name.encode())
         return path
 
     def check_holds(self, path: Path, file: Path) -> bool:
-        """Whether a path leads to the file that was made as `file`."""
+        """Whether a path has the file that was made as `file`."""
         return self.system.read(path) == file.name.encode()
 
 
@@ -60,7 +60,7 @@ def check_create(scratch: ScratchDir) -> Finding:
     except FileExistsError:
         if scratch.check_holds(path, path):
             return ok("refuses a name that is taken")
-    return unfit("takes a name from another file", WRONG_CONTENT)
+    return unfit("replaces a file that has the name", WRONG_CONTENT)
 
 
 @probe("hard links")
@@ -68,12 +68,12 @@ def check_link(scratch: ScratchDir) -> Finding:
     if not scratch.hard_links:
         return note(
             "none",
-            "nodes claim by exclusive create instead: slower, and not as safe; NFS, ext4 and xfs know hard links",
+            "nodes claim by exclusive create instead: slower, and not as safe; NFS, ext4 and xfs support hard links",
         )
     one, other, name = scratch.file(), scratch.file(), scratch.name()
     scratch.system.link(one, name)
     if not scratch.system.exists(name) or not scratch.check_holds(name, one):
-        return unfit("a link that was made is not there", WRONG_CONTENT)
+        return unfit("a new link is missing", WRONG_CONTENT)
     try:
         scratch.system.link(other, name)
     except FileExistsError:
@@ -81,7 +81,7 @@ def check_link(scratch: ScratchDir) -> Finding:
             if scratch.system.same_file(one, name):
                 return ok("refuse a name that is taken")
             return note("two names of one file look like two files", "mount it with stable inode numbers")
-    return unfit("take a name from another file", WRONG_CONTENT)
+    return unfit("replace a file that has the name", WRONG_CONTENT)
 
 
 @probe("rename")
@@ -89,11 +89,11 @@ def check_rename(scratch: ScratchDir) -> Finding:
     system, one, other, name = scratch.system, scratch.file(), scratch.file(), scratch.name()
     system.rename(one, name)
     if system.exists(one) or not system.exists(name) or not scratch.check_holds(name, one):
-        return unfit("a file that was moved is not where it should be", WRONG_CONTENT)
+        return unfit("a renamed file does not have its new name alone", WRONG_CONTENT)
     try:
         system.rename(other, name)
     except FileExistsError:
-        words = "moves, does not replace"  # nodes never need that
+        words = "moves, does not replace"  # nodes never replace files
     else:
         if system.exists(other) or not scratch.check_holds(name, other):
             return unfit("a file that was replaced is still there", WRONG_CONTENT)
@@ -113,7 +113,7 @@ def check_rename(scratch: ScratchDir) -> Finding:
 @probe("heartbeat")
 def check_heartbeat(scratch: ScratchDir) -> Finding:
     path = scratch.file()
-    scratch.system.os.utime(path, ns=(10**18, 10**18))  # long ago, so that there is no waiting for a clock's next tick
+    scratch.system.os.utime(path, ns=(10**18, 10**18))  # long ago: then the next time differs, however coarse the clock
     before = scratch.system.mtime(path)
     scratch.system.touch(path)
     if scratch.system.mtime(path) == before:
@@ -125,17 +125,17 @@ def check_heartbeat(scratch: ScratchDir) -> Finding:
 def check_names(scratch: ScratchDir) -> Finding:
     system, path, seen = scratch.system, scratch.name(), []
 
-    def look() -> None:
+    def observe() -> None:
         seen.append((system.exists(path), path.name in system.list(scratch.root)))
 
-    look()
+    observe()
     system.write_new(path, b"")
-    look()
+    observe()
     system.unlink(path)
-    look()
+    observe()
     if seen == [(False, False), (True, True), (False, False)]:
-        return ok("seen at once by the machine that makes them")
-    return unfit("not seen even by the machine that makes them", WRONG_CONTENT)
+        return ok("this machine sees its own changes at once")
+    return unfit("this machine does not see its own changes", WRONG_CONTENT)
 
 
 @probe("long names")
@@ -143,9 +143,7 @@ def check_long_names(scratch: ScratchDir) -> Finding:
     for length in (255, LONGEST_NAME):
         if _holds_name(scratch, "n" * length):
             return ok(f"{length} bytes")
-    return unfit(
-        f"a name of {LONGEST_NAME} bytes is refused", "names of jobs may be that long: use another file system"
-    )
+    return unfit(f"a name of {LONGEST_NAME} bytes is refused", "job names may be that long: use another file system")
 
 
 def _holds_name(scratch: ScratchDir, name: str) -> bool:
@@ -163,9 +161,9 @@ NEEDED = (*QUICK, check_names)
 
 
 def check_quickly(share: SharedDir) -> None:
-    """JobQueueError, one line with its cure, where the directory breaks a rule that claims or results rest on.
+    """Raise JobQueueError if the directory lacks a property that claims or results need.
 
-    A full disk and a server that stumbles are not judged: nodes wait for those to pass.
+    A full disk and a server that does not answer are no reason: nodes wait for those.
     """
     scratch = ScratchDir(share.system, share.layout.tmp / f"check.{secrets.token_hex(8)}", share.hard_links)
     try:
@@ -182,5 +180,5 @@ def _refuse_if_unfit(share: SharedDir, finding: Finding) -> None:
     if finding.verdict is Verdict.UNFIT and finding.error not in NO_SPACE_ERRNOS | RETRYABLE_ERRNOS:
         root = share.layout.root
         raise JobQueueError(
-            f"{root}: {finding.what}: {finding.figure}; {finding.cure}; {command('check-fs')} {root} tells more"
+            f"{root}: {finding.what}: {finding.figure}; {finding.cure}; {command('check-fs')} {root} has more"
         )

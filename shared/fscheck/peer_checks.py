@@ -1,7 +1,7 @@
-"""What only several machines can see: who is there, who wins a name, what a first look at a new file finds, who locks.
+"""Checks that need several machines: races for names, the first read of a new file, and locks.
 
-Each function is called by all peers of a circle at once, and all come to the same findings. An error that is not
-part of the question ends this peer's check, so that no other waits for it.
+All peers of a group call each function at the same time, and all get the same findings. An unexpected error ends this
+peer's check, so that no other peer waits for it.
 """
 
 import fcntl
@@ -17,15 +17,15 @@ from shared.fscheck.local_checks import WRONG_CONTENT, ScratchDir
 from shared.fscheck.peer_group import POLL_INTERVAL_S, PeerGroup
 from shared.mount import Mount
 
-SHOT_S = 5.0  # to wait for the starting shot
-SAMPLE = 20  # of so many names that were raced for, one is read back
-FILES, FILE_BYTES = 20, 1 << 16  # that each peer publishes under the others' eyes
-FILES_S = 65.0  # for all to be seen: an NFS client may remember what it saw for 60 s
+START_S = 5.0  # maximum wait for the signal to start
+SAMPLE = 20  # one of so many names of a race is read back
+FILES, FILE_BYTES = 20, 1 << 16  # that each peer publishes while the others read
+FILES_S = 65.0  # maximum time until all are seen: an NFS client may cache a directory for 60 s
 
 
 @dataclass(frozen=True)
 class PeerInfo:
-    """What the peers have in common. `local`: all see the directory as a file system of their own machine."""
+    """Facts about all peers. `local`: all have the directory on a local file system."""
 
     machines: int
     local: bool
@@ -33,8 +33,8 @@ class PeerInfo:
 
 
 def exchange_info(group: PeerGroup, scratch: ScratchDir, mount: Mount | None) -> tuple[PeerInfo, list[Finding]]:
-    """Who takes part, and in what they differ."""
-    told = group.all_gather(
+    """Exchange facts about the peers, and report differences."""
+    answers = group.all_gather(
         "hello",
         {
             "machine": group.identity.boot or group.identity.host,
@@ -44,92 +44,93 @@ def exchange_info(group: PeerGroup, scratch: ScratchDir, mount: Mount | None) ->
             "ahead": offset(scratch),
         },
     )
-    party = PeerInfo(
-        len({one["machine"] for one in told}), all(one["local"] for one in told), all(one["links"] for one in told)
+    info = PeerInfo(
+        len({one["machine"] for one in answers}),
+        all(one["local"] for one in answers),
+        all(one["links"] for one in answers),
     )
-    kinds = Counter(one["kind"] for one in told)
-    findings = [_peers(len(told), party.machines, kinds), _clocks([one["ahead"] for one in told])]
-    if len({one["links"] for one in told}) > 1:
+    kinds = Counter(one["kind"] for one in answers)
+    findings = [_peers(len(answers), info.machines, kinds), _clocks([one["ahead"] for one in answers])]
+    if len({one["links"] for one in answers}) > 1:
         findings.append(_differing_links())
-    return party, findings
+    return info, findings
 
 
 @probe("peers")
 def _peers(count: int, machines: int, kinds: Counter[str]) -> Finding:
     mounted = ", ".join(f"{kind} on {number}" if len(kinds) > 1 else kind for kind, number in kinds.items())
     figure = f"{count} on {machines} machine{'s' * (machines > 1)}, mounted as {mounted}"
-    return ok(figure) if machines > 1 else note(figure, "start the peers on several machines to learn what those see")
+    return ok(figure) if machines > 1 else note(figure, "start the peers on several machines to check those, too")
 
 
 @probe("clocks")
 def _clocks(ahead: list[float]) -> Finding:
     apart = max(ahead) - min(ahead)
     figure = f"the peers' differ by {apart:.1f} s"
-    return (
-        note(figure, "no node compares clocks; people who read times and logs do") if apart > CLOCKS_S else ok(figure)
-    )
+    return note(figure, "nodes compare no clocks, but times in logs will differ") if apart > CLOCKS_S else ok(figure)
 
 
 @probe("hard links of all")
 def _differing_links() -> Finding:
-    return unfit("some peers have them, others have not", "nodes would claim in two ways: mount it alike everywhere")
+    return unfit("only some peers have them", "nodes would claim in two ways: mount it alike everywhere")
 
 
-# ---- who wins
+# ---- races
 @dataclass(frozen=True)
 class ClaimRace:
-    """Numbers of the names that each member won, and the errors that ended the race of some."""
+    """The result of a race: the numbers of the names that each member won, and the errors that stopped members."""
 
     won: list[list[int]]
     errors: list[str]
 
-    def finding(self, group: PeerGroup, names: int, spoilt: int = 0) -> Finding:
+    def finding(self, group: PeerGroup, names: int, wrong: int = 0) -> Finding:
         winners = Counter(number for numbers in self.won for number in numbers)
         twice = sum(count > 1 for count in winners.values())
         if self.errors:
             return unfit(
-                self.errors[0], "this is what nodes do to each other's files: correct permissions, or mount it again"
+                self.errors[0], "nodes do this with each other's files: correct permissions, or mount it again"
             )
-        if twice or spoilt:
+        if twice or wrong:
             return unfit(
-                f"{twice} of {names} names had two winners, {spoilt} of those read back were spoilt", WRONG_CONTENT
+                f"{twice} of {names} names had two winners, {wrong} of those read back had a wrong content",
+                WRONG_CONTENT,
             )
         if len(winners) < names:
             return note(
-                f"{names - len(winners)} of {names} names were won by nobody",
-                "replies were lost; nodes look again then",
+                f"{names - len(winners)} of {names} names had no winner",
+                "replies were lost; nodes check again then",
             )
         shares = " + ".join(str(len(numbers)) for numbers in self.won)
         return ok(f"{names} names, each won by exactly one of {len(group.members)} ({shares})")
 
 
 def _run(group: PeerGroup, way: str, names: Iterable[int], step: Callable[[int], None]) -> ClaimRace:
-    """Do a step with every name in turn, while the others do the same."""
-    system, shot = group.system, group.shared_dir / f"shot.{way}"
+    """Do a step with every name in turn, while the other peers do the same."""
+    system, start = group.system, group.shared_dir / f"shot.{way}"
     group.all_gather(f"{way} begins")
     if group.number == 0:
-        system.write_new(shot, b"")
-    end = system.monotonic() + SHOT_S
-    while not system.exists(shot) and system.monotonic() < end:
-        pass  # not even a pause: all have to run at once, or there is no race
+        system.write_new(start, b"")
+    end = system.monotonic() + START_S
+    while not system.exists(start) and system.monotonic() < end:
+        pass  # without a pause: all peers must start at the same time
     won, error, ahead, behind = [], "", deque(names), deque()
     while not error and (ahead or behind):
         number = (ahead or behind).popleft()
         try:
             step(number)
             won.append(number)
-        except (FileExistsError, FileNotFoundError):  # another was faster:
+        except (FileExistsError, FileNotFoundError):  # another peer was faster
             behind.extend(
                 ahead.popleft() for _ in range(bool(ahead))
-            )  # leap to where it is, or it wins all the rest unopposed
+            )  # skip a name to catch up; otherwise the other peer would win all the rest
         except OSError as other:
             error = f"{other.strerror} ({group.identity.host})"
-    told = group.all_gather(way, [won, error])
-    return ClaimRace([won for won, _ in told], [error for _, error in told if error])
+    answers = group.all_gather(way, [won, error])
+    return ClaimRace([won for won, _ in answers], [error for _, error in answers if error])
 
 
 def race(group: PeerGroup, scratch: ScratchDir, names: int) -> list[Finding]:
-    """Everybody wants every name: to create it, to link to it, to move it away; and links back what it has moved."""
+    """All peers try to create each name, to link to it, and to rename it; then each links back what it has renamed."""
     system, shared_dir = scratch.system, group.shared_dir
     system.make_dirs(shared_dir)
     findings = []
@@ -144,8 +145,8 @@ def race(group: PeerGroup, scratch: ScratchDir, names: int) -> list[Finding]:
         for n in range(0, names, SAMPLE)
         if not create.errors
     ]
-    spoilt = max(group.all_gather("read back", sum(one not in winner for one in held)))
-    findings.append(_to_create(create, group, names, spoilt, scratch.hard_links))
+    wrong = max(group.all_gather("read back", sum(one not in winner for one in held)))
+    findings.append(_to_create(create, group, names, wrong, scratch.hard_links))
     if create.errors:
         return findings
 
@@ -164,10 +165,10 @@ def race(group: PeerGroup, scratch: ScratchDir, names: int) -> list[Finding]:
 
 
 @probe("race to create")
-def _to_create(create: ClaimRace, group: PeerGroup, names: int, spoilt: int, hard_links: bool) -> Finding:
-    finding = create.finding(group, names, spoilt)
+def _to_create(create: ClaimRace, group: PeerGroup, names: int, wrong: int, hard_links: bool) -> Finding:
+    finding = create.finding(group, names, wrong)
     if finding.cure == WRONG_CONTENT and hard_links:
-        return note(finding.figure, "nodes claim by hard links here, which do not mind; other programs may")
+        return note(finding.figure, "nodes claim by hard links here, so they do not need it; other programs may")
     return finding
 
 
@@ -187,14 +188,14 @@ def _undo(back: ClaimRace, count: int) -> Finding:
     if back.errors or done != count:
         return unfit(
             back.errors[0] if back.errors else f"{done} of {count} came back",
-            "nodes have to move each other's files: chgrp GROUP, chmod g+rwxs the directory, all users in GROUP",
+            "nodes must rename each other's files: chgrp GROUP, chmod g+rwxs the directory, all users in GROUP",
         )
-    return ok(f"{done} that others made were moved and given back")
+    return ok(f"{done} files of other peers were renamed and linked back")
 
 
-# ---- what a first look finds
+# ---- the first read of a new file
 def check_publish(group: PeerGroup, scratch: ScratchDir) -> Finding:
-    """Everybody publishes files and reads the others' as soon as they are seen."""
+    """All peers publish files, and read those of the others as soon as they see them."""
     system, place = scratch.system, group.shared_dir / "published"
     system.make_dirs(place)
     group.all_gather("publish begins")
@@ -215,24 +216,24 @@ def check_publish(group: PeerGroup, scratch: ScratchDir) -> Finding:
                 broken += hashlib.sha256(system.read(place / name)).hexdigest() != name
                 seen.add(name)
             except FileNotFoundError:
-                pass  # listed, and cannot be opened yet: nodes ask again, too
-    told = group.all_gather("publish", [broken, wanted - len(seen)])
-    return _whole(wanted, sum(broken for broken, _ in told), sum(missing for _, missing in told))
+                pass  # listed, but it cannot be opened yet: try again, as nodes do
+    answers = group.all_gather("publish", [broken, wanted - len(seen)])
+    return _complete(wanted, sum(broken for broken, _ in answers), sum(missing for _, missing in answers))
 
 
-@probe("first look")
-def _whole(files: int, broken: int, missing: int) -> Finding:
+@probe("first read")
+def _complete(files: int, broken: int, missing: int) -> Finding:
     if broken or missing:
         return unfit(
-            f"of {files} published files {broken} looks found a part, {missing} nothing in {FILES_S:.0f} s",
+            f"of {files} published files, {broken} reads got a part, {missing} got nothing in {FILES_S:.0f} s",
             WRONG_CONTENT,
         )
-    return ok(f"{files} published files were whole when first seen")
+    return ok(f"{files} published files were complete when first seen")
 
 
 # ---- locks
 def try_locks(group: PeerGroup, scratch: ScratchDir) -> Finding:
-    """The first peer locks, the others try. Nodes use no locks on the shared directory."""
+    """The first peer locks a file, the others try to. Nodes use no locks on the shared directory."""
     held = []
 
     def attempt(name: str) -> str:
@@ -254,20 +255,20 @@ def try_locks(group: PeerGroup, scratch: ScratchDir) -> Finding:
             scratch.system.write_new(group.shared_dir / name, b"")
         mine = attempts()
     group.all_gather("locked")
-    told = group.all_gather("lock", attempts() if mine is None else mine)
+    answers = group.all_gather("lock", attempts() if mine is None else mine)
     for file in held:
         file.close()
-    return _locks(told[0], told[1:])
+    return _locks(answers[0], answers[1:])
 
 
 @probe("locks of others")
 def _locks(holders: list[str], others: list[list[str]]) -> Finding:
     words = []
     for number, (name, holder) in enumerate(zip(LOCKS, holders)):
-        said = {one[number] for one in others}
-        if holder != "granted" or said - {"granted", "refused"}:
-            words.append(f"{name} does not work ({', '.join(sorted((said | {holder}) - {'granted', 'refused'}))})")
+        answers = {one[number] for one in others}
+        if holder != "granted" or answers - {"granted", "refused"}:
+            words.append(f"{name} does not work ({', '.join(sorted((answers | {holder}) - {'granted', 'refused'}))})")
         else:
-            words.append(f"{name} does not reach the others" if "granted" in said else f"{name} keeps the others out")
+            words.append(f"{name} does not exclude others" if "granted" in answers else f"{name} excludes others")
     figure = ", ".join(words)
     return note(figure, "nodes need none; other programs may") if "not" in figure else ok(figure)

@@ -1,13 +1,13 @@
-"""Machines that check a directory together find each other through it, and talk by files that appear whole.
+"""A group of machines that check a directory together. They communicate through renamed files in it.
 
     SHARED/check-share/<incarnation>/     one peer, as long as it takes part
         identity                          who it is, and how many peers it waits for
-        pulse.<count>                     a new name every half a second: it lives
-        said.<step>                       what it has to say at a step of the check
-        ground/, arena/                   where things are tried; the arena of the first peer is everybody's
+        pulse.<count>                     its heartbeat: a new name every half a second
+        said.<step>                       its message at a step of the check
+        ground/, arena/                   scratch directories; all peers share the arena of the first peer
 
-No clock is compared and no name is raced for: whether that works is what the check is to find out. A peer lives
-while the name of its pulse changes, and the circle is closed when all see the same living peers.
+The group compares no clocks and needs no race for a name: the check does not know yet whether these work. A peer is
+alive while the name of its heartbeat changes. The group is complete when all peers see the same live peers.
 """
 
 import json
@@ -26,15 +26,15 @@ from shared.identity import DECODE_ERRORS, Identity
 PULSE_S = 0.5
 POLL_INTERVAL_S = 0.05
 LEFT = ".left"
-FRESH_S = 10.0  # a pulse that changed so lately is that of a peer that comes
+FRESH_S = 10.0  # a heartbeat that changed this recently is of a live peer
 
 
 class PeerLostError(JobQueueError):
-    """A peer did not come, went away or fell silent."""
+    """A peer did not join, left, or became silent."""
 
 
 class PeerGroup:
-    """This process's place among the peers. `timeout_s`: seconds to wait for one that does not come or falls silent."""
+    """This process as a member of the group. `timeout_s`: maximum seconds to wait for a missing or silent peer."""
 
     def __init__(self, system: FileSystem, directory: Path, wanted: int, timeout_s: float, say: Callable[[str], None]):
         self.system, self.directory, self.wanted, self.timeout_s, self.say = system, directory, wanted, timeout_s, say
@@ -42,13 +42,15 @@ class PeerGroup:
         self.me = self.identity.incarnation
         self.place = directory / self.me
         self.members = [self.me]
-        self._pulses: dict[str, tuple[str, float, bool]] = {}  # peer -> its pulse, when it was new, whether it changed
-        self._over = threading.Event()
-        self._beating = threading.Thread(target=self._beat, daemon=True)
+        self._pulses: dict[
+            str, tuple[str, float, bool]
+        ] = {}  # peer -> heartbeat, time of its change, whether it changed
+        self._stop = threading.Event()
+        self._heartbeat = threading.Thread(target=self._beat, daemon=True)
 
     @property
     def number(self) -> int:
-        """This peer's place in the circle, counted from 0."""
+        """This peer's index in the group, from 0."""
         return self.members.index(self.me)
 
     @property
@@ -57,7 +59,7 @@ class PeerGroup:
         return self.directory / self.members[0] / "arena"
 
     def __enter__(self) -> "PeerGroup":
-        """OSError where the directory cannot be written to."""
+        """Raise OSError if the directory cannot be written to."""
         try:
             self.system.make_dirs(self.place)
             self.system.record_node(self.identity.token)
@@ -65,56 +67,56 @@ class PeerGroup:
         except BaseException:
             self._remove()
             raise
-        self._beating.start()
+        self._heartbeat.start()
         return self
 
     def __exit__(self, *_) -> None:
-        self._over.set()
-        self._beating.join()
+        self._stop.set()
+        self._heartbeat.join()
         self._remove()
 
     def _remove(self) -> None:
-        """Remove what is ours, and what was left by those that are gone."""
-        honest = FileSystem()  # whatever a test lets the checked one see
-        honest.root = self.system.root
+        """Remove our files, and those of dead peers."""
+        real = FileSystem()  # tests replace `self.system` by one that misbehaves
+        real.root = self.system.root
         for peer in self.system.list(self.directory):
             if peer == self.me or self._is_peer(peer) and (self._is_gone(peer) or self._silence(peer) > self.timeout_s):
                 left = self.directory / f"{peer}{LEFT}"
                 try:
                     self.system.rename(
                         self.directory / peer, left
-                    )  # first, so that the others cannot make more files in it
+                    )  # first, so that others cannot make more files in it
                 except OSError:
                     left = self.directory / peer
-                honest.remove(left, lambda entry, is_directory: True)
+                real.remove(left, lambda entry, is_directory: True)
         try:
             self.system.os.rmdir(self.directory)
         except OSError:
-            pass  # others are at it, or their remains are there
+            pass  # others still use it, or left files in it
 
-    # ---- finding each other
+    # ---- joining
     def join(self) -> None:
-        """Wait until so many peers are there as are wanted, and all know of each other. PeerLostError if that takes too long."""
-        end, told = self.system.monotonic() + self.timeout_s, None
+        """Wait until the wanted number of peers have joined, and all see each other. Raises PeerLostError on timeout."""
+        end, reported = self.system.monotonic() + self.timeout_s, None
         while len(found := self._peers()) != self.wanted:
             if self.system.monotonic() > end:
                 raise PeerLostError(
                     f"{self.directory.parent}: expected {self.wanted} peers, got {len(found)} in {self.timeout_s:.0f} s "
-                    f"({', '.join(found)}); type {command('check-fs')} --peers {self.wanted} on all at a time"
+                    f"({', '.join(found)}); run {command('check-fs')} --peers {self.wanted} on all at the same time"
                 )
-            if found != told:
-                told = found
-                self.say(f"waiting for {self.wanted} peers, here are {len(found)}: {', '.join(found)}")
+            if found != reported:
+                reported = found
+                self.say(f"waiting for {self.wanted} peers, {len(found)} joined: {', '.join(found)}")
             self.system.sleep(POLL_INTERVAL_S)
         self.members = found
         if any(members != found for members in self.all_gather("circle", found)):
             raise PeerLostError(
-                f"{self.directory.parent}: expected peers that agree on who takes part, got several circles; "
+                f"{self.directory.parent}: expected peers that see the same group, got several groups; "
                 f"start all {self.wanted} again"
             )
 
     def _peers(self) -> list[str]:
-        """The living that look for a circle of this size and are in no other; this peer among them."""
+        """The live peers that want a group of this size and are in no other group, including this one."""
         found = [self.me]
         for peer in self.system.list(self.directory):
             if peer != self.me and self._silence(peer) < FRESH_S and self._pulses[peer][2]:
@@ -124,7 +126,7 @@ class PeerGroup:
         return sorted(found)
 
     def _silence(self, peer: str) -> float:
-        """Seconds, by this machine's clock, for which a peer's pulse has had the same name."""
+        """Seconds on this machine's clock since a peer's heartbeat changed."""
         names = self.system.list(self.directory / peer)
         pulse = max((name for name in names if name.startswith("pulse.")), default="")
         now = self.system.monotonic()
@@ -141,35 +143,35 @@ class PeerGroup:
                 self.system.write_new(self.place / f"pulse.{count:09d}", b"")
                 self.system.unlink(self.place / f"pulse.{count - 1:09d}")
             except OSError:
-                pass  # the next one is as good
-            if self._over.wait(PULSE_S):
+                pass  # the next one comes soon
+            if self._stop.wait(PULSE_S):
                 return
 
-    # ---- talking
-    def tell(self, step: str, value: Any = None) -> None:
-        """Say something to all, once at each step."""
+    # ---- messages
+    def send(self, step: str, value: Any = None) -> None:
+        """Send a message to all peers, once per step."""
         self._write(f"said.{step}", [value])
 
-    def hear(self, step: str) -> list[Any]:
-        """What the others say at a step, in the order of the members. PeerLostError where one does not come to it."""
-        return [self._hear(peer, step) for peer in self.members if peer != self.me]
+    def receive(self, step: str) -> list[Any]:
+        """The other peers' messages at a step, in the order of the members. Raises PeerLostError if one is missing."""
+        return [self._receive(peer, step) for peer in self.members if peer != self.me]
 
     def all_gather(self, step: str, value: Any = None) -> list[Any]:
-        """Tell, and hear what all tell at this step, this peer among them."""
-        self.tell(step, value)
-        heard = self.hear(step)
-        return [*heard[: self.number], value, *heard[self.number :]]
+        """Send a message, and return the messages of all peers at this step, including this one's."""
+        self.send(step, value)
+        received = self.receive(step)
+        return [*received[: self.number], value, *received[self.number :]]
 
     def leave(self) -> None:
-        """Wait until nobody needs our files any more."""
-        self.tell("over")
+        """Wait until no peer needs our files any more."""
+        self.send("over")
         for peer in self.members:
             try:
-                self._hear(peer, "over")
+                self._receive(peer, "over")
             except PeerLostError:
-                pass  # then it needs nothing
+                pass  # then it needs no files
 
-    def _hear(self, peer: str, step: str) -> Any:
+    def _receive(self, peer: str, step: str) -> Any:
         while (said := self._said(peer, step)) is None:
             if not self.system.exists(self.directory / peer):
                 raise PeerLostError(f"{peer} has left")
@@ -189,7 +191,7 @@ class PeerGroup:
         self.system.rename(draft, self.place / name)
 
     def _read(self, peer: str, name: str) -> Any:
-        """What a peer wrote under that name; None while it is not there, not whole, or cannot be read just now."""
+        """The content of a peer's file; None while it is missing, incomplete, or cannot be read."""
         try:
             return json.loads(self.system.read(self.directory / peer / name))
         except (FileNotFoundError, NotADirectoryError, JobQueueError, *DECODE_ERRORS):
@@ -200,7 +202,7 @@ class PeerGroup:
             return None
 
     def _is_peer(self, peer: str) -> bool:
-        """Whether a peer made the directory of that name: it says so itself."""
+        """Whether a peer made the directory with that name: its identity file has the same name."""
         identity = self._identity(peer)
         return identity is not None and peer.removesuffix(LEFT) == identity.incarnation
 
@@ -217,4 +219,4 @@ class PeerGroup:
             and identity.same_boot(self.identity)
             and self.system.process_gone(identity.pid, identity.start)
             and self.system.started_here(identity.token)
-        )  # else it may be on a copy of this machine, made while it ran
+        )  # otherwise it may run on a clone of this machine

@@ -1,4 +1,4 @@
-"""Who sees what after how long: the first peer of a circle makes changes, the others look for them."""
+"""How soon changes become visible: the first peer of a group makes changes, the others wait until they see them."""
 
 import errno
 from collections.abc import Callable
@@ -15,9 +15,9 @@ from shared.notify import ChangeNotifier
 from shared.paths import SharedDirPaths
 from shared.shared_dir import SharedDir
 
-LIMIT_S = 65.0  # an NFS client may remember what it saw for 60 s
-NOTEWORTHY_DELAY_S = 10.0  # worth a word
-TICK_S = 0.1  # an NFS 3 client that looks between two changes of one tick of the server's clock misses the second
+LIMIT_S = 65.0  # an NFS client may cache attributes for 60 s
+NOTEWORTHY_DELAY_S = 10.0  # a longer delay is reported
+TICK_S = 0.1  # an NFS 3 client that looks between two changes within one tick of the server misses the second
 LONG_AGO = 10**18  # ns
 HEARTBEAT = "heartbeat, opened"
 CURE = "mount it without nocto, with attribute caching of at most 60 s, or use another file system"
@@ -25,20 +25,25 @@ CURE = "mount it without nocto, with attribute caching of at most 60 s, or use a
 
 @dataclass(frozen=True)
 class VisibilityTest:
-    """One change of one name. `lay` and `make` are the first peer's, `look` is what the others see.
+    """One change of one name.
 
-    Nodes wait for those that are `needed`; the others are there to be known.
+    Attributes:
+        what: the property's name.
+        needed: whether nodes wait for such changes.
+        prepare: called by the first peer before the change.
+        change: called by the first peer.
+        observe: what the other peers see.
     """
 
     what: str
     needed: bool
-    lay: Callable[[Path], Any]
-    make: Callable[[Path], Any]
-    look: Callable[[Path], Any]
+    prepare: Callable[[Path], Any]
+    change: Callable[[Path], Any]
+    observe: Callable[[Path], Any]
 
 
 def changes(system: FileSystem, notifier: ChangeNotifier) -> list[VisibilityTest]:
-    """Each has a directory of its own, since opening one makes an NFS client ask for all names in it."""
+    """The changes to test. Each gets its own directory: an NFS client that opens one refreshes all names in it."""
 
     def nothing(path: Path) -> None:
         pass
@@ -50,7 +55,7 @@ def changes(system: FileSystem, notifier: ChangeNotifier) -> list[VisibilityTest
         system.write_new(path, b"old")
         system.os.utime(path, ns=(LONG_AGO, LONG_AGO))
 
-    def anew(path: Path) -> None:
+    def recreate(path: Path) -> None:
         new(path.with_name("new"))
         system.rename(path, path.with_name("aside"))
         system.sleep(TICK_S)
@@ -67,10 +72,10 @@ def changes(system: FileSystem, notifier: ChangeNotifier) -> list[VisibilityTest
 
     return [
         VisibilityTest("new name, listed", True, nothing, new, listed),
-        VisibilityTest("new name, asked for", True, nothing, new, system.exists),
-        VisibilityTest("  … by its path alone", False, nothing, new, by_name),
+        VisibilityTest("new name, opened", True, nothing, new, system.exists),
+        VisibilityTest("  … without opening", False, nothing, new, by_name),
         VisibilityTest("removed name", True, old, system.unlink, system.exists),
-        VisibilityTest("name made anew", True, old, anew, system.read),
+        VisibilityTest("name made again", True, old, recreate, system.read),
         VisibilityTest(HEARTBEAT, True, old, system.touch, system.mtime),
         VisibilityTest("  … by stat alone", False, old, system.touch, by_name),
         VisibilityTest("notification", False, nothing, lambda path: notifier.notify(), lambda path: notifier.wait(0.0)),
@@ -78,9 +83,12 @@ def changes(system: FileSystem, notifier: ChangeNotifier) -> list[VisibilityTest
 
 
 def watch(group: PeerGroup, scratch: ScratchDir) -> tuple[list[Finding], float]:
-    """The findings, and the seconds after which a heartbeat was seen by the slowest peer (at most LIMIT_S).
+    """Measure the delay of all changes.
 
-    A delay counts from when the observer said that it looks, so it is too long by the time which that took to arrive.
+    A delay begins when the observing peer sends that it is ready, so it includes the time of that message.
+
+    Returns:
+        The findings, and the seconds until the slowest peer saw a heartbeat (at most LIMIT_S).
     """
     system, place = scratch.system, group.shared_dir / "sight"
     notifier = ChangeNotifier(Node(SharedDir(SharedDirPaths(place), system, scratch.hard_links), group.identity))
@@ -89,35 +97,35 @@ def watch(group: PeerGroup, scratch: ScratchDir) -> tuple[list[Finding], float]:
     if group.number == 0:
         for change, path in zip(found, paths):
             system.make_dirs(path.parent)
-            change.lay(path)
+            change.prepare(path)
         system.make_dirs(notifier.node.share.layout.notify)
     group.all_gather("laid")
     try:
-        notifier.wait(POLL_INTERVAL_S)  # begins to watch
-        before = [change.look(path) for change, path in zip(found, paths)]
+        notifier.wait(POLL_INTERVAL_S)  # starts its watcher
+        before = [change.observe(path) for change, path in zip(found, paths)]
         group.all_gather("seen before")
         if group.number == 0:
-            group.hear("looking")
+            group.receive("looking")
             for change, path in zip(found, paths):
-                change.make(path)
+                change.change(path)
             delays: list[float | None] = [0.0] * len(found)
         else:
-            delays = _look(group, system, found, paths, before)
-        told = group.all_gather("seen", delays)
+            delays = _measure(group, system, found, paths, before)
+        answers = group.all_gather("seen", delays)
     finally:
         notifier.close()
-    slowest = [None if None in column else max(column) for column in zip(*told)]
+    slowest = [None if None in column else max(column) for column in zip(*answers)]
     heartbeat = next(delay for change, delay in zip(found, slowest) if change.what == HEARTBEAT)
     return [_seen(change, delay) for change, delay in zip(found, slowest)], LIMIT_S if heartbeat is None else heartbeat
 
 
-def _look(
+def _measure(
     group: PeerGroup, system: FileSystem, found: list[VisibilityTest], paths: list[Path], before: list[Any]
 ) -> list[float | None]:
-    """Seconds after which each change was seen, None where it was not in `LIMIT_S`."""
+    """Seconds until each change was seen, None if it was not seen in `LIMIT_S`."""
     began = system.monotonic()
     delays: list[float | None] = [None] * len(found)
-    group.tell("looking")
+    group.send("looking")
     while None in delays and system.monotonic() - began < LIMIT_S:
         for number, delay in enumerate(delays):
             if delay is None and _now(found[number], paths[number]) not in (before[number], None):
@@ -128,7 +136,7 @@ def _look(
 
 def _now(change: VisibilityTest, path: Path) -> Any:
     try:
-        return change.look(path)
+        return change.observe(path)
     except OSError as error:
         if error.errno not in RETRYABLE_ERRNOS | {errno.ENOENT}:
             raise
@@ -144,6 +152,6 @@ def _seen(change: VisibilityTest, delay: float | None) -> Finding:
         figure = f"seen by others after {delay:.2f} s" if delay < 1 else f"seen by others after {delay:.0f} s"
         if not change.needed:
             return ok(figure if delay < NOTEWORTHY_DELAY_S else f"{figure}; nodes do not wait for it")
-        return note(figure, "work goes on late by so much") if delay > NOTEWORTHY_DELAY_S else ok(figure)
+        return note(figure, "work may be delayed by that time") if delay > NOTEWORTHY_DELAY_S else ok(figure)
 
     return finding()

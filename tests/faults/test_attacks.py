@@ -122,7 +122,7 @@ def test_clean_leaves_what_somebody_made_of_the_results_beside_them(finished, na
     result = command("clean", finished.share.layout.root)
     assert (
         result.exit_code == 0
-        and f"left alone, as this program did not make it: {mine.relative_to(finished.share.layout.root)}"
+        and f"kept, because this program did not make it: {mine.relative_to(finished.share.layout.root)}"
         in result.output
     )
     left = [path for path in finished.layout.root.rglob("*") if not path.is_dir()]
@@ -136,7 +136,7 @@ def test_clean_of_an_old_job_leaves_what_is_no_input_of_it(finished, name):
     mine.parent.mkdir(exist_ok=True)
     mine.write_text("mine")
     result = command("clean", finished.share.layout.root)
-    assert result.exit_code == 0 and "left alone" in result.output
+    assert result.exit_code == 0 and "kept, because" in result.output
     left = [path for path in finished.layout.root.rglob("*") if not path.is_dir()]
     assert left == [mine] and mine.read_text() == "mine"
 

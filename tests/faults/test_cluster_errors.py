@@ -99,7 +99,7 @@ def test_share_that_is_moved_away_in_mid_job_ends_a_node_in_one_line_and_the_sam
     root.rename(root.with_name("moved"))
     code, lines = ended(node)
     assert code == 2 and len(lines) == 2 and lines[1].startswith("error: "), lines
-    assert "the shared directory is not there any more; was it unmounted, moved or emptied?" in lines[1]
+    assert "the shared directory is gone; was it unmounted, moved or emptied?" in lines[1]
     assert not root.exists()
     root.with_name("moved").rename(root)
     assert attempts.failed(job) == [] and frames(job) >= 3
@@ -121,7 +121,7 @@ def test_share_that_is_read_only_for_a_while_is_waited_for(disk, long, style, tm
     wait_for(lambda: frames(job) >= 3 or node.poll() is not None)
     assert node.poll() is None, said_to.read_text()
     remount("ro")
-    wait_for(lambda: said(said_to, "Read-only file system; waiting until somebody mounts it writable"))
+    wait_for(lambda: said(said_to, "Read-only file system; waiting until it is mounted writable"))
     done = frames(job)
     remount("rw")
     assert node.wait(60) == 0, said_to.read_text()

@@ -250,7 +250,7 @@ def test_report_and_preview_replace_only_their_own(job, command, name, tmp_path)
         assert (
             made.exit_code == 2
             and made.output.count("\n") == 1
-            and f"{out}: expected a place for a file" in made.output
+            and f"{out}: expected a free name for a file" in made.output
         )
         assert out.read_bytes() == content
     out.unlink()

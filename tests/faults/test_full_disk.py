@@ -66,9 +66,9 @@ def end(nodes: list[subprocess.Popen]) -> None:
     "disk, fill, missing",
     [
         ("tmpfs", lambda disk: disk.leave_blocks(8), "0 MiB free"),
-        pytest.param("ext4", lambda disk: disk.leave_files(8), "room for [0-9] more files", marks=pytest.mark.slow),
+        pytest.param("ext4", lambda disk: disk.leave_files(8), "[0-9] more files possible", marks=pytest.mark.slow),
         pytest.param("ext4", lambda disk: disk.leave_blocks(8), "0 MiB free", marks=pytest.mark.slow),
-        pytest.param("tmpfs", lambda disk: disk.leave_files(8), "room for [0-9] more files", marks=pytest.mark.slow),
+        pytest.param("tmpfs", lambda disk: disk.leave_files(8), "[0-9] more files possible", marks=pytest.mark.slow),
     ],
     indirect=["disk"],
     ids=["tmpfs, space", "ext4, inodes", "ext4, space", "tmpfs, inodes"],
@@ -82,16 +82,16 @@ def test_nodes_say_what_is_missing_wait_and_finish_when_there_is_room(disk, fill
     try:
         wait_for(lambda: len(list(job.layout.results.glob("link/*/*"))) >= 3)
         fill(disk)
-        wait_for(lambda: all(said(out, "waiting until somebody makes some") for out in outs))
+        wait_for(lambda: all(said(out, "waiting for free space") for out in outs))
         assert_waits(nodes)
-        assert all(re.search(rf"no room \(No space left on device, .*{missing}", out.read_text()) for out in outs)
+        assert all(re.search(rf"no space \(No space left on device, .*{missing}", out.read_text()) for out in outs)
         done = len(list(job.layout.results.glob("link/*/*")))
         assert 3 <= done < 40 and not results.is_done(job, toy.SUM)
         disk.make_room()
         assert [node.wait(60) for node in nodes] == [0, 0], [out.read_text() for out in outs]
     finally:
         end(nodes)
-    assert all(out.read_text().count("no room") <= 1 + out.read_text().count("going on") for out in outs)
+    assert all(out.read_text().count("no space") <= 1 + out.read_text().count("continuing") for out in outs)
     assert_finished(share, job)
 
 
@@ -136,7 +136,7 @@ def test_full_disk_that_holds_the_logs_too_takes_neither_node_nor_coordinator_do
     job = find_job(share, "film")
     assert claimed(job) == {} and list(job.layout.attempts.iterdir()) == [] and is_clean(share)
     assert any(
-        "no room (No space left on device" in log.read_text() for log in logs
+        "no space (No space left on device" in log.read_text() for log in logs
     )  # at the latest when there was room again
 
 
@@ -155,13 +155,13 @@ def test_on_a_full_disk_status_tells_submit_is_refused_a_node_waits_and_clean_ma
     assert list((root / "jobs").iterdir()) == [disk.seen / job.layout.root]
     node = disk.run("-m", "tests.helpers.toy_plan", disk.directory / "share", "film", out=out)
     try:
-        wait_for(lambda: said(out, "waiting until somebody makes some"))
+        wait_for(lambda: said(out, "waiting for free space"))
         assert call(coordinator.main, "clean", root, "--force").output.startswith("film: removed, ")
         assert (
             os.statvfs(disk.seen).f_bavail > 0
             and list((root / "tmp").glob("*.*")) == list((root / "jobs").iterdir()) == []
         )
-        assert node.wait(30) == 2 and "going on" in out.read_text() and "no job of that name" in out.read_text()
+        assert node.wait(30) == 2 and "continuing" in out.read_text() and "no job with that name" in out.read_text()
     finally:
         end([node])
     assert is_clean(open_share(root))
@@ -245,8 +245,8 @@ def test_quota_that_is_used_up_is_called_so(tmp_path, caplog):
 
     retry_transient(step, open_share(tmp_path), lambda seconds: None)
     assert caplog.messages == [
-        f"{tmp_path}: no room (Disk quota exceeded: the quota of this user or group); waiting until somebody makes some",
-        "going on",
+        f"{tmp_path}: no space (Disk quota exceeded: the quota of this user or group); waiting for free space",
+        "continuing",
     ]
 
 

@@ -206,7 +206,7 @@ def test_cuts_of_a_shells_process_substitution_are_read(share, clip, style):
 
 
 def test_cuts_that_come_slowly_are_waited_for_with_a_word(fifo, monkeypatch, capsys):
-    monkeypatch.setattr("fav.util.reading.WORD_S", 0.1)
+    monkeypatch.setattr("fav.util.reading.NOTICE_S", 0.1)
 
     def write():
         with open(fifo, "w") as pipe:

@@ -100,7 +100,7 @@ def test_what_was_said_is_remembered_for_a_while_alone(logs):
     talk = LogTail([log])
     with open(log, "w") as file:
         file.writelines(f"{number}\n" for number in range(2 * MAX_LINES))
-    assert len(talk.lines()) == 2 * MAX_LINES and len(talk._said) == MAX_LINES
+    assert len(talk.lines()) == 2 * MAX_LINES and len(talk._shown) == MAX_LINES
 
 
 def test_log_that_grows_without_end_does_not_keep_the_command(share, clip, style, logs, monkeypatch):

@@ -118,7 +118,7 @@ def test_file_of_another_that_has_the_name_of_the_preview_is_left_alone(job, pro
     (path := job.share.layout.root / "film.preview.mp4").write_bytes(b"precious")
     before = there(job)
     program(WRITES)
-    with pytest.raises(FavError, match="film.preview.mp4: expected a place for a file"):
+    with pytest.raises(FavError, match="film.preview.mp4: expected a free name for a file"):
         make(job)
     assert path.read_bytes() == b"precious" and there(job) == before
 

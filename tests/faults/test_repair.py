@@ -396,7 +396,7 @@ def test_failed_evaluation_of_a_finished_job_is_opened_anew_by_retry(copied, mea
         for number in range(3):
             attempts.record(node, job, measure_task(0), "raised", "ValueError: no", f"{number:016}")
     told = call(job, "retry")
-    assert "1 failed task(s) opened anew" in told and "1 measured part to be made again: 0" in told
+    assert "1 failed task(s) reopened" in told and "1 measured part to be made again: 0" in told
     assert_repaired(job, measured)
 
 
@@ -675,7 +675,7 @@ def test_node_that_waits_takes_a_job_on_again_that_was_finished(root, clock, cap
 def test_mark_that_is_a_strangers_directory_is_named(job):
     replaced(job.layout.flag("finished"), Path.mkdir)
     path(job, frame_task(3)).unlink()
-    assert "expected a mark of the job that can be taken away" in call(job, "retry", code=2)
+    assert "expected a flag of the job that can be removed" in call(job, "retry", code=2)
 
 
 # ---- results that pass their checksums

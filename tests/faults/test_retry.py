@@ -160,7 +160,7 @@ def test_film_that_finds_no_room_at_publishing_waits_and_is_not_made_again(share
     report = RecordingEvents()
     assert work(node, report=report) and clock.struck == 12
     assert report.tasks.count(str(toy.SUM)) == 1 and results.read(job, toy.SUM) == toy.expected(1, 3)
-    assert records(job) == [] and sum("no room" in line for line in caplog.messages) == 1
+    assert records(job) == [] and sum("no space" in line for line in caplog.messages) == 1
     assert list(node.tmp_dir.iterdir()) == []
 
 
@@ -242,7 +242,7 @@ def start(share: SharedDir, plan: type) -> subprocess.Popen:
 def test_error_outside_of_a_task_restarts_the_worker_and_three_of_them_end_the_node(share, job):
     output, _ = (node := start(share, Broken)).communicate(timeout=60)
     assert node.returncode == 1 and output.count("the worker ends: RuntimeError: nobody thought of this") == 3, output
-    assert "went down 3 times" in output and "exit code 70" in output
+    assert "ended 3 times" in output and "exit code 70" in output
     assert records(job) == [] and is_clean(share)
 
 
@@ -255,7 +255,7 @@ def test_program_that_a_task_has_started_ends_with_its_worker(share, job, end):
         node.kill()
     else:
         node.send_signal(signal.SIGINT)
-        assert "once more" in node.stdout.readline()
+        assert "repeat the request" in node.stdout.readline()
         node.send_signal(signal.SIGINT)
     try:
         wait_for(lambda: not runs(pid), 5)

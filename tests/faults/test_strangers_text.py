@@ -219,7 +219,7 @@ def test_page_shows_words_of_results_as_they_are(told_job, nodes):
 @pytest.mark.parametrize("seconds", ["nan", "inf", "-inf", "-1", "1e308", "1e999", "soon", ""])
 def test_times_that_no_task_takes_are_left_out(told_job, seconds):
     facts = written(told_job, [{**GOOD, "seconds": seconds}, GOOD, GOOD])
-    assert facts.odd == {"times that no task takes": 1} and [one.took for one in facts.done].count(1.5) == 2
+    assert facts.odd == {"impossible durations": 1} and [one.took for one in facts.done].count(1.5) == 2
 
 
 @pytest.mark.parametrize("error", ['"much"', "[1]", "-1", "NaN", "Infinity", "1e308", "true", "{}"])
@@ -227,7 +227,7 @@ def test_measurements_that_are_none_are_left_out(told_job, error):
     rows = '{"frames": [{"frame": 1, "film": {"warping_error": ERROR}}, {"frame": 2, "film": {"warping_error": 0.25}}]}'
     rows = rows.replace("ERROR", error)
     facts = written(told_job, [GOOD] * 3, rows.encode())
-    assert facts.odd == {"measurements that are none": 1} and facts.errors == {2: 0.25}
+    assert facts.odd == {"invalid measurements": 1} and facts.errors == {2: 0.25}
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_an_evaluation_that_is_none_is_left_out(told_job, rows):
 
 def test_page_says_what_it_leaves_out(told_job):
     made = page_of(told_job, [{**GOOD, "seconds": "nan"}, {**GOOD, "seconds": "soon"}, GOOD], b"[]")
-    assert "1 measurements that are none, 2 times that no task takes" in made
+    assert "2 impossible durations, 1 invalid measurements" in made
 
 
 def test_page_is_made_with_times_of_other_centuries_and_without_a_picture_that_does_not_read(told_job):

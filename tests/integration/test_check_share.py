@@ -79,9 +79,9 @@ def test_local_directory_is_fit_and_nothing_is_left_in_it(shared):
         "fsync",
         "rate",
         "locks",
-        "letters",
+        "letter case",
         "clock",
-        "room",
+        "free space",
     ):
         assert any(probe in line and line.startswith(("ok", "note")) for line in output.splitlines()), (probe, output)
     assert sorted(shared.rglob("*")) == before and node.heartbeat_file.exists()
@@ -268,7 +268,7 @@ def test_honest_directory_has_no_unfit_property_and_no_error(tmp_path):
     for probe in (*NEEDED, *INFO_CHECKS):
         finding = probe(scratch)
         assert finding.verdict is not Verdict.UNFIT and finding.error is None, finding
-        assert finding.verdict is Verdict.OK or finding.what == "room", finding
+        assert finding.verdict is Verdict.OK or finding.what == "free space", finding
     assert scratch.hard_links
 
 
@@ -370,7 +370,7 @@ def test_file_that_is_not_whole_at_first_sight_is_found(shared):
         seen.add(info.st_ino)
         return os.stat_result((*info[:6], 100, *info[7:]))
 
-    assert unfit_among(meet(shared, FileSystem(Liar(fstat=fstat)), FileSystem())) == {"first look"}
+    assert unfit_among(meet(shared, FileSystem(Liar(fstat=fstat)), FileSystem())) == {"first read"}
 
 
 def test_other_users_files_that_cannot_be_given_back_are_found(shared):
@@ -384,7 +384,7 @@ def test_other_users_files_that_cannot_be_given_back_are_found(shared):
 
 def test_changes_that_others_never_see_are_found(shared, monkeypatch):
     monkeypatch.setattr(visibility, "LIMIT_S", 1.0)
-    monkeypatch.setattr(peer_checks, "SHOT_S", 0.1)
+    monkeypatch.setattr(peer_checks, "START_S", 0.1)
     first = {}
 
     def fstat(fd):
@@ -396,7 +396,7 @@ def test_changes_that_others_never_see_are_found(shared, monkeypatch):
         )
 
     systems = [FileSystem(Liar(fstat=fstat, stat=remembers_what_was_missing())) for _ in range(2)]
-    assert unfit_among(meet(shared, *systems)) == {"new name, asked for", "heartbeat, opened"}
+    assert unfit_among(meet(shared, *systems)) == {"new name, opened", "heartbeat, opened"}
 
 
 def test_peers_of_two_kinds_of_mounts_are_told_to_mount_it_alike(shared):
@@ -428,13 +428,13 @@ def test_full_disk_is_unfit_until_somebody_makes_room(tmp_path):
     code, output = in_a_mount(
         place, f"mount -t tmpfs -o size=64k,mode=755 none {place}; head -c 1M /dev/zero > {place}/filling; true"
     )
-    assert code == 1 and "make room" in output and output.endswith("\nfilling\n"), output
+    assert code == 1 and "free some space" in output and output.endswith("\nfilling\n"), output
 
 
 def test_disk_without_inodes_is_unfit_until_somebody_makes_room(tmp_path):
     place = tmp_path / "full"
     code, output = in_a_mount(place, f"mount -t tmpfs -o nr_inodes=3,mode=755 none {place}; touch {place}/filling")
-    assert code == 1 and "make room" in output and output.endswith("\nfilling\n"), output
+    assert code == 1 and "free some space" in output and output.endswith("\nfilling\n"), output
 
 
 def test_read_only_mount_is_unfit(tmp_path):
@@ -447,7 +447,7 @@ def test_file_system_without_hard_links_and_large_letters_is_fit_with_notes(tmp_
     place, image = tmp_path / "fat", tmp_path / "image"
     make = " || ".join(f"(mkfs.{kind} {image} && mount -o loop {image} {place})" for kind in ("vfat", "exfat"))
     code, output = in_a_mount(place, f"truncate -s 64M {image} && ({make})")
-    assert code == 0 and "note  hard links" in output and "note  letters" in output, output
+    assert code == 0 and "note  hard links" in output and "note  letter case" in output, output
 
 
 def test_sticky_directory_is_unfit(tmp_path):

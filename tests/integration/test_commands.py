@@ -104,7 +104,7 @@ def test_bad_shared_directories_are_refused_in_one_line(clip, style, tmp_path):
 def test_read_only_and_full_directories_are_refused_in_one_line(clip, style, tmp_path):
     if os.getuid() != 0:
         pytest.skip("needs root to mount a small file system")
-    for options, fill, word in (("ro,mode=755", False, "writable"), ("size=64k,mode=755", True, "make room")):
+    for options, fill, word in (("ro,mode=755", False, "writable"), ("size=64k,mode=755", True, "free some space")):
         mount = tmp_path / word.replace(" ", "")
         mount.mkdir()
         script = (
@@ -335,7 +335,7 @@ def test_resume_says_where_there_is_nothing_to_resume(share, clip, style):
     job = create(share, clip, style)
     assert call(coordinator.main, "resume", share.layout.root).output == f"{job.name}: was not paused\n"
     assert "paused" in call(coordinator.main, "pause", share.layout.root).output
-    assert call(coordinator.main, "resume", share.layout.root).output == f"{job.name}: continues\n"
+    assert call(coordinator.main, "resume", share.layout.root).output == f"{job.name}: resumed\n"
     call(coordinator.main, "cancel", share.layout.root)
     refused(call(coordinator.main, "resume", share.layout.root), "expected a paused job, got one that is over")
 

@@ -274,7 +274,7 @@ def test_workers_that_are_killed_in_the_midst_cost_nothing(cluster, operator, lo
         lambda: operator.running and parent(operator.running[0]) != nursed, 30
     )  # the nanny has started another worker
     assert run.wait(90) == 0, operator.said
-    assert operator.said.count("the worker is gone; others take its frame over") == 2, operator.said
+    assert operator.said.count("the worker is gone; other nodes take over its frame") == 2, operator.said
     assert same_film(operator.job, long, style, tmp_path / "alone") and claimed(operator.job) == {}
     wait_for(operator.all_left, 20)
 
@@ -323,7 +323,7 @@ def test_nodes_outlive_operator_and_connection_and_are_found_again(cluster, oper
     time.sleep(dask_cluster.POLL_INTERVAL_S)
     assert operator.running == nodes and operator.frames() > before
     assert CliRunner().invoke(coordinator.main, ["drain", str(operator.share.layout.root)]).exit_code == 0
-    assert again.wait(30) == 1 and "was told to leave" in operator.said and "not finished" in operator.said, (
+    assert again.wait(30) == 1 and "was asked to leave" in operator.said and "not finished" in operator.said, (
         operator.said
     )
     wait_for(operator.all_left, 20)
@@ -404,7 +404,7 @@ def test_worker_that_is_not_fit_is_one_line(cluster, operator, share, clip, styl
         monkeypatch.setattr(by_dask, "PYTHON", str(python))
         code, said = operator.in_this_process()
         (line,) = (line for line in said.splitlines() if line.startswith(f"warning: {address}"))
-        assert code == 1 and words in line and "not finished, and no node came up" in said, said
+        assert code == 1 and words in line and "not finished, and no node started" in said, said
     assert not list(share.layout.logs.glob("*.log")) and operator.frames() == 0
 
 

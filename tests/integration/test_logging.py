@@ -139,7 +139,7 @@ def test_worker_that_is_killed_loses_no_line_that_it_has_logged(share):
     chat = [line for line in lines if line.message.startswith("line ")]
     assert [line.message for line in chat] == [f"line {number}" for number in range(LINES)] and done.returncode == 0
     assert {(line.job, line.task) for line in chat} == {(job.name, "link.0000000")}
-    assert all(line.node for line in lines) and any("took its worker down" in line.message for line in lines)
+    assert all(line.node for line in lines) and any("crashed its worker" in line.message for line in lines)
 
 
 # ---- a terminal

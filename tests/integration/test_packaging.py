@@ -250,12 +250,12 @@ def test_commands_work_in_the_shared_directory_of_the_environment(share, tmp_pat
     call = lambda group, *words: CliRunner().invoke(group, words)
     for group in (coordinator.main, main):
         assert call(group, "pause", "toy").output == "toy: paused; coordinator.py resume continues it\n"
-        assert call(group, "resume").output == "toy: continues\n"
+        assert call(group, "resume").output == "toy: resumed\n"
         assert call(group, "prioritize", "toy", "3").output == "toy: priority 3\n"
         assert call(group, "nodes").output == "no nodes\n"
     other = call(main, "status", "./toy")
-    assert other.exit_code == 2 and "there is no job of that name" not in other.output
-    assert "there is no job of that name" in call(main, "clean", "other").output
+    assert other.exit_code == 2 and "there is no job with that name" not in other.output
+    assert "there is no job with that name" in call(main, "clean", "other").output
     assert call(main, "clean", "--force").output.startswith("toy: removed")
     assert str(share.layout.root) in call(main, "check-fs", "--quick").output
 

@@ -105,6 +105,6 @@ def test_directory_in_the_way_is_one_line(share, clip, style, command, suffix):
     made = CliRunner().invoke(coordinator.main, [command, str(share.layout.root), "film"])
     assert (
         made.exit_code == 2
-        and "expected a place for a file, got a directory" in made.output
+        and "expected a free name for a file, got a directory" in made.output
         and made.output.count("\n") == 1
     )

@@ -90,7 +90,7 @@ def test_paused_jobs_are_laid_down_and_resumed(share, root):
     call(share, "resume")
     wait_for(lambda: done(job) > before)
     (output,) = leave(node)
-    assert "paused; coordinator.py resume continues it" in output and "goes on" in output
+    assert "paused; coordinator.py resume continues it" in output and "resumed" in output
 
 
 def test_a_job_added_while_nodes_wait_is_begun_soon(share, root):

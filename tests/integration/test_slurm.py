@@ -141,7 +141,7 @@ def test_the_coordinator_queues_and_follows(slurm, tmp_path, clip, style, expect
     refused = run("--slurm", 2, "--sbatch", "--partition=nowhere")
     assert (
         refused.returncode == 2
-        and "expected Slurm to take the nodes, got" in refused.stderr
+        and "expected Slurm to queue the nodes, got" in refused.stderr
         and "nowhere" not in refused.stdout
     )
 

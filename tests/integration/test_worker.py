@@ -106,7 +106,7 @@ def test_signal_to_every_process_of_a_node_is_one_and_blames_nobody(share, root)
     ]:  # as Slurm and systemd do
         os.kill(int(pid), signal.SIGTERM)
     output, _ = node.communicate(timeout=20)
-    assert node.returncode == 130 and "took its worker down" not in output
+    assert node.returncode == 130 and "crashed its worker" not in output
     assert claimed(job) == {} and is_clean(share) and list(attempts.attempts_of_job(job)) == []
 
 
@@ -132,7 +132,7 @@ def test_node_that_was_taken_for_dead_joins_again_and_finishes(share, root):
     wait_for(lambda: any(path.name != first.name for path in share.layout.nodes.iterdir()))
     node.send_signal(signal.SIGINT)
     output, _ = node.communicate(timeout=20)
-    assert "taken for dead" in output
+    assert "considered this node dead" in output
     assert attempts.attempts_of_task(job, toy.link_task(0)) == [] and attempts.failed(job) == []
 
 
@@ -160,7 +160,7 @@ def test_job_that_cannot_be_served_here_does_not_keep_the_others_from_it(share, 
 def test_unknown_job_is_one_line(root, share):
     node = start(root, "nothing")
     output, _ = node.communicate(timeout=20)
-    assert node.returncode == 2 and "there is no job of that name" in output and "Traceback" not in output
+    assert node.returncode == 2 and "there is no job with that name" in output and "Traceback" not in output
 
 
 @pytest.mark.slow

@@ -13,8 +13,24 @@ from tests.simulation.play import Play
 from tests.simulation.world import Violation
 
 CI_SEEDS = range(100)
-FINDERS = (0, 14, 28, 30, 38, 42, 110, 204, 250)  # seeds that found a wrong protocol out before are tried first
 SEARCHED = range(300)
+FINDERS = {  # the first seed that finds each wrong protocol; it is tried first, then all that are searched
+    "claim by exists then open": 14,
+    "claim without asking for the result": 28,
+    "claim that believes every error": 2,
+    "release before publishing": 14,
+    "placeholder of another is not linked back": 110,
+    "release without looking at the owner": 38,
+    "owner judged by a look before the move": 38,
+    "heartbeat compared with the local clock": 38,
+    "nodes looked at before the placeholders are listed": 250,
+    "sweep that does not look at what a private directory holds": 42,
+    "sweep that does not look at names and contents": 42,
+    "sweep of notices by their names alone": 42,
+    "sweep of jobs without the record of a creator": 42,
+    "name of a job written in place": 42,
+    "heartbeat file is swept before it is silent for a lease": 14,
+}
 
 
 @dataclass(frozen=True)
@@ -59,8 +75,9 @@ def outcomes(seeds: Iterable[int]) -> Iterator[Outcome]:
 
 
 def catch(mutation: str) -> int | None:
-    """A seed that finds a wrong protocol out."""
-    return next((seed for seed in (*FINDERS, *SEARCHED) if outcome(seed, mutation).broken), None)
+    """A seed that finds a wrong protocol; None if no seed does."""
+    seeds = dict.fromkeys((FINDERS.get(mutation, SEARCHED[0]), *SEARCHED))
+    return next((seed for seed in seeds if outcome(seed, mutation).broken), None)
 
 
 def occurred(runs: Iterable[Outcome]) -> Counter[str]:

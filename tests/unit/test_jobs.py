@@ -132,7 +132,8 @@ def test_creator_that_was_taken_for_dead_is_told_so_and_leaves_no_job(share, nod
         return {"chains": 1, "length": 1}
 
     with pytest.raises(
-        JobQueueError, match="toy: this machine stood still for longer than a lease .* same line again makes it"
+        JobQueueError,
+        match="toy: this machine was suspended or disconnected for longer than a lease .* run the same command again",
     ):
         create_job(node, "toy", toy.LEASE_S, fill)
     assert find_job(share, "toy") is None and list(share.layout.jobs.iterdir()) == []

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from shared.log_stream import MOST_LINES, LogStream
+from shared.log_stream import MAX_LINES, LogStream
 from shared.logs import (
     STARTED,
     ContextFilter,
@@ -257,9 +257,9 @@ def test_pipe_that_blocks_holds_nobody_up_and_costs_a_bounded_memory(out):
     reading, writing = os.pipe()
     out(writing)
     stream = LogStream(background=True)
-    for number in range(2 * MOST_LINES):
+    for number in range(2 * MAX_LINES):
         stream.write(f"{number:0100}\n")
-    assert len(stream._lines) <= MOST_LINES + 1
+    assert len(stream._lines) <= MAX_LINES + 1
     stream.close(0.05)  # does not wait for ever
     with open(reading) as read:  # what is left comes as soon as somebody reads, in order and in whole lines
         lines = [read.readline() for _ in range(100)]

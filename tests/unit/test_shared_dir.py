@@ -31,7 +31,7 @@ def test_sticky_directory_is_refused(tmp_path):
         open_share(tmp_path)
 
 
-@pytest.mark.parametrize("number, word", [(28, "make room"), (30, "writable"), (13, "permissions")])
+@pytest.mark.parametrize("number, word", [(28, "free some space"), (30, "writable"), (13, "permissions")])
 def test_directory_that_cannot_be_written_is_refused(tmp_path, number, word, monkeypatch):
     def refuse(self, path, data):
         raise OSError(number, os.strerror(number))

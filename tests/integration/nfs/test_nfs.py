@@ -49,7 +49,7 @@ BALLAST = WATCH.replace(
     """
     for block in 64k 1k; do dd if=/dev/zero of=$SHARED/ballast.$block bs=$block conv=fsync 2>/dev/null; done
     echo "ballast: the disk is full"
-    for _ in $(seq 90); do grep -q "no room" $OUT/said && break; sleep 1; done
+    for _ in $(seq 90); do grep -q "no space" $OUT/said && break; sleep 1; done
     sleep 12
     rm $SHARED/ballast.*
     echo "ballast: there is room again"
@@ -130,11 +130,11 @@ def check_end(case: Case, run: lab.Run, job: Job, nodes: int) -> None:
         ("vanished", f"node{node}") for node in case.lost
     }, f"{tried}\n{told}"
     assert bool(run.said("recovered")) == bool(case.lost), told
-    assert {line.who for line in run.said("taken for dead")} == {f"node{node}" for node in case.lost - case.killed}, (
-        told
-    )
+    assert {line.who for line in run.said("considered this node dead")} == {
+        f"node{node}" for node in case.lost - case.killed
+    }, told
     if case.beside == BALLAST:
-        assert len({line.who for line in run.said("no room")}) > 1 and run.said("going on"), told
+        assert len({line.who for line in run.said("no space")}) > 1 and run.said("continuing"), told
 
 
 def task_of(path: Path) -> toy.Task:
