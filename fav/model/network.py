@@ -6,7 +6,7 @@ Sub-pixel convolutions: Shi et al. (2016), with the initial weights of Aitken et
 "A ConvNet for the 2020s" (2022).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 from typing import cast
 
@@ -241,6 +241,7 @@ class StyleNetwork(nn.Sequential):
         self.arch, self.in_channels, self.tanh_constant = arch, in_channels, tanh_constant
         self.padding, self.multiple, self.margin = padding, multiple, margin
         self.period = period  # pixels at which what an upsampling weaves repeats
+        self.smallest = max(_mirrored(self), default=0) * period or 1  # side of a frame: there must be something to mirror
 
     def forward(self, input: Tensor) -> Tensor:
         """As the layers one after the other, but for what `run_layers` puts off."""
@@ -331,6 +332,13 @@ def _convolution(
         groups,
         padding_mode=mode if mode and kernel > 1 else "zeros",
     )
+
+
+def _mirrored(network: nn.Module) -> Iterator[int]:
+    """The pixels that each convolution with a mirrored input needs at least."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d) and layer.padding_mode == "reflect":
+            yield layer.kernel_size[0] // 2 * layer.dilation[0] + 1
 
 
 def can_fuse(conv: nn.Conv2d, factor: int) -> bool:

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from fav.errors import FavError
 from fav.model.backends import make
 from fav.model.devices import _processor, best_precision, device_of
 from fav.model.network import StyleNetwork
@@ -52,6 +53,11 @@ class StyleRunner:
 
         The rest is as for `fav.model.preprocessing.network_input`; an image model does not look at it.
         """
+        if min(frame.shape[:2]) < self.network.smallest:
+            size = f"{frame.shape[1]}x{frame.shape[0]}"
+            raise FavError(
+                f"frame: expected at least {self.network.smallest} pixels a side for this style, got {size}; say --width"
+            )
         video = self.in_channels == 7
         return self._backend(network_input(frame, warped_prior, reliability, fill) if video else frame - MEAN_BGR)
 
