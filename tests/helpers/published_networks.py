@@ -1,8 +1,13 @@
 """Published image models, written anew from their descriptions: what their files are compared with."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from fav.model.torch7 import TorchObject
+from tests.helpers.torch7_writer import sequence
 
 
 class MirroredConvolution(nn.Module):
@@ -203,7 +208,7 @@ class WideReconet(nn.Module):
 class JohnsonBlock(nn.Module):
     """A residual block that keeps the size, its convolutions padded in `mode`."""
 
-    def __init__(self, channels: int, mode: str, norm: type[nn.Module]):
+    def __init__(self, channels: int, mode: str, norm: Callable[[int], nn.Module]):
         super().__init__()
         convolutions = [nn.Conv2d(channels, channels, 3, padding=1, padding_mode=mode) for _ in range(2)]
         self.branch = nn.Sequential(convolutions[0], norm(channels), nn.ReLU(), convolutions[1], norm(channels))
@@ -212,7 +217,7 @@ class JohnsonBlock(nn.Module):
         return x + self.branch(x)
 
 
-def johnson(mode: str, norm: type[nn.Module], constant: float = 150) -> nn.Sequential:
+def johnson(mode: str, norm: Callable[[int], nn.Module]) -> nn.Sequential:
     """A model of jcjohnson/fast-neural-style for `c9s1-4,d6,d8,R8,R8,u6,U2,c3s1-4,c9s1-3` with a padding of PyTorch's `mode`.
 
     As published, d and u pad with zeros whatever the mode is.
@@ -247,3 +252,37 @@ def randomized(network: nn.Module, gain: float = 1, seed: int = 0) -> nn.Module:
     for value in [*network.parameters()][-2:]:
         value.data *= gain
     return network.requires_grad_(False).eval()
+
+
+def johnson_checkpoint(network: nn.Sequential, options: dict, constant: float = 150) -> dict:
+    """The checkpoint of jcjohnson's train.lua with the weights of `johnson`, its padding as modules of their own."""
+
+    def modules(layer: nn.Module) -> list[TorchObject]:
+        if isinstance(layer, JohnsonBlock):
+            beside = sequence(*(part for one in layer.branch for part in modules(one)))
+            both = sequence(beside, TorchObject("nn.Identity", {}), name="nn.ConcatTable")
+            return [sequence(both, TorchObject("nn.CAddTable", {}))]
+        weights = {name: value.numpy() for name, value in layer.state_dict().items() if value.ndim}
+        match layer:
+            case nn.Conv2d() | nn.ConvTranspose2d():
+                kernel, stride, reach = layer.kernel_size[0], layer.stride[0], layer.padding[0]
+                own = 0 if layer.padding_mode != "zeros" else reach
+                fields = {"nInputPlane": layer.in_channels, "nOutputPlane": layer.out_channels, **weights}
+                for side in "WH":
+                    fields |= {f"k{side}": kernel, f"d{side}": stride, f"pad{side}": own}
+                if isinstance(layer, nn.ConvTranspose2d):
+                    return [TorchObject("nn.SpatialFullConvolution", {**fields, "adjW": 1, "adjH": 1})]
+                padding = {"reflect": "Reflection", "replicate": "Replication"}.get(layer.padding_mode)
+                sides = dict.fromkeys(("pad_l", "pad_r", "pad_t", "pad_b"), reach)
+                before = [TorchObject(f"nn.Spatial{padding}Padding", sides)] if padding else []
+                return [*before, TorchObject("nn.SpatialConvolution", fields)]
+            case nn.BatchNorm2d():
+                return [TorchObject("nn.SpatialBatchNormalization", {"eps": layer.eps, "affine": True, **weights})]
+            case nn.InstanceNorm2d():
+                return [TorchObject("nn.InstanceNormalization", {"eps": layer.eps, **weights})]
+            case nn.Upsample():
+                return [TorchObject("nn.SpatialUpSamplingNearest", {"scale_factor": 2})]
+        return [TorchObject(f"nn.{type(layer).__name__}", {})]
+
+    ends = TorchObject("nn.MulConstant", {"constant_scalar": constant}), TorchObject("nn.TotalVariation", {})
+    return {"opt": options, "model": sequence(*(part for one in network for part in modules(one)), *ends)}

@@ -345,7 +345,7 @@ def replace(number: int, class_name: str):
     [
         (
             replace(3, "nn.SpatialBatchNormalization"),
-            "layer 2: nn.SpatialBatchNormalization is not known in a style network",
+            "layer 2: expected nn.SpatialBatchNormalization with running_mean and running_var, got others",
         ),
         (replace(3, "nn.ReLU"), "layer 2: expected nn.InstanceNormalization, got nn.ReLU"),
         (replace(26, "nn.Sigmoid"), "layer 25: nn.Sigmoid is not known"),

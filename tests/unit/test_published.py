@@ -14,6 +14,7 @@ from fav.model.published import layout_names
 from fav.model.runner import StyleRunner
 from tests.helpers import published_networks as published
 from tests.helpers.networks import random_network
+from tests.helpers.torch7_writer import save
 
 MEAN = torch.from_numpy(MEAN_BGR).view(1, 3, 1, 1)
 SIZES = [(24, 28), (25, 31), (22, 37)]
@@ -158,6 +159,51 @@ def test_a_file_of_something_else_is_named(tmp_path, state, complaint):
 def test_weights_that_do_not_fit_a_layout_are_refused(tmp_path, extra, complaint):
     _, path = file_of(tmp_path, "transformer-net", extra)
     with pytest.raises(FavError, match=f"model.pth: {complaint}"):
+        load_style(path)
+
+
+def instance_norm(channels: int) -> nn.Module:
+    return nn.InstanceNorm2d(channels, affine=True)
+
+
+def johnson_file(tmp_path, mode: str, norm, **options):
+    """A model of jcjohnson's with random weights and statistics, and its file."""
+    network = published.randomized(published.johnson(mode, norm))
+    generator = torch.Generator().manual_seed(1)
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.running_mean.normal_(generator=generator)
+            layer.running_var.uniform_(0.5, 2, generator=generator)
+    return network, save(tmp_path / "model.t7", published.johnson_checkpoint(network, options))
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, instance_norm])
+@pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate"])
+def test_johnsons_models_load_with_every_padding_and_norm(tmp_path, mode, norm):
+    theirs, path = johnson_file(tmp_path, mode, norm)
+    ours = load_style(path, in_channels=3)
+    with torch.inference_mode():
+        for height, width in SIZES:
+            x = (levels(height, width) - MEAN) / 20  # batch norms keep the scale of what comes in
+            expected = 150 * theirs(x)[..., :height, :width]
+            assert expected.std() > 10 and (ours(x) - expected).abs().max() < 0.02
+    assert ("B," in ours.arch) == (norm is nn.BatchNorm2d)
+    assert ours.arch.removeprefix("B,").startswith({"zeros": "c9s1-4,d6", "reflect": "c9s1-4m,d6", "replicate": "c9s1-4e,d6"}[mode])
+
+
+@pytest.mark.parametrize("mode", ["zeros", "reflect"])
+def test_johnsons_models_of_resnets_values_paint_the_same(tmp_path, mode):
+    theirs, path = johnson_file(tmp_path, mode, instance_norm, preprocessing="resnet")
+    mean, deviation = (torch.tensor(of).view(1, 3, 1, 1) for of in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    picture = levels(25, 31)
+    with torch.inference_mode():
+        expected = rgb((150 * theirs((rgb(picture) / 255 - mean) / deviation) * deviation + mean) * 255)[..., :25, :31]
+        assert (load_style(path, 3)(picture - MEAN) + MEAN - expected).abs().max() < 1e-4 * expected.abs().max()
+
+
+def test_an_unknown_preprocessing_is_refused(tmp_path):
+    _, path = johnson_file(tmp_path, "zeros", instance_norm, preprocessing="caffe")
+    with pytest.raises(FavError, match="model.t7: preprocessing: expected vgg or resnet, got 'caffe'"):
         load_style(path)
 
 
