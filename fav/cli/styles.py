@@ -22,11 +22,11 @@ def styles(style: Path | None) -> None:
     A style that is listed can be typed by its name alone. Put your own into ~/.local/share/fav/styles. With STYLE, the
     command shows what the file says of itself: the painting, the network, and the line that trained it.
     """
-    from fav.model.checkpoints import style_facts  # imports torch
+    from fav.model.onnx_style import model_facts  # imports torch
 
     if style is not None:
         path = style_file(style)
-        facts = style_facts(path)
+        facts = model_facts(path)
         lines = {
             "file": path,
             "format": facts.format,
@@ -40,7 +40,7 @@ def styles(style: Path | None) -> None:
     table = Table(*(Column(head, overflow="fold") for head in ("style", "learnt from", "network", "file")))
     for name, path in named_styles().items():
         try:
-            facts = style_facts(path)
+            facts = model_facts(path)
         except FavError as error:
             table.add_row(*map(Text, (name, "?", "?", sanitize(error, 200))))
             continue

@@ -30,10 +30,11 @@ from fav.util.reading import opened, read_file
 
 KINDS = {3: "an image model (3 channels)", 7: "a video model (7 channels)"}
 MARK = "training"  # in the metadata of a style: which training wrote it
+MAX_BYTES = torch7.MAX_BYTES
 HEAD = 9  # bytes of a file that tell its format
 _KEYS = "expected the weights of a style network (1.weight, 10.0.0.0.weight, ...)"
 _STATE_DICT = "expected a state dict, saved with torch.save(model.state_dict(), ...)"
-_FORMATS = "a style as .safetensors, a PyTorch state dict (.pth), a Torch7 checkpoint (.t7) or an image model (.onnx)"
+FORMATS = "a style as .safetensors, a PyTorch state dict (.pth), a Torch7 checkpoint (.t7) or an image model (.onnx)"
 WRAPPINGS = ("state_dict", "model_state_dict", "model", "net", "transformer", "generator", "params_ema", "params")
 
 
@@ -176,9 +177,9 @@ def _read(path: Path, layout: str | None = None) -> _Contents:
             size = os.fstat(file.fileno()).st_size
             kind = format_of(file.read(HEAD))
     except OSError as error:
-        raise FavError(f"{path}: cannot be read: {error.strerror}; expected {_FORMATS}") from error
-    if not 0 < size <= torch7.MAX_BYTES:
-        raise FavError(f"{path}: expected {_FORMATS} of at most 1 GiB, got {size} bytes")
+        raise FavError(f"{path}: cannot be read: {error.strerror}; expected {FORMATS}") from error
+    if not 0 < size <= MAX_BYTES:
+        raise FavError(f"{path}: expected {FORMATS} of at most 1 GiB, got {size} bytes")
     if kind == "torch7":
         root = torch7.load(path)
         try:
@@ -191,7 +192,9 @@ def _read(path: Path, layout: str | None = None) -> _Contents:
         return _style_of(state, metadata, path) if "arch" in metadata else _state_dict(state, path, kind, layout)
     if kind == "pytorch":
         return _state_dict(read_pickle(path), path, kind, layout)
-    raise FavError(f"{path}: not a model: expected {_FORMATS}")
+    if kind == "onnx":
+        raise FavError(f"{path}: expected weights, got an ONNX image model: {MEMORYLESS.format(name=path)}")
+    raise FavError(f"{path}: not a model: expected {FORMATS}")
 
 
 def _state_dict(state: dict[str, Tensor], path: Path, kind: str, layout: str | None) -> _Contents:
@@ -221,12 +224,20 @@ def _check_claim(state: Mapping[str, object], path: Path) -> None:
 
 
 def format_of(head: bytes) -> str | None:
-    """By the first HEAD bytes of a file of tensors: torch7, safetensors, pytorch (a pickle); None for any other file."""
+    """By the first HEAD bytes of a file of tensors: torch7, safetensors, onnx, pytorch (a pickle); None for any other."""
     if head[:4] in (b"\x03\0\0\0", b"\x04\0\0\0") and head[4:8] == b"\x01\0\0\0":
         return "torch7"
     if head[8:] == b"{":
         return "safetensors"
+    if is_onnx(head):
+        return "onnx"
     return "pytorch" if head[:1] == b"\x80" or head[:2] == b"PK" else None
+
+
+def is_onnx(head: bytes) -> bool:
+    """Whether a file begins as ONNX does: the field of its version, a small number, and another field of a model."""
+    fields = {8 * number + 2 for number in (2, 3, 4, 6, 7, 8, 14)} | {8 * 5}
+    return len(head) > 2 and head[0] == 8 and 0 < head[1] < 32 and head[2] in fields
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -249,7 +260,7 @@ def _style_of(state: dict[str, Tensor], metadata: dict[str, str], path: Path) ->
 
 def read_pickle(path: Path) -> dict[str, Tensor]:
     """A PyTorch state dict by its keys; nothing in it is executed. Raises FavError for what is damaged or holds objects."""
-    data = read_file(path, str(path), torch7.MAX_BYTES)
+    data = read_file(path, str(path), MAX_BYTES)
     try:
         if data[:2] == b"PK":
             records = zipfile.ZipFile(io.BytesIO(data)).infolist()

@@ -148,7 +148,7 @@ def _read(path: Path) -> dict[str, Tensor]:
             f"loss network {path}: {error.strerror}; expected a file, {EXPECTED}, or one of {known}"
         ) from error
     readers = {"safetensors": lambda path: read_safetensors(path)[0], "pytorch": read_pickle, "torch7": _from_torch7}
-    if (kind := format_of(head)) is None:
+    if (kind := format_of(head)) not in readers:
         raise FavError(f"loss network {path}: expected {EXPECTED}, got a file that begins with {head[:4]!r}")
     return {key: value for key, value in readers[kind](path).items() if is_dense(value)}
 
