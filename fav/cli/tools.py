@@ -56,17 +56,27 @@ def main() -> None:
 @main.command()
 @click.argument("model", type=FILE)
 @click.argument("out", type=FILE)
+@click.option(
+    "--layout",
+    metavar="NAME",
+    help="The published layout of MODEL, where its weights fit several: transformer-net or transformer-net-bgr, rrmina or "
+    "rrmina-tanh.  [default: the first of each]",
+)
 @one_line_errors
-def convert(model: Path, out: Path) -> None:
+def convert(model: Path, out: Path, layout: str | None) -> None:
     """Convert a style file to safetensors.
 
-    MODEL is a .t7 file of the authors or a .pth file of the PyTorch port. OUT ends in .safetensors.
+    MODEL is a Torch7 file (.t7) or a PyTorch state dict (.pth) of the authors' networks or of a published image model. OUT
+    ends in .safetensors.
     """
     from fav.model.checkpoints import convert as write
+    from fav.model.published import layout_names
 
     if check_new(check_place(out)).suffix != ".safetensors":
         raise FavError(f"{out}: expected a name that ends in .safetensors")
-    click.echo(f"done: {write(model, out)}")
+    if layout is not None and layout not in layout_names():
+        raise FavError(f"--layout: expected one of {', '.join(layout_names())}, got {layout!r}")
+    click.echo(f"done: {write(model, out, layout)}")
 
 
 @main.command()

@@ -241,7 +241,9 @@ class StyleNetwork(nn.Sequential):
         self.arch, self.in_channels, self.tanh_constant = arch, in_channels, tanh_constant
         self.padding, self.multiple, self.margin = padding, multiple, margin
         self.period = period  # pixels at which what an upsampling weaves repeats
-        self.smallest = max(_mirrored(self), default=0) * period or 1  # side of a frame: there must be something to mirror
+        self.smallest = (
+            max(_mirrored(self), default=0) * period or 1
+        )  # side of a frame: there must be something to mirror
 
     def forward(self, input: Tensor) -> Tensor:
         """As the layers one after the other, but for what `run_layers` puts off."""

@@ -71,14 +71,18 @@ class OnnxStyle:
     def values(self) -> OnnxValues:
         """How it takes pictures: what it gives for levels from 0 to 255 tells whether it works with 0 to 1 or -1 to 1."""
         ramp = np.linspace(0, 255, PROBED, dtype=np.float32)
-        probe = np.stack([np.tile(ramp, (PROBED, 1)), np.tile(ramp[:, None], (1, PROBED)), 255 - np.add.outer(ramp, ramp) / 2], 2)
+        probe = np.stack(
+            [np.tile(ramp, (PROBED, 1)), np.tile(ramp[:, None], (1, PROBED)), 255 - np.add.outer(ramp, ramp) / 2], 2
+        )
         channels_last = self._channels_last(self.model(PROBED, PROBED))
         given = self.compiled(PROBED, PROBED, "f32", channels_last)(probe)
         if np.abs(given).max() > 1.5:
             return OnnxValues(1, 0, channels_last)
         return OnnxValues(2 / 255, -1, channels_last) if given.min() < -0.05 else OnnxValues(1 / 255, 0, channels_last)
 
-    def compiled(self, height: int, width: int, precision: str, channels_last: bool) -> Callable[[np.ndarray], np.ndarray]:
+    def compiled(
+        self, height: int, width: int, precision: str, channels_last: bool
+    ) -> Callable[[np.ndarray], np.ndarray]:
         """What makes of a picture (H, W, 3), RGB and of the model's values, another one; both float32."""
         from fav.model.backends.openvino import core
 
@@ -144,7 +148,9 @@ class OnnxBackend:
             self._infer = self._style.compiled(height, width, self._hint, values.channels_last)
             self._size = height, width
         levels = cv2.cvtColor(seen + MEAN_BGR, cv2.COLOR_BGR2RGB)
-        painted = (self._infer(levels * np.float32(values.scale) + np.float32(values.shift)) - values.shift) / values.scale
+        painted = (
+            self._infer(levels * np.float32(values.scale) + np.float32(values.shift)) - values.shift
+        ) / values.scale
         return np.ascontiguousarray(np.rint(painted[..., ::-1]).clip(0, 255).astype(np.uint8))
 
 

@@ -79,7 +79,9 @@ class _Builder:
         weight = self._take(key, str(self.index))
         self.convolutions.append(str(self.index))
         channels, kernel = weight.shape[1 if transposed else 0], weight.shape[-1]
-        self.layers.append(Layer("f" if transposed else "c", kernel, stride, channels, padding="" if transposed else "m"))
+        self.layers.append(
+            Layer("f" if transposed else "c", kernel, stride, channels, padding="" if transposed else "m")
+        )
         self.index += 1
         if norm:
             self._take(norm, str(self.index))
@@ -143,7 +145,9 @@ def _rrmina(build: _Builder) -> None:
         first, second = ((f"{of}.conv{one}.conv_layer", f"{of}.conv{one}.norm_layer") for one in (1, 2))
         build.block(first, second)
     for number in (0, 2):
-        build.convolution(f"DeconvBlock.{number}.conv_transpose", f"DeconvBlock.{number}.norm_layer", 2, transposed=True)
+        build.convolution(
+            f"DeconvBlock.{number}.conv_transpose", f"DeconvBlock.{number}.norm_layer", 2, transposed=True
+        )
     build.convolution("DeconvBlock.4.conv_layer", None)
 
 

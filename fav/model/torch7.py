@@ -280,7 +280,9 @@ def _with_values(modules: list, options: object) -> list:
         fields = dict(modules[place].fields)
         for name, axis in axes.items():
             if isinstance(value := fields.get(name), np.ndarray) and value.ndim > axis:
-                shaped = value.reshape(len(value), -1, int(fields["kW"]), int(fields["kW"])) if name == "weight" else value
+                shaped = (
+                    value.reshape(len(value), -1, int(fields["kW"]), int(fields["kW"])) if name == "weight" else value
+                )
                 fields[name] = np.flip(shaped, axis)
         modules[place] = TorchObject(modules[place].class_name, fields)
     start = 1 if _class(modules[0]) == "SpatialReflectionPadding" else 0

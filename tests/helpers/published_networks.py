@@ -183,7 +183,9 @@ def wide_layer(channels: int, out_channels: int, kernel: int, stride: int = 1, a
 class WideBlock(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
-        self.branch = nn.Sequential(wide_layer(channels, channels, 3), wide_layer(channels, channels, 3, activation=False))
+        self.branch = nn.Sequential(
+            wide_layer(channels, channels, 3), wide_layer(channels, channels, 3, activation=False)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return (x + self.branch(x)).relu()

@@ -287,7 +287,9 @@ def test_weights_that_do_not_fit_name_their_layer(tmp_path, complaint):
 
 
 def test_weights_of_another_kind_of_network_are_refused(tmp_path):
-    with pytest.raises(FavError, match="net.pth: expected the weights of a style network .*, got a classifier such as VGG"):
+    with pytest.raises(
+        FavError, match="net.pth: expected the weights of a style network .*, got a classifier such as VGG"
+    ):
         load_style(save_pth(tmp_path / "net.pth", {"features.0.weight": torch.zeros(3)}))
     with pytest.raises(FavError, match="net.pth: expected a state dict, got list"):
         load_style(save_pth(tmp_path / "net.pth", [torch.zeros(3)]))

@@ -68,7 +68,9 @@ def test_as_the_style_of_a_film_it_is_told_what_to_do(tmp_path):
 
 def smaller(path):
     graph = Graph()
-    return graph.save(path, graph.node("MaxPool", ["input"], kernel_shape=[2, 2], strides=[2, 2]), (1, 3, "h", "w"), (1, 3, "a", "b"))
+    return graph.save(
+        path, graph.node("MaxPool", ["input"], kernel_shape=[2, 2], strides=[2, 2]), (1, 3, "h", "w"), (1, 3, "a", "b")
+    )
 
 
 def of_one_channel(path):

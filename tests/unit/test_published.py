@@ -89,7 +89,9 @@ def test_every_backend_paints_a_published_model(tmp_path, backend):
     picture = levels(33, 42)
     with torch.inference_mode():
         expected = rgb(theirs(rgb(picture)))[0, :, :33, :42].permute(1, 2, 0).round().clamp(0, 255).numpy()
-    found = StyleRunner(load_style(path, 3), backend=backend).stylize(picture[0].permute(1, 2, 0).numpy().astype(np.uint8))
+    found = StyleRunner(load_style(path, 3), backend=backend).stylize(
+        picture[0].permute(1, 2, 0).numpy().astype(np.uint8)
+    )
     assert np.abs(found.astype(int) - expected).max() <= 1
 
 
@@ -104,7 +106,9 @@ def test_other_widths_and_numbers_of_blocks_are_read_off_the_weights(tmp_path):
     theirs = published.randomized(published.Examples(width=6, blocks=2), 60)
     torch.save(theirs.state_dict(), tmp_path / "small.pth")
     assert_alike(load_style(tmp_path / "small.pth"), theirs, "transformer-net")
-    assert load_style(tmp_path / "small.pth").arch == "A,c9s1-6m,d12m,d24m,R24m,R24m,U2p,c3s1-12m,U2p,c3s1-6m,c9s1-3m,L,A"
+    assert (
+        load_style(tmp_path / "small.pth").arch == "A,c9s1-6m,d12m,d24m,R24m,R24m,U2p,c3s1-12m,U2p,c3s1-6m,c9s1-3m,L,A"
+    )
 
 
 @pytest.mark.parametrize(
@@ -133,7 +137,10 @@ def test_a_model_as_safetensors_without_metadata_loads_as_well(tmp_path):
     "state, complaint",
     [
         ({"features.0.weight": torch.zeros(2)}, "got a classifier such as VGG"),
-        ({"model.0.block.1.weight": torch.zeros(2)}, "got Fast-Neural-Style-Transfer of eriklindernoren.*not supported"),
+        (
+            {"model.0.block.1.weight": torch.zeros(2)},
+            "got Fast-Neural-Style-Transfer of eriklindernoren.*not supported",
+        ),
         ({"in1.scale": torch.zeros(2), "res1.in1.scale": torch.zeros(2)}, "got fast-neural-style of abhiskk"),
         ({"encoder.layers.0.layers.1.tau": torch.zeros(2)}, "filter response norms"),
         ({"in1.weight": torch.zeros(2)}, "layer conv1.conv2d.weight: expected its weights, got none"),
@@ -150,7 +157,10 @@ def test_a_file_of_something_else_is_named(tmp_path, state, complaint):
     "extra, complaint",
     [
         ({"attention.weight": torch.zeros(2)}, "layer attention.weight: .*TransformerNet.* expects no such weights"),
-        ({"in1.bias": torch.zeros(4, dtype=torch.long)}, "weights in1.bias: expected floating-point numbers, got torch.int64"),
+        (
+            {"in1.bias": torch.zeros(4, dtype=torch.long)},
+            "weights in1.bias: expected floating-point numbers, got torch.int64",
+        ),
         ({"conv1.conv2d.weight": "hello"}, "weights conv1.conv2d.weight: expected floating-point numbers, got str"),
         ({"conv1.conv2d.weight": torch.zeros(1).expand(9000, 3, 900, 900)}, "expected at most its own"),
         ({"in2.weight": torch.zeros(5)}, r"layer 5.weight: .* expects \(8,\), got \(5,\)"),
@@ -188,7 +198,9 @@ def test_johnsons_models_load_with_every_padding_and_norm(tmp_path, mode, norm):
             expected = 150 * theirs(x)[..., :height, :width]
             assert expected.std() > 10 and (ours(x) - expected).abs().max() < 0.02
     assert ("B," in ours.arch) == (norm is nn.BatchNorm2d)
-    assert ours.arch.removeprefix("B,").startswith({"zeros": "c9s1-4,d6", "reflect": "c9s1-4m,d6", "replicate": "c9s1-4e,d6"}[mode])
+    assert ours.arch.removeprefix("B,").startswith(
+        {"zeros": "c9s1-4,d6", "reflect": "c9s1-4m,d6", "replicate": "c9s1-4e,d6"}[mode]
+    )
 
 
 @pytest.mark.parametrize("mode", ["zeros", "reflect"])
@@ -221,7 +233,9 @@ def test_torchscript_is_named(tmp_path):
 
 def test_an_image_model_as_the_style_of_a_film_is_told_what_to_do(tmp_path):
     _, path = file_of(tmp_path, "transformer-net")
-    with pytest.raises(FavError, match="an image model .*pytorch/examples.*no memory.*--no-temporal.*fav train --steady"):
+    with pytest.raises(
+        FavError, match="an image model .*pytorch/examples.*no memory.*--no-temporal.*fav train --steady"
+    ):
         load_style(path, in_channels=7)
 
 
