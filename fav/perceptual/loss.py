@@ -84,7 +84,9 @@ class PerceptualLoss:
             for found, layer, unit in zip(features, self.content_layers, self.content_units)
         ]
         style = [_distance(found, target) / unit for found, target, unit in zip(grams, self.target, self.style_units)]
-        return _weighed(content, self.content_shares), _weighed(style, self.style_shares and self.style_shares * len(self.scales))
+        return _weighed(content, self.content_shares), _weighed(
+            style, self.style_shares and self.style_shares * len(self.scales)
+        )
 
     def palette(self, stylized: Tensor, directions: Tensor) -> Tensor:
         """How far the colors of all pictures together are from the painting's; 1 is as far as photographs.

@@ -221,7 +221,11 @@ def parse_layers(option: str, text: str) -> dict[str, float] | None:
     layers: dict[str, float] = {}
     for entry in text.split(","):
         name, _, weight = entry.partition(":")
-        if not re.fullmatch(r"[a-z]\w{0,19}", name) or name in layers or not re.fullmatch(r"|\d{1,6}(\.\d{1,6})?", weight):
+        if (
+            not re.fullmatch(r"[a-z]\w{0,19}", name)
+            or name in layers
+            or not re.fullmatch(r"|\d{1,6}(\.\d{1,6})?", weight)
+        ):
             raise FavError(f"{option}: expected LAYER:WEIGHT,… with each layer once, got {entry[:80]!r}")
         layers[name] = float(weight or 1)
     if not sum(layers.values()):
@@ -239,7 +243,9 @@ def check_arch(arch: str) -> None:
         with torch.device("meta"):
             StyleNetwork(arch, 7)
         if {layer.kind for layer in parse(arch)} & set("BAL"):
-            raise FavError(f"--arch: expected a string without B, A and L, which are those of published models, got {arch}")
+            raise FavError(
+                f"--arch: expected a string without B, A and L, which are those of published models, got {arch}"
+            )
     except FavError as error:
         if re.fullmatch(r"[a-z][a-z-]+", arch):  # a name, or meant as one
             raise FavError(f"--arch: expected {', '.join(PRESETS)} or a string of layers, got {arch[:80]!r}") from None

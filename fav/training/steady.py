@@ -49,7 +49,10 @@ class MatchLoss:
     """
 
     def __init__(
-        self, network: LossNetwork | None, style: dict[str, float] | None = None, content: dict[str, float] | None = None
+        self,
+        network: LossNetwork | None,
+        style: dict[str, float] | None = None,
+        content: dict[str, float] | None = None,
     ):
         self.network = network
         layers = network.design if network else None

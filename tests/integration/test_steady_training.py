@@ -80,7 +80,9 @@ def test_a_painting_is_learnt_with_every_knob(painting, photos, loss_network, tm
     knobs = ("--pixel-weight", 5, "--pixel-loss", "smooth-l1", "--style-layers", "conv1:1,fire2:3", "--content-layers",
              "fire3", "--lr-decay-every", 2, "--lr-decay-factor", 0.5, "--single-image-until", 2)  # fmt: skip
     out = tmp_path / "out.safetensors"
-    result = call(painting, photos, out, *FEW, "--style-size", 96, "--loss-network", loss_network, *knobs, "--iterations", 3)
+    result = call(
+        painting, photos, out, *FEW, "--style-size", 96, "--loss-network", loss_network, *knobs, "--iterations", 3
+    )
     assert result.exit_code == 0, result.output
     rows = rows_of(tmp_path / "out.losses.csv")
     assert all(row["pixel"] > 0 for row in rows) and [row["steps"] for row in rows[:2]] == [0, 0]
