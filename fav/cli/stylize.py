@@ -38,7 +38,7 @@ OF_PICTURES = {
 def stylize(
     context: click.Context, video: str, style: Path, out: Path, threads: int | None, device: str, backend: str, **values
 ) -> None:
-    """Stylize a video or pictures without a shared directory.
+    """Stylize a video or pictures on this machine.
 
     VIDEO is the source, STYLE a style file, OUT the film (.mp4, .mkv or .mov). Nothing else is written. VIDEO can be a picture,
     OUT is one then (.png or .jpg); or a folder of pictures, and OUT the folder for those made of them, which keep their names.

@@ -33,6 +33,7 @@ from fav.util.text import duration
 logger = logging.getLogger(__name__)
 
 WEIGHT = NumberType(0)
+OF_PAINTINGS = ("style_size", "style_crop", "style_clean", "style_scales")  # options without a meaning beside --steady
 
 
 @click.command()
@@ -286,7 +287,7 @@ def train(
     sheet_every: float,
     **values,
 ) -> None:
-    """Learn a style from a painting and photos, or make an image model steady.
+    """Learn a style from a painting and photos.
 
     STYLE_IMAGE is the painting, PHOTOS_DIR a folder of photographs, OUT the new style (.safetensors). After an interruption,
     the same line continues. The command also writes a contact sheet, the losses as a plot and a table, and OUT.training,
@@ -308,6 +309,9 @@ def train(
     values["mix"] = values["mix"] or DEFAULT_MIX + (VIDEO_SHARE if clips else "")
     notes_before: list[str] = []
     if steady:
+        if painted := [name for name in OF_PAINTINGS if _typed(context, name)]:
+            flag = next(one.opts[0] for one in context.command.params if one.name == painted[0])
+            raise FavError(f"{flag}: expected with a painting; with --steady there is none")
         values |= {name: value for name, value in STEADY.items() if not _typed(context, name)}
         loss_network, notes_before = _steady_network(loss_network, _typed(context, "loss_network"))
     elif loss_network == "none":

@@ -103,7 +103,7 @@ def save_style(
         "arch": network.arch,
         "in_channels": str(network.in_channels),
         "tanh_constant": f"{network.tanh_constant:g}",
-        "padding": "reflect-start",
+        "padding": "reflect-start" if network.padding else "as in arch",
         **({MARK: mark} if mark else {}),
     }
     with own_file(path, mark) if mark else new_file(path) as draft:

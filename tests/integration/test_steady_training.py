@@ -38,7 +38,7 @@ def rows_of(path: Path) -> list[dict[str, float]]:
 
 def test_an_image_model_becomes_a_style_that_films(candy, photos, tmp_path, clip):
     out = tmp_path / "steady.safetensors"
-    result = call("--steady", candy, photos, out, *FEW, "--loss-network", "none", "--iterations", 60)
+    result = call("--steady", candy, photos, out, *FEW, "--loss-network", "none", "--iterations", 30)
     assert result.exit_code == 0, result.output
     rows = rows_of(tmp_path / "steady.losses.csv")
     for name in ("pixel", "total"):
@@ -72,6 +72,7 @@ def test_what_cannot_be_made_steady_is_refused_before_any_work(candy, photos, pa
     refused(call("--steady", candy, painting, photos, out), "expected PHOTOS_DIR OUT, got 3", "no painting is needed")
     refused(call("--steady", style, photos, out, "--loss-network", "none"), "expected an image model (3 channels)")
     refused(call(painting, photos, out, "--loss-network", "none"), "--loss-network none: expected with --steady")
+    refused(call("--steady", candy, photos, out, "--style-crop", "0,0,9,9"), "--style-crop: expected with a painting")
     assert "Missing argument 'OUT'" in call("--steady", candy, photos).output
     assert not out.exists()
 
