@@ -1,6 +1,6 @@
 """Image models as ONNX, run by OpenVINO: how they take pictures is read off their inputs and a probe.
 
-A file is read into memory and parsed from there, so that it cannot name other files; ONNX holds no code.
+ONNX holds no code. A file that names other files for its weights is refused, since they could lie anywhere.
 """
 
 import os
@@ -17,6 +17,7 @@ import torch
 from fav.errors import FavError
 from fav.model.checkpoints import FORMATS, HEAD, MAX_BYTES, StyleFacts, is_onnx, load_style, style_facts
 from fav.model.network import StyleNetwork
+from fav.model.onnx_fields import names_files
 from fav.util.reading import opened, read_file
 
 if TYPE_CHECKING:
@@ -167,6 +168,14 @@ def load_onnx(path: Path) -> OnnxStyle:
     style = OnnxStyle(path, read_file(path, str(path), MAX_BYTES))
     if not style.data:
         raise FavError(f"{path}: expected an ONNX model, got an empty file")
+    try:
+        outside = names_files(style.data)
+    except FavError as error:
+        raise FavError(f"{path}: {error}") from error
+    if outside:
+        raise FavError(
+            f"{path}: expected an ONNX model with its weights inside, got one that names other files for them"
+        )
     style.values  # noqa: B018  # runs it once
     return style
 

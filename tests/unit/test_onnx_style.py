@@ -1,14 +1,19 @@
 """Image models as ONNX: they paint what the published network paints, and files of another kind are named."""
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fav.errors import FavError
 from fav.model.checkpoints import load_style
+from fav.model.onnx_fields import names_files
 from fav.model.onnx_style import load_image_model, load_onnx, model_facts
 from fav.model.runner import StyleRunner
-from tests.helpers.onnx_writer import Graph, save_examples
+from tests.helpers.onnx_writer import Graph, field, save_examples
 from tests.helpers.published_networks import Examples, randomized
 
 pytest.importorskip("openvino")
@@ -84,18 +89,45 @@ def damaged(path):
     return path
 
 
+def nonsense(path):
+    graph = Graph()
+    return graph.save(path, graph.node("Frobnicate", ["input"]), (1, 3, "h", "w"), (1, 3, "h", "w"))
+
+
 @pytest.mark.parametrize(
     "make, complaint",
     [
         (smaller, "expected a model that keeps the size of a frame, 64x64, got 32x32"),
         (of_one_channel, "expected a model that takes a picture of 3 channels"),
-        (damaged, "expected an ONNX model that OpenVINO reads"),
+        (damaged, "expected an undamaged ONNX model"),
+        (nonsense, "expected an ONNX model that OpenVINO reads"),
     ],
 )
 def test_other_models_are_refused_in_one_line(tmp_path, make, complaint):
     with pytest.raises(FavError, match=f"model.onnx: {complaint}") as error:
         load_onnx(make(tmp_path / "model.onnx"))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("location", ["secret.bin", "{}/secret.bin", "../secret.bin"])
+def test_weights_in_other_files_are_refused(tmp_path, monkeypatch, location):
+    monkeypatch.chdir(tmp_path)
+    np.full(3, 5, np.float32).tofile("secret.bin")
+    graph = Graph()
+    place = field(13, field(1, "location") + field(2, location.format(tmp_path)))
+    shape = field(1, 1) + field(1, 3) + field(1, 1) + field(1, 1)
+    graph.values.append(shape + field(2, 1) + field(8, "constant0") + place + field(14, 1))
+    out = graph.node("Add", ["input", "constant0"])
+    path = graph.save(tmp_path / "model.onnx", out, (1, 3, "h", "w"), (1, 3, "h", "w"))
+    with pytest.raises(FavError, match="with its weights inside, got one that names other files"):
+        load_onnx(path)
+
+
+@given(st.binary(max_size=60))
+@settings(max_examples=200, deadline=None)
+def test_fields_of_hostile_bytes_are_read_or_refused(data):
+    with suppress(FavError):
+        names_files(field(1, 4) + data)
 
 
 def test_without_openvino_the_message_says_what_to_install(tmp_path, monkeypatch):
