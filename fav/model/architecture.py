@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal
 
 from fav.errors import FavError
 
@@ -27,7 +28,8 @@ MAX_STRIDE = 64
 MAX_DEPTH = 6  # of detours in detours: a size each
 EDGE = "E"  # the entry that makes all convolutions continue their input by its edge
 FIXED_NORMS, SCALED, LINEAR = "BAL"  # norms are a fixed scale and shift; scale and shift of each channel; no tanh
-PADDINGS = {"m": "reflect", "e": "replicate", "z": "zeros"}  # behind c, d and R, in PyTorch's words
+Padding = Literal["zeros", "reflect", "replicate"]  # how a layer continues its input, in PyTorch's words
+PADDINGS: dict[str, Padding] = {"m": "reflect", "e": "replicate", "z": "zeros"}  # letters behind c, d and R
 MARGIN = 8  # pixels that E mirrors at each side of a frame
 CROP = 2  # what a residual block's two valid 3x3 convolutions eat on each side
 _TOKEN = re.compile(

@@ -24,6 +24,7 @@ from fav.model.architecture import (
     PADDINGS,
     SCALED,
     Layer,
+    Padding,
     body,
     geometry,
     parse,
@@ -82,7 +83,7 @@ class ResidualBlock(nn.Sequential):
         self,
         channels: int,
         dilation: int = 1,
-        mode: str | None = None,
+        mode: Padding | None = None,
         rectified: bool = False,
         norm: type[nn.Module] = InstanceNorm,
     ):
@@ -139,7 +140,7 @@ class SubPixel(nn.Sequential):
     """
 
     def __init__(self, channels: int, out_channels: int, kernel: int, factor: int, edge: bool):
-        mode = "replicate" if edge else "zeros"
+        mode: Padding = "replicate" if edge else "zeros"
         super().__init__(_convolution(channels, factor**2 * out_channels, kernel, mode=mode))
         self.factor = factor
         with torch.no_grad():
@@ -299,7 +300,7 @@ def _layers(
 
 def _build(layer: Layer, channels: int, edge: bool, norm: type[nn.Module]) -> nn.Module:
     reach = layer.kernel // 2
-    mode = "replicate" if edge else PADDINGS.get(layer.padding)
+    mode: Padding | None = "replicate" if edge else PADDINGS.get(layer.padding)
     match layer.kind:
         case "U":
             return Upsample(layer.stride)
@@ -321,7 +322,7 @@ def _convolution(
     stride: int = 1,
     dilation: int = 1,
     groups: int = 1,
-    mode: str | None = None,
+    mode: Padding | None = None,
 ) -> nn.Conv2d:
     """A convolution whose input is continued in a mode of PyTorch, or not at all (None)."""
     return nn.Conv2d(

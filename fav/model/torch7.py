@@ -225,7 +225,10 @@ def _padded(modules: list) -> list:
     found: list = []
     for module in modules:
         before = found[-1] if found else None
-        if isinstance(module, TorchObject) and _class(module) in _CONVOLUTIONS and _class(before) in _PADDINGS:
+        if not isinstance(module, TorchObject) or not isinstance(before, TorchObject):
+            found.append(module)
+            continue
+        if _class(module) in _CONVOLUTIONS and _class(before) in _PADDINGS:
             reach, own = _number(module, "kW", "padding", 1) // 2, _number(module, "padW", "padding", 0)
             if own == 0 and reach and all(before.fields.get(side) == reach for side in _PADS):
                 fields = {**module.fields, "padding": _PADDINGS[_class(before)], "padW": reach, "padH": reach}

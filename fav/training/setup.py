@@ -26,7 +26,7 @@ from fav.training.loop import TrainingLoop
 from fav.training.loss_curves import shown, table_mark
 from fav.training.net2wider import net2wider
 from fav.training.outputs import OutputPaths
-from fav.training.steady import MatchLoss, check_teacher, load_teacher
+from fav.training.steady import MatchLoss, load_teacher
 from fav.training.trainer import Trainer, autocast
 from fav.training.video_clips import Clip, open_clips
 from fav.util.fingerprint import fingerprint
@@ -46,8 +46,7 @@ def prepare(
     state = load_state(names.state) if names.state.exists() else None
     painting, teacher, told = None, None, []
     if recipe.steady:
-        check_teacher(inputs.style_image, recipe.crop)
-        teacher = load_teacher(inputs.style_image, device)
+        teacher = load_teacher(inputs.style_image, device, recipe.crop)
     else:
         painting = read_painting(inputs.style_image, recipe.style_size, recipe.style_crop, recipe.style_clean)
         told.append(painting.note)

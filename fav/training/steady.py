@@ -21,10 +21,13 @@ Teacher = Callable[[Tensor], Tensor]
 TINY = 1e-12  # an energy that nothing is divided by
 
 
-def load_teacher(path: Path, device: torch.device) -> Teacher:
+def load_teacher(path: Path, device: torch.device, crop: int) -> Teacher:
     """What an image model makes of pictures (N, 3, H, W), BGR levels, 0 to 255, float32: pictures of that size, without
-    gradients. Raises FavError as `load_image_model`."""
-    runner = StyleRunner(load_image_model(path), device=str(device))
+    gradients. `crop` is their side. Raises FavError as `load_image_model`, or where the model needs larger ones."""
+    network = load_image_model(path)
+    if crop < network.smallest:
+        raise FavError(f"--crop: expected at least {network.smallest} pixels for {path}, got {crop}")
+    runner = StyleRunner(network, device=str(device))
 
     def teach(pictures: Tensor) -> Tensor:
         frames = pictures.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
@@ -32,13 +35,6 @@ def load_teacher(path: Path, device: torch.device) -> Teacher:
         return torch.from_numpy(painted).permute(0, 3, 1, 2).float().to(pictures.device)
 
     return teach
-
-
-def check_teacher(path: Path, crop: int) -> None:
-    """FavError unless the file is an image model that takes pictures of `crop` pixels a side."""
-    network = load_image_model(path)
-    if crop < network.smallest:
-        raise FavError(f"--crop: expected at least {network.smallest} pixels for {path}, got {crop}")
 
 
 class MatchLoss:

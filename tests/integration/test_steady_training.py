@@ -61,7 +61,7 @@ def test_with_a_loss_network_the_look_of_the_target_is_learnt_as_well(candy, pho
 
 def test_a_teacher_gives_what_its_model_paints(candy):
     pictures = torch.randint(0, 256, (2, 3, 28, 32), generator=torch.Generator().manual_seed(0)).float()
-    taught = load_teacher(candy, torch.device("cpu"))(pictures)
+    taught = load_teacher(candy, torch.device("cpu"), 32)(pictures)
     expected = load_style(candy)(pictures - torch.tensor((103.939, 116.779, 123.68)).view(1, 3, 1, 1))
     expected = (expected + torch.tensor((103.939, 116.779, 123.68)).view(1, 3, 1, 1)).clamp(0, 255)
     assert taught.shape == pictures.shape and (taught - expected).abs().max() <= 1
