@@ -56,7 +56,7 @@ def stylize(
 
     request = request_of(context, video, style, values)
     request.check()
-    if is_pictures(video):
+    if is_pictures(video, out):
         _stylize_pictures(request, out, threads, device, backend)
         return
     request, cuts_read = with_cuts(request)

@@ -17,6 +17,7 @@ from fav.util.reading import read_file
 
 READ = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm"}
 WRITTEN = {".png", ".jpg", ".jpeg"}
+FILMS = {".mp4", ".mkv", ".mov"}
 QUALITY = 95  # of a JPEG, 0 to 100
 MAX_BYTES = 1 << 29
 
@@ -38,9 +39,11 @@ class PictureSettings:
         return self.width or max(round(width * scale), 1), max(round(height * scale), 1)
 
 
-def is_pictures(source: str) -> bool:
-    """Whether a source is one picture or a folder, and no video or numbered sequence."""
-    return "%" not in source and (Path(source).is_dir() or Path(source).suffix.lower() in READ)
+def is_pictures(source: str, out: Path) -> bool:
+    """Whether a source is one picture or a folder, and no video or numbered sequence; a film of one picture is a film."""
+    if "%" in source:
+        return False
+    return Path(source).is_dir() or Path(source).suffix.lower() in READ and out.suffix.lower() not in FILMS
 
 
 def planned(source: Path, out: Path) -> list[tuple[Path, Path]]:
@@ -118,7 +121,8 @@ def alpha_of(path: Path) -> np.ndarray | None:
         return None
     alpha = stored[..., 3]
     if alpha.dtype != np.uint8:
-        alpha = (alpha >> 8).astype(np.uint8) if alpha.dtype == np.uint16 else (alpha * 255).astype(np.uint8)
+        levels = 257 if alpha.dtype == np.uint16 else 1 / 255  # of a sample that is opaque, by 255
+        alpha = (alpha / levels).astype(np.uint8)
     return None if alpha.min() == 255 else alpha
 
 

@@ -88,7 +88,7 @@ def test_a_folder_keeps_its_names_and_what_cannot_be_read_is_said(photo, style, 
 def test_what_makes_no_sense_for_pictures_is_refused(photo, style, tmp_path):
     out = tmp_path / "out.png"
     refused(fav("stylize", photo, style, out, "--fps", 5), "--fps: expected with a video")
-    refused(fav("stylize", photo, style, tmp_path / "film.mp4"), "expected a picture to write, .png or .jpg, got .mp4")
+    refused(fav("stylize", photo, style, tmp_path / "out.gif"), "expected a picture to write, .png or .jpg, got .gif")
     refused(fav("stylize", photo, style, photo), "photo.png")
     (tmp_path / "empty").mkdir()
     refused(fav("stylize", tmp_path / "empty", style, tmp_path / "to"), "expected pictures (.bmp")
