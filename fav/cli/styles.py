@@ -14,24 +14,31 @@ from fav.model.bundled_styles import directory, named_styles, style_file, users_
 
 
 @click.command()
-@click.argument("style", type=FILE, required=False)
+@click.argument("words", type=FILE, nargs=-1, metavar="[show] [STYLE]")
 @one_line_errors
-def styles(style: Path | None) -> None:
+def styles(words: tuple[Path, ...]) -> None:
     """List styles, or show one.
 
     A style that is listed can be typed by its name alone. Put your own into ~/.local/share/fav/styles. With STYLE, the
-    command shows what the file says of itself: the painting, the network, and the line that trained it.
+    command shows what the file says of itself: the painting, the network, and the line that trained it; of an image model,
+    whose layout it has and which values it takes.
     """
-    from fav.model.checkpoints import style_facts  # imports torch
+    if len(words) > 1 and words[0] == Path("show"):
+        words = words[1:]
+    if len(words) > 1:
+        raise FavError(f"styles: expected one style, got {len(words)} words")
+    style = words[0] if words else None
+    from fav.model.checkpoints import KINDS
+    from fav.model.onnx_style import model_facts  # imports torch
 
     if style is not None:
         path = style_file(style)
-        facts = style_facts(path)
+        facts = model_facts(path)
         lines = {
             "file": path,
             "format": facts.format,
             "arch": facts.arch,
-            "in_channels": facts.in_channels,
+            "in_channels": KINDS.get(facts.in_channels, facts.in_channels),
             **facts.metadata,
         }
         for name, text in lines.items():
@@ -40,7 +47,7 @@ def styles(style: Path | None) -> None:
     table = Table(*(Column(head, overflow="fold") for head in ("style", "learnt from", "network", "file")))
     for name, path in named_styles().items():
         try:
-            facts = style_facts(path)
+            facts = model_facts(path)
         except FavError as error:
             table.add_row(*map(Text, (name, "?", "?", sanitize(error, 200))))
             continue

@@ -1,4 +1,4 @@
-"""`python -m fav stylize`: stylize a video on this machine, without a shared directory."""
+"""`python -m fav stylize`: stylize a video or pictures on this machine, without a shared directory."""
 
 from pathlib import Path
 
@@ -9,8 +9,22 @@ from fav.cli.common import one_line_errors
 from fav.cli.options import BACKEND, FILE, STYLIZE_OPTIONS, limits, options, request_of
 from fav.cli.outputs import check_place
 from fav.errors import FavError
+from fav.pipeline.request import Request
 from fav.util.atomic import check_new, check_new_directory, new_directory, new_file
 from fav.util.image_sequence import is_image_output
+
+# Options that mean something for a picture that nothing comes before.
+OF_PICTURES = {
+    "width",
+    "scale",
+    "style_scale",
+    "strength",
+    "preserve_colors",
+    "mix",
+    "precision",
+    "occlusion_fill",
+    "no_temporal",
+}
 
 
 @click.command()
@@ -25,10 +39,11 @@ from fav.util.image_sequence import is_image_output
 def stylize(
     context: click.Context, video: str, style: Path, out: Path, threads: int | None, device: str, backend: str, **values
 ) -> None:
-    """Stylize a video without a shared directory.
+    """Stylize a video or pictures on this machine.
 
     VIDEO is the source, STYLE a style file, OUT the film (.mp4, .mkv, .mov or .webm), or numbered images in a new directory
-    ('dir/frame_%06d.png', .tif or .exr). Nothing else is written.
+    ('dir/frame_%06d.png', .tif or .exr). Nothing else is written. VIDEO can be a picture, OUT is one then (.png or .jpg); or
+    a folder of pictures, and OUT the folder for those made of them, which keep their names.
     """
     from fav.model.backends import choose
     from fav.model.devices import device_of
@@ -36,6 +51,7 @@ def stylize(
     from fav.pipeline.submit import check, film_encoder, settings_from_request, with_cuts
     from fav.stylize.engine import FrameStylizer, stylized
     from fav.stylize.indexing import index_segments
+    from fav.stylize.pictures import is_pictures
     from fav.stylize.postprocess import postprocess
     from fav.stylize.segments import segments_of
     from fav.stylize.timeline import Timeline
@@ -43,6 +59,9 @@ def stylize(
 
     request = request_of(context, video, style, values)
     request.check()
+    if is_pictures(video, out):
+        _stylize_pictures(request, out, threads, device, backend)
+        return
     request, cuts_read = with_cuts(request)
     device = acquire_device(device, backend)
     device_of(device)
@@ -83,3 +102,49 @@ def stylize(
     for note in (*cuts_read, *timeline.notes, *notes):
         click.echo(note)
     click.echo(f"done: {out.parent if isinstance(film, Path) else film.out}")
+
+
+def _stylize_pictures(request: Request, out: Path, threads: int | None, device: str, backend: str) -> None:
+    """Stylize one picture, or all of a folder."""
+    from fav.model.backends import choose
+    from fav.model.devices import best_precision, device_of
+    from fav.model.interpolation import load_mixture
+    from fav.model.runner import StyleRunner
+    from fav.pipeline.arguments import check_arguments
+    from fav.pipeline.device_lock import acquire_device
+    from fav.stylize.pictures import PictureSettings, planned, stylized_pictures
+
+    if others := sorted(request.given - OF_PICTURES):
+        raise FavError(f"--{others[0].replace('_', '-')}: expected with a video; {request.video} is of pictures")
+    source = Path(request.video)
+    check_arguments(request.video, request.style)
+    pairs = planned(source, out)
+    if not source.is_dir():
+        check_new(check_place(out))
+    device = acquire_device(device, backend)
+    allowed = best_precision(device_of(device)) if request.precision == "auto" else request.precision
+    network = load_mixture(request.style, request.mix, temporal=False)
+    runner = StyleRunner(network, threads, device, choose(backend, device), allowed)
+    settings = PictureSettings(
+        request.width,
+        request.scale,
+        request.style_scale,
+        request.strength,
+        request.preserve_colors,
+        request.occlusion_fill,
+    )
+    notes: list[str] = []
+    made = 0
+    with Progress() as progress:
+        for target, data in progress.track(
+            stylized_pictures(runner, pairs, settings, notes.append), total=len(pairs), description="stylizing"
+        ):
+            target.parent.mkdir(exist_ok=True)
+            with new_file(target) as draft:
+                draft.file.write_bytes(data)
+            made += 1
+    for note in notes:
+        click.echo(note)
+    if not made:
+        raise FavError(f"{source}: expected pictures that can be read, got none")
+    click.echo(f"done: {out}" + (f", {made} pictures" if source.is_dir() else ""))

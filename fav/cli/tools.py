@@ -14,6 +14,7 @@ with checked_imports():
     from fav.cli.cuts import cuts
     from fav.cli.evaluate import evaluate
     from fav.cli.flow import flow
+    from fav.cli.live import live
     from fav.cli.node import node
     from fav.cli.options import FILE, SizeType, WholeType
     from fav.cli.outputs import check_place
@@ -56,17 +57,27 @@ def main() -> None:
 @main.command()
 @click.argument("model", type=FILE)
 @click.argument("out", type=FILE)
+@click.option(
+    "--layout",
+    metavar="NAME",
+    help="The published layout of MODEL, where its weights fit several: transformer-net or transformer-net-bgr, rrmina or "
+    "rrmina-tanh.  [default: the first of each]",
+)
 @one_line_errors
-def convert(model: Path, out: Path) -> None:
+def convert(model: Path, out: Path, layout: str | None) -> None:
     """Convert a style file to safetensors.
 
-    MODEL is a .t7 file of the authors or a .pth file of the PyTorch port. OUT ends in .safetensors.
+    MODEL is a Torch7 file (.t7) or a PyTorch state dict (.pth) of the authors' networks or of a published image model. OUT
+    ends in .safetensors.
     """
     from fav.model.checkpoints import convert as write
+    from fav.model.published import layout_names
 
     if check_new(check_place(out)).suffix != ".safetensors":
         raise FavError(f"{out}: expected a name that ends in .safetensors")
-    click.echo(f"done: {write(model, out)}")
+    if layout is not None and layout not in layout_names():
+        raise FavError(f"--layout: expected one of {', '.join(layout_names())}, got {layout!r}")
+    click.echo(f"done: {write(model, out, layout)}")
 
 
 @main.command()
@@ -117,6 +128,6 @@ def sample(out: Path, truth: bool, size: tuple[int, int] | None, **values) -> No
     click.echo(f"done: {out}")
 
 
-for command in (try_styles, styles, flow, stylize, cuts, evaluate, train, node, *COORDINATOR):
+for command in (try_styles, styles, flow, stylize, live, cuts, evaluate, train, node, *COORDINATOR):
     main.add_command(command)
 main.add_command(check_fs, "check-fs")

@@ -13,12 +13,15 @@ from fav.cli.common import one_line_errors
 from fav.cli.log_options import LOG, log_settings, start_record
 from fav.cli.options import FILE, NumberType, limits, options
 from fav.cli.outputs import check_place
+from fav.errors import FavError
 from fav.model.architecture import PRESETS
 from fav.monitor.console import begin_log, tell
 from fav.pipeline.spec import LOSS_NETWORK
 from fav.training.config import (
     DEFAULT_MIX,
     DEFAULT_STEPS,
+    PIXEL_LOSSES,
+    STEADY,
     VIDEO_SHARE,
     StopCriteria,
     TrainingConfig,
@@ -30,12 +33,18 @@ from fav.util.text import duration
 logger = logging.getLogger(__name__)
 
 WEIGHT = NumberType(0)
+OF_PAINTINGS = ("style_size", "style_crop", "style_clean", "style_scales")  # options without a meaning beside --steady
 
 
 @click.command()
-@click.argument("style_image", type=FILE)
-@click.argument("photos_dir", type=FILE)
-@click.argument("out", type=FILE)
+@click.argument("inputs", type=FILE, nargs=-1, metavar="[STYLE_IMAGE] PHOTOS_DIR OUT")
+@click.option(
+    "--steady",
+    type=FILE,
+    metavar="MODEL",
+    help="Make this image model steady: learn its own pictures, instead of a painting's style. Any file that "
+    "--first-frame-style takes. STYLE_IMAGE is left out.",
+)
 @click.option(
     "--iterations", type=click.IntRange(1), default=3000, show_default=True, help="Stop after so many iterations."
 )
@@ -49,7 +58,8 @@ WEIGHT = NumberType(0)
     default=LOSS_NETWORK,
     show_default=True,
     metavar="NAME|FILE",
-    help="squeezenet1_1, squeezenet1_0 or vgg16, fetched on first use; or a file of such a network.",
+    help="squeezenet1_1, squeezenet1_0 or vgg16, fetched on first use; or a file of such a network. With --steady also none: "
+    "only pixels are compared.",
 )
 @click.option(
     "--arch",
@@ -159,6 +169,32 @@ WEIGHT = NumberType(0)
     show_default=True,
     help="Weight of patterns that repeat with the strides of the network.",
 )
+@click.option(
+    "--pixel-weight",
+    type=WEIGHT,
+    default=0,
+    show_default=True,
+    help="Weight of the difference of pixels from the photograph; with --steady from the model's picture, and 100 if not given.",
+)
+@click.option(
+    "--pixel-loss",
+    type=click.Choice(PIXEL_LOSSES),
+    default=PIXEL_LOSSES[0],
+    show_default=True,
+    help="How the difference of pixels is measured.",
+)
+@click.option(
+    "--style-layers",
+    metavar="LAYER:WEIGHT,…",
+    default="",
+    help="Layers of the loss network for the style, with weights, like conv1:1,fire5:2.  [default: its own, all alike]",
+)
+@click.option(
+    "--content-layers",
+    metavar="LAYER:WEIGHT,…",
+    default="",
+    help="Layers of the loss network for the content, with weights.  [default: its own, all alike]",
+)
 @click.option("--tv-weight", type=WEIGHT, default=5, show_default=True, help="Weight of total variation (smoothness).")
 @click.option(
     "--range-weight",
@@ -180,6 +216,29 @@ WEIGHT = NumberType(0)
     default=1e-3,
     show_default=True,
     help="Learning rate of Adam.",
+)
+@click.option(
+    "--lr-decay-every",
+    "decay_every",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Iterations after which the learning rate is multiplied by --lr-decay-factor, again and again; 0: never.",
+)
+@click.option(
+    "--lr-decay-factor",
+    "decay_factor",
+    type=NumberType(0, 1, min_open=True),
+    default=0.5,
+    show_default=True,
+    help="What the learning rate is multiplied by.",
+)
+@click.option(
+    "--single-image-until",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Learn from stills alone up to this iteration, whatever --data-mix says.",
 )
 @click.option(
     "--precision",
@@ -214,9 +273,8 @@ WEIGHT = NumberType(0)
 @one_line_errors
 def train(
     context: click.Context,
-    style_image: Path,
-    photos_dir: Path,
-    out: Path,
+    inputs: tuple[Path, ...],
+    steady: Path | None,
     loss_network: str,
     clips: Path | None,
     init: Path | None,
@@ -233,8 +291,15 @@ def train(
 
     STYLE_IMAGE is the painting, PHOTOS_DIR a folder of photographs, OUT the new style (.safetensors). After an interruption,
     the same line continues. The command also writes a contact sheet, the losses as a plot and a table, and OUT.training,
-    the state to continue from.
+    the state to continue from. With --steady MODEL, an image model takes the painting's place, and STYLE_IMAGE is left out.
     """
+    expected = ("PHOTOS_DIR", "OUT") if steady else ("STYLE_IMAGE", "PHOTOS_DIR", "OUT")
+    if len(inputs) < len(expected):
+        raise click.UsageError(f"Missing argument '{expected[len(inputs)]}'.", context)
+    if len(inputs) > len(expected):
+        hint = "; with --steady no painting is needed" if steady else ""
+        raise FavError(f"expected {' '.join(expected)}, got {len(inputs)} arguments{hint}")
+    style_image, photos_dir, out = (steady, *inputs) if steady else inputs
     # Read when PyTorch is imported. Threads that spin while they wait take the cores from the samples' workers and from
     # everybody else: on two busy cores an iteration took 11 to 18 s, with this 2 to 3 s.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -242,16 +307,25 @@ def train(
     names = OutputPaths(check_place(out))
     names.check()
     values["mix"] = values["mix"] or DEFAULT_MIX + (VIDEO_SHARE if clips else "")
-    recipe = TrainingConfig(style=style_image.name, **values)
+    notes_before: list[str] = []
+    if steady:
+        if painted := [name for name in OF_PAINTINGS if _typed(context, name)]:
+            flag = next(one.opts[0] for one in context.command.params if one.name == painted[0])
+            raise FavError(f"{flag}: expected with a painting; with --steady there is none")
+        values |= {name: value for name, value in STEADY.items() if not _typed(context, name)}
+        loss_network, notes_before = _steady_network(loss_network, _typed(context, "loss_network"))
+    elif loss_network == "none":
+        raise FavError("--loss-network none: expected with --steady alone; a painting is seen through a network")
+    recipe = TrainingConfig(style=style_image.name, steady=steady is not None, **values)
     recipe.check(clips is not None)
     from fav.training.dataloader import can_have_workers
     from fav.training.setup import prepare
 
-    inputs = TrainingInputs(style_image, photos_dir, loss_network, clips, init, device, threads)
+    read = TrainingInputs(style_image, photos_dir, loss_network, clips, init, device, threads)
     limits = StopCriteria(iterations, minutes, save_every, sheet_every)
     begin_log(log_settings(context), start_record())
-    loop, batches, notes = prepare(names, inputs, recipe, limits, _words(context))
-    for note in notes:
+    loop, batches, notes = prepare(names, read, recipe, limits, _words(context))
+    for note in (*notes_before, *notes):
         logger.info("%s", note)
     trainer = loop.trainer
     if trainer.iteration:
@@ -271,6 +345,24 @@ def train(
     tell(f"done: {out}, {trainer.iteration} iterations in {duration(trainer.seconds)}")
 
 
+def _typed(context: click.Context, name: str) -> bool:
+    """Whether an option was typed."""
+    return context.get_parameter_source(name) == ParameterSource.COMMANDLINE
+
+
+def _steady_network(name: str, typed: bool) -> tuple[str, list[str]]:
+    """The loss network of --steady, `none` where the one that nobody asked for cannot be had; and a note on that."""
+    from fav.perceptual.pretrained import PUBLISHED, fetched
+
+    if typed or name not in PUBLISHED:
+        return name, []
+    try:
+        fetched(name)
+        return name, []
+    except FavError as error:
+        return "none", [f"only pixels are compared: {error}"]
+
+
 def _words(context: click.Context) -> str:
     """The command as it was typed, with the names of files in the place of their paths: it goes into the style."""
     words = ["fav", "train"]
@@ -283,10 +375,11 @@ def _words(context: click.Context) -> str:
         ):
             continue
         value = context.params[name]
-        shown = Path(value).name if parameter.type is FILE or parameter.name == "loss_network" else str(value)
         if isinstance(parameter, click.Argument):
-            words.append(shown)
-        elif parameter.name == "through":
+            words += [Path(one).name for one in value]
+            continue
+        shown = Path(value).name if parameter.type is FILE or parameter.name == "loss_network" else str(value)
+        if parameter.name == "through":
             words.append("--through" if value else "--detached")
         elif parameter.name == "style_clean":
             words.append("--clean-style" if value else "--no-clean-style")

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal
 
 from fav.errors import FavError
 
@@ -26,15 +27,18 @@ MAX_LAYERS = 100
 MAX_STRIDE = 64
 MAX_DEPTH = 6  # of detours in detours: a size each
 EDGE = "E"  # the entry that makes all convolutions continue their input by its edge
+FIXED_NORMS, SCALED, LINEAR = "BAL"  # norms are a fixed scale and shift; scale and shift of each channel; no tanh
+Padding = Literal["zeros", "reflect", "replicate"]  # how a layer continues its input, in PyTorch's words
+PADDINGS: dict[str, Padding] = {"m": "reflect", "e": "replicate", "z": "zeros"}  # letters behind c, d and R
 MARGIN = 8  # pixels that E mirrors at each side of a frame
 CROP = 2  # what a residual block's two valid 3x3 convolutions eat on each side
 _TOKEN = re.compile(
-    r"(?P<kind>[cfp])(?P<kernel>\d{1,2})s(?P<stride>[1-9])-(?P<channels>[1-9]\d{0,3})"
-    r"|(?P<short>[du])(?P<short_channels>[1-9]\d{0,3})|U(?P<factor>[1-9])"
-    r"|R(?P<block>[1-9]\d{0,3})(d(?P<dilation>[1-9]))?"
-    r"|S(?P<separable>[1-9]\d{0,3})x(?P<expansion>[1-8])k(?P<wide>\d{1,2})|(?P<edge>E)"
+    r"(?P<kind>[cfp])(?P<kernel>\d{1,2})s(?P<stride>[1-9])-(?P<channels>[1-9]\d{0,3})(?P<padding>[me])?"
+    r"|(?P<short>[du])(?P<short_channels>[1-9]\d{0,3})(?P<short_padding>[me])?|U(?P<factor>[1-9])(?P<plain>p)?"
+    r"|R(?P<block>[1-9]\d{0,3})(d(?P<dilation>[1-9]))?(?P<block_padding>[mez])?(?P<rectified>r)?"
+    r"|S(?P<separable>[1-9]\d{0,3})x(?P<expansion>[1-8])k(?P<wide>\d{1,2})|(?P<mark>[EBAL])"
 )
-_FORMS = "cKsS-C, fKsS-C, pKsS-C, dC, uC, RC, RCdD, SCxXkK, UN, E or [...]"
+_FORMS = "cKsS-C, fKsS-C, pKsS-C, dC, uC, RC, RCdD, SCxXkK, UN, E, B, A, L or [...]"
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ class Layer:
     `d` and `u` are a c and an f of 3x3 and stride 2. channels is what comes out (0 for U, E and [: unchanged),
     stride what the layer divides (c) or multiplies (f, p, U) the size by. dilation is the distance of a kernel's taps (R),
     expansion the channels between the pointwise convolutions by those of the block (S), inner the layers of a detour.
+    padding is how the input of a c or R is continued where that is its own: m, e or z of PADDINGS; "" as the network does.
+    plain: no norm and no ReLU follow (U). rectified: a ReLU follows the sum (R). B, A and L are entries without a size.
     """
 
     kind: str
@@ -55,23 +61,27 @@ class Layer:
     dilation: int = 1
     expansion: int = 1
     inner: tuple["Layer", ...] = ()
+    padding: str = ""
+    plain: bool = False
+    rectified: bool = False
 
     def __str__(self) -> str:
         """The entry, in its shortest form; commas and all for a detour."""
         match self.kind:
             case "U":
-                return f"U{self.stride}"
-            case "E":
-                return EDGE
+                return f"U{self.stride}" + "p" * self.plain
+            case "E" | "B" | "A" | "L":
+                return self.kind
             case "R":
-                return f"R{self.channels}" + (f"d{self.dilation}" if self.dilation > 1 else "")
+                dilation = f"d{self.dilation}" if self.dilation > 1 else ""
+                return f"R{self.channels}{dilation}{self.padding}" + "r" * self.rectified
             case "S":
                 return f"S{self.channels}x{self.expansion}k{self.kernel}"
             case "[":
                 return f"[{join(self.inner)}]"
         if (self.kernel, self.stride) == (3, 2) and self.kind != "p":
-            return f"{'d' if self.kind == 'c' else 'u'}{self.channels}"
-        return f"{self.kind}{self.kernel}s{self.stride}-{self.channels}"
+            return f"{'d' if self.kind == 'c' else 'u'}{self.channels}{self.padding}"
+        return f"{self.kind}{self.kernel}s{self.stride}-{self.channels}{self.padding}"
 
 
 def join(layers: Iterable[Layer]) -> str:
@@ -105,27 +115,56 @@ def parse(arch: str) -> list[Layer]:
             levels[-1].append(Layer("[", 1, 1, 0, inner=inner))
     if len(levels) > 1:
         raise FavError(f"architecture {arch[:200]!r}: expected a ] for each [, got {len(levels) - 1} without")
+    _check_marks(levels[0], arch)
     return levels[0]
+
+
+def _check_marks(layers: Sequence[Layer], arch: str) -> None:
+    """FavError where B, A and L, or what has a padding of its own, are not where they can be."""
+    order = re.fullmatch(r"(B?A?|E)[^BALE]*L?A?", "".join(layer.kind for layer in layers))
+    inside = [layer for layer in layers if layer.kind == "[" and set("BAL") & set(str(layer))]
+    if order is None or inside:
+        raise FavError(
+            f"architecture {arch[:200]!r}: expected E, or B and A, at the beginning, and L and A at the end, got others"
+        )
+    if layers[0].kind == EDGE and any(mark in "BAL" for layer in layers for mark in layer.kind):
+        raise FavError(f"architecture {arch[:200]!r}: expected B, A and L only without E")
+
+
+def body(layers: Sequence[Layer]) -> list[Layer]:
+    """The layers without the entries E, B, A and L around them."""
+    return [layer for layer in layers if layer.kind not in "EBAL"]
 
 
 def _parse_entry(entry: str, arch: str) -> Layer:
     match = _TOKEN.fullmatch(entry)
     if match is None:
         raise FavError(f"architecture {arch[:200]!r}: expected {_FORMS}, got {entry[:40]!r}")
-    if match["edge"]:
-        return Layer(EDGE, 1, 1, 0)
+    if match["mark"]:
+        return Layer(match["mark"], 1, 1, 0)
     if match["factor"]:
-        return Layer("U", 1, int(match["factor"]), 0)
+        return Layer("U", 1, int(match["factor"]), 0, plain=bool(match["plain"]))
+    padding = match["padding"] or match["short_padding"] or ""
+    if padding and (match["kind"] or match["short"]) not in ("c", "d"):
+        raise FavError(f"architecture {arch[:200]!r}: expected {padding!r} only behind c, d and R, got {entry!r}")
     if match["short"]:
-        return Layer({"d": "c", "u": "f"}[match["short"]], 3, 2, int(match["short_channels"]))
+        return Layer({"d": "c", "u": "f"}[match["short"]], 3, 2, int(match["short_channels"]), padding=padding)
     if match["block"]:
-        return Layer("R", 3, 1, int(match["block"]), dilation=int(match["dilation"] or 1))
+        return Layer(
+            "R",
+            3,
+            1,
+            int(match["block"]),
+            dilation=int(match["dilation"] or 1),
+            padding=match["block_padding"] or "",
+            rectified=bool(match["rectified"]),
+        )
     kernel = int(match["kernel"] or match["wide"])
     if kernel % 2 == 0:
         raise FavError(f"architecture {arch[:200]!r}: expected an odd kernel, got {entry!r}")
     if match["separable"]:
         return Layer("S", kernel, 1, int(match["separable"]), expansion=int(match["expansion"]))
-    return Layer(match["kind"], kernel, int(match["stride"]), int(match["channels"]))
+    return Layer(match["kind"], kernel, int(match["stride"]), int(match["channels"]), padding=padding)
 
 
 def geometry(specification: list[Layer], arch: str) -> tuple[int, int]:
@@ -147,7 +186,11 @@ def _scales(layers: Sequence[Layer], arch: str, edge: bool, scale: Fraction) -> 
         if layer.kind in "fS[" and edge == (layer.kind == "f"):
             wanted = "f and u only without E" if edge else "S and [...] only behind an E at the beginning"
             raise FavError(f"architecture {arch[:200]!r}: expected {wanted}, got {str(layer)[:40]!r}")
-        if layer.kind == "R" and not edge:
+        if edge and (layer.padding or layer.plain):
+            raise FavError(
+                f"architecture {arch[:200]!r}: expected m, e, z and p behind an entry only without E, got {str(layer)[:40]!r}"
+            )
+        if layer.kind == "R" and not edge and not layer.padding:
             eaten += CROP * layer.dilation * scale
         if layer.kind == "[":
             after, strides, _ = _scales(layer.inner, arch, edge, scale)

@@ -1,6 +1,7 @@
-"""Style files: the project's safetensors, the PyTorch port's state dicts, the authors' Torch7 checkpoints.
+"""Style files: the project's safetensors, the PyTorch port's state dicts, Torch7 checkpoints, published image models.
 
-The keys of a safetensors file and of the port's `.pth` are those of StyleNetwork itself.
+The keys of a safetensors file and of the port's `.pth` are those of StyleNetwork itself; those of other state dicts are told
+by `fav.model.published`.
 """
 
 import io
@@ -23,15 +24,18 @@ from torch import Tensor
 from fav.errors import FavError
 from fav.model import torch7
 from fav.model.network import TANH_CONSTANT, StyleNetwork
+from fav.model.published import described, published_model, without_wrapper
 from fav.util.atomic import new_file, own_file
 from fav.util.reading import opened, read_file
 
 KINDS = {3: "an image model (3 channels)", 7: "a video model (7 channels)"}
 MARK = "training"  # in the metadata of a style: which training wrote it
+MAX_BYTES = torch7.MAX_BYTES
 HEAD = 9  # bytes of a file that tell its format
 _KEYS = "expected the weights of a style network (1.weight, 10.0.0.0.weight, ...)"
 _STATE_DICT = "expected a state dict, saved with torch.save(model.state_dict(), ...)"
-_FORMATS = "a style as .safetensors, a PyTorch state dict (.pth) or a Torch7 checkpoint (.t7)"
+FORMATS = "a style as .safetensors, a PyTorch state dict (.pth), a Torch7 checkpoint (.t7) or an image model (.onnx)"
+WRAPPINGS = ("state_dict", "model_state_dict", "model", "net", "transformer", "generator", "params_ema", "params")
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,12 @@ def load_style(path: Path, in_channels: int | None = None) -> StyleNetwork:
     return _load(path, in_channels)[0]
 
 
+MEMORYLESS = (
+    "it has no memory, so each frame of a film would be painted alone and flicker. Give it with --first-frame-style, or say "
+    "--no-temporal; or make it steady: fav train --steady {name} PHOTOS_DIR OUT.safetensors"
+)
+
+
 def style_facts(path: Path) -> StyleFacts:
     """Architecture, kind and metadata of a style file, which is read and checked as by load_style."""
     network, contents = _load(path)
@@ -93,7 +103,7 @@ def save_style(
         "arch": network.arch,
         "in_channels": str(network.in_channels),
         "tanh_constant": f"{network.tanh_constant:g}",
-        "padding": "reflect-start",
+        "padding": "reflect-start" if network.padding else "as in arch",
         **({MARK: mark} if mark else {}),
     }
     with own_file(path, mark) if mark else new_file(path) as draft:
@@ -101,9 +111,12 @@ def save_style(
     return draft.out
 
 
-def convert(source: Path, target: Path) -> Path:
-    """Any style file as our safetensors, without loss: float16 where the weights are float16 numbers. Where it lies."""
-    network, contents = _load(source)
+def convert(source: Path, target: Path, layout: str | None = None) -> Path:
+    """Any style file as our safetensors, without loss: float16 where the weights are float16 numbers. Where it lies.
+
+    layout: a name of `fav.model.published`, where the weights of the file fit several.
+    """
+    network, contents = _load(source, layout=layout)
     small = all(torch.equal(value.half().float(), value) for value in network.state_dict().values())
     metadata = {key: value for key, value in contents.metadata.items() if key != MARK}  # it is no file of that training
     return save_style(network, target, metadata, torch.float16 if small else torch.float32)
@@ -141,9 +154,9 @@ def architecture_of(state: Mapping[str, Tensor]) -> str:
     return ",".join(entries[number] for number in sorted(entries))
 
 
-def _load(path: Path, in_channels: int | None = None) -> tuple[StyleNetwork, _Contents]:
+def _load(path: Path, in_channels: int | None = None, layout: str | None = None) -> tuple[StyleNetwork, _Contents]:
     with nothing_odd(path):
-        contents = _read(path)
+        contents = _read(path, layout)
         try:
             network = _assemble(contents, path.stat().st_size)
         except FavError as error:
@@ -151,19 +164,22 @@ def _load(path: Path, in_channels: int | None = None) -> tuple[StyleNetwork, _Co
     if network.in_channels not in KINDS or in_channels not in (None, network.in_channels):
         wanted = KINDS.get(in_channels or 0) or " or ".join(KINDS.values())
         got = KINDS.get(network.in_channels, f"a model of {network.in_channels} channels")
-        raise FavError(f"{path}: expected {wanted}, got {got}")
+        if origin := contents.metadata.get("origin"):
+            got += f" of {origin}"
+        cure = f": {MEMORYLESS.format(name=path)}" if (in_channels, network.in_channels) == (7, 3) else ""
+        raise FavError(f"{path}: expected {wanted}, got {got}{cure}")
     return network, contents
 
 
-def _read(path: Path) -> _Contents:
+def _read(path: Path, layout: str | None = None) -> _Contents:
     try:
         with opened(path, str(path)) as file:
             size = os.fstat(file.fileno()).st_size
             kind = format_of(file.read(HEAD))
     except OSError as error:
-        raise FavError(f"{path}: cannot be read: {error.strerror}; expected {_FORMATS}") from error
-    if not 0 < size <= torch7.MAX_BYTES:
-        raise FavError(f"{path}: expected {_FORMATS} of at most 1 GiB, got {size} bytes")
+        raise FavError(f"{path}: cannot be read: {error.strerror}; expected {FORMATS}") from error
+    if not 0 < size <= MAX_BYTES:
+        raise FavError(f"{path}: expected {FORMATS} of at most 1 GiB, got {size} bytes")
     if kind == "torch7":
         root = torch7.load(path)
         try:
@@ -172,19 +188,56 @@ def _read(path: Path) -> _Contents:
             raise FavError(f"{path}: {error}") from error
         return _Contents("torch7", state, arch, tanh_constant)
     if kind == "safetensors":
-        return _style_of(*read_safetensors(path), path)
+        state, metadata = read_safetensors(path)
+        return _style_of(state, metadata, path) if "arch" in metadata else _state_dict(state, path, kind, layout)
     if kind == "pytorch":
-        return _Contents(kind, read_pickle(path))
-    raise FavError(f"{path}: not a model: expected {_FORMATS}")
+        return _state_dict(read_pickle(path), path, kind, layout)
+    if kind == "onnx":
+        raise FavError(f"{path}: expected weights, got an ONNX image model: {MEMORYLESS.format(name=path)}")
+    raise FavError(f"{path}: not a model: expected {FORMATS}")
+
+
+def _state_dict(state: dict[str, Tensor], path: Path, kind: str, layout: str | None) -> _Contents:
+    """A state dict of this program or of a published image model, alone or in a checkpoint."""
+    for _ in range(2):  # some wrap twice
+        inner = [value for key in WRAPPINGS if isinstance(value := state.get(key), dict)]
+        state = without_wrapper(inner[0] if inner else state)
+    _check_claim(state, path)
+    try:
+        model = published_model(state, layout)
+    except FavError as error:
+        raise FavError(f"{path}: {error}") from error
+    if model is None:
+        if known := described(state):
+            raise FavError(f"{path}: {_KEYS}, got {known}")
+        return _Contents(kind, state)
+    metadata = {"origin": model.words, "layout": model.layout, "values": model.values}
+    return _Contents(kind, model.state, model.arch, model.tanh_constant, metadata)
+
+
+def _check_claim(state: Mapping[str, object], path: Path) -> None:
+    """FavError where tensors would take more memory than their file does."""
+    tensors = [value for value in state.values() if isinstance(value, Tensor)]
+    claimed, size = sum(value.numel() * value.element_size() for value in tensors), path.stat().st_size
+    if claimed > size:
+        raise FavError(f"{path}: expected at most its own {size} bytes, got weights of {claimed}")
 
 
 def format_of(head: bytes) -> str | None:
-    """By the first HEAD bytes of a file of tensors: torch7, safetensors, pytorch (a pickle); None for any other file."""
+    """By the first HEAD bytes of a file of tensors: torch7, safetensors, onnx, pytorch (a pickle); None for any other."""
     if head[:4] in (b"\x03\0\0\0", b"\x04\0\0\0") and head[4:8] == b"\x01\0\0\0":
         return "torch7"
     if head[8:] == b"{":
         return "safetensors"
+    if is_onnx(head):
+        return "onnx"
     return "pytorch" if head[:1] == b"\x80" or head[:2] == b"PK" else None
+
+
+def is_onnx(head: bytes) -> bool:
+    """Whether a file begins as ONNX does: the field of its version, a small number, and another field of a model."""
+    fields = {8 * number + 2 for number in (2, 3, 4, 6, 7, 8, 14)} | {8 * 5}
+    return len(head) > 2 and head[0] == 8 and 0 < head[1] < 32 and head[2] in fields
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -207,10 +260,13 @@ def _style_of(state: dict[str, Tensor], metadata: dict[str, str], path: Path) ->
 
 def read_pickle(path: Path) -> dict[str, Tensor]:
     """A PyTorch state dict by its keys; nothing in it is executed. Raises FavError for what is damaged or holds objects."""
-    data = read_file(path, str(path), torch7.MAX_BYTES)
+    data = read_file(path, str(path), MAX_BYTES)
     try:
         if data[:2] == b"PK":
-            claimed = sum(record.file_size for record in zipfile.ZipFile(io.BytesIO(data)).infolist())
+            records = zipfile.ZipFile(io.BytesIO(data)).infolist()
+            if any("/code/" in record.filename for record in records):
+                raise FavError(f"{path}: TorchScript holds code, which is not run: {_STATE_DICT}, or export it as ONNX")
+            claimed = sum(record.file_size for record in records)
             if claimed > len(data):
                 raise FavError(f"{path}: expected at most its own {len(data)} bytes, got records of {claimed}")
         root = _bare(torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))
@@ -278,7 +334,7 @@ def _assemble(contents: _Contents, size: int) -> StyleNetwork:
     if not 0 < contents.tanh_constant < 1e4:
         raise FavError(f"tanh_constant: expected a number between 0 and 10000, got {contents.tanh_constant:g}")
     arch = contents.arch or architecture_of(state)
-    first = next((key for key in ("1.weight", "0.weight") if key in state and state[key].ndim == 4), None)
+    first = next((key for key in ("0.weight", "1.weight", "2.weight") if key in state and state[key].ndim == 4), None)
     if first is None:
         raise FavError(f"{_KEYS}, got {', '.join([*state][:3])[:80] or 'none'}")
     with torch.device("meta"):  # nothing is allocated for an architecture that the weights do not fit

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from math import fsum
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import torch
@@ -10,14 +11,26 @@ import torch
 from fav.errors import FavError
 from fav.model.checkpoints import load_style
 from fav.model.network import StyleNetwork
+from fav.model.onnx_style import OnnxStyle, holds_onnx, load_onnx
 
 
-def load_mixture(style: Path, mix: Sequence[tuple[Path, float]] = ()) -> StyleNetwork:
+@overload
+def load_mixture(style: Path, mix: Sequence[tuple[Path, float]] = ()) -> StyleNetwork: ...
+@overload
+def load_mixture(
+    style: Path, mix: Sequence[tuple[Path, float]] = (), *, temporal: bool
+) -> StyleNetwork | OnnxStyle: ...
+def load_mixture(
+    style: Path, mix: Sequence[tuple[Path, float]] = (), *, temporal: bool = True
+) -> StyleNetwork | OnnxStyle:
     """The network of a video style with those of others mixed in, each by its weight; the first has what is left of 1.
 
-    The weights of the networks are summed up in float64 and rounded once, the same on every machine. FavError as for
-    `load_style`, or where a style is of another architecture.
+    The weights of the networks are summed up in float64 and rounded once, the same on every machine. Without `temporal`,
+    an image model may be the style, of an ONNX file as well; it is not mixed. FavError as for `load_style`, or where a style
+    is of another architecture.
     """
+    if not mix and not temporal:
+        return load_onnx(style) if holds_onnx(style) else load_style(style)
     network = load_style(style, in_channels=7)
     if not mix:
         return network

@@ -6,7 +6,7 @@ Sub-pixel convolutions: Shi et al. (2016), with the initial weights of Aitken et
 "A ConvNet for the 2020s" (2022).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 from typing import cast
 
@@ -15,7 +15,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fav.errors import FavError
-from fav.model.architecture import CROP, DEFAULT_ARCH, EDGE, Layer, geometry, parse
+from fav.model.architecture import (
+    CROP,
+    DEFAULT_ARCH,
+    EDGE,
+    FIXED_NORMS,
+    LINEAR,
+    PADDINGS,
+    SCALED,
+    Layer,
+    Padding,
+    body,
+    geometry,
+    parse,
+)
 
 TANH_CONSTANT = 150.0
 EPSILON = 1e-5
@@ -23,7 +36,7 @@ EPSILON = 1e-5
 # Without any spread they would make a picture of rounding errors. Zeros behind the margin, as much darker or brighter as the
 # frame is, did that as well, but networks learnt to paint a frame along the edges from them.
 RIM = 1.0
-PUBLISHED = "cfRU"  # kinds of layers that the authors' program has
+PUBLISHED = "cfRUBAL"  # kinds of layers that the authors' and other published programs have
 _SQUARED = 1 << 22  # values squared at a time: in larger blocks, fresh memory costs more than the sum
 
 
@@ -49,20 +62,41 @@ class InstanceNorm(nn.Module):
         return torch.addcmul(self.bias[:, None, None], x, scale, out=out)
 
 
-class ResidualBlock(nn.Sequential):
-    """Two 3x3 convolutions beside a shortcut; valid ones eat 2 pixels a side (and the shortcut is cropped as much), with `edge`
-    the size stays."""
+class Affine(nn.Module):
+    """Every channel scaled and shifted: what batch normalization is once its statistics are fixed."""
 
-    def __init__(self, channels: int, dilation: int = 1, edge: bool = False):
+    def __init__(self, channels: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias = (value[:, None, None].to(x.dtype) for value in (self.weight, self.bias))
+        return torch.addcmul(bias, x, weight)
+
+
+class ResidualBlock(nn.Sequential):
+    """Two 3x3 convolutions beside a shortcut; valid ones eat 2 pixels a side (and the shortcut is cropped as much), with a
+    `mode` of padding the size stays. `rectified`: a ReLU follows the sum."""
+
+    def __init__(
+        self,
+        channels: int,
+        dilation: int = 1,
+        mode: Padding | None = None,
+        rectified: bool = False,
+        norm: type[nn.Module] = InstanceNorm,
+    ):
         branch = nn.Sequential(
-            _convolution(channels, channels, 3, dilation=dilation, edge=edge),
-            InstanceNorm(channels),
+            _convolution(channels, channels, 3, dilation=dilation, mode=mode),
+            norm(channels),
             nn.ReLU(inplace=True),
-            _convolution(channels, channels, 3, dilation=dilation, edge=edge),
-            InstanceNorm(channels),
+            _convolution(channels, channels, 3, dilation=dilation, mode=mode),
+            norm(channels),
         )
         super().__init__(nn.Sequential(branch))  # nested as ConcatTable(branch, shortcut) is, for its keys
-        self.crop = 0 if edge else CROP * dilation
+        self.crop = 0 if mode else CROP * dilation
+        self.rectified = rectified
 
     @property
     def branch(self) -> nn.Sequential:
@@ -71,7 +105,8 @@ class ResidualBlock(nn.Sequential):
 
     def forward(self, input: Tensor) -> Tensor:
         branch = self.branch(input)
-        return branch + (input[..., self.crop : -self.crop, self.crop : -self.crop] if self.crop else input)
+        total = branch + (input[..., self.crop : -self.crop, self.crop : -self.crop] if self.crop else input)
+        return total.relu() if self.rectified else total
 
 
 class SeparableBlock(nn.Sequential):
@@ -80,7 +115,7 @@ class SeparableBlock(nn.Sequential):
 
     def __init__(self, channels: int, expansion: int, kernel: int):
         super().__init__(
-            _convolution(channels, channels, kernel, groups=channels, edge=True),
+            _convolution(channels, channels, kernel, groups=channels, mode="replicate"),
             InstanceNorm(channels),
             nn.Conv2d(channels, expansion * channels, 1),
             nn.ReLU(inplace=True),
@@ -105,7 +140,8 @@ class SubPixel(nn.Sequential):
     """
 
     def __init__(self, channels: int, out_channels: int, kernel: int, factor: int, edge: bool):
-        super().__init__(_convolution(channels, factor**2 * out_channels, kernel, edge=edge, padding=kernel // 2))
+        mode: Padding = "replicate" if edge else "zeros"
+        super().__init__(_convolution(channels, factor**2 * out_channels, kernel, mode=mode))
         self.factor = factor
         with torch.no_grad():
             for value in self[0].parameters():
@@ -191,13 +227,24 @@ class StyleNetwork(nn.Sequential):
                 1  # an odd side passes a strided convolution as in the authors' program: one pixel more comes out
             )
         layers: list[nn.Module] = [ReflectionPad(padding, multiple, margin)] if padding else []
-        built, channels = _layers(specification[edge:], in_channels, edge, arch)
+        kinds = [layer.kind for layer in specification]
+        norm = Affine if FIXED_NORMS in kinds else InstanceNorm
+        built, channels = _layers(body(specification), in_channels, edge, arch, norm)
         if channels != 3:
             raise FavError(f"architecture {arch!r}: expected 3 channels at the end, got {channels}")
-        super().__init__(*layers, *built, nn.Tanh(), ScaledTanh(tanh_constant))
+        if SCALED in kinds[:2]:
+            layers.append(Affine(in_channels))
+        if LINEAR not in kinds:
+            built += [nn.Tanh(), ScaledTanh(tanh_constant)]
+        if kinds[-1] == SCALED:
+            built.append(Affine(3))
+        super().__init__(*layers, *built)
         self.arch, self.in_channels, self.tanh_constant = arch, in_channels, tanh_constant
         self.padding, self.multiple, self.margin = padding, multiple, margin
         self.period = period  # pixels at which what an upsampling weaves repeats
+        self.smallest = (
+            max(_mirrored(self), default=0) * period or 1
+        )  # side of a frame: there must be something to mirror
 
     def forward(self, input: Tensor) -> Tensor:
         """As the layers one after the other, but for what `run_layers` puts off."""
@@ -217,7 +264,7 @@ def run_layers(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
     for layer in layers:
         if isinstance(layer, Upsample):
             factor *= layer.factor
-        elif factor > 1 and isinstance(layer, nn.Conv2d) and layer.stride == (1, 1):
+        elif factor > 1 and isinstance(layer, nn.Conv2d) and can_fuse(layer, factor):
             x, factor = fused_upsample_conv(x, layer, factor), 1
         elif factor > 1 and not isinstance(layer, POINTWISE):
             x, factor = layer(Upsample(factor)(x)), 1
@@ -226,10 +273,12 @@ def run_layers(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
     return Upsample(factor)(x) if factor > 1 else x
 
 
-POINTWISE = (InstanceNorm, nn.ReLU, nn.Tanh, ScaledTanh)  # what is the same before an upsampling and behind it
+POINTWISE = (InstanceNorm, Affine, nn.ReLU, nn.Tanh, ScaledTanh)  # what is the same before an upsampling and behind it
 
 
-def _layers(specification: Sequence[Layer], channels: int, edge: bool, arch: str) -> tuple[list[nn.Module], int]:
+def _layers(
+    specification: Sequence[Layer], channels: int, edge: bool, arch: str, norm: type[nn.Module] = InstanceNorm
+) -> tuple[list[nn.Module], int]:
     """The modules of layers, and the channels that come out. Norms are at the end of what is not a block: a network's last layer
     has none, a detour's no ReLU, and with `edge` an upsampling has neither."""
     layers: list[nn.Module] = []
@@ -237,32 +286,33 @@ def _layers(specification: Sequence[Layer], channels: int, edge: bool, arch: str
         if layer.kind in "RS" and layer.channels != channels:
             raise FavError(f"architecture {arch!r}: a residual block keeps {channels} channels, got {layer}")
         if layer.kind == "[":
-            inner, after = _layers(layer.inner, channels, edge, arch)
+            inner, after = _layers(layer.inner, channels, edge, arch, norm)
             if after != channels:
                 raise FavError(f"architecture {arch!r}: a detour keeps {channels} channels, got {after} from {layer}")
-            layers.append(Detour(*inner, *([] if layer.inner[-1].kind in "RS[" else [InstanceNorm(channels)])))
+            layers.append(Detour(*inner, *([] if layer.inner[-1].kind in "RS[" else [norm(channels)])))
             continue
-        layers.append(_build(layer, channels, edge))
+        layers.append(_build(layer, channels, edge, norm))
         channels = layer.channels or channels
-        if layer is not specification[-1] and layer.kind not in ("RSU" if edge else "RS"):
-            layers += [InstanceNorm(channels), nn.ReLU(inplace=True)]
+        if layer is not specification[-1] and layer.kind not in ("RSU" if edge else "RS") and not layer.plain:
+            layers += [norm(channels), nn.ReLU(inplace=True)]
     return layers, channels
 
 
-def _build(layer: Layer, channels: int, edge: bool) -> nn.Module:
+def _build(layer: Layer, channels: int, edge: bool, norm: type[nn.Module]) -> nn.Module:
     reach = layer.kernel // 2
+    mode: Padding | None = "replicate" if edge else PADDINGS.get(layer.padding)
     match layer.kind:
         case "U":
             return Upsample(layer.stride)
         case "R":
-            return ResidualBlock(channels, layer.dilation, edge)
+            return ResidualBlock(channels, layer.dilation, mode, layer.rectified, norm)
         case "S":
             return SeparableBlock(channels, layer.expansion, layer.kernel)
         case "p":
             return SubPixel(channels, layer.channels, layer.kernel, layer.stride, edge)
         case "f":
             return nn.ConvTranspose2d(channels, layer.channels, layer.kernel, layer.stride, reach, layer.stride - 1)
-    return _convolution(channels, layer.channels, layer.kernel, layer.stride, edge=edge, padding=reach)
+    return _convolution(channels, layer.channels, layer.kernel, layer.stride, mode=mode or "zeros")
 
 
 def _convolution(
@@ -272,20 +322,32 @@ def _convolution(
     stride: int = 1,
     dilation: int = 1,
     groups: int = 1,
-    edge: bool = False,
-    padding: int = 0,
+    mode: Padding | None = None,
 ) -> nn.Conv2d:
-    """A convolution whose input is continued by its edge (`edge`), or by `padding` zeros a side."""
+    """A convolution whose input is continued in a mode of PyTorch, or not at all (None)."""
     return nn.Conv2d(
         channels,
         out_channels,
         kernel,
         stride,
-        kernel // 2 * dilation if edge else padding,
+        kernel // 2 * dilation if mode else 0,
         dilation,
         groups,
-        padding_mode="replicate" if edge and kernel > 1 else "zeros",
+        padding_mode=mode if mode and kernel > 1 else "zeros",
     )
+
+
+def _mirrored(network: nn.Module) -> Iterator[int]:
+    """The pixels that each convolution with a mirrored input needs at least."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d) and layer.padding_mode == "reflect":
+            yield layer.kernel_size[0] // 2 * layer.dilation[0] + 1
+
+
+def can_fuse(conv: nn.Conv2d, factor: int) -> bool:
+    """Whether `fused_upsample_conv` is exact. The mirror image of pixels repeated `factor` times is their edge repeated, but
+    only as far as the first of them goes."""
+    return conv.stride == (1, 1) and (conv.padding_mode != "reflect" or conv.kernel_size[0] // 2 < factor)
 
 
 def fused_upsample_conv(x: Tensor, conv: nn.Conv2d, factor: int) -> Tensor:
@@ -302,7 +364,7 @@ def fused_upsample_conv(x: Tensor, conv: nn.Conv2d, factor: int) -> Tensor:
     weight = torch.einsum("pit,qju,octu->pqocij", fold, fold, conv.weight).flatten(0, 2)
     before, after = -nearest, met[-1][0] + size - 1
     # Repeated pixels are continued by their edge as the pixels themselves are.
-    small = F.pad(x, (before, after, before, after), "replicate" if conv.padding_mode == "replicate" else "constant")
+    small = F.pad(x, (before, after, before, after), "constant" if conv.padding_mode == "zeros" else "replicate")
     # Pixels with their channels side by side, as in channels_last: whole pixels are moved, and no other copy is made.
     phases = (
         F.conv2d(small, weight, bias_of(conv).repeat(factor**2)).permute(0, 2, 3, 1).unflatten(3, (factor, factor, -1))

@@ -3,9 +3,11 @@
 import numpy as np
 import torch
 
+from fav.errors import FavError
 from fav.model.backends import make
 from fav.model.devices import _processor, best_precision, device_of
 from fav.model.network import StyleNetwork
+from fav.model.onnx_style import OnnxBackend, OnnxStyle
 from fav.model.preprocessing import MEAN_BGR, network_input
 
 
@@ -14,13 +16,13 @@ class StyleRunner:
 
     threads is torch's number for the whole process, which is the backend's as well; None leaves it. `precision` is what
     is allowed, float32 or bfloat16: a device that is not made for bfloat16 computes in float32 all the same, and the
-    runner's own `precision` says so. The network belongs to the runner and moves to `device`. Raises FavError for a device
-    that this machine does not have.
+    runner's own `precision` says so. The network belongs to the runner and moves to `device`; an ONNX model is run by
+    OpenVINO on the processor, whatever they are. Raises FavError for a device that this machine does not have.
     """
 
     def __init__(
         self,
-        network: StyleNetwork,
+        network: StyleNetwork | OnnxStyle,
         threads: int | None = None,
         device: str = "cpu",
         backend: str = "torch",
@@ -28,13 +30,17 @@ class StyleRunner:
     ):
         if threads:
             torch.set_num_threads(threads)
-        self.device = device_of(device)
-        self.network = network.eval()
+        self.device = device_of(device if isinstance(network, StyleNetwork) else "cpu")
+        self.network = network.eval() if isinstance(network, StyleNetwork) else network
         if self.device.type == "cuda":
             torch.backends.cudnn.allow_tf32 = False
             torch.backends.cudnn.deterministic = True
         self.precision = precision if best_precision(self.device) == "bfloat16" else "float32"
-        self._backend = make(backend, network, self.precision, self.device)
+        self._backend = (
+            OnnxBackend(network, self.precision)
+            if isinstance(network, OnnxStyle)
+            else make(backend, network, self.precision, self.device)
+        )
 
     @property
     def in_channels(self) -> int:
@@ -52,6 +58,11 @@ class StyleRunner:
 
         The rest is as for `fav.model.preprocessing.network_input`; an image model does not look at it.
         """
+        if min(frame.shape[:2]) < self.network.smallest:
+            size = f"{frame.shape[1]}x{frame.shape[0]}"
+            raise FavError(
+                f"frame: expected at least {self.network.smallest} pixels a side for this style, got {size}; say --width"
+            )
         video = self.in_channels == 7
         return self._backend(network_input(frame, warped_prior, reliability, fill) if video else frame - MEAN_BGR)
 

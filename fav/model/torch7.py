@@ -1,6 +1,7 @@
 """Torch7's binary files, read without Lua and without running anything in them.
 
-Format: torch7's File.lua, Tensor and Storage. Style models: the authors' models_video.lua.
+Format: torch7's File.lua, Tensor and Storage. Style models: the authors' models_video.lua, and models.lua and
+preprocess.lua of jcjohnson/fast-neural-style.
 """
 
 import math
@@ -15,7 +16,18 @@ import torch
 from torch import nn
 
 from fav.errors import FavError
-from fav.model.network import EPSILON, InstanceNorm, ReflectionPad, ResidualBlock, ScaledTanh, StyleNetwork, Upsample
+from fav.model.architecture import CROP, PADDINGS
+from fav.model.network import (
+    EPSILON,
+    Affine,
+    InstanceNorm,
+    ReflectionPad,
+    ResidualBlock,
+    ScaledTanh,
+    StyleNetwork,
+    Upsample,
+)
+from fav.model.preprocessing import MEAN_BGR
 from fav.util.reading import read_file
 
 MAX_BYTES = 1 << 30
@@ -155,6 +167,10 @@ class _Reader:
 
 _PADS = ("pad_l", "pad_r", "pad_t", "pad_b")
 _IDLE = {"Identity", "TotalVariation"}
+_PADDINGS = {"SpatialReflectionPadding": "reflect", "SpatialReplicationPadding": "replicate"}
+_CONVOLUTIONS = {"SpatialConvolution", "SpatialConvolutionMM"}
+_RESNET_MEAN, _RESNET_STD = (0.406, 0.456, 0.485), (0.225, 0.224, 0.229)  # BGR, 0 to 1
+_VALUES = "fav.Affine"  # stands for what `-preprocessing resnet` does before and behind a model
 
 
 def style_model(root: object) -> tuple[str, float, dict[str, torch.Tensor]]:
@@ -166,25 +182,32 @@ def style_model(root: object) -> tuple[str, float, dict[str, torch.Tensor]]:
     model = root.get("model") if isinstance(root, dict) else root
     if _class(model) != "Sequential":
         raise FavError(f"expected an nn.Sequential, or a table with one as its model, got {_describe(model)}")
-    modules = [module for module in _modules(model, "model") if _class(module) not in _IDLE]
+    modules = _padded([module for module in _modules(model, "model") if _class(module) not in _IDLE])
+    modules = _with_values(modules, root.get("opt") if isinstance(root, dict) else None)
     entries, tanh_constant, in_channels, channels = [], None, None, None
+    norms: set[str] = set()
     for number, module in enumerate(modules):
         where, name = f"layer {number}", _class(module)
-        if name in ("SpatialConvolution", "SpatialConvolutionMM", "SpatialFullConvolution"):
+        if name in (*_CONVOLUTIONS, "SpatialFullConvolution"):
             kernel, stride, channels = (_integer(module, field, where) for field in ("kW", "dW", "nOutputPlane"))
             kind, short = "fu" if name == "SpatialFullConvolution" else "cd"
-            entries.append(
-                f"{short}{channels}" if (kernel, stride) == (3, 2) else f"{kind}{kernel}s{stride}-{channels}"
-            )
+            entry = f"{short}{channels}" if (kernel, stride) == (3, 2) else f"{kind}{kernel}s{stride}-{channels}"
+            entries.append(entry + _padding_letter(module))
             in_channels = in_channels or _integer(module, "nInputPlane", where)
         elif name == "SpatialUpSamplingNearest":
             entries.append(f"U{_integer(module, 'scale_factor', where)}")
         elif name == "Sequential":
-            entries.append(f"R{channels}" if channels else "R")
+            entries.append(f"R{channels}{_block_padding(module)}" if channels else "R")
+            norms |= {_class(part) for part in _branch(module)} & {"SpatialBatchNormalization"}
         elif name == "MulConstant":
             tanh_constant = _number(module, "constant_scalar", where)
+        elif name == "SpatialBatchNormalization":
+            norms.add(name)
+        elif name == _VALUES:
+            entries.append("A")
         elif name not in ("SpatialReflectionPadding", "InstanceNormalization", "ReLU", "Tanh"):
             raise FavError(f"{where}: {_describe(module)} is not known in a style network")
+    entries = ["B", *entries] if norms else entries
     if tanh_constant is None or in_channels is None:
         raise FavError("expected convolutions and an nn.MulConstant after an nn.Tanh, got none")
     with torch.device("meta"):
@@ -197,12 +220,85 @@ def style_model(root: object) -> tuple[str, float, dict[str, torch.Tensor]]:
     return network.arch, tanh_constant, state
 
 
+def _padded(modules: list) -> list:
+    """Modules with a padding that belongs to the convolution behind it as a field of that, `padding`: its mode in PyTorch."""
+    found: list = []
+    for module in modules:
+        before = found[-1] if found else None
+        if not isinstance(module, TorchObject) or not isinstance(before, TorchObject):
+            found.append(module)
+            continue
+        if _class(module) in _CONVOLUTIONS and _class(before) in _PADDINGS:
+            reach, own = _number(module, "kW", "padding", 1) // 2, _number(module, "padW", "padding", 0)
+            if own == 0 and reach and all(before.fields.get(side) == reach for side in _PADS):
+                fields = {**module.fields, "padding": _PADDINGS[_class(before)], "padW": reach, "padH": reach}
+                found[-1] = TorchObject(module.class_name, fields)
+                continue
+        found.append(module)
+    return found
+
+
+def _padding_letter(module: object) -> str:
+    """The letter of an architecture string for how a convolution with a padding module before it continues its input."""
+    mode = module.fields.get("padding") if isinstance(module, TorchObject) else None
+    return next((letter for letter, name in PADDINGS.items() if name == mode and name != "zeros"), "")
+
+
+def _branch(module: object) -> list:
+    """The modules of a residual block beside its shortcut; nothing where it is built otherwise, which `_match` tells."""
+    for _ in range(2):
+        parts = module.fields.get("modules") if isinstance(module, TorchObject) else None
+        module = parts.get(1) if isinstance(parts, dict) else None
+    table = module.fields.get("modules") if isinstance(module, TorchObject) else None
+    return _padded(_modules(module, "block")) if isinstance(table, dict) else []
+
+
+def _block_padding(module: object) -> str:
+    """The letter for how a residual block continues its input; "" for one that does not, whose shortcut is cropped."""
+    first = next(iter(_branch(module)), None)
+    if not isinstance(first, TorchObject):
+        return ""
+    return _padding_letter(first) or ("z" if first.fields.get("padW") == 1 else "")
+
+
+def _with_values(modules: list, options: object) -> list:
+    """Modules with what a model's preprocessing does, as scales and shifts of BGR levels less the mean color.
+
+    `options` are those of its training; a model of `-preprocessing resnet` takes and gives RGB, 0 to 1, less ImageNet's mean
+    and by its standard deviation. Raises FavError for a preprocessing that is not known.
+    """
+    kind = options.get("preprocessing", "vgg") if isinstance(options, dict) else "vgg"
+    if kind == "vgg":
+        return modules
+    if kind != "resnet":
+        raise FavError(f"preprocessing: expected vgg or resnet, got {str(kind)[:40]!r}")
+    mean, deviation = 255 * np.array(_RESNET_MEAN, np.float32), 255 * np.array(_RESNET_STD, np.float32)
+    before = TorchObject(_VALUES, {"weight": 1 / deviation, "bias": (MEAN_BGR - mean) / deviation})
+    behind = TorchObject(_VALUES, {"weight": deviation, "bias": mean - MEAN_BGR})
+    places = [number for number, module in enumerate(modules) if _class(module) in _CONVOLUTIONS]
+    if not places:
+        return modules
+    modules = modules.copy()
+    for place, axes in ((places[0], {"weight": 1}), (places[-1], {"weight": 0, "bias": 0})):
+        fields = dict(modules[place].fields)
+        for name, axis in axes.items():
+            if isinstance(value := fields.get(name), np.ndarray) and value.ndim > axis:
+                shaped = (
+                    value.reshape(len(value), -1, int(fields["kW"]), int(fields["kW"])) if name == "weight" else value
+                )
+                fields[name] = np.flip(shaped, axis)
+        modules[place] = TorchObject(modules[place].class_name, fields)
+    start = 1 if _class(modules[0]) == "SpatialReflectionPadding" else 0
+    return [*modules[:start], before, *modules[start:], behind]
+
+
 def _match(module: object, layer: nn.Module, where: str, state: dict[str, torch.Tensor]) -> None:
     if isinstance(layer, ResidualBlock):
         beside, _ = _parts(module, where, "Sequential", "ConcatTable", "CAddTable")
-        branch, shortcut = _parts(beside, f"{where}.0", "ConcatTable", "Sequential", "ShaveImage")
-        _check(shortcut, f"{where}.0.1", {"ShaveImage"}, {"size": 2})
-        parts = _modules(branch, f"{where}.0.0")
+        branch, shortcut = _parts(beside, f"{where}.0", "ConcatTable", "Sequential", "ShaveImage", crop=layer.crop)
+        if layer.crop:
+            _check(shortcut, f"{where}.0.1", {"ShaveImage"}, {"size": CROP})
+        parts = _padded(_modules(branch, f"{where}.0.0"))
         if len(parts) != len(layer.branch):
             raise FavError(
                 f"layer {where}.0.0: expected {len(layer.branch)} modules in a residual block, got {len(parts)}"
@@ -211,6 +307,8 @@ def _match(module: object, layer: nn.Module, where: str, state: dict[str, torch.
             _match(part, inner, f"{where}.0.0.{number}", state)
         return
     module = _check(module, where, *_counterpart(layer))
+    if _class(module) == "SpatialBatchNormalization":
+        module = _fixed(module, where)
     for name, parameter in layer.named_parameters():
         value = module.fields.get(name)
         if value is None and name == "bias" and not isinstance(layer, InstanceNorm):
@@ -220,6 +318,22 @@ def _match(module: object, layer: nn.Module, where: str, state: dict[str, torch.
             got = value.shape if isinstance(value, np.ndarray) else type(value).__name__
             raise FavError(f"layer {where}.{name}: expected {tuple(parameter.shape)}, got {got}")
         state[f"{where}.{name}"] = torch.from_numpy(value.astype(np.float32).reshape(parameter.shape))
+
+
+def _fixed(norm: TorchObject, where: str) -> TorchObject:
+    """A batch norm with the statistics that it has learnt as the scale and shift that it is in evaluation."""
+    fields = norm.fields
+    mean, variance = fields.get("running_mean"), fields.get("running_var")
+    if not isinstance(mean, np.ndarray) or not isinstance(variance, np.ndarray) or mean.shape != variance.shape:
+        raise FavError(f"layer {where}: expected {_describe(norm)} with running_mean and running_var, got others")
+    scale = 1 / np.sqrt(variance.astype(np.float64) + _number(norm, "eps", f"layer {where}", EPSILON))
+    learnt = [fields.get("weight"), fields.get("bias")]
+    weight, bias = (value if isinstance(value, np.ndarray) and value.size else None for value in learnt)
+    if any(value is not None and value.shape != mean.shape for value in (weight, bias)):
+        raise FavError(f"layer {where}: expected a weight and a bias of {mean.shape}, got others")
+    scale = scale if weight is None else scale * weight
+    shift = -mean * scale if bias is None else bias - mean * scale
+    return TorchObject(norm.class_name, {**fields, "weight": scale, "bias": shift})
 
 
 def _counterpart(layer: nn.Module) -> tuple[set[str], Mapping[str, float]]:
@@ -237,6 +351,8 @@ def _counterpart(layer: nn.Module) -> tuple[set[str], Mapping[str, float]]:
             return {"SpatialFullConvolution"} if full else {"SpatialConvolution", "SpatialConvolutionMM"}, fields
         case InstanceNorm():
             return {"InstanceNormalization"}, {"eps": EPSILON}
+        case Affine():
+            return {_VALUES, "SpatialBatchNormalization"}, {}
         case Upsample():
             return {"SpatialUpSamplingNearest"}, {"scale_factor": layer.factor}
         case ScaledTanh():
@@ -254,13 +370,15 @@ def _check(module: object, where: str, names: set[str], fields: Mapping[str, flo
     return module
 
 
-def _parts(module: object, where: str, name: str, *names: str) -> list:
+def _parts(module: object, where: str, name: str, *names: str, crop: int = CROP) -> list:
+    if not crop:
+        names = (*names[:-1], "Identity")
     parts = _modules(module, where) if _class(module) == name else []
     if [_class(part) for part in parts] != list(names):
         got = ", ".join(map(_describe, parts)) or _describe(module)
+        kind = "valid convolutions beside a cropped shortcut" if crop else "padded convolutions beside a whole shortcut"
         raise FavError(
-            f"layer {where}: expected an nn.{name} of {' and '.join(names)} (a residual block of valid "
-            f"convolutions beside a cropped shortcut), got {got}"
+            f"layer {where}: expected an nn.{name} of {' and '.join(names)} (a residual block of {kind}), got {got}"
         )
     return parts
 

@@ -4,7 +4,7 @@ Sources: Gatys, Ecker, Bethge (2016); Johnson, Alahi, Fei-Fei (2016); Snelgrove,
 texture synthesis" (2017).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -29,12 +29,24 @@ class PerceptualLoss:
     as there is. The palette's is divided by that of the photographs, too. Layers of a kind count alike, and so do the
     scales: the style is looked at so many times smaller (Snelgrove 2017), the content at the second scale, if there is
     one, which leaves the strokes free. `painting` is (1, 3, H, W), `photos` are of any sizes. Scales at which the painting
-    or a photograph has less than 32 pixels a side are left out, but for the first.
+    or a photograph has less than 32 pixels a side are left out, but for the first. style_layers and content_layers are
+    other layers than the network's own, with weights by which those of a kind count.
     """
 
-    def __init__(self, network: LossNetwork, painting: Tensor, photos: Sequence[Tensor], scales: Sequence[int] = (1,)):
+    def __init__(
+        self,
+        network: LossNetwork,
+        painting: Tensor,
+        photos: Sequence[Tensor],
+        scales: Sequence[int] = (1,),
+        style_layers: Mapping[str, float] | None = None,
+        content_layers: Mapping[str, float] | None = None,
+    ):
         self.network = network
-        self.content_layers, self.style_layers = network.design.content_layers, network.design.style_layers
+        self.content_layers = tuple(content_layers or network.design.content_layers)
+        self.style_layers = tuple(style_layers or network.design.style_layers)
+        self.content_shares = _shares(content_layers, self.content_layers)
+        self.style_shares = _shares(style_layers, self.style_layers)
         shortest = min(min(picture.shape[2:]) for picture in (painting, *photos))
         self.scales = [scale for scale in scales if scale == scales[0] or shortest / scale >= SMALLEST]
         self.content_scale = self.scales[min(1, len(self.scales) - 1)]
@@ -72,7 +84,9 @@ class PerceptualLoss:
             for found, layer, unit in zip(features, self.content_layers, self.content_units)
         ]
         style = [_distance(found, target) / unit for found, target, unit in zip(grams, self.target, self.style_units)]
-        return torch.stack(content).mean(), torch.stack(style).mean()
+        return _weighed(content, self.content_shares), _weighed(
+            style, self.style_shares and self.style_shares * len(self.scales)
+        )
 
     def palette(self, stylized: Tensor, directions: Tensor) -> Tensor:
         """How far the colors of all pictures together are from the painting's; 1 is as far as photographs.
@@ -106,6 +120,18 @@ def gram(features: Tensor) -> Tensor:
         # Both factors have the same gradient then: one is computed and doubled, a fifth of an iteration's time less.
         products = rows.detach().transpose(1, 2) @ rows / rows.shape[1]
         return 2 * products - products.detach()
+
+
+def _shares(weights: Mapping[str, float] | None, layers: Sequence[str]) -> list[float] | None:
+    """The weights of layers by their mean; None where all count alike."""
+    if weights is None:
+        return None
+    mean = sum(weights[layer] for layer in layers) / len(layers)
+    return [weights[layer] / mean for layer in layers]
+
+
+def _weighed(losses: list[Tensor], shares: list[float] | None) -> Tensor:
+    return torch.stack([share * loss for share, loss in zip(shares, losses, strict=True)] if shares else losses).mean()
 
 
 def _units(rows: list[list[Tensor]]) -> list[float]:

@@ -30,11 +30,13 @@ EXPECTED = "SqueezeNet v1.0 or v1.1 (.safetensors or .pth), or VGG-16 (.pth, .sa
 CAFFE = re.compile(r"^(fire\d)[./](squeeze|expand)(?:(\d)(?:x\d)?)?")
 
 
-def load_loss_network(source: str, borders: Borders = "zeros", pooling: str = "max") -> tuple[LossNetwork, str, str]:
+def load_loss_network(
+    source: str, borders: Borders = "zeros", pooling: str = "max", extra: tuple[str, ...] = ()
+) -> tuple[LossNetwork, str, str]:
     """The loss network of a file, told by the names and shapes of its tensors; or, by a name in PUBLISHED, a known one.
 
     A published one comes from PyTorch's cache, or is fetched into it and checked. Its layers are those that the losses
-    look at; borders and pooling are as for `LossNetwork`. Returned with its kind (a key of LOSS_NETWORKS) and
+    look at, and the extra ones; borders and pooling are as for `LossNetwork`. Returned with its kind (a key of LOSS_NETWORKS) and
     the fingerprint of its file. Raises FavError where it is missing, cannot be fetched, or is none that is known.
     """
     path = fetched(source) if source in PUBLISHED else Path(source)
@@ -43,7 +45,10 @@ def load_loss_network(source: str, borders: Borders = "zeros", pooling: str = "m
         try:
             kind, state, mean = recognized(state)
             design = LOSS_NETWORKS[kind]
-            layers = tuple(dict.fromkeys(design.style_layers + design.content_layers))
+            if unknown := [layer for layer in extra if layer not in design.steps or layer.startswith("pool")]:
+                known = ", ".join(layer for layer in design.steps if not layer.startswith("pool"))
+                raise FavError(f"{design.name}: expected layers among {known}, got {unknown[0]}")
+            layers = tuple(dict.fromkeys(design.style_layers + design.content_layers + extra))
             network = LossNetwork(design, layers, mean, borders, pooling)
             network.load_state_dict(_for_steps(network, state))
         except FavError as error:
@@ -148,7 +153,7 @@ def _read(path: Path) -> dict[str, Tensor]:
             f"loss network {path}: {error.strerror}; expected a file, {EXPECTED}, or one of {known}"
         ) from error
     readers = {"safetensors": lambda path: read_safetensors(path)[0], "pytorch": read_pickle, "torch7": _from_torch7}
-    if (kind := format_of(head)) is None:
+    if (kind := format_of(head)) not in readers:
         raise FavError(f"loss network {path}: expected {EXPECTED}, got a file that begins with {head[:4]!r}")
     return {key: value for key, value in readers[kind](path).items() if is_dense(value)}
 

@@ -7,7 +7,7 @@ from fav.errors import FavError
 from fav.model.bundled_styles import names
 
 ORDER = "the order is SHARED VIDEO STYLE"
-STYLES = {".safetensors", ".pth", ".t7", ".model", ".pt"}
+STYLES = {".safetensors", ".pth", ".t7", ".model", ".pt", ".onnx"}
 VIDEOS = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mts", ".m2ts", ".ts", ".mpg", ".mpeg", ".wmv", ".vob"}
 IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".heic", ".exr"}
 

@@ -74,10 +74,10 @@ def lines_of(provenance: dict[str, str]) -> dict[str, str]:
 
 
 def _style_metadata(style: Path) -> dict[str, str]:
-    from fav.model.checkpoints import style_facts  # imports torch, which who only shows a record does not need
+    from fav.model.onnx_style import model_facts  # imports torch, which who only shows a record does not need
 
     try:
-        return style_facts(style).metadata
+        return model_facts(style).metadata
     except FavError:  # it has changed since it was checked; the copy is checked once more
         return {}
 

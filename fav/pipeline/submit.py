@@ -22,9 +22,9 @@ from fav import flow as flows
 from fav.errors import FavError, sanitize
 from fav.flow.files import check as check_files
 from fav.flow.files import suspicions
-from fav.model.checkpoints import load_style
 from fav.model.devices import best_precision, device_of
 from fav.model.interpolation import load_mixture
+from fav.model.onnx_style import load_image_model
 from fav.pipeline.arguments import check_arguments
 from fav.pipeline.artifacts import check_output_directory
 from fav.pipeline.delivery import evaluation_name, is_free
@@ -179,9 +179,9 @@ def check(request: Request, out: Path | None = None) -> VideoInfo:
     for images in (request.video, str(request.mask or ""), *flow_files):
         if is_sequence(images):
             check_alike(images)
-    load_mixture(request.style, request.mix)
+    load_mixture(request.style, request.mix, temporal=not request.no_temporal)
     if request.first_frame_style:
-        load_style(request.first_frame_style, in_channels=3)
+        load_image_model(request.first_frame_style)
     if request.init_frame:
         read_image(request.init_frame)
     if request.mask:

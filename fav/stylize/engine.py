@@ -19,8 +19,8 @@ from fav import flow as flows
 from fav.flow.field import FlowField
 from fav.flow.files import FlowFiles, between_numbers
 from fav.model.backends import choose
-from fav.model.checkpoints import load_style
 from fav.model.interpolation import load_mixture
+from fav.model.onnx_style import load_image_model
 from fav.model.runner import StyleRunner
 from fav.stylize.blend import blend
 from fav.stylize.chain import FrameChain
@@ -67,8 +67,9 @@ class FrameStylizer:
         self.device = device
         self.reader = FrameReader(video, size=settings.size, settings=source)
         runner = partial(StyleRunner, device=device, backend=choose(backend, device), precision=settings.precision)
-        self.runner = runner(load_mixture(settings.style, settings.mix))
-        opener = runner(load_style(settings.first_frame_style, in_channels=3)) if settings.first_frame_style else None
+        # Whether a style without memory may make this film has been checked before.
+        self.runner = runner(load_mixture(settings.style, settings.mix, temporal=False))
+        opener = runner(load_image_model(settings.first_frame_style)) if settings.first_frame_style else None
         seed = resize(read_image(settings.init_frame), settings.size) if settings.init_frame else None
         self.recurrence = Recurrence(self.runner, opener, seed, settings.occlusion_fill, settings.key)
         self._flow = flows.make(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fav.errors import FavError
-from fav.model.architecture import PRESETS, WIDE_VIEW
+from fav.model.architecture import PRESETS, WIDE_VIEW, parse
 from fav.perceptual.painting import parse_crop
 
 KINDS = ("single_image", "shift", "zoom_out", "affine", "elastic", "video")
@@ -18,11 +18,25 @@ DEFAULT_MIX = "single_image:2,shift:1,zoom_out:1,affine:4,elastic:2"
 VIDEO_SHARE = ",video:5"  # what is added to the default where there are clips
 DEFAULT_STEPS = "0:0,1500:2,2200:4"
 MOST_STEPS = 32
+PIXEL_LOSSES = ("l2", "l1", "smooth-l1")
+STEADY = {"pixel_weight": 100.0, "style_weight": 1.0, "palette_weight": 0.0, "tv_weight": 0.0}  # defaults of --steady
+LATER = {  # fields that trainings of before did not record, with what they meant
+    "steady": False,
+    "pixel_weight": 0.0,
+    "pixel_loss": "l2",
+    "style_layers": "",
+    "content_layers": "",
+    "decay_every": 0,
+    "decay_factor": 0.5,
+    "single_image_until": 0,
+}
 
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """What a training reads, and on what it runs; None: no clips, a new network, a card if there is one, all threads."""
+    """What a training reads, and on what it runs; None: no clips, a new network, a card if there is one, all threads.
+
+    style_image is the painting; or, to be made steady, the image model."""
 
     style_image: Path
     photos: Path
@@ -54,7 +68,11 @@ class TrainingConfig:
     style_crop is learnt from ("" for all); with style_clean, its grain is taken out (`fav.perceptual.painting`).
     style_scales says how many times smaller the losses look at pictures, zoom how many times larger or smaller, at random,
     they see them at most; pooling is that of the loss network. holes is the share of steps in whose reliability holes
-    are torn. The weights of the losses are those of `losses` and `fav.perceptual.loss`.
+    are torn. The weights of the losses are those of `losses` and `fav.perceptual.loss`. steady: the style is the file of an
+    image model, which gives the targets. pixel_loss is one of PIXEL_LOSSES, between pictures and their targets (photographs,
+    where there is no model). style_layers and content_layers are layers of the loss network with their weights ("" for
+    its own, alike). The learning rate is multiplied by decay_factor every decay_every iterations (0: never); up to
+    single_image_until, all samples are stills.
     """
 
     style: str
@@ -88,13 +106,21 @@ class TrainingConfig:
     learning_rate: float = 1e-3
     precision: str = "auto"
     seed: int = 0
+    steady: bool = False
+    pixel_weight: float = 0.0
+    pixel_loss: str = "l2"
+    style_layers: str = ""
+    content_layers: str = ""
+    decay_every: int = 0
+    decay_factor: float = 0.5
+    single_image_until: int = 0
 
     def to_json(self) -> dict:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name not in LATER or value != LATER[name]}
 
     def differences(self, other: Mapping) -> list[str]:
         """How this recipe differs from another one that was recorded (to_json), each in words."""
-        mine = self.to_json()
+        mine, other = asdict(self), {**LATER, **other}
         return [
             f"{field.name.removesuffix('_print').replace('_', '-')} has another content"
             if field.name.endswith("_print")
@@ -117,6 +143,8 @@ class TrainingConfig:
         """FavError where mix, steps or arch are not what they have to be; `clips`: whether there are any."""
         parse_steps(self.steps)
         parse_scales(self.style_scales)
+        parse_layers("--style-layers", self.style_layers)
+        parse_layers("--content-layers", self.content_layers)
         if self.style_crop:
             parse_crop(self.style_crop)
         if ("video" in parse_mix(self.mix)) != clips:
@@ -125,9 +153,15 @@ class TrainingConfig:
 
     def kind(self, iteration: int) -> str:
         """The kind of the samples of an iteration, drawn by their shares: a function of the seed and the iteration alone."""
+        if iteration < self.single_image_until:
+            return "single_image"
         mix = parse_mix(self.mix)
         shares = np.array([*mix.values()], float)
         return str(np.random.default_rng((self.seed, iteration)).choice([*mix], p=shares / shares.sum()))
+
+    def rate_at(self, iteration: int) -> float:
+        """The learning rate of an iteration."""
+        return self.learning_rate * self.decay_factor ** (iteration // self.decay_every if self.decay_every else 0)
 
     def steps_at(self, iteration: int) -> int:
         """How many frames are painted on from a prior, one after the other, in an iteration."""
@@ -176,6 +210,29 @@ def parse_scales(text: str) -> list[int]:
     return sorted(int(word) for word in text.split(","))
 
 
+def parse_layers(option: str, text: str) -> dict[str, float] | None:
+    """Layers of a loss network and their weights, in words like `conv1:1,fire5:0.5`; None for "".
+
+    Raises:
+        FavError: The words are not of that form, or no weight is above 0.
+    """
+    if not text:
+        return None
+    layers: dict[str, float] = {}
+    for entry in text.split(","):
+        name, _, weight = entry.partition(":")
+        if (
+            not re.fullmatch(r"[a-z]\w{0,19}", name)
+            or name in layers
+            or not re.fullmatch(r"|\d{1,6}(\.\d{1,6})?", weight)
+        ):
+            raise FavError(f"{option}: expected LAYER:WEIGHT,… with each layer once, got {entry[:80]!r}")
+        layers[name] = float(weight or 1)
+    if not sum(layers.values()):
+        raise FavError(f"{option}: expected a weight above 0, got {text[:80]!r}")
+    return {name: weight for name, weight in layers.items() if weight}
+
+
 def check_arch(arch: str) -> None:
     """FavError where it is no architecture with 7 channels in and 3 out; StyleNetwork itself keeps the size of a frame."""
     import torch  # the command sets how its threads wait before it is imported
@@ -185,6 +242,10 @@ def check_arch(arch: str) -> None:
     try:
         with torch.device("meta"):
             StyleNetwork(arch, 7)
+        if {layer.kind for layer in parse(arch)} & set("BAL"):
+            raise FavError(
+                f"--arch: expected a string without B, A and L, which are those of published models, got {arch}"
+            )
     except FavError as error:
         if re.fullmatch(r"[a-z][a-z-]+", arch):  # a name, or meant as one
             raise FavError(f"--arch: expected {', '.join(PRESETS)} or a string of layers, got {arch[:80]!r}") from None

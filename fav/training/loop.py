@@ -82,18 +82,24 @@ class TrainingLoop:
         something else has taken one of the names."""
         trainer, names = self.trainer, self.names
         mark = trainer.recipe.mark
-        save_style(trainer.average, names.out, self._provenance(recent(trainer.history)), mark=mark)
+        held_out = trainer.validation(self.samples.photos)
+        of_loss = {name: held_out[name] for name in shown(trainer.recipe) if name in held_out}
+        validation = ", ".join(f"{name} {value:.4g}" for name, value in of_loss.items())
+        provenance = {**self._provenance(recent(trainer.history)), "validation": validation}
+        save_style(trainer.average, names.out, provenance, mark=mark)
         sheet, facts = contact_sheet(trainer.average, self.samples, trainer.device, mark)
         write_own(names.sheet, sheet, mark)
         write_own(names.table, table(trainer.history), table_mark(trainer.history))
         write_own(names.plot, plot(trainer.history, names.out.name, mark), mark)
         logger.info(
-            "iteration %d: %s, %s; the moving clip flickers %.2f of frame by frame, the still one drifts %.1f grey levels",
+            "iteration %d: %s, %s; the moving clip flickers %.2f of frame by frame, the still one drifts %.1f grey levels; "
+            "on photographs that are not learnt from: %s",
             trainer.iteration,
             names.sheet.name,
             names.plot.name,
             facts["moving"],
             facts["still"],
+            validation,
         )
 
     def _save(self) -> None:

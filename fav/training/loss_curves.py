@@ -14,13 +14,19 @@ OF_STEPS = ("temporal", "forgetting")  # losses that there are where there are s
 
 def shown(recipe: TrainingConfig) -> list[str]:
     """The names of the losses that a training has."""
-    return [name for name in LOSSES if name != "forgetting" or recipe.forgetting_weight]
+    weights = {"forgetting": recipe.forgetting_weight, "pixel": recipe.pixel_weight}
+    without = {name for name, weight in weights.items() if not weight}
+    if recipe.steady:
+        without |= {"palette"} if recipe.loss_network else {"content", "style", "palette"}
+    return [name for name in LOSSES if name not in without]
 
 
 def table(history: list[list[float]]) -> bytes:
-    """The history as CSV, a row an iteration, counted from 1."""
-    rows = [",".join(("iteration", *COLUMNS))]
-    rows += [",".join([str(number), *(f"{value:.6g}" for value in row)]) for number, row in enumerate(history, 1)]
+    """The history as CSV, a row an iteration, counted from 1. Without a loss of the pixels it has no column for it."""
+    pixel = COLUMNS.index("pixel")
+    kept = [at for at in range(len(COLUMNS)) if at != pixel or any(row[at] for row in history[:1])]
+    rows = [",".join(("iteration", *(COLUMNS[at] for at in kept)))]
+    rows += [",".join([str(number), *(f"{row[at]:.6g}" for at in kept)]) for number, row in enumerate(history, 1)]
     return ("\n".join(rows) + "\n").encode()
 
 

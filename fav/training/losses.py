@@ -33,6 +33,19 @@ def history_loss(stylized: Tensor, alone: Tensor) -> Tensor:
     return _distance(stylized, alone) / LEVELS**2
 
 
+def pixel_loss(stylized: Tensor, wanted: Tensor, kind: str) -> Tensor:
+    """How far pictures are from their targets: the mean over all values, in units of 255 levels (of their square for `l2`).
+
+    kind: l2, l1, or smooth-l1, which is quadratic below one grey level.
+    """
+    match kind:
+        case "l1":
+            return (stylized - wanted).abs().mean() / LEVELS
+        case "smooth-l1":
+            return F.smooth_l1_loss(stylized, wanted) / LEVELS
+    return _distance(stylized, wanted) / LEVELS**2
+
+
 def total_variation(stylized: Tensor) -> Tensor:
     """Mean squared difference of neighbours, across and down, in units of 255 levels squared."""
     across, down = stylized.diff(dim=3), stylized.diff(dim=2)

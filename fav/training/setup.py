@@ -18,7 +18,7 @@ from fav.perceptual.loss import PerceptualLoss, as_tensor
 from fav.perceptual.painting import read_painting
 from fav.perceptual.pretrained import load_loss_network
 from fav.training.checkpoint import check_same, load_state, restore
-from fav.training.config import StopCriteria, TrainingConfig, TrainingInputs, parse_scales
+from fav.training.config import StopCriteria, TrainingConfig, TrainingInputs, parse_layers, parse_scales
 from fav.training.contact_sheet import samples_of
 from fav.training.dataloader import Batches
 from fav.training.image_folder import MIN_IMAGES, ImageFolder, open_image_folder
@@ -26,10 +26,12 @@ from fav.training.loop import TrainingLoop
 from fav.training.loss_curves import shown, table_mark
 from fav.training.net2wider import net2wider
 from fav.training.outputs import OutputPaths
+from fav.training.steady import MatchLoss, load_teacher
 from fav.training.trainer import Trainer, autocast
 from fav.training.video_clips import Clip, open_clips
 from fav.util.fingerprint import fingerprint
 
+NO_NETWORK = "none"  # of a training on pixels alone
 REFERENCES = MIN_IMAGES // 2  # photographs that give the losses their units
 
 
@@ -42,9 +44,18 @@ def prepare(
     """
     device = _device(inputs)
     state = load_state(names.state) if names.state.exists() else None
-    painting = read_painting(inputs.style_image, recipe.style_size, recipe.style_crop, recipe.style_clean)
+    painting, teacher, told = None, None, []
+    if recipe.steady:
+        teacher = load_teacher(inputs.style_image, device, recipe.crop)
+    else:
+        painting = read_painting(inputs.style_image, recipe.style_size, recipe.style_crop, recipe.style_clean)
+        told.append(painting.note)
     start = _init_network(inputs.init, recipe) if inputs.init else None
-    network, kind, network_print = load_loss_network(inputs.loss_network, "replicate", recipe.pooling)
+    network, kind, network_print = None, "", ""
+    if inputs.loss_network != NO_NETWORK:
+        network, kind, network_print = load_loss_network(
+            inputs.loss_network, "replicate", recipe.pooling, _extra_layers(recipe)
+        )
     album, clips, clips_print, notes = _material(inputs, recipe)
     recipe = replace(
         recipe,
@@ -59,14 +70,22 @@ def prepare(
     )
     if state:
         check_same(names.state, recipe, state)
-    with autocast(recipe.precision, device):
-        perception = PerceptualLoss(
-            placed(network, device),
-            as_tensor(painting.picture).to(device),
-            [as_tensor(photo.read(recipe.crop)).to(device) for photo in album.photos[:REFERENCES]],
-            parse_scales(recipe.style_scales),
-        )
-    trainer = Trainer(recipe, perception, device, start)
+    style_layers = parse_layers("--style-layers", recipe.style_layers)
+    content_layers = parse_layers("--content-layers", recipe.content_layers)
+    network = placed(network, device) if network else None
+    if painting is None or network is None:
+        perception = MatchLoss(network, style_layers, content_layers)
+    else:
+        with autocast(recipe.precision, device):
+            perception = PerceptualLoss(
+                network,
+                as_tensor(painting.picture).to(device),
+                [as_tensor(photo.read(recipe.crop)).to(device) for photo in album.photos[:REFERENCES]],
+                parse_scales(recipe.style_scales),
+                style_layers,
+                content_layers,
+            )
+    trainer = Trainer(recipe, perception, device, start, teacher)
     if state:
         restore(names.state, trainer, state)
         names.check_own(recipe.mark, table_mark(trainer.history))
@@ -75,7 +94,13 @@ def prepare(
         return _provenance(trainer, command, losses)
 
     loop = TrainingLoop(trainer, names, limits, samples_of(album.held_out, recipe.crop), provenance)
-    return loop, Batches(recipe, album.photos, clips), [painting.note, *notes]
+    return loop, Batches(recipe, album.photos, clips), [*told, *notes]
+
+
+def _extra_layers(recipe: TrainingConfig) -> tuple[str, ...]:
+    """The layers of the loss network that were asked for by name."""
+    texts = {"--style-layers": recipe.style_layers, "--content-layers": recipe.content_layers}
+    return tuple(layer for option, text in texts.items() for layer in parse_layers(option, text) or ())
 
 
 def _init_network(init: Path, recipe: TrainingConfig) -> StyleNetwork:
@@ -130,6 +155,7 @@ def _provenance(trainer: Trainer, command: str, losses: dict[str, float]) -> dic
     recipe = trainer.recipe
     return {
         "style": recipe.style,
+        **({"steadied": "an image model, whose own pictures were the target"} if recipe.steady else {}),
         "command": command,
         "iterations": str(trainer.iteration),
         "minutes": f"{trainer.seconds / 60:.1f}",

@@ -1,6 +1,7 @@
 """One iteration of learning, and everything that it changes."""
 
 import copy
+from collections.abc import Sequence
 from functools import reduce
 
 import numpy as np
@@ -9,18 +10,20 @@ import torch
 from fav.errors import FavError
 from fav.model.devices import placed
 from fav.model.network import StyleNetwork
-from fav.perceptual.loss import OFFSETS, PerceptualLoss
+from fav.perceptual.loss import OFFSETS, PerceptualLoss, as_tensor
 from fav.training.config import TrainingConfig
 from fav.training.dataloader import Batch
 from fav.training.losses import (
     eased,
     history_loss,
     lattice,
+    pixel_loss,
     range_loss,
     tanh_saturation_loss,
     temporal_loss,
     total_variation,
 )
+from fav.training.steady import MatchLoss, Teacher
 from fav.training.unroll import unroll
 
 COLUMNS = (
@@ -32,6 +35,7 @@ COLUMNS = (
     "forgetting",
     "lattice",
     "palette",
+    "pixel",
     "total",
     "steps",
     "seconds",
@@ -51,9 +55,14 @@ class Trainer:
     """
 
     def __init__(
-        self, recipe: TrainingConfig, perception: PerceptualLoss, device: torch.device, init: StyleNetwork | None = None
+        self,
+        recipe: TrainingConfig,
+        perception: PerceptualLoss | MatchLoss,
+        device: torch.device,
+        init: StyleNetwork | None = None,
+        teacher: Teacher | None = None,
     ):
-        self.recipe, self.perception, self.device = recipe, perception, device
+        self.recipe, self.perception, self.device, self.teacher = recipe, perception, device, teacher
         torch.manual_seed(recipe.seed)
         network = init or StyleNetwork(recipe.arch, 7)
         self.network = placed(network, device).train().requires_grad_()
@@ -79,6 +88,8 @@ class Trainer:
         self.optimizer.zero_grad()
         total.backward()
         self.whole = False
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.rate_at(self.iteration)
         self.optimizer.step()
         self._update_ema()
         self.history.append([*values, len(batch.flow), self.seconds])
@@ -93,11 +104,14 @@ class Trainer:
         )  # a number that no sample has
         offset = rng.integers(OFFSETS, size=2).tolist()
         zoom = self.recipe.zoom ** rng.uniform(-1, 1)
+        wanted = torch.cat(frames)
+        if self.teacher:
+            wanted = self.teacher(wanted)
         directions = torch.from_numpy(rng.standard_normal((3, DIRECTIONS))).float().to(self.device)
         with autocast(self.recipe.precision, self.device):
             painted = unroll(self.network, frames, [*batch.flow], [*batch.reliability], self.recipe.through)
             stylized = torch.cat(painted.stylized)
-            content, style = self.perception.losses(stylized, torch.cat(frames), offset, zoom)
+            content, style = self.perception.losses(stylized, wanted, offset, zoom)
             parted = content.new_zeros(())
             if self.recipe.forgetting_weight and len(batch.flow):
                 alone = unroll(self.network, frames[-1:], [], [], self.recipe.through)
@@ -111,7 +125,11 @@ class Trainer:
         )
         woven = lattice(stylized, self.network.period)
         palette = self.perception.palette(stylized, directions)
-        return [content, style, total_variation(stylized), excess, torch.stack(unrest).mean(), parted, woven, palette]
+        pixels = content.new_zeros(())
+        if self.recipe.pixel_weight:
+            pixels = pixel_loss(stylized, wanted, self.recipe.pixel_loss)
+        unrest = torch.stack(unrest).mean()
+        return [content, style, total_variation(stylized), excess, unrest, parted, woven, palette, pixels]
 
     def _weighted(self, parts: list[torch.Tensor]) -> torch.Tensor:
         recipe = self.recipe
@@ -124,8 +142,24 @@ class Trainer:
             recipe.forgetting_weight,
             recipe.lattice_weight,
             recipe.palette_weight,
+            recipe.pixel_weight,
         )
-        return reduce(torch.add, (weight * part for weight, part in zip(weights, [*parts[:-1], eased(parts[-1])])))
+        *others, palette, pixels = parts
+        return reduce(torch.add, (weight * part for weight, part in zip(weights, [*others, eased(palette), pixels])))
+
+    @torch.no_grad()
+    def validation(self, photos: Sequence[np.ndarray]) -> dict[str, float]:
+        """The losses of the style on photographs (H, W, 3) uint8 that are not learnt from, each painted from nothing."""
+        found: list[list[float]] = []
+        for photo in photos:
+            frame = as_tensor(photo).to(self.device)
+            wanted = self.teacher(frame) if self.teacher else frame
+            with autocast(self.recipe.precision, self.device):
+                stylized = unroll(self.average, [frame], [], [], False).stylized[0]
+                content, style = self.perception.losses(stylized, wanted)
+            found.append([*map(float, (content, style, pixel_loss(stylized, wanted, self.recipe.pixel_loss)))])
+        means = np.mean(found, 0).tolist() if found else [0.0] * 3
+        return dict(zip(("content", "style", "pixel"), means))
 
     @torch.no_grad()
     def _update_ema(self) -> None:
@@ -149,7 +183,11 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.history, self.seconds = state["history"].tolist(), float(state["seconds"])
+        history = state["history"]
+        if history.shape[1] == len(COLUMNS) - 1:  # of before there was a loss of the pixels
+            at = COLUMNS.index("pixel")
+            history = torch.cat([history[:, :at], torch.zeros_like(history[:, :1]), history[:, at:]], 1)
+        self.history, self.seconds = history.tolist(), float(state["seconds"])
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:

@@ -23,6 +23,15 @@ STRINGS = [
     "E,c3s1-4,d6,R6,p5s2-4,c3s1-3",
     "E,c9s4-6,[d6,U2],S6x3k7,p3s4-3",
     "c5s2-4,R4d2,p3s2-3",
+    "c9s1-4e,c3s2-6e,R6zr,R6e,U2p,c3s1-4e,c5s1-3",
+]
+# With entries of published image models around the layers, or a mirror image around pictures, which must not be tiny.
+MARKED = [
+    "c9s1-4m,c3s2-6e,R6m,R6zr,R6e,U2p,c3s1-4m,c5s1-3m",
+    "B,c5s1-4,d6m,R6m,U2,c5s1-3",
+    "A,c5s1-4m,c3s2-6m,R6m,U2p,c3s1-4m,c5s1-3m,L,A",
+    "B,A,c3s1-4e,d6,R6zr,R6,u4,c3s1-3,A",
+    "A,c3s2-6m,U2p,c5s1-3m,L",
 ]
 
 

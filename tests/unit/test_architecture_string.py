@@ -10,9 +10,9 @@ from torch import nn
 from fav.errors import FavError
 from fav.model.architecture import PRESETS, WIDE_VIEW, Layer, join, parse, receptive_field
 from fav.model.network import InstanceNorm, StyleNetwork, run_layers
-from tests.helpers.networks import STRINGS
+from tests.helpers.networks import MARKED, STRINGS
 
-ALL = [*STRINGS, *PRESETS.values()]
+ALL = [*STRINGS, *MARKED, *PRESETS.values()]
 
 
 def narrow(layers: Sequence[Layer]) -> list[Layer]:
@@ -102,6 +102,13 @@ def test_entries_beyond_the_authors_are_read_one_by_one():
         ("c3s1-4,[d4,U2],c3s1-3", "expected S and [...] only behind an E at the beginning"),
         ("E,c3s1-4,R4d0,c3s1-3", "got 'R4d0'"),
         ("E,c3s1-4,p2s2-3", "odd kernel"),
+        ("A,B,c3s1-3", "expected E, or B and A, at the beginning, and L and A at the end"),
+        ("c3s1-4,L,c3s1-3", "expected E, or B and A, at the beginning, and L and A at the end"),
+        ("E,c3s1-3,L", "expected B, A and L only without E"),
+        ("E,c3s1-7,[c3s1-7,L],c3s1-3", "expected E, or B and A, at the beginning"),
+        ("E,c3s1-3m", "expected m, e, z and p behind an entry only without E, got 'c3s1-3m'"),
+        ("u4m,d3", "expected 'm' only behind c, d and R, got 'u4m'"),
+        ("c3s1-3z", "got 'c3s1-3z'"),
     ],
 )
 def test_a_string_that_makes_no_sense_is_refused_in_one_line(arch, complaint):

@@ -19,6 +19,7 @@ from fav.model.network import (
     EPSILON,
     POINTWISE,
     RIM,
+    Affine,
     Detour,
     InstanceNorm,
     ReflectionPad,
@@ -29,6 +30,7 @@ from fav.model.network import (
     SubPixel,
     Upsample,
     bias_of,
+    can_fuse,
     meeting,
     pixels_met,
 )
@@ -36,6 +38,7 @@ from fav.model.preprocessing import MEAN_BGR
 
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
 HEIGHT_AND_WIDTH = (2, 3)
+CONTINUED = {"replicate": "edge", "reflect": "reflect"}  # PyTorch's words for a padding, and OpenVINO's
 
 
 class OpenVino:
@@ -115,7 +118,7 @@ def _through(x: openvino.Node, layers: Iterable[nn.Module]) -> openvino.Node:
             continue
         if isinstance(layer, Upsample):
             factor *= layer.factor
-        elif factor > 1 and isinstance(layer, nn.Conv2d) and layer.stride == (1, 1):
+        elif factor > 1 and isinstance(layer, nn.Conv2d) and can_fuse(layer, factor):
             x, factor = _convolved_enlarged(x, layer, factor), 1
         elif factor > 1 and not isinstance(layer, POINTWISE):
             x, factor = LAYERS[type(layer)](_enlarged(x, factor), layer), 1
@@ -126,8 +129,8 @@ def _through(x: openvino.Node, layers: Iterable[nn.Module]) -> openvino.Node:
 
 def _convolved(x: openvino.Node, layer: nn.Conv2d) -> openvino.Node:
     padding = cast("tuple[int, int]", layer.padding)  # torch has words for it, too, which no network here uses
-    if layer.padding_mode == "replicate":
-        x, padding = _continued(x, padding, padding), (0, 0)
+    if layer.padding_mode != "zeros":
+        x, padding = _continued(x, padding, padding, CONTINUED[layer.padding_mode]), (0, 0)
     weight = _plain(layer.weight)
     if layer.groups > 1:
         weight = weight.reshape(layer.groups, -1, *weight.shape[1:])
@@ -137,9 +140,9 @@ def _convolved(x: openvino.Node, layer: nn.Conv2d) -> openvino.Node:
     return ops.add(sums, _by_channel(bias_of(layer)))
 
 
-def _continued(x: openvino.Node, begin: Sequence[int], end: Sequence[int]) -> openvino.Node:
-    """The picture with its edge pixels repeated, begin up and to the left, end below and to the right."""
-    return ops.pad(x, [0, 0, *begin], [0, 0, *end], "edge")
+def _continued(x: openvino.Node, begin: Sequence[int], end: Sequence[int], mode: str = "edge") -> openvino.Node:
+    """The picture with its edge pixels repeated, or mirrored; begin up and to the left, end below and to the right."""
+    return ops.pad(x, [0, 0, *begin], [0, 0, *end], mode)
 
 
 def _convolved_transposed(x: openvino.Node, layer: nn.ConvTranspose2d) -> openvino.Node:
@@ -167,7 +170,7 @@ def _convolved_enlarged(x: openvino.Node, layer: nn.Conv2d, factor: int) -> open
     ):
         weights = [fold[p] @ weight @ fold[q].T for p, q in phases]
         begin, end, source = (-rows[0], -columns[0]), (rows[1], columns[1]), x
-        if layer.padding_mode == "replicate":
+        if layer.padding_mode != "zeros":  # of the mirror image of repeated pixels, see can_fuse
             source, begin, end = _continued(x, begin, end), (0, 0), (0, 0)
         sums = ops.convolution(source, np.concatenate(weights), (1, 1), begin, end, (1, 1))
         found.append(ops.add(sums, np.tile(bias, len(weights))[None, :, None, None]))
@@ -182,7 +185,8 @@ def _normalized(x: openvino.Node, layer: InstanceNorm) -> openvino.Node:
 def _with_block(x: openvino.Node, block: ResidualBlock) -> openvino.Node:
     crop = block.crop
     shortcut = ops.slice(x, [crop, crop], [-crop, -crop], [1, 1], HEIGHT_AND_WIDTH) if crop else x
-    return ops.add(_through(x, block.branch), shortcut)
+    total = ops.add(_through(x, block.branch), shortcut)
+    return ops.relu(total) if block.rectified else total
 
 
 def _with_detour(x: openvino.Node, layers: SeparableBlock | Detour) -> openvino.Node:
@@ -210,6 +214,7 @@ LAYERS: dict[type[nn.Module], Callable[[openvino.Node, Any], openvino.Node]] = {
     nn.Conv2d: _convolved,
     nn.ConvTranspose2d: _convolved_transposed,
     InstanceNorm: _normalized,
+    Affine: lambda x, layer: ops.add(ops.multiply(x, _by_channel(layer.weight)), _by_channel(layer.bias)),
     ResidualBlock: _with_block,
     SeparableBlock: _with_detour,
     Detour: _with_detour,

@@ -1,0 +1,73 @@
+"""`python -m fav live`: a camera or a stream in styles, in a window."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from fav.cli.common import one_line_errors
+from fav.cli.options import BACKEND, FILE, limits, options
+from fav.errors import FavError
+from fav.model.bundled_styles import style_file
+
+
+@click.command()
+@click.argument("source")
+@click.argument("styles", nargs=-1, required=True, type=FILE, metavar="STYLE...")
+@click.option("--width", type=click.IntRange(16, 8192), default=480, show_default=True, help="Width of the pictures.")
+@click.option("--flow", default="dis", show_default=True, help="Flow method, as for a film.")
+@click.option("--no-temporal", is_flag=True, help="Stylize each frame on its own: faster, and it flickers.")
+@click.option("--frames", type=click.IntRange(1), help="Stop after so many pictures.")
+@click.option(
+    "--no-window", is_flag=True, help="Show nothing; say at the end how many pictures were made, and how fast."
+)
+@click.option("--threads", type=limits("threads"), help="CPU threads.  [default: all cores]")
+@options(BACKEND)
+@one_line_errors
+def live(
+    source: str,
+    styles: tuple[Path, ...],
+    width: int,
+    flow: str,
+    no_temporal: bool,
+    frames: int | None,
+    no_window: bool,
+    threads: int | None,
+    device: str,
+    backend: str,
+) -> None:
+    """Stylize a camera or a stream in a window.
+
+    SOURCE is the number of a camera (0 is the first), the address of a stream, or a video file; the STYLEs are chosen by the
+    keys 1 to 9, n is the next one, q ends. The title shows how many pictures come a second. Image models are styles here, too.
+    """
+    from fav import flow as flows
+    from fav.model.backends import choose
+    from fav.model.devices import best_precision, device_of
+    from fav.model.interpolation import load_mixture
+    from fav.model.runner import StyleRunner
+    from fav.pipeline.device_lock import acquire_device
+    from fav.stylize.live import LiveStylizer, opened_source, window
+
+    if len(styles) > 9:
+        raise FavError(f"expected at most 9 styles, one for each key, got {len(styles)}")
+    device = acquire_device(device, backend)
+    precision = best_precision(device_of(device))
+    name = choose(backend, device)
+    paths = [style_file(style) for style in styles]
+    runners = [StyleRunner(load_mixture(path, temporal=False), threads, device, name, precision) for path in paths]
+    if not no_temporal:
+        flows.check(flow, None)
+    method = None if no_temporal else flows.make(flow, None, device, precision, threads)
+    stylizer, made = LiveStylizer(runners, width, method), 0
+    with ExitStack() as stack:
+        coming = stack.enter_context(opened_source(source))
+        show = None if no_window else stack.enter_context(window())
+        for frame in coming:
+            picture, made = stylizer.paint(frame), made + 1
+            rate = f"{stylizer.rate:.1f} a second" if stylizer.rate else "…"
+            title = f"{stylizer.chosen + 1}: {paths[stylizer.chosen].stem}, {rate}"
+            if (show and not stylizer.key(show(picture, title))) or made == frames:
+                break
+    rate = f", {stylizer.rate:.1f} a second" if stylizer.rate else ""
+    click.echo(f"done: {made} pictures{rate}")
