@@ -15,7 +15,8 @@ from fav.stylize.recurrence import Recurrence
 from fav.training.image_folder import ImageFile
 from fav.training.motion_fields import still
 from fav.training.synthetic_sequences import Layer, SyntheticSequence, compose, sample_background, sample_foreground
-from fav.util.images import encode_png
+from fav.training.verdict import Measure, measures_of
+from fav.util.images import encode_png, resize
 
 FRAMES = 25
 SHOWN = (0, 9, 24)  # the 1st, 10th and 25th frame
@@ -25,14 +26,18 @@ TINY = 1e-9 / 255**2  # an error that nothing is divided by
 
 @dataclass(frozen=True)
 class Samples:
-    """Photographs (H, W, 3) uint8, and two clips of 25 frames, one of which stands still."""
+    """Photographs (H, W, 3) uint8, two clips of 25 frames, one of which stands still, and the painting (H, W, 3) uint8.
+
+    There is no painting where an image model is made steady.
+    """
 
     photos: list[np.ndarray]
     moving: SyntheticSequence
     quiet: SyntheticSequence
+    painting: np.ndarray | None = None
 
 
-def samples_of(photos: list[ImageFile], side: int) -> Samples:
+def samples_of(photos: list[ImageFile], side: int, painting: np.ndarray | None = None) -> Samples:
     """What a sheet shows, made of photographs that were held out; the same ones give the same samples."""
     rng = np.random.default_rng(1)
     background, place = sample_background(photos[:1], rng, side)
@@ -44,27 +49,39 @@ def samples_of(photos: list[ImageFile], side: int) -> Samples:
             photos[-1:], np.random.default_rng(2), side, [drift] * FRAMES if motions[0] is pan else motions
         )
         clips.append(compose([Layer(background, place, motions), thing], side, FRAMES - 1))
-    return Samples([_centre(photo.read(side), side) for photo in photos], *clips)
+    return Samples([_centre(photo.read(side), side) for photo in photos], *clips, painting=painting)
 
 
 def contact_sheet(
-    network: StyleNetwork, samples: Samples, device: torch.device, mark: str
-) -> tuple[bytes, dict[str, float]]:
-    """The sheet as a PNG, and how steady the style is (see `steadiness`). The pictures are made as those of a film are.
+    network: StyleNetwork, samples: Samples, device: torch.device, mark: str, iteration: int, losses: dict[str, float]
+) -> tuple[bytes, list[Measure]]:
+    """Make the sheet, whose pictures are made as those of a film are.
 
-    `mark` says in it what made it.
+    Args:
+        network: The style.
+        samples: What is stylized.
+        device: Where.
+        mark: What says in the sheet what made it.
+        iteration: Shown in the sheet.
+        losses: On photographs that are not learnt from.
+
+    Returns:
+        The sheet as a PNG, and the measures of `fav.training.verdict`, which it shows, too.
     """
     runner = StyleRunner(copy.deepcopy(network), device=str(device))
     moving, quiet = _film(runner, samples.moving), _film(runner, samples.quiet)
+    facts = {"moving": steadiness(runner, samples.moving, moving), "still": drift(quiet)}
+    measures = measures_of(losses | facts)
     rows = [
-        ("held-out photographs", samples.photos),
+        ("photographs that are not learnt from", samples.photos),
         ("each alone", [runner.stylize(photo) for photo in samples.photos]),
         ("moving clip: frames 1, 10, 25", [samples.moving.frames[number] for number in SHOWN]),
-        ("in the recurrence", [moving[number] for number in SHOWN]),
-        ("still clip in the recurrence: frames 1, 10, 25", [quiet[number] for number in SHOWN]),
+        ("stylized as a film", [moving[number] for number in SHOWN]),
+        ("a still clip stylized as a film: frames 1, 10, 25", [quiet[number] for number in SHOWN]),
     ]
-    facts = {"moving": steadiness(runner, samples.moving, moving), "still": drift(quiet)}
-    return encode_png(_rows(rows), {"Source": mark}), facts
+    body = _rows(rows)
+    head = _head(samples, [f"iteration {iteration}", *map(str, measures)], body.shape[1])
+    return encode_png(np.concatenate([head, body]), {"Source": mark}), measures
 
 
 def steadiness(runner: StyleRunner, clip: SyntheticSequence, film: list[np.ndarray]) -> float:
@@ -98,13 +115,33 @@ def _centre(picture: np.ndarray, side: int) -> np.ndarray:
     return picture[top : top + side, left : left + side]
 
 
+def _head(samples: Samples, lines: list[str], width: int) -> np.ndarray:
+    """The painting, at most as high as a row, beside lines of text: (H, width, 3) uint8."""
+    side = samples.photos[0].shape[0]
+    head, left = np.full((max(side, LABEL * (1 + len(lines))) + LABEL, width, 3), 255, np.uint8), 4
+    if samples.painting is not None:
+        height, length = samples.painting.shape[:2]
+        scale = min(side / height, 0.6 * width / length)
+        picture = resize(samples.painting, (max(1, round(length * scale)), max(1, round(height * scale))))
+        _label(head, "painting", 0, 4)
+        head[LABEL : LABEL + picture.shape[0], : picture.shape[1]] = picture
+        left = picture.shape[1] + 12
+    for number, line in enumerate(lines):
+        _label(head, line, LABEL * (1 + number), left)
+    return head
+
+
+def _label(sheet: np.ndarray, text: str, top: int, left: int) -> None:
+    cv2.putText(sheet, text, (left, top + LABEL - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+
+
 def _rows(rows: list[tuple[str, list[np.ndarray]]]) -> np.ndarray:
     side = rows[0][1][0].shape[0]
     columns = max(len(pictures) for _, pictures in rows)
     sheet = np.full((len(rows) * (side + LABEL), columns * side, 3), 255, np.uint8)
     for number, (label, pictures) in enumerate(rows):
         top = number * (side + LABEL)
-        cv2.putText(sheet, label, (4, top + LABEL - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+        _label(sheet, label, top, 4)
         for column, picture in enumerate(pictures):
             sheet[top + LABEL : top + LABEL + side, column * side : (column + 1) * side] = picture
     return sheet

@@ -19,6 +19,7 @@ from fav.training.dataloader import Batches, stream
 from fav.training.loss_curves import plot, recent, shown, table, table_mark
 from fav.training.outputs import OutputPaths, write_own
 from fav.training.trainer import Trainer
+from fav.training.verdict import verdict
 from fav.util.atomic import PathTakenError
 from fav.util.text import duration
 from shared.terminal import is_ignored, leave_terminal
@@ -77,9 +78,16 @@ class TrainingLoop:
                 self._save()
         return next(iter(asked), None)
 
-    def show(self) -> None:
-        """Write the style as it is now, the sheet and the losses. Raises OSError where there is no room, PathTakenError where
-        something else has taken one of the names."""
+    def show(self) -> str:
+        """Write the style as it is now, the sheet and the losses.
+
+        Returns:
+            In words, whether the style is ready (`fav.training.verdict`).
+
+        Raises:
+            OSError: The disk has no space.
+            PathTakenError: Another file has one of the names.
+        """
         trainer, names = self.trainer, self.names
         mark = trainer.recipe.mark
         held_out = trainer.validation(self.samples.photos)
@@ -87,26 +95,24 @@ class TrainingLoop:
         validation = ", ".join(f"{name} {value:.4g}" for name, value in of_loss.items())
         provenance = {**self._provenance(recent(trainer.history)), "validation": validation}
         save_style(trainer.average, names.out, provenance, mark=mark)
-        sheet, facts = contact_sheet(trainer.average, self.samples, trainer.device, mark)
+        sheet, measures = contact_sheet(trainer.average, self.samples, trainer.device, mark, trainer.iteration, of_loss)
         write_own(names.sheet, sheet, mark)
         write_own(names.table, table(trainer.history), table_mark(trainer.history))
         write_own(names.plot, plot(trainer.history, names.out.name, mark), mark)
         logger.info(
-            "iteration %d: %s, %s; the moving clip flickers %.2f of frame by frame, the still one drifts %.1f grey levels; "
-            "on photographs that are not learnt from: %s",
+            "iteration %d: %s, %s; %s",
             trainer.iteration,
             names.sheet.name,
             names.plot.name,
-            facts["moving"],
-            facts["still"],
-            validation,
+            ", ".join(map(str, measures)),
         )
+        return verdict(measures)
 
     def _save(self) -> None:
         save_state(self.names.state, self.trainer)
         self._saved_at = self.trainer.iteration
 
-    def _if_possible(self, write: Callable[[], None]) -> None:
+    def _if_possible(self, write: Callable[[], object]) -> None:
         try:
             write()
         except (OSError, PathTakenError) as error:  # a full disk is weather, and what was written before is still there
@@ -114,17 +120,28 @@ class TrainingLoop:
             logger.warning("iteration %d: not written (%s); tried again later", self.trainer.iteration, why)
 
     def _words(self) -> str:
-        means = recent(self.trainer.history, SPEED_OVER)
+        means, pace = recent(self.trainer.history, SPEED_OVER), self._pace()
         losses = ", ".join(
             f"{name} {means[name]:.2g}" for name in shown(self.trainer.recipe) if name not in ("variation", "range")
         )
-        if len(self._ends) < 2:
+        if pace is None:
             return losses
-        pace = (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)
         left = (self.limits.iterations - self.trainer.iteration) * pace
         if self.limits.minutes is not None:
             left = min(left, 60 * self.limits.minutes - self.trainer.seconds)
         return f"{losses}; {pace:.2g} s each, {duration(max(left, 0))} left"
+
+    def _pace(self) -> float | None:
+        """Seconds an iteration, over the last ones; None where too few are done."""
+        return (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1) if len(self._ends) > 1 else None
+
+    def _expected(self) -> str:
+        """How many iterations there will be: `3000`, or `about 900` where the minutes end before."""
+        pace, iteration = self._pace(), self.trainer.iteration
+        if self.limits.minutes is None or not pace:
+            return str(self.limits.iterations)
+        within = iteration + max(0, round((60 * self.limits.minutes - self.trainer.seconds) / pace))
+        return str(self.limits.iterations) if within >= self.limits.iterations else f"about {within}"
 
     @contextmanager
     def _progress(self) -> Iterator[Callable[[], None]]:
@@ -143,7 +160,7 @@ class TrainingLoop:
                     bar.update(line, completed=self.trainer.iteration, words=self._words())
                 elif time.monotonic() - told >= TOLD_EVERY_S:
                     told = time.monotonic()
-                    logger.info("iteration %d of %d: %s", self.trainer.iteration, self.limits.iterations, self._words())
+                    logger.info("iteration %d of %s: %s", self.trainer.iteration, self._expected(), self._words())
 
             yield after_each
 

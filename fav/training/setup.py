@@ -93,8 +93,18 @@ def prepare(
     def provenance(losses: dict[str, float]) -> dict[str, str]:
         return _provenance(trainer, command, losses)
 
-    loop = TrainingLoop(trainer, names, limits, samples_of(album.held_out, recipe.crop), provenance)
+    samples = samples_of(album.held_out, recipe.crop, painting.picture if painting else None)
+    if not trainer.iteration:
+        notes = [*notes, _beginning(trainer, len(album.photos), limits)]
+    loop = TrainingLoop(trainer, names, limits, samples, provenance)
     return loop, Batches(recipe, album.photos, clips), [*told, *notes]
+
+
+def _beginning(trainer: Trainer, photos: int, limits: StopCriteria) -> str:
+    """A line on what is about to be learnt, from what, where and for how long."""
+    recipe = trainer.recipe
+    until = f"{limits.iterations} iterations" + (f", at most {limits.minutes:g} min" if limits.minutes else "")
+    return f"learning {recipe.style} from {photos} photographs on {trainer.device} in {recipe.precision}, {until}"
 
 
 def _extra_layers(recipe: TrainingConfig) -> tuple[str, ...]:

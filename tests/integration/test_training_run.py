@@ -82,7 +82,11 @@ def test_a_style_is_learnt_and_films(words, tmp_path, clip):
     result = call(*words, "--iterations", 90)
     assert result.exit_code == 0, result.output
     out = tmp_path / "out.safetensors"
-    assert f"done: {out}, 90 iterations" in result.output
+    assert f"done: {out}, 90 iterations" in result.output and "; the style is not ready: " in result.output
+    assert (
+        "learning stripes.png from " in result.output
+        and " photographs on cpu in float32, 90 iterations" in result.output
+    )
     rows = list(csv.DictReader((tmp_path / "out.losses.csv").open()))
     totals = [float(row["total"]) for row in rows]
     assert len(totals) == 90 and np.mean(totals[-5:]) < 0.7 * np.mean(totals[:5])
@@ -294,3 +298,17 @@ def test_kinds_come_as_often_as_they_are_asked_for():
     assert kinds != [
         TrainingConfig("s", mix="shift:1,single_image:3", seed=1).kind(iteration) for iteration in range(400)
     ]
+
+
+def test_arguments_in_another_order_are_told(words, tmp_path):
+    train, painting, photos, out, *rest = words
+    result = call(train, photos, painting, out, *rest)
+    assert (
+        result.exit_code == 2 and "expected STYLE_IMAGE PHOTOS_DIR OUT in this order, got a directory" in result.output
+    )
+    assert not list(tmp_path.glob("*out*"))
+
+
+def test_time_that_ends_before_the_iterations_is_told(words):
+    result = call(*words, "--minutes", 0.02)
+    assert result.exit_code == 0 and "type the same line with a larger --minutes" in result.output
