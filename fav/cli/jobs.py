@@ -7,39 +7,29 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fav.cli.common import (
-    fail_with,
-    find_or_raise,
-    one_line_errors,
-    open_existing,
-    resolve_job,
-    share_for,
-    submit_and_print,
-)
+from fav.cli.common import fail_with, one_line_errors, open_existing, share_for, submit_and_print
 from fav.cli.log_options import LOG
 from fav.cli.options import FILE, JOB, RenamedOption, job_option, options
 from fav.errors import FavError
 from fav.monitor.console import tell
+from fav.pipeline import job_control
 from fav.pipeline.inputs import check_video
+from fav.pipeline.job_control import resolve_job
 from fav.pipeline.request import check_out
-from shared.attempts import reopen
 from shared.claims import claimed
-from shared.command_names import command
-from shared.errors import JobQueueError, JobRemovedError, ResultVanishedError
+from shared.errors import JobQueueError, ResultVanishedError
 from shared.failure_detector import FailureDetector
 from shared.heartbeat import temporary_member
-from shared.identity import Identity
-from shared.jobs import TERMINAL_FLAGS, Job, all_jobs, is_ended, remove_job
+from shared.jobs import Job, all_jobs
 from shared.membership import Node
-from shared.notify import notify, notify_on_exit
-from shared.ownership import foreign_files_message
+from shared.notify import notify_on_exit
 from shared.recovery import Recovery
 from shared.shared_dir import SharedDir
 
 if TYPE_CHECKING:
     from fav.pipeline.artifacts import JobArtifacts
 
-PRIORITY = click.IntRange(-999, 999)
+PRIORITY = click.IntRange(job_control.PRIORITIES.start, job_control.PRIORITIES.stop - 1)
 
 
 @click.command()
@@ -75,11 +65,7 @@ def prioritize(shared: Path, job: str, priority: int) -> None:
     first. A node changes to a more urgent job after its current frame. Jobs of equal priority share the nodes. Write a
     negative number after two dashes: prioritize SHARED JOB -- -5.
     """
-    share = open_existing(shared)
-    found = resolve_job(share, job)
-    with notify_on_exit(share) as node:
-        found.prioritize(node, priority)
-    click.echo(f"{found.name}: priority {priority}")
+    click.echo(job_control.prioritize(open_existing(shared), job, priority))
 
 
 @click.command()
@@ -91,13 +77,7 @@ def pause(shared: Path, job: str | None) -> None:
 
     Nodes wait until `resume`.
     """
-    share = open_existing(shared)
-    found = resolve_job(share, job)
-    if is_ended(found):
-        raise JobQueueError(f"{found.name}: the job is over; expected one that runs or waits")
-    with notify_on_exit(share) as node:
-        found.set_flag(node, "paused")
-    click.echo(f"{found.name}: paused; {command('resume')} continues it")
+    click.echo(job_control.pause(open_existing(shared), job))
 
 
 @click.command()
@@ -106,11 +86,7 @@ def pause(shared: Path, job: str | None) -> None:
 @one_line_errors
 def resume(shared: Path, job: str | None) -> None:
     """Continue a paused job."""
-    share = open_existing(shared)
-    found = resolve_job(share, job)
-    found.clear_flag("paused")
-    notify(share)
-    click.echo(f"{found.name}: goes on")
+    click.echo(job_control.resume(open_existing(shared), job))
 
 
 @click.command()
@@ -261,18 +237,8 @@ def retry(shared: Path, job: str | None) -> None:
     Opens the failed tasks of a job again, and continues a job that was cancelled. Of a finished job, reads back every
     result. Nodes then make the missing and the damaged ones again.
     """
-    share = open_existing(shared)
-    found = resolve_job(share, job)
-    flags = found.flags()
-    found.clear_flag("cancelled")
-    count = reopen(found)
-    if count or "finished" not in flags:
-        tell(
-            f"{found.name}: {'no longer cancelled, ' if 'cancelled' in flags else ''}{count} failed task(s) opened anew"
-        )
-    with notify_on_exit(share) as node:
-        if "finished" in flags:
-            _repair(node, found)
+    for line in job_control.retry(open_existing(shared), job):
+        tell(line)
 
 
 def _repair(node: Node, job: Job) -> None:
@@ -291,22 +257,7 @@ def cancel(shared: Path, job: str | None) -> None:
 
     `retry` continues the job; `clean` removes it.
     """
-    share = open_existing(shared)
-    found = resolve_job(share, job)
-    if "finished" in found.flags():
-        raise JobQueueError(f"{found.name}: the job is finished; {command('clean')} removes it")
-    with notify_on_exit(share) as node:
-        found.set_flag(node, "cancelled")
-    click.echo(f"{found.name}: cancelled")
-
-
-def _film_inside(job: Job) -> Path | None:
-    """The film of a finished job that could not be put where it should be, and lies among the results alone."""
-    try:
-        film = job.share.layout.root / (job.flag_text("finished") or "")
-        return film if job.layout.root in film.parents and job.share.system.exists(film) else None
-    except (JobQueueError, NotADirectoryError):
-        return None
+    click.echo(job_control.cancel(open_existing(shared), job))
 
 
 @click.command()
@@ -318,21 +269,5 @@ def _film_inside(job: Job) -> Path | None:
 @one_line_errors
 def clean(shared: Path, job: str | None, force: bool) -> None:
     """Remove a job and its frames; keep the film."""
-    share = open_existing(shared)
-    found = find_or_raise(share, job)
-    try:
-        done = bool(found.flags() & TERMINAL_FLAGS)
-    except JobRemovedError:
-        done = True
-    if not done and not force:
-        raise JobQueueError(f"{found.name}: the job is not finished; cancel it first, or say --force")
-    if not force and (film := _film_inside(found)):
-        raise JobQueueError(
-            f"{found.name}: expected its film outside of the job's directory, got it in there, where it would be "
-            f"removed, too ({film}); copy it away, or bring it out: {command('stitch')} {share.layout.root} "
-            f"{found.name} --out NAME; then say --force"
-        )
-    foreign = remove_job(Node(share, Identity.here()), found)
-    click.echo(f"{found.name}: removed")
-    if foreign:
-        click.echo(foreign_files_message(share, foreign))
+    for line in job_control.clean(open_existing(shared), job, force):
+        click.echo(line)
