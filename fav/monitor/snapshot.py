@@ -70,7 +70,8 @@ ALIVE = frozenset(NodeStatus) - {NodeStatus.DEAD, NodeStatus.SILENT}
 class JobSnapshot:
     """A job at one moment.
 
-    `counts` are results published and expected by kind (None: not known yet). `chains` are shots, or chunks of them: all,
+    `priority` is as `prioritize` set it. `latest` is the number of a frame that was stylized last, as far as that was seen:
+    None in a single look, and before there is one. `counts` are results published and expected by kind (None: not known yet). `chains` are shots, or chunks of them: all,
     and those that are done; None where a single look did not need to know. `rate` is in frames a second and `left` in
     seconds, None where nothing can be said. `claims` has the node that holds each task, or what keeps it from being told.
     `failed` and `missing` are names of tasks, the latter of a finished job; `lacks` tells these in words, with their cure.
@@ -96,6 +97,8 @@ class JobSnapshot:
     evaluation: str | None
     film: str
     provenance: dict[str, str]
+    priority: int = 0
+    latest: int | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,7 @@ class _Job:
     lacks: str = ""  # of a finished job
     missing: tuple[str, ...] = ()
     counted: float | None = None  # when that was found out, None for a job that is not finished
+    latest: int | None = None  # the number of a frame that was stylized last
 
     def __post_init__(self):
         self.pace = JobPace(self.artifacts)
@@ -283,6 +287,8 @@ class SnapshotReader:
                 self.share.layout.root / ("finished" in flags and job.flag_text("finished") or artifacts.spec.out)
             ),
             provenance=artifacts.spec.provenance or {},
+            priority=job.priority(flags),
+            latest=known.latest,
         )
 
     def _known(self, job: Job, finished: bool) -> _Job:
@@ -308,6 +314,7 @@ class SnapshotReader:
             fresh += [
                 stylize_task(run, position) for position in range(run.done if before is None else before, run.done)
             ]
+        known.latest = next((task.number for task in reversed(fresh) if task.kind == "frame"), known.latest)
         for task in fresh[:MAX_HEADER_READS]:
             try:
                 self._frames[png_text(read_head(known.artifacts.job, task, HEAD_BYTES)[0]).get("node", "?")] += 1
