@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import os
+import shlex
 from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError, Future
 from contextlib import asynccontextmanager
@@ -167,7 +168,12 @@ class Web:
         nodes = [card for card in known.values() if card["kind"] == "node"]
         logs = await run_in_threadpool(self._logs)
         return self._page(
-            "machines.html", request, nodes=nodes, logs=logs[:MOST_LOGS], now=known.get("now"), root=self.root
+            "machines.html",
+            request,
+            nodes=nodes,
+            logs=logs[:MOST_LOGS],
+            now=known.get("now"),
+            shell=shlex.quote(str(self.root)),
         )
 
     async def log(self, request: Request) -> Response:
