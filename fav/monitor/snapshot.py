@@ -314,7 +314,9 @@ class SnapshotReader:
             fresh += [
                 stylize_task(run, position) for position in range(run.done if before is None else before, run.done)
             ]
-        known.latest = next((task.number for task in reversed(fresh) if task.kind == "frame"), known.latest)
+        ends = (stylize_task(run, run.done - 1) for run in reversed(known.artifacts.timeline.chains) if run.done)
+        seen = reversed(fresh) if fresh or known.latest is not None else ends
+        known.latest = next((task.number for task in seen if task.kind == "frame"), known.latest)
         for task in fresh[:MAX_HEADER_READS]:
             try:
                 self._frames[png_text(read_head(known.artifacts.job, task, HEAD_BYTES)[0]).get("node", "?")] += 1

@@ -21,6 +21,7 @@ GROUPS = {
     "Everyday": COMMON,
     "Which frames": ("range", "scale", "fps", "cut_threshold", "no_cuts", "read_cuts"),
 }
+LABELS = {"crf": "Quality (CRF)", "fps": "Frames a second"}  # where the option's name says too little
 REST = {FRAMES: "How frames are made", OUTPUT: "How the film is written", "": "The job"}
 FLAG, WHOLE, NUMBER, FILE, RANGE, STYLES = (KINDS[k] for k in ("flag", "whole", "number", "file", "range", "styles"))
 LONGEST = 1000  # letters of a value
@@ -51,7 +52,7 @@ def _control(option: Option) -> dict[str, Any]:
     default = "" if option.default is NODEFAULT or is_unset(option.default) else option.default
     return {
         "control": kind,
-        "label": option.name.replace("_", " ").capitalize(),
+        "label": LABELS.get(option.name, option.name.replace("_", " ").capitalize()),
         "flag": option.flag,
         "step": 1 if option.kind == WHOLE else "any",
         "shown": default,

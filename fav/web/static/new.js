@@ -87,6 +87,8 @@ async function choose(key) {
   at.max = Math.max((seconds || 0.04) - 0.04, 0.04);
   at.step = rate ? 1 / rate : 0.04;
   at.value = (seconds || 0) * 0.3;
+  document.querySelector("[data-option=width]").placeholder = width;
+  document.querySelector("[data-option=frames]").placeholder = frames ? `all ${frames}` : "all";
   for (const id of ["look", "settings", "make"]) $(id).hidden = false;
   state.mask = null;
   await scrub();
