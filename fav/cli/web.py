@@ -76,12 +76,19 @@ def web(shared: Path, port: int | None, host: str, names: tuple[str, ...]) -> No
     if not local:
         click.echo(PLAIN.format(port=port, name=socket.gethostname()))
     click.echo("Ctrl-C ends it; films go on without it")
+    page = Web(shared, access)
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig, frame) -> None:
+            page.live.close()  # ends the streams of all browsers, for which it would wait
+            super().handle_exit(sig, frame)
+
     settings = uvicorn.Config(
-        Web(shared, access).app, log_level="error", access_log=False, server_header=False, ws="none",
+        page.app, log_level="critical", access_log=False, server_header=False, ws="none",
         timeout_graceful_shutdown=2, timeout_keep_alive=30,
     )  # fmt: skip
     with listening:
-        uvicorn.Server(settings).run(sockets=[listening])
+        Server(settings).run(sockets=[listening])
 
 
 def _listening(host: str, port: int | None) -> socket.socket:

@@ -38,13 +38,14 @@ def file_response(request: Request, root: Path, path: Path, download: bool = Fal
     if download:
         headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(path.name, safe='')}"
     start, stop, status = 0, size, 200
-    asked = request.headers.get("range")
+    asked = request.headers.get("range", "")
     if asked and request.headers.get("if-range", tag) == tag:
         part = _part(asked, size)
-        if part is None:
+        if part is not None and part[0] >= part[1]:
             return Response(status_code=416, headers={"Content-Range": f"bytes */{size}"})
-        (start, stop), status = part, 206
-        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+        if part is not None:
+            (start, stop), status = part, 206
+            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
     headers["Content-Length"] = str(stop - start)
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers)
@@ -52,14 +53,14 @@ def file_response(request: Request, root: Path, path: Path, download: bool = Fal
 
 
 def _part(asked: str, size: int) -> tuple[int, int] | None:
-    """[start, stop) of a Range header, the whole file where it is none that is served; None where there is no such part."""
+    """[start, stop) of a Range header, empty where the file has no such part; None where it is a header that is not heeded."""
     form = RANGE.fullmatch(asked.strip())
     if form is None or form[0] == "bytes=-":
-        return 0, size
+        return None
     first, last = form.groups()
     start = int(first) if first else max(size - int(last), 0)
     stop = min(int(last) + 1, size) if first and last else size
-    return (start, stop) if start < stop else None
+    return start, stop
 
 
 async def _blocks(file: FileIO, start: int, stop: int) -> AsyncIterator[bytes]:

@@ -110,7 +110,7 @@ def test_the_link_opens_the_page_and_does_not_stay_in_the_address(opened):
     cookie = answer.headers["set-cookie"]
     assert "HttpOnly" in cookie and "SameSite=lax" in cookie and TOKEN not in cookie
     assert client.get("/static/page.js").status_code == 200  # with the cookie of that answer
-    away = client.get("//evil.example/", params={"token": TOKEN})
+    away = client.get("http://127.0.0.1//evil.example/", params={"token": TOKEN})
     assert away.headers["location"] == "/evil.example/"
     web.close()
 
@@ -153,7 +153,7 @@ def test_pages_have_no_script_or_style_of_their_own_and_may_load_none_of_others(
         assert answer.status_code == 200
         policy = answer.headers["content-security-policy"]
         assert "default-src 'none'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
-        assert not re.search(r"<style|style=|\son[a-z]+=|<script(?![^>]*src=)|javascript:|https?://", answer.text)
+        assert not re.search(r"<style|\sstyle=|\son[a-z]+=|<script(?![^>]*src=)|javascript:|https?://", answer.text)
         assert answer.headers["x-content-type-options"] == "nosniff" and answer.headers["cache-control"] == "no-store"
     report = client.get(f"/jobs/{job.name}/report")
     assert "sandbox allow-scripts;" in report.headers["content-security-policy"] and job.name in report.text
@@ -185,7 +185,7 @@ def test_no_key_leads_out_of_the_share_or_among_the_files_of_nodes(page, opened,
 @pytest.mark.parametrize(
     "address",
     ["/static/../app.py", "/static/%2e%2e/app.py", "/static/..%2f..%2fweb%2fapp.py", "/machines/logs/..%2Ffav-share.json",
-     "/machines/logs/%2e%2e", "/jobs/..%2f..%2fx/film", "/jobs/%00/film", "/films/..", "/films/%2e%2e%2fx"],
+     "/machines/logs/%2e%2e", "/jobs/..%2f..%2fx/film", "/jobs/%00/film", "/films/%2e%2e%2fx"],
 )  # fmt: skip
 def test_addresses_lead_nowhere_else(page, address):
     answer = page.get(address)
