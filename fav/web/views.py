@@ -1,6 +1,7 @@
 """What a page says of a job or a node, as plain values; pure."""
 
 from collections import Counter
+from collections.abc import Mapping
 
 from fav.errors import sanitize
 from fav.monitor.snapshot import ALIVE, JobSnapshot, JobStatus, NodeSnapshot, NodeStatus, Snapshot
@@ -32,17 +33,19 @@ WORDS = {JobStatus.STARTING: "getting ready", JobStatus.WAITING: "waiting for a 
 def cards(now: Snapshot) -> dict[str, dict]:
     """Everything that pages show of a snapshot, by `job:NAME`, `node:NAME` and `now`."""
     hosts = {node.node: node.host for node in now.nodes}
-    found = {f"job:{job.name}": job_card(job, hosts) for job in now.jobs}
+    alive = [node for node in now.nodes if node.state in ALIVE]
+    words = {**WORDS, JobStatus.STARTING: "next in line"} if alive and all(node.tasks for node in alive) else WORDS
+    found = {f"job:{job.name}": job_card(job, hosts, words) for job in now.jobs}
     found |= {f"node:{node.node}": node_card(node) for node in now.nodes}
-    return {**found, "now": summary(now)}
+    return {**found, "now": summary(now, words)}
 
 
-def summary(now: Snapshot) -> dict:
-    """The heads of the pages."""
+def summary(now: Snapshot, words: Mapping[JobStatus, str] = WORDS) -> dict:
+    """The heads of the pages. `words` are those for states that are not told in their own."""
     states = Counter(job.state for job in now.jobs)
     alive = [node for node in now.nodes if node.state in ALIVE]
     working = sum(bool(node.tasks) for node in alive)
-    parts = [f"{states[state]} {WORDS.get(state, str(state))}" for state in ORDER if states[state]]
+    parts = [f"{states[state]} {words.get(state, str(state))}" for state in ORDER if states[state]]
     return {
         "kind": "now",
         "jobs": ", ".join(parts) or "no films yet",
@@ -52,8 +55,8 @@ def summary(now: Snapshot) -> dict:
     }
 
 
-def job_card(job: JobSnapshot, hosts: dict[str, str]) -> dict:
-    """One job. `hosts` are those of the nodes."""
+def job_card(job: JobSnapshot, hosts: Mapping[str, str], words: Mapping[JobStatus, str] = WORDS) -> dict:
+    """One job. `hosts` are those of the nodes, `words` as for `summary`."""
     done, total = job.counts["frame"]
     lines = [*failures(job), *([job.lacks] if job.lacks else []), *job.notes]
     actions = ACTIONS[job.state]
@@ -65,7 +68,7 @@ def job_card(job: JobSnapshot, hosts: dict[str, str]) -> dict:
         "kind": "job",
         "name": job.name,
         "state": job.state.name.lower(),
-        "words": WORDS.get(job.state, str(job.state)),
+        "words": words.get(job.state, str(job.state)),
         "order": ORDER[job.state],
         "priority": job.priority,
         "done": done,
@@ -100,7 +103,7 @@ def node_card(node: NodeSnapshot) -> dict:
     }
 
 
-def _who(job: JobSnapshot, hosts: dict[str, str]) -> str:
+def _who(job: JobSnapshot, hosts: Mapping[str, str]) -> str:
     """The machines that work on a job."""
     working = sorted({hosts.get(node, node) for node in job.claims.values()})
     if not working:

@@ -4,18 +4,19 @@ Calls are done one after the other. One that takes too long, or takes the proces
 next one finds a new process.
 """
 
-import multiprocessing
 import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from multiprocessing.connection import Connection
-from typing import ParamSpec, TypeVar
+from multiprocessing import get_context
+from multiprocessing.context import SpawnProcess
+from typing import Any, ParamSpec, TypeVar
 
 from fav.errors import FavError
 from shared.errors import UserError
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 TIMEOUT_S = 300.0  # of one call: reading the index of a long film over a slow line takes its time
 MOST_WAITING = 200  # calls
 
@@ -36,8 +37,8 @@ class Worker:
         self.name, self.timeout_s = name, timeout_s
         self._calls = ThreadPoolExecutor(1, f"web {name}")
         self._waiting = threading.Semaphore(MOST_WAITING)
-        self._process: multiprocessing.process.BaseProcess | None = None
-        self._pipe: Connection | None = None
+        self._process: SpawnProcess | None = None
+        self._pipe: Any = None  # a Connection, of another type on each system
 
     def submit(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> "Future[R]":
         """Call a function there. The future may be cancelled before the call begins; BusyError where too many wait."""
@@ -70,14 +71,16 @@ class Worker:
             raise answer
         return answer
 
-    def _begun(self) -> tuple[multiprocessing.process.BaseProcess, Connection]:
-        if self._process is None or self._pipe is None or not self._process.is_alive():
-            context = multiprocessing.get_context("spawn")  # a fork would copy threads' locks in whatever state
-            self._pipe, there = context.Pipe()
-            self._process = context.Process(target=_serve, args=(there,), daemon=True, name=f"fav web {self.name}")
-            self._process.start()
-            there.close()
-        return self._process, self._pipe
+    def _begun(self) -> tuple[SpawnProcess, Any]:
+        if self._process is not None and self._pipe is not None and self._process.is_alive():
+            return self._process, self._pipe
+        context = get_context("spawn")  # a fork would copy threads' locks in whatever state
+        pipe, there = context.Pipe()
+        process = context.Process(target=_serve, args=(there,), daemon=True, name=f"fav web {self.name}")
+        process.start()
+        there.close()
+        self._process, self._pipe = process, pipe
+        return process, pipe
 
     def _end(self) -> None:
         process, self._process = self._process, None
@@ -85,7 +88,7 @@ class Worker:
             process.kill()
 
 
-def _serve(pipe: Connection) -> None:
+def _serve(pipe: Any) -> None:
     """What the process does until the other end of the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends this process
     while True:
