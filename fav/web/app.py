@@ -37,7 +37,7 @@ from fav.pipeline.spec import JobSpec
 from fav.util.safe_path import resolve_inside
 from fav.web import forms, pictures, places, uploads
 from fav.web.live import EVERY_S, Live
-from fav.web.media import Cache, file_response
+from fav.web.media import NO_OPENER, Cache, file_response
 from fav.web.security import Access, Guard
 from fav.web.uploads import OffsetError, Upload
 from fav.web.views import cards
@@ -266,9 +266,9 @@ class Web:
     async def job_report(self, request: Request) -> Response:
         """The page of the command `report`. It has scripts of its own, so it gets a place without rights."""
         name = request.path_params["name"]
-        html = await self._wait(request, self.small.submit(pictures.report, self.root, name))
+        html = await self._wait(request, self.large.submit(pictures.report, self.root, name))
         policy = "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
-        headers = {"Content-Security-Policy": policy}
+        headers = {"Content-Security-Policy": policy, "Cross-Origin-Opener-Policy": NO_OPENER}
         if "download" in request.query_params:
             headers["Content-Disposition"] = "attachment; filename=report.html"
         return HTMLResponse(html, headers=headers)

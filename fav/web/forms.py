@@ -141,9 +141,8 @@ def filled_from(job: Job) -> dict[str, Any]:
     options["width"] = spec.width
     if spec.mask and places.is_input(root, spec.mask):
         options["mask"] = spec.mask
-    mix = [[key, weight] for path, weight in zip(spec.mix, spec.mix_weights) if (key := path)]
-    if mix:
-        options["mix"] = mix
+    if spec.mix:
+        options["mix"] = [list(pair) for pair in zip(spec.mix, spec.mix_weights)]
     origin = Path((spec.provenance or {}).get("style", ""))
     named = next((name for name, path in places.styles(root).items() if path == origin), None)
     return {"video": spec.video, "style": named or spec.style, "options": options}

@@ -17,6 +17,9 @@ from fav.web.places import open_inside
 
 BLOCK = 1 << 18  # bytes that are read at once
 RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
+NO_OPENER = (
+    "unsafe-none"  # of a document in a sandbox: browsers show none with another policy, and a sandbox isolates it
+)
 TYPES = {
     ".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime", ".mkv": "video/x-matroska", ".webm": "video/webm",
     ".csv": "text/csv; charset=utf-8", ".txt": "text/plain; charset=utf-8", ".json": "application/json", ".png": "image/png",
@@ -34,6 +37,7 @@ def file_response(request: Request, root: Path, path: Path, download: bool = Fal
         "Cache-Control": "private, no-cache",
         "Content-Type": TYPES.get(path.suffix.lower(), "application/octet-stream"),
         "Content-Security-Policy": "sandbox; default-src 'none'",
+        "Cross-Origin-Opener-Policy": NO_OPENER,
     }
     if download:
         headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(path.name, safe='')}"

@@ -186,6 +186,26 @@ def test_from_a_video_to_the_film(browser, served, clip, style, tmp_path):
     ]
     assert not loud, loud
 
+    # The report has scripts of its own, and no rights.
+    browser.get(f"{base}/jobs/{name}/report")
+    assert (
+        text("h1")
+        and js("return document.querySelectorAll('figure.shown').length") == 1
+        and js("return origin") == "null"
+    )
+    browser.get(f"{base}/new?again={name}")
+    until(
+        lambda: (
+            js("return document.getElementById('strength').value") == "0.4"
+            and js("return document.getElementById('colors').checked")
+        ),
+        "filled in",
+    )
+    until(
+        lambda: js("return document.querySelector('[name=video]:checked')?.value") == "uploads/clip.mp4",
+        "the same video",
+    )
+
     # It is that of the command line.
     other = make_share(tmp_path / "other")
     same = create(other, root / "uploads" / "clip.mp4", root / "tiny.safetensors", strength=0.4, preserve_colors=True)

@@ -394,7 +394,12 @@ function prefill() {
     if (name === "strength") $("strength").value = value;
     else if (name === "preserve_colors") $("colors").checked = value;
     else if (name === "style_scale") $("scale").value = Math.log2(value);
-    else if (name === "mix") { $("mix").value = value[0][0]; $("weight").value = value[0][1]; }
+    else if (name === "mix") {
+      const [key, weight] = value[0];
+      if (![...$("mix").options].some((one) => one.value === key)) $("mix").append(element("option", { value: key, textContent: "that of the film before" }));
+      $("mix").value = key;
+      $("weight").value = weight;
+    }
     else if (name === "mask") {
       $("mask-file").append(element("option", { value, textContent: "the mask of the film before" }));
       $("mask-kind").value = "file";
