@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 
 pytest.importorskip("starlette", reason="the extra `web` is not installed")
-pytest.importorskip("httpx2" if __import__("importlib").util.find_spec("httpx2") else "httpx")
+pytest.importorskip("httpx2", reason="the extra `dev` is not installed")
 
 from starlette.testclient import TestClient
 
