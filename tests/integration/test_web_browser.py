@@ -73,6 +73,7 @@ def until(condition, what: str):
 
 
 def test_from_a_video_to_the_film(browser, served, clip, style, tmp_path):
+    from selenium import webdriver
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
 
@@ -130,6 +131,24 @@ def test_from_a_video_to_the_film(browser, served, clip, style, tmp_path):
     expected = blend(source, transfer_chroma(painted, source), 0.4)
     assert np.abs(seen().astype(int) - expected).max() <= 1
     assert not js("return performance.getEntriesByType('resource').some(e => e.name.includes('trial'))")
+
+    # A mask that is drawn: the style is seen there alone.
+    until(lambda: one("#mask-kind").is_displayed(), "the mask")
+    choose = lambda what: js(
+        "const e = document.getElementById('mask-kind'); e.value = arguments[0]; e.dispatchEvent(new Event('change'))",
+        what,
+    )
+    choose("draw")
+    assert np.abs(seen().astype(int) - source).max() <= 1
+    canvas = one("#canvas")
+    js("arguments[0].scrollIntoView({ block: 'center' })", canvas)
+    pen = webdriver.ActionChains(browser).move_to_element(canvas).click_and_hold()
+    pen.move_by_offset(0, 40).move_by_offset(0, -80).release().perform()
+    drawn, middle = seen().astype(int), source.shape[1] // 2
+    assert np.abs(drawn[:, middle] - expected[:, middle]).min() <= 1 and np.abs(drawn[:, :5] - source[:, :5]).max() <= 1
+    assert np.abs(drawn[:, middle - 2 : middle + 2] - source[:, middle - 2 : middle + 2]).mean() > 2
+    choose("")
+    assert np.abs(seen().astype(int) - expected).max() <= 1
 
     # Start it; no node is there yet. Pause it, start a node, resume.
     until(

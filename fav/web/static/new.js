@@ -349,21 +349,23 @@ async function sendVideo(file) {
   if (!file || sending) return;
   sending = new AbortController();
   const bar = $("upload-bar"), told = $("upload-words");
-  bar.hidden = false;
+  bar.hidden = $("upload-stop").hidden = false;
   try {
     const key = await upload(file, (share) => { bar.value = share; told.textContent = `${file.name}: ${Math.floor(share * 100)} %`; }, sending.signal);
     told.textContent = `${file.name} is here.`;
     say(`${file.name} is here`);
     await loadVideos(key);
   } catch (error) {
-    told.textContent = `${file.name}: ${error.message}`;
-    say(error.message, true);
+    const stopped = error.name === "AbortError";
+    told.textContent = stopped ? `${file.name} is not whole yet. Choose it again to go on.` : `${file.name}: ${error.message}`;
+    if (!stopped) say(error.message, true);
   } finally {
-    bar.hidden = true;
+    bar.hidden = $("upload-stop").hidden = true;
     sending = null;
     $("upload").value = "";
   }
 }
+$("upload-stop").onclick = () => sending?.abort();
 $("upload").addEventListener("change", (event) => sendVideo(event.target.files[0]));
 for (const kind of ["dragover", "dragleave", "drop"]) $("drop").addEventListener(kind, (event) => {
   event.preventDefault();

@@ -47,27 +47,39 @@ export async function bitmap(address, options = {}) {
   return { image: await createImageBitmap(blob), blob, headers: answer.headers };
 }
 
-/** Call `heard` with each event: `{whole, cards, gone, trouble, read}`. */
+/** Call `heard` with each event: `{whole, cards, gone, trouble, read}`. A page that nobody sees does not listen: browsers allow
+ *  few connections to one server, for all tabs together. */
 export function listen(heard) {
   const trouble = document.getElementById("trouble");
-  const source = new EventSource("/events");
-  let quiet;
-  source.onmessage = (event) => {
-    clearTimeout(quiet);
-    const told = JSON.parse(event.data);
-    const words = told.trouble ? `The shared directory cannot be read just now: ${told.trouble}` : "";
+  let source = null, quiet;
+  const tell = (words) => {
     if (trouble.textContent !== words) trouble.textContent = words;
     trouble.hidden = !words;
-    heard(told);
   };
-  source.onerror = () => {
+  const open = () => {
+    if (source || document.hidden) return;
+    source = new EventSource("/events");
+    source.onmessage = (event) => {
+      clearTimeout(quiet);
+      const told = JSON.parse(event.data);
+      tell(told.trouble ? `The shared directory cannot be read just now: ${told.trouble}` : "");
+      heard(told);
+    };
+    source.onerror = () => {
+      clearTimeout(quiet);
+      quiet = setTimeout(() => tell("The server does not answer. The page goes on by itself when it does."), 4000);
+      if (source.readyState === EventSource.CLOSED) setTimeout(() => { close(); open(); }, 5000);
+    };
+  };
+  const close = () => {
     clearTimeout(quiet);
-    quiet = setTimeout(() => {
-      trouble.textContent = "The server does not answer. The page goes on by itself when it does.";
-      trouble.hidden = false;
-    }, 4000);
+    source?.close();
+    source = null;
   };
-  addEventListener("pagehide", () => source.close());
+  document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", open);
+  open();
 }
 
 /** Ask before something that cannot be undone; whether the user agrees. */
