@@ -24,7 +24,10 @@ PRIORITIES = range(-999, 1000)
 
 
 def resolve_job(share: SharedDir, name: str | None) -> Job:
-    """The job of that name; None: the only one. JobQueueError in other cases, JobRemovedError where only its name is left."""
+    """The job of that name; None: the only one.
+
+    JobQueueError in other cases, JobRemovedError where only its name is left.
+    """
     job = find_or_raise(share, name)
     job.flags()
     job.check_directories()
@@ -66,7 +69,10 @@ def prioritize(share: SharedDir, name: str | None, priority: int) -> str:
 
 
 def pause(share: SharedDir, name: str | None) -> str:
-    """Pause a job after the frames in progress; in a line, what was done. JobQueueError where it is over, or as for `resolve_job`."""
+    """Pause a job after the frames in progress; in a line, what was done.
+
+    JobQueueError where it is over, or as for `resolve_job`.
+    """
     job = resolve_job(share, name)
     if is_ended(job):
         raise JobQueueError(f"{job.name}: the job is over; expected one that runs or waits")
@@ -104,7 +110,10 @@ def retry(share: SharedDir, name: str | None) -> list[str]:
 
 
 def cancel(share: SharedDir, name: str | None) -> str:
-    """Stop all work on a job and keep its frames; in a line, what was done. JobQueueError where it is finished, or as for `resolve_job`."""
+    """Stop all work on a job and keep its frames; in a line, what was done.
+
+    JobQueueError where it is finished, or as for `resolve_job`.
+    """
     job = resolve_job(share, name)
     if "finished" in job.flags():
         raise JobQueueError(f"{job.name}: the job is finished; {command('clean')} removes it")
@@ -151,7 +160,10 @@ def _film_inside(job: Job) -> Path | None:
 
 
 def submit_and_notify(share: SharedDir, request: "Request") -> "SubmitResult":
-    """Create the job of a request, or join it, and let nodes that wait look at once. FavError and JobQueueError as for `submit`."""
+    """Create the job of a request, or join it, and let nodes that wait look at once.
+
+    FavError and JobQueueError as for `submit`.
+    """
     from fav.pipeline.submit import submit  # imports torch
 
     with notify_on_exit(share) as node:

@@ -1,4 +1,7 @@
-"""Which address answers what. A handler reads a request, calls what the commands call, and renders; it decides nothing about jobs."""
+"""Which address answers what.
+
+A handler reads a request, calls what the commands call, and renders; it decides nothing about jobs.
+"""
 
 import asyncio
 import json

@@ -62,7 +62,10 @@ class Live:
         self._now.set()
 
     def cards(self, wait_s: float = 0.0) -> dict[str, dict]:
-        """What is known by now. Where nothing is, or nobody has looked for long, it is waited for a look, but not for longer than `wait_s`."""
+        """What is known by now.
+
+        Where nothing is, or nobody has looked for long, it is waited for a look, but not for longer than `wait_s`.
+        """
         idle = time.monotonic() > self._wanted_until
         with self._changed:
             seen = self.looks

@@ -78,7 +78,7 @@ class Upload:
 
 
 def directory(share: SharedDir, make: bool = True) -> Path | None:
-    """The directory of uploads, one that bears our mark; None where there is none yet and it is not to be made."""
+    """The directory of uploads, which bears our mark; None where there is none yet and it is not to be made."""
     for number in range(1, 10):
         place = share.layout.root / (NAME if number == 1 else f"{NAME}-{number}")
         if os.path.lexists(place):
@@ -133,7 +133,10 @@ def append(share: SharedDir, upload: Upload, offset: int, data: bytes) -> int:
 
 
 def finish(share: SharedDir, upload: Upload, check: Callable[[Path], None]) -> str:
-    """Give a whole upload its name; its key. FavError where bytes are missing, or `check` finds that it is not what it should be."""
+    """Give a whole upload its name; its key.
+
+    FavError where bytes are missing, or `check` finds that it is not what it should be.
+    """
     path = _part(share, upload)
     if (there := _offset(path)) != upload.size:
         raise OffsetError(there)
