@@ -3,6 +3,7 @@
 Each line imports only from the lines below it:
 
     cli                                 command lines: what was typed becomes a call
+    web                                 the page of `fav web`
     launch                              start nodes: here, by ssh, by Slurm, by Dask
     report                              a job afterwards, on one page
     monitor                             a job now: one snapshot, which every view only renders

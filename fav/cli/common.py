@@ -16,11 +16,11 @@ from fav.cli.options import request_of
 from fav.errors import FavError
 from fav.model.bundled_styles import style_file
 from fav.monitor.console import _flush, command_log, tell
+from fav.pipeline.job_control import submit_and_notify
 from fav.pipeline.job_files import open_share
 from shared.command_names import command
-from shared.errors import JobQueueError, UserError, is_own_module, missing_dependency_message
-from shared.jobs import Job, all_jobs, find_job
-from shared.notify import notify_on_exit
+from shared.errors import UserError, is_own_module, missing_dependency_message
+from shared.jobs import Job
 from shared.shared_dir import SharedDir
 from shared.terminal import ended_by_signals, stopped_code
 
@@ -128,45 +128,9 @@ def open_read_only(root: Path) -> SharedDir:
     return open_share(root, read_only=True)
 
 
-def resolve_job(share: SharedDir, name: str | None) -> Job:
-    """The job with that name; None: the only job.
-
-    Raises JobQueueError if there is no such job, JobRemovedError if only its name is left.
-    """
-    job = find_or_raise(share, name)
-    job.flags()
-    job.check_directories()
-    return job
-
-
-def find_or_raise(share: SharedDir, name: str | None) -> Job:
-    """Like `resolve_job`, but the job's files may be gone."""
-    if name is not None:
-        job = find_job(share, name)
-        if job is None:
-            raise JobQueueError(
-                f"{name}: there is no job with that name; {command('status')} {share.layout.root} lists them"
-            )
-        return job
-    complaints: list[str] = []
-    jobs = all_jobs(share, complaints.append)
-    if complaints and not jobs:
-        raise JobQueueError(complaints[0])
-    if not jobs:
-        raise JobQueueError(f"{share.layout.root}: there are no jobs here")
-    if len(jobs) != 1:
-        raise JobQueueError(
-            f"{share.layout.root}: expected the name of one of its {len(jobs)} jobs; {command('status')} lists them"
-        )
-    return jobs[0]
-
-
 def submit_and_print(context: click.Context, share: SharedDir, video: str, style: Path, values: dict) -> Job:
     """Create the job, or join it, and print which."""
-    from fav.pipeline.submit import submit as create
-
-    with notify_on_exit(share) as node:
-        joined = create(node, request_of(context, video, style, values))
+    joined = submit_and_notify(share, request_of(context, video, style, values))
     if film := None if joined.created else joined.job.flag_text("finished"):
         for note in joined.notes:  # about repairs, if any
             logger.info("%s", note)

@@ -1,46 +1,36 @@
 """The commands for jobs: submit, prioritize, pause, resume, recover, stitch, retry, cancel, clean."""
 
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from fav.cli.common import (
-    fail_with,
-    find_or_raise,
-    one_line_errors,
-    open_existing,
-    resolve_job,
-    share_for,
-    submit_and_print,
-)
+from fav.cli.common import fail_with, one_line_errors, open_existing, share_for, submit_and_print
 from fav.cli.log_options import LOG
 from fav.cli.options import FILE, JOB, NumberType, RenamedOption, WholeType, job_option, options
 from fav.errors import FavError
 from fav.monitor.console import tell
+from fav.pipeline import job_control
 from fav.pipeline.inputs import check_video
+from fav.pipeline.job_control import resolve_job
 from fav.pipeline.request import check_out
-from fav.util.text import format_bytes
-from shared.attempts import reopen
 from shared.claims import claimed
 from shared.command_names import command
-from shared.errors import JobQueueError, JobRemovedError, ResultVanishedError
+from shared.errors import JobQueueError, ResultVanishedError
 from shared.failure_detector import FailureDetector
 from shared.heartbeat import temporary_member
-from shared.identity import Identity, identities
-from shared.jobs import TERMINAL_FLAGS, Job, all_jobs, is_ended, remove_job
+from shared.identity import identities
+from shared.jobs import Job, all_jobs, is_ended
 from shared.membership import Node
-from shared.notify import notify, notify_on_exit
-from shared.ownership import foreign_files_message, remove_logs
+from shared.notify import notify_on_exit
 from shared.recovery import Recovery
 from shared.shared_dir import SharedDir
 
 if TYPE_CHECKING:
     from fav.pipeline.artifacts import JobArtifacts
 
-PRIORITY = WholeType(-999, 999)
+PRIORITY = WholeType(job_control.PRIORITIES.start, job_control.PRIORITIES.stop - 1)
 
 
 @click.command()
@@ -84,11 +74,7 @@ def prioritize(shared: Path, job: str, priority: int) -> None:
     first. A node changes to a more urgent job after its current frame. Jobs of equal priority share the nodes. Write a
     negative number after two dashes: prioritize SHARED JOB -- -5.
     """
-    share = open_existing(shared)
-    found = resolve_job(share, job)
-    with notify_on_exit(share) as node:
-        found.prioritize(node, priority)
-    click.echo(f"{found.name}: priority {priority}")
+    click.echo(job_control.prioritize(open_existing(shared), job, priority))
 
 
 @click.command()
@@ -100,13 +86,7 @@ def pause(shared: Path, job: str | None) -> None:
 
     Nodes wait until `resume`.
     """
-    share = open_existing(shared)
-    found = resolve_job(share, job)
-    if is_ended(found):
-        raise JobQueueError(f"{found.name}: the job is over; expected one that runs or waits")
-    with notify_on_exit(share) as node:
-        found.set_flag(node, "paused")
-    click.echo(f"{found.name}: paused; {command('resume')} continues it")
+    click.echo(job_control.pause(open_existing(shared), job))
 
 
 @click.command()
@@ -115,16 +95,7 @@ def pause(shared: Path, job: str | None) -> None:
 @one_line_errors
 def resume(shared: Path, job: str | None) -> None:
     """Continue a paused job."""
-    share = open_existing(shared)
-    found = resolve_job(share, job)
-    if is_ended(found):
-        raise JobQueueError(f"{found.name}: expected a paused job, got one that is over")
-    if "paused" not in found.flags():
-        click.echo(f"{found.name}: was not paused")
-        return
-    found.clear_flag("paused")
-    notify(share)
-    click.echo(f"{found.name}: resumed")
+    click.echo(job_control.resume(open_existing(shared), job))
 
 
 @click.command()
@@ -296,16 +267,8 @@ def retry(shared: Path, job: str | None) -> None:
     Opens the failed tasks of a job again, and continues a job that was cancelled. Of a finished job, reads back every
     result. Nodes then make the missing and the damaged ones again.
     """
-    share = open_existing(shared)
-    found = resolve_job(share, job)
-    flags = found.flags()
-    found.clear_flag("cancelled")
-    count = reopen(found)
-    if count or "finished" not in flags:
-        tell(f"{found.name}: {'no longer cancelled, ' if 'cancelled' in flags else ''}{count} failed task(s) reopened")
-    with notify_on_exit(share) as node:
-        if "finished" in flags:
-            _repair(node, found)
+    for line in job_control.retry(open_existing(shared), job):
+        tell(line)
 
 
 def _repair(node: Node, job: Job) -> None:
@@ -324,22 +287,7 @@ def cancel(shared: Path, job: str | None) -> None:
 
     `retry` continues the job; `clean` removes it.
     """
-    share = open_existing(shared)
-    found = resolve_job(share, job)
-    if "finished" in found.flags():
-        raise JobQueueError(f"{found.name}: the job is finished; {command('clean')} removes it")
-    with notify_on_exit(share) as node:
-        found.set_flag(node, "cancelled")
-    click.echo(f"{found.name}: cancelled")
-
-
-def _film_inside(job: Job) -> Path | None:
-    """The film of a finished job if it is only among the results, because it could not be delivered; else None."""
-    try:
-        film = job.share.layout.root / (job.flag_text("finished") or "")
-        return film if job.layout.root in film.parents and job.share.system.exists(film) else None
-    except (JobQueueError, NotADirectoryError):
-        return None
+    click.echo(job_control.cancel(open_existing(shared), job))
 
 
 @click.command()
@@ -368,47 +316,12 @@ def clean(shared: Path, job: str | None, finished: bool, days: float | None, for
         raise FavError("--older-than: expected with --finished")
     share = open_existing(shared)
     if not finished:
-        _clean(share, find_or_raise(share, job), force)
+        for line in job_control.clean(share, job, force):
+            click.echo(line)
         return
-    complaints: list[str] = []
-    ended = [job for job in all_jobs(share, complaints.append) if is_ended(job) and _ended_days(job) >= (days or 0)]
-    for found in ended:
-        try:
-            _clean(share, found, force=False)
-        except JobQueueError as error:
-            complaints.append(str(error))
-    if not ended:
+    removed, complaints = job_control.clean_ended(share, days or 0)
+    for line in removed:
+        click.echo(line)
+    if not removed:
         click.echo("no jobs to remove")
     fail_with(complaints)
-
-
-def _ended_days(job: Job) -> float:
-    """For how many days a job has been finished or cancelled; 0 where its files are gone."""
-    system = job.share.system
-    times = [system.mtime(job.layout.flag(flag)) for flag in TERMINAL_FLAGS if system.exists(job.layout.flag(flag))]
-    return (time.time() - max(times) / 1e9) / 86400 if times else 0.0
-
-
-def _clean(share: SharedDir, job: Job, force: bool) -> None:
-    try:
-        done = bool(job.flags() & TERMINAL_FLAGS)
-        film = job.flag_text("finished")
-    except JobRemovedError:
-        done, film = True, None
-    if not done and not force:
-        raise JobQueueError(f"{job.name}: the job is not finished; cancel it first, or say --force")
-    if not force and (inside := _film_inside(job)):
-        raise JobQueueError(
-            f"{job.name}: expected its film outside of the job's directory, got it in there, where it would be "
-            f"removed, too ({inside}); copy it away, or bring it out: {command('stitch')} {share.layout.root} "
-            f"{job.name} --out NAME; then say --force"
-        )
-    removal = remove_job(Node(share, Identity.here()), job)
-    removal.add(remove_logs(share, job.name))
-    stays = share.layout.root / film if film else None
-    click.echo(
-        f"{job.name}: removed, {format_bytes(removal.freed)} freed"
-        + (f"; the film stays: {stays}" if stays and share.system.exists(stays) else "")
-    )
-    if removal.foreign:
-        click.echo(foreign_files_message(share, removal.foreign))

@@ -10,14 +10,10 @@ from fav.cli.common import fail_with, one_line_errors, open_existing, open_read_
 from fav.cli.options import FILE
 from fav.monitor.schema import nodes_json
 from fav.monitor.snapshot import NodeSnapshot, SnapshotReader
+from fav.pipeline.job_control import ask_nodes
 from fav.util.table import show_table
 from fav.util.text import duration
-from shared import control
-from shared.command_names import command
 from shared.control import ControlCommand
-from shared.errors import JobQueueError
-from shared.failure_detector import FailureDetector
-from shared.identity import identities
 
 SHARED = click.argument("shared", type=FILE)
 WHO = click.argument("who", required=False, metavar="[HOST|NODE]")
@@ -63,20 +59,7 @@ def _show(found: Sequence[NodeSnapshot]) -> None:
 
 
 def _request(shared: Path, who: str | None, request: ControlCommand, words: str) -> None:
-    share = open_existing(shared)
-    control.remove_stale(share)
-    me = FailureDetector(share)
-    known = {name: identity for name, identity in identities(share).items() if not me.process_gone(identity)}
-    meant = [
-        name for name, identity in known.items() if who in (None, name, identity.host, identity.host.partition(".")[0])
-    ]
-    if not meant:
-        whom = f"{who}: expected a host or node" if who else f"{share.layout.root}: expected nodes"
-        raise JobQueueError(
-            f"{whom} of those that work here, got none; {command('nodes')} {share.layout.root} lists them"
-        )
-    for name in meant:
-        control.send(share, name, request)
+    for name in ask_nodes(open_existing(shared), who, request):
         click.echo(f"{name}: {words}")
 
 

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fav.cli.common import one_line_errors, open_existing, open_read_only, resolve_job
+from fav.cli.common import one_line_errors, open_existing, open_read_only
 from fav.cli.options import FILE
 from fav.cli.outputs import _cured, _shown, _tell, mark_of, own_output, place_for
 from fav.errors import FavError
 from fav.launch.program import COORDINATOR
 from fav.monitor.console import tell
 from fav.pipeline.inputs import check_video
+from fav.pipeline.job_control import resolve_job
 from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import encode_task
 from fav.util.image_sequence import is_image_output

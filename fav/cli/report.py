@@ -4,9 +4,10 @@ from pathlib import Path
 
 import click
 
-from fav.cli.common import one_line_errors, open_read_only, resolve_job
+from fav.cli.common import one_line_errors, open_read_only
 from fav.cli.options import FILE
 from fav.cli.outputs import _cured, _shown, _tell, mark_of
+from fav.pipeline.job_control import resolve_job
 from fav.util.safe_path import resolve_input
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
-from fav.cli.common import EXIT_USAGE, fail_with, finished_film, one_line_errors, open_read_only, resolve_job
+from fav.cli.common import EXIT_USAGE, fail_with, finished_film, one_line_errors, open_read_only
 from fav.cli.options import FILE, NumberType
 from fav.errors import FavError
 from fav.monitor.schema import snapshot_json
 from fav.monitor.snapshot import JobStatus, Snapshot, SnapshotReader
 from fav.monitor.text import JOB_HEADS, count_nodes, job_lines, job_rows, lines, node_line, problems
+from fav.pipeline.job_control import resolve_job
 from fav.pipeline.provenance import lines_of
 from fav.util.table import show_table
 from shared.command_names import command

@@ -23,6 +23,7 @@ with checked_imports():
     from fav.cli.stylize import stylize
     from fav.cli.train import train
     from fav.cli.try_styles import try_styles
+    from fav.cli.web import web
     from fav.errors import FavError
     from fav.synthetic.scene import MOTIONS
     from fav.util.atomic import check_new, new_directory, new_file
@@ -128,6 +129,6 @@ def sample(out: Path, truth: bool, size: tuple[int, int] | None, **values) -> No
     click.echo(f"done: {out}")
 
 
-for command in (try_styles, styles, flow, stylize, live, cuts, evaluate, train, node, *COORDINATOR):
+for command in (try_styles, styles, flow, stylize, live, cuts, evaluate, train, web, node, *COORDINATOR):
     main.add_command(command)
 main.add_command(check_fs, "check-fs")

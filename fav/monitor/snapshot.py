@@ -85,6 +85,8 @@ class JobSnapshot:
         notes: remarks about the video.
         evaluation: the measurements in one line; None without --evaluate, or before they are done.
         film: where the film is, or will be.
+        priority: as `prioritize` set it.
+        latest: number of a frame that was finished last; None in a single snapshot, and before there is one.
         provenance: as in `fav.pipeline.provenance`; empty for jobs of older versions.
     """
 
@@ -105,6 +107,8 @@ class JobSnapshot:
     evaluation: str | None
     film: str
     provenance: dict[str, str]
+    priority: int = 0
+    latest: int | None = None
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,7 @@ class _Job:
     lacks: str = ""  # of a finished job
     missing: tuple[str, ...] = ()
     counted: float | None = None  # time of that count, None for a job that is not finished
+    latest: int | None = None  # number of a frame that was finished last
 
     def __post_init__(self):
         self.pace = JobPace(self.artifacts)
@@ -304,6 +309,8 @@ class SnapshotReader:
                 self.share.layout.root / ("finished" in flags and job.flag_text("finished") or artifacts.spec.out)
             ),
             provenance=artifacts.spec.provenance or {},
+            priority=job.priority(flags),
+            latest=known.latest,
         )
 
     def _known(self, job: Job, finished: bool) -> _Job:
@@ -330,6 +337,9 @@ class SnapshotReader:
                 stylize_task(chain, position)
                 for position in range(chain.done if before is None else before, chain.done)
             ]
+        ends = (stylize_task(run, run.done - 1) for run in reversed(known.artifacts.timeline.chains) if run.done)
+        seen = reversed(fresh) if fresh or known.latest is not None else ends
+        known.latest = next((task.number for task in seen if task.kind == "frame"), known.latest)
         for task in fresh[:MAX_HEADER_READS]:
             try:
                 self._frames[png_text(read_head(known.artifacts.job, task, HEAD_BYTES)[0]).get("node", "?")] += 1

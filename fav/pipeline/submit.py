@@ -458,10 +458,35 @@ def settings_from_request(
 
 def _check_space(share: SharedDir, request: Request, source: VideoInfo, options: dict) -> tuple[str, ...]:
     """A word where room is tight; FavError where half of what the film may take does not fit."""
+    needed = film_space(share, request, source, options)
+    if needed is None:
+        return ()
+    (frames, need), size = needed, (options["width"], options["height"])
+    root, system = share.layout.root, share.system
+    free = system.free_bytes(root), system.free_files(root)
+    if need.fits(*free):
+        return ()
+    left = format_bytes(free[0]) + ("" if free[1] is None else f" and {free[1]} files")
+    film = f"up to {format_bytes(need.size)} in {need.files} files for {frames} frames of {size[0]}x{size[1]}"
+    if need.half.fits(*free):
+        return (
+            f"room is tight in {root}: the job may take {film}, and {left} are free; where it fills up, nodes wait for room",
+        )
+    raise FavError(
+        f"{root}: expected room for {film}, got {left}; make room ({command('clean')} removes a job with its "
+        f"frames), make a smaller film (--width, --frames), or give --no-space-check"
+    )
+
+
+def film_space(share: SharedDir, request: Request, source: VideoInfo, options: dict) -> tuple[int, DiskUsage] | None:
+    """How many frames a film has, and what it takes on the share until it is done; None where nobody knows how long it is.
+
+    `options` are those of `spec_fields`.
+    """
     guess = round(source.seconds * source.rate) if source.seconds and source.rate else None
     stop = min((end for end in (options["stop"], source.frames or guess) if end is not None), default=None)
     if stop is None:
-        return ()  # nobody knows how long it is
+        return None
     frames, size = max(stop - options["start"], 0), (options["width"], options["height"])
     travelling = (
         (frames if request.keep_flow else min(frames, FLOW_AHEAD))
@@ -479,20 +504,7 @@ def _check_space(share: SharedDir, request: Request, source: VideoInfo, options:
         film=bytes_per_pixel(encoder)
         * (1.5 if encoder.is_images else 1),  # images are in a tar until they are delivered
     )
-    root, system = share.layout.root, share.system
-    free = system.free_bytes(root), system.free_files(root)
-    if need.fits(*free):
-        return ()
-    left = format_bytes(free[0]) + ("" if free[1] is None else f" and {free[1]} files")
-    film = f"up to {format_bytes(need.size)} in {need.files} files for {frames} frames of {size[0]}x{size[1]}"
-    if need.half.fits(*free):
-        return (
-            f"room is tight in {root}: the job may take {film}, and {left} are free; where it fills up, nodes wait for room",
-        )
-    raise FavError(
-        f"{root}: expected room for {film}, got {left}; make room ({command('clean')} removes a job with its "
-        f"frames), make a smaller film (--width, --frames), or give --no-space-check"
-    )
+    return frames, need
 
 
 def _inputs(share: SharedDir, request: Request) -> DiskUsage:
@@ -585,12 +597,13 @@ def _bring_large(
     share: SharedDir, layout: JobPaths, video: str, name: str, content: str, say: Callable[[str], None]
 ) -> str:
     """Where all nodes read the video, or files of flow: where it is, if that is shared; else linked or copied into the job.
+    One that is another job's is linked: it goes with that job.
 
     `content` is its fingerprint: what another job has already is linked. `say` is told what was done.
     """
     root, path = share.layout.root.resolve(), Path(video)
     real = path.parent.resolve() / path.name if is_sequence(video) else path.resolve()
-    if real.is_relative_to(root):
+    if real.is_relative_to(root) and not real.is_relative_to(root / share.layout.jobs.name):
         return real.relative_to(root).as_posix()
     if is_sequence(video):
         target = layout.inputs / name

@@ -89,7 +89,8 @@ def test_wheel_has_the_sources_the_styles_and_the_licences_and_nothing_at_the_to
     with zipfile.ZipFile(wheel) as file:
         held, metadata = set(file.namelist()), ".dist-info/"
         (entry_points,) = [file.read(name).decode() for name in held if name.endswith("entry_points.txt")]
-    sources = {path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("fav/**/*.py"), *ROOT.glob("fav/**/*.html")]}
+    shipped = ("fav/**/*.py", "fav/**/*.html", "fav/web/static/*")
+    sources = {path.relative_to(ROOT).as_posix() for pattern in shipped for path in ROOT.glob(pattern)}
     sources |= {f"fav/_private/{path.relative_to(ROOT).as_posix()}" for path in ROOT.glob("shared/**/*.py")}
     styles = {f"fav/styles/{path.name}" for path in ROOT.glob("styles/*.safetensors")}
     assert len(styles) >= 5 and len(sources) > 150 and "fav/report/page.html" in sources
@@ -104,7 +105,7 @@ def test_wheel_has_the_sources_the_styles_and_the_licences_and_nothing_at_the_to
 def test_a_requirement_of_the_program_is_in_its_lock_with_hashes():
     locks = [(ROOT / name).read_text() for name in ("requirements.lock", "requirements-dev.lock")]
     extras = PROJECT["project"]["optional-dependencies"]
-    for lock, needed in zip(locks, (extras["openvino"], [*extras["dev"], *extras["dask"]])):
+    for lock, needed in zip(locks, (extras["openvino"], [*extras["dev"], *extras["dask"], *extras["web"]])):
         pinned = dict(re.findall(r"^([a-z0-9-]+)==.* \\\n    --hash=sha256:([0-9a-f]{64})", lock, re.M))
         wanted = {re.match(r"[A-Za-z0-9-]+", line)[0] for line in (*PROJECT["project"]["dependencies"], *needed)}
         assert wanted - {"torch", "fast-artistic-videos"} <= set(pinned), wanted - set(pinned)

@@ -1,0 +1,112 @@
+"""The command that serves the page: what an artist opens instead of a terminal."""
+
+import socket
+from pathlib import Path
+
+import click
+
+from fav.cli.common import one_line_errors
+from fav.cli.options import FILE
+from fav.errors import FavError
+from fav.pipeline.job_files import open_share
+from shared.errors import JobQueueError
+
+PORT = 8765
+TRIES = 20  # ports, where none was asked for
+LOCAL = ("127.0.0.1", "localhost", "::1")
+PLAIN = (
+    "anybody in this network can read what goes over the line, the token too; for TLS put a proxy in front, or leave --host "
+    "out and use: ssh -L {port}:127.0.0.1:{port} {name}"
+)
+
+
+@click.command()
+@click.argument("shared", type=FILE)
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    help=f"The port to listen on.  [default: {PORT}, or the next one that is free]",
+)
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="The address to listen on; 0.0.0.0 is all of them."
+)
+@click.option(
+    "--name",
+    "names",
+    multiple=True,
+    metavar="HOST",
+    help="Another name by which browsers reach this machine. Several times for several.",
+)
+@one_line_errors
+def web(shared: Path, port: int | None, host: str, names: tuple[str, ...]) -> None:
+    """Serve a page with films, machines and styles.
+
+    The command prints a link with a token; who has it may do what the commands do in SHARED. The page shows how far films
+    are, makes new ones, and plays them. Everything is in the shared directory, so it can be stopped at any time. Needs the
+    extra `web`.
+    """
+    try:
+        import uvicorn
+
+        from fav.web.app import Web
+        from fav.web.security import Access, names_of
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in ("starlette", "uvicorn", "anyio"):
+            raise
+        raise FavError(
+            f"fav web: expected the libraries of the page, got no {error.name}; install them: "
+            f"pip install 'fast-artistic-videos[web]', or pip install starlette uvicorn"
+        ) from None
+    try:
+        share = open_share(shared)
+        if share.creation_notice:
+            click.echo(share.creation_notice)
+    except JobQueueError as error:
+        try:
+            open_share(shared, read_only=True)
+        except JobQueueError:
+            raise error from None
+        click.echo(f"{error}; going on to look only")
+    listening = _listening(host, port)
+    port = listening.getsockname()[1]
+    local = host in LOCAL
+    access = Access(hosts=names_of(host) | {name.lower() for name in names}, any_address=not local)
+    shown = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+    click.echo(f"open http://{shown}:{port}/?token={access.token}")
+    if not local:
+        click.echo(PLAIN.format(port=port, name=socket.gethostname()))
+    click.echo("Ctrl-C ends it; films go on without it")
+    page = Web(shared, access)
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig, frame) -> None:
+            page.live.close()  # ends the streams of all browsers, for which it would wait
+            super().handle_exit(sig, frame)
+
+    settings = uvicorn.Config(
+        page.app, log_level="critical", access_log=False, server_header=False, ws="none",
+        timeout_graceful_shutdown=2, timeout_keep_alive=30,
+    )  # fmt: skip
+    with listening:
+        Server(settings).run(sockets=[listening])
+
+
+def _listening(host: str, port: int | None) -> socket.socket:
+    """A socket that listens; FavError where that cannot be."""
+    wanted = [port] if port else range(PORT, PORT + TRIES)
+    problem = "no port is free"
+    for each in wanted:
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(host, each, type=socket.SOCK_STREAM)[0]
+            opened = socket.socket(family, kind, protocol)
+        except OSError as error:
+            raise FavError(f"--host {host}: expected an address of this machine ({error.strerror})") from None
+        try:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            opened.bind(address)
+            opened.listen(128)
+            return opened
+        except OSError as error:
+            opened.close()
+            problem = error.strerror or str(error)
+    raise FavError(f"--port {port or PORT}: expected one that is free on {host}, got: {problem}; choose another --port")

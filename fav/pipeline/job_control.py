@@ -1,0 +1,242 @@
+"""What an operator may do to jobs and nodes: the functions behind the commands, and behind the page of `fav web`."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fav.util.text import format_bytes
+from shared import control
+from shared.attempts import reopen
+from shared.command_names import command
+from shared.control import ControlCommand
+from shared.errors import JobQueueError, JobRemovedError
+from shared.failure_detector import FailureDetector
+from shared.identity import Identity, identities
+from shared.jobs import TERMINAL_FLAGS, Job, all_jobs, find_job, is_ended, remove_job
+from shared.membership import Node
+from shared.notify import notify, notify_on_exit
+from shared.ownership import foreign_files_message, remove_logs
+from shared.shared_dir import SharedDir
+
+if TYPE_CHECKING:
+    from fav.pipeline.request import Request
+    from fav.pipeline.submit import SubmitResult
+
+PRIORITIES = range(-999, 1000)
+
+
+def resolve_job(share: SharedDir, name: str | None) -> Job:
+    """The job of that name; None: the only one.
+
+    JobQueueError in other cases, JobRemovedError where only its name is left.
+    """
+    job = find_or_raise(share, name)
+    job.flags()
+    job.check_directories()
+    return job
+
+
+def find_or_raise(share: SharedDir, name: str | None) -> Job:
+    """As `resolve_job`, though its files may be gone."""
+    if name is not None:
+        job = find_job(share, name)
+        if job is None:
+            raise JobQueueError(
+                f"{name}: there is no job with that name; {command('status')} {share.layout.root} lists them"
+            )
+        return job
+    complaints: list[str] = []
+    jobs = all_jobs(share, complaints.append)
+    if complaints and not jobs:
+        raise JobQueueError(complaints[0])
+    if not jobs:
+        raise JobQueueError(f"{share.layout.root}: there are no jobs here")
+    if len(jobs) != 1:
+        raise JobQueueError(
+            f"{share.layout.root}: expected the name of one of its {len(jobs)} jobs; {command('status')} lists them"
+        )
+    return jobs[0]
+
+
+def prioritize(share: SharedDir, name: str | None, priority: int) -> str:
+    """Set which job the nodes work on first; in a line, what was done. JobQueueError as for `resolve_job`."""
+    if priority not in PRIORITIES:
+        raise JobQueueError(
+            f"priority: expected a number from {PRIORITIES.start} to {PRIORITIES.stop - 1}, got {priority}"
+        )
+    job = resolve_job(share, name)
+    with notify_on_exit(share) as node:
+        job.prioritize(node, priority)
+    return f"{job.name}: priority {priority}"
+
+
+def pause(share: SharedDir, name: str | None) -> str:
+    """Pause a job after the frames in progress; in a line, what was done.
+
+    JobQueueError where it is over, or as for `resolve_job`.
+    """
+    job = resolve_job(share, name)
+    if is_ended(job):
+        raise JobQueueError(f"{job.name}: the job is over; expected one that runs or waits")
+    with notify_on_exit(share) as node:
+        job.set_flag(node, "paused")
+    return f"{job.name}: paused; {command('resume')} continues it"
+
+
+def resume(share: SharedDir, name: str | None) -> str:
+    """Continue a paused job; in a line, what was done.
+
+    JobQueueError where it is over, or as for `resolve_job`.
+    """
+    job = resolve_job(share, name)
+    if is_ended(job):
+        raise JobQueueError(f"{job.name}: expected a paused job, got one that is over")
+    if "paused" not in job.flags():
+        return f"{job.name}: was not paused"
+    job.clear_flag("paused")
+    notify(share)
+    return f"{job.name}: resumed"
+
+
+def retry(share: SharedDir, name: str | None) -> list[str]:
+    """Open failed tasks anew, continue a cancelled job, repair a finished one; in lines, what was done.
+
+    JobQueueError as for `resolve_job`.
+    """
+    job = resolve_job(share, name)
+    flags = job.flags()
+    job.clear_flag("cancelled")
+    count, said = reopen(job), []
+    if count or "finished" not in flags:
+        before = "no longer cancelled, " if "cancelled" in flags else ""
+        said.append(f"{job.name}: {before}{count} failed task(s) reopened")
+    with notify_on_exit(share) as node:
+        if "finished" in flags:
+            from fav.pipeline.repair import repair  # imports much that other commands do not need
+
+            said += repair(node, job)
+    return said
+
+
+def cancel(share: SharedDir, name: str | None) -> str:
+    """Stop all work on a job and keep its frames; in a line, what was done.
+
+    JobQueueError where it is finished, or as for `resolve_job`.
+    """
+    job = resolve_job(share, name)
+    if "finished" in job.flags():
+        raise JobQueueError(f"{job.name}: the job is finished; {command('clean')} removes it")
+    with notify_on_exit(share) as node:
+        job.set_flag(node, "cancelled")
+    return f"{job.name}: cancelled"
+
+
+def clean(share: SharedDir, name: str | None, force: bool = False) -> list[str]:
+    """Remove a job with its frames and logs, and keep the film; in lines, what was done.
+
+    Args:
+        share: The shared directory.
+        name: The job; None: the only one.
+        force: Remove it even if it is not over, or its film lies in it.
+
+    Raises:
+        JobQueueError: It is not over, or its film would go, too; or as for `find_or_raise`.
+    """
+    return _clean(share, find_or_raise(share, name), force)
+
+
+def clean_ended(share: SharedDir, days: float) -> tuple[list[str], list[str]]:
+    """Remove all jobs that have been finished or cancelled for so many days.
+
+    Returns:
+        In lines, what was done; and complaints about jobs that could not be read or stay.
+    """
+    done: list[str] = []
+    complaints: list[str] = []
+    for job in all_jobs(share, complaints.append):
+        if is_ended(job) and _ended_days(job) >= days:
+            try:
+                done += _clean(share, job, force=False)
+            except JobQueueError as error:
+                complaints.append(str(error))
+    return done, complaints
+
+
+def _ended_days(job: Job) -> float:
+    """For how many days a job has been finished or cancelled; 0 where its files are gone."""
+    system = job.share.system
+    times = [system.mtime(job.layout.flag(flag)) for flag in TERMINAL_FLAGS if system.exists(job.layout.flag(flag))]
+    return (time.time() - max(times) / 1e9) / 86400 if times else 0.0
+
+
+def _clean(share: SharedDir, job: Job, force: bool) -> list[str]:
+    try:
+        done = bool(job.flags() & TERMINAL_FLAGS)
+        film = job.flag_text("finished")
+    except JobRemovedError:
+        done, film = True, None
+    if not done and not force:
+        raise JobQueueError(f"{job.name}: the job is not finished; cancel it first, or say --force")
+    if not force and (inside := _film_inside(job)):
+        raise JobQueueError(
+            f"{job.name}: expected its film outside of the job's directory, got it in there, where it would be "
+            f"removed, too ({inside}); copy it away, or bring it out: {command('stitch')} {share.layout.root} "
+            f"{job.name} --out NAME; then say --force"
+        )
+    removal = remove_job(Node(share, Identity.here()), job)
+    removal.add(remove_logs(share, job.name))
+    stays = share.layout.root / film if film else None
+    line = f"{job.name}: removed, {format_bytes(removal.freed)} freed"
+    if stays and share.system.exists(stays):
+        line += f"; the film stays: {stays}"
+    return [line, *([foreign_files_message(share, removal.foreign)] if removal.foreign else [])]
+
+
+def _film_inside(job: Job) -> Path | None:
+    """The film of a finished job that could not be put where it should be, and lies among the results alone."""
+    try:
+        film = job.share.layout.root / (job.flag_text("finished") or "")
+        return film if job.layout.root in film.parents and job.share.system.exists(film) else None
+    except (JobQueueError, NotADirectoryError):
+        return None
+
+
+def submit_and_notify(share: SharedDir, request: "Request") -> "SubmitResult":
+    """Create the job of a request, or join it, and let nodes that wait look at once.
+
+    FavError and JobQueueError as for `submit`.
+    """
+    from fav.pipeline.submit import submit  # imports torch
+
+    with notify_on_exit(share) as node:
+        return submit(node, request)
+
+
+def ask_nodes(share: SharedDir, who: str | None, order: ControlCommand) -> list[str]:
+    """Ask nodes to leave.
+
+    Args:
+        share: The shared directory.
+        who: A host or a node; None: all of them.
+        order: How they are to leave.
+
+    Returns:
+        The nodes that were asked.
+
+    Raises:
+        JobQueueError: No such node works here.
+    """
+    control.remove_stale(share)
+    me = FailureDetector(share)
+    known = {name: identity for name, identity in identities(share).items() if not me.process_gone(identity)}
+    meant = [
+        name for name, identity in known.items() if who in (None, name, identity.host, identity.host.partition(".")[0])
+    ]
+    if not meant:
+        whom = f"{who}: expected a host or node" if who else f"{share.layout.root}: expected nodes"
+        raise JobQueueError(
+            f"{whom} of those that work here, got none; {command('nodes')} {share.layout.root} lists them"
+        )
+    for name in meant:
+        control.send(share, name, order)
+    return meant

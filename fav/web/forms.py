@@ -1,0 +1,148 @@
+"""The form of a new film, made of the schema of a job's options, and a request from what was filled in.
+
+No option is named here but to say which ones come first. A new option of the schema is in the form by itself.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from msgspec import NODEFAULT
+
+from fav.errors import FavError, sanitize
+from fav.pipeline.request import Request
+from fav.pipeline.spec import CHUNK, FRAMES, KINDS, OPTIONS, OUTPUT, VALUE_FIELDS, JobSpec, Option, form, is_unset
+from fav.web import places
+from shared.jobs import Job
+
+COMMON = ("width", "frames", "crf")  # the first ones of the form, besides those that have a control of their own
+OWN_CONTROLS = ("strength", "preserve_colors", "style_scale", "mix", "mask")  # beside the picture
+GROUPS = {
+    "Everyday": COMMON,
+    "Which frames": ("range", "scale", "fps", "cut_threshold", "no_cuts", "read_cuts"),
+}
+LABELS = {"crf": "Quality (CRF)", "fps": "Frames a second"}  # where the option's name says too little
+REST = {FRAMES: "How frames are made", OUTPUT: "How the film is written", "": "The job"}
+FLAG, WHOLE, NUMBER, FILE, RANGE, STYLES = (KINDS[k] for k in ("flag", "whole", "number", "file", "range", "styles"))
+LONGEST = 1000  # letters of a value
+
+
+def groups() -> list[tuple[str, list[dict[str, Any]]]]:
+    """The fields of the form by their headings; the first group is open, the others are folded."""
+    fields = {each["name"]: {**each, **_control(OPTIONS[each["name"]])} for each in form()}
+    found = [(title, [fields.pop(name) for name in names if name in fields]) for title, names in GROUPS.items()]
+    for changes, title in REST.items():
+        names = [
+            name for name in fields
+            if name not in OWN_CONTROLS and (fields[name]["changes"] == changes or not changes)
+        ]  # fmt: skip
+        found.append((title, [fields.pop(name) for name in names]))
+    return [(title, some) for title, some in found if some]
+
+
+def _control(option: Option) -> dict[str, Any]:
+    """How a field is filled in: which control, and what it shows first."""
+    kind = (
+        "select"
+        if option.words
+        else {FLAG: "flag", WHOLE: "number", NUMBER: "number", FILE: "file"}.get(option.kind, "text")
+    )
+    if option.name == "chunk":
+        kind = "text"  # auto, off or a number
+    default = "" if option.default is NODEFAULT or is_unset(option.default) else option.default
+    return {
+        "control": kind,
+        "label": LABELS.get(option.name, option.name.replace("_", " ").capitalize()),
+        "flag": option.flag,
+        "step": 1 if option.kind == WHOLE else "any",
+        "shown": default,
+        "metavar": option.metavar or "",
+    }
+
+
+def request_from(root: Path, fields: object) -> Request:
+    """What a page asks for: `{"video": KEY, "style": KEY, "options": {NAME: VALUE}}`, of options those that were filled in.
+
+    Raises:
+        FavError: A file is none that the page may name, or an option is not as it should be.
+    """
+    if not isinstance(fields, Mapping) or not isinstance(fields.get("options", {}), Mapping):
+        raise FavError("expected a video, a style and options")
+    video = places.file_of(root, fields.get("video"), "video")
+    style = places.style_of(root, fields.get("style"))
+    values: dict[str, Any] = {}
+    for name, value in fields.get("options", {}).items():
+        if name not in OPTIONS:
+            raise FavError(f"{sanitize(name)}: there is no option of that name")
+        if value not in ("", None, [], False):
+            values[name] = _value(root, OPTIONS[name], value)
+    request = Request(video=str(video), style=style, given=frozenset(values), **values)
+    request.check()
+    return request
+
+
+def _value(root: Path, option: Option, value: object) -> Any:
+    """A value as the schema has it; FavError where it is none."""
+    refusal = FavError(f"{option.flag}: expected {option.expected}, got {sanitize(repr(value))}")
+    if option.kind == FLAG:
+        if value is not True:
+            raise refusal
+        return True
+    if option.kind == STYLES:
+        return _mixture(root, value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str) or len(value) > LONGEST:
+        raise refusal
+    value = value.strip()
+    if option.kind == FILE:
+        return places.style_of(root, value) if option.name == "first_frame_style" else places.file_of(root, value)
+    try:
+        if option.name == "chunk" and value == "auto":
+            return CHUNK
+        if option.kind == WHOLE:
+            return int(value)
+        if option.kind == NUMBER:
+            return float(value)
+        if option.kind == RANGE:
+            start, _, stop = value.partition(":")
+            return int(start or 0), int(stop) if stop else None
+    except ValueError:
+        raise refusal from None
+    return value
+
+
+def _mixture(root: Path, value: object) -> tuple[tuple[Path, float], ...]:
+    """Styles and their weights, from `[[KEY, WEIGHT], …]`."""
+    try:
+        pairs = [(key, float(weight)) for key, weight in value] if isinstance(value, list) else None
+    except (TypeError, ValueError):
+        pairs = None
+    if not pairs or len(pairs) > 8:
+        raise FavError(f"--mix: expected styles and their weights, got {sanitize(repr(value))}")
+    return tuple((places.style_of(root, key), weight) for key, weight in pairs)
+
+
+def filled_from(job: Job) -> dict[str, Any]:
+    """What a form has in it to make a job's film again, as `request_from` takes it.
+
+    Files that a job has copies of stay where they are, if a page may name them.
+    """
+    spec, root = JobSpec.from_json(job.manifest.spec), job.share.layout.root
+    options: dict[str, Any] = {
+        name: value
+        for name in VALUE_FIELDS
+        if (value := getattr(spec, name)) != OPTIONS[name].default and not is_unset(value)
+    }
+    if spec.start or spec.stop is not None:
+        options["range"] = f"{spec.start}:{'' if spec.stop is None else spec.stop}"
+    if spec.cuts == ():
+        options["no_cuts"] = True
+    options["width"] = spec.width
+    if spec.mask and places.is_input(root, spec.mask):
+        options["mask"] = spec.mask
+    if spec.mix:
+        options["mix"] = [list(pair) for pair in zip(spec.mix, spec.mix_weights)]
+    origin = Path((spec.provenance or {}).get("style", ""))
+    named = next((name for name, path in places.styles(root).items() if path == origin), None)
+    return {"video": spec.video, "style": named or spec.style, "options": options}
