@@ -61,7 +61,9 @@ def check_pattern(name: Path | str, where: str = "") -> None:
     """FavError unless images of this name can be made: a pattern such as `dir/frame_%06d.png`, in a directory of their own."""
     path = Path(name)
     if not re.fullmatch(r"[^%]*%(?:0[0-9])?d[^%]*", path.name):
-        raise FavError(f"{where}{name}: expected a pattern with one number, such as dir/frame_%06d.png, got {path.name!r}")
+        raise FavError(
+            f"{where}{name}: expected a pattern with one number, such as dir/frame_%06d.png, got {path.name!r}"
+        )
     if path.name.startswith("."):
         raise FavError(f"{where}{name}: expected images that are no hidden files, got {path.name!r}")
     if path.parent == Path("."):
