@@ -30,6 +30,7 @@ from fav.stylize.postprocess import postprocess
 from fav.stylize.settings import PostprocessSettings
 from fav.stylize.timeline import Timeline
 from fav.video import check_film, probe, write_film
+from fav.video.codecs import CODECS, encoder_settings, usual_crf
 
 LEAST_PSNR, MOST_SHIFT = 34.0, 0.5  # dB; grey levels
 MOST_LATE, MOST_LAG = 0.0021, 0.025  # s: Matroska counts milliseconds; a frame of AAC is 21 ms long
@@ -59,6 +60,7 @@ class Source:
     seconds: float = 0.48
     judged: bool = True  # whether the pictures should be those of the source
     twice: bool = False  # joined with itself, as by `cat`
+    codec: str | None = None  # of the film, in its usual pixel format, best quality
     matrix: int | None = None  # of display, written into the file: the orientation of EXIF
 
 
@@ -162,6 +164,13 @@ def sources() -> Iterator[Source]:
         )
         yield Source(f"hdr {transfer}", ".mkv", ("-c:v", "ffv1", *options), judged=False)
 
+    for codec, about in CODECS.items():
+        for suffix in about.suffixes:
+            for pixels in (*X264[:-1], "yuv420p"), ("-c:v", "ffv1", "-pix_fmt", "yuv422p10le", "-colorspace", "bt709"):
+                name = f"output {codec} {suffix[1:]} of {'10 bits' if 'ffv1' in pixels else '8 bits'}"
+                sound = ("-c:a", "libopus" if suffix == ".webm" else "aac")
+                yield Source(name, ".mkv", pixels, sound=sound, seconds=1.2, film=suffix, codec=codec)
+
 
 def made(source: Source, room: Path) -> Path:
     """The file of a source, in a directory of its own."""
@@ -201,16 +210,17 @@ def _orient(path: Path, orientation: int) -> None:
     path.write_bytes(data)
 
 
-def film_of(path: Path, suffix: str) -> Path:
+def film_of(path: Path, suffix: str, codec: str | None = None) -> Path:
     """The film of a source at `--strength 0`, made by the code of the stitch."""
     out, info = path.with_name(f"film{suffix}"), probe(path)
-    check_film(path, out)
+    encoder = encoder_settings(codec or "h264", crf=2 if usual_crf(codec or "h264") is not None else None)
+    check_film(path, out, encoder=encoder, size=(info.width, info.height))
     timeline = Timeline()
     for piece in index_segments(path, None, ()):
         timeline.add(piece)
-    finish = PostprocessSettings((info.width, info.height), 0.0, False, None)
+    finish = PostprocessSettings((info.width, info.height), 0.0, False, None, encoder.bits > 8)
     nothing = repeat(np.zeros((info.height, info.width, 3), np.uint8), timeline.end)
-    write_film(out, path, timeline.index, postprocess(nothing, finish, path, timeline.index), crf=2)
+    write_film(out, path, timeline.index, postprocess(nothing, finish, path, timeline.index), encoder=encoder)
     return out
 
 
@@ -221,7 +231,7 @@ def run(*words) -> bytes:
 def facts(path: Path) -> tuple[dict, dict, np.ndarray]:
     """What ffprobe says of the video stream and of the container, and when each frame is shown, from the first on, in seconds."""
     entries = (
-        "frame=best_effort_timestamp_time:format=duration,start_time:stream=width,height,pix_fmt,color_space,color_range,"
+        "frame=best_effort_timestamp_time:format=duration,start_time:stream=codec_name,width,height,pix_fmt,color_space,color_range,"
         "color_transfer,color_primaries,chroma_location,start_time"
     )
     said = json.loads(
@@ -270,7 +280,9 @@ def picture(path: Path, stream: dict) -> np.ndarray:
     raw = run("ffmpeg", "-v", "error", "-noautorotate", "-i", path, "-map", "0:v:0", *words, "-vsync", "passthrough", "-f", "rawvideo",
               "-pix_fmt", "gbrp16le", "-")  # fmt: skip
     planes = np.frombuffer(raw, np.uint16).reshape(-1, 3, stream["height"], stream["width"])
-    return planes[:, [1, 0, 2]].transpose(0, 2, 3, 1) * np.float32(255 / 65535)
+    # FFmpeg fills the lower bits of RGB with zeros
+    white = 65280 if pixels in ("bgr0", "rgb24", "gbrp") and stream["codec_name"] == "ffv1" else 65535
+    return planes[:, [1, 0, 2]].transpose(0, 2, 3, 1) * np.float32(255 / white)
 
 
 def upright(pictures: np.ndarray, orientation: int) -> np.ndarray:
@@ -299,8 +311,10 @@ def judged(source: Source, room: Path) -> Row:
     """Make a source and its film, and compare them."""
     row = Row(source.name)
     path = made(source, room)
-    film = film_of(path, source.film)
+    film = film_of(path, source.film, source.codec)
     (before, whole, shown), (after, whole_film, there) = facts(path), facts(film)
+    if source.codec and after.get("chroma_location", "unspecified") == "unspecified":
+        after["chroma_location"] = "left"  # ProRes, and VP9 in MP4, do not say what they mean
     if source.twice:
         shown = times_by_ffmpeg(path)
     row.frames = len(there)
@@ -325,7 +339,7 @@ def judged(source: Source, room: Path) -> Row:
         if abs(late) > MOST_LAG:
             row.wrong.append("sound")
     row.tags = f"{after.get('color_space', '?')} {after.get('color_range', '?')}"
-    if before["pix_fmt"].startswith("yuv") and source.judged:
+    if before["pix_fmt"].startswith("yuv") and after["pix_fmt"].startswith("yuv") and source.judged:
         for tag in ("color_space", "color_transfer", "color_primaries"):
             if before.get(tag, "unknown") not in ("unknown", "reserved", after.get(tag)):
                 row.wrong.append(tag)

@@ -53,8 +53,8 @@ def encode(
 ) -> EncodedSegment:
     """Encode these frames as a segment of the film from what is published. ResultVanishedError if a frame is missing.
 
-    `name` is the film's, where it is not the job's. `frame_of` gives a frame as it is before `finish`, where that is not what is published; `masks` are those of the frames,
-    where somebody has them at hand.
+    `name` is the film's, where it is not the job's. `frame_of` gives a frame as it is before `finish`, where that is not what is
+    published; `masks` are those of the frames, where somebody has them at hand.
     """
     spec, index = artifacts.spec, artifacts.timeline.index
 

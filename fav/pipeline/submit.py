@@ -274,8 +274,10 @@ def film_name(request: Request) -> str:
 
 
 def film_encoder(request: Request, out: Path | str | None = None) -> EncoderSettings:
-    """How the film is encoded, which is called `out` where it is made without a job; FavError where codec, format, preset, quality and the film's name do not go together, or the FFmpeg
-    here lacks the encoder."""
+    """How the film is encoded, which is called `out` where it is made without a job.
+
+    FavError where codec, format, preset, quality and the film's name do not go together, or the FFmpeg here lacks the encoder.
+    """
     name = str(out or film_name(request))
     check_film_name(name)
     if is_image_output(name):
@@ -384,8 +386,8 @@ def with_loss_network(request: Request) -> tuple[Request, tuple[str, ...]]:
         return request, (f"the film is measured without style and content loss: {error}",)
 
 
-def spec_fields(request: Request, source: VideoInfo) -> dict:
-    """The fields of the spec that follow from the request and what the video is."""
+def spec_fields(request: Request, source: VideoInfo, out: Path | None = None) -> dict:
+    """The fields of the spec that follow from the request and what the video is; `out` is a film without a job."""
     start, stop = request.range[0], request.last
     if request.read_cuts and request.cuts is None:
         raise ValueError("expected a request whose cuts are read (with_cuts)")
@@ -396,7 +398,7 @@ def spec_fields(request: Request, source: VideoInfo) -> dict:
     return {
         **{name: getattr(request, name) for name in VALUE_FIELDS},
         "out": request.out,
-        **_encoding_fields(request, size),
+        **_encoding_fields(request, size, out),
         **{f"{name}_hash": hash_of(getattr(request, name), name in LINKED_INPUTS) for name in INPUT_FIELDS},
         "mix_hashes": tuple(hash_of(style) for style, _ in request.mix),
         "mix_weights": tuple(weight for _, weight in request.mix),
@@ -410,9 +412,9 @@ def spec_fields(request: Request, source: VideoInfo) -> dict:
     }
 
 
-def _encoding_fields(request: Request, size: tuple[int, int]) -> dict:
+def _encoding_fields(request: Request, size: tuple[int, int], out: Path | None) -> dict:
     """The fields that say how the film is encoded: the same ones for a usual value as for none, so that such jobs are alike."""
-    name = film_name(request)
+    name = str(out or film_name(request))
     usual = film_settings(name, request.codec, check=False)
     chosen = film_settings(name, request.codec, pixel_format=request.pixel_format, check=False)
     preset = film_settings(name, request.codec, pixel_format=request.pixel_format, preset=request.preset, check=False)
@@ -442,7 +444,7 @@ def settings_from_request(
     request: Request, source: VideoInfo, out: Path | None = None
 ) -> tuple[StyleSettings, PostprocessSettings, int, int | None, tuple[int, ...] | None]:
     """The look and finish of a film `out` that is made in this process, its first frame, the one after its last, and its cuts."""
-    options = spec_fields(request, source)
+    options = spec_fields(request, source, out)
     alike = {field.name for field in fields(StyleSettings)} & set(Request.__struct_fields__) - {"precision"}
     size = options["width"], options["height"]
     settings = StyleSettings(

@@ -130,7 +130,7 @@ def test_what_does_not_go_together_makes_no_job(tmp_path, clip, style, words, co
 def test_stylize_makes_images_in_a_directory_that_is_new_or_empty(tmp_path, clip, style):
     out = tmp_path / "images" / "f_%03d.exr"
     out.parent.mkdir()
-    words = ["stylize", str(clip), str(style), str(out), "--frames", "2"]
+    words = ["stylize", str(clip), str(style), str(out), "--frames", "2", "--pixel-format", "gbrpf32"]
     made = CliRunner().invoke(fav, words)
     assert made.exit_code == 0, made.output
     assert sorted(path.name for path in out.parent.iterdir()) == ["f_000.exr", "f_001.exr"]
