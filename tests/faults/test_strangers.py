@@ -24,7 +24,7 @@ from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.delivery import deliver
 from fav.pipeline.plan import VideoPlan, make_plan
 from fav.pipeline.spec import JobSpec
-from fav.pipeline.task_names import frame_task, index_task, stitch_task
+from fav.pipeline.task_names import encode_task, frame_task, index_task, stitch_task
 from fav.stylize.engine import FrameStylizer
 from fav.util.images import decode_png, encode_png
 from shared import attempts, results
@@ -163,15 +163,18 @@ def test_disk_that_is_full_in_mid_stitch_leaves_no_draft(share, clip, style):
         )
         for number in range(films.FRAMES):
             results.publish_bytes(node, job, frame_task(number), grey)
-        calls = iter(range(films.FRAMES))
+        for task, step in ((encode_task(0), 10), (stitch_task(plan.spec), 0)):
+            calls = iter(range(films.FRAMES))
 
-        def full():
-            if next(calls) == 10:
-                raise OSError(errno.ENOSPC, "No space left on device")
+            def full(calls=calls, step=step):
+                if next(calls) == step:
+                    raise OSError(errno.ENOSPC, "No space left on device")
 
-        with pytest.raises(OSError, match="No space"):
-            plan.run(stitch_task(plan.spec), full)
-        assert list(node.tmp_dir.iterdir()) == []
+            with pytest.raises(OSError, match="No space"):
+                plan.run(task, full)
+            assert list(node.tmp_dir.iterdir()) == []
+            if task == encode_task(0):
+                results.publish_bytes(node, job, task, plan.run(task, lambda: None))
         assert plan.run(stitch_task(plan.spec), lambda: None).stat().st_size > 1000  # and it can be made afterwards
 
 

@@ -237,7 +237,7 @@ def test_idle_node_measures_what_another_has_painted_and_frames_come_first(clip,
 def test_film_is_shown_before_it_is_measured(whole, clip, style, against, share, caplog):
     job = create(share, clip, style, frames=14, **against)
     with temporary_member(share) as node:
-        plan = begun(job, node, ("index", "frame", "stitch"))
+        plan = begun(job, node, ("index", "frame", "encode", "stitch"))
         assert not film_of(job).exists() and plan.finalize() is None and plan.finalize() is None
     assert films.probe(film_of(job), "stream=nb_read_frames") == "14" and "finished" not in job.flags()
     assert caplog.messages == ["clip--tiny-14f: the film is there, clip--tiny-14f.mkv; it is still being measured"]
