@@ -16,6 +16,8 @@ from shared.shared_dir import SharedDir, open_share
 from tests.helpers import toy_plan as toy
 from tests.helpers.job_system import Clock, join
 
+# Threads of PyTorch that wait must not spin: several tests run at a time. `node.py` sets the same for its worker.
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
 os.environ.pop("FAV_SHARE", None)  # the user's: here every line says which directory it means
 
 for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP):

@@ -208,7 +208,7 @@ def test_name_of_a_directory_that_is_taken_meanwhile_stays(tmp_path, room, make)
 @things
 def test_what_takes_the_name_of_one_that_is_replaced_stays(tmp_path, room, make):
     with (
-        pytest.raises(PathTakenError, match="out.png: expected a place"),
+        pytest.raises(PathTakenError, match="out.png: expected a free name"),
         own_file(out := room / "out.png", MARK) as draft,
     ):
         draft.file.write_text(MARK)
