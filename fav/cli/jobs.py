@@ -1,5 +1,6 @@
 """The commands for jobs: submit, prioritize, pause, resume, recover, stitch, retry, cancel, clean."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,8 @@ from shared.shared_dir import SharedDir
 if TYPE_CHECKING:
     from fav.pipeline.artifacts import JobArtifacts
 
+logger = logging.getLogger(__name__)
+
 PRIORITY = WholeType(job_control.PRIORITIES.start, job_control.PRIORITIES.stop - 1)
 
 
@@ -50,7 +53,8 @@ def submit(context: click.Context, shared: Path, video: str, style: Path, priori
     share = share_for(shared, video, style)
     job = submit_and_print(context, share, video, style, values)
     if not is_ended(job) and not _has_nodes(share):
-        click.echo(f"no node works in {share.layout.root}; start one: {command('node')} {share.layout.root}")
+        root = share.layout.root
+        logger.info("no node works in %s; start one: %s %s", root, command("node"), root)
     if priority is not None:
         with temporary_member(share) as node:
             job.prioritize(node, priority)

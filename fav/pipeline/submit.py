@@ -725,4 +725,4 @@ def _join(node: Node, job: Job, request: Request, wanted: JobSpec) -> SubmitResu
     if "finished" in job.flags():
         return SubmitResult(job, False, tuple(repair(node, job, whole=False)))
     opened = reopen(job)
-    return SubmitResult(job, False, (f"{opened} failed task(s) opened anew",) if opened else ())
+    return SubmitResult(job, False, (f"{opened} failed task(s) reopened",) if opened else ())

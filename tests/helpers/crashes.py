@@ -192,7 +192,7 @@ class Stage:
         try:
             self._submit(share)
         except JobQueueError as error:
-            if "the same line again makes it" not in str(error):  # of one that stood still as it made the job
+            if "run the same command again" not in str(error):  # of one that stood still as it made the job
                 raise
             self._submit(share)
         return Lone(share, "", JOB).run()

@@ -122,7 +122,7 @@ def test_read_only_and_full_directories_are_refused_in_one_line(clip, style, tmp
 def test_joining_with_other_options_says_which_differ(share, clip, style, tmp_path):
     create(share, clip, style, crf=20, name="job")
     submit = ("submit", share.layout.root, clip, style, "--name", "job")
-    refused(call(coordinator.main, *submit), "--crf 20, not --crf 18", "stitch")
+    refused(call(coordinator.main, *submit), "--crf 20, not no --crf", "stitch")
     assert "joined job job" in call(coordinator.main, *submit, "--crf", "20").output
     refused(
         call(coordinator.main, *submit, "--crf", "30", "--reverse"),

@@ -287,6 +287,4 @@ def test_record_with_controls_that_make_no_sense_is_refused(change):
 @pytest.mark.parametrize("option, value", [("--strength", "nan"), ("--style-scale", "nan")])
 def test_no_number_is_no_control(share, clip, style, option, value):
     result = call("submit", share.layout.root, clip, style, option, value)
-    assert (
-        result.exit_code == 2 and f"'{option}': expected a number, got 'nan'" in result.output and not all_jobs(share)
-    )
+    assert result.exit_code == 2 and f"'{option}': expected a number from " in result.output and not all_jobs(share)

@@ -456,7 +456,7 @@ def test_a_share_that_goes_away_is_told_and_comes_back(page, opened, clip, style
         page.web.live.cards(1.0)
         assert time.monotonic() < end
     text = page.get("/").text
-    assert "not there any more" in text and job.name in text  # what was known stays on the page
+    assert "is gone" in text and job.name in text  # what was known stays on the page
     for answer in (page.post(f"/jobs/{job.name}/pause", json={}), page.get(f"/films/{job.name}"), page.get("/api/video?video=a.mp4"),
                    page.post("/uploads", json={"name": "a.mp4", "size": 9})):  # fmt: skip
         assert answer.status_code in (400, 503) and answer.json()["error"] and "Traceback" not in answer.text

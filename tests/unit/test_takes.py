@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks import chunks, reel
 from benchmarks.forgetting import difference, forgetting
-from benchmarks.makespan import makespan
+from benchmarks.makespan import Costs, FileServer, makespan
 from benchmarks.take import Take, check, takes
 from fav.model.network import StyleNetwork
 from fav.model.runner import StyleRunner
@@ -77,8 +77,8 @@ def test_cross_fade_of_the_benchmark_is_that_of_films(take):
 
 
 def test_three_nodes_paint_three_chunks_in_the_time_of_the_longest():
-    seconds = {"frame": 0.1, "warmup": 0.1, "index": 0.0}
-    off, painted = makespan(144, [], None, 3, seconds)
+    costs = Costs(paint=0.1, index=0.0, encode=0.0, mux=0.0, frame_bytes=0.0, film_bytes=0.0)
+    _, off, painted = makespan(144, [], None, 3, costs, FileServer())
     assert np.isclose(off, 14.4, atol=0.3) and painted == 144
-    chunked, painted = makespan(144, [], 48, 3, seconds)
+    _, chunked, painted = makespan(144, [], 48, 3, costs, FileServer())
     assert np.isclose(chunked, 5.5, atol=0.6) and painted == 144 + 2 * 7
