@@ -287,7 +287,7 @@ def test_nodes_are_asked_to_leave(page, opened):
     name = node.identity.incarnation
     assert page.post(f"/nodes/{name}/drain", json={}).json() == {"said": [f"{name} was asked to leave"]}
     assert [path.name for path in opened.layout.control.iterdir()] == [f"{name}.drain"]
-    page.until(lambda found: found[f"node:{name}"]["state"] == "draining")
+    page.until(lambda found: found.get(f"node:{name}", {}).get("state") == "draining")
     assert page.post("/nodes/nobody/stop", json={}).status_code == 400
     node.leave()
     page.until(lambda found: f"node:{name}" not in found and found["now"]["none"])
