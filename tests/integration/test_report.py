@@ -18,9 +18,8 @@ from shared import results
 from shared.attempts import record
 from shared.heartbeat import temporary_member
 from shared.shared_dir import open_share
+from tests.helpers.browser import chromium
 from tests.helpers.video_jobs import CUT, FRAMES, create, work
-
-DRIVER, BROWSER = shutil.which("chromedriver"), shutil.which("chromium")
 
 
 @pytest.fixture(scope="module")
@@ -38,21 +37,7 @@ def report(tmp_path_factory, clip, style):
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    if not (DRIVER and BROWSER):
-        pytest.skip("Chromium and its driver are not here: apt install chromium chromium-driver")
-    webdriver = pytest.importorskip("selenium.webdriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    profile = tmp_path_factory.mktemp("chromium")
-    for word in (
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--window-size=1000,1400",
-        f"--user-data-dir={profile}",
-    ):
-        options.add_argument(word)
-    with webdriver.Chrome(options, webdriver.ChromeService(DRIVER)) as driver:
+    with chromium(tmp_path_factory.mktemp("chromium"), "--headless", "--window-size=1000,1400") as driver:
         yield driver
 
 

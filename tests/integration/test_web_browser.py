@@ -19,11 +19,11 @@ pytest.importorskip("uvicorn", reason="the extra `web` is not installed")
 
 from fav.stylize.blend import blend, transfer_chroma
 from shared.jobs import find_job
+from tests.helpers.browser import chromium
 from tests.helpers.checkout import ROOT
 from tests.helpers.job_system import make_share
 from tests.helpers.video_jobs import create, film_of, start_node, work
 
-DRIVER, BROWSER = shutil.which("chromedriver"), shutil.which("chromium")
 PATIENCE_S = 120
 SIZES = [(1280, 1000), (360, 800)]
 
@@ -32,16 +32,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    if not (DRIVER and BROWSER):
-        pytest.skip("Chromium and its driver are not here: apt install chromium chromium-driver")
-    webdriver = pytest.importorskip("selenium.webdriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    words = ("--headless=new", "--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required")
-    for word in (*words, "--window-size=1280,1000", f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(word)
-    with webdriver.Chrome(options, webdriver.ChromeService(DRIVER)) as driver:
+    words = "--headless=new", "--autoplay-policy=no-user-gesture-required", "--window-size=1280,1000"
+    with chromium(tmp_path_factory.mktemp("chromium"), *words, console=True) as driver:
         yield driver
 
 
