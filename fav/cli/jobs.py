@@ -52,18 +52,12 @@ def submit(context: click.Context, shared: Path, video: str, style: Path, priori
     """
     share = share_for(shared, video, style)
     job = submit_and_print(context, share, video, style, values)
-    if not is_ended(job) and not _has_nodes(share):
+    if not is_ended(job) and not job_control.present_nodes(share):
         root = share.layout.root
         logger.info("no node works in %s; start one: %s %s", root, command("node"), root)
     if priority is not None:
         with temporary_member(share) as node:
             job.prioritize(node, priority)
-
-
-def _has_nodes(share: SharedDir) -> bool:
-    """Whether a node has joined whose process is not known to be gone."""
-    detector = FailureDetector(share)
-    return any(not detector.process_gone(identity) for identity in identities(share).values())
 
 
 @click.command()

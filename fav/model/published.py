@@ -120,12 +120,17 @@ class _Builder:
 
 
 def _transformer_net(build: _Builder) -> None:
-    for number, stride in ((1, 1), (2, 2), (3, 2)):
-        build.convolution(f"conv{number}.conv2d", f"in{number}", stride)
+    _numbered_layers(build, [f"in{number}" for number in range(1, 6)])
+
+
+def _numbered_layers(build: _Builder, norms: list[str]) -> None:
+    """Three convolutions, blocks, and three convolutions behind enlargements; `norms` are those of all but the last."""
+    for number, (stride, norm) in enumerate(zip((1, 2, 2), norms), 1):
+        build.convolution(f"conv{number}.conv2d", norm, stride)
     _numbered_blocks(build)
-    for number in (1, 2):
+    for number, norm in enumerate(norms[3:], 1):
         build.enlarged()
-        build.convolution(f"deconv{number}.conv2d", f"in{number + 3}")
+        build.convolution(f"deconv{number}.conv2d", norm)
     build.convolution("deconv3.conv2d", None)
 
 
@@ -152,13 +157,8 @@ def _rrmina(build: _Builder) -> None:
 
 
 def _reconet(build: _Builder) -> None:
-    for number, stride in ((1, 1), (2, 2), (3, 2)):
-        build.convolution(f"conv{number}.conv2d", f"conv{number}.instance", stride)
-    _numbered_blocks(build)
-    for number in (1, 2):
-        build.enlarged()
-        build.convolution(f"deconv{number}.conv2d", f"deconv{number}.instance")
-    build.convolution("deconv3.conv2d", None)
+    names = [f"conv{number}" for number in (1, 2, 3)] + [f"deconv{number}" for number in (1, 2)]
+    _numbered_layers(build, [f"{name}.instance" for name in names])
     last = build.convolutions[-1]
     for name in ("weight", "bias"):
         build.state[f"{last}.{name}"] = build.state[f"{last}.{name}"] / 255  # the tanh is of a 255th of it

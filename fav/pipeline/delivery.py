@@ -291,16 +291,22 @@ def deliver(node: Node, job: Job, spec: JobSpec) -> str:
     return out.relative_to(root).as_posix()
 
 
+def _published_file(node: Node, job: Job, task: Task, what: str) -> Path:
+    """The file of a result. What is something else is set aside, and raises ResultVanishedError."""
+    result = job.layout.result(task)
+    if result.is_symlink() or result.exists() and not result.is_file():
+        results.quarantine_result(node, job, task, None)
+        raise ResultVanishedError(f"{result}: expected a {what}, got something else")
+    return result
+
+
 def publish_under_name(node: Node, job: Job, task: Task, wanted: Path, what: str) -> Path:
     """Show a result under a name in the shared directory; where it is shown. `what` is the word for it.
 
     Nothing is ever replaced: if another file has taken the name meanwhile, a number is added to it. ResultVanishedError where
     what is published is not even a file.
     """
-    result = job.layout.result(task)
-    if result.is_symlink() or result.exists() and not result.is_file():
-        results.quarantine_result(node, job, task, None)
-        raise ResultVanishedError(f"{result}: expected a {what}, got something else")
+    result = _published_file(node, job, task, what)
     try:
         node.share.system.make_dirs(wanted.parent)
         names = (wanted, *(wanted.with_stem(f"{wanted.stem}-{number}") for number in range(2, 1000)))
@@ -320,10 +326,7 @@ def publish_images(node: Node, job: Job, task: Task, wanted: Path, what: str) ->
 
     The directory appears whole. One that is there must be empty, or have these images by name and size.
     """
-    result = job.layout.result(task)
-    if result.is_symlink() or result.exists() and not result.is_file():
-        results.quarantine_result(node, job, task, None)
-        raise ResultVanishedError(f"{result}: expected a {what}, got something else")
+    result = _published_file(node, job, task, what)
     try:
         node.share.system.make_dirs(wanted.parent)
         names = (wanted, *(wanted.with_name(f"{wanted.name}-{number}") for number in range(2, 1000)))

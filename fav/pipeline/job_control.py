@@ -212,6 +212,12 @@ def submit_and_notify(share: SharedDir, request: "Request") -> "SubmitResult":
         return submit(node, request)
 
 
+def present_nodes(share: SharedDir) -> dict[str, Identity]:
+    """The nodes that have joined, by name, without those of this machine whose process is gone."""
+    me = FailureDetector(share)
+    return {name: identity for name, identity in identities(share).items() if not me.process_gone(identity)}
+
+
 def ask_nodes(share: SharedDir, who: str | None, order: ControlCommand) -> list[str]:
     """Ask nodes to leave.
 
@@ -227,10 +233,10 @@ def ask_nodes(share: SharedDir, who: str | None, order: ControlCommand) -> list[
         JobQueueError: No such node works here.
     """
     control.remove_stale(share)
-    me = FailureDetector(share)
-    known = {name: identity for name, identity in identities(share).items() if not me.process_gone(identity)}
     meant = [
-        name for name, identity in known.items() if who in (None, name, identity.host, identity.host.partition(".")[0])
+        name
+        for name, identity in present_nodes(share).items()
+        if who in (None, name, identity.host, identity.host.partition(".")[0])
     ]
     if not meant:
         whom = f"{who}: expected a host or node" if who else f"{share.layout.root}: expected nodes"
