@@ -23,6 +23,8 @@ LOCK_S = 15.0  # maximum wait for a lock: a server that has just started delays 
 LOCKS = ("flock", "lockf")
 CLOCKS_S = 60.0  # difference of clocks that is reported
 REPLACED = 100  # how often a file is replaced while a thread reads it
+REPLACE_S = 5.0  # maximum time for it: on a busy disk, each replacement may take seconds
+READ_PAUSE_S = 0.001  # between two reads, so that the reader leaves the processor to others
 
 
 @probe("mount")
@@ -113,7 +115,7 @@ def replace_while_read(scratch: ScratchDir) -> Finding:
     contents.add(scratch.system.read(name))
 
     def read() -> None:
-        while not stop.is_set():
+        while not stop.wait(READ_PAUSE_S):
             try:
                 if scratch.system.read(name) not in contents:
                     unexpected.append("half a file")
@@ -122,11 +124,13 @@ def replace_while_read(scratch: ScratchDir) -> Finding:
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
+    replaced, end = 0, time.monotonic() + REPLACE_S
     try:
-        for number in range(REPLACED):
+        while replaced < REPLACED and time.monotonic() < end:
             new = scratch.name()
-            scratch.system.write_new(new, bytes([65 + number % 2]) * (number % 2 + 1) * 1000)
+            scratch.system.write_new(new, bytes([65 + replaced % 2]) * (replaced % 2 + 1) * 1000)
             scratch.system.rename(new, name)
+            replaced += 1
     except FileExistsError:
         return ok("a taken name is refused")
     finally:
@@ -136,7 +140,7 @@ def replace_while_read(scratch: ScratchDir) -> Finding:
         return note(
             f"{len(unexpected)} reads got: {unexpected[0]}", "nodes never replace a file; edit none that is in use"
         )
-    return ok(f"{REPLACED} times, and a reader always got a complete file")
+    return ok(f"{replaced} times, and a reader always got a complete file")
 
 
 @probe("removed while open")
