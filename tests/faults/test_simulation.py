@@ -46,8 +46,8 @@ def test_all_promises_hold_in_every_run(runs):
 
 
 @pytest.mark.parametrize("fault", EVERY_FAULT)
-def test_fault_occurs_in_at_least_ten_runs(runs, fault):
-    assert occurred(runs)[fault] >= 10
+def test_fault_occurs_in_at_least_one_of_ten_runs(runs, fault):
+    assert occurred(runs)[fault] >= len(runs) / 10
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS)

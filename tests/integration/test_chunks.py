@@ -146,7 +146,7 @@ def test_status_counts_chunks(chunked, plain):
     assert progress(JobArtifacts(chunked)) == {**progress(JobArtifacts(plain)), "chunk": (3, 3)}
 
 
-@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("backward", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_one_process_makes_the_same_film_byte_for_byte(chunked, clip, style, share, tmp_path, backward):
     job = create(share, clip, style, chunk=CHUNK, no_cuts=True, reverse=True) if backward else chunked
     assert work(job)

@@ -295,6 +295,7 @@ def test_convert_command_makes_our_file(style, tmp_path):
     assert load_style(tmp_path / "out.safetensors", in_channels=7)
 
 
+@pytest.mark.slow
 def test_sample_command_makes_a_clip_with_sound(tmp_path):
     assert call(fav_main, "sample", tmp_path / "sample.mp4").exit_code == 0
     assert int(probe(tmp_path / "sample.mp4", "stream=nb_read_frames")) > 50

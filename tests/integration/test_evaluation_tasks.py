@@ -180,7 +180,7 @@ def test_span_is_measured_alike_by_a_node_that_begins_there(whole, share):
 
 
 @pytest.mark.parametrize("options, words", [
-    ({"reverse": True, "range": (42, 88)}, ["--range", "42:88"]),
+    pytest.param({"reverse": True, "range": (42, 88)}, ["--range", "42:88"], marks=pytest.mark.slow),
     pytest.param({"no_temporal": True, "range": (64, 104)}, ["--range", "64:104"], marks=pytest.mark.slow),
     ({"style_scale": 2.0, "occlusion_erode": 1, "strength": 0.5, "frames": 20}, ["--range", "0:20"]),
     pytest.param({"width": 97, "no_cuts": True, "range": (60, 85)}, ["--range", "60:85", "--no-cuts"], marks=pytest.mark.slow),

@@ -12,7 +12,7 @@ from tests.simulation.mutations import mutated
 from tests.simulation.play import Play
 from tests.simulation.world import Violation
 
-CI_SEEDS = range(100)
+CI_SEEDS = range(50)
 SEARCHED = range(300)
 FINDERS = {  # the first seed that finds each wrong protocol; it is tried first, then all that are searched
     "claim by exists then open": 14,
