@@ -138,11 +138,11 @@ def test_the_coordinator_queues_and_follows(slurm, tmp_path, clip, style, expect
     assert done.returncode == 0 and "scancel" in done.stdout and f"done: {tmp_path}/film.mp4" in done.stdout, done
     assert (tmp_path / "film.mp4").read_bytes() == expected
     assert len(list((tmp_path / "logs").glob("film.slurm.*_[12].log"))) == 2
-    refused = run("--slurm", 2, "--sbatch", "--partition=nowhere")
+    refused = run("--name", "another", "--slurm", 2, "--sbatch", "--partition=nowhere")
     assert (
         refused.returncode == 2
         and "expected Slurm to queue the nodes, got" in refused.stderr
-        and "nowhere" not in refused.stdout
+        and "scancel" not in refused.stdout
     )
 
 
