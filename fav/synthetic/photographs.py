@@ -363,7 +363,7 @@ def _figure(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     bulge = np.sqrt(np.clip(hull - 0.35, 0, None))
     slope_y, slope_x = np.gradient(cv2.GaussianBlur(bulge, (0, 0), 3))
     side = rng.choice([-1.0, 1.0])
-    light = 0.62 + size * (-0.5 * side * slope_x + 0.45 * slope_y) - 0.1 * (rows - y) / size
+    light = 0.66 + size * (-0.22 * side * slope_x + 0.2 * slope_y) - 0.1 * (rows - y) / size
     fur = noise(rng, height, width, rng.uniform(0.8, 1.4), rng.uniform(6, 40))
     fur = cv2.GaussianBlur(fur, (0, 0), sigmaX=0.7, sigmaY=rng.uniform(0.7, 3))
     coat = rng.uniform(20, 225, 3)
