@@ -83,6 +83,10 @@ def _mix(picture: np.ndarray, color: np.ndarray | Color, share: np.ndarray) -> n
     return picture + (np.asarray(color, np.float32) - picture) * np.clip(share, 0, 1).astype(np.float32)[..., None]
 
 
+def _floats(values: np.ndarray | Sequence) -> np.ndarray:
+    return np.asarray(values, np.float32)
+
+
 def _grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns, (H, W) float32, pixels."""
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
@@ -112,7 +116,7 @@ def _sky(rng: np.random.Generator, height: int, width: int, horizon: float) -> t
             field, x.astype(np.float32), y.astype(np.float32), cv2.INTER_CUBIC, borderMode=cv2.BORDER_WRAP
         )
         thick = np.clip(rng.uniform(0.3, 1.1) * (cover + rng.uniform(-0.8, 0.5)), 0, 1)
-        tint = np.float32([250, 248, 246]) * np.clip(0.55 + 0.45 * light + 0.12 * cover, 0, 1)[..., None]
+        tint = _floats([250, 248, 246]) * np.clip(0.55 + 0.45 * light + 0.12 * cover, 0, 1)[..., None]
         sky = _mix(sky, tint * (0.45 + 0.55 * light), thick)
     return sky, light
 
@@ -181,7 +185,7 @@ def _tree(
         dx = dx / np.clip(0.5 + 0.5 * dy, 0.02, 1)
     away = np.maximum(np.abs(dx), np.abs(dy)) if not round_tree else np.hypot(dx, dy)
     trunk = (np.abs(columns - x) < 0.04 * size) & (rows > foot - 0.6 * size) & (rows < foot)
-    picture = np.where(trunk[..., None], np.float32([40, 56, 76]) * light, picture)
+    picture = np.where(trunk[..., None], _floats([40, 56, 76]) * light, picture)
     tone = 0.5 + 0.24 * ragged - 0.25 * dy - 0.2 * dx * (round_tree or 0.5)
     crown = ramp(np.clip(tone, 0, 1), _pick(rng, FOLIAGE)) * (0.4 + 0.6 * light)
     shadow = np.exp(-(((columns - x) / (0.5 * size)) ** 2) - ((rows - foot) / (0.07 * size)) ** 2)
@@ -232,7 +236,7 @@ def _leaves(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
             _stamp(picture, rng, grain, size * 0.6, 0.95, angle, _pick(rng, ((90, 80, 230), (220, 130, 200), (120, 230, 250),
                    (240, 240, 245))), shade + 0.3)  # fmt: skip
         else:
-            tone = ramp(np.float32([[np.clip(shade, 0, 1)]]), colors)[0, 0]
+            tone = ramp(_floats([[np.clip(shade, 0, 1)]]), colors)[0, 0]
             _stamp(picture, rng, grain, size, broad, angle, tone, 0.9, vein=True)
     return picture
 
@@ -271,12 +275,12 @@ def _stamp(
     else:
         shade = shade * (0.55 + 0.6 * np.sqrt(np.clip(1 - along**2 - across**2, 0, 1)))
     part *= 1 - 0.45 * shadow[..., None]
-    part += (np.float32(color) * shade[..., None] - part) * inside[..., None].astype(np.float32)
+    part += (_floats(color) * shade[..., None] - part) * inside[..., None].astype(np.float32)
 
 
 def _pebbles(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """Round things of all sizes, the number of which falls with the cube of their size."""
-    base = np.float32(_pick(rng, ((120, 140, 160), (150, 150, 150), (90, 120, 170), (170, 150, 120))))
+    base = _floats(_pick(rng, ((120, 140, 160), (150, 150, 150), (90, 120, 170), (170, 150, 120))))
     picture = np.full((height, width, 3), 0.35 * base, np.float32)
     grain = noise(rng, 256, 256, 0.8)
     lively, small = rng.uniform(8, 60), rng.uniform(7, 14)
@@ -342,7 +346,7 @@ def _table(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
         pattern = 1 + rng.uniform(0, 0.25) * noise(rng, height, width, 1.1, size)
         if rng.random() < 0.3:
             pattern = pattern * np.where(np.sin(columns / size * rng.uniform(5, 16)) > 0, 1, 0.55)
-        body = np.float32(color) * (light * pattern)[..., None]
+        body = _floats(color) * (light * pattern)[..., None]
         picture = _mix(
             _mix(picture, body, inside), (255, 255, 255), np.clip(inside, 0, 1) * shine * rng.uniform(0, 0.9)
         )
@@ -369,7 +373,7 @@ def _figure(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     coat = rng.uniform(20, 225, 3)
     coat = coat + (coat.mean() - coat) * rng.uniform(0.4, 0.9)
     patches = np.clip(0.5 + 2 * noise(rng, height, width, 1.8), 0, 1)
-    body = _mix(np.broadcast_to(np.float32(coat), picture.shape), coat * rng.uniform(0.3, 1.6), patches)
+    body = _mix(np.broadcast_to(_floats(coat), picture.shape), coat * rng.uniform(0.3, 1.6), patches)
     body = body * np.clip(light + rng.uniform(0.02, 0.14) * fur / fur.std(), 0.08, 1.25)[..., None]
     picture = _mix(picture, body, (hull - 0.35) * rng.uniform(14, 60))
     for eye in (-1, 1):  # two dark spots with a light: small things of high contrast
@@ -389,7 +393,7 @@ def _street(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     x = -rng.uniform(0, 60)
     while x < width:
         broad, top = rng.uniform(60, 190), rng.uniform(0.08, 0.55) * height
-        color = np.float32(_pick(rng, ((130, 170, 210), (150, 150, 160), (110, 120, 180), (190, 190, 196), (120, 150, 160),
+        color = _floats(_pick(rng, ((130, 170, 210), (150, 150, 160), (110, 120, 180), (190, 190, 196), (120, 150, 160),
                                        (80, 90, 120), (205, 215, 225)))) * rng.uniform(0.6, 1.1)  # fmt: skip
         face = (
             color
@@ -402,7 +406,7 @@ def _street(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
             np.minimum((rows - top) // up, 59).astype(int) % 60, ((columns - x) // across).astype(int) % 60
         ]
         glass = np.where(
-            (lit < 0.75 * light)[..., None], np.float32([70, 56, 46]) + 60 * (1 - v)[..., None] * light, (110, 190, 240)
+            (lit < 0.75 * light)[..., None], _floats([70, 56, 46]) + 60 * (1 - v)[..., None] * light, (110, 190, 240)
         )
         face = _mix(_mix(face, color * 1.15, pane + 2.5), glass, pane)
         roof = top - rng.uniform(0, 0.1) * height * np.clip(1 - np.abs((columns - x) / broad - 0.5) * 2, 0, 1)
@@ -410,7 +414,7 @@ def _street(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
         picture = _mix(picture, _mix(face, color * 0.45, top - rows), inside)
         x += broad + (rng.uniform(4, 50) if rng.random() < 0.3 else 0)
     bed = _perspective(noise(rng, 512, 512, 0.8), rows, columns, floor, 2)
-    road = np.float32(_pick(rng, ((92, 92, 96), (140, 146, 150), (70, 90, 96)))) * (0.3 + 0.7 * light)
+    road = _floats(_pick(rng, ((92, 92, 96), (140, 146, 150), (70, 90, 96)))) * (0.3 + 0.7 * light)
     return _mix(picture, road * (1 + 0.08 * bed)[..., None], rows - floor)
 
 
@@ -423,9 +427,7 @@ def _lights(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     for _ in range(int(rng.integers(25, 90))):
         x, y = rng.uniform(0, width), height * np.clip(rng.normal(0.5, 0.22), 0, 1)
         radius = rng.uniform(3, 34)
-        color = np.float32(
-            _pick(rng, ((90, 180, 255), (200, 220, 250), (60, 90, 250), (250, 200, 120), (120, 220, 160)))
-        )
+        color = _floats(_pick(rng, ((90, 180, 255), (200, 220, 250), (60, 90, 250), (250, 200, 120), (120, 220, 160))))
         reach = int(radius) + 2
         part = slice(max(int(y) - reach, 0), int(y) + reach), slice(max(int(x) - reach, 0), int(x) + reach)
         disc = np.clip(radius - np.hypot(columns[part] - x, rows[part] - y), 0, 1)[..., None]
@@ -460,10 +462,8 @@ def _developed(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     rows, columns = _grid(height, width)
     values = np.clip(picture, 0, 255) / 255
     grey = values.mean(2, keepdims=True)
-    values = grey + (values - grey) * np.float32(
-        rng.uniform(0.5, 1.35) * (rng.random() > 0.06)
-    )  # some in black and white
-    values = values * np.float32([rng.uniform(0.9, 1.1), 1, rng.uniform(0.9, 1.1)]) * np.float32(rng.uniform(0.8, 1.2))
+    values = grey + (values - grey) * np.float32(rng.uniform(0.5, 1.35) * (rng.random() > 0.06))  # some in black and white
+    values = values * _floats([rng.uniform(0.9, 1.1), 1, rng.uniform(0.9, 1.1)]) * np.float32(rng.uniform(0.8, 1.2))
     values = np.clip(values, 0, 1) ** np.float32(rng.uniform(0.6, 1.15))
     middle = values.mean()
     values = middle + (values - middle) * np.float32(rng.uniform(0.75, 1.3))

@@ -136,7 +136,7 @@ def _label(sheet: np.ndarray, text: str, top: int, left: int) -> None:
     cv2.putText(sheet, text, (left, top + LABEL - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
 
 
-def _rows(rows: list[tuple[str, list[np.ndarray]]]) -> np.ndarray:
+def _rows(rows: Sequence[tuple[str, Sequence[np.ndarray]]]) -> np.ndarray:
     side = rows[0][1][0].shape[0]
     columns = max(len(pictures) for _, pictures in rows)
     sheet = np.full((len(rows) * (side + LABEL), columns * side, 3), 255, np.uint8)

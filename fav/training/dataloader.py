@@ -72,7 +72,9 @@ def stacked(sequences: list[SyntheticSequence]) -> Batch:
     return Batch(frames, flow, reliability)
 
 
-def stream(batches: Batches, orders: Iterator[Order], workers: int, pinned: bool = False) -> Generator[Batch, None, None]:
+def stream(
+    batches: Batches, orders: Iterator[Order], workers: int, pinned: bool = False
+) -> Generator[Batch, None, None]:
     """The batches that are ordered, made ahead by so many other processes; 0 for none.
 
     Raises FavError where a sample cannot be made.

@@ -13,6 +13,7 @@ import numpy as np
 
 from fav.errors import FavError, sanitize
 from fav.synthetic.photographs import COUNT, photograph
+from fav.training.config import STILLS
 from fav.util.fingerprint import video_fingerprint
 from fav.util.image_sequence import is_sequence
 from fav.util.images import MAX_PIXELS, MAX_SIDE, claimed_size, read_image, resize
@@ -22,7 +23,6 @@ from fav.video.moment import frames_over
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm"}
 MIN_IMAGES = 20
 HELD_OUT_EVERY, HELD_OUT = 20, 6
-STILLS = 64  # of a video
 BUILT_IN_HELD_OUT = (1, 13, 25, 37, 49, 62)  # a table, leaves, a figure, a street, a coast, a landscape
 BUILT_IN_PRINT = "built-in pictures 1"  # another number whenever they are rendered otherwise
 NAMED = 5  # files named in full before the rest is counted
@@ -143,7 +143,9 @@ def built_in_photos() -> ImageFolder:
     return ImageFolder(learnt, held_out, BUILT_IN_PRINT, [], "built-in pictures")
 
 
-def video_stills(video: Path, crop: int, report_progress: Callable[[int, int], None] = lambda done, total: None) -> ImageFolder:
+def video_stills(
+    video: Path, crop: int, report_progress: Callable[[int, int], None] = lambda done, total: None
+) -> ImageFolder:
     """Frames spread evenly over a video, 64 or as many as it has; 6 of them are held out.
 
     Args:
@@ -154,7 +156,9 @@ def video_stills(video: Path, crop: int, report_progress: Callable[[int, int], N
     Raises:
         FavError: It cannot be read, or has fewer than 20 frames that differ.
     """
-    found = frames_over(str(video) if is_sequence(str(video)) else video, STILLS, lambda done: report_progress(done, STILLS))
+    found = frames_over(
+        str(video) if is_sequence(str(video)) else video, STILLS, lambda done: report_progress(done, STILLS)
+    )
     stills = [VideoStill(frame if min(frame.shape[:2]) <= 2 * crop else _scaled(frame, 2 * crop)) for frame in found]
     if len(stills) < MIN_IMAGES:
         raise FavError(

@@ -118,7 +118,12 @@ class TrainingLoop:
             held_out = trainer.validation(self.samples.photos)
             of_loss = {name: held_out[name] for name in shown(trainer.recipe) if name in held_out}
             sheet, measures = contact_sheet(
-                trainer.average, self.samples, trainer.device, mark, f"iteration {trainer.iteration} of {self._expected()}", of_loss
+                trainer.average,
+                self.samples,
+                trainer.device,
+                mark,
+                f"iteration {trainer.iteration} of {self._expected()}",
+                of_loss,
             )
             curves = plot(trainer.history, names.out.name, mark)
         self._write_style(", ".join(f"{name} {value:.4g}" for name, value in of_loss.items()))

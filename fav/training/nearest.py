@@ -69,7 +69,9 @@ def ranked(
     found = []
     for name, path in styles.items():
         try:
-            network = net2wider(load_style(path, in_channels=7), arch, seed) if arch else load_style(path, in_channels=7)
+            network = (
+                net2wider(load_style(path, in_channels=7), arch, seed) if arch else load_style(path, in_channels=7)
+            )
         except (FavError, OSError):
             continue
         if arch or multiplications(network.arch) <= COSTLY * multiplications(HALF_WIDTH):
@@ -79,18 +81,20 @@ def ranked(
 
 def multiplications(arch: str) -> int:
     """Multiplications of the convolutions of an architecture with a memory, for a frame of 256x256 pixels."""
-    counts: list[int] = []
+    total = 0
+
+    def count(layer: torch.nn.Module, inputs: tuple[torch.Tensor], out: torch.Tensor) -> None:
+        nonlocal total
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
+            seen = out if isinstance(layer, torch.nn.Conv2d) else inputs[0]
+            total += layer.weight.numel() * seen.shape[2] * seen.shape[3]
+
     with torch.device("meta"):
         network = StyleNetwork(arch, 7)
         for layer in network.modules():
-            if isinstance(layer, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
-                layer.register_forward_hook(
-                    lambda layer, inputs, out: counts.append(
-                        layer.weight.numel() * (out if isinstance(layer, torch.nn.Conv2d) else inputs[0])[0, 0].numel()
-                    )
-                )
+            layer.register_forward_hook(count)
         network(torch.empty(1, 7, SIDE, SIDE))
-    return sum(counts)
+    return total
 
 
 @torch.no_grad()

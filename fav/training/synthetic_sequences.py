@@ -126,7 +126,7 @@ def sample_background(photos: Sequence[Photo], rng: np.random.Generator, side: i
 
     Small photographs are enlarged: frames of a film have more pixels than they, and more that are smooth.
     """
-    photo = photos[rng.integers(len(photos))]
+    photo = photos[int(rng.integers(len(photos)))]
     picture = photo.read(round(side * 2 ** rng.random()))
     if rng.random() < 0.5:
         picture = np.ascontiguousarray(picture[:, ::-1])
