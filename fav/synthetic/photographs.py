@@ -462,7 +462,9 @@ def _developed(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     rows, columns = _grid(height, width)
     values = np.clip(picture, 0, 255) / 255
     grey = values.mean(2, keepdims=True)
-    values = grey + (values - grey) * np.float32(rng.uniform(0.5, 1.35) * (rng.random() > 0.06))  # some in black and white
+    values = grey + (values - grey) * np.float32(
+        rng.uniform(0.5, 1.35) * (rng.random() > 0.06)
+    )  # some in black and white
     values = values * _floats([rng.uniform(0.9, 1.1), 1, rng.uniform(0.9, 1.1)]) * np.float32(rng.uniform(0.8, 1.2))
     values = np.clip(values, 0, 1) ** np.float32(rng.uniform(0.6, 1.15))
     middle = values.mean()

@@ -15,7 +15,7 @@ from fav.monitor.console import terminal_console
 from fav.training.checkpoint import save_state
 from fav.training.config import StopCriteria
 from fav.training.contact_sheet import Samples, contact_sheet
-from fav.training.dataloader import Batches, stream
+from fav.training.dataloader import Batch, Batches, stream
 from fav.training.loss_curves import plot, recent, shown, table, table_mark
 from fav.training.outputs import OutputPaths, write_own
 from fav.training.stop_signals import StopAskedError, StopSignals
@@ -73,27 +73,14 @@ class TrainingLoop:
         """
         trainer = self.trainer
         with StopSignals() as signals:
-            try:
-                with self._progress() as tell, suppress(StopAskedError):
-                    save, show = _Every(self.limits.save_every), _Every(self.limits.sheet_every)
-                    began, before = time.monotonic(), trainer.seconds
-                    pinned = trainer.device.type == "cuda"
-                    orders = trainer.schedule.orders(trainer.iteration, self.limits.iterations)
-                    with closing(stream(batches, orders, workers, pinned)) as coming:
-                        while not self.done:
-                            with signals.may_end():
-                                batch = next(coming)
-                            trainer.iterate(batch, signals.may_end)
-                            trainer.seconds = before + time.monotonic() - began
-                            self._ends.append(time.monotonic())
-                            tell()
-                            if save.due():
-                                self._if_possible(self._save)
-                            if show.due():
-                                self._if_possible(lambda: self.show(signals))
-            finally:
-                if trainer.whole and trainer.iteration > self._saved_at:
-                    self._save()
+            with self._progress() as tell, suppress(StopAskedError):
+                orders = trainer.schedule.orders(trainer.iteration, self.limits.iterations)
+                with closing(stream(batches, orders, workers, trainer.device.type == "cuda")) as coming:
+                    try:
+                        self._learn(coming, signals, tell)
+                    finally:
+                        if trainer.whole and trainer.iteration > self._saved_at:
+                            self._save()  # before the workers are waited for
             if trainer.iteration and not signals.asked:
                 with suppress(StopAskedError):
                     self.show(signals)
@@ -101,6 +88,22 @@ class TrainingLoop:
                 self._write_style("")
                 self._write_table()
             return Outcome(signals.asked, self._verdict())
+
+    def _learn(self, coming: Iterator[Batch], signals: StopSignals, tell: Callable[[], None]) -> None:
+        """Iterate until it is done. Raises StopAskedError where a signal comes."""
+        trainer, began, before = self.trainer, time.monotonic(), self.trainer.seconds
+        save, show = _Every(self.limits.save_every), _Every(self.limits.sheet_every)
+        while not self.done:
+            with signals.may_end():
+                batch = next(coming)
+            trainer.iterate(batch, signals.may_end)
+            trainer.seconds = before + time.monotonic() - began
+            self._ends.append(time.monotonic())
+            tell()
+            if save.due():
+                self._if_possible(self._save)
+            if show.due():
+                self._if_possible(lambda: self.show(signals))
 
     def show(self, signals: StopSignals) -> None:
         """Write the style as it is now, the sheet and the losses.
@@ -180,17 +183,23 @@ class TrainingLoop:
         """Seconds an iteration, over the last ones; None where too few are done."""
         return (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1) if len(self._ends) > 1 else None
 
-    def _expected(self) -> str:
-        """How many iterations there will be: `3000`, or `about 900` where the minutes end before; `?` if not known yet."""
+    def _total(self) -> int | None:
+        """How many iterations there will be, an estimate where minutes end before; None if not known yet."""
         pace, iteration, most = self._pace(), self.trainer.iteration, self.limits.iterations
-        if self.limits.minutes is None or not pace:
-            return str(most or "?")
         if self.done:
-            return str(iteration)
+            return iteration
+        if self.limits.minutes is None or not pace:
+            return most
         whole = 60 * self.limits.minutes
         phases = self.trainer.schedule.phases_left() or [(1 - self.trainer.seconds / whole, 1.0)]
         within = iteration + max(0, round(sum(share * whole / (pace * cost) for share, cost in phases)))
-        return str(most) if most and within >= most else f"about {within}"
+        return min(within, most) if most else within
+
+    def _expected(self) -> str:
+        """How many iterations there will be, in words: `3000`, or `about 900` where the minutes end before."""
+        total = self._total()
+        estimated = total and not self.done and total != self.limits.iterations
+        return f"about {total}" if estimated else str(total or "?")
 
     @contextmanager
     def _progress(self) -> Iterator[Callable[[], None]]:
@@ -206,7 +215,7 @@ class TrainingLoop:
             def after_each() -> None:
                 nonlocal told
                 if bar:
-                    bar.update(line, completed=self.trainer.iteration, words=self._words())
+                    bar.update(line, total=self._total(), completed=self.trainer.iteration, words=self._words())
                 elif time.monotonic() - told >= TOLD_EVERY_S:
                     told = time.monotonic()
                     logger.info("iteration %d of %s: %s", self.trainer.iteration, self._expected(), self._words())
