@@ -68,7 +68,7 @@ def fetched(name: str) -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / file
     if path.exists():
         return path
-    logger.info("loss network %s: not here yet; fetched once from %s%s to %s", name, URL, file, path)
+    logger.info("loss network %s: not here yet; it is fetched from %s%s to %s", name, URL, file, path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(URL + file, str(path), hash_prefix=Path(file).stem.rpartition("-")[2])

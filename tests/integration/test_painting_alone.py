@@ -18,7 +18,9 @@ from fav.model.checkpoints import load_style, save_style, style_facts
 from fav.perceptual.loss import PerceptualLoss, as_tensor
 from fav.training.checkpoint import load_state
 from fav.training.config import StopCriteria, TrainingConfig, TrainingInputs
+from fav.training.dataloader import Batches
 from fav.training.image_folder import BUILT_IN_HELD_OUT, built_in_photos, video_stills
+from fav.training.loop import Outcome, TrainingLoop
 from fav.training.nearest import COSTLY, multiplications, ranked
 from fav.training.outputs import OutputPaths
 from fav.training.setup import prepare
@@ -169,17 +171,39 @@ class Ringing(list):
         raise AssertionError("the signal did not end what the sheet is made of")
 
 
-def test_a_signal_in_the_midst_of_a_sheet_ends_it_and_the_state_is_there(painting, film, loss_network, tmp_path):
+class RingingBatches(Batches):
+    """Batches of which the one for iteration 2 never comes, but a signal does."""
+
+    def __getitem__(self, order):
+        if order.iteration == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise AssertionError("the signal did not end the wait for samples")
+        return super().__getitem__(order)
+
+
+@pytest.fixture
+def begun(painting, film, loss_network, tmp_path) -> tuple[TrainingLoop, Batches, OutputPaths]:
+    """A training of three iterations that is about to begin."""
     names = OutputPaths(tmp_path / "out.safetensors")
     inputs = TrainingInputs(painting, None, str(loss_network), video=film, device="cpu", threads=1)
     recipe = TrainingConfig("stripes.png", arch=TINY, crop=32, style_size=96, steps="0:0", precision="float32")
-    loop, batches, _ = prepare(names, inputs, recipe, StopCriteria(3), "")
-    object.__setattr__(loop.samples, "photos", Ringing(loop.samples.photos))
+    return *prepare(names, inputs, recipe, StopCriteria(3), "")[:2], names
+
+
+@pytest.mark.parametrize("during, done, verdict", [
+    ("samples", 2, "not ready: 2 of 3 iterations"), ("the last sheet", 3, "not measured")])  # fmt: skip
+def test_a_signal_ends_what_takes_long_and_state_style_and_table_are_there(begun, tmp_path, during, done, verdict):
+    loop, batches, names = begun
+    if during == "samples":
+        batches = RingingBatches(batches.recipe, batches.photos, [])
+    else:
+        object.__setattr__(loop.samples, "photos", Ringing(loop.samples.photos))
     outcome = loop.run(batches, 0)
-    assert outcome.signal == signal.SIGTERM and outcome.verdict == "not measured"
-    assert len(load_state(names.state)["history"]) == 3 and style_facts(names.out).metadata["iterations"] == "3"
-    assert names.table.exists() and not names.sheet.exists() and not names.plot.exists()
-    assert not list(tmp_path.glob(".*"))
+    assert outcome == Outcome(signal.SIGTERM, verdict)
+    assert len(load_state(names.state)["history"]) == done
+    assert style_facts(names.out).metadata["iterations"] == str(done)
+    assert len(names.table.read_text().splitlines()) == done + 1
+    assert not names.sheet.exists() and not names.plot.exists() and not list(tmp_path.glob(".*"))
 
 
 def test_a_part_of_the_painting_is_shown_in_all_of_it(painting, film, loss_network, tmp_path):

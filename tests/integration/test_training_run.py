@@ -137,6 +137,7 @@ def test_a_training_that_is_killed_goes_on_to_the_same_weights(words, tmp_path):
     assert all(torch.equal(a[key], b[key]) for key in b)
 
 
+@pytest.mark.slow
 def test_a_training_that_is_told_to_stop_saves_its_state_and_makes_no_sheet(words, tmp_path):
     state = tmp_path / "out.safetensors.training"
     process = started(words, "--iterations", 100000, "--save-every", 0)
