@@ -21,6 +21,7 @@ SMALLEST_PAINTING = 64  # pixels a side
 SHARPENED = 4.5
 CLEAN = 8.0  # less than so much is left after cleaning: the fine lines of a woodcut are speckle, too
 STRENGTHS = ((1.2, False), (1.67, True), (2.0, True))  # size of the grain, pixels, and whether a median goes first
+OVERVIEW = 400  # pixels of the longer side of what is shown of a painting
 COLORS_OF = 512  # pixels: the size of the painting whose colors are kept when its grain is taken out
 WINDOW, LEVELS, REACH = 7, 40.0, 3.0  # of the bilateral filter: pixels, grey levels, pixels
 
@@ -30,12 +31,24 @@ class Painting:
     """What is learnt from a picture: `picture` (H, W, 3) uint8 BGR.
 
     fine_detail is that of the file's picture at this size (`fine_detail`), in grey levels; grain the size in pixels of what
-    was taken out, 0 where nothing was.
+    was taken out, 0 where nothing was. whole is all of the file's picture, to be looked at, with the part that is learnt from
+    in a frame if it is a part; size that of the file's picture, width and height, and crop the part of it.
     """
 
     picture: np.ndarray
     fine_detail: float
     grain: float
+    whole: np.ndarray
+    size: tuple[int, int]
+    crop: str = ""
+
+    @property
+    def part(self) -> str:
+        """What is learnt from, in one line for a person."""
+        size = f"{self.size[0]}x{self.size[1]} pixels"
+        if self.crop:
+            return f"learnt from: the part {self.crop} of {size}"
+        return f"learnt from: all of the painting, {size} (--style-crop X,Y,W,H: a part of it)"
 
     @property
     def note(self) -> str:
@@ -63,11 +76,12 @@ def read_painting(path: Path, size: int = STYLE_SIZE, crop: str = "", clean: boo
         raise FavError(f"picture {path}: expected at least {SMALLEST_PAINTING} pixels a side, got {width}x{height}")
     picture = at_most(part, size)
     detail = fine_detail(picture)
+    seen = _overview(whole, crop), whole.shape[1::-1], crop
     if not clean:
-        return Painting(picture, detail, 0.0)
+        return Painting(picture, detail, 0.0, *seen)
     # The grain of a photograph is of its own pixels: it is taken out before a picture becomes smaller than usual.
     cleaned, grain = without_grain(at_most(part, max(size, STYLE_SIZE)))
-    return Painting(at_most(cleaned, size) if grain else picture, detail, grain)
+    return Painting(at_most(cleaned, size) if grain else picture, detail, grain, *seen)
 
 
 def parse_crop(crop: str) -> tuple[int, int, int, int]:
@@ -146,6 +160,17 @@ def _cropped(picture: np.ndarray, crop: str, path: Path) -> np.ndarray:
             f"it ends at {x + w},{y + h}"
         )
     return picture[y : y + h, x : x + w]
+
+
+def _overview(whole: np.ndarray, crop: str) -> np.ndarray:
+    """The picture in a size to be looked at, with the part in a frame of white and black."""
+    seen = at_most(whole, OVERVIEW).copy()
+    if crop:
+        scale = seen.shape[1] / whole.shape[1]
+        x, y, width, height = (round(scale * side) for side in parse_crop(crop))
+        for wider, color in ((3, (255, 255, 255)), (1, (0, 0, 0))):
+            cv2.rectangle(seen, (x, y), (x + width - 1, y + height - 1), color, wider)
+    return seen
 
 
 def _root(matrix: np.ndarray) -> np.ndarray:

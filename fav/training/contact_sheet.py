@@ -1,6 +1,7 @@
 """A contact sheet: what the style does to photographs it has not learnt from, and to a moving and a still clip."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -12,7 +13,7 @@ from fav.flow.field import FlowField
 from fav.model.network import StyleNetwork
 from fav.model.runner import StyleRunner
 from fav.stylize.recurrence import Recurrence
-from fav.training.image_folder import ImageFile
+from fav.training.image_folder import Photo
 from fav.training.motion_fields import still
 from fav.training.synthetic_sequences import Layer, SyntheticSequence, compose, sample_background, sample_foreground
 from fav.training.verdict import Measure, measures_of
@@ -28,16 +29,16 @@ TINY = 1e-9 / 255**2  # an error that nothing is divided by
 class Samples:
     """Photographs (H, W, 3) uint8, two clips of 25 frames, one of which stands still, and the painting (H, W, 3) uint8.
 
-    There is no painting where an image model is made steady.
+    paintings: with their captions; none where an image model is made steady.
     """
 
-    photos: list[np.ndarray]
+    photos: Sequence[np.ndarray]
     moving: SyntheticSequence
     quiet: SyntheticSequence
-    painting: np.ndarray | None = None
+    paintings: Sequence[tuple[str, np.ndarray]] = ()
 
 
-def samples_of(photos: list[ImageFile], side: int, painting: np.ndarray | None = None) -> Samples:
+def samples_of(photos: Sequence[Photo], side: int, paintings: Sequence[tuple[str, np.ndarray]] = ()) -> Samples:
     """What a sheet shows, made of photographs that were held out; the same ones give the same samples."""
     rng = np.random.default_rng(1)
     background, place = sample_background(photos[:1], rng, side)
@@ -49,11 +50,11 @@ def samples_of(photos: list[ImageFile], side: int, painting: np.ndarray | None =
             photos[-1:], np.random.default_rng(2), side, [drift] * FRAMES if motions[0] is pan else motions
         )
         clips.append(compose([Layer(background, place, motions), thing], side, FRAMES - 1))
-    return Samples([_centre(photo.read(side), side) for photo in photos], *clips, painting=painting)
+    return Samples([_centre(photo.read(side), side) for photo in photos], *clips, paintings=paintings)
 
 
 def contact_sheet(
-    network: StyleNetwork, samples: Samples, device: torch.device, mark: str, iteration: int, losses: dict[str, float]
+    network: StyleNetwork, samples: Samples, device: torch.device, mark: str, progress: str, losses: dict[str, float]
 ) -> tuple[bytes, list[Measure]]:
     """Make the sheet, whose pictures are made as those of a film are.
 
@@ -62,7 +63,7 @@ def contact_sheet(
         samples: What is stylized.
         device: Where.
         mark: What says in the sheet what made it.
-        iteration: Shown in the sheet.
+        progress: A line in the sheet on how far the training is.
         losses: On photographs that are not learnt from.
 
     Returns:
@@ -80,7 +81,7 @@ def contact_sheet(
         ("a still clip stylized as a film: frames 1, 10, 25", [quiet[number] for number in SHOWN]),
     ]
     body = _rows(rows)
-    head = _head(samples, [f"iteration {iteration}", *map(str, measures)], body.shape[1])
+    head = _head(samples, [progress, *map(str, measures)], body.shape[1])
     return encode_png(np.concatenate([head, body]), {"Source": mark}), measures
 
 
@@ -116,18 +117,18 @@ def _centre(picture: np.ndarray, side: int) -> np.ndarray:
 
 
 def _head(samples: Samples, lines: list[str], width: int) -> np.ndarray:
-    """The painting, at most as high as a row, beside lines of text: (H, width, 3) uint8."""
+    """The paintings, at most as high as a row, beside lines of text: (H, width, 3) uint8."""
     side = samples.photos[0].shape[0]
-    head, left = np.full((max(side, LABEL * (1 + len(lines))) + LABEL, width, 3), 255, np.uint8), 4
-    if samples.painting is not None:
-        height, length = samples.painting.shape[:2]
-        scale = min(side / height, 0.6 * width / length)
-        picture = resize(samples.painting, (max(1, round(length * scale)), max(1, round(height * scale))))
-        _label(head, "painting", 0, 4)
-        head[LABEL : LABEL + picture.shape[0], : picture.shape[1]] = picture
-        left = picture.shape[1] + 12
+    head, left = np.full((max(side, LABEL * (1 + len(lines))) + LABEL, width, 3), 255, np.uint8), 0
+    for caption, painting in samples.paintings:
+        height, length = painting.shape[:2]
+        scale = min(side / height, 0.6 / len(samples.paintings) * width / length)
+        picture = resize(painting, (max(1, round(length * scale)), max(1, round(height * scale))))
+        _label(head, caption, 0, left + 4)
+        head[LABEL : LABEL + picture.shape[0], left : left + picture.shape[1]] = picture
+        left += picture.shape[1] + 12
     for number, line in enumerate(lines):
-        _label(head, line, LABEL * (1 + number), left)
+        _label(head, line, LABEL * (1 + number), max(left, 4))
     return head
 
 
@@ -135,7 +136,7 @@ def _label(sheet: np.ndarray, text: str, top: int, left: int) -> None:
     cv2.putText(sheet, text, (left, top + LABEL - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
 
 
-def _rows(rows: list[tuple[str, list[np.ndarray]]]) -> np.ndarray:
+def _rows(rows: Sequence[tuple[str, Sequence[np.ndarray]]]) -> np.ndarray:
     side = rows[0][1][0].shape[0]
     columns = max(len(pictures) for _, pictures in rows)
     sheet = np.full((len(rows) * (side + LABEL), columns * side, 3), 255, np.uint8)

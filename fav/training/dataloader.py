@@ -1,10 +1,10 @@
-"""Batches of samples, made ahead by other processes; what an iteration sees depends on the seed and its number alone.
+"""Batches of samples, made ahead by other processes; what an iteration sees depends on the seed, its number and its steps alone.
 
 So a training that is resumed has nothing to replay, and the number of workers changes nothing.
 """
 
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import cv2
@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from fav.errors import FavError
 from fav.training.config import TrainingConfig
-from fav.training.image_folder import ImageFile
+from fav.training.image_folder import Photo
+from fav.training.schedule import Order
 from fav.training.synthetic_sequences import SyntheticSequence, draw_sequence, drop_reliability
 from fav.training.video_clips import Clip, ClipSampler
 
@@ -33,25 +34,25 @@ class Batch(NamedTuple):
 
 
 class Batches(Dataset):
-    """The batch of each iteration, counted from 0.
+    """The batch of each order, whose iterations count from 0.
 
     A FavError is not raised but returned: workers would wrap it in a traceback.
     """
 
-    def __init__(self, recipe: TrainingConfig, photos: list[ImageFile], clips: list[Clip]):
+    def __init__(self, recipe: TrainingConfig, photos: Sequence[Photo], clips: list[Clip]):
         self.recipe, self.photos, self.clips = recipe, photos, clips
         self._sampler: ClipSampler | None = None
 
-    def __getitem__(self, iteration: int) -> Batch | FavError:
+    def __getitem__(self, order: Order) -> Batch | FavError:
         try:
-            return stacked([self._sequence(iteration, number) for number in range(self.recipe.batch)])
+            return stacked([self._sequence(order, number) for number in range(self.recipe.batch)])
         except FavError as error:
             return error
 
-    def _sequence(self, iteration: int, number: int) -> SyntheticSequence:
-        recipe = self.recipe
-        rng = np.random.default_rng((recipe.seed, iteration, number))
-        kind, steps = recipe.kind(iteration), recipe.steps_at(iteration)
+    def _sequence(self, order: Order, number: int) -> SyntheticSequence:
+        recipe, steps = self.recipe, order.steps
+        rng = np.random.default_rng((recipe.seed, order.iteration, number))
+        kind = recipe.kind(order.iteration)
         if kind == "video":
             self._sampler = self._sampler or ClipSampler(self.clips)
             sequence = self._sampler.draw(rng, recipe.crop, steps)
@@ -71,8 +72,10 @@ def stacked(sequences: list[SyntheticSequence]) -> Batch:
     return Batch(frames, flow, reliability)
 
 
-def stream(batches: Batches, start: int, stop: int, workers: int, pinned: bool = False) -> Generator[Batch, None, None]:
-    """The batches from iteration `start` up to `stop`, made ahead by so many other processes; 0 for none.
+def stream(
+    batches: Batches, orders: Iterator[Order], workers: int, pinned: bool = False
+) -> Generator[Batch, None, None]:
+    """The batches that are ordered, made ahead by so many other processes; 0 for none.
 
     Raises FavError where a sample cannot be made.
     """
@@ -80,7 +83,7 @@ def stream(batches: Batches, start: int, stop: int, workers: int, pinned: bool =
     ahead: dict[str, Any] = (
         dict(prefetch_factor=AHEAD, worker_init_fn=_prepare_worker, multiprocessing_context="spawn") if workers else {}
     )
-    loader = DataLoader(batches, None, sampler=range(start, stop), num_workers=workers, pin_memory=pinned, **ahead)
+    loader = DataLoader(batches, None, sampler=orders, num_workers=workers, pin_memory=pinned, **ahead)
     try:
         for batch in loader:
             if isinstance(batch, FavError):

@@ -1,21 +1,30 @@
-"""The folder of photographs: which can be read, and one of them at the size that is wanted."""
+"""The photographs: which of a folder can be read, and one at the size that is wanted; or a film's frames, or built-in ones."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
 
 from fav.errors import FavError, sanitize
+from fav.synthetic.photographs import COUNT, photograph
+from fav.training.config import STILLS
+from fav.util.fingerprint import video_fingerprint
+from fav.util.image_sequence import is_sequence
 from fav.util.images import MAX_PIXELS, MAX_SIDE, claimed_size, read_image, resize
 from fav.util.reading import read_file
+from fav.video.moment import frames_over
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm"}
 MIN_IMAGES = 20
 HELD_OUT_EVERY, HELD_OUT = 20, 6
+BUILT_IN_HELD_OUT = (1, 13, 25, 37, 49, 62)  # a table, leaves, a figure, a street, a coast, a landscape
+BUILT_IN_PRINT = "built-in pictures 1"  # another number whenever they are rendered otherwise
 NAMED = 5  # files named in full before the rest is counted
 # JPEGs are decoded at a fraction for a fraction of the time.
 REDUCED = {
@@ -24,6 +33,14 @@ REDUCED = {
     2: cv2.IMREAD_REDUCED_COLOR_2,
     1: cv2.IMREAD_COLOR,
 }
+
+
+class Photo(Protocol):
+    """A picture that can be had at any size."""
+
+    def read(self, short: int) -> np.ndarray:
+        """The picture (H, W, 3) uint8 BGR, upright, its shorter side `short` pixels. FavError where it cannot be read."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -40,18 +57,43 @@ class ImageFile:
         if picture is None:
             read_image(self.path)  # says what is wrong
             raise FavError(f"picture {self.path}: it changed while it was read; leave the photographs as they are")
-        scale = short / min(picture.shape[:2])
-        return resize(picture, tuple(max(round(side * scale), short) for side in picture.shape[1::-1]))
+        return _scaled(picture, short)
+
+
+@dataclass(frozen=True)
+class RenderedPhoto:
+    """A built-in picture by its number. A process that reads it renders it once."""
+
+    number: int
+
+    def read(self, short: int) -> np.ndarray:
+        """As `Photo.read`."""
+        return _scaled(_rendered(self.number), short)
+
+
+@dataclass(frozen=True, eq=False)
+class VideoStill:
+    """A frame of a video (H, W, 3) uint8 BGR."""
+
+    frame: np.ndarray
+
+    def read(self, short: int) -> np.ndarray:
+        """As `Photo.read`."""
+        return _scaled(self.frame, short)
 
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """Photographs to learn from, those held out to look at, the fingerprint of both, and a note on each that was skipped."""
+    """Photographs to learn from, those held out to look at, the fingerprint of both, and a note on each that was skipped.
 
-    photos: list[ImageFile]
-    held_out: list[ImageFile]
+    words: what they are, for a person.
+    """
+
+    photos: Sequence[Photo]
+    held_out: Sequence[Photo]
     fingerprint: str
     notes: list[str]
+    words: str = "photographs"
 
 
 def open_image_folder(
@@ -91,6 +133,51 @@ def open_image_folder(
         )
     held_out = readable[::HELD_OUT_EVERY][:HELD_OUT]
     return ImageFolder([photo for photo in readable if photo not in held_out], held_out, digest.hexdigest(), notes)
+
+
+def built_in_photos() -> ImageFolder:
+    """The pictures of `fav.synthetic.photographs`, of which some of different kinds are held out."""
+    photos = [RenderedPhoto(number) for number in range(COUNT)]
+    held_out = [photos[number] for number in BUILT_IN_HELD_OUT]
+    learnt = [photo for photo in photos if photo not in held_out]
+    return ImageFolder(learnt, held_out, BUILT_IN_PRINT, [], "built-in pictures")
+
+
+def video_stills(
+    video: Path, crop: int, report_progress: Callable[[int, int], None] = lambda done, total: None
+) -> ImageFolder:
+    """Frames spread evenly over a video, 64 or as many as it has; 6 of them are held out.
+
+    Args:
+        video: A file, or the pattern of a numbered image sequence.
+        crop: Frames are kept so large that their shorter side is at most twice as many pixels.
+        report_progress: Hears how many of how many are read.
+
+    Raises:
+        FavError: It cannot be read, or has fewer than 20 frames that differ.
+    """
+    found = frames_over(
+        str(video) if is_sequence(str(video)) else video, STILLS, lambda done: report_progress(done, STILLS)
+    )
+    stills = [VideoStill(frame if min(frame.shape[:2]) <= 2 * crop else _scaled(frame, 2 * crop)) for frame in found]
+    if len(stills) < MIN_IMAGES:
+        raise FavError(
+            f"--video {video}: expected at least {MIN_IMAGES} frames to learn from, got {len(stills)}; "
+            f"leave it out to learn from the built-in pictures"
+        )
+    held_out = stills[HELD_OUT // 2 :: len(stills) // HELD_OUT][:HELD_OUT]
+    learnt = [still for still in stills if still not in held_out]
+    return ImageFolder(learnt, held_out, video_fingerprint(str(video)), [], f"frames of {sanitize(video.name)}")
+
+
+@lru_cache(maxsize=COUNT)
+def _rendered(number: int) -> np.ndarray:
+    return photograph(number)
+
+
+def _scaled(picture: np.ndarray, short: int) -> np.ndarray:
+    scale = short / min(picture.shape[:2])
+    return resize(picture, tuple(max(round(side * scale), short) for side in picture.shape[1::-1]))
 
 
 def _notes(what: str, names: list[str]) -> list[str]:

@@ -1,12 +1,12 @@
-"""Learning until it is done: time, signals, what is written when, and what is said meanwhile."""
+"""Learning until it is done or a signal comes: time, what is written when, and what is said meanwhile."""
 
 import logging
 import math
-import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 
 from rich.progress import MofNCompleteColumn, Progress, TaskID, TextColumn
 
@@ -15,19 +15,27 @@ from fav.monitor.console import terminal_console
 from fav.training.checkpoint import save_state
 from fav.training.config import StopCriteria
 from fav.training.contact_sheet import Samples, contact_sheet
-from fav.training.dataloader import Batches, stream
+from fav.training.dataloader import Batch, Batches, stream
 from fav.training.loss_curves import plot, recent, shown, table, table_mark
 from fav.training.outputs import OutputPaths, write_own
+from fav.training.stop_signals import StopAskedError, StopSignals
 from fav.training.trainer import Trainer
-from fav.training.verdict import verdict
+from fav.training.verdict import Measure, verdict
 from fav.util.atomic import PathTakenError
 from fav.util.text import duration
-from shared.terminal import is_ignored, leave_terminal
 
 logger = logging.getLogger(__name__)
 
 TOLD_EVERY_S = 30  # where there is no terminal to draw on
 SPEED_OVER = 20  # iterations
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended: the signal that stopped it, None for none; and in words whether the style is ready."""
+
+    signal: int | None
+    verdict: str
 
 
 class TrainingLoop:
@@ -42,63 +50,89 @@ class TrainingLoop:
         provenance: Callable[[dict[str, float]], dict[str, str]],
     ):
         self.trainer, self.names, self.limits, self.samples = trainer, names, limits, samples
+        trainer.schedule.progress = lambda: limits.progress(trainer.iteration, trainer.seconds)
         self._provenance = provenance
         self._ends: deque[float] = deque(maxlen=SPEED_OVER)  # when the last iterations ended
         self._saved_at = trainer.iteration
+        self._shown_at = 0
+        self._measures: list[Measure] = []
 
     @property
     def done(self) -> bool:
-        if self.limits.minutes is not None and self.trainer.seconds >= 60 * self.limits.minutes:
-            return True
-        return self.trainer.iteration >= self.limits.iterations
+        return self.trainer.schedule.progress() >= 1
 
-    def run(self, batches: Batches, workers: int) -> int | None:
-        """Learn until it is done; the number of the signal that stopped it before, None for none.
+    def run(self, batches: Batches, workers: int) -> Outcome:
+        """Learn until it is done, and make the last sheet; or until a signal comes, and make none: that takes minutes.
 
-        Whatever ends it, the state after the last iteration is on disk then; if that was broken off, the one saved before.
-        """
-        trainer = self.trainer
-        try:
-            with _asked_to_stop() as asked, self._progress() as tell:
-                save, show = _Every(self.limits.save_every), _Every(self.limits.sheet_every)
-                began, before = time.monotonic(), trainer.seconds
-                pinned = trainer.device.type == "cuda"
-                with closing(stream(batches, trainer.iteration, self.limits.iterations, workers, pinned)) as coming:
-                    while not self.done and not asked:
-                        trainer.iterate(next(coming))
-                        trainer.seconds = before + time.monotonic() - began
-                        self._ends.append(time.monotonic())
-                        tell()
-                        if save.due():
-                            self._if_possible(self._save)
-                        if show.due():
-                            self._if_possible(self.show)
-        finally:
-            if trainer.whole and trainer.iteration > self._saved_at:
-                self._save()
-        return next(iter(asked), None)
-
-    def show(self) -> str:
-        """Write the style as it is now, the sheet and the losses.
-
-        Returns:
-            In words, whether the style is ready (`fav.training.verdict`).
+        Whatever ends it, the state after the last iteration is on disk then, and where a signal did, the style; if an
+        iteration was broken off, the state of the one before.
 
         Raises:
             OSError: The disk has no space.
             PathTakenError: Another file has one of the names.
         """
+        trainer = self.trainer
+        with StopSignals() as signals:
+            with self._progress() as tell, suppress(StopAskedError):
+                orders = trainer.schedule.orders(trainer.iteration, self.limits.iterations)
+                with closing(stream(batches, orders, workers, trainer.device.type == "cuda")) as coming:
+                    try:
+                        self._learn(coming, signals, tell)
+                    finally:
+                        if trainer.whole and trainer.iteration > self._saved_at:
+                            self._save()  # before the workers are waited for
+            if trainer.iteration and not signals.asked:
+                with suppress(StopAskedError):
+                    self.show(signals)
+            elif trainer.iteration:
+                self._write_style("")
+                self._write_table()
+            return Outcome(signals.asked, self._verdict())
+
+    def _learn(self, coming: Iterator[Batch], signals: StopSignals, tell: Callable[[], None]) -> None:
+        """Iterate until it is done. Raises StopAskedError where a signal comes."""
+        trainer, began, before = self.trainer, time.monotonic(), self.trainer.seconds
+        save, show = _Every(self.limits.save_every), _Every(self.limits.sheet_every)
+        while not self.done:
+            with signals.may_end():
+                batch = next(coming)
+            trainer.iterate(batch, signals.may_end)
+            trainer.seconds = before + time.monotonic() - began
+            self._ends.append(time.monotonic())
+            tell()
+            if save.due():
+                self._if_possible(self._save)
+            if show.due():
+                self._if_possible(lambda: self.show(signals))
+
+    def show(self, signals: StopSignals) -> None:
+        """Write the style as it is now, the sheet and the losses.
+
+        Raises:
+            OSError: The disk has no space.
+            PathTakenError: Another file has one of the names.
+            StopAskedError: A signal came; the style and the table of losses are written all the same.
+        """
         trainer, names = self.trainer, self.names
         mark = trainer.recipe.mark
-        held_out = trainer.validation(self.samples.photos)
-        of_loss = {name: held_out[name] for name in shown(trainer.recipe) if name in held_out}
-        validation = ", ".join(f"{name} {value:.4g}" for name, value in of_loss.items())
-        provenance = {**self._provenance(recent(trainer.history)), "validation": validation}
-        save_style(trainer.average, names.out, provenance, mark=mark)
-        sheet, measures = contact_sheet(trainer.average, self.samples, trainer.device, mark, trainer.iteration, of_loss)
+        self._write_style("")
+        self._write_table()
+        with signals.may_end():
+            held_out = trainer.validation(self.samples.photos)
+            of_loss = {name: held_out[name] for name in shown(trainer.recipe) if name in held_out}
+            sheet, measures = contact_sheet(
+                trainer.average,
+                self.samples,
+                trainer.device,
+                mark,
+                f"iteration {trainer.iteration} of {self._expected()}",
+                of_loss,
+            )
+            curves = plot(trainer.history, names.out.name, mark)
+        self._write_style(", ".join(f"{name} {value:.4g}" for name, value in of_loss.items()))
         write_own(names.sheet, sheet, mark)
-        write_own(names.table, table(trainer.history), table_mark(trainer.history))
-        write_own(names.plot, plot(trainer.history, names.out.name, mark), mark)
+        write_own(names.plot, curves, mark)
+        self._shown_at, self._measures = trainer.iteration, measures
         logger.info(
             "iteration %d: %s, %s; %s",
             trainer.iteration,
@@ -106,7 +140,21 @@ class TrainingLoop:
             names.plot.name,
             ", ".join(map(str, measures)),
         )
-        return verdict(measures)
+
+    def _verdict(self) -> str:
+        """Whether the style is ready, by the sheet of this iteration; without one, by how much of the training is done."""
+        iteration = self.trainer.iteration
+        known = self._measures if self._shown_at == iteration else []
+        return verdict(known, iteration, None if self.done else self._expected())
+
+    def _write_style(self, validation: str) -> None:
+        """Write the style. `validation`: its losses on photographs that are not learnt from, in words; "" if not measured."""
+        trainer = self.trainer
+        provenance = {**self._provenance(recent(trainer.history)), **({"validation": validation} if validation else {})}
+        save_style(trainer.average, self.names.out, provenance, mark=trainer.recipe.mark)
+
+    def _write_table(self) -> None:
+        write_own(self.names.table, table(self.trainer.history), table_mark(self.trainer.history))
 
     def _save(self) -> None:
         save_state(self.names.state, self.trainer)
@@ -126,7 +174,7 @@ class TrainingLoop:
         )
         if pace is None:
             return losses
-        left = (self.limits.iterations - self.trainer.iteration) * pace
+        left = math.inf if self.limits.iterations is None else (self.limits.iterations - self.trainer.iteration) * pace
         if self.limits.minutes is not None:
             left = min(left, 60 * self.limits.minutes - self.trainer.seconds)
         return f"{losses}; {pace:.2g} s each, {duration(max(left, 0))} left"
@@ -135,13 +183,23 @@ class TrainingLoop:
         """Seconds an iteration, over the last ones; None where too few are done."""
         return (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1) if len(self._ends) > 1 else None
 
-    def _expected(self) -> str:
-        """How many iterations there will be: `3000`, or `about 900` where the minutes end before."""
-        pace, iteration = self._pace(), self.trainer.iteration
+    def _total(self) -> int | None:
+        """How many iterations there will be, an estimate where minutes end before; None if not known yet."""
+        pace, iteration, most = self._pace(), self.trainer.iteration, self.limits.iterations
+        if self.done:
+            return iteration
         if self.limits.minutes is None or not pace:
-            return str(self.limits.iterations)
-        within = iteration + max(0, round((60 * self.limits.minutes - self.trainer.seconds) / pace))
-        return str(self.limits.iterations) if within >= self.limits.iterations else f"about {within}"
+            return most
+        whole = 60 * self.limits.minutes
+        phases = self.trainer.schedule.phases_left() or [(1 - self.trainer.seconds / whole, 1.0)]
+        within = iteration + max(0, round(sum(share * whole / (pace * cost) for share, cost in phases)))
+        return min(within, most) if most else within
+
+    def _expected(self) -> str:
+        """How many iterations there will be, in words: `3000`, or `about 900` where the minutes end before."""
+        total = self._total()
+        estimated = total and not self.done and total != self.limits.iterations
+        return f"about {total}" if estimated else str(total or "?")
 
     @contextmanager
     def _progress(self) -> Iterator[Callable[[], None]]:
@@ -157,7 +215,7 @@ class TrainingLoop:
             def after_each() -> None:
                 nonlocal told
                 if bar:
-                    bar.update(line, completed=self.trainer.iteration, words=self._words())
+                    bar.update(line, total=self._total(), completed=self.trainer.iteration, words=self._words())
                 elif time.monotonic() - told >= TOLD_EVERY_S:
                     told = time.monotonic()
                     logger.info("iteration %d of %s: %s", self.trainer.iteration, self._expected(), self._words())
@@ -176,30 +234,3 @@ class _Every:
             return False
         self._last = time.monotonic()
         return True
-
-
-@contextmanager
-def _asked_to_stop() -> Iterator[list[int]]:
-    """A list that holds the signal once one has come; the iteration at hand ends first. A second one interrupts at once,
-    but not a second SIGHUP: a terminal that closes sends two."""
-    asked: list[int] = []
-
-    def stop(number: int, frame: object) -> None:
-        if number == signal.SIGHUP:
-            leave_terminal()
-            if asked:
-                return
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    before = {
-        number: signal.signal(number, stop)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        if number != signal.SIGHUP or not is_ignored(number)
-    }
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -3,6 +3,7 @@
 Beyond what Ruder et al. (2018, section 6) made of stills (shift, zoom out), layers move and cover each other.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -10,7 +11,7 @@ import numpy as np
 
 from fav.flow.consistency import inside_image
 from fav.flow.warp import pixel_grid, warp
-from fav.training.image_folder import ImageFile
+from fav.training.image_folder import Photo
 from fav.training.motion_fields import Motion, draw_motions, origins
 from fav.util.opencv import NO_ARRAY
 
@@ -81,7 +82,7 @@ def compose(layers: list[Layer], side: int, steps: int) -> SyntheticSequence:
 
 
 def draw_sequence(
-    kind: str, photos: list[ImageFile], rng: np.random.Generator, side: int, steps: int
+    kind: str, photos: Sequence[Photo], rng: np.random.Generator, side: int, steps: int
 ) -> SyntheticSequence:
     """A sequence of a kind of sample (not video), drawn from `photos`. Raises FavError where a photograph cannot be read."""
     layers = [Layer(*sample_background(photos, rng, side), draw_motions(kind, rng, side, steps))]
@@ -120,12 +121,12 @@ def drop_reliability(reliability: np.ndarray, rng: np.random.Generator) -> np.nd
     return drop_reliability
 
 
-def sample_background(photos: list[ImageFile], rng: np.random.Generator, side: int) -> tuple[np.ndarray, np.ndarray]:
+def sample_background(photos: Sequence[Photo], rng: np.random.Generator, side: int) -> tuple[np.ndarray, np.ndarray]:
     """A photograph, and a place in it for a frame of that side, which is at least half of the photograph's shorter side.
 
     Small photographs are enlarged: frames of a film have more pixels than they, and more that are smooth.
     """
-    photo = photos[rng.integers(len(photos))]
+    photo = photos[int(rng.integers(len(photos)))]
     picture = photo.read(round(side * 2 ** rng.random()))
     if rng.random() < 0.5:
         picture = np.ascontiguousarray(picture[:, ::-1])
@@ -133,7 +134,7 @@ def sample_background(photos: list[ImageFile], rng: np.random.Generator, side: i
     return picture, np.array([rng.integers(width - side + 1), rng.integers(height - side + 1)], np.float32)
 
 
-def sample_foreground(photos: list[ImageFile], rng: np.random.Generator, side: int, motions: list[Motion]) -> Layer:
+def sample_foreground(photos: Sequence[Photo], rng: np.random.Generator, side: int, motions: list[Motion]) -> Layer:
     """A round thing with a wavy edge, cut out of a photograph, somewhere in the frame."""
     radius = rng.uniform(0.1, 0.3) * side
     size = int(3 * radius) + 2

@@ -1,7 +1,8 @@
 """One iteration of learning, and everything that it changes."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from functools import reduce
 
 import numpy as np
@@ -23,6 +24,7 @@ from fav.training.losses import (
     temporal_loss,
     total_variation,
 )
+from fav.training.schedule import Schedule
 from fav.training.steady import MatchLoss, Teacher
 from fav.training.unroll import unroll
 
@@ -49,7 +51,8 @@ class Trainer:
 
     `network` is what is trained; `average` is the running average of its weights, which is the style: steadier than the
     weights of any one iteration, without a learning rate that would have to know when the end comes. `history` has a row
-    of COLUMNS for each iteration, `iteration` counts those that are done, `seconds` what they took in all. Nothing random
+    of COLUMNS for each iteration, `iteration` counts those that are done, `seconds` what they took in all; `schedule` says
+    how many steps come when, `began_with` the name of the style whose weights were the first ones. Nothing random
     is kept: what is drawn in an iteration is a function of the seed and its number. `whole` is False in the midst of a
     change, and stays so if something breaks it off: there is no state to keep then.
     """
@@ -70,26 +73,32 @@ class Trainer:
         self.optimizer = torch.optim.Adam(self.network.parameters(), recipe.learning_rate)
         self.history: list[list[float]] = []
         self.seconds, self.whole = 0.0, True
+        self.schedule = Schedule(recipe)
+        self.began_with = ""
 
     @property
     def iteration(self) -> int:
         return len(self.history)
 
-    def iterate(self, batch: Batch) -> None:
-        """Learn from the batch of this iteration. FavError, and nothing changes, where the losses are not finite."""
-        parts = self._losses(batch)
-        total = self._weighted(parts)
-        values = torch.stack([*parts, total]).tolist()
-        if not np.isfinite(values).all():
-            raise FavError(
-                f"iteration {self.iteration}: expected losses that are numbers, got {values[-1]}; "
-                f"begin anew with a smaller --learning-rate or fewer --num-frame-steps"
-            )
-        self.optimizer.zero_grad()
-        total.backward()
+    def iterate(self, batch: Batch, may_end: Callable[[], AbstractContextManager] = nullcontext) -> None:
+        """Learn from the batch of this iteration. FavError, and nothing changes, where the losses are not finite.
+
+        The long part is within `may_end()`: an exception there leaves everything as it was before the iteration.
+        """
+        with may_end():
+            parts = self._losses(batch)
+            total = self._weighted(parts)
+            values = torch.stack([*parts, total]).tolist()
+            if not np.isfinite(values).all():
+                raise FavError(
+                    f"iteration {self.iteration}: expected losses that are numbers, got {values[-1]}; "
+                    f"begin anew with a smaller --learning-rate or fewer --num-frame-steps"
+                )
+            self.optimizer.zero_grad()
+            total.backward()
         self.whole = False
         for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.rate_at(self.iteration)
+            group["lr"] = self.recipe.rate_at(self.iteration, self.schedule.progress())
         self.optimizer.step()
         self._update_ema()
         self.history.append([*values, len(batch.flow), self.seconds])
@@ -148,7 +157,7 @@ class Trainer:
         return reduce(torch.add, (weight * part for weight, part in zip(weights, [*others, eased(palette), pixels])))
 
     @torch.no_grad()
-    def validation(self, photos: Sequence[np.ndarray]) -> dict[str, float]:
+    def validation(self, photos: Iterable[np.ndarray]) -> dict[str, float]:
         """The losses of the style on photographs (H, W, 3) uint8 that are not learnt from, each painted from nothing."""
         found: list[list[float]] = []
         for photo in photos:
@@ -176,6 +185,8 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "history": history,
             "seconds": self.seconds,
+            "begun": torch.tensor(self.schedule.begun, dtype=torch.int64).reshape(-1, 2),
+            "began_with": self.began_with,
         }
 
     def restore(self, state: dict) -> None:
@@ -188,6 +199,9 @@ class Trainer:
             at = COLUMNS.index("pixel")
             history = torch.cat([history[:, :at], torch.zeros_like(history[:, :1]), history[:, at:]], 1)
         self.history, self.seconds = history.tolist(), float(state["seconds"])
+        if "begun" in state:  # not of before there were percentages
+            self.schedule = Schedule(self.recipe, begun=state["begun"].tolist())
+            self.began_with = str(state["began_with"])
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:

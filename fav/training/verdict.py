@@ -41,7 +41,17 @@ def measures_of(values: Mapping[str, float]) -> list[Measure]:
     return [Measure(name, values[key], limit, fault) for name, (key, limit, fault) in _LIMITS.items() if key in values]
 
 
-def verdict(measures: list[Measure]) -> str:
-    """Return in words whether the style is ready: `ready`, or `not ready: ` and what is wrong."""
+def verdict(measures: list[Measure], iteration: int, expected: str | None = None) -> str:
+    """Return in words whether the style is ready: `ready`, or `not ready: ` and what is wrong.
+
+    Args:
+        measures: Those of the style as it is; none where they were not taken.
+        iteration: How many iterations are done.
+        expected: How many there will be, in words; None where the training is over.
+    """
+    if not measures and expected is None:
+        return "not measured"
     faults = [f"{measure.fault} ({measure.name} {measure.value:.2f})" for measure in measures if not measure.good]
+    if expected is not None and (faults or not measures):
+        faults.insert(0, f"{iteration} of {expected} iterations")
     return f"not ready: {'; '.join(faults)}" if faults else "ready"
