@@ -168,9 +168,11 @@ def stitch(
     from fav.pipeline.artifacts import JobArtifacts, check_output_directory
     from fav.pipeline.delivery import FilmSegments, unpack_images
     from fav.pipeline.delivery import stitch as write
+    from fav.pipeline.film_comment import film_comment, refinished
     from fav.pipeline.submit import another_film, within
     from fav.stylize.postprocess import check_mask
     from fav.util.atomic import exclusive
+    from fav.util.fingerprint import hash_of
     from fav.util.safe_path import resolve_input
 
     if mask and no_mask:
@@ -195,6 +197,8 @@ def stitch(
         **({"mask": mask} if mask or no_mask else {}),
     )
     name = Path(spec.out)
+    mask_hash = hash_of(mask) if mask else None if no_mask else spec.mask_hash
+    made_by = film_comment(refinished(spec, finish, mask, mask_hash))
     with temporary_member(share) as node:
         private, final = node.temp_path(), spec.film(share.layout.root)
         try:
@@ -202,7 +206,7 @@ def stitch(
                 exclusive(private) as file,
                 FilmSegments(artifacts, video, spec.encoder, finish, name=name) as segments,
             ):
-                notes = write(artifacts, video, file, spec.encoder, segments.get, segments.again, name)
+                notes = write(artifacts, video, file, spec.encoder, segments.get, segments.again, name, made_by=made_by)
         except ResultVanishedError as error:
             _repair(node, found)
             raise JobQueueError(

@@ -76,6 +76,7 @@ def stitch(
     again: Callable[[range], EncodedSegment],
     name: Path | None = None,
     comment: str | None = None,
+    made_by: str | None = None,
 ) -> list[str]:
     """Put the film together, as far as its index goes; notes for the user.
 
@@ -88,6 +89,7 @@ def stitch(
         again: Encodes a segment here, where the other one comes from a machine whose encoder configures decoders otherwise.
         name: The film's, where `out` is not.
         comment: It goes into the film in the place of the source's.
+        made_by: How the film is made; it goes into the film after the source's comment.
     """
     spec, timeline = artifacts.spec, artifacts.timeline
 
@@ -110,6 +112,7 @@ def stitch(
         settings=spec.source,
         name=name or out,
         comment=comment,
+        made_by=made_by,
     )
 
 

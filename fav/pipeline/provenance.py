@@ -1,6 +1,7 @@
 """Where a job came from: the files that the user named, the line that makes it again, who made it, and when.
 
-It is recorded for people. Nothing is decided by it, so that two jobs of the same film may differ in it.
+It is recorded for people. Nothing is decided by it, so that two jobs of the same film may differ in it. What the film itself says is in
+`fav.pipeline.film_comment`.
 """
 
 import getpass

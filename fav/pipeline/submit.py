@@ -29,6 +29,7 @@ from fav.pipeline.arguments import check_arguments
 from fav.pipeline.artifacts import check_output_directory
 from fav.pipeline.delivery import evaluation_name, is_free
 from fav.pipeline.disk_space import DiskUsage, required_space
+from fav.pipeline.film_comment import film_comment, origin_of
 from fav.pipeline.inputs import changed_inputs
 from fav.pipeline.job_naming import FILM_OPTIONS, default_name, find_or_name
 from fav.pipeline.provenance import provenance_of
@@ -441,9 +442,10 @@ def film_size(source: VideoInfo, width: int | None, scale: float | None) -> tupl
 
 
 def settings_from_request(
-    request: Request, source: VideoInfo, out: Path | None = None
-) -> tuple[StyleSettings, PostprocessSettings, int, int | None, tuple[int, ...] | None]:
-    """The look and finish of a film `out` that is made in this process, its first frame, the one after its last, and its cuts."""
+    request: Request, source: VideoInfo, out: Path | None = None, threads: int | None = None
+) -> tuple[StyleSettings, PostprocessSettings, int, int | None, tuple[int, ...] | None, str | None]:
+    """The look and finish of a film `out` that is made in this process, its first frame, the one after its last, its cuts, and
+    what it says of itself."""
     options = spec_fields(request, source, out)
     alike = {field.name for field in fields(StyleSettings)} & set(Request.__struct_fields__) - {"precision"}
     size = options["width"], options["height"]
@@ -455,7 +457,8 @@ def settings_from_request(
     )
     deep = film_encoder(request, out).bits > 8
     finish = PostprocessSettings(size, request.strength, request.preserve_colors, request.mask, deep)
-    return settings, finish, options["start"], options["stop"], options["cuts"]
+    record = JobSpec(video="", style="", origin=origin_of(request), **{**options, "threads": threads, "out": str(out)})
+    return settings, finish, options["start"], options["stop"], options["cuts"], film_comment(record)
 
 
 def _check_space(share: SharedDir, request: Request, source: VideoInfo, options: dict) -> tuple[str, ...]:
@@ -552,8 +555,8 @@ def _fill(
         for number, (style, _) in enumerate(request.mix, 1)
     )
     video = _bring_large(share, layout, request.video, "video", options["video_hash"], say)
-    origin = provenance_of(request, share.layout.root)
-    fields: dict[str, Any] = {**options, **brought, "mix": mix, "video": video, "provenance": origin}
+    told = {"provenance": provenance_of(request, share.layout.root), "origin": origin_of(request)}
+    fields: dict[str, Any] = {**options, **brought, "mix": mix, "video": video, **told}
     spec = JobSpec(**fields).to_json()
     checked = JobSpec.from_json(json.loads(json.dumps(spec)))  # as a node will read it: what it refuses makes no job
     if wrong := changed_inputs(share.layout.root, checked, sequences=False):
