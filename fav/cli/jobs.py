@@ -117,7 +117,7 @@ def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
     silence, and the nodes wait for it.
     """
     share = open_existing(shared)
-    known = {identity.host for identity in identities(share).values()}
+    known = {name for identity in identities(share).values() for name in identity.host_names}
     complaints = [
         f"{host}: expected the host of a node, found no node there; {command('nodes')} {share.layout.root} lists them"
         for host in hosts

@@ -145,7 +145,7 @@ def format_row(node: NodeSnapshot) -> tuple[str, ...]:
     """A node's row of the table."""
     return (
         node.node,
-        node.host,
+        node.machine,
         node.about,
         node.state,
         ", ".join(node.tasks) or "–",

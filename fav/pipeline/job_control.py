@@ -236,7 +236,7 @@ def ask_nodes(share: SharedDir, who: str | None, order: ControlCommand) -> list[
     meant = [
         name
         for name, identity in present_nodes(share).items()
-        if who in (None, name, identity.host, identity.host.partition(".")[0])
+        if who is None or who == name or who in identity.host_names
     ]
     if not meant:
         whom = f"{who}: expected a host or node" if who else f"{share.layout.root}: expected nodes"
