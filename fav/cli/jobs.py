@@ -16,6 +16,7 @@ from fav.pipeline import job_control
 from fav.pipeline.inputs import check_video
 from fav.pipeline.job_control import resolve_job
 from fav.pipeline.request import check_out
+from fav.pipeline.spec import FRAMES, OPTIONS
 from shared.claims import claimed
 from shared.command_names import command
 from shared.errors import JobQueueError, ResultVanishedError
@@ -137,7 +138,24 @@ def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
     fail_with(complaints)
 
 
-@click.command()
+class StitchCommand(click.Command):
+    """`stitch`: it says of an option that decides the frames what to do instead."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            option = OPTIONS.get(error.option_name.lstrip("-").replace("-", "_"))
+            if option is None or option.changes != FRAMES:
+                raise
+            raise click.UsageError(
+                f"{option.flag} decides the frames, which a stitch does not make: make another job with it "
+                f"({command('submit')}, with another --name)",
+                ctx,
+            ) from None
+
+
+@click.command(cls=StitchCommand)
 @click.argument("shared", type=FILE)
 @click.argument("job", required=False)
 @click.option("--out", help="The film's name, relative to SHARED.  [default: the job's name and a number]")

@@ -153,7 +153,8 @@ def _submit(share: SharedDir, request: "Request") -> str:
 
     with temporary_member(share) as creator:
         joined = submit(creator, request)
-    logger.info("%s job %s", "created" if joined.created else "joined", joined.job.name)
+    if joined.created or joined.job.flag_text("finished") is None:
+        logger.info("%s job %s", "created" if joined.created else "joined", joined.job.name)
     if joined.created and share.creation_notice:  # who joins an existing job has the right directory
         logger.info("%s", share.creation_notice)
     for note in joined.notes:

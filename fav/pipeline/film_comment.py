@@ -20,7 +20,7 @@ from fav.util.image_sequence import is_sequence
 LONGEST_NAME, LONGEST = 200, 8000  # letters
 MOST_CUTS = 500  # that are written out
 # They change nothing of the film, or its name alone, or are said otherwise.
-LEFT_OUT = {"evaluate", "loss_network", "out", "frames", "width", "scale", "flow_unchecked"}
+LEFT_OUT = {"evaluate", "loss_network", "out", "width", "scale", "flow_unchecked"}
 
 
 def origin_of(request: Request) -> dict[str, str]:
@@ -103,7 +103,9 @@ def _value(spec: JobSpec, names: dict[str, str], name: str) -> Any:
         return Path(names.get(name, name)) if getattr(spec, f"{name}_hash") else None
     match name:
         case "range":
-            return spec.start, spec.stop
+            return (spec.start, spec.stop) if spec.start else None
+        case "frames":
+            return None if spec.start else spec.stop
         case "mix":
             mixed = enumerate(spec.mix_weights, 1)
             return tuple((Path(names.get(f"mix-{number}", f"mix-{number}")), weight) for number, weight in mixed)

@@ -53,7 +53,8 @@ def find_or_raise(share: SharedDir, name: str | None) -> Job:
         raise JobQueueError(f"{share.layout.root}: there are no jobs here")
     if len(jobs) != 1:
         raise JobQueueError(
-            f"{share.layout.root}: expected the name of one of its {len(jobs)} jobs; {command('status')} lists them"
+            f"{share.layout.root}: expected the name of one of its {len(jobs)} jobs; "
+            f"{command('status')} {share.layout.root} lists them"
         )
     return jobs[0]
 
