@@ -49,7 +49,10 @@ CARDS = Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd")  # of drivers
     "--cores", type=limits("threads"), help="CPU threads of this node, where the job does not say (--threads)."
 )
 @click.option(
-    "--label", type=LabelType(), metavar="NAME", help="What `nodes` and `drain` call this machine.  [default: its host name]"
+    "--label",
+    type=LabelType(),
+    metavar="NAME",
+    help="What `nodes` and `drain` call this machine.  [default: its host name]",
 )
 @options(BACKEND)
 @options(LOG)
@@ -96,9 +99,7 @@ def node(
         sys.exit(_work(shared, request, only, forever, here, label or ""))
 
 
-def _work(
-    shared: Path, request: "Request | None", only: str | None, forever: bool, here: dict, label: str = ""
-) -> int:
+def _work(shared: Path, request: "Request | None", only: str | None, forever: bool, here: dict, label: str = "") -> int:
     """Work until the jobs are done: the one of `only` or of the request, or all. Returns the exit code."""
     device, backend = here["device"], here["backend"]
     if device not in ("auto", "cpu"):

@@ -146,7 +146,9 @@ def verdict(evaluation: Evaluation) -> list[str]:
     seen = [row.long_reliable for row in evaluation.rows if row.film.long_term_error is not None]
     if seen:
         share = mean_and_95th(seen)
-        lines.append(f"1 s error: rests on {len(seen)} frames, and {_number(share and share[0], '.1%')} of their pixels")
+        lines.append(
+            f"1 s error: rests on {len(seen)} frames, and {_number(share and share[0], '.1%')} of their pixels"
+        )
     return lines
 
 

@@ -368,7 +368,9 @@ class SnapshotReader:
             heard_s, tasks = self._age(name, clock, now), tuple(sorted(held.get(name, ())))
             state = self._state(identity, heard_s, requests.get(name), bool(tasks))
             found.append(
-                NodeSnapshot(name, identity.host, identity.pid, identity.about, state, heard_s, tasks, 0, None, identity.label)
+                NodeSnapshot(
+                    name, identity.host, identity.pid, identity.about, state, heard_s, tasks, 0, None, identity.label
+                )
             )
         return tuple(found)
 

@@ -79,9 +79,7 @@ class EncodeTasks:
 
         again = lambda frames: self._encode(frames, report_progress)
         spec = self.artifacts.spec
-        return stitch(
-            self.artifacts, self.video, out, spec.encoder, encoded, again, name, made_by=film_comment(spec)
-        )
+        return stitch(self.artifacts, self.video, out, spec.encoder, encoded, again, name, made_by=film_comment(spec))
 
     def _encode(self, frames: range, report_progress: Callable[[], None]) -> EncodedSegment:
         return encode(

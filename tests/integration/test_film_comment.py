@@ -82,7 +82,11 @@ def test_every_option_that_changes_the_film_is_said_and_no_other(share, root, st
     typed = {word for word in shlex.split(line) if word.startswith("--")}
     assert typed == {str(word) for word in words if str(word).startswith("--")}, line
     assert "--mask mask.png" in line and "--mix other.safetensors:0.25" in line and "--read-cuts cuts.csv" in line
-    assert cuts == "cuts: 3 6" and f"mask.png {fingerprint(mask)}" in files and f"other.safetensors {fingerprint(other)}" in files
+    assert (
+        cuts == "cuts: 3 6"
+        and f"mask.png {fingerprint(mask)}" in files
+        and f"other.safetensors {fingerprint(other)}" in files
+    )
     older = {name: value for name, value in job.manifest.spec.items() if name != "origin"}
     assert film_comment(JobSpec.from_json(older)) is None
 
@@ -104,7 +108,9 @@ def test_every_container_has_the_comment_after_its_sources(tmp_path, suffix):
     images, index, _ = taken(source)
     codec = {".webm": "vp9"}.get(suffix, "h264")
     for out, words in (("a", {}), ("b", {"made_by": "made by fav"}), ("c", {"comment": "mine"})):
-        write_film(tmp_path / f"{out}{suffix}", source, index, images, encoder=film_settings(f"x{suffix}", codec), **words)
+        write_film(
+            tmp_path / f"{out}{suffix}", source, index, images, encoder=film_settings(f"x{suffix}", codec), **words
+        )
     said = [comment_of(tmp_path / f"{name}{suffix}") for name in "abc"]
     own = "grüße, “日本”\nzweite Zeile"
     assert said == [own, f"{own}\nmade by fav", "mine"]

@@ -12,8 +12,8 @@ from PIL import Image
 
 import coordinator
 from fav.cli.tools import main as fav
-from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline import delivery
+from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.delivery import link_or_copy, publish_images
 from fav.pipeline.task_names import frame_task, stitch_task
 from fav.stylize.blend import blend, deepened

@@ -135,7 +135,9 @@ def test_white_mask_is_the_whole_style_and_black_the_source_at_any_size(plain, t
     masked, mixed = restitched(plain, "--mask", mask), restitched(plain, "--strength", strength)
     assert "--mask mask.png" in comment_of(masked) and "--mask" not in comment_of(mixed)
     for film in (masked, mixed):  # all but what they say of themselves
-        ffmpeg("-i", film, "-map", "0", "-c", "copy", "-metadata", "comment=", "-fflags", "+bitexact", tmp_path / film.name)
+        ffmpeg(
+            "-i", film, "-map", "0", "-c", "copy", "-metadata", "comment=", "-fflags", "+bitexact", tmp_path / film.name
+        )
     assert (tmp_path / masked.name).read_bytes() == (tmp_path / mixed.name).read_bytes()
 
 
