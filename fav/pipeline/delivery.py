@@ -349,8 +349,7 @@ def _show_images(node: Node, result: Path, directory: Path) -> bool:
     """Whether a directory has the images in a tar, now or before; False where it has others."""
     if is_free(directory):
         return unpack_images(node, result, directory)
-    there = compare_images(result, directory)
-    return there.is_whole or there.is_mendable and mend_images(node, result, directory, there.missing)
+    return _has_or_mends(node, result, directory)
 
 
 def is_free(directory: Path) -> bool:
@@ -455,11 +454,16 @@ def _take_directory(node: Node, result: Path, draft: Path, directory: Path) -> b
     """Give a directory of images its name; whether that has the images now. OSError as for `rename`."""
     try:
         node.share.system.rename(draft, directory)  # over an empty directory, and never over another one
-        return True
     except OSError as error:
         if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
-            raise
-        return compare_images(result, directory).is_whole  # another node was first
+            raise  # else another node was first
+    # If this node was suspended for a lease, others may have swept some of its drafts meanwhile.
+    return _has_or_mends(node, result, directory)
+
+
+def _has_or_mends(node: Node, result: Path, directory: Path) -> bool:
+    there = compare_images(result, directory)
+    return there.is_whole or there.is_mendable and mend_images(node, result, directory, there.missing)
 
 
 def alike(result: Path, out: Path) -> bool:

@@ -150,6 +150,21 @@ def test_what_a_node_leaves_that_dies_while_it_delivers_is_swept_and_nothing_els
     shutil.rmtree(wanted)
 
 
+def test_drafts_that_were_swept_meanwhile_are_made_again(job, monkeypatch):
+    task, wanted = stitch_task(JobArtifacts(job).spec), job.share.layout.root / "woken"
+    unpack = delivery._unpack
+
+    def suspended(node, result, directory):
+        unpack(node, result, directory)
+        (directory / "f_0002.png").unlink()
+
+    monkeypatch.setattr(delivery, "_unpack", suspended)
+    with temporary_member(job.share) as node:
+        assert publish_images(node, job, task, wanted, "film") == wanted
+    assert len(list(wanted.iterdir())) == COUNT
+    shutil.rmtree(wanted)
+
+
 def test_images_on_another_file_system_are_delivered(job, monkeypatch):
     task, wanted = stitch_task(JobArtifacts(job).spec), job.share.layout.root / "elsewhere"
     rename = FileSystem.rename
