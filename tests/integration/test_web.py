@@ -475,7 +475,7 @@ def test_a_node_that_dies_is_shown_as_lost_and_another_one_goes_on(page, opened,
         page.until(lambda found: card(found).get("done", 0) > 2 and "attic" in card(found)["who"], 60)
         (name,) = opened.layout.nodes.iterdir()
         first.kill()
-        first.communicate()
+        first.wait()
         lost = page.until(lambda found: (node := found.get(f"node:{name.name}", {})).get("state") == "dead" and node)
         assert lost["host"] == "attic" and not lost["alive"] and "attic" in page.get("/machines").text
         assert page.web.live.cards()["now"]["nodes"].startswith("no machine is there")
@@ -484,8 +484,8 @@ def test_a_node_that_dies_is_shown_as_lost_and_another_one_goes_on(page, opened,
         first.kill()
         first.communicate()
     second = start_node(opened, "--job", "film", "--label", "cellar")
-    assert second.wait(120) == 0, second.stdout
-    second.communicate()
+    told, _ = second.communicate(timeout=120)
+    assert second.returncode == 0, told
     found = page.until(lambda found: card(found).get("state") == "finished" and found)
     assert f"node:{name.name}" not in found and page.get("/jobs/film/film").content == film_of(job).read_bytes()
 
@@ -551,7 +551,9 @@ def test_hostile_bodies_are_refused(done, body):
 ])  # fmt: skip
 def test_odd_origins_change_nothing(page, opened, clip, style, headers):
     job = create(opened, clip, style)
-    answer = page.post(f"/jobs/{job.name}/cancel", json={}, headers=headers)
+    answer = page.post(
+        f"/jobs/{job.name}/cancel", json={}, headers={name: value.encode("latin-1") for name, value in headers.items()}
+    )
     assert answer.status_code == 403 and "cancelled" not in job.flags()
 
 
