@@ -36,13 +36,14 @@ class Identity:
     pid: int
     start: int
     about: str = ""  # numeric class and device, for people
+    label: str = ""  # what the operator calls its host, where that is another name
     version: int = VERSION
 
     @classmethod
-    def here(cls, about: str = "") -> "Identity":
-        """A new incarnation of the calling process."""
+    def here(cls, about: str = "", label: str = "") -> "Identity":
+        """A new incarnation of the calling process, which is named after its label, or its host."""
         host = socket.gethostname()
-        readable = re.sub(r"[^A-Za-z0-9-]", "_", host.split(".")[0])[:40] or "host"
+        readable = re.sub(r"[^A-Za-z0-9-]", "_", label or host.split(".")[0])[:40] or "host"
         return cls(
             incarnation=f"{readable}-{os.getpid()}-{secrets.token_hex(4)}",
             token=secrets.token_hex(16),
@@ -52,7 +53,13 @@ class Identity:
             pid=os.getpid(),
             start=_own_start(),
             about=about,
+            label=label,
         )
+
+    @property
+    def host_names(self) -> set[str]:
+        """What its host may be called: its name, the part before the first dot, its label."""
+        return {self.host, self.host.partition(".")[0], self.label} - {""}
 
     def to_bytes(self) -> bytes:
         return json.dumps(asdict(self)).encode() + b"\n"
@@ -64,6 +71,7 @@ class Identity:
             fields = json.loads(data)
             if fields["version"] > VERSION:
                 raise JobQueueError(f"{where}: written by a newer version of this program; update this machine")
+            fields = {"label": "", **fields}  # which versions before did not write
             identity = cls(**{name: kind(fields[name]) for name, kind in cls.__annotations__.items()})
         except DECODE_ERRORS as error:
             raise JobQueueError(
@@ -74,7 +82,8 @@ class Identity:
         ):
             raise JobQueueError(f"{where}: expected the identity of a node, got a name that no node has")
         if not all(
-            text == sanitize(text, 1000) for text in (identity.host, identity.boot, identity.pid_ns, identity.about)
+            text == sanitize(text, 1000)
+            for text in (identity.host, identity.boot, identity.pid_ns, identity.about, identity.label)
         ):
             raise JobQueueError(f"{where}: expected the identity of a node, got one with unprintable text")
         return identity

@@ -99,7 +99,7 @@ class Recovery:
                 str(task) == str(mine) for mine in held
             ):  # linked back too late, or a link that reported an error
                 remove_claim(self.node, path, self.node.temp_path(), owner.token, keep=False)
-        elif owner.host in assumed_dead_hosts or self.detector.is_dead(owner, job.manifest.lease):
+        elif owner.host_names & assumed_dead_hosts or self.detector.is_dead(owner, job.manifest.lease):
             self._remove(job, task, path, owner.token)
         else:
             self.due = min(self.due, job.manifest.lease - (self.detector.silent_for(owner.incarnation) or 0.0))
@@ -132,7 +132,7 @@ class Recovery:
             identity = find_identity(self.share, name)
             if identity is None:
                 continue
-            gone = self.detector.process_gone(identity) or identity.host in assumed_dead_hosts
+            gone = self.detector.process_gone(identity) or bool(identity.host_names & assumed_dead_hosts)
             if not gone:
                 if identity.same_boot(self.detector.me):
                     self._local_peers.append(identity)

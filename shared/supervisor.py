@@ -24,7 +24,7 @@ from setproctitle import setproctitle
 
 from shared import attempts
 from shared.claims import release_all
-from shared.control import ControlListener
+from shared.control import ControlCommand, ControlListener
 from shared.errors import (
     EvictedError,
     JobQueueError,
@@ -214,13 +214,14 @@ class Supervisor:
         forever: bool = False,
         options: dict | None = None,
         about: str = "",
+        label: str = "",
     ):
         self.share = share
         self.plan_for = plan_for
         self.only = only
         self.forever = forever
         self.options = options or {}
-        self.about = about
+        self.about, self.label = about, label
         self.health = NodeHealth()
         self._control = ControlListener(share)
         self._signals = 0  # 1: leave after the current task; 2: at once
@@ -242,7 +243,7 @@ class Supervisor:
         while True:
             if self._updated():
                 return EXIT_UPDATED
-            node = Node(self.share, Identity.here(self.about))
+            node = Node(self.share, Identity.here(self.about, self.label))
             set_defaults(node=node.identity.incarnation, job=self.only)
             try:
                 self._retry_transient(node.join)
@@ -365,11 +366,7 @@ class Supervisor:
                 self._signals = max(self._signals, self._control.signals)
                 if (self._signals or self._sources.replaced.is_set()) and not asked:
                     asked = True
-                    logger.info(
-                        "stopping after the current frame (repeat the request to stop at once)"
-                        if self._signals
-                        else "the program was updated; stopping after the current frame"
-                    )
+                    logger.info("%s", self._leaving_message())
                     try:
                         ours.send("stop")
                     except OSError:
@@ -393,6 +390,14 @@ class Supervisor:
             how = f"no progress for {monitor.silent_for:.0f} s" if why == "hung" else _describe_exit(code)
             return code, self._record_crash(node, *monitor.task, why, how) or ended_task
         return code, ended_task or code in (EXIT_UNWELL, EXIT_UPDATED)
+
+    def _leaving_message(self) -> str:
+        """Why this node leaves, and when."""
+        if not self._signals:
+            return "the program was updated; stopping after the current frame"
+        asked = self._control.signals
+        by = f"asked by the operator ({ControlCommand(asked).verb}): " if asked == self._signals else ""
+        return f"{by}stopping after the current frame (repeat the request to stop at once)"
 
     def _record_crash(self, node: Node, job_name: str, task_name: str, job_id: str, why: str, detail: str) -> bool:
         """Record that a task, or a self-test, crashed its worker. Returns False if that was not possible."""

@@ -16,6 +16,7 @@ from fav.pipeline import job_control
 from fav.pipeline.inputs import check_video
 from fav.pipeline.job_control import resolve_job
 from fav.pipeline.request import check_out
+from fav.pipeline.spec import FRAMES, OPTIONS
 from shared.claims import claimed
 from shared.command_names import command
 from shared.errors import JobQueueError, ResultVanishedError
@@ -117,7 +118,7 @@ def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
     silence, and the nodes wait for it.
     """
     share = open_existing(shared)
-    known = {identity.host for identity in identities(share).values()}
+    known = {name for identity in identities(share).values() for name in identity.host_names}
     complaints = [
         f"{host}: expected the host of a node, found no node there; {command('nodes')} {share.layout.root} lists them"
         for host in hosts
@@ -137,7 +138,24 @@ def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
     fail_with(complaints)
 
 
-@click.command()
+class StitchCommand(click.Command):
+    """`stitch`: it says of an option that decides the frames what to do instead."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            option = OPTIONS.get(error.option_name.lstrip("-").replace("-", "_"))
+            if option is None or option.changes != FRAMES:
+                raise
+            raise click.UsageError(
+                f"{option.flag} decides the frames, which a stitch does not make: make another job with it "
+                f"({command('submit')}, with another --name)",
+                ctx,
+            ) from None
+
+
+@click.command(cls=StitchCommand)
 @click.argument("shared", type=FILE)
 @click.argument("job", required=False)
 @click.option("--out", help="The film's name, relative to SHARED.  [default: the job's name and a number]")
@@ -168,9 +186,11 @@ def stitch(
     from fav.pipeline.artifacts import JobArtifacts, check_output_directory
     from fav.pipeline.delivery import FilmSegments, unpack_images
     from fav.pipeline.delivery import stitch as write
+    from fav.pipeline.film_comment import film_comment, refinished
     from fav.pipeline.submit import another_film, within
     from fav.stylize.postprocess import check_mask
     from fav.util.atomic import exclusive
+    from fav.util.fingerprint import hash_of
     from fav.util.safe_path import resolve_input
 
     if mask and no_mask:
@@ -195,6 +215,8 @@ def stitch(
         **({"mask": mask} if mask or no_mask else {}),
     )
     name = Path(spec.out)
+    mask_hash = hash_of(mask) if mask else None if no_mask else spec.mask_hash
+    made_by = film_comment(refinished(spec, finish, mask, mask_hash))
     with temporary_member(share) as node:
         private, final = node.temp_path(), spec.film(share.layout.root)
         try:
@@ -202,7 +224,7 @@ def stitch(
                 exclusive(private) as file,
                 FilmSegments(artifacts, video, spec.encoder, finish, name=name) as segments,
             ):
-                notes = write(artifacts, video, file, spec.encoder, segments.get, segments.again, name)
+                notes = write(artifacts, video, file, spec.encoder, segments.get, segments.again, name, made_by=made_by)
         except ResultVanishedError as error:
             _repair(node, found)
             raise JobQueueError(

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from fav.cli.common import SETTINGS, finished_film, one_line_errors, share_for
 from fav.cli.log_options import LOG, log_settings, start_record
-from fav.cli.options import BACKEND, FILE, JOB, limits, options, request_of
+from fav.cli.options import BACKEND, FILE, JOB, LabelType, limits, options, request_of
 from fav.cli.share_argument import ShareCommand
 from fav.model.backends import choose
 from fav.monitor.console import begin_log, node_log
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+CARDS = Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd")  # of drivers: NVIDIA, the same in WSL, AMD
+
 
 @click.command(cls=ShareCommand, context_settings=SETTINGS)
 @click.argument("shared", type=FILE)
@@ -46,6 +48,12 @@ logger = logging.getLogger(__name__)
 @click.option(
     "--cores", type=limits("threads"), help="CPU threads of this node, where the job does not say (--threads)."
 )
+@click.option(
+    "--label",
+    type=LabelType(),
+    metavar="NAME",
+    help="What `nodes` and `drain` call this machine.  [default: its host name]",
+)
 @options(BACKEND)
 @options(LOG)
 @click.pass_context
@@ -59,6 +67,7 @@ def node(
     forever: bool,
     local_video: Path | None,
     cores: int | None,
+    label: str | None,
     device: str,
     backend: str,
     **values,
@@ -87,10 +96,10 @@ def node(
     job = default_name(request) if request else only
     with node_log(settings, job):
         begin_log(settings, start_record(job), always=True)
-        sys.exit(_work(shared, request, only, forever, here))
+        sys.exit(_work(shared, request, only, forever, here, label or ""))
 
 
-def _work(shared: Path, request: "Request | None", only: str | None, forever: bool, here: dict) -> int:
+def _work(shared: Path, request: "Request | None", only: str | None, forever: bool, here: dict, label: str = "") -> int:
     """Work until the jobs are done: the one of `only` or of the request, or all. Returns the exit code."""
     device, backend = here["device"], here["backend"]
     if device not in ("auto", "cpu"):
@@ -107,10 +116,16 @@ def _work(shared: Path, request: "Request | None", only: str | None, forever: bo
         if not forever and (film := _film(share, only)):
             logger.info("already done: %s", film)
             return 0
-    code = Supervisor(share, "fav.pipeline.plan:make_plan", only, forever, here, about=device).run()
+    code = Supervisor(share, "fav.pipeline.plan:make_plan", only, forever, here, _device_words(device), label).run()
     if code == 0 and only and (film := _film(share, only)):
         logger.info("done: %s", film)
     return code
+
+
+def _device_words(device: str) -> str:
+    """What the node computes on, for people: the worker takes a card later, so this looks only whether there may be one."""
+    cards = [path for path in CARDS if path.exists()]
+    return "cpu" if device == "auto" and not cards else device
 
 
 def _film(share: SharedDir, name: str) -> Path | None:
@@ -139,7 +154,8 @@ def _submit(share: SharedDir, request: "Request") -> str:
 
     with temporary_member(share) as creator:
         joined = submit(creator, request)
-    logger.info("%s job %s", "created" if joined.created else "joined", joined.job.name)
+    if joined.created or joined.job.flag_text("finished") is None:
+        logger.info("%s job %s", "created" if joined.created else "joined", joined.job.name)
     if joined.created and share.creation_notice:  # who joins an existing job has the right directory
         logger.info("%s", share.creation_notice)
     for note in joined.notes:

@@ -47,7 +47,7 @@ def _show(found: Sequence[NodeSnapshot]) -> None:
         [
             (
                 node.node,
-                node.host,
+                node.machine,
                 node.about,
                 ", ".join(node.tasks) or "nothing",
                 f"{duration(node.heard_s)} ago",

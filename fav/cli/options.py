@@ -1,6 +1,7 @@
 """The click options of a job, defined once for `node.py`, `coordinator.py` and `python -m fav`."""
 
 import math
+import re
 from pathlib import Path
 
 import click
@@ -55,6 +56,17 @@ def limits(option: str) -> click.ParamType:
 def _is_whole(text: str) -> bool:
     """Whether this is a whole number of at most DIGITS digits. Python refuses to parse one of thousands of digits."""
     return text.isascii() and text.isdigit() and len(text) <= DIGITS
+
+
+class LabelType(click.ParamType):
+    """What a machine is called."""
+
+    name = "name"
+
+    def convert(self, value, param, ctx):
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,80}", value):
+            self.fail(f"expected 1 to 80 letters, digits, dots, hyphens or underscores, got {value!r}", param, ctx)
+        return value
 
 
 class RangeType(click.ParamType):

@@ -70,7 +70,7 @@ def stylize(
     check_film_name(out)
     images = is_image_output(str(out))
     check_new_directory(check_place(out.parent), empty=True) if images else check_new(check_place(out))
-    settings, finish, start, stop, cuts = settings_from_request(request, source, out)
+    settings, finish, start, stop, cuts, made_by = settings_from_request(request, source, out, threads)
     encoder = film_encoder(request, out)
     check_film(video, out, start=start, stop=stop, settings=request.source, encoder=encoder, size=finish.size)
     timeline = Timeline(start, stop, request.reverse, request.no_temporal, request.chunk)
@@ -98,6 +98,7 @@ def stylize(
             segments=segments_of(start, timeline.end, timeline.cuts),
             settings=request.source,
             name=out,
+            made_by=made_by,
         )
     for note in (*cuts_read, *timeline.notes, *notes):
         click.echo(note)

@@ -298,7 +298,13 @@ def _check_ends(comparison: EvaluationConfig, source: int, films: list[int]) -> 
     stop = source if comparison.stop is None else min(comparison.stop, source)
     for name, frames in zip((comparison.film, comparison.against), films):
         if frames != stop - comparison.start:
-            part = "" if (comparison.start, stop) == (0, source) else f"{stop - comparison.start} of the "
+            whole = (comparison.start, stop) == (0, source)
+            if whole and frames > source and name == comparison.film:
+                raise FavError(
+                    f"{name}: expected {source} frames like {comparison.video}, got {frames}: a film has no more frames "
+                    f"than its video; the order is VIDEO STYLIZED"
+                )
+            part = "" if whole else f"{stop - comparison.start} of the "
             raise FavError(
                 f"{name}: expected {part}{source} frames like {comparison.video}, got {frames}; where it shows "
                 f"another part, say which with --range START:STOP, like --range 0:{frames}"

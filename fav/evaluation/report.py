@@ -26,6 +26,9 @@ WORDS = {
     "palette_distance": "palette distance, grey levels", "lattice": "lattice, grey levels",
     "stroke_width": "stroke width, pixels", "edge_width": "edge width, pixels",
 }  # fmt: skip
+# Of a film that is steady and clean, at most; by its source's, but for grey levels. docs/how-to/evaluate.md gives all.
+GOOD_RATIOS = {"warping_error": 2.0, "lattice": 1.2, "edge_width": 1.5}
+GOOD_PALETTE = 15.0
 COLORS = {"film": "tab:blue", "source": "tab:gray", "against": "tab:orange"}
 
 
@@ -114,19 +117,43 @@ def table(evaluation: Evaluation) -> str:
             )
     if evaluation.painting_strokes is not None:
         lines.append(f"{'strokes of the painting, pixels':31}{_number(evaluation.painting_strokes):>13}")
+    names = [field.name for field in fields(ColorStats)]
     shares = (mean_and_95th([getattr(row, name) for row in rows]) for name in ("reliable", "long_reliable"))
     short, long = (_number(share and share[0], ".1%") for share in shares)
     lines += [
         f"{'reliable pixels':31}{short} from frame to frame, {long} over 1 s",
         "",
-        _line("drift, grey levels a frame", [field.name for field in fields(ColorStats)] + ["at most", "", "", ""]),
+        _line("grey levels: drift a frame, max", [*names, *(f"{name} max" for name in names)]),
     ]
     for pair, drifts in evaluation.drifts.items():
         cells = [_number(part, form) for tone, form in zip(drifts, ("+.3f", ".1f")) for part in asdict(tone).values()]
         lines.append(_line(pair, cells))
+    lines += ["", *verdict(evaluation)]
     lines += [""] * bool(evaluation.seams)
     lines += [f"{f'seam at frame {seam.frame}':31}z = {_number(seam.score, '+.1f')}" for seam in evaluation.scores()]
     return "\n".join(lines)
+
+
+def verdict(evaluation: Evaluation) -> list[str]:
+    """What the figures mean: each measure that has a limit, beside it; and on how much the error over one second rests."""
+    lines = []
+    for measure, limit in GOOD_RATIOS.items():
+        if (ratio := evaluation.ratio(measure, "source")) is not None:
+            what = WORDS[measure].partition(",")[0]
+            lines.append(f"{what}: {ratio:.2f} of the source's, {_judged(ratio, limit)}")
+    if palette := evaluation.totals("film")["palette_distance"]:
+        lines.append(f"palette distance: {palette[0]:.1f} grey levels, {_judged(palette[0], GOOD_PALETTE)}")
+    seen = [row.long_reliable for row in evaluation.rows if row.film.long_term_error is not None]
+    if seen:
+        share = mean_and_95th(seen)
+        lines.append(
+            f"1 s error: rests on {len(seen)} frames, and {_number(share and share[0], '.1%')} of their pixels"
+        )
+    return lines
+
+
+def _judged(value: float, limit: float) -> str:
+    return f"{'good' if value <= limit else 'not good'} (up to {limit:g})"
 
 
 def summary(evaluation: Evaluation) -> str:

@@ -2,11 +2,13 @@
 
 import logging
 import sys
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from fav.monitor.text import count_words
 from shared.command_names import command
+from shared.errors import UserError
 from shared.jobs import Job
 from shared.terminal import stopped_code
 
@@ -62,8 +64,25 @@ def run_job(job: Job, executor: Executor) -> list[Path]:
             follow(job, executor.running, log_tail)
     except KeyboardInterrupt as asked:
         executor.interrupted()
+        tell_what_is_done(job)
         sys.exit(stopped_code(asked))
     return executor.logs
+
+
+def tell_what_is_done(job: Job) -> None:
+    """Log how many frames are done, and how a film of them is made."""
+    from fav.monitor.progress import ProgressTracker
+
+    with suppress(OSError, UserError):
+        done, total, *_ = ProgressTracker(job).poll(at_once=True)
+        if done:
+            logger.info(
+                "%s frames are done; a film of them: %s %s %s",
+                count_words(done, total),
+                command("preview"),
+                job.share.layout.root,
+                job.name,
+            )
 
 
 def tell_nodes_go_on(job: Job) -> None:

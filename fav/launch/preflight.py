@@ -85,6 +85,8 @@ class HostChecker:
             self.job.name,
             "--cores",
             str(cores),
+            "--label",
+            host.label[:80],
             "--backend",
             self.backend,
             *self.log,

@@ -25,7 +25,8 @@ set -C  # never overwrite a file
 echo "$node $(sed 's/.*) //' "/proc/$node/stat" 2> /dev/null | cut -d ' ' -f 20)" > "$state" || { kill "$node"; exit 1; }
 wait "$node"
 code=$?
-echo "$(date +%H:%M:%S) ended with exit code $code"
+asked=; [ "$code" = 130 ] && asked=", as it was asked to"
+echo "$(date +%H:%M:%S) ended with exit code $code$asked"
 echo "ended $code" > "$state.$node" && mv -f -- "$state.$node" "$state"
 """
 

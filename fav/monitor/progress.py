@@ -183,7 +183,8 @@ def follow(job: Job, running: Callable[[], bool], log_tail: LogTail) -> None:
                     logger.info("%s", words, extra={"job": job.name})
             elif not terminal and done != reported and (time.monotonic() - last > 10 or done == total):
                 reported, last = done, time.monotonic()
-                logger.info("%s frames  %s", count_words(done, total or None), words, extra={"job": job.name})
+                said = f"{count_words(done, total or None)} frames{'  ' * bool(words)}{words}"
+                logger.info("%s", said, extra={"job": job.name})
             time.sleep(0.5)
         done, total, *_ = tracker.poll(at_once=True)
         bar.update(line, completed=done, total=total, words="")

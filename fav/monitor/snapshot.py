@@ -125,6 +125,7 @@ class NodeSnapshot:
         tasks: the tasks that it holds, of all jobs.
         frames: frames that it has published since the first snapshot; 0 in a single snapshot.
         rate: frames per second of these, None if unknown.
+        label: what the operator calls its machine, where that is another name.
     """
 
     node: str
@@ -136,6 +137,12 @@ class NodeSnapshot:
     tasks: tuple[str, ...]
     frames: int
     rate: float | None
+    label: str = ""
+
+    @property
+    def machine(self) -> str:
+        """Its machine, as people call it."""
+        return self.label or self.host
 
 
 @dataclass(frozen=True)
@@ -361,7 +368,9 @@ class SnapshotReader:
             heard_s, tasks = self._age(name, clock, now), tuple(sorted(held.get(name, ())))
             state = self._state(identity, heard_s, requests.get(name), bool(tasks))
             found.append(
-                NodeSnapshot(name, identity.host, identity.pid, identity.about, state, heard_s, tasks, 0, None)
+                NodeSnapshot(
+                    name, identity.host, identity.pid, identity.about, state, heard_s, tasks, 0, None, identity.label
+                )
             )
         return tuple(found)
 

@@ -18,7 +18,7 @@ from fav.monitor.text import count_words, pace_words
 from fav.util.text import duration
 from shared.errors import JobQueueError, UserError
 
-COLUMNS = ("node", "host", "device", "state", "does", "frames", "a second", "heard of")
+COLUMNS = ("node", "host", "device", "state", "does", "frames", "a second", "heartbeat")
 BAR = 40  # characters
 COLORS = {JobStatus.FINISHED: "green", JobStatus.RUNNING: "blue", JobStatus.FAILED: "red"}
 
@@ -125,7 +125,7 @@ def jobs_panel(now: Snapshot) -> RenderableType:
 def _job(job: JobSnapshot) -> Iterator[RenderableType]:
     chains, done = job.chains or (0, 0)
     state = job.state, COLORS.get(job.state, "yellow")
-    yield Text.assemble((job.name, "bold"), "  ", state, f"  {done} of {chains} chains done" if chains else "")
+    yield Text.assemble((job.name, "bold"), "  ", state, f"  {done} of {chains} shots done" if chains else "")
     bars = Table.grid(padding=(0, 2))
     for kind, (made, total) in job.counts.items():
         if kind != "flow" or made:
@@ -145,7 +145,7 @@ def format_row(node: NodeSnapshot) -> tuple[str, ...]:
     """A node's row of the table."""
     return (
         node.node,
-        node.host,
+        node.machine,
         node.about,
         node.state,
         ", ".join(node.tasks) or "–",

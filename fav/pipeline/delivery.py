@@ -5,10 +5,10 @@ import filecmp
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -31,8 +31,8 @@ from shared.errors import ResultVanishedError
 from shared.filesystem import NO_LINKS, TRANSIENT_ERRNOS
 from shared.jobs import Job
 from shared.membership import Node
-from shared.ownership import remove_results
-from shared.paths import Task
+from shared.ownership import INPUT_LIST_HEADER, record_inputs, remove_results
+from shared.paths import JobPaths, Task
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +76,7 @@ def stitch(
     again: Callable[[range], EncodedSegment],
     name: Path | None = None,
     comment: str | None = None,
+    made_by: str | None = None,
 ) -> list[str]:
     """Put the film together, as far as its index goes; notes for the user.
 
@@ -88,6 +89,7 @@ def stitch(
         again: Encodes a segment here, where the other one comes from a machine whose encoder configures decoders otherwise.
         name: The film's, where `out` is not.
         comment: It goes into the film in the place of the source's.
+        made_by: How the film is made; it goes into the film after the source's comment.
     """
     spec, timeline = artifacts.spec, artifacts.timeline
 
@@ -110,6 +112,7 @@ def stitch(
         settings=spec.source,
         name=name or out,
         comment=comment,
+        made_by=made_by,
     )
 
 
@@ -324,16 +327,14 @@ def publish_under_name(node: Node, job: Job, task: Task, wanted: Path, what: str
 def publish_images(node: Node, job: Job, task: Task, wanted: Path, what: str) -> Path:
     """Show the images in a result, a tar, in a directory of the shared directory; where they are shown. As `publish_under_name`.
 
-    The directory appears whole. One that is there must be empty, or have these images by name and size.
+    The directory appears whole. One that is there must be empty, or have these images by name and size; where it has some of them,
+    and nothing else by the name of another, that one is put back.
     """
     result = _published_file(node, job, task, what)
     try:
         node.share.system.make_dirs(wanted.parent)
         names = (wanted, *(wanted.with_name(f"{wanted.name}-{number}") for number in range(2, 1000)))
-        out = next(
-            (name for name in names if has_images(result, name) or is_free(name) and unpack_images(node, result, name)),
-            result,
-        )
+        out = next((name for name in names if _show_images(node, result, name)), result)
         if out != wanted:
             logger.warning("%s: another directory has taken this name; the images are in %s", wanted, out)
     except OSError as error:
@@ -344,6 +345,13 @@ def publish_images(node: Node, job: Job, task: Task, wanted: Path, what: str) ->
     return out
 
 
+def _show_images(node: Node, result: Path, directory: Path) -> bool:
+    """Whether a directory has the images in a tar, now or before; False where it has others."""
+    if is_free(directory):
+        return unpack_images(node, result, directory)
+    return _has_or_mends(node, result, directory)
+
+
 def is_free(directory: Path) -> bool:
     """Whether nothing has this name, or an empty directory."""
     if not os.path.lexists(directory):
@@ -351,38 +359,111 @@ def is_free(directory: Path) -> bool:
     return directory.is_dir() and not directory.is_symlink() and not any(directory.iterdir())
 
 
-def has_images(result: Path, directory: Path, whole: bool = False) -> bool:
-    """Whether a directory has the images in a tar, by name and size; `whole`: by their content."""
+@dataclass(frozen=True)
+class ImagesThere:
+    """What of the images in a tar a directory has: names of those that are `missing`, of files that are `others`, and how many it has."""
+
+    missing: tuple[str, ...]
+    others: tuple[str, ...]
+    has: int
+
+    @property
+    def is_whole(self) -> bool:
+        return not self.missing and not self.others
+
+    @property
+    def is_mendable(self) -> bool:
+        """Whether it is a directory of these images, of which some were taken away."""
+        return self.has > 0 and not self.others
+
+
+def compare_images(result: Path, directory: Path, whole: bool = False) -> ImagesThere:
+    """Compare a directory with the images in a tar: by name and size, the first one by its content; `whole`: all by content."""
     if directory.is_symlink() or not directory.is_dir():
-        return False
+        return ImagesThere(tuple(name for name, _ in images_in(result)), (), 0)
+    missing, others, has = [], [], 0
     for name, content in images_in(result):
         image, size = directory / name, content.seek(0, os.SEEK_END)
-        if image.is_symlink() or not image.is_file() or image.stat().st_size != size:
-            return False
+        if not os.path.lexists(image):
+            missing.append(name)
+            continue
         content.seek(0)
-        if whole and image.read_bytes() != content.read():
-            return False
-    return True
+        alike = not image.is_symlink() and image.is_file() and image.stat().st_size == size
+        if not alike or (whole or not has) and image.read_bytes() != content.read():
+            others.append(name)
+        else:
+            has += 1
+    return ImagesThere(tuple(missing), tuple(others), has)
+
+
+def mend_images(node: Node, result: Path, directory: Path, missing: Iterable[str]) -> bool:
+    """Put images of a tar that are missing back into their directory; False where somebody takes such a name meanwhile."""
+    system, wanted, put = node.share.system, set(missing), []
+    for name, content in images_in(result):
+        if name not in wanted:
+            continue
+        draft = node.temp_path()
+        try:
+            with exclusive(draft) as file, open(file, "wb") as image:
+                shutil.copyfileobj(content, image)
+            system.sync(draft)
+            put.append(link_or_copy(node, draft, directory / name))
+        finally:
+            system.unlink(draft)
+    return all(put)
 
 
 def unpack_images(node: Node, result: Path, directory: Path) -> bool:
-    """Put the images in a tar into a directory, which gets its name when it is whole; whether it has them now."""
-    system, draft = node.share.system, private_name(directory)
-    system.make_dirs(draft)
+    """Put the images in a tar into a directory, which gets its name when it is whole; whether it has them now.
+
+    They are drafted among the node's temporary files, with a list of their names: what a node that dies leaves is known to be its
+    own, and is swept as a job is that it was making.
+    """
+    system, draft = node.share.system, JobPaths(node.temp_path())
+    images = [draft.inputs / name for name, _ in images_in(result)]
     try:
-        for name, content in images_in(result):
-            with exclusive(draft / name) as file, open(file, "wb") as image:
-                shutil.copyfileobj(content, image)
-            system.sync(draft / name)
+        system.make_dirs(draft.root, below=node.tmp_dir)
+        system.write_new(draft.input_list, INPUT_LIST_HEADER)
+        record_inputs(node.share, draft, images)
+        system.make_dirs(draft.inputs, below=draft.root)
+        _unpack(node, result, draft.inputs)
         try:
-            system.rename(draft, directory)  # over an empty directory, and never over another one
-            return True
+            return _take_directory(node, result, draft.inputs, directory)
         except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            if error.errno != errno.EXDEV:
                 raise
-            return has_images(result, directory)  # another node was first
+        beside = private_name(directory)  # the directory lies on another file system
+        try:
+            system.make_dirs(beside)
+            _unpack(node, result, beside)
+            return _take_directory(node, result, beside, directory)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(draft.root, ignore_errors=True)
+
+
+def _unpack(node: Node, result: Path, directory: Path) -> None:
+    for name, content in images_in(result):
+        with exclusive(directory / name) as file, open(file, "wb") as image:
+            shutil.copyfileobj(content, image)
+        node.share.system.sync(directory / name)
+
+
+def _take_directory(node: Node, result: Path, draft: Path, directory: Path) -> bool:
+    """Give a directory of images its name; whether that has the images now. OSError as for `rename`."""
+    try:
+        node.share.system.rename(draft, directory)  # over an empty directory, and never over another one
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            raise  # else another node was first
+    # If this node was suspended for a lease, others may have swept some of its drafts meanwhile.
+    return _has_or_mends(node, result, directory)
+
+
+def _has_or_mends(node: Node, result: Path, directory: Path) -> bool:
+    there = compare_images(result, directory)
+    return there.is_whole or there.is_mendable and mend_images(node, result, directory, there.missing)
 
 
 def alike(result: Path, out: Path) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.delivery import SharedMasks, encode, stitch
+from fav.pipeline.film_comment import film_comment
 from fav.pipeline.task_names import encode_task
 from fav.video import EncodedSegment
 from shared.paths import Task, shard_of
@@ -77,7 +78,8 @@ class EncodeTasks:
             return self.artifacts.segment(self.artifacts.segments.index(frames))
 
         again = lambda frames: self._encode(frames, report_progress)
-        return stitch(self.artifacts, self.video, out, self.artifacts.spec.encoder, encoded, again, name)
+        spec = self.artifacts.spec
+        return stitch(self.artifacts, self.video, out, spec.encoder, encoded, again, name, made_by=film_comment(spec))
 
     def _encode(self, frames: range, report_progress: Callable[[], None]) -> EncodedSegment:
         return encode(

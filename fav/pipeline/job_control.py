@@ -53,7 +53,8 @@ def find_or_raise(share: SharedDir, name: str | None) -> Job:
         raise JobQueueError(f"{share.layout.root}: there are no jobs here")
     if len(jobs) != 1:
         raise JobQueueError(
-            f"{share.layout.root}: expected the name of one of its {len(jobs)} jobs; {command('status')} lists them"
+            f"{share.layout.root}: expected the name of one of its {len(jobs)} jobs; "
+            f"{command('status')} {share.layout.root} lists them"
         )
     return jobs[0]
 
@@ -236,7 +237,7 @@ def ask_nodes(share: SharedDir, who: str | None, order: ControlCommand) -> list[
     meant = [
         name
         for name, identity in present_nodes(share).items()
-        if who in (None, name, identity.host, identity.host.partition(".")[0])
+        if who is None or who == name or who in identity.host_names
     ]
     if not meant:
         whom = f"{who}: expected a host or node" if who else f"{share.layout.root}: expected nodes"

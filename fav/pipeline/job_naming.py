@@ -71,7 +71,9 @@ def find_or_name(share: SharedDir, request: Request, wanted: JobSpec) -> tuple[s
         if not differing:
             return candidate, job, () if job else tuple(notes)
         if candidate == name:
-            notes.append(f"{name} is another film ({'; '.join(differing.values())}); this one has its own job")
+            other = " and ".join(what for what in ("video", "style") if what in differing)
+            is_other = f"is of another {other}" if other else f"is another film ({'; '.join(differing.values())})"
+            notes.append(f"{name} {is_other}; this one has its own job")
     raise AssertionError("the candidates never end")
 
 

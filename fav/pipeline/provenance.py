@@ -1,6 +1,7 @@
 """Where a job came from: the files that the user named, the line that makes it again, who made it, and when.
 
-It is recorded for people. Nothing is decided by it, so that two jobs of the same film may differ in it.
+It is recorded for people. Nothing is decided by it, so that two jobs of the same film may differ in it. What the film itself says is in
+`fav.pipeline.film_comment`.
 """
 
 import getpass
@@ -14,12 +15,15 @@ import fav
 from fav.errors import FavError, sanitize
 from fav.pipeline.request import Request
 from fav.pipeline.spec import INPUT_FIELDS, OPTIONS
+from fav.util.image_sequence import is_sequence, sequence_files
+from fav.util.text import format_bytes
 from shared.source_hash import version
 
 LONGEST = 4000  # letters of one entry
 STYLE_FACTS = ("style", "arch", "iterations")  # of a style's metadata: the painting, the network, how long it learnt
 LABELS = {
     "video": "video",
+    "video_facts": "the video",
     "style": "style",
     "style_facts": "the style",
     "command": "made by",
@@ -29,22 +33,26 @@ LABELS = {
 }
 
 
-def provenance_of(request: Request, root: Path) -> dict[str, str]:
+def provenance_of(request: Request, root: Path, video_hash: str, style_hash: str) -> dict[str, str]:
     """Return what a job's record says of its origin.
 
     Args:
         request: What was typed.
         root: The shared directory.
+        video_hash: The video's fingerprint.
+        style_hash: The style's fingerprint.
 
     Returns:
-        Texts by `LABELS`: absolute paths of `video` and `style`, what the style's file says of itself, the `command` that
-        makes the job again, user and host (`by`), the time in UTC, and the version of the program.
+        Texts by `LABELS`: absolute paths of `video` and `style`, size and fingerprint, what the style's file says of itself, the
+        `command` that makes the job again, user and host (`by`), the time in UTC, and the version of the program.
     """
     facts = _style_metadata(request.style)
+    about_style = [f"{name} {facts[name]}" for name in STYLE_FACTS if facts.get(name)]
     entries = {
         "video": os.path.abspath(request.video),
+        "video_facts": f"{format_bytes(_bytes(request.video))}, fingerprint {video_hash}",
         "style": str(request.style.absolute()),
-        "style_facts": ", ".join(f"{name} {facts[name]}" for name in STYLE_FACTS if facts.get(name)),
+        "style_facts": ", ".join([*about_style, f"fingerprint {style_hash}"]),
         "command": command_of(request, root),
         "by": f"{_user()}@{socket.gethostname()}",
         "when": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
@@ -71,6 +79,12 @@ def command_of(request: Request, root: Path) -> str:
 def lines_of(provenance: dict[str, str]) -> dict[str, str]:
     """Return the entries of a record in words, by their label; those that this version does not know are left out."""
     return {LABELS[name]: sanitize(text, LONGEST) for name, text in provenance.items() if name in LABELS}
+
+
+def _bytes(video: str) -> int:
+    """The size of a video, or of all images of a numbered sequence."""
+    files = sequence_files(video) if is_sequence(video) else [Path(video)]
+    return sum(file.stat().st_size for file in files)
 
 
 def _style_metadata(style: Path) -> dict[str, str]:

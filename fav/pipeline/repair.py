@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fav.errors import FavError
 from fav.pipeline.artifacts import DamagedFileError, IndexProgress, JobArtifacts, numbers
-from fav.pipeline.delivery import abandon, evaluation_name, has_images, publish_images, publish_under_name
+from fav.pipeline.delivery import abandon, compare_images, evaluation_name, publish_images, publish_under_name
 from fav.pipeline.inputs import NEEDED, changed_inputs
 from fav.pipeline.task_names import (
     EVALUATION_KINDS,
@@ -332,8 +332,15 @@ def _restore_film(node: Node, artifacts: JobArtifacts, whole: bool) -> list[str]
         return []
     result = job.layout.result(stitch_task(artifacts.spec))
     if artifacts.spec.is_images:
-        if film.is_dir() and has_images(result, film, whole):
+        there = compare_images(result, film, whole)
+        if there.is_whole:
             return []
+        if there.has and there.others:
+            others = f"{there.others[0]}{f' and {len(there.others) - 1} more' if there.others[1:] else ''}"
+            return [
+                f"{film}: expected the images of {job.name}, got other files by their names ({others}); move them away, then "
+                f"{again} puts the images back"
+            ]
     elif job.share.system.exists(film):
         if not whole and job.share.system.same_file(result, film):
             return []

@@ -470,6 +470,7 @@ class JobSpec(JobOptions[str], frozen=True):
     precision: Annotated[str, OptionInfo(choices=PRECISIONS)] = "float32"
     segment_frames: Annotated[int, OptionInfo(least=3, most=10**6)] = SEGMENT_LENGTH  # of the film, encoded as one task
     provenance: dict[str, str] | None = None  # for people (`fav.pipeline.provenance`); nothing follows from it
+    origin: dict[str, str] | None = None  # what the film says of itself (`fav.pipeline.film_comment`)
     notes: tuple[str, ...] = ()  # on what of the video is not in the film as it was
 
     def to_json(self) -> dict:

@@ -29,6 +29,7 @@ from fav.pipeline.arguments import check_arguments
 from fav.pipeline.artifacts import check_output_directory
 from fav.pipeline.delivery import evaluation_name, is_free
 from fav.pipeline.disk_space import DiskUsage, required_space
+from fav.pipeline.film_comment import film_comment, origin_of
 from fav.pipeline.inputs import changed_inputs
 from fav.pipeline.job_naming import FILM_OPTIONS, default_name, find_or_name
 from fav.pipeline.provenance import provenance_of
@@ -45,6 +46,7 @@ from fav.pipeline.spec import (
     format_number,
 )
 from fav.pipeline.task_names import FLOW_AHEAD, REPORTS
+from fav.stylize.pictures import READ as PICTURES
 from fav.stylize.postprocess import check_mask
 from fav.stylize.settings import CROSSFADE, SEGMENT_LENGTH, PostprocessSettings, StyleSettings, network_size
 from fav.util.atomic import exclusive
@@ -69,7 +71,7 @@ from shared.attempts import reopen
 from shared.command_names import command
 from shared.errors import UserError
 from shared.filesystem import FileSystem
-from shared.jobs import Job, all_jobs, create_job, find_job
+from shared.jobs import Job, all_jobs, create_job, find_job, job_name
 from shared.local import lock_file
 from shared.membership import Node
 from shared.ownership import record_inputs
@@ -81,6 +83,7 @@ FICLONE = 0x40049409  # of Linux' ioctl: share the blocks of another file
 CLONED, LINKED, COPIED, FOUND = "cloned", "linked", "copied", "linked from a job that has the same video"
 MOST_NOTES, NOTE_LENGTH = 20, 500
 SEGMENT_BYTES, LEAST_SEGMENT = 256 << 20, 3  # of a segment whose frames are large; its frames
+SMALL = 0.6  # of the video's width: strokes in a film below it look clearly larger
 LEAST_SIDE = 8  # pixels of a film that is made smaller
 
 
@@ -103,7 +106,9 @@ def submit(node: Node, request: Request) -> SubmitResult:
     request.check()
     base = default_name(request)
     if not is_name(base):
-        raise FavError(f"--name: expected {NAMED}, and not '-', '.' or '_' first, got {base[:200]!r}")
+        raise FavError(
+            f"--name: expected {NAMED}, and not '-', '.' or '_' first, got {base[:200]!r}; {job_name(base)} would do"
+        )
     if request.out:
         check_output_directory(share, request.out)
     request, cuts_read = with_cuts(request)
@@ -122,6 +127,7 @@ def submit(node: Node, request: Request) -> SubmitResult:
                 *crf_notes(options["crf"], options["codec"]),
             )
             notes += options["notes"]
+            notes += (*picture_notes(request), *stroke_notes(request, source, options["width"]))
         while job is None:
             try:
                 notes += () if request.no_space_check else _check_space(share, request, source, options)
@@ -351,6 +357,27 @@ def _taken_name(root: Path, out: str) -> bool:
     return not is_free(film.parent) if is_image_output(out) else os.path.lexists(film)
 
 
+def picture_notes(request: Request) -> tuple[str, ...]:
+    """A note where the video is one picture, of which somebody may want a picture."""
+    if Path(request.video).suffix.lower() not in PICTURES:
+        return ()
+    return (
+        f"{sanitize(request.video)} is one picture, and its film has one frame; fav stylize PICTURE STYLE OUT.png makes a picture",
+    )
+
+
+def stroke_notes(request: Request, source: VideoInfo, width: int) -> tuple[str, ...]:
+    """A note where a film is much smaller than its video, and its strokes are not: it does not show what the large one will."""
+    share = width / source.width
+    if share > SMALL or "style_scale" in request.given:
+        return ()
+    scale = max(round(share, 2), OPTIONS["style_scale"].least or 0)
+    return (
+        f"the film is {1 / share:.3g} times smaller than the video, but strokes have a fixed size in pixels; --style-scale "
+        f"{format_number(scale)} makes them smaller, and a test at full size (--frames) shows them as they will be",
+    )
+
+
 def crf_notes(crf: int | None, codec: str = DEFAULT) -> tuple[str, ...]:
     """A note where a quality has a price that nobody expects."""
     return ("--crf 0 is lossless H.264 (High 4:4:4 Predictive), which browsers and most hardware do not play",) * (
@@ -441,9 +468,10 @@ def film_size(source: VideoInfo, width: int | None, scale: float | None) -> tupl
 
 
 def settings_from_request(
-    request: Request, source: VideoInfo, out: Path | None = None
-) -> tuple[StyleSettings, PostprocessSettings, int, int | None, tuple[int, ...] | None]:
-    """The look and finish of a film `out` that is made in this process, its first frame, the one after its last, and its cuts."""
+    request: Request, source: VideoInfo, out: Path | None = None, threads: int | None = None
+) -> tuple[StyleSettings, PostprocessSettings, int, int | None, tuple[int, ...] | None, str | None]:
+    """The look and finish of a film `out` that is made in this process, its first frame, the one after its last, its cuts, and
+    what it says of itself."""
     options = spec_fields(request, source, out)
     alike = {field.name for field in fields(StyleSettings)} & set(Request.__struct_fields__) - {"precision"}
     size = options["width"], options["height"]
@@ -455,7 +483,8 @@ def settings_from_request(
     )
     deep = film_encoder(request, out).bits > 8
     finish = PostprocessSettings(size, request.strength, request.preserve_colors, request.mask, deep)
-    return settings, finish, options["start"], options["stop"], options["cuts"]
+    record = JobSpec(video="", style="", origin=origin_of(request), **{**options, "threads": threads, "out": str(out)})
+    return settings, finish, options["start"], options["stop"], options["cuts"], film_comment(record)
 
 
 def _check_space(share: SharedDir, request: Request, source: VideoInfo, options: dict) -> tuple[str, ...]:
@@ -552,8 +581,9 @@ def _fill(
         for number, (style, _) in enumerate(request.mix, 1)
     )
     video = _bring_large(share, layout, request.video, "video", options["video_hash"], say)
-    origin = provenance_of(request, share.layout.root)
-    fields: dict[str, Any] = {**options, **brought, "mix": mix, "video": video, "provenance": origin}
+    told = provenance_of(request, share.layout.root, options["video_hash"], options["style_hash"])
+    origin = origin_of(request)
+    fields: dict[str, Any] = {**options, **brought, "mix": mix, "video": video, "provenance": told, "origin": origin}
     spec = JobSpec(**fields).to_json()
     checked = JobSpec.from_json(json.loads(json.dumps(spec)))  # as a node will read it: what it refuses makes no job
     if wrong := changed_inputs(share.layout.root, checked, sequences=False):

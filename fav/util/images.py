@@ -42,7 +42,12 @@ def encode_png(frame: np.ndarray, text: dict[str, str] | None = None) -> bytes:
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0 or frame.dtype not in (np.uint8, np.uint16):
         raise FavError(f"PNG: expected a picture (H, W, 3) uint8 or uint16, got {frame.shape} {frame.dtype}")
     png = cv2.imencode(".png", np.ascontiguousarray(frame), FAST)[1].tobytes()
-    return png[:HEAD_END] + b"".join(_text_chunk(*item) for item in (text or {}).items()) + png[HEAD_END:]
+    return with_text(png, text or {})
+
+
+def with_text(png: bytes, text: dict[str, str]) -> bytes:
+    """A PNG of `encode_png` with `text` in iTXt chunks at its head; FavError as there."""
+    return png[:HEAD_END] + b"".join(_text_chunk(*item) for item in text.items()) + png[HEAD_END:]
 
 
 def png_limit(size: tuple[int, int], depth: int) -> int:

@@ -33,6 +33,7 @@ from fav.video.container import DEFAULT_FPS, open_video, video_stream
 from fav.video.decoding import Decoder
 from fav.video.encoded import EncodedPacket, EncodedSegment, decoding_delay
 from fav.video.extras import Extras
+from fav.video.image_comment import with_comment
 from fav.video.image_output import first_number, image_bytes, image_notes, write_images
 from fav.video.index import FrameIndex
 from fav.video.probe import VideoInfo, probe
@@ -83,13 +84,14 @@ def write_film(
     settings: SourceSettings = AS_IT_IS,
     name: Path | None = None,
     comment: str | None = None,
+    made_by: str | None = None,
     segments: Sequence[range] | None = None,
     crf: int = 18,
 ) -> list[str]:
     """Write `frames`, (H, W, 3) BGR each, as the frames `[start, stop)` of `video` into `out`; notes for the user.
 
     Frames are uint8, or uint16 of which 65535 is white. The container follows from the name's ending. `name` is the film's, where
-    `out` is not; a `comment` goes into the film in the place of the source's. `encoder` is H.264 in yuv420p of the quality `crf`
+    `out` is not; a `comment` goes into the film in the place of the source's, `made_by` after the source's. `encoder` is H.264 in yuv420p of the quality `crf`
     where it is not given. Each of the `segments`, one after the other, is encoded by itself; None: all frames as one. The same
     input gives the same bytes, by encoders that are no hardware. Numbered images go into a tar, or into `out` where that is a
     directory. Frames are
@@ -128,6 +130,7 @@ def write_film(
         settings=settings,
         name=name,
         comment=comment,
+        made_by=made_by,
     )
 
 
@@ -301,6 +304,7 @@ def mux_film(
     settings: SourceSettings = AS_IT_IS,
     name: Path | str,
     comment: str | None = None,
+    made_by: str | None = None,
     trial: bool = False,
 ) -> list[str]:
     """Put encoded segments into a film, with all else of the source; notes for the user. Arguments and errors as for `write_film`.
@@ -317,6 +321,7 @@ def mux_film(
         settings: How the source is read.
         name: The film's.
         comment: It goes into the film in the place of the source's.
+        made_by: How the film is made; it goes into the film after the source's comment. Images have it where their format does.
         trial: Encode no more of the sound than needed.
     """
     source = probe(video, settings)
@@ -324,8 +329,10 @@ def mux_film(
     if not 0 <= start < stop <= len(index):
         raise ValueError(f"{video}: expected a part of the {len(index)} frames that are indexed, got {start}:{stop}")
     if encoder.is_images:
+        with open_video(video, settings) as given:
+            said = _comment(given, comment, made_by)
         made_images = (
-            (first_number(video) + number, packet.data)
+            (first_number(video) + number, with_comment(packet.data, said) if said else packet.data)
             for segment in segments
             for number, packet in zip(segment, encoded(segment, b"").packets, strict=True)
         )
@@ -344,9 +351,9 @@ def mux_film(
         stream = video_stream(given, video)
         tracks = Tracks(given, stream, film, begin, end, shift, trial)
         extras = Extras(given, film, stream, made.stream, tracks.seen, start, source.rate)
-        left_out = MUXER_TAGS if comment is None else MUXER_TAGS | {"comment"}
-        film.metadata.update({key: value for key, value in given.metadata.items() if key.lower() not in left_out})
-        film.metadata.update({"comment": comment} if comment is not None else {})
+        kept = {key: value for key, value in given.metadata.items() if key.lower() not in MUXER_TAGS | {"comment"}}
+        said = _comment(given, comment, made_by)
+        film.metadata.update(kept | ({"comment": said} if said is not None else {}))
         film.set_chapters(_chapters(given, begin, end))
         film.start_encoding()  # from here on the streams have the muxer's time bases
         film.mux(list(extras.packets()))
@@ -361,6 +368,15 @@ def mux_film(
         for packet in tracks.packets_until(None):
             film.mux_one(packet)
     return tracks.notes + extras.notes
+
+
+def _comment(given: InputContainer, instead: str | None, made_by: str | None) -> str | None:
+    """The film's comment: the source's, and after it how the film was made; or `instead`."""
+    if instead is not None:
+        return instead
+    own = next((value for key, value in given.metadata.items() if key.lower() == "comment"), None)
+    said = [text for text in (own, made_by) if text is not None]
+    return "\n".join(said) if said else None
 
 
 class _Timing:

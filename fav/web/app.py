@@ -532,7 +532,7 @@ def _upload_of(request: Request) -> Upload:
 async def _body(request: Request, limit: int) -> bytes:
     """What a request sends; an error where that is more, or less than it says."""
     length = request.headers.get("content-length")
-    if length is not None and (not length.isdigit() or int(length) > limit):
+    if length is not None and not (length.isascii() and length.isdigit() and len(length) < 20 and int(length) <= limit):
         raise HTTPException(413, f"expected at most {limit} bytes at once")
     data = bytearray()
     try:

@@ -85,7 +85,10 @@ class Access:
     def may_change(self, headers: Headers) -> bool:
         """Whether a request that changes something comes from a page of ours, which knows the second token."""
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
-        if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+        try:
+            if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+                return False
+        except ValueError:  # no address at all
             return False
         if site not in (None, "same-origin", "none"):
             return False

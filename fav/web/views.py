@@ -32,7 +32,7 @@ WORDS = {JobStatus.STARTING: "getting ready", JobStatus.WAITING: "waiting for a 
 
 def cards(now: Snapshot) -> dict[str, dict]:
     """Everything that pages show of a snapshot, by `job:NAME`, `node:NAME` and `now`."""
-    hosts = {node.node: node.host for node in now.nodes}
+    hosts = {node.node: node.machine for node in now.nodes}
     alive = [node for node in now.nodes if node.state in ALIVE]
     words = {**WORDS, JobStatus.STARTING: "next in line"} if alive and all(node.tasks for node in alive) else WORDS
     found = {f"job:{job.name}": job_card(job, hosts, words) for job in now.jobs}
@@ -91,7 +91,7 @@ def node_card(node: NodeSnapshot) -> dict:
     return {
         "kind": "node",
         "name": node.node,
-        "host": node.host,
+        "host": node.machine,
         "about": node.about,
         "state": node.state.name.lower(),
         "words": str(node.state),

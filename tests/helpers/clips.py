@@ -140,6 +140,12 @@ def frame_times(path: Path) -> list[float]:
     ]
 
 
+def comment_of(film: Path) -> str | None:
+    """What a film says of itself, in its metadata."""
+    tags = asked(film, "format_tags")["format"].get("tags", {})
+    return next((value for key, value in tags.items() if key.lower() == "comment"), None)
+
+
 def duration(path: Path) -> float:
     return float(asked(path, "format=duration")["format"]["duration"])
 

@@ -33,9 +33,9 @@ def make_share(root: Path) -> SharedDir:
     return open_share(root)
 
 
-def join(share: SharedDir, host: str = "") -> Node:
-    """A node that has joined; with `host`, one of another machine."""
-    identity = Identity.here()
+def join(share: SharedDir, host: str = "", label: str = "") -> Node:
+    """A node that has joined; with `host`, one of another machine, which the operator calls `label`."""
+    identity = Identity.here(label=label)
     if host:
         identity = Identity(**{**vars(identity), "host": host, "boot": f"boot of {host}"})
     node = Node(share, identity)

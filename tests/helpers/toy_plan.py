@@ -166,5 +166,6 @@ if __name__ == "__main__":
             "tests.helpers.toy_plan:ToyPlan",
             None if forever else only,
             forever,
+            label=os.environ.get("TOY_LABEL", ""),
         ).run()
     )

@@ -3,12 +3,16 @@
 import json
 import time
 
+import pytest
 from click.testing import CliRunner
 
 import coordinator
+from fav.cli.node import node as node_command
 from shared import attempts, control, results
 from shared.claims import Claims, claimed
 from shared.control import ControlCommand
+from shared.errors import JobQueueError
+from shared.identity import Identity
 from shared.membership import remove_node
 from tests.helpers import toy_plan as toy
 from tests.helpers.job_system import is_clean, join, start
@@ -25,7 +29,8 @@ def test_drained_node_finishes_its_task_and_leaves_nothing(share, root):
     wait_for(lambda: results.count(job, "link", range(1000)) > 1)
     assert "asked to leave after its current task" in call("drain", root).output
     output, _ = node.communicate(timeout=20)
-    assert node.returncode == 130 and "stopping after the current frame" in output, output
+    expected = "asked by the operator (drain): stopping after the current frame"
+    assert node.returncode == 130 and expected in output, output
     assert claimed(job) == {} and is_clean(share) and list(share.layout.control.iterdir()) == []
 
 
@@ -51,6 +56,42 @@ def test_only_the_node_that_is_meant_leaves(share, root):
     call("stop", root)
     nodes[1].communicate(timeout=20)
     assert is_clean(share)
+
+
+def test_hosts_have_the_names_of_the_hosts_file_everywhere(share, root, monkeypatch):
+    job = toy.create(share, chains=2, length=1000, slow=0.05)
+    nodes = []
+    for label in ("labA", "labB"):
+        monkeypatch.setenv("TOY_LABEL", label)
+        nodes.append(start(root, "toy"))
+    wait_for(lambda: len(claimed(job)) == 2)
+    told = json.loads(call("nodes", root, "--json").output)["nodes"]
+    assert {one["node"].split("-")[0] for one in told} == {one["label"] for one in told} == {"labA", "labB"}
+    assert len({one["host"] for one in told}) == 1
+    table = call("nodes", root).output
+    assert "labA" in table and "labB" in table and told[0]["host"] not in table.replace("labA", "").replace("labB", "")
+    result = call("drain", root, "labB")
+    assert result.exit_code == 0 and len(result.output.splitlines()) == 1 and result.output.startswith("labB-")
+    nodes[1].communicate(timeout=20)
+    assert nodes[0].poll() is None
+    assert call("recover", root, "--assume-dead", "labA").exit_code == 0
+    assert call("recover", root, "--assume-dead", "labX").exit_code == 2
+    call("stop", root, told[0]["host"])  # the machine's own name still means all its nodes
+    nodes[0].communicate(timeout=20)
+    assert is_clean(share)
+
+
+def test_a_node_of_a_version_before_has_no_label(share):
+    old = {name: value for name, value in vars(join(share).identity).items() if name != "label"}
+    assert Identity.from_bytes(json.dumps(old).encode(), share.layout.nodes).label == ""
+    with pytest.raises(JobQueueError, match="unprintable"):
+        Identity.from_bytes(json.dumps({**old, "label": "a\x1b[2J"}).encode(), share.layout.nodes)
+
+
+def test_labels_of_nodes_are_plain(root):
+    for wrong in ("", "a b", "a/b", "x" * 81):
+        result = CliRunner().invoke(node_command, [str(root), "--label", wrong])
+        assert result.exit_code == 2 and "expected 1 to 80 letters" in result.output
 
 
 def test_node_that_was_taken_for_dead_hears_what_was_ordered_before(share, root):

@@ -1,5 +1,8 @@
 """A job whose film is numbered images, other films of its frames, and animations."""
 
+import errno
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +12,17 @@ from PIL import Image
 
 import coordinator
 from fav.cli.tools import main as fav
+from fav.pipeline import delivery
 from fav.pipeline.artifacts import JobArtifacts
-from fav.pipeline.delivery import publish_images
+from fav.pipeline.delivery import link_or_copy, publish_images
 from fav.pipeline.task_names import frame_task, stitch_task
 from fav.stylize.blend import blend, deepened
 from fav.util.images import decode_png
 from fav.video import FrameReader
+from shared.filesystem import FileSystem
 from shared.heartbeat import temporary_member
 from shared.shared_dir import open_share
+from tests.helpers.job_system import join
 from tests.helpers.video_jobs import create, film_of, index_of, probe, short_segments, work
 
 COUNT = 6
@@ -73,6 +79,106 @@ def test_images_that_were_removed_are_shown_again_and_others_are_left_alone(job)
     for path in out.iterdir():
         path.unlink()
     out.rmdir()
+
+
+def test_a_deleted_image_is_put_back_where_it_was(job):
+    root, directory = job.share.layout.root, film_of(job)
+    before = {path.name: path.read_bytes() for path in directory.iterdir()}
+    (directory / "my notes.txt").write_text("mine")
+    for name in ("f_0001.png", "f_0004.png"):
+        (directory / name).unlink()
+    told = CliRunner().invoke(coordinator.main, ["retry", str(root), "film"]).output
+    assert f"its film is shown again: {directory}" in told, told
+    assert (directory / "my notes.txt").read_text() == "mine"
+    (directory / "my notes.txt").unlink()
+    assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
+    assert not (root / "images-2").exists() and job.flag_text("finished") == "images"
+
+
+def test_an_image_that_somebody_changed_stays_and_is_told(job):
+    root, directory = job.share.layout.root, film_of(job)
+    before = (directory / "f_0003.png").read_bytes()
+    (directory / "f_0003.png").write_bytes(before[:-1] + b"X")  # of the same size
+    told = CliRunner().invoke(coordinator.main, ["retry", str(root), "film"]).output
+    assert "got other files by their names (f_0003.png)" in told and "retry" in told, told
+    assert (directory / "f_0003.png").read_bytes()[-1:] == b"X" and not (root / "images-2").exists()
+    (directory / "f_0003.png").unlink()
+    CliRunner().invoke(coordinator.main, ["retry", str(root), "film"])
+    assert (directory / "f_0003.png").read_bytes() == before
+
+
+def test_no_name_of_others_is_taken_while_an_image_is_put_back(job, monkeypatch):
+    directory, task = film_of(job), stitch_task(JobArtifacts(job).spec)
+    image = directory / "f_0001.png"
+    before = image.read_bytes()
+    image.unlink()
+
+    def taken_meanwhile(*words):
+        image.write_bytes(b"mine")
+        return link_or_copy(*words)
+
+    monkeypatch.setattr(delivery, "link_or_copy", taken_meanwhile)
+    with temporary_member(job.share) as node:
+        out = publish_images(node, job, task, directory, "film")
+    assert image.read_bytes() == b"mine" and out.name == "images-2"
+    shutil.rmtree(out)
+    image.write_bytes(before)
+
+
+def test_what_a_node_leaves_that_dies_while_it_delivers_is_swept_and_nothing_else(job):
+    root, task = job.share.layout.root, stitch_task(JobArtifacts(job).spec)
+    wanted = root / "again"
+    pid = os.fork()
+    if pid == 0:  # this process dies when all images are drafted
+        delivery._take_directory = lambda *words: os._exit(9)
+        node = join(job.share)
+        publish_images(node, job, task, wanted, "film")
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+    (dead,) = job.share.layout.tmp.iterdir()
+    (draft,) = dead.iterdir()
+    assert len(list(draft.rglob("*.png"))) == COUNT and not wanted.exists() and not list(root.glob(".*"))
+    (draft / "inputs" / "mine.txt").write_text("mine")
+    assert CliRunner().invoke(coordinator.main, ["recover", str(root)]).exit_code == 0
+    assert [path for path in dead.rglob("*") if path.is_file()] == [draft / "inputs" / "mine.txt"]
+    shutil.rmtree(dead)
+    with temporary_member(job.share) as node:
+        assert publish_images(node, job, task, wanted, "film") == wanted
+    assert {path.name: path.read_bytes() for path in wanted.iterdir()} == {
+        path.name: path.read_bytes() for path in film_of(job).iterdir()
+    }
+    shutil.rmtree(wanted)
+
+
+def test_drafts_that_were_swept_meanwhile_are_made_again(job, monkeypatch):
+    task, wanted = stitch_task(JobArtifacts(job).spec), job.share.layout.root / "woken"
+    unpack = delivery._unpack
+
+    def suspended(node, result, directory):
+        unpack(node, result, directory)
+        (directory / "f_0002.png").unlink()
+
+    monkeypatch.setattr(delivery, "_unpack", suspended)
+    with temporary_member(job.share) as node:
+        assert publish_images(node, job, task, wanted, "film") == wanted
+    assert len(list(wanted.iterdir())) == COUNT
+    shutil.rmtree(wanted)
+
+
+def test_images_on_another_file_system_are_delivered(job, monkeypatch):
+    task, wanted = stitch_task(JobArtifacts(job).spec), job.share.layout.root / "elsewhere"
+    rename = FileSystem.rename
+
+    def refused(system, old, new):
+        if old.is_relative_to(job.share.layout.tmp):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        rename(system, old, new)
+
+    monkeypatch.setattr(FileSystem, "rename", refused)
+    with temporary_member(job.share) as node:
+        assert publish_images(node, job, task, wanted, "film") == wanted
+    assert len(list(wanted.iterdir())) == COUNT and not list(wanted.parent.glob(".*"))
+    shutil.rmtree(wanted)
 
 
 def test_other_films_of_the_same_frames_are_stitched(job):

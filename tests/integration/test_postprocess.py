@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -28,6 +29,7 @@ from shared.jobs import all_jobs
 from shared.shared_dir import open_share
 from tests.helpers import video_jobs as films
 from tests.helpers.checkout import ROOT
+from tests.helpers.clips import comment_of, ffmpeg
 from tests.helpers.commands import refused
 from tests.helpers.timelines import SPEC
 from tests.helpers.video_jobs import create, film_of, frames_of, index_of, start_node, work
@@ -50,16 +52,19 @@ def sources(plain, clip) -> list[np.ndarray]:
         return [reader.read(number, index_of(plain)) for number in range(COUNT)]
 
 
-def film_bytes(job, clip, frames, out) -> bytes:
-    """The film of these frames, with the job's times and sound."""
-    spec = JobArtifacts(job).spec
-    write_film(out, clip, index_of(job), iter(frames), start=spec.start, stop=spec.stop)
-    return out.read_bytes()
+def is_film_of(film, job, clip, frames) -> bool:
+    """Whether a film is that of these frames, with the job's times and sound, to the byte."""
+    spec, out = JobArtifacts(job).spec, film.with_name("expected.mp4")
+    comment = comment_of(film)
+    write_film(out, clip, index_of(job), iter(frames), start=spec.start, stop=spec.stop, comment=comment)
+    expected = out.read_bytes()
+    out.unlink()
+    return film.read_bytes() == expected
 
 
-def restitched(job, *words) -> bytes:
+def restitched(job, *words) -> Path:
     """The film that `coordinator.py stitch` makes of a job with these options."""
-    return (job.share.layout.root / told_name(call("stitch", job.share.layout.root, job.name, *words))).read_bytes()
+    return job.share.layout.root / told_name(call("stitch", job.share.layout.root, job.name, *words))
 
 
 def call(*words):
@@ -78,8 +83,8 @@ def picture(path, levels: np.ndarray):
 
 
 def test_strength_one_is_the_plain_film_and_strength_zero_the_source(plain, sources, clip, tmp_path):
-    assert restitched(plain, "--strength", 1) == film_of(plain).read_bytes()
-    assert restitched(plain, "--strength", 0) == film_bytes(plain, clip, sources, tmp_path / "source.mp4")
+    assert restitched(plain, "--strength", 1).read_bytes() == film_of(plain).read_bytes()
+    assert is_film_of(restitched(plain, "--strength", 0), plain, clip, sources)
 
 
 def test_job_with_strength_and_colors_makes_what_stitch_makes_of_a_plain_job(
@@ -88,9 +93,9 @@ def test_job_with_strength_and_colors_makes_what_stitch_makes_of_a_plain_job(
     job = create(share, clip, style, frames=COUNT, strength=0.5, preserve_colors=True)
     assert work(job)
     expected = [blend(source, transfer_chroma(frame, source), 0.5) for source, frame in zip(sources, frames_of(plain))]
-    assert film_of(job).read_bytes() == film_bytes(plain, clip, expected, tmp_path / "expected.mp4")
-    assert film_of(job).read_bytes() == restitched(plain, "--strength", 0.5, "--preserve-colors")
-    assert restitched(job, "--strength", 1, "--no-preserve-colors") == film_of(plain).read_bytes()
+    assert is_film_of(film_of(job), plain, clip, expected)
+    assert film_of(job).read_bytes() == restitched(plain, "--strength", 0.5, "--preserve-colors").read_bytes()
+    assert restitched(job, "--strength", 1, "--no-preserve-colors").read_bytes() == film_of(plain).read_bytes()
 
 
 def test_published_frames_of_such_a_job_are_those_of_a_plain_one(plain, clip, style, share, tmp_path):
@@ -109,7 +114,7 @@ def test_another_film_touches_no_result(plain):
 
 def test_film_without_such_options_is_made_without_decoding_the_source(plain, monkeypatch):
     monkeypatch.setattr("fav.stylize.postprocess.FrameReader", None)  # whoever opens one now fails
-    assert restitched(plain) == film_of(plain).read_bytes()
+    assert restitched(plain).read_bytes() == film_of(plain).read_bytes()
 
 
 def test_mask_is_white_where_the_style_is_seen(plain, sources, clip, style, share, tmp_path):
@@ -120,14 +125,20 @@ def test_mask_is_white_where_the_style_is_seen(plain, sources, clip, style, shar
     mask.unlink()  # the job has its own
     assert work(job)
     halves = [np.hstack([frame[:, :48], source[:, 48:]]) for frame, source in zip(frames_of(plain), sources)]
-    assert film_of(job).read_bytes() == film_bytes(plain, clip, halves, tmp_path / "halves.mp4")
-    assert restitched(job, "--no-mask") == film_of(plain).read_bytes()
+    assert is_film_of(film_of(job), plain, clip, halves)
+    assert restitched(job, "--no-mask").read_bytes() == film_of(plain).read_bytes()
 
 
 @pytest.mark.parametrize("level, strength", [(255, 1), (0, 0)])
 def test_white_mask_is_the_whole_style_and_black_the_source_at_any_size(plain, tmp_path, level, strength):
     mask = picture(tmp_path / "mask.png", np.full((5, 7), level))
-    assert restitched(plain, "--mask", mask) == restitched(plain, "--strength", strength)
+    masked, mixed = restitched(plain, "--mask", mask), restitched(plain, "--strength", strength)
+    assert "--mask mask.png" in comment_of(masked) and "--mask" not in comment_of(mixed)
+    for film in (masked, mixed):  # all but what they say of themselves
+        ffmpeg(
+            "-i", film, "-map", "0", "-c", "copy", "-metadata", "comment=", "-fflags", "+bitexact", tmp_path / film.name
+        )
+    assert (tmp_path / masked.name).read_bytes() == (tmp_path / mixed.name).read_bytes()
 
 
 def test_mask_video_counts_the_frames_of_the_source(plain, sources, clip, style, share, tmp_path):
@@ -136,7 +147,7 @@ def test_mask_video_counts_the_frames_of_the_source(plain, sources, clip, style,
     job = create(share, clip, style, range=(1, COUNT), mask=tmp_path / "mask_%03d.png")
     assert work(job)
     alternating = [frame if number % 2 else sources[number] for number, frame in enumerate(frames_of(job), 1)]
-    assert film_of(job).read_bytes() == film_bytes(job, clip, alternating, tmp_path / "alternating.mp4")
+    assert is_film_of(film_of(job), job, clip, alternating)
 
 
 def test_masks_that_do_not_fit_are_refused_before_there_is_a_job(share, clip, style, tmp_path):
@@ -169,8 +180,8 @@ def test_larger_strokes_are_painted_on_smaller_frames_and_shown_at_the_films_siz
     assert {frame.shape for frame in frames_of(job)} == {(32, 48, 3)}
     assert films.probe(film_of(job), "stream=width,height") == "96,64"
     shown = [resize(frame, SIZE) for frame in frames_of(job)]
-    assert restitched(job) == film_of(job).read_bytes()
-    assert film_of(job).read_bytes() == film_bytes(job, clip, shown, tmp_path / "shown.mp4")
+    assert restitched(job).read_bytes() == film_of(job).read_bytes()
+    assert is_film_of(film_of(job), job, clip, shown)
     small = create(share, clip, style, frames=COUNT, width=48, name="small")
     assert work(small)
     assert all(np.array_equal(a, b) for a, b in zip(frames_of(job), frames_of(small), strict=True))

@@ -22,6 +22,7 @@ from shared.claims import Claims, claimed
 from shared.heartbeat import temporary_member
 from shared.jobs import Job
 from shared.shared_dir import SharedDir, open_share
+from tests.helpers.clips import comment_of
 from tests.helpers.commands import call
 from tests.helpers.video_jobs import CUT, FRAMES, create, film_of, frames_of, index_of, short_segments, start_node, work
 
@@ -48,7 +49,8 @@ def published(job: Job) -> list[int]:
 
 def test_film_is_that_of_its_segments_encoded_one_after_the_other(whole, clip, tmp_path):
     assert len(SEGMENTS) == 5 and published(whole) == list(range(5))
-    write_film(tmp_path / "film.mp4", clip, index_of(whole), frames_of(whole), segments=SEGMENTS)
+    said = comment_of(film_of(whole))
+    write_film(tmp_path / "film.mp4", clip, index_of(whole), frames_of(whole), segments=SEGMENTS, comment=said)
     assert film_of(whole).read_bytes() == (tmp_path / "film.mp4").read_bytes()
 
 

@@ -31,7 +31,7 @@ from fav.web.worker import Worker
 from shared.jobs import find_job
 from shared.shared_dir import SharedDir
 from tests.helpers.job_system import join
-from tests.helpers.video_jobs import FRAMES, create, film_of, work
+from tests.helpers.video_jobs import FRAMES, create, film_of, make_moving, start_node, work
 
 TOKEN = "a token of the tests"
 EVIL = "<img src=x onerror=alert(1)>"
@@ -465,6 +465,124 @@ def test_a_share_that_goes_away_is_told_and_comes_back(page, opened, clip, style
     gone.rename(root)
     page.until(lambda found: page.web.live.trouble is None)
     assert page.post(f"/jobs/{job.name}/pause", json={}).status_code == 200
+
+
+def test_a_node_that_dies_is_shown_as_lost_and_another_one_goes_on(page, opened, style, tmp_path):
+    job = create(opened, make_moving(tmp_path / "clip.mp4", 4), style, name="film")
+    card = lambda found: found.get("job:film", {})
+    first = start_node(opened, "--label", "attic")
+    try:
+        page.until(lambda found: card(found).get("done", 0) > 2 and "attic" in card(found)["who"], 60)
+        (name,) = opened.layout.nodes.iterdir()
+        first.kill()
+        first.wait()
+        lost = page.until(lambda found: (node := found.get(f"node:{name.name}", {})).get("state") == "dead" and node)
+        assert lost["host"] == "attic" and not lost["alive"] and "attic" in page.get("/machines").text
+        assert page.web.live.cards()["now"]["nodes"].startswith("no machine is there")
+        assert page.get("/").status_code == page.get("/films/film").status_code == 200
+    finally:
+        first.kill()
+        first.communicate()
+    second = start_node(opened, "--job", "film", "--label", "cellar")
+    told, _ = second.communicate(timeout=120)
+    assert second.returncode == 0, told
+    found = page.until(lambda found: card(found).get("state") == "finished" and found)
+    assert f"node:{name.name}" not in found and page.get("/jobs/film/film").content == film_of(job).read_bytes()
+
+
+HOSTILE = [
+    "",
+    "\0",
+    "..",
+    "%2e%2e",
+    "a/b",
+    "a\nb",
+    "-rf",
+    "x" * 5000,
+    "١٢",
+    "1e999",
+    "nan",
+    "-1",
+    "9" * 4000,
+    "é",
+    "\ud83d",
+]
+
+
+@pytest.mark.parametrize("word", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_words_are_refused_and_are_no_error_of_the_server(done, word, tmp_path):
+    client, job = done
+    before = sorted(path for path in client.web.root.rglob("*") if "nodes" not in path.parts)
+    text = word.encode("utf-8", "surrogatepass")
+    inside = quote(text, safe="")
+    answers = [client.get(f"/jobs/{job.name}/frame.jpg?n={inside}&w={inside}")]
+    answers += [client.get(f"/{room}/{inside}{end}") for room, end in (
+        ("films", ""), ("jobs", "/film"), ("jobs", "/source"), ("machines/logs", ""), ("static", ""))]  # fmt: skip
+    answers += [client.get(f"/jobs/{job.name}/film?file={inside}"), client.get(f"/new?again={inside}")]
+    answers += [client.get(f"/api/{what}?video={inside}&style={inside}&at={inside}&width={inside}&mix={inside}") for what in (
+        "video", "moment.jpg", "trial.jpg")]  # fmt: skip
+    answers += [client.post(f"/{room}/{inside}/{inside}", json={}) for room in ("jobs", "nodes")]
+    answers += [client.post(f"/jobs/{job.name}/priority", content=json.dumps({"priority": value})) for value in (
+        word, [word], {"a": word}, None, 1e308, True)]  # fmt: skip
+    fields = json.dumps({"video": word, "style": word, "name": word, "size": word})
+    answers += [client.post(path, content=fields) for path in ("/jobs", "/uploads", "/api/estimate")]
+    answers += [client.put(f"/uploads?name={inside}&size={inside}&changed={inside}&offset={inside}", content=b"x")]
+    assert all(answer.status_code < 500 and "Traceback" not in answer.text for answer in answers), [
+        (str(answer.url)[:200], answer.status_code, answer.text[:200])
+        for answer in answers
+        if answer.status_code >= 500
+    ]
+    assert sorted(path for path in client.web.root.rglob("*") if "nodes" not in path.parts) == before
+
+
+@pytest.mark.parametrize("body", [
+    b"[]", b"null", b"1e999", b"{", b"\xff\xfe", b'{"a": NaN}', b"[" * 60000, b'{"a":' * 20000, b'{"priority": ' + b"9" * 5000 + b"}",
+])  # fmt: skip
+def test_hostile_bodies_are_refused(done, body):
+    client, job = done
+    for path in ("/jobs", f"/jobs/{job.name}/priority", "/nodes/x/drain", "/uploads", "/api/estimate"):
+        answer = client.post(path, content=body)
+        assert 400 <= answer.status_code < 500 and "Traceback" not in answer.text, (path, answer.text)
+
+
+@pytest.mark.parametrize("headers", [
+    {"Origin": "http://["}, {"Origin": "null"}, {"Origin": "http://127.0.0.1.evil.org"}, {"Origin": "http://evil@127.0.0.1"},
+    {"Sec-Fetch-Site": "same-site"}, {"X-Fav-CSRF": "\xe9"}, {"X-Fav-CSRF": ""},
+])  # fmt: skip
+def test_odd_origins_change_nothing(page, opened, clip, style, headers):
+    job = create(opened, clip, style)
+    answer = page.post(
+        f"/jobs/{job.name}/cancel", json={}, headers={name: value.encode("latin-1") for name, value in headers.items()}
+    )
+    assert answer.status_code == 403 and "cancelled" not in job.flags()
+
+
+@pytest.mark.parametrize("headers", [
+    {"Authorization": "Bearer \xe9"}, {"Authorization": "Bearer"}, {"Cookie": "fav-0=; ;=; \xe9=\xff"}, {"Host": "["}, {"Host": ""},
+])  # fmt: skip
+def test_odd_credentials_open_nothing(opened, headers):
+    web = Web(opened.layout.root, Access(TOKEN))
+    with TestClient(web.app, base_url="http://127.0.0.1", raise_server_exceptions=False) as stranger:
+        for path in ("/", "/events", "/api/videos", "/?token=%00", "/?token=%E9&token=x"):
+            answer = stranger.get(path, headers={name: value.encode("latin-1") for name, value in headers.items()})
+            assert answer.status_code in (403, 421), (path, answer.status_code)
+
+
+@pytest.mark.parametrize("asked", [
+    "bytes=99999999999999999999999-", "bytes=-0", "bytes=5-1", "bytes=0-0,2-3", "bytes=" + "0-1," * 5000, "bytes=a-b", "lines=0-1",
+    "bytes=--1", "bytes=\xb2-",
+])  # fmt: skip
+def test_odd_ranges_are_answered(done, asked):
+    client, job = done
+    answer = client.get(f"/jobs/{job.name}/film", headers={"Range": asked.encode("latin-1")})
+    assert answer.status_code in (200, 206, 416) and len(answer.content) <= film_of(job).stat().st_size
+
+
+def test_a_length_that_is_no_number_is_refused(done):
+    client, _ = done
+    for length in ("\xb2", "1" * 30, "-1", "0x10", " "):
+        answer = client.post("/api/estimate", content=b"{}", headers={"Content-Length": length.encode("latin-1")})
+        assert answer.status_code == 413, (length, answer.status_code)
 
 
 def test_many_browsers_cost_the_share_one_reader(opened, clip, style):

@@ -256,7 +256,8 @@ def test_films_of_another_length_are_refused_with_both_numbers(tmp_path):
     frames = [texture(number) for number in range(9)]
     video, film, longer = (sequence(tmp_path / name, frames[:count]) for name, count in (("v", 6), ("f", 4), ("l", 9)))
     for name, count in ((film, 4), (longer, 9)):
-        words = f"{name}: expected 6 frames like {video}, got {count}", "--range START:STOP"
+        cure = "--range START:STOP" if count < 6 else "the order is VIDEO STYLIZED"
+        words = f"{name}: expected 6 frames like {video}, got {count}", cure
         refused(evaluate(video, name, "--out", tmp_path / "found"), *words)
         with pytest.raises(FavError) as error:  # also where no container knows beforehand
             list(rows(EvaluationConfig(video, name)))

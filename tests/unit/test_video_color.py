@@ -247,3 +247,29 @@ def test_hdr_in_sixteen_bits_is_the_same_with_more_steps(tmp_path):
     with FrameReader(video, deep=True) as reader:
         deep = reader.read(0, index)
     assert deep.dtype == np.uint16 and np.abs(deep / 257 - flat[0]).max() < 1.6
+
+
+@pytest.mark.parametrize("name, words, sited", [
+    ("ffv1.mkv", ("-c:v", "ffv1"), "middle"),  # untagged, as most formats of 4:2:2 are
+    ("raw.avi", ("-c:v", "rawvideo", "-pix_fmt", "uyvy422"), "middle"),
+    ("prores.mov", ("-c:v", "prores_ks", "-profile:v", "hq", "-pix_fmt", "yuv422p10le"), "middle"),
+    ("mjpeg.mov", ("-c:v", "mjpeg", "-q:v", "1", "-pix_fmt", "yuvj422p"), "middle"),  # as JFIF says
+    ("h264.mkv", ("-c:v", "libx264", "-qp", "0"), "left"),  # as H.264 says where nothing is said
+])  # fmt: skip
+def test_chroma_of_422_lies_where_the_codec_says_or_as_libswscale_takes_it_in_the_middle(tmp_path, name, words, sited):
+    ramp = np.linspace(60, 200, 32)  # Cb, one sample for two columns
+    planes = (
+        np.full((32, 64), 128, np.uint8),
+        np.tile(np.rint(ramp).astype(np.uint8), (32, 1)),
+        np.full((32, 32), 128, np.uint8),
+    )
+    (tmp_path / "raw").write_bytes(b"".join(plane.tobytes() for plane in planes))
+    ffmpeg("-f", "rawvideo", "-pix_fmt", "yuv422p", "-s", "64x32", "-i", tmp_path / "raw", *words, tmp_path / name)
+    with FrameReader(tmp_path / name) as reader:
+        blue = reader.read(0, taken(tmp_path / name)[1])[16, 12:52, 0].astype(float)
+    columns, wrong = np.arange(12, 52), {}
+    for where, shift in (("left", 0.0), ("middle", 0.5)):
+        found = np.interp((columns - shift) / 2, np.arange(32), ramp)
+        expected = 255 / 219 * (128 - 16) + 2 * (1 - LUMA[6][1]) * 255 / 224 * (found - 128)
+        wrong[where] = np.abs(blue - expected).mean()
+    assert min(wrong, key=lambda where: wrong[where]) == sited and wrong[sited] < 1 < 2 < max(wrong.values()), wrong

@@ -1,0 +1,125 @@
+"""What a film says of itself, in its metadata: how it was made, so that it can be made again.
+
+It follows from the job's record alone, and has no user, host, time or directory: the same job gives the same bytes anywhere.
+"""
+
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+import fav
+from fav.errors import sanitize
+from fav.pipeline.request import Request
+from fav.pipeline.spec import FRAMES, INPUT_FIELDS, OPTIONS, OUTPUT, JobSpec, is_unset
+from fav.stylize.settings import PostprocessSettings
+from fav.util.image_sequence import is_sequence
+
+LONGEST_NAME, LONGEST = 200, 8000  # letters
+MOST_CUTS = 500  # that are written out
+# They change nothing of the film, or its name alone, or are said otherwise.
+LEFT_OUT = {"evaluate", "loss_network", "out", "width", "scale", "flow_unchecked"}
+
+
+def origin_of(request: Request) -> dict[str, str]:
+    """Return what a film's comment takes from a command line, for the job's record.
+
+    Args:
+        request: What was typed.
+
+    Returns:
+        The program's `version`; names of files without directories, by `video`, `style`, their option, and `mix-1` and so on; and
+        the `size` as it was typed.
+    """
+    named: dict[str, Any] = {"video": request.video, "read_cuts": request.read_cuts}
+    named |= {name: getattr(request, name) for name in INPUT_FIELDS if name not in LEFT_OUT}
+    named |= {f"mix-{number}": style for number, (style, _) in enumerate(request.mix, 1)}
+    sizes = [OPTIONS[name].typed(value) for name in ("width", "scale") if (value := getattr(request, name))]
+    return {
+        "version": fav.__version__,
+        **{name: short_name(path) for name, path in named.items() if path is not None},
+        **({"size": sizes[0]} if sizes else {}),
+    }
+
+
+def short_name(path: Path | str) -> str:
+    """Return a file's name; of numbered images with that of their directory, since all sequences are called alike."""
+    whole = Path(os.path.abspath(path))
+    name = f"{whole.parent.name}/{whole.name}" if is_sequence(str(path)) else whole.name
+    return sanitize(name, LONGEST_NAME)
+
+
+def film_comment(spec: JobSpec) -> str | None:
+    """Return what the film of a job says of how it was made; None for a job of a version that did not record it.
+
+    The options are those of the record, as they are typed. What has its default, or changes nothing of the film, is left out.
+    """
+    if not spec.origin:
+        return None
+    names = {name: sanitize(text, LONGEST_NAME) for name, text in spec.origin.items()}
+    style, video = names.get("style", "style"), names.get("video", "video")
+    hashes = [(video, spec.video_hash), (style, spec.style_hash)]
+    hashes += [(names.get(f"mix-{number}", f"mix-{number}"), each) for number, each in enumerate(spec.mix_hashes, 1)]
+    words = [names["size"]] if "size" in names else []
+    for name, option in OPTIONS.items():
+        if option.changes not in (FRAMES, OUTPUT) or name in LEFT_OUT:
+            continue
+        value = _value(spec, names, name)
+        if is_unset(value) or value == option.default:
+            continue
+        words.append(option.typed(value))
+        if name in INPUT_FIELDS:
+            hashes.append((str(value), getattr(spec, f"{name}_hash")))
+    line = " ".join(["fav run SHARED", shlex.quote(video), shlex.quote(style), *words])
+    told = ", ".join(f"{name} {each}" for name, each in dict.fromkeys(hashes))
+    cuts = f"; cuts: {_cuts(spec.cuts)}" if spec.cuts else ""
+    return sanitize(f"made by fav {names.get('version', '')}: {line}; fingerprints: {told}{cuts}", LONGEST)
+
+
+def refinished(spec: JobSpec, finish: PostprocessSettings, mask: Path | None, mask_hash: str | None) -> JobSpec:
+    """Return the record that a film of the same frames would have with another finish.
+
+    Args:
+        spec: The record of the job, or of a film with another encoder.
+        finish: The finish.
+        mask: A mask as it was typed; None where the finish has the job's, or none.
+        mask_hash: The mask's fingerprint; None without a mask.
+    """
+    names = {"mask": short_name(mask)} if mask else {}
+    return replace(
+        spec,
+        strength=finish.strength,
+        preserve_colors=finish.preserve_colors,
+        mask_hash=mask_hash,
+        origin=spec.origin and {**spec.origin, **names},
+    )
+
+
+def _value(spec: JobSpec, names: dict[str, str], name: str) -> Any:
+    """Return the value of an option in a record, with the names of files that the user knows."""
+    if name in INPUT_FIELDS:
+        return Path(names.get(name, name)) if getattr(spec, f"{name}_hash") else None
+    match name:
+        case "range":
+            return (spec.start, spec.stop) if spec.start else None
+        case "frames":
+            return None if spec.start else spec.stop
+        case "mix":
+            mixed = enumerate(spec.mix_weights, 1)
+            return tuple((Path(names.get(f"mix-{number}", f"mix-{number}")), weight) for number, weight in mixed)
+        case "no_cuts":
+            return spec.cuts == ()
+        case "read_cuts":
+            return Path(names.get(name, "FILE")) if spec.cuts else None
+        case "crf":
+            from fav.video.codecs import usual_crf
+
+            return None if spec.crf == usual_crf(spec.codec) else spec.crf
+    return getattr(spec, name)
+
+
+def _cuts(cuts: tuple[int, ...]) -> str:
+    more = f" and {len(cuts) - MOST_CUTS} more" if len(cuts) > MOST_CUTS else ""
+    return " ".join(map(str, cuts[:MOST_CUTS])) + more
