@@ -173,6 +173,16 @@ class RecordedChanges:
     def __post_init__(self):
         self._changes = PictureChanges(self.threshold)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has all that it should have of its frames."""
+        count = len(self.scores)
+        return all(
+            len(self.since.get(number, ())) == min(FLASH + 1, count - number)
+            for number in range(1, count)
+            if self.scores[number] >= least_score(self.threshold)
+        )
+
     def push(self, frame: np.ndarray) -> None:
         """Record the next frame, (H, W, 3) uint8 BGR."""
         number = len(self.scores)
@@ -269,11 +279,10 @@ class RecordedCutFinder:
 
     def _range_of(self, number: int, before: int) -> tuple[int, RecordedChanges]:
         """The range in which so many frames before a frame were decoded as well; the first one, if it begins the video."""
-        return next(
-            (begin, changes)
-            for begin, changes in reversed(self._ranges)
-            if number - before >= begin or begin == 0 and number >= 0
-        )
+        for begin, changes in reversed(self._ranges):
+            if number - before >= begin or begin == 0:
+                return begin, changes
+        raise LookupError(f"expected the changes of frame {number} to be recorded")
 
 
 def read_cuts(path: Path | str, frame_count: int | None = None) -> tuple[int, ...]:
