@@ -1,6 +1,7 @@
 """What `--chunk auto` decides: how long the parts of long shots are, or that shots stay whole.
 
-It is decided once, when the job is made, and recorded there. So the film does not depend on which nodes, or how many, make it.
+It is decided once, when the job is made, and recorded there. So the film does not depend on which nodes, or how many,
+make it.
 """
 
 from functools import lru_cache
@@ -34,8 +35,8 @@ KEPT = 3.0  # gray levels (RMSE): styles that ship have 0.2 or less by then, tho
 def chunk_length(frames: int | None, size: tuple[int, int], longest: int | None = None) -> int | None:
     """The length of chunks for a film, in frames; None: shots stay whole.
 
-    Each chunk repeats CROSSFADE frames. Shorter ones repeat more; with longer ones, nodes wait longer for the last chunk.
-    Both cost the same at the square root of 2 * CROSSFADE * frames / NODES.
+    Each chunk repeats CROSSFADE frames. Shorter ones repeat more; with longer ones, nodes wait longer for the last
+    chunk. Both cost the same at the square root of 2 * CROSSFADE * frames / NODES.
 
     Args:
         frames: Of the film; None: not known.
@@ -69,8 +70,8 @@ def with_chunk(request: Request, source: VideoInfo, size: tuple[int, int]) -> tu
         said = "shots stay whole: the film is short, or none of its shots is long enough"
     else:
         said = (
-            f"shots of {MIN_CHUNKS * length} frames or more are painted in parts of {length} frames by several nodes at "
-            f"the same time, which adds {CROSSFADE / length:.0%} to their work"
+            f"shots of {MIN_CHUNKS * length} frames or more are painted in parts of {length} frames by several nodes "
+            f"at the same time, which adds {CROSSFADE / length:.0%} to their work"
         )
     return replace(request, chunk=None if kept else length, auto_chunk=True), (f"--chunk auto: {said}",)
 
@@ -78,8 +79,8 @@ def with_chunk(request: Request, source: VideoInfo, size: tuple[int, int]) -> tu
 def kept_past(style: Path, mix: tuple[tuple[Path, float], ...] = ()) -> float:
     """How much of its past a style keeps: the RMSE, in gray levels, between two chains of one drawn scene.
 
-    One chain begins BEFORE frames earlier. They are compared CROSSFADE frames after the other has begun, which is where a film
-    changes from one chunk to the next. FavError where a style cannot be read.
+    One chain begins BEFORE frames earlier. They are compared CROSSFADE frames after the other has begun, which is where
+    a film changes from one chunk to the next. FavError where a style cannot be read.
     """
     return _kept_past(tuple((hash_of(path), str(path), weight) for path, weight in ((style, 1.0), *mix)))
 

@@ -1,4 +1,4 @@
-"""Index the frames of a video and find its cuts: by one decoding of all of it, or from ranges that were decoded before."""
+"""Index the frames of a video and find its cuts: by decoding all of it, or from ranges that were decoded before."""
 
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
@@ -50,7 +50,8 @@ def index_of_ranges(
     """Yield the segments that `index_segments` does, from the decoded ranges of a video.
 
     Args:
-        ranges: all of them in order, or those up to frame `stop`. Segments need the frames before them, and FLASH after them.
+        ranges: all of them in order, or those up to frame `stop`. Segments need the frames before them, and FLASH
+            after them.
         stop: as for `index_segments`.
         cuts: as for `index_segments`; None takes them from the changes that were recorded.
         threshold: as for `index_segments`.

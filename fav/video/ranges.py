@@ -1,13 +1,14 @@
 """A video in ranges of frames that are decoded independently of each other, and are the same frames as one pass gives.
 
-A survey reads all packets and decodes none. It finds packets at which a decoder can begin: those that by the codec's rules need
-nothing before them. A range has the frames that are shown from such a packet on until the next range begins. Pictures that come
-after the packet but are shown before its own (of an open GOP) belong to the range before, whose decoder just goes on.
+A survey reads all packets and decodes none. It finds packets at which a decoder can begin: those that by the codec's
+rules need nothing before them. A range has the frames that are shown from such a packet on until the next range begins.
+Pictures that come after the packet but are shown before its own (of an open GOP) belong to the range before, whose
+decoder just goes on.
 
-Nothing is assumed that can be checked: whoever decodes a range must read the very packets of the survey, find no damage, and find
-frames whose times are those of packets. It also decodes the first TAIL frames of the next range, which must be the same there.
-What this leaves out has no ranges (`Survey.why`), and is indexed in one pass: times that are missing or go back, AVI, damage, codecs
-without a rule here, too few keyframes.
+Nothing is assumed that can be checked: whoever decodes a range must read the very packets of the survey, find no
+damage, and find frames whose times are those of packets. It also decodes the first TAIL frames of the next range, which
+must be the same there. What this leaves out has no ranges (`Survey.why`), and is indexed in one pass: times that are
+missing or go back, AVI, damage, codecs without a rule here, too few keyframes.
 """
 
 import zlib
@@ -34,7 +35,8 @@ SEEK_BACK_S = (0, 5, 60)  # where the packet is looked for, seconds before its t
 LEAST_TAIL = 2 * FLASH + 1
 assert LEAST_TAIL <= TAIL
 
-# Codecs whose keyframes need nothing before them, for all frames that are shown after them. For the first three, see `_begins`.
+# Codecs whose keyframes need nothing before them, for all frames that are shown after them. For the first three, see
+# `_begins`.
 RESTARTING = {"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp8", "vp9", "av1", "ffv1", "png", "qoi", "cfhd"}
 SEQUENCE_HEADER = b"\0\0\1\xb3"  # ISO/IEC 13818-2, 6.2.2.1: sizes and quantizers
 
@@ -105,8 +107,9 @@ class IndexedFrame:
 class DecodedRange:
     """What was found in a range: its `own` frames, and after them in `index` the first of the next range.
 
-    `shape` is the frames' size and format. `facts` are notes for the user, each with the position of its frame. `changes` are
-    those of the pictures; None where no cuts are looked for. `why` says why the range is of no use; then all is empty.
+    `shape` is the frames' size and format. `facts` are notes for the user, each with the position of its frame.
+    `changes` are those of the pictures; None where no cuts are looked for. `why` says why the range is of no use; then
+    all is empty.
     """
 
     index: FrameIndex
@@ -123,7 +126,7 @@ class DecodedRange:
             yield IndexedFrame(number, *row)
 
     def check_joint(self, following: "DecodedRange") -> None:
-        """UnusableRangeError unless the next range begins with the frames that were decoded here after the last own one."""
+        """UnusableRangeError unless the next range begins with the frames that were decoded here after its own."""
         tail = len(self.index) - self.own
         shared = min(tail, len(following.index))
         for name in ("pts", "duration", "keyframe", "crc", "shift"):
@@ -252,7 +255,7 @@ def _with_enough(found: Survey) -> Survey:
 
 
 def _begins(decoder: Decoder, packet: av.Packet) -> bool:
-    """Whether by the codec's rules a decoder that begins with this packet gives all frames right that are shown from it on."""
+    """Whether by the codec's rules a decoder that begins here gives all frames right that are shown from here on."""
     if not packet.is_keyframe or packet.is_discard:
         return False
     name = decoder.stream.codec_context.codec.canonical_name

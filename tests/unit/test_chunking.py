@@ -36,7 +36,7 @@ def test_longer_films_have_longer_chunks():
 
 
 def test_work_that_is_repeated_and_waiting_are_balanced():
-    """By trial: of all lengths, none makes the repeated frames and the half chunk that nodes wait for less, on 64 nodes."""
+    """Of all lengths, none makes the repeated frames and the half chunk that 64 nodes wait for less."""
     frames = HOUR
     cost = lambda length: 7 / length + length / 2 / (frames / 64)
     assert chunk_length(frames, HD) == min(range(48, 241), key=cost)
@@ -78,8 +78,8 @@ def test_decision_is_told_and_is_that_of_the_film_that_is_asked_for(clip, source
     style = SHIPPED[0]
     request, said = with_chunk(asked(clip, style), source, HD)
     assert request.chunk == 48 and said == (
-        "--chunk auto: shots of 144 frames or more are painted in parts of 48 frames by several nodes at the same time, which "
-        "adds 15% to their work",
+        "--chunk auto: shots of 144 frames or more are painted in parts of 48 frames by several nodes at the same "
+        "time, which adds 15% to their work",
     )
     for options in ({"range": (100, 200)}, {"frames": 100}, {"no_temporal": True}):
         request, said = with_chunk(asked(clip, style, **options), source, HD)

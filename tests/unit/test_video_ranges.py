@@ -1,4 +1,4 @@
-"""Ranges of a video that are decoded independently: together they are the index of one pass, byte for byte, or they say why not."""
+"""Ranges of a video, decoded independently: together they give the index of one pass, byte for byte, or say why not."""
 
 import json
 from dataclasses import replace
@@ -19,7 +19,8 @@ SECONDS, LEAST = 6, 12
 EFFECTS = "negate=enable='between(n,30,59)+between(n,60,62)+gt(n,95)+between(n,120,121)'"
 CLOSED = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-bf", "3", "-g", "12")
 MPEG2 = ("-c:v", "mpeg2video", "-bf", "2", "-g", "12", "-q:v", "3")
-VARIABLE = ("-vf", f"{EFFECTS},setpts='(N+0.2*mod(N,5)+3*gt(N,50))/25/TB'", "-fps_mode", "passthrough")
+TIMES = "settb=1/1000,setpts='(N+0.2*mod(N,5)+3*gt(N,50))/25/TB'"
+VARIABLE = ("-vf", f"{EFFECTS},{TIMES}", "-fps_mode", "passthrough", "-enc_time_base", "1:1000")
 CLIPS = {
     **{name: CODECS[name] for name in CODECS if name.startswith(("h264", "hevc", "vp9", "prores", "mjpeg", "ffv1"))},
     "mpeg2 open gop.ts": MPEG2,
