@@ -39,8 +39,9 @@ runpy.run_path({path!r}, run_name="__main__")
 def long_clip(tmp_path_factory) -> Path:
     """250 frames with two cuts, in closed GOPs of 12."""
     effects = "negate=enable='between(n,60,149)'"
-    return make(tmp_path_factory.mktemp("long") / "long.mp4", "-vf", effects, "-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "12",
-                "-preset", "ultrafast", picture="testsrc2=size=48x32", seconds=FRAMES // 25)  # fmt: skip
+    options = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "12", "-preset", "ultrafast", "-vf", effects)
+    place = tmp_path_factory.mktemp("long") / "long.mp4"
+    return make(place, *options, picture="testsrc2=size=48x32", seconds=FRAMES // 25)
 
 
 @pytest.fixture
@@ -190,9 +191,8 @@ def test_damaged_record_of_a_range_is_made_again(small, long_clip, style, share,
 def test_killed_nodes_leave_an_index_that_others_complete(long_clip, style, share, alone):
     job = create(share, long_clip, style)
     code = NODE.format(path=str(ROOT / "node.py"), **SMALL)
-    nodes = [subprocess.Popen([sys.executable, "-c", code, str(share.layout.root), "--job", job.name],
-                              cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(3)]  # fmt:
-                              skip
+    line, quiet = [sys.executable, "-c", code, str(share.layout.root), "--job", job.name], subprocess.DEVNULL
+    nodes = [subprocess.Popen(line, cwd=ROOT, stdout=quiet, stderr=quiet) for _ in range(3)]
     deadline = time.monotonic() + 60
     while not any(name.startswith("decode") for name in claimed(job)) and time.monotonic() < deadline:
         if JobArtifacts(job).index_progress().is_complete:
