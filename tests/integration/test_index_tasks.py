@@ -26,13 +26,16 @@ from tests.helpers.video_jobs import create
 
 FRAMES, LEAST = 250, 24
 SMALL = {"LEAST_FRAMES": 100, "LEAST_RANGE": LEAST}
-NODE = """import runpy, sys
+NODE = """import sys
+from pathlib import Path
 from fav.pipeline import index_tasks
 from fav.video import ranges
+from shared.jobs import find_job
+from shared.shared_dir import open_share
+from tests.helpers.video_jobs import work
 index_tasks.LEAST_FRAMES, ranges.LEAST_RANGE = {LEAST_FRAMES}, {LEAST_RANGE}
-sys.argv[:] = ["node.py", *sys.argv[1:]]
-runpy.run_path({path!r}, run_name="__main__")
-"""  # in each of its processes: `fav.pipeline` is imported before the worker is forked
+sys.exit(not work(find_job(open_share(Path(sys.argv[1])), sys.argv[2])))
+"""  # a node in one process, which finds short videos worth while
 
 
 @pytest.fixture(scope="module")
@@ -188,19 +191,22 @@ def test_damaged_record_of_a_range_is_made_again(small, long_clip, style, share,
 
 
 @pytest.mark.slow
-def test_killed_nodes_leave_an_index_that_others_complete(long_clip, style, share, alone):
+def test_killed_nodes_leave_an_index_that_others_complete(small, long_clip, style, share, alone):
     job = create(share, long_clip, style)
-    code = NODE.format(path=str(ROOT / "node.py"), **SMALL)
-    line, quiet = [sys.executable, "-c", code, str(share.layout.root), "--job", job.name], subprocess.DEVNULL
+    with temporary_member(share) as one, temporary_member(share) as other:
+        first, helper = Actor(job, one), Actor(job, other)
+        piece = first.claim()
+        helper.step()
+        first.finish(piece)
+    line, quiet = [sys.executable, "-c", NODE.format(**SMALL), str(share.layout.root), job.name], subprocess.DEVNULL
     nodes = [subprocess.Popen(line, cwd=ROOT, stdout=quiet, stderr=quiet) for _ in range(3)]
     deadline = time.monotonic() + 60
     while not any(name.startswith("decode") for name in claimed(job)) and time.monotonic() < deadline:
-        if JobArtifacts(job).index_progress().is_complete:
-            break
-        time.sleep(0.005)
+        time.sleep(0.001)
     for node in nodes[:2]:
         node.kill()
     assert nodes[2].wait(120) == 0
     for node in nodes[:2]:
         node.wait()
     assert index_of(job) == alone and not attempts.failed(job)
+    assert len(JobArtifacts(job).there("decode", 0)) == len(JobArtifacts(job).survey().ranges)
