@@ -38,6 +38,7 @@ class _Pass:
 
     number: int
     pieces: Iterator[IndexSegment]
+    decodes: bool  # the video itself
 
 
 class IndexTasks:
@@ -83,6 +84,8 @@ class IndexTasks:
         if timeline.is_complete:
             return None
         piece = index_task(len(timeline.pieces))
+        if self._pass and self._pass.decodes and 2 * timeline.indexed_frames >= self._frames_expected:
+            return piece  # a survey that comes late saves nothing
         known = self._known_survey()
         if known is None or self._in_one_pass(known, lost()):
             return piece
@@ -192,7 +195,7 @@ class IndexTasks:
             pieces = index_segments(self.video, spec.stop, spec.cuts, spec.source, report_progress, spec.cut_threshold)
         else:
             pieces = index_of_ranges(self._ranges(known, report_progress), spec.stop, spec.cuts, spec.cut_threshold)
-        return _Pass(0, pieces)
+        return _Pass(0, pieces, known is None)
 
     def _ranges(self, known: Survey, report_progress: Callable[[], None]) -> Iterator[DecodedRange]:
         for number in range(len(known.ranges)):
