@@ -21,9 +21,11 @@ from matplotlib.figure import Figure
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from fav.pipeline.artifacts import with_checksum
 from fav.pipeline.plan import VideoPlan
 from fav.pipeline.task_names import FRAME_KINDS
 from fav.stylize.timeline import SEGMENT_FRAMES, IndexSegment
+from fav.video.ranges import LEAST_RANGE, TAIL, RangeStart, Survey, VideoRange
 from shared import results
 from shared.claims import Claims, Outcome
 from shared.identity import Identity
@@ -35,13 +37,14 @@ from shared.shared_dir import SharedDir, open_share
 from tests.helpers import fake_video_job as epic
 
 OPERATIONS = 15  # that the file server does for a task (`benchmarks/README.md`, what a task costs)
+PUT_TOGETHER = 0.02e-3  # seconds for a frame of the index, of ranges that are decoded
 COLORS = {"one take": "tab:blue", "with cuts": "tab:orange"}
 
 
 class Actor:
     """A node of the play: what it works on, and what it does when that is done."""
 
-    def __init__(self, share: SharedDir, job: Job, index: list[IndexSegment]):
+    def __init__(self, share: SharedDir, job: Job, index: list[IndexSegment], in_ranges: bool = True):
         self.node, self.job, self.index = Node(share, Identity.here()), job, index
         self.node.join()
         with (
@@ -50,6 +53,8 @@ class Actor:
         ):
             self.plan = VideoPlan(job, self.node)
         self.claims, self.task = Claims(self.node, job), None
+        # No video is there to be looked at.
+        self.plan._indexing._expected = index[-1].start + len(index[-1].index) if in_ranges else 0
 
     def go_on(self) -> Task | None:
         """Publish what it had, and claim the next; None where there is nothing to do."""
@@ -59,6 +64,10 @@ class Actor:
                 data = b"packets"
             elif done.kind == "index":
                 data = json.dumps(self.index[done.number].to_json()).encode()
+            elif done.kind == "survey":
+                data = with_checksum(survey_of(self.index[-1].start + len(self.index[-1].index)).to_json())
+            elif done.kind == "decode":
+                data = b"{}"
             else:
                 data = self.plan.run(done, lambda: None)
             self.plan.published(done, results.publish_bytes(self.node, self.job, done, data))
@@ -71,6 +80,11 @@ class Actor:
                 break
         return self.task
 
+    @property
+    def puts_together(self) -> bool:
+        """Whether the piece of the index that it makes is made of ranges."""
+        return self.plan._indexing._survey is not None
+
     def _first(self, tasks: Iterator[Task]) -> Task | None:
         self.learned = False
         for task in tasks:
@@ -82,6 +96,18 @@ class Actor:
                 self.plan.published(task, ours=False)
                 return None
         return None
+
+
+def survey_of(frames: int) -> Survey:
+    """Of a video of so many frames that has a keyframe where one is wanted."""
+    starts = range(0, frames, LEAST_RANGE)
+    return Survey(
+        tuple(
+            VideoRange(RangeStart(start, 1), min(LEAST_RANGE, frames - start), 0)
+            for start in starts
+            if frames - start > TAIL
+        )
+    )
 
 
 @dataclass
@@ -107,6 +133,7 @@ class Costs:
 
     paint: float
     index: float
+    demux: float
     encode: float
     mux: float
     frame_bytes: float
@@ -114,12 +141,24 @@ class Costs:
 
     def seconds(self, task: Task, frames: int) -> float:
         """What a task of so many frames takes."""
-        each = {"index": self.index, "encode": self.encode, "stitch": self.mux}
+        each = {
+            "index": self.index,
+            "decode": self.index,
+            "survey": self.demux,
+            "encode": self.encode,
+            "stitch": self.mux,
+        }
         return frames * each.get(task.kind, self.paint)
 
 
 def makespan(
-    frames: int, cuts: list[int], chunk: int | None, nodes: int, costs: Costs, server: FileServer
+    frames: int,
+    cuts: list[int],
+    chunk: int | None,
+    nodes: int,
+    costs: Costs,
+    server: FileServer,
+    in_ranges: bool = True,
 ) -> tuple[float, float, int]:
     """Seconds until the film is there, and until all frames are, and the number of frames painted."""
     index = [
@@ -131,7 +170,7 @@ def makespan(
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as place:
         share = open_share(Path(place))
         job = epic.make_film(share, frames, frames, indexed=False, chunk=chunk)
-        actors = [Actor(share, job, index) for _ in range(nodes)]
+        actors = [Actor(share, job, index, in_ranges) for _ in range(nodes)]
         events, idle, painted, last = [(0.0, number) for number in range(nodes)], [], 0, 0.0
         while True:
             now, number = heapq.heappop(events)
@@ -144,11 +183,12 @@ def makespan(
             task = actor.go_on()
             if task:
                 size = _frames_of(task, actor, frames)
-                ready = now + costs.seconds(task, size)
+                together = task.kind == "index" and actor.puts_together
+                ready = now + (size * PUT_TOGETHER if together else costs.seconds(task, size))
                 heapq.heappush(events, (max(ready, server.done(now, task, costs, size)), number))
             else:
                 idle.append(number)
-            if done and (done.kind == "index" or _may_open(done, actor)):
+            if done and (done.kind in ("index", "survey", "decode") or _may_open(done, actor)):
                 for waiting in idle:
                     heapq.heappush(events, (now, waiting))
                 idle = []
@@ -158,7 +198,9 @@ def _frames_of(task: Task, actor: Actor, frames: int) -> int:
     """How many frames a task concerns."""
     if task.kind == "encode":
         return len(actor.plan.artifacts.segments[task.number])
-    return {"index": SEGMENT_FRAMES, "stitch": frames}.get(task.kind, 1)
+    if task.kind == "decode":
+        return survey_of(frames).ranges[task.number].packets + TAIL
+    return {"index": SEGMENT_FRAMES, "survey": frames, "stitch": frames}.get(task.kind, 1)
 
 
 def _may_open(done: Task, actor: Actor) -> bool:
@@ -182,6 +224,10 @@ def cuts_of(frames: int) -> list[int]:
 @click.option("--chunk", type=click.IntRange(8), default=48, show_default=True)
 @click.option("--paint-ms", type=float, default=100.0, show_default=True, help="Of a frame: flow, network, PNG.")
 @click.option("--index-ms", type=float, default=1.6, show_default=True, help="Of a frame of the index: decoding, cuts.")
+@click.option(
+    "--demux-ms", type=float, default=0.02, show_default=True, help="Of a frame in the survey: its packet is read."
+)
+@click.option("--one-pass", is_flag=True, help="One node alone makes the index.")
 @click.option("--encode-ms", type=float, default=30.0, show_default=True, help="Of a frame: read, encoded.")
 @click.option("--mux-ms", type=float, default=0.05, show_default=True, help="Of a frame in the stitch.")
 @click.option("--frame-kb", type=float, default=450.0, show_default=True, help="Of a stylized frame.")
@@ -199,6 +245,8 @@ def main(
     chunk: int,
     paint_ms: float,
     index_ms: float,
+    demux_ms: float,
+    one_pass: bool,
     encode_ms: float,
     mux_ms: float,
     frame_kb: float,
@@ -211,7 +259,9 @@ def main(
 
     Efficiency: the time that one node takes with --chunk off, divided by the number of nodes and the time that they take.
     """
-    costs = Costs(*(each / 1000 for each in (paint_ms, index_ms, encode_ms, mux_ms)), frame_kb * 1e3, film_kb * 1e3)
+    costs = Costs(
+        *(each / 1000 for each in (paint_ms, index_ms, demux_ms, encode_ms, mux_ms)), frame_kb * 1e3, film_kb * 1e3
+    )
     counts = list(map(int, nodes.split(",")))
     alone = frames * (paint_ms + index_ms + encode_ms + mux_ms) / 1000
     click.echo(
@@ -226,7 +276,7 @@ def main(
             for count in counts:
                 click.echo(f"{film}, chunk {size or 'off'}, {count} nodes …", err=True)
                 server = FileServer(server_ops, server_mb * 1e6)
-                spans.append(makespan(frames, cuts, size, count, costs, server))
+                spans.append(makespan(frames, cuts, size, count, costs, server, not one_pass))
             found[film, size] = [alone / count / span for count, (span, *_) in zip(counts, spans)]
             cells = "".join(f"{span:8.1f} {share:4.0%} " for (span, *_), share in zip(spans, found[film, size]))
             click.echo(f"{film + ', chunk ' + str(size or 'off'):28}{cells}  {spans[0][2] / frames - 1:.1%} added")

@@ -10,7 +10,7 @@ from click.core import ParameterSource
 from fav.model.backends import BACKENDS
 from fav.model.bundled_styles import style_file
 from fav.pipeline.request import Request
-from fav.pipeline.spec import CHUNK, KINDS, MAX_SIDE, OPTIONS, Option, is_unset
+from fav.pipeline.spec import AUTO_CHUNK, KINDS, MAX_SIDE, OPTIONS, Option, is_unset
 
 FILE = click.Path(path_type=Path)
 DIGITS = 12  # maximum length of whole numbers
@@ -102,7 +102,7 @@ class ChunkType(click.ParamType):
         if isinstance(value, int):
             return value
         if value in ("auto", "off"):
-            return CHUNK if value == "auto" else None
+            return AUTO_CHUNK if value == "auto" else None
         chunk = OPTIONS["chunk"]
         if not (_is_whole(value) and chunk.accepts(int(value))):
             self.fail(

@@ -48,7 +48,7 @@ def stylize(
     from fav.model.backends import choose
     from fav.model.devices import device_of
     from fav.pipeline.device_lock import acquire_device
-    from fav.pipeline.submit import check, film_encoder, settings_from_request, with_cuts
+    from fav.pipeline.submit import check, film_encoder, settings_from_request, with_chunk_length, with_cuts
     from fav.stylize.engine import FrameStylizer, stylized
     from fav.stylize.indexing import index_segments
     from fav.stylize.pictures import is_pictures
@@ -67,6 +67,7 @@ def stylize(
     device_of(device)
     choose(backend, device)
     source = check(request, out)
+    request, chunking = with_chunk_length(request, source)
     check_film_name(out)
     images = is_image_output(str(out))
     check_new_directory(check_place(out.parent), empty=True) if images else check_new(check_place(out))
@@ -100,7 +101,7 @@ def stylize(
             name=out,
             made_by=made_by,
         )
-    for note in (*cuts_read, *timeline.notes, *notes):
+    for note in (*cuts_read, *chunking, *timeline.notes, *notes):
         click.echo(note)
     click.echo(f"done: {out.parent if isinstance(film, Path) else film.out}")
 

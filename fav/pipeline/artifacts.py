@@ -23,6 +23,7 @@ from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import (
     FRAME_KINDS,
     WINDOW_FRAMES,
+    decode_task,
     encode_task,
     evaluation_windows,
     flow_task,
@@ -31,6 +32,7 @@ from fav.pipeline.task_names import (
     index_task,
     measure_task,
     stitch_task,
+    survey_task,
     warmup_task,
 )
 from fav.stylize.blend import blend, deepened
@@ -39,6 +41,7 @@ from fav.stylize.settings import CROSSFADE
 from fav.stylize.timeline import IndexSegment, Timeline
 from fav.util.images import HEAD_END, PNG_END, check_png_ends, decode_png, png_limit
 from fav.video import EncodedSegment, encoded
+from fav.video.ranges import DecodedRange, Survey
 from shared import results
 from shared.errors import JobQueueError, ResultVanishedError, UserError, sanitize
 from shared.filesystem import RECORD_LIMIT
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
     from fav.evaluation.comparison import FrameMetrics
 
 
+RANGES_LIMIT = 1 << 26  # bytes of a survey, or of what is found in a range, which may be all of a video
 MAX_NUMBERS = 5  # of frames that are named where many are meant
 
 
@@ -189,6 +193,17 @@ class JobArtifacts:
             )
         return piece
 
+    def survey(self) -> Survey:
+        """Where the video can be divided into ranges, as it was published."""
+        return self._decoded(survey_task(), _as_survey, RANGES_LIMIT)
+
+    def decoded_range(self, number: int) -> DecodedRange:
+        """What was found in a range of the video, as it was published."""
+        return self._decoded(decode_task(number), self._range, RANGES_LIMIT)
+
+    def _range(self, data: bytes) -> DecodedRange:
+        return DecodedRange.from_json(without_checksum(data), self.spec.cut_threshold)
+
     def chain_of(self, task: Task) -> FrameChain | None:
         """The run that a task of FRAME_KINDS belongs to, None where there is none as far as the film is known."""
         if not self.spec.start <= task.number < self.timeline.end:
@@ -297,6 +312,8 @@ class JobArtifacts:
             self.picture(task)
         elif task.kind == "flow":
             self.geometry(task.number)
+        elif task.kind in ("survey", "decode"):
+            self._decoded(task, _as_survey if task.kind == "survey" else self._range, RANGES_LIMIT)
         elif task.kind == "encode":
             self._decoded(task, EncodedSegment.from_bytes, self._segment_limit(2 * self.spec.segment_frames))
         else:
@@ -338,6 +355,10 @@ def _as_segment(data: bytes) -> None:
     """Of an index, whatever comes before it."""
     if not len(IndexSegment.from_json(without_checksum(data)).index):
         raise ValueError("expected frames, got none")
+
+
+def _as_survey(data: bytes) -> Survey:
+    return Survey.from_json(without_checksum(data))
 
 
 def _as_rows(data: bytes) -> None:

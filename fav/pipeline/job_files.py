@@ -9,6 +9,8 @@ from shared.shared_dir import open_share as open_any
 
 SUFFIX = {
     "index": ".json",
+    "survey": ".json",
+    "decode": ".json",
     "flow": ".png",
     "frame": ".png",
     "warmup": ".png",

@@ -1,6 +1,6 @@
 """The one bridge between the films and the job system: which tasks a job has, what each needs, how it runs.
 
-    index k   frames and cuts of a piece of the video; needs nothing but the video
+    index k   frames and cuts of a piece of the video; needs nothing but the video (`fav.pipeline.index_tasks`)
     flow t    flow and reliability of frame t towards the one before it in its shot
     frame t   the stylized frame; needs the one before it, and flow t (published, or made on the spot)
     warmup t  with --chunk, the same of a chunk's lead-in, which the film does not show (`fav.stylize.chain`)
@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fav import flow as flows
-from fav.errors import FavError
 from fav.flow.field import FlowField
 from fav.flow.io import encode_flow
-from fav.pipeline.artifacts import JobArtifacts, publish_hash, with_checksum
+from fav.pipeline.artifacts import JobArtifacts, publish_hash
 from fav.pipeline.delivery import deliver
 from fav.pipeline.device_lock import acquire_device
 from fav.pipeline.encode_tasks import EncodeTasks
+from fav.pipeline.index_tasks import IndexTasks
 from fav.pipeline.inputs import NEEDED, changed_inputs
 from fav.pipeline.repair import missing
 from fav.pipeline.task_names import (
@@ -40,8 +40,7 @@ from fav.pipeline.task_names import (
 )
 from fav.stylize.chain import FrameChain
 from fav.stylize.engine import FrameStylizer, StylizedFrame, stylize_position
-from fav.stylize.indexing import index_segments
-from fav.stylize.timeline import IndexSegment, Timeline
+from fav.stylize.timeline import Timeline
 from fav.util.atomic import exclusive
 from fav.util.images import encode_png
 from fav.util.malloc import malloc_trim
@@ -113,6 +112,7 @@ class VideoPlan:
             self.spec.flow, self.spec.no_temporal, self.stylizer.flow_is_given(self.spec.reverse)
         )
         self._stitch, self._encoding = stitch_task(self.spec), EncodeTasks(self.artifacts, self.video)
+        self._indexing = IndexTasks(self.artifacts, self.video, self._check_inputs)
         self._last_frame: CachedFrame | None = None  # the last stylized frame, as published
         self._publishing: CachedFrame | None = None  # the one that is being published
         self._consumed_flow: int | None = None
@@ -121,7 +121,6 @@ class VideoPlan:
         self._over = False  # whether all of the job's end was told
         self._author = {"node": node.identity.incarnation, "numeric-class": self.stylizer.numeric_class}
         self._evaluation = self._has_evaluation()
-        self._pieces: tuple[int, Iterator[IndexSegment]] | None = None
         self._said_notes = 0
         self._surveyed = self._recounted = False
         self._flow_s = 1.0
@@ -175,10 +174,7 @@ class VideoPlan:
         claims = set(claimed(self.job))
         lost = set(failed(self.job))
         taken = claims | lost
-        if not self.timeline.is_complete:
-            piece = index_task(len(self.timeline.pieces))
-            if str(piece) not in taken:
-                yield piece
+        yield from self._indexing.candidates(claims, lost)
         busy = self._claimed_positions(taken)
         all_painted, can_paint = self.timeline.is_complete, False
         for chain in self.timeline.pending_chains():
@@ -248,7 +244,7 @@ class VideoPlan:
 
     def next_in_chain(self, task: Task) -> Task | None:
         if task.kind == "index":
-            return None if self.timeline.is_complete else index_task(len(self.timeline.pieces))
+            return self._indexing.next_piece(lambda: set(failed(self.job)))
         if task.kind not in FRAME_KINDS:
             return None
         chain = self._chain_of(task)
@@ -260,7 +256,7 @@ class VideoPlan:
     def self_test_task(self, task: Task) -> Task | None:
         if task.kind == "index":
             return index_task(0) if task.number and results.is_done(self.job, index_task(0)) else None
-        if task.kind == "stitch" or task.kind in EVALUATION_KINDS:
+        if task.kind in ("stitch", "survey", "decode") or task.kind in EVALUATION_KINDS:
             return None
         if task.kind == "encode":
             self._refresh()
@@ -296,10 +292,11 @@ class VideoPlan:
             self._consumed_flow = None
 
     def invalidate_cache(self) -> None:
-        self._last_frame = self._pieces = self._film = None
+        self._last_frame = self._film = None
         self._surveyed = self._recounted = self._over = False
         self.artifacts.invalidate_cache()
         self._encoding.invalidate_cache()
+        self._indexing.invalidate_cache()
         if self._evaluation:
             self._evaluation.invalidate_cache()
 
@@ -353,7 +350,9 @@ class VideoPlan:
                 return self._evaluation.run(task, report_progress)
             self._evaluation.release_memory()
         how = {
-            "index": self._index,
+            "index": self._indexing.run,
+            "survey": lambda task, report_progress: self._indexing.run_survey(report_progress),
+            "decode": self._indexing.run_range,
             "flow": self._flow,
             "frame": self._frame,
             "warmup": self._frame,
@@ -365,33 +364,6 @@ class VideoPlan:
     def _text(self, seconds: float | None = None) -> dict[str, str]:
         """What a result tells of itself; `seconds` that it took, None for those since its task began."""
         return {**self._author, "seconds": f"{time.monotonic() - self._began if seconds is None else seconds:.3f}"}
-
-    def _index(self, task: Task, report_progress: Callable[[], None]) -> bytes:
-        begun, self._pieces = self._pieces, None  # a pass that an error breaks off cannot go on
-        if begun is None or begun[0] != task.number:
-            self._check_inputs()  # later, the checksums of its frames do that
-            begun = (
-                0,
-                index_segments(
-                    self.video,
-                    self.spec.stop,
-                    self.spec.cuts,
-                    self.spec.source,
-                    report_progress,
-                    self.spec.cut_threshold,
-                ),
-            )
-        pieces = begun[1]
-        for _ in range(task.number - begun[0]):  # a new owner decodes from the beginning
-            next(pieces)
-        piece = next(pieces)
-        self._pieces = task.number + 1, pieces
-        if piece.last and piece.start + len(piece.index) <= self.spec.start:
-            raise FavError(
-                f"{self.video}: expected more than {self.spec.start} frames for this --range, "
-                f"got {piece.start + len(piece.index)}"
-            )
-        return with_checksum(piece.to_json())
 
     def _flow(self, task: Task, report_progress: Callable[[], None]) -> bytes:
         before = self.timeline.chain_of(task.number).predecessor(task.number)

@@ -19,6 +19,7 @@ from fav.pipeline.task_names import (
     INTERMEDIATE_KINDS,
     OPTIONAL_KINDS,
     REPORTS,
+    decode_task,
     encode_task,
     evaluation_windows,
     flow_task,
@@ -28,6 +29,7 @@ from fav.pipeline.task_names import (
     measure_task,
     report_task,
     stitch_task,
+    survey_task,
     warmup_task,
 )
 from fav.util.safe_path import resolve_inside
@@ -46,7 +48,7 @@ logger = logging.getLogger(__name__)
 MAX_LISTED = 20  # damaged results that are told one by one
 TELL_S = 10.0
 READERS = 8  # at most so many results are read at the same time
-WORDS = {"index": "piece{} of the index", "frame": "frame{}", "warmup": "warmup frame{}", "flow": "flow{}",
+WORDS = {"index": "piece{} of the index", "survey": "survey{} of the video", "decode": "decoded part{} of the video", "frame": "frame{}", "warmup": "warmup frame{}", "flow": "flow{}",
          "encode": "film segment{}", "measure": "measured part{}", "report": "part{} of the evaluation"}  # fmt: skip
 
 
@@ -154,6 +156,8 @@ def _published(artifacts: JobArtifacts) -> Iterator[list[Task]]:
     """Every task that has a result, as far as the directories tell: all of one directory together."""
     makers = {
         "index": index_task,
+        "survey": lambda number: survey_task(),
+        "decode": decode_task,
         "frame": frame_task,
         "warmup": warmup_task,
         "flow": flow_task,

@@ -4,7 +4,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fav.errors import FavError
-from fav.pipeline.spec import LAST_FRAME, OPTIONS, JobSpec, Option, TypedOptions, check_plain, check_weights, is_unset
+from fav.pipeline.spec import (
+    AUTO_CHUNK,
+    LAST_FRAME,
+    OPTIONS,
+    JobSpec,
+    Option,
+    TypedOptions,
+    check_plain,
+    check_weights,
+    is_unset,
+)
 
 if TYPE_CHECKING:
     from fav.flow.files import FlowFiles
@@ -16,13 +26,15 @@ class Request(TypedOptions, frozen=True):
     """A video, a style and the options as they were typed. `given` names those that were typed at all.
 
     loss_network is a file or the name of a published network; None for the one that is used if nobody says. `cuts` are
-    those that were read from `read_cuts`.
+    those that were read from `read_cuts`. `chunk` is AUTO_CHUNK for `--chunk auto` that is not decided yet; `auto_chunk` says
+    that it was decided (`fav.pipeline.chunking`).
     """
 
     video: str
     style: Path
     given: frozenset[str] = frozenset()
     cuts: tuple[int, ...] | None = None
+    auto_chunk: bool = False
 
     @property
     def flow_files(self) -> "FlowFiles":
@@ -61,6 +73,8 @@ class Request(TypedOptions, frozen=True):
         check_range(*self.range)
         check_weights(tuple(weight for _, weight in self.mix))
         for option in OPTIONS.values():
+            if option.name == "chunk" and self.chunk == AUTO_CHUNK:
+                continue
             if not option.accepts(value := getattr(self, option.name)):
                 raise FavError(f"{option.flag}: expected {option.expected}, got {value}")
 
@@ -121,6 +135,8 @@ def differences(job: JobSpec, wanted: JobSpec, request: Request) -> dict[str, st
         if option.name in given:
             groups.setdefault(option.records or (), []).append(option)
     for records, options in groups.items():
+        if records == ("chunk",) and request.auto_chunk and (job.chunk or wanted.chunk is None):
+            continue  # what auto decided when the job was made holds, as of a version that decided otherwise
         if any(getattr(job, name) != getattr(wanted, name) for name in records):
             found[options[0].name] = _difference(job, wanted, request, options)
     return found

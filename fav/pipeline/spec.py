@@ -36,7 +36,8 @@ MAX_PIXELS = 1 << 26  # of a picture, 8192x8192: domes have as many, and no netw
 CODECS = ("h264", "hevc", "av1", "vp9", "prores", "ffv1")  # of `fav.video.codecs`, which is slow to import
 HARDWARE_CODECS = ("h264_nvenc", "hevc_nvenc", "av1_nvenc", "h264_videotoolbox", "hevc_videotoolbox", "h264_vaapi", "hevc_vaapi",
                    "av1_vaapi")  # fmt: skip
-CHUNK = 48  # frames: 7 more for each are a seventh of the work
+CHUNK = 48  # frames, the least that `--chunk auto` takes: 7 more for each are a seventh of the work
+AUTO_CHUNK = 0  # what a request has for `--chunk auto`, until `fav.pipeline.chunking` decides
 LOSS_NETWORK = "squeezenet1_1"  # the one that measures if nobody names another
 
 FRAMES, OUTPUT, SCHEDULING = "the frames", "only the output", "only the scheduling"  # what an option changes
@@ -224,8 +225,9 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
         OptionInfo(
             FRAMES,
             "Long shots are painted in parts of so many frames, by several nodes at the same time; one passes over "
-            f"into the next within {CROSSFADE} frames, which are painted twice. auto: {CHUNK}. Shots of fewer than three "
-            "parts stay whole.",
+            f"into the next within {CROSSFADE} frames, which are painted twice. Shots of fewer than three parts stay whole. auto: "
+            "parts of 48 to 240 frames by the film's length and size; all shots stay whole in a short film, and in a style that "
+            "keeps its past.",
             CROSSFADE + 1,
             10**6 - 1,
             metavar="auto|N|off",
@@ -651,6 +653,8 @@ class Option(OptionInfo, frozen=True, kw_only=True):
             return f"{self.flag} {self.unset}" if word else f"no {self.flag}"
         if value is True:
             return self.flag
+        if self.name == "chunk" and value == AUTO_CHUNK:
+            return f"{self.flag} auto"
         if self.kind == KINDS["styles"]:
             return " ".join(f"{self.flag} {shlex.quote(f'{style}:{format_number(weight)}')}" for style, weight in value)
         if self.kind == KINDS["range"]:

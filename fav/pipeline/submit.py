@@ -36,6 +36,7 @@ from fav.pipeline.provenance import provenance_of
 from fav.pipeline.repair import repair
 from fav.pipeline.request import Request, differences
 from fav.pipeline.spec import (
+    AUTO_CHUNK,
     INPUT_FIELDS,
     LINKED_INPUTS,
     LOSS_NETWORK,
@@ -116,6 +117,7 @@ def submit(node: Node, request: Request) -> SubmitResult:
     notes += cuts_read
     with _submit_lock(share, base):
         source = check(request)
+        request, chunking = with_chunk_length(request, source)
         options = spec_fields(request, source)
         wanted = JobSpec(video="", style="", **options)
         name, job, others = find_or_name(share, request, wanted)
@@ -123,6 +125,7 @@ def submit(node: Node, request: Request) -> SubmitResult:
         if job is None:
             options["notes"] = (
                 *source.notes,
+                *chunking,
                 *film_notes(request, options),
                 *crf_notes(options["crf"], options["codec"]),
             )
@@ -395,6 +398,17 @@ def with_cuts(request: Request) -> tuple[Request, tuple[str, ...]]:
     )
 
 
+def with_chunk_length(request: Request, source: VideoInfo) -> tuple[Request, tuple[str, ...]]:
+    """The request with what `--chunk auto` decides (`fav.pipeline.chunking`), and a note on it."""
+    if request.chunk != AUTO_CHUNK:
+        return request, ()
+    from fav.pipeline.chunking import with_chunk  # of use to few jobs, and slow to import
+
+    return with_chunk(
+        request, source, network_size(film_size(source, request.width, request.scale), request.style_scale)
+    )
+
+
 def with_loss_network(request: Request) -> tuple[Request, tuple[str, ...]]:
     """The request with the file of its loss network, None where the one that nobody asked for is not at hand, and notes.
 
@@ -418,6 +432,8 @@ def spec_fields(request: Request, source: VideoInfo, out: Path | None = None) ->
     start, stop = request.range[0], request.last
     if request.read_cuts and request.cuts is None:
         raise ValueError("expected a request whose cuts are read (with_cuts)")
+    if request.chunk == AUTO_CHUNK:
+        raise ValueError("expected a request whose --chunk is decided (with_chunk_length)")
     cuts = request.cuts if request.read_cuts else () if request.no_cuts else None
     size = film_size(source, request.width, request.scale)
     for each, what in ((size, "film"), (network_size(size, request.style_scale), "picture for the network")):

@@ -8,8 +8,8 @@ from shared.paths import Task
 
 FRAME_KINDS = ("frame", "warmup")  # kinds of tasks that paint a picture
 EVALUATION_KINDS = frozenset({"measure", "report"})  # kinds of tasks of an evaluation
-OPTIONAL_KINDS = EVALUATION_KINDS | {"flow"}  # that may fail: whoever paints makes missing flow
-INTERMEDIATE_KINDS = frozenset({"flow", "encode"})  # of results that a finished film needs no more
+OPTIONAL_KINDS = EVALUATION_KINDS | {"flow", "survey", "decode"}  # that may fail: flow and index are made without them
+INTERMEDIATE_KINDS = frozenset({"flow", "encode", "survey", "decode"})  # of results that a finished film needs no more
 WINDOW_FRAMES = 50  # frames that are measured in one task: the second before them is looked at once more
 REPORTS = (".txt", ".csv", ".json", ".png")  # what the evaluation of a film is told in
 FLOW_AHEAD = 64  # flows that others may have ready for one shot: bounds the room they take
@@ -17,6 +17,16 @@ FLOW_AHEAD = 64  # flows that others may have ready for one shot: bounds the roo
 
 def index_task(number: int) -> Task:
     return Task("index", number, ".json")
+
+
+def survey_task() -> Task:
+    """Where the video can be divided into ranges."""
+    return Task("survey", 0, ".json")
+
+
+def decode_task(number: int) -> Task:
+    """What is found in a range of the video, counted from 0."""
+    return Task("decode", number, ".json")
 
 
 def flow_task(frame: int) -> Task:

@@ -2,7 +2,7 @@
 
 import zlib
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from fractions import Fraction
 from functools import cached_property
 from itertools import islice
@@ -150,13 +150,14 @@ class Decoder(Iterator[DecodedFrame]):
         # Matroska need not keep durations, but knows its own: the last frame cannot last longer.
         ends = self.container.duration if "matroska" in self.container.format.name else None
         self._container_end = round(Fraction(ends, av.time_base) / self.time_base) if ends else 2**62
-        self._damaged, self._broken = False, None
+        self._damaged, self.broken = False, None
+        self.failed = False  # whether something could not be decoded, and no frame stands for it
+        self.watch: Callable[[av.Packet], bool] | None = None  # says of each packet whether it is decoded
+        self.told: int | None = None  # the time that the last frame itself has
         self._jumps: list[str] = []
-        self._changes: list[str] = []
-        self._shape: tuple[str, str] | None = None
-        self._interlaced = self._captions = False
-        self.facts: list[str] = []  # notes on what is not in the film as it was, of the frames so far
+        self.forget_notes()
         self._late = False
+        self._opening = True
         self._begin()
 
     def __enter__(self) -> "Decoder":
@@ -177,6 +178,7 @@ class Decoder(Iterator[DecodedFrame]):
         self._peeked = None
         self._count += 1
         told, shift = self._time(frame), self._shift
+        self.told = frame.pts
         pts = max(told, self._last_pts + 1)
         self._shift = self._shifts.pop(told, shift) if self._clock.jumps else 0
         if self._count:
@@ -202,14 +204,27 @@ class Decoder(Iterator[DecodedFrame]):
         self._before = frame
         return self._last
 
+    def forget_notes(self) -> None:
+        """Forget what was noted on the frames so far, as at the beginning; but no note on a video's first frame is made again."""
+        self._opening = False
+        self._changes: list[str] = []
+        self.shapes: list[tuple[str, str]] = []  # sizes and formats of the frames, each as often as it begins anew
+        self._interlaced = self._captions = False
+        self.facts: list[str] = []  # notes on what is not in the film as it was, of the frames so far
+
+    def note(self, frame: DecodedFrame) -> None:
+        """Note again what is told of a frame, the last one that was read."""
+        self._look(frame._picture())
+
     def _look(self, frame: av.VideoFrame) -> None:
         """Note where the pictures change their shape."""
         shape = (f"{frame.width}x{frame.height}", frame.format.name)
-        if self._shape not in (None, shape):
-            size, format = (f"{a} to {b}" if a != b else "" for a, b in zip(self._shape, shape))
+        if self.shapes and self.shapes[-1] != shape:
+            size, format = (f"{a} to {b}" if a != b else "" for a, b in zip(self.shapes[-1], shape))
             self._changes.append(f"{size or format} at frame {self._count}")
-        self._shape = shape
-        if not self._count:
+        if not self.shapes or self.shapes[-1] != shape:
+            self.shapes.append(shape)
+        if self._opening and not self._count:
             self.facts += first_facts(frame, self.settings)
         if frame.interlaced_frame and not self._interlaced:
             self._interlaced = True
@@ -282,8 +297,8 @@ class Decoder(Iterator[DecodedFrame]):
                 )
             if used > count and not self._damaged:
                 notes.append(f"{name}: {used - count} of its images do not decode and are left out")
-        elif self._broken:
-            notes.append(f"{name}: reading stopped early ({self._broken}); the {count} frames before are used")
+        elif self.broken:
+            notes.append(f"{name}: reading stopped early ({self.broken}); the {count} frames before are used")
         elif is_truncated(Path(self.video)):
             notes.append(f"{name}: bytes are missing at its end; the {count} frames that decode are used")
         if self._damaged:
@@ -315,12 +330,13 @@ class Decoder(Iterator[DecodedFrame]):
             try:
                 frames = codec.decode(packet)
             except FFmpegError:
-                self._damaged = True
+                self._damaged = self.failed = True
                 continue
             if self._tiff and packet is not None and not tiff.decodes(bytes(packet)):
-                self._damaged = True
+                self._damaged = self.failed = True
                 continue
             whole = [frame for frame in frames if not frame.is_corrupt]
+            self.failed |= self._intra and len(whole) < len(frames)
             self._damaged |= len(whole) < len(frames) or packet is not None and packet.is_corrupt
             # In codecs without prediction nothing patches up a hole: there lies what was in memory before.
             yield from whole if self._intra else frames
@@ -333,10 +349,20 @@ class Decoder(Iterator[DecodedFrame]):
                     self._clock.correct(packet)
                     if packet.stream_index == self.stream.index:
                         self._remember_shift(packet)
-                        yield packet
+                        if self.watch is None or self.watch(packet):
+                            yield packet
         except FFmpegError as error:
-            self._broken = error.strerror
+            self.broken = error.strerror
         yield None
+
+    def packets(self) -> Iterator[av.Packet]:
+        """The packets of the stream, of which none is decoded. To be called on a fresh decoder."""
+        yield from (packet for packet in self._packets() if packet is not None)
+
+    @property
+    def clock_jumped(self) -> bool:
+        """Whether the clock of the container has jumped so far."""
+        return self._jumped
 
     def _remember_shift(self, packet: av.Packet) -> None:
         self._jumped = self._jumped or self._clock.offset != 0

@@ -1,8 +1,9 @@
 """Where shots begin: found by PySceneDetect's content detector as the frames come, or read from a file of the user."""
 
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from fav.util.reading import read_once
 
 if TYPE_CHECKING:
     from fav.video.decoding import DecodedFrame
+    from fav.video.ranges import IndexedFrame
 
 # A quarter of a second. Whip pans pass the threshold several times within a few frames, and each cut
 # starts a new picture from nothing, which is seen; shots this short hardly exist. (PySceneDetect's 15 frames
@@ -43,11 +45,54 @@ class CutDetector:
     """
 
     def __init__(self, threshold: float = THRESHOLD, min_shot: int = MIN_SHOT):
+        self._judge, self._changes = CutJudge(threshold, min_shot), PictureChanges(threshold)
+
+    @property
+    def unsure(self) -> int | None:
+        """The frame that may begin a shot, or be a flash; None where there is none."""
+        return self._judge.unsure
+
+    def push(self, number: int, frame: np.ndarray) -> list[int]:
+        """The cuts that are sure with this frame, (H, W, 3) uint8 BGR; numbers ascend by one. Never the first frame.
+
+        A long side of LONG_SIDE is enough; larger frames find the same cuts and take longer.
+        """
+        score = self._changes.push(number, frame)
+        return self._judge.push(number, score, self._changes.since)
+
+    def finish(self) -> list[int]:
+        """The cuts that are sure when no more frames come."""
+        return self._judge.finish()
+
+
+class PictureChanges:
+    """How much pictures change: from each to the next, and from those before a frame to the newest."""
+
+    def __init__(self, threshold: float = THRESHOLD):
+        self._detector = ContentDetector(threshold)
+        self._recent: deque[tuple[int, np.ndarray]] = deque(maxlen=2 * (FLASH + 1))  # in HSV
+
+    def push(self, number: int, frame: np.ndarray) -> float:
+        """The mean change from the frame before to this one, (H, W, 3) uint8 BGR; 0 of the first one. Numbers ascend by one."""
+        self._recent.append((number, cv2.cvtColor(frame, cv2.COLOR_BGR2HSV)))
+        return self._detector._calculate_frame_score(number, frame) or 0.0
+
+    def since(self, number: int) -> float:
+        """The least change from one of the FLASH + 1 frames before frame `number`, which is one of the last FLASH + 1, to the
+        newest; infinite where there is none."""
+        newest = self._recent[-1][1]
+        before = range(number - FLASH - 1, number)
+        return min((_distance(earlier, newest) for at, earlier in self._recent if at in before), default=inf)
+
+
+class CutJudge:
+    """Tells cuts by how much pictures change; it sees no picture. For arguments and rules, see `CutDetector`."""
+
+    def __init__(self, threshold: float = THRESHOLD, min_shot: int = MIN_SHOT):
         self._threshold, self._min_shot = threshold, min_shot
         self._quiet = QUIET * threshold / THRESHOLD
-        self._detector = ContentDetector(threshold, min_scene_len=min_shot, filter_mode=FlashFilter.Mode.SUPPRESS)
+        self._filter = FlashFilter(FlashFilter.Mode.SUPPRESS, min_shot)
         self._changes = deque([threshold], maxlen=RECENT)  # what was before the first frame may have been anything
-        self._seen: deque[np.ndarray] = deque(maxlen=FLASH + 1)  # the last pictures, in HSV
         self._maybe: PossibleCut | None = None
         self._started = False
 
@@ -56,26 +101,27 @@ class CutDetector:
         """The frame that may begin a shot, or be a flash; None where there is none."""
         return self._maybe.number if self._maybe else None
 
-    def push(self, number: int, frame: np.ndarray) -> list[int]:
-        """The cuts that are sure with this frame, (H, W, 3) uint8 BGR; numbers ascend by one. Never the first frame.
+    def push(self, number: int, score: float, since: Callable[[int], float]) -> list[int]:
+        """The cuts that are sure with this frame.
 
-        A long side of LONG_SIDE is enough; larger frames find the same cuts and take longer.
+        Args:
+            number: Of the frame; numbers ascend by one.
+            score: How much it differs from the one before it.
+            since: As `PictureChanges.since`; asked of frames that differ by `least_score` or more alone.
         """
-        picture, sure = cv2.cvtColor(frame, cv2.COLOR_BGR2HSV), []
-        before = self._filter._last_above
-        found = self._is_cut(number, frame)
-        if self._maybe and self._maybe.is_like(picture, self._threshold):
+        sure, before = [], self._filter._last_above
+        found = self._is_cut(number, score)
+        if self._maybe and self._maybe.is_like(since(self._maybe.number), self._threshold):
             self._filter._last_above = self._maybe.last_cut  # there was none since
             self._maybe = None
         elif self._maybe and number - self._maybe.number >= FLASH:
             sure, self._maybe = [self._maybe.number], None
         if found:
-            possible = PossibleCut(number, tuple(self._seen), self._detector._frame_score or 0.0, before)
-            if possible.is_like(picture, self._threshold):
+            possible = PossibleCut(number, score, before)
+            if possible.is_like(since(number), self._threshold):
                 self._filter._last_above = before  # the end of a flash
             else:
                 self._maybe = possible
-        self._seen.append(picture)
         return sure
 
     def finish(self) -> list[int]:
@@ -83,34 +129,69 @@ class CutDetector:
         last, self._maybe = self._maybe, None
         return [last.number] if last else []
 
-    @property
-    def _filter(self) -> FlashFilter:
-        return self._detector._flash_filter
-
-    def _is_cut(self, number: int, frame: np.ndarray) -> bool:
-        self._detector._threshold = min(self._threshold, max(self._quiet, SUDDEN * max(self._changes)))
+    def _is_cut(self, number: int, score: float) -> bool:
+        above = score >= min(self._threshold, max(self._quiet, SUDDEN * max(self._changes)))
         if not self._started:
             self._started = True
             # it takes its first number for a cut
-            return bool(self._detector.process_frame(number - self._min_shot, frame))
-        found = self._detector.process_frame(number, frame)
-        self._changes.append(self._detector._frame_score or 0.0)
+            return bool(self._filter.filter(number - self._min_shot, above))
+        found = self._filter.filter(number, above)
+        self._changes.append(score)
         return bool(found)
 
 
 @dataclass
 class PossibleCut:
-    """A frame that differs by `score` from the one before it, the last of the pictures (HSV) in `before`."""
+    """A frame that differs by `score` from the one before it."""
 
     number: int
-    before: tuple[np.ndarray, ...]
     score: float
     last_cut: int | None
 
-    def is_like(self, picture: np.ndarray, threshold: float) -> bool:
-        """Whether a picture is again one of the shot that came before."""
-        limit = min(self.score / 2, threshold)
-        return any(_distance(earlier, picture) < limit for earlier in self.before)
+    def is_like(self, change: float, threshold: float) -> bool:
+        """Whether a picture is again one of the shot that came before, of which the most alike differs by `change`."""
+        return change < min(self.score / 2, threshold)
+
+
+def least_score(threshold: float) -> float:
+    """Frames that differ by less from the one before them begin no shot."""
+    return min(threshold, QUIET * threshold / THRESHOLD)
+
+
+@dataclass
+class RecordedChanges:
+    """What `CutJudge` needs to know of consecutive frames, without their pictures.
+
+    `scores` are those of `PictureChanges.push`. For frames that may begin a shot, `since` has the changes of
+    `PictureChanges.since`, for that frame and the FLASH ones after it. Frames are positions.
+    """
+
+    threshold: float
+    scores: list[float] = field(default_factory=list)
+    since: dict[int, list[float]] = field(default_factory=dict)
+
+    def __post_init__(self):
+        self._changes = PictureChanges(self.threshold)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has all that it should have of its frames."""
+        count = len(self.scores)
+        return all(
+            len(self.since.get(number, ())) == min(FLASH + 1, count - number)
+            for number in range(1, count)
+            if self.scores[number] >= least_score(self.threshold)
+        )
+
+    def push(self, frame: np.ndarray) -> None:
+        """Record the next frame, (H, W, 3) uint8 BGR."""
+        number = len(self.scores)
+        self.scores.append(self._changes.push(number, frame))
+        if number and self.scores[number] >= least_score(self.threshold):
+            self.since[number] = []
+        for begin in range(max(number - FLASH, 0), number + 1):
+            if begin in self.since:
+                self.since[begin].append(self._changes.since(begin))
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -155,6 +236,53 @@ class CutFinder:
     def finish(self) -> list[int]:
         """The cuts that are known when no more frames come."""
         return self._detector.finish() if self._given is None else []
+
+
+class RecordedCutFinder:
+    """As `CutFinder`, of frames of one size whose changes were recorded, range by range."""
+
+    def __init__(self, cuts: Iterable[int] | None = None, threshold: float = THRESHOLD):
+        self._given = None if cuts is None else frozenset(cuts)
+        self._judge = CutJudge(threshold)
+        self._ranges: deque[tuple[int, RecordedChanges]] = deque(maxlen=2)  # each with its first frame
+        self._seen = 0
+
+    def extend(self, begin: int, changes: RecordedChanges | None) -> None:
+        """Take in the changes of a range that begins with frame `begin`."""
+        if self._given is None:
+            if changes is None:
+                raise ValueError("expected the changes of the frames")
+            self._ranges.append((begin, changes))
+
+    @property
+    def settled(self) -> int:
+        """The cuts before this frame are known."""
+        unsure = self._judge.unsure
+        return self._seen if unsure is None else unsure
+
+    def push(self, frame: "IndexedFrame") -> list[int]:
+        """The cuts that are known with this frame and were not before; its range was taken in."""
+        number = frame.number
+        self._seen = number + 1
+        if self._given is not None:
+            return [number] if number in self._given else []
+        begin, changes = self._range_of(number, 1)
+        return self._judge.push(number, changes.scores[number - begin], lambda since: self._since(since, number))
+
+    def finish(self) -> list[int]:
+        """The cuts that are known when no more frames come."""
+        return self._judge.finish() if self._given is None else []
+
+    def _since(self, since: int, number: int) -> float:
+        begin, changes = self._range_of(since, FLASH + 1)
+        return changes.since[since - begin][number - since]
+
+    def _range_of(self, number: int, before: int) -> tuple[int, RecordedChanges]:
+        """The range in which so many frames before a frame were decoded as well; the first one, if it begins the video."""
+        for begin, changes in reversed(self._ranges):
+            if number - before >= begin or begin == 0:
+                return begin, changes
+        raise LookupError(f"expected the changes of frame {number} to be recorded")
 
 
 def read_cuts(path: Path | str, frame_count: int | None = None) -> tuple[int, ...]:

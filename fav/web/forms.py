@@ -11,7 +11,7 @@ from msgspec import NODEFAULT
 
 from fav.errors import FavError, sanitize
 from fav.pipeline.request import Request
-from fav.pipeline.spec import CHUNK, FRAMES, KINDS, OPTIONS, OUTPUT, VALUE_FIELDS, JobSpec, Option, form, is_unset
+from fav.pipeline.spec import AUTO_CHUNK, FRAMES, KINDS, OPTIONS, OUTPUT, VALUE_FIELDS, JobSpec, Option, form, is_unset
 from fav.web import places
 from shared.jobs import Job
 
@@ -99,7 +99,7 @@ def _value(root: Path, option: Option, value: object) -> Any:
         return places.style_of(root, value) if option.name == "first_frame_style" else places.file_of(root, value)
     try:
         if option.name == "chunk" and value == "auto":
-            return CHUNK
+            return AUTO_CHUNK
         if option.kind == WHOLE:
             return int(value)
         if option.kind == NUMBER:

@@ -113,11 +113,12 @@ def estimate(root: Path, request: Request) -> dict[str, Any]:
     from fav.pipeline.job_naming import default_name
     from fav.pipeline.provenance import command_of
     from fav.pipeline.submit import check as check_inputs
-    from fav.pipeline.submit import film_space, spec_fields, with_cuts
+    from fav.pipeline.submit import film_space, spec_fields, with_chunk_length, with_cuts
 
     share = open_share(root, read_only=True)
     request, _ = with_cuts(request)
     source = check_inputs(request)
+    request, _ = with_chunk_length(request, source)
     options = spec_fields(request, source)
     found = film_space(share, request, source, options)
     free = share.system.free_bytes(root)

@@ -18,7 +18,7 @@ from fav.cli.options import JOB, options, request_of
 from fav.errors import FavError
 from fav.pipeline.request import Request
 from fav.pipeline.spec import LAST_FRAME, MAX_PIXELS, MAX_SIDE, OPTIONS, JobSpec
-from fav.pipeline.submit import spec_fields
+from fav.pipeline.submit import spec_fields, with_chunk_length
 from fav.stylize.settings import network_size
 from fav.video import VideoInfo, probe
 from shared.jobs import Manifest, all_jobs
@@ -55,6 +55,7 @@ def typed(clip: Path, style: Path, words: list[str]) -> Request:
 
 def served(request: Request, source: VideoInfo) -> JobSpec:
     """What a node reads of the job that this request makes; FavError where it refuses it."""
+    request, _ = with_chunk_length(request, source)
     spec = JobSpec(video="v.mp4", style="s.pth", **{**spec_fields(request, source), "out": request.out or "x.mp4"})
     manifest = Manifest("x.0123456789ab", "x", spec.to_json(), request.lease)
     return JobSpec.from_json(Manifest.from_bytes(manifest.to_bytes(), Path("job.json")).spec)
@@ -91,7 +92,7 @@ def test_what_is_accepted_can_be_served(clip, style, source, given, width, heigh
     source = dataclasses.replace(source, width=width, height=height)
     words = [f"--{name}={value}" for name, value in given.items() if name != "mix"]
     try:
-        request = typed(clip, style, words)
+        request, _ = with_chunk_length(typed(clip, style, words), source)
         spec_fields(request, source)
     except (click.ClickException, FavError):
         return

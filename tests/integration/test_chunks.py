@@ -16,7 +16,7 @@ from fav.errors import FavError
 from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.plan import make_plan
 from fav.pipeline.progress import blocked, progress
-from fav.pipeline.spec import JobSpec
+from fav.pipeline.spec import AUTO_CHUNK, JobSpec
 from fav.pipeline.task_names import flow_task, frame_task, warmup_task
 from fav.stylize.blend import blend
 from fav.stylize.chain import chunk_starts
@@ -253,7 +253,7 @@ def test_chunk_is_recorded_in_the_job_and_another_is_refused(chunked, clip, styl
         create(chunked.share, clip, style, chunk=None, no_cuts=True, name=chunked.name)
 
 
-@pytest.mark.parametrize("words, chunk", [("auto", 48), ("off", None), ("30", 30)])
+@pytest.mark.parametrize("words, chunk", [("auto", AUTO_CHUNK), ("off", None), ("30", 30)])
 def test_chunk_is_typed_in_words_or_frames(words, chunk):
     assert ChunkType().convert(words, None, None) == chunk
 

@@ -16,7 +16,7 @@ from fav.errors import FavError
 from fav.model.preprocessing import FILLS
 from fav.pipeline.request import Request, differences
 from fav.pipeline.spec import FIELDS, FORMER, INPUT_FIELDS, KINDS, LAST_FRAME, OPTIONS, VALUE_FIELDS, JobSpec, form
-from fav.pipeline.submit import spec_fields, with_cuts
+from fav.pipeline.submit import spec_fields, with_chunk_length, with_cuts
 from fav.video import VideoInfo, probe
 from fav.video.codecs import usual_crf
 from shared.jobs import Manifest, all_jobs
@@ -122,6 +122,7 @@ def typed(clip: Path | str, style: Path, words: list) -> Request:
 
 def record_of(request: Request, source: VideoInfo) -> JobSpec:
     """The record of the job that a request makes, with other places for its inputs."""
+    request, _ = with_chunk_length(request, source)
     places = {name: f"jobs/a/inputs/{name}" for name in INPUT_FIELDS if getattr(request, name) is not None}
     mix = tuple(f"jobs/a/inputs/mix-{number}" for number, _ in enumerate(request.mix, 1))
     return JobSpec(
@@ -246,7 +247,7 @@ def test_what_the_command_line_accepts_a_node_accepts(clip, style, source, tmp_p
     chosen = {name: data.draw(values(OPTIONS[name], files), label=name) for name in names}
     words = [OPTIONS[name].flag if value is None else f"{OPTIONS[name].flag}={value}" for name, value in chosen.items()]
     try:
-        request = typed(clip, style, words)
+        request, _ = with_chunk_length(typed(clip, style, words), source)
         spec = record_of(request, source)
     except (click.ClickException, FavError):
         return
@@ -433,7 +434,9 @@ def test_what_is_no_record_is_refused(record, complaint):
         ("", "--reverse", "no --reverse, not --reverse"),
         ("", "--fps=12.5", "no --fps, not --fps 12.5"),
         ("--style-scale=2", "--style-scale=0.3", "--style-scale 2, not --style-scale 0.3"),
-        ("--chunk=auto", "--chunk=off", "--chunk 48, not --chunk off"),
+        ("--chunk=48", "--chunk=off", "--chunk 48, not --chunk off"),
+        ("--chunk=auto", "--chunk=48", "--chunk off, not --chunk 48"),  # a short film
+        ("--chunk=48", "--chunk=auto", ""),
         ("", "--chunk=30", "--chunk off, not --chunk 30"),
         ("--strength=0", "--strength=1", "--strength 0, not --strength 1"),
         ("--crf=0", "--crf=1", "--crf 0, not --crf 1"),
@@ -473,7 +476,7 @@ def test_differences_are_named_as_they_are_typed(clip, style, source, tmp_path, 
     split = lambda text: [f"--{word}" for word in text.split("--") if word]
     specs, request = [], None
     for line in job, asked:
-        request = typed(clip, style, [word.strip() for word in split(line)])
+        request, _ = with_chunk_length(typed(clip, style, [word.strip() for word in split(line)]), source)
         specs.append(record_of(request, source))
     found = differences(*specs, request)
     assert "; ".join(sorted(found.values())) == words

@@ -77,8 +77,16 @@ def test_cross_fade_of_the_benchmark_is_that_of_films(take):
 
 
 def test_three_nodes_paint_three_chunks_in_the_time_of_the_longest():
-    costs = Costs(paint=0.1, index=0.0, encode=0.0, mux=0.0, frame_bytes=0.0, film_bytes=0.0)
+    costs = Costs(paint=0.1, index=0.0, demux=0.0, encode=0.0, mux=0.0, frame_bytes=0.0, film_bytes=0.0)
     _, off, painted = makespan(144, [], None, 3, costs, FileServer())
     assert np.isclose(off, 14.4, atol=0.3) and painted == 144
     _, chunked, painted = makespan(144, [], 48, 3, costs, FileServer())
     assert np.isclose(chunked, 5.5, atol=0.6) and painted == 144 + 2 * 7
+
+
+def test_index_takes_many_nodes_less_time(monkeypatch):
+    monkeypatch.setattr("fav.pipeline.index_tasks.LEAST_FRAMES", 100)
+    monkeypatch.setattr("benchmarks.makespan.LEAST_RANGE", 40)
+    costs = Costs(paint=0.0, index=0.05, demux=0.0, encode=0.0, mux=0.0, frame_bytes=0.0, film_bytes=0.0)
+    alone, shared = (makespan(480, [], None, 8, costs, FileServer(), in_ranges)[0] for in_ranges in (False, True))
+    assert np.isclose(alone, 25, atol=0.5) and shared < 10  # the last piece counts as a whole one

@@ -1,0 +1,411 @@
+"""A video in ranges of frames that are decoded independently of each other, and are the same frames as one pass gives.
+
+A survey reads all packets and decodes none. It finds packets at which a decoder can begin: those that by the codec's
+rules need nothing before them. A range has the frames that are shown from such a packet on until the next range begins.
+Pictures that come after the packet but are shown before its own (of an open GOP) belong to the range before, whose
+decoder just goes on.
+
+Nothing is assumed that can be checked: whoever decodes a range must read the very packets of the survey, find no
+damage, and find frames whose times are those of packets. It also decodes the first TAIL frames of the next range, which
+must be the same there. What this leaves out has no ranges (`Survey.why`), and is indexed in one pass: times that are
+missing or go back, AVI, damage, codecs without a rule here, too few keyframes.
+"""
+
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import av
+from av.error import FFmpegError
+
+from fav.util.image_sequence import is_sequence
+from fav.video.decoding import DecodedFrame, Decoder
+from fav.video.index import FrameIndex
+from fav.video.settings import AS_IT_IS, SourceSettings
+from fav.video.shot_detection import FLASH, LONG_SIDE, RecordedChanges
+from fav.video.truncation import is_truncated
+
+LEAST_RANGE = 240  # packets: shorter ranges would decode more of each other
+TAIL = 16  # frames of the next range that are decoded as well; cuts need 2 * FLASH + 1 of them
+LEAST_RANGES = 4  # fewer save no time
+FAR = 1 << 30
+SEEK_BACK_S = (0, 5, 60)  # where the packet is looked for, seconds before its time
+LEAST_TAIL = 2 * FLASH + 1
+assert LEAST_TAIL <= TAIL
+
+# Codecs whose keyframes need nothing before them, for all frames that are shown after them. For the first three, see
+# `_begins`.
+RESTARTING = {"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp8", "vp9", "av1", "ffv1", "png", "qoi", "cfhd"}
+SEQUENCE_HEADER = b"\0\0\1\xb3"  # ISO/IEC 13818-2, 6.2.2.1: sizes and quantizers
+
+
+class UnusableRangeError(Exception):
+    """A range that is not proven to be what one pass gives; its message says why."""
+
+
+@dataclass(frozen=True)
+class RangeStart:
+    """The packet at which a range begins: when its frame is shown (units of the time base), and its bytes."""
+
+    pts: int
+    size: int
+
+
+@dataclass(frozen=True)
+class VideoRange:
+    """A range: its first packet, the number of packets until that of the next one, and their checksum."""
+
+    start: RangeStart
+    packets: int
+    checksum: int
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The ranges of a video, in order; none where `why` says why not.
+
+    `end` is the packet at which one more range would begin, where packets beyond it were not asked for.
+    """
+
+    ranges: tuple[VideoRange, ...] = ()
+    end: RangeStart | None = None
+    why: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        ranges = [[one.start.pts, one.start.size, one.packets, one.checksum] for one in self.ranges]
+        return {"ranges": ranges, "end": self.end and [self.end.pts, self.end.size], "why": self.why}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> "Survey":
+        """ValueError, or what else Python raises over values of other kinds, where the record is none of `to_json`."""
+        ranges = [
+            VideoRange(RangeStart(int(pts), int(size)), int(packets), int(checksum))
+            for pts, size, packets, checksum in fields["ranges"]
+        ]
+        end = fields["end"] and RangeStart(*map(int, fields["end"]))
+        times = [one.start.pts for one in ranges] + ([end.pts] if end else [])
+        if times != sorted(set(times)) or any(one.packets < 1 for one in ranges):
+            raise ValueError("expected ranges that follow each other")
+        return cls(tuple(ranges), end, str(fields["why"])[:200])
+
+
+@dataclass(frozen=True)
+class IndexedFrame:
+    """What an index has of a frame, with its number."""
+
+    number: int
+    pts: int
+    duration: int
+    keyframe: bool
+    crc: int
+    shift: int = 0
+
+
+@dataclass(frozen=True)
+class DecodedRange:
+    """What was found in a range: its `own` frames, and after them in `index` the first of the next range.
+
+    `shape` is the frames' size and format. `facts` are notes for the user, each with the position of its frame.
+    `changes` are those of the pictures; None where no cuts are looked for. `why` says why the range is of no use; then
+    all is empty.
+    """
+
+    index: FrameIndex
+    own: int
+    shape: tuple[str, str] = ("", "")
+    facts: tuple[tuple[int, str], ...] = ()
+    changes: RecordedChanges | None = None
+    why: str = ""
+
+    def frames(self, begin: int) -> Iterator[IndexedFrame]:
+        """Its own frames, of which the first one has the number `begin`."""
+        columns = (self.index.pts, self.index.duration, self.index.keyframe, self.index.crc)
+        for number, row in enumerate(zip(*(column[: self.own].tolist() for column in columns)), begin):
+            yield IndexedFrame(number, *row)
+
+    def check_joint(self, following: "DecodedRange") -> None:
+        """UnusableRangeError unless the next range begins with the frames that were decoded here after its own."""
+        tail = len(self.index) - self.own
+        shared = min(tail, len(following.index))
+        for name in ("pts", "duration", "keyframe", "crc", "shift"):
+            here = getattr(self.index, name)[self.own : self.own + shared]
+            if (here != getattr(following.index, name)[:shared]).any():
+                raise UnusableRangeError(f"frames at {following.index.pts[0]} decode otherwise from there on ({name})")
+        if shared < min(TAIL, len(following.index)) or self.shape != following.shape:
+            raise UnusableRangeError("frames change their size, or the next range has others than expected")
+
+    def to_json(self) -> dict[str, Any]:
+        changes = self.changes and {
+            "scores": self.changes.scores,
+            "since": {str(number): [min(one, FAR) for one in some] for number, some in self.changes.since.items()},
+        }
+        return {
+            "index": self.index.to_json(),
+            "own": self.own,
+            "shape": list(self.shape),
+            "facts": [list(fact) for fact in self.facts],
+            "changes": changes,
+            "why": self.why,
+        }
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any], threshold: float) -> "DecodedRange":
+        """ValueError, or what else Python raises over values of other kinds, where the record is none of `to_json`."""
+        index, own, changes = FrameIndex.from_json(fields["index"]), int(fields["own"]), None
+        if not fields["why"] and not 1 <= own <= len(index):
+            raise ValueError("expected frames in a range")
+        if fields["changes"] is not None:
+            scores = [float(score) for score in fields["changes"]["scores"]]
+            since = {int(number): [float(one) for one in some] for number, some in fields["changes"]["since"].items()}
+            changes = RecordedChanges(threshold, scores, since)
+            if len(scores) != len(index) or not changes.is_whole:
+                raise ValueError("expected the changes of each frame")
+        width_height, kind = map(str, fields["shape"])
+        facts = tuple((int(number), str(fact)) for number, fact in fields["facts"])
+        return cls(index, own, (width_height, kind), facts, changes, str(fields["why"])[:200])
+
+
+@dataclass
+class _Checksum:
+    """Of the packets of a range, as they are read."""
+
+    packets: int = 0
+    value: int = 0
+
+    def add(self, packet: av.Packet) -> None:
+        facts = (packet.pts, packet.duration, packet.size, packet.is_keyframe, packet.is_discard)
+        self.packets += 1
+        self.value = zlib.crc32(repr(facts).encode(), self.value)
+
+
+def survey(
+    video: Path | str,
+    settings: SourceSettings = AS_IT_IS,
+    stop: int | None = None,
+    least: int = LEAST_RANGE,
+    report_progress: Callable[[], None] = lambda: None,
+) -> Survey:
+    """Find the ranges of a video; its packets are read, and nothing is decoded.
+
+    Args:
+        video: A file or a numbered image sequence.
+        settings: How the video is read.
+        stop: No frame after this one is asked for; None: all are.
+        least: Packets that a range has at least.
+        report_progress: Called for each packet.
+
+    Raises:
+        FavError: The video cannot be opened.
+    """
+    if is_sequence(str(video)):
+        return Survey(why="numbered images have no keyframes")
+    if is_truncated(Path(video)):
+        return Survey(why="bytes are missing at its end")
+    with Decoder(video, settings) as decoder:
+        try:
+            return _surveyed(decoder, stop, least, report_progress)
+        except UnusableRangeError as error:
+            return Survey(why=str(error))
+
+
+def _surveyed(decoder: Decoder, stop: int | None, least: int, report_progress: Callable[[], None]) -> Survey:
+    codec = decoder.stream.codec_context.codec
+    if not decoder.timed:
+        raise UnusableRangeError(f"{decoder.container.format.name} has no times")
+    if codec.canonical_name not in RESTARTING and not codec.intra_only:
+        raise UnusableRangeError(f"{codec.canonical_name} has no keyframes to rely on")
+    starts, sums = [], []
+    undivided = None  # the range before and the last one as one range
+    latest, seen, count = -(1 << 62), set(), 0
+    for packet in decoder.packets():
+        report_progress()
+        if packet.pts is None:
+            raise UnusableRangeError("times are missing")
+        if packet.is_corrupt or packet.pts in seen:
+            raise UnusableRangeError("packets are damaged, or two have the same time")
+        if decoder.clock_jumped:
+            raise UnusableRangeError("its clock jumps")
+        begins = not starts or sums[-1].packets >= least and packet.pts > latest and _begins(decoder, packet)
+        if begins:
+            if stop is not None and count > stop + TAIL:
+                ranges = [VideoRange(start, one.packets, one.value) for start, one in zip(starts, sums)]
+                return _with_enough(Survey(tuple(ranges), RangeStart(packet.pts, packet.size)))
+            starts.append(RangeStart(packet.pts, packet.size))
+            undivided = replace(sums[-1]) if sums else None
+            sums.append(_Checksum())
+        seen.add(packet.pts)
+        latest, count = max(latest, packet.pts), count + 1
+        sums[-1].add(packet)
+        if undivided and sums[-1].packets < TAIL:
+            undivided.add(packet)
+    if decoder.broken:
+        raise UnusableRangeError(f"reading stopped early ({decoder.broken})")
+    if undivided and sums[-1].packets < TAIL:  # too few to be compared with
+        starts, sums = starts[:-1], [*sums[:-2], undivided]
+    ranges = [VideoRange(start, one.packets, one.value) for start, one in zip(starts, sums)]
+    return _with_enough(Survey(tuple(ranges)))
+
+
+def _with_enough(found: Survey) -> Survey:
+    if len(found.ranges) < LEAST_RANGES:
+        raise UnusableRangeError("it is short, or has too few keyframes at which decoding can begin")
+    return found
+
+
+def _begins(decoder: Decoder, packet: av.Packet) -> bool:
+    """Whether by the codec's rules a decoder that begins here gives all frames right that are shown from here on."""
+    if not packet.is_keyframe or packet.is_discard:
+        return False
+    name = decoder.stream.codec_context.codec.canonical_name
+    extradata = decoder.stream.codec_context.extradata or b""
+    if (
+        name == "h264"
+    ):  # an IDR picture: ITU-T H.264, 7.4.1.2.4; other keyframes may be followed by pictures that look behind them
+        return {kind & 31 for kind in _units(packet, extradata, 4)} & set(range(1, 6)) == {5}
+    if name == "hevc":  # IRAP pictures, which no picture looks behind that is shown after them: ITU-T H.265, 8.1.3
+        kinds = {kind >> 1 & 63 for kind in _units(packet, extradata, 21)}
+        return {kind for kind in kinds if kind < 32} <= set(range(16, 22)) and any(kind < 32 for kind in kinds)
+    if name in ("mpeg1video", "mpeg2video"):
+        return SEQUENCE_HEADER in bytes(packet)
+    return True
+
+
+def _units(packet: av.Packet, extradata: bytes, at: int) -> set[int]:
+    """The first bytes of the NAL units of a packet; `at` is where the extradata has the size of their lengths."""
+    data, found = bytes(packet), set()
+    if len(extradata) > at and extradata[0] == 1:
+        size, place = (extradata[at] & 3) + 1, 0
+        while place + size < len(data):
+            found.add(data[place + size])
+            place += size + int.from_bytes(data[place : place + size], "big")
+        return found
+    place = data.find(b"\0\0\1")
+    while 0 <= place < len(data) - 3:
+        found.add(data[place + 3])
+        place = data.find(b"\0\0\1", place + 3)
+    return found
+
+
+def decode_range(
+    video: Path | str,
+    known: Survey,
+    number: int,
+    settings: SourceSettings = AS_IT_IS,
+    threshold: float | None = None,
+    report_progress: Callable[[], None] = lambda: None,
+) -> DecodedRange:
+    """Decode a range, and the first frames of the next one.
+
+    Args:
+        video: The video that was surveyed.
+        known: Its survey.
+        number: Of the range.
+        settings: How the video is read.
+        threshold: For the detection of cuts, as for `CutDetector`; None: no cuts are looked for.
+        report_progress: Called for each frame.
+
+    Returns:
+        What was found; where it is not proven to be what one pass gives, `why`.
+
+    Raises:
+        FavError: The video cannot be opened.
+    """
+    why = ""
+    for back in SEEK_BACK_S if number else (0,):
+        with Decoder(video, settings) as decoder:
+            try:
+                return _decoded(decoder, known, number, back, threshold, report_progress)
+            except _NotThereError:
+                why = "seeking does not lead to its first packet"
+            except UnusableRangeError as error:
+                why = str(error)
+                break
+            except FFmpegError as error:
+                why = f"it cannot be decoded from there on ({error.strerror})"
+                break
+    with Decoder(video, settings) as decoder:
+        return DecodedRange(FrameIndex.of((), decoder.time_base), 0, why=why)
+
+
+class _NotThereError(Exception):
+    """The packet that was sought does not come."""
+
+
+@dataclass
+class _PacketWatch:
+    """Lets packets of a range pass to the decoder, and sums up those before the next range."""
+
+    start: RangeStart
+    following: RangeStart | None
+    begun: bool = False
+    over: bool = False
+    sum: _Checksum = field(default_factory=_Checksum)
+
+    def passes(self, packet: av.Packet) -> bool:
+        """Whether a packet belongs to the range, or comes after it."""
+        if not self.begun:
+            if packet.pts is not None and packet.pts > self.start.pts and packet.is_keyframe:
+                raise _NotThereError
+            self.begun = packet.pts == self.start.pts and packet.size == self.start.size
+        if self.begun:
+            following = self.following
+            self.over |= following is not None and (packet.pts, packet.size) == (following.pts, following.size)
+            if not self.over:
+                self.sum.add(packet)
+        return self.begun
+
+
+def _decoded(
+    decoder: Decoder,
+    known: Survey,
+    number: int,
+    back_s: int,
+    threshold: float | None,
+    report_progress: Callable[[], None],
+) -> DecodedRange:
+    mine = known.ranges[number]
+    following = known.ranges[number + 1].start if number + 1 < len(known.ranges) else known.end
+    if number:
+        decoder.seek(mine.start.pts - round(back_s / decoder.time_base))
+    watch = _PacketWatch(mine.start, following)
+    decoder.watch = watch.passes
+    frames: list[DecodedFrame] = []
+    facts: list[tuple[int, str]] = []
+    changes = None if threshold is None else RecordedChanges(threshold)
+    own = 0
+    for frame in decoder:
+        report_progress()
+        if number and not frames:
+            if frame.pts < mine.start.pts:
+                continue  # of the range before, whose decoder has what this picture needs
+            decoder.forget_notes()
+            decoder.note(frame)
+        if decoder.told != frame.pts or frame.damaged or not frames and number and frame.pts != mine.start.pts:
+            raise UnusableRangeError(
+                f"its frame at {frame.pts} is damaged, or is shown at another time than its packet"
+            )
+        frames.append(frame)
+        frame.crc  # noqa: B018
+        if changes is not None:
+            changes.push(frame.thumbnail(LONG_SIDE))
+        if following is None or frame.pts < following.pts:
+            own = len(frames)
+        facts += [(len(frames) - 1, fact) for fact in decoder.facts[len(facts) :]]
+        if len(frames) - own == TAIL:
+            break
+    if not watch.begun:
+        raise _NotThereError
+    if (watch.sum.packets, watch.sum.value) != (mine.packets, mine.checksum):
+        raise UnusableRangeError("its packets are not those that were surveyed")
+    if decoder.failed or decoder.broken or decoder.clock_jumped:
+        raise UnusableRangeError("parts of it are damaged")
+    if len(decoder.shapes) != 1:
+        raise UnusableRangeError("frames change their size")
+    if not own or following is not None and frames[own:] and frames[own].pts != following.pts:
+        raise UnusableRangeError("the next range begins with another frame")
+    if following is not None and len(frames) == own:
+        raise UnusableRangeError("no frame of the next range follows")
+    index = FrameIndex.of(frames, decoder.time_base)
+    return DecodedRange(index, own, decoder.shapes[0], tuple(fact for fact in facts if fact[0] < own), changes)
