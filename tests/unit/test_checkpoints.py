@@ -158,7 +158,9 @@ def test_bundled_styles_are_small_video_models_that_tell_where_they_come_from(pa
     half = "c9s1-16,d32,d64,R64,R64,R64,R64,R64,U2,c3s1-32,U2,c9s1-3"
     assert facts.in_channels == 7 and facts.arch == (DEFAULT_ARCH if path.stem.endswith("_full") else half)
     assert facts.metadata["style"] == painting
-    assert facts.metadata.get("command", "").startswith(f"fav train {painting} ") or "begun with" in facts.metadata["note"]
+    assert (
+        facts.metadata.get("command", "").startswith(f"fav train {painting} ") or "begun with" in facts.metadata["note"]
+    )
     assert architecture_of(load_style(path, in_channels=7).state_dict()) == facts.arch
     assert path.stat().st_size < 3.5e6
 
