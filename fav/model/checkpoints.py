@@ -155,7 +155,7 @@ def architecture_of(state: Mapping[str, Tensor]) -> str:
 
 
 def _load(path: Path, in_channels: int | None = None, layout: str | None = None) -> tuple[StyleNetwork, _Contents]:
-    with nothing_odd(path):
+    with unexpected_as_fav_error(path):
         contents = _read(path, layout)
         try:
             network = _assemble(contents, path.stat().st_size)
@@ -298,7 +298,7 @@ def _bare(value: object) -> object:
 
 
 @contextmanager
-def nothing_odd(path: Path | str) -> Iterator[None]:
+def unexpected_as_fav_error(path: Path | str) -> Iterator[None]:
     """FavError for whatever else is raised over a file of weights: PyTorch has no list of that."""
     try:
         yield

@@ -14,7 +14,7 @@ from PIL import Image
 from fav.errors import FavError
 from fav.util.reading import read_file
 
-MAX_SIDE = 1 << 29  # bytes of a picture file of the user
+MAX_BYTES = 1 << 29  # bytes of a picture file of the user
 MAX_PIXELS = 1 << 28  # of it, 16384x16384: a small file may claim more than memory holds
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 HEAD_BYTES = 4096  # as many have the text of a picture of ours
@@ -116,10 +116,10 @@ def read_image(path: Path, deep: bool = False) -> np.ndarray:
     With `deep`, one of 16 bits stays uint16.
     """
     try:
-        data = read_file(path, f"picture {path}", MAX_SIDE)
+        data = read_file(path, f"picture {path}", MAX_BYTES)
     except OSError as error:
         raise FavError(f"picture {path}: {error.strerror}") from error
-    width, height = claimed_size(data) or (0, 0)
+    width, height = header_size(data) or (0, 0)
     if width * height > MAX_PIXELS:
         raise FavError(f"picture {path}: expected at most {MAX_PIXELS} pixels, got {width}x{height}")
     frame = _decoded(data, cv2.IMREAD_COLOR | (cv2.IMREAD_ANYDEPTH if deep else 0)) if data else None
@@ -130,7 +130,7 @@ def read_image(path: Path, deep: bool = False) -> np.ndarray:
     return frame
 
 
-def claimed_size(data: bytes) -> tuple[int, int] | None:
+def header_size(data: bytes) -> tuple[int, int] | None:
     """(width, height) that a picture file claims, by its head alone; None where that does not tell."""
     try:
         with Image.open(io.BytesIO(data)) as picture:

@@ -136,7 +136,7 @@ def test_pipes_among_photographs_are_told_and_left_out(tmp_path):
     (tmp_path / "endless.jpg").symlink_to("/dev/zero")
     album = soon(open_image_folder, tmp_path, 64)
     assert len(album.photos) + len(album.held_out) == 20 and album.notes == [
-        "no files, left out: endless.jpg, pipe?[31m.png"
+        "not a regular file, left out: endless.jpg, pipe?[31m.png"
     ]
 
 
