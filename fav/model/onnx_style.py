@@ -49,7 +49,7 @@ class OnnxStyle:
     path: Path
     data: bytes
     in_channels: int = 3
-    smallest: int = 1
+    min_side: int = 1
     arch: str = "onnx"
 
     def model(self, height: int, width: int) -> "openvino.Model":

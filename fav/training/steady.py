@@ -33,8 +33,8 @@ def load_teacher(path: Path, device: torch.device, crop: int) -> Teacher:
         FavError: The model cannot be read, or needs larger images.
     """
     network = load_image_model(path)
-    if crop < network.smallest:
-        raise FavError(f"--crop: expected at least {network.smallest} pixels for {path}, got {crop}")
+    if crop < network.min_side:
+        raise FavError(f"--crop: expected at least {network.min_side} pixels for {path}, got {crop}")
     runner = StyleRunner(network, device=str(device))
 
     def teacher(images: Tensor) -> Tensor:

@@ -234,7 +234,7 @@ def test_clips_are_learnt_from(words, tmp_path, clip):
 
 
 @pytest.mark.parametrize("options, told", [
-    (("--arch", "c9s1-4,d6"), "expected a picture of the size of the frame"),
+    (("--arch", "c9s1-4,d6"), "expected an output of the size of the frame"),
     (("--arch", "c9s1-4,x6"), "got 'x6'"),
     (("--arch", "c9s1-4"), "expected 3 channels at the end"),
     (("--arch", "wideview"), "expected wide-view, half, full or a string of layers, got 'wideview'"),

@@ -123,7 +123,7 @@ def test_a_style_with_entries_beyond_the_authors_is_read_as_it_was_written(tmp_p
     save_style(network, tmp_path / "style.safetensors", dtype=torch.float32)
     assert_same(load_style(tmp_path / "style.safetensors"), network)
     assert style_facts(tmp_path / "style.safetensors").arch == arch
-    with pytest.raises(FavError) as error:  # keys alone do not tell strides, borders and detours
+    with pytest.raises(FavError) as error:  # keys alone do not tell strides, borders and branches
         load_style(save_pth(tmp_path / "style.pth", network.state_dict()))
     assert "expect" in str(error.value) and "\n" not in str(error.value)
 

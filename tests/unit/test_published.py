@@ -241,6 +241,6 @@ def test_an_image_model_as_the_style_of_a_film_is_told_what_to_do(tmp_path):
 
 def test_a_frame_too_small_to_be_mirrored_is_refused_in_one_line(tmp_path):
     _, path = file_of(tmp_path, "transformer-net")
-    with pytest.raises(FavError, match="frame: expected at least 20 pixels a side for this style, got 40x18"):
+    with pytest.raises(FavError, match="frame: expected at least 20 pixels per side for this style, got 40x18"):
         StyleRunner(load_style(path)).stylize(np.zeros((18, 40, 3), np.uint8))
     assert StyleRunner(random_network(in_channels=3)).stylize(np.zeros((1, 1, 3), np.uint8)).shape == (1, 1, 3)
