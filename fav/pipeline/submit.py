@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from fav import flow as flows
 from fav.errors import FavError, sanitize
 from fav.flow.files import check as check_files
-from fav.flow.files import suspicions
+from fav.flow.files import find_wrong_option
 from fav.model.devices import best_precision, device_of
 from fav.model.interpolation import load_mixture
 from fav.model.onnx_style import load_image_model
@@ -244,7 +244,7 @@ def _check_flow_files(request: Request, source: VideoInfo) -> None:
         seen = {
             frame.number: frame.image() for frame in islice(decoding, start, min(frames.stop, start + FLOW_CHECKED))
         }
-    if seen and (doubt := suspicions(files, _some(seen))):
+    if seen and (doubt := find_wrong_option(files, _some(seen))):
         raise FavError(f"{doubt}; --flow-unchecked takes them as they are")
 
 
@@ -492,7 +492,7 @@ def film_space(share: SharedDir, request: Request, source: VideoInfo, options: d
     frames, size = max(stop - options["start"], 0), (options["width"], options["height"])
     travelling = (
         (frames if request.keep_flow else min(frames, FLOW_AHEAD))
-        if flows.is_published(request.flow, request.no_temporal, request.flow_files.whole(request.reverse))
+        if flows.is_published(request.flow, request.no_temporal, request.flow_files.is_complete(request.reverse))
         else 0
     )
     leads = CROSSFADE * (frames // request.chunk) if request.chunk else 0
