@@ -15,13 +15,18 @@ from fav.cli.options import FILE, NumberType, limits, options
 from fav.cli.outputs import check_place
 from fav.errors import FavError
 from fav.model.architecture import PRESETS
+from fav.model.bundled_styles import style_file
 from fav.monitor.console import begin_log, tell
 from fav.pipeline.spec import LOSS_NETWORK
 from fav.training.config import (
     DEFAULT_MIX,
     DEFAULT_STEPS,
+    FITTED_DECAY,
+    FITTED_MINUTES,
+    FITTED_STEPS,
     PIXEL_LOSSES,
     STEADY,
+    STILLS,
     VIDEO_SHARE,
     StopCriteria,
     TrainingConfig,
@@ -33,11 +38,13 @@ from fav.util.text import duration
 logger = logging.getLogger(__name__)
 
 WEIGHT = NumberType(0)
+ITERATIONS = 3000
+NEAREST, NO_STYLE = "nearest", "none"  # words of --init
 OF_PAINTINGS = ("style_size", "style_crop", "style_clean", "style_scales")  # options without a meaning beside --steady
 
 
 @click.command()
-@click.argument("inputs", type=FILE, nargs=-1, metavar="[STYLE_IMAGE] PHOTOS_DIR OUT")
+@click.argument("inputs", type=FILE, nargs=-1, metavar="[STYLE_IMAGE] [PHOTOS_DIR] [OUT]")
 @click.option(
     "--steady",
     type=FILE,
@@ -46,12 +53,21 @@ OF_PAINTINGS = ("style_size", "style_crop", "style_clean", "style_scales")  # op
     "--first-frame-style takes. STYLE_IMAGE is left out.",
 )
 @click.option(
-    "--iterations", type=click.IntRange(1), default=3000, show_default=True, help="Stop after so many iterations."
+    "--video",
+    type=FILE,
+    metavar="VIDEO",
+    help=f"Learn from {STILLS} frames spread over this video, in the place of PHOTOS_DIR.",
+)
+@click.option(
+    "--iterations",
+    type=click.IntRange(1),
+    help=f"Stop after so many iterations.  [default: {ITERATIONS}; without PHOTOS_DIR, --minutes decides]",
 )
 @click.option(
     "--minutes",
     type=NumberType(0, min_open=True),
-    help="Stop after so many minutes, summed over all runs of this training.",
+    help="Stop after so many minutes, summed over all runs of this training.  "
+    f"[default: {FITTED_MINUTES:g} without PHOTOS_DIR and --iterations]",
 )
 @click.option(
     "--loss-network",
@@ -70,8 +86,10 @@ OF_PAINTINGS = ("style_size", "style_crop", "style_clean", "style_scales")  # op
 @click.option(
     "--init",
     type=FILE,
-    metavar="STYLE",
-    help="Begin with the weights of this style; with --arch, widened to an equivalent larger network.",
+    metavar="STYLE|nearest|none",
+    help="Begin with the weights of this style, a file or a name; with --arch, widened to an equivalent larger network. "
+    "nearest: with the style at hand that paints most like the painting; none: with random weights.  "
+    "[default: none; without PHOTOS_DIR nearest]",
 )
 @click.option("--clips", type=FILE, metavar="DIR", help="A directory of video clips to learn from as well.")
 @click.option(
@@ -84,9 +102,8 @@ OF_PAINTINGS = ("style_size", "style_crop", "style_clean", "style_scales")  # op
     "--num-frame-steps",
     "steps",
     metavar="ITERATION:STEPS,…",
-    default=DEFAULT_STEPS,
-    show_default=True,
-    help="Frames unrolled in a row, from which iteration on.",
+    help="Frames unrolled in a row, from which iteration on, or from which percentage of the training on, like 50%:4.  "
+    f"[default: {DEFAULT_STEPS}; without PHOTOS_DIR {FITTED_STEPS}]",
 )
 @click.option(
     "--through/--detached",
@@ -234,6 +251,13 @@ OF_PAINTINGS = ("style_size", "style_crop", "style_clean", "style_scales")  # op
     help="What the learning rate is multiplied by.",
 )
 @click.option(
+    "--lr-end-factor",
+    "end_factor",
+    type=NumberType(0, 1, min_open=True),
+    help="What the learning rate is multiplied by at the end of the training; it falls along a cosine.  "
+    f"[default: 1; without PHOTOS_DIR {FITTED_DECAY:g}]",
+)
+@click.option(
     "--single-image-until",
     type=click.IntRange(0),
     default=0,
@@ -275,13 +299,14 @@ def train(
     context: click.Context,
     inputs: tuple[Path, ...],
     steady: Path | None,
+    video: Path | None,
     loss_network: str,
     clips: Path | None,
     init: Path | None,
     device: str | None,
     threads: int | None,
     workers: int | None,
-    iterations: int,
+    iterations: int | None,
     minutes: float | None,
     save_every: float,
     sheet_every: float,
@@ -289,20 +314,14 @@ def train(
 ) -> None:
     """Learn a style from a painting and photos.
 
-    STYLE_IMAGE is the painting, PHOTOS_DIR a folder of photographs, OUT the new style (.safetensors). After an interruption,
-    the same line continues. The command also writes a contact sheet, the losses as a plot and a table, and OUT.training,
-    the state to continue from. With --steady MODEL, an image model takes the painting's place, and STYLE_IMAGE is left out.
+    STYLE_IMAGE is the painting, PHOTOS_DIR a folder of photographs, OUT the new style (.safetensors). The painting alone is
+    enough: without PHOTOS_DIR, the command learns from built-in pictures or from --video, begins with the style that
+    paints most like the painting, and takes 30 minutes; without OUT, the style has the painting's name, in the current
+    directory. After an interruption, the same line continues. The command also writes a contact sheet, the losses as a plot
+    and a table, and OUT.training, the state to continue from. With --steady MODEL, an image model takes the painting's
+    place, and STYLE_IMAGE is left out.
     """
-    expected = ("PHOTOS_DIR", "OUT") if steady else ("STYLE_IMAGE", "PHOTOS_DIR", "OUT")
-    if len(inputs) < len(expected):
-        raise click.UsageError(f"Missing argument '{expected[len(inputs)]}'.", context)
-    if len(inputs) > len(expected):
-        hint = "; with --steady no painting is needed" if steady else ""
-        raise FavError(f"expected {' '.join(expected)}, got {len(inputs)} arguments{hint}")
-    style_image, photos_dir, out = (steady, *inputs) if steady else inputs
-    if style_image.is_dir() or photos_dir.is_file():
-        got = f"a directory: {style_image}" if style_image.is_dir() else f"a file: {photos_dir}"
-        raise FavError(f"expected {' '.join(expected)} in this order, got {got}")
+    style_image, photos_dir, out = _sorted_out(context, inputs, steady, video)
     # Read when PyTorch is imported. Threads that spin while they wait take the cores from the samples' workers and from
     # everybody else: on two busy cores an iteration took 11 to 18 s, with this 2 to 3 s.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -310,6 +329,17 @@ def train(
     names = OutputPaths(check_place(out))
     names.check()
     values["mix"] = values["mix"] or DEFAULT_MIX + (VIDEO_SHARE if clips else "")
+    alone = photos_dir is None and not steady  # the painting is all that there is
+    values["steps"] = values["steps"] or (FITTED_STEPS if alone else DEFAULT_STEPS)
+    values["end_factor"] = values["end_factor"] or (FITTED_DECAY if alone else 1.0)
+    if iterations is None and not alone:
+        iterations = ITERATIONS
+    if iterations is None and minutes is None:
+        minutes = FITTED_MINUTES
+    nearest = str(init) == NEAREST or init is None and alone
+    if nearest and steady:
+        raise FavError(f"--init {NEAREST}: expected with a painting; with --steady there is none")
+    init = style_file(init) if init and str(init) not in (NEAREST, NO_STYLE) else None
     notes_before: list[str] = []
     if steady:
         if painted := [name for name in OF_PAINTINGS if _typed(context, name)]:
@@ -324,7 +354,7 @@ def train(
     from fav.training.dataloader import can_have_workers
     from fav.training.setup import prepare
 
-    read = TrainingInputs(style_image, photos_dir, loss_network, clips, init, device, threads)
+    read = TrainingInputs(style_image, photos_dir, loss_network, clips, init, nearest, video, device, threads)
     limits = StopCriteria(iterations, minutes, save_every, sheet_every)
     begin_log(log_settings(context), start_record())
     loop, batches, notes = prepare(names, read, recipe, limits, _words(context))
@@ -339,14 +369,37 @@ def train(
             "/dev/shm: it cannot be written to, or is full, so all samples are made by this process: slower, and the same style"
         )
         workers = 0
-    stopped = loop.run(batches, workers)
-    state = loop.show() if trainer.iteration else ""
-    if stopped:
-        tell(f"stopped after iteration {trainer.iteration}; the same line goes on; the style is {state or 'not begun'}")
-        sys.exit(128 + stopped)
+    outcome = loop.run(batches, workers)
+    state = outcome.verdict if trainer.iteration else "not begun"
+    if outcome.signal:
+        tell(f"stopped after iteration {trainer.iteration}; the same line goes on; the style is {state}")
+        sys.exit(128 + outcome.signal)
     tell(f"done: {out}, {trainer.iteration} iterations in {duration(trainer.seconds)}; the style is {state}")
-    if trainer.iteration < iterations and state != "ready":
+    if (iterations is None or trainer.iteration < iterations) and state != "ready":
         tell("to learn on, type the same line with a larger --minutes")
+
+
+def _sorted_out(
+    context: click.Context, inputs: tuple[Path, ...], steady: Path | None, video: Path | None
+) -> tuple[Path, Path | None, Path]:
+    """The painting (or the model), the folder of photographs, None for none, and the style to write, of what was typed."""
+    expected = "PHOTOS_DIR OUT" if steady else "STYLE_IMAGE PHOTOS_DIR OUT"
+    most, without = expected.count(" ") + 1, "with --steady no painting is needed"
+    if len(inputs) > most:
+        raise FavError(f"expected {expected}, got {len(inputs)} arguments{f'; {without}' if steady else ''}")
+    if not inputs:
+        raise click.UsageError(f"Missing argument '{expected.split()[0]}'.", context)
+    style_image, *rest = (steady, *inputs) if steady else inputs
+    *folders, out = rest if rest else [Path(f"{style_image.stem}.safetensors")]
+    photos_dir = folders[0] if folders else None
+    if style_image.is_dir() or photos_dir and photos_dir.is_file():
+        got = f"a directory: {style_image}" if style_image.is_dir() else f"a file: {photos_dir}"
+        raise FavError(f"expected {expected} in this order, got {got}")
+    if photos_dir is None and out.is_dir():
+        raise click.UsageError("Missing argument 'OUT'.", context)
+    if photos_dir and video:
+        raise FavError(f"--video: expected without PHOTOS_DIR, whose place it takes, got {photos_dir}, too")
+    return style_image, photos_dir, out
 
 
 def _typed(context: click.Context, name: str) -> bool:

@@ -26,6 +26,7 @@ STRENGTHS = (
     (1.67, True),
     (2.0, True),
 )  # grain size in pixels, and whether a median filter is applied first
+OVERVIEW = 400  # pixels of the longer side of the overview of a painting
 COLOR_REFERENCE_SIZE = 512  # pixels; at this size, grain has no effect on the colors
 WINDOW, SIGMA_COLOR, SIGMA_SPACE = 7, 40.0, 3.0  # of the bilateral filter: pixels, gray levels, pixels
 
@@ -38,11 +39,25 @@ class Painting:
         picture: (H, W, 3) uint8 BGR.
         fine_detail: The `fine_detail` of the image at this size, before denoising, in gray levels.
         grain: The size in pixels of the grain that was removed, or 0.
+        whole: A small image of the whole file, with a frame around the part that is used.
+        size: (width, height) of the file.
+        crop: The part that is used, "X,Y,W,H"; "" for all.
     """
 
     picture: np.ndarray
     fine_detail: float
     grain: float
+    whole: np.ndarray
+    size: tuple[int, int]
+    crop: str = ""
+
+    @property
+    def part(self) -> str:
+        """The part that is used, in one line for the user."""
+        size = f"{self.size[0]}x{self.size[1]} pixels"
+        if self.crop:
+            return f"learnt from: the part {self.crop} of {size}"
+        return f"learnt from: all of the painting, {size} (--style-crop X,Y,W,H: a part of it)"
 
     @property
     def note(self) -> str:
@@ -76,11 +91,12 @@ def read_painting(path: Path, size: int = STYLE_SIZE, crop: str = "", clean: boo
         raise FavError(f"image {path}: expected at least {MIN_SIDE} pixels per side, got {width}x{height}")
     resized = limit_size(part, size)
     detail = fine_detail(resized)
+    overview = _overview(image, crop), image.shape[1::-1], crop
     if not clean:
-        return Painting(resized, detail, 0.0)
+        return Painting(resized, detail, 0.0, *overview)
     # Grain has the size of the photograph's pixels, so it is removed before the image is resized below STYLE_SIZE.
     cleaned, grain = remove_grain(limit_size(part, max(size, STYLE_SIZE)))
-    return Painting(limit_size(cleaned, size) if grain else resized, detail, grain)
+    return Painting(limit_size(cleaned, size) if grain else resized, detail, grain, *overview)
 
 
 def parse_crop(crop: str) -> tuple[int, int, int, int]:
@@ -163,6 +179,17 @@ def _crop(image: np.ndarray, crop: str, path: Path) -> np.ndarray:
             f"it ends at {x + w},{y + h}"
         )
     return image[y : y + h, x : x + w]
+
+
+def _overview(image: np.ndarray, crop: str) -> np.ndarray:
+    """Return a small copy of an image, with a black and white frame around the crop."""
+    small = limit_size(image, OVERVIEW).copy()
+    if crop:
+        scale = small.shape[1] / image.shape[1]
+        x, y, width, height = (round(scale * side) for side in parse_crop(crop))
+        for thickness, color in ((3, (255, 255, 255)), (1, (0, 0, 0))):
+            cv2.rectangle(small, (x, y), (x + width - 1, y + height - 1), color, thickness)
+    return small
 
 
 def _square_root(matrix: np.ndarray) -> np.ndarray:

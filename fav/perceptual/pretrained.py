@@ -3,6 +3,7 @@
 Supported are the authors' SqueezeNet with Caffe's names, torchvision's SqueezeNet and VGG-16, and the VGG-16 of Torch7.
 """
 
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,8 @@ from fav.model.checkpoints import HEAD, format_of, is_dense, read_pickle, read_s
 from fav.perceptual.loss_network import CAFFE_MEAN, LOSS_NETWORKS, Borders, LossNetwork
 from fav.util.fingerprint import fingerprint
 from fav.util.reading import opened
+
+logger = logging.getLogger(__name__)
 
 URL = "https://download.pytorch.org/models/"
 PUBLISHED = {  # files that are downloaded on first use; the eight digits in a name begin the file's SHA-256
@@ -76,6 +79,7 @@ def fetched(name: str) -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / file
     if path.exists():
         return path
+    logger.info("loss network %s: not here yet; it is fetched from %s%s to %s", name, URL, file, path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(URL + file, str(path), hash_prefix=Path(file).stem.rpartition("-")[2])

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +19,10 @@ KINDS = ("single_image", "shift", "zoom_out", "affine", "elastic", "video")
 DEFAULT_MIX = "single_image:2,shift:1,zoom_out:1,affine:4,elastic:2"
 VIDEO_SHARE = ",video:5"  # what is added to the default where there are clips
 DEFAULT_STEPS = "0:0,1500:2,2200:4"
+FITTED_STEPS = "0:0,35%:2,70%:4"  # of a training whose length is a time
+FITTED_DECAY = 0.1
+FITTED_MINUTES = 30.0
+STILLS = 64  # frames of a video that are learnt from in the place of photographs
 MOST_STEPS = 32
 PIXEL_LOSSES = ("l2", "l1", "smooth-l1")
 STEADY = {"pixel_weight": 100.0, "style_weight": 1.0, "palette_weight": 0.0, "tv_weight": 0.0}  # defaults of --steady
@@ -29,6 +35,7 @@ LATER = {  # fields that trainings of before did not record, with what they mean
     "decay_every": 0,
     "decay_factor": 0.5,
     "single_image_until": 0,
+    "end_factor": 1.0,
 }
 
 
@@ -36,25 +43,36 @@ LATER = {  # fields that trainings of before did not record, with what they mean
 class TrainingInputs:
     """What a training reads, and on what it runs; None: no clips, a new network, a card if there is one, all threads.
 
-    style_image is the painting; or, to be made steady, the image model."""
+    style_image is the painting; or, to be made steady, the image model. photos is a directory; without one, the pictures
+    are frames of `video`, or the built-in ones. nearest: it begins with the style that paints most like the painting."""
 
     style_image: Path
-    photos: Path
+    photos: Path | None
     loss_network: str  # a name, or a path
     clips: Path | None = None
     init: Path | None = None
+    nearest: bool = False
+    video: Path | None = None
     device: str | None = None
     threads: int | None = None
 
 
 @dataclass(frozen=True)
 class StopCriteria:
-    """When to end, whichever comes first, and how often to write; `minutes` counts all runs of a training together."""
+    """When to end, whichever comes first, and how often to write; `minutes` counts all runs of a training together.
 
-    iterations: int
+    One of iterations and minutes is not None.
+    """
+
+    iterations: int | None
     minutes: float | None = None
     save_every: float = 5  # minutes
     sheet_every: float = 15  # minutes
+
+    def progress(self, iteration: int, seconds: float) -> float:
+        """How much of a training is done after so many iterations and seconds: from 0 to 1, or more where it went on."""
+        done = iteration / self.iterations if self.iterations else 0.0
+        return max(done, seconds / (60 * self.minutes)) if self.minutes else done
 
 
 @dataclass(frozen=True)
@@ -71,8 +89,8 @@ class TrainingConfig:
     are torn. The weights of the losses are those of `losses` and `fav.perceptual.loss`. steady: the style is the file of an
     image model, which gives the targets. pixel_loss is one of PIXEL_LOSSES, between pictures and their targets (photographs,
     where there is no model). style_layers and content_layers are layers of the loss network with their weights ("" for
-    its own, alike). The learning rate is multiplied by decay_factor every decay_every iterations (0: never); up to
-    single_image_until, all samples are stills.
+    its own, alike). The learning rate is multiplied by decay_factor every decay_every iterations (0: never), and falls
+    along a cosine to end_factor of it at the end (1: not); up to single_image_until, all samples are stills.
     """
 
     style: str
@@ -114,6 +132,7 @@ class TrainingConfig:
     decay_every: int = 0
     decay_factor: float = 0.5
     single_image_until: int = 0
+    end_factor: float = 1.0
 
     def to_json(self) -> dict:
         return {name: value for name, value in asdict(self).items() if name not in LATER or value != LATER[name]}
@@ -137,7 +156,7 @@ class TrainingConfig:
 
     @property
     def most_steps(self) -> int:
-        return max(steps for _, steps in parse_steps(self.steps))
+        return max(entry.steps for entry in parse_steps(self.steps))
 
     def check(self, clips: bool) -> None:
         """FavError where mix, steps or arch are not what they have to be; `clips`: whether there are any."""
@@ -159,15 +178,11 @@ class TrainingConfig:
         shares = np.array([*mix.values()], float)
         return str(np.random.default_rng((self.seed, iteration)).choice([*mix], p=shares / shares.sum()))
 
-    def rate_at(self, iteration: int) -> float:
-        """The learning rate of an iteration."""
-        return self.learning_rate * self.decay_factor ** (iteration // self.decay_every if self.decay_every else 0)
-
-    def steps_at(self, iteration: int) -> int:
-        """How many frames are painted on from a prior, one after the other, in an iteration."""
-        if self.kind(iteration) == "single_image":
-            return 0
-        return next(steps for start, steps in reversed(parse_steps(self.steps)) if start <= iteration)
+    def rate_at(self, iteration: int, progress: float = 0) -> float:
+        """The learning rate of an iteration; progress: how much of the training is done, 0 to 1."""
+        decayed = self.learning_rate * self.decay_factor ** (iteration // self.decay_every if self.decay_every else 0)
+        fallen = (1 - math.cos(math.pi * min(progress, 1))) / 2
+        return decayed * (1 + (self.end_factor - 1) * fallen)
 
 
 def parse_mix(text: str) -> dict[str, float]:
@@ -184,21 +199,32 @@ def parse_mix(text: str) -> dict[str, float]:
     return {kind: share for kind, share in mix.items() if share}
 
 
-def parse_steps(text: str) -> list[tuple[int, int]]:
-    """Pairs of an iteration and the number of steps from then on, in words like `0:1,5000:2`; FavError where it is none.
+class StepsEntry(NamedTuple):
+    """From `start` on, an iteration or a percentage of the training, so many frames follow the first."""
+
+    start: int
+    steps: int
+    percent: bool = False
+
+
+def parse_steps(text: str) -> list[StepsEntry]:
+    """The number of steps from an iteration on, in words like `0:1,5000:2`; or from a percentage of the training on, like
+    `0:0,50%:2`. FavError where it is none, or where the two are mixed.
 
     0 steps: each frame alone, painted from nothing, whatever kind of sample it is of.
     """
-    steps: list[tuple[int, int]] = []
+    entries: list[StepsEntry] = []
     for entry in text.split(","):
-        match = re.fullmatch(r"(\d{1,9}):(\d{1,3})", entry)
-        if not match or int(match[2]) > MOST_STEPS:
-            form = f"ITERATION:STEPS,… with 0 to {MOST_STEPS} steps"
+        match = re.fullmatch(r"(\d{1,9})(%?):(\d{1,3})", entry)
+        if not match or int(match[3]) > MOST_STEPS or (match[2] and int(match[1]) > 99):
+            form = f"ITERATION:STEPS,… or PERCENT%:STEPS,… with 0 to {MOST_STEPS} steps"
             raise FavError(f"--num-frame-steps: expected {form}, got {entry[:80]!r}")
-        if int(match[1]) <= (steps[-1][0] if steps else -1) or not steps and int(match[1]):
+        if int(match[1]) <= (entries[-1].start if entries else -1) or not entries and int(match[1]):
             raise FavError(f"--num-frame-steps: expected iterations that ascend from 0, got {text[:80]!r}")
-        steps.append((int(match[1]), int(match[2])))
-    return steps
+        if len(entries) > 1 and bool(match[2]) != entries[-1].percent:
+            raise FavError(f"--num-frame-steps: expected iterations or percentages, got both: {text[:80]!r}")
+        entries.append(StepsEntry(int(match[1]), int(match[3]), bool(match[2])))
+    return entries
 
 
 def parse_scales(text: str) -> list[int]:

@@ -1,6 +1,7 @@
 """Make the contact sheet: held-out photographs and two synthetic clips, stylized by the current style."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -12,7 +13,7 @@ from fav.flow.field import FlowField
 from fav.model.network import StyleNetwork
 from fav.model.runner import StyleRunner
 from fav.stylize.recurrence import Recurrence
-from fav.training.image_folder import ImageFile
+from fav.training.image_folder import Photo
 from fav.training.motion_fields import still
 from fav.training.synthetic_sequences import Layer, SyntheticSequence, compose, sample_background, sample_foreground
 from fav.training.verdict import Measure, measures_of
@@ -32,22 +33,23 @@ class Samples:
         photos: Held-out photographs, (H, W, 3) uint8.
         moving: A clip of 25 frames with motion.
         static: A clip of 25 equal frames.
-        painting: (H, W, 3) uint8. None if the style is learned from an image model.
+        paintings: Captions and images (H, W, 3) uint8 of the painting. Empty if the style is learned from an image
+            model.
     """
 
-    photos: list[np.ndarray]
+    photos: Sequence[np.ndarray]
     moving: SyntheticSequence
     static: SyntheticSequence
-    painting: np.ndarray | None = None
+    paintings: Sequence[tuple[str, np.ndarray]] = ()
 
 
-def samples_of(photos: list[ImageFile], side: int, painting: np.ndarray | None = None) -> Samples:
+def samples_of(photos: Sequence[Photo], side: int, paintings: Sequence[tuple[str, np.ndarray]] = ()) -> Samples:
     """Make the samples of a sheet from held-out photographs. Deterministic.
 
     Args:
         photos: The photographs.
         side: The side of the samples, in pixels.
-        painting: The painting, to show it.
+        paintings: Images of the painting, with captions.
     """
     rng = np.random.default_rng(1)
     background, origin = sample_background(photos[:1], rng, side)
@@ -57,11 +59,11 @@ def samples_of(photos: list[ImageFile], side: int, painting: np.ndarray | None =
     for background_motions, motions in (([pan] * FRAMES, [slide] * FRAMES), ([still()] * FRAMES, [still()] * FRAMES)):
         foreground = sample_foreground(photos[-1:], np.random.default_rng(2), side, motions)
         clips.append(compose([Layer(background, origin, background_motions), foreground], side, FRAMES - 1))
-    return Samples([_center_crop(photo.read(side), side) for photo in photos], *clips, painting=painting)
+    return Samples([_center_crop(photo.read(side), side) for photo in photos], *clips, paintings=paintings)
 
 
 def contact_sheet(
-    network: StyleNetwork, samples: Samples, device: torch.device, mark: str, iteration: int, losses: dict[str, float]
+    network: StyleNetwork, samples: Samples, device: torch.device, mark: str, progress: str, losses: dict[str, float]
 ) -> tuple[bytes, list[Measure]]:
     """Stylize the samples, measure the results, and draw the sheet.
 
@@ -70,7 +72,7 @@ def contact_sheet(
         samples: The photographs and clips.
         device: Of the network.
         mark: A text in the metadata of the PNG that identifies the training.
-        iteration: Printed on the sheet.
+        progress: A line about the progress of the training, printed on the sheet.
         losses: The losses on held-out photographs.
 
     Returns:
@@ -88,7 +90,7 @@ def contact_sheet(
         ("clip without motion, stylized as a film: frames 1, 10, 25", [static[number] for number in SHOWN_FRAMES]),
     ]
     body = _draw_rows(rows)
-    head = _draw_head(samples, [f"iteration {iteration}", *map(str, measures)], body.shape[1])
+    head = _draw_head(samples, [progress, *map(str, measures)], body.shape[1])
     return encode_png(np.concatenate([head, body]), {"Source": mark}), measures
 
 
@@ -127,18 +129,18 @@ def _center_crop(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def _draw_head(samples: Samples, lines: list[str], width: int) -> np.ndarray:
-    """Draw the painting, at most as high as a row, beside lines of text. Returns (H, width, 3) uint8."""
+    """Draw the paintings, at most as high as a row, beside lines of text. Returns (H, width, 3) uint8."""
     side = samples.photos[0].shape[0]
-    head, left = np.full((max(side, LABEL_HEIGHT * (1 + len(lines))) + LABEL_HEIGHT, width, 3), 255, np.uint8), 4
-    if samples.painting is not None:
-        height, length = samples.painting.shape[:2]
-        scale = min(side / height, 0.6 * width / length)
-        painting = resize(samples.painting, (max(1, round(length * scale)), max(1, round(height * scale))))
-        _draw_text(head, "painting", 0, 4)
-        head[LABEL_HEIGHT : LABEL_HEIGHT + painting.shape[0], : painting.shape[1]] = painting
-        left = painting.shape[1] + 12
+    head, left = np.full((max(side, LABEL_HEIGHT * (1 + len(lines))) + LABEL_HEIGHT, width, 3), 255, np.uint8), 0
+    for caption, painting in samples.paintings:
+        height, length = painting.shape[:2]
+        scale = min(side / height, 0.6 / len(samples.paintings) * width / length)
+        resized = resize(painting, (max(1, round(length * scale)), max(1, round(height * scale))))
+        _draw_text(head, caption, 0, left + 4)
+        head[LABEL_HEIGHT : LABEL_HEIGHT + resized.shape[0], left : left + resized.shape[1]] = resized
+        left += resized.shape[1] + 12
     for number, line in enumerate(lines):
-        _draw_text(head, line, LABEL_HEIGHT * (1 + number), left)
+        _draw_text(head, line, LABEL_HEIGHT * (1 + number), max(left, 4))
     return head
 
 
@@ -147,7 +149,7 @@ def _draw_text(sheet: np.ndarray, text: str, top: int, left: int) -> None:
     cv2.putText(sheet, text, position, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
 
 
-def _draw_rows(rows: list[tuple[str, list[np.ndarray]]]) -> np.ndarray:
+def _draw_rows(rows: Sequence[tuple[str, Sequence[np.ndarray]]]) -> np.ndarray:
     """Draw rows of square images, each below its label."""
     side = rows[0][1][0].shape[0]
     columns = max(len(images) for _, images in rows)

@@ -1,10 +1,10 @@
-"""Make batches of samples, in worker processes. A batch depends only on the seed and the number of the iteration.
+"""Make batches of samples, in worker processes. A batch depends only on the seed, the iteration and its number of steps.
 
 So a resumed training does not repeat earlier batches, and the number of workers does not affect the weights.
 """
 
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import cv2
@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from fav.errors import FavError
 from fav.training.config import TrainingConfig
-from fav.training.image_folder import ImageFile
+from fav.training.image_folder import Photo
+from fav.training.schedule import Order
 from fav.training.synthetic_sequences import SyntheticSequence, draw_sequence, drop_reliability
 from fav.training.video_clips import Clip, ClipSampler
 
@@ -37,25 +38,25 @@ class Batch(NamedTuple):
 
 
 class Batches(Dataset):
-    """The batch of each iteration. Iterations count from 0.
+    """The batch of each `Order`: an iteration, counted from 0, and its number of steps.
 
     A FavError is returned, not raised, because workers would wrap it in a traceback.
     """
 
-    def __init__(self, recipe: TrainingConfig, photos: list[ImageFile], clips: list[Clip]):
+    def __init__(self, recipe: TrainingConfig, photos: Sequence[Photo], clips: list[Clip]):
         self.recipe, self.photos, self.clips = recipe, photos, clips
         self._sampler: ClipSampler | None = None
 
-    def __getitem__(self, iteration: int) -> Batch | FavError:
+    def __getitem__(self, order: Order) -> Batch | FavError:
         try:
-            return stack_sequences([self._sequence(iteration, number) for number in range(self.recipe.batch)])
+            return stack_sequences([self._sequence(order, number) for number in range(self.recipe.batch)])
         except FavError as error:
             return error
 
-    def _sequence(self, iteration: int, number: int) -> SyntheticSequence:
-        recipe = self.recipe
-        rng = np.random.default_rng((recipe.seed, iteration, number))
-        kind, steps = recipe.kind(iteration), recipe.steps_at(iteration)
+    def _sequence(self, order: Order, number: int) -> SyntheticSequence:
+        recipe, steps = self.recipe, order.steps
+        rng = np.random.default_rng((recipe.seed, order.iteration, number))
+        kind = recipe.kind(order.iteration)
         if kind == "video":
             self._sampler = self._sampler or ClipSampler(self.clips)
             sequence = self._sampler.draw(rng, recipe.crop, steps)
@@ -73,13 +74,14 @@ def stack_sequences(sequences: list[SyntheticSequence]) -> Batch:
     return Batch(frames, flow, reliability)
 
 
-def stream(batches: Batches, start: int, stop: int, workers: int, pinned: bool = False) -> Generator[Batch, None, None]:
-    """Yield the batches of the iterations `start` to `stop` - 1.
+def stream(
+    batches: Batches, orders: Iterator[Order], workers: int, pinned: bool = False
+) -> Generator[Batch, None, None]:
+    """Yield the batches of `orders`.
 
     Args:
         batches: The batches.
-        start: The first iteration.
-        stop: The iteration after the last.
+        orders: The iterations and their steps. Workers request them in advance.
         workers: The number of worker processes; 0 makes the batches in this process.
         pinned: Whether to put batches into page-locked memory, for faster copies to a GPU.
 
@@ -92,7 +94,7 @@ def stream(batches: Batches, start: int, stop: int, workers: int, pinned: bool =
         if workers
         else {}
     )
-    loader = DataLoader(batches, None, sampler=range(start, stop), num_workers=workers, pin_memory=pinned, **options)
+    loader = DataLoader(batches, None, sampler=orders, num_workers=workers, pin_memory=pinned, **options)
     try:
         for batch in loader:
             if isinstance(batch, FavError):

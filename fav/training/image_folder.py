@@ -1,21 +1,30 @@
-"""The folder of training photographs: find the readable ones, and read them at a given size."""
+"""The training photographs: readable images of a folder, frames of a video, or built-in images, at any size."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
 
 from fav.errors import FavError, sanitize
+from fav.synthetic.photographs import COUNT, photograph
+from fav.training.config import STILLS
+from fav.util.fingerprint import video_fingerprint
+from fav.util.image_sequence import is_sequence
 from fav.util.images import MAX_BYTES, MAX_PIXELS, header_size, read_image, resize
 from fav.util.reading import read_file
+from fav.video.moment import frames_over
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm"}
 MIN_IMAGES = 20
 HELD_OUT_EVERY, HELD_OUT = 20, 6
+BUILT_IN_HELD_OUT = (1, 13, 25, 37, 49, 62)  # a table, leaves, a figure, a street, a coast, a landscape
+BUILT_IN_PRINT = "built-in pictures 1"  # the number changes whenever they are rendered differently
 MAX_LISTED = 5  # names in a note; the others are only counted
 # Downsampling factors of the decoder. JPEGs are decoded faster at a smaller size.
 REDUCED_FLAGS = {
@@ -24,6 +33,21 @@ REDUCED_FLAGS = {
     2: cv2.IMREAD_REDUCED_COLOR_2,
     1: cv2.IMREAD_COLOR,
 }
+
+
+class Photo(Protocol):
+    """An image that can be read at any size."""
+
+    def read(self, short_side: int) -> np.ndarray:
+        """Read the image, and resize its shorter side to `short_side` pixels.
+
+        Returns:
+            (H, W, 3) uint8 BGR.
+
+        Raises:
+            FavError: It cannot be read.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -47,25 +71,48 @@ class ImageFile:
         if image is None:
             read_image(self.path)  # raises an error with the cause
             raise FavError(f"image {self.path}: it changed while it was read; do not change the photographs")
-        scale = short_side / min(image.shape[:2])
-        return resize(image, tuple(max(round(side * scale), short_side) for side in image.shape[1::-1]))
+        return _resize_short_side(image, short_side)
+
+
+@dataclass(frozen=True)
+class RenderedPhoto:
+    """A built-in image by its number. Each process renders it once."""
+
+    number: int
+
+    def read(self, short_side: int) -> np.ndarray:
+        """As `Photo.read`."""
+        return _resize_short_side(_render(self.number), short_side)
+
+
+@dataclass(frozen=True, eq=False)
+class VideoStill:
+    """A frame of a video, (H, W, 3) uint8 BGR."""
+
+    frame: np.ndarray
+
+    def read(self, short_side: int) -> np.ndarray:
+        """As `Photo.read`."""
+        return _resize_short_side(self.frame, short_side)
 
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """The photographs of a folder.
+    """The photographs of a training.
 
     Attributes:
         photos: For training.
         held_out: For validation.
         fingerprint: Of all names and sizes.
         notes: Lines about files that were left out.
+        words: What the photographs are, for the user.
     """
 
-    photos: list[ImageFile]
-    held_out: list[ImageFile]
+    photos: Sequence[Photo]
+    held_out: Sequence[Photo]
     fingerprint: str
     notes: list[str]
+    words: str = "photographs"
 
 
 def open_image_folder(
@@ -113,6 +160,54 @@ def open_image_folder(
         )
     held_out = usable[::HELD_OUT_EVERY][:HELD_OUT]
     return ImageFolder([photo for photo in usable if photo not in held_out], held_out, digest.hexdigest(), notes)
+
+
+def built_in_photos() -> ImageFolder:
+    """Return the images of `fav.synthetic.photographs`. Some of different kinds are held out."""
+    photos = [RenderedPhoto(number) for number in range(COUNT)]
+    held_out = [photos[number] for number in BUILT_IN_HELD_OUT]
+    training = [photo for photo in photos if photo not in held_out]
+    return ImageFolder(training, held_out, BUILT_IN_PRINT, [], "built-in pictures")
+
+
+def video_stills(
+    video: Path, crop: int, report_progress: Callable[[int, int], None] = lambda done, total: None
+) -> ImageFolder:
+    """Read 64 frames at regular distances from a video, or as many as it has. 6 of them are held out.
+
+    Args:
+        video: A file, or the pattern of a numbered image sequence.
+        crop: Frames are resized, so that their shorter side is at most twice as many pixels.
+        report_progress: Called with the number of read frames and of all frames.
+
+    Raises:
+        FavError: The video cannot be read, or has fewer than 20 frames that differ.
+    """
+    frames = frames_over(
+        str(video) if is_sequence(str(video)) else video, STILLS, lambda done: report_progress(done, STILLS)
+    )
+    stills = [
+        VideoStill(frame if min(frame.shape[:2]) <= 2 * crop else _resize_short_side(frame, 2 * crop))
+        for frame in frames
+    ]
+    if len(stills) < MIN_IMAGES:
+        raise FavError(
+            f"--video {video}: expected at least {MIN_IMAGES} frames to learn from, got {len(stills)}; "
+            f"leave it out to learn from the built-in pictures"
+        )
+    held_out = stills[HELD_OUT // 2 :: len(stills) // HELD_OUT][:HELD_OUT]
+    training = [still for still in stills if still not in held_out]
+    return ImageFolder(training, held_out, video_fingerprint(str(video)), [], f"frames of {sanitize(video.name)}")
+
+
+@lru_cache(maxsize=COUNT)
+def _render(number: int) -> np.ndarray:
+    return photograph(number)
+
+
+def _resize_short_side(image: np.ndarray, short_side: int) -> np.ndarray:
+    scale = short_side / min(image.shape[:2])
+    return resize(image, tuple(max(round(side * scale), short_side) for side in image.shape[1::-1]))
 
 
 def _notes(reason: str, names: list[str]) -> list[str]:

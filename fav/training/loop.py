@@ -1,12 +1,12 @@
-"""Run a training: iterate until a stop criterion, handle signals, write the files, and report the progress."""
+"""Run a training: iterate until a stop criterion or a signal, write the files, and report the progress."""
 
 import logging
 import math
-import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 
 from rich.progress import MofNCompleteColumn, Progress, TaskID, TextColumn
 
@@ -15,19 +15,32 @@ from fav.monitor.console import terminal_console
 from fav.training.checkpoint import save_state
 from fav.training.config import StopCriteria
 from fav.training.contact_sheet import Samples, contact_sheet
-from fav.training.dataloader import Batches, stream
+from fav.training.dataloader import Batch, Batches, stream
 from fav.training.loss_curves import logged_losses, plot, recent_means, table, table_mark
 from fav.training.outputs import OutputPaths, write_own
+from fav.training.stop_signals import StopAskedError, StopSignals
 from fav.training.trainer import Trainer
-from fav.training.verdict import verdict
+from fav.training.verdict import Measure, verdict
 from fav.util.atomic import PathTakenError
 from fav.util.text import duration
-from shared.terminal import is_ignored, leave_terminal
 
 logger = logging.getLogger(__name__)
 
 LOG_EVERY_S = 30  # without a terminal
 SPEED_WINDOW = 20  # iterations
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of a training.
+
+    Attributes:
+        signal: The number of the signal that stopped it, or None.
+        verdict: `ready`, or why the style is not (`fav.training.verdict`).
+    """
+
+    signal: int | None
+    verdict: str
 
 
 class TrainingLoop:
@@ -50,68 +63,90 @@ class TrainingLoop:
     ):
         """Prepare a loop. `metadata` returns the metadata of the style file, given the means of the last losses."""
         self.trainer, self.names, self.limits, self.samples = trainer, names, limits, samples
+        trainer.schedule.progress = lambda: limits.progress(trainer.iteration, trainer.seconds)
         self._metadata = metadata
         self._end_times: deque[float] = deque(maxlen=SPEED_WINDOW)  # of the last iterations
         self._saved_iteration = trainer.iteration
+        self._measured_iteration = 0
+        self._measures: list[Measure] = []
 
     @property
     def done(self) -> bool:
         """Whether a stop criterion is met."""
-        if self.limits.minutes is not None and self.trainer.seconds >= 60 * self.limits.minutes:
-            return True
-        return self.trainer.iteration >= self.limits.iterations
+        return self.trainer.schedule.progress() >= 1
 
-    def run(self, batches: Batches, workers: int) -> int | None:
-        """Train until a stop criterion is met, or a signal arrives.
+    def run(self, batches: Batches, workers: int) -> Outcome:
+        """Train until a stop criterion is met, and make the last contact sheet; or until a signal arrives.
 
-        The state is saved at the end, also after an error. If an iteration was interrupted while it changed the state,
-        the state that was saved before remains.
-
-        Returns:
-            The number of the signal that stopped the training, or None.
-        """
-        trainer = self.trainer
-        try:
-            with _stop_signals() as signals, self._progress() as report_progress:
-                save, show = _Timer(self.limits.save_every), _Timer(self.limits.sheet_every)
-                start_time, earlier_seconds = time.monotonic(), trainer.seconds
-                pinned = trainer.device.type == "cuda"
-                with closing(stream(batches, trainer.iteration, self.limits.iterations, workers, pinned)) as loader:
-                    while not self.done and not signals:
-                        trainer.iterate(next(loader))
-                        trainer.seconds = earlier_seconds + time.monotonic() - start_time
-                        self._end_times.append(time.monotonic())
-                        report_progress()
-                        if save.due():
-                            self._try_write(self._save)
-                        if show.due():
-                            self._try_write(self.show)
-        finally:
-            if trainer.is_consistent and trainer.iteration > self._saved_iteration:
-                self._save()
-        return next(iter(signals), None)
-
-    def show(self) -> str:
-        """Write the current style, the contact sheet and the losses.
-
-        Returns:
-            `ready`, or why the style is not (`fav.training.verdict`).
+        After a signal, the style is written, but no sheet, because a sheet takes minutes. The state after the last
+        complete iteration is always saved, also after an error.
 
         Raises:
             OSError: The disk has no space.
             PathTakenError: Another file has one of the names.
         """
+        trainer = self.trainer
+        with StopSignals() as signals:
+            with self._progress() as report_progress, suppress(StopAskedError):
+                orders = trainer.schedule.orders(trainer.iteration, self.limits.iterations)
+                with closing(stream(batches, orders, workers, trainer.device.type == "cuda")) as loader:
+                    try:
+                        self._train(loader, signals, report_progress)
+                    finally:
+                        if trainer.is_consistent and trainer.iteration > self._saved_iteration:
+                            self._save()  # before waiting for the workers
+            if trainer.iteration and not signals.asked:
+                with suppress(StopAskedError):
+                    self.show(signals)
+            elif trainer.iteration:
+                self._write_style("")
+                self._write_table()
+            return Outcome(signals.asked, self._verdict())
+
+    def _train(self, loader: Iterator[Batch], signals: StopSignals, report_progress: Callable[[], None]) -> None:
+        """Iterate until a stop criterion is met. Raises StopAskedError if a signal arrives."""
+        trainer, start_time, earlier_seconds = self.trainer, time.monotonic(), self.trainer.seconds
+        save, show = _Timer(self.limits.save_every), _Timer(self.limits.sheet_every)
+        while not self.done:
+            with signals.may_end():
+                batch = next(loader)
+            trainer.iterate(batch, signals.may_end)
+            trainer.seconds = earlier_seconds + time.monotonic() - start_time
+            self._end_times.append(time.monotonic())
+            report_progress()
+            if save.due():
+                self._try_write(self._save)
+            if show.due():
+                self._try_write(lambda: self.show(signals))
+
+    def show(self, signals: StopSignals) -> None:
+        """Write the current style, the contact sheet and the losses.
+
+        Raises:
+            OSError: The disk has no space.
+            PathTakenError: Another file has one of the names.
+            StopAskedError: A signal arrived. The style and the table of losses are written before it is raised.
+        """
         trainer, names = self.trainer, self.names
         mark = trainer.recipe.mark
-        validation = trainer.validation(self.samples.photos)
-        losses = {name: validation[name] for name in logged_losses(trainer.recipe) if name in validation}
-        validation_text = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
-        metadata = {**self._metadata(recent_means(trainer.history)), "validation": validation_text}
-        save_style(trainer.average, names.out, metadata, mark=mark)
-        sheet, measures = contact_sheet(trainer.average, self.samples, trainer.device, mark, trainer.iteration, losses)
+        self._write_style("")
+        self._write_table()
+        with signals.may_end():
+            validation = trainer.validation(self.samples.photos)
+            losses = {name: validation[name] for name in logged_losses(trainer.recipe) if name in validation}
+            sheet, measures = contact_sheet(
+                trainer.average,
+                self.samples,
+                trainer.device,
+                mark,
+                f"iteration {trainer.iteration} of {self._expected_iterations()}",
+                losses,
+            )
+            curves = plot(trainer.history, names.out.name, mark)
+        self._write_style(", ".join(f"{name} {value:.4g}" for name, value in losses.items()))
         write_own(names.sheet, sheet, mark)
-        write_own(names.table, table(trainer.history), table_mark(trainer.history))
-        write_own(names.plot, plot(trainer.history, names.out.name, mark), mark)
+        write_own(names.plot, curves, mark)
+        self._measured_iteration, self._measures = trainer.iteration, measures
         logger.info(
             "iteration %d: %s, %s; %s",
             trainer.iteration,
@@ -119,7 +154,21 @@ class TrainingLoop:
             names.plot.name,
             ", ".join(map(str, measures)),
         )
-        return verdict(measures)
+
+    def _verdict(self) -> str:
+        """The verdict on the style by its current measures; without them, by the progress of the training."""
+        iteration = self.trainer.iteration
+        measures = self._measures if self._measured_iteration == iteration else []
+        return verdict(measures, iteration, None if self.done else self._expected_iterations())
+
+    def _write_style(self, validation: str) -> None:
+        """Write the style. `validation`: its losses on held-out photographs, as text; "" if they were not measured."""
+        trainer = self.trainer
+        metadata = self._metadata(recent_means(trainer.history)) | ({"validation": validation} if validation else {})
+        save_style(trainer.average, self.names.out, metadata, mark=trainer.recipe.mark)
+
+    def _write_table(self) -> None:
+        write_own(self.names.table, table(self.trainer.history), table_mark(self.trainer.history))
 
     def _save(self) -> None:
         save_state(self.names.state, self.trainer)
@@ -140,7 +189,8 @@ class TrainingLoop:
         losses = ", ".join(f"{name} {means[name]:.2g}" for name in names)
         if iteration_s is None:
             return losses
-        left_s = (self.limits.iterations - self.trainer.iteration) * iteration_s
+        iterations = self.limits.iterations
+        left_s = math.inf if iterations is None else (iterations - self.trainer.iteration) * iteration_s
         if self.limits.minutes is not None:
             left_s = min(left_s, 60 * self.limits.minutes - self.trainer.seconds)
         return f"{losses}; {iteration_s:.2g} s each, {duration(max(left_s, 0))} left"
@@ -150,13 +200,24 @@ class TrainingLoop:
         times = self._end_times
         return (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else None
 
-    def _expected_iterations(self) -> str:
-        """The total number of iterations: `3000`, or `about 900` if the time limit ends the training earlier."""
-        iteration_s, iteration = self._iteration_seconds(), self.trainer.iteration
+    def _total_iterations(self) -> int | None:
+        """The total number of iterations, estimated if the time limit ends the training earlier; None if unknown."""
+        iteration_s, iteration, limit = self._iteration_seconds(), self.trainer.iteration, self.limits.iterations
+        if self.done:
+            return iteration
         if self.limits.minutes is None or not iteration_s:
-            return str(self.limits.iterations)
-        total = iteration + max(0, round((60 * self.limits.minutes - self.trainer.seconds) / iteration_s))
-        return str(self.limits.iterations) if total >= self.limits.iterations else f"about {total}"
+            return limit
+        total_s = 60 * self.limits.minutes
+        phases = self.trainer.schedule.phases_left() or [(1 - self.trainer.seconds / total_s, 1.0)]
+        left = round(sum(fraction * total_s / (iteration_s * cost) for fraction, cost in phases))
+        total = iteration + max(0, left)
+        return min(total, limit) if limit else total
+
+    def _expected_iterations(self) -> str:
+        """The total number of iterations as text: `3000`, or `about 900` for an estimate."""
+        total = self._total_iterations()
+        estimated = total and not self.done and total != self.limits.iterations
+        return f"about {total}" if estimated else str(total or "?")
 
     @contextmanager
     def _progress(self) -> Iterator[Callable[[], None]]:
@@ -171,12 +232,12 @@ class TrainingLoop:
 
             def report_progress() -> None:
                 nonlocal logged_at
+                iteration = self.trainer.iteration
                 if progress:
-                    progress.update(line, completed=self.trainer.iteration, status=self._status())
+                    progress.update(line, total=self._total_iterations(), completed=iteration, status=self._status())
                 elif time.monotonic() - logged_at >= LOG_EVERY_S:
                     logged_at = time.monotonic()
-                    total = self._expected_iterations()
-                    logger.info("iteration %d of %s: %s", self.trainer.iteration, total, self._status())
+                    logger.info("iteration %d of %s: %s", iteration, self._expected_iterations(), self._status())
 
             yield report_progress
 
@@ -193,32 +254,3 @@ class _Timer:
             return False
         self._last = time.monotonic()
         return True
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """Collect stop signals in a list, so that the current iteration can end.
-
-    A second signal raises KeyboardInterrupt. A second SIGHUP does not, because a terminal that closes sends two.
-    """
-    received: list[int] = []
-
-    def stop(number: int, frame: object) -> None:
-        if number == signal.SIGHUP:
-            leave_terminal()
-            if received:
-                return
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    earlier_handlers = {
-        number: signal.signal(number, stop)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        if number != signal.SIGHUP or not is_ignored(number)
-    }
-    try:
-        yield received
-    finally:
-        for number, handler in earlier_handlers.items():
-            signal.signal(number, handler)

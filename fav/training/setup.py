@@ -1,29 +1,34 @@
 """From what was typed to a loop that is ready: everything is looked at here, before any work starts."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
 import cv2
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import Progress
 
 from fav.errors import FavError
 from fav.model.architecture import WIDE_VIEW
+from fav.model.bundled_styles import named_styles
 from fav.model.checkpoints import load_style
 from fav.model.devices import best_precision, device_of, placed
 from fav.model.network import StyleNetwork
 from fav.perceptual.loss import PerceptualLoss, as_tensor
-from fav.perceptual.painting import read_painting
+from fav.perceptual.loss_network import LossNetwork
+from fav.perceptual.painting import Painting, read_painting
 from fav.perceptual.pretrained import load_loss_network
 from fav.training.checkpoint import check_same, load_state, restore
 from fav.training.config import StopCriteria, TrainingConfig, TrainingInputs, parse_layers, parse_scales
 from fav.training.contact_sheet import samples_of
 from fav.training.dataloader import Batches
-from fav.training.image_folder import MIN_IMAGES, ImageFolder, open_image_folder
+from fav.training.image_folder import MIN_IMAGES, ImageFolder, built_in_photos, open_image_folder, video_stills
 from fav.training.loop import TrainingLoop
 from fav.training.loss_curves import logged_losses, table_mark
+from fav.training.nearest import Candidate, ranked
 from fav.training.net2wider import net2wider
 from fav.training.outputs import OutputPaths
 from fav.training.steady import MatchLoss, load_teacher
@@ -49,7 +54,7 @@ def prepare(
         teacher = load_teacher(inputs.style_image, device, recipe.crop)
     else:
         painting = read_painting(inputs.style_image, recipe.style_size, recipe.style_crop, recipe.style_clean)
-        told.append(painting.note)
+        told += [painting.part, painting.note]
     start = _init_network(inputs.init, recipe) if inputs.init else None
     network, kind, network_print = None, "", ""
     if inputs.loss_network != NO_NETWORK:
@@ -57,6 +62,17 @@ def prepare(
             inputs.loss_network, "replicate", recipe.pooling, _extra_layers(recipe)
         )
     album, clips, clips_print, notes = _material(inputs, recipe)
+    recipe = replace(recipe, precision=_precision(recipe, state, device))
+    perception = _perception(recipe, placed(network, device) if network else None, painting, album, device)
+    samples = samples_of(album.held_out, recipe.crop, _paintings(painting))
+    began_with, init_print = inputs.init, fingerprint(inputs.init) if inputs.init else None
+    if inputs.nearest and state:  # chosen when it began: the styles at hand may be others by now
+        init_print, recipe = state["recipe"].get("init_print"), replace(recipe, arch=_architecture(recipe, state))
+    elif inputs.nearest and isinstance(perception, PerceptualLoss):
+        chosen, note = _nearest(perception, samples.photos, recipe, device)
+        told.append(note)
+        if chosen:
+            start, began_with, init_print = chosen.network, chosen.path, fingerprint(chosen.path)
     recipe = replace(
         recipe,
         style_print=fingerprint(inputs.style_image),
@@ -64,28 +80,13 @@ def prepare(
         clips_print=clips_print,
         loss_network=kind,
         loss_network_print=network_print,
-        init_print=fingerprint(inputs.init) if inputs.init else None,
+        init_print=init_print,
         arch=start.arch if start else _architecture(recipe, state),
-        precision=_precision(recipe, state, device),
     )
     if state:
         check_same(names.state, recipe, state)
-    style_layers = parse_layers("--style-layers", recipe.style_layers)
-    content_layers = parse_layers("--content-layers", recipe.content_layers)
-    network = placed(network, device) if network else None
-    if painting is None or network is None:
-        perception = MatchLoss(network, style_layers, content_layers)
-    else:
-        with autocast(recipe.precision, device):
-            perception = PerceptualLoss(
-                network,
-                as_tensor(painting.picture).to(device),
-                [as_tensor(photo.read(recipe.crop)).to(device) for photo in album.photos[:REFERENCES]],
-                parse_scales(recipe.style_scales),
-                style_layers,
-                content_layers,
-            )
     trainer = Trainer(recipe, perception, device, start, teacher)
+    trainer.began_with = began_with.name if began_with else ""
     if state:
         restore(names.state, trainer, state)
         names.check_own(recipe.mark, table_mark(trainer.history))
@@ -93,18 +94,73 @@ def prepare(
     def provenance(losses: dict[str, float]) -> dict[str, str]:
         return _provenance(trainer, command, losses)
 
-    samples = samples_of(album.held_out, recipe.crop, painting.picture if painting else None)
     if not trainer.iteration:
-        notes = [*notes, _beginning(trainer, len(album.photos), limits)]
+        notes = [*notes, _beginning(trainer, album, limits)]
     loop = TrainingLoop(trainer, names, limits, samples, provenance)
     return loop, Batches(recipe, album.photos, clips), [*told, *notes]
 
 
-def _beginning(trainer: Trainer, photos: int, limits: StopCriteria) -> str:
+def _perception(
+    recipe: TrainingConfig,
+    network: LossNetwork | None,
+    painting: Painting | None,
+    album: ImageFolder,
+    device: torch.device,
+) -> PerceptualLoss | MatchLoss:
+    """The losses by a loss network: against a painting, or a model's pictures."""
+    style_layers = parse_layers("--style-layers", recipe.style_layers)
+    content_layers = parse_layers("--content-layers", recipe.content_layers)
+    if painting is None or network is None:
+        return MatchLoss(network, style_layers, content_layers)
+    with autocast(recipe.precision, device):
+        return PerceptualLoss(
+            network,
+            as_tensor(painting.picture).to(device),
+            [as_tensor(photo.read(recipe.crop)).to(device) for photo in album.photos[:REFERENCES]],
+            parse_scales(recipe.style_scales),
+            style_layers,
+            content_layers,
+        )
+
+
+def _paintings(painting: Painting | None) -> list[tuple[str, np.ndarray]]:
+    """What the sheet shows of the painting, with captions: all of it, and what is learnt from if that looks otherwise."""
+    if painting is None:
+        return []
+    if not painting.crop and not painting.grain:
+        return [("painting: all of it", painting.picture)]
+    part = f"part {painting.crop}" if painting.crop else "all of it"
+    return [
+        ("painting", painting.whole),
+        (f"learnt: {part}" + (", no grain" if painting.grain else ""), painting.picture),
+    ]
+
+
+def _nearest(
+    perception: PerceptualLoss, photos: Sequence[np.ndarray], recipe: TrainingConfig, device: torch.device
+) -> tuple[Candidate | None, str]:
+    """The style to begin with, None for random weights; and a line on why, and how to choose otherwise."""
+    with autocast(recipe.precision, device):
+        found = ranked(named_styles(), perception, photos, device, recipe.arch, recipe.seed)
+    if not found:
+        why = f" of the architecture {recipe.arch}" if recipe.arch else ""
+        return None, f"begins with random weights: no style{why} is at hand (--init STYLE: begin with that one)"
+    best, *others = found
+    than = f"; next {others[0].name}, {others[0].style:.2f} and {others[0].palette:.2f}" if others else ""
+    return best, (
+        f"begins with the style {best.name}, which paints most like it (strokes {best.style:.2f}, colors {best.palette:.2f} "
+        f"off; a photograph 1{than}); --init STYLE: with another one; --init none: with random weights"
+    )
+
+
+def _beginning(trainer: Trainer, album: ImageFolder, limits: StopCriteria) -> str:
     """A line on what is about to be learnt, from what, where and for how long."""
     recipe = trainer.recipe
-    until = f"{limits.iterations} iterations" + (f", at most {limits.minutes:g} min" if limits.minutes else "")
-    return f"learning {recipe.style} from {photos} photographs on {trainer.device} in {recipe.precision}, {until}"
+    until = f"{limits.iterations} iterations" if limits.iterations else ""
+    if limits.minutes:
+        until += f"{', at most ' if until else ''}{limits.minutes:g} min"
+    what = f"{len(album.photos)} {album.words}"
+    return f"learning {recipe.style} from {what} on {trainer.device} in {recipe.precision}, {until}"
 
 
 def _extra_layers(recipe: TrainingConfig) -> tuple[str, ...]:
@@ -150,9 +206,14 @@ def _material(inputs: TrainingInputs, recipe: TrainingConfig) -> tuple[ImageFold
     """The photographs, the clips and their fingerprint, and notes on what was left out."""
     with Progress(transient=True, disable=not Console().is_terminal) as progress:
         bar = progress.add_task("looking at the photographs", total=None)
-        album = open_image_folder(
-            inputs.photos, recipe.crop, lambda done, total: progress.update(bar, completed=done, total=total)
-        )
+
+        def looked(done: int, total: int) -> None:
+            progress.update(bar, completed=done, total=total)
+
+        if inputs.photos:
+            album = open_image_folder(inputs.photos, recipe.crop, looked)
+        else:
+            album = video_stills(inputs.video, recipe.crop, looked) if inputs.video else built_in_photos()
         if not inputs.clips:
             return album, [], None, album.notes
         bar = progress.add_task("looking at the clips", total=None)
@@ -167,6 +228,7 @@ def _provenance(trainer: Trainer, command: str, losses: dict[str, float]) -> dic
         "style": recipe.style,
         **({"steadied": "an image model, whose own pictures were the target"} if recipe.steady else {}),
         "command": command,
+        **({"began_with": trainer.began_with} if trainer.began_with else {}),
         "iterations": str(trainer.iteration),
         "minutes": f"{trainer.seconds / 60:.1f}",
         "losses": ", ".join(f"{name} {losses[name]:.4g}" for name in logged_losses(recipe)),

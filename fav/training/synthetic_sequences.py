@@ -3,6 +3,7 @@
 Ruder et al. (2018, section 6) shift photographs and zoom out. Here, several layers also move and occlude each other.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -10,7 +11,7 @@ import numpy as np
 
 from fav.flow.consistency import inside_image
 from fav.flow.warp import pixel_grid, warp
-from fav.training.image_folder import ImageFile
+from fav.training.image_folder import Photo
 from fav.training.motion_fields import Motion, draw_motions, trace_back
 from fav.util.opencv import NO_ARRAY
 
@@ -94,7 +95,7 @@ def compose(layers: list[Layer], side: int, steps: int) -> SyntheticSequence:
 
 
 def draw_sequence(
-    kind: str, photos: list[ImageFile], rng: np.random.Generator, side: int, steps: int
+    kind: str, photos: Sequence[Photo], rng: np.random.Generator, side: int, steps: int
 ) -> SyntheticSequence:
     """Draw a random sequence.
 
@@ -150,7 +151,7 @@ def drop_reliability(reliability: np.ndarray, rng: np.random.Generator) -> np.nd
     return reduced
 
 
-def sample_background(photos: list[ImageFile], rng: np.random.Generator, side: int) -> tuple[np.ndarray, np.ndarray]:
+def sample_background(photos: Sequence[Photo], rng: np.random.Generator, side: int) -> tuple[np.ndarray, np.ndarray]:
     """Draw a photograph, and a position in it for a frame of side `side`.
 
     The photograph is resized, so that its shorter side is 1 to 2 times `side`. Small photographs are enlarged, because
@@ -159,7 +160,7 @@ def sample_background(photos: list[ImageFile], rng: np.random.Generator, side: i
     Returns:
         The image (h, w, 3) uint8, and the position (x, y) of the frame's top left pixel.
     """
-    photo = photos[rng.integers(len(photos))]
+    photo = photos[int(rng.integers(len(photos)))]
     image = photo.read(round(side * 2 ** rng.random()))
     if rng.random() < 0.5:
         image = np.ascontiguousarray(image[:, ::-1])
@@ -167,7 +168,7 @@ def sample_background(photos: list[ImageFile], rng: np.random.Generator, side: i
     return image, np.array([rng.integers(width - side + 1), rng.integers(height - side + 1)], np.float32)
 
 
-def sample_foreground(photos: list[ImageFile], rng: np.random.Generator, side: int, motions: list[Motion]) -> Layer:
+def sample_foreground(photos: Sequence[Photo], rng: np.random.Generator, side: int, motions: list[Motion]) -> Layer:
     """Draw a round object with a wavy outline, cut out of a photograph, at a random position in the frame."""
     radius = rng.uniform(0.1, 0.3) * side
     size = int(3 * radius) + 2

@@ -1,7 +1,8 @@
 """One training iteration, and the state that it changes."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from functools import reduce
 
 import numpy as np
@@ -23,6 +24,7 @@ from fav.training.losses import (
     temporal_loss,
     total_variation,
 )
+from fav.training.schedule import Schedule
 from fav.training.steady import MatchLoss, Teacher
 from fav.training.unroll import unroll
 
@@ -57,6 +59,8 @@ class Trainer:
         history: One row of COLUMNS per iteration.
         iteration: The number of finished iterations.
         seconds: Their total time.
+        schedule: The number of steps in each iteration.
+        began_with: The name of the style with whose weights the training began; "" if there is none.
         is_consistent: False while an iteration changes the state. It stays False after an interruption; the state must
             not be saved then.
     """
@@ -77,30 +81,37 @@ class Trainer:
         self.optimizer = torch.optim.Adam(self.network.parameters(), recipe.learning_rate)
         self.history: list[list[float]] = []
         self.seconds, self.is_consistent = 0.0, True
+        self.schedule = Schedule(recipe)
+        self.began_with = ""
 
     @property
     def iteration(self) -> int:
         return len(self.history)
 
-    def iterate(self, batch: Batch) -> None:
+    def iterate(self, batch: Batch, may_end: Callable[[], AbstractContextManager] = nullcontext) -> None:
         """Train one iteration with its batch.
+
+        Args:
+            batch: The batch.
+            may_end: A context in which an exception may interrupt the iteration. The state is unchanged then.
 
         Raises:
             FavError: A loss is not finite. The state is unchanged.
         """
-        losses = self._losses(batch)
-        total = self._weighted_sum(losses)
-        values = torch.stack([*losses, total]).tolist()
-        if not np.isfinite(values).all():
-            raise FavError(
-                f"iteration {self.iteration}: expected finite losses, got {values[-1]}; "
-                f"start again with a smaller --learning-rate or fewer --num-frame-steps"
-            )
-        self.optimizer.zero_grad()
-        total.backward()
+        with may_end():
+            losses = self._losses(batch)
+            total = self._weighted_sum(losses)
+            values = torch.stack([*losses, total]).tolist()
+            if not np.isfinite(values).all():
+                raise FavError(
+                    f"iteration {self.iteration}: expected finite losses, got {values[-1]}; "
+                    f"start again with a smaller --learning-rate or fewer --num-frame-steps"
+                )
+            self.optimizer.zero_grad()
+            total.backward()
         self.is_consistent = False
         for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.rate_at(self.iteration)
+            group["lr"] = self.recipe.rate_at(self.iteration, self.schedule.progress())
         self.optimizer.step()
         self._update_ema()
         self.history.append([*values, len(batch.flow), self.seconds])
@@ -159,7 +170,7 @@ class Trainer:
         return reduce(torch.add, (weight * term for weight, term in zip(weights, terms)))
 
     @torch.no_grad()
-    def validation(self, photos: Sequence[np.ndarray]) -> dict[str, float]:
+    def validation(self, photos: Iterable[np.ndarray]) -> dict[str, float]:
         """Return the mean validation losses of the style: `content`, `style` and `pixel`.
 
         Args:
@@ -191,6 +202,8 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "history": history,
             "seconds": self.seconds,
+            "begun": torch.tensor(self.schedule.begun, dtype=torch.int64).reshape(-1, 2),
+            "began_with": self.began_with,
         }
 
     def restore(self, state: dict) -> None:
@@ -203,6 +216,9 @@ class Trainer:
             pixel = COLUMNS.index("pixel")
             history = torch.cat([history[:, :pixel], torch.zeros_like(history[:, :1]), history[:, pixel:]], 1)
         self.history, self.seconds = history.tolist(), float(state["seconds"])
+        if "begun" in state:  # not saved by versions without percentages
+            self.schedule = Schedule(self.recipe, begun=state["begun"].tolist())
+            self.began_with = str(state["began_with"])
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:

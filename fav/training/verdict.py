@@ -42,7 +42,17 @@ def measures_of(values: Mapping[str, float]) -> list[Measure]:
     return [Measure(name, values[key], limit, fault) for name, (key, limit, fault) in _LIMITS.items() if key in values]
 
 
-def verdict(measures: list[Measure]) -> str:
-    """Return `ready`, or `not ready: ` and the faults."""
+def verdict(measures: list[Measure], iteration: int, expected: str | None = None) -> str:
+    """Return `ready`, or `not ready: ` and the faults.
+
+    Args:
+        measures: Those of the current style; empty if it was not measured.
+        iteration: The number of finished iterations.
+        expected: The expected number of iterations, as text; None if the training is finished.
+    """
+    if not measures and expected is None:
+        return "not measured"
     faults = [f"{measure.fault} ({measure.name} {measure.value:.2f})" for measure in measures if not measure.good]
+    if expected is not None and (faults or not measures):
+        faults.insert(0, f"{iteration} of {expected} iterations")
     return f"not ready: {'; '.join(faults)}" if faults else "ready"

@@ -1,5 +1,7 @@
-"""Frames of a moment of a video, without an index of it: near enough to look at, not exact."""
+"""Frames of a moment of a video, or spread over all of it, without an index of it: near enough to look at, not exact."""
 
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,10 @@ from av.error import FFmpegError
 
 from fav.errors import FavError
 from fav.video.decoding import DecodedFrame, Decoder
+from fav.video.probe import probe
 from fav.video.settings import AS_IT_IS, SourceSettings
+
+WORTH_SEEKING_S = 20  # what is nearer is reached by decoding
 
 
 def frames_at(
@@ -45,3 +50,57 @@ def frames_at(
                 f"{video}: expected a frame at {seconds:g} s, found none; choose an earlier moment with --at"
             )
         return [frame.image() for frame in found]
+
+
+def frames_over(
+    video: Path | str,
+    count: int,
+    report_progress: Callable[[int], None] = lambda done: None,
+    settings: SourceSettings = AS_IT_IS,
+) -> list[np.ndarray]:
+    """Read frames spread evenly over a video, each in the middle of its share of the time.
+
+    Args:
+        video: A file or a numbered image sequence.
+        count: How many; of a video with fewer frames, each once.
+        report_progress: Hears how many are read.
+        settings: How the video is read.
+
+    Returns:
+        Frames (H, W, 3) uint8 BGR, upright, in their order.
+
+    Raises:
+        FavError: The video cannot be read.
+    """
+    length = probe(video, settings).seconds
+    with Decoder(video, settings, keep=True) as decoding:
+        if not length:
+            return [frame.image() for frame in _thinned(decoding, count)]
+        start, second = decoding.stream.start_time or 0, 1 / float(decoding.time_base)
+        found: list[np.ndarray] = []
+        frame: DecodedFrame | None = None
+        for number in range(count):
+            wanted = start + (number + 0.5) / count * length * second
+            if frame is None or wanted - frame.pts > WORTH_SEEKING_S * second:
+                with suppress(FFmpegError):  # else it is read on
+                    decoding.seek(int(wanted))
+            if frame is not None and frame.pts + frame.duration > wanted:
+                continue  # it is there already
+            frame = next((one for one in decoding if one.pts + one.duration > wanted), None)
+            if frame is None:
+                break
+            found.append(frame.image())
+            report_progress(len(found))
+        return found
+
+
+def _thinned(frames: Iterable[DecodedFrame], count: int) -> list[DecodedFrame]:
+    """At least half of `count` of the frames, spread evenly, whose number is not known before; all of fewer."""
+    kept: list[DecodedFrame] = []
+    stride = 1
+    for number, frame in enumerate(frames):
+        if number % stride == 0:
+            kept.append(frame)
+        if len(kept) > count:
+            kept, stride = kept[::2], 2 * stride
+    return kept

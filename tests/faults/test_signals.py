@@ -202,9 +202,9 @@ def test_command_that_is_told_to_end_takes_its_unfinished_file_away(tmp_path, nu
 
 
 def test_training_ends_after_its_iteration_when_the_terminal_goes():
-    from fav.training.loop import _stop_signals
+    from fav.training.stop_signals import StopSignals
 
-    with _stop_signals() as asked:
+    with StopSignals() as signals:
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGHUP)
-        assert asked == [signal.SIGHUP]
+        assert signals.asked == signal.SIGHUP

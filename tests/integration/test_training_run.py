@@ -21,6 +21,7 @@ from fav.model.architecture import HALF_WIDTH, PRESETS, WIDE_VIEW
 from fav.model.checkpoints import load_style, save_style, style_facts
 from fav.training.checkpoint import load_state
 from fav.training.config import TrainingConfig, parse_mix, parse_steps
+from fav.training.schedule import Schedule
 from fav.util.images import read_image
 from tests.helpers.checkout import ROOT
 from tests.helpers.commands import refused
@@ -137,16 +138,18 @@ def test_a_training_that_is_killed_goes_on_to_the_same_weights(words, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_training_that_is_told_to_stop_saves_its_state_and_says_so(words, tmp_path):
-    process = started(words, "--iterations", 100000, "--sheet-every", 0)
-    until(lambda: (tmp_path / "out.losses.csv").exists())
+def test_a_training_that_is_told_to_stop_saves_its_state_and_makes_no_sheet(words, tmp_path):
+    state = tmp_path / "out.safetensors.training"
+    process = started(words, "--iterations", 100000, "--save-every", 0)
+    until(state.exists)
     process.send_signal(signal.SIGTERM)
     told = process.communicate(timeout=60)[0]
     assert process.returncode == 128 + signal.SIGTERM and "the same line goes on" in told and "Traceback" not in told
-    done = len(load_state(tmp_path / "out.safetensors.training")["history"])
-    assert f"stopped after iteration {done};" in told
+    done = len(load_state(state)["history"])
+    assert f"stopped after iteration {done}; the same line goes on; the style is not ready: {done} of 100000" in told
     assert style_facts(tmp_path / "out.safetensors").metadata["iterations"] == str(done)
-    assert not list(tmp_path.glob(".*"))
+    assert len((tmp_path / "out.losses.csv").read_text().splitlines()) == done + 1
+    assert not list(tmp_path.glob("out.*.png")) and not list(tmp_path.glob(".*"))
 
 
 def test_a_finished_training_goes_on_only_with_its_own_options(words, tmp_path):
@@ -270,10 +273,11 @@ def test_bad_inputs_are_refused_in_one_line(words, tmp_path):
 
 def test_mix_and_steps_are_read():
     assert parse_mix("video:3,shift:1,zoom_out:0,single_image:5.5") == {"video": 3, "shift": 1, "single_image": 5.5}
-    assert parse_steps("0:1,5000:2,8000:4") == [(0, 1), (5000, 2), (8000, 4)]
+    assert [entry[:2] for entry in parse_steps("0:1,5000:2,8000:4")] == [(0, 1), (5000, 2), (8000, 4)]
     recipe = TrainingConfig("s", mix="shift:1", steps="0:0,50:2,80:4")
-    assert [recipe.steps_at(iteration) for iteration in (0, 49, 50, 79, 80, 9999)] == [0, 0, 2, 2, 4, 4]
-    assert TrainingConfig("s", mix="single_image:1").steps_at(9999) == 0
+    schedule = Schedule(recipe)
+    assert [schedule.steps_at(iteration) for iteration in (0, 49, 50, 79, 80, 9999)] == [0, 0, 2, 2, 4, 4]
+    assert Schedule(TrainingConfig("s", mix="single_image:1")).steps_at(9999) == 0
 
 
 @pytest.mark.parametrize(
@@ -284,7 +288,8 @@ def test_bad_mixes_are_refused(text):
         parse_mix(text)
 
 
-@pytest.mark.parametrize("text", ["", "1", "1:1", "0:1,0:2", "0:1,5:2,3:4", "0:-1", "0:99", "0:1,"])
+@pytest.mark.parametrize("text", ["", "1", "1:1", "0:1,0:2", "0:1,5:2,3:4", "0:-1", "0:99", "0:1,",
+                                  "0:0,50%:1,900:2", "0:0,100%:2", "10%:1"])  # fmt: skip
 def test_bad_steps_are_refused(text):
     with pytest.raises(FavError, match="--num-frame-steps: expected"):
         parse_steps(text)

@@ -13,6 +13,7 @@ from fav.training.config import TrainingConfig
 from fav.training.dataloader import Batches, stream
 from fav.training.image_folder import open_image_folder
 from fav.training.motion_fields import Motion, draw_motions, still, trace_back
+from fav.training.schedule import Schedule
 from fav.training.synthetic_sequences import (
     Layer,
     SyntheticSequence,
@@ -128,10 +129,11 @@ def test_every_kind_of_still_has_as_many_steps_as_asked(photos):
 def test_a_batch_is_a_function_of_seed_and_iteration_whoever_makes_it(photos):
     recipe = TrainingConfig("s", mix="affine:1,elastic:1,single_image:1", steps="0:2", crop=32, batch=2)
     batches = Batches(recipe, album_of(photos).photos, [])
-    here = list(stream(batches, 0, 5, 0))
-    there = [*stream(batches, 0, 2, 0), *stream(batches, 2, 5, 2)]
+    schedule = Schedule(recipe)
+    here = list(stream(batches, schedule.orders(0, 5), 0))
+    there = [*stream(batches, schedule.orders(0, 2), 0), *stream(batches, schedule.orders(2, 5), 2)]
     assert all(torch.equal(a, b) for one, two in zip(here, there, strict=True) for a, b in zip(one, two))
-    again = Batches(replace(recipe, seed=1), batches.photos, [])[0]
+    again = Batches(replace(recipe, seed=1), batches.photos, [])[schedule.order(0)]
     assert not torch.equal(again.frames[0], here[0].frames[0])
     shapes = {tuple(map(len, batch)) for batch in here}
     assert shapes <= {(1, 0, 0), (3, 2, 2)} and len(shapes) == 2
@@ -141,11 +143,12 @@ def test_a_batch_is_a_function_of_seed_and_iteration_whoever_makes_it(photos):
 @pytest.mark.slow
 def test_a_photograph_that_vanishes_is_one_line_from_a_worker_too(photos):
     album = album_of(photos)
-    batches = Batches(TrainingConfig("s", mix="shift:1", crop=32, batch=2), album.photos, [])
+    recipe = TrainingConfig("s", mix="shift:1", crop=32, batch=2)
+    batches = Batches(recipe, album.photos, [])
     for path in photos.iterdir():
         path.unlink()
     with pytest.raises(FavError, match=r"image .*\.png: No such file") as error:
-        list(stream(batches, 0, 2, 1))
+        list(stream(batches, Schedule(recipe).orders(0, 2), 1))
     assert "\n" not in str(error.value)
 
 

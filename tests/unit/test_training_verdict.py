@@ -11,7 +11,7 @@ GOOD = {"style": 0.2, "content": 0.9, "moving": 0.6, "still": 2.0}
 
 def test_style_whose_measures_are_all_good_is_ready():
     measures = measures_of(GOOD)
-    assert verdict(measures) == "ready"
+    assert verdict(measures, 900) == "ready"
     assert str(measures[0]) == "style loss 0.20 (good: below 0.35)"
 
 
@@ -19,8 +19,16 @@ def test_style_whose_measures_are_all_good_is_ready():
     ("style", 0.9, "strokes"), ("content", 1.5, "subjects"), ("moving", 1.4, "flickers"), ("still", 31.1, "drift 31.10"),
     ("style", float("nan"), "strokes")])  # fmt: skip
 def test_measure_beyond_its_limit_is_named(key, value, word):
-    words = verdict(measures_of(GOOD | {key: value}))
+    words = verdict(measures_of(GOOD | {key: value}), 900)
     assert words.startswith("not ready: ") and word in words and words.count(";") == 0
+
+
+def test_training_that_was_stopped_says_how_much_is_missing():
+    assert verdict([], 9, "about 900") == "not ready: 9 of about 900 iterations"
+    both = verdict(measures_of(GOOD | {"still": 20.0}), 9, "about 900")
+    assert both.startswith("not ready: 9 of about 900 iterations; ") and "drift 20.00" in both
+    assert verdict(measures_of(GOOD), 9, "about 900") == "ready"  # its measures say so
+    assert verdict([], 900) == "not measured"
 
 
 def test_model_that_is_made_steady_is_judged_without_the_losses_of_a_painting():
@@ -33,7 +41,9 @@ def test_sheet_shows_the_whole_painting_beside_the_measures(shape):
     painting = np.zeros(shape, np.uint8)
     painting[:] = 10, 200, 90
     head = _draw_head(
-        Samples(photos, None, None, painting), ["iteration 7", "style loss 0.20 (good: below 0.35)"], 6 * 96
+        Samples(photos, None, None, [("all of it", painting)]),
+        ["iteration 7", "style loss 0.20 (good: below 0.35)"],
+        6 * 96,
     )
     assert head.shape == (96 + LABEL_HEIGHT, 6 * 96, 3)
     there = (head == (10, 200, 90)).all(2)
