@@ -1,10 +1,10 @@
 """The width of strokes, from the autocorrelation of the texture that a style added. Pure.
 
-The texture is the luma minus its Gaussian mean (8 pixels) and, in a film, minus the part that the source explains. The
-autocorrelation of dark and bright stripes of w pixels, across the stripes, is a triangle that falls to one half at a lag
-of w / 4. So the width is four times that lag, in the direction in which it falls first, in blocks of 64 pixels. The
-result is the median of all blocks, weighted by their variance. This definition is the project's own. A style image is
-measured at the size that training uses.
+The texture is the luma minus its Gaussian mean (8 pixels). In a film, its projection on the source's texture is subtracted
+too. Consider dark and bright stripes of w pixels: their autocorrelation is a triangle that falls to 1/2 at a lag of w / 4.
+So the width is four times that lag, in the direction in which it falls first, in blocks of 64 pixels. The result is the
+median of all blocks, weighted by their variance. This definition is the project's own. A style image is measured at the
+size that training uses.
 """
 
 import cv2

@@ -32,13 +32,13 @@ def check() -> None:
 
 def program(name: str) -> Path:
     """Return the path of one of the PROGRAMS: in bin/ of the checkout, else on PATH. Raises FavError if it is missing."""
-    found = shutil.which(name, path=str(BIN)) or shutil.which(name)
-    if found is None:
+    path = shutil.which(name, path=str(BIN)) or shutil.which(name)
+    if path is None:
         raise FavError(
             f"flow deepflow2: expected the program {name} in {BIN} or on PATH, got none; "
             f"get it from {PROGRAMS[name]} and make it executable"
         )
-    return Path(found)
+    return Path(path)
 
 
 def program_hashes() -> str:
@@ -74,10 +74,10 @@ def make(
             cv2.imwrite(b, frame_b)
             options = ["-nt", str(threads or 0), "-downscale", str(downscale)]
             _pipe([matching, a, b, *options], [flow2, a, b, out, "-match"], hang_s)
-            found = read_flo(Path(out))
-        if found.shape[:2] != frame_a.shape[:2]:
-            raise FavError(f"flow deepflow2: expected {(*frame_a.shape[:2], 2)}, got {found.shape} from {flow2}")
-        return found
+            result = read_flo(Path(out))
+        if result.shape[:2] != frame_a.shape[:2]:
+            raise FavError(f"flow deepflow2: expected {(*frame_a.shape[:2], 2)}, got {result.shape} from {flow2}")
+        return result
 
     return flow
 

@@ -112,8 +112,7 @@ def check_flow(flow: np.ndarray) -> None:
 def flow_picture(flow: np.ndarray, longest: float | None = None) -> np.ndarray:
     """Visualize flow: the direction as hue and the length as saturation. White is no motion.
 
-    Uses the color wheel of Baker et al., A Database and Evaluation Methodology for Optical Flow (2007), in which right is
-    red and down is yellow.
+    Right is red and down is yellow, as in Baker et al., A Database and Evaluation Methodology for Optical Flow (2007).
 
     Args:
         flow: (H, W, 2) float32 pixels.

@@ -32,7 +32,7 @@ class OutputPaths:
         return self.out.with_suffix(".losses.csv")
 
     @property
-    def shown(self) -> tuple[Path, Path, Path, Path]:
+    def results(self) -> tuple[Path, Path, Path, Path]:
         """All files except the state."""
         return self.out, self.sheet, self.plot, self.table
 
@@ -49,19 +49,19 @@ class OutputPaths:
             )
         kind = kind_of(self.state)
         if kind is None:
-            for path in self.shown:
+            for path in self.results:
                 check_new(path)
         elif not stat.S_ISREG(os.lstat(self.state).st_mode):
             raise PathTakenError(f"{self.state}: expected the state of a training, got {kind}; move it away")
 
     def check_own(self, mark: str, table_mark: str) -> None:
-        """Raise FavError if a file has one of the names, but not the mark of this training.
+        """Raise FavError if one of the names is taken by a file that this training did not write.
 
         Args:
-            mark: The text that all files but the table contain.
+            mark: A text that identifies the training. All its files except the table contain it.
             table_mark: The text that the table begins with.
         """
-        for path in self.shown:
+        for path in self.results:
             check_own(path, table_mark if path == self.table else mark)
 
 

@@ -67,10 +67,10 @@ def new_file(out: Path) -> Iterator[Draft]:
 
 @contextmanager
 def own_file(out: Path, mark: str) -> Iterator[Draft]:
-    """Write a file `out` that may replace an earlier one of ours, which contains `mark`.
+    """Write a file `out`. It may replace an earlier file that contains `mark`, a text which identifies its writer.
 
-    The new file must contain it, too, near its beginning or end. Raises FavError, at once or at the end, if another file
-    has the name.
+    The new file must contain the mark, too, near its beginning or end. Raises FavError, at once or at the end, if another
+    file has the name.
     """
     check_own(out, mark)
     with _draft(out) as draft:
