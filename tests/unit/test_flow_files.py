@@ -190,8 +190,8 @@ def test_whole_sets_pass_and_gaps_are_named(exported):
     check(exported, range(0, 5), (), (SIZE,))
     check(exported, range(2, 4), (), (SIZE,))
     exported.file(exported.backward, 3).unlink()
-    with pytest.raises(FavError, match=r"--flow-from .*: expected a file for each of 4 frames, 1 are missing; the first is bwd_0003.flo, of "
-                                       r"frame 3 to frame 2, .* numbers 1 to 4.*--flow-first"):  # fmt: skip
+    with pytest.raises(FavError, match=r"--flow-from .*: expected a file for each of 4 frames, 1 are missing; the first is bwd_0003.flo, from "
+                                       r"frame 3 to frame 2, .* numbers are 1 to 4.*--flow-first"):  # fmt: skip
         check(exported, range(0, 5), (), (SIZE,))
     with pytest.raises(
         FavError, match=r"--flow-forward-from .*, 2 are missing; the first is fwd_0004.flo, of frame 4 to frame 5"
