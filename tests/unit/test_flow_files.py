@@ -194,7 +194,7 @@ def test_whole_sets_pass_and_gaps_are_named(exported):
                                        r"frame 3 to frame 2, .* numbers are 1 to 4.*--flow-first"):  # fmt: skip
         check(exported, range(0, 5), (), (SIZE,))
     with pytest.raises(
-        FavError, match=r"--flow-forward-from .*, 2 are missing; the first is fwd_0004.flo, of frame 4 to frame 5"
+        FavError, match=r"--flow-forward-from .*, 2 are missing; the first is fwd_0004.flo, from frame 4 to frame 5"
     ):
         check(FlowFiles(None, exported.forward), range(0, 7), (), (SIZE,))
 
