@@ -120,8 +120,8 @@ def test_layouts_are_read_with_what_is_not_known(tmp_path):
         ("a.npy", b"hello", "does not read as one"),
         ("a.png", b"hello", "does not decode"),
         ("a.tif", b"II*", "ends in .flo, .png, .exr, .npy"),
-        ("a.exr", b"v/1\x01", "FFmpeg does not decode"),
-        ("b.exr", b"hello", "FFmpeg does not decode"),
+        ("a.exr", b"v/1\x01", "FFmpeg cannot decode"),
+        ("b.exr", b"hello", "FFmpeg cannot decode"),
         ("missing.exr", None, "No such file"),
         ("missing.flo", None, "No such file"),
         ("missing.npy", None, "No such file"),
@@ -190,11 +190,11 @@ def test_whole_sets_pass_and_gaps_are_named(exported):
     check(exported, range(0, 5), (), (SIZE,))
     check(exported, range(2, 4), (), (SIZE,))
     exported.file(exported.backward, 3).unlink()
-    with pytest.raises(FavError, match=r"--flow-from .*: expected a file for each of 4 frames, 1 are missing; the first is bwd_0003.flo, of "
-                                       r"frame 3 to frame 2, .* numbers 1 to 4.*--flow-first"):  # fmt: skip
+    with pytest.raises(FavError, match=r"--flow-from .*: expected a file for each of 4 frames, 1 are missing; the first is bwd_0003.flo, from "
+                                       r"frame 3 to frame 2, .* numbers are 1 to 4.*--flow-first"):  # fmt: skip
         check(exported, range(0, 5), (), (SIZE,))
     with pytest.raises(
-        FavError, match=r"--flow-forward-from .*, 2 are missing; the first is fwd_0004.flo, of frame 4 to frame 5"
+        FavError, match=r"--flow-forward-from .*, 2 are missing; the first is fwd_0004.flo, from frame 4 to frame 5"
     ):
         check(FlowFiles(None, exported.forward), range(0, 7), (), (SIZE,))
 
