@@ -56,23 +56,16 @@ def prepare(
         painting = read_painting(inputs.style_image, recipe.style_size, recipe.style_crop, recipe.style_clean)
         told += [painting.part, painting.note]
     start = _init_network(inputs.init, recipe) if inputs.init else None
+    typed_arch = recipe.arch
     network, kind, network_print = None, "", ""
     if inputs.loss_network != NO_NETWORK:
         network, kind, network_print = load_loss_network(
             inputs.loss_network, "replicate", recipe.pooling, _extra_layers(recipe)
         )
     album, clips, clips_print, notes = _material(inputs, recipe)
-    recipe = replace(recipe, precision=_precision(recipe, state, device))
-    perception = _perception(recipe, placed(network, device) if network else None, painting, album, device)
-    samples = samples_of(album.held_out, recipe.crop, _paintings(painting))
-    began_with, init_print = inputs.init, fingerprint(inputs.init) if inputs.init else None
+    init_print = fingerprint(inputs.init) if inputs.init else None
     if inputs.nearest and state:  # chosen when it began: the styles at hand may be others by now
-        init_print, recipe = state["recipe"].get("init_print"), replace(recipe, arch=_architecture(recipe, state))
-    elif inputs.nearest and isinstance(perception, PerceptualLoss):
-        chosen, note = _nearest(perception, samples.photos, recipe, device)
-        told.append(note)
-        if chosen:
-            start, began_with, init_print = chosen.network, chosen.path, fingerprint(chosen.path)
+        init_print = state["recipe"].get("init_print")
     recipe = replace(
         recipe,
         style_print=fingerprint(inputs.style_image),
@@ -82,9 +75,19 @@ def prepare(
         loss_network_print=network_print,
         init_print=init_print,
         arch=start.arch if start else _architecture(recipe, state),
+        precision=_precision(recipe, state, device),
     )
     if state:
         check_same(names.state, recipe, state)
+    perception = _perception(recipe, placed(network, device) if network else None, painting, album, device)
+    samples = samples_of(album.held_out, recipe.crop, _paintings(painting))
+    began_with = inputs.init
+    if inputs.nearest and not state and isinstance(perception, PerceptualLoss):
+        chosen, note = _nearest(perception, samples.photos, replace(recipe, arch=typed_arch), device)
+        told.append(note)
+        if chosen:
+            start, began_with = chosen.network, chosen.path
+            recipe = replace(recipe, arch=start.arch, init_print=fingerprint(began_with))
     trainer = Trainer(recipe, perception, device, start, teacher)
     trainer.began_with = began_with.name if began_with else ""
     if state:

@@ -73,25 +73,32 @@ def frames_over(
         FavError: The video cannot be read.
     """
     length = probe(video, settings).seconds
+    with suppress(FFmpegError):  # which seeking may raise: then all is decoded
+        if length:
+            with Decoder(video, settings, keep=True) as decoding:
+                return _sought(decoding, length, count, report_progress)
     with Decoder(video, settings, keep=True) as decoding:
-        if not length:
-            return [frame.image() for frame in _thinned(decoding, count)]
-        start, second = decoding.stream.start_time or 0, 1 / float(decoding.time_base)
-        found: list[np.ndarray] = []
-        frame: DecodedFrame | None = None
-        for number in range(count):
-            wanted = start + (number + 0.5) / count * length * second
-            if frame is None or wanted - frame.pts > WORTH_SEEKING_S * second:
-                with suppress(FFmpegError):  # else it is read on
-                    decoding.seek(int(wanted))
-            if frame is not None and frame.pts + frame.duration > wanted:
-                continue  # it is there already
-            frame = next((one for one in decoding if one.pts + one.duration > wanted), None)
-            if frame is None:
-                break
-            found.append(frame.image())
-            report_progress(len(found))
-        return found
+        return [frame.image() for frame in _thinned(decoding, count)]
+
+
+def _sought(decoding: Decoder, length: float, count: int, report_progress: Callable[[int], None]) -> list[np.ndarray]:
+    """Frames spread over a video of `length` seconds; av.FFmpegError where it cannot be sought in."""
+    start, second = decoding.stream.start_time or 0, 1 / float(decoding.time_base)
+    found: list[np.ndarray] = []
+    shown, ends = start, start  # when the last frame was shown, and until when
+    for number in range(count):
+        wanted = start + (number + 0.5) / count * length * second
+        if ends > wanted:
+            continue  # it is there already
+        if wanted - shown > WORTH_SEEKING_S * second:
+            decoding.seek(int(wanted))
+        frame = next((one for one in decoding if one.pts + one.duration > wanted), None)
+        if frame is None:
+            break
+        shown, ends = frame.pts, frame.pts + frame.duration
+        found.append(frame.image())
+        report_progress(len(found))
+    return found
 
 
 def _thinned(frames: Iterable[DecodedFrame], count: int) -> list[DecodedFrame]:
