@@ -155,7 +155,7 @@ def test_a_training_that_is_told_to_stop_saves_its_state_and_makes_no_sheet(word
 def test_a_finished_training_goes_on_only_with_its_own_options(words, tmp_path):
     assert call(*words, "--iterations", 2).exit_code == 0
     other = call(*words, "--iterations", 9, "--style-weight", 3)
-    refused(other, "begun with other options", "style-weight was 10.0, not 3.0")
+    refused(other, "started with other options", "style-weight was 10.0, not 3.0")
     cv = tmp_path / "photos of 'mine'" / "23.png"
     kept = cv.read_bytes()
     cv.unlink()
