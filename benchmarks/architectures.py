@@ -26,11 +26,11 @@ CANDIDATES = {
     "dilated": "E,c5s2-16,d40,R40,R40d2,R40d4,R40d4,R40,U2,c3s1-24,U2,c5s1-3",
     "strided": "E,c7s2-16,d32,d80,R80,R80d2,R80,R80,R80,U2,c3s1-32,U2,c3s1-24,U2,c5s1-3",
     "quarter": "E,c9s4-32,R32,[d96,R96,R96,R96,R96,U2,c3s1-32],R32,U4,c9s1-3",
-    "one detour": "E,c5s2-16,d32,[d96,R96,R96,R96,R96,U2,c3s1-32],R32,U2,c3s1-24,U2,c5s1-3",
+    "one branch": "E,c5s2-16,d32,[d96,R96,R96,R96,R96,U2,c3s1-32],R32,U2,c3s1-24,U2,c5s1-3",
     "separable": (
         "E,c7s2-16,d48,S48x2k7,[d96,S96x2k7,S96x2k7,S96x2k7,S96x2k7,S96x2k7,U2,c3s1-48],S48x2k7,U2,c3s1-24,U2,c5s1-3"
     ),
-    "detours": "E,c7s2-16,d32,R32,[d64,R64,[d128,R128,R128,U2,c3s1-64],R64,U2,c3s1-32],R32,U2,c3s1-24,U2,c5s1-3",
+    "branches": "E,c7s2-16,d32,R32,[d64,R64,[d128,R128,R128,U2,c3s1-64],R64,U2,c3s1-32],R32,U2,c3s1-24,U2,c5s1-3",
     "sub-pixel": "E,c5s2-16,d32,R32,[d64,R64,[d128,R128,R128,p3s2-64],R64,p3s2-32],R32,p3s2-24,p3s2-3",
     "wide-view": WIDE_VIEW,
 }

@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.stopwatch import Stopwatch, peak_kb
 from fav.errors import FavError
-from fav.flow.spynet import COARSEST, LEVELS, MEAN, STD, STEP, load_weights, make_level, name_of
+from fav.flow.spynet import COARSEST, LEVELS, MEAN, MULTIPLE, STD, load_weights, make_level, name_of
 from fav.model.architecture import Layer, parse
 from fav.model.checkpoints import load_style
 
@@ -91,7 +91,7 @@ class PlainSpyNet:
 
     def __call__(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         height, width = first.shape[:2]
-        sides = [-(-side // STEP) * STEP for side in (height, width)]
+        sides = [-(-side // MULTIPLE) * MULTIPLE for side in (height, width)]
         pyramids = [
             [F.interpolate(_normalized(frame), sides, mode="bilinear", align_corners=False)]
             for frame in (first, second)

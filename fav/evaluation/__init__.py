@@ -1,4 +1,4 @@
-"""Metrics of a stylized film: temporal consistency and the look of its strokes.
+"""Metrics of a stylized film: temporal consistency, sharpness and the width of strokes.
 
 `metrics` measures one frame against earlier ones; it is pure. `lattice`, `strokes`, `sharpness` and `motion` define one
 metric each. `comparison` measures a film against its source while both are decoded. `perceptual_metrics` computes style

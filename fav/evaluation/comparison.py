@@ -1,4 +1,4 @@
-"""Measure a stylized film against its source. Both are decoded once, in parallel; one second of them is in memory."""
+"""Compare a stylized film with its source. Both are decoded once, in parallel; one second of frames is kept in memory."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +15,7 @@ from fav import flow as flows
 from fav.errors import FavError
 from fav.evaluation.metrics import FrameLosses, Metrics, compute_metrics
 from fav.flow.field import FlowField, estimate_long_range
-from fav.flow.files import FlowFiles, between_numbers
+from fav.flow.files import FlowFiles, estimate_with_files
 from fav.flow.files import check as check_files
 from fav.util.image_sequence import is_sequence
 from fav.util.images import resize
@@ -23,8 +23,8 @@ from fav.video import AS_IT_IS, Decoder, FrameIndex, SourceSettings, VideoInfo, 
 from fav.video.shot_detection import THRESHOLD, CutFinder
 from fav.video.truncation import is_truncated
 
-LONG_S = 1  # how far the long-term error looks back
-FILMS = ("film", "source", "against")  # what is measured in each row
+LONG_S = 1  # distance of the frames of the long-term error
+FILMS = ("film", "source", "against")  # the videos with metrics in each row
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def rows(
 
 
 def measure(
-    moments: Iterable[FrameSample],
+    samples: Iterable[FrameSample],
     flow: flows.Flow,
     losses: FrameLosses | None = None,
     begin: int = 0,
@@ -157,10 +157,10 @@ def measure(
 ) -> Iterator[FrameMetrics]:
     """Yield the metrics of each frame, in order. The samples of one second and their flow are in memory.
 
-    The frame a second earlier is the one that was shown then: at 25 frames per second, the 25th before.
+    The frame a second earlier is the one that is visible at that time: at 25 frames per second, the 25th before.
 
     Args:
-        moments: the samples, from `first_needed_frame(begin)` on.
+        samples: the samples, from `first_needed_frame(begin)` on.
         flow: the method.
         losses: computes the perceptual losses of a frame, if they are wanted.
         begin: frames before this one have no row; later ones need them.
@@ -168,20 +168,23 @@ def measure(
         files: known flow between neighboring frames.
     """
     past: deque[tuple[FrameSample, FlowField | None]] = deque()  # with the flow to the sample before
-    for now in moments:
-        if now.cut and past:
+    for sample in samples:
+        if sample.cut and past:
             past.clear()
             shot += 1
-        while len(past) > 1 and past[1][0].seconds <= now.seconds - LONG_S:
+        while len(past) > 1 and past[1][0].seconds <= sample.seconds - LONG_S:
             past.popleft()
-        near = past[-1][0] if past else None
-        step = between_numbers(files, flow, (now.number, near.number), (now.source, near.source)) if near else None
-        if now.number >= begin:
-            far = past[0][0] if past and past[0][0].seconds <= now.seconds - LONG_S else None
-            links = [link for link in (step, *(link for _, link in list(past)[:0:-1])) if link is not None]
-            leap = estimate_long_range(flow, now.source, far.source, links) if far else None
-            yield _row(now, shot, near, step, far, leap, losses)
-        past.append((now, step))
+        prev = past[-1][0] if past else None
+        step = None
+        if prev:
+            frames = sample.source, prev.source
+            step = estimate_with_files(files, flow, (sample.number, prev.number), frames)
+        if sample.number >= begin:
+            earlier = past[0][0] if past and past[0][0].seconds <= sample.seconds - LONG_S else None
+            steps = [one for one in (step, *(one for _, one in list(past)[:0:-1])) if one is not None]
+            long_flow = estimate_long_range(flow, sample.source, earlier.source, steps) if earlier else None
+            yield _row(sample, shot, prev, step, earlier, long_flow, losses)
+        past.append((sample, step))
 
 
 def first_needed_frame(frame: int, shot_begins: int, index: FrameIndex) -> int:
@@ -197,39 +200,42 @@ def _sample(number: int, seconds: Fraction, source: np.ndarray, films: list[np.n
 def shown(comparison: EvaluationConfig) -> Iterator[FrameSample]:
     """Yield the samples of a comparison while both are decoded. The source is resized to the film's size."""
     finder, cuts = CutFinder(comparison.cuts, comparison.cut_threshold), set()
-    held: deque[tuple[int, Fraction, np.ndarray, list[np.ndarray]]] = deque()
+    pending: deque[tuple[int, Fraction, np.ndarray, list[np.ndarray]]] = (
+        deque()
+    )  # it is not known yet if these are cuts
     with ExitStack() as stack:
         source = stack.enter_context(decode(comparison.video, comparison.settings))
         as_source = replace(comparison.settings, fps=None, name=None)
         films = [stack.enter_context(decode(film, as_source)) for film in (comparison.film, comparison.against) if film]
-        seen, taken = 0, [0] * len(films)
+        source_count, film_counts = 0, [0] * len(films)
         for decoded in source:
             if decoded.number == comparison.stop:
                 break
-            seen = decoded.number + 1
+            source_count = decoded.number + 1
             if comparison.cuts is not None and decoded.number < comparison.start:
                 continue
             cuts.update(finder.push(decoded))
             if decoded.number < comparison.start:
                 continue
             frames = [next(film, None) for film in films]
-            taken = [before + (frame is not None) for before, frame in zip(taken, frames)]
-            pictures = [frame.image() for frame in frames if frame is not None]
-            if len(pictures) < len(frames):
+            film_counts = [count + (frame is not None) for count, frame in zip(film_counts, frames)]
+            images = [frame.image() for frame in frames if frame is not None]
+            if len(images) < len(frames):
                 break
-            height, width = pictures[0].shape[:2]
-            moment, picture = decoded.pts * source.time_base, resize_like_encoder(decoded.image(), (width, height))
-            held.append((decoded.number, moment, picture, pictures))
-            while held and held[0][0] < finder.settled:
-                yield _sample(*held.popleft(), cuts)
+            height, width = images[0].shape[:2]
+            seconds, image = decoded.pts * source.time_base, resize_like_encoder(decoded.image(), (width, height))
+            pending.append((decoded.number, seconds, image, images))
+            while pending and pending[0][0] < finder.settled:
+                yield _sample(*pending.popleft(), cuts)
         cuts.update(finder.finish())
-        while held:
-            yield _sample(*held.popleft(), cuts)
-        if seen <= comparison.start:
+        while pending:
+            yield _sample(*pending.popleft(), cuts)
+        if source_count <= comparison.start:
             raise FavError(
-                f"{comparison.video}: expected more than {comparison.start} frames for this --range, got {seen}"
+                f"{comparison.video}: expected more than {comparison.start} frames for this --range, got {source_count}"
             )
-        _check_ends(comparison, seen + _left(source), [mine + _left(film) for mine, film in zip(taken, films)])
+        totals = [count + _count_rest(film) for count, film in zip(film_counts, films)]
+        _check_ends(comparison, source_count + _count_rest(source), totals)
 
 
 def resize_like_encoder(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -244,38 +250,40 @@ def resize_like_encoder(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _row(
-    now: FrameSample,
+    sample: FrameSample,
     shot: int,
-    near: FrameSample | None,
+    prev: FrameSample | None,
     step: FlowField | None,
-    far: FrameSample | None,
-    leap: FlowField | None,
+    earlier: FrameSample | None,
+    long_flow: FlowField | None,
     losses: FrameLosses | None,
 ) -> FrameMetrics:
-    def of(name: str, given: tuple[float, float, float] | None) -> Metrics:
-        before = (getattr(near, name), step) if near and step is not None else None
-        long_before = (getattr(far, name), leap) if far and leap is not None else None
-        return compute_metrics(getattr(now, name), before, long_before, given, now.source)
+    """Compute the metrics of a sample, given the samples before and a second earlier with the flow to them."""
 
-    film = of("film", losses(now.film, now.source) if losses else None)
+    def metrics(name: str, perceptual: tuple[float, float, float] | None) -> Metrics:
+        before = (getattr(prev, name), step) if prev and step is not None else None
+        long_before = (getattr(earlier, name), long_flow) if earlier and long_flow is not None else None
+        return compute_metrics(getattr(sample, name), before, long_before, perceptual, sample.source)
+
+    film = metrics("film", losses(sample.film, sample.source) if losses else None)
     against = None
-    if now.against is not None:
-        against = of("against", losses(now.against, now.source) if losses else None)
+    if sample.against is not None:
+        against = metrics("against", losses(sample.against, sample.source) if losses else None)
     return FrameMetrics(
-        now.number,
-        float(now.seconds),
+        sample.number,
+        float(sample.seconds),
         shot,
-        _share(step),
-        far.number if far else None,
-        _share(leap),
+        _reliable_fraction(step),
+        earlier.number if earlier else None,
+        _reliable_fraction(long_flow),
         film,
-        of("source", None),
+        metrics("source", None),
         against,
     )
 
 
-def _share(geometry: FlowField | None) -> float | None:
-    return None if geometry is None else float(geometry.reliability.mean())
+def _reliable_fraction(field: FlowField | None) -> float | None:
+    return None if field is None else float(field.reliability.mean())
 
 
 def _check_known(comparison: EvaluationConfig, source: VideoInfo, films: list[VideoInfo]) -> None:
@@ -306,11 +314,11 @@ def _check_ends(comparison: EvaluationConfig, source: int, films: list[int]) -> 
                 )
             part = "" if whole else f"{stop - comparison.start} of the "
             raise FavError(
-                f"{name}: expected {part}{source} frames like {comparison.video}, got {frames}; where it shows "
-                f"another part, say which with --range START:STOP, like --range 0:{frames}"
+                f"{name}: expected {part}{source} frames like {comparison.video}, got {frames}; if it shows "
+                f"another part, give it with --range START:STOP, like --range 0:{frames}"
             )
 
 
-def _left(decoding: Decoder) -> int:
+def _count_rest(decoding: Decoder) -> int:
     """Decode and count the remaining frames."""
     return sum(1 for _ in decoding)

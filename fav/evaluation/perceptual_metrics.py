@@ -28,29 +28,33 @@ def losses_of(style: Path, loss_network: str, first: np.ndarray | None = None) -
         FavError: the style image or the network cannot be read.
     """
     painting = as_tensor(style_image_of(style))
-    wanted = colors(painting)
+    style_colors = colors(painting)
     network = load_loss_network(loss_network, "replicate")[0]
-    units = [] if first is None else [PerceptualLoss(network, painting, [as_tensor(first)], SCALES)]
+    cache = [] if first is None else [PerceptualLoss(network, painting, [as_tensor(first)], SCALES)]
 
     @torch.inference_mode()
-    def losses(picture: np.ndarray, source: np.ndarray) -> tuple[float, float, float]:
-        if not units:
-            units.append(PerceptualLoss(network, painting, [as_tensor(source)], SCALES))
-        content, style = units[0].losses(as_tensor(picture), as_tensor(source))
-        return float(style), float(content), palette_distance(as_tensor(picture), wanted)
+    def losses(frame: np.ndarray, source: np.ndarray) -> tuple[float, float, float]:
+        if not cache:
+            cache.append(PerceptualLoss(network, painting, [as_tensor(source)], SCALES))
+        content, style = cache[0].losses(as_tensor(frame), as_tensor(source))
+        return float(style), float(content), palette_distance(as_tensor(frame), style_colors)
 
     return losses
 
 
-def palette_distance(picture: torch.Tensor, wanted: torch.Tensor) -> float:
-    """The distance of an image's colors (1, 3, H, W) from those of a style image (`palette.colors`), in gray levels.
+def palette_distance(image: torch.Tensor, style_colors: torch.Tensor) -> float:
+    """Return the distance between the colors of an image and those of a style image, in gray levels.
 
-    It is the sliced Wasserstein distance in 16 even directions times the root of 3, at a quarter of the size. A shift
-    of one color channel by 30 levels gives 30.
+    It is the sliced Wasserstein distance in 16 even directions, times sqrt(3), at a quarter of the size. A shift of one
+    color channel by 30 levels gives 30.
+
+    Args:
+        image: (1, 3, H, W).
+        style_colors: The result of `fav.perceptual.palette.colors`.
     """
-    return float(squared_distance(colors(picture), wanted, even_directions())) ** 0.5
+    return float(squared_distance(colors(image), style_colors, even_directions())) ** 0.5
 
 
 def style_image_of(style: Path) -> np.ndarray:
-    """The style image as used by the losses, (H, W, 3) uint8 BGR. Raises FavError if it cannot be read."""
+    """Read the style image as the losses use it, (H, W, 3) uint8 BGR. Raises FavError if it cannot be read."""
     return read_painting(style).picture

@@ -1,4 +1,4 @@
-"""What was measured of a film, for people and programs: a table, CSV, JSON and a plot."""
+"""Write the metrics of a film as a table, CSV, JSON and a plot."""
 
 import csv
 import json
@@ -16,14 +16,14 @@ from fav.util.plot_text import plain_text
 MEASURES = tuple(field.name for field in fields(Metrics))
 FRAME = tuple(field.name for field in fields(FrameMetrics) if field.name not in FILMS)
 UNITS = (
-    "errors: mean squared difference of samples in [0, 1]; colors, contrasts, palette distance and lattice: grey levels, "
-    "0 to 255; widths: pixels; reliable: share of the picture"
+    "errors: mean squared difference of samples in [0, 1]; colors, contrasts, palette distance and lattice: gray levels, "
+    "0 to 255; widths: pixels; reliable: fraction of the frame"
 )
-WORDS = {
+LABELS = {
     "warping_error": "warping error, reliable pixels", "warping_error_all": "warping error, by all pixels",
     "long_term_error": "1 s error, reliable pixels", "long_term_error_all": "1 s error, by all pixels",
     "local_contrast": "local contrast", "style_loss": "style loss", "content_loss": "content loss",
-    "palette_distance": "palette distance, grey levels", "lattice": "lattice, grey levels",
+    "palette_distance": "palette distance, gray levels", "lattice": "lattice, gray levels",
     "stroke_width": "stroke width, pixels", "edge_width": "edge width, pixels",
 }  # fmt: skip
 # Of a film that is steady and clean, at most; by its source's, but for grey levels. docs/how-to/evaluate.md gives all.
@@ -34,7 +34,7 @@ COLORS = {"film": "tab:blue", "source": "tab:gray", "against": "tab:orange"}
 
 @dataclass(frozen=True)
 class BoundaryCheck:
-    """A frame that was asked about, and how far its warping error stands out; None where that is not defined."""
+    """A frame of `--seams`, and the z-score of its warping error (`boundary_zscore`); None if that is undefined."""
 
     frame: int
     score: float | None
@@ -42,9 +42,14 @@ class BoundaryCheck:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A film, measured: one row a frame, at least one. size is (width, height).
+    """The metrics of a film.
 
-    painting_strokes is the width of the painting's own strokes, in pixels, where there is a painting.
+    Attributes:
+        comparison: What was compared.
+        size: (width, height) of the film.
+        rows: One per frame; at least one.
+        seams: Frames whose warping error is compared with that of their neighbors.
+        painting_strokes: The width of the strokes of the painting in pixels, if a painting was given.
     """
 
     comparison: EvaluationConfig
@@ -65,19 +70,19 @@ class Evaluation:
         return [getattr(getattr(row, film), measure) for row in self.rows]
 
     def totals(self, film: str) -> dict[str, tuple[float, float] | None]:
-        """Mean and 95th percentile of every measure, None where it is not defined in any frame."""
+        """Return the mean and the 95th percentile of every metric; None if it is undefined in all frames."""
         return {measure: mean_and_95th(self.values(film, measure)) for measure in MEASURES}
 
     def ratio(self, measure: str, other: str) -> float | None:
-        """The film's mean divided by that of `other`; None where that is 0 or not there."""
+        """Return the film's mean divided by that of `other`; None if that is 0 or undefined."""
         if other not in self.films:
             return None
-        mine, theirs = (mean_and_95th(self.values(film, measure)) for film in ("film", other))
-        return mine[0] / theirs[0] if mine and theirs and theirs[0] else None
+        total, baseline = (mean_and_95th(self.values(film, measure)) for film in ("film", other))
+        return total[0] / baseline[0] if total and baseline and baseline[0] else None
 
     @property
     def drifts(self) -> dict[str, tuple[ColorStats, ColorStats]]:
-        """Slope and furthest, as in `fav.evaluation.metrics.drift`, of each film's tone against another's."""
+        """The `fav.evaluation.metrics.drift` of each pair of films."""
 
         def offsets(film: str, other: str) -> list[ColorStats]:
             return [getattr(row, film).tone.minus(getattr(row, other).tone) for row in self.rows]
@@ -86,16 +91,16 @@ class Evaluation:
         return {f"{film} - {other}": drift(offsets(film, other), self.shots) for film, other in pairs}
 
     def scores(self) -> list[BoundaryCheck]:
-        """The seams that were asked about."""
-        errors, places = self.values("film", "warping_error"), {row.frame: place for place, row in enumerate(self.rows)}
+        """Return the z-scores of the seams."""
+        errors, indices = self.values("film", "warping_error"), {row.frame: at for at, row in enumerate(self.rows)}
         return [
-            BoundaryCheck(frame, boundary_zscore(errors, self.shots, places[frame]) if frame in places else None)
+            BoundaryCheck(frame, boundary_zscore(errors, self.shots, indices[frame]) if frame in indices else None)
             for frame in self.seams
         ]
 
 
 def table(evaluation: Evaluation) -> str:
-    """The totals, to read."""
+    """Return the totals as a text table."""
     comparison, films, rows = evaluation.comparison, evaluation.films, evaluation.rows
     shots = rows[-1].shot + 1
     lines = [
@@ -109,21 +114,21 @@ def table(evaluation: Evaluation) -> str:
         ),
     ]
     totals = {film: evaluation.totals(film) for film in films}
-    for measure, words in WORDS.items():
+    for measure, label in LABELS.items():
         if totals["film"][measure] is not None:
             cells = [_number(value) for film in films for value in totals[film][measure] or (None, None)]
             lines.append(
-                _line(words, cells + [_number(evaluation.ratio(measure, other), ".2f") for other in films[1:]])
+                _line(label, cells + [_number(evaluation.ratio(measure, other), ".2f") for other in films[1:]])
             )
     if evaluation.painting_strokes is not None:
         lines.append(f"{'strokes of the painting, pixels':31}{_number(evaluation.painting_strokes):>13}")
     names = [field.name for field in fields(ColorStats)]
-    shares = (mean_and_95th([getattr(row, name) for row in rows]) for name in ("reliable", "long_reliable"))
-    short, long = (_number(share and share[0], ".1%") for share in shares)
+    fractions = (mean_and_95th([getattr(row, name) for row in rows]) for name in ("reliable", "long_reliable"))
+    short, long = (_number(fraction and fraction[0], ".1%") for fraction in fractions)
     lines += [
         f"{'reliable pixels':31}{short} from frame to frame, {long} over 1 s",
         "",
-        _line("grey levels: drift a frame, max", [*names, *(f"{name} max" for name in names)]),
+        _line("gray levels: drift a frame, max", [*names, *(f"{name} max" for name in names)]),
     ]
     for pair, drifts in evaluation.drifts.items():
         cells = [_number(part, form) for tone, form in zip(drifts, ("+.3f", ".1f")) for part in asdict(tone).values()]
@@ -157,11 +162,11 @@ def _judged(value: float, limit: float) -> str:
 
 
 def summary(evaluation: Evaluation) -> str:
-    """The means in one line."""
-    words = {"warping_error": "warping error", "long_term_error": "1 s error", "local_contrast": "local contrast",
+    """Return the most important means in one line."""
+    labels = {"warping_error": "warping error", "long_term_error": "1 s error", "local_contrast": "local contrast",
              "style_loss": "style loss"}  # fmt: skip
     parts = []
-    for measure, name in words.items():
+    for measure, name in labels.items():
         total, ratio = evaluation.totals("film")[measure], evaluation.ratio(measure, "source")
         if total:
             parts.append(f"{name} {total[0]:.3g}" + ("" if ratio is None else f" ({ratio:.2f} of the source's)"))
@@ -169,12 +174,12 @@ def summary(evaluation: Evaluation) -> str:
 
 
 def write_text(path: Path, evaluation: Evaluation) -> None:
-    """The summary, and after an empty line the table."""
+    """Write the summary, an empty line, and the table."""
     path.write_text(f"{summary(evaluation)}\n\n{table(evaluation)}\n", encoding="utf-8")
 
 
 def write_csv(path: Path, evaluation: Evaluation) -> None:
-    """One line a frame; columns `film_warping_error`, `source_…` and so on. Empty where a measure is not defined."""
+    """Write one row per frame, with columns such as `film_warping_error`. Undefined values are empty."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file)
         lines.writerow([*FRAME, *(f"{film}_{measure}" for film in evaluation.films for measure in MEASURES)])
@@ -188,7 +193,7 @@ def write_csv(path: Path, evaluation: Evaluation) -> None:
 
 
 def write_json(path: Path, evaluation: Evaluation) -> None:
-    """Everything: what was compared, units, totals, ratios, drift, seams and the frames; null where not defined."""
+    """Write all data: inputs, units, totals, ratios, drift, seams and the metrics of each frame. Undefined values are null."""
     comparison, films = evaluation.comparison, evaluation.films
     record = {
         **{name: value if value is None else str(value) for name in ("video", "film", "against", "flow", "flow_weights")
@@ -198,7 +203,7 @@ def write_json(path: Path, evaluation: Evaluation) -> None:
         "cuts": [row.frame for before, row in zip(evaluation.rows, evaluation.rows[1:]) if row.shot != before.shot],
         "totals": {film: {measure: total and {"mean": total[0], "p95": total[1]}
                           for measure, total in evaluation.totals(film).items()} for film in films},
-        "ratios": {f"film/{other}": {measure: evaluation.ratio(measure, other) for measure in WORDS} for other in films[1:]},
+        "ratios": {f"film/{other}": {measure: evaluation.ratio(measure, other) for measure in LABELS} for other in films[1:]},
         "drift": {pair: {"slope": asdict(slope), "furthest": asdict(furthest)}
                   for pair, (slope, furthest) in evaluation.drifts.items()},
         "seams": [asdict(seam) for seam in evaluation.scores()],
@@ -209,14 +214,14 @@ def write_json(path: Path, evaluation: Evaluation) -> None:
 
 @plain_text()
 def write_plot(path: Path, evaluation: Evaluation) -> None:
-    """The course of the measures over the film, a PNG."""
+    """Write the plot as a PNG."""
     plot(evaluation).savefig(path, format="png", dpi=100)
 
 
 def plot(evaluation: Evaluation) -> Figure:
-    """Warping error, 1 s error, drift, local contrast, and losses where there are any, over the frames.
+    """Plot warping error, 1 s error, drift, local contrast and losses over the frames.
 
-    Cuts are dotted lines, seams red ones.
+    Cuts are dotted lines, seams are red lines.
     """
     panels = ["warping_error", "long_term_error", "drift", "local_contrast"]
     panels += [name for name in ("style_loss", "content_loss") if evaluation.totals("film")[name]]
@@ -237,7 +242,7 @@ def plot(evaluation: Evaluation) -> Figure:
                         linewidth=1,
                         markersize=3,
                     )
-            axes.set_ylabel(WORDS[panel].replace(", ", ",\n"))
+            axes.set_ylabel(LABELS[panel].replace(", ", ",\n"))
             axes.set_ylim(bottom=0)
         for before, row in zip(evaluation.rows, evaluation.rows[1:]):
             if row.shot != before.shot:
@@ -253,11 +258,11 @@ def plot(evaluation: Evaluation) -> Figure:
 def _plot_drift(axes: Axes, frames: Sequence[int], evaluation: Evaluation) -> None:
     offsets = [row.film.tone.minus(row.source.tone) for row in evaluation.rows]
     first = {row.shot: offset for row, offset in reversed(list(zip(evaluation.rows, offsets)))}
-    away = [offset.minus(first[row.shot]) for row, offset in zip(evaluation.rows, offsets)]
+    changes = [offset.minus(first[row.shot]) for row, offset in zip(evaluation.rows, offsets)]
     for name, color in (("blue", "tab:blue"), ("green", "tab:green"), ("red", "tab:red"), ("contrast", "black")):
-        axes.plot(frames, [getattr(offset, name) for offset in away], label=name, color=color, linewidth=1)
+        axes.plot(frames, [getattr(change, name) for change in changes], label=name, color=color, linewidth=1)
     axes.axhline(0, color="black", linewidth=0.5)
-    axes.set_ylabel("drift of film,\ngrey levels")
+    axes.set_ylabel("drift of film,\ngray levels")
 
 
 def _gaps(values: Sequence[float | None]) -> list[float]:

@@ -9,25 +9,25 @@ has wider edges than its source.
 import cv2
 import numpy as np
 
-AROUND = 13  # pixels: the side of the square around an edge in which the range is taken
-STEEPEST = 0.05  # fraction of the pixels that counts as edges
-FAINT = 4.0  # gray levels: a smaller step is no edge
+WINDOW = 13  # pixels; the side of the square in which the range of the luma is computed
+STEEPEST = 0.05  # fraction of the pixels that count as edges
+MIN_STEP = 4.0  # gray levels; a smaller step is no edge
 
 
-def edge_width(picture: np.ndarray) -> float | None:
-    """The median width of the steepest twentieth of the pixels of a picture (H, W, 3) uint8, in pixels.
+def edge_width(image: np.ndarray) -> float | None:
+    """Return the median width of the steepest 5 % of the pixels of an image (H, W, 3) uint8, in pixels.
 
-    None if no step between pixels has 4 gray levels.
+    The result is None if no step between pixels has 4 gray levels.
     """
-    luma = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY).astype(np.float32)
+    luma = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.float32)
     across = np.abs(np.diff(luma, axis=1))[:-1]
     down = np.abs(np.diff(luma, axis=0))[:, :-1]
     steps = np.maximum(across, down)
-    enough = max(float(np.quantile(steps, 1 - STEEPEST)), FAINT)
-    edges = steps >= enough
+    threshold = max(float(np.quantile(steps, 1 - STEEPEST)), MIN_STEP)
+    edges = steps >= threshold
     if not edges.any():
         return None
-    square = np.ones((AROUND, AROUND), np.uint8)
+    square = np.ones((WINDOW, WINDOW), np.uint8)
     spread = (cv2.dilate(luma, square) - cv2.erode(luma, square))[:-1, :-1]
     steepest = cv2.dilate(steps, np.ones((3, 3), np.uint8))
     return float(np.median(spread[edges] / steepest[edges]))

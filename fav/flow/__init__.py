@@ -16,16 +16,20 @@ if TYPE_CHECKING:  # OpenCV takes a quarter of a second to import, and the names
 
 Flow = Callable[["np.ndarray", "np.ndarray"], "np.ndarray"]
 
-DOWNSCALE = 2  # halvings before DeepMatching; with 0, a pair of 512x384 takes 10 GB
-MIN_SIDE = 64  # pixels: smaller frames are too small for the coarse levels of some methods, and DIS refuses them
+DOWNSCALE = 2  # halvings before DeepMatching; without them, a pair of 512x384 needs 10 GB
+MIN_SIDE = 64  # pixels; smaller frames are too small for the coarse levels of some methods, and DIS rejects them
 
 
 @dataclass(frozen=True)
 class FlowOptions:
     """Options of the methods. Each method uses those that apply to it.
 
-    `device` is PyTorch's, `precision` (float32 or bfloat16) that of convolutions. `threads` are those of an external
-    program, None for all cores. `downscale` is how often the frames are halved before DeepMatching.
+    Attributes:
+        weights: The file of a network's weights.
+        device: The device of PyTorch.
+        precision: float32 or bfloat16, of convolutions.
+        threads: Of an external program; None: all cores.
+        downscale: How often frames are halved before DeepMatching.
     """
 
     weights: Path | None = None
@@ -79,7 +83,7 @@ def _make_farneback(options: FlowOptions) -> Flow:
 def _make_spynet(options: FlowOptions) -> Flow:
     from fav.flow import spynet  # PyTorch takes seconds to import
 
-    return spynet.SpyNet(_given(options.weights), options.device, options.precision)
+    return spynet.SpyNet(_require_weights(options.weights), options.device, options.precision)
 
 
 def _make_deepflow(options: FlowOptions) -> Flow:
@@ -106,7 +110,7 @@ def _check_deepflow2(weights: Path | None) -> None:
     deepflow2.check()
 
 
-def _deepflow2_prints() -> str:
+def _deepflow2_version() -> str:
     from fav.flow import deepflow2
 
     return deepflow2.program_hashes()
@@ -115,23 +119,23 @@ def _deepflow2_prints() -> str:
 def _check_spynet(weights: Path | None) -> None:
     from fav.flow import spynet
 
-    spynet.load_weights(_given(weights))
+    spynet.load_weights(_require_weights(weights))
 
 
-def _given(weights: Path | None) -> Path:
+def _require_weights(weights: Path | None) -> Path:
     if weights is None:
         raise FavError(f"flow spynet: expected weights, got none; give with --flow-weights {SPYNET_WEIGHTS}")
     return weights
 
 
-def _torch() -> str:
+def _torch_version() -> str:
     import torch
 
     return f"torch {torch.__version__}"
 
 
 SPYNET_WEIGHTS = (
-    "the authors' directory of modelL1_F.t7 to modelL6_F.t7 (https://github.com/anuragranj/spynet, models/), one of their other "
+    "the authors' directory with modelL1_F.t7 to modelL6_F.t7 (https://github.com/anuragranj/spynet, models/), another of their "
     "sets ('models/modelL%d_C.t7'; C, 3, 4 or K), "
     "network-*.pytorch (https://github.com/sniklaus/pytorch-spynet), or a .safetensors file made from either"
 )
@@ -199,42 +203,42 @@ def _raft(size: str, summary: str) -> FlowMethod:
 METHODS = {
     method.name: method
     for method in (
-        FlowMethod("dis", "quick and good, the one to start with (15 ms for 512x384 on two cores)", _make_dis),
+        FlowMethod("dis", "fast and accurate, recommended (15 ms for 512x384 on two cores)", _make_dis),
         FlowMethod("farneback", "older, 40 % more error than dis at 3 times its time", _make_farneback),
         FlowMethod(
             "spynet",
-            "a small network made for GPUs, 30 % less error than dis at 20 times its time on a CPU; needs --flow-weights",
+            "a small network for GPUs, 30 % less error than dis at 20 times its time on a CPU; needs --flow-weights",
             _make_spynet,
             _check_spynet,
             weights=SPYNET_WEIGHTS,
             is_expensive=True,
-            version=_torch,
-            revision=2,  # 1 had six levels for frames of every size
+            version=_torch_version,
+            revision=2,  # revision 1 used six levels for frames of all sizes
             min_side=1,
         ),
         FlowMethod(
             "deepflow",
-            "a little less error than dis and more reliable pixels at 30 times its time",
+            "slightly less error than dis and more reliable pixels, at 30 times its time",
             _make_deepflow,
             _check_deepflow,
             is_expensive=True,
         ),
         FlowMethod(
             "deepflow2",
-            "the authors' own, for things that move far; far slower still, and needs their two programs in bin/",
+            "the authors' method, for large motion; the slowest, and needs their two programs in bin/",
             _make_deepflow2,
             _check_deepflow2,
             is_expensive=True,
-            version=_deepflow2_prints,
+            version=_deepflow2_version,
         ),
         _raft(
             "small",
-            "RAFT of torchvision (BSD), a network of 1 million weights, which torchvision downloads; needs torchvision",
+            "RAFT of torchvision (BSD), a network with 1 million weights, which torchvision downloads; needs torchvision",
         ),
-        _raft("large", "the same with 5 million weights"),
+        _raft("large", "the same network with 5 million weights"),
         FlowMethod(
             "liteflownet",
-            "LiteFlowNet of ptlflow (Apache; its weights for research), 5 million weights, which ptlflow downloads; needs ptlflow",
+            "LiteFlowNet of ptlflow (Apache; weights for research), 5 million weights, which ptlflow downloads; needs ptlflow",
             _make_liteflownet,
             _check_liteflownet,
             weights="a checkpoint of ptlflow (liteflownet-sintel-17991e50.ckpt)",
@@ -247,17 +251,26 @@ METHODS = {
 
 
 def check(name: str, weights: Path | None = None) -> None:
-    """Raises FavError, before any work, unless `make` with the same arguments will succeed."""
+    """Raise FavError unless `make` with the same arguments will succeed."""
     _method(name, weights).check(weights)
 
 
 def is_published(name: str, independent: bool, given: bool = False) -> bool:
-    """Whether a film's flow is made ahead, as files, by machines that do not paint; not if all of it is `given` as files."""
+    """Whether flow is computed in tasks of its own and published.
+
+    Args:
+        name: The method.
+        independent: Whether frames are stylized independently, without flow.
+        given: Whether the user gives all flow as files.
+    """
     return METHODS[name].is_expensive and not independent and not given
 
 
 def version_string(name: str) -> str:
-    """A method by its name and, where OpenCV's version does not tell, what computes it: equal words, equal bits."""
+    """Return the name of a method, with its revision and its library. Equal strings give equal bits.
+
+    OpenCV's version is not included; it is recorded separately.
+    """
     method = METHODS[name]
     versioned, version = name if method.revision == 1 else f"{name} {method.revision}", method.version()
     return f"{versioned} by {version}" if version else versioned
@@ -271,12 +284,18 @@ def make(
     threads: int | None = None,
     downscale: int = DOWNSCALE,
 ) -> Flow:
-    """A function that takes two frames (H, W, 3) uint8 BGR and returns the flow from the first to the second.
+    """Make a function that computes the flow from one frame to another.
 
-    The flow is (H, W, 2) float32, pixels, finite: what is at (x, y) in the first is at (x, y) + flow[y, x] in
-    the second. Any size: most methods see small frames continued to 64 pixels a side by repeating their border.
-    The function belongs to one thread. The other arguments are those of `FlowOptions`. Raises FavError like `check`; so does the
-    function, where the frames differ in size or the method fails.
+    The function takes two frames (H, W, 3) uint8 BGR and returns (H, W, 2) float32 pixels, finite. The point (x, y) of the
+    first frame is at (x, y) + flow[y, x] in the second. Small frames are padded to the method's minimum size by repeating
+    their border. The function must be used in one thread only.
+
+    Args:
+        name: The method.
+        weights: As in `FlowOptions`, like the other arguments.
+
+    Raises:
+        FavError: As in `check`. The function raises it if the frames differ in size or the method fails.
     """
     import numpy as np
 
@@ -292,11 +311,10 @@ def make(
                     f"flow {name}: expected two frames {(*frame_a.shape[:2], 3)} uint8, got {frame.shape} {frame.dtype}"
                 )
         height, width = frame_a.shape[:2]
-        found = method(_pad_to_min_side(frame_a, side), _pad_to_min_side(frame_b, side))[:height, :width].astype(
-            np.float32
-        )
-        check_flow(found)
-        return found
+        padded = method(_pad_to_min_side(frame_a, side), _pad_to_min_side(frame_b, side))
+        result = padded[:height, :width].astype(np.float32)
+        check_flow(result)
+        return result
 
     return flow
 
@@ -308,12 +326,12 @@ def _method(name: str, weights: Path | None) -> FlowMethod:
     if method.weights and weights is None and not method.downloads:
         raise FavError(f"flow {name}: expected weights, got none; give with --flow-weights {method.weights}")
     if weights is not None and not method.weights:
-        raise FavError(f"flow {name}: expected no weights, got {weights}; leave --flow-weights out")
+        raise FavError(f"flow {name}: expected no weights, got {weights}; omit --flow-weights")
     return method
 
 
-def _pad_to_min_side(frame: "np.ndarray", least: int) -> "np.ndarray":
+def _pad_to_min_side(frame: "np.ndarray", min_side: int) -> "np.ndarray":
     import cv2
 
-    bottom, right = (max(least - side, 0) for side in frame.shape[:2])
+    bottom, right = (max(min_side - side, 0) for side in frame.shape[:2])
     return cv2.copyMakeBorder(frame, 0, bottom, 0, right, cv2.BORDER_REPLICATE)

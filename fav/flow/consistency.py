@@ -35,26 +35,29 @@ def reliability(flow_bwd: np.ndarray, flow_fwd: np.ndarray, frame: np.ndarray, m
             f"reliability: expected two flows and a frame of one size, got {flow_bwd.shape}, {flow_fwd.shape} and {frame.shape}"
         )
     back = warp(flow_fwd, flow_bwd)
-    gap = _squared_length(flow_bwd + back)
-    allowed = 0.01 * (_squared_length(flow_bwd) + _squared_length(back)) + flat_tolerance(min_eigenvalue(frame)) + 0.5
-    trusted = ((gap < allowed) & inside_image(flow_bwd)).astype(np.uint8)
-    return cv2.erode(trusted, np.ones((min_filter, min_filter), np.uint8))
+    error = _squared_length(flow_bwd + back)
+    limit = 0.01 * (_squared_length(flow_bwd) + _squared_length(back)) + flat_tolerance(min_eigenvalue(frame)) + 0.5
+    reliable = ((error < limit) & inside_image(flow_bwd)).astype(np.uint8)
+    return cv2.erode(reliable, np.ones((min_filter, min_filter), np.uint8))
 
 
 def round_trip_error(flow_bwd: np.ndarray, flow_fwd: np.ndarray) -> np.ndarray:
-    """Distance between each pixel of frame t and its position after the way to t-1 and back.
+    """Return the distance between each pixel of frame t and its position after following the flow to t-1 and back.
 
-    flow_bwd leads from t to t-1, flow_fwd from t-1 to t; both (H, W, 2) float32, pixels.
-    Returns (H, W) float32, pixels.
+    Args:
+        flow_bwd: (H, W, 2) float32 pixels, from t to t-1.
+        flow_fwd: (H, W, 2) float32 pixels, from t-1 to t.
+
+    Returns:
+        (H, W) float32, pixels.
     """
     return np.sqrt(_squared_length(flow_bwd + warp(flow_fwd, flow_bwd)))
 
 
 def inside_image(flow: np.ndarray) -> np.ndarray:
-    """Whether the position (x, y) + flow[y, x] is inside the image: (H, W) bool.
+    """Return (H, W) bool: whether the position (x, y) + flow[y, x] is inside the image.
 
-    Only neighbors with a weight count. So zero flow is inside also in the last row and column, unlike in the authors'
-    program.
+    Zero flow is inside also in the last row and column, unlike in the authors' program.
     """
     height, width = flow.shape[:2]
     x, y = cv2.split(cv2.add(pixel_grid(height, width), flow))
@@ -62,7 +65,7 @@ def inside_image(flow: np.ndarray) -> np.ndarray:
 
 
 def min_eigenvalue(frame: np.ndarray) -> np.ndarray:
-    """The smaller eigenvalue of the structure tensor: how distinct each pixel is from its neighbors in all directions.
+    """Return the smaller eigenvalue of the structure tensor. It is large at corners, and 0 in flat regions.
 
     Central differences of `frame` (H, W, 3) uint8, summed over the colors, smoothed with a Gaussian of sigma 3. Returns
     (H, W) float32, scaled to a maximum of 1; all 0 for a uniform frame.
@@ -75,9 +78,9 @@ def min_eigenvalue(frame: np.ndarray) -> np.ndarray:
 
 
 def flat_tolerance(min_eigenvalue: np.ndarray) -> np.ndarray:
-    """The additional tolerance of the check in flat regions: (H, W) float32, squared pixels.
+    """Return the additional tolerance of the check in flat regions, (H, W) float32, squared pixels.
 
-    It is 0 where `min_eigenvalue` (H, W) is at least half its mean, and grows to 2 where it is 0.
+    It is 0 where `min_eigenvalue` (H, W) is at least half its mean, and increases to 2 where it is 0.
     """
     mean = min_eigenvalue.mean()
     if mean == 0:

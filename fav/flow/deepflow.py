@@ -1,4 +1,4 @@
-"""DeepFlow's variational part (Weinzaepfel et al. 2013) without the matching, from OpenCV contrib."""
+"""The variational part of DeepFlow (Weinzaepfel et al. 2013) without DeepMatching, from OpenCV contrib."""
 
 from collections.abc import Callable
 
@@ -10,16 +10,16 @@ from fav.util.opencv import NO_ARRAY
 
 
 def check() -> None:
-    """Raises FavError where OpenCV came without its contrib modules."""
+    """Raise FavError if OpenCV was installed without its contrib modules."""
     if not hasattr(cv2, "optflow"):
         raise FavError(
-            f"flow deepflow: expected OpenCV with its contrib modules, got {cv2.__version__} without; "
+            f"flow deepflow: expected OpenCV with its contrib modules, got {cv2.__version__} without them; "
             "uninstall every opencv-* package, then install opencv-contrib-python-headless"
         )
 
 
 def make() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """OpenCV's defaults. Raises FavError like `check`."""
+    """Make DeepFlow with OpenCV's default parameters. Raises FavError like `check`."""
     check()
     deepflow = cv2.optflow.createOptFlow_DeepFlow()
 

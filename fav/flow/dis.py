@@ -9,10 +9,10 @@ from fav.util.opencv import NO_ARRAY
 
 
 def make(finest_scale: int = 1, refinements: int = 5) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """DIS with OpenCV's medium preset, which searches down to half the resolution and refines 5 times.
+    """Make DIS with OpenCV's medium preset: the finest scale is half the resolution, with 5 refinements.
 
-    Measured (`benchmarks/flow.py --dis`): finest scale 0 has a tenth less error and takes four times as long,
-    scale 2 has a quarter more and takes a third. Without refinement, fewer pixels are reliable.
+    Measured (`benchmarks/flow.py --dis`): finest scale 0 has 10 % less error and takes four times as long. Scale 2 has
+    25 % more error and takes a third. Without refinement, fewer pixels are reliable.
     """
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     dis.setFinestScale(finest_scale)

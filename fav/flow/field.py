@@ -1,4 +1,4 @@
-"""Flow and reliability between a frame and an earlier one: the one before it, or one that is a second earlier."""
+"""Flow with its reliability, from a frame to the one before it or to one that is a second earlier."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from fav.flow.consistency import reliability
 from fav.flow.io import quantized
 from fav.flow.warp import warp
 
-MAX_ROUND_TRIP = 1.0  # pixels: composed flow that is right is off by less
-CERTAIN = 0.999  # of an interpolated reliability: all four neighbours that have weight are 1
+MAX_CORRECTION = 1.0  # pixels; correct composed flow has a smaller error
+CERTAIN = 0.999  # minimum of an interpolated reliability: all four neighbors with a weight are 1
 
 
 @dataclass(frozen=True)
@@ -29,47 +29,58 @@ class FlowField:
 
 def estimate(
     flow: Flow,
-    here: np.ndarray,
-    there: np.ndarray,
+    frame: np.ndarray,
+    other: np.ndarray,
     min_filter: int = 7,
     report_progress: Callable[[], None] = lambda: None,
 ) -> FlowField:
-    """Flow from frame `here` to frame `there`, both (H, W, 3) uint8, and its reliability, rounded as on disk.
+    """Compute the flow from `frame` to `other`, and its reliability, rounded as on disk.
 
-    `min_filter` is as in `fav.flow.consistency.reliability`. `report_progress` is called between the two directions, each
-    of which may take long.
+    Args:
+        flow: The method.
+        frame: (H, W, 3) uint8.
+        other: (H, W, 3) uint8.
+        min_filter: As in `fav.flow.consistency.reliability`.
+        report_progress: Called between the two directions, because each may take long.
     """
-    # Rounded before the check: noise of 1e-4 pixels at the border would count as outside of the image.
-    onward = quantized(flow(here, there))
+    # Rounded before the check, because noise of 1e-4 pixels at the border would count as outside of the image.
+    forth = quantized(flow(frame, other))
     report_progress()
-    back = quantized(flow(there, here))
-    return FlowField(onward, reliability(onward, back, here, min_filter=min_filter))
+    back = quantized(flow(other, frame))
+    return FlowField(forth, reliability(forth, back, frame, min_filter=min_filter))
 
 
 def compose(steps: Iterable[FlowField]) -> FlowField:
-    """Compose several steps (at least one) into one. The first starts at the frame, each next one where the last ended.
+    """Compose at least one step into one flow field. Each step starts at the frame where the one before ended.
 
-    The result is reliable, 0 or 1, where all steps are.
+    The reliability is 1 where all steps have 1, else 0.
     """
-    return reduce(_after, steps)
+    return reduce(_compose_two, steps)
 
 
 def estimate_long_range(
-    flow: Flow, here: np.ndarray, there: np.ndarray, steps: Iterable[FlowField], min_filter: int = 7
+    flow: Flow, frame: np.ndarray, earlier: np.ndarray, steps: Iterable[FlowField], min_filter: int = 7
 ) -> FlowField:
-    """Flow from `here` to `there`, some frames earlier, given the steps between them (the newest first).
+    """Compute the flow from a frame to one that is several frames earlier, given the steps between them.
 
-    Composes the steps, warps `there` by the result, and estimates the remaining flow from `here` to it: this corrects
-    the accumulated errors. Pixels near a correction of 1 pixel or more are not reliable. (docs/how-to/evaluate.md compares
-    this with direct flow, which fails for fast motion, and is then wrong in places that count as reliable.)
+    Composes the steps, warps `earlier` by the result, and estimates the remaining flow. This corrects the accumulated
+    errors. Pixels near a correction of 1 pixel or more are unreliable. (docs/how-to/evaluate.md compares this with direct
+    flow, which fails for fast motion, and is then wrong at pixels that count as reliable.)
+
+    Args:
+        flow: The method.
+        frame: (H, W, 3) uint8.
+        earlier: (H, W, 3) uint8.
+        steps: The flow from each frame to the one before it, the latest first.
+        min_filter: As in `estimate`.
     """
-    far = compose(steps)
-    rest = estimate(flow, here, warp(there, far.flow), min_filter)
-    inconsistent = (cv2.magnitude(*cv2.split(rest.flow)) >= MAX_ROUND_TRIP).astype(np.uint8)
+    composed = compose(steps)
+    correction = estimate(flow, frame, warp(earlier, composed.flow), min_filter)
+    inconsistent = (cv2.magnitude(*cv2.split(correction.flow)) >= MAX_CORRECTION).astype(np.uint8)
     inconsistent = cv2.dilate(inconsistent, np.ones((min_filter, min_filter), np.uint8))
-    return compose([FlowField(rest.flow, rest.reliability * (1 - inconsistent)), far])
+    return compose([FlowField(correction.flow, correction.reliability * (1 - inconsistent)), composed])
 
 
-def _after(first: FlowField, second: FlowField) -> FlowField:
-    onward = warp(second.reliability.astype(np.float32), first.flow) > CERTAIN
-    return FlowField(first.flow + warp(second.flow, first.flow), ((first.reliability == 1) & onward).astype(np.uint8))
+def _compose_two(first: FlowField, second: FlowField) -> FlowField:
+    reliable = warp(second.reliability.astype(np.float32), first.flow) > CERTAIN
+    return FlowField(first.flow + warp(second.flow, first.flow), ((first.reliability == 1) & reliable).astype(np.uint8))

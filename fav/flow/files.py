@@ -1,8 +1,8 @@
-"""Flow and reliability from files of the user: another program's flow, ground truth, a renderer's motion vectors.
+"""Read flow and reliability from files of the user: flow of another program, ground truth, motion vectors of a renderer.
 
-A file has the number of the frame whose pixels it moves. So backward flow number t leads from frame t to t-1, forward flow
-number t from frame t to t+1, and reliability number t belongs to backward flow number t. Frames count from 0; `first` is the
-number of the file of frame 1, where another program counts otherwise.
+The number of a file is that of the frame where its flow starts. So backward flow t leads from frame t to t-1, and forward
+flow t from frame t to t+1. Reliability t belongs to backward flow t. Frames count from 0. `first` is the number of the file
+of frame 1, for programs that count differently.
 """
 
 import io
@@ -25,14 +25,14 @@ from fav.util.reading import read_file
 
 SUFFIXES = (".flo", ".png", ".exr", ".npy")
 MASKS = (".pgm", ".png")
-LARGEST = 1 << 31  # bytes of a file
-UNKNOWN = 1e9  # pixels: in a .flo file, longer flow is not known
-KITTI_ZERO, KITTI_STEPS = 1 << 15, 64  # what stands for 0, and steps a pixel
-RELIABLE = 128  # of 255, at least
+MAX_BYTES = 1 << 31  # of a file
+UNKNOWN = 1e9  # pixels; in a .flo file, longer flow means unknown
+KITTI_ZERO, KITTI_STEPS = 1 << 15, 64  # the value of zero flow, and steps per pixel
+RELIABLE = 128  # minimum value of a reliable pixel, of 255
 
 
 class FlowFileOptions(Protocol):
-    """The options of a film that name files of flow and reliability, and say how they are read."""
+    """The options of a film for files of flow and reliability."""
 
     @property
     def flow_from(self) -> Path | None: ...
@@ -50,10 +50,15 @@ class FlowFileOptions(Protocol):
 
 @dataclass(frozen=True)
 class FlowFiles:
-    """Patterns of files like `dir/bwd_%04d.flo`; None if not given.
+    """The files of flow and reliability.
 
-    `first` is the number of the file of frame 1. `y_up`: y of the files counts upwards. `inverted`: white pixels of the
-    reliability are the unreliable ones.
+    Attributes:
+        backward: Pattern of the backward flow, such as `dir/bwd_%04d.flo`; None if not given.
+        forward: Pattern of the forward flow.
+        reliability: Pattern of the reliability.
+        first: The number of the file of frame 1.
+        y_up: Whether y points upwards in the files.
+        inverted: Whether white pixels of the reliability are unreliable.
     """
 
     backward: Path | None = None
@@ -65,7 +70,7 @@ class FlowFiles:
 
     @classmethod
     def of(cls, options: "FlowFileOptions") -> "FlowFiles":
-        """The files that options of a film name."""
+        """Return the files of a film's options."""
         return cls(
             options.flow_from,
             options.flow_forward_from,
@@ -78,17 +83,19 @@ class FlowFiles:
     def __bool__(self) -> bool:
         return bool(self.backward or self.forward)
 
-    def whole(self, backward: bool) -> bool:
-        """Whether all flow is given. `backward`: the film is stylized from its end."""
-        return bool(self.forward and self.backward or self.backward and self.reliability and not backward)
+    def is_complete(self, reverse: bool) -> bool:
+        """Whether no flow must be computed. `reverse`: the film is stylized from its end."""
+        return bool(self.forward and self.backward or self.backward and self.reliability and not reverse)
 
     def file(self, pattern: Path, frame: int) -> Path:
+        """Return the path of the file of a frame."""
         return pattern.parent / (pattern.name % (frame + self.first - 1))
 
     def flow(self, start: int, end: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray] | None:
-        """Flow (H, W, 2) float32 from frame `start` to its neighbor `end` at `size` (width, height), and a mask (H, W).
+        """Read the flow from frame `start` to its neighbor `end`, resized to `size` (width, height).
 
-        The mask is True where the flow is known. None if no such files are given.
+        Returns:
+            The flow (H, W, 2) float32, and a mask (H, W) that is True where it is known. None if no such files are given.
         """
         pattern = {start - 1: self.backward, start + 1: self.forward}.get(end)
         if pattern is None:
@@ -96,18 +103,18 @@ class FlowFiles:
         flow, known = read_flow(self.file(pattern, start))
         if self.y_up:
             flow[..., 1] *= -1
-        return at_size(flow, size), _mask_at_size(known, size)
+        return resize_flow(flow, size), _resize_mask(known, size)
 
-    def trusted(self, start: int, end: int, size: tuple[int, int]) -> np.ndarray | None:
-        """Where flow from frame `start` to frame `end` is reliable: (H, W) bool at `size`; None without a file."""
+    def reliable_mask(self, start: int, end: int, size: tuple[int, int]) -> np.ndarray | None:
+        """Read where the flow from frame `start` to `end` is reliable: (H, W) bool, at `size`; None without a file."""
         if self.reliability is None or end != start - 1:
             return None
         file = self.file(self.reliability, start)
-        mask = _decoded(file, cv2.IMREAD_GRAYSCALE)
-        return _mask_at_size((mask >= RELIABLE) != self.inverted, size)
+        mask = _decode(file, cv2.IMREAD_GRAYSCALE)
+        return _resize_mask((mask >= RELIABLE) != self.inverted, size)
 
 
-def between_numbers(
+def estimate_with_files(
     files: FlowFiles,
     compute: Callable[[np.ndarray, np.ndarray], np.ndarray],
     numbers: tuple[int, int],
@@ -115,40 +122,55 @@ def between_numbers(
     min_filter: int = 7,
     report_progress: Callable[[], None] = lambda: None,
 ) -> FlowField:
-    """Like `fav.flow.field.estimate` for two neighboring frames, given by their `numbers`; uses the files if possible.
+    """Like `fav.flow.field.estimate`, but use the files where they are given.
 
-    If the reliability is given, the other direction is not needed. Unknown flow in a file is not reliable.
+    Unknown flow of a file is unreliable. If the reliability is given, the other direction is not needed.
+
+    Args:
+        files: The files.
+        compute: Computes the flow from one frame to another, if it is not given.
+        numbers: The numbers of the two frames.
+        frames: The frames, (H, W, 3) uint8. The flow leads from the first to the second.
+        min_filter: As in `fav.flow.consistency.reliability`.
+        report_progress: Called between the two directions.
     """
-    (here, there), size = frames, frames[0].shape[1::-1]
+    (frame, other), size = frames, frames[0].shape[1::-1]
     given = files.flow(*numbers, size)
-    onward = quantized(given[0] if given else compute(here, there))
-    trusted = files.trusted(*numbers, size) if given else None
-    if trusted is None:
+    forth = quantized(given[0] if given else compute(frame, other))
+    reliable = files.reliable_mask(*numbers, size) if given else None
+    if reliable is None:
         report_progress()
-        back = files.flow(numbers[1], numbers[0], size)
-        trusted = reliability_of(onward, quantized(back[0] if back else compute(there, here)), here, min_filter=1) == 1
-    known = trusted & inside_image(onward) & (given[1] if given else True)
-    return FlowField(onward, cv2.erode(known.astype(np.uint8), np.ones((min_filter, min_filter), np.uint8)))
+        given_back = files.flow(numbers[1], numbers[0], size)
+        back = quantized(given_back[0] if given_back else compute(other, frame))
+        reliable = reliability_of(forth, back, frame, min_filter=1) == 1
+    known = reliable & inside_image(forth) & (given[1] if given else True)
+    return FlowField(forth, cv2.erode(known.astype(np.uint8), np.ones((min_filter, min_filter), np.uint8)))
 
 
 def read_flow(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read flow (H, W, 2) float32 in pixels, and where it is known, (H, W) bool. Unknown flow is 0.
+    """Read a flow file.
 
     Formats: Middlebury's .flo, KITTI's 16-bit .png, .exr with x in red and y in green, or a .npy array (H, W, 2) or
-    (2, H, W). Raises FavError for other files.
+    (2, H, W).
+
+    Returns:
+        Flow (H, W, 2) float32 in pixels, and a mask (H, W) bool that is True where it is known. Unknown flow is 0.
+
+    Raises:
+        FavError: The file is of another format, or cannot be read.
     """
     match file.suffix.lower():
         case ".flo":
             flow = read_flo(file)
             known = np.all(np.abs(flow) < UNKNOWN, axis=-1)
         case ".png":
-            picture = _decoded(file, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-            if picture.dtype != np.uint16 or picture.ndim != 3:
-                raise FavError(f"flow {file}: expected KITTI's PNG of 16 bits and 3 colors, got {picture.dtype}")
-            known, y, x = cv2.split(picture)
+            image = _decode(file, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+            if image.dtype != np.uint16 or image.ndim != 3:
+                raise FavError(f"flow {file}: expected KITTI's PNG with 16 bits and 3 channels, got {image.dtype}")
+            known, y, x = cv2.split(image)
             flow, known = (cv2.merge([x, y]).astype(np.float32) - KITTI_ZERO) / np.float32(KITTI_STEPS), known > 0
         case ".npy" | ".exr":
-            flow = _array(file) if file.suffix.lower() == ".npy" else _exr(file)
+            flow = _read_npy(file) if file.suffix.lower() == ".npy" else _read_exr(file)
             known = np.all(np.abs(flow) < UNKNOWN, axis=-1)
         case _:
             raise FavError(
@@ -159,7 +181,7 @@ def read_flow(file: Path) -> tuple[np.ndarray, np.ndarray]:
     return flow, known
 
 
-def at_size(flow: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resize_flow(flow: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize `flow` (H, W, 2) to `size` (width, height), and scale its vectors."""
     height, width = flow.shape[:2]
     if (width, height) == size:
@@ -169,14 +191,14 @@ def at_size(flow: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     )
 
 
-def _mask_at_size(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize a mask; a pixel is True if all pixels below it are."""
+def _resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize a mask. A pixel of the result is True if all source pixels with a weight are."""
     if mask.shape[1::-1] == size:
         return mask
     return cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) > 0.999
 
 
-def _array(file: Path) -> np.ndarray:
+def _read_npy(file: Path) -> np.ndarray:
     try:
         array = np.load(file, allow_pickle=False)
     except OSError as error:
@@ -192,27 +214,25 @@ def _array(file: Path) -> np.ndarray:
         return array.astype(np.float32)
 
 
-def _exr(file: Path) -> np.ndarray:
-    """Red and green of an OpenEXR image, by FFmpeg: OpenCV's packages do not support it."""
+def _read_exr(file: Path) -> np.ndarray:
+    """Return red and green of an OpenEXR image. FFmpeg decodes it, because OpenCV's packages do not support the format."""
     import av
     from av.error import FFmpegError
 
     try:
-        data = read_file(file, str(file), LARGEST)
+        data = read_file(file, str(file), MAX_BYTES)
         with av.open(io.BytesIO(data), "r", format="exr_pipe") as container:
             frame = next(container.decode(video=0))
     except FFmpegError as error:
         raise FavError(
-            f"flow {file}: expected OpenEXR with channels R and G, got what FFmpeg does not decode ({error.strerror})"
+            f"flow {file}: expected OpenEXR with channels R and G, got a file that FFmpeg cannot decode ({error.strerror})"
         ) from error
     except (StopIteration, IndexError) as error:
-        raise FavError(f"flow {file}: expected an OpenEXR picture, got none") from error
+        raise FavError(f"flow {file}: expected an OpenEXR image, got none") from error
     except OSError as error:
         raise FavError(f"{file}: {error.strerror}") from error
     if "rgb" not in frame.format.name and "gbr" not in frame.format.name or "f32" not in frame.format.name:
-        raise FavError(
-            f"flow {file}: expected OpenEXR with channels R and G as numbers with a point, got {frame.format.name}"
-        )
+        raise FavError(f"flow {file}: expected OpenEXR with floating-point channels R and G, got {frame.format.name}")
     green, _, red = (
         np.frombuffer(memoryview(plane), np.float32).reshape(plane.height, -1)[:, : frame.width]
         for plane in list(frame.planes)[:3]
@@ -220,27 +240,32 @@ def _exr(file: Path) -> np.ndarray:
     return cv2.merge([red, green])
 
 
-def _decoded(file: Path, how: int) -> np.ndarray:
+def _decode(file: Path, flags: int) -> np.ndarray:
+    """Decode an image with flags of OpenCV. Raises FavError if that fails."""
     try:
-        data = read_file(file, str(file), LARGEST)
+        data = read_file(file, str(file), MAX_BYTES)
     except OSError as error:
         raise FavError(f"{file}: {error.strerror}") from error
     try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), how) if data else None
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     except cv2.error:
-        picture = None
-    if picture is None:
-        raise FavError(f"{file}: expected a picture, got a file that does not decode as one")
-    return picture
+        image = None
+    if image is None:
+        raise FavError(f"{file}: expected an image, got a file that does not decode as one")
+    return image
 
 
-# ---- before a job begins
+# ---- checks before a job starts
 
 
 def check(files: FlowFiles, frames: range, cuts: Iterable[int], sizes: tuple[tuple[int, int], ...]) -> None:
-    """Raise FavError unless all files for `frames` exist and have one of the `sizes` (width, height).
+    """Raise FavError unless all files exist and have the right size. Only the first, middle and last file are read.
 
-    The first size is the video's. No files are needed across `cuts`. Only the first, middle and last file are read.
+    Args:
+        files: The files.
+        frames: The frames of the film.
+        cuts: The first frames of shots. No flow across cuts is needed.
+        sizes: The allowed (width, height); the first is the video's.
     """
     patterns = {
         "--flow-from": files.backward,
@@ -259,86 +284,89 @@ def check(files: FlowFiles, frames: range, cuts: Iterable[int], sizes: tuple[tup
         if not numbers:
             raise FavError(f"{option} {pattern}: expected numbered files, got none of that name")
         step = 1 if option == "--flow-forward-from" else -1
-        begins = set(cuts)
+        first_frames = set(cuts)
         wanted = [
-            frame for frame in (frames[:-1] if step > 0 else frames[1:]) if max(frame, frame + step) not in begins
+            frame for frame in (frames[:-1] if step > 0 else frames[1:]) if max(frame, frame + step) not in first_frames
         ]
-        lacking = [frame for frame in wanted if frame + files.first - 1 not in numbers]
-        if lacking:
-            file = files.file(pattern, lacking[0])
+        missing = [frame for frame in wanted if frame + files.first - 1 not in numbers]
+        if missing:
+            file = files.file(pattern, missing[0])
             raise FavError(
-                f"{option} {pattern}: expected a file for each of {len(wanted)} frames, {len(lacking)} are missing; the first is "
-                f"{file.name}, of frame {lacking[0]} to frame {lacking[0] + step}, both counted from 0; there are numbers {min(numbers)} to "
-                f"{max(numbers)}; where they count otherwise, say with --flow-first which number the file of frame 1 has; where a shot begins, say so "
-                f"with --read-cuts"
+                f"{option} {pattern}: expected a file for each of {len(wanted)} frames, {len(missing)} are missing; the first is "
+                f"{file.name}, from frame {missing[0]} to frame {missing[0] + step}, counted from 0; existing numbers are "
+                f"{min(numbers)} to {max(numbers)}; if the numbers are shifted, give the number of frame 1 with --flow-first; "
+                f"if a shot begins there, give the cuts with --read-cuts"
             )
         for frame in {wanted[0], wanted[len(wanted) // 2], wanted[-1]} if wanted else ():
             file = files.file(pattern, frame)
-            shape = (_decoded(file, cv2.IMREAD_GRAYSCALE) if suffixes is MASKS else read_flow(file)[0]).shape
+            shape = (_decode(file, cv2.IMREAD_GRAYSCALE) if suffixes is MASKS else read_flow(file)[0]).shape
             if shape[1::-1] not in sizes:
                 names = " or ".join(f"{width}x{height}" for width, height in dict.fromkeys(sizes))
                 raise FavError(f"{option} {file}: expected the size of the video, {names}, got {shape[1]}x{shape[0]}")
 
 
-CLEARLY = 0.7  # of the error as it is read: another way to read the files is so much better
-MOVING = 4  # grey levels between a frame and its neighbour: only there a flow tells anything
-FEW = 0.001  # of a frame's pixels: less than these tell nothing
+BETTER = 0.7  # another interpretation must have at most this fraction of the error
+MOVING = 4  # gray levels; only pixels that differ more from the neighboring frame are compared
+MIN_FRACTION = 0.001  # of a frame's pixels; fewer moving pixels are not compared
 
 
-def suspicions(files: FlowFiles, frames: dict[int, np.ndarray]) -> str | None:
-    """Detect wrong options for the files: the advice, if another interpretation explains the frames clearly better.
+def find_wrong_option(files: FlowFiles, frames: dict[int, np.ndarray]) -> str | None:
+    """Detect wrong options for the files.
 
-    Compares each frame with its neighbor, warped by the flow in four interpretations: as given; as flow to the other
-    neighbor; with y inverted; with the number of a neighboring file. None if the flow as given is about as good as any, or
-    nothing moves.
+    Each frame is compared with its neighbor, warped by the flow in several interpretations: as given, as flow to the other
+    neighbor, with y inverted, and with the number of the file before or after.
 
     Args:
+        files: The files.
         frames: (H, W, 3) uint8 by number, with the neighbors of each compared frame.
+
+    Returns:
+        A message with advice, if another interpretation has a clearly smaller error; None otherwise, or without motion.
     """
     cures = {
-        "turned": "they seem to lead the other way; give them as {other}",
-        "y": "their y seems to count {way}; {flag} --flow-y-up",
-        "before": "each seems to belong to the frame before; say --flow-first {less}",
-        "after": "each seems to belong to the frame after; say --flow-first {more}",
+        "reversed": "they seem to have the opposite direction; give them as {other}",
+        "y": "their y seems to point {way}; {flag} --flow-y-up",
+        "before": "each seems to belong to the frame before; use --flow-first {less}",
+        "after": "each seems to belong to the frame after; use --flow-first {more}",
     }
     for option, step, pattern in (("--flow-from", -1, files.backward), ("--flow-forward-from", 1, files.forward)):
         if pattern is None:
             continue
         errors: dict[str, list[float]] = {}
         for number, frame in frames.items():
-            readings = {"as it is": (number, step, 1), "turned": (number, -step, 1), "y": (number, step, -1)}
-            readings |= {"before": (number + 1, step, 1), "after": (number - 1, step, 1)}
-            for name, (file, side, y) in readings.items():
-                if number + side not in frames or not files.file(pattern, file).exists():
+            interpretations = {"given": (number, step, 1), "reversed": (number, -step, 1), "y": (number, step, -1)}
+            interpretations |= {"before": (number + 1, step, 1), "after": (number - 1, step, 1)}
+            for name, (file, offset, y) in interpretations.items():
+                if number + offset not in frames or not files.file(pattern, file).exists():
                     continue
                 if given := files.flow(file, file + step, frame.shape[1::-1]):
                     flow, known = given
-                    error = _unexplained(frame, frames[number + side], flow * np.array([1, y], np.float32), known)
+                    error = _warping_error(frame, frames[number + offset], flow * np.array([1, y], np.float32), known)
                     if error is not None:
                         errors.setdefault(name, []).append(error)
-        if "as it is" not in errors:
+        if "given" not in errors:
             continue
-        found = {name: np.mean(values) for name, values in errors.items() if 2 * len(values) >= len(errors["as it is"])}
-        best = min(found, key=lambda name: found[name])
-        if found[best] < CLEARLY * found["as it is"]:
+        means = {name: np.mean(values) for name, values in errors.items() if 2 * len(values) >= len(errors["given"])}
+        best = min(means, key=lambda name: means[name])
+        if means[best] < BETTER * means["given"]:
             cure = cures[best].format(
                 other="--flow-forward-from" if step < 0 else "--flow-from",
                 way="downwards" if files.y_up else "upwards",
-                flag="leave out" if files.y_up else "say",
+                flag="omit" if files.y_up else "use",
                 less=files.first + 1,
                 more=files.first - 1,
             )
             return (
-                f"{option} {pattern}: expected flow that explains the frames, got a difference of {found['as it is']:.1f} grey "
-                f"levels, and {found[best]:.1f} if read otherwise: {cure}"
+                f"{option} {pattern}: expected flow that fits the frames, got a difference of {means['given']:.1f} gray "
+                f"levels, and {means[best]:.1f} in another interpretation: {cure}"
             )
     return None
 
 
-def _unexplained(frame: np.ndarray, neighbour: np.ndarray, flow: np.ndarray, known: np.ndarray) -> float | None:
-    """Mean difference in gray levels of `frame` and its warped neighbor, where the two differ; None if nowhere."""
-    moving = np.abs(neighbour.astype(np.int16) - frame).mean(-1) > MOVING
+def _warping_error(frame: np.ndarray, neighbor: np.ndarray, flow: np.ndarray, known: np.ndarray) -> float | None:
+    """Return the mean difference of a frame and its warped neighbor, in gray levels. None if too few pixels move."""
+    moving = np.abs(neighbor.astype(np.int16) - frame).mean(-1) > MOVING
     known = known & inside_image(flow) & moving
-    if known.mean() < FEW:
+    if known.mean() < MIN_FRACTION:
         return None
-    return float(np.abs(warp(neighbour, flow).astype(np.int16) - frame).mean(-1)[known].mean())
+    return float(np.abs(warp(neighbor, flow).astype(np.int16) - frame).mean(-1)[known].mean())

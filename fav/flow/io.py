@@ -1,4 +1,4 @@
-"""Encode flow: .flo files, the compact PNG in which flow is published, and a color visualization.
+"""Encode and decode flow: the PNG in which flow is published, .flo files, and a color visualization.
 
 Published flow is rounded. Flow in memory gets the same rounding (`quantized`), so that the film does not depend on which
 node computed it.
@@ -14,28 +14,34 @@ from fav.errors import FavError
 from fav.util.images import decode_png, encode_png, png_text
 
 FLO_MAGIC = 202021.25
-STEPS = 256  # a pixel, at most: an error of 1/512 pixel
-ZERO = 2**15
+STEPS = 256  # maximum steps per pixel, for a rounding error of 1/512 pixel
+ZERO = 2**15  # the stored value of zero flow
 SCALE_KEY = "flow steps per pixel"
-SCALES = {str(STEPS / 2**step) for step in range(140)}  # down to those of the longest flow that float32 holds
+SCALES = {str(STEPS / 2**step) for step in range(140)}  # the smallest fits the longest flow in float32
 
 
 def quantized(flow: np.ndarray) -> np.ndarray:
-    """`flow` (H, W, 2) as it comes back from `decode_flow(encode_flow(flow, …))`, bit by bit.
+    """Round flow (H, W, 2) exactly as `decode_flow(encode_flow(flow, …))` does. A second call changes nothing.
 
-    Off by at most 1/512 pixel while the longest component is below 128 pixels, by twice that below 256, and
-    so on. Doing it twice changes nothing. Raises FavError where a value is not finite.
+    The error is at most 1/512 pixel if the longest component is below 128 pixels, twice that below 256, and so on.
+
+    Raises:
+        FavError: A value is not finite.
     """
     scale = _scale(flow)
     return _steps(flow, scale) / np.float32(scale)
 
 
 def encode_flow(flow: np.ndarray, reliability: np.ndarray, text: dict[str, str] | None = None) -> bytes:
-    """A 16-bit PNG of a flow and its reliability, with `text` and the scale at its head (see `png_text`).
+    """Encode flow and reliability as a 16-bit PNG.
 
-    flow is (H, W, 2) float32, pixels, finite; reliability is (H, W) uint8, 0 or 1. The layout is KITTI's (Menze
-    and Geiger 2015): red and green hold x and y around 2**15, blue the reliability; KITTI counts 64 steps a
-    pixel, here it is the largest power of two up to 256 that fits the longest component.
+    The layout is KITTI's (Menze and Geiger 2015): red and green are x and y plus 2**15, blue is the reliability. KITTI has
+    64 steps per pixel. Here it is the largest power of two up to 256 that fits the longest component.
+
+    Args:
+        flow: (H, W, 2) float32 pixels, finite.
+        reliability: (H, W) uint8, 0 or 1.
+        text: Text for the PNG, in addition to the steps per pixel (`png_text`).
     """
     if reliability.shape != flow.shape[:2] or reliability.dtype != np.uint8 or reliability.max(initial=0) > 1:
         raise FavError(
@@ -43,21 +49,29 @@ def encode_flow(flow: np.ndarray, reliability: np.ndarray, text: dict[str, str] 
         )
     scale = _scale(flow)
     x, y = cv2.split((_steps(flow, scale) + ZERO).astype(np.uint16))
-    picture = cv2.merge([reliability.astype(np.uint16), y, x])
-    return encode_png(picture, (text or {}) | {SCALE_KEY: str(scale)})
+    image = cv2.merge([reliability.astype(np.uint16), y, x])
+    return encode_png(image, (text or {}) | {SCALE_KEY: str(scale)})
 
 
 def decode_flow(data: bytes, size: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Flow (H, W, 2) float32 and reliability (H, W) uint8, 0 or 1, from `encode_flow`.
+    """Decode a PNG of `encode_flow`.
 
-    FavError where it is damaged, or not of `size` (width, height).
+    Args:
+        data: The PNG.
+        size: The expected (width, height).
+
+    Returns:
+        Flow (H, W, 2) float32, and reliability (H, W) uint8, 0 or 1.
+
+    Raises:
+        FavError: The data is damaged, or of another format or size.
     """
-    picture, scale = decode_png(data, size), png_text(data).get(SCALE_KEY)
-    if picture.dtype != np.uint16 or scale not in SCALES:
+    image, scale = decode_png(data, size), png_text(data).get(SCALE_KEY)
+    if image.dtype != np.uint16 or scale not in SCALES:
         raise FavError(
-            f"flow: expected a 16-bit PNG with {SCALE_KEY!r} at its head, got {picture.dtype} with {str(scale)[:20]!r}"
+            f"flow: expected a 16-bit PNG with the text {SCALE_KEY!r}, got {image.dtype} with {str(scale)[:20]!r}"
         )
-    reliability, y, x = cv2.split(picture)
+    reliability, y, x = cv2.split(image)
     if reliability.max() > 1:
         raise FavError(f"flow: expected a reliability of 0 and 1, got {reliability.max()}")
     with np.errstate(over="ignore"):
@@ -74,7 +88,7 @@ def write_flo(path: Path, flow: np.ndarray) -> None:
 
 
 def read_flo(path: Path) -> np.ndarray:
-    """The flow (H, W, 2) float32 in a Middlebury .flo file; FavError where it is missing, none, or not whole."""
+    """Read flow (H, W, 2) float32 from a Middlebury .flo file. Raises FavError if it is missing or damaged."""
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -88,7 +102,7 @@ def read_flo(path: Path) -> np.ndarray:
 
 
 def check_flow(flow: np.ndarray) -> None:
-    """Raises FavError unless `flow` is (H, W, 2) float32, not empty, and finite."""
+    """Raise FavError unless `flow` is (H, W, 2) float32, not empty, and finite."""
     if flow.ndim != 3 or flow.shape[2] != 2 or flow.size == 0 or flow.dtype != np.float32:
         raise FavError(f"flow: expected (H, W, 2) float32, got {flow.shape} {flow.dtype}")
     if not np.isfinite(flow).all():
@@ -96,28 +110,33 @@ def check_flow(flow: np.ndarray) -> None:
 
 
 def flow_picture(flow: np.ndarray, longest: float | None = None) -> np.ndarray:
-    """`flow` (H, W, 2) as a picture (H, W, 3) uint8 BGR: the direction as hue, the length as saturation.
+    """Visualize flow: the direction as hue and the length as saturation. White is no motion.
 
-    White is no motion; `longest` is the length in pixels of full color, None for the longest in this flow;
-    what is longer is darkened. The color wheel of Baker et al., A Database and Evaluation Methodology for
-    Optical Flow (2007), in which right is red and down is yellow.
+    Right is red and down is yellow, as in Baker et al., A Database and Evaluation Methodology for Optical Flow (2007).
+
+    Args:
+        flow: (H, W, 2) float32 pixels.
+        longest: The length of full saturation in pixels; longer flow is darker. None: the longest of this flow.
+
+    Returns:
+        (H, W, 3) uint8 BGR.
     """
     check_flow(flow)
     x, y = flow[..., 0], flow[..., 1]
     length = np.hypot(x, y)
     length = length / max(length.max() if longest is None else longest, np.finfo(np.float32).tiny)
     wheel = _color_wheel()
-    turn = (np.arctan2(-y, -x) / np.pi + 1) / 2 * (len(wheel) - 1)
-    before = np.floor(turn).astype(int)
-    part = (turn - before)[..., None]
-    hue = (1 - part) * wheel[before] + part * wheel[(before + 1) % len(wheel)]
+    position = (np.arctan2(-y, -x) / np.pi + 1) / 2 * (len(wheel) - 1)
+    before = np.floor(position).astype(int)
+    fraction = (position - before)[..., None]
+    hue = (1 - fraction) * wheel[before] + fraction * wheel[(before + 1) % len(wheel)]
     length = length[..., None]
     color = np.where(length <= 1, 1 - length * (1 - hue), 0.75 * hue)
     return (255 * color[..., ::-1]).astype(np.uint8)
 
 
 def _color_wheel() -> np.ndarray:
-    """55 hues (55, 3) RGB in [0, 1]; the eye tells more of them apart between red and yellow than elsewhere."""
+    """Return 55 hues, (55, 3) RGB in [0, 1]. There are more between red and yellow, where the eye distinguishes more."""
     red, yellow, green, cyan, blue, magenta = np.array(
         [[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 1, 1], [0, 0, 1], [1, 0, 1]]
     )
@@ -141,4 +160,4 @@ def _scale(flow: np.ndarray) -> float:
 
 
 def _steps(flow: np.ndarray, scale: float) -> np.ndarray:
-    return np.rint(flow * np.float32(scale)) + np.float32(0)  # makes -0 a 0, as it comes back from integers
+    return np.rint(flow * np.float32(scale)) + np.float32(0)  # turns -0 into 0, as integers do

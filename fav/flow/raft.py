@@ -1,4 +1,4 @@
-"""RAFT (Teed and Deng 2020), as torchvision has it: large and small."""
+"""RAFT (Teed and Deng 2020) of torchvision, large and small."""
 
 from importlib import import_module
 from pathlib import Path
@@ -12,48 +12,55 @@ from torch.nn import functional as F
 from fav.errors import FavError
 from fav.model.checkpoints import read_pickle
 
-MULTIPLE, LEAST = 8, 128  # pixels: of a side; RAFT looks for motion in pictures of an eighth, halved three times
+MULTIPLE, MIN_SIDE = 8, 128  # pixels per side; RAFT works at 1/8 of the size, and halves that three times
 INSTALL = (
-    "install torchvision in the build that belongs to the PyTorch here (https://pytorch.org/get-started/locally), "
-    "with --no-deps if pip wants another PyTorch"
+    "install the torchvision build for the installed PyTorch (https://pytorch.org/get-started/locally), "
+    "with --no-deps if pip requires another PyTorch"
 )
 
 
 class Raft:
-    """A loaded network; called with two frames (H, W, 3) uint8 BGR it returns the flow (H, W, 2) from the first to the second.
-
-    `size` is small or large; `weights` a state dict of torchvision, None for those that torchvision downloads. FavError where
-    either is not to be had.
-    """
+    """A flow network. Called with two frames (H, W, 3) uint8 BGR, it returns the flow (H, W, 2) from the first to the second."""
 
     def __init__(self, size: str, weights: Path | None, device: str = "cpu", precision: str = "float32"):
-        self.network = network_of(size, weights).eval().to(device)
+        """Load a network.
+
+        Args:
+            size: `small` or `large`.
+            weights: A state dict of torchvision; None: torchvision downloads one.
+            device: The device of PyTorch.
+            precision: float32 or bfloat16.
+
+        Raises:
+            FavError: torchvision or the weights are not available.
+        """
+        self.network = load_network(size, weights).eval().to(device)
         self.device = device
-        self.low = precision == "bfloat16"
+        self.use_bfloat16 = precision == "bfloat16"
 
     @torch.inference_mode()
     def __call__(self, frame_a: np.ndarray, frame_b: np.ndarray) -> np.ndarray:
         height, width = frame_a.shape[:2]
-        below, right = (max(-side % MULTIPLE, LEAST - side) for side in (height, width))
-        both = torch.from_numpy(np.stack([frame_a, frame_b])[..., ::-1].copy()).to(self.device).permute(0, 3, 1, 2)
-        both = F.pad(both.float() / 127.5 - 1, (0, right, 0, below), mode="replicate")
-        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.low):
-            flow = self.network(both[:1], both[1:])[-1]
+        bottom, right = (max(-side % MULTIPLE, MIN_SIDE - side) for side in (height, width))
+        pair = torch.from_numpy(np.stack([frame_a, frame_b])[..., ::-1].copy()).to(self.device).permute(0, 3, 1, 2)
+        pair = F.pad(pair.float() / 127.5 - 1, (0, right, 0, bottom), mode="replicate")
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.use_bfloat16):
+            flow = self.network(pair[:1], pair[1:])[-1]
         return np.ascontiguousarray(flow[0, :, :height, :width].float().permute(1, 2, 0).cpu().numpy())
 
 
-def network_of(size: str, weights: Path | None) -> nn.Module:
-    """torchvision's network with these weights; as for `Raft`."""
-    models = models_of()
+def load_network(size: str, weights: Path | None) -> nn.Module:
+    """Load torchvision's network with these weights. The arguments and errors are those of `Raft`."""
+    models = import_models()
     make = {"small": models.raft_small, "large": models.raft_large}[size]
     if weights is None:
-        kind = {"small": models.Raft_Small_Weights, "large": models.Raft_Large_Weights}[size]
+        available = {"small": models.Raft_Small_Weights, "large": models.Raft_Large_Weights}[size]
         try:
-            return make(weights=kind.DEFAULT)
-        except OSError as error:  # URLError is one
+            return make(weights=available.DEFAULT)
+        except OSError as error:  # includes URLError
             raise FavError(
                 f"flow raft-{size}: expected torchvision to download its weights, got {str(error)[:200]!r}; download "
-                f"{kind.DEFAULT.url} elsewhere and give it with --flow-weights"
+                f"{available.DEFAULT.url} on another machine and give it with --flow-weights"
             ) from error
     network = make(weights=None)
     try:
@@ -67,26 +74,26 @@ def network_of(size: str, weights: Path | None) -> nn.Module:
     return network
 
 
-def models_of() -> ModuleType:
-    """torchvision's module; FavError with the cure where it is not to be had."""
+def import_models() -> ModuleType:
+    """Import torchvision's module. Raises FavError, with instructions, if it cannot be imported."""
     try:
-        return import_module("torchvision.models.optical_flow")  # which need not be there for a checker of types
-    except (ImportError, RuntimeError, OSError) as error:  # not there, or built for another PyTorch
+        return import_module("torchvision.models.optical_flow")  # the type checker may not find torchvision
+    except (ImportError, RuntimeError, OSError) as error:  # not installed, or built for another PyTorch
         raise FavError(
             f"flow raft: expected torchvision, got {str(error).splitlines()[0][:200]!r}; {INSTALL}"
         ) from error
 
 
 def check(size: str, weights: Path | None) -> None:
-    """FavError unless `Raft` will succeed, but for the download of weights."""
+    """Raise FavError unless `Raft` will succeed. A download of weights is not tried."""
     if weights is None:
-        models_of()
+        import_models()
     else:
-        network_of(size, weights)
+        load_network(size, weights)
 
 
 def version() -> str:
-    """torch and torchvision, of which a result is a function."""
+    """Return the versions of torch and torchvision, which determine the result."""
     try:
         torchvision = import_module("torchvision")
     except (ImportError, RuntimeError, OSError):

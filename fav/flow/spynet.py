@@ -1,8 +1,8 @@
 """SPyNet: optical flow by a pyramid of up to six small networks (Ranjan and Black 2017), in PyTorch.
 
-Each level doubles the flow found so far, warps the second frame by it, and adds what is missing. The pyramid has as many
-levels as its authors' `easyComputeFlow` gives it: it is halved until both sides have at most 32 pixels, at most five times, and
-the coarsest level has the first network.
+Each level doubles the flow of the coarser level, warps the second frame by it, and adds a correction. The number of levels
+is that of the authors' `easyComputeFlow`: frames are halved until both sides have at most 32 pixels, at most five times. The
+first network belongs to the coarsest level.
 """
 
 from collections import deque
@@ -23,34 +23,40 @@ from fav.model.devices import placed
 from fav.util.image_sequence import is_sequence
 from fav.util.reading import read_file
 
-LARGEST = 1 << 28  # bytes of a file of weights, which has 6 MB
+MAX_BYTES = 1 << 28  # of a file of weights; they have 6 MB
 LEVELS = 6
-COARSEST = 32  # pixels of the longer side, at most, if there are levels enough
+COARSEST = 32  # pixels; maximum of the longer side at the coarsest level, if there are enough levels
 CHANNELS = (8, 32, 64, 32, 16, 2)
-STEP = 32  # sides are multiples of it, so that every level has whole pixels
+MULTIPLE = 32  # sides are resized to multiples of it, so that all levels have whole pixels
 MEAN = (0.485, 0.456, 0.406)  # RGB
 STD = (0.229, 0.224, 0.225)
 SETS = {"F": "Sintel final", "C": "Sintel clean", "3": "Chairs final", "4": "Chairs clean", "K": "KITTI"}
-FIVE = "34"  # sets whose authors use the fifth network for the sixth level, too
+FIVE_NETWORKS = "34"  # sets in which the fifth network is also used for the sixth level
 
 
 class SpyNet:
-    """A loaded network; called with two frames (H, W, 3) uint8 BGR it returns the flow from the first to the second.
+    """A flow network. Called with two frames (H, W, 3) uint8 BGR, it returns the flow (H, W, 2) from the first to the second.
 
-    `weights` as for `load_weights`; `device` is PyTorch's; `precision`, float32 or bfloat16, that of the convolutions. The flow
-    is (H, W, 2) float32, pixels. In float32 on a processor the convolutions are those of `toom_cook`, twice as fast.
+    In float32 on a CPU, the convolutions are computed by `toom_cook`, which is twice as fast.
     """
 
     def __init__(self, weights: Path, device: str = "cpu", precision: str = "float32"):
-        found = load_weights(weights)
+        """Load the networks.
+
+        Args:
+            weights: As in `load_weights`.
+            device: The device of PyTorch.
+            precision: float32 or bfloat16, of the convolutions.
+        """
+        tensors = load_weights(weights)
         levels = [make_level() for _ in range(LEVELS)]
         for number, level in enumerate(levels):
-            level.load_state_dict({key: found[name_of(number, key)] for key in level.state_dict()})
+            level.load_state_dict({key: tensors[name_of(number, key)] for key in level.state_dict()})
         self.device, self.type = device, getattr(torch, precision)
         placed(nn.ModuleList(levels).eval(), device, self.type)
-        chained = torch.device(device).type == "cpu" and precision == "float32"
-        self.levels = [ToomCookChain(level) if chained else self._plain(level) for level in levels]
-        self._pyramids: deque[tuple[np.ndarray, list[Tensor]]] = deque(maxlen=3)  # of the frames seen last
+        use_toom_cook = torch.device(device).type == "cpu" and precision == "float32"
+        self.levels = [ToomCookChain(level) if use_toom_cook else self._pytorch_level(level) for level in levels]
+        self._pyramids: deque[tuple[np.ndarray, list[Tensor]]] = deque(maxlen=3)  # of the last frames
 
     @torch.inference_mode()
     def __call__(self, frame_a: np.ndarray, frame_b: np.ndarray) -> np.ndarray:
@@ -61,7 +67,7 @@ class SpyNet:
         return (flow * scale).cpu().numpy()
 
     def flow(self, first: list[Tensor], second: list[Tensor]) -> Tensor:
-        """Flow (1, 2, H, W) between two frames by their pyramids of (1, 3, …, …), coarse to fine."""
+        """Return the flow (1, 2, H, W) between two frames, given their pyramids (`pyramid_of`)."""
         flow = first[0].new_zeros(1, 2, *first[0].shape[2:])
         for level, one, two in zip(self.levels, first, second):
             if flow.shape[2:] != one.shape[2:]:
@@ -69,13 +75,13 @@ class SpyNet:
             flow = flow + level(torch.cat([one, warp_tensor(two, flow), flow], dim=1)[0])[None]
         return flow
 
-    def _plain(self, level: nn.Module):
-        return lambda seen: level(seen[None].to(self.type, memory_format=torch.channels_last)).float()[0]
+    def _pytorch_level(self, level: nn.Module):
+        return lambda x: level(x[None].to(self.type, memory_format=torch.channels_last)).float()[0]
 
     def _pyramid(self, frame: np.ndarray) -> list[Tensor]:
-        """`frame` (H, W, 3) as the networks see it. Each frame is asked for four times: in two directions, by two pairs."""
-        for known, pyramid in self._pyramids:
-            if np.array_equal(known, frame):
+        """Return the pyramid of a frame (H, W, 3), from a cache: each is needed for two pairs in two directions."""
+        for cached, pyramid in self._pyramids:
+            if np.array_equal(cached, frame):
                 return pyramid
         pyramid = pyramid_of(torch.from_numpy(frame[..., ::-1].copy()).to(self.device).permute(2, 0, 1)[None])
         self._pyramids.append((frame.copy(), pyramid))
@@ -83,70 +89,86 @@ class SpyNet:
 
 
 def pyramid_of(frame: Tensor) -> list[Tensor]:
-    """The levels of one frame (1, 3, H, W) RGB, 0 to 255, coarse to fine: (1, 3, …, …) float32, normalized."""
-    whole = [-(-side // STEP) * STEP for side in frame.shape[2:]]
+    """Return the image pyramid of a frame, coarse to fine, normalized.
+
+    Shape:
+        frame: (1, 3, H, W) RGB, 0 to 255. Returns tensors (1, 3, h, w) float32.
+    """
+    size = [-(-side // MULTIPLE) * MULTIPLE for side in frame.shape[2:]]
     frame = frame.float() / 255
     frame = (frame - frame.new_tensor(MEAN).view(1, 3, 1, 1)) / frame.new_tensor(STD).view(1, 3, 1, 1)
-    pyramid = [F.interpolate(frame, whole, mode="bilinear", align_corners=False)]
+    pyramid = [F.interpolate(frame, size, mode="bilinear", align_corners=False)]
     while len(pyramid) < LEVELS and max(pyramid[0].shape[2:]) > COARSEST:
         pyramid.insert(0, F.avg_pool2d(pyramid[0], 2))
     return pyramid
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
-    """The network's 60 tensors, named `netBasic.{level}.netBasic.{layer}.{weight|bias}`, coarse to fine.
+    """Load the 60 tensors of the networks. No code in the files is executed.
 
-    path is the authors' directory of modelL1_F.t7 … modelL6_F.t7, or of another of their SETS; one set of several in a
-    directory, as a pattern like models/modelL%d_C.t7; a .safetensors file; or a PyTorch state dict with these names or the
-    older `moduleBasic`. Nothing in it is executed. Raises FavError where it is missing, is none of these, or has other shapes.
+    Args:
+        path: The authors' directory with modelL1_F.t7 to modelL6_F.t7, or another of their SETS. If a directory has
+            several sets, a pattern such as models/modelL%d_C.t7. Or a .safetensors file, or a PyTorch state dict with the
+            names of the result or the older `moduleBasic`.
+
+    Returns:
+        Tensors named `netBasic.{level}.netBasic.{layer}.{weight|bias}`, coarse to fine.
+
+    Raises:
+        FavError: The file is missing, is of another format, or has other shapes.
     """
     path = Path(path)
     try:
         if path.is_dir() or is_sequence(str(path)):
-            found = _from_torch7(*_set_of(path))
+            tensors = _from_torch7(*_set_of(path))
         elif path.suffix == ".t7":
             raise FavError(
                 f"SPyNet weights {path}: expected all levels of a set, got one of their files; give its directory, or a "
                 f"pattern in quotes like '{path.with_name('modelL%d_C.t7')}'"
             )
         elif path.suffix == ".safetensors":
-            found = safetensors.load(read_file(path, f"SPyNet weights {path}", LARGEST))
+            tensors = safetensors.load(read_file(path, f"SPyNet weights {path}", MAX_BYTES))
         else:
-            found = _from_pickle(path)
+            tensors = _from_pickle(path)
     except FavError:
         raise
     except OSError as error:
         raise FavError(f"SPyNet weights {path}: {error.strerror}") from error
-    except Exception as error:  # PyTorch has no list of what it raises over damaged files
+    except Exception as error:  # PyTorch does not document what it raises for damaged files
         raise FavError(
             f"SPyNet weights {path}: expected a state dict or safetensors, got a file that does not read as one"
         ) from error
-    found = {str(key).replace("moduleBasic", "netBasic"): value for key, value in found.items()}
+    tensors = {str(key).replace("moduleBasic", "netBasic"): value for key, value in tensors.items()}
     expected = {
         name_of(level, key): value.shape for level in range(LEVELS) for key, value in make_level().state_dict().items()
     }
     for key, shape in expected.items():
-        value = found.get(key)
+        value = tensors.get(key)
         if not is_dense(value) or value.shape != shape:
             got = tuple(value.shape) if is_dense(value) else "none"
             raise FavError(f"SPyNet weights {path}: expected {key} {tuple(shape)}, got {got}")
         if not value.float().isfinite().all():
             raise FavError(f"SPyNet weights {path}: expected finite values in {key}, got some that are not")
-    return {key: found[key].float() for key in expected}
+    return {key: tensors[key].float() for key in expected}
 
 
 def save_weights(weights: dict[str, Tensor], path: Path) -> None:
-    """Write what `load_weights` returned to one .safetensors file."""
+    """Write the result of `load_weights` to one .safetensors file."""
     path.write_bytes(safetensors.save({key: value.contiguous() for key, value in weights.items()}, {"arch": "spynet"}))
 
 
 def name_of(level: int, key: str) -> str:
-    """The name of a tensor of a pyramid level, 0 the coarsest: `netBasic.0.netBasic.2.weight`."""
+    """Return the name of a tensor, such as `netBasic.0.netBasic.2.weight`. Level 0 is the coarsest."""
     return f"netBasic.{level}.netBasic.{key}"
 
 
 def make_level() -> nn.Sequential:
-    """One network of the pyramid, untrained: (N, 8, H, W) first frame, warped second, flow so far to (N, 2, H, W)."""
+    """Make one network of the pyramid, with random weights.
+
+    Shape:
+        Input (N, 8, H, W): the first frame, the warped second frame, and the flow of the coarser level. Output
+        (N, 2, H, W).
+    """
     layers = []
     for inputs, outputs in zip(CHANNELS, CHANNELS[1:]):
         layers += [nn.Conv2d(inputs, outputs, 7, padding=3), nn.ReLU()]
@@ -164,7 +186,7 @@ def _from_pickle(path: Path) -> dict[str, Tensor]:
 
 
 def _set_of(path: Path) -> tuple[Path, str]:
-    """The directory and the letter of a set of the authors' files; of several in a directory, Sintel final."""
+    """Return the directory and the letter of a set of the authors' files. In a directory with several, Sintel final."""
     if not path.is_dir():
         name = path.name.removeprefix("modelL%d_").removesuffix(".t7")
         if name not in SETS or path.name != f"modelL%d_{name}.t7":
@@ -172,28 +194,28 @@ def _set_of(path: Path) -> tuple[Path, str]:
                 f"SPyNet weights {path}: expected modelL%d_X.t7 with X one of {', '.join(SETS)}, got {path.name!r}"
             )
         return path.parent, name
-    there = [name for name in SETS if (path / f"modelL1_{name}.t7").is_file()]
-    if len(there) > 1 and "F" not in there:
-        names = " or ".join(f"'{path / f'modelL%d_{name}.t7'}' ({SETS[name]})" for name in there)
-        raise FavError(f"SPyNet weights {path}: expected one set, got {len(there)}; say which: {names}")
-    return path, there[0] if there else "F"
+    existing = [name for name in SETS if (path / f"modelL1_{name}.t7").is_file()]
+    if len(existing) > 1 and "F" not in existing:
+        names = " or ".join(f"'{path / f'modelL%d_{name}.t7'}' ({SETS[name]})" for name in existing)
+        raise FavError(f"SPyNet weights {path}: expected one set, got {len(existing)}; give one of them: {names}")
+    return path, existing[0] if existing else "F"
 
 
 def _from_torch7(directory: Path, name: str) -> dict[str, Tensor]:
-    found = {}
+    tensors = {}
     for level in range(LEVELS):
         file = directory / f"modelL{level + 1}_{name}.t7"
-        if name in FIVE and level == LEVELS - 1 and not file.exists():
+        if name in FIVE_NETWORKS and level == LEVELS - 1 and not file.exists():
             file = directory / f"modelL{level}_{name}.t7"
         network = torch7.load(file)
         if isinstance(network, torch7.TorchObject) and network.class_name == "nn.DataParallelTable":
-            network = network.fields.get("modules", {}).get(1)  # as it was trained, on several cards
+            network = network.fields.get("modules", {}).get(1)  # saved after training on several GPUs
         if not isinstance(network, torch7.TorchObject) or network.class_name != "nn.Sequential":
             got = getattr(network, "class_name", type(network).__name__)
             raise FavError(f"SPyNet weights {file}: expected an nn.Sequential, got {got}")
-        for number, layer in network.fields["modules"].items():  # counted from 1
+        for number, layer in network.fields["modules"].items():  # numbers count from 1
             for key in {"weight", "bias"} & layer.fields.keys():
-                found[name_of(level, f"{int(number) - 1}.{key}")] = torch.from_numpy(
+                tensors[name_of(level, f"{int(number) - 1}.{key}")] = torch.from_numpy(
                     np.array(layer.fields[key], np.float32)
                 )
-    return found
+    return tensors

@@ -1,4 +1,4 @@
-"""Fetch pictures along flows in PyTorch: `fav.flow.warp.warp` for batches, on any device, with gradients."""
+"""Backward warping in PyTorch: like `fav.flow.warp.warp`, for batches, on any device, with gradients."""
 
 import torch
 import torch.nn.functional as F
@@ -6,9 +6,13 @@ from torch import Tensor
 
 
 def warp_tensor(image: Tensor, flow: Tensor) -> Tensor:
-    """`image` (N, C, H, W) fetched along `flow` (N, 2, H, W), pixels, x to the right then y down, as `fav.flow.warp.warp` does.
+    """Warp images: the result at (x, y) is the image at (x, y) + flow at (x, y).
 
-    Positions are off by up to 1e-5 of the picture's side, so a flow of zeros returns the image but for the last bits.
+    Positions have an error of up to 1e-5 of the image's side. So zero flow returns the image except for the last bits.
+
+    Args:
+        image: (N, C, H, W).
+        flow: (N, 2, H, W) in pixels; x to the right, then y down.
     """
     height, width = image.shape[2:]
     y, x = torch.meshgrid(

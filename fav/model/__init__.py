@@ -1,1 +1,1 @@
-"""The style network: its layers, its files, the devices and backends that run it."""
+"""The style network: its layers, its files, and the devices and backends that run it."""

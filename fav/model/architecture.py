@@ -1,6 +1,6 @@
-"""The architecture string of a style network: what its entries mean, and what follows from it without any weights; pure.
+"""Parse the architecture string of a style network, and compute sizes from it. Pure functions.
 
-docs/reference/architectures.md describes every entry, and docs/explanation/architecture.md why the default is as it is.
+docs/reference/architectures.md describes every entry. docs/explanation/architecture.md gives the reasons for the default.
 Source of the authors' entries: Johnson, Alahi, Fei-Fei, "Perceptual losses for real-time style transfer" (2016).
 """
 
@@ -14,29 +14,26 @@ from typing import Literal
 from fav.errors import FavError
 
 DEFAULT_ARCH = "c9s1-32,d64,d128,R128,R128,R128,R128,R128,U2,c3s1-64,U2,c9s1-3"
-# Half the width of the authors': half the time of an iteration and 0.36 of that of a film's frame, as measured on a CPU.
+# Half the channels of the authors' network. On a CPU, an iteration takes 0.5 and a frame of a film 0.36 of its time.
 HALF_WIDTH = "c9s1-16,d32,d64,R64,R64,R64,R64,R64,U2,c3s1-32,U2,c9s1-3"
-# Sees 305 pixels, and takes 0.3 of the time of half width (docs/explanation/architecture.md).
+# The receptive field is 305 pixels; a frame takes 0.3 of the time of half width (docs/explanation/architecture.md).
 WIDE_VIEW = "E,c5s2-16,d32,R32,[d64,R64,[d128,R128,R128,U2,c3s1-64],R64,U2,c3s1-32],R32,U2,c5s1-24,U2,c5s1-3"
-PRESETS = {
-    "wide-view": WIDE_VIEW,
-    "half": HALF_WIDTH,
-    "full": DEFAULT_ARCH,
-}  # names for `--arch`; the first is the default
+# Names for `--arch`. The first is the default.
+PRESETS = {"wide-view": WIDE_VIEW, "half": HALF_WIDTH, "full": DEFAULT_ARCH}
 MAX_LAYERS = 100
 MAX_STRIDE = 64
-MAX_DEPTH = 6  # of detours in detours: a size each
-EDGE = "E"  # the entry that makes all convolutions continue their input by its edge
+MAX_DEPTH = 6  # of nested branches
+EDGE = "E"  # the entry for replicate padding in all convolutions
 FIXED_NORMS, SCALED, LINEAR = "BAL"  # norms are a fixed scale and shift; scale and shift of each channel; no tanh
-Padding = Literal["zeros", "reflect", "replicate"]  # how a layer continues its input, in PyTorch's words
-PADDINGS: dict[str, Padding] = {"m": "reflect", "e": "replicate", "z": "zeros"}  # letters behind c, d and R
-MARGIN = 8  # pixels that E mirrors at each side of a frame
-CROP = 2  # what a residual block's two valid 3x3 convolutions eat on each side
+Padding = Literal["zeros", "reflect", "replicate"]  # padding modes of PyTorch
+PADDINGS: dict[str, Padding] = {"m": "reflect", "e": "replicate", "z": "zeros"}  # letters after c, d and R
+MARGIN = 8  # pixels of reflection padding at each side of a frame, with E
+CROP = 2  # pixels that two 3x3 convolutions without padding remove at each side
 _TOKEN = re.compile(
     r"(?P<kind>[cfp])(?P<kernel>\d{1,2})s(?P<stride>[1-9])-(?P<channels>[1-9]\d{0,3})(?P<padding>[me])?"
     r"|(?P<short>[du])(?P<short_channels>[1-9]\d{0,3})(?P<short_padding>[me])?|U(?P<factor>[1-9])(?P<plain>p)?"
     r"|R(?P<block>[1-9]\d{0,3})(d(?P<dilation>[1-9]))?(?P<block_padding>[mez])?(?P<rectified>r)?"
-    r"|S(?P<separable>[1-9]\d{0,3})x(?P<expansion>[1-8])k(?P<wide>\d{1,2})|(?P<mark>[EBAL])"
+    r"|S(?P<separable>[1-9]\d{0,3})x(?P<expansion>[1-8])k(?P<wide>\d{1,2})|(?P<modifier>[EBAL])"
 )
 _FORMS = "cKsS-C, fKsS-C, pKsS-C, dC, uC, RC, RCdD, SCxXkK, UN, E, B, A, L or [...]"
 
@@ -45,13 +42,19 @@ _FORMS = "cKsS-C, fKsS-C, pKsS-C, dC, uC, RC, RCdD, SCxXkK, UN, E, B, A, L or [.
 class Layer:
     """One entry of an architecture string.
 
-    kind: c convolution, f full (transposed) convolution, p sub-pixel convolution, R residual block, S separable residual block,
-    U nearest upsampling, E continues every convolution's input by its edge, [ a detour that is added to what it began with;
-    `d` and `u` are a c and an f of 3x3 and stride 2. channels is what comes out (0 for U, E and [: unchanged),
-    stride what the layer divides (c) or multiplies (f, p, U) the size by. dilation is the distance of a kernel's taps (R),
-    expansion the channels between the pointwise convolutions by those of the block (S), inner the layers of a detour.
-    padding is how the input of a c or R is continued where that is its own: m, e or z of PADDINGS; "" as the network does.
-    plain: no norm and no ReLU follow (U). rectified: a ReLU follows the sum (R). B, A and L are entries without a size.
+    Attributes:
+        kind: c convolution, f full (transposed) convolution, p sub-pixel convolution, R residual block, S separable
+            residual block, U nearest-neighbor upsampling, [ residual branch; E, B, A and L are modifiers without a size.
+            The entries `d` and `u` are parsed as a c and an f of 3x3 and stride 2.
+        kernel: Side of the kernel.
+        stride: The factor by which the size is divided (c) or multiplied (f, p, U).
+        channels: Output channels; 0 for U, [ and modifiers.
+        dilation: Dilation of the convolutions (R).
+        expansion: Channels between the pointwise convolutions, divided by those of the block (S).
+        inner: The layers of a residual branch.
+        padding: A key of PADDINGS (c, R); "" for the network's default.
+        plain: No norm and no ReLU follow (U).
+        rectified: A ReLU follows the sum (R).
     """
 
     kind: str
@@ -66,7 +69,7 @@ class Layer:
     rectified: bool = False
 
     def __str__(self) -> str:
-        """The entry, in its shortest form; commas and all for a detour."""
+        """The entry in its shortest form."""
         match self.kind:
             case "U":
                 return f"U{self.stride}" + "p" * self.plain
@@ -85,19 +88,20 @@ class Layer:
 
 
 def join(layers: Iterable[Layer]) -> str:
-    """The architecture string of layers, which `parse` takes apart again."""
+    """Return the architecture string of layers. `parse` is the inverse."""
     return ",".join(map(str, layers))
 
 
 def parse(arch: str) -> list[Layer]:
-    """The layers of an architecture string.
+    """Parse an architecture string.
 
-    Raises FavError that names the first entry that is not understood.
+    Raises:
+        FavError: An entry is invalid; the message names the first one.
     """
     entries = arch.split(",")
     if len(entries) > MAX_LAYERS:
         raise FavError(f"architecture {arch[:200]!r}: expected at most {MAX_LAYERS} layers, got {len(entries)}")
-    levels: list[list[Layer]] = [[]]  # of detours that are still open, the outermost first
+    levels: list[list[Layer]] = [[]]  # the layers of all open branches, the outermost first
     for number, entry in enumerate(entries):
         bare = entry.lstrip("[")
         levels += [[] for _ in entry[: len(entry) - len(bare)]]
@@ -115,24 +119,24 @@ def parse(arch: str) -> list[Layer]:
             levels[-1].append(Layer("[", 1, 1, 0, inner=inner))
     if len(levels) > 1:
         raise FavError(f"architecture {arch[:200]!r}: expected a ] for each [, got {len(levels) - 1} without")
-    _check_marks(levels[0], arch)
+    _check_modifiers(levels[0], arch)
     return levels[0]
 
 
-def _check_marks(layers: Sequence[Layer], arch: str) -> None:
-    """FavError where B, A and L, or what has a padding of its own, are not where they can be."""
+def _check_modifiers(layers: Sequence[Layer], arch: str) -> None:
+    """Raise FavError if E, B, A or L is at a wrong position."""
     order = re.fullmatch(r"(B?A?|E)[^BALE]*L?A?", "".join(layer.kind for layer in layers))
-    inside = [layer for layer in layers if layer.kind == "[" and set("BAL") & set(str(layer))]
-    if order is None or inside:
+    in_branch = [layer for layer in layers if layer.kind == "[" and set("BAL") & set(str(layer))]
+    if order is None or in_branch:
         raise FavError(
             f"architecture {arch[:200]!r}: expected E, or B and A, at the beginning, and L and A at the end, got others"
         )
-    if layers[0].kind == EDGE and any(mark in "BAL" for layer in layers for mark in layer.kind):
+    if layers[0].kind == EDGE and any(layer.kind in ("B", "A", "L") for layer in layers):
         raise FavError(f"architecture {arch[:200]!r}: expected B, A and L only without E")
 
 
 def body(layers: Sequence[Layer]) -> list[Layer]:
-    """The layers without the entries E, B, A and L around them."""
+    """Return the layers without the modifiers E, B, A and L."""
     return [layer for layer in layers if layer.kind not in "EBAL"]
 
 
@@ -140,13 +144,13 @@ def _parse_entry(entry: str, arch: str) -> Layer:
     match = _TOKEN.fullmatch(entry)
     if match is None:
         raise FavError(f"architecture {arch[:200]!r}: expected {_FORMS}, got {entry[:40]!r}")
-    if match["mark"]:
-        return Layer(match["mark"], 1, 1, 0)
+    if match["modifier"]:
+        return Layer(match["modifier"], 1, 1, 0)
     if match["factor"]:
         return Layer("U", 1, int(match["factor"]), 0, plain=bool(match["plain"]))
     padding = match["padding"] or match["short_padding"] or ""
     if padding and (match["kind"] or match["short"]) not in ("c", "d"):
-        raise FavError(f"architecture {arch[:200]!r}: expected {padding!r} only behind c, d and R, got {entry!r}")
+        raise FavError(f"architecture {arch[:200]!r}: expected {padding!r} only after c, d and R, got {entry!r}")
     if match["short"]:
         return Layer({"d": "c", "u": "f"}[match["short"]], 3, 2, int(match["short_channels"]), padding=padding)
     if match["block"]:
@@ -168,35 +172,51 @@ def _parse_entry(entry: str, arch: str) -> Layer:
 
 
 def geometry(specification: list[Layer], arch: str) -> tuple[int, int]:
-    """Pixels by which the frame is continued on each side, and the total stride. Those pixels are what the residual blocks eat;
-    with `E`, which eats nothing, a margin that is cut off."""
+    """Compute the padding of the frame and the total stride of a network.
+
+    Args:
+        specification: The parsed layers.
+        arch: The string, for error messages.
+
+    Returns:
+        The padding at each side of the frame, in pixels, and the total stride. The padding is what the residual blocks
+        remove; with `E`, it is a margin that is cropped at the end.
+
+    Raises:
+        FavError: The output does not have the size of the frame, or an entry is not allowed there.
+    """
     edge = specification[0].kind == EDGE
-    scale, multiple, eaten = _scales(specification, arch, edge, Fraction(1))
+    scale, multiple, removed = _scales(specification, arch, edge, Fraction(1))
     if scale != 1:
         raise FavError(
-            f"architecture {arch!r}: expected a picture of the size of the frame, got {1 / scale} times that"
+            f"architecture {arch!r}: expected an output of the size of the frame, got {1 / scale} times that"
         )
-    return MARGIN if edge else math.ceil(eaten), multiple
+    return MARGIN if edge else math.ceil(removed), multiple
 
 
 def _scales(layers: Sequence[Layer], arch: str, edge: bool, scale: Fraction) -> tuple[Fraction, int, Fraction]:
-    """From pixels of the frame a pixel has before layers: those behind them, the total stride, and pixels of the frame eaten."""
-    multiple, eaten = 1, Fraction(0)
+    """Follow the size through layers, given the size `scale` of an input pixel in pixels of the frame.
+
+    Returns:
+        The size of an output pixel in pixels of the frame, the total stride, and the removed border in pixels of the
+        frame.
+    """
+    multiple, removed = 1, Fraction(0)
     for layer in layers:
         if layer.kind in "fS[" and edge == (layer.kind == "f"):
-            wanted = "f and u only without E" if edge else "S and [...] only behind an E at the beginning"
+            wanted = "f and u only without E" if edge else "S and [...] only after an E at the beginning"
             raise FavError(f"architecture {arch[:200]!r}: expected {wanted}, got {str(layer)[:40]!r}")
         if edge and (layer.padding or layer.plain):
             raise FavError(
-                f"architecture {arch[:200]!r}: expected m, e, z and p behind an entry only without E, got {str(layer)[:40]!r}"
+                f"architecture {arch[:200]!r}: expected m, e, z and p after an entry only without E, got {str(layer)[:40]!r}"
             )
         if layer.kind == "R" and not edge and not layer.padding:
-            eaten += CROP * layer.dilation * scale
+            removed += CROP * layer.dilation * scale
         if layer.kind == "[":
             after, strides, _ = _scales(layer.inner, arch, edge, scale)
             if after != scale:
                 raise FavError(
-                    f"architecture {arch[:200]!r}: expected a detour that keeps the size, got {scale / after} times "
+                    f"architecture {arch[:200]!r}: expected a branch that keeps the size, got {scale / after} times "
                     f"that from {str(layer)[:80]!r}"
                 )
             multiple = math.lcm(multiple, strides)
@@ -204,22 +224,26 @@ def _scales(layers: Sequence[Layer], arch: str, edge: bool, scale: Fraction) -> 
         multiple = math.lcm(multiple, scale.numerator)
         if multiple > MAX_STRIDE or scale.denominator > 4:
             raise FavError(
-                f"architecture {arch[:200]!r}: expected pictures of 1/{MAX_STRIDE} to 4 times the frame on the way"
+                f"architecture {arch[:200]!r}: expected feature maps of 1/{MAX_STRIDE} to 4 times the size of the frame"
             )
-    return scale, multiple, eaten
+    return scale, multiple, removed
 
 
 def receptive_field(arch: str) -> int:
-    """The side, in pixels, of the largest square of the frame that a pixel of the picture depends on, but for the norms,
-    which see all of it."""
+    """Return the side of the receptive field in pixels of the frame: the largest over all output pixels.
+
+    Norms are ignored: they depend on the whole frame.
+    """
     layers = parse(arch)
     _, multiple = geometry(layers, arch)
-    return max(1 + last - first for first, last in (_seen(layers, pixel, pixel) for pixel in range(multiple)))
+    return max(1 + last - first for first, last in (_input_range(layers, pixel, pixel) for pixel in range(multiple)))
 
 
-def _seen(layers: Sequence[Layer], first: int, last: int) -> tuple[int, int]:
-    """The first and the last pixel before layers, in one dimension, on which those from `first` to `last` behind them depend;
-    as if residual blocks kept the size."""
+def _input_range(layers: Sequence[Layer], first: int, last: int) -> tuple[int, int]:
+    """Return the first and the last input pixel, in one dimension, that the output pixels `first` to `last` depend on.
+
+    Positions are counted as if residual blocks kept the size.
+    """
     for layer in reversed(layers):
         reach = layer.kernel // 2
         match layer.kind:
@@ -227,13 +251,13 @@ def _seen(layers: Sequence[Layer], first: int, last: int) -> tuple[int, int]:
                 first, last = first // layer.stride, last // layer.stride
             case "p":
                 first, last = first // layer.stride - reach, last // layer.stride + reach
-            case "f":  # a pixel gets what the taps of the pixels around it hold, at each stride-th place
+            case "f":  # the transposed convolution adds a kernel at each stride-th output pixel
                 first, last = -((reach - first) // layer.stride), (last + reach) // layer.stride
             case "R":
                 first, last = first - 2 * layer.dilation, last + 2 * layer.dilation
             case "[":
-                inside = _seen(layer.inner, first, last)
-                first, last = min(first, inside[0]), max(last, inside[1])
+                inner = _input_range(layer.inner, first, last)
+                first, last = min(first, inner[0]), max(last, inner[1])
             case _:
                 first, last = first * layer.stride - reach, last * layer.stride + reach
     return first, last

@@ -1,4 +1,4 @@
-"""Styles by their names alone: those that ship, from a checkout or from what was installed, and the user's own."""
+"""Find styles by name: the bundled ones, and the user's own."""
 
 import os
 from functools import cache
@@ -10,36 +10,36 @@ SUFFIX = ".safetensors"
 
 @cache
 def directory() -> Path:
-    """Where the styles that ship lie: inside the package if it was installed, else beside it in the checkout."""
-    inside = _PACKAGE / "styles"
-    return inside if inside.is_dir() else _PACKAGE.parent / "styles"
+    """Return the directory of the bundled styles: in an installed package, or beside it in a checkout."""
+    installed = _PACKAGE / "styles"
+    return installed if installed.is_dir() else _PACKAGE.parent / "styles"
 
 
 def users_directory() -> Path:
-    """Where a user's own styles lie; it need not be there."""
+    """Return the directory of the user's own styles. It may not exist."""
     data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(data) / "fav" / "styles"
 
 
 def named_styles() -> dict[str, Path]:
-    """The files of all styles that can be named, by their names; the user's own before one of that name that ships."""
-    found = {path.stem: path for place in (directory(), users_directory()) for path in place.glob(f"*{SUFFIX}")}
-    return dict(sorted(found.items()))
+    """Return the files of all styles by name. A style of the user hides a bundled one of the same name."""
+    styles = {path.stem: path for folder in (directory(), users_directory()) for path in folder.glob(f"*{SUFFIX}")}
+    return dict(sorted(styles.items()))
 
 
 def names() -> list[str]:
-    """The names of the styles that `style_file` knows."""
+    """Return the names of all styles."""
     return list(named_styles())
 
 
-def style_file(word: Path) -> Path:
-    """The file that a user means by `word`: that file if there is one, else the style of that name.
+def style_file(argument: Path) -> Path:
+    """Resolve a user's argument to a style file: an existing file, else the style of that name.
 
     Args:
-        word: A path; or the name of a style, with or without its ending, like `wave`. A name has no slash.
+        argument: A path; or the name of a style, with or without suffix, like `wave`. A name has no slash.
 
     Returns:
-        The path of the style of that name; `word` itself where there is none.
+        The path of the style; `argument` unchanged if there is no such style.
     """
-    is_name = len(word.parts) == 1 and word.name and word.suffix in ("", SUFFIX) and not word.exists()
-    return named_styles().get(word.stem, word) if is_name else word
+    is_name = len(argument.parts) == 1 and argument.name and argument.suffix in ("", SUFFIX) and not argument.exists()
+    return named_styles().get(argument.stem, argument) if is_name else argument

@@ -1,7 +1,6 @@
-"""Style files: the project's safetensors, the PyTorch port's state dicts, Torch7 checkpoints, published image models.
+"""Read and write style files: safetensors, state dicts of the PyTorch port, Torch7 checkpoints, published image models.
 
-The keys of a safetensors file and of the port's `.pth` are those of StyleNetwork itself; those of other state dicts are told
-by `fav.model.published`.
+Safetensors files and the port's `.pth` have the keys of StyleNetwork. `fav.model.published` converts other state dicts.
 """
 
 import io
@@ -24,14 +23,14 @@ from torch import Tensor
 from fav.errors import FavError
 from fav.model import torch7
 from fav.model.network import TANH_CONSTANT, StyleNetwork
-from fav.model.published import described, published_model, without_wrapper
+from fav.model.published import describe_unsupported, published_model, strip_wrapper_prefixes
 from fav.util.atomic import new_file, own_file
 from fav.util.reading import opened, read_file
 
 KINDS = {3: "an image model (3 channels)", 7: "a video model (7 channels)"}
-MARK = "training"  # in the metadata of a style: which training wrote it
+MARK = "training"  # key of the metadata for the mark of the training that wrote a style
 MAX_BYTES = torch7.MAX_BYTES
-HEAD = 9  # bytes of a file that tell its format
+HEAD = 9  # bytes at the beginning of a file that identify its format
 _KEYS = "expected the weights of a style network (1.weight, 10.0.0.0.weight, ...)"
 _STATE_DICT = "expected a state dict, saved with torch.save(model.state_dict(), ...)"
 FORMATS = "a style as .safetensors, a PyTorch state dict (.pth), a Torch7 checkpoint (.t7) or an image model (.onnx)"
@@ -40,7 +39,7 @@ WRAPPINGS = ("state_dict", "model_state_dict", "model", "net", "transformer", "g
 
 @dataclass(frozen=True)
 class StyleFacts:
-    """What a style file says of itself. `format` is safetensors, pytorch or torch7."""
+    """The properties of a style file. `format` is safetensors, pytorch, torch7 or onnx."""
 
     arch: str
     in_channels: int
@@ -51,7 +50,7 @@ class StyleFacts:
 
 @dataclass(frozen=True)
 class _Contents:
-    """A style file as read: arch is None where the file does not tell it."""
+    """The content of a style file. `arch` is None if it is not stored in the file."""
 
     format: str
     state: dict[str, Tensor]
@@ -61,24 +60,28 @@ class _Contents:
 
 
 def load_style(path: Path, in_channels: int | None = None) -> StyleNetwork:
-    """The network of a style file, float32, ready for inference (`train().requires_grad_()` to go on learning).
+    """Load the network of a style file, in float32 and evaluation mode, without gradients.
 
-    The format is told by the content, not by the name. in_channels, where given, is what is wanted:
-    3 for an image model, 7 for a video model. Nothing that is stored in the file is executed, and
-    memory is bounded by its size. Raises FavError for what is not a style, is damaged, holds code,
-    or does not fit its architecture or in_channels.
+    The format is detected from the content. No code in the file is executed, and memory is limited by the file's size.
+
+    Args:
+        path: The file.
+        in_channels: The required kind: 3 for an image model, 7 for a video model; None: any.
+
+    Raises:
+        FavError: The file is not a style, is damaged, contains code, or is of the wrong kind.
     """
     return _load(path, in_channels)[0]
 
 
-MEMORYLESS = (
-    "it has no memory, so each frame of a film would be painted alone and flicker. Give it with --first-frame-style, or say "
-    "--no-temporal; or make it steady: fav train --steady {name} PHOTOS_DIR OUT.safetensors"
+IMAGE_MODEL_HINT = (
+    "it stylizes each frame independently, so a film would flicker. Give it with --first-frame-style, or use "
+    "--no-temporal; or train a video style from it: fav train --steady {name} PHOTOS_DIR OUT.safetensors"
 )
 
 
 def style_facts(path: Path) -> StyleFacts:
-    """Architecture, kind and metadata of a style file, which is read and checked as by load_style."""
+    """Return the properties of a style file. Reads and checks it as `load_style` does."""
     network, contents = _load(path)
     return StyleFacts(network.arch, network.in_channels, network.tanh_constant, contents.format, contents.metadata)
 
@@ -90,10 +93,20 @@ def save_style(
     dtype: torch.dtype = torch.float16,
     mark: str | None = None,
 ) -> Path:
-    """Writes a style as safetensors, whole or not at all; the architecture is added to `metadata`. Where it lies.
+    """Write a style as safetensors, atomically.
 
-    dtype is float16 or float32. `mark` is put in, and an earlier file with that mark replaced; None: nothing is replaced.
-    Raises FavError where the weights do not fit into it, or the name is taken.
+    Args:
+        network: The style.
+        path: The file.
+        metadata: Is stored, together with the architecture.
+        dtype: float16 or float32.
+        mark: Is stored; an earlier file with the same mark is replaced. None: no file is replaced.
+
+    Returns:
+        The path of the file. It may have a number added if the name was taken meanwhile.
+
+    Raises:
+        FavError: A weight is not finite in `dtype`, or the name is taken.
     """
     state = {key: value.detach().cpu().to(dtype).contiguous() for key, value in network.state_dict().items()}
     for key, value in state.items():
@@ -112,22 +125,30 @@ def save_style(
 
 
 def convert(source: Path, target: Path, layout: str | None = None) -> Path:
-    """Any style file as our safetensors, without loss: float16 where the weights are float16 numbers. Where it lies.
+    """Convert a style file to safetensors, without loss: to float16 if all weights are float16 numbers.
 
-    layout: a name of `fav.model.published`, where the weights of the file fit several.
+    Args:
+        source: The style file.
+        target: The new file.
+        layout: A name of `fav.model.published`, if the weights fit several layouts.
+
+    Returns:
+        The path of the new file, as in `save_style`.
     """
     network, contents = _load(source, layout=layout)
-    small = all(torch.equal(value.half().float(), value) for value in network.state_dict().values())
-    metadata = {key: value for key, value in contents.metadata.items() if key != MARK}  # it is no file of that training
-    return save_style(network, target, metadata, torch.float16 if small else torch.float32)
+    fits_float16 = all(torch.equal(value.half().float(), value) for value in network.state_dict().values())
+    metadata = {key: value for key, value in contents.metadata.items() if key != MARK}  # the training did not write it
+    return save_style(network, target, metadata, torch.float16 if fits_float16 else torch.float32)
 
 
 def architecture_of(state: Mapping[str, Tensor]) -> str:
-    """The architecture string of a state dict with StyleNetwork's keys, which do not tell strides.
+    """Return the architecture string of a state dict with the keys of StyleNetwork.
 
-    As in all of the authors' strings, 3x3 convolutions before the residual blocks halve the picture;
-    upsamplings are by 2, and where there is none, the 3x3 convolutions after the blocks double it.
-    Raises FavError where the keys are of another layout.
+    The keys do not contain strides. As in all of the authors' strings, 3x3 convolutions before the residual blocks have
+    stride 2, and upsamplings are by 2. Without upsamplings, the 3x3 convolutions after the blocks are transposed.
+
+    Raises:
+        FavError: The keys are of another layout.
     """
     layers: dict[int, Tensor] = {}
     for key, value in state.items():
@@ -143,7 +164,7 @@ def architecture_of(state: Mapping[str, Tensor]) -> str:
     for number in (*blocks, *convolutions):
         bias = state.get(f"{number}.0.0.0.bias" if number in blocks else f"{number}.bias")
         if bias is None:
-            raise FavError(f"layer {number}: expected a bias beside its weight, got none")
+            raise FavError(f"layer {number}: expected a weight and a bias, got no bias")
         channels, kernel = len(bias), layers[number].shape[-1]
         if number in blocks:
             entries[number] = f"R{channels}"
@@ -155,7 +176,7 @@ def architecture_of(state: Mapping[str, Tensor]) -> str:
 
 
 def _load(path: Path, in_channels: int | None = None, layout: str | None = None) -> tuple[StyleNetwork, _Contents]:
-    with nothing_odd(path):
+    with unexpected_as_fav_error(path):
         contents = _read(path, layout)
         try:
             network = _assemble(contents, path.stat().st_size)
@@ -166,7 +187,7 @@ def _load(path: Path, in_channels: int | None = None, layout: str | None = None)
         got = KINDS.get(network.in_channels, f"a model of {network.in_channels} channels")
         if origin := contents.metadata.get("origin"):
             got += f" of {origin}"
-        cure = f": {MEMORYLESS.format(name=path)}" if (in_channels, network.in_channels) == (7, 3) else ""
+        cure = f": {IMAGE_MODEL_HINT.format(name=path)}" if (in_channels, network.in_channels) == (7, 3) else ""
         raise FavError(f"{path}: expected {wanted}, got {got}{cure}")
     return network, contents
 
@@ -189,42 +210,46 @@ def _read(path: Path, layout: str | None = None) -> _Contents:
         return _Contents("torch7", state, arch, tanh_constant)
     if kind == "safetensors":
         state, metadata = read_safetensors(path)
-        return _style_of(state, metadata, path) if "arch" in metadata else _state_dict(state, path, kind, layout)
+        return _from_safetensors(state, metadata, path) if "arch" in metadata else _from_dict(state, path, kind, layout)
     if kind == "pytorch":
-        return _state_dict(read_pickle(path), path, kind, layout)
+        return _from_dict(read_pickle(path), path, kind, layout)
     if kind == "onnx":
-        raise FavError(f"{path}: expected weights, got an ONNX image model: {MEMORYLESS.format(name=path)}")
+        raise FavError(f"{path}: expected weights, got an ONNX image model: {IMAGE_MODEL_HINT.format(name=path)}")
     raise FavError(f"{path}: not a model: expected {FORMATS}")
 
 
-def _state_dict(state: dict[str, Tensor], path: Path, kind: str, layout: str | None) -> _Contents:
-    """A state dict of this program or of a published image model, alone or in a checkpoint."""
-    for _ in range(2):  # some wrap twice
+def _from_dict(state: dict[str, Tensor], path: Path, kind: str, layout: str | None) -> _Contents:
+    """Read a state dict of this program or of a published image model, which may be nested in a checkpoint."""
+    for _ in range(2):  # some checkpoints nest it twice
         inner = [value for key in WRAPPINGS if isinstance(value := state.get(key), dict)]
-        state = without_wrapper(inner[0] if inner else state)
-    _check_claim(state, path)
+        state = strip_wrapper_prefixes(inner[0] if inner else state)
+    _check_size(state, path)
     try:
         model = published_model(state, layout)
     except FavError as error:
         raise FavError(f"{path}: {error}") from error
     if model is None:
-        if known := described(state):
+        if known := describe_unsupported(state):
             raise FavError(f"{path}: {_KEYS}, got {known}")
         return _Contents(kind, state)
-    metadata = {"origin": model.words, "layout": model.layout, "values": model.values}
+    metadata = {"origin": model.description, "layout": model.layout, "values": model.values}
     return _Contents(kind, model.state, model.arch, model.tanh_constant, metadata)
 
 
-def _check_claim(state: Mapping[str, object], path: Path) -> None:
-    """FavError where tensors would take more memory than their file does."""
+def _check_size(state: Mapping[str, object], path: Path) -> None:
+    """Raise FavError if the tensors need more memory than the file has bytes."""
     tensors = [value for value in state.values() if isinstance(value, Tensor)]
-    claimed, size = sum(value.numel() * value.element_size() for value in tensors), path.stat().st_size
-    if claimed > size:
-        raise FavError(f"{path}: expected at most its own {size} bytes, got weights of {claimed}")
+    needed, size = sum(value.numel() * value.element_size() for value in tensors), path.stat().st_size
+    if needed > size:
+        raise FavError(f"{path}: expected weights of at most {size} bytes, the size of the file, got {needed}")
 
 
 def format_of(head: bytes) -> str | None:
-    """By the first HEAD bytes of a file of tensors: torch7, safetensors, onnx, pytorch (a pickle); None for any other."""
+    """Detect the format of a file of tensors from its first HEAD bytes.
+
+    Returns:
+        torch7, safetensors, onnx or pytorch (a pickle); None for other formats.
+    """
     if head[:4] in (b"\x03\0\0\0", b"\x04\0\0\0") and head[4:8] == b"\x01\0\0\0":
         return "torch7"
     if head[8:] == b"{":
@@ -235,14 +260,14 @@ def format_of(head: bytes) -> str | None:
 
 
 def is_onnx(head: bytes) -> bool:
-    """Whether a file begins as ONNX does: the field of its version, a small number, and another field of a model."""
+    """Whether a file begins like ONNX: the version field, a small number, and another field of a model."""
     fields = {8 * number + 2 for number in (2, 3, 4, 6, 7, 8, 14)} | {8 * 5}
     return len(head) > 2 and head[0] == 8 and 0 < head[1] < 32 and head[2] in fields
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of a safetensors file by their names, and its metadata. Raises FavError where it is damaged."""
-    data = path.read_bytes()  # the library opens no path that is not UTF-8
+    """Read the tensors of a safetensors file by name, and its metadata. Raises FavError if it is damaged."""
+    data = path.read_bytes()  # the library accepts only UTF-8 paths
     try:
         state = safetensors.torch.load(data)
         return state, dict(json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__") or {})
@@ -250,7 +275,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise FavError(f"{path}: damaged safetensors (truncated?): {str(error)[:200]!r}") from error
 
 
-def _style_of(state: dict[str, Tensor], metadata: dict[str, str], path: Path) -> _Contents:
+def _from_safetensors(state: dict[str, Tensor], metadata: dict[str, str], path: Path) -> _Contents:
     constant = metadata.get("tanh_constant", f"{TANH_CONSTANT}")
     try:
         return _Contents("safetensors", state, metadata.get("arch"), float(constant), metadata)
@@ -259,26 +284,34 @@ def _style_of(state: dict[str, Tensor], metadata: dict[str, str], path: Path) ->
 
 
 def read_pickle(path: Path) -> dict[str, Tensor]:
-    """A PyTorch state dict by its keys; nothing in it is executed. Raises FavError for what is damaged or holds objects."""
+    """Read a PyTorch state dict by its keys. No code in it is executed.
+
+    Raises:
+        FavError: The file is damaged, or contains code or objects.
+    """
     data = read_file(path, str(path), MAX_BYTES)
     try:
         if data[:2] == b"PK":
             records = zipfile.ZipFile(io.BytesIO(data)).infolist()
             if any("/code/" in record.filename for record in records):
-                raise FavError(f"{path}: TorchScript holds code, which is not run: {_STATE_DICT}, or export it as ONNX")
-            claimed = sum(record.file_size for record in records)
-            if claimed > len(data):
-                raise FavError(f"{path}: expected at most its own {len(data)} bytes, got records of {claimed}")
-        root = _bare(torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))
+                raise FavError(
+                    f"{path}: TorchScript contains code, which is not run: {_STATE_DICT}, or export it as ONNX"
+                )
+            declared = sum(record.file_size for record in records)
+            if declared > len(data):
+                raise FavError(
+                    f"{path}: expected records of at most {len(data)} bytes, the size of the file, got {declared}"
+                )
+        root = _plain_objects(torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))
     except FavError:
         raise
     except UnpicklingError as error:
         if code := re.search(r"GLOBAL (\S+)", str(error)):
             raise FavError(
-                f"{path}: refused, as it holds code or objects beside weights ({code[1]}): {_STATE_DICT}"
+                f"{path}: refused, because it contains code or objects besides weights ({code[1]}): {_STATE_DICT}"
             ) from error
         raise FavError(f"{path}: damaged (truncated?), or a pickle of something else: {_STATE_DICT}") from error
-    except Exception as error:  # torch.load has no list of what it raises over damaged bytes
+    except Exception as error:  # torch.load does not document what it raises for damaged data
         raise FavError(f"{path}: damaged (truncated?): {_STATE_DICT}, got {type(error).__name__}") from error
     if isinstance(root, dict) and isinstance(root.get("state_dict"), dict):
         root = root["state_dict"]
@@ -287,31 +320,34 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     return {str(key).removeprefix("module."): value for key, value in root.items()}
 
 
-def _bare(value: object) -> object:
-    """What was unpickled, with dicts, lists, tuples and tensors alone in the place of their kinds: what PyTorch lets through may
-    have attributes of its own, of which one called `items` or `isfinite` would stand in the method's place."""
+def _plain_objects(value: object) -> object:
+    """Replace instances of subclasses by plain dicts, lists, tuples and tensors.
+
+    An unpickled object may have own attributes. One named `items` or `isfinite` would hide the method.
+    """
     if isinstance(value, dict):
-        return {key: _bare(one) for key, one in dict.items(value)}
+        return {key: _plain_objects(one) for key, one in dict.items(value)}
     if isinstance(value, list | tuple):
-        return [_bare(one) for one in value] if isinstance(value, list) else tuple(map(_bare, value))
+        items = map(_plain_objects, value)
+        return list(items) if isinstance(value, list) else tuple(items)
     return Tensor.detach(value) if isinstance(value, Tensor) else value
 
 
 @contextmanager
-def nothing_odd(path: Path | str) -> Iterator[None]:
-    """FavError for whatever else is raised over a file of weights: PyTorch has no list of that."""
+def unexpected_as_fav_error(path: Path | str) -> Iterator[None]:
+    """Turn unexpected exceptions over a file of weights into FavError. PyTorch does not document what it raises."""
     try:
         yield
     except (FavError, OSError):
         raise
     except Exception as error:
         raise FavError(
-            f"{path}: damaged, or not what it seems: expected weights, got {type(error).__name__} ({error})"
+            f"{path}: damaged, or not a file of weights: expected weights, got {type(error).__name__} ({error})"
         ) from error
 
 
 def is_dense(value: object) -> TypeGuard[Tensor]:
-    """Whether it is a tensor of floating-point numbers that lie in memory as they are."""
+    """Whether this is a dense floating-point tensor in the memory of the CPU."""
     return (
         isinstance(value, Tensor)
         and value.layout == torch.strided
@@ -322,22 +358,22 @@ def is_dense(value: object) -> TypeGuard[Tensor]:
 
 
 def _assemble(contents: _Contents, size: int) -> StyleNetwork:
-    """The network of what was read from a file of `size` bytes."""
+    """Build the network from the content of a file of `size` bytes. Raises FavError if the weights do not fit."""
     state = dict(contents.state)
     for key, value in state.items():
         if not is_dense(value):
             kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
             raise FavError(f"weights {key[:80]}: expected floating-point numbers, got {kind}")
-    claimed = sum(value.numel() * value.element_size() for value in state.values())
-    if claimed > size:
-        raise FavError(f"expected at most its own {size} bytes, got weights of {claimed}")
+    needed = sum(value.numel() * value.element_size() for value in state.values())
+    if needed > size:
+        raise FavError(f"expected weights of at most {size} bytes, the size of the file, got {needed}")
     if not 0 < contents.tanh_constant < 1e4:
         raise FavError(f"tanh_constant: expected a number between 0 and 10000, got {contents.tanh_constant:g}")
     arch = contents.arch or architecture_of(state)
     first = next((key for key in ("0.weight", "1.weight", "2.weight") if key in state and state[key].ndim == 4), None)
     if first is None:
         raise FavError(f"{_KEYS}, got {', '.join([*state][:3])[:80] or 'none'}")
-    with torch.device("meta"):  # nothing is allocated for an architecture that the weights do not fit
+    with torch.device("meta"):  # allocates no memory, since the weights may not fit the architecture
         network = StyleNetwork(arch, state[first].shape[1], contents.tanh_constant)
     expected = network.state_dict()
     for key in [*expected, *state]:

@@ -1,4 +1,4 @@
-"""Several styles as one network: their weights, interpolated."""
+"""Interpolate the weights of several styles."""
 
 from collections.abc import Sequence
 from math import fsum
@@ -23,11 +23,17 @@ def load_mixture(
 def load_mixture(
     style: Path, mix: Sequence[tuple[Path, float]] = (), *, temporal: bool = True
 ) -> StyleNetwork | OnnxStyle:
-    """The network of a video style with those of others mixed in, each by its weight; the first has what is left of 1.
+    """Load a style, or the weighted mean of several.
 
-    The weights of the networks are summed up in float64 and rounded once, the same on every machine. Without `temporal`,
-    an image model may be the style, of an ONNX file as well; it is not mixed. FavError as for `load_style`, or where a style
-    is of another architecture.
+    The weights of the networks are summed in float64 and rounded once, so the result is the same on every machine.
+
+    Args:
+        style: The first style. Its fraction is 1 minus those of the others.
+        mix: Other styles and their fractions.
+        temporal: False also allows an image model, which cannot be mixed.
+
+    Raises:
+        FavError: As in `load_style`, or the architectures differ.
     """
     if not mix and not temporal:
         return load_onnx(style) if holds_onnx(style) else load_style(style)
@@ -38,18 +44,18 @@ def load_mixture(
     for (path, _), other in zip(mix, others):
         if (other.arch, other.tanh_constant) != (network.arch, network.tanh_constant):
             raise FavError(
-                f"--mix {path}: expected the architecture of {style}, {_words(network)}, got {_words(other)}"
+                f"--mix {path}: expected the architecture of {style}, {_describe(network)}, got {_describe(other)}"
             )
-    shares = [1 - fsum(share for _, share in mix), *(share for _, share in mix)]
+    fractions = [1 - fsum(fraction for _, fraction in mix), *(fraction for _, fraction in mix)]
     states = [one.state_dict() for one in (network, *others)]
-    network.load_state_dict({key: _sum([state[key] for state in states], shares) for key in states[0]})
+    network.load_state_dict({key: _weighted_sum([state[key] for state in states], fractions) for key in states[0]})
     return network
 
 
-def _sum(tensors: Sequence[torch.Tensor], shares: Sequence[float]) -> torch.Tensor:
-    total = sum(tensor.numpy().astype(np.float64) * share for tensor, share in zip(tensors, shares))
+def _weighted_sum(tensors: Sequence[torch.Tensor], fractions: Sequence[float]) -> torch.Tensor:
+    total = sum(tensor.numpy().astype(np.float64) * fraction for tensor, fraction in zip(tensors, fractions))
     return torch.from_numpy(np.asarray(total, np.float32))
 
 
-def _words(network: StyleNetwork) -> str:
+def _describe(network: StyleNetwork) -> str:
     return f"{network.arch} (tanh constant {network.tanh_constant:g})"

@@ -1,7 +1,7 @@
-"""The style network of Fast Artistic Videos, built from an architecture string: the authors' entries, and some of our own.
+"""The style network of Fast Artistic Videos, built from an architecture string.
 
 Sources: Ruder, Dosovitskiy, Brox, "Artistic style transfer for videos and spherical images" (2018);
-Johnson, Alahi, Fei-Fei, "Perceptual losses for real-time style transfer" (2016), whose string this is.
+Johnson, Alahi, Fei-Fei, "Perceptual losses for real-time style transfer" (2016), who defined the string.
 Sub-pixel convolutions: Shi et al. (2016), with the initial weights of Aitken et al. (2017). Separable blocks: Liu et al.,
 "A ConvNet for the 2020s" (2022).
 """
@@ -32,20 +32,19 @@ from fav.model.architecture import (
 
 TANH_CONSTANT = 150.0
 EPSILON = 1e-5
-# By so many grey levels is the rim of a margin brighter: where all of a frame has one color, the norms have that to scale by.
-# Without any spread they would make a picture of rounding errors. Zeros behind the margin, as much darker or brighter as the
-# frame is, did that as well, but networks learnt to paint a frame along the edges from them.
+# Gray levels that are added to the outermost pixels of the margin. So the norms have some variance in a frame of one color;
+# otherwise they would amplify rounding errors. Zero padding has the same effect, but networks learned to draw a border
+# along the edges from it.
 RIM = 1.0
-PUBLISHED = "cfRUBAL"  # kinds of layers that the authors' and other published programs have
-_SQUARED = 1 << 22  # values squared at a time: in larger blocks, fresh memory costs more than the sum
+PUBLISHED = "cfRUBAL"  # kinds of layers in the authors' and other published programs
+_CHUNK = 1 << 22  # values that are squared at once; with more, allocating memory takes longer than the sum
 
 
 class InstanceNorm(nn.Module):
-    """Every channel of every picture to mean 0 and variance 1, then scaled and shifted.
+    """Instance normalization with scale and shift.
 
-    In plain steps, because torch's own kernels for channels_last are slower (instance_norm), or split
-    their sums by the number of threads and lose three digits (group_norm). Without gradients it works
-    in place: its argument is overwritten.
+    It is computed in elementary steps. For channels_last, torch's kernels are slower (instance_norm), or less precise and
+    dependent on the number of threads (group_norm). Without gradients it works in place: the input is overwritten.
     """
 
     def __init__(self, channels: int):
@@ -56,14 +55,14 @@ class InstanceNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out = None if torch.is_grad_enabled() or torch.compiler.is_compiling() else x
         x = torch.sub(x, x.mean((2, 3), keepdim=True), out=out)
-        bands = x.split(max(1, _SQUARED // x[:, :, 0].numel()), 2)
-        squares = reduce(torch.add, (band.square().sum((2, 3), keepdim=True) for band in bands))
+        chunks = x.split(max(1, _CHUNK // x[:, :, 0].numel()), 2)
+        squares = reduce(torch.add, (chunk.square().sum((2, 3), keepdim=True) for chunk in chunks))
         scale = self.weight[:, None, None] * (squares / x[0, 0].numel() + EPSILON).rsqrt()
         return torch.addcmul(self.bias[:, None, None], x, scale, out=out)
 
 
 class Affine(nn.Module):
-    """Every channel scaled and shifted: what batch normalization is once its statistics are fixed."""
+    """A scale and a shift of each channel, such as batch normalization with fixed statistics."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -76,8 +75,11 @@ class Affine(nn.Module):
 
 
 class ResidualBlock(nn.Sequential):
-    """Two 3x3 convolutions beside a shortcut; valid ones eat 2 pixels a side (and the shortcut is cropped as much), with a
-    `mode` of padding the size stays. `rectified`: a ReLU follows the sum."""
+    """A residual block of two 3x3 convolutions.
+
+    Without a padding `mode`, each side loses 2 pixels times `dilation`, and the shortcut is cropped. With one, the size
+    is kept. `rectified`: a ReLU follows the sum.
+    """
 
     def __init__(
         self,
@@ -94,13 +96,15 @@ class ResidualBlock(nn.Sequential):
             _convolution(channels, channels, 3, dilation=dilation, mode=mode),
             norm(channels),
         )
-        super().__init__(nn.Sequential(branch))  # nested as ConcatTable(branch, shortcut) is, for its keys
+        super().__init__(
+            nn.Sequential(branch)
+        )  # nested like ConcatTable(branch, shortcut), for the same state dict keys
         self.crop = 0 if mode else CROP * dilation
         self.rectified = rectified
 
     @property
     def branch(self) -> nn.Sequential:
-        """The convolutions beside the shortcut."""
+        """The layers parallel to the shortcut."""
         return cast(nn.Sequential, cast(nn.Sequential, self[0])[0])
 
     def forward(self, input: Tensor) -> Tensor:
@@ -110,8 +114,10 @@ class ResidualBlock(nn.Sequential):
 
 
 class SeparableBlock(nn.Sequential):
-    """A convolution of each channel by itself, a norm, and two 1x1 convolutions with `expansion` times the channels between
-    them, beside a shortcut; the size stays."""
+    """A residual block of a depthwise convolution, a norm, and two 1x1 convolutions. The size is kept.
+
+    Between the 1x1 convolutions there are `expansion` times as many channels.
+    """
 
     def __init__(self, channels: int, expansion: int, kernel: int):
         super().__init__(
@@ -126,17 +132,17 @@ class SeparableBlock(nn.Sequential):
         return super().forward(input) + input
 
 
-class Detour(nn.Sequential):
-    """Layers whose result is added to what they began with: smaller pictures, which see farther, beside the larger one."""
+class ResidualBranch(nn.Sequential):
+    """Layers whose output is added to their input. Inside, smaller feature maps give a larger receptive field."""
 
     def forward(self, input: Tensor) -> Tensor:
         return run_layers(self, input) + input
 
 
 class SubPixel(nn.Sequential):
-    """A convolution whose channels then become squares of factor x factor pixels.
+    """A sub-pixel convolution: the channels of a convolution become blocks of factor x factor pixels.
 
-    All pixels of a square begin with the same weights (Aitken et al. 2017), so that there is no lattice to be unlearnt.
+    Initially, all pixels of a block have the same weights (Aitken et al. 2017). This avoids checkerboard artifacts.
     """
 
     def __init__(self, channels: int, out_channels: int, kernel: int, factor: int, edge: bool):
@@ -152,7 +158,7 @@ class SubPixel(nn.Sequential):
 
 
 class Upsample(nn.Module):
-    """Every pixel repeated to a square of factor x factor."""
+    """Nearest-neighbor upsampling by an integer factor."""
 
     def __init__(self, factor: int):
         super().__init__()
@@ -163,11 +169,11 @@ class Upsample(nn.Module):
 
 
 class ReflectionPad(nn.Module):
-    """The picture continued by its mirror images, `padding` pixels up and to the left, and below and
-    to the right as far as the next size that is a multiple of `multiple`, and `padding` more.
+    """Reflection padding by `padding` pixels at each side.
 
-    A padding that is a `margin`, still there when the picture is painted, counts in that multiple, and its outermost pixels are
-    `RIM` grey levels brighter.
+    At the bottom and on the right, more is added until the size is a multiple of `multiple`. Without a `margin`, that is
+    the size of the frame; with one, the size of the frame and the margin. The outermost pixels of a margin are RIM gray
+    levels brighter. An image may be smaller than its padding.
     """
 
     def __init__(self, padding: int, multiple: int, margin: int = 0):
@@ -175,7 +181,7 @@ class ReflectionPad(nn.Module):
         self.padding, self.multiple, self.margin = padding, multiple, margin
 
     def pads(self, size: int) -> tuple[int, int]:
-        """The pixels before and behind `size` pixels."""
+        """Return the padding before and after `size` pixels."""
         return self.padding, self.padding + -(size + 2 * self.margin) % self.multiple
 
     def forward(self, x: Tensor) -> Tensor:
@@ -185,9 +191,9 @@ class ReflectionPad(nn.Module):
             if after < size:
                 pads = (0, 0, before, after) if axis == 2 else (before, after, 0, 0)
                 x = F.pad(x, pads, mode="reflect")
-            else:  # smaller than its own border: back and forth between its edges
-                steps = torch.arange(-before, size + after, device=x.device) % max(2 * size - 2, 1)
-                x = x.index_select(axis, torch.minimum(steps, 2 * size - 2 - steps))
+            else:  # the image is smaller than its padding, so it is reflected several times
+                positions = torch.arange(-before, size + after, device=x.device) % max(2 * size - 2, 1)
+                x = x.index_select(axis, torch.minimum(positions, 2 * size - 2 - positions))
         if not self.margin:
             return x
         inside = x.new_zeros(x.shape[2] - 2, x.shape[3] - 2)
@@ -195,7 +201,7 @@ class ReflectionPad(nn.Module):
 
 
 class ScaledTanh(nn.Module):
-    """The values of a tanh stretched to the range of a picture."""
+    """A constant factor that scales the output of a tanh to gray levels."""
 
     def __init__(self, constant: float):
         super().__init__()
@@ -206,26 +212,34 @@ class ScaledTanh(nn.Module):
 
 
 class StyleNetwork(nn.Sequential):
-    """(N, in_channels, H, W) float32 to (N, 3, H, W) within +-tanh_constant, for any H and W.
+    """A style network. It accepts frames of any size.
 
-    in_channels is 3 (an image model: the frame) or 7 (a video model: see `fav.model.preprocessing.network_input`).
-    The layers stand at the indices that they have in the authors' Lua models, so a state dict has the
-    keys of their PyTorch port: `1.weight` the first convolution, `2.weight` its norm, ..., and
-    `10.0.0.0.weight` the first convolution of the first residual block.
-    The picture is `padding` pixels larger on each side than the frame, and so much that `multiple` divides its sides;
-    `margin` of these pixels are left when it is painted, and cut off.
-    Raises FavError for a string that is malformed or whose layers do not fit together.
+    The layers have the same indices as in the authors' Torch7 models. So a state dict has the keys of their PyTorch port:
+    `1.weight` is the first convolution, `2.weight` its norm, and `10.0.0.0.weight` the first convolution of the first
+    residual block.
+
+    Attributes:
+        arch: The architecture string.
+        in_channels: 3 for an image model, 7 for a video model (`fav.model.preprocessing.network_input`).
+        tanh_constant: The factor of the tanh, in gray levels.
+        padding: Pixels that are added at each side of the frame.
+        multiple: The padded sides are multiples of it.
+        margin: Pixels of the padding that remain in the output, and are cropped.
+        period: The total stride, in pixels. Checkerboard artifacts repeat with it.
+        min_side: Minimum side of a frame, in pixels.
+
+    Shape:
+        Input (N, in_channels, H, W) float32. Output (N, 3, H, W) within +-tanh_constant.
     """
 
     def __init__(self, arch: str = DEFAULT_ARCH, in_channels: int = 7, tanh_constant: float = TANH_CONSTANT):
+        """Build the network with random weights. Raises FavError if the string is invalid or layers do not fit."""
         specification = parse(arch)
         edge = specification[0].kind == EDGE
         padding, multiple = geometry(specification, arch)
         margin, period = padding if edge else 0, multiple
         if all(layer.kind in PUBLISHED for layer in specification):
-            multiple = (
-                1  # an odd side passes a strided convolution as in the authors' program: one pixel more comes out
-            )
+            multiple = 1  # odd sides are not padded, as in the authors' program
         layers: list[nn.Module] = [ReflectionPad(padding, multiple, margin)] if padding else []
         kinds = [layer.kind for layer in specification]
         norm = Affine if FIXED_NORMS in kinds else InstanceNorm
@@ -241,24 +255,23 @@ class StyleNetwork(nn.Sequential):
         super().__init__(*layers, *built)
         self.arch, self.in_channels, self.tanh_constant = arch, in_channels, tanh_constant
         self.padding, self.multiple, self.margin = padding, multiple, margin
-        self.period = period  # pixels at which what an upsampling weaves repeats
-        self.smallest = (
-            max(_mirrored(self), default=0) * period or 1
-        )  # side of a frame: there must be something to mirror
+        self.period = period
+        self.min_side = max(_reflection_sizes(self), default=0) * period or 1
 
     def forward(self, input: Tensor) -> Tensor:
-        """As the layers one after the other, but for what `run_layers` puts off."""
+        """Run all layers, with fused upsampling (`run_layers`)."""
         x = input
         height, width = x.shape[2:]
         if not self.padding:
             x = ReflectionPad(0, self.multiple)(x)
-        x, cut = run_layers(self, x), self.margin
-        return x[..., cut : cut + height, cut : cut + width]
+        x, crop = run_layers(self, x), self.margin
+        return x[..., crop : crop + height, crop : crop + width]
 
 
 def run_layers(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
-    """As the layers one after the other, but an upsampling waits for the convolution that needs it:
-    the mean and variance of repeated pixels are those of the pixels themselves.
+    """Run layers in order, but delay each upsampling until the next convolution, and fuse both.
+
+    The layers between them give the same result on the small image: repeated pixels have the same mean and variance.
     """
     factor = 1
     for layer in layers:
@@ -273,14 +286,17 @@ def run_layers(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
     return Upsample(factor)(x) if factor > 1 else x
 
 
-POINTWISE = (InstanceNorm, Affine, nn.ReLU, nn.Tanh, ScaledTanh)  # what is the same before an upsampling and behind it
+POINTWISE = (InstanceNorm, Affine, nn.ReLU, nn.Tanh, ScaledTanh)  # layers that commute with an upsampling
 
 
 def _layers(
     specification: Sequence[Layer], channels: int, edge: bool, arch: str, norm: type[nn.Module] = InstanceNorm
 ) -> tuple[list[nn.Module], int]:
-    """The modules of layers, and the channels that come out. Norms are at the end of what is not a block: a network's last layer
-    has none, a detour's no ReLU, and with `edge` an upsampling has neither."""
+    """Build the modules of layers. Returns them and the number of output channels.
+
+    A norm and a ReLU follow each layer that is not a block. Exceptions: the last layer of the network has neither, the
+    last layer of a branch has no ReLU, and with `edge`, an upsampling has neither.
+    """
     layers: list[nn.Module] = []
     for layer in specification:
         if layer.kind in "RS" and layer.channels != channels:
@@ -288,8 +304,8 @@ def _layers(
         if layer.kind == "[":
             inner, after = _layers(layer.inner, channels, edge, arch, norm)
             if after != channels:
-                raise FavError(f"architecture {arch!r}: a detour keeps {channels} channels, got {after} from {layer}")
-            layers.append(Detour(*inner, *([] if layer.inner[-1].kind in "RS[" else [norm(channels)])))
+                raise FavError(f"architecture {arch!r}: a branch keeps {channels} channels, got {after} from {layer}")
+            layers.append(ResidualBranch(*inner, *([] if layer.inner[-1].kind in "RS[" else [norm(channels)])))
             continue
         layers.append(_build(layer, channels, edge, norm))
         channels = layer.channels or channels
@@ -324,7 +340,7 @@ def _convolution(
     groups: int = 1,
     mode: Padding | None = None,
 ) -> nn.Conv2d:
-    """A convolution whose input is continued in a mode of PyTorch, or not at all (None)."""
+    """Build a convolution with a padding mode of PyTorch, or without padding (None)."""
     return nn.Conv2d(
         channels,
         out_channels,
@@ -337,39 +353,41 @@ def _convolution(
     )
 
 
-def _mirrored(network: nn.Module) -> Iterator[int]:
-    """The pixels that each convolution with a mirrored input needs at least."""
+def _reflection_sizes(network: nn.Module) -> Iterator[int]:
+    """Yield the minimum input size of each convolution with reflection padding."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d) and layer.padding_mode == "reflect":
             yield layer.kernel_size[0] // 2 * layer.dilation[0] + 1
 
 
 def can_fuse(conv: nn.Conv2d, factor: int) -> bool:
-    """Whether `fused_upsample_conv` is exact. The mirror image of pixels repeated `factor` times is their edge repeated, but
-    only as far as the first of them goes."""
+    """Whether `fused_upsample_conv` is exact for this convolution.
+
+    It uses replicate padding. For repeated pixels, reflection padding equals replicate padding within the first pixel.
+    """
     return conv.stride == (1, 1) and (conv.padding_mode != "reflect" or conv.kernel_size[0] // 2 < factor)
 
 
 def fused_upsample_conv(x: Tensor, conv: nn.Conv2d, factor: int) -> Tensor:
-    """`conv(Upsample(factor)(x))` without the enlarged picture, for an odd square kernel of stride 1.
+    """Compute `conv(Upsample(factor)(x))` without the upsampled image, for an odd square kernel of stride 1.
 
-    A kernel of 9 over pixels repeated twice meets 5 different pixels, whatever the phase: one 5x5
-    convolution of the small picture gives the four phases (the sub-pixel convolution of Shi et al.
-    2016), for a third of the work and, on a CPU, a twentieth of the time of a 9x9 kernel with 3 outputs.
+    The upsampled image has factor x factor phases: positions modulo `factor`. A 9x9 kernel on pixels repeated twice
+    depends on 5x5 pixels only, in each phase. So one 5x5 convolution of the small image gives all four phases, as in the
+    sub-pixel convolution of Shi et al. (2016). This is a third of the work; on a CPU, a 9x9 kernel with 3 outputs takes a
+    twentieth of the time.
     """
     height, width = x.shape[2:]
-    met = pixels_met(conv.kernel_size[0], factor)
-    nearest, size = met[0][0], max(pixels[-1] - pixels[0] for pixels in met) + 1
-    fold = torch.stack([meeting(pixels, size) for pixels in met]).to(x)
+    sources = source_pixels(conv.kernel_size[0], factor)
+    nearest, size = sources[0][0], max(pixels[-1] - pixels[0] for pixels in sources) + 1
+    fold = torch.stack([fold_matrix(pixels, size) for pixels in sources]).to(x)
     weight = torch.einsum("pit,qju,octu->pqocij", fold, fold, conv.weight).flatten(0, 2)
-    before, after = -nearest, met[-1][0] + size - 1
-    # Repeated pixels are continued by their edge as the pixels themselves are.
+    before, after = -nearest, sources[-1][0] + size - 1
     small = F.pad(x, (before, after, before, after), "constant" if conv.padding_mode == "zeros" else "replicate")
-    # Pixels with their channels side by side, as in channels_last: whole pixels are moved, and no other copy is made.
+    # With channels last, as in memory, whole pixels are moved and no other copy is made.
     phases = (
         F.conv2d(small, weight, bias_of(conv).repeat(factor**2)).permute(0, 2, 3, 1).unflatten(3, (factor, factor, -1))
     )
-    starts = [pixels[0] - nearest for pixels in met]
+    starts = [pixels[0] - nearest for pixels in sources]
     rows = [
         torch.stack(
             [phases[:, top : top + height, left : left + width, p, q] for q, left in enumerate(starts)], 3
@@ -380,20 +398,22 @@ def fused_upsample_conv(x: Tensor, conv: nn.Conv2d, factor: int) -> Tensor:
 
 
 def bias_of(layer: nn.Conv2d | nn.ConvTranspose2d) -> Tensor:
-    """The bias (channels,) of a convolution of a style network, all of which have one."""
+    """Return the bias (channels,) of a convolution of a style network. Raises ValueError if it has none."""
     if layer.bias is None:
         raise ValueError(f"expected a convolution with a bias, got {layer} without one")
     return layer.bias
 
 
-def pixels_met(kernel: int, factor: int) -> list[list[int]]:
-    """For each phase of a picture enlarged by `factor`: the pixel of the small picture that each tap of a centred kernel meets,
-    counted from the one that the phase belongs to."""
+def source_pixels(kernel: int, factor: int) -> list[list[int]]:
+    """Return, for each phase of an image upsampled by `factor`, the small image's pixel under each tap of a centered kernel.
+
+    Pixels are counted relative to the pixel of the phase.
+    """
     return [[(phase + tap - kernel // 2) // factor for tap in range(kernel)] for phase in range(factor)]
 
 
-def meeting(pixels: list[int], size: int) -> Tensor:
-    """(size, taps), 1 where a tap meets a pixel, counted from the first that is met; a kernel times it is folded."""
+def fold_matrix(pixels: list[int], size: int) -> Tensor:
+    """Return the matrix (size, taps) that sums the taps of a kernel on the same pixel. `pixels` are as in `source_pixels`."""
     matrix = torch.zeros(size, len(pixels))
     matrix[[pixel - pixels[0] for pixel in pixels], range(len(pixels))] = 1
     return matrix

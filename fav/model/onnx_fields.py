@@ -1,6 +1,6 @@
-"""The fields of an ONNX file, as far as they tell whether it names other files; pure.
+"""Parse the fields of an ONNX file, to find out whether it refers to other files. Pure functions.
 
-OpenVINO reads weights from whatever path a file names as its external data, also outside its directory. Format: onnx.proto.
+OpenVINO reads external data from any path that the file contains, also outside its directory. Format: onnx.proto.
 """
 
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from fav.errors import FavError
 
 MAX_FIELDS = 1_000_000
-# What of a message is another one, by its number; all others are left alone.
+# The fields of each message that are messages themselves, by number. Other fields are ignored.
 MESSAGES = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
@@ -19,15 +19,15 @@ MESSAGES = {
     "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {},
 }
-EXTERNAL_DATA, DATA_LOCATION = 13, 14  # of a tensor
+EXTERNAL_DATA, DATA_LOCATION = 13, 14  # field numbers of a tensor
 
 
-def names_files(data: bytes) -> bool:
-    """Whether a tensor of an ONNX file lies in another file. FavError where the fields make no sense."""
-    waiting = [("model", 0, len(data))]
+def has_external_data(data: bytes) -> bool:
+    """Whether a tensor of an ONNX file is stored in another file. Raises FavError if the file is damaged."""
+    pending = [("model", 0, len(data))]
     count = 0
-    while waiting:
-        kind, start, end = waiting.pop()
+    while pending:
+        kind, start, end = pending.pop()
         for number, value in _fields(data, start, end):
             count += 1
             if count > MAX_FIELDS:
@@ -35,37 +35,37 @@ def names_files(data: bytes) -> bool:
             if kind == "tensor" and (number == EXTERNAL_DATA or number == DATA_LOCATION and value != 0):
                 return True
             if isinstance(value, slice) and (inner := MESSAGES[kind].get(number)):
-                waiting.append((inner, value.start, value.stop))
+                pending.append((inner, value.start, value.stop))
     return False
 
 
 def _fields(data: bytes, start: int, end: int) -> Iterator[tuple[int, int | slice]]:
-    """The number of each field of a message, and its value: a number, or where its bytes lie."""
-    at = start
-    while at < end:
-        key, at = _varint(data, at, end)
-        number, wire = key >> 3, key & 7
-        if wire == 0:
-            value, at = _varint(data, at, end)
+    """Yield the number and the value of each field of a message. A value is a number, or the range of its bytes."""
+    position = start
+    while position < end:
+        key, position = _varint(data, position, end)
+        number, wire_type = key >> 3, key & 7
+        if wire_type == 0:
+            value, position = _varint(data, position, end)
             yield number, value
             continue
-        length, at = (
-            (8, at) if wire == 1 else (4, at) if wire == 5 else _varint(data, at, end) if wire == 2 else (-1, at)
-        )
-        if length < 0 or at + length > end:
+        length = {1: 8, 5: 4}.get(wire_type, -1)
+        if wire_type == 2:
+            length, position = _varint(data, position, end)
+        if length < 0 or position + length > end:
             raise FavError("expected an undamaged ONNX model (truncated?), got fields that do not fit")
-        yield number, slice(at, at + length)
-        at += length
+        yield number, slice(position, position + length)
+        position += length
 
 
-def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
-    """A number of 7 bits a byte, and the place behind it."""
+def _varint(data: bytes, position: int, end: int) -> tuple[int, int]:
+    """Decode a number with 7 bits per byte. Returns it and the position after it."""
     value = 0
     for shift in range(0, 70, 7):
-        if at >= end:
+        if position >= end:
             raise FavError("expected an undamaged ONNX model (truncated?), got an end within a number")
-        value |= (data[at] & 127) << shift
-        at += 1
-        if data[at - 1] < 128:
-            return value, at
+        value |= (data[position] & 127) << shift
+        position += 1
+        if data[position - 1] < 128:
+            return value, position
     raise FavError("expected an undamaged ONNX model, got a number of more than 10 bytes")

@@ -1,6 +1,6 @@
-"""Image models as ONNX, run by OpenVINO: how they take pictures is read off their inputs and a probe.
+"""Run image models in ONNX format with OpenVINO. The range of their values is detected by a test image.
 
-ONNX holds no code. A file that names other files for its weights is refused, since they could lie anywhere.
+ONNX contains no code. A file with external data is refused, since its path may lead anywhere.
 """
 
 import os
@@ -17,43 +17,47 @@ import torch
 from fav.errors import FavError
 from fav.model.checkpoints import FORMATS, HEAD, MAX_BYTES, StyleFacts, is_onnx, load_style, style_facts
 from fav.model.network import StyleNetwork
-from fav.model.onnx_fields import names_files
+from fav.model.onnx_fields import has_external_data
 from fav.util.reading import opened, read_file
 
 if TYPE_CHECKING:
     import openvino
 
-PROBED = 64  # side of the picture by which the range of a model's values is found
-MOST_BEYOND = 64  # pixels by which a picture may be larger than its frame, as strides let it
+PROBE_SIDE = 64  # pixels of the test image
+MAX_EXTRA = 64  # pixels by which the output of a model with strides may be larger than the frame
 
 
 @dataclass(frozen=True)
 class OnnxValues:
-    """How a model takes and gives pictures: RGB levels, 0 to 255, times `scale` plus `shift`; channels last or not."""
+    """The format of a model's input and output: RGB levels, 0 to 255, times `scale` plus `shift`, NHWC or NCHW."""
 
     scale: float
     shift: float
     channels_last: bool
 
     @property
-    def words(self) -> str:
-        """The range in words."""
+    def description(self) -> str:
+        """The format for users."""
         low, high = self.shift, 255 * self.scale + self.shift
         return f"RGB, {low:g} to {high:g}, in and out, {'NHWC' if self.channels_last else 'NCHW'}"
 
 
 @dataclass(frozen=True)
 class OnnxStyle:
-    """An image model of an ONNX file: a style of 3 channels. `data` is the file."""
+    """An image model of an ONNX file: a style of 3 channels. `data` is the content of the file."""
 
     path: Path
     data: bytes
     in_channels: int = 3
-    smallest: int = 1
+    min_side: int = 1
     arch: str = "onnx"
 
     def model(self, height: int, width: int) -> "openvino.Model":
-        """The model of OpenVINO for frames of a size. FavError where it is of another kind or takes another size."""
+        """Return the OpenVINO model for frames of a size, in pixels.
+
+        Raises:
+            FavError: The model does not take one image of this size.
+        """
         from fav.model.backends.openvino import core
 
         model = self._read(core())
@@ -70,21 +74,33 @@ class OnnxStyle:
 
     @cached_property
     def values(self) -> OnnxValues:
-        """How it takes pictures: what it gives for levels from 0 to 255 tells whether it works with 0 to 1 or -1 to 1."""
-        ramp = np.linspace(0, 255, PROBED, dtype=np.float32)
-        probe = np.stack(
-            [np.tile(ramp, (PROBED, 1)), np.tile(ramp[:, None], (1, PROBED)), 255 - np.add.outer(ramp, ramp) / 2], 2
-        )
-        channels_last = self._channels_last(self.model(PROBED, PROBED))
-        given = self.compiled(PROBED, PROBED, "f32", channels_last)(probe)
-        if np.abs(given).max() > 1.5:
-            return OnnxValues(1, 0, channels_last)
-        return OnnxValues(2 / 255, -1, channels_last) if given.min() < -0.05 else OnnxValues(1 / 255, 0, channels_last)
+        """The format of the values, detected from the output for a ramp of levels from 0 to 255.
 
-    def compiled(
+        An output beyond 1.5 means 0 to 255, a negative one -1 to 1, others 0 to 1.
+        """
+        ramp = np.linspace(0, 255, PROBE_SIDE, dtype=np.float32)
+        horizontal, vertical = np.tile(ramp, (PROBE_SIDE, 1)), np.tile(ramp[:, None], (1, PROBE_SIDE))
+        probe = np.stack([horizontal, vertical, 255 - np.add.outer(ramp, ramp) / 2], 2)
+        channels_last = self._channels_last(self.model(PROBE_SIDE, PROBE_SIDE))
+        output = self.compile(PROBE_SIDE, PROBE_SIDE, "f32", channels_last)(probe)
+        if np.abs(output).max() > 1.5:
+            return OnnxValues(1, 0, channels_last)
+        return OnnxValues(2 / 255, -1, channels_last) if output.min() < -0.05 else OnnxValues(1 / 255, 0, channels_last)
+
+    def compile(
         self, height: int, width: int, precision: str, channels_last: bool
     ) -> Callable[[np.ndarray], np.ndarray]:
-        """What makes of a picture (H, W, 3), RGB and of the model's values, another one; both float32."""
+        """Compile the model for frames of a size.
+
+        Args:
+            height: Of the frames, in pixels.
+            width: Of the frames, in pixels.
+            precision: `f32` or `bf16`.
+            channels_last: Whether the model takes NHWC.
+
+        Returns:
+            A function from an image (H, W, 3) float32 to the stylized one. Both are RGB, in the range of the model.
+        """
         from fav.model.backends.openvino import core
 
         options = {
@@ -95,19 +111,19 @@ class OnnxStyle:
         }
         request = core().compile_model(self.model(height, width), "CPU", options).create_infer_request()
 
-        def run(picture: np.ndarray) -> np.ndarray:
-            seen = picture if channels_last else np.ascontiguousarray(picture.transpose(2, 0, 1))
-            given = request.infer([seen[None].astype(np.float32)])[0]
-            if given.ndim != 4 or given.shape[3 if channels_last else 1] != 3:
-                raise FavError(f"{self.path}: expected a model that gives a picture of 3 channels, got {given.shape}")
-            found = given[0] if channels_last else given[0].transpose(1, 2, 0)
-            beyond = [found.shape[0] - height, found.shape[1] - width]
-            if min(beyond) < 0 or max(beyond) > MOST_BEYOND:
+        def run(image: np.ndarray) -> np.ndarray:
+            x = image if channels_last else np.ascontiguousarray(image.transpose(2, 0, 1))
+            output = request.infer([x[None].astype(np.float32)])[0]
+            if output.ndim != 4 or output.shape[3 if channels_last else 1] != 3:
+                raise FavError(f"{self.path}: expected a model that returns an image of 3 channels, got {output.shape}")
+            stylized = output[0] if channels_last else output[0].transpose(1, 2, 0)
+            extra = [stylized.shape[0] - height, stylized.shape[1] - width]
+            if min(extra) < 0 or max(extra) > MAX_EXTRA:
                 raise FavError(
                     f"{self.path}: expected a model that keeps the size of a frame, {width}x{height}, got "
-                    f"{found.shape[1]}x{found.shape[0]}"
+                    f"{stylized.shape[1]}x{stylized.shape[0]}"
                 )
-            return np.array(found[:height, :width], np.float32)
+            return np.array(stylized[:height, :width], np.float32)
 
         return run
 
@@ -119,19 +135,19 @@ class OnnxStyle:
             raise FavError(f"{self.path}: expected an ONNX model that OpenVINO reads, got {reason!r}") from error
         inputs = [one.get_partial_shape() for one in model.inputs]
         if len(inputs) != 1 or len(inputs[0]) != 4:
-            raise FavError(f"{self.path}: expected a model of one picture as its only input, got inputs {inputs}")
+            raise FavError(f"{self.path}: expected a model with one image as its only input, got inputs {inputs}")
         return model
 
     def _channels_last(self, model: "openvino.Model") -> bool:
         shape = model.inputs[0].get_partial_shape()
         sizes = [one.get_length() if one.is_static else None for one in shape]
         if sizes[1] != 3 and sizes[3] != 3:
-            raise FavError(f"{self.path}: expected a model that takes a picture of 3 channels, got {shape}")
+            raise FavError(f"{self.path}: expected a model that takes an image of 3 channels, got {shape}")
         return sizes[1] != 3
 
 
 class OnnxBackend:
-    """A backend (see `fav.model.backends`) for an ONNX model, which sees frames less the mean color as all do."""
+    """A backend (`fav.model.backends`) for an ONNX model. Its input is the frame minus the mean color, as for all backends."""
 
     def __init__(self, style: OnnxStyle, precision: str):
         import openvino
@@ -141,25 +157,24 @@ class OnnxBackend:
         self._size: tuple[int, int] | None = None
         self._infer: Callable[[np.ndarray], np.ndarray]
 
-    def __call__(self, seen: np.ndarray) -> np.ndarray:
+    def __call__(self, x: np.ndarray) -> np.ndarray:
         from fav.model.preprocessing import MEAN_BGR
 
-        values, (height, width) = self._style.values, seen.shape[:2]
+        values, (height, width) = self._style.values, x.shape[:2]
         if self._size != (height, width):
-            self._infer = self._style.compiled(height, width, self._hint, values.channels_last)
+            self._infer = self._style.compile(height, width, self._hint, values.channels_last)
             self._size = height, width
-        levels = cv2.cvtColor(seen + MEAN_BGR, cv2.COLOR_BGR2RGB)
-        painted = (
-            self._infer(levels * np.float32(values.scale) + np.float32(values.shift)) - values.shift
-        ) / values.scale
-        return np.ascontiguousarray(np.rint(painted[..., ::-1]).clip(0, 255).astype(np.uint8))
+        levels = cv2.cvtColor(x + MEAN_BGR, cv2.COLOR_BGR2RGB)
+        output = self._infer(levels * np.float32(values.scale) + np.float32(values.shift))
+        stylized = (output - values.shift) / values.scale
+        return np.ascontiguousarray(np.rint(stylized[..., ::-1]).clip(0, 255).astype(np.uint8))
 
 
 def load_onnx(path: Path) -> OnnxStyle:
-    """The image model of an ONNX file, looked at as a whole.
+    """Load an image model from an ONNX file, and run it once as a check.
 
     Raises:
-        FavError: OpenVINO is not there, or the file is not of such a model.
+        FavError: OpenVINO is not installed, or the file is not such a model.
     """
     from fav.model.backends import BACKENDS
 
@@ -169,24 +184,25 @@ def load_onnx(path: Path) -> OnnxStyle:
     if not style.data:
         raise FavError(f"{path}: expected an ONNX model, got an empty file")
     try:
-        outside = names_files(style.data)
+        external = has_external_data(style.data)
     except FavError as error:
         raise FavError(f"{path}: {error}") from error
-    if outside:
+    if external:
         raise FavError(
-            f"{path}: expected an ONNX model with its weights inside, got one that names other files for them"
+            f"{path}: expected an ONNX model that contains its weights, got one with weights in other files; "
+            f"save it without external data"
         )
-    style.values  # noqa: B018  # runs it once
+    style.values  # noqa: B018  # runs the model once
     return style
 
 
 def load_image_model(path: Path) -> StyleNetwork | OnnxStyle:
-    """An image model (3 channels) of any kind of file that `load_style` or `load_onnx` reads. FavError as they raise it."""
+    """Load an image model (3 channels) from any file that `load_style` or `load_onnx` reads; raises as they do."""
     return load_onnx(path) if holds_onnx(path) else load_style(path, in_channels=3)
 
 
 def holds_onnx(path: Path) -> bool:
-    """Whether a file is ONNX, by its content. FavError where it cannot be read."""
+    """Whether the content of a file is ONNX. Raises FavError if it cannot be read."""
     try:
         with opened(path, str(path)) as file:
             return is_onnx(os.read(file.fileno(), HEAD))
@@ -195,8 +211,8 @@ def holds_onnx(path: Path) -> bool:
 
 
 def model_facts(path: Path) -> StyleFacts:
-    """As `fav.model.checkpoints.style_facts`, of ONNX models as well."""
+    """Like `fav.model.checkpoints.style_facts`, also for ONNX models."""
     if not holds_onnx(path):
         return style_facts(path)
     style = load_onnx(path)
-    return StyleFacts("onnx", 3, 0, "onnx", {"origin": "an ONNX image model", "values": style.values.words})
+    return StyleFacts("onnx", 3, 0, "onnx", {"origin": "an ONNX image model", "values": style.values.description})

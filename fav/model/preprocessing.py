@@ -1,4 +1,7 @@
-"""Turn a frame, a warped prior and a reliability into the input of the network; pure."""
+"""Make the input of the network from a frame, the warped prior and its reliability. Pure functions.
+
+The prior is the stylized frame before; warped, it fits the current frame.
+"""
 
 import hashlib
 
@@ -17,33 +20,50 @@ def network_input(
     reliability: np.ndarray | None = None,
     fill: np.ndarray | None = None,
 ) -> np.ndarray:
-    """What a video model sees: (H, W, 7) float32.
+    """Return the input of a video model.
 
-    Channels 0 to 2 are `frame` (H, W, 3) uint8 BGR, 3 to 5 `warped_prior` (H, W, 3), the stylized
-    frame before it, fetched to where it belongs now, both minus the mean color; 6 is `reliability`
-    (H, W), 0 to 1. Where the prior is not reliable stands `fill` (H, W, 3), its mean subtracted; None
-    for zeros. Without a prior nothing is reliable. Raises FavError where the pieces do not fit together.
+    Args:
+        frame: (H, W, 3) uint8 BGR.
+        warped_prior: (H, W, 3), the stylized frame before, warped. Without it, all pixels are unreliable.
+        reliability: (H, W), 0 to 1.
+        fill: (H, W, 3), the values of unreliable pixels minus the mean color; None: zeros.
+
+    Returns:
+        (H, W, 7) float32. Channels 0 to 2 are the frame and 3 to 5 the prior times its reliability, both minus the mean
+        color. Channel 6 is the reliability.
+
+    Raises:
+        FavError: The sizes differ.
     """
-    height, width, _ = _checked("frame", frame, (None, None, 3)).shape
-    # Plane by plane: NumPy takes five times as long over three values a pixel at a time.
+    height, width, _ = _check_shape("frame", frame, (None, None, 3)).shape
+    # Channel by channel: this is five times as fast in NumPy.
     planes = [plane - mean for plane, mean in zip(cv2.split(frame), MEAN_BGR)]
-    fills = cv2.split(_checked("fill", fill, (height, width, 3))) if fill is not None else None
+    fills = cv2.split(_check_shape("fill", fill, (height, width, 3))) if fill is not None else None
     if warped_prior is None:
-        nothing = np.zeros((height, width), np.float32)
-        return cv2.merge([*planes, *(fills or [nothing] * 3), nothing])
-    _checked("warped prior", warped_prior, (height, width, 3))
-    trust = _checked("reliability", reliability, (height, width)).astype(np.float32)
-    priors = [(plane - mean) * trust for plane, mean in zip(cv2.split(warped_prior), MEAN_BGR)]
+        zeros = np.zeros((height, width), np.float32)
+        return cv2.merge([*planes, *(fills or [zeros] * 3), zeros])
+    _check_shape("warped prior", warped_prior, (height, width, 3))
+    mask = _check_shape("reliability", reliability, (height, width)).astype(np.float32)
+    priors = [(plane - mean) * mask for plane, mean in zip(cv2.split(warped_prior), MEAN_BGR)]
     if fills is not None:
-        priors = [prior + plane * (1 - trust) for prior, plane in zip(priors, fills)]
-    return cv2.merge([*planes, *priors, trust])
+        priors = [prior + plane * (1 - mask) for prior, plane in zip(priors, fills)]
+    return cv2.merge([*planes, *priors, mask])
 
 
 def fill_for(kind: str, key: str, number: int, shape: tuple[int, ...]) -> np.ndarray | None:
-    """What stands where nothing is reliable, its mean subtracted: like a frame of `shape` (H, W, 3), float32.
+    """Return the `fill` of `network_input` for a frame.
 
-    None, for zeros, with `vgg-mean`. With `uniform-random`, noise that is a function of `key` (of the
-    job) and the number of the frame alone. Raises FavError for another kind.
+    Args:
+        kind: `vgg-mean`, or `uniform-random` for noise.
+        key: A key of the job. The noise depends only on it and on `number`.
+        number: The number of the frame.
+        shape: (H, W, 3), the shape of the result.
+
+    Returns:
+        float32; None, which means zeros, for `vgg-mean`.
+
+    Raises:
+        FavError: The kind is unknown.
     """
     if kind == "vgg-mean":
         return None
@@ -54,7 +74,8 @@ def fill_for(kind: str, key: str, number: int, shape: tuple[int, ...]) -> np.nda
     raise FavError(f"fill: expected {' or '.join(FILLS)}, got {kind!r}")
 
 
-def _checked(what: str, array: np.ndarray | None, expected: tuple[int | None, ...]) -> np.ndarray:
+def _check_shape(what: str, array: np.ndarray | None, expected: tuple[int | None, ...]) -> np.ndarray:
+    """Return the array. Raises FavError unless it has the shape; None stands for any length."""
     shape = getattr(array, "shape", ())
     if (
         array is None

@@ -1,23 +1,23 @@
-"""One frame through the network, fast on this machine."""
+"""Stylize frames with a network on one device."""
 
 import numpy as np
 import torch
 
 from fav.errors import FavError
 from fav.model.backends import make
-from fav.model.devices import _processor, best_precision, device_of
+from fav.model.devices import best_precision, cpu_model, device_of
 from fav.model.network import StyleNetwork
 from fav.model.onnx_style import OnnxBackend, OnnxStyle
 from fav.model.preprocessing import MEAN_BGR, network_input
 
 
 class StyleRunner:
-    """A network that stylizes frames on one device, by a backend that `fav.model.backends.choose` has named.
+    """Stylizes frames with one network, on one device, by one backend.
 
-    threads is torch's number for the whole process, which is the backend's as well; None leaves it. `precision` is what
-    is allowed, float32 or bfloat16: a device that is not made for bfloat16 computes in float32 all the same, and the
-    runner's own `precision` says so. The network belongs to the runner and moves to `device`; an ONNX model is run by
-    OpenVINO on the processor, whatever they are. Raises FavError for a device that this machine does not have.
+    Attributes:
+        network: The network, or an ONNX model.
+        device: The device of PyTorch. ONNX models run on the CPU.
+        precision: float32 or bfloat16. It is float32 on devices without hardware for bfloat16.
     """
 
     def __init__(
@@ -28,6 +28,18 @@ class StyleRunner:
         backend: str = "torch",
         precision: str = "float32",
     ):
+        """Move the network to a device, and make the backend.
+
+        Args:
+            network: The network. The runner may change it. An ONNX model is always run by OpenVINO on the CPU.
+            threads: Number of threads of PyTorch and the backend, for the whole process; None: unchanged.
+            device: The name of the device, as in PyTorch.
+            backend: A name that `fav.model.backends.choose` returned.
+            precision: float32, or bfloat16 if the device has hardware for it.
+
+        Raises:
+            FavError: This machine does not have the device.
+        """
         if threads:
             torch.set_num_threads(threads)
         self.device = device_of(device if isinstance(network, StyleNetwork) else "cpu")
@@ -44,7 +56,7 @@ class StyleRunner:
 
     @property
     def in_channels(self) -> int:
-        """3 for an image model, which sees the frame alone; 7 for a video model."""
+        """The number of input channels: 3 for an image model, 7 for a video model."""
         return self.network.in_channels
 
     def stylize(
@@ -54,26 +66,37 @@ class StyleRunner:
         reliability: np.ndarray | None = None,
         fill: np.ndarray | None = None,
     ) -> np.ndarray:
-        """`frame` (H, W, 3) uint8 BGR stylized: the same shape and kind.
+        """Stylize a frame.
 
-        The rest is as for `fav.model.preprocessing.network_input`; an image model does not look at it.
+        Args:
+            frame: (H, W, 3) uint8 BGR.
+            warped_prior: As in `fav.model.preprocessing.network_input`; an image model ignores it.
+            reliability: As `warped_prior`.
+            fill: As `warped_prior`.
+
+        Returns:
+            (H, W, 3) uint8 BGR.
+
+        Raises:
+            FavError: The frame is too small for the network, or the sizes differ.
         """
-        if min(frame.shape[:2]) < self.network.smallest:
+        if min(frame.shape[:2]) < self.network.min_side:
             size = f"{frame.shape[1]}x{frame.shape[0]}"
             raise FavError(
-                f"frame: expected at least {self.network.smallest} pixels a side for this style, got {size}; say --width"
+                f"frame: expected at least {self.network.min_side} pixels per side for this style, got {size}; "
+                f"use a larger --width"
             )
         video = self.in_channels == 7
         return self._backend(network_input(frame, warped_prior, reliability, fill) if video else frame - MEAN_BGR)
 
     def numeric_class(self) -> str:
-        """What decides the last bits of a result, in one line: equal lines, equal bytes.
+        """Describe everything that affects the bits of a result, in one line: equal lines give equal bytes.
 
-        The number of threads is in it: OpenVINO's and bfloat16's norms split their sums by it, and on tiny
-        pictures (20x37 with 32 threads) PyTorch's convolutions do.
+        This includes the number of threads. The norms of OpenVINO and bfloat16 split their sums by it; so do PyTorch's
+        convolutions of tiny images (20x37 with 32 threads).
         """
         if self.device.type == "cuda":
-            card = torch.cuda.get_device_name(self.device)
-            return f"{self._backend.description}, {card}, cudnn {torch.backends.cudnn.version()}"
+            gpu = torch.cuda.get_device_name(self.device)
+            return f"{self._backend.description}, {gpu}, cudnn {torch.backends.cudnn.version()}"
         capability = torch.backends.cpu.get_cpu_capability()
-        return f"{self._backend.description} {capability}, {torch.get_num_threads()} threads, {_processor()}"
+        return f"{self._backend.description} {capability}, {torch.get_num_threads()} threads, {cpu_model()}"

@@ -1,6 +1,6 @@
-"""Torch7's binary files, read without Lua and without running anything in them.
+"""Read binary files of Torch7 without Lua, and without running code in them.
 
-Format: torch7's File.lua, Tensor and Storage. Style models: the authors' models_video.lua, and models.lua and
+Format: File.lua, Tensor and Storage of torch7. Style models: models_video.lua of the authors, and models.lua and
 preprocess.lua of jcjohnson/fast-neural-style.
 """
 
@@ -41,26 +41,28 @@ _DTYPES = {"Float": "<f4", "Double": "<f8", "Half": "<f2", "Int": "<i4", "Short"
 
 @dataclass(frozen=True, eq=False)
 class TorchObject:
-    """An instance of a Torch class: `class_name` as in `nn.SpatialConvolution`, and its fields by name."""
+    """An instance of a Torch class: its `class_name`, such as `nn.SpatialConvolution`, and its fields by name."""
 
     class_name: str
     fields: dict
 
 
 def load(path: Path) -> object:
-    """What is stored in a binary Torch7 file.
+    """Read the object in a binary Torch7 file.
 
-    nil is None, a number float, a string str, a table dict (lists have the keys 1, 2, ...), a tensor or
-    storage a numpy array of its shape and kind (CUDA kinds as their CPU ones), anything else of a Torch
-    class a TorchObject. What was one object in Lua is one object here; tensors may share their memory.
-    Long integers may have 8 or 4 bytes. Raises FavError for what is truncated, hostile or holds Lua code.
+    nil becomes None, a number float, a string str, and a table dict (lists have the keys 1, 2, ...). A tensor or storage
+    becomes a numpy array; CUDA types become CPU types. Other instances of Torch classes become TorchObject. References to
+    one object stay references to one object, and tensors may share memory. Long integers may have 8 or 4 bytes.
+
+    Raises:
+        FavError: The file is truncated, damaged or malicious, or contains Lua code.
     """
     try:
         data = read_file(path, str(path), MAX_BYTES)
     except OSError as error:
         raise FavError(f"{path}: cannot be read: {error.strerror}") from error
     failures = []
-    for long in "qi":  # nothing in the file tells which of the two it was written with
+    for long in "qi":  # the file does not contain the size of its long integers
         reader = _Reader(data, long)
         try:
             value = reader.object()
@@ -74,10 +76,12 @@ def load(path: Path) -> object:
 
 
 class _Reader:
+    """Reads objects from the bytes of a file. `long` is the struct format of long integers."""
+
     def __init__(self, data: bytes, long: str):
         self.data, self.long = data, long
         self.position = self.count = self.depth = 0
-        self.seen: dict[int, object] = {}
+        self.objects: dict[int, object] = {}  # by their index in the file
 
     def numbers(self, kind: str, count: int = 1) -> tuple:
         return struct.unpack(f"<{count}{kind}", self.take(count * struct.calcsize("<" + kind)))
@@ -106,18 +110,18 @@ class _Reader:
             value = self.numbers("i")[0] == 1
         elif kind in (3, 4):
             (index,) = self.numbers("i")
-            if index not in self.seen:
+            if index not in self.objects:
                 self.table(index) if kind == 3 else self.instance(index)
-            value = self.seen[index]
+            value = self.objects[index]
         elif kind in (6, 7, 8):
-            raise FavError("it holds a Lua function; code is not loaded")
+            raise FavError("it contains a Lua function; code is not loaded")
         else:
-            raise FavError(f"expected the kind of an object, 0 to 8, got {kind}")
+            raise FavError(f"expected the type number of an object, 0 to 8, got {kind}")
         self.depth -= 1
         return value
 
     def table(self, index: int) -> None:
-        self.seen[index] = table = {}  # before its entries: they may refer to it
+        self.objects[index] = table = {}  # before its entries are read, because they may refer to it
         for _ in range(self.numbers("i")[0]):
             key = self.object()
             if not isinstance(key, (str, float, bool)):
@@ -131,19 +135,19 @@ class _Reader:
         if match := _ARRAY.fullmatch(name):
             cuda, kind, form = match.groups()
             if kind or cuda:
-                self.seen[index] = self.tensor() if form == "Tensor" else self.storage(kind or "Float")
+                self.objects[index] = self.tensor() if form == "Tensor" else self.storage(kind or "Float")
                 return
         fields: dict = {}
-        self.seen[index] = TorchObject(name, fields)
+        self.objects[index] = TorchObject(name, fields)
         stored = self.object()
         if not isinstance(stored, dict):
-            raise FavError(f"expected the fields of {name[:80]!r}, which is stored in a way of its own")
+            raise FavError(f"expected a table with the fields of {name[:80]!r}, got {type(stored).__name__}")
         fields.update(stored)
 
     def storage(self, kind: str) -> np.ndarray:
         dtype = np.dtype(_DTYPES.get(kind, "<i8" if self.long == "q" else "<i4"))
         (size,) = self.numbers(self.long)
-        # Copied, as the file keeps no alignment; the copies together are no larger than the file.
+        # Copied, because data in the file is not aligned; all copies together are no larger than the file.
         return np.frombuffer(self.take(size * dtype.itemsize), dtype).astype("<i8" if kind == "Long" else dtype)
 
     def tensor(self) -> np.ndarray:
@@ -153,12 +157,12 @@ class _Reader:
         shape, strides = self.numbers(self.long, dimensions), self.numbers(self.long, dimensions)
         first = self.numbers(self.long)[0] - 1
         storage = self.object()
-        if dimensions == 0:  # the only empty tensor that Torch7 knows
+        if dimensions == 0:  # the only empty tensor in Torch7
             return np.empty(0, np.float32)
         if not isinstance(storage, np.ndarray) or storage.ndim != 1 or not storage.flags.c_contiguous:
             raise FavError("expected the storage of a tensor")
         last = first + sum((size - 1) * stride for size, stride in zip(shape, strides))
-        values = math.prod(shape)  # more than the storage has would be a small file that claims much memory
+        values = math.prod(shape)  # limited by the storage, so that a small file cannot need much memory
         if min(first, *strides) < 0 or min(shape) < 1 or last >= storage.size or values > storage.size:
             raise FavError(f"expected a tensor within its {storage.size} values, got shape {shape} strides {strides}")
         width = storage.itemsize
@@ -166,24 +170,27 @@ class _Reader:
 
 
 _PADS = ("pad_l", "pad_r", "pad_t", "pad_b")
-_IDLE = {"Identity", "TotalVariation"}
+_NO_OPERATION = {"Identity", "TotalVariation"}
 _PADDINGS = {"SpatialReflectionPadding": "reflect", "SpatialReplicationPadding": "replicate"}
 _CONVOLUTIONS = {"SpatialConvolution", "SpatialConvolutionMM"}
 _RESNET_MEAN, _RESNET_STD = (0.406, 0.456, 0.485), (0.225, 0.224, 0.229)  # BGR, 0 to 1
-_VALUES = "fav.Affine"  # stands for what `-preprocessing resnet` does before and behind a model
+_AFFINE = "fav.Affine"  # replaces the conversions of `-preprocessing resnet` before and after a model
 
 
 def style_model(root: object) -> tuple[str, float, dict[str, torch.Tensor]]:
-    """Architecture, tanh constant and weights of an authors' checkpoint: a table with `model`, or the model.
+    """Convert a checkpoint of the authors: a table with the key `model`, or the model itself.
 
-    The weights are named and shaped as in the state dict of a StyleNetwork of that architecture.
-    Raises FavError that names the first module which such a network does not have.
+    Returns:
+        The architecture, the tanh constant, and the state dict of a StyleNetwork.
+
+    Raises:
+        FavError: A module is unknown or does not fit; the message names the first one.
     """
     model = root.get("model") if isinstance(root, dict) else root
     if _class(model) != "Sequential":
         raise FavError(f"expected an nn.Sequential, or a table with one as its model, got {_describe(model)}")
-    modules = _padded([module for module in _modules(model, "model") if _class(module) not in _IDLE])
-    modules = _with_values(modules, root.get("opt") if isinstance(root, dict) else None)
+    modules = _merge_padding([module for module in _modules(model, "model") if _class(module) not in _NO_OPERATION])
+    modules = _add_conversions(modules, root.get("opt") if isinstance(root, dict) else None)
     entries, tanh_constant, in_channels, channels = [], None, None, None
     norms: set[str] = set()
     for number, module in enumerate(modules):
@@ -203,10 +210,10 @@ def style_model(root: object) -> tuple[str, float, dict[str, torch.Tensor]]:
             tanh_constant = _number(module, "constant_scalar", where)
         elif name == "SpatialBatchNormalization":
             norms.add(name)
-        elif name == _VALUES:
+        elif name == _AFFINE:
             entries.append("A")
         elif name not in ("SpatialReflectionPadding", "InstanceNormalization", "ReLU", "Tanh"):
-            raise FavError(f"{where}: {_describe(module)} is not known in a style network")
+            raise FavError(f"{where}: {_describe(module)} is not supported in a style network")
     entries = ["B", *entries] if norms else entries
     if tanh_constant is None or in_channels is None:
         raise FavError("expected convolutions and an nn.MulConstant after an nn.Tanh, got none")
@@ -220,52 +227,58 @@ def style_model(root: object) -> tuple[str, float, dict[str, torch.Tensor]]:
     return network.arch, tanh_constant, state
 
 
-def _padded(modules: list) -> list:
-    """Modules with a padding that belongs to the convolution behind it as a field of that, `padding`: its mode in PyTorch."""
-    found: list = []
+def _merge_padding(modules: list) -> list:
+    """Merge each padding module into the convolution after it, as a field `padding` with the padding mode of PyTorch."""
+    merged: list = []
     for module in modules:
-        before = found[-1] if found else None
+        before = merged[-1] if merged else None
         if not isinstance(module, TorchObject) or not isinstance(before, TorchObject):
-            found.append(module)
+            merged.append(module)
             continue
         if _class(module) in _CONVOLUTIONS and _class(before) in _PADDINGS:
-            reach, own = _number(module, "kW", "padding", 1) // 2, _number(module, "padW", "padding", 0)
-            if own == 0 and reach and all(before.fields.get(side) == reach for side in _PADS):
+            reach, own_padding = _number(module, "kW", "padding", 1) // 2, _number(module, "padW", "padding", 0)
+            if own_padding == 0 and reach and all(before.fields.get(side) == reach for side in _PADS):
                 fields = {**module.fields, "padding": _PADDINGS[_class(before)], "padW": reach, "padH": reach}
-                found[-1] = TorchObject(module.class_name, fields)
+                merged[-1] = TorchObject(module.class_name, fields)
                 continue
-        found.append(module)
-    return found
+        merged.append(module)
+    return merged
 
 
 def _padding_letter(module: object) -> str:
-    """The letter of an architecture string for how a convolution with a padding module before it continues its input."""
+    """Return the letter of a merged convolution's padding mode in an architecture string; "" without one."""
     mode = module.fields.get("padding") if isinstance(module, TorchObject) else None
     return next((letter for letter, name in PADDINGS.items() if name == mode and name != "zeros"), "")
 
 
 def _branch(module: object) -> list:
-    """The modules of a residual block beside its shortcut; nothing where it is built otherwise, which `_match` tells."""
+    """Return the modules of a residual block, without its shortcut. Empty for another structure, which `_match` reports."""
     for _ in range(2):
         parts = module.fields.get("modules") if isinstance(module, TorchObject) else None
         module = parts.get(1) if isinstance(parts, dict) else None
     table = module.fields.get("modules") if isinstance(module, TorchObject) else None
-    return _padded(_modules(module, "block")) if isinstance(table, dict) else []
+    return _merge_padding(_modules(module, "block")) if isinstance(table, dict) else []
 
 
 def _block_padding(module: object) -> str:
-    """The letter for how a residual block continues its input; "" for one that does not, whose shortcut is cropped."""
+    """Return the letter of a residual block's padding mode; "" for a block without padding and with a cropped shortcut."""
     first = next(iter(_branch(module)), None)
     if not isinstance(first, TorchObject):
         return ""
     return _padding_letter(first) or ("z" if first.fields.get("padW") == 1 else "")
 
 
-def _with_values(modules: list, options: object) -> list:
-    """Modules with what a model's preprocessing does, as scales and shifts of BGR levels less the mean color.
+def _add_conversions(modules: list, options: object) -> list:
+    """Add scales and shifts, so that the model takes and returns BGR levels minus the mean color.
 
-    `options` are those of its training; a model of `-preprocessing resnet` takes and gives RGB, 0 to 1, less ImageNet's mean
-    and by its standard deviation. Raises FavError for a preprocessing that is not known.
+    A model of `-preprocessing resnet` uses RGB, 0 to 1, minus ImageNet's mean, divided by its standard deviation.
+
+    Args:
+        modules: The modules of the model.
+        options: The options of its training.
+
+    Raises:
+        FavError: The preprocessing is unknown.
     """
     kind = options.get("preprocessing", "vgg") if isinstance(options, dict) else "vgg"
     if kind == "vgg":
@@ -273,32 +286,33 @@ def _with_values(modules: list, options: object) -> list:
     if kind != "resnet":
         raise FavError(f"preprocessing: expected vgg or resnet, got {str(kind)[:40]!r}")
     mean, deviation = 255 * np.array(_RESNET_MEAN, np.float32), 255 * np.array(_RESNET_STD, np.float32)
-    before = TorchObject(_VALUES, {"weight": 1 / deviation, "bias": (MEAN_BGR - mean) / deviation})
-    behind = TorchObject(_VALUES, {"weight": deviation, "bias": mean - MEAN_BGR})
-    places = [number for number, module in enumerate(modules) if _class(module) in _CONVOLUTIONS]
-    if not places:
+    before = TorchObject(_AFFINE, {"weight": 1 / deviation, "bias": (MEAN_BGR - mean) / deviation})
+    after = TorchObject(_AFFINE, {"weight": deviation, "bias": mean - MEAN_BGR})
+    convolutions = [number for number, module in enumerate(modules) if _class(module) in _CONVOLUTIONS]
+    if not convolutions:
         return modules
     modules = modules.copy()
-    for place, axes in ((places[0], {"weight": 1}), (places[-1], {"weight": 0, "bias": 0})):
-        fields = dict(modules[place].fields)
+    for number, axes in ((convolutions[0], {"weight": 1}), (convolutions[-1], {"weight": 0, "bias": 0})):
+        fields = dict(modules[number].fields)
         for name, axis in axes.items():
             if isinstance(value := fields.get(name), np.ndarray) and value.ndim > axis:
                 shaped = (
                     value.reshape(len(value), -1, int(fields["kW"]), int(fields["kW"])) if name == "weight" else value
                 )
                 fields[name] = np.flip(shaped, axis)
-        modules[place] = TorchObject(modules[place].class_name, fields)
+        modules[number] = TorchObject(modules[number].class_name, fields)
     start = 1 if _class(modules[0]) == "SpatialReflectionPadding" else 0
-    return [*modules[:start], before, *modules[start:], behind]
+    return [*modules[:start], before, *modules[start:], after]
 
 
 def _match(module: object, layer: nn.Module, where: str, state: dict[str, torch.Tensor]) -> None:
+    """Check that a module computes what `layer` does, and add its weights to `state`. Raises FavError if it does not."""
     if isinstance(layer, ResidualBlock):
-        beside, _ = _parts(module, where, "Sequential", "ConcatTable", "CAddTable")
-        branch, shortcut = _parts(beside, f"{where}.0", "ConcatTable", "Sequential", "ShaveImage", crop=layer.crop)
+        concat, _ = _parts(module, where, "Sequential", "ConcatTable", "CAddTable")
+        branch, shortcut = _parts(concat, f"{where}.0", "ConcatTable", "Sequential", "ShaveImage", crop=layer.crop)
         if layer.crop:
             _check(shortcut, f"{where}.0.1", {"ShaveImage"}, {"size": CROP})
-        parts = _padded(_modules(branch, f"{where}.0.0"))
+        parts = _merge_padding(_modules(branch, f"{where}.0.0"))
         if len(parts) != len(layer.branch):
             raise FavError(
                 f"layer {where}.0.0: expected {len(layer.branch)} modules in a residual block, got {len(parts)}"
@@ -308,27 +322,27 @@ def _match(module: object, layer: nn.Module, where: str, state: dict[str, torch.
         return
     module = _check(module, where, *_counterpart(layer))
     if _class(module) == "SpatialBatchNormalization":
-        module = _fixed(module, where)
+        module = _fold_statistics(module, where)
     for name, parameter in layer.named_parameters():
         value = module.fields.get(name)
         if value is None and name == "bias" and not isinstance(layer, InstanceNorm):
             value = np.zeros(parameter.shape, np.float32)
-        rows = (len(parameter), parameter.numel() // len(parameter))  # the kernels of a SpatialConvolutionMM
-        if not isinstance(value, np.ndarray) or value.shape not in (tuple(parameter.shape), rows):
+        matrix = (len(parameter), parameter.numel() // len(parameter))  # the shape in a SpatialConvolutionMM
+        if not isinstance(value, np.ndarray) or value.shape not in (tuple(parameter.shape), matrix):
             got = value.shape if isinstance(value, np.ndarray) else type(value).__name__
             raise FavError(f"layer {where}.{name}: expected {tuple(parameter.shape)}, got {got}")
         state[f"{where}.{name}"] = torch.from_numpy(value.astype(np.float32).reshape(parameter.shape))
 
 
-def _fixed(norm: TorchObject, where: str) -> TorchObject:
-    """A batch norm with the statistics that it has learnt as the scale and shift that it is in evaluation."""
+def _fold_statistics(norm: TorchObject, where: str) -> TorchObject:
+    """Fold the running statistics of a batch norm into its weight and bias, as in evaluation mode."""
     fields = norm.fields
     mean, variance = fields.get("running_mean"), fields.get("running_var")
     if not isinstance(mean, np.ndarray) or not isinstance(variance, np.ndarray) or mean.shape != variance.shape:
         raise FavError(f"layer {where}: expected {_describe(norm)} with running_mean and running_var, got others")
     scale = 1 / np.sqrt(variance.astype(np.float64) + _number(norm, "eps", f"layer {where}", EPSILON))
-    learnt = [fields.get("weight"), fields.get("bias")]
-    weight, bias = (value if isinstance(value, np.ndarray) and value.size else None for value in learnt)
+    parameters = [fields.get("weight"), fields.get("bias")]
+    weight, bias = (value if isinstance(value, np.ndarray) and value.size else None for value in parameters)
     if any(value is not None and value.shape != mean.shape for value in (weight, bias)):
         raise FavError(f"layer {where}: expected a weight and a bias of {mean.shape}, got others")
     scale = scale if weight is None else scale * weight
@@ -337,7 +351,7 @@ def _fixed(norm: TorchObject, where: str) -> TorchObject:
 
 
 def _counterpart(layer: nn.Module) -> tuple[set[str], Mapping[str, float]]:
-    """The Torch7 classes that do what `layer` does, and the fields by which they do."""
+    """Return the Torch7 classes that are equivalent to `layer`, and the required values of their fields."""
     match layer:
         case ReflectionPad():
             return {"SpatialReflectionPadding"}, dict.fromkeys(_PADS, layer.padding)
@@ -352,7 +366,7 @@ def _counterpart(layer: nn.Module) -> tuple[set[str], Mapping[str, float]]:
         case InstanceNorm():
             return {"InstanceNormalization"}, {"eps": EPSILON}
         case Affine():
-            return {_VALUES, "SpatialBatchNormalization"}, {}
+            return {_AFFINE, "SpatialBatchNormalization"}, {}
         case Upsample():
             return {"SpatialUpSamplingNearest"}, {"scale_factor": layer.factor}
         case ScaledTanh():
@@ -376,7 +390,7 @@ def _parts(module: object, where: str, name: str, *names: str, crop: int = CROP)
     parts = _modules(module, where) if _class(module) == name else []
     if [_class(part) for part in parts] != list(names):
         got = ", ".join(map(_describe, parts)) or _describe(module)
-        kind = "valid convolutions beside a cropped shortcut" if crop else "padded convolutions beside a whole shortcut"
+        kind = "convolutions without padding and a cropped shortcut" if crop else "padded convolutions and a shortcut"
         raise FavError(
             f"layer {where}: expected an nn.{name} of {' and '.join(names)} (a residual block of {kind}), got {got}"
         )

@@ -1,1 +1,1 @@
-"""The perceptual loss: loss networks, their published weights, the painting that is learnt from, and the distances."""
+"""The perceptual loss: loss networks, their pretrained weights, the painting to learn, and the losses."""

@@ -1,7 +1,7 @@
-"""Loss networks: classifiers of photographs, whose features say how alike two pictures look.
+"""Loss networks: image classifiers whose features measure how similar two images look.
 
 Sources: Iandola et al., "SqueezeNet" (2016), v1.0 and v1.1; Simonyan and Zisserman, "Very deep convolutional networks
-for large-scale image recognition" (2014), the 16 layers; their use as a loss: Johnson, Alahi, Fei-Fei (2016).
+for large-scale image recognition" (2014), the version with 16 layers; Johnson, Alahi, Fei-Fei (2016), their use as a loss.
 """
 
 from dataclasses import dataclass
@@ -10,26 +10,23 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-Borders = Literal["zeros", "replicate"]  # what a convolution sees beyond a picture: black, or its border repeated
+Borders = Literal["zeros", "replicate"]  # padding mode of the convolutions, as in PyTorch
 CAFFE_MEAN = (104.0, 117.0, 123.0)  # BGR, 0 to 255
-FIRE = (
-    16,
-    16,
-    32,
-    32,
-    48,
-    48,
-    64,
-    64,
-)  # squeezed channels of fire2 to fire9; each expands to four times as many, twice
+# Squeeze channels of fire2 to fire9. Each module has two expand layers, with four times as many channels each.
+FIRE = (16, 16, 32, 32, 48, 48, 64, 64)
 VGG = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512, "pool", 512, 512, 512)
 
 
 @dataclass(frozen=True)
 class LossNetworkSpec:
-    """A kind of loss network: its steps in order, name and what it is made of, and the layers that the losses look at.
+    """The architecture of a loss network, and the layers that the losses use.
 
-    A step is ("conv", inputs, outputs, kernel, stride, padding), ("fire", inputs, squeezed) or ("pool", kernel).
+    Attributes:
+        name: The name for users.
+        steps: The layers by name, in order. A step is ("conv", in channels, out channels, kernel, stride, padding),
+            ("fire", in channels, squeeze channels) or ("pool", kernel).
+        style_layers: The default layers of the style loss.
+        content_layers: The default layers of the content loss.
     """
 
     name: str
@@ -39,7 +36,7 @@ class LossNetworkSpec:
 
 
 def _squeezenet(name: str, outputs: int, kernel: int, pooled: tuple[str, ...]) -> LossNetworkSpec:
-    """SqueezeNet with so many first kernels of that size, and pooling after those layers."""
+    """Return SqueezeNet whose first layer has `outputs` channels and this kernel size, with pooling after `pooled`."""
     steps: dict[str, tuple] = {"conv1": ("conv", 3, outputs, kernel, 2, 0)}
     for number, squeezed in enumerate(FIRE, 2):
         if (before := [*steps][-1]) in pooled:
@@ -70,12 +67,9 @@ LOSS_NETWORKS = {
 
 
 class LossNetwork(nn.Module):
-    """Pictures (N, 3, H, W), BGR, 0 to 255, to the features of the named layers.
+    """Computes the features of the named layers for images (N, 3, H, W), BGR, 0 to 255.
 
-    Nothing is learnt: the weights have no gradients. Layers after the last one named are left out. borders: what a
-    convolution sees beyond a picture, "zeros", as in the training of the network, or "replicate", the border repeated: at
-    small sizes much of a picture is near its border, and a style would learn a dark rim. pooling: "max", or "average",
-    which suits paintings of flat areas.
+    The weights are constant: they have no gradients. Layers after the last named one are omitted.
     """
 
     mean: Tensor
@@ -88,6 +82,16 @@ class LossNetwork(nn.Module):
         borders: Borders = "zeros",
         pooling: str = "max",
     ):
+        """Build the network with random weights.
+
+        Args:
+            design: The architecture.
+            layers: The layers whose features are needed.
+            mean: The mean color that is subtracted, BGR, 0 to 255.
+            borders: Padding of the convolutions: `zeros`, as in the network's own training, or `replicate`. In small
+                images, much is near the border, and with zeros a style learns a dark border.
+            pooling: `max`, or `average`, which suits paintings with flat regions.
+        """
         super().__init__()
         self.design, self.layers = design, layers
         names = [*design.steps]
@@ -99,20 +103,20 @@ class LossNetwork(nn.Module):
         self.requires_grad_(False).eval()
 
     def forward(self, x: Tensor, layers: tuple[str, ...] | None = None) -> dict[str, Tensor]:
-        """Features by the names of their layers; `layers`, some of the network's own, where not all of them are wanted."""
-        x, found = x - self.mean, {}
+        """Return the features by the names of their layers: those in `layers`, or all of the network's layers."""
+        x, features = x - self.mean, {}
         wanted = set(layers or self.layers)
         for name, step in self.steps.items():
-            if wanted == set(found):
+            if wanted == set(features):
                 break
             x = step(x)
             if name in wanted:
-                found[name] = x
-        return found
+                features[name] = x
+        return features
 
 
 class Fire(nn.Module):
-    """SqueezeNet's module: squeezed by a 1x1 convolution, then expanded by 1x1 and 3x3 ones side by side."""
+    """SqueezeNet's fire module: a 1x1 squeeze convolution, then 1x1 and 3x3 expand convolutions in parallel."""
 
     def __init__(self, inputs: int, squeezed: int, borders: Borders = "zeros"):
         super().__init__()
@@ -128,7 +132,7 @@ class Fire(nn.Module):
 def _build(kind: str, *sizes: int, borders: Borders, pooling: str) -> nn.Module:
     if kind == "pool":
         pool = nn.MaxPool2d if pooling == "max" else nn.AvgPool2d
-        return pool(sizes[0], 2, ceil_mode=sizes[0] == 3)  # SqueezeNet's pools see the last row, VGG's do not
+        return pool(sizes[0], 2, ceil_mode=sizes[0] == 3)  # SqueezeNet pools an incomplete last row, VGG does not
     if kind == "fire":
         return Fire(*sizes, borders=borders)
     inputs, outputs, kernel, stride, padding = sizes

@@ -1,7 +1,8 @@
-"""The painting as a style sees it: cropped, brought to size, and without the grain that its photograph was given.
+"""Read a painting for training: crop, resize and denoise it.
 
-Photographs of paintings are sharpened: a speckle of one or two pixels and bright halos at edges, which are not the
-painter's. A style loss asks for exactly that speckle, and the network answers with a lattice and strokes of a few pixels.
+Photographs of paintings are often sharpened. Sharpening adds grain of one or two pixels and bright halos at edges, which
+the painting does not have. The style loss rewards this grain, and the network learns checkerboard artifacts and strokes
+of a few pixels. So the grain is removed.
 """
 
 import re
@@ -14,25 +15,33 @@ import numpy as np
 from fav.errors import FavError
 from fav.util.images import read_image, resize
 
-STYLE_SIZE = 1024  # pixels of the longer side that is learnt from by default
-SMALLEST_PAINTING = 64  # pixels a side
-# RMS of a picture minus its 3x3 median, grey levels. Photographs of four paintings, 1024 pixels: 42 (Starry Night), 11 (Wave),
-# 4.8 (Composition VII), 2.1 (The Scream); a clean woodcut of hard edges: 1.
-SHARPENED = 4.5
-CLEAN = 8.0  # less than so much is left after cleaning: the fine lines of a woodcut are speckle, too
-STRENGTHS = ((1.2, False), (1.67, True), (2.0, True))  # size of the grain, pixels, and whether a median goes first
-OVERVIEW = 400  # pixels of the longer side of what is shown of a painting
-COLORS_OF = 512  # pixels: the size of the painting whose colors are kept when its grain is taken out
-WINDOW, LEVELS, REACH = 7, 40.0, 3.0  # of the bilateral filter: pixels, grey levels, pixels
+STYLE_SIZE = 1024  # default size of the longer side, in pixels
+MIN_SIDE = 64  # pixels
+# RMS of an image minus its 3x3 median, gray levels. Photographs of four paintings, 1024 pixels: 42 (Starry Night), 11 (Wave),
+# 4.8 (Composition VII), 2.1 (The Scream); a clean woodcut with hard edges: 1.
+SHARPENED = 4.5  # an image with more speckle counts as sharpened
+CLEAN = 8.0  # denoising stops below this; the fine lines of a woodcut count as speckle, too
+STRENGTHS = (
+    (1.2, False),
+    (1.67, True),
+    (2.0, True),
+)  # grain size in pixels, and whether a median filter is applied first
+OVERVIEW = 400  # pixels of the longer side of the overview of a painting
+COLOR_REFERENCE_SIZE = 512  # pixels; at this size, grain has no effect on the colors
+WINDOW, SIGMA_COLOR, SIGMA_SPACE = 7, 40.0, 3.0  # of the bilateral filter: pixels, gray levels, pixels
 
 
 @dataclass(frozen=True)
 class Painting:
-    """What is learnt from a picture: `picture` (H, W, 3) uint8 BGR.
+    """A style image, ready for training.
 
-    fine_detail is that of the file's picture at this size (`fine_detail`), in grey levels; grain the size in pixels of what
-    was taken out, 0 where nothing was. whole is all of the file's picture, to be looked at, with the part that is learnt from
-    in a frame if it is a part; size that of the file's picture, width and height, and crop the part of it.
+    Attributes:
+        picture: (H, W, 3) uint8 BGR.
+        fine_detail: The `fine_detail` of the image at this size, before denoising, in gray levels.
+        grain: The size in pixels of the grain that was removed, or 0.
+        whole: A small image of the whole file, with a frame around the part that is used.
+        size: (width, height) of the file.
+        crop: The part that is used, "X,Y,W,H"; "" for all.
     """
 
     picture: np.ndarray
@@ -44,7 +53,7 @@ class Painting:
 
     @property
     def part(self) -> str:
-        """What is learnt from, in one line for a person."""
+        """The part that is used, in one line for the user."""
         size = f"{self.size[0]}x{self.size[1]} pixels"
         if self.crop:
             return f"learnt from: the part {self.crop} of {size}"
@@ -52,40 +61,46 @@ class Painting:
 
     @property
     def note(self) -> str:
-        """What was found and done, in one line for a person."""
+        """The size and the denoising, in one line for the user."""
         height, width = self.picture.shape[:2]
-        found = f"painting: {width}x{height} pixels, fine detail {self.fine_detail:.1f} grey levels"
+        size = f"painting: {width}x{height} pixels, fine detail {self.fine_detail:.1f} gray levels"
         if not self.grain:
-            return f"{found}; it is used as it is"
+            return f"{size}; it is used unchanged"
         return (
-            f"{found}: this picture is sharpened; grain below {self.grain:g} pixels is taken out, and "
-            f"{fine_detail(self.picture):.1f} grey levels are left (--no-clean-style: it stays)"
+            f"{size}: this image is sharpened; grain below {self.grain:g} pixels is removed, and "
+            f"{fine_detail(self.picture):.1f} gray levels remain (--no-clean-style keeps it)"
         )
 
 
 def read_painting(path: Path, size: int = STYLE_SIZE, crop: str = "", clean: bool = True) -> Painting:
-    """The painting in a file, or the part `crop` of it ("X,Y,W,H", pixels of the file; "" for all).
+    """Read a painting, or a part of it, from a file.
 
-    Its longer side has `size` pixels, fewer where the file has fewer. With `clean`, a sharpened picture loses its grain.
-    Raises FavError where the file is no picture, the crop does not lie in it, or less than 64 pixels a side are left.
+    Args:
+        path: The image file.
+        size: Maximum of the longer side, in pixels. A smaller image is not enlarged.
+        crop: The part to use as "X,Y,W,H" in pixels of the file; "" for all.
+        clean: Whether to remove the grain of a sharpened image.
+
+    Raises:
+        FavError: The file is not an image, the crop is not inside it, or less than 64 pixels per side remain.
     """
-    whole = read_image(path)
-    part = _cropped(whole, crop, path) if crop else whole
-    if min(part.shape[:2]) < SMALLEST_PAINTING:
+    image = read_image(path)
+    part = _crop(image, crop, path) if crop else image
+    if min(part.shape[:2]) < MIN_SIDE:
         height, width = part.shape[:2]
-        raise FavError(f"picture {path}: expected at least {SMALLEST_PAINTING} pixels a side, got {width}x{height}")
-    picture = at_most(part, size)
-    detail = fine_detail(picture)
-    seen = _overview(whole, crop), whole.shape[1::-1], crop
+        raise FavError(f"image {path}: expected at least {MIN_SIDE} pixels per side, got {width}x{height}")
+    resized = limit_size(part, size)
+    detail = fine_detail(resized)
+    overview = _overview(image, crop), image.shape[1::-1], crop
     if not clean:
-        return Painting(picture, detail, 0.0, *seen)
-    # The grain of a photograph is of its own pixels: it is taken out before a picture becomes smaller than usual.
-    cleaned, grain = without_grain(at_most(part, max(size, STYLE_SIZE)))
-    return Painting(at_most(cleaned, size) if grain else picture, detail, grain, *seen)
+        return Painting(resized, detail, 0.0, *overview)
+    # Grain has the size of the photograph's pixels, so it is removed before the image is resized below STYLE_SIZE.
+    cleaned, grain = remove_grain(limit_size(part, max(size, STYLE_SIZE)))
+    return Painting(limit_size(cleaned, size) if grain else resized, detail, grain, *overview)
 
 
 def parse_crop(crop: str) -> tuple[int, int, int, int]:
-    """X, Y, W and H of the words "X,Y,W,H"; FavError where they are none."""
+    """Parse "X,Y,W,H". Raises FavError for any other text."""
     match = re.fullmatch(r"(\d{1,6}),(\d{1,6}),([1-9]\d{0,5}),([1-9]\d{0,5})", crop)
     if not match:
         raise FavError(
@@ -95,85 +110,89 @@ def parse_crop(crop: str) -> tuple[int, int, int, int]:
     return x, y, width, height
 
 
-def fine_detail(picture: np.ndarray) -> float:
-    """RMS of a picture (H, W, 3) uint8 minus the mean of 3x3 pixels, in grey levels.
+def fine_detail(image: np.ndarray) -> float:
+    """Return the RMS of an image (H, W, 3) uint8 minus its mean over 3x3 pixels, in gray levels.
 
-    White noise of standard deviation s has s times the root of 8/9, one color has 0.
+    It is 0 for a uniform image, and sqrt(8/9) times the standard deviation for white noise.
     """
-    values = picture.astype(np.float32)
+    values = image.astype(np.float32)
     return _rms(values - cv2.blur(values, (3, 3), borderType=cv2.BORDER_REFLECT))
 
 
-def speckle(picture: np.ndarray) -> float:
-    """RMS of a picture (H, W, 3) uint8 minus the median of 3x3 pixels, in grey levels: fine detail that is no edge."""
-    return _rms(picture.astype(np.float32) - cv2.medianBlur(np.ascontiguousarray(picture), 3))
+def speckle(image: np.ndarray) -> float:
+    """Return the RMS of an image (H, W, 3) uint8 minus its 3x3 median, in gray levels: fine detail without edges."""
+    return _rms(image.astype(np.float32) - cv2.medianBlur(np.ascontiguousarray(image), 3))
 
 
-def without_grain(picture: np.ndarray) -> tuple[np.ndarray, float]:
-    """The picture (H, W, 3) uint8 without its grain and halos, and the size in pixels of what was taken out.
+def remove_grain(image: np.ndarray) -> tuple[np.ndarray, float]:
+    """Remove the grain and the halos of a sharpened image (H, W, 3) uint8.
 
-    A picture that is not sharpened comes back as it is, with 0. Otherwise it is made smaller by the size of the grain,
-    smoothed between edges (a bilateral filter: Tomasi and Manduchi 1998), given its colors back, and enlarged again; as
-    much as is needed, and a median of 3x3 before only where that is: it takes lines of one pixel as well.
+    The image is downsampled by the size of the grain, smoothed with a bilateral filter (Tomasi and Manduchi 1998), and
+    enlarged again; its color statistics are restored. The weakest of three strengths that suffices is used. The stronger
+    ones begin with a 3x3 median filter, which also removes lines of one pixel.
+
+    Returns:
+        The image, and the size of the removed grain in pixels. An image that is not sharpened is returned unchanged,
+        with 0.
     """
-    if speckle(picture) <= SHARPENED:
-        return picture, 0.0
-    height, width = picture.shape[:2]
-    like = at_most(picture, COLORS_OF)
-    cleaned, grain = picture, 0.0
+    if speckle(image) <= SHARPENED:
+        return image, 0.0
+    height, width = image.shape[:2]
+    reference = limit_size(image, COLOR_REFERENCE_SIZE)
+    cleaned, grain = image, 0.0
     for grain, median in STRENGTHS:
-        small = cv2.medianBlur(np.ascontiguousarray(picture), 3) if median else picture
+        small = cv2.medianBlur(np.ascontiguousarray(image), 3) if median else image
         small = resize(small, (max(round(width / grain), 1), max(round(height / grain), 1)))
-        smooth = with_colors_of(cv2.bilateralFilter(small, WINDOW, LEVELS, REACH), like)
+        smooth = transfer_colors(cv2.bilateralFilter(small, WINDOW, SIGMA_COLOR, SIGMA_SPACE), reference)
         cleaned = resize(smooth, (width, height))
         if speckle(cleaned) < CLEAN:
             break
     return cleaned, grain
 
 
-def with_colors_of(picture: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """The picture (H, W, 3) uint8 with the mean and the covariance of the colors of another one.
+def transfer_colors(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Return an image (H, W, 3) uint8 with the mean and the covariance of the colors of `reference`.
 
-    By the linear map that moves the colors least (Monge-Kantorovitch; Pitie and Kokaram 2007).
+    Uses the linear map that changes the colors least (Monge-Kantorovitch; Pitie and Kokaram 2007).
     """
-    ours, theirs = (colors.reshape(-1, 3).astype(np.float64) for colors in (picture, like))
-    root = _root(np.cov(ours.T))
-    back = np.linalg.inv(root)
-    change = back @ _root(root @ np.cov(theirs.T) @ root) @ back
-    mapped = (ours - ours.mean(0)) @ change + theirs.mean(0)
-    return mapped.round().clip(0, 255).astype(np.uint8).reshape(picture.shape)
+    source, target = (colors.reshape(-1, 3).astype(np.float64) for colors in (image, reference))
+    root = _square_root(np.cov(source.T))
+    inverse = np.linalg.inv(root)
+    transform = inverse @ _square_root(root @ np.cov(target.T) @ root) @ inverse
+    mapped = (source - source.mean(0)) @ transform + target.mean(0)
+    return mapped.round().clip(0, 255).astype(np.uint8).reshape(image.shape)
 
 
-def at_most(picture: np.ndarray, size: int) -> np.ndarray:
-    """The picture with `size` pixels on its longer side; as it is where it has fewer."""
-    scale = min(1, size / max(picture.shape[:2]))
-    height, width = picture.shape[:2]
-    return resize(picture, (max(round(width * scale), 1), max(round(height * scale), 1)))
+def limit_size(image: np.ndarray, size: int) -> np.ndarray:
+    """Resize an image to `size` pixels on its longer side, if it has more."""
+    scale = min(1, size / max(image.shape[:2]))
+    height, width = image.shape[:2]
+    return resize(image, (max(round(width * scale), 1), max(round(height * scale), 1)))
 
 
-def _cropped(picture: np.ndarray, crop: str, path: Path) -> np.ndarray:
+def _crop(image: np.ndarray, crop: str, path: Path) -> np.ndarray:
     x, y, w, h = parse_crop(crop)
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     if x + w > width or y + h > height:
         raise FavError(
-            f"--style-crop: expected a part of picture {path}, which has {width}x{height} pixels, got {crop}: "
+            f"--style-crop: expected a part of image {path}, which has {width}x{height} pixels, got {crop}: "
             f"it ends at {x + w},{y + h}"
         )
-    return picture[y : y + h, x : x + w]
+    return image[y : y + h, x : x + w]
 
 
-def _overview(whole: np.ndarray, crop: str) -> np.ndarray:
-    """The picture in a size to be looked at, with the part in a frame of white and black."""
-    seen = at_most(whole, OVERVIEW).copy()
+def _overview(image: np.ndarray, crop: str) -> np.ndarray:
+    """Return a small copy of an image, with a black and white frame around the crop."""
+    small = limit_size(image, OVERVIEW).copy()
     if crop:
-        scale = seen.shape[1] / whole.shape[1]
+        scale = small.shape[1] / image.shape[1]
         x, y, width, height = (round(scale * side) for side in parse_crop(crop))
-        for wider, color in ((3, (255, 255, 255)), (1, (0, 0, 0))):
-            cv2.rectangle(seen, (x, y), (x + width - 1, y + height - 1), color, wider)
-    return seen
+        for thickness, color in ((3, (255, 255, 255)), (1, (0, 0, 0))):
+            cv2.rectangle(small, (x, y), (x + width - 1, y + height - 1), color, thickness)
+    return small
 
 
-def _root(matrix: np.ndarray) -> np.ndarray:
+def _square_root(matrix: np.ndarray) -> np.ndarray:
     values, vectors = np.linalg.eigh(matrix)
     return vectors @ np.diag(np.sqrt(values.clip(1e-6))) @ vectors.T
 

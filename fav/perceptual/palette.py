@@ -1,7 +1,7 @@
-"""How far the colors of pictures are from those of a painting: the sliced Wasserstein distance.
+"""The distance between the colors of images and those of a painting: the sliced Wasserstein distance.
 
-Source: Bonneel, Rabin, Peyre, Pfister, "Sliced and Radon Wasserstein barycenters of measures" (2015). Colors are seen at a
-quarter of the size, where strokes and grain have become the color that one sees.
+Source: Bonneel, Rabin, Peyre, Pfister, "Sliced and Radon Wasserstein barycenters of measures" (2015). Colors are compared
+at a quarter of the size, so that strokes and grain are averaged as a viewer averages them.
 """
 
 import numpy as np
@@ -9,45 +9,54 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-FACTOR = 4  # how much smaller pictures are looked at
-BORDER = 8  # pixels: a network finds the border of a picture, and would park rare colors there
+FACTOR = 4  # images are downsampled by it
+BORDER = 8  # pixels; a network detects the border, and would put rare colors there
 
 
-def colors(pictures: Tensor) -> Tensor:
-    """(N * pixels, 3) of pictures (N, 3, H, W), a quarter of their size, without 8 pixels along their borders."""
-    inner = pictures[..., BORDER:-BORDER, BORDER:-BORDER] if min(pictures.shape[2:]) > 4 * BORDER else pictures
-    return smaller(inner.float(), FACTOR).permute(0, 2, 3, 1).flatten(0, 2)
+def colors(images: Tensor) -> Tensor:
+    """Return the colors of images at a quarter of their size, without 8 pixels along their borders.
+
+    Shape:
+        images: (N, 3, H, W). Returns (N * pixels, 3).
+    """
+    inner = images[..., BORDER:-BORDER, BORDER:-BORDER] if min(images.shape[2:]) > 4 * BORDER else images
+    return downsample(inner.float(), FACTOR).permute(0, 2, 3, 1).flatten(0, 2)
 
 
-def squared_distance(found: Tensor, wanted: Tensor, directions: Tensor) -> Tensor:
-    """Squared sliced Wasserstein distance of two sets of colors (n, 3) and (m, 3), grey levels squared, times three.
+def squared_distance(a: Tensor, b: Tensor, directions: Tensor) -> Tensor:
+    """Return the squared sliced Wasserstein distance of two sets of colors, times three, in gray levels squared.
 
-    directions: (3, k) of any length. For directions that are spread evenly, as `even_directions`, it is the squared
-    length of the shift between two sets that are alike but for a shift: 30 levels in one color alone are 900.
+    If the sets differ only by a shift, and the directions are evenly distributed (`even_directions`), the result is the
+    squared length of the shift. For example, 30 levels in one color channel give 900.
+
+    Args:
+        a: (n, 3) colors.
+        b: (m, 3) colors.
+        directions: (3, k), the directions of the projections. Their length has no effect.
     """
     directions = directions / directions.norm(dim=0)
-    ours, theirs = ((one @ directions).sort(0).values for one in (found, wanted))
-    places = (torch.arange(len(ours), device=ours.device) + 0.5) * len(theirs) / len(ours)
-    return 3 * (ours - theirs[places.long()]).square().mean()
+    sorted_a, sorted_b = ((one @ directions).sort(0).values for one in (a, b))
+    positions = (torch.arange(len(sorted_a), device=sorted_a.device) + 0.5) * len(sorted_b) / len(sorted_a)
+    return 3 * (sorted_a - sorted_b[positions.long()]).square().mean()
 
 
 def even_directions() -> Tensor:
-    """(3, 16) float32: the axes through the corners of an icosahedron and of a dodecahedron.
+    """Return (3, 16) float32: the axes through the vertices of an icosahedron and of a dodecahedron.
 
-    The mean square of their products with any vector is a third of its squared length.
+    For any vector, the mean square of its products with the axes is a third of its squared length.
     """
     golden = (1 + 5**0.5) / 2
     pairs = [(1, golden), (1, -golden)]
-    corners = [np.roll((0, a, b), turn) for turn in range(3) for a, b in pairs]
-    corners += [np.roll((0, a / golden, b), turn) for turn in range(3) for a, b in pairs]
-    corners += [(1, a, b) for a in (1, -1) for b in (1, -1)]
-    axes = np.array(corners, np.float32).T
+    vertices = [np.roll((0, a, b), shift) for shift in range(3) for a, b in pairs]
+    vertices += [np.roll((0, a / golden, b), shift) for shift in range(3) for a, b in pairs]
+    vertices += [(1, a, b) for a in (1, -1) for b in (1, -1)]
+    axes = np.array(vertices, np.float32).T
     return torch.from_numpy(axes / np.linalg.norm(axes, axis=0))
 
 
-def smaller(pictures: Tensor, factor: float) -> Tensor:
-    """Pictures (N, 3, H, W) so many times smaller, or larger with a factor below 1; float32."""
+def downsample(images: Tensor, factor: float) -> Tensor:
+    """Return images (N, 3, H, W) resized by 1 / `factor`, as float32. A factor below 1 enlarges them."""
     if factor == 1:
-        return pictures
-    size = [max(round(side / factor), 1) for side in pictures.shape[2:]]
-    return F.interpolate(pictures.float(), size=size, mode="bilinear", antialias=factor > 1, align_corners=False)
+        return images
+    size = [max(round(side / factor), 1) for side in images.shape[2:]]
+    return F.interpolate(images.float(), size=size, mode="bilinear", antialias=factor > 1, align_corners=False)

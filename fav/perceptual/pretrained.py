@@ -1,6 +1,6 @@
-"""The weights of loss networks, in all their published forms: found, fetched, and told apart.
+"""Load the pretrained weights of loss networks, in all published formats.
 
-Known are the authors' SqueezeNet under Caffe's names, torchvision's SqueezeNet and VGG-16, and the VGG-16 of Lua Torch.
+Supported are the authors' SqueezeNet with Caffe's names, torchvision's SqueezeNet and VGG-16, and the VGG-16 of Torch7.
 """
 
 import logging
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fav.errors import FavError
 from fav.model import torch7
-from fav.model.checkpoints import HEAD, format_of, is_dense, nothing_odd, read_pickle, read_safetensors
+from fav.model.checkpoints import HEAD, format_of, is_dense, read_pickle, read_safetensors, unexpected_as_fav_error
 from fav.perceptual.loss_network import CAFFE_MEAN, LOSS_NETWORKS, Borders, LossNetwork
 from fav.util.fingerprint import fingerprint
 from fav.util.reading import opened
@@ -22,7 +22,7 @@ from fav.util.reading import opened
 logger = logging.getLogger(__name__)
 
 URL = "https://download.pytorch.org/models/"
-PUBLISHED = {  # what is fetched on first use; the eight digits in a name begin the file's SHA-256
+PUBLISHED = {  # files that are downloaded on first use; the eight digits in a name begin the file's SHA-256
     "squeezenet1_1": "squeezenet1_1-b8a52dc0.pth",
     "squeezenet1_0": "squeezenet1_0-b66bff10.pth",
     "vgg16": "vgg16-397923af.pth",
@@ -36,33 +36,44 @@ CAFFE = re.compile(r"^(fire\d)[./](squeeze|expand)(?:(\d)(?:x\d)?)?")
 def load_loss_network(
     source: str, borders: Borders = "zeros", pooling: str = "max", extra: tuple[str, ...] = ()
 ) -> tuple[LossNetwork, str, str]:
-    """The loss network of a file, told by the names and shapes of its tensors; or, by a name in PUBLISHED, a known one.
+    """Load a loss network from a file, or a published one by its name.
 
-    A published one comes from PyTorch's cache, or is fetched into it and checked. Its layers are those that the losses
-    look at, and the extra ones; borders and pooling are as for `LossNetwork`. Returned with its kind (a key of LOSS_NETWORKS) and
-    the fingerprint of its file. Raises FavError where it is missing, cannot be fetched, or is none that is known.
+    The architecture of a file is detected from the names and shapes of its tensors.
+
+    Args:
+        source: A path, or a name in PUBLISHED. A published network is read from PyTorch's cache, or downloaded into it.
+        borders: As in `LossNetwork`.
+        pooling: As in `LossNetwork`.
+        extra: Layers that are needed besides the default layers of the losses.
+
+    Returns:
+        The network, its kind (a key of LOSS_NETWORKS), and the fingerprint of its file.
+
+    Raises:
+        FavError: The file is missing, cannot be downloaded, or is not a known network.
     """
     path = fetched(source) if source in PUBLISHED else Path(source)
-    with nothing_odd(f"loss network {source}"):
+    with unexpected_as_fav_error(f"loss network {source}"):
         state = _read(path)
         try:
-            kind, state, mean = recognized(state)
+            kind, state, mean = detect_network(state)
             design = LOSS_NETWORKS[kind]
             if unknown := [layer for layer in extra if layer not in design.steps or layer.startswith("pool")]:
                 known = ", ".join(layer for layer in design.steps if not layer.startswith("pool"))
                 raise FavError(f"{design.name}: expected layers among {known}, got {unknown[0]}")
             layers = tuple(dict.fromkeys(design.style_layers + design.content_layers + extra))
             network = LossNetwork(design, layers, mean, borders, pooling)
-            network.load_state_dict(_for_steps(network, state))
+            network.load_state_dict(_state_dict_for(network, state))
         except FavError as error:
             raise FavError(f"loss network {source}: {error}") from error
     return network, kind, fingerprint(path)
 
 
 def fetched(name: str) -> Path:
-    """The file of a published network, in PyTorch's cache, fetched into it and checked if it is not there yet.
+    """Return the file of a published network in PyTorch's cache. Downloads and verifies it first if it is missing.
 
-    Raises FavError, with what to do, where neither is possible.
+    Raises:
+        FavError: It cannot be downloaded, or has the wrong hash.
     """
     file = PUBLISHED[name]
     path = Path(torch.hub.get_dir()) / "checkpoints" / file
@@ -76,26 +87,36 @@ def fetched(name: str) -> Path:
     except OSError as error:
         reason = getattr(error, "reason", None) or error
         raise FavError(
-            f"loss network {name}: cannot be fetched ({reason}); download {URL}{file} on a machine that can, "
+            f"loss network {name}: cannot be downloaded ({reason}); download {URL}{file} on another machine, "
             f"and give its path with --loss-network"
         ) from error
     except RuntimeError as error:
         raise FavError(
-            f"loss network {name}: {URL}{file} is not the published file ({error}); get it otherwise, "
+            f"loss network {name}: {URL}{file} is not the published file ({error}); download it from another source, "
             f"and give its path with --loss-network"
         ) from error
 
 
-def recognized(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor], tuple[float, float, float]]:
-    """Which design (a key of LOSS_NETWORKS) weights are of, the weights by our names, and the mean (BGR, 0 to 255) of its input.
+def detect_network(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor], tuple[float, float, float]]:
+    """Detect the architecture of weights, and convert them.
 
-    torchvision's networks see RGB in its normalization; the weights returned see BGR, 0 to 255, minus the mean.
+    torchvision's networks expect normalized RGB; the converted weights expect BGR, 0 to 255, minus the mean.
+
+    Args:
+        state: The weights by their names in the file.
+
+    Returns:
+        The kind (a key of LOSS_NETWORKS), the weights with the names of `LossNetwork`, and the mean color of the input
+        (BGR, 0 to 255).
+
+    Raises:
+        FavError: The names are not those of a known network.
     """
     if (first := state.get("features.0.weight")) is not None and first.ndim == 4:
-        small = "squeezenet1_1" if "features.3.squeeze.weight" in state else "vgg16"
-        kind = "squeezenet1_0" if first.shape[-1] == 7 else small
+        small_kernel = "squeezenet1_1" if "features.3.squeeze.weight" in state else "vgg16"
+        kind = "squeezenet1_0" if first.shape[-1] == 7 else small_kernel
         red, green, blue = TORCHVISION_MEAN
-        return kind, _bgr(_torchvision(kind, state)), (255 * blue, 255 * green, 255 * red)
+        return kind, _rgb_to_bgr(_rename_torchvision(kind, state)), (255 * blue, 255 * green, 255 * red)
     if "conv1_1.weight" in state:
         return "vgg16", dict(state), VGG_MEAN
     if (first := state.get("conv1.weight")) is not None and first.ndim == 4:
@@ -108,12 +129,12 @@ def _caffe_name(match: re.Match) -> str:
     return f"{match[1]}.{match[2]}" + (match[3] or "" if match[2] == "expand" else "")
 
 
-def _torchvision(kind: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """torchvision's `features.N`, where activations count too, by our names."""
+def _rename_torchvision(kind: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename torchvision's `features.N` to the names of `LossNetwork`. N also counts activations."""
     numbers, number = {}, 0
-    for name, (sort, *_) in LOSS_NETWORKS[kind].steps.items():
+    for name, (step, *_) in LOSS_NETWORKS[kind].steps.items():
         numbers[number] = name
-        number += 2 if sort == "conv" else 1
+        number += 2 if step == "conv" else 1
     renamed = {}
     for key, value in state.items():
         match = re.fullmatch(r"features\.(\d+)\.(.*)", key)
@@ -123,8 +144,8 @@ def _torchvision(kind: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def _bgr(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The first convolution turned from normalized RGB to BGR, 0 to 255, from which the mean is subtracted."""
+def _rgb_to_bgr(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Convert the first convolution from normalized RGB to BGR, 0 to 255, minus the mean."""
     first = "conv1.weight" if "conv1.weight" in state else "conv1_1.weight"
     if first in state and state[first].ndim == 4 and state[first].shape[1] == 3:
         scaled = state[first].float() / (255 * torch.tensor(TORCHVISION_STD).view(1, 3, 1, 1))
@@ -132,19 +153,19 @@ def _bgr(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return state
 
 
-def _for_steps(network: LossNetwork, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights by the keys of the network's modules; FavError names the first that does not fit."""
-    fitting = {}
+def _state_dict_for(network: LossNetwork, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights with the keys of the network's state dict. Raises FavError at the first that does not fit."""
+    result = {}
     for key, value in network.state_dict().items():
         name = re.sub(r"^steps\.(conv[\d_]+)\.0\.", r"\1.", key).removeprefix("steps.")
         found = state.get(name)
         if found is None or found.shape != value.shape or not found.is_floating_point():
             got = "none" if found is None else f"{tuple(found.shape)} {found.dtype}"
             raise FavError(f"{network.design.name}: expected {name} {tuple(value.shape)}, got {got}")
-        fitting[key] = found.float()
-        if not fitting[key].isfinite().all():
+        result[key] = found.float()
+        if not result[key].isfinite().all():
             raise FavError(f"{network.design.name}: expected finite weights in {name}, got some that are not")
-    return fitting
+    return result
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -163,18 +184,18 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _from_torch7(path: Path) -> dict[str, Tensor]:
-    """The convolutions of a Lua VGG-16, in their order, by our names."""
+    """Return the convolutions of a Torch7 VGG-16, in their order, with the names of `LossNetwork`."""
     root = torch7.load(path)
     modules = root.fields.get("modules") if isinstance(root, torch7.TorchObject) else None
     items = modules.items() if isinstance(modules, dict) else ()
-    found = [
+    layers = [
         module.fields
         for _, module in sorted(item for item in items if isinstance(item[0], float))
         if isinstance(module, torch7.TorchObject) and "SpatialConvolution" in module.class_name
     ]
     state = {}
     convolutions = [(name, step) for name, step in LOSS_NETWORKS["vgg16"].steps.items() if step[0] == "conv"]
-    for fields, (name, step) in zip(found, convolutions):
+    for fields, (name, step) in zip(layers, convolutions):
         _, inputs, outputs, kernel, *_ = step
         for part, shape in (("weight", (outputs, inputs, kernel, kernel)), ("bias", (outputs,))):
             value = fields.get(part)

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from fav import flow as flows
 from fav.errors import FavError, sanitize
 from fav.flow.files import check as check_files
-from fav.flow.files import suspicions
+from fav.flow.files import find_wrong_option
 from fav.model.devices import best_precision, device_of
 from fav.model.interpolation import load_mixture
 from fav.model.onnx_style import load_image_model
@@ -51,8 +51,8 @@ from fav.stylize.pictures import READ as PICTURES
 from fav.stylize.postprocess import check_mask
 from fav.stylize.settings import CROSSFADE, SEGMENT_LENGTH, PostprocessSettings, StyleSettings, network_size
 from fav.util.atomic import exclusive
-from fav.util.fingerprint import check_alike, hash_of, video_fingerprint
-from fav.util.image_sequence import check_whole, is_image_output, is_sequence, sequence_files
+from fav.util.fingerprint import check_same_format, hash_of, video_fingerprint
+from fav.util.image_sequence import check_no_gaps, is_image_output, is_sequence, sequence_files
 from fav.util.images import read_image
 from fav.util.safe_path import resolve_inside
 from fav.util.text import format_bytes
@@ -182,12 +182,12 @@ def check(request: Request, out: Path | None = None) -> VideoInfo:
     files = request.flow_files
     for images, stop in ((request.video, request.last), (str(request.mask or ""), None)):
         if is_sequence(images):
-            check_whole(images, stop)
+            check_no_gaps(images, stop)
     source = probe(request.video, request.source)
     flow_files = (str(path or "") for path in (files.backward, files.forward, files.reliability))
     for images in (request.video, str(request.mask or ""), *flow_files):
         if is_sequence(images):
-            check_alike(images)
+            check_same_format(images)
     load_mixture(request.style, request.mix, temporal=not request.no_temporal)
     if request.first_frame_style:
         load_image_model(request.first_frame_style)
@@ -253,7 +253,7 @@ def _check_flow_files(request: Request, source: VideoInfo) -> None:
         seen = {
             frame.number: frame.image() for frame in islice(decoding, start, min(frames.stop, start + FLOW_CHECKED))
         }
-    if seen and (doubt := suspicions(files, _some(seen))):
+    if seen and (doubt := find_wrong_option(files, _some(seen))):
         raise FavError(f"{doubt}; --flow-unchecked takes them as they are")
 
 
@@ -537,7 +537,7 @@ def film_space(share: SharedDir, request: Request, source: VideoInfo, options: d
     frames, size = max(stop - options["start"], 0), (options["width"], options["height"])
     travelling = (
         (frames if request.keep_flow else min(frames, FLOW_AHEAD))
-        if flows.is_published(request.flow, request.no_temporal, request.flow_files.whole(request.reverse))
+        if flows.is_published(request.flow, request.no_temporal, request.flow_files.is_complete(request.reverse))
         else 0
     )
     leads = CROSSFADE * (frames // request.chunk) if request.chunk else 0
@@ -568,11 +568,11 @@ def _inputs(share: SharedDir, request: Request) -> DiskUsage:
     return DiskUsage(sum(file.stat().st_size for file in files), len(files))
 
 
-def _files_of(path: Path, behind_gaps: bool = False) -> list[Path]:
+def _files_of(path: Path, skip_gaps: bool = False) -> list[Path]:
     """The files of an input: itself, all of a directory (SPyNet's six), or all images of a numbered sequence (a mask's)."""
     if path.is_dir():
         return [file for file in path.iterdir() if file.is_file()]
-    return sequence_files(str(path), behind_gaps) if is_sequence(str(path)) else [path]
+    return sequence_files(str(path), skip_gaps) if is_sequence(str(path)) else [path]
 
 
 def _fill(

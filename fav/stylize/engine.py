@@ -17,7 +17,7 @@ import torch
 
 from fav import flow as flows
 from fav.flow.field import FlowField
-from fav.flow.files import FlowFiles, between_numbers
+from fav.flow.files import FlowFiles, estimate_with_files
 from fav.model.backends import choose
 from fav.model.interpolation import load_mixture
 from fav.model.onnx_style import load_image_model
@@ -91,7 +91,7 @@ class FrameStylizer:
 
     def flow_is_given(self, backward: bool) -> bool:
         """Whether all flow of the film comes from files. `backward`: the film is stylized from its end."""
-        return self._files.whole(backward)
+        return self._files.is_complete(backward)
 
     def submit_frame(
         self,
@@ -183,7 +183,7 @@ class FrameStylizer:
     ) -> tuple[np.ndarray, FlowField]:
         with self._decode_lock:
             here, there = self.reader.read(frame, index), self.reader.read(before, index)
-            return here, between_numbers(
+            return here, estimate_with_files(
                 self._files, self._flow, (frame, before), (here, there), self.settings.occlusion_erode, report_progress
             )
 

@@ -1,8 +1,8 @@
-"""Learn a style: one painting and a folder of photographs in, a style for videos out.
+"""Train a video style from one painting and a folder of photographs.
 
-`config` has every option that decides the weights. Samples come from `image_folder`, `motion_fields`, `synthetic_sequences`,
-`video_clips` and `dataloader`. `losses` and `unroll` are what is minimized, `trainer` is one iteration, `loop` repeats it,
-`checkpoint` is the state on disk. `contact_sheet` and `loss_curves` show a training while it runs.
+`config` has all options that affect the weights. `image_folder`, `motion_fields`, `synthetic_sequences`, `video_clips`
+and `dataloader` make the samples. `losses` and `unroll` define the objective, `trainer` runs one iteration, and `loop`
+repeats it. `checkpoint` saves the state. `contact_sheet`, `loss_curves` and `verdict` show the progress.
 
 Sources: Ruder, Dosovitskiy, Brox (2018), sections 4 and 6; Johnson, Alahi, Fei-Fei (2016).
 """

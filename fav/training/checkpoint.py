@@ -1,4 +1,4 @@
-"""The state of a training on disk, from which it goes on exactly: after a signal, a crash or a loss of power."""
+"""Save and load the state of a training, so that it resumes exactly after a signal, a crash or a power loss."""
 
 import io
 from pathlib import Path
@@ -15,25 +15,33 @@ VERSION = 3
 
 
 def save_state(path: Path, trainer: Trainer) -> None:
-    """Write the state of a training, whole and synced, in the place of an earlier one. OSError where there is no room,
-    PathTakenError where something else has its name."""
+    """Write the state atomically, and sync it. Replaces an earlier state of the same training.
+
+    Raises:
+        OSError: The disk has no space.
+        PathTakenError: Another file has the name.
+    """
     buffer, mark = io.BytesIO(), trainer.recipe.mark
     torch.save({"version": VERSION, "training": mark, "recipe": trainer.recipe.to_json(), **trainer.state()}, buffer)
     write_own(path, buffer.getvalue(), mark)
 
 
 def load_state(path: Path) -> dict:
-    """The state in a file, which no code can come from. FavError where it is damaged or none."""
+    """Read a state from a file. No code in the file is executed.
+
+    Raises:
+        FavError: The file is damaged, or not a state of this version.
+    """
     try:
         state = read_pickle(path)
     except (FavError, OSError) as error:
         raise FavError(
-            f"{path}: expected the state of a training, got a file that does not read as one; remove it to begin anew"
+            f"{path}: expected the state of a training, got a file that does not read as one; remove it to start again"
         ) from error
     if state.get("version") in range(1, VERSION):
         raise FavError(
-            f"{path}: expected the state of a training of this version, got one of an earlier version; to go on from "
-            f"its style, give that with --init and choose another OUT"
+            f"{path}: expected the state of a training of this version, got one of an earlier version; to continue from "
+            f"its style, give it with --init and choose another OUT"
         )
     if state.get("version") != VERSION or not isinstance(state.get("recipe"), dict):
         raise FavError(
@@ -43,17 +51,17 @@ def load_state(path: Path) -> dict:
 
 
 def check_same(path: Path, recipe: TrainingConfig, state: dict) -> None:
-    """FavError that names the options in which a recipe differs from the one of a state."""
+    """Raise FavError, with the options that differ, unless the state is of a training with the same options."""
     if differences := recipe.differences(state["recipe"]):
-        told = "; ".join(differences)
-        raise FavError(f"{path}: this training was begun with other options ({told}); give those, or another OUT")
+        listed = "; ".join(differences)
+        raise FavError(f"{path}: this training was started with other options ({listed}); give those, or another OUT")
 
 
 def restore(path: Path, trainer: Trainer, state: dict) -> None:
-    """Let a trainer go on from a state. FavError where it is not whole."""
+    """Load a state into a trainer. Raises FavError if the state is incomplete."""
     try:
         trainer.restore(state)
     except (KeyError, ValueError, RuntimeError, AttributeError, TypeError) as error:
         raise FavError(
-            f"{path}: expected the whole state of a training, got one with parts missing; remove it to begin anew"
+            f"{path}: expected the complete state of a training, got one with missing parts; remove it to start again"
         ) from error

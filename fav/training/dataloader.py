@@ -1,6 +1,6 @@
-"""Batches of samples, made ahead by other processes; what an iteration sees depends on the seed, its number and its steps alone.
+"""Make batches of samples, in worker processes. A batch depends only on the seed, the iteration and its number of steps.
 
-So a training that is resumed has nothing to replay, and the number of workers changes nothing.
+So a resumed training does not repeat earlier batches, and the number of workers does not affect the weights.
 """
 
 import signal
@@ -20,12 +20,16 @@ from fav.training.schedule import Order
 from fav.training.synthetic_sequences import SyntheticSequence, draw_sequence, drop_reliability
 from fav.training.video_clips import Clip, ClipSampler
 
-AHEAD = 3  # batches that each worker makes ahead
+PREFETCH = 3  # batches that each worker makes in advance
 
 
 class Batch(NamedTuple):
-    """N sequences of S frames: frames (S, N, 3, H, W) uint8 BGR; flow (S - 1, N, 2, H, W) float32, pixels, from each frame
-    but the first to the one before it; reliability (S - 1, N, 1, H, W) uint8, what the network is told.
+    """N sequences of S frames.
+
+    Attributes:
+        frames: (S, N, 3, H, W) uint8 BGR.
+        flow: (S - 1, N, 2, H, W) float32 pixels, from each frame but the first to the one before it.
+        reliability: (S - 1, N, 1, H, W) uint8, 0 or 1; the input of the network.
     """
 
     frames: Tensor
@@ -34,9 +38,9 @@ class Batch(NamedTuple):
 
 
 class Batches(Dataset):
-    """The batch of each order, whose iterations count from 0.
+    """The batch of each `Order`: an iteration, counted from 0, and its number of steps.
 
-    A FavError is not raised but returned: workers would wrap it in a traceback.
+    A FavError is returned, not raised, because workers would wrap it in a traceback.
     """
 
     def __init__(self, recipe: TrainingConfig, photos: Sequence[Photo], clips: list[Clip]):
@@ -45,7 +49,7 @@ class Batches(Dataset):
 
     def __getitem__(self, order: Order) -> Batch | FavError:
         try:
-            return stacked([self._sequence(order, number) for number in range(self.recipe.batch)])
+            return stack_sequences([self._sequence(order, number) for number in range(self.recipe.batch)])
         except FavError as error:
             return error
 
@@ -58,14 +62,12 @@ class Batches(Dataset):
             sequence = self._sampler.draw(rng, recipe.crop, steps)
         else:
             sequence = draw_sequence(kind, self.photos, rng, recipe.crop, steps)
-        told = [
-            drop_reliability(trust, rng) if rng.random() < recipe.holes else trust for trust in sequence.reliability
-        ]
-        return SyntheticSequence(sequence.frames, sequence.flow, np.stack(told) if told else sequence.reliability)
+        masks = [drop_reliability(mask, rng) if rng.random() < recipe.holes else mask for mask in sequence.reliability]
+        return SyntheticSequence(sequence.frames, sequence.flow, np.stack(masks) if masks else sequence.reliability)
 
 
-def stacked(sequences: list[SyntheticSequence]) -> Batch:
-    """Sequences of one size and length as a batch."""
+def stack_sequences(sequences: list[SyntheticSequence]) -> Batch:
+    """Stack sequences of one size and length to a batch."""
     frames = torch.from_numpy(np.stack([sequence.frames for sequence in sequences], 1)).movedim(-1, 2)
     flow = torch.from_numpy(np.stack([sequence.flow for sequence in sequences], 1)).movedim(-1, 2)
     reliability = torch.from_numpy(np.stack([sequence.reliability for sequence in sequences], 1)).unsqueeze(2)
@@ -75,15 +77,24 @@ def stacked(sequences: list[SyntheticSequence]) -> Batch:
 def stream(
     batches: Batches, orders: Iterator[Order], workers: int, pinned: bool = False
 ) -> Generator[Batch, None, None]:
-    """The batches that are ordered, made ahead by so many other processes; 0 for none.
+    """Yield the batches of `orders`.
 
-    Raises FavError where a sample cannot be made.
+    Args:
+        batches: The batches.
+        orders: The iterations and their steps. Workers request them in advance.
+        workers: The number of worker processes; 0 makes the batches in this process.
+        pinned: Whether to put batches into page-locked memory, for faster copies to a GPU.
+
+    Raises:
+        FavError: A sample cannot be made.
     """
-    # Not forked: a worker would wait for ever for OpenCV's threads, which do not live on in it.
-    ahead: dict[str, Any] = (
-        dict(prefetch_factor=AHEAD, worker_init_fn=_prepare_worker, multiprocessing_context="spawn") if workers else {}
+    # Workers are spawned, not forked: a forked worker would wait forever for OpenCV's threads, which a fork does not copy.
+    options: dict[str, Any] = (
+        dict(prefetch_factor=PREFETCH, worker_init_fn=_prepare_worker, multiprocessing_context="spawn")
+        if workers
+        else {}
     )
-    loader = DataLoader(batches, None, sampler=orders, num_workers=workers, pin_memory=pinned, **ahead)
+    loader = DataLoader(batches, None, sampler=orders, num_workers=workers, pin_memory=pinned, **options)
     try:
         for batch in loader:
             if isinstance(batch, FavError):
@@ -93,13 +104,13 @@ def stream(
         if not workers or "shared memory" not in str(error):
             raise
         raise FavError(
-            f"/dev/shm: expected room for the samples that other processes make, got none "
-            f"({str(error).strip().splitlines()[-1]}); make some, or say --workers 0"
+            f"/dev/shm: expected free space for the samples of worker processes, got none "
+            f"({str(error).strip().splitlines()[-1]}); free some, or use --workers 0"
         ) from error
 
 
 def can_have_workers() -> bool:
-    """Whether other processes can hand samples over: through /dev/shm, which may be read-only or full."""
+    """Whether worker processes can send samples. They use /dev/shm, which may be read-only or full."""
     try:
         torch.multiprocessing.get_context("spawn").Lock()
         torch.empty(1 << 20).share_memory_()
@@ -109,10 +120,7 @@ def can_have_workers() -> bool:
 
 
 def _prepare_worker(number: int) -> None:
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-        signal.SIGHUP,
-    ):  # they may reach all processes of a group: the trainer ends its workers
-        signal.signal(number, signal.SIG_IGN)
+    # A signal may reach all processes of the group. Only the training process handles it; it then ends its workers.
+    for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signal_number, signal.SIG_IGN)
     cv2.setNumThreads(1)

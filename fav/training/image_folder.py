@@ -1,4 +1,4 @@
-"""The photographs: which of a folder can be read, and one at the size that is wanted; or a film's frames, or built-in ones."""
+"""The training photographs: readable images of a folder, frames of a video, or built-in images, at any size."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from fav.synthetic.photographs import COUNT, photograph
 from fav.training.config import STILLS
 from fav.util.fingerprint import video_fingerprint
 from fav.util.image_sequence import is_sequence
-from fav.util.images import MAX_PIXELS, MAX_SIDE, claimed_size, read_image, resize
+from fav.util.images import MAX_BYTES, MAX_PIXELS, header_size, read_image, resize
 from fav.util.reading import read_file
 from fav.video.moment import frames_over
 
@@ -24,10 +24,10 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm"}
 MIN_IMAGES = 20
 HELD_OUT_EVERY, HELD_OUT = 20, 6
 BUILT_IN_HELD_OUT = (1, 13, 25, 37, 49, 62)  # a table, leaves, a figure, a street, a coast, a landscape
-BUILT_IN_PRINT = "built-in pictures 1"  # another number whenever they are rendered otherwise
-NAMED = 5  # files named in full before the rest is counted
-# JPEGs are decoded at a fraction for a fraction of the time.
-REDUCED = {
+BUILT_IN_PRINT = "built-in pictures 1"  # the number changes whenever they are rendered differently
+MAX_LISTED = 5  # names in a note; the others are only counted
+# Downsampling factors of the decoder. JPEGs are decoded faster at a smaller size.
+REDUCED_FLAGS = {
     8: cv2.IMREAD_REDUCED_COLOR_8,
     4: cv2.IMREAD_REDUCED_COLOR_4,
     2: cv2.IMREAD_REDUCED_COLOR_2,
@@ -36,57 +36,76 @@ REDUCED = {
 
 
 class Photo(Protocol):
-    """A picture that can be had at any size."""
+    """An image that can be read at any size."""
 
-    def read(self, short: int) -> np.ndarray:
-        """The picture (H, W, 3) uint8 BGR, upright, its shorter side `short` pixels. FavError where it cannot be read."""
+    def read(self, short_side: int) -> np.ndarray:
+        """Read the image, and resize its shorter side to `short_side` pixels.
+
+        Returns:
+            (H, W, 3) uint8 BGR.
+
+        Raises:
+            FavError: It cannot be read.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """A picture on disk; `short` is about its shorter side, in pixels."""
+    """An image file. `short_side` is its approximate shorter side, in pixels."""
 
     path: Path
-    short: int
+    short_side: int
 
-    def read(self, short: int) -> np.ndarray:
-        """The picture (H, W, 3) uint8 BGR, upright, its shorter side `short` pixels. FavError where it cannot be read."""
-        factor = next(factor for factor in REDUCED if factor == 1 or self.short >= factor * short)
-        picture = _decode(self.path, REDUCED[factor])
-        if picture is None:
-            read_image(self.path)  # says what is wrong
-            raise FavError(f"picture {self.path}: it changed while it was read; leave the photographs as they are")
-        return _scaled(picture, short)
+    def read(self, short_side: int) -> np.ndarray:
+        """Read the image, rotated as its metadata says, and resize its shorter side to `short_side` pixels.
+
+        Returns:
+            (H, W, 3) uint8 BGR.
+
+        Raises:
+            FavError: It cannot be read.
+        """
+        factor = next(factor for factor in REDUCED_FLAGS if factor == 1 or self.short_side >= factor * short_side)
+        image = _decode(self.path, REDUCED_FLAGS[factor])
+        if image is None:
+            read_image(self.path)  # raises an error with the cause
+            raise FavError(f"image {self.path}: it changed while it was read; do not change the photographs")
+        return _resize_short_side(image, short_side)
 
 
 @dataclass(frozen=True)
 class RenderedPhoto:
-    """A built-in picture by its number. A process that reads it renders it once."""
+    """A built-in image by its number. Each process renders it once."""
 
     number: int
 
-    def read(self, short: int) -> np.ndarray:
+    def read(self, short_side: int) -> np.ndarray:
         """As `Photo.read`."""
-        return _scaled(_rendered(self.number), short)
+        return _resize_short_side(_render(self.number), short_side)
 
 
 @dataclass(frozen=True, eq=False)
 class VideoStill:
-    """A frame of a video (H, W, 3) uint8 BGR."""
+    """A frame of a video, (H, W, 3) uint8 BGR."""
 
     frame: np.ndarray
 
-    def read(self, short: int) -> np.ndarray:
+    def read(self, short_side: int) -> np.ndarray:
         """As `Photo.read`."""
-        return _scaled(self.frame, short)
+        return _resize_short_side(self.frame, short_side)
 
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """Photographs to learn from, those held out to look at, the fingerprint of both, and a note on each that was skipped.
+    """The photographs of a training.
 
-    words: what they are, for a person.
+    Attributes:
+        photos: For training.
+        held_out: For validation.
+        fingerprint: Of all names and sizes.
+        notes: Lines about files that were left out.
+        words: What the photographs are, for the user.
     """
 
     photos: Sequence[Photo]
@@ -99,101 +118,114 @@ class ImageFolder:
 def open_image_folder(
     directory: Path, crop: int, report_progress: Callable[[int, int], None] = lambda done, total: None
 ) -> ImageFolder:
-    """All pictures of a directory and those below it, each looked at once; `report_progress` hears how many of how many are.
+    """Find the images of a directory and its subdirectories. Each is decoded once.
 
-    Every 20th, at most 6, are held out. Raises FavError where fewer than 20 have at least half of `crop` pixels a side.
+    Every 20th image is held out, 6 at most.
+
+    Args:
+        directory: The folder.
+        crop: Side of the training images in pixels. Images with less than half of it per side are left out.
+        report_progress: Called with the number of checked files and of all files.
+
+    Raises:
+        FavError: Fewer than 20 images are usable.
     """
     if not directory.is_dir():
         raise FavError(f"{directory}: expected a directory of photographs")
-    named = sorted(path for path in directory.rglob("*") if path.suffix.lower() in SUFFIXES)
-    files = [path for path in named if path.is_file()]
-    others = [path.name for path in named if not path.is_file() and not path.is_dir()]
-    readable: list[ImageFile] = []
-    unread, small = [], []
+    paths = sorted(path for path in directory.rglob("*") if path.suffix.lower() in SUFFIXES)
+    files = [path for path in paths if path.is_file()]
+    others = [path.name for path in paths if not path.is_file() and not path.is_dir()]
+    usable: list[ImageFile] = []
+    unreadable, small = [], []
     digest = hashlib.blake2b(digest_size=16)
     with ThreadPoolExecutor() as pool:
-        for number, (path, short) in enumerate(zip(files, pool.map(_short_side, files)), 1):
+        for number, (path, short_side) in enumerate(zip(files, pool.map(_short_side, files)), 1):
             report_progress(number, len(files))
-            if short is None:
-                unread.append(path.name)
-            elif short < crop / 2:
+            if short_side is None:
+                unreadable.append(path.name)
+            elif short_side < crop / 2:
                 small.append(path.name)
             else:
-                readable.append(ImageFile(path, short))
+                usable.append(ImageFile(path, short_side))
                 digest.update(
                     f"{path.relative_to(directory)}\0{path.stat().st_size}\0".encode(errors="surrogateescape")
                 )
-    notes = _notes("no files, left out", others) + _notes("not readable, left out", unread)
+    notes = _notes("not a regular file, left out", others) + _notes("not readable, left out", unreadable)
     notes += _notes(f"smaller than {crop // 2} pixels, left out", small)
-    if len(readable) < MIN_IMAGES:
-        told = f" ({'; '.join(notes)})" if notes else ""
+    if len(usable) < MIN_IMAGES:
+        details = f" ({'; '.join(notes)})" if notes else ""
         raise FavError(
-            f"{directory}: expected at least {MIN_IMAGES} photographs to learn from, got {len(readable)}{told}; "
-            f"some hundred are good"
+            f"{directory}: expected at least {MIN_IMAGES} photographs to learn from, got {len(usable)}{details}; "
+            f"a few hundred are recommended"
         )
-    held_out = readable[::HELD_OUT_EVERY][:HELD_OUT]
-    return ImageFolder([photo for photo in readable if photo not in held_out], held_out, digest.hexdigest(), notes)
+    held_out = usable[::HELD_OUT_EVERY][:HELD_OUT]
+    return ImageFolder([photo for photo in usable if photo not in held_out], held_out, digest.hexdigest(), notes)
 
 
 def built_in_photos() -> ImageFolder:
-    """The pictures of `fav.synthetic.photographs`, of which some of different kinds are held out."""
+    """Return the images of `fav.synthetic.photographs`. Some of different kinds are held out."""
     photos = [RenderedPhoto(number) for number in range(COUNT)]
     held_out = [photos[number] for number in BUILT_IN_HELD_OUT]
-    learnt = [photo for photo in photos if photo not in held_out]
-    return ImageFolder(learnt, held_out, BUILT_IN_PRINT, [], "built-in pictures")
+    training = [photo for photo in photos if photo not in held_out]
+    return ImageFolder(training, held_out, BUILT_IN_PRINT, [], "built-in pictures")
 
 
 def video_stills(
     video: Path, crop: int, report_progress: Callable[[int, int], None] = lambda done, total: None
 ) -> ImageFolder:
-    """Frames spread evenly over a video, 64 or as many as it has; 6 of them are held out.
+    """Read 64 frames at regular distances from a video, or as many as it has. 6 of them are held out.
 
     Args:
         video: A file, or the pattern of a numbered image sequence.
-        crop: Frames are kept so large that their shorter side is at most twice as many pixels.
-        report_progress: Hears how many of how many are read.
+        crop: Frames are resized, so that their shorter side is at most twice as many pixels.
+        report_progress: Called with the number of read frames and of all frames.
 
     Raises:
-        FavError: It cannot be read, or has fewer than 20 frames that differ.
+        FavError: The video cannot be read, or has fewer than 20 frames that differ.
     """
-    found = frames_over(
+    frames = frames_over(
         str(video) if is_sequence(str(video)) else video, STILLS, lambda done: report_progress(done, STILLS)
     )
-    stills = [VideoStill(frame if min(frame.shape[:2]) <= 2 * crop else _scaled(frame, 2 * crop)) for frame in found]
+    stills = [
+        VideoStill(frame if min(frame.shape[:2]) <= 2 * crop else _resize_short_side(frame, 2 * crop))
+        for frame in frames
+    ]
     if len(stills) < MIN_IMAGES:
         raise FavError(
             f"--video {video}: expected at least {MIN_IMAGES} frames to learn from, got {len(stills)}; "
             f"leave it out to learn from the built-in pictures"
         )
     held_out = stills[HELD_OUT // 2 :: len(stills) // HELD_OUT][:HELD_OUT]
-    learnt = [still for still in stills if still not in held_out]
-    return ImageFolder(learnt, held_out, video_fingerprint(str(video)), [], f"frames of {sanitize(video.name)}")
+    training = [still for still in stills if still not in held_out]
+    return ImageFolder(training, held_out, video_fingerprint(str(video)), [], f"frames of {sanitize(video.name)}")
 
 
 @lru_cache(maxsize=COUNT)
-def _rendered(number: int) -> np.ndarray:
+def _render(number: int) -> np.ndarray:
     return photograph(number)
 
 
-def _scaled(picture: np.ndarray, short: int) -> np.ndarray:
-    scale = short / min(picture.shape[:2])
-    return resize(picture, tuple(max(round(side * scale), short) for side in picture.shape[1::-1]))
+def _resize_short_side(image: np.ndarray, short_side: int) -> np.ndarray:
+    scale = short_side / min(image.shape[:2])
+    return resize(image, tuple(max(round(side * scale), short_side) for side in image.shape[1::-1]))
 
 
-def _notes(what: str, names: list[str]) -> list[str]:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return [f"{what}: {', '.join(map(sanitize, names[:NAMED]))}{more}"] if names else []
+def _notes(reason: str, names: list[str]) -> list[str]:
+    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+    return [f"{reason}: {', '.join(map(sanitize, names[:MAX_LISTED]))}{more}"] if names else []
 
 
 def _short_side(path: Path) -> int | None:
-    picture = _decode(path, REDUCED[8])
-    return None if picture is None else 8 * min(picture.shape[:2])
+    """Return the approximate shorter side of an image; None if it cannot be read."""
+    image = _decode(path, REDUCED_FLAGS[8])
+    return None if image is None else 8 * min(image.shape[:2])
 
 
 def _decode(path: Path, flags: int) -> np.ndarray | None:
+    """Decode an image with flags of OpenCV; None if it cannot be read or is too large."""
     try:
-        data = read_file(path, f"picture {path}", MAX_SIDE)
-        width, height = claimed_size(data) or (0, 0)
+        data = read_file(path, f"image {path}", MAX_BYTES)
+        width, height = header_size(data) or (0, 0)
         fits = data and width * height <= MAX_PIXELS
         return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if fits else None
     except (FavError, OSError, cv2.error):

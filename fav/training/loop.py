@@ -1,4 +1,4 @@
-"""Learning until it is done or a signal comes: time, what is written when, and what is said meanwhile."""
+"""Run a training: iterate until a stop criterion or a signal, write the files, and report the progress."""
 
 import logging
 import math
@@ -16,7 +16,7 @@ from fav.training.checkpoint import save_state
 from fav.training.config import StopCriteria
 from fav.training.contact_sheet import Samples, contact_sheet
 from fav.training.dataloader import Batch, Batches, stream
-from fav.training.loss_curves import plot, recent, shown, table, table_mark
+from fav.training.loss_curves import logged_losses, plot, recent_means, table, table_mark
 from fav.training.outputs import OutputPaths, write_own
 from fav.training.stop_signals import StopAskedError, StopSignals
 from fav.training.trainer import Trainer
@@ -26,20 +26,32 @@ from fav.util.text import duration
 
 logger = logging.getLogger(__name__)
 
-TOLD_EVERY_S = 30  # where there is no terminal to draw on
-SPEED_OVER = 20  # iterations
+LOG_EVERY_S = 30  # without a terminal
+SPEED_WINDOW = 20  # iterations
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a training ended: the signal that stopped it, None for none; and in words whether the style is ready."""
+    """The end of a training.
+
+    Attributes:
+        signal: The number of the signal that stopped it, or None.
+        verdict: `ready`, or why the style is not (`fav.training.verdict`).
+    """
 
     signal: int | None
     verdict: str
 
 
 class TrainingLoop:
-    """A trainer at work. `provenance` gives a style's metadata from the means of the last losses."""
+    """Runs the iterations of a trainer.
+
+    Attributes:
+        trainer: The trainer.
+        names: The paths of the output files.
+        limits: The stop criteria, and how often to write.
+        samples: The inputs of the contact sheet.
+    """
 
     def __init__(
         self,
@@ -47,25 +59,27 @@ class TrainingLoop:
         names: OutputPaths,
         limits: StopCriteria,
         samples: Samples,
-        provenance: Callable[[dict[str, float]], dict[str, str]],
+        metadata: Callable[[dict[str, float]], dict[str, str]],
     ):
+        """Prepare a loop. `metadata` returns the metadata of the style file, given the means of the last losses."""
         self.trainer, self.names, self.limits, self.samples = trainer, names, limits, samples
         trainer.schedule.progress = lambda: limits.progress(trainer.iteration, trainer.seconds)
-        self._provenance = provenance
-        self._ends: deque[float] = deque(maxlen=SPEED_OVER)  # when the last iterations ended
-        self._saved_at = trainer.iteration
-        self._shown_at = 0
+        self._metadata = metadata
+        self._end_times: deque[float] = deque(maxlen=SPEED_WINDOW)  # of the last iterations
+        self._saved_iteration = trainer.iteration
+        self._measured_iteration = 0
         self._measures: list[Measure] = []
 
     @property
     def done(self) -> bool:
+        """Whether a stop criterion is met."""
         return self.trainer.schedule.progress() >= 1
 
     def run(self, batches: Batches, workers: int) -> Outcome:
-        """Learn until it is done, and make the last sheet; or until a signal comes, and make none: that takes minutes.
+        """Train until a stop criterion is met, and make the last contact sheet; or until a signal arrives.
 
-        Whatever ends it, the state after the last iteration is on disk then, and where a signal did, the style; if an
-        iteration was broken off, the state of the one before.
+        After a signal, the style is written, but no sheet, because a sheet takes minutes. The state after the last
+        complete iteration is always saved, also after an error.
 
         Raises:
             OSError: The disk has no space.
@@ -73,14 +87,14 @@ class TrainingLoop:
         """
         trainer = self.trainer
         with StopSignals() as signals:
-            with self._progress() as tell, suppress(StopAskedError):
+            with self._progress() as report_progress, suppress(StopAskedError):
                 orders = trainer.schedule.orders(trainer.iteration, self.limits.iterations)
-                with closing(stream(batches, orders, workers, trainer.device.type == "cuda")) as coming:
+                with closing(stream(batches, orders, workers, trainer.device.type == "cuda")) as loader:
                     try:
-                        self._learn(coming, signals, tell)
+                        self._train(loader, signals, report_progress)
                     finally:
-                        if trainer.whole and trainer.iteration > self._saved_at:
-                            self._save()  # before the workers are waited for
+                        if trainer.is_consistent and trainer.iteration > self._saved_iteration:
+                            self._save()  # before waiting for the workers
             if trainer.iteration and not signals.asked:
                 with suppress(StopAskedError):
                     self.show(signals)
@@ -89,50 +103,50 @@ class TrainingLoop:
                 self._write_table()
             return Outcome(signals.asked, self._verdict())
 
-    def _learn(self, coming: Iterator[Batch], signals: StopSignals, tell: Callable[[], None]) -> None:
-        """Iterate until it is done. Raises StopAskedError where a signal comes."""
-        trainer, began, before = self.trainer, time.monotonic(), self.trainer.seconds
-        save, show = _Every(self.limits.save_every), _Every(self.limits.sheet_every)
+    def _train(self, loader: Iterator[Batch], signals: StopSignals, report_progress: Callable[[], None]) -> None:
+        """Iterate until a stop criterion is met. Raises StopAskedError if a signal arrives."""
+        trainer, start_time, earlier_seconds = self.trainer, time.monotonic(), self.trainer.seconds
+        save, show = _Timer(self.limits.save_every), _Timer(self.limits.sheet_every)
         while not self.done:
             with signals.may_end():
-                batch = next(coming)
+                batch = next(loader)
             trainer.iterate(batch, signals.may_end)
-            trainer.seconds = before + time.monotonic() - began
-            self._ends.append(time.monotonic())
-            tell()
+            trainer.seconds = earlier_seconds + time.monotonic() - start_time
+            self._end_times.append(time.monotonic())
+            report_progress()
             if save.due():
-                self._if_possible(self._save)
+                self._try_write(self._save)
             if show.due():
-                self._if_possible(lambda: self.show(signals))
+                self._try_write(lambda: self.show(signals))
 
     def show(self, signals: StopSignals) -> None:
-        """Write the style as it is now, the sheet and the losses.
+        """Write the current style, the contact sheet and the losses.
 
         Raises:
             OSError: The disk has no space.
             PathTakenError: Another file has one of the names.
-            StopAskedError: A signal came; the style and the table of losses are written all the same.
+            StopAskedError: A signal arrived. The style and the table of losses are written before it is raised.
         """
         trainer, names = self.trainer, self.names
         mark = trainer.recipe.mark
         self._write_style("")
         self._write_table()
         with signals.may_end():
-            held_out = trainer.validation(self.samples.photos)
-            of_loss = {name: held_out[name] for name in shown(trainer.recipe) if name in held_out}
+            validation = trainer.validation(self.samples.photos)
+            losses = {name: validation[name] for name in logged_losses(trainer.recipe) if name in validation}
             sheet, measures = contact_sheet(
                 trainer.average,
                 self.samples,
                 trainer.device,
                 mark,
-                f"iteration {trainer.iteration} of {self._expected()}",
-                of_loss,
+                f"iteration {trainer.iteration} of {self._expected_iterations()}",
+                losses,
             )
             curves = plot(trainer.history, names.out.name, mark)
-        self._write_style(", ".join(f"{name} {value:.4g}" for name, value in of_loss.items()))
+        self._write_style(", ".join(f"{name} {value:.4g}" for name, value in losses.items()))
         write_own(names.sheet, sheet, mark)
         write_own(names.plot, curves, mark)
-        self._shown_at, self._measures = trainer.iteration, measures
+        self._measured_iteration, self._measures = trainer.iteration, measures
         logger.info(
             "iteration %d: %s, %s; %s",
             trainer.iteration,
@@ -142,94 +156,100 @@ class TrainingLoop:
         )
 
     def _verdict(self) -> str:
-        """Whether the style is ready, by the sheet of this iteration; without one, by how much of the training is done."""
+        """The verdict on the style by its current measures; without them, by the progress of the training."""
         iteration = self.trainer.iteration
-        known = self._measures if self._shown_at == iteration else []
-        return verdict(known, iteration, None if self.done else self._expected())
+        measures = self._measures if self._measured_iteration == iteration else []
+        return verdict(measures, iteration, None if self.done else self._expected_iterations())
 
     def _write_style(self, validation: str) -> None:
-        """Write the style. `validation`: its losses on photographs that are not learnt from, in words; "" if not measured."""
+        """Write the style. `validation`: its losses on held-out photographs, as text; "" if they were not measured."""
         trainer = self.trainer
-        provenance = {**self._provenance(recent(trainer.history)), **({"validation": validation} if validation else {})}
-        save_style(trainer.average, self.names.out, provenance, mark=trainer.recipe.mark)
+        metadata = self._metadata(recent_means(trainer.history)) | ({"validation": validation} if validation else {})
+        save_style(trainer.average, self.names.out, metadata, mark=trainer.recipe.mark)
 
     def _write_table(self) -> None:
         write_own(self.names.table, table(self.trainer.history), table_mark(self.trainer.history))
 
     def _save(self) -> None:
         save_state(self.names.state, self.trainer)
-        self._saved_at = self.trainer.iteration
+        self._saved_iteration = self.trainer.iteration
 
-    def _if_possible(self, write: Callable[[], object]) -> None:
+    def _try_write(self, write: Callable[[], object]) -> None:
+        """Write files; log a warning if that fails, since a full disk may be temporary, and earlier files remain."""
         try:
             write()
-        except (OSError, PathTakenError) as error:  # a full disk is weather, and what was written before is still there
-            why = error.strerror if isinstance(error, OSError) else error
-            logger.warning("iteration %d: not written (%s); tried again later", self.trainer.iteration, why)
+        except (OSError, PathTakenError) as error:
+            cause = error.strerror if isinstance(error, OSError) else error
+            logger.warning("iteration %d: not written (%s); trying again later", self.trainer.iteration, cause)
 
-    def _words(self) -> str:
-        means, pace = recent(self.trainer.history, SPEED_OVER), self._pace()
-        losses = ", ".join(
-            f"{name} {means[name]:.2g}" for name in shown(self.trainer.recipe) if name not in ("variation", "range")
-        )
-        if pace is None:
+    def _status(self) -> str:
+        """The last losses, the speed and the time left, in one line."""
+        means, iteration_s = recent_means(self.trainer.history, SPEED_WINDOW), self._iteration_seconds()
+        names = [name for name in logged_losses(self.trainer.recipe) if name not in ("variation", "range")]
+        losses = ", ".join(f"{name} {means[name]:.2g}" for name in names)
+        if iteration_s is None:
             return losses
-        left = math.inf if self.limits.iterations is None else (self.limits.iterations - self.trainer.iteration) * pace
+        iterations = self.limits.iterations
+        left_s = math.inf if iterations is None else (iterations - self.trainer.iteration) * iteration_s
         if self.limits.minutes is not None:
-            left = min(left, 60 * self.limits.minutes - self.trainer.seconds)
-        return f"{losses}; {pace:.2g} s each, {duration(max(left, 0))} left"
+            left_s = min(left_s, 60 * self.limits.minutes - self.trainer.seconds)
+        return f"{losses}; {iteration_s:.2g} s each, {duration(max(left_s, 0))} left"
 
-    def _pace(self) -> float | None:
-        """Seconds an iteration, over the last ones; None where too few are done."""
-        return (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1) if len(self._ends) > 1 else None
+    def _iteration_seconds(self) -> float | None:
+        """The mean time of the last iterations; None before there are two."""
+        times = self._end_times
+        return (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else None
 
-    def _total(self) -> int | None:
-        """How many iterations there will be, an estimate where minutes end before; None if not known yet."""
-        pace, iteration, most = self._pace(), self.trainer.iteration, self.limits.iterations
+    def _total_iterations(self) -> int | None:
+        """The total number of iterations, estimated if the time limit ends the training earlier; None if unknown."""
+        iteration_s, iteration, limit = self._iteration_seconds(), self.trainer.iteration, self.limits.iterations
         if self.done:
             return iteration
-        if self.limits.minutes is None or not pace:
-            return most
-        whole = 60 * self.limits.minutes
-        phases = self.trainer.schedule.phases_left() or [(1 - self.trainer.seconds / whole, 1.0)]
-        within = iteration + max(0, round(sum(share * whole / (pace * cost) for share, cost in phases)))
-        return min(within, most) if most else within
+        if self.limits.minutes is None or not iteration_s:
+            return limit
+        total_s = 60 * self.limits.minutes
+        phases = self.trainer.schedule.phases_left() or [(1 - self.trainer.seconds / total_s, 1.0)]
+        left = round(sum(fraction * total_s / (iteration_s * cost) for fraction, cost in phases))
+        total = iteration + max(0, left)
+        return min(total, limit) if limit else total
 
-    def _expected(self) -> str:
-        """How many iterations there will be, in words: `3000`, or `about 900` where the minutes end before."""
-        total = self._total()
+    def _expected_iterations(self) -> str:
+        """The total number of iterations as text: `3000`, or `about 900` for an estimate."""
+        total = self._total_iterations()
         estimated = total and not self.done and total != self.limits.iterations
         return f"about {total}" if estimated else str(total or "?")
 
     @contextmanager
     def _progress(self) -> Iterator[Callable[[], None]]:
-        """Something to call after each iteration: a live line on a terminal, a line now and then elsewhere."""
+        """Yield a function to call after each iteration. It updates a line on a terminal, or logs one every 30 s."""
         console = terminal_console()
-        columns = [MofNCompleteColumn(), TextColumn("{task.fields[words]}")]  # 80 characters have no room for a bar
-        told = -math.inf
-        with Progress(*columns, console=console) if console.is_terminal else nullcontext() as bar:
+        columns = [MofNCompleteColumn(), TextColumn("{task.fields[status]}")]  # 80 columns have no space for a bar
+        logged_at = -math.inf
+        with Progress(*columns, console=console) if console.is_terminal else nullcontext() as progress:
             line = TaskID(0)
-            if bar:
-                line = bar.add_task("", total=self.limits.iterations, completed=self.trainer.iteration, words="")
+            if progress:
+                line = progress.add_task("", total=self.limits.iterations, completed=self.trainer.iteration, status="")
 
-            def after_each() -> None:
-                nonlocal told
-                if bar:
-                    bar.update(line, total=self._total(), completed=self.trainer.iteration, words=self._words())
-                elif time.monotonic() - told >= TOLD_EVERY_S:
-                    told = time.monotonic()
-                    logger.info("iteration %d of %s: %s", self.trainer.iteration, self._expected(), self._words())
+            def report_progress() -> None:
+                nonlocal logged_at
+                iteration = self.trainer.iteration
+                if progress:
+                    progress.update(line, total=self._total_iterations(), completed=iteration, status=self._status())
+                elif time.monotonic() - logged_at >= LOG_EVERY_S:
+                    logged_at = time.monotonic()
+                    logger.info("iteration %d of %s: %s", iteration, self._expected_iterations(), self._status())
 
-            yield after_each
+            yield report_progress
 
 
-class _Every:
-    """Says whether so many minutes have passed since it last said so."""
+class _Timer:
+    """A timer that is due every `minutes`."""
 
     def __init__(self, minutes: float):
         self._seconds, self._last = 60 * minutes, time.monotonic()
 
     def due(self) -> bool:
+        """Whether the time has passed. If so, the timer restarts."""
         if time.monotonic() - self._last < self._seconds:
             return False
         self._last = time.monotonic()

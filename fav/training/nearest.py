@@ -1,4 +1,4 @@
-"""Which of the styles at hand paints most like a painting: the one to begin with."""
+"""Rank the installed styles by their distance to a painting. A training starts from the nearest one."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,16 +17,21 @@ from fav.perceptual.palette import even_directions
 from fav.training.net2wider import net2wider
 from fav.training.unroll import unroll
 
-TRIED_ON = 4  # pictures
-COSTLY = 1.5  # times the multiplications of half width: with more, too few iterations fit into half an hour
-SIDE = 256  # pixels of the frame whose multiplications are counted
+TRIED_ON = 4  # images
+COSTLY = 1.5  # maximum cost, in multiplications of half width; with more, half an hour has too few iterations
+SIDE = 256  # pixels per side of the frame for which multiplications are counted
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A style to begin with, and how far what it paints is from the painting.
+    """A style that a training can start from.
 
-    style and palette are in the units of the losses: 0 is the painting itself, 1 an untouched photograph.
+    Attributes:
+        name: Of the style.
+        path: Of its file.
+        network: Its network, with the architecture of the training.
+        style: Its style loss: 0 is the painting itself, 1 an unchanged photograph.
+        palette: Its palette loss, in the same units.
     """
 
     name: str
@@ -37,6 +42,7 @@ class Candidate:
 
     @property
     def distance(self) -> float:
+        """The sum of both losses."""
         return self.style + self.palette
 
 
@@ -48,25 +54,24 @@ def ranked(
     arch: str = "",
     seed: int = 0,
 ) -> list[Candidate]:
-    """The styles that a training can begin with, the nearest first.
+    """Rank styles by the style loss and the palette loss of stylized images, the nearest first.
 
-    Each paints some pictures, every one alone, and what comes out is compared with the painting: by Gram matrices at the
-    scales of the losses, and by colors.
+    Image models are ignored, and networks with more than 1.5 times the multiplications of half width. With `arch`, styles
+    that cannot be widened to it are ignored.
 
     Args:
-        styles: Files by their names. What is no style with a memory (7 channels) is left out, and so is a network of more
-            than 1.5 times the multiplications of half width, and what cannot be widened to `arch`.
-        perception: The losses against the painting.
-        photos: Pictures (H, W, 3) uint8 BGR of one size; the first four are painted.
-        device: Where.
-        arch: The architecture to begin with; "": that of each style.
+        styles: Style files by name.
+        perception: The losses for the painting.
+        photos: Images (H, W, 3) uint8 BGR of one size. The first four are stylized, each without a prior.
+        device: Of the networks.
+        arch: The architecture of the training; "": that of each style.
         seed: Of `net2wider`.
 
     Returns:
-        The candidates with networks as they are to begin with; none where nothing fits.
+        The candidates; empty if no style is suitable.
     """
     frames = torch.cat([as_tensor(photo) for photo in photos[:TRIED_ON]]).to(device)
-    found = []
+    candidates = []
     for name, path in styles.items():
         try:
             network = (
@@ -75,19 +80,19 @@ def ranked(
         except (FavError, OSError):
             continue
         if arch or multiplications(network.arch) <= COSTLY * multiplications(HALF_WIDTH):
-            found.append(Candidate(name, path, network, *_distances(placed(network, device), perception, frames)))
-    return sorted(found, key=lambda candidate: candidate.distance)
+            candidates.append(Candidate(name, path, network, *_distances(placed(network, device), perception, frames)))
+    return sorted(candidates, key=lambda candidate: candidate.distance)
 
 
 def multiplications(arch: str) -> int:
-    """Multiplications of the convolutions of an architecture with a memory, for a frame of 256x256 pixels."""
+    """Count the multiplications of the convolutions of a video model, for a frame of 256x256 pixels."""
     total = 0
 
     def count(layer: torch.nn.Module, inputs: tuple[torch.Tensor], out: torch.Tensor) -> None:
         nonlocal total
         if isinstance(layer, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
-            seen = out if isinstance(layer, torch.nn.Conv2d) else inputs[0]
-            total += layer.weight.numel() * seen.shape[2] * seen.shape[3]
+            positions = out if isinstance(layer, torch.nn.Conv2d) else inputs[0]
+            total += layer.weight.numel() * positions.shape[2] * positions.shape[3]
 
     with torch.device("meta"):
         network = StyleNetwork(arch, 7)
@@ -99,7 +104,8 @@ def multiplications(arch: str) -> int:
 
 @torch.no_grad()
 def _distances(network: StyleNetwork, perception: PerceptualLoss, frames: torch.Tensor) -> tuple[float, float]:
-    painted = [unroll(network, [frame[None]], [], [], False).stylized[0].clamp(0, 255) for frame in frames]
-    style = [float(perception.losses(picture, frame[None])[1]) for picture, frame in zip(painted, frames)]
-    palette = perception.palette(torch.cat(painted), even_directions().to(frames.device))
+    """Return the style loss and the palette loss of stylized frames."""
+    stylized = [unroll(network, [frame[None]], [], [], False).stylized[0].clamp(0, 255) for frame in frames]
+    style = [float(perception.losses(image, frame[None])[1]) for image, frame in zip(stylized, frames)]
+    palette = perception.palette(torch.cat(stylized), even_directions().to(frames.device))
     return float(np.mean(style)), float(palette)

@@ -1,4 +1,4 @@
-"""A wider network that paints what a narrower one paints, and can learn to paint more.
+"""Convert a network to a wider one that computes the same function, to continue the training with more channels.
 
 Source: Chen, Goodfellow, Shlens, "Net2Net: Accelerating Learning via Knowledge Transfer" (2016), section 2.2.
 """
@@ -16,11 +16,18 @@ from fav.model.network import StyleNetwork, bias_of
 
 @torch.no_grad()
 def net2wider(network: StyleNetwork, arch: str, seed: int) -> StyleNetwork:
-    """A network of architecture `arch` with the function of `network`, but for rounding; `network` itself where arch is its own.
+    """Return a network of architecture `arch` with the same function as `network`, except for rounding.
 
-    A channel becomes several that are alike, and each weight that read from it is shared out among them at random, by
-    `seed`: they learn to differ, since they are read differently. Raises FavError unless the architectures have the same
-    layers, and each layer of arch a multiple of the channels.
+    Each channel is repeated. Each weight that reads the channel is split randomly among the copies. So the copies get
+    different gradients, and learn different features.
+
+    Args:
+        network: The network to widen. It is returned unchanged if it has this architecture.
+        arch: The architecture. It has the same layers; each has a multiple of the channels.
+        seed: Of the random split.
+
+    Raises:
+        FavError: The architectures do not match.
     """
     if arch == network.arch:
         return network
@@ -30,31 +37,31 @@ def net2wider(network: StyleNetwork, arch: str, seed: int) -> StyleNetwork:
     random = torch.Generator().manual_seed(seed)
     for old, new in zip(network.modules(), larger.modules()):
         if isinstance(old, (nn.Conv2d, nn.ConvTranspose2d)) and isinstance(new, (nn.Conv2d, nn.ConvTranspose2d)):
-            reads = 1 if isinstance(old, nn.Conv2d) else 0  # the axis of the weights that the channels read stand on
-            weight = _repeated(old.weight, new.weight.shape[1 - reads], 1 - reads)
-            new.weight.copy_(_shared_out(weight, new.weight.shape[reads], reads, random))
-            bias_of(new).copy_(_repeated(bias_of(old), len(bias_of(new)), 0))
+            in_axis = 1 if isinstance(old, nn.Conv2d) else 0  # the axis of the input channels
+            weight = _repeat(old.weight, new.weight.shape[1 - in_axis], 1 - in_axis)
+            new.weight.copy_(_repeat_and_split(weight, new.weight.shape[in_axis], in_axis, random))
+            bias_of(new).copy_(_repeat(bias_of(old), len(bias_of(new)), 0))
         else:
             for name, value in new.named_parameters(recurse=False):
-                value.copy_(_repeated(getattr(old, name), len(value), 0))
+                value.copy_(_repeat(getattr(old, name), len(value), 0))
     return larger
 
 
 def _can_widen(narrow: Sequence[Layer], wide: Sequence[Layer]) -> bool:
-    """Whether the layers differ by their channels alone, each of those of `wide` a multiple."""
-    alike = [[replace(layer, channels=0, inner=()) for layer in layers] for layers in (narrow, wide)]
-    return alike[0] == alike[1] and all(
+    """Whether the layers differ only in their channels, and those of `wide` are multiples."""
+    shapes = [[replace(layer, channels=0, inner=()) for layer in layers] for layers in (narrow, wide)]
+    return shapes[0] == shapes[1] and all(
         b.channels % max(a.channels, 1) == 0 and _can_widen(a.inner, b.inner) for a, b in zip(narrow, wide)
     )
 
 
-def _repeated(value: Tensor, length: int, axis: int) -> Tensor:
-    """The whole of `value` again and again along `axis`, up to `length`."""
+def _repeat(value: Tensor, length: int, axis: int) -> Tensor:
+    """Return copies of `value`, concatenated along `axis` to `length`."""
     return torch.cat([value] * (length // value.shape[axis]), axis)
 
 
-def _shared_out(weight: Tensor, length: int, axis: int, random: torch.Generator) -> Tensor:
-    """`weight` repeated along `axis` up to `length`, each time a random share of it, all shares together 1."""
+def _repeat_and_split(weight: Tensor, length: int, axis: int, random: torch.Generator) -> Tensor:
+    """Return copies of `weight`, concatenated along `axis` to `length`, each times random fractions that sum to 1."""
     copies = length // weight.shape[axis]
-    shares = torch.rand((copies, *weight.shape), generator=random) + 1e-3
-    return torch.cat([*(shares / shares.sum(0) * weight)], axis)
+    fractions = torch.rand((copies, *weight.shape), generator=random) + 1e-3
+    return torch.cat([*(fractions / fractions.sum(0) * weight)], axis)

@@ -27,7 +27,7 @@ from fav.training.contact_sheet import samples_of
 from fav.training.dataloader import Batches
 from fav.training.image_folder import MIN_IMAGES, ImageFolder, built_in_photos, open_image_folder, video_stills
 from fav.training.loop import TrainingLoop
-from fav.training.loss_curves import shown, table_mark
+from fav.training.loss_curves import logged_losses, table_mark
 from fav.training.nearest import Candidate, ranked
 from fav.training.net2wider import net2wider
 from fav.training.outputs import OutputPaths
@@ -234,7 +234,7 @@ def _provenance(trainer: Trainer, command: str, losses: dict[str, float]) -> dic
         **({"began_with": trainer.began_with} if trainer.began_with else {}),
         "iterations": str(trainer.iteration),
         "minutes": f"{trainer.seconds / 60:.1f}",
-        "losses": ", ".join(f"{name} {losses[name]:.4g}" for name in shown(recipe)),
+        "losses": ", ".join(f"{name} {losses[name]:.4g}" for name in logged_losses(recipe)),
         "loss_network": recipe.loss_network,
         "precision": recipe.precision,
         "input": "BGR 0..255 minus (103.939,116.779,123.68), 7 channels: frame, warped previous result times reliability, "

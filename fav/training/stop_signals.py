@@ -1,4 +1,4 @@
-"""Signals that ask a training to stop: at once where nothing can be left half done, else as soon as that is over."""
+"""Handle the signals that stop a training. Work that may be interrupted ends at once; other work is completed first."""
 
 import signal
 from collections.abc import Iterator
@@ -8,24 +8,26 @@ from shared.terminal import is_ignored, leave_terminal
 
 
 class StopAskedError(BaseException):
-    """A signal came where work may be broken off; not an Exception, which code in between might catch."""
+    """A signal arrived during work that may be interrupted. It is no Exception, so that other code does not catch it."""
 
 
 class StopSignals:
-    """SIGINT, SIGTERM and SIGHUP within a `with`; the handlers of before come back behind it.
+    """A context that handles SIGINT, SIGTERM and SIGHUP. The earlier handlers are restored at its end.
 
-    `asked` is the number of the first one that came, None before. A second one interrupts at once, but not a second SIGHUP:
-    a terminal that closes sends two.
+    A second signal raises KeyboardInterrupt. A second SIGHUP does not, because a terminal that closes sends two.
+
+    Attributes:
+        asked: The number of the first signal, or None.
     """
 
     def __init__(self) -> None:
         self.asked: int | None = None
         self._may_end = False
-        self._before: dict[int, object] = {}
+        self._earlier_handlers: dict[int, object] = {}
 
     def __enter__(self) -> "StopSignals":
         numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        self._before = {
+        self._earlier_handlers = {
             number: signal.signal(number, self._stop)
             for number in numbers
             if number != signal.SIGHUP or not is_ignored(number)
@@ -33,12 +35,16 @@ class StopSignals:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._earlier_handlers.items():
             signal.signal(number, handler)  # pyright: ignore[reportArgumentType]  # as signal.signal returned it
 
     @contextmanager
     def may_end(self) -> Iterator[None]:
-        """What is done within may be broken off. Raises StopAskedError, at its beginning, too, once a signal has come."""
+        """A context for work that may be interrupted.
+
+        Raises:
+            StopAskedError: A signal arrived, in the context or before it.
+        """
         self._may_end = True
         try:
             if self.asked is not None:

@@ -1,4 +1,4 @@
-"""One iteration of learning, and everything that it changes."""
+"""One training iteration, and the state that it changes."""
 
 import copy
 from collections.abc import Callable, Iterable
@@ -15,11 +15,11 @@ from fav.perceptual.loss import OFFSETS, PerceptualLoss, as_tensor
 from fav.training.config import TrainingConfig
 from fav.training.dataloader import Batch
 from fav.training.losses import (
-    eased,
     history_loss,
-    lattice,
+    lattice_loss,
     pixel_loss,
     range_loss,
+    scale_palette_loss,
     tanh_saturation_loss,
     temporal_loss,
     total_variation,
@@ -42,37 +42,45 @@ COLUMNS = (
     "steps",
     "seconds",
 )  # of the history
-DIRECTIONS = 8  # in which colors are compared, drawn anew each time
-LONGEST_MEMORY = 0.998  # of the average of the weights: some 500 iterations
+DIRECTIONS = 8  # random projections of the palette loss in each iteration
+MAX_EMA_DECAY = 0.998  # of the average of the weights: about 500 iterations
 
 
 class Trainer:
-    """A network that learns, on one device.
+    """Trains one network on one device.
 
-    `network` is what is trained; `average` is the running average of its weights, which is the style: steadier than the
-    weights of any one iteration, without a learning rate that would have to know when the end comes. `history` has a row
-    of COLUMNS for each iteration, `iteration` counts those that are done, `seconds` what they took in all; `schedule` says
-    how many steps come when, `began_with` the name of the style whose weights were the first ones. Nothing random
-    is kept: what is drawn in an iteration is a function of the seed and its number. `whole` is False in the midst of a
-    change, and stays so if something breaks it off: there is no state to keep then.
+    Random numbers of an iteration depend only on the seed and the iteration's number. So no random state is saved.
+
+    Attributes:
+        recipe: The options of the training.
+        network: The network that is trained.
+        average: The exponential moving average (EMA) of its weights. This is the style: it varies less than the weights
+            of one iteration, without a learning rate schedule.
+        history: One row of COLUMNS per iteration.
+        iteration: The number of finished iterations.
+        seconds: Their total time.
+        schedule: The number of steps in each iteration.
+        began_with: The name of the style with whose weights the training began; "" if there is none.
+        is_consistent: False while an iteration changes the state. It stays False after an interruption; the state must
+            not be saved then.
     """
 
     def __init__(
         self,
         recipe: TrainingConfig,
-        perception: PerceptualLoss | MatchLoss,
+        perceptual_loss: PerceptualLoss | MatchLoss,
         device: torch.device,
         init: StyleNetwork | None = None,
         teacher: Teacher | None = None,
     ):
-        self.recipe, self.perception, self.device, self.teacher = recipe, perception, device, teacher
+        self.recipe, self.perceptual_loss, self.device, self.teacher = recipe, perceptual_loss, device, teacher
         torch.manual_seed(recipe.seed)
         network = init or StyleNetwork(recipe.arch, 7)
         self.network = placed(network, device).train().requires_grad_()
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.optimizer = torch.optim.Adam(self.network.parameters(), recipe.learning_rate)
         self.history: list[list[float]] = []
-        self.seconds, self.whole = 0.0, True
+        self.seconds, self.is_consistent = 0.0, True
         self.schedule = Schedule(recipe)
         self.began_with = ""
 
@@ -81,66 +89,70 @@ class Trainer:
         return len(self.history)
 
     def iterate(self, batch: Batch, may_end: Callable[[], AbstractContextManager] = nullcontext) -> None:
-        """Learn from the batch of this iteration. FavError, and nothing changes, where the losses are not finite.
+        """Train one iteration with its batch.
 
-        The long part is within `may_end()`: an exception there leaves everything as it was before the iteration.
+        Args:
+            batch: The batch.
+            may_end: A context in which an exception may interrupt the iteration. The state is unchanged then.
+
+        Raises:
+            FavError: A loss is not finite. The state is unchanged.
         """
         with may_end():
-            parts = self._losses(batch)
-            total = self._weighted(parts)
-            values = torch.stack([*parts, total]).tolist()
+            losses = self._losses(batch)
+            total = self._weighted_sum(losses)
+            values = torch.stack([*losses, total]).tolist()
             if not np.isfinite(values).all():
                 raise FavError(
-                    f"iteration {self.iteration}: expected losses that are numbers, got {values[-1]}; "
-                    f"begin anew with a smaller --learning-rate or fewer --num-frame-steps"
+                    f"iteration {self.iteration}: expected finite losses, got {values[-1]}; "
+                    f"start again with a smaller --learning-rate or fewer --num-frame-steps"
                 )
             self.optimizer.zero_grad()
             total.backward()
-        self.whole = False
+        self.is_consistent = False
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.rate_at(self.iteration, self.schedule.progress())
         self.optimizer.step()
         self._update_ema()
         self.history.append([*values, len(batch.flow), self.seconds])
-        self.whole = True
+        self.is_consistent = True
 
     def _losses(self, batch: Batch) -> list[torch.Tensor]:
-        """The losses in the order of COLUMNS, each the mean over the frames of the batch."""
+        """Return the losses in the order of COLUMNS, each the mean over the frames of the batch."""
         batch = Batch(*(part.to(self.device, non_blocking=True).float() for part in batch))
         frames = [*batch.frames]
-        rng = np.random.default_rng(
-            (self.recipe.seed, self.iteration, self.recipe.batch)
-        )  # a number that no sample has
+        # Samples of the batch have the numbers 0 to batch - 1 as the third part of their seed.
+        rng = np.random.default_rng((self.recipe.seed, self.iteration, self.recipe.batch))
         offset = rng.integers(OFFSETS, size=2).tolist()
         zoom = self.recipe.zoom ** rng.uniform(-1, 1)
-        wanted = torch.cat(frames)
+        target = torch.cat(frames)
         if self.teacher:
-            wanted = self.teacher(wanted)
+            target = self.teacher(target)
         directions = torch.from_numpy(rng.standard_normal((3, DIRECTIONS))).float().to(self.device)
         with autocast(self.recipe.precision, self.device):
-            painted = unroll(self.network, frames, [*batch.flow], [*batch.reliability], self.recipe.through)
-            stylized = torch.cat(painted.stylized)
-            content, style = self.perception.losses(stylized, wanted, offset, zoom)
-            parted = content.new_zeros(())
+            output = unroll(self.network, frames, [*batch.flow], [*batch.reliability], self.recipe.through)
+            stylized = torch.cat(output.stylized)
+            content, style = self.perceptual_loss.losses(stylized, target, offset, zoom)
+            history = content.new_zeros(())
             if self.recipe.forgetting_weight and len(batch.flow):
-                alone = unroll(self.network, frames[-1:], [], [], self.recipe.through)
-                parted = history_loss(painted.stylized[-1], alone.stylized[0])
-        pairs = zip(painted.stylized[1:], painted.warped, batch.reliability)
-        unrest = [temporal_loss(*pair) for pair in pairs] or [content.new_zeros(())]
+                single = unroll(self.network, frames[-1:], [], [], self.recipe.through)
+                history = history_loss(output.stylized[-1], single.stylized[0])
+        pairs = zip(output.stylized[1:], output.warped, batch.reliability)
+        temporal = [temporal_loss(*pair) for pair in pairs] or [content.new_zeros(())]
         excess = (
             range_loss(stylized)
-            + tanh_saturation_loss(torch.cat(painted.pre_tanh))
-            + torch.stack(painted.outliers).mean()
+            + tanh_saturation_loss(torch.cat(output.pre_tanh))
+            + torch.stack(output.outliers).mean()
         )
-        woven = lattice(stylized, self.network.period)
-        palette = self.perception.palette(stylized, directions)
-        pixels = content.new_zeros(())
+        lattice = lattice_loss(stylized, self.network.period)
+        palette = self.perceptual_loss.palette(stylized, directions)
+        pixel = content.new_zeros(())
         if self.recipe.pixel_weight:
-            pixels = pixel_loss(stylized, wanted, self.recipe.pixel_loss)
-        unrest = torch.stack(unrest).mean()
-        return [content, style, total_variation(stylized), excess, unrest, parted, woven, palette, pixels]
+            pixel = pixel_loss(stylized, target, self.recipe.pixel_loss)
+        temporal = torch.stack(temporal).mean()
+        return [content, style, total_variation(stylized), excess, temporal, history, lattice, palette, pixel]
 
-    def _weighted(self, parts: list[torch.Tensor]) -> torch.Tensor:
+    def _weighted_sum(self, losses: list[torch.Tensor]) -> torch.Tensor:
         recipe = self.recipe
         weights = (
             recipe.content_weight,
@@ -153,31 +165,36 @@ class Trainer:
             recipe.palette_weight,
             recipe.pixel_weight,
         )
-        *others, palette, pixels = parts
-        return reduce(torch.add, (weight * part for weight, part in zip(weights, [*others, eased(palette), pixels])))
+        *others, palette, pixel = losses
+        terms = [*others, scale_palette_loss(palette), pixel]
+        return reduce(torch.add, (weight * term for weight, term in zip(weights, terms)))
 
     @torch.no_grad()
     def validation(self, photos: Iterable[np.ndarray]) -> dict[str, float]:
-        """The losses of the style on photographs (H, W, 3) uint8 that are not learnt from, each painted from nothing."""
-        found: list[list[float]] = []
+        """Return the mean validation losses of the style: `content`, `style` and `pixel`.
+
+        Args:
+            photos: Held-out photographs (H, W, 3) uint8, each stylized without a prior.
+        """
+        losses: list[list[float]] = []
         for photo in photos:
             frame = as_tensor(photo).to(self.device)
-            wanted = self.teacher(frame) if self.teacher else frame
+            target = self.teacher(frame) if self.teacher else frame
             with autocast(self.recipe.precision, self.device):
                 stylized = unroll(self.average, [frame], [], [], False).stylized[0]
-                content, style = self.perception.losses(stylized, wanted)
-            found.append([*map(float, (content, style, pixel_loss(stylized, wanted, self.recipe.pixel_loss)))])
-        means = np.mean(found, 0).tolist() if found else [0.0] * 3
+                content, style = self.perceptual_loss.losses(stylized, target)
+            losses.append([*map(float, (content, style, pixel_loss(stylized, target, self.recipe.pixel_loss)))])
+        means = np.mean(losses, 0).tolist() if losses else [0.0] * 3
         return dict(zip(("content", "style", "pixel"), means))
 
     @torch.no_grad()
     def _update_ema(self) -> None:
-        memory = min(LONGEST_MEMORY, (1 + self.iteration) / (10 + self.iteration))
+        decay = min(MAX_EMA_DECAY, (1 + self.iteration) / (10 + self.iteration))
         for average, value in zip(self.average.parameters(), self.network.parameters()):
-            average.lerp_(value, 1 - memory)
+            average.lerp_(value, 1 - decay)
 
     def state(self) -> dict:
-        """Everything that an iteration changes, as torch.save takes it."""
+        """Return all state that an iteration changes, for torch.save."""
         history = torch.tensor(self.history, dtype=torch.float64).reshape(-1, len(COLUMNS))
         return {
             "network": self.network.state_dict(),
@@ -190,20 +207,20 @@ class Trainer:
         }
 
     def restore(self, state: dict) -> None:
-        """Go on from what `state` returned. Raises what PyTorch raises where it is not of this recipe."""
+        """Load what `state` returned. Raises the errors of PyTorch if it does not fit this training."""
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         history = state["history"]
-        if history.shape[1] == len(COLUMNS) - 1:  # of before there was a loss of the pixels
-            at = COLUMNS.index("pixel")
-            history = torch.cat([history[:, :at], torch.zeros_like(history[:, :1]), history[:, at:]], 1)
+        if history.shape[1] == len(COLUMNS) - 1:  # saved by a version without the pixel loss
+            pixel = COLUMNS.index("pixel")
+            history = torch.cat([history[:, :pixel], torch.zeros_like(history[:, :1]), history[:, pixel:]], 1)
         self.history, self.seconds = history.tolist(), float(state["seconds"])
-        if "begun" in state:  # not of before there were percentages
+        if "begun" in state:  # not saved by versions without percentages
             self.schedule = Schedule(self.recipe, begun=state["begun"].tolist())
             self.began_with = str(state["began_with"])
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """The context in which convolutions are computed in `precision`: float32 or bfloat16."""
+    """Return a context in which convolutions are computed in `precision`: float32 or bfloat16."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")

@@ -1,21 +1,21 @@
-"""Whether a style is ready to be used, from a few measures with limits; pure."""
+"""Decide from a few metrics with limits whether a style is ready. Pure functions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# name in the sheet: (key, limit, what a larger value means). The limits hold for every painting, because the losses have
-# units: 1 is what untouched photographs have.
+# Name in the contact sheet: (key, limit, meaning of a larger value). The limits suit every painting, because the losses are
+# normalized: unchanged photographs have a style loss of 1.
 _LIMITS = {
-    "style loss": ("style", 0.35, "the strokes of the painting are not learnt yet"),
+    "style loss": ("style", 0.35, "the strokes of the painting are not learned yet"),
     "content loss": ("content", 1.1, "subjects are hard to recognize"),
-    "flicker": ("moving", 1.0, "a film flickers as much as frames stylized one by one"),
-    "drift": ("still", 8.0, "a still film changes, in gray levels"),
+    "flicker": ("moving", 1.0, "a film flickers as much as independently stylized frames"),
+    "drift": ("still", 8.0, "a film without motion changes, in gray levels"),
 }
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A measured value, `good` below its limit; `fault` is what a larger value means."""
+    """A metric. It is `good` below its limit; `fault` is the meaning of a larger value."""
 
     name: str
     value: float
@@ -32,22 +32,23 @@ class Measure:
 
 
 def measures_of(values: Mapping[str, float]) -> list[Measure]:
-    """Return the measures whose values are there.
+    """Return the measures of the given values.
 
     Args:
-        values: `style` and `content` losses on photographs that are not learnt from; `moving`, the warping error of a
-            moving clip by that of its frames stylized one by one; `still`, the change within a still clip in gray levels.
+        values: Any of these keys. `style` and `content`: losses on held-out photographs. `moving`: the warping error of
+            a stylized clip with motion, divided by that of its independently stylized frames. `still`: the change within
+            a stylized clip without motion, in gray levels.
     """
     return [Measure(name, values[key], limit, fault) for name, (key, limit, fault) in _LIMITS.items() if key in values]
 
 
 def verdict(measures: list[Measure], iteration: int, expected: str | None = None) -> str:
-    """Return in words whether the style is ready: `ready`, or `not ready: ` and what is wrong.
+    """Return `ready`, or `not ready: ` and the faults.
 
     Args:
-        measures: Those of the style as it is; none where they were not taken.
-        iteration: How many iterations are done.
-        expected: How many there will be, in words; None where the training is over.
+        measures: Those of the current style; empty if it was not measured.
+        iteration: The number of finished iterations.
+        expected: The expected number of iterations, as text; None if the training is finished.
     """
     if not measures and expected is None:
         return "not measured"

@@ -1,1 +1,1 @@
-"""Small things without a subject: how files are written and read, images, fingerprints, words for numbers."""
+"""General functions: read and write files, encode images, hash inputs, format numbers."""

@@ -1,4 +1,4 @@
-"""Output files of commands: complete and synced under their name, or absent; they never replace another program's file.
+"""Write output files atomically: complete and synced under their name, or absent. Files of other programs are never replaced.
 
 A file is created under a random temporary name beside its final one, with O_CREAT, O_EXCL and O_NOFOLLOW. The writer gets
 a path through its descriptor, so a link that is put under the temporary name has no effect. At the end the file gets
@@ -21,14 +21,14 @@ from pathlib import Path
 
 from fav.errors import FavError, file_type
 
-NEAR = 1 << 18  # bytes at the beginning and at the end of a file that are searched for a mark
-MOST_NAMES = 1000
+MARK_BYTES = 1 << 18  # at the beginning and at the end of a file that are searched for a mark
+MAX_NAMES = 1000  # numbers that are tried
 DESCRIPTORS = "/proc/self/fd/"
-UNGUIDED = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+SAFE_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class CannotWriteError(FavError):
-    """This user cannot make a file there."""
+    """This user has no permission to create a file there."""
 
 
 class PathTakenError(FavError):
@@ -67,10 +67,10 @@ def new_file(out: Path) -> Iterator[Draft]:
 
 @contextmanager
 def own_file(out: Path, mark: str) -> Iterator[Draft]:
-    """Write a file `out` that may replace an earlier one of ours, which contains `mark`.
+    """Write a file `out`. It may replace an earlier file that contains `mark`, a text which identifies its writer.
 
-    The new file must contain it, too, near its beginning or end. Raises FavError, at once or at the end, if another file
-    has the name.
+    The new file must contain the mark, too, near its beginning or end. Raises FavError, at once or at the end, if another
+    file has the name.
     """
     check_own(out, mark)
     with _draft(out) as draft:
@@ -82,15 +82,16 @@ def own_file(out: Path, mark: str) -> Iterator[Draft]:
 
 @contextmanager
 def new_directory(out: Path, empty: bool = False) -> Iterator[Path]:
-    """Fill a new directory `out` that replaces nothing; yields the path to write to. With `empty`, `out` may be an empty one.
+    """Write a new directory `out` that replaces nothing; yields the path to write to.
 
-    Raises FavError at once if that is impossible, and at the end if the name is taken meanwhile.
+    With `empty`, an empty directory may have the name. Raises FavError at once if writing is impossible, and at the end
+    if the name was taken meanwhile.
     """
     check_new_directory(out, empty)
     private = private_name(out)
     with _errors_name(out, private):
         os.mkdir(private, 0o700)  # closed to other users, so plain names are safe there
-        fd = os.open(private, os.O_RDONLY | os.O_DIRECTORY | UNGUIDED)
+        fd = os.open(private, os.O_RDONLY | os.O_DIRECTORY | SAFE_FLAGS)
         try:
             directory = _by_descriptor(fd, private)
             yield directory
@@ -108,7 +109,7 @@ def new_directory(out: Path, empty: bool = False) -> Iterator[Path]:
                 os.rename(private, out)
             except BaseException as error:
                 if isinstance(error, OSError) and error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
-                    raise _taken(out) from None  # somebody has put something there
+                    raise _taken(out) from None  # another program created something there
                 if made:
                     os.rmdir(out)
                 raise
@@ -145,7 +146,7 @@ def check_new(out: Path) -> Path:
 
 
 def check_new_directory(out: Path, empty: bool = False) -> Path:
-    """As `check_new`; with `empty`, an empty directory may have the name."""
+    """Like `check_new`, for a directory. With `empty`, an empty directory may have the name."""
     if empty and out.is_dir() and not out.is_symlink() and not any(out.iterdir()):
         return out
     return check_new(out)
@@ -153,7 +154,7 @@ def check_new_directory(out: Path, empty: bool = False) -> Path:
 
 def check_own(out: Path, mark: str) -> None:
     """Raise PathTakenError if the name is taken by anything but a file with the mark."""
-    if (kind := kind_of(out)) and not bears(out, mark):
+    if (kind := kind_of(out)) and not has_mark(out, mark):
         raise PathTakenError(
             f"{out}: expected a free name for a file, got {kind} that this program did not write for this; "
             f"move it away, or choose another name"
@@ -188,22 +189,22 @@ def take_name(private: Path, name: Path) -> bool:
     return True
 
 
-def bears(path: Path, mark: str) -> bool:
+def has_mark(path: Path, mark: str) -> bool:
     """Whether this is a regular file with a mark near its beginning or end. Never blocks, and follows no link."""
     try:
-        fd = os.open(path, os.O_RDONLY | UNGUIDED)
+        fd = os.open(path, os.O_RDONLY | SAFE_FLAGS)
     except OSError:
         return False
     try:
         info = os.fstat(fd)
-        ends = {0, max(info.st_size - NEAR, 0)} if stat.S_ISREG(info.st_mode) else ()
-        return any(mark.encode() in os.pread(fd, NEAR, place) for place in ends)
+        offsets = {0, max(info.st_size - MARK_BYTES, 0)} if stat.S_ISREG(info.st_mode) else ()
+        return any(mark.encode() in os.pread(fd, MARK_BYTES, offset) for offset in offsets)
     finally:
         os.close(fd)
 
 
 def kind_of(path: Path) -> str | None:
-    """A directory entry in words; None if there is none."""
+    """Describe the type of a directory entry, such as `a file`; None if there is no entry."""
     try:
         return file_type(os.lstat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -246,7 +247,7 @@ def _set_name(error: BaseException, out: Path, private: Path | None = None) -> N
 
 
 def _make(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | UNGUIDED, 0o666)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | SAFE_FLAGS, 0o666)
 
 
 def _by_descriptor(fd: int, path: Path) -> Path:
@@ -282,7 +283,7 @@ def _ready(draft: Draft) -> None:
 
 
 def _sync(file: Path) -> None:
-    fd = os.open(file, os.O_RDONLY | UNGUIDED)
+    fd = os.open(file, os.O_RDONLY | SAFE_FLAGS)
     try:
         os.fsync(fd)
     finally:
@@ -291,7 +292,7 @@ def _sync(file: Path) -> None:
 
 def _numbered(out: Path) -> Iterator[Path]:
     yield out
-    yield from (out.with_stem(f"{out.stem}-{number}") for number in range(2, MOST_NAMES))
+    yield from (out.with_stem(f"{out.stem}-{number}") for number in range(2, MAX_NAMES))
     raise _taken(out)
 
 

@@ -9,33 +9,38 @@ from pathlib import Path
 from fav.errors import FavError, sanitize
 
 PICTURES = {"png", "jpg", "jpeg", "tif", "tiff", "exr", "dpx", "bmp", "webp", "ppm", "jp2"}
-OUTPUTS = (".png", ".tif", ".tiff", ".exr")  # endings of numbered images that can be made
-MOST_TOLD = 8  # gaps
+OUTPUTS = (".png", ".tif", ".tiff", ".exr")  # suffixes of numbered images that can be written
+MAX_LISTED = 8  # gaps in an error message
 
 
 def title(video: str) -> str:
-    """What a video is called by a person: a file by its name without ending, numbered images by their directory."""
+    """Return a title for a video: the name of a file without its suffix, or the directory of numbered images."""
     path = Path(video)
     return (path.absolute().parent.name if is_sequence(video) else path.stem) or path.stem.replace("%", "")
 
 
-def check_whole(pattern: str, stop: int | None = None) -> None:
-    """FavError with the numbers that are missing among those of a sequence; None that `stop` images before it need not know."""
+def check_no_gaps(pattern: str, stop: int | None = None) -> None:
+    """Raise FavError, with the missing numbers, if a sequence has gaps.
+
+    Args:
+        pattern: The sequence.
+        stop: The number of images that are needed; gaps after them are allowed. None: all images are needed.
+    """
     numbers = sequence_numbers(pattern)
     gaps = [(a + 1, b) for a, b in pairwise(numbers) if b > a + 1]
     if not gaps or stop is not None and stop <= gaps[0][0] - numbers[0]:
         return
-    told = ", ".join(f"{a}" if b == a + 1 else f"{a} to {b - 1}" for a, b in gaps[:MOST_TOLD])
-    missing, more = sum(b - a for a, b in gaps), ", …" if len(gaps) > MOST_TOLD else ""
+    listed = ", ".join(f"{a}" if b == a + 1 else f"{a} to {b - 1}" for a, b in gaps[:MAX_LISTED])
+    missing, more = sum(b - a for a, b in gaps), ", …" if len(gaps) > MAX_LISTED else ""
     raise FavError(
         f"{pattern}: expected images numbered without a gap from {numbers[0]} to {numbers[-1]}, but {missing} "
-        f"{'is' if missing == 1 else 'are'} missing ({told}{more}); put them there, number the images anew, or say "
+        f"{'is' if missing == 1 else 'are'} missing ({listed}{more}); add them, renumber the images, or use "
         f"--range 0:{gaps[0][0] - numbers[0]}"
     )
 
 
 def pattern_hint(video: str) -> str:
-    """What to type for the images in a directory, or those that a glob means: `; for its images say dir/frame_%04d.png`."""
+    """Return a hint how to give the images of a directory or a glob: `; for numbered images use dir/frame_%04d.png`."""
     path = Path(video)
     directory = path if path.is_dir() else path.parent
     names = (
@@ -48,36 +53,45 @@ def pattern_hint(video: str) -> str:
         number = re.fullmatch(r"(.*?)([0-9]+)", stem)
         if dot and suffix.lower() in PICTURES and number and "%" not in name:
             digits = f"%0{len(number[2])}d" if len(number[2]) < 10 and number[2][0] == "0" else "%d"
-            return f"; for numbered images say {sanitize(str(directory / f'{number[1]}{digits}.{suffix}'))}"
-    return "; for numbered images say dir/frame_%04d.png"
+            return f"; for numbered images use {sanitize(str(directory / f'{number[1]}{digits}.{suffix}'))}"
+    return "; for numbered images use dir/frame_%04d.png"
 
 
 def is_image_output(name: str) -> bool:
-    """Whether a film of this name is numbered images."""
+    """Whether a film of this name is written as numbered images."""
     return "%" in Path(name).name and Path(name).suffix.lower() in OUTPUTS
 
 
 def check_pattern(name: Path | str, where: str = "") -> None:
-    """FavError unless images of this name can be made: a pattern such as `dir/frame_%06d.png`, in a directory of their own."""
+    """Raise FavError unless this is a valid pattern for output images, such as `dir/frame_%06d.png`.
+
+    Args:
+        name: The pattern. The images need a directory of their own.
+        where: The beginning of the error message.
+    """
     path = Path(name)
     if not re.fullmatch(r"[^%]*%(?:0[0-9])?d[^%]*", path.name):
         raise FavError(
             f"{where}{name}: expected a pattern with one number, such as dir/frame_%06d.png, got {path.name!r}"
         )
     if path.name.startswith("."):
-        raise FavError(f"{where}{name}: expected images that are no hidden files, got {path.name!r}")
+        raise FavError(f"{where}{name}: expected a pattern that does not begin with a dot, got {path.name!r}")
     if path.parent == Path("."):
         raise FavError(f"{where}{name}: expected images in a directory of their own, such as dir/{path.name}")
 
 
 def is_sequence(video: str) -> bool:
+    """Whether this is a pattern of numbered images, not an existing file."""
     return "%" in Path(video).name and not Path(video).exists()
 
 
 def sequence_numbers(pattern: str) -> list[int]:
-    """The numbers of all images of a sequence, ascending, those behind a gap as well; none if the pattern is not `%d` or `%04d`.
+    """Return the numbers of all images of a sequence, ascending, also after gaps.
 
-    FavError where one of them is a directory, a FIFO or its like, on which FFmpeg would wait.
+    The result is empty unless the pattern has one number such as `%d` or `%04d`.
+
+    Raises:
+        FavError: An image is not a regular file. FFmpeg would wait for a FIFO.
     """
     parts = re.fullmatch(r"([^%]*)%(?:0[0-9])?d([^%]*)", Path(pattern).name)
     if parts is None or not Path(pattern).parent.is_dir():
@@ -89,15 +103,18 @@ def sequence_numbers(pattern: str) -> list[int]:
             match = number.fullmatch(file.name)
             if match and Path(pattern).name % int(match[1]) == match[0]:
                 if not file.is_file():
-                    raise FavError(f"{file.path}: expected an image of the sequence, got no regular file; move it away")
+                    raise FavError(
+                        f"{file.path}: expected an image of the sequence, got something other than a regular file; "
+                        f"move it away"
+                    )
                 found.append(int(match[1]))
     return sorted(found)
 
 
-def sequence_files(pattern: str, behind_gaps: bool = False) -> list[Path]:
-    """The files of a numbered sequence, from the lowest number up to the first gap; `behind_gaps`: all of them."""
+def sequence_files(pattern: str, skip_gaps: bool = False) -> list[Path]:
+    """Return the files of a numbered sequence, from the lowest number to the first gap; with `skip_gaps`, all files."""
     numbers, path = sequence_numbers(pattern), Path(pattern)
-    if behind_gaps:
+    if skip_gaps:
         return [path.parent / (path.name % number) for number in numbers]
-    run = takewhile(lambda pair: pair[0] == pair[1], zip(numbers, count(numbers[0] if numbers else 0)))
-    return [path.parent / (path.name % number) for number, _ in run]
+    consecutive = takewhile(lambda pair: pair[0] == pair[1], zip(numbers, count(numbers[0] if numbers else 0)))
+    return [path.parent / (path.name % number) for number, _ in consecutive]

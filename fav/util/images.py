@@ -1,4 +1,4 @@
-"""Frames as PNG in memory, with a few words about them; pictures of the user from disk; resizing."""
+"""Encode and decode frames as PNG with text, read image files of the user, and resize images."""
 
 import io
 import struct
@@ -14,18 +14,18 @@ from PIL import Image
 from fav.errors import FavError
 from fav.util.reading import read_file
 
-MAX_SIDE = 1 << 29  # bytes of a picture file of the user
-MAX_PIXELS = 1 << 28  # of it, 16384x16384: a small file may claim more than memory holds
+MAX_BYTES = 1 << 29  # of an image file of the user
+MAX_PIXELS = 1 << 28  # of an image file, 16384x16384; a small file may declare a size that does not fit into memory
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-HEAD_BYTES = 4096  # as many have the text of a picture of ours
-HEAD_END = len(SIGNATURE) + 25  # the chunk IHDR is 25 bytes long and always first
-PNG_END = struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))  # the chunk that is always last
-CHUNKS = (b"IHDR", b"iTXt", b"tEXt", b"IDAT", b"IEND")  # others may turn the picture (eXIf) or replace it (acTL, fcTL)
+HEAD_BYTES = 4096  # the text of a PNG of this program is within these first bytes
+HEAD_END = len(SIGNATURE) + 25  # the chunk IHDR has 25 bytes and is always first
+PNG_END = struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))  # the chunk IEND is always last
+CHUNKS = (b"IHDR", b"iTXt", b"tEXt", b"IDAT", b"IEND")  # others may rotate the image (eXIf) or replace it (acTL, fcTL)
 
-Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is lower than ours
-warnings.filterwarnings("ignore", module="PIL")  # it reads no more than sizes here
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is lower than MAX_PIXELS
+warnings.filterwarnings("ignore", module="PIL")  # Pillow only reads sizes here
 
-# Measured on stylized 720p frames: 37 ms and 2.0 MB, OpenCV's default takes 86 ms for as many bytes.
+# Measured on stylized 720p frames: 37 ms and 2.0 MB. OpenCV's default takes 86 ms, for the same size.
 FAST = [
     cv2.IMWRITE_PNG_COMPRESSION, 1,
     cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE,
@@ -34,13 +34,17 @@ FAST = [
 
 
 def encode_png(frame: np.ndarray, text: dict[str, str] | None = None) -> bytes:
-    """A PNG of `frame`, lossless, with `text` in iTXt chunks at its head.
+    """Encode a frame as a PNG with text. The bytes depend only on the arguments.
 
-    frame is (H, W, 3) BGR, uint8 or uint16. Keys are 1 to 79 printable ASCII characters, values any text
-    without NUL. The bytes are a function of the arguments alone. Raises FavError for anything else.
+    Args:
+        frame: (H, W, 3) BGR, uint8 or uint16.
+        text: Text for iTXt chunks before the image data. Keys are 1 to 79 printable ASCII characters; values have no NUL.
+
+    Raises:
+        FavError: An argument is invalid.
     """
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0 or frame.dtype not in (np.uint8, np.uint16):
-        raise FavError(f"PNG: expected a picture (H, W, 3) uint8 or uint16, got {frame.shape} {frame.dtype}")
+        raise FavError(f"PNG: expected an image (H, W, 3) uint8 or uint16, got {frame.shape} {frame.dtype}")
     png = cv2.imencode(".png", np.ascontiguousarray(frame), FAST)[1].tobytes()
     return with_text(png, text or {})
 
@@ -51,131 +55,166 @@ def with_text(png: bytes, text: dict[str, str]) -> bytes:
 
 
 def png_limit(size: tuple[int, int], depth: int) -> int:
-    """Bytes that a PNG of `encode_png` may have at most: of this (width, height), `depth` bytes a sample.
+    """Return the maximum size in bytes of a PNG of `encode_png`.
 
-    That is an eighth more than its samples, which no compression adds to them, and room for its text.
+    It is the size of the samples plus an eighth, which is more than compression can add, plus 64 KiB for text.
+
+    Args:
+        size: (width, height).
+        depth: Bytes per sample.
     """
     width, height = size
     return (3 * depth * width + 1) * height * 9 // 8 + (1 << 16)
 
 
 def decode_png(data: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
-    """The picture in a PNG: (H, W, 3) BGR, uint8 or uint16 as it is stored.
+    """Decode a PNG of `encode_png`. The checksums of all chunks are verified.
 
-    Raises FavError where the data is not one whole PNG as `encode_png` makes it: every chunk's checksum is verified; and
-    where it is not of `size` (width, height), before memory is taken for it. MemoryError where that is not to be had.
+    Args:
+        data: The PNG.
+        size: The expected (width, height), which is checked before memory is allocated.
+
+    Returns:
+        (H, W, 3) BGR, uint8 or uint16 as stored.
+
+    Raises:
+        FavError: The data is damaged, incomplete, of another format or of another size.
+        MemoryError: There is not enough memory.
     """
-    stored = _head(data)
+    stored = _size(data)
     if size is not None and stored != size:
-        raise FavError(f"PNG: expected a picture of {size[0]}x{size[1]}, got {stored[0]}x{stored[1]}")
+        raise FavError(f"PNG: expected an image of {size[0]}x{size[1]}, got {stored[0]}x{stored[1]}")
     try:
         frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
         if error.code == cv2.Error.StsNoMem:
-            raise MemoryError(str(error)) from None  # that is this machine's fault, and not the picture's
-        frame = None  # more pixels than it is willing to decode
+            raise MemoryError(str(error)) from None  # a problem of this machine, not of the image
+        frame = None  # more pixels than OpenCV decodes
     if frame is None:
-        raise FavError("PNG: expected a picture, got chunks that are whole but do not decode")
+        raise FavError("PNG: expected an image, got complete chunks that do not decode")
     if frame.shape != (stored[1], stored[0], 3) or frame.dtype not in (np.uint8, np.uint16):
         raise FavError(
-            f"PNG: expected a picture {(stored[1], stored[0], 3)} of 8 or 16 bits, got {frame.shape} {frame.dtype}"
+            f"PNG: expected an image {(stored[1], stored[0], 3)} of 8 or 16 bits, got {frame.shape} {frame.dtype}"
         )
     return frame
 
 
 def check_png_ends(head: bytes, tail: bytes, size: tuple[int, int], depth: int) -> None:
-    """FavError where the first HEAD_END and the last len(PNG_END) bytes of a file are not those of a PNG of `encode_png` of
-    `size` (width, height), `depth` bytes a sample. What lies between them is not known then."""
+    """Check the beginning and the end of a PNG of `encode_png`. The data between them is not checked.
+
+    Args:
+        head: The first HEAD_END bytes.
+        tail: The last len(PNG_END) bytes.
+        size: The expected (width, height).
+        depth: The expected bytes per sample.
+
+    Raises:
+        FavError: They differ.
+    """
     if not head.startswith(SIGNATURE) or len(head) < HEAD_END:
-        raise FavError(f"PNG: expected a PNG signature and a head, got {head[:8]!r} in {len(head)} bytes")
+        raise FavError(f"PNG: expected a PNG signature and header, got {head[:8]!r} in {len(head)} bytes")
     body = head[len(SIGNATURE) + 4 : HEAD_END - 4]
     if struct.unpack(">I", head[HEAD_END - 4 : HEAD_END])[0] != zlib.crc32(body):
-        raise FavError("PNG: expected an undamaged head, its checksum differs")
+        raise FavError("PNG: expected an undamaged header, but its checksum differs")
     width, height, bits, colors = struct.unpack_from(">IIBB", body, 4)
     if (width, height, bits, colors) != (*size, 8 * depth, 2):
         raise FavError(
-            f"PNG: expected a picture of {size[0]}x{size[1]} and {8 * depth} bits RGB, got {width}x{height} and {bits}"
+            f"PNG: expected an image of {size[0]}x{size[1]} and {8 * depth} bits RGB, got {width}x{height} and {bits}"
         )
     if tail != PNG_END:
-        raise FavError("PNG: expected a whole file up to its chunk IEND, got one that is cut off")
+        raise FavError("PNG: expected a complete file that ends with IEND, got a truncated one")
 
 
 def png_text(data: bytes) -> dict[str, str]:
-    """The text that `encode_png` put at the head of a PNG, as it was given, from all of it or the first HEAD_BYTES.
+    """Return the text of a PNG of `encode_png`.
 
-    Raises FavError where the head is damaged.
+    Args:
+        data: The PNG, or its first HEAD_BYTES.
+
+    Raises:
+        FavError: A chunk before the image data is damaged.
     """
     text = {}
     for kind, body in _chunks(data, before=b"IDAT"):
         if kind == b"iTXt":
             key, _, rest = body.partition(b"\0")
-            text[key.decode("latin-1")] = (
-                rest[2:].split(b"\0", 2)[-1].decode("utf-8", "replace")
-            )  # after two flags, a language and a translated key
+            value = rest[2:].split(b"\0", 2)[-1]  # after two flags, a language and a translated key
+            text[key.decode("latin-1")] = value.decode("utf-8", "replace")
     return text
 
 
 def read_image(path: Path, deep: bool = False) -> np.ndarray:
-    """The picture in a file, in any format OpenCV reads, upright: (H, W, 3) uint8 BGR. FavError says what is wrong.
+    """Read an image file in any format of OpenCV, rotated as its metadata says.
 
-    With `deep`, one of 16 bits stays uint16.
+    Args:
+        path: The file.
+        deep: Whether to keep 16 bits per sample.
+
+    Returns:
+        (H, W, 3) BGR uint8; uint16 for an image of 16 bits with `deep`.
+
+    Raises:
+        FavError: The file is not an image, or too large.
     """
     try:
-        data = read_file(path, f"picture {path}", MAX_SIDE)
+        data = read_file(path, f"image {path}", MAX_BYTES)
     except OSError as error:
-        raise FavError(f"picture {path}: {error.strerror}") from error
-    width, height = claimed_size(data) or (0, 0)
+        raise FavError(f"image {path}: {error.strerror}") from error
+    width, height = header_size(data) or (0, 0)
     if width * height > MAX_PIXELS:
-        raise FavError(f"picture {path}: expected at most {MAX_PIXELS} pixels, got {width}x{height}")
-    frame = _decoded(data, cv2.IMREAD_COLOR | (cv2.IMREAD_ANYDEPTH if deep else 0)) if data else None
+        raise FavError(f"image {path}: expected at most {MAX_PIXELS} pixels, got {width}x{height}")
+    frame = _decode(data, cv2.IMREAD_COLOR | (cv2.IMREAD_ANYDEPTH if deep else 0)) if data else None
     if frame is not None and frame.dtype not in (np.uint8, np.uint16):  # floating point
-        frame = _decoded(data, cv2.IMREAD_COLOR)
+        frame = _decode(data, cv2.IMREAD_COLOR)
     if frame is None:
-        raise FavError(f"picture {path}: expected an image (PNG, JPEG, PPM, …), got {len(data)} bytes that are none")
+        raise FavError(f"image {path}: expected an image (PNG, JPEG, PPM, …), got {len(data)} bytes of another format")
     return frame
 
 
-def claimed_size(data: bytes) -> tuple[int, int] | None:
-    """(width, height) that a picture file claims, by its head alone; None where that does not tell."""
+def header_size(data: bytes) -> tuple[int, int] | None:
+    """Return the (width, height) in the header of an image file; None if it cannot be read."""
     try:
-        with Image.open(io.BytesIO(data)) as picture:
-            return picture.size
-    except Exception:  # of whatever kind: OpenCV says what is wrong with it
+        with Image.open(io.BytesIO(data)) as image:
+            return image.size
+    except Exception:  # Pillow raises many types; the decoder reports the error
         return None
 
 
 def resize(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """`frame` (H, W, 3) at `size`, (width, height) in pixels: averaged over areas where it shrinks, cubic where it grows."""
+    """Resize `frame` (H, W, 3) to `size` (width, height): by area averaging if it has fewer pixels, else by cubic interpolation."""
     height, width = frame.shape[:2]
     if size == (width, height):
         return frame
-    shrinks = size[0] * size[1] < width * height
-    return cv2.resize(frame, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    is_smaller = size[0] * size[1] < width * height
+    return cv2.resize(frame, size, interpolation=cv2.INTER_AREA if is_smaller else cv2.INTER_CUBIC)
 
 
-def _decoded(data: bytes, flags: int) -> np.ndarray | None:
+def _decode(data: bytes, flags: int) -> np.ndarray | None:
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:  # more pixels than it is willing to decode
+    except cv2.error:  # more pixels than OpenCV decodes
         return None
 
 
-def _head(data: bytes) -> tuple[int, int]:
-    """Width and height that a PNG as `encode_png` makes it has in its head, all of its chunks looked at; else FavError."""
-    kinds, head = [], b""
+def _size(data: bytes) -> tuple[int, int]:
+    """Return the width and height of a PNG of `encode_png`. Verifies all chunks; raises FavError for other data."""
+    kinds, header = [], b""
     for kind, body in _chunks(data):
         if kind not in CHUNKS or (kind == b"IHDR") != (not kinds):
             raise FavError(f"PNG: expected IHDR first and once, text and IDAT, got {kind!r} as chunk {len(kinds)}")
         kinds.append(kind)
-        head = head or body
-    if len(head) != 13 or head[8:] not in (b"\x08\2\0\0\0", b"\x10\2\0\0\0"):
-        raise FavError(f"PNG: expected a head of 8 or 16 bits RGB, got {head[:20]!r}")
-    return struct.unpack_from(">II", head)
+        header = header or body
+    if len(header) != 13 or header[8:] not in (b"\x08\2\0\0\0", b"\x10\2\0\0\0"):
+        raise FavError(f"PNG: expected a header of 8 or 16 bits RGB, got {header[:20]!r}")
+    return struct.unpack_from(">II", header)
 
 
 def _chunks(data: bytes, before: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
-    """Type and body of each chunk, its checksum verified, up to IEND, or to the first of type `before`; FavError where that
-    does not come."""
+    """Yield the type and body of each chunk up to IEND, or up to the first chunk of type `before`. Verifies checksums.
+
+    Raises:
+        FavError: A chunk is damaged, or the data ends too early.
+    """
     if not data.startswith(SIGNATURE):
         raise FavError(f"PNG: expected a PNG signature, got {data[:8]!r}")
     position = len(SIGNATURE)
@@ -188,12 +227,12 @@ def _chunks(data: bytes, before: bytes | None = None) -> Iterator[tuple[bytes, b
         if len(checksum) < 4:
             break
         if struct.unpack(">I", checksum)[0] != zlib.crc32(kind + body):
-            raise FavError(f"PNG: expected an undamaged chunk {kind!r} at byte {position}, its checksum differs")
+            raise FavError(f"PNG: expected an undamaged chunk {kind!r} at byte {position}, but its checksum differs")
         yield kind, body
         if kind == b"IEND":
             return
         position += 12 + length
-    raise FavError(f"PNG: expected a whole file up to its chunk IEND, got only {len(data)} bytes")
+    raise FavError(f"PNG: expected a complete file that ends with IEND, got only {len(data)} bytes")
 
 
 def _text_chunk(key: str, value: str) -> bytes:

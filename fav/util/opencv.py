@@ -1,9 +1,9 @@
-"""What the types that come with OpenCV leave out."""
+"""Corrections of OpenCV's type annotations."""
 
 from typing import cast
 
 import numpy as np
 
-# None, for an output that OpenCV is to make itself and for a second map that there is none of: its functions take that, and the
-# types that come with them say that they do not.
+# None, for an output array that OpenCV allocates, and for an unused second map. OpenCV accepts None, but its annotations
+# do not.
 NO_ARRAY = cast(np.ndarray, None)

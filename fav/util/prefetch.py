@@ -13,11 +13,11 @@ def prefetch(make: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
 
     An error of `make` is raised in place of its result.
     """
-    with ThreadPoolExecutor(1, "ahead") as helper:
-        coming: Future[R] | None = None
+    with ThreadPoolExecutor(1, "prefetch") as executor:
+        pending: Future[R] | None = None
         for item in items:
-            ready, coming = coming, helper.submit(make, item)
-            if ready is not None:
-                yield ready.result()
-        if coming is not None:
-            yield coming.result()
+            previous, pending = pending, executor.submit(make, item)
+            if previous is not None:
+                yield previous.result()
+        if pending is not None:
+            yield pending.result()

@@ -22,7 +22,7 @@ from fav.model.network import StyleNetwork
 from fav.pipeline.delivery import link_or_copy
 from fav.pipeline.spec import JobSpec
 from fav.training.outputs import OutputPaths
-from fav.util.atomic import CannotWriteError, PathTakenError, bears, exclusive, new_directory, new_file, own_file
+from fav.util.atomic import CannotWriteError, PathTakenError, exclusive, has_mark, new_directory, new_file, own_file
 from shared.heartbeat import temporary_member
 from shared.shared_dir import open_share
 from shared.terminal import Ended, ended_by_signals
@@ -223,7 +223,7 @@ def test_mark_is_looked_for_in_regular_files_at_both_ends_alone(room):
     (room / "middle").write_bytes(bytes(1 << 20) + MARK.encode() + bytes(1 << 20))
     (room / "link").symlink_to(room / "begin")
     os.mkfifo(room / "fifo")
-    assert [bears(room / name, MARK) for name in ("begin", "end", "middle", "link", "fifo", "none")] == [
+    assert [has_mark(room / name, MARK) for name in ("begin", "end", "middle", "link", "fifo", "none")] == [
         True,
         True,
     ] + 4 * [False]
@@ -238,7 +238,7 @@ def test_report_and_preview_replace_only_their_own(job, command, name, tmp_path)
     root, out = job.share.layout.root, job.share.layout.root / name
     for _ in range(2):
         assert call(command, root).exit_code == 0
-        assert bears(out, f"fav {command} of {job.manifest.id}")
+        assert has_mark(out, f"fav {command} of {job.manifest.id}")
     mine = out.read_bytes()
     foreign = {
         "of another job": mine.replace(job.manifest.id.encode(), b"0" * len(job.manifest.id)),
@@ -259,7 +259,7 @@ def test_report_and_preview_replace_only_their_own(job, command, name, tmp_path)
     assert call(command, root).exit_code == 2 and out.is_symlink() and (tmp_path / "elsewhere").read_bytes() == mine
     assert not list(root.glob(".*"))
     made = call(command, root, "--out", tmp_path / f"other{out.suffix}")
-    assert made.exit_code == 0 and bears(tmp_path / f"other{out.suffix}", f"fav {command} of {job.manifest.id}")
+    assert made.exit_code == 0 and has_mark(tmp_path / f"other{out.suffix}", f"fav {command} of {job.manifest.id}")
     out.unlink()
 
 

@@ -136,7 +136,7 @@ def test_pipes_among_photographs_are_told_and_left_out(tmp_path):
     (tmp_path / "endless.jpg").symlink_to("/dev/zero")
     album = soon(open_image_folder, tmp_path, 64)
     assert len(album.photos) + len(album.held_out) == 20 and album.notes == [
-        "no files, left out: endless.jpg, pipe?[31m.png"
+        "not a regular file, left out: endless.jpg, pipe?[31m.png"
     ]
 
 
@@ -222,7 +222,7 @@ def test_cuts_that_come_slowly_are_waited_for_with_a_word(fifo, monkeypatch, cap
 
 def test_pipe_that_nobody_writes_into_is_not_waited_for(fifo, monkeypatch):
     monkeypatch.setattr("fav.util.reading.WRITER_S", 0.3)
-    with pytest.raises(FavError, match="expected a pipe that a program writes into, got one without any"):
+    with pytest.raises(FavError, match="expected a pipe that a program writes to, got a pipe without a writer"):
         soon(read_cuts, fifo)
 
 
@@ -230,7 +230,7 @@ def test_pipe_whose_writer_is_silent_is_not_waited_for_without_end(fifo, monkeyp
     monkeypatch.setattr("fav.util.reading.SILENT_S", 0.3)
     writer = os.open(fifo, os.O_RDWR)
     try:
-        with pytest.raises(FavError, match="got nothing for"):
+        with pytest.raises(FavError, match="got no data for"):
             soon(read_cuts, fifo)
     finally:
         os.close(writer)

@@ -12,7 +12,7 @@ import pytest
 from fav.cli import preview
 from fav.cli.outputs import mark_of
 from fav.errors import FavError
-from fav.util.atomic import bears
+from fav.util.atomic import has_mark
 from shared.terminal import ended_by_signals
 from tests.helpers.job_system import make_share
 from tests.helpers.video_jobs import create
@@ -78,7 +78,7 @@ def test_preview_takes_its_name_when_it_is_whole(job, program, source):
     for _ in range(2):
         make(job)
         assert there(job) == sorted([*before, "film.preview.mp4"])
-    assert bears(job.share.layout.root / "film.preview.mp4", mark_of("preview", job))
+    assert has_mark(job.share.layout.root / "film.preview.mp4", mark_of("preview", job))
 
 
 def test_preview_that_is_ended_at_any_moment_leaves_nothing(job, program):

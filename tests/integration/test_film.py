@@ -376,7 +376,9 @@ def test_fifo_among_numbered_images_is_refused_and_not_waited_for(style, share, 
     job = create_of_images(share, clip, style, tmp_path)
     (image := tmp_path / f"im_{number}.png").unlink()
     os.mkfifo(image)
-    with pytest.raises(FavError, match=f"im_{number}.png: expected an image of the sequence, got no regular file"):
+    with pytest.raises(
+        FavError, match=f"im_{number}.png: expected an image of the sequence, got something other than a regular file"
+    ):
         create(share, str(tmp_path / "im_%04d.png"), style, name="another")
     (there := job.layout.inputs / "video" / f"im_{number}.png").unlink()
     os.mkfifo(there)

@@ -56,7 +56,7 @@ def test_with_a_loss_network_the_look_of_the_target_is_learnt_as_well(candy, pho
     assert call(*words, "--iterations", 2, "--style-layers", "conv1:2,fire3:1").exit_code == 0
     assert all(row["style"] > 0 and row["content"] > 0 for row in rows_of(tmp_path / "out.losses.csv"))
     assert call(*words, "--iterations", 4, "--style-layers", "conv1:2,fire3:1").exit_code == 0  # it goes on
-    refused(call(*words, "--iterations", 5), "begun with other options", "style-layers was conv1:2,fire3:1, not ")
+    refused(call(*words, "--iterations", 5), "started with other options", "style-layers was conv1:2,fire3:1, not ")
 
 
 def test_a_teacher_gives_what_its_model_paints(candy):

@@ -155,7 +155,7 @@ def test_a_training_that_is_told_to_stop_saves_its_state_and_makes_no_sheet(word
 def test_a_finished_training_goes_on_only_with_its_own_options(words, tmp_path):
     assert call(*words, "--iterations", 2).exit_code == 0
     other = call(*words, "--iterations", 9, "--style-weight", 3)
-    refused(other, "begun with other options", "style-weight was 10.0, not 3.0")
+    refused(other, "started with other options", "style-weight was 10.0, not 3.0")
     cv = tmp_path / "photos of 'mine'" / "23.png"
     kept = cv.read_bytes()
     cv.unlink()
@@ -166,7 +166,7 @@ def test_a_finished_training_goes_on_only_with_its_own_options(words, tmp_path):
     assert call(*words, "--iterations", 3, "--minutes", 50).exit_code == 0
     assert len(load_state(tmp_path / "out.safetensors.training")["history"]) == 3
     (tmp_path / "out.safetensors.training").write_bytes((tmp_path / "out.safetensors.training").read_bytes()[:5000])
-    refused(call(*words, "--iterations", 4), "out.safetensors.training", "remove it to begin anew")
+    refused(call(*words, "--iterations", 4), "out.safetensors.training", "remove it to start again")
     (tmp_path / "out.safetensors.training").unlink()
     refused(call(*words, "--iterations", 4), "out.safetensors: expected a new name")
 
@@ -217,14 +217,14 @@ def test_what_was_done_to_the_painting_is_said_and_recorded(words, tmp_path):
     grain = np.random.default_rng(0).normal(0, 30, (96, 96, 3))
     cv2.imwrite(words[1], (128 + 60 * np.sin((rows + columns) / 9)[..., None] + grain).clip(0, 255).astype(np.uint8))
     result = call(*words, "--iterations", 1, "--style-crop", "0,8,96,80", "--pooling", "average", "--zoom", 1)
-    assert "painting: 96x80 pixels" in result.output and "this picture is sharpened" in result.output
+    assert "painting: 96x80 pixels" in result.output and "this image is sharpened" in result.output
     command = style_facts(tmp_path / "out.safetensors").metadata["command"]
     assert "--style-crop 0,8,96,80" in command and "--pooling average" in command
     losses = style_facts(tmp_path / "out.safetensors").metadata["losses"]
     assert re.search(r"lattice [\d.e-]+, palette \d", losses)
     raw = [word.replace("out.safetensors", "raw.safetensors") for word in words]
     result = call(*raw, "--iterations", 1, "--no-clean-style")
-    assert "used as it is" in result.output
+    assert "used unchanged" in result.output
     assert "--no-clean-style" in style_facts(tmp_path / "raw.safetensors").metadata["command"]
 
 
@@ -237,7 +237,7 @@ def test_clips_are_learnt_from(words, tmp_path, clip):
 
 
 @pytest.mark.parametrize("options, told", [
-    (("--arch", "c9s1-4,d6"), "expected a picture of the size of the frame"),
+    (("--arch", "c9s1-4,d6"), "expected an output of the size of the frame"),
     (("--arch", "c9s1-4,x6"), "got 'x6'"),
     (("--arch", "c9s1-4"), "expected 3 channels at the end"),
     (("--arch", "wideview"), "expected wide-view, half, full or a string of layers, got 'wideview'"),

@@ -93,21 +93,21 @@ def test_entries_beyond_the_authors_are_read_one_by_one():
         ("E,c3s1-3]", "expected a [ for each ], got 'c3s1-3]'"),
         ("E,[],c3s1-3", "got ''"),
         ("E,[[[[[[[c3s1-7]]]]]]],c3s1-3", "at most 6 open [, got 7"),
-        ("E,c3s1-4,[d4],c3s1-3", "a detour that keeps the size, got 1/2 times that from '[d4]'"),
-        ("E,c3s1-4,[d8,U2],c3s1-3", "a detour keeps 4 channels, got 8 from [d8,U2]"),
+        ("E,c3s1-4,[d4],c3s1-3", "a branch that keeps the size, got 1/2 times that from '[d4]'"),
+        ("E,c3s1-4,[d8,U2],c3s1-3", "a branch keeps 4 channels, got 8 from [d8,U2]"),
         ("E,c3s1-4,S8x2k3,c3s1-3", "a residual block keeps 4 channels, got S8x2k3"),
         ("E,c3s1-4,S4x2k4,c3s1-3", "odd kernel"),
         ("E,d4,u3", "expected f and u only without E, got 'u3'"),
-        ("c3s1-4,S4x2k3,c3s1-3", "expected S and [...] only behind an E at the beginning, got 'S4x2k3'"),
-        ("c3s1-4,[d4,U2],c3s1-3", "expected S and [...] only behind an E at the beginning"),
+        ("c3s1-4,S4x2k3,c3s1-3", "expected S and [...] only after an E at the beginning, got 'S4x2k3'"),
+        ("c3s1-4,[d4,U2],c3s1-3", "expected S and [...] only after an E at the beginning"),
         ("E,c3s1-4,R4d0,c3s1-3", "got 'R4d0'"),
         ("E,c3s1-4,p2s2-3", "odd kernel"),
         ("A,B,c3s1-3", "expected E, or B and A, at the beginning, and L and A at the end"),
         ("c3s1-4,L,c3s1-3", "expected E, or B and A, at the beginning, and L and A at the end"),
         ("E,c3s1-3,L", "expected B, A and L only without E"),
         ("E,c3s1-7,[c3s1-7,L],c3s1-3", "expected E, or B and A, at the beginning"),
-        ("E,c3s1-3m", "expected m, e, z and p behind an entry only without E, got 'c3s1-3m'"),
-        ("u4m,d3", "expected 'm' only behind c, d and R, got 'u4m'"),
+        ("E,c3s1-3m", "expected m, e, z and p after an entry only without E, got 'c3s1-3m'"),
+        ("u4m,d3", "expected 'm' only after c, d and R, got 'u4m'"),
         ("c3s1-3z", "got 'c3s1-3z'"),
     ],
 )
@@ -117,7 +117,7 @@ def test_a_string_that_makes_no_sense_is_refused_in_one_line(arch, complaint):
     assert complaint in str(error.value) and "\n" not in str(error.value)
 
 
-def test_the_layers_of_a_detour_run_as_those_of_a_network_do():
+def test_the_layers_of_a_branch_run_as_those_of_a_network_do():
     network = StyleNetwork("E,c3s1-4,[d4,U2,c3s1-4],c3s1-3", 3).eval().requires_grad_(False)
     x = torch.randn(1, 4, 16, 24, generator=torch.Generator().manual_seed(0))
     assert torch.equal(network[4](x.clone()), run_layers(network[4], x.clone()) + x)

@@ -14,7 +14,7 @@ import coordinator
 from fav.errors import FavError
 from fav.model import runner as runner_module
 from fav.model.backends import BACKENDS, choose
-from fav.model.backends.pytorch import lowered
+from fav.model.backends.pytorch import to_bfloat16
 from fav.model.devices import best_precision
 from fav.model.runner import StyleRunner
 from fav.pipeline.spec import JobSpec
@@ -72,7 +72,7 @@ def test_lowered_a_network_paints_nearly_the_same(arch):
     """Also on processors that are not made for bfloat16, where no runner would lower it."""
     network, x = random_network(arch), picture(43, 50)
     with torch.inference_mode():
-        assert (lowered(network)(x.bfloat16()) - network(x)).abs().mean() < 0.8
+        assert (to_bfloat16(network)(x.bfloat16()) - network(x)).abs().mean() < 0.8
 
 
 def test_a_frame_stays_as_it_was_and_what_was_returned_is_not_painted_over(backend):

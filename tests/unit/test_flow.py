@@ -314,7 +314,7 @@ DIES = "import sys; print('reading', file=sys.stderr); sys.exit('no memory left'
         ({"matching": DIES}, "deepmatching-static ended with 1: no memory left"),
         ({"flow2": DIES}, "deepflow2-static ended with 1: no memory left"),
         ({"matching": DIES, "flow2": DIES}, "deepmatching-static ended with 1: no memory left"),
-        ({"flow2": "import os; os.kill(os.getpid(), 11)"}, "deepflow2-static ended with -11: it said nothing"),
+        ({"flow2": "import os; os.kill(os.getpid(), 11)"}, "deepflow2-static ended with -11: it printed no error"),
         ({"flow2": "import sys; sys.stdin.read()"}, "out.flo: No such file"),
         ({"flow2": "import sys; sys.stdin.read(); open(sys.argv[3], 'wb').write(b'PIEH')"}, "expected a .flo file"),
         (

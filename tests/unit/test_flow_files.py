@@ -13,7 +13,7 @@ from fav import flow as flows
 from fav.errors import FavError
 from fav.flow.consistency import reliability
 from fav.flow.field import estimate
-from fav.flow.files import FlowFiles, between_numbers, check, read_flow, suspicions
+from fav.flow.files import FlowFiles, check, estimate_with_files, find_wrong_option, read_flow
 from fav.flow.io import write_flo
 from tests.helpers.moving_texture import texture
 
@@ -49,25 +49,25 @@ def test_fields_from_files_are_those_of_the_method_bit_by_bit(given, exported, f
     files = FlowFiles(*(pattern if name in given.split() else None for name, pattern in
                         zip(("bwd", "fwd", "reliable"), (exported.backward, exported.forward, exported.reliability))))  # fmt: skip
     compute = never if given in ("bwd fwd", "bwd reliable") else flows.make("dis")
-    assert files.whole(backward=False) == (compute is never)
+    assert files.is_complete(reverse=False) == (compute is never)
     for number in (1, 3, 4):
         wanted = estimate(flows.make("dis"), frames[number], frames[number - 1])
-        found = between_numbers(files, compute, (number, number - 1), (frames[number], frames[number - 1]))
+        found = estimate_with_files(files, compute, (number, number - 1), (frames[number], frames[number - 1]))
         assert np.array_equal(found.flow, wanted.flow) and np.array_equal(found.reliability, wanted.reliability)
 
 
 def test_a_film_from_its_end_takes_forward_flow(exported, frames):
     files = FlowFiles(exported.backward, exported.forward)
-    found = between_numbers(files, never, (2, 3), (frames[2], frames[3]))
+    found = estimate_with_files(files, never, (2, 3), (frames[2], frames[3]))
     wanted = estimate(flows.make("dis"), frames[2], frames[3])
     assert np.array_equal(found.flow, wanted.flow) and np.array_equal(found.reliability, wanted.reliability)
-    assert files.whole(backward=True) and not FlowFiles(exported.backward, None, exported.reliability).whole(
-        backward=True
+    assert files.is_complete(reverse=True) and not FlowFiles(exported.backward, None, exported.reliability).is_complete(
+        reverse=True
     )
 
 
 def test_flow_further_than_a_neighbour_is_computed(exported, frames):
-    found = between_numbers(exported, flows.make("dis"), (3, 0), (frames[3], frames[0]))
+    found = estimate_with_files(exported, flows.make("dis"), (3, 0), (frames[3], frames[0]))
     assert np.array_equal(found.flow, estimate(flows.make("dis"), frames[3], frames[0]).flow)
 
 
@@ -120,8 +120,8 @@ def test_layouts_are_read_with_what_is_not_known(tmp_path):
         ("a.npy", b"hello", "does not read as one"),
         ("a.png", b"hello", "does not decode"),
         ("a.tif", b"II*", "ends in .flo, .png, .exr, .npy"),
-        ("a.exr", b"v/1\x01", "FFmpeg does not decode"),
-        ("b.exr", b"hello", "FFmpeg does not decode"),
+        ("a.exr", b"v/1\x01", "FFmpeg cannot decode"),
+        ("b.exr", b"hello", "FFmpeg cannot decode"),
         ("missing.exr", None, "No such file"),
         ("missing.flo", None, "No such file"),
         ("missing.npy", None, "No such file"),
@@ -155,7 +155,7 @@ def test_unknown_flow_is_unreliable_and_white_means_reliable_unless_inverted(exp
     for inverted in (False, True):
         cv2.imwrite(str(tmp_path / "reliable_0001.pgm"), ~mask if inverted else mask)
         files = FlowFiles(exported.backward, None, exported.reliability, inverted=inverted)
-        found[inverted] = between_numbers(files, never, (1, 0), (frames[1], frames[0]), 1).reliability
+        found[inverted] = estimate_with_files(files, never, (1, 0), (frames[1], frames[0]), 1).reliability
     assert np.array_equal(found[False], found[True]) and 0.5 < found[False].mean() < 1
     assert (found[False][20:30, 40:50] == 0).all() and (found[False][60:70, 20:30] == 0).all()
 
@@ -167,7 +167,7 @@ def test_reliability_grows_its_holes_by_the_minimum_filter(exported, frames):
         9,
     )
     files = FlowFiles(exported.backward, None, exported.reliability)
-    assert np.array_equal(between_numbers(files, never, (1, 0), (frames[1], frames[0]), 9).reliability, wanted)
+    assert np.array_equal(estimate_with_files(files, never, (1, 0), (frames[1], frames[0]), 9).reliability, wanted)
 
 
 def test_files_of_the_videos_size_serve_a_smaller_film(tmp_path):
@@ -190,11 +190,11 @@ def test_whole_sets_pass_and_gaps_are_named(exported):
     check(exported, range(0, 5), (), (SIZE,))
     check(exported, range(2, 4), (), (SIZE,))
     exported.file(exported.backward, 3).unlink()
-    with pytest.raises(FavError, match=r"--flow-from .*: expected a file for each of 4 frames, 1 are missing; the first is bwd_0003.flo, of "
-                                       r"frame 3 to frame 2, .* numbers 1 to 4.*--flow-first"):  # fmt: skip
+    with pytest.raises(FavError, match=r"--flow-from .*: expected a file for each of 4 frames, 1 are missing; the first is bwd_0003.flo, from "
+                                       r"frame 3 to frame 2, .* numbers are 1 to 4.*--flow-first"):  # fmt: skip
         check(exported, range(0, 5), (), (SIZE,))
     with pytest.raises(
-        FavError, match=r"--flow-forward-from .*, 2 are missing; the first is fwd_0004.flo, of frame 4 to frame 5"
+        FavError, match=r"--flow-forward-from .*, 2 are missing; the first is fwd_0004.flo, from frame 4 to frame 5"
     ):
         check(FlowFiles(None, exported.forward), range(0, 7), (), (SIZE,))
 
@@ -227,25 +227,25 @@ def test_another_size_is_refused_with_both(exported):
 
 
 def test_right_files_leave_no_doubt(exported, frames):
-    assert suspicions(exported, dict(enumerate(frames))) is None
+    assert find_wrong_option(exported, dict(enumerate(frames))) is None
     still = dict.fromkeys(range(5), frames[0])
     for file in exported.backward.parent.glob("*.flo"):
         write_flo(file, np.zeros((*SIZE[::-1], 2), np.float32))
-    assert suspicions(exported, still) is None
+    assert find_wrong_option(exported, still) is None
 
 
 def test_the_other_direction_is_told(exported, frames):
     swapped = FlowFiles(exported.forward, None)
-    assert "as --flow-forward-from" in suspicions(swapped, dict(enumerate(frames)))
-    assert "as --flow-from" in suspicions(FlowFiles(None, exported.backward), dict(enumerate(frames)))
+    assert "as --flow-forward-from" in find_wrong_option(swapped, dict(enumerate(frames)))
+    assert "as --flow-from" in find_wrong_option(FlowFiles(None, exported.backward), dict(enumerate(frames)))
 
 
 def test_y_that_counts_upwards_is_told(exported, frames):
     for file in exported.backward.parent.glob("bwd*.flo"):
         write_flo(file, read_flow(file)[0] * np.float32([1, -1]))
     up = FlowFiles(exported.backward)
-    assert "y seems to count upwards; say --flow-y-up" in suspicions(up, dict(enumerate(frames)))
-    assert suspicions(FlowFiles(exported.backward, y_up=True), dict(enumerate(frames))) is None
+    assert "y seems to point upwards; use --flow-y-up" in find_wrong_option(up, dict(enumerate(frames)))
+    assert find_wrong_option(FlowFiles(exported.backward, y_up=True), dict(enumerate(frames))) is None
 
 
 def test_numbers_that_are_off_by_one_are_told(frames, tmp_path):
@@ -256,8 +256,8 @@ def test_numbers_that_are_off_by_one_are_told(frames, tmp_path):
         )
     wrong = FlowFiles(tmp_path / "bwd_%04d.flo")
     write_flo(tmp_path / "bwd_0001.flo", np.zeros((*SIZE[::-1], 2), np.float32))
-    assert "--flow-first 2" in suspicions(wrong, dict(enumerate(shifted)))
-    assert suspicions(FlowFiles(tmp_path / "bwd_%04d.flo", first=2), dict(enumerate(shifted))) is None
+    assert "--flow-first 2" in find_wrong_option(wrong, dict(enumerate(shifted)))
+    assert find_wrong_option(FlowFiles(tmp_path / "bwd_%04d.flo", first=2), dict(enumerate(shifted))) is None
 
 
 def test_names_of_methods_are_known_without_opencv():

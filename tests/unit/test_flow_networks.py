@@ -17,7 +17,7 @@ from tests.helpers.moving_texture import shifted_pair, texture
 @pytest.fixture(scope="module")
 def models():
     try:
-        return raft.models_of()
+        return raft.import_models()
     except FavError as error:
         pytest.skip(str(error))
 
@@ -58,7 +58,7 @@ class KnownNetwork(torch.nn.Module):
 
 def test_raft_sees_rgb_from_minus_1_to_1_continued_to_what_it_needs(monkeypatch):
     network = KnownNetwork()
-    monkeypatch.setattr(raft, "network_of", lambda size, weights: network)
+    monkeypatch.setattr(raft, "load_network", lambda size, weights: network)
     a, b = shifted_pair(70, 139)
     found = flows.make("raft-small")(a, b)
     assert np.array_equal(found, np.dstack(np.meshgrid(np.arange(139.0), np.arange(70.0))))

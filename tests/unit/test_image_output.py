@@ -102,7 +102,7 @@ def test_images_of_numbered_images_have_their_numbers(tmp_path):
 
 @pytest.mark.parametrize("name, complaint", [
     ("f_%d.png", "in a directory of their own, such as dir/f_%d.png"), ("x/f_%d_%d.png", "a pattern with one number"),
-    ("x/f_%s.png", "a pattern with one number"), ("x/.f_%d.png", "no hidden files"), ("x/f_1.png", "or numbered images such as"),
+    ("x/f_%s.png", "a pattern with one number"), ("x/.f_%d.png", "does not begin with a dot"), ("x/f_1.png", "or numbered images such as"),
 ])  # fmt: skip
 def test_names_of_images_that_make_no_sense_are_refused(name, complaint):
     with pytest.raises(FavError, match=complaint):

@@ -82,7 +82,7 @@ def test_whole_chunks_around_nonsense_are_refused():
     "picture", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)]
 )
 def test_what_is_no_picture_is_not_encoded(picture):
-    with pytest.raises(FavError, match="expected a picture"):
+    with pytest.raises(FavError, match="expected an image"):
         encode_png(picture)
 
 

@@ -233,8 +233,8 @@ def test_an_architecture_is_read_entry_by_entry():
         ("c9s1-32,U2,c9s1-3", "got 2 times that"),
         ("c9s1-32,c9s1-4", "expected 3 channels at the end, got 4"),
         (",".join(["c3s1-3"] * 101), "at most 100 layers"),
-        ("c3s9-4,c3s9-4,U9,U9,c3s1-3", "expected pictures of 1/64 to 4 times the frame"),
-        ("U8,c3s8-4,c3s1-3", "expected pictures of 1/64 to 4 times the frame"),
+        ("c3s9-4,c3s9-4,U9,U9,c3s1-3", "expected feature maps of 1/64 to 4 times the size of the frame"),
+        ("U8,c3s8-4,c3s1-3", "expected feature maps of 1/64 to 4 times the size of the frame"),
     ],
 )
 def test_an_architecture_that_makes_no_sense_is_refused_in_one_line(arch, complaint):

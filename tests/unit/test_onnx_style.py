@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fav.errors import FavError
 from fav.model.checkpoints import load_style
-from fav.model.onnx_fields import names_files
+from fav.model.onnx_fields import has_external_data
 from fav.model.onnx_style import load_image_model, load_onnx, model_facts
 from fav.model.runner import StyleRunner
 from tests.helpers.onnx_writer import Graph, field, save_examples
@@ -67,7 +67,9 @@ def test_the_same_frame_gives_the_same_bytes(tmp_path):
 
 def test_as_the_style_of_a_film_it_is_told_what_to_do(tmp_path):
     path = save_examples(tmp_path / "candy.onnx", randomized(Examples(blocks=1)))
-    with pytest.raises(FavError, match="candy.onnx: .* ONNX image model: it has no memory.*--no-temporal.*--steady"):
+    with pytest.raises(
+        FavError, match="candy.onnx: .* ONNX image model: it stylizes each frame independently.*--no-temporal.*--steady"
+    ):
         load_style(path, in_channels=7)
 
 
@@ -98,7 +100,7 @@ def nonsense(path):
     "make, complaint",
     [
         (smaller, "expected a model that keeps the size of a frame, 64x64, got 32x32"),
-        (of_one_channel, "expected a model that takes a picture of 3 channels"),
+        (of_one_channel, "expected a model that takes an image of 3 channels"),
         (damaged, "expected an undamaged ONNX model"),
         (nonsense, "expected an ONNX model that OpenVINO reads"),
     ],
@@ -119,7 +121,7 @@ def test_weights_in_other_files_are_refused(tmp_path, monkeypatch, location):
     graph.values.append(shape + field(2, 1) + field(8, "constant0") + place + field(14, 1))
     out = graph.node("Add", ["input", "constant0"])
     path = graph.save(tmp_path / "model.onnx", out, (1, 3, "h", "w"), (1, 3, "h", "w"))
-    with pytest.raises(FavError, match="with its weights inside, got one that names other files"):
+    with pytest.raises(FavError, match="that contains its weights, got one with weights in other files"):
         load_onnx(path)
 
 
@@ -127,7 +129,7 @@ def test_weights_in_other_files_are_refused(tmp_path, monkeypatch, location):
 @settings(max_examples=200, deadline=None)
 def test_fields_of_hostile_bytes_are_read_or_refused(data):
     with suppress(FavError):
-        names_files(field(1, 4) + data)
+        has_external_data(field(1, 4) + data)
 
 
 def test_without_openvino_the_message_says_what_to_install(tmp_path, monkeypatch):

@@ -9,9 +9,9 @@ from fav.perceptual.painting import (
     SHARPENED,
     fine_detail,
     read_painting,
+    remove_grain,
     speckle,
-    with_colors_of,
-    without_grain,
+    transfer_colors,
 )
 from tests.helpers.training_material import picture
 
@@ -45,17 +45,17 @@ def test_edges_are_no_speckle():
 
 @pytest.mark.parametrize("soft", [picture(3, 240, 320), patches()], ids=["blobs", "woodcut"])
 def test_a_soft_picture_and_hard_edges_without_grain_stay_as_they_are(tmp_path, soft):
-    same, grain = without_grain(soft)
+    same, grain = remove_grain(soft)
     assert grain == 0 and np.array_equal(same, soft)
     painting = read_painting(saved(tmp_path / "soft.png", soft))
-    assert painting.grain == 0 and np.array_equal(painting.picture, soft) and "used as it is" in painting.note
+    assert painting.grain == 0 and np.array_equal(painting.picture, soft) and "used unchanged" in painting.note
 
 
 @pytest.mark.parametrize("level", [10, 40])
 def test_grain_is_taken_out_and_edges_and_colors_stay(level):
     original = patches()
     sharpened = grainy(original, level)
-    cleaned, grain = without_grain(sharpened)
+    cleaned, grain = remove_grain(sharpened)
     assert 1 < grain <= 2 and cleaned.shape == original.shape
     inside = np.zeros(original.shape[:2], bool)
     for y in range(0, 240, 40):
@@ -73,7 +73,7 @@ def test_grain_is_taken_out_and_edges_and_colors_stay(level):
 def test_a_sharpened_painting_says_so_unless_it_is_left_alone(tmp_path):
     file = saved(tmp_path / "sharp.png", grainy(patches(), 25))
     painting = read_painting(file)
-    assert "this picture is sharpened" in painting.note and f"{painting.fine_detail:.1f} grey levels" in painting.note
+    assert "this image is sharpened" in painting.note and f"{painting.fine_detail:.1f} gray levels" in painting.note
     raw = read_painting(file, clean=False)
     assert np.array_equal(raw.picture, cv2.imread(str(file))) and raw.grain == 0
     assert raw.fine_detail == painting.fine_detail > SHARPENED
@@ -99,6 +99,6 @@ def test_a_crop_is_of_the_files_pixels(tmp_path):
 
 def test_colors_are_given_back():
     ours, theirs = picture(1), (picture(2) // 2 + 40).astype(np.uint8)
-    back = with_colors_of(ours, theirs).reshape(-1, 3).astype(float)
+    back = transfer_colors(ours, theirs).reshape(-1, 3).astype(float)
     np.testing.assert_allclose(back.mean(0), theirs.reshape(-1, 3).mean(0), atol=2)
     np.testing.assert_allclose(np.cov(back.T), np.cov(theirs.reshape(-1, 3).T.astype(float)), rtol=0.15, atol=30)

@@ -173,7 +173,9 @@ def test_a_directory_of_several_sets_means_sintel_final_or_asks(sets, tmp_path):
     assert all(torch.equal(found[key], value) for key, value in sets["F"].items())
     for file in tmp_path.glob("models/*_F.t7"):
         file.unlink()
-    with pytest.raises(FavError, match=r"expected one set, got 4; say which: '.*modelL%d_C.t7' \(Sintel clean\) or "):
+    with pytest.raises(
+        FavError, match=r"expected one set, got 4; give one of them: '.*modelL%d_C.t7' \(Sintel clean\) or "
+    ):
         spynet.load_weights(tmp_path / "models")
     for file in tmp_path.glob("models/*_[C34].t7"):
         file.unlink()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fav.evaluation import perceptual_metrics
-from fav.evaluation.lattice import flat_squares, lattice
+from fav.evaluation.lattice import flat_blocks, lattice
 from fav.evaluation.motion import motion_error
 from fav.evaluation.sharpness import edge_width
 from fav.evaluation.strokes import stroke_width
@@ -67,7 +67,7 @@ def test_a_lattice_counts_where_the_source_is_flat():
     source[:, WIDTH // 2 :] = shown(np.random.default_rng(0).uniform(0, 255, (HEIGHT, WIDTH)))[:, WIDTH // 2 :]
     board = np.where((ROWS + COLUMNS) % 2, 6, -6)
     left, right = (shown(128 + board * side) for side in (COLUMNS < WIDTH // 2, COLUMNS >= WIDTH // 2 + 32))
-    assert len(flat_squares(source)) == round(11 * 15 / 4)
+    assert len(flat_blocks(source)) == round(11 * 15 / 4)
     assert lattice(left, source) == pytest.approx(6, rel=0.1) and lattice(right, source) < 0.5
 
 

@@ -17,7 +17,7 @@ from fav.errors import FavError
 from fav.model.torch7 import TorchObject
 from fav.perceptual import pretrained
 from fav.perceptual.loss_network import LOSS_NETWORKS
-from fav.perceptual.pretrained import fetched, load_loss_network, recognized
+from fav.perceptual.pretrained import detect_network, fetched, load_loss_network
 from tests.helpers.material import material
 from tests.helpers.networks import BUNDLED
 from tests.helpers.torch7_writer import save, sequence
@@ -66,7 +66,7 @@ def weights(kind: str) -> dict[str, torch.Tensor]:
 
 def caffe(state: dict) -> dict:
     """SqueezeNet's weights by the names of the authors' Caffe files, for pictures in BGR, 0 to 255, minus the mean."""
-    kind, ours, _ = recognized(state)
+    kind, ours, _ = detect_network(state)
     names = {".squeeze": "/squeeze1x1", ".expand1": "/expand1x1", ".expand3": "/expand3x3"}
     return {re.sub(r"\.(squeeze|expand\d)", lambda found: names[found[0]], name): value for name, value in ours.items()}
 

@@ -14,14 +14,14 @@ from fav.model.network import InstanceNorm, StyleNetwork
 from fav.model.preprocessing import network_input as film_input
 from fav.model.runner import StyleRunner
 from fav.perceptual.loss import OFFSETS, PerceptualLoss, gram
-from fav.perceptual.palette import smaller
+from fav.perceptual.palette import downsample
 from fav.stylize.recurrence import Recurrence
 from fav.training.losses import (
-    eased,
     history_loss,
-    lattice,
+    lattice_loss,
     outlier_loss,
     range_loss,
+    scale_palette_loss,
     tanh_saturation_loss,
     temporal_loss,
     total_variation,
@@ -68,7 +68,7 @@ def test_what_is_painted_in_training_is_the_film():
         [tensor(frame) for frame in frames],
         [tensor(one.flow) for one in hung],
         [tensor(one.reliability[..., None]) for one in hung],
-        through=True,
+        bptt=True,
     )
     for ours, theirs in zip(painted.stylized, film, strict=True):
         states = quantize_ste(ours)[0].movedim(0, -1).numpy()
@@ -85,15 +85,15 @@ def test_states_are_rounded_and_clipped_and_gradients_go_straight_through():
     assert x.grad.tolist() == [0, 1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("through", [True, False])
-def test_gradients_go_back_through_the_steps_only_if_asked(through):
+@pytest.mark.parametrize("bptt", [True, False])
+def test_gradients_go_back_through_the_steps_only_if_asked(bptt):
     network = random_network(TINY)
     frames = [tensor(picture(number, 24, 28)).requires_grad_() for number in range(3)]
     trust = torch.ones(1, 1, 24, 28)
-    painted = unroll(network, frames, [torch.zeros(1, 2, 24, 28)] * 2, [trust] * 2, through)
+    painted = unroll(network, frames, [torch.zeros(1, 2, 24, 28)] * 2, [trust] * 2, bptt)
     assert len(painted.stylized) == 3 and len(painted.warped) == 2
     (gradient,) = torch.autograd.grad(painted.stylized[2].square().sum(), frames[0], allow_unused=True)
-    assert (gradient is not None and gradient.abs().max() > 0) == through
+    assert (gradient is not None and gradient.abs().max() > 0) == bptt
 
 
 @pytest.mark.parametrize("arch", [TINY, "c3s1-2,d3,R3,u2,c3s1-3"])
@@ -167,7 +167,7 @@ def test_one_value_that_rules_its_channel_is_blamed_and_ordinary_ones_are_not():
 def test_what_goes_into_the_tanh_is_handed_out_and_nothing_listens_afterwards():
     network = random_network(TINY)
     frames, trust = [tensor(picture(number, 24, 28)) for number in range(2)], torch.ones(1, 1, 24, 28)
-    painted = unroll(network, frames, [torch.zeros(1, 2, 24, 28)], [trust], through=True)
+    painted = unroll(network, frames, [torch.zeros(1, 2, 24, 28)], [trust], bptt=True)
     assert len(painted.pre_tanh) == 2 and not network[-2]._forward_pre_hooks
     norms = [layer for layer in network.modules() if isinstance(layer, InstanceNorm)]
     assert len(painted.outliers) == 2 * len(norms) and not any(norm._forward_pre_hooks for norm in norms)
@@ -212,11 +212,11 @@ def test_every_scale_counts_alike_and_too_small_ones_are_left_out():
     assert PerceptualLoss(network, tensor(picture(9, 40, 40)), photos, (1, 2, 4)).content_scale == 1
     pair = F.pad(photos[0], (0, OFFSETS - 1, 0, OFFSETS - 1)), F.pad(photos[1], (0, OFFSETS - 1, 0, OFFSETS - 1))
     alone = [
-        PerceptualLoss(network, smaller(painting, scale), [smaller(photo, scale) for photo in photos])
+        PerceptualLoss(network, downsample(painting, scale), [downsample(photo, scale) for photo in photos])
         for scale in (1, 2, 4)
     ]
     seen = [
-        one.losses(*(F.pad(smaller(photo, scale), (0, OFFSETS - 1, 0, OFFSETS - 1)) for photo in photos[:2]))
+        one.losses(*(F.pad(downsample(photo, scale), (0, OFFSETS - 1, 0, OFFSETS - 1)) for photo in photos[:2]))
         for one, scale in zip(alone, (1, 2, 4))
     ]
     content, style = several.losses(*pair)
@@ -249,7 +249,7 @@ def test_the_palette_is_that_of_all_pictures_together_in_units_of_photographs():
 
 
 def test_colors_that_are_far_off_count_for_more():
-    assert eased(torch.tensor([0.0, 0.05, 1.0])).tolist() == pytest.approx([0, 0.0525, 21])
+    assert scale_palette_loss(torch.tensor([0.0, 0.05, 1.0])).tolist() == pytest.approx([0, 0.0525, 21])
 
 
 @pytest.mark.parametrize("period", [2, 3, 4, 8])
@@ -257,13 +257,13 @@ def test_a_pattern_of_the_period_is_blamed_and_others_are_not(period):
     y, x = np.mgrid[:160, :160]
     wave = 25.5 * np.sin(2 * np.pi * (x + 0.5) / period + 0.3)
     expected = np.square(wave).mean() / 255**2
-    assert lattice(tensor(np.stack([wave] * 3, -1)), period).item() == pytest.approx(expected, rel=0.01)
-    assert lattice(torch.full((2, 3, 160, 160), 77.0), period) == pytest.approx(0, abs=1e-9)
+    assert lattice_loss(tensor(np.stack([wave] * 3, -1)), period).item() == pytest.approx(expected, rel=0.01)
+    assert lattice_loss(torch.full((2, 3, 160, 160), 77.0), period) == pytest.approx(0, abs=1e-9)
     slope = tensor(np.stack([x * 1.0] * 3, -1))
-    assert lattice(slope, period).item() < 1e-6
+    assert lattice_loss(slope, period).item() < 1e-6
     strokes = torch.from_numpy(np.random.default_rng(0).normal(128, 20, (1, 3, 160, 160))).float()
-    assert lattice(strokes, period).item() < 1.3 * (20 / 255) ** 2 / 16
-    assert lattice(strokes[..., : 4 * period - 1, :], period) == 0 == lattice(strokes, 1)
+    assert lattice_loss(strokes, period).item() < 1.3 * (20 / 255) ** 2 / 16
+    assert lattice_loss(strokes[..., : 4 * period - 1, :], period) == 0 == lattice_loss(strokes, 1)
 
 
 def test_the_offset_moves_what_the_losses_look_at():

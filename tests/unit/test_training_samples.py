@@ -12,7 +12,7 @@ from fav.flow.warp import pixel_grid, warp
 from fav.training.config import TrainingConfig
 from fav.training.dataloader import Batches, stream
 from fav.training.image_folder import open_image_folder
-from fav.training.motion_fields import Motion, draw_motions, origins, still
+from fav.training.motion_fields import Motion, draw_motions, still, trace_back
 from fav.training.schedule import Schedule
 from fav.training.synthetic_sequences import (
     Layer,
@@ -90,11 +90,11 @@ def test_an_object_behind_another_is_unreliable_where_it_comes_out():
 
 
 def test_origins_lead_back_through_all_steps():
-    turn = replace(still(), matrix=np.array([[0, -0.1], [0.1, 0]]), centre=np.array([5.0, 5.0]))
+    turn = replace(still(), matrix=np.array([[0, -0.1], [0.1, 0]]), center=np.array([5.0, 5.0]))
     point = np.float32([[6, 5]])
     once = point + turn.flow(point)
     np.testing.assert_allclose(once, [[6, 5.1]], atol=1e-6)
-    np.testing.assert_allclose(origins([shift(3), turn], point), once + (3, 0), atol=1e-6)
+    np.testing.assert_allclose(trace_back([shift(3), turn], point), once + (3, 0), atol=1e-6)
     assert not still().flow(pixel_grid(4, 4)).any()
 
 
@@ -147,7 +147,7 @@ def test_a_photograph_that_vanishes_is_one_line_from_a_worker_too(photos):
     batches = Batches(recipe, album.photos, [])
     for path in photos.iterdir():
         path.unlink()
-    with pytest.raises(FavError, match=r"picture .*\.png: No such file") as error:
+    with pytest.raises(FavError, match=r"image .*\.png: No such file") as error:
         list(stream(batches, Schedule(recipe).orders(0, 2), 1))
     assert "\n" not in str(error.value)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fav.training.contact_sheet import LABEL, Samples, _head
+from fav.training.contact_sheet import LABEL_HEIGHT, Samples, _draw_head
 from fav.training.verdict import measures_of, verdict
 
 GOOD = {"style": 0.2, "content": 0.9, "moving": 0.6, "still": 2.0}
@@ -40,12 +40,12 @@ def test_sheet_shows_the_whole_painting_beside_the_measures(shape):
     photos = [np.zeros((96, 96, 3), np.uint8)] * 6
     painting = np.zeros(shape, np.uint8)
     painting[:] = 10, 200, 90
-    head = _head(
+    head = _draw_head(
         Samples(photos, None, None, [("all of it", painting)]),
         ["iteration 7", "style loss 0.20 (good: below 0.35)"],
         6 * 96,
     )
-    assert head.shape == (96 + LABEL, 6 * 96, 3)
+    assert head.shape == (96 + LABEL_HEIGHT, 6 * 96, 3)
     there = (head == (10, 200, 90)).all(2)
     rows, columns = np.flatnonzero(there.any(1)), np.flatnonzero(there.any(0))
     height, width = np.ptp(rows) + 1, np.ptp(columns) + 1

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from fav.cli.cuts import cuts as cuts_command
 from fav.errors import FavError
 from fav.stylize.indexing import index_segments
-from fav.util.image_sequence import check_whole, title
+from fav.util.image_sequence import check_no_gaps, title
 from fav.video import check_film, decode, probe, write_film
 from fav.video.shot_detection import read_cuts
 from shared.jobs import job_name
@@ -88,11 +88,11 @@ def test_fonts_and_covers_stay_where_the_container_takes_them(tmp_path):
 def test_gap_among_numbered_images_is_refused_with_the_missing_numbers(tmp_path):
     pattern = images(tmp_path, [3, 4, 6, 7, 11])
     with pytest.raises(FavError, match=r"from 3 to 11, but 4 are missing \(5, 8 to 10\).*--range 0:2"):
-        check_whole(pattern)
-    check_whole(pattern, 2)
+        check_no_gaps(pattern)
+    check_no_gaps(pattern, 2)
     with pytest.raises(FavError, match="missing"):
-        check_whole(pattern, 3)
-    check_whole(images(tmp_path / "whole", range(1, 4)))
+        check_no_gaps(pattern, 3)
+    check_no_gaps(images(tmp_path / "whole", range(1, 4)))
 
 
 @pytest.mark.parametrize("name", ("dir%20x", "sh 100%d", "50%% %04d"))
@@ -105,10 +105,10 @@ def test_percent_sign_in_a_directory_is_a_letter(tmp_path, name):
 def test_directory_and_glob_get_the_pattern_to_type(tmp_path):
     images(tmp_path, range(3), name="shot.%04d.png")
     for typed in (tmp_path, tmp_path / "*.png", tmp_path / "shot.*"):
-        with pytest.raises(FavError, match=r"say .*/shot\.%04d\.png"):
+        with pytest.raises(FavError, match=r"use .*/shot\.%04d\.png"):
             probe(typed)
     shutil.rmtree(tmp_path / "none", ignore_errors=True)
-    with pytest.raises(FavError, match=r"say dir/frame_%04d\.png"):
+    with pytest.raises(FavError, match=r"use dir/frame_%04d\.png"):
         probe(tmp_path / "none" / "*.png")
 
 

@@ -1,8 +1,8 @@
-"""What runs the network: several backends, all alike to call. `make("openvino", network, "bfloat16", device)` gives one.
+"""Backends that run the network, with one interface. For example `make("openvino", network, "bfloat16", device)`.
 
-A backend takes what the network sees, (H, W, in_channels) float32 as of `fav.model.preprocessing.network_input`, and returns the
-stylized frame, (H, W, 3) uint8 BGR. The same input gives the same bytes, from run to run and from process to process,
-as long as its `description`, the number of threads and the processor are the same.
+A backend takes the input of the network, (H, W, in_channels) float32 (`fav.model.preprocessing.network_input`), and returns
+the stylized frame, (H, W, 3) uint8 BGR. The same input gives the same bytes in every process, if the backend's
+`description`, the number of threads and the processor are the same.
 """
 
 import os
@@ -24,16 +24,27 @@ COMPILERS = ("g++", "clang++")
 
 
 class Backend(Protocol):
-    """`description` say in one line what decides the last bits: the library, its version, the device and the precision."""
+    """A function that runs the network.
+
+    Attributes:
+        description: The library, its version, the device and the precision, in one line.
+    """
 
     description: str
 
-    def __call__(self, seen: np.ndarray) -> np.ndarray: ...
+    def __call__(self, x: np.ndarray) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
 class BackendSpec:
-    """One way to run the network. `summary` says what it costs and gives, `missing` what it lacks here and the cure, or None."""
+    """One backend.
+
+    Attributes:
+        summary: Its costs and benefits.
+        make: Makes the backend from a network, a precision and a device.
+        missing: Returns what is missing on this machine and how to install it, or None.
+        only_cpu: Whether it runs only on CPUs.
+    """
 
     summary: str
     make: "Callable[[StyleNetwork, str, torch.device], Backend]"
@@ -42,11 +53,12 @@ class BackendSpec:
 
 
 def choose(name: str, device: str) -> str:
-    """The backend that `name` means on `device`: `auto` is the fastest that is there and starts in seconds.
+    """Resolve the name of a backend on a device. `auto` is the fastest available one that starts within seconds.
 
-    Raises FavError, before any work, for one that cannot be used here.
+    Raises:
+        FavError: The backend is unknown, or cannot be used on this machine.
     """
-    cpu = device.partition(":")[0] in ("cpu", "auto")  # which of them auto is, only a worker knows
+    cpu = device.partition(":")[0] in ("cpu", "auto")  # only a worker knows which device `auto` is
     if name == "auto":
         return "openvino" if cpu and BACKENDS["openvino"].missing() is None else "torch"
     if name not in BACKENDS:
@@ -59,7 +71,7 @@ def choose(name: str, device: str) -> str:
 
 
 def make(name: str, network: "StyleNetwork", precision: str, device: "torch.device") -> Backend:
-    """A backend that `choose` has named; `network` is its own from now on."""
+    """Make a backend, given a name that `choose` returned. The backend may change `network`."""
     return BACKENDS[name].make(network, precision, device)
 
 
@@ -82,16 +94,19 @@ def _make_openvino(network: "StyleNetwork", precision: str, device: "torch.devic
 
 
 def _no_compiler() -> str | None:
-    named = os.environ.get("CXX")
-    if any(shutil.which(compiler) for compiler in ((named,) if named else COMPILERS)):
+    configured = os.environ.get("CXX")
+    if any(shutil.which(compiler) for compiler in ((configured,) if configured else COMPILERS)):
         return None
-    return f"expected a C++ compiler ({named or ' or '.join(COMPILERS)}), found none; on Debian and Ubuntu: sudo apt install g++"
+    return (
+        f"expected a C++ compiler ({configured or ' or '.join(COMPILERS)}), found none; "
+        "on Debian and Ubuntu: sudo apt install g++"
+    )
 
 
 def _no_openvino() -> str | None:
     try:
         import openvino  # noqa: F401
-    except (ImportError, OSError) as error:  # it is not there, or its libraries do not fit this system
+    except (ImportError, OSError) as error:  # it is not installed, or its libraries do not run on this system
         return f"expected the package openvino, got {str(error)[:200]!r}; .venv/bin/pip install openvino"
     return None
 
