@@ -144,7 +144,7 @@ def verdict(evaluation: Evaluation) -> list[str]:
     lines = []
     for measure, limit in GOOD_RATIOS.items():
         if (ratio := evaluation.ratio(measure, "source")) is not None:
-            what = WORDS[measure].partition(",")[0]
+            what = LABELS[measure].partition(",")[0]
             lines.append(f"{what}: {ratio:.2f} of the source's, {_judged(ratio, limit)}")
     if palette := evaluation.totals("film")["palette_distance"]:
         lines.append(f"palette distance: {palette[0]:.1f} grey levels, {_judged(palette[0], GOOD_PALETTE)}")
