@@ -33,7 +33,7 @@ def animate(artifacts: JobArtifacts, video: Path, file: Path, name: Path) -> Omi
     spec, timeline, left_out, suffix = artifacts.spec, artifacts.timeline, OmittedResults(), name.suffix.lower()
     scale = min(SIDE / max(spec.width, spec.height), 1)
     size = max(round(spec.width * scale), 1), max(round(spec.height * scale), 1)
-    finish = replace(spec.postprocess_settings(artifacts.job.share.layout.root), size=size, deep=False)
+    finish = replace(spec.postprocess_settings(artifacts.job.share.layout.root), size=size, sixteen_bit=False)
     chosen, milliseconds = chosen_frames(timeline.index, spec.start, timeline.end, RATE[suffix])
 
     def frames() -> Iterator[np.ndarray]:

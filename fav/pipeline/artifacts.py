@@ -33,7 +33,7 @@ from fav.pipeline.task_names import (
     stitch_task,
     warmup_task,
 )
-from fav.stylize.blend import blend, deepened
+from fav.stylize.blend import blend, to_uint16
 from fav.stylize.chain import FrameChain
 from fav.stylize.settings import CROSSFADE
 from fav.stylize.timeline import IndexSegment, Timeline
@@ -236,14 +236,14 @@ class JobArtifacts:
             while chain.remaining and chain.frame(chain.done) in (leads if chain.is_warmup(chain.done) else frames):
                 chain.done += 1
 
-    def frame(self, number: int, deep: bool = False) -> np.ndarray:
-        """A stylized frame as the film shows it, of published ones; one that is mixed of two has 16 bits where it is `deep`."""
+    def frame(self, number: int, sixteen_bit: bool = False) -> np.ndarray:
+        """A stylized frame as the film shows it, of published ones; one that is mixed of two has 16 bits where it is `sixteen_bit`."""
         picture, chain = self.picture(frame_task(number)), self.timeline.chain_of(number)
         share = chain.crossfade_weight(number)
         if not share:
             return picture
         other = self.picture(warmup_task(number))
-        return blend(deepened(picture), deepened(other), share) if deep else blend(picture, other, share)
+        return blend(to_uint16(picture), to_uint16(other), share) if sixteen_bit else blend(picture, other, share)
 
     def picture(self, task: Task) -> np.ndarray:
         """What a task of FRAME_KINDS has published."""

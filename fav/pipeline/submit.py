@@ -453,8 +453,8 @@ def settings_from_request(
         key=options["video_hash"] + options["style_hash"],
         precision=options["precision"],
     )
-    deep = film_encoder(request, out).bits > 8
-    finish = PostprocessSettings(size, request.strength, request.preserve_colors, request.mask, deep)
+    sixteen_bit = film_encoder(request, out).bits > 8
+    finish = PostprocessSettings(size, request.strength, request.preserve_colors, request.mask, sixteen_bit)
     return settings, finish, options["start"], options["stop"], options["cuts"]
 
 

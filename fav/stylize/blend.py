@@ -16,7 +16,7 @@ def luma(frame: np.ndarray) -> np.ndarray:
     return ((_luma(frame) + 500) // 1000).astype(frame.dtype)
 
 
-def deepened(frame: np.ndarray) -> np.ndarray:
+def to_uint16(frame: np.ndarray) -> np.ndarray:
     """A frame of any shape, uint8, in uint16; one of uint16 as it is."""
     return frame if frame.dtype == np.uint16 else frame.astype(np.uint16) * 257
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from fav.errors import FavError
-from fav.stylize.blend import blend, deepened, luma, style_weight, transfer_chroma
+from fav.stylize.blend import blend, luma, style_weight, to_uint16, transfer_chroma
 from fav.stylize.settings import PostprocessSettings
 from fav.util.image_sequence import is_sequence
 from fav.util.images import read_image, resize
@@ -39,34 +39,34 @@ def postprocess(
         masks: of the frames, where the caller has them already.
 
     Yields:
-        (H, W, 3) uint8, or uint16 with `finish.deep`, where 65535 is white.
+        (H, W, 3) uint8, or uint16 with `finish.sixteen_bit`, where 65535 is white.
 
     Raises:
         FavError: the mask ends before the frames do.
     """
     if not finish.needs_source:
         for frame in frames:
-            yield resize(deepened(frame) if finish.deep else frame, finish.size)
+            yield resize(to_uint16(frame) if finish.sixteen_bit else frame, finish.size)
         return
     if finish.mask and masks is None:
-        masks = mask_frames(finish.mask, finish.size, start, finish.deep)
-    with FrameReader(video, size=finish.size, settings=settings, deep=finish.deep) as reader:
+        masks = mask_frames(finish.mask, finish.size, start, finish.sixteen_bit)
+    with FrameReader(video, size=finish.size, settings=settings, sixteen_bit=finish.sixteen_bit) as reader:
         for number, frame in enumerate(frames, start):
             weight = style_weight(finish.strength, next(masks) if masks else None)
             source = reader.read(number, index)
-            stylized = resize(deepened(frame) if finish.deep else frame, finish.size)
+            stylized = resize(to_uint16(frame) if finish.sixteen_bit else frame, finish.size)
             yield blend(source, transfer_chroma(stylized, source) if finish.preserve_colors else stylized, weight)
 
 
-def mask_frames(mask: Path, size: tuple[int, int], start: int = 0, deep: bool = False) -> Iterator[np.ndarray]:
+def mask_frames(mask: Path, size: tuple[int, int], start: int = 0, sixteen_bit: bool = False) -> Iterator[np.ndarray]:
     """Yield the mask (H, W) uint8 of each source frame from `start` on, at `size`; 255 is full style.
 
-    With `deep`, it is uint16, and 65535 is full style. An image is the mask of every frame, so the iterator has no end.
+    With `sixteen_bit`, it is uint16, and 65535 is full style. An image is the mask of every frame, so the iterator has no end.
     Raises FavError if a video has no more frames.
     """
     if _is_picture(mask):
-        picture = read_image(mask, deep)
-        picture = resize(luma(deepened(picture) if deep else picture), size)
+        picture = read_image(mask, sixteen_bit)
+        picture = resize(luma(to_uint16(picture) if sixteen_bit else picture), size)
         while True:
             yield picture
     number = -1
@@ -74,7 +74,7 @@ def mask_frames(mask: Path, size: tuple[int, int], start: int = 0, deep: bool = 
         for decoded in decoding:
             number = decoded.number
             if number >= start:
-                yield resize(luma(decoded.image(deep)), size)
+                yield resize(luma(decoded.image(sixteen_bit)), size)
     raise FavError(
         f"mask {mask}: expected a picture for frame {max(number + 1, start)}, got only {number + 1} frames; "
         f"make the film again with a whole mask: `stitch SHARED JOB --mask MASK`"

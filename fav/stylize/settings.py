@@ -42,14 +42,14 @@ class StyleSettings:
 class PostprocessSettings:
     """The settings of `fav.stylize.postprocess`. They change only the film (of `size`, width and height), not the frames.
 
-    `deep` makes frames of 16 bits, for a film of more than 8.
+    `sixteen_bit` makes frames of 16 bits, for a film of more than 8.
     """
 
     size: tuple[int, int]
     strength: float
     preserve_colors: bool
     mask: Path | None
-    deep: bool = False
+    sixteen_bit: bool = False
 
     @property
     def needs_source(self) -> bool:

@@ -1,4 +1,4 @@
-"""Where shots begin: found by PySceneDetect's content detector as the frames come, or read from a file of the user."""
+"""Find shot boundaries with PySceneDetect's content detector, frame by frame, or read them from a file."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -17,70 +17,77 @@ from fav.util.reading import read_once
 if TYPE_CHECKING:
     from fav.video.decoding import DecodedFrame
 
-# A quarter of a second. Whip pans pass the threshold several times within a few frames, and each cut
-# starts a new picture from nothing, which is seen; shots this short hardly exist. (PySceneDetect's 15 frames
-# would lose the second of two cuts that are half a second apart.)
+# A quarter of a second. Whip pans pass the threshold several times within a few frames, and each cut would restart the
+# style visibly. Real shots are longer. (PySceneDetect's 15 frames would miss the second of two cuts that are half a
+# second apart.)
 MIN_SHOT = 6
-FLASH = MIN_SHOT - 1  # frames after which the picture is as it was before
+FLASH = MIN_SHOT - 1  # frames: a flash is shorter; afterwards, frames are as before
 THRESHOLD = 27.0
-LONGEST = 12  # digits of a frame number
-LARGEST = 1 << 24  # bytes of a file of cuts: more than a million numbers
-LONG_SIDE = 256  # of the pictures that are looked at, as PySceneDetect itself chooses it
+MAX_DIGITS = 12  # of a frame number
+MAX_BYTES = 1 << 24  # of a file of cuts: more than a million numbers
+LONG_SIDE = 256  # pixels of analyzed images, PySceneDetect's default
 
-# Where the picture was quiet just before, a smaller change is a cut: one that is this many times the largest of the
-# last changes, but at least QUIET (PySceneDetect's adaptive detector has the same floor, but needs frames to come).
-# In a clip of which half never changes, 27 finds one of five cuts, this finds all.
+# In quiet shots, a smaller change is a cut: SUDDEN times the largest of the RECENT last changes, but at least QUIET.
+# (PySceneDetect's adaptive detector has the same minimum, but needs later frames.) In a clip whose half never changes,
+# the threshold 27 finds one of five cuts; this rule finds all.
 SUDDEN, RECENT, QUIET = 2.0, 3, 15.0
 
 
 class CutDetector:
-    """Finds cuts in frames that come one after the other. A cut is sure when FLASH more frames are seen.
+    """Finds cuts in consecutive frames. A cut is confirmed FLASH frames later.
 
-    `threshold` is the mean change of hue, saturation and value (OpenCV's 8-bit HSV) from one frame to the next that
-    makes a cut in any case; in quiet shots less does. Within `min_shot` frames after a cut there is no other (the
-    first frame counts as none). The change is that of PySceneDetect's ContentDetector. Where the picture is soon again
-    what it was before, there was a flash and no cut.
+    The change between two frames is that of PySceneDetect's ContentDetector: the mean difference of hue, saturation
+    and value in OpenCV's 8-bit HSV. If a frame resembles those before the change, it was a flash and no cut.
+
+    Args:
+        threshold: a larger change is always a cut; in quiet shots, a smaller one is enough.
+        min_shot: frames after a cut within which there is no other cut. The first frame is no cut.
     """
 
     def __init__(self, threshold: float = THRESHOLD, min_shot: int = MIN_SHOT):
         self._threshold, self._min_shot = threshold, min_shot
         self._quiet = QUIET * threshold / THRESHOLD
         self._detector = ContentDetector(threshold, min_scene_len=min_shot, filter_mode=FlashFilter.Mode.SUPPRESS)
-        self._changes = deque([threshold], maxlen=RECENT)  # what was before the first frame may have been anything
-        self._seen: deque[np.ndarray] = deque(maxlen=FLASH + 1)  # the last pictures, in HSV
-        self._maybe: PossibleCut | None = None
+        self._changes = deque([threshold], maxlen=RECENT)  # the change to the first frame is unknown
+        self._recent: deque[np.ndarray] = deque(maxlen=FLASH + 1)  # the last frames, in HSV
+        self._possible: PossibleCut | None = None
         self._started = False
 
     @property
     def unsure(self) -> int | None:
-        """The frame that may begin a shot, or be a flash; None where there is none."""
-        return self._maybe.number if self._maybe else None
+        """The frame that either begins a shot or is a flash; None if there is none."""
+        return self._possible.number if self._possible else None
 
     def push(self, number: int, frame: np.ndarray) -> list[int]:
-        """The cuts that are sure with this frame, (H, W, 3) uint8 BGR; numbers ascend by one. Never the first frame.
+        """Analyze the next frame.
 
-        A long side of LONG_SIDE is enough; larger frames find the same cuts and take longer.
+        Args:
+            number: of the frame; it increases by one from call to call.
+            frame: (H, W, 3) uint8 BGR. A long side of LONG_SIDE is enough: larger frames give the same cuts.
+
+        Returns:
+            The cuts that this frame confirms. The first frame is never a cut.
         """
-        picture, sure = cv2.cvtColor(frame, cv2.COLOR_BGR2HSV), []
+        hsv, confirmed = cv2.cvtColor(frame, cv2.COLOR_BGR2HSV), []
         before = self._filter._last_above
         found = self._is_cut(number, frame)
-        if self._maybe and self._maybe.is_like(picture, self._threshold):
-            self._filter._last_above = self._maybe.last_cut  # there was none since
-            self._maybe = None
-        elif self._maybe and number - self._maybe.number >= FLASH:
-            sure, self._maybe = [self._maybe.number], None
+        if self._possible and self._possible.is_like(hsv, self._threshold):
+            self._filter._last_above = self._possible.last_cut  # the possible cut was a flash
+            self._possible = None
+        elif self._possible and number - self._possible.number >= FLASH:
+            confirmed, self._possible = [self._possible.number], None
         if found:
-            possible = PossibleCut(number, tuple(self._seen), self._detector._frame_score or 0.0, before)
-            if possible.is_like(picture, self._threshold):
+            possible = PossibleCut(number, tuple(self._recent), self._detector._frame_score or 0.0, before)
+            if possible.is_like(hsv, self._threshold):
                 self._filter._last_above = before  # the end of a flash
             else:
-                self._maybe = possible
-        self._seen.append(picture)
-        return sure
+                self._possible = possible
+        self._recent.append(hsv)
+        return confirmed
 
     def finish(self) -> list[int]:
-        """The cuts that are sure when no more frames come."""
-        last, self._maybe = self._maybe, None
+        """The cuts that are confirmed after the last frame."""
+        last, self._possible = self._possible, None
         return [last.number] if last else []
 
     @property
@@ -91,7 +98,7 @@ class CutDetector:
         self._detector._threshold = min(self._threshold, max(self._quiet, SUDDEN * max(self._changes)))
         if not self._started:
             self._started = True
-            # it takes its first number for a cut
+            # PySceneDetect treats its first frame number as a cut.
             return bool(self._detector.process_frame(number - self._min_shot, frame))
         found = self._detector.process_frame(number, frame)
         self._changes.append(self._detector._frame_score or 0.0)
@@ -100,28 +107,37 @@ class CutDetector:
 
 @dataclass
 class PossibleCut:
-    """A frame that differs by `score` from the one before it, the last of the pictures (HSV) in `before`."""
+    """A frame that may begin a shot.
+
+    Attributes:
+        number: of the frame.
+        before: the frames before it, in HSV.
+        score: its change from the frame before.
+        last_cut: the cut before it, as PySceneDetect's filter has it.
+    """
 
     number: int
     before: tuple[np.ndarray, ...]
     score: float
     last_cut: int | None
 
-    def is_like(self, picture: np.ndarray, threshold: float) -> bool:
-        """Whether a picture is again one of the shot that came before."""
+    def is_like(self, frame: np.ndarray, threshold: float) -> bool:
+        """Whether a later frame (HSV) resembles the frames before this one."""
         limit = min(self.score / 2, threshold)
-        return any(_distance(earlier, picture) < limit for earlier in self.before)
+        return any(_distance(earlier, frame) < limit for earlier in self.before)
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:
-    """The mean change of hue, saturation and value, as PySceneDetect has it."""
+    """The mean change of hue, saturation and value, as in PySceneDetect."""
     return cv2.norm(a, b, cv2.NORM_L1) / a.size
 
 
 class CutFinder:
-    """Tells where shots begin while a video is decoded: at `cuts`, or where they are found if that is None.
+    """Finds shot boundaries while a video is decoded. A new frame size always begins a shot.
 
-    Where frames change their size, a shot begins in any case.
+    Args:
+        cuts: first frames of shots; None detects them.
+        threshold: as for `CutDetector`.
     """
 
     def __init__(self, cuts: Iterable[int] | None = None, threshold: float = THRESHOLD):
@@ -129,17 +145,17 @@ class CutFinder:
         self._detector = CutDetector(threshold)
         self._size: tuple[int, int] | None = None
         self._small: tuple[int, int] | None = None
-        self._seen = 0
+        self._pushed = 0
 
     @property
     def settled(self) -> int:
-        """The cuts before this frame are known."""
+        """All cuts before this frame are known."""
         unsure = self._detector.unsure
-        return self._seen if unsure is None else unsure
+        return self._pushed if unsure is None else unsure
 
     def push(self, frame: "DecodedFrame") -> list[int]:
-        """The cuts that are known with this frame and were not before."""
-        self._seen = frame.number + 1
+        """Analyze the next frame; return the cuts that it confirms."""
+        self._pushed = frame.number + 1
         if self._given is not None:
             return [frame.number] if frame.number in self._given else []
         small, size = frame.thumbnail(LONG_SIDE), frame.size
@@ -153,32 +169,35 @@ class CutFinder:
         return found
 
     def finish(self) -> list[int]:
-        """The cuts that are known when no more frames come."""
+        """The cuts that are confirmed after the last frame."""
         return self._detector.finish() if self._given is None else []
 
 
 def read_cuts(path: Path | str, frame_count: int | None = None) -> tuple[int, ...]:
-    """The cuts in a file: a line each, the number (from 0) of the first frame of a new shot, ascending.
+    """Read cuts from a file: on each line, the number (from 0) of the first frame of a shot, in ascending order.
 
-    Blank lines, what follows a `#`, and one header line before the numbers are skipped. FavError for anything
-    else, for a file without numbers (one that says so in a `#` is taken), and for numbers that are not below
-    `frame_count`. A pipe is read to its end.
+    Blank lines, comments after `#`, and one header line before the numbers are skipped. A pipe is read to its end.
+
+    Args:
+        path: of the file.
+        frame_count: numbers must be below it; None: any number.
+
+    Raises:
+        FavError: the file has anything else, or neither numbers nor a comment.
     """
     try:
-        lines = read_once(path, f"cuts {path}", LARGEST).decode("utf-8-sig").splitlines()
+        lines = read_once(path, f"cuts {path}", MAX_BYTES).decode("utf-8-sig").splitlines()
     except OSError as error:
-        raise FavError(f"{path}: expected a file of frame numbers, one a line: {error.strerror}") from error
+        raise FavError(f"{path}: expected a file of frame numbers, one per line: {error.strerror}") from error
     except UnicodeDecodeError:
-        raise FavError(
-            f"{path}: expected a text file of frame numbers, one a line, got bytes that are no text"
-        ) from None
+        raise FavError(f"{path}: expected a text file of frame numbers, one per line, got binary data") from None
     cuts: list[int] = []
     header = None
     for line, text in enumerate(lines, 1):
         text = text.partition("#")[0].strip().strip(",;\"' ")
         if not text:
             continue
-        if not (text.isascii() and text.isdigit() and len(text) <= LONGEST):
+        if not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS):
             if header is None and not cuts and text[0].isalpha():
                 header = line, text
                 continue
@@ -186,7 +205,7 @@ def read_cuts(path: Path | str, frame_count: int | None = None) -> tuple[int, ..
         number = int(text)
         if cuts and number <= cuts[-1]:
             raise FavError(
-                f"{path}, line {line}: expected a frame number above {cuts[-1]}, which comes before, got {number}"
+                f"{path}, line {line}: expected a frame number above {cuts[-1]}, the one before it, got {number}"
             )
         if frame_count is not None and number >= frame_count:
             raise FavError(
@@ -195,11 +214,11 @@ def read_cuts(path: Path | str, frame_count: int | None = None) -> tuple[int, ..
         cuts.append(number)
     if header and not cuts:
         raise FavError(
-            f"{path}, line {header[0]}: expected frame numbers, one a line, got {header[1][:80]!r} and no number after it"
+            f"{path}, line {header[0]}: expected frame numbers, one per line, got {header[1][:80]!r} and no number"
         )
     if not cuts and not any("#" in line for line in lines):
         raise FavError(
-            f"{path}: expected frame numbers, one a line, got none; for a video that is one single shot say "
-            f"--no-cuts, or write # none into the file"
+            f"{path}: expected frame numbers, one per line, got none; if the video is one shot, use --no-cuts, "
+            f"or write # none into the file"
         )
     return tuple(cuts)

@@ -250,7 +250,7 @@ def test_file_without_cuts_is_taken_only_where_it_says_so(tmp_path, text, cuts):
     if cuts is not None:
         assert read_cuts(tmp_path / "cuts.csv") == cuts
         return
-    with pytest.raises(FavError, match="cuts.csv: expected frame numbers, one a line, got none; .*--no-cuts"):
+    with pytest.raises(FavError, match="cuts.csv: expected frame numbers, one per line, got none; .*--no-cuts"):
         read_cuts(tmp_path / "cuts.csv")
 
 

@@ -12,7 +12,7 @@ from fav.cli.tools import main as fav
 from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.delivery import publish_images
 from fav.pipeline.task_names import frame_task, stitch_task
-from fav.stylize.blend import blend, deepened
+from fav.stylize.blend import blend, to_uint16
 from fav.util.images import decode_png
 from fav.video import FrameReader
 from shared.heartbeat import temporary_member
@@ -51,10 +51,10 @@ def test_images_are_mixed_in_sixteen_bits(job, clip):
     assert sorted(path.name for path in directory.iterdir()) == [f"f_{number:04}.png" for number in range(COUNT)]
     assert job.flag_text("finished") == "images" and not list(directory.parent.glob(".*"))
     artifacts = JobArtifacts(job)
-    with FrameReader(clip, deep=True) as reader:
+    with FrameReader(clip, sixteen_bit=True) as reader:
         for number in range(COUNT):
             source = reader.read(number, index_of(job))
-            expected = blend(source, deepened(artifacts.picture(frame_task(number))), 0.5)
+            expected = blend(source, to_uint16(artifacts.picture(frame_task(number))), 0.5)
             shown = decode_png((directory / f"f_{number:04}.png").read_bytes())
             assert np.array_equal(shown, expected)
     assert len(np.unique(shown)) > 1000
@@ -86,7 +86,7 @@ def test_other_films_of_the_same_frames_are_stitched(job):
     assert probe(film, "stream=codec_name,pix_fmt,nb_read_frames") == f"prores,yuv422p10le,{COUNT}"
     images = Path(call("stitch", root, "film", "--out", "more/f_%02d.tif"))
     assert len(list(images.iterdir())) == COUNT and images == root / "more"
-    assert "in .mp4, --codec h264, hevc, av1 or vp9 would do" in refusal(
+    assert ".mp4 supports --codec h264, hevc, av1 or vp9" in refusal(
         "stitch", root, "film", "--out", "c.mp4", "--codec", "prores"
     )
     assert "expected a new name" in refusal("stitch", root, "film", "--out", "more/g_%02d.tif")
