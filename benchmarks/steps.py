@@ -117,7 +117,7 @@ def make_plan(job, node, steps: str, series: bool, **options):
     watch.time("decode: resize", (fav.video.reader, "resize"))
     watch.time("flow: rounding", (fav.flow.field, "quantized"))
     watch.time("consistency", (fav.flow.field, "reliability"))
-    watch.time("wait for what is ahead", (fav.stylize.engine.FrameStylizer, "geometry"))
+    watch.time("wait for what is ahead", (fav.stylize.engine.FrameStylizer, "flow_field"))
     watch.time("warp", (fav.stylize.recurrence, "warp"))
     watch.time("network input", (fav.model.runner, "network_input"))
     watch.time("network", (fav.model.runner.StyleRunner, "stylize"))

@@ -238,14 +238,14 @@ class JobArtifacts:
 
     def frame(self, number: int, sixteen_bit: bool = False) -> np.ndarray:
         """A stylized frame as the film shows it, of published ones; one that is mixed of two has 16 bits where it is `sixteen_bit`."""
-        picture, chain = self.picture(frame_task(number)), self.timeline.chain_of(number)
+        picture, chain = self.stylized_frame(frame_task(number)), self.timeline.chain_of(number)
         share = chain.crossfade_weight(number)
         if not share:
             return picture
-        other = self.picture(warmup_task(number))
+        other = self.stylized_frame(warmup_task(number))
         return blend(to_uint16(picture), to_uint16(other), share) if sixteen_bit else blend(picture, other, share)
 
-    def picture(self, task: Task) -> np.ndarray:
+    def stylized_frame(self, task: Task) -> np.ndarray:
         """What a task of FRAME_KINDS has published."""
         return self._decoded(task, self._picture, png_limit(self._size, 1))
 
@@ -259,7 +259,7 @@ class JobArtifacts:
     def _size(self) -> tuple[int, int]:
         return self.spec.network_size
 
-    def geometry(self, number: int) -> FlowField:
+    def flow_field(self, number: int) -> FlowField:
         """The published flow and reliability of a frame."""
         size = self._size
         return FlowField(*self._decoded(flow_task(number), lambda data: decode_flow(data, size), png_limit(size, 2)))
@@ -294,9 +294,9 @@ class JobArtifacts:
     def verify(self, task: Task) -> None:
         """Read a result of a kind of SUFFIX back. DamagedFileError where it is not what it should be, ResultVanishedError where it is gone."""
         if task.kind in FRAME_KINDS:
-            self.picture(task)
+            self.stylized_frame(task)
         elif task.kind == "flow":
-            self.geometry(task.number)
+            self.flow_field(task.number)
         elif task.kind == "encode":
             self._decoded(task, EncodedSegment.from_bytes, self._segment_limit(2 * self.spec.segment_frames))
         else:

@@ -33,12 +33,12 @@ class EncodeTasks:
 
     # ---- what to do next
     def candidates(self, reached: dict[int, int], taken: set[str]) -> Iterator[Task]:
-        """Segments whose frames are all there, in order; `reached` as for `Timeline.is_painted`, `taken` are the names of tasks
+        """Segments whose frames are all there, in order; `reached` as for `Timeline.is_stylized`, `taken` are the names of tasks
         that are claimed or failed."""
         timeline, looked = self.artifacts.timeline, set()
         for number, frames in enumerate(self.artifacts.segments):
             task = encode_task(number)
-            if number in self._done or not timeline.are_painted(frames, reached):
+            if number in self._done or not timeline.are_stylized(frames, reached):
                 continue
             if shard_of(number) not in looked:
                 looked.add(shard_of(number))

@@ -98,10 +98,10 @@ class EvaluationTasks:
         """Whether all stylized frames are there that the rows of a span hang on."""
         timeline, frames = self.artifacts.timeline, self.artifacts.frames_of(span)
 
-        if not timeline.is_painted(frames.stop - 1, reached):  # so it is with most spans that are not
+        if not timeline.is_stylized(frames.stop - 1, reached):  # so it is with most spans that are not
             return False
         needed = range(first_needed_frame(frames.start, timeline.shot_of(frames.start)[1], timeline.index), frames.stop)
-        return timeline.are_painted(needed, reached)
+        return timeline.are_stylized(needed, reached)
 
     def published(self, task: Task) -> None:
         if task.kind == "measure":

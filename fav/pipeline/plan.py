@@ -397,7 +397,7 @@ class VideoPlan:
         before = self.timeline.chain_of(task.number).predecessor(task.number)
         if before is None:
             raise ValueError(f"{task}: expected a frame with one before it in its shot, got the first one")
-        made = self.stylizer.geometry(task.number, before, self.timeline.index, report_progress)
+        made = self.stylizer.flow_field(task.number, before, self.timeline.index, report_progress)
         return encode_flow(made.flow, made.reliability, self._text())
 
     def _frame(self, task: Task, report_progress: Callable[[], None]) -> bytes:
@@ -407,16 +407,22 @@ class VideoPlan:
         # flow that travels: that takes long, and on the cores of one machine nothing would be gained.
         ahead = self._last_frame is not None and not self._publishes_flow
         before = self._before(chain, position)
-        geometry = (
-            self._geometry(task.number, chain.frame(position - 1), report_progress)
+        flow_field = (
+            self._flow_field(task.number, chain.frame(position - 1), report_progress)
             if position and self._publishes_flow
             else None
         )
         painted = stylize_position(
-            self.stylizer, self.timeline, chain, position, before, geometry, position + chain.remaining if ahead else 0
+            self.stylizer,
+            self.timeline,
+            chain,
+            position,
+            before,
+            flow_field,
+            position + chain.remaining if ahead else 0,
         )
         self._publishing = CachedFrame(task, painted)
-        return encode_png(painted.picture, self._text(painted.seconds))
+        return encode_png(painted.image, self._text(painted.seconds))
 
     def _before(self, chain: FrameChain, position: int) -> StylizedFrame | None:
         """What the picture at a position is painted on from."""
@@ -425,9 +431,9 @@ class VideoPlan:
         at = stylize_task(chain, position - 1)
         if self._last_frame and self._last_frame.task == at:
             return self._last_frame.painted
-        return None if self.spec.no_temporal else StylizedFrame(self.artifacts.picture(at))
+        return None if self.spec.no_temporal else StylizedFrame(self.artifacts.stylized_frame(at))
 
-    def _geometry(self, frame: int, before: int, report_progress: Callable[[], None]) -> FlowField:
+    def _flow_field(self, frame: int, before: int, report_progress: Callable[[], None]) -> FlowField:
         """Published by another node, or soon to be; else made here, in memory, and never written."""
         waited = time.monotonic()
         name = str(flow_task(frame))
@@ -435,9 +441,9 @@ class VideoPlan:
             time.sleep(0.05)
         if results.is_done(self.job, flow_task(frame)):
             self._consumed_flow = frame
-            return self.artifacts.geometry(frame)
+            return self.artifacts.flow_field(frame)
         began = time.monotonic()
-        made = self.stylizer.geometry(frame, before, self.timeline.index, report_progress)
+        made = self.stylizer.flow_field(frame, before, self.timeline.index, report_progress)
         self._flow_s = time.monotonic() - began
         return made
 

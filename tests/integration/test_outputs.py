@@ -54,7 +54,7 @@ def test_images_are_mixed_in_sixteen_bits(job, clip):
     with FrameReader(clip, sixteen_bit=True) as reader:
         for number in range(COUNT):
             source = reader.read(number, index_of(job))
-            expected = blend(source, to_uint16(artifacts.picture(frame_task(number))), 0.5)
+            expected = blend(source, to_uint16(artifacts.stylized_frame(frame_task(number))), 0.5)
             shown = decode_png((directory / f"f_{number:04}.png").read_bytes())
             assert np.array_equal(shown, expected)
     assert len(np.unique(shown)) > 1000
