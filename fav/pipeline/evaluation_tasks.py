@@ -87,7 +87,7 @@ class EvaluationTasks:
                 continue
             if shard_of(span) not in looked:
                 looked.add(shard_of(span))
-                self._done |= self.artifacts.there("measure", shard_of(span))
+                self._done |= self.artifacts.published_in_shard("measure", shard_of(span))
             if span not in self._done:
                 yield measure_task(span)
         if timeline.is_complete and self._done.issuperset(there):

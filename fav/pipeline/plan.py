@@ -231,7 +231,7 @@ class VideoPlan:
             there = {
                 number
                 for shard in {shard_of(frame) for frame in ahead}
-                for number in self.artifacts.there("flow", shard)
+                for number in self.artifacts.published_in_shard("flow", shard)
             }
             task = next(
                 (
@@ -267,7 +267,7 @@ class VideoPlan:
             return self._encoding.sample(task)
         self._refresh()
         for shard in range(shard_of(self.spec.start), shard_of(self.timeline.end) + 1):
-            for frame in sorted(self.artifacts.there("frame", shard)):
+            for frame in sorted(self.artifacts.published_in_shard("frame", shard)):
                 known = self.spec.start <= frame < self.timeline.end and frame != task.number
                 if known and self._begins(frame_task(frame)) == self._begins(task):  # the others need flow
                     return flow_task(frame) if task.kind == "flow" else frame_task(frame)

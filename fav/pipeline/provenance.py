@@ -1,6 +1,6 @@
-"""Where a job came from: the files that the user named, the line that makes it again, who made it, and when.
+"""Record the origin of a job: the files that the user named, the command that recreates it, who submitted it, and when.
 
-It is recorded for people. Nothing is decided by it, so that two jobs of the same film may differ in it.
+The record is only for people: the program makes no decision with it. Jobs of the same film may have different records.
 """
 
 import getpass
@@ -16,8 +16,8 @@ from fav.pipeline.request import Request
 from fav.pipeline.spec import INPUT_FIELDS, OPTIONS
 from shared.source_hash import version
 
-LONGEST = 4000  # letters of one entry
-STYLE_FACTS = ("style", "arch", "iterations")  # of a style's metadata: the painting, the network, how long it learnt
+MAX_LENGTH = 4000  # letters of one entry
+STYLE_KEYS = ("style", "arch", "iterations")  # of a style's metadata: style image, architecture, training iterations
 LABELS = {
     "video": "video",
     "style": "style",
@@ -30,32 +30,32 @@ LABELS = {
 
 
 def provenance_of(request: Request, root: Path) -> dict[str, str]:
-    """Return what a job's record says of its origin.
+    """The record of a job's origin.
 
     Args:
-        request: What was typed.
-        root: The shared directory.
+        request: the command line.
+        root: the shared directory.
 
     Returns:
-        Texts by `LABELS`: absolute paths of `video` and `style`, what the style's file says of itself, the `command` that
-        makes the job again, user and host (`by`), the time in UTC, and the version of the program.
+        Texts by the keys of `LABELS`: absolute paths of `video` and `style`, metadata of the style, the `command` that
+        recreates the job, user and host (`by`), the time in UTC, and the version of the program.
     """
-    facts = _style_metadata(request.style)
+    metadata = _style_metadata(request.style)
     entries = {
         "video": os.path.abspath(request.video),
         "style": str(request.style.absolute()),
-        "style_facts": ", ".join(f"{name} {facts[name]}" for name in STYLE_FACTS if facts.get(name)),
+        "style_facts": ", ".join(f"{name} {metadata[name]}" for name in STYLE_KEYS if metadata.get(name)),
         "command": command_of(request, root),
         "by": f"{_user()}@{socket.gethostname()}",
         "when": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
         "version": f"fav {fav.__version__} (sources {version()})",
     }
-    return {name: sanitize(text, LONGEST) for name, text in entries.items() if text}
+    return {name: sanitize(text, MAX_LENGTH) for name, text in entries.items() if text}
 
 
 def command_of(request: Request, root: Path) -> str:
-    """Return the line that makes the job again from any directory, on a machine where the files have the same paths."""
-    words = [shlex.quote(os.path.abspath(path)) for path in (root, request.video, request.style)]
+    """The command that recreates the job, from any directory of a machine with the same paths."""
+    arguments = [shlex.quote(os.path.abspath(path)) for path in (root, request.video, request.style)]
     for name, option in OPTIONS.items():
         if name not in request.given:
             continue
@@ -64,26 +64,26 @@ def command_of(request: Request, root: Path) -> str:
             value = tuple((style.absolute(), weight) for style, weight in value)
         elif name in (*INPUT_FIELDS, "read_cuts") and value is not None and Path(value).exists():
             value = Path(value).absolute()
-        words.append(option.typed(value))
-    return " ".join(["fav run", *words])
+        arguments.append(option.typed(value))
+    return " ".join(["fav run", *arguments])
 
 
 def lines_of(provenance: dict[str, str]) -> dict[str, str]:
-    """Return the entries of a record in words, by their label; those that this version does not know are left out."""
-    return {LABELS[name]: sanitize(text, LONGEST) for name, text in provenance.items() if name in LABELS}
+    """The entries of a record by their label. Entries that this version does not know are left out."""
+    return {LABELS[name]: sanitize(text, MAX_LENGTH) for name, text in provenance.items() if name in LABELS}
 
 
 def _style_metadata(style: Path) -> dict[str, str]:
-    from fav.model.onnx_style import model_facts  # imports torch, which who only shows a record does not need
+    from fav.model.onnx_style import model_facts  # imports torch, which commands that only show a record do not need
 
     try:
         return model_facts(style).metadata
-    except FavError:  # it has changed since it was checked; the copy is checked once more
+    except FavError:  # the file has changed since the check; the job's copy is checked again later
         return {}
 
 
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
+    except (KeyError, OSError):  # in containers, a user may have no name
         return str(os.getuid())

@@ -65,7 +65,11 @@ def missing(artifacts: JobArtifacts, by_names: bool = False) -> list[Task]:
     pieces, end = extent.pieces, extent.end
     if not extent.is_complete:
         last = max(
-            (number for shard in results.shards(artifacts.job, "index") for number in artifacts.there("index", shard)),
+            (
+                number
+                for shard in results.shards(artifacts.job, "index")
+                for number in artifacts.published_in_shard("index", shard)
+            ),
             default=0,
         )
         return _absent(artifacts, map(index_task, range(max(last, pieces) + 1)))
@@ -85,7 +89,7 @@ def _absent(artifacts: JobArtifacts, tasks: Iterable[Task]) -> list[Task]:
     absent = []
     for shard, some in groupby(tasks, lambda task: shard_of(task.number)):
         some = list(some)
-        there = artifacts.there(some[0].kind, shard)
+        there = artifacts.published_in_shard(some[0].kind, shard)
         absent += [task for task in some if task.number not in there]
     return absent
 
@@ -169,7 +173,7 @@ def _published(artifacts: JobArtifacts) -> Iterator[list[Task]]:
         artifacts.job.share.system.require_directory(layout.results / kind)
         for shard in results.shards(artifacts.job, kind):
             artifacts.job.share.system.require_directory(layout.shard(kind, shard))
-            yield list(map(make, sorted(artifacts.there(kind, shard))))
+            yield list(map(make, sorted(artifacts.published_in_shard(kind, shard))))
     singles = [stitch_task(artifacts.spec), *map(report_task, REPORTS if artifacts.spec.evaluate else ())]
     yield [task for task in singles if results.is_done(artifacts.job, task)]
 

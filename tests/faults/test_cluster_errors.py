@@ -210,7 +210,7 @@ def test_video_that_is_changed_in_mid_job_fails_no_attempt_and_put_back_the_job_
     else:
         video.unlink()
     code, lines = ended(node)
-    assert code == 2 and len(lines) == 1 and str(video) in lines[0] and "put it back" in lines[0], lines
+    assert code == 2 and len(lines) == 1 and str(video) in lines[0] and "restore the file" in lines[0], lines
     assert not any(job.layout.attempts.rglob("*.*")) and claimed(job) == {}
     shutil.copy(long, video)
     assert ended(films.start_node(share, str(video), str(style)))[0] == 0

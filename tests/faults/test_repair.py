@@ -512,7 +512,7 @@ def test_job_whose_video_is_gone_is_left_as_it_is(job):
     before, video = path(job, frame_task(3)).read_bytes(), job.layout.inputs / "video.mp4"
     video.rename(video.with_suffix(".away"))
     told = call(job, "retry", code=2)
-    assert "1 frame not reading back: 3; to make that again: " in told and "put it back" in told
+    assert "1 frame not reading back: 3; to make that again: " in told and "restore the file" in told
     assert path(job, frame_task(3)).read_bytes() == before and "finished" in job.flags()
     video.with_suffix(".away").rename(video)
     assert "1 frame to be made again: 3" in call(job, "retry")

@@ -448,7 +448,7 @@ def test_what_is_no_record_is_refused(record, complaint):
         ("--frames=4", "--frames=3", "--frames 4, not --frames 3"),
         ("--range=5:9", "--frames=3", "--range 5:9, not --frames 3"),
         ("--range=5:9", "--range=5:9 --frames=3", "--range 5:9, not --range 5:9 --frames 3"),
-        ("", "--no-cuts", "cuts that are looked for, not --no-cuts"),
+        ("", "--no-cuts", "detected cuts, not --no-cuts"),
         ("--no-cuts", "--read-cuts=CUTS", "--no-cuts, not --read-cuts CUTS (3, 9)"),
         ("--read-cuts=CUTS", "--no-cuts", "--read-cuts (3, 9), not --no-cuts"),
         ("--mix=STYLE:0.25", "--mix=STYLE:0.5", "--mix STYLE:0.25, not --mix STYLE:0.5"),

@@ -90,7 +90,9 @@ def test_other_films_of_the_same_frames_are_stitched(job):
         "stitch", root, "film", "--out", "c.mp4", "--codec", "prores"
     )
     assert "expected a new name" in refusal("stitch", root, "film", "--out", "more/g_%02d.tif")
-    assert "expected without numbered images" in refusal("stitch", root, "film", "--out", "n/g_%02d.tif", "--crf", "3")
+    assert "expected a film, got numbered images" in refusal(
+        "stitch", root, "film", "--out", "n/g_%02d.tif", "--crf", "3"
+    )
     assert not (root / "n").exists() and not (root / "c.mp4").exists()
 
 
@@ -116,11 +118,11 @@ def test_preview_of_images_is_a_film(job):
 
 
 @pytest.mark.parametrize("words, complaint", [
-    (("--out", "film.mov", "--codec", "vp9"), "expected a film in VP9 to end in .webm, .mkv or .mp4, got .mov"),
+    (("--out", "film.mov", "--codec", "vp9"), "expected the suffix .webm, .mkv or .mp4 for VP9, got .mov"),
     (("--pixel-format", "yuv444p12"), "expected one of yuv420p, "),
-    (("--out", "film.mkv", "--codec", "ffv1", "--crf", "3"), "--crf: expected without --codec ffv1"),
+    (("--out", "film.mkv", "--codec", "ffv1", "--crf", "3"), "--crf: expected no quality for --codec ffv1"),
     (("--out", "f_%d.png"), "in a directory of their own"),
-    (("--out", "d/f_%d.png", "--codec", "av1"), "--codec: expected without numbered images"),
+    (("--out", "d/f_%d.png", "--codec", "av1"), "--codec: expected a film, got numbered images"),
 ])  # fmt: skip
 def test_what_does_not_go_together_makes_no_job(tmp_path, clip, style, words, complaint):
     assert complaint in refusal("submit", tmp_path, clip, style, *words)

@@ -139,7 +139,7 @@ def test_what_the_muxer_refuses_is_told_before_any_frame(tmp_path, monkeypatch):
         "fav.video.tracks._CopyTrack._overlaps", lambda self, packet: setattr(packet, "dts", 7) or False
     )
     monkeypatch.setattr(
-        "fav.video.tracks._Copied._shift", lambda self, packet, pts: setattr(packet, "stream", self.out)
+        "fav.video.tracks._CopyTrack._shift", lambda self, packet, pts: setattr(packet, "stream", self.out)
     )
     with pytest.raises(FavError, match=r"expected times, sound and subtitles that \.mp4 supports.*pts .* < dts.*\.mkv"):
         check_film(video, "film.mp4")
