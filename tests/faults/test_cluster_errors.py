@@ -182,7 +182,7 @@ def test_film_that_was_moved_away_is_told_and_made_again(share, clip, style):
     assert call(coordinator.main, *words).exit_code == 0
     film_of(job).unlink()
     code, lines = ended(films.start_node(share, str(clip), str(style)))  # or the same line again
-    assert code == 0 and any("its film is shown again" in line for line in lines), lines
+    assert code == 0 and any("its film was delivered again" in line for line in lines), lines
     assert (
         film_of(job).read_bytes() == job.layout.result(stitch_task(JobSpec.from_json(job.manifest.spec))).read_bytes()
     )
