@@ -1,4 +1,4 @@
-"""Frames of a video at a given time, without an index: exact enough for a preview."""
+"""Frames of a moment of a video, without an index of it: near enough to look at, not exact."""
 
 from pathlib import Path
 
@@ -13,19 +13,19 @@ from fav.video.settings import AS_IT_IS, SourceSettings
 def frames_at(
     video: Path | str, seconds: float, count: int = 1, settings: SourceSettings = AS_IT_IS
 ) -> list[np.ndarray]:
-    """Read consecutive frames from a given time on.
+    """Read frames that are shown one after the other.
 
     Args:
-        video: a file or a numbered image sequence.
-        seconds: presentation time of the first frame, from the video's beginning.
-        count: number of frames. At the end of the video there are fewer, but at least one.
-        settings: how to read the video.
+        video: A file or a numbered image sequence.
+        seconds: When the first one is shown, from the video's beginning.
+        count: How many; beyond the end there are fewer, but one at least.
+        settings: How the video is read.
 
     Returns:
         Frames (H, W, 3) uint8 BGR, upright.
 
     Raises:
-        FavError: the video cannot be read.
+        FavError: The video cannot be read.
     """
     with Decoder(video, settings, keep=True) as decoding:
         wanted = (decoding.stream.start_time or 0) + seconds / float(decoding.time_base)
