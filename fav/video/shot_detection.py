@@ -48,46 +48,41 @@ class CutDetector:
         self._threshold, self._min_shot = threshold, min_shot
         self._quiet = QUIET * threshold / THRESHOLD
         self._detector = ContentDetector(threshold, min_scene_len=min_shot, filter_mode=FlashFilter.Mode.SUPPRESS)
-        self._changes = deque([threshold], maxlen=RECENT)  # the change to the first frame is unknown
-        self._recent: deque[np.ndarray] = deque(maxlen=FLASH + 1)  # the last frames, in HSV
-        self._possible: PossibleCut | None = None
+        self._changes = deque([threshold], maxlen=RECENT)  # what was before the first frame may have been anything
+        self._seen: deque[np.ndarray] = deque(maxlen=FLASH + 1)  # the last pictures, in HSV
+        self._maybe: PossibleCut | None = None
         self._started = False
 
     @property
     def unsure(self) -> int | None:
-        """The frame that either begins a shot or is a flash; None if there is none."""
-        return self._possible.number if self._possible else None
+        """The frame that may begin a shot, or be a flash; None where there is none."""
+        return self._maybe.number if self._maybe else None
 
     def push(self, number: int, frame: np.ndarray) -> list[int]:
-        """Analyze the next frame.
+        """The cuts that are sure with this frame, (H, W, 3) uint8 BGR; numbers ascend by one. Never the first frame.
 
-        Args:
-            number: of the frame; it increases by one from call to call.
-            frame: (H, W, 3) uint8 BGR. A long side of LONG_SIDE is enough: larger frames give the same cuts.
-
-        Returns:
-            The cuts that this frame confirms. The first frame is never a cut.
+        A long side of LONG_SIDE is enough; larger frames find the same cuts and take longer.
         """
-        hsv, confirmed = cv2.cvtColor(frame, cv2.COLOR_BGR2HSV), []
+        picture, sure = cv2.cvtColor(frame, cv2.COLOR_BGR2HSV), []
         before = self._filter._last_above
         found = self._is_cut(number, frame)
-        if self._possible and self._possible.is_like(hsv, self._threshold):
-            self._filter._last_above = self._possible.last_cut  # the possible cut was a flash
-            self._possible = None
-        elif self._possible and number - self._possible.number >= FLASH:
-            confirmed, self._possible = [self._possible.number], None
+        if self._maybe and self._maybe.is_like(picture, self._threshold):
+            self._filter._last_above = self._maybe.last_cut  # there was none since
+            self._maybe = None
+        elif self._maybe and number - self._maybe.number >= FLASH:
+            sure, self._maybe = [self._maybe.number], None
         if found:
-            possible = PossibleCut(number, tuple(self._recent), self._detector._frame_score or 0.0, before)
-            if possible.is_like(hsv, self._threshold):
+            possible = PossibleCut(number, tuple(self._seen), self._detector._frame_score or 0.0, before)
+            if possible.is_like(picture, self._threshold):
                 self._filter._last_above = before  # the end of a flash
             else:
-                self._possible = possible
-        self._recent.append(hsv)
-        return confirmed
+                self._maybe = possible
+        self._seen.append(picture)
+        return sure
 
     def finish(self) -> list[int]:
-        """The cuts that are confirmed after the last frame."""
-        last, self._possible = self._possible, None
+        """The cuts that are sure when no more frames come."""
+        last, self._maybe = self._maybe, None
         return [last.number] if last else []
 
     @property
@@ -98,7 +93,7 @@ class CutDetector:
         self._detector._threshold = min(self._threshold, max(self._quiet, SUDDEN * max(self._changes)))
         if not self._started:
             self._started = True
-            # PySceneDetect treats its first frame number as a cut.
+            # it takes its first number for a cut
             return bool(self._detector.process_frame(number - self._min_shot, frame))
         found = self._detector.process_frame(number, frame)
         self._changes.append(self._detector._frame_score or 0.0)
@@ -107,37 +102,28 @@ class CutDetector:
 
 @dataclass
 class PossibleCut:
-    """A frame that may begin a shot.
-
-    Attributes:
-        number: of the frame.
-        before: the frames before it, in HSV.
-        score: its change from the frame before.
-        last_cut: the cut before it, as PySceneDetect's filter has it.
-    """
+    """A frame that differs by `score` from the one before it, the last of the pictures (HSV) in `before`."""
 
     number: int
     before: tuple[np.ndarray, ...]
     score: float
     last_cut: int | None
 
-    def is_like(self, frame: np.ndarray, threshold: float) -> bool:
-        """Whether a later frame (HSV) resembles the frames before this one."""
+    def is_like(self, picture: np.ndarray, threshold: float) -> bool:
+        """Whether a picture is again one of the shot that came before."""
         limit = min(self.score / 2, threshold)
-        return any(_distance(earlier, frame) < limit for earlier in self.before)
+        return any(_distance(earlier, picture) < limit for earlier in self.before)
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:
-    """The mean change of hue, saturation and value, as in PySceneDetect."""
+    """The mean change of hue, saturation and value, as PySceneDetect has it."""
     return cv2.norm(a, b, cv2.NORM_L1) / a.size
 
 
 class CutFinder:
-    """Finds shot boundaries while a video is decoded. A new frame size always begins a shot.
+    """Tells where shots begin while a video is decoded: at `cuts`, or where they are found if that is None.
 
-    Args:
-        cuts: first frames of shots; None detects them.
-        threshold: as for `CutDetector`.
+    Where frames change their size, a shot begins in any case.
     """
 
     def __init__(self, cuts: Iterable[int] | None = None, threshold: float = THRESHOLD):
@@ -145,17 +131,17 @@ class CutFinder:
         self._detector = CutDetector(threshold)
         self._size: tuple[int, int] | None = None
         self._small: tuple[int, int] | None = None
-        self._pushed = 0
+        self._seen = 0
 
     @property
     def settled(self) -> int:
-        """All cuts before this frame are known."""
+        """The cuts before this frame are known."""
         unsure = self._detector.unsure
-        return self._pushed if unsure is None else unsure
+        return self._seen if unsure is None else unsure
 
     def push(self, frame: "DecodedFrame") -> list[int]:
-        """Analyze the next frame; return the cuts that it confirms."""
-        self._pushed = frame.number + 1
+        """The cuts that are known with this frame and were not before."""
+        self._seen = frame.number + 1
         if self._given is not None:
             return [frame.number] if frame.number in self._given else []
         small, size = frame.thumbnail(LONG_SIDE), frame.size
@@ -169,7 +155,7 @@ class CutFinder:
         return found
 
     def finish(self) -> list[int]:
-        """The cuts that are confirmed after the last frame."""
+        """The cuts that are known when no more frames come."""
         return self._detector.finish() if self._given is None else []
 
 
