@@ -24,7 +24,7 @@ class VideoInfo:
         path: of the video.
         width: in pixels, after the display matrix is applied.
         height: in pixels, after the display matrix is applied.
-        turned: whether the display matrix rotates by 90 degrees, so stored width and height are swapped.
+        rotated: whether the display matrix rotates by 90 degrees, so stored width and height are swapped.
         codec: FFmpeg's name.
         time_base: in seconds.
         rate: average frames per second, None if unknown.
@@ -40,7 +40,7 @@ class VideoInfo:
     path: str
     width: int
     height: int
-    turned: bool
+    rotated: bool
     codec: str
     time_base: Fraction
     rate: Fraction | None
@@ -68,12 +68,12 @@ def probe(video: Path | str, settings: SourceSettings = AS_IT_IS) -> VideoInfo:
             )
         first.check_colors(video)
         height, width = first.image().shape[:2]
-        stream, turned = decoding.stream, first.is_rotated
+        stream, rotated = decoding.stream, first.is_rotated
         aspect = stream.sample_aspect_ratio or Fraction(1)
         count = len(sequence_files(str(video))) if is_sequence(str(video)) else stream.frames
         return VideoInfo(
-            path=str(video), width=width, height=height, turned=turned, codec=stream.codec_context.name,
-            time_base=decoding.time_base, rate=frame_rate(stream), pixel_aspect=1 / aspect if turned else aspect,
+            path=str(video), width=width, height=height, rotated=rotated, codec=stream.codec_context.name,
+            time_base=decoding.time_base, rate=frame_rate(stream), pixel_aspect=1 / aspect if rotated else aspect,
             colors=first.colors, frames=count or None, seconds=_seconds(decoding.container), sound=bool(decoding.container.streams.audio),
             suffix=Path(video).suffix.lower(), notes=tuple(decoding.conversion_notes),
         )  # fmt: skip

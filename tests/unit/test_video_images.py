@@ -42,7 +42,7 @@ def test_picture_with_exif_is_shown_upright(tmp_path, kind, orientation):
     ((image,), index, notes) = taken(pattern)
     assert notes == [] and image.shape == upright.shape
     assert np.abs(image - upright).max() <= 2
-    assert probe(pattern).turned == (orientation is not None and orientation >= 5)
+    assert probe(pattern).rotated == (orientation is not None and orientation >= 5)
     with FrameReader(pattern) as reader:
         assert np.array_equal(reader.read(0, index), image)
 

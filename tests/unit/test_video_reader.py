@@ -114,7 +114,7 @@ def test_probe_says_what_a_video_is(tmp_path):
     tags = ("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv")
     path = make(tmp_path / "clip.MP4", *X264, *tags, "-vf", "setsar=2/1", "-c:a", "aac", inputs=tone())
     source = probe(path)
-    assert (source.width, source.height, source.turned, source.codec, source.suffix) == (96, 64, False, "h264", ".mp4")
+    assert (source.width, source.height, source.rotated, source.codec, source.suffix) == (96, 64, False, "h264", ".mp4")
     assert (source.frames, source.sound, source.pixel_aspect, source.rate) == (25, True, 2, 25)
     assert vars(source.colors) == {"matrix": 1, "range": 1, "primaries": 1, "transfer": 1}
 
