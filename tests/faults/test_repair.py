@@ -443,7 +443,7 @@ def test_same_line_again_reads_no_whole_picture_and_no_whole_film(job, clip, sty
 
     flip(path(job, frame_task(3)))  # in the midst of it: only who reads all of it can see that
     with monkeypatch.context() as patched:
-        patched.setattr(JobArtifacts, "picture", never)
+        patched.setattr(JobArtifacts, "stylized_frame", never)
         patched.setattr("fav.pipeline.repair.problem_of_file", never)
         told = call(job, "submit", clip, style, *AGAIN)
     retry = f"{command('retry')} {job.share.layout.root} film"
