@@ -279,7 +279,7 @@ def test_input_that_changes_while_the_job_is_made_makes_none(share, clip, style,
     monkeypatch.setattr("fav.pipeline.submit._fill", and_then)
     with (
         temporary_member(share) as node,
-        pytest.raises(FavError, match=f"expected inputs that stay as they are .*the job's {name}"),
+        pytest.raises(FavError, match=f"expected inputs that do not change .*the job's {name}"),
     ):
         submit(node, Request(str(clip), mine, init_frame=seed, name="x"))
     assert all_jobs(share) == [] and os.listdir(share.layout.jobs) == []
