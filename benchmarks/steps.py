@@ -117,7 +117,7 @@ def make_plan(job, node, steps: str, series: bool, **options):
     watch.time("decode: resize", (fav.video.reader, "resize"))
     watch.time("flow: rounding", (fav.flow.field, "quantized"))
     watch.time("consistency", (fav.flow.field, "reliability"))
-    watch.time("wait for what is ahead", (fav.stylize.engine.FrameStylizer, "geometry"))
+    watch.time("wait for what is ahead", (fav.stylize.engine.FrameStylizer, "flow_field"))
     watch.time("warp", (fav.stylize.recurrence, "warp"))
     watch.time("network input", (fav.model.runner, "network_input"))
     watch.time("network", (fav.model.runner.StyleRunner, "stylize"))
@@ -128,7 +128,7 @@ def make_plan(job, node, steps: str, series: bool, **options):
                *((Worker, name) for name in ("_after_publish", "_claim_one", "_refresh_job")))  # fmt: skip
     watch.time("index and cuts", (fav.pipeline.plan.VideoPlan, "_index"))
     watch.time("film: read frames", (fav.pipeline.artifacts.JobArtifacts, "frame"))
-    watch.time("film: encode", (fav.pipeline.plan.VideoPlan, "_stitched"))
+    watch.time("film: encode", (fav.pipeline.plan.VideoPlan, "_run_stitch"))
     if series:
         fav.stylize.engine.FrameStylizer.prefetch_flow, fav.pipeline.delivery.prefetch = (lambda *words: None), map
         plan.stylizer._frames = Later()

@@ -50,10 +50,10 @@ def bytes_of_ours(clip: Path, look: StyleSettings, threads: int) -> Counter[str]
     for piece in index_segments(clip, None, ()):
         timeline.add(piece)
     stylizer = FrameStylizer(clip, look, threads=threads)
-    picture = stylizer.first(0, timeline.index, opening=True)
+    picture = stylizer.first(0, timeline.index, first_of_film=True)
     found["frame"] += len(encode_png(picture))
     for number in range(1, timeline.end):
-        geometry = stylizer.geometry(number, number - 1, timeline.index)
+        geometry = stylizer.flow_field(number, number - 1, timeline.index)
         picture = stylizer.next(number, timeline.index, picture, geometry)
         found["flow"] += len(encode_flow(geometry.flow, geometry.reliability))
         found["frame"] += len(encode_png(picture))

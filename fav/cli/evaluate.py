@@ -87,7 +87,7 @@ def evaluate(
     check_range(*range)
     use_threads(threads)
     if reliability_from and not flow_from:
-        raise FavError("--reliability-from: expected with --flow-from, whose flow it tells of")
+        raise FavError("--reliability-from: expected with --flow-from, whose flow it describes")
     files = FlowFiles(flow_from, flow_forward_from, reliability_from, flow_first, flow_y_up, invert_reliability)
     cuts = cuts_in(read_cuts) if read_cuts else () if no_cuts else None
     comparison = EvaluationConfig(

@@ -47,7 +47,7 @@ def live(
     from fav.model.interpolation import load_mixture
     from fav.model.runner import StyleRunner
     from fav.pipeline.device_lock import acquire_device
-    from fav.stylize.live import LiveStylizer, opened_source, window
+    from fav.stylize.live import LiveStylizer, open_source, window
 
     if len(styles) > 9:
         raise FavError(f"expected at most 9 styles, one for each key, got {len(styles)}")
@@ -61,10 +61,10 @@ def live(
     method = None if no_temporal else flows.make(flow, None, device, precision, threads)
     stylizer, made = LiveStylizer(runners, width, method), 0
     with ExitStack() as stack:
-        coming = stack.enter_context(opened_source(source))
+        coming = stack.enter_context(open_source(source))
         show = None if no_window else stack.enter_context(window())
         for frame in coming:
-            picture, made = stylizer.paint(frame), made + 1
+            picture, made = stylizer.stylize(frame), made + 1
             rate = f"{stylizer.rate:.1f} a second" if stylizer.rate else "…"
             title = f"{stylizer.chosen + 1}: {paths[stylizer.chosen].stem}, {rate}"
             if (show and not stylizer.key(show(picture, title))) or made == frames:

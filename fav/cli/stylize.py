@@ -50,8 +50,8 @@ def stylize(
     from fav.pipeline.device_lock import acquire_device
     from fav.pipeline.submit import check, film_encoder, settings_from_request, with_chunk_length, with_cuts
     from fav.stylize.engine import FrameStylizer, stylized
+    from fav.stylize.images import is_image_source
     from fav.stylize.indexing import index_segments
-    from fav.stylize.pictures import is_pictures
     from fav.stylize.postprocess import postprocess
     from fav.stylize.segments import segments_of
     from fav.stylize.timeline import Timeline
@@ -59,7 +59,7 @@ def stylize(
 
     request = request_of(context, video, style, values)
     request.check()
-    if is_pictures(video, out):
+    if is_image_source(video, out):
         _stylize_pictures(request, out, threads, device, backend)
         return
     request, cuts_read = with_cuts(request)
@@ -114,20 +114,20 @@ def _stylize_pictures(request: Request, out: Path, threads: int | None, device: 
     from fav.model.runner import StyleRunner
     from fav.pipeline.arguments import check_arguments
     from fav.pipeline.device_lock import acquire_device
-    from fav.stylize.pictures import PictureSettings, planned, stylized_pictures
+    from fav.stylize.images import ImageSettings, plan_outputs, stylize_images
 
     if others := sorted(request.given - OF_PICTURES):
         raise FavError(f"--{others[0].replace('_', '-')}: expected with a video; {request.video} is of pictures")
     source = Path(request.video)
     check_arguments(request.video, request.style)
-    pairs = planned(source, out)
+    pairs = plan_outputs(source, out)
     if not source.is_dir():
         check_new(check_place(out))
     device = acquire_device(device, backend)
     allowed = best_precision(device_of(device)) if request.precision == "auto" else request.precision
     network = load_mixture(request.style, request.mix, temporal=False)
     runner = StyleRunner(network, threads, device, choose(backend, device), allowed)
-    settings = PictureSettings(
+    settings = ImageSettings(
         request.width,
         request.scale,
         request.style_scale,
@@ -139,7 +139,7 @@ def _stylize_pictures(request: Request, out: Path, threads: int | None, device: 
     made = 0
     with Progress() as progress:
         for target, data in progress.track(
-            stylized_pictures(runner, pairs, settings, notes.append), total=len(pairs), description="stylizing"
+            stylize_images(runner, pairs, settings, notes.append), total=len(pairs), description="stylizing"
         ):
             target.parent.mkdir(exist_ok=True)
             with new_file(target) as draft:

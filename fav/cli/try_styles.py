@@ -152,7 +152,7 @@ def try_styles(
         if not trial.moment:
             page.add(Row(variant.name, "", _command(video, variant, width), [], []))
         page.rows[-1].facts = _facts(trial.seconds, number, nodes)
-        page.show(trial.picture, f"{len(page.rows) - 1:02d}-{variant.style.stem}-{trial.moment}.jpg")
+        page.show(trial.image, f"{len(page.rows) - 1:02d}-{variant.style.stem}-{trial.moment}.jpg")
         if trial.moment == len(frames) - 1:
             click.echo(f"{variant.name}: {page.rows[-1].facts}")
     page.finish()

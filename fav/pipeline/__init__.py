@@ -1,1 +1,1 @@
-"""The one bridge between videos and the job system: which tasks a job has, what each needs, and how it runs."""
+"""Connect videos with the job system: which tasks a job has, what each task needs, and how it runs."""

@@ -1,4 +1,4 @@
-"""A small GIF or WebP of what a job has finished so far, for a chat or a web page."""
+"""Write a small GIF or WebP animation of a job's frames so far, for a chat or a web page."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,27 +14,37 @@ from fav.stylize.postprocess import postprocess
 from fav.video import FrameIndex, FrameReader
 from shared.errors import ResultVanishedError
 
-KINDS = {".gif": "GIF", ".webp": "WEBP"}
-RATE = {".gif": 12.5, ".webp": 25.0}  # frames a second, at most: a GIF counts hundredths
-SIDE = 480  # pixels of the longer side, at most
-QUALITY = 80  # of WebP
+FORMATS = {".gif": "GIF", ".webp": "WEBP"}
+MAX_RATE = {".gif": 12.5, ".webp": 25.0}  # frames per second; GIF has times in hundredths of a second
+MAX_SIDE = 480  # pixels of the longer side
+WEBP_QUALITY = 80
 
 
 def is_animation(name: Path) -> bool:
-    return name.suffix.lower() in KINDS
+    return name.suffix.lower() in FORMATS
 
 
 def animate(artifacts: JobArtifacts, video: Path, file: Path, name: Path) -> OmittedResults:
-    """Write what is finished, as far as the index goes, into `file`, which is called `name`: .gif or .webp.
+    """Write an animation of the indexed part of a film. Missing frames are replaced by darkened source frames.
 
-    Frames that are missing are the source, darkened, and are in the answer. FavError where nothing is indexed yet.
+    Args:
+        artifacts: of the job, with its index loaded.
+        video: the source.
+        file: the file to write.
+        name: of the animation, whose suffix is .gif or .webp.
+
+    Returns:
+        The frames that are missing.
+
+    Raises:
+        FavError: no frame is indexed yet.
     """
     check_begun(artifacts)
     spec, timeline, left_out, suffix = artifacts.spec, artifacts.timeline, OmittedResults(), name.suffix.lower()
-    scale = min(SIDE / max(spec.width, spec.height), 1)
+    scale = min(MAX_SIDE / max(spec.width, spec.height), 1)
     size = max(round(spec.width * scale), 1), max(round(spec.height * scale), 1)
-    finish = replace(spec.postprocess_settings(artifacts.job.share.layout.root), size=size, deep=False)
-    chosen, milliseconds = chosen_frames(timeline.index, spec.start, timeline.end, RATE[suffix])
+    postprocessing = replace(spec.postprocess_settings(artifacts.job.share.layout.root), size=size, sixteen_bit=False)
+    chosen, milliseconds = chosen_frames(timeline.index, spec.start, timeline.end, MAX_RATE[suffix])
 
     def frames() -> Iterator[np.ndarray]:
         with FrameReader(video, size=spec.network_size, settings=spec.source) as reader:
@@ -45,33 +55,41 @@ def animate(artifacts: JobArtifacts, video: Path, file: Path, name: Path) -> Omi
                     left_out.add(number, error)
                     yield reader.read(number, timeline.index) // 2
 
-    def pictures() -> Iterator[Image.Image]:
-        finished = postprocess(frames(), finish, video, timeline.index, spec.start, spec.source)
-        for number, picture in enumerate(finished, spec.start):
+    def encoded_images() -> Iterator[Image.Image]:
+        film_frames = postprocess(frames(), postprocessing, video, timeline.index, spec.start, spec.source)
+        for number, frame in enumerate(film_frames, spec.start):
             if number in chosen:
-                image = Image.fromarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+                image = Image.fromarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
                 yield image.quantize(256) if suffix == ".gif" else image
 
-    images = pictures()
+    images = encoded_images()
     first = next(images)
-    options = {} if suffix == ".gif" else {"quality": QUALITY}
+    options = {} if suffix == ".gif" else {"quality": WEBP_QUALITY}
     with open(file, "wb") as out:
         first.save(
-            out, KINDS[suffix], save_all=True, append_images=images, duration=milliseconds, loop=0, optimize=False, **options
+            out, FORMATS[suffix], save_all=True, append_images=images, duration=milliseconds, loop=0, optimize=False, **options
         )  # fmt: skip
     return left_out
 
 
 def chosen_frames(index: FrameIndex, start: int, stop: int, rate: float) -> tuple[set[int], list[int]]:
-    """Which of the frames `[start, stop)` are shown at `rate` frames a second at most, and for how many milliseconds each.
+    """Choose the frames of an animation.
 
-    These are tens, of which an animation's length is the film's to within one.
+    Args:
+        index: of the source.
+        start: the first frame of the film.
+        stop: one past the last one.
+        rate: maximum frames per second.
+
+    Returns:
+        The numbers of the chosen frames, and the milliseconds for which each is shown. These are multiples of 10; the
+        total differs from the film's length by at most 10.
     """
     times = [float(int(index.pts[number]) * index.time_base) for number in range(start, stop)]
     end = float(index.end(stop) * index.time_base)
     chosen = [0]
-    for place, time in enumerate(times):
+    for position, time in enumerate(times):
         if time - times[chosen[-1]] > 1 / rate - 1e-3:
-            chosen.append(place)
-    shown = [round((times[place] - times[0]) * 100) for place in chosen] + [round((end - times[0]) * 100)]
-    return {start + place for place in chosen}, [max(b - a, 2) * 10 for a, b in zip(shown, shown[1:])]
+            chosen.append(position)
+    hundredths = [round((times[position] - times[0]) * 100) for position in chosen] + [round((end - times[0]) * 100)]
+    return {start + position for position in chosen}, [max(b - a, 2) * 10 for a, b in zip(hundredths, hundredths[1:])]

@@ -1,4 +1,4 @@
-"""Mistakes in SHARED VIDEO STYLE that their names alone show: a wrong order, a picture as style, a URL."""
+"""Check SHARED, VIDEO and STYLE of a command line for common mistakes: wrong order, an image as style, a URL."""
 
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,15 +13,15 @@ IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".h
 
 
 def check_arguments(video: str, style: Path, shared: Path | None = None) -> None:
-    """Look at the names of what a command was given, and at whether there is such a file.
+    """Check the arguments by their names, and whether the style exists. Files are not read.
 
     Args:
         video: VIDEO as it was typed.
-        style: STYLE: a file, or the name of a style that ships, resolved already.
-        shared: SHARED, for commands that take it.
+        style: STYLE; the name of a bundled style is resolved already.
+        shared: SHARED; None for commands without it.
 
     Raises:
-        FavError: One of them seems to be meant as another, or cannot be what it is given for.
+        FavError: the arguments seem to be in the wrong order, or one of them cannot be valid.
     """
     if shared is not None and shared.is_file():
         raise FavError(f"{shared}: expected a directory that all machines mount, got a file; {ORDER}")
@@ -36,10 +36,10 @@ def check_arguments(video: str, style: Path, shared: Path | None = None) -> None
         raise FavError(f"{style}: expected a style, got a directory; {ORDER}")
     if style.suffix.lower() in IMAGES:
         raise FavError(
-            f"{style}: expected a trained style, got a picture; learn a style from it first: "
+            f"{style}: expected a trained style, got an image; train a style with it first: "
             f"fav train {style} PHOTOS_DIR {style.stem}.safetensors"
         )
     if not style.suffix and len(style.parts) == 1 and not style.exists():
-        near = get_close_matches(style.name, names(), 1)
-        meant = f"; did you mean {near[0]}?" if near else ""
-        raise FavError(f"{style}: there is no style of that name; those that ship are {', '.join(names())}{meant}")
+        similar = get_close_matches(style.name, names(), 1)
+        hint = f"; did you mean {similar[0]}?" if similar else ""
+        raise FavError(f"{style}: expected the name of a bundled style, one of {', '.join(names())}{hint}")

@@ -1,6 +1,6 @@
-"""What is published of a film job: the names of its tasks, their results read back, and the film made of them.
+"""Read the published results of a video job. Nodes and the operator's commands both use this.
 
-Beside `tasks.py`, which decides and does, this is the part of the bridge that reads; the coordinator looks through it.
+`fav/pipeline/plan.py` decides which tasks to run, and runs them.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ from fav.pipeline.task_names import (
     survey_task,
     warmup_task,
 )
-from fav.stylize.blend import blend, deepened
+from fav.stylize.blend import blend, to_uint16
 from fav.stylize.chain import FrameChain
 from fav.stylize.settings import CROSSFADE
 from fav.stylize.timeline import IndexSegment, Timeline
@@ -54,13 +54,20 @@ if TYPE_CHECKING:
     from fav.evaluation.comparison import FrameMetrics
 
 
-RANGES_LIMIT = 1 << 26  # bytes of a survey, or of what is found in a range, which may be all of a video
-MAX_NUMBERS = 5  # of frames that are named where many are meant
+RANGES_LIMIT = 1 << 26  # bytes of a survey, or of the facts of a range, which may be the whole video
+MAX_NUMBERS = 5  # frame numbers that a message lists
 
 
 @dataclass(frozen=True)
 class IndexProgress:
-    """How far the index of a film has come: in pieces, and to which frame (not counting it); whether that is the end."""
+    """The progress of a film's index.
+
+    Attributes:
+        pieces: number of published segments of the index.
+        end: one past the last indexed frame of the film.
+        is_complete: whether this is the film's end.
+        notes: of the last segment, for the user.
+    """
 
     pieces: int
     end: int
@@ -69,7 +76,7 @@ class IndexProgress:
 
 
 class DamagedFileError(ResultVanishedError):
-    """A published result that does not read back, and why."""
+    """A published result cannot be read. `why` has the reason."""
 
     def __init__(self, task: Task, why: object):
         self.task, self.why = task, sanitize(why, 300)
@@ -78,7 +85,7 @@ class DamagedFileError(ResultVanishedError):
 
 @dataclass
 class OmittedResults:
-    """Frames that are left out of what is shown: those that are missing, and those that do not read back."""
+    """Frames that a preview lacks: those whose results are missing, and those whose results cannot be read."""
 
     missing: set[int] = field(default_factory=set)
     damaged: set[int] = field(default_factory=set)
@@ -94,22 +101,24 @@ class OmittedResults:
         return any(number in frames for number in self.missing | self.damaged)
 
     def describe(self, total: int) -> str | None:
-        """One line for the user, None where nothing is left out."""
+        """A message for the user; None if no frame is left out."""
         kinds = (self.missing, "missing"), (self.damaged, f"that do{'es' * (len(self.damaged) == 1)} not read back")
-        parts = [f"{len(frames)} {words} ({numbers(sorted(frames))})" for frames, words in kinds if frames]
+        parts = [f"{len(frames)} {reason} ({numbers(sorted(frames))})" for frames, reason in kinds if frames]
         verb = "is" if len(self) == 1 else "are"
         return f"{len(self)} of {total} frames {verb} left out: {', '.join(parts)}" if parts else None
 
 
 def numbers(of: Sequence[int]) -> str:
-    """The first few numbers, in words."""
+    """The first few numbers, as text."""
     return ", ".join(map(str, of[:MAX_NUMBERS])) + (", …" if len(of) > MAX_NUMBERS else "")
 
 
 class JobArtifacts:
-    """What is published of one film job, read back.
+    """The published results of one video job.
 
-    What does not read back is set aside by `node`, where there is one, so that its task is open again.
+    Args:
+        job: the job.
+        node: it quarantines results that cannot be read, so that their tasks are open again; None: they stay.
     """
 
     def __init__(self, job: Job, node: Node | None = None):
@@ -119,25 +128,25 @@ class JobArtifacts:
         self.invalidate_cache()
 
     def invalidate_cache(self) -> None:
-        """Know nothing, as at the beginning."""
+        """Forget what was read of the job."""
         self.timeline = Timeline(
             self.spec.start, self.spec.stop, self.spec.reverse, self.spec.no_temporal, self.spec.chunk
         )
         self._extent = IndexProgress(0, self.spec.start, False)
-        self._tallies = {
+        self._counters = {
             kind: results.ResultCounter(self.job, kind, SUFFIX[kind]) for kind in ("flow", "frame", "measure", "encode")
         }
 
-    def there(self, kind: str, shard: int) -> set[int]:
-        """Numbers of the results of a kind of SUFFIX in one of its directories."""
+    def published_in_shard(self, kind: str, shard: int) -> set[int]:
+        """The numbers of a kind's published results in one shard (a directory of SHARD results)."""
         return results.completed_in_shard(self.job, kind, shard, SUFFIX[kind])
 
     def index_progress(self) -> IndexProgress:
-        """How far the index has come by now, read off its last piece alone; as far as before where that does not read back."""
+        """The progress of the index. Only its last segment is read; if that fails, the earlier progress is returned."""
         pieces, shard = self._extent.pieces, None
         while not self._extent.is_complete and shard_of(pieces) != shard:
             shard = shard_of(pieces)
-            there = self.there("index", shard)
+            there = self.published_in_shard("index", shard)
             while pieces in there:
                 pieces += 1
         if pieces > self._extent.pieces:
@@ -154,33 +163,32 @@ class JobArtifacts:
         return self._extent
 
     def published(self, kind: str) -> int:
-        """How many frames, or flows of frames, of the film are there, as far as its index has come."""
-        return self._tallies[kind].count(range(self.spec.start, self.index_progress().end))
+        """The number of published results of a kind (`frame` or `flow`), for the indexed part of the film."""
+        return self._counters[kind].count(range(self.spec.start, self.index_progress().end))
 
     def measured(self) -> tuple[int, int | None]:
-        """How many spans of the film are measured, and how many there are; None where its end is not known yet."""
+        """The number of measured evaluation windows, and of all windows (None: the film's end is unknown yet)."""
         extent = self.index_progress()
-        there = evaluation_windows(self.spec.start, extent.end, extent.is_complete)
-        return self._tallies["measure"].count(there), len(there) if extent.is_complete else None
+        windows = evaluation_windows(self.spec.start, extent.end, extent.is_complete)
+        return self._counters["measure"].count(windows), len(windows) if extent.is_complete else None
 
     def chunks(self) -> tuple[int, int | None]:
-        """How many chunks and whole shots are painted, and how many there are; None where the film's end is not known yet."""
+        """The number of stylized chains, and of all chains (None: the film's end is unknown yet)."""
         with suppress(DamagedFileError):
             self.load_new_segments()
         self.count_all()
-        runs = self.timeline.chains
-        return sum(chain.is_final and not chain.remaining for chain in runs), len(
-            runs
-        ) if self.timeline.is_complete else None
+        chains = self.timeline.chains
+        total = len(chains) if self.timeline.is_complete else None
+        return sum(chain.is_final and not chain.remaining for chain in chains), total
 
     def load_new_segments(self) -> None:
-        """Take in the pieces of the index that were published since."""
+        """Load the segments of the index that were published since the last call."""
         shard, there = None, set()
         while not self.timeline.is_complete:
             number = len(self.timeline.pieces)
             if shard_of(number) != shard:
                 shard = shard_of(number)
-                there = self.there("index", shard)
+                there = self.published_in_shard("index", shard)
             if number not in there:
                 return
             self.timeline.add(self._decoded(index_task(number), self._piece))
@@ -205,7 +213,7 @@ class JobArtifacts:
         return DecodedRange.from_json(without_checksum(data), self.spec.cut_threshold)
 
     def chain_of(self, task: Task) -> FrameChain | None:
-        """The run that a task of FRAME_KINDS belongs to, None where there is none as far as the film is known."""
+        """The chain of a task of FRAME_KINDS; None if its frame is not indexed, or not in the film."""
         if not self.spec.start <= task.number < self.timeline.end:
             return None
         chain = self.timeline.chain_of(task.number)
@@ -213,21 +221,20 @@ class JobArtifacts:
 
     @property
     def segments(self) -> Sequence[range]:
-        """The frames of each segment of the film that is settled, as far as the index was taken in."""
+        """The frames of each segment of the film whose end is known, according to the loaded index."""
         return self.timeline.segments(self.spec.segment_frames)
 
     def encoded(self) -> tuple[int, int | None]:
-        """How many segments are encoded, and how many there are; None where the index was not taken in to its end."""
+        """The number of encoded segments, and of all segments (None: the index is not completely loaded)."""
         total = len(self.segments) if self.timeline.is_complete else None
-        there = (max(results.shards(self.job, "encode"), default=-1) + 1) * SHARD
-        done = self._tallies["encode"].count(range(there if total is None else total))
+        limit = (max(results.shards(self.job, "encode"), default=-1) + 1) * SHARD
+        done = self._counters["encode"].count(range(limit if total is None else total))
         if total is None and results.is_done(self.job, stitch_task(self.spec)):
-            total = done  # of a film that is there
+            total = done  # the film is published
         return done, total
 
     def count_all(self) -> None:
-        """Count what is done of every run. Each directory of results is looked at once, and only while a run there has
-        something left."""
+        """Count the finished positions of every chain. Each shard of unfinished chains is listed once."""
         shards = range(shard_of(self.spec.start), shard_of(max(self.timeline.end - 1, self.spec.start)) + 1)
         for shard in reversed(shards) if self.spec.reverse else shards:
             around = range(shard * SHARD - CROSSFADE, (shard + 1) * SHARD + CROSSFADE)
@@ -235,83 +242,100 @@ class JobArtifacts:
                 self._count(shard)
 
     def count_from(self, chain: FrameChain) -> None:
-        """Count the frames of a run that are published from its beginning on, and of those that lie beside it."""
+        """Count the finished positions of a chain, and of its neighbors in the same shards."""
         shard = None
         while chain.remaining and shard_of(chain.frame(chain.done)) != shard:
             shard = shard_of(chain.frame(chain.done))
             self._count(shard)
 
     def _count(self, shard: int) -> None:
-        """Count what is done in one directory of frames; of a run, what comes after what is done already."""
-        frames = self.there("frame", shard)
-        leads = self.there("warmup", shard) if self.spec.chunk else set()
-        beside = CROSSFADE if leads else 0  # where a lead-in lies, out of its run
-        around = range(shard * SHARD - beside, (shard + 1) * SHARD + beside)
-        for chain in self.timeline.chains_in(around) if frames or leads else ():
-            while chain.remaining and chain.frame(chain.done) in (leads if chain.is_warmup(chain.done) else frames):
+        """Count the finished positions of all chains in one shard of frames."""
+        frames = self.published_in_shard("frame", shard)
+        warmups = self.published_in_shard("warmup", shard) if self.spec.chunk else set()
+        margin = CROSSFADE if warmups else 0  # warmup frames are outside of their chunk
+        around = range(shard * SHARD - margin, (shard + 1) * SHARD + margin)
+        for chain in self.timeline.chains_in(around) if frames or warmups else ():
+            while chain.remaining and chain.frame(chain.done) in (warmups if chain.is_warmup(chain.done) else frames):
                 chain.done += 1
 
-    def frame(self, number: int, deep: bool = False) -> np.ndarray:
-        """A stylized frame as the film shows it, of published ones; one that is mixed of two has 16 bits where it is `deep`."""
-        picture, chain = self.picture(frame_task(number)), self.timeline.chain_of(number)
-        share = chain.crossfade_weight(number)
-        if not share:
-            return picture
-        other = self.picture(warmup_task(number))
-        return blend(deepened(picture), deepened(other), share) if deep else blend(picture, other, share)
+    def frame(self, number: int, sixteen_bit: bool = False) -> np.ndarray:
+        """Read a stylized frame, with the crossfade between two chunks.
 
-    def picture(self, task: Task) -> np.ndarray:
-        """What a task of FRAME_KINDS has published."""
-        return self._decoded(task, self._picture, png_limit(self._size, 1))
+        Args:
+            number: of the frame.
+            sixteen_bit: return uint16 within a crossfade.
 
-    def _picture(self, data: bytes) -> np.ndarray:
+        Returns:
+            (H, W, 3) uint8 or uint16, BGR, before postprocessing.
+
+        Raises:
+            ResultVanishedError: the frame is missing, or cannot be read.
+        """
+        frame, chain = self.stylized_frame(frame_task(number)), self.timeline.chain_of(number)
+        weight = chain.crossfade_weight(number)
+        if not weight:
+            return frame
+        other = self.stylized_frame(warmup_task(number))
+        return blend(to_uint16(frame), to_uint16(other), weight) if sixteen_bit else blend(frame, other, weight)
+
+    def stylized_frame(self, task: Task) -> np.ndarray:
+        """Read the result of a task of FRAME_KINDS, (H, W, 3) uint8 BGR."""
+        return self._decoded(task, self._decode_frame, png_limit(self._size, 1))
+
+    def _decode_frame(self, data: bytes) -> np.ndarray:
         frame = decode_png(data, self._size)
         if frame.dtype != np.uint8:
-            raise FavError(f"frame: expected 8 bits a sample, got {frame.dtype}")
+            raise FavError(f"frame: expected 8 bits per sample, got {frame.dtype}")
         return frame
 
     @property
     def _size(self) -> tuple[int, int]:
         return self.spec.network_size
 
-    def geometry(self, number: int) -> FlowField:
-        """The published flow and reliability of a frame."""
+    def flow_field(self, number: int) -> FlowField:
+        """Read the published flow and reliability of a frame."""
         size = self._size
         return FlowField(*self._decoded(flow_task(number), lambda data: decode_flow(data, size), png_limit(size, 2)))
 
     def segment(self, number: int) -> EncodedSegment:
-        """A published segment of the film, whose index is known that far."""
+        """Read a published segment of the film. The index must be loaded up to it."""
         frames = self.segments[number]
         return self._decoded(
             encode_task(number), lambda data: EncodedSegment.from_bytes(data, frames), self._segment_limit(len(frames))
         )
 
     def _segment_limit(self, frames: int) -> int:
-        """Bytes that so many encoded frames can take: what they take as they are, with 32 bits a sample, and some more."""
+        """The maximum bytes of encoded frames: uncompressed with 32 bits per sample, and some more."""
         return RECORD_LIMIT + frames * (RECORD_LIMIT + 12 * self.spec.width * self.spec.height)
 
-    def rows(self, span: int) -> list["FrameMetrics"]:
-        """What was measured of the frames of a span of the film, whose index is known that far."""
+    def rows(self, window: int) -> list["FrameMetrics"]:
+        """Read the metrics of the frames of an evaluation window. The index must be loaded up to its end."""
         from fav.evaluation.comparison import FrameMetrics
 
         def decode(data: bytes) -> list[FrameMetrics]:
             rows = [FrameMetrics.from_json(row) for row in without_checksum(data)["rows"]]
-            if [row.frame for row in rows] != list(self.frames_of(span)):
-                raise ValueError(f"expected rows of the frames {self.frames_of(span)}")
+            if [row.frame for row in rows] != list(self.frames_of(window)):
+                raise ValueError(f"expected rows of the frames {self.frames_of(window)}")
             return rows
 
-        return self._decoded(measure_task(span), decode)
+        return self._decoded(measure_task(window), decode)
 
-    def frames_of(self, span: int) -> range:
-        """The frames of the film that a span has."""
-        return range(max(span * WINDOW_FRAMES, self.spec.start), min((span + 1) * WINDOW_FRAMES, self.timeline.end))
+    def frames_of(self, window: int) -> range:
+        """The frames of the film in an evaluation window."""
+        start, stop = window * WINDOW_FRAMES, (window + 1) * WINDOW_FRAMES
+        return range(max(start, self.spec.start), min(stop, self.timeline.end))
 
     def verify(self, task: Task) -> None:
-        """Read a result of a kind of SUFFIX back. DamagedFileError where it is not what it should be, ResultVanishedError where it is gone."""
+        """Read a result of a kind in SUFFIX completely.
+
+        Raises:
+            DamagedFileError: it cannot be read, or is not of this kind.
+            ResultVanishedError: it is missing.
+        """
         if task.kind in FRAME_KINDS:
-            self.picture(task)
+            self.stylized_frame(task)
         elif task.kind == "flow":
-            self.geometry(task.number)
+            self.flow_field(task.number)
         elif task.kind in ("survey", "decode"):
             self._decoded(task, _as_survey if task.kind == "survey" else self._range, RANGES_LIMIT)
         elif task.kind == "encode":
@@ -320,8 +344,10 @@ class JobArtifacts:
             self._decoded(task, _as_segment if task.kind == "index" else _as_rows)
 
     def check_ends(self, task: Task) -> None:
-        """As `verify`, but of a picture, flow or segment only its first and last bytes are read: that finds what is no picture
-        of its size, and what is cut off."""
+        """Verify a result quickly: of a frame, flow or segment, only the first and last bytes are read.
+
+        This finds truncated files, and images of another size or format. Errors as for `verify`.
+        """
         if task.kind not in (*FRAME_KINDS, "flow", "encode"):
             self.verify(task)
             return
@@ -337,22 +363,31 @@ class JobArtifacts:
             raise DamagedFileError(task, error) from None
 
     def _decoded(self, task: Task, decode: Callable, limit: int = RECORD_LIMIT):
-        """What is published, decoded. One of more than `limit` bytes, which its kind cannot have, is damaged: a piece of the
-        index and the rows of a span have some ten KB."""
+        """Read and decode a result.
+
+        Args:
+            task: whose result to read.
+            decode: converts the bytes; any exception means that the result is damaged.
+            limit: a result of more bytes is damaged. (Index segments and evaluation windows have some 10 KB.)
+
+        Raises:
+            DamagedFileError: it cannot be decoded; it is quarantined if there is a node.
+            ResultVanishedError: it is missing.
+        """
         data = None
         try:
             data = results.read(self.job, task, limit)
             return decode(data)
         except (ResultVanishedError, MemoryError, OSError):
             raise
-        except Exception as error:  # whatever a decoder makes of bytes that no node of ours wrote
+        except Exception as error:  # decoders raise various exceptions for foreign or damaged bytes
             if self.node is not None:
                 results.quarantine_result(self.node, self.job, task, data, limit)
             raise DamagedFileError(task, error) from None
 
 
 def _as_segment(data: bytes) -> None:
-    """Of an index, whatever comes before it."""
+    """Check a segment of an index, without the segments before it."""
     if not len(IndexSegment.from_json(without_checksum(data)).index):
         raise ValueError("expected frames, got none")
 
@@ -368,35 +403,40 @@ def _as_rows(data: bytes) -> None:
         raise ValueError("expected rows, got none")
 
 
-def publish_hash(node: Node, job: Job, made: Path) -> None:
-    """Write down the checksum of a file that was made here, before it is published: each that is has one."""
-    with open(made, "rb") as file:
-        found = hashlib.file_digest(file, "blake2b").hexdigest().encode()
+def publish_hash(node: Node, job: Job, path: Path) -> None:
+    """Publish the hash of a film or report before the file itself is published, so that `repair` can check it."""
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "blake2b").hexdigest().encode()
     for number in count():
-        if results.publish_bytes(node, job, hash_task(number), found) or _is_published_hash(job, number, found):
+        if results.publish_bytes(node, job, hash_task(number), digest) or _is_published_hash(job, number, digest):
             return
 
 
-def _is_published_hash(job: Job, number: int, wanted: bytes) -> bool:
+def _is_published_hash(job: Job, number: int, digest: bytes) -> bool:
     try:
-        return results.read(job, hash_task(number)) == wanted
+        return results.read(job, hash_task(number)) == digest
     except JobQueueError:
         return False
 
 
 def with_checksum(fields: dict) -> bytes:
-    """A record as JSON with its checksum, which finds a flipped bit that is JSON, too. ValueError for what is no number."""
+    """Encode a record as JSON with a checksum, which also detects damage that is valid JSON.
+
+    Raises:
+        ValueError: a number is infinite or NaN.
+    """
     return json.dumps({**fields, "checksum": _checksum(fields)}, allow_nan=False).encode()
 
 
 def without_checksum(data: bytes) -> dict:
-    """The record that `with_checksum` made, or an older version without a checksum.
+    """Parse a record of `with_checksum`, or one of an older version without a checksum.
 
-    ValueError where it is damaged, and what else Python raises where it is no record at all.
+    Raises:
+        ValueError, AttributeError, TypeError: it is damaged, or no record.
     """
     fields = json.loads(data)
-    wanted = fields.pop("checksum", None)
-    if wanted is not None and wanted != _checksum(fields):
+    expected = fields.pop("checksum", None)
+    if expected is not None and expected != _checksum(fields):
         raise ValueError("its checksum differs")
     return fields
 
@@ -406,14 +446,20 @@ def _checksum(fields: dict) -> int:
 
 
 def check_output_directory(share: SharedDir, out: str) -> None:
-    """FavError where a film of that name would lie among what the program itself writes and removes, JobQueueError where a link
-    or a file has the place of a directory above it."""
+    """Check the directory of a film.
+
+    Args:
+        share: the shared directory.
+        out: path of the film, relative to the shared directory.
+
+    Raises:
+        FavError: the directory is one in which nodes write and remove files.
+        JobQueueError: a parent directory is a link or a file.
+    """
     first = PurePosixPath(out).parts[0]
     if first.casefold() in {path.name for path in share.layout.reserved_names()}:
         raise FavError(
             f"--out: expected a name outside of {first}/, where nodes write and remove files; choose another directory"
         )
-    for above in list(PurePosixPath(out).parents)[-2::-1]:
-        share.system.require_directory(share.layout.root / above)
-
-        # It stays: the new one gets another name.
+    for parent in list(PurePosixPath(out).parents)[-2::-1]:
+        share.system.require_directory(share.layout.root / parent)

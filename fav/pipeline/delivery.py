@@ -59,7 +59,7 @@ def encode(
     spec, index = artifacts.spec, artifacts.timeline.index
 
     def stylized() -> Iterator[np.ndarray]:
-        for frame in prefetch(frame_of or partial(artifacts.frame, deep=finish.deep), frames):
+        for frame in prefetch(frame_of or partial(artifacts.frame, sixteen_bit=finish.sixteen_bit), frames):
             report_progress()
             yield frame
 
@@ -148,11 +148,11 @@ def preview(
     check_begun(artifacts)
     reading = Lock()
     encoder = spec.encoder if not spec.is_images else encoder_settings()
-    finish = replace(spec.postprocess_settings(artifacts.job.share.layout.root), deep=encoder.bits > 8)
+    finish = replace(spec.postprocess_settings(artifacts.job.share.layout.root), sixteen_bit=encoder.bits > 8)
 
     def shown(number: int) -> np.ndarray:
         try:
-            return artifacts.frame(number, finish.deep)
+            return artifacts.frame(number, finish.sixteen_bit)
         except ResultVanishedError as error:
             with reading:
                 left_out.add(number, error)
@@ -252,7 +252,7 @@ class FilmSegments:
 def _mask_frames(finish: PostprocessSettings, start: int) -> Iterator[np.ndarray]:
     if finish.mask is None:
         raise ValueError("expected a film with a mask, got one without")
-    return mask_frames(finish.mask, finish.size, start, finish.deep)
+    return mask_frames(finish.mask, finish.size, start, finish.sixteen_bit)
 
 
 class SharedMasks:

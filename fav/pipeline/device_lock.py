@@ -1,4 +1,4 @@
-"""Choose a GPU that no other process of this user has taken on this machine."""
+"""Choose a GPU that no other process of this user has locked on this machine."""
 
 from functools import cache
 
@@ -8,25 +8,32 @@ from filelock import FileLock, Timeout
 from fav.model.backends import BACKENDS
 from shared.local import lock_file
 
-_held: list[FileLock] = []  # until this process ends
+_held: list[FileLock] = []  # locks are held until this process ends
 
 
 @cache
 def acquire_device(device: str, backend: str = "auto") -> str:
-    """`device` as PyTorch calls it. `auto` is the first card that this machine's other processes of this user left,
-    `cuda:0` and so on, which this process then has until it ends; `cpu` where there is none, or `backend` knows no cards.
+    """The name of a device for PyTorch.
+
+    Args:
+        device: a name for PyTorch, which is returned, or `auto`.
+        backend: of the style network.
+
+    Returns:
+        For `auto`, the first GPU that no other process of this user has locked. It is locked until this process ends.
+        `cpu` if there is no such GPU, or if the backend supports none.
     """
     if device != "auto":
         return device
     if (backend != "auto" and BACKENDS[backend].only_cpu) or not torch.cuda.is_available():
         return "cpu"
-    # By what is printed on it: its number is another one where Slurm shows each process its own card only.
-    cards = (str(torch.cuda.get_device_properties(number).uuid) for number in range(torch.cuda.device_count()))
-    return next((f"cuda:{number}" for number, card in enumerate(cards) if _try_lock(card)), "cpu")
+    # The UUID identifies a GPU. Its number does not: under Slurm, each process sees only its own GPUs.
+    uuids = (str(torch.cuda.get_device_properties(number).uuid) for number in range(torch.cuda.device_count()))
+    return next((f"cuda:{number}" for number, uuid in enumerate(uuids) if _try_lock(uuid)), "cpu")
 
 
-def _try_lock(card: str) -> bool:
-    path = lock_file(card)
+def _try_lock(uuid: str) -> bool:
+    path = lock_file(uuid)
     if path is None:
         return True
     lock = FileLock(path)
@@ -34,7 +41,7 @@ def _try_lock(card: str) -> bool:
         lock.acquire(blocking=False)
     except Timeout:
         return False
-    except (OSError, NotImplementedError):  # odd files under its name, a file system without locks
+    except (OSError, NotImplementedError):  # another kind of file has its name, or the file system has no locks
         return True
     _held.append(lock)
     return True

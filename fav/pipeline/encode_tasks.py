@@ -1,10 +1,10 @@
-"""The film while a job makes it, segment by segment, each by whoever has nothing to paint.
+"""The tasks that encode the film in segments. Nodes that cannot stylize a frame at the moment run them.
 
-    encode k   the frames of segment k of the film, encoded; needs them stylized
-    stitch     needs every encode k
+    encode k   encodes the frames of segment k; needs them stylized
+    stitch     muxes the film; needs every encode k
 
-Where segments begin follows from the index alone (`fav.stylize.segments`). A segment has the frames as the film shows them:
-crossfades, size, colors, strength and mask are done here.
+Segment boundaries depend only on the index (`fav.stylize.segments`). An encode task also applies crossfades and
+postprocessing: size, colors, strength and mask.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,73 +20,89 @@ from shared.paths import Task, shard_of
 
 
 class EncodeTasks:
-    """One node's part in the encoding of one film."""
+    """The encode tasks of one job, as one node sees them."""
 
     def __init__(self, artifacts: JobArtifacts, video: Path):
         self.artifacts, self.video = artifacts, video
-        self._finish = artifacts.spec.postprocess_settings(artifacts.job.share.layout.root)
-        self._masks = SharedMasks(self._finish, artifacts.spec.start)
+        self._postprocessing = artifacts.spec.postprocess_settings(artifacts.job.share.layout.root)
+        self._masks = SharedMasks(self._postprocessing, artifacts.spec.start)
         self.invalidate_cache()
 
     def invalidate_cache(self) -> None:
-        """Know nothing, as at the beginning."""
-        self._done: set[int] = set()  # segments that were seen to be encoded
+        """Forget what was read of the job."""
+        self._done: set[int] = set()  # segments that are known to be encoded
 
     # ---- what to do next
-    def candidates(self, reached: dict[int, int], taken: set[str]) -> Iterator[Task]:
-        """Segments whose frames are all there, in order; `reached` as for `Timeline.is_painted`, `taken` are the names of tasks
-        that are claimed or failed."""
-        timeline, looked = self.artifacts.timeline, set()
+    def candidates(self, reached: dict[int, int], unavailable: set[str]) -> Iterator[Task]:
+        """Yield the tasks that can run now, in order: segments whose frames are all stylized.
+
+        Args:
+            reached: as for `Timeline.is_stylized`.
+            unavailable: names of tasks that are claimed or failed.
+        """
+        timeline, listed = self.artifacts.timeline, set()
         for number, frames in enumerate(self.artifacts.segments):
             task = encode_task(number)
-            if number in self._done or not timeline.are_painted(frames, reached):
+            if number in self._done or not timeline.are_stylized(frames, reached):
                 continue
-            if shard_of(number) not in looked:
-                looked.add(shard_of(number))
-                self._done |= self.artifacts.there("encode", shard_of(number))
-            if number not in self._done and str(task) not in taken:
+            if shard_of(number) not in listed:
+                listed.add(shard_of(number))
+                self._done |= self.artifacts.published_in_shard("encode", shard_of(number))
+            if number not in self._done and str(task) not in unavailable:
                 yield task
 
     @property
     def all_encoded(self) -> bool:
-        """Whether all segments of the film were seen to be there."""
+        """Whether all segments of the film are known to be encoded."""
         return self.artifacts.timeline.is_complete and self._done.issuperset(range(len(self.artifacts.segments)))
 
     def published(self, task: Task) -> None:
         self._done.add(task.number)
 
     def sample(self, task: Task) -> Task | None:
-        """Another segment that is encoded, None where there is none."""
+        """The task of another segment that is encoded, for a self-test; None if there is none."""
         numbers = range(len(self.artifacts.segments))
-        there = {
-            number for shard in {shard_of(one) for one in numbers} for number in self.artifacts.there("encode", shard)
+        encoded = {
+            number
+            for shard in {shard_of(one) for one in numbers}
+            for number in self.artifacts.published_in_shard("encode", shard)
         }
-        return next((encode_task(one) for one in numbers if one in there and one != task.number), None)
+        return next((encode_task(one) for one in numbers if one in encoded and one != task.number), None)
 
     # ---- how to do it
     def run(self, task: Task, report_progress: Callable[[], None], about: Callable[[], dict[str, str]]) -> bytes:
-        """Encode a segment; `about` is what it tells of itself."""
-        made = self._encode(self.artifacts.segments[task.number], report_progress)
-        return replace(made, about=about()).to_bytes()
+        """Encode a segment; return the content of its file. `about` gives its metadata, as in `EncodedSegment`."""
+        segment = self._encode(self.artifacts.segments[task.number], report_progress)
+        return replace(segment, about=about()).to_bytes()
 
     def stitch(self, out: Path, name: Path, report_progress: Callable[[], None]) -> list[str]:
-        """Put the film of this name together in `out`, from published segments; notes for the user. ResultVanishedError if one is
-        missing."""
+        """Write the film to `out` from published segments; return notes for the user.
+
+        Args:
+            out: the file to write.
+            name: of the film, whose suffix decides the container.
+            report_progress: called for each segment.
+
+        Raises:
+            ResultVanishedError: a segment is missing.
+        """
 
         def encoded(frames: range) -> EncodedSegment:
             report_progress()
             return self.artifacts.segment(self.artifacts.segments.index(frames))
 
-        again = lambda frames: self._encode(frames, report_progress)
+        reencode = lambda frames: self._encode(frames, report_progress)
         spec = self.artifacts.spec
-        return stitch(self.artifacts, self.video, out, spec.encoder, encoded, again, name, made_by=film_comment(spec))
+        return stitch(
+            self.artifacts, self.video, out, spec.encoder, encoded, reencode, name, made_by=film_comment(spec)
+        )
 
     def _encode(self, frames: range, report_progress: Callable[[], None]) -> EncodedSegment:
         return encode(
             self.artifacts,
             self.video,
             frames,
-            self._finish,
+            self._postprocessing,
             self.artifacts.spec.encoder,
             masks=self._masks.of_frames(frames),
             report_progress=report_progress,

@@ -1,10 +1,10 @@
-"""The evaluation of a film while a job makes it: by whoever has nothing to paint, span by span, then told in one report.
+"""The tasks that evaluate a film while it is made. Nodes that have no other task run them.
 
-    measure k   the rows of the frames [k WINDOW_FRAMES, (k + 1) WINDOW_FRAMES) of the source; needs them stylized, and a second before
+    measure k   metrics of the frames [k WINDOW_FRAMES, (k + 1) WINDOW_FRAMES) of the source; needs them stylized, and
+                those of the second before
     report n    the report in one of its formats; needs every measure k
 
-What is measured is what is published: stylized frames, before strength, colors, mask and encoding. The film is never worse
-off for it: what fails here is left out.
+The published frames are measured, before postprocessing and encoding. A failed evaluation never stops the film.
 """
 
 import logging
@@ -51,105 +51,121 @@ logger = logging.getLogger(__name__)
 
 
 class EvaluationTasks:
-    """One node's part in the evaluation of one job. `text` says who measures, and how it computes."""
+    """The evaluation tasks of one job, as one node sees them.
 
-    def __init__(self, artifacts: JobArtifacts, node: Node, video: Path, flow: Flow, text: dict[str, str]):
+    Args:
+        artifacts: of the job.
+        node: this node.
+        video: the source.
+        flow: the flow method.
+        metadata: recorded in the results: the node and its numeric class.
+    """
+
+    def __init__(self, artifacts: JobArtifacts, node: Node, video: Path, flow: Flow, metadata: dict[str, str]):
         self.artifacts, self.job, self.spec, self.node = artifacts, artifacts.job, artifacts.spec, node
-        self.video, self.flow, self.text = video, flow, text
+        self.video, self.flow, self.metadata = video, flow, metadata
         self._losses: FrameLosses | None = None
         self.invalidate_cache()
 
     def invalidate_cache(self) -> None:
-        """Know nothing, as at the beginning."""
-        self._done: set[int] = set()  # spans that were seen to be measured
+        """Forget what was read of the job."""
+        self._done: set[int] = set()  # windows that are known to be measured
         self.release_memory()
 
     def release_memory(self) -> None:
-        """Free a second of pictures and flow, which are held to go on with."""
-        self._resume: tuple[int, Iterator[FrameMetrics]] | None = (
-            None  # the frame that comes next, and the rows from there on
-        )
+        """Free the frames and flow of the last second, which the next window would use."""
+        self._resume: tuple[int, Iterator[FrameMetrics]] | None = None  # the next frame, and its rows and later ones
 
     # ---- what to do next
-    def candidates(self, reached: dict[int, int], taken: set[str], lost: set[str]) -> Iterator[Task]:
-        """Spans that can be measured, first the one that this node can go on with; the reports once all of them are.
+    def candidates(self, reached: dict[int, int], unavailable: set[str], failures: set[str]) -> Iterator[Task]:
+        """Yield the tasks that can run now: windows, first the one after this node's last; reports after all windows.
 
-        `reached` tells of runs, by their first frame, how many frames of theirs are there, where it is more than their `done`;
-        `taken` are the names of tasks that are claimed or failed, `lost` of those that failed.
+        Args:
+            reached: as for `Timeline.is_stylized`.
+            unavailable: names of tasks that are claimed or failed.
+            failures: names of failed tasks.
         """
-        if _evaluation_tasks(lost):
-            return  # it will not come to a report
-        timeline, looked = self.artifacts.timeline, set()
-        there = evaluation_windows(timeline.start, timeline.end, timeline.is_complete)
-        warm = self._resume[0] // WINDOW_FRAMES if self._resume else None
-        for span in sorted(there, key=lambda span: span != warm):
-            if span in self._done or str(measure_task(span)) in taken or not self._is_stylized(span, reached):
+        if _evaluation_tasks(failures):
+            return  # there will be no report
+        timeline, listed = self.artifacts.timeline, set()
+        windows = evaluation_windows(timeline.start, timeline.end, timeline.is_complete)
+        preferred = self._resume[0] // WINDOW_FRAMES if self._resume else None
+        for window in sorted(windows, key=lambda window: window != preferred):
+            task = measure_task(window)
+            if window in self._done or str(task) in unavailable or not self._is_stylized(window, reached):
                 continue
-            if shard_of(span) not in looked:
-                looked.add(shard_of(span))
-                self._done |= self.artifacts.there("measure", shard_of(span))
-            if span not in self._done:
-                yield measure_task(span)
-        if timeline.is_complete and self._done.issuperset(there):
+            if shard_of(window) not in listed:
+                listed.add(shard_of(window))
+                self._done |= self.artifacts.published_in_shard("measure", shard_of(window))
+            if window not in self._done:
+                yield task
+        if timeline.is_complete and self._done.issuperset(windows):
             tasks = map(report_task, REPORTS)
-            yield from (task for task in tasks if str(task) not in taken and not results.is_done(self.job, task))
+            yield from (task for task in tasks if str(task) not in unavailable and not results.is_done(self.job, task))
 
-    def _is_stylized(self, span: int, reached: dict[int, int]) -> bool:
-        """Whether all stylized frames are there that the rows of a span hang on."""
-        timeline, frames = self.artifacts.timeline, self.artifacts.frames_of(span)
+    def _is_stylized(self, window: int, reached: dict[int, int]) -> bool:
+        """Whether all frames that a window's metrics depend on are stylized."""
+        timeline, frames = self.artifacts.timeline, self.artifacts.frames_of(window)
 
-        if not timeline.is_painted(frames.stop - 1, reached):  # so it is with most spans that are not
+        if not timeline.is_stylized(frames.stop - 1, reached):  # the quickest test for most windows
             return False
         needed = range(first_needed_frame(frames.start, timeline.shot_of(frames.start)[1], timeline.index), frames.stop)
-        return timeline.are_painted(needed, reached)
+        return timeline.are_stylized(needed, reached)
 
     def published(self, task: Task) -> None:
         if task.kind == "measure":
             self._done.add(task.number)
 
     def finalize(self) -> bool:
-        """Show the report beside the film, if it is there or nothing more of it will come; else False. Safe to do twice."""
-        lost = _evaluation_tasks(failed(self.job))
-        there = [suffix for suffix in REPORTS if results.is_done(self.job, report_task(suffix))]
-        if len(there) < len(REPORTS) and not lost:
+        """Deliver the published reports beside the film, once all are published or one task has failed.
+
+        It may be called again.
+
+        Returns:
+            Whether the evaluation is over.
+        """
+        failures = _evaluation_tasks(failed(self.job))
+        published = [suffix for suffix in REPORTS if results.is_done(self.job, report_task(suffix))]
+        if len(published) < len(REPORTS) and not failures:
             return False
         film = self.spec.film(self.node.share.layout.root)
-        for suffix in there:
+        for suffix in published:
             publish_under_name(self.node, self.job, report_task(suffix), evaluation_name(film, suffix), "evaluation")
-        trouble = (
-            f"not all of the film could be measured ({lost[0]} failed; {command('status')} tells why); the film is whole"
-            if lost
+        problem = (
+            f"the evaluation is incomplete ({failures[0]} failed; {command('status')} shows why); the film is complete"
+            if failures
             else None
         )
         logger.log(
-            logging.WARNING if trouble else logging.INFO, "%s: %s", self.job.name, trouble or evaluated(self.job)
+            logging.WARNING if problem else logging.INFO, "%s: %s", self.job.name, problem or evaluated(self.job)
         )
         return True
 
     # ---- how to do it
     def run(self, task: Task, report_progress: Callable[[], None]) -> bytes | Path:
-        return self._report(task) if task.kind == "report" else self._measured(task, report_progress)
+        """Run a task; return its result's content, or its file."""
+        return self._report(task) if task.kind == "report" else self._measure(task, report_progress)
 
-    def _measured(self, task: Task, report_progress: Callable[[], None]) -> bytes:
+    def _measure(self, task: Task, report_progress: Callable[[], None]) -> bytes:
         frames = self.artifacts.frames_of(task.number)
-        going, self._resume = self._resume, None  # what an error breaks off cannot go on
-        rows = going[1] if going and going[0] == frames.start else self._rows(frames.start, report_progress)
+        resume, self._resume = self._resume, None  # after an error, the iterator cannot continue
+        rows = resume[1] if resume and resume[0] == frames.start else self._rows(frames.start, report_progress)
         found = [asdict(row) for row in islice(rows, len(frames))]
         self._resume = frames.stop, rows
-        return with_checksum({**self.text, "rows": found})
+        return with_checksum({**self.metadata, "rows": found})
 
     def _rows(self, first: int, report_progress: Callable[[], None]) -> Iterator[FrameMetrics]:
-        """The rows from a frame on: those that `python -m fav evaluate` finds of the published frames."""
+        """Yield the metrics from a frame on, as `python -m fav evaluate` computes them for the published frames."""
         root, timeline = self.node.share.layout.root, self.artifacts.timeline
         shot, begins = timeline.shot_of(first)
         with FrameReader(self.video, settings=self.spec.source) as reader:
             if self.spec.evaluate and self.spec.loss_network and self._losses is None:
-                painting, network = resolve_input(root, self.spec.evaluate), resolve_input(root, self.spec.loss_network)
-                self._losses = losses_of(painting, str(network), self._source(reader, self.spec.start))
-            moments = self._shown(reader, first_needed_frame(first, begins, timeline.index), report_progress)
-            yield from measure(moments, self.flow, self._losses, first, shot)
+                style, network = resolve_input(root, self.spec.evaluate), resolve_input(root, self.spec.loss_network)
+                self._losses = losses_of(style, str(network), self._source(reader, self.spec.start))
+            samples = self._samples(reader, first_needed_frame(first, begins, timeline.index), report_progress)
+            yield from measure(samples, self.flow, self._losses, first, shot)
 
-    def _shown(self, reader: FrameReader, first: int, report_progress: Callable[[], None]) -> Iterator[FrameSample]:
+    def _samples(self, reader: FrameReader, first: int, report_progress: Callable[[], None]) -> Iterator[FrameSample]:
         for number in count(first):
             report_progress()
             timeline = self.artifacts.timeline
@@ -161,7 +177,7 @@ class EvaluationTasks:
         return resize_like_encoder(reader.read(number, self.artifacts.timeline.index), self.spec.network_size)
 
     def _report(self, task: Task) -> Path:
-        from fav.evaluation import report  # a second to import
+        from fav.evaluation import report  # the import takes a second
 
         write = {".txt": report.write_text, **report.WRITERS}
         timeline, spec = self.artifacts.timeline, self.spec
@@ -169,10 +185,10 @@ class EvaluationTasks:
             raise ValueError(f"{task}: expected a job with --evaluate, got one without")
         rows = [
             row
-            for span in evaluation_windows(timeline.start, timeline.end, timeline.is_complete)
-            for row in self.artifacts.rows(span)
+            for window in evaluation_windows(timeline.start, timeline.end, timeline.is_complete)
+            for row in self.artifacts.rows(window)
         ]
-        comparison = EvaluationConfig(
+        config = EvaluationConfig(
             spec.video,
             spec.out,
             start=spec.start,
@@ -182,13 +198,13 @@ class EvaluationTasks:
             flow_weights=Path(spec.flow_weights) if spec.flow_weights else None,
         )
         strokes = stroke_width(style_image_of(resolve_input(self.node.share.layout.root, spec.evaluate)))
-        private = self.node.temp_path().with_suffix(task.suffix)
-        with exclusive(private) as file:
-            write[task.suffix](file, report.Evaluation(comparison, spec.network_size, tuple(rows), (), strokes))
+        path = self.node.temp_path().with_suffix(task.suffix)
+        with exclusive(path) as file:
+            write[task.suffix](file, report.Evaluation(config, spec.network_size, tuple(rows), (), strokes))
             publish_hash(self.node, self.job, file)
-        return private
+        return path
 
 
 def _evaluation_tasks(names: Iterable[str]) -> list[str]:
-    """Those of tasks of an evaluation, sorted."""
+    """The names of evaluation tasks among `names`, sorted."""
     return sorted(name for name in names if Task.from_name(name).kind in EVALUATION_KINDS)

@@ -103,7 +103,7 @@ class IndexTasks:
     def _look(self, known: Survey) -> None:
         """Look which ranges are decoded by now."""
         for shard in range(shard_of(len(known.ranges) - 1) + 1):
-            self._decoded |= self.artifacts.there("decode", shard)
+            self._decoded |= self.artifacts.published_in_shard("decode", shard)
 
     def _covers(self, known: Survey, piece: int) -> bool:
         """Whether the frames of a piece are decoded, and those after it that decide on its cuts."""

@@ -1,4 +1,4 @@
-"""What an operator may do to jobs and nodes: the functions behind the commands, and behind the page of `fav web`."""
+"""The operator's actions on jobs and nodes, for the commands and for the page of `fav web`."""
 
 import time
 from pathlib import Path
@@ -26,9 +26,15 @@ PRIORITIES = range(-999, 1000)
 
 
 def resolve_job(share: SharedDir, name: str | None) -> Job:
-    """The job of that name; None: the only one.
+    """Find a job by name.
 
-    JobQueueError in other cases, JobRemovedError where only its name is left.
+    Args:
+        share: the shared directory.
+        name: of the job; None: the only job.
+
+    Raises:
+        JobQueueError: there is no such job, or not exactly one.
+        JobRemovedError: only its name is left.
     """
     job = find_or_raise(share, name)
     job.flags()
@@ -37,7 +43,7 @@ def resolve_job(share: SharedDir, name: str | None) -> Job:
 
 
 def find_or_raise(share: SharedDir, name: str | None) -> Job:
-    """As `resolve_job`, though its files may be gone."""
+    """Find a job as `resolve_job` does, even if its files were removed."""
     if name is not None:
         job = find_job(share, name)
         if job is None:
@@ -60,7 +66,7 @@ def find_or_raise(share: SharedDir, name: str | None) -> Job:
 
 
 def prioritize(share: SharedDir, name: str | None, priority: int) -> str:
-    """Set which job the nodes work on first; in a line, what was done. JobQueueError as for `resolve_job`."""
+    """Set the priority of a job; nodes work on the highest one first. Return a message; errors as for `resolve_job`."""
     if priority not in PRIORITIES:
         raise JobQueueError(
             f"priority: expected a number from {PRIORITIES.start} to {PRIORITIES.stop - 1}, got {priority}"
@@ -72,9 +78,10 @@ def prioritize(share: SharedDir, name: str | None, priority: int) -> str:
 
 
 def pause(share: SharedDir, name: str | None) -> str:
-    """Pause a job after the frames in progress; in a line, what was done.
+    """Pause a job after the frames in progress; return a message.
 
-    JobQueueError where it is over, or as for `resolve_job`.
+    Raises:
+        JobQueueError: the job has ended, or as for `resolve_job`.
     """
     job = resolve_job(share, name)
     if is_ended(job):
@@ -85,9 +92,10 @@ def pause(share: SharedDir, name: str | None) -> str:
 
 
 def resume(share: SharedDir, name: str | None) -> str:
-    """Continue a paused job; in a line, what was done.
+    """Continue a paused job; return a message.
 
-    JobQueueError where it is over, or as for `resolve_job`.
+    Raises:
+        JobQueueError: the job has ended, or as for `resolve_job`.
     """
     job = resolve_job(share, name)
     if is_ended(job):
@@ -100,29 +108,31 @@ def resume(share: SharedDir, name: str | None) -> str:
 
 
 def retry(share: SharedDir, name: str | None) -> list[str]:
-    """Open failed tasks anew, continue a cancelled job, repair a finished one; in lines, what was done.
+    """Reopen failed tasks, continue a cancelled job, or repair a finished one; return messages.
 
-    JobQueueError as for `resolve_job`.
+    Raises:
+        JobQueueError: as for `resolve_job`.
     """
     job = resolve_job(share, name)
     flags = job.flags()
     job.clear_flag("cancelled")
-    count, said = reopen(job), []
+    count, messages = reopen(job), []
     if count or "finished" not in flags:
         before = "no longer cancelled, " if "cancelled" in flags else ""
-        said.append(f"{job.name}: {before}{count} failed task(s) reopened")
+        messages.append(f"{job.name}: {before}{count} failed task(s) reopened")
     with notify_on_exit(share) as node:
         if "finished" in flags:
             from fav.pipeline.repair import repair  # imports much that other commands do not need
 
-            said += repair(node, job)
-    return said
+            messages += repair(node, job)
+    return messages
 
 
 def cancel(share: SharedDir, name: str | None) -> str:
-    """Stop all work on a job and keep its frames; in a line, what was done.
+    """Stop all work on a job and keep its frames; return a message.
 
-    JobQueueError where it is finished, or as for `resolve_job`.
+    Raises:
+        JobQueueError: the job is finished, or as for `resolve_job`.
     """
     job = resolve_job(share, name)
     if "finished" in job.flags():
@@ -133,24 +143,24 @@ def cancel(share: SharedDir, name: str | None) -> str:
 
 
 def clean(share: SharedDir, name: str | None, force: bool = False) -> list[str]:
-    """Remove a job with its frames and logs, and keep the film; in lines, what was done.
+    """Remove a job with its frames and logs, but keep the film; return messages.
 
     Args:
-        share: The shared directory.
-        name: The job; None: the only one.
-        force: Remove it even if it is not over, or its film lies in it.
+        share: the shared directory.
+        name: of the job; None: the only one.
+        force: remove the job even if it has not ended, or its film is inside of its directory.
 
     Raises:
-        JobQueueError: It is not over, or its film would go, too; or as for `find_or_raise`.
+        JobQueueError: the job has not ended, or its film would be removed; or as for `find_or_raise`.
     """
     return _clean(share, find_or_raise(share, name), force)
 
 
 def clean_ended(share: SharedDir, days: float) -> tuple[list[str], list[str]]:
-    """Remove all jobs that have been finished or cancelled for so many days.
+    """Remove all jobs that were finished or cancelled at least `days` days ago.
 
     Returns:
-        In lines, what was done; and complaints about jobs that could not be read or stay.
+        Messages on removed jobs, and messages on jobs that could not be read or removed.
     """
     done: list[str] = []
     complaints: list[str] = []
@@ -164,7 +174,7 @@ def clean_ended(share: SharedDir, days: float) -> tuple[list[str], list[str]]:
 
 
 def _ended_days(job: Job) -> float:
-    """For how many days a job has been finished or cancelled; 0 where its files are gone."""
+    """The days since a job was finished or cancelled; 0 if its files are gone."""
     system = job.share.system
     times = [system.mtime(job.layout.flag(flag)) for flag in TERMINAL_FLAGS if system.exists(job.layout.flag(flag))]
     return (time.time() - max(times) / 1e9) / 86400 if times else 0.0
@@ -177,24 +187,24 @@ def _clean(share: SharedDir, job: Job, force: bool) -> list[str]:
     except JobRemovedError:
         done, film = True, None
     if not done and not force:
-        raise JobQueueError(f"{job.name}: the job is not finished; cancel it first, or say --force")
+        raise JobQueueError(f"{job.name}: the job is not finished; cancel it first, or use --force")
     if not force and (inside := _film_inside(job)):
         raise JobQueueError(
-            f"{job.name}: expected its film outside of the job's directory, got it in there, where it would be "
-            f"removed, too ({inside}); copy it away, or bring it out: {command('stitch')} {share.layout.root} "
-            f"{job.name} --out NAME; then say --force"
+            f"{job.name}: expected its film outside of the job's directory, found it inside, where it would also be "
+            f"removed ({inside}); copy it, or write it to another place: {command('stitch')} {share.layout.root} "
+            f"{job.name} --out NAME; then use --force"
         )
     removal = remove_job(Node(share, Identity.here()), job)
     removal.add(remove_logs(share, job.name))
-    stays = share.layout.root / film if film else None
+    delivered = share.layout.root / film if film else None
     line = f"{job.name}: removed, {format_bytes(removal.freed)} freed"
-    if stays and share.system.exists(stays):
-        line += f"; the film stays: {stays}"
+    if delivered and share.system.exists(delivered):
+        line += f"; the film stays: {delivered}"
     return [line, *([foreign_files_message(share, removal.foreign)] if removal.foreign else [])]
 
 
 def _film_inside(job: Job) -> Path | None:
-    """The film of a finished job that could not be put where it should be, and lies among the results alone."""
+    """The film of a finished job if it could not be delivered, so that it is only in the job's directory; else None."""
     try:
         film = job.share.layout.root / (job.flag_text("finished") or "")
         return film if job.layout.root in film.parents and job.share.system.exists(film) else None
@@ -203,10 +213,7 @@ def _film_inside(job: Job) -> Path | None:
 
 
 def submit_and_notify(share: SharedDir, request: "Request") -> "SubmitResult":
-    """Create the job of a request, or join it, and let nodes that wait look at once.
-
-    FavError and JobQueueError as for `submit`.
-    """
+    """Create the job of a request, or join it, and notify waiting nodes. Errors as for `submit`."""
     from fav.pipeline.submit import submit  # imports torch
 
     with notify_on_exit(share) as node:
@@ -214,36 +221,36 @@ def submit_and_notify(share: SharedDir, request: "Request") -> "SubmitResult":
 
 
 def present_nodes(share: SharedDir) -> dict[str, Identity]:
-    """The nodes that have joined, by name, without those of this machine whose process is gone."""
-    me = FailureDetector(share)
-    return {name: identity for name, identity in identities(share).items() if not me.process_gone(identity)}
+    """All nodes by name, without those of this machine whose process is gone."""
+    detector = FailureDetector(share)
+    return {name: identity for name, identity in identities(share).items() if not detector.process_gone(identity)}
 
 
 def ask_nodes(share: SharedDir, who: str | None, order: ControlCommand) -> list[str]:
     """Ask nodes to leave.
 
     Args:
-        share: The shared directory.
-        who: A host or a node; None: all of them.
-        order: How they are to leave.
+        share: the shared directory.
+        who: a host or a node; None: all nodes.
+        order: whether to drain or to stop.
 
     Returns:
-        The nodes that were asked.
+        The names of the nodes that were asked.
 
     Raises:
-        JobQueueError: No such node works here.
+        JobQueueError: there is no such node.
     """
     control.remove_stale(share)
-    meant = [
+    selected = [
         name
         for name, identity in present_nodes(share).items()
         if who is None or who == name or who in identity.host_names
     ]
-    if not meant:
-        whom = f"{who}: expected a host or node" if who else f"{share.layout.root}: expected nodes"
+    if not selected:
+        what = f"{who}: expected a host or node" if who else f"{share.layout.root}: expected nodes"
         raise JobQueueError(
-            f"{whom} of those that work here, got none; {command('nodes')} {share.layout.root} lists them"
+            f"{what} of those that work here, got none; {command('nodes')} {share.layout.root} lists them"
         )
-    for name in meant:
+    for name in selected:
         control.send(share, name, order)
-    return meant
+    return selected

@@ -1,4 +1,4 @@
-"""What the files of film jobs are called, for the job system: by these names it tells them from those of other people."""
+"""The file names of video jobs. By these names, the job system distinguishes its files from foreign ones."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ SUFFIX = {
     "warmup": ".png",
     "measure": ".json",
     "encode": ".seg",
-}  # of all results of a kind
+}  # by kind of task
 FILES = JobFiles(
     endings=(*((kind, suffix[1:]) for kind, suffix in SUFFIX.items()), ("stitch", "(?i:mp4|mkv|mov|webm|tar)")),
     old_inputs="video|style|flow_weights|first_frame_style|seed|mask|evaluate|loss_network|mix-[0-9]+",
@@ -24,5 +24,5 @@ FILES = JobFiles(
 
 
 def open_share(root: Path, new: bool = True, read_only: bool = False, system: FileSystem | None = None) -> SharedDir:
-    """A shared directory of film jobs; arguments and errors as for `shared.shared_dir.open_share`."""
+    """Open a shared directory of video jobs; arguments and errors as for `shared.shared_dir.open_share`."""
     return open_any(root, system, new=new, read_only=read_only, files=FILES)

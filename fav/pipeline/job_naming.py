@@ -1,4 +1,4 @@
-"""Which job a command line means: the one of its name that makes the same film, else a new one under a name of its own."""
+"""Find the job of a command line: an existing one with the same name and film, or the name of a new one."""
 
 import itertools
 from pathlib import Path
@@ -11,7 +11,7 @@ from fav.util.image_sequence import title
 from shared.jobs import Job, find_job, job_name
 from shared.shared_dir import SharedDir
 
-# They change no frame that a person would call another one, or are decided by the machine that makes the job.
+# Options that do not visibly change the frames, or whose value depends on the machine that submits the job.
 _MAY_DIFFER = {"threads", "precision", "evaluate", "loss_network", "out"}
 FILM_OPTIONS = frozenset(
     name for name, option in OPTIONS.items() if option.changes in (FRAMES, OUTPUT) and name not in _MAY_DIFFER
@@ -19,14 +19,15 @@ FILM_OPTIONS = frozenset(
 
 
 def plain_name(request: Request) -> str:
-    """Return the name of a job of the whole video in full size, like `clip--wave`."""
+    """The name of a job of the whole video in full size, such as `clip--wave`."""
     return job_name(title(request.video), Path(request.style).stem)
 
 
 def default_name(request: Request) -> str:
-    """Return the job's name as it was typed, else video and style, and the size and the frames that were asked for.
+    """The name of a request's job: the typed name, otherwise video, style, size and frames.
 
-    `clip--wave-320w-40f` is 320 pixels wide and has the first 40 frames; `clip--wave-0.5x-100to250` is half as large.
+    For example, `clip--wave-320w-40f` is 320 pixels wide and has the first 40 frames. `clip--wave-0.5x-100to250` has
+    half the size of the video, and the frames from 100 to 249.
     """
     if request.name:
         return request.name
@@ -46,25 +47,25 @@ def default_name(request: Request) -> str:
 def find_or_name(share: SharedDir, request: Request, wanted: JobSpec) -> tuple[str, Job | None, tuple[str, ...]]:
     """Find the job that a request means, or a name for a new one.
 
-    A job of other frames never answers a request that names no job. One of the same frames does, though its film may
-    differ: the user is told how another film is made of them.
+    A request without a name never joins a job with other frames. It joins a job with the same frames, even if its film
+    differs; the user then learns how to make another film of these frames.
 
     Args:
-        share: The shared directory.
-        request: What was typed.
-        wanted: The record of the job that the request would make, but for the places of its files.
+        share: the shared directory.
+        request: the command line.
+        wanted: the spec of the job that the request would create, without the paths of its files.
 
     Returns:
-        The job's name; the job, None where there is none; and notes for the user.
+        The job's name; the job, None if there is none; and notes for the user.
 
     Raises:
-        JobQueueError: A manifest of that name cannot be read.
+        JobQueueError: a manifest with that name cannot be read.
     """
     if request.name:
         return request.name, find_job(share, request.name), ()
     name, plain, notes = default_name(request), plain_name(request), []
     if plain != name and (job := find_job(share, plain)) and not _other_frames(job, wanted, request):
-        return plain, job, ()  # versions before gave this name to any size
+        return plain, job, ()  # earlier versions used this name for all sizes
     for candidate in itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2))):
         job = find_job(share, candidate)
         differing = _other_frames(job, wanted, request) if job else {}
@@ -78,7 +79,7 @@ def find_or_name(share: SharedDir, request: Request, wanted: JobSpec) -> tuple[s
 
 
 def _other_frames(job: Job, wanted: JobSpec, request: Request) -> dict[str, str]:
-    """Return in what a job's film differs from a request's, empty where it can be made of the same frames."""
+    """The options in which a job differs from a request; empty if both films can be made of the same frames."""
     given = request.given & {"precision"} | FILM_OPTIONS
     differing = differences(JobSpec.from_json(job.manifest.spec), wanted, replace(request, given=given))
     stitched = all(name in OPTIONS and OPTIONS[name].output_only for name in differing)

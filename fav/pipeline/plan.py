@@ -1,13 +1,13 @@
-"""The one bridge between the films and the job system: which tasks a job has, what each needs, how it runs.
+"""The task plan of a video job: which tasks there are, what each needs, and how it runs.
 
-    index k   frames and cuts of a piece of the video; needs nothing but the video (`fav.pipeline.index_tasks`)
-    flow t    flow and reliability of frame t towards the one before it in its shot
-    frame t   the stylized frame; needs the one before it, and flow t (published, or made on the spot)
-    warmup t  with --chunk, the same of a chunk's lead-in, which the film does not show (`fav.stylize.chain`)
-    encode k  a segment of the film, encoded; needs its frames (`fav.pipeline.encode_tasks`)
+    index k   frames and cuts of a segment of the index; needs only the video (`fav.pipeline.index_tasks`)
+    flow t    flow and reliability from frame t to the frame before it in its shot
+    frame t   the stylized frame t; needs the frame before it, and flow t (published, or computed by the same task)
+    warmup t  with --chunk, a stylized frame of a chunk's warmup (`fav.stylize.chain`)
+    encode k  encodes segment k of the film; needs its frames (`fav.pipeline.encode_tasks`)
     stitch    the film; needs all segments
 
-and, with --evaluate, those of `fav.pipeline.evaluation_tasks`.
+With --evaluate, there are also the tasks of `fav.pipeline.evaluation_tasks`.
 """
 
 import logging
@@ -59,27 +59,36 @@ logger = logging.getLogger(__name__)
 if TYPE_CHECKING:
     from fav.pipeline.evaluation_tasks import EvaluationTasks
 
-FLOW_MIN_LOOKAHEAD = 2  # nearer to the frame that is being painted, its own node is done first
+FLOW_MIN_LOOKAHEAD = 2  # frames: closer to the current frame, its own node computes the flow sooner
 
-NUMERIC_CLASS_TASK = Task("class", 0, ".txt")  # the numeric class of a strict job, published by its first node
+NUMERIC_CLASS_TASK = Task("class", 0, ".txt")  # the numeric class of a --bit-exact job, published by its first node
 CLASS_LIMIT = 1 << 16  # bytes
 
 
 @dataclass
 class CachedFrame:
-    """A stylized frame, and the task that made it."""
+    """A stylized frame with its task."""
 
     task: Task
-    painted: StylizedFrame
+    stylized: StylizedFrame
 
 
 def make_plan(job: Job, node: Node, **options) -> "VideoPlan":
-    """The plan of a film job on this node; UserError where it cannot be served here."""
+    """The plan of a video job on this node. Raises UserError if this node cannot work on it."""
     return VideoPlan(job, node, **options)
 
 
 class VideoPlan:
-    """One node's view of one film job (a `shared.protocols.TaskPlan`)."""
+    """The tasks of one video job, as one node sees them (a `shared.protocols.TaskPlan`).
+
+    Args:
+        job: the job.
+        node: this node.
+        video: a local copy of the video; None: the shared one.
+        threads: CPU threads, unless the job has --threads; None: all cores.
+        device: of the networks; `auto` chooses a free GPU.
+        backend: of the style network.
+    """
 
     optional = OPTIONAL_KINDS
 
@@ -114,16 +123,16 @@ class VideoPlan:
         self._stitch, self._encoding = stitch_task(self.spec), EncodeTasks(self.artifacts, self.video)
         self._indexing = IndexTasks(self.artifacts, self.video, self._check_inputs)
         self._last_frame: CachedFrame | None = None  # the last stylized frame, as published
-        self._publishing: CachedFrame | None = None  # the one that is being published
-        self._consumed_flow: int | None = None
-        self._began = time.monotonic()  # the task at hand
-        self._film: str | None = None  # where it is, if it is shown already
-        self._over = False  # whether all of the job's end was told
-        self._author = {"node": node.identity.incarnation, "numeric-class": self.stylizer.numeric_class}
+        self._publishing: CachedFrame | None = None  # the frame that is being published
+        self._consumed_flow: int | None = None  # the frame whose published flow was used
+        self._began = time.monotonic()  # when the current task began
+        self._film: str | None = None  # path of the delivered film
+        self._finalized = False
+        self._node_metadata = {"node": node.identity.incarnation, "numeric-class": self.stylizer.numeric_class}
         self._evaluation = self._has_evaluation()
-        self._said_notes = 0
-        self._surveyed = self._recounted = False
-        self._flow_s = 1.0
+        self._logged_notes = 0
+        self._counted = self._recounted = False
+        self._flow_s = 1.0  # seconds that the last flow took
         self._check_numeric_class()
 
     def _has_evaluation(self) -> "EvaluationTasks | None":
@@ -131,17 +140,16 @@ class VideoPlan:
             return None
         from fav.pipeline.evaluation_tasks import EvaluationTasks
 
-        return EvaluationTasks(self.artifacts, self.node, self.video, self.stylizer.flow, self._author)
+        return EvaluationTasks(self.artifacts, self.node, self.video, self.stylizer.flow, self._node_metadata)
 
     @property
     def timeline(self) -> Timeline:
         return self.artifacts.timeline
 
     def _check_inputs(self, sequences: bool = True, only: tuple[str, ...] = NEEDED) -> None:
-        """InputChangedError unless these inputs, or all that the film needs, are what the job was made for; arguments as for
-        `changed_inputs`."""
+        """Raise InputChangedError if inputs have changed since submission. Arguments as for `changed_inputs`."""
         if wrong := changed_inputs(self.node.share.layout.root, self.spec, self._own_video, only, sequences):
-            self.job.flags()  # JobRemovedError where all of it is gone
+            self.job.flags()  # raises JobRemovedError if the job was removed
             raise InputChangedError("; ".join(wrong))
 
     def _check_numeric_class(self) -> None:
@@ -149,15 +157,16 @@ class VideoPlan:
             return
         if self.job.source_mismatch:
             raise JobQueueError(
-                f"{self.job.name}: the job is --bit-exact and was {self.job.source_mismatch}; bring the same sources here"
+                f"{self.job.name}: the job is --bit-exact and was {self.job.source_mismatch}; "
+                f"install the same sources here"
             )
         mine = self.stylizer.numeric_class
         results.publish_bytes(self.node, self.job, NUMERIC_CLASS_TASK, mine.encode())
         theirs = results.read(self.job, NUMERIC_CLASS_TASK, CLASS_LIMIT).decode(errors="replace")[:1000]
         if theirs != mine:
             raise JobQueueError(
-                f"{self.job.name}: the job is --bit-exact and this machine computes otherwise: expected "
-                f"[{theirs}], here [{mine}]; use equal machines, or submit without --bit-exact"
+                f"{self.job.name}: the job is --bit-exact and this machine has another numeric class: expected "
+                f"[{theirs}], got [{mine}]; use equal machines, or submit without --bit-exact"
             )
 
     # ---- what to do next
@@ -167,78 +176,87 @@ class VideoPlan:
             found = True
             yield task
         if not found:
-            malloc_trim()  # this node will wait for others
+            malloc_trim()  # this node will wait
 
     def _open_tasks(self) -> Iterator[Task]:
         self._refresh()
         claims = set(claimed(self.job))
-        lost = set(failed(self.job))
-        taken = claims | lost
-        yield from self._indexing.candidates(claims, lost)
-        busy = self._claimed_positions(taken)
-        all_painted, can_paint = self.timeline.is_complete, False
+        failures = set(failed(self.job))
+        unavailable = claims | failures
+        yield from self._indexing.candidates(claims, failures)
+        busy = self._claimed_positions(unavailable)
+        all_stylized, can_stylize = self.timeline.is_complete, False
         for chain in self.timeline.pending_chains():
-            all_painted = False
+            all_stylized = False
             if chain.start in busy:
-                continue  # somebody's chain, or one with a failed frame
+                continue  # another node stylizes it, or a frame of it has failed
             if chain.is_final or not chain.reverse:
-                can_paint = True  # which comes first: others wait for it
+                can_stylize = True  # then nothing is encoded yet: other tasks need the frames
                 yield stylize_task(chain, chain.done)
         if self._publishes_flow:
-            yield from self._flow_candidates(self._active_chains(busy, claims), taken)
-        stitched = all_painted and results.is_done(self.job, self._stitch)
+            yield from self._flow_candidates(self._active_chains(busy, claims), unavailable)
+        stitched = all_stylized and results.is_done(self.job, self._stitch)
         reached = {chain.start: position for chain, position in self._active_chains(busy, claims)}
-        if not stitched and not can_paint:
-            yield from self._encoding.candidates(reached, taken)
-        if not stitched and all_painted and self._encoding.all_encoded and str(self._stitch) not in taken:
+        if not stitched and not can_stylize:
+            yield from self._encoding.candidates(reached, unavailable)
+        if not stitched and all_stylized and self._encoding.all_encoded and str(self._stitch) not in unavailable:
             yield self._stitch
         if self._evaluation:
-            yield from self._evaluation.candidates(reached, taken, lost)
+            yield from self._evaluation.candidates(reached, unavailable, failures)
 
-    def _claimed_positions(self, taken: set[str]) -> dict[int, int]:
-        """Of runs, by their first frame, the first position that is claimed or failed."""
+    def _claimed_positions(self, unavailable: set[str]) -> dict[int, int]:
+        """By the first frame of a chain, its first position that is claimed or failed."""
         busy: dict[int, int] = {}
-        for task in map(Task.from_name, taken):
+        for task in map(Task.from_name, unavailable):
             if task.kind in FRAME_KINDS and (chain := self.artifacts.chain_of(task)):
                 busy[chain.start] = min(chain.index_of(task.number), busy.get(chain.start, len(chain)))
         return busy
 
     def _chain_of(self, task: Task) -> FrameChain:
-        """The run that a task of FRAME_KINDS belongs to; ValueError where the index does not tell of it."""
+        """The chain of a task of FRAME_KINDS. Raises ValueError if its frame is not indexed."""
         chain = self.artifacts.chain_of(task)
         if chain is None:
-            raise ValueError(f"{task}: expected a frame of the index, which ends at {self.timeline.end}")
+            raise ValueError(f"{task}: expected an indexed frame, but the index ends at {self.timeline.end}")
         return chain
 
     def _active_chains(self, busy: dict[int, int], claims: set[str]) -> list[tuple[FrameChain, int]]:
-        """The runs that somebody paints and the position where he is, the longest first; of what `_claimed_positions` tells."""
-        runs = ((self.timeline.chain_of(start), position) for start, position in busy.items())
-        served = [
+        """The chains that nodes stylize at the moment, with their claimed positions.
+
+        Chains with more remaining frames come first.
+
+        Args:
+            busy: as `_claimed_positions` returns it.
+            claims: names of claimed tasks.
+        """
+        chains = ((self.timeline.chain_of(start), position) for start, position in busy.items())
+        active = [
             (chain, position)
-            for chain, position in runs
+            for chain, position in chains
             if chain.remaining and str(stylize_task(chain, position)) in claims
         ]
-        return sorted(served, key=lambda one: -one[0].remaining)
+        return sorted(active, key=lambda one: -one[0].remaining)
 
-    def _flow_candidates(self, served: list[tuple[FrameChain, int]], taken: set[str]) -> Iterator[Task]:
-        for chain, current in served:
+    def _flow_candidates(self, active: list[tuple[FrameChain, int]], unavailable: set[str]) -> Iterator[Task]:
+        """Yield the next missing flow ahead of each active chain."""
+        for chain, current in active:
             first = current + FLOW_MIN_LOOKAHEAD
             ahead = [chain.frame(position) for position in range(first, min(first + FLOW_AHEAD, len(chain)))]
-            there = {
+            published = {
                 number
                 for shard in {shard_of(frame) for frame in ahead}
-                for number in self.artifacts.there("flow", shard)
+                for number in self.artifacts.published_in_shard("flow", shard)
             }
             task = next(
                 (
                     flow_task(frame)
                     for position, frame in enumerate(ahead, first)
-                    if frame not in there
-                    and str(flow_task(frame)) not in taken
+                    if frame not in published
+                    and str(flow_task(frame)) not in unavailable
+                    # Later frames may be done already if a damaged frame is made again.
                     and not results.is_done(self.job, stylize_task(chain, position))
                 ),
                 None,
-            )  # as beside a frame made again
+            )
             if task is not None:
                 yield task
 
@@ -263,13 +281,14 @@ class VideoPlan:
             return self._encoding.sample(task)
         self._refresh()
         for shard in range(shard_of(self.spec.start), shard_of(self.timeline.end) + 1):
-            for frame in sorted(self.artifacts.there("frame", shard)):
+            for frame in sorted(self.artifacts.published_in_shard("frame", shard)):
                 known = self.spec.start <= frame < self.timeline.end and frame != task.number
-                if known and self._begins(frame_task(frame)) == self._begins(task):  # the others need flow
+                if known and self._is_first(frame_task(frame)) == self._is_first(task):  # only others need flow
                     return flow_task(frame) if task.kind == "flow" else frame_task(frame)
         return None
 
-    def _begins(self, task: Task) -> bool:
+    def _is_first(self, task: Task) -> bool:
+        """Whether a task stylizes the first frame of its chain."""
         return self._chain_of(task).predecessor(task.number) is None
 
     def published(self, task: Task, ours: bool) -> None:
@@ -286,14 +305,14 @@ class VideoPlan:
                 self._last_frame = self._publishing
             else:
                 self.artifacts.count_from(chain)
-                self._last_frame = None  # go on from the published one
+                self._last_frame = None  # the published frame is another node's; continue from it
             if self._consumed_flow == task.number and task.kind == "frame" and not self.spec.keep_flow:
                 self.node.share.system.unlink(self.job.layout.result(flow_task(task.number)))
             self._consumed_flow = None
 
     def invalidate_cache(self) -> None:
         self._last_frame = self._film = None
-        self._surveyed = self._recounted = self._over = False
+        self._counted = self._recounted = self._finalized = False
         self.artifacts.invalidate_cache()
         self._encoding.invalidate_cache()
         self._indexing.invalidate_cache()
@@ -303,20 +322,20 @@ class VideoPlan:
     def finalize(self) -> str | None:
         if not results.is_done(self.job, self._stitch) or not self._all_stylized():
             return None
-        if not self._over:
+        if not self._finalized:
             malloc_trim()  # a node of many jobs may wait long for the next one
-            over, told = self._evaluation is None or self._evaluation.finalize(), self._film
+            evaluation_over, delivered = self._evaluation is None or self._evaluation.finalize(), self._film
             if self._film is None:
-                self._film = deliver(self.node, self.job, self.spec)  # at once: it need not wait for its evaluation
-            if not over and told is None:
-                logger.info("%s: the film is there, %s; it is still being measured", self.job.name, self._film)
-            self._over = over
-        if self._over and missing(self.artifacts):
-            self.invalidate_cache()  # somebody has taken something away that we had counted
-        return self._film if self._over else None
+                self._film = deliver(self.node, self.job, self.spec)  # without waiting for the evaluation
+            if not evaluation_over and delivered is None:
+                logger.info("%s: the film is done: %s; its evaluation continues", self.job.name, self._film)
+            self._finalized = evaluation_over
+        if self._finalized and missing(self.artifacts):
+            self.invalidate_cache()  # a result that was counted has been removed
+        return self._film if self._finalized else None
 
     def _all_stylized(self) -> bool:
-        """Whether the index and all frames are there, though the film may be: it stays when one of them is made again."""
+        """Whether the index is complete and all frames are published, also if the film is published already."""
         self._refresh()
         if not self._recounted and self.timeline.is_complete:
             self._recounted = True
@@ -325,11 +344,11 @@ class VideoPlan:
 
     def _refresh(self) -> None:
         self.artifacts.load_new_segments()
-        for note in self.timeline.notes[self._said_notes :]:
+        for note in self.timeline.notes[self._logged_notes :]:
             logger.info("%s: %s", self.job.name, note)
-        self._said_notes = len(self.timeline.notes)
-        if not self._surveyed:
-            self._surveyed = True
+        self._logged_notes = len(self.timeline.notes)
+        if not self._counted:
+            self._counted = True
             self.artifacts.count_all()
 
     # ---- how to do it
@@ -340,7 +359,7 @@ class VideoPlan:
             raise
         except Exception as error:
             if not (isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS):
-                self._check_inputs()  # whose fault is it?
+                self._check_inputs()  # a changed input may be the cause
             raise
 
     def _run(self, task: Task, report_progress: Callable[[], None]) -> bytes | Path:
@@ -349,85 +368,97 @@ class VideoPlan:
             if task.kind in EVALUATION_KINDS:
                 return self._evaluation.run(task, report_progress)
             self._evaluation.release_memory()
-        how = {
+        functions = {
             "index": self._indexing.run,
             "survey": lambda task, report_progress: self._indexing.run_survey(report_progress),
             "decode": self._indexing.run_range,
             "flow": self._flow,
             "frame": self._frame,
             "warmup": self._frame,
-            "encode": self._encoded,
-            "stitch": self._stitched,
+            "encode": self._encode,
+            "stitch": self._run_stitch,
         }
-        return how[task.kind](task, report_progress)
+        return functions[task.kind](task, report_progress)
 
-    def _text(self, seconds: float | None = None) -> dict[str, str]:
-        """What a result tells of itself; `seconds` that it took, None for those since its task began."""
-        return {**self._author, "seconds": f"{time.monotonic() - self._began if seconds is None else seconds:.3f}"}
+    def _metadata(self, seconds: float | None = None) -> dict[str, str]:
+        """The metadata of a result. `seconds`: its computation time; None: the time since its task began."""
+        return {
+            **self._node_metadata,
+            "seconds": f"{time.monotonic() - self._began if seconds is None else seconds:.3f}",
+        }
 
     def _flow(self, task: Task, report_progress: Callable[[], None]) -> bytes:
         before = self.timeline.chain_of(task.number).predecessor(task.number)
         if before is None:
             raise ValueError(f"{task}: expected a frame with one before it in its shot, got the first one")
-        made = self.stylizer.geometry(task.number, before, self.timeline.index, report_progress)
-        return encode_flow(made.flow, made.reliability, self._text())
+        computed = self.stylizer.flow_field(task.number, before, self.timeline.index, report_progress)
+        return encode_flow(computed.flow, computed.reliability, self._metadata())
 
     def _frame(self, task: Task, report_progress: Callable[[], None]) -> bytes:
         chain = self._chain_of(task)
         position = chain.index_of(task.number)
-        # Not before a frame of this process is published: what takes it down is to be blamed on the task that does so. Not with
-        # flow that travels: that takes long, and on the cores of one machine nothing would be gained.
+        # The next frame is started in advance only after this process has published a frame, so that a crash is
+        # attributed to the right task. With published flow, it would not be faster: flow takes long on the same cores.
         ahead = self._last_frame is not None and not self._publishes_flow
-        before = self._before(chain, position)
-        geometry = (
-            self._geometry(task.number, chain.frame(position - 1), report_progress)
+        before = self._stylized_before(chain, position)
+        flow_field = (
+            self._flow_field(task.number, chain.frame(position - 1), report_progress)
             if position and self._publishes_flow
             else None
         )
-        painted = stylize_position(
-            self.stylizer, self.timeline, chain, position, before, geometry, position + chain.remaining if ahead else 0
+        stylized = stylize_position(
+            self.stylizer,
+            self.timeline,
+            chain,
+            position,
+            before,
+            flow_field,
+            position + chain.remaining if ahead else 0,
         )
-        self._publishing = CachedFrame(task, painted)
-        return encode_png(painted.picture, self._text(painted.seconds))
+        self._publishing = CachedFrame(task, stylized)
+        return encode_png(stylized.image, self._metadata(stylized.seconds))
 
-    def _before(self, chain: FrameChain, position: int) -> StylizedFrame | None:
-        """What the picture at a position is painted on from."""
+    def _stylized_before(self, chain: FrameChain, position: int) -> StylizedFrame | None:
+        """The stylized frame before a position of a chain; None if the position does not depend on it."""
         if position == 0:
             return None
-        at = stylize_task(chain, position - 1)
-        if self._last_frame and self._last_frame.task == at:
-            return self._last_frame.painted
-        return None if self.spec.no_temporal else StylizedFrame(self.artifacts.picture(at))
+        previous = stylize_task(chain, position - 1)
+        if self._last_frame and self._last_frame.task == previous:
+            return self._last_frame.stylized
+        return None if self.spec.no_temporal else StylizedFrame(self.artifacts.stylized_frame(previous))
 
-    def _geometry(self, frame: int, before: int, report_progress: Callable[[], None]) -> FlowField:
-        """Published by another node, or soon to be; else made here, in memory, and never written."""
-        waited = time.monotonic()
+    def _flow_field(self, frame: int, before: int, report_progress: Callable[[], None]) -> FlowField:
+        """Flow and reliability of a frame: published ones, otherwise computed here and not written.
+
+        If another node has claimed the flow, this waits for it, up to twice the time of the last computation.
+        """
+        waiting_since = time.monotonic()
         name = str(flow_task(frame))
-        while name in claimed(self.job) and time.monotonic() - waited < 2 * self._flow_s:
+        while name in claimed(self.job) and time.monotonic() - waiting_since < 2 * self._flow_s:
             time.sleep(0.05)
         if results.is_done(self.job, flow_task(frame)):
             self._consumed_flow = frame
-            return self.artifacts.geometry(frame)
+            return self.artifacts.flow_field(frame)
         began = time.monotonic()
-        made = self.stylizer.geometry(frame, before, self.timeline.index, report_progress)
+        computed = self.stylizer.flow_field(frame, before, self.timeline.index, report_progress)
         self._flow_s = time.monotonic() - began
-        return made
+        return computed
 
-    def _encoded(self, task: Task, report_progress: Callable[[], None]) -> bytes:
-        self._check_inputs(sequences=False, only=("mask",))  # which has no checksums
+    def _encode(self, task: Task, report_progress: Callable[[], None]) -> bytes:
+        self._check_inputs(sequences=False, only=("mask",))  # the index has no checksums of its frames
         self._refresh()
-        return self._encoding.run(task, report_progress, self._text)
+        return self._encoding.run(task, report_progress, self._metadata)
 
-    def _stitched(self, task: Task, report_progress: Callable[[], None]) -> Path:
-        self._check_inputs(sequences=False)  # its sound is read, which has no checksums
-        private = self.node.temp_path().with_suffix(task.suffix)
-        with exclusive(private) as file:
+    def _run_stitch(self, task: Task, report_progress: Callable[[], None]) -> Path:
+        self._check_inputs(sequences=False)  # the index has no checksums of the sound
+        path = self.node.temp_path().with_suffix(task.suffix)
+        with exclusive(path) as file:
             notes = self._encoding.stitch(file, Path(self.spec.out), report_progress)
         for note in notes:
             logger.info("%s: %s", self.job.name, note)
         try:
-            publish_hash(self.node, self.job, private)
+            publish_hash(self.node, self.job, path)
         except BaseException:
-            self.node.share.system.unlink(private)  # room for the next try
+            self.node.share.system.unlink(path)  # frees the space for the next attempt
             raise
-        return private
+        return path

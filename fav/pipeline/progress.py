@@ -1,4 +1,4 @@
-"""How far a video job is: results by kind, and what waits for failed tasks."""
+"""The progress of a video job: results by kind, and what waits for failed tasks."""
 
 from contextlib import suppress
 
@@ -12,7 +12,7 @@ from shared.paths import Task
 
 
 def evaluated(job: Job) -> str | None:
-    """What was measured of a job's film, in one line; None where that is not published or does not read back."""
+    """The first line of the evaluation of a job's film; None if it is not published or cannot be read."""
     try:
         return sanitize(results.read(job, report_task(".txt")).decode().partition("\n")[0], 500)
     except (JobQueueError, *DECODE_ERRORS):
@@ -20,16 +20,16 @@ def evaluated(job: Job) -> str | None:
 
 
 def blocked(artifacts: JobArtifacts, failed: list[str]) -> list[str]:
-    """What waits for the tasks of these names, which failed, in words for the user."""
+    """Messages for the user on what waits for failed tasks, which are given by name."""
     lines = []
     if failed:
         with suppress(DamagedFileError):
             artifacts.load_new_segments()
     for task in map(Task.from_name, failed):
         waiting = 0
-        run = artifacts.chain_of(task) if task.kind in FRAME_KINDS else None
-        if run:
-            waiting = len(run) - run.index_of(task.number) - 1
+        chain = artifacts.chain_of(task) if task.kind in FRAME_KINDS else None
+        if chain:
+            waiting = len(chain) - chain.index_of(task.number) - 1
         if waiting:
             lines.append(
                 f"{waiting} frame{'s wait' if waiting > 1 else ' waits'} for {task.kind} {task.number}, which failed"
@@ -38,16 +38,17 @@ def blocked(artifacts: JobArtifacts, failed: list[str]) -> list[str]:
             lines.append(f"the film waits for its segment {task.number}, which failed")
         elif task.kind == "index":
             lines.append(
-                f"all frames from {artifacts.timeline.indexed_frames} on wait for piece {task.number} of the index, which failed"
+                f"all frames from {artifacts.timeline.indexed_frames} on wait for index segment {task.number}, "
+                f"which failed"
             )
     return lines
 
 
 def progress(artifacts: JobArtifacts) -> dict[str, tuple[int, int | None]]:
-    """Published and expected numbers of results by kind; None where the end of the film is not known yet.
+    """The published and the expected number of results by kind. The expected number is None if it is unknown yet.
 
-    Spans that are measured are among them in a job with --evaluate, and in one with --chunk the parts of shots that are
-    painted to their end, and whole shots among these.
+    A job with --evaluate also has measured evaluation windows. A job with --chunk has stylized chunks, where an unsplit
+    shot counts as one chunk.
     """
     extent = artifacts.index_progress()
     total = extent.end - artifacts.spec.start if extent.is_complete else None

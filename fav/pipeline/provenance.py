@@ -1,7 +1,7 @@
-"""Where a job came from: the files that the user named, the line that makes it again, who made it, and when.
+"""Record the origin of a job: the files that the user named, the command that recreates it, who submitted it, and when.
 
-It is recorded for people. Nothing is decided by it, so that two jobs of the same film may differ in it. What the film itself says is in
-`fav.pipeline.film_comment`.
+The record is only for people: the program makes no decision with it. Jobs of the same film may have different records. What the
+film itself contains is in `fav.pipeline.film_comment`.
 """
 
 import getpass
@@ -19,8 +19,8 @@ from fav.util.image_sequence import is_sequence, sequence_files
 from fav.util.text import format_bytes
 from shared.source_hash import version
 
-LONGEST = 4000  # letters of one entry
-STYLE_FACTS = ("style", "arch", "iterations")  # of a style's metadata: the painting, the network, how long it learnt
+MAX_LENGTH = 4000  # letters of one entry
+STYLE_KEYS = ("style", "arch", "iterations")  # of a style's metadata: style image, architecture, training iterations
 LABELS = {
     "video": "video",
     "video_facts": "the video",
@@ -34,20 +34,20 @@ LABELS = {
 
 
 def provenance_of(request: Request, root: Path, video_hash: str, style_hash: str) -> dict[str, str]:
-    """Return what a job's record says of its origin.
+    """The record of a job's origin.
 
     Args:
-        request: What was typed.
-        root: The shared directory.
-        video_hash: The video's fingerprint.
-        style_hash: The style's fingerprint.
+        request: the command line.
+        root: the shared directory.
+        video_hash: fingerprint of the video.
+        style_hash: fingerprint of the style.
 
     Returns:
-        Texts by `LABELS`: absolute paths of `video` and `style`, size and fingerprint, what the style's file says of itself, the
-        `command` that makes the job again, user and host (`by`), the time in UTC, and the version of the program.
+        Texts by the keys of `LABELS`: absolute paths of `video` and `style`, size and fingerprint, metadata of the style, the
+        `command` that recreates the job, user and host (`by`), the time in UTC, and the version of the program.
     """
-    facts = _style_metadata(request.style)
-    about_style = [f"{name} {facts[name]}" for name in STYLE_FACTS if facts.get(name)]
+    metadata = _style_metadata(request.style)
+    about_style = [f"{name} {metadata[name]}" for name in STYLE_KEYS if metadata.get(name)]
     entries = {
         "video": os.path.abspath(request.video),
         "video_facts": f"{format_bytes(_bytes(request.video))}, fingerprint {video_hash}",
@@ -58,12 +58,12 @@ def provenance_of(request: Request, root: Path, video_hash: str, style_hash: str
         "when": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
         "version": f"fav {fav.__version__} (sources {version()})",
     }
-    return {name: sanitize(text, LONGEST) for name, text in entries.items() if text}
+    return {name: sanitize(text, MAX_LENGTH) for name, text in entries.items() if text}
 
 
 def command_of(request: Request, root: Path) -> str:
-    """Return the line that makes the job again from any directory, on a machine where the files have the same paths."""
-    words = [shlex.quote(os.path.abspath(path)) for path in (root, request.video, request.style)]
+    """The command that recreates the job, from any directory of a machine with the same paths."""
+    arguments = [shlex.quote(os.path.abspath(path)) for path in (root, request.video, request.style)]
     for name, option in OPTIONS.items():
         if name not in request.given:
             continue
@@ -72,13 +72,13 @@ def command_of(request: Request, root: Path) -> str:
             value = tuple((style.absolute(), weight) for style, weight in value)
         elif name in (*INPUT_FIELDS, "read_cuts") and value is not None and Path(value).exists():
             value = Path(value).absolute()
-        words.append(option.typed(value))
-    return " ".join(["fav run", *words])
+        arguments.append(option.typed(value))
+    return " ".join(["fav run", *arguments])
 
 
 def lines_of(provenance: dict[str, str]) -> dict[str, str]:
-    """Return the entries of a record in words, by their label; those that this version does not know are left out."""
-    return {LABELS[name]: sanitize(text, LONGEST) for name, text in provenance.items() if name in LABELS}
+    """The entries of a record by their label. Entries that this version does not know are left out."""
+    return {LABELS[name]: sanitize(text, MAX_LENGTH) for name, text in provenance.items() if name in LABELS}
 
 
 def _bytes(video: str) -> int:
@@ -88,16 +88,16 @@ def _bytes(video: str) -> int:
 
 
 def _style_metadata(style: Path) -> dict[str, str]:
-    from fav.model.onnx_style import model_facts  # imports torch, which who only shows a record does not need
+    from fav.model.onnx_style import model_facts  # imports torch, which commands that only show a record do not need
 
     try:
         return model_facts(style).metadata
-    except FavError:  # it has changed since it was checked; the copy is checked once more
+    except FavError:  # the file has changed since the check; the job's copy is checked again later
         return {}
 
 
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
+    except (KeyError, OSError):  # in containers, a user may have no name
         return str(os.getuid())

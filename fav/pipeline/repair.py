@@ -1,4 +1,4 @@
-"""Is all of a job there, and does it read back? What is missing or damaged is made open again, so that nodes make it."""
+"""Check whether all results of a job exist and can be read. Tasks of missing or damaged results are opened again."""
 
 import hashlib
 import logging
@@ -45,74 +45,90 @@ from shared.paths import Task, shard_of
 
 logger = logging.getLogger(__name__)
 
-MAX_LISTED = 20  # damaged results that are told one by one
-TELL_S = 10.0
-READERS = 8  # at most so many results are read at the same time
-WORDS = {"index": "piece{} of the index", "survey": "survey{} of the video", "decode": "decoded part{} of the video", "frame": "frame{}", "warmup": "warmup frame{}", "flow": "flow{}",
-         "encode": "film segment{}", "measure": "measured part{}", "report": "part{} of the evaluation"}  # fmt: skip
+MAX_LISTED = 20  # damaged results that are reported one by one
+LOG_INTERVAL_S = 10.0
+MAX_READERS = 8  # results that are read at the same time
+WORDS = {"index": "index segment{}", "survey": "survey{} of the video", "decode": "decoded range{} of the video",
+         "frame": "frame{}", "warmup": "warmup frame{}", "flow": "flow{}",
+         "encode": "film segment{}", "measure": "evaluation window{}", "report": "evaluation report{}"}  # fmt: skip
 
 
 # ---- what is missing
 def missing(artifacts: JobArtifacts, by_names: bool = False) -> list[Task]:
-    """The tasks whose results a finished job has and this one has not, asked afresh; an evaluation that failed is none of it.
+    """The tasks of a finished job whose results are missing. The directories are listed again.
 
-    Where the index is not whole: its missing pieces, as far as that can be told. DamagedFileError where one does not read back; with
-    `by_names`, no more of it is read than is needed to know which results there should be.
+    If the index is incomplete, only its missing segments are returned. Tasks of a failed evaluation are not returned.
+
+    Args:
+        artifacts: of the job.
+        by_names: read as little of the index as possible.
+
+    Raises:
+        DamagedFileError: a segment of the index cannot be read.
     """
     spec, timeline = artifacts.spec, artifacts.timeline
-    extent = artifacts.index_progress() if by_names and not spec.chunk else None
-    if extent is None or not extent.is_complete:
+    index = artifacts.index_progress() if by_names and not spec.chunk else None
+    if index is None or not index.is_complete:
         artifacts.load_new_segments()
-        extent = IndexProgress(len(timeline.pieces), timeline.end, timeline.is_complete)
-    pieces, end = extent.pieces, extent.end
-    if not extent.is_complete:
+        index = IndexProgress(len(timeline.pieces), timeline.end, timeline.is_complete)
+    pieces, end = index.pieces, index.end
+    if not index.is_complete:
         last = max(
-            (number for shard in results.shards(artifacts.job, "index") for number in artifacts.there("index", shard)),
+            (
+                number
+                for shard in results.shards(artifacts.job, "index")
+                for number in artifacts.published_in_shard("index", shard)
+            ),
             default=0,
         )
         return _absent(artifacts, map(index_task, range(max(last, pieces) + 1)))
-    leads = (warmup_task(run.frame(position)) for run in timeline.chains for position in range(run.warmup))
-    wanted = [map(index_task, range(pieces)), map(frame_task, range(spec.start, end)), leads]
+    warmups = (warmup_task(chain.frame(position)) for chain in timeline.chains for position in range(chain.warmup))
+    expected = [map(index_task, range(pieces)), map(frame_task, range(spec.start, end)), warmups]
     singles = [stitch_task(spec)]
     if spec.evaluate and not any(Task.from_name(name).kind in EVALUATION_KINDS for name in failed(artifacts.job)):
-        wanted.append(map(measure_task, evaluation_windows(spec.start, end, True)))
+        expected.append(map(measure_task, evaluation_windows(spec.start, end, True)))
         singles += map(report_task, REPORTS)
-    return [task for tasks in wanted for task in _absent(artifacts, tasks)] + [
+    return [task for tasks in expected for task in _absent(artifacts, tasks)] + [
         task for task in singles if not results.is_done(artifacts.job, task)
     ]
 
 
 def _absent(artifacts: JobArtifacts, tasks: Iterable[Task]) -> list[Task]:
-    """Those of some tasks of one kind whose results are not there; where they are in order, each directory is listed once."""
+    """Those of the tasks, all of one kind, that have no result. Sorted tasks list each directory once."""
     absent = []
-    for shard, some in groupby(tasks, lambda task: shard_of(task.number)):
-        some = list(some)
-        there = artifacts.there(some[0].kind, shard)
-        absent += [task for task in some if task.number not in there]
+    for shard, group in groupby(tasks, lambda task: shard_of(task.number)):
+        group = list(group)
+        published = artifacts.published_in_shard(group[0].kind, shard)
+        absent += [task for task in group if task.number not in published]
     return absent
 
 
-def describe_tasks(tasks: Sequence[Task], what: str = "missing") -> str:
-    """Which tasks, in words: how many of each kind, and the first few of them."""
+def describe_tasks(tasks: Sequence[Task], state: str = "missing") -> str:
+    """Describe tasks for the user: how many of each kind, and the first few numbers. `state` is their common state."""
     parts = []
-    for kind, some in groupby(tasks, lambda task: task.kind):
-        some = list(some)
-        which = ", ".join(task.suffix for task in some) if kind == "report" else numbers([task.number for task in some])
-        counted = f"{len(some)} {WORDS.get(kind, '').format('s'[: len(some) != 1])}"
-        parts.append(f"the film {what}" if kind == "stitch" else f"{counted} {what}: {which}")
+    for kind, group in groupby(tasks, lambda task: task.kind):
+        group = list(group)
+        report = kind == "report"
+        which = ", ".join(task.suffix for task in group) if report else numbers([task.number for task in group])
+        counted = f"{len(group)} {WORDS.get(kind, '').format('s'[: len(group) != 1])}"
+        parts.append(f"the film {state}" if kind == "stitch" else f"{counted} {state}: {which}")
     return "; ".join(parts)
 
 
 def how_to_repair(job: Job, many: bool = False) -> str:
-    """What makes results again that are missing or do not read back."""
-    them = "them" if many else "it"
+    """The command that makes missing or damaged results again. `many`: there are several."""
+    pronoun = "them" if many else "it"
     if "finished" in job.flags():
-        return f"{command('retry')} {job.share.layout.root} {job.name} makes {them} again"
-    return f"nodes make {them} again ({_start_command(job)})"
+        return f"{command('retry')} {job.share.layout.root} {job.name} makes {pronoun} again"
+    return f"nodes make {pronoun} again ({_start_command(job)})"
 
 
 def describe_missing(artifacts: JobArtifacts, by_names: bool = False) -> tuple[str, list[Task]]:
-    """What a finished job lacks, in words with their cure, empty where that is nothing; and its missing tasks, as `missing`."""
+    """Describe the missing results of a finished job.
+
+    Returns:
+        A message with the command that makes them again, empty if none is missing; and the tasks, as `missing` does.
+    """
     try:
         tasks = missing(artifacts, by_names)
     except DamagedFileError as error:
@@ -122,38 +138,43 @@ def describe_missing(artifacts: JobArtifacts, by_names: bool = False) -> tuple[s
 
 # ---- what does not read back
 def check(artifacts: JobArtifacts, whole: bool = True) -> tuple[list[DamagedFileError], int]:
-    """Read everything back that is published; what does not read back, and how many results that are there were looked at.
+    """Read all published results of a job, and log the progress. Nothing is quarantined.
 
-    Nothing is set aside. From time to time it logs how far it is. Not `whole`: of pictures, flow and the film, only their
-    beginnings and ends are read, as `verify` says.
+    Args:
+        artifacts: of the job.
+        whole: read the results completely; otherwise as for `verify`.
+
+    Returns:
+        An error for each damaged result, and the number of checked results.
     """
-    job, damaged, looked, told = artifacts.job, [], 0, time.monotonic()
+    job, damaged, checked, logged = artifacts.job, [], 0, time.monotonic()
     total = sum(map(len, _published(artifacts)))
-    how = "reading its %d results back" if whole else "looking at its %d results"
-    logger.info(f"%s: {how}", job.name, total)
+    action = "reading its %d results back" if whole else "checking the ends of its %d results"
+    logger.info(f"%s: {action}", job.name, total)
 
-    def wrong(task: Task) -> DamagedFileError | None:
+    def error_of(task: Task) -> DamagedFileError | None:
         try:
             verify(artifacts, task, whole)
         except DamagedFileError as error:
             return error
         except ResultVanishedError:
-            pass  # it is missing by now
+            pass  # it was removed meanwhile
         return None
 
-    with ThreadPoolExecutor(min(READERS, len(os.sched_getaffinity(0))) if whole else READERS, "check") as readers:
+    threads = min(MAX_READERS, len(os.sched_getaffinity(0))) if whole else MAX_READERS
+    with ThreadPoolExecutor(threads, "check") as readers:
         for tasks in _published(artifacts):
-            for found in readers.map(wrong, tasks):
-                looked += 1
-                damaged += [found] if found else []
-                if time.monotonic() - told > TELL_S:
-                    told = time.monotonic()
-                    logger.info("%s: read %d of %d results back", job.name, looked, total)
-    return damaged, looked
+            for error in readers.map(error_of, tasks):
+                checked += 1
+                damaged += [error] if error else []
+                if time.monotonic() - logged > LOG_INTERVAL_S:
+                    logged = time.monotonic()
+                    logger.info("%s: read %d of %d results back", job.name, checked, total)
+    return damaged, checked
 
 
 def _published(artifacts: JobArtifacts) -> Iterator[list[Task]]:
-    """Every task that has a result, as far as the directories tell: all of one directory together."""
+    """Yield all tasks that have a published result, one list per directory."""
     makers = {
         "index": index_task,
         "survey": lambda number: survey_task(),
@@ -173,59 +194,71 @@ def _published(artifacts: JobArtifacts) -> Iterator[list[Task]]:
         artifacts.job.share.system.require_directory(layout.results / kind)
         for shard in results.shards(artifacts.job, kind):
             artifacts.job.share.system.require_directory(layout.shard(kind, shard))
-            yield list(map(make, sorted(artifacts.there(kind, shard))))
+            yield list(map(make, sorted(artifacts.published_in_shard(kind, shard))))
     singles = [stitch_task(artifacts.spec), *map(report_task, REPORTS if artifacts.spec.evaluate else ())]
     yield [task for task in singles if results.is_done(artifacts.job, task)]
 
 
 def verify(artifacts: JobArtifacts, task: Task, whole: bool = True) -> None:
-    """Read a result back. DamagedFileError where it is not what it should be, and set aside where `artifacts` has a node.
+    """Read a result and check it.
 
-    Not `whole`: of a picture, flow and the film, no more is looked at than their heads tell and whether they are cut off,
-    and nothing is set aside.
+    Args:
+        artifacts: of the job. If it has a node, a damaged result is quarantined.
+        task: whose result to read.
+        whole: read it completely. Otherwise, of a frame, flow, segment or film, only the ends are read, and nothing is
+            quarantined.
+
+    Raises:
+        DamagedFileError: it cannot be read, or has other content than expected.
+        ResultVanishedError: it is missing.
     """
     if task.kind not in ("stitch", "report"):
         (artifacts.verify if whole else artifacts.check_ends)(task)
         return
-    look = wrong_of_file if whole or task.kind == "report" else _wrong_of_head
+    check_file = problem_of_file if whole or task.kind == "report" else _problem_of_head
     try:
-        wrong = look(artifacts, task, artifacts.job.layout.result(task))
+        problem = check_file(artifacts, task, artifacts.job.layout.result(task))
     except FileNotFoundError:
-        raise ResultVanishedError(f"the result of {task} is not there") from None
-    if wrong and whole and artifacts.node is not None:
+        raise ResultVanishedError(f"the result of {task} is missing") from None
+    if problem and whole and artifacts.node is not None:
         results.quarantine_result(artifacts.node, artifacts.job, task, None, whatever=True)
-    if wrong:
-        raise DamagedFileError(task, wrong)
+    if problem:
+        raise DamagedFileError(task, problem)
 
 
-def _film_hashes(job: Job) -> set[str]:
-    found = set()
+def _published_hashes(job: Job) -> set[str]:
+    """The hashes of all films and reports that nodes have made for a job."""
+    hashes = set()
     for number in results.completed_in_shard(job, "print", 0, ".txt"):
         with suppress(JobQueueError):
-            found.add(results.read(job, hash_task(number)).decode(errors="replace"))
-    return found
+            hashes.add(results.read(job, hash_task(number)).decode(errors="replace"))
+    return hashes
 
 
-def wrong_of_file(artifacts: JobArtifacts, task: Task, file: Path) -> str | None:
-    """What keeps a file from being a film, or part of an evaluation, that a node made for this job; None where it is one."""
-    found, size = hashlib.blake2b(), 0
+def problem_of_file(artifacts: JobArtifacts, task: Task, file: Path) -> str | None:
+    """Check whether a file is a film or report that a node made for this job.
+
+    Returns:
+        The problem; None if there is none.
+    """
+    digest, size = hashlib.blake2b(), 0
     try:
         for part in artifacts.job.share.system.parts(file):
-            found.update(part)
+            digest.update(part)
             size += len(part)
     except JobQueueError as error:
-        return str(error)  # it is not even a file
-    if prints := _film_hashes(artifacts.job):
-        return None if found.hexdigest() in prints else "its checksum differs"
-    if task.kind == "report":  # of a version that wrote no checksums down
+        return str(error)  # it is no regular file
+    if hashes := _published_hashes(artifacts.job):
+        return None if digest.hexdigest() in hashes else "its checksum differs"
+    if task.kind == "report":  # jobs of earlier versions have no checksums
         return None if size else "it is empty"
-    return _wrong_of_film(artifacts, file)
+    return _problem_of_film(artifacts, file)
 
 
-def _wrong_of_head(artifacts: JobArtifacts, task: Task, file: Path) -> str | None:
-    """What keeps a file from being a film, as far as its head tells; None where nothing does."""
+def _problem_of_head(artifacts: JobArtifacts, task: Task, file: Path) -> str | None:
+    """Check only the beginning of a film; return the problem, None if there is none."""
     try:
-        artifacts.job.share.system.head(file, 1)  # no link, no pipe
+        artifacts.job.share.system.head(file, 1)  # raises an error for links and pipes
         if artifacts.spec.is_images:
             sum(1 for _ in images_in(file))
         else:
@@ -235,16 +268,17 @@ def _wrong_of_head(artifacts: JobArtifacts, task: Task, file: Path) -> str | Non
     return None
 
 
-def _wrong_of_film(artifacts: JobArtifacts, film: Path) -> str | None:
+def _problem_of_film(artifacts: JobArtifacts, film: Path) -> str | None:
+    """Decode a film and count its frames; return the problem, None if there is none."""
     try:
-        extent, warnings = artifacts.index_progress(), []
+        index, warnings = artifacts.index_progress(), []
         if artifacts.spec.is_images:
             frames = sum(1 for _ in images_in(film))
         else:
             with decode(film) as decoding:
                 frames, warnings = sum(1 for _ in decoding), decoding.warnings
-        if extent.is_complete and frames != extent.end - artifacts.spec.start:
-            return f"expected {extent.end - artifacts.spec.start} frames, got {frames}"
+        if index.is_complete and frames != index.end - artifacts.spec.start:
+            return f"expected {index.end - artifacts.spec.start} frames, got {frames}"
         return next(iter(warnings), None)
     except FavError as error:
         return str(error)
@@ -252,56 +286,68 @@ def _wrong_of_film(artifacts: JobArtifacts, film: Path) -> str | None:
 
 # ---- what is done about it
 def repair(node: Node, job: Job, whole: bool = True) -> list[str]:
-    """Read all of a job back (not `whole`: as far as `check` says), set aside what does not, and take its mark `finished` away where nodes have to make something.
+    """Check all results of a job, quarantine damaged ones, and reopen the job if nodes must make results again.
 
-    Returns what was done, in lines for the user. FavError, and nothing is done, where nodes could not make it since an input
-    is not there any more. Two may do this at once, and whoever dies at it has done no harm: what is missing stays so, and the
-    next one goes on. The mark goes last. So a node that sets it once more sees what is missing, or we take it away.
+    Several processes may repair a job at the same time, and may be interrupted: missing results stay missing, and the
+    next repair continues. The flag `finished` is cleared last. If a node sets it again, either that node finds the
+    missing results, or this function clears the flag.
+
+    Args:
+        node: this node.
+        job: a finished job.
+        whole: read the results completely, as for `check`.
+
+    Returns:
+        Messages for the user on what was done.
+
+    Raises:
+        FavError: an input that nodes need has changed or is missing. Then nothing is done.
     """
     artifacts = JobArtifacts(job)
-    damaged, looked = check(artifacts, whole)
+    damaged, checked = check(artifacts, whole)
     lines = [*_reopened(node, artifacts, damaged), *_restore_film(node, artifacts, whole)]
     if lines or whole:
-        return lines or [f"{job.name}: all {looked} results read back, and none is missing"]
+        return lines or [f"{job.name}: all {checked} results read back, and none is missing"]
     return [
-        f"{job.name}: none of its {looked} results is missing or cut off ({command('retry')} "
+        f"{job.name}: none of its {checked} results is missing or truncated ({command('retry')} "
         f"{job.share.layout.root} {job.name} reads all of them back)"
     ]
 
 
 def reopen_missing(node: Node, job: Job) -> list[str]:
-    """As `repair`, of what is missing alone: nothing is read back."""
+    """Reopen the tasks of missing results, as `repair` does. No result is read."""
     return _reopened(node, JobArtifacts(job), [])
 
 
 def _reopened(node: Node, artifacts: JobArtifacts, damaged: list[DamagedFileError]) -> list[str]:
+    """Quarantine damaged results and reopen the tasks of missing ones; return messages for the user."""
     job, root = artifacts.job, artifacts.job.share.layout.root
-    lost = describe_missing(artifacts)[1]
+    absent = describe_missing(artifacts)[1]
     needed = [error for error in damaged if error.task.kind not in INTERMEDIATE_KINDS]
-    if not damaged and not lost:
+    if not damaged and not absent:
         return []
-    if (needed or lost) and (wrong := changed_inputs(root, artifacts.spec, only=NEEDED)):
-        raise FavError(f"{job.name}: {_describe_all(needed, lost)}; to make that again: {'; '.join(wrong)}")
+    if (needed or absent) and (changed := changed_inputs(root, artifacts.spec, only=NEEDED)):
+        raise FavError(f"{job.name}: {_describe_all(needed, absent)}; to make that again: {'; '.join(changed)}")
     damaged = [error for error in damaged if _quarantine(node, job, error.task)]
     lines = [
         f"{job.name}: {_name(error.task)} did not read back ({error.why}): set aside" for error in damaged[:MAX_LISTED]
     ]
     if len(damaged) > MAX_LISTED:
         lines.append(f"{job.name}: {len(damaged) - MAX_LISTED} more did not read back: set aside")
-    lost = describe_missing(JobArtifacts(job))[1]
-    if not lost:
-        return lines  # flow and segments are made where they are missing; or another operator was faster, and nodes have made it
+    absent = describe_missing(JobArtifacts(job))[1]
+    if not absent:
+        return lines  # only intermediate results were damaged, or nodes have made the results again meanwhile
     if "finished" in job.flags():
         names = set(failed(job))
-        for task in lost:
+        for task in absent:
             if str(task) in names:
                 clear_attempts(job, task)
         job.clear_flag("finished")
-    return [*lines, f"{job.name}: {describe_tasks(lost, 'to be made again')}; {next_step(job)}"]
+    return [*lines, f"{job.name}: {describe_tasks(absent, 'to be made again')}; {next_step(job)}"]
 
 
 def _quarantine(node: Node, job: Job, task: Task) -> bool:
-    """Set a result aside, if it still does not read back, and do not count that as an attempt of its task; whether it was."""
+    """Quarantine a result if it is still damaged, without counting an attempt; return whether it was."""
     artifacts = JobArtifacts(job)
     try:
         verify(artifacts, task)
@@ -315,23 +361,23 @@ def _quarantine(node: Node, job: Job, task: Task) -> bool:
         clear_attempts(job, task)
         return True
     except ResultVanishedError:
-        pass  # somebody else was faster
+        pass  # another process was faster
     return False
 
 
 def film_path(artifacts: JobArtifacts) -> Path:
-    """Where the film of a job was shown, or will be."""
+    """The path to which the film of a job was, or will be, delivered."""
     root = artifacts.job.share.layout.root
     with suppress(UserError):
-        if word := artifacts.job.flag_text("finished"):
-            return resolve_inside(root, word)
+        if delivered := artifacts.job.flag_text("finished"):
+            return resolve_inside(root, delivered)
     return artifacts.spec.film(root)
 
 
 def _restore_film(node: Node, artifacts: JobArtifacts, whole: bool) -> list[str]:
-    """Give the whole film of a finished job the name that it had, where nothing is there any more."""
+    """Deliver the film of a finished job again if it was removed; return messages for the user."""
     job, film = artifacts.job, film_path(artifacts)
-    again = f"{command('retry')} {job.share.layout.root} {job.name}"
+    retry = f"{command('retry')} {job.share.layout.root} {job.name}"
     if "finished" not in job.flags():
         return []
     result = job.layout.result(stitch_task(artifacts.spec))
@@ -343,30 +389,33 @@ def _restore_film(node: Node, artifacts: JobArtifacts, whole: bool) -> list[str]
             others = f"{there.others[0]}{f' and {len(there.others) - 1} more' if there.others[1:] else ''}"
             return [
                 f"{film}: expected the images of {job.name}, got other files by their names ({others}); move them away, then "
-                f"{again} puts the images back"
+                f"{retry} puts the images back"
             ]
     elif job.share.system.exists(film):
         if not whole and job.share.system.same_file(result, film):
             return []
-        wrong = wrong_of_file(artifacts, stitch_task(artifacts.spec), film)
-        line = f"{film}: expected the film of {job.name}, got another file ({wrong}); move it away, then {again} shows the film"
-        return [line] if wrong else []
+        problem = problem_of_file(artifacts, stitch_task(artifacts.spec), film)
+        line = (
+            f"{film}: expected the film of {job.name}, got another file ({problem}); move it away, "
+            f"then {retry} delivers the film again"
+        )
+        return [line] if problem else []
     publish = publish_images if artifacts.spec.is_images else publish_under_name
     out = publish(node, job, stitch_task(artifacts.spec), film, "film")
     for suffix in REPORTS if artifacts.spec.evaluate else ():
         if results.is_done(job, report_task(suffix)):
-            beside = evaluation_name(artifacts.spec.film(job.share.layout.root), suffix)
-            publish_under_name(node, job, report_task(suffix), beside, "evaluation")
+            report = evaluation_name(artifacts.spec.film(job.share.layout.root), suffix)
+            publish_under_name(node, job, report_task(suffix), report, "evaluation")
     if out != film:
         job.clear_flag("finished")
         job.set_flag(node, "finished", out.relative_to(job.share.layout.root).as_posix())
-    there = "all its results read back" if whole else "none of its results is missing or cut off"
-    return [f"{job.name}: {there}; its film is shown again: {out}"]
+    state = "all its results read back" if whole else "none of its results is missing or truncated"
+    return [f"{job.name}: {state}; its film was delivered again: {out}"]
 
 
-# ---- words
+# ---- messages
 def next_step(job: Job) -> str:
-    """What an operator does so that nodes go on with a job that is not finished."""
+    """What the operator must do so that nodes continue an unfinished job."""
     flags, root = job.flags(), job.share.layout.root
     names = [name for name in failed(job) if Task.from_name(name).kind not in OPTIONAL_KINDS]
     if "cancelled" in flags:
@@ -374,8 +423,8 @@ def next_step(job: Job) -> str:
     if "paused" in flags:
         return f"the job is paused: {command('resume')} {root} {job.name}, then start nodes ({_start_command(job)})"
     if names:
-        which = ", ".join(names[:3])
-        return f"tasks have failed ({which}): {command('retry')} {root} {job.name}, then start nodes ({_start_command(job)})"
+        some, retry = ", ".join(names[:3]), f"{command('retry')} {root} {job.name}"
+        return f"tasks have failed ({some}): {retry}, then start nodes ({_start_command(job)})"
     return f"start nodes ({_start_command(job)}), if none wait"
 
 
@@ -384,13 +433,13 @@ def _start_command(job: Job) -> str:
 
 
 def _name(task: Task) -> str:
-    """One task in words."""
+    """The result of a task, for messages."""
     if task.kind in ("stitch", "report"):
-        return "the film" if task.kind == "stitch" else f"the evaluation's part {task.suffix}"
+        return "the film" if task.kind == "stitch" else f"the evaluation report {task.suffix}"
     return f"{WORDS[task.kind].format('')} {task.number}"
 
 
-def _describe_all(damaged: list[DamagedFileError], lost: list[Task]) -> str:
+def _describe_all(damaged: list[DamagedFileError], absent: list[Task]) -> str:
     tasks = [error.task for error in damaged]
-    broken = describe_tasks(tasks, "not reading back")
-    return "; ".join(filter(None, (broken, describe_tasks([task for task in lost if task not in tasks]))))
+    unreadable = describe_tasks(tasks, "not reading back")
+    return "; ".join(filter(None, (unreadable, describe_tasks([task for task in absent if task not in tasks]))))

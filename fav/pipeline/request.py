@@ -1,4 +1,4 @@
-"""A user's wish: a video, a style and options, as they were typed."""
+"""A request of the user: a video, a style and options, as they were typed."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,15 +19,20 @@ from fav.pipeline.spec import (
 if TYPE_CHECKING:
     from fav.flow.files import FlowFiles
 
-MAX_NAME = 150  # bytes of a film's file name: what is written beside it has longer ones, and file systems end at 255
+MAX_NAME = 150  # bytes of a film's file name: related files have longer names, and file systems allow 255
 
 
 class Request(TypedOptions, frozen=True):
-    """A video, a style and the options as they were typed. `given` names those that were typed at all.
+    """A video, a style and the options as they were typed.
 
-    loss_network is a file or the name of a published network; None for the one that is used if nobody says. `cuts` are
-    those that were read from `read_cuts`. `chunk` is AUTO_CHUNK for `--chunk auto` that is not decided yet; `auto_chunk` says
-    that it was decided (`fav.pipeline.chunking`).
+    Attributes:
+        video: path of the video.
+        style: path of the style.
+        given: names of the options that were typed.
+        cuts: first frames of shots that were read from `read_cuts`; None: not read.
+        loss_network: a file, or the name of a published network; None: the default.
+        chunk: frames of a chunk; AUTO_CHUNK: `--chunk auto`, not decided yet.
+        auto_chunk: whether `chunk` was decided by `fav.pipeline.chunking`.
     """
 
     video: str
@@ -45,25 +50,29 @@ class Request(TypedOptions, frozen=True):
 
     @property
     def last(self) -> int | None:
-        """The frame before which the film ends, None where it ends with the video."""
+        """One past the last frame of the film; None if it ends with the video."""
         start, stop = self.range
         return stop if self.frames is None else min(start + self.frames, stop or LAST_FRAME + 1)
 
     def check(self) -> None:
-        """FavError for options that exclude each other or make no sense; looks at no file."""
+        """Check the options without reading files.
+
+        Raises:
+            FavError: options exclude or need each other, or a value is out of range.
+        """
         if self.init_frame and self.first_frame_style:
             raise FavError(
                 "--init-frame and --first-frame-style: expected one of them, got both; each gives the first frame"
             )
         check_cuts(self.no_cuts, self.read_cuts)
         if self.loss_network and not self.evaluate:
-            raise FavError("--loss-network: expected with --evaluate; nothing else looks through it")
+            raise FavError("--loss-network: expected with --evaluate, which uses it")
         if self.reliability_from and not self.flow_from:
-            raise FavError("--reliability-from: expected with --flow-from, whose flow it tells of")
+            raise FavError("--reliability-from: expected with --flow-from, whose flow it describes")
         if self.invert_reliability and not self.reliability_from:
             raise FavError("--invert-reliability: expected with --reliability-from")
         if self.reliability_from and self.reverse:
-            raise FavError("--reliability-from: expected without --reverse; it tells of flow to the frame before")
+            raise FavError("--reliability-from: expected without --reverse; it describes flow to the frame before")
         if self.flow_y_up and not (self.flow_from or self.flow_forward_from):
             raise FavError("--flow-y-up: expected with --flow-from or --flow-forward-from")
         if self.width and self.scale:
@@ -80,13 +89,13 @@ class Request(TypedOptions, frozen=True):
 
 
 def check_cuts(no_cuts: bool, read_cuts: Path | None) -> None:
-    """FavError where both are asked for."""
+    """Raise FavError if both options were typed."""
     if no_cuts and read_cuts:
         raise FavError("--no-cuts and --read-cuts: expected one of them, got both")
 
 
 def check_out(out: str) -> None:
-    """FavError unless it is the name of a file inside a directory, and not too long."""
+    """Raise FavError unless `out` is a relative path inside the shared directory, and not too long."""
     path = Path(out)
     if path.is_absolute() or ".." in path.parts or not path.parts:
         raise FavError(f"--out: expected a name inside SHARED, got {out}")
@@ -98,12 +107,12 @@ def check_out(out: str) -> None:
     ):
         raise FavError(
             f"--out: expected a name of at most {MAX_NAME} bytes, in directories of at most 255 each and 900 in "
-            f"all, got {out[:80]}…"
+            f"total, got {out[:80]}…"
         )
 
 
 def check_range(start: int, stop: int | None) -> None:
-    """FavError unless there may be frames from `start` on to before `stop`."""
+    """Raise FavError unless `[start, stop)` is a valid range of frames."""
     if start < 0 or stop is not None and stop <= start:
         raise FavError(
             f"--range: expected START:STOP with 0 <= START < STOP, got {start}:{'' if stop is None else stop}"
@@ -113,16 +122,16 @@ def check_range(start: int, stop: int | None) -> None:
 
 
 def differences(job: JobSpec, wanted: JobSpec, request: Request) -> dict[str, str]:
-    """Compare a job with a request, in the options that were typed, and in the words in which they are typed.
+    """Compare an existing job with a request, in the options that were typed.
 
     Args:
-        job: The record of the job that is there.
-        wanted: The record of the job that the request would make, but for the places of its files.
-        request: What was typed.
+        job: the spec of the existing job.
+        wanted: the spec of the job that the request would create, without the paths of its files.
+        request: the command line.
 
     Returns:
-        A line like `--crf 20, not --crf 30` for each option that differs, under its name; `video` and `style` are
-        names, too.
+        A text such as `--crf 20, not --crf 30` for each option that differs, by its name. `video` and `style` are also
+        names.
     """
     found = {
         name: f"{name} has another content"
@@ -130,7 +139,7 @@ def differences(job: JobSpec, wanted: JobSpec, request: Request) -> dict[str, st
         if getattr(job, f"{name}_hash") != getattr(wanted, f"{name}_hash")
     }
     groups: dict[tuple[str, ...], list[Option]] = {}
-    given = request.given - ({"precision"} if request.precision == "auto" else set())  # which means any
+    given = request.given - ({"precision"} if request.precision == "auto" else set())  # auto accepts any
     for option in OPTIONS.values():
         if option.name in given:
             groups.setdefault(option.records or (), []).append(option)
@@ -143,7 +152,7 @@ def differences(job: JobSpec, wanted: JobSpec, request: Request) -> dict[str, st
 
 
 def _difference(job: JobSpec, wanted: JobSpec, request: Request, options: list[Option]) -> str:
-    """In the words that are typed, what a job has instead of some options that decide the same fields of its record."""
+    """Describe the difference in options that decide the same fields of the spec, in the words that are typed."""
     typed = [option for option in options if not is_unset(getattr(request, option.name))]
     asked = " ".join(option.typed(getattr(request, option.name)) for option in typed or options[:1])
     first = (typed or options)[0]
@@ -158,9 +167,9 @@ def _difference(job: JobSpec, wanted: JobSpec, request: Request, options: list[O
             else:
                 has, asked = f"{job.width}x{job.height} pixels", f"{asked} ({wanted.width}x{wanted.height})"
         case ("cuts",):
-            some = f"--read-cuts ({_few(job.cuts)})" if job.cuts else "--no-cuts"
-            has = "cuts that are looked for" if job.cuts is None else some
-            asked += f" ({_few(wanted.cuts)})" if wanted.cuts else ""
+            given = f"--read-cuts ({_list_some(job.cuts)})" if job.cuts else "--no-cuts"
+            has = "detected cuts" if job.cuts is None else given
+            asked += f" ({_list_some(wanted.cuts)})" if wanted.cuts else ""
         case ("mix_hashes", "mix_weights"):
             if job.mix_weights == wanted.mix_weights:
                 return f"{first.flag} has another content"
@@ -175,5 +184,5 @@ def _difference(job: JobSpec, wanted: JobSpec, request: Request, options: list[O
     return f"{has}, not {asked}"
 
 
-def _few(numbers: tuple[int, ...]) -> str:
+def _list_some(numbers: tuple[int, ...]) -> str:
     return ", ".join(map(str, numbers[:8])) + (", …" if len(numbers) > 8 else "")

@@ -1,12 +1,17 @@
-"""The options of a job, each stated once, and the record of one job, by which all nodes agree.
+"""The schema of a job: all options, each in one place, and `JobSpec`, the record of one job that all nodes read.
 
-Each field of `JobOptions` and `TypedOptions` is an option: its type, range, default and help, and what it changes. From
-these fields follow the command line (`fav.cli.options`), the checks at submission and the words in which two jobs
-differ (`fav.pipeline.request`), the manifest's JSON and its checks (`JobSpec`), docs/reference/job-options.md
-(`fav.cli.options_table`) and the fields of a form (`form`). A new option is one field here, and its use. An input file
-also has a field for its fingerprint in `JobSpec`.
+Each field of `JobOptions` and `TypedOptions` is an option: its type, range, default and help, and what it changes. The
+following are derived from these fields:
 
-Nothing heavy is imported here: the supervisor of a node reads it, too.
+    the command line                                        fav.cli.options
+    checks at submission, the comparison of two jobs        fav.pipeline.request
+    the manifest's JSON and its checks                      JobSpec
+    docs/reference/job-options.md                           fav.cli.options_table
+    the fields of a form                                    form
+
+A new option is one field here, and its use. An input file also has a field for its hash in `JobSpec`.
+
+This module imports nothing slow, because the supervisor of a node also imports it.
 """
 
 import shlex
@@ -30,37 +35,37 @@ if TYPE_CHECKING:
     from fav.video.codecs import EncoderSettings
     from fav.video.settings import SourceSettings
 
-LAST_FRAME = 10**12 - 1  # as many digits as the name of a task has
-MAX_SIDE = 1 << 14  # pixels of a picture: x264 takes no more, and OpenCV warps no more than twice as many
-MAX_PIXELS = 1 << 26  # of a picture, 8192x8192: domes have as many, and no network is known to be given more
-CODECS = ("h264", "hevc", "av1", "vp9", "prores", "ffv1")  # of `fav.video.codecs`, which is slow to import
+LAST_FRAME = 10**12 - 1  # the largest number that fits into the name of a task
+MAX_SIDE = 1 << 14  # pixels of width or height: the limit of x264; OpenCV's warp has twice this limit
+MAX_PIXELS = 1 << 26  # of a frame: 8192x8192, the size of dome videos
+CODECS = ("h264", "hevc", "av1", "vp9", "prores", "ffv1")  # those of `fav.video.codecs`, which is slow to import
 HARDWARE_CODECS = ("h264_nvenc", "hevc_nvenc", "av1_nvenc", "h264_videotoolbox", "hevc_videotoolbox", "h264_vaapi", "hevc_vaapi",
                    "av1_vaapi")  # fmt: skip
-CHUNK = 48  # frames, the least that `--chunk auto` takes: 7 more for each are a seventh of the work
-AUTO_CHUNK = 0  # what a request has for `--chunk auto`, until `fav.pipeline.chunking` decides
-LOSS_NETWORK = "squeezenet1_1"  # the one that measures if nobody names another
+CHUNK = 48  # frames of the shortest chunk of `--chunk auto`: its warmup of 7 frames adds a seventh of the work
+AUTO_CHUNK = 0  # in a request: `--chunk auto`, which `fav.pipeline.chunking` has not decided yet
+LOSS_NETWORK = "squeezenet1_1"  # the default of --loss-network
 
 FRAMES, OUTPUT, SCHEDULING = "the frames", "only the output", "only the scheduling"  # what an option changes
 CURE = "update this machine, or make the job again"
-Frame = Annotated[int, Meta(ge=0, le=LAST_FRAME)]  # its number
-File = TypeVar("File")  # an input: a path as it was typed, or, in the record, one relative to the shared directory
+Frame = Annotated[int, Meta(ge=0, le=LAST_FRAME)]  # a frame number
+File = TypeVar("File")  # an input: a path as it was typed, or, in a JobSpec, relative to the shared directory
 
 
 class OptionInfo(Struct, frozen=True):
-    """What is said of an option, or of a field of the record, besides its type and default.
+    """The properties of an option, or of a field of `JobSpec`, besides its type and default.
 
     Attributes:
         changes: FRAMES, OUTPUT or SCHEDULING; empty for a field that is no option.
-        text: What the option does, for people, without a list of its choices.
-        least: The smallest number.
-        most: The largest number.
-        choices: The words that it may be; or a function of them with a summary each, where they are slow to find.
-        odd: Whether even numbers are refused.
-        metavar: What stands for the value in the help.
-        unset: In words, what None stands for.
-        records: Fields of the record that follow from it, where they are not its namesake.
-        job_only: Whether it means something only for a job in a shared directory.
-        former: Its name in the version before, which command lines and records of jobs may still have.
+        text: its help, without a list of its choices.
+        least: the smallest number.
+        most: the largest number.
+        choices: the allowed values; or, if they are slow to find, a function that returns them with a summary each.
+        odd: whether even numbers are refused.
+        metavar: placeholder for the value in the help.
+        unset: the meaning of None, as text.
+        records: fields of `JobSpec` that follow from it; None: the field with the same name.
+        job_only: whether it only applies to a job in a shared directory.
+        former: its name in the previous version, which command lines and manifests may still have.
     """
 
     changes: str = ""
@@ -81,7 +86,7 @@ def _flow_methods() -> dict[str, str]:
 
 
 class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
-    """The options that a job records as they were typed. Of input files it records where their copies are."""
+    """The options that a job records as they were typed. For input files, it records the paths of their copies."""
 
     flow: Annotated[str, OptionInfo(FRAMES, "Optical flow method.", choices=_flow_methods)] = "dis"
     flow_weights: Annotated[
@@ -97,8 +102,8 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
         int,
         OptionInfo(
             FRAMES,
-            "How many times --flow deepflow2 halves frames before it matches them. 0 is for small frames: it takes 10 GB "
-            "for 512x384.",
+            "How many times --flow deepflow2 halves frames before it matches them. 0 is for small frames: it needs "
+            "10 GB for 512x384.",
             0,
             4,
         ),
@@ -107,8 +112,8 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
         File | None,
         OptionInfo(
             FRAMES,
-            "Flow from files in place of --flow: file N leads from frame N to frame N-1, counted from 0. .flo, 16-bit PNG "
-            "as of KITTI, .exr, or .npy.",
+            "Flow from files instead of --flow: file N leads from frame N to frame N-1, counted from 0. .flo, 16-bit "
+            "PNG in KITTI's format, .exr, or .npy.",
             metavar="bwd_%04d.flo",
         ),
     ] = None
@@ -116,8 +121,8 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
         File | None,
         OptionInfo(
             FRAMES,
-            "The same for the other direction: file N leads from frame N to frame N+1. What is not given is computed "
-            "by --flow.",
+            "Flow from files for the other direction: file N leads from frame N to frame N+1. A direction without "
+            "files is computed by --flow.",
             metavar="fwd_%04d.flo",
         ),
     ] = None
@@ -125,24 +130,24 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
         File | None,
         OptionInfo(
             FRAMES,
-            "Where the flow of --flow-from may be trusted, in place of the consistency check: .pgm or .png, white is reliable.",
+            "Reliability of --flow-from from files, instead of the consistency check: .pgm or .png, white is reliable.",
             metavar="reliable_%04d.pgm",
         ),
     ] = None
     invert_reliability: Annotated[
         bool,
-        OptionInfo(FRAMES, "In the files of --reliability-from, white is not reliable (as in maps of occlusions)."),
+        OptionInfo(FRAMES, "In the files of --reliability-from, white is unreliable (as in occlusion maps)."),
     ] = False
     flow_first: Annotated[
         int,
         OptionInfo(
             FRAMES,
-            "Number of the flow file of frame 1, if they do not count from 0. (Frame 0 is the video's first.)",
+            "Number of the flow file of frame 1, if files are not counted from 0. (Frame 0 is the video's first.)",
             0,
             LAST_FRAME,
         ),
     ] = 1
-    flow_y_up: Annotated[bool, OptionInfo(FRAMES, "In the flow files y counts upwards, as in most renderers.")] = False
+    flow_y_up: Annotated[bool, OptionInfo(FRAMES, "In the flow files, y points up, as in most renderers.")] = False
     init_frame: Annotated[
         File | None,
         OptionInfo(
@@ -154,11 +159,11 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
     ] = None
     first_frame_style: Annotated[
         File | None,
-        OptionInfo(FRAMES, "A 3-channel image model that paints the first frame of each shot.", metavar="MODEL"),
+        OptionInfo(FRAMES, "A 3-channel image model that stylizes the first frame of each shot.", metavar="MODEL"),
     ] = None
     fps: Annotated[
         float | None,
-        OptionInfo(  # a fraction of at most 1001 is made of it
+        OptionInfo(  # it is converted to a fraction with a denominator of at most 1001
             FRAMES, "Frame rate of a numbered image sequence (dir/frame_%04d.png).", 0.001, 1000, unset="25"
         ),
     ] = None
@@ -166,8 +171,8 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
         str,
         OptionInfo(
             FRAMES,
-            "HDR video (PQ, HLG). tone-map: brought to SDR before it is stylized. keep: stylized as it is stored, "
-            "and tagged so.",
+            "HDR video (PQ, HLG). tone-map: convert it to SDR before it is stylized. keep: stylize the stored values, "
+            "and keep the color tags.",
             choices=("tone-map", "keep"),
         ),
     ] = "tone-map"
@@ -175,7 +180,7 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
         str,
         OptionInfo(
             FRAMES,
-            "Interlaced frames. auto: made whole (bwdif). off: stylized with their combs.",
+            "Interlaced frames. auto: deinterlace them (bwdif). off: stylize them with comb artifacts.",
             choices=("auto", "off"),
         ),
     ] = "auto"
@@ -183,8 +188,8 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
         float,
         OptionInfo(
             FRAMES,
-            "How much a picture must differ from the one before to begin a shot; lower finds more cuts. (`fav cuts` shows "
-            "them.)",
+            "How much a frame must differ from the one before to begin a shot; lower values find more cuts. "
+            "(`fav cuts` shows them.)",
             1,
             255,
         ),
@@ -193,7 +198,7 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
         int,
         OptionInfo(
             FRAMES,
-            "Unreliable regions grow by a minimum filter of this many pixels, an odd number; 1: not at all.",
+            "Size in pixels of the minimum filter that enlarges unreliable regions, an odd number; 1: none.",
             1,
             999,
             odd=True,
@@ -204,7 +209,7 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
         str,
         OptionInfo(
             FRAMES,
-            "What the network sees where the flow is unreliable.",
+            "What the network gets where the flow is unreliable.",
             choices=("vgg-mean", "uniform-random"),
             former="fill",
         ),
@@ -224,10 +229,10 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
         int | None,
         OptionInfo(
             FRAMES,
-            "Long shots are painted in parts of so many frames, by several nodes at the same time; one passes over "
-            f"into the next within {CROSSFADE} frames, which are painted twice. Shots of fewer than three parts stay whole. auto: "
-            "parts of 48 to 240 frames by the film's length and size; all shots stay whole in a short film, and in a style that "
-            "keeps its past.",
+            "Long shots are split into chunks of N frames, which several nodes stylize at the same time. Consecutive "
+            f"chunks crossfade within {CROSSFADE} frames, which are stylized twice. Shots of fewer than three chunks are not "
+            "split. auto: chunks of 48 to 240 frames, by the length and size of the film; none in a short film, or in a style "
+            "that keeps its past.",
             CROSSFADE + 1,
             10**6 - 1,
             metavar="auto|N|off",
@@ -237,21 +242,21 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
     style_scale: Annotated[
         float,
         OptionInfo(
-            FRAMES, "Size of the strokes: 2 is twice as large, and a quarter of the work.", 0.25, 4, metavar="S"
+            FRAMES, "Size of the strokes: 2 is twice as large, with a quarter of the work.", 0.25, 4, metavar="S"
         ),
     ] = 1.0
     strength: Annotated[
-        float, OptionInfo(OUTPUT, "How far from the source: 1 is the style alone, 0 the source.", 0, 1)
+        float, OptionInfo(OUTPUT, "Weight of the stylized frame: 1 is the style alone, 0 is the source.", 0, 1)
     ] = 1.0
     preserve_colors: Annotated[
-        bool, OptionInfo(OUTPUT, "Take the style's brightness alone; colors stay those of the source.")
+        bool, OptionInfo(OUTPUT, "Keep the colors of the source, with the brightness of the stylized frame.")
     ] = False
     mask: Annotated[
         File | None,
         OptionInfo(
             OUTPUT,
-            "Stylize only where this is white; grey is a mixture. A picture, or a video or numbered images "
-            "(dir/mask_%04d.png) of as many frames as the video; brought to the film's size.",
+            "Stylize only where this is white; gray blends both. An image, or a video or numbered images "
+            "(dir/mask_%04d.png) with as many frames as the video; resized to the film.",
             metavar="VIDEO_OR_IMAGE",
         ),
     ] = None
@@ -259,8 +264,8 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
         str,
         OptionInfo(
             OUTPUT,
-            "Codec of the film. Those with a _ are hardware encoders, where FFmpeg and the machine have them. Numbered images "
-            "(--out 'dir/frame_%06d.png') have none.",
+            "Codec of the film. Names with _ are hardware encoders, which FFmpeg and the machine must have. Numbered "
+            "images (--out 'dir/frame_%06d.png') have none.",
             choices=(*CODECS, *HARDWARE_CODECS),
         ),
     ] = CODECS[0]
@@ -298,7 +303,7 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
         File | None,
         OptionInfo(
             OUTPUT,
-            "Measure the film while it is made, and how much of this picture is in it: the film's name with "
+            "Evaluate the film while it is made, also against this style image. Reports have the film's name with "
             ".evaluation.txt, .csv, .json and .png.",
             metavar="STYLE_IMAGE",
             job_only=True,
@@ -308,15 +313,15 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
         File | None,
         OptionInfo(
             OUTPUT,
-            "The network that --evaluate measures style and content loss with, as for `python -m fav train`.",
+            "The network with which --evaluate computes style and content loss, as for `python -m fav train`.",
             metavar="NAME|FILE",
-            unset=f"{LOSS_NETWORK}, if it is at hand",
+            unset=f"{LOSS_NETWORK}, if it is available",
             job_only=True,
         ),
     ] = None
     threads: Annotated[
         int | None,
-        OptionInfo(  # FRAMES, since their last bits may depend on it
+        OptionInfo(  # FRAMES, because their last bits may depend on it
             FRAMES, "CPU threads of every node.", 1, 1024, unset="all cores of its machine", job_only=True
         ),
     ] = None
@@ -336,15 +341,15 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
 
     @property
     def source(self) -> "SourceSettings":
-        """How the video is read."""
+        """How to read the video."""
         from fav.video.settings import SourceSettings
 
-        name = (getattr(self, "provenance", None) or {}).get("video")  # the user's file; the job may have a copy
+        name = (getattr(self, "provenance", None) or {}).get("video")  # the user's path; the job may have a copy
         return SourceSettings(self.fps, name, self.hdr == "tone-map", self.deinterlace == "auto")
 
 
 class TypedOptions(JobOptions[Path], frozen=True, kw_only=True):
-    """All options of a job. Those added here are recorded as other fields (`records`), or in another place."""
+    """All options of a job. Those added here become other fields of `JobSpec` (`records`), or are stored elsewhere."""
 
     width: Annotated[
         int | None,
@@ -374,14 +379,14 @@ class TypedOptions(JobOptions[Path], frozen=True, kw_only=True):
             former="test",
         ),
     ] = None
-    no_cuts: Annotated[
-        bool, OptionInfo(FRAMES, "The video is one single shot: look for no cuts.", records=("cuts",))
-    ] = False
+    no_cuts: Annotated[bool, OptionInfo(FRAMES, "The video is one shot: do not detect cuts.", records=("cuts",))] = (
+        False
+    )
     read_cuts: Annotated[
         Path | None,
         OptionInfo(
             FRAMES,
-            "Take the cuts from a file, the number of a shot's first frame a line, counted from 0.",
+            "Read the cuts from a file: on each line, the number of a shot's first frame, counted from 0.",
             metavar="FILE.csv",
             records=("cuts",),
         ),
@@ -390,7 +395,7 @@ class TypedOptions(JobOptions[Path], frozen=True, kw_only=True):
         tuple[tuple[Path, float], ...],
         OptionInfo(
             FRAMES,
-            "Mix another style of the same architecture in; several times for several. STYLE keeps what is left of 1.",
+            "Mix in another style of the same architecture; may be repeated. STYLE has the rest of the weight.",
             metavar="STYLE:WEIGHT",
             records=("mix_hashes", "mix_weights"),
         ),
@@ -399,13 +404,13 @@ class TypedOptions(JobOptions[Path], frozen=True, kw_only=True):
         str,
         OptionInfo(
             FRAMES,
-            "What the network, and SPyNet, may be computed in. A processor that is not made for bfloat16 takes "
-            "float32 all the same. auto: bfloat16 if the processor that the job is made on is.",
+            "Precision of the network and of SPyNet. A processor without bfloat16 uses float32 anyway. "
+            "auto: bfloat16 if the machine that submits the job supports it.",
             choices=("auto", *PRECISIONS),
         ),
     ] = "auto"
     flow_unchecked: Annotated[
-        bool, OptionInfo(FRAMES, "Take flow files though they explain the first frames badly.", records=())
+        bool, OptionInfo(FRAMES, "Use flow files even if they do not fit the first frames.", records=())
     ] = False
     out: Annotated[
         str | None,
@@ -425,7 +430,7 @@ class TypedOptions(JobOptions[Path], frozen=True, kw_only=True):
         float,
         OptionInfo(
             SCHEDULING,
-            "Seconds of silence after which a node on another machine is taken for dead.",
+            "Seconds of silence after which a node on another machine counts as dead.",
             MIN_LEASE_S,
             86400,
             records=(),
@@ -445,10 +450,10 @@ class TypedOptions(JobOptions[Path], frozen=True, kw_only=True):
 
 
 class JobSpec(JobOptions[str], frozen=True):
-    """The record of a job. Paths are relative to the shared directory; sizes in pixels; frames count from 0."""
+    """The record of a job. Paths are relative to the shared directory, sizes in pixels, frames counted from 0."""
 
     video: str
-    video_hash: str  # fingerprint of the video's content
+    video_hash: str  # of the video's content
     style: str
     style_hash: str
     width: Annotated[int, OptionInfo(least=1, most=MAX_SIDE)]
@@ -463,26 +468,30 @@ class JobSpec(JobOptions[str], frozen=True):
     mask_hash: str | None = None
     evaluate_hash: str | None = None
     loss_network_hash: str | None = None
-    mix: tuple[str, ...] = ()  # styles that are mixed in
+    mix: tuple[str, ...] = ()  # further styles
     mix_hashes: tuple[str, ...] = ()
     mix_weights: tuple[float, ...] = ()
     cuts: tuple[Frame, ...] | None = None  # None: detect them; empty: there are none
     start: Annotated[int, OptionInfo(least=0, most=LAST_FRAME)] = 0
     stop: Annotated[int | None, OptionInfo(least=1, most=LAST_FRAME + 1)] = None
     precision: Annotated[str, OptionInfo(choices=PRECISIONS)] = "float32"
-    segment_frames: Annotated[int, OptionInfo(least=3, most=10**6)] = SEGMENT_LENGTH  # of the film, encoded as one task
-    provenance: dict[str, str] | None = None  # for people (`fav.pipeline.provenance`); nothing follows from it
-    origin: dict[str, str] | None = None  # what the film says of itself (`fav.pipeline.film_comment`)
-    notes: tuple[str, ...] = ()  # on what of the video is not in the film as it was
+    segment_frames: Annotated[int, OptionInfo(least=3, most=10**6)] = SEGMENT_LENGTH  # encoded as one task
+    provenance: dict[str, str] | None = None  # only for people (`fav.pipeline.provenance`)
+    origin: dict[str, str] | None = None  # for the film's metadata (`fav.pipeline.film_comment`)
+    notes: tuple[str, ...] = ()  # on what the film will not have as the video has it
 
     def to_json(self) -> dict:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
     def from_json(cls, record: dict) -> "JobSpec":
-        """Read a record; FavError where it is not one of a job that this version can serve."""
+        """Parse the JSON of a manifest.
+
+        Raises:
+            FavError: it is not valid, or needs another version of the program.
+        """
         if not isinstance(record, dict):
-            raise FavError(f"job: expected the options of a film, got {format_value(record)}; {CURE}")
+            raise FavError(f"job: expected the options of a job, got {format_value(record)}; {CURE}")
         record = {
             FORMER.get(name, name) if FORMER.get(name) not in record else name: value for name, value in record.items()
         }
@@ -492,17 +501,15 @@ class JobSpec(JobOptions[str], frozen=True):
                 f"update this machine"
             )
         if missing := [name for name, field in FIELDS.items() if field.default is NODEFAULT and name not in record]:
-            raise FavError(
-                f"job: expected the options of a film, got none for {', '.join(missing)}; make the job again"
-            )
+            raise FavError(f"job: expected the options of a job, got none for {', '.join(missing)}; make the job again")
         spec = cls(**{name: FIELDS[name].read(value) for name, value in record.items()})
-        for size, what in (((spec.width, spec.height), "film"), (spec.network_size, "picture for the network")):
-            check_size(size, what)
+        for size, label in (((spec.width, spec.height), "film"), (spec.network_size, "network input")):
+            check_size(size, label)
         if spec.stop is not None and spec.stop <= spec.start:
             raise FavError(f"job: expected frames from {spec.start} on, got none up to {spec.stop}; {CURE}")
         if not len(spec.mix) == len(spec.mix_hashes) == len(spec.mix_weights):
             raise FavError(
-                f"job: expected a weight and a hash for each of {len(spec.mix)} styles that are mixed in, got "
+                f"job: expected a weight and a hash for each of {len(spec.mix)} further styles, got "
                 f"{len(spec.mix_weights)} and {len(spec.mix_hashes)}; {CURE}"
             )
         check_weights(spec.mix_weights)
@@ -516,7 +523,11 @@ class JobSpec(JobOptions[str], frozen=True):
         return spec
 
     def style_settings(self, root: Path) -> StyleSettings:
-        """What decides a pixel, with paths on this machine; FavError where one is not what `resolve_input` promises."""
+        """The settings of stylized frames, with the paths of this machine.
+
+        Raises:
+            FavError: as for `resolve_input`.
+        """
         return StyleSettings(
             style=resolve_input(root, self.style),
             size=self.network_size,
@@ -539,7 +550,7 @@ class JobSpec(JobOptions[str], frozen=True):
         )
 
     def postprocess_settings(self, root: Path) -> PostprocessSettings:
-        """How the film is made of the stylized frames; FavError as for `style_settings`."""
+        """The settings of postprocessing, with the paths of this machine. Errors as for `style_settings`."""
         return PostprocessSettings(
             (self.width, self.height),
             self.strength,
@@ -550,7 +561,7 @@ class JobSpec(JobOptions[str], frozen=True):
 
     @property
     def encoder(self) -> "EncoderSettings":
-        """How the film is encoded; whether this machine can is not looked at."""
+        """The encoder settings of the film. This machine may lack the encoder."""
         from fav.video.codecs import film_settings
 
         return film_settings(
@@ -559,28 +570,28 @@ class JobSpec(JobOptions[str], frozen=True):
 
     @property
     def is_images(self) -> bool:
-        """Whether the film is numbered images, in a directory of their own."""
+        """Whether the film is a directory of numbered images."""
         return is_image_output(self.out)
 
     @property
     def network_size(self) -> tuple[int, int]:
-        """(width, height) of the stylized frames as they are published."""
+        """(width, height) of the published stylized frames."""
         return network_size((self.width, self.height), self.style_scale)
 
     def film(self, root: Path) -> Path:
-        """Where the user finds the film; of numbered images, their directory."""
+        """The path of the film; for numbered images, that of their directory."""
         out = resolve_inside(root, self.out)
         return out.parent if self.is_images else out
 
 
 class Option(OptionInfo, frozen=True, kw_only=True):
-    """An option of a job, or a field of its record.
+    """An option of a job, or a field of `JobSpec`.
 
     Attributes:
-        name: The name in Python, like `occlusion_erode`.
-        kind: In words, what its values are; of an option, one of the values of `KINDS`.
-        type: Its type, as msgspec reads it.
-        default: Its value if nobody gives one; NODEFAULT where it must be given.
+        name: in Python, such as `occlusion_erode`.
+        kind: its type as text for people; for an option, one of the values of `KINDS`.
+        type: its type for msgspec.
+        default: NODEFAULT if a value is required.
     """
 
     name: str
@@ -590,28 +601,28 @@ class Option(OptionInfo, frozen=True, kw_only=True):
 
     @property
     def flag(self) -> str:
-        """The option as it is typed, like `--crf`."""
+        """The option as it is typed, such as `--crf`."""
         return _flag(self.name)
 
     @property
     def former_flag(self) -> str | None:
-        """The option as it was typed in the version before, if it had another name then."""
+        """The option as it was typed in the previous version; None if the name is the same."""
         return _flag(self.former) if self.former else None
 
     @property
     def help(self) -> str:
-        """What the option does, with a summary of its choices."""
+        """The help text, with a summary of each choice."""
         summaries = self.choices() if callable(self.choices) else {}
         return " ".join([self.text, *(f"{name}: {summary}." for name, summary in summaries.items())])
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The words that it may be; empty if it is none of several."""
+        """The allowed values; empty if any value of its type is allowed."""
         return tuple(self.choices() if callable(self.choices) else self.choices)
 
     @property
     def expected(self) -> str:
-        """In words, what it may be."""
+        """The allowed values as text, for messages."""
         if self.choices and not callable(self.choices):
             return " or ".join(self.choices)
         if self.least is None or self.most is None:
@@ -621,11 +632,11 @@ class Option(OptionInfo, frozen=True, kw_only=True):
 
     @property
     def output_only(self) -> bool:
-        """Whether another film of the same frames may have another value."""
+        """Whether several films of the same frames may have different values."""
         return self.changes == OUTPUT and not self.job_only
 
     def accepts(self, value: Any) -> bool:
-        """Whether a value of its type is in its range, or among its choices."""
+        """Whether a value of its type is allowed."""
         if value is None:
             return True
         if self.least is not None and self.most is not None and not self.least <= value <= self.most:
@@ -635,10 +646,10 @@ class Option(OptionInfo, frozen=True, kw_only=True):
         return not self.choices or value in self.words
 
     def read(self, value: Any) -> Any:
-        """The value of a field of a record; FavError where it has another type or is not accepted."""
+        """Convert a value of a manifest. Raises FavError if it has another type or is not allowed."""
         try:
             found = msgspec.convert(value, self.type)
-        except (ValueError, OverflowError):  # a ValidationError, or that a text has no UTF-8
+        except (ValueError, OverflowError):  # a ValidationError, or a string that UTF-8 cannot encode
             pass
         else:
             if self.accepts(found):
@@ -647,10 +658,10 @@ class Option(OptionInfo, frozen=True, kw_only=True):
         raise FavError(f"job: expected {self.name} to be {expected}, got {format_value(value)}; {CURE}")
 
     def typed(self, value: Any) -> str:
-        """The option with a value as it is typed; `no --name` where it is left out."""
+        """The option with a value, as it is typed; `no --name` if it was left out."""
         if is_unset(value):
-            word = self.unset in (self.metavar or "").split("|")  # like `off`
-            return f"{self.flag} {self.unset}" if word else f"no {self.flag}"
+            has_word = self.unset in (self.metavar or "").split("|")  # such as `off`
+            return f"{self.flag} {self.unset}" if has_word else f"no {self.flag}"
         if value is True:
             return self.flag
         if self.name == "chunk" and value == AUTO_CHUNK:
@@ -675,41 +686,41 @@ _KINDS = {bool: KINDS["flag"], int: KINDS["whole"], float: KINDS["number"], Path
           tuple[Frame, ...]: f"a list of frame numbers from 0 to {LAST_FRAME}"}  # fmt: skip
 
 
-def _described(field: FieldInfo) -> Option:
-    """What a line of the schema says."""
-    kind, *notes = get_args(field.type) if get_origin(field.type) is Annotated else (field.type,)
-    about = next((note for note in notes if isinstance(note, OptionInfo)), OptionInfo())
-    if get_origin(kind) in (Union, UnionType):
-        (kind,) = (part for part in get_args(kind) if part is not NoneType)
-    namesake = f"{field.name}_hash" if kind is Path else field.name
-    said = {**asdict(about), "records": (namesake,) if about.records is None else about.records}
-    return Option(name=field.name, kind=_KINDS[kind], type=field.type, default=field.default, **said)
+def _option_of(field: FieldInfo) -> Option:
+    """The option of a field of the schema."""
+    base, *annotations = get_args(field.type) if get_origin(field.type) is Annotated else (field.type,)
+    info = next((each for each in annotations if isinstance(each, OptionInfo)), OptionInfo())
+    if get_origin(base) in (Union, UnionType):
+        (base,) = (part for part in get_args(base) if part is not NoneType)
+    default_record = f"{field.name}_hash" if base is Path else field.name
+    properties = {**asdict(info), "records": (default_record,) if info.records is None else info.records}
+    return Option(name=field.name, kind=_KINDS[base], type=field.type, default=field.default, **properties)
 
 
 def _order(option: Option) -> tuple[bool, bool]:
-    """First what every film has, and of that what a user asks for first: its size, its frames, its cuts."""
+    """Sort key: options for all films come first; among these, first size, frames and cuts."""
     return option.job_only, option.name in JobOptions.__struct_fields__
 
 
-OPTIONS = {each.name: each for each in sorted(map(_described, fields(TypedOptions)), key=_order)}
-FIELDS = {field.name: _described(field) for field in fields(JobSpec)}
+OPTIONS = {each.name: each for each in sorted(map(_option_of, fields(TypedOptions)), key=_order)}
+FIELDS = {field.name: _option_of(field) for field in fields(JobSpec)}
 _RECORDED = JobOptions.__struct_fields__
 INPUT_FIELDS = ("style", *(name for name in _RECORDED if f"{name}_hash" in FIELDS))  # input files, besides the video
-LINKED_INPUTS = ("flow_from", "flow_forward_from", "reliability_from")  # of INPUT_FIELDS: large, and with gaps at cuts
-FORMER = {  # what records of the version before call a field, and its name now
+LINKED_INPUTS = ("flow_from", "flow_forward_from", "reliability_from")  # large inputs, which may have gaps at cuts
+FORMER = {  # names of fields in manifests of the previous version, and their present names
     **{f"{name}_print": f"{name}_hash" for name in ("video", *INPUT_FIELDS)},
     "mix_prints": "mix_hashes",
     **{field.former: name for name, field in FIELDS.items() if field.former},
     **{f"{FIELDS[name].former}_print": f"{name}_hash" for name in INPUT_FIELDS if FIELDS[name].former},
 }
-VALUE_FIELDS = tuple(name for name in _RECORDED if name not in INPUT_FIELDS)  # recorded just as they are typed
+VALUE_FIELDS = tuple(name for name in _RECORDED if name not in INPUT_FIELDS)  # recorded as they are typed
 
 
 def form() -> list[dict[str, Any]]:
-    """The fields of a form that makes a job, as plain values: one for each option, in the order of the help.
+    """The fields of a form for a new job, as plain values: one for each option, in the order of the help.
 
-    Each has `name`, `type`, `default`, `least`, `most`, `choices`, `help`, `changes` and `unset`: what it means to give
-    none.
+    Each has `name`, `type`, `default`, `least`, `most`, `choices`, `help`, `changes` and `unset`, the meaning of no
+    value.
     """
     return [
         {
@@ -728,43 +739,42 @@ def form() -> list[dict[str, Any]]:
 
 
 def is_unset(value: Any) -> bool:
-    """Whether a value is that of an option which was left out and has no other default."""
+    """Whether a value means that an option was left out."""
     return value is None or value is False or value in ((), (0, None))
 
 
 def format_number(value: Any) -> str:
-    """A number as it is typed, without the `.0` that Python adds; anything else as it is."""
+    """A number as it is typed, without `.0`; any other value as text."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def format_value(value: Any) -> str:
-    """A value of a record for a message: short, and never an error itself."""
+    """A value of a manifest, shortened for a message. This raises no error."""
     try:
         return repr(value)[:200]
-    except ValueError:  # Python writes no number of more than 4300 digits
+    except ValueError:  # Python does not format numbers of more than 4300 digits
         return "a number of too many digits"
 
 
-def check_size(size: tuple[int, int], what: str) -> None:
-    """FavError unless pictures of (width, height) can be painted and written."""
+def check_size(size: tuple[int, int], label: str) -> None:
+    """Raise FavError if frames of (width, height) are too small or too large. `label` begins the message."""
     width, height = size
     if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE and width * height <= MAX_PIXELS):
         raise FavError(
-            f"{what}: expected 1 to {MAX_SIDE} pixels a side and at most {MAX_PIXELS} in all, got {width}x{height}; "
-            f"choose another --width, --scale or --style-scale"
+            f"{label}: expected 1 to {MAX_SIDE} pixels per side and at most {MAX_PIXELS} in total, got "
+            f"{width}x{height}; choose another --width, --scale or --style-scale"
         )
 
 
-def check_plain(what: str, text: str) -> None:
-    """FavError unless a terminal shows each letter of a text as it is."""
+def check_plain(label: str, text: str) -> None:
+    """Raise FavError if a text has characters that a terminal does not show. `label` begins the message."""
     if text != sanitize(text, len(text)):
-        raise FavError(f"{what}: expected letters that can be seen, got {ascii(text)[:200]}")
+        raise FavError(f"{label}: expected visible characters, got {ascii(text)[:200]}")
 
 
 def check_weights(weights: tuple[float, ...]) -> None:
-    """FavError unless each of the styles that are mixed in has a weight, and the first keeps some."""
+    """Raise FavError unless the weights of further styles are positive, and less than 1 in total."""
     if not all(weight > 0 for weight in weights) or not sum(weights) < 1:
         raise FavError(
-            f"--mix: expected weights above 0 that leave something of 1 to the first style, got "
-            f"{', '.join(f'{weight:g}' for weight in weights)}"
+            f"--mix: expected weights above 0 with a sum below 1, got {', '.join(f'{weight:g}' for weight in weights)}"
         )

@@ -1,4 +1,4 @@
-"""From a command line to a job: check everything first, then create the job or join the one that is there."""
+"""Submit a job: check the whole command line first, then create the job, or join an existing one."""
 
 import fcntl
 import filecmp
@@ -47,7 +47,7 @@ from fav.pipeline.spec import (
     format_number,
 )
 from fav.pipeline.task_names import FLOW_AHEAD, REPORTS
-from fav.stylize.pictures import READ as PICTURES
+from fav.stylize.images import READ_SUFFIXES
 from fav.stylize.postprocess import check_mask
 from fav.stylize.settings import CROSSFADE, SEGMENT_LENGTH, PostprocessSettings, StyleSettings, network_size
 from fav.util.atomic import exclusive
@@ -80,17 +80,17 @@ from shared.paths import NAMED, JobPaths, is_name
 from shared.shared_dir import SharedDir
 
 LOCK_TIMEOUT_S = 60.0
-FICLONE = 0x40049409  # of Linux' ioctl: share the blocks of another file
+FICLONE = 0x40049409  # ioctl of Linux: share the blocks of another file
 CLONED, LINKED, COPIED, FOUND = "cloned", "linked", "copied", "linked from a job that has the same video"
-MOST_NOTES, NOTE_LENGTH = 20, 500
-SEGMENT_BYTES, LEAST_SEGMENT = 256 << 20, 3  # of a segment whose frames are large; its frames
-SMALL = 0.6  # of the video's width: strokes in a film below it look clearly larger
-LEAST_SIDE = 8  # pixels of a film that is made smaller
+MAX_NOTES, MAX_NOTE_LENGTH = 20, 500
+MAX_SEGMENT_BYTES, MIN_SEGMENT = 256 << 20, 3  # of a segment with independent frames: bytes, frames
+SMALL = 0.6  # of the video's width: strokes in a smaller film look clearly larger
+MIN_SIDE = 8  # pixels of a film that is smaller than the video
 
 
 @dataclass(frozen=True)
 class SubmitResult:
-    """A job, and whether this request created it; `notes` are for the user."""
+    """A job, whether this request created it, and notes for the user."""
 
     job: Job
     created: bool
@@ -98,9 +98,11 @@ class SubmitResult:
 
 
 def submit(node: Node, request: Request) -> SubmitResult:
-    """Create the job, or join it; FavError in one line if anything is wrong, before any work starts.
+    """Create the job of a request, or join it. If the job is finished, all its results are checked.
 
-    Of a job that is finished every result is looked at: how far that is, is logged.
+    Raises:
+        FavError: an input or option is not valid, or the job has other options. No job is created.
+        JobQueueError: a manifest cannot be read.
     """
     share = node.share
     request = replace(request, out=within(share.layout.root, request.out))
@@ -121,7 +123,7 @@ def submit(node: Node, request: Request) -> SubmitResult:
         options = spec_fields(request, source)
         wanted = JobSpec(video="", style="", **options)
         name, job, others = find_or_name(share, request, wanted)
-        created, bringing = False, []
+        created, import_notes = False, []
         if job is None:
             options["notes"] = (
                 *source.notes,
@@ -138,27 +140,31 @@ def submit(node: Node, request: Request) -> SubmitResult:
                     node,
                     name,
                     request.lease,
-                    lambda layout: _fill(share, layout, request, options, name, bringing.append),
+                    lambda layout: _fill(share, layout, request, options, name, import_notes.append),
                 )
             except FavError:
-                if find_job(share, name) is None:  # else others have made it meanwhile, and its film may be there
+                # If another process has created the job meanwhile, its film may exist already.
+                if find_job(share, name) is None:
                     raise
-            if not created:  # others were first
+            if not created:  # another process was first
                 name, job, others = find_or_name(share, request, wanted)
     if created and not request.out and Path(out := job.manifest.spec["out"]).stem != name:
         notes += (f"{Path(out).with_stem(name)} exists already; this film will be {out}",)
     if not created:
         return _join(node, job, request, wanted)
-    return SubmitResult(job, True, (*others, *notes, *bringing))
+    return SubmitResult(job, True, (*others, *notes, *import_notes))
 
 
 @contextmanager
 def _submit_lock(share: SharedDir, name: str) -> Iterator[None]:
-    """Ten nodes started on this host at once would copy the video ten times. It saves work, no more: one that stands
-    still while it has the turn keeps the others waiting for `LOCK_TIMEOUT_S` only."""
+    """Let one process of this host submit a job at a time, so that ten nodes do not copy the video ten times.
+
+    The lock only saves work: after LOCK_TIMEOUT_S, a process continues without it.
+    """
     path = lock_file(hashlib.blake2b(os.fsencode(share.layout.root / name), digest_size=8).hexdigest())
     lock = FileLock(path, timeout=LOCK_TIMEOUT_S) if path else None
-    with suppress(Timeout, OSError, NotImplementedError):  # odd files under its name, a file system without locks
+    # OSError: another kind of file has its name. NotImplementedError: the file system has no locks.
+    with suppress(Timeout, OSError, NotImplementedError):
         if lock:
             lock.acquire()
     try:
@@ -167,15 +173,23 @@ def _submit_lock(share: SharedDir, name: str) -> Iterator[None]:
         if lock and path:
             with suppress(OSError):
                 if lock.is_locked:
-                    path.unlink()  # who waits for it, and who comes now, may both go on: it saves work, no more
+                    path.unlink()  # then a waiting and a new process may both continue, which is harmless
             with suppress(OSError):
                 lock.release()
 
 
 def check(request: Request, out: Path | None = None) -> VideoInfo:
-    """Look at every input; returns what the video is. FavError where one is not as it should be.
+    """Check all inputs of a request.
 
-    `out` is the film, where it is made without a job.
+    Args:
+        request: the command line.
+        out: the film, if it is made without a job.
+
+    Returns:
+        The properties of the video.
+
+    Raises:
+        FavError: an input is missing, damaged, or does not fit the options.
     """
     check_arguments(request.video, request.style)
     film_encoder(request, out)
@@ -196,7 +210,7 @@ def check(request: Request, out: Path | None = None) -> VideoInfo:
     if request.mask:
         check_mask(request.mask, request.video, request.source)
     if request.evaluate:
-        from fav.evaluation.perceptual_metrics import (  # of no use to most jobs, and slow to import
+        from fav.evaluation.perceptual_metrics import (  # slow to import, and only for --evaluate
             losses_of,
             style_image_of,
         )
@@ -212,13 +226,13 @@ def check(request: Request, out: Path | None = None) -> VideoInfo:
     if request.out:
         check_film_name(request.out)
         if not request.out.isprintable():
-            raise FavError(f"--out: expected a name of letters that a terminal shows, got {request.out!r}")
+            raise FavError(f"--out: expected a name of printable characters, got {request.out!r}")
     flows.check(request.flow, request.flow_weights)
     _check_flow_files(request, source)
-    if request.scale and min(source.width, source.height) * request.scale < LEAST_SIDE <= source.width:
+    if request.scale and min(source.width, source.height) * request.scale < MIN_SIDE <= source.width:
         raise FavError(
-            f"--scale: expected a film of at least {LEAST_SIDE} pixels a side, got {source.width * request.scale:.0f}x"
-            f"{source.height * request.scale:.0f} of {source.width}x{source.height}"
+            f"--scale: expected a film of at least {MIN_SIDE} pixels per side, got {source.width * request.scale:.0f}x"
+            f"{source.height * request.scale:.0f} from {source.width}x{source.height}"
         )
     start = request.range[0]
     if start and not reaches(source, start, request.source):
@@ -227,11 +241,15 @@ def check(request: Request, out: Path | None = None) -> VideoInfo:
     return source
 
 
-FLOW_CHECKED = 24  # frames, from the first, among which a few are compared with their neighbours
+CHECKED_FRAMES = 24  # the first frames of the film, of which some are used to check flow files
 
 
 def _check_flow_files(request: Request, source: VideoInfo) -> None:
-    """FavError where files of flow are missing, of another size, or explain the frames clearly better if read otherwise."""
+    """Check the files of flow.
+
+    Raises:
+        FavError: files are missing or have another size, or they fit the frames better with other options.
+    """
     files = request.flow_files
     if not files:
         return
@@ -250,19 +268,19 @@ def _check_flow_files(request: Request, source: VideoInfo) -> None:
     if request.flow_unchecked:
         return
     with decode(Path(request.video), request.source) as decoding:
-        seen = {
-            frame.number: frame.image() for frame in islice(decoding, start, min(frames.stop, start + FLOW_CHECKED))
+        decoded = {
+            frame.number: frame.image() for frame in islice(decoding, start, min(frames.stop, start + CHECKED_FRAMES))
         }
-    if seen and (doubt := find_wrong_option(files, _some(seen))):
-        raise FavError(f"{doubt}; --flow-unchecked takes them as they are")
+    if decoded and (suspicion := find_wrong_option(files, _first_middle_last(decoded))):
+        raise FavError(f"{suspicion}; --flow-unchecked uses them anyway")
 
 
-def _some(frames: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
-    """The first three neighbours, three in the middle, and the last three."""
+def _first_middle_last(frames: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+    """The first three frames, three in the middle, and the last three."""
     first, last = min(frames), max(frames)
     middle = (first + last) // 2
-    near = {number + step for number in (first + 1, middle, last - 1) for step in (-1, 0, 1)}
-    return {number: frames[number] for number in sorted(near & frames.keys())}
+    chosen = {number + step for number in (first + 1, middle, last - 1) for step in (-1, 0, 1)}
+    return {number: frames[number] for number in sorted(chosen & frames.keys())}
 
 
 @overload
@@ -270,22 +288,27 @@ def within(root: Path, out: str) -> str: ...
 @overload
 def within(root: Path, out: str | None) -> str | None: ...
 def within(root: Path, out: str | None) -> str | None:
-    """The film's name relative to the shared directory, also where it was given with the way there."""
+    """The film's path relative to the shared directory `root`, if `out` is an absolute path inside; otherwise `out`."""
     if out is None or not Path(out).is_absolute():
         return out
-    place = Path(out).parent.resolve() / Path(out).name
-    return place.relative_to(root.resolve()).as_posix() if place.is_relative_to(root.resolve()) else out
+    path = Path(out).parent.resolve() / Path(out).name
+    return path.relative_to(root.resolve()).as_posix() if path.is_relative_to(root.resolve()) else out
 
 
 def film_name(request: Request) -> str:
-    """The film's name, or one with its ending, where the job gives the name."""
+    """The film's name; if it will follow from the job's name, any name with the same suffix."""
     return request.out or f"film{film_suffix(request.codec, request.video)}"
 
 
 def film_encoder(request: Request, out: Path | str | None = None) -> EncoderSettings:
-    """How the film is encoded, which is called `out` where it is made without a job.
+    """The encoder settings of a request's film.
 
-    FavError where codec, format, preset, quality and the film's name do not go together, or the FFmpeg here lacks the encoder.
+    Args:
+        request: the command line.
+        out: the film, if it is made without a job.
+
+    Raises:
+        FavError: codec, pixel format, preset, quality and the film's name do not fit, or FFmpeg lacks the encoder.
     """
     name = str(out or film_name(request))
     check_film_name(name)
@@ -295,7 +318,15 @@ def film_encoder(request: Request, out: Path | str | None = None) -> EncoderSett
 
 
 def film_notes(request: Request, options: dict) -> tuple[str, ...]:
-    """What of a video is not in its film as it was; FavError where the film could not be written at all."""
+    """Notes on what the film will not have as the video has it.
+
+    Args:
+        request: the command line.
+        options: of `spec_fields`.
+
+    Raises:
+        FavError: the film could not be written.
+    """
     film = film_name(request)
     notes = check_film(
         request.video,
@@ -306,7 +337,7 @@ def film_notes(request: Request, options: dict) -> tuple[str, ...]:
         encoder=film_encoder(request),
         size=(options["width"], options["height"]),
     )
-    return tuple(sanitize(note, NOTE_LENGTH) for note in notes[:MOST_NOTES])
+    return tuple(sanitize(note, MAX_NOTE_LENGTH) for note in notes[:MAX_NOTES])
 
 
 def another_film(
@@ -318,9 +349,19 @@ def another_film(
     preset: str | None = None,
     crf: int | None = None,
 ) -> JobSpec:
-    """The record of another film of the same frames: what is None is as in the job, as far as that goes with the rest.
+    """The spec of another film of the same frames.
 
-    FavError where it does not go together, or the film's name, relative to the shared directory `root`, is taken.
+    Args:
+        spec: of the job.
+        root: the shared directory.
+        out: path of the new film, relative to `root`; None: a free name.
+        codec: None: the job's.
+        pixel_format: None: the job's, or the default of another codec.
+        preset: None: the job's, or the default of another codec.
+        crf: None: the job's, or the default of another codec.
+
+    Raises:
+        FavError: the options do not fit, or the film's name is taken.
     """
     given = {name: value for name, value in (("codec", codec), ("preset", preset), ("crf", crf)) if value is not None}
     codec = codec or spec.codec
@@ -330,8 +371,8 @@ def another_film(
             first = first.parent if spec.is_images else first
             first = first.with_name(f"{first.stem}{film_suffixes(codec)[0]}")
         names = map(str, _numbered(first, 1 if first != Path(spec.out) else 2))
-        out = next(name for name in names if not _taken_name(root, name))
-    elif _taken_name(root, out):
+        out = next(name for name in names if not _is_taken(root, name))
+    elif _is_taken(root, out):
         raise FavError(f"{out}: expected a new name for the film, but the file exists")
     check_film_name(out)
     if is_image_output(out):
@@ -345,24 +386,24 @@ def another_film(
 
 
 def _numbered(out: Path, first: int) -> Iterator[Path]:
-    """The name of a film, and with numbers from `first` on, of which 1 is none; of images, those of their directory."""
+    """Yield names of films with numbers from `first` on; 1 means no number. For images, their directory is numbered."""
     for number in itertools.count(first):
-        end = f"-{number}" if number > 1 else ""
+        ending = f"-{number}" if number > 1 else ""
         if is_image_output(str(out)):
-            yield out.parent.with_name(f"{out.parent.name}{end}") / out.name
+            yield out.parent.with_name(f"{out.parent.name}{ending}") / out.name
         else:
-            yield out.with_stem(f"{out.stem}{end}")
+            yield out.with_stem(f"{out.stem}{ending}")
 
 
-def _taken_name(root: Path, out: str) -> bool:
-    """Whether something has the name of a film in the shared directory; of images, whether something is in their directory."""
+def _is_taken(root: Path, out: str) -> bool:
+    """Whether the name of a film exists in the shared directory; for images, whether their directory has files."""
     film = resolve_inside(root, out)
     return not is_free(film.parent) if is_image_output(out) else os.path.lexists(film)
 
 
 def picture_notes(request: Request) -> tuple[str, ...]:
     """A note where the video is one picture, of which somebody may want a picture."""
-    if Path(request.video).suffix.lower() not in PICTURES:
+    if Path(request.video).suffix.lower() not in READ_SUFFIXES:
         return ()
     return (
         f"{sanitize(request.video)} is one picture, and its film has one frame; fav stylize PICTURE STYLE OUT.png makes a picture",
@@ -382,14 +423,18 @@ def stroke_notes(request: Request, source: VideoInfo, width: int) -> tuple[str, 
 
 
 def crf_notes(crf: int | None, codec: str = DEFAULT) -> tuple[str, ...]:
-    """A note where a quality has a price that nobody expects."""
+    """A note if a film of this quality does not play in most players."""
     return ("--crf 0 is lossless H.264 (High 4:4:4 Predictive), which browsers and most hardware do not play",) * (
         crf == 0 and codec == DEFAULT
     )
 
 
 def with_cuts(request: Request) -> tuple[Request, tuple[str, ...]]:
-    """The request with the cuts of its file, which is read here and nowhere else, since it may be a pipe; and a note on them."""
+    """Read the cuts of a request's file, which may be a pipe and is read only here.
+
+    Returns:
+        The request with its cuts, and notes for the user.
+    """
     if not request.read_cuts:
         return request, ()
     cuts = read_cuts(request.read_cuts)
@@ -410,9 +455,13 @@ def with_chunk_length(request: Request, source: VideoInfo) -> tuple[Request, tup
 
 
 def with_loss_network(request: Request) -> tuple[Request, tuple[str, ...]]:
-    """The request with the file of its loss network, None where the one that nobody asked for is not at hand, and notes.
+    """Find the file of a request's loss network.
 
-    FavError where one was asked for and is not at hand.
+    Returns:
+        The request with the file, and notes for the user. The file is None if the default network is not available.
+
+    Raises:
+        FavError: a network was typed and is not available.
     """
     if not request.evaluate:
         return request, ()
@@ -428,16 +477,25 @@ def with_loss_network(request: Request) -> tuple[Request, tuple[str, ...]]:
 
 
 def spec_fields(request: Request, source: VideoInfo, out: Path | None = None) -> dict:
-    """The fields of the spec that follow from the request and what the video is; `out` is a film without a job."""
+    """The fields of a job's spec that follow from the request, without the paths of its files.
+
+    Args:
+        request: the command line, with its cuts.
+        source: the properties of the video.
+        out: the film, if it is made without a job.
+
+    Raises:
+        FavError: the film or the network's input is too small or too large.
+    """
     start, stop = request.range[0], request.last
     if request.read_cuts and request.cuts is None:
-        raise ValueError("expected a request whose cuts are read (with_cuts)")
+        raise ValueError("expected a request of with_cuts, got one whose cuts were not read")
     if request.chunk == AUTO_CHUNK:
-        raise ValueError("expected a request whose --chunk is decided (with_chunk_length)")
+        raise ValueError("expected a request of with_chunk_length, got one whose --chunk was not decided")
     cuts = request.cuts if request.read_cuts else () if request.no_cuts else None
     size = film_size(source, request.width, request.scale)
-    for each, what in ((size, "film"), (network_size(size, request.style_scale), "picture for the network")):
-        check_size(each, what)
+    for each, label in ((size, "film"), (network_size(size, request.style_scale), "network input")):
+        check_size(each, label)
     return {
         **{name: getattr(request, name) for name in VALUE_FIELDS},
         "out": request.out,
@@ -456,13 +514,13 @@ def spec_fields(request: Request, source: VideoInfo, out: Path | None = None) ->
 
 
 def _encoding_fields(request: Request, size: tuple[int, int], out: Path | None) -> dict:
-    """The fields that say how the film is encoded: the same ones for a usual value as for none, so that such jobs are alike."""
+    """The fields of the encoder. A typed default gives the same fields as no value, so that such jobs are equal."""
     name = str(out or film_name(request))
-    usual = film_settings(name, request.codec, check=False)
+    default = film_settings(name, request.codec, check=False)
     chosen = film_settings(name, request.codec, pixel_format=request.pixel_format, check=False)
     preset = film_settings(name, request.codec, pixel_format=request.pixel_format, preset=request.preset, check=False)
     return {
-        "pixel_format": None if chosen == usual else chosen.pixel_format.removesuffix("le"),
+        "pixel_format": None if chosen == default else chosen.pixel_format.removesuffix("le"),
         "preset": None if preset == chosen else request.preset,
         "crf": usual_crf(request.codec) if request.crf is None else request.crf,
         "segment_frames": _segment_frames(chosen, size),
@@ -470,15 +528,15 @@ def _encoding_fields(request: Request, size: tuple[int, int], out: Path | None) 
 
 
 def _segment_frames(encoder: EncoderSettings, size: tuple[int, int]) -> int:
-    """How many frames are encoded as one task: as many as the memory of a node holds, where each is encoded by itself."""
+    """The maximum number of frames that one task encodes; fewer if frames are large and encoded independently."""
     if not encoder.is_intra:
         return SEGMENT_LENGTH
     frame = bytes_per_pixel(encoder) * size[0] * size[1]
-    return max(min(int(SEGMENT_BYTES / frame), SEGMENT_LENGTH), LEAST_SEGMENT)
+    return max(min(int(MAX_SEGMENT_BYTES / frame), SEGMENT_LENGTH), MIN_SEGMENT)
 
 
 def film_size(source: VideoInfo, width: int | None, scale: float | None) -> tuple[int, int]:
-    """(width, height) of a film by its --width or --scale."""
+    """(width, height) of a film, given --width or --scale; without both, that of the video."""
     scale = scale or (width / source.width if width else 1.0)
     return width or max(round(source.width * scale), 1), max(round(source.height * scale), 1)
 
@@ -486,25 +544,42 @@ def film_size(source: VideoInfo, width: int | None, scale: float | None) -> tupl
 def settings_from_request(
     request: Request, source: VideoInfo, out: Path | None = None, threads: int | None = None
 ) -> tuple[StyleSettings, PostprocessSettings, int, int | None, tuple[int, ...] | None, str | None]:
-    """The look and finish of a film `out` that is made in this process, its first frame, the one after its last, its cuts, and
-    what it says of itself."""
+    """The settings of a film that is made in this process, without a job.
+
+    Args:
+        request: the command line, with its cuts.
+        source: the properties of the video.
+        out: the film.
+        threads: number of threads, for the film's comment.
+
+    Returns:
+        Style settings, postprocessing settings, the first frame, one past the last frame (None: the video's end), the
+        cuts (None: detect them), and the film's comment.
+    """
     options = spec_fields(request, source, out)
-    alike = {field.name for field in fields(StyleSettings)} & set(Request.__struct_fields__) - {"precision"}
+    common = {field.name for field in fields(StyleSettings)} & set(Request.__struct_fields__) - {"precision"}
     size = options["width"], options["height"]
     settings = StyleSettings(
-        **{name: getattr(request, name) for name in alike},
+        **{name: getattr(request, name) for name in common},
         size=network_size(size, request.style_scale),
         key=options["video_hash"] + options["style_hash"],
         precision=options["precision"],
     )
-    deep = film_encoder(request, out).bits > 8
-    finish = PostprocessSettings(size, request.strength, request.preserve_colors, request.mask, deep)
+    sixteen_bit = film_encoder(request, out).bits > 8
+    postprocessing = PostprocessSettings(size, request.strength, request.preserve_colors, request.mask, sixteen_bit)
     record = JobSpec(video="", style="", origin=origin_of(request), **{**options, "threads": threads, "out": str(out)})
-    return settings, finish, options["start"], options["stop"], options["cuts"], film_comment(record)
+    return settings, postprocessing, options["start"], options["stop"], options["cuts"], film_comment(record)
 
 
 def _check_space(share: SharedDir, request: Request, source: VideoInfo, options: dict) -> tuple[str, ...]:
-    """A word where room is tight; FavError where half of what the film may take does not fit."""
+    """Compare the free space with the estimate of a job.
+
+    Returns:
+        A note if the estimate does not fit.
+
+    Raises:
+        FavError: not even half of the estimate fits.
+    """
     needed = film_space(share, request, source, options)
     if needed is None:
         return ()
@@ -516,109 +591,130 @@ def _check_space(share: SharedDir, request: Request, source: VideoInfo, options:
     left = format_bytes(free[0]) + ("" if free[1] is None else f" and {free[1]} files")
     film = f"up to {format_bytes(need.size)} in {need.files} files for {frames} frames of {size[0]}x{size[1]}"
     if need.half.fits(*free):
-        return (
-            f"room is tight in {root}: the job may take {film}, and {left} are free; where it fills up, nodes wait for room",
-        )
+        return (f"{root} may fill up: the job may take {film}, and {left} are free; nodes wait if the disk is full",)
     raise FavError(
-        f"{root}: expected room for {film}, got {left}; make room ({command('clean')} removes a job with its "
-        f"frames), make a smaller film (--width, --frames), or give --no-space-check"
+        f"{root}: expected space for {film}, got {left}; free some space ({command('clean')} removes a job with its "
+        f"frames), make a smaller film (--width, --frames), or use --no-space-check"
     )
 
 
 def film_space(share: SharedDir, request: Request, source: VideoInfo, options: dict) -> tuple[int, DiskUsage] | None:
-    """How many frames a film has, and what it takes on the share until it is done; None where nobody knows how long it is.
+    """Estimate the number of frames of a job, and its disk usage.
 
-    `options` are those of `spec_fields`.
+    Args:
+        share: the shared directory.
+        request: the command line.
+        source: the properties of the video.
+        options: of `spec_fields`.
+
+    Returns:
+        None if the length of the video is unknown.
     """
-    guess = round(source.seconds * source.rate) if source.seconds and source.rate else None
-    stop = min((end for end in (options["stop"], source.frames or guess) if end is not None), default=None)
+    estimate = round(source.seconds * source.rate) if source.seconds and source.rate else None
+    stop = min((end for end in (options["stop"], source.frames or estimate) if end is not None), default=None)
     if stop is None:
         return None
     frames, size = max(stop - options["start"], 0), (options["width"], options["height"])
-    travelling = (
+    published_flows = (
         (frames if request.keep_flow else min(frames, FLOW_AHEAD))
         if flows.is_published(request.flow, request.no_temporal, request.flow_files.is_complete(request.reverse))
         else 0
     )
-    leads = CROSSFADE * (frames // request.chunk) if request.chunk else 0
+    warmups = CROSSFADE * (frames // request.chunk) if request.chunk else 0
     encoder = film_encoder(request)
     need = required_space(
-        frames + leads,
+        frames + warmups,
         network_size(size, request.style_scale),
-        travelling,
+        published_flows,
         inputs=_inputs(share, request),
         film_size=size,
         film=bytes_per_pixel(encoder)
-        * (1.5 if encoder.is_images else 1),  # images are in a tar until they are delivered
+        * (1.5 if encoder.is_images else 1),  # until they are delivered, images are in an archive
     )
     return frames, need
 
 
 def _inputs(share: SharedDir, request: Request) -> DiskUsage:
-    """What is copied into the job."""
+    """The disk usage of the inputs that are copied into the job."""
     paths = [
         *(getattr(request, name) for name in INPUT_FIELDS if name not in LINKED_INPUTS),
         *(style for style, _ in request.mix),
     ]
     files = [file for path in paths if path for file in _files_of(path)]
     for path in (Path(request.video), *(getattr(request, name) for name in LINKED_INPUTS)):
-        some = _files_of(path, path != Path(request.video)) if path else []
-        if some and some[0].stat().st_dev != share.layout.root.stat().st_dev:  # else they are there, or linked
-            files += some
+        large = _files_of(path, path != Path(request.video)) if path else []
+        if large and large[0].stat().st_dev != share.layout.root.stat().st_dev:  # otherwise they are linked
+            files += large
     return DiskUsage(sum(file.stat().st_size for file in files), len(files))
 
 
 def _files_of(path: Path, skip_gaps: bool = False) -> list[Path]:
-    """The files of an input: itself, all of a directory (SPyNet's six), or all images of a numbered sequence (a mask's)."""
+    """The files of an input: the file, all files of a directory (as for SPyNet), or all images of a sequence.
+
+    `skip_gaps`: include images after missing numbers.
+    """
     if path.is_dir():
         return [file for file in path.iterdir() if file.is_file()]
     return sequence_files(str(path), skip_gaps) if is_sequence(str(path)) else [path]
 
 
 def _fill(
-    share: SharedDir, layout: JobPaths, request: Request, options: dict, name: str, say: Callable[[str], None]
+    share: SharedDir, layout: JobPaths, request: Request, options: dict, name: str, note: Callable[[str], None]
 ) -> dict:
-    """Bring the inputs into the job's directory; the spec. `say` is told where the video is now."""
+    """Import the inputs into a new job's directory; return the JSON of its spec.
+
+    Args:
+        share: the shared directory.
+        layout: paths of the job.
+        request: the command line.
+        options: of `spec_fields`.
+        name: of the job.
+        note: called with a message on each large input.
+
+    Raises:
+        FavError: the film's name is taken, or an input has changed meanwhile.
+    """
     options = {**options, "out": request.out or _free_name(share, request, name)}
-    taken = _taken(share, request, options["out"])
-    if taken:
-        what = "directory has files" if taken.is_dir() else "file exists"
-        raise FavError(f"{taken}: expected a new name for the film, but the {what}; choose another with --out")
-    brought = {
+    existing = _existing_output(share, request, options["out"])
+    if existing:
+        reason = "directory has files" if existing.is_dir() else "file exists"
+        raise FavError(f"{existing}: expected a new name for the film, but the {reason}; choose another with --out")
+    imported = {
         name: _import_input(share, layout, getattr(request, name), layout.inputs / name)
         for name in INPUT_FIELDS
         if name not in LINKED_INPUTS
     }
     for name in LINKED_INPUTS:
         path = getattr(request, name)
-        brought[name] = path and _bring_large(share, layout, str(path), name, options[f"{name}_hash"], say)
+        imported[name] = path and _import_large(share, layout, str(path), name, options[f"{name}_hash"], note)
     mix = tuple(
         _import_input(share, layout, style, layout.inputs / f"mix-{number}")
         for number, (style, _) in enumerate(request.mix, 1)
     )
-    video = _bring_large(share, layout, request.video, "video", options["video_hash"], say)
-    told = provenance_of(request, share.layout.root, options["video_hash"], options["style_hash"])
+    video = _import_large(share, layout, request.video, "video", options["video_hash"], note)
+    provenance = provenance_of(request, share.layout.root, options["video_hash"], options["style_hash"])
     origin = origin_of(request)
-    fields: dict[str, Any] = {**options, **brought, "mix": mix, "video": video, "provenance": told, "origin": origin}
+    fields: dict[str, Any] = {
+        **options, **imported, "mix": mix, "video": video, "provenance": provenance, "origin": origin}  # fmt: skip
     spec = JobSpec(**fields).to_json()
-    checked = JobSpec.from_json(json.loads(json.dumps(spec)))  # as a node will read it: what it refuses makes no job
-    if wrong := changed_inputs(share.layout.root, checked, sequences=False):
+    checked = JobSpec.from_json(json.loads(json.dumps(spec)))  # as nodes will read it, so that they accept it
+    if changed := changed_inputs(share.layout.root, checked, sequences=False):
         raise FavError(
-            f"expected inputs that stay as they are while the job is made of them, got a change "
-            f"({wrong[0].partition(';')[0]}); the same line again makes the job"
+            f"expected inputs that do not change during submission, got a change "
+            f"({changed[0].partition(';')[0]}); run the same command again"
         )
     return spec
 
 
 def _free_name(share: SharedDir, request: Request, job: str) -> str:
-    """Return the name of the job's film: that of the job, with a number where such a film is there already."""
+    """The name of a job's film: that of the job, with a number if such a film exists already."""
     suffix = film_suffix(request.codec, request.video)
     names = (f"{job}{'' if number == 1 else f'-{number}'}{suffix}" for number in itertools.count(1))
-    return next(name for name in names if not _taken(share, request, name))
+    return next(name for name in names if not _existing_output(share, request, name))
 
 
-def _taken(share: SharedDir, request: Request, out: str) -> Path | None:
-    """Return the file that has the name of a film, or of its evaluation; None where all these names are free."""
+def _existing_output(share: SharedDir, request: Request, out: str) -> Path | None:
+    """The existing file with the name of a film or of its evaluation; None if all these names are free."""
     film = resolve_inside(share.layout.root, out)
     if is_image_output(out):
         film = film.parent
@@ -628,7 +724,7 @@ def _taken(share: SharedDir, request: Request, out: str) -> Path | None:
 
 
 def _import_input(share: SharedDir, layout: JobPaths, path: Path | None, target: Path) -> str | None:
-    """Copy a file (or SPyNet's directory, or a mask's images) into the job; its path relative to the shared directory."""
+    """Copy a file, directory or image sequence into the job; return its path relative to the shared directory."""
     if path is None:
         return None
     if path.is_dir() or is_sequence(str(path)):
@@ -641,13 +737,23 @@ def _import_input(share: SharedDir, layout: JobPaths, path: Path | None, target:
     return target.relative_to(share.layout.root).as_posix()
 
 
-def _bring_large(
-    share: SharedDir, layout: JobPaths, video: str, name: str, content: str, say: Callable[[str], None]
+def _import_large(
+    share: SharedDir, layout: JobPaths, video: str, name: str, content: str, note: Callable[[str], None]
 ) -> str:
-    """Where all nodes read the video, or files of flow: where it is, if that is shared; else linked or copied into the job.
-    One that is another job's is linked: it goes with that job.
+    """Make a video, or files of flow, available to all nodes.
 
-    `content` is its fingerprint: what another job has already is linked. `say` is told what was done.
+    A file in the shared directory is used there, unless it belongs to another job. Otherwise it is linked or copied.
+
+    Args:
+        share: the shared directory.
+        layout: paths of the job.
+        video: path of the input.
+        name: of the input.
+        content: its hash; a file of another job with the same content is linked.
+        note: called with a message on what was done.
+
+    Returns:
+        The path relative to the shared directory.
     """
     root, path = share.layout.root.resolve(), Path(video)
     real = path.parent.resolve() / path.name if is_sequence(video) else path.resolve()
@@ -655,44 +761,48 @@ def _bring_large(
         return real.relative_to(root).as_posix()
     if is_sequence(video):
         target = layout.inputs / name
-        ways: set[str] = set()
+        methods: set[str] = set()
         files = sequence_files(video, name in LINKED_INPUTS)
-        _import_files(share, layout, files, target, lambda *paths: ways.add(_link_or_copy(*paths)))
-        say(f"{len(files)} images are {' and '.join(sorted(ways))} into the job{_cost(ways, files)}")
+        _import_files(share, layout, files, target, lambda *paths: methods.add(_link_or_copy(*paths)))
+        note(f"{len(files)} images are {' and '.join(sorted(methods))} into the job{_cost(methods, files)}")
         return (target / path.name).relative_to(share.layout.root).as_posix()
     target = layout.inputs / f"{name}{path.suffix}"
     record_inputs(share, layout, [target])
-    way = _link_or_copy(path.resolve(), target, share.system, True, lambda: _in_share(share, content, path))
-    say(f"{sanitize(video)} is {way} into the job{_cost({way}, [path])}")
+    method = _link_or_copy(path.resolve(), target, share.system, True, lambda: _find_copy(share, content, path))
+    note(f"{sanitize(video)} is {method} into the job{_cost({method}, [path])}")
     return target.relative_to(share.layout.root).as_posix()
 
 
-def _cost(ways: set[str], files: list[Path]) -> str:
-    """In words, the room that bringing files took, and what to heed."""
-    if COPIED in ways:
-        return f": {format_bytes(sum(file.stat().st_size for file in files))} in {files[0].name if len(files) == 1 else 'all'}"
-    if LINKED in ways:
+def _cost(methods: set[str], files: list[Path]) -> str:
+    """The end of a message on imported files: the disk space that they take, and a warning for links."""
+    if COPIED in methods:
+        total = format_bytes(sum(file.stat().st_size for file in files))
+        return f": {total} in {files[0].name if len(files) == 1 else 'all'}"
+    if LINKED in methods:
         return ", which takes no space; do not overwrite it before the film is done (a new file in its place is safe)"
     return ", which takes no space"
 
 
-def _in_share(share: SharedDir, content: str, video: Path) -> Path | None:
-    """A file of another job with a video's content; None where there is none, or it is not quite the same."""
+def _find_copy(share: SharedDir, content: str, video: Path) -> Path | None:
+    """A file of another job with exactly the content of a video, whose hash is `content`; None if there is none."""
     for job in all_jobs(share):
         spec = job.manifest.spec
         film = str(spec.get("video"))
         if spec.get("video_hash") == content and not is_sequence(film):
             with suppress(OSError, UserError):
-                there = resolve_inside(share.layout.root, film)
-                if filecmp.cmp(there, video, shallow=False):
-                    return there
+                candidate = resolve_inside(share.layout.root, film)
+                if filecmp.cmp(candidate, video, shallow=False):
+                    return candidate
     return None
 
 
 def _import_files(
     share: SharedDir, layout: JobPaths, files: list[Path], target: Path, put: Callable[[Path, Path, FileSystem], None]
 ) -> None:
-    """Put files into a directory of the job's inputs. They are noted first: what is not on the list is not swept."""
+    """Put files into a directory of the job's inputs, with `put`, which links or copies one file.
+
+    Their names are recorded first, because the program removes only recorded files.
+    """
     record_inputs(share, layout, [target / file.name for file in files])
     share.system.make_dirs(target)
     for file in files:
@@ -704,12 +814,21 @@ def _link_or_copy(
     target: Path,
     system: FileSystem,
     clones: bool = False,
-    alike: Callable[[], Path | None] = lambda: None,
+    find_copy: Callable[[], Path | None] = lambda: None,
 ) -> str:
-    """Bring a file into a job at the least cost; in a word, how. `alike` finds the same content in the shared directory.
+    """Import a file into a job at the lowest cost: as a clone, hard link, link to an existing copy, or copy.
 
-    A clone shares its blocks and yet does not change when its source is written over, as a link does. One of each of many
-    small files would cost more than it saves.
+    A clone shares blocks with its source but, unlike a link, does not change if its source is overwritten.
+
+    Args:
+        source: the file.
+        target: its new path.
+        system: the file system.
+        clones: try to clone; for many small files, this takes more time than it saves.
+        find_copy: finds a file with the same content in the shared directory.
+
+    Returns:
+        CLONED, LINKED, FOUND or COPIED.
     """
     if clones and _cloned(source, target):
         system.sync(target)
@@ -717,25 +836,25 @@ def _link_or_copy(
     try:
         if (
             source.stat().st_mode & system.file_mode & 0o444 == system.file_mode & 0o444
-        ):  # else colleagues could not read it
+        ):  # otherwise other users could not read it
             system.link(source, target)
             return LINKED
     except OSError:
-        if system.same_file(source, target):  # only the reply was lost
+        if system.same_file(source, target):  # the link exists; only the reply was lost
             return LINKED
-    if there := alike():
+    if existing := find_copy():
         with suppress(OSError):
-            system.link(there, target)
+            system.link(existing, target)
             return FOUND
     _copy(source, target, system)
     return COPIED
 
 
 def _cloned(source: Path, target: Path) -> bool:
-    """Make a clone of a file where the file system can (Btrfs, XFS and others)."""
-    with exclusive(target) as file, open(source, "rb") as whole, open(file, "wb") as clone:
+    """Clone a file if the file system supports it (Btrfs, XFS and others); return whether it was cloned."""
+    with exclusive(target) as file, open(source, "rb") as original, open(file, "wb") as clone:
         try:
-            fcntl.ioctl(clone, FICLONE, whole.fileno())
+            fcntl.ioctl(clone, FICLONE, original.fileno())
             return True
         except OSError:
             pass
@@ -750,21 +869,24 @@ def _copy(source: Path, target: Path, system: FileSystem) -> None:
 
 
 def _join(node: Node, job: Job, request: Request, wanted: JobSpec) -> SubmitResult:
-    """The job that is there, if it is the one that was asked for; the same line again opens failed tasks anew, and repairs a
-    job that is finished."""
+    """Join an existing job: reopen its failed tasks, or repair it if it is finished.
+
+    Raises:
+        FavError: the job has another video, style or options, or was cancelled.
+    """
     spec = JobSpec.from_json(job.manifest.spec)
     differing = differences(spec, wanted, replace(request, given=request.given | FILM_OPTIONS))
     if "lease" in request.given and request.lease != job.manifest.lease:
         differing["lease"] = f"--lease {format_number(job.manifest.lease)}, not --lease {format_number(request.lease)}"
     if "video" in differing or "style" in differing:
         other = " and ".join(name for name in ("video", "style") if name in differing)
-        raise FavError(f"job {job.name} is of another {other}; give this one another --name")
+        raise FavError(f"job {job.name} has another {other}; use another --name for this one")
     if differing:
         same_frames = all(name in OPTIONS and OPTIONS[name].output_only for name in differing)
         other_film = f", or make another film of its frames: {command('stitch')} {job.share.layout.root} {job.name}"
         raise FavError(
-            f"job {job.name} exists with other options ({'; '.join(differing.values())}); give the same options to join "
-            f"it, or give this one another --name{other_film if same_frames else ''}"
+            f"job {job.name} exists with other options ({'; '.join(differing.values())}); use the same options to join "
+            f"it, or another --name{other_film if same_frames else ''}"
         )
     if "cancelled" in job.flags():
         raise FavError(f"job {job.name} was cancelled; {command('retry')} continues it, {command('clean')} removes it")

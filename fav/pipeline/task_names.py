@@ -6,13 +6,16 @@ from fav.pipeline.spec import JobSpec
 from fav.stylize.chain import FrameChain
 from shared.paths import Task
 
-FRAME_KINDS = ("frame", "warmup")  # kinds of tasks that paint a picture
+FRAME_KINDS = ("frame", "warmup")  # kinds of tasks that stylize a frame
 EVALUATION_KINDS = frozenset({"measure", "report"})  # kinds of tasks of an evaluation
-OPTIONAL_KINDS = EVALUATION_KINDS | {"flow", "survey", "decode"}  # that may fail: flow and index are made without them
-INTERMEDIATE_KINDS = frozenset({"flow", "encode", "survey", "decode"})  # of results that a finished film needs no more
-WINDOW_FRAMES = 50  # frames that are measured in one task: the second before them is looked at once more
-REPORTS = (".txt", ".csv", ".json", ".png")  # what the evaluation of a film is told in
-FLOW_AHEAD = 64  # flows that others may have ready for one shot: bounds the room they take
+# Kinds that may fail: a frame task computes missing flow itself, and an index task decodes a missing range.
+OPTIONAL_KINDS = EVALUATION_KINDS | {"flow", "survey", "decode"}
+INTERMEDIATE_KINDS = frozenset(
+    {"flow", "encode", "survey", "decode"}
+)  # kinds whose results a finished job does not need
+WINDOW_FRAMES = 50  # frames of an evaluation window, which one task measures; it also reads the second before them
+REPORTS = (".txt", ".csv", ".json", ".png")  # formats of the evaluation
+FLOW_AHEAD = 64  # published flows ahead of the current frame of a chain; this limits their disk space
 
 
 def index_task(number: int) -> Task:
@@ -41,22 +44,23 @@ def warmup_task(frame: int) -> Task:
     return Task("warmup", frame, ".png")
 
 
-def stylize_task(run: FrameChain, position: int) -> Task:
-    return (warmup_task if run.is_warmup(position) else frame_task)(run.frame(position))
+def stylize_task(chain: FrameChain, position: int) -> Task:
+    """The task that stylizes the frame at a position of a chain."""
+    return (warmup_task if chain.is_warmup(position) else frame_task)(chain.frame(position))
 
 
 def stitch_task(spec: JobSpec) -> Task:
-    """The film; numbered images are in one tar until they are delivered."""
+    """The task of the film. Numbered images are in one tar archive until they are delivered."""
     return Task("stitch", 0, ".tar" if spec.is_images else Path(spec.out).suffix)
 
 
 def encode_task(number: int) -> Task:
-    """A segment of the film, counted from 0, encoded."""
+    """The task that encodes a segment of the film, counted from 0."""
     return Task("encode", number, ".seg")
 
 
-def measure_task(span: int) -> Task:
-    return Task("measure", span, ".json")
+def measure_task(window: int) -> Task:
+    return Task("measure", window, ".json")
 
 
 def report_task(suffix: str) -> Task:
@@ -64,13 +68,18 @@ def report_task(suffix: str) -> Task:
 
 
 def hash_task(number: int) -> Task:
-    """The checksum of a film, or of a part of its evaluation, that a node has made and will publish."""
+    """The task name of a checksum: of a film, or of an evaluation report, that a node will publish."""
     return Task("print", number, ".txt")
 
 
 def evaluation_windows(start: int, end: int, complete: bool) -> range:
-    """The spans in which no frame is still to come, of the frames `[start, end)` that are known of a film.
+    """The numbers of the evaluation windows whose frames are all known.
 
-    Span k has the frames `[k WINDOW_FRAMES, (k + 1) WINDOW_FRAMES)` of the source, as far as the film has them.
+    Window k has the frames `[k WINDOW_FRAMES, (k + 1) WINDOW_FRAMES)` of the source that are in the film.
+
+    Args:
+        start: the first frame of the film.
+        end: one past the last known frame.
+        complete: whether the film ends at `end`.
     """
     return range(start // WINDOW_FRAMES, -(-end // WINDOW_FRAMES) if complete else end // WINDOW_FRAMES)

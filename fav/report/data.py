@@ -149,7 +149,7 @@ def _done(
 ) -> Iterator[ResultRecord]:
     kind, job = make(0).kind, artifacts.job
     for shard in range(shard_of(frames.start), shard_of(max(frames.stop - 1, frames.start)) + 1):
-        there = artifacts.there(kind, shard)
+        there = artifacts.published_in_shard(kind, shard)
         for number in sorted(there & {*range(max(frames.start, shard * SHARD), min(frames.stop, (shard + 1) * SHARD))}):
             try:
                 head, published = results.read_head(job, make(number), HEAD_BYTES)

@@ -111,7 +111,7 @@ def comparison_frames(
     """Yield (number, (source, film)) for each frame that can be shown, (H, W, 3) uint8 BGR at the size of the film."""
     spec, index = facts.artifacts.spec, facts.artifacts.timeline.index
     try:
-        settings = replace(spec.postprocess_settings(facts.artifacts.job.share.layout.root), deep=False)
+        settings = replace(spec.postprocess_settings(facts.artifacts.job.share.layout.root), sixteen_bit=False)
         with FrameReader(video, size=settings.size, settings=spec.source) as reader:
             for number in frames:
                 if (stylized := facts.picture(number)) is not None:

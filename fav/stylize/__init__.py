@@ -1,1 +1,1 @@
-"""Stylize the frames of a shot one after the other, and prepare them for the film."""
+"""Stylize the frames of a video one after the other, and postprocess them for the film."""

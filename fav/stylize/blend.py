@@ -1,32 +1,32 @@
-"""Blend a stylized frame with its source: chroma transfer, then a weighted mixture; pure.
+"""Blend a stylized frame with its source: chroma transfer, then a weighted mean; pure.
 
-The weight is the strength times the mask, in one factor, so that each sample is rounded once. The mixture comes last:
-otherwise the source's part would be recolored, too.
+The weight is the strength times the mask, in one factor, so that each sample is rounded once. Blending comes last:
+otherwise the source's colors would also be changed.
 
-Frames are uint8, or uint16 where 65535 is white: a film of more than 8 bits is mixed in 16 bits.
+Frames are uint8, or uint16 where 65535 is white: a film of more than 8 bits is blended in 16 bits.
 """
 
 import numpy as np
 
-LUMA_BGR = np.array((114, 587, 299), np.int32)  # thousandths, ITU-R BT.601: whole, so that all machines round alike
+LUMA_BGR = np.array((114, 587, 299), np.int32)  # thousandths, ITU-R BT.601: integers, so that all machines round alike
 
 
 def luma(frame: np.ndarray) -> np.ndarray:
-    """The brightness (H, W) of `frame` (H, W, 3) BGR, of its type, to the nearest level. That of a grey is the grey."""
+    """The luma (H, W) of `frame` (H, W, 3) BGR, in its type, rounded. For gray pixels, it is the gray level."""
     return ((_luma(frame) + 500) // 1000).astype(frame.dtype)
 
 
-def deepened(frame: np.ndarray) -> np.ndarray:
-    """A frame of any shape, uint8, in uint16; one of uint16 as it is."""
+def to_uint16(frame: np.ndarray) -> np.ndarray:
+    """Convert a uint8 frame of any shape to uint16, where 65535 is white. A uint16 frame is returned unchanged."""
     return frame if frame.dtype == np.uint16 else frame.astype(np.uint16) * 257
 
 
 def transfer_chroma(stylized: np.ndarray, source: np.ndarray) -> np.ndarray:
     """The luma of `stylized` with the chroma of `source`; all (H, W, 3) BGR of one type.
 
-    Cr and Cb are R - Y and B - Y, scaled. So the same amount is added to all three channels of the source, to reach the
-    luma of `stylized`; values below black and above white are clipped. This needs only integers, so it is the same on every
-    machine, and it clips fewer pixels than Lab.
+    Cr and Cb are R - Y and B - Y, scaled. So the same amount is added to all three channels of the source to get the
+    luma of `stylized`; values below black and above white are clipped. Integers give the same result on every machine,
+    and fewer pixels are clipped than with Lab.
 
     Source: Gatys, Bethge, Hertzmann, Shechtman, "Preserving color in neural artistic style transfer" (2016),
     section 3.2, luminance-only transfer, with YIQ's luma, which is BT.601's.
@@ -35,23 +35,25 @@ def transfer_chroma(stylized: np.ndarray, source: np.ndarray) -> np.ndarray:
     return np.clip(source + step[..., None], 0, _white(source)).astype(source.dtype)
 
 
-def blend(source: np.ndarray, stylized: np.ndarray, share: float | np.ndarray) -> np.ndarray:
-    """Mix `source` and `stylized`, both (H, W, 3) of one type. Each sample is rounded to the nearest level, halves to even.
+def blend(source: np.ndarray, stylized: np.ndarray, weight: float | np.ndarray) -> np.ndarray:
+    """The weighted mean of two frames. Each sample is rounded to the nearest level, halves to even.
 
-    `share` is the weight of the stylized frame, 0 to 1: a number, or an array (H, W). 1 returns `stylized` itself, 0
-    `source`.
+    Args:
+        source: (H, W, 3) uint8 or uint16.
+        stylized: as `source`.
+        weight: of the stylized frame, 0 to 1: a number, or an array (H, W). 1 returns `stylized` itself, 0 `source`.
     """
-    if np.ndim(share) == 0 and share in (0, 1):
-        return stylized if share else source
-    weight = np.asarray(share, np.float64)
-    # The difference of two levels times 1 or 0 is exact, so the pixels of a mask that are white or black are copies.
+    if np.ndim(weight) == 0 and weight in (0, 1):
+        return stylized if weight else source
+    weights = np.asarray(weight, np.float64)
+    # A difference of two levels times 1 or 0 is exact. So pixels are copied where a mask is white or black.
     signed = np.int16 if source.dtype == np.uint8 else np.int32
-    step = (stylized.astype(signed) - source) * (weight[..., None] if weight.ndim else weight)
+    step = (stylized.astype(signed) - source) * (weights[..., None] if weights.ndim else weights)
     return np.rint(source + step).astype(source.dtype)
 
 
 def style_weight(strength: float, mask: np.ndarray | None = None) -> float | np.ndarray:
-    """The weight for `blend`: the strength, 0 to 1, times the mask (H, W), where white is 1, if there is one."""
+    """The weight for `blend`: the strength, 0 to 1, times the mask (H, W), if there is one. White is 1."""
     return strength if mask is None else strength * mask / _white(mask)
 
 

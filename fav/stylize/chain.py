@@ -14,7 +14,7 @@ MIN_CHUNKS = 3  # a shot with fewer chunks is not split, because that would save
 class FrameChain:
     """Frames `[start, stop)` that are stylized one after the other, each from the one before.
 
-    It is a shot or a chunk, or the part of it that is indexed so far. Positions count from the beginning of the warmup.
+    A chain is a shot or a chunk, or its indexed part. Positions are counted from 0, at the beginning of the warmup.
 
     Attributes:
         start: the first frame, without the warmup.
@@ -24,7 +24,7 @@ class FrameChain:
         done: number of finished positions.
         warmup: frames before the chunk, outside of `[start, stop)`, that are stylized first.
         crossfade: the last frames, which are crossfaded with the next chunk.
-        undecided: the last frames, which wait: more of the index may put them into a crossfade, or another chunk.
+        undecided: the last frames, which must wait: a longer index may put them into a crossfade or another chunk.
     """
 
     start: int
@@ -45,10 +45,11 @@ class FrameChain:
 
     def frame(self, position: int) -> int:
         """The frame number at a position of the chain, counted from 0."""
-        onward = position - self.warmup
-        return self.stop - 1 - onward if self.reverse else self.start + onward
+        offset = position - self.warmup
+        return self.stop - 1 - offset if self.reverse else self.start + offset
 
     def index_of(self, frame: int) -> int:
+        """The position of a frame in the chain."""
         return self.warmup + (self.stop - 1 - frame if self.reverse else frame - self.start)
 
     def predecessor(self, frame: int) -> int | None:
@@ -61,19 +62,19 @@ class FrameChain:
         return position < self.warmup
 
     def crossfade_weight(self, frame: int) -> float:
-        """The weight of the next chunk's frame in the film: it grows linearly in the crossfade, else it is 0."""
+        """The weight of the next chunk's frame in the film: it grows linearly in the crossfade; elsewhere it is 0."""
         return max(0, self.index_of(frame) - len(self) + self.crossfade + 1) / (self.crossfade + 1)
 
 
 def chunk_starts(length: int, chunk: int, after: int = 0) -> range:
     """Offsets from a shot's beginning at which chunks begin.
 
-    A longer `length` never removes one. A shot of fewer than MIN_CHUNKS chunks is not split. The last chunk has at least
-    half the length.
+    A longer `length` never removes an offset. A shot of fewer than MIN_CHUNKS chunks is not split. The last chunk has
+    at least half of `chunk` frames.
 
     Args:
         length: of the shot, in frames.
-        chunk: length of a chunk.
+        chunk: length of a chunk, in frames.
         after: only offsets greater than this.
     """
     first = (after // chunk + 1) * chunk

@@ -67,18 +67,19 @@ class FrameStylizer:
         self.device = device
         self.reader = FrameReader(video, size=settings.size, settings=source)
         runner = partial(StyleRunner, device=device, backend=choose(backend, device), precision=settings.precision)
-        # Whether a style without memory may make this film has been checked before.
+        # Submission has checked already whether a style without temporal input may make this film.
         self.runner = runner(load_mixture(settings.style, settings.mix, temporal=False))
-        opener = runner(load_image_model(settings.first_frame_style)) if settings.first_frame_style else None
-        seed = resize(read_image(settings.init_frame), settings.size) if settings.init_frame else None
-        self.recurrence = Recurrence(self.runner, opener, seed, settings.occlusion_fill, settings.key)
+        model = settings.first_frame_style
+        first_frame_runner = runner(load_image_model(model)) if model else None
+        init_frame = resize(read_image(settings.init_frame), settings.size) if settings.init_frame else None
+        self.recurrence = Recurrence(self.runner, first_frame_runner, init_frame, settings.occlusion_fill, settings.key)
         self._flow = flows.make(
             settings.flow, settings.flow_weights, device, self.runner.precision, threads, settings.flow_downscale
         )
         self._files = FlowFiles.of(settings)
         self._decode_lock = Lock()  # the reader and the flow method are used by one thread at a time
         self._frames, self._flows = ThreadPoolExecutor(1, "stylize"), ThreadPoolExecutor(1, "prefetch flow")
-        self._ahead: dict[tuple[int, int], Future] = {}  # flow of the pair that is prefetched
+        self._prefetched: dict[tuple[int, int], Future] = {}  # flow by pair of frames, one at most
         self._last_source: tuple[int, np.ndarray] | None = None  # the last source frame, with its number
 
     @property
@@ -99,7 +100,7 @@ class FrameStylizer:
         position: int,
         timeline: Timeline,
         prior: np.ndarray | None,
-        geometry: FlowField | None = None,
+        flow_field: FlowField | None = None,
         ahead: bool = True,
     ) -> PendingFrame:
         """Start to stylize a frame in a thread. The future raises its errors.
@@ -109,14 +110,14 @@ class FrameStylizer:
             position: of the frame in the chain.
             timeline: of the film.
             prior: the stylized frame before it; None for a first or an independent frame.
-            geometry: its flow; None computes it.
-            ahead: then start to compute the flow of the next position.
+            flow_field: its flow; None computes it.
+            ahead: also start to compute the flow of the next position.
         """
         frame, chained = chain.frame(position), not timeline.independent
         before = chain.frame(position - 1) if chained and position else None
         after = chain.frame(position + 1) if chained and ahead and position + 1 < len(chain) else None
         return self._frames.submit(
-            self._stylize, frame, before, after, timeline.index, frame == timeline.first_frame, prior, geometry
+            self._stylize, frame, before, after, timeline.index, frame == timeline.first_frame, prior, flow_field
         )
 
     def _stylize(
@@ -125,46 +126,46 @@ class FrameStylizer:
         before: int | None,
         after: int | None,
         index: FrameIndex,
-        opening: bool,
+        first_of_film: bool,
         prior: np.ndarray | None,
-        geometry: FlowField | None,
+        flow_field: FlowField | None,
     ) -> tuple[np.ndarray, float]:
         began = time.monotonic()
-        if before is not None and geometry is None:
-            geometry = self.geometry(frame, before, index)
+        if before is not None and flow_field is None:
+            flow_field = self.flow_field(frame, before, index)
         self.source(frame, index)
         if after is not None:
             self.prefetch_flow(after, frame, index)
-        if before is None or geometry is None:
-            picture = self.first(frame, index, opening)
+        if before is None or flow_field is None:
+            image = self.first(frame, index, first_of_film)
         elif prior is not None:
-            picture = self.next(frame, index, prior, geometry)
+            image = self.next(frame, index, prior, flow_field)
         else:
             raise ValueError(f"frame {frame}: expected the stylized frame {before}, got none")
-        return picture, time.monotonic() - began
+        return image, time.monotonic() - began
 
-    def geometry(
+    def flow_field(
         self, frame: int, before: int, index: FrameIndex, report_progress: Callable[[], None] = lambda: None
     ) -> FlowField:
         """Flow and reliability between a frame and the one before it in the chain, rounded as on disk.
 
         `report_progress` is called between the two directions, each of which may take long.
         """
-        prefetched = self._ahead.pop((frame, before), None)
-        here, geometry = (
+        prefetched = self._prefetched.pop((frame, before), None)
+        here, flow_field = (
             prefetched.result() if prefetched else self._estimate_flow(frame, before, index, report_progress)
         )
         self._last_source = frame, here
-        return geometry
+        return flow_field
 
     def prefetch_flow(self, frame: int, before: int, index: FrameIndex) -> None:
-        """Start to compute the flow of a frame in a thread; `geometry` returns it, or raises its error.
+        """Start to compute the flow of a frame in a thread; `flow_field` returns it, or raises its error.
 
         Keeps one pair only: an earlier one that was not used is dropped.
         """
-        for prefetched in self._ahead.values():
+        for prefetched in self._prefetched.values():
             prefetched.cancel()
-        self._ahead = {(frame, before): self._flows.submit(self._estimate_flow, frame, before, index)}
+        self._prefetched = {(frame, before): self._flows.submit(self._estimate_flow, frame, before, index)}
 
     def source(self, frame: int, index: FrameIndex) -> np.ndarray:
         """A source frame (H, W, 3) uint8 BGR at the size of the settings. The caller must not change it."""
@@ -187,13 +188,13 @@ class FrameStylizer:
                 self._files, self._flow, (frame, before), (here, there), self.settings.occlusion_erode, report_progress
             )
 
-    def first(self, frame: int, index: FrameIndex, opening: bool) -> np.ndarray:
-        """The first stylized frame of a shot. `opening`: it is the first one of the film, which `init_frame` replaces."""
-        return self.recurrence.first(self.source(frame, index), frame, opening)
+    def first(self, frame: int, index: FrameIndex, first_of_film: bool) -> np.ndarray:
+        """Stylize the first frame of a shot. `first_of_film`: of the film's first frame, `init_frame` is the result."""
+        return self.recurrence.first(self.source(frame, index), frame, first_of_film)
 
-    def next(self, frame: int, index: FrameIndex, prior: np.ndarray, geometry: FlowField) -> np.ndarray:
-        """A stylized frame, given the stylized frame `prior` before it."""
-        return self.recurrence.next(self.source(frame, index), prior, geometry, frame)
+    def next(self, frame: int, index: FrameIndex, prior: np.ndarray, flow_field: FlowField) -> np.ndarray:
+        """Stylize a frame, given the stylized frame `prior` before it."""
+        return self.recurrence.next(self.source(frame, index), prior, flow_field, frame)
 
     def close(self) -> None:
         for thread in self._frames, self._flows:
@@ -206,12 +207,12 @@ class StylizedFrame:
     """A stylized frame of a chain.
 
     Attributes:
-        picture: (H, W, 3) uint8 BGR.
-        seconds: that it took, if it was started before it was asked for, else None.
-        following: the next frame, if it is started.
+        image: (H, W, 3) uint8 BGR.
+        seconds: of its computation, if it was started in advance, otherwise None.
+        following: the next frame, if its computation has started.
     """
 
-    picture: np.ndarray
+    image: np.ndarray
     seconds: float | None = None
     following: PendingFrame | None = None
 
@@ -222,7 +223,7 @@ def stylize_position(
     chain: FrameChain,
     position: int,
     before: StylizedFrame | None,
-    geometry: FlowField | None = None,
+    flow_field: FlowField | None = None,
     until: int = 0,
 ) -> StylizedFrame:
     """Stylize the frame at a position of a chain.
@@ -233,18 +234,18 @@ def stylize_position(
         chain: the frame's chain.
         position: of the frame in the chain.
         before: the stylized frame before it; None for a first or an independent frame.
-        geometry: its flow; None computes it.
+        flow_field: its flow; None computes it.
         until: start to stylize the next frame, too, if its position is less than this.
     """
-    prior, begun = None, None
+    prior, started = None, None
     if before:
-        prior, begun, before.following = before.picture, before.following, None  # a failed one is not used again
-    pending = begun or stylizer.submit_frame(chain, position, timeline, prior, geometry, position + 1 < until)
-    picture, seconds = pending.result()
+        prior, started, before.following = before.image, before.following, None  # a failed future is not used again
+    pending = started or stylizer.submit_frame(chain, position, timeline, prior, flow_field, position + 1 < until)
+    image, seconds = pending.result()
     following = None
     if position + 1 < until:
-        following = stylizer.submit_frame(chain, position + 1, timeline, picture, None, position + 2 < until)
-    return StylizedFrame(picture, seconds if begun else None, following)
+        following = stylizer.submit_frame(chain, position + 1, timeline, image, None, position + 2 < until)
+    return StylizedFrame(image, seconds if started else None, following)
 
 
 def stylized(
@@ -261,15 +262,15 @@ def stylized(
             if chunk
         }
         before = StylizedFrame(warmups[chain.start][-1]) if chain.warmup else None
-        pictures = _stylized_chain(stylizer, timeline, chain, range(chain.warmup, len(chain)), before)
+        images = _stylized_chain(stylizer, timeline, chain, range(chain.warmup, len(chain)), before)
         if chain.reverse:
-            pictures = reversed(list(pictures))  # a whole chain in memory; a job has them in the shared directory
-        for frame, picture in zip(range(chain.start, chain.stop), pictures, strict=True):
+            images = reversed(list(images))  # the whole chain is in memory; a job reads it from the shared directory
+        for frame, image in zip(range(chain.start, chain.stop), images, strict=True):
             report_progress()
             weight = chain.crossfade_weight(frame)
             if weight and following is not None:
-                picture = blend(picture, warmups[following.start][following.index_of(frame)], weight)
-            yield picture
+                image = blend(image, warmups[following.start][following.index_of(frame)], weight)
+            yield image
 
 
 def _stylized_chain(
@@ -282,4 +283,4 @@ def _stylized_chain(
     """The stylized frames at positions of a chain. Each is computed while the caller uses the one before it."""
     for position in positions:
         before = stylize_position(stylizer, timeline, chain, position, before, until=positions.stop)
-        yield before.picture
+        yield before.image

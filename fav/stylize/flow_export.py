@@ -1,4 +1,4 @@
-"""Flow and reliability of a clip as files, in the layout that `--flow-from` and `--reliability-from` read."""
+"""Write flow and reliability of a clip to files, in the layout that `--flow-from` and `--reliability-from` read."""
 
 from collections.abc import Callable
 from pathlib import Path

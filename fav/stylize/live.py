@@ -1,4 +1,4 @@
-"""A camera or a stream in, pictures out, as fast as this machine can: frames that come too fast are left out."""
+"""Stylize a camera or a stream live. If frames arrive too fast, some are dropped."""
 
 import time
 from collections import deque
@@ -16,16 +16,22 @@ from fav.model.runner import StyleRunner
 from fav.stylize.recurrence import Recurrence
 from fav.util.images import resize
 
-RATE_OVER = 20  # pictures
-MIN_FILTER = 7  # as for a film
-QUIT, NEXT = (ord("q"), 27), (ord("n"), ord(" "))
+RATE_WINDOW = 20  # frames ended which the frame rate is averaged
+MIN_FILTER = 7  # the default of --occlusion-erode
+QUIT, NEXT = (ord("q"), 27), (ord("n"), ord(" "))  # key codes; 27 is Escape
 TITLE = "fav live"
 
 
 class LiveStylizer:
-    """Several styles over one stream. A style with memory goes on from its last picture, by the flow between two frames.
+    """Stylizes a stream with one of several styles.
 
-    flow is a method of `fav.flow`, None for frames that do not depend on each other.
+    Args:
+        runners: of the styles.
+        width: of the results in pixels; None: the stream's.
+        flow: a method of `fav.flow`; None: each frame is stylized independently.
+
+    Attributes:
+        chosen: the number of the current style.
     """
 
     def __init__(
@@ -36,45 +42,49 @@ class LiveStylizer:
     ):
         self.runners, self.width, self._flow = runners, width, flow
         self.chosen = 0
-        self._before: tuple[np.ndarray, np.ndarray] | None = None  # the last frame and its picture
-        self._ends: deque[float] = deque(maxlen=RATE_OVER)
+        self._previous: tuple[np.ndarray, np.ndarray] | None = None  # the last frame and its stylized version
+        self._times: deque[float] = deque(maxlen=RATE_WINDOW)  # when the last frames were finished
 
     def choose(self, number: int) -> None:
-        """Take another style from the next frame on; one that there is not changes nothing."""
+        """Use another style from the next frame on. An unknown number is ignored."""
         if 0 <= number < len(self.runners) and number != self.chosen:
-            self.chosen, self._before = number, None
+            self.chosen, self._previous = number, None
 
     def key(self, code: int) -> bool:
-        """Do what a key asks for: 1 to 9 choose a style, n or space the next one. Whether to go on: not after q or Escape."""
+        """Handle a key: 1 to 9 choose a style, n and space choose the next one, q and Escape end.
+
+        Returns:
+            Whether to continue.
+        """
         if code in NEXT:
             self.choose((self.chosen + 1) % len(self.runners))
         elif ord("1") <= code <= ord("9"):
             self.choose(code - ord("1"))
         return code not in QUIT
 
-    def paint(self, frame: np.ndarray) -> np.ndarray:
-        """The picture of the next frame (H, W, 3) uint8 BGR, of the stream's width or the one that was asked for."""
+    def stylize(self, frame: np.ndarray) -> np.ndarray:
+        """Stylize the next frame (H, W, 3) uint8 BGR, resized to `width`."""
         if self.width:
             height, width = frame.shape[:2]
             frame = resize(frame, (self.width, max(round(height * self.width / width), 1)))
-        recurrence, before = Recurrence(self.runners[self.chosen]), self._before
-        if before is None or before[0].shape != frame.shape or not self._remembers:
-            picture = recurrence.first(frame)
+        recurrence, previous = Recurrence(self.runners[self.chosen]), self._previous
+        if previous is None or previous[0].shape != frame.shape or not self._is_temporal:
+            image = recurrence.first(frame)
         else:
-            picture = recurrence.next(frame, before[1], estimate(self._method, frame, before[0], MIN_FILTER))
-        self._before = frame, picture
-        self._ends.append(time.monotonic())
-        return picture
+            image = recurrence.next(frame, previous[1], estimate(self._method, frame, previous[0], MIN_FILTER))
+        self._previous = frame, image
+        self._times.append(time.monotonic())
+        return image
 
     @property
     def rate(self) -> float | None:
-        """Pictures a second over the last ones; None where there are not two of them."""
-        if len(self._ends) < 2:
+        """Frames per second, averaged ended the last RATE_WINDOW frames; None before the second frame."""
+        if len(self._times) < 2:
             return None
-        return (len(self._ends) - 1) / max(self._ends[-1] - self._ends[0], 1e-9)
+        return (len(self._times) - 1) / max(self._times[-1] - self._times[0], 1e-9)
 
     @property
-    def _remembers(self) -> bool:
+    def _is_temporal(self) -> bool:
         return self._flow is not None and self.runners[self.chosen].in_channels == 7
 
     @property
@@ -85,45 +95,50 @@ class LiveStylizer:
 
 
 @contextmanager
-def opened_source(source: str) -> Iterator[Iterator[np.ndarray]]:
-    """The frames (H, W, 3) uint8 BGR of a camera (its number), a stream (its address) or a file.
+def open_source(source: str) -> Iterator[Iterator[np.ndarray]]:
+    """Open a camera (by its number), a stream (by its URL) or a file.
 
-    Of a camera or a stream, the newest one comes each time, of a file each one. Raises FavError where it cannot be opened.
+    Yields:
+        An iterator ended frames (H, W, 3) uint8 BGR: all frames of a file, or always the newest one of a camera or
+        stream.
+
+    Raises:
+        FavError: the source cannot be opened.
     """
     camera = source.isdecimal()
     if not camera and "://" not in source and not Path(source).exists():
-        raise FavError(f"{source}: expected the number of a camera, the address of a stream, or a file; found none")
+        raise FavError(f"{source}: expected the number of a camera, the URL of a stream, or a file; found none")
     capture = cv2.VideoCapture(int(source)) if camera else cv2.VideoCapture(source)
     if not capture.isOpened():
-        kind = f"camera {source}" if camera else sanitize(source)
-        raise FavError(f"{kind}: cannot be opened; expected a camera that no other program uses, a stream, or a video")
+        name = f"camera {source}" if camera else sanitize(source)
+        raise FavError(f"{name}: cannot be opened; expected a camera that no other program uses, a stream, or a video")
     try:
-        yield _each(capture) if not camera and "://" not in source else _newest(capture)
+        yield _all_frames(capture) if not camera and "://" not in source else _newest_frames(capture)
     finally:
         capture.release()
 
 
-def _each(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
+def _all_frames(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
     while True:
-        there, frame = capture.read()
-        if not there:
+        success, frame = capture.read()
+        if not success:
             return
         yield frame
 
 
-def _newest(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
-    """Frames as they come, read by a thread, so that the one at hand is never an old one."""
-    ready, latest, over = Condition(), deque[np.ndarray](maxlen=1), []
+def _newest_frames(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
+    """Yield always the newest frame. A thread reads all frames and drops the others."""
+    ready, latest, ended = Condition(), deque[np.ndarray](maxlen=1), []
 
     def read() -> None:
-        for frame in _each(capture):
+        for frame in _all_frames(capture):
             with ready:
-                if over:
+                if ended:
                     return
                 latest.append(frame)
                 ready.notify()
         with ready:
-            over.append(True)
+            ended.append(True)
             ready.notify()
 
     reader = Thread(target=read, name="camera", daemon=True)
@@ -131,33 +146,38 @@ def _newest(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
     try:
         while True:
             with ready:
-                ready.wait_for(lambda: latest or over)
+                ready.wait_for(lambda: latest or ended)
                 if not latest:
                     return
                 frame = latest.popleft()
             yield frame
     finally:
         with ready:
-            over.append(True)
+            ended.append(True)
         reader.join()
 
 
 @contextmanager
 def window() -> Iterator[Callable[[np.ndarray, str], int]]:
-    """A window: what shows a picture with a title, and says the key that was pressed, -1 for none, q once it is closed.
+    """Open a window.
 
-    Raises FavError where OpenCV has no window system.
+    Yields:
+        A function that shows an image (H, W, 3) with a title. It returns the code of the pressed key, -1 for none, and
+        that of q after the window was closed.
+
+    Raises:
+        FavError: OpenCV cannot show windows.
     """
     try:
         cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL)
     except cv2.error as error:
         raise FavError(
-            "no window can be shown: expected a display, and an OpenCV with windows (pip install opencv-contrib-python in the "
-            "place of opencv-contrib-python-headless); or say --no-window"
+            "no window can be shown: expected a display, and an OpenCV with windows (pip install opencv-contrib-python "
+            "instead of opencv-contrib-python-headless); or use --no-window"
         ) from error
 
-    def show(picture: np.ndarray, title: str) -> int:
-        cv2.imshow(TITLE, picture)
+    def show(image: np.ndarray, title: str) -> int:
+        cv2.imshow(TITLE, image)
         cv2.setWindowTitle(TITLE, title)
         key = cv2.waitKey(1) & 0xFF
         closed = cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1

@@ -1,6 +1,6 @@
-"""Postprocessing of stylized frames for the film: size, colors, mask, strength.
+"""Postprocess stylized frames for the film: size, colors, mask, strength.
 
-It is applied when the film is encoded, and is not part of the published frames. So it can be changed without
+This is done when the film is encoded; published frames are not changed. So these options can be changed without
 stylizing again, and the recurrence never uses a blended frame.
 """
 
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from fav.errors import FavError
-from fav.stylize.blend import blend, deepened, luma, style_weight, transfer_chroma
+from fav.stylize.blend import blend, luma, style_weight, to_uint16, transfer_chroma
 from fav.stylize.settings import PostprocessSettings
 from fav.util.image_sequence import is_sequence
 from fav.util.images import read_image, resize
@@ -20,7 +20,7 @@ from fav.video import AS_IT_IS, FrameIndex, FrameReader, SourceSettings, decode,
 
 def postprocess(
     frames: Iterable[np.ndarray],
-    finish: PostprocessSettings,
+    postprocessing: PostprocessSettings,
     video: Path | str,
     index: FrameIndex,
     start: int = 0,
@@ -31,53 +31,66 @@ def postprocess(
 
     Args:
         frames: (H, W, 3) uint8 BGR, all of one size.
-        finish: what to apply.
-        video: the source, which is decoded only if needed.
+        postprocessing: what to apply.
+        video: the source; it is decoded only if needed.
         index: of the source.
         start: number of the first frame.
         settings: how to read the source.
-        masks: of the frames, where the caller has them already.
+        masks: of the frames; None: read them from the mask file.
 
     Yields:
-        (H, W, 3) uint8, or uint16 with `finish.deep`, where 65535 is white.
+        (H, W, 3) uint8, or uint16 with `postprocessing.sixteen_bit`, where 65535 is white.
 
     Raises:
         FavError: the mask ends before the frames do.
     """
-    if not finish.needs_source:
+    if not postprocessing.needs_source:
         for frame in frames:
-            yield resize(deepened(frame) if finish.deep else frame, finish.size)
+            yield resize(to_uint16(frame) if postprocessing.sixteen_bit else frame, postprocessing.size)
         return
-    if finish.mask and masks is None:
-        masks = mask_frames(finish.mask, finish.size, start, finish.deep)
-    with FrameReader(video, size=finish.size, settings=settings, deep=finish.deep) as reader:
+    if postprocessing.mask and masks is None:
+        masks = mask_frames(postprocessing.mask, postprocessing.size, start, postprocessing.sixteen_bit)
+    with FrameReader(
+        video, size=postprocessing.size, settings=settings, sixteen_bit=postprocessing.sixteen_bit
+    ) as reader:
         for number, frame in enumerate(frames, start):
-            weight = style_weight(finish.strength, next(masks) if masks else None)
+            weight = style_weight(postprocessing.strength, next(masks) if masks else None)
             source = reader.read(number, index)
-            stylized = resize(deepened(frame) if finish.deep else frame, finish.size)
-            yield blend(source, transfer_chroma(stylized, source) if finish.preserve_colors else stylized, weight)
+            stylized = resize(to_uint16(frame) if postprocessing.sixteen_bit else frame, postprocessing.size)
+            yield blend(
+                source, transfer_chroma(stylized, source) if postprocessing.preserve_colors else stylized, weight
+            )
 
 
-def mask_frames(mask: Path, size: tuple[int, int], start: int = 0, deep: bool = False) -> Iterator[np.ndarray]:
-    """Yield the mask (H, W) uint8 of each source frame from `start` on, at `size`; 255 is full style.
+def mask_frames(mask: Path, size: tuple[int, int], start: int = 0, sixteen_bit: bool = False) -> Iterator[np.ndarray]:
+    """Yield the mask of each source frame from `start` on.
 
-    With `deep`, it is uint16, and 65535 is full style. An image is the mask of every frame, so the iterator has no end.
-    Raises FavError if a video has no more frames.
+    Args:
+        mask: an image, video or image sequence. An image is the mask of every frame, so the iterator does not end.
+        size: (width, height) of the masks.
+        start: number of the first frame.
+        sixteen_bit: yield uint16, where 65535 is full style.
+
+    Yields:
+        (H, W) uint8, where 255 is full style.
+
+    Raises:
+        FavError: a video has no more frames.
     """
-    if _is_picture(mask):
-        picture = read_image(mask, deep)
-        picture = resize(luma(deepened(picture) if deep else picture), size)
+    if _is_image(mask):
+        image = read_image(mask, sixteen_bit)
+        image = resize(luma(to_uint16(image) if sixteen_bit else image), size)
         while True:
-            yield picture
+            yield image
     number = -1
     with decode(mask) as decoding:
         for decoded in decoding:
             number = decoded.number
             if number >= start:
-                yield resize(luma(decoded.image(deep)), size)
+                yield resize(luma(decoded.image(sixteen_bit)), size)
     raise FavError(
-        f"mask {mask}: expected a picture for frame {max(number + 1, start)}, got only {number + 1} frames; "
-        f"make the film again with a whole mask: `stitch SHARED JOB --mask MASK`"
+        f"mask {mask}: expected an image for frame {max(number + 1, start)}, got only {number + 1} frames; "
+        f"make the film again with a complete mask: `stitch SHARED JOB --mask MASK`"
     )
 
 
@@ -88,33 +101,33 @@ def check_mask(mask: Path, video: Path | str, settings: SourceSettings = AS_IT_I
     """
     if not (mask.is_file() or is_sequence(str(mask))):
         raise FavError(
-            f"--mask {mask}: expected a picture, a video or numbered images (dir/mask_%04d.png), "
-            f"got {'something else' if mask.exists() else 'no such file'}"
+            f"--mask {mask}: expected an image, a video or numbered images (dir/mask_%04d.png), "
+            f"got {'something else' if mask.exists() else 'a path that does not exist'}"
         )
-    if _is_picture(mask):
+    if _is_image(mask):
         read_image(mask)
         return
     try:
-        there = probe(mask)
+        mask_info = probe(mask)
         source = probe(video, settings)
-        if there.frames is not None and there.frames == source.frames:
+        if mask_info.frames is not None and mask_info.frames == source.frames:
             return
         got, expected = _count(mask), _count(video, settings)
     except FavError as error:
         raise FavError(f"--mask: {error}") from error
     if got != expected:
         raise FavError(
-            f"--mask {mask}: expected one picture, or {expected} frames like {video}, got {got} frames; "
+            f"--mask {mask}: expected one image, or {expected} frames like {video}, got {got} frames; "
             f"make one mask for each frame, also with --range"
         )
 
 
-def _is_picture(mask: Path) -> bool:
-    """Whether OpenCV recognizes an image by its first bytes; other files are read by FFmpeg."""
+def _is_image(mask: Path) -> bool:
+    """Whether OpenCV recognizes an image by its first bytes. FFmpeg reads other files."""
     if is_sequence(str(mask)):
         return False
     with open(mask, "rb") as file:
-        return cv2.haveImageReader(f"/dev/fd/{file.fileno()}")  # a name that is not UTF-8 crashes OpenCV
+        return cv2.haveImageReader(f"/dev/fd/{file.fileno()}")  # OpenCV crashes if a name is not UTF-8
 
 
 def _count(video: Path | str, settings: SourceSettings = AS_IT_IS) -> int:

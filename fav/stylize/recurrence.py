@@ -23,29 +23,42 @@ class Recurrence:
 
     Attributes:
         runner: the style network.
-        opener: the network for the first frame of each shot; None: `runner`.
-        init_frame: replaces the first stylized frame of the film.
-        fill: as for `fill_for`.
-        key: as for `fill_for`.
+        first_frame_runner: the network for the first frame of each shot; None: `runner`.
+        init_frame: (H, W, 3) uint8 BGR, used as the first stylized frame of the film; None: it is stylized.
+        fill: how unreliable pixels are filled, as for `fill_for`.
+        key: seed of random fills, as for `fill_for`.
     """
 
     runner: "StyleRunner"
-    opener: "StyleRunner | None" = None
+    first_frame_runner: "StyleRunner | None" = None
     init_frame: np.ndarray | None = None
     fill: str = FILLS[0]
     key: str = ""
 
-    def first(self, frame: np.ndarray, number: int = 0, opening: bool = False) -> np.ndarray:
-        """Stylize the first `frame` (H, W, 3) uint8 of a shot. `opening`: it is the first one of the film."""
-        if opening and self.init_frame is not None:
-            return self.init_frame
-        return (self.opener or self.runner).stylize(frame, fill=self._fill(number, frame))
+    def first(self, frame: np.ndarray, number: int = 0, first_of_film: bool = False) -> np.ndarray:
+        """Stylize the first frame of a shot.
 
-    def next(self, frame: np.ndarray, prior: np.ndarray, geometry: FlowField, number: int = 0) -> np.ndarray:
-        """Stylize `frame`, given the stylized frame `prior` before it in the chain."""
+        Args:
+            frame: (H, W, 3) uint8 BGR.
+            number: of the frame.
+            first_of_film: whether it is also the first frame of the film.
+        """
+        if first_of_film and self.init_frame is not None:
+            return self.init_frame
+        return (self.first_frame_runner or self.runner).stylize(frame, fill=self._fill(number, frame))
+
+    def next(self, frame: np.ndarray, prior: np.ndarray, flow_field: FlowField, number: int = 0) -> np.ndarray:
+        """Stylize a frame that has a predecessor in its chain.
+
+        Args:
+            frame: (H, W, 3) uint8 BGR.
+            prior: the stylized frame before it, (H, W, 3) uint8.
+            flow_field: flow and reliability from `frame` to the frame before.
+            number: of the frame.
+        """
         # Warped as float32: one more rounding to gray levels per frame would blur the chain.
-        warped = warp(prior.astype(np.float32), geometry.flow)
-        return self.runner.stylize(frame, warped, geometry.reliability, self._fill(number, frame))
+        warped = warp(prior.astype(np.float32), flow_field.flow)
+        return self.runner.stylize(frame, warped, flow_field.reliability, self._fill(number, frame))
 
     def film(
         self, frames: Iterable[tuple[np.ndarray, FlowField | None]], number: int = 0, step: int = 1
@@ -53,16 +66,16 @@ class Recurrence:
         """Yield the stylized frames of a film, in order.
 
         Args:
-            frames: pairs of a frame and its flow to the frame before; None begins a shot.
+            frames: pairs of a frame and its flow to the frame before; the flow None begins a shot.
             number: of the first frame.
-            step: from one number to the next.
+            step: difference of consecutive frame numbers.
         """
         prior = None
-        for frame, geometry in frames:
-            if prior is None or geometry is None:
-                prior = self.first(frame, number, opening=prior is None)
+        for frame, flow_field in frames:
+            if prior is None or flow_field is None:
+                prior = self.first(frame, number, first_of_film=prior is None)
             else:
-                prior = self.next(frame, prior, geometry, number)
+                prior = self.next(frame, prior, flow_field, number)
             yield prior
             number += step
 

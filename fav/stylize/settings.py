@@ -1,10 +1,10 @@
-"""The settings of stylized frames, and those of the film that is made of them."""
+"""The settings of stylized frames, and of their postprocessing."""
 
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 CROSSFADE = 7  # frames of the crossfade from one chunk of a shot to the next
-SEGMENT_LENGTH = 144  # frames of a film that are encoded as one task, at most: some 5 s, so that the last one ends soon
+SEGMENT_LENGTH = 144  # frames that one task encodes, at most: some 5 s of film, so that the last task is short
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -12,9 +12,14 @@ PRECISIONS = ("float32", "bfloat16")
 class StyleSettings:
     """All settings that change the pixels of stylized frames.
 
-    `size` is (width, height) at which the network runs. `key` seeds random fills. `mix` has further styles and their
-    weights. `precision` bfloat16 is used only if the processor supports it, else float32. `flow_from` to `flow_y_up` are
-    those of `fav.flow.files.FlowFiles`. `fav.pipeline.spec` has the defaults and ranges of all options.
+    `fav.pipeline.spec` describes the options with the same names. `flow_from` to `flow_y_up` are those of
+    `fav.flow.files.FlowFiles`.
+
+    Attributes:
+        size: (width, height) at which the network runs.
+        precision: bfloat16 is used only if the processor supports it, otherwise float32.
+        key: seed of random fills.
+        mix: further styles and their weights.
     """
 
     style: Path
@@ -40,16 +45,21 @@ class StyleSettings:
 
 @dataclass(frozen=True)
 class PostprocessSettings:
-    """The settings of `fav.stylize.postprocess`. They change only the film (of `size`, width and height), not the frames.
+    """The settings of `fav.stylize.postprocess`. They change only the film, not the published frames.
 
-    `deep` makes frames of 16 bits, for a film of more than 8.
+    Attributes:
+        size: (width, height) of the film.
+        strength: weight of the stylized frame, 0 to 1.
+        preserve_colors: keep the chroma of the source.
+        mask: an image, video or image sequence; the film is stylized where it is white.
+        sixteen_bit: return uint16 frames, for a film of more than 8 bits.
     """
 
     size: tuple[int, int]
     strength: float
     preserve_colors: bool
     mask: Path | None
-    deep: bool = False
+    sixteen_bit: bool = False
 
     @property
     def needs_source(self) -> bool:
@@ -57,6 +67,6 @@ class PostprocessSettings:
 
 
 def network_size(size: tuple[int, int], style_scale: float) -> tuple[int, int]:
-    """The size (width, height) at which the network runs, so that strokes are `style_scale` times as large in the film."""
+    """The size (width, height) at which the network runs. Strokes are then `style_scale` times as large in the film."""
     width, height = (max(round(side / style_scale), 1) for side in size)
     return width, height

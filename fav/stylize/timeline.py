@@ -1,4 +1,4 @@
-"""The known frames and shots of a film while its index is being made; pure."""
+"""The frames, shots and chains of a film that are known while its index is being made; pure."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,9 +48,14 @@ class IndexSegment:
 
 @dataclass
 class Timeline:
-    """The segments so far of the part `[start, stop)` of a film (stop None: to its end).
+    """The indexed part of a film, divided into chains and segments.
 
-    `chunk`: long shots are split into chunks of that many frames; None: they are not split.
+    Attributes:
+        start: the first frame of the film.
+        stop: one past the last frame; None: the film ends with the source.
+        reverse: stylize each shot from its end.
+        independent: stylize each frame without the previous one.
+        chunk: frames of a chunk of a long shot; None: shots are not split.
     """
 
     start: int = 0
@@ -120,7 +125,7 @@ class Timeline:
         return number, self.cuts[number - 1] if number else self.start
 
     def segments(self, length: int = SEGMENT_LENGTH) -> Sequence[range]:
-        """The segments of the film that are settled, as `fav.stylize.segments` tells; all of them where it `is_complete`."""
+        """The segments of the film whose end is known (see `fav.stylize.segments`); all of them if `is_complete`."""
         if self._divided_at == self.indexed_frames:
             return self._segments
         begin = self._segments[-1].stop if self._segments else self.start
@@ -135,28 +140,31 @@ class Timeline:
         """The chain of a known frame."""
         return self.chains[self._position(frame)]
 
-    def is_painted(self, frame: int, reached: Mapping[int, int]) -> bool:
-        """Whether what the film shows of a known frame is there, of two chunks where one passes over into the next.
+    def is_stylized(self, frame: int, reached: Mapping[int, int]) -> bool:
+        """Whether a known frame is stylized; in a crossfade, by both chunks.
 
-        `reached` tells of runs, by their first frame, how many of their frames are there, where it is more than their `done`.
+        Args:
+            frame: number of the frame.
+            reached: by the first frame of a chain, its number of stylized frames, if it may exceed the chain's `done`.
         """
-        run = self.chain_of(frame)
-        following = self.next_chunk(run) if run.crossfade_weight(frame) else None
-        shown = [run] if following is None else [run, following]
+        chain = self.chain_of(frame)
+        following = self.next_chunk(chain) if chain.crossfade_weight(frame) else None
+        needed = [chain] if following is None else [chain, following]
         return all(
             one.index_of(frame) < min(len(one) - one.undecided, max(one.done, reached.get(one.start, 0)))
-            for one in shown
+            for one in needed
         )
 
-    def are_painted(self, frames: range, reached: Mapping[int, int]) -> bool:
-        """As `is_painted`, of all these frames; each run paints its own one after the other."""
-        if not self.is_painted(frames.stop - 1, reached):  # so it is with most parts that are not there
+    def are_stylized(self, frames: range, reached: Mapping[int, int]) -> bool:
+        """Whether `is_stylized` holds for all these frames."""
+        if not self.is_stylized(frames.stop - 1, reached):  # the quickest test for most ranges
             return False
-        parts = [(max(run.start, frames.start), min(run.stop, frames.stop) - 1) for run in self.chains_in(frames)]
-        return all(self.is_painted(frame, reached) for part in parts for frame in part)
+        # A chain stylizes its frames in order, so its first and last one are enough.
+        parts = [(max(chain.start, frames.start), min(chain.stop, frames.stop) - 1) for chain in self.chains_in(frames)]
+        return all(self.is_stylized(frame, reached) for part in parts for frame in part)
 
     def next_chunk(self, chain: FrameChain) -> FrameChain | None:
-        """The chunk that follows a chain by a crossfade; None if the shot ends with the chain, or may."""
+        """The chunk after a chain, which crossfades into it; None if the shot ends, or may end, with the chain."""
         return self.chains[self._position(chain.start) + (-1 if self.reverse else 1)] if chain.crossfade else None
 
     def chains_in(self, frames: range) -> list[FrameChain]:
@@ -167,9 +175,9 @@ class Timeline:
         return bisect_right(self.chains, frame, key=lambda chain: chain.start) - 1
 
     def pending_chains(self) -> Iterator[FrameChain]:
-        """The unfinished chains, those with most frames left first.
+        """Yield the unfinished chains, those with most remaining frames first.
 
-        They are sorted only when the index grows. To take a few of many costs little.
+        They are sorted only when the index grows. So it is cheap to take the first few of many.
         """
         if self._sorted_at != self.indexed_frames:
             self._open = {
@@ -188,7 +196,7 @@ class Timeline:
                 self._over.append(start)  # each finished chain is visited only once
 
     def _split(self, piece: IndexSegment) -> None:
-        """Extend the last chain, and begin new ones at the segment's cuts. The cost does not depend on the film's length."""
+        """Extend the last chain, and begin new ones at the segment's cuts, in constant time."""
         begins = {piece.start} if self.independent else set(piece.cuts)
         edges = sorted(
             {begin for begin in begins if self.start < begin < self.end} | ({self.start} if not self.chains else set())

@@ -1,4 +1,4 @@
-"""Stylize single frames of a video in several styles and settings, and estimate the time of a film."""
+"""Stylize single frames of a video with several styles and settings, and estimate the time of a film."""
 
 import time
 from collections.abc import Iterator
@@ -15,12 +15,12 @@ from fav.stylize.blend import blend, transfer_chroma
 from fav.stylize.settings import network_size
 from fav.util.images import resize
 
-MIN_FILTER = 7  # as for a film; used to measure the time of the flow
+MIN_FILTER = 7  # the default of --occlusion-erode; used to measure the time of the flow
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A style with settings: one row of the sheet."""
+    """A style with settings: one row of the contact sheet."""
 
     style: Path
     mix: tuple[tuple[Path, float], ...] = ()
@@ -48,11 +48,18 @@ class Variant:
 
 @dataclass(frozen=True)
 class Trial:
-    """One moment in one variant. `seconds`: the estimated time of one frame of a film on this machine."""
+    """One moment of the video, stylized in one variant.
+
+    Attributes:
+        variant: the style with settings.
+        moment: number of the moment.
+        image: (H, W, 3) uint8 BGR.
+        seconds: the estimated time of one frame of a film on this machine.
+    """
 
     variant: Variant
     moment: int
-    picture: np.ndarray
+    image: np.ndarray
     seconds: float
 
 
@@ -68,13 +75,13 @@ def trials(
     """Stylize the first frame of each moment in each variant, one variant after the other.
 
     Args:
-        variants: What to try. Variants with equal `network_settings` should follow each other: they share the work.
-        moments: Frames (H, W, 3) uint8 BGR of each moment; where there are two, the time of the flow is measured.
+        variants: to try. Consecutive variants with equal `network_settings` share the network's output.
+        moments: one or two frames (H, W, 3) uint8 BGR of each moment; with two, the time of the flow is measured.
         size: (width, height) of the film.
-        device: As for `StyleRunner`.
-        backend: As for `StyleRunner`.
-        precision: As for `StyleRunner`.
-        threads: CPU threads; None leaves them.
+        device: as for `StyleRunner`.
+        backend: as for `StyleRunner`.
+        precision: as for `StyleRunner`.
+        threads: CPU threads; None: as they are.
 
     Yields:
         A trial for each variant and moment.
@@ -90,19 +97,19 @@ def trials(
             if moment == len(stylized):
                 frame = resize(frames[0], network_size(size, variant.style_scale))
                 if not moment:
-                    runner.stylize(frame)  # the first run is slower, so it is not measured
+                    runner.stylize(frame)  # warm-up: the first run is slower
                 began = time.monotonic()
                 stylized.append(runner.stylize(frame))
                 network_s = time.monotonic() - began
                 flow_s = flow_s or _flow_seconds(frames, frame.shape[1::-1])
-            picture = resize(stylized[moment], size)
+            image = resize(stylized[moment], size)
             if variant.preserve_colors:
-                picture = transfer_chroma(picture, frames[0])
-            yield Trial(variant, moment, blend(frames[0], picture, variant.strength), network_s + (flow_s or 0))
+                image = transfer_chroma(image, frames[0])
+            yield Trial(variant, moment, blend(frames[0], image, variant.strength), network_s + (flow_s or 0))
 
 
 def _flow_seconds(frames: list[np.ndarray], size: tuple[int, int]) -> float | None:
-    """Seconds of the flow in both directions between two frames; None if there is only one."""
+    """Measure the time of the flow in both directions between two frames, in seconds; None if there is one frame."""
     if len(frames) < 2:
         return None
     here, before = (resize(frame, size) for frame in (frames[1], frames[0]))

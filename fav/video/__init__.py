@@ -1,7 +1,7 @@
-"""Decode and encode: the one room with codecs, timestamps and sound.
+"""Decode and encode video: codecs, timestamps, sound and subtitles.
 
-A video is the path of a file, or a numbered image sequence given as a printf pattern (`dir/frame_%04d.png`),
-of which SourceSettings has the frame rate. Frames count from 0 in the order they are shown.
+A video is the path of a file, or the printf pattern of a numbered image sequence (`dir/frame_%04d.png`).
+`SourceSettings` has the frame rate of a sequence. Frames are counted from 0 in presentation order.
 """
 
 from fav.video.codecs import EncoderSettings, encoder_settings

@@ -1,7 +1,7 @@
-"""The clock of a container whose time may jump: one offset for all its streams, as FFmpeg's command line keeps it.
+"""Correct timestamp discontinuities of a container, with one offset for all streams, as FFmpeg's command line does.
 
-Recordings that were joined, and receivers that lost their signal, go back or ahead in time (MPEG-TS, MPEG-PS, Ogg). A
-jump is told by the packets of one stream: by the time at which the next was due. See ts_discontinuity_detect in FFmpeg's
+The timestamps of MPEG-TS, MPEG-PS and Ogg jump where recordings were joined or the signal was lost. A jump is detected
+in one stream: its next packet differs from the expected time. See ts_discontinuity_detect in FFmpeg's
 fftools/ffmpeg_demux.c.
 """
 
@@ -10,31 +10,40 @@ from av.format import Flags
 from av.packet import Packet
 from av.stream import Stream
 
-SECOND = 1_000_000  # all times here are in microseconds, as FFmpeg has them
-BACK, AHEAD = SECOND // 10, 10 * SECOND  # steps up to these are no jumps
+SECOND = 1_000_000  # all times here are in microseconds, as in FFmpeg
+MAX_BACK, MAX_AHEAD = SECOND // 10, 10 * SECOND  # larger steps are jumps
 
 
 class Clock:
-    """Corrects the times of packets in the order in which they are read. `jumps` says whether this container has any at all.
+    """Corrects the timestamps of packets, which must come in the order in which they are read.
 
-    The packets of all streams of `timed` must come by, or two readers find other offsets.
+    All packets of `timed_streams` must be passed to `correct`. Otherwise, two readers may find different offsets.
+
+    Attributes:
+        can_jump: whether timestamps of this container format may jump.
+        offset: the current correction, in microseconds.
     """
 
     def __init__(self, container: InputContainer):
-        self.jumps = bool(container.format.flags & Flags.ts_discont.value)
+        self.can_jump = bool(container.format.flags & Flags.ts_discont.value)
         self._rates = {stream.index: stream.average_rate for stream in container.streams.video}
         self.restart()
 
     def restart(self, offset: int = 0) -> None:
-        """Begin somewhere else in the container, with an offset (microseconds) that is known."""
+        """Start at another place of the container, where the offset (microseconds) is known."""
         self.offset = offset
-        self._due: dict[int, int] = {}
-        self._shown: dict[int, int] = {}
+        self._expected: dict[int, int] = {}  # by stream: the time at which the next packet should begin
+        self._last: dict[int, int] = {}  # by stream: the time of the last packet
         self._newest: int | None = None
 
     def correct(self, packet: Packet, timed: bool = True) -> None:
-        """Move a packet's times; those of a stream that is not `timed`, as of subtitles, tell no jump."""
-        if not self.jumps:
+        """Correct a packet's timestamps.
+
+        Args:
+            packet: it is changed.
+            timed: whether its stream is used to detect jumps. Subtitles are not: they have gaps.
+        """
+        if not self.can_jump:
             return
         if packet.dts is not None and timed:
             self._detect(packet, packet.dts)
@@ -50,16 +59,16 @@ class Clock:
     def _detect(self, packet: Packet, dts: int) -> None:
         stream, base = packet.stream_index, packet.time_base
         at = _scaled(dts, base.numerator * SECOND, base.denominator) + self.offset
-        due = self._due.get(stream)
-        if due is not None:
-            if abs(at - due) > AHEAD or at + BACK < self._shown[stream]:
-                self.offset, at = self.offset - (at - due), due
-        elif self._newest is not None and abs(at - self._newest) > AHEAD:
+        expected = self._expected.get(stream)
+        if expected is not None:
+            if abs(at - expected) > MAX_AHEAD or at + MAX_BACK < self._last[stream]:
+                self.offset, at = self.offset - (at - expected), expected
+        elif self._newest is not None and abs(at - self._newest) > MAX_AHEAD:
             self.offset, at = self.offset - (at - self._newest), self._newest
-        self._newest = self._shown[stream] = at
-        self._due[stream] = at + self._length(packet)
+        self._newest = self._last[stream] = at
+        self._expected[stream] = at + self._duration(packet)
 
-    def _length(self, packet: Packet) -> int:
+    def _duration(self, packet: Packet) -> int:
         if packet.duration:
             return _scaled(packet.duration, packet.time_base.numerator * SECOND, packet.time_base.denominator)
         rate = self._rates.get(packet.stream_index)
@@ -67,10 +76,10 @@ class Clock:
 
 
 def timed_streams(container: InputContainer, video: Stream) -> list[Stream]:
-    """The streams that tell the jumps of a container's clock: the film's, and all sound."""
+    """The streams in which jumps are detected: the chosen video stream and all sound."""
     return [video, *container.streams.audio]
 
 
 def _scaled(value: int, numerator: int, denominator: int) -> int:
-    """`value` times a fraction, rounded to the nearest whole number."""
+    """`value` times a fraction, rounded to the nearest integer."""
     return (2 * value * numerator + denominator) // (2 * denominator)

@@ -1,7 +1,7 @@
-"""What a film can be encoded in: codecs, their encoders, containers, pixel formats and quality, in one table.
+"""The codecs of films: encoders, containers, pixel formats and quality, in one table.
 
-Each codec gives the same bytes for the same frames, whatever the machine's number of cores, where `deterministic` says so. Each
-segment of a film can be encoded by itself: groups of pictures are closed, and no rate control looks beyond a segment.
+A codec with `deterministic` gives the same bytes for the same frames, also with another number of cores. Each segment
+of a film can be encoded independently: groups of pictures are closed, and rate control is limited to a segment.
 """
 
 import os
@@ -18,10 +18,11 @@ from fav.errors import FavError
 from fav.util.image_sequence import is_image_output
 
 CONTAINERS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov", ".webm": "webm"}
-THREADS = 4  # of an encoder; of some, the bytes depend on it
-AVX512F = 13  # as OpenCV counts processor features; its Python module has no names for them
+THREADS = 4  # of an encoder; the bytes of some encoders depend on it
+AVX512F = 13  # OpenCV's number of this CPU feature; its Python module has no names for them
 DEFAULT = "h264"
-HALVED_BY, MOST_BYTES = 6, 2.5  # steps of quality that halve a film; bytes a pixel, which frames take that lose nothing
+HALVING_STEPS = 6  # steps of the quality scale that halve the size of a film
+MAX_BYTES_PER_PIXEL = 2.5  # the size of lossless frames
 
 YUV8 = ("yuv420p", "yuv422p", "yuv444p")
 YUV10, YUV12 = (tuple(f"{name}{bits}le" for name in YUV8) for bits in (10, 12))
@@ -31,16 +32,16 @@ NVENC = tuple(f"p{number}" for number in range(1, 8))
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """Everything that decides the packets of given frames.
+    """All settings on which the packets of given frames depend.
 
     Attributes:
         codec: FFmpeg's name of the encoder.
-        options: The encoder's options.
+        options: of the encoder.
         pixel_format: FFmpeg's name.
-        threads: Of the encoder.
-        tags: By the name of the container, what the stream is called there, where that is not what FFmpeg takes.
-        full_range: Whether the codec can say that its samples have full range.
-        name: The codec's name in `ALL`.
+        threads: of the encoder.
+        tags: codec tags of the stream by container, if they differ from FFmpeg's default.
+        full_range: whether the codec can be tagged as full range.
+        name: the codec's name in `ALL`.
     """
 
     codec: str = "libx264"
@@ -53,41 +54,41 @@ class EncoderSettings:
 
     @property
     def bits(self) -> int:
-        """Bits of a sample."""
+        """Bits per sample."""
         return max(part.bits for part in av.VideoFormat(self.pixel_format, 16, 16).components)
 
     @property
     def is_intra(self) -> bool:
-        """Whether each frame is encoded by itself, so that it does not matter where segments begin."""
+        """Whether each frame is encoded independently, so that segments may begin anywhere."""
         return self.is_images or ALL[self.name].crf is None and ALL[self.name].deterministic
 
     @property
     def is_images(self) -> bool:
-        """Whether it makes numbered images, each of which is a file of its own."""
+        """Whether the result is numbered images, one file per frame."""
         return self.name in IMAGES
 
 
 @dataclass(frozen=True)
 class Codec:
-    """A codec that a film can have.
+    """A codec of films.
 
     Attributes:
-        title: Its name for people.
+        title: its name in messages.
         encoder: FFmpeg's name of its encoder.
-        suffixes: The endings of films that may have it; the first is that of a film which nobody names.
-        pixel_formats: Those that this program can make for it; the first is used if nobody says.
-        crf: The best, the worst and the usual quality, on the codec's own scale; None where it has none.
-        presets: The words for `--preset`; empty where there are none.
-        preset: The usual one; None for what fits the pixel format.
-        options: Of the encoder, for all films.
-        use: What it is for.
-        size: Bytes of a pixel and frame, at the usual quality; more than most films take.
-        quality_option: What FFmpeg calls the quality.
-        preset_option: What FFmpeg calls the preset.
-        tags: As of `EncoderSettings`.
-        full_range: As of `EncoderSettings`.
-        deterministic: Whether the same frames give the same bytes.
-        trial: The codec that stands for it where only times are tried: one with packets in the same order, and fast.
+        suffixes: of the names of films that may have it; the first is the default.
+        pixel_formats: supported pixel formats; the first is the default.
+        crf: the best, the worst and the default quality, on the codec's own scale; None if it has no scale.
+        presets: values of `--preset`; empty if there are none.
+        preset: the default preset; None: it depends on the pixel format.
+        options: of the encoder, for all films.
+        use: what the codec is used for.
+        size: bytes per pixel and frame at the default quality; most films need less.
+        quality_option: FFmpeg's name of the quality option.
+        preset_option: FFmpeg's name of the preset option.
+        tags: as in `EncoderSettings`.
+        full_range: as in `EncoderSettings`.
+        deterministic: whether the same frames give the same bytes.
+        trial: a fast codec with the same packet order, which replaces this one in trials of times.
     """
 
     title: str
@@ -108,8 +109,8 @@ class Codec:
     trial: str = DEFAULT
 
 
-LEFT = {"chroma_sample_location": "left"}  # as `from_bgr` makes it; H.264 means it if nothing is said
-HVC1 = {"mp4": "hvc1", "mov": "hvc1"}  # players of Apple know no other name of HEVC
+LEFT = {"chroma_sample_location": "left"}  # the position that `from_bgr` uses; it is H.264's default
+HVC1 = {"mp4": "hvc1", "mov": "hvc1"}  # the only HEVC tag that Apple's players accept
 CODECS = {
     "h264": Codec(
         "H.264", "libx264", (".mp4", ".mkv", ".mov"), (*YUV8, *YUV10), (0, 51, 18), X26X, "medium", {},
@@ -122,7 +123,7 @@ CODECS = {
     ),
     "av1": Codec(
         "AV1", "libsvtav1", (".mp4", ".mkv", ".webm"), ("yuv420p10le", "yuv420p"), (0, 63, 24),
-        tuple(map(str, range(14))), "6", LEFT | {"svtav1-params": f"lp={THREADS}"},  # key frames close a group if nothing is said
+        tuple(map(str, range(14))), "6", LEFT | {"svtav1-params": f"lp={THREADS}"},  # closed groups of pictures are its default
         "the smallest files, for the web", 0.2, trial="vp9",
     ),
     "vp9": Codec(
@@ -179,7 +180,7 @@ IMAGES = {
     "exr": Codec("OpenEXR", "exr", (".exr",), ("gbrpf16le", "gbrpf32le"), None, (), None, {"compression": "zip16"},
                  "compositing, in linear light", 8.0),
 }  # fmt: skip
-os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 tells its errors alone; else 20 lines of every film
+os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 logs only errors; by default, it logs 20 lines per film
 
 
 def film_settings(
@@ -191,38 +192,49 @@ def film_settings(
     crf: int | None = None,
     check: bool = True,
 ) -> EncoderSettings:
-    """What encodes a film of this name: as `encoder_settings`, or the images of a name such as `dir/frame_%06d.png`, which have
-    no codec. FavError also where the name's ending does not go with the codec."""
+    """The encoder settings of a film, or of numbered images if the name is a pattern such as `dir/frame_%06d.png`.
+
+    Args:
+        name: of the film.
+        codec: as for `encoder_settings`; ignored for images.
+        pixel_format: as for `encoder_settings`.
+        preset: as for `encoder_settings`; ignored for images.
+        crf: as for `encoder_settings`; ignored for images.
+        check: as for `encoder_settings`.
+
+    Raises:
+        FavError: as for `encoder_settings`; or the name's suffix does not fit the codec.
+    """
     if not is_image_output(str(name)):
         check_container(codec, name)
         return encoder_settings(codec, pixel_format=pixel_format, preset=preset, crf=crf, check=check)
     suffix = Path(name).suffix.lower()
-    kind, about = next((kind, about) for kind, about in IMAGES.items() if suffix in about.suffixes)
+    image_format, about = next((key, about) for key, about in IMAGES.items() if suffix in about.suffixes)
     return EncoderSettings(
-        about.encoder, dict(about.options), _pixel_format(about, (), pixel_format, suffix), name=kind
+        about.encoder, dict(about.options), _pixel_format(about, (), pixel_format, suffix), name=image_format
     )
 
 
 def check_no_codec(given: Iterable[str]) -> None:
-    """FavError where options of a codec were `given`, by their names, for images."""
+    """Raise FavError if one of the options in `given`, by name, is only for codecs. Images have none."""
     for option in ("codec", "crf", "preset"):
         if option in given:
             raise FavError(
-                f"--{option}: expected without numbered images, which have no codec; --pixel-format goes with them"
+                f"--{option}: expected a film, got numbered images, which have no codec; only --pixel-format applies"
             )
 
 
 def bytes_per_pixel(encoder: EncoderSettings) -> float:
-    """What a film takes of each pixel of a frame: a sane upper end, as in `fav.pipeline.disk_space`."""
+    """Estimate the bytes of a film per pixel and frame, on the high side, for `fav.pipeline.disk_space`."""
     about = (ALL | IMAGES)[encoder.name]
     if about.crf is None:
         return about.size * (2 if encoder.bits > 10 and encoder.name != "exr" else 1)
     steps = about.crf[2] - int(encoder.options[about.quality_option])
-    return min(about.size * 2 ** (steps / HALVED_BY), MOST_BYTES)
+    return min(about.size * 2 ** (steps / HALVING_STEPS), MAX_BYTES_PER_PIXEL)
 
 
 def usual_crf(codec: str) -> int | None:
-    """The quality of a codec if nobody says; None where it has no scale."""
+    """The default quality of a codec; None if it has no scale."""
     crf = ALL[codec].crf
     return crf[2] if crf else None
 
@@ -235,131 +247,146 @@ def encoder_settings(
     crf: int | None = None,
     check: bool = True,
 ) -> EncoderSettings:
-    """What encodes a film in a codec of `ALL`.
+    """The encoder settings of a codec in `ALL`.
 
     Args:
-        codec: Its name.
-        pixel_format: FFmpeg's name, with or without `le`; None for the usual one.
-        preset: One of the codec's; None for the usual one.
-        crf: The quality on the codec's scale; None for the usual one.
-        check: Whether the FFmpeg of this machine must have the encoder.
+        codec: its name.
+        pixel_format: FFmpeg's name, with or without `le`; None: the default.
+        preset: one of the codec's; None: the default.
+        crf: the quality on the codec's scale; None: the default.
+        check: whether the FFmpeg of this machine must have the encoder.
 
     Raises:
-        FavError: The codec has no such format, preset or quality, or the FFmpeg here lacks the encoder; with what would do.
+        FavError: the codec lacks the pixel format, preset or quality, or FFmpeg lacks the encoder.
     """
     about = ALL.get(codec)
     if about is None:
         raise FavError(f"--codec: expected one of {', '.join(ALL)}, got {codec!r}")
-    there = _check_encoder(codec, about) if check else ()
-    pixel_format = _pixel_format(about, there, pixel_format, f"--codec {codec}")
+    supported = _check_encoder(codec, about) if check else ()
+    pixel_format = _pixel_format(about, supported, pixel_format, f"--codec {codec}")
     options = dict(about.options)
     if about.crf is None and crf is not None:
-        raise FavError(f"--crf: expected without --codec {codec}, which has no scale of quality{_instead(about)}")
+        raise FavError(f"--crf: expected no quality for --codec {codec}, which has no quality scale{_instead(about)}")
     if about.crf:
-        least, most, usual = about.crf
-        crf = usual if crf is None else crf
-        if not least <= crf <= most:
-            raise FavError(f"--crf: expected a whole number from {least} to {most} for --codec {codec}, got {crf}")
+        best, worst, default = about.crf
+        crf = default if crf is None else crf
+        if not best <= crf <= worst:
+            raise FavError(f"--crf: expected a whole number from {best} to {worst} for --codec {codec}, got {crf}")
         options[about.quality_option] = str(crf)
     if preset is not None and preset not in about.presets:
-        would_do = f"one of {', '.join(about.presets)}" if about.presets else "none"
-        raise FavError(f"--preset: expected {would_do} for --codec {codec}, got {preset!r}")
+        expected = f"one of {', '.join(about.presets)}" if about.presets else "none"
+        raise FavError(f"--preset: expected {expected} for --codec {codec}, got {preset!r}")
     if codec == "prores":
         preset = _profile(pixel_format, preset)
     if about.presets:
         options[about.preset_option] = preset or about.preset or about.presets[0]
     if codec == DEFAULT and cv2.checkHardwareSupport(AVX512F):
-        # With AVX-512, x264 165 gives other bytes from run to run (its mbtree; seen on Zen 5). Without, those of any machine.
+        # With AVX-512, the bytes of x264 165 differ from run to run (in mbtree; observed on Zen 5).
+        # Without it, they are the same on all machines.
         options["x264-params"] = "asm=avx2"
     return EncoderSettings(about.encoder, options, pixel_format, THREADS, about.tags, about.full_range, codec)
 
 
 def check_container(codec: str, name: Path | str) -> None:
-    """FavError unless a film of this name may have the codec."""
+    """Raise FavError unless the container that follows from a film's name supports the codec."""
     suffix, about = Path(name).suffix.lower(), ALL[codec]
     if suffix not in about.suffixes:
-        others = [word for word, other in CODECS.items() if suffix in other.suffixes]
+        others = [key for key, other in CODECS.items() if suffix in other.suffixes]
         raise FavError(
-            f"{name}: expected a film in {about.title} to end in {_either(about.suffixes)}, got {suffix or 'no ending'}"
-            + (f"; in {suffix}, --codec {_either(others)} would do" if others else "")
+            f"{name}: expected the suffix {_either(about.suffixes)} for {about.title}, got {suffix or 'no suffix'}"
+            + (f"; {suffix} supports --codec {_either(others)}" if others else "")
         )
 
 
 def film_suffixes(codec: str) -> tuple[str, ...]:
-    """The endings of films that may have the codec."""
+    """The suffixes of films that may have the codec."""
     return ALL[codec].suffixes
 
 
 def film_suffix(codec: str, video: str) -> str:
-    """The ending of a film that nobody names: the video's where the codec goes there and players expect it, else the codec's."""
+    """The default suffix of a film: the video's, except .mp4, if the codec supports it; otherwise the codec's first."""
     suffix = Path(video).suffix.lower()
     return suffix if suffix in ALL[codec].suffixes and suffix != ".mp4" else ALL[codec].suffixes[0]
 
 
 def trial_settings(codec: str = DEFAULT) -> EncoderSettings:
-    """What encodes the small pictures of a trial of times: as many packets, in the same order, in as little time as possible."""
+    """The fastest encoder settings with the codec's packet order, for a trial of times with small frames."""
     options = {
         DEFAULT: {"preset": "ultrafast", "bf": "3", "x264-params": "b-adapt=0:rc-lookahead=0:sync-lookahead=0"},
         "vp9": {"deadline": "realtime", "cpu-used": "8", "b": "0", "crf": "63", "lag-in-frames": "0"},
     }
-    stand_in = ALL[codec].trial
-    about = ALL[stand_in]
+    trial_codec = ALL[codec].trial
+    about = ALL[trial_codec]
     pixel_format = "yuv420p" if "yuv420p" in about.pixel_formats else about.pixel_formats[0]
-    chosen = options.get(stand_in, about.options)
-    return EncoderSettings(about.encoder, chosen, pixel_format, 1, about.tags, about.full_range, stand_in)
+    chosen = options.get(trial_codec, about.options)
+    return EncoderSettings(about.encoder, chosen, pixel_format, 1, about.tags, about.full_range, trial_codec)
 
 
 def _check_encoder(codec: str, about: Codec) -> tuple[str, ...]:
-    """The pixel formats of the encoder that FFmpeg has here; FavError where it has none that this program can use."""
+    """The pixel formats of FFmpeg's encoder on this machine; empty if they are unknown.
+
+    Raises:
+        FavError: FFmpeg lacks the encoder, or it supports none of the program's pixel formats.
+    """
     try:
         found = EncoderOfFFmpeg(about.encoder, "w")
     except UnknownCodecError:
         raise FavError(
-            f"--codec {codec}: expected an FFmpeg with the encoder {about.encoder}, but that of PyAV {av.__version__} here "
-            f"has none; it has {', '.join(available())}"
+            f"--codec {codec}: expected the encoder {about.encoder}, but the FFmpeg of PyAV {av.__version__} on this "
+            f"machine lacks it; it has {', '.join(available())}"
         ) from None
-    there = tuple(each.name for each in found.video_formats or ())
-    if there and not set(there) & set(about.pixel_formats):
+    supported = tuple(each.name for each in found.video_formats or ())
+    if supported and not set(supported) & set(about.pixel_formats):
         raise FavError(
-            f"--codec {codec}: expected an encoder that takes frames of this program, but it takes {', '.join(there)} alone; "
-            f"take one of {', '.join(CODECS)}"
+            f"--codec {codec}: expected an encoder for {', '.join(about.pixel_formats)}, but it supports only "
+            f"{', '.join(supported)}; use one of {', '.join(CODECS)}"
         )
-    return there
+    return supported
 
 
 def available() -> list[str]:
-    """The codecs for which FFmpeg has an encoder here; hardware may be missing all the same."""
+    """The codecs for which FFmpeg has an encoder on this machine. The hardware may still be missing."""
     return [name for name, about in ALL.items() if about.encoder in av.codecs_available]
 
 
-def _pixel_format(about: Codec, there: tuple[str, ...], wanted: str | None, what: str) -> str:
-    """The format that is meant, of those that the encoder has, which are not known where `there` is empty."""
-    formats = [name for name in about.pixel_formats if not there or name in there]
-    wanted = wanted or about.pixel_formats[0]
-    for name in formats:
-        if wanted in (name, name.removesuffix("le")):
-            return name
-    raise FavError(
-        f"--pixel-format: expected one of {', '.join(name.removesuffix('le') for name in formats)} for {what}, got {wanted}"
-    )
+def _pixel_format(about: Codec, supported: tuple[str, ...], name: str | None, target: str) -> str:
+    """FFmpeg's name of a pixel format.
+
+    Args:
+        about: the codec.
+        supported: pixel formats of the encoder; empty: unknown.
+        name: with or without `le`; None: the default.
+        target: what the format is for, in the error message.
+
+    Raises:
+        FavError: the codec or encoder does not support it.
+    """
+    formats = [each for each in about.pixel_formats if not supported or each in supported]
+    name = name or about.pixel_formats[0]
+    for each in formats:
+        if name in (each, each.removesuffix("le")):
+            return each
+    expected = ", ".join(each.removesuffix("le") for each in formats)
+    raise FavError(f"--pixel-format: expected one of {expected} for {target}, got {name}")
 
 
-def _profile(pixel_format: str, wanted: str | None) -> str:
-    """Of ProRes, a profile that the pixel format has."""
-    fits = ("4444", "4444xq") if pixel_format == "yuv444p10le" else ("hq", "proxy", "lt", "standard")
-    if wanted is not None and wanted not in fits:
+def _profile(pixel_format: str, profile: str | None) -> str:
+    """Check the ProRes profile for a pixel format; None returns the default profile."""
+    profiles = ("4444", "4444xq") if pixel_format == "yuv444p10le" else ("hq", "proxy", "lt", "standard")
+    if profile is not None and profile not in profiles:
         raise FavError(
-            f"--preset: expected {_either(fits)} for ProRes with --pixel-format {pixel_format.removesuffix('le')}, got {wanted!r}"
+            f"--preset: expected {_either(profiles)} for ProRes with --pixel-format "
+            f"{pixel_format.removesuffix('le')}, got {profile!r}"
         )
-    return wanted or fits[0]
+    return profile or profiles[0]
 
 
 def _instead(about: Codec) -> str:
     if about.presets:
-        return f"; --preset chooses among {', '.join(about.presets)}"
-    return "; it loses nothing" if about.encoder == "ffv1" else ""
+        return f"; use --preset with one of {', '.join(about.presets)}"
+    return "; it is lossless" if about.encoder == "ffv1" else ""
 
 
-def _either(words: Iterable[str]) -> str:
-    *some, last = words
+def _either(names: Iterable[str]) -> str:
+    *some, last = names
     return f"{', '.join(some)} or {last}" if some else last

@@ -18,35 +18,41 @@ from fav.video.truncation import is_truncated
 
 DEFAULT_FPS = 25
 NTSC = (24, 30, 48, 60, 120)
-HIGHEST_FPS = 1000  # more is a unit of time, taken for a rate
-# What is opened as a video: demuxers of one file, which open no other. FFmpeg knows many that do (lists of segments, of pictures, of
-# chapters; Magic Lantern's parts), and each new version some more, so these are named and not those. A file is told by its content.
+MAX_FPS = 1000  # a higher value is a time base that FFmpeg reports as a rate
+# Demuxers that are allowed: they read one file and open no other. FFmpeg has many that open other files (playlists,
+# lists of images or chapters), and new versions add more. So this is a list of allowed names, not of forbidden ones.
+# FFmpeg recognizes a file by its content.
 CONTAINERS = ("mov", "matroska", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "asf", "ogg", "mxf", "gxf", "nut", "rm", "wtv", "dv",
               "swf", "nsv", "nuv", "ivf", "obu", "av1", "h261", "h263", "h264", "hevc", "vvc", "evc", "m4v", "vc1", "vc1test", "dirac",
               "dnxhd", "cavsvideo", "avs2", "avs3", "mjpeg", "mjpeg_2000", "smjpeg", "yuv4mpegpipe", "gif", "apng", "webp_anim",
               "jpegxl_anim", "bink", "smk", "flic", "roq", "film_cpk", "thp", "cine", "ser", "filmstrip",
-              "aac", "aiff", "flac", "mp3", "wav")  # fmt: skip  # of which can be said that there is sound alone
-PICTURES = ("png", "jpeg", "bmp", "tiff", "webp", "ppm", "pgm", "pgmyuv", "pbm", "pam", "pfm", "phm", "exr", "dpx", "j2k", "jpegls",
+              "aac", "aiff", "flac", "mp3", "wav")  # fmt: skip  # audio files, so that the error can say "only audio"
+IMAGE_FORMATS = ("png", "jpeg", "bmp", "tiff", "webp", "ppm", "pgm", "pgmyuv", "pbm", "pam", "pfm", "phm", "exr", "dpx", "j2k", "jpegls",
             "jpegxl", "gif", "hdr", "qoi", "sgi", "sunrast", "pcx", "psd", "xbm", "xpm", "dds")  # fmt: skip
-FORMATS = ",".join((*CONTAINERS, "image2", *(f"{name}_pipe" for name in PICTURES)))
+FORMATS = ",".join((*CONTAINERS, "image2", *(f"{name}_pipe" for name in IMAGE_FORMATS)))
 
 
 def open_video(video: Path | str, settings: SourceSettings = AS_IT_IS) -> InputContainer:
-    """The opened container of a file or image sequence; FavError says why there is none. Nothing but files is opened."""
-    # An absolute path has no part that FFmpeg takes for the name of a protocol.
+    """Open a video file or an image sequence. FFmpeg may open only files, no network addresses.
+
+    Raises:
+        FavError: the video does not exist, or FFmpeg cannot read it.
+    """
+    # FFmpeg could read the beginning of a relative path as a protocol.
     path, kind = os.path.abspath(video), None
     options = {
         "protocol_whitelist": "file",
         "format_whitelist": FORMATS,
-        "pattern_type": "none",
-    }  # a picture is that one alone
+        "pattern_type": "none",  # the name of one image is not a pattern
+    }
     if is_sequence(str(video)):
         numbers = sequence_numbers(str(video))
         if not numbers:
-            raise FavError(f"{video}: expected a file, or images numbered without a gap (%d, %04d), but there is none")
+            raise FavError(f"{video}: expected images numbered without a gap (%d, %04d), found none")
         rate = exact_rate(settings.fps or DEFAULT_FPS)
         kind = "image2"
-        path = os.path.join(os.path.dirname(path).replace("%", "%%"), os.path.basename(path))  # all of it is a pattern
+        # Only the file name is a pattern.
+        path = os.path.join(os.path.dirname(path).replace("%", "%%"), os.path.basename(path))
         options |= {
             "format_whitelist": kind,
             "framerate": str(rate),
@@ -56,7 +62,7 @@ def open_video(video: Path | str, settings: SourceSettings = AS_IT_IS) -> InputC
         }
     elif not Path(video).exists():
         hint = pattern_hint(str(video)) if set("*?[") & set(str(video)) else ""
-        raise FavError(f"{video}: expected a video, but there is no such file{hint}")
+        raise FavError(f"{video}: expected a video, but the file does not exist{hint}")
     elif Path(video).is_dir():
         raise FavError(f"{video}: expected a video in one file, got a directory{pattern_hint(str(video))}")
     else:
@@ -64,33 +70,36 @@ def open_video(video: Path | str, settings: SourceSettings = AS_IT_IS) -> InputC
     try:
         return av.open(path, format=kind, options=options, metadata_errors="replace")
     except (FFmpegError, OSError) as error:
-        cure = "; bytes are missing at its end: copy or download it again" if kind is None and _cut_short(path) else ""
-        if isinstance(error, ArgumentError) and kind is None:  # what the whitelist leaves out
+        cure = "; bytes are missing at its end: copy or download it again" if kind is None and _truncated(path) else ""
+        if isinstance(error, ArgumentError) and kind is None:  # its format is not in FORMATS
             raise FavError(
-                f"{video}: expected a video in one file, got a playlist, or another kind of file that is none; make one "
-                f"file of it first, as with ffmpeg -i {sanitize(video)} film.mp4"
+                f"{video}: expected a video in one file, got a playlist or an unsupported format; "
+                f"convert it first, for example with ffmpeg -i {sanitize(video)} film.mp4"
             ) from error
-        raise FavError(f"{video}: expected a video, got what FFmpeg cannot read ({error.strerror}){cure}") from error
+        why = f"got a file that FFmpeg cannot read ({error.strerror})"
+        raise FavError(f"{video}: expected a video, {why}{cure}") from error
 
 
 def video_stream(container: InputContainer, video: Path | str) -> VideoStream:
-    """The stream of moving pictures that the film is made of: of several, the one that FFmpeg would take, which are not
-    thumbnails. FavError where there is none, or it cannot be decoded.
+    """Choose the video stream to stylize: of several, the one that FFmpeg's command line would choose.
+
+    Cover images are not considered.
+
+    Raises:
+        FavError: there is no video stream, or FFmpeg has no decoder for it.
     """
     moving = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
     if not moving:
-        kinds = ", ".join(sorted({stream.type for stream in container.streams}))
-        raise FavError(
-            f"{video}: expected a video stream, got {f'{kinds} without moving pictures' if kinds else 'no stream at all'}"
-        )
+        types = ", ".join(sorted({stream.type for stream in container.streams}))
+        raise FavError(f"{video}: expected a video stream, got {f'only {types}' if types else 'no stream at all'}")
     chosen = max(moving, key=_rank)
     if chosen.codec_context is None:
-        raise FavError(f"{video}: expected a video in a codec that FFmpeg decodes, got one that it does not")
+        raise FavError(f"{video}: expected a codec that FFmpeg decodes, got an unknown one")
     return chosen
 
 
 def _rank(stream: VideoStream) -> tuple[bool, bool, int, int]:
-    """What FFmpeg prefers: many pixels and the default (ffmpeg_mux_init.c), but never one picture where others move."""
+    """Sort key of FFmpeg's choice: many pixels and the default flag (ffmpeg_mux_init.c). Still images come last."""
     codec = stream.codec_context
     still = bool(stream.disposition & (Disposition.timed_thumbnails | Disposition.still_image))
     default = 5_000_000 if stream.disposition & Disposition.default else 0
@@ -99,7 +108,7 @@ def _rank(stream: VideoStream) -> tuple[bool, bool, int, int]:
 
 
 def exact_rate(fps: float) -> Fraction:
-    """The rate that somebody means who types a number: 23.976, 29.97, 59.94 and their like are n * 1000 / 1001."""
+    """The exact frame rate for a typed number: 23.976, 29.97, 59.94 and so on mean n * 1000 / 1001."""
     for whole in NTSC:
         if abs(fps - whole * 1000 / 1001) < 0.005:
             return Fraction(whole * 1000, 1001)
@@ -107,10 +116,10 @@ def exact_rate(fps: float) -> Fraction:
 
 
 def frame_rate(stream: VideoStream) -> Fraction | None:
-    """Frames a second; the average where that is believable. Of raw DV, FFmpeg says 60000."""
+    """Frames per second, None if unknown. The average rate is used unless it is implausible: for raw DV it is 60000."""
     rates = [rate for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate) if rate]
-    return next((rate for rate in rates if rate <= HIGHEST_FPS), rates[0] if rates else None)
+    return next((rate for rate in rates if rate <= MAX_FPS), rates[0] if rates else None)
 
 
-def _cut_short(path: str) -> bool:
+def _truncated(path: str) -> bool:
     return os.path.isfile(path) and is_truncated(Path(path))

@@ -1,4 +1,4 @@
-"""The cuts of a whole video, in a file and on a sheet of pictures, for a person to check."""
+"""List the cuts of a video in a file and on a contact sheet, so that a person can check them."""
 
 from collections import deque
 from collections.abc import Callable
@@ -12,14 +12,23 @@ from fav.video.decoding import decode
 from fav.video.settings import SourceSettings
 from fav.video.shot_detection import FLASH, CutFinder
 
-WIDTH = 192  # pixels of a picture on the sheet
-LABEL, GAP, COLUMNS, MOST = 18, 6, 4, 400  # pixels of a label, between pictures; pairs in a row, and on the sheet
+WIDTH = 192  # pixels of an image on the sheet
+LABEL, GAP = 18, 6  # pixels: height of a label, distance between images
+COLUMNS, MAX_PAIRS = 4, 400  # pairs in a row, and on the sheet
 WHITE, BLACK = 255, (0, 0, 0)
 
 
 @dataclass
 class CutList:
-    """Cuts, counted from 0; when they are, in seconds; the pictures (h, w, 3) before and after each; frames looked at."""
+    """The cuts of a video.
+
+    Attributes:
+        cuts: first frames of shots, counted from 0.
+        seconds: the time of each cut.
+        pairs: images (h, w, 3) uint8 BGR of the frames before and after each cut, MAX_PAIRS at most.
+        frames: number of analyzed frames.
+        threshold: of the detection.
+    """
 
     cuts: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -36,19 +45,19 @@ def find_cuts(
     stop: int | None = None,
     report_progress: Callable[[], None] = lambda: None,
 ) -> CutList:
-    """The cuts of the frames `[start, stop)` of a video, found as they are when a film is made of it."""
+    """Find the cuts of the frames `[start, stop)` of a video, as a job does."""
     found, finder = CutList(threshold=threshold), CutFinder(threshold=threshold)
     recent: deque[tuple[int, float, np.ndarray]] = deque(maxlen=FLASH + 3)
 
     def take(cuts: list[int]) -> None:
-        known = {number: (seconds, picture) for number, seconds, picture in recent}
+        known = {number: (seconds, image) for number, seconds, image in recent}
         for cut in cuts:
             if cut <= start:
                 continue
             seconds, after = known[cut]
             found.cuts.append(cut)
             found.seconds.append(seconds)
-            if len(found.pairs) < MOST:
+            if len(found.pairs) < MAX_PAIRS:
                 found.pairs.append((known[cut - 1][1], after))
 
     with decode(video, settings) as decoding:
@@ -71,7 +80,7 @@ def write_cuts(found: CutList) -> str:
 
 
 def contact_sheet(found: CutList) -> np.ndarray:
-    """All cuts as pairs of pictures with their frame numbers, (H, W, 3) uint8 BGR; as many as MOST."""
+    """Draw each cut as a pair of images with their frame numbers, MAX_PAIRS at most. Returns (H, W, 3) uint8 BGR."""
     cells = [_cell(cut, *pair) for cut, pair in zip(found.cuts, found.pairs)]
     height, width = (max(cell.shape[side] for cell in cells) for side in (0, 1))
     rows = -(-len(cells) // COLUMNS)
@@ -84,16 +93,16 @@ def contact_sheet(found: CutList) -> np.ndarray:
 
 
 def _cell(cut: int, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    pictures = [_fitted(picture) for picture in (before, after)]
-    height = max(picture.shape[0] for picture in pictures)
+    images = [_fitted(image) for image in (before, after)]
+    height = max(image.shape[0] for image in images)
     cell = np.full((LABEL + height, 2 * WIDTH + 2, 3), WHITE, np.uint8)
-    for side, (number, picture) in enumerate(zip((cut - 1, cut), pictures)):
+    for side, (number, image) in enumerate(zip((cut - 1, cut), images)):
         left = side * (WIDTH + 2)
-        cell[LABEL : LABEL + picture.shape[0], left : left + WIDTH] = picture
+        cell[LABEL : LABEL + image.shape[0], left : left + WIDTH] = image
         cv2.putText(cell, str(number), (left + 2, LABEL - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.45, BLACK, 1, cv2.LINE_AA)
     return cell
 
 
-def _fitted(picture: np.ndarray) -> np.ndarray:
-    height = max(round(picture.shape[0] * WIDTH / picture.shape[1]), 1)
-    return cv2.resize(picture, (WIDTH, height), interpolation=cv2.INTER_AREA)
+def _fitted(image: np.ndarray) -> np.ndarray:
+    height = max(round(image.shape[0] * WIDTH / image.shape[1]), 1)
+    return cv2.resize(image, (WIDTH, height), interpolation=cv2.INTER_AREA)

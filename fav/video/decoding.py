@@ -1,4 +1,4 @@
-"""One pass over a video: every frame in the order it is shown, with its time and checksum."""
+"""Decode all frames of a video in presentation order, with their timestamps and checksums."""
 
 import zlib
 from collections import deque
@@ -26,15 +26,21 @@ from fav.video.settings import AS_IT_IS, SourceSettings
 from fav.video.side_data import side_data
 from fav.video.truncation import is_truncated
 
-NOTED_S = 0.1  # a step of the clock that is told
-MOST_JUMPS = 5  # that are told one by one
-FORGOTTEN = 1000
+MIN_JUMP_S = 0.1  # smaller timestamp jumps are not reported
+MAX_LISTED = 5  # jumps or format changes that a note lists
+MAX_PENDING_SHIFTS = 1000  # more belong to packets that did not decode
 
 
 class DecodedFrame:
-    """A frame: `number` from 0, `pts` and `duration` in units of the time base, `keyframe`, `crc`, and its picture.
+    """A decoded frame with its timestamps, checksum and image.
 
-    `shift` is by how much the time is later than the file says, whose clock may jump.
+    Attributes:
+        number: of the frame, from 0.
+        pts: presentation time, in units of the time base.
+        duration: in units of the time base.
+        keyframe: whether decoding can start here.
+        shift: correction of a timestamp jump that `pts` includes, in units of the time base.
+        needs_deinterlacing: whether the image is made of this frame and its neighbors.
     """
 
     def __init__(
@@ -43,81 +49,98 @@ class DecodedFrame:
         number: int,
         pts: int,
         duration: int,
-        exact: VideoReformatter,
-        rough: VideoReformatter,
+        accurate: VideoReformatter,
+        fast: VideoReformatter,
         shift: int = 0,
         settings: SourceSettings = AS_IT_IS,
-        neighbours: tuple[av.VideoFrame | None, av.VideoFrame | None] = (None, None),
+        neighbors: tuple[av.VideoFrame | None, av.VideoFrame | None] = (None, None),
     ):
         self.number, self.pts, self.duration, self.keyframe = number, pts, duration, bool(frame.key_frame)
-        self.shift, self._settings, self._local_peers = shift, settings, neighbours
-        self.woven = settings.deinterlace and frame.interlaced_frame
-        self._frame, self._exact, self._rough = frame, exact, rough
+        self.shift, self._settings, self._neighbors = shift, settings, neighbors
+        self.needs_deinterlacing = settings.deinterlace and frame.interlaced_frame
+        self._frame, self._accurate, self._fast = frame, accurate, fast
 
     @cached_property
     def crc(self) -> int:
         """CRC-32 of the decoded samples, without padding, before any conversion of colors."""
-        return checksum(self._picture())
+        return checksum(self._av_frame())
 
     @property
     def damaged(self) -> bool:
-        """Whether the decoder says that parts of it are patched up."""
-        return bool(self._picture().is_corrupt)
+        """Whether the decoder concealed errors in it."""
+        return bool(self._av_frame().is_corrupt)
 
     @property
     def colors(self) -> ColorInfo:
-        return ColorInfo.of(self._picture(), self._settings.tone_map)
+        return ColorInfo.of(self._av_frame(), self._settings.tone_map)
 
     def check_colors(self, video: Path | str) -> None:
-        """FavError where the colors of the video cannot be told."""
-        check_matrix(self._picture(), video)
+        """Raise FavError if the color matrix of the video is not supported."""
+        check_matrix(self._av_frame(), video)
 
     @property
-    def neighbours_crc(self) -> tuple[int | None, int | None]:
-        """The checksums of the frames before and after one that is made whole of two fields by them."""
-        before, after = self._local_peers
+    def neighbors_crc(self) -> tuple[int | None, int | None]:
+        """The checksums of the frames before and after this one, which deinterlacing uses."""
+        before, after = self._neighbors
         return None if before is None else checksum(before), None if after is None else checksum(after)
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) in pixels as it is stored."""
-        return self._picture().width, self._picture().height
+        """(width, height) in pixels, before the display matrix is applied."""
+        return self._av_frame().width, self._av_frame().height
 
     @property
     def is_rotated(self) -> bool:
-        """Whether the picture is shown by a quarter turn of what is stored."""
-        return display_matrix(self._picture())[1] != 0
+        """Whether the display matrix rotates the image by 90 degrees."""
+        return display_matrix(self._av_frame())[1] != 0
 
-    def image(self, deep: bool = False) -> np.ndarray:
-        """The picture (H, W, 3) uint8 BGR, upright, contiguous; for frames from `decode` only until the next is read.
+    def image(self, sixteen_bit: bool = False) -> np.ndarray:
+        """Convert the frame to BGR, upright.
 
-        `deep` gives uint16, of which 65535 is white.
+        A frame from `decode` can be converted only until the next one is read.
+
+        Args:
+            sixteen_bit: return uint16, where 65535 is white.
+
+        Returns:
+            (H, W, 3) uint8 or uint16, contiguous.
         """
-        frame = self._picture()
-        if self.woven:
-            frame = deinterlaced(self._local_peers[0], frame, self._local_peers[1])
-        return to_bgr(frame, self._exact, self._settings.tone_map, deep)
+        frame = self._av_frame()
+        if self.needs_deinterlacing:
+            frame = deinterlaced(self._neighbors[0], frame, self._neighbors[1])
+        return to_bgr(frame, self._accurate, self._settings.tone_map, sixteen_bit)
 
     def thumbnail(self, long_side: int) -> np.ndarray:
-        """The picture as `to_small_bgr` makes it, for a tenth of the time; as long as there is `image`."""
-        return to_small_bgr(self._picture(), long_side, self._rough)
+        """A small image, as `to_small_bgr` makes it, in a tenth of the time that `image` takes."""
+        return to_small_bgr(self._av_frame(), long_side, self._fast)
 
     def drop_pixels(self) -> None:
-        """Drop the picture, keep the facts: an index of 4K frames would not fit into memory otherwise."""
+        """Drop the pixels and keep the rest: an index of 4K frames would not fit into memory otherwise."""
         self.crc  # noqa: B018
-        self._frame, self._local_peers = None, (None, None)
+        self._frame, self._neighbors = None, (None, None)
 
-    def _picture(self) -> av.VideoFrame:
+    def _av_frame(self) -> av.VideoFrame:
         if self._frame is None:
-            raise ValueError(f"frame {self.number}: expected to be asked for its picture before the next frame is read")
+            raise ValueError(f"frame {self.number}: expected to be used before the next frame is read")
         return self._frame
 
 
 class Decoder(Iterator[DecodedFrame]):
-    """An iterator over the frames of an opened video; a context that closes it.
+    """Iterates over the frames of a video. As a context manager, it closes the video.
 
-    `warnings` are one-line notes for the user on what is damaged or missing, complete once the iterator has ended.
-    With `keep` a frame holds its picture as long as the frame lives. Raises FavError where the video cannot be opened.
+    Args:
+        video: a file or a numbered image sequence.
+        settings: how to read it.
+        keep: frames keep their pixels; otherwise only the last frame has them.
+
+    Attributes:
+        stream: the video stream that is decoded.
+        time_base: seconds per unit of timestamps.
+        timed: whether the container has timestamps.
+        conversion_notes: notes on what the film will not have as the source has it, for the frames read so far.
+
+    Raises:
+        FavError: the video cannot be opened.
     """
 
     def __init__(self, video: Path | str, settings: SourceSettings = AS_IT_IS, keep: bool = False):
@@ -129,36 +152,36 @@ class Decoder(Iterator[DecodedFrame]):
             self.container.close()
             raise
         self._clock = Clock(self.container)
-        self._wanted = timed_streams(self.container, self.stream) if self._clock.jumps else [self.stream]
+        self._demuxed = timed_streams(self.container, self.stream) if self._clock.can_jump else [self.stream]
         for stream in self.container.streams:
-            stream.discard = Discard.none if stream in self._wanted else Discard.all
+            stream.discard = Discard.none if stream in self._demuxed else Discard.all
         codec = self.stream.codec_context
         codec.flags |= Flags.bitexact
-        codec.thread_count = 1  # with more, how damaged frames are patched up depends on their timing
+        codec.thread_count = 1  # with several threads, error concealment depends on their timing
         self._intra = codec.codec.intra_only
         self._tiff = codec.name == "tiff"
         if self._intra and not self._tiff:
             codec.options = {"err_detect": "explode"}
-        self.time_base = self.stream.time_base or Fraction(1, av.time_base)  # which is FFmpeg's own
+        self.time_base = self.stream.time_base or Fraction(1, av.time_base)  # FFmpeg's default
         rate = frame_rate(self.stream) or DEFAULT_FPS
         self._frame_duration = max(round(1 / (rate * self.time_base)), 1)
-        self._exact, self._rough = VideoReformatter(), VideoReformatter()  # each remembers the one conversion it makes
-        # AVI has no times, only an order of packets; times that FFmpeg makes of it are not in the order of frames.
+        self._accurate, self._fast = VideoReformatter(), VideoReformatter()  # each caches the context of one conversion
+        # AVI has no timestamps, only an order of packets. FFmpeg's timestamps for it are not in presentation order.
         self.timed = self.container.format.name != "avi"
-        # MP4 keeps no durations but distances in decoding order: for the last frame shown that of the last packet is true.
-        self._by_packet = "mp4" in self.container.format.name
-        # Matroska need not keep durations, but knows its own: the last frame cannot last longer.
-        ends = self.container.duration if "matroska" in self.container.format.name else None
-        self._container_end = round(Fraction(ends, av.time_base) / self.time_base) if ends else 2**62
-        self._damaged, self.broken = False, None
+        # MP4 has distances in decoding order, no durations. Only the last packet's is the duration of the last frame.
+        self._duration_of_packet = "mp4" in self.container.format.name
+        # Matroska may have no frame durations, but its total length limits that of the last frame.
+        length = self.container.duration if "matroska" in self.container.format.name else None
+        self._container_end = round(Fraction(length, av.time_base) / self.time_base) if length else 2**62
+        self._damaged, self.read_error = False, None
         self.failed = False  # whether something could not be decoded, and no frame stands for it
-        self.watch: Callable[[av.Packet], bool] | None = None  # says of each packet whether it is decoded
-        self.told: int | None = None  # the time that the last frame itself has
+        self.watch: Callable[[av.Packet], bool] | None = None  # returns for each packet whether to decode it
+        self.frame_pts: int | None = None  # the time stamp of the last frame, as the decoder gave it
         self._jumps: list[str] = []
         self.forget_notes()
         self._late = False
         self._opening = True
-        self._begin()
+        self._reset()
 
     def __enter__(self) -> "Decoder":
         return self
@@ -173,21 +196,21 @@ class Decoder(Iterator[DecodedFrame]):
     def __next__(self) -> DecodedFrame:
         if self._last is not None and not self.keep:
             self._last.drop_pixels()
-        self._last = None  # what is left when the iterator ends
+        self._last = None  # in case the iterator ends here
         frame = self._peeked or next(self._frames)
         self._peeked = None
         self._count += 1
-        told, shift = self._time(frame), self._shift
-        self.told = frame.pts
-        pts = max(told, self._last_pts + 1)
-        self._shift = self._shifts.pop(told, shift) if self._clock.jumps else 0
+        source_pts, shift = self._source_pts(frame), self._shift
+        self.frame_pts = frame.pts
+        pts = max(source_pts, self._last_pts + 1)
+        self._shift = self._shifts.pop(source_pts, shift) if self._clock.can_jump else 0
         if self._count:
-            self._watch(pts - told, self._shift - shift)
-        duration = (self._packet_duration if self._by_packet else frame.duration) or self._frame_duration
+            self._note_jump(pts - source_pts, self._shift - shift)
+        duration = (self._packet_duration if self._duration_of_packet else frame.duration) or self._frame_duration
         if 0 < self._container_end - pts < duration:
             duration = self._container_end - pts
         self._last_pts, self._expected_pts = pts, pts + duration
-        self._look(frame)
+        self._note_format(frame)
         if self.settings.deinterlace and frame.interlaced_frame:
             self._peeked = next(self._frames, None)
         self._last = DecodedFrame(
@@ -195,129 +218,139 @@ class Decoder(Iterator[DecodedFrame]):
             self._count,
             pts,
             duration,
-            self._exact,
-            self._rough,
+            self._accurate,
+            self._fast,
             self._shift,
             self.settings,
-            (self._before, self._peeked),
+            (self._previous, self._peeked),
         )
-        self._before = frame
+        self._previous = frame
         return self._last
 
     def forget_notes(self) -> None:
-        """Forget what was noted on the frames so far, as at the beginning; but no note on a video's first frame is made again."""
+        """Forget the notes on the frames so far. Notes on the first frame of the video are not made again."""
         self._opening = False
         self._changes: list[str] = []
-        self.shapes: list[tuple[str, str]] = []  # sizes and formats of the frames, each as often as it begins anew
+        self.formats: list[tuple[str, str]] = []  # size and pixel format of the frames, once per change
         self._interlaced = self._captions = False
-        self.facts: list[str] = []  # notes on what is not in the film as it was, of the frames so far
+        self.conversion_notes: list[str] = []
 
     def note(self, frame: DecodedFrame) -> None:
-        """Note again what is told of a frame, the last one that was read."""
-        self._look(frame._picture())
+        """Make the notes on a frame again, the last one that was read."""
+        self._note_format(frame._av_frame())
 
-    def _look(self, frame: av.VideoFrame) -> None:
-        """Note where the pictures change their shape."""
-        shape = (f"{frame.width}x{frame.height}", frame.format.name)
-        if self.shapes and self.shapes[-1] != shape:
-            size, format = (f"{a} to {b}" if a != b else "" for a, b in zip(self.shapes[-1], shape))
-            self._changes.append(f"{size or format} at frame {self._count}")
-        if not self.shapes or self.shapes[-1] != shape:
-            self.shapes.append(shape)
+    def _note_format(self, frame: av.VideoFrame) -> None:
+        """Record changes of size and pixel format, and what the film will not have as the source has it."""
+        current = (f"{frame.width}x{frame.height}", frame.format.name)
+        if self.formats and self.formats[-1] != current:
+            size, pixel_format = (f"{a} to {b}" if a != b else "" for a, b in zip(self.formats[-1], current))
+            self._changes.append(f"{size or pixel_format} at frame {self._count}")
+        if not self.formats or self.formats[-1] != current:
+            self.formats.append(current)
         if self._opening and not self._count:
-            self.facts += first_facts(frame, self.settings)
+            self.conversion_notes += first_frame_notes(frame, self.settings)
         if frame.interlaced_frame and not self._interlaced:
             self._interlaced = True
-            fate = (
-                "made whole (bwdif)"
-                if self.settings.deinterlace
-                else "left with their combs, in a film that is progressive"
-            )
-            self.facts.append(f"interlaced frames are {fate}")
+            change = "deinterlaced (bwdif)" if self.settings.deinterlace else "kept; the film is marked as progressive"
+            self.conversion_notes.append(f"interlaced frames are {change}")
         if not self._captions and side_data(frame, "A53_CC") is not None:
             self._captions = True
-            self.facts.append("captions within the pictures (CEA-608, CEA-708) are left out")
+            self.conversion_notes.append("closed captions (CEA-608, CEA-708) are left out")
 
-    def _watch(self, late: int, jump: int) -> None:
-        """Note where the clock jumps by which a frame is shown, in units of the time base."""
-        step = float(-(jump or late) * self.time_base)
-        if abs(step) > NOTED_S and not self._late:
-            self._jumps.append(f"{abs(step):.3f} s {'back' if step < 0 else 'ahead'} at frame {self._count}")
-        self._late = not jump and step < -NOTED_S  # the frames that follow are late as well
-
-    def seek(self, pts: int, shift: int = 0) -> None:
-        """Go on from a keyframe at or before `pts` or thereabouts; numbers count from there. av.FFmpegError if it cannot.
+    def _note_jump(self, delay: int, jump: int) -> None:
+        """Record a timestamp jump.
 
         Args:
-            pts: The time, as it is in an index.
-            shift: What the index says was added to it.
+            delay: by how much the frame's time was increased so that times ascend, in units of the time base.
+            jump: change of the clock's correction since the last frame, in units of the time base.
+        """
+        step = float(-(jump or delay) * self.time_base)
+        if abs(step) > MIN_JUMP_S and not self._late:
+            self._jumps.append(f"{abs(step):.3f} s {'back' if step < 0 else 'ahead'} at frame {self._count}")
+        self._late = not jump and step < -MIN_JUMP_S  # the next frames are late, too
+
+    def seek(self, pts: int, shift: int = 0) -> None:
+        """Continue from a keyframe near `pts`, usually at or before it. Frame numbers start at 0 there.
+
+        Args:
+            pts: presentation time, as in an index.
+            shift: the correction that `pts` includes, as in an index.
+
+        Raises:
+            av.FFmpegError: the container cannot seek.
         """
         depth = self.stream.codec_context.reorder_depth
         self._frames.close()
         self.container.seek(int(pts - shift), stream=self.stream)
-        self.stream.codec_context.reorder_depth = (
-            depth  # forgotten by seeking; B-frames would come too early and be lost
-        )
-        self._begin()
+        # Seeking resets the depth. Then B-frames would be returned too early and dropped.
+        self.stream.codec_context.reorder_depth = depth
+        self._reset()
         self._clock.restart(round(shift * self.time_base * SECOND))
         self._shift = int(shift)
 
     def times(self, most_images: int, most_bytes: int) -> tuple[FrameIndex, bool]:
-        """The times that frames have, as the packets tell them; nothing is decoded, and all checksums are 0.
+        """Read frame times from the packets, without decoding. The decoder must be new.
 
-        At most so many of a numbered image sequence, whose images would be read, and none behind so many bytes of a file; and
-        whether these are all. To be called on a fresh decoder.
+        Args:
+            most_images: images of a numbered sequence to read at most.
+            most_bytes: offset in a file at which reading stops.
+
+        Returns:
+            An index whose checksums are all 0, and whether it has all frames.
         """
-        times, due, whole = [], 0, True
+        times, expected, complete = [], 0, True
         most = most_images if is_sequence(str(self.video)) else None
         for packet in islice(self._packets(), most):
             if packet is None or packet.is_discard:
                 continue
             if packet.pos is not None and packet.pos > most_bytes:
-                whole = False
+                complete = False
                 break
-            told = (packet.pts, packet.dts) if self.timed else (packet.dts,)
-            times.append(next((time for time in told if time is not None), due))
-            due = times[-1] + (packet.duration or self._frame_duration)
+            known = (packet.pts, packet.dts) if self.timed else (packet.dts,)
+            times.append(next((time for time in known if time is not None), expected))
+            expected = times[-1] + (packet.duration or self._frame_duration)
         pts = np.unique(np.array(times, np.int64))
-        last = max(due - int(pts[-1]), 1) if len(pts) else 0
+        last = max(expected - int(pts[-1]), 1) if len(pts) else 0
         index = FrameIndex(
             pts, np.full(len(pts), last), np.zeros(len(pts), bool), np.zeros(len(pts), np.uint32), self.time_base
         )
-        return index, whole
+        return index, complete
 
     @property
     def warnings(self) -> list[str]:
+        """One-line notes for the user on damaged, missing and converted content; complete after the last frame."""
         notes, count, name = [], self._count + 1, self.settings.name or self.video
         if is_sequence(str(self.video)):
             used = len(sequence_files(str(self.video)))
-            if (there := len(sequence_numbers(str(self.video)))) > used:
+            if (present := len(sequence_numbers(str(self.video)))) > used:
+                after = present - used
                 notes.append(
-                    f"{name}: a number is missing; the {used} images before it are used, the {there - used} after it not"
+                    f"{name}: a number is missing; the {used} images before it are used, the {after} after it not"
                 )
             if used > count and not self._damaged:
                 notes.append(f"{name}: {used - count} of its images do not decode and are left out")
-        elif self.broken:
-            notes.append(f"{name}: reading stopped early ({self.broken}); the {count} frames before are used")
+        elif self.read_error:
+            notes.append(f"{name}: reading stopped early ({self.read_error}); the {count} frames before are used")
         elif is_truncated(Path(self.video)):
             notes.append(f"{name}: bytes are missing at its end; the {count} frames that decode are used")
         if self._damaged:
-            notes.append(f"{name}: parts are damaged; what decodes is used")
+            notes.append(f"{name}: parts are damaged; the frames that decode are used")
         if self._jumps:
-            notes.append(f"{name}: its clock goes {_few(self._jumps)}; the film goes on without a jump")
+            notes.append(f"{name}: its timestamps jump {_list_some(self._jumps)}; the film has no jump")
         if self._changes:
             notes.append(
-                f"{name}: its pictures change from {_few(self._changes)}; all are brought to the film's size, and a new "
-                f"size begins a shot"
+                f"{name}: its frames change from {_list_some(self._changes)}; all are resized to the film's size, and "
+                f"a new size begins a shot"
             )
-        return notes + self.facts
+        return notes + self.conversion_notes
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
+        """Set the state of a decoder that has read nothing yet."""
         self._frames, self._last = self._decode(), None
-        self._peeked = self._before = None
+        self._peeked = self._previous = None
         self._count, self._last_pts, self._expected_pts, self._packet_duration = -1, -(2**62), 0, 0
-        self._order: deque[int] = deque()
-        self._shifts: dict[int, int] = {}  # of frames by their time, where it is not always the same
+        self._packet_times: deque[int] = deque()  # of packets whose frames have not been returned yet
+        self._shifts: dict[int, int] = {}  # corrections of timestamp jumps, by the corrected time of a packet
         self._shift, self._jumped = 0, False
 
     def _decode(self) -> Generator[av.VideoFrame, None, None]:
@@ -326,7 +359,7 @@ class Decoder(Iterator[DecodedFrame]):
             if packet is not None:
                 self._packet_duration = packet.duration
                 if packet.dts is not None:
-                    self._order.append(packet.dts)
+                    self._packet_times.append(packet.dts)
             try:
                 frames = codec.decode(packet)
             except FFmpegError:
@@ -335,24 +368,24 @@ class Decoder(Iterator[DecodedFrame]):
             if self._tiff and packet is not None and not tiff.decodes(bytes(packet)):
                 self._damaged = self.failed = True
                 continue
-            whole = [frame for frame in frames if not frame.is_corrupt]
-            self.failed |= self._intra and len(whole) < len(frames)
-            self._damaged |= len(whole) < len(frames) or packet is not None and packet.is_corrupt
-            # In codecs without prediction nothing patches up a hole: there lies what was in memory before.
-            yield from whole if self._intra else frames
+            intact = [frame for frame in frames if not frame.is_corrupt]
+            self.failed |= self._intra and len(intact) < len(frames)
+            self._damaged |= len(intact) < len(frames) or packet is not None and packet.is_corrupt
+            # Intra-only codecs do not conceal errors: damaged parts have random content of the memory.
+            yield from intact if self._intra else frames
 
     def _packets(self) -> Iterator[av.Packet | None]:
-        """Packets of the stream, then None, which asks the decoder for what it has left."""
+        """Yield the packets of the stream, then None, which flushes the decoder."""
         try:
-            for packet in self.container.demux(self._wanted):
-                if packet.size:  # an empty one would tell the decoder that this is the end
+            for packet in self.container.demux(self._demuxed):
+                if packet.size:  # an empty packet would flush the decoder
                     self._clock.correct(packet)
                     if packet.stream_index == self.stream.index:
                         self._remember_shift(packet)
                         if self.watch is None or self.watch(packet):
                             yield packet
         except FFmpegError as error:
-            self.broken = error.strerror
+            self.read_error = error.strerror
         yield None
 
     def packets(self) -> Iterator[av.Packet]:
@@ -367,34 +400,35 @@ class Decoder(Iterator[DecodedFrame]):
     def _remember_shift(self, packet: av.Packet) -> None:
         self._jumped = self._jumped or self._clock.offset != 0
         if self._jumped:
-            if len(self._shifts) > FORGOTTEN:  # of frames that did not decode
+            if len(self._shifts) > MAX_PENDING_SHIFTS:
                 self._shifts.clear()
             for time in (packet.pts, packet.dts):
                 if time is not None:
                     self._shifts[time] = self._clock.ticks(packet)
 
-    def _time(self, frame: av.VideoFrame) -> int:
+    def _source_pts(self, frame: av.VideoFrame) -> int:
+        """The frame's time before it is made to ascend, in units of the time base."""
         if not self.timed:
-            return self._order.popleft() if self._order else self._expected_pts
+            return self._packet_times.popleft() if self._packet_times else self._expected_pts
         return next((time for time in (frame.pts, frame.dts) if time is not None), self._expected_pts)
 
 
-def first_facts(frame: av.VideoFrame, settings: SourceSettings) -> list[str]:
-    """Notes on a video, by its first frame."""
-    facts = []
+def first_frame_notes(frame: av.VideoFrame, settings: SourceSettings) -> list[str]:
+    """Notes on what the film will not have as the source has it, according to the first frame."""
+    notes = []
     if is_hdr(frame):
-        kind = "PQ" if frame.color_trc == hdr.PQ else "HLG"
-        fate = (
-            f"brought to SDR, BT.709 ({hdr.MAPPING}); --hdr keep leaves the values as they are"
+        transfer = "PQ" if frame.color_trc == hdr.PQ else "HLG"
+        change = (
+            f"converted to SDR, BT.709 ({hdr.MAPPING}); --hdr keep leaves the values unchanged"
             if settings.tone_map
-            else "kept in 8 bits, without the metadata on its mastering"
+            else "kept in 8 bits, without the mastering metadata"
         )
-        facts.append(f"HDR ({kind}) is {fate}")
+        notes.append(f"HDR ({transfer}) is {change}")
     if is_linear(frame):
-        facts.append("linear light is shown as sRGB; what is brighter than 1 is white")
+        notes.append("linear light is converted to sRGB; values above 1 become white")
     if has_alpha(frame) and not _opaque(frame):
-        facts.append("transparency is left out: what is hidden behind it shows")
-    return facts
+        notes.append("transparency is left out: colors behind it become visible")
+    return notes
 
 
 def _opaque(frame: av.VideoFrame) -> bool:
@@ -406,21 +440,24 @@ def _opaque(frame: av.VideoFrame) -> bool:
     return int(np.frombuffer(memoryview(alpha), np.uint16).reshape(alpha.height, -1)[:, : alpha.width].min()) >= 0xFE00
 
 
-def _few(words: list[str]) -> str:
-    more = f" and {len(words) - MOST_JUMPS} times more" if len(words) > MOST_JUMPS else ""
-    return ", ".join(words[:MOST_JUMPS]) + more
+def _list_some(items: list[str]) -> str:
+    more = f" and {len(items) - MAX_LISTED} times more" if len(items) > MAX_LISTED else ""
+    return ", ".join(items[:MAX_LISTED]) + more
 
 
 def decode(video: Path | str, settings: SourceSettings = AS_IT_IS) -> Decoder:
-    """All frames of a video in the order they are shown, in one pass; see Decoder.
+    """Decode all frames of a video in presentation order, in one pass; see `Decoder`.
 
-    A damaged or truncated video gives what decodes. FavError where it cannot be opened at all.
+    Of a damaged or truncated video, the frames that decode are returned.
+
+    Raises:
+        FavError: the video cannot be opened.
     """
     return Decoder(video, settings)
 
 
 def checksum(frame: av.VideoFrame) -> int:
-    """CRC-32 of a frame's samples, plane after plane, without the padding of rows."""
+    """CRC-32 of a frame's samples, one plane after the other, without row padding."""
     crc, planes = 0, frame.planes
     for number, plane in enumerate(planes):
         rows = np.frombuffer(memoryview(plane), np.uint8)

@@ -1,4 +1,4 @@
-"""Whole pictures of interlaced frames: FFmpeg's bwdif, one picture a frame."""
+"""Deinterlace frames with FFmpeg's filter bwdif: one progressive frame for each interlaced one."""
 
 from fractions import Fraction
 
@@ -10,11 +10,16 @@ FILTER = ("bwdif", "mode=send_frame:parity=auto:deint=all")
 
 
 def deinterlaced(before: av.VideoFrame | None, frame: av.VideoFrame, after: av.VideoFrame | None) -> av.VideoFrame:
-    """The frame as a whole picture at the time of its first field, made of it and its neighbours in the video.
+    """Deinterlace a frame, at the time of its first field.
 
-    A function of the three alone. Neighbours of another size or format are not looked at.
+    The result depends only on the three frames.
+
+    Args:
+        before: the previous frame of the video; ignored if its size or format differs.
+        frame: the interlaced frame.
+        after: the next frame of the video; ignored if its size or format differs.
     """
-    alike = [one for one in (before, after) if one is not None and _kind(one) == _kind(frame)]
+    alike = [one for one in (before, after) if one is not None and _format(one) == _format(frame)]
     around = [one for one in (before, frame, after) if one is not None]
     frames = [one for one in around if one is frame or any(one is other for other in alike)]
     graph = Graph()
@@ -29,13 +34,13 @@ def deinterlaced(before: av.VideoFrame | None, frame: av.VideoFrame, after: av.V
     finally:
         for one, time in zip(frames, times):
             one.pts = time
-    wanted = frames.index(frame)
-    for _ in range(wanted):
+    position = frames.index(frame)
+    for _ in range(position):
         graph.vpull()
-    made = graph.vpull()
-    made.color_range, made.colorspace = frame.color_range, frame.colorspace
-    return made
+    progressive = graph.vpull()
+    progressive.color_range, progressive.colorspace = frame.color_range, frame.colorspace
+    return progressive
 
 
-def _kind(frame: av.VideoFrame) -> tuple[int, int, str]:
+def _format(frame: av.VideoFrame) -> tuple[int, int, str]:
     return frame.width, frame.height, frame.format.name

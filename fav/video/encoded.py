@@ -1,13 +1,14 @@
-"""The packets of one encoded segment of a film, and the file that keeps them; no codec is needed here.
+"""The packets of one encoded segment of a film, and their file format. No codec is needed here.
 
-The file keeps times, the order of packets and the decoder's configuration exactly, which no container does for all time bases:
+The file has the times, the order of packets and the decoder's configuration exactly. No container has exact times for
+all time bases:
 
     FAVSEGMENT1 <bytes of the header> <bytes of the packets>\\n
     the header, JSON: frames, times and sizes of packets, a checksum of the packets, and one of itself
     the packets, one after the other
     FAVSEGMENT1 END\\n
 
-`python -m fav.video.encoded FILE > OUT.h264` writes the packets alone, after the decoder's configuration.
+`python -m fav.video.encoded FILE > OUT.h264` writes the decoder's configuration and the packets without the rest.
 """
 
 import hashlib
@@ -22,12 +23,12 @@ from pathlib import Path
 
 HEAD = re.compile(rb"FAVSEGMENT1 ([1-9][0-9]{0,9}) ([1-9][0-9]{0,12})\n")
 TAIL = b"FAVSEGMENT1 END\n"
-HEAD_END = 64  # bytes in which the first line ends
+HEAD_END = 64  # bytes; the first line is shorter
 
 
 @dataclass(frozen=True)
 class EncodedPacket:
-    """One packet: pts and dts in units of the source's time base, by its own clock; its bytes; whether it is a keyframe."""
+    """One packet. `pts` and `dts` are in units of the source's time base."""
 
     pts: int
     dts: int
@@ -37,9 +38,14 @@ class EncodedPacket:
 
 @dataclass(frozen=True)
 class EncodedSegment:
-    """The frames `[start, stop)` of a film, encoded; packets in the order in which they are decoded.
+    """The encoded frames `[start, stop)` of a film.
 
-    `extradata` is the decoder's configuration (of H.264, SPS and PPS). `about` is what the maker says of itself, for people.
+    Attributes:
+        start: the first frame.
+        stop: one past the last frame.
+        packets: in decoding order.
+        extradata: the decoder's configuration; for H.264, SPS and PPS.
+        about: information on the node that encoded it, for people.
     """
 
     start: int
@@ -49,7 +55,7 @@ class EncodedSegment:
     about: dict[str, str] | None = None
 
     def to_bytes(self) -> bytes:
-        """The file."""
+        """The content of the segment's file."""
         payload = b"".join(packet.data for packet in self.packets)
         fields = {
             "frames": [self.start, self.stop],
@@ -63,46 +69,69 @@ class EncodedSegment:
 
     @classmethod
     def from_bytes(cls, data: bytes, frames: range | None = None) -> "EncodedSegment":
-        """Read a file. ValueError, or what else Python raises over values of other kinds, where it is damaged, or has not
-        these frames."""
+        """Parse a segment's file.
+
+        Args:
+            data: the content of the file.
+            frames: the expected frames; None accepts any.
+
+        Raises:
+            ValueError, KeyError, TypeError: the file is damaged, or has other frames.
+        """
         size = check_ends(data[:HEAD_END], data[-len(TAIL) :], len(data))
         begin = data.index(b"\n") + 1
         fields = json.loads(data[begin : begin + size])
-        wanted, payload = fields.pop("checksum"), data[begin + size : -len(TAIL)]
-        if wanted != _checksum(fields) or fields["blake2b"] != _digest(payload):
+        expected, payload = fields.pop("checksum"), data[begin + size : -len(TAIL)]
+        if expected != _checksum(fields) or fields["blake2b"] != _digest(payload):
             raise ValueError("its checksum differs")
         start, stop = map(int, fields["frames"])
         if frames is not None and range(start, stop) != frames:
             raise ValueError(f"expected frames {frames.start} to {frames.stop}, got {start} to {stop}")
-        packets, place = [], 0
+        packets, offset = [], 0
         for pts, dts, length, keyframe in fields["packets"]:
-            packets.append(EncodedPacket(int(pts), int(dts), payload[place : place + length], bool(keyframe)))
-            place += length
-        if place != len(payload) or len(packets) != stop - start or not packets[0].keyframe:
+            packets.append(EncodedPacket(int(pts), int(dts), payload[offset : offset + length], bool(keyframe)))
+            offset += length
+        if offset != len(payload) or len(packets) != stop - start or not packets[0].keyframe:
             raise ValueError(f"expected {stop - start} packets in {len(payload)} bytes, the first one a keyframe")
         about = {str(key): str(value) for key, value in fields["about"].items()}
         return cls(start, stop, tuple(packets), b64decode(fields["extradata"]), about)
 
 
 def check_ends(head: bytes, tail: bytes, size: int | None = None) -> int:
-    """ValueError unless these are the first HEAD_END bytes or more, and the last ones, of a file of a segment, of `size` bytes
-    in all where that is known. The size of its header."""
-    begin = HEAD.match(head)
-    if begin is None or not tail.endswith(TAIL):
-        raise ValueError("expected an encoded segment, got something else, or one that is cut off")
-    whole = begin.end() + int(begin[1]) + int(begin[2]) + len(TAIL)
-    if size is not None and size != whole:
-        raise ValueError(f"expected {whole} bytes, got {size}")
-    return int(begin[1])
+    """Check the beginning and end of a segment's file.
+
+    Args:
+        head: at least the first HEAD_END bytes.
+        tail: the last bytes, at least as many as TAIL has.
+        size: of the file in bytes; None: unknown.
+
+    Returns:
+        The size of the header in bytes.
+
+    Raises:
+        ValueError: the file is no segment, or is truncated.
+    """
+    first_line = HEAD.match(head)
+    if first_line is None or not tail.endswith(TAIL):
+        raise ValueError("expected an encoded segment, got another or a truncated file")
+    expected = first_line.end() + int(first_line[1]) + int(first_line[2]) + len(TAIL)
+    if size is not None and size != expected:
+        raise ValueError(f"expected {expected} bytes, got {size}")
+    return int(first_line[1])
 
 
 def decoding_delay(packets: Sequence[EncodedPacket]) -> int:
-    """By how many frames decoding runs ahead: a frame is decoded when the one that is shown so many frames before the place of
-    its packet is shown. ValueError where the times of the encoder do not say so, as those of very few frames."""
-    shown = sorted(packet.pts for packet in packets)
-    if packets[-1].dts not in shown:
-        raise ValueError("encoder: expected decoding times that are those of frames, got others")
-    return len(packets) - 1 - shown.index(packets[-1].dts)
+    """The number of frames by which an encoder's decoding times precede the presentation times.
+
+    The packet at position i has the decoding time that frame i - delay has as its presentation time.
+
+    Raises:
+        ValueError: the decoding times do not show the delay, for example because there are too few packets.
+    """
+    times = sorted(packet.pts for packet in packets)
+    if packets[-1].dts not in times:
+        raise ValueError("encoder: expected decoding times that equal presentation times of frames, got others")
+    return len(packets) - 1 - times.index(packets[-1].dts)
 
 
 def _digest(payload: bytes) -> str:

@@ -1,4 +1,4 @@
-"""What a container has besides pictures, sound and subtitles: timecode, attached files, a cover, other streams."""
+"""Copy a container's other content into the film: timecode, attached files, cover image."""
 
 import re
 from collections.abc import Iterator
@@ -12,87 +12,95 @@ from av.stream import AttachmentStream, Disposition, Stream
 from av.video.stream import VideoStream
 
 TIMECODE = re.compile(r"(\d{2}):(\d{2}):(\d{2})([:;.])(\d{2,3})")
-PICTURES = {"mjpeg": ("jpg", "image/jpeg"), "png": ("png", "image/png"), "bmp": ("bmp", "image/bmp"),
+IMAGE_TYPES = {"mjpeg": ("jpg", "image/jpeg"), "png": ("png", "image/png"), "bmp": ("bmp", "image/bmp"),
             "gif": ("gif", "image/gif"), "webp": ("webp", "image/webp")}  # fmt: skip
 MP4_COVERS = ("mjpeg", "png", "bmp")
 
 
 class Extras:
-    """What else of `given` goes into `film`, opened for writing and without a header yet; `notes` says what does not.
+    """The timecode, attachments and cover image that go from a source into a film.
 
-    `video` is the stream that the film is made of; the streams in `taken` are someone else's. The film begins at frame
-    `start` and has `rate` frames a second.
+    `notes` lists what was left out.
+
+    Args:
+        source: the opened source.
+        film: opened for writing; its header is not written yet.
+        video: the source's stream that was stylized.
+        out: the film's video stream.
+        handled: indexes of source streams that `Tracks` copies.
+        start: number of the film's first frame in the source.
+        rate: frames per second.
     """
 
     def __init__(
         self,
-        given: InputContainer,
+        source: InputContainer,
         film: OutputContainer,
         video: VideoStream,
         out: VideoStream,
-        taken: set[int],
+        handled: set[int],
         start: int,
         rate: Fraction | None,
     ):
         self.notes: list[str] = []
         self._film, self._container, self._video = film, film.format.name, video
         self._covers: list[Packet] = []
-        self._timecode(given, video, out, start, rate)
-        for stream in given.streams:
-            if stream.index not in taken | {video.index}:
-                self._take(stream)
+        self._copy_timecode(source, video, out, start, rate)
+        for stream in source.streams:
+            if stream.index not in handled | {video.index}:
+                self._copy_stream(stream)
 
     def packets(self) -> Iterator[Packet]:
-        """What is to be muxed before anything else."""
+        """The packets that must be muxed first."""
         yield from self._covers
 
-    def _timecode(
-        self, given: InputContainer, video: VideoStream, out: VideoStream, start: int, rate: Fraction | None
+    def _copy_timecode(
+        self, source: InputContainer, video: VideoStream, out: VideoStream, start: int, rate: Fraction | None
     ) -> None:
-        places = video.metadata, given.metadata, *(stream.metadata for stream in given.streams.data)
-        told = next((word for place in places for key, word in place.items() if key.lower() == "timecode"), None)
-        if told is None:
+        tags = video.metadata, source.metadata, *(stream.metadata for stream in source.streams.data)
+        timecode = next((value for tag in tags for key, value in tag.items() if key.lower() == "timecode"), None)
+        if timecode is None:
             return
-        code = advanced(told, start, rate)
-        if code is None:
-            self.notes.append(f"the timecode {told[:40]} does not fit the frame rate, left out")
+        first = advanced(timecode, start, rate)
+        if first is None:
+            self.notes.append(f"left out: the timecode {timecode[:40]}, which does not fit the frame rate")
         else:
-            out.metadata["timecode"] = code
+            out.metadata["timecode"] = first
 
-    def _take(self, stream: Stream) -> None:
+    def _copy_stream(self, stream: Stream) -> None:
         if isinstance(stream, AttachmentStream):
             self._attach(stream)
         elif isinstance(stream, VideoStream) and stream.disposition & Disposition.attached_pic:
             self._cover(stream)
         elif isinstance(stream, VideoStream):
             self.notes.append(
-                f"the film is made of the video in stream {self._video.index} ({_size(self._video)}); that in stream "
-                f"{stream.index} ({_size(stream)}) is left out"
+                f"the film is made of the video in stream {self._video.index} ({_size(self._video)}); "
+                f"left out: the video in stream {stream.index} ({_size(stream)})"
             )
-        elif "timecode" not in stream.metadata:  # which is the video's as well
-            self.notes.append(f"data in stream {stream.index} ({stream.name or 'of unknown kind'}) left out")
+        elif "timecode" not in stream.metadata:  # a timecode stream has the same timecode as the video stream
+            self.notes.append(f"left out: data in stream {stream.index} ({stream.name or 'of unknown type'})")
 
     def _attach(self, stream: AttachmentStream) -> None:
         name = stream.metadata.get("filename") or f"attachment {stream.index}"
         if self._container == "matroska":
             self._film.add_attachment(name, stream.mimetype or "application/octet-stream", stream.data)
         else:
-            self.notes.append(f"attached file {name[:80]} cannot go into {self._container}, left out; .mkv keeps it")
+            self.notes.append(f"left out: the attached file {name[:80]}; {self._container} cannot have it, .mkv can")
 
     def _cover(self, stream: VideoStream) -> None:
         codec = stream.codec_context.codec.canonical_name if stream.codec_context else None
-        suffix, kind = PICTURES.get(codec or "", ("", ""))
-        picture = _picture(stream) if suffix else None
-        if picture and self._container == "matroska":
-            self._film.add_attachment(stream.metadata.get("filename") or f"cover.{suffix}", kind, bytes(picture))
-        elif picture and self._container == "mp4" and codec in MP4_COVERS:
+        suffix, mime_type = IMAGE_TYPES.get(codec or "", ("", ""))
+        image = _cover_image(stream) if suffix else None
+        if image and self._container == "matroska":
+            self._film.add_attachment(stream.metadata.get("filename") or f"cover.{suffix}", mime_type, bytes(image))
+        elif image and self._container == "mp4" and codec in MP4_COVERS:
             out = self._film.add_stream_from_template(stream)
             out.disposition = Disposition.attached_pic
-            picture.pts = picture.dts = 0
-            picture.stream = out
-            self._covers.append(picture)
+            image.pts = image.dts = 0
+            image.stream = out
+            self._covers.append(image)
         else:
-            self.notes.append(f"the cover in stream {stream.index} cannot go into {self._container}, left out")
+            self.notes.append(f"left out: the cover in stream {stream.index}; {self._container} cannot have it")
 
 
 def _size(stream: VideoStream) -> str:
@@ -100,8 +108,8 @@ def _size(stream: VideoStream) -> str:
     return f"{codec.width}x{codec.height}" if codec else "of unknown size"
 
 
-def _picture(stream: VideoStream) -> Packet | None:
-    """The picture of a cover; from a container of its own, since the other one is read from its beginning."""
+def _cover_image(stream: VideoStream) -> Packet | None:
+    """The image of a cover stream. The file is opened again, because the other container must stay at its beginning."""
     with av.open(stream.container.name, options=stream.container.options) as again:
         try:
             return next((packet for packet in again.demux(again.streams[stream.index]) if packet.size), None)
@@ -110,9 +118,18 @@ def _picture(stream: VideoStream) -> Packet | None:
 
 
 def advanced(timecode: str, frames: int, rate: Fraction | None) -> str | None:
-    """The timecode (HH:MM:SS:FF, `;` where frames are dropped) so many frames later; None if the rate cannot have it.
+    """Add a number of frames to a SMPTE timecode.
 
-    Dropped are the first two numbers (four at 60 frames) of each minute but every tenth, as SMPTE ST 12-1 says.
+    Drop-frame timecodes skip the first two numbers (four at 60 frames per second) of each minute, except every tenth
+    minute. Source: SMPTE ST 12-1.
+
+    Args:
+        timecode: HH:MM:SS:FF, or HH:MM:SS;FF for drop-frame.
+        frames: to add.
+        rate: frames per second.
+
+    Returns:
+        The later timecode; None if `timecode` is not valid at this rate.
     """
     match, whole = TIMECODE.fullmatch(timecode.strip()), round(rate) if rate else 0
     if not match or not 1 <= whole <= 120:
@@ -125,7 +142,7 @@ def advanced(timecode: str, frames: int, rate: Fraction | None) -> str | None:
     whole_minutes = 60 * hours + minutes
     count = ((3600 * hours + 60 * minutes + seconds) * whole + number) - skipped * (whole_minutes - whole_minutes // 10)
     tens = 10 * 60 * whole - 9 * skipped
-    count = (count + frames) % (144 * tens)  # of a day
+    count = (count + frames) % (144 * tens)  # a day has 144 times ten minutes
     ten, rest = divmod(count, tens)
     minute = 60 * whole - skipped
     extra = (rest - skipped) // minute if skipped and rest >= skipped else 0

@@ -1,4 +1,4 @@
-"""Numbered images in the place of a film: PNG, TIFF, OpenEXR; the bytes of one, the names of all, and a tar that has them."""
+"""Write numbered images instead of a film: PNG, TIFF or OpenEXR files, in a directory or a tar archive."""
 
 import tarfile
 from collections.abc import Iterable, Iterator
@@ -20,27 +20,32 @@ from fav.video.color import light_of
 from fav.video.container import open_video, video_stream
 from fav.video.settings import AS_IT_IS, SourceSettings
 
-KINDS = {"audio": "sound", "subtitle": "subtitles"}
+STREAM_NAMES = {"audio": "sound", "subtitle": "subtitles"}
 TIFF = [cv2.IMWRITE_TIFF_COMPRESSION, 8]  # deflate
 
 
-def image_bytes(picture: np.ndarray, encoder: EncoderSettings) -> bytes:
-    """The file of an image: (H, W, 3) BGR, uint8 or uint16 of which 65535 is white. OpenEXR has light, of sRGB."""
+def image_bytes(image: np.ndarray, encoder: EncoderSettings) -> bytes:
+    """Encode an image as PNG, TIFF or OpenEXR.
+
+    Args:
+        image: (H, W, 3) BGR in sRGB, uint8 or uint16, where 65535 is white. OpenEXR gets linear light.
+        encoder: the image format and its pixel format.
+    """
     if encoder.name == "exr":
-        return _exr(picture, encoder)
-    if encoder.bits == 8 and picture.dtype != np.uint8 or encoder.bits == 16 and picture.dtype != np.uint16:
-        raise ValueError(f"image: expected samples of {encoder.bits} bits, got {picture.dtype}")
+        return _exr(image, encoder)
+    if encoder.bits == 8 and image.dtype != np.uint8 or encoder.bits == 16 and image.dtype != np.uint16:
+        raise ValueError(f"image: expected samples of {encoder.bits} bits, got {image.dtype}")
     if encoder.name == "png":
-        return encode_png(picture)
-    return cv2.imencode(".tif", np.ascontiguousarray(picture), TIFF)[1].tobytes()
+        return encode_png(image)
+    return cv2.imencode(".tif", np.ascontiguousarray(image), TIFF)[1].tobytes()
 
 
-def _exr(picture: np.ndarray, encoder: EncoderSettings) -> bytes:
-    # FFmpeg's encoder takes 32 bits alone, and is told how many it writes.
-    frame = light_of(picture, "gbrpf32le")
+def _exr(image: np.ndarray, encoder: EncoderSettings) -> bytes:
+    # FFmpeg's encoder accepts only 32-bit samples; an option sets the bits that it writes.
+    frame = light_of(image, "gbrpf32le")
     codec = av.CodecContext.create(encoder.codec, "w")
     if not isinstance(codec, VideoCodecContext):
-        raise TypeError(f"{encoder.codec}: expected an encoder of pictures")
+        raise TypeError(f"{encoder.codec}: expected an image encoder")
     codec.width, codec.height, codec.pix_fmt, codec.framerate = frame.width, frame.height, "gbrpf32le", Fraction(25)
     codec.options = encoder.options | {"format": "half" if encoder.pixel_format == "gbrpf16le" else "float"}
     codec.thread_count = 1
@@ -49,25 +54,28 @@ def _exr(picture: np.ndarray, encoder: EncoderSettings) -> bytes:
 
 
 def first_number(video: Path | str) -> int:
-    """What the image of frame 0 is numbered with: as numbered images of the source are, else 0."""
+    """The number in the name of frame 0's image: that of the source's first image if it is a sequence, otherwise 0."""
     return sequence_numbers(str(video))[0] if is_sequence(str(video)) else 0
 
 
 def image_notes(video: Path | str, settings: SourceSettings = AS_IT_IS) -> list[str]:
-    """A note on what of a video cannot go into images."""
-    with open_video(video, settings) as given:
-        moving = video_stream(given, video)
-        kinds = sorted(
-            {KINDS.get(stream.type, stream.type) for stream in given.streams if stream.index != moving.index}
+    """A note on the streams and chapters of a video that images cannot have."""
+    with open_video(video, settings) as source:
+        chosen = video_stream(source, video)
+        types = sorted(
+            {STREAM_NAMES.get(stream.type, stream.type) for stream in source.streams if stream.index != chosen.index}
         )
-        kinds += ["chapters"] if given.chapters() else []
-    return [f"images have no times; left out: {', '.join(kinds)}"] if kinds else []
+        types += ["chapters"] if source.chapters() else []
+    return [f"images have no times; left out: {', '.join(types)}"] if types else []
 
 
 def write_images(out: Path, name: Path | str, images: Iterable[tuple[int, bytes]]) -> None:
-    """Write images by their numbers into `out`: a directory, or a new file, which becomes a tar. Bytes follow from the content.
+    """Write encoded images into a directory or a tar archive. The archive's bytes depend only on names and content.
 
-    `name` is their pattern, such as `dir/frame_%06d.png`, of which the directory is left out.
+    Args:
+        out: an existing directory, or the path of a new archive.
+        name: the pattern of the names, such as `dir/frame_%06d.png`; its directory is ignored.
+        images: number and content of each image.
     """
     pattern = Path(name).name
     if out.is_dir():
@@ -76,19 +84,23 @@ def write_images(out: Path, name: Path | str, images: Iterable[tuple[int, bytes]
         return
     with tarfile.open(out, "w", format=tarfile.PAX_FORMAT) as tar:
         for number, data in images:
-            about = tarfile.TarInfo(pattern % number)
-            about.size, about.mode = len(data), 0o644
-            tar.addfile(about, BytesIO(data))
+            member = tarfile.TarInfo(pattern % number)
+            member.size, member.mode = len(data), 0o644
+            tar.addfile(member, BytesIO(data))
 
 
 def images_in(file: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    """Name and content of each image in a tar of `write_images`; FavError where it is something else, or cut off."""
+    """Yield name and content of each image in an archive of `write_images`.
+
+    Raises:
+        FavError: the file is not such an archive, or is truncated.
+    """
     try:
         with tarfile.open(file, "r:") as tar:
-            for about in tar:
-                content = tar.extractfile(about) if about.isreg() else None
-                if content is None or about.name != Path(about.name).name or about.name.startswith("."):
-                    raise FavError(f"{file}: expected images, got {about.name[:80]!r}")
-                yield about.name, content
+            for member in tar:
+                content = tar.extractfile(member) if member.isreg() else None
+                if content is None or member.name != Path(member.name).name or member.name.startswith("."):
+                    raise FavError(f"{file}: expected images, got {member.name[:80]!r}")
+                yield member.name, content
     except (tarfile.TarError, EOFError) as error:
-        raise FavError(f"{file}: expected whole images, got {error}") from error
+        raise FavError(f"{file}: expected a complete archive of images, got {error}") from error

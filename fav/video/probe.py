@@ -1,4 +1,4 @@
-"""Opening a video and saying what it is."""
+"""Read the properties of a video: size, codec, frame rate, colors, length."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,49 +18,73 @@ from fav.video.settings import AS_IT_IS, SourceSettings
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video is. Sizes in pixels as shown upright; time_base in seconds; None where it is not known."""
+    """The properties of a video.
+
+    Attributes:
+        path: of the video.
+        width: in pixels, after the display matrix is applied.
+        height: in pixels, after the display matrix is applied.
+        rotated: whether the display matrix rotates by 90 degrees, so stored width and height are swapped.
+        codec: FFmpeg's name.
+        time_base: in seconds.
+        rate: average frames per second, None if unknown.
+        pixel_aspect: width : height of a displayed pixel.
+        colors: the color tags.
+        frames: number of frames according to the container, None if unknown; only decoding gives the exact number.
+        seconds: length according to the container, None if unknown.
+        sound: whether it has sound.
+        suffix: of the file name, in lower case.
+        notes: what the film will not have as the source has it, according to the first frame.
+    """
 
     path: str
     width: int
     height: int
-    turned: bool  # shown upright by a quarter turn: the stored picture has width and height swapped
+    rotated: bool
     codec: str
     time_base: Fraction
-    rate: Fraction | None  # average frames a second
-    pixel_aspect: Fraction  # width : height of a pixel as shown
+    rate: Fraction | None
+    pixel_aspect: Fraction
     colors: ColorInfo
-    frames: int | None  # what the container says; only decoding counts for sure
-    seconds: float | None  # what the container says
+    frames: int | None
+    seconds: float | None
     sound: bool
     suffix: str
-    notes: tuple[str, ...] = ()  # on what a film has otherwise, by the first frame
+    notes: tuple[str, ...] = ()
 
 
 def probe(video: Path | str, settings: SourceSettings = AS_IT_IS) -> VideoInfo:
-    """Look at a video up to its first frame, which is decoded; FavError where there is none."""
+    """Read a video's properties. Its first frame is decoded.
+
+    Raises:
+        FavError: the video cannot be read, or has no frame.
+    """
     with decode(video, settings) as decoding:
         first = next(decoding, None)
         if first is None:
             raise FavError(
-                f"{video}: expected frames, but not one of its video stream {decoding.stream.index} decodes"
-                f" ({decoding.stream.codec_context.name}); FFmpeg may not know this kind of it"
+                f"{video}: expected frames, but no frame of video stream {decoding.stream.index} "
+                f"({decoding.stream.codec_context.name}) decodes; FFmpeg may not support this variant of the codec"
             )
         first.check_colors(video)
         height, width = first.image().shape[:2]
-        stream, turned = decoding.stream, first.is_rotated
+        stream, rotated = decoding.stream, first.is_rotated
         aspect = stream.sample_aspect_ratio or Fraction(1)
         count = len(sequence_files(str(video))) if is_sequence(str(video)) else stream.frames
         return VideoInfo(
-            path=str(video), width=width, height=height, turned=turned, codec=stream.codec_context.name,
-            time_base=decoding.time_base, rate=frame_rate(stream), pixel_aspect=1 / aspect if turned else aspect,
+            path=str(video), width=width, height=height, rotated=rotated, codec=stream.codec_context.name,
+            time_base=decoding.time_base, rate=frame_rate(stream), pixel_aspect=1 / aspect if rotated else aspect,
             colors=first.colors, frames=count or None, seconds=_seconds(decoding.container), sound=bool(decoding.container.streams.audio),
-            suffix=Path(video).suffix.lower(), notes=tuple(decoding.facts),
+            suffix=Path(video).suffix.lower(), notes=tuple(decoding.conversion_notes),
         )  # fmt: skip
 
 
 def reaches(source: VideoInfo, number: int, settings: SourceSettings = AS_IT_IS) -> bool:
-    """Whether a video may have a frame of that number. Where its container does not say and its length is no sure sign either,
-    packets are counted up to there, which are at least as many as frames; nothing is decoded."""
+    """Whether a video may have a frame with this number. Nothing is decoded.
+
+    If neither the frame count nor the length of the container tells, packets are counted. There are at least as many
+    packets as frames.
+    """
     if source.frames is not None:
         return number < source.frames
     if source.seconds and source.rate and number < source.seconds * source.rate / 2:

@@ -240,8 +240,8 @@ def _surveyed(decoder: Decoder, stop: int | None, least: int, report_progress: C
         sums[-1].add(packet)
         if undivided and sums[-1].packets < TAIL:
             undivided.add(packet)
-    if decoder.broken:
-        raise UnusableRangeError(f"reading stopped early ({decoder.broken})")
+    if decoder.read_error:
+        raise UnusableRangeError(f"reading stopped early ({decoder.read_error})")
     if undivided and sums[-1].packets < TAIL:  # too few to be compared with
         starts, sums = starts[:-1], [*sums[:-2], undivided]
     ranges = [VideoRange(start, one.packets, one.value) for start, one in zip(starts, sums)]
@@ -382,7 +382,7 @@ def _decoded(
                 continue  # of the range before, whose decoder has what this picture needs
             decoder.forget_notes()
             decoder.note(frame)
-        if decoder.told != frame.pts or frame.damaged or not frames and number and frame.pts != mine.start.pts:
+        if decoder.frame_pts != frame.pts or frame.damaged or not frames and number and frame.pts != mine.start.pts:
             raise UnusableRangeError(
                 f"its frame at {frame.pts} is damaged, or is shown at another time than its packet"
             )
@@ -392,20 +392,20 @@ def _decoded(
             changes.push(frame.thumbnail(LONG_SIDE))
         if following is None or frame.pts < following.pts:
             own = len(frames)
-        facts += [(len(frames) - 1, fact) for fact in decoder.facts[len(facts) :]]
+        facts += [(len(frames) - 1, fact) for fact in decoder.conversion_notes[len(facts) :]]
         if len(frames) - own == TAIL:
             break
     if not watch.begun:
         raise _NotThereError
     if (watch.sum.packets, watch.sum.value) != (mine.packets, mine.checksum):
         raise UnusableRangeError("its packets are not those that were surveyed")
-    if decoder.failed or decoder.broken or decoder.clock_jumped:
+    if decoder.failed or decoder.read_error or decoder.clock_jumped:
         raise UnusableRangeError("parts of it are damaged")
-    if len(decoder.shapes) != 1:
+    if len(decoder.formats) != 1:
         raise UnusableRangeError("frames change their size")
     if not own or following is not None and frames[own:] and frames[own].pts != following.pts:
         raise UnusableRangeError("the next range begins with another frame")
     if following is not None and len(frames) == own:
         raise UnusableRangeError("no frame of the next range follows")
     index = FrameIndex.of(frames, decoder.time_base)
-    return DecodedRange(index, own, decoder.shapes[0], tuple(fact for fact in facts if fact[0] < own), changes)
+    return DecodedRange(index, own, decoder.formats[0], tuple(fact for fact in facts if fact[0] < own), changes)

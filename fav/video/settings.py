@@ -1,14 +1,17 @@
-"""How a video is read, where that is for the user to say."""
+"""The settings of decoding that a user can choose."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class SourceSettings:
-    """What is heeded while a video is read.
+    """How to read a video.
 
-    fps is the rate of a numbered image sequence, 25 if None; nothing else heeds it. name is what notes call the video, None
-    for its path. tone_map: pictures of HDR video are brought to SDR. deinterlace: those of two fields become whole.
+    Attributes:
+        fps: frame rate of a numbered image sequence; None: 25. Other videos ignore it.
+        name: of the video in notes to the user; None: its path.
+        tone_map: convert HDR to SDR.
+        deinterlace: convert interlaced frames to progressive ones.
     """
 
     fps: float | None = None

@@ -1,4 +1,4 @@
-"""Where shots begin: found by PySceneDetect's content detector as the frames come, or read from a file of the user."""
+"""Find shot boundaries with PySceneDetect's content detector, frame by frame, or read them from a file."""
 
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -19,29 +19,31 @@ if TYPE_CHECKING:
     from fav.video.decoding import DecodedFrame
     from fav.video.ranges import IndexedFrame
 
-# A quarter of a second. Whip pans pass the threshold several times within a few frames, and each cut
-# starts a new picture from nothing, which is seen; shots this short hardly exist. (PySceneDetect's 15 frames
-# would lose the second of two cuts that are half a second apart.)
+# A quarter of a second. Whip pans pass the threshold several times within a few frames, and each cut would restart the
+# style visibly. Real shots are longer. (PySceneDetect's 15 frames would miss the second of two cuts that are half a
+# second apart.)
 MIN_SHOT = 6
-FLASH = MIN_SHOT - 1  # frames after which the picture is as it was before
+FLASH = MIN_SHOT - 1  # frames: a flash is shorter; afterwards, frames are as before
 THRESHOLD = 27.0
-LONGEST = 12  # digits of a frame number
-LARGEST = 1 << 24  # bytes of a file of cuts: more than a million numbers
-LONG_SIDE = 256  # of the pictures that are looked at, as PySceneDetect itself chooses it
+MAX_DIGITS = 12  # of a frame number
+MAX_BYTES = 1 << 24  # of a file of cuts: more than a million numbers
+LONG_SIDE = 256  # pixels of analyzed images, PySceneDetect's default
 
-# Where the picture was quiet just before, a smaller change is a cut: one that is this many times the largest of the
-# last changes, but at least QUIET (PySceneDetect's adaptive detector has the same floor, but needs frames to come).
-# In a clip of which half never changes, 27 finds one of five cuts, this finds all.
+# In quiet shots, a smaller change is a cut: SUDDEN times the largest of the RECENT last changes, but at least QUIET.
+# (PySceneDetect's adaptive detector has the same minimum, but needs later frames.) In a clip whose half never changes,
+# the threshold 27 finds one of five cuts; this rule finds all.
 SUDDEN, RECENT, QUIET = 2.0, 3, 15.0
 
 
 class CutDetector:
-    """Finds cuts in frames that come one after the other. A cut is sure when FLASH more frames are seen.
+    """Finds cuts in consecutive frames. A cut is confirmed FLASH frames later.
 
-    `threshold` is the mean change of hue, saturation and value (OpenCV's 8-bit HSV) from one frame to the next that
-    makes a cut in any case; in quiet shots less does. Within `min_shot` frames after a cut there is no other (the
-    first frame counts as none). The change is that of PySceneDetect's ContentDetector. Where the picture is soon again
-    what it was before, there was a flash and no cut.
+    The change between two frames is that of PySceneDetect's ContentDetector: the mean difference of hue, saturation
+    and value in OpenCV's 8-bit HSV. If a frame resembles those before the change, it was a flash and no cut.
+
+    Args:
+        threshold: a larger change is always a cut; in quiet shots, a smaller one is enough.
+        min_shot: frames after a cut within which there is no other cut. The first frame is no cut.
     """
 
     def __init__(self, threshold: float = THRESHOLD, min_shot: int = MIN_SHOT):
@@ -286,27 +288,30 @@ class RecordedCutFinder:
 
 
 def read_cuts(path: Path | str, frame_count: int | None = None) -> tuple[int, ...]:
-    """The cuts in a file: a line each, the number (from 0) of the first frame of a new shot, ascending.
+    """Read cuts from a file: on each line, the number (from 0) of the first frame of a shot, in ascending order.
 
-    Blank lines, what follows a `#`, and one header line before the numbers are skipped. FavError for anything
-    else, for a file without numbers (one that says so in a `#` is taken), and for numbers that are not below
-    `frame_count`. A pipe is read to its end.
+    Blank lines, comments after `#`, and one header line before the numbers are skipped. A pipe is read to its end.
+
+    Args:
+        path: of the file.
+        frame_count: numbers must be below it; None: any number.
+
+    Raises:
+        FavError: the file has anything else, or neither numbers nor a comment.
     """
     try:
-        lines = read_once(path, f"cuts {path}", LARGEST).decode("utf-8-sig").splitlines()
+        lines = read_once(path, f"cuts {path}", MAX_BYTES).decode("utf-8-sig").splitlines()
     except OSError as error:
-        raise FavError(f"{path}: expected a file of frame numbers, one a line: {error.strerror}") from error
+        raise FavError(f"{path}: expected a file of frame numbers, one per line: {error.strerror}") from error
     except UnicodeDecodeError:
-        raise FavError(
-            f"{path}: expected a text file of frame numbers, one a line, got bytes that are no text"
-        ) from None
+        raise FavError(f"{path}: expected a text file of frame numbers, one per line, got binary data") from None
     cuts: list[int] = []
     header = None
     for line, text in enumerate(lines, 1):
         text = text.partition("#")[0].strip().strip(",;\"' ")
         if not text:
             continue
-        if not (text.isascii() and text.isdigit() and len(text) <= LONGEST):
+        if not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS):
             if header is None and not cuts and text[0].isalpha():
                 header = line, text
                 continue
@@ -314,7 +319,7 @@ def read_cuts(path: Path | str, frame_count: int | None = None) -> tuple[int, ..
         number = int(text)
         if cuts and number <= cuts[-1]:
             raise FavError(
-                f"{path}, line {line}: expected a frame number above {cuts[-1]}, which comes before, got {number}"
+                f"{path}, line {line}: expected a frame number above {cuts[-1]}, the one before it, got {number}"
             )
         if frame_count is not None and number >= frame_count:
             raise FavError(
@@ -323,11 +328,11 @@ def read_cuts(path: Path | str, frame_count: int | None = None) -> tuple[int, ..
         cuts.append(number)
     if header and not cuts:
         raise FavError(
-            f"{path}, line {header[0]}: expected frame numbers, one a line, got {header[1][:80]!r} and no number after it"
+            f"{path}, line {header[0]}: expected frame numbers, one per line, got {header[1][:80]!r} and no number"
         )
     if not cuts and not any("#" in line for line in lines):
         raise FavError(
-            f"{path}: expected frame numbers, one a line, got none; for a video that is one single shot say "
-            f"--no-cuts, or write # none into the file"
+            f"{path}: expected frame numbers, one per line, got none; if the video is one shot, use --no-cuts, "
+            f"or write # none into the file"
         )
     return tuple(cuts)

@@ -1,7 +1,7 @@
-"""Side data of frames, of whatever kind: FFmpeg knows more kinds than the table of PyAV.
+"""Read side data of frames, also if FFmpeg has types that PyAV's enum lacks.
 
-PyAV makes an object of every side data of a frame before it hands out one, and its enum of kinds ends before FFmpeg's
-does. So each frame with EXIF (kind 31) raised ValueError. Kinds without a name get one here, by the enum's own hook.
+PyAV builds an object for each side data of a frame before it returns one. If the enum lacks a type, as for EXIF
+(type 31), this raises ValueError. The enum's hook `_missing_` adds such types here.
 """
 
 from types import MethodType
@@ -10,18 +10,18 @@ import av
 from av.sidedata.sidedata import Type
 
 
-def _without_a_name(cls: type[Type], value: object) -> Type | None:
+def _unknown_type(cls: type[Type], value: object) -> Type | None:
     if not isinstance(value, int):
-        return None  # Python says that it is none
-    kind = object.__new__(cls)
-    kind._name_, kind._value_ = f"KIND_{value}", value
-    return kind
+        return None  # Python then raises ValueError
+    member = object.__new__(cls)
+    member._name_, member._value_ = f"KIND_{value}", value
+    return member
 
 
-Type._missing_ = MethodType(_without_a_name, Type)
+Type._missing_ = MethodType(_unknown_type, Type)
 
 
-def side_data(frame: av.VideoFrame, kind: str) -> bytes | None:
-    """The side data of a kind (a name of `Type`), None where the frame has none of it."""
-    data = frame.side_data.get(kind)
+def side_data(frame: av.VideoFrame, type_name: str) -> bytes | None:
+    """The side data of one type (a name of `Type`); None if the frame has none."""
+    data = frame.side_data.get(type_name)
     return None if data is None else bytes(data)

@@ -1,7 +1,7 @@
-"""Whether FFmpeg decodes all of a TIFF picture, of which it says nothing itself.
+"""Check whether FFmpeg decodes a TIFF image completely.
 
-In strict mode (`err_detect=explode`) its decoder refuses every tag that it does not know, as the unit of its own files'
-resolution. Otherwise it leaves strips black that it cannot decode. So a copy without the unknown tags is decoded strictly.
+By default, FFmpeg leaves strips that it cannot decode black, without an error. In strict mode (`err_detect=explode`),
+it refuses each unknown tag, even tags that it writes itself. So a copy without unknown tags is decoded strictly.
 Format: TIFF 6.0.
 """
 
@@ -10,14 +10,14 @@ import struct
 import av
 from av.error import FFmpegError
 
-# Tags that FFmpeg's decoder knows (libavcodec/tiff.c), but for those of maps and of cameras' raw data
+# Tags that FFmpeg's decoder knows (libavcodec/tiff.c), without those of GeoTIFF and camera raw data
 KNOWN = {254, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 282, 283, 284, 292, 293, 297, 317, 320, 322, 323, 324, 325,
          330, 347, 530}  # fmt: skip
 ENTRY = 12  # bytes of a tag and its value
 
 
 def decodes(data: bytes) -> bool:
-    """Whether every strip and tile of a TIFF's first picture decodes."""
+    """Whether every strip and tile of a TIFF's first image decodes."""
     decoder = av.CodecContext.create("tiff", "r")
     decoder.options = {"err_detect": "explode"}
     decoder.thread_count = 1
@@ -28,7 +28,7 @@ def decodes(data: bytes) -> bool:
 
 
 def without_unknown_tags(data: bytes) -> bytes:
-    """The TIFF without the tags of its first directory that FFmpeg does not know; as it is where it is none."""
+    """Remove unknown tags from the first directory of a TIFF. Other data is returned unchanged."""
     order = {b"II": "<", b"MM": ">"}.get(data[:2])
     if order is None or len(data) < 8:
         return data

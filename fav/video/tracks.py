@@ -1,4 +1,4 @@
-"""Sound and subtitles on their way from the source into the film, as they are where its container takes them."""
+"""Copy sound and subtitles from the source into the film, or re-encode them if its container does not support them."""
 
 import math
 from collections.abc import Iterator
@@ -15,16 +15,16 @@ from av.subtitles.stream import SubtitleStream
 
 from fav.video.clock import Clock, timed_streams
 
-# MP4 could also hold PCM and Vorbis, which few players (and no FFmpeg before 6) read there; FFmpeg itself says
-# of MOV that it takes Opus and FLAC, and then does not.
-SOUND = {
+# MP4 can also have PCM and Vorbis, but few players (and no FFmpeg before 6) read them there. FFmpeg claims that MOV
+# can have Opus and FLAC, but writing them fails.
+COPIED_SOUND = {  # by container: prefixes of the names of codecs that are copied
     "mp4": ("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"),
     "mov": ("aac", "mp3", "ac3", "eac3", "alac", "pcm_"),
     "matroska": ("",),
     "webm": ("opus", "vorbis"),
-}  # how the names begin of codecs that are copied
-TEXT = {"subrip", "ass", "ssa", "webvtt", "text", "mov_text"}
-SUBTITLES = {"webm": "webvtt"}  # FFmpeg finds out when it writes the header; of the others it knows before
+}
+TEXT_CODECS = {"subrip", "ass", "ssa", "webvtt", "text", "mov_text"}
+COPIED_SUBTITLES = {"webm": "webvtt"}  # for WebM, FFmpeg reports an unsupported codec only with the header
 TEXT_ENCODER: dict[str, Literal["mov_text", "subrip", "webvtt"]] = {
     "mp4": "mov_text",
     "mov": "mov_text",
@@ -34,23 +34,31 @@ TEXT_ENCODER: dict[str, Literal["mov_text", "subrip", "webvtt"]] = {
 AAC_RATES = {96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000}
 AAC_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
 AAC_BITS_PER_CHANNEL = 96_000
-TRIED_S = 5  # of sound that must be encoded, in a trial
+TRIAL_S = 5  # seconds of sound that a trial re-encodes
 
 AnyStream = TypeVar("AnyStream", bound=Stream)
 
 
 class Tracks:
-    """All sound and subtitle streams of `given` that go into `film`, opened for writing and without a header yet.
+    """All sound and subtitle streams that go from a source into a film.
 
-    `video` is the stream that the film is made of, by which the jumps of the clock are told.
-    The part of the source from `begin` to `end` is taken (None: from its beginning, to its end) and comes `shift`
-    earlier, all in seconds. As a `trial`, of sound that must be encoded only the first seconds are. `notes` says in a line
-    each what was left out or encoded anew, `seen` are the streams of which that holds.
+    Args:
+        source: the opened source.
+        video: its video stream, which is used to detect timestamp jumps.
+        film: opened for writing; its header is not written yet.
+        begin: seconds of the source from which on packets are copied; None: from its beginning.
+        end: seconds of the source up to which packets are copied; None: to its end.
+        shift: seconds that are subtracted from all times.
+        trial: re-encode only the first seconds of sound.
+
+    Attributes:
+        notes: one line for each stream that was left out or re-encoded.
+        handled: indexes of all sound and subtitle streams of the source.
     """
 
     def __init__(
         self,
-        given: InputContainer,
+        source: InputContainer,
         video: Stream,
         film: OutputContainer,
         begin: Fraction | None,
@@ -59,64 +67,66 @@ class Tracks:
         trial: bool = False,
     ):
         self.notes: list[str] = []
-        self._tracks: dict[int, _Copied[Any]] = {}
-        self._clock = Clock(given)
-        self.seen = {stream.index for stream in (*given.streams.audio, *given.streams.subtitles)}
-        for stream in (*given.streams.audio, *given.streams.subtitles):
+        self._tracks: dict[int, _CopyTrack[Any]] = {}
+        self._clock = Clock(source)
+        self.handled = {stream.index for stream in (*source.streams.audio, *source.streams.subtitles)}
+        for stream in (*source.streams.audio, *source.streams.subtitles):
             if track := self._track(stream, film):
                 track.begin, track.end, track.shift = begin, end, shift
-                track.limit = TRIED_S if trial else None
+                track.limit = TRIAL_S if trial else None
                 self._tracks[stream.index] = track
-        self._enough = end + TRIED_S if trial and end is not None else None
-        streams = [given.streams[index] for index in self._tracks]
-        timed = timed_streams(given, video) if self._clock.jumps and streams else []
+        self._trial_end = end + TRIAL_S if trial and end is not None else None
+        streams = [source.streams[index] for index in self._tracks]
+        timed = timed_streams(source, video) if self._clock.can_jump and streams else []
         self._timed = {stream.index for stream in timed}
-        self._packets = self._read(given, [*streams, *(stream for stream in timed if stream not in streams)])
+        self._packets = self._read(source, [*streams, *(stream for stream in timed if stream not in streams)])
         self._next = next(self._packets, None)
 
     def packets_until(self, seconds: Fraction | None) -> Iterator[Packet]:
-        """The packets, ready to be muxed, that come before a time of the source; None for all that are left."""
+        """Yield the next packets before a time of the source, ready to be muxed. None yields all remaining packets."""
         while self._next and (seconds is None or _dts(self._next) * self._next.time_base < seconds):
-            yield from self._tracks[self._next.stream_index].take(self._next)
+            yield from self._tracks[self._next.stream_index].convert(self._next)
             self._next = next(self._packets, None)
         if seconds is None:
             for track in self._tracks.values():
-                yield from track.finish()
+                yield from track.flush()
                 if track.left_out:
                     self.notes.append(
-                        f"sound in stream {track.source}: {float(track.left_out):.3f} s overlap what comes before, left out"
+                        f"left out: {float(track.left_out):.3f} s of sound in stream {track.source}, which overlap the "
+                        f"sound before"
                     )
 
-    def _read(self, given: InputContainer, streams: list[Stream]) -> Iterator[Packet]:
+    def _read(self, source: InputContainer, streams: list[Stream]) -> Iterator[Packet]:
         try:
-            for packet in given.demux(streams) if streams else ():
+            for packet in source.demux(streams) if streams else ():
                 if packet.size and packet.dts is not None:
                     self._clock.correct(packet, packet.stream_index in self._timed)
-                    if self._enough is not None and packet.dts * packet.time_base > self._enough:
+                    if self._trial_end is not None and packet.dts * packet.time_base > self._trial_end:
                         return
                     if packet.stream_index in self._tracks:
                         yield packet
         except FFmpegError as error:
-            self.notes.append(f"{given.name}: sound or subtitles end early ({error.strerror})")
+            self.notes.append(f"{source.name}: sound or subtitles end early ({error.strerror})")
 
-    def _track(self, stream: AudioStream | SubtitleStream, film: OutputContainer) -> "_Copied[Any] | None":
-        container, codec = film.format.name, codec_name(stream)
-        what = f"{'sound' if stream.type == 'audio' else 'subtitles'} in stream {stream.index} ({codec or 'unknown codec'})"
-        track: _Copied[Any] | None = None
-        fate = f"cannot go into {container}, left out"
+    def _track(self, stream: AudioStream | SubtitleStream, film: OutputContainer) -> "_CopyTrack[Any] | None":
+        """Add a stream to the film: as a copy or re-encoded. None if the film cannot have it."""
+        container, codec, audio = film.format.name, codec_name(stream), stream.type == "audio"
+        name = f"{'sound' if audio else 'subtitles'} in stream {stream.index} ({codec or 'unknown codec'})"
+        track: _CopyTrack[Any] | None = None
+        note = f"left out: {name}; {container} cannot have it"
         try:
-            if codec and codec.startswith(SOUND[container] if stream.type == "audio" else SUBTITLES.get(container, "")):
-                track = _Copied(stream, film.add_stream_from_template(stream))
-        except ValueError:  # the container does not take it
+            if codec and codec.startswith(COPIED_SOUND[container] if audio else COPIED_SUBTITLES.get(container, "")):
+                track = _CopyTrack(stream, film.add_stream_from_template(stream))
+        except ValueError:  # the container does not support the codec
             pass
         if not track and codec and isinstance(stream, AudioStream):
-            track = _Sound(stream, film)
-            fate = f"cannot go into {container} as it is, encoded anew as {'Opus' if container == 'webm' else 'AAC'}"
-        elif not track and codec in TEXT and isinstance(stream, SubtitleStream):
+            track = _AudioTrack(stream, film)
+            note = f"{name} is re-encoded as {'Opus' if container == 'webm' else 'AAC'}; {container} cannot have it"
+        elif not track and codec in TEXT_CODECS and isinstance(stream, SubtitleStream):
             encoder = TEXT_ENCODER[container]
-            track, fate = _Text(stream, film.add_stream(encoder)), ""
-        if not track or isinstance(track, _Sound):
-            self.notes.append(f"{what} {fate}")
+            track, note = _SubtitleTrack(stream, film.add_stream(encoder)), ""
+        if not track or isinstance(track, _AudioTrack):
+            self.notes.append(note)
         if track:
             track.out.disposition = stream.disposition
             track.out.metadata.update(
@@ -125,58 +135,60 @@ class Tracks:
         return track
 
 
-class _Copied(Generic[AnyStream]):
-    """A stream whose packets go into the film as they are."""
+class _CopyTrack(Generic[AnyStream]):
+    """A stream whose packets are copied into the film. `begin`, `end` and `shift` are those of `Tracks`."""
 
     begin: Fraction | None = None
     end: Fraction | None = None
     shift = Fraction(0)
-    limit: int | None = None  # seconds of sound to encode, None for all
+    limit: int | None = None  # seconds of sound to re-encode; None: all
 
     def __init__(self, stream: AnyStream, out: AnyStream):
         self.out, self.source, self._stream = out, stream.index, stream
         self._last: int | None = None
-        # A muxer that wants times to ascend wants it of its own units, which may be coarser than the source's.
+        # If a muxer needs ascending times, they must ascend in its own time base, which may be coarser.
         self._strict = not out.container.format.flags & Flags.ts_nonstrict.value
-        self.left_out = Fraction(0)  # seconds of sound that overlap what comes before
-        self._newest, self._length, self._trimming = None, 0, False
-        self._written: int | None = None  # the last time in the film's units, where it matters
-        # Matroska has no times before 0: a packet there, an encoder's delay, would move all others.
+        self.left_out = Fraction(0)  # seconds of sound that overlap the sound before
+        self._newest, self._duration, self._trimming = None, 0, False
+        self._written: int | None = None  # the last time in the film's time base, if `_strict`
+        # Matroska has no times before 0. A packet before 0 (an encoder's delay) would move all others.
         self._first = -(2**62) if out.container.format.name not in ("matroska", "webm") else 0
 
-    def take(self, packet: Packet) -> Iterator[Packet]:
+    def convert(self, packet: Packet) -> Iterator[Packet]:
+        """Yield the film's packets for one packet of the source."""
         pts = _dts(packet) if packet.pts is None else packet.pts
         if self._overlaps(packet):
             return
         if self._stream.type == "subtitle" and packet.duration:
             pts = self._clip(packet, pts)
-        if self._in_span(pts, packet.time_base):
+        if self._in_range(pts, packet.time_base):
             self._shift(packet, pts)
             if packet.pts is None or packet.pts + (packet.duration or 1) > self._first:
                 yield packet
 
-    def finish(self) -> Iterator[Packet]:
+    def flush(self) -> Iterator[Packet]:
+        """Yield the remaining packets after the source's last one."""
         return iter(())
 
     def _overlaps(self, packet: Packet) -> bool:
-        """Whether a packet of sound is left out: its clock went back, and the sound of that time is there already."""
+        """Whether a sound packet is left out, because times jumped back and the film has sound at this time."""
         if self._stream.type != "audio":
             return False
         if self._newest is not None:
-            until = self._newest + (self._length // 2 if self._trimming else 0)
-            self._trimming = _dts(packet) < until
+            covered = self._newest + (self._duration // 2 if self._trimming else 0)
+            self._trimming = _dts(packet) < covered
             if self._trimming:
                 self.left_out += (packet.duration or 0) * packet.time_base
                 return True
-        self._newest, self._length = packet.dts, packet.duration or 0
+        self._newest, self._duration = packet.dts, packet.duration or 0
         return False
 
-    def _in_span(self, pts: int, time_base: Fraction) -> bool:
+    def _in_range(self, pts: int, time_base: Fraction) -> bool:
         time = pts * time_base
         return (self.begin is None or self.begin <= time) and (self.end is None or time < self.end)
 
     def _clip(self, packet: Packet, pts: int) -> int:
-        """Cut a line of text to the span, in which it may be on screen from the beginning; its new time."""
+        """Limit a subtitle's duration to the part from `begin` to `end`; return its new time."""
         first, last = pts, pts + (packet.duration or 0)
         if self.begin is not None and last * packet.time_base > self.begin:
             first = max(first, math.ceil(self.begin / packet.time_base))
@@ -190,7 +202,7 @@ class _Copied(Generic[AnyStream]):
     def _shift(self, packet: Packet, pts: int) -> None:
         shift = round(self.shift / packet.time_base)
         dts, pts = _dts(packet) - shift, pts - shift
-        if self._last is not None and dts <= self._last:  # muxers refuse what many files contain
+        if self._last is not None and dts <= self._last:  # many files have such times, and muxers refuse them
             dts = self._last + 1
         while self._written is not None and self._film_time(dts, packet.time_base) <= self._written:
             dts += 1
@@ -200,15 +212,15 @@ class _Copied(Generic[AnyStream]):
             self._written = self._film_time(dts, packet.time_base)
         packet.stream = self.out
 
-    def _film_time(self, dts: int, of: Fraction) -> int:
-        """A time in units of `of` in the film's units, rounded as FFmpeg rounds it: halves away from 0."""
-        to = self.out.time_base or of
-        number, units = 2 * dts * of.numerator * to.denominator, 2 * of.denominator * to.numerator
+    def _film_time(self, dts: int, time_base: Fraction) -> int:
+        """Convert a time to the film's time base. As in FFmpeg, halves are rounded away from 0."""
+        film = self.out.time_base or time_base
+        number, units = 2 * dts * time_base.numerator * film.denominator, 2 * time_base.denominator * film.numerator
         return (abs(number) + units // 2) // units * (1 if number >= 0 else -1)
 
 
-class _Sound(_Copied[AudioStream]):
-    """Sound that is decoded and encoded anew: as AAC, in WebM as Opus."""
+class _AudioTrack(_CopyTrack[AudioStream]):
+    """Sound that is re-encoded: as Opus in WebM, otherwise as AAC."""
 
     def __init__(self, stream: AudioStream, film: OutputContainer):
         opus = film.format.name == "webm"
@@ -219,38 +231,38 @@ class _Sound(_Copied[AudioStream]):
         super().__init__(stream, out)
         self._encoded = 0.0  # seconds
 
-    def take(self, packet: Packet | None) -> Iterator[Packet]:
+    def convert(self, packet: Packet | None) -> Iterator[Packet]:
         if packet is not None and (self._overlaps(packet) or self.limit is not None and self._encoded > self.limit):
             return
         try:
             frames = self._stream.decode(packet)
         except FFmpegError:
-            return  # a damaged packet is a short silence
+            return  # a damaged packet becomes a short silence
         for frame in frames:
             if self.limit is not None and self._encoded > self.limit:
                 return
             self._encoded += frame.samples / frame.sample_rate
             if frame.pts is not None and frame.time_base is not None:
-                if not self._in_span(frame.pts, frame.time_base):
+                if not self._in_range(frame.pts, frame.time_base):
                     continue
                 frame.pts -= round(self.shift / frame.time_base)
             yield from self.out.encode(frame)
 
-    def finish(self) -> Iterator[Packet]:
-        yield from self.take(None)
+    def flush(self) -> Iterator[Packet]:
+        yield from self.convert(None)
         yield from self.out.encode(None)
 
 
-class _Text(_Copied[SubtitleStream]):
-    """Subtitles that are text, turned into the kind of text that the container takes."""
+class _SubtitleTrack(_CopyTrack[SubtitleStream]):
+    """Text subtitles that are converted to the container's text format."""
 
     def __init__(self, stream: SubtitleStream, out: SubtitleStream):
         super().__init__(stream, out)
         stream.codec_context.open(strict=False)
         out.codec_context.subtitle_header = stream.codec_context.subtitle_header
 
-    def take(self, packet: Packet) -> Iterator[Packet]:
-        for packet in super().take(packet):  # noqa: B020
+    def convert(self, packet: Packet) -> Iterator[Packet]:
+        for packet in super().convert(packet):  # noqa: B020
             try:
                 lines = self._stream.codec_context.decode2(packet)
             except FFmpegError:
@@ -263,12 +275,12 @@ class _Text(_Copied[SubtitleStream]):
 
 
 def codec_name(stream: Stream) -> str | None:
-    """The name of a stream's codec, whichever decoder there is for it; None without a decoder."""
+    """The name of a stream's codec, independent of the decoder; None if FFmpeg has no decoder."""
     return stream.codec_context.codec.canonical_name if stream.codec_context else None
 
 
 def _dts(packet: Packet) -> int:
-    """The decoding time of a packet, which all have that are read here."""
+    """The decoding time of a packet; all packets that are read here have one."""
     if packet.dts is None:
-        raise ValueError(f"stream {packet.stream_index}: expected a packet with a time, got one without")
+        raise ValueError(f"stream {packet.stream_index}: expected a packet with a decoding time, got one without")
     return packet.dts

@@ -1,6 +1,6 @@
-"""Whether a file's outermost structure promises more bytes than there are: a copy or download that did not finish.
+"""Detect truncated files, such as incomplete copies or downloads, by the sizes in their outermost structure.
 
-Demuxers say nothing when a Matroska or fragmented MP4 file ends early, so the sizes are read here.
+Demuxers report no error if a Matroska or fragmented MP4 file ends early, so the sizes are read here.
 Formats: ISO/IEC 14496-12 (boxes), RFC 8794 (EBML), RIFF, ISO/IEC 13818-1 (188-byte packets).
 """
 
@@ -13,7 +13,7 @@ EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 
 def is_truncated(path: Path) -> bool:
-    """True where bytes are surely missing at the file's end; False where they are not or the format cannot tell."""
+    """Whether bytes are missing at the file's end. False if the format does not tell."""
     size = path.stat().st_size
     with open(path, "rb") as file:
         head = file.read(400)
@@ -30,7 +30,7 @@ def is_truncated(path: Path) -> bool:
 
 
 def _boxes_end(file: BinaryIO, size: int) -> int:
-    """Where the last of the MP4 or MOV boxes ends that lie one after the other."""
+    """The offset at which the last box of an MP4 or MOV file ends."""
     at = 0
     while at < size:
         file.seek(at)
@@ -41,13 +41,13 @@ def _boxes_end(file: BinaryIO, size: int) -> int:
         if length == 1 and len(head) == 16:
             length = struct.unpack_from(">Q", head, 8)[0]
         if length < 8 or head[4:8] not in BOXES and not head[4:8].isalnum():
-            return size  # 0: to the end of the file; else something that is no box follows
+            return size  # length 0 means "to the end of the file"; other data after the boxes is ignored
         at += length
     return at
 
 
 def _segment_end(file: BinaryIO) -> int:
-    """Where Matroska's segment ends; 0 if it does not say."""
+    """The offset at which Matroska's segment ends; 0 if its size is unknown."""
     file.seek(4)
     file.seek(_number(file) or 0, 1)
     if file.read(4) != SEGMENT or (length := _number(file)) is None:
@@ -56,7 +56,7 @@ def _segment_end(file: BinaryIO) -> int:
 
 
 def _number(file: BinaryIO) -> int | None:
-    """EBML's variable-length size at the file's position; None where it is marked as unknown."""
+    """Read EBML's variable-length size at the file's position; None if it is marked as unknown."""
     first = file.read(1)
     if not first or not first[0]:
         return None

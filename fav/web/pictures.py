@@ -75,7 +75,7 @@ def trial(
 
     size = film_size(probe(video), width, None)
     one = next(trials([Variant(style, mix, style_scale)], [frames_at(video, seconds, 2)], size, *_engine()))
-    return _jpeg(_fit(one.picture, WIDEST), JPEG), one.seconds
+    return _jpeg(_fit(one.image, WIDEST), JPEG), one.seconds
 
 
 def style_facts(style: Path) -> dict[str, str]:
@@ -93,7 +93,7 @@ def style_preview(style: Path, source: bool = False) -> bytes:
 
     frame = coast(*SAMPLE, 1.0)
     if not source:
-        frame = next(trials([Variant(style)], [[frame]], SAMPLE, *_engine())).picture
+        frame = next(trials([Variant(style)], [[frame]], SAMPLE, *_engine())).image
     return _jpeg(frame, THUMB)
 
 

@@ -182,7 +182,7 @@ def test_film_that_was_moved_away_is_told_and_made_again(share, clip, style):
     assert call(coordinator.main, *words).exit_code == 0
     film_of(job).unlink()
     code, lines = ended(films.start_node(share, str(clip), str(style)))  # or the same line again
-    assert code == 0 and any("its film is shown again" in line for line in lines), lines
+    assert code == 0 and any("its film was delivered again" in line for line in lines), lines
     assert (
         film_of(job).read_bytes() == job.layout.result(stitch_task(JobSpec.from_json(job.manifest.spec))).read_bytes()
     )
@@ -210,7 +210,7 @@ def test_video_that_is_changed_in_mid_job_fails_no_attempt_and_put_back_the_job_
     else:
         video.unlink()
     code, lines = ended(node)
-    assert code == 2 and len(lines) == 1 and str(video) in lines[0] and "put it back" in lines[0], lines
+    assert code == 2 and len(lines) == 1 and str(video) in lines[0] and "restore the file" in lines[0], lines
     assert not any(job.layout.attempts.rglob("*.*")) and claimed(job) == {}
     shutil.copy(long, video)
     assert ended(films.start_node(share, str(video), str(style)))[0] == 0

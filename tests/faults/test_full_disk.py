@@ -226,7 +226,7 @@ def test_job_that_does_not_fit_is_refused_and_one_that_hardly_does_is_warned_of(
         assert list((root / "jobs").iterdir()) == []
         result = call(coordinator.main, "submit", root, clip, style, "--no-space-check")
     assert result.exit_code == 0 and "created job" in result.output
-    assert ("room is tight" in result.output) == (outcome == "tight")
+    assert ("may fill up" in result.output) == (outcome == "tight")
 
 
 @pytest.mark.parametrize("name", ["clip.mkv", "clip.mp4"])

@@ -250,7 +250,7 @@ def test_file_without_cuts_is_taken_only_where_it_says_so(tmp_path, text, cuts):
     if cuts is not None:
         assert read_cuts(tmp_path / "cuts.csv") == cuts
         return
-    with pytest.raises(FavError, match="cuts.csv: expected frame numbers, one a line, got none; .*--no-cuts"):
+    with pytest.raises(FavError, match="cuts.csv: expected frame numbers, one per line, got none; .*--no-cuts"):
         read_cuts(tmp_path / "cuts.csv")
 
 
@@ -279,7 +279,7 @@ def test_input_that_changes_while_the_job_is_made_makes_none(share, clip, style,
     monkeypatch.setattr("fav.pipeline.submit._fill", and_then)
     with (
         temporary_member(share) as node,
-        pytest.raises(FavError, match=f"expected inputs that stay as they are .*the job's {name}"),
+        pytest.raises(FavError, match=f"expected inputs that do not change .*the job's {name}"),
     ):
         submit(node, Request(str(clip), mine, init_frame=seed, name="x"))
     assert all_jobs(share) == [] and os.listdir(share.layout.jobs) == []

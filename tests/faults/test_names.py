@@ -88,7 +88,7 @@ def test_film_whose_name_no_terminal_shows_is_refused_before_any_work(room, clip
     assert not list(share.layout.jobs.iterdir())
 
 
-PICTURE = "import sys; from pathlib import Path; from fav.stylize.postprocess import _is_picture; sys.exit(not _is_picture(Path(sys.argv[1])))"
+PICTURE = "import sys; from pathlib import Path; from fav.stylize.postprocess import _is_image; sys.exit(not _is_image(Path(sys.argv[1])))"
 
 
 def test_mask_whose_name_is_no_text_does_not_take_the_process_down_in_any_locale(room):

@@ -530,7 +530,7 @@ def test_film_node_proves_itself_on_a_frame_that_needs_what_the_failed_one_needs
             f"1 frame waits for frame {CUT + 2}, which failed",
         ]
         assert blocked(artifacts, ["index.0000001"]) == [
-            f"all frames from {CUT + 4} on wait for piece 1 of the index, which failed"
+            f"all frames from {CUT + 4} on wait for index segment 1, which failed"
         ]
 
 

@@ -222,7 +222,7 @@ def test_several_at_once_are_all_found_and_told(job, plain):
 )
 def test_index_is_made_again(job, plain, damage):
     damage(path(job, index_task(0)))
-    assert "1 piece of the index to be made again: 0" in call(job, "retry")
+    assert "1 index segment to be made again: 0" in call(job, "retry")
     assert_repaired(job, plain)
 
 
@@ -233,9 +233,9 @@ def test_pieces_in_the_midst_of_an_index_are_made_again(root, clip, style, plain
     assert work(job)
     flip(path(job, index_task(1)))
     path(job, index_task(3)).unlink()
-    assert "piece of the index 1 does not read back" in call(job, "status")
+    assert "index segment 1 does not read back" in call(job, "status")
     told = call(job, "retry")
-    assert "piece of the index 1 did not read back" in told and "2 pieces of the index to be made again: 1, 3; " in told
+    assert "index segment 1 did not read back" in told and "2 index segments to be made again: 1, 3; " in told
     assert_repaired(job, plain)
 
 
@@ -307,7 +307,7 @@ def test_film_that_was_stitched_before_checksums_were_written_down_is_decoded(jo
 
 def test_film_that_its_user_moved_away_is_shown_again(job, plain, tmp_path):
     film_of(job).rename(tmp_path / "mine.mp4")
-    assert f"its film is shown again: {film_of(job)}" in call(job, "retry")
+    assert f"its film was delivered again: {film_of(job)}" in call(job, "retry")
     assert film_of(job).read_bytes() == film_of(plain).read_bytes() == (tmp_path / "mine.mp4").read_bytes()
     assert "finished" in job.flags()
 
@@ -317,7 +317,7 @@ def test_file_that_its_user_put_in_the_films_place_stays(job, plain):
     told = call(job, "retry")
     assert "expected the film of film, got another file" in told and film_of(job).read_text() == "another film"
     film_of(job).unlink()  # as the line says
-    assert "its film is shown again" in call(job, "retry")
+    assert "its film was delivered again" in call(job, "retry")
     assert film_of(job).read_bytes() == film_of(plain).read_bytes()
 
 
@@ -373,7 +373,7 @@ def test_evaluation_is_made_again_under_its_own_name(copied, measured, damage):
     job = copied(measured)
     for task in (measure_task(0), report_task(".json"), report_task(".txt")):
         damage(path(job, task))
-    assert "1 measured part to be made again: 0; 2 parts of the evaluation to be made again: .txt, .json; " in call(
+    assert "1 evaluation window to be made again: 0; 2 evaluation reports to be made again: .txt, .json; " in call(
         job, "retry"
     )
     assert_repaired(job, measured)
@@ -396,7 +396,7 @@ def test_failed_evaluation_of_a_finished_job_is_opened_anew_by_retry(copied, mea
         for number in range(3):
             attempts.record(node, job, measure_task(0), "raised", "ValueError: no", f"{number:016}")
     told = call(job, "retry")
-    assert "1 failed task(s) reopened" in told and "1 measured part to be made again: 0" in told
+    assert "1 failed task(s) reopened" in told and "1 evaluation window to be made again: 0" in told
     assert_repaired(job, measured)
 
 
@@ -443,11 +443,11 @@ def test_same_line_again_reads_no_whole_picture_and_no_whole_film(job, clip, sty
 
     flip(path(job, frame_task(3)))  # in the midst of it: only who reads all of it can see that
     with monkeypatch.context() as patched:
-        patched.setattr(JobArtifacts, "picture", never)
-        patched.setattr("fav.pipeline.repair.wrong_of_file", never)
+        patched.setattr(JobArtifacts, "stylized_frame", never)
+        patched.setattr("fav.pipeline.repair.problem_of_file", never)
         told = call(job, "submit", clip, style, *AGAIN)
     retry = f"{command('retry')} {job.share.layout.root} film"
-    assert f"none of its 9 results is missing or cut off ({retry} reads all of them back)" in told
+    assert f"none of its 9 results is missing or truncated ({retry} reads all of them back)" in told
     assert "finished" in job.flags() and "frame 3 did not read back" in call(job, "retry")
 
 
@@ -455,7 +455,7 @@ def test_kept_flow_that_is_cut_off_is_found_by_the_same_line(job, clip, style):
     flow = path(job, flow_task(3))
     flow.parent.mkdir(parents=True)
     flow.write_bytes(encode_flow(np.zeros((64, 96, 2), np.float32), np.ones((64, 96), np.uint8)))
-    assert "is missing or cut off" in call(job, "submit", clip, style, *AGAIN)
+    assert "is missing or truncated" in call(job, "submit", clip, style, *AGAIN)
     cut(flow)
     assert "flow 3 did not read back" in call(job, "submit", clip, style, *AGAIN)
     assert not flow.exists() and "finished" in job.flags()
@@ -512,7 +512,7 @@ def test_job_whose_video_is_gone_is_left_as_it_is(job):
     before, video = path(job, frame_task(3)).read_bytes(), job.layout.inputs / "video.mp4"
     video.rename(video.with_suffix(".away"))
     told = call(job, "retry", code=2)
-    assert "1 frame not reading back: 3; to make that again: " in told and "put it back" in told
+    assert "1 frame not reading back: 3; to make that again: " in told and "restore the file" in told
     assert path(job, frame_task(3)).read_bytes() == before and "finished" in job.flags()
     video.with_suffix(".away").rename(video)
     assert "1 frame to be made again: 3" in call(job, "retry")
@@ -539,10 +539,10 @@ def test_status_tells_what_a_finished_job_lacks(job):
 def test_status_tells_a_lost_and_a_damaged_index(job):
     flip(path(job, index_task(0)))
     for words in ((), ("--watch",)):
-        assert "piece of the index 0 does not read back" in call(job, "status", *words)
+        assert "index segment 0 does not read back" in call(job, "status", *words)
     path(job, index_task(0)).unlink()
     for words in ((), ("--watch",)):
-        assert "1 piece of the index missing: 0" in call(job, "status", *words)
+        assert "1 index segment missing: 0" in call(job, "status", *words)
 
 
 def test_watch_sees_a_job_that_was_opened_anew(job):
@@ -581,7 +581,7 @@ def test_preview_of_a_finished_job_without_its_index_names_the_cure(job):
     assert "makes it again" in call(job, "preview", code=2)
     path(job, index_task(0)).unlink()
     told = call(job, "preview", code=2)
-    assert "1 piece of the index missing: 0; coordinator.py retry" in told and "wait a little" not in told
+    assert "1 index segment missing: 0; coordinator.py retry" in told and "wait a little" not in told
     call(job, "retry")
     assert work(job)
 

@@ -78,7 +78,7 @@ def readers(artifacts: JobArtifacts) -> dict:
     artifacts.load_new_segments()
     return {
         frame_task(1): lambda: artifacts.frame(1),
-        flow_task(1): lambda: artifacts.geometry(1),
+        flow_task(1): lambda: artifacts.flow_field(1),
         measure_task(0): lambda: artifacts.rows(0),
     }
 

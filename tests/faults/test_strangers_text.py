@@ -132,7 +132,7 @@ def test_manifest_with_escapes_in_its_words_is_refused(share, clip, style, out):
     spec = {**job.manifest.spec, "out": out}
     share.layout.named_manifest("film").write_bytes(Manifest(job.manifest.id, "film", spec).to_bytes())
     output = told("status", share.layout.root)
-    assert is_plain(output) and "film: job: out: expected letters that can be seen" in output
+    assert is_plain(output) and "film: job: out: expected visible characters" in output
     with pytest.raises(FavError, match="fill"):
         JobSpec.from_json({**job.manifest.spec, "occlusion_fill": "\x1b[31m"})
 

@@ -120,19 +120,21 @@ def test_chunks_are_plain_chains_and_the_film_shows_mixtures_of_two_in_the_passa
     prior = None
     for number in range(CHUNK - CROSSFADE, 2 * CHUNK):
         task = (warmup_task if number < CHUNK else frame_task)(number)
-        geometry = stylizer.geometry(number, number - 1, index)
+        geometry = stylizer.flow_field(number, number - 1, index)
         prior = stylizer.first(number, index, False) if prior is None else stylizer.next(number, index, prior, geometry)
-        assert np.array_equal(artifacts.picture(task), prior)
+        assert np.array_equal(artifacts.stylized_frame(task), prior)
     shown, whole = frames_of(chunked), frames_of(plain)
     assert np.array_equal(shown[0], whole[0])
-    assert same(shown[-CHUNK:], [artifacts.picture(frame_task(number)) for number in range(FRAMES - CHUNK, FRAMES)])
+    assert same(
+        shown[-CHUNK:], [artifacts.stylized_frame(frame_task(number)) for number in range(FRAMES - CHUNK, FRAMES)]
+    )
     for place in range(1, CROSSFADE + 1):
         number = CHUNK - CROSSFADE - 1 + place
         assert np.array_equal(
-            artifacts.picture(frame_task(number)), whole[number]
+            artifacts.stylized_frame(frame_task(number)), whole[number]
         )  # the first chunk begins as the whole does
         assert np.array_equal(
-            shown[number], blend(whole[number], artifacts.picture(warmup_task(number)), place / (CROSSFADE + 1))
+            shown[number], blend(whole[number], artifacts.stylized_frame(warmup_task(number)), place / (CROSSFADE + 1))
         )
 
 
@@ -231,7 +233,7 @@ def test_flow_that_travelled_serves_lead_in_and_passage_alike(chunked, clip, sty
         plan.published(index, True)
         for frame in range(1, FRAMES):
             results.publish_bytes(node, job, flow_task(frame), plan.run(flow_task(frame), lambda: None))
-    monkeypatch.setattr(FrameStylizer, "geometry", None)  # whoever calls it now fails
+    monkeypatch.setattr(FrameStylizer, "flow_field", None)  # whoever calls it now fails
     assert work(job)
     assert same(frames_of(job), frames_of(chunked))
 

@@ -130,7 +130,7 @@ def test_joining_with_other_options_says_which_differ(share, clip, style, tmp_pa
         "no --reverse, not --reverse",
     )
     other = films.make_style(tmp_path / "other.safetensors", seed=9)
-    refused(call(coordinator.main, "submit", share.layout.root, clip, other, "--name", "job"), "is of another style")
+    refused(call(coordinator.main, "submit", share.layout.root, clip, other, "--name", "job"), "has another style")
 
 
 def test_existing_film_is_never_overwritten(share, clip, style):

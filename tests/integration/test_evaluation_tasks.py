@@ -240,7 +240,7 @@ def test_film_is_shown_before_it_is_measured(whole, clip, style, against, share,
         plan = begun(job, node, ("index", "frame", "encode", "stitch"))
         assert not film_of(job).exists() and plan.finalize() is None and plan.finalize() is None
     assert films.probe(film_of(job), "stream=nb_read_frames") == "14" and "finished" not in job.flags()
-    assert caplog.messages == ["clip--tiny-14f: the film is there, clip--tiny-14f.mkv; it is still being measured"]
+    assert caplog.messages == ["clip--tiny-14f: the film is done: clip--tiny-14f.mkv; its evaluation continues"]
     assert work(job, threads=1) and rows_of(job) == rows_of(whole)[:14]
 
 
@@ -252,7 +252,7 @@ def test_evaluation_that_fails_leaves_the_film_whole_and_status_tells_why(whole,
     assert attempts.failed(job) == ["measure.0000000"] and not any(
         report_of(job, suffix).exists() for suffix in REPORTS
     )
-    assert any("not all of the film could be measured" in line for line in caplog.messages)
+    assert any("the evaluation is incomplete" in line for line in caplog.messages)
     told = CliRunner().invoke(coordinator.main, ["status", str(share.layout.root)]).output
     assert "clip--tiny: finished" in told and "measured warping" not in told
     assert "measure.0000000 failed after 3 attempts" in told and "loss_network.pth" in told

@@ -119,7 +119,7 @@ def test_flow_that_travelled_gives_the_frames_of_flow_in_memory(plain, clip, sty
         plan.published(piece, True)
         for frame in set(range(1, FRAMES)) - {CUT}:
             results.publish_bytes(node, job, flow_task(frame), plan.run(flow_task(frame), lambda: None))
-    monkeypatch.setattr(FrameStylizer, "geometry", None)  # whoever calls it now fails
+    monkeypatch.setattr(FrameStylizer, "flow_field", None)  # whoever calls it now fails
     assert work(job)
     assert same(frames_of(job), frames_of(plain))
     assert results.count(job, "flow", range(FRAMES)) == FRAMES - 2  # --keep-flow
@@ -142,13 +142,13 @@ def test_idle_node_makes_slow_flow_ahead_of_a_chain_that_another_paints(clip, st
 
 def test_no_warp_across_a_cut(plain, clip, style):
     stylizer, index = studio_of(plain)
-    assert np.array_equal(frames_of(plain)[CUT], stylizer.first(CUT, index, opening=False))
+    assert np.array_equal(frames_of(plain)[CUT], stylizer.first(CUT, index, first_of_film=False))
 
 
 def test_flow_made_ahead_is_the_flow_made_when_it_is_needed(plain):
     (stylizer, index), (other, _) = studio_of(plain), studio_of(plain)
     stylizer.prefetch_flow(5, 4, index)
-    made, expected = stylizer.geometry(5, 4, index), other.geometry(5, 4, index)
+    made, expected = stylizer.flow_field(5, 4, index), other.flow_field(5, 4, index)
     assert np.array_equal(made.flow, expected.flow) and np.array_equal(made.reliability, expected.reliability)
     assert np.array_equal(stylizer.source(5, index), other.source(5, index))
 
@@ -158,17 +158,17 @@ def test_who_goes_elsewhere_than_ahead_gets_the_flow_that_is_asked_for(plain):
     stylizer.prefetch_flow(5, 4, index)
     stylizer.prefetch_flow(20, 19, index)
     for pair in ((9, 8), (5, 4), (20, 19)):
-        assert np.array_equal(stylizer.geometry(*pair, index).flow, other.geometry(*pair, index).flow)
+        assert np.array_equal(stylizer.flow_field(*pair, index).flow, other.flow_field(*pair, index).flow)
 
 
 def test_what_fails_ahead_is_raised_when_it_is_asked_for(plain, monkeypatch):
     stylizer, index = studio_of(plain)
     monkeypatch.setattr(stylizer, "_flow", lambda *frames: 1 / 0)
     stylizer.prefetch_flow(5, 4, index)
-    first = stylizer.first(0, index, opening=False)
+    first = stylizer.first(0, index, first_of_film=False)
     assert np.array_equal(first, frames_of(plain)[0])
     with pytest.raises(ZeroDivisionError):
-        stylizer.geometry(5, 4, index)
+        stylizer.flow_field(5, 4, index)
 
 
 def test_node_makes_the_flow_of_the_next_frame_while_it_paints(clip, style, share, monkeypatch):
@@ -214,7 +214,7 @@ def test_read_cuts_takes_the_users_cuts(plain, clip, style, share, tmp_path):
     job = create(share, clip, style, read_cuts=tmp_path / "cuts.csv")
     assert work(job)
     stylizer, index = studio_of(job)
-    assert np.array_equal(frames_of(job)[5], stylizer.first(5, index, opening=False))
+    assert np.array_equal(frames_of(job)[5], stylizer.first(5, index, first_of_film=False))
 
 
 def test_seed_is_the_finished_first_frame(plain, clip, style, share, tmp_path):
@@ -236,7 +236,7 @@ def test_first_frame_style_paints_the_first_frame_of_each_shot(plain, clip, styl
     stylizer, index = studio_of(job)
     for frame in (0, CUT):
         assert np.array_equal(
-            frames_of(job)[frame], stylizer.recurrence.opener.stylize(stylizer.reader.read(frame, index))
+            frames_of(job)[frame], stylizer.recurrence.first_frame_runner.stylize(stylizer.reader.read(frame, index))
         )
 
 
@@ -245,8 +245,8 @@ def test_backward_starts_from_the_last_frame_of_each_shot(plain, clip, style, sh
     assert work(job)
     frames, (stylizer, index) = frames_of(job), studio_of(job)
     for frame in (CUT - 1, FRAMES - 1):
-        assert np.array_equal(frames[frame], stylizer.first(frame, index, opening=False))
-    assert np.array_equal(frames[3], stylizer.next(3, index, frames[4], stylizer.geometry(3, 4, index)))
+        assert np.array_equal(frames[frame], stylizer.first(frame, index, first_of_film=False))
+    assert np.array_equal(frames[3], stylizer.next(3, index, frames[4], stylizer.flow_field(3, 4, index)))
     out = tmp_path / "backward.mp4"
     subprocess.run(
         [sys.executable, "-m", "fav", "stylize", str(clip), str(style), str(out), "--reverse"], cwd=ROOT, check=True
@@ -259,7 +259,7 @@ def test_independent_frames_know_nothing_of_each_other(clip, style, share):
     assert work(job)
     stylizer, index = studio_of(job)
     for frame in (0, 7, CUT, FRAMES - 1):
-        assert np.array_equal(frames_of(job)[frame], stylizer.first(frame, index, opening=False))
+        assert np.array_equal(frames_of(job)[frame], stylizer.first(frame, index, first_of_film=False))
 
 
 def test_range_and_test_take_a_part(plain, clip, style, share):
@@ -267,7 +267,7 @@ def test_range_and_test_take_a_part(plain, clip, style, share):
     assert work(part)
     assert probe(film_of(part), "stream=nb_read_frames") == "4"
     stylizer, index = studio_of(part)
-    assert np.array_equal(frames_of(part)[0], stylizer.first(6, index, opening=False))
+    assert np.array_equal(frames_of(part)[0], stylizer.first(6, index, first_of_film=False))
 
 
 @pytest.mark.parametrize("options, size", [({"width": 160}, (107, 160)), ({"scale": 0.75}, (48, 72))])

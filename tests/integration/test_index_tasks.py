@@ -209,4 +209,4 @@ def test_killed_nodes_leave_an_index_that_others_complete(small, long_clip, styl
     for node in nodes[:2]:
         node.wait()
     assert index_of(job) == alone and not attempts.failed(job)
-    assert len(JobArtifacts(job).there("decode", 0)) == len(JobArtifacts(job).survey().ranges)
+    assert len(JobArtifacts(job).published_in_shard("decode", 0)) == len(JobArtifacts(job).survey().ranges)

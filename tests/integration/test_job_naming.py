@@ -74,7 +74,7 @@ def test_another_video_or_style_of_that_name_gets_its_own_job(share, root, clip,
     with open(other, "ab") as file:
         file.write(b"\0\0\0\x08free")
     assert "created job clip--tiny-2" in submit(root, other, style).output
-    refused(submit(root, other, style, "--name", "clip--tiny"), "is of another video", "another --name")
+    refused(submit(root, other, style, "--name", "clip--tiny"), "has another video", "another --name")
 
 
 def test_another_film_of_the_same_frames_is_not_painted_again(share, root, clip, style):
@@ -129,7 +129,7 @@ def test_a_job_says_what_it_was_made_of(share, root, clip, style):
         (("SHARED", "VIDEO", "SHARED"), "got a directory"),
         (("SHARED", "VIDEO", ROOT / "styles" / "wave.jpg"), "fav train"),
         (("SHARED", "VIDEO", "wavee"), "did you mean wave?"),
-        (("SHARED", "VIDEO", "nothing-like-it"), "those that ship are"),
+        (("SHARED", "VIDEO", "nothing-like-it"), "expected the name of a bundled style"),
         (("SHARED", "https://example.org/clip.mp4", "STYLE"), "download the video first"),
     ],
 )

@@ -399,7 +399,7 @@ LIST = "expected cuts to be a list of frame numbers from 0 to 999999999999, or n
         ({"stop": 5}, "expected frames from 5 on, got none up to 5" + AGAIN),
         (
             {"mix_weights": []},
-            "expected a weight and a hash for each of 1 styles that are mixed in, got 0 and 1" + AGAIN,
+            "expected a weight and a hash for each of 1 further styles, got 0 and 1" + AGAIN,
         ),
     ],
 )
@@ -419,7 +419,7 @@ def test_a_record_that_makes_no_sense_is_refused_in_one_line_with_the_cure(chang
     ],
 )
 def test_what_is_no_record_is_refused(record, complaint):
-    with pytest.raises(FavError, match=f"job: expected the options of a film, {complaint}"):
+    with pytest.raises(FavError, match=f"job: expected the options of a job, {complaint}"):
         JobSpec.from_json(record)
 
 
@@ -451,7 +451,7 @@ def test_what_is_no_record_is_refused(record, complaint):
         ("--frames=4", "--frames=3", "--frames 4, not --frames 3"),
         ("--range=5:9", "--frames=3", "--range 5:9, not --frames 3"),
         ("--range=5:9", "--range=5:9 --frames=3", "--range 5:9, not --range 5:9 --frames 3"),
-        ("", "--no-cuts", "cuts that are looked for, not --no-cuts"),
+        ("", "--no-cuts", "detected cuts, not --no-cuts"),
         ("--no-cuts", "--read-cuts=CUTS", "--no-cuts, not --read-cuts CUTS (3, 9)"),
         ("--read-cuts=CUTS", "--no-cuts", "--read-cuts (3, 9), not --no-cuts"),
         ("--mix=STYLE:0.25", "--mix=STYLE:0.5", "--mix STYLE:0.25, not --mix STYLE:0.5"),

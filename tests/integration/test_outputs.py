@@ -16,7 +16,7 @@ from fav.pipeline import delivery
 from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.delivery import link_or_copy, publish_images
 from fav.pipeline.task_names import frame_task, stitch_task
-from fav.stylize.blend import blend, deepened
+from fav.stylize.blend import blend, to_uint16
 from fav.util.images import decode_png
 from fav.video import FrameReader
 from shared.filesystem import FileSystem
@@ -57,10 +57,10 @@ def test_images_are_mixed_in_sixteen_bits(job, clip):
     assert sorted(path.name for path in directory.iterdir()) == [f"f_{number:04}.png" for number in range(COUNT)]
     assert job.flag_text("finished") == "images" and not list(directory.parent.glob(".*"))
     artifacts = JobArtifacts(job)
-    with FrameReader(clip, deep=True) as reader:
+    with FrameReader(clip, sixteen_bit=True) as reader:
         for number in range(COUNT):
             source = reader.read(number, index_of(job))
-            expected = blend(source, deepened(artifacts.picture(frame_task(number))), 0.5)
+            expected = blend(source, to_uint16(artifacts.stylized_frame(frame_task(number))), 0.5)
             shown = decode_png((directory / f"f_{number:04}.png").read_bytes())
             assert np.array_equal(shown, expected)
     assert len(np.unique(shown)) > 1000
@@ -192,11 +192,13 @@ def test_other_films_of_the_same_frames_are_stitched(job):
     assert probe(film, "stream=codec_name,pix_fmt,nb_read_frames") == f"prores,yuv422p10le,{COUNT}"
     images = Path(call("stitch", root, "film", "--out", "more/f_%02d.tif"))
     assert len(list(images.iterdir())) == COUNT and images == root / "more"
-    assert "in .mp4, --codec h264, hevc, av1 or vp9 would do" in refusal(
+    assert ".mp4 supports --codec h264, hevc, av1 or vp9" in refusal(
         "stitch", root, "film", "--out", "c.mp4", "--codec", "prores"
     )
     assert "expected a new name" in refusal("stitch", root, "film", "--out", "more/g_%02d.tif")
-    assert "expected without numbered images" in refusal("stitch", root, "film", "--out", "n/g_%02d.tif", "--crf", "3")
+    assert "expected a film, got numbered images" in refusal(
+        "stitch", root, "film", "--out", "n/g_%02d.tif", "--crf", "3"
+    )
     assert not (root / "n").exists() and not (root / "c.mp4").exists()
 
 
@@ -222,11 +224,11 @@ def test_preview_of_images_is_a_film(job):
 
 
 @pytest.mark.parametrize("words, complaint", [
-    (("--out", "film.mov", "--codec", "vp9"), "expected a film in VP9 to end in .webm, .mkv or .mp4, got .mov"),
+    (("--out", "film.mov", "--codec", "vp9"), "expected the suffix .webm, .mkv or .mp4 for VP9, got .mov"),
     (("--pixel-format", "yuv444p12"), "expected one of yuv420p, "),
-    (("--out", "film.mkv", "--codec", "ffv1", "--crf", "3"), "--crf: expected without --codec ffv1"),
+    (("--out", "film.mkv", "--codec", "ffv1", "--crf", "3"), "--crf: expected no quality for --codec ffv1"),
     (("--out", "f_%d.png"), "in a directory of their own"),
-    (("--out", "d/f_%d.png", "--codec", "av1"), "--codec: expected without numbered images"),
+    (("--out", "d/f_%d.png", "--codec", "av1"), "--codec: expected a film, got numbered images"),
 ])  # fmt: skip
 def test_what_does_not_go_together_makes_no_job(tmp_path, clip, style, words, complaint):
     assert complaint in refusal("submit", tmp_path, clip, style, *words)

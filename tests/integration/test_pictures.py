@@ -14,7 +14,7 @@ from fav.flow import make
 from fav.model.checkpoints import load_style
 from fav.model.runner import StyleRunner
 from fav.stylize import live
-from fav.stylize.live import LiveStylizer, _newest, opened_source
+from fav.stylize.live import LiveStylizer, _newest_frames, open_source
 from fav.util.images import read_image
 from tests.helpers.commands import refused
 from tests.helpers.networks import random_network
@@ -64,7 +64,9 @@ def test_alpha_is_kept_in_a_png_and_noted_where_it_cannot_be(style, tmp_path):
     stylize(tmp_path / "cut.png", style, tmp_path / "out.png")
     kept = cv2.imread(str(tmp_path / "out.png"), cv2.IMREAD_UNCHANGED)
     assert np.array_equal(kept[..., 3], alpha) and np.array_equal(kept[..., :3], expected(style, picture(3, 40, 56)))
-    assert "cut.png: its alpha is not kept, JPEG has none" in stylize(tmp_path / "cut.png", style, tmp_path / "out.jpg")
+    assert "cut.png: its alpha channel is not kept, because JPEG has none" in stylize(
+        tmp_path / "cut.png", style, tmp_path / "out.jpg"
+    )
 
 
 def test_a_folder_keeps_its_names_and_what_cannot_be_read_is_said(photo, style, tmp_path):
@@ -88,10 +90,10 @@ def test_a_folder_keeps_its_names_and_what_cannot_be_read_is_said(photo, style, 
 def test_what_makes_no_sense_for_pictures_is_refused(photo, style, tmp_path):
     out = tmp_path / "out.png"
     refused(fav("stylize", photo, style, out, "--fps", 5), "--fps: expected with a video")
-    refused(fav("stylize", photo, style, tmp_path / "out.gif"), "expected a picture to write, .png or .jpg, got .gif")
+    refused(fav("stylize", photo, style, tmp_path / "out.gif"), "expected an image to write, .png or .jpg, got .gif")
     refused(fav("stylize", photo, style, photo), "photo.png")
     (tmp_path / "empty").mkdir()
-    refused(fav("stylize", tmp_path / "empty", style, tmp_path / "to"), "expected pictures (.bmp")
+    refused(fav("stylize", tmp_path / "empty", style, tmp_path / "to"), "expected images (.bmp")
     refused(fav("stylize", tmp_path, style, tmp_path), "expected another directory")
     cv2.imwrite(str(tmp_path / "photo.webp"), picture(5, 24, 32))
     refused(fav("stylize", tmp_path, style, tmp_path / "to"), "got photo.png twice")
@@ -115,29 +117,29 @@ def test_without_a_window_system_the_message_says_what_to_do(clip, style, monkey
     if "GUI:                           NONE" not in cv2.getBuildInformation():
         monkeypatch.delenv("DISPLAY", raising=False)
         pytest.skip("this OpenCV has windows")
-    refused(fav("live", clip, style, "--width", 48), "no window can be shown", "or say --no-window")
+    refused(fav("live", clip, style, "--width", 48), "no window can be shown", "or use --no-window")
 
 
 def test_keys_choose_styles_and_a_new_style_begins_anew():
     runners = [StyleRunner(random_network()), StyleRunner(random_network(in_channels=3))]
     stylizer = LiveStylizer(runners, None, make("dis", None))
     frames = [picture(seed, 40, 56) for seed in (1, 2)]
-    first = stylizer.paint(frames[0])
+    first = stylizer.stylize(frames[0])
     assert np.array_equal(first, runners[0].stylize(frames[0]))
-    assert not np.array_equal(stylizer.paint(frames[0]), first)  # it remembers
+    assert not np.array_equal(stylizer.stylize(frames[0]), first)  # it remembers
     assert stylizer.key(ord("2")) and stylizer.chosen == 1
-    assert np.array_equal(stylizer.paint(frames[1]), runners[1].stylize(frames[1]))
+    assert np.array_equal(stylizer.stylize(frames[1]), runners[1].stylize(frames[1]))
     assert stylizer.key(ord("n")) and stylizer.chosen == 0
-    assert np.array_equal(stylizer.paint(frames[0]), first)
+    assert np.array_equal(stylizer.stylize(frames[0]), first)
     assert stylizer.key(ord("7")) and stylizer.chosen == 0
     assert not stylizer.key(ord("q")) and not stylizer.key(27) and stylizer.rate > 0
 
 
 def test_of_a_camera_the_newest_frame_comes(clip, monkeypatch):
-    with opened_source(str(clip)) as coming:
+    with open_source(str(clip)) as coming:
         assert len(list(coming)) == 24
     capture = cv2.VideoCapture(str(clip))
-    frames = list(_newest(capture))
+    frames = list(_newest_frames(capture))
     assert 1 <= len(frames) <= 24  # a file comes faster than it is taken
-    whole = live._each(cv2.VideoCapture(str(clip)))
+    whole = live._all_frames(cv2.VideoCapture(str(clip)))
     assert any(np.array_equal(frames[-1], frame) for frame in whole)

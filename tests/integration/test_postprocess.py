@@ -170,7 +170,7 @@ def test_mask_that_ends_before_the_film_is_told_with_its_cure(tmp_path):
         picture(tmp_path / f"mask_{number}.png", np.full((4, 4), number))
     masks = mask_frames(tmp_path / "mask_%d.png", (4, 4), start=1)
     assert [int(next(masks)[0, 0]) for _ in range(2)] == [1, 2]
-    with pytest.raises(FavError, match="picture for frame 3, got only 3 frames.*`stitch SHARED JOB --mask MASK`"):
+    with pytest.raises(FavError, match="image for frame 3, got only 3 frames.*`stitch SHARED JOB --mask MASK`"):
         next(masks)
 
 

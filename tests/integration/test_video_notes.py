@@ -41,8 +41,8 @@ def test_what_is_left_out_is_told_at_once_and_stays_in_status(share, style, tmp_
     ffmpeg("-i", film, "-c", "copy", "-attach", tmp_path / "F.ttf", "-metadata:s:t", "mimetype=font/ttf", video)
     result = made(share, video, style, out="film.mp4", crf=0)
     told = [
-        "sound in stream 1 (pcm_s16le) cannot go into mp4",
-        "attached file F.ttf cannot go into mp4",
+        "sound in stream 1 (pcm_s16le) is re-encoded as AAC; mp4 cannot have it",
+        "the attached file F.ttf; mp4 cannot have it",
         "--crf 0 is lossless",
     ]
     for word in told:

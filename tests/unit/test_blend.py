@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from fav.stylize.blend import blend, deepened, luma, style_weight, transfer_chroma
+from fav.stylize.blend import blend, luma, style_weight, to_uint16, transfer_chroma
 
 EVERY_LEVEL = np.arange(256, dtype=np.uint8)
 
@@ -90,12 +90,12 @@ def test_sixteen_bits_are_mixed_in_their_own_levels():
 
 def test_colors_and_brightness_are_the_same_in_eight_bits_and_sixteen():
     source, stylized = flat(90, 120, 60), flat(80, 160, 40)
-    moved = transfer_chroma(deepened(stylized), deepened(source))
+    moved = transfer_chroma(to_uint16(stylized), to_uint16(source))
     assert np.abs(moved / 257 - transfer_chroma(stylized, source)).max() <= 0.5 and moved.dtype == np.uint16
-    assert luma(flat(7, 7, 7)).tolist() == (luma(deepened(flat(7, 7, 7))) // 257).tolist()
+    assert luma(flat(7, 7, 7)).tolist() == (luma(to_uint16(flat(7, 7, 7))) // 257).tolist()
 
 
 def test_white_and_black_stay_so_in_sixteen_bits():
-    levels = deepened(EVERY_LEVEL)
+    levels = to_uint16(EVERY_LEVEL)
     assert levels[0] == 0 and levels[255] == 65535 and np.array_equal(levels // 257, EVERY_LEVEL)
-    assert deepened(levels) is levels
+    assert to_uint16(levels) is levels

@@ -68,7 +68,7 @@ def test_exr_has_linear_light_that_reads_back_as_it_was(tmp_path, clip, pixels, 
     light = np.frombuffer(subprocess.run(command, check=True, capture_output=True).stdout, "<f4")
     assert np.allclose(light, 0.21404, atol=2e-4)  # sRGB's half
     pattern = str(tmp_path / "x" / "f_%02d.exr")
-    with FrameReader(pattern, deep=True) as reader:
+    with FrameReader(pattern, sixteen_bit=True) as reader:
         back = [reader.read(number, taken(pattern)[1])[0, 0, 0] / 257 for number in range(4)]
     assert np.abs(np.array(back) - np.array([0, 32768, 50000, 65535]) / 257).max() < wrong
 
@@ -87,7 +87,7 @@ def test_tar_has_whole_images_alone(tmp_path, clip):
         with pytest.raises(FavError, match="expected images, got"):
             list(images_in(tmp_path / "hostile.tar"))
     tar.write_bytes(tar.read_bytes()[:700])
-    with pytest.raises(FavError, match="expected whole images"):
+    with pytest.raises(FavError, match="expected a complete archive"):
         list(images_in(tar))
 
 
@@ -107,7 +107,7 @@ def test_images_of_numbered_images_have_their_numbers(tmp_path):
 def test_names_of_images_that_make_no_sense_are_refused(name, complaint):
     with pytest.raises(FavError, match=complaint):
         check_film_name(name)
-    with pytest.raises(FavError, match="--crf: expected without numbered images"):
+    with pytest.raises(FavError, match="--crf: expected a film, got numbered images"):
         check_no_codec({"crf", "strength"})
 
 

@@ -30,7 +30,7 @@ SOURCES = {
     "a clock from nowhere": lambda directory: coded(directory, "h264.ts"),
     "variable rate": lambda directory: variable(directory, "variable.mp4"),
     "a late start": late,
-    "sound encoded anew": lossless_sound,
+    "sound re-encoded": lossless_sound,
 }
 
 
@@ -137,7 +137,7 @@ def test_file_that_is_cut_off_is_found_by_its_ends(segment):
     data = segment.to_bytes()
     check_ends(data[:64], data[-64:], len(data))
     for short in (b"", data[:30], data[:-1], data[:-1000], b"x" + data):
-        with pytest.raises(ValueError, match="cut off"):
+        with pytest.raises(ValueError, match="truncated"):
             check_ends(short[:64], short[-64:])
     with pytest.raises(ValueError, match=f"expected {len(data)} bytes"):
         check_ends(data[:64], data[-64:], len(data) + 1)
@@ -156,7 +156,7 @@ def test_delay_is_that_of_the_encoders_own_times(segment):
     assert decoding_delay(segment.packets) == 2  # B-frames that refer to B-frames
     plain = [EncodedPacket(pts, pts, b"", True) for pts in (0, 512, 1500)]
     assert decoding_delay(plain) == 0
-    with pytest.raises(ValueError, match="those of frames"):
+    with pytest.raises(ValueError, match="presentation times of frames"):
         decoding_delay([EncodedPacket(0, -3, b"", True), EncodedPacket(512, 100, b"", False)])
 
 

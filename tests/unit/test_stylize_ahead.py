@@ -93,7 +93,8 @@ def test_who_finds_another_picture_published_goes_on_from_that(plan, job, node):
     publish(plan, frame_task(2))
     index = plan.timeline.index
     assert np.array_equal(
-        plan.artifacts.picture(frame_task(2)), plan.stylizer.next(2, index, other, plan.stylizer.geometry(2, 1, index))
+        plan.artifacts.stylized_frame(frame_task(2)),
+        plan.stylizer.next(2, index, other, plan.stylizer.flow_field(2, 1, index)),
     )
 
 
@@ -113,8 +114,10 @@ def test_what_fails_ahead_fails_as_its_own_frame_and_not_twice(plan, job, monkey
         plan.run(frame_task(2), lambda: None)
     publish(plan, frame_task(2))
     index = plan.timeline.index
-    expected = plan.stylizer.next(2, index, plan.artifacts.picture(frame_task(1)), plan.stylizer.geometry(2, 1, index))
-    assert np.array_equal(plan.artifacts.picture(frame_task(2)), expected)
+    expected = plan.stylizer.next(
+        2, index, plan.artifacts.stylized_frame(frame_task(1)), plan.stylizer.flow_field(2, 1, index)
+    )
+    assert np.array_equal(plan.artifacts.stylized_frame(frame_task(2)), expected)
 
 
 def test_nothing_is_painted_ahead_across_a_cut_or_beyond_the_last_frame(plan, monkeypatch):

@@ -174,13 +174,13 @@ def test_segments_by_themselves_make_one_film(tmp_path, clip, index, codec):
 
 
 @pytest.mark.parametrize("wanted, complaint", [
-    ({"codec": "vp9", "name": "film.mov"}, r"expected a film in VP9 to end in \.webm, \.mkv or \.mp4, got \.mov; in \.mov, --codec h264, hevc or prores would do"),
-    ({"codec": "prores", "name": "film.mp4"}, r"end in \.mov or \.mkv, got \.mp4"),
-    ({"codec": "ffv1", "name": "film.mp4"}, r"end in \.mkv, got \.mp4"),
-    ({"name": "film.webm"}, r"in \.webm, --codec av1 or vp9 would do"),
+    ({"codec": "vp9", "name": "film.mov"}, r"expected the suffix \.webm, \.mkv or \.mp4 for VP9, got \.mov; \.mov supports --codec h264, hevc or prores"),
+    ({"codec": "prores", "name": "film.mp4"}, r"\.mov or \.mkv for ProRes, got \.mp4"),
+    ({"codec": "ffv1", "name": "film.mp4"}, r"the suffix \.mkv for FFV1, got \.mp4"),
+    ({"name": "film.webm"}, r"\.webm supports --codec av1 or vp9"),
     ({"pixel_format": "yuv444p12"}, "expected one of yuv420p, yuv422p, yuv444p, yuv420p10, yuv422p10, yuv444p10 for --codec h264, got yuv444p12"),
-    ({"codec": "ffv1", "name": "film.mkv", "crf": 4}, "--crf: expected without --codec ffv1, which has no scale of quality; it loses nothing"),
-    ({"codec": "prores", "name": "film.mov", "crf": 4}, "--preset chooses among proxy, lt"),
+    ({"codec": "ffv1", "name": "film.mkv", "crf": 4}, "--crf: expected no quality for --codec ffv1, which has no quality scale; it is lossless"),
+    ({"codec": "prores", "name": "film.mov", "crf": 4}, "use --preset with one of proxy, lt"),
     ({"crf": 52}, "from 0 to 51 for --codec h264, got 52"),
     ({"codec": "av1", "preset": "slow"}, "expected one of 0, 1, .* for --codec av1, got 'slow'"),
     ({"codec": "ffv1", "name": "film.mkv", "preset": "slow"}, "--preset: expected none for --codec ffv1"),
@@ -194,14 +194,16 @@ def test_what_does_not_go_together_is_refused_with_what_would_do(wanted, complai
 
 def test_encoders_that_are_missing_or_do_not_work_here_are_told(clip):
     with pytest.raises(
-        FavError, match="expected an FFmpeg with the encoder h264_none, but that of PyAV .* has none; it has h264, "
+        FavError, match="expected the encoder h264_none, but the FFmpeg of PyAV .* lacks it; it has h264, "
     ):
         codecs._check_encoder("h264_none", CODECS["h264"].__class__(**vars(CODECS["h264"]) | {"encoder": "h264_none"}))
     if "h264_nvenc" in codecs.available():
         try:
             check_film(clip, "film.mp4", encoder=encoder_settings("h264_nvenc"), size=(256, 144))
         except FavError as error:
-            assert "expected an encoder that works here" in str(error) and "take another --codec" in str(error)
+            assert "expected an encoder that works on this machine" in str(error) and "use another --codec" in str(
+                error
+            )
 
 
 def test_schema_names_the_codecs_of_the_table():
@@ -220,7 +222,7 @@ def test_film_that_nobody_names_ends_as_its_codec_wants():
 def test_lossless_film_is_the_frames_exactly(tmp_path, clip, index):
     noise = [np.random.default_rng(number).integers(0, 65536, SHAPE, np.uint16) for number in range(6)]
     film = written(tmp_path / "a.mkv", clip, index, encoder_settings("ffv1", pixel_format="gbrp16"), noise)
-    with FrameReader(film, deep=True) as reader:
+    with FrameReader(film, sixteen_bit=True) as reader:
         assert np.array_equal(reader.read(3, taken(film)[1]), noise[3])
     flat = [(frame >> 8).astype(np.uint8) for frame in noise]
     film = written(tmp_path / "b.mkv", clip, index, encoder_settings("ffv1"), flat)

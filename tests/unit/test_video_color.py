@@ -10,7 +10,7 @@ from av.video.reformatter import VideoReformatter
 
 from fav.errors import FavError
 from fav.video import FrameReader, SourceSettings, hdr, probe, write_film
-from fav.video.color import LUMA, ColorInfo, from_bgr, to_bgr
+from fav.video.color import LUMA_WEIGHTS, ColorInfo, from_bgr, to_bgr
 from tests.helpers.clips import X264, ffmpeg, make, streams, taken
 
 FULL, LIMITED = 2, 1
@@ -20,7 +20,7 @@ PICTURE = np.repeat(np.repeat(RNG.integers(0, 256, (32, 32, 3)), 4, 0), 4, 1).as
 
 def yuv_of(bgr: np.ndarray, matrix: int, full: bool, bits: int) -> list[np.ndarray]:
     """The planes by the formula of H.273, in 4:4:4, not rounded."""
-    red, blue = LUMA[matrix]
+    red, blue = LUMA_WEIGHTS[matrix]
     b, g, r = (bgr[..., channel] / 255 for channel in range(3))
     y = red * r + (1 - red - blue) * g + blue * b
     u, v = (b - y) / (2 * (1 - blue)), (r - y) / (2 * (1 - red))
@@ -48,7 +48,7 @@ def assert_exact(got: np.ndarray, wanted: np.ndarray):
     assert np.abs(error).max() < 0.6 and abs(error.mean()) < 0.05, (np.abs(error).max(), error.mean())
 
 
-@pytest.mark.parametrize("matrix", LUMA)
+@pytest.mark.parametrize("matrix", LUMA_WEIGHTS)
 @pytest.mark.parametrize("full", (False, True))
 @pytest.mark.parametrize(
     "format, bits", [("yuv444p", 8), ("yuv444p10le", 10), ("yuv444p12le", 12), ("yuv444p16le", 16)]
@@ -56,7 +56,7 @@ def assert_exact(got: np.ndarray, wanted: np.ndarray):
 def test_decoded_colors_are_exact_to_rounding(format, bits, full, matrix):
     frame = frame_of(rounded(yuv_of(PICTURE, matrix, full, bits), bits), format)
     frame.colorspace, frame.color_range = matrix, FULL if full else LIMITED
-    red, blue = LUMA[matrix]
+    red, blue = LUMA_WEIGHTS[matrix]
     y, u, v = (plane.astype(float) for plane in rounded(yuv_of(PICTURE, matrix, full, bits), bits))
     step, top = 1 << (bits - 8), (1 << bits) - 1
     y, u, v = ((y / top, (u - 128 * step) / top, (v - 128 * step) / top) if full else
@@ -76,7 +76,7 @@ def test_deep_pictures_are_rounded_and_not_cut(format, bits):
     assert_exact(to_bgr(frame, VideoReformatter()), (values * (255 / ((1 << bits) - 1)))[..., None].repeat(3, 2))
 
 
-@pytest.mark.parametrize("matrix", LUMA)
+@pytest.mark.parametrize("matrix", LUMA_WEIGHTS)
 @pytest.mark.parametrize("range_", (LIMITED, FULL))
 def test_encoded_colors_are_exact_to_rounding(range_, matrix):
     frame = from_bgr(PICTURE, ColorInfo(matrix, range_, 1, 1), VideoReformatter())
@@ -89,7 +89,7 @@ def test_encoded_colors_are_exact_to_rounding(range_, matrix):
 
 def test_grey_stays_grey_in_full_range():
     greys = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, 2)
-    for matrix in LUMA:
+    for matrix in LUMA_WEIGHTS:
         frame = from_bgr(greys, ColorInfo(matrix, FULL, 1, 1), VideoReformatter())
         y, u, v = (np.frombuffer(plane, np.uint8).reshape(plane.height, -1)[:, : plane.width] for plane in frame.planes)
         assert np.array_equal(y, greys[..., 0]) and set(u.ravel()) == set(v.ravel()) == {128}
@@ -126,7 +126,7 @@ def test_hdr_is_brought_to_sdr_and_tagged_so(tmp_path, transfer):
     assert light[:4] == pytest.approx([0, 1, 10, 50], rel=0.06, abs=0.1)  # below the knee, nothing changes
     assert levels[-1, 0] >= 254 and 190 < levels[5, 0] < 250
     (note,) = notes
-    assert "brought to SDR, BT.709 (BT.2390" in note and probe(video).notes == (note,)
+    assert "converted to SDR, BT.709 (BT.2390" in note and probe(video).notes == (note,)
     write_film(tmp_path / "film.mp4", video, index, images)
     tags = streams(tmp_path / "film.mp4", "color_space,color_transfer,color_primaries", "v:0")[0]
     assert set(tags.values()) == {"bt709"}
@@ -155,7 +155,7 @@ def test_light_of_exr_is_shown_as_srgb(tmp_path):
     subprocess.run(words, input=rows, check=True)
     ((image,), _, notes) = taken(pattern)
     assert image[0, ::16, 1].tolist() == [0, 10, 118, 188, 255, 255]
-    assert notes == ["linear light is shown as sRGB; what is brighter than 1 is white"]
+    assert notes == ["linear light is converted to sRGB; values above 1 become white"]
     assert probe(pattern).colors.transfer != 8
 
 
@@ -202,7 +202,7 @@ def test_interlaced_frames_become_whole_and_keep_their_numbers(interlaced):
     raw, index_of_raw, told = taken(interlaced, SourceSettings(deinterlace=False))
     assert len(images) == len(raw) and np.array_equal(index.crc, index_of_raw.crc)
     assert np.array_equal(index.pts, index_of_raw.pts)
-    assert notes == ["interlaced frames are made whole (bwdif)"] and "combs" in told[0]
+    assert notes == ["interlaced frames are deinterlaced (bwdif)"] and "frames are kept" in told[0]
     assert np.mean([combs(image) for image in images]) < 0.9 * np.mean([combs(image) for image in raw])
 
 
@@ -228,7 +228,7 @@ def test_sixteen_bits_are_read_exactly(tmp_path, bits, kind):
     ffmpeg("-f", "rawvideo", "-pix_fmt", ("gbrp" if kind == "rgb" else "yuv444p") + end, "-s", "64x32", "-i", tmp_path / "raw",
            "-c:v", "ffv1", *tags, tmp_path / "clip.mkv")  # fmt: skip
     index = taken(tmp_path / "clip.mkv")[1]
-    with FrameReader(tmp_path / "clip.mkv", deep=True) as reader:
+    with FrameReader(tmp_path / "clip.mkv", sixteen_bit=True) as reader:
         read = reader.read(0, index).astype(float) / 65535 * 255
     one, values = 1 << bits - 8, planes.astype(float)
     if kind == "rgb":
@@ -244,7 +244,7 @@ def test_sixteen_bits_are_read_exactly(tmp_path, bits, kind):
 def test_hdr_in_sixteen_bits_is_the_same_with_more_steps(tmp_path):
     video = hdr_clip(tmp_path / "hdr.mkv", "smpte2084")
     flat, index, _ = taken(video)
-    with FrameReader(video, deep=True) as reader:
+    with FrameReader(video, sixteen_bit=True) as reader:
         deep = reader.read(0, index)
     assert deep.dtype == np.uint16 and np.abs(deep / 257 - flat[0]).max() < 1.6
 
@@ -270,6 +270,6 @@ def test_chroma_of_422_lies_where_the_codec_says_or_as_libswscale_takes_it_in_th
     columns, wrong = np.arange(12, 52), {}
     for where, shift in (("left", 0.0), ("middle", 0.5)):
         found = np.interp((columns - shift) / 2, np.arange(32), ramp)
-        expected = 255 / 219 * (128 - 16) + 2 * (1 - LUMA[6][1]) * 255 / 224 * (found - 128)
+        expected = 255 / 219 * (128 - 16) + 2 * (1 - LUMA_WEIGHTS[6][1]) * 255 / 224 * (found - 128)
         wrong[where] = np.abs(blue - expected).mean()
     assert min(wrong, key=lambda where: wrong[where]) == sited and wrong[sited] < 1 < 2 < max(wrong.values()), wrong

@@ -42,7 +42,7 @@ def test_picture_with_exif_is_shown_upright(tmp_path, kind, orientation):
     ((image,), index, notes) = taken(pattern)
     assert notes == [] and image.shape == upright.shape
     assert np.abs(image - upright).max() <= 2
-    assert probe(pattern).turned == (orientation is not None and orientation >= 5)
+    assert probe(pattern).rotated == (orientation is not None and orientation >= 5)
     with FrameReader(pattern) as reader:
         assert np.array_equal(reader.read(0, index), image)
 
@@ -124,5 +124,5 @@ def test_tiff_that_decodes_in_part_is_damage_and_not_black(tmp_path):
     Image.fromarray(QUARTERS).save(path, compression="jpeg")
     decoder = av.CodecContext.create("tiff", "r")
     assert decoder.decode(av.Packet(path.read_bytes()))[0].to_ndarray(format="gray").max() == 0
-    with pytest.raises(FavError, match="not one of its video stream 0 decodes"):
+    with pytest.raises(FavError, match="no frame of video stream 0 .* decodes"):
         probe(path)

@@ -54,7 +54,7 @@ def test_thumbnail_that_comes_first_is_not_the_film(tmp_path):
     assert (probe(video).width, probe(video).frames) == (96, 10)
     pictures, index, _ = taken(video)
     (note,) = write_film(tmp_path / "out.mp4", video, index, pictures)
-    assert note == "the film is made of the video in stream 1 (96x64); that in stream 0 (320x180) is left out"
+    assert note == "the film is made of the video in stream 1 (96x64); left out: the video in stream 0 (320x180)"
 
 
 def test_of_two_films_the_larger_is_taken_as_ffmpeg_does(tmp_path):
@@ -80,7 +80,7 @@ def test_fonts_and_covers_stay_where_the_container_takes_them(tmp_path):
     ffmpeg("-dump_attachment:t:0", tmp_path / "again.ttf", "-i", tmp_path / "o.mkv", "-f", "null", "-")
     assert (tmp_path / "again.ttf").read_bytes() == b"a font"
     (note,) = write_film(tmp_path / "o.mp4", video, index, pictures)
-    assert note == "attached file F.ttf cannot go into mp4, left out; .mkv keeps it"
+    assert note == "left out: the attached file F.ttf; mp4 cannot have it, .mkv can"
     pictures_there = asked(tmp_path / "o.mp4", "stream_disposition=attached_pic")["streams"]
     assert [stream["disposition"]["attached_pic"] for stream in pictures_there] == [0, 1]
 

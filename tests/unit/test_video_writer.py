@@ -155,7 +155,7 @@ def test_sound_is_copied_where_the_container_takes_it_and_else_encoded_anew(tmp_
     out = tmp_path / f"film{suffix}"
     notes = rewritten(path, out)
     assert streams(out, "codec_name", "a") == [{"codec_name": result}]
-    assert bool(notes) == (result == "aac") and all("encoded anew as AAC" in note for note in notes)
+    assert bool(notes) == (result == "aac") and all("re-encoded as AAC" in note for note in notes)
     before, after = sound(path), sound(out)
     assert len(after) == pytest.approx(len(before), abs=8000 * 0.03)
     spectrum = np.abs(np.fft.rfft(after[2000:6000]))
@@ -238,7 +238,7 @@ def test_subtitles_that_are_pictures_are_left_out_of_mp4_with_a_note(tmp_path):
         tmp_path / "clip.mkv", *X264, "-map", "0:v", "-map", "1", "-c:s", "copy", inputs=("-i", tmp_path / "words.sup")
     )
     notes = rewritten(path, tmp_path / "film.mp4")
-    assert notes == ["subtitles in stream 1 (hdmv_pgs_subtitle) cannot go into mp4, left out"]
+    assert notes == ["left out: subtitles in stream 1 (hdmv_pgs_subtitle); mp4 cannot have it"]
     assert rewritten(path, tmp_path / "film.mkv") == []
     assert streams(tmp_path / "film.mkv", "codec_name", "s") == [{"codec_name": "hdmv_pgs_subtitle"}]
 
